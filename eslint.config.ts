@@ -1,0 +1,76 @@
+import js from '@eslint/js';
+import { defineConfig } from 'eslint/config';
+import tseslint from 'typescript-eslint';
+
+/** The house, innermost first. A room may import from itself and from the rooms before it. */
+const rooms = ['domain', 'pipeline', 'engines', 'http', 'entry'];
+
+/** What each room must not import: the rooms outside it, and for http the engines beside it. */
+const forbidden: Record<string, string[]> = {
+  domain: ['pipeline', 'engines', 'http', 'entry'],
+  pipeline: ['engines', 'http', 'entry'],
+  engines: ['http', 'entry'],
+  http: ['engines', 'entry'],
+  entry: [],
+};
+
+/** Modules of Node that act on the world; the domain is pure and may use none of them. */
+const effects = '^node:(?!buffer$|crypto$|util$)';
+
+const boundaries = rooms.flatMap((room) => {
+  const regexes = [
+    ...(forbidden[room] ?? []).map((outer) => ({
+      regex: `^\\.{1,2}/(?:.*/)?${outer}/`,
+      message: `src/${room} must not import from src/${outer}: dependencies point inward.`,
+    })),
+    ...(room === 'domain' ? [{ regex: effects, message: 'src/domain is pure: no I/O.' }] : []),
+  ];
+  if (regexes.length === 0) return [];
+  return [
+    {
+      files: [`src/${room}/**/*.ts`],
+      rules: {
+        'no-restricted-imports': ['error', { patterns: regexes }] as const,
+        'no-restricted-syntax': [
+          'error',
+          ...regexes.map(({ regex, message }) => ({
+            selector: `ImportExpression[source.value=/${regex.replaceAll('/', '\\/')}/]`,
+            message,
+          })),
+        ] as const,
+      },
+    },
+  ];
+});
+
+export default defineConfig(
+  { ignores: ['dist/', 'node_modules/', 'data/', 'coverage/'] },
+  js.configs.recommended,
+  ...tseslint.configs.strictTypeChecked,
+  {
+    languageOptions: { parserOptions: { projectService: true } },
+    rules: {
+      '@typescript-eslint/restrict-template-expressions': ['error', { allowNumber: true }],
+      '@typescript-eslint/no-confusing-void-expression': ['error', { ignoreArrowShorthand: true }],
+      '@typescript-eslint/switch-exhaustiveness-check': 'error',
+      '@typescript-eslint/consistent-type-imports': 'error',
+      'no-console': 'error',
+      eqeqeq: 'error',
+    },
+  },
+  ...boundaries,
+  {
+    files: ['src/**/*.ts'],
+    ignores: ['src/entry/**'],
+    rules: {
+      'no-restricted-properties': [
+        'error',
+        {
+          object: 'process',
+          property: 'env',
+          message: 'Only src/entry/config.ts reads the environment.',
+        },
+      ],
+    },
+  },
+);
