@@ -1,4 +1,5 @@
 import js from '@eslint/js';
+import type { Linter } from 'eslint';
 import { defineConfig } from 'eslint/config';
 import tseslint from 'typescript-eslint';
 
@@ -30,16 +31,16 @@ const boundaries = rooms.flatMap((room) => {
     {
       files: [`src/${room}/**/*.ts`],
       rules: {
-        'no-restricted-imports': ['error', { patterns: regexes }] as const,
+        'no-restricted-imports': ['error', { patterns: regexes }],
         'no-restricted-syntax': [
           'error',
           ...regexes.map(({ regex, message }) => ({
             selector: `ImportExpression[source.value=/${regex.replaceAll('/', '\\/')}/]`,
             message,
           })),
-        ] as const,
+        ],
       },
-    },
+    } satisfies Linter.Config,
   ];
 });
 

@@ -1,0 +1,50 @@
+/** A UUID in its canonical form, lower case: 36 characters. */
+export type BatchId = string;
+
+const uuid = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/;
+const rawKeyForm = /^raw\/(\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}\.\d{3}Z)-([0-9a-f-]{36})\.json$/;
+
+/** Places in the log beyond this, 256 TiB, cannot be carried by a batch id. */
+export const placeMax = 2 ** 48 - 1;
+
+/**
+ * A UUIDv8 (RFC 9562, 5.8) that carries the batch's place in the log in its first 48 bits; the
+ * rest but version and variant is random, so that an id cannot be guessed from a place.
+ * `random` is 10 bytes.
+ */
+export function batchIdAt(place: number, random: Uint8Array): Uint8Array {
+  const bytes = new Uint8Array(16);
+  const view = new DataView(bytes.buffer);
+  view.setUint16(0, Math.floor(place / 2 ** 32));
+  view.setUint32(2, place % 2 ** 32);
+  bytes.set(random.subarray(0, 10), 6);
+  bytes[6] = 0x80 | (view.getUint8(6) & 0x0f);
+  bytes[8] = 0x80 | (view.getUint8(8) & 0x3f);
+  return bytes;
+}
+
+/** The place that an id made by `batchIdAt` carries; undefined where the text is no such id. */
+export function placeOfBatchId(id: string): number | undefined {
+  if (!uuid.test(id) || id[14] !== '8') return undefined;
+  return Number.parseInt(id.slice(0, 8) + id.slice(9, 13), 16);
+}
+
+/** `bytes` is 16 bytes. */
+export function formatBatchId(bytes: Uint8Array): BatchId {
+  const hex = Buffer.from(bytes.buffer, bytes.byteOffset, 16).toString('hex');
+  return `${hex.slice(0, 8)}-${hex.slice(8, 12)}-${hex.slice(12, 16)}-${hex.slice(16, 20)}-${hex.slice(20)}`;
+}
+
+/** The name of a raw body: when it was received (milliseconds since 1970) and whose it is. */
+export function rawKeyOf(batchId: BatchId, receivedAt: number): string {
+  return `raw/${new Date(receivedAt).toISOString()}-${batchId}.json`;
+}
+
+/** What a raw key says, or undefined where the text is none. */
+export function readRawKey(rawKey: string): { batchId: BatchId; receivedAt: number } | undefined {
+  const match = rawKeyForm.exec(rawKey);
+  const [, received, batchId] = match ?? [];
+  if (received === undefined || batchId === undefined || !uuid.test(batchId)) return undefined;
+  const receivedAt = Date.parse(received);
+  return Number.isNaN(receivedAt) ? undefined : { batchId, receivedAt };
+}

@@ -1,0 +1,107 @@
+import { dateOfTimestamp, type CalendarDate } from './timestamp.ts';
+
+/** A processed device, valid, with the date it counts on. */
+export interface DeviceEvent {
+  readonly type: string;
+  readonly state: string;
+  readonly timestamp: string;
+  readonly date: CalendarDate;
+}
+
+/** The longest `type`, `state` or `timestamp`, in bytes of UTF-8. */
+export const fieldBytesMax = 128;
+
+export type EventField = 'type' | 'state' | 'timestamp';
+
+/** Stable: clients act on these. */
+export type ItemErrorCode =
+  | 'not_an_object'
+  | 'missing'
+  | 'not_a_string'
+  | 'blank'
+  | 'too_long'
+  | 'not_unicode'
+  | 'control_character'
+  | 'edge_whitespace'
+  | 'not_rfc3339';
+
+const explanations: Record<ItemErrorCode, string> = {
+  not_an_object: 'must be an object with type, state and timestamp',
+  missing: 'is missing',
+  not_a_string: 'must be a string',
+  blank: 'must not be empty or only white space',
+  too_long: `must be at most ${fieldBytesMax} bytes of UTF-8`,
+  not_unicode: 'must be well-formed Unicode, without lone surrogates',
+  control_character: 'must not hold control characters (U+0000 to U+001F, U+007F)',
+  edge_whitespace: 'must not begin or end with white space',
+  not_rfc3339:
+    'must be an RFC 3339 date-time of a day that the calendar has, such as 2023-06-16T13:00:00Z',
+};
+
+/** Why a field of an item, or (field null) the item as a whole, is refused. */
+export interface FieldError {
+  readonly field: EventField | null;
+  readonly code: ItemErrorCode;
+  readonly message: string;
+}
+
+export type EventReading =
+  | { readonly valid: true; readonly event: DeviceEvent }
+  | { readonly valid: false; readonly errors: readonly FieldError[] };
+
+/**
+ * Reads one item of a batch as parsed from JSON. Members other than ours are ignored. Nothing is
+ * trimmed, folded or normalised: what differs in bytes is a different name. Every bad field is
+ * named, each with its first error.
+ */
+export function readDeviceEvent(item: unknown): EventReading {
+  if (typeof item !== 'object' || item === null || Array.isArray(item)) {
+    return { valid: false, errors: [fieldError(null, 'not_an_object')] };
+  }
+  const { type, state, timestamp } = item as Partial<Record<EventField, unknown>>;
+  const typeError = checkName(type);
+  const stateError = checkName(state);
+  const date = readTimestamp(timestamp);
+  if (typeError === undefined && stateError === undefined && date.code === undefined) {
+    const event = { type, state, timestamp, date: date.value } as DeviceEvent;
+    return { valid: true, event };
+  }
+  const errors: FieldError[] = [];
+  if (typeError !== undefined) errors.push(fieldError('type', typeError));
+  if (stateError !== undefined) errors.push(fieldError('state', stateError));
+  if (date.code !== undefined) errors.push(fieldError('timestamp', date.code));
+  return { valid: false, errors };
+}
+
+const controlCharacter = /[\u0000-\u001f\u007f]/; // eslint-disable-line no-control-regex -- they are what is looked for
+const onlyWhiteSpace = /^\p{White_Space}*$/u;
+const edgeWhiteSpace = /^\p{White_Space}|\p{White_Space}$/u;
+/** Printable ASCII without white space at its ends: the names that need no closer look. */
+const plainName = /^[!-~](?:[ -~]{0,126}[!-~])?$/;
+
+function checkName(value: unknown): ItemErrorCode | undefined {
+  if (typeof value !== 'string') return value === undefined ? 'missing' : 'not_a_string';
+  if (plainName.test(value)) return undefined;
+  if (isTooLong(value)) return 'too_long';
+  if (onlyWhiteSpace.test(value)) return 'blank';
+  if (!value.isWellFormed()) return 'not_unicode';
+  if (controlCharacter.test(value)) return 'control_character';
+  if (edgeWhiteSpace.test(value)) return 'edge_whitespace';
+  return undefined;
+}
+
+function readTimestamp(value: unknown): { code: ItemErrorCode } | { code?: never; value: string } {
+  if (typeof value !== 'string') return { code: value === undefined ? 'missing' : 'not_a_string' };
+  if (isTooLong(value)) return { code: 'too_long' };
+  const date = dateOfTimestamp(value);
+  return date === undefined ? { code: 'not_rfc3339' } : { value: date };
+}
+
+function isTooLong(value: string): boolean {
+  // No UTF-16 code unit is less than one byte of UTF-8: a long string need not be encoded.
+  return value.length > fieldBytesMax || Buffer.byteLength(value) > fieldBytesMax;
+}
+
+function fieldError(field: EventField | null, code: ItemErrorCode): FieldError {
+  return { field, code, message: `${field ?? 'the item'} ${explanations[code]}` };
+}

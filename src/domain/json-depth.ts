@@ -1,0 +1,31 @@
+const quote = 0x22;
+const backslash = 0x5c;
+
+/**
+ * Whether arrays and objects in a JSON text nest deeper than `depthMax`. Brackets within strings
+ * do not count. The text need not be valid JSON; a parser says that afterwards.
+ */
+export function isNestedDeeperThan(text: Uint8Array, depthMax: number): boolean {
+  let depth = 0;
+  for (let at = 0; at < text.length; at++) {
+    const byte = text[at] as number;
+    if (byte === quote) {
+      at = endOfString(text, at);
+    } else if ((byte | 0x20) === 0x7b) {
+      // `[` or `{`: they differ in that one bit, as `]` and `}` do.
+      if (++depth > depthMax) return true;
+    } else if ((byte | 0x20) === 0x7d) {
+      depth--;
+    }
+  }
+  return false;
+}
+
+function endOfString(text: Uint8Array, start: number): number {
+  for (let at = start + 1; at < text.length; at++) {
+    const byte = text[at];
+    if (byte === quote) return at;
+    if (byte === backslash) at++;
+  }
+  return text.length;
+}

@@ -1,0 +1,57 @@
+/** Year, month and day as digits: `2023-06-16`. */
+export type CalendarDate = string;
+
+const rfc3339 =
+  /^(\d{4})-(\d{2})-(\d{2})[Tt](\d{2}):(\d{2}):(\d{2})(?:\.\d+)?(?:[Zz]|([+-])(\d{2}):(\d{2}))$/;
+
+const fullDate = /^(\d{4})-(\d{2})-(\d{2})$/;
+
+/**
+ * The date part of an RFC 3339 date-time as it is written, whatever its offset; undefined where
+ * the text is no RFC 3339 date-time or no calendar has that day. Second 60 is a leap second and
+ * stands only at 23:59:60 UTC. The year 0000 is refused.
+ * Source: RFC 3339, sections 5.6 and 5.7.
+ */
+export function dateOfTimestamp(timestamp: string): CalendarDate | undefined {
+  const match = rfc3339.exec(timestamp);
+  if (match === null) return undefined;
+  const field = (group: number) => Number(match[group]);
+  const [hour, minute, second] = [field(4), field(5), field(6)];
+  const offsetSign = match[7];
+  const [offsetHour, offsetMinute] = offsetSign === undefined ? [0, 0] : [field(8), field(9)];
+  if (!isDay(field(1), field(2), field(3))) return undefined;
+  if (hour > 23 || minute > 59 || second > 60) return undefined;
+  if (offsetHour > 23 || offsetMinute > 59) return undefined;
+  if (second === 60) {
+    const offset = (offsetHour * 60 + offsetMinute) * (offsetSign === '-' ? -1 : 1);
+    const minuteOfDayUtc = (hour * 60 + minute - offset + 2 * minutesPerDay) % minutesPerDay;
+    if (minuteOfDayUtc !== minutesPerDay - 1) return undefined;
+  }
+  return timestamp.slice(0, 10);
+}
+
+const minutesPerDay = 24 * 60;
+
+/** Whether the text is `YYYY-MM-DD` and the proleptic Gregorian calendar has that day. */
+export function isCalendarDate(text: string): boolean {
+  const match = fullDate.exec(text);
+  return match !== null && isDay(Number(match[1]), Number(match[2]), Number(match[3]));
+}
+
+/** How many days the range holds, both ends counted; negative or 0 where it ends before it starts. */
+export function daysInRange(from: CalendarDate, to: CalendarDate): number {
+  return (Date.parse(to) - Date.parse(from)) / 86_400_000 + 1;
+}
+
+function isDay(year: number, month: number, day: number): boolean {
+  return year >= 1 && month >= 1 && month <= 12 && day >= 1 && day <= daysInMonth(year, month);
+}
+
+function daysInMonth(year: number, month: number): number {
+  if (month === 2) return isLeapYear(year) ? 29 : 28;
+  return month === 4 || month === 6 || month === 9 || month === 11 ? 30 : 31;
+}
+
+function isLeapYear(year: number): boolean {
+  return year % 4 === 0 && (year % 100 !== 0 || year % 400 === 0);
+}

@@ -1,0 +1,96 @@
+import { randomBytes } from 'node:crypto';
+import { accessSync, constants, mkdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
+import { join, resolve } from 'node:path';
+import { DatabaseSync } from 'node:sqlite';
+
+import { isSqliteBusy } from './sqlite-errors.ts';
+
+/** Where things lie in a data directory. */
+export interface DataPaths {
+  readonly root: string;
+  /** The directory of the log's segments. */
+  readonly log: string;
+  /** The SQLite database of the counters. */
+  readonly database: string;
+}
+
+export function dataPaths(root: string): DataPaths {
+  const absolute = resolve(root);
+  return { root: absolute, log: join(absolute, 'log'), database: join(absolute, 'pipeline.db') };
+}
+
+export interface DirectoryLock {
+  release(): void;
+}
+
+/** The data directory cannot be used; the message says why and what to do. */
+export class DataDirectoryUnusable extends Error {
+  override readonly name = 'DataDirectoryUnusable';
+}
+
+/**
+ * Makes the directory where it is missing and takes it for this process alone, until `release`
+ * or the end of the process, however it ends: the lock is the kernel's, taken by SQLite on a file
+ * that holds nothing, so that none is left behind.
+ * @throws {DataDirectoryUnusable}
+ */
+export function takeDataDirectory({ root, log }: DataPaths): DirectoryLock {
+  try {
+    mkdirSync(log, { recursive: true, mode: 0o750 });
+    accessSync(root, constants.R_OK | constants.W_OK | constants.X_OK);
+    accessSync(log, constants.R_OK | constants.W_OK | constants.X_OK);
+  } catch (error) {
+    throw unusable(root, error);
+  }
+  const ownerPath = join(root, 'owner.json');
+  let lock: DatabaseSync | undefined;
+  try {
+    lock = new DatabaseSync(join(root, 'lock.db'), { timeout: 0 });
+    lock.exec('PRAGMA locking_mode = EXCLUSIVE; BEGIN EXCLUSIVE');
+    writeOwner(ownerPath);
+  } catch (error) {
+    lock?.close();
+    if (!isSqliteBusy(error)) throw unusable(root, error);
+    throw new DataDirectoryUnusable(
+      `The data directory ${root} is in use by ${ownerOf(ownerPath)}. Stop that one, or choose another directory with --data-dir.`,
+      { cause: error },
+    );
+  }
+  const held = lock;
+  return { release: () => held.close() };
+}
+
+/** For the message of a second process alone; the lock is what counts. */
+function writeOwner(path: string): void {
+  const owner = { pid: process.pid, started_at: new Date().toISOString() };
+  const temporary = `${path}.${randomBytes(4).toString('hex')}`;
+  writeFileSync(temporary, `${JSON.stringify(owner)}\n`);
+  renameSync(temporary, path);
+}
+
+function ownerOf(path: string): string {
+  try {
+    const owner = JSON.parse(readFileSync(path, 'utf8')) as { pid?: unknown; started_at?: unknown };
+    return `process ${String(owner.pid)} (running since ${String(owner.started_at)})`;
+  } catch {
+    return 'another process';
+  }
+}
+
+function unusable(root: string, error: unknown): DataDirectoryUnusable {
+  const cause = error as NodeJS.ErrnoException;
+  const reason = reasons[cause.code ?? ''] ?? cause.message;
+  return new DataDirectoryUnusable(
+    `The data directory ${root} cannot be used: ${reason}. Choose another with --data-dir, or mend that.`,
+    { cause },
+  );
+}
+
+const reasons: Record<string, string> = {
+  EACCES: 'this user may not write there',
+  EPERM: 'this user may not write there',
+  EROFS: 'its file system is read-only',
+  ENOTDIR: 'a part of that path is a file',
+  EEXIST: 'a part of that path is a file',
+  ENOSPC: 'the disk is full',
+};

@@ -1,0 +1,90 @@
+import type { CounterRow } from '../../domain/counter.ts';
+import type {
+  CounterQuery,
+  IngestOutcome,
+  Pipeline,
+  PipelineStatus,
+  Receipt,
+  Submission,
+  Unavailable,
+} from '../../pipeline/ports.ts';
+import type { EmbeddedOptions } from './engine-options.ts';
+import { ReaderClient } from './reader-client.ts';
+import { WriterClient } from './writer-client.ts';
+
+/** The pipeline in one process and one data directory: a writer thread and a reader thread. */
+export class EmbeddedPipeline implements Pipeline {
+  /** Resolves, with why and what to do, if the pipeline can take nothing more. */
+  readonly failed: Promise<Error>;
+  /** Bytes of a torn tail that were cut off the log at the start: none of them acknowledged. */
+  readonly tornBytes: number;
+  readonly #writer: WriterClient;
+  readonly #reader: ReaderClient;
+  readonly #backlogBytesMax: number;
+
+  /**
+   * @param onDefect is told of errors of ours that a submission met and survived.
+   * @throws an Error whose message says what is wrong and what to do.
+   */
+  static async open(
+    options: EmbeddedOptions,
+    onDefect: (message: string) => void,
+  ): Promise<EmbeddedPipeline> {
+    const { writer, tornBytes } = await WriterClient.start(options, onDefect);
+    try {
+      return new EmbeddedPipeline(writer, await ReaderClient.start(options), tornBytes, options);
+    } catch (error) {
+      await writer.close();
+      throw error;
+    }
+  }
+
+  private constructor(
+    writer: WriterClient,
+    reader: ReaderClient,
+    tornBytes: number,
+    options: EmbeddedOptions,
+  ) {
+    this.failed = writer.failed;
+    this.tornBytes = tornBytes;
+    this.#writer = writer;
+    this.#reader = reader;
+    this.#backlogBytesMax = options.backlogBytesMax;
+  }
+
+  ingest(submission: Submission): Promise<IngestOutcome> {
+    return this.#writer.ingest(submission);
+  }
+
+  async query(query: CounterQuery): Promise<readonly CounterRow[]> {
+    return (await this.#reader.ask({ kind: 'stats', query })).rows ?? [];
+  }
+
+  async receipt(batchId: string): Promise<Receipt | undefined> {
+    return (await this.#reader.ask({ kind: 'receipt', batchId })).receipt;
+  }
+
+  // eslint-disable-next-line @typescript-eslint/require-await -- the port is asynchronous
+  async status(): Promise<PipelineStatus> {
+    const { durableEnd, countedThrough, deadLetters } = this.#writer.progress;
+    const pendingBytes = durableEnd - countedThrough;
+    const code =
+      this.#writer.unavailable ?? (pendingBytes > this.#backlogBytesMax ? 'overloaded' : undefined);
+    const unavailable = code && { code, detail: details[code] };
+    return { unavailable, pendingBytes, deadLetters };
+  }
+
+  /** Answers what was taken in, counts what it can, and lets the data directory go. */
+  async close(): Promise<void> {
+    await this.#writer.finish();
+    // The writer last: the database is put in order by the last connection, if that one may write.
+    await this.#reader.close();
+    await this.#writer.close();
+  }
+}
+
+const details: Record<Unavailable['code'], string> = {
+  overloaded: 'More waits to be stored or counted than may wait.',
+  stopping: 'The server is stopping.',
+  storage_failed: 'The storage has failed; the server is about to end.',
+};

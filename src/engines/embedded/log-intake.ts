@@ -1,0 +1,179 @@
+import { formatBatchId } from '../../domain/batch-id.ts';
+import {
+  Unavailable,
+  type Batch,
+  type EarlierBatch,
+  type Intake,
+  type StoredBatch,
+} from '../../pipeline/ports.ts';
+import type { LogPosition } from './log-frame.ts';
+import type { SegmentedLog } from './segmented-log.ts';
+import type { KeyedBatch, LogDelivery } from './sqlite-counter-store.ts';
+
+export interface LogIntakeOptions {
+  readonly log: SegmentedLog;
+  /** Finds a key among the batches that are counted. */
+  readonly findKey: (caller: string, key: string) => EarlierBatch | undefined;
+  readonly countedThrough: () => LogPosition;
+  /** Called with each batch once it is durable, in the order of the log. */
+  readonly onDurable: (delivery: LogDelivery) => void;
+  /** Called once, with why the log takes nothing more. */
+  readonly onFailure: (error: unknown) => void;
+  /** Runs a function once all that is to gather has gathered. */
+  readonly defer: (commit: () => void) => void;
+  /** Milliseconds since 1970. */
+  readonly now: () => number;
+  readonly keepKeysMs: number;
+  /** Beyond so many bytes that are stored and not counted, nothing more is taken. */
+  readonly backlogBytesMax: number;
+}
+
+/** So many keys may wait to be counted: they are held in memory until then. */
+const pendingKeysMax = 100_000;
+
+interface Waiter {
+  readonly delivery: LogDelivery;
+  readonly resolve: () => void;
+  readonly reject: (reason: Unavailable) => void;
+}
+
+interface PendingKey extends EarlierBatch {
+  readonly end: LogPosition;
+  readonly durable: Promise<void>;
+}
+
+/**
+ * Takes batches into the log. Batches that arrive while the log syncs are made durable together
+ * by the next sync; each is acknowledged after the sync that covers it.
+ */
+export class LogIntake implements Intake {
+  readonly #options: LogIntakeOptions;
+  readonly #waiting: Waiter[] = [];
+  /** Keys of batches that are not counted yet, in the order of the log. */
+  readonly #pendingKeys = new Map<string, PendingKey>();
+  #isCommitDue = false;
+
+  constructor(
+    options: LogIntakeOptions,
+    uncountedKeys: Iterable<KeyedBatch & { end: LogPosition }>,
+  ) {
+    this.#options = options;
+    for (const { caller, key, ...batch } of uncountedKeys) {
+      this.#pendingKeys.set(keyId(caller, key), { ...batch, durable: Promise.resolve() });
+    }
+  }
+
+  async accept(batch: Batch): Promise<{ earlier: EarlierBatch } | { stored: StoredBatch }> {
+    // Between looking for the key and staging the batch nothing may wait: two batches with one
+    // key would both find it new.
+    const known = batch.idempotency && this.#lookUp(batch.caller, batch.idempotency.key);
+    if (known !== undefined) {
+      await known.durable;
+      return { earlier: known };
+    }
+    this.#checkRoom();
+    const { stored, durable } = this.#stage(batch);
+    await durable;
+    return { stored };
+  }
+
+  async recall(caller: string, key: string): Promise<EarlierBatch | undefined> {
+    const known = this.#lookUp(caller, key);
+    await known?.durable;
+    return known;
+  }
+
+  /** Forgets the keys of batches that end at or before a position: the counters hold them now. */
+  forgetKeys(countedThrough: LogPosition): void {
+    for (const [id, { end }] of this.#pendingKeys) {
+      if (end > countedThrough) return;
+      this.#pendingKeys.delete(id);
+    }
+  }
+
+  /** Makes all that is staged durable and acknowledges it. */
+  commit(): void {
+    this.#isCommitDue = false;
+    if (this.#waiting.length === 0) return;
+    try {
+      this.#options.log.commit();
+    } catch (error) {
+      this.#fail(error);
+      return;
+    }
+    for (const { delivery, resolve } of this.#waiting.splice(0)) {
+      this.#options.onDurable(delivery);
+      resolve();
+    }
+  }
+
+  #lookUp(caller: string, key: string): (EarlierBatch & { durable?: Promise<void> }) | undefined {
+    const pending = this.#pendingKeys.get(keyId(caller, key));
+    if (pending !== undefined) return pending;
+    const { findKey, now, keepKeysMs } = this.#options;
+    const counted = findKey(caller, key);
+    return counted !== undefined && counted.receivedAt > now() - keepKeysMs ? counted : undefined;
+  }
+
+  #stage(batch: Batch): { stored: StoredBatch; durable: Promise<void> } {
+    const { log, now } = this.#options;
+    const receivedAt = now();
+    const { body, encoding, caller, idempotency, accepted, rejected, tally } = batch;
+    let staged;
+    try {
+      staged = log.stage({ body, encoding, caller, idempotency, accepted, rejected, receivedAt });
+    } catch (error) {
+      this.#fail(error);
+      throw storageFailed(error);
+    }
+    const stored = { batchId: formatBatchId(staged.batchId), receivedAt };
+    const keys =
+      idempotency === undefined
+        ? []
+        : [{ caller, key: idempotency.key, bodySha256: idempotency.bodySha256, ...stored }];
+    const mark = { from: staged.previousEnd, to: staged.end };
+    const { promise: durable, resolve, reject } = Promise.withResolvers<undefined>();
+    this.#waiting.push({
+      delivery: { mark, tally, keys, deadLetters: [] },
+      resolve: () => resolve(undefined),
+      reject,
+    });
+    for (const { key, ...rest } of keys) {
+      this.#pendingKeys.set(keyId(caller, key), { ...rest, end: staged.end, durable });
+    }
+    if (!this.#isCommitDue) {
+      this.#isCommitDue = true;
+      this.#options.defer(() => this.commit());
+    }
+    return { stored, durable };
+  }
+
+  #checkRoom(): void {
+    const { log, countedThrough, backlogBytesMax } = this.#options;
+    if (log.failure !== undefined) throw storageFailed(log.failure);
+    const backlogBytes = log.durableEnd - countedThrough();
+    if (backlogBytes > backlogBytesMax || this.#pendingKeys.size >= pendingKeysMax) {
+      throw new Unavailable(
+        'overloaded',
+        `${backlogBytes} bytes of accepted batches wait to be counted, and no more can wait. Nothing of this batch was stored; send it again after a moment.`,
+      );
+    }
+  }
+
+  #fail(error: unknown): void {
+    for (const { reject } of this.#waiting.splice(0)) reject(storageFailed(error));
+    this.#options.onFailure(error);
+  }
+}
+
+function storageFailed(cause: unknown): Unavailable {
+  return new Unavailable(
+    'storage_failed',
+    'The batch could not be stored and was not acknowledged. Send it again, with the same Idempotency-Key if it had one.',
+    { cause },
+  );
+}
+
+function keyId(caller: string, key: string): string {
+  return `${caller}\u0000${key}`;
+}

@@ -1,0 +1,111 @@
+import { join } from 'node:path';
+import { crc32 } from 'node:zlib';
+
+import type { FileSystem, LogFile } from './file-system.ts';
+import { readPosition, writePosition, type LogPosition } from './log-frame.ts';
+
+/** A file of the log. It holds the positions from `base` on; its header is the first of them. */
+export interface Segment {
+  readonly base: LogPosition;
+  readonly path: string;
+}
+
+export interface SegmentHeader {
+  /** 16 random bytes that all segments of a log share. */
+  readonly logId: Buffer;
+  /** When the segment was begun, in milliseconds since 1970. */
+  readonly createdAt: number;
+}
+
+/*
+ * A segment header, little-endian:
+ *  0  8 bytes magic   8  u32 CRC-32 of all that follows it   12  u32 version
+ * 16  16 bytes log id 32  u48 base  40  u48 created at, ms    48  16 bytes zero
+ */
+const magic = Buffer.from('DPSEGM1\n', 'latin1');
+const version = 1;
+
+export const segmentHeaderBytes = 64;
+
+const nameForm = /^(\d{16})\.log$/;
+
+export function segmentAt(directory: string, base: LogPosition): Segment {
+  return { base, path: join(directory, `${String(base).padStart(16, '0')}.log`) };
+}
+
+/** The segments in a directory, by base. Files with other names are left alone. */
+export function listSegments(fileSystem: FileSystem, directory: string): Segment[] {
+  return fileSystem
+    .list(directory)
+    .flatMap((name) => nameForm.exec(name)?.[1] ?? [])
+    .map((base) => segmentAt(directory, Number(base)))
+    .sort((a, b) => a.base - b.base);
+}
+
+/** The segment among `segments` (by base) that holds the position. */
+export function segmentOf(
+  segments: readonly Segment[],
+  position: LogPosition,
+): Segment | undefined {
+  return segments.findLast(({ base }) => base <= position);
+}
+
+/**
+ * Makes the file with its header, durable under its name before the first record goes in: a
+ * longer file whose header is unsound is damage, not a creation that was cut short.
+ */
+export function createSegment(
+  fileSystem: FileSystem,
+  directory: string,
+  { base, path }: Segment,
+  { logId, createdAt }: SegmentHeader,
+): LogFile {
+  const bytes = Buffer.alloc(segmentHeaderBytes);
+  bytes.set(magic);
+  bytes.writeUInt32LE(version, 12);
+  bytes.set(logId, 16);
+  writePosition(bytes, base, 32);
+  writePosition(bytes, createdAt, 40);
+  bytes.writeUInt32LE(crc32(bytes.subarray(12)), 8);
+  const file = fileSystem.open(path, 'create');
+  writeFully(file, bytes, 0);
+  file.sync();
+  fileSystem.syncDirectory(directory);
+  return file;
+}
+
+/** The header, or undefined where it is not sound or belongs elsewhere. */
+export function readSegmentHeader(file: LogFile, { base }: Segment): SegmentHeader | undefined {
+  const bytes = Buffer.alloc(segmentHeaderBytes);
+  if (readFully(file, bytes, 0) < bytes.length) return undefined;
+  if (!bytes.subarray(0, magic.length).equals(magic)) return undefined;
+  if (crc32(bytes.subarray(12)) !== bytes.readUInt32LE(8)) return undefined;
+  if (bytes.readUInt32LE(12) !== version || readPosition(bytes, 32) !== base) return undefined;
+  return { logId: bytes.subarray(16, 32), createdAt: readPosition(bytes, 40) };
+}
+
+/** What the checksums of a log's frames begin with. No client can know it. */
+export function saltOfLog(logId: Uint8Array): number {
+  return crc32(logId);
+}
+
+/** Writes all of `bytes`, however short each write is. */
+export function writeFully(file: LogFile, bytes: Uint8Array, offset: number): void {
+  let written = 0;
+  while (written < bytes.length) {
+    const count = file.write(bytes.subarray(written), offset + written);
+    if (count === 0) throw new Error('the file system wrote nothing and gave no reason');
+    written += count;
+  }
+}
+
+/** Fills `target` as far as the file goes; returns how many bytes were read. */
+export function readFully(file: LogFile, target: Uint8Array, offset: number): number {
+  let read = 0;
+  while (read < target.length) {
+    const count = file.read(target.subarray(read), offset + read);
+    if (count === 0) break;
+    read += count;
+  }
+  return read;
+}

@@ -1,0 +1,78 @@
+import { once } from 'node:events';
+import { Worker } from 'node:worker_threads';
+
+import { Unavailable } from '../../pipeline/ports.ts';
+import type { EmbeddedOptions } from './engine-options.ts';
+import type { FromReader, ReaderRequest, ToReader } from './messages.ts';
+import { workerUrl } from './worker-url.ts';
+
+type Answer = Extract<FromReader, { kind: 'answer' }>;
+
+interface Asked {
+  readonly resolve: (answer: Answer) => void;
+  readonly reject: (reason: Error) => void;
+}
+
+const askedMax = 256;
+
+/** The reader's thread, seen from the main thread: queries do not hold up requests. */
+export class ReaderClient {
+  readonly #worker: Worker;
+  readonly #asked = new Map<number, Asked>();
+  #nextId = 0;
+  #isGone = false;
+
+  static async start(options: EmbeddedOptions): Promise<ReaderClient> {
+    const worker = new Worker(workerUrl('reader-worker'), { workerData: options });
+    await new Promise((resolve, reject) => {
+      worker.once('message', resolve);
+      worker.once('error', reject);
+    });
+    return new ReaderClient(worker);
+  }
+
+  private constructor(worker: Worker) {
+    this.#worker = worker;
+    worker.removeAllListeners('error');
+    worker.on('message', (message: FromReader) => this.#receive(message));
+    worker.on('error', () => this.#abandon());
+    worker.on('exit', () => this.#abandon());
+  }
+
+  /** @throws {Unavailable} when too many questions wait, or the reader is gone. */
+  async ask(request: ReaderRequest): Promise<Answer> {
+    if (this.#isGone) throw new Unavailable('stopping', 'The server is stopping.');
+    if (this.#asked.size >= askedMax) {
+      throw new Unavailable('overloaded', 'Too many queries wait. Ask again after a moment.');
+    }
+    const id = this.#nextId++;
+    const { promise, resolve, reject } = Promise.withResolvers<Answer>();
+    this.#asked.set(id, { resolve, reject });
+    this.#worker.postMessage({ ...request, id } satisfies ToReader);
+    return await promise;
+  }
+
+  async close(): Promise<void> {
+    while (this.#asked.size > 0) await new Promise((done) => setTimeout(done, 5));
+    if (this.#isGone) return;
+    const exit = once(this.#worker, 'exit');
+    this.#worker.postMessage({ kind: 'close' } satisfies ToReader);
+    await exit;
+  }
+
+  #receive(message: FromReader): void {
+    if (message.kind === 'ready') return;
+    const asked = this.#asked.get(message.id);
+    this.#asked.delete(message.id);
+    if (message.kind === 'answer') asked?.resolve(message);
+    else asked?.reject(new Error(message.message));
+  }
+
+  #abandon(): void {
+    this.#isGone = true;
+    for (const { reject } of this.#asked.values()) {
+      reject(new Unavailable('storage_failed', 'The counters cannot be read now.'));
+    }
+    this.#asked.clear();
+  }
+}

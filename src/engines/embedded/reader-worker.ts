@@ -1,0 +1,43 @@
+import { parentPort, workerData } from 'node:worker_threads';
+
+import { dataPaths } from './data-directory.ts';
+import { nodeFileSystem } from './file-system.ts';
+import { LogReader } from './log-reader.ts';
+import { LogReceipts } from './log-receipts.ts';
+import type { FromReader, ToReader, WorkerSettings } from './messages.ts';
+import { openStatsReader } from './stats-reader.ts';
+
+const port = parentPort;
+if (port === null) throw new Error('this module runs as a worker');
+
+const { dataDir } = workerData as WorkerSettings;
+const stats = openStatsReader(dataDir);
+const log = new LogReader(nodeFileSystem, dataPaths(dataDir).log);
+const receipts = new LogReceipts(
+  log,
+  () => stats.countedThrough(),
+  (at) => stats.isDeadLetter(at),
+);
+
+const send = (message: FromReader) => port.postMessage(message);
+
+port.on('message', (request: ToReader) => {
+  if (request.kind === 'close') {
+    stats.close();
+    log.close();
+    port.close();
+    return;
+  }
+  void answer(request);
+});
+send({ kind: 'ready' });
+
+async function answer(request: Exclude<ToReader, { kind: 'close' }>): Promise<void> {
+  const { id } = request;
+  try {
+    if (request.kind === 'stats') send({ kind: 'answer', id, rows: stats.query(request.query) });
+    else send({ kind: 'answer', id, receipt: await receipts.find(request.batchId) });
+  } catch (error) {
+    send({ kind: 'failed', id, message: error instanceof Error ? error.message : String(error) });
+  }
+}

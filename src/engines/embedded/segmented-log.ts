@@ -1,0 +1,227 @@
+import { randomFillSync } from 'node:crypto';
+
+import { batchIdAt, placeMax } from '../../domain/batch-id.ts';
+import type { FileSystem, LogFile } from './file-system.ts';
+import type { ScannedRecord } from './frame-scanner.ts';
+import { encodeFrame, frameLength, type LogPosition, type LogRecord } from './log-frame.ts';
+import { recoverLog } from './log-recovery.ts';
+import {
+  createSegment,
+  readSegmentHeader,
+  saltOfLog,
+  segmentAt,
+  segmentHeaderBytes,
+  writeFully,
+  type Segment,
+} from './log-segment.ts';
+
+/** Records staged beyond this are written, not yet synced, before the commit. */
+const stagingBytes = 4 * 1024 * 1024;
+
+export interface LogOptions {
+  readonly directory: string;
+  readonly fileSystem: FileSystem;
+  /** A segment is closed before it grows beyond this, in bytes. */
+  readonly segmentBytes: number;
+  /** The position through which the counters have counted. */
+  readonly countedThrough: LogPosition;
+  /** Called while opening with each record behind that position, in order. */
+  readonly onUncounted?: (scanned: ScannedRecord) => void;
+  /** Milliseconds since 1970. */
+  readonly now: () => number;
+}
+
+export type RecordDraft = Omit<LogRecord, 'position' | 'syncedThrough' | 'batchId'>;
+
+export interface Staged {
+  readonly batchId: Uint8Array;
+  /** The end of the record before, the place of this one, and its own end. */
+  readonly previousEnd: LogPosition;
+  readonly position: LogPosition;
+  readonly end: LogPosition;
+}
+
+/**
+ * The append-only log, for its one writer. Records are staged, then committed together: one sync
+ * covers all that gathered. After any failure the log takes nothing more (a failed sync is never
+ * tried again, since nothing can be known after it); what it acknowledged stays true.
+ */
+export class SegmentedLog {
+  readonly logId: Buffer;
+  /** Bytes of a torn tail that were cut off when the log was opened. */
+  readonly tornBytes: number;
+  readonly #options: LogOptions;
+  readonly #salt: number;
+  readonly #segments: Segment[];
+  #file: LogFile;
+  #staging = Buffer.allocUnsafe(stagingBytes);
+  #stagedBytes = 0;
+  /** Where staged bytes will go, and the end of what is staged and of what is synced. */
+  #writtenEnd: LogPosition;
+  #end: LogPosition;
+  #durableEnd: LogPosition;
+  #failure: unknown;
+
+  /** @throws {LogDamaged}, or the file system's error. */
+  static open(options: LogOptions): SegmentedLog {
+    const { fileSystem, directory, countedThrough, onUncounted } = options;
+    const visit = onUncounted ?? (() => undefined);
+    const recovered = recoverLog(fileSystem, directory, countedThrough, visit);
+    if (recovered !== undefined) return new SegmentedLog(options, recovered);
+    const logId = randomFillSync(Buffer.alloc(16));
+    const segment = segmentAt(directory, 0);
+    const file = createSegment(fileSystem, directory, segment, { logId, createdAt: options.now() });
+    const end = segmentHeaderBytes;
+    return new SegmentedLog(options, { segments: [segment], logId, file, end, tornBytes: 0 });
+  }
+
+  private constructor(options: LogOptions, recovered: NonNullable<ReturnType<typeof recoverLog>>) {
+    this.#options = options;
+    this.logId = recovered.logId;
+    this.tornBytes = recovered.tornBytes;
+    this.#salt = saltOfLog(recovered.logId);
+    this.#segments = [...recovered.segments];
+    this.#file = recovered.file;
+    this.#writtenEnd = this.#end = this.#durableEnd = recovered.end;
+  }
+
+  /** The end of the last record that is durable; 0 before the first. */
+  get durableEnd(): LogPosition {
+    return this.#recordEnd(this.#durableEnd);
+  }
+
+  /** Why the log takes nothing more, if it does not. */
+  get failure(): unknown {
+    return this.#failure;
+  }
+
+  /** Bytes on disk and in staging. */
+  get bytes(): number {
+    return this.#end - (this.#segments[0]?.base ?? 0);
+  }
+
+  /** Puts a record in line. It is durable once `durableEnd` has reached its end. */
+  stage(draft: RecordDraft): Staged {
+    return this.#guard(() => {
+      const length = frameLength(draft);
+      const previousEnd = this.#recordEnd(this.#end);
+      if (this.#end + length > placeMax) throw new Error('the log is full: 256 TiB');
+      if (this.#segmentUsed() > 0 && this.#segmentUsed() + length > this.#room()) {
+        this.#commitStaged();
+        this.#rotate();
+      }
+      const position = this.#end;
+      const batchId = batchIdAt(position, randomFillSync(new Uint8Array(10)));
+      const record = { ...draft, position, syncedThrough: this.#durableEnd, batchId };
+      this.#encode(record, length);
+      this.#end += length;
+      return { batchId, previousEnd, position, end: this.#end };
+    });
+  }
+
+  /** Makes all that is staged durable. */
+  commit(): void {
+    this.#guard(() => this.#commitStaged());
+  }
+
+  /**
+   * Removes whole segments, oldest first, that lie before `through` and were closed before
+   * `closedBefore` (milliseconds since 1970); never the last. Returns how many.
+   */
+  removeSegments(through: LogPosition, closedBefore: number): number {
+    const { fileSystem, directory } = this.#options;
+    let removed = 0;
+    for (;;) {
+      const [oldest, next] = this.#segments;
+      if (oldest === undefined || next === undefined || next.base > through) break;
+      // Nothing was written to a segment after the next one was begun.
+      if (this.#createdAt(next) >= closedBefore) break;
+      fileSystem.remove(oldest.path);
+      this.#segments.shift();
+      removed++;
+    }
+    if (removed > 0) fileSystem.syncDirectory(directory);
+    return removed;
+  }
+
+  close(): void {
+    this.#file.close();
+  }
+
+  /** A segment without records ends, as far as records go, where the one before it ended. */
+  #recordEnd(position: LogPosition): LogPosition {
+    const base = this.#lastBase();
+    return position === base + segmentHeaderBytes ? base : position;
+  }
+
+  #segmentUsed(): number {
+    return this.#end - this.#lastBase() - segmentHeaderBytes;
+  }
+
+  #room(): number {
+    return this.#options.segmentBytes - segmentHeaderBytes;
+  }
+
+  #lastBase(): LogPosition {
+    return this.#segments.at(-1)?.base ?? 0;
+  }
+
+  #encode(record: LogRecord, length: number): void {
+    if (this.#stagedBytes + length > stagingBytes) this.#write();
+    if (length > stagingBytes) {
+      const frame = Buffer.allocUnsafe(length);
+      encodeFrame(record, this.#salt, frame, 0);
+      writeFully(this.#file, frame, this.#writtenEnd - this.#lastBase());
+      this.#writtenEnd += length;
+      return;
+    }
+    encodeFrame(record, this.#salt, this.#staging, this.#stagedBytes);
+    this.#stagedBytes += length;
+  }
+
+  #write(): void {
+    if (this.#stagedBytes === 0) return;
+    const bytes = this.#staging.subarray(0, this.#stagedBytes);
+    writeFully(this.#file, bytes, this.#writtenEnd - this.#lastBase());
+    this.#writtenEnd += this.#stagedBytes;
+    this.#stagedBytes = 0;
+  }
+
+  #commitStaged(): void {
+    if (this.#end === this.#durableEnd) return;
+    this.#write();
+    this.#file.sync();
+    this.#durableEnd = this.#end;
+  }
+
+  /** Begins the next segment. Its header takes positions too, so that file and position agree. */
+  #rotate(): void {
+    const { fileSystem, directory, now } = this.#options;
+    const segment = segmentAt(directory, this.#end);
+    const header = { logId: this.logId, createdAt: now() };
+    const file = createSegment(fileSystem, directory, segment, header);
+    this.#file.close();
+    this.#file = file;
+    this.#segments.push(segment);
+    this.#writtenEnd = this.#end = this.#durableEnd = segment.base + segmentHeaderBytes;
+  }
+
+  #createdAt(segment: Segment): number {
+    const file = this.#options.fileSystem.open(segment.path, 'read');
+    try {
+      return readSegmentHeader(file, segment)?.createdAt ?? Number.POSITIVE_INFINITY;
+    } finally {
+      file.close();
+    }
+  }
+
+  #guard<T>(act: () => T): T {
+    if (this.#failure !== undefined) throw this.#failure as Error;
+    try {
+      return act();
+    } catch (error) {
+      this.#failure = error;
+      throw error;
+    }
+  }
+}

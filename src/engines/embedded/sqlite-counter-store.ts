@@ -1,0 +1,179 @@
+import type { DatabaseSync, StatementSync } from 'node:sqlite';
+
+import type { BatchId } from '../../domain/batch-id.ts';
+import { rowsOfTally, typeStateKey, type Tally } from '../../domain/counter.ts';
+import type { CounterStore, Delivery, EarlierBatch } from '../../pipeline/ports.ts';
+import type { LogPosition } from './log-frame.ts';
+
+/** Records of the log that follow each other: from the end of the one before to their own end. */
+export interface LogSpan {
+  readonly from: LogPosition;
+  readonly to: LogPosition;
+}
+
+export interface KeyedBatch extends EarlierBatch {
+  readonly caller: string;
+  readonly key: string;
+}
+
+export interface LogDeadLetter {
+  readonly position: LogPosition;
+  readonly batchId: BatchId;
+  readonly reason: string;
+  /** Milliseconds since 1970. */
+  readonly failedAt: number;
+}
+
+/** What a span of the log adds to the database. */
+export interface LogDelivery extends Delivery<LogSpan> {
+  readonly keys: readonly KeyedBatch[];
+  readonly deadLetters: readonly LogDeadLetter[];
+}
+
+/**
+ * The counters, the idempotency keys and the position in the log, always moved on together in one
+ * transaction. The position is the ledger: what lies before it is counted, what lies behind is not.
+ */
+export class SqliteCounterStore implements CounterStore<LogSpan, LogDelivery> {
+  readonly #database: DatabaseSync;
+  readonly #add: StatementSync;
+  readonly #addKey: StatementSync;
+  readonly #findKey: StatementSync;
+  readonly #expireKeys: StatementSync;
+  readonly #addDeadLetter: StatementSync;
+  readonly #moveOn: StatementSync;
+  #position: LogPosition;
+  #deadLetters: number;
+
+  /** `database` as `openDatabase` gives it; this store is its only writer. */
+  constructor(database: DatabaseSync) {
+    this.#database = database;
+    this.#add = database.prepare(
+      `INSERT INTO counters (date, type_state, type, state, count) VALUES (?, ?, ?, ?, ?)
+       ON CONFLICT DO UPDATE SET count = count + excluded.count`,
+    );
+    this.#addKey = database.prepare(
+      `INSERT INTO idempotency_keys (caller, key, body_sha256, batch_id, received_at)
+       VALUES (?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET
+       body_sha256 = excluded.body_sha256, batch_id = excluded.batch_id, received_at = excluded.received_at`,
+    );
+    this.#findKey = database.prepare(
+      'SELECT body_sha256, batch_id, received_at FROM idempotency_keys WHERE caller = ? AND key = ?',
+    );
+    this.#expireKeys = database.prepare(
+      `DELETE FROM idempotency_keys WHERE (caller, key) IN
+       (SELECT caller, key FROM idempotency_keys WHERE received_at < ? LIMIT ?)`,
+    );
+    this.#addDeadLetter = database.prepare('INSERT INTO dead_letters VALUES (?, ?, ?, ?)');
+    this.#moveOn = database.prepare('UPDATE progress SET position = ? WHERE position = ?');
+    this.#position = Number(database.prepare('SELECT position FROM progress').get()?.['position']);
+    this.#deadLetters = Number(
+      database.prepare('SELECT count(*) AS count FROM dead_letters').get()?.['count'],
+    );
+  }
+
+  /** How many records could not be counted. */
+  get deadLetters(): number {
+    return this.#deadLetters;
+  }
+
+  /** The position through which the log is counted. */
+  get position(): LogPosition {
+    return this.#position;
+  }
+
+  /** The id of the log that is counted here; undefined before `adoptLog`. */
+  logId(): Uint8Array | undefined {
+    const row = this.#database.prepare('SELECT log_id FROM progress').get();
+    return (row?.['log_id'] as Uint8Array | null | undefined) ?? undefined;
+  }
+
+  adoptLog(logId: Uint8Array): void {
+    this.#database.prepare('UPDATE progress SET log_id = ?').run(logId);
+  }
+
+  /** @throws SQLite's errors; nothing of the deliveries is counted then. */
+  // eslint-disable-next-line @typescript-eslint/require-await -- the port is asynchronous, SQLite is not
+  async apply(deliveries: readonly LogDelivery[]) {
+    const counted: LogDelivery[] = [];
+    const repeated: LogDelivery[] = [];
+    const early: LogDelivery[] = [];
+    let position = this.#position;
+    for (const delivery of deliveries) {
+      const { from, to } = delivery.mark;
+      if (to <= position) {
+        repeated.push(delivery);
+      } else if (from === position) {
+        counted.push(delivery);
+        position = to;
+      } else if (from > position) {
+        early.push(delivery);
+      } else {
+        throw new Error(
+          `bytes ${from} to ${to} of the log are counted in part, through ${position}`,
+        );
+      }
+    }
+    if (counted.length > 0) this.#commit(counted, position);
+    return { counted, repeated, early };
+  }
+
+  findKey(caller: string, key: string): EarlierBatch | undefined {
+    const row = this.#findKey.get(caller, key);
+    if (row === undefined) return undefined;
+    return {
+      bodySha256: row['body_sha256'] as Uint8Array,
+      batchId: row['batch_id'] as string,
+      receivedAt: row['received_at'] as number,
+    };
+  }
+
+  /** Deletes up to `limit` keys received before a time; returns how many there were. */
+  expireKeys(receivedBefore: number, limit: number): number {
+    return Number(this.#expireKeys.run(receivedBefore, limit).changes);
+  }
+
+  /**
+   * Makes all that is committed durable and returns the position it has come to, or undefined
+   * where a reader holds that up.
+   */
+  checkpoint(): LogPosition | undefined {
+    const position = this.#position;
+    const result = this.#database.prepare('PRAGMA wal_checkpoint(FULL)').get();
+    return result?.['busy'] === 0 ? position : undefined;
+  }
+
+  close(): void {
+    this.#database.close();
+  }
+
+  #commit(deliveries: readonly LogDelivery[], position: LogPosition): void {
+    this.#database.exec('BEGIN IMMEDIATE');
+    try {
+      for (const { tally, keys, deadLetters } of deliveries) {
+        this.#addTally(tally);
+        for (const { caller, key, bodySha256, batchId, receivedAt } of keys) {
+          this.#addKey.run(caller, key, bodySha256, batchId, receivedAt);
+        }
+        for (const { position: place, batchId, reason, failedAt } of deadLetters) {
+          this.#addDeadLetter.run(place, batchId, reason, failedAt);
+        }
+      }
+      if (this.#moveOn.run(position, this.#position).changes !== 1) {
+        throw new Error('another process has moved the position in pipeline.db; stop that one');
+      }
+      this.#database.exec('COMMIT');
+    } catch (error) {
+      if (this.#database.isTransaction) this.#database.exec('ROLLBACK');
+      throw error;
+    }
+    this.#position = position;
+    for (const { deadLetters } of deliveries) this.#deadLetters += deadLetters.length;
+  }
+
+  #addTally(tally: Tally): void {
+    for (const { date, type, state, count } of rowsOfTally(tally)) {
+      this.#add.run(date, typeStateKey(type, state), type, state, count);
+    }
+  }
+}

@@ -1,0 +1,69 @@
+import type { DatabaseSync } from 'node:sqlite';
+
+import type { CounterRow } from '../../domain/counter.ts';
+import type { CounterQuery } from '../../pipeline/ports.ts';
+import { dataPaths } from './data-directory.ts';
+import { nodeFileSystem } from './file-system.ts';
+import type { LogPosition } from './log-frame.ts';
+import { LogReader } from './log-reader.ts';
+import { openDatabaseReadOnly } from './sqlite-schema.ts';
+
+/** Reads the counters of a data directory, with or without a server running on it. */
+export interface StatsReader {
+  /** Rows by date, then by type and state in UTF-8 byte order of their sort key. */
+  query(query: CounterQuery): CounterRow[];
+  /** The first and the last date that have counters; undefined where none has. */
+  dates(): { readonly first: string; readonly last: string } | undefined;
+  /** The position through which the log is counted. */
+  countedThrough(): LogPosition;
+  /** Whether the record at a position could not be counted. */
+  isDeadLetter(position: LogPosition): boolean;
+  /** Bytes of the log that are not counted yet. */
+  pendingBytes(): number;
+  close(): void;
+}
+
+/** @throws where the directory holds no pipeline. */
+export function openStatsReader(dataDir: string): StatsReader {
+  const paths = dataPaths(dataDir);
+  const database = openDatabaseReadOnly(paths.database);
+  const log = new LogReader(nodeFileSystem, paths.log);
+  const progress = database.prepare('SELECT position FROM progress');
+  const dates = database.prepare('SELECT min(date) AS first, max(date) AS last FROM counters');
+  const deadLetter = database.prepare('SELECT 1 FROM dead_letters WHERE position = ?');
+  const countedThrough = () => Number(progress.get()?.['position']);
+  return {
+    query: (query) => queryCounters(database, query),
+    dates() {
+      const row = dates.get();
+      if (typeof row?.['first'] !== 'string') return undefined;
+      return { first: row['first'], last: String(row['last']) };
+    },
+    countedThrough,
+    isDeadLetter: (position) => deadLetter.get(position) !== undefined,
+    // The counters first: what is counted meanwhile must not make it less than nothing.
+    pendingBytes() {
+      const counted = countedThrough();
+      return Math.max(0, log.extent().end - counted);
+    },
+    close() {
+      log.close();
+      database.close();
+    },
+  };
+}
+
+function queryCounters(
+  database: DatabaseSync,
+  { from, to, types, states }: CounterQuery,
+): CounterRow[] {
+  const among = (column: string, values: readonly string[]) =>
+    values.length === 0 ? '' : ` AND ${column} IN (${values.map(() => '?').join(', ')})`;
+  const rows = database
+    .prepare(
+      `SELECT date, type, state, count FROM counters WHERE date BETWEEN ? AND ?` +
+        `${among('type', types)}${among('state', states)} ORDER BY date, type_state`,
+    )
+    .all(from, to, ...types, ...states);
+  return rows as unknown as CounterRow[];
+}

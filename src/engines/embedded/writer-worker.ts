@@ -1,0 +1,62 @@
+import { parentPort, workerData } from 'node:worker_threads';
+
+import type { IngestOutcome, Submission } from '../../pipeline/ports.ts';
+import type { FromWriter, Parcel, ToWriter, WorkerSettings } from './messages.ts';
+import { Writer } from './writer.ts';
+
+const port = parentPort;
+if (port === null) throw new Error('this module runs as a worker');
+
+const send = (message: FromWriter) => port.postMessage(message);
+
+const writer = open();
+
+function open(): Writer | undefined {
+  try {
+    return Writer.open(workerData as WorkerSettings, {
+      onProgress: (progress) => send({ kind: 'progress', progress }),
+      onFailure: (message) => send({ kind: 'failed', message }),
+    });
+  } catch (error) {
+    send({ kind: 'failed', message: error instanceof Error ? error.message : String(error) });
+    return undefined;
+  }
+}
+
+if (writer !== undefined) {
+  port.on('message', (message: ToWriter) => {
+    if (message.kind === 'close') void close(writer);
+    else void take(writer, message);
+  });
+  send({ kind: 'ready', progress: writer.progress(), tornBytes: writer.tornBytes });
+}
+
+async function take(writer: Writer, parcel: Parcel): Promise<void> {
+  const outcomes = await Promise.all(
+    submissionsOf(parcel).map((each) => writer.ingest(each).catch(defect)),
+  );
+  send({ kind: 'outcomes', id: parcel.id, outcomes, progress: writer.progress() });
+}
+
+/** An error that nobody foresaw must not take the other submissions with it. */
+function defect(error: unknown): IngestOutcome {
+  const message = error instanceof Error ? (error.stack ?? error.message) : String(error);
+  send({ kind: 'defect', message });
+  const detail = 'The batch met an error of ours and was not stored. Please report it.';
+  return { accepted: false, problem: { code: 'internal', detail } };
+}
+
+function submissionsOf({ bodies, submissions }: Parcel): Submission[] {
+  let offset = 0;
+  return submissions.map(({ bodyBytes, ...rest }) => {
+    const body = new Uint8Array(bodies, offset, bodyBytes);
+    offset += bodyBytes;
+    return { ...rest, body };
+  });
+}
+
+async function close(writer: Writer): Promise<void> {
+  await writer.close();
+  send({ kind: 'closed' });
+  port?.close();
+}

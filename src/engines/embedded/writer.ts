@@ -1,0 +1,192 @@
+import { ingest } from '../../pipeline/ingest.ts';
+import type { IngestOutcome, Submission } from '../../pipeline/ports.ts';
+import { dataPaths, takeDataDirectory, type DirectoryLock } from './data-directory.ts';
+import type { EmbeddedOptions } from './engine-options.ts';
+import { describeFailure } from './failures.ts';
+import { nodeFileSystem } from './file-system.ts';
+import { LogIntake } from './log-intake.ts';
+import { keyOf, LogProcessor } from './log-processor.ts';
+import { LogReader } from './log-reader.ts';
+import type { Progress } from './messages.ts';
+import { SegmentedLog } from './segmented-log.ts';
+import { SqliteCounterStore, type KeyedBatch } from './sqlite-counter-store.ts';
+import { isSqliteBusy } from './sqlite-errors.ts';
+import { openDatabase } from './sqlite-schema.ts';
+
+export interface WriterEvents {
+  readonly onProgress: (progress: Progress) => void;
+  /** The writer takes nothing more; the message says why and what to do. */
+  readonly onFailure: (message: string) => void;
+}
+
+const busyDelayMs = 100;
+const maintenanceMs = 60_000;
+const expireKeysAtOnce = 1_000;
+/** A stop waits so long for what is stored to be counted; the rest is counted after the start. */
+const drainMs = 5_000;
+
+/** The one owner of a data directory: takes batches in, counts them, and clears away what is old. */
+export class Writer {
+  readonly #options: EmbeddedOptions;
+  readonly #events: WriterEvents;
+  readonly #lock: DirectoryLock;
+  readonly #log: SegmentedLog;
+  readonly #store: SqliteCounterStore;
+  readonly #reader: LogReader;
+  readonly #intake: LogIntake;
+  readonly #processor: LogProcessor;
+  readonly #maintenance: NodeJS.Timeout;
+  #isPumpDue = false;
+  #hasFailed = false;
+
+  /** @throws an Error whose message says what is wrong and what to do. */
+  static open(options: EmbeddedOptions, events: WriterEvents): Writer {
+    const paths = dataPaths(options.dataDir);
+    const lock = takeDataDirectory(paths);
+    try {
+      return new Writer(options, events, lock);
+    } catch (error) {
+      lock.release();
+      throw new Error(describeFailure(error, paths), { cause: error });
+    }
+  }
+
+  private constructor(options: EmbeddedOptions, events: WriterEvents, lock: DirectoryLock) {
+    this.#options = options;
+    this.#events = events;
+    this.#lock = lock;
+    const paths = dataPaths(options.dataDir);
+    this.#store = new SqliteCounterStore(openDatabase(paths.database));
+    const { log, uncountedKeys } = openLog(options, this.#store);
+    this.#log = log;
+    this.#reader = new LogReader(nodeFileSystem, paths.log);
+    this.#processor = new LogProcessor({
+      store: this.#store,
+      reader: this.#reader,
+      durableEnd: () => log.durableEnd,
+      onCounted: (through) => {
+        this.#intake.forgetKeys(through);
+        this.#events.onProgress(this.progress());
+      },
+      now: Date.now,
+    });
+    this.#intake = new LogIntake(
+      {
+        log,
+        findKey: (caller, key) => this.#store.findKey(caller, key),
+        countedThrough: () => this.#store.position,
+        onDurable: (delivery) => {
+          this.#processor.offer(delivery);
+          this.#schedulePump(options.countDelayMs);
+        },
+        onFailure: (error) => this.#fail(error),
+        defer: (commit) => void setImmediate(commit),
+        now: Date.now,
+        keepKeysMs: options.keepKeysMs,
+        backlogBytesMax: options.backlogBytesMax,
+      },
+      uncountedKeys,
+    );
+    this.#schedulePump(0);
+    this.#maintain();
+    this.#maintenance = setInterval(() => this.#maintain(), maintenanceMs);
+  }
+
+  get tornBytes(): number {
+    return this.#log.tornBytes;
+  }
+
+  progress(): Progress {
+    return {
+      durableEnd: this.#log.durableEnd,
+      countedThrough: this.#store.position,
+      deadLetters: this.#store.deadLetters,
+    };
+  }
+
+  ingest(submission: Submission): Promise<IngestOutcome> {
+    return ingest(submission, this.#intake, { bodyBytesMax: this.#options.bodyBytesMax });
+  }
+
+  /** Counts what is stored, if that can be done soon, and lets the directory go. */
+  async close(): Promise<void> {
+    clearInterval(this.#maintenance);
+    this.#intake.commit();
+    const deadline = Date.now() + drainMs;
+    while (!this.#hasFailed && Date.now() < deadline) {
+      if ((await this.#step()) === 'idle') break;
+    }
+    this.#hasFailed = true;
+    this.#reader.close();
+    this.#log.close();
+    this.#store.close();
+    this.#lock.release();
+  }
+
+  #schedulePump(delayMs: number): void {
+    if (this.#isPumpDue || this.#hasFailed) return;
+    this.#isPumpDue = true;
+    const pump = () => {
+      this.#isPumpDue = false;
+      void this.#step().then((state) => {
+        if (state === 'behind') this.#schedulePump(0);
+        if (state === 'busy') this.#schedulePump(busyDelayMs);
+      });
+    };
+    if (delayMs === 0) setImmediate(pump);
+    else setTimeout(pump, delayMs);
+  }
+
+  async #step(): Promise<'idle' | 'behind' | 'busy'> {
+    if (this.#hasFailed) return 'idle';
+    try {
+      return await this.#processor.step();
+    } catch (error) {
+      this.#fail(error);
+      return 'idle';
+    }
+  }
+
+  #maintain(): void {
+    const { keepKeysMs, keepRawMs } = this.#options;
+    try {
+      this.#store.expireKeys(Date.now() - keepKeysMs, expireKeysAtOnce);
+      if (keepRawMs === undefined) return;
+      // What a power failure may take from the database must stay in the log.
+      const durable = this.#store.checkpoint();
+      if (durable !== undefined) this.#log.removeSegments(durable, Date.now() - keepRawMs);
+    } catch (error) {
+      if (!isSqliteBusy(error)) this.#fail(error);
+    }
+  }
+
+  #fail(error: unknown): void {
+    if (this.#hasFailed) return;
+    this.#hasFailed = true;
+    this.#events.onFailure(describeFailure(error, dataPaths(this.#options.dataDir)));
+  }
+}
+
+function openLog(options: EmbeddedOptions, store: SqliteCounterStore) {
+  const uncountedKeys: (KeyedBatch & { end: number })[] = [];
+  const log = SegmentedLog.open({
+    directory: dataPaths(options.dataDir).log,
+    fileSystem: nodeFileSystem,
+    segmentBytes: options.segmentBytes,
+    countedThrough: store.position,
+    onUncounted: ({ record, end }) => {
+      const key = keyOf(record);
+      if (key !== undefined) uncountedKeys.push({ ...key, end });
+    },
+    now: Date.now,
+  });
+  const known = store.logId();
+  if (known === undefined) store.adoptLog(log.logId);
+  else if (!log.logId.equals(known)) {
+    log.close();
+    throw new Error(
+      'pipeline.db holds the counters of another log. Put the log and the database of one data directory together again.',
+    );
+  }
+  return { log, uncountedKeys };
+}

@@ -1,0 +1,118 @@
+import { isIP } from 'node:net';
+
+import { EmbeddedPipeline } from '../engines/embedded/embedded-pipeline.ts';
+import { dayMs, embeddedDefaults } from '../engines/embedded/engine-options.ts';
+import { createHttpServer, type HttpServer } from '../http/server.ts';
+import type { ServeOptions } from './serve-options.ts';
+
+/** A stop waits so long for requests under way. */
+const stopGraceMs = 10_000;
+/** After a failure of the storage, those who wait are only told so. */
+const failureGraceMs = 1_500;
+
+/**
+ * Runs the embedded pipeline until SIGTERM or SIGINT (exit code 0) or until its storage fails.
+ * @throws an Error whose message says what is wrong and what to do.
+ */
+export async function serve(options: ServeOptions): Promise<void> {
+  checkOptions(options);
+  const onDefect = (error: Error | string) => {
+    const text = error instanceof Error ? (error.stack ?? error.message) : error;
+    process.stderr.write(`device-pipeline: ${text}\n`);
+  };
+  const pipeline = await EmbeddedPipeline.open(
+    {
+      ...embeddedDefaults,
+      dataDir: options.dataDir,
+      bodyBytesMax: options.maxBodyBytes,
+      // A single body must fit in, however large bodies may be.
+      inFlightBytesMax: Math.max(embeddedDefaults.inFlightBytesMax, 2 * options.maxBodyBytes),
+      backlogBytesMax: options.maxBacklogBytes,
+      keepKeysMs: options.keepReceiptsDays * dayMs,
+      keepRawMs: options.keepRawDays === undefined ? undefined : options.keepRawDays * dayMs,
+    },
+    onDefect,
+  );
+  const http = createHttpServer({
+    pipeline,
+    bodyBytesMax: options.maxBodyBytes,
+    bodiesBytesMax: Math.max(embeddedDefaults.inFlightBytesMax, 2 * options.maxBodyBytes),
+    onDefect,
+  });
+  const stop = stopSignal();
+  try {
+    const url = await listen(http, options);
+    if (pipeline.tornBytes > 0) {
+      process.stderr.write(
+        `device-pipeline: ${pipeline.tornBytes} bytes of batches that were never acknowledged were cut off the log\n`,
+      );
+    }
+    process.stdout.write(`listening on ${url}\n`);
+    const failure = await Promise.race([stop, pipeline.failed]);
+    await http.stop(failure === undefined ? stopGraceMs : failureGraceMs);
+    if (failure !== undefined) throw failure;
+  } finally {
+    await pipeline.close();
+  }
+}
+
+function checkOptions({ host, insecure, keepRawDays, keepReceiptsDays }: ServeOptions): void {
+  if (!insecure && !isLoopback(host)) {
+    throw new Error(
+      `${host} can be reached from other machines, and there is no access control yet. Bind 127.0.0.1, or say --insecure if the network is trusted.`,
+    );
+  }
+  if (keepRawDays !== undefined && keepRawDays < keepReceiptsDays) {
+    throw new Error(
+      `Receipts live as long as the raw batches: --keep-raw ${keepRawDays} is shorter than --keep-receipts ${keepReceiptsDays}. Make --keep-receipts shorter too.`,
+    );
+  }
+}
+
+function isLoopback(host: string): boolean {
+  if (host === 'localhost' || host === '::1') return true;
+  return isIP(host) === 4 && host.startsWith('127.');
+}
+
+/** Resolves at the first SIGTERM or SIGINT; a second one ends the process at once. */
+function stopSignal(): Promise<undefined> {
+  return new Promise((resolve) => {
+    let signals = 0;
+    const onSignal = () => {
+      signals++;
+      if (signals > 1) process.exit(130);
+      resolve(undefined);
+    };
+    process.on('SIGTERM', onSignal);
+    process.on('SIGINT', onSignal);
+  });
+}
+
+/** Returns the address that it listens on, as a URL. */
+function listen({ server }: HttpServer, { host, port }: ServeOptions): Promise<string> {
+  return new Promise((resolve, reject) => {
+    server.once('error', (error: NodeJS.ErrnoException) => {
+      reject(new Error(whyNotListening(error, host, port), { cause: error }));
+    });
+    server.listen(port, host, () => {
+      const address = server.address();
+      const actualPort = typeof address === 'object' && address !== null ? address.port : port;
+      resolve(`http://${host.includes(':') ? `[${host}]` : host}:${actualPort}`);
+    });
+  });
+}
+
+function whyNotListening(error: NodeJS.ErrnoException, host: string, port: number): string {
+  switch (error.code) {
+    case 'EADDRINUSE':
+      return `Port ${port} of ${host} is in use. Stop what listens there, or choose another with --port.`;
+    case 'EACCES':
+      return `Port ${port} needs more rights than this user has. Choose one above 1023 with --port.`;
+    case 'EADDRNOTAVAIL':
+    case 'ENOTFOUND':
+      return `${host} is no address of this machine. Choose another with --host.`;
+    case undefined:
+    default:
+      return `The server cannot listen on ${host}:${port}: ${error.message}.`;
+  }
+}

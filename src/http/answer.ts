@@ -1,0 +1,71 @@
+import { problemDetails, statusOfProblem, type Problem } from '../domain/problem.ts';
+import type { IngestOutcome, Receipt } from '../pipeline/ports.ts';
+
+/** A whole response, for any transport. Header names are lower case. */
+export interface Answer {
+  readonly status: number;
+  readonly headers: Readonly<Record<string, string>>;
+  readonly body: string;
+}
+
+const common = { 'cache-control': 'no-store', 'x-content-type-options': 'nosniff' };
+
+export function jsonAnswer(
+  status: number,
+  value: unknown,
+  headers: Readonly<Record<string, string>> = {},
+): Answer {
+  return {
+    status,
+    headers: { 'content-type': 'application/json', ...common, ...headers },
+    body: JSON.stringify(value),
+  };
+}
+
+/** Source: RFC 9457. */
+export function problemAnswer(
+  problem: Problem,
+  headers: Readonly<Record<string, string>> = {},
+): Answer {
+  const retryAfter: Record<string, string> =
+    problem.retryAfterSeconds === undefined
+      ? {}
+      : { 'retry-after': String(problem.retryAfterSeconds) };
+  return {
+    status: statusOfProblem(problem.code),
+    headers: { 'content-type': 'application/problem+json', ...common, ...retryAfter, ...headers },
+    body: JSON.stringify(problemDetails(problem)),
+  };
+}
+
+export function ingestAnswer(outcome: IngestOutcome, isStrict: boolean): Answer {
+  const preference: Record<string, string> = isStrict
+    ? { 'preference-applied': 'handling=strict' }
+    : {};
+  if (!outcome.accepted) return problemAnswer(outcome.problem, preference);
+  const { batchId, rawKey, enqueued, rejected, errors } = outcome;
+  const accepted = { status: 'accepted', raw_key: rawKey, enqueued };
+  return jsonAnswer(200, rejected === 0 ? accepted : { ...accepted, rejected, errors }, {
+    location: `/ingest/${batchId}`,
+    ...preference,
+  });
+}
+
+export function receiptAnswer({
+  status,
+  rawKey,
+  enqueued,
+  counted,
+  rejected,
+  receivedAt,
+}: Receipt): Answer {
+  const received = new Date(receivedAt).toISOString();
+  return jsonAnswer(200, {
+    status,
+    raw_key: rawKey,
+    enqueued,
+    counted,
+    rejected,
+    received_at: received,
+  });
+}

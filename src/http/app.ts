@@ -1,0 +1,102 @@
+import { Hono, type Context } from 'hono';
+import { bodyLimit } from 'hono/body-limit';
+
+import { Unavailable, type Pipeline } from '../pipeline/ports.ts';
+import { ingestAnswer, jsonAnswer, problemAnswer, receiptAnswer, type Answer } from './answer.ts';
+import { bodyTooLarge, readIngestHeaders } from './ingest-headers.ts';
+import { groupRows, readDate, readStatsRequest } from './stats-query.ts';
+import { statsPage } from './stats-page.ts';
+
+export interface AppOptions {
+  /** The largest body in bytes. */
+  readonly bodyBytesMax: number;
+  /** Is told of errors that nobody foresaw. */
+  readonly onDefect: (error: Error) => void;
+}
+
+/** What is wrong with a batch id, or a batch that is no longer kept, is the same to the caller. */
+const batchNotFound = problemAnswer({
+  code: 'batch_not_found',
+  detail: 'No batch with this id is kept here.',
+});
+
+/** The pipeline over HTTP, as a function from Request to Response: for a server or for Lambda. */
+export function createApp(pipeline: Pipeline, { bodyBytesMax, onDefect }: AppOptions): Hono {
+  const app = new Hono();
+
+  const limitBody = bodyLimit({
+    maxSize: bodyBytesMax,
+    onError: () => toResponse(bodyTooLarge(bodyBytesMax)),
+  });
+  app.post('/ingest', limitBody, async ({ req }) => {
+    const { headers, refusal } = readIngestHeaders((name) => req.header(name));
+    if (headers === undefined) return toResponse(refusal);
+    const body = new Uint8Array(await req.arrayBuffer());
+    return toResponse(ingestAnswer(await pipeline.ingest({ ...headers, body }), headers.strict));
+  });
+  app.all('/ingest', () => methodNotAllowed('POST'));
+
+  get(app, '/ingest/:batchId', async ({ req }) => {
+    const receipt = await pipeline.receipt(req.param('batchId') ?? '');
+    return receipt === undefined ? batchNotFound : receiptAnswer(receipt);
+  });
+
+  get(app, '/stats', async ({ req }) => {
+    const request = readStatsRequest(new URL(req.url).searchParams);
+    if ('problem' in request) return problemAnswer(request.problem);
+    const { query, groupBy } = request.value;
+    return jsonAnswer(200, groupRows(await pipeline.query(query), groupBy));
+  });
+
+  get(app, '/stats-html', async ({ req }) => {
+    const date = readDate(new URL(req.url).searchParams);
+    if ('problem' in date) return problemAnswer(date.problem);
+    const day = { from: date.value, to: date.value, types: [], states: [] };
+    return await statsPage(date.value, await pipeline.query(day));
+  });
+
+  get(app, '/healthz', () => jsonAnswer(200, { status: 'ok' }));
+
+  get(app, '/readyz', async () => {
+    const { unavailable, pendingBytes, deadLetters } = await pipeline.status();
+    if (unavailable !== undefined) return problemAnswer({ ...unavailable, retryAfterSeconds: 1 });
+    const waiting = { pending_bytes: pendingBytes, dead_letters: deadLetters };
+    return jsonAnswer(200, { status: 'ready', ...waiting });
+  });
+
+  get(app, '/', () => ({
+    status: 302,
+    headers: { location: `/stats-html?date=${new Date().toISOString().slice(0, 10)}` },
+    body: '',
+  }));
+
+  app.notFound(({ req }) =>
+    toResponse(problemAnswer({ code: 'not_found', detail: `There is no ${req.path} here.` })),
+  );
+  app.onError((error) => toResponse(errorAnswer(error, onDefect)));
+  return app;
+}
+
+/** A route that is read: GET and HEAD. */
+function get(app: Hono, path: string, answer: (context: Context) => Answer | Promise<Answer>) {
+  app.get(path, async (context) => toResponse(await answer(context)));
+  app.all(path, () => methodNotAllowed('GET, HEAD'));
+}
+
+function errorAnswer(error: Error, onDefect: AppOptions['onDefect']): Answer {
+  if (error instanceof Unavailable) {
+    const { code, message: detail, retryAfterSeconds } = error;
+    return problemAnswer({ code, detail, retryAfterSeconds });
+  }
+  onDefect(error);
+  return problemAnswer({ code: 'internal', detail: 'The request met an error of ours.' });
+}
+
+function methodNotAllowed(allow: string): Response {
+  const detail = `Only ${allow} can be asked of this.`;
+  return toResponse(problemAnswer({ code: 'method_not_allowed', detail }, { allow }));
+}
+
+function toResponse({ status, headers, body }: Answer): Response {
+  return new Response(body === '' ? null : body, { status, headers });
+}

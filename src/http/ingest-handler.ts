@@ -1,0 +1,165 @@
+import type { IncomingMessage, ServerResponse } from 'node:http';
+
+import type { Pipeline } from '../pipeline/ports.ts';
+import { ingestAnswer, problemAnswer, type Answer } from './answer.ts';
+import { bodyTooLarge, readIngestHeaders } from './ingest-headers.ts';
+import type { MemoryBudget } from './memory-budget.ts';
+
+export interface IngestHandlerOptions {
+  readonly pipeline: Pick<Pipeline, 'ingest'>;
+  readonly bodyBytesMax: number;
+  /** Bounds the bodies that are being read or are not answered yet. */
+  readonly budget: MemoryBudget;
+  /** Whether connections are to be closed after their answer. */
+  readonly isStopping: () => boolean;
+  readonly onDefect: (error: Error) => void;
+}
+
+/** A client that sends on after its refusal is listened to for so long, and no more. */
+const lingerMs = 2_000;
+
+type BodyReading =
+  | { readonly body: Buffer }
+  | { readonly refusal: Answer; readonly isTooLarge: boolean }
+  | 'aborted';
+
+/**
+ * `POST /ingest` straight from `node:http`: the one request whose cost counts. Answers as the app
+ * does; a test runs the same cases through both.
+ */
+export function createIngestHandler(options: IngestHandlerOptions) {
+  const { pipeline, bodyBytesMax, budget, isStopping, onDefect } = options;
+
+  /** @param expectsContinue whether the client waits for leave to send its body. */
+  return async function handleIngest(
+    request: IncomingMessage,
+    response: ServerResponse,
+    expectsContinue: boolean,
+  ): Promise<void> {
+    const { headers, refusal } = readIngestHeaders((name) => headerOf(request, name));
+    const declaredBytes = Number(request.headers['content-length'] ?? 0);
+    if (declaredBytes > bodyBytesMax) {
+      await refuseAndClose(request, response, bodyTooLarge(bodyBytesMax));
+      return;
+    }
+    if (refusal !== undefined && expectsContinue) {
+      await refuseAndClose(request, response, refusal);
+      return;
+    }
+    if (expectsContinue) response.writeContinue();
+    let heldBytes = 0;
+    const hold = (bytes: number) => {
+      const hasRoom = budget.reserve(bytes);
+      if (hasRoom) heldBytes += bytes;
+      return hasRoom;
+    };
+    try {
+      const reading = await readBody(request, bodyBytesMax, refusal, hold);
+      if (reading === 'aborted') return;
+      if ('refusal' in reading) {
+        if (reading.isTooLarge) await refuseAndClose(request, response, reading.refusal);
+        else send(response, reading.refusal, isStopping());
+        return;
+      }
+      if (headers === undefined) return;
+      const outcome = await pipeline.ingest({ ...headers, body: reading.body });
+      send(response, ingestAnswer(outcome, headers.strict), isStopping());
+    } catch (error) {
+      onDefect(error instanceof Error ? error : new Error(String(error)));
+      const detail = 'The batch met an error of ours.';
+      send(response, problemAnswer({ code: 'internal', detail }), true);
+    } finally {
+      budget.release(heldBytes);
+    }
+  };
+}
+
+/** Whether a request is for the handler, as far as its target and method tell. */
+export function isIngestRequest({ method, url }: IncomingMessage): boolean {
+  return method === 'POST' && (url === '/ingest' || url?.startsWith('/ingest?') === true);
+}
+
+function headerOf(request: IncomingMessage, name: string): string | undefined {
+  const value = request.headers[name];
+  return Array.isArray(value) ? value.join(', ') : value;
+}
+
+/**
+ * The whole body. Once it is clear that the request is refused (`refusal`, or no room), what
+ * still comes is read and dropped, so that the connection can go on.
+ */
+function readBody(
+  request: IncomingMessage,
+  bytesMax: number,
+  refusal: Answer | undefined,
+  hold: (bytes: number) => boolean,
+): Promise<BodyReading> {
+  return new Promise((resolve) => {
+    let chunks: Buffer[] = [];
+    let bytes = 0;
+    let refused = refusal;
+    request.on('data', (chunk: Buffer) => {
+      bytes += chunk.length;
+      if (bytes > bytesMax) {
+        request.removeAllListeners('data');
+        resolve({ refusal: bodyTooLarge(bytesMax), isTooLarge: true });
+      } else if (refused === undefined && !hold(chunk.length)) {
+        refused = overloaded;
+        chunks = [];
+      } else if (refused === undefined) {
+        chunks.push(chunk);
+      }
+    });
+    request.on('end', () => {
+      if (refused !== undefined) resolve({ refusal: refused, isTooLarge: false });
+      else resolve({ body: chunks.length === 1 && chunks[0] ? chunks[0] : Buffer.concat(chunks) });
+    });
+    // Without an answer the client cannot take the batch for stored, and it is not.
+    request.on('error', () => resolve('aborted'));
+    request.on('close', () => resolve('aborted'));
+  });
+}
+
+const overloaded = problemAnswer({
+  code: 'overloaded',
+  detail: 'Too many batches are on their way to storage. Send this one again after a moment.',
+  retryAfterSeconds: 1,
+});
+
+function send(response: ServerResponse, { status, headers, body }: Answer, close: boolean): void {
+  if (response.destroyed) return;
+  response.writeHead(status, {
+    ...headers,
+    'content-length': Buffer.byteLength(body),
+    ...(close && { connection: 'close' }),
+  });
+  response.end(body);
+}
+
+/**
+ * Answers before the body has come, and closes. The connection stays open for a moment while
+ * what the client still sends is dropped: closed at once, it would lose the answer too.
+ */
+function refuseAndClose(
+  request: IncomingMessage,
+  response: ServerResponse,
+  { status, headers, body }: Answer,
+): Promise<void> {
+  return new Promise((resolve) => {
+    response.writeHead(status, {
+      ...headers,
+      'content-length': Buffer.byteLength(body),
+      connection: 'close',
+    });
+    response.write(body);
+    const finish = () => {
+      clearTimeout(timer);
+      response.end();
+      resolve();
+    };
+    const timer = setTimeout(finish, lingerMs);
+    request.once('end', finish);
+    request.once('close', finish);
+    request.resume();
+  });
+}

@@ -1,0 +1,177 @@
+import type { ItemError } from '../domain/batch.ts';
+import type { BatchId } from '../domain/batch-id.ts';
+import type { CounterRow, Tally } from '../domain/counter.ts';
+import type { ProblemCode, Problem } from '../domain/problem.ts';
+import type { CalendarDate } from '../domain/timestamp.ts';
+
+/** How a raw body is encoded, as `Content-Encoding` said. */
+export type ContentEncoding = 'identity' | 'gzip';
+
+/** A request to take in a batch, after the transport's own checks. */
+export interface Submission {
+  /** The body byte for byte, still encoded. */
+  readonly body: Uint8Array;
+  readonly encoding: ContentEncoding;
+  /** Whether one bad item refuses the batch (`Prefer: handling=strict`). */
+  readonly strict: boolean;
+  /** Whose idempotency keys these are; empty for a caller without a name. */
+  readonly caller: string;
+  readonly idempotencyKey: string | undefined;
+}
+
+export type IngestOutcome =
+  | {
+      readonly accepted: true;
+      readonly batchId: BatchId;
+      readonly rawKey: string;
+      /** Items that are or will be counted. */
+      readonly enqueued: number;
+      readonly rejected: number;
+      readonly errors: readonly ItemError[];
+    }
+  | { readonly accepted: false; readonly problem: Problem };
+
+/** An accepted batch on its way to storage. */
+export interface Batch {
+  readonly body: Uint8Array;
+  readonly encoding: ContentEncoding;
+  readonly caller: string;
+  readonly idempotency: Idempotency | undefined;
+  readonly accepted: number;
+  readonly rejected: number;
+  readonly tally: Tally;
+}
+
+export interface Idempotency {
+  readonly key: string;
+  /** Of the body once inflated: a retry may be compressed anew into other bytes. 32 bytes. */
+  readonly bodySha256: Uint8Array;
+}
+
+export interface StoredBatch {
+  readonly batchId: BatchId;
+  /** Milliseconds since 1970. */
+  readonly receivedAt: number;
+}
+
+/** A batch that came earlier under an idempotency key, with the SHA-256 it had then. */
+export interface EarlierBatch extends StoredBatch {
+  readonly bodySha256: Uint8Array;
+}
+
+/** Raw store and queue as one act. */
+export interface Intake {
+  /**
+   * Makes the raw body durable and queues its items, then answers; a batch whose key was used
+   * before is not stored again: the earlier one is returned, once it is durable.
+   * @throws {Unavailable} nothing is acknowledged; all of the batch will be counted, or none.
+   */
+  accept(
+    batch: Batch,
+  ): Promise<{ earlier: EarlierBatch } | { earlier?: never; stored: StoredBatch }>;
+  /** The durable batch that came under the caller's key, if it is still kept. */
+  recall(caller: string, key: string): Promise<EarlierBatch | undefined>;
+}
+
+/** The batch cannot be taken now. */
+export class Unavailable extends Error {
+  readonly code: Extract<ProblemCode, 'overloaded' | 'stopping' | 'storage_failed'>;
+  readonly retryAfterSeconds: number;
+
+  constructor(code: Unavailable['code'], message: string, options?: ErrorOptions) {
+    super(message, options);
+    this.name = 'Unavailable';
+    this.code = code;
+    this.retryAfterSeconds = code === 'overloaded' ? 1 : 5;
+  }
+}
+
+/** Increments to add under a mark that makes them count once. */
+export interface Delivery<Mark> {
+  readonly mark: Mark;
+  readonly tally: Tally;
+}
+
+export interface CounterStore<Mark, D extends Delivery<Mark> = Delivery<Mark>> {
+  /**
+   * Adds the increments of the deliveries that are new and marks them, in one atomic step.
+   * `repeated` were counted before. `early` cannot be counted yet, since a delivery before them
+   * is missing; nothing of them is counted and they may be offered again.
+   */
+  apply(
+    deliveries: readonly D[],
+  ): Promise<{ counted: readonly D[]; repeated: readonly D[]; early: readonly D[] }>;
+}
+
+export interface CounterQuery {
+  /** Both ends counted. */
+  readonly from: CalendarDate;
+  readonly to: CalendarDate;
+  /** Empty: all. */
+  readonly types: readonly string[];
+  /** Empty: all. */
+  readonly states: readonly string[];
+}
+
+export interface CounterReader {
+  /** Rows by date, then by sort key in UTF-8 byte order. */
+  query(query: CounterQuery): Promise<readonly CounterRow[]>;
+}
+
+export interface Receipt {
+  readonly status: 'pending' | 'counted';
+  readonly rawKey: string;
+  readonly enqueued: number;
+  readonly counted: number;
+  readonly rejected: number;
+  /** Milliseconds since 1970. */
+  readonly receivedAt: number;
+}
+
+export interface Receipts {
+  find(batchId: string): Promise<Receipt | undefined>;
+}
+
+/** A raw body as it came, with what is known of it. */
+export interface RawBatch extends StoredBatch {
+  readonly body: Uint8Array;
+  readonly encoding: ContentEncoding;
+  /** How many items were accepted and refused when it came. */
+  readonly accepted: number;
+  readonly rejected: number;
+}
+
+export interface RawStore {
+  get(rawKey: string): Promise<RawBatch | undefined>;
+  /** In the order they were stored. Times are milliseconds since 1970, `to` excluded. */
+  list(range?: { readonly from?: number; readonly to?: number }): AsyncIterable<RawBatch>;
+}
+
+/** A batch, or a part of one, that cannot be counted. */
+export interface DeadLetter {
+  readonly batchId: BatchId;
+  readonly reason: string;
+  /** Milliseconds since 1970. */
+  readonly failedAt: number;
+}
+
+export interface DeadLetters {
+  list(): Promise<readonly DeadLetter[]>;
+}
+
+/** What a pipeline is doing, for health checks. */
+export interface PipelineStatus {
+  /** Why no batch would be taken now; undefined where one would. */
+  readonly unavailable: { readonly code: Unavailable['code']; readonly detail: string } | undefined;
+  /** Bytes of raw records that are durable and not counted yet. */
+  readonly pendingBytes: number;
+  readonly deadLetters: number;
+}
+
+/** The whole pipeline, as the HTTP side sees it. */
+export interface Pipeline extends CounterReader {
+  /** @throws never for bad input, which is an outcome. */
+  ingest(submission: Submission): Promise<IngestOutcome>;
+  receipt(batchId: string): Promise<Receipt | undefined>;
+  status(): Promise<PipelineStatus>;
+}

@@ -1,0 +1,33 @@
+import { readBatch, tallyEvents } from '../domain/batch.ts';
+import type { Tally } from '../domain/counter.ts';
+import { inflate } from './body.ts';
+import type { RawBatch } from './ports.ts';
+
+/** An inflated body can be no longer than this, whatever limit was in force when it came. */
+const inflatedBytesMax = 1024 * 1024 * 1024;
+
+export type Recount =
+  { readonly tally: Tally; readonly reason?: never } | { readonly reason: string };
+
+/**
+ * Reads a stored body again and says what it counts: the same as when it was accepted, or, with
+ * the reason, that it does not and must not be counted unseen.
+ */
+export function recount({
+  body,
+  encoding,
+  accepted,
+  rejected,
+}: Omit<RawBatch, 'batchId' | 'receivedAt'>): Recount {
+  const inflated = inflate(body, encoding, inflatedBytesMax);
+  if (inflated.code !== undefined) return { reason: `${inflated.code}: ${inflated.detail}` };
+  const reading = readBatch(inflated.body);
+  if (!reading.readable) return { reason: `${reading.code}: ${reading.detail}` };
+  if (reading.events.length !== accepted || reading.rejected !== rejected) {
+    const now = `${reading.events.length} accepted and ${reading.rejected} refused`;
+    return {
+      reason: `recount_differs: the items read as ${now}, ${accepted} and ${rejected} when the batch came`,
+    };
+  }
+  return { tally: tallyEvents(reading.events) };
+}
