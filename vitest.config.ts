@@ -1,11 +1,15 @@
 import { defineConfig } from 'vitest/config';
 
+import { SummaryReporter } from './test/support/summary-reporter.ts';
+
 export default defineConfig({
   test: {
     include: ['test/**/*.test.ts'],
     // Servers are started, killed and waited for: a slow shared machine is not a failure.
-    testTimeout: 30_000,
+    testTimeout: 60_000,
     hookTimeout: 60_000,
     pool: 'forks',
+    maxWorkers: 2,
+    reporters: ['default', new SummaryReporter()],
   },
 });
