@@ -1,12 +1,14 @@
 import { hash } from 'node:crypto';
 
-import { readBatch, tallyEvents, type BatchReading } from '../domain/batch.ts';
+import { readBatch, tallyEvents, type BatchReading, type ItemError } from '../domain/batch.ts';
 import { rawKeyOf } from '../domain/batch-id.ts';
+import type { Tally } from '../domain/counter.ts';
 import type { Problem } from '../domain/problem.ts';
 import { inflate } from './body.ts';
 import {
   Unavailable,
   type EarlierBatch,
+  type Idempotency,
   type IngestOutcome,
   type Intake,
   type StoredBatch,
@@ -18,7 +20,16 @@ export interface IngestLimits {
   readonly bodyBytesMax: number;
 }
 
-type Readable = Extract<BatchReading, { readable: true }>;
+/** What is kept of a body once it is read: no item of it, since many batches wait for one sync. */
+interface Judgement {
+  readonly tally: Tally;
+  readonly accepted: number;
+  readonly rejected: number;
+  readonly errors: readonly ItemError[];
+  readonly idempotency: Idempotency | undefined;
+  /** Why the batch is refused, unless its key came before. */
+  readonly problem: Problem | undefined;
+}
 
 /**
  * Takes in one batch: reads it, refuses it or stores and queues it. It is stored if at least one
@@ -30,12 +41,10 @@ export async function ingest(
   intake: Intake,
   limits: IngestLimits,
 ): Promise<IngestOutcome> {
-  const inflated = inflate(submission.body, submission.encoding, limits.bodyBytesMax);
-  if (inflated.code !== undefined) return refused(inflated);
-  const reading = readBatch(inflated.body);
-  if (!reading.readable) return refused(reading);
+  const judgement = judge(submission, limits);
+  if ('code' in judgement) return refused(judgement);
   try {
-    return await store(submission, inflated.body, reading, intake);
+    return await store(submission, judgement, intake);
   } catch (error) {
     if (!(error instanceof Unavailable)) throw error;
     const { code, message: detail, retryAfterSeconds } = error;
@@ -43,45 +52,58 @@ export async function ingest(
   }
 }
 
-async function store(
-  { body, encoding, strict, caller, idempotencyKey }: Submission,
-  inflated: Uint8Array,
-  reading: Readable,
-  intake: Intake,
-): Promise<IngestOutcome> {
-  const idempotency =
-    idempotencyKey === undefined
-      ? undefined
-      : { key: idempotencyKey, bodySha256: hash('sha256', inflated, 'buffer') };
-  if (idempotency !== undefined) {
-    const earlier = await intake.recall(caller, idempotency.key);
-    if (earlier !== undefined) return repeated(earlier, idempotency.bodySha256, reading);
-  }
-  const problem = itemsProblem(reading, strict);
-  if (problem !== undefined) return refused(problem);
-  const result = await intake.accept({
-    body,
-    encoding,
-    caller,
-    idempotency,
+function judge(
+  { body, encoding, strict, idempotencyKey }: Submission,
+  { bodyBytesMax }: IngestLimits,
+): Judgement | Problem {
+  const inflated = inflate(body, encoding, bodyBytesMax);
+  if (inflated.code !== undefined) return inflated;
+  const reading = readBatch(inflated.body);
+  if (!reading.readable) return { code: reading.code, detail: reading.detail };
+  return {
+    tally: tallyEvents(reading.events),
     accepted: reading.events.length,
     rejected: reading.rejected,
-    tally: tallyEvents(reading.events),
-  });
-  if (result.earlier === undefined) return accepted(result.stored, reading);
-  return repeated(result.earlier, idempotency?.bodySha256 ?? new Uint8Array(), reading);
+    errors: reading.errors,
+    idempotency:
+      idempotencyKey === undefined
+        ? undefined
+        : { key: idempotencyKey, bodySha256: hash('sha256', inflated.body, 'buffer') },
+    problem: itemsProblem(reading, strict),
+  };
 }
 
-/** The same body has the same reading, so that the earlier answer need not have been kept. */
-function repeated(earlier: EarlierBatch, bodySha256: Uint8Array, reading: Readable): IngestOutcome {
-  if (Buffer.compare(earlier.bodySha256, bodySha256) === 0) return accepted(earlier, reading);
+async function store(
+  { body, encoding, caller }: Submission,
+  judgement: Judgement,
+  intake: Intake,
+): Promise<IngestOutcome> {
+  const { tally, accepted, rejected, idempotency, problem } = judgement;
+  if (idempotency !== undefined) {
+    const earlier = await intake.recall(caller, idempotency.key);
+    if (earlier !== undefined) return repeated(earlier, judgement);
+  }
+  if (problem !== undefined) return refused(problem);
+  const batch = { body, encoding, caller, idempotency, accepted, rejected, tally };
+  const result = await intake.accept(batch);
+  return result.earlier === undefined
+    ? acknowledged(result.stored, judgement)
+    : repeated(result.earlier, judgement);
+}
+
+/** The same body is judged the same, so that the earlier answer need not have been kept. */
+function repeated(earlier: EarlierBatch, judgement: Judgement): IngestOutcome {
+  const { bodySha256 = new Uint8Array() } = judgement.idempotency ?? {};
+  if (Buffer.compare(earlier.bodySha256, bodySha256) === 0) {
+    return acknowledged(earlier, judgement);
+  }
   const detail =
     'This Idempotency-Key came before with another body. Use a new key for a new batch.';
   return refused({ code: 'idempotency_key_reused', detail });
 }
 
 function itemsProblem(
-  { events, rejected, errors }: Readable,
+  { events, rejected, errors }: Extract<BatchReading, { readable: true }>,
   strict: boolean,
 ): Problem | undefined {
   if (rejected === 0) return undefined;
@@ -96,21 +118,12 @@ function itemsProblem(
   return undefined;
 }
 
-function accepted({ batchId, receivedAt }: StoredBatch, reading: Readable): IngestOutcome {
-  const { events, rejected, errors } = reading;
+function acknowledged({ batchId, receivedAt }: StoredBatch, judgement: Judgement): IngestOutcome {
+  const { accepted: enqueued, rejected, errors } = judgement;
   const rawKey = rawKeyOf(batchId, receivedAt);
-  return { accepted: true, batchId, rawKey, enqueued: events.length, rejected, errors };
+  return { accepted: true, batchId, rawKey, enqueued, rejected, errors };
 }
 
-function refused({ code, detail, errors, rejected, retryAfterSeconds }: Problem): IngestOutcome {
-  return {
-    accepted: false,
-    problem: {
-      code,
-      detail,
-      ...(errors && { errors }),
-      ...(rejected !== undefined && { rejected }),
-      ...(retryAfterSeconds !== undefined && { retryAfterSeconds }),
-    },
-  };
+function refused(problem: Problem): IngestOutcome {
+  return { accepted: false, problem };
 }

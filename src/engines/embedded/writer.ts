@@ -22,6 +22,7 @@ export interface WriterEvents {
 const busyDelayMs = 100;
 const maintenanceMs = 60_000;
 const expireKeysAtOnce = 1_000;
+const expireAgainMs = 50;
 /** A stop waits so long for what is stored to be counted; the rest is counted after the start. */
 const drainMs = 5_000;
 
@@ -148,9 +149,11 @@ export class Writer {
   }
 
   #maintain(): void {
+    if (this.#hasFailed) return;
     const { keepKeysMs, keepRawMs } = this.#options;
     try {
-      this.#store.expireKeys(Date.now() - keepKeysMs, expireKeysAtOnce);
+      const expired = this.#store.expireKeys(Date.now() - keepKeysMs, expireKeysAtOnce);
+      if (expired === expireKeysAtOnce) setTimeout(() => this.#maintain(), expireAgainMs);
       if (keepRawMs === undefined) return;
       // What a power failure may take from the database must stay in the log.
       const durable = this.#store.checkpoint();
