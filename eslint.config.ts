@@ -69,7 +69,7 @@ export default defineConfig(
         {
           object: 'process',
           property: 'env',
-          message: 'Only src/entry/config.ts reads the environment.',
+          message: 'Only src/entry reads the environment.',
         },
       ],
     },

@@ -1,5 +1,3 @@
-import { isIP } from 'node:net';
-
 import { EmbeddedPipeline } from '../engines/embedded/embedded-pipeline.ts';
 import { dayMs, embeddedDefaults } from '../engines/embedded/engine-options.ts';
 import { createHttpServer, type HttpServer } from '../http/server.ts';
@@ -15,7 +13,6 @@ const failureGraceMs = 1_500;
  * @throws an Error whose message says what is wrong and what to do.
  */
 export async function serve(options: ServeOptions): Promise<void> {
-  checkOptions(options);
   const onDefect = (error: Error | string) => {
     const text = error instanceof Error ? (error.stack ?? error.message) : error;
     process.stderr.write(`device-pipeline: ${text}\n`);
@@ -54,24 +51,6 @@ export async function serve(options: ServeOptions): Promise<void> {
   } finally {
     await pipeline.close();
   }
-}
-
-function checkOptions({ host, insecure, keepRawDays, keepReceiptsDays }: ServeOptions): void {
-  if (!insecure && !isLoopback(host)) {
-    throw new Error(
-      `${host} can be reached from other machines, and there is no access control yet. Bind 127.0.0.1, or say --insecure if the network is trusted.`,
-    );
-  }
-  if (keepRawDays !== undefined && keepRawDays < keepReceiptsDays) {
-    throw new Error(
-      `Receipts live as long as the raw batches: --keep-raw ${keepRawDays} is shorter than --keep-receipts ${keepReceiptsDays}. Make --keep-receipts shorter too.`,
-    );
-  }
-}
-
-function isLoopback(host: string): boolean {
-  if (host === 'localhost' || host === '::1') return true;
-  return isIP(host) === 4 && host.startsWith('127.');
 }
 
 /** Resolves at the first SIGTERM or SIGINT; a second one ends the process at once. */

@@ -1,0 +1,167 @@
+#!/usr/bin/env node
+import { readFileSync } from 'node:fs';
+
+import { Command, CommanderError } from 'commander';
+
+import { addFeedOptions, feedOptions } from './feed-options.ts';
+import { addIngestOptions, ingestOptions } from './ingest-options.ts';
+import { UsageError } from './option-parsers.ts';
+import { addServeOptions, serveOptions } from './serve-options.ts';
+import { addStatsOptions, statsOptions } from './stats-options.ts';
+import { visible } from './terminal-text.ts';
+
+const exitCodes = { done: 0, failed: 1, wrongUsage: 2 };
+
+function isTooOld(version: string): boolean {
+  return Number(version.split('.')[0]) < 24;
+}
+
+function program(): Command {
+  const { version } = JSON.parse(
+    readFileSync(new URL('../../package.json', import.meta.url), 'utf8'),
+  ) as { version: string };
+  const root = new Command('device-pipeline')
+    .description(
+      'Takes in events from a fleet of devices, keeps every raw byte, and counts them exactly once.',
+    )
+    .version(version)
+    .exitOverride()
+    .showHelpAfterError('(--help says more)')
+    .configureOutput({
+      outputError: (text, write) => write(text.replace(/^error: /, 'device-pipeline: ')),
+    });
+  root.addHelpText(
+    'after',
+    examples('serve', 'feed --batches 1000', 'ingest events.json', 'stats'),
+  );
+  addServe(root);
+  addFeed(root);
+  addIngest(root);
+  addStats(root);
+  return root;
+}
+
+function examples(...commands: string[]): string {
+  return `\nExamples:\n${commands.map((command) => `  device-pipeline ${command}\n`).join('')}`;
+}
+
+function addServe(root: Command): void {
+  const command = root.command('serve').description('start the server on this machine');
+  addServeOptions(command);
+  command.addHelpText(
+    'after',
+    examples(
+      'serve',
+      'serve --port 9000 --data-dir /var/lib/device-pipeline',
+      'serve --max-body 16MiB --keep-raw 365',
+    ),
+  );
+  command.action(async () => {
+    const options = serveOptions(command, process.env);
+    const { serve } = await import('./serve.ts');
+    await serve(options);
+  });
+}
+
+function addFeed(root: Command): void {
+  const command = root.command('feed').description('post random, plausible events to a server');
+  addFeedOptions(command);
+  command.addHelpText(
+    'after',
+    examples(
+      'feed',
+      'feed http://127.0.0.1:9000 --batches 10000 --concurrency 32',
+      'feed --rate 500 --batches 3000 --items 10',
+      'feed --seed demo --until 2026-01-31 --days 30',
+    ),
+  );
+  command.action(async (url: string) => {
+    const options = feedOptions(command, url);
+    const { feed } = await import('./feed.ts');
+    process.exitCode = await feed(options);
+  });
+}
+
+function addIngest(root: Command): void {
+  const command = root.command('ingest').description('post files of events to a server');
+  addIngestOptions(command);
+  command.addHelpText('after', ingestNotes);
+  command.addHelpText(
+    'after',
+    examples(
+      'ingest events.json',
+      'ingest --key june day-*.ndjson.gz',
+      'ingest --strict --json - < events.json',
+    ),
+  );
+  command.action(async (files: string[]) => {
+    const options = ingestOptions(command, files);
+    const { ingest } = await import('./ingest.ts');
+    process.exitCode = await ingest(options);
+  });
+}
+
+const ingestNotes = `
+A JSON file is {"processed_devices":[…]} or a list of items. One that fits in a request is sent
+byte for byte as it is; of a larger one the items are, as many in a request as --items and
+--max-body allow. NDJSON has one item, or one {"processed_devices":[…]}, on each line. Refused
+items are listed by their number in the file, from 1.
+
+With --key, keep --items and --max-body as they were: they decide what a request holds.`;
+
+function addStats(root: Command): void {
+  const command = root
+    .command('stats')
+    .description('print the counters, of the data directory or of a server');
+  addStatsOptions(command);
+  command.addHelpText(
+    'after',
+    examples(
+      'stats',
+      'stats --date 2026-01-31 --type laptop --type phone',
+      'stats --from 2026-01-01 --to 2026-01-31 --json',
+      'stats --url http://127.0.0.1:8080',
+    ),
+  );
+  command.action(async () => {
+    const options = statsOptions(command);
+    const { stats } = await import('./stats.ts');
+    process.exitCode = await stats(options);
+  });
+}
+
+function explain(error: unknown): number {
+  // commander has printed its own errors, and help and version are among them.
+  if (error instanceof CommanderError) {
+    return error.exitCode === 0 ? exitCodes.done : exitCodes.wrongUsage;
+  }
+  const message = error instanceof Error ? error.message : String(error);
+  process.stderr.write(`device-pipeline: ${visible(message)}\n`);
+  if (error instanceof UsageError) return exitCodes.wrongUsage;
+  if (process.env['DEVICE_PIPELINE_DEBUG'] === '1' && error instanceof Error) {
+    process.stderr.write(`${error.stack ?? ''}\n`);
+  }
+  return exitCodes.failed;
+}
+
+async function main(): Promise<void> {
+  if (isTooOld(process.versions.node)) {
+    process.stderr.write(
+      `device-pipeline needs Node 24 or later, and this is ${process.versions.node}\n`,
+    );
+    process.exitCode = exitCodes.failed;
+    return;
+  }
+  // A reader that has seen enough, such as head, is no failure.
+  process.stdout.on('error', (error: NodeJS.ErrnoException) => {
+    if (error.code !== 'EPIPE') throw error;
+    process.exit();
+  });
+  try {
+    await program().parseAsync();
+  } catch (error) {
+    process.exitCode = explain(error);
+  }
+}
+
+await main();

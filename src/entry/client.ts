@@ -1,0 +1,269 @@
+import { setTimeout as delay } from 'node:timers/promises';
+
+/**
+ * Why one item of a batch was refused. `index` counts from 0 within the batch; `field` is null
+ * where it is the item as a whole.
+ */
+export interface ItemError {
+  index: number;
+  field: string | null;
+  code: string;
+  message: string;
+}
+
+/** What became of a batch. `attempts` counts the requests made for it. */
+export type PostOutcome = { attempts: number } & (
+  | {
+      kind: 'accepted';
+      enqueued: number;
+      rejected: number;
+      errors: ItemError[];
+      rawKey: string;
+    }
+  | { kind: 'refused'; status: number; code: string; detail: string; errors: ItemError[] }
+  | { kind: 'gave_up'; reason: string; neverReached: boolean }
+);
+
+/** A server to post to. `reached`, shared by all its batches: whether any request got an answer. */
+export interface Server {
+  readonly url: string;
+  readonly headers: Readonly<Record<string, string>>;
+  reached: boolean;
+}
+
+/** A request body, and the key under which the server counts it once, however often it comes. */
+export interface Batch {
+  body: Uint8Array | string;
+  key: string;
+}
+
+/** How long to try; all bounds hold at once. */
+export interface RetryLimits {
+  attemptsMax: number;
+  attemptMsMax: number;
+  totalMsMax: number;
+  /** For a server that has never answered: it is more likely absent than busy. */
+  firstContactMsMax: number;
+  backoffMsMin: number;
+  backoffMsMax: number;
+}
+
+/** Twelve retries reach the longest wait; ten minutes outlast a restart or a deployment. */
+export const defaultRetryLimits: RetryLimits = {
+  attemptsMax: 60,
+  attemptMsMax: 60_000,
+  totalMsMax: 600_000,
+  firstContactMsMax: 3_000,
+  backoffMsMin: 200,
+  backoffMsMax: 30_000,
+};
+
+/** The world as the client sees it. `sleep` resolves early, without error, at an aborted signal. */
+export interface Effects {
+  fetch: typeof globalThis.fetch;
+  random: () => number;
+  now: () => number;
+  sleep: (ms: number, signal: AbortSignal) => Promise<void>;
+}
+
+export const realEffects: Effects = {
+  fetch: globalThis.fetch,
+  random: Math.random,
+  now: Date.now,
+  sleep,
+};
+
+/** Statuses that say "not now"; every other refusal would be the same again. */
+const retryableStatuses = new Set([408, 429, 502, 503, 504]);
+
+/** Failures after a connection was made: somebody listens, even if nobody has answered yet. */
+const connectedFailures = new Set(['ECONNRESET', 'EPIPE', 'UND_ERR_SOCKET', 'TIMEOUT']);
+
+const answerBytesMax = 1024 * 1024;
+
+/** Describes the server at `url`; with `strict`, one bad item refuses its whole batch. */
+export function serverAt(url: string, strict = false): Server {
+  const headers: Record<string, string> = { 'content-type': 'application/json' };
+  if (strict) headers['prefer'] = 'handling=strict';
+  return { url, headers, reached: false };
+}
+
+/** Posts a batch until it is answered for good or the limits are reached; never rejects. */
+export async function postBatch(
+  server: Server,
+  batch: Batch,
+  signal: AbortSignal,
+  limits: RetryLimits = defaultRetryLimits,
+  effects: Effects = realEffects,
+): Promise<PostOutcome> {
+  const startedAt = effects.now();
+  for (let attempts = 1; ; attempts += 1) {
+    const elapsedMs = effects.now() - startedAt;
+    const timeoutMs = Math.max(1, Math.min(limits.attemptMsMax, limits.totalMsMax - elapsedMs));
+    const answer = await attempt(server, batch, timeoutMs, signal, effects);
+    if (answer.kind !== 'retry') return { ...answer, attempts };
+
+    const gaveUp = { kind: 'gave_up', attempts, neverReached: !server.reached } as const;
+    if (signal.aborted) return { ...gaveUp, reason: 'interrupted' };
+    const isAbsent = !server.reached && !answer.connected;
+    const totalMsMax = isAbsent ? limits.firstContactMsMax : limits.totalMsMax;
+    const waitMs = answer.retryAfterMs + backoffMs(attempts, limits, effects.random);
+    const isOutOfTime = effects.now() - startedAt + waitMs > totalMsMax;
+    if (isAbsent && isOutOfTime) return { ...gaveUp, reason: absence(server.url, answer.reason) };
+    if (isOutOfTime || attempts >= limits.attemptsMax) {
+      return { ...gaveUp, reason: `${answer.reason}, after ${attempts} attempts` };
+    }
+    await effects.sleep(waitMs, signal);
+  }
+}
+
+type Settled = PostOutcome extends infer Outcome
+  ? Outcome extends { kind: 'accepted' | 'refused' }
+    ? Omit<Outcome, 'attempts'>
+    : never
+  : never;
+
+type Attempt =
+  Settled | { kind: 'retry'; reason: string; retryAfterMs: number; connected: boolean };
+
+async function attempt(
+  server: Server,
+  batch: Batch,
+  timeoutMs: number,
+  signal: AbortSignal,
+  effects: Effects,
+): Promise<Attempt> {
+  try {
+    const response = await effects.fetch(`${server.url}/ingest`, {
+      method: 'POST',
+      headers: { ...server.headers, 'idempotency-key': batch.key },
+      body: batch.body,
+      // A redirect would turn the POST into a GET, or hand the batch to another host.
+      redirect: 'manual',
+      signal: AbortSignal.any([signal, AbortSignal.timeout(timeoutMs)]),
+    });
+    server.reached = true;
+    return interpret(response, await readText(response, answerBytesMax), effects.now());
+  } catch (error) {
+    const { code, reason } = describeFailure(error, timeoutMs);
+    return { kind: 'retry', reason, retryAfterMs: 0, connected: connectedFailures.has(code) };
+  }
+}
+
+function interpret(response: Response, text: string, now: number): Attempt {
+  const body = parseObject(text);
+  const status = response.status;
+  const code = stringOr(body['code'], `http_${status}`);
+  const location = response.headers.get('location');
+  const fallback = location === null ? text.slice(0, 200) : `it redirects to ${location}`;
+  const detail = stringOr(body['detail'], stringOr(body['title'], fallback));
+  const errors = itemErrors(body['errors']);
+  if (retryableStatuses.has(status)) {
+    const retryAfterMs = parseRetryAfter(response.headers.get('retry-after'), now);
+    return { kind: 'retry', reason: `${status} ${code}: ${detail}`, retryAfterMs, connected: true };
+  }
+  if (!response.ok) return { kind: 'refused', status, code, detail, errors };
+
+  const { enqueued, rejected, raw_key: rawKey } = body;
+  if (typeof enqueued !== 'number' || typeof rawKey !== 'string') {
+    const foreign = 'the answer is not one of device-pipeline; is this its address?';
+    return { kind: 'refused', status, code: 'unexpected_answer', detail: foreign, errors: [] };
+  }
+  return {
+    kind: 'accepted',
+    enqueued,
+    rejected: typeof rejected === 'number' ? rejected : 0,
+    errors,
+    rawKey,
+  };
+}
+
+/**
+ * Milliseconds to wait by a Retry-After header (RFC 9110, 10.2.3: seconds or a date); 0 if there
+ * is none.
+ */
+export function parseRetryAfter(header: string | null, now: number): number {
+  if (header === null) return 0;
+  if (/^\d{1,9}$/.test(header)) return Number(header) * 1000;
+  const at = Date.parse(header);
+  return Number.isNaN(at) ? 0 : Math.max(0, at - now);
+}
+
+/** Exponential back-off, full jitter: clients turned away together do not return together. */
+function backoffMs(attempts: number, limits: RetryLimits, random: () => number): number {
+  const ceilingMs = limits.backoffMsMin * 2 ** Math.min(attempts - 1, 30);
+  return random() * Math.min(limits.backoffMsMax, ceilingMs);
+}
+
+/** The text of an answer, cut at `bytesMax`: what answers need not be our server. */
+export async function readText(response: Response, bytesMax: number): Promise<string> {
+  const parts: Uint8Array[] = [];
+  let bytes = 0;
+  for await (const part of (response.body ?? []) as AsyncIterable<Uint8Array>) {
+    parts.push(part);
+    bytes += part.byteLength;
+    if (bytes >= bytesMax) break;
+  }
+  return Buffer.concat(parts).toString('utf8', 0, bytesMax);
+}
+
+/** What went wrong with a request that got no answer; `fetch` hides it in the cause. */
+export function describeFailure(
+  error: unknown,
+  timeoutMs: number,
+): { code: string; reason: string } {
+  if (error instanceof Error && error.name === 'TimeoutError') {
+    return { code: 'TIMEOUT', reason: `no answer within ${Math.ceil(timeoutMs / 1000)} s` };
+  }
+  const outer = error instanceof Error && error.cause instanceof Error ? error.cause : error;
+  const inner: unknown = outer instanceof AggregateError ? outer.errors[0] : outer;
+  if (!(inner instanceof Error)) return { code: '', reason: String(inner) };
+  const code = 'code' in inner && typeof inner.code === 'string' ? inner.code : '';
+  return { code, reason: inner.message === '' ? code : inner.message };
+}
+
+/** One sentence for a server that cannot be reached. */
+export function absence(url: string, reason: string): string {
+  return reason.includes('ECONNREFUSED')
+    ? `nothing listens at ${url}; start one with \`npm start\``
+    : `cannot reach ${url}: ${reason}`;
+}
+
+/** The members of a JSON object; none where the text is something else. */
+export function parseObject(text: string): Record<string, unknown> {
+  try {
+    const value: unknown = JSON.parse(text);
+    return typeof value === 'object' && value !== null ? { ...value } : {};
+  } catch (error) {
+    if (error instanceof SyntaxError) return {};
+    throw error;
+  }
+}
+
+function itemErrors(value: unknown): ItemError[] {
+  if (!Array.isArray(value)) return [];
+  return value.flatMap((entry: unknown) => {
+    const { index, field, code, message } = (entry ?? {}) as Record<string, unknown>;
+    if (typeof index !== 'number') return [];
+    const text = {
+      field: typeof field === 'string' ? field : null,
+      code: stringOr(code, ''),
+      message: stringOr(message, ''),
+    };
+    return [{ index, ...text }];
+  });
+}
+
+/** The value if it is a string with something in it, else the fallback. */
+export function stringOr(value: unknown, fallback: string): string {
+  return typeof value === 'string' && value !== '' ? value : fallback;
+}
+
+/** Resolves after `ms`, or as soon as the signal is aborted. */
+export async function sleep(ms: number, signal: AbortSignal): Promise<void> {
+  try {
+    await delay(ms, undefined, { signal });
+  } catch (error) {
+    if (!signal.aborted) throw error;
+  }
+}

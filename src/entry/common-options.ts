@@ -1,0 +1,39 @@
+import { Option } from 'commander';
+
+import { nonEmpty, wholeNumber, type ParserFor } from './option-parsers.ts';
+
+/** Where the server is, unless a command is told otherwise. */
+export const defaultUrl = 'http://127.0.0.1:8080';
+
+/** The largest request body the server takes, in bytes, unless it is told otherwise. */
+export const defaultBodyBytesMax = 4 * 1024 * 1024;
+
+/** An option with a value. */
+export function option<Value>(
+  flags: string,
+  description: string,
+  parserFor: ParserFor<Value>,
+): Option {
+  const made = new Option(flags, description);
+  return made.argParser(parserFor(`--${made.name()}`));
+}
+
+/** An option that can also be given as `DEVICE_PIPELINE_<NAME>`, to the same parser. */
+export function setting<Value>(
+  flags: string,
+  description: string,
+  parserFor: ParserFor<Value>,
+): Option {
+  const made = option(flags, description, parserFor);
+  return made.env(`DEVICE_PIPELINE_${made.name().replaceAll('-', '_').toUpperCase()}`);
+}
+
+/** An option that is a whole number from 1 to `most`. */
+export function count(flags: string, description: string, most: number, value: number): Option {
+  return option(flags, description, wholeNumber(1, most)).default(value);
+}
+
+/** `--data-dir`, the same for every command that works on the local store. */
+export function dataDirOption(): Option {
+  return setting('--data-dir <directory>', 'where the data is', nonEmpty).default('./data');
+}

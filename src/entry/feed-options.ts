@@ -1,0 +1,52 @@
+import type { Command } from 'commander';
+
+import { count, defaultUrl, option } from './common-options.ts';
+import { positiveNumber, serverUrl, timestamp } from './option-parsers.ts';
+
+/**
+ * What `feed` needs to know. `rate` is in items a second; without it, as fast as the server
+ * answers.
+ */
+export interface FeedOptions {
+  url: string;
+  batches: number;
+  items: number;
+  rate: number | undefined;
+  concurrency: number;
+  seed: string | undefined;
+  days: number;
+  untilMs: number | undefined;
+  json: boolean;
+}
+
+interface FeedValues {
+  batches: number;
+  items: number;
+  rate?: number;
+  concurrency: number;
+  seed?: string;
+  days: number;
+  until?: number;
+  json?: true;
+}
+
+/** Adds the argument and the options of `feed` to a command. */
+export function addFeedOptions(command: Command): Command {
+  const rate = 'items a second (default: as fast as it goes)';
+  return command
+    .argument('[url]', 'the address of the server', serverUrl('url'), defaultUrl)
+    .addOption(count('--batches <number>', 'how many requests to send', 1e9, 100))
+    .addOption(count('--items <number>', 'items in each request', 1e6, 100))
+    .addOption(option('--rate <number>', rate, positiveNumber))
+    .addOption(count('--concurrency <number>', 'requests at a time', 256, 4))
+    .option('--seed <text>', 'makes the events repeatable, together with --until (default: random)')
+    .addOption(count('--days <number>', 'how far back the timestamps go', 36_500, 7))
+    .addOption(option('--until <timestamp>', 'where they end (default: now)', timestamp))
+    .option('--json', 'print the summary as JSON');
+}
+
+/** The options of `feed` as parsed; `url` is its argument. */
+export function feedOptions(command: Command, url: string): FeedOptions {
+  const { until: untilMs, rate, seed, json = false, ...rest } = command.opts<FeedValues>();
+  return { ...rest, url, rate, seed, untilMs, json };
+}

@@ -1,0 +1,63 @@
+import { Option, type Command } from 'commander';
+
+import { count, defaultBodyBytesMax, defaultUrl, option, setting } from './common-options.ts';
+import { bodySize, keyName, serverUrl, UsageError } from './option-parsers.ts';
+import type { InputFormat } from './split-json.ts';
+
+/** What `ingest` needs to know. Under the same `key`, the same files count once. */
+export interface IngestOptions {
+  files: readonly string[];
+  url: string;
+  itemsPerBatch: number;
+  bodyBytesMax: number;
+  concurrency: number;
+  format: InputFormat;
+  strict: boolean;
+  key: string | undefined;
+  json: boolean;
+}
+
+interface IngestValues {
+  url: string;
+  items: number;
+  maxBody: number;
+  concurrency: number;
+  format: InputFormat;
+  strict?: true;
+  key?: string;
+  json?: true;
+}
+
+/** Adds the argument and the options of `ingest` to a command. */
+export function addIngestOptions(command: Command): Command {
+  const maxBody = "the server's limit for a request body";
+  const formats: InputFormat[] = ['auto', 'json', 'ndjson'];
+  return command
+    .argument('<file...>', 'JSON or NDJSON, also gzipped; - is standard input')
+    .addOption(setting('--url <url>', 'the address of the server', serverUrl).default(defaultUrl))
+    .addOption(count('--items <number>', 'most items in a request', 1e6, 1000))
+    .addOption(setting('--max-body <size>', maxBody, bodySize).default(defaultBodyBytesMax, '4MiB'))
+    .addOption(count('--concurrency <number>', 'requests at a time', 256, 4))
+    .addOption(
+      new Option('--format <format>', 'what the files are').choices(formats).default('auto'),
+    )
+    .option('--strict', 'let one bad item refuse its whole request')
+    .addOption(option('--key <name>', 'a name under which the same files count once', keyName))
+    .option('--json', 'print the summary as JSON');
+}
+
+/** The options of `ingest` as parsed; `files` are its arguments. */
+export function ingestOptions(command: Command, files: readonly string[]): IngestOptions {
+  if (files.indexOf('-') !== files.lastIndexOf('-')) {
+    throw new UsageError('standard input can be read once only');
+  }
+  const {
+    items,
+    maxBody,
+    key,
+    strict = false,
+    json = false,
+    ...rest
+  } = command.opts<IngestValues>();
+  return { ...rest, files, itemsPerBatch: items, bodyBytesMax: maxBody, strict, key, json };
+}

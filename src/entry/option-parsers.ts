@@ -1,0 +1,113 @@
+import { dateOfTimestamp, isCalendarDate } from '../domain/timestamp.ts';
+
+/** The command line is wrong: the message says how, and the process exits 2. */
+export class UsageError extends Error {
+  override readonly name = 'UsageError';
+}
+
+/** Makes a parser that says in its errors which option it was given for; it throws UsageError. */
+export type ParserFor<Value> = (name: string) => (text: string) => Value;
+
+/** A parser of whole numbers within the bounds, both included. */
+export function wholeNumber(from: number, to: number): ParserFor<number> {
+  return (flag) => (text) => {
+    const number = /^\d{1,15}$/.test(text) ? Number(text) : Number.NaN;
+    if (number >= from && number <= to) return number;
+    throw new UsageError(`${flag} must be a whole number from ${from} to ${to}, got '${text}'`);
+  };
+}
+
+/** A parser of numbers above zero, such as a rate. */
+export function positiveNumber(flag: string): (text: string) => number {
+  return (text) => {
+    const number = /^\d{1,15}(\.\d{1,9})?$/.test(text) ? Number(text) : Number.NaN;
+    if (number > 0) return number;
+    throw new UsageError(`${flag} must be a number above 0, got '${text}'`);
+  };
+}
+
+const unitBytes: Record<string, number> = {
+  '': 1,
+  B: 1,
+  KiB: 1024,
+  MiB: 1024 ** 2,
+  GiB: 1024 ** 3,
+};
+
+/** A parser of sizes, to bytes: `4MiB`, `512KiB`, `1GiB`, or a number of bytes. */
+export function size(flag: string): (text: string) => number {
+  return (text) => {
+    const [, number, unit] = /^(\d{1,15})(B|KiB|MiB|GiB|)$/.exec(text) ?? [];
+    const bytes = Number(number) * (unitBytes[unit ?? ''] ?? Number.NaN);
+    if (bytes > 0 && Number.isSafeInteger(bytes)) return bytes;
+    throw new UsageError(`${flag} must be a size such as 4MiB, 512KiB or 1048576, got '${text}'`);
+  };
+}
+
+/** As `size`, and no less than a request with one item takes. */
+export function bodySize(flag: string): (text: string) => number {
+  return (text) => {
+    const bytes = size(flag)(text);
+    if (bytes >= 1024) return bytes;
+    throw new UsageError(`${flag} must be 1KiB or more, got '${text}'`);
+  };
+}
+
+/** A parser of names that idempotency keys are made from. */
+export function keyName(flag: string): (text: string) => string {
+  return (text) => {
+    if (/^[\x21-\x7e]{1,128}$/.test(text)) return text;
+    throw new UsageError(`${flag} must be 1 to 128 visible ASCII characters, got '${text}'`);
+  };
+}
+
+/** A parser of dates as in `2023-06-16`; the calendar is checked. */
+export function date(flag: string): (text: string) => string {
+  return (text) => {
+    if (isCalendarDate(text)) return text;
+    throw new UsageError(`${flag} must be a date such as 2023-06-16, got '${text}'`);
+  };
+}
+
+/**
+ * A parser of RFC 3339 timestamps, or dates (their first moment in UTC), to milliseconds since
+ * 1970.
+ */
+export function timestamp(flag: string): (text: string) => number {
+  return (text) => {
+    const isWritten = isCalendarDate(text) || dateOfTimestamp(text) !== undefined;
+    const milliseconds = isWritten ? Date.parse(text.toUpperCase()) : Number.NaN;
+    if (!Number.isNaN(milliseconds)) return milliseconds;
+    throw new UsageError(`${flag} must be a timestamp such as 2023-06-16T12:00:00Z, got '${text}'`);
+  };
+}
+
+/** A parser of the address of a server, returned without a slash at its end. */
+export function serverUrl(flag: string): (text: string) => string {
+  return (text) => {
+    const url = URL.parse(text);
+    const isPlain =
+      url !== null &&
+      /^https?:$/.test(url.protocol) &&
+      `${url.username}${url.search}${url.hash}` === '';
+    if (isPlain) return url.href.replace(/\/+$/, '');
+    throw new UsageError(`${flag} must be an address such as http://127.0.0.1:8080, got '${text}'`);
+  };
+}
+
+/** A parser of texts that must not be blank. */
+export function nonEmpty(flag: string): (text: string) => string {
+  return (text) => {
+    if (text.trim() !== '') return text;
+    throw new UsageError(`${flag} must not be empty`);
+  };
+}
+
+/** A parser of environment variables that are on or off; an empty one is off. */
+export function yesOrNo(name: string): (text: string) => boolean {
+  return (text) => {
+    if (/^(|0|no|false)$/i.test(text)) return false;
+    if (/^(1|yes|true)$/i.test(text)) return true;
+    throw new UsageError(`${name} must be 1 or 0, got '${text}'`);
+  };
+}

@@ -1,0 +1,35 @@
+import cliProgress from 'cli-progress';
+
+/** A number with its thousands separated. */
+export function grouped(number: number): string {
+  return number.toLocaleString('en-US');
+}
+
+/** Shows how far a long work is, on stderr. */
+export interface Progress {
+  readonly update: (value: number, note: string) => void;
+  readonly stop: () => void;
+}
+
+const plainLineMs = 5_000;
+
+/** A bar on a terminal where the total is known, else a plain line at most every five seconds. */
+export function openProgress(total: number | undefined): Progress {
+  const { stderr } = process;
+  if (stderr.isTTY && total !== undefined && total > 0) {
+    const format = '{bar} {percentage}%  {note}  {eta_formatted} left';
+    const bar = new cliProgress.SingleBar(
+      { format, stream: stderr, gracefulExit: false, etaBuffer: 50 },
+      cliProgress.Presets.shades_classic,
+    );
+    bar.start(total, 0, { note: '' });
+    return { update: (value, note) => bar.update(value, { note }), stop: () => bar.stop() };
+  }
+  let saidAt = performance.now();
+  const update = (value: number, note: string) => {
+    if (performance.now() - saidAt < plainLineMs) return;
+    saidAt = performance.now();
+    stderr.write(`${total ? `${Math.floor((100 * value) / total)}%  ` : ''}${note}\n`);
+  };
+  return { update, stop: () => undefined };
+}

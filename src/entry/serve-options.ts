@@ -1,0 +1,97 @@
+import { isIP } from 'node:net';
+
+import { Option, type Command } from 'commander';
+
+import { dataDirOption, defaultBodyBytesMax, setting } from './common-options.ts';
+import { nonEmpty, size, UsageError, wholeNumber, yesOrNo } from './option-parsers.ts';
+
+/** What `serve` needs to know. `keepRawDays` is undefined where raw bodies are kept for ever. */
+export interface ServeOptions {
+  host: string;
+  port: number;
+  dataDir: string;
+  maxBodyBytes: number;
+  maxBacklogBytes: number;
+  keepReceiptsDays: number;
+  keepRawDays: number | undefined;
+}
+
+interface ServeValues {
+  host: string;
+  port: number;
+  dataDir: string;
+  insecure?: true;
+  maxBody: number;
+  maxBacklog: number;
+  keepReceipts: number;
+  keepRaw?: number;
+}
+
+const insecureVariable = 'DEVICE_PIPELINE_INSECURE';
+
+/** Adds the options of `serve` to a command; each can also be given by an environment variable. */
+export function addServeOptions(command: Command): Command {
+  const port = wholeNumber(0, 65_535);
+  const days = wholeNumber(1, 36_500);
+  const options = [
+    setting('--host <address>', 'the address to listen on', nonEmpty).default('127.0.0.1'),
+    setting('--port <number>', 'the port; 0 takes any free one', port).default(8080),
+    dataDirOption(),
+    // Not a setting: commander takes a flag for set whatever its variable says.
+    new Option(
+      '--insecure',
+      `listen beyond this machine, where there is no access control yet (env: ${insecureVariable}=1)`,
+    ),
+    setting('--max-body <size>', 'the largest request body', size).default(
+      defaultBodyBytesMax,
+      '4MiB',
+    ),
+    setting(
+      '--max-backlog <size>',
+      'how much may wait before the server answers 503',
+      size,
+    ).default(128 * 1024 * 1024, '128MiB'),
+    setting('--keep-receipts <days>', 'how long receipts and idempotency keys live', days).default(
+      90,
+    ),
+    setting('--keep-raw <days>', 'how long raw bodies live (default: forever)', days),
+  ];
+  for (const option of options) command.addOption(option);
+  return command;
+}
+
+/** The options of `serve` as parsed, and `--insecure` also from the environment. */
+export function serveOptions(
+  command: Command,
+  env: Record<string, string | undefined>,
+): ServeOptions {
+  const values = command.opts<ServeValues>();
+  const { host, port, dataDir, keepReceipts: keepReceiptsDays, keepRaw: keepRawDays } = values;
+  const isInsecure = values.insecure ?? yesOrNo(insecureVariable)(env[insecureVariable] ?? '');
+  if (!isInsecure && !isLoopback(host)) {
+    throw new UsageError(
+      `${host} can be reached from other machines, and there is no access control yet. ` +
+        'Bind 127.0.0.1, or say --insecure if the network is trusted.',
+    );
+  }
+  if (keepRawDays !== undefined && keepRawDays < keepReceiptsDays) {
+    throw new UsageError(
+      `Receipts live as long as the raw batches: --keep-raw ${keepRawDays} is shorter than ` +
+        `--keep-receipts ${keepReceiptsDays}. Make --keep-receipts shorter too.`,
+    );
+  }
+  return {
+    host,
+    port,
+    dataDir,
+    maxBodyBytes: values.maxBody,
+    maxBacklogBytes: values.maxBacklog,
+    keepReceiptsDays,
+    keepRawDays,
+  };
+}
+
+function isLoopback(host: string): boolean {
+  if (host === 'localhost' || host === '::1') return true;
+  return isIP(host) === 4 && host.startsWith('127.');
+}

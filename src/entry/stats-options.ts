@@ -1,0 +1,74 @@
+import type { Command } from 'commander';
+
+import { dataDirOption, option } from './common-options.ts';
+import { date, serverUrl, UsageError } from './option-parsers.ts';
+
+/**
+ * What `stats` needs to know. `source` is a server or a data directory; without `range`, it is the
+ * last week of the one or all dates of the other.
+ */
+export interface StatsOptions {
+  source: { url: string } | { dataDir: string };
+  range: DateRange | undefined;
+  types: readonly string[];
+  states: readonly string[];
+  json: boolean;
+}
+
+/** Dates as in `2023-06-16`, both included. */
+export interface DateRange {
+  readonly from: string;
+  readonly to: string;
+}
+
+interface StatsValues {
+  date?: string;
+  from?: string;
+  to?: string;
+  type?: string[];
+  state?: string[];
+  url?: string;
+  dataDir: string;
+  json?: true;
+}
+
+/** Adds the options of `stats` to a command. */
+export function addStatsOptions(command: Command): Command {
+  return command
+    .addOption(option('--date <date>', 'one day', date))
+    .addOption(option('--from <date>', 'the first day', date))
+    .addOption(option('--to <date>', 'the last day', date))
+    .option('--type <name...>', 'only these types')
+    .option('--state <name...>', 'only these states')
+    .addOption(option('--url <url>', 'ask a server, not the data directory', serverUrl))
+    .addOption(dataDirOption())
+    .option('--json', 'print the rows as JSON');
+}
+
+/** The options of `stats` as parsed. */
+export function statsOptions(command: Command): StatsOptions {
+  const values = command.opts<StatsValues>();
+  const { url, dataDir, type: types = [], state: states = [], json = false } = values;
+  if (url !== undefined && command.getOptionValueSource('dataDir') === 'cli') {
+    throw new UsageError('--url asks a server and --data-dir reads a directory; give one of them');
+  }
+  const source = url === undefined ? { dataDir } : { url };
+  const range = statsRange(values.date, values.from, values.to);
+  return { source, range, types, states, json };
+}
+
+/** The dates asked for; undefined where none are. */
+export function statsRange(
+  date: string | undefined,
+  from: string | undefined,
+  to: string | undefined,
+): DateRange | undefined {
+  if (date !== undefined) {
+    if (from === undefined && to === undefined) return { from: date, to: date };
+    throw new UsageError('--date is for one day; give either --date or --from and --to');
+  }
+  if (from === undefined && to === undefined) return undefined;
+  if (from === undefined || to === undefined) throw new UsageError('--from and --to go together');
+  if (from > to) throw new UsageError(`--from ${from} is after --to ${to}`);
+  return { from, to };
+}

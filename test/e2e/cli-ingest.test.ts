@@ -1,0 +1,218 @@
+import { join } from 'node:path';
+import { gzipSync } from 'node:zlib';
+
+import { describe, expect, test } from 'vitest';
+
+import {
+  accept,
+  answers,
+  directory,
+  file,
+  itemsReceived,
+  numbered,
+  received,
+  run,
+  send,
+  url,
+} from '../support/command-line.ts';
+
+describe('ingest', () => {
+  test('sends a document that fits byte for byte as it is', async () => {
+    const text = '\ufeff{ "source":"line-7",\n"processed_devices" : [ {"n":1.0} ,{"n":2}] }\r\n';
+    const outcome = await run(['ingest', await file('a.json', text), '--url', url, '--items', '1']);
+    expect(outcome).toMatchObject({ code: 0, stderr: '' });
+    expect(received.map(({ body }) => body.toString())).toEqual([text]);
+    expect(outcome.stdout).toMatch(/items {4}2 accepted, 0 refused\n/);
+  });
+
+  test('splits a large document and keeps the bytes of every item', async () => {
+    const items = Array.from({ length: 50_000 }, (_, n) => `{"n":${n}.0, "text":"\\u00e4"}`);
+    const text = `{"source":"x","processed_devices":[\n${items.join(',\n')}\n],"end":[]}`;
+    const path = await file('large.json', text);
+    const args = ['ingest', path, '--url', url, '--max-body', '100KiB', '--concurrency', '8'];
+    const outcome = await run([...args, '--items', '3000']);
+    expect(outcome).toMatchObject({ code: 0, stderr: '' });
+    for (const { body } of received) expect(body.length).toBeLessThanOrEqual(100 * 1024);
+    const sent = received.map(({ body }) => body.toString().slice(22, -2));
+    const inOrder = sent.sort((a, b) => firstNumber(a) - firstNumber(b)).join(',');
+    expect(inOrder).toBe(items.join(','));
+    expect(outcome.stdout).toMatch(/items {4}50,000 accepted, 0 refused\n/);
+  });
+
+  function firstNumber(text: string): number {
+    return Number(/\d+/.exec(text)?.[0]);
+  }
+
+  test.each([
+    ['lines.ndjson', (lines: string) => lines],
+    ['lines.txt', (lines: string) => lines],
+    ['lines.jsonl', (lines: string) => `\ufeff\r\n${lines.replaceAll('\n', '\r\n\r\n')}\r\n`],
+    ['lines.ndjson.gz', (lines: string) => gzipSync(lines)],
+    ['zipped', (lines: string) => gzipSync(lines)],
+  ])('reads NDJSON from %s', async (name, make) => {
+    const lines = numbered(250).map((item) => JSON.stringify(item));
+    const path = await file(name, make(lines.join('\n')));
+    const args = ['ingest', path, '--url', url, '--items', '100', '--concurrency', '1'];
+    expect(await run(args)).toMatchObject({ code: 0, stderr: '' });
+    expect(received.map(({ body }) => body.toString().split('"n"').length - 1)).toEqual([
+      100, 100, 50,
+    ]);
+    expect(itemsReceived()).toEqual(numbered(250));
+  });
+
+  test('takes a single line for an item where the name says NDJSON', async () => {
+    const outcome = await run(['ingest', await file('one.ndjson', '{"n":0}\n'), '--url', url]);
+    expect(outcome).toMatchObject({ code: 0, stderr: '' });
+    expect(itemsReceived()).toEqual([{ n: 0 }]);
+  });
+
+  test('reads standard input, and a list without a root', async () => {
+    const outcome = await run(['ingest', '-', '--url', url], JSON.stringify(numbered(3)));
+    expect(outcome.code).toBe(0);
+    expect(itemsReceived()).toEqual(numbered(3));
+  });
+
+  test('names refused items by their number in the file, whatever batch they were in', async () => {
+    const items = numbered(25).map((item) => (item.n % 10 === 9 ? { ...item, bad: true } : item));
+    const path = await file('bad.json', JSON.stringify(items));
+    const outcome = await run(['ingest', path, '--url', url, '--items', '4']);
+    expect(outcome.code).toBe(1);
+    expect(outcome.stderr).toBe(
+      `${path}: item 10: state: missing: There is no state.\n` +
+        `${path}: item 20: state: missing: There is no state.\n`,
+    );
+    expect(outcome.stdout).toMatch(/items {4}23 accepted, 2 refused\n/);
+  });
+
+  test('names no field where a whole item is refused', async () => {
+    const message = 'the item must be an object';
+    const errors = [{ index: 2, field: null, code: 'not_an_object', message }];
+    const answer = { raw_key: 'raw/x.json', enqueued: 2, rejected: 1, errors };
+    answers.push((response) => send(response, 200, answer));
+    const path = await file('bad.json', '[{},{},3]');
+    const outcome = await run(['ingest', path, '--url', url]);
+    expect(outcome.code).toBe(1);
+    expect(outcome.stderr).toBe(`${path}: item 3: not_an_object: ${message}\n`);
+  });
+
+  test('names the first 20 refused items', async () => {
+    const items = numbered(100).map((item) => ({ ...item, bad: true }));
+    const path = await file('bad.json', JSON.stringify(items));
+    const outcome = await run(['ingest', path, '--url', url, '--items', '9', '--json']);
+    const { files } = JSON.parse(outcome.stdout) as {
+      files: { errors: { item: number }[]; refused: number }[];
+    };
+    expect(files[0]?.refused).toBe(100);
+    expect(files[0]?.errors.map(({ item }) => item)).toEqual(
+      Array.from({ length: 20 }, (_, at) => at + 1),
+    );
+  });
+
+  test('tells what batch was refused whole', async () => {
+    const detail = 'The body is larger than 10 bytes.';
+    answers.push(accept, (response) => send(response, 413, { code: 'body_too_large', detail }));
+    const path = await file('a.json', JSON.stringify(numbered(9)));
+    const outcome = await run(['ingest', path, '--url', url, '--items', '3', '--concurrency', '1']);
+    expect(outcome.code).toBe(1);
+    expect(outcome.stderr).toBe(
+      `${path}: items 4 to 6 were refused together: 413 body_too_large: ${detail}\n`,
+    );
+    expect(outcome.stdout).toMatch(/items {4}6 accepted, 3 refused\n/);
+  });
+
+  test('asks for strict handling only if told to', async () => {
+    const path = await file('a.json', '[1]');
+    await run(['ingest', path, '--url', url]);
+    await run(['ingest', path, '--url', url, '--strict']);
+    expect(received.map(({ headers }) => headers['prefer'])).toEqual([
+      undefined,
+      'handling=strict',
+    ]);
+  });
+
+  test('sends nothing where a file is missing', async () => {
+    const path = await file('a.json', '[1]');
+    const outcome = await run(['ingest', path, join(directory, 'missing.json'), '--url', url]);
+    expect(outcome.code).toBe(1);
+    expect(outcome.stderr).toMatch(/no such file.*missing\.json/);
+    expect(received).toEqual([]);
+  });
+
+  test('stops at what is malformed: says where, and what had been accepted before', async () => {
+    const lines = numbered(100_000).map((item) => JSON.stringify(item));
+    lines[90_000] = '{"n":oops}';
+    const path = await file('bad.ndjson', lines.join('\n'));
+    const args = ['--items', '1000', '--max-body', '20KiB', '--concurrency', '1'];
+    const outcome = await run(['ingest', path, '--url', url, ...args]);
+    expect(outcome.code).toBe(1);
+    expect(outcome.stderr).toMatch(
+      /bad\.ndjson: line 90001, byte \d+: expected a value, found oops\n$/,
+    );
+    const sent = itemsReceived();
+    expect(sent).toEqual(numbered(sent.length));
+    expect(sent.length).toBeGreaterThan(0);
+    expect(outcome.stdout).toContain(`items    ${sent.length.toLocaleString('en-US')} accepted`);
+    expect(outcome.stdout).toMatch(
+      /again {4}the same command with --key \S+ counts nothing twice\n/,
+    );
+  });
+
+  test.each([
+    [
+      'cut.json.gz',
+      () => gzipSync(JSON.stringify(numbered(150))).subarray(0, -20),
+      /unexpected end/,
+    ],
+    ['not.json.gz', () => Buffer.from('[1]'), /not gzip/],
+    ['large.json', () => Buffer.from(`[1,"${'x'.repeat(3000)}"]`), /line 1, byte 3: .*larger/],
+    ['empty.json', () => Buffer.from(''), /nothing in it/],
+    ['item.json', () => Buffer.from('{"type":"phone"}'), /no "processed_devices"/],
+  ])('%s is an error that names the file', async (name, make, message) => {
+    const outcome = await run([
+      'ingest',
+      await file(name, make()),
+      '--url',
+      url,
+      '--max-body',
+      '2KiB',
+    ]);
+    expect(outcome.code).toBe(1);
+    expect(outcome.stderr).toContain(name);
+    expect(outcome.stderr).toMatch(message);
+    expect(received).toEqual([]);
+  });
+
+  describe('under a key', () => {
+    async function keys(args: string[]): Promise<string[]> {
+      received.splice(0);
+      await run(['ingest', ...args, '--url', url, '--items', '2', '--concurrency', '1']);
+      return received.map(({ key }) => key);
+    }
+
+    test('gives each batch the same key in every run, whatever files are beside', async () => {
+      const a = await file('a.json', '[1,2,1,2]');
+      const b = await file('b.json', '[3]');
+      const ofA = await keys([a, '--key', 'june']);
+      expect(new Set(ofA).size).toBe(2);
+      expect(await keys([a, '--key', 'june'])).toEqual(ofA);
+      expect(await keys([b, a, '--key', 'june'])).toEqual([expect.any(String), ...ofA]);
+      for (const key of ofA) expect(key).toMatch(/^[!-~]{1,255}$/);
+    });
+
+    test('tells equal files, other names and other bytes apart', async () => {
+      const a = await file('a.json', '[1]');
+      const same = await file('same.json', '[1]');
+      const other = await file('other.json', '[ 2]');
+      const all = [
+        ...(await keys([a, same, other, '--key', 'june'])),
+        ...(await keys([a, '--key', 'july'])),
+      ];
+      expect(new Set(all).size).toBe(4);
+    });
+
+    test('is by default another one each time', async () => {
+      const a = await file('a.json', '[1]');
+      expect(await keys([a])).not.toEqual(await keys([a]));
+    });
+  });
+});

@@ -1,0 +1,44 @@
+import { describe, expect, test } from 'vitest';
+
+import { run } from '../support/command-line.ts';
+
+describe('the command line', () => {
+  test.each([
+    ['', /serve[^]*feed[^]*ingest[^]*stats[^]*Examples:/],
+    ['serve', /--max-backlog <size>[^]*DEVICE_PIPELINE_MAX_BACKLOG[^]*Examples:/],
+    ['feed', /--concurrency <number>[^]*Examples:/],
+    ['ingest', /--strict[^]*Examples:/],
+    ['stats', /--from <date>[^]*Examples:/],
+  ])("'%s --help' explains itself", async (command, help) => {
+    const outcome = await run([...command.split(' ').filter(Boolean), '--help']);
+    expect(outcome).toMatchObject({ code: 0, stderr: '' });
+    expect(outcome.stdout).toMatch(help);
+  });
+
+  test.each([
+    [[], /Usage:/],
+    [['bogus'], /unknown command 'bogus'/],
+    [['feed', '--bogus'], /unknown option '--bogus'/],
+    [['feed', 'localhost'], /url must be an address such as/],
+    [['feed', '--concurrency', '257'], /--concurrency must be a whole number from 1 to 256/],
+    [['serve', '--port', 'x'], /--port must be a whole number from 0 to 65535, got 'x'/],
+    [['serve', '--host', '0.0.0.0'], /^device-pipeline: 0\.0\.0\.0 can be reached .* --insecure/],
+    [['serve', '--keep-raw', '1'], /--keep-raw 1 is shorter than --keep-receipts 90\./],
+    [['feed', '--token', 'x'], /unknown option '--token'/],
+    [['ingest'], /missing required argument 'file'/],
+    [['ingest', '-', '-'], /standard input can be read once only/],
+    [['ingest', '--format', 'xml', 'a'], /Allowed choices are auto, json, ndjson/],
+    [['stats', '--date', '2023-02-30'], /--date must be a date/],
+    [['stats', '--url', 'http://a', '--data-dir', 'b'], /give one of them/],
+  ])('%j is wrong usage and exits 2', async (args, message) => {
+    const outcome = await run(args);
+    expect(outcome).toMatchObject({ code: 2, stdout: '' });
+    expect(outcome.stderr).toMatch(message);
+  });
+
+  test('an unexpected error is one line and exits 1', async () => {
+    const outcome = await run(['ingest', '/no/such\nfile']);
+    expect(outcome.code).toBe(1);
+    expect(outcome.stderr).toMatch(/^device-pipeline: .*such\\u\{a\}file.*\n$/);
+  });
+});

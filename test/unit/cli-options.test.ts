@@ -1,0 +1,221 @@
+import { Command } from 'commander';
+import { describe, expect, test } from 'vitest';
+
+import {
+  bodySize,
+  date,
+  keyName,
+  positiveNumber,
+  serverUrl,
+  size,
+  timestamp,
+  UsageError,
+  wholeNumber,
+} from '../../src/entry/option-parsers.ts';
+import { addServeOptions, serveOptions } from '../../src/entry/serve-options.ts';
+import { statsRange } from '../../src/entry/stats-options.ts';
+import { jsonText, visible } from '../../src/entry/terminal-text.ts';
+
+function parseServe(argv: string[], env: Record<string, string> = {}) {
+  const command = addServeOptions(new Command('serve').exitOverride());
+  return serveOptions(command.parse(argv, { from: 'user' }), env);
+}
+
+describe('the options of serve', () => {
+  test('have defaults for a server on this machine that keeps everything', () => {
+    expect(parseServe([])).toEqual({
+      host: '127.0.0.1',
+      port: 8080,
+      dataDir: './data',
+      maxBodyBytes: 4 * 1024 * 1024,
+      maxBacklogBytes: 128 * 1024 * 1024,
+      keepReceiptsDays: 90,
+      keepRawDays: undefined,
+    });
+  });
+
+  test('are read from the command line', () => {
+    const argv =
+      '--host 0.0.0.0 --port 0 --data-dir /srv --insecure --max-body 512KiB --max-backlog 1GiB --keep-receipts 7 --keep-raw 30';
+    expect(parseServe(argv.split(' '))).toEqual({
+      host: '0.0.0.0',
+      port: 0,
+      dataDir: '/srv',
+      maxBodyBytes: 512 * 1024,
+      maxBacklogBytes: 1024 ** 3,
+      keepReceiptsDays: 7,
+      keepRawDays: 30,
+    });
+  });
+
+  test.each([
+    ['--port', 'x', "--port must be a whole number from 0 to 65535, got 'x'"],
+    ['--port', '65536', "--port must be a whole number from 0 to 65535, got '65536'"],
+    ['--port', '80.5', "--port must be a whole number from 0 to 65535, got '80.5'"],
+    ['--host', ' ', '--host must not be empty'],
+    ['--max-body', '4MB', "--max-body must be a size such as 4MiB, 512KiB or 1048576, got '4MB'"],
+    ['--keep-raw', '0', "--keep-raw must be a whole number from 1 to 36500, got '0'"],
+  ])('%s %s is wrong usage', (flag, value, message) => {
+    expect(() => parseServe([flag, value])).toThrow(new UsageError(message));
+  });
+
+  test.each(['127.0.0.1', '127.9.9.9', 'localhost', '::1'])(
+    '%s can be listened on as it is',
+    (host) => {
+      expect(parseServe(['--host', host]).host).toBe(host);
+    },
+  );
+
+  test.each(['0.0.0.0', '::', '192.168.0.1', '127.example.com', '::ffff:127.0.0.1'])(
+    '%s can be listened on only with --insecure',
+    (host) => {
+      expect(() => parseServe(['--host', host])).toThrow(
+        new UsageError(
+          `${host} can be reached from other machines, and there is no access control yet. Bind 127.0.0.1, or say --insecure if the network is trusted.`,
+        ),
+      );
+      expect(parseServe(['--host', host, '--insecure']).host).toBe(host);
+    },
+  );
+
+  test.each(['1', 'true', 'YES'])('DEVICE_PIPELINE_INSECURE=%s is --insecure', (value) => {
+    const env = { DEVICE_PIPELINE_INSECURE: value };
+    expect(parseServe(['--host', '0.0.0.0'], env).host).toBe('0.0.0.0');
+  });
+
+  test.each(['0', 'no', 'False', ''])('DEVICE_PIPELINE_INSECURE=%s is not', (value) => {
+    const env = { DEVICE_PIPELINE_INSECURE: value };
+    expect(() => parseServe(['--host', '0.0.0.0'], env)).toThrow(UsageError);
+  });
+
+  test('keep raw bodies at least as long as receipts', () => {
+    expect(parseServe(['--keep-raw', '90']).keepRawDays).toBe(90);
+    expect(() => parseServe(['--keep-raw', '89'])).toThrow(
+      new UsageError(
+        'Receipts live as long as the raw batches: --keep-raw 89 is shorter than --keep-receipts 90. Make --keep-receipts shorter too.',
+      ),
+    );
+    expect(parseServe(['--keep-raw', '7', '--keep-receipts', '7']).keepRawDays).toBe(7);
+  });
+
+  test('DEVICE_PIPELINE_INSECURE=perhaps is wrong usage', () => {
+    expect(() => parseServe([], { DEVICE_PIPELINE_INSECURE: 'perhaps' })).toThrow(UsageError);
+  });
+});
+
+describe('parsers', () => {
+  test.each([
+    ['1', 1],
+    ['700B', 700],
+    ['512KiB', 524_288],
+    ['4MiB', 4_194_304],
+    ['1GiB', 1_073_741_824],
+  ])('%s is %i bytes', (text, bytes) => {
+    expect(size('--size')(text)).toBe(bytes);
+  });
+
+  test.each(['', '0', '-1', '4mib', '4 MiB', 'MiB', '1e6', '0x10', '999999999999999GiB'])(
+    "'%s' is no size",
+    (text) => {
+      expect(() => size('--size')(text)).toThrow(UsageError);
+    },
+  );
+
+  test('a request body has room for an item', () => {
+    expect(bodySize('--max-body')('1KiB')).toBe(1024);
+    expect(() => bodySize('--max-body')('1023')).toThrow(UsageError);
+  });
+
+  test.each(['', ' 1', '1 ', '+1', '-1', '1e1', '1.0', '101', 'NaN', '9'.repeat(30)])(
+    "'%s' is no whole number from 1 to 100",
+    (text) => {
+      expect(() => wholeNumber(1, 100)('--items')(text)).toThrow(UsageError);
+    },
+  );
+
+  test('a rate may have decimals and is above 0', () => {
+    expect(positiveNumber('--rate')('0.5')).toBe(0.5);
+    expect(() => positiveNumber('--rate')('0')).toThrow(UsageError);
+    expect(() => positiveNumber('--rate')('Infinity')).toThrow(UsageError);
+  });
+
+  test('the calendar of dates is checked', () => {
+    expect(date('--date')('2024-02-29')).toBe('2024-02-29');
+    expect(() => date('--date')('2023-02-29')).toThrow(UsageError);
+    expect(() => date('--date')('2023-2-9')).toThrow(UsageError);
+  });
+
+  test('a timestamp has a zone or is a date, which begins at midnight in UTC', () => {
+    expect(timestamp('--until')('2024-02-29')).toBe(Date.UTC(2024, 1, 29));
+    expect(timestamp('--until')('2024-02-29t01:00:00+01:00')).toBe(Date.UTC(2024, 1, 29));
+    expect(() => timestamp('--until')('2024-02-29T01:00:00')).toThrow(UsageError);
+    expect(() => timestamp('--until')('2023-02-30T01:00:00Z')).toThrow(UsageError);
+    expect(() => timestamp('--until')('yesterday')).toThrow(UsageError);
+  });
+
+  test('an address keeps its path and loses the slash at its end', () => {
+    expect(serverUrl('url')('http://localhost:8080')).toBe('http://localhost:8080');
+    expect(serverUrl('url')('https://a.example/prod/')).toBe('https://a.example/prod');
+  });
+
+  test.each([
+    'localhost:8080',
+    'ftp://a',
+    'http://',
+    'http://u:p@a',
+    'http://a/?b=c',
+    'http://a#b',
+  ])("'%s' is no address of a server", (text) => {
+    expect(() => serverUrl('url')(text)).toThrow(UsageError);
+  });
+
+  test('key names can stand in a header', () => {
+    expect(keyName('--key')('june/2026')).toBe('june/2026');
+    expect(() => keyName('--key')('juni ü')).toThrow(UsageError);
+    expect(() => keyName('--key')('x'.repeat(129))).toThrow(UsageError);
+  });
+});
+
+describe('the dates of stats', () => {
+  test('are one day, a range or none', () => {
+    expect(statsRange('2026-01-01', undefined, undefined)).toEqual({
+      from: '2026-01-01',
+      to: '2026-01-01',
+    });
+    expect(statsRange(undefined, '2026-01-01', '2026-01-02')).toEqual({
+      from: '2026-01-01',
+      to: '2026-01-02',
+    });
+    expect(statsRange(undefined, undefined, undefined)).toBeUndefined();
+  });
+
+  test.each([
+    ['2026-01-01', '2026-01-01', undefined],
+    [undefined, '2026-01-01', undefined],
+    [undefined, undefined, '2026-01-01'],
+    [undefined, '2026-01-02', '2026-01-01'],
+  ])('date %s, from %s, to %s is wrong usage', (day, from, to) => {
+    expect(() => statsRange(day, from, to)).toThrow(UsageError);
+  });
+});
+
+describe('text for a terminal', () => {
+  const hostile = '\u001b[31mred\u009b\u007f\u202egnp\u2066\u200d\ufeff\u00ad\u2028\r\n\ud800';
+
+  test('shows what could act on the terminal', () => {
+    expect(visible(hostile)).toBe(
+      '\\u{1b}[31mred\\u{9b}\\u{7f}\\u{202e}gnp\\u{2066}\\u{200d}\\u{feff}\\u{ad}\\u{2028}\\u{d}\\u{a}\\u{d800}',
+    );
+  });
+
+  test('leaves every script and emoji as they are', () => {
+    const harmless = 'laptop Ünï código 電腦 محمول 💻 e\u0301';
+    expect(visible(harmless)).toBe(harmless);
+  });
+
+  test('as JSON shows nothing either, and reads back the same', () => {
+    const text = jsonText({ [hostile]: [hostile, '\u{e0001}tag'] });
+    expect(text).toMatch(/^[\x20-\x7e]+$/);
+    expect(JSON.parse(text)).toEqual({ [hostile]: [hostile, '\u{e0001}tag'] });
+  });
+});
