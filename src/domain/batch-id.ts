@@ -46,5 +46,7 @@ export function readRawKey(rawKey: string): { batchId: BatchId; receivedAt: numb
   const [, received, batchId] = match ?? [];
   if (received === undefined || batchId === undefined || !uuid.test(batchId)) return undefined;
   const receivedAt = Date.parse(received);
-  return Number.isNaN(receivedAt) ? undefined : { batchId, receivedAt };
+  if (Number.isNaN(receivedAt)) return undefined;
+  // Date.parse takes February 30th, and the hour 24, for a moment that another key names.
+  return rawKeyOf(batchId, receivedAt) === rawKey ? { batchId, receivedAt } : undefined;
 }

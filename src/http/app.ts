@@ -97,6 +97,6 @@ function methodNotAllowed(allow: string): Response {
   return toResponse(problemAnswer({ code: 'method_not_allowed', detail }, { allow }));
 }
 
-function toResponse({ status, headers, body }: Answer): Response {
+export function toResponse({ status, headers, body }: Answer): Response {
   return new Response(body === '' ? null : body, { status, headers });
 }

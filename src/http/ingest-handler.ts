@@ -10,13 +10,12 @@ export interface IngestHandlerOptions {
   readonly bodyBytesMax: number;
   /** Bounds the bodies that are being read or are not answered yet. */
   readonly budget: MemoryBudget;
+  /** A client that sends on after its refusal is listened to for so long, and no more. */
+  readonly lingerMs: number;
   /** Whether connections are to be closed after their answer. */
   readonly isStopping: () => boolean;
   readonly onDefect: (error: Error) => void;
 }
-
-/** A client that sends on after its refusal is listened to for so long, and no more. */
-const lingerMs = 2_000;
 
 type BodyReading =
   | { readonly body: Buffer }
@@ -28,7 +27,7 @@ type BodyReading =
  * does; a test runs the same cases through both.
  */
 export function createIngestHandler(options: IngestHandlerOptions) {
-  const { pipeline, bodyBytesMax, budget, isStopping, onDefect } = options;
+  const { pipeline, bodyBytesMax, budget, lingerMs, isStopping, onDefect } = options;
 
   /** @param expectsContinue whether the client waits for leave to send its body. */
   return async function handleIngest(
@@ -39,25 +38,33 @@ export function createIngestHandler(options: IngestHandlerOptions) {
     const { headers, refusal } = readIngestHeaders((name) => headerOf(request, name));
     const declaredBytes = Number(request.headers['content-length'] ?? 0);
     if (declaredBytes > bodyBytesMax) {
-      await refuseAndClose(request, response, bodyTooLarge(bodyBytesMax));
+      await refuseAndClose(request, response, bodyTooLarge(bodyBytesMax), lingerMs);
       return;
     }
     if (refusal !== undefined && expectsContinue) {
-      await refuseAndClose(request, response, refusal);
+      await refuseAndClose(request, response, refusal, lingerMs);
       return;
     }
     if (expectsContinue) response.writeContinue();
     let heldBytes = 0;
+    const letGo = () => {
+      budget.release(heldBytes);
+      heldBytes = 0;
+    };
     const hold = (bytes: number) => {
       const hasRoom = budget.reserve(bytes);
       if (hasRoom) heldBytes += bytes;
+      // The body is dropped, however long the rest of it takes to come.
+      else letGo();
       return hasRoom;
     };
     try {
-      const reading = await readBody(request, bodyBytesMax, refusal, hold);
-      if (reading === 'aborted') return;
+      const reading = await readBody(request, response, bodyBytesMax, refusal, hold);
+      // A client that was told meanwhile that it is late must not find its batch taken after all.
+      if (reading === 'aborted' || response.headersSent) return;
       if ('refusal' in reading) {
-        if (reading.isTooLarge) await refuseAndClose(request, response, reading.refusal);
+        letGo();
+        if (reading.isTooLarge) await refuseAndClose(request, response, reading.refusal, lingerMs);
         else send(response, reading.refusal, isStopping());
         return;
       }
@@ -69,14 +76,18 @@ export function createIngestHandler(options: IngestHandlerOptions) {
       const detail = 'The batch met an error of ours.';
       send(response, problemAnswer({ code: 'internal', detail }), true);
     } finally {
-      budget.release(heldBytes);
+      letGo();
     }
   };
 }
 
 /** Whether a request is for the handler, as far as its target and method tell. */
-export function isIngestRequest({ method, url }: IncomingMessage): boolean {
-  return method === 'POST' && (url === '/ingest' || url?.startsWith('/ingest?') === true);
+export function isIngestRequest({ method, url = '' }: IncomingMessage): boolean {
+  if (method !== 'POST') return false;
+  if (url === '/ingest' || url.startsWith('/ingest?')) return true;
+  // The app knows other forms of this target too, and would read the body without a bound on all.
+  const path = URL.parse(url, 'http://localhost')?.pathname ?? '';
+  return path.replace(/%[0-7][0-9a-f]/gi, decodeURIComponent) === '/ingest';
 }
 
 function headerOf(request: IncomingMessage, name: string): string | undefined {
@@ -90,6 +101,7 @@ function headerOf(request: IncomingMessage, name: string): string | undefined {
  */
 function readBody(
   request: IncomingMessage,
+  response: ServerResponse,
   bytesMax: number,
   refusal: Answer | undefined,
   hold: (bytes: number) => boolean,
@@ -102,6 +114,7 @@ function readBody(
       bytes += chunk.length;
       if (bytes > bytesMax) {
         request.removeAllListeners('data');
+        chunks = [];
         resolve({ refusal: bodyTooLarge(bytesMax), isTooLarge: true });
       } else if (refused === undefined && !hold(chunk.length)) {
         refused = overloaded;
@@ -116,7 +129,8 @@ function readBody(
     });
     // Without an answer the client cannot take the batch for stored, and it is not.
     request.on('error', () => resolve('aborted'));
-    request.on('close', () => resolve('aborted'));
+    // A request that was answered before its end is told nothing of the end of its connection.
+    response.on('close', () => resolve('aborted'));
   });
 }
 
@@ -140,10 +154,11 @@ function send(response: ServerResponse, { status, headers, body }: Answer, close
  * Answers before the body has come, and closes. The connection stays open for a moment while
  * what the client still sends is dropped: closed at once, it would lose the answer too.
  */
-function refuseAndClose(
+export function refuseAndClose(
   request: IncomingMessage,
   response: ServerResponse,
   { status, headers, body }: Answer,
+  lingerMs: number,
 ): Promise<void> {
   return new Promise((resolve) => {
     response.writeHead(status, {
@@ -161,5 +176,7 @@ function refuseAndClose(
     request.once('end', finish);
     request.once('close', finish);
     request.resume();
+    if (request.socket.readableEnded) finish();
+    else request.socket.once('end', finish);
   });
 }

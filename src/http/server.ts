@@ -1,14 +1,20 @@
-import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
+import {
+  createServer,
+  STATUS_CODES,
+  type IncomingMessage,
+  type Server,
+  type ServerResponse,
+} from 'node:http';
 import type { Socket } from 'node:net';
 import { setTimeout as delay } from 'node:timers/promises';
 
-import { getRequestListener } from '@hono/node-server';
+import { getRequestListener, RequestError } from '@hono/node-server';
 
-import type { ProblemCode } from '../domain/problem.ts';
+import type { Problem } from '../domain/problem.ts';
 import type { Pipeline } from '../pipeline/ports.ts';
-import { problemAnswer } from './answer.ts';
-import { createApp } from './app.ts';
-import { createIngestHandler, isIngestRequest } from './ingest-handler.ts';
+import { problemAnswer, type Answer } from './answer.ts';
+import { createApp, toResponse } from './app.ts';
+import { createIngestHandler, isIngestRequest, refuseAndClose } from './ingest-handler.ts';
 import { MemoryBudget } from './memory-budget.ts';
 
 export interface HttpServerOptions {
@@ -19,14 +25,30 @@ export interface HttpServerOptions {
   readonly bodiesBytesMax: number;
   /** Is told of errors that nobody foresaw. */
   readonly onDefect: (error: Error) => void;
+  readonly timeouts?: HttpTimeouts;
 }
 
-const headersTimeoutMs = 10_000;
-const requestTimeoutMs = 60_000;
-const keepAliveTimeoutMs = 65_000;
+/** How long a client may take. */
+export interface HttpTimeouts {
+  readonly headersMs: number;
+  /** For a whole request. */
+  readonly requestMs: number;
+  /** Between two requests on a connection. */
+  readonly keepAliveMs: number;
+  /** A slow client is noticed so much later than its time at the most. */
+  readonly checkMs: number;
+  /** To read its refusal, when the connection is then closed: it may still be sending. */
+  readonly lingerMs: number;
+}
+
+const defaultTimeouts: HttpTimeouts = {
+  headersMs: 10_000,
+  requestMs: 60_000,
+  keepAliveMs: 65_000,
+  checkMs: 1_000,
+  lingerMs: 2_000,
+};
 const connectionsMax = 4_096;
-/** A slow client is noticed so much later than its time at the most. */
-const timeoutCheckMs = 1_000;
 
 export interface HttpServer {
   readonly server: Server;
@@ -40,20 +62,35 @@ export interface HttpServer {
 /** The server for one process: `POST /ingest` by itself, everything else by the app. */
 export function createHttpServer(options: HttpServerOptions): HttpServer {
   const { pipeline, bodyBytesMax, bodiesBytesMax, onDefect } = options;
+  const timeouts = options.timeouts ?? defaultTimeouts;
   let isStopping = false;
   const budget = new MemoryBudget(bodiesBytesMax);
   const handleIngest = createIngestHandler({
     pipeline,
     bodyBytesMax,
     budget,
+    lingerMs: timeouts.lingerMs,
     isStopping: () => isStopping,
     onDefect,
   });
   const app = createApp(pipeline, { bodyBytesMax, onDefect });
-  const handleOther = getRequestListener(app.fetch, { overrideGlobalObjects: false });
+  const handleOther = getRequestListener(app.fetch, {
+    overrideGlobalObjects: false,
+    // For HTTP/1.0, which need not name it.
+    hostname: 'localhost',
+    errorHandler: (error) => toResponse(listenerError(error, onDefect)),
+  });
+  /** Of each connection, the latest request's. */
+  const latestExchanges = new WeakMap<Socket, Exchange>();
 
   const handle = (request: IncomingMessage, response: ServerResponse, expectsContinue: boolean) => {
-    if (isIngestRequest(request)) {
+    const isIngest = isIngestRequest(request);
+    latestExchanges.set(request.socket, { response, awaitsBody: isIngest });
+    if (request.headers.host === undefined && request.httpVersion === '1.1') {
+      void refuseAndClose(request, response, hostMissing, timeouts.lingerMs);
+      return;
+    }
+    if (isIngest) {
       void handleIngest(request, response, expectsContinue);
       return;
     }
@@ -63,17 +100,29 @@ export function createHttpServer(options: HttpServerOptions): HttpServer {
   };
 
   const server = createServer({
-    headersTimeout: headersTimeoutMs,
-    requestTimeout: requestTimeoutMs,
-    keepAliveTimeout: keepAliveTimeoutMs,
-    connectionsCheckingInterval: timeoutCheckMs,
+    headersTimeout: timeouts.headersMs,
+    requestTimeout: timeouts.requestMs,
+    keepAliveTimeout: timeouts.keepAliveMs,
+    connectionsCheckingInterval: timeouts.checkMs,
+    // It is required by `handle`, which says so in the words of all refusals.
+    requireHostHeader: false,
   });
   server.maxConnections = connectionsMax;
   server.on('request', (request, response) => handle(request, response, false));
   server.on('checkContinue', (request: IncomingMessage, response: ServerResponse) =>
     handle(request, response, true),
   );
-  server.on('clientError', answerClientError);
+  // An expectation that nobody knows may be ignored (RFC 9110, 10.1.1).
+  server.on('checkExpectation', (request: IncomingMessage, response: ServerResponse) =>
+    handle(request, response, false),
+  );
+  const refusedConnections = new WeakSet<Socket>();
+  server.on('clientError', (error: NodeJS.ErrnoException, socket: Socket) => {
+    // What comes after the first error is no HTTP either.
+    if (refusedConnections.has(socket)) return;
+    refusedConnections.add(socket);
+    answerClientError(error, socket, latestExchanges.get(socket), timeouts);
+  });
 
   return {
     server,
@@ -90,29 +139,84 @@ export function createHttpServer(options: HttpServerOptions): HttpServer {
   };
 }
 
-/** What Node's parser refuses never becomes a request; it is told why all the same. */
-function answerClientError(error: NodeJS.ErrnoException, socket: Socket): void {
+const hostMissing = problemAnswer({
+  code: 'malformed_request',
+  detail: 'A request of HTTP/1.1 names the host that it is for.',
+});
+
+/** The app is not asked where a request has no sound URL. */
+function listenerError(error: unknown, onDefect: HttpServerOptions['onDefect']): Answer {
+  if (error instanceof RequestError) {
+    const detail = `The request names no sound URL: ${error.message}.`;
+    return problemAnswer({ code: 'malformed_request', detail });
+  }
+  onDefect(error instanceof Error ? error : new Error(String(error)));
+  return problemAnswer({ code: 'internal', detail: 'The request met an error of ours.' });
+}
+
+interface Exchange {
+  readonly response: ServerResponse;
+  /** Whether the answer waits for the whole body. */
+  readonly awaitsBody: boolean;
+}
+
+/**
+ * Tells a client what Node has against its bytes, or that they are late. The answers to requests
+ * that were sound go before: who reads them in order must not take this for one of them.
+ */
+function answerClientError(
+  error: NodeJS.ErrnoException,
+  socket: Socket,
+  latest: Exchange | undefined,
+  timeouts: HttpTimeouts,
+): void {
   if (!socket.writable || error.code === 'ECONNRESET') {
     socket.destroy();
     return;
   }
-  const [code, detail] = clientErrors[error.code ?? ''] ?? [
-    'malformed_request',
-    'The request cannot be read as HTTP/1.1.',
-  ];
-  const { status, headers, body } = problemAnswer({ code, detail });
-  const lines = Object.entries({
-    ...headers,
-    'content-length': Buffer.byteLength(body),
-    connection: 'close',
-  }).map(([name, value]) => `${name}: ${value}\r\n`);
-  socket.end(`HTTP/1.1 ${status} ${code}\r\n${lines.join('')}\r\n${body}`);
+  const answer = problemAnswer(problemOf(error, timeouts));
+  if (latest === undefined) {
+    hangUp(socket, toHttp(answer), timeouts.lingerMs);
+    return;
+  }
+  const { response, awaitsBody } = latest;
+  const isInBody = !response.req.complete;
+  if (response.closed) {
+    hangUp(socket, isInBody ? '' : toHttp(answer), timeouts.lingerMs);
+  } else if (isInBody && awaitsBody && !response.headersSent) {
+    void refuseAndClose(response.req, response, answer, timeouts.lingerMs);
+  } else {
+    response.once('close', () => answerClientError(error, socket, latest, timeouts));
+  }
 }
 
-const clientErrors: Record<string, readonly [ProblemCode, string]> = {
-  ERR_HTTP_REQUEST_TIMEOUT: [
-    'request_timeout',
-    `Headers must come within ${headersTimeoutMs / 1000} s, the whole request within ${requestTimeoutMs / 1000} s.`,
-  ],
-  HPE_HEADER_OVERFLOW: ['headers_too_large', 'The headers are larger than 16 KiB together.'],
-};
+/** Node looks after a connection no more whose client has erred: it could stay for ever. */
+function hangUp(socket: Socket, lastWords: string, lingerMs: number): void {
+  socket.end(lastWords);
+  const timer = setTimeout(() => socket.destroy(), lingerMs);
+  socket.once('close', () => clearTimeout(timer));
+}
+
+/** An answer to what has not become a request. */
+function toHttp({ status, headers, body }: Answer): string {
+  const all = { ...headers, 'content-length': Buffer.byteLength(body), connection: 'close' };
+  const lines = Object.entries(all).map(([name, value]) => `${name}: ${value}\r\n`);
+  return `HTTP/1.1 ${status} ${STATUS_CODES[status] ?? ''}\r\n${lines.join('')}\r\n${body}`;
+}
+
+function problemOf({ code }: NodeJS.ErrnoException, timeouts: HttpTimeouts): Problem {
+  switch (code) {
+    case 'ERR_HTTP_REQUEST_TIMEOUT': {
+      const { headersMs, requestMs } = timeouts;
+      const detail = `Headers must come within ${headersMs / 1000} s, the whole request within ${requestMs / 1000} s.`;
+      return { code: 'request_timeout', detail };
+    }
+    case 'HPE_HEADER_OVERFLOW': {
+      const detail = 'The headers are larger than 16 KiB together.';
+      return { code: 'headers_too_large', detail };
+    }
+    case undefined:
+    default:
+      return { code: 'malformed_request', detail: 'The request cannot be read as HTTP/1.1.' };
+  }
+}

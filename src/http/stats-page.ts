@@ -10,10 +10,12 @@ const style = `
 :root { color-scheme: light dark; }
 body { font: 16px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 48rem; padding: 0 1rem; }
 h1 { font-size: 1.25rem; }
-table { border-collapse: collapse; width: 100%; }
+table { border-collapse: collapse; table-layout: fixed; width: 100%; }
 th, td { border-bottom: 1px solid color-mix(in srgb, currentcolor 20%, transparent); padding: .4rem .6rem; text-align: left; overflow-wrap: anywhere; }
 th:last-child, td:last-child { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; }
-tfoot th { border-bottom: 0; }
+tfoot th, tfoot td { border-bottom: 0; font-weight: 600; }
+thead th:first-child { width: 45%; }
+thead th:last-child { width: 8rem; }
 `;
 
 /** The page runs no script and loads nothing: names in it are other people's text. */

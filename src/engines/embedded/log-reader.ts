@@ -1,6 +1,7 @@
 import type { FileSystem, LogFile } from './file-system.ts';
 import { readFrameAt, scanFrames, type ScannedRecord } from './frame-scanner.ts';
 import type { LogPosition, LogRecord } from './log-frame.ts';
+import { badHeader, badRecord, hole } from './log-recovery.ts';
 import {
   listSegments,
   readSegmentHeader,
@@ -32,23 +33,27 @@ export class LogReader {
 
   /**
    * The records from a record's place (or an end, or 0) on, below `through`, in order. Stops
-   * before the first that is not sound: beside a running writer, that is one being written.
+   * before the first in the last segment that is not sound: beside a running writer, that is one
+   * being written. What retention removes meanwhile is passed over.
    * A record is valid until the next one is asked for.
+   * @throws {LogDamaged} where a record is bad, or a file missing, that others follow.
    */
   *records(from: LogPosition = 0, through = Number.POSITIVE_INFINITY): Generator<ScannedRecord> {
     this.#segments = listSegments(this.#fileSystem, this.#directory);
     for (;;) {
-      const segment = this.#segmentOf(from) ?? this.#segments[0];
-      const opened = segment && this.#openSegment(segment);
-      if (opened === undefined) return;
-      const { file, salt } = opened;
-      const start = Math.max(from, opened.segment.base + segmentHeaderBytes);
-      const end = yield* scanFrames(file, opened.segment, salt, start, through);
-      if (end >= through) return;
-      // The next segment begins just where this one ends; else nothing sound follows.
+      const segment = segmentOf(this.#segments, from) ?? this.#segments[0];
+      if (segment === undefined) return;
+      const wasLast = segment === this.#segments.at(-1);
+      const opened = this.#openSegment(segment);
+      if (opened !== undefined) {
+        const start = Math.max(from, segment.base + segmentHeaderBytes);
+        from = yield* scanFrames(opened.file, segment, opened.salt, start, through);
+        if (from >= through) return;
+      }
       this.#segments = listSegments(this.#fileSystem, this.#directory);
-      if (!this.#segments.some(({ base }) => base === end)) return;
-      from = end;
+      if (!this.#segments.some(({ base }) => base > segment.base)) return;
+      // One that was the last may have grown since, before the next was begun: it is read again.
+      if (!wasLast) this.#checkReadThrough(segment, opened?.file.size(), from);
     }
   }
 
@@ -56,9 +61,9 @@ export class LogReader {
   extent(): { readonly start: LogPosition; readonly end: LogPosition } {
     this.#segments = listSegments(this.#fileSystem, this.#directory);
     const last = this.#segments.at(-1);
-    const opened = last && this.#openSegment(last);
-    if (last === undefined || opened === undefined) return { start: 0, end: 0 };
-    const size = opened.file.size();
+    if (last === undefined) return { start: 0, end: 0 };
+    // One that is being begun has no header yet.
+    const size = this.#openSegment(last)?.file.size() ?? 0;
     const end = last.base + (size > segmentHeaderBytes ? size : 0);
     return { start: this.#segments[0]?.base ?? 0, end };
   }
@@ -66,6 +71,18 @@ export class LogReader {
   close(): void {
     this.#open?.file.close();
     this.#open = undefined;
+  }
+
+  /** A segment that others follow is sound to its end, and the next begins there. */
+  #checkReadThrough(segment: Segment, size: number | undefined, end: LogPosition): void {
+    const isKept = this.#segments.some(({ base }) => base === segment.base);
+    if (size === undefined) {
+      if (isKept) throw badHeader(segment);
+      return;
+    }
+    if (end < segment.base + size) throw badRecord(segment, end);
+    const next = this.#segments.find(({ base }) => base > segment.base);
+    if (isKept && next !== undefined && next.base !== end) throw hole(end, next);
   }
 
   #segmentOf(position: LogPosition): Segment | undefined {
@@ -77,7 +94,9 @@ export class LogReader {
   }
 
   #openSegment(segment: Segment) {
-    if (this.#open?.segment.base === segment.base) return this.#open;
+    const open = this.#open;
+    // One that was empty may have been made again since.
+    if (open?.segment.base === segment.base && open.file.size() > segmentHeaderBytes) return open;
     let file: LogFile;
     try {
       file = this.#fileSystem.open(segment.path, 'read');

@@ -2,6 +2,7 @@ import type { FileSystem, LogFile } from './file-system.ts';
 import { scanFrames, searchFrames, type ScannedRecord } from './frame-scanner.ts';
 import type { LogPosition } from './log-frame.ts';
 import {
+  createSegment,
   listSegments,
   readFully,
   readSegmentHeader,
@@ -23,6 +24,17 @@ export class LogDamaged extends Error {
   }
 }
 
+export interface RecoveryOptions {
+  readonly fileSystem: FileSystem;
+  readonly directory: string;
+  /** The position up to which the counters have counted. */
+  readonly countedThrough: LogPosition;
+  /** Called with the records behind that position, in order. */
+  readonly visit: (scanned: ScannedRecord) => void;
+  /** Milliseconds since 1970. */
+  readonly now: () => number;
+}
+
 export interface RecoveredLog {
   readonly segments: readonly Segment[];
   readonly logId: Buffer;
@@ -38,25 +50,18 @@ export interface RecoveredLog {
  * the log is damaged; what was not, and so was never acknowledged, is kept as far as it is whole
  * and in order, and cut off from the first record that is not. The rule that tells the two apart:
  * a bad record is damage if the counters had counted it or if a sound record behind it says that
- * it was synced. Only segments that may hold uncounted records, and the last, are read.
- * @param countedThrough the position up to which the counters have counted.
- * @param visit is called with the records behind that position, in order.
+ * it was synced. Only segments that may hold uncounted records, and the last, are read. Nothing
+ * is changed before all that is read is found sound.
  * @returns undefined where there is no log yet.
  * @throws {LogDamaged}
  */
-export function recoverLog(
-  fileSystem: FileSystem,
-  directory: string,
-  countedThrough: LogPosition,
-  visit: (scanned: ScannedRecord) => void,
-): RecoveredLog | undefined {
-  const segments = dropUnfinishedSegment(fileSystem, directory);
+export function recoverLog(options: RecoveryOptions): RecoveredLog | undefined {
+  const { fileSystem, directory, countedThrough, visit } = options;
+  const segments = listSegments(fileSystem, directory);
   const last = segments.at(-1);
   if (last === undefined) {
     if (countedThrough === 0) return undefined;
-    throw new LogDamaged(
-      `The counters hold what the log had up to byte ${countedThrough}, but ${directory} holds no log.`,
-    );
+    throw countersAhead(countedThrough, `${directory} holds no log`);
   }
   const first = segments[0] ?? last;
   if (countedThrough < first.base) {
@@ -64,7 +69,14 @@ export function recoverLog(
       `The counters need the log from byte ${countedThrough} on, but it begins at byte ${first.base}.`,
     );
   }
-  const logId = checkHeaders(fileSystem, segments);
+  const isLastEmpty = holdsNoRecord(fileSystem, segments, last);
+  const logId = checkHeaders(fileSystem, segments, isLastEmpty);
+  if (logId === undefined) {
+    if (countedThrough > 0) throw countersAhead(countedThrough, `${last.path} holds no record`);
+    // Not even the first segment was finished, and nothing was ever stored.
+    fileSystem.remove(last.path);
+    return undefined;
+  }
   const salt = saltOfLog(logId);
   const scanFrom = segmentOf(segments, Math.min(countedThrough, last.base)) ?? first;
 
@@ -74,9 +86,12 @@ export function recoverLog(
   for (const segment of segments.slice(segments.indexOf(scanFrom), -1)) {
     scanSealedSegment(fileSystem, segment, salt, onRecord);
   }
+  if (isLastEmpty) return { segments, logId, ...makeAgain(options, last, logId) };
   const file = fileSystem.open(last.path, 'read-write');
   try {
     const tail = recoverTail(file, last, salt, countedThrough, onRecord);
+    // A process that was killed may have removed segments and not synced that.
+    fileSystem.syncDirectory(directory);
     return { segments, logId, file, ...tail };
   } catch (error) {
     file.close();
@@ -84,40 +99,59 @@ export function recoverLog(
   }
 }
 
-/** A segment whose creation was cut short holds no record yet; it is removed and made again. */
-function dropUnfinishedSegment(fileSystem: FileSystem, directory: string): Segment[] {
-  const segments = listSegments(fileSystem, directory);
-  const last = segments.at(-1);
-  if (last === undefined) return segments;
-  const isUnfinished = withFile(fileSystem, last, (file) => {
-    return file.size() <= segmentHeaderBytes && readSegmentHeader(file, last) === undefined;
-  });
-  if (!isUnfinished) return segments;
-  fileSystem.remove(last.path);
-  fileSystem.syncDirectory(directory);
-  return segments.slice(0, -1);
+/** Whether the last segment may be one whose creation was cut short: none holds a record then. */
+function holdsNoRecord(
+  fileSystem: FileSystem,
+  segments: readonly Segment[],
+  last: Segment,
+): boolean {
+  // Where the segments before it were removed, its creation had been completed.
+  if (segments.length === 1 && last.base > 0) return false;
+  return withFile(fileSystem, last, (file) => file.size() <= segmentHeaderBytes);
 }
 
-/** Every header sound, of one log, and each segment beginning where the one before it ends. */
-function checkHeaders(fileSystem: FileSystem, segments: readonly Segment[]): Buffer {
+/**
+ * Replaces a last segment that holds no record. Nothing proves that its header and its entry in
+ * the directory are durable, and a sync would not do where one has failed before.
+ */
+function makeAgain(
+  { fileSystem, directory, countedThrough, now }: RecoveryOptions,
+  segment: Segment,
+  logId: Buffer,
+): { file: LogFile; end: LogPosition; tornBytes: number } {
+  if (countedThrough > segment.base) {
+    throw countersAhead(countedThrough, `${segment.path} holds no record`);
+  }
+  fileSystem.remove(segment.path);
+  const file = createSegment(fileSystem, directory, segment, { logId, createdAt: now() });
+  return { file, end: segment.base + segmentHeaderBytes, tornBytes: 0 };
+}
+
+/**
+ * Every header sound, of one log, and each segment beginning where the one before it ends.
+ * The last may have no header yet if it is empty; returns undefined where no other is there.
+ */
+function checkHeaders(
+  fileSystem: FileSystem,
+  segments: readonly Segment[],
+  isLastEmpty: boolean,
+): Buffer | undefined {
   let logId: Buffer | undefined;
-  let expectedBase = segments[0]?.base;
+  let expectedBase = segments[0]?.base ?? 0;
   for (const segment of segments) {
     if (segment.base !== expectedBase) {
-      throw new LogDamaged(
-        `The log has a hole: the file that begins at byte ${expectedBase} is missing or cut short before ${segment.path}.`,
-      );
+      throw hole(expectedBase, segment);
     }
     withFile(fileSystem, segment, (file) => {
       const header = readSegmentHeader(file, segment);
+      if (header === undefined && isLastEmpty && segment === segments.at(-1)) return;
       if (header === undefined || (logId !== undefined && !header.logId.equals(logId))) {
-        throw new LogDamaged(`The header of ${segment.path} is damaged or of another log.`);
+        throw badHeader(segment);
       }
       logId = header.logId;
       expectedBase = segment.base + file.size();
     });
   }
-  if (logId === undefined) throw new Error('a log has at least one segment');
   return logId;
 }
 
@@ -152,30 +186,28 @@ function recoverTail(
     for (const later of searchFrames(file, segment, salt, end)) {
       if (later.syncedThrough > end) throw badRecord(segment, end);
     }
-    file.truncate(end - segment.base);
-    file.sync();
   }
   if (countedThrough > end) {
-    throw new LogDamaged(
-      `The counters hold what the log had up to byte ${countedThrough}, but ${segment.path} ends at byte ${end}.`,
-    );
+    throw countersAhead(countedThrough, `${segment.path} ends at byte ${end}`);
   }
-  syncAgain(file, segment, provenThrough, end);
+  // Also where nothing is torn: a length may be as unproven as bytes are.
+  file.truncate(end - segment.base);
+  writeAgain(file, segment, provenThrough, end);
+  file.sync();
   return { end, tornBytes };
 }
 
 /**
- * Writes and syncs what no record proves to be durable. After a failed sync the kernel may hold
- * such bytes in memory as if they were on the disk; only another write makes it write them.
+ * Writes what no record proves to be durable. After a failed sync the kernel may hold such bytes
+ * in memory as if they were on the disk; only another write makes it write them.
  */
-function syncAgain(file: LogFile, segment: Segment, from: LogPosition, end: LogPosition): void {
+function writeAgain(file: LogFile, segment: Segment, from: LogPosition, end: LogPosition): void {
   const piece = Buffer.allocUnsafe(1024 * 1024);
   for (let at = from; at < end; at += piece.length) {
     const bytes = piece.subarray(0, Math.min(piece.length, end - at));
     readFully(file, bytes, at - segment.base);
     writeFully(file, bytes, at - segment.base);
   }
-  if (from < end) file.sync();
 }
 
 function scan(
@@ -192,7 +224,24 @@ function scan(
   }
 }
 
-function badRecord(segment: Segment, position: LogPosition): LogDamaged {
+function countersAhead(countedThrough: LogPosition, fact: string): LogDamaged {
+  return new LogDamaged(
+    `The counters hold what the log had up to byte ${countedThrough}, but ${fact}.`,
+  );
+}
+
+export function badHeader({ path }: Segment): LogDamaged {
+  return new LogDamaged(`The header of ${path} is damaged or of another log.`);
+}
+
+/** `next` is the segment that is there instead of the one that should be. */
+export function hole(expectedBase: LogPosition, next: Segment): LogDamaged {
+  return new LogDamaged(
+    `The log has a hole: the file that begins at byte ${expectedBase} is missing or cut short before ${next.path}.`,
+  );
+}
+
+export function badRecord(segment: Segment, position: LogPosition): LogDamaged {
   return new LogDamaged(
     `The log is damaged: the record at byte ${position - segment.base} of ${segment.path} does not match its checksum, though it was safely stored.`,
   );

@@ -64,9 +64,9 @@ export class SegmentedLog {
 
   /** @throws {LogDamaged}, or the file system's error. */
   static open(options: LogOptions): SegmentedLog {
-    const { fileSystem, directory, countedThrough, onUncounted } = options;
+    const { fileSystem, directory, onUncounted } = options;
     const visit = onUncounted ?? (() => undefined);
-    const recovered = recoverLog(fileSystem, directory, countedThrough, visit);
+    const recovered = recoverLog({ ...options, visit });
     if (recovered !== undefined) return new SegmentedLog(options, recovered);
     const logId = randomFillSync(Buffer.alloc(16));
     const segment = segmentAt(directory, 0);
@@ -138,9 +138,10 @@ export class SegmentedLog {
       if (this.#createdAt(next) >= closedBefore) break;
       fileSystem.remove(oldest.path);
       this.#segments.shift();
+      // One by one: a power failure must not bring one back without those that follow it.
+      fileSystem.syncDirectory(directory);
       removed++;
     }
-    if (removed > 0) fileSystem.syncDirectory(directory);
     return removed;
   }
 

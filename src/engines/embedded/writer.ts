@@ -1,5 +1,12 @@
+import { setTimeout as delay } from 'node:timers/promises';
+
 import { ingest } from '../../pipeline/ingest.ts';
-import type { IngestOutcome, Submission } from '../../pipeline/ports.ts';
+import {
+  Unavailable,
+  type EarlierBatch,
+  type IngestOutcome,
+  type Submission,
+} from '../../pipeline/ports.ts';
 import { dataPaths, takeDataDirectory, type DirectoryLock } from './data-directory.ts';
 import type { EmbeddedOptions } from './engine-options.ts';
 import { describeFailure } from './failures.ts';
@@ -7,6 +14,7 @@ import { nodeFileSystem } from './file-system.ts';
 import { LogIntake } from './log-intake.ts';
 import { keyOf, LogProcessor } from './log-processor.ts';
 import { LogReader } from './log-reader.ts';
+import { listSegments, readSegmentHeader } from './log-segment.ts';
 import type { Progress } from './messages.ts';
 import { SegmentedLog } from './segmented-log.ts';
 import { SqliteCounterStore, type KeyedBatch } from './sqlite-counter-store.ts';
@@ -74,7 +82,7 @@ export class Writer {
     this.#intake = new LogIntake(
       {
         log,
-        findKey: (caller, key) => this.#store.findKey(caller, key),
+        findKey: (caller, key) => this.#findKey(caller, key),
         countedThrough: () => this.#store.position,
         onDurable: (delivery) => {
           this.#processor.offer(delivery);
@@ -115,13 +123,29 @@ export class Writer {
     this.#intake.commit();
     const deadline = Date.now() + drainMs;
     while (!this.#hasFailed && Date.now() < deadline) {
-      if ((await this.#step()) === 'idle') break;
+      const state = await this.#step();
+      if (state === 'idle') break;
+      if (state === 'busy') await delay(busyDelayMs);
     }
     this.#hasFailed = true;
     this.#reader.close();
     this.#log.close();
     this.#store.close();
     this.#lock.release();
+  }
+
+  /** @throws {Unavailable} */
+  #findKey(caller: string, key: string): EarlierBatch | undefined {
+    try {
+      return this.#store.findKey(caller, key);
+    } catch (error) {
+      if (!isSqliteBusy(error)) this.#fail(error);
+      throw new Unavailable(
+        'storage_failed',
+        'The keys of earlier batches cannot be read. Nothing of this batch was stored; send it again, with the same Idempotency-Key.',
+        { cause: error },
+      );
+    }
   }
 
   #schedulePump(delayMs: number): void {
@@ -171,9 +195,13 @@ export class Writer {
 }
 
 function openLog(options: EmbeddedOptions, store: SqliteCounterStore) {
+  const directory = dataPaths(options.dataDir).log;
+  const known = store.logId();
+  // Before the log is opened, too: of another log, the counters' position says nothing.
+  if (known !== undefined && logIdIn(directory)?.equals(known) === false) throw ofAnotherLog();
   const uncountedKeys: (KeyedBatch & { end: number })[] = [];
   const log = SegmentedLog.open({
-    directory: dataPaths(options.dataDir).log,
+    directory,
     fileSystem: nodeFileSystem,
     segmentBytes: options.segmentBytes,
     countedThrough: store.position,
@@ -183,13 +211,28 @@ function openLog(options: EmbeddedOptions, store: SqliteCounterStore) {
     },
     now: Date.now,
   });
-  const known = store.logId();
   if (known === undefined) store.adoptLog(log.logId);
   else if (!log.logId.equals(known)) {
     log.close();
-    throw new Error(
-      'pipeline.db holds the counters of another log. Put the log and the database of one data directory together again.',
-    );
+    throw ofAnotherLog();
   }
   return { log, uncountedKeys };
+}
+
+/** Undefined where there is no log, or none whose first header can be read. */
+function logIdIn(directory: string): Buffer | undefined {
+  const [first] = listSegments(nodeFileSystem, directory);
+  if (first === undefined) return undefined;
+  const file = nodeFileSystem.open(first.path, 'read');
+  try {
+    return readSegmentHeader(file, first)?.logId;
+  } finally {
+    file.close();
+  }
+}
+
+function ofAnotherLog(): Error {
+  return new Error(
+    'pipeline.db holds the counters of another log. Put the log and the database of one data directory together again.',
+  );
 }

@@ -1,0 +1,210 @@
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+
+import { describe, expect, it } from 'vitest';
+
+import type { CounterRow } from '../../src/domain/counter.ts';
+import { createApp } from '../../src/http/app.ts';
+import {
+  exchange,
+  startServer,
+  storedBatch,
+  storedBatches,
+  waitUntilCounted,
+  type Received,
+  type Sent,
+  type TestServer,
+} from '../support/server.ts';
+
+interface CaseRequest {
+  readonly method: string;
+  readonly path: string;
+  readonly headers: Readonly<Record<string, string>>;
+  readonly body?: string;
+  readonly bodyBase64?: string;
+}
+
+interface IngestCase {
+  readonly name: string;
+  readonly request: CaseRequest;
+  readonly expect: {
+    readonly status: number;
+    readonly code?: string;
+    readonly enqueued?: number;
+    readonly rejected?: number;
+    readonly itemErrors?: readonly { index: number; field: string | null; code: string }[];
+    readonly rawStored: boolean;
+    readonly counts?: readonly CounterRow[];
+  };
+}
+
+interface QueryCase {
+  readonly name: string;
+  readonly seed: readonly unknown[];
+  readonly request: CaseRequest;
+  readonly expect: {
+    readonly status: number;
+    readonly code?: string;
+    readonly contentType?: string;
+    readonly json?: unknown;
+  };
+}
+
+function readCases(name: string): unknown {
+  return JSON.parse(readFileSync(join(import.meta.dirname, 'cases', name), 'utf8'));
+}
+
+const ingestCases = readCases('ingest.json') as readonly IngestCase[];
+const queryCases = readCases('query.json') as readonly QueryCase[];
+
+/** A way to ask the pipeline. */
+type Ask = (request: Sent) => Promise<Received>;
+
+const transports: Record<string, (server: TestServer) => Ask> = {
+  'over HTTP': (server) => (request) => exchange(server.url, request),
+  'through the app': (server) => {
+    const app = createApp(server.pipeline, {
+      bodyBytesMax: 4 * 1024 * 1024,
+      onDefect: (error) => {
+        throw error;
+      },
+    });
+    return async ({ method = 'GET', path = '/', headers = {}, body }) => {
+      const bytes = body === undefined ? null : Buffer.from(body);
+      const response = await app.request(path, { method, headers, body: bytes });
+      const { status } = response;
+      return { status, headers: Object.fromEntries(response.headers), text: await response.text() };
+    };
+  },
+};
+
+interface IngestAnswer {
+  readonly raw_key: string;
+  readonly enqueued: number;
+  readonly rejected?: number;
+  readonly errors?: readonly { index: number; field: string | null; code: string }[];
+}
+
+describe('POST /ingest', () => {
+  it.concurrent.each(ingestCases)('$name', async (each) => {
+    const answers = await Promise.all(
+      Object.values(transports).map((transport) => checkIngestCase(each, transport)),
+    );
+    expect(answers[1]).toEqual(answers[0]);
+  });
+});
+
+describe('queries', () => {
+  it.concurrent.each(queryCases)('$name', async (each) => {
+    const answers = await Promise.all(
+      Object.values(transports).map((transport) => checkQueryCase(each, transport)),
+    );
+    expect(answers[1]).toEqual(answers[0]);
+  });
+});
+
+async function checkIngestCase(
+  { request, expect: expected }: IngestCase,
+  transport: (server: TestServer) => Ask,
+) {
+  await using server = await startServer();
+  const ask = transport(server);
+  const sent = toSent(request);
+
+  const answer = await ask(sent);
+
+  expect(answer.status, answer.text).toBe(expected.status);
+  const document = JSON.parse(answer.text) as IngestAnswer;
+  if (expected.status === 200) {
+    expect(answer.headers['content-type']).toMatch(/^application\/json/);
+    expect(document.enqueued).toBe(expected.enqueued);
+    expect(document.rejected ?? 0).toBe(expected.rejected);
+  } else {
+    expectProblem(answer, expected);
+  }
+  const itemErrors = document.errors?.map(({ index, field, code }) => ({ index, field, code }));
+  expect(itemErrors).toEqual(expected.itemErrors);
+
+  const stored = (await storedBatches(server.dataDir)).map(({ body }) => Buffer.from(body));
+  expect(stored).toEqual(expected.rawStored ? [Buffer.from(sent.body ?? '')] : []);
+  if (expected.rawStored) {
+    const named = await storedBatch(server.dataDir, document.raw_key);
+    expect(named && Buffer.from(named.body)).toEqual(stored[0]);
+  }
+
+  await waitUntilCounted(server.url);
+  await expectCounts(server, ask, expected.counts ?? []);
+  return comparable(answer);
+}
+
+/** `/stats` over the dates there should be, and nothing at any other date. */
+async function expectCounts(server: TestServer, ask: Ask, counts: readonly CounterRow[]) {
+  const dates = counts.map(({ date }) => date);
+  const from = dates[0] ?? '2023-01-01';
+  const to = dates.at(-1) ?? '2023-12-31';
+  const { text } = await ask({ path: `/stats?from=${from}&to=${to}` });
+  expect(JSON.parse(text)).toEqual(counts);
+  const always = { from: '0001-01-01', to: '9999-12-31', types: [], states: [] };
+  expect(await server.pipeline.query(always)).toEqual(counts);
+}
+
+async function checkQueryCase(
+  { seed, request, expect: expected }: QueryCase,
+  transport: (server: TestServer) => Ask,
+) {
+  await using server = await startServer();
+  const ask = transport(server);
+  if (seed.length > 0) {
+    const body = JSON.stringify({ processed_devices: seed });
+    const headers = { 'content-type': 'application/json' };
+    const answer = await ask({ method: 'POST', path: '/ingest', headers, body });
+    expect(JSON.parse(answer.text)).toMatchObject({ enqueued: seed.length });
+    await waitUntilCounted(server.url);
+  }
+
+  const answer = await ask(toSent(request));
+
+  expect(answer.status, answer.text).toBe(expected.status);
+  if (expected.status >= 400) expectProblem(answer, expected);
+  if (expected.contentType !== undefined) {
+    expect(answer.headers['content-type']?.startsWith(expected.contentType)).toBe(true);
+  }
+  if (expected.json !== undefined) expect(JSON.parse(answer.text)).toEqual(expected.json);
+  return comparable(answer);
+}
+
+function expectProblem(
+  { headers, text }: Received,
+  expected: { readonly status: number; readonly code?: string },
+) {
+  expect(headers['content-type']).toBe('application/problem+json');
+  expect(JSON.parse(text)).toMatchObject({
+    type: expect.stringMatching(/^urn:problem-type:device-pipeline:/) as string,
+    title: expect.stringMatching(/./) as string,
+    status: expected.status,
+    detail: expect.stringMatching(/./) as string,
+    code: expected.code,
+  });
+}
+
+function toSent({ method, path, headers, body, bodyBase64 }: CaseRequest): Sent {
+  const bytes = bodyBase64 === undefined ? body : Buffer.from(bodyBase64, 'base64');
+  return { method, path, headers, ...(bytes !== undefined && { body: bytes }) };
+}
+
+/** What a connection has and the app has not. */
+const ofTheConnection = new Set(['connection', 'content-length', 'date', 'transfer-encoding']);
+
+/** An answer without what differs from batch to batch. */
+function comparable({ status, headers, text }: Received) {
+  const anonymous = (value: string) =>
+    value
+      .replace(/\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z(?=-[0-9a-f]{8}-)/g, 'TIME')
+      .replace(/[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}/g, 'BATCH');
+  const kept = Object.entries(headers).filter(([name]) => !ofTheConnection.has(name));
+  return {
+    status,
+    headers: Object.fromEntries(kept.map(([name, value]) => [name, anonymous(String(value))])),
+    text: anonymous(text),
+  };
+}

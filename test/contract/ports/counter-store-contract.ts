@@ -1,0 +1,197 @@
+import fc from 'fast-check';
+import { describe, expect, it } from 'vitest';
+
+import { addToTally, type CounterRow, type Tally } from '../../../src/domain/counter.ts';
+import type { CounterStore, Delivery } from '../../../src/pipeline/ports.ts';
+import { sortedRows } from './intake-contract.ts';
+
+export interface CounterStoreHarness<Mark, D extends Delivery<Mark>> {
+  readonly store: CounterStore<Mark, D>;
+  /** Deliveries as the queue would make them of these tallies, in that order; behind the last. */
+  deliveriesOf(tallies: readonly Tally[]): readonly D[];
+  /** All counters, in order. */
+  counters(): Promise<readonly CounterRow[]>;
+  /** Lets transactions fail, in the way of that name, until the function returned is called. */
+  obstruct(fault: string): () => void;
+  /** Ends the engine as a crash would and starts it again. */
+  reopen(): Promise<void>;
+  close(): Promise<void>;
+}
+
+/** Names between which a careless join or order would find no difference. */
+const names = ['a', 'b', 'a#b', 'b#c', 'a%23b', '%', 'ä', '\u{1f98a}', '\uff5e', 'A'];
+
+const tally: fc.Arbitrary<Tally> = fc
+  .array(
+    fc.record({
+      date: fc.constantFrom('2023-06-16', '2023-06-17', '0001-01-01'),
+      type: fc.constantFrom(...names),
+      state: fc.constantFrom(...names),
+      count: fc.oneof(fc.integer({ min: 1, max: 9 }), fc.constant(2 ** 31)),
+    }),
+    { maxLength: 6 },
+  )
+  .map((rows) => {
+    const sum: Tally = new Map();
+    for (const { count, ...counter } of rows) addToTally(sum, counter, count);
+    return sum;
+  });
+
+function one(type: string, count = 1): Tally {
+  return new Map([['2023-06-16', new Map([[type, new Map([['ready', count]])]])]]);
+}
+
+/** What every `CounterStore` promises. */
+export function describeCounterStore<Mark, D extends Delivery<Mark>>(
+  name: string,
+  faults: readonly string[],
+  open: () => Promise<CounterStoreHarness<Mark, D>>,
+): void {
+  type Harness = CounterStoreHarness<Mark, D>;
+
+  async function withStore(use: (harness: Harness) => Promise<void>): Promise<void> {
+    const harness = await open();
+    try {
+      await use(harness);
+    } finally {
+      await harness.close();
+    }
+  }
+
+  describe(`${name} as a counter store`, () => {
+    it('adds the increments and says which deliveries were new', () =>
+      withStore(async (harness) => {
+        const tallies = [one('a'), one('b', 3), one('a', 2)];
+        const deliveries = harness.deliveriesOf(tallies);
+        const result = await harness.store.apply(deliveries);
+        expect(result).toEqual({ counted: deliveries, repeated: [], early: [] });
+        expect(await harness.counters()).toEqual(sortedRows(...tallies));
+      }));
+
+    it('does nothing where there is nothing to do', () =>
+      withStore(async (harness) => {
+        expect(await harness.store.apply([])).toEqual({ counted: [], repeated: [], early: [] });
+        const empty = harness.deliveriesOf([new Map() as Tally]);
+        expect((await harness.store.apply(empty)).counted).toEqual(empty);
+        expect((await harness.store.apply(empty)).repeated).toEqual(empty);
+        expect(await harness.counters()).toEqual([]);
+      }));
+
+    it('counts a delivery once that comes twice at the same time', () =>
+      withStore(async (harness) => {
+        const [delivery] = harness.deliveriesOf([one('a')]);
+        if (delivery === undefined) throw new Error('no delivery');
+        const { counted, repeated } = await harness.store.apply([
+          delivery,
+          structuredClone(delivery),
+        ]);
+        expect([counted.length, repeated.length]).toEqual([1, 1]);
+        expect(await harness.counters()).toEqual(sortedRows(one('a')));
+      }));
+
+    it('counts each delivery once, however they are repeated, mixed up and held up', async () => {
+      await fc.assert(
+        fc.asyncProperty(
+          fc.array(tally, { minLength: 1, maxLength: 8 }),
+          fc.array(fc.array(fc.nat(), { maxLength: 12 }), { maxLength: 8 }),
+          fc.nat(),
+          (tallies, offers, reopenBefore) =>
+            withStore(async (harness) => {
+              const deliveries = harness.deliveriesOf(tallies);
+              const done = new Set<D['mark']>();
+              const offer = async (offered: readonly D[]) => {
+                const result = await harness.store.apply(
+                  offered.map((each) => structuredClone(each)),
+                );
+                checkResult(offered, result, done);
+                const sum = sortedRows(
+                  ...deliveries.filter(({ mark }) => isIn(done, mark)).map((each) => each.tally),
+                );
+                expect(await harness.counters()).toEqual(sum);
+                return result.early;
+              };
+              let early: readonly D[] = [];
+              for (const [index, offered] of offers.entries()) {
+                if (index === reopenBefore % offers.length) await harness.reopen();
+                const chosen = offered.map((at) => deliveries[at % deliveries.length] as D);
+                early = await offer([...early, ...chosen]);
+              }
+              // In the end all come, those that were early again and again.
+              let left: readonly D[] = [...deliveries].reverse();
+              for (let round = 0; left.length > 0; round++) {
+                expect(round).toBeLessThanOrEqual(deliveries.length);
+                left = await offer([...early, ...left]);
+                early = [];
+              }
+              expect(await harness.counters()).toEqual(sortedRows(...tallies));
+              expect(await offer(deliveries)).toEqual([]);
+            }),
+        ),
+        { numRuns: 60 },
+      );
+    });
+
+    it('knows after a restart what it has counted', () =>
+      withStore(async (harness) => {
+        const deliveries = harness.deliveriesOf([one('a'), one('b'), one('c')]);
+        await harness.store.apply(deliveries.slice(0, 2));
+        await harness.reopen();
+        expect(await harness.store.apply(deliveries)).toEqual({
+          counted: deliveries.slice(2),
+          repeated: deliveries.slice(0, 2),
+          early: [],
+        });
+        expect(await harness.counters()).toEqual(sortedRows(one('a'), one('b'), one('c')));
+      }));
+
+    it.each(faults)('counts and marks nothing where the transaction fails: %s', (fault) =>
+      withStore(async (harness) => {
+        const before = harness.deliveriesOf([one('a')]);
+        await harness.store.apply(before);
+        const deliveries = harness.deliveriesOf([
+          one('a', 2),
+          one('b'),
+          one('obstructed'),
+          one('c'),
+        ]);
+
+        const clear = harness.obstruct(fault);
+        for (let attempt = 0; attempt < 3; attempt++) {
+          await expect(harness.store.apply([...before, ...deliveries])).rejects.toThrow();
+          expect(await harness.counters()).toEqual(sortedRows(one('a')));
+        }
+        clear();
+
+        expect((await harness.store.apply([...before, ...deliveries])).counted).toEqual(deliveries);
+        const all = sortedRows(one('a', 3), one('b'), one('obstructed'), one('c'));
+        expect(await harness.counters()).toEqual(all);
+        await harness.reopen();
+        expect((await harness.store.apply(deliveries)).repeated).toEqual(deliveries);
+        expect(await harness.counters()).toEqual(all);
+      }),
+    );
+  });
+}
+
+function isIn<Mark>(marks: ReadonlySet<Mark>, mark: Mark): boolean {
+  return [...marks].some((each) => JSON.stringify(each) === JSON.stringify(mark));
+}
+
+/** Every delivery offered is in the result, and one that is counted was not counted before. */
+function checkResult<Mark>(
+  offered: readonly Delivery<Mark>[],
+  result: Record<'counted' | 'repeated' | 'early', readonly Delivery<Mark>[]>,
+  done: Set<Mark>,
+): void {
+  const marks = (deliveries: readonly Delivery<Mark>[]) =>
+    deliveries.map(({ mark }) => JSON.stringify(mark)).sort();
+  const { counted, repeated, early } = result;
+  expect(marks([...counted, ...repeated, ...early])).toEqual(marks(offered));
+  // One may be early and, behind what it waited for, counted in the same step.
+  for (const { mark } of early) expect(isIn(done, mark)).toBe(false);
+  for (const { mark } of counted) {
+    expect(isIn(done, mark)).toBe(false);
+    done.add(mark);
+  }
+  for (const { mark } of repeated) expect(isIn(done, mark)).toBe(true);
+}

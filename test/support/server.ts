@@ -1,0 +1,163 @@
+import { mkdtemp, rm } from 'node:fs/promises';
+import { request as httpRequest, type IncomingHttpHeaders } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { setTimeout as delay } from 'node:timers/promises';
+
+import { dataPaths } from '../../src/engines/embedded/data-directory.ts';
+import { EmbeddedPipeline } from '../../src/engines/embedded/embedded-pipeline.ts';
+import {
+  embeddedDefaults,
+  type EmbeddedOptions,
+} from '../../src/engines/embedded/engine-options.ts';
+import { nodeFileSystem } from '../../src/engines/embedded/file-system.ts';
+import { LogRawStore } from '../../src/engines/embedded/log-raw-store.ts';
+import { LogReader } from '../../src/engines/embedded/log-reader.ts';
+import {
+  createHttpServer,
+  type HttpServer,
+  type HttpServerOptions,
+} from '../../src/http/server.ts';
+import type { RawBatch } from '../../src/pipeline/ports.ts';
+
+/** What differs from the settings of `serve`. */
+export interface TestServerOptions {
+  readonly engine?: Partial<Omit<EmbeddedOptions, 'dataDir' | 'bodyBytesMax'>>;
+  readonly http?: Partial<Omit<HttpServerOptions, 'pipeline' | 'onDefect' | 'bodyBytesMax'>>;
+  readonly bodyBytesMax?: number;
+}
+
+export interface TestServer extends AsyncDisposable {
+  readonly url: string;
+  readonly port: number;
+  readonly http: HttpServer;
+  readonly pipeline: EmbeddedPipeline;
+  readonly dataDir: string;
+  /**
+   * Stops the server and the pipeline and removes the data. Connections that are still busy after
+   * `graceMs` are cut.
+   * @throws if the server met an error of ours.
+   */
+  stop(graceMs?: number): Promise<void>;
+}
+
+/** The real thing in this process, on a free port of 127.0.0.1 and an empty data directory. */
+export async function startServer(options: TestServerOptions = {}): Promise<TestServer> {
+  const dataDir = await mkdtemp(join(tmpdir(), 'device-pipeline-'));
+  const bodyBytesMax = options.bodyBytesMax ?? embeddedDefaults.bodyBytesMax;
+  const defects: (Error | string)[] = [];
+  const onDefect = (error: Error | string) => void defects.push(error);
+  const pipeline = await EmbeddedPipeline.open(
+    { ...embeddedDefaults, ...options.engine, bodyBytesMax, dataDir },
+    onDefect,
+  );
+  const http = createHttpServer({
+    bodiesBytesMax: embeddedDefaults.inFlightBytesMax,
+    ...options.http,
+    pipeline,
+    bodyBytesMax,
+    onDefect,
+  });
+  const { promise: listening, resolve, reject } = Promise.withResolvers<undefined>();
+  http.server.once('error', reject);
+  http.server.listen(0, '127.0.0.1', () => resolve(undefined));
+  await listening;
+  const { port } = http.server.address() as AddressInfo;
+  const stop = async (graceMs = 200) => {
+    await http.stop(graceMs);
+    await pipeline.close();
+    await rm(dataDir, { recursive: true });
+    if (defects.length > 0) throw new AggregateError(defects, 'the server met errors of ours');
+  };
+  const url = `http://127.0.0.1:${port}`;
+  return { url, port, http, pipeline, dataDir, stop, [Symbol.asyncDispose]: () => stop() };
+}
+
+const countedWithinMs = 20_000;
+
+/** Resolves once everything that was accepted is counted. */
+export async function waitUntilCounted(url: string): Promise<void> {
+  const deadline = Date.now() + countedWithinMs;
+  for (;;) {
+    const { status, text } = await exchange(url, { path: '/readyz' });
+    if (status === 200 && (JSON.parse(text) as { pending_bytes: number }).pending_bytes === 0) {
+      return;
+    }
+    if (Date.now() > deadline) throw new Error(`not counted within ${countedWithinMs} ms: ${text}`);
+    await delay(5);
+  }
+}
+
+export interface Sent {
+  readonly method?: string;
+  readonly path?: string;
+  readonly headers?: Readonly<Record<string, string>>;
+  /** The body, byte for byte; it goes with its Content-Length. */
+  readonly body?: Uint8Array | string;
+}
+
+export interface Received {
+  readonly status: number;
+  readonly headers: IncomingHttpHeaders;
+  readonly text: string;
+}
+
+/** One request on a connection of its own, with no header but those given and what HTTP needs. */
+export function exchange(
+  url: string,
+  { method = 'GET', path = '/', headers = {}, body }: Sent,
+): Promise<Received> {
+  return new Promise((resolve, reject) => {
+    const length = body === undefined ? {} : { 'content-length': Buffer.byteLength(body) };
+    const request = httpRequest(
+      new URL(url),
+      { method, path, headers: { ...length, ...headers }, agent: false },
+      (response) => {
+        const parts: Buffer[] = [];
+        response.on('data', (part: Buffer) => parts.push(part));
+        response.on('error', reject);
+        response.on('end', () => {
+          const text = Buffer.concat(parts).toString();
+          resolve({ status: response.statusCode ?? 0, headers: response.headers, text });
+        });
+      },
+    );
+    request.on('error', reject);
+    request.end(body);
+  });
+}
+
+/** Sends a batch of items, or a body as it is, as JSON. */
+export function postBatch(
+  url: string,
+  batch: readonly unknown[] | Uint8Array | string,
+  headers: Readonly<Record<string, string>> = {},
+): Promise<Received> {
+  const isBody = typeof batch === 'string' || batch instanceof Uint8Array;
+  return exchange(url, {
+    method: 'POST',
+    path: '/ingest',
+    headers: { 'content-type': 'application/json', ...headers },
+    body: isBody ? batch : JSON.stringify({ processed_devices: batch }),
+  });
+}
+
+/** What the log holds, read beside the server. */
+export async function storedBatches(dataDir: string): Promise<readonly RawBatch[]> {
+  return await withRawStore(dataDir, async (store) => await Array.fromAsync(store.list()));
+}
+
+/** The raw body that a raw key names. */
+export async function storedBatch(dataDir: string, rawKey: string): Promise<RawBatch | undefined> {
+  return await withRawStore(dataDir, (store) => store.get(rawKey));
+}
+
+async function withRawStore<T>(dataDir: string, read: (store: LogRawStore) => Promise<T>) {
+  const reader = new LogReader(nodeFileSystem, dataPaths(dataDir).log);
+  try {
+    return await read(new LogRawStore(reader));
+  } finally {
+    reader.close();
+  }
+}
