@@ -278,6 +278,23 @@ describe('the database of the counters', () => {
     },
   );
 
+  it('ends the server when a query finds it damaged', async () => {
+    const dataDir = temporaryDirectory();
+    const client = newClient(1);
+    const first = await startServer(dataDir);
+    const acknowledged = await postSome(client, first.url, 20);
+    await stop(first.server);
+    const { database } = dataPaths(dataDir);
+    damageTable(database, 'counters');
+    const { server, url } = await startServer(dataDir);
+    const answer = await fetch(`${url}/stats?from=2023-01-01&to=2023-12-31`);
+    expect(answer.status).toBe(503);
+    expect(await answer.json()).toMatchObject({ code: 'storage_failed' });
+    await expectFailure(server, database, 'damaged', 'Move it', 'start again');
+    for (const end of ['', '-wal', '-shm']) rmSync(database + end, { force: true });
+    await expectCounted(dataDir, { acknowledged });
+  });
+
   it('is made anew from the log where it is missing', async () => {
     const dataDir = temporaryDirectory();
     const { server, url } = await startServer(dataDir);

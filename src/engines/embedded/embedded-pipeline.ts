@@ -45,7 +45,7 @@ export class EmbeddedPipeline implements Pipeline {
     tornBytes: number,
     options: EmbeddedOptions,
   ) {
-    this.failed = writer.failed;
+    this.failed = Promise.race([writer.failed, reader.failed]);
     this.tornBytes = tornBytes;
     this.#writer = writer;
     this.#reader = reader;

@@ -23,7 +23,7 @@ export const dayMs = 86_400_000;
 export const embeddedDefaults = {
   bodyBytesMax: 4 * mebibyte,
   backlogBytesMax: 128 * mebibyte,
-  inFlightBytesMax: 32 * mebibyte,
+  inFlightBytesMax: 24 * mebibyte,
   segmentBytes: 64 * mebibyte,
   keepKeysMs: 90 * dayMs,
   keepRawMs: undefined,

@@ -49,6 +49,8 @@ export type FromReader =
       readonly rows?: readonly CounterRow[];
       readonly receipt?: Receipt | undefined;
     }
-  | { readonly kind: 'failed'; readonly id: number; readonly message: string };
+  | { readonly kind: 'failed'; readonly id: number; readonly message: string }
+  /** The files cannot be read; the message says why and what to do. */
+  | { readonly kind: 'broken'; readonly message: string };
 
 export type WorkerSettings = EmbeddedOptions;

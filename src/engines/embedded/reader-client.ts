@@ -17,6 +17,9 @@ const askedMax = 256;
 
 /** The reader's thread, seen from the main thread: queries do not hold up requests. */
 export class ReaderClient {
+  /** Resolves, with why and what to do, if nothing can be read any more; never rejects. */
+  readonly failed: Promise<Error>;
+  readonly #reportFailure: (error: Error) => void;
   readonly #worker: Worker;
   readonly #asked = new Map<number, Asked>();
   #nextId = 0;
@@ -33,10 +36,15 @@ export class ReaderClient {
 
   private constructor(worker: Worker) {
     this.#worker = worker;
+    const { promise, resolve } = Promise.withResolvers<Error>();
+    this.failed = promise;
+    this.#reportFailure = resolve;
     worker.removeAllListeners('error');
     worker.on('message', (message: FromReader) => this.#receive(message));
-    worker.on('error', () => this.#abandon());
-    worker.on('exit', () => this.#abandon());
+    worker.on('error', (error) => {
+      this.#abandon(error instanceof Error ? error.message : String(error));
+    });
+    worker.on('exit', () => this.#abandon('the reader thread ended'));
   }
 
   /** @throws {Unavailable} when too many questions wait, or the reader is gone. */
@@ -54,7 +62,7 @@ export class ReaderClient {
 
   async close(): Promise<void> {
     while (this.#asked.size > 0) await new Promise((done) => setTimeout(done, 5));
-    if (this.#isGone) return;
+    if (this.#worker.threadId < 0) return;
     const exit = once(this.#worker, 'exit');
     this.#worker.postMessage({ kind: 'close' } satisfies ToReader);
     await exit;
@@ -62,14 +70,19 @@ export class ReaderClient {
 
   #receive(message: FromReader): void {
     if (message.kind === 'ready') return;
+    if (message.kind === 'broken') {
+      this.#abandon(message.message);
+      return;
+    }
     const asked = this.#asked.get(message.id);
     this.#asked.delete(message.id);
     if (message.kind === 'answer') asked?.resolve(message);
     else asked?.reject(new Error(message.message));
   }
 
-  #abandon(): void {
+  #abandon(why: string): void {
     this.#isGone = true;
+    this.#reportFailure(new Error(why));
     for (const { reject } of this.#asked.values()) {
       reject(new Unavailable('storage_failed', 'The counters cannot be read now.'));
     }

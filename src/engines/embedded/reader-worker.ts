@@ -1,18 +1,21 @@
 import { parentPort, workerData } from 'node:worker_threads';
 
 import { dataPaths } from './data-directory.ts';
+import { describeFailure } from './failures.ts';
 import { nodeFileSystem } from './file-system.ts';
 import { LogReader } from './log-reader.ts';
 import { LogReceipts } from './log-receipts.ts';
 import type { FromReader, ToReader, WorkerSettings } from './messages.ts';
+import { sqliteFailure } from './sqlite-errors.ts';
 import { openStatsReader } from './stats-reader.ts';
 
 const port = parentPort;
 if (port === null) throw new Error('this module runs as a worker');
 
 const { dataDir } = workerData as WorkerSettings;
+const paths = dataPaths(dataDir);
 const stats = openStatsReader(dataDir);
-const log = new LogReader(nodeFileSystem, dataPaths(dataDir).log);
+const log = new LogReader(nodeFileSystem, paths.log);
 const receipts = new LogReceipts(
   log,
   () => stats.countedThrough(),
@@ -38,6 +41,9 @@ async function answer(request: Exclude<ToReader, { kind: 'close' }>): Promise<vo
     if (request.kind === 'stats') send({ kind: 'answer', id, rows: stats.query(request.query) });
     else send({ kind: 'answer', id, receipt: await receipts.find(request.batchId) });
   } catch (error) {
-    send({ kind: 'failed', id, message: error instanceof Error ? error.message : String(error) });
+    const message = describeFailure(error, paths);
+    const failure = sqliteFailure(error);
+    if (failure === undefined || failure === 'busy') send({ kind: 'failed', id, message });
+    else send({ kind: 'broken', message });
   }
 }

@@ -1,21 +1,28 @@
-/** SQLite's primary result codes that are told apart. Source: sqlite.org/rescode.html */
-const codes = { busy: 5, locked: 6, readonly: 8, ioError: 10, corrupt: 11, full: 13, notADb: 26 };
+export type SqliteFailure = 'busy' | 'readOnly' | 'ioError' | 'corrupt' | 'full' | 'cannotOpen';
 
-function isSqliteError(error: unknown, ...primaryCodes: number[]): boolean {
-  if (!(error instanceof Error) || !('errcode' in error)) return false;
-  // The primary code is the low byte of an extended one.
-  return primaryCodes.includes(Number(error.errcode) & 0xff);
+/** Primary result codes, which are the low byte of an extended one. Source: sqlite.org/rescode.html */
+const primaryCodes: Record<number, SqliteFailure> = {
+  5: 'busy',
+  6: 'busy',
+  8: 'readOnly',
+  10: 'ioError',
+  11: 'corrupt',
+  13: 'full',
+  14: 'cannotOpen',
+  26: 'corrupt',
+};
+
+/** SQLITE_IOERR_SHMSIZE: there was no room for the index of the write-ahead log. */
+const sharedMemoryFull = 10 | (19 << 8);
+
+/** What failed, where the error is SQLite's and of a kind that is told apart. */
+export function sqliteFailure(error: unknown): SqliteFailure | undefined {
+  if (!(error instanceof Error) || !('errcode' in error)) return undefined;
+  const code = Number(error.errcode);
+  return code === sharedMemoryFull ? 'full' : primaryCodes[code & 0xff];
 }
 
 /** Another connection holds the lock; the same may succeed later. */
 export function isSqliteBusy(error: unknown): boolean {
-  return isSqliteError(error, codes.busy, codes.locked);
-}
-
-export function isSqliteFull(error: unknown): boolean {
-  return isSqliteError(error, codes.full);
-}
-
-export function isSqliteCorrupt(error: unknown): boolean {
-  return isSqliteError(error, codes.corrupt, codes.notADb);
+  return sqliteFailure(error) === 'busy';
 }

@@ -1,7 +1,7 @@
 import { existsSync } from 'node:fs';
 import { DatabaseSync } from 'node:sqlite';
 
-import { isSqliteCorrupt } from './sqlite-errors.ts';
+import { sqliteFailure } from './sqlite-errors.ts';
 
 const schemaVersion = 1;
 
@@ -67,7 +67,7 @@ export function openDatabase(path: string): DatabaseSync {
     return database;
   } catch (error) {
     database.close();
-    throw isSqliteCorrupt(error) ? databaseDamaged(path, error) : error;
+    throw sqliteFailure(error) === 'corrupt' ? databaseDamaged(path, error) : error;
   }
 }
 

@@ -10,6 +10,8 @@ const parcelsOutMax = 2;
 const parcelBytesMax = 8 * 1024 * 1024;
 const parcelSubmissionsMax = 1024;
 const submissionsInFlightMax = 16_384;
+/** Half of Node's own: a parsed body is garbage soon, and more room only lets more of it pile up. */
+const maxYoungGenerationSizeMb = 24;
 
 interface Waiting {
   readonly submission: Submission;
@@ -41,7 +43,10 @@ export class WriterClient {
     options: EmbeddedOptions,
     onDefect: (message: string) => void,
   ): Promise<{ writer: WriterClient; tornBytes: number }> {
-    const worker = new Worker(workerUrl('writer-worker'), { workerData: options });
+    const worker = new Worker(workerUrl('writer-worker'), {
+      workerData: options,
+      resourceLimits: { maxYoungGenerationSizeMb },
+    });
     const first = await new Promise<FromWriter>((resolve, reject) => {
       worker.once('message', resolve);
       worker.once('error', reject);
