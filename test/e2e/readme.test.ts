@@ -1,0 +1,59 @@
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+
+import { describe, expect, it } from 'vitest';
+
+import { startServer } from '../support/server.ts';
+
+const root = join(import.meta.dirname, '../..');
+const readme = readFileSync(join(root, 'README.md'), 'utf8');
+const sample = readFileSync(join(root, 'docs/sample.json'), 'utf8');
+
+/** The block of JSON that follows a line of the README. */
+function jsonAfter(line: string): unknown {
+  const after = readme.slice(readme.indexOf(line));
+  const [, json] = /```json\n(.*?)```/s.exec(after) ?? [];
+  return JSON.parse(json ?? 'null');
+}
+
+describe('what the README promises', () => {
+  it('names the two commands, and the scripts that it names are there', () => {
+    expect(readme).toContain('npm ci && npm start');
+    expect(readme).toContain('npm ci && npm test');
+    const { scripts } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8')) as {
+      scripts: Record<string, string>;
+    };
+    const named = [...readme.matchAll(/npm run ([\w-]+)/g)].map(([, name]) => name);
+    expect(named.length).toBeGreaterThan(0);
+    expect(named.filter((name) => scripts[name ?? ''] === undefined)).toEqual([]);
+  });
+
+  it('the sample is the payload of the contract', () => {
+    const cases = JSON.parse(
+      readFileSync(join(root, 'test/contract/cases/ingest.json'), 'utf8'),
+    ) as { name: string; request: { body: string } }[];
+    const body = cases.find(({ name }) => name === 'the sample of five')?.request.body ?? '';
+    expect(JSON.parse(sample)).toEqual(JSON.parse(body));
+  });
+
+  it('the first batch is answered, and counted, as shown', async () => {
+    await using server = await startServer();
+    const answer = await fetch(`${server.url}/ingest`, {
+      method: 'POST',
+      headers: { 'content-type': 'application/json' },
+      body: sample,
+    });
+    const promised = jsonAfter('## The first batch') as Record<string, unknown>;
+    const digitsAside = (value: unknown) => JSON.stringify(value).replaceAll(/[0-9a-f]/g, '·');
+    const answered = (await answer.json()) as Record<string, unknown>;
+    expect({ ...answered, raw_key: null }).toEqual({ ...promised, raw_key: null });
+    expect(digitsAside(answered)).toBe(digitsAside(promised));
+
+    for (;;) {
+      const ready = await (await fetch(`${server.url}/readyz`)).json();
+      if ((ready as { pending_bytes: number }).pending_bytes === 0) break;
+    }
+    const stats = await (await fetch(`${server.url}/stats?date=2023-06-16`)).json();
+    expect(stats).toEqual(jsonAfter("curl -s 'http://127.0.0.1:8080/stats?date=2023-06-16'"));
+  });
+});
