@@ -39,7 +39,9 @@ export function problemAnswer(
 }
 
 export function ingestAnswer(outcome: IngestOutcome, isStrict: boolean): Answer {
-  const preference: Record<string, string> = isStrict
+  // A retry of a batch that came before is that batch, however strict the retry is.
+  const isApplied = isStrict && (!outcome.accepted || outcome.rejected === 0);
+  const preference: Record<string, string> = isApplied
     ? { 'preference-applied': 'handling=strict' }
     : {};
   if (!outcome.accepted) return problemAnswer(outcome.problem, preference);

@@ -127,9 +127,8 @@ function readBody(
       if (refused !== undefined) resolve({ refusal: refused, isTooLarge: false });
       else resolve({ body: chunks.length === 1 && chunks[0] ? chunks[0] : Buffer.concat(chunks) });
     });
-    // Without an answer the client cannot take the batch for stored, and it is not.
-    request.on('error', () => resolve('aborted'));
-    // A request that was answered before its end is told nothing of the end of its connection.
+    // Without an answer the client cannot take the batch for stored, and it is not. (A request
+    // that was answered before its end is told nothing of the end of its connection.)
     response.on('close', () => resolve('aborted'));
   });
 }

@@ -8,7 +8,11 @@ export type Inflated =
 
 /** The body without its encoding, if that is sound and gives at most `bytesMax` bytes. */
 export function inflate(body: Uint8Array, encoding: ContentEncoding, bytesMax: number): Inflated {
-  if (encoding === 'identity') return { body };
+  if (encoding === 'identity') {
+    if (body.length <= bytesMax) return { body };
+    const detail = `The body is larger than ${bytesMax} bytes; send smaller batches.`;
+    return { code: 'body_too_large', detail };
+  }
   try {
     return { body: gunzipSync(body, { maxOutputLength: bytesMax }) };
   } catch (error) {

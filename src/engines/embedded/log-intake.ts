@@ -28,6 +28,11 @@ export interface LogIntakeOptions {
   readonly backlogBytesMax: number;
 }
 
+/**
+ * With so many items waiting for a sync, no more are waited for: their tallies are held in memory
+ * until then, and compressed bodies may hold many in few bytes.
+ */
+const waitingItemsMax = 50_000;
 /** So many keys may wait to be counted: they are held in memory until then. */
 const pendingKeysMax = 100_000;
 
@@ -51,6 +56,7 @@ export class LogIntake implements Intake {
   readonly #waiting: Waiter[] = [];
   /** Keys of batches that are not counted yet, in the order of the log. */
   readonly #pendingKeys = new Map<string, PendingKey>();
+  #waitingItems = 0;
   #isCommitDue = false;
 
   constructor(
@@ -94,6 +100,7 @@ export class LogIntake implements Intake {
   /** Makes all that is staged durable and acknowledges it. */
   commit(): void {
     this.#isCommitDue = false;
+    this.#waitingItems = 0;
     if (this.#waiting.length === 0) return;
     try {
       this.#options.log.commit();
@@ -141,7 +148,10 @@ export class LogIntake implements Intake {
     for (const { key, ...rest } of keys) {
       this.#pendingKeys.set(keyId(caller, key), { ...rest, end: staged.end, durable });
     }
-    if (!this.#isCommitDue) {
+    this.#waitingItems += accepted;
+    if (this.#waitingItems >= waitingItemsMax) {
+      this.commit();
+    } else if (!this.#isCommitDue) {
       this.#isCommitDue = true;
       this.#options.defer(() => this.commit());
     }

@@ -10,8 +10,15 @@ const parcelsOutMax = 2;
 const parcelBytesMax = 8 * 1024 * 1024;
 const parcelSubmissionsMax = 1024;
 const submissionsInFlightMax = 16_384;
-/** Half of Node's own: a parsed body is garbage soon, and more room only lets more of it pile up. */
-const maxYoungGenerationSizeMb = 24;
+
+/**
+ * A parsed body is garbage soon; with more room, more of it piles up before it is collected. One
+ * body takes up to some 25 times its size, as a list of empty objects.
+ */
+function heapLimits(bodyBytesMax: number) {
+  const bodyMiB = Math.ceil(bodyBytesMax / 1024 / 1024);
+  return { maxYoungGenerationSizeMb: 24, maxOldGenerationSizeMb: 128 + 32 * bodyMiB };
+}
 
 interface Waiting {
   readonly submission: Submission;
@@ -45,7 +52,7 @@ export class WriterClient {
   ): Promise<{ writer: WriterClient; tornBytes: number }> {
     const worker = new Worker(workerUrl('writer-worker'), {
       workerData: options,
-      resourceLimits: { maxYoungGenerationSizeMb },
+      resourceLimits: heapLimits(options.bodyBytesMax),
     });
     const first = await new Promise<FromWriter>((resolve, reject) => {
       worker.once('message', resolve);
