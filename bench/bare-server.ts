@@ -2,8 +2,10 @@ import { createServer } from 'node:http';
 
 /** The least a Node server can do: read the body, answer. Stores nothing, counts nothing. */
 const server = createServer((request, response) => {
-  request.on('data', () => undefined);
+  const chunks: Buffer[] = [];
+  request.on('data', (chunk: Buffer) => void chunks.push(chunk));
   request.on('end', () => {
+    Buffer.concat(chunks);
     response.writeHead(200, { 'content-type': 'application/json', 'content-length': 21 });
     response.end('{"status":"accepted"}');
   });

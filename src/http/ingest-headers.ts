@@ -50,6 +50,7 @@ function refuse(problem: Problem, headers?: Record<string, string>): HeadersRead
 
 /** `application/json`, in UTF-8 if it names a charset. */
 function isJson(contentType: string): boolean {
+  if (contentType === 'application/json') return true;
   const [mediaType, ...parameters] = contentType.toLowerCase().split(';');
   if (mediaType?.trim() !== 'application/json') return false;
   return parameters.every((parameter) => {
@@ -60,6 +61,7 @@ function isJson(contentType: string): boolean {
 
 /** Whether `Prefer` (RFC 7240) holds `handling=strict`; the first `handling` counts. */
 function prefersStrict(prefer: string): boolean {
+  if (prefer === '') return false;
   for (const preference of prefer.split(',')) {
     const [name, value] = (preference.split(';')[0] ?? '').split('=');
     if (name?.trim().toLowerCase() === 'handling') {

@@ -9,6 +9,8 @@ export interface EmbeddedOptions {
   readonly inFlightBytesMax: number;
   /** A segment of the log is closed before it grows beyond this. */
   readonly segmentBytes: number;
+  /** So much of a segment is allocated ahead of what is written. */
+  readonly allocateBytes: number;
   /** How long idempotency keys are kept. */
   readonly keepKeysMs: number;
   /** How long raw bodies, and with them receipts, are kept at least; undefined: for ever. */
@@ -25,6 +27,7 @@ export const embeddedDefaults = {
   backlogBytesMax: 128 * mebibyte,
   inFlightBytesMax: 24 * mebibyte,
   segmentBytes: 64 * mebibyte,
+  allocateBytes: 4 * mebibyte,
   keepKeysMs: 90 * dayMs,
   keepRawMs: undefined,
   countDelayMs: 25,

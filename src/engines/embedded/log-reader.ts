@@ -57,15 +57,11 @@ export class LogReader {
     }
   }
 
-  /** The first position that is still kept, and the end of the files. */
-  extent(): { readonly start: LogPosition; readonly end: LogPosition } {
-    this.#segments = listSegments(this.#fileSystem, this.#directory);
-    const last = this.#segments.at(-1);
-    if (last === undefined) return { start: 0, end: 0 };
-    // One that is being begun has no header yet.
-    const size = this.#openSegment(last)?.file.size() ?? 0;
-    const end = last.base + (size > segmentHeaderBytes ? size : 0);
-    return { start: this.#segments[0]?.base ?? 0, end };
+  /** The end of the sound records from an end (or 0) on. */
+  endFrom(position: LogPosition): LogPosition {
+    let end = position;
+    for (const scanned of this.records(position)) ({ end } = scanned);
+    return end;
   }
 
   close(): void {

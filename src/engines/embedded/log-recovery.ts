@@ -180,8 +180,7 @@ function recoverTail(
     provenThrough = Math.max(provenThrough, scanned.record.syncedThrough);
     visit(scanned);
   });
-  const tornBytes = segment.base + file.size() - end;
-  if (tornBytes > 0) {
+  if (segment.base + file.size() > end) {
     if (countedThrough > end) throw badRecord(segment, end);
     for (const later of searchFrames(file, segment, salt, end)) {
       if (later.syncedThrough > end) throw badRecord(segment, end);
@@ -190,11 +189,24 @@ function recoverTail(
   if (countedThrough > end) {
     throw countersAhead(countedThrough, `${segment.path} ends at byte ${end}`);
   }
+  const tornBytes = bytesBeforeZeros(file, end - segment.base);
   // Also where nothing is torn: a length may be as unproven as bytes are.
   file.truncate(end - segment.base);
   writeAgain(file, segment, provenThrough, end);
   file.sync();
   return { end, tornBytes };
+}
+
+/** How many bytes there are from `offset` on, without the zeros that were allocated ahead. */
+function bytesBeforeZeros(file: LogFile, offset: number): number {
+  const piece = Buffer.allocUnsafe(1024 * 1024);
+  let bytes = 0;
+  for (let at = offset; ; at += piece.length) {
+    const read = readFully(file, piece, at);
+    const last = piece.subarray(0, read).findLastIndex((byte) => byte !== 0);
+    if (last >= 0) bytes = at + last + 1 - offset;
+    if (read < piece.length) return bytes;
+  }
 }
 
 /**

@@ -1,3 +1,4 @@
+import type { BatchId } from '../../domain/batch-id.ts';
 import type { CounterRow } from '../../domain/counter.ts';
 import type { CounterQuery, IngestOutcome, Receipt, Submission } from '../../pipeline/ports.ts';
 import type { EmbeddedOptions } from './engine-options.ts';
@@ -7,7 +8,45 @@ export interface Parcel {
   readonly kind: 'parcel';
   readonly id: number;
   readonly bodies: ArrayBuffer;
-  readonly submissions: readonly (Omit<Submission, 'body'> & { readonly bodyBytes: number })[];
+  readonly submissions: readonly PackedSubmission[];
+}
+
+/** The length of the body alone where nothing else is special: objects are dear to copy. */
+export type PackedSubmission = number | (Omit<Submission, 'body'> & { readonly bodyBytes: number });
+
+/** Batch id, raw key and enqueued items where nothing was refused, else the whole outcome. */
+export type PackedOutcome = readonly [BatchId, string, number] | IngestOutcome;
+
+export function packSubmission({ body, ...rest }: Submission): PackedSubmission {
+  const { encoding, strict, caller, idempotencyKey } = rest;
+  const isPlain =
+    encoding === 'identity' && !strict && caller === '' && idempotencyKey === undefined;
+  return isPlain ? body.length : { ...rest, bodyBytes: body.length };
+}
+
+/** The submission whose body begins at `offset` of the parcel. */
+export function unpackSubmission(
+  packed: PackedSubmission,
+  bodies: ArrayBuffer,
+  offset: number,
+): Submission {
+  if (typeof packed === 'number') {
+    const body = new Uint8Array(bodies, offset, packed);
+    return { body, encoding: 'identity', strict: false, caller: '', idempotencyKey: undefined };
+  }
+  const { bodyBytes, ...rest } = packed;
+  return { ...rest, body: new Uint8Array(bodies, offset, bodyBytes) };
+}
+
+export function packOutcome(outcome: IngestOutcome): PackedOutcome {
+  if (!outcome.accepted || outcome.rejected > 0) return outcome;
+  return [outcome.batchId, outcome.rawKey, outcome.enqueued];
+}
+
+export function unpackOutcome(packed: PackedOutcome): IngestOutcome {
+  if ('accepted' in packed) return packed;
+  const [batchId, rawKey, enqueued] = packed;
+  return { accepted: true, batchId, rawKey, enqueued, rejected: 0, errors: [] };
 }
 
 export type ToWriter = Parcel | { readonly kind: 'close' };
@@ -25,7 +64,7 @@ export type FromWriter =
   | {
       readonly kind: 'outcomes';
       readonly id: number;
-      readonly outcomes: readonly IngestOutcome[];
+      readonly outcomes: readonly PackedOutcome[];
       readonly progress: Progress;
     }
   | { readonly kind: 'progress'; readonly progress: Progress }

@@ -18,7 +18,7 @@ export interface StatsReader {
   countedThrough(): LogPosition;
   /** Whether the record at a position could not be counted. */
   isDeadLetter(position: LogPosition): boolean;
-  /** Bytes of the log that are not counted yet. */
+  /** Bytes of the log that are not counted yet. Reads them. */
   pendingBytes(): number;
   close(): void;
 }
@@ -41,10 +41,9 @@ export function openStatsReader(dataDir: string): StatsReader {
     },
     countedThrough,
     isDeadLetter: (position) => deadLetter.get(position) !== undefined,
-    // The counters first: what is counted meanwhile must not make it less than nothing.
     pendingBytes() {
       const counted = countedThrough();
-      return Math.max(0, log.extent().end - counted);
+      return log.endFrom(counted) - counted;
     },
     close() {
       log.close();

@@ -2,7 +2,14 @@ import { Worker } from 'node:worker_threads';
 
 import type { IngestOutcome, Submission, Unavailable } from '../../pipeline/ports.ts';
 import type { EmbeddedOptions } from './engine-options.ts';
-import type { FromWriter, Parcel, Progress, ToWriter } from './messages.ts';
+import {
+  packSubmission,
+  unpackOutcome,
+  type FromWriter,
+  type Parcel,
+  type Progress,
+  type ToWriter,
+} from './messages.ts';
 import { workerUrl } from './worker-url.ts';
 
 /** While the writer syncs one parcel it has the next at hand; what else comes gathers here. */
@@ -142,12 +149,21 @@ export class WriterClient {
   }
 
   #dispatch(): void {
-    while (this.#queue.length > 0 && this.#out.size < parcelsOutMax) {
+    while (this.#isParcelDue()) {
       const waiting = this.#takeQueued();
       const parcel = pack(this.#nextParcel++, waiting);
       this.#out.set(parcel.id, waiting);
       this.#post(parcel, [parcel.bodies]);
     }
+  }
+
+  /**
+   * One parcel goes at once; a second one once it is as large as what is out. So two parcels of
+   * like size take turns, and none costs a sync for a few.
+   */
+  #isParcelDue(): boolean {
+    if (this.#queue.length === 0 || this.#out.size >= parcelsOutMax) return false;
+    return this.#out.size === 0 || this.#queue.length * 2 >= this.#inFlight.submissions;
   }
 
   #takeQueued(): Waiting[] {
@@ -165,7 +181,7 @@ export class WriterClient {
     switch (message.kind) {
       case 'outcomes':
         this.#progress = message.progress;
-        this.#answer(message.id, message.outcomes);
+        this.#answer(message.id, message.outcomes.map(unpackOutcome));
         this.#scheduleDispatch();
         return;
       case 'progress':
@@ -219,10 +235,10 @@ function pack(id: number, waiting: readonly Waiting[]): Parcel {
   const bodies = new ArrayBuffer(bytes);
   const target = new Uint8Array(bodies);
   let offset = 0;
-  const submissions = waiting.map(({ submission: { body, ...rest } }) => {
-    target.set(body, offset);
-    offset += body.length;
-    return { ...rest, bodyBytes: body.length };
+  const submissions = waiting.map(({ submission }) => {
+    target.set(submission.body, offset);
+    offset += submission.body.length;
+    return packSubmission(submission);
   });
   return { kind: 'parcel', id, bodies, submissions };
 }

@@ -1,7 +1,14 @@
 import { parentPort, workerData } from 'node:worker_threads';
 
 import type { IngestOutcome, Submission } from '../../pipeline/ports.ts';
-import type { FromWriter, Parcel, ToWriter, WorkerSettings } from './messages.ts';
+import {
+  packOutcome,
+  unpackSubmission,
+  type FromWriter,
+  type Parcel,
+  type ToWriter,
+  type WorkerSettings,
+} from './messages.ts';
 import { Writer } from './writer.ts';
 
 const port = parentPort;
@@ -37,7 +44,8 @@ async function take(writer: Writer, parcel: Parcel): Promise<void> {
   );
   // Given back at once: the garbage collector sees no hurry in memory that is not its own.
   parcel.bodies.transfer(0);
-  send({ kind: 'outcomes', id: parcel.id, outcomes, progress: writer.progress() });
+  const packed = outcomes.map(packOutcome);
+  send({ kind: 'outcomes', id: parcel.id, outcomes: packed, progress: writer.progress() });
 }
 
 /** An error that nobody foresaw must not take the other submissions with it. */
@@ -50,10 +58,10 @@ function defect(error: unknown): IngestOutcome {
 
 function submissionsOf({ bodies, submissions }: Parcel): Submission[] {
   let offset = 0;
-  return submissions.map(({ bodyBytes, ...rest }) => {
-    const body = new Uint8Array(bodies, offset, bodyBytes);
-    offset += bodyBytes;
-    return { ...rest, body };
+  return submissions.map((packed) => {
+    const submission = unpackSubmission(packed, bodies, offset);
+    offset += submission.body.length;
+    return submission;
   });
 }
 

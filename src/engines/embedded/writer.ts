@@ -89,7 +89,7 @@ export class Writer {
           this.#schedulePump(options.countDelayMs);
         },
         onFailure: (error) => this.#fail(error),
-        defer: (commit) => void setImmediate(commit),
+        defer: queueMicrotask,
         now: Date.now,
         keepKeysMs: options.keepKeysMs,
         backlogBytesMax: options.backlogBytesMax,
@@ -204,6 +204,7 @@ function openLog(options: EmbeddedOptions, store: SqliteCounterStore) {
     directory,
     fileSystem: nodeFileSystem,
     segmentBytes: options.segmentBytes,
+    allocateBytes: options.allocateBytes,
     countedThrough: store.position,
     onUncounted: ({ record, end }) => {
       const key = keyOf(record);
