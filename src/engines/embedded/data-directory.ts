@@ -1,9 +1,17 @@
 import { randomBytes } from 'node:crypto';
-import { accessSync, constants, mkdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
-import { join, resolve } from 'node:path';
+import {
+  accessSync,
+  constants,
+  mkdirSync,
+  readFileSync,
+  renameSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs';
+import { dirname, join, resolve } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
 
-import { isSqliteBusy } from './sqlite-errors.ts';
+import { isSqliteBusy, sqliteFailure } from './sqlite-errors.ts';
 
 /** Where things lie in a data directory. */
 export interface DataPaths {
@@ -36,7 +44,7 @@ export class DataDirectoryUnusable extends Error {
  */
 export function takeDataDirectory({ root, log }: DataPaths): DirectoryLock {
   try {
-    mkdirSync(log, { recursive: true, mode: 0o750 });
+    makeDirectories(log);
     accessSync(root, constants.R_OK | constants.W_OK | constants.X_OK);
     accessSync(log, constants.R_OK | constants.W_OK | constants.X_OK);
   } catch (error) {
@@ -60,6 +68,13 @@ export function takeDataDirectory({ root, log }: DataPaths): DirectoryLock {
   return { release: () => held.close() };
 }
 
+/** As mkdir's own recursion, which never ends where a parent is there and takes nothing (/proc). */
+function makeDirectories(path: string): void {
+  if (statSync(path, { throwIfNoEntry: false })?.isDirectory() === true) return;
+  makeDirectories(dirname(path));
+  mkdirSync(path, { mode: 0o750 });
+}
+
 /** For the message of a second process alone; the lock is what counts. */
 function writeOwner(path: string): void {
   const owner = { pid: process.pid, started_at: new Date().toISOString() };
@@ -79,7 +94,10 @@ function ownerOf(path: string): string {
 
 function unusable(root: string, error: unknown): DataDirectoryUnusable {
   const cause = error as NodeJS.ErrnoException;
-  const reason = reasons[cause.code ?? ''] ?? cause.message;
+  const isNoLock = ['corrupt', 'cannotOpen'].includes(sqliteFailure(error) ?? '');
+  const reason = isNoLock
+    ? `lock.db in it is no lock file (${cause.message}); remove that file`
+    : (reasons[cause.code ?? ''] ?? cause.message);
   return new DataDirectoryUnusable(
     `The data directory ${root} cannot be used: ${reason}. Choose another with --data-dir, or mend that.`,
     { cause },
@@ -92,5 +110,6 @@ const reasons: Record<string, string> = {
   EROFS: 'its file system is read-only',
   ENOTDIR: 'a part of that path is a file',
   EEXIST: 'a part of that path is a file',
+  ENOENT: 'it cannot be made there',
   ENOSPC: 'the disk is full',
 };

@@ -30,5 +30,5 @@ export const embeddedDefaults = {
   allocateBytes: 4 * mebibyte,
   keepKeysMs: 90 * dayMs,
   keepRawMs: undefined,
-  countDelayMs: 25,
+  countDelayMs: 50,
 } as const satisfies Omit<EmbeddedOptions, 'dataDir'>;

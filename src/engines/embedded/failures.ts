@@ -26,7 +26,8 @@ function ofDatabase(error: Error, { root, database }: DataPaths): string | undef
     case 'busy':
       return `${database} is held by another program. Let that one end, then start again.`;
     case undefined:
-      return undefined;
+      // Such as a table that is not there.
+      return 'errcode' in error ? databaseDamaged(database, error).message : undefined;
   }
 }
 

@@ -32,7 +32,7 @@ export interface LogIntakeOptions {
  * With so many items waiting for a sync, no more are waited for: their tallies are held in memory
  * until then, and compressed bodies may hold many in few bytes.
  */
-const waitingItemsMax = 50_000;
+const waitingItemsMax = 20_000;
 /** So many keys may wait to be counted: they are held in memory until then. */
 const pendingKeysMax = 100_000;
 
@@ -57,6 +57,7 @@ export class LogIntake implements Intake {
   /** Keys of batches that are not counted yet, in the order of the log. */
   readonly #pendingKeys = new Map<string, PendingKey>();
   #waitingItems = 0;
+  #itemsTaken = 0;
   #isCommitDue = false;
 
   constructor(
@@ -67,6 +68,11 @@ export class LogIntake implements Intake {
     for (const { caller, key, ...batch } of uncountedKeys) {
       this.#pendingKeys.set(keyId(caller, key), { ...batch, durable: Promise.resolve() });
     }
+  }
+
+  /** Items of the batches staged since the start. */
+  get itemsTaken(): number {
+    return this.#itemsTaken;
   }
 
   async accept(batch: Batch): Promise<{ earlier: EarlierBatch } | { stored: StoredBatch }> {
@@ -148,6 +154,7 @@ export class LogIntake implements Intake {
     for (const { key, ...rest } of keys) {
       this.#pendingKeys.set(keyId(caller, key), { ...rest, end: staged.end, durable });
     }
+    this.#itemsTaken += accepted;
     this.#waitingItems += accepted;
     if (this.#waitingItems >= waitingItemsMax) {
       this.commit();

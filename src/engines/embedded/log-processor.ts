@@ -20,10 +20,11 @@ export interface LogProcessorOptions {
 }
 
 /** Held in memory at most: beyond it, what comes is read back from the log later. */
-const heldCountersMax = 50_000;
+const heldCountersMax = 20_000;
 const heldKeysMax = 10_000;
 /** Read back from the log in one step: some ten milliseconds' worth of counting. */
 const stepBytes = 1024 * 1024;
+const stepMs = 20;
 
 interface Held {
   readonly tally: Tally;
@@ -97,14 +98,18 @@ export class LogProcessor {
     const keys: KeyedBatch[] = [];
     const deadLetters: LogDeadLetter[] = [];
     let to = from;
+    let counters = 0;
+    const startedAt = now();
     for (const { record, end } of reader.records(from, through)) {
       const counted = recount(record);
-      if (counted.reason === undefined) mergeTally(tally, counted.tally);
+      if (counted.reason === undefined) counters += mergeTally(tally, counted.tally);
       else deadLetters.push(deadLetterOf(record, counted.reason, now()));
       const key = keyOf(record);
       if (key !== undefined) keys.push(key);
       to = end;
-      if (to - from >= stepBytes) break;
+      // Compressed bodies may hold much in few bytes.
+      const isEnough = to - from >= stepBytes || counters >= heldCountersMax;
+      if (isEnough || now() - startedAt >= stepMs) break;
     }
     if (to === from) {
       throw new LogDamaged(

@@ -66,7 +66,7 @@ export function recoverLog(options: RecoveryOptions): RecoveredLog | undefined {
   const first = segments[0] ?? last;
   if (countedThrough < first.base) {
     throw new LogDamaged(
-      `The counters need the log from byte ${countedThrough} on, but it begins at byte ${first.base}.`,
+      `The counters need the log from byte ${countedThrough} on, but it begins at byte ${first.base}: pipeline.db is missing or older than what was removed with --keep-raw.`,
     );
   }
   const isLastEmpty = holdsNoRecord(fileSystem, segments, last);

@@ -83,7 +83,7 @@ export function openDatabaseReadOnly(path: string): DatabaseSync {
 
 export function databaseDamaged(path: string, cause: unknown): Error {
   return new Error(
-    `${path} is damaged. Move it and its -wal and -shm files away and start again: the counters are made anew from the log.`,
+    `${path} is damaged. Move it and its -wal and -shm files away and start again: the counters are made anew from the log. If old segments were removed from the log (--keep-raw), restore ${path} from a backup instead.`,
     { cause },
   );
 }

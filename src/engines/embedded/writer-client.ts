@@ -24,7 +24,7 @@ const submissionsInFlightMax = 16_384;
  */
 function heapLimits(bodyBytesMax: number) {
   const bodyMiB = Math.ceil(bodyBytesMax / 1024 / 1024);
-  return { maxYoungGenerationSizeMb: 24, maxOldGenerationSizeMb: 128 + 32 * bodyMiB };
+  return { maxYoungGenerationSizeMb: 24, maxOldGenerationSizeMb: 384 + 32 * bodyMiB };
 }
 
 interface Waiting {

@@ -1,3 +1,4 @@
+import { setImmediate as immediate } from 'node:timers/promises';
 import { parentPort, workerData } from 'node:worker_threads';
 
 import type { IngestOutcome, Submission } from '../../pipeline/ports.ts';
@@ -38,14 +39,28 @@ if (writer !== undefined) {
   send({ kind: 'ready', progress: writer.progress(), tornBytes: writer.tornBytes });
 }
 
+/** After so many items a parcel lets go of what it has read and waited for. */
+const itemsBetweenPauses = 20_000;
+
 async function take(writer: Writer, parcel: Parcel): Promise<void> {
-  const outcomes = await Promise.all(
-    submissionsOf(parcel).map((each) => writer.ingest(each).catch(defect)),
-  );
+  const answers: Promise<IngestOutcome>[] = [];
+  let pauseAt = writer.itemsTaken + itemsBetweenPauses;
+  for (const submission of submissionsOf(parcel)) {
+    answers.push(writer.ingest(submission).catch(defect));
+    if (writer.itemsTaken >= pauseAt) {
+      await immediate();
+      pauseAt = writer.itemsTaken + itemsBetweenPauses;
+    }
+  }
+  const outcomes = await Promise.all(answers);
   // Given back at once: the garbage collector sees no hurry in memory that is not its own.
   parcel.bodies.transfer(0);
-  const packed = outcomes.map(packOutcome);
-  send({ kind: 'outcomes', id: parcel.id, outcomes: packed, progress: writer.progress() });
+  send({
+    kind: 'outcomes',
+    id: parcel.id,
+    outcomes: outcomes.map(packOutcome),
+    progress: writer.progress(),
+  });
 }
 
 /** An error that nobody foresaw must not take the other submissions with it. */

@@ -101,6 +101,11 @@ export class Writer {
     this.#maintenance = setInterval(() => this.#maintain(), maintenanceMs);
   }
 
+  /** Items of the batches taken since the start. */
+  get itemsTaken(): number {
+    return this.#intake.itemsTaken;
+  }
+
   get tornBytes(): number {
     return this.#log.tornBytes;
   }
