@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto';
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 
@@ -7,7 +8,12 @@ const copies = join(import.meta.dirname, 'cases');
 /** The specification, for who has it beside the repository; the others have its copies. */
 const originals = join(import.meta.dirname, '../../../shared/contract');
 const hasOriginals = existsSync(originals);
-const names = ['ingest.json', 'query.json'];
+/** The specification's SHA-256: changed together with the copies, when the specification is. */
+const sha256: Record<string, string> = {
+  'ingest.json': 'f7fcd4eda74af563526a054dc9740ac658783901afffa3441cb87a11c7336081',
+  'query.json': 'd5aeffb9a9e9109d4f9178a9145c7a6f7222d15211b042177ec7aaada54c5151',
+};
+const names = Object.keys(sha256);
 
 describe(`the contract cases ${hasOriginals ? 'and the specification' : '(copies alone)'}`, () => {
   it.each(names)('%s is a list of cases, each with a name of its own', (name) => {
@@ -22,6 +28,7 @@ describe(`the contract cases ${hasOriginals ? 'and the specification' : '(copies
     const copy = readFileSync(join(copies, name));
     const original = hasOriginals ? readFileSync(join(originals, name)) : copy;
     expect(copy.equals(original)).toBe(true);
+    expect(createHash('sha256').update(copy).digest('hex')).toBe(sha256[name]);
   });
 
   it('no file is missing', () => {

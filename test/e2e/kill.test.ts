@@ -18,7 +18,7 @@ import {
   type TestBatch,
 } from '../support/server-process.ts';
 
-const kills = 50;
+const kills = 80;
 /** The first of them hit a data directory that is just being made. */
 const killsOfFirstStart = 5;
 const clients = 8;

@@ -337,6 +337,8 @@ describe('files that are not where they were', () => {
       for (const countedThrough of [0, end, bases[index] ?? 0]) {
         const says = sentence(`begins at byte ${bases[index]} is missing`, paths[index + 1] ?? '');
         expectDamaged(without(path), countedThrough, says);
+        // A reader that comes there says the same.
+        expect(() => serials(diskOf(without(path)))).toThrow(says);
       }
     }
   });

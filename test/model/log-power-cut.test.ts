@@ -100,15 +100,20 @@ function copyOf(history: History): History {
 }
 
 /** One life: opens what is there, checks it, and works until done or until a fault ends it. */
-function live(disk: SimulatedDisk, history: History, steps: readonly Step[], random: Random): void {
-  let log = openAndCheck(disk, history, random);
+function live(
+  disk: SimulatedDisk,
+  history: History,
+  { steps, allocateBytes }: Life,
+  random: Random,
+): void {
+  let log = openAndCheck(disk, history, random, allocateBytes);
   try {
     for (const step of steps) {
       if (step.kind === 'commit') commit(log, history, step.records);
       else if (step.kind === 'remove') remove(log, history, step.share);
       else {
         log.close();
-        log = openAndCheck(disk, history, random);
+        log = openAndCheck(disk, history, random, allocateBytes);
       }
     }
     log.close();
@@ -155,13 +160,19 @@ function checkRefusal(disk: SimulatedDisk, log: SegmentedLog, failure: unknown):
   expect(disk.operations).toBe(operations);
 }
 
-function openAndCheck(disk: SimulatedDisk, history: History, random: Random): SegmentedLog {
+function openAndCheck(
+  disk: SimulatedDisk,
+  history: History,
+  random: Random,
+  allocateBytes: number,
+): SegmentedLog {
   const countedThrough = countersMayHold(history, random);
   const uncounted: number[] = [];
   const log = SegmentedLog.open({
     directory,
     fileSystem: disk,
     segmentBytes,
+    allocateBytes,
     countedThrough,
     onUncounted: ({ record }) => uncounted.push(record.receivedAt),
     now: () => 0,
@@ -370,13 +381,13 @@ function arm(disk: SimulatedDisk, seed: number, fault?: Fault, at?: number): Ope
 function liveUntil(
   disk: SimulatedDisk,
   history: History,
-  { steps, seed }: { steps: readonly Step[]; seed: number },
+  life: Life,
   end?: End,
   at?: number,
 ): Operation[] {
-  const operations = arm(disk, seed, end?.fault, at);
+  const operations = arm(disk, life.seed, end?.fault, at);
   try {
-    live(disk, history, steps, seededRandom(seed));
+    live(disk, history, life, seededRandom(life.seed));
   } catch (error) {
     const code = error instanceof Error && 'code' in error ? error.code : undefined;
     const isTheFault =
@@ -428,6 +439,12 @@ function checkLives(seed: number, newDisk: () => SimulatedDisk, lives: Lives): v
 interface Life {
   readonly steps: readonly Step[];
   readonly seed: number;
+  readonly allocateBytes: number;
+}
+
+/** The lives of a test: their workloads, and how much each allocates ahead, are of the seed. */
+function lifeOf(random: Random, seed: number, steps: readonly Step[]): Life {
+  return { steps, seed, allocateBytes: random.pick([0, 600, 2000]) };
 }
 
 interface Lives {
@@ -449,7 +466,7 @@ function checkSecondLife(
     const found = end.find(disk);
     liveUntil(found, history, third);
     // And what the third life has done is there for a fourth.
-    liveUntil(found.powerCut(), history, { steps: [], seed: 0 });
+    liveUntil(found.powerCut(), history, { steps: [], seed: 0, allocateBytes: 0 });
   });
 }
 
@@ -481,9 +498,9 @@ describe('what the log has acknowledged is there byte for byte, in order', () =>
     const newDisk = () =>
       new SimulatedDisk({ seed, sectorBytes, tornSectors: false, root: directory });
     checkLives(seed, newDisk, {
-      first: { steps: workload(random, 10), seed },
-      second: { steps: workload(random, 3), seed: seed + 1 },
-      third: { steps: workload(random, 1), seed: seed + 2 },
+      first: lifeOf(random, seed, workload(random, 10)),
+      second: lifeOf(random, seed + 1, workload(random, 3)),
+      third: lifeOf(random, seed + 2, workload(random, 1)),
       secondFaults: secondFaultsPerFault,
     });
   });
@@ -492,9 +509,9 @@ describe('what the log has acknowledged is there byte for byte, in order', () =>
     const random = seededRandom(seed);
     const withoutRecovery = workload(random, 10).filter(({ kind }) => kind !== 'reopen');
     checkLives(seed, () => new SimulatedDisk({ seed, root: directory }), {
-      first: { steps: withoutRecovery, seed },
-      second: { steps: workload(random, 3), seed: seed + 1 },
-      third: { steps: workload(random, 1), seed: seed + 2 },
+      first: lifeOf(random, seed, withoutRecovery),
+      second: lifeOf(random, seed + 1, workload(random, 3)),
+      third: lifeOf(random, seed + 2, workload(random, 1)),
       secondFaults: 0,
     });
   });

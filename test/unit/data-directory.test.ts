@@ -40,15 +40,15 @@ afterEach(async () => {
   rmSync(directory, { recursive: true });
 });
 
-/** A process of its own that has taken the directory, or has said why not. */
-function startTaker(before = '') {
+/** A process of its own that takes the directory, or says why not. */
+function startTaker({ before = '', after = '' } = {}) {
   const script = `
     const { takeDataDirectory, dataPaths } = await import(${JSON.stringify(moduleUrl)});
     ${before}
     try {
       takeDataDirectory(dataPaths(${JSON.stringify(root)}));
       console.log('taken');
-      setInterval(() => {}, 1000);
+      ${after}
     } catch (error) {
       console.log(error.name + ': ' + error.message);
     }`;
@@ -61,7 +61,7 @@ function startTaker(before = '') {
 
 /** A process that holds the directory. */
 async function startHolder(): Promise<ChildProcess> {
-  const child = startTaker();
+  const child = startTaker({ after: 'setInterval(() => {}, 1000);' });
   const [first] = (await once(child.stdout, 'data')) as [Buffer];
   expect(String(first)).toBe('taken\n');
   return child;
@@ -181,25 +181,35 @@ describe('a path that cannot be used', () => {
 
   it('is refused with SQLite’s reason where the lock cannot be opened', () => {
     mkdirSync(join(root, 'lock.db'), { recursive: true });
-    expect(refusal().message).toContain('cannot be used: unable to open database file');
+    expect(refusal().message).toContain(
+      'lock.db in it is no lock file (unable to open database file)',
+    );
   });
 
   it.each([
-    ['the directory', () => mkdirSync(root)],
-    ['what is above it', () => chmodSync(directory, 0o555)],
-    ['the directory of the log', () => mkdirSync(join(root, 'log'), { recursive: true })],
-  ])('is refused where this user may not write to it: %s', async (name, prepare) => {
-    prepare();
-    const closed = { 'the directory of the log': join(root, 'log') }[name] ?? root;
-    if (existsSync(closed)) chmodSync(closed, 0o555);
-    if (name !== 'what is above it') chmodSync(directory, 0o755);
+    ['what is above it', () => directory],
+    ['the directory, with nothing in it', () => makeOpen(root)],
+    ['the directory, with all that belongs there', () => makeOpen(root, join(root, 'log'))],
+    ['the directory of the log', () => makeOpen(join(root, 'log'), root)],
+  ])('is refused where this user may not write to it: %s', async (_, prepare) => {
+    const closed = prepare();
     // Nobody stops the superuser: the process becomes another user once it has read its code.
-    const becomeNobody =
-      'if (process.getuid() === 0) { process.setgid(65534); process.setuid(65534); }';
-    const said = await text(startTaker(becomeNobody).stdout);
-    chmodSync(directory, 0o755);
+    const before = 'if (process.getuid() === 0) { process.setgid(65534); process.setuid(65534); }';
+    chmodSync(directory, 0o777);
+    chmodSync(closed, 0o555);
+    const said = await text(startTaker({ before }).stdout);
+    chmodSync(closed, 0o777);
     expect(said).toContain('DataDirectoryUnusable: ');
     expect(said).toContain(`${root} cannot be used: this user may not write there.`);
     expect(existsSync(join(root, 'lock.db'))).toBe(false);
   });
 });
+
+/** Directories that any user may write to; returns the first. */
+function makeOpen(first: string, ...others: string[]): string {
+  for (const each of [first, ...others]) {
+    mkdirSync(each, { recursive: true });
+    chmodSync(each, 0o777);
+  }
+  return first;
+}

@@ -41,9 +41,9 @@ it('waits for no more batches once those that wait hold many items', async () =>
     },
     [],
   );
-  const first = intake.accept(batchOf(30_000));
+  const first = intake.accept(batchOf(15_000));
   expect(log.durableEnd).toBe(0);
-  const second = intake.accept(batchOf(30_000));
+  const second = intake.accept(batchOf(15_000));
   const through = log.durableEnd;
   expect(through).toBeGreaterThan(0);
   await Promise.all([first, second]);

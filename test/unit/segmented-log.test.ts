@@ -143,11 +143,12 @@ describe('appending', () => {
   it('fills a segment to its last byte', () => {
     const disk = newDisk();
     const log = open(disk);
-    log.stage(draft(0, Buffer.alloc(segmentBytes - segmentHeaderBytes - 64)));
+    append(log, 1);
+    log.stage(draft(1, Buffer.alloc(segmentBytes - 264 - 64)));
     log.commit();
-    append(log, 1, 1);
+    append(log, 1, 2);
     expect(sizes(disk)).toEqual([segmentBytes, 264]);
-    expect(serials(disk)).toEqual([0, 1]);
+    expect(serials(disk)).toEqual([0, 1, 2]);
   });
 
   it('gives a record larger than a segment one of its own', () => {
@@ -164,9 +165,9 @@ describe('appending', () => {
   it('takes a record larger than it stages, and records that are so together', () => {
     const disk = new SimulatedDisk({ seed: 1, root: directory, sectorBytes: 64 * 1024 });
     const log = open(disk, { segmentBytes: 64 * 1024 * 1024 });
-    const bodies = [1, 3_000_000, 3_000_000, 9_000_000, 0, 5].map((length, index) =>
-      Buffer.alloc(length, index + 1),
-    );
+    // Some larger than what is read at once, too, and some across the end of that.
+    const lengths = [1, 3_000_000, 3_000_000, 9_000_000, 0, 5, ...upTo(12).map(() => 300_000)];
+    const bodies = lengths.map((length, index) => Buffer.alloc(length, index + 1));
     bodies.forEach((body, serial) => log.stage(draft(serial, body)));
     // Some is written by now; a reader may see it, but nothing of it is durable.
     expect(log.durableEnd).toBe(0);
@@ -176,7 +177,7 @@ describe('appending', () => {
     );
     expect(found).toEqual(bodies.map(() => true));
     log.close();
-    expect(open(disk, { segmentBytes }).durableEnd).toBe(log.durableEnd);
+    expect(open(disk).durableEnd).toBe(log.durableEnd);
   });
 
   it('goes on writing where a write was short', () => {
@@ -251,17 +252,18 @@ describe('opening again', () => {
   });
 
   it.each([
-    ['zeros, which some file systems leave', Buffer.alloc(700)],
-    ['one byte', Buffer.from([7])],
-    ['the beginning of a frame', Buffer.from('DPR1')],
-    ['garbage', Buffer.from(upTo(5000).map((index) => (index * 197) % 251))],
-  ])('cuts off a torn tail: %s', (_, tail) => {
+    ['zeros, of which nothing was ever written', Buffer.alloc(700), 0],
+    ['one byte', Buffer.from([7]), 1],
+    ['the beginning of a frame', Buffer.from('DPR1'), 4],
+    ['some bytes and zeros', Buffer.concat([Buffer.from('DPR1'), Buffer.alloc(5000)]), 4],
+    ['garbage', Buffer.from(upTo(5000).map((index) => 1 + ((index * 197) % 251))), 5000],
+  ])('cuts off a torn tail: %s', (_, tail, tornBytes) => {
     const disk = newDisk();
     const log = open(disk);
     append(log, 6);
     appendBytes(disk, tail);
     const again = open(disk);
-    expect(again.tornBytes).toBe(tail.length);
+    expect(again.tornBytes).toBe(tornBytes);
     expect(again.durableEnd).toBe(log.durableEnd);
     append(again, 1, 6);
     const found = disk.powerCut();
@@ -311,6 +313,70 @@ function frameOf(record: LogRecord, salt: number): Buffer {
   encodeFrame(record, salt, frame, 0);
   return frame;
 }
+
+describe('allocating ahead', () => {
+  const allocateBytes = 800;
+
+  it('lets small commits write over zeros, and takes back what is left of them', () => {
+    const disk = newDisk();
+    const log = open(disk, { segmentBytes: 2048, allocateBytes });
+    const seen = upTo(13).map((serial) => {
+      log.stage(draft(serial, Buffer.alloc(36, serial)));
+      log.commit();
+      return sizes(disk)[0];
+    });
+    // 64 for the header and 100 for each: eight fit into what the first has allocated.
+    expect(seen).toEqual([...upTo(9).map(() => 964), ...upTo(4).map(() => 1864)]);
+    log.close();
+    expect(sizes(disk)).toEqual([1364]);
+    expect(serials(disk)).toEqual(upTo(13));
+  });
+
+  it('ends a segment that others follow with its last record', () => {
+    const disk = newDisk();
+    const log = open(disk, { allocateBytes });
+    for (const serial of upTo(40)) {
+      log.stage(draft(serial, Buffer.alloc(36, serial)));
+      log.commit();
+    }
+    const closed = sizes(disk).slice(0, -1);
+    expect(closed).toEqual(closed.map(() => 964));
+    for (const seed of upTo(20)) {
+      const found = disk.powerCut(seed);
+      expect(open(found, { allocateBytes }).tornBytes).toBe(0);
+      expect(serials(found)).toEqual(upTo(40));
+    }
+  });
+
+  it('never makes a segment longer than it may be', () => {
+    const disk = newDisk();
+    const log = open(disk, { allocateBytes: 100_000 });
+    append(log, 20);
+    for (const size of sizes(disk)) expect(size).toBeLessThanOrEqual(segmentBytes);
+  });
+
+  it('does not cost a record its room on a disk that is almost full', () => {
+    const [plain, allocating] = [0, 3000].map((bytes) => {
+      const log = open(newDisk(4096), { segmentBytes: 8192, allocateBytes: bytes });
+      const fill = () => {
+        for (;;) append(log, 1);
+      };
+      expect(fill).toThrow(expect.objectContaining({ code: 'ENOSPC' }));
+      return log.durableEnd;
+    });
+    expect(allocating).toBe(plain);
+  });
+
+  it('stops the log where the disk fails meanwhile', () => {
+    const disk = newDisk();
+    const log = open(disk, { allocateBytes: 1000 });
+    log.stage(draft(0));
+    const record = disk.operations;
+    disk.onOperation(({ index }) => (index === record + 1 ? { error: 'EIO' } : undefined));
+    expect(() => log.commit()).toThrow('EIO');
+    expectToTakeNothing(disk, log, 'EIO');
+  });
+});
 
 describe('a rotation that is cut short', () => {
   /** The operations of a commit that has to begin a segment. */
@@ -542,7 +608,7 @@ describe('a reader beside the writer', () => {
       expect(seen).toEqual(upTo(first + seen.length, first));
       expect(first + seen.length).toBeGreaterThanOrEqual(durable);
       expect(first + seen.length).toBeLessThanOrEqual(staged);
-      expect(reader.extent().end).toBeGreaterThanOrEqual(log.durableEnd);
+      expect(reader.endFrom(0)).toBeGreaterThanOrEqual(log.durableEnd);
       looks++;
       isReading = false;
       return undefined;
@@ -566,9 +632,13 @@ describe('a reader beside the writer', () => {
     const disk = newDisk();
     const log = open(disk);
     const reader = new LogReader(disk, directory);
-    for (const [serial, { position }] of append(log, 14).entries()) {
-      expect(reader.recordAt(position)?.receivedAt).toBe(serial);
-      for (const near of [-1, 1, 64, 199]) expect(reader.recordAt(position + near)).toBe(undefined);
+    const places: number[] = [];
+    for (const serial of upTo(14)) {
+      places.push(...append(log, 1, serial).map(({ position }) => position));
+      for (const [known, place] of places.entries()) {
+        expect(reader.recordAt(place)?.receivedAt).toBe(known);
+        for (const near of [-1, 1, 64, 199]) expect(reader.recordAt(place + near)).toBe(undefined);
+      }
     }
   });
 
@@ -641,7 +711,7 @@ describe('a reader beside the writer', () => {
   it('knows nothing of a log that is not there yet', () => {
     const reader = new LogReader(newDisk(), directory);
     expect([...reader.records()]).toEqual([]);
-    expect(reader.extent()).toEqual({ start: 0, end: 0 });
+    expect(reader.endFrom(0)).toBe(0);
     expect(reader.recordAt(64)).toBeUndefined();
   });
 });

@@ -373,9 +373,39 @@ describe('the embedded adapters', () => {
         expect(delivered.map(({ keys }) => keys[0]?.key)).toEqual(
           Array.from({ length: 60 }, (_, serial) => `${serial}`),
         );
+      } finally {
+        other.close();
+      }
+    });
+
+    it('hands over nothing that is not durable', async () => {
+      const delivered: LogDelivery[] = [];
+      const other = new Engine({ onDurable: (delivery) => delivered.push(delivery) });
+      try {
+        await other.put(batchOf([itemOf(0)]));
         other.fault = 'a sync fails';
-        await other.put(batchOf([itemOf(0)])).catch(() => undefined);
-        expect(delivered).toHaveLength(60);
+        const failing = [1, 2].map((serial) => other.put(batchOf([itemOf(serial)])));
+        await Promise.allSettled(failing);
+        expect(delivered).toHaveLength(1);
+      } finally {
+        other.close();
+      }
+    });
+
+    it('knows a key until the counters do', async () => {
+      const delivered: LogDelivery[] = [];
+      const other = new Engine({ onDurable: (delivery) => delivered.push(delivery) });
+      try {
+        const batches = ['a', 'b', 'c'].map((key) => batchOf([itemOf(0)], { key }));
+        const stored = await Promise.all(batches.map((batch) => other.put(batch)));
+        for (const delivery of delivered) {
+          for (const [index, key] of ['a', 'b', 'c'].entries()) {
+            expect(await other.intake.recall('', key)).toMatchObject(stored[index] ?? {});
+          }
+          other.offer(delivery);
+          await other.processor.step();
+        }
+        expect(await other.intake.recall('', 'c')).toMatchObject(stored[2] ?? {});
       } finally {
         other.close();
       }
@@ -532,6 +562,25 @@ describe('the embedded adapters', () => {
       await Promise.all([...steps, engine.processor.step(), engine.put(batches[2] as Batch)]);
       await engine.drain();
       await expectCounted(...batches);
+    });
+
+    it('takes no delivery while it counts, and counts it from the log', async () => {
+      const delivered: LogDelivery[] = [];
+      const other = new Engine({ onDurable: (delivery) => delivered.push(delivery) });
+      try {
+        const batches = [0, 1].map((serial) => batchOf([itemOf(serial)]));
+        for (const batch of batches) await other.put(batch);
+        const [first, second] = delivered as [LogDelivery, LogDelivery];
+        other.offer(first);
+        const steps = [other.processor.step()];
+        other.offer(second);
+        steps.push(other.processor.step());
+        await Promise.all(steps);
+        await other.drain();
+        expect(other.rows()).toEqual(sortedRows(...batches.map(({ tally }) => tally)));
+      } finally {
+        other.close();
+      }
     });
 
     it('puts aside, once and with the reason, what cannot be counted, and goes on', async () => {
