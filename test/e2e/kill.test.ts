@@ -18,6 +18,7 @@ import {
   type TestBatch,
 } from '../support/server-process.ts';
 
+/** 30 hit a server that is starting, 50 one under the load of all clients. */
 const kills = 80;
 /** The first of them hit a data directory that is just being made. */
 const killsOfFirstStart = 5;

@@ -97,7 +97,7 @@ function unusable(root: string, error: unknown): DataDirectoryUnusable {
   const isNoLock = ['corrupt', 'cannotOpen'].includes(sqliteFailure(error) ?? '');
   const reason = isNoLock
     ? `lock.db in it is no lock file (${cause.message}); remove that file`
-    : (reasons[cause.code ?? ''] ?? cause.message);
+    : (reasons[sqliteFailure(error) === 'full' ? 'ENOSPC' : (cause.code ?? '')] ?? cause.message);
   return new DataDirectoryUnusable(
     `The data directory ${root} cannot be used: ${reason}. Choose another with --data-dir, or mend that.`,
     { cause },

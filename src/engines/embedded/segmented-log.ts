@@ -19,6 +19,8 @@ import {
 /** Records staged beyond this are written, not yet synced, before the commit. */
 const stagingBytes = 4 * 1024 * 1024;
 
+const noRoomCodes = new Set(['ENOSPC', 'EDQUOT', 'EFBIG']);
+
 export interface LogOptions {
   readonly directory: string;
   readonly fileSystem: FileSystem;
@@ -219,8 +221,9 @@ export class SegmentedLog {
       writeFully(this.#file, Buffer.alloc(bytes), usedBytes);
       this.#allocatedBytes = usedBytes + bytes;
     } catch (error) {
-      // The disk is as good as full; what is left of it is for records.
-      if ((error as NodeJS.ErrnoException).code !== 'ENOSPC') throw error;
+      // The disk is as good as full; what is left of it is for records and counters.
+      if (!noRoomCodes.has((error as NodeJS.ErrnoException).code ?? '')) throw error;
+      this.#file.truncate(usedBytes);
       this.#allocatedBytes = Number.POSITIVE_INFINITY;
     }
   }
