@@ -315,11 +315,9 @@ function frameOf(record: LogRecord, salt: number): Buffer {
 }
 
 describe('allocating ahead', () => {
-  const allocateBytes = 800;
-
   it('lets small commits write over zeros, and takes back what is left of them', () => {
     const disk = newDisk();
-    const log = open(disk, { segmentBytes: 2048, allocateBytes });
+    const log = open(disk, { segmentBytes: 2048, allocateBytes: 800 });
     const seen = upTo(13).map((serial) => {
       log.stage(draft(serial, Buffer.alloc(36, serial)));
       log.commit();
@@ -334,6 +332,7 @@ describe('allocating ahead', () => {
 
   it('ends a segment that others follow with its last record', () => {
     const disk = newDisk();
+    const allocateBytes = 600;
     const log = open(disk, { allocateBytes });
     for (const serial of upTo(40)) {
       log.stage(draft(serial, Buffer.alloc(36, serial)));
@@ -369,10 +368,15 @@ describe('allocating ahead', () => {
 
   it('stops the log where the disk fails meanwhile', () => {
     const disk = newDisk();
-    const log = open(disk, { allocateBytes: 1000 });
+    const log = open(disk, { allocateBytes: 2000 });
     log.stage(draft(0));
-    const record = disk.operations;
-    disk.onOperation(({ index }) => (index === record + 1 ? { error: 'EIO' } : undefined));
+    // The first write is the record's, the second the one of the zeros.
+    const second = disk.operations + 1;
+    disk.onOperation(({ kind, index }) => {
+      if (index !== second) return undefined;
+      expect(kind).toBe('write');
+      return { error: 'EIO' };
+    });
     expect(() => log.commit()).toThrow('EIO');
     expectToTakeNothing(disk, log, 'EIO');
   });

@@ -11,6 +11,7 @@ import {
 import { dirname, join, resolve } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
 
+import { nodeFileSystem } from './file-system.ts';
 import { isSqliteBusy, sqliteFailure } from './sqlite-errors.ts';
 
 /** Where things lie in a data directory. */
@@ -73,6 +74,8 @@ function makeDirectories(path: string): void {
   if (statSync(path, { throwIfNoEntry: false })?.isDirectory() === true) return;
   makeDirectories(dirname(path));
   mkdirSync(path, { mode: 0o750 });
+  // A power failure must not take the directory with all that was acknowledged in it.
+  nodeFileSystem.syncDirectory(dirname(path));
 }
 
 /** For the message of a second process alone; the lock is what counts. */
