@@ -37,6 +37,9 @@ export class DataDirectoryUnusable extends Error {
   override readonly name = 'DataDirectoryUnusable';
 }
 
+/** A connection that nobody refers to is closed by the garbage collector, and its lock with it. */
+const heldLocks = new Set<DatabaseSync>();
+
 /**
  * Makes the directory where it is missing and takes it for this process alone, until `release`
  * or the end of the process, however it ends: the lock is the kernel's, taken by SQLite on a file
@@ -66,7 +69,13 @@ export function takeDataDirectory({ root, log }: DataPaths): DirectoryLock {
     );
   }
   const held = lock;
-  return { release: () => held.close() };
+  heldLocks.add(held);
+  return {
+    release() {
+      heldLocks.delete(held);
+      held.close();
+    },
+  };
 }
 
 /** As mkdir's own recursion, which never ends where a parent is there and takes nothing (/proc). */
