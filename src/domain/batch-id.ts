@@ -54,3 +54,29 @@ export function readRawKey(rawKey: string): { batchId: BatchId; receivedAt: numb
   // Date.parse takes February 30th, and the hour 24, for a moment that another key names.
   return rawKeyOf(batchId, receivedAt) === rawKey ? { batchId, receivedAt } : undefined;
 }
+
+/**
+ * Makes ids that sort by the time they were made, those of one maker strictly: UUIDv7 (RFC 9562,
+ * 5.7) whose 12 bits behind the time count on within a millisecond (6.2, method 1). `now` is in
+ * milliseconds since 1970, `random` gives so many random bytes.
+ */
+export function batchIdMaker(random: (bytes: number) => Uint8Array): (now: number) => BatchId {
+  let time = 0;
+  let count = 0;
+  return (now) => {
+    // The counter's carry goes into the time, as long as the clock stands or goes back.
+    if (now > time) [time, count] = [now, 0];
+    else if (++count > 0xfff) [time, count] = [time + 1, 0];
+    const bytes = Buffer.alloc(16);
+    bytes.writeUIntBE(time, 0, 6);
+    bytes.writeUInt16BE(0x7000 | count, 6);
+    bytes.set(random(8).subarray(0, 8), 8);
+    bytes[8] = 0x80 | (bytes.readUInt8(8) & 0x3f);
+    return formatBatchId(bytes);
+  };
+}
+
+/** Whether the text is an id in its canonical form. */
+export function isBatchId(text: string): boolean {
+  return uuid.test(text);
+}

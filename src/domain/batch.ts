@@ -1,6 +1,8 @@
 import { addToTally, type Tally } from './counter.ts';
+import type { DayOf } from './day.ts';
 import { readDeviceEvent, type DeviceEvent, type FieldError } from './device-event.ts';
 import { isNestedDeeperThan } from './json-depth.ts';
+import { dateOfTimestamp } from './timestamp.ts';
 
 /** Bodies that nest deeper are refused as invalid JSON, in members that are not ours too. */
 export const jsonDepthMax = 64;
@@ -33,7 +35,7 @@ export type BatchReading =
  * Reads the body of a batch, `{"processed_devices":[…]}` as UTF-8 JSON, inflated. The same bytes
  * give the same reading at any later time: counts are proven and restored from the raw bodies.
  */
-export function readBatch(body: Uint8Array): BatchReading {
+export function readBatch(body: Uint8Array, dayOf: DayOf = dateOfTimestamp): BatchReading {
   if (body.length === 0) {
     return unreadable('empty_body', 'The body is empty; send {"processed_devices":[…]}.');
   }
@@ -54,7 +56,7 @@ export function readBatch(body: Uint8Array): BatchReading {
       'The body must be an object whose member processed_devices is a list of items.',
     );
   }
-  return readItems(items);
+  return readItems(items, dayOf);
 }
 
 /** The increments that the events make. */
@@ -64,12 +66,12 @@ export function tallyEvents(events: readonly DeviceEvent[]): Tally {
   return tally;
 }
 
-function readItems(items: readonly unknown[]): BatchReading {
+function readItems(items: readonly unknown[], dayOf: DayOf): BatchReading {
   const events: DeviceEvent[] = [];
   const errors: ItemError[] = [];
   let rejected = 0;
   items.forEach((item, index) => {
-    const reading = readDeviceEvent(item);
+    const reading = readDeviceEvent(item, dayOf);
     if (reading.valid) {
       events.push(reading.event);
       return;

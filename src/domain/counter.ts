@@ -65,3 +65,11 @@ export function compareCounters(
 export function compareUtf8(a: string, b: string): number {
   return Buffer.compare(Buffer.from(a), Buffer.from(b));
 }
+
+/** The type and state that a sort key names. One that somebody else wrote may be escaped or not. */
+export function typeAndStateOf(key: string): { readonly type: string; readonly state: string } {
+  const at = key.indexOf('#');
+  const escaped = at === -1 ? key : key.slice(0, at);
+  const type = escaped.replace(/%2[35]/g, (code) => (code === '%25' ? '%' : '#'));
+  return { type, state: at === -1 ? '' : key.slice(at + 1) };
+}

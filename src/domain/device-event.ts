@@ -1,3 +1,4 @@
+import type { DayOf } from './day.ts';
 import { dateOfTimestamp, type CalendarDate } from './timestamp.ts';
 
 /** A processed device, valid, with the date it counts on. */
@@ -54,14 +55,14 @@ export type EventReading =
  * trimmed, folded or normalised: what differs in bytes is a different name. Every bad field is
  * named, each with its first error.
  */
-export function readDeviceEvent(item: unknown): EventReading {
+export function readDeviceEvent(item: unknown, dayOf: DayOf = dateOfTimestamp): EventReading {
   if (typeof item !== 'object' || item === null || Array.isArray(item)) {
     return { valid: false, errors: [fieldError(null, 'not_an_object')] };
   }
   const { type, state, timestamp } = item as Partial<Record<EventField, unknown>>;
   const typeError = checkName(type);
   const stateError = checkName(state);
-  const date = readTimestamp(timestamp);
+  const date = readTimestamp(timestamp, dayOf);
   if (typeError === undefined && stateError === undefined && date.code === undefined) {
     const event = { type, state, timestamp, date: date.value } as DeviceEvent;
     return { valid: true, event };
@@ -90,10 +91,13 @@ function checkName(value: unknown): ItemErrorCode | undefined {
   return undefined;
 }
 
-function readTimestamp(value: unknown): { code: ItemErrorCode } | { code?: never; value: string } {
+function readTimestamp(
+  value: unknown,
+  dayOf: DayOf,
+): { code: ItemErrorCode } | { code?: never; value: string } {
   if (typeof value !== 'string') return { code: value === undefined ? 'missing' : 'not_a_string' };
   if (isTooLong(value)) return { code: 'too_long' };
-  const date = dateOfTimestamp(value);
+  const date = dayOf(value);
   return date === undefined ? { code: 'not_rfc3339' } : { value: date };
 }
 

@@ -16,6 +16,8 @@ const problems = {
   invalid_filter: [400, 'The filter is not valid'],
   invalid_format: [400, 'The format is not known'],
   malformed_request: [400, 'The request is not HTTP'],
+  unauthorized: [401, 'A token is needed'],
+  forbidden: [403, 'The token is not for this'],
   not_found: [404, 'There is nothing here'],
   batch_not_found: [404, 'There is no such batch'],
   method_not_allowed: [405, 'The method is not allowed here'],

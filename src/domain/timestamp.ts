@@ -80,3 +80,12 @@ function daysInMonth(year: number, month: number): number {
 function isLeapYear(year: number): boolean {
   return year % 4 === 0 && (year % 100 !== 0 || year % 400 === 0);
 }
+
+/** Every date of the range, both ends included; none where it ends before it starts. */
+export function datesInRange(from: CalendarDate, to: CalendarDate): CalendarDate[] {
+  const days = Math.max(0, daysInRange(from, to));
+  const start = Date.parse(from);
+  return Array.from({ length: days }, (_, day) =>
+    new Date(start + day * 86_400_000).toISOString().slice(0, 10),
+  );
+}

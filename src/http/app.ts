@@ -1,7 +1,8 @@
-import { Hono, type Context } from 'hono';
+import { Hono, type Context, type MiddlewareHandler } from 'hono';
 import { bodyLimit } from 'hono/body-limit';
 
 import { Unavailable, type Pipeline } from '../pipeline/ports.ts';
+import type { Access, Scope } from './access.ts';
 import { ingestAnswer, jsonAnswer, problemAnswer, receiptAnswer, type Answer } from './answer.ts';
 import { bodyTooLarge, readIngestHeaders } from './ingest-headers.ts';
 import { groupRows, readDate, readStatsRequest } from './stats-query.ts';
@@ -12,6 +13,13 @@ export interface AppOptions {
   readonly bodyBytesMax: number;
   /** Is told of errors that nobody foresaw. */
   readonly onDefect: (error: Error) => void;
+  /** Who may ask; without, anybody. */
+  readonly access?: Access;
+}
+
+/** Variables of a request: who sent it, empty where nobody is named. */
+interface Env {
+  Variables: { caller: string };
 }
 
 /** What is wrong with a batch id, or a batch that is no longer kept, is the same to the caller. */
@@ -21,26 +29,31 @@ const batchNotFound = problemAnswer({
 });
 
 /** The pipeline over HTTP, as a function from Request to Response: for a server or for Lambda. */
-export function createApp(pipeline: Pipeline, { bodyBytesMax, onDefect }: AppOptions): Hono {
-  const app = new Hono();
+export function createApp(pipeline: Pipeline, options: AppOptions): Hono<Env> {
+  const { bodyBytesMax, onDefect, access } = options;
+  const app = new Hono<Env>();
+  const admit = (...scopes: Scope[]) => admission(access, scopes);
 
   const limitBody = bodyLimit({
     maxSize: bodyBytesMax,
     onError: () => toResponse(bodyTooLarge(bodyBytesMax)),
   });
-  app.post('/ingest', limitBody, async ({ req }) => {
-    const { headers, refusal } = readIngestHeaders((name) => req.header(name));
+  app.post('/ingest', admit('ingest'), limitBody, async (context) => {
+    const { headers, refusal } = readIngestHeaders((name) => context.req.header(name));
     if (headers === undefined) return toResponse(refusal);
-    const body = new Uint8Array(await req.arrayBuffer());
-    return toResponse(ingestAnswer(await pipeline.ingest({ ...headers, body }), headers.strict));
+    const body = new Uint8Array(await context.req.arrayBuffer());
+    const submission = { ...headers, caller: context.get('caller'), body };
+    return toResponse(ingestAnswer(await pipeline.ingest(submission), headers.strict));
   });
   app.all('/ingest', () => methodNotAllowed('POST'));
 
+  app.use('/ingest/:batchId', admit('ingest', 'read'));
   get(app, '/ingest/:batchId', async ({ req }) => {
     const receipt = await pipeline.receipt(req.param('batchId') ?? '');
     return receipt === undefined ? batchNotFound : receiptAnswer(receipt);
   });
 
+  app.use('/stats', admit('read'));
   get(app, '/stats', async ({ req }) => {
     const request = readStatsRequest(new URL(req.url).searchParams);
     if ('problem' in request) return problemAnswer(request.problem);
@@ -48,6 +61,7 @@ export function createApp(pipeline: Pipeline, { bodyBytesMax, onDefect }: AppOpt
     return jsonAnswer(200, groupRows(await pipeline.query(query), groupBy));
   });
 
+  app.use('/stats-html', admit('read'));
   get(app, '/stats-html', async ({ req }) => {
     const date = readDate(new URL(req.url).searchParams);
     if ('problem' in date) return problemAnswer(date.problem);
@@ -57,10 +71,11 @@ export function createApp(pipeline: Pipeline, { bodyBytesMax, onDefect }: AppOpt
 
   get(app, '/healthz', () => jsonAnswer(200, { status: 'ok' }));
 
+  app.use('/readyz', admit('ingest', 'read'));
   get(app, '/readyz', async () => {
-    const { unavailable, pendingBytes, deadLetters } = await pipeline.status();
+    const { unavailable, pending, deadLetters } = await pipeline.status();
     if (unavailable !== undefined) return problemAnswer({ ...unavailable, retryAfterSeconds: 1 });
-    const waiting = { pending_bytes: pendingBytes, dead_letters: deadLetters };
+    const waiting = { [`pending_${pending.unit}`]: pending.amount, dead_letters: deadLetters };
     return jsonAnswer(200, { status: 'ready', ...waiting });
   });
 
@@ -78,9 +93,27 @@ export function createApp(pipeline: Pipeline, { bodyBytesMax, onDefect }: AppOpt
 }
 
 /** A route that is read: GET and HEAD. */
-function get(app: Hono, path: string, answer: (context: Context) => Answer | Promise<Answer>) {
+function get(
+  app: Hono<Env>,
+  path: string,
+  answer: (context: Context<Env>) => Answer | Promise<Answer>,
+) {
   app.get(path, async (context) => toResponse(await answer(context)));
   app.all(path, () => methodNotAllowed('GET, HEAD'));
+}
+
+/** Lets those through who may do one of these things, under their name. */
+function admission(access: Access | undefined, scopes: readonly Scope[]): MiddlewareHandler<Env> {
+  return async (context, next) => {
+    const admitted = access && (await access.admit(context.req.header('authorization'), scopes));
+    if (admitted?.problem !== undefined) {
+      const challenge = { 'www-authenticate': 'Bearer realm="device-pipeline"' };
+      return toResponse(problemAnswer(admitted.problem, challenge));
+    }
+    context.set('caller', admitted?.caller ?? '');
+    await next();
+    return undefined;
+  };
 }
 
 function errorAnswer(error: Error, onDefect: AppOptions['onDefect']): Answer {

@@ -3,6 +3,7 @@ import { hash } from 'node:crypto';
 import { readBatch, tallyEvents, type BatchReading, type ItemError } from '../domain/batch.ts';
 import { rawKeyOf } from '../domain/batch-id.ts';
 import type { Tally } from '../domain/counter.ts';
+import type { DayOf } from '../domain/day.ts';
 import type { Problem } from '../domain/problem.ts';
 import { inflate } from './body.ts';
 import {
@@ -15,9 +16,11 @@ import {
   type Submission,
 } from './ports.ts';
 
-export interface IngestLimits {
+export interface IngestRules {
   /** The largest body, as it came and inflated, in bytes. */
   readonly bodyBytesMax: number;
+  /** As the timestamp is written, where nothing else is said. */
+  readonly dayOf?: DayOf;
 }
 
 /** What is kept of a body once it is read: no item of it, since many batches wait for one sync. */
@@ -39,9 +42,9 @@ interface Judgement {
 export async function ingest(
   submission: Submission,
   intake: Intake,
-  limits: IngestLimits,
+  rules: IngestRules,
 ): Promise<IngestOutcome> {
-  const judgement = judge(submission, limits);
+  const judgement = judge(submission, rules);
   if ('code' in judgement) return refused(judgement);
   try {
     return await store(submission, judgement, intake);
@@ -54,11 +57,11 @@ export async function ingest(
 
 function judge(
   { body, encoding, strict, idempotencyKey }: Submission,
-  { bodyBytesMax }: IngestLimits,
+  { bodyBytesMax, dayOf }: IngestRules,
 ): Judgement | Problem {
   const inflated = inflate(body, encoding, bodyBytesMax);
   if (inflated.code !== undefined) return inflated;
-  const reading = readBatch(inflated.body);
+  const reading = readBatch(inflated.body, dayOf);
   if (!reading.readable) return { code: reading.code, detail: reading.detail };
   return {
     tally: tallyEvents(reading.events),

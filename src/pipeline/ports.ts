@@ -1,5 +1,6 @@
 import type { ItemError } from '../domain/batch.ts';
 import type { BatchId } from '../domain/batch-id.ts';
+import type { Chunk } from '../domain/chunk.ts';
 import type { CounterRow, Tally } from '../domain/counter.ts';
 import type { ProblemCode, Problem } from '../domain/problem.ts';
 import type { CalendarDate } from '../domain/timestamp.ts';
@@ -92,11 +93,17 @@ export interface Delivery<Mark> {
   readonly tally: Tally;
 }
 
+/** Deliveries cannot be counted together, or at all, however often it is tried. */
+export class NotCountable extends Error {
+  override readonly name = 'NotCountable';
+}
+
 export interface CounterStore<Mark, D extends Delivery<Mark> = Delivery<Mark>> {
   /**
    * Adds the increments of the deliveries that are new and marks them, in one atomic step.
    * `repeated` were counted before. `early` cannot be counted yet, since a delivery before them
    * is missing; nothing of them is counted and they may be offered again.
+   * @throws {NotCountable} or another error: nothing is counted, or nobody knows whether all is.
    */
   apply(
     deliveries: readonly D[],
@@ -147,9 +154,10 @@ export interface RawStore {
   list(range?: { readonly from?: number; readonly to?: number }): AsyncIterable<RawBatch>;
 }
 
-/** A batch, or a part of one, that cannot be counted. */
+/** A batch, a part of one, or what somebody else queued, that cannot be counted. */
 export interface DeadLetter {
-  readonly batchId: BatchId;
+  /** Of the batch or of the message. */
+  readonly id: string;
   readonly reason: string;
   /** Milliseconds since 1970. */
   readonly failedAt: number;
@@ -159,12 +167,33 @@ export interface DeadLetters {
   list(): Promise<readonly DeadLetter[]>;
 }
 
+/** A message on its way to the dead letters. */
+export interface Letter {
+  /** Its id on the queue. A redrive gives it another one, */
+  readonly messageId: string;
+  /** and this stays. */
+  readonly originalId: string;
+  readonly body: string;
+  readonly reason: string;
+}
+
+export interface Parking {
+  /** Puts messages among the dead letters; returns the ids of those that surely are there. */
+  park(letters: readonly Letter[]): Promise<ReadonlySet<string>>;
+}
+
+/** The queue to the processor. */
+export interface ChunkQueue {
+  /** @throws where not every chunk was sent; some may have been. */
+  send(chunks: readonly Chunk[]): Promise<void>;
+}
+
 /** What a pipeline is doing, for health checks. */
 export interface PipelineStatus {
   /** Why no batch would be taken now; undefined where one would. */
   readonly unavailable: { readonly code: Unavailable['code']; readonly detail: string } | undefined;
-  /** Bytes of raw records that are durable and not counted yet. */
-  readonly pendingBytes: number;
+  /** What is accepted and not counted yet, in the engine's own unit. */
+  readonly pending: { readonly unit: 'bytes' | 'messages'; readonly amount: number };
   readonly deadLetters: number;
 }
 

@@ -71,7 +71,7 @@ export class EmbeddedPipeline implements Pipeline {
     const code =
       this.#writer.unavailable ?? (pendingBytes > this.#backlogBytesMax ? 'overloaded' : undefined);
     const unavailable = code && { code, detail: details[code] };
-    return { unavailable, pendingBytes, deadLetters };
+    return { unavailable, pending: { unit: 'bytes', amount: pendingBytes }, deadLetters };
   }
 
   /** Answers what was taken in, counts what it can, and lets the data directory go. */

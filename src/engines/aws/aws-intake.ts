@@ -1,0 +1,111 @@
+import { rawKeyOf, type BatchId } from '../../domain/batch-id.ts';
+import type { DayOf } from '../../domain/day.ts';
+import type { Batch, ChunkQueue, EarlierBatch, Intake } from '../../pipeline/ports.ts';
+import { recut } from '../../pipeline/recut.ts';
+import type { DynamodbBatchRecords, KeyRecord } from './dynamodb-batch-records.ts';
+import type { S3RawStore } from './s3-raw-store.ts';
+import { orUnavailable } from './unavailable.ts';
+
+export interface AwsIntakeOptions {
+  readonly records: DynamodbBatchRecords;
+  readonly rawStore: Pick<S3RawStore, 'put' | 'has'>;
+  readonly queue: ChunkQueue;
+  /** `Infinity`: as many as go into a chunk. */
+  readonly itemsPerMessage: number;
+  readonly dayOf: DayOf;
+  readonly makeBatchId: (now: number) => BatchId;
+  readonly now: () => number;
+  /** Is told why a batch was not taken. */
+  readonly onFailure: (error: unknown) => void;
+}
+
+/**
+ * No attempt at a batch lasts longer than this: a function ends after half a minute. It is a good
+ * part of the time after which the sweeper looks for batches that are not complete.
+ */
+const attemptMsMax = 5 * 60_000;
+
+const notTaken = 'The batch could not be stored and queued. Send it again after a moment.';
+
+/** How a batch stands to what came before under its key. */
+type Turn =
+  /** `isStored`: its body is there, from an attempt that did not come to its end. */
+  | { readonly kind: 'ours'; readonly identity: KeyRecord; readonly isStored: boolean }
+  | { readonly kind: 'earlier'; readonly batch: EarlierBatch };
+
+type Acceptance = Awaited<ReturnType<Intake['accept']>>;
+
+/**
+ * Takes a batch in by steps any of which may be the last one: the key's row, the body into S3, the
+ * chunks onto the queue, the batch's row. Nothing is queued before the body is stored. What is
+ * stored and not wholly queued is completed by a retry under the same key, or else by the sweeper;
+ * the ledger lets each chunk be counted once, however often it is queued.
+ */
+export function awsIntake(options: AwsIntakeOptions): Intake {
+  const guarded = <T>(act: () => Promise<T>) => orUnavailable(notTaken, options.onFailure, act);
+  return {
+    accept: (batch) => guarded(() => accept(options, batch)),
+    recall: (caller, key) => guarded(() => recall(options, caller, key)),
+  };
+}
+
+async function accept(options: AwsIntakeOptions, batch: Batch): Promise<Acceptance> {
+  // The id is made before anything is waited for: ids then have the order of arrival.
+  const receivedAt = options.now();
+  const fresh = {
+    batchId: options.makeBatchId(receivedAt),
+    receivedAt,
+    bodySha256: batch.idempotency?.bodySha256 ?? new Uint8Array(),
+    itemsPerMessage: options.itemsPerMessage,
+  };
+  const turn = await takeTurn(options, batch, fresh);
+  if (turn.kind === 'earlier') return { earlier: turn.batch };
+  const { identity, isStored } = turn;
+  const raw = { ...batch, ...identity };
+  const cut = recut(raw, options.dayOf);
+  if ('reason' in cut) throw new Error(`a batch reads otherwise than it just did: ${cut.reason}`);
+  if (!isStored) await options.rawStore.put(raw);
+  await options.queue.send(cut.chunks);
+  const isFirst = await options.records.complete({ ...raw, chunks: cut.chunks.length });
+  const { batchId, bodySha256 } = identity;
+  return isFirst && !isStored
+    ? { stored: { batchId, receivedAt: identity.receivedAt } }
+    : { earlier: { batchId, receivedAt: identity.receivedAt, bodySha256 } };
+}
+
+async function takeTurn(
+  { records, rawStore }: AwsIntakeOptions,
+  { caller, idempotency }: Batch,
+  fresh: KeyRecord,
+): Promise<Turn> {
+  if (idempotency === undefined) return { kind: 'ours', identity: fresh, isStored: false };
+  const now = fresh.receivedAt;
+  let replaced: BatchId | undefined;
+  for (;;) {
+    const holder = await records.claimKey(caller, idempotency.key, fresh, now, replaced);
+    if (holder === undefined) return { kind: 'ours', identity: fresh, isStored: false };
+    const isSame = Buffer.compare(holder.bodySha256, idempotency.bodySha256) === 0;
+    if (!isSame || (await records.isComplete(holder.batchId))) {
+      return { kind: 'earlier', batch: holder };
+    }
+    const isStored = await rawStore.has(rawKeyOf(holder.batchId, holder.receivedAt));
+    const isRecent = now - holder.receivedAt < attemptMsMax;
+    if (isStored || isRecent || holder.batchId === replaced) {
+      return { kind: 'ours', identity: holder, isStored };
+    }
+    // Its attempt ended before the body was stored, and the sweeper is past its time: stored under
+    // that time now, it would not be looked after. Nothing of it was queued; it may have a new one.
+    replaced = holder.batchId;
+  }
+}
+
+async function recall(
+  { records, now }: AwsIntakeOptions,
+  caller: string,
+  key: string,
+): Promise<EarlierBatch | undefined> {
+  const record = await records.findKey(caller, key, now());
+  if (record === undefined || !(await records.isComplete(record.batchId))) return undefined;
+  const { batchId, receivedAt, bodySha256 } = record;
+  return { batchId, receivedAt, bodySha256 };
+}

@@ -1,0 +1,152 @@
+import { hash } from 'node:crypto';
+
+import {
+  ConditionalCheckFailedException,
+  GetItemCommand,
+  PutItemCommand,
+  type DynamoDBClient,
+} from '@aws-sdk/client-dynamodb';
+
+import type { BatchId } from '../../domain/batch-id.ts';
+import type { BatchIdentity } from '../../domain/chunk.ts';
+import type { EarlierBatch } from '../../pipeline/ports.ts';
+import { itemsPerMessageText, readItemsPerMessage } from '../../pipeline/recut.ts';
+import {
+  batchKey,
+  expiry,
+  keyItem,
+  numberOf,
+  textOf,
+  type Item,
+  type LedgerKey,
+} from './ledger-table.ts';
+
+export interface BatchRecordsOptions {
+  readonly client: Pick<DynamoDBClient, 'send'>;
+  readonly ledgerTable: string;
+  /** How long receipts and idempotency keys are kept, in milliseconds. */
+  readonly keepMs: number;
+}
+
+/** What a key stands for. */
+export interface KeyRecord extends EarlierBatch {
+  readonly itemsPerMessage: number;
+}
+
+/** A batch all of which is stored and queued. */
+export interface BatchRecord extends BatchIdentity {
+  readonly accepted: number;
+  readonly rejected: number;
+  readonly chunks: number;
+}
+
+/** The rows that say whose batch an idempotency key is, and which batches are stored and queued. */
+export class DynamodbBatchRecords {
+  readonly #options: BatchRecordsOptions;
+
+  constructor(options: BatchRecordsOptions) {
+    this.#options = options;
+  }
+
+  /** The batch of the caller's key, if the key is still kept. */
+  async findKey(caller: string, key: string, now: number): Promise<KeyRecord | undefined> {
+    const record = readKey(await this.#get(keyOf(caller, key)));
+    return record !== undefined && this.#isKept(record, now) ? record : undefined;
+  }
+
+  /**
+   * Gives the key to the batch, unless it is another's: then returns that one. `replaced` may be
+   * written over too.
+   */
+  async claimKey(
+    caller: string,
+    key: string,
+    record: KeyRecord,
+    now: number,
+    replaced?: BatchId,
+  ): Promise<KeyRecord | undefined> {
+    const { client, ledgerTable, keepMs } = this.#options;
+    try {
+      await client.send(
+        new PutItemCommand({
+          TableName: ledgerTable,
+          Item: {
+            ...keyItem(keyOf(caller, key)),
+            batch_id: { S: record.batchId },
+            received_at: { N: String(record.receivedAt) },
+            body_sha256: { B: record.bodySha256 },
+            items_per_message: { S: itemsPerMessageText(record.itemsPerMessage) },
+            expires_at: expiry(record.receivedAt + keepMs),
+          },
+          // DynamoDB ends a row some time after its time: until then it may be written over.
+          ConditionExpression:
+            'attribute_not_exists(id) OR received_at <= :expired OR batch_id = :replaced',
+          ExpressionAttributeValues: {
+            ':expired': { N: String(now - keepMs) },
+            ':replaced': { S: replaced ?? '-' },
+          },
+          ReturnValuesOnConditionCheckFailure: 'ALL_OLD',
+        }),
+      );
+      return undefined;
+    } catch (error) {
+      if (!(error instanceof ConditionalCheckFailedException)) throw error;
+      return readKey(error.Item ?? (await this.#get(keyOf(caller, key))));
+    }
+  }
+
+  /** Whether all of the batch is stored and queued. */
+  async isComplete(batchId: BatchId): Promise<boolean> {
+    return (await this.#get(batchKey(batchId))) !== undefined;
+  }
+
+  /** Says that all of it is stored and queued; false where that was said before. */
+  async complete(record: BatchRecord): Promise<boolean> {
+    const { client, ledgerTable, keepMs } = this.#options;
+    try {
+      await client.send(
+        new PutItemCommand({
+          TableName: ledgerTable,
+          Item: {
+            ...keyItem(batchKey(record.batchId)),
+            received_at: { N: String(record.receivedAt) },
+            accepted: { N: String(record.accepted) },
+            rejected: { N: String(record.rejected) },
+            chunks: { N: String(record.chunks) },
+            expires_at: expiry(record.receivedAt + keepMs),
+          },
+          ConditionExpression: 'attribute_not_exists(id)',
+        }),
+      );
+      return true;
+    } catch (error) {
+      if (error instanceof ConditionalCheckFailedException) return false;
+      throw error;
+    }
+  }
+
+  #isKept({ receivedAt }: KeyRecord, now: number): boolean {
+    return receivedAt + this.#options.keepMs > now;
+  }
+
+  async #get(key: LedgerKey): Promise<Item | undefined> {
+    const { client, ledgerTable } = this.#options;
+    const request = { TableName: ledgerTable, Key: keyItem(key), ConsistentRead: true };
+    return (await client.send(new GetItemCommand(request))).Item;
+  }
+}
+
+/** The caller's name stands with its length, so that no two pairs are written alike. */
+function keyOf(caller: string, key: string): LedgerKey {
+  return { id: `key:${hash('sha256', `${caller.length}:${caller}${key}`)}`, entry: 'key' };
+}
+
+function readKey(item: Item | undefined): KeyRecord | undefined {
+  if (item === undefined) return undefined;
+  return {
+    batchId: textOf(item, 'batch_id'),
+    receivedAt: numberOf(item, 'received_at'),
+    bodySha256: item['body_sha256']?.B ?? new Uint8Array(),
+    itemsPerMessage: readItemsPerMessage(textOf(item, 'items_per_message')),
+  };
+}

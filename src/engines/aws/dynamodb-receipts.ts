@@ -1,0 +1,72 @@
+import { QueryCommand, type DynamoDBClient } from '@aws-sdk/client-dynamodb';
+
+import { isBatchId, rawKeyOf, type BatchId } from '../../domain/batch-id.ts';
+import type { Receipts } from '../../pipeline/ports.ts';
+import { batchKey, chunkIndexOf, numberOf, textOf, type Item } from './ledger-table.ts';
+
+export interface LedgerReaderOptions {
+  readonly client: Pick<DynamoDBClient, 'send'>;
+  readonly ledgerTable: string;
+  /** How long receipts are kept, in milliseconds. */
+  readonly keepMs: number;
+  readonly now: () => number;
+}
+
+/** What the ledger says of a batch. */
+export interface BatchProgress {
+  /** Undefined while not everything of the batch is stored and queued. */
+  readonly batch: Item | undefined;
+  /** The items of the chunks that are counted, by the chunks' index. */
+  readonly countedItems: ReadonlyMap<number, number>;
+}
+
+/** Receipts from the rows of the ledger. */
+export function dynamodbReceipts(options: LedgerReaderOptions): Receipts {
+  return {
+    async find(batchId) {
+      if (!isBatchId(batchId)) return undefined;
+      const { batch, countedItems } = await readProgress(options, batchId);
+      if (batch === undefined) return undefined;
+      const receivedAt = numberOf(batch, 'received_at');
+      // DynamoDB ends rows some time after their time, in any order.
+      if (receivedAt + options.keepMs <= options.now()) return undefined;
+      const isCounted = countedItems.size >= numberOf(batch, 'chunks');
+      return {
+        status: isCounted ? 'counted' : 'pending',
+        rawKey: rawKeyOf(batchId, receivedAt),
+        enqueued: numberOf(batch, 'accepted'),
+        counted: [...countedItems.values()].reduce((sum, items) => sum + items, 0),
+        rejected: numberOf(batch, 'rejected'),
+        receivedAt,
+      };
+    },
+  };
+}
+
+/** Reads all rows of a batch. */
+export async function readProgress(
+  { client, ledgerTable }: Pick<LedgerReaderOptions, 'client' | 'ledgerTable'>,
+  batchId: BatchId,
+): Promise<BatchProgress> {
+  let batch: Item | undefined;
+  const countedItems = new Map<number, number>();
+  let ExclusiveStartKey: Item | undefined;
+  do {
+    const page = await client.send(
+      new QueryCommand({
+        TableName: ledgerTable,
+        KeyConditionExpression: 'id = :id',
+        ExpressionAttributeValues: { ':id': { S: batchKey(batchId).id } },
+        ConsistentRead: true,
+        ExclusiveStartKey,
+      }),
+    );
+    for (const item of page.Items ?? []) {
+      const index = chunkIndexOf(textOf(item, 'entry'));
+      if (index === undefined) batch = item;
+      else countedItems.set(index, numberOf(item, 'items'));
+    }
+    ExclusiveStartKey = page.LastEvaluatedKey;
+  } while (ExclusiveStartKey !== undefined);
+  return { batch, countedItems };
+}

@@ -1,0 +1,67 @@
+import type { AttributeValue } from '@aws-sdk/client-dynamodb';
+
+import type { BatchId } from '../../domain/batch-id.ts';
+
+/**
+ * The ledger table: partition key `id`, sort key `entry`, time to live `expires_at` (seconds).
+ *
+ *     id                entry            what it is
+ *     batch:<batch id>  batch            the batch is stored and queued; its receipt
+ *                       chunk:<index>    this chunk is counted
+ *     key:<sha-256>     key              the caller's idempotency key, and whose batch it is
+ *     message:<id>      counted          this message of somebody else is counted
+ *                       parked           this message was put into the dead-letter queue
+ *     sweep             position         through which raw key all batches are looked after
+ *                       orphan:<raw key> a batch whose chunks were sent again
+ *     settings          day_rule         the rule by which this store takes the day
+ */
+export interface LedgerKey {
+  readonly id: string;
+  readonly entry: string;
+}
+
+/** The attributes of an item, as DynamoDB has them. */
+export type Item = Record<string, AttributeValue>;
+
+/** A batch with so many chunks cannot be: a body is at most some megabytes. */
+const indexDigits = 6;
+const chunkPrefix = 'chunk:';
+
+export function batchKey(batchId: BatchId): LedgerKey {
+  return { id: `batch:${batchId}`, entry: 'batch' };
+}
+
+export function chunkKey(batchId: BatchId, index: number): LedgerKey {
+  const digits = String(index).padStart(indexDigits, '0');
+  return { id: `batch:${batchId}`, entry: chunkPrefix + digits };
+}
+
+/** The index in a chunk's entry; undefined for other entries. */
+export function chunkIndexOf(entry: string): number | undefined {
+  return entry.startsWith(chunkPrefix) ? Number(entry.slice(chunkPrefix.length)) : undefined;
+}
+
+export function messageKey(messageId: string, entry: 'counted' | 'parked'): LedgerKey {
+  return { id: `message:${messageId}`, entry };
+}
+
+export function keyItem({ id, entry }: LedgerKey): Item {
+  return { id: { S: id }, entry: { S: entry } };
+}
+
+/** Seconds since 1970, rounded up: an item may outlive its time, never end before it. */
+export function expiry(milliseconds: number): AttributeValue {
+  return { N: String(Math.ceil(milliseconds / 1000)) };
+}
+
+export function textOf(item: Item, name: string): string {
+  const value = item[name]?.S;
+  if (value === undefined) throw new Error(`an item of the ledger has no text ${name}`);
+  return value;
+}
+
+export function numberOf(item: Item, name: string): number {
+  const value = item[name]?.N;
+  if (value === undefined) throw new Error(`an item of the ledger has no number ${name}`);
+  return Number(value);
+}

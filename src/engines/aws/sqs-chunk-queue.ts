@@ -1,0 +1,16 @@
+import type { Chunk } from '../../domain/chunk.ts';
+import type { ChunkQueue } from '../../pipeline/ports.ts';
+import { sendAll, type SqsOptions } from './sqs-batches.ts';
+
+/** The queue to the processor: a message a chunk. */
+export function sqsChunkQueue(options: SqsOptions): ChunkQueue {
+  return {
+    async send(chunks: readonly Chunk[]) {
+      const messages = chunks.map(({ message }) => ({ body: message }));
+      const { sent, error } = await sendAll(options, messages);
+      if (sent.size === chunks.length) return;
+      const left = chunks.length - sent.size;
+      throw new Error(`${left} of ${chunks.length} messages were not sent`, { cause: error });
+    },
+  };
+}

@@ -1,0 +1,39 @@
+import { setTimeout as delay } from 'node:timers/promises';
+
+import type { Backoff } from '../../engines/aws/backoff.ts';
+import type { Environment } from './environment.ts';
+
+/** No request is waited for longer; the SDK tries it again where that is safe. */
+export const requestHandler = { connectionTimeout: 1_000, requestTimeout: 5_000 };
+
+/** Full jitter within the time that is left (milliseconds since 1970); see `backOff`. */
+export function backoff(attemptsMax: number, deadline = Number.POSITIVE_INFINITY): Backoff {
+  return {
+    attemptsMax,
+    delayMsMax: 1_000,
+    deadline,
+    now: Date.now,
+    sleep: (milliseconds) => delay(milliseconds),
+    random: Math.random,
+  };
+}
+
+/** One line of JSON: the form in which CloudWatch is asked. */
+export function log(level: 'INFO' | 'ERROR', message: string, details: object = {}): void {
+  const line = JSON.stringify({ level, time: new Date().toISOString(), message, ...details });
+  process.stdout.write(`${line}\n`);
+}
+
+/** Names an error without what it may quote of a body or a token. */
+export function errorDetails(error: unknown): object {
+  if (!(error instanceof Error)) return { error: String(error) };
+  const cause =
+    error.cause instanceof Error ? `${error.cause.name}: ${error.cause.message}` : undefined;
+  return { error: `${error.name}: ${error.message}`, cause, stack: error.stack };
+}
+
+/** An emulator has no host for each bucket. */
+export function s3Settings(environment: Environment) {
+  const isEmulated = environment.optional('AWS_ENDPOINT_URL_S3') !== undefined;
+  return { requestHandler, forcePathStyle: isEmulated };
+}

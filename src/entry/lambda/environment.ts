@@ -1,0 +1,54 @@
+import { asWritten, dayRule, type DayOf } from '../../domain/day.ts';
+import { readItemsPerMessage } from '../../pipeline/recut.ts';
+
+/** The environment of a function, each variable read by the one method that knows its form. */
+export interface Environment {
+  /** @throws where it is not set. */
+  text(name: string): string;
+  optional(name: string): string | undefined;
+  /** A whole number from `least`. @throws where it is none. */
+  number(name: string, least: number): number;
+}
+
+export function readEnvironment(env: Record<string, string | undefined>): Environment {
+  const optional = (name: string) => (env[name] === '' ? undefined : env[name]);
+  const text = (name: string) => {
+    const value = optional(name);
+    if (value === undefined) throw new Error(`The environment variable ${name} is not set.`);
+    return value;
+  };
+  return {
+    optional,
+    text,
+    number(name, least) {
+      const value = Number(text(name));
+      if (Number.isInteger(value) && value >= least) return value;
+      throw new Error(`${name} must be a whole number from ${least}, not ${text(name)}.`);
+    },
+  };
+}
+
+export const dayMs = 86_400_000;
+export const bodyBytesMax = 4 * 1024 * 1024;
+/** A redrive, the clocks of machines, and DynamoDB, which ends rows late, have this for room. */
+const roomMs = 7 * dayMs;
+
+export interface StoreRules {
+  readonly dayZone: string;
+  readonly dayOf: DayOf;
+  /** How long the rows of the ledger live. */
+  readonly keepMs: number;
+  /** What is older than this is not counted any more: its mark might be gone. */
+  readonly ageMsMax: number;
+}
+
+/** What all functions of a store must agree on. */
+export function storeRules(environment: Environment): StoreRules {
+  const dayZone = environment.optional('DAY_ZONE') ?? asWritten;
+  const keepMs = environment.number('KEEP_DAYS', 8) * dayMs;
+  return { dayZone, dayOf: dayRule(dayZone), keepMs, ageMsMax: keepMs - roomMs };
+}
+
+export function itemsPerMessage(environment: Environment): number {
+  return readItemsPerMessage(environment.optional('ITEMS_PER_MESSAGE') ?? 'packed');
+}

@@ -1,0 +1,61 @@
+import { randomBytes } from 'node:crypto';
+
+import { DynamoDBClient } from '@aws-sdk/client-dynamodb';
+import { S3Client } from '@aws-sdk/client-s3';
+import { SQSClient } from '@aws-sdk/client-sqs';
+
+import { batchIdMaker } from '../../domain/batch-id.ts';
+import { awsIntake } from '../../engines/aws/aws-intake.ts';
+import { DynamodbBatchRecords } from '../../engines/aws/dynamodb-batch-records.ts';
+import { fixDayRule } from '../../engines/aws/dynamodb-day-rule.ts';
+import { s3RawStore } from '../../engines/aws/s3-raw-store.ts';
+import { sqsChunkQueue } from '../../engines/aws/sqs-chunk-queue.ts';
+import { orUnavailable } from '../../engines/aws/unavailable.ts';
+import { ingest } from '../../pipeline/ingest.ts';
+import type { Pipeline } from '../../pipeline/ports.ts';
+import { backoff, errorDetails, log, requestHandler, s3Settings } from './clients.ts';
+import { bodyBytesMax, itemsPerMessage, readEnvironment, storeRules } from './environment.ts';
+import { httpFunction, type HttpFunction } from './http-function.ts';
+import { once } from './once.ts';
+
+/** The function behind `POST /ingest`. */
+export function ingestFunction(env: Record<string, string | undefined>): HttpFunction {
+  const environment = readEnvironment(env);
+  const { dayZone, dayOf, keepMs } = storeRules(environment);
+  const ledgerTable = environment.text('LEDGER_TABLE');
+  const dynamodb = new DynamoDBClient({ requestHandler });
+  const sqs = new SQSClient({ requestHandler });
+  const onFailure = (error: unknown) => log('ERROR', 'a batch was not taken', errorDetails(error));
+  const intake = awsIntake({
+    records: new DynamodbBatchRecords({ client: dynamodb, ledgerTable, keepMs }),
+    rawStore: s3RawStore(new S3Client(s3Settings(environment)), environment.text('RAW_BUCKET')),
+    queue: sqsChunkQueue({
+      client: sqs,
+      queueUrl: environment.text('QUEUE_URL'),
+      backoff: backoff(6),
+    }),
+    itemsPerMessage: itemsPerMessage(environment),
+    dayOf,
+    makeBatchId: batchIdMaker(randomBytes),
+    now: Date.now,
+    onFailure,
+  });
+  const holdToDayRule = once(() => fixDayRule(dynamodb, ledgerTable, dayZone));
+
+  const pipeline: Pipeline = {
+    async ingest(submission) {
+      const notTaken = 'No batch can be taken now.';
+      await orUnavailable(notTaken, onFailure, holdToDayRule);
+      return await ingest(submission, intake, { bodyBytesMax, dayOf });
+    },
+    query: notRoutedHere,
+    receipt: notRoutedHere,
+    status: notRoutedHere,
+  };
+  return httpFunction(pipeline, environment);
+}
+
+/** Everything but batches goes to the query function. */
+function notRoutedHere(): Promise<never> {
+  return Promise.reject(new Error('this is answered by another function'));
+}

@@ -1,0 +1,4 @@
+import { ingestFunction } from './ingest-function.ts';
+
+/** What Lambda calls. */
+export const handler = ingestFunction(process.env);

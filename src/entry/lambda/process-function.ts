@@ -1,0 +1,94 @@
+import { DynamoDBClient } from '@aws-sdk/client-dynamodb';
+import { SQSClient } from '@aws-sdk/client-sqs';
+import type { Context, SQSBatchResponse, SQSEvent, SQSRecord } from 'aws-lambda';
+
+import type { MessageReading } from '../../domain/queue-message.ts';
+import { fixDayRule } from '../../engines/aws/dynamodb-day-rule.ts';
+import {
+  dynamodbCounterStore,
+  type LedgerDelivery,
+} from '../../engines/aws/dynamodb-counter-store.ts';
+import { parkingOnce } from '../../engines/aws/dynamodb-parking.ts';
+import { chunkKey, messageKey } from '../../engines/aws/ledger-table.ts';
+import { letterAttributes, sqsDeadLetters } from '../../engines/aws/sqs-dead-letters.ts';
+import { groupDeliveries } from '../../engines/aws/transaction-groups.ts';
+import { countMessages, type QueueMessage } from '../../pipeline/count-messages.ts';
+import { backoff, log, requestHandler } from './clients.ts';
+import { readEnvironment, storeRules } from './environment.ts';
+import { once } from './once.ts';
+
+export type ProcessFunction = (
+  event: SQSEvent,
+  context: Pick<Context, 'getRemainingTimeInMillis'>,
+) => Promise<SQSBatchResponse>;
+
+/** What is left of an invocation for dead letters and the answer, once nothing more is counted. */
+const closingMs = 5_000;
+
+/** The function behind the queue: counts what the messages carry. */
+export function processFunction(env: Record<string, string | undefined>): ProcessFunction {
+  const environment = readEnvironment(env);
+  const { dayZone, dayOf, keepMs, ageMsMax } = storeRules(environment);
+  const countersTable = environment.text('COUNTERS_TABLE');
+  const ledgerTable = environment.text('LEDGER_TABLE');
+  const receivesMax = environment.number('MAX_RECEIVES', 1);
+  const dynamodb = new DynamoDBClient({ requestHandler });
+  // Transactions are tried again by the counter store alone, which knows what that means.
+  const transactions = new DynamoDBClient({ requestHandler, maxAttempts: 1 });
+  const deadLetters = sqsDeadLetters({
+    client: new SQSClient({ requestHandler }),
+    queueUrl: environment.text('DEAD_LETTER_QUEUE_URL'),
+    backoff: backoff(4),
+  });
+  const parking = parkingOnce(deadLetters, {
+    client: dynamodb,
+    ledgerTable,
+    keepMs,
+    now: Date.now,
+  });
+  const holdToDayRule = once(() => fixDayRule(dynamodb, ledgerTable, dayZone));
+
+  return async (event, context) => {
+    await holdToDayRule();
+    const deadline = Date.now() + context.getRemainingTimeInMillis() - closingMs;
+    const store = dynamodbCounterStore({
+      client: transactions,
+      countersTable,
+      ledgerTable,
+      keepMs,
+      backoff: backoff(12, deadline),
+    });
+    const messages = new Map(event.Records.map((record) => [messageOf(record), record]));
+    const left = await countMessages(
+      [...messages.keys()],
+      { store, deliveryOf, group: groupDeliveries, parking },
+      { dayOf, now: Date.now, deadline, ageMsMax, receivesMax },
+    );
+    if (left.size > 0) log('ERROR', 'messages were not counted', { messages: left.size });
+    return {
+      batchItemFailures: [...left].map((message) => ({
+        itemIdentifier: messages.get(message)?.messageId ?? '',
+      })),
+    };
+  };
+}
+
+function messageOf({ messageId, body, attributes, messageAttributes }: SQSRecord): QueueMessage {
+  return {
+    messageId,
+    originalId: messageAttributes[letterAttributes.originalId]?.stringValue ?? messageId,
+    body,
+    sentAt: Number(attributes.SentTimestamp),
+    receives: Number(attributes.ApproximateReceiveCount),
+  };
+}
+
+function deliveryOf(
+  { originalId }: QueueMessage,
+  reading: Exclude<MessageReading, { kind: 'unreadable' }>,
+): LedgerDelivery {
+  const { tally } = reading;
+  return reading.kind === 'chunk'
+    ? { mark: chunkKey(reading.batchId, reading.index), tally, items: reading.items }
+    : { mark: messageKey(originalId, 'counted'), tally, items: 1 };
+}

@@ -1,0 +1,43 @@
+import { DynamoDBClient } from '@aws-sdk/client-dynamodb';
+import { SQSClient } from '@aws-sdk/client-sqs';
+
+import { awsStatus } from '../../engines/aws/aws-status.ts';
+import { dynamodbCounterReader } from '../../engines/aws/dynamodb-counter-reader.ts';
+import { dynamodbReceipts } from '../../engines/aws/dynamodb-receipts.ts';
+import { orUnavailable } from '../../engines/aws/unavailable.ts';
+import type { IngestOutcome, Pipeline } from '../../pipeline/ports.ts';
+import { errorDetails, log, requestHandler } from './clients.ts';
+import { readEnvironment, storeRules } from './environment.ts';
+import { httpFunction, type HttpFunction } from './http-function.ts';
+
+/** The function behind everything that is read. */
+export function queryFunction(env: Record<string, string | undefined>): HttpFunction {
+  const environment = readEnvironment(env);
+  const { keepMs } = storeRules(environment);
+  const client = new DynamoDBClient({ requestHandler });
+  const sqs = new SQSClient({ requestHandler });
+  const queueUrl = environment.text('QUEUE_URL');
+  const deadLetterQueueUrl = environment.text('DEAD_LETTER_QUEUE_URL');
+  const reader = dynamodbCounterReader(client, environment.text('COUNTERS_TABLE'));
+  const ledgerTable = environment.text('LEDGER_TABLE');
+  const receipts = dynamodbReceipts({ client, ledgerTable, keepMs, now: Date.now });
+
+  const pipeline: Pipeline = {
+    ingest: () => Promise.resolve(wrongAddress),
+    query: (query) => answered(() => reader.query(query)),
+    receipt: (batchId) => answered(() => receipts.find(batchId)),
+    status: () => answered(() => awsStatus(sqs, queueUrl, deadLetterQueueUrl)),
+  };
+  return httpFunction(pipeline, environment);
+}
+
+/** API Gateway hands batches to the other function if their path is written like this. */
+const wrongAddress: IngestOutcome = {
+  accepted: false,
+  problem: { code: 'not_found', detail: 'Send batches to /ingest, written so.' },
+};
+
+function answered<T>(act: () => Promise<T>): Promise<T> {
+  const onFailure = (error: unknown) => log('ERROR', 'a query failed', errorDetails(error));
+  return orUnavailable('This cannot be answered now. Ask again after a moment.', onFailure, act);
+}

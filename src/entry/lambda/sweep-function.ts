@@ -1,0 +1,94 @@
+import { DynamoDBClient } from '@aws-sdk/client-dynamodb';
+import { S3Client } from '@aws-sdk/client-s3';
+import { SQSClient } from '@aws-sdk/client-sqs';
+import type { Context } from 'aws-lambda';
+
+import { DynamodbBatchRecords } from '../../engines/aws/dynamodb-batch-records.ts';
+import { fixDayRule } from '../../engines/aws/dynamodb-day-rule.ts';
+import { parkingOnce } from '../../engines/aws/dynamodb-parking.ts';
+import { readProgress } from '../../engines/aws/dynamodb-receipts.ts';
+import { dynamodbSweepProgress } from '../../engines/aws/dynamodb-sweep-progress.ts';
+import { inParallel } from '../../engines/aws/in-parallel.ts';
+import { numberOf } from '../../engines/aws/ledger-table.ts';
+import { s3RawStore } from '../../engines/aws/s3-raw-store.ts';
+import { sqsChunkQueue } from '../../engines/aws/sqs-chunk-queue.ts';
+import { sqsDeadLetters } from '../../engines/aws/sqs-dead-letters.ts';
+import { sweep, type SweepPorts, type SweepResult } from '../../pipeline/sweep.ts';
+import { backoff, errorDetails, log, requestHandler, s3Settings } from './clients.ts';
+import { readEnvironment, storeRules } from './environment.ts';
+import { once } from './once.ts';
+
+export type SweepFunction = (
+  event: unknown,
+  context: Pick<Context, 'getRemainingTimeInMillis'>,
+) => Promise<SweepResult>;
+
+/** What was begun has this time to come to its end. */
+const closingMs = 20_000;
+const parallelBatches = 32;
+
+/** The function behind the schedule: completes batches whose intake did not come to its end. */
+export function sweepFunction(env: Record<string, string | undefined>): SweepFunction {
+  const environment = readEnvironment(env);
+  const { dayZone, dayOf, keepMs, ageMsMax } = storeRules(environment);
+  const afterMs = environment.number('SWEEP_AFTER_SECONDS', 0) * 1_000;
+  const ledgerTable = environment.text('LEDGER_TABLE');
+  const client = new DynamoDBClient({ requestHandler });
+  const sqs = new SQSClient({ requestHandler });
+  const rawStore = s3RawStore(
+    new S3Client(s3Settings(environment)),
+    environment.text('RAW_BUCKET'),
+  );
+  const records = new DynamodbBatchRecords({ client, ledgerTable, keepMs });
+  const sqsTo = (variable: string) => ({
+    client: sqs,
+    queueUrl: environment.text(variable),
+    backoff: backoff(6),
+  });
+  const deadLetters = sqsDeadLetters(sqsTo('DEAD_LETTER_QUEUE_URL'));
+  const ports: SweepPorts = {
+    keys: (range) => rawStore.keys(range),
+    raw: (rawKey) => rawStore.get(rawKey),
+    async state(batchId) {
+      const { batch, countedItems } = await readProgress({ client, ledgerTable }, batchId);
+      const chunks = batch === undefined ? undefined : numberOf(batch, 'chunks');
+      return { chunks, counted: new Set(countedItems.keys()) };
+    },
+    queue: sqsChunkQueue(sqsTo('QUEUE_URL')),
+    parking: parkingOnce(deadLetters, { client, ledgerTable, keepMs, now: Date.now }),
+    async complete(raw, chunks) {
+      await records.complete({ ...raw, chunks });
+    },
+    progress: dynamodbSweepProgress(client, ledgerTable),
+    async each(inputs, work) {
+      await inParallel(parallelBatches, inputs, work);
+    },
+  };
+  const holdToDayRule = once(() => fixDayRule(client, ledgerTable, dayZone));
+
+  return async (_event, context) => {
+    await holdToDayRule();
+    const deadline = Date.now() + context.getRemainingTimeInMillis() - closingMs;
+    const result = await sweep(ports, {
+      dayOf,
+      now: Date.now,
+      afterMs,
+      ageMsMax,
+      keepMs,
+      deadline,
+      onFailure: (error, rawKey) =>
+        log('ERROR', 'a batch could not be swept', { rawKey, ...errorDetails(error) }),
+    });
+    log('INFO', 'swept', result);
+    if (result.orphans > 0) emitOrphans(result.orphans);
+    return result;
+  };
+}
+
+/** A metric by a line of the log. Source: CloudWatch embedded metric format. */
+function emitOrphans(orphans: number): void {
+  const Metrics = [{ Name: 'OrphansFound', Unit: 'Count' }];
+  const CloudWatchMetrics = [{ Namespace: 'DevicePipeline', Dimensions: [[]], Metrics }];
+  const _aws = { Timestamp: Date.now(), CloudWatchMetrics };
+  log('INFO', 'orphans found', { _aws, OrphansFound: orphans });
+}

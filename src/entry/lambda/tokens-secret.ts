@@ -1,0 +1,73 @@
+import { hash } from 'node:crypto';
+
+import { GetSecretValueCommand, SecretsManagerClient } from '@aws-sdk/client-secrets-manager';
+
+import { tokenAccess, type Access, type Scope, type Token } from '../../http/access.ts';
+import { Unavailable } from '../../pipeline/ports.ts';
+import { errorDetails, log, requestHandler } from './clients.ts';
+
+/** A token that is added or taken away is known everywhere after this time. */
+const refreshMs = 60_000;
+
+/**
+ * Tokens as the secret has them: read when first needed, and again from time to time. What was
+ * read before stays in force where it cannot be read again.
+ */
+export function secretAccess(secretArn: string): Access {
+  const client = new SecretsManagerClient({ requestHandler });
+  let known: { readonly at: number; readonly tokens: readonly Token[] } | undefined;
+  return tokenAccess(async () => {
+    if (known !== undefined && known.at + refreshMs > Date.now()) return known.tokens;
+    try {
+      const { SecretString } = await client.send(
+        new GetSecretValueCommand({ SecretId: secretArn }),
+      );
+      known = { at: Date.now(), tokens: readTokens(SecretString ?? '') };
+    } catch (error) {
+      log('ERROR', 'the tokens cannot be read', errorDetails(error));
+      if (known === undefined) {
+        throw new Unavailable('storage_failed', 'The tokens cannot be read now.', { cause: error });
+      }
+      known = { ...known, at: Date.now() };
+    }
+    return known.tokens;
+  });
+}
+
+const scopes: readonly Scope[] = ['ingest', 'read'];
+
+/**
+ * Reads `{"tokens":[{"name","sha256","for":["ingest","read"],"expires"?}],"initial"?}`. `initial`
+ * is a token in clear for everything, with which a stack begins; its owner takes it away.
+ * @throws where it is not of that form: who has a token must not be told that it is unknown.
+ */
+export function readTokens(secret: string): Token[] {
+  let document: unknown;
+  try {
+    document = JSON.parse(secret);
+  } catch {
+    throw new Error('The secret with the tokens is not JSON.');
+  }
+  const { tokens = [], initial } = document as { tokens?: unknown; initial?: unknown };
+  if (!Array.isArray(tokens)) throw new Error('In the secret, "tokens" is not a list.');
+  const read = tokens.map(readToken);
+  if (typeof initial !== 'string' || initial === '') return read;
+  const first = { name: 'initial', sha256: hash('sha256', initial), for: scopes };
+  return [...read, { ...first, expiresAt: undefined }];
+}
+
+function readToken(value: unknown, at: number): Token {
+  const { name, sha256, for: given, expires } = Object(value) as Record<string, unknown>;
+  const expiresAt = typeof expires === 'string' ? Date.parse(expires) : undefined;
+  const isSound =
+    typeof name === 'string' &&
+    typeof sha256 === 'string' &&
+    /^[0-9a-f]{64}$/i.test(sha256) &&
+    Array.isArray(given) &&
+    given.every((scope) => scopes.includes(scope as Scope)) &&
+    (expires === undefined || Number.isFinite(expiresAt));
+  if (isSound) return { name, sha256, for: given as Scope[], expiresAt };
+  throw new Error(
+    `In the secret, token ${at} is not {"name","sha256" (64 hexadecimal digits),"for":["ingest","read"],"expires" (a date-time, or left out)}.`,
+  );
+}

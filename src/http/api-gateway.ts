@@ -1,0 +1,82 @@
+import type { APIGatewayProxyEventV2, APIGatewayProxyStructuredResultV2 } from 'aws-lambda';
+
+import { problemAnswer, type Answer } from './answer.ts';
+
+/** What answers a request. */
+export type Fetch = (request: Request) => Response | Promise<Response>;
+
+/**
+ * Answers an event of an API Gateway HTTP API, payload format 2.0, as the server answers the
+ * request: no header is left out or written anew, and the body has the bytes that were sent.
+ * Source: API Gateway Developer Guide, "Create AWS Lambda proxy integrations for HTTP APIs".
+ */
+export async function answerGatewayEvent(
+  fetch: Fetch,
+  event: APIGatewayProxyEventV2,
+): Promise<APIGatewayProxyStructuredResultV2> {
+  const body = bodyOf(event);
+  if (isAltered(event, body)) return plainResult(notUtf8);
+  let request: Request;
+  try {
+    request = toRequest(event, body);
+  } catch (error) {
+    if (!(error instanceof TypeError)) throw error;
+    return plainResult(malformed);
+  }
+  return await toResult(await fetch(request));
+}
+
+/** The gateway hands a body over as text, where its type is one of text, or else as base64. */
+function bodyOf({ body, isBase64Encoded }: APIGatewayProxyEventV2): Buffer | undefined {
+  return body === undefined ? undefined : Buffer.from(body, isBase64Encoded ? 'base64' : 'utf8');
+}
+
+/** Bytes that are no UTF-8 are lost where a body comes as text: then it has another length. */
+function isAltered({ headers, isBase64Encoded }: APIGatewayProxyEventV2, body?: Buffer): boolean {
+  const declared = headers['content-length'];
+  return !isBase64Encoded && declared !== undefined && Number(declared) !== (body?.length ?? 0);
+}
+
+const notUtf8 = problemAnswer({ code: 'invalid_json', detail: 'The body is not UTF-8.' });
+const malformed = problemAnswer({
+  code: 'malformed_request',
+  detail: 'The request names no sound URL, or has a header that HTTP does not allow.',
+});
+
+/** @throws {TypeError} for a URL, a method or a header that is none. */
+function toRequest(event: APIGatewayProxyEventV2, body: Buffer | undefined): Request {
+  const { domainName, http } = event.requestContext;
+  const path = event.rawPath.replace(/[?#]/g, encodeURIComponent);
+  const query = event.rawQueryString === '' ? '' : `?${event.rawQueryString}`;
+  const headers = new Headers();
+  for (const [name, value] of Object.entries(event.headers)) {
+    if (value !== undefined) headers.set(name, inLatin1(value));
+  }
+  if (event.cookies !== undefined) headers.set('cookie', event.cookies.join('; '));
+  const hasBody = body !== undefined && http.method !== 'GET' && http.method !== 'HEAD';
+  headers.delete('transfer-encoding');
+  if (hasBody) headers.set('content-length', String(body.length));
+  return new Request(`https://${domainName === '' ? 'localhost' : domainName}${path}${query}`, {
+    method: http.method,
+    headers,
+    ...(hasBody && { body: new Uint8Array(body) }),
+  });
+}
+
+/** As a server reads the bytes of a header, which are of no certain encoding. */
+function inLatin1(value: string): string {
+  return /[^\u0000-\u00ff]/.test(value) ? Buffer.from(value).toString('latin1') : value; // eslint-disable-line no-control-regex -- the range is all of Latin 1
+}
+
+async function toResult(response: Response): Promise<APIGatewayProxyStructuredResultV2> {
+  return {
+    statusCode: response.status,
+    headers: Object.fromEntries(response.headers),
+    body: await response.text(),
+    isBase64Encoded: false,
+  };
+}
+
+function plainResult({ status, headers, body }: Answer): APIGatewayProxyStructuredResultV2 {
+  return { statusCode: status, headers: { ...headers }, body, isBase64Encoded: false };
+}
