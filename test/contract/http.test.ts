@@ -1,10 +1,13 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 
-import { describe, expect, it } from 'vitest';
+import { afterAll, describe, expect, it } from 'vitest';
 
 import type { CounterRow } from '../../src/domain/counter.ts';
+import { s3RawStore } from '../../src/engines/aws/s3-raw-store.ts';
 import { createApp } from '../../src/http/app.ts';
+import { countersAsStranger, startAws } from '../support/aws-store.ts';
+import { Lambdas, type BodyForm } from '../support/lambda.ts';
 import {
   exchange,
   startServer,
@@ -60,23 +63,75 @@ const queryCases = readCases('query.json') as readonly QueryCase[];
 /** A way to ask the pipeline. */
 type Ask = (request: Sent) => Promise<Received>;
 
-const transports: Record<string, (server: TestServer) => Ask> = {
-  'over HTTP': (server) => (request) => exchange(server.url, request),
-  'through the app': (server) => {
-    const app = createApp(server.pipeline, {
-      bodyBytesMax: 4 * 1024 * 1024,
-      onDefect: (error) => {
-        throw error;
-      },
-    });
-    return async ({ method = 'GET', path = '/', headers = {}, body }) => {
+/** An empty pipeline, however it runs. */
+interface Installation extends AsyncDisposable {
+  readonly ask: Ask;
+  /** All raw bodies, and the one that a raw key names. */
+  rawBodies(): Promise<readonly Buffer[]>;
+  rawBody(rawKey: string): Promise<Buffer | undefined>;
+  /** Resolves when everything is counted. */
+  drain(): Promise<void>;
+  counters(): Promise<readonly CounterRow[]>;
+}
+
+const aws = await startAws();
+afterAll(() => aws.stop());
+
+const installations: Record<string, () => Promise<Installation>> = {
+  'the embedded engine over HTTP': async () => {
+    const server = await startServer();
+    return embedded(server, (request) => exchange(server.url, request));
+  },
+  'the embedded engine through the app': async () => {
+    const server = await startServer();
+    const onDefect = (error: Error) => {
+      throw error;
+    };
+    const app = createApp(server.pipeline, { bodyBytesMax: 4 * 1024 * 1024, onDefect });
+    return embedded(server, async ({ method = 'GET', path = '/', headers = {}, body }) => {
       const bytes = body === undefined ? null : Buffer.from(body);
       const response = await app.request(path, { method, headers, body: bytes });
       const { status } = response;
       return { status, headers: Object.fromEntries(response.headers), text: await response.text() };
-    };
+    });
   },
+  'the AWS engine through the Lambda functions': () => onLambda('text'),
+  'the AWS engine, bodies as base64': () => onLambda('base64'),
 };
+
+function embedded(server: TestServer, ask: Ask): Installation {
+  return {
+    ask,
+    rawBodies: async () =>
+      (await storedBatches(server.dataDir)).map(({ body }) => Buffer.from(body)),
+    async rawBody(rawKey) {
+      const batch = await storedBatch(server.dataDir, rawKey);
+      return batch && Buffer.from(batch.body);
+    },
+    drain: () => waitUntilCounted(server.url),
+    counters: () =>
+      server.pipeline.query({ from: '0001-01-01', to: '9999-12-31', types: [], states: [] }),
+    [Symbol.asyncDispose]: () => server[Symbol.asyncDispose](),
+  };
+}
+
+async function onLambda(form: BodyForm): Promise<Installation> {
+  const lambdas = await Lambdas.create(aws);
+  const { bucket, countersTable } = lambdas.store;
+  const rawStore = s3RawStore(aws.s3, bucket);
+  return {
+    ask: (request) => lambdas.ask(request, form),
+    rawBodies: async () =>
+      (await Array.fromAsync(rawStore.list())).map(({ body }) => Buffer.from(body)),
+    async rawBody(rawKey) {
+      const batch = await rawStore.get(rawKey);
+      return batch && Buffer.from(batch.body);
+    },
+    drain: () => lambdas.drain(),
+    counters: () => countersAsStranger(aws.dynamodb, countersTable),
+    [Symbol.asyncDispose]: () => Promise.resolve(),
+  };
+}
 
 interface IngestAnswer {
   readonly raw_key: string;
@@ -88,27 +143,27 @@ interface IngestAnswer {
 describe('POST /ingest', () => {
   it.concurrent.each(ingestCases)('$name', async (each) => {
     const answers = await Promise.all(
-      Object.values(transports).map((transport) => checkIngestCase(each, transport)),
+      Object.values(installations).map((open) => checkIngestCase(each, open)),
     );
-    expect(answers[1]).toEqual(answers[0]);
+    for (const answer of answers) expect(answer).toEqual(answers[0]);
   });
 });
 
 describe('queries', () => {
   it.concurrent.each(queryCases)('$name', async (each) => {
     const answers = await Promise.all(
-      Object.values(transports).map((transport) => checkQueryCase(each, transport)),
+      Object.values(installations).map((open) => checkQueryCase(each, open)),
     );
-    expect(answers[1]).toEqual(answers[0]);
+    for (const answer of answers) expect(answer).toEqual(answers[0]);
   });
 });
 
 async function checkIngestCase(
   { request, expect: expected }: IngestCase,
-  transport: (server: TestServer) => Ask,
+  open: () => Promise<Installation>,
 ) {
-  await using server = await startServer();
-  const ask = transport(server);
+  await using installation = await open();
+  const { ask } = installation;
   const sent = toSent(request);
 
   const answer = await ask(sent);
@@ -125,41 +180,39 @@ async function checkIngestCase(
   const itemErrors = document.errors?.map(({ index, field, code }) => ({ index, field, code }));
   expect(itemErrors).toEqual(expected.itemErrors);
 
-  const stored = (await storedBatches(server.dataDir)).map(({ body }) => Buffer.from(body));
+  const stored = await installation.rawBodies();
   expect(stored).toEqual(expected.rawStored ? [Buffer.from(sent.body ?? '')] : []);
   if (expected.rawStored) {
-    const named = await storedBatch(server.dataDir, document.raw_key);
-    expect(named && Buffer.from(named.body)).toEqual(stored[0]);
+    expect(await installation.rawBody(document.raw_key)).toEqual(stored[0]);
   }
 
-  await waitUntilCounted(server.url);
-  await expectCounts(server, ask, expected.counts ?? []);
+  await installation.drain();
+  await expectCounts(installation, expected.counts ?? []);
   return comparable(answer);
 }
 
 /** `/stats` over the dates there should be, and nothing at any other date. */
-async function expectCounts(server: TestServer, ask: Ask, counts: readonly CounterRow[]) {
+async function expectCounts(installation: Installation, counts: readonly CounterRow[]) {
   const dates = counts.map(({ date }) => date);
   const from = dates[0] ?? '2023-01-01';
   const to = dates.at(-1) ?? '2023-12-31';
-  const { text } = await ask({ path: `/stats?from=${from}&to=${to}` });
+  const { text } = await installation.ask({ path: `/stats?from=${from}&to=${to}` });
   expect(JSON.parse(text)).toEqual(counts);
-  const always = { from: '0001-01-01', to: '9999-12-31', types: [], states: [] };
-  expect(await server.pipeline.query(always)).toEqual(counts);
+  expect(await installation.counters()).toEqual(counts);
 }
 
 async function checkQueryCase(
   { seed, request, expect: expected }: QueryCase,
-  transport: (server: TestServer) => Ask,
+  open: () => Promise<Installation>,
 ) {
-  await using server = await startServer();
-  const ask = transport(server);
+  await using installation = await open();
+  const { ask } = installation;
   if (seed.length > 0) {
     const body = JSON.stringify({ processed_devices: seed });
     const headers = { 'content-type': 'application/json' };
     const answer = await ask({ method: 'POST', path: '/ingest', headers, body });
     expect(JSON.parse(answer.text)).toMatchObject({ enqueued: seed.length });
-    await waitUntilCounted(server.url);
+    await installation.drain();
   }
 
   const answer = await ask(toSent(request));

@@ -1,0 +1,475 @@
+import { randomUUID } from 'node:crypto';
+
+import { DeleteItemCommand, PutItemCommand, UpdateItemCommand } from '@aws-sdk/client-dynamodb';
+import { afterAll, describe, expect, it } from 'vitest';
+
+import { chunkKey } from '../../../src/engines/aws/ledger-table.ts';
+import { dynamodbCounterReader } from '../../../src/engines/aws/dynamodb-counter-reader.ts';
+import { fixDayRule } from '../../../src/engines/aws/dynamodb-day-rule.ts';
+import type { LedgerDelivery } from '../../../src/engines/aws/dynamodb-counter-store.ts';
+import type { QueueMessage } from '../../../src/pipeline/count-messages.ts';
+import type { Batch } from '../../../src/pipeline/ports.ts';
+import { awsError, AwsEngine, type Fault } from '../../support/aws-engine.ts';
+import { countersAsStranger, createStore, scan, startAws } from '../../support/aws-store.ts';
+import { describeCounterStore } from './counter-store-contract.ts';
+import { batchOf, describeIntake, itemOf, listAll, sortedRows } from './intake-contract.ts';
+import { describeRawStore } from './raw-store-contract.ts';
+import { describeReceipts } from './receipts-contract.ts';
+
+const aws = await startAws();
+afterAll(() => aws.stop());
+
+const start = Date.UTC(2023, 5, 16, 12);
+
+async function openEngine(): Promise<AwsEngine> {
+  return new AwsEngine(aws, await createStore(aws), start);
+}
+
+async function put(engine: AwsEngine, batch: Batch) {
+  const result = await engine.intake.accept(batch);
+  if (result.earlier !== undefined) throw new Error('the batch was known already');
+  return result.stored;
+}
+
+/** Counts what is queued, and completes what was not queued. */
+async function drain(engine: AwsEngine): Promise<void> {
+  engine.fault = undefined;
+  await engine.process();
+  await engine.sweep(-1);
+  await engine.process();
+}
+
+const done = () => Promise.resolve();
+
+const refuse =
+  (commands: RegExp, error: Error): Fault =>
+  (command, proceed) =>
+    commands.test(command) ? Promise.reject(error) : proceed();
+
+/** Carries the calls out and loses the replies. */
+const loseReply =
+  (commands: RegExp): Fault =>
+  async (command, proceed) => {
+    const reply = await proceed();
+    if (commands.test(command)) throw awsError('TimeoutError', 0);
+    return reply;
+  };
+
+const unavailable = awsError('ServiceUnavailable', 503);
+const storageFaults: Record<string, Fault> = {
+  'S3 takes no body': refuse(/^PutObject/, unavailable),
+  'SQS takes no message': refuse(/^SendMessage/, unavailable),
+  'SQS loses its replies': loseReply(/^SendMessage/),
+  'DynamoDB takes no row': refuse(/^PutItem/, unavailable),
+  'nothing answers': refuse(/./, awsError('TimeoutError', 0)),
+  'access is denied': refuse(/./, awsError('AccessDenied', 403)),
+};
+
+describeIntake('S3, SQS and DynamoDB', Object.keys(storageFaults), async () => {
+  const engine = await openEngine();
+  return {
+    intake: engine.intake,
+    rawStore: engine.rawStore,
+    keepKeysMs: engine.keepMs,
+    drain: () => drain(engine),
+    counters: () => countersAsStranger(aws.dynamodb, engine.store.countersTable),
+    advance: (milliseconds) => void (engine.now += milliseconds),
+    restart: () => {
+      engine.fault = undefined;
+      return done();
+    },
+    failStorage: (fault) => {
+      engine.fault = storageFaults[fault];
+    },
+    overload: () => {
+      engine.fault = refuse(/^PutObject/, awsError('SlowDown', 503));
+      return done();
+    },
+    close: done,
+  };
+});
+
+const counterFaults: Record<string, Fault> = {
+  'everything is throttled': refuse(/^Transact/, awsError('ThrottlingException', 400)),
+  'the service is down': refuse(/^Transact/, awsError('InternalServerError', 500)),
+  'access is denied': refuse(/^Transact/, awsError('AccessDeniedException', 400)),
+};
+const badRow = 'the row of a counter holds no number';
+
+describeCounterStore('DynamoDB', [...Object.keys(counterFaults), badRow], async () => {
+  const engine = await openEngine();
+  const batchId = randomUUID();
+  let index = 0;
+  const TableName = engine.store.countersTable;
+  const Key = { date: { S: '2023-06-16' }, type_state: { S: 'obstructed#ready' } };
+  let pending = done();
+  return {
+    store: {
+      apply: async (deliveries: readonly LedgerDelivery[]) => {
+        await pending;
+        return await engine.counterStore.apply(deliveries);
+      },
+    },
+    deliveriesOf: (tallies) =>
+      tallies.map((tally) => ({ mark: chunkKey(batchId, index++), tally, items: 1 })),
+    counters: async () => {
+      await pending;
+      const rows = await countersAsStranger(aws.dynamodb, TableName);
+      return rows.filter(({ count }) => !Number.isNaN(count));
+    },
+    obstruct: (fault) => {
+      if (fault !== badRow) {
+        engine.fault = counterFaults[fault];
+        return () => void (engine.fault = undefined);
+      }
+      const Item = { ...Key, count: { S: 'many' } };
+      pending = aws.dynamodb.send(new PutItemCommand({ TableName, Item })).then(() => undefined);
+      return () => {
+        const request = new DeleteItemCommand({ TableName, Key });
+        pending = aws.dynamodb.send(request).then(() => undefined);
+      };
+    },
+    reopen: done,
+    close: done,
+  };
+});
+
+describeRawStore('S3', async () => {
+  const engine = await openEngine();
+  return {
+    rawStore: engine.rawStore,
+    put: (batch, receivedAt) => {
+      engine.now = receivedAt;
+      return put(engine, batch);
+    },
+    close: done,
+  };
+});
+
+describeReceipts('the ledger in DynamoDB', async () => {
+  const engine = await openEngine();
+  return {
+    receipts: engine.receipts,
+    put: (batch) => put(engine, batch),
+    drain: () => drain(engine),
+    close: done,
+  };
+});
+
+// --- What is particular to these adapters
+
+describe('an attempt that is cut off', () => {
+  const batch = batchOf(
+    Array.from({ length: 300 }, (_, serial) => ({ ...itemOf(0), type: `type ${serial}` })),
+    { key: 'a' },
+  );
+  /** PutItem, PutObject, SendMessageBatch, PutItem: see `awsIntake`. */
+  const calls = 4;
+
+  it.each(
+    Array.from({ length: calls }, (_, at) =>
+      ['before', 'after'].map((when) => [when, at] as const),
+    ).flat(),
+  )('%s call %i is the same batch when it comes again, and counted once', async (when, at) => {
+    const engine = await openEngine();
+    let made = 0;
+    engine.fault = async (_command, proceed) => {
+      const isCut = made++ === at;
+      if (isCut && when === 'before') throw awsError('TimeoutError', 0);
+      const reply = await proceed();
+      if (isCut) throw awsError('TimeoutError', 0);
+      return reply;
+    };
+    // What SQS did not answer is sent again within the attempt.
+    const first = await engine.intake.accept(batch).catch((error: unknown) => error);
+    engine.fault = undefined;
+    if (first instanceof Error) expect(first).toMatchObject({ name: 'Unavailable' });
+    else expect(at).toBe(2);
+
+    const again = await engine.intake.accept(batch);
+    const { batchId } = again.earlier ?? again.stored;
+    expect(await listAll(engine.rawStore)).toMatchObject([{ batchId }]);
+    expect((await engine.intake.recall('', 'a'))?.batchId).toBe(batchId);
+    await drain(engine);
+    const counters = () => countersAsStranger(aws.dynamodb, engine.store.countersTable);
+    expect(await counters()).toEqual(sortedRows(batch.tally));
+    expect(await engine.receipts.find(batchId)).toMatchObject({ status: 'counted', counted: 300 });
+  });
+
+  it('is stored under a new time when it comes again late, so that the sweeper finds it', async () => {
+    const engine = await openEngine();
+    engine.fault = refuse(/^PutObject/, unavailable);
+    await expect(engine.intake.accept(batch)).rejects.toMatchObject({ name: 'Unavailable' });
+    engine.now += 24 * 3_600_000;
+    engine.fault = refuse(/^SendMessage/, unavailable);
+    await expect(engine.intake.accept(batch)).rejects.toMatchObject({ name: 'Unavailable' });
+    engine.fault = undefined;
+    expect(await listAll(engine.rawStore)).toMatchObject([{ receivedAt: engine.now }]);
+    expect(await engine.sweep()).toMatchObject({ batches: 0 });
+    engine.now += 16 * 60_000;
+    expect(await engine.sweep()).toMatchObject({ batches: 1, orphans: 1, resent: 4 });
+    await engine.process();
+    expect(await countersAsStranger(aws.dynamodb, engine.store.countersTable)).toEqual(
+      sortedRows(batch.tally),
+    );
+  });
+});
+
+describe('messages', () => {
+  const item = { type: 'phone', state: 'erased', timestamp: '2023-06-16T13:00:00Z' };
+  let serial = 0;
+  const messageOf = (body: string, more: Partial<QueueMessage> = {}): QueueMessage => {
+    const messageId = `message ${serial++}`;
+    return { messageId, originalId: messageId, body, sentAt: start, receives: 1, ...more };
+  };
+  const counters = (engine: AwsEngine) =>
+    countersAsStranger(aws.dynamodb, engine.store.countersTable);
+
+  it("of somebody else's are counted, an item each, by their own identity", async () => {
+    const engine = await openEngine();
+    const messages = [messageOf(JSON.stringify(item)), messageOf(JSON.stringify(item))];
+    expect(await engine.count(messages)).toEqual(new Set());
+    expect(await engine.count(messages)).toEqual(new Set());
+    // Redriven by us: another message, and the same item.
+    const [{ originalId } = messageOf('')] = messages;
+    await engine.count([messageOf(JSON.stringify(item), { originalId })]);
+    expect(await counters(engine)).toEqual([
+      { date: '2023-06-16', type: 'phone', state: 'erased', count: 2 },
+    ]);
+  });
+
+  it('that nobody can read are dead letters with their reason, once, and hold back no other', async () => {
+    const engine = await openEngine();
+    const bad = [
+      'not JSON',
+      '[]',
+      'null',
+      '"text"',
+      '{"type":"phone","state":"","timestamp":"2023-06-16T13:00:00Z"}',
+      '{"version":2,"batch_id":"x","items":[]}',
+      '{"version":1,"batch_id":"x","index":0,"raw_key":"raw/x.json","items":[{}]}',
+      `${'['.repeat(100)}${']'.repeat(100)}`,
+    ].map((body) => messageOf(body));
+    const good = messageOf(JSON.stringify(item));
+    expect(await engine.count([...bad, good, ...bad])).toEqual(new Set());
+    expect(await engine.count([...bad, good])).toEqual(new Set());
+    expect(await counters(engine)).toMatchObject([{ count: 1 }]);
+    const letters = await engine.deadLetters.list();
+    expect(letters.map(({ id }) => id).sort()).toEqual(
+      bad.map(({ originalId }) => originalId).sort(),
+    );
+    const reasonOf = (at: number) => letters.find(({ id }) => id === bad[at]?.originalId)?.reason;
+    expect(reasonOf(0)).toMatch(/^invalid_json: /);
+    expect(reasonOf(1)).toMatch(/^invalid_message: /);
+    expect(reasonOf(4)).toMatch(/^invalid_item: state must not be empty/);
+    expect(reasonOf(5)).toMatch(/^unsupported_version: its version is 2/);
+    expect(reasonOf(6)).toMatch(/^invalid_message: its raw_key/);
+    expect(reasonOf(7)).toMatch(/^invalid_json: it nests deeper/);
+  });
+
+  it('that are dead and come again from the dead letters are dead letters again', async () => {
+    const engine = await openEngine();
+    const first = messageOf('{');
+    await engine.count([first]);
+    await engine.count([messageOf('{', { originalId: first.originalId })]);
+    const letters = await engine.deadLetters.list();
+    expect(letters.map(({ id }) => id)).toEqual([first.originalId, first.originalId]);
+  });
+
+  it('whose counter cannot be added to hold back no other, and say why', async () => {
+    const engine = await openEngine();
+    const Item = {
+      date: { S: '2023-06-16' },
+      type_state: { S: 'broken#erased' },
+      count: { S: 'many' },
+    };
+    const TableName = engine.store.countersTable;
+    await aws.dynamodb.send(new PutItemCommand({ TableName, Item }));
+    const bad = messageOf(JSON.stringify({ ...item, type: 'broken' }));
+    const good = ['a', 'b', 'c'].map((type) => messageOf(JSON.stringify({ ...item, type })));
+    expect(await engine.count([...good, bad, ...good])).toEqual(new Set());
+    expect((await counters(engine)).map(({ type }) => type)).toEqual(['', 'a', 'b', 'c']);
+    const [letter] = await engine.deadLetters.list();
+    expect(letter).toMatchObject({
+      id: bad.originalId,
+      reason: expect.stringMatching(/^not_counted: /) as string,
+    });
+  });
+
+  it('that cannot be counted now come again, and at the last receive are dead letters', async () => {
+    const engine = await openEngine();
+    const once = messageOf(JSON.stringify(item), { receives: 4 });
+    engine.fault = refuse(/^Transact/, awsError('ThrottlingException', 400));
+    expect(await engine.count([once])).toEqual(new Set([once]));
+    const last = { ...once, receives: 5 };
+    expect(await engine.count([last])).toEqual(new Set());
+    engine.fault = undefined;
+    expect(await engine.deadLetters.list()).toMatchObject([
+      { id: once.originalId, reason: expect.stringMatching(/^not_counted: Throttling/) as string },
+    ]);
+    // Redriven, it is counted.
+    await engine.count([messageOf(once.body, { originalId: once.originalId })]);
+    expect(await counters(engine)).toMatchObject([{ count: 1 }]);
+  });
+
+  it('of a batch whose marks may be gone are not counted but parked', async () => {
+    const engine = await openEngine();
+    await put(engine, batchOf([itemOf(0)]));
+    engine.now += 83 * 86_400_000 + 1;
+    await engine.process();
+    expect(await counters(engine)).toEqual([]);
+    expect(await engine.deadLetters.list()).toMatchObject([
+      { reason: expect.stringMatching(/^too_old: it is of 2023-06-16T12:00:00/) as string },
+    ]);
+  });
+});
+
+describe('a batch that was queued in part', () => {
+  it('is completed by the sweeper, once', async () => {
+    const engine = await openEngine();
+    const batch = batchOf(
+      Array.from({ length: 25 }, (_, serial) => ({ ...itemOf(0), type: `type ${serial}` })),
+    );
+    const cut = new AwsEngine(aws, engine.store, start, { itemsPerMessage: 1 });
+    let sends = 0;
+    cut.fault = (command, proceed) =>
+      command === 'SendMessageBatch' && sends++ > 0 ? Promise.reject(unavailable) : proceed();
+    await expect(cut.intake.accept(batch)).rejects.toMatchObject({ name: 'Unavailable' });
+    expect(await engine.process()).toBe(10);
+    // Not yet: an intake may still be at work on it.
+    engine.now += 14 * 60_000;
+    expect(await engine.sweep()).toMatchObject({ batches: 0, resent: 0 });
+    engine.now += 2 * 60_000;
+    // The sweeper is of another setting, and cuts as the batch was cut.
+    expect(await engine.sweep()).toMatchObject({ batches: 1, orphans: 1, resent: 15 });
+    expect(await engine.sweep()).toMatchObject({ batches: 0, orphans: 0, resent: 0 });
+    expect(await engine.process()).toBe(15);
+    engine.now += 24 * 3_600_000;
+    expect(await engine.sweep()).toMatchObject({ batches: 1, orphans: 0, resent: 0 });
+    expect(await engine.sweep()).toMatchObject({ batches: 0 });
+    expect(await engine.process()).toBe(0);
+    expect(await countersAsStranger(aws.dynamodb, engine.store.countersTable)).toEqual(
+      sortedRows(batch.tally),
+    );
+    const [raw] = await listAll(engine.rawStore);
+    expect(await engine.receipts.find(raw?.batchId ?? '')).toMatchObject({ status: 'counted' });
+  });
+
+  it('is sent again at growing intervals while nothing is counted', async () => {
+    const engine = await openEngine();
+    engine.fault = refuse(/^SendMessage/, unavailable);
+    await engine.intake.accept(batchOf([itemOf(0)])).catch(() => undefined);
+    engine.fault = undefined;
+    const sent: number[] = [];
+    for (let minute = 0; minute <= 300; minute += 5) {
+      engine.now = start + minute * 60_000;
+      const { resent } = await engine.sweep();
+      if (resent > 0) sent.push(minute);
+    }
+    expect(sent).toEqual([20, 35, 65, 125, 245]);
+  });
+});
+
+describe('the counters', () => {
+  const day = { from: '2023-06-16', to: '2023-06-16', types: [], states: [] };
+
+  it('read rows that strangers wrote, and count on in them', async () => {
+    const engine = await openEngine();
+    const TableName = engine.store.countersTable;
+    const date = { S: '2023-06-16' };
+    const rows = [
+      { type_state: { S: 'laptop#erased' }, count: { N: '3' } },
+      { type_state: { S: 'a%23b#c' }, count: { N: '1' } },
+      { type_state: { S: 'a#b#c' }, type: { S: 'a#b' }, state: { S: 'c' }, count: { N: '5' } },
+      { type_state: { S: '100%#ok' }, count: { N: '2' } },
+    ];
+    for (const row of rows) {
+      await aws.dynamodb.send(new PutItemCommand({ TableName, Item: { date, ...row } }));
+    }
+    await put(engine, batchOf([itemOf(0)]));
+    const own = { ...itemOf(0), type: 'laptop', state: 'erased' };
+    await put(engine, batchOf([own, own]));
+    await engine.process();
+    // The plain update of a program that knows the table alone.
+    await aws.dynamodb.send(
+      new UpdateItemCommand({
+        TableName,
+        Key: { date, type_state: { S: 'laptop#erased' } },
+        UpdateExpression: 'SET #t = :t, #s = :s ADD #c :one',
+        ExpressionAttributeNames: { '#t': 'type', '#s': 'state', '#c': 'count' },
+        ExpressionAttributeValues: {
+          ':t': { S: 'laptop' },
+          ':s': { S: 'erased' },
+          ':one': { N: '1' },
+        },
+      }),
+    );
+    const reader = dynamodbCounterReader(aws.dynamodb, TableName);
+    expect(await reader.query(day)).toEqual([
+      { date: '2023-06-16', type: '100%', state: 'ok', count: 2 },
+      { date: '2023-06-16', type: 'a#b', state: 'c', count: 6 },
+      { date: '2023-06-16', type: 'laptop', state: 'erased', count: 6 },
+      { date: '2023-06-16', type: 'type 0', state: 'ready', count: 1 },
+    ]);
+  });
+
+  it('are rows with these attributes and no others', async () => {
+    const engine = await openEngine();
+    await put(engine, batchOf([{ ...itemOf(0), type: '50%#1' }]));
+    await engine.process();
+    expect(await scan(aws.dynamodb, engine.store.countersTable)).toEqual([
+      {
+        date: { S: '2023-06-16' },
+        type_state: { S: '50%25%231#ready' },
+        type: { S: '50%#1' },
+        state: { S: 'ready' },
+        count: { N: '1' },
+      },
+    ]);
+  });
+
+  it('of a day with more than a page of them are all read, and all days of a range', async () => {
+    const engine = await openEngine();
+    const long = 'x'.repeat(100);
+    const rows = Array.from({ length: 6000 }, (_, serial) => ({
+      type: `${long}${serial}`,
+      state: long,
+      timestamp: `2023-0${1 + (serial % 2)}-01T00:00:00Z`,
+    }));
+    const batch = batchOf(rows);
+    await put(engine, batch);
+    await engine.process();
+    const reader = dynamodbCounterReader(aws.dynamodb, engine.store.countersTable);
+    const range = { ...day, from: '2022-12-31', to: '2023-12-31' };
+    expect(await reader.query(range)).toEqual(sortedRows(batch.tally));
+    const one = { ...range, types: [`${long}17`], states: [long] };
+    expect(await reader.query(one)).toMatchObject([{ type: `${long}17`, count: 1 }]);
+  });
+
+  it('are added to by many at the same time, and none is lost', async () => {
+    const engine = await openEngine();
+    const item = JSON.stringify({ type: 'a', state: 'b', timestamp: '2023-06-16T13:00:00Z' });
+    const messages = Array.from({ length: 40 }, (_, at) => {
+      const id = `${at}`;
+      return { messageId: id, originalId: id, body: item, sentAt: start, receives: 1 };
+    });
+    const patient = new AwsEngine(aws, engine.store, start, { attemptsMax: 100 });
+    const deliveries = messages.map((message) => [message, ...messages.slice(0, 3)]);
+    const left = await Promise.all(deliveries.map((each) => patient.count(each)));
+    expect(left.map(({ size }) => size)).toEqual(messages.map(() => 0));
+    expect(await countersAsStranger(aws.dynamodb, engine.store.countersTable)).toMatchObject([
+      { count: 40 },
+    ]);
+  });
+});
+
+describe('the day rule', () => {
+  it('is that of the store: another one is refused', async () => {
+    const { ledgerTable } = await createStore(aws);
+    await fixDayRule(aws.dynamodb, ledgerTable, 'UTC');
+    await fixDayRule(aws.dynamodb, ledgerTable, 'UTC');
+    await expect(fixDayRule(aws.dynamodb, ledgerTable, 'as-written')).rejects.toThrow(
+      'This store takes the day by the rule "UTC", and is set to "as-written" now.',
+    );
+  });
+});

@@ -1,0 +1,120 @@
+import { Validations, type Stack } from 'aws-cdk-lib';
+import { Bucket } from 'aws-cdk-lib/aws-s3';
+import { ManagedPolicy, Role, ServicePrincipal } from 'aws-cdk-lib/aws-iam';
+import { AwsSolutionsChecks } from 'cdk-nag';
+import type { IConstruct } from 'constructs';
+import { describe, expect, test, vi } from 'vitest';
+
+import type { Settings } from '../../infra/settings.ts';
+import { buildStack } from './support.ts';
+
+const variants: Partial<Settings>[] = [
+  {},
+  { tokens: 'off' },
+  { alarmEmail: 'on-call@example.org' },
+  { removalPolicy: 'destroy' },
+  { ingestConcurrency: 5, sweepConcurrency: 1, rawExpiryDays: 365 },
+];
+
+/** Every finding, the accepted ones too, as `construct rule`. */
+function findings(stack: Stack): string[] {
+  const checks = new AwsSolutionsChecks();
+  Reflect.set(checks, 'isAcknowledged', () => false);
+  return checks
+    .validateScope(stack)
+    .violations.flatMap(({ ruleName, violatingResources }) =>
+      violatingResources.map(({ constructPath }) => `${constructPath ?? ''} ${ruleName}`),
+    )
+    .map((finding) => finding.replace(`${stack.stackName}/`, ''))
+    .sort();
+}
+
+/** What has been accepted, with the construct that it was accepted on. */
+function accepted(stack: Stack): { construct: IConstruct; rule: string; reason: string }[] {
+  return stack.node.findAll().flatMap((construct) =>
+    construct.node.metadata
+      .filter(({ type }) => type === Validations.ACKNOWLEDGED_RULES_METADATA_KEY)
+      .flatMap(({ data }) => Object.entries(data as Record<string, string>))
+      .map(([id, reason]) => ({ construct, rule: id.replace(/^annotation::/i, ''), reason })),
+  );
+}
+
+describe('cdk-nag', () => {
+  test.each(variants)('finds nothing with %j', (overrides) => {
+    const { stack } = buildStack(overrides);
+    expect(new AwsSolutionsChecks().validateScope(stack).violations).toEqual([]);
+  });
+
+  test('would find just what is accepted', () => {
+    const { stack } = buildStack();
+    const rawObjects = findings(stack).find((finding) => finding.includes('raw/*')) ?? '';
+    expect(rawObjects).toMatch(
+      /AwsSolutions-IAM5\[Resource::<RawBucket[0-9A-F]{8}\.Arn>\/raw\/\*\]$/,
+    );
+    const rawRule = rawObjects.split(' ')[1] ?? '';
+    expect(findings(stack)).toEqual(
+      [
+        'RawBucket/Resource AwsSolutions-S1',
+        'SweepFailures/Resource AwsSolutions-SQS3',
+        'Tokens/Resource AwsSolutions-SMG4',
+        'IngestRoute/Resource AwsSolutions-APIG4',
+        'QueryRoute/Resource AwsSolutions-APIG4',
+        ...['Ingest', 'Process', 'Query', 'Sweep'].map(
+          (name) => `${name}Role/DefaultPolicy/Resource AwsSolutions-IAM5[Resource::*]`,
+        ),
+        `IngestRole/DefaultPolicy/Resource ${rawRule}`,
+        `SweepRole/DefaultPolicy/Resource ${rawRule}`,
+      ].sort(),
+    );
+  });
+
+  test('is told to accept nothing that it does not find, each on the one construct, with a reason', () => {
+    const { stack } = buildStack();
+    const found = findings(stack);
+    for (const { construct, rule, reason } of accepted(stack)) {
+      const path = construct.node.path.replace(`${stack.stackName}/`, '');
+      expect(
+        found.filter((finding) => finding.startsWith(`${path}/`) && finding.endsWith(` ${rule}`)),
+      ).toHaveLength(1);
+      expect(reason).toMatch(/^[A-Z].{30,}\.$/);
+    }
+    expect(accepted(stack)).toHaveLength(found.length);
+  });
+});
+
+describe('synthesis fails', () => {
+  function synthesize(plant: (stack: Stack) => void): string {
+    const { app, stack } = buildStack();
+    plant(stack);
+    const said = vi.spyOn(console, 'error').mockImplementation(() => undefined);
+    try {
+      app.synth();
+      return 'synthesised';
+    } catch (error) {
+      return `${said.mock.calls.join('\n')}\n${(error as Error).message}`;
+    } finally {
+      said.mockRestore();
+    }
+  }
+
+  test('not of the stack as it is', () => {
+    expect(synthesize(() => undefined)).toBe('synthesised');
+  });
+
+  test('of a bucket that can be read without TLS', () => {
+    expect(synthesize((stack) => new Bucket(stack, 'Planted'))).toMatch(/AwsSolutions-S10\b/);
+  });
+
+  test("of a role that has one of AWS's broad policies", () => {
+    const outcome = synthesize(
+      (stack) =>
+        new Role(stack, 'Planted', {
+          assumedBy: new ServicePrincipal('lambda.amazonaws.com'),
+          managedPolicies: [
+            ManagedPolicy.fromAwsManagedPolicyName('service-role/AWSLambdaBasicExecutionRole'),
+          ],
+        }),
+    );
+    expect(outcome).toContain('AwsSolutions-IAM4');
+  });
+});

@@ -1,0 +1,167 @@
+import { describe, expect, test } from 'vitest';
+
+import { Synthesized, type Json } from './support.ts';
+
+const stack = new Synthesized();
+const alarm = 'AWS::CloudWatch::Alarm';
+
+function dimension(name: string, value: unknown): Json {
+  return { Dimensions: [{ Name: name, Value: value }] };
+}
+const queueName = (name: string) => ({
+  'Fn::GetAtt': [stack.one('AWS::SQS::Queue', name).id, 'QueueName'],
+});
+const lambda = (name: string) => stack.ref('AWS::Lambda::Function', name);
+const own = { Namespace: 'DevicePipeline/device-pipeline', Statistic: 'Sum', Period: 300 };
+const mostInAMinute = { Namespace: 'AWS/SQS', Statistic: 'Maximum', Period: 60 };
+
+describe('an alarm is raised', () => {
+  test.each<[string, string, Json]>([
+    [
+      'a message is in the dead-letter queue',
+      'DeadLettersPresent',
+      {
+        ...mostInAMinute,
+        MetricName: 'ApproximateNumberOfMessagesVisible',
+        ...dimension('QueueName', queueName('DeadLetterQueue')),
+        Threshold: 1,
+        EvaluationPeriods: 1,
+      },
+    ],
+    [
+      'the oldest message has waited 15 minutes',
+      'OldestMessageWaits',
+      {
+        ...mostInAMinute,
+        MetricName: 'ApproximateAgeOfOldestMessage',
+        ...dimension('QueueName', queueName('Queue')),
+        Threshold: 900,
+        EvaluationPeriods: 3,
+      },
+    ],
+    [
+      'requests are answered with 5xx',
+      'ServerErrors',
+      {
+        Namespace: 'AWS/ApiGateway',
+        MetricName: '5xx',
+        Statistic: 'Sum',
+        Period: 300,
+        ...dimension('ApiId', stack.ref('AWS::ApiGatewayV2::Api', 'Api')),
+        Threshold: 5,
+        EvaluationPeriods: 1,
+      },
+    ],
+    [
+      'requests are answered with 429',
+      'RequestsThrottledOften',
+      { ...own, MetricName: 'RequestsThrottled', Threshold: 10, EvaluationPeriods: 1 },
+    ],
+    [
+      'the sweeper has found orphans',
+      'SweepFoundOrphans',
+      { ...own, MetricName: 'OrphansFound', Threshold: 1, EvaluationPeriods: 1 },
+    ],
+    [
+      'the sweeper has failed for 15 minutes',
+      'SweepFails',
+      {
+        Namespace: 'AWS/Lambda',
+        MetricName: 'Errors',
+        Statistic: 'Sum',
+        Period: 300,
+        ...dimension('FunctionName', lambda('Sweep')),
+        Threshold: 1,
+        EvaluationPeriods: 3,
+      },
+    ],
+    [
+      'a sweep has failed for good',
+      'SweepFailuresPresent',
+      {
+        ...mostInAMinute,
+        MetricName: 'ApproximateNumberOfMessagesVisible',
+        ...dimension('QueueName', queueName('SweepFailures')),
+        Threshold: 1,
+        EvaluationPeriods: 1,
+      },
+    ],
+  ])('when %s', (_, name, properties) => {
+    expect(stack.properties(alarm, name)).toMatchObject({
+      ...properties,
+      ComparisonOperator: 'GreaterThanOrEqualToThreshold',
+      TreatMissingData: 'notBreaching',
+    });
+  });
+
+  test('when Lambda throttles any of the functions, also while others are idle', () => {
+    const properties = stack.properties(alarm, 'FunctionsThrottled');
+    expect(properties).toMatchObject({ Threshold: 1, EvaluationPeriods: 1 });
+    const [expression, ...metrics] = properties['Metrics'] as Json[];
+    expect(expression).toMatchObject({
+      Expression: 'SUM([FILL(ingest, 0), FILL(process, 0), FILL(query, 0), FILL(sweep, 0)])',
+      ReturnData: true,
+    });
+    expect(metrics).toMatchObject(
+      ['Ingest', 'Process', 'Query', 'Sweep'].map((name) => ({
+        Id: name.toLowerCase(),
+        MetricStat: {
+          Metric: { MetricName: 'Throttles', ...dimension('FunctionName', lambda(name)) },
+          Period: 300,
+          Stat: 'Sum',
+        },
+      })),
+    );
+  });
+
+  test('in no other case, and without an address nobody is told', () => {
+    expect(Object.keys(stack.all(alarm))).toHaveLength(8);
+    for (const { Properties } of Object.values(stack.all(alarm))) {
+      expect(Properties).not.toHaveProperty('AlarmActions');
+    }
+    stack.template.resourceCountIs('AWS::SNS::Topic', 0);
+  });
+});
+
+describe('metrics are made', () => {
+  test("of the orphans in the sweeper's line of log", () => {
+    expect(stack.properties('AWS::Logs::MetricFilter', 'OrphansFound')).toEqual({
+      LogGroupName: stack.ref('AWS::Logs::LogGroup', 'SweepLogs'),
+      FilterPattern: '{ ($.message = "swept") && ($.orphans > 0) }',
+      MetricTransformations: [
+        {
+          MetricNamespace: 'DevicePipeline/device-pipeline',
+          MetricName: 'OrphansFound',
+          MetricValue: '$.orphans',
+        },
+      ],
+    });
+  });
+
+  test('of the requests that the access log shows as throttled', () => {
+    expect(stack.properties('AWS::Logs::MetricFilter', 'RequestsThrottled')).toEqual({
+      LogGroupName: stack.ref('AWS::Logs::LogGroup', 'AccessLog'),
+      FilterPattern: '{ $.status = "429" }',
+      MetricTransformations: [
+        {
+          MetricNamespace: 'DevicePipeline/device-pipeline',
+          MetricName: 'RequestsThrottled',
+          MetricValue: '1',
+        },
+      ],
+    });
+  });
+});
+
+test('the dashboard shows the alarms, the requests, the queues, the functions and the tables', () => {
+  const body = JSON.stringify(stack.properties('AWS::CloudWatch::Dashboard', 'Dashboard'));
+  const ids = [
+    ...Object.keys(stack.all(alarm)),
+    ...Object.keys(stack.all('AWS::Lambda::Function')),
+    ...Object.keys(stack.all('AWS::SQS::Queue')),
+    ...Object.keys(stack.all('AWS::DynamoDB::Table')),
+    ...Object.keys(stack.all('AWS::ApiGatewayV2::Api')),
+  ];
+  expect(ids.filter((id) => !body.includes(`"${id}"`))).toEqual([]);
+  expect(body).toContain('OrphansFound');
+});

@@ -1,0 +1,183 @@
+import { RetentionDays } from 'aws-cdk-lib/aws-logs';
+import { beforeAll, describe, expect, test } from 'vitest';
+
+import { settingNames, type Settings } from '../../infra/settings.ts';
+import { Synthesized, type Json } from './support.ts';
+
+const lambda = 'AWS::Lambda::Function';
+
+function variable(stack: Synthesized, name: string, variableName: string): unknown {
+  const { Variables: variables } = stack.properties(lambda, name)['Environment'] as {
+    Variables: Json;
+  };
+  return variables[variableName];
+}
+
+function rawRule(stack: Synthesized): Json {
+  const { Rules: rules } = stack.properties('AWS::S3::Bucket', 'RawBucket')[
+    'LifecycleConfiguration'
+  ] as { Rules: Json[] };
+  return rules[0] ?? {};
+}
+
+/** For each setting: a value other than its default, and what must be seen of it in the template. */
+const effects: { [Name in keyof Settings]: [Settings[Name], (stack: Synthesized) => void] } = {
+  stackName: [
+    'trial',
+    (stack) => {
+      expect(stack.properties('AWS::ApiGatewayV2::Api', 'Api')['Name']).toBe('trial');
+      expect(JSON.stringify(stack.all('AWS::Logs::MetricFilter'))).toContain(
+        '"DevicePipeline/trial"',
+      );
+    },
+  ],
+  itemsPerMessage: [1, (stack) => expect(variable(stack, 'Ingest', 'ITEMS_PER_MESSAGE')).toBe('1')],
+  dayZone: [
+    'Europe/Berlin',
+    (stack) => {
+      for (const name of ['Ingest', 'Process', 'Query', 'Sweep']) {
+        expect(variable(stack, name, 'DAY_ZONE')).toBe('Europe/Berlin');
+      }
+    },
+  ],
+  keepReceiptsDays: [
+    365,
+    (stack) => {
+      for (const name of ['Ingest', 'Process', 'Query', 'Sweep']) {
+        expect(variable(stack, name, 'KEEP_DAYS')).toBe('365');
+      }
+    },
+  ],
+  rawExpiryDays: [400, (stack) => expect(rawRule(stack)).toMatchObject({ ExpirationInDays: 400 })],
+  rawInfrequentAccessDays: [
+    'never',
+    (stack) =>
+      expect(rawRule(stack)['Transitions']).toEqual([
+        { StorageClass: 'GLACIER_IR', TransitionInDays: 90 },
+      ]),
+  ],
+  rawGlacierDays: [
+    'never',
+    (stack) =>
+      expect(rawRule(stack)['Transitions']).toEqual([
+        { StorageClass: 'STANDARD_IA', TransitionInDays: 30 },
+      ]),
+  ],
+  logRetentionDays: [
+    RetentionDays.ONE_WEEK,
+    (stack) => {
+      const groups = Object.values(stack.all('AWS::Logs::LogGroup'));
+      expect(groups.map(({ Properties }) => Properties['RetentionInDays'])).toEqual([
+        7, 7, 7, 7, 7,
+      ]);
+    },
+  ],
+  throttleRate: [
+    50,
+    (stack) =>
+      expect(stack.properties('AWS::ApiGatewayV2::Stage', 'Stage')).toMatchObject({
+        DefaultRouteSettings: { ThrottlingRateLimit: 50, ThrottlingBurstLimit: 1000 },
+      }),
+  ],
+  throttleBurst: [
+    60,
+    (stack) =>
+      expect(stack.properties('AWS::ApiGatewayV2::Stage', 'Stage')).toMatchObject({
+        DefaultRouteSettings: { ThrottlingRateLimit: 500, ThrottlingBurstLimit: 60 },
+      }),
+  ],
+  tokens: [
+    'off',
+    (stack) => {
+      stack.template.resourceCountIs('AWS::SecretsManager::Secret', 0);
+      expect(Object.keys(stack.template.findOutputs('*'))).not.toContain('TokensSecretArn');
+      expect(variable(stack, 'Ingest', 'TOKENS_SECRET_ARN')).toBeUndefined();
+      expect(variable(stack, 'Query', 'TOKENS_SECRET_ARN')).toBeUndefined();
+      expect(stack.messages).toContain('WARNING tokens is off');
+    },
+  ],
+  alarmEmail: [
+    'on-call@example.org',
+    (stack) => {
+      const topic = stack.ref('AWS::SNS::Topic', 'Alarms');
+      const [subscription] = Object.values(stack.all('AWS::SNS::Subscription'));
+      expect(subscription?.Properties).toEqual({
+        TopicArn: topic,
+        Protocol: 'email',
+        Endpoint: 'on-call@example.org',
+      });
+      for (const { Properties } of Object.values(stack.all('AWS::CloudWatch::Alarm'))) {
+        expect(Properties).toMatchObject({ AlarmActions: [topic], OKActions: [topic] });
+      }
+    },
+  ],
+  batchSize: [
+    10,
+    (stack) =>
+      expect(
+        stack.properties('AWS::Lambda::EventSourceMapping', 'ProcessSource')['BatchSize'],
+      ).toBe(10),
+  ],
+  batchWindowSeconds: [
+    20,
+    (stack) => {
+      expect(stack.properties('AWS::Lambda::EventSourceMapping', 'ProcessSource')).toMatchObject({
+        MaximumBatchingWindowInSeconds: 20,
+      });
+      expect(stack.properties('AWS::SQS::Queue', 'Queue')['VisibilityTimeout']).toBe(380);
+    },
+  ],
+  processConcurrencyMax: [
+    2,
+    (stack) =>
+      expect(stack.properties('AWS::Lambda::EventSourceMapping', 'ProcessSource')).toMatchObject({
+        ScalingConfig: { MaximumConcurrency: 2 },
+      }),
+  ],
+  ingestConcurrency: [9, (stack) => expect(reservations(stack)).toEqual({ Ingest: 9 })],
+  sweepConcurrency: [1, (stack) => expect(reservations(stack)).toEqual({ Sweep: 1 })],
+  removalPolicy: [
+    'destroy',
+    (stack) => {
+      for (const [type, name] of [
+        ['AWS::S3::Bucket', 'RawBucket'],
+        ['AWS::DynamoDB::Table', 'Counters'],
+        ['AWS::DynamoDB::Table', 'Ledger'],
+      ] as const) {
+        expect(stack.one(type, name).DeletionPolicy).toBe('Delete');
+      }
+      for (const name of ['Counters', 'Ledger']) {
+        expect(stack.properties('AWS::DynamoDB::Table', name)).toMatchObject({
+          DeletionProtectionEnabled: false,
+        });
+      }
+      stack.template.resourceCountIs('Custom::S3AutoDeleteObjects', 1);
+    },
+  ],
+};
+
+function reservations(stack: Synthesized): Record<string, unknown> {
+  return Object.fromEntries(
+    ['Ingest', 'Process', 'Query', 'Sweep'].flatMap((name) => {
+      const reserved = stack.properties(lambda, name)['ReservedConcurrentExecutions'];
+      return reserved === undefined ? [] : [[name, reserved]];
+    }),
+  );
+}
+
+/** CloudFormation's own rules look at the template of every setting. */
+beforeAll(() => {
+  process.env['CDK_VALIDATION'] = 'true';
+});
+
+describe('each setting does what it says', () => {
+  test.each(settingNames)('%s', (name) => {
+    const [value, expectation] = effects[name];
+    expectation(new Synthesized({ [name]: value }));
+  });
+});
+
+test('where no body is to move, the bucket has no transitions', () => {
+  const stack = new Synthesized({ rawInfrequentAccessDays: 'never', rawGlacierDays: 'never' });
+  expect(rawRule(stack)).not.toHaveProperty('Transitions');
+});

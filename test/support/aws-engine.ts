@@ -1,0 +1,194 @@
+import { randomBytes } from 'node:crypto';
+
+import { DeleteMessageCommand, ReceiveMessageCommand } from '@aws-sdk/client-sqs';
+
+import { batchIdMaker } from '../../src/domain/batch-id.ts';
+import { dayRule } from '../../src/domain/day.ts';
+import { awsIntake } from '../../src/engines/aws/aws-intake.ts';
+import type { Backoff } from '../../src/engines/aws/backoff.ts';
+import { DynamodbBatchRecords } from '../../src/engines/aws/dynamodb-batch-records.ts';
+import { dynamodbCounterStore } from '../../src/engines/aws/dynamodb-counter-store.ts';
+import { parkingOnce } from '../../src/engines/aws/dynamodb-parking.ts';
+import { dynamodbReceipts, readProgress } from '../../src/engines/aws/dynamodb-receipts.ts';
+import { dynamodbSweepProgress } from '../../src/engines/aws/dynamodb-sweep-progress.ts';
+import { inParallel } from '../../src/engines/aws/in-parallel.ts';
+import { chunkKey, messageKey, numberOf } from '../../src/engines/aws/ledger-table.ts';
+import { s3RawStore } from '../../src/engines/aws/s3-raw-store.ts';
+import { sqsChunkQueue } from '../../src/engines/aws/sqs-chunk-queue.ts';
+import { sqsDeadLetters } from '../../src/engines/aws/sqs-dead-letters.ts';
+import { groupDeliveries } from '../../src/engines/aws/transaction-groups.ts';
+import { countMessages, type QueueMessage } from '../../src/pipeline/count-messages.ts';
+import type { CutBatch } from '../../src/pipeline/recut.ts';
+import { sweep, type SweepResult } from '../../src/pipeline/sweep.ts';
+import type { AwsEmulators, AwsStore } from './aws-store.ts';
+
+/** Decides what becomes of a call: throws, before or after `proceed`, or lets it be. */
+export type Fault = (command: string, proceed: () => Promise<unknown>) => Promise<unknown>;
+
+export interface AwsEngineOptions {
+  readonly itemsPerMessage?: number;
+  readonly keepMs?: number;
+  readonly attemptsMax?: number;
+}
+
+const dayMs = 86_400_000;
+
+/** The AWS engine's adapters wired up with a clock of their own and faults between them and AWS. */
+export class AwsEngine {
+  now: number;
+  /** In the way of every call, if it is set. */
+  fault: Fault | undefined;
+  readonly keepMs: number;
+  readonly store: AwsStore;
+  readonly intake;
+  readonly rawStore;
+  readonly receipts;
+  readonly deadLetters;
+  readonly counterStore;
+  readonly #sqs;
+  readonly #ports;
+  readonly #parking;
+
+  constructor(aws: AwsEmulators, store: AwsStore, now: number, options: AwsEngineOptions = {}) {
+    this.store = store;
+    this.now = now;
+    this.keepMs = options.keepMs ?? 90 * dayMs;
+    const { countersTable, ledgerTable } = store;
+    const dynamodb = this.#faulty(aws.dynamodb);
+    this.#sqs = this.#faulty(aws.sqs);
+    const clock = () => this.now;
+    const backoff: Backoff = {
+      attemptsMax: options.attemptsMax ?? 3,
+      delayMsMax: 0,
+      deadline: Number.POSITIVE_INFINITY,
+      now: clock,
+      sleep: () => Promise.resolve(),
+      random: () => 0,
+    };
+    const ledger = { client: dynamodb, ledgerTable, keepMs: this.keepMs, now: clock };
+    const records = new DynamodbBatchRecords(ledger);
+    const queue = sqsChunkQueue({ client: this.#sqs, queueUrl: store.queueUrl, backoff });
+    const letters = { client: this.#sqs, queueUrl: store.deadLetterQueueUrl, backoff };
+    this.rawStore = s3RawStore(this.#faulty(aws.s3), store.bucket);
+    this.deadLetters = sqsDeadLetters(letters);
+    this.receipts = dynamodbReceipts(ledger);
+    this.counterStore = dynamodbCounterStore({ ...ledger, countersTable, backoff });
+    this.#parking = parkingOnce(this.deadLetters, ledger);
+    this.intake = awsIntake({
+      records,
+      rawStore: this.rawStore,
+      queue,
+      itemsPerMessage: options.itemsPerMessage ?? Number.POSITIVE_INFINITY,
+      dayOf: dayRule('as-written'),
+      makeBatchId: batchIdMaker(randomBytes),
+      now: clock,
+      onFailure: () => undefined,
+    });
+    this.#ports = {
+      keys: (range: { after: string; before: string }) => this.rawStore.keys(range),
+      raw: (rawKey: string) => this.rawStore.get(rawKey),
+      async state(batchId: string) {
+        const { batch, countedItems } = await readProgress(ledger, batchId);
+        const chunks = batch && numberOf(batch, 'chunks');
+        return { chunks, counted: new Set(countedItems.keys()) };
+      },
+      queue,
+      parking: this.#parking,
+      async complete(raw: CutBatch, chunks: number) {
+        await records.complete({ ...raw, chunks });
+      },
+      progress: dynamodbSweepProgress(dynamodb, ledgerTable),
+      async each<T>(inputs: readonly T[], work: (input: T) => Promise<void>) {
+        await inParallel(8, inputs, work);
+      },
+    };
+  }
+
+  /** Counts what is queued; returns how many messages that were. */
+  async process(): Promise<number> {
+    let received = 0;
+    for (;;) {
+      const { Messages: messages = [] } = await this.#sqs.send(
+        new ReceiveMessageCommand({
+          QueueUrl: this.store.queueUrl,
+          MaxNumberOfMessages: 10,
+          MessageAttributeNames: ['All'],
+          MessageSystemAttributeNames: ['All'],
+        }),
+      );
+      if (messages.length === 0) return received;
+      received += messages.length;
+      const inputs = messages.map(
+        ({ MessageId: messageId = '', Body: body = '', Attributes, MessageAttributes }) => ({
+          messageId,
+          originalId: MessageAttributes?.['original_message_id']?.StringValue ?? messageId,
+          body,
+          sentAt: this.now,
+          receives: Number(Attributes?.ApproximateReceiveCount),
+        }),
+      );
+      const left = await this.count(inputs);
+      for (const [at, { ReceiptHandle }] of messages.entries()) {
+        if (left.has(inputs[at] as QueueMessage)) continue;
+        const QueueUrl = this.store.queueUrl;
+        await this.#sqs.send(new DeleteMessageCommand({ QueueUrl, ReceiptHandle }));
+      }
+    }
+  }
+
+  /** Counts messages that are at hand; returns those that are to be delivered again. */
+  count(messages: readonly QueueMessage[]): Promise<ReadonlySet<QueueMessage>> {
+    return countMessages(
+      messages,
+      {
+        store: this.counterStore,
+        deliveryOf: ({ originalId }, reading) =>
+          reading.kind === 'chunk'
+            ? { mark: chunkKey(reading.batchId, reading.index), ...reading }
+            : { mark: messageKey(originalId, 'counted'), ...reading, items: 1 },
+        group: groupDeliveries,
+        parking: this.#parking,
+      },
+      {
+        dayOf: dayRule('as-written'),
+        now: () => this.now,
+        deadline: Number.POSITIVE_INFINITY,
+        ageMsMax: this.keepMs - 7 * dayMs,
+        receivesMax: 5,
+      },
+    );
+  }
+
+  /** @param afterMs how old a batch is to be looked at. */
+  sweep(afterMs = 15 * 60_000): Promise<SweepResult> {
+    return sweep(this.#ports, {
+      dayOf: dayRule('as-written'),
+      now: () => this.now,
+      afterMs,
+      ageMsMax: this.keepMs - 7 * dayMs,
+      keepMs: this.keepMs,
+      deadline: Number.POSITIVE_INFINITY,
+      onFailure: (error) => {
+        throw error;
+      },
+    });
+  }
+
+  #faulty<C extends { send(command: never): unknown }>(client: C): Pick<C, 'send'> {
+    const send = (command: object) => {
+      const proceed = () => client.send(command as never) as Promise<unknown>;
+      return this.fault === undefined
+        ? proceed()
+        : this.fault(command.constructor.name.replace(/Command$/, ''), proceed);
+    };
+    return { send } as unknown as Pick<C, 'send'>;
+  }
+}
+
+/** An error as the SDK throws it. */
+export function awsError(name: string, status: number): Error {
+  return Object.assign(new Error(`${name}: simulated`), {
+    name,
+    $metadata: { httpStatusCode: status },
+  });
+}

@@ -1,0 +1,126 @@
+import { randomUUID } from 'node:crypto';
+
+import {
+  CreateTableCommand,
+  DynamoDBClient,
+  ScanCommand,
+  type AttributeValue,
+} from '@aws-sdk/client-dynamodb';
+import { CreateBucketCommand, S3Client } from '@aws-sdk/client-s3';
+import { CreateQueueCommand, SQSClient } from '@aws-sdk/client-sqs';
+
+import { startEmulators } from '../../infra/local/emulators.ts';
+import { compareCounters, type CounterRow } from '../../src/domain/counter.ts';
+
+export interface AwsEmulators {
+  readonly dynamodb: DynamoDBClient;
+  readonly s3: S3Client;
+  readonly sqs: SQSClient;
+  /** What the SDK of a function reads from its environment. */
+  readonly environment: Readonly<Record<string, string>>;
+  stop(): Promise<void>;
+}
+
+/** DynamoDB Local and fauxqs, with clients that try once. */
+export async function startAws(): Promise<AwsEmulators> {
+  const emulators = await startEmulators();
+  const { dynamoDbUrl, fauxqsUrl } = emulators;
+  const region = 'eu-central-1';
+  const credentials = { accessKeyId: 'local', secretAccessKey: 'local' };
+  const common = { region, credentials, maxAttempts: 1 };
+  const dynamodb = new DynamoDBClient({ ...common, endpoint: dynamoDbUrl });
+  const s3 = new S3Client({ ...common, endpoint: fauxqsUrl, forcePathStyle: true });
+  const sqs = new SQSClient({ ...common, endpoint: fauxqsUrl });
+  return {
+    dynamodb,
+    s3,
+    sqs,
+    environment: {
+      AWS_ENDPOINT_URL_DYNAMODB: dynamoDbUrl,
+      AWS_ENDPOINT_URL_S3: fauxqsUrl,
+      AWS_ENDPOINT_URL_SQS: fauxqsUrl,
+      AWS_REGION: region,
+      AWS_ACCESS_KEY_ID: credentials.accessKeyId,
+      AWS_SECRET_ACCESS_KEY: credentials.secretAccessKey,
+    },
+    async stop() {
+      for (const client of [dynamodb, s3, sqs]) client.destroy();
+      await emulators.stop();
+    },
+  };
+}
+
+/** The tables, the bucket and the queues of one store. */
+export interface AwsStore {
+  readonly countersTable: string;
+  readonly ledgerTable: string;
+  readonly bucket: string;
+  readonly queueUrl: string;
+  readonly deadLetterQueueUrl: string;
+}
+
+/** An empty store of its own. */
+export async function createStore(aws: AwsEmulators): Promise<AwsStore> {
+  const { dynamodb, s3 } = aws;
+  const name = `store-${randomUUID()}`;
+  const countersTable = `${name}-counters`;
+  const ledgerTable = `${name}-ledger`;
+  const [, , , queueUrl, deadLetterQueueUrl] = await Promise.all([
+    dynamodb.send(new CreateTableCommand(table(countersTable, 'date', 'type_state'))),
+    dynamodb.send(new CreateTableCommand(table(ledgerTable, 'id', 'entry'))),
+    s3.send(new CreateBucketCommand({ Bucket: name })),
+    createQueue(aws, name),
+    createQueue(aws, `${name}-dead`),
+  ]);
+  return { countersTable, ledgerTable, bucket: name, queueUrl, deadLetterQueueUrl };
+}
+
+async function createQueue({ sqs, environment }: AwsEmulators, QueueName: string): Promise<string> {
+  const { QueueUrl = '' } = await sqs.send(new CreateQueueCommand({ QueueName }));
+  // The emulator names a host that need not resolve, and the SDK goes where the URL says.
+  return new URL(new URL(QueueUrl).pathname, environment['AWS_ENDPOINT_URL_SQS']).href;
+}
+
+function table(TableName: string, partitionKey: string, sortKey: string) {
+  return {
+    TableName,
+    BillingMode: 'PAY_PER_REQUEST' as const,
+    AttributeDefinitions: [partitionKey, sortKey].map((AttributeName) => ({
+      AttributeName,
+      AttributeType: 'S' as const,
+    })),
+    KeySchema: [
+      { AttributeName: partitionKey, KeyType: 'HASH' as const },
+      { AttributeName: sortKey, KeyType: 'RANGE' as const },
+    ],
+  };
+}
+
+/** Every row of a table. */
+export async function scan(
+  client: DynamoDBClient,
+  TableName: string,
+): Promise<Record<string, AttributeValue>[]> {
+  const items: Record<string, AttributeValue>[] = [];
+  let ExclusiveStartKey: Record<string, AttributeValue> | undefined;
+  do {
+    const page = await client.send(new ScanCommand({ TableName, ExclusiveStartKey }));
+    items.push(...(page.Items ?? []));
+    ExclusiveStartKey = page.LastEvaluatedKey;
+  } while (ExclusiveStartKey !== undefined);
+  return items;
+}
+
+/** The counters as somebody reads them who knows the table and nothing of us. */
+export async function countersAsStranger(
+  client: DynamoDBClient,
+  TableName: string,
+): Promise<CounterRow[]> {
+  const rows = (await scan(client, TableName)).map((item) => ({
+    date: item['date']?.S ?? '',
+    type: item['type']?.S ?? '',
+    state: item['state']?.S ?? '',
+    count: Number(item['count']?.N),
+  }));
+  return rows.sort(compareCounters);
+}

@@ -1,0 +1,135 @@
+import { describe, expect, it } from 'vitest';
+
+import { readTemplate } from '../../../infra/local/read-template.ts';
+import type { Template } from '../../../infra/local/template.ts';
+import { standInTemplate } from './stand-ins.ts';
+
+const endpoint = 'http://127.0.0.1:4566';
+const read = (template: Template = standInTemplate()) => readTemplate(template, { endpoint });
+const queueUrl = `${endpoint}/000000000000/local-Queue`;
+
+describe('what a template says', () => {
+  it('has tables with their keys and the attribute that they expire by', () => {
+    expect(read().tables).toEqual([
+      expect.objectContaining({
+        name: 'local-Table',
+        keys: [
+          { AttributeName: 'id', KeyType: 'HASH' },
+          { AttributeName: 'entry', KeyType: 'RANGE' },
+        ],
+        timeToLiveAttribute: 'expires_at',
+      }),
+    ]);
+  });
+
+  it('has dead-letter queues before the queues that name them', () => {
+    const { queues } = read();
+    expect(queues.map(({ name }) => name)).toEqual([
+      'local-DeadLetters',
+      'local-Failures',
+      'local-Queue',
+    ]);
+    expect(queues[2]?.attributes).toEqual({
+      VisibilityTimeout: '1',
+      RedrivePolicy:
+        '{"deadLetterTargetArn":"arn:aws:sqs:us-east-1:000000000000:local-DeadLetters","maxReceiveCount":2}',
+    });
+  });
+
+  it('tells the functions apart by what calls them, and resolves their variables', () => {
+    const byRole = Object.fromEntries(read().functions.map((each) => [each.role, each]));
+    expect(Object.keys(byRole).sort()).toEqual(['ingest', 'process', 'query', 'sweep']);
+    expect(byRole['ingest']?.environment).toEqual({
+      QUEUE_URL: queueUrl,
+      RAW_BUCKET: 'local-bucket',
+    });
+    expect(byRole['process']).toMatchObject({
+      timeoutMs: 5000,
+      memoryMb: 256,
+      environment: { LEDGER_TABLE: 'local-Table', PLACE: 'in-us-east-1' },
+    });
+  });
+
+  it('has routes, throttling, event source, schedule and outputs', () => {
+    const { routes, throttle, eventSources, schedules, outputs } = read();
+    expect(routes).toEqual([
+      { routeKey: 'POST /ingest', role: 'ingest' },
+      { routeKey: '$default', role: 'query' },
+    ]);
+    expect(throttle).toEqual({ ratePerSecond: 500, burst: 1000 });
+    expect(eventSources).toEqual([
+      expect.objectContaining({
+        ...{ role: 'process', queueUrl, batchSize: 500, windowMs: 0, concurrencyMax: 2 },
+        reportsItemFailures: true,
+      }),
+    ]);
+    expect(schedules).toEqual([
+      expect.objectContaining({
+        ...{ role: 'sweep', everyMs: 300_000, retriesMax: 1, input: undefined },
+        failureQueueUrl: `${endpoint}/000000000000/local-Failures`,
+      }),
+    ]);
+    expect(outputs).toEqual({ QueueUrl: queueUrl });
+  });
+});
+
+describe('what the local engine cannot do is refused by name', () => {
+  const withVariable = (value: unknown) => {
+    const template = standInTemplate();
+    const { Query } = template.Resources;
+    const Properties = { ...Query?.Properties, Environment: { Variables: { X: value } } };
+    return standInTemplate({ Query: { Type: 'AWS::Lambda::Function', Properties } });
+  };
+
+  it.each([
+    [
+      'an intrinsic function',
+      withVariable({ 'Fn::If': ['A', 'b', 'c'] }),
+      'Query.Environment uses Fn::If',
+    ],
+    [
+      'a resource that is not there',
+      withVariable({ Ref: 'Nothing' }),
+      'refers to Nothing, which is no resource',
+    ],
+    [
+      'an attribute of something that does not run here',
+      withVariable({ 'Fn::GetAtt': ['Role', 'Arn'] }),
+      'refers to Arn of Role (AWS::IAM::Role)',
+    ],
+    [
+      'a kind of resource',
+      standInTemplate({ Cluster: { Type: 'AWS::ECS::Cluster' } }),
+      'does not know what to do with Cluster (AWS::ECS::Cluster)',
+    ],
+    [
+      'a function that nothing calls',
+      standInTemplate({ Lonely: { Type: 'AWS::Lambda::Function', Properties: {} } }),
+      'calls Lonely',
+    ],
+    [
+      'a schedule by cron',
+      standInTemplate({
+        Rule: {
+          Type: 'AWS::Events::Rule',
+          Properties: {
+            ScheduleExpression: 'cron(0 12 * * ? *)',
+            Targets: [{ Arn: { 'Fn::GetAtt': ['Sweep', 'Arn'] } }],
+          },
+        },
+      }),
+      'Rule is due at cron(0 12 * * ? *)',
+    ],
+  ])('%s', (_, template, message) => {
+    expect(() => read(template)).toThrow(message);
+  });
+
+  it('a secret, with what to do', () => {
+    const template = withVariable({ Ref: 'Secret' });
+    const Resources = {
+      ...template.Resources,
+      Secret: { Type: 'AWS::SecretsManager::Secret' },
+    };
+    expect(() => read({ Resources })).toThrow('synthesise the stack with tokens off');
+  });
+});

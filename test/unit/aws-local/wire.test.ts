@@ -1,0 +1,186 @@
+import { createHash } from 'node:crypto';
+
+import {
+  CreateTableCommand,
+  DynamoDBClient,
+  GetItemCommand,
+  TransactWriteItemsCommand,
+  UpdateItemCommand,
+} from '@aws-sdk/client-dynamodb';
+import {
+  CreateBucketCommand,
+  GetObjectCommand,
+  HeadObjectCommand,
+  ListObjectsV2Command,
+  PutObjectCommand,
+  S3Client,
+} from '@aws-sdk/client-s3';
+import {
+  CreateQueueCommand,
+  GetQueueAttributesCommand,
+  SendMessageCommand,
+  SQSClient,
+} from '@aws-sdk/client-sqs';
+import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+
+import { clientSettings } from '../../../infra/local/client-settings.ts';
+import { startEmulators, type Emulators } from '../../../infra/local/emulators.ts';
+import { startWire, type AwsReply, type Fault, type Wire } from '../../../infra/local/wire.ts';
+import type { AwsCall } from '../../../infra/local/wire-call.ts';
+
+let emulators: Emulators;
+let wire: Wire;
+let dynamoDb: DynamoDBClient;
+let s3: S3Client;
+let sqs: SQSClient;
+/** What happens to the next calls, one after the other. */
+const faults: (Fault | undefined)[] = [];
+const seen: { call: AwsCall; reply: AwsReply }[] = [];
+const QueueUrl = 'http://127.0.0.1/000000000000/queue';
+
+beforeAll(async () => {
+  emulators = await startEmulators();
+  wire = await startWire({
+    ...emulators,
+    fault: () => faults.shift(),
+    observe: (call, reply) => void seen.push({ call, reply }),
+  });
+  const settings = { ...clientSettings(wire.url, 'us-east-1', 'process3'), maxAttempts: 1 };
+  dynamoDb = new DynamoDBClient(settings);
+  s3 = new S3Client({ ...settings, forcePathStyle: true });
+  sqs = new SQSClient(settings);
+  await dynamoDb.send(
+    new CreateTableCommand({
+      TableName: 'table',
+      KeySchema: [{ AttributeName: 'id', KeyType: 'HASH' }],
+      AttributeDefinitions: [{ AttributeName: 'id', AttributeType: 'S' }],
+      BillingMode: 'PAY_PER_REQUEST',
+    }),
+  );
+  await s3.send(new CreateBucketCommand({ Bucket: 'bucket' }));
+  await sqs.send(new CreateQueueCommand({ QueueName: 'queue' }));
+});
+
+afterAll(async () => {
+  for (const client of [dynamoDb, s3, sqs]) client.destroy();
+  await wire.stop();
+  await emulators.stop();
+});
+
+beforeEach(() => {
+  faults.splice(0);
+  seen.splice(0);
+});
+
+/** Adds one to a counter of its own, as often as it is carried out. */
+const addTo = (id: string) =>
+  dynamoDb.send(
+    new UpdateItemCommand({
+      TableName: 'table',
+      Key: { id: { S: id } },
+      UpdateExpression: 'ADD #n :one',
+      ExpressionAttributeNames: { '#n': 'n' },
+      ExpressionAttributeValues: { ':one': { N: '1' } },
+    }),
+  );
+
+async function counted(id: string): Promise<number> {
+  const { Item } = await dynamoDb.send(
+    new GetItemCommand({ TableName: 'table', Key: { id: { S: id } }, ConsistentRead: true }),
+  );
+  return Number(Item?.['n']?.N ?? 0);
+}
+
+describe('calls pass the wire', () => {
+  it('and are known by service, operation and caller', async () => {
+    await counted('x');
+    await sqs.send(new GetQueueAttributesCommand({ QueueUrl, AttributeNames: ['All'] }));
+    const Put = { TableName: 'table', Item: { id: { S: 'y' } } };
+    await dynamoDb.send(new TransactWriteItemsCommand({ TransactItems: [{ Put }] }));
+    const object = { Bucket: 'bucket', Key: 'raw/a b?.json' };
+    await s3.send(new PutObjectCommand({ ...object, Body: 'x' }));
+    await s3.send(new HeadObjectCommand(object));
+    await (await s3.send(new GetObjectCommand(object))).Body?.transformToString();
+    await s3.send(new ListObjectsV2Command({ Bucket: 'bucket', Prefix: 'raw/' }));
+    expect(seen.map(({ call }) => `${call.service} ${call.operation}`)).toEqual([
+      ...['dynamodb GetItem', 'sqs GetQueueAttributes', 'dynamodb TransactWriteItems'],
+      ...['s3 PutObject', 's3 HeadObject', 's3 GetObject', 's3 ListObjectsV2'],
+    ]);
+    for (const { call, reply } of seen) {
+      expect(call).toMatchObject({ caller: 'process', environmentId: 'process3' });
+      expect(call.requestBytes).toBe(call.requestBody.length);
+      expect(reply.status).toBe(200);
+    }
+  });
+
+  it.each([0, 1, 70_000, 5_000_000])('byte for byte, %i bytes and back', async (size) => {
+    const Body = Buffer.from(Array.from({ length: size }, (_, index) => (index * 31) % 256));
+    const object = { Bucket: 'bucket', Key: `bytes-${size}` };
+    await s3.send(new PutObjectCommand({ ...object, Body }));
+    const stored = await s3.send(new GetObjectCommand(object));
+    const bytes = (await stored.Body?.transformToByteArray()) ?? new Uint8Array();
+    const digest = (data: Uint8Array) => createHash('sha256').update(data).digest('hex');
+    expect(digest(bytes)).toBe(digest(Body));
+    expect((await s3.send(new HeadObjectCommand(object))).ContentLength).toBe(size);
+  });
+
+  it('with the errors of the service', async () => {
+    const missing = new HeadObjectCommand({ Bucket: 'bucket', Key: 'missing' });
+    await expect(s3.send(missing)).rejects.toMatchObject({ name: 'NotFound' });
+    const Put = {
+      ...{ TableName: 'table', Item: { id: { S: 'y' } } },
+      ConditionExpression: 'attribute_not_exists(id)',
+    };
+    const transaction = new TransactWriteItemsCommand({ TransactItems: [{ Put }] });
+    await expect(dynamoDb.send(transaction)).rejects.toMatchObject({
+      name: 'TransactionCanceledException',
+      CancellationReasons: [{ Code: 'ConditionalCheckFailed' }],
+    });
+  });
+});
+
+describe('a fault', () => {
+  it('refuses in the name of DynamoDB, of SQS and of S3', async () => {
+    faults.push({ kind: 'refuse', status: 400, code: 'ProvisionedThroughputExceededException' });
+    await expect(addTo('refused')).rejects.toMatchObject({
+      name: 'ProvisionedThroughputExceededException',
+    });
+    faults.push({ kind: 'refuse', status: 403, code: 'RequestThrottled' });
+    const message = new SendMessageCommand({ QueueUrl, MessageBody: 'x' });
+    await expect(sqs.send(message)).rejects.toMatchObject({ name: 'RequestThrottled' });
+    faults.push({ kind: 'refuse', status: 503, code: 'SlowDown' });
+    const object = new GetObjectCommand({ Bucket: 'bucket', Key: 'missing' });
+    await expect(s3.send(object)).rejects.toMatchObject({
+      name: 'SlowDown',
+      $metadata: { httpStatusCode: 503 },
+    });
+    expect(await counted('refused')).toBe(0);
+  });
+
+  it('holds a call back', async () => {
+    faults.push({ kind: 'hold', ms: 150 });
+    const began = performance.now();
+    await addTo('held');
+    expect(performance.now() - began).toBeGreaterThan(145);
+    expect(await counted('held')).toBe(1);
+  });
+
+  it('loses the reply of a call that was carried out', async () => {
+    faults.push({ kind: 'lose-reply' });
+    await expect(addTo('lost')).rejects.toMatchObject({ code: 'ECONNRESET' });
+    expect(seen[0]?.reply.status).toBe(200);
+    expect(await counted('lost')).toBe(1);
+  });
+
+  it('cuts a call off before it is carried out', async () => {
+    faults.push({ kind: 'cut' });
+    await expect(addTo('cut')).rejects.toMatchObject({ code: 'ECONNRESET' });
+    expect(await counted('cut')).toBe(0);
+  });
+
+  it('carries a call out twice', async () => {
+    faults.push({ kind: 'repeat' });
+    await addTo('twice');
+    expect(await counted('twice')).toBe(2);
+  });
+});
