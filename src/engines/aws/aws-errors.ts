@@ -42,7 +42,8 @@ const networkCodes = new Set([
 ]);
 
 export function isThrottle(error: unknown): boolean {
-  return throttles.has(nameOf(error)) || statusOf(error) === 429;
+  if (throttles.has(nameOf(error)) || statusOf(error) === 429) return true;
+  return error instanceof Error && error.cause !== undefined && isThrottle(error.cause);
 }
 
 /** Whether the same request may succeed when it is sent again. */

@@ -146,7 +146,7 @@ function readKey(item: Item | undefined): KeyRecord | undefined {
   return {
     batchId: textOf(item, 'batch_id'),
     receivedAt: numberOf(item, 'received_at'),
-    bodySha256: item['body_sha256']?.B ?? new Uint8Array(),
+    bodySha256: Buffer.from(item['body_sha256']?.B ?? []),
     itemsPerMessage: readItemsPerMessage(textOf(item, 'items_per_message')),
   };
 }

@@ -1,0 +1,242 @@
+import { createHash } from 'node:crypto';
+import { createServer } from 'node:http';
+import type { AddressInfo } from 'node:net';
+
+import { GetQueueAttributesCommand, SendMessageCommand } from '@aws-sdk/client-sqs';
+import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
+
+import { ingestFunction } from '../../src/entry/lambda/ingest-function.ts';
+import { processFunction } from '../../src/entry/lambda/process-function.ts';
+import { queryFunction } from '../../src/entry/lambda/query-function.ts';
+import { countersAsStranger, startAws } from '../support/aws-store.ts';
+import { Lambdas } from '../support/lambda.ts';
+import type { Received } from '../support/server.ts';
+
+const aws = await startAws();
+afterAll(() => aws.stop());
+
+const item = { type: 'phone', state: 'erased', timestamp: '2023-06-16T13:00:00Z' };
+const json = { 'content-type': 'application/json' };
+
+function send(lambdas: Lambdas, items: readonly unknown[], headers: Record<string, string> = {}) {
+  const body = JSON.stringify({ processed_devices: items });
+  return lambdas.ask({ method: 'POST', path: '/ingest', headers: { ...json, ...headers }, body });
+}
+
+function codeOf({ status, text }: Received): string {
+  return `${status} ${(JSON.parse(text) as { code: string }).code}`;
+}
+
+async function queued(lambdas: Lambdas, queueUrl = lambdas.store.queueUrl): Promise<number> {
+  const { Attributes } = await aws.sqs.send(
+    new GetQueueAttributesCommand({ QueueUrl: queueUrl, AttributeNames: ['All'] }),
+  );
+  return Number(Attributes?.ApproximateNumberOfMessages);
+}
+
+describe('a batch', () => {
+  it('is packed into as few messages as it takes, or goes item by item', async () => {
+    const packed = await Lambdas.create(aws);
+    await send(packed, [item, item, item]);
+    expect(await queued(packed)).toBe(1);
+    const single = await Lambdas.create(aws, { ITEMS_PER_MESSAGE: '1' });
+    await send(single, [item, item, item]);
+    expect(await queued(single)).toBe(3);
+    for (const lambdas of [packed, single]) {
+      await lambdas.drain();
+      const rows = await countersAsStranger(aws.dynamodb, lambdas.store.countersTable);
+      expect(rows).toMatchObject([{ type: 'phone', count: 3 }]);
+    }
+  });
+
+  it('has a receipt, and what is pending is known', async () => {
+    const lambdas = await Lambdas.create(aws);
+    const { headers } = await send(lambdas, [item, { type: 1 }, item]);
+    const path = String(headers['location']);
+    const receipt = async () => JSON.parse((await lambdas.ask({ path })).text) as object;
+    expect(await receipt()).toMatchObject({ status: 'pending', enqueued: 2, counted: 0 });
+    const ready = async () => JSON.parse((await lambdas.ask({ path: '/readyz' })).text) as object;
+    expect(await ready()).toEqual({ status: 'ready', pending_messages: 1, dead_letters: 0 });
+    await lambdas.drain();
+    expect(await receipt()).toMatchObject({ status: 'counted', counted: 2, rejected: 1 });
+    expect(await ready()).toEqual({ status: 'ready', pending_messages: 0, dead_letters: 0 });
+  });
+
+  it('under a key that came before is the same batch, with the same answer', async () => {
+    const lambdas = await Lambdas.create(aws);
+    const first = await send(lambdas, [item], { 'idempotency-key': 'a' });
+    const again = await send(lambdas, [item], { 'idempotency-key': 'a' });
+    expect(again).toEqual(first);
+    expect(codeOf(await send(lambdas, [item, item], { 'idempotency-key': 'a' }))).toBe(
+      '422 idempotency_key_reused',
+    );
+    expect(codeOf(await send(lambdas, [item], { 'idempotency-key': '' }))).toBe(
+      '400 invalid_idempotency_key',
+    );
+  });
+
+  it('to a path that is only read as /ingest is not taken', async () => {
+    const lambdas = await Lambdas.create(aws);
+    const body = JSON.stringify({ processed_devices: [item] });
+    const answer = await lambdas.ask({ method: 'POST', path: '/%69ngest', headers: json, body });
+    expect(codeOf(answer)).toBe('404 not_found');
+  });
+});
+
+describe('what others put on the queue', () => {
+  it('is counted if it is an item, and else a dead letter, and holds back nothing', async () => {
+    const lambdas = await Lambdas.create(aws);
+    const { queueUrl: QueueUrl, deadLetterQueueUrl, countersTable } = lambdas.store;
+    for (const MessageBody of [JSON.stringify(item), 'garbage', JSON.stringify(item)]) {
+      await aws.sqs.send(new SendMessageCommand({ QueueUrl, MessageBody }));
+    }
+    await send(lambdas, [item]);
+    await lambdas.drain();
+    expect(await countersAsStranger(aws.dynamodb, countersTable)).toMatchObject([{ count: 3 }]);
+    expect(await queued(lambdas, deadLetterQueueUrl)).toBe(1);
+  });
+});
+
+describe('where AWS does not answer', () => {
+  const nowhere = 'http://127.0.0.1:9';
+
+  afterEach(() => void Object.assign(process.env, aws.environment));
+
+  it.each(['AWS_ENDPOINT_URL_DYNAMODB', 'AWS_ENDPOINT_URL_S3', 'AWS_ENDPOINT_URL_SQS'])(
+    'a batch is refused with 503 and may be sent again: %s',
+    async (variable) => {
+      const { store } = await Lambdas.create(aws);
+      const broken = new Lambdas(aws, store, {});
+      process.env[variable] = nowhere;
+      // The clients read their endpoints when they are first used. A queue's is in its URL.
+      const queueUrl = { QUEUE_URL: `${nowhere}/000000000000/queue` };
+      const lambdas =
+        variable === 'AWS_ENDPOINT_URL_SQS' ? new Lambdas(aws, store, queueUrl) : broken;
+      const answer = await send(lambdas, [item], { 'idempotency-key': 'a' });
+      expect(codeOf(answer)).toBe('503 storage_failed');
+      expect(answer.headers['retry-after']).toBe('5');
+
+      Object.assign(process.env, aws.environment);
+      const healed = new Lambdas(aws, store, {});
+      expect((await send(healed, [item], { 'idempotency-key': 'a' })).status).toBe(200);
+      await healed.drain();
+      await healed.sweep();
+      const rows = await countersAsStranger(aws.dynamodb, store.countersTable);
+      expect(rows).toMatchObject([{ count: 1 }]);
+    },
+  );
+
+  it('a query is refused with 503', async () => {
+    const lambdas = await Lambdas.create(aws);
+    process.env['AWS_ENDPOINT_URL_DYNAMODB'] = nowhere;
+    for (const path of ['/stats?date=2023-06-16', '/stats-html?date=2023-06-16']) {
+      expect(codeOf(await lambdas.ask({ path }))).toBe('503 storage_failed');
+    }
+    expect((await lambdas.ask({ path: '/healthz' })).status).toBe(200);
+  });
+});
+
+describe('settings', () => {
+  it('that are missing or wrong are named when a function starts', async () => {
+    const { environment } = await Lambdas.create(aws);
+    const { LEDGER_TABLE, ...without } = environment;
+    expect(LEDGER_TABLE).toBeDefined();
+    expect(() => ingestFunction(without)).toThrow(
+      'The environment variable LEDGER_TABLE is not set.',
+    );
+    expect(() => processFunction({ ...environment, MAX_RECEIVES: '0' })).toThrow(
+      'MAX_RECEIVES must be a whole number from 1, not 0.',
+    );
+    expect(() => ingestFunction({ ...environment, ITEMS_PER_MESSAGE: 'all' })).toThrow(
+      'Items per message are packed or a whole number from 1 to 10000, not "all".',
+    );
+    expect(() => queryFunction({ ...environment, DAY_ZONE: 'Mars' })).toThrow(/Mars/);
+  });
+
+  it('of the day hold for all functions of a store, for ever', async () => {
+    const lambdas = await Lambdas.create(aws, { DAY_ZONE: 'UTC' });
+    await send(lambdas, [{ ...item, timestamp: '2023-06-16T23:30:00-05:00' }]);
+    await lambdas.drain();
+    const rows = await countersAsStranger(aws.dynamodb, lambdas.store.countersTable);
+    expect(rows).toMatchObject([{ date: '2023-06-17', count: 1 }]);
+    const other = new Lambdas(aws, lambdas.store, {});
+    expect(codeOf(await send(other, [item]))).toBe('503 storage_failed');
+  });
+});
+
+describe('with tokens', () => {
+  const secrets = createServer((request, response) => {
+    request.resume();
+    const SecretString = JSON.stringify({ tokens, initial: 'first' });
+    response.setHeader('content-type', 'application/x-amz-json-1.1');
+    if (isDown) response.writeHead(500).end('{}');
+    else response.end(JSON.stringify({ SecretString }));
+  });
+  const hashed = (text: string) => createHash('sha256').update(text).digest('hex');
+  const tokens = [
+    { name: 'gateway', sha256: hashed('g'), for: ['ingest'] },
+    { name: 'other', sha256: hashed('o'), for: ['ingest'] },
+    { name: 'reader', sha256: hashed('r'), for: ['read'] },
+  ];
+  let isDown = false;
+  let lambdas: Lambdas;
+
+  beforeAll(async () => {
+    await new Promise<void>((resolve) => void secrets.listen(0, '127.0.0.1', resolve));
+    const { port } = secrets.address() as AddressInfo;
+    process.env['AWS_ENDPOINT_URL_SECRETS_MANAGER'] = `http://127.0.0.1:${port}`;
+    lambdas = await Lambdas.create(aws, { TOKENS_SECRET_ARN: 'arn:aws:secretsmanager:tokens' });
+  });
+  afterAll(() => void secrets.close());
+
+  const bearer = (token: string) => ({ authorization: `Bearer ${token}` });
+  const read = (path: string, headers: Record<string, string> = {}) =>
+    lambdas.ask({ path, headers });
+
+  it('nothing but /healthz is answered without one', async () => {
+    expect((await read('/healthz')).status).toBe(200);
+    for (const path of [
+      '/stats?date=2023-06-16',
+      '/stats-html?date=2023-06-16',
+      '/readyz',
+      '/ingest/x',
+    ]) {
+      const answer = await read(path);
+      expect(codeOf(answer), path).toBe('401 unauthorized');
+      expect(answer.headers['www-authenticate']).toBe('Bearer realm="device-pipeline"');
+      expect(answer.headers['content-type']).toBe('application/problem+json');
+    }
+    expect(codeOf(await send(lambdas, [item]))).toBe('401 unauthorized');
+    expect(codeOf(await send(lambdas, [item], bearer('x')))).toBe('401 unauthorized');
+    expect(await queued(lambdas)).toBe(0);
+  });
+
+  it('each is for what it is for', async () => {
+    const stats = '/stats?date=2023-06-16';
+    expect((await send(lambdas, [item], bearer('g'))).status).toBe(200);
+    expect((await send(lambdas, [item], bearer('first'))).status).toBe(200);
+    expect(codeOf(await send(lambdas, [item], bearer('r')))).toBe('403 forbidden');
+    expect((await read(stats, bearer('r'))).status).toBe(200);
+    expect((await read(stats, bearer('first'))).status).toBe(200);
+    expect(codeOf(await read(stats, bearer('g')))).toBe('403 forbidden');
+    // A receipt is for who sent the batch, too.
+    expect(codeOf(await read('/ingest/x', bearer('g')))).toBe('404 batch_not_found');
+  });
+
+  it('the idempotency keys of different callers are different keys', async () => {
+    const keyed = (token: string) =>
+      send(lambdas, [item], { 'idempotency-key': 'k', ...bearer(token) });
+    const one = (await keyed('g')).headers['location'];
+    expect((await keyed('g')).headers['location']).toBe(one);
+    expect((await keyed('o')).headers['location']).not.toBe(one);
+  });
+
+  it('nobody is let in while the tokens cannot be read, and told to come again', async () => {
+    isDown = true;
+    const fresh = await Lambdas.create(aws, { TOKENS_SECRET_ARN: 'arn:aws:secretsmanager:tokens' });
+    const answer = await send(fresh, [item], bearer('g'));
+    expect(codeOf(answer)).toBe('503 storage_failed');
+    isDown = false;
+    expect((await send(fresh, [item], bearer('g'))).status).toBe(200);
+  });
+});
