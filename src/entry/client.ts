@@ -81,9 +81,20 @@ const connectedFailures = new Set(['ECONNRESET', 'EPIPE', 'UND_ERR_SOCKET', 'TIM
 
 const answerBytesMax = 1024 * 1024;
 
+/** The header that shows a token, if there is one. */
+export function authorization(token: string | undefined): Record<string, string> {
+  return token === undefined ? {} : { authorization: `Bearer ${token}` };
+}
+
 /** Describes the server at `url`; with `strict`, one bad item refuses its whole batch. */
-export function serverAt(url: string, strict = false): Server {
-  const headers: Record<string, string> = { 'content-type': 'application/json' };
+export function serverAt(
+  url: string,
+  { strict = false, token }: { strict?: boolean; token?: string | undefined } = {},
+): Server {
+  const headers: Record<string, string> = {
+    'content-type': 'application/json',
+    ...authorization(token),
+  };
   if (strict) headers['prefer'] = 'handling=strict';
   return { url, headers, reached: false };
 }

@@ -1,6 +1,6 @@
 import { Option } from 'commander';
 
-import { nonEmpty, wholeNumber, type ParserFor } from './option-parsers.ts';
+import { bearerToken, nonEmpty, wholeNumber, type ParserFor } from './option-parsers.ts';
 
 /** Where the server is, unless a command is told otherwise. */
 export const defaultUrl = 'http://127.0.0.1:8080';
@@ -31,6 +31,12 @@ export function setting<Value>(
 /** An option that is a whole number from 1 to `most`. */
 export function count(flags: string, description: string, most: number, value: number): Option {
   return option(flags, description, wholeNumber(1, most)).default(value);
+}
+
+/** `--token`, for servers that ask for one. Others on the machine see the options of a command. */
+export function tokenOption(): Option {
+  const description = "the server's token; better given by the environment";
+  return setting('--token <text>', description, bearerToken);
 }
 
 /** `--data-dir`, the same for every command that works on the local store. */

@@ -1,6 +1,6 @@
 import type { Command } from 'commander';
 
-import { count, defaultUrl, option } from './common-options.ts';
+import { count, defaultUrl, option, tokenOption } from './common-options.ts';
 import { positiveNumber, serverUrl, timestamp } from './option-parsers.ts';
 
 /**
@@ -16,6 +16,7 @@ export interface FeedOptions {
   seed: string | undefined;
   days: number;
   untilMs: number | undefined;
+  token: string | undefined;
   json: boolean;
 }
 
@@ -27,6 +28,7 @@ interface FeedValues {
   seed?: string;
   days: number;
   until?: number;
+  token?: string;
   json?: true;
 }
 
@@ -42,11 +44,12 @@ export function addFeedOptions(command: Command): Command {
     .option('--seed <text>', 'makes the events repeatable, together with --until (default: random)')
     .addOption(count('--days <number>', 'how far back the timestamps go', 36_500, 7))
     .addOption(option('--until <timestamp>', 'where they end (default: now)', timestamp))
+    .addOption(tokenOption())
     .option('--json', 'print the summary as JSON');
 }
 
 /** The options of `feed` as parsed; `url` is its argument. */
 export function feedOptions(command: Command, url: string): FeedOptions {
-  const { until: untilMs, rate, seed, json = false, ...rest } = command.opts<FeedValues>();
-  return { ...rest, url, rate, seed, untilMs, json };
+  const { until: untilMs, rate, seed, token, json = false, ...rest } = command.opts<FeedValues>();
+  return { ...rest, url, rate, seed, untilMs, token, json };
 }

@@ -31,7 +31,7 @@ export async function feed(options: FeedOptions): Promise<number> {
     days: options.days,
     untilMs: options.untilMs ?? Date.now(),
   };
-  const server = serverAt(options.url);
+  const server = serverAt(options.url, options);
   const tally: Tally = {
     batches: { sent: 0, accepted: 0, refused: 0, gave_up: 0 },
     items: { sent: 0, accepted: 0, refused: 0 },

@@ -1,6 +1,13 @@
 import { Option, type Command } from 'commander';
 
-import { count, defaultBodyBytesMax, defaultUrl, option, setting } from './common-options.ts';
+import {
+  count,
+  defaultBodyBytesMax,
+  defaultUrl,
+  option,
+  setting,
+  tokenOption,
+} from './common-options.ts';
 import { bodySize, keyName, serverUrl, UsageError } from './option-parsers.ts';
 import type { InputFormat } from './split-json.ts';
 
@@ -14,6 +21,7 @@ export interface IngestOptions {
   format: InputFormat;
   strict: boolean;
   key: string | undefined;
+  token: string | undefined;
   json: boolean;
 }
 
@@ -25,6 +33,7 @@ interface IngestValues {
   format: InputFormat;
   strict?: true;
   key?: string;
+  token?: string;
   json?: true;
 }
 
@@ -43,6 +52,7 @@ export function addIngestOptions(command: Command): Command {
     )
     .option('--strict', 'let one bad item refuse its whole request')
     .addOption(option('--key <name>', 'a name under which the same files count once', keyName))
+    .addOption(tokenOption())
     .option('--json', 'print the summary as JSON');
 }
 
@@ -55,9 +65,10 @@ export function ingestOptions(command: Command, files: readonly string[]): Inges
     items,
     maxBody,
     key,
+    token,
     strict = false,
     json = false,
     ...rest
   } = command.opts<IngestValues>();
-  return { ...rest, files, itemsPerBatch: items, bodyBytesMax: maxBody, strict, key, json };
+  return { ...rest, files, itemsPerBatch: items, bodyBytesMax: maxBody, strict, key, token, json };
 }

@@ -58,7 +58,7 @@ export async function ingest(options: IngestOptions): Promise<number> {
     failure: undefined,
     bytesRead: 0,
   };
-  const server = serverAt(options.url, options.strict);
+  const server = serverAt(options.url, options);
   const startedAt = performance.now();
   const interruption = watchInterrupt();
   const { stopping, leaving } = interruption;

@@ -103,6 +103,14 @@ export function nonEmpty(flag: string): (text: string) => string {
   };
 }
 
+/** A parser of bearer tokens; what is wrong with one is told without it. */
+export function bearerToken(flag: string): (text: string) => string {
+  return (text) => {
+    if (/^[!-~]+$/.test(text)) return text;
+    throw new UsageError(`${flag} must be visible ASCII, without spaces`);
+  };
+}
+
 /** A parser of environment variables that are on or off; an empty one is off. */
 export function yesOrNo(name: string): (text: string) => boolean {
   return (text) => {

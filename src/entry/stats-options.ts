@@ -1,6 +1,6 @@
 import type { Command } from 'commander';
 
-import { dataDirOption, option } from './common-options.ts';
+import { dataDirOption, option, tokenOption } from './common-options.ts';
 import { date, serverUrl, UsageError } from './option-parsers.ts';
 
 /**
@@ -8,7 +8,7 @@ import { date, serverUrl, UsageError } from './option-parsers.ts';
  * last week of the one or all dates of the other.
  */
 export interface StatsOptions {
-  source: { url: string } | { dataDir: string };
+  source: { url: string; token: string | undefined } | { dataDir: string };
   range: DateRange | undefined;
   types: readonly string[];
   states: readonly string[];
@@ -28,6 +28,7 @@ interface StatsValues {
   type?: string[];
   state?: string[];
   url?: string;
+  token?: string;
   dataDir: string;
   json?: true;
 }
@@ -41,6 +42,7 @@ export function addStatsOptions(command: Command): Command {
     .option('--type <name...>', 'only these types')
     .option('--state <name...>', 'only these states')
     .addOption(option('--url <url>', 'ask a server, not the data directory', serverUrl))
+    .addOption(tokenOption())
     .addOption(dataDirOption())
     .option('--json', 'print the rows as JSON');
 }
@@ -48,11 +50,11 @@ export function addStatsOptions(command: Command): Command {
 /** The options of `stats` as parsed. */
 export function statsOptions(command: Command): StatsOptions {
   const values = command.opts<StatsValues>();
-  const { url, dataDir, type: types = [], state: states = [], json = false } = values;
+  const { url, token, dataDir, type: types = [], state: states = [], json = false } = values;
   if (url !== undefined && command.getOptionValueSource('dataDir') === 'cli') {
     throw new UsageError('--url asks a server and --data-dir reads a directory; give one of them');
   }
-  const source = url === undefined ? { dataDir } : { url };
+  const source = url === undefined ? { dataDir } : { url, token };
   const range = statsRange(values.date, values.from, values.to);
   return { source, range, types, states, json };
 }

@@ -1,4 +1,11 @@
-import { absence, describeFailure, parseObject, readText, stringOr } from './client.ts';
+import {
+  absence,
+  authorization,
+  describeFailure,
+  parseObject,
+  readText,
+  stringOr,
+} from './client.ts';
 import type { DateRange, StatsOptions } from './stats-options.ts';
 import { jsonText, visible } from './terminal-text.ts';
 
@@ -17,9 +24,7 @@ const dayMs = 86_400_000;
 export async function stats(options: StatsOptions): Promise<number> {
   const { source } = options;
   const rows =
-    'url' in source
-      ? await fetchRows(source.url, options)
-      : await readRows(source.dataDir, options);
+    'url' in source ? await fetchRows(source, options) : await readRows(source.dataDir, options);
   if (options.json) process.stdout.write(`${jsonText(rows)}\n`);
   else process.stdout.write(rows.length === 0 ? 'nothing counted\n' : `${await table(rows)}\n`);
   return 0;
@@ -42,14 +47,14 @@ async function readRows(dataDir: string, options: StatsOptions): Promise<readonl
   }
 }
 
-async function fetchRows(url: string, options: StatsOptions): Promise<Row[]> {
+async function fetchRows(server: ServerSource, options: StatsOptions): Promise<Row[]> {
   const range = options.range ?? lastWeek();
   if (options.range === undefined)
     note(`the last 7 days, ${range.from} to ${range.to}; --from and --to give others`);
   const parameters = new URLSearchParams({ ...range });
   for (const type of options.types) parameters.append('type', type);
   for (const state of options.states) parameters.append('state', state);
-  const { status, text } = await get(url, `/stats?${parameters.toString()}`);
+  const { status, text } = await get(server, `/stats?${parameters.toString()}`);
   if (status !== 200) {
     const { code, detail, title } = parseObject(text);
     const reason = stringOr(detail, stringOr(title, text.slice(0, 200)));
@@ -58,9 +63,15 @@ async function fetchRows(url: string, options: StatsOptions): Promise<Row[]> {
   return parseRows(text);
 }
 
-async function get(url: string, path: string): Promise<{ status: number; text: string }> {
+type ServerSource = Extract<StatsOptions['source'], { url: string }>;
+
+async function get(
+  { url, token }: ServerSource,
+  path: string,
+): Promise<{ status: number; text: string }> {
   try {
     const response = await fetch(`${url}${path}`, {
+      headers: authorization(token),
       redirect: 'manual',
       signal: AbortSignal.timeout(requestMsMax),
     });

@@ -67,7 +67,7 @@ function post(
 describe('a batch', () => {
   test('is posted as JSON with its idempotency key', async () => {
     const it = world(accepted());
-    await post(it, {}, serverAt(url, true));
+    await post(it, {}, serverAt(url, { strict: true }));
     expect(it.requests).toHaveLength(1);
     expect(it.requests[0]).toMatchObject({
       url: `${url}/ingest`,
@@ -82,6 +82,14 @@ describe('a batch', () => {
         },
       },
     });
+  });
+
+  test('shows the token, if there is one', async () => {
+    const it = world(accepted(), accepted());
+    await post(it, {}, serverAt(url, { token: 'abc' }));
+    await post(it, {}, serverAt(url));
+    const shown = it.requests.map(({ init }) => new Headers(init?.headers).get('authorization'));
+    expect(shown).toEqual(['Bearer abc', null]);
   });
 
   test('that is accepted says how much of it was', async () => {
