@@ -165,3 +165,21 @@ test('the dashboard shows the alarms, the requests, the queues, the functions an
   expect(ids.filter((id) => !body.includes(`"${id}"`))).toEqual([]);
   expect(body).toContain('OrphansFound');
 });
+
+test('where there is an address, CloudWatch may publish to the topic, over TLS only', () => {
+  const told = new Synthesized({ alarmEmail: 'on-call@example.org' });
+  const topic = told.ref('AWS::SNS::Topic', 'Alarms');
+  const [policy] = Object.values(told.all('AWS::SNS::TopicPolicy'));
+  expect(policy?.Properties['Topics']).toEqual([topic]);
+  const { Statement: statements } = policy?.Properties['PolicyDocument'] as { Statement: Json[] };
+  expect(statements).toMatchObject([
+    { Effect: 'Deny', Condition: { Bool: { 'aws:SecureTransport': 'false' } }, Resource: topic },
+    {
+      Effect: 'Allow',
+      Action: 'sns:Publish',
+      Principal: { Service: 'cloudwatch.amazonaws.com' },
+      Resource: topic,
+      Condition: { StringEquals: { 'aws:SourceAccount': { Ref: 'AWS::AccountId' } } },
+    },
+  ]);
+});

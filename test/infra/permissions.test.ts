@@ -84,7 +84,6 @@ const exact: Record<string, string[]> = {
     'sqs:SendMessage on DeadLetterQueue',
   ],
   Query: [
-    'dynamodb:GetItem on Ledger',
     'dynamodb:Query on Counters',
     'dynamodb:Query on Ledger',
     'sqs:GetQueueAttributes on DeadLetterQueue',
@@ -96,7 +95,6 @@ const exact: Record<string, string[]> = {
     'dynamodb:GetItem on Ledger',
     'dynamodb:PutItem on Ledger',
     'dynamodb:Query on Ledger',
-    'dynamodb:UpdateItem on Ledger',
     's3:GetObject on RawBucket/raw/*',
     listRaw,
     'sqs:SendMessage on DeadLetterQueue',

@@ -181,7 +181,7 @@ export class AwsEngine {
         ? proceed()
         : this.fault(command.constructor.name.replace(/Command$/, ''), proceed);
     };
-    return { send } as unknown as Pick<C, 'send'>;
+    return { send };
   }
 }
 

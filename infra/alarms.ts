@@ -1,0 +1,196 @@
+import { Duration, Stack } from 'aws-cdk-lib';
+import {
+  Alarm,
+  ComparisonOperator,
+  MathExpression,
+  TreatMissingData,
+  type IMetric,
+  type Metric,
+} from 'aws-cdk-lib/aws-cloudwatch';
+import { SnsAction } from 'aws-cdk-lib/aws-cloudwatch-actions';
+import { PolicyStatement, ServicePrincipal } from 'aws-cdk-lib/aws-iam';
+import { FilterPattern, MetricFilter, type LogGroup } from 'aws-cdk-lib/aws-logs';
+import { Topic } from 'aws-cdk-lib/aws-sns';
+import { EmailSubscription } from 'aws-cdk-lib/aws-sns-subscriptions';
+import type { Construct } from 'constructs';
+
+import { handlerNames } from './bundle.ts';
+import type { Functions } from './functions.ts';
+import type { Api } from './http-api.ts';
+import type { Queues } from './queues.ts';
+import type { Settings } from './settings.ts';
+
+export interface Observed {
+  functions: Functions;
+  queues: Queues;
+  api: Api;
+}
+
+interface AlarmSpec {
+  id: string;
+  description: string;
+  metric: IMetric;
+  atLeast: number;
+  /** For how many periods of the metric in a row; 1 unless it is said. */
+  periods?: number;
+}
+
+const fiveMinutes = Duration.minutes(5);
+const sum = { statistic: 'Sum', period: fiveMinutes };
+const most = { statistic: 'Maximum', period: Duration.minutes(1) };
+
+/** Metrics made from logs; those of the stack alone, however many stacks an account has. */
+export interface LogMetrics {
+  orphans: Metric;
+  requestsThrottled: Metric;
+}
+
+export function addLogMetrics(
+  scope: Construct,
+  settings: Settings,
+  { functions, api }: Observed,
+): LogMetrics {
+  const metricNamespace = `DevicePipeline/${settings.stackName}`;
+  const filter = (
+    id: string,
+    logGroup: LogGroup,
+    pattern: ConstructorParameters<typeof MetricFilter>[2]['filterPattern'],
+    metricValue: string,
+  ) =>
+    new MetricFilter(scope, id, {
+      logGroup,
+      metricNamespace,
+      metricName: id,
+      filterPattern: pattern,
+      metricValue,
+    }).metric(sum);
+  return {
+    orphans: filter(
+      'OrphansFound',
+      functions.sweep.logGroup,
+      FilterPattern.all(
+        FilterPattern.stringValue('$.message', '=', 'swept'),
+        FilterPattern.numberValue('$.orphans', '>', 0),
+      ),
+      '$.orphans',
+    ),
+    // API Gateway has no metric of its own for this.
+    requestsThrottled: filter(
+      'RequestsThrottled',
+      api.accessLog,
+      FilterPattern.stringValue('$.status', '=', '429'),
+      '1',
+    ),
+  };
+}
+
+/** Alarms on what needs a person; with an address in the settings they send an e-mail. */
+export function addAlarms(
+  scope: Construct,
+  settings: Settings,
+  observed: Observed,
+  logMetrics: LogMetrics,
+): Alarm[] {
+  const topic = addTopic(scope, settings);
+  return alarmSpecs(observed, logMetrics).map(({ id, description, metric, atLeast, periods }) => {
+    const alarm = new Alarm(scope, id, {
+      alarmDescription: `${settings.stackName}: ${description}`,
+      metric,
+      threshold: atLeast,
+      comparisonOperator: ComparisonOperator.GREATER_THAN_OR_EQUAL_TO_THRESHOLD,
+      evaluationPeriods: periods ?? 1,
+      // Services report nothing where nothing happens.
+      treatMissingData: TreatMissingData.NOT_BREACHING,
+    });
+    if (topic !== undefined) {
+      alarm.addAlarmAction(new SnsAction(topic));
+      alarm.addOkAction(new SnsAction(topic));
+    }
+    return alarm;
+  });
+}
+
+function alarmSpecs({ functions, queues, api }: Observed, logMetrics: LogMetrics): AlarmSpec[] {
+  const { queue, deadLetterQueue, sweepFailures } = queues;
+  return [
+    {
+      id: 'DeadLettersPresent',
+      description: 'messages are in the dead-letter queue. They are not counted.',
+      metric: deadLetterQueue.metricApproximateNumberOfMessagesVisible(most),
+      atLeast: 1,
+    },
+    {
+      id: 'OldestMessageWaits',
+      description: 'the oldest message has waited for 15 minutes to be counted.',
+      metric: queue.metricApproximateAgeOfOldestMessage(most),
+      atLeast: 900,
+      periods: 3,
+    },
+    {
+      id: 'ServerErrors',
+      description: 'requests are answered with 5xx.',
+      metric: api.api.metricServerError(sum),
+      atLeast: 5,
+    },
+    {
+      id: 'FunctionsThrottled',
+      description: 'Lambda refuses to run functions: the concurrency of the account is used up.',
+      metric: functionsThrottled(functions),
+      atLeast: 1,
+    },
+    {
+      id: 'RequestsThrottledOften',
+      description: 'requests are answered with 429: raise throttleRate and throttleBurst?',
+      metric: logMetrics.requestsThrottled,
+      atLeast: 10,
+    },
+    {
+      id: 'SweepFoundOrphans',
+      description: 'the sweeper found batches of which a part had not been sent or counted.',
+      metric: logMetrics.orphans,
+      atLeast: 1,
+    },
+    {
+      id: 'SweepFails',
+      description: 'the sweeper has failed for 15 minutes.',
+      metric: functions.sweep.lambda.metricErrors(sum),
+      atLeast: 1,
+      periods: 3,
+    },
+    {
+      id: 'SweepFailuresPresent',
+      description: 'sweeps failed for good; the queue SweepFailures says why.',
+      metric: sweepFailures.metricApproximateNumberOfMessagesVisible(most),
+      atLeast: 1,
+    },
+  ];
+}
+
+function functionsThrottled(functions: Functions): MathExpression {
+  const metrics = handlerNames.map(
+    (name) => [name, functions[name].lambda.metricThrottles(sum)] as const,
+  );
+  return new MathExpression({
+    // A function that was not started has no figure, and a plain sum with it would have none.
+    expression: `SUM([${handlerNames.map((name) => `FILL(${name}, 0)`).join(', ')}])`,
+    usingMetrics: Object.fromEntries(metrics),
+    label: 'throttled',
+    period: fiveMinutes,
+  });
+}
+
+function addTopic(scope: Construct, settings: Settings): Topic | undefined {
+  if (settings.alarmEmail === 'none') return undefined;
+  const topic = new Topic(scope, 'Alarms', { enforceSSL: true });
+  topic.addSubscription(new EmailSubscription(settings.alarmEmail));
+  // A topic with a policy, here for TLS, no longer takes what the account's services send.
+  topic.addToResourcePolicy(
+    new PolicyStatement({
+      principals: [new ServicePrincipal('cloudwatch.amazonaws.com')],
+      actions: ['sns:Publish'],
+      resources: [topic.topicArn],
+      conditions: { StringEquals: { 'aws:SourceAccount': Stack.of(scope).account } },
+    }),
+  );
+  return topic;
+}

@@ -1,0 +1,73 @@
+import { mkdir, readdir, rename, rm, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+
+import { build, type BuildOptions } from 'esbuild';
+
+/** The handlers; each is one Lambda, one file in src/entry/lambda and one directory in dist. */
+export const handlerNames = ['ingest', 'process', 'query', 'sweep'] as const;
+export type HandlerName = (typeof handlerNames)[number];
+
+export interface Bundle {
+  name: HandlerName;
+  /** The directory that is deployed; it holds index.mjs alone. */
+  directory: string;
+  /** The size of index.mjs, minified. */
+  bytes: number;
+}
+
+const root = fileURLToPath(new URL('..', import.meta.url));
+const entryDirectory = join(root, 'src/entry/lambda');
+export const bundlesDirectory = join(root, 'dist/lambda');
+
+const options: BuildOptions = {
+  bundle: true,
+  write: false,
+  minify: true,
+  keepNames: false,
+  platform: 'node',
+  target: 'node24',
+  format: 'esm',
+  mainFields: ['module', 'main'],
+  legalComments: 'none',
+  sourcemap: false,
+  logLevel: 'silent',
+  // Dependencies in CommonJS call require() for Node's own modules, which an ES module lacks.
+  banner: {
+    js: "import{createRequire as __createRequire}from'node:module';const require=__createRequire(import.meta.url);",
+  },
+};
+
+/** Bundles all handlers into `<outDir>/<name>/index.mjs`; rejects with esbuild's own messages. */
+export async function bundleHandlers(
+  outDir: string = bundlesDirectory,
+  entryDir: string = entryDirectory,
+): Promise<Bundle[]> {
+  return await Promise.all(handlerNames.map((name) => bundleHandler(name, outDir, entryDir)));
+}
+
+async function bundleHandler(name: HandlerName, outDir: string, entryDir: string): Promise<Bundle> {
+  const result = await build({ ...options, entryPoints: [join(entryDir, `${name}.ts`)] });
+  const code = result.outputFiles?.[0]?.contents ?? new Uint8Array();
+  const directory = join(outDir, name);
+  await mkdir(directory, { recursive: true });
+  // Another process may be reading or writing the same bundle: it is replaced as a whole.
+  const draft = join(outDir, `.${name}-${process.pid}-${Date.now()}.mjs`);
+  await writeFile(draft, code);
+  await rename(draft, join(directory, 'index.mjs'));
+  await removeAllBut('index.mjs', directory);
+  return { name, directory, bytes: code.length };
+}
+
+/** What lies in the directory is deployed, so that leftovers of other builds must go. */
+async function removeAllBut(kept: string, directory: string): Promise<void> {
+  for (const file of await readdir(directory)) {
+    if (file !== kept) await rm(join(directory, file), { recursive: true, force: true });
+  }
+}
+
+if (import.meta.main) {
+  for (const { name, bytes } of await bundleHandlers()) {
+    process.stdout.write(`dist/lambda/${name}/index.mjs  ${(bytes / 1000).toFixed(0)} kB\n`);
+  }
+}

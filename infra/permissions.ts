@@ -1,0 +1,97 @@
+import { PolicyStatement } from 'aws-cdk-lib/aws-iam';
+import type { Secret } from 'aws-cdk-lib/aws-secretsmanager';
+
+import type { HandlerName } from './bundle.ts';
+import type { Queues } from './queues.ts';
+import type { Storage } from './storage.ts';
+
+export interface Resources extends Storage, Queues {
+  /** Undefined where no tokens are asked for. */
+  tokensSecret: Secret | undefined;
+}
+
+/**
+ * What each function may do: the calls that it makes, on the resources that it makes them on.
+ * TransactWriteItems needs the permissions of the writes that it holds, here PutItem and UpdateItem.
+ */
+export function permissionsOf(name: HandlerName, resources: Resources): PolicyStatement[] {
+  switch (name) {
+    case 'ingest':
+      return ingestPermissions(resources);
+    case 'process':
+      return processPermissions(resources);
+    case 'query':
+      return queryPermissions(resources);
+    case 'sweep':
+      return sweepPermissions(resources);
+  }
+}
+
+function ingestPermissions({ ledgerTable, rawBucket, queue, tokensSecret }: Resources) {
+  return [
+    allow(ledgerTable.tableArn, 'dynamodb:GetItem', 'dynamodb:PutItem'),
+    allow(rawBucket.arnForObjects('raw/*'), 's3:GetObject', 's3:PutObject'),
+    listRawBodies(rawBucket.bucketArn),
+    allow(queue.queueArn, 'sqs:SendMessage'),
+    ...readTokens(tokensSecret),
+  ];
+}
+
+function processPermissions({ ledgerTable, countersTable, queue, deadLetterQueue }: Resources) {
+  return [
+    allow(ledgerTable.tableArn, 'dynamodb:GetItem', 'dynamodb:PutItem'),
+    allow(countersTable.tableArn, 'dynamodb:UpdateItem'),
+    allow(queue.queueArn, 'sqs:DeleteMessage', 'sqs:GetQueueAttributes', 'sqs:ReceiveMessage'),
+    allow(deadLetterQueue.queueArn, 'sqs:SendMessage'),
+  ];
+}
+
+function queryPermissions(resources: Resources) {
+  const { countersTable, ledgerTable, queue, deadLetterQueue, tokensSecret } = resources;
+  return [
+    allow(countersTable.tableArn, 'dynamodb:Query'),
+    allow(ledgerTable.tableArn, 'dynamodb:Query'),
+    allow(queue.queueArn, 'sqs:GetQueueAttributes'),
+    allow(deadLetterQueue.queueArn, 'sqs:GetQueueAttributes'),
+    ...readTokens(tokensSecret),
+  ];
+}
+
+function sweepPermissions(resources: Resources) {
+  const { rawBucket, ledgerTable, queue, deadLetterQueue, sweepFailures } = resources;
+  return [
+    allow(rawBucket.arnForObjects('raw/*'), 's3:GetObject'),
+    listRawBodies(rawBucket.bucketArn),
+    allow(
+      ledgerTable.tableArn,
+      'dynamodb:DeleteItem',
+      'dynamodb:GetItem',
+      'dynamodb:PutItem',
+      'dynamodb:Query',
+    ),
+    allow(queue.queueArn, 'sqs:SendMessage'),
+    allow(deadLetterQueue.queueArn, 'sqs:SendMessage'),
+    // Lambda hands a failed sweep on with the function's own role.
+    allow(sweepFailures.queueArn, 'sqs:SendMessage'),
+  ];
+}
+
+function allow(resource: string, ...actions: string[]): PolicyStatement {
+  return new PolicyStatement({ actions, resources: [resource] });
+}
+
+/**
+ * Without it S3 answers a question for an object that is not there with 403, as if it were
+ * forbidden; it takes the object's name for the prefix then.
+ */
+function listRawBodies(bucketArn: string): PolicyStatement {
+  return new PolicyStatement({
+    actions: ['s3:ListBucket'],
+    resources: [bucketArn],
+    conditions: { StringLike: { 's3:prefix': 'raw/*' } },
+  });
+}
+
+function readTokens(secret: Secret | undefined): PolicyStatement[] {
+  return secret === undefined ? [] : [allow(secret.secretArn, 'secretsmanager:GetSecretValue')];
+}

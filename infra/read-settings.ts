@@ -1,0 +1,93 @@
+import { readFileSync } from 'node:fs';
+import { resolve } from 'node:path';
+
+import { nearestName } from './nearest-name.ts';
+import {
+  contradictions,
+  defaultSettings,
+  settingNames,
+  settingTable,
+  type Settings,
+} from './settings.ts';
+
+export type SettingsReading =
+  { kind: 'read'; settings: Settings } | { kind: 'wrong'; problems: string[] };
+
+type Values = Record<string, unknown>;
+type FileReading = { values: Values } | { problem: string };
+
+/** The file that is read where it exists, unless `-c settings=FILE` names another. */
+const usualFile = 'pipeline.settings.json';
+
+/** Names that the CDK's own tool puts into an app's context beside ours. */
+const contextOfTheTool = new Set(['settings', 'cli-telemetry', 'acknowledged-issue-numbers']);
+
+/**
+ * The settings from their file and, over it, from the app's context (`-c name=value`). All that is
+ * wrong is told at once. `directory` is where the file's name is looked up.
+ */
+export function readSettings(context: Values, directory: string): SettingsReading {
+  const file = readFile(context['settings'], directory);
+  if ('problem' in file) return { kind: 'wrong', problems: [file.problem] };
+  const overrides = Object.fromEntries(
+    Object.entries(context).filter(([name]) => !/[:/@]/.test(name) && !contextOfTheTool.has(name)),
+  );
+  return checkSettings({ ...file.values, ...overrides });
+}
+
+/** Checks values by name, in the forms that JSON and the command line have. */
+export function checkSettings(values: Values): SettingsReading {
+  const problems = Object.keys(values).flatMap(unknownName);
+  const settings: Values = { ...defaultSettings };
+  for (const name of settingNames) {
+    if (!Object.hasOwn(values, name)) continue;
+    const parsed = settingTable[name].parse(values[name]);
+    if ('value' in parsed) settings[name] = parsed.value;
+    else problems.push(`${name} is ${shown(values[name])}, but must be ${parsed.allowed}.`);
+  }
+  // Settings that contradict each other can be told only where each of them is understood.
+  if (problems.length === 0) problems.push(...contradictions(settings as unknown as Settings));
+  if (problems.length > 0) return { kind: 'wrong', problems };
+  return { kind: 'read', settings: settings as unknown as Settings };
+}
+
+function unknownName(name: string): string[] {
+  if (Object.hasOwn(settingTable, name)) return [];
+  const nearest = nearestName(name, settingNames);
+  if (nearest !== undefined) return [`There is no setting ${name}; did you mean ${nearest}?`];
+  return [`There is no setting ${name}. Known are ${settingNames.join(', ')}.`];
+}
+
+function shown(value: unknown): string {
+  return typeof value === 'string' ? `'${value}'` : JSON.stringify(value);
+}
+
+function readFile(named: unknown, directory: string): FileReading {
+  if (named !== undefined && (typeof named !== 'string' || named === '')) {
+    return { problem: `settings is ${shown(named)}, but must be the name of a JSON file.` };
+  }
+  const name = named ?? usualFile;
+  let text: string;
+  try {
+    text = readFileSync(resolve(directory, name), 'utf8');
+  } catch (error) {
+    const { code = '' } = error as NodeJS.ErrnoException;
+    if (named === undefined && code === 'ENOENT') return { values: {} };
+    const reason = code === 'ENOENT' ? 'does not exist' : `cannot be read (${code})`;
+    return { problem: `The settings file ${name} ${reason}.` };
+  }
+  return parseFile(name, text);
+}
+
+function parseFile(name: string, text: string): FileReading {
+  let values: unknown;
+  try {
+    values = JSON.parse(text);
+  } catch (error) {
+    return { problem: `The settings file ${name} is not JSON: ${(error as Error).message}.` };
+  }
+  if (typeof values === 'object' && values !== null && !Array.isArray(values)) {
+    return { values: values as Values };
+  }
+  return { problem: `The settings file ${name} must hold a JSON object such as {"tokens":"on"}.` };
+}

@@ -1,0 +1,81 @@
+/** A value, or what is allowed instead of what was given, to follow "must be". */
+export type Parsed<Value> = { value: Value } | { allowed: string };
+
+/** Reads a value as it stands in JSON or, as text, on the command line. */
+export type Parse<Value> = (given: unknown) => Parsed<Value>;
+
+function numberFrom(given: unknown): number {
+  if (typeof given === 'number') return given;
+  return typeof given === 'string' && /^\d{1,9}$/.test(given) ? Number(given) : Number.NaN;
+}
+
+/** A whole number within the bounds, both included. */
+export function wholeNumber(from: number, to: number): Parse<number> {
+  return (given) => {
+    const value = numberFrom(given);
+    if (Number.isInteger(value) && value >= from && value <= to) return { value };
+    return { allowed: `a whole number from ${from} to ${to}` };
+  };
+}
+
+/** As `wholeNumber`, or the word. */
+export function wholeNumberOr<Word extends string>(
+  word: Word,
+  from: number,
+  to: number,
+): Parse<number | Word> {
+  const parseNumber = wholeNumber(from, to);
+  return (given) => {
+    if (given === word) return { value: word };
+    const parsed = parseNumber(given);
+    return 'value' in parsed ? parsed : { allowed: `${parsed.allowed}, or '${word}'` };
+  };
+}
+
+export function oneOf<Word extends string>(...words: Word[]): Parse<Word> {
+  return (given) => {
+    const value = words.find((word) => word === given);
+    if (value !== undefined) return { value };
+    return { allowed: words.map((word) => `'${word}'`).join(' or ') };
+  };
+}
+
+export function oneOfNumbers<Value extends number>(values: readonly Value[]): Parse<Value> {
+  return (given) => {
+    const number = numberFrom(given);
+    const value = values.find((candidate) => candidate === number);
+    return value === undefined ? { allowed: `one of ${values.join(', ')}` } : { value };
+  };
+}
+
+/** The name of a CloudFormation stack. */
+export const stackName: Parse<string> = (given) =>
+  typeof given === 'string' && /^[A-Za-z][A-Za-z0-9-]{0,127}$/.test(given)
+    ? { value: given }
+    : { allowed: 'letters, digits and hyphens, at most 128, beginning with a letter' };
+
+/** Which day an event counts on: the one written in its timestamp, or the one in a time zone. */
+export const dayZone: Parse<string> = (given) =>
+  typeof given === 'string' && (given === 'as-written' || isTimeZone(given))
+    ? { value: given }
+    : { allowed: "'as-written', 'UTC' or the name of a time zone such as 'Europe/Berlin'" };
+
+function isTimeZone(name: string): boolean {
+  // Intl also takes offsets such as +01:00, which are no zones: they have no summer time.
+  if (!/^[A-Za-z]/.test(name)) return false;
+  try {
+    return new Intl.DateTimeFormat('en', { timeZone: name }).resolvedOptions().timeZone !== '';
+  } catch (error) {
+    if (error instanceof RangeError) return false;
+    throw error;
+  }
+}
+
+export const emailAddress: Parse<string> = (given) =>
+  typeof given === 'string' && (given === 'none' || isEmailAddress(given))
+    ? { value: given }
+    : { allowed: "an e-mail address, or 'none'" };
+
+function isEmailAddress(text: string): boolean {
+  return /^[^\s@]{1,64}@[^\s@.]+(\.[^\s@.]+)+$/.test(text);
+}

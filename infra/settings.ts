@@ -1,0 +1,115 @@
+import { RetentionDays } from 'aws-cdk-lib/aws-logs';
+
+import {
+  dayZone,
+  emailAddress,
+  oneOf,
+  oneOfNumbers,
+  stackName,
+  wholeNumber,
+  wholeNumberOr,
+  type Parse,
+} from './setting-parsers.ts';
+
+/** What the owner of a stack may choose. All durations are in the unit that the name ends with. */
+export interface Settings {
+  stackName: string;
+  itemsPerMessage: 'packed' | number;
+  dayZone: string;
+  keepReceiptsDays: number;
+  rawExpiryDays: 'never' | number;
+  rawInfrequentAccessDays: 'never' | number;
+  rawGlacierDays: 'never' | number;
+  logRetentionDays: RetentionDays;
+  throttleRate: number;
+  throttleBurst: number;
+  tokens: 'on' | 'off';
+  /** An address, or 'none'. */
+  alarmEmail: string;
+  batchSize: number;
+  batchWindowSeconds: number;
+  processConcurrencyMax: number;
+  ingestConcurrency: 'unreserved' | number;
+  sweepConcurrency: 'unreserved' | number;
+  removalPolicy: 'retain' | 'destroy';
+}
+
+interface Setting<Value> {
+  default: Value;
+  parse: Parse<Value>;
+}
+
+/** The days that CloudWatch Logs knows; for ever is not offered. */
+const logRetentionDays = Object.values(RetentionDays)
+  .filter((days) => typeof days === 'number')
+  .filter((days) => days !== RetentionDays.INFINITE)
+  .sort((a, b) => a - b);
+
+/** Every setting with its default and what it allows. docs/deploying.md lists the same. */
+export const settingTable: { [Name in keyof Settings]: Setting<Settings[Name]> } = {
+  stackName: { default: 'device-pipeline', parse: stackName },
+  itemsPerMessage: { default: 'packed', parse: wholeNumberOr('packed', 1, 10_000) },
+  dayZone: { default: 'as-written', parse: dayZone },
+  keepReceiptsDays: { default: 90, parse: wholeNumber(30, 3650) },
+  rawExpiryDays: { default: 'never', parse: wholeNumberOr('never', 30, 36_500) },
+  rawInfrequentAccessDays: { default: 30, parse: wholeNumberOr('never', 30, 36_500) },
+  rawGlacierDays: { default: 90, parse: wholeNumberOr('never', 1, 36_500) },
+  logRetentionDays: { default: RetentionDays.ONE_MONTH, parse: oneOfNumbers(logRetentionDays) },
+  throttleRate: { default: 500, parse: wholeNumber(1, 100_000) },
+  throttleBurst: { default: 1000, parse: wholeNumber(1, 100_000) },
+  tokens: { default: 'on', parse: oneOf('on', 'off') },
+  alarmEmail: { default: 'none', parse: emailAddress },
+  batchSize: { default: 500, parse: wholeNumber(10, 10_000) },
+  batchWindowSeconds: { default: 2, parse: wholeNumber(0, 300) },
+  processConcurrencyMax: { default: 5, parse: wholeNumber(2, 1000) },
+  ingestConcurrency: { default: 'unreserved', parse: wholeNumberOr('unreserved', 1, 10_000) },
+  sweepConcurrency: { default: 'unreserved', parse: wholeNumberOr('unreserved', 1, 10) },
+  removalPolicy: { default: 'retain', parse: oneOf('retain', 'destroy') },
+};
+
+export const settingNames = Object.keys(settingTable) as (keyof Settings)[];
+
+export const defaultSettings = Object.fromEntries(
+  settingNames.map((name) => [name, settingTable[name].default]),
+) as unknown as Settings;
+
+/** What is wrong with settings that are right one by one, in a sentence each. */
+export function contradictions(settings: Settings): string[] {
+  const { batchSize, batchWindowSeconds, rawExpiryDays, keepReceiptsDays } = settings;
+  const problems: string[] = [];
+  if (batchSize > 10 && batchWindowSeconds < 1) {
+    problems.push(
+      `batchWindowSeconds is ${batchWindowSeconds}, but must be 1 or more where batchSize (${batchSize}) is above 10.`,
+    );
+  }
+  if (rawExpiryDays !== 'never' && rawExpiryDays < keepReceiptsDays) {
+    problems.push(
+      `rawExpiryDays is ${rawExpiryDays}, but must not be less than keepReceiptsDays (${keepReceiptsDays}): a receipt must not outlive its raw body.`,
+    );
+  }
+  return [...problems, ...lifecycleContradictions(settings)];
+}
+
+/** S3 refuses lifecycle rules whose steps are not in this order. */
+function lifecycleContradictions(settings: Settings): string[] {
+  const { rawInfrequentAccessDays, rawGlacierDays, rawExpiryDays } = settings;
+  const problems: string[] = [];
+  if (
+    rawInfrequentAccessDays !== 'never' &&
+    rawGlacierDays !== 'never' &&
+    rawGlacierDays < rawInfrequentAccessDays + 30
+  ) {
+    problems.push(
+      `rawGlacierDays is ${rawGlacierDays}, but must be at least 30 more than rawInfrequentAccessDays (${rawInfrequentAccessDays}), or one of the two 'never'.`,
+    );
+  }
+  for (const name of ['rawInfrequentAccessDays', 'rawGlacierDays'] as const) {
+    const days = settings[name];
+    if (rawExpiryDays !== 'never' && days !== 'never' && rawExpiryDays <= days) {
+      problems.push(
+        `rawExpiryDays is ${rawExpiryDays}, but must be more than ${name} (${days}); '${name}': 'never' leaves that step out.`,
+      );
+    }
+  }
+  return problems;
+}
