@@ -1,6 +1,6 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { symlinkSync } from 'node:fs';
+import { readdirSync, symlinkSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -42,18 +42,23 @@ describe('the emulators', () => {
   });
 
   it.each(['SIGKILL', 'SIGTERM'] as const)('Java ends with its parent by %s', async (signal) => {
+    const directory = temporaryDirectory();
     const source = `
       const { startEmulators } = await import(${JSON.stringify(local('emulators.ts'))});
       console.log((await startEmulators()).javaPid);`;
     const child = spawn(process.execPath, ['--input-type=module', '--eval', source], {
       stdio: ['ignore', 'pipe', 'inherit'],
+      env: { ...process.env, TMPDIR: directory },
     });
     onTestFinished(() => void child.kill('SIGKILL'));
     const [text] = (await once(child.stdout, 'data')) as [Buffer];
     const javaPid = Number(text.toString());
     expect(await runs(javaPid)).toBe(true);
+    expect(readdirSync(directory)).toHaveLength(1);
     child.kill(signal);
     await eventually(async () => !(await runs(javaPid)), 3_000);
+    // Nor is anything left of what it unpacked.
+    await eventually(() => readdirSync(directory).length === 0, 3_000);
   });
 
   it('without Java there is one line that says how to get it, and exit code 1', async () => {

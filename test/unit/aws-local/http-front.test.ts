@@ -106,6 +106,12 @@ describe('the event of a request', () => {
     expect(event).not.toHaveProperty('body');
   });
 
+  it('names the proxies before it', async () => {
+    const { url, invoked } = await front();
+    await send(`${url}/`, { headers: ['X-Forwarded-For', '10.0.0.1'] });
+    expect(invoked[0]?.event.headers['x-forwarded-for']).toBe('10.0.0.1, 127.0.0.1');
+  });
+
   it('has no cookies and no parameters where there are none', async () => {
     const { url, invoked } = await front();
     await send(`${url}/`);

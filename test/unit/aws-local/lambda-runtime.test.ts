@@ -1,3 +1,4 @@
+import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 
 import { describe, expect, it, onTestFinished } from 'vitest';
@@ -8,7 +9,7 @@ import {
   type FunctionSettings,
   type InvocationReport,
 } from '../../../infra/local/lambda-runtime.ts';
-import { bundles } from './stand-ins.ts';
+import { bundles, temporaryDirectory } from './stand-ins.ts';
 
 /** A function of this source; it is closed after the test. */
 function lambda(
@@ -167,6 +168,21 @@ describe('what goes wrong in a function is told as Lambda tells it', () => {
     called.kill('process1');
     expect(await running).toMatchObject({ kind: 'failed', errorType: 'Runtime.ExitError' });
     expect(outcomes).toEqual(['killed', 'killed']);
+  });
+
+  it('nothing that it would have done later is done after a kill', async () => {
+    const file = join(temporaryDirectory(), 'late');
+    const called = lambda(`
+      import { writeFileSync } from 'node:fs';
+      export const handler = async (path) => {
+        writeFileSync(path, 'begun');
+        await new Promise((resolve) => setTimeout(resolve, 300));
+        writeFileSync(path, 'done');
+      };`);
+    await called.invoke(JSON.stringify(file), { killAfterMs: 100 });
+    expect(readFileSync(file, 'utf8')).toBe('begun');
+    await new Promise((resolve) => setTimeout(resolve, 400));
+    expect(readFileSync(file, 'utf8')).toBe('begun');
   });
 
   it('what it writes goes to the observer', async () => {

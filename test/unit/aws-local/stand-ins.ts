@@ -91,7 +91,7 @@ export function standInTemplate(changes: Resources = {}): Template {
     Ingest: lambda({ QUEUE_URL: { Ref: 'Queue' }, RAW_BUCKET: { Ref: 'Bucket' } }),
     Process: lambda({ LEDGER_TABLE: { Ref: 'Table' }, PLACE: { 'Fn::Sub': 'in-${AWS::Region}' } }),
     Query: lambda({ LEDGER_TABLE: { Ref: 'Table' } }),
-    Sweep: lambda({ QUEUE_URL: { Ref: 'Queue' } }),
+    Sweep: lambda({ QUEUE_URL: { Ref: 'Queue' }, SWEEP_AFTER_SECONDS: '900' }),
     SweepConfig: {
       Type: 'AWS::Lambda::EventInvokeConfig',
       Properties: {

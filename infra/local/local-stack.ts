@@ -1,0 +1,229 @@
+import { join } from 'node:path';
+
+import { clientEnvironment } from './client-settings.ts';
+import { createResources } from './create-resources.ts';
+import type { DisorderOptions } from './disorder.ts';
+import { startEmulators, type Emulators } from './emulators.ts';
+import { createHttpFront, type FrontRequest, type HttpFront } from './http-front.ts';
+import { LambdaFunction, type FunctionObserver, type InvocationResult } from './lambda-runtime.ts';
+import { readTemplate } from './read-template.ts';
+import { startScheduler, type Scheduler } from './scheduler.ts';
+import { startSqsPoller, type SqsPoller } from './sqs-poller.ts';
+import type { FunctionDescription, FunctionRole, StackDescription } from './stack-description.ts';
+import type { Template } from './template.ts';
+import { startWire, type Wire, type WireOptions } from './wire.ts';
+
+/** An environment is some 30 MB; AWS would start one for each request under way. */
+const apiEnvironmentsMax = 4;
+/** As many as the front has connections. */
+const apiWaitingMax = 4_096;
+
+export interface LocalStackOptions extends FunctionObserver {
+  readonly template: Template;
+  /** Holds `<role>/index.mjs`, or what the template's handlers say instead of `index`. */
+  readonly bundlesDirectory: string;
+  readonly host?: string;
+  /** 0, the default, takes any free one. */
+  readonly port?: number;
+  readonly disorder?: DisorderOptions | undefined;
+  /** Instead of the template's. */
+  readonly visibilityTimeoutSeconds?: number | undefined;
+  readonly sweepEveryMs?: number | undefined;
+  /** Environment variables over the template's, for all functions. */
+  readonly variables?: Readonly<Record<string, string>> | undefined;
+  /** False takes the throttling of the template's stage off. */
+  readonly isThrottled?: boolean;
+  /** Environments of each function behind the HTTP API. */
+  readonly apiEnvironmentsMax?: number;
+  readonly fault?: WireOptions['fault'];
+  readonly observeCall?: WireOptions['observe'];
+  readonly observeRequest?: ((seen: FrontRequest) => void) | undefined;
+  readonly onTrouble?: ((text: string) => void) | undefined;
+}
+
+/** A deployed stack on this machine. */
+export interface LocalStack {
+  /** Where the HTTP API is. */
+  readonly url: string;
+  /** Where all services are, for SDK clients (`clientSettings`). */
+  readonly endpoint: string;
+  readonly description: StackDescription;
+  readonly javaPid: number;
+  readonly functions: ReadonlyMap<FunctionRole, LambdaFunction>;
+  /** Runs the scheduled functions now, and resolves with their last results. */
+  runSchedules(): Promise<InvocationResult[]>;
+  /** Stops the event sources, as disabling them on AWS does; what is received is finished. */
+  stopPollers(): Promise<void>;
+  /** Resolves if an emulator ends by itself. */
+  readonly failed: Promise<Error>;
+  /** Ends everything, the emulators last; requests under way get so long. */
+  stop(graceMs?: number): Promise<void>;
+}
+
+/**
+ * Starts the emulators, creates what the template says, and runs its functions behind an HTTP front,
+ * its event sources and its schedules.
+ * @throws JavaMissingError, TemplateError, or what `listen` does
+ */
+export async function startLocalStack(options: LocalStackOptions): Promise<LocalStack> {
+  const emulators = await startEmulators();
+  const running: Running = { emulators, functions: new Map(), pollers: [], schedulers: [] };
+  try {
+    return await startAround(options, running);
+  } catch (error) {
+    await stopAll(running, 0);
+    throw error;
+  }
+}
+
+/** What has been started so far. */
+interface Running {
+  readonly emulators: Emulators;
+  wire?: Wire;
+  functions: ReadonlyMap<FunctionRole, LambdaFunction>;
+  pollers: readonly SqsPoller[];
+  schedulers: readonly Scheduler[];
+  front?: HttpFront;
+}
+
+async function startAround(options: LocalStackOptions, running: Running): Promise<LocalStack> {
+  const { emulators } = running;
+  const { host = '127.0.0.1', port = 0, fault, observeCall: observe } = options;
+  const wire = (running.wire = await startWire({ ...emulators, fault, observe }));
+  const description = adjusted(readTemplate(options.template, { endpoint: wire.url }), options);
+  await createResources(description, wire.url);
+  const functions = (running.functions = createFunctions(options, description, wire.url));
+  const functionOf = (role: FunctionRole) => {
+    const found = functions.get(role);
+    if (found === undefined) throw new Error(`There is no function ${role}`);
+    return found;
+  };
+  running.pollers = startPollers(options, description, wire.url, functionOf);
+  running.schedulers = startSchedulers(options, description, wire.url, functionOf);
+  const front = (running.front = createHttpFront({
+    routes: description.routes,
+    throttle: options.isThrottled === false ? undefined : description.throttle,
+    accountId: description.accountId,
+    invoke: (role, payload) => functionOf(role).invoke(payload),
+    observe: options.observeRequest,
+  }));
+  const listeningPort = await front.listen(host, port);
+  return {
+    url: `http://${host.includes(':') ? `[${host}]` : host}:${listeningPort}`,
+    endpoint: wire.url,
+    description,
+    javaPid: emulators.javaPid,
+    functions,
+    runSchedules: () => Promise.all(running.schedulers.map((scheduler) => scheduler.run())),
+    async stopPollers() {
+      await Promise.all(running.pollers.map((poller) => poller.stop()));
+    },
+    failed: emulators.failed,
+    stop: (graceMs = 2_000) => stopAll(running, graceMs),
+  };
+}
+
+async function stopAll(running: Running, graceMs: number): Promise<void> {
+  const { emulators, wire, functions, pollers, schedulers, front } = running;
+  await front?.stop(graceMs);
+  // What still runs is cut off: all that it could have written is gone in a moment.
+  const parts = [...pollers, ...schedulers].map((part) => part.stop());
+  await Promise.all([...parts, ...[...functions.values()].map((each) => each.close())]);
+  await wire?.stop();
+  await emulators.stop();
+}
+
+/** The description with what the options put in place of the template's. */
+function adjusted(description: StackDescription, options: LocalStackOptions): StackDescription {
+  const { visibilityTimeoutSeconds, sweepEveryMs } = options;
+  const polled = new Set(description.eventSources.map(({ queueArn }) => queueArn));
+  return {
+    ...description,
+    queues: description.queues.map((queue) => {
+      if (visibilityTimeoutSeconds === undefined || !polled.has(queue.arn)) return queue;
+      const VisibilityTimeout = String(visibilityTimeoutSeconds);
+      return { ...queue, attributes: { ...queue.attributes, VisibilityTimeout } };
+    }),
+    schedules: description.schedules.map((schedule) => ({
+      ...schedule,
+      everyMs: sweepEveryMs ?? schedule.everyMs,
+    })),
+  };
+}
+
+function createFunctions(
+  options: LocalStackOptions,
+  description: StackDescription,
+  endpoint: string,
+): Map<FunctionRole, LambdaFunction> {
+  const created = description.functions.map((described): [FunctionRole, LambdaFunction] => {
+    const { role, arn, handler, timeoutMs, memoryMb, environment } = described;
+    const [moduleName = '', handlerName = ''] = handler.split('.');
+    const settings = {
+      ...{ name: role, arn, handlerName, timeoutMs, memoryMb },
+      modulePath: join(options.bundlesDirectory, role, `${moduleName}.mjs`),
+      variables: (environmentId: string) => ({
+        ...clientEnvironment(endpoint, description.region, environmentId),
+        AWS_LAMBDA_FUNCTION_NAME: described.name,
+        AWS_LAMBDA_FUNCTION_VERSION: '$LATEST',
+        AWS_LAMBDA_FUNCTION_MEMORY_SIZE: String(memoryMb),
+        AWS_EXECUTION_ENV: 'AWS_Lambda_nodejs24.x',
+        TZ: ':UTC',
+        ...environment,
+        ...options.variables,
+      }),
+      ...concurrencyOf(options, description, described),
+    };
+    return [role, new LambdaFunction(settings, options)];
+  });
+  return new Map(created);
+}
+
+/** How many environments a function may have at a time, and how many invocations may wait. */
+function concurrencyOf(
+  options: LocalStackOptions,
+  description: StackDescription,
+  { role, reservedConcurrency = Number.POSITIVE_INFINITY }: FunctionDescription,
+): { environmentsMax: number; waitingMax: number } {
+  const eventSource = description.eventSources.find((each) => each.role === role);
+  if (eventSource !== undefined) {
+    const { concurrencyMax } = eventSource;
+    return { environmentsMax: Math.min(concurrencyMax, reservedConcurrency), waitingMax: 0 };
+  }
+  const isBehindApi = description.routes.some((route) => route.role === role);
+  if (!isBehindApi) return { environmentsMax: Math.min(1, reservedConcurrency), waitingMax: 8 };
+  const most = options.apiEnvironmentsMax ?? apiEnvironmentsMax;
+  return { environmentsMax: Math.min(most, reservedConcurrency), waitingMax: apiWaitingMax };
+}
+
+type FunctionOf = (role: FunctionRole) => LambdaFunction;
+
+function startPollers(
+  { disorder, onTrouble }: LocalStackOptions,
+  { region, eventSources }: StackDescription,
+  endpoint: string,
+  functionOf: FunctionOf,
+): SqsPoller[] {
+  return eventSources.map((eventSource) =>
+    startSqsPoller({
+      ...{ eventSource, endpoint, region, disorder, onTrouble },
+      invoke: (payload, invokeOptions) =>
+        functionOf(eventSource.role).invoke(payload, invokeOptions),
+    }),
+  );
+}
+
+function startSchedulers(
+  { onTrouble }: LocalStackOptions,
+  { region, accountId, schedules, functions }: StackDescription,
+  endpoint: string,
+  functionOf: FunctionOf,
+): Scheduler[] {
+  return schedules.map((schedule) =>
+    startScheduler({
+      ...{ schedule, endpoint, region, accountId, onTrouble },
+      functionArn: functions.find(({ role }) => role === schedule.role)?.arn ?? '',
+      invoke: (payload) => functionOf(schedule.role).invoke(payload),
+    }),
+  );
+}

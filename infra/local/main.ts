@@ -1,0 +1,114 @@
+import { once } from 'node:events';
+
+import { Command, CommanderError } from 'commander';
+
+import { UsageError } from '../../src/entry/option-parsers.ts';
+import { addLocalOptions, localOptions, type LocalOptions } from './local-options.ts';
+
+const exitCodes = { done: 0, failed: 1, wrongUsage: 2 };
+const stopGraceMs = 3_000;
+
+async function main(): Promise<void> {
+  // Functions of Lambda run in UTC; the threads they are here have the zone of the process.
+  process.env['TZ'] = 'UTC';
+  const command = new Command('aws:local')
+    .description('Runs the AWS stack on this machine, against emulators. All data is in memory.')
+    .exitOverride()
+    .showHelpAfterError('(--help says more)')
+    .configureOutput({
+      outputError: (text, write) => write(text.replace(/^error: /, 'aws:local: ')),
+    });
+  addLocalOptions(command);
+  try {
+    command.parse();
+    await run(localOptions(command));
+  } catch (error) {
+    process.exitCode = explain(error);
+  }
+}
+
+/** Runs until SIGTERM or SIGINT, or until an emulator fails. */
+async function run(options: LocalOptions): Promise<void> {
+  const stopping = stopSignal();
+  // What is loaded takes a second: wrong usage should not wait for it.
+  const { checkJava } = await import('./dynamodb-local.ts');
+  await checkJava();
+  const { startLocalStack } = await import('./local-stack.ts');
+  const { synthesizedTemplate } = await import('./synthesized-template.ts');
+  tell('bundling the functions and synthesising the stack …');
+  const { itemsPerMessage } = options;
+  const settings = itemsPerMessage === undefined ? {} : { itemsPerMessage };
+  const synthesized = await synthesizedTemplate(settings, stopping).catch((error: unknown) => {
+    if (!stopping.aborted) throw error;
+  });
+  if (synthesized === undefined) return;
+  tell('starting the emulators …');
+  const stack = await startLocalStack({ ...synthesized, ...stackOptions(options) });
+  try {
+    if (stopping.aborted) return;
+    process.stdout.write(`listening on ${stack.url}\n`);
+    const stopped = once(stopping, 'abort').then(() => undefined);
+    const failure = await Promise.race([stopped, stack.failed]);
+    if (failure !== undefined) throw failure;
+  } finally {
+    await stack.stop(stopGraceMs);
+  }
+}
+
+function stackOptions(options: LocalOptions) {
+  const { host, port, duplicate, reorder, kill, seed, sweepEvery, sweepAfter } = options;
+  const isVerbose = options.verbose ?? false;
+  return {
+    ...{ host, port },
+    disorder: { seed, duplicate, reorder, kill },
+    isThrottled: options.throttle,
+    visibilityTimeoutSeconds: options.visibilityTimeout,
+    sweepEveryMs: sweepEvery === undefined ? undefined : sweepEvery * 1000,
+    variables: sweepAfter === undefined ? {} : { SWEEP_AFTER_SECONDS: String(sweepAfter) },
+    onOutput: isVerbose ? (_: string, text: string) => void process.stderr.write(text) : undefined,
+    onTrouble: isVerbose ? tell : undefined,
+  };
+}
+
+function tell(text: string): void {
+  process.stderr.write(`aws:local: ${text}\n`);
+}
+
+/** Aborts at the first SIGTERM or SIGINT; a second one ends the process, and Java with it. */
+function stopSignal(): AbortSignal {
+  const stopping = new AbortController();
+  const onSignal = () => {
+    if (stopping.signal.aborted) process.exit(130);
+    stopping.abort();
+  };
+  process.on('SIGTERM', onSignal);
+  process.on('SIGINT', onSignal);
+  return stopping.signal;
+}
+
+function explain(error: unknown): number {
+  // commander has printed its own errors, and help is among them.
+  if (error instanceof CommanderError) {
+    return error.exitCode === 0 ? exitCodes.done : exitCodes.wrongUsage;
+  }
+  tell(whyNot(error));
+  return error instanceof UsageError ? exitCodes.wrongUsage : exitCodes.failed;
+}
+
+function whyNot(error: unknown): string {
+  if (!(error instanceof Error)) return String(error);
+  const {
+    code,
+    address = '',
+    port = '',
+  } = error as NodeJS.ErrnoException & {
+    address?: string;
+    port?: number;
+  };
+  if (code === 'EADDRINUSE') {
+    return `Port ${port} of ${address} is in use. Stop what listens there, or choose another with --port.`;
+  }
+  return error.message;
+}
+
+await main();
