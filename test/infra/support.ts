@@ -4,7 +4,7 @@ import { join } from 'node:path';
 
 import { App, type Stack } from 'aws-cdk-lib';
 import { Template } from 'aws-cdk-lib/assertions';
-import { vi } from 'vitest';
+import { afterAll, vi } from 'vitest';
 
 import { handlerNames } from '../../infra/bundle.ts';
 import { addPipelineStack } from '../../infra/pipeline-stack.ts';
@@ -30,11 +30,11 @@ const cdkJson = JSON.parse(readFileSync(join(projectRoot, 'cdk.json'), 'utf8')) 
 process.env['CDK_VALIDATION'] = 'false';
 
 const temporaryDirectories: string[] = [];
-process.once('exit', () => {
+afterAll(() => {
   for (const directory of temporaryDirectories) rmSync(directory, { recursive: true });
 });
 
-/** Makes a directory that is gone when the process ends. */
+/** Makes a directory that is gone when the tests of the file are done. */
 export function temporaryDirectory(): string {
   const directory = mkdtempSync(join(tmpdir(), 'device-pipeline-infra-'));
   temporaryDirectories.push(directory);
