@@ -44,12 +44,6 @@ export interface CountingRules {
   readonly receivesMax: number;
 }
 
-/** One message, what it counts, and what has become of that. */
-interface Job<D> {
-  readonly message: QueueMessage;
-  readonly delivery: D;
-}
-
 /**
  * Counts what the messages ask for, each chunk or item once, and puts those among the dead letters,
  * each with its reason, that can never be counted or were received for the last time.
@@ -60,12 +54,13 @@ export async function countMessages<Mark, D extends Delivery<Mark>>(
   ports: CountingPorts<Mark, D>,
   rules: CountingRules,
 ): Promise<ReadonlySet<QueueMessage>> {
-  const { jobs, dead } = sort(messages, ports, rules);
+  const { countable, dead } = sort(messages, ports, rules);
   const failures = new Map<QueueMessage, unknown>();
   // One after the other: transactions at the same time would meet at the same counters.
-  for (const group of ports.group(jobs.map(({ delivery }) => delivery))) {
+  for (const group of ports.group([...countable.keys()])) {
     for (const [delivery, error] of await applyGroup(group, ports, rules)) {
-      for (const job of jobs) if (job.delivery === delivery) failures.set(job.message, error);
+      const message = countable.get(delivery);
+      if (message !== undefined) failures.set(message, error);
     }
   }
   for (const [message, error] of failures) {
@@ -83,7 +78,7 @@ function sort<Mark, D extends Delivery<Mark>>(
   { deliveryOf }: CountingPorts<Mark, D>,
   { dayOf, now, ageMsMax }: CountingRules,
 ) {
-  const jobs: Job<D>[] = [];
+  const countable = new Map<D, QueueMessage>();
   const dead = new Map<QueueMessage, string>();
   const oldest = now() - ageMsMax;
   for (const message of messages) {
@@ -97,10 +92,10 @@ function sort<Mark, D extends Delivery<Mark>>(
       const detail = `it is of ${new Date(since).toISOString()}, and whether that was counted is not known any more`;
       dead.set(message, `too_old: ${detail}`);
     } else {
-      jobs.push({ message, delivery: deliveryOf(message, reading) });
+      countable.set(deliveryOf(message, reading), message);
     }
   }
-  return { jobs, dead };
+  return { countable, dead };
 }
 
 /**

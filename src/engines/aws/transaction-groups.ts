@@ -1,4 +1,4 @@
-import { addToTally, mergeTally, rowsOfTally, type Tally } from '../../domain/counter.ts';
+import { mergeTally, rowsOfTally, type Tally } from '../../domain/counter.ts';
 import type { Delivery } from '../../pipeline/ports.ts';
 
 /** DynamoDB's limit of one TransactWriteItems. */
@@ -30,9 +30,7 @@ export function groupDeliveries<D extends Delivery<unknown>>(deliveries: readonl
 /** The increments of all of them, by counter. */
 export function sumOf(deliveries: readonly Delivery<unknown>[]): Tally {
   const sum: Tally = new Map();
-  for (const { tally } of deliveries) {
-    for (const row of rowsOfTally(tally)) addToTally(sum, row, row.count);
-  }
+  for (const { tally } of deliveries) mergeTally(sum, tally);
   return sum;
 }
 
