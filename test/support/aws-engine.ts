@@ -4,21 +4,18 @@ import { DeleteMessageCommand, ReceiveMessageCommand } from '@aws-sdk/client-sqs
 
 import { batchIdMaker } from '../../src/domain/batch-id.ts';
 import { dayRule } from '../../src/domain/day.ts';
+import { awsCountingPorts } from '../../src/engines/aws/aws-counting-ports.ts';
 import { awsIntake } from '../../src/engines/aws/aws-intake.ts';
+import { awsSweepPorts } from '../../src/engines/aws/aws-sweep-ports.ts';
 import type { Backoff } from '../../src/engines/aws/backoff.ts';
 import { DynamodbBatchRecords } from '../../src/engines/aws/dynamodb-batch-records.ts';
 import { dynamodbCounterStore } from '../../src/engines/aws/dynamodb-counter-store.ts';
 import { parkingOnce } from '../../src/engines/aws/dynamodb-parking.ts';
-import { dynamodbReceipts, readProgress } from '../../src/engines/aws/dynamodb-receipts.ts';
-import { dynamodbSweepProgress } from '../../src/engines/aws/dynamodb-sweep-progress.ts';
-import { inParallel } from '../../src/engines/aws/in-parallel.ts';
-import { chunkKey, messageKey, numberOf } from '../../src/engines/aws/ledger-table.ts';
+import { dynamodbReceipts } from '../../src/engines/aws/dynamodb-receipts.ts';
 import { s3RawStore } from '../../src/engines/aws/s3-raw-store.ts';
 import { sqsChunkQueue } from '../../src/engines/aws/sqs-chunk-queue.ts';
 import { sqsDeadLetters } from '../../src/engines/aws/sqs-dead-letters.ts';
-import { groupDeliveries } from '../../src/engines/aws/transaction-groups.ts';
 import { countMessages, type QueueMessage } from '../../src/pipeline/count-messages.ts';
-import type { CutBatch } from '../../src/pipeline/recut.ts';
 import { sweep, type SweepResult } from '../../src/pipeline/sweep.ts';
 import type { AwsEmulators, AwsStore } from './aws-store.ts';
 
@@ -84,24 +81,13 @@ export class AwsEngine {
       now: clock,
       onFailure: () => undefined,
     });
-    this.#ports = {
-      keys: (range: { after: string; before: string }) => this.rawStore.keys(range),
-      raw: (rawKey: string) => this.rawStore.get(rawKey),
-      async state(batchId: string) {
-        const { batch, countedItems } = await readProgress(ledger, batchId);
-        const chunks = batch && numberOf(batch, 'chunks');
-        return { chunks, counted: new Set(countedItems.keys()) };
-      },
+    this.#ports = awsSweepPorts({
+      ledger,
+      rawStore: this.rawStore,
       queue,
       parking: this.#parking,
-      async complete(raw: CutBatch, chunks: number) {
-        await records.complete({ ...raw, chunks });
-      },
-      progress: dynamodbSweepProgress(dynamodb, ledgerTable),
-      async each<T>(inputs: readonly T[], work: (input: T) => Promise<void>) {
-        await inParallel(8, inputs, work);
-      },
-    };
+      width: 8,
+    });
   }
 
   /** Counts what is queued; returns how many messages that were. */
@@ -138,25 +124,13 @@ export class AwsEngine {
 
   /** Counts messages that are at hand; returns those that are to be delivered again. */
   count(messages: readonly QueueMessage[]): Promise<ReadonlySet<QueueMessage>> {
-    return countMessages(
-      messages,
-      {
-        store: this.counterStore,
-        deliveryOf: ({ originalId }, reading) =>
-          reading.kind === 'chunk'
-            ? { mark: chunkKey(reading.batchId, reading.index), ...reading }
-            : { mark: messageKey(originalId, 'counted'), ...reading, items: 1 },
-        group: groupDeliveries,
-        parking: this.#parking,
-      },
-      {
-        dayOf: dayRule('as-written'),
-        now: () => this.now,
-        deadline: Number.POSITIVE_INFINITY,
-        ageMsMax: this.keepMs - 7 * dayMs,
-        receivesMax: 5,
-      },
-    );
+    return countMessages(messages, awsCountingPorts(this.counterStore, this.#parking), {
+      dayOf: dayRule('as-written'),
+      now: () => this.now,
+      deadline: Number.POSITIVE_INFINITY,
+      ageMsMax: this.keepMs - 7 * dayMs,
+      receivesMax: 5,
+    });
   }
 
   /** @param afterMs how old a batch is to be looked at. */

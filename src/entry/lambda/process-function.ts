@@ -2,16 +2,11 @@ import { DynamoDBClient } from '@aws-sdk/client-dynamodb';
 import { SQSClient } from '@aws-sdk/client-sqs';
 import type { Context, SQSBatchResponse, SQSEvent, SQSRecord } from 'aws-lambda';
 
-import type { MessageReading } from '../../domain/queue-message.ts';
+import { awsCountingPorts } from '../../engines/aws/aws-counting-ports.ts';
 import { fixDayRule } from '../../engines/aws/dynamodb-day-rule.ts';
-import {
-  dynamodbCounterStore,
-  type LedgerDelivery,
-} from '../../engines/aws/dynamodb-counter-store.ts';
+import { dynamodbCounterStore } from '../../engines/aws/dynamodb-counter-store.ts';
 import { parkingOnce } from '../../engines/aws/dynamodb-parking.ts';
-import { chunkKey, messageKey } from '../../engines/aws/ledger-table.ts';
 import { letterAttributes, sqsDeadLetters } from '../../engines/aws/sqs-dead-letters.ts';
-import { groupDeliveries } from '../../engines/aws/transaction-groups.ts';
 import { countMessages, type QueueMessage } from '../../pipeline/count-messages.ts';
 import { backoff, log, requestHandler } from './clients.ts';
 import { readEnvironment, storeRules } from './environment.ts';
@@ -59,11 +54,13 @@ export function processFunction(env: Record<string, string | undefined>): Proces
       backoff: backoff(12, deadline),
     });
     const messages = new Map(event.Records.map((record) => [messageOf(record), record]));
-    const left = await countMessages(
-      [...messages.keys()],
-      { store, deliveryOf, group: groupDeliveries, parking },
-      { dayOf, now: Date.now, deadline, ageMsMax, receivesMax },
-    );
+    const left = await countMessages([...messages.keys()], awsCountingPorts(store, parking), {
+      dayOf,
+      now: Date.now,
+      deadline,
+      ageMsMax,
+      receivesMax,
+    });
     if (left.size > 0) log('ERROR', 'messages were not counted', { messages: left.size });
     return {
       batchItemFailures: [...left].map((message) => ({
@@ -81,14 +78,4 @@ function messageOf({ messageId, body, attributes, messageAttributes }: SQSRecord
     sentAt: Number(attributes.SentTimestamp),
     receives: Number(attributes.ApproximateReceiveCount),
   };
-}
-
-function deliveryOf(
-  { originalId }: QueueMessage,
-  reading: Exclude<MessageReading, { kind: 'unreadable' }>,
-): LedgerDelivery {
-  const { tally } = reading;
-  return reading.kind === 'chunk'
-    ? { mark: chunkKey(reading.batchId, reading.index), tally, items: reading.items }
-    : { mark: messageKey(originalId, 'counted'), tally, items: 1 };
 }

@@ -3,17 +3,13 @@ import { S3Client } from '@aws-sdk/client-s3';
 import { SQSClient } from '@aws-sdk/client-sqs';
 import type { Context } from 'aws-lambda';
 
-import { DynamodbBatchRecords } from '../../engines/aws/dynamodb-batch-records.ts';
+import { awsSweepPorts } from '../../engines/aws/aws-sweep-ports.ts';
 import { fixDayRule } from '../../engines/aws/dynamodb-day-rule.ts';
 import { parkingOnce } from '../../engines/aws/dynamodb-parking.ts';
-import { readProgress } from '../../engines/aws/dynamodb-receipts.ts';
-import { dynamodbSweepProgress } from '../../engines/aws/dynamodb-sweep-progress.ts';
-import { inParallel } from '../../engines/aws/in-parallel.ts';
-import { numberOf } from '../../engines/aws/ledger-table.ts';
 import { s3RawStore } from '../../engines/aws/s3-raw-store.ts';
 import { sqsChunkQueue } from '../../engines/aws/sqs-chunk-queue.ts';
 import { sqsDeadLetters } from '../../engines/aws/sqs-dead-letters.ts';
-import { sweep, type SweepPorts, type SweepResult } from '../../pipeline/sweep.ts';
+import { sweep, type SweepResult } from '../../pipeline/sweep.ts';
 import { backoff, errorDetails, log, requestHandler, s3Settings } from './clients.ts';
 import { readEnvironment, storeRules } from './environment.ts';
 import { once } from './once.ts';
@@ -39,31 +35,19 @@ export function sweepFunction(env: Record<string, string | undefined>): SweepFun
     new S3Client(s3Settings(environment)),
     environment.text('RAW_BUCKET'),
   );
-  const records = new DynamodbBatchRecords({ client, ledgerTable, keepMs });
   const sqsTo = (variable: string) => ({
     client: sqs,
     queueUrl: environment.text(variable),
     backoff: backoff(6),
   });
   const deadLetters = sqsDeadLetters(sqsTo('DEAD_LETTER_QUEUE_URL'));
-  const ports: SweepPorts = {
-    keys: (range) => rawStore.keys(range),
-    raw: (rawKey) => rawStore.get(rawKey),
-    async state(batchId) {
-      const { batch, countedItems } = await readProgress({ client, ledgerTable }, batchId);
-      const chunks = batch === undefined ? undefined : numberOf(batch, 'chunks');
-      return { chunks, counted: new Set(countedItems.keys()) };
-    },
+  const ports = awsSweepPorts({
+    ledger: { client, ledgerTable, keepMs },
+    rawStore,
     queue: sqsChunkQueue(sqsTo('QUEUE_URL')),
     parking: parkingOnce(deadLetters, { client, ledgerTable, keepMs, now: Date.now }),
-    async complete(raw, chunks) {
-      await records.complete({ ...raw, chunks });
-    },
-    progress: dynamodbSweepProgress(client, ledgerTable),
-    async each(inputs, work) {
-      await inParallel(parallelBatches, inputs, work);
-    },
-  };
+    width: parallelBatches,
+  });
   const holdToDayRule = once(() => fixDayRule(client, ledgerTable, dayZone));
 
   return async (_event, context) => {
