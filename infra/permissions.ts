@@ -30,7 +30,7 @@ export function permissionsOf(name: HandlerName, resources: Resources): PolicySt
 function ingestPermissions({ ledgerTable, rawBucket, queue, tokensSecret }: Resources) {
   return [
     allow(ledgerTable.tableArn, 'dynamodb:GetItem', 'dynamodb:PutItem'),
-    allow(rawBucket.arnForObjects('raw/*'), 's3:GetObject', 's3:PutObject'),
+    allow(rawBucket.arnForObjects('raw/*'), 's3:PutObject'),
     listRawBodies(rawBucket.bucketArn),
     allow(queue.queueArn, 'sqs:SendMessage'),
     ...readTokens(tokensSecret),
@@ -80,10 +80,7 @@ function allow(resource: string, ...actions: string[]): PolicyStatement {
   return new PolicyStatement({ actions, resources: [resource] });
 }
 
-/**
- * Without it S3 answers a question for an object that is not there with 403, as if it were
- * forbidden; it takes the object's name for the prefix then.
- */
+/** Lists raw bodies, and nothing else that may be put into the bucket. */
 function listRawBodies(bucketArn: string): PolicyStatement {
   return new PolicyStatement({
     actions: ['s3:ListBucket'],

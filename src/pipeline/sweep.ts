@@ -121,7 +121,10 @@ async function lookAfter(
   if (identity === undefined) return;
   counts.batches++;
   try {
-    const isDone = await bringForward(orphan, identity.batchId, ports, rules, counts);
+    // Nothing is known any more of what came before that.
+    const isForgotten = identity.receivedAt < rules.now() - rules.keepMs;
+    const isDone =
+      isForgotten || (await bringForward(orphan, identity.batchId, ports, rules, counts));
     if (isDone && orphan.attempts > 0) await ports.progress.drop(orphan.rawKey);
   } catch (error) {
     counts.failed++;

@@ -68,7 +68,6 @@ const exact: Record<string, string[]> = {
   Ingest: [
     'dynamodb:GetItem on Ledger',
     'dynamodb:PutItem on Ledger',
-    's3:GetObject on RawBucket/raw/*',
     's3:PutObject on RawBucket/raw/*',
     listRaw,
     'sqs:SendMessage on Queue',

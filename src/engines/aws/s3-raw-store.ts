@@ -1,6 +1,5 @@
 import {
   GetObjectCommand,
-  HeadObjectCommand,
   ListObjectsV2Command,
   PutObjectCommand,
   type S3Client,
@@ -45,8 +44,11 @@ export function s3RawStore(client: Pick<S3Client, 'send'>, bucket: string): S3Ra
     },
 
     async has(rawKey) {
-      const request = new HeadObjectCommand({ Bucket: bucket, Key: rawKey });
-      return (await orMissing(client.send(request))) !== undefined;
+      // Asked for an object that is not there, S3 answers 403 to who may not list all of the bucket.
+      const { Contents = [] } = await client.send(
+        new ListObjectsV2Command({ Bucket: bucket, Prefix: rawKey, MaxKeys: 1 }),
+      );
+      return Contents.some(({ Key }) => Key === rawKey);
     },
 
     async get(rawKey) {
@@ -122,7 +124,7 @@ async function orMissing<T>(answer: Promise<T>): Promise<T | undefined> {
   try {
     return await answer;
   } catch (error) {
-    if (nameOf(error) === 'NoSuchKey' || nameOf(error) === 'NotFound') return undefined;
+    if (nameOf(error) === 'NoSuchKey') return undefined;
     throw error;
   }
 }
