@@ -1,0 +1,143 @@
+import { describe, expect, it } from 'vitest';
+
+import { addToTally, rowsOfTally, type Tally } from '../../src/domain/counter.ts';
+import { dayRule } from '../../src/domain/day.ts';
+import { groupDeliveries, sumOf } from '../../src/engines/aws/transaction-groups.ts';
+import { countMessages, type QueueMessage } from '../../src/pipeline/count-messages.ts';
+import { NotCountable, type Delivery, type Letter } from '../../src/pipeline/ports.ts';
+
+type Applied = Delivery<string>;
+
+const item = (type: string) =>
+  JSON.stringify({ type, state: 'ready', timestamp: '2023-06-16T13:00:00Z' });
+const message = (messageId: string, body: string, receives = 1): QueueMessage => ({
+  messageId,
+  originalId: messageId,
+  body,
+  sentAt: 0,
+  receives,
+});
+const typesOf = (delivery: Applied) => [...rowsOfTally(delivery.tally)].map(({ type }) => type);
+
+/** Counts with a store that does what it is told by the names in the messages. */
+async function count(
+  messages: readonly QueueMessage[],
+  options: { deadline?: number; parks?: boolean } = {},
+) {
+  const applied: string[][] = [];
+  const letters: Letter[] = [];
+  let clock = 0;
+  const left = await countMessages<string, Applied>(
+    messages,
+    {
+      store: {
+        apply: (deliveries) => {
+          clock++;
+          const types = deliveries.flatMap(typesOf);
+          applied.push(types);
+          if (types.includes('broken')) return Promise.reject(new NotCountable('it is broken'));
+          if (types.includes('busy')) return Promise.reject(new Error('come again'));
+          return Promise.resolve({ counted: deliveries, repeated: [], early: [] });
+        },
+      },
+      deliveryOf: ({ messageId }, { tally }) => ({ mark: messageId, tally }),
+      group: (deliveries) =>
+        Array.from({ length: Math.ceil(deliveries.length / 4) }, (_, at) =>
+          deliveries.slice(4 * at, 4 * at + 4),
+        ),
+      parking: {
+        park: (more) => {
+          letters.push(...more);
+          const parked = options.parks === false ? [] : more.map(({ messageId }) => messageId);
+          return Promise.resolve(new Set(parked));
+        },
+      },
+    },
+    {
+      dayOf: dayRule('as-written'),
+      now: () => clock,
+      deadline: options.deadline ?? Number.POSITIVE_INFINITY,
+      ageMsMax: 1_000,
+      receivesMax: 5,
+    },
+  );
+  return { left: [...left].map(({ messageId }) => messageId), applied, letters };
+}
+
+describe('messages', () => {
+  it('that cannot be counted together are counted by halves, and the bad one is parked', async () => {
+    const types = ['a', 'b', 'broken', 'c'];
+    const result = await count(types.map((type, at) => message(String(at), item(type))));
+    expect(result.applied).toEqual([types, ['a', 'b'], ['broken', 'c'], ['broken'], ['c']]);
+    expect(result.letters).toMatchObject([
+      { messageId: '2', reason: 'not_counted: NotCountable: it is broken' },
+    ]);
+    expect(result.left).toEqual([]);
+  });
+
+  it('whose time is up come again', async () => {
+    const messages = Array.from({ length: 12 }, (_, at) => message(String(at), item('a')));
+    const { left, applied } = await count(messages, { deadline: 2 });
+    expect(applied).toHaveLength(2);
+    expect(left).toEqual(['8', '9', '10', '11']);
+  });
+
+  it('that fail for now come again, until the queue would take them for dead', async () => {
+    const { left, letters } = await count([
+      message('first', item('busy')),
+      message('last', item('busy'), 5),
+    ]);
+    expect(left).toEqual(['first']);
+    expect(letters).toMatchObject([
+      { messageId: 'last', reason: 'not_counted: Error: come again' },
+    ]);
+  });
+
+  it('that cannot be parked come again', async () => {
+    const { left } = await count([message('0', '{'), message('1', item('a'))], { parks: false });
+    expect(left).toEqual(['0']);
+  });
+
+  it('that come twice at once are one letter', async () => {
+    const { left, letters } = await count([message('0', '{'), message('0', '{')]);
+    expect(letters).toHaveLength(1);
+    expect(left).toEqual([]);
+  });
+});
+
+describe('deliveries', () => {
+  const delivery = (mark: string, types: readonly string[]): Applied => {
+    const tally: Tally = new Map();
+    for (const type of types) addToTally(tally, { date: '2023-06-16', type, state: 'ready' });
+    return { mark, tally };
+  };
+  const writes = (group: readonly Applied[]) =>
+    group.length + [...rowsOfTally(sumOf(group))].length;
+  const names = (count: number, from = 0) =>
+    Array.from({ length: count }, (_, at) => `type ${from + at}`);
+
+  it('share a transaction as long as their marks and counters are at most a hundred', () => {
+    const same = Array.from({ length: 200 }, (_, at) => delivery(String(at), names(20)));
+    const groups = groupDeliveries(same);
+    expect(groups.map(writes)).toEqual([100, 100, 60]);
+    expect(groups.flat()).toEqual(same);
+  });
+
+  it('that share no counters take a transaction each, where two are too many', () => {
+    const apart = [
+      delivery('a', names(80)),
+      delivery('b', names(80, 80)),
+      delivery('c', names(18, 80)),
+    ];
+    expect(groupDeliveries(apart).map((group) => group.map(({ mark }) => mark))).toEqual([
+      ['a'],
+      ['b', 'c'],
+    ]);
+  });
+
+  it('with nothing to count have their marks all the same', () => {
+    const empty = Array.from({ length: 101 }, (_, at) => delivery(String(at), []));
+    expect(groupDeliveries(empty).map(writes)).toEqual([100, 1]);
+    expect(groupDeliveries([])).toEqual([]);
+  });
+});
