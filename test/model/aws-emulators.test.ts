@@ -1,0 +1,26 @@
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+
+import { createStore, startAws, type AwsEmulators } from '../support/aws-store.ts';
+import { EmulatedBackend } from './aws-emulated-backend.ts';
+import { runSchedule } from './aws-schedule.ts';
+
+const seeds = 24;
+
+/** The schedules of the simulation, on software that others wrote. */
+describe('the AWS engine on DynamoDB Local and fauxqs', () => {
+  let aws: AwsEmulators;
+  beforeAll(async () => {
+    aws = await startAws();
+  });
+  afterAll(() => aws.stop());
+
+  it.each(Array.from({ length: seeds }, (_, at) => at))(
+    'counts exactly in the schedule of the seed %i',
+    async (seed) => {
+      const store = await createStore(aws);
+      await expect(
+        runSchedule(seed, { makeBackend: (given) => new EmulatedBackend(aws, store, given) }),
+      ).resolves.toBeUndefined();
+    },
+  );
+});

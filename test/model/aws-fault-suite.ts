@@ -1,0 +1,51 @@
+import { expect, it } from 'vitest';
+
+import { runSchedule, type ScheduleOptions } from './aws-schedule.ts';
+import type { World } from './aws-world.ts';
+
+const seedsPerTest = 250;
+const linesMax = 120;
+
+/** Runs a schedule as `runSchedule` does; what goes wrong is told with what happened before. */
+export async function runSeed(seed: number, options: ScheduleOptions = {}): Promise<void> {
+  try {
+    await runSchedule(seed, options);
+  } catch (error) {
+    const { trace } = await traceOf(seed, options);
+    const replay = `AWS_FAULTS_SEED=${seed} npx vitest run test/model/aws-faults.test.ts`;
+    const shown = trace.filter((line) => !isUneventful(line)).slice(-linesMax);
+    const text = `Seed ${seed} (replay: ${replay}): ${String(error)}\n${shown.join('\n')}`;
+    throw new Error(text, { cause: error });
+  }
+}
+
+/** All that happens in a schedule, a line each, and what is wrong with it. */
+export async function traceOf(
+  seed: number,
+  options: ScheduleOptions = {},
+): Promise<{ trace: readonly string[]; error: unknown }> {
+  let trace: readonly string[] = [];
+  const onWorld = (world: World) => (trace = world.trace);
+  try {
+    await runSchedule(seed, { ...options, isTraced: true, onWorld });
+    return { trace, error: undefined };
+  } catch (error) {
+    return { trace, error };
+  }
+}
+
+/** Reads that were answered change nothing. */
+function isUneventful(line: string): boolean {
+  return /(?:GetItem|Query|HeadObject|GetObject|ListObjectsV2) none$/.test(line);
+}
+
+/** One test for some hundred seeds, so that a failure is told before all have run. */
+export function testSeeds(from: number, to: number): void {
+  for (let first = from; first < to; first += seedsPerTest) {
+    const last = Math.min(to, first + seedsPerTest) - 1;
+    it(`counts exactly in the schedules of the seeds ${first} to ${last}`, async () => {
+      for (let seed = first; seed <= last; seed++) await runSeed(seed);
+      expect(last).toBeGreaterThanOrEqual(first);
+    });
+  }
+}

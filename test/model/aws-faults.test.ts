@@ -1,0 +1,61 @@
+import { env } from 'node:process';
+
+import { describe, expect, it } from 'vitest';
+
+import { runSeed, testSeeds, traceOf } from './aws-fault-suite.ts';
+
+const replayed = env['AWS_FAULTS_SEED'];
+
+describe.runIf(replayed !== undefined)('the AWS engine under one schedule of faults', () => {
+  it(`counts exactly in the schedule of the seed ${replayed ?? ''}`, () =>
+    runSeed(Number(replayed)));
+});
+
+describe.runIf(replayed === undefined)('the AWS engine under schedules of faults', () => {
+  testSeeds(0, 2_500);
+});
+
+describe.runIf(replayed === undefined)('a schedule of faults', () => {
+  it('happens again exactly as it did', async () => {
+    for (let seed = 0; seed < 40; seed++) {
+      expect(await traceOf(seed)).toEqual(await traceOf(seed));
+    }
+    const { trace } = await traceOf(0);
+    expect(trace).not.toEqual((await traceOf(1)).trace);
+  });
+
+  /** Each of these is seen in many schedules, or the schedules would show little. */
+  const sights: Record<string, RegExp> = {
+    'a transaction whose reply is lost': /TransactWriteItems replyLost/,
+    'a transaction that meets others': /TransactWriteItems obstructed/,
+    'a function killed before a transaction': /TransactWriteItems killedBefore/,
+    'a function killed after a transaction': /TransactWriteItems killedAfter/,
+    'a function killed while it stores a body': /PutObject killed/,
+    'a function killed while it sends': /SendMessageBatch killed/,
+    'messages sent in part': /SendMessageBatch obstructed/,
+    'a sweeper killed': /sweep\d+ \w+ killed/,
+    'messages delivered again': /process\d+ ends, [1-9]\d* of/,
+    'chunks that the sweeper sends again': /"resent":[1-9]/,
+    'batches that the sweeper parks': /"parked":[1-9]/,
+    'a message that is received too often': /is dead after/,
+    'dead letters put back': /redrives/,
+    'rows that end': /days pass/,
+    'batches refused': /"code":"storage_failed"/,
+    'keys used again for another body': /idempotency_key_reused/,
+    'items refused': /"rejected":1/,
+    'one item a message': /batch \d.* by 1$/m,
+    'deliveries of two processors at once':
+      /process(\d+) gets[^]*?process(?!\1)\d+ gets[^]*?process\1 ends/,
+  };
+
+  it('shows all that may happen to a message', async () => {
+    const traces: string[] = [];
+    for (let seed = 0; seed < 300; seed++) traces.push((await traceOf(seed)).trace.join('\n'));
+    const seen = Object.entries(sights).map(([name, pattern]) => [
+      name,
+      traces.filter((trace) => pattern.test(trace)).length,
+    ]);
+    const rare = seen.filter(([, count]) => Number(count) < 2);
+    expect(rare, JSON.stringify(seen)).toEqual([]);
+  });
+});

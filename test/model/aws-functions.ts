@@ -1,0 +1,198 @@
+import { batchIdMaker } from '../../src/domain/batch-id.ts';
+import { asWritten, dayRule } from '../../src/domain/day.ts';
+import { awsCountingPorts } from '../../src/engines/aws/aws-counting-ports.ts';
+import { awsIntake } from '../../src/engines/aws/aws-intake.ts';
+import { awsSweepPorts } from '../../src/engines/aws/aws-sweep-ports.ts';
+import type { Backoff } from '../../src/engines/aws/backoff.ts';
+import { DynamodbBatchRecords } from '../../src/engines/aws/dynamodb-batch-records.ts';
+import {
+  dynamodbCounterStore,
+  type CounterStoreOptions,
+  type LedgerDelivery,
+} from '../../src/engines/aws/dynamodb-counter-store.ts';
+import { fixDayRule } from '../../src/engines/aws/dynamodb-day-rule.ts';
+import { parkingOnce } from '../../src/engines/aws/dynamodb-parking.ts';
+import { dynamodbReceipts } from '../../src/engines/aws/dynamodb-receipts.ts';
+import type { LedgerKey } from '../../src/engines/aws/ledger-table.ts';
+import { s3RawStore, type S3RawBatch } from '../../src/engines/aws/s3-raw-store.ts';
+import { sqsChunkQueue } from '../../src/engines/aws/sqs-chunk-queue.ts';
+import { sqsDeadLetters } from '../../src/engines/aws/sqs-dead-letters.ts';
+import { countMessages, type QueueMessage } from '../../src/pipeline/count-messages.ts';
+import { ingest } from '../../src/pipeline/ingest.ts';
+import type {
+  ChunkQueue,
+  CounterStore,
+  IngestOutcome,
+  Parking,
+  Receipts,
+  Submission,
+} from '../../src/pipeline/ports.ts';
+import { sweep, type SweepResult } from '../../src/pipeline/sweep.ts';
+import { clientOf } from './aws-fault-layer.ts';
+import type { Random } from './aws-random.ts';
+import type { Invocation, Scheduler } from './aws-scheduler.ts';
+import {
+  bucket,
+  countersTable,
+  deadLetterQueueUrl,
+  ledgerTable,
+  queueUrl,
+} from './aws-simulation.ts';
+
+export const dayMs = 86_400_000;
+export const keepMs = 90 * dayMs;
+export const receivesMax = 5;
+export const sweepAfterMs = 15 * 60_000;
+export const timeoutMs = { ingest: 28_000, process: 60_000, sweep: 240_000 };
+export const dayOf = dayRule(asWritten);
+const ageMsMax = keepMs - 7 * dayMs;
+const bodyBytesMax = 4 * 1024 * 1024;
+
+export type Client = ReturnType<typeof clientOf>;
+
+/** Parts of the engine that a planted bug puts others in the place of. */
+export interface Variant {
+  readonly counterStore?: (
+    options: CounterStoreOptions,
+    messageOf: (delivery: LedgerDelivery) => QueueMessage,
+  ) => CounterStore<LedgerKey, LedgerDelivery>;
+  readonly parking?: (inner: Parking) => Parking;
+  /** Through which messages are sent. */
+  readonly sqsClient?: (inner: Client) => Client;
+  /** Of the intake. */
+  readonly chunkQueue?: (inner: ChunkQueue) => ChunkQueue;
+  /** As the sweeper reads it. */
+  readonly rawOfSweep?: (raw: S3RawBatch, itemsPerMessageNow: number) => S3RawBatch;
+  readonly ageMsMaxOfProcess?: number;
+  readonly hasNoSweeper?: boolean;
+}
+
+/** What the functions of one schedule have in common. */
+export interface FunctionWorld {
+  readonly scheduler: Scheduler;
+  readonly random: Random;
+  readonly variant: Variant;
+  readonly makeBatchId: (now: number) => string;
+}
+
+export function batchIds(random: Random): (now: number) => string {
+  return batchIdMaker((count) => random.bytes(count));
+}
+
+/** The ingest function behind its HTTP side. */
+export async function runIngest(
+  world: FunctionWorld,
+  invocation: Invocation,
+  submission: Submission,
+  itemsPerMessage: number,
+): Promise<IngestOutcome> {
+  const { client, sqs, now, backoff } = partsOf(world, invocation);
+  const queue = sqsChunkQueue({ client: sqs, queueUrl, backoff: backoff(6) });
+  const intake = awsIntake({
+    records: new DynamodbBatchRecords({ client, ledgerTable, keepMs }),
+    rawStore: s3RawStore(client, bucket),
+    queue: world.variant.chunkQueue?.(queue) ?? queue,
+    itemsPerMessage,
+    dayOf,
+    makeBatchId: world.makeBatchId,
+    now,
+    onFailure: () => undefined,
+  });
+  await begin(world, client);
+  return ingest(submission, intake, { bodyBytesMax, dayOf });
+}
+
+/** The process function; the ids of the messages that are to be delivered again. */
+export async function runProcess(
+  world: FunctionWorld,
+  invocation: Invocation,
+  messages: readonly QueueMessage[],
+): Promise<ReadonlySet<string>> {
+  const { client, clientThatTriesOnce, now, backoff } = partsOf(world, invocation);
+  await begin(world, client);
+  const deadline = invocation.endsAt - 5_000;
+  const options = { ...{ countersTable, ledgerTable, keepMs }, backoff: backoff(12, deadline) };
+  const { variant } = world;
+  const makeStore = variant.counterStore ?? dynamodbCounterStore;
+  const sources = new Map<LedgerDelivery, QueueMessage>();
+  const messageOf = (delivery: LedgerDelivery) => sources.get(delivery) as QueueMessage;
+  const store = makeStore({ ...options, client: clientThatTriesOnce }, messageOf);
+  const ports = awsCountingPorts(store, parkingOf(world, invocation));
+  const left = await countMessages(
+    messages,
+    {
+      ...ports,
+      deliveryOf(message, reading) {
+        const delivery = ports.deliveryOf(message, reading);
+        sources.set(delivery, message);
+        return delivery;
+      },
+    },
+    { dayOf, now, deadline, ageMsMax: variant.ageMsMaxOfProcess ?? ageMsMax, receivesMax },
+  );
+  return new Set([...left].map(({ messageId }) => messageId));
+}
+
+/** The sweep function. */
+export async function runSweep(
+  world: FunctionWorld,
+  invocation: Invocation,
+  itemsPerMessageNow: number,
+): Promise<SweepResult> {
+  const { client, sqs, now, backoff } = partsOf(world, invocation);
+  const rawStore = s3RawStore(client, bucket);
+  await begin(world, client);
+  const ports = awsSweepPorts({
+    ledger: { client, ledgerTable, keepMs },
+    rawStore: {
+      ...rawStore,
+      async get(rawKey) {
+        const raw = await rawStore.get(rawKey);
+        const { rawOfSweep } = world.variant;
+        return raw === undefined ? raw : (rawOfSweep?.(raw, itemsPerMessageNow) ?? raw);
+      },
+    },
+    queue: sqsChunkQueue({ client: sqs, queueUrl, backoff: backoff(6) }),
+    parking: parkingOf(world, invocation),
+    width: 32,
+  });
+  return sweep(ports, {
+    ...{ dayOf, now, afterMs: sweepAfterMs, ageMsMax, keepMs },
+    deadline: invocation.endsAt - 20_000,
+    onFailure: () => undefined,
+  });
+}
+
+export function receiptsOf(world: FunctionWorld, invocation: Invocation): Receipts {
+  const { client, now } = partsOf(world, invocation);
+  return dynamodbReceipts({ client, ledgerTable, keepMs, now });
+}
+
+function partsOf({ scheduler, random, variant }: FunctionWorld, invocation: Invocation) {
+  const now = () => scheduler.now;
+  const backoff = (attemptsMax: number, deadline = Number.POSITIVE_INFINITY): Backoff => ({
+    ...{ attemptsMax, delayMsMax: 1_000, deadline, now },
+    sleep: (milliseconds) => scheduler.sleep(invocation, milliseconds),
+    random: () => random.next(),
+  });
+  const client = clientOf(invocation, scheduler, random);
+  const sqs = variant.sqsClient?.(client) ?? client;
+  const clientThatTriesOnce = clientOf(invocation, scheduler, random, 1);
+  return { client, sqs, clientThatTriesOnce, now, backoff };
+}
+
+function parkingOf(world: FunctionWorld, invocation: Invocation): Parking {
+  const { client, sqs, now, backoff } = partsOf(world, invocation);
+  const letters = sqsDeadLetters({
+    client: sqs,
+    queueUrl: deadLetterQueueUrl,
+    backoff: backoff(4),
+  });
+  const inner = world.variant.parking?.(letters) ?? letters;
+  return parkingOnce(inner, { client, ledgerTable, keepMs, now });
+}
+
+/** The first invocation of a container looks at the store's rule. */
+async function begin(world: FunctionWorld, client: Client): Promise<void> {
+  if (world.random.chance(0.2)) await fixDayRule(client, ledgerTable, asWritten);
+}

@@ -1,0 +1,274 @@
+import {
+  ConditionalCheckFailedException,
+  IdempotentParameterMismatchException,
+  TransactionCanceledException,
+  type AttributeValue,
+  type CancellationReason,
+  type DeleteItemCommandInput,
+  type GetItemCommandInput,
+  type PutItemCommandInput,
+  type QueryCommandInput,
+  type TransactWriteItem,
+  type TransactWriteItemsCommandInput,
+} from '@aws-sdk/client-dynamodb';
+import { isDeepStrictEqual } from 'node:util';
+
+import { compareUtf8 } from '../../src/domain/counter.ts';
+import { knowsOnly, serviceError, unknownToSimulation } from './aws-simulated-errors.ts';
+
+export type Item = Record<string, AttributeValue>;
+type Values = Record<string, AttributeValue> | undefined;
+
+export interface TableKeys {
+  readonly partition: string;
+  readonly sort: string;
+}
+
+/** How long DynamoDB remembers the token of a transaction. */
+const tokenMs = 10 * 60_000;
+const writesMax = 100;
+const $metadata = { httpStatusCode: 400 };
+
+/** Expressions are not parsed: these are the ones the engine uses, and what they mean. */
+const conditions: Record<string, (old: Item | undefined, values: Values) => boolean> = {
+  'attribute_not_exists(id)': (old) => old === undefined,
+  'attribute_not_exists(id) OR received_at <= :expired OR batch_id = :replaced': (old, values) =>
+    old === undefined ||
+    Number(old['received_at']?.N) <= Number(values?.[':expired']?.N) ||
+    (old['batch_id'] !== undefined && old['batch_id'].S === values?.[':replaced']?.S),
+};
+const keyConditions: Record<string, (sortKey: string, values: Values) => boolean> = {
+  '#date = :date': () => true,
+  'id = :id': () => true,
+  'id = :id AND begins_with(entry, :orphan)': (sortKey, values) =>
+    sortKey.startsWith(values?.[':orphan']?.S ?? '-'),
+};
+const filters: Record<string, (item: Item, values: Values) => boolean> = {
+  'next_at <= :due': (item, values) => Number(item['next_at']?.N) <= Number(values?.[':due']?.N),
+};
+const increment = 'SET #type = :type, #state = :state ADD #count :count';
+
+/** DynamoDB as far as the engine uses it: each call is one atomic step. */
+export class SimulatedDynamodb {
+  readonly tables = new Map<string, SimulatedTable>();
+  /** So many items are read for one page of a query, where the query says nothing. */
+  readonly pageItems: number;
+  readonly #now: () => number;
+  readonly #tokens = new Map<string, { writes: readonly TransactWriteItem[]; at: number }>();
+
+  constructor(tables: Record<string, TableKeys>, now: () => number, pageItems = 3) {
+    this.#now = now;
+    this.pageItems = pageItems;
+    for (const [name, keys] of Object.entries(tables)) {
+      this.tables.set(name, new SimulatedTable(keys));
+    }
+  }
+
+  getItem(request: GetItemCommandInput) {
+    knowsOnly(request, ['TableName', 'Key', 'ConsistentRead']);
+    if (request.ConsistentRead !== true) throw unknownToSimulation('reads that may be old');
+    const Item = this.#table(request.TableName).get(request.Key ?? {});
+    return { $metadata: {}, ...(Item !== undefined && { Item: { ...Item } }) };
+  }
+
+  putItem(request: PutItemCommandInput) {
+    knowsOnly(request, [
+      ...['TableName', 'Item', 'ConditionExpression', 'ExpressionAttributeValues'],
+      'ReturnValuesOnConditionCheckFailure',
+    ]);
+    const table = this.#table(request.TableName);
+    const item = request.Item ?? {};
+    const old = table.get(item);
+    if (!holds(request.ConditionExpression, old, request.ExpressionAttributeValues)) {
+      const isAsked = request.ReturnValuesOnConditionCheckFailure === 'ALL_OLD';
+      const message = 'The conditional request failed';
+      throw new ConditionalCheckFailedException({
+        ...{ message, $metadata },
+        ...(isAsked && old !== undefined && { Item: { ...old } }),
+      });
+    }
+    table.put(item);
+    return { $metadata: {} };
+  }
+
+  deleteItem(request: DeleteItemCommandInput) {
+    knowsOnly(request, ['TableName', 'Key']);
+    this.#table(request.TableName).delete(request.Key ?? {});
+    return { $metadata: {} };
+  }
+
+  query(request: QueryCommandInput) {
+    knowsOnly(request, [
+      ...['TableName', 'KeyConditionExpression', 'FilterExpression', 'ExpressionAttributeNames'],
+      ...['ExpressionAttributeValues', 'ConsistentRead', 'ExclusiveStartKey', 'Limit'],
+    ]);
+    const table = this.#table(request.TableName);
+    const values = request.ExpressionAttributeValues;
+    const matches = keyConditions[request.KeyConditionExpression ?? ''];
+    const passes = filters[request.FilterExpression ?? ''] ?? (() => true);
+    if (matches === undefined) throw unknownToSimulation(String(request.KeyConditionExpression));
+    if (request.FilterExpression !== undefined && !(request.FilterExpression in filters)) {
+      throw unknownToSimulation(request.FilterExpression);
+    }
+    const partition = values?.[':id']?.S ?? values?.[':date']?.S ?? '';
+    const { sort } = table.keys;
+    const start = request.ExclusiveStartKey?.[sort]?.S;
+    const found = table
+      .partition(partition)
+      .filter((item) => matches(item[sort]?.S ?? '', values))
+      .filter((item) => start === undefined || compareUtf8(item[sort]?.S ?? '', start) > 0);
+    const page = found.slice(0, request.Limit ?? this.pageItems);
+    const last = page.at(-1);
+    // A full page is followed by another, though there be nothing on it.
+    const isFull = page.length === (request.Limit ?? this.pageItems);
+    const Items = page.filter((item) => passes(item, values)).map((item) => ({ ...item }));
+    return {
+      $metadata: {},
+      Items,
+      ...(isFull && last !== undefined && { LastEvaluatedKey: table.keyOf(last) }),
+    };
+  }
+
+  /** `obstructed`: the writes that meet others' writes or a throttle, and the code for each. */
+  transactWriteItems(
+    request: TransactWriteItemsCommandInput,
+    obstructed: ReadonlyMap<number, string> = new Map(),
+  ) {
+    knowsOnly(request, ['TransactItems', 'ClientRequestToken']);
+    const writes = request.TransactItems ?? [];
+    this.#checkWrites(writes);
+    const token = request.ClientRequestToken ?? '';
+    const earlier = this.#tokens.get(token);
+    if (earlier !== undefined && this.#now() - earlier.at < tokenMs) {
+      if (isDeepStrictEqual(earlier.writes, writes)) return { $metadata: {} };
+      const message = 'The provided client request token was already used';
+      throw new IdempotentParameterMismatchException({ message, $metadata, Message: message });
+    }
+    const reasons = writes.map((write, at) => this.#reason(write, obstructed.get(at)));
+    if (reasons.some(({ Code }) => Code !== 'None')) {
+      const codes = reasons.map(({ Code }) => Code).join(', ');
+      throw new TransactionCanceledException({
+        $metadata,
+        message: `Transaction cancelled, please refer cancellation reasons for specific reasons [${codes}]`,
+        CancellationReasons: reasons,
+      });
+    }
+    for (const write of writes) this.#write(write);
+    this.#tokens.set(token, { writes, at: this.#now() });
+    return { $metadata: {} };
+  }
+
+  #checkWrites(writes: readonly TransactWriteItem[]): void {
+    if (writes.length === 0 || writes.length > writesMax) {
+      throw serviceError('ValidationException', 400, `${writes.length} writes`);
+    }
+    const keys = new Set<string>();
+    for (const write of writes) {
+      const { table, key } = this.#target(write);
+      keys.add(`${[...this.tables.values()].indexOf(table)} ${JSON.stringify(table.keyOf(key))}`);
+    }
+    if (keys.size === writes.length) return;
+    const message = 'Transaction request cannot include multiple operations on one item';
+    throw serviceError('ValidationException', 400, message);
+  }
+
+  #reason(write: TransactWriteItem, obstructed: string | undefined): CancellationReason {
+    const { table, key } = this.#target(write);
+    const condition = write.Put?.ConditionExpression;
+    if (!holds(condition, table.get(key), write.Put?.ExpressionAttributeValues)) {
+      return { Code: 'ConditionalCheckFailed', Message: 'The conditional request failed' };
+    }
+    if (obstructed !== undefined) return { Code: obstructed, Message: 'obstructed' };
+    const count = table.get(key)?.['count'];
+    if (write.Update === undefined || count === undefined || count.N !== undefined) {
+      return { Code: 'None' };
+    }
+    const Message = 'An operand in the update expression has an incorrect data type';
+    return { Code: 'ValidationError', Message };
+  }
+
+  #target({ Put, Update, ...others }: TransactWriteItem): { table: SimulatedTable; key: Item } {
+    knowsOnly(others, []);
+    if (Put !== undefined) {
+      knowsOnly(Put, ['TableName', 'Item', 'ConditionExpression']);
+      return { table: this.#table(Put.TableName), key: Put.Item ?? {} };
+    }
+    if (Update?.UpdateExpression !== increment) throw unknownToSimulation('this update');
+    return { table: this.#table(Update.TableName), key: Update.Key ?? {} };
+  }
+
+  #write({ Put, Update }: TransactWriteItem): void {
+    if (Put !== undefined) this.#table(Put.TableName).put(Put.Item ?? {});
+    if (Update === undefined) return;
+    const table = this.#table(Update.TableName);
+    const values = Update.ExpressionAttributeValues ?? {};
+    const old = table.get(Update.Key ?? {}) ?? {};
+    const sum = BigInt(old['count']?.N ?? '0') + BigInt(values[':count']?.N ?? '');
+    const { ':type': type, ':state': state } = values;
+    if (type === undefined || state === undefined) throw unknownToSimulation('half an update');
+    table.put({ ...old, ...Update.Key, type, state, count: { N: String(sum) } });
+  }
+
+  #table(name: string | undefined): SimulatedTable {
+    const table = this.tables.get(name ?? '');
+    if (table === undefined) throw serviceError('ResourceNotFoundException', 400);
+    return table;
+  }
+}
+
+function holds(condition: string | undefined, old: Item | undefined, values: Values): boolean {
+  if (condition === undefined) return true;
+  const test = conditions[condition];
+  if (test === undefined) throw unknownToSimulation(`the condition ${condition}`);
+  return test(old, values);
+}
+
+/** Items by their keys, in the order of UTF-8 bytes within a partition. */
+export class SimulatedTable {
+  readonly keys: TableKeys;
+  readonly #partitions = new Map<string, Map<string, Item>>();
+
+  constructor(keys: TableKeys) {
+    this.keys = keys;
+  }
+
+  get(key: Item): Item | undefined {
+    const { partition, sort } = this.#names(key);
+    return this.#partitions.get(partition)?.get(sort);
+  }
+
+  put(item: Item): void {
+    const { partition, sort } = this.#names(item);
+    let rows = this.#partitions.get(partition);
+    if (rows === undefined) this.#partitions.set(partition, (rows = new Map<string, Item>()));
+    rows.set(sort, item);
+  }
+
+  delete(key: Item): void {
+    const { partition, sort } = this.#names(key);
+    this.#partitions.get(partition)?.delete(sort);
+  }
+
+  partition(name: string): Item[] {
+    const rows = [...(this.#partitions.get(name) ?? [])];
+    return rows.sort(([a], [b]) => compareUtf8(a, b)).map(([, item]) => item);
+  }
+
+  items(): Item[] {
+    return [...this.#partitions.values()].flatMap((rows) => [...rows.values()]);
+  }
+
+  keyOf(item: Item): Item {
+    const { partition, sort } = this.#names(item);
+    return { [this.keys.partition]: { S: partition }, [this.keys.sort]: { S: sort } };
+  }
+
+  #names(item: Item): { partition: string; sort: string } {
+    const partition = item[this.keys.partition]?.S;
+    const sort = item[this.keys.sort]?.S;
+    if (partition === undefined || sort === undefined) {
+      throw serviceError('ValidationException', 400, 'an item without its keys');
+    }
+    return { partition, sort };
+  }
+}

@@ -1,0 +1,314 @@
+import { PutObjectCommand } from '@aws-sdk/client-s3';
+import { TransactWriteItemsCommand } from '@aws-sdk/client-dynamodb';
+
+import { addToTally, mergeTally, type Tally } from '../../src/domain/counter.ts';
+import { letterAttributes } from '../../src/engines/aws/sqs-dead-letters.ts';
+import type { QueueMessage } from '../../src/pipeline/count-messages.ts';
+import type { IngestOutcome } from '../../src/pipeline/ports.ts';
+import { calm, FaultLayer, type Weather } from './aws-fault-layer.ts';
+import {
+  batchIds,
+  dayMs,
+  receivesMax,
+  runIngest,
+  runProcess,
+  runSweep,
+  timeoutMs,
+  type FunctionWorld,
+  type Variant,
+} from './aws-functions.ts';
+import { randomFrom, type Random } from './aws-random.ts';
+import { Scheduler, type Invocation } from './aws-scheduler.ts';
+import type { Backend, SimulationOptions } from './aws-simulation.ts';
+import type { SimulatedMessage } from './aws-simulated-sqs.ts';
+import { submissionOf, type Item, type Post } from './aws-traffic.ts';
+import { cutAgain, tallyOfItem } from './aws-recount.ts';
+
+export interface ForeignItem {
+  readonly id: string;
+  readonly item: Item;
+  readonly sentAt: number;
+}
+
+export interface GarbageMessage {
+  readonly id: string;
+  readonly body: string;
+  readonly reason: string;
+  /** Whether it may have been put away twice: its delivery met a fault, or another one. */
+  isDisturbed: boolean;
+}
+
+/** An oracle found the engine wrong. */
+export class Violation extends Error {
+  override readonly name = 'Violation';
+}
+
+const start = Date.UTC(2026, 0, 1);
+/** SQS keeps no message longer. */
+export const retentionMs = 14 * dayMs;
+const processorsMax = 3;
+
+/**
+ * One store with its clients, its event source and its sweeper, under one seed. It does single
+ * steps; which, and when, is the schedule's.
+ */
+export class World implements FunctionWorld {
+  readonly random: Random;
+  readonly scheduler: Scheduler;
+  readonly variant: Variant;
+  readonly backend: Backend;
+  readonly makeBatchId: (now: number) => string;
+  readonly foreign: ForeignItem[] = [];
+  readonly garbage: GarbageMessage[] = [];
+  /** Rows of the ledger that transactions wrote, `id entry`, be they gone by now or not. */
+  readonly marks = new Set<string>();
+  readonly trace: string[] = [];
+  itemsPerMessage = Number.POSITIVE_INFINITY;
+  #faults: FaultLayer;
+  #isTraced: boolean;
+  #tokens = new Set<string>();
+  #stored = new Set<string>();
+  /** What is stored and what others queued: no counter may be beyond it at any time. */
+  readonly #ceiling: Tally = new Map();
+  readonly #added: Tally = new Map();
+  #processors = 0;
+  #violation: Violation | undefined;
+
+  constructor(
+    seed: number,
+    makeBackend: (options: SimulationOptions) => Backend,
+    options: { readonly variant?: Variant; readonly isTraced?: boolean } = {},
+  ) {
+    this.random = randomFrom(seed);
+    this.scheduler = new Scheduler(this.random, start + this.random.below(dayMs));
+    this.variant = options.variant ?? {};
+    this.#isTraced = options.isTraced ?? false;
+    this.makeBatchId = batchIds(this.random);
+    const makeId = () => this.random.uuid();
+    this.backend = makeBackend({ now: () => this.scheduler.now, makeId });
+    this.#faults = new FaultLayer(this.backend, this.scheduler, this.random, {
+      onEffect: (command) => this.#watch(command),
+      trace: (line) => this.note(line),
+    });
+  }
+
+  set weather(weather: Weather) {
+    this.#faults.weather = weather;
+  }
+
+  get isCalm(): boolean {
+    return this.#faults.weather === calm;
+  }
+
+  note(line: () => string): void {
+    if (!this.#isTraced) return;
+    this.trace.push(`${new Date(this.scheduler.now).toISOString().slice(5, 23)} ${line()}`);
+  }
+
+  async step(): Promise<void> {
+    await this.#faults.step();
+    if (this.#violation !== undefined) throw this.#violation;
+  }
+
+  /** Runs what a function asks of AWS to its end, whatever else there is to do. */
+  async ask<T>(run: (invocation: Invocation) => Promise<T>): Promise<T> {
+    let answer: { readonly value: T } | { readonly error: unknown } | undefined;
+    const onDeath = () => (answer = { error: new Violation('the question was cut off') });
+    this.scheduler.start('ask', 3_600_000, run, { onEnd: (end) => (answer = end), onDeath });
+    while (answer === undefined) await this.step();
+    if ('error' in answer) throw answer.error;
+    return answer.value;
+  }
+
+  /** One attempt of a client; `again` is called where it is to try another time. */
+  post(post: Post, again: () => void): void {
+    post.firstAt ??= this.scheduler.now;
+    const submission = submissionOf(post, 1 + this.random.below(9));
+    const itemsPerMessage = this.itemsPerMessage;
+    const retry = () => {
+      if (post.attemptsLeft-- > 0) again();
+    };
+    const invocation = this.scheduler.start<IngestOutcome>(
+      'ingest',
+      timeoutMs.ingest,
+      (self) => runIngest(this, self, submission, itemsPerMessage),
+      {
+        onEnd: (outcome) => {
+          if ('error' in outcome) {
+            // A container that cannot read the store's rule: the client is told 503.
+            retry();
+            return;
+          }
+          this.note(() => `${invocation.name} answers ${JSON.stringify(outcome.value)}`);
+          if (!outcome.value.accepted) {
+            const { code } = outcome.value.problem;
+            post.refused.push(code);
+            if (code !== 'idempotency_key_reused') retry();
+            return;
+          }
+          const { rawKey, batchId, enqueued } = outcome.value;
+          post.acknowledged.push({ rawKey, batchId, enqueued, at: this.scheduler.now });
+          // The answer may not have reached the client.
+          if (this.random.chance(0.2)) retry();
+        },
+        onDeath: retry,
+      },
+    );
+    this.note(() => `${invocation.name} ${post.marker} ${post.key ?? ''} by ${itemsPerMessage}`);
+  }
+
+  /** Somebody else puts an item on the queue. */
+  putForeign(item: Item): void {
+    const id = this.backend.queue.put(JSON.stringify(item));
+    this.foreign.push({ id, item, sentAt: this.scheduler.now });
+    mergeTally(this.#ceiling, tallyOfItem(item));
+    this.note(() => `foreign item ${id}`);
+  }
+
+  putGarbage({ body, reason }: { readonly body: string; readonly reason: string }): void {
+    const id = this.backend.queue.put(body);
+    this.garbage.push({ id, body, reason, isDisturbed: false });
+    this.note(() => `garbage ${id}`);
+  }
+
+  /** The event source delivers some of what is visible; false where nothing is. */
+  deliver(most: number): boolean {
+    const { queue } = this.backend;
+    const visible = queue.visible();
+    if (visible.length === 0 || this.#processors >= processorsMax) return false;
+    const chosen: SimulatedMessage[] = [];
+    while (visible.length > 0 && chosen.length < most) {
+      chosen.push(...visible.splice(this.random.below(visible.length), 1));
+    }
+    const event = chosen.flatMap((message) => this.#receive(message));
+    if (event.length > 0) this.#process(event);
+    return true;
+  }
+
+  /** A message that was received too often goes to the dead letters, and keeps its id. */
+  #receive(message: SimulatedMessage): QueueMessage[] {
+    const { queue, deadLetters } = this.backend;
+    const originalId = message.attributes[letterAttributes.originalId] ?? message.id;
+    if (message.receives >= receivesMax) {
+      queue.messages.delete(message.id);
+      deadLetters.put(message.body, message.attributes, message.id);
+      this.note(() => `${message.id} is dead after ${receivesMax} receives`);
+      this.#disturb([originalId]);
+      return [];
+    }
+    message.receives++;
+    // Delivered at least once: a copy may stay visible.
+    const isTwice = !this.isCalm && this.random.chance(0.1);
+    if (isTwice) this.#disturb([originalId]);
+    else message.visibleAt = this.scheduler.now + 10_000 + this.random.below(350_000);
+    const { id: messageId, body, sentAt, receives } = message;
+    const delivered = () => ({ messageId, originalId, body, sentAt, receives });
+    return isTwice && this.random.chance(0.3) ? [delivered(), delivered()] : [delivered()];
+  }
+
+  #process(event: readonly QueueMessage[]): void {
+    this.#processors++;
+    const { queue } = this.backend;
+    const ids = event.map(({ messageId }) => messageId);
+    const disturb = () => this.#disturb(event.map(({ originalId }) => originalId));
+    const invocation = this.scheduler.start(
+      'process',
+      timeoutMs.process,
+      (self) => runProcess(this, self, event),
+      {
+        onEnd: (outcome) => {
+          this.#processors--;
+          if (invocation.faults > 0 || 'error' in outcome) disturb();
+          const failed = 'value' in outcome ? outcome.value : new Set(ids);
+          this.note(() => `${invocation.name} ends, ${failed.size} of ${ids.length} failed`);
+          const done = event.filter(({ messageId }) => !failed.has(messageId));
+          for (const { messageId, originalId } of done) {
+            // What is done with is deleted, if that reaches the queue.
+            if (this.isCalm || !this.random.chance(0.05)) queue.messages.delete(messageId);
+            else this.#disturb([originalId]);
+          }
+        },
+        onDeath: () => {
+          this.#processors--;
+          disturb();
+        },
+      },
+    );
+    this.note(() => `${invocation.name} gets ${ids.join(', ')}`);
+  }
+
+  #disturb(originalIds: readonly string[]): void {
+    for (const each of this.garbage) if (originalIds.includes(each.id)) each.isDisturbed = true;
+  }
+
+  sweep(): void {
+    if (this.variant.hasNoSweeper === true) return;
+    const { itemsPerMessage } = this;
+    const invocation = this.scheduler.start(
+      'sweep',
+      timeoutMs.sweep,
+      (self) => runSweep(this, self, itemsPerMessage),
+      {
+        onEnd: (outcome) => this.note(() => `${invocation.name} ${JSON.stringify(outcome)}`),
+        onDeath: () => undefined,
+      },
+    );
+    this.note(() => `${invocation.name} begins`);
+  }
+
+  /** Puts dead letters back on the queue, where they get new ids. */
+  redrive(isChosen: (letter: SimulatedMessage) => boolean): void {
+    const { queue, deadLetters } = this.backend;
+    for (const letter of [...deadLetters.messages.values()].filter(isChosen)) {
+      const known = letter.attributes[letterAttributes.originalId] ?? letter.id;
+      const attributes = { ...letter.attributes, [letterAttributes.originalId]: known };
+      deadLetters.messages.delete(letter.id);
+      const ids = [queue.put(letter.body, attributes)];
+      // Sent, and not deleted at once: sent again.
+      if (!this.isCalm && this.random.chance(0.1)) ids.push(queue.put(letter.body, attributes));
+      this.note(() => `redrives ${letter.id} as ${ids.join(', ')}`);
+      for (const each of this.garbage) if (each.id === known) each.isDisturbed ||= ids.length > 1;
+    }
+  }
+
+  foreignOf(letter: SimulatedMessage): ForeignItem | undefined {
+    const known = letter.attributes[letterAttributes.originalId] ?? letter.id;
+    return this.foreign.find(({ id }) => id === known);
+  }
+
+  #watch(command: object): void {
+    if (command instanceof PutObjectCommand) this.#watchObject(command);
+    if (!(command instanceof TransactWriteItemsCommand)) return;
+    const { TransactItems = [], ClientRequestToken = '' } = command.input;
+    // The answer to a request that was sent again: it took effect before.
+    if (this.#tokens.has(ClientRequestToken)) return;
+    this.#tokens.add(ClientRequestToken);
+    for (const { Put, Update } of TransactItems) {
+      const { id, entry } = Put?.Item ?? {};
+      if (id?.S !== undefined) this.marks.add(`${id.S} ${entry?.S ?? ''}`);
+      const { Key, ExpressionAttributeValues: values = {} } = Update ?? {};
+      const date = Key?.['date']?.S;
+      if (date === undefined) continue;
+      const counter = { date, type: values[':type']?.S ?? '', state: values[':state']?.S ?? '' };
+      addToTally(this.#added, counter, Number(values[':count']?.N));
+      const { type, state } = counter;
+      const most = this.#ceiling.get(date)?.get(type)?.get(state) ?? 0;
+      const count = this.#added.get(date)?.get(type)?.get(state) ?? 0;
+      if (count > most) {
+        const what = `${date} ${type} ${state} is ${count}, and ${most} came by now`;
+        this.#violation ??= new Violation(what);
+      }
+    }
+  }
+
+  #watchObject({ input: { Key = '', Body, ContentEncoding, Metadata } }: PutObjectCommand): void {
+    if (this.#stored.has(Key)) return;
+    this.#stored.add(Key);
+    const object = {
+      body: Body as Uint8Array,
+      contentEncoding: ContentEncoding,
+      metadata: Metadata ?? {},
+    };
+    for (const { tally } of cutAgain(Key, object)) mergeTally(this.#ceiling, tally);
+  }
+}
