@@ -15,7 +15,7 @@ export interface QueueMessage {
   /** Of the message when it first came: a redrive gives it another id, and this stays. */
   readonly originalId: string;
   readonly body: string;
-  /** Milliseconds since 1970. */
+  /** When it was first sent, before any redrive; milliseconds since 1970. */
   readonly sentAt: number;
   /** How often it was received, this time included. */
   readonly receives: number;
@@ -128,8 +128,8 @@ async function park(
 ): Promise<ReadonlySet<QueueMessage>> {
   // A message that came twice at once is one letter.
   const letters = new Map<string, Letter>();
-  for (const [{ messageId, originalId, body }, reason] of dead) {
-    letters.set(messageId, { messageId, originalId, body, reason });
+  for (const [{ messageId, originalId, sentAt, body }, reason] of dead) {
+    letters.set(messageId, { messageId, originalId, sentAt, body, reason });
   }
   if (letters.size === 0) return new Set();
   const parked = await parking.park([...letters.values()]);

@@ -171,8 +171,10 @@ export interface DeadLetters {
 export interface Letter {
   /** Its id on the queue. A redrive gives it another one, */
   readonly messageId: string;
-  /** and this stays. */
+  /** and this stays, */
   readonly originalId: string;
+  /** as does when it was first sent; milliseconds since 1970. */
+  readonly sentAt: number;
   readonly body: string;
   readonly reason: string;
 }

@@ -150,7 +150,8 @@ async function bringForward(
   const cut = recut(raw, rules.dayOf);
   if ('reason' in cut) {
     const body = JSON.stringify({ raw_key: rawKey });
-    const letter = { messageId: rawKey, originalId: rawKey, body, reason: cut.reason };
+    const { receivedAt: sentAt } = raw;
+    const letter = { messageId: rawKey, originalId: rawKey, sentAt, body, reason: cut.reason };
     await parkAll([letter], ports, counts);
     return true;
   }
@@ -179,10 +180,10 @@ async function keepForLater(
   await progress.keep({ rawKey, attempts: attempts + 1 }, now() + delayMs);
 }
 
-function tooOld({ batchId, index, message }: Chunk) {
+function tooOld({ batchId, index, receivedAt, message }: Chunk): Letter {
   const reason = 'too_old: it was not counted in time, and whether it was is not known any more';
   const messageId = `${batchId}:${index}`;
-  return { messageId, originalId: messageId, body: message, reason };
+  return { messageId, originalId: messageId, sentAt: receivedAt, body: message, reason };
 }
 
 async function parkAll(

@@ -6,16 +6,12 @@ import { runSeed, testSeeds, traceOf } from './aws-fault-suite.ts';
 
 const replayed = env['AWS_FAULTS_SEED'];
 
-describe.runIf(replayed !== undefined)('the AWS engine under one schedule of faults', () => {
-  it(`counts exactly in the schedule of the seed ${replayed ?? ''}`, () =>
-    runSeed(Number(replayed)));
+describe('the AWS engine under schedules of faults', () => {
+  if (replayed === undefined) testSeeds(0, 2_500);
+  else it(`counts exactly in that of the seed ${replayed}`, () => runSeed(Number(replayed)));
 });
 
-describe.runIf(replayed === undefined)('the AWS engine under schedules of faults', () => {
-  testSeeds(0, 2_500);
-});
-
-describe.runIf(replayed === undefined)('a schedule of faults', () => {
+describe('a schedule of faults', () => {
   it('happens again exactly as it did', async () => {
     for (let seed = 0; seed < 40; seed++) {
       expect(await traceOf(seed)).toEqual(await traceOf(seed));

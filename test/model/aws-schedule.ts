@@ -5,7 +5,7 @@ import { judge } from './aws-oracle.ts';
 import { AwsSimulation, type Backend, type SimulationOptions } from './aws-simulation.ts';
 import type { SimulatedMessage } from './aws-simulated-sqs.ts';
 import { foreignItem, garbage, makePosts, type Post } from './aws-traffic.ts';
-import { retentionMs, Violation, World } from './aws-world.ts';
+import { Violation, World } from './aws-world.ts';
 
 export interface ScheduleOptions {
   readonly variant?: Variant;
@@ -109,9 +109,7 @@ function actionsOf(world: World, posts: readonly Post[]): Action[] {
   times(random.below(3), () => {
     for (let sweeps = random.below(2); sweeps >= 0; sweeps--) world.sweep();
   });
-  times(random.below(2), () =>
-    world.redrive((letter) => isYoung(world, letter) && random.chance(0.7)),
-  );
+  times(random.below(2), () => world.redrive(() => random.chance(0.7)));
   times(random.below(3), () => {
     world.itemsPerMessage = random.pick([Number.POSITIVE_INFINITY, 1, 2, 3]);
   });
@@ -133,7 +131,7 @@ async function leap(world: World): Promise<void> {
   scheduler.pass(days * dayMs);
   await world.backend.expire(() => random.chance(0.8));
   world.note(() => `${days} days pass`);
-  world.redrive((letter) => isYoung(world, letter));
+  world.redrive(() => true);
 }
 
 /** What is left to do is done, without faults, until nothing moves. */
@@ -150,7 +148,7 @@ async function comeToRest(world: World): Promise<void> {
     const isMoving = world.backend.queue.messages.size > 0;
     await drain(world);
     const before = world.backend.deadLetters.messages.size;
-    world.redrive((letter) => !isFinal(letter) && isYoung(world, letter));
+    world.redrive((letter) => !isFinal(letter));
     const isRedriven = world.backend.deadLetters.messages.size < before;
     if (isLong && !isMoving && !isRedriven) return;
   }
@@ -174,13 +172,4 @@ async function drain(world: World): Promise<void> {
 function isFinal({ attributes }: SimulatedMessage): boolean {
   const reason = attributes[letterAttributes.reason];
   return reason !== undefined && !reason.startsWith('not_counted');
-}
-
-/**
- * An item of somebody else has no identity but its message, and no age but the message's: SQS
- * itself lets go of it before its mark in the ledger ends.
- */
-function isYoung(world: World, letter: SimulatedMessage): boolean {
-  const item = world.foreignOf(letter);
-  return item === undefined || world.scheduler.now - item.sentAt < retentionMs;
 }

@@ -201,7 +201,9 @@ export class World implements FunctionWorld {
     const isTwice = !this.isCalm && this.random.chance(0.1);
     if (isTwice) this.#disturb([originalId]);
     else message.visibleAt = this.scheduler.now + 10_000 + this.random.below(350_000);
-    const { id: messageId, body, sentAt, receives } = message;
+    const { id: messageId, body, receives } = message;
+    const firstSentAt = message.attributes[letterAttributes.sentAt];
+    const sentAt = firstSentAt === undefined ? message.sentAt : Date.parse(firstSentAt);
     const delivered = () => ({ messageId, originalId, body, sentAt, receives });
     return isTwice && this.random.chance(0.3) ? [delivered(), delivered()] : [delivered()];
   }
@@ -261,7 +263,13 @@ export class World implements FunctionWorld {
     const { queue, deadLetters } = this.backend;
     for (const letter of [...deadLetters.messages.values()].filter(isChosen)) {
       const known = letter.attributes[letterAttributes.originalId] ?? letter.id;
-      const attributes = { ...letter.attributes, [letterAttributes.originalId]: known };
+      // A letter that SQS itself moved has the time at which it was first sent, and no attributes.
+      const sentAt = new Date(this.foreignOf(letter)?.sentAt ?? letter.sentAt).toISOString();
+      const attributes = {
+        [letterAttributes.sentAt]: sentAt,
+        ...letter.attributes,
+        [letterAttributes.originalId]: known,
+      };
       deadLetters.messages.delete(letter.id);
       const ids = [queue.put(letter.body, attributes)];
       // Sent, and not deleted at once: sent again.

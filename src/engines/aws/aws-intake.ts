@@ -1,6 +1,12 @@
 import { rawKeyOf, type BatchId } from '../../domain/batch-id.ts';
 import type { DayOf } from '../../domain/day.ts';
-import type { Batch, ChunkQueue, EarlierBatch, Intake } from '../../pipeline/ports.ts';
+import {
+  Unavailable,
+  type Batch,
+  type ChunkQueue,
+  type EarlierBatch,
+  type Intake,
+} from '../../pipeline/ports.ts';
 import { recut } from '../../pipeline/recut.ts';
 import type { DynamodbBatchRecords, KeyRecord } from './dynamodb-batch-records.ts';
 import type { S3RawStore } from './s3-raw-store.ts';
@@ -20,11 +26,18 @@ export interface AwsIntakeOptions {
 }
 
 /**
- * No attempt at a batch lasts longer than this: a function ends after half a minute. It is a good
- * part of the time after which the sweeper looks for batches that are not complete.
+ * An attempt may go on with what another one began as long as that is so recent: its own function
+ * ends within half a minute, well before
+ */
+const joinedMsMax = 3 * 60_000;
+/**
+ * anybody takes it for ended and begins anew. Between the two nobody does anything, so that no body
+ * is stored under an identity that was given up; and the sweeper looks at a batch later than that.
  */
 const attemptMsMax = 5 * 60_000;
 
+const notYet =
+  'An earlier attempt at this batch may still be under way. Send it again after some minutes.';
 const notTaken = 'The batch could not be stored and queued. Send it again after a moment.';
 
 /** How a batch stands to what came before under its key. */
@@ -74,25 +87,25 @@ async function accept(options: AwsIntakeOptions, batch: Batch): Promise<Acceptan
 }
 
 async function takeTurn(
-  { records, rawStore }: AwsIntakeOptions,
+  { records, rawStore, now }: AwsIntakeOptions,
   { caller, idempotency }: Batch,
   fresh: KeyRecord,
 ): Promise<Turn> {
   if (idempotency === undefined) return { kind: 'ours', identity: fresh, isStored: false };
-  const now = fresh.receivedAt;
   let replaced: BatchId | undefined;
   for (;;) {
-    const holder = await records.claimKey(caller, idempotency.key, fresh, now, replaced);
+    const { key } = idempotency;
+    const holder = await records.claimKey(caller, key, fresh, fresh.receivedAt, replaced);
     if (holder === undefined) return { kind: 'ours', identity: fresh, isStored: false };
     const isSame = Buffer.compare(holder.bodySha256, idempotency.bodySha256) === 0;
     if (!isSame || (await records.isComplete(holder.batchId))) {
       return { kind: 'earlier', batch: holder };
     }
     const isStored = await rawStore.has(rawKeyOf(holder.batchId, holder.receivedAt));
-    const isRecent = now - holder.receivedAt < attemptMsMax;
-    if (isStored || isRecent || holder.batchId === replaced) {
-      return { kind: 'ours', identity: holder, isStored };
-    }
+    // By the clock as it is now: what was asked may have taken its time.
+    const ageMs = now() - holder.receivedAt;
+    if (isStored || ageMs < joinedMsMax) return { kind: 'ours', identity: holder, isStored };
+    if (ageMs < attemptMsMax) throw new Unavailable('storage_failed', notYet);
     // Its attempt ended before the body was stored, and the sweeper is past its time: stored under
     // that time now, it would not be looked after. Nothing of it was queued; it may have a new one.
     replaced = holder.batchId;

@@ -91,7 +91,9 @@ export class DynamodbBatchRecords {
       return undefined;
     } catch (error) {
       if (!(error instanceof ConditionalCheckFailedException)) throw error;
-      return readKey(error.Item ?? (await this.#get(keyOf(caller, key))));
+      const holder = readKey(error.Item ?? (await this.#get(keyOf(caller, key))));
+      // Where it has ended in this moment, the key is free.
+      return holder ?? (await this.claimKey(caller, key, record, now, replaced));
     }
   }
 

@@ -6,6 +6,7 @@ import {
   type CancellationReason,
   type DynamoDBClient,
   type TransactWriteItem,
+  type TransactWriteItemsCommandInput,
 } from '@aws-sdk/client-dynamodb';
 
 import { rowsOfTally, typeStateKey, type CounterRow } from '../../domain/counter.ts';
@@ -46,21 +47,21 @@ async function apply(options: CounterStoreOptions, deliveries: readonly LedgerDe
   const { first, again } = splitRepeated(deliveries);
   let open = first;
   const known: LedgerDelivery[] = [];
-  // A request that is sent again, its reply lost, has the token of the first one: DynamoDB then
-  // answers as it would have. Another set of deliveries is another request.
-  let token = randomUUID();
+  let request = requestOf(options, open);
   for (let attempts = 0; open.length > 0;) {
-    const result = await transact(options, open, token);
+    const result = await transact(options, open, request);
     if (result.kind === 'done') break;
     if (result.kind === 'marked') {
       known.push(...result.deliveries);
       open = open.filter((delivery) => !result.deliveries.includes(delivery));
-      token = randomUUID();
+      request = requestOf(options, open);
       continue;
     }
     attempts++;
     if (!(await backOff(options.backoff, attempts))) throw result.error;
-    if (result.kind === 'cancelled') token = randomUUID();
+    // A request whose reply was lost is sent again as it was, with its token: DynamoDB then answers
+    // what it would have answered. Any other is another request.
+    if (result.kind === 'cancelled') request = requestOf(options, open);
   }
   return { counted: open, repeated: [...known, ...again], early: [] };
 }
@@ -78,13 +79,10 @@ type Attempt =
 async function transact(
   options: CounterStoreOptions,
   deliveries: readonly LedgerDelivery[],
-  token: string,
+  request: TransactWriteItemsCommandInput,
 ): Promise<Attempt> {
-  const TransactItems = writesOf(options, deliveries);
   try {
-    await options.client.send(
-      new TransactWriteItemsCommand({ TransactItems, ClientRequestToken: token }),
-    );
+    await options.client.send(new TransactWriteItemsCommand(request));
     return { kind: 'done' };
   } catch (error) {
     if (error instanceof TransactionCanceledException) {
@@ -97,10 +95,11 @@ async function transact(
   }
 }
 
-function writesOf(
+/** The marks stand first, in the order of the deliveries. */
+function requestOf(
   { countersTable, ledgerTable, keepMs, backoff }: CounterStoreOptions,
   deliveries: readonly LedgerDelivery[],
-): TransactWriteItem[] {
+): TransactWriteItemsCommandInput {
   const now = backoff.now();
   const marks = deliveries.map(({ mark, items }) => ({
     Put: {
@@ -115,13 +114,13 @@ function writesOf(
     },
   }));
   const counters = [...rowsOfTally(sumOf(deliveries))].map((row) => increment(countersTable, row));
-  const writes = [...marks, ...counters];
-  if (writes.length > transactionWritesMax) {
+  const TransactItems = [...marks, ...counters];
+  if (TransactItems.length > transactionWritesMax) {
     throw new NotCountable(
       `${deliveries.length} deliveries with ${counters.length} counters are more than the ${transactionWritesMax} writes of a transaction`,
     );
   }
-  return writes;
+  return { TransactItems, ClientRequestToken: randomUUID() };
 }
 
 function increment(TableName: string, { date, type, state, count }: CounterRow): TransactWriteItem {

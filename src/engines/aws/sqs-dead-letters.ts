@@ -13,6 +13,8 @@ export const letterAttributes = {
   failedAt: 'failed_at',
   /** A redrive gives a message another id. By this it is known for the one it was. */
   originalId: 'original_message_id',
+  /** And by this for as old as it is. */
+  sentAt: 'original_sent_at',
 } as const;
 
 /** SQS counts attributes as a part of the message, and refuses control characters in them. */
@@ -53,12 +55,13 @@ export function sqsDeadLetters(options: SqsOptions): DeadLetters & Parking {
 }
 
 function messageOf(now: number) {
-  return ({ originalId, body, reason }: Letter) => ({
+  return ({ originalId, sentAt, body, reason }: Letter) => ({
     body,
     attributes: {
       [letterAttributes.reason]: printable(reason).slice(0, reasonCharactersMax),
       [letterAttributes.failedAt]: new Date(now).toISOString(),
       [letterAttributes.originalId]: originalId,
+      [letterAttributes.sentAt]: new Date(sentAt).toISOString(),
     },
   });
 }

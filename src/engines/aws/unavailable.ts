@@ -14,6 +14,7 @@ export async function orUnavailable<T>(
     return await act();
   } catch (error) {
     onFailure(error);
+    if (error instanceof Unavailable) throw error;
     const code = isThrottle(error) ? 'overloaded' : 'storage_failed';
     throw new Unavailable(code, message, { cause: error });
   }

@@ -71,11 +71,13 @@ export function processFunction(env: Record<string, string | undefined>): Proces
 }
 
 function messageOf({ messageId, body, attributes, messageAttributes }: SQSRecord): QueueMessage {
+  const { originalId, sentAt } = letterAttributes;
+  const firstSentAt = Date.parse(messageAttributes[sentAt]?.stringValue ?? '');
   return {
     messageId,
-    originalId: messageAttributes[letterAttributes.originalId]?.stringValue ?? messageId,
+    originalId: messageAttributes[originalId]?.stringValue ?? messageId,
     body,
-    sentAt: Number(attributes.SentTimestamp),
+    sentAt: Number.isNaN(firstSentAt) ? Number(attributes.SentTimestamp) : firstSentAt,
     receives: Number(attributes.ApproximateReceiveCount),
   };
 }

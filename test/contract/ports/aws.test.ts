@@ -312,6 +312,22 @@ describe('messages', () => {
     expect(await counters(engine)).toMatchObject([{ count: 1 }]);
   });
 
+  it('are counted by a transaction whose reply was lost, and that is known', async () => {
+    const engine = await openEngine();
+    let losses = 0;
+    engine.fault = async (command, proceed) => {
+      const reply = await proceed();
+      if (command !== 'TransactWriteItems' || losses++ > 0) return reply;
+      engine.now += 1_234;
+      throw awsError('TimeoutError', 0);
+    };
+    const message = messageOf(JSON.stringify(item), { receives: 5 });
+    expect(await engine.count([message])).toEqual(new Set());
+    expect(losses).toBe(2);
+    expect(await engine.deadLetters.list()).toEqual([]);
+    expect(await counters(engine)).toMatchObject([{ count: 1 }]);
+  });
+
   it('of a batch whose marks may be gone are not counted but parked', async () => {
     const engine = await openEngine();
     await put(engine, batchOf([itemOf(0)]));
