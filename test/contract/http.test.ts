@@ -152,7 +152,9 @@ describe('POST /ingest', () => {
 describe('queries', () => {
   it.concurrent.each(queryCases)('$name', async (each) => {
     const answers = await Promise.all(
-      Object.values(installations).map((open) => checkQueryCase(each, open)),
+      Object.values(installations)
+        .slice(0, 3) // A query has no body that could have another form.
+        .map((open) => checkQueryCase(each, open)),
     );
     for (const answer of answers) expect(answer).toEqual(answers[0]);
   });
