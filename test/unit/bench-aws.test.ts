@@ -101,6 +101,18 @@ describe('the meter of AWS', () => {
     expect(meter.usage.lines()).toEqual([]);
   });
 
+  it('shows apart what DynamoDB bills although a condition or a conflict stopped it', () => {
+    const meter = new Meter();
+    const transaction = { TransactItems: [{ Put: { Item: { id: { S: 'a' } } } }] };
+    const transact = call({ service: 'dynamodb', operation: 'TransactWriteItems' }, transaction);
+    meter.onCall(transact, reply({}));
+    meter.onCall(transact, reply({ __type: 'com.amazonaws#TransactionCanceledException' }, 400));
+    expect(units(meter)).toEqual({
+      'ingest TransactWriteItems': 2,
+      'ingest TransactWriteItems (stopped)': 2,
+    });
+  });
+
   it('names calls whose units it cannot tell', () => {
     const meter = new Meter();
     meter.onCall(call({ service: 'dynamodb', operation: 'BatchGetItem' }, {}), reply({}));

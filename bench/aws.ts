@@ -1,0 +1,89 @@
+import { execFileSync } from 'node:child_process';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { cpus, tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { parseArgs } from 'node:util';
+
+import { modes, stackOf, type Mode } from './aws/modes.ts';
+import { reportOf } from './aws/report.ts';
+import { run, type RunResult } from './aws/run.ts';
+import { traffics, type Traffic } from './aws/traffic.ts';
+import { dollarsOf } from './aws/usage.ts';
+import { priceTable } from './prices.ts';
+import { synthesizedTemplate } from '../infra/local/synthesized-template.ts';
+
+/**
+ * What a million events cost on AWS: sends events through the emulated stack, meters what AWS would
+ * bill, and prices it. Usage: npm run bench:aws -- --events 100000 --sizes 100,1000 --modes packed,naive
+ */
+const { values } = parseArgs({
+  options: {
+    events: { type: 'string', default: '100000' },
+    sizes: { type: 'string', default: '1,100,1000' },
+    modes: { type: 'string', default: modes.join() },
+    traffic: { type: 'string', default: 'live' },
+    /** Requests a second at the most: the fewer, the less there is to merge. */
+    rate: { type: 'string', default: 'Infinity' },
+    /** Settings of the stack over those of the settings file, as JSON. */
+    settings: { type: 'string', default: '{}' },
+    /** Its cost grows by the event alone, so that fewer are as good. */
+    'naive-events': { type: 'string' },
+    json: { type: 'boolean', default: false },
+  },
+});
+
+function listOf<Name extends string>(text: string, known: readonly Name[]): Name[] {
+  return text.split(',').map((name) => {
+    const found = known.find((each) => each === name);
+    if (found === undefined) throw new Error(`${name} is none of ${known.join()}`);
+    return found;
+  });
+}
+
+// Functions of Lambda run in UTC; the threads they are here have the zone of the process.
+process.env['TZ'] = 'UTC';
+const directory = mkdtempSync(join(tmpdir(), 'device-pipeline-bench-'));
+const results: RunResult[] = [];
+
+async function measure(mode: Mode, traffic: Traffic, itemsPerRequest: number): Promise<void> {
+  const same = results.find((each) => each.itemsPerRequest === 1 && each.traffic === traffic);
+  // One item a message is what packing comes to where a request has one.
+  if (mode === 'per-item' && itemsPerRequest === 1 && same?.mode === 'packed') {
+    results.push({ ...same, mode });
+    return;
+  }
+  const stack = await stackOf(mode, synthesized, directory);
+  const naiveEvents = values['naive-events'] ?? values.events;
+  const events = Number(mode === 'naive' ? naiveEvents : values.events);
+  const ratePerSecond = Number(values.rate);
+  const options = { mode, traffic, itemsPerRequest, events, ratePerSecond, stack };
+  const result = await run(options);
+  results.push(result);
+  process.stderr.write(
+    `${itemsPerRequest} a request, ${mode}, ${traffic}: sent in ${result.postedSeconds.toFixed(0)} s, counted after ${result.countedSeconds.toFixed(0)} s\n`,
+  );
+}
+
+const synthesized = await synthesizedTemplate(
+  JSON.parse(values.settings) as Record<string, unknown>,
+);
+try {
+  for (const traffic of listOf(values.traffic, Object.keys(traffics) as Traffic[])) {
+    for (const size of values.sizes.split(',').map(Number)) {
+      for (const mode of listOf(values.modes, modes)) await measure(mode, traffic, size);
+    }
+  }
+} finally {
+  rmSync(directory, { recursive: true });
+}
+const commit = execFileSync('git', ['rev-parse', '--short', 'HEAD'], { cwd: import.meta.dirname });
+const machine = `${cpus().length} × ${cpus()[0]?.model ?? '?'}, Node ${process.version}, commit ${commit.toString().trim()}`;
+const priced = results.map((result) => ({
+  ...result,
+  dollarsPerMillionEvents: dollarsOf(result.usage, result.events / 1e6),
+}));
+process.stdout.write(
+  values.json
+    ? `${JSON.stringify({ machine, prices: priceTable, results: priced })}\n`
+    : reportOf(results, machine),
+);

@@ -1,0 +1,131 @@
+import type { AttributeValue } from '@aws-sdk/client-dynamodb';
+
+/** Request units as DynamoDB bills them on demand. */
+export interface RequestUnits {
+  readonly write: number;
+  readonly read: number;
+}
+
+const writeBytes = 1024;
+const readBytes = 4096;
+const none: RequestUnits = { write: 0, read: 0 };
+
+/** As it goes over the wire: binary values are base64 text. */
+type Value = { readonly [Type in keyof AttributeValue]?: unknown };
+type Item = Readonly<Record<string, Value>>;
+
+interface WriteRequest {
+  readonly Item?: Item;
+  readonly Key?: Item;
+  readonly ExpressionAttributeNames?: Readonly<Record<string, string>>;
+  readonly ExpressionAttributeValues?: Item;
+}
+
+interface Request extends WriteRequest {
+  readonly ConsistentRead?: boolean;
+  readonly TransactItems?: readonly Readonly<Record<string, WriteRequest>>[];
+}
+
+interface Response {
+  readonly __type?: string;
+  readonly Item?: Item;
+  readonly Items?: readonly Item[];
+  readonly Count?: number;
+  readonly ScannedCount?: number;
+}
+
+/**
+ * The units of one call, told by its request and its reply. A write is billed by the larger of the
+ * item before and after: here by what the request says of it, which is the whole item for all writes
+ * of the pipeline. What a condition stops is billed too; what DynamoDB could not do is not.
+ * Undefined for calls whose units cannot be told so.
+ */
+export function dynamodbUnits(
+  operation: string,
+  request: Request,
+  response: Response,
+): RequestUnits | undefined {
+  if (!isBilled(response)) return none;
+  const { ConsistentRead: isConsistent = false } = request;
+  switch (operation) {
+    case 'PutItem':
+    case 'UpdateItem':
+    case 'DeleteItem':
+      return { write: writeUnits(request), read: 0 };
+    case 'TransactWriteItems': {
+      const writes = (request.TransactItems ?? []).flatMap((each) => Object.values(each));
+      // Once to prepare and once to commit.
+      const write = writes.reduce((sum, each) => sum + 2 * writeUnits(each), 0);
+      return { write, read: 0 };
+    }
+    case 'GetItem':
+      return { write: 0, read: readUnits(itemBytes(response.Item ?? {}), isConsistent) };
+    case 'Query': {
+      const { Items = [], Count = 0, ScannedCount = Count } = response;
+      // What a filter keeps back is billed, and its size is not known here.
+      if (ScannedCount > Count) return undefined;
+      const bytes = Items.reduce((sum, item) => sum + itemBytes(item), 0);
+      return { write: 0, read: readUnits(bytes, isConsistent) };
+    }
+    default:
+      return undefined;
+  }
+}
+
+/** Errors by a condition or a conflict come after the work. */
+function isBilled({ __type: type }: Response): boolean {
+  return (
+    type === undefined ||
+    /#(ConditionalCheckFailed|TransactionCanceled|TransactionConflict)Exception$/.test(type)
+  );
+}
+
+function writeUnits(request: WriteRequest): number {
+  const {
+    Item = {},
+    Key = {},
+    ExpressionAttributeNames = {},
+    ExpressionAttributeValues = {},
+  } = request;
+  // An update sets or adds each value to an attribute that it names.
+  const names = Object.values(ExpressionAttributeNames).reduce((sum, name) => sum + utf8(name), 0);
+  const values = Object.values(ExpressionAttributeValues).reduce(
+    (sum, value) => sum + valueBytes(value),
+    0,
+  );
+  const updated = 'Item' in request ? 0 : names + values;
+  return Math.max(1, Math.ceil((itemBytes(Item) + itemBytes(Key) + updated) / writeBytes));
+}
+
+function readUnits(bytes: number, isConsistent: boolean): number {
+  return Math.max(1, Math.ceil(bytes / readBytes)) * (isConsistent ? 1 : 0.5);
+}
+
+/** The size of an item: names and values, as DynamoDB's developer guide describes it. */
+export function itemBytes(item: Item): number {
+  return Object.entries(item).reduce(
+    (sum, [name, value]) => sum + utf8(name) + valueBytes(value),
+    0,
+  );
+}
+
+function valueBytes(value: Value): number {
+  const [type = '', content] = Object.entries(value)[0] ?? [];
+  switch (type) {
+    case 'S':
+      return utf8(String(content));
+    case 'N':
+      return Math.ceil(String(content).replace(/[-.]|^0+|0+$/g, '').length / 2) + 1;
+    case 'B':
+      return Buffer.from(String(content), 'base64').length;
+    case 'BOOL':
+    case 'NULL':
+      return 1;
+    default:
+      throw new Error(`The size of an attribute of type ${type} is not known here.`);
+  }
+}
+
+function utf8(text: string): number {
+  return Buffer.byteLength(text);
+}

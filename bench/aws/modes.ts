@@ -1,0 +1,64 @@
+import { mkdir } from 'node:fs/promises';
+import { join } from 'node:path';
+
+import { build } from 'esbuild';
+
+import type { LocalStackOptions } from '../../infra/local/local-stack.ts';
+import type { Synthesized } from '../../infra/local/synthesized-template.ts';
+import type { Template } from '../../infra/local/template.ts';
+
+export const modes = ['packed', 'per-item', 'naive'] as const;
+export type Mode = (typeof modes)[number];
+
+/** SQS hands out ten messages a time, and ten is what an event source has by default. */
+const naiveBatchSize = 10;
+
+/** The stack of each mode: as it is by default, with one setting changed, or with other functions. */
+export async function stackOf(
+  mode: Mode,
+  synthesized: Synthesized,
+  directory: string,
+): Promise<Pick<LocalStackOptions, 'template' | 'bundlesDirectory' | 'variables'>> {
+  switch (mode) {
+    case 'packed':
+      return synthesized;
+    case 'per-item':
+      return { ...synthesized, variables: { ITEMS_PER_MESSAGE: '1' } };
+    case 'naive':
+      return {
+        template: withBatchSize(synthesized.template, naiveBatchSize),
+        bundlesDirectory: await bundleNaive(directory),
+      };
+  }
+}
+
+/** The batching window stays: it fills the batches, which is to the naive way's advantage. */
+function withBatchSize(template: Template, BatchSize: number): Template {
+  const Resources = Object.fromEntries(
+    Object.entries(template.Resources).map(([id, resource]) => {
+      if (resource.Type !== 'AWS::Lambda::EventSourceMapping') return [id, resource];
+      return [id, { ...resource, Properties: { ...resource.Properties, BatchSize } }];
+    }),
+  );
+  return { ...template, Resources };
+}
+
+async function bundleNaive(directory: string): Promise<string> {
+  for (const name of ['ingest', 'process']) {
+    await mkdir(join(directory, name), { recursive: true });
+    await build({
+      entryPoints: [join(import.meta.dirname, 'naive', `${name}.ts`)],
+      outfile: join(directory, name, 'index.mjs'),
+      bundle: true,
+      minify: true,
+      platform: 'node',
+      target: 'node24',
+      format: 'esm',
+      mainFields: ['module', 'main'],
+      banner: {
+        js: "import{createRequire as __createRequire}from'node:module';const require=__createRequire(import.meta.url);",
+      },
+    });
+  }
+  return directory;
+}

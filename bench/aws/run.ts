@@ -1,0 +1,160 @@
+import { setTimeout as delay } from 'node:timers/promises';
+
+import { DynamoDBClient, paginateScan } from '@aws-sdk/client-dynamodb';
+import { GetQueueAttributesCommand, SQSClient } from '@aws-sdk/client-sqs';
+
+import { clientSettings } from '../../infra/local/client-settings.ts';
+import { startLocalStack, type LocalStack } from '../../infra/local/local-stack.ts';
+import type { LocalStackOptions } from '../../infra/local/local-stack.ts';
+import { Meter } from './meter.ts';
+import type { Mode } from './modes.ts';
+import { postAll } from './post.ts';
+import { traffics, type Traffic } from './traffic.ts';
+import type { UsageLine } from './usage.ts';
+
+export interface RunOptions {
+  readonly mode: Mode;
+  readonly traffic: Traffic;
+  readonly itemsPerRequest: number;
+  readonly events: number;
+  /** Requests; `Infinity`: as many as are taken. */
+  readonly ratePerSecond: number;
+  readonly stack: Pick<LocalStackOptions, 'template' | 'bundlesDirectory' | 'variables'>;
+}
+
+export interface RunResult extends Omit<RunOptions, 'stack'> {
+  readonly requests: number;
+  readonly counters: number;
+  readonly rawBytes: number;
+  readonly postedSeconds: number;
+  readonly countedSeconds: number;
+  readonly usage: readonly UsageLine[];
+  readonly idle: readonly UsageLine[];
+  readonly init: readonly UsageLine[];
+}
+
+/** With it in the environment, all that is counted is old enough to be swept. */
+const sweepAtOnce = { SWEEP_AFTER_SECONDS: '0' };
+const neverMs = 86_400_000;
+/** As many as there are cores to run them. */
+const apiEnvironmentsMax = 2;
+
+/**
+ * Sends the events through a stack of their own and meters it.
+ * @throws where the counters are not exactly what was sent: its figures would be worth nothing.
+ */
+export async function run({ stack: settings, ...options }: RunOptions): Promise<RunResult> {
+  const meter = new Meter();
+  const stack = await startLocalStack({
+    ...settings,
+    variables: { ...settings.variables, ...sweepAtOnce },
+    isThrottled: false,
+    sweepEveryMs: neverMs,
+    apiEnvironmentsMax,
+    observeCall: meter.onCall,
+    observeRequest: meter.onRequest,
+    onReport: meter.onReport,
+  });
+  try {
+    const sent = await send(stack, options);
+    const rows = await counters(stack);
+    check(rows, sent.expected);
+    if (options.mode !== 'naive') await sweepAll(stack, sent.requests);
+    if (meter.unmetered.size > 0) throw new Error(`not metered: ${[...meter.unmetered].join()}`);
+    const { requests, rawBytes, postedSeconds, countedSeconds } = sent;
+    return {
+      ...options,
+      ...{ requests, rawBytes, postedSeconds, countedSeconds, counters: rows.size },
+      usage: meter.usage.lines(),
+      idle: meter.idle.lines(),
+      init: meter.init.lines(),
+    };
+  } finally {
+    await stack.stop();
+  }
+}
+
+type Counts = Map<string, number>;
+
+async function send(
+  stack: LocalStack,
+  { traffic, itemsPerRequest, events, ratePerSecond }: Omit<RunOptions, 'stack'>,
+) {
+  const requests = Math.ceil(events / itemsPerRequest);
+  const expected: Counts = new Map();
+  let rawBytes = 0;
+  const bodyOf = (index: number) => {
+    const items = traffics[traffic](index, itemsPerRequest);
+    for (const { timestamp, type, state } of items) {
+      const key = keyOf(timestamp.slice(0, 10), `${type}#${state}`);
+      expected.set(key, (expected.get(key) ?? 0) + 1);
+    }
+    const body = JSON.stringify({ processed_devices: items });
+    rawBytes += body.length;
+    return body;
+  };
+  const start = performance.now();
+  const seconds = () => (performance.now() - start) / 1000;
+  await postAll(stack.url, requests, bodyOf, ratePerSecond);
+  const postedSeconds = seconds();
+  await drained(stack);
+  return { requests, rawBytes, expected, postedSeconds, countedSeconds: seconds() };
+}
+
+/** By a name that the meter does not know: what the benchmark itself asks is not billed. */
+function settingsOf({ endpoint, description }: LocalStack) {
+  return clientSettings(endpoint, description.region, 'bench');
+}
+
+/** Waits until no message waits or is being counted. */
+async function drained(stack: LocalStack): Promise<void> {
+  const client = new SQSClient(settingsOf(stack));
+  const command = new GetQueueAttributesCommand({
+    QueueUrl: stack.description.outputs['QueueUrl'],
+    AttributeNames: ['ApproximateNumberOfMessages', 'ApproximateNumberOfMessagesNotVisible'],
+  });
+  for (;;) {
+    const { Attributes = {} } = await client.send(command);
+    if (Object.values(Attributes).every((count) => count === '0')) break;
+    await delay(250);
+  }
+  client.destroy();
+}
+
+async function counters(stack: LocalStack): Promise<Counts> {
+  const client = new DynamoDBClient(settingsOf(stack));
+  const rows: Counts = new Map();
+  const TableName = stack.description.outputs['TableName'];
+  for await (const { Items = [] } of paginateScan({ client }, { TableName })) {
+    for (const { date, type_state: typeState, count } of Items) {
+      rows.set(keyOf(date?.S ?? '', typeState?.S ?? ''), Number(count?.N));
+    }
+  }
+  client.destroy();
+  return rows;
+}
+
+function keyOf(date: string, typeState: string): string {
+  return `${date} ${typeState}`;
+}
+
+function check(counted: Counts, expected: Counts): void {
+  const wrong = [...expected].filter(([key, count]) => counted.get(key) !== count);
+  if (wrong.length === 0 && counted.size === expected.size) return;
+  const [[key, count] = ['', 0]] = wrong;
+  throw new Error(
+    `${wrong.length} counters of ${expected.size} are wrong: ${key} is ${counted.get(key) ?? 'missing'}, not ${count}`,
+  );
+}
+
+/** A sweep ends with its time: as many as it takes to have looked at each batch once. */
+async function sweepAll(stack: LocalStack, batches: number): Promise<void> {
+  for (let seen = 0; seen < batches;) {
+    const [result] = await stack.runSchedules();
+    if (result?.kind !== 'succeeded') throw new Error(`a sweep failed: ${JSON.stringify(result)}`);
+    const swept = JSON.parse(result.payload) as { batches: number; orphans: number };
+    if (swept.orphans > 0) throw new Error(`${swept.orphans} batches were not counted in time`);
+    if (swept.batches === 0) throw new Error(`${batches - seen} batches were not swept`);
+    seen += swept.batches;
+  }
+}
