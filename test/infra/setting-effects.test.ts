@@ -128,10 +128,10 @@ const effects: { [Name in keyof Settings]: [Settings[Name], (stack: Synthesized)
     },
   ],
   processConcurrencyMax: [
-    2,
+    7,
     (stack) =>
       expect(stack.properties('AWS::Lambda::EventSourceMapping', 'ProcessSource')).toMatchObject({
-        ScalingConfig: { MaximumConcurrency: 2 },
+        ScalingConfig: { MaximumConcurrency: 7 },
       }),
   ],
   ingestConcurrency: [9, (stack) => expect(reservations(stack)).toEqual({ Ingest: 9 })],

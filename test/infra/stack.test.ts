@@ -261,18 +261,18 @@ describe('the queues', () => {
 
   test('hide a message for six times the process function may take, and the window', () => {
     const { Timeout: seconds } = stack.properties(lambda, 'Process') as { Timeout: number };
-    expect(stack.properties(queue, 'Queue')['VisibilityTimeout']).toBe(6 * seconds + 2);
+    expect(stack.properties(queue, 'Queue')['VisibilityTimeout']).toBe(6 * seconds + 5);
   });
 });
 
 describe('the triggers', () => {
-  test('hand the process function up to 500 messages, to five at once at the most', () => {
+  test('hand the process function up to 500 messages, to two at once at the most', () => {
     expect(stack.properties('AWS::Lambda::EventSourceMapping', 'ProcessSource')).toEqual({
       EventSourceArn: stack.arn(queue, 'Queue'),
       FunctionName: stack.ref(lambda, 'Process'),
       BatchSize: 500,
-      MaximumBatchingWindowInSeconds: 2,
-      ScalingConfig: { MaximumConcurrency: 5 },
+      MaximumBatchingWindowInSeconds: 5,
+      ScalingConfig: { MaximumConcurrency: 2 },
       FunctionResponseTypes: ['ReportBatchItemFailures'],
     });
   });
