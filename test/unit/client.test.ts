@@ -88,7 +88,7 @@ describe('a batch', () => {
     const it = world(accepted(), accepted());
     await post(it, {}, serverAt(url, { token: 'abc' }));
     await post(it, {}, serverAt(url));
-    const shown = it.requests.map(({ init }) => new Headers(init?.headers).get('authorization'));
+    const shown = it.requests.map(({ init }) => new Headers(init.headers).get('authorization'));
     expect(shown).toEqual(['Bearer abc', null]);
   });
 
