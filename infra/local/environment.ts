@@ -99,10 +99,12 @@ export class Environment {
     return promise;
   }
 
-  /** Stops it where it is. Who waits for an outcome is told at once. */
+  /** Stops it where it is. Who waits for an outcome is told when nothing runs any more. */
   destroy(reason: 'timeout' | 'killed'): void {
-    this.#lose(reason, 'signal: killed');
-    void this.#worker.terminate();
+    if (this.#isLost) return;
+    this.#isLost = true;
+    const detail = 'signal: killed';
+    void this.#worker.terminate().then(() => this.#settle({ kind: 'lost', reason, detail }));
   }
 
   /** Ends it, and resolves when the thread is gone. */

@@ -1,4 +1,4 @@
-import { readFileSync } from 'node:fs';
+import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 
 import { describe, expect, it, onTestFinished } from 'vitest';
@@ -155,16 +155,25 @@ describe('what goes wrong in a function is told as Lambda tells it', () => {
 
   it('a kill, in the middle of what it did', async () => {
     const outcomes: string[] = [];
+    const { promise: begun, resolve: onBegun } = Promise.withResolvers<undefined>();
     const called = lambda(
-      'export const handler = () => new Promise((resolve) => setTimeout(resolve, 1_500));',
+      `export const handler = (what) => {
+        console.log(what);
+        return new Promise((resolve) => setTimeout(resolve, 20_000));
+      };`,
       {},
-      { onReport: ({ outcome }) => outcomes.push(outcome) },
+      {
+        onReport: ({ outcome }) => outcomes.push(outcome),
+        onOutput: (_, text) => {
+          if (text.includes('second')) onBegun(undefined);
+        },
+      },
     );
-    expect(await called.invoke('{}', { killAfterMs: 30 })).toMatchObject({
+    expect(await called.invoke('"first"', { killAfterMs: 30 })).toMatchObject({
       ...{ kind: 'failed', errorType: 'Runtime.ExitError' },
     });
-    const running = called.invoke('{}');
-    await new Promise((resolve) => setTimeout(resolve, 300));
+    const running = called.invoke('"second"');
+    await begun;
     called.kill('process1');
     expect(await running).toMatchObject({ kind: 'failed', errorType: 'Runtime.ExitError' });
     expect(outcomes).toEqual(['killed', 'killed']);
@@ -173,16 +182,21 @@ describe('what goes wrong in a function is told as Lambda tells it', () => {
   it('nothing that it would have done later is done after a kill', async () => {
     const file = join(temporaryDirectory(), 'late');
     const called = lambda(`
-      import { writeFileSync } from 'node:fs';
+      import { existsSync, writeFileSync } from 'node:fs';
       export const handler = async (path) => {
         writeFileSync(path, 'begun');
-        await new Promise((resolve) => setTimeout(resolve, 300));
-        writeFileSync(path, 'done');
+        for (;;) {
+          await new Promise((resolve) => setTimeout(resolve, 1));
+          writeFileSync(path, String(Number(process.hrtime.bigint() / 1_000_000n)));
+        }
       };`);
-    await called.invoke(JSON.stringify(file), { killAfterMs: 100 });
-    expect(readFileSync(file, 'utf8')).toBe('begun');
-    await new Promise((resolve) => setTimeout(resolve, 400));
-    expect(readFileSync(file, 'utf8')).toBe('begun');
+    const running = called.invoke(JSON.stringify(file));
+    while (!existsSync(file)) await new Promise((resolve) => setTimeout(resolve, 10));
+    called.kill('process0');
+    await running;
+    const last = readFileSync(file, 'utf8');
+    await new Promise((resolve) => setTimeout(resolve, 100));
+    expect(readFileSync(file, 'utf8')).toBe(last);
   });
 
   it('what it writes goes to the observer', async () => {
