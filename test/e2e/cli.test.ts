@@ -24,7 +24,7 @@ describe('the command line', () => {
     [['serve', '--port', 'x'], /--port must be a whole number from 0 to 65535, got 'x'/],
     [['serve', '--host', '0.0.0.0'], /^device-pipeline: 0\.0\.0\.0 can be reached .* --insecure/],
     [['serve', '--keep-raw', '1'], /--keep-raw 1 is shorter than --keep-receipts 90\./],
-    [['feed', '--token', 'x'], /unknown option '--token'/],
+    [['feed', '--secret', 'x'], /unknown option '--secret'/],
     [['ingest'], /missing required argument 'file'/],
     [['ingest', '-', '-'], /standard input can be read once only/],
     [['ingest', '--format', 'xml', 'a'], /Allowed choices are auto, json, ndjson/],
