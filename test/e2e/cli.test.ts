@@ -25,6 +25,7 @@ describe('the command line', () => {
     [['serve', '--host', '0.0.0.0'], /^device-pipeline: 0\.0\.0\.0 can be reached .* --insecure/],
     [['serve', '--keep-raw', '1'], /--keep-raw 1 is shorter than --keep-receipts 90\./],
     [['feed', '--secret', 'x'], /unknown option '--secret'/],
+    [['feed', '--token', 'two words'], /--token must be visible ASCII, without spaces/],
     [['ingest'], /missing required argument 'file'/],
     [['ingest', '-', '-'], /standard input can be read once only/],
     [['ingest', '--format', 'xml', 'a'], /Allowed choices are auto, json, ndjson/],
