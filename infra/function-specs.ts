@@ -24,9 +24,9 @@ export const functionSpecs: Record<HandlerName, FunctionSpec> = {
     description: 'Counts what is on the queue, each chunk once',
     // It holds one invocation's 6 MB of messages and waits for DynamoDB most of the time.
     memoryMegabytes: 512,
-    // The retries of one invocation's transactions fit; six times as long a crashed invocation's
-    // messages stay hidden.
-    timeoutSeconds: 60,
+    // The transactions of one invocation fit, also where no two of its messages can share one; six
+    // times as long a crashed invocation's messages stay hidden.
+    timeoutSeconds: 120,
   },
   query: {
     description: 'Answers everything but POST /ingest',
@@ -36,7 +36,7 @@ export const functionSpecs: Record<HandlerName, FunctionSpec> = {
   },
   sweep: {
     description: 'Finds batches of which something was never counted, and sends it again',
-    // After an outage it may hold 32 raw bodies of 4 MiB at once, each several times over; on
+    // After an outage it may hold 16 raw bodies of 4 MiB at once, each several times over; on
     // other days it runs for a second every five minutes, and the memory costs next to nothing.
     memoryMegabytes: 1769,
     // Less than the time to the next sweep.

@@ -88,8 +88,9 @@ function addFunction(scope: Construct, name: HandlerName, parts: Parts): Pipelin
  * function is bounded by its event source instead, and sweeps that overlap do no harm.
  */
 function reservedConcurrency(name: HandlerName, settings: Settings): number | undefined {
-  const { ingestConcurrency, sweepConcurrency } = settings;
+  const { ingestConcurrency, queryConcurrency, sweepConcurrency } = settings;
   if (name === 'ingest' && ingestConcurrency !== 'unreserved') return ingestConcurrency;
+  if (name === 'query' && queryConcurrency !== 'unreserved') return queryConcurrency;
   if (name === 'sweep' && sweepConcurrency !== 'unreserved') return sweepConcurrency;
   return undefined;
 }

@@ -30,6 +30,7 @@ export interface Settings {
   batchWindowSeconds: number;
   processConcurrencyMax: number;
   ingestConcurrency: 'unreserved' | number;
+  queryConcurrency: 'unreserved' | number;
   sweepConcurrency: 'unreserved' | number;
   removalPolicy: 'retain' | 'destroy';
 }
@@ -63,6 +64,7 @@ export const settingTable: { [Name in keyof Settings]: Setting<Settings[Name]> }
   batchWindowSeconds: { default: 5, parse: wholeNumber(0, 300) },
   processConcurrencyMax: { default: 2, parse: wholeNumber(2, 1000) },
   ingestConcurrency: { default: 'unreserved', parse: wholeNumberOr('unreserved', 1, 10_000) },
+  queryConcurrency: { default: 'unreserved', parse: wholeNumberOr('unreserved', 1, 10_000) },
   sweepConcurrency: { default: 'unreserved', parse: wholeNumberOr('unreserved', 1, 10) },
   removalPolicy: { default: 'retain', parse: oneOf('retain', 'destroy') },
 };

@@ -42,7 +42,8 @@ export function readMessage(body: string, dayOf: DayOf): MessageReading {
   if (!isObject(document)) {
     return unreadable('invalid_message', 'it is neither a chunk nor an item');
   }
-  const isChunk = 'version' in document || 'batch_id' in document || 'items' in document;
+  // Other members of an item are ignored, whatever their names.
+  const isChunk = 'batch_id' in document && 'items' in document;
   return isChunk ? readChunk(document, dayOf) : readItem(document, dayOf);
 }
 

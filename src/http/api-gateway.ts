@@ -15,7 +15,7 @@ export async function answerGatewayEvent(
   event: APIGatewayProxyEventV2,
 ): Promise<APIGatewayProxyStructuredResultV2> {
   const body = bodyOf(event);
-  if (isAltered(event, body)) return plainResult(notUtf8);
+  if (isAltered(event)) return plainResult(notUtf8);
   let request: Request;
   try {
     request = toRequest(event, body);
@@ -31,13 +31,22 @@ function bodyOf({ body, isBase64Encoded }: APIGatewayProxyEventV2): Buffer | und
   return body === undefined ? undefined : Buffer.from(body, isBase64Encoded ? 'base64' : 'utf8');
 }
 
-/** Bytes that are no UTF-8 are lost where a body comes as text: then it has another length. */
-function isAltered({ headers, isBase64Encoded }: APIGatewayProxyEventV2, body?: Buffer): boolean {
+/**
+ * Where a body comes as text, bytes that are no UTF-8 have become U+FFFD. A body that had that
+ * character from the start cannot be told from it, and what is stored must be what was sent.
+ */
+function isAltered({ headers, isBase64Encoded, body: text = '' }: APIGatewayProxyEventV2): boolean {
+  if (isBase64Encoded) return false;
   const declared = headers['content-length'];
-  return !isBase64Encoded && declared !== undefined && Number(declared) !== (body?.length ?? 0);
+  const isOfOtherLength = declared !== undefined && Number(declared) !== Buffer.byteLength(text);
+  return isOfOtherLength || text.includes('\ufffd');
 }
 
-const notUtf8 = problemAnswer({ code: 'invalid_json', detail: 'The body is not UTF-8.' });
+const notUtf8 = problemAnswer({
+  code: 'invalid_json',
+  detail:
+    'The body is not UTF-8, or holds the character U+FFFD, which cannot be told from that here: with Content-Encoding: gzip it can.',
+});
 const malformed = problemAnswer({
   code: 'malformed_request',
   detail: 'The request names no sound URL, or has a header that HTTP does not allow.',

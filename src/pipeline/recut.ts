@@ -20,6 +20,13 @@ export function recut(
   return { chunks: cutIntoChunks(raw, reading.events, raw.itemsPerMessage) };
 }
 
+/** Whether the chunks from 0 on, so many, are all among those that are counted. */
+export function areAllCounted(chunks: number, counted: ReadonlySet<number>): boolean {
+  // Others may have queued what calls itself a chunk of the batch: how many there are says nothing.
+  for (let index = 0; index < chunks; index++) if (!counted.has(index)) return false;
+  return true;
+}
+
 const packed = 'packed';
 const itemsMax = 10_000;
 

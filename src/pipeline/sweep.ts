@@ -2,7 +2,7 @@ import { readRawKey } from '../domain/batch-id.ts';
 import type { Chunk } from '../domain/chunk.ts';
 import type { DayOf } from '../domain/day.ts';
 import type { ChunkQueue, Letter, Parking } from './ports.ts';
-import { recut, type CutBatch } from './recut.ts';
+import { areAllCounted, recut, type CutBatch } from './recut.ts';
 
 /** A batch to be looked at. */
 export interface Orphan {
@@ -143,7 +143,7 @@ async function bringForward(
 ): Promise<boolean> {
   const { rawKey, attempts } = orphan;
   const { chunks, counted } = await ports.state(batchId);
-  if (chunks !== undefined && counted.size >= chunks) return true;
+  if (chunks !== undefined && areAllCounted(chunks, counted)) return true;
   const raw = await ports.raw(rawKey);
   // It was there when it was listed: somebody has removed it since.
   if (raw === undefined) return true;

@@ -97,6 +97,31 @@ describe('what others put on the queue', () => {
   });
 });
 
+describe('a dead letter that is put back', () => {
+  it('is the message that it was: counted once, and as old as it is', async () => {
+    const lambdas = await Lambdas.create(aws);
+    const { queueUrl: QueueUrl, deadLetterQueueUrl, countersTable } = lambdas.store;
+    const put = (id: string, sentAt: Date) =>
+      aws.sqs.send(
+        new SendMessageCommand({
+          QueueUrl,
+          MessageBody: JSON.stringify(item),
+          MessageAttributes: {
+            original_message_id: { DataType: 'String', StringValue: id },
+            original_sent_at: { DataType: 'String', StringValue: sentAt.toISOString() },
+          },
+        }),
+      );
+    await put('one', new Date());
+    await put('one', new Date());
+    await put('two', new Date());
+    await put('old', new Date(Date.now() - 84 * 86_400_000));
+    await lambdas.drain();
+    expect(await countersAsStranger(aws.dynamodb, countersTable)).toMatchObject([{ count: 2 }]);
+    expect(await queued(lambdas, deadLetterQueueUrl)).toBe(1);
+  });
+});
+
 describe('where AWS does not answer', () => {
   const nowhere = 'http://127.0.0.1:9';
 
@@ -125,6 +150,23 @@ describe('where AWS does not answer', () => {
       expect(rows).toMatchObject([{ count: 1 }]);
     },
   );
+
+  it('a request that is held is given up, and tried again', async () => {
+    let requests = 0;
+    const silent = createServer((_, response) => {
+      requests++;
+      if (requests > 1) response.writeHead(400).end('{"__type":"AccessDeniedException"}');
+    });
+    await new Promise<void>((resolve) => void silent.listen(0, '127.0.0.1', resolve));
+    const { port } = silent.address() as AddressInfo;
+    const lambdas = await Lambdas.create(aws);
+    process.env['AWS_ENDPOINT_URL_DYNAMODB'] = `http://127.0.0.1:${port}`;
+    const answer = await lambdas.ask({ path: '/stats?date=2023-06-16' });
+    silent.closeAllConnections();
+    silent.close();
+    expect(codeOf(answer)).toBe('503 storage_failed');
+    expect(requests).toBe(2);
+  });
 
   it('a query is refused with 503', async () => {
     const lambdas = await Lambdas.create(aws);

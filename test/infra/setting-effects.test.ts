@@ -124,7 +124,7 @@ const effects: { [Name in keyof Settings]: [Settings[Name], (stack: Synthesized)
       expect(stack.properties('AWS::Lambda::EventSourceMapping', 'ProcessSource')).toMatchObject({
         MaximumBatchingWindowInSeconds: 20,
       });
-      expect(stack.properties('AWS::SQS::Queue', 'Queue')['VisibilityTimeout']).toBe(380);
+      expect(stack.properties('AWS::SQS::Queue', 'Queue')['VisibilityTimeout']).toBe(740);
     },
   ],
   processConcurrencyMax: [
@@ -135,6 +135,7 @@ const effects: { [Name in keyof Settings]: [Settings[Name], (stack: Synthesized)
       }),
   ],
   ingestConcurrency: [9, (stack) => expect(reservations(stack)).toEqual({ Ingest: 9 })],
+  queryConcurrency: [3, (stack) => expect(reservations(stack)).toEqual({ Query: 3 })],
   sweepConcurrency: [1, (stack) => expect(reservations(stack)).toEqual({ Sweep: 1 })],
   removalPolicy: [
     'destroy',

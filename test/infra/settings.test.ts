@@ -46,6 +46,7 @@ describe('settings', () => {
     ['batchWindowSeconds', '300', 300],
     ['processConcurrencyMax', '2', 2],
     ['ingestConcurrency', '7', 7],
+    ['queryConcurrency', '20', 20],
     ['sweepConcurrency', '1', 1],
     ['removalPolicy', 'destroy', 'destroy'],
   ])('%s may be %j', (name, given, value) => {
@@ -78,6 +79,7 @@ describe('settings', () => {
     ['batchWindowSeconds', '301', 'a whole number from 0 to 300'],
     ['processConcurrencyMax', '1', 'a whole number from 2 to 1000'],
     ['ingestConcurrency', '0', "a whole number from 1 to 10000, or 'unreserved'"],
+    ['queryConcurrency', '0', "a whole number from 1 to 10000, or 'unreserved'"],
     ['sweepConcurrency', '11', "a whole number from 1 to 10, or 'unreserved'"],
     ['removalPolicy', 'snapshot', "'retain' or 'destroy'"],
   ])("%s must not be '%s'", (name, given, allowed) => {

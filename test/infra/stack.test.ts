@@ -65,7 +65,7 @@ describe('the HTTP API', () => {
 describe('the functions', () => {
   test.each([
     ['Ingest', 1024, 28],
-    ['Process', 512, 60],
+    ['Process', 512, 120],
     ['Query', 1024, 28],
     ['Sweep', 1769, 240],
   ])('%s runs on arm64 and Node.js 24 with %d MB and %d s, traced', (name, memory, seconds) => {

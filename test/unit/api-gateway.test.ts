@@ -42,6 +42,8 @@ describe('an event of API Gateway', () => {
     ['bytes that are no UTF-8', Buffer.from([0x7b, 0xff, 0x7d])],
     ['a lone surrogate', Buffer.from([0x22, 0xed, 0xa0, 0x80, 0xed, 0xa0, 0x80, 0x22, 0xff])],
     ['an overlong form', Buffer.from([0x22, 0xc0, 0x80, 0x22])],
+    ['a character cut short, as long as what stands for it', Buffer.from('22f09f9822', 'hex')],
+    ['the character that stands for it', Buffer.from('"\ufffd"')],
   ])('with a body that was lost on the way is refused, not read otherwise: %s', async (_, body) => {
     const { request, result } = await exchange({ ...post, body });
     expect(request).toBeUndefined();

@@ -52,6 +52,14 @@ describe('a message on the queue', () => {
     expect(inUtc.kind === 'item' && [...inUtc.tally.keys()]).toEqual(['2023-06-17']);
   });
 
+  it.each(['version', 'items', 'batch_id', 'raw_key', 'index'])(
+    'that is an item may have a member %s of its own',
+    (name) => {
+      const text = JSON.stringify({ ...eventOf('a'), [name]: '2.1' });
+      expect(readMessage(text, dayOf)).toMatchObject({ kind: 'item' });
+    },
+  );
+
   it.each([
     ['no JSON', '{', /^invalid_json: /],
     ['a list', '[]', /^invalid_message: it is neither/],

@@ -2,6 +2,7 @@ import { QueryCommand, type DynamoDBClient } from '@aws-sdk/client-dynamodb';
 
 import { isBatchId, rawKeyOf, type BatchId } from '../../domain/batch-id.ts';
 import type { Receipts } from '../../pipeline/ports.ts';
+import { areAllCounted } from '../../pipeline/recut.ts';
 import { batchKey, chunkIndexOf, numberOf, textOf, type Item } from './ledger-table.ts';
 
 export interface LedgerReaderOptions {
@@ -30,7 +31,7 @@ export function dynamodbReceipts(options: LedgerReaderOptions): Receipts {
       const receivedAt = numberOf(batch, 'received_at');
       // DynamoDB ends rows some time after their time, in any order.
       if (receivedAt + options.keepMs <= options.now()) return undefined;
-      const isCounted = countedItems.size >= numberOf(batch, 'chunks');
+      const isCounted = areAllCounted(numberOf(batch, 'chunks'), new Set(countedItems.keys()));
       return {
         status: isCounted ? 'counted' : 'pending',
         rawKey: rawKeyOf(batchId, receivedAt),

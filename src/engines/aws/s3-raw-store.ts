@@ -54,9 +54,14 @@ export function s3RawStore(client: Pick<S3Client, 'send'>, bucket: string): S3Ra
     async get(rawKey) {
       const identity = readRawKey(rawKey);
       if (identity === undefined) return undefined;
-      const object = await orMissing(
-        client.send(new GetObjectCommand({ Bucket: bucket, Key: rawKey })),
-      );
+      const object = await client
+        .send(new GetObjectCommand({ Bucket: bucket, Key: rawKey }))
+        .catch(async (error: unknown) => {
+          // An object that is not there is forbidden to who may not list all of the bucket.
+          const mayBeMissing = nameOf(error) === 'NoSuchKey' || nameOf(error) === 'AccessDenied';
+          if (mayBeMissing && !(await store.has(rawKey))) return undefined;
+          throw error;
+        });
       if (object?.Body === undefined) return undefined;
       const body = await object.Body.transformToByteArray();
       return {
@@ -118,13 +123,4 @@ function readMetadata(metadata: Record<string, string>) {
     rejected: Number(metadata['rejected']),
     itemsPerMessage: readItemsPerMessage(metadata['items-per-message'] ?? 'packed'),
   };
-}
-
-async function orMissing<T>(answer: Promise<T>): Promise<T | undefined> {
-  try {
-    return await answer;
-  } catch (error) {
-    if (nameOf(error) === 'NoSuchKey') return undefined;
-    throw error;
-  }
 }

@@ -24,7 +24,7 @@ export interface SqsOptions {
 const entriesMax = 10;
 /** and so many bytes of them together (some regions take more). */
 const batchBytesMax = 256 * 1024;
-const parallelBatches = 8;
+const parallelBatches = 24;
 
 /**
  * Sends the messages, and those that SQS names as failed again. Returns which were sent, by their

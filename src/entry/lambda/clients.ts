@@ -4,7 +4,12 @@ import type { Backoff } from '../../engines/aws/backoff.ts';
 import type { Environment } from './environment.ts';
 
 /** No request is waited for longer; the SDK tries it again where that is safe. */
-export const requestHandler = { connectionTimeout: 1_000, requestTimeout: 5_000 };
+export const requestHandler = {
+  connectionTimeout: 1_000,
+  requestTimeout: 5_000,
+  // Without it the SDK only warns, and waits on.
+  throwOnRequestTimeout: true,
+};
 
 /** Full jitter within the time that is left (milliseconds since 1970); see `backOff`. */
 export function backoff(attemptsMax: number, deadline = Number.POSITIVE_INFINITY): Backoff {

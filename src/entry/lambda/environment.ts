@@ -30,23 +30,24 @@ export function readEnvironment(env: Record<string, string | undefined>): Enviro
 
 export const dayMs = 86_400_000;
 export const bodyBytesMax = 4 * 1024 * 1024;
-/** A redrive, the clocks of machines, and DynamoDB, which ends rows late, have this for room. */
-const roomMs = 7 * dayMs;
+/**
+ * What is older than the marks live, less this, is not counted any more: its mark might be gone.
+ * Redrives and the clocks of machines have it for room.
+ */
+export const roomMs = 7 * dayMs;
 
 export interface StoreRules {
   readonly dayZone: string;
   readonly dayOf: DayOf;
   /** How long the rows of the ledger live. */
   readonly keepMs: number;
-  /** What is older than this is not counted any more: its mark might be gone. */
-  readonly ageMsMax: number;
 }
 
 /** What all functions of a store must agree on. */
 export function storeRules(environment: Environment): StoreRules {
   const dayZone = environment.optional('DAY_ZONE') ?? asWritten;
   const keepMs = environment.number('KEEP_DAYS', 8) * dayMs;
-  return { dayZone, dayOf: dayRule(dayZone), keepMs, ageMsMax: keepMs - roomMs };
+  return { dayZone, dayOf: dayRule(dayZone), keepMs };
 }
 
 export function itemsPerMessage(environment: Environment): number {

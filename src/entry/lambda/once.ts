@@ -1,6 +1,6 @@
 /** Runs the task until it has succeeded once; from then on that is known. */
-export function once(task: () => Promise<void>): () => Promise<void> {
-  let running: Promise<void> | undefined;
+export function once<T>(task: () => Promise<T>): () => Promise<T> {
+  let running: Promise<T> | undefined;
   return () => {
     running ??= task().catch((error: unknown) => {
       running = undefined;

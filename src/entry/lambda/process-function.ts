@@ -5,11 +5,12 @@ import type { Context, SQSBatchResponse, SQSEvent, SQSRecord } from 'aws-lambda'
 import { awsCountingPorts } from '../../engines/aws/aws-counting-ports.ts';
 import { fixDayRule } from '../../engines/aws/dynamodb-day-rule.ts';
 import { dynamodbCounterStore } from '../../engines/aws/dynamodb-counter-store.ts';
+import { leastKeepMs } from '../../engines/aws/dynamodb-least-keep.ts';
 import { parkingOnce } from '../../engines/aws/dynamodb-parking.ts';
 import { letterAttributes, sqsDeadLetters } from '../../engines/aws/sqs-dead-letters.ts';
 import { countMessages, type QueueMessage } from '../../pipeline/count-messages.ts';
 import { backoff, log, requestHandler } from './clients.ts';
-import { readEnvironment, storeRules } from './environment.ts';
+import { readEnvironment, roomMs, storeRules } from './environment.ts';
 import { once } from './once.ts';
 
 export type ProcessFunction = (
@@ -23,7 +24,7 @@ const closingMs = 5_000;
 /** The function behind the queue: counts what the messages carry. */
 export function processFunction(env: Record<string, string | undefined>): ProcessFunction {
   const environment = readEnvironment(env);
-  const { dayZone, dayOf, keepMs, ageMsMax } = storeRules(environment);
+  const { dayZone, dayOf, keepMs } = storeRules(environment);
   const countersTable = environment.text('COUNTERS_TABLE');
   const ledgerTable = environment.text('LEDGER_TABLE');
   const receivesMax = environment.number('MAX_RECEIVES', 1);
@@ -41,10 +42,13 @@ export function processFunction(env: Record<string, string | undefined>): Proces
     keepMs,
     now: Date.now,
   });
-  const holdToDayRule = once(() => fixDayRule(dynamodb, ledgerTable, dayZone));
+  const holdToRules = once(async () => {
+    await fixDayRule(dynamodb, ledgerTable, dayZone);
+    return { leastMs: await leastKeepMs(dynamodb, ledgerTable, keepMs) };
+  });
 
   return async (event, context) => {
-    await holdToDayRule();
+    const { leastMs } = await holdToRules();
     const deadline = Date.now() + context.getRemainingTimeInMillis() - closingMs;
     const store = dynamodbCounterStore({
       client: transactions,
@@ -58,7 +62,7 @@ export function processFunction(env: Record<string, string | undefined>): Proces
       dayOf,
       now: Date.now,
       deadline,
-      ageMsMax,
+      ageMsMax: leastMs - roomMs,
       receivesMax,
     });
     if (left.size > 0) log('ERROR', 'messages were not counted', { messages: left.size });

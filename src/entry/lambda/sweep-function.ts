@@ -5,13 +5,14 @@ import type { Context } from 'aws-lambda';
 
 import { awsSweepPorts } from '../../engines/aws/aws-sweep-ports.ts';
 import { fixDayRule } from '../../engines/aws/dynamodb-day-rule.ts';
+import { leastKeepMs } from '../../engines/aws/dynamodb-least-keep.ts';
 import { parkingOnce } from '../../engines/aws/dynamodb-parking.ts';
 import { s3RawStore } from '../../engines/aws/s3-raw-store.ts';
 import { sqsChunkQueue } from '../../engines/aws/sqs-chunk-queue.ts';
 import { sqsDeadLetters } from '../../engines/aws/sqs-dead-letters.ts';
 import { sweep, type SweepResult } from '../../pipeline/sweep.ts';
 import { backoff, errorDetails, log, requestHandler, s3Settings } from './clients.ts';
-import { readEnvironment, storeRules } from './environment.ts';
+import { readEnvironment, roomMs, storeRules } from './environment.ts';
 import { once } from './once.ts';
 
 export type SweepFunction = (
@@ -21,12 +22,12 @@ export type SweepFunction = (
 
 /** What was begun has this time to come to its end. */
 const closingMs = 20_000;
-const parallelBatches = 32;
+const parallelBatches = 16;
 
 /** The function behind the schedule: completes batches whose intake did not come to its end. */
 export function sweepFunction(env: Record<string, string | undefined>): SweepFunction {
   const environment = readEnvironment(env);
-  const { dayZone, dayOf, keepMs, ageMsMax } = storeRules(environment);
+  const { dayZone, dayOf, keepMs } = storeRules(environment);
   const afterMs = environment.number('SWEEP_AFTER_SECONDS', 0) * 1_000;
   const ledgerTable = environment.text('LEDGER_TABLE');
   const client = new DynamoDBClient({ requestHandler });
@@ -48,23 +49,28 @@ export function sweepFunction(env: Record<string, string | undefined>): SweepFun
     parking: parkingOnce(deadLetters, { client, ledgerTable, keepMs, now: Date.now }),
     width: parallelBatches,
   });
-  const holdToDayRule = once(() => fixDayRule(client, ledgerTable, dayZone));
+  const holdToRules = once(async () => {
+    await fixDayRule(client, ledgerTable, dayZone);
+    return { leastMs: await leastKeepMs(client, ledgerTable, keepMs) };
+  });
 
   return async (_event, context) => {
-    await holdToDayRule();
+    const { leastMs } = await holdToRules();
     const deadline = Date.now() + context.getRemainingTimeInMillis() - closingMs;
     const result = await sweep(ports, {
       dayOf,
       now: Date.now,
       afterMs,
-      ageMsMax,
-      keepMs,
+      ageMsMax: leastMs - roomMs,
+      keepMs: leastMs,
       deadline,
       onFailure: (error, rawKey) =>
         log('ERROR', 'a batch could not be swept', { rawKey, ...errorDetails(error) }),
     });
     // The stack makes a metric of this line.
     log('INFO', 'swept', result);
+    // It is tried again, and an alarm tells if that does not help.
+    if (result.failed > 0) throw new Error(`${result.failed} batches could not be swept`);
     return result;
   };
 }

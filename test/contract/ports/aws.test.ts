@@ -3,8 +3,11 @@ import { randomUUID } from 'node:crypto';
 import { DeleteItemCommand, PutItemCommand, UpdateItemCommand } from '@aws-sdk/client-dynamodb';
 import { afterAll, describe, expect, it } from 'vitest';
 
+import { cutIntoChunks } from '../../../src/domain/chunk.ts';
 import { chunkKey } from '../../../src/engines/aws/ledger-table.ts';
 import { dynamodbCounterReader } from '../../../src/engines/aws/dynamodb-counter-reader.ts';
+import { leastKeepMs } from '../../../src/engines/aws/dynamodb-least-keep.ts';
+import { parkingOnce } from '../../../src/engines/aws/dynamodb-parking.ts';
 import { fixDayRule } from '../../../src/engines/aws/dynamodb-day-rule.ts';
 import type { LedgerDelivery } from '../../../src/engines/aws/dynamodb-counter-store.ts';
 import type { QueueMessage } from '../../../src/pipeline/count-messages.ts';
@@ -194,6 +197,24 @@ describe('an attempt that is cut off', () => {
     const counters = () => countersAsStranger(aws.dynamodb, engine.store.countersTable);
     expect(await counters()).toEqual(sortedRows(batch.tally));
     expect(await engine.receipts.find(batchId)).toMatchObject({ status: 'counted', counted: 300 });
+  });
+
+  it('is gone on with at once, waited for after minutes, and begun anew after more', async () => {
+    for (const [minutes, result] of [
+      [2, 'the same'],
+      [4, 'refused'],
+      [6, 'another'],
+    ] as const) {
+      const engine = await openEngine();
+      engine.fault = refuse(/^PutObject/, unavailable);
+      await expect(engine.intake.accept(batch)).rejects.toMatchObject({ name: 'Unavailable' });
+      engine.fault = undefined;
+      engine.now += minutes * 60_000;
+      const again = await engine.intake.accept(batch).catch(() => undefined);
+      const receivedAt = again && (again.earlier ?? again.stored).receivedAt;
+      const expected = { 'the same': start, refused: undefined, another: engine.now };
+      expect(receivedAt, `${minutes} minutes`).toBe(expected[result]);
+    }
   });
 
   it('is stored under a new time when it comes again late, so that the sweeper finds it', async () => {
@@ -476,6 +497,60 @@ describe('the counters', () => {
     expect(await countersAsStranger(aws.dynamodb, engine.store.countersTable)).toMatchObject([
       { count: 40 },
     ]);
+  });
+});
+
+describe('the time for which marks are kept', () => {
+  it('is the least that was ever set, for what is not counted any more', async () => {
+    const { ledgerTable } = await createStore(aws);
+    const least = (days: number) => leastKeepMs(aws.dynamodb, ledgerTable, days);
+    expect([await least(90), await least(120), await least(30), await least(90)]).toEqual([
+      90, 90, 30, 30,
+    ]);
+    await Promise.all([28, 20, 25, 30].map(least));
+    expect(await least(90)).toBe(20);
+  });
+});
+
+describe('a batch of which others queued a chunk that it has not', () => {
+  it('is complete when its own chunks are counted, not when so many are', async () => {
+    const engine = new AwsEngine(aws, await createStore(aws), start, { itemsPerMessage: 1 });
+    const { batchId, receivedAt } = await put(engine, batchOf([itemOf(0), itemOf(1)]));
+    const event = { ...itemOf(0), date: '2023-06-16' };
+    const [first] = cutIntoChunks({ batchId, receivedAt }, [event], 1);
+    const own = first?.message ?? '';
+    const forged = own.replace('"index":0', '"index":7');
+    const messages = [own, forged].map((body, at) => {
+      const id = `forged ${at}`;
+      return { messageId: id, originalId: id, body, sentAt: start, receives: 1 };
+    });
+    await engine.count(messages);
+    expect(await engine.receipts.find(batchId)).toMatchObject({ status: 'pending' });
+    engine.now += 16 * 60_000;
+    expect(await engine.sweep()).toMatchObject({ orphans: 1, resent: 1 });
+  });
+});
+
+describe('dead letters', () => {
+  it('that could not all be put there are named one by one', async () => {
+    const engine = await openEngine();
+    const sent: string[] = [];
+    const parking = parkingOnce(
+      {
+        park: (letters) => {
+          const taken = letters.filter(({ messageId }) => messageId !== 'b');
+          sent.push(...taken.map(({ messageId }) => messageId));
+          return Promise.resolve(new Set(taken.map(({ messageId }) => messageId)));
+        },
+      },
+      { client: aws.dynamodb, ledgerTable: engine.store.ledgerTable, keepMs: 1, now: () => start },
+    );
+    const letters = ['a', 'b', 'c'].map((messageId) => {
+      return { messageId, originalId: messageId, sentAt: start, body: '{', reason: 'x: y' };
+    });
+    expect(await parking.park(letters)).toEqual(new Set(['a', 'c']));
+    expect(await parking.park(letters)).toEqual(new Set(['a', 'c']));
+    expect(sent).toEqual(['a', 'c']);
   });
 });
 
