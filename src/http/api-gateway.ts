@@ -15,7 +15,8 @@ export async function answerGatewayEvent(
   event: APIGatewayProxyEventV2,
 ): Promise<APIGatewayProxyStructuredResultV2> {
   const body = bodyOf(event);
-  if (isAltered(event)) return plainResult(notUtf8);
+  const alteration = alterationOf(event);
+  if (alteration !== undefined) return plainResult(alteration);
   let request: Request;
   try {
     request = toRequest(event, body);
@@ -35,14 +36,17 @@ function bodyOf({ body, isBase64Encoded }: APIGatewayProxyEventV2): Buffer | und
  * Where a body comes as text, bytes that are no UTF-8 have become U+FFFD. A body that had that
  * character from the start cannot be told from it, and what is stored must be what was sent.
  */
-function isAltered({ headers, isBase64Encoded, body: text = '' }: APIGatewayProxyEventV2): boolean {
-  if (isBase64Encoded) return false;
+function alterationOf(event: APIGatewayProxyEventV2): Answer | undefined {
+  const { headers, isBase64Encoded, body: text = '' } = event;
+  if (isBase64Encoded) return undefined;
   const declared = headers['content-length'];
   const isOfOtherLength = declared !== undefined && Number(declared) !== Buffer.byteLength(text);
-  return isOfOtherLength || text.includes('\ufffd');
+  if (isOfOtherLength) return notUtf8;
+  return text.includes('\ufffd') ? perhapsNotUtf8 : undefined;
 }
 
-const notUtf8 = problemAnswer({
+const notUtf8 = problemAnswer({ code: 'invalid_json', detail: 'The body is not UTF-8.' });
+const perhapsNotUtf8 = problemAnswer({
   code: 'invalid_json',
   detail:
     'The body is not UTF-8, or holds the character U+FFFD, which cannot be told from that here: with Content-Encoding: gzip it can.',

@@ -96,5 +96,5 @@ export const garbage: readonly { readonly body: string; readonly reason: string 
   { body: 'not json', reason: 'invalid_json' },
   { body: '[]', reason: 'invalid_message' },
   { body: '{"type":"lamp"}', reason: 'invalid_item' },
-  { body: '{"version":9,"items":[]}', reason: 'unsupported_version' },
+  { body: '{"version":9,"batch_id":"x","items":[]}', reason: 'unsupported_version' },
 ];
