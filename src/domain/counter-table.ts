@@ -1,0 +1,221 @@
+import { addToTally, mergeTally, rowsOfTally, type Tally } from './counter.ts';
+
+export interface CounterTableLimits {
+  /** So many counters are known at the most, */
+  readonly countersMax: number;
+  /** with so many bytes of names. */
+  readonly keyBytesMax: number;
+}
+
+/** Told instead of a counter's number where there is no room for another one. */
+export const noRoom = -1;
+
+/** A lookup that meets more others than this gives up: chosen names must not make it slow. */
+const probesMax = 32;
+
+/**
+ * Increments by counter, for the names that `BatchScanner` takes: found by their bytes, without a
+ * string being made. An open-addressing hash table in typed arrays; its hash begins with a random
+ * number, so that nobody can choose names that collide. Counters of any other names can be added
+ * as a tally. A known counter has a number, until `clear`.
+ */
+export class CounterTable {
+  readonly #limits: CounterTableLimits;
+  readonly #seed: number;
+  /** Numbers of counters plus 1, by hash; 0 where there is none. Twice as many as counters. */
+  readonly #slots: Int32Array;
+  readonly #hashes: Int32Array;
+  readonly #dates: Int32Array;
+  readonly #typeBytes: Uint8Array;
+  readonly #stateBytes: Uint8Array;
+  readonly #keyAt: Int32Array;
+  /** The bytes of type and state, end to end. */
+  readonly #keys: Uint8Array;
+  readonly #counts: Float64Array;
+  /** The numbers of those that have increments. */
+  readonly #touched: Int32Array;
+  #touchedCount = 0;
+  #known = 0;
+  #keyBytes = 0;
+  /** What was added by `addTally`. */
+  #tally: Tally = new Map();
+  #tallySize = 0;
+
+  /** @param random a whole number below 2^32 that nobody else knows. */
+  constructor(limits: CounterTableLimits, random: number) {
+    const { countersMax, keyBytesMax } = limits;
+    this.#limits = limits;
+    this.#seed = random | 0;
+    this.#slots = new Int32Array(2 ** Math.ceil(Math.log2(2 * countersMax)));
+    this.#hashes = new Int32Array(countersMax);
+    this.#dates = new Int32Array(countersMax);
+    this.#typeBytes = new Uint8Array(countersMax);
+    this.#stateBytes = new Uint8Array(countersMax);
+    this.#keyAt = new Int32Array(countersMax);
+    this.#keys = new Uint8Array(keyBytesMax);
+    this.#counts = new Float64Array(countersMax);
+    this.#touched = new Int32Array(countersMax);
+  }
+
+  /** How many counters have increments since the last `clear`, or a few more. */
+  get size(): number {
+    return this.#touchedCount + this.#tallySize;
+  }
+
+  /**
+   * The number of the counter with a date (as the whole number YYYYMMDD) and the names that
+   * stand at two places of `bytes`, 1 to 128 bytes of ASCII each; `noRoom` where it is not known
+   * and cannot be.
+   */
+  find(
+    bytes: Uint8Array,
+    date: number,
+    typeAt: number,
+    typeBytes: number,
+    stateAt: number,
+    stateBytes: number,
+  ): number {
+    const hash = this.#hash(bytes, date, typeAt, typeBytes, stateAt, stateBytes);
+    const mask = this.#slots.length - 1;
+    let slot = hash & mask;
+    for (let probes = 0; probes < probesMax; probes++) {
+      const number = (this.#slots[slot] as number) - 1;
+      if (number < 0) {
+        return this.#add(slot, hash, bytes, date, typeAt, typeBytes, stateAt, stateBytes);
+      }
+      if (
+        this.#hashes[number] === hash &&
+        this.#dates[number] === date &&
+        this.#typeBytes[number] === typeBytes &&
+        this.#stateBytes[number] === stateBytes &&
+        this.#isKey(number, bytes, typeAt, typeBytes, stateAt, stateBytes)
+      ) {
+        return number;
+      }
+      slot = (slot + 1) & mask;
+    }
+    return noRoom;
+  }
+
+  /** Adds 1 to each of the first `length` counters of a list of numbers. */
+  addEach(numbers: Int32Array, length: number): void {
+    const counts = this.#counts;
+    for (let index = 0; index < length; index++) {
+      const number = numbers[index] as number;
+      const before = counts[number] as number;
+      if (before === 0) this.#touched[this.#touchedCount++] = number;
+      counts[number] = before + 1;
+    }
+  }
+
+  addTally(tally: Tally): void {
+    this.#tallySize += mergeTally(this.#tally, tally);
+  }
+
+  /** All increments since the last `clear`. */
+  tally(): Tally {
+    const tally: Tally = new Map();
+    for (const row of rowsOfTally(this.#tally)) addToTally(tally, row, row.count);
+    const text = Buffer.from(this.#keys.buffer);
+    for (let index = 0; index < this.#touchedCount; index++) {
+      const number = this.#touched[index] as number;
+      const typeAt = this.#keyAt[number] as number;
+      const stateAt = typeAt + (this.#typeBytes[number] as number);
+      const end = stateAt + (this.#stateBytes[number] as number);
+      const counter = {
+        date: dateOf(this.#dates[number] as number),
+        type: text.toString('latin1', typeAt, stateAt),
+        state: text.toString('latin1', stateAt, end),
+      };
+      addToTally(tally, counter, this.#counts[number]);
+    }
+    return tally;
+  }
+
+  /** Sets all increments to 0. Names stay known for the next time, unless they fill half the room. */
+  clear(): void {
+    for (let index = 0; index < this.#touchedCount; index++) {
+      this.#counts[this.#touched[index] as number] = 0;
+    }
+    this.#touchedCount = 0;
+    this.#tally = new Map();
+    this.#tallySize = 0;
+    const { countersMax, keyBytesMax } = this.#limits;
+    if (this.#known * 2 < countersMax && this.#keyBytes * 2 < keyBytesMax) return;
+    this.#slots.fill(0);
+    this.#known = 0;
+    this.#keyBytes = 0;
+  }
+
+  #hash(
+    bytes: Uint8Array,
+    date: number,
+    typeAt: number,
+    typeBytes: number,
+    stateAt: number,
+    stateBytes: number,
+  ): number {
+    let hash = Math.imul(this.#seed ^ date ^ (typeBytes << 24), 0x9e3779b1);
+    for (let at = typeAt; at < typeAt + typeBytes; at++) {
+      hash = Math.imul(hash ^ (bytes[at] as number), 0x01000193);
+    }
+    for (let at = stateAt; at < stateAt + stateBytes; at++) {
+      hash = Math.imul(hash ^ (bytes[at] as number), 0x01000193);
+    }
+    hash = Math.imul(hash ^ (hash >>> 15), 0x85ebca6b);
+    return hash ^ (hash >>> 13);
+  }
+
+  #isKey(
+    number: number,
+    bytes: Uint8Array,
+    typeAt: number,
+    typeBytes: number,
+    stateAt: number,
+    stateBytes: number,
+  ): boolean {
+    const keys = this.#keys;
+    let keyAt = this.#keyAt[number] as number;
+    for (let at = typeAt; at < typeAt + typeBytes; at++) {
+      if (keys[keyAt++] !== bytes[at]) return false;
+    }
+    for (let at = stateAt; at < stateAt + stateBytes; at++) {
+      if (keys[keyAt++] !== bytes[at]) return false;
+    }
+    return true;
+  }
+
+  #add(
+    slot: number,
+    hash: number,
+    bytes: Uint8Array,
+    date: number,
+    typeAt: number,
+    typeBytes: number,
+    stateAt: number,
+    stateBytes: number,
+  ): number {
+    const { countersMax, keyBytesMax } = this.#limits;
+    const keyAt = this.#keyBytes;
+    if (this.#known >= countersMax || keyAt + typeBytes + stateBytes > keyBytesMax) return noRoom;
+    const number = this.#known++;
+    this.#slots[slot] = number + 1;
+    this.#hashes[number] = hash;
+    this.#dates[number] = date;
+    this.#typeBytes[number] = typeBytes;
+    this.#stateBytes[number] = stateBytes;
+    this.#keyAt[number] = keyAt;
+    for (let at = 0; at < typeBytes; at++) this.#keys[keyAt + at] = bytes[typeAt + at] as number;
+    const stateKeyAt = keyAt + typeBytes;
+    for (let at = 0; at < stateBytes; at++) {
+      this.#keys[stateKeyAt + at] = bytes[stateAt + at] as number;
+    }
+    this.#keyBytes = stateKeyAt + stateBytes;
+    return number;
+  }
+}
+
+function dateOf(date: number): string {
+  const digits = String(date).padStart(8, '0');
+  return `${digits.slice(0, 4)}-${digits.slice(4, 6)}-${digits.slice(6)}`;
+}

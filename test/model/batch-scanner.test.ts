@@ -1,0 +1,114 @@
+import { describe, expect, it } from 'vitest';
+
+import { readBatch, tallyEvents } from '../../src/domain/batch.ts';
+import { BatchScanner, notPlain } from '../../src/domain/batch-scanner.ts';
+import { CounterTable } from '../../src/domain/counter-table.ts';
+import { rowsOfTally, type Tally } from '../../src/domain/counter.ts';
+import { seededRandom } from '../support/server-process.ts';
+import { contractBodies, mutate, plainBody, strangeBody } from './batch-bodies.ts';
+
+/*
+ * The scanner beside the general path: what it takes, `readBatch` takes with the same events, and
+ * nothing refused. FUZZ_BODIES=1000000 for a long run.
+ */
+
+const bodies = Number(process.env['FUZZ_BODIES'] ?? 40_000);
+const limits = { countersMax: 4096, keyBytesMax: 256 * 1024 };
+
+const table = new CounterTable(limits, 42);
+const scanner = new BatchScanner(table);
+
+/** Bodies lie in shared memory among others' bytes, as in the ring, and in memory of their own. */
+const shared = new Uint8Array(new SharedArrayBuffer(1024 * 1024));
+const surroundings = [0x5d, 0x7d, 0x20, 0x22, 0x2c, 0x31, 0x00, 0xff];
+
+function scan(body: Uint8Array, random: () => number): number {
+  const own = scanner.scan(body, 0, body.length);
+  const at = 1 + Math.floor(random() * 64);
+  shared.fill(
+    surroundings[Math.floor(random() * surroundings.length)] ?? 0,
+    0,
+    at + body.length + 64,
+  );
+  shared.set(body, at);
+  const items = scanner.scan(shared, at, at + body.length);
+  expect(items).toBe(own);
+  return items;
+}
+
+/** Says whether it was plain. */
+function compare(body: Uint8Array, random: () => number): boolean {
+  const items = scan(body, random);
+  const reading = readBatch(body);
+  if (items === notPlain) return false;
+  if (!reading.readable) throw new Error(`taken, though it is ${reading.code}: ${reading.detail}`);
+  expect(reading.rejected).toBe(0);
+  expect(items).toBe(reading.events.length);
+  scanner.count();
+  expect(sorted(table.tally())).toEqual(sorted(tallyEvents(reading.events)));
+  table.clear();
+  return true;
+}
+
+function sorted(tally: Tally): string[] {
+  return [...rowsOfTally(tally)].map((row) => JSON.stringify(row)).sort();
+}
+
+function run(name: string, count: number, bodyOf: (random: () => number) => Uint8Array): number {
+  let plain = 0;
+  for (let seed = 1; seed <= count; seed++) {
+    const random = seededRandom(seed);
+    const body = bodyOf(random);
+    try {
+      if (compare(body, random)) plain++;
+    } catch (error) {
+      const text = Buffer.from(body).toString('latin1');
+      throw new Error(`${name}, seed ${seed}: ${JSON.stringify(text)}`, { cause: error });
+    }
+  }
+  return plain;
+}
+
+describe('the scanner and the general path agree on', () => {
+  it('plain bodies, of which none is handed over', { timeout: 600_000 }, () => {
+    const count = Math.ceil(bodies / 4);
+    expect(run('plain', count, (random) => Buffer.from(plainBody(random)))).toBe(count);
+  });
+
+  it('strange bodies, some of them plain', { timeout: 600_000 }, () => {
+    const count = Math.ceil(bodies / 4);
+    const plain = run('strange', count, (random) => Buffer.from(strangeBody(random)));
+    expect(plain).toBeGreaterThan(count / 20);
+    expect(plain).toBeLessThan(count);
+  });
+
+  it('bodies with bytes changed, left out, added or doubled', { timeout: 600_000 }, () => {
+    const count = Math.ceil(bodies / 2);
+    const plain = run('mutated', count, (random) =>
+      mutate(Buffer.from(random() < 0.6 ? plainBody(random) : strangeBody(random)), random),
+    );
+    expect(plain).toBeGreaterThan(count / 50);
+  });
+
+  it('the bodies of the contract, whole and mutated', () => {
+    const all = contractBodies();
+    expect(all.length).toBeGreaterThan(40);
+    const random = seededRandom(7);
+    for (const body of all) {
+      compare(body, random);
+      for (let times = 0; times < 20; times++) compare(mutate(Buffer.from(body), random), random);
+    }
+  });
+});
+
+describe('a body that is not plain', () => {
+  it('leaves the counters as they were', () => {
+    const random = seededRandom(3);
+    expect(scan(Buffer.from(plainBody(random)), random)).toBeGreaterThanOrEqual(0);
+    scanner.count();
+    const before = sorted(table.tally());
+    expect(scan(Buffer.from(`${plainBody(random).slice(0, -1)},`), random)).toBe(notPlain);
+    expect(sorted(table.tally())).toEqual(before);
+    table.clear();
+  });
+});
