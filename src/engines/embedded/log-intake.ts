@@ -7,7 +7,7 @@ import {
   type StoredBatch,
 } from '../../pipeline/ports.ts';
 import type { LogPosition } from './log-frame.ts';
-import type { SegmentedLog } from './segmented-log.ts';
+import type { SegmentedLog, Staged } from './segmented-log.ts';
 import type { KeyedBatch, LogDelivery } from './sqlite-counter-store.ts';
 
 export interface LogIntakeOptions {
@@ -36,6 +36,9 @@ const waitingItemsMax = 20_000;
 /** So many keys may wait to be counted: they are held in memory until then. */
 const pendingKeysMax = 100_000;
 
+/** What a record says of a batch that has nothing but a body, of which all items are valid. */
+const plain = { encoding: 'identity', caller: '', idempotency: undefined, rejected: 0 } as const;
+
 interface Waiter {
   readonly delivery: LogDelivery;
   readonly resolve: () => void;
@@ -57,7 +60,6 @@ export class LogIntake implements Intake {
   /** Keys of batches that are not counted yet, in the order of the log. */
   readonly #pendingKeys = new Map<string, PendingKey>();
   #waitingItems = 0;
-  #itemsTaken = 0;
   #isCommitDue = false;
 
   constructor(
@@ -70,11 +72,6 @@ export class LogIntake implements Intake {
     }
   }
 
-  /** Items of the batches staged since the start. */
-  get itemsTaken(): number {
-    return this.#itemsTaken;
-  }
-
   async accept(batch: Batch): Promise<{ earlier: EarlierBatch } | { stored: StoredBatch }> {
     // Between looking for the key and staging the batch nothing may wait: two batches with one
     // key would both find it new.
@@ -83,7 +80,8 @@ export class LogIntake implements Intake {
       await known.durable;
       return { earlier: known };
     }
-    this.#checkRoom();
+    const reason = this.#whyNot();
+    if (reason !== undefined) throw reason;
     const { stored, durable } = this.#stage(batch);
     await durable;
     return { stored };
@@ -103,21 +101,37 @@ export class LogIntake implements Intake {
     }
   }
 
-  /** Makes all that is staged durable and acknowledges it. */
-  commit(): void {
+  /**
+   * Stages a batch that has nothing but a body, without anybody waiting for it: it is stored once
+   * `commit` has said so. Undefined where it cannot be taken; `accept` would say why.
+   */
+  stagePlain(body: Uint8Array, accepted: number): (Staged & { receivedAt: number }) | undefined {
+    if (this.#whyNot() !== undefined) return undefined;
+    const receivedAt = this.#options.now();
+    try {
+      const staged = this.#options.log.stage({ ...plain, body, accepted, receivedAt });
+      return { ...staged, receivedAt };
+    } catch (error) {
+      this.#fail(error);
+      return undefined;
+    }
+  }
+
+  /** Makes all that is staged durable and acknowledges it. Says whether it is. */
+  commit(): boolean {
     this.#isCommitDue = false;
     this.#waitingItems = 0;
-    if (this.#waiting.length === 0) return;
     try {
       this.#options.log.commit();
     } catch (error) {
       this.#fail(error);
-      return;
+      return false;
     }
     for (const { delivery, resolve } of this.#waiting.splice(0)) {
       this.#options.onDurable(delivery);
       resolve();
     }
+    return true;
   }
 
   #lookUp(caller: string, key: string): (EarlierBatch & { durable?: Promise<void> }) | undefined {
@@ -154,7 +168,6 @@ export class LogIntake implements Intake {
     for (const { key, ...rest } of keys) {
       this.#pendingKeys.set(keyId(caller, key), { ...rest, end: staged.end, durable });
     }
-    this.#itemsTaken += accepted;
     this.#waitingItems += accepted;
     if (this.#waitingItems >= waitingItemsMax) {
       this.commit();
@@ -165,16 +178,18 @@ export class LogIntake implements Intake {
     return { stored, durable };
   }
 
-  #checkRoom(): void {
+  /** Why nothing can be taken now. */
+  #whyNot(): Unavailable | undefined {
     const { log, countedThrough, backlogBytesMax } = this.#options;
-    if (log.failure !== undefined) throw storageFailed(log.failure);
+    if (log.failure !== undefined) return storageFailed(log.failure);
     const backlogBytes = log.durableEnd - countedThrough();
     if (backlogBytes > backlogBytesMax || this.#pendingKeys.size >= pendingKeysMax) {
-      throw new Unavailable(
+      return new Unavailable(
         'overloaded',
         `${backlogBytes} bytes of accepted batches wait to be counted, and no more can wait. Nothing of this batch was stored; send it again after a moment.`,
       );
     }
+    return undefined;
   }
 
   #fail(error: unknown): void {

@@ -1,10 +1,13 @@
+import { randomInt } from 'node:crypto';
+
 import { formatBatchId } from '../../domain/batch-id.ts';
-import { mergeTally, type Tally } from '../../domain/counter.ts';
+import { BatchScanner, notPlain } from '../../domain/batch-scanner.ts';
+import { CounterTable } from '../../domain/counter-table.ts';
 import { recount } from '../../pipeline/process.ts';
 import { LogDamaged } from './log-recovery.ts';
 import type { LogPosition, LogRecord } from './log-frame.ts';
 import type { LogReader } from './log-reader.ts';
-import type { KeyedBatch, LogDeadLetter, LogDelivery } from './sqlite-counter-store.ts';
+import type { KeyedBatch, LogDeadLetter, LogDelivery, LogSpan } from './sqlite-counter-store.ts';
 import type { SqliteCounterStore } from './sqlite-counter-store.ts';
 import { isSqliteBusy } from './sqlite-errors.ts';
 
@@ -22,16 +25,17 @@ export interface LogProcessorOptions {
 /** Held in memory at most: beyond it, what comes is read back from the log later. */
 const heldCountersMax = 20_000;
 const heldKeysMax = 10_000;
+/** More than are held: a batch that is read while they come near it must still find room. */
+const tableLimits = { countersMax: 65_536, keyBytesMax: 16 * 1024 * 1024 };
 /** Read back from the log in one step: some ten milliseconds' worth of counting. */
 const stepBytes = 1024 * 1024;
 const stepMs = 20;
 
+/** A span of the log whose increments stand in the table. */
 interface Held {
-  readonly tally: Tally;
-  readonly keys: KeyedBatch[];
   readonly from: LogPosition;
   to: LogPosition;
-  counters: number;
+  readonly keys: KeyedBatch[];
 }
 
 /**
@@ -42,6 +46,8 @@ interface Held {
  */
 export class LogProcessor {
   readonly #options: LogProcessorOptions;
+  readonly #counters = new CounterTable(tableLimits, randomInt(2 ** 32));
+  readonly #scanner = new BatchScanner(this.#counters);
   #held: Held | undefined;
   #isApplying = false;
 
@@ -49,16 +55,35 @@ export class LogProcessor {
     this.#options = options;
   }
 
+  /** Whether what is held should be counted soon: nothing more may be held. */
+  get isFull(): boolean {
+    return this.#counters.size >= heldCountersMax || (this.#held?.keys.length ?? 0) >= heldKeysMax;
+  }
+
+  /** The items of a body of the common shape, to be taken by `takeScanned`; else `notPlain`. */
+  scan(bytes: Uint8Array, from: number, to: number): number {
+    return this.#scanner.scan(bytes, from, to);
+  }
+
+  /** Takes the body scanned last, staged at a place in the log, as `offer` does. */
+  takeScanned(mark: LogSpan): void {
+    if (this.#hold(mark) !== undefined) this.#scanner.count();
+  }
+
   /** Takes a delivery if it follows what is counted and held; else it will be read from the log. */
   offer({ mark, tally, keys }: LogDelivery): void {
-    const reached = this.#held?.to ?? this.#options.store.position;
-    if (this.#isApplying || mark.from !== reached) return;
-    const held = this.#held ?? emptyHeld(mark.from);
-    if (held.counters >= heldCountersMax || held.keys.length >= heldKeysMax) return;
-    held.counters += mergeTally(held.tally, tally);
+    const held = this.#hold(mark);
+    if (held === undefined) return;
+    this.#counters.addTally(tally);
     held.keys.push(...keys);
-    held.to = mark.to;
-    this.#held = held;
+  }
+
+  #hold({ from, to }: LogSpan): Held | undefined {
+    const reached = this.#held?.to ?? this.#options.store.position;
+    if (this.#isApplying || from !== reached || this.isFull) return undefined;
+    this.#held ??= { from, to, keys: [] };
+    this.#held.to = to;
+    return this.#held;
   }
 
   /**
@@ -73,42 +98,44 @@ export class LogProcessor {
     try {
       await this.#options.store.apply([delivery]);
     } catch (error) {
+      // What was read will be read again; what is held is held on.
+      if (this.#held === undefined) this.#counters.clear();
       if (isSqliteBusy(error)) return 'busy';
       throw error;
     } finally {
       this.#isApplying = false;
     }
     this.#held = undefined;
+    this.#counters.clear();
     this.#options.onCounted(this.#options.store.position);
     return this.#options.store.position < this.#options.durableEnd() ? 'behind' : 'idle';
   }
 
   #heldDelivery(): LogDelivery | undefined {
     if (this.#held === undefined) return undefined;
-    const { from, to, tally, keys } = this.#held;
-    return { mark: { from, to }, tally, keys, deadLetters: [] };
+    const { from, to, keys } = this.#held;
+    // Taken when it was staged: what is not durable yet may never be.
+    if (to > this.#options.durableEnd()) return undefined;
+    return { mark: { from, to }, tally: this.#counters.tally(), keys, deadLetters: [] };
   }
 
   #readDelivery(): LogDelivery | undefined {
     const { store, reader, durableEnd, now } = this.#options;
     const through = durableEnd();
     const from = store.position;
-    if (from >= through) return undefined;
-    const tally: Tally = new Map();
+    if (this.#held !== undefined || from >= through) return undefined;
     const keys: KeyedBatch[] = [];
     const deadLetters: LogDeadLetter[] = [];
     let to = from;
-    let counters = 0;
     const startedAt = now();
     for (const { record, end } of reader.records(from, through)) {
-      const counted = recount(record);
-      if (counted.reason === undefined) counters += mergeTally(tally, counted.tally);
-      else deadLetters.push(deadLetterOf(record, counted.reason, now()));
+      const reason = this.#countRecord(record);
+      if (reason !== undefined) deadLetters.push(deadLetterOf(record, reason, now()));
       const key = keyOf(record);
       if (key !== undefined) keys.push(key);
       to = end;
       // Compressed bodies may hold much in few bytes.
-      const isEnough = to - from >= stepBytes || counters >= heldCountersMax;
+      const isEnough = to - from >= stepBytes || this.#counters.size >= heldCountersMax;
       if (isEnough || now() - startedAt >= stepMs) break;
     }
     if (to === from) {
@@ -116,12 +143,21 @@ export class LogProcessor {
         `The log is damaged: no sound record stands at byte ${from}, though it was safely stored.`,
       );
     }
-    return { mark: { from, to }, tally, keys, deadLetters };
+    return { mark: { from, to }, tally: this.#counters.tally(), keys, deadLetters };
   }
-}
 
-function emptyHeld(from: LogPosition): Held {
-  return { tally: new Map(), keys: [], from, to: from, counters: 0 };
+  /** Adds what a record counts; returns why it cannot be counted, if it cannot. */
+  #countRecord(record: LogRecord): string | undefined {
+    const { body, encoding, accepted, rejected } = record;
+    const items = encoding === 'identity' ? this.#scanner.scan(body, 0, body.length) : notPlain;
+    if (items === accepted && rejected === 0) {
+      this.#scanner.count();
+      return undefined;
+    }
+    const counted = recount(record);
+    if (counted.reason === undefined) this.#counters.addTally(counted.tally);
+    return counted.reason;
+  }
 }
 
 /** The idempotency key of a record, with copies of the bytes that its buffer shares. */

@@ -1,55 +1,15 @@
-import type { BatchId } from '../../domain/batch-id.ts';
 import type { CounterRow } from '../../domain/counter.ts';
-import type { CounterQuery, IngestOutcome, Receipt, Submission } from '../../pipeline/ports.ts';
+import type { CounterQuery, Receipt } from '../../pipeline/ports.ts';
 import type { EmbeddedOptions } from './engine-options.ts';
+import type { OtherOutcomes, RingMemory } from './submission-ring.ts';
 
-/** Submissions handed to the writer at once, their bodies end to end in one buffer. */
-export interface Parcel {
-  readonly kind: 'parcel';
-  readonly id: number;
-  readonly bodies: ArrayBuffer;
-  readonly submissions: readonly PackedSubmission[];
+/** `wake`: there is something in the ring. */
+export type ToWriter = { readonly kind: 'wake' } | { readonly kind: 'close' };
+
+export interface WriterSettings {
+  readonly options: EmbeddedOptions;
+  readonly ring: RingMemory;
 }
-
-/** The length of the body alone where nothing else is special: objects are dear to copy. */
-export type PackedSubmission = number | (Omit<Submission, 'body'> & { readonly bodyBytes: number });
-
-/** Batch id, raw key and enqueued items where nothing was refused, else the whole outcome. */
-export type PackedOutcome = readonly [BatchId, string, number] | IngestOutcome;
-
-export function packSubmission({ body, ...rest }: Submission): PackedSubmission {
-  const { encoding, strict, caller, idempotencyKey } = rest;
-  const isPlain =
-    encoding === 'identity' && !strict && caller === '' && idempotencyKey === undefined;
-  return isPlain ? body.length : { ...rest, bodyBytes: body.length };
-}
-
-/** The submission whose body begins at `offset` of the parcel. */
-export function unpackSubmission(
-  packed: PackedSubmission,
-  bodies: ArrayBuffer,
-  offset: number,
-): Submission {
-  if (typeof packed === 'number') {
-    const body = new Uint8Array(bodies, offset, packed);
-    return { body, encoding: 'identity', strict: false, caller: '', idempotencyKey: undefined };
-  }
-  const { bodyBytes, ...rest } = packed;
-  return { ...rest, body: new Uint8Array(bodies, offset, bodyBytes) };
-}
-
-export function packOutcome(outcome: IngestOutcome): PackedOutcome {
-  if (!outcome.accepted || outcome.rejected > 0) return outcome;
-  return [outcome.batchId, outcome.rawKey, outcome.enqueued];
-}
-
-export function unpackOutcome(packed: PackedOutcome): IngestOutcome {
-  if ('accepted' in packed) return packed;
-  const [batchId, rawKey, enqueued] = packed;
-  return { accepted: true, batchId, rawKey, enqueued, rejected: 0, errors: [] };
-}
-
-export type ToWriter = Parcel | { readonly kind: 'close' };
 
 /** How far the writer has come. Positions in the log, in bytes. */
 export interface Progress {
@@ -60,11 +20,11 @@ export interface Progress {
 
 export type FromWriter =
   | { readonly kind: 'ready'; readonly progress: Progress; readonly tornBytes: number }
-  /** The outcomes of a parcel's submissions, in their order. */
+  /** The verdicts on the submissions below `through` stand in the ring, or among the others. */
   | {
-      readonly kind: 'outcomes';
-      readonly id: number;
-      readonly outcomes: readonly PackedOutcome[];
+      readonly kind: 'verdicts';
+      readonly through: number;
+      readonly others: OtherOutcomes;
       readonly progress: Progress;
     }
   | { readonly kind: 'progress'; readonly progress: Progress }

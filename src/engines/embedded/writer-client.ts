@@ -1,22 +1,12 @@
 import { Worker } from 'node:worker_threads';
 
+import { formatBatchId, rawKeyOf } from '../../domain/batch-id.ts';
 import type { IngestOutcome, Submission, Unavailable } from '../../pipeline/ports.ts';
 import type { EmbeddedOptions } from './engine-options.ts';
-import {
-  packSubmission,
-  unpackOutcome,
-  type FromWriter,
-  type Parcel,
-  type Progress,
-  type ToWriter,
-} from './messages.ts';
+import type { FromWriter, Progress, ToWriter, WriterSettings } from './messages.ts';
+import { refusal } from './refusals.ts';
+import { ringMemory, RingProducer, type OtherOutcomes, type Verdict } from './submission-ring.ts';
 import { workerUrl } from './worker-url.ts';
-
-/** While the writer syncs one parcel it has the next at hand; what else comes gathers here. */
-const parcelsOutMax = 2;
-const parcelBytesMax = 8 * 1024 * 1024;
-const parcelSubmissionsMax = 1024;
-const submissionsInFlightMax = 16_384;
 
 /**
  * A parsed body is garbage soon; with more room, more of it piles up before it is collected. One
@@ -27,29 +17,26 @@ function heapLimits(bodyBytesMax: number) {
   return { maxYoungGenerationSizeMb: 24, maxOldGenerationSizeMb: 384 + 32 * bodyMiB };
 }
 
-interface Waiting {
-  readonly submission: Submission;
-  readonly resolve: (outcome: IngestOutcome) => void;
-}
+type Resolve = (outcome: IngestOutcome) => void;
 
 /**
- * The writer's thread, seen from the main thread. Submissions gather and are handed over in
- * parcels; all that is on its way is bounded, in bytes and in number.
+ * The writer's thread, seen from the main thread. Submissions are put into a ring that both share,
+ * which bounds what is on its way in bytes and in number, and shown to the writer once for each
+ * turn of the event loop.
  */
 export class WriterClient {
   /** Resolves, with why, if the writer fails; never rejects. */
   readonly failed: Promise<Error>;
   readonly #worker: Worker;
-  readonly #inFlightBytesMax: number;
+  readonly #ring: RingProducer;
   readonly #onDefect: (message: string) => void;
-  readonly #queue: Waiting[] = [];
-  readonly #out = new Map<number, readonly Waiting[]>();
+  /** Of the submissions from `#answered` on, in their order. */
+  #waiting: Resolve[] = [];
+  #answered = 0;
   readonly #closed = Promise.withResolvers<undefined>();
   readonly #reportFailure: (error: Error) => void;
   #unavailable: Unavailable['code'] | undefined;
-  #inFlight = { bytes: 0, submissions: 0 };
-  #nextParcel = 0;
-  #isDispatchDue = false;
+  #isPublishDue = false;
   #progress: Progress;
 
   /** @throws an Error whose message says what is wrong and what to do. */
@@ -57,8 +44,9 @@ export class WriterClient {
     options: EmbeddedOptions,
     onDefect: (message: string) => void,
   ): Promise<{ writer: WriterClient; tornBytes: number }> {
+    const ring = ringMemory(options.inFlightBytesMax);
     const worker = new Worker(workerUrl('writer-worker'), {
-      workerData: options,
+      workerData: { options, ring } satisfies WriterSettings,
       resourceLimits: heapLimits(options.bodyBytesMax),
     });
     const first = await new Promise<FromWriter>((resolve, reject) => {
@@ -70,18 +58,18 @@ export class WriterClient {
       throw new Error(first.message);
     }
     if (first.kind !== 'ready') throw new Error(`the writer began with ${first.kind}`);
-    const writer = new WriterClient(worker, options, onDefect, first.progress);
+    const writer = new WriterClient(worker, new RingProducer(ring), onDefect, first.progress);
     return { writer, tornBytes: first.tornBytes };
   }
 
   private constructor(
     worker: Worker,
-    options: EmbeddedOptions,
+    ring: RingProducer,
     onDefect: (message: string) => void,
     progress: Progress,
   ) {
     this.#worker = worker;
-    this.#inFlightBytesMax = options.inFlightBytesMax;
+    this.#ring = ring;
     this.#onDefect = onDefect;
     this.#progress = progress;
     const { promise, resolve } = Promise.withResolvers<Error>();
@@ -102,25 +90,27 @@ export class WriterClient {
   /** Why nothing is taken now, if it is not. */
   get unavailable(): Unavailable['code'] | undefined {
     if (this.#unavailable !== undefined) return this.#unavailable;
-    return this.#isFull(0) ? 'overloaded' : undefined;
+    return this.#ring.isFull ? 'overloaded' : undefined;
   }
 
   ingest(submission: Submission): Promise<IngestOutcome> {
-    const { length } = submission.body;
     if (this.#unavailable !== undefined) return Promise.resolve(refusal(this.#unavailable));
-    if (this.#isFull(length)) return Promise.resolve(refusal('overloaded'));
-    this.#inFlight.bytes += length;
-    this.#inFlight.submissions++;
-    const { promise, resolve } = Promise.withResolvers<IngestOutcome>();
-    this.#queue.push({ submission, resolve });
-    this.#scheduleDispatch();
-    return promise;
+    if (!this.#ring.put(submission)) return Promise.resolve(refusal('overloaded'));
+    if (!this.#isPublishDue) {
+      this.#isPublishDue = true;
+      // After the requests that came in the same turn of the event loop.
+      setImmediate(() => {
+        this.#isPublishDue = false;
+        if (this.#ring.publish()) this.#post({ kind: 'wake' });
+      });
+    }
+    return new Promise((resolve) => void this.#waiting.push(resolve));
   }
 
   /** Takes nothing more; resolves when all that was taken is answered. */
   async finish(): Promise<void> {
     this.#unavailable ??= 'stopping';
-    while (this.#inFlight.submissions > 0) await new Promise((done) => setTimeout(done, 5));
+    while (this.#waiting.length > 0) await new Promise((done) => setTimeout(done, 5));
   }
 
   /** Counts what it can, lets the data directory go, and ends the thread. */
@@ -131,58 +121,11 @@ export class WriterClient {
     await this.#worker.terminate();
   }
 
-  #isFull(bytes: number): boolean {
-    return (
-      this.#inFlight.bytes + bytes > this.#inFlightBytesMax ||
-      this.#inFlight.submissions >= submissionsInFlightMax
-    );
-  }
-
-  #scheduleDispatch(): void {
-    if (this.#isDispatchDue || this.#out.size >= parcelsOutMax) return;
-    this.#isDispatchDue = true;
-    // After the requests that came in the same turn of the event loop.
-    setImmediate(() => {
-      this.#isDispatchDue = false;
-      this.#dispatch();
-    });
-  }
-
-  #dispatch(): void {
-    while (this.#isParcelDue()) {
-      const waiting = this.#takeQueued();
-      const parcel = pack(this.#nextParcel++, waiting);
-      this.#out.set(parcel.id, waiting);
-      this.#post(parcel, [parcel.bodies]);
-    }
-  }
-
-  /**
-   * One parcel goes at once; a second one once it is as large as what is out. So two parcels of
-   * like size take turns, and none costs a sync for a few.
-   */
-  #isParcelDue(): boolean {
-    if (this.#queue.length === 0 || this.#out.size >= parcelsOutMax) return false;
-    return this.#out.size === 0 || this.#queue.length * 2 >= this.#inFlight.submissions;
-  }
-
-  #takeQueued(): Waiting[] {
-    let bytes = 0;
-    let count = 0;
-    for (const { submission } of this.#queue) {
-      bytes += submission.body.length;
-      if (count > 0 && (bytes > parcelBytesMax || count >= parcelSubmissionsMax)) break;
-      count++;
-    }
-    return this.#queue.splice(0, count);
-  }
-
   #receive(message: FromWriter): void {
     switch (message.kind) {
-      case 'outcomes':
+      case 'verdicts':
         this.#progress = message.progress;
-        this.#answer(message.id, message.outcomes.map(unpackOutcome));
-        this.#scheduleDispatch();
+        this.#answer(message.through, message.others);
         return;
       case 'progress':
         this.#progress = message.progress;
@@ -200,57 +143,38 @@ export class WriterClient {
     }
   }
 
-  #answer(id: number, outcomes: readonly IngestOutcome[]): void {
-    const waiting = this.#out.get(id) ?? [];
-    this.#out.delete(id);
-    waiting.forEach((each, index) =>
-      this.#settle(each, outcomes[index] ?? refusal('storage_failed')),
-    );
-  }
-
-  #settle({ submission, resolve }: Waiting, outcome: IngestOutcome): void {
-    this.#inFlight.bytes -= submission.body.length;
-    this.#inFlight.submissions--;
-    resolve(outcome);
+  #answer(through: number, others: OtherOutcomes): void {
+    // A writer that has failed may still tell what it knows, after those who waited were told.
+    if (through <= this.#answered) return;
+    const resolves = this.#waiting.splice(0, through - this.#answered);
+    const byNumber = new Map(others);
+    resolves.forEach((resolve, index) => {
+      const number = this.#answered + index;
+      const verdict = this.#ring.verdict(number);
+      resolve(verdict ? accepted(verdict) : (byNumber.get(number) ?? refusal('storage_failed')));
+    });
+    this.#answered = through;
+    this.#ring.release(through);
   }
 
   #fail(message: string): void {
     this.#closed.resolve(undefined);
     this.#unavailable = 'storage_failed';
     this.#reportFailure(new Error(message));
-    for (const waiting of this.#queue.splice(0)) this.#settle(waiting, refusal('storage_failed'));
     // What the writer has answers itself, unless its thread is gone.
     setTimeout(() => {
-      for (const id of [...this.#out.keys()]) this.#answer(id, []);
+      this.#answered += this.#waiting.length;
+      for (const resolve of this.#waiting.splice(0)) resolve(refusal('storage_failed'));
     }, 1000).unref();
   }
 
-  #post(message: ToWriter, transfer: ArrayBuffer[] = []): void {
-    this.#worker.postMessage(message, transfer);
+  #post(message: ToWriter): void {
+    this.#worker.postMessage(message);
   }
 }
 
-function pack(id: number, waiting: readonly Waiting[]): Parcel {
-  const bytes = waiting.reduce((sum, { submission }) => sum + submission.body.length, 0);
-  const bodies = new ArrayBuffer(bytes);
-  const target = new Uint8Array(bodies);
-  let offset = 0;
-  const submissions = waiting.map(({ submission }) => {
-    target.set(submission.body, offset);
-    offset += submission.body.length;
-    return packSubmission(submission);
-  });
-  return { kind: 'parcel', id, bodies, submissions };
-}
-
-const details: Record<Unavailable['code'], string> = {
-  overloaded: 'Too many batches are on their way to storage. Send this one again after a moment.',
-  stopping: 'The server is stopping and takes nothing more. Send the batch again later.',
-  storage_failed:
-    'The batch could not be stored and was not acknowledged. Send it again, with the same Idempotency-Key if it had one.',
-};
-
-export function refusal(code: Unavailable['code']): IngestOutcome {
-  const retryAfterSeconds = code === 'overloaded' ? 1 : 5;
-  return { accepted: false, problem: { code, detail: details[code], retryAfterSeconds } };
+function accepted({ batchId: bytes, receivedAt, enqueued }: Verdict): IngestOutcome {
+  const batchId = formatBatchId(bytes);
+  const rawKey = rawKeyOf(batchId, receivedAt);
+  return { accepted: true, batchId, rawKey, enqueued, rejected: 0, errors: [] };
 }

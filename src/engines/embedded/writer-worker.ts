@@ -1,15 +1,9 @@
-import { setImmediate as immediate } from 'node:timers/promises';
 import { parentPort, workerData } from 'node:worker_threads';
 
-import type { IngestOutcome, Submission } from '../../pipeline/ports.ts';
-import {
-  packOutcome,
-  unpackSubmission,
-  type FromWriter,
-  type Parcel,
-  type ToWriter,
-  type WorkerSettings,
-} from './messages.ts';
+import type { IngestOutcome } from '../../pipeline/ports.ts';
+import type { FromWriter, ToWriter, WriterSettings } from './messages.ts';
+import { RingConsumer } from './submission-ring.ts';
+import { takeTurn } from './writer-turn.ts';
 import { Writer } from './writer.ts';
 
 const port = parentPort;
@@ -17,11 +11,16 @@ if (port === null) throw new Error('this module runs as a worker');
 
 const send = (message: FromWriter) => port.postMessage(message);
 
+const { options, ring } = workerData as WriterSettings;
 const writer = open();
+if (writer !== undefined) {
+  follow(writer, new RingConsumer(ring));
+  send({ kind: 'ready', progress: writer.progress(), tornBytes: writer.tornBytes });
+}
 
 function open(): Writer | undefined {
   try {
-    return Writer.open(workerData as WorkerSettings, {
+    return Writer.open(options, {
       onProgress: (progress) => send({ kind: 'progress', progress }),
       onFailure: (message) => send({ kind: 'failed', message }),
     });
@@ -31,53 +30,32 @@ function open(): Writer | undefined {
   }
 }
 
-if (writer !== undefined) {
-  port.on('message', (message: ToWriter) => {
+/** Takes what comes through the ring, turn by turn, until it is told to close. */
+function follow(writer: Writer, ring: RingConsumer): void {
+  let isAwake = false;
+  const turn = async () => {
+    const others = await takeTurn(writer, ring, onDefect);
+    send({ kind: 'verdicts', through: ring.taken, others, progress: writer.progress() });
+    goOn();
+  };
+  const goOn = () => {
+    isAwake = ring.waiting > 0 || !ring.sleep();
+    // Timers and messages have their time between.
+    if (isAwake) setImmediate(() => void turn());
+  };
+  port?.on('message', (message: ToWriter) => {
     if (message.kind === 'close') void close(writer);
-    else void take(writer, message);
+    else if (!isAwake) goOn();
   });
-  send({ kind: 'ready', progress: writer.progress(), tornBytes: writer.tornBytes });
-}
-
-/** After so many items a parcel lets go of what it has read and waited for. */
-const itemsBetweenPauses = 20_000;
-
-async function take(writer: Writer, parcel: Parcel): Promise<void> {
-  const answers: Promise<IngestOutcome>[] = [];
-  let pauseAt = writer.itemsTaken + itemsBetweenPauses;
-  for (const submission of submissionsOf(parcel)) {
-    answers.push(writer.ingest(submission).catch(defect));
-    if (writer.itemsTaken >= pauseAt) {
-      await immediate();
-      pauseAt = writer.itemsTaken + itemsBetweenPauses;
-    }
-  }
-  const outcomes = await Promise.all(answers);
-  // Given back at once: the garbage collector sees no hurry in memory that is not its own.
-  parcel.bodies.transfer(0);
-  send({
-    kind: 'outcomes',
-    id: parcel.id,
-    outcomes: outcomes.map(packOutcome),
-    progress: writer.progress(),
-  });
+  ring.sleep();
 }
 
 /** An error that nobody foresaw must not take the other submissions with it. */
-function defect(error: unknown): IngestOutcome {
+function onDefect(error: unknown): IngestOutcome {
   const message = error instanceof Error ? (error.stack ?? error.message) : String(error);
   send({ kind: 'defect', message });
   const detail = 'The batch met an error of ours and was not stored. Please report it.';
   return { accepted: false, problem: { code: 'internal', detail } };
-}
-
-function submissionsOf({ bodies, submissions }: Parcel): Submission[] {
-  let offset = 0;
-  return submissions.map((packed) => {
-    const submission = unpackSubmission(packed, bodies, offset);
-    offset += submission.body.length;
-    return submission;
-  });
 }
 
 async function close(writer: Writer): Promise<void> {

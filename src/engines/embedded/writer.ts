@@ -1,5 +1,6 @@
 import { setTimeout as delay } from 'node:timers/promises';
 
+import { notPlain } from '../../domain/batch-scanner.ts';
 import { ingest } from '../../pipeline/ingest.ts';
 import {
   Unavailable,
@@ -19,6 +20,7 @@ import type { Progress } from './messages.ts';
 import { SegmentedLog } from './segmented-log.ts';
 import { SqliteCounterStore, type KeyedBatch } from './sqlite-counter-store.ts';
 import { isSqliteBusy } from './sqlite-errors.ts';
+import type { Verdict } from './submission-ring.ts';
 import { openDatabase } from './sqlite-schema.ts';
 
 export interface WriterEvents {
@@ -101,11 +103,6 @@ export class Writer {
     this.#maintenance = setInterval(() => this.#maintain(), maintenanceMs);
   }
 
-  /** Items of the batches taken since the start. */
-  get itemsTaken(): number {
-    return this.#intake.itemsTaken;
-  }
-
   get tornBytes(): number {
     return this.#log.tornBytes;
   }
@@ -120,6 +117,28 @@ export class Writer {
 
   ingest(submission: Submission): Promise<IngestOutcome> {
     return ingest(submission, this.#intake, { bodyBytesMax: this.#options.bodyBytesMax });
+  }
+
+  /**
+   * Stages the batch whose body, of the common shape, is `bytes` from `at` on: it is accepted as
+   * soon as `commit` has said so. Undefined where `ingest` has to look at it.
+   */
+  takePlain(bytes: Uint8Array, at: number, length: number): Verdict | undefined {
+    if (length > this.#options.bodyBytesMax) return undefined;
+    const enqueued = this.#processor.scan(bytes, at, at + length);
+    if (enqueued === notPlain) return undefined;
+    const staged = this.#intake.stagePlain(bytes.subarray(at, at + length), enqueued);
+    if (staged === undefined) return undefined;
+    this.#processor.takeScanned({ from: staged.previousEnd, to: staged.end });
+    return { batchId: staged.batchId, receivedAt: staged.receivedAt, enqueued };
+  }
+
+  /** Makes all that is staged durable. Says whether it is. */
+  commit(): boolean {
+    const isDurable = this.#intake.commit();
+    if (isDurable && this.#processor.isFull) void this.#step();
+    else if (isDurable) this.#schedulePump(this.#options.countDelayMs);
+    return isDurable;
   }
 
   /** Counts what is stored, if that can be done soon, and lets the directory go. */

@@ -1,0 +1,13 @@
+import type { IngestOutcome, Unavailable } from '../../pipeline/ports.ts';
+
+const details: Record<Unavailable['code'], string> = {
+  overloaded: 'Too many batches are on their way to storage. Send this one again after a moment.',
+  stopping: 'The server is stopping and takes nothing more. Send the batch again later.',
+  storage_failed:
+    'The batch could not be stored and was not acknowledged. Send it again, with the same Idempotency-Key if it had one.',
+};
+
+export function refusal(code: Unavailable['code']): IngestOutcome {
+  const retryAfterSeconds = code === 'overloaded' ? 1 : 5;
+  return { accepted: false, problem: { code, detail: details[code], retryAfterSeconds } };
+}
