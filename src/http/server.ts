@@ -1,10 +1,4 @@
-import {
-  createServer,
-  STATUS_CODES,
-  type IncomingMessage,
-  type Server,
-  type ServerResponse,
-} from 'node:http';
+import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import type { Socket } from 'node:net';
 import { setTimeout as delay } from 'node:timers/promises';
 
@@ -15,7 +9,9 @@ import type { Pipeline } from '../pipeline/ports.ts';
 import { problemAnswer, type Answer } from './answer.ts';
 import { createApp, toResponse } from './app.ts';
 import { createIngestHandler, isIngestRequest, refuseAndClose } from './ingest-handler.ts';
+import { toHttp } from './http-text.ts';
 import { MemoryBudget } from './memory-budget.ts';
+import { PlainConnections } from './plain-connections.ts';
 
 export interface HttpServerOptions {
   readonly pipeline: Pipeline;
@@ -124,16 +120,28 @@ export function createHttpServer(options: HttpServerOptions): HttpServer {
     answerClientError(error, socket, latestExchanges.get(socket), timeouts);
   });
 
+  const plain = new PlainConnections(server, {
+    pipeline,
+    bodyBytesMax,
+    budget,
+    keepAliveMs: timeouts.keepAliveMs,
+    checkMs: timeouts.checkMs,
+    cutShort: problemAnswer(malformed),
+    onDefect,
+  });
+
   return {
     server,
     async stop(graceMs) {
       isStopping = true;
+      plain.stop();
       const closed = new Promise<void>((resolve) => server.close(() => resolve()));
       // A connection that becomes idle meanwhile is closed too.
       const idle = setInterval(() => server.closeIdleConnections(), 50);
       await Promise.race([closed, delay(graceMs, undefined, { ref: false })]);
       clearInterval(idle);
       server.closeAllConnections();
+      plain.closeAll();
       await closed;
     },
   };
@@ -176,13 +184,13 @@ function answerClientError(
   }
   const answer = problemAnswer(problemOf(error, timeouts));
   if (latest === undefined) {
-    hangUp(socket, toHttp(answer), timeouts.lingerMs);
+    hangUp(socket, toHttp(answer, undefined), timeouts.lingerMs);
     return;
   }
   const { response, awaitsBody } = latest;
   const isInBody = !response.req.complete;
   if (response.closed) {
-    hangUp(socket, isInBody ? '' : toHttp(answer), timeouts.lingerMs);
+    hangUp(socket, isInBody ? '' : toHttp(answer, undefined), timeouts.lingerMs);
   } else if (isInBody && awaitsBody && !response.headersSent) {
     void refuseAndClose(response.req, response, answer, timeouts.lingerMs);
   } else {
@@ -197,14 +205,10 @@ function hangUp(socket: Socket, lastWords: string, lingerMs: number): void {
   socket.once('close', () => clearTimeout(timer));
 }
 
-/** An answer to what has not become a request. */
-function toHttp({ status, headers, body }: Answer): string {
-  const all = { ...headers, 'content-length': Buffer.byteLength(body), connection: 'close' };
-  const lines = Object.entries(all).map(([name, value]) => `${name}: ${value}\r\n`);
-  return `HTTP/1.1 ${status} ${STATUS_CODES[status] ?? ''}\r\n${lines.join('')}\r\n${body}`;
-}
-
-function problemOf({ code }: NodeJS.ErrnoException, timeouts: HttpTimeouts): Problem {
+function problemOf(
+  { code }: { readonly code?: string | undefined },
+  timeouts: HttpTimeouts,
+): Problem {
   switch (code) {
     case 'ERR_HTTP_REQUEST_TIMEOUT': {
       const { headersMs, requestMs } = timeouts;
@@ -217,6 +221,11 @@ function problemOf({ code }: NodeJS.ErrnoException, timeouts: HttpTimeouts): Pro
     }
     case undefined:
     default:
-      return { code: 'malformed_request', detail: 'The request cannot be read as HTTP/1.1.' };
+      return malformed;
   }
 }
+
+const malformed: Problem = {
+  code: 'malformed_request',
+  detail: 'The request cannot be read as HTTP/1.1.',
+};

@@ -1,0 +1,239 @@
+import type { Server } from 'node:http';
+import type { Socket } from 'node:net';
+
+import type { IngestOutcome, Pipeline } from '../pipeline/ports.ts';
+import { ingestAnswer, problemAnswer, type Answer } from './answer.ts';
+import { ingestText, toHttp } from './http-text.ts';
+import type { MemoryBudget } from './memory-budget.ts';
+import { readPlainRequest, type PlainRequest } from './plain-request.ts';
+
+export interface PlainConnectionsOptions {
+  readonly pipeline: Pick<Pipeline, 'ingest'>;
+  readonly bodyBytesMax: number;
+  /** Bounds the bodies that are being read. */
+  readonly budget: MemoryBudget;
+  /** Another request must begin within so long after an answer. */
+  readonly keepAliveMs: number;
+  /** What is not there after so long is awaited by node:http, which has an eye on slow clients. */
+  readonly checkMs: number;
+  /** What a client is told that ends in the middle of its body. */
+  readonly cutShort: Answer;
+  readonly onDefect: (error: Error) => void;
+}
+
+/**
+ * Serves plain requests (`readPlainRequest`) straight from their connections, at twice the rate
+ * of `node:http`. A connection on which anything else comes is given over to `node:http`, with
+ * the bytes that have come, for as long as it lives: nothing but the plain is judged here.
+ */
+export class PlainConnections {
+  readonly options: PlainConnectionsOptions;
+  readonly #connections = new Set<PlainConnection>();
+  readonly #giveOver: (socket: Socket) => void;
+  readonly #check: NodeJS.Timeout;
+  #isStopping = false;
+
+  /** Stands between the server and its connections. */
+  constructor(server: Server, options: PlainConnectionsOptions) {
+    this.options = options;
+    const [listener] = server.listeners('connection');
+    if (listener === undefined) throw new Error('node:http listens to no connection');
+    server.removeAllListeners('connection');
+    this.#giveOver = (socket) => void Reflect.apply(listener, server, [socket]);
+    server.on('connection', (socket: Socket) => {
+      this.#connections.add(new PlainConnection(socket, this));
+    });
+    this.#check = setInterval(() => {
+      const now = performance.now();
+      for (const connection of this.#connections) connection.checkTime(now);
+    }, options.checkMs).unref();
+  }
+
+  get isStopping(): boolean {
+    return this.#isStopping;
+  }
+
+  /** Ends the connections on which nothing is under way, and the others after their answer. */
+  stop(): void {
+    this.#isStopping = true;
+    for (const connection of this.#connections) connection.endIfIdle();
+  }
+
+  closeAll(): void {
+    clearInterval(this.#check);
+    for (const connection of this.#connections) connection.socket.destroy();
+  }
+
+  forget(connection: PlainConnection): void {
+    this.#connections.delete(connection);
+  }
+
+  giveOver(socket: Socket, bytes?: Buffer): void {
+    this.#giveOver(socket);
+    if (bytes !== undefined) socket.unshift(bytes);
+  }
+}
+
+/** A request whose body is still coming. */
+interface Partial {
+  readonly request: PlainRequest;
+  readonly pieces: Buffer[];
+}
+
+class PlainConnection {
+  readonly socket: Socket;
+  readonly #all: PlainConnections;
+  #partial: Partial | undefined;
+  /** Of the memory for bodies. */
+  #heldBytes = 0;
+  /** Whether a request is with the pipeline. */
+  #isBusy = false;
+  /** What came meanwhile. */
+  #early: Buffer[] = [];
+  #hasEnded = false;
+  #hasAnswered = false;
+  /** Until when the client is waited for here, by the monotonic clock. */
+  #deadline: number;
+
+  constructor(socket: Socket, all: PlainConnections) {
+    this.socket = socket;
+    this.#all = all;
+    this.#deadline = performance.now() + all.options.checkMs;
+    socket.on('data', this.#onData);
+    socket.on('end', this.#onEnd);
+    socket.on('error', this.#onError);
+    socket.on('close', this.#onClose);
+  }
+
+  checkTime(now: number): void {
+    if (this.#isBusy || now < this.#deadline) return;
+    if (this.#partial !== undefined) this.#giveOver(this.#take(this.#partial.pieces));
+    else if (this.#hasAnswered) this.socket.destroy();
+    else this.#giveOver();
+  }
+
+  endIfIdle(): void {
+    if (!this.#isBusy && this.#partial === undefined) this.socket.end();
+  }
+
+  readonly #onData = (chunk: Buffer): void => {
+    if (this.#isBusy) {
+      this.#early.push(chunk);
+      this.socket.pause();
+    } else if (this.#partial !== undefined) {
+      this.#goOn(this.#partial, chunk);
+    } else {
+      this.#begin(chunk);
+    }
+  };
+
+  #begin(chunk: Buffer): void {
+    const { bodyBytesMax, checkMs } = this.#all.options;
+    const request = readPlainRequest(chunk);
+    const isOurs =
+      request !== undefined &&
+      request.bodyBytes <= bodyBytesMax &&
+      chunk.length <= request.bodyAt + request.bodyBytes &&
+      // One who does not read the answers is kept waiting by node:http.
+      this.socket.writableLength === 0 &&
+      !this.#all.isStopping;
+    if (!isOurs || !this.#hold(chunk.length)) {
+      this.#giveOver(chunk);
+    } else if (chunk.length === request.bodyAt + request.bodyBytes) {
+      this.#submit(request, chunk.subarray(request.bodyAt));
+    } else {
+      this.#deadline = performance.now() + checkMs;
+      this.#partial = { request, pieces: [chunk] };
+    }
+  }
+
+  #goOn({ request, pieces }: Partial, chunk: Buffer): void {
+    pieces.push(chunk);
+    const isTaken = this.#hold(chunk.length);
+    const missing = request.bodyAt + request.bodyBytes - this.#heldBytes;
+    if (!isTaken || missing < 0) this.#giveOver(this.#take(pieces));
+    else if (missing === 0) this.#submit(request, Buffer.concat(pieces).subarray(request.bodyAt));
+  }
+
+  /** All that has come of a request, which is given up here. */
+  #take(pieces: readonly Buffer[]): Buffer {
+    this.#letGo();
+    return Buffer.concat(pieces);
+  }
+
+  #hold(bytes: number): boolean {
+    const isTaken = this.#all.options.budget.reserve(bytes);
+    if (isTaken) this.#heldBytes += bytes;
+    return isTaken;
+  }
+
+  #letGo(): void {
+    this.#all.options.budget.release(this.#heldBytes);
+    this.#heldBytes = 0;
+    this.#partial = undefined;
+  }
+
+  #submit({ idempotencyKey }: PlainRequest, body: Buffer): void {
+    this.#isBusy = true;
+    this.#partial = undefined;
+    this.#all.options.pipeline
+      .ingest({ body, encoding: 'identity', strict: false, caller: '', idempotencyKey })
+      .then(this.#answer, this.#answerDefect);
+  }
+
+  readonly #answer = (outcome: IngestOutcome): void => {
+    this.#isBusy = false;
+    this.#letGo();
+    if (this.socket.destroyed) return;
+    const isLast = this.#hasEnded || this.#all.isStopping;
+    this.#hasAnswered = true;
+    if (isLast) {
+      this.socket.end(toHttp(ingestAnswer(outcome, false), undefined));
+      return;
+    }
+    this.socket.write(ingestText(outcome, this.#all.options.keepAliveMs));
+    this.#deadline = performance.now() + this.#all.options.keepAliveMs;
+    if (this.#early.length > 0) this.#giveOver(Buffer.concat(this.#early.splice(0)));
+  };
+
+  readonly #answerDefect = (error: unknown): void => {
+    this.#isBusy = false;
+    this.#letGo();
+    this.#all.options.onDefect(error instanceof Error ? error : new Error(String(error)));
+    this.socket.end(toHttp(defect, undefined));
+  };
+
+  #giveOver(bytes?: Buffer): void {
+    this.#leave();
+    this.socket.resume();
+    this.#all.giveOver(this.socket, bytes);
+  }
+
+  #leave(): void {
+    this.socket.off('data', this.#onData);
+    this.socket.off('end', this.#onEnd);
+    this.socket.off('error', this.#onError);
+    this.socket.off('close', this.#onClose);
+    this.#onClose();
+  }
+
+  readonly #onEnd = (): void => {
+    this.#hasEnded = true;
+    if (this.#partial !== undefined) this.socket.end(toHttp(this.#all.options.cutShort, undefined));
+    else if (!this.#isBusy) this.socket.end();
+  };
+
+  /** The connection closes by itself. */
+  readonly #onError = (): void => undefined;
+
+  readonly #onClose = (): void => {
+    // A batch that is with the pipeline holds its memory until it is judged.
+    if (!this.#isBusy) this.#letGo();
+    this.#all.forget(this);
+  };
+}
+
+const defect: Answer = problemAnswer({
+  code: 'internal',
+  detail: 'The batch met an error of ours.',
+});
