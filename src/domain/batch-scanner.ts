@@ -2,7 +2,7 @@ import { jsonDepthMax } from './batch.ts';
 import { noRoom, type CounterTable } from './counter-table.ts';
 import { fieldBytesMax } from './device-event.ts';
 import { skipJsonString, skipJsonValue, skipSpace } from './json-skipper.ts';
-import { dateNumberAt, isTimeAt, plainTimestampBytes } from './timestamp-bytes.ts';
+import { dateNumberAt, endOfTimestamp } from './timestamp-bytes.ts';
 
 /** Told instead of a number of items where the general path, `readBatch`, has to look at a body. */
 export const notPlain = -1;
@@ -24,6 +24,24 @@ const keys = {
   processedDevices: Buffer.from('"processed_devices"'),
 };
 
+const member = { other: 0, type: 1, state: 2, timestamp: 3 } as const;
+type Member = (typeof member)[keyof typeof member];
+
+/** How members of ours begin where there is no white space, as words of four bytes. */
+const [typeHead, typeHead2] = words('"type":"') as [number, number];
+const [stateHead, stateHead2] = words('"state":') as [number, number];
+const [timestampHead, timestampHead2, timestampHead3] = words('"timestamp":') as [
+  number,
+  number,
+  number,
+];
+const longestHeadBytes = '"timestamp":"'.length;
+
+function words(text: string): readonly number[] {
+  const bytes = Buffer.from(text);
+  return Array.from({ length: bytes.length / 4 }, (_, index) => bytes.readInt32LE(4 * index));
+}
+
 /** The depth of an item's members: the document, the list, the item. */
 const itemDepth = 3;
 
@@ -39,6 +57,10 @@ export class BatchScanner {
   /** The counters of the items of the last scan. */
   #numbers = new Int32Array(1024);
   #items = 0;
+  /** Of the buffer of the bytes that are scanned, from their first byte on. */
+  #view: DataView = new DataView(new ArrayBuffer(0));
+  #viewed: Uint8Array | undefined;
+  #member: Member = member.other;
 
   constructor(counters: CounterTable) {
     this.#counters = counters;
@@ -49,6 +71,10 @@ export class BatchScanner {
    * one is invalid, or there is no room for a new counter.
    */
   scan(bytes: Uint8Array, from: number, to: number): number {
+    if (this.#viewed !== bytes) {
+      this.#viewed = bytes;
+      this.#view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+    }
     this.#items = 0;
     let hasList = false;
     let at = skipSpace(bytes, from, to);
@@ -102,45 +128,89 @@ export class BatchScanner {
     let date = 0;
     if (from >= to || bytes[from] !== openBrace) return -1;
     let at = from + 1;
+    const view = this.#view;
     for (;;) {
-      at = skipSpace(bytes, at, to);
-      if (isKey(bytes, at, to, keys.type)) {
-        at = nameAt(bytes, at + keys.type.length, to);
-        if (at < 0 || typeBytes > 0) return -1;
+      let found: Member;
+      // Without white space, as nearly all write it, four bytes at once tell which member it is.
+      const word = at + longestHeadBytes < to ? view.getInt32(at, true) : 0;
+      if (word === typeHead && view.getInt32(at + 4, true) === typeHead2) {
+        found = member.type;
+        at += 8;
+      } else if (
+        word === stateHead &&
+        view.getInt32(at + 4, true) === stateHead2 &&
+        bytes[at + 8] === quote
+      ) {
+        found = member.state;
+        at += 9;
+      } else if (
+        word === timestampHead &&
+        view.getInt32(at + 4, true) === timestampHead2 &&
+        view.getInt32(at + 8, true) === timestampHead3 &&
+        bytes[at + 12] === quote
+      ) {
+        found = member.timestamp;
+        at += 13;
+      } else {
+        at = this.#toMember(bytes, at, to);
+        if (at < 0) return -1;
+        found = this.#member;
+      }
+      if (found === member.type) {
+        if (typeBytes > 0) return -1;
         typeAt = at;
         at = endOfName(bytes, at, to);
         typeBytes = at - typeAt;
-      } else if (isKey(bytes, at, to, keys.state)) {
-        at = nameAt(bytes, at + keys.state.length, to);
-        if (at < 0 || stateBytes > 0) return -1;
+      } else if (found === member.state) {
+        if (stateBytes > 0) return -1;
         stateAt = at;
         at = endOfName(bytes, at, to);
         stateBytes = at - stateAt;
-      } else if (isKey(bytes, at, to, keys.timestamp)) {
-        at = nameAt(bytes, at + keys.timestamp.length, to);
-        if (at < 0 || date > 0 || at + plainTimestampBytes >= to || !isTimeAt(bytes, at)) return -1;
-        date = dateNumberAt(bytes, at);
+      } else if (found === member.timestamp) {
+        if (date > 0) return -1;
+        const end = endOfTimestamp(bytes, view, at, to);
+        if (end < 0 || bytes[end] !== quote) return -1;
+        date = dateNumberAt(view, at);
         if (date === 0) return -1;
-        at += plainTimestampBytes;
-        if (bytes[at] !== quote) return -1;
+        at = end;
       } else {
-        at = skipColon(bytes, skipOtherKey(bytes, at, to), to);
-        if (at < 0) return -1;
         at = skipJsonValue(bytes, at, to, jsonDepthMax - itemDepth) - 1;
       }
       if (at < 0) return -1;
-      at = skipSpace(bytes, at + 1, to);
+      at++;
+      if (at < to && (bytes[at] as number) <= space) at = skipSpace(bytes, at, to);
       if (at >= to) return -1;
       const byte = bytes[at++];
       if (byte === closeBrace) break;
       if (byte !== comma) return -1;
     }
     if (typeBytes === 0 || stateBytes === 0 || date === 0) return -1;
-    const number = this.#counters.find(bytes, date, typeAt, typeBytes, stateAt, stateBytes);
+    const number = this.#counters.find(
+      bytes,
+      this.#view,
+      date,
+      typeAt,
+      typeBytes,
+      stateAt,
+      stateBytes,
+    );
     if (number === noRoom) return -1;
     if (this.#items === this.#numbers.length) this.#grow();
     this.#numbers[this.#items++] = number;
     return at;
+  }
+
+  /**
+   * Reads any key and what stands between it and its value: behind the opening quote of a member
+   * of ours, or where another's value begins; -1 where it is not plain. `#member` says which it is.
+   */
+  #toMember(bytes: Uint8Array, from: number, to: number): number {
+    const at = skipSpace(bytes, from, to);
+    const found = memberAt(bytes, at, to);
+    this.#member = found;
+    if (found === member.other) return skipColon(bytes, skipOtherKey(bytes, at, to), to);
+    const value = skipColon(bytes, at + keyOf(found).length, to);
+    return value >= 0 && bytes[value] === quote ? value + 1 : -1;
   }
 
   #grow(): void {
@@ -152,30 +222,35 @@ export class BatchScanner {
 
 /** Whether a key, with its quotes, stands at a place. */
 function isKey(bytes: Uint8Array, at: number, to: number, key: Uint8Array): boolean {
-  // Most that differ do so in the second letter, or in the length.
   const { length } = key;
   if (at + length > to) return false;
   for (let index = 0; index < length; index++) if (bytes[at + index] !== key[index]) return false;
   return true;
 }
 
-/** Where the text begins of the string that is the value of a key which ends at `at`; or -1. */
-function nameAt(bytes: Uint8Array, at: number, to: number): number {
-  if (at + 2 < to && bytes[at] === colon && bytes[at + 1] === quote) return at + 2;
-  const value = skipColon(bytes, at, to);
-  return value >= 0 && bytes[value] === quote ? value + 1 : -1;
+function memberAt(bytes: Uint8Array, at: number, to: number): Member {
+  if (isKey(bytes, at, to, keys.type)) return member.type;
+  if (isKey(bytes, at, to, keys.state)) return member.state;
+  return isKey(bytes, at, to, keys.timestamp) ? member.timestamp : member.other;
 }
+
+function keyOf(found: Exclude<Member, 0>): Uint8Array {
+  if (found === member.type) return keys.type;
+  return found === member.state ? keys.state : keys.timestamp;
+}
+
+const isWithinName = Uint8Array.from({ length: 256 }, (_, byte) =>
+  byte >= space && byte <= 0x7e && byte !== quote && byte !== backslash ? 1 : 0,
+);
 
 /** The place of a name's closing quote; -1 where it is not 1 to 128 bytes of plain text. */
 function endOfName(bytes: Uint8Array, from: number, to: number): number {
   const end = Math.min(to, from + fieldBytesMax + 1);
   let at = from;
   for (; at < end; at++) {
-    const byte = bytes[at] as number;
-    if (byte === quote) break;
-    if (byte < space || byte > 0x7e || byte === backslash) return -1;
+    if (isWithinName[bytes[at] as number] === 0) break;
   }
-  if (at === end || at === from) return -1;
+  if (at === end || at === from || bytes[at] !== quote) return -1;
   return bytes[from] === space || bytes[at - 1] === space ? -1 : at;
 }
 

@@ -31,6 +31,7 @@ export class CounterTable {
   readonly #keyAt: Int32Array;
   /** The bytes of type and state, end to end. */
   readonly #keys: Uint8Array;
+  readonly #keyView: DataView;
   readonly #counts: Float64Array;
   /** The numbers of those that have increments. */
   readonly #touched: Int32Array;
@@ -53,6 +54,7 @@ export class CounterTable {
     this.#stateBytes = new Uint8Array(countersMax);
     this.#keyAt = new Int32Array(countersMax);
     this.#keys = new Uint8Array(keyBytesMax);
+    this.#keyView = new DataView(this.#keys.buffer);
     this.#counts = new Float64Array(countersMax);
     this.#touched = new Int32Array(countersMax);
   }
@@ -69,6 +71,7 @@ export class CounterTable {
    */
   find(
     bytes: Uint8Array,
+    view: DataView,
     date: number,
     typeAt: number,
     typeBytes: number,
@@ -88,7 +91,7 @@ export class CounterTable {
         this.#dates[number] === date &&
         this.#typeBytes[number] === typeBytes &&
         this.#stateBytes[number] === stateBytes &&
-        this.#isKey(number, bytes, typeAt, typeBytes, stateAt, stateBytes)
+        this.#isKey(number, view, typeAt, typeBytes, stateAt, stateBytes)
       ) {
         return number;
       }
@@ -168,21 +171,18 @@ export class CounterTable {
 
   #isKey(
     number: number,
-    bytes: Uint8Array,
+    view: DataView,
     typeAt: number,
     typeBytes: number,
     stateAt: number,
     stateBytes: number,
   ): boolean {
-    const keys = this.#keys;
-    let keyAt = this.#keyAt[number] as number;
-    for (let at = typeAt; at < typeAt + typeBytes; at++) {
-      if (keys[keyAt++] !== bytes[at]) return false;
-    }
-    for (let at = stateAt; at < stateAt + stateBytes; at++) {
-      if (keys[keyAt++] !== bytes[at]) return false;
-    }
-    return true;
+    const keyAt = this.#keyAt[number] as number;
+    const keys = this.#keyView;
+    return (
+      isSame(keys, keyAt, view, typeAt, typeBytes) &&
+      isSame(keys, keyAt + typeBytes, view, stateAt, stateBytes)
+    );
   }
 
   #add(
@@ -213,6 +213,20 @@ export class CounterTable {
     this.#keyBytes = stateKeyAt + stateBytes;
     return number;
   }
+}
+
+/** Compares four bytes at once, the last four perhaps once more. */
+function isSame(a: DataView, aAt: number, b: DataView, bAt: number, bytes: number): boolean {
+  if (bytes < 4) {
+    for (let at = 0; at < bytes; at++)
+      if (a.getUint8(aAt + at) !== b.getUint8(bAt + at)) return false;
+    return true;
+  }
+  const last = bytes - 4;
+  for (let at = 0; at < last; at += 4) {
+    if (a.getInt32(aAt + at) !== b.getInt32(bAt + at)) return false;
+  }
+  return a.getInt32(aAt + last) === b.getInt32(bAt + last);
 }
 
 function dateOf(date: number): string {

@@ -3,11 +3,12 @@ import type { Socket } from 'node:net';
 
 import type { IngestOutcome, Pipeline } from '../pipeline/ports.ts';
 import { ingestAnswer, problemAnswer, type Answer } from './answer.ts';
-import { ingestText, toHttp } from './http-text.ts';
+import { acceptedText, toHttp } from './http-text.ts';
 import type { MemoryBudget } from './memory-budget.ts';
 import { readPlainRequest, type PlainRequest } from './plain-request.ts';
 
 export interface PlainConnectionsOptions {
+  /** Takes the body before `ingest` returns: its bytes change afterwards. */
   readonly pipeline: Pick<Pipeline, 'ingest'>;
   readonly bodyBytesMax: number;
   /** Bounds the bodies that are being read. */
@@ -31,6 +32,7 @@ export class PlainConnections {
   readonly #connections = new Set<PlainConnection>();
   readonly #giveOver: (socket: Socket) => void;
   readonly #check: NodeJS.Timeout;
+  #joined = Buffer.alloc(0);
   #isStopping = false;
 
   /** Stands between the server and its connections. */
@@ -66,6 +68,15 @@ export class PlainConnections {
 
   forget(connection: PlainConnection): void {
     this.#connections.delete(connection);
+  }
+
+  /** The pieces end to end, until it is called again: new memory for each were garbage at once. */
+  join(pieces: readonly Buffer[]): Buffer {
+    const length = pieces.reduce((sum, piece) => sum + piece.length, 0);
+    if (length > this.#joined.length) this.#joined = Buffer.allocUnsafeSlow(length);
+    let at = 0;
+    for (const piece of pieces) at += piece.copy(this.#joined, at);
+    return this.#joined.subarray(0, length);
   }
 
   giveOver(socket: Socket, bytes?: Buffer): void {
@@ -152,7 +163,7 @@ class PlainConnection {
     const isTaken = this.#hold(chunk.length);
     const missing = request.bodyAt + request.bodyBytes - this.#heldBytes;
     if (!isTaken || missing < 0) this.#giveOver(this.#take(pieces));
-    else if (missing === 0) this.#submit(request, Buffer.concat(pieces).subarray(request.bodyAt));
+    else if (missing === 0) this.#submit(request, this.#all.join(pieces).subarray(request.bodyAt));
   }
 
   /** All that has come of a request, which is given up here. */
@@ -191,8 +202,13 @@ class PlainConnection {
       this.socket.end(toHttp(ingestAnswer(outcome, false), undefined));
       return;
     }
-    this.socket.write(ingestText(outcome, this.#all.options.keepAliveMs));
-    this.#deadline = performance.now() + this.#all.options.keepAliveMs;
+    const { keepAliveMs } = this.#all.options;
+    if (outcome.accepted && outcome.rejected === 0) {
+      this.socket.write(acceptedText(outcome, keepAliveMs), 'latin1');
+    } else {
+      this.socket.write(toHttp(ingestAnswer(outcome, false), keepAliveMs));
+    }
+    this.#deadline = performance.now() + keepAliveMs;
     if (this.#early.length > 0) this.#giveOver(Buffer.concat(this.#early.splice(0)));
   };
 

@@ -194,7 +194,8 @@ function plainTimestamp(random: Random): string {
   const instant = Date.UTC(1 + below(random, 9998), 0, 1) + random() * 366 * 86_400_000;
   const day = random() < 0.8 ? Date.UTC(2023, 5, 16) + random() * 3e8 : instant;
   const text = new Date(Math.min(day, Date.UTC(9999, 11, 31))).toISOString();
-  return `${text.slice(0, 19)}Z`;
+  const fraction = pick(random, ['', '', '.0', '.000', '.123456789']);
+  return `${text.slice(0, 19)}${fraction}Z`;
 }
 
 function nested(depth: number, random: Random): string {

@@ -63,6 +63,12 @@ interface Random {
 
 type Step =
   | { readonly kind: 'commit'; readonly records: readonly Omit<RecordDraft, 'receivedAt'>[] }
+  /** A commit in the background, while more is staged, which another commit then covers. */
+  | {
+      readonly kind: 'overlap';
+      readonly records: readonly Omit<RecordDraft, 'receivedAt'>[];
+      readonly meanwhile: readonly Omit<RecordDraft, 'receivedAt'>[];
+    }
   /** Retention, where the counters durably hold a share of what is durable. */
   | { readonly kind: 'remove'; readonly share: number }
   | { readonly kind: 'reopen' };
@@ -110,6 +116,7 @@ function live(
   try {
     for (const step of steps) {
       if (step.kind === 'commit') commit(log, history, step.records);
+      else if (step.kind === 'overlap') overlap(disk, log, history, step);
       else if (step.kind === 'remove') remove(log, history, step.share);
       else {
         log.close();
@@ -129,14 +136,38 @@ function commit(
   history: History,
   records: readonly Omit<RecordDraft, 'receivedAt'>[],
 ): void {
-  for (const record of records) {
-    const draft = { ...record, receivedAt: history.drafts.length };
-    history.drafts.push(draft);
-    history.ends.push(log.stage(draft).end);
-  }
+  for (const record of records) stage(log, history, record);
   log.commit();
   history.acknowledged = history.drafts.length;
   history.durableEnd = log.durableEnd;
+}
+
+function stage(log: SegmentedLog, history: History, record: Omit<RecordDraft, 'receivedAt'>): void {
+  const draft = { ...record, receivedAt: history.drafts.length };
+  history.drafts.push(draft);
+  history.ends.push(log.stage(draft).end);
+}
+
+function overlap(
+  disk: SimulatedDisk,
+  log: SegmentedLog,
+  history: History,
+  { records, meanwhile }: Extract<Step, { kind: 'overlap' }>,
+): void {
+  for (const record of records) stage(log, history, record);
+  const covered = history.drafts.length;
+  let failure: unknown;
+  log.startCommit((error) => {
+    if (error === null) history.acknowledged = covered;
+    else failure = error;
+  });
+  for (const record of meanwhile) {
+    if (log.hasRoomFor(record.body.length)) stage(log, history, record);
+  }
+  disk.finishStarted();
+  if (failure !== undefined) throw failure as Error;
+  history.durableEnd = log.durableEnd;
+  commit(log, history, []);
 }
 
 function remove(log: SegmentedLog, history: History, share: number): void {
@@ -290,7 +321,16 @@ function workload(random: Random, commits: number): Step[] {
     const records = Array.from({ length: 1 + random.below(5) }, () =>
       draftOf(bodyBytes(random), random.below(256)),
     );
-    steps.push({ kind: 'commit', records });
+    if (random.below(3) === 0) {
+      const meanwhile = Array.from({ length: random.below(4) }, () => ({
+        ...draftOf(bodyBytes(random), random.below(128) * 2),
+        caller: '',
+        idempotency: undefined,
+      }));
+      steps.push({ kind: 'overlap', records, meanwhile });
+    } else {
+      steps.push({ kind: 'commit', records });
+    }
     const chance = random.below(6);
     if (chance === 0) steps.push({ kind: 'remove', share: random.below(100) / 100 });
     if (chance === 1) steps.push({ kind: 'reopen' });

@@ -150,7 +150,8 @@ function streamOf(random: Random): string {
 
 function requestOf(random: Random): string {
   const body = 'b'.repeat(pick(random, [0, 1, 2, 10, 100, 101, 1500, bodyBytesMax, 3_001]));
-  const length = random() < 0.9 ? String(body.length) : pick(random, ['', '+3', '0003', '3, 3', '-1', '1e2']);
+  const length =
+    random() < 0.9 ? String(body.length) : pick(random, ['', '+3', '0003', '3, 3', '-1', '1e2']);
   const headers = ['host: x', 'content-type: application/json', `content-length: ${length}`];
   if (random() < 0.1) headers.splice(Math.floor(random() * 3), 1);
   while (random() < 0.35) headers.splice(Math.floor(random() * 4), 0, pick(random, otherHeaders));

@@ -57,6 +57,7 @@ export class SimulatedDisk implements FileSystem {
   readonly #openFiles = new Set<{ file: File }>();
   readonly #nextFaults: { kind: OperationKind; fault: Fault }[] = [];
   readonly #syncPoints: number[] = [];
+  readonly #started: (() => void)[] = [];
   #root = newDirectory();
   #operations = 0;
   #hook: ((operation: Operation) => Fault | undefined) | undefined;
@@ -129,6 +130,11 @@ export class SimulatedDisk implements FileSystem {
     return found;
   }
 
+  /** Does what was started in the background. A sync covers what was written before its start. */
+  finishStarted(): void {
+    for (const finish of this.#started.splice(0)) finish();
+  }
+
   makeDirectory(directory: string): void {
     this.#perform('makeDirectory', directory, () => {
       let parent = this.#root;
@@ -163,6 +169,19 @@ export class SimulatedDisk implements FileSystem {
       if (entry === undefined) throw systemError('ENOENT', 'unlink', path);
       if (entry.kind === 'directory') throw systemError('EISDIR', 'unlink', path);
       changeEntry(parent, name, undefined);
+    });
+  }
+
+  #inBackground(done: (error: unknown) => void, act: () => void): void {
+    this.#started.push(() => {
+      try {
+        act();
+      } catch (error) {
+        if (error instanceof PowerCut) throw error;
+        done(error);
+        return;
+      }
+      done(null);
     });
   }
 
@@ -231,21 +250,31 @@ export class SimulatedDisk implements FileSystem {
       },
       sync: () => {
         assertOpen('fdatasync');
-        this.#perform(
-          'sync',
-          path,
-          (index) => {
-            syncFile(file, this.#sectorBytes);
-            this.#syncPoints.push(index);
-          },
-          () => abandonUnsynced(file),
-        );
+        this.#sync(file, path, file.unsynced.length);
+      },
+      startSync: (done) => {
+        assertOpen('fdatasync');
+        const covered = file.unsynced.length;
+        this.#inBackground(done, () => this.#sync(file, path, covered));
       },
       close: () => {
         assertOpen('close');
         this.#openFiles.delete(handle);
       },
     };
+  }
+
+  /** @param covered so many of the changes that are not synced. */
+  #sync(file: File, path: string, covered: number): void {
+    this.#perform(
+      'sync',
+      path,
+      (index) => {
+        syncFile(file, this.#sectorBytes, covered);
+        this.#syncPoints.push(index);
+      },
+      () => abandonUnsynced(file),
+    );
   }
 
   #write(file: File, bytes: Uint8Array, offset: number, path: string): number {
@@ -603,8 +632,9 @@ function isLengthChange(change: ContentChange): boolean {
   return change.kind !== 'write';
 }
 
-function syncFile(file: File, sectorBytes: number): void {
-  const { durable, cached, unsynced } = file;
+function syncFile(file: File, sectorBytes: number, covered: number): void {
+  const { durable, cached } = file;
+  const unsynced = file.unsynced.splice(0, covered);
   const rewritten = new Set<number>();
   let cutTo = Infinity;
   for (const change of unsynced) {
@@ -620,7 +650,6 @@ function syncFile(file: File, sectorBytes: number): void {
       if (!cached.sectors.has(sector)) durable.sectors.delete(sector);
     }
   }
-  file.unsynced = [];
   file.abandoned = file.abandoned.filter((change) =>
     change.kind === 'write'
       ? !rewritten.has(change.sector) && change.sector * sectorBytes < cutTo

@@ -27,7 +27,7 @@ export const embeddedDefaults = {
   backlogBytesMax: 128 * mebibyte,
   inFlightBytesMax: 24 * mebibyte,
   segmentBytes: 64 * mebibyte,
-  allocateBytes: 4 * mebibyte,
+  allocateBytes: mebibyte,
   keepKeysMs: 90 * dayMs,
   keepRawMs: undefined,
   countDelayMs: 50,

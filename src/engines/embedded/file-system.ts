@@ -1,5 +1,6 @@
 import {
   closeSync,
+  fdatasync,
   fdatasyncSync,
   fstatSync,
   fsyncSync,
@@ -14,7 +15,7 @@ import {
 
 /**
  * The few file operations the log stands on, and the seam at which tests make the disk fail.
- * All are synchronous: the log lives on a worker thread that has nothing better to do meanwhile.
+ * All but one are synchronous: the log lives on a worker thread that has nothing better to do.
  * Failures are thrown as Node's system errors (`code` such as ENOSPC, EIO, EACCES).
  */
 export interface FileSystem {
@@ -39,6 +40,11 @@ export interface LogFile {
   truncate(length: number): void;
   /** Makes content and length durable (fdatasync). After a failure nothing may be assumed. */
   sync(): void;
+  /**
+   * The same in the background, for what is written before; `done` is called later, with the
+   * error or null. Not during another sync; the file stays open until then.
+   */
+  startSync(done: (error: unknown) => void): void;
   close(): void;
 }
 
@@ -66,6 +72,7 @@ function nodeLogFile(descriptor: number): LogFile {
     write: (bytes, offset) => writeSync(descriptor, bytes, 0, bytes.length, offset),
     truncate: (length) => ftruncateSync(descriptor, length),
     sync: () => fdatasyncSync(descriptor),
+    startSync: (done) => fdatasync(descriptor, done),
     close: () => closeSync(descriptor),
   };
 }

@@ -1,5 +1,6 @@
 import { crc32 } from 'node:zlib';
 
+import { copyBytes } from './copy-bytes.ts';
 import type { ContentEncoding } from '../../pipeline/ports.ts';
 
 /**
@@ -71,7 +72,7 @@ export function encodeFrame(
   at += callerBytes;
   const keyBytes = idempotency === undefined ? 0 : target.write(idempotency.key, at);
   at += keyBytes;
-  target.set(body, at);
+  copyBytes(body, target, at);
 
   target.writeUInt32LE(magic, offset);
   target.writeUInt32LE(length, offset + 8);

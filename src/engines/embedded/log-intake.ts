@@ -117,6 +117,24 @@ export class LogIntake implements Intake {
     }
   }
 
+  /**
+   * Makes all that was staged by `stagePlain` durable in the background; says whether it is.
+   * Meanwhile nothing may be staged but by `stagePlain`, of what the log has room for.
+   */
+  startCommit(): Promise<boolean> {
+    return new Promise((resolve) => {
+      try {
+        this.#options.log.startCommit((error) => {
+          if (error !== null) this.#fail(error);
+          resolve(error === null);
+        });
+      } catch (error) {
+        this.#fail(error);
+        resolve(false);
+      }
+    });
+  }
+
   /** Makes all that is staged durable and acknowledges it. Says whether it is. */
   commit(): boolean {
     this.#isCommitDue = false;

@@ -31,6 +31,8 @@ const tableLimits = { countersMax: 65_536, keyBytesMax: 16 * 1024 * 1024 };
 const stepBytes = 1024 * 1024;
 const stepMs = 20;
 
+export type CountingState = 'idle' | 'behind' | 'busy' | 'undurable';
+
 /** A span of the log whose increments stand in the table. */
 interface Held {
   readonly from: LogPosition;
@@ -88,10 +90,12 @@ export class LogProcessor {
 
   /**
    * Counts what is held, or else a piece of what the log has. `behind`: there is more to do now;
-   * `busy`: somebody holds the database, try again later.
+   * `busy`: somebody holds the database, try again later; `undurable`: what is held is not all
+   * durable yet, and what is never may not be counted.
    * @throws {LogDamaged}, or SQLite's errors.
    */
-  async step(): Promise<'idle' | 'behind' | 'busy'> {
+  async step(): Promise<CountingState> {
+    if ((this.#held?.to ?? 0) > this.#options.durableEnd()) return 'undurable';
     const delivery = this.#heldDelivery() ?? this.#readDelivery();
     if (delivery === undefined) return 'idle';
     this.#isApplying = true;
@@ -114,8 +118,6 @@ export class LogProcessor {
   #heldDelivery(): LogDelivery | undefined {
     if (this.#held === undefined) return undefined;
     const { from, to, keys } = this.#held;
-    // Taken when it was staged: what is not durable yet may never be.
-    if (to > this.#options.durableEnd()) return undefined;
     return { mark: { from, to }, tally: this.#counters.tally(), keys, deadLetters: [] };
   }
 

@@ -3,7 +3,13 @@ import { randomFillSync } from 'node:crypto';
 import { batchIdAt, placeMax } from '../../domain/batch-id.ts';
 import type { FileSystem, LogFile } from './file-system.ts';
 import type { ScannedRecord } from './frame-scanner.ts';
-import { encodeFrame, frameLength, type LogPosition, type LogRecord } from './log-frame.ts';
+import {
+  encodeFrame,
+  frameHeaderBytes,
+  frameLength,
+  type LogPosition,
+  type LogRecord,
+} from './log-frame.ts';
 import { recoverLog } from './log-recovery.ts';
 import { randomBytes } from './random-bytes.ts';
 import {
@@ -18,6 +24,9 @@ import {
 
 /** Records staged beyond this are written, not yet synced, before the commit. */
 const stagingBytes = 4 * 1024 * 1024;
+
+/** A commit that grows a file by more gains less by zeros ahead of it than they cost. */
+const smallCommitBytes = 64 * 1024;
 
 const noRoomCodes = new Set(['ENOSPC', 'EDQUOT', 'EFBIG']);
 
@@ -70,6 +79,8 @@ export class SegmentedLog {
   #durableEnd: LogPosition;
   /** Length of the last segment's file as far as it is known to be allocated. */
   #allocatedBytes = 0;
+  #zeros: Buffer | undefined;
+  #isSyncing = false;
   #failure: unknown;
 
   /** @throws {LogDamaged}, or the file system's error. */
@@ -116,7 +127,7 @@ export class SegmentedLog {
       const length = frameLength(draft);
       const previousEnd = this.#recordEnd(this.#end);
       if (this.#end + length > placeMax) throw new Error('the log is full: 256 TiB');
-      if (this.#segmentUsed() > 0 && this.#segmentUsed() + length > this.#room()) {
+      if (!this.#fits(length)) {
         this.#commitStaged();
         this.#rotate();
       }
@@ -132,6 +143,30 @@ export class SegmentedLog {
   /** Makes all that is staged durable. */
   commit(): void {
     this.#guard(() => this.#commitStaged());
+  }
+
+  /**
+   * Makes all that is staged by now durable in the background; `done` is called with null or why
+   * it failed. Until then, only what `hasRoomFor` may be staged, and nothing else may be called.
+   */
+  startCommit(done: (error: unknown) => void): void {
+    this.#guard(() => {
+      this.#write();
+      this.#allocateAhead();
+      this.#isSyncing = true;
+      const end = this.#end;
+      this.#file.startSync((error) => {
+        this.#isSyncing = false;
+        if (error === null) this.#durableEnd = end;
+        else this.#failure ??= error;
+        done(error);
+      });
+    });
+  }
+
+  /** Whether a record with such a body, and nothing else, can be staged without a new segment. */
+  hasRoomFor(bodyBytes: number): boolean {
+    return this.#fits(frameHeaderBytes + bodyBytes);
   }
 
   /**
@@ -164,6 +199,11 @@ export class SegmentedLog {
   #recordEnd(position: LogPosition): LogPosition {
     const base = this.#lastBase();
     return position === base + segmentHeaderBytes ? base : position;
+  }
+
+  #fits(frameBytes: number): boolean {
+    const usedBytes = this.#segmentUsed();
+    return usedBytes === 0 || usedBytes + frameBytes <= this.#room();
   }
 
   #segmentUsed(): number {
@@ -200,6 +240,7 @@ export class SegmentedLog {
   }
 
   #commitStaged(): void {
+    if (this.#isSyncing) throw new Error('a sync is under way');
     if (this.#end === this.#durableEnd) return;
     this.#write();
     this.#allocateAhead();
@@ -213,12 +254,12 @@ export class SegmentedLog {
     const grownBytes = usedBytes - this.#allocatedBytes;
     if (allocateBytes === 0 || grownBytes <= 0) return;
     this.#allocatedBytes = usedBytes;
-    // A large commit would outgrow what is allocated at once, and write nearly twice as much.
-    if (grownBytes > allocateBytes / 4) return;
+    if (grownBytes > smallCommitBytes) return;
     const bytes = Math.min(allocateBytes, segmentBytes - usedBytes);
     if (bytes <= 0) return;
     try {
-      writeFully(this.#file, Buffer.alloc(bytes), usedBytes);
+      this.#zeros ??= Buffer.alloc(allocateBytes);
+      writeFully(this.#file, this.#zeros.subarray(0, bytes), usedBytes);
       this.#allocatedBytes = usedBytes + bytes;
     } catch (error) {
       // The disk is as good as full; what is left of it is for records and counters.

@@ -1,3 +1,4 @@
+import { copyBytes } from './copy-bytes.ts';
 import type { IngestOutcome, Submission } from '../../pipeline/ports.ts';
 
 /*
@@ -12,8 +13,13 @@ const slotMask = ringSlots - 1;
 
 /** Words of the control block. */
 const published = 0;
-const isAsleep = 1;
+const watch = 1;
 const controlWords = 2;
+
+/** Whether the writer watches the ring by itself, waits for `published` to change, or sleeps. */
+const isAwake = 0;
+const isWaiting = 1;
+const isAsleep = 2;
 
 /** Words of a slot: where the body begins, its length, and that of the details before it. */
 const slotWords = 3;
@@ -50,7 +56,7 @@ export class RingProducer {
   readonly #control: Int32Array;
   readonly #slots: Int32Array;
   readonly #verdicts: Buffer;
-  readonly #bodies: Uint8Array;
+  readonly #bodies: Buffer;
   /** Slots put, and slots given back; they count on for ever, their remainders are the slots. */
   #put = 0;
   #released = 0;
@@ -62,7 +68,7 @@ export class RingProducer {
     this.#control = new Int32Array(memory.control);
     this.#slots = new Int32Array(memory.slots);
     this.#verdicts = Buffer.from(memory.verdicts);
-    this.#bodies = new Uint8Array(memory.bodies);
+    this.#bodies = Buffer.from(memory.bodies);
   }
 
   /** Submissions put and not released. */
@@ -86,7 +92,7 @@ export class RingProducer {
     const at = this.#room(details.length + body.length);
     if (at === undefined) return false;
     this.#bodies.set(details, at);
-    this.#bodies.set(body, at + details.length);
+    copyBytes(body, this.#bodies, at + details.length);
     const slot = (this.#put & slotMask) * slotWords;
     this.#slots[slot] = at + details.length;
     this.#slots[slot + 1] = body.length;
@@ -99,7 +105,9 @@ export class RingProducer {
   /** Shows the writer all that was put. Returns whether it sleeps and has to be woken. */
   publish(): boolean {
     Atomics.store(this.#control, published, this.#put | 0);
-    return Atomics.exchange(this.#control, isAsleep, 0) === 1;
+    const was = Atomics.exchange(this.#control, watch, isAwake);
+    if (was === isWaiting) Atomics.notify(this.#control, published);
+    return was === isAsleep;
   }
 
   /** The accepted batch that a verdict speaks of; undefined where it is another outcome. */
@@ -168,12 +176,21 @@ export class RingConsumer {
     return (Atomics.load(this.#control, published) - this.#taken) | 0;
   }
 
+  /** Blocks the thread until something waits, but not longer; says whether it does. */
+  wait(milliseconds: number): boolean {
+    if (this.waiting > 0) return true;
+    Atomics.store(this.#control, watch, isWaiting);
+    Atomics.wait(this.#control, published, this.#taken | 0, milliseconds);
+    Atomics.store(this.#control, watch, isAwake);
+    return this.waiting > 0;
+  }
+
   /** Says that the producer has to wake this side. False where something has come meanwhile. */
   sleep(): boolean {
-    Atomics.store(this.#control, isAsleep, 1);
+    Atomics.store(this.#control, watch, isAsleep);
     if (this.waiting === 0) return true;
     // Where the producer has seen it too, it wakes this side for nothing.
-    Atomics.store(this.#control, isAsleep, 0);
+    Atomics.store(this.#control, watch, isAwake);
     return false;
   }
 

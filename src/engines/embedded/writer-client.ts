@@ -17,6 +17,12 @@ function heapLimits(bodyBytesMax: number) {
   return { maxYoungGenerationSizeMb: 24, maxOldGenerationSizeMb: 384 + 32 * bodyMiB };
 }
 
+/**
+ * What comes in one turn of the event loop is shown to the writer at its end, or as soon as it is
+ * so many bytes: scanning them takes the writer as long as this side takes to read the next.
+ */
+const publishBytes = 64 * 1024;
+
 type Resolve = (outcome: IngestOutcome) => void;
 
 /**
@@ -36,7 +42,7 @@ export class WriterClient {
   readonly #closed = Promise.withResolvers<undefined>();
   readonly #reportFailure: (error: Error) => void;
   #unavailable: Unavailable['code'] | undefined;
-  #isPublishDue = false;
+  #unpublishedBytes = 0;
   #progress: Progress;
 
   /** @throws an Error whose message says what is wrong and what to do. */
@@ -96,14 +102,9 @@ export class WriterClient {
   ingest(submission: Submission): Promise<IngestOutcome> {
     if (this.#unavailable !== undefined) return Promise.resolve(refusal(this.#unavailable));
     if (!this.#ring.put(submission)) return Promise.resolve(refusal('overloaded'));
-    if (!this.#isPublishDue) {
-      this.#isPublishDue = true;
-      // After the requests that came in the same turn of the event loop.
-      setImmediate(() => {
-        this.#isPublishDue = false;
-        if (this.#ring.publish()) this.#post({ kind: 'wake' });
-      });
-    }
+    if (this.#unpublishedBytes === 0) setImmediate(this.#publish);
+    this.#unpublishedBytes += 1 + submission.body.length;
+    if (this.#unpublishedBytes >= publishBytes) this.#publish();
     return new Promise((resolve) => void this.#waiting.push(resolve));
   }
 
@@ -120,6 +121,12 @@ export class WriterClient {
     await this.#closed.promise;
     await this.#worker.terminate();
   }
+
+  readonly #publish = (): void => {
+    if (this.#unpublishedBytes === 0) return;
+    this.#unpublishedBytes = 0;
+    if (this.#ring.publish()) this.#post({ kind: 'wake' });
+  };
 
   #receive(message: FromWriter): void {
     switch (message.kind) {

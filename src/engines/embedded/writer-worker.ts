@@ -3,7 +3,7 @@ import { parentPort, workerData } from 'node:worker_threads';
 import type { IngestOutcome } from '../../pipeline/ports.ts';
 import type { FromWriter, ToWriter, WriterSettings } from './messages.ts';
 import { RingConsumer } from './submission-ring.ts';
-import { takeTurn } from './writer-turn.ts';
+import { WriterTurns } from './writer-turn.ts';
 import { Writer } from './writer.ts';
 
 const port = parentPort;
@@ -30,12 +30,23 @@ function open(): Writer | undefined {
   }
 }
 
+/**
+ * Under load the next submission is here soon: to wait for it is quicker than to sleep, and short
+ * enough for the timers and messages that stand back meanwhile.
+ */
+const waitMs = 1;
+
 /** Takes what comes through the ring, turn by turn, until it is told to close. */
 function follow(writer: Writer, ring: RingConsumer): void {
   let isAwake = false;
+  const turns = new WriterTurns(writer, ring, {
+    onVerdicts: (through, others) =>
+      send({ kind: 'verdicts', through, others, progress: writer.progress() }),
+    onDefect,
+  });
   const turn = async () => {
-    const others = await takeTurn(writer, ring, onDefect);
-    send({ kind: 'verdicts', through: ring.taken, others, progress: writer.progress() });
+    await turns.next();
+    if (!turns.isSyncing) ring.wait(waitMs);
     goOn();
   };
   const goOn = () => {
@@ -44,7 +55,7 @@ function follow(writer: Writer, ring: RingConsumer): void {
     if (isAwake) setImmediate(() => void turn());
   };
   port?.on('message', (message: ToWriter) => {
-    if (message.kind === 'close') void close(writer);
+    if (message.kind === 'close') void turns.settled().then(() => close(writer));
     else if (!isAwake) goOn();
   });
   ring.sleep();

@@ -13,7 +13,7 @@ import type { EmbeddedOptions } from './engine-options.ts';
 import { describeFailure } from './failures.ts';
 import { nodeFileSystem } from './file-system.ts';
 import { LogIntake } from './log-intake.ts';
-import { keyOf, LogProcessor } from './log-processor.ts';
+import { keyOf, LogProcessor, type CountingState } from './log-processor.ts';
 import { LogReader } from './log-reader.ts';
 import { listSegments, readSegmentHeader } from './log-segment.ts';
 import type { Progress } from './messages.ts';
@@ -48,6 +48,8 @@ export class Writer {
   readonly #processor: LogProcessor;
   readonly #maintenance: NodeJS.Timeout;
   #isPumpDue = false;
+  /** Counting was due while more was held than was durable. */
+  #isCountDue = false;
   #hasFailed = false;
 
   /** @throws an Error whose message says what is wrong and what to do. */
@@ -121,10 +123,10 @@ export class Writer {
 
   /**
    * Stages the batch whose body, of the common shape, is `bytes` from `at` on: it is accepted as
-   * soon as `commit` has said so. Undefined where `ingest` has to look at it.
+   * soon as a commit has said so. Undefined where `ingest` has to look at it.
    */
   takePlain(bytes: Uint8Array, at: number, length: number): Verdict | undefined {
-    if (length > this.#options.bodyBytesMax) return undefined;
+    if (length > this.#options.bodyBytesMax || !this.#log.hasRoomFor(length)) return undefined;
     const enqueued = this.#processor.scan(bytes, at, at + length);
     if (enqueued === notPlain) return undefined;
     const staged = this.#intake.stagePlain(bytes.subarray(at, at + length), enqueued);
@@ -135,8 +137,24 @@ export class Writer {
 
   /** Makes all that is staged durable. Says whether it is. */
   commit(): boolean {
-    const isDurable = this.#intake.commit();
-    if (isDurable && this.#processor.isFull) void this.#step();
+    return this.#afterCommit(this.#intake.commit());
+  }
+
+  /**
+   * The same in the background. Until it resolves, `takePlain` may be called, and nothing else
+   * that stages or commits.
+   */
+  async startCommit(): Promise<boolean> {
+    return this.#afterCommit(await this.#intake.startCommit());
+  }
+
+  /** Whether all that is staged should be made durable now, so that it can be counted. */
+  get isCountDue(): boolean {
+    return this.#isCountDue || this.#processor.isFull;
+  }
+
+  #afterCommit(isDurable: boolean): boolean {
+    if (isDurable && this.isCountDue) void this.#step();
     else if (isDurable) this.#schedulePump(this.#options.countDelayMs);
     return isDurable;
   }
@@ -186,10 +204,12 @@ export class Writer {
     else setTimeout(pump, delayMs);
   }
 
-  async #step(): Promise<'idle' | 'behind' | 'busy'> {
+  async #step(): Promise<CountingState> {
     if (this.#hasFailed) return 'idle';
     try {
-      return await this.#processor.step();
+      const state = await this.#processor.step();
+      this.#isCountDue = state === 'undurable';
+      return state;
     } catch (error) {
       this.#fail(error);
       return 'idle';
