@@ -1,0 +1,78 @@
+import { closeSync, fdatasyncSync, mkdtempSync, openSync, rmSync, writeSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+
+import { readBatch, tallyEvents } from '../../src/domain/batch.ts';
+import { BatchScanner } from '../../src/domain/batch-scanner.ts';
+import { CounterTable } from '../../src/domain/counter-table.ts';
+import { mergeTally, type Tally } from '../../src/domain/counter.ts';
+import { bodyOf } from './traffic.ts';
+
+/*
+ * What no server can be faster than, by one thread and without HTTP: reading and counting, and
+ * making bytes durable. Each returns how many a second.
+ */
+
+/** JSON.parse, the checks of every item, and the counting; items a second. */
+export function parseBound(items: number, milliseconds: number): number {
+  const body = Buffer.from(bodyOf(items));
+  const counters: Tally = new Map();
+  return (
+    items *
+    rate(milliseconds, () => {
+      const reading = readBatch(body);
+      if (!reading.readable || reading.rejected > 0) throw new Error('the body was refused');
+      mergeTally(counters, tallyEvents(reading.events));
+    })
+  );
+}
+
+/** The scanner and the table of counters alone, from shared memory; items a second. */
+export function scanBound(items: number, milliseconds: number): number {
+  const body = Buffer.from(bodyOf(items));
+  const shared = new Uint8Array(new SharedArrayBuffer(body.length));
+  shared.set(body);
+  const table = new CounterTable({ countersMax: 65_536, keyBytesMax: 16 * 1024 * 1024 }, 42);
+  const scanner = new BatchScanner(table);
+  return (
+    items *
+    rate(milliseconds, () => {
+      if (scanner.scan(shared, 0, shared.length) !== items) throw new Error('the body was refused');
+      scanner.count();
+    })
+  );
+}
+
+/** Writes of so many bytes, each made durable; over blocks that the file has, or appended. */
+export function syncBound(bytes: number, isAllocated: boolean, milliseconds: number): number {
+  const directory = mkdtempSync(join(tmpdir(), 'device-pipeline-sync-'));
+  const file = openSync(join(directory, 'file'), 'w');
+  const block = Buffer.alloc(bytes, 'x');
+  const allocatedBlocks = Math.max(1, Math.floor((64 * 1024 * 1024) / bytes));
+  let blocks = 0;
+  try {
+    if (isAllocated) {
+      for (let index = 0; index < allocatedBlocks; index++) writeSync(file, block);
+      fdatasyncSync(file);
+    }
+    return rate(milliseconds, () => {
+      const at = isAllocated ? blocks++ % allocatedBlocks : blocks++;
+      writeSync(file, block, 0, bytes, at * bytes);
+      fdatasyncSync(file);
+    });
+  } finally {
+    closeSync(file);
+    rmSync(directory, { recursive: true });
+  }
+}
+
+function rate(milliseconds: number, act: () => void): number {
+  for (const end = performance.now() + milliseconds / 4; performance.now() < end;) act();
+  const start = performance.now();
+  let times = 0;
+  while (performance.now() < start + milliseconds) {
+    for (let index = 0; index < 16; index++) act();
+    times += 16;
+  }
+  return (times * 1000) / (performance.now() - start);
+}

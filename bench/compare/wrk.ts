@@ -1,0 +1,58 @@
+import { execFile } from 'node:child_process';
+import { writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { promisify } from 'node:util';
+
+import { bodyOf } from './traffic.ts';
+
+export interface Load {
+  readonly items: number;
+  readonly connections: number;
+  readonly seconds: number;
+}
+
+export interface LoadFigures {
+  readonly requestsPerSecond: number;
+  /** Requests answered. */
+  readonly answered: number;
+  /** Milliseconds. */
+  readonly p50: number;
+  readonly p99: number;
+}
+
+/**
+ * One request under way on each connection, by wrk: a load generator of Node's takes as much of
+ * the CPU as a server. What is under way at its end is not counted as answered.
+ * @throws where an answer was no 200, or a connection failed.
+ */
+export async function runWrk(url: string, load: Load, directory: string): Promise<LoadFigures> {
+  const script = join(directory, 'post.lua');
+  writeFileSync(
+    script,
+    `wrk.method = 'POST'\nwrk.headers['content-type'] = 'application/json'\n` +
+      `wrk.headers['user-agent'] = 'wrk'\nwrk.headers['accept'] = '*/*'\n` +
+      `wrk.body = '${bodyOf(load.items)}'\n`,
+  );
+  const { stdout } = await promisify(execFile)('wrk', [
+    '--threads=1',
+    `--connections=${load.connections}`,
+    `--duration=${load.seconds}s`,
+    '--timeout=30s',
+    '--latency',
+    `--script=${script}`,
+    `${url}/ingest`,
+  ]);
+  const failure = /Non-2xx.*|Socket errors.*/.exec(stdout);
+  if (failure !== null) throw new Error(`${url}: ${failure[0]}`);
+  return {
+    requestsPerSecond: Number(/Requests\/sec:\s+([\d.]+)/.exec(stdout)?.[1]),
+    answered: Number(/(\d+) requests in/.exec(stdout)?.[1]),
+    p50: milliseconds(/50%\s+([\d.]+[mu]?s)/.exec(stdout)?.[1]),
+    p99: milliseconds(/99%\s+([\d.]+[mu]?s)/.exec(stdout)?.[1]),
+  };
+}
+
+function milliseconds(text = ''): number {
+  const scale = text.endsWith('us') ? 1e-3 : text.endsWith('ms') ? 1 : 1e3;
+  return parseFloat(text) * scale;
+}

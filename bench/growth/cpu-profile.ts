@@ -1,0 +1,109 @@
+import { readdirSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
+
+interface CallFrame {
+  readonly functionName: string;
+  readonly url: string;
+}
+
+/** As V8 writes it. Times are microseconds of the machine's monotonic clock. */
+interface CpuProfile {
+  readonly startTime: number;
+  readonly nodes: readonly { readonly id: number; readonly callFrame: CallFrame }[];
+  readonly samples: readonly number[];
+  readonly timeDeltas: readonly number[];
+}
+
+export interface ThreadProfile {
+  readonly thread: 'main' | 'writer' | 'reader';
+  /** Shares of the thread's time, by function and by category, most first. */
+  readonly functions: readonly Share[];
+  readonly categories: readonly Share[];
+}
+
+export interface Share {
+  readonly name: string;
+  readonly share: number;
+}
+
+/** The first that matches `function file` has it. */
+const categories: readonly (readonly [category: string, pattern: RegExp])[] = [
+  ['idle', /^\(idle\)/],
+  ['garbage collection', /^\(garbage collector\)/],
+  ['Node and V8 themselves, HTTP parser', /^\(program\)|^(consume|execute|parserOn\w+) /],
+  ['fdatasync (waits for the disk)', /sync\w* (node:fs|native)/i],
+  ['file write', /^(write(Buffer|Sync|Fully)?|#write) (node:fs|native|embedded)/],
+  ['socket write', /^(write\w*String|writev|shutdown|\w*[wW]rite\w*) (native|node:net|.*stream)/],
+  [
+    'threads: post and receive',
+    /postMessage|receiveMessage|worker|submission-ring|Atomics|^(wait|notify) /,
+  ],
+  ['checksum', /crc32|sha256|Hash/],
+  ['SQLite', /sqlite|^(run|exec|step|prepare) native/i],
+  ['JSON, scanner, validation', /^(parse|decode\w*) native|domain\/|^RegExp|encoding/],
+  [
+    'copies',
+    /^(copy|set|concat|fill|slice|\w+Slice|\w*write\w*|_copy\w*|toString) |createUnsafeBuffer/,
+  ],
+  ['log', /embedded\/(log|segmented|frame)/],
+  ['our HTTP', /http\//],
+  ["Node's sockets, streams and timers", /node:|streams|task_queues/],
+];
+
+/** What each thread did between two times, from the profiles that `--cpu-prof` left. */
+export function readThreadProfiles(directory: string, fromUs: number, toUs: number) {
+  return readdirSync(directory)
+    .filter((name) => name.endsWith('.cpuprofile'))
+    .sort()
+    .map((name) => {
+      const text = readFileSync(join(directory, name), 'utf8');
+      return readThreadProfile(JSON.parse(text) as CpuProfile, fromUs, toUs);
+    });
+}
+
+function readThreadProfile(profile: CpuProfile, fromUs: number, toUs: number): ThreadProfile {
+  const frames = new Map(profile.nodes.map(({ id, callFrame }) => [id, callFrame]));
+  const byFunction = new Map<string, number>();
+  const byCategory = new Map<string, number>();
+  let at = profile.startTime;
+  let total = 0;
+  profile.samples.forEach((id, index) => {
+    // A delta is the time since the sample before, and so what the sample before took.
+    const took = profile.timeDeltas[index + 1] ?? 0;
+    at += profile.timeDeltas[index] ?? 0;
+    const frame = frames.get(id);
+    if (frame === undefined || at < fromUs || at > toUs) return;
+    const name = nameOf(frame);
+    add(byFunction, name, took);
+    add(byCategory, categoryOf(name), took);
+    total += took;
+  });
+  const functions = sharesOf(byFunction, total);
+  return { thread: threadOf(profile), functions, categories: sharesOf(byCategory, total) };
+}
+
+function threadOf({ nodes }: CpuProfile): ThreadProfile['thread'] {
+  const has = (file: string) => nodes.some(({ callFrame }) => callFrame.url.includes(file));
+  if (has('/writer-worker.')) return 'writer';
+  return has('/reader-worker.') ? 'reader' : 'main';
+}
+
+function nameOf({ functionName, url }: CallFrame): string {
+  if (functionName.startsWith('(')) return functionName;
+  const file = url === '' ? 'native' : url.split('/').slice(-2).join('/');
+  return `${functionName === '' ? '(anonymous)' : functionName} ${file}`;
+}
+
+function categoryOf(name: string): string {
+  return categories.find(([, pattern]) => pattern.test(name))?.[0] ?? 'other';
+}
+
+function add(sums: Map<string, number>, name: string, amount: number): void {
+  sums.set(name, (sums.get(name) ?? 0) + amount);
+}
+
+function sharesOf(sums: ReadonlyMap<string, number>, total: number): Share[] {
+  return [...sums]
+    .map(([name, sum]) => ({ name, share: sum / total }))
+    .sort((a, b) => b.share - a.share);
+}

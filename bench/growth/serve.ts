@@ -1,0 +1,116 @@
+import { spawn, type ChildProcess } from 'node:child_process';
+import { once } from 'node:events';
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { createInterface } from 'node:readline';
+import { setTimeout as delay } from 'node:timers/promises';
+
+const commandLine = join(import.meta.dirname, '../../src/entry/cli.ts');
+const pollMs = 2;
+const patienceMs = 600_000;
+
+/** `serve` on a data directory, as a process of its own. */
+export interface Served {
+  readonly url: string;
+  /** Of `performance.now()`, when the process was spawned. */
+  readonly spawnedAt: number;
+  /** From there until it said that it listens. */
+  readonly listeningMs: number;
+  /** The most that was resident so far, and what is now. */
+  peakMiB(): number;
+  residentMiB(): number;
+  /** Ends it by SIGTERM. @throws unless it ends well. */
+  stop(): Promise<void>;
+}
+
+export interface ServeSettings {
+  readonly dataDir: string;
+  readonly nodeOptions?: readonly string[];
+}
+
+export async function startServe({ dataDir, nodeOptions = [] }: ServeSettings): Promise<Served> {
+  const spawnedAt = performance.now();
+  const child = spawn(
+    process.execPath,
+    [...nodeOptions, commandLine, 'serve', '--port', '0', '--data-dir', dataDir],
+    { stdio: ['ignore', 'pipe', 'inherit'] },
+  );
+  const url = await listeningUrl(child);
+  const listeningMs = performance.now() - spawnedAt;
+  const { pid = 0 } = child;
+  return {
+    url,
+    spawnedAt,
+    listeningMs,
+    peakMiB: () => memoryMiB(pid, 'VmHWM'),
+    residentMiB: () => memoryMiB(pid, 'VmRSS'),
+    async stop() {
+      if (child.exitCode === null) {
+        child.kill('SIGTERM');
+        await once(child, 'exit');
+      }
+      if (child.exitCode !== 0) throw new Error(`serve ended with ${child.exitCode}`);
+    },
+  };
+}
+
+/** Runs on what is served, and ends it, also where that fails. */
+export async function whileServing<T>(
+  settings: ServeSettings,
+  use: (served: Served) => Promise<T>,
+): Promise<T> {
+  const served = await startServe(settings);
+  let result: T;
+  try {
+    result = await use(served);
+  } catch (error) {
+    // What went wrong first is what matters.
+    await served.stop().catch(() => undefined);
+    throw error;
+  }
+  await served.stop();
+  return result;
+}
+
+async function listeningUrl(child: ChildProcess): Promise<string> {
+  if (child.stdout === null) throw new Error('serve has no output');
+  for await (const line of createInterface({ input: child.stdout })) {
+    if (line.startsWith('listening on ')) return line.slice('listening on '.length).trim();
+  }
+  throw new Error('serve ended before it listened');
+}
+
+/** Asks until everything stored is counted. */
+export async function untilCounted(url: string): Promise<void> {
+  await until(async () => {
+    const response = await fetch(`${url}/readyz`);
+    const { pending_bytes: pending } = (await response.json()) as { pending_bytes?: number };
+    return pending === 0;
+  });
+}
+
+/** Posts until a batch is taken; a refusal for want of room says to come again. */
+export async function untilAccepted(url: string, body: string): Promise<void> {
+  await until(async () => {
+    const headers = { 'content-type': 'application/json' };
+    const response = await fetch(`${url}/ingest`, { method: 'POST', headers, body });
+    await response.arrayBuffer();
+    if (response.status !== 200 && response.status !== 503) {
+      throw new Error(`a batch was answered ${response.status}`);
+    }
+    return response.status === 200;
+  });
+}
+
+async function until(isSo: () => Promise<boolean>): Promise<void> {
+  const deadline = performance.now() + patienceMs;
+  while (!(await isSo())) {
+    if (performance.now() > deadline) throw new Error('it took too long');
+    await delay(pollMs);
+  }
+}
+
+function memoryMiB(pid: number, what: 'VmHWM' | 'VmRSS'): number {
+  const status = readFileSync(`/proc/${pid}/status`, 'utf8');
+  return Math.round(Number(new RegExp(`${what}:\\s+(\\d+)`).exec(status)?.[1]) / 1024);
+}

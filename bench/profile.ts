@@ -1,0 +1,79 @@
+import { mkdirSync } from 'node:fs';
+import { join } from 'node:path';
+import { parseArgs } from 'node:util';
+
+import { readThreadProfiles, type Share } from './growth/cpu-profile.ts';
+import { checkSum, withDataDirectory } from './growth/fill.ts';
+import { sendDrawn } from './growth/load.ts';
+import { machine } from './growth/machine.ts';
+import { untilCounted, whileServing } from './growth/serve.ts';
+
+/**
+ * Where the time of the hot path goes: `serve` under V8's sampling profiler, all its threads, while
+ * it is under load. A share is of the thread's wall time; what waits for the disk is no CPU time.
+ * Usage: npm run bench:profile -- --sizes 1,1000 --seconds 5
+ */
+const { values } = parseArgs({
+  options: {
+    sizes: { type: 'string', default: '1,1000' },
+    seconds: { type: 'string', default: '5' },
+    connections: { type: 'string', default: '64' },
+    counters: { type: 'string', default: '1000' },
+    rows: { type: 'string', default: '12' },
+    /** Between samples. The profiler itself takes more, the shorter. */
+    'interval-us': { type: 'string', default: '500' },
+    /** Where the profiles are kept, for a viewer. */
+    keep: { type: 'string' },
+  },
+});
+const space = { firstDay: '2023-06-30', days: 1, countersPerDay: Number(values.counters) };
+
+process.stdout.write(
+  `${machine()}, ${values.connections} connections, ${values.counters} counters, ${values.seconds} s\n`,
+);
+for (const itemsPerRequest of values.sizes.split(',').map(Number)) await profile(itemsPerRequest);
+
+async function profile(itemsPerRequest: number): Promise<void> {
+  await withDataDirectory(async (root) => {
+    const dataDir = join(root, 'data');
+    const profiles = values.keep === undefined ? root : join(values.keep, String(itemsPerRequest));
+    mkdirSync(profiles, { recursive: true });
+    const nodeOptions = [
+      '--cpu-prof',
+      `--cpu-prof-dir=${profiles}`,
+      `--cpu-prof-interval=${values['interval-us']}`,
+    ];
+    const load = await whileServing({ dataDir, nodeOptions }, async ({ url }) => {
+      const connections = Number(values.connections);
+      const seconds = Number(values.seconds);
+      const sent = await sendDrawn({ url, space, itemsPerRequest, connections, seconds });
+      await untilCounted(url);
+      return sent;
+    });
+    checkSum(dataDir, load.items);
+    const rate = Math.round(load.requests / load.seconds).toLocaleString('en');
+    process.stdout.write(`\n### ${itemsPerRequest} a request: ${rate} requests/s, profiled\n`);
+    for (const { thread, categories, functions } of readThreadProfiles(
+      profiles,
+      load.fromUs,
+      load.toUs,
+    )) {
+      // Nobody asked it anything.
+      if (thread === 'reader') continue;
+      process.stdout.write(`\n${thread} thread\n\n${sideBySide(categories, functions)}`);
+    }
+  });
+}
+
+function sideBySide(categories: readonly Share[], functions: readonly Share[]): string {
+  const rows = Array.from({ length: Number(values.rows) }, (_, index) => {
+    const cells = [...cellsOf(categories[index]), ...cellsOf(functions[index])];
+    return `| ${cells.join(' | ')} |\n`;
+  });
+  return `| category | share | function | share |\n| --- | ---: | --- | ---: |\n${rows.join('')}`;
+}
+
+function cellsOf(share: Share | undefined): string[] {
+  if (share === undefined) return ['', ''];
+  return [share.name, `${(share.share * 100).toFixed(1)} %`];
+}
