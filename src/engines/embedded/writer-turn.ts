@@ -29,17 +29,23 @@ interface Turn {
   readonly others: readonly number[];
 }
 
+/** The part of `Writer` that is used here. */
+export type TurnWriter = Pick<
+  Writer,
+  'takePlain' | 'ingest' | 'commit' | 'startCommit' | 'isCountDue'
+>;
+
 /**
  * Takes submissions from the ring in turns, as many at once as one sync is to cover. While a sync
  * is under way the next turn is read, if there is enough of it.
  */
 export class WriterTurns {
-  readonly #writer: Writer;
+  readonly #writer: TurnWriter;
   readonly #ring: RingConsumer;
   readonly #events: TurnEvents;
   #underway: Promise<void> | undefined;
 
-  constructor(writer: Writer, ring: RingConsumer, events: TurnEvents) {
+  constructor(writer: TurnWriter, ring: RingConsumer, events: TurnEvents) {
     this.#writer = writer;
     this.#ring = ring;
     this.#events = events;

@@ -1,0 +1,85 @@
+import type { DatabaseSync } from 'node:sqlite';
+import { expect, it } from 'vitest';
+
+import { LogProcessor } from '../../src/engines/embedded/log-processor.ts';
+import { LogReader } from '../../src/engines/embedded/log-reader.ts';
+import { SegmentedLog } from '../../src/engines/embedded/segmented-log.ts';
+import { SqliteCounterStore } from '../../src/engines/embedded/sqlite-counter-store.ts';
+import { openDatabase } from '../../src/engines/embedded/sqlite-schema.ts';
+import { SimulatedDisk } from '../model/simulated-disk.ts';
+
+const body = Buffer.from(
+  '{"processed_devices":[{"type":"laptop","state":"erased","timestamp":"2023-06-16T13:00:00Z"}]}',
+);
+
+function world() {
+  const disk = new SimulatedDisk({ seed: 1 });
+  const log = SegmentedLog.open({
+    directory: '/',
+    fileSystem: disk,
+    segmentBytes: 1024 * 1024,
+    countedThrough: 0,
+    now: () => 0,
+  });
+  const database = openDatabase(':memory:');
+  const store = new SqliteCounterStore(database);
+  const processor = new LogProcessor({
+    store,
+    reader: new LogReader(disk, '/'),
+    durableEnd: () => log.durableEnd,
+    onCounted: () => undefined,
+    now: () => 0,
+  });
+  const take = () => {
+    expect(processor.scan(body, 0, body.length)).toBe(1);
+    const staged = log.stage({
+      body,
+      encoding: 'identity',
+      caller: '',
+      idempotency: undefined,
+      accepted: 1,
+      rejected: 0,
+      receivedAt: 0,
+    });
+    processor.takeScanned({ from: staged.previousEnd, to: staged.end });
+  };
+  return { disk, log, store, processor, take, counted: () => countedIn(database) };
+}
+
+function countedIn(database: DatabaseSync): number {
+  const row = database.prepare('SELECT sum(count) AS counted FROM counters').get();
+  return Number(row?.['counted'] ?? 0);
+}
+
+it('counts what was scanned once all of it is durable, and not before', async () => {
+  const { disk, log, store, processor, take, counted } = world();
+  take();
+  expect(await processor.step()).toBe('undurable');
+  expect([store.position, counted()]).toEqual([0, 0]);
+
+  // The next one is staged while the sync that covers the first is under way.
+  log.startCommit((error) => expect(error).toBeNull());
+  take();
+  disk.finishStarted();
+  expect(log.durableEnd).toBeGreaterThan(0);
+  expect(await processor.step()).toBe('undurable');
+  expect(counted()).toBe(0);
+
+  log.commit();
+  expect(await processor.step()).toBe('idle');
+  expect([store.position, counted()]).toEqual([log.durableEnd, 2]);
+});
+
+it('reads from the log what came while nothing could be held', async () => {
+  const { log, store, processor, take, counted } = world();
+  take();
+  log.commit();
+  const step = processor.step();
+  // The database is being written: this one follows nothing that is held.
+  take();
+  log.commit();
+  await step;
+  expect(counted()).toBe(1);
+  expect(await processor.step()).toBe('idle');
+  expect([store.position, counted()]).toEqual([log.durableEnd, 2]);
+});
