@@ -32,7 +32,7 @@ export function tableOf({ items, connections, turns }: Cell): string {
       Math.round(median(rates) * items).toLocaleString('en'),
       of('p50').toFixed(1),
       of('p99').toFixed(1),
-      String(of('peakMiB')),
+      of('peakMiB').toFixed(0),
       spread(ratios(turns, name, bare), (ratio) => ratio.toFixed(2)),
       spread(ratios(turns, ours, name), (ratio) => ratio.toFixed(1)),
     ];

@@ -41,7 +41,7 @@ async function readRows(dataDir: string, options: StatsOptions): Promise<readonl
       note(`${pendingBytes.toLocaleString('en-US')} bytes of the log are not counted yet`);
     return range === undefined
       ? []
-      : reader.query({ ...range, types: options.types, states: options.states });
+      : [...reader.query({ ...range, types: options.types, states: options.states })].flat();
   } finally {
     reader.close();
   }

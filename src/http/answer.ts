@@ -15,11 +15,16 @@ export function jsonAnswer(
   value: unknown,
   headers: Readonly<Record<string, string>> = {},
 ): Answer {
-  return {
-    status,
-    headers: { 'content-type': 'application/json', ...common, ...headers },
-    body: JSON.stringify(value),
-  };
+  return jsonTextAnswer(status, JSON.stringify(value), headers);
+}
+
+/** The same, of JSON that is written already. */
+export function jsonTextAnswer(
+  status: number,
+  body: string,
+  headers: Readonly<Record<string, string>> = {},
+): Answer {
+  return { status, headers: { 'content-type': 'application/json', ...common, ...headers }, body };
 }
 
 /** Source: RFC 9457. */

@@ -1,11 +1,19 @@
 import { Hono, type Context, type MiddlewareHandler } from 'hono';
 import { bodyLimit } from 'hono/body-limit';
 
+import type { CounterRow } from '../domain/counter.ts';
 import { Unavailable, type Pipeline } from '../pipeline/ports.ts';
 import type { Access, Scope } from './access.ts';
-import { ingestAnswer, jsonAnswer, problemAnswer, receiptAnswer, type Answer } from './answer.ts';
+import {
+  ingestAnswer,
+  jsonAnswer,
+  jsonTextAnswer,
+  problemAnswer,
+  receiptAnswer,
+  type Answer,
+} from './answer.ts';
 import { bodyTooLarge, readIngestHeaders } from './ingest-headers.ts';
-import { groupRows, readDate, readStatsRequest } from './stats-query.ts';
+import { readDate, readStatsRequest, StatsText } from './stats-query.ts';
 import { statsPage } from './stats-page.ts';
 
 export interface AppOptions {
@@ -58,7 +66,9 @@ export function createApp(pipeline: Pipeline, options: AppOptions): Hono<Env> {
     const request = readStatsRequest(new URL(req.url).searchParams);
     if ('problem' in request) return problemAnswer(request.problem);
     const { query, groupBy } = request.value;
-    return jsonAnswer(200, groupRows(await pipeline.query(query), groupBy));
+    const stats = new StatsText(groupBy);
+    await pipeline.query(query, (rows) => stats.add(rows));
+    return jsonTextAnswer(200, stats.text());
   });
 
   app.use('/stats-html', admit('read'));
@@ -66,7 +76,9 @@ export function createApp(pipeline: Pipeline, options: AppOptions): Hono<Env> {
     const date = readDate(new URL(req.url).searchParams);
     if ('problem' in date) return problemAnswer(date.problem);
     const day = { from: date.value, to: date.value, types: [], states: [] };
-    return await statsPage(date.value, await pipeline.query(day));
+    const rows: CounterRow[] = [];
+    await pipeline.query(day, (more) => rows.push(...more));
+    return await statsPage(date.value, rows);
   });
 
   get(app, '/healthz', () => jsonAnswer(200, { status: 'ok' }));

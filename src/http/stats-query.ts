@@ -1,4 +1,10 @@
-import { compareUtf8, typeStateKey, type CounterRow } from '../domain/counter.ts';
+import {
+  addToTally,
+  compareCounters,
+  rowsOfTally,
+  type CounterRow,
+  type Tally,
+} from '../domain/counter.ts';
 import type { Problem, ProblemCode } from '../domain/problem.ts';
 import { daysInRange, isCalendarDate, type CalendarDate } from '../domain/timestamp.ts';
 import type { CounterQuery } from '../pipeline/ports.ts';
@@ -48,31 +54,61 @@ export function readDate(parameters: URLSearchParams): Reading<CalendarDate> {
   return { value: date };
 }
 
-/** Sums the rows over the dimensions that are not grouped by; the order stays. */
-export function groupRows(
-  rows: readonly CounterRow[],
-  groupBy: ReadonlySet<Dimension> | undefined,
-): readonly StatsRow[] {
-  if (groupBy === undefined) return rows;
-  const kept = dimensions.filter((dimension) => groupBy.has(dimension));
-  const groups = new Map<string, StatsRow & { count: number }>();
-  for (const row of rows) {
-    const values = kept.map((dimension) => [dimension, row[dimension]] as const);
-    const key = JSON.stringify(values);
-    const group = groups.get(key);
-    if (group === undefined) {
-      groups.set(key, { ...Object.fromEntries(values), count: row.count });
-    } else {
-      group.count += row.count;
-    }
+/** Gathers the rows of an answer, piece by piece, as JSON text. */
+export class StatsText {
+  readonly #groups: Groups | undefined;
+  readonly #pieces: string[] = [];
+
+  constructor(groupBy: StatsRequest['groupBy']) {
+    this.#groups = groupBy && new Groups(groupBy);
   }
-  return [...groups.values()].sort(compareRows);
+
+  add(rows: readonly CounterRow[]): void {
+    if (this.#groups !== undefined) this.#groups.add(rows);
+    else this.#addPiece(rows);
+  }
+
+  /** The whole array. */
+  text(): string {
+    if (this.#groups !== undefined) this.#addPiece(this.#groups.rows());
+    return `[${this.#pieces.join(',')}]`;
+  }
+
+  #addPiece(rows: readonly StatsRow[]): void {
+    if (rows.length > 0) this.#pieces.push(JSON.stringify(rows).slice(1, -1));
+  }
 }
 
-function compareRows(a: StatsRow, b: StatsRow): number {
-  const key = ({ date = '', type = '', state = '' }: StatsRow) =>
-    `${date} ${typeStateKey(type, state)}`;
-  return compareUtf8(key(a), key(b));
+/** Sums rows over the dimensions that are not grouped by. */
+class Groups {
+  readonly #groupBy: ReadonlySet<Dimension>;
+  /** What is not grouped by is empty there. */
+  readonly #tally: Tally = new Map();
+
+  constructor(groupBy: ReadonlySet<Dimension>) {
+    this.#groupBy = groupBy;
+  }
+
+  add(rows: readonly CounterRow[]): void {
+    const [hasDate, hasType, hasState] = dimensions.map((name) => this.#groupBy.has(name));
+    for (const { date, type, state, count } of rows) {
+      const group = {
+        date: hasDate ? date : '',
+        type: hasType ? type : '',
+        state: hasState ? state : '',
+      };
+      addToTally(this.#tally, group, count);
+    }
+  }
+
+  /** In the order of the rows. */
+  rows(): StatsRow[] {
+    const kept = dimensions.filter((name) => this.#groupBy.has(name));
+    return [...rowsOfTally(this.#tally)].sort(compareCounters).map((row) => ({
+      ...Object.fromEntries(kept.map((name) => [name, row[name]])),
+      count: row.count,
+    }));
+  }
 }
 
 function readRange(parameters: URLSearchParams): Reading<{ from: CalendarDate; to: CalendarDate }> {

@@ -121,8 +121,11 @@ export interface CounterQuery {
 }
 
 export interface CounterReader {
-  /** Rows by date, then by sort key in UTF-8 byte order. */
-  query(query: CounterQuery): Promise<readonly CounterRow[]>;
+  /**
+   * Hands the rows over, by date, then by sort key in UTF-8 byte order, in pieces: an answer may
+   * have millions, and needs them one after the other.
+   */
+  query(query: CounterQuery, take: (rows: readonly CounterRow[]) => void): Promise<void>;
 }
 
 export interface Receipt {

@@ -7,6 +7,7 @@ import type { CounterRow } from '../../src/domain/counter.ts';
 import { s3RawStore } from '../../src/engines/aws/s3-raw-store.ts';
 import { createApp } from '../../src/http/app.ts';
 import { countersAsStranger, startAws } from '../support/aws-store.ts';
+import { readCounters } from '../support/counters.ts';
 import { Lambdas, type BodyForm } from '../support/lambda.ts';
 import {
   exchange,
@@ -109,8 +110,7 @@ function embedded(server: TestServer, ask: Ask): Installation {
       return batch && Buffer.from(batch.body);
     },
     drain: () => waitUntilCounted(server.url),
-    counters: () =>
-      server.pipeline.query({ from: '0001-01-01', to: '9999-12-31', types: [], states: [] }),
+    counters: () => readCounters(server.pipeline),
     [Symbol.asyncDispose]: () => server[Symbol.asyncDispose](),
   };
 }

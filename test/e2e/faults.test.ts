@@ -360,7 +360,7 @@ describe('SIGTERM', () => {
     const reader = openStatsReader(dataDir);
     afterTest(() => reader.close());
     expect(reader.pendingBytes()).toBe(0);
-    const rows = reader.query({ from: firstDate, to: lastDate, types: [], states: [] });
+    const rows = [...reader.query({ from: firstDate, to: lastDate, types: [], states: [] })].flat();
     expectEachCounted(judge(rows), sent);
   });
 

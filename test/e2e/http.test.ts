@@ -11,6 +11,7 @@ import { afterAll, beforeAll, describe, expect, it, onTestFinished } from 'vites
 
 import { createHttpServer, type HttpTimeouts } from '../../src/http/server.ts';
 import type { IngestOutcome, Pipeline } from '../../src/pipeline/ports.ts';
+import { readCounters } from '../support/counters.ts';
 import {
   exchange,
   postBatch,
@@ -86,7 +87,7 @@ async function serve(options: TestServerOptions = {}): Promise<TestServer> {
 /** All that is counted, on any date. */
 async function counts({ pipeline, url }: TestServer) {
   await waitUntilCounted(url);
-  return await pipeline.query({ from: '0001-01-01', to: '9999-12-31', types: [], states: [] });
+  return await readCounters(pipeline);
 }
 
 const counter = ({ type, state }: typeof item, count: number) => {
@@ -944,6 +945,24 @@ describe('a stop', () => {
     await server.http.stop(1);
     await cut;
     expect(await bodies(server)).toEqual([]);
+  });
+});
+
+describe('an answer of many rows', () => {
+  it.each([1_000, 2_001])('has each of %i once, in order', async (rows) => {
+    const server = await serve();
+    const items = Array.from({ length: rows }, (_, at) => ({ ...item, type: `type ${at}` }));
+    acceptedOf(await postBatch(server.url, items));
+    await waitUntilCounted(server.url);
+    const stats = async (query: string) =>
+      JSON.parse((await exchange(server.url, { path: `/stats?${query}` })).text) as unknown;
+    const types = items.map(({ type }) => type).sort();
+    expect(await stats('date=2023-06-16')).toEqual(
+      types.map((type) => counter({ ...item, type }, 1)),
+    );
+    expect(await stats('date=2023-06-16&group_by=state')).toEqual([
+      { state: item.state, count: rows },
+    ]);
   });
 });
 

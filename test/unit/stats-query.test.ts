@@ -1,10 +1,12 @@
 import { describe, expect, it } from 'vitest';
 
+import type { CounterRow } from '../../src/domain/counter.ts';
 import {
-  groupRows,
   readDate,
   readStatsRequest,
+  StatsText,
   type Dimension,
+  type StatsRow,
 } from '../../src/http/stats-query.ts';
 
 const read = (query: string) => readStatsRequest(new URLSearchParams(query));
@@ -127,10 +129,15 @@ describe('grouped rows', () => {
     row('2023-06-16', 'a', 'x', 8),
     row('2023-06-16', 'a', 'y', 16),
   ];
-  const group = (...dimensions: Dimension[]) => groupRows(rows, new Set(dimensions));
+  const answer = (pieces: CounterRow[][], groupBy?: Dimension[]) => {
+    const text = new StatsText(groupBy && new Set(groupBy));
+    for (const piece of pieces) text.add(piece);
+    return JSON.parse(text.text()) as StatsRow[];
+  };
+  const group = (...groupBy: Dimension[]) => answer([rows], groupBy);
 
   it('are the rows themselves where nothing is grouped by', () => {
-    expect(groupRows(rows, undefined)).toEqual(rows);
+    expect(answer([rows])).toEqual(rows);
   });
 
   it('are the rows themselves where all is grouped by', () => {
@@ -160,27 +167,28 @@ describe('grouped rows', () => {
       { type: 'b', count: 2 },
     ]);
     const astral = [row('2023-06-15', '\u{10000}', 'x', 1), row('2023-06-16', '\uffff', 'x', 1)];
-    expect(groupRows(astral, new Set<Dimension>(['type'])).map(({ type }) => type)).toEqual([
-      '\uffff',
-      '\u{10000}',
-    ]);
+    expect(answer([astral], ['type']).map(({ type }) => type)).toEqual(['\uffff', '\u{10000}']);
   });
 
   it('do not take two pairs of names for one', () => {
     const pairs = [row('2023-06-16', 'a#b', 'c', 1), row('2023-06-16', 'a', 'b#c', 2)];
-    expect(groupRows(pairs, new Set<Dimension>(['type', 'state']))).toEqual([
+    expect(answer([pairs], ['type', 'state'])).toEqual([
       { type: 'a', state: 'b#c', count: 2 },
       { type: 'a#b', state: 'c', count: 1 },
     ]);
   });
 
-  it('leave the rows as they are', () => {
-    const before = structuredClone(rows);
-    group('state');
-    expect(rows).toEqual(before);
+  it('are the same in whatever pieces they come', () => {
+    const pieces = [rows.slice(0, 1), [], rows.slice(1, 4), rows.slice(4)];
+    expect(answer(pieces)).toEqual(rows);
+    for (const groupBy of [['date'], ['type', 'state']] satisfies Dimension[][]) {
+      expect(answer(pieces, groupBy)).toEqual(group(...groupBy));
+    }
   });
 
   it('are none where there is no row', () => {
-    expect(groupRows([], new Set<Dimension>(['type']))).toEqual([]);
+    expect(answer([], ['type'])).toEqual([]);
+    expect(answer([[]])).toEqual([]);
+    expect(answer([])).toEqual([]);
   });
 });

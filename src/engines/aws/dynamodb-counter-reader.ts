@@ -25,12 +25,12 @@ export function dynamodbCounterReader(
   countersTable: string,
 ): CounterReader {
   return {
-    async query(query) {
+    async query(query, take) {
       const days = datesInRange(query.from, query.to);
       const rows = await inParallel(parallelQueries, days, (date) =>
         readDay(client, countersTable, date),
       );
-      return rows.flatMap((day) => selectRows(day, query));
+      for (const day of rows) take(selectRows(day, query));
     },
   };
 }

@@ -56,8 +56,8 @@ export class EmbeddedPipeline implements Pipeline {
     return this.#writer.ingest(submission);
   }
 
-  async query(query: CounterQuery): Promise<readonly CounterRow[]> {
-    return (await this.#reader.ask({ kind: 'stats', query })).rows ?? [];
+  async query(query: CounterQuery, take: (rows: readonly CounterRow[]) => void): Promise<void> {
+    await this.#reader.ask({ kind: 'stats', query }, take);
   }
 
   async receipt(batchId: string): Promise<Receipt | undefined> {

@@ -42,12 +42,9 @@ export type ToReader = (ReaderRequest & { readonly id: number }) | { readonly ki
 
 export type FromReader =
   | { readonly kind: 'ready' }
-  | {
-      readonly kind: 'answer';
-      readonly id: number;
-      readonly rows?: readonly CounterRow[];
-      readonly receipt?: Receipt | undefined;
-    }
+  /** A piece of what `stats` asked for; `answer` comes after the last one. */
+  | { readonly kind: 'rows'; readonly id: number; readonly rows: readonly CounterRow[] }
+  | { readonly kind: 'answer'; readonly id: number; readonly receipt?: Receipt | undefined }
   | { readonly kind: 'failed'; readonly id: number; readonly message: string }
   /** The files cannot be read; the message says why and what to do. */
   | { readonly kind: 'broken'; readonly message: string };

@@ -1,6 +1,7 @@
 import { once } from 'node:events';
 import { Worker } from 'node:worker_threads';
 
+import type { CounterRow } from '../../domain/counter.ts';
 import { Unavailable } from '../../pipeline/ports.ts';
 import type { EmbeddedOptions } from './engine-options.ts';
 import type { FromReader, ReaderRequest, ToReader } from './messages.ts';
@@ -8,7 +9,10 @@ import { workerUrl } from './worker-url.ts';
 
 type Answer = Extract<FromReader, { kind: 'answer' }>;
 
+type TakeRows = (rows: readonly CounterRow[]) => void;
+
 interface Asked {
+  readonly take: TakeRows | undefined;
   readonly resolve: (answer: Answer) => void;
   readonly reject: (reason: Error) => void;
 }
@@ -48,14 +52,14 @@ export class ReaderClient {
   }
 
   /** @throws {Unavailable} when too many questions wait, or the reader is gone. */
-  async ask(request: ReaderRequest): Promise<Answer> {
+  async ask(request: ReaderRequest, take?: TakeRows): Promise<Answer> {
     if (this.#isGone) throw new Unavailable('stopping', 'The server is stopping.');
     if (this.#asked.size >= askedMax) {
       throw new Unavailable('overloaded', 'Too many queries wait. Ask again after a moment.');
     }
     const id = this.#nextId++;
     const { promise, resolve, reject } = Promise.withResolvers<Answer>();
-    this.#asked.set(id, { resolve, reject });
+    this.#asked.set(id, { take, resolve, reject });
     this.#worker.postMessage({ ...request, id } satisfies ToReader);
     return await promise;
   }
@@ -75,6 +79,10 @@ export class ReaderClient {
       return;
     }
     const asked = this.#asked.get(message.id);
+    if (message.kind === 'rows') {
+      asked?.take?.(message.rows);
+      return;
+    }
     this.#asked.delete(message.id);
     if (message.kind === 'answer') asked?.resolve(message);
     else asked?.reject(new Error(message.message));

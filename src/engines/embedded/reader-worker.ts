@@ -38,8 +38,10 @@ send({ kind: 'ready' });
 async function answer(request: Exclude<ToReader, { kind: 'close' }>): Promise<void> {
   const { id } = request;
   try {
-    if (request.kind === 'stats') send({ kind: 'answer', id, rows: stats.query(request.query) });
-    else send({ kind: 'answer', id, receipt: await receipts.find(request.batchId) });
+    if (request.kind === 'stats') {
+      for (const rows of stats.query(request.query)) send({ kind: 'rows', id, rows });
+      send({ kind: 'answer', id });
+    } else send({ kind: 'answer', id, receipt: await receipts.find(request.batchId) });
   } catch (error) {
     const message = describeFailure(error, paths);
     const failure = sqliteFailure(error);

@@ -8,10 +8,16 @@ import type { LogPosition } from './log-frame.ts';
 import { LogReader } from './log-reader.ts';
 import { openDatabaseReadOnly } from './sqlite-schema.ts';
 
+/** Few enough to be no burden, enough to make their hand-over cheap. */
+const pieceRows = 1_000;
+
 /** Reads the counters of a data directory, with or without a server running on it. */
 export interface StatsReader {
-  /** Rows by date, then by type and state in UTF-8 byte order of their sort key. */
-  query(query: CounterQuery): CounterRow[];
+  /**
+   * Pieces of rows by date, then by type and state in UTF-8 byte order of their sort key; they
+   * show one state of the counters, which is held until the last is read.
+   */
+  query(query: CounterQuery): Generator<readonly CounterRow[]>;
   /** The first and the last date that have counters; undefined where none has. */
   dates(): { readonly first: string; readonly last: string } | undefined;
   /** The position through which the log is counted. */
@@ -52,17 +58,24 @@ export function openStatsReader(dataDir: string): StatsReader {
   };
 }
 
-function queryCounters(
+function* queryCounters(
   database: DatabaseSync,
   { from, to, types, states }: CounterQuery,
-): CounterRow[] {
+): Generator<readonly CounterRow[]> {
   const among = (column: string, values: readonly string[]) =>
     values.length === 0 ? '' : ` AND ${column} IN (${values.map(() => '?').join(', ')})`;
-  const rows = database
+  const found = database
     .prepare(
       `SELECT date, type, state, count FROM counters WHERE date BETWEEN ? AND ?` +
         `${among('type', types)}${among('state', states)} ORDER BY date, type_state`,
     )
-    .all(from, to, ...types, ...states);
-  return rows as unknown as CounterRow[];
+    .iterate(from, to, ...types, ...states);
+  let rows: CounterRow[] = [];
+  for (const row of found) {
+    rows.push(row as unknown as CounterRow);
+    if (rows.length < pieceRows) continue;
+    yield rows;
+    rows = [];
+  }
+  yield rows;
 }

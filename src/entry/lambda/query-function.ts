@@ -24,7 +24,7 @@ export function queryFunction(env: Record<string, string | undefined>): HttpFunc
 
   const pipeline: Pipeline = {
     ingest: () => Promise.resolve(wrongAddress),
-    query: (query) => answered(() => reader.query(query)),
+    query: (query, take) => answered(() => reader.query(query, take)),
     receipt: (batchId) => answered(() => receipts.find(batchId)),
     status: () => answered(() => awsStatus(sqs, queueUrl, deadLetterQueueUrl)),
   };
