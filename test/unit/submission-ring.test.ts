@@ -95,6 +95,20 @@ describe('the ring', () => {
     expect(small.put(submissionOf(new Uint8Array(0)))).toBe(false);
   });
 
+  it.each([
+    ['at once', [40]],
+    ['bit by bit', [30, 10]],
+  ])('lays no body over an older one where those before it fill the gap %s', (_, sizes) => {
+    const { producer, consumer } = ringOf(100);
+    producer.put(submissionOf(new Uint8Array(40)));
+    producer.put(submissionOf(new Uint8Array(40).fill(7)));
+    producer.publish();
+    consumer.take(1);
+    producer.release(1);
+    for (const size of [...sizes, 20]) producer.put(submissionOf(new Uint8Array(size).fill(9)));
+    expect(consumer.submission(1).body).toEqual(new Uint8Array(40).fill(7));
+  });
+
   it('tells verdicts, also after the numbers of the slots have come round', () => {
     const { producer, consumer } = ringOf(1000);
     for (let number = 0; number < 3 * ringSlots; number++) {
