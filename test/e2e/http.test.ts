@@ -7,7 +7,7 @@ import { DatabaseSync } from 'node:sqlite';
 import { gzipSync } from 'node:zlib';
 
 import { parse, type DefaultTreeAdapterTypes as Tree } from 'parse5';
-import { afterAll, beforeAll, describe, expect, it, onTestFinished } from 'vitest';
+import { afterAll, beforeAll, describe, expect, it, onTestFinished, vi } from 'vitest';
 
 import { createHttpServer, type HttpTimeouts } from '../../src/http/server.ts';
 import type { IngestOutcome, Pipeline } from '../../src/pipeline/ports.ts';
@@ -881,6 +881,26 @@ describe('the memory for bodies', () => {
       acceptedOf(await postBatch(server.url, paddedBody(200)));
     },
   );
+
+  it('is held for a batch that is being judged, though its client has gone', async () => {
+    const { promise, resolve } = Promise.withResolvers<IngestOutcome>();
+    const judged = [promise];
+    const server = await serveHttp({ ingest: () => judged.pop() ?? Promise.resolve(taken) });
+    const [wire, connection] = await Wire.openBoth(server);
+    const post = head('POST /ingest', { ...json, 'content-length': '6000' }) + paddedBody(6000);
+    wire.send(post);
+    await vi.waitUntil(() => judged.length === 0);
+    wire.socket.resetAndDestroy();
+    await closeOf(connection);
+
+    const other = await Wire.open(server);
+    other.send(post);
+    expectProblem(await other.answer(), 503, 'overloaded');
+    resolve(taken);
+    await promise;
+    other.send(post);
+    acceptedOf(await other.answer());
+  });
 
   it('is given back by every answer', async () => {
     const server = await serve({ http: { bodiesBytesMax: 1000 }, bodyBytesMax: 1000 });

@@ -1,5 +1,5 @@
 import type { DatabaseSync } from 'node:sqlite';
-import { expect, it } from 'vitest';
+import { expect, it, vi } from 'vitest';
 
 import { LogProcessor } from '../../src/engines/embedded/log-processor.ts';
 import { LogReader } from '../../src/engines/embedded/log-reader.ts';
@@ -30,9 +30,8 @@ function world() {
     onCounted: () => undefined,
     now: () => 0,
   });
-  const take = () => {
-    expect(processor.scan(body, 0, body.length)).toBe(1);
-    const staged = log.stage({
+  const stage = () =>
+    log.stage({
       body,
       encoding: 'identity',
       caller: '',
@@ -41,9 +40,12 @@ function world() {
       rejected: 0,
       receivedAt: 0,
     });
+  const take = () => {
+    expect(processor.scan(body, 0, body.length)).toBe(1);
+    const staged = stage();
     processor.takeScanned({ from: staged.previousEnd, to: staged.end });
   };
-  return { disk, log, store, processor, take, counted: () => countedIn(database) };
+  return { disk, log, store, processor, stage, take, counted: () => countedIn(database) };
 }
 
 function countedIn(database: DatabaseSync): number {
@@ -83,3 +85,19 @@ it('reads from the log what came while nothing could be held', async () => {
   expect(await processor.step()).toBe('idle');
   expect([store.position, counted()]).toEqual([log.durableEnd, 2]);
 });
+
+it.each(['held', 'read from the log'])(
+  'counts once what is %s, though the database was busy at first',
+  async (where) => {
+    const { log, store, processor, stage, take, counted } = world();
+    if (where === 'held') take();
+    else stage();
+    log.commit();
+    const busy = Object.assign(new Error('database is locked'), { errcode: 5 });
+    vi.spyOn(store, 'apply').mockRejectedValueOnce(busy);
+    expect(await processor.step()).toBe('busy');
+    expect(counted()).toBe(0);
+    expect(await processor.step()).toBe('idle');
+    expect([store.position, counted()]).toEqual([log.durableEnd, 1]);
+  },
+);

@@ -210,6 +210,33 @@ describe('appending', () => {
   });
 });
 
+describe('a sync in the background', () => {
+  it('covers what was staged before it, and not what came meanwhile', () => {
+    const disk = newDisk();
+    const log = open(disk);
+    const first = log.stage(draft(0));
+    log.startCommit((error) => expect(error).toBeNull());
+    const second = log.stage(draft(1));
+    disk.finishStarted();
+    expect(log.durableEnd).toBe(first.end);
+    log.commit();
+    expect(log.durableEnd).toBe(second.end);
+  });
+
+  it('that fails is the last thing the log did', () => {
+    const disk = newDisk();
+    const log = open(disk);
+    append(log, 2);
+    log.stage(draft(2));
+    const errors: unknown[] = [];
+    log.startCommit((error) => void errors.push(error));
+    disk.failNext('sync', { error: 'EIO' });
+    disk.finishStarted();
+    expect(errors).toEqual([expect.objectContaining({ code: 'EIO' })]);
+    expectToTakeNothing(disk, log, 'EIO');
+  });
+});
+
 describe('opening again', () => {
   it('goes on where it was, with the same id', () => {
     const disk = newDisk();
