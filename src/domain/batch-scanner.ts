@@ -169,7 +169,7 @@ export class BatchScanner {
       } else if (found === member.timestamp) {
         if (date > 0) return -1;
         const end = endOfTimestamp(bytes, view, at, to);
-        if (end < 0 || bytes[end] !== quote) return -1;
+        if (end < 0 || end - at > fieldBytesMax || bytes[end] !== quote) return -1;
         date = dateNumberAt(view, at);
         if (date === 0) return -1;
         at = end;

@@ -124,7 +124,7 @@ class PlainConnection {
   }
 
   endIfIdle(): void {
-    if (!this.#isBusy && this.#partial === undefined) this.socket.end();
+    if (!this.#isBusy && this.#partial === undefined) this.socket.destroySoon();
   }
 
   readonly #onData = (chunk: Buffer): void => {
@@ -199,7 +199,7 @@ class PlainConnection {
     const isLast = this.#hasEnded || this.#all.isStopping;
     this.#hasAnswered = true;
     if (isLast) {
-      this.socket.end(toHttp(ingestAnswer(outcome, false), undefined));
+      this.#answerLast(ingestAnswer(outcome, false));
       return;
     }
     const { keepAliveMs } = this.#all.options;
@@ -216,8 +216,14 @@ class PlainConnection {
     this.#isBusy = false;
     this.#letGo();
     this.#all.options.onDefect(error instanceof Error ? error : new Error(String(error)));
-    this.socket.end(toHttp(defect, undefined));
+    this.#answerLast(defect);
   };
+
+  /** The client need not close its end: a stop would wait for it. */
+  #answerLast(answer: Answer): void {
+    this.socket.write(toHttp(answer, undefined));
+    this.socket.destroySoon();
+  }
 
   #giveOver(bytes?: Buffer): void {
     this.#leave();

@@ -940,6 +940,18 @@ describe('a stop', () => {
     expect(await bodies(server)).toEqual([Buffer.from(body)]);
   });
 
+  it.each(['silent', 'idle'])('does not wait for %s clients to close', async (kind) => {
+    const server = await serve();
+    const wire = await Wire.open(server, { allowHalfOpen: true });
+    if (kind === 'idle') {
+      const body = bodyOf(item);
+      wire.send(head('POST /ingest', { ...json, 'content-length': String(body.length) }) + body);
+      acceptedOf(await wire.answer());
+    }
+    await server.http.stop(600_000);
+    expect(await wire.rest()).toBe('');
+  });
+
   it('closes the connection of a query that comes meanwhile', async () => {
     const server = await serve();
     const wire = await Wire.open(server);

@@ -152,7 +152,12 @@ const oddNames = [
   '日本',
 ];
 
+/** 128 bytes long, the most that a member may be, with what stands before and behind. */
+const longestFraction = `.${'0'.repeat(107)}`;
+
 const oddTimestamps = [
+  `2023-06-16T13:00:00${longestFraction}Z`,
+  `2023-06-16T13:00:00${longestFraction}0Z`,
   '2023-06-16',
   '2023-06-16T13:00:00z',
   '2023-06-16t13:00:00Z',
@@ -194,7 +199,7 @@ function plainTimestamp(random: Random): string {
   const instant = Date.UTC(1 + below(random, 9998), 0, 1) + random() * 366 * 86_400_000;
   const day = random() < 0.8 ? Date.UTC(2023, 5, 16) + random() * 3e8 : instant;
   const text = new Date(Math.min(day, Date.UTC(9999, 11, 31))).toISOString();
-  const fraction = pick(random, ['', '', '.0', '.000', '.123456789']);
+  const fraction = pick(random, ['', '', '.0', '.000', '.123456789', longestFraction]);
   return `${text.slice(0, 19)}${fraction}Z`;
 }
 

@@ -154,7 +154,7 @@ export class Writer {
   }
 
   #afterCommit(isDurable: boolean): boolean {
-    if (isDurable && this.isCountDue) void this.#step();
+    if (isDurable && this.isCountDue) this.#pump();
     else if (isDurable) this.#schedulePump(this.#options.countDelayMs);
     return isDurable;
   }
@@ -195,13 +195,18 @@ export class Writer {
     this.#isPumpDue = true;
     const pump = () => {
       this.#isPumpDue = false;
-      void this.#step().then((state) => {
-        if (state === 'behind') this.#schedulePump(0);
-        if (state === 'busy') this.#schedulePump(busyDelayMs);
-      });
+      this.#pump();
     };
     if (delayMs === 0) setImmediate(pump);
     else setTimeout(pump, delayMs);
+  }
+
+  /** Counts a piece, and comes back for what is left. */
+  #pump(): void {
+    void this.#step().then((state) => {
+      if (state === 'behind') this.#schedulePump(0);
+      if (state === 'busy') this.#schedulePump(busyDelayMs);
+    });
   }
 
   async #step(): Promise<CountingState> {

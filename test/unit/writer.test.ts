@@ -1,0 +1,64 @@
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { DatabaseSync } from 'node:sqlite';
+
+import { expect, it, onTestFinished, vi } from 'vitest';
+
+import { dataPaths } from '../../src/engines/embedded/data-directory.ts';
+import { embeddedDefaults } from '../../src/engines/embedded/engine-options.ts';
+import { Writer } from '../../src/engines/embedded/writer.ts';
+
+/** More new counters than are held: what comes after them is read from the log. */
+const overfilling = 21_000;
+
+function openWriter() {
+  const dataDir = mkdtempSync(join(tmpdir(), 'device-pipeline-'));
+  const writer = Writer.open(
+    { ...embeddedDefaults, dataDir },
+    { onProgress: () => undefined, onFailure: (message) => expect.fail(message) },
+  );
+  onTestFinished(async () => {
+    await writer.close();
+    rmSync(dataDir, { recursive: true });
+  });
+  return { writer, database: dataPaths(dataDir).database };
+}
+
+function take(writer: Writer, counters: number, type: string): void {
+  const items = Array.from({ length: counters }, (_, at) => ({
+    type: `${type} ${at}`,
+    state: 'erased',
+    timestamp: '2023-06-16T13:00:00Z',
+  }));
+  const body = Buffer.from(JSON.stringify({ processed_devices: items }));
+  expect(writer.takePlain(body, 0, body.length)).toMatchObject({ enqueued: counters });
+}
+
+async function expectToBeCounted(writer: Writer): Promise<void> {
+  await vi.waitUntil(() => writer.progress().countedThrough === writer.progress().durableEnd, {
+    timeout: 20_000,
+  });
+}
+
+it('counts what came after more than it holds, though nothing comes any more', async () => {
+  const { writer } = openWriter();
+  take(writer, overfilling, 'a');
+  take(writer, 10, 'b');
+  writer.commit();
+  await expectToBeCounted(writer);
+});
+
+it('counts what it holds once the database is free, though nothing comes any more', async () => {
+  const { writer, database } = openWriter();
+  await expectToBeCounted(writer);
+  const other = new DatabaseSync(database);
+  onTestFinished(() => other.close());
+  other.exec('BEGIN IMMEDIATE');
+  take(writer, overfilling, 'a');
+  writer.commit();
+  await new Promise((resolve) => setTimeout(resolve, 300));
+  expect(writer.progress().countedThrough).toBe(0);
+  other.exec('COMMIT');
+  await expectToBeCounted(writer);
+});
