@@ -124,7 +124,7 @@ class PlainConnection {
   }
 
   endIfIdle(): void {
-    if (!this.#isBusy && this.#partial === undefined) this.socket.destroySoon();
+    if (!this.#isBusy && this.#partial === undefined) this.#close();
   }
 
   readonly #onData = (chunk: Buffer): void => {
@@ -219,9 +219,18 @@ class PlainConnection {
     this.#answerLast(defect);
   };
 
-  /** The client need not close its end: a stop would wait for it. */
   #answerLast(answer: Answer): void {
     this.socket.write(toHttp(answer, undefined));
+    this.#close();
+  }
+
+  /**
+   * Once what is written has gone. Nothing more is read: it could not be answered. And the client
+   * need not close its end: a stop would wait for it.
+   */
+  #close(): void {
+    this.socket.off('data', this.#onData);
+    this.socket.pause();
     this.socket.destroySoon();
   }
 

@@ -952,6 +952,20 @@ describe('a stop', () => {
     expect(await wire.rest()).toBe('');
   });
 
+  it('takes nothing from an idle client that could not be answered any more', async () => {
+    const server = await serve();
+    const wire = await Wire.open(server);
+    const body = bodyOf(item);
+    const post = head('POST /ingest', { ...json, 'content-length': String(body.length) }) + body;
+    wire.send(post);
+    acceptedOf(await wire.answer());
+    const stopped = server.http.stop(600_000);
+    wire.send(post);
+    expect(await wire.rest().catch(() => '')).toBe('');
+    await stopped;
+    expect(await bodies(server)).toHaveLength(1);
+  });
+
   it('closes the connection of a query that comes meanwhile', async () => {
     const server = await serve();
     const wire = await Wire.open(server);
