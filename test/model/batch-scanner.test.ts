@@ -101,6 +101,16 @@ describe('the scanner and the general path agree on', () => {
   });
 });
 
+it('counts each of the thousands of items of a long body', () => {
+  const items = Array.from({ length: 3_000 }, (_, at) => ({
+    type: `type ${at}`,
+    state: 'erased',
+    timestamp: '2023-06-16T13:00:00Z',
+  }));
+  const body = Buffer.from(JSON.stringify({ processed_devices: items }));
+  expect(compare(body, seededRandom(1))).toBe(true);
+});
+
 describe('a body that is not plain', () => {
   it('leaves the counters as they were', () => {
     const random = seededRandom(3);

@@ -51,6 +51,18 @@ describe('the table of counters', () => {
     );
   });
 
+  it('forgets with the rest what was added as a tally', () => {
+    const table = new CounterTable(roomy, 1);
+    const tally: Tally = new Map();
+    addToTally(tally, { date: '2023-06-16', type: 'a', state: 'b' }, 3);
+    table.addTally(tally);
+    expect(rows(table.tally())).toEqual(rows(tally));
+    expect(table.size).toBe(1);
+    table.clear();
+    expect(rows(table.tally())).toEqual([]);
+    expect(table.size).toBe(0);
+  });
+
   it('keeps names apart that are the same end to end', () => {
     const table = new CounterTable(roomy, 1);
     const numbers = [

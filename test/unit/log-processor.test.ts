@@ -86,6 +86,16 @@ it('reads from the log what came while nothing could be held', async () => {
   expect([store.position, counted()]).toEqual([log.durableEnd, 2]);
 });
 
+it('reads from the log what follows something that is not held', async () => {
+  const { log, store, processor, stage, take, counted } = world();
+  take();
+  stage();
+  take();
+  log.commit();
+  while ((await processor.step()) === 'behind');
+  expect([store.position, counted()]).toEqual([log.durableEnd, 3]);
+});
+
 it.each(['held', 'read from the log'])(
   'counts once what is %s, though the database was busy at first',
   async (where) => {
