@@ -3,6 +3,7 @@ import { readFileSync } from 'node:fs';
 
 import { Command, CommanderError } from 'commander';
 
+import { addAuditOptions, auditOptions } from './audit-options.ts';
 import { addFeedOptions, feedOptions } from './feed-options.ts';
 import { addIngestOptions, ingestOptions } from './ingest-options.ts';
 import { UsageError } from './option-parsers.ts';
@@ -38,6 +39,7 @@ function program(): Command {
   addFeed(root);
   addIngest(root);
   addStats(root);
+  addAudit(root);
   return root;
 }
 
@@ -129,6 +131,26 @@ function addStats(root: Command): void {
     process.exitCode = await stats(options);
   });
 }
+
+function addAudit(root: Command): void {
+  const command = root
+    .command('audit')
+    .description('count the raw batches again and compare with the counters');
+  addAuditOptions(command);
+  command.addHelpText('after', auditNotes);
+  command.addHelpText(
+    'after',
+    examples('audit', 'audit --from 2026-01-01 --to 2026-01-31', 'audit --json'),
+  );
+  command.action(async () => {
+    const options = auditOptions(command);
+    const { audit } = await import('./audit.ts');
+    process.exitCode = audit(options);
+  });
+}
+
+const auditNotes = `
+It may run beside the server. The exit code is 0 where everything agrees, 1 where something differs.`;
 
 function explain(error: unknown): number {
   // commander has printed its own errors, and help and version are among them.

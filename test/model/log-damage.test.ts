@@ -445,7 +445,7 @@ describe('a data directory', () => {
   const openWriter = (dataDir: string) =>
     Writer.open(
       { ...embeddedDefaults, dataDir },
-      { onProgress: () => undefined, onFailure: () => undefined },
+      { onProgress: () => undefined, onFailure: () => undefined, onDefect: () => undefined },
     );
 
   /** With one batch, stored and counted. */

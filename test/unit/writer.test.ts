@@ -18,7 +18,11 @@ async function openWriter() {
   const dataDir = mkdtempSync(join(tmpdir(), 'device-pipeline-'));
   const writer = Writer.open(
     { ...embeddedDefaults, dataDir },
-    { onProgress: () => undefined, onFailure: (message) => expect.fail(message) },
+    {
+      onProgress: () => undefined,
+      onFailure: (message) => expect.fail(message),
+      onDefect: (message) => expect.fail(message),
+    },
   );
   onTestFinished(async () => {
     await writer.close();

@@ -1,12 +1,8 @@
-import { randomInt } from 'node:crypto';
-
 import { formatBatchId } from '../../domain/batch-id.ts';
-import { BatchScanner, notPlain } from '../../domain/batch-scanner.ts';
-import { CounterTable } from '../../domain/counter-table.ts';
-import { recount } from '../../pipeline/process.ts';
-import { LogDamaged } from './log-recovery.ts';
+import { noRecordAt } from './log-recovery.ts';
 import type { LogPosition, LogRecord } from './log-frame.ts';
 import type { LogReader } from './log-reader.ts';
+import { RecordCounter } from './record-counter.ts';
 import type { KeyedBatch, LogDeadLetter, LogDelivery, LogSpan } from './sqlite-counter-store.ts';
 import type { SqliteCounterStore } from './sqlite-counter-store.ts';
 import { isSqliteBusy } from './sqlite-errors.ts';
@@ -23,10 +19,7 @@ export interface LogProcessorOptions {
 }
 
 /** Held in memory at most: beyond it, what comes is read back from the log later. */
-const heldCountersMax = 20_000;
 const heldKeysMax = 10_000;
-/** More than are held: a batch that is read while they come near it must still find room. */
-const tableLimits = { countersMax: 65_536, keyBytesMax: 16 * 1024 * 1024 };
 /** Read back from the log in one step: some ten milliseconds' worth of counting. */
 const stepBytes = 1024 * 1024;
 const stepMs = 20;
@@ -48,8 +41,9 @@ interface Held {
  */
 export class LogProcessor {
   readonly #options: LogProcessorOptions;
-  readonly #counters = new CounterTable(tableLimits, randomInt(2 ** 32));
-  readonly #scanner = new BatchScanner(this.#counters);
+  readonly #records = new RecordCounter();
+  readonly #counters = this.#records.table;
+  readonly #scanner = this.#records.scanner;
   #held: Held | undefined;
   #isApplying = false;
 
@@ -59,7 +53,7 @@ export class LogProcessor {
 
   /** Whether what is held should be counted soon: nothing more may be held. */
   get isFull(): boolean {
-    return this.#counters.size >= heldCountersMax || (this.#held?.keys.length ?? 0) >= heldKeysMax;
+    return this.#records.isFull || (this.#held?.keys.length ?? 0) >= heldKeysMax;
   }
 
   /** The items of a body of the common shape, to be taken by `takeScanned`; else `notPlain`. */
@@ -131,34 +125,17 @@ export class LogProcessor {
     let to = from;
     const startedAt = now();
     for (const { record, end } of reader.records(from, through)) {
-      const reason = this.#countRecord(record);
+      const reason = this.#records.count(record);
       if (reason !== undefined) deadLetters.push(deadLetterOf(record, reason, now()));
       const key = keyOf(record);
       if (key !== undefined) keys.push(key);
       to = end;
       // Compressed bodies may hold much in few bytes.
-      const isEnough = to - from >= stepBytes || this.#counters.size >= heldCountersMax;
+      const isEnough = to - from >= stepBytes || this.#records.isFull;
       if (isEnough || now() - startedAt >= stepMs) break;
     }
-    if (to === from) {
-      throw new LogDamaged(
-        `The log is damaged: no sound record stands at byte ${from}, though it was safely stored.`,
-      );
-    }
+    if (to === from) throw noRecordAt(from);
     return { mark: { from, to }, tally: this.#counters.tally(), keys, deadLetters };
-  }
-
-  /** Adds what a record counts; returns why it cannot be counted, if it cannot. */
-  #countRecord(record: LogRecord): string | undefined {
-    const { body, encoding, accepted, rejected } = record;
-    const items = encoding === 'identity' ? this.#scanner.scan(body, 0, body.length) : notPlain;
-    if (items === accepted && rejected === 0) {
-      this.#scanner.count();
-      return undefined;
-    }
-    const counted = recount(record);
-    if (counted.reason === undefined) this.#counters.addTally(counted.tally);
-    return counted.reason;
   }
 }
 

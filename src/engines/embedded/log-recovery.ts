@@ -259,6 +259,13 @@ export function badRecord(segment: Segment, position: LogPosition): LogDamaged {
   );
 }
 
+/** Where records were safely stored, none is found. */
+export function noRecordAt(position: LogPosition): LogDamaged {
+  return new LogDamaged(
+    `The log is damaged: no sound record stands at byte ${position}, though it was safely stored.`,
+  );
+}
+
 function withFile<T>(fileSystem: FileSystem, segment: Segment, use: (file: LogFile) => T): T {
   const file = fileSystem.open(segment.path, 'read');
   try {

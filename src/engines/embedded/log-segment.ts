@@ -84,6 +84,20 @@ export function readSegmentHeader(file: LogFile, { base }: Segment): SegmentHead
   return { logId: bytes.subarray(16, 32), createdAt: readPosition(bytes, 40) };
 }
 
+/** The id of the log in a directory; undefined where no header of it can be read. */
+export function readLogId(fileSystem: FileSystem, directory: string): Buffer | undefined {
+  for (const segment of listSegments(fileSystem, directory)) {
+    const file = fileSystem.open(segment.path, 'read');
+    try {
+      const header = readSegmentHeader(file, segment);
+      if (header !== undefined) return header.logId;
+    } finally {
+      file.close();
+    }
+  }
+  return undefined;
+}
+
 /** What the checksums of a log's frames begin with. No client can know it. */
 export function saltOfLog(logId: Uint8Array): number {
   return crc32(logId);

@@ -170,17 +170,30 @@ export class SegmentedLog {
   }
 
   /**
+   * Where the log may begin when segments that were closed before `closedBefore` (milliseconds
+   * since 1970) are removed; never behind the last.
+   */
+  removableThrough(closedBefore: number): LogPosition {
+    let through = this.#segments[0]?.base ?? 0;
+    for (const next of this.#segments.slice(1)) {
+      // Nothing was written to a segment after the next one was begun.
+      if (this.#createdAt(next) >= closedBefore) break;
+      through = next.base;
+    }
+    return through;
+  }
+
+  /**
    * Removes whole segments, oldest first, that lie before `through` and were closed before
    * `closedBefore` (milliseconds since 1970); never the last. Returns how many.
    */
   removeSegments(through: LogPosition, closedBefore: number): number {
     const { fileSystem, directory } = this.#options;
+    const keptFrom = Math.min(through, this.removableThrough(closedBefore));
     let removed = 0;
     for (;;) {
       const [oldest, next] = this.#segments;
-      if (oldest === undefined || next === undefined || next.base > through) break;
-      // Nothing was written to a segment after the next one was begun.
-      if (this.#createdAt(next) >= closedBefore) break;
+      if (oldest === undefined || next === undefined || next.base > keptFrom) break;
       fileSystem.remove(oldest.path);
       this.#segments.shift();
       // One by one: a power failure must not bring one back without those that follow it.

@@ -37,21 +37,23 @@ export interface LogDelivery extends Delivery<LogSpan> {
 export class SqliteCounterStore implements CounterStore<LogSpan, LogDelivery> {
   readonly #database: DatabaseSync;
   readonly #add: StatementSync;
+  readonly #addRemoved: StatementSync;
+  readonly #findDeadLetter: StatementSync;
   readonly #addKey: StatementSync;
   readonly #findKey: StatementSync;
   readonly #expireKeys: StatementSync;
   readonly #addDeadLetter: StatementSync;
   readonly #moveOn: StatementSync;
   #position: LogPosition;
+  #removedThrough: LogPosition;
   #deadLetters: number;
 
   /** `database` as `openDatabase` gives it; this store is its only writer. */
   constructor(database: DatabaseSync) {
     this.#database = database;
-    this.#add = database.prepare(
-      `INSERT INTO counters (date, type_state, type, state, count) VALUES (?, ?, ?, ?, ?)
-       ON CONFLICT DO UPDATE SET count = count + excluded.count`,
-    );
+    this.#add = database.prepare(addToCounters('counters'));
+    this.#addRemoved = database.prepare(addToCounters('removed_counters'));
+    this.#findDeadLetter = database.prepare('SELECT 1 FROM dead_letters WHERE position = ?');
     this.#addKey = database.prepare(
       `INSERT INTO idempotency_keys (caller, key, body_sha256, batch_id, received_at)
        VALUES (?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET
@@ -64,9 +66,19 @@ export class SqliteCounterStore implements CounterStore<LogSpan, LogDelivery> {
       `DELETE FROM idempotency_keys WHERE (caller, key) IN
        (SELECT caller, key FROM idempotency_keys WHERE received_at < ? LIMIT ?)`,
     );
-    this.#addDeadLetter = database.prepare('INSERT INTO dead_letters VALUES (?, ?, ?, ?)');
+    this.#addDeadLetter = database.prepare(
+      `INSERT INTO dead_letters (position, batch_id, reason, first_failed_at, last_failed_at)
+       VALUES (?, ?, ?, ?, ?)`,
+    );
     this.#moveOn = database.prepare('UPDATE progress SET position = ? WHERE position = ?');
-    this.#position = Number(database.prepare('SELECT position FROM progress').get()?.['position']);
+    const progress = database.prepare('SELECT position, removed_through FROM progress').get();
+    if (progress === undefined) {
+      throw new Error(
+        'pipeline.db does not say through which byte the log is counted: its table progress is empty. Run rebuild to count the log again.',
+      );
+    }
+    this.#position = Number(progress['position']);
+    this.#removedThrough = Number(progress['removed_through']);
     this.#deadLetters = Number(
       database.prepare('SELECT count(*) AS count FROM dead_letters').get()?.['count'],
     );
@@ -80,6 +92,11 @@ export class SqliteCounterStore implements CounterStore<LogSpan, LogDelivery> {
   /** The position through which the log is counted. */
   get position(): LogPosition {
     return this.#position;
+  }
+
+  /** What records before this counted is noted apart, so that their segments may be removed. */
+  get removedThrough(): LogPosition {
+    return this.#removedThrough;
   }
 
   /** The id of the log that is counted here; undefined before `adoptLog`. */
@@ -130,7 +147,31 @@ export class SqliteCounterStore implements CounterStore<LogSpan, LogDelivery> {
 
   /** Deletes up to `limit` keys received before a time; returns how many there were. */
   expireKeys(receivedBefore: number, limit: number): number {
-    return Number(this.#expireKeys.run(receivedBefore, limit).changes);
+    return this.#inTransaction(() => {
+      const expired = Number(this.#expireKeys.run(receivedBefore, limit).changes);
+      if (expired > 0) {
+        this.#database
+          .prepare('UPDATE progress SET keys_expired_before = max(keys_expired_before, ?)')
+          .run(receivedBefore);
+      }
+      return expired;
+    });
+  }
+
+  /** Notes what the records between `removedThrough` and a position counted when they came. */
+  noteRemoved(tally: Tally, through: LogPosition): void {
+    this.#inTransaction(() => {
+      for (const { date, type, state, count } of rowsOfTally(tally)) {
+        this.#addRemoved.run(date, typeStateKey(type, state), type, state, count);
+      }
+      this.#database.prepare('UPDATE progress SET removed_through = ?').run(through);
+    });
+    this.#removedThrough = through;
+  }
+
+  /** Whether the record at a position is not counted. */
+  isDeadLetter(position: LogPosition): boolean {
+    return this.#findDeadLetter.get(position) !== undefined;
   }
 
   /**
@@ -148,27 +189,34 @@ export class SqliteCounterStore implements CounterStore<LogSpan, LogDelivery> {
   }
 
   #commit(deliveries: readonly LogDelivery[], position: LogPosition): void {
-    this.#database.exec('BEGIN IMMEDIATE');
-    try {
+    this.#inTransaction(() => {
       for (const { tally, keys, deadLetters } of deliveries) {
         this.#addTally(tally);
         for (const { caller, key, bodySha256, batchId, receivedAt } of keys) {
           this.#addKey.run(caller, key, bodySha256, batchId, receivedAt);
         }
         for (const { position: place, batchId, reason, failedAt } of deadLetters) {
-          this.#addDeadLetter.run(place, batchId, reason, failedAt);
+          this.#addDeadLetter.run(place, batchId, reason, failedAt, failedAt);
         }
       }
       if (this.#moveOn.run(position, this.#position).changes !== 1) {
         throw new Error('another process has moved the position in pipeline.db; stop that one');
       }
+    });
+    this.#position = position;
+    for (const { deadLetters } of deliveries) this.#deadLetters += deadLetters.length;
+  }
+
+  #inTransaction<T>(act: () => T): T {
+    this.#database.exec('BEGIN IMMEDIATE');
+    try {
+      const result = act();
       this.#database.exec('COMMIT');
+      return result;
     } catch (error) {
       if (this.#database.isTransaction) this.#database.exec('ROLLBACK');
       throw error;
     }
-    this.#position = position;
-    for (const { deadLetters } of deliveries) this.#deadLetters += deadLetters.length;
   }
 
   #addTally(tally: Tally): void {
@@ -176,4 +224,10 @@ export class SqliteCounterStore implements CounterStore<LogSpan, LogDelivery> {
       this.#add.run(date, typeStateKey(type, state), type, state, count);
     }
   }
+}
+
+/** A statement that adds to a row of a table of counters: date, type_state, type, state, count. */
+export function addToCounters(table: string): string {
+  return `INSERT INTO ${table} (date, type_state, type, state, count) VALUES (?, ?, ?, ?, ?)
+    ON CONFLICT DO UPDATE SET count = count + excluded.count`;
 }

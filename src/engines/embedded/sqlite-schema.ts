@@ -3,46 +3,79 @@ import { DatabaseSync } from 'node:sqlite';
 
 import { sqliteFailure } from './sqlite-errors.ts';
 
-const schemaVersion = 1;
+const schemaVersion = 2;
 
 /*
  * Plain tables, for any reader of SQLite. `type_state` orders the rows of a date as the engine on
- * AWS does: type, '#', state, compared as UTF-8 bytes.
+ * AWS does: type, '#', state, compared as UTF-8 bytes. The first three hold what the log says, and
+ * are made again from it by a rebuild, as tables with a suffix.
  */
-const schema = `
-  CREATE TABLE counters (
+/** A table of counters. */
+export const countersTable = (name: string) => `
+  CREATE TABLE ${name} (
     date TEXT NOT NULL,
     type_state TEXT NOT NULL,
     type TEXT NOT NULL,
     state TEXT NOT NULL,
     count INTEGER NOT NULL,
     PRIMARY KEY (date, type_state)
-  ) STRICT, WITHOUT ROWID;
+  ) STRICT, WITHOUT ROWID;`;
 
-  CREATE TABLE idempotency_keys (
+const idempotencyKeys = (name: string) => `
+  CREATE TABLE ${name} (
     caller TEXT NOT NULL,
     key TEXT NOT NULL,
     body_sha256 BLOB NOT NULL,
     batch_id TEXT NOT NULL,
     received_at INTEGER NOT NULL,
     PRIMARY KEY (caller, key)
-  ) STRICT, WITHOUT ROWID;
-  CREATE INDEX idempotency_keys_by_age ON idempotency_keys (received_at);
+  ) STRICT, WITHOUT ROWID;`;
 
-  CREATE TABLE dead_letters (
+/*
+ * Records that are not counted, by their position in the log. Where nothing sound stands there,
+ * `damaged_through` is the end of the damage. What was dropped is never counted.
+ */
+const deadLetters = (name: string) => `
+  CREATE TABLE ${name} (
     position INTEGER PRIMARY KEY,
     batch_id TEXT NOT NULL,
     reason TEXT NOT NULL,
-    failed_at INTEGER NOT NULL
-  ) STRICT;
+    first_failed_at INTEGER NOT NULL,
+    last_failed_at INTEGER NOT NULL,
+    dropped_at INTEGER,
+    damaged_through INTEGER
+  ) STRICT;`;
 
-  -- One row: of which log the counters are, and through which byte of it they have counted.
+/*
+ * progress, one row: of which log the counters are, and through which byte of it they have counted;
+ * keys received before `keys_expired_before` (ms) may be gone; what records before `removed_through`
+ * counted stands in `removed_counters` too, since their segments may be gone.
+ */
+const schema = `
+  ${countersTable('counters')}
+  ${idempotencyKeys('idempotency_keys')}
+  CREATE INDEX idempotency_keys_by_age ON idempotency_keys (received_at);
+  ${deadLetters('dead_letters')}
+  ${countersTable('removed_counters')}
   CREATE TABLE progress (
     one INTEGER PRIMARY KEY CHECK (one = 1),
     log_id BLOB,
-    position INTEGER NOT NULL
+    position INTEGER NOT NULL,
+    keys_expired_before INTEGER NOT NULL DEFAULT 0,
+    removed_through INTEGER NOT NULL DEFAULT 0
   ) STRICT;
-  INSERT INTO progress VALUES (1, NULL, 0);
+  INSERT INTO progress (one, log_id, position) VALUES (1, NULL, 0);
+`;
+
+const fromVersion1 = `
+  ALTER TABLE progress ADD COLUMN keys_expired_before INTEGER NOT NULL DEFAULT 0;
+  ALTER TABLE progress ADD COLUMN removed_through INTEGER NOT NULL DEFAULT 0;
+  ${countersTable('removed_counters')}
+  ALTER TABLE dead_letters RENAME TO dead_letters_1;
+  ${deadLetters('dead_letters')}
+  INSERT INTO dead_letters
+    SELECT position, batch_id, reason, failed_at, failed_at, NULL, NULL FROM dead_letters_1;
+  DROP TABLE dead_letters_1;
 `;
 
 /**
@@ -55,12 +88,11 @@ export function openDatabase(path: string): DatabaseSync {
   try {
     database.exec('PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL');
     const version = userVersion(database);
-    if (version === 0) {
-      database.exec(`BEGIN IMMEDIATE; ${schema}; PRAGMA user_version = ${schemaVersion}; COMMIT`);
+    if (version === 0 || version === 1) {
+      const change = version === 0 ? schema : fromVersion1;
+      database.exec(`BEGIN IMMEDIATE; ${change}; PRAGMA user_version = ${schemaVersion}; COMMIT`);
     } else if (version !== schemaVersion) {
-      throw new Error(
-        `${path} was written by another version of device-pipeline (schema ${version}, this one knows ${schemaVersion}). Run that version.`,
-      );
+      throw writtenByAnother(path, version);
     }
     // From here on a lock that somebody holds must not hold up the log: the processor tries again.
     database.exec('PRAGMA busy_timeout = 0');
@@ -79,6 +111,24 @@ export function openDatabaseReadOnly(path: string): DatabaseSync {
     );
   }
   return new DatabaseSync(path, { readOnly: true, timeout: 5000 });
+}
+
+/** @throws where the tables are not as this version knows them. */
+export function checkVersion(database: DatabaseSync, path: string): void {
+  const version = userVersion(database);
+  if (version === schemaVersion) return;
+  if (version < schemaVersion) {
+    throw new Error(
+      `${path} was written by an earlier version (schema ${version}). Start serve once, which brings it up to date.`,
+    );
+  }
+  throw writtenByAnother(path, version);
+}
+
+function writtenByAnother(path: string, version: number): Error {
+  return new Error(
+    `${path} was written by another version of device-pipeline (schema ${version}, this one knows ${schemaVersion}). Run that version.`,
+  );
 }
 
 export function databaseDamaged(path: string, cause: unknown): Error {

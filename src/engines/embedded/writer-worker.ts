@@ -23,6 +23,7 @@ function open(): Writer | undefined {
     return Writer.open(options, {
       onProgress: (progress) => send({ kind: 'progress', progress }),
       onFailure: (message) => send({ kind: 'failed', message }),
+      onDefect: (message) => send({ kind: 'defect', message }),
     });
   } catch (error) {
     send({ kind: 'failed', message: error instanceof Error ? error.message : String(error) });

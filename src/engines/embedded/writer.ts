@@ -13,10 +13,13 @@ import type { EmbeddedOptions } from './engine-options.ts';
 import { describeFailure } from './failures.ts';
 import { nodeFileSystem } from './file-system.ts';
 import { LogIntake } from './log-intake.ts';
+import type { LogPosition } from './log-frame.ts';
 import { keyOf, LogProcessor, type CountingState } from './log-processor.ts';
+import { LogDamaged, noRecordAt } from './log-recovery.ts';
 import { LogReader } from './log-reader.ts';
-import { listSegments, readSegmentHeader } from './log-segment.ts';
+import { readLogId } from './log-segment.ts';
 import type { Progress } from './messages.ts';
+import { RecordCounter } from './record-counter.ts';
 import { SegmentedLog } from './segmented-log.ts';
 import { SqliteCounterStore, type KeyedBatch } from './sqlite-counter-store.ts';
 import { isSqliteBusy } from './sqlite-errors.ts';
@@ -27,12 +30,17 @@ export interface WriterEvents {
   readonly onProgress: (progress: Progress) => void;
   /** The writer takes nothing more; the message says why and what to do. */
   readonly onFailure: (message: string) => void;
+  /** Something is wrong and the writer goes on. */
+  readonly onDefect: (message: string) => void;
 }
 
 const busyDelayMs = 100;
 const maintenanceMs = 60_000;
 const expireKeysAtOnce = 1_000;
-const expireAgainMs = 50;
+/** While more is to be cleared away than is done in one step. */
+const maintainAgainMs = 50;
+/** Read in one step of counting what is to be removed: some ten milliseconds' worth. */
+const removeBytesAtOnce = 1024 * 1024;
 /** A stop waits so long for what is stored to be counted; the rest is counted after the start. */
 const drainMs = 5_000;
 
@@ -51,6 +59,9 @@ export class Writer {
   /** Counting was due while more was held than was durable. */
   #isCountDue = false;
   #hasFailed = false;
+  /** What is damaged can not be told apart from what nobody can explain: it is not removed. */
+  #isRemoving = true;
+  #removedRecords: RecordCounter | undefined;
 
   /** @throws an Error whose message says what is wrong and what to do. */
   static open(options: EmbeddedOptions, events: WriterEvents): Writer {
@@ -226,14 +237,51 @@ export class Writer {
     const { keepKeysMs, keepRawMs } = this.#options;
     try {
       const expired = this.#store.expireKeys(Date.now() - keepKeysMs, expireKeysAtOnce);
-      if (expired === expireKeysAtOnce) setTimeout(() => this.#maintain(), expireAgainMs);
-      if (keepRawMs === undefined) return;
-      // What a power failure may take from the database must stay in the log.
-      const durable = this.#store.checkpoint();
-      if (durable !== undefined) this.#log.removeSegments(durable, Date.now() - keepRawMs);
+      let isMoreToDo = expired === expireKeysAtOnce;
+      if (keepRawMs !== undefined && this.#isRemoving)
+        isMoreToDo ||= this.#removeOld(Date.now() - keepRawMs);
+      if (isMoreToDo) setTimeout(() => this.#maintain(), maintainAgainMs);
     } catch (error) {
       if (!isSqliteBusy(error)) this.#fail(error);
     }
+  }
+
+  /**
+   * Removes segments closed before a time, once what they counted is noted apart: an audit must
+   * be able to tell it from what nobody can explain. Says whether there is more to do.
+   */
+  #removeOld(closedBefore: number): boolean {
+    // What a power failure may take from the database must stay in the log.
+    const durable = this.#store.checkpoint();
+    if (durable === undefined) return false;
+    const through = Math.min(durable, this.#log.removableThrough(closedBefore));
+    const noted = this.#store.removedThrough;
+    if (noted < through) {
+      try {
+        return this.#noteRemoved(noted, through);
+      } catch (error) {
+        if (!(error instanceof LogDamaged)) throw error;
+        this.#isRemoving = false;
+        this.#events.onDefect(`${error.message} Old segments are kept until that is mended.`);
+        return false;
+      }
+    }
+    this.#log.removeSegments(Math.min(noted, through), closedBefore);
+    return false;
+  }
+
+  #noteRemoved(from: LogPosition, through: LogPosition): boolean {
+    const counter = (this.#removedRecords ??= new RecordCounter());
+    let to = from;
+    for (const { record, end } of this.#reader.records(from, through)) {
+      // What was never counted is among the dead letters, and stays there.
+      if (!this.#store.isDeadLetter(record.position)) counter.count(record);
+      to = end;
+      if (to - from >= removeBytesAtOnce || counter.isFull) break;
+    }
+    if (to === from) throw noRecordAt(from);
+    this.#store.noteRemoved(counter.takeTally(), to);
+    return true;
   }
 
   #fail(error: unknown): void {
@@ -247,7 +295,8 @@ function openLog(options: EmbeddedOptions, store: SqliteCounterStore) {
   const directory = dataPaths(options.dataDir).log;
   const known = store.logId();
   // Before the log is opened, too: of another log, the counters' position says nothing.
-  if (known !== undefined && logIdIn(directory)?.equals(known) === false) throw ofAnotherLog();
+  if (known !== undefined && readLogId(nodeFileSystem, directory)?.equals(known) === false)
+    throw ofAnotherLog();
   const uncountedKeys: (KeyedBatch & { end: number })[] = [];
   const log = SegmentedLog.open({
     directory,
@@ -267,18 +316,6 @@ function openLog(options: EmbeddedOptions, store: SqliteCounterStore) {
     throw ofAnotherLog();
   }
   return { log, uncountedKeys };
-}
-
-/** Undefined where there is no log, or none whose first header can be read. */
-function logIdIn(directory: string): Buffer | undefined {
-  const [first] = listSegments(nodeFileSystem, directory);
-  if (first === undefined) return undefined;
-  const file = nodeFileSystem.open(first.path, 'read');
-  try {
-    return readSegmentHeader(file, first)?.logId;
-  } finally {
-    file.close();
-  }
 }
 
 function ofAnotherLog(): Error {

@@ -607,7 +607,10 @@ describe('the embedded adapters', () => {
             position,
             batch_id: batchId,
             reason: expect.stringMatching(reason) as string,
-            failed_at: engine.now,
+            first_failed_at: engine.now,
+            last_failed_at: engine.now,
+            dropped_at: null,
+            damaged_through: null,
           })),
         );
       };

@@ -1,0 +1,94 @@
+import type { DatabaseSync, StatementSync } from 'node:sqlite';
+
+import { formatBatchId, placeOfBatchId, rawKeyOf } from '../../domain/batch-id.ts';
+import type { Difference } from '../../pipeline/audit.ts';
+import type { LogPosition, LogRecord } from './log-frame.ts';
+import { keyOf } from './log-processor.ts';
+import type { KeyedBatch } from './sqlite-counter-store.ts';
+
+/** Keys that were not found are looked up once more in the end; more than so many are told at once. */
+const lostKeysMax = 100_000;
+
+/**
+ * Compares the idempotency keys of the log's records with those in the database: one that is lost
+ * makes a retry a new batch, which counts twice.
+ */
+export class KeyAudit {
+  readonly #database: DatabaseSync;
+  readonly #find: StatementSync;
+  readonly #report: (difference: Difference) => void;
+  readonly #lost: KeyedBatch[] = [];
+  #met = 0;
+
+  constructor(database: DatabaseSync, report: (difference: Difference) => void) {
+    this.#database = database;
+    this.#report = report;
+    this.#find = database.prepare(
+      'SELECT body_sha256, batch_id, received_at FROM idempotency_keys WHERE caller = ? AND key = ?',
+    );
+  }
+
+  add(record: LogRecord): void {
+    const keyed = keyOf(record);
+    if (keyed === undefined) return;
+    if (!this.#check(keyed)) this.#lost.push(keyed);
+    if (this.#lost.length > lostKeysMax) {
+      throw new Error(
+        `More than ${lostKeysMax} idempotency keys of the log are not in the database. Run rebuild, which restores them.`,
+      );
+    }
+  }
+
+  /** To be called within one state of the database, after all records from one place to another. */
+  finish(expiredBefore: number, from: LogPosition, through: LogPosition): void {
+    for (const keyed of this.#lost) {
+      if (keyed.receivedAt < expiredBefore || this.#check(keyed)) continue;
+      const rawKey = rawKeyOf(keyed.batchId, keyed.receivedAt);
+      const detail = `The idempotency key ${JSON.stringify(keyed.key)} of ${rawKey} is not kept, though it has not expired: a retry would count twice.`;
+      this.#report({ code: 'key_missing', detail, rawKeys: [rawKey] });
+    }
+    this.#lookForOthers(from, through);
+  }
+
+  /** Says whether the key is there, of this batch or of a later one. */
+  #check({ caller, key, batchId, receivedAt, bodySha256 }: KeyedBatch): boolean {
+    const row = this.#find.get(caller, key);
+    if (row === undefined) return false;
+    const found = String(row['batch_id']);
+    if (found === batchId) {
+      this.#met++;
+      const isSame =
+        Number(row['received_at']) === receivedAt &&
+        Buffer.compare(row['body_sha256'] as Uint8Array, bodySha256) === 0;
+      if (!isSame) this.#reportOther(batchId, receivedAt, key);
+    } else if ((placeOfBatchId(found) ?? -1) < (placeOfBatchId(batchId) ?? 0)) {
+      this.#reportOther(batchId, receivedAt, key);
+    }
+    return true;
+  }
+
+  #reportOther(batchId: string, receivedAt: number, key: string): void {
+    const rawKey = rawKeyOf(batchId, receivedAt);
+    const detail = `What is kept under the idempotency key ${JSON.stringify(key)} is not what ${rawKey} came with.`;
+    this.#report({ code: 'key_differs', detail, rawKeys: [rawKey] });
+  }
+
+  #lookForOthers(from: LogPosition, through: LogPosition): void {
+    const within = this.#database
+      .prepare(
+        'SELECT count(*) AS count FROM idempotency_keys WHERE batch_id >= ? AND batch_id < ?',
+      )
+      .get(idPrefix(from), idPrefix(through));
+    const unexplained = Number(within?.['count']) - this.#met;
+    if (unexplained <= 0) return;
+    const detail = `${unexplained} idempotency keys name batches that the raw store does not have.`;
+    this.#report({ code: 'key_unexplained', detail });
+  }
+}
+
+/** The ids of batches from a place in the log on begin with this or more. */
+export function idPrefix(place: LogPosition): string {
+  return formatBatchId(
+    Buffer.from(place.toString(16).padStart(12, '0').padEnd(32, '0'), 'hex'),
+  ).slice(0, 13);
+}

@@ -1,0 +1,69 @@
+import type { Command } from 'commander';
+
+import { dataDirOption, option } from './common-options.ts';
+import { date, timestamp, UsageError } from './option-parsers.ts';
+import { statsRange, type DateRange } from './stats-options.ts';
+
+/** What `audit` needs to know. */
+export interface AuditCommandOptions {
+  dataDir: string;
+  /** The counters to compare; undefined: all. */
+  dates: DateRange | undefined;
+  /** The batches to read, by when they came (milliseconds since 1970, `to` excluded). */
+  received: { from: number; to: number } | undefined;
+  json: boolean;
+}
+
+interface AuditValues {
+  date?: string;
+  from?: string;
+  to?: string;
+  since?: number;
+  until?: number;
+  dataDir: string;
+  json?: true;
+}
+
+/** Adds the options of `audit` to a command. */
+export function addAuditOptions(command: Command): Command {
+  command
+    .addOption(option('--date <date>', 'compare the counters of one day', date))
+    .addOption(option('--from <date>', 'the first day to compare', date))
+    .addOption(option('--to <date>', 'the last day to compare', date));
+  return addReceivedOptions(command)
+    .addOption(dataDirOption())
+    .option('--json', 'print the result as JSON');
+}
+
+/** `--since` and `--until`, the same for every command that takes batches by when they came. */
+export function addReceivedOptions(command: Command): Command {
+  return command
+    .addOption(option('--since <time>', 'only batches received from then on', timestamp))
+    .addOption(option('--until <time>', 'only batches received before then', timestamp));
+}
+
+/** The options of `audit` as parsed. */
+export function auditOptions(command: Command): AuditCommandOptions {
+  const { date: day, from, to, dataDir, json = false, ...values } = command.opts<AuditValues>();
+  const dates = statsRange(day, from, to);
+  const received = receivedRange(values);
+  if (dates !== undefined && received !== undefined) {
+    throw new UsageError(
+      'dates (--date, --from, --to) choose counters and times (--since, --until) choose batches; give one of them',
+    );
+  }
+  return { dataDir, dates, received, json };
+}
+
+export function receivedRange({
+  since,
+  until,
+}: {
+  since?: number;
+  until?: number;
+}): { from: number; to: number } | undefined {
+  if (since === undefined && until === undefined) return undefined;
+  const range = { from: since ?? 0, to: until ?? Number.MAX_SAFE_INTEGER };
+  if (range.from < range.to) return range;
+  throw new UsageError('--since must be before --until');
+}
