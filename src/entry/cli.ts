@@ -7,6 +7,7 @@ import { addAuditOptions, auditOptions } from './audit-options.ts';
 import { addFeedOptions, feedOptions } from './feed-options.ts';
 import { addIngestOptions, ingestOptions } from './ingest-options.ts';
 import { UsageError } from './option-parsers.ts';
+import { addRebuildOptions, rebuildOptions } from './rebuild-options.ts';
 import { addServeOptions, serveOptions } from './serve-options.ts';
 import { addStatsOptions, statsOptions } from './stats-options.ts';
 import { visible } from './terminal-text.ts';
@@ -40,6 +41,7 @@ function program(): Command {
   addIngest(root);
   addStats(root);
   addAudit(root);
+  addRebuild(root);
   return root;
 }
 
@@ -151,6 +153,24 @@ function addAudit(root: Command): void {
 
 const auditNotes = `
 It may run beside the server. The exit code is 0 where everything agrees, 1 where something differs.`;
+
+function addRebuild(root: Command): void {
+  const command = root
+    .command('rebuild')
+    .description('make the counters anew from the raw batches, beside a running server');
+  addRebuildOptions(command);
+  command.addHelpText('after', rebuildNotes);
+  command.addHelpText('after', examples('rebuild --dry-run', 'rebuild', 'rebuild --drop-old'));
+  command.action(async () => {
+    const options = rebuildOptions(command);
+    const { rebuild } = await import('./rebuild.ts');
+    process.exitCode = rebuild(options);
+  });
+}
+
+const rebuildNotes = `
+Until the new counters are complete, the old ones answer. They are then kept beside them, as the
+table counters_before, until --drop-old. An interrupted rebuild goes on where it stopped.`;
 
 function explain(error: unknown): number {
   // commander has printed its own errors, and help and version are among them.

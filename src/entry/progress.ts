@@ -33,3 +33,18 @@ export function openProgress(total: number | undefined): Progress {
   };
   return { update, stop: () => undefined };
 }
+
+/** Shows how much of a log is read, once it is known how much there is. */
+export class LogProgress {
+  #progress: Progress | undefined;
+
+  /** Both in bytes. */
+  update(bytes: number, total: number): void {
+    this.#progress ??= openProgress(total);
+    this.#progress.update(bytes, `${grouped(Math.round(bytes / 1024 ** 2))} MiB read`);
+  }
+
+  stop(): void {
+    this.#progress?.stop();
+  }
+}

@@ -55,18 +55,34 @@ export function takeDataDirectory({ root, log }: DataPaths): DirectoryLock {
     throw unusable(root, error);
   }
   const ownerPath = join(root, 'owner.json');
+  let lock: DirectoryLock | undefined;
+  try {
+    lock = lockFile(join(root, 'lock.db'));
+    if (lock !== undefined) writeOwner(ownerPath);
+  } catch (error) {
+    lock?.release();
+    throw unusable(root, error);
+  }
+  if (lock !== undefined) return lock;
+  throw new DataDirectoryUnusable(
+    `The data directory ${root} is in use by ${ownerOf(ownerPath)}. Stop that one, or choose another directory with --data-dir.`,
+  );
+}
+
+/**
+ * Takes a lock on a file that holds nothing, which is made where it is missing; undefined where
+ * another process has it.
+ * @throws SQLite's errors.
+ */
+export function lockFile(path: string): DirectoryLock | undefined {
   let lock: DatabaseSync | undefined;
   try {
-    lock = new DatabaseSync(join(root, 'lock.db'), { timeout: 0 });
+    lock = new DatabaseSync(path, { timeout: 0 });
     lock.exec('PRAGMA locking_mode = EXCLUSIVE; BEGIN EXCLUSIVE');
-    writeOwner(ownerPath);
   } catch (error) {
     lock?.close();
-    if (!isSqliteBusy(error)) throw unusable(root, error);
-    throw new DataDirectoryUnusable(
-      `The data directory ${root} is in use by ${ownerOf(ownerPath)}. Stop that one, or choose another directory with --data-dir.`,
-      { cause: error },
-    );
+    if (isSqliteBusy(error)) return undefined;
+    throw error;
   }
   const held = lock;
   heldLocks.add(held);

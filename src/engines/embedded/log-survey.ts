@@ -51,13 +51,22 @@ export function* surveyLog(options: SurveyOptions): Generator<Surveyed> {
   }
 }
 
-/** The end of the last sound record, as far as can be told without knowing what was durable. */
-export function lastRecordEnd({ fileSystem, directory, salt }: LogPlace): LogPosition {
+/** Where the files of the log end, zeros ahead of the records included. */
+export function endOfFiles({ fileSystem, directory }: LogPlace): LogPosition {
   const last = listSegments(fileSystem, directory).at(-1);
   if (last === undefined) return 0;
   const file = openOrMissing(fileSystem, last);
-  const through = last.base + (file?.size() ?? 0);
+  const end = last.base + (file?.size() ?? 0);
   file?.close();
+  return end;
+}
+
+/** The end of the last sound record, as far as can be told without knowing what was durable. */
+export function lastRecordEnd(place: LogPlace): LogPosition {
+  const { fileSystem, directory, salt } = place;
+  const last = listSegments(fileSystem, directory).at(-1);
+  if (last === undefined) return 0;
+  const through = endOfFiles(place);
   const options = { fileSystem, directory, salt, from: last.base, through };
   let end = last.base;
   for (const found of surveySegment(options, last, last.base, through)) {

@@ -4,6 +4,7 @@ import type { BatchId } from '../../domain/batch-id.ts';
 import { rowsOfTally, typeStateKey, type Tally } from '../../domain/counter.ts';
 import type { CounterStore, Delivery, EarlierBatch } from '../../pipeline/ports.ts';
 import type { LogPosition } from './log-frame.ts';
+import { inTransaction } from './sqlite-schema.ts';
 
 /** Records of the log that follow each other: from the end of the one before to their own end. */
 export interface LogSpan {
@@ -54,11 +55,7 @@ export class SqliteCounterStore implements CounterStore<LogSpan, LogDelivery> {
     this.#add = database.prepare(addToCounters('counters'));
     this.#addRemoved = database.prepare(addToCounters('removed_counters'));
     this.#findDeadLetter = database.prepare('SELECT 1 FROM dead_letters WHERE position = ?');
-    this.#addKey = database.prepare(
-      `INSERT INTO idempotency_keys (caller, key, body_sha256, batch_id, received_at)
-       VALUES (?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET
-       body_sha256 = excluded.body_sha256, batch_id = excluded.batch_id, received_at = excluded.received_at`,
-    );
+    this.#addKey = database.prepare(addKeyTo('idempotency_keys'));
     this.#findKey = database.prepare(
       'SELECT body_sha256, batch_id, received_at FROM idempotency_keys WHERE caller = ? AND key = ?',
     );
@@ -147,7 +144,7 @@ export class SqliteCounterStore implements CounterStore<LogSpan, LogDelivery> {
 
   /** Deletes up to `limit` keys received before a time; returns how many there were. */
   expireKeys(receivedBefore: number, limit: number): number {
-    return this.#inTransaction(() => {
+    return inTransaction(this.#database, () => {
       const expired = Number(this.#expireKeys.run(receivedBefore, limit).changes);
       if (expired > 0) {
         this.#database
@@ -160,7 +157,7 @@ export class SqliteCounterStore implements CounterStore<LogSpan, LogDelivery> {
 
   /** Notes what the records between `removedThrough` and a position counted when they came. */
   noteRemoved(tally: Tally, through: LogPosition): void {
-    this.#inTransaction(() => {
+    inTransaction(this.#database, () => {
       for (const { date, type, state, count } of rowsOfTally(tally)) {
         this.#addRemoved.run(date, typeStateKey(type, state), type, state, count);
       }
@@ -189,7 +186,7 @@ export class SqliteCounterStore implements CounterStore<LogSpan, LogDelivery> {
   }
 
   #commit(deliveries: readonly LogDelivery[], position: LogPosition): void {
-    this.#inTransaction(() => {
+    inTransaction(this.#database, () => {
       for (const { tally, keys, deadLetters } of deliveries) {
         this.#addTally(tally);
         for (const { caller, key, bodySha256, batchId, receivedAt } of keys) {
@@ -207,18 +204,6 @@ export class SqliteCounterStore implements CounterStore<LogSpan, LogDelivery> {
     for (const { deadLetters } of deliveries) this.#deadLetters += deadLetters.length;
   }
 
-  #inTransaction<T>(act: () => T): T {
-    this.#database.exec('BEGIN IMMEDIATE');
-    try {
-      const result = act();
-      this.#database.exec('COMMIT');
-      return result;
-    } catch (error) {
-      if (this.#database.isTransaction) this.#database.exec('ROLLBACK');
-      throw error;
-    }
-  }
-
   #addTally(tally: Tally): void {
     for (const { date, type, state, count } of rowsOfTally(tally)) {
       this.#add.run(date, typeStateKey(type, state), type, state, count);
@@ -230,4 +215,11 @@ export class SqliteCounterStore implements CounterStore<LogSpan, LogDelivery> {
 export function addToCounters(table: string): string {
   return `INSERT INTO ${table} (date, type_state, type, state, count) VALUES (?, ?, ?, ?, ?)
     ON CONFLICT DO UPDATE SET count = count + excluded.count`;
+}
+
+/** A statement that puts a row into a table of keys: caller, key, body_sha256, batch_id, received_at. */
+export function addKeyTo(table: string): string {
+  return `INSERT INTO ${table} (caller, key, body_sha256, batch_id, received_at)
+    VALUES (?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET
+    body_sha256 = excluded.body_sha256, batch_id = excluded.batch_id, received_at = excluded.received_at`;
 }

@@ -46,6 +46,18 @@ const deadLetters = (name: string) => `
     damaged_through INTEGER
   ) STRICT;`;
 
+export const keysByAge = 'CREATE INDEX idempotency_keys_by_age ON idempotency_keys (received_at)';
+
+/** What the log says, and a rebuild makes anew. */
+export const generationTables = ['counters', 'idempotency_keys', 'dead_letters'] as const;
+
+/** Makes those tables under names with a suffix. */
+export function createGeneration(database: DatabaseSync, suffix: string): void {
+  database.exec(countersTable(`counters${suffix}`));
+  database.exec(idempotencyKeys(`idempotency_keys${suffix}`));
+  database.exec(deadLetters(`dead_letters${suffix}`));
+}
+
 /*
  * progress, one row: of which log the counters are, and through which byte of it they have counted;
  * keys received before `keys_expired_before` (ms) may be gone; what records before `removed_through`
@@ -54,7 +66,7 @@ const deadLetters = (name: string) => `
 const schema = `
   ${countersTable('counters')}
   ${idempotencyKeys('idempotency_keys')}
-  CREATE INDEX idempotency_keys_by_age ON idempotency_keys (received_at);
+  ${keysByAge};
   ${deadLetters('dead_letters')}
   ${countersTable('removed_counters')}
   CREATE TABLE progress (
@@ -105,12 +117,43 @@ export function openDatabase(path: string): DatabaseSync {
 
 /** Opens the database beside its writer. @throws where there is none. */
 export function openDatabaseReadOnly(path: string): DatabaseSync {
-  if (!existsSync(path)) {
-    throw new Error(
-      `There is no pipeline at ${path}. Start one with serve, or name its --data-dir.`,
-    );
-  }
+  checkExists(path);
   return new DatabaseSync(path, { readOnly: true, timeout: 5000 });
+}
+
+/**
+ * Opens the database to change it beside its writer, which waits while a transaction is open.
+ * @throws where there is none, or it is of another version.
+ */
+export function openDatabaseForChange(path: string): DatabaseSync {
+  checkExists(path);
+  const database = new DatabaseSync(path, { timeout: 30_000 });
+  try {
+    checkVersion(database, path);
+    database.exec('PRAGMA synchronous = NORMAL');
+    return database;
+  } catch (error) {
+    database.close();
+    throw error;
+  }
+}
+
+/** All of it is done, or nothing. */
+export function inTransaction<T>(database: DatabaseSync, act: () => T): T {
+  database.exec('BEGIN IMMEDIATE');
+  try {
+    const result = act();
+    database.exec('COMMIT');
+    return result;
+  } catch (error) {
+    if (database.isTransaction) database.exec('ROLLBACK');
+    throw error;
+  }
+}
+
+function checkExists(path: string): void {
+  if (existsSync(path)) return;
+  throw new Error(`There is no pipeline at ${path}. Start one with serve, or name its --data-dir.`);
 }
 
 /** @throws where the tables are not as this version knows them. */

@@ -1,0 +1,366 @@
+import { join } from 'node:path';
+import type { DatabaseSync, StatementSync } from 'node:sqlite';
+
+import { formatBatchId } from '../../domain/batch-id.ts';
+import { rowsOfTally, typeStateKey, type Tally } from '../../domain/counter.ts';
+import { counterDifference, type Difference } from '../../pipeline/audit.ts';
+import { dataPaths, lockFile } from './data-directory.ts';
+import { nodeFileSystem } from './file-system.ts';
+import { idPrefix } from './key-audit.ts';
+import { readLedger } from './ledger.ts';
+import type { LogPosition, LogRecord } from './log-frame.ts';
+import { keyOf } from './log-processor.ts';
+import { readLogId, saltOfLog } from './log-segment.ts';
+import { endOfFiles, lastRecordEnd, surveyLog, type Damage, type LogPlace } from './log-survey.ts';
+import { RecordCounter } from './record-counter.ts';
+import { addKeyTo, addToCounters } from './sqlite-counter-store.ts';
+import {
+  createGeneration,
+  generationTables,
+  inTransaction,
+  keysByAge,
+  openDatabaseForChange,
+} from './sqlite-schema.ts';
+
+export interface RebuildOptions {
+  readonly dataDir: string;
+  /** Only shows the difference; what is built is kept for the next rebuild. */
+  readonly dryRun: boolean;
+  /** Counts without the batches whose raw bodies are damaged: they become dead letters. */
+  readonly withoutDamaged: boolean;
+  readonly onDifference: (difference: Difference) => void;
+  /** Told now and then how many bytes of the log are counted, of how many. */
+  readonly onProgress: (bytes: number, total: number) => void;
+  /** Milliseconds since 1970. */
+  readonly now: () => number;
+}
+
+export interface RebuildSummary {
+  readonly differences: number;
+  /** Whether the new counters are in force. */
+  readonly isSwitched: boolean;
+  readonly damagedSpans: number;
+}
+
+/** Counted in one transaction at most: the server's own must not wait long. */
+const stepBytes = 2 * 1024 * 1024;
+/** With less than this left to count, the rest is counted in the transaction that switches. */
+const lastBytes = 1024 * 1024;
+
+/**
+ * Counts the whole log again into tables of its own, beside a running server, then puts them in
+ * the place of those in force, in one transaction. Interrupted anywhere, it leaves the counters as
+ * they were, and the next rebuild goes on where it stopped. The counters that were in force are
+ * kept as `counters_before`.
+ * @throws where the directory holds no pipeline, counters of an earlier rebuild are still kept, or
+ *   batches are damaged and `withoutDamaged` does not say to do without them.
+ */
+export function rebuildDataDirectory(options: RebuildOptions): RebuildSummary {
+  return withDatabase(options.dataDir, (database, place) => {
+    if (hasTable(database, 'counters_before')) {
+      throw new Error(
+        'The counters from before the last rebuild are still kept. Drop them with rebuild --drop-old, then rebuild again.',
+      );
+    }
+    return new Rebuild(options, database, place).run();
+  });
+}
+
+/** Drops the tables that a rebuild has replaced. Says whether there were any. */
+export function dropReplaced(dataDir: string): boolean {
+  return withDatabase(dataDir, (database) => {
+    if (!hasTable(database, 'counters_before')) return false;
+    inTransaction(database, () => {
+      for (const table of generationTables) database.exec(`DROP TABLE ${table}_before`);
+    });
+    return true;
+  });
+}
+
+interface Place extends LogPlace {
+  readonly logId: Buffer;
+}
+
+class Rebuild {
+  readonly #options: RebuildOptions;
+  readonly #database: DatabaseSync;
+  readonly #place: Place;
+  readonly #counter = new RecordCounter();
+  #position: LogPosition = 0;
+
+  constructor(options: RebuildOptions, database: DatabaseSync, place: Place) {
+    this.#options = options;
+    this.#database = database;
+    this.#place = place;
+  }
+
+  run(): RebuildSummary {
+    this.#position = this.#begin();
+    for (;;) {
+      const through = this.#through();
+      if (through - this.#position <= lastBytes) break;
+      this.#step(through);
+      this.#options.onProgress(this.#position, through);
+    }
+    return inTransaction(this.#database, () => this.#finish());
+  }
+
+  /** Makes the tables, or finds those that an interrupted rebuild has left. Returns how far it came. */
+  #begin(): LogPosition {
+    return inTransaction(this.#database, () => {
+      const { removedThrough = 0 } = readLedger(this.#database) ?? {};
+      if (hasTable(this.#database, 'rebuild')) {
+        const row = this.#database.prepare('SELECT log_id, position FROM rebuild').get();
+        const position = Number(row?.['position']);
+        const isOfThisLog = this.#place.logId.equals(row?.['log_id'] as Uint8Array);
+        // What lies before was removed meanwhile, perhaps uncounted here.
+        if (isOfThisLog && position >= removedThrough) return position;
+        dropUnfinished(this.#database);
+      }
+      createGeneration(this.#database, '_next');
+      this.#database.exec(
+        'CREATE TABLE rebuild (log_id BLOB NOT NULL, position INTEGER NOT NULL) STRICT',
+      );
+      this.#database
+        .prepare('INSERT INTO rebuild VALUES (?, ?)')
+        .run(this.#place.logId, removedThrough);
+      this.#copyRemoved(removedThrough);
+      return removedThrough;
+    });
+  }
+
+  /** Of segments that may be gone, what was noted is all that is known. */
+  #copyRemoved(through: LogPosition): void {
+    const database = this.#database;
+    database.exec('INSERT INTO counters_next SELECT * FROM removed_counters');
+    database
+      .prepare('INSERT INTO dead_letters_next SELECT * FROM dead_letters WHERE position < ?')
+      .run(through);
+    database
+      .prepare(
+        'INSERT INTO idempotency_keys_next SELECT * FROM idempotency_keys WHERE batch_id < ?',
+      )
+      .run(idPrefix(through));
+  }
+
+  /** As far as the log is counted by the server; with no ledger left, as far as it goes. */
+  #through(): LogPosition {
+    const counted = readLedger(this.#database)?.position;
+    if (counted === undefined) return lastRecordEnd(this.#place);
+    const end = endOfFiles(this.#place);
+    if (counted <= end) return counted;
+    if (this.#options.withoutDamaged) return lastRecordEnd(this.#place);
+    throw new Error(
+      `The log is said to be counted through byte ${counted}, and its files end at byte ${end}. Restore the log from a backup, or count what is there: rebuild --without-damaged. The counters are as they were.`,
+    );
+  }
+
+  #step(through: LogPosition): void {
+    const from = this.#position;
+    inTransaction(this.#database, () => this.#count(through, from + stepBytes));
+  }
+
+  /** Counts from the position on, through about `enough`, into the tables. */
+  #count(through: LogPosition, enough: LogPosition): void {
+    const writer = new GenerationWriter(this.#database, this.#options.now());
+    const dropped = this.#database.prepare(
+      'SELECT 1 FROM dead_letters WHERE position = ? AND dropped_at IS NOT NULL',
+    );
+    const { keysExpiredBefore = 0 } = readLedger(this.#database) ?? {};
+    let position = this.#position;
+    let isAtEnd = true;
+    for (const found of surveyLog({ ...this.#place, from: position, through })) {
+      if (found.damage !== undefined) {
+        writer.addDamage(found.damage);
+      } else {
+        const { record } = found;
+        const isDropped = dropped.get(record.position) !== undefined;
+        const reason = isDropped ? undefined : this.#counter.count(record);
+        if (isDropped || reason !== undefined) writer.addDeadLetter(record, reason);
+        if (record.receivedAt >= keysExpiredBefore) writer.addKey(record);
+      }
+      position = found.end;
+      if (position < enough && !this.#counter.isFull) continue;
+      isAtEnd = false;
+      break;
+    }
+    // Behind the last record there may be a segment's header.
+    if (isAtEnd) position = Math.max(position, through);
+    writer.addTally(this.#counter.takeTally());
+    this.#database.prepare('UPDATE rebuild SET position = ?').run(position);
+    this.#position = position;
+  }
+
+  /** Within one transaction: counts the rest, shows what differs, and switches. */
+  #finish(): RebuildSummary {
+    const database = this.#database;
+    while (this.#position < this.#through()) this.#count(this.#through(), Number.POSITIVE_INFINITY);
+    const damagedSpans = this.#newlyDamaged();
+    if (damagedSpans > 0 && !this.#options.withoutDamaged) {
+      throw new Error(
+        `The log is damaged in ${damagedSpans} ${damagedSpans === 1 ? 'place' : 'places'} (audit names them), and what was stored there cannot be counted again. Restore the log from a backup, or count without those batches: rebuild --without-damaged. The counters are as they were.`,
+      );
+    }
+    let differences = 0;
+    for (const row of database.prepare(differing).iterate()) {
+      const difference = counterDifference({
+        counter: {
+          date: String(row['date']),
+          type: String(row['type']),
+          state: String(row['state']),
+        },
+        counted: numberOrUndefined(row['counted']),
+        recounted: numberOrUndefined(row['recounted']),
+      });
+      if (difference === undefined) continue;
+      differences++;
+      this.#options.onDifference(difference);
+    }
+    this.#options.onProgress(this.#position, this.#position);
+    if (!this.#options.dryRun) this.#switch();
+    return { differences, isSwitched: !this.#options.dryRun, damagedSpans };
+  }
+
+  #newlyDamaged(): number {
+    const row = this.#database
+      .prepare(
+        `SELECT count(*) AS count FROM dead_letters_next AS next WHERE damaged_through IS NOT NULL AND NOT EXISTS
+         (SELECT 1 FROM dead_letters AS known WHERE known.position = next.position AND known.damaged_through >= next.damaged_through)`,
+      )
+      .get();
+    return Number(row?.['count']);
+  }
+
+  #switch(): void {
+    const database = this.#database;
+    // What was dropped while this counted.
+    database.exec(
+      `UPDATE dead_letters_next SET dropped_at =
+       (SELECT dropped_at FROM dead_letters AS known WHERE known.position = dead_letters_next.position)`,
+    );
+    for (const table of generationTables) {
+      database.exec(`ALTER TABLE ${table} RENAME TO ${table}_before`);
+      database.exec(`ALTER TABLE ${table}_next RENAME TO ${table}`);
+    }
+    database.exec(`DROP INDEX IF EXISTS idempotency_keys_by_age; ${keysByAge}; DROP TABLE rebuild`);
+    this.#mendLedger();
+  }
+
+  /**
+   * A ledger that is missing or wrong is made as the rebuilt counters are. Beside a running server
+   * it is neither: a record ends at its position.
+   */
+  #mendLedger(): void {
+    const database = this.#database;
+    const ledger = readLedger(database);
+    const { logId } = this.#place;
+    if (ledger === undefined) {
+      database
+        .prepare('INSERT INTO progress (one, log_id, position) VALUES (1, ?, ?)')
+        .run(logId, this.#position);
+    } else {
+      database.prepare('UPDATE progress SET log_id = ?, position = ?').run(logId, this.#position);
+    }
+  }
+}
+
+const differing = `
+  SELECT date, type, state, now.count AS counted, next.count AS recounted
+    FROM counters_next AS next LEFT JOIN counters AS now USING (date, type_state, type, state)
+    WHERE now.count IS NOT next.count
+  UNION ALL
+  SELECT date, type, state, now.count AS counted, NULL AS recounted
+    FROM counters AS now LEFT JOIN counters_next AS next USING (date, type_state, type, state)
+    WHERE next.count IS NULL
+  ORDER BY date, type, state`;
+
+/** Writes what the log says into the tables that will be in force. */
+class GenerationWriter {
+  readonly #add: StatementSync;
+  readonly #addKey: StatementSync;
+  readonly #addDeadLetter: StatementSync;
+  readonly #knownDeadLetter: StatementSync;
+  readonly #now: number;
+
+  constructor(database: DatabaseSync, now: number) {
+    this.#now = now;
+    this.#add = database.prepare(addToCounters('counters_next'));
+    this.#addKey = database.prepare(addKeyTo('idempotency_keys_next'));
+    this.#addDeadLetter = database.prepare(
+      'INSERT INTO dead_letters_next VALUES (?, ?, ?, ?, ?, ?, ?)',
+    );
+    this.#knownDeadLetter = database.prepare('SELECT * FROM dead_letters WHERE position = ?');
+  }
+
+  addTally(tally: Tally): void {
+    for (const { date, type, state, count } of rowsOfTally(tally)) {
+      this.#add.run(date, typeStateKey(type, state), type, state, count);
+    }
+  }
+
+  addKey(record: LogRecord): void {
+    const keyed = keyOf(record);
+    if (keyed === undefined) return;
+    const { caller, key, bodySha256, batchId, receivedAt } = keyed;
+    this.#addKey.run(caller, key, bodySha256, batchId, receivedAt);
+  }
+
+  /** `reason` undefined: as it is known. */
+  addDeadLetter({ position, batchId }: LogRecord, reason: string | undefined): void {
+    this.#addKnown(position, formatBatchId(batchId), reason, null);
+  }
+
+  addDamage({ from, to, path, offset, isFileMissing }: Damage): void {
+    const what = isFileMissing ? 'is gone' : 'is damaged';
+    this.#addKnown(from, '', `damaged: what was stored at byte ${offset} of ${path} ${what}`, to);
+  }
+
+  #addKnown(
+    position: LogPosition,
+    batchId: string,
+    reason: string | undefined,
+    damagedThrough: LogPosition | null,
+  ): void {
+    const known = this.#knownDeadLetter.get(position);
+    this.#addDeadLetter.run(
+      position,
+      batchId,
+      reason ?? known?.['reason'] ?? '',
+      known?.['first_failed_at'] ?? this.#now,
+      known?.['last_failed_at'] ?? this.#now,
+      known?.['dropped_at'] ?? null,
+      damagedThrough,
+    );
+  }
+}
+
+function withDatabase<T>(dataDir: string, act: (database: DatabaseSync, place: Place) => T): T {
+  const paths = dataPaths(dataDir);
+  const database = openDatabaseForChange(paths.database);
+  const lock = lockFile(join(paths.root, 'rebuild-lock.db'));
+  try {
+    if (lock === undefined) {
+      throw new Error('Another rebuild is under way in this data directory. Let it end first.');
+    }
+    const logId = readLogId(nodeFileSystem, paths.log);
+    if (logId === undefined) throw new Error(`${paths.log} holds no log to count.`);
+    const salt = saltOfLog(logId);
+    return act(database, { fileSystem: nodeFileSystem, directory: paths.log, salt, logId });
+  } finally {
+    database.close();
+    lock?.release();
+  }
+}
+
+function hasTable(database: DatabaseSync, name: string): boolean {
+  return database.prepare('SELECT 1 FROM sqlite_schema WHERE name = ?').get(name) !== undefined;
+}
+
+function dropUnfinished(database: DatabaseSync): void {
+  for (const table of generationTables) database.exec(`DROP TABLE IF EXISTS ${table}_next`);
+  database.exec('DROP TABLE rebuild');
+}
+
+function numberOrUndefined(value: unknown): number | undefined {
+  return value === null ? undefined : Number(value);
+}

@@ -1,0 +1,61 @@
+import {
+  dropReplaced,
+  rebuildDataDirectory,
+  type RebuildSummary,
+} from '../engines/embedded/rebuild.ts';
+import { DifferenceList } from './differences-text.ts';
+import { LogProgress } from './progress.ts';
+import type { RebuildCommandOptions } from './rebuild-options.ts';
+import { jsonText } from './terminal-text.ts';
+
+/** Makes the counters anew from the raw batches. Returns the exit code. */
+export function rebuild({
+  dataDir,
+  dryRun,
+  withoutDamaged,
+  dropOld,
+  json,
+}: RebuildCommandOptions): number {
+  if (dropOld) {
+    const isDropped = dropReplaced(dataDir);
+    const text = isDropped ? 'the old counters are dropped' : 'no old counters are kept';
+    process.stdout.write(`${json ? jsonText({ dropped: isDropped }) : text}\n`);
+    return 0;
+  }
+  const differences = new DifferenceList();
+  const progress = new LogProgress();
+  let summary: RebuildSummary;
+  try {
+    summary = rebuildDataDirectory({
+      dataDir,
+      dryRun,
+      withoutDamaged,
+      onDifference: (difference) => differences.add(difference),
+      onProgress: (bytes, total) => progress.update(bytes, total),
+      now: Date.now,
+    });
+  } finally {
+    progress.stop();
+  }
+  process.stdout.write(`${json ? asJson(summary, differences) : asText(summary, differences)}\n`);
+  return 0;
+}
+
+function asJson({ isSwitched, damagedSpans }: RebuildSummary, differences: DifferenceList): string {
+  return jsonText({
+    switched: isSwitched,
+    without_damaged: damagedSpans,
+    difference_count: differences.count,
+    differences: differences.json(),
+  });
+}
+
+function asText({ isSwitched, damagedSpans }: RebuildSummary, differences: DifferenceList): string {
+  return [
+    ...differences.lines(),
+    ...(damagedSpans > 0 ? [`damaged places that are now dead letters: ${damagedSpans}`] : []),
+    isSwitched
+      ? `the counters are made anew: ${differences.total()} to those before, which are kept until rebuild --drop-old`
+      : `${differences.total()}; nothing was changed, and rebuild goes on from here`,
+  ].join('\n');
+}
