@@ -29,6 +29,8 @@ export interface RecoveryOptions {
   readonly directory: string;
   /** The position up to which the counters have counted. */
   readonly countedThrough: LogPosition;
+  /** Damage that somebody has decided to do without: the ends of it, by where it begins. */
+  readonly setAside: ReadonlyMap<LogPosition, LogPosition>;
   /** Called with the records behind that position, in order. */
   readonly visit: (scanned: ScannedRecord) => void;
   /** Milliseconds since 1970. */
@@ -56,7 +58,7 @@ export interface RecoveredLog {
  * @throws {LogDamaged}
  */
 export function recoverLog(options: RecoveryOptions): RecoveredLog | undefined {
-  const { fileSystem, directory, countedThrough, visit } = options;
+  const { fileSystem, directory, countedThrough, setAside, visit } = options;
   const segments = listSegments(fileSystem, directory);
   const last = segments.at(-1);
   if (last === undefined) {
@@ -84,12 +86,12 @@ export function recoverLog(options: RecoveryOptions): RecoveredLog | undefined {
     if (scanned.end > countedThrough) visit(scanned);
   };
   for (const segment of segments.slice(segments.indexOf(scanFrom), -1)) {
-    scanSealedSegment(fileSystem, segment, salt, onRecord);
+    scanSealedSegment(fileSystem, segment, { salt, setAside }, onRecord);
   }
   if (isLastEmpty) return { segments, logId, ...makeAgain(options, last, logId) };
   const file = fileSystem.open(last.path, 'read-write');
   try {
-    const tail = recoverTail(file, last, salt, countedThrough, onRecord);
+    const tail = recoverTail(file, last, { salt, setAside }, countedThrough, onRecord);
     // A process that was killed may have removed segments and not synced that.
     fileSystem.syncDirectory(directory);
     return { segments, logId, file, ...tail };
@@ -159,11 +161,11 @@ function checkHeaders(
 function scanSealedSegment(
   fileSystem: FileSystem,
   segment: Segment,
-  salt: number,
+  how: ScanOptions,
   visit: (scanned: ScannedRecord) => void,
 ): void {
   withFile(fileSystem, segment, (file) => {
-    const end = scan(file, segment, salt, visit);
+    const end = scan(file, segment, how, visit);
     if (end < segment.base + file.size()) throw badRecord(segment, end);
   });
 }
@@ -171,18 +173,18 @@ function scanSealedSegment(
 function recoverTail(
   file: LogFile,
   segment: Segment,
-  salt: number,
+  how: ScanOptions,
   countedThrough: LogPosition,
   visit: (scanned: ScannedRecord) => void,
 ): { end: LogPosition; tornBytes: number } {
   let provenThrough = Math.max(countedThrough, segment.base + segmentHeaderBytes);
-  const end = scan(file, segment, salt, (scanned) => {
+  const end = scan(file, segment, how, (scanned) => {
     provenThrough = Math.max(provenThrough, scanned.record.syncedThrough);
     visit(scanned);
   });
   if (segment.base + file.size() > end) {
     if (countedThrough > end) throw badRecord(segment, end);
-    for (const later of searchFrames(file, segment, salt, end)) {
+    for (const later of searchFrames(file, segment, how.salt, end)) {
       if (later.syncedThrough > end) throw badRecord(segment, end);
     }
   }
@@ -222,17 +224,27 @@ function writeAgain(file: LogFile, segment: Segment, from: LogPosition, end: Log
   }
 }
 
+interface ScanOptions {
+  readonly salt: number;
+  readonly setAside: ReadonlyMap<LogPosition, LogPosition>;
+}
+
 function scan(
   file: LogFile,
   segment: Segment,
-  salt: number,
+  { salt, setAside }: ScanOptions,
   visit: (scanned: ScannedRecord) => void,
 ): LogPosition {
-  const frames = scanFrames(file, segment, salt);
+  let frames = scanFrames(file, segment, salt);
   for (;;) {
     const next = frames.next();
-    if (next.done === true) return next.value;
-    visit(next.value);
+    if (next.done !== true) {
+      visit(next.value);
+      continue;
+    }
+    const end = setAside.get(next.value);
+    if (end === undefined || end > segment.base + file.size()) return next.value;
+    frames = scanFrames(file, segment, salt, end);
   }
 }
 

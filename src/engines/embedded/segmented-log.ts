@@ -42,6 +42,8 @@ export interface LogOptions {
   readonly allocateBytes?: number;
   /** The position through which the counters have counted. */
   readonly countedThrough: LogPosition;
+  /** Damage that somebody has decided to do without: the ends of it, by where it begins. */
+  readonly setAside?: ReadonlyMap<LogPosition, LogPosition>;
   /** Called while opening with each record behind that position, in order. */
   readonly onUncounted?: (scanned: ScannedRecord) => void;
   /** Milliseconds since 1970. */
@@ -85,9 +87,9 @@ export class SegmentedLog {
 
   /** @throws {LogDamaged}, or the file system's error. */
   static open(options: LogOptions): SegmentedLog {
-    const { fileSystem, directory, onUncounted } = options;
+    const { fileSystem, directory, onUncounted, setAside = new Map() } = options;
     const visit = onUncounted ?? (() => undefined);
-    const recovered = recoverLog({ ...options, visit });
+    const recovered = recoverLog({ ...options, setAside, visit });
     if (recovered !== undefined) return new SegmentedLog(options, recovered);
     const logId = randomFillSync(Buffer.alloc(16));
     const segment = segmentAt(directory, 0);

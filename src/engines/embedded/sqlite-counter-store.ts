@@ -166,6 +166,16 @@ export class SqliteCounterStore implements CounterStore<LogSpan, LogDelivery> {
     this.#removedThrough = through;
   }
 
+  /** Damage in the log that is among the dead letters: the ends of it, by where it begins. */
+  setAside(): Map<LogPosition, LogPosition> {
+    const rows = this.#database
+      .prepare(
+        'SELECT position, damaged_through FROM dead_letters WHERE damaged_through IS NOT NULL',
+      )
+      .all();
+    return new Map(rows.map((row) => [Number(row['position']), Number(row['damaged_through'])]));
+  }
+
   /** Whether the record at a position is not counted. */
   isDeadLetter(position: LogPosition): boolean {
     return this.#findDeadLetter.get(position) !== undefined;

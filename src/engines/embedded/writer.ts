@@ -17,7 +17,8 @@ import type { LogPosition } from './log-frame.ts';
 import { keyOf, LogProcessor, type CountingState } from './log-processor.ts';
 import { LogDamaged, noRecordAt } from './log-recovery.ts';
 import { LogReader } from './log-reader.ts';
-import { readLogId } from './log-segment.ts';
+import { readLogId, saltOfLog } from './log-segment.ts';
+import { surveyLog } from './log-survey.ts';
 import type { Progress } from './messages.ts';
 import { RecordCounter } from './record-counter.ts';
 import { SegmentedLog } from './segmented-log.ts';
@@ -273,13 +274,19 @@ export class Writer {
   #noteRemoved(from: LogPosition, through: LogPosition): boolean {
     const counter = (this.#removedRecords ??= new RecordCounter());
     let to = from;
-    for (const { record, end } of this.#reader.records(from, through)) {
+    const fileSystem = nodeFileSystem;
+    const directory = dataPaths(this.#options.dataDir).log;
+    const salt = saltOfLog(this.#log.logId);
+    for (const found of surveyLog({ fileSystem, directory, salt, from, through })) {
       // What was never counted is among the dead letters, and stays there.
-      if (!this.#store.isDeadLetter(record.position)) counter.count(record);
-      to = end;
+      if (found.damage === undefined) {
+        if (!this.#store.isDeadLetter(found.record.position)) counter.count(found.record);
+      } else if (!this.#store.isDeadLetter(found.damage.from)) {
+        throw noRecordAt(found.damage.from);
+      }
+      to = found.end;
       if (to - from >= removeBytesAtOnce || counter.isFull) break;
     }
-    if (to === from) throw noRecordAt(from);
     this.#store.noteRemoved(counter.takeTally(), to);
     return true;
   }
@@ -304,6 +311,7 @@ function openLog(options: EmbeddedOptions, store: SqliteCounterStore) {
     segmentBytes: options.segmentBytes,
     allocateBytes: options.allocateBytes,
     countedThrough: store.position,
+    setAside: store.setAside(),
     onUncounted: ({ record, end }) => {
       const key = keyOf(record);
       if (key !== undefined) uncountedKeys.push({ ...key, end });
