@@ -93,8 +93,8 @@ function* surveySegment(
       if (position >= to) return;
       const sound = nextSound(file, segment, salt, position, to);
       const offset = position - segment.base;
-      const { path } = segment;
-      const damage = { from: position, to: sound, path, offset, isFileMissing: false };
+      const isFileMissing = offset >= file.size();
+      const damage = { from: position, to: sound, path: segment.path, offset, isFileMissing };
       yield { damage, end: sound };
       position = sound;
     }

@@ -1,0 +1,256 @@
+import { readdirSync, readFileSync, rmSync, statSync, truncateSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+
+import { beforeEach, describe, expect, it } from 'vitest';
+
+import { dataPaths } from '../../src/engines/embedded/data-directory.ts';
+import { dropReplaced } from '../../src/engines/embedded/rebuild.ts';
+import { openStatsReader } from '../../src/engines/embedded/stats-reader.ts';
+import {
+  auditOf,
+  change,
+  codesOf,
+  newDataDirectory,
+  numberedBatches,
+  openWriter,
+  rebuild,
+  store,
+} from '../support/embedded-store.ts';
+
+const batches = 60;
+let dataDir: string;
+let rawKeys: string[];
+
+beforeEach(async () => {
+  dataDir = newDataDirectory();
+  rawKeys = await store(dataDir, numberedBatches(batches));
+  expect(segments().length).toBeGreaterThan(3);
+});
+
+function segments(): string[] {
+  const directory = dataPaths(dataDir).log;
+  return readdirSync(directory)
+    .sort()
+    .map((name) => join(directory, name));
+}
+
+function counts(): Record<string, number> {
+  const reader = openStatsReader(dataDir);
+  const rows = [...reader.query({ from: '2026-01-01', to: '2026-12-31', types: [], states: [] })];
+  reader.close();
+  return Object.fromEntries(
+    rows.flat().map(({ type, state, count }) => [`${type} ${state}`, count]),
+  );
+}
+
+/** Changes a byte in the body of the batch that has its own state `own <n>`. */
+function damage(n: number): void {
+  const path = segments().find((each) => readFileSync(each).includes(`own ${n}"`)) ?? '';
+  const bytes = readFileSync(path);
+  const at = bytes.indexOf(`own ${n}"`);
+  bytes[at] = (bytes[at] ?? 0) ^ 1;
+  writeFileSync(path, bytes);
+}
+
+describe('audit', () => {
+  it('finds nothing in what nobody touched, by dates and by times too', () => {
+    expect(auditOf(dataDir)).toEqual([]);
+    expect(auditOf(dataDir, { dates: { from: '2026-03-01', to: '2026-03-01' } })).toEqual([]);
+    expect(auditOf(dataDir, { received: { from: 0, to: Date.now() + 1 } })).toEqual([]);
+  });
+
+  it('names a counter that was changed, and the batches that it came of', () => {
+    change(dataDir, `UPDATE counters SET count = 7 WHERE state = 'own 5'`);
+    expect(auditOf(dataDir)).toMatchObject([
+      {
+        code: 'counter_differs',
+        counter: { date: '2026-03-01', type: 'laptop', state: 'own 5' },
+        counted: 7,
+        recounted: 1,
+        rawKeys: [rawKeys[5]],
+        explainedBy: [],
+      },
+    ]);
+  });
+
+  it('names one that was deleted, and one that was added', () => {
+    change(dataDir, `DELETE FROM counters WHERE state = 'own 5'`);
+    change(dataDir, `INSERT INTO counters VALUES ('2026-03-02', 'a#b', 'a', 'b', 3)`);
+    expect(auditOf(dataDir)).toMatchObject([
+      { code: 'counter_missing', counter: { state: 'own 5' }, counted: 0, recounted: 1 },
+      { code: 'counter_unexplained', counter: { date: '2026-03-02' }, counted: 3, recounted: 0 },
+    ]);
+    const dates = { from: '2026-03-02', to: '2026-03-31' };
+    expect(codesOf(auditOf(dataDir, { dates }))).toEqual(['counter_unexplained']);
+  });
+
+  it.each([
+    ['not counted', -1],
+    ['counted twice', 1],
+  ])('names the batch that was %s', (_, sign) => {
+    change(
+      dataDir,
+      `UPDATE counters SET count = count + ${sign} WHERE state IN ('own 7', 'shared')`,
+    );
+    const differences = auditOf(dataDir);
+    expect(codesOf(differences)).toEqual(['counter_differs', 'counter_differs']);
+    for (const { explainedBy } of differences) expect(explainedBy).toEqual([rawKeys[7]]);
+  });
+
+  it('says that the ledger is gone', () => {
+    change(dataDir, 'DELETE FROM progress');
+    expect(codesOf(auditOf(dataDir))).toEqual(['ledger_missing']);
+  });
+
+  it('says that the ledger stands elsewhere', () => {
+    change(dataDir, 'UPDATE progress SET position = position - 10');
+    expect(codesOf(auditOf(dataDir))).toContain('ledger_differs');
+    change(dataDir, 'UPDATE progress SET position = position + 10000');
+    expect(codesOf(auditOf(dataDir))).toEqual(['raw_missing']);
+    change(dataDir, "UPDATE progress SET position = position - 9990, log_id = x'00'");
+    expect(codesOf(auditOf(dataDir))).toEqual(['ledger_differs']);
+  });
+
+  it('names keys that were lost, changed and added', () => {
+    change(dataDir, `DELETE FROM idempotency_keys WHERE key = 'key-3'`);
+    change(dataDir, `UPDATE idempotency_keys SET body_sha256 = x'00' WHERE key = 'key-6'`);
+    change(
+      dataDir,
+      `INSERT INTO idempotency_keys SELECT caller, 'other', body_sha256, batch_id, received_at
+       FROM idempotency_keys WHERE key = 'key-9'`,
+    );
+    const differences = auditOf(dataDir);
+    expect(codesOf(differences)).toEqual(['key_differs', 'key_missing', 'key_unexplained']);
+    const rawKeysOf = (code: string) => differences.find((each) => each.code === code)?.rawKeys;
+    expect(rawKeysOf('key_missing')).toEqual([rawKeys[3]]);
+    expect(rawKeysOf('key_differs')).toEqual([rawKeys[6]]);
+  });
+
+  it.each([0, 30, batches - 1])('names a raw body that is damaged, batch %i', (n) => {
+    damage(n);
+    const differences = auditOf(dataDir);
+    expect(codesOf(differences)).toEqual([
+      'counter_differs',
+      'counter_unexplained',
+      ...(n % 3 === 0 ? ['key_unexplained'] : []),
+      'raw_damaged',
+    ]);
+  });
+
+  it('names raw bodies that are gone', () => {
+    rmSync(segments()[1] ?? '');
+    expect(codesOf(auditOf(dataDir))).toContain('raw_missing');
+  });
+
+  it('names a log that was cut short', () => {
+    const last = segments().at(-1) ?? '';
+    truncateSync(last, statSync(last).size - 20);
+    expect(codesOf(auditOf(dataDir))).toContain('raw_damaged');
+  });
+
+  it('knows what old segments counted, once they are removed', async () => {
+    const writer = openWriter(dataDir, { keepRawMs: 0 });
+    const before = segments().length;
+    await expect.poll(() => segments().length, { timeout: 20_000 }).toBeLessThan(before);
+    await expect.poll(() => segments().length, { timeout: 20_000 }).toBe(1);
+    expect(auditOf(dataDir)).toEqual([]);
+    await writer.close();
+    expect(auditOf(dataDir)).toEqual([]);
+    change(dataDir, `UPDATE counters SET count = 7 WHERE state = 'own 5'`);
+    expect(codesOf(auditOf(dataDir))).toEqual(['counter_differs']);
+    const all = counts();
+    rebuild(dataDir);
+    expect(counts()).toEqual({ ...all, 'laptop own 5': 1 });
+    expect(auditOf(dataDir)).toEqual([]);
+  });
+});
+
+describe('rebuild', () => {
+  it.each([
+    ['counters', `UPDATE counters SET count = count + 2`],
+    ['counters that are gone', 'DELETE FROM counters'],
+    ['a counter of nobody', `INSERT INTO counters VALUES ('2026-03-02', 'a#b', 'a', 'b', 3)`],
+    [
+      'keys',
+      `DELETE FROM idempotency_keys; INSERT INTO idempotency_keys VALUES ('', 'x', x'00', 'y', 1)`,
+    ],
+    ['the ledger', 'DELETE FROM progress'],
+    ['the ledger that stands elsewhere', 'UPDATE progress SET position = position - 10'],
+    ['the ledger of another log', "UPDATE progress SET log_id = x'00'"],
+  ])('mends %s', async (_, sql) => {
+    const before = counts();
+    change(dataDir, sql);
+    expect(auditOf(dataDir)).not.toEqual([]);
+    expect(rebuild(dataDir).isSwitched).toBe(true);
+    expect(auditOf(dataDir)).toEqual([]);
+    expect(counts()).toEqual(before);
+    // The server goes on from there.
+    await store(
+      dataDir,
+      numberedBatches(1).map(({ items }) => ({ items })),
+    );
+    expect(counts()).toEqual({ ...before, 'laptop own 0': 2, 'phone shared': batches + 1 });
+    expect(auditOf(dataDir)).toEqual([]);
+  });
+
+  it('shows what differs, and with --dry-run changes nothing', () => {
+    change(dataDir, `UPDATE counters SET count = 7 WHERE state = 'own 5'`);
+    const shown = rebuild(dataDir, { dryRun: true });
+    expect(shown).toMatchObject({ isSwitched: false, differences: [{ counted: 7, recounted: 1 }] });
+    expect(counts()['laptop own 5']).toBe(7);
+    expect(rebuild(dataDir).differences).toEqual(shown.differences);
+    expect(counts()['laptop own 5']).toBe(1);
+  });
+
+  it('keeps the old counters until it is told otherwise', () => {
+    change(dataDir, `UPDATE counters SET count = 7 WHERE state = 'own 5'`);
+    rebuild(dataDir);
+    expect(() => rebuild(dataDir)).toThrow(/--drop-old/);
+    expect(dropReplaced(dataDir)).toBe(true);
+    expect(dropReplaced(dataDir)).toBe(false);
+    expect(rebuild(dataDir).differences).toEqual([]);
+  });
+
+  it.each([0, 30, batches - 1])('does without damaged batch %i only if told to', async (n) => {
+    damage(n);
+    const before = counts();
+    expect(() => rebuild(dataDir)).toThrow(/--without-damaged/);
+    expect(counts()).toEqual(before);
+    expect(rebuild(dataDir, { withoutDamaged: true }).damagedSpans).toBe(1);
+    expect(auditOf(dataDir)).toEqual([]);
+    const { [`laptop own ${n}`]: lost, ...others } = before;
+    expect(lost).toBe(1);
+    expect(counts()).toEqual({ ...others, 'phone shared': batches - 1 });
+    await store(dataDir, [
+      { items: [{ type: 'a', state: 'b', timestamp: '2026-03-01T12:00:00Z' }] },
+    ]);
+    expect(counts()).toEqual({ ...others, 'phone shared': batches - 1, 'a b': 1 });
+    expect(auditOf(dataDir)).toEqual([]);
+    dropReplaced(dataDir);
+    expect(rebuild(dataDir)).toMatchObject({ damagedSpans: 0, differences: [] });
+  });
+
+  it('does without the end of a log that was cut short only if told to', async () => {
+    const last = segments().at(-1) ?? '';
+    truncateSync(last, statSync(last).size - 20);
+    expect(() => rebuild(dataDir)).toThrow(/--without-damaged/);
+    rebuild(dataDir, { withoutDamaged: true });
+    expect(auditOf(dataDir)).toEqual([]);
+    await store(dataDir, [
+      { items: [{ type: 'a', state: 'b', timestamp: '2026-03-01T12:00:00Z' }] },
+    ]);
+    expect(auditOf(dataDir)).toEqual([]);
+  });
+
+  it('never counts what was dropped', () => {
+    change(
+      dataDir,
+      `INSERT INTO dead_letters SELECT 64, batch_id, 'a reason', 1, 2, 3, NULL
+       FROM idempotency_keys WHERE key = 'key-0'`,
+    );
+    rebuild(dataDir);
+    expect(counts()).toMatchObject({ 'phone shared': batches - 1 });
+    expect(counts()).not.toHaveProperty('laptop own 0');
+    expect(auditOf(dataDir)).toEqual([]);
+  });
+});
