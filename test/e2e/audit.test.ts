@@ -1,0 +1,97 @@
+import { setTimeout as delay } from 'node:timers/promises';
+
+import { expect, it } from 'vitest';
+
+import { run, start } from '../support/command-line.ts';
+import { change } from '../support/embedded-store.ts';
+import {
+  judge,
+  newBatch,
+  newClient,
+  readStats,
+  recountLog,
+  seededRandom,
+  startServer,
+  temporaryDirectory,
+  waitCounted,
+  type Client,
+  type TestBatch,
+} from '../support/server-process.ts';
+
+/** Posts batches, several at a time, until it is told to stop; each must be accepted. */
+function keepPosting(client: Client, url: string) {
+  const batches: TestBatch[] = [];
+  let isStopped = false;
+  const random = seededRandom(5);
+  const post = async () => {
+    while (!isStopped) {
+      const n = batches.length;
+      const batch = newBatch(`state ${n}`, 20, random, n % 2 === 0 ? `key-${n}` : undefined);
+      batches.push(batch);
+      const answer = await client.post(url, batch);
+      expect(answer?.status).toBe(200);
+    }
+  };
+  const posting = Promise.all([post(), post(), post()]);
+  return {
+    batches,
+    async stop() {
+      isStopped = true;
+      await posting;
+    },
+  };
+}
+
+it('audits and rebuilds beside a server that takes batches, however often the rebuild is killed', async () => {
+  const dataDir = temporaryDirectory();
+  const { server, url } = await startServer(dataDir);
+  const client = newClient(4);
+  const posting = keepPosting(client, url);
+  const commands = ['--data-dir', dataDir, '--json'];
+  await expect.poll(() => posting.batches.length, { timeout: 45_000 }).toBeGreaterThan(500);
+  const first = await run(['audit', ...commands]);
+  expect(first).toMatchObject({ code: 0, stderr: '' });
+  expect(JSON.parse(first.stdout)).toMatchObject({ agrees: true, difference_count: 0 });
+
+  change(dataDir, `UPDATE counters SET count = count + 1 WHERE state = 'state 3'`);
+  const wrong = await run(['audit', '--data-dir', dataDir]);
+  expect(wrong.code).toBe(1);
+  expect(wrong.stdout).toMatch(/counter_differs: .*"state 3"/);
+
+  for (let kills = 0; kills < 8; kills++) {
+    const { child, outcome } = start(['rebuild', '--dry-run', ...commands]);
+    await delay(40 + 30 * kills);
+    child.kill('SIGKILL');
+    await outcome;
+  }
+  const rebuilt = await run(['rebuild', ...commands]);
+  expect(rebuilt).toMatchObject({ code: 0 });
+  expect(JSON.parse(rebuilt.stdout)).toMatchObject({ switched: true });
+  expect(await run(['audit', ...commands])).toMatchObject({ code: 0 });
+  await posting.stop();
+  await waitCounted(client, url);
+  const rows = await readStats(client, url);
+  const verdictOn = judge(rows);
+  expect(posting.batches.filter((batch) => verdictOn(batch) !== 'once')).toEqual([]);
+  expect(await run(['audit', ...commands])).toMatchObject({ code: 0 });
+
+  server.kill('SIGTERM');
+  expect(await server.waitExit()).toEqual({ code: 0, signal: null });
+  expect(rows).toEqual(recountLog(dataDir));
+  const dropped = await run(['rebuild', '--drop-old', '--data-dir', dataDir]);
+  expect(dropped).toEqual({ code: 0, stdout: 'the old counters are dropped\n', stderr: '' });
+});
+
+it('says in one line what is wrong with its use', async () => {
+  const nothing = await run(['audit', '--data-dir', 'nowhere']);
+  expect(nothing.code).toBe(1);
+  expect(nothing.stderr).toMatch(/^device-pipeline: There is no pipeline at .*nowhere.*\n$/);
+  const both = await run(['audit', '--date', '2026-01-01', '--since', '2026-01-01']);
+  expect(both.code).toBe(2);
+  const backwards = await run(['audit', '--since', '2026-01-02', '--until', '2026-01-01']);
+  expect(backwards).toMatchObject({
+    code: 2,
+    stderr: expect.stringContaining('--since') as string,
+  });
+  expect((await run(['rebuild', '--drop-old', '--dry-run'])).code).toBe(2);
+});
