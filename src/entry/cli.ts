@@ -7,6 +7,8 @@ import { addAuditOptions, auditOptions } from './audit-options.ts';
 import { addFeedOptions, feedOptions } from './feed-options.ts';
 import { addIngestOptions, ingestOptions } from './ingest-options.ts';
 import { UsageError } from './option-parsers.ts';
+import { dataDirOption } from './common-options.ts';
+import { addRawRangeOptions, rawRangeOptions } from './raw-options.ts';
 import { addRebuildOptions, rebuildOptions } from './rebuild-options.ts';
 import { addServeOptions, serveOptions } from './serve-options.ts';
 import { addStatsOptions, statsOptions } from './stats-options.ts';
@@ -42,6 +44,7 @@ function program(): Command {
   addStats(root);
   addAudit(root);
   addRebuild(root);
+  addRaw(root);
   return root;
 }
 
@@ -171,6 +174,34 @@ function addRebuild(root: Command): void {
 const rebuildNotes = `
 Until the new counters are complete, the old ones answer. They are then kept beside them, as the
 table counters_before, until --drop-old. An interrupted rebuild goes on where it stopped.`;
+
+function addRaw(root: Command): void {
+  const raw = root.command('raw').description('give back the raw batches exactly as they came');
+  raw.addHelpText(
+    'after',
+    examples('raw list --since 2026-01-31', 'raw get raw/….json > body.json', 'raw export ./copy'),
+  );
+  const list = raw.command('list').description('list them, a line of JSON each');
+  addRawRangeOptions(list).action(async () => {
+    const { rawList } = await import('./raw.ts');
+    process.exitCode = await rawList(rawRangeOptions(list));
+  });
+  const get = raw
+    .command('get <name>')
+    .description('write the body of one to standard output; <name> is a raw key or a batch id')
+    .addOption(dataDirOption());
+  get.action(async (name: string) => {
+    const { rawGet } = await import('./raw.ts');
+    process.exitCode = await rawGet(get.opts<{ dataDir: string }>().dataDir, name);
+  });
+  const all = raw
+    .command('export <directory>')
+    .description('write them as files, in the layout of the bucket on AWS');
+  addRawRangeOptions(all).action(async (directory: string) => {
+    const { rawExport } = await import('./raw.ts');
+    process.exitCode = rawExport(rawRangeOptions(all), directory);
+  });
+}
 
 function explain(error: unknown): number {
   // commander has printed its own errors, and help and version are among them.
