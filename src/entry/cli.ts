@@ -45,6 +45,7 @@ function program(): Command {
   addAudit(root);
   addRebuild(root);
   addRaw(root);
+  addDlq(root);
   return root;
 }
 
@@ -201,6 +202,37 @@ function addRaw(root: Command): void {
     const { rawExport } = await import('./raw.ts');
     process.exitCode = rawExport(rawRangeOptions(all), directory);
   });
+}
+
+function addDlq(root: Command): void {
+  const dlq = root.command('dlq').description('the dead letters: batches that are not counted');
+  dlq.addHelpText('after', examples('dlq list', 'dlq redrive --all', 'dlq drop <batch id>'));
+  const add = (name: string, description: string) =>
+    dlq
+      .command(name)
+      .description(description)
+      .addOption(dataDirOption())
+      .option('--json', 'print JSON');
+  const list = add('list', 'list them, with the reason of each');
+  list.action(async () => {
+    const { dlqList } = await import('./dlq.ts');
+    process.exitCode = dlqList(dlqOptions(list));
+  });
+  const redrive = add('redrive [batch ids...]', 'count those that can be counted now');
+  redrive.option('--all', 'all of them').action(async (batchIds: string[]) => {
+    const { dlqRedrive } = await import('./dlq.ts');
+    process.exitCode = dlqRedrive({ ...dlqOptions(redrive), batchIds });
+  });
+  const drop = add('drop [batch ids...]', 'never count them; they stay on record');
+  drop.option('--all', 'all of them').action(async (batchIds: string[]) => {
+    const { dlqDrop } = await import('./dlq.ts');
+    process.exitCode = dlqDrop({ ...dlqOptions(drop), batchIds });
+  });
+}
+
+function dlqOptions(command: Command): { dataDir: string; json: boolean; all: boolean } {
+  const values = command.opts<{ dataDir: string; json?: true; all?: true }>();
+  return { dataDir: values.dataDir, json: values.json ?? false, all: values.all ?? false };
 }
 
 function explain(error: unknown): number {

@@ -76,12 +76,17 @@ export class SqliteCounterStore implements CounterStore<LogSpan, LogDelivery> {
     }
     this.#position = Number(progress['position']);
     this.#removedThrough = Number(progress['removed_through']);
-    this.#deadLetters = Number(
-      database.prepare('SELECT count(*) AS count FROM dead_letters').get()?.['count'],
-    );
+    this.#deadLetters = 0;
+    this.lookUpDeadLetters();
   }
 
-  /** How many records could not be counted. */
+  /** Others may count or drop them. */
+  lookUpDeadLetters(): void {
+    const row = this.#database.prepare('SELECT count(*) AS count FROM dead_letters').get();
+    this.#deadLetters = Number(row?.['count']);
+  }
+
+  /** How many records were not counted, when that was last looked up or a record added. */
   get deadLetters(): number {
     return this.#deadLetters;
   }

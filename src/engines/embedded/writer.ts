@@ -237,6 +237,7 @@ export class Writer {
     if (this.#hasFailed) return;
     const { keepKeysMs, keepRawMs } = this.#options;
     try {
+      this.#store.lookUpDeadLetters();
       const expired = this.#store.expireKeys(Date.now() - keepKeysMs, expireKeysAtOnce);
       let isMoreToDo = expired === expireKeysAtOnce;
       if (keepRawMs !== undefined && this.#isRemoving)

@@ -1,0 +1,141 @@
+import type { DatabaseSync } from 'node:sqlite';
+
+import { formatBatchId, rawKeyOf } from '../../domain/batch-id.ts';
+import { rowsOfTally, typeStateKey, type Tally } from '../../domain/counter.ts';
+import { recount } from '../../pipeline/process.ts';
+import { dataPaths } from './data-directory.ts';
+import { nodeFileSystem } from './file-system.ts';
+import { readDeadLetters, readLedger, type RecordedDeadLetter } from './ledger.ts';
+import type { LogPosition } from './log-frame.ts';
+import { LogReader } from './log-reader.ts';
+import { addToCounters } from './sqlite-counter-store.ts';
+import {
+  checkVersion,
+  inTransaction,
+  openDatabaseForChange,
+  openDatabaseReadOnly,
+} from './sqlite-schema.ts';
+
+export interface StoredDeadLetter extends RecordedDeadLetter {
+  /** Undefined where the raw body is damaged or gone. */
+  readonly rawKey: string | undefined;
+  /** The body as it came, of which nothing can be counted. */
+  readonly body: Uint8Array | undefined;
+}
+
+/** The batches that are not counted, in the order they came. @throws where there is no pipeline. */
+export function listDeadLetters(dataDir: string): StoredDeadLetter[] {
+  const paths = dataPaths(dataDir);
+  const database = openDatabaseReadOnly(paths.database);
+  try {
+    checkVersion(database, paths.database);
+    return withReader(dataDir, (reader) =>
+      readDeadLetters(database).map((letter) => {
+        const record = recordOf(reader, letter);
+        const rawKey = record && rawKeyOf(formatBatchId(record.batchId), record.receivedAt);
+        return { ...letter, rawKey, body: record?.body };
+      }),
+    );
+  } finally {
+    database.close();
+  }
+}
+
+export interface RedriveResult {
+  readonly counted: number;
+  /** Those that cannot be counted still, with the reason they have now. */
+  readonly failed: readonly { readonly batchId: string; readonly reason: string }[];
+}
+
+/**
+ * Counts dead letters that can be counted now, beside a running server too. Each leaves the dead
+ * letters in the very transaction that counts it, so that this may be repeated and interrupted.
+ * What was dropped stays so.
+ * @param isChosen says which.
+ */
+export function redriveDeadLetters(
+  dataDir: string,
+  isChosen: (letter: RecordedDeadLetter) => boolean,
+  now: number,
+): RedriveResult {
+  let counted = 0;
+  const failed: { batchId: string; reason: string }[] = [];
+  change(dataDir, isChosen, (database, reader, letter) => {
+    const record = recordOf(reader, letter);
+    const result = record === undefined ? { reason: letter.reason } : recount(record);
+    if (result.reason === undefined) {
+      add(database, result.tally, letter.position);
+      database.prepare('DELETE FROM dead_letters WHERE position = ?').run(letter.position);
+      counted++;
+    } else {
+      database
+        .prepare('UPDATE dead_letters SET reason = ?, last_failed_at = ? WHERE position = ?')
+        .run(result.reason, now, letter.position);
+      failed.push({ batchId: letter.batchId, reason: result.reason });
+    }
+  });
+  return { counted, failed };
+}
+
+/** Decides that dead letters are never counted. They stay on record. Returns how many. */
+export function dropDeadLetters(
+  dataDir: string,
+  isChosen: (letter: RecordedDeadLetter) => boolean,
+  now: number,
+): number {
+  let dropped = 0;
+  change(dataDir, isChosen, (database, _reader, { position }) => {
+    database
+      .prepare('UPDATE dead_letters SET dropped_at = ? WHERE position = ?')
+      .run(now, position);
+    dropped++;
+  });
+  return dropped;
+}
+
+/** Changes chosen ones that are not dropped, each in a transaction of its own, if still there. */
+function change(
+  dataDir: string,
+  isChosen: (letter: RecordedDeadLetter) => boolean,
+  act: (database: DatabaseSync, reader: LogReader, letter: RecordedDeadLetter) => void,
+): void {
+  const database = openDatabaseForChange(dataPaths(dataDir).database);
+  try {
+    withReader(dataDir, (reader) => {
+      for (const letter of readDeadLetters(database).filter(isChosen)) {
+        inTransaction(database, () => {
+          const isThere = database
+            .prepare('SELECT 1 FROM dead_letters WHERE position = ? AND dropped_at IS NULL')
+            .get(letter.position);
+          if (isThere !== undefined) act(database, reader, letter);
+        });
+      }
+    });
+  } finally {
+    database.close();
+  }
+}
+
+function add(database: DatabaseSync, tally: Tally, position: LogPosition): void {
+  // What is noted of segments to be removed went by before it was counted.
+  const isNoted = position < (readLedger(database)?.removedThrough ?? 0);
+  for (const table of isNoted ? ['counters', 'removed_counters'] : ['counters']) {
+    const statement = database.prepare(addToCounters(table));
+    for (const { date, type, state, count } of rowsOfTally(tally)) {
+      statement.run(date, typeStateKey(type, state), type, state, count);
+    }
+  }
+}
+
+function recordOf(reader: LogReader, { position, damagedThrough }: RecordedDeadLetter) {
+  return damagedThrough === undefined ? reader.recordAt(position) : undefined;
+}
+
+function withReader<T>(dataDir: string, use: (reader: LogReader) => T): T {
+  const reader = new LogReader(nodeFileSystem, dataPaths(dataDir).log);
+  try {
+    return use(reader);
+  } finally {
+    reader.close();
+  }
+}
