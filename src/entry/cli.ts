@@ -206,7 +206,7 @@ function addRaw(root: Command): void {
 
 function addDlq(root: Command): void {
   const dlq = root.command('dlq').description('the dead letters: batches that are not counted');
-  dlq.addHelpText('after', examples('dlq list', 'dlq redrive --all', 'dlq drop <batch id>'));
+  dlq.addHelpText('after', examples('dlq list', 'dlq redrive --all', 'dlq drop <batch-id>'));
   const add = (name: string, description: string) =>
     dlq
       .command(name)
@@ -218,12 +218,12 @@ function addDlq(root: Command): void {
     const { dlqList } = await import('./dlq.ts');
     process.exitCode = dlqList(dlqOptions(list));
   });
-  const redrive = add('redrive [batch ids...]', 'count those that can be counted now');
+  const redrive = add('redrive [batch-ids...]', 'count those that can be counted now');
   redrive.option('--all', 'all of them').action(async (batchIds: string[]) => {
     const { dlqRedrive } = await import('./dlq.ts');
     process.exitCode = dlqRedrive({ ...dlqOptions(redrive), batchIds });
   });
-  const drop = add('drop [batch ids...]', 'never count them; they stay on record');
+  const drop = add('drop [batch-ids...]', 'never count them; they stay on record');
   drop.option('--all', 'all of them').action(async (batchIds: string[]) => {
     const { dlqDrop } = await import('./dlq.ts');
     process.exitCode = dlqDrop({ ...dlqOptions(drop), batchIds });

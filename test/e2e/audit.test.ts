@@ -3,7 +3,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { expect, it } from 'vitest';
 
 import { run, start } from '../support/command-line.ts';
-import { change } from '../support/embedded-store.ts';
+import { change, numberedBatches, store } from '../support/embedded-store.ts';
 import {
   judge,
   newBatch,
@@ -94,4 +94,32 @@ it('says in one line what is wrong with its use', async () => {
     stderr: expect.stringContaining('--since') as string,
   });
   expect((await run(['rebuild', '--drop-old', '--dry-run'])).code).toBe(2);
+});
+
+it('lists, redrives and drops dead letters', async () => {
+  const dataDir = temporaryDirectory();
+  const [rawKey = ''] = await store(dataDir, numberedBatches(1));
+  const batchId = rawKey.slice(-41, -5);
+  change(
+    dataDir,
+    `INSERT INTO dead_letters VALUES (64, '${batchId}', 'a reason', 1000, 2000, NULL, NULL);
+     DELETE FROM counters`,
+  );
+  const dlq = (...args: string[]) => run(['dlq', ...args, '--data-dir', dataDir]);
+  const listed = await dlq('list');
+  expect(listed).toMatchObject({ code: 0, stderr: '' });
+  expect(listed.stdout).toBe(
+    `${rawKey}\n  a reason\n  first failed 1970-01-01T00:00:01.000Z, last 1970-01-01T00:00:02.000Z\n`,
+  );
+  expect(JSON.parse((await dlq('list', '--json')).stdout)).toMatchObject({
+    batch_id: batchId,
+    raw_key: rawKey,
+    dropped_at: null,
+  });
+  expect(await dlq('redrive')).toMatchObject({ code: 2, stdout: '' });
+  const counted = { code: 0, stdout: 'counted 1, not counted 0\n', stderr: '' };
+  expect(await dlq('redrive', batchId)).toEqual(counted);
+  expect(JSON.parse((await dlq('drop', '--all', '--json')).stdout)).toEqual({ dropped: 0 });
+  expect(await dlq('list')).toEqual({ code: 0, stdout: 'no dead letters\n', stderr: '' });
+  expect(await run(['audit', '--data-dir', dataDir])).toMatchObject({ code: 0 });
 });
