@@ -34,8 +34,14 @@ export type BatchReading =
 /**
  * Reads the body of a batch, `{"processed_devices":[…]}` as UTF-8 JSON, inflated. The same bytes
  * give the same reading at any later time: counts are proven and restored from the raw bodies.
+ * `excluded` are indexes of items, ascending, that were refused for what the body does not tell: they
+ * are read as refused again, without an error.
  */
-export function readBatch(body: Uint8Array, dayOf: DayOf = dateOfTimestamp): BatchReading {
+export function readBatch(
+  body: Uint8Array,
+  dayOf: DayOf = dateOfTimestamp,
+  excluded: readonly number[] = [],
+): BatchReading {
   if (body.length === 0) {
     return unreadable('empty_body', 'The body is empty; send {"processed_devices":[…]}.');
   }
@@ -56,7 +62,7 @@ export function readBatch(body: Uint8Array, dayOf: DayOf = dateOfTimestamp): Bat
       'The body must be an object whose member processed_devices is a list of items.',
     );
   }
-  return readItems(items, dayOf);
+  return readItems(items, dayOf, excluded);
 }
 
 /** The increments that the events make. */
@@ -66,11 +72,21 @@ export function tallyEvents(events: readonly DeviceEvent[]): Tally {
   return tally;
 }
 
-function readItems(items: readonly unknown[], dayOf: DayOf): BatchReading {
+function readItems(
+  items: readonly unknown[],
+  dayOf: DayOf,
+  excluded: readonly number[],
+): BatchReading {
   const events: DeviceEvent[] = [];
   const errors: ItemError[] = [];
   let rejected = 0;
+  let nextExcluded = 0;
   items.forEach((item, index) => {
+    if (excluded[nextExcluded] === index) {
+      nextExcluded++;
+      rejected++;
+      return;
+    }
     const reading = readDeviceEvent(item, dayOf);
     if (reading.valid) {
       events.push(reading.event);

@@ -149,6 +149,11 @@ export interface RawBatch extends StoredBatch {
   /** How many items were accepted and refused when it came. */
   readonly accepted: number;
   readonly rejected: number;
+  /**
+   * Items that are valid and were refused all the same, by their index, ascending; they are among
+   * `rejected`. The body does not tell of them, so they are stored with it. Absent: none.
+   */
+  readonly excluded?: readonly number[];
 }
 
 export interface RawStore {

@@ -9,7 +9,10 @@ import type { RawBatch } from './ports.ts';
 const inflatedBytesMax = 1024 * 1024 * 1024;
 
 /** What is read of a stored batch to count it again. */
-export type RecountedBatch = Pick<RawBatch, 'body' | 'encoding' | 'accepted' | 'rejected'>;
+export type RecountedBatch = Pick<
+  RawBatch,
+  'body' | 'encoding' | 'accepted' | 'rejected' | 'excluded'
+>;
 
 export type Recount =
   { readonly tally: Tally; readonly reason?: never } | { readonly reason: string };
@@ -25,12 +28,12 @@ export function recount(raw: RecountedBatch, dayOf?: DayOf): Recount {
 
 /** The accepted events of a stored body: the same as when it was accepted, or why they are not. */
 export function readAgain(
-  { body, encoding, accepted, rejected }: RecountedBatch,
+  { body, encoding, accepted, rejected, excluded }: RecountedBatch,
   dayOf?: DayOf,
 ): { readonly events: readonly DeviceEvent[] } | { readonly reason: string } {
   const inflated = inflate(body, encoding, inflatedBytesMax);
   if (inflated.code !== undefined) return { reason: `${inflated.code}: ${inflated.detail}` };
-  const reading = readBatch(inflated.body, dayOf);
+  const reading = readBatch(inflated.body, dayOf, excluded);
   if (!reading.readable) return { reason: `${reading.code}: ${reading.detail}` };
   if (reading.events.length !== accepted || reading.rejected !== rejected) {
     const now = `${reading.events.length} accepted and ${reading.rejected} refused`;

@@ -214,3 +214,17 @@ describe('the tally of a batch', () => {
     ]);
   });
 });
+
+describe('items that were refused for what the body does not tell', () => {
+  const text = JSON.stringify({
+    processed_devices: ['a', 'b', 'c', 'd'].map((type) => ({
+      ...{ type, state: 'erased', timestamp: '2023-06-16T13:00:00Z' },
+    })),
+  });
+
+  it('are read as refused again, and the others as they were', () => {
+    const reading = readBatch(Buffer.from(text), undefined, [1, 3]);
+    expect(reading).toMatchObject({ readable: true, rejected: 2, errors: [] });
+    expect(reading.readable && reading.events.map(({ type }) => type)).toEqual(['a', 'c']);
+  });
+});

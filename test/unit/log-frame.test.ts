@@ -43,21 +43,45 @@ const key = fc
   .array(fc.integer({ min: 0x21, max: 0x7e }), { minLength: 1, maxLength: 255 })
   .map((codes) => String.fromCharCode(...codes));
 
-const record: fc.Arbitrary<LogRecord> = fc.record({
-  position: sixBytes,
-  syncedThrough: sixBytes,
-  batchId: bytes(16),
-  receivedAt: sixBytes,
-  accepted: count,
-  rejected: count,
-  encoding: fc.constantFrom('identity', 'gzip'),
-  caller: fc.oneof(
-    fc.constantFrom('', 'x'.repeat(255)),
-    fc.string({ unit: 'grapheme', maxLength: 40 }).filter((text) => Buffer.byteLength(text) < 256),
-  ),
-  idempotency: fc.option(fc.record({ key, bodySha256: bytes(32) }), { nil: undefined }),
-  body: fc.uint8Array({ maxLength: 3000 }),
-});
+const excluded = fc
+  .uniqueArray(fc.nat({ max: 300 }), { maxLength: 100 })
+  .map((indexes) => indexes.sort((a, b) => a - b));
+
+const record: fc.Arbitrary<LogRecord> = fc.record(
+  {
+    position: sixBytes,
+    syncedThrough: sixBytes,
+    batchId: bytes(16),
+    receivedAt: sixBytes,
+    accepted: count,
+    rejected: count,
+    encoding: fc.constantFrom('identity', 'gzip'),
+    caller: fc.oneof(
+      fc.constantFrom('', 'x'.repeat(255)),
+      fc
+        .string({ unit: 'grapheme', maxLength: 40 })
+        .filter((text) => Buffer.byteLength(text) < 256),
+    ),
+    idempotency: fc.option(fc.record({ key, bodySha256: bytes(32) }), { nil: undefined }),
+    body: fc.uint8Array({ maxLength: 3000 }),
+    excluded,
+    originId: fc.uuid(),
+  },
+  {
+    requiredKeys: [
+      'position',
+      'syncedThrough',
+      'batchId',
+      'receivedAt',
+      'accepted',
+      'rejected',
+      'encoding',
+      'caller',
+      'idempotency',
+      'body',
+    ],
+  },
+);
 
 /** Views of a buffer and the arrays they were made of compare alike. */
 function comparable({ idempotency, ...rest }: LogRecord) {

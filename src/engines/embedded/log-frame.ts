@@ -1,7 +1,9 @@
 import { crc32 } from 'node:zlib';
 
-import { copyBytes } from './copy-bytes.ts';
+import type { BatchId } from '../../domain/batch-id.ts';
 import type { ContentEncoding } from '../../pipeline/ports.ts';
+import { copyBytes } from './copy-bytes.ts';
+import { encodeExtension, readExtension } from './log-frame-extension.ts';
 
 /**
  * A byte position in the log, counted through all its segments: the place of a record, and the
@@ -24,6 +26,10 @@ export interface LogRecord {
   readonly encoding: ContentEncoding;
   readonly caller: string;
   readonly idempotency: { readonly key: string; readonly bodySha256: Uint8Array } | undefined;
+  /** See `RawBatch`. */
+  readonly excluded?: readonly number[];
+  /** Of a batch that came from another installation: the id that it has had since it was received. */
+  readonly originId?: BatchId;
   /** Byte for byte as it came. */
   readonly body: Uint8Array;
 }
@@ -37,11 +43,16 @@ export interface LogRecord {
  *  40  u32 accepted    44  u32 rejected    48  16 bytes batch id
  *  64  SHA-256 of the body (32 bytes, where there is a key), caller, key, body
  *
+ * A frame of version 2 has between key and body what few records have: a u32 length, and so many
+ * bytes of JSON (`log-frame-extension.ts`). All others are of version 1.
+ *
  * The position inside the frame shows a write that went elsewhere or a stale block; the salt
  * keeps bytes inside a client's body from passing for a frame.
  */
 const magic = 0x31_52_50_44; // 'DPR1'
 const version = 1;
+const extendedVersion = 2;
+const extensionLengthBytes = 4;
 const encodings: readonly ContentEncoding[] = ['identity', 'gzip'];
 const shaBytes = 32;
 
@@ -51,7 +62,13 @@ export const frameMagic: Uint8Array = Buffer.from('DPR1', 'latin1');
 export function frameLength(record: Omit<LogRecord, 'position' | 'syncedThrough' | 'batchId'>) {
   const keyBytes =
     record.idempotency === undefined ? 0 : shaBytes + Buffer.byteLength(record.idempotency.key);
-  return frameHeaderBytes + keyBytes + Buffer.byteLength(record.caller) + record.body.length;
+  const callerBytes = Buffer.byteLength(record.caller);
+  return frameHeaderBytes + keyBytes + callerBytes + extensionBytes(record) + record.body.length;
+}
+
+function extensionBytes(record: Pick<LogRecord, 'excluded' | 'originId'>): number {
+  const extension = encodeExtension(record);
+  return extension === undefined ? 0 : extensionLengthBytes + extension.length;
 }
 
 /** Writes the frame of a record at `offset` of `target`, which has room; returns its length. */
@@ -72,11 +89,16 @@ export function encodeFrame(
   at += callerBytes;
   const keyBytes = idempotency === undefined ? 0 : target.write(idempotency.key, at);
   at += keyBytes;
+  const extension = encodeExtension(record);
+  if (extension !== undefined) {
+    at = target.writeUInt32LE(extension.length, at);
+    at += extension.copy(target, at);
+  }
   copyBytes(body, target, at);
 
   target.writeUInt32LE(magic, offset);
   target.writeUInt32LE(length, offset + 8);
-  target[offset + 12] = version;
+  target[offset + 12] = extension === undefined ? version : extendedVersion;
   target[offset + 13] = encodings.indexOf(record.encoding);
   target[offset + 14] = callerBytes;
   target[offset + 15] = keyBytes;
@@ -116,16 +138,19 @@ export function decodeFrame(
   if (claimedLength(frame, 0, position) !== frame.length) return undefined;
   if (crc32(frame.subarray(8), salt) !== frame.readUInt32LE(4)) return undefined;
   const encoding = encodings[frame.readUInt8(13)];
-  if (frame[12] !== version || encoding === undefined) return undefined;
+  const isExtended = frame[12] === extendedVersion;
+  if ((frame[12] !== version && !isExtended) || encoding === undefined) return undefined;
   const keyBytes = frame.readUInt8(15);
   const callerAt = frameHeaderBytes + (keyBytes > 0 ? shaBytes : 0);
   const keyAt = callerAt + frame.readUInt8(14);
-  const bodyAt = keyAt + keyBytes;
+  const keyEnd = keyAt + keyBytes;
+  const extensionAt = keyEnd + (isExtended ? extensionLengthBytes : 0);
+  const bodyAt = isExtended ? extensionAt + frame.readUInt32LE(keyEnd) : keyEnd;
   const idempotency =
     keyBytes === 0
       ? undefined
       : {
-          key: frame.toString('utf8', keyAt, bodyAt),
+          key: frame.toString('utf8', keyAt, keyEnd),
           bodySha256: frame.subarray(frameHeaderBytes, callerAt),
         };
   return {
@@ -138,6 +163,7 @@ export function decodeFrame(
     encoding,
     caller: frame.toString('utf8', callerAt, keyAt),
     idempotency,
+    ...(isExtended && readExtension(frame.toString('utf8', extensionAt, bodyAt))),
     body: frame.subarray(bodyAt),
   };
 }

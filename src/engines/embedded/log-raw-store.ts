@@ -35,13 +35,14 @@ export function findBatch(reader: LogReader, batchId: string): LogRecord | undef
 }
 
 function rawBatchOf(record: LogRecord): RawBatch {
-  const { batchId, receivedAt, encoding, accepted, rejected, body } = record;
+  const { batchId, receivedAt, encoding, accepted, rejected, excluded, body } = record;
   return {
     batchId: formatBatchId(batchId),
     receivedAt,
     encoding,
     accepted,
     rejected,
+    ...(excluded !== undefined && { excluded }),
     body: Uint8Array.from(body),
   };
 }

@@ -32,10 +32,11 @@ export function* rawBatches(
     if (received !== undefined && (receivedAt < received.from || receivedAt >= received.to)) {
       continue;
     }
-    const { encoding, accepted, rejected, body } = record;
+    const { encoding, accepted, rejected, excluded, body } = record;
     const batchId = formatBatchId(record.batchId);
     const rawKey = rawKeyOf(batchId, receivedAt);
-    yield { batch: { rawKey, batchId, receivedAt, encoding, accepted, rejected, body } };
+    const counts = { accepted, rejected, ...(excluded !== undefined && { excluded }) };
+    yield { batch: { rawKey, batchId, receivedAt, encoding, ...counts, body } };
   }
 }
 
