@@ -35,13 +35,18 @@ export function addPipelineStack(app: App, settings: Settings, bundlesDirectory:
   const alarms = addAlarms(stack, settings, observed, logMetrics);
   addDashboard(stack, observed, storage, logMetrics, alarms);
 
-  addOutputs(stack, api, resources);
+  addOutputs(stack, settings, api, resources);
   warn(stack, settings);
   Validations.of(app).addPlugins(new AwsSolutionsChecks(app));
   return stack;
 }
 
-function addOutputs(scope: Construct, { api }: Api, resources: Resources): void {
+function addOutputs(
+  scope: Construct,
+  settings: Settings,
+  { api }: Api,
+  resources: Resources,
+): void {
   const output = (name: string, value: string, description: string) =>
     new CfnOutput(scope, name, { value, description });
   output('ApiUrl', api.apiEndpoint, 'Where batches are sent to and counters asked for');
@@ -50,6 +55,10 @@ function addOutputs(scope: Construct, { api }: Api, resources: Resources): void 
   output('TableName', resources.countersTable.tableName, 'The counters');
   output('LedgerTableName', resources.ledgerTable.tableName, 'What has been counted');
   output('DeadLetterQueueUrl', resources.deadLetterQueue.queueUrl, 'What could not be counted');
+  // What the command line has to know to count and to cut as the functions do.
+  output('ItemsPerMessage', String(settings.itemsPerMessage), 'How batches are cut');
+  output('DayZone', settings.dayZone, 'On which day an item counts');
+  output('KeepReceiptsDays', String(settings.keepReceiptsDays), 'How long the ledger is kept');
   if (resources.tokensSecret !== undefined) {
     output('TokensSecretArn', resources.tokensSecret.secretArn, 'The bearer tokens');
   }

@@ -1,6 +1,7 @@
 import { join } from 'node:path';
 
 import { clientEnvironment } from './client-settings.ts';
+import { localCloudFormation, type LocalCloudFormation } from './cloudformation.ts';
 import { createResources } from './create-resources.ts';
 import type { DisorderOptions } from './disorder.ts';
 import { startEmulators, type Emulators } from './emulators.ts';
@@ -15,6 +16,8 @@ import { startWire, type Wire, type WireOptions } from './wire.ts';
 
 /** An environment is some 30 MB; AWS would start one for each request under way. */
 const apiEnvironmentsMax = 4;
+/** By what name the command line knows it. */
+export const localStackName = 'local';
 /** As many as the front has connections. */
 const apiWaitingMax = 4_096;
 
@@ -80,6 +83,7 @@ export async function startLocalStack(options: LocalStackOptions): Promise<Local
 interface Running {
   readonly emulators: Emulators;
   wire?: Wire;
+  cloudFormation?: LocalCloudFormation;
   functions: ReadonlyMap<FunctionRole, LambdaFunction>;
   pollers: readonly SqsPoller[];
   schedulers: readonly Scheduler[];
@@ -89,7 +93,8 @@ interface Running {
 async function startAround(options: LocalStackOptions, running: Running): Promise<LocalStack> {
   const { emulators } = running;
   const { host = '127.0.0.1', port = 0, fault, observeCall: observe } = options;
-  const wire = (running.wire = await startWire({ ...emulators, fault, observe }));
+  const cloudFormation = () => running.cloudFormation;
+  const wire = (running.wire = await startWire({ ...emulators, cloudFormation, fault, observe }));
   const description = adjusted(readTemplate(options.template, { endpoint: wire.url }), options);
   await createResources(description, wire.url);
   const functions = (running.functions = createFunctions(options, description, wire.url));
@@ -108,8 +113,13 @@ async function startAround(options: LocalStackOptions, running: Running): Promis
     observe: options.observeRequest,
   }));
   const listeningPort = await front.listen(host, port);
+  const url = `http://${host.includes(':') ? `[${host}]` : host}:${listeningPort}`;
+  running.cloudFormation = localCloudFormation(localStackName, {
+    ...description.outputs,
+    ApiUrl: url,
+  });
   return {
-    url: `http://${host.includes(':') ? `[${host}]` : host}:${listeningPort}`,
+    url,
     endpoint: wire.url,
     description,
     javaPid: emulators.javaPid,

@@ -3,6 +3,8 @@ import { once } from 'node:events';
 import { Command, CommanderError } from 'commander';
 
 import { UsageError } from '../../src/entry/option-parsers.ts';
+import { clientEnvironment } from './client-settings.ts';
+import type { LocalStack } from './local-stack.ts';
 import { addLocalOptions, localOptions, type LocalOptions } from './local-options.ts';
 
 const exitCodes = { done: 0, failed: 1, wrongUsage: 2 };
@@ -33,7 +35,7 @@ async function run(options: LocalOptions): Promise<void> {
   // What is loaded takes a second: wrong usage should not wait for it.
   const { checkJava } = await import('./dynamodb-local.ts');
   await checkJava();
-  const { startLocalStack } = await import('./local-stack.ts');
+  const { localStackName, startLocalStack } = await import('./local-stack.ts');
   const { synthesizedTemplate } = await import('./synthesized-template.ts');
   tell('bundling the functions and synthesising the stack …');
   const { itemsPerMessage } = options;
@@ -47,12 +49,27 @@ async function run(options: LocalOptions): Promise<void> {
   try {
     if (stopping.aborted) return;
     process.stdout.write(`listening on ${stack.url}\n`);
+    tell(`for commands with --stack ${localStackName}: ${commandEnvironment(stack)}`);
     const stopped = once(stopping, 'abort').then(() => undefined);
     const failure = await Promise.race([stopped, stack.failed]);
     if (failure !== undefined) throw failure;
   } finally {
     await stack.stop(stopGraceMs);
   }
+}
+
+/** What the SDK needs to find the emulators, to be pasted into a shell. */
+function commandEnvironment({ endpoint, description }: LocalStack): string {
+  const { AWS_REGION, AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY } = clientEnvironment(
+    endpoint,
+    description.region,
+    'operator',
+  );
+  const variables = { AWS_ENDPOINT_URL: endpoint, AWS_REGION };
+  const all = { ...variables, AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY };
+  return `export ${Object.entries(all)
+    .map(([name, value]) => `${name}=${value ?? ''}`)
+    .join(' ')}`;
 }
 
 function stackOptions(options: LocalOptions) {

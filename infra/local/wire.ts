@@ -4,6 +4,7 @@ import type { AddressInfo } from 'node:net';
 import type { Readable } from 'node:stream';
 import { setTimeout as delay } from 'node:timers/promises';
 
+import type { LocalCloudFormation } from './cloudformation.ts';
 import { describeCall, type AwsCall } from './wire-call.ts';
 
 /** Above what any of the emulators takes. */
@@ -32,6 +33,8 @@ export interface AwsReply {
 export interface WireOptions {
   readonly dynamoDbUrl: string;
   readonly fauxqsUrl: string;
+  /** What the stack says of itself, once it is there. */
+  readonly cloudFormation?: (() => LocalCloudFormation | undefined) | undefined;
   /** Decides over each call before it is carried out. */
   readonly fault?: ((call: AwsCall) => Fault | undefined) | undefined;
   /** Sees each reply of a service, also one that is lost on its way back. */
@@ -77,7 +80,12 @@ async function pass(
   incoming: IncomingMessage,
   response: ServerResponse,
 ): Promise<void> {
-  const call = describeCall(incoming, await readAll(incoming));
+  const body = await readAll(incoming);
+  if (isQueryProtocol(incoming)) {
+    answerCloudFormation(options.cloudFormation?.(), body, response);
+    return;
+  }
+  const call = describeCall(incoming, body);
   const fault = options.fault?.(call);
   const carryOut = async () => {
     const base = call.service === 'dynamodb' ? options.dynamoDbUrl : options.fauxqsUrl;
@@ -107,6 +115,21 @@ async function pass(
       break;
   }
   answer(await carryOut(), incoming.method === 'HEAD', response);
+}
+
+/** Of the services here CloudFormation alone is asked by forms. */
+function isQueryProtocol({ headers }: IncomingMessage): boolean {
+  return headers['content-type']?.startsWith('application/x-www-form-urlencoded') === true;
+}
+
+function answerCloudFormation(
+  cloudFormation: LocalCloudFormation | undefined,
+  body: Buffer,
+  response: ServerResponse,
+): void {
+  const found = cloudFormation?.answer(new URLSearchParams(body.toString()));
+  response.writeHead(found?.status ?? 503, { 'content-type': 'text/xml' });
+  response.end(found?.body);
 }
 
 interface ForwardedReply {
