@@ -1,7 +1,7 @@
 import type { Command } from 'commander';
 
 import { dataDirOption, option } from './common-options.ts';
-import { date, timestamp, UsageError } from './option-parsers.ts';
+import { date, timestamp, UsageError, wholeNumber } from './option-parsers.ts';
 import { statsRange, type DateRange } from './stats-options.ts';
 
 /** What `audit` needs to know. */
@@ -11,6 +11,8 @@ export interface AuditCommandOptions {
   dates: DateRange | undefined;
   /** The batches to read, by when they came (milliseconds since 1970, `to` excluded). */
   received: { from: number; to: number } | undefined;
+  /** How many threads read the log; undefined: as many as are worth it. */
+  threads: number | undefined;
   json: boolean;
 }
 
@@ -21,6 +23,7 @@ interface AuditValues {
   since?: number;
   until?: number;
   dataDir: string;
+  threads?: number;
   json?: true;
 }
 
@@ -32,6 +35,7 @@ export function addAuditOptions(command: Command): Command {
     .addOption(option('--to <date>', 'the last day to compare', date));
   return addReceivedOptions(command)
     .addOption(dataDirOption())
+    .addOption(option('--threads <number>', 'read the log on so many threads', wholeNumber(1, 64)))
     .option('--json', 'print the result as JSON');
 }
 
@@ -44,7 +48,15 @@ export function addReceivedOptions(command: Command): Command {
 
 /** The options of `audit` as parsed. */
 export function auditOptions(command: Command): AuditCommandOptions {
-  const { date: day, from, to, dataDir, json = false, ...values } = command.opts<AuditValues>();
+  const {
+    date: day,
+    from,
+    to,
+    dataDir,
+    threads,
+    json = false,
+    ...values
+  } = command.opts<AuditValues>();
   const dates = statsRange(day, from, to);
   const received = receivedRange(values);
   if (dates !== undefined && received !== undefined) {
@@ -52,7 +64,7 @@ export function auditOptions(command: Command): AuditCommandOptions {
       'dates (--date, --from, --to) choose counters and times (--since, --until) choose batches; give one of them',
     );
   }
-  return { dataDir, dates, received, json };
+  return { dataDir, dates, received, threads, json };
 }
 
 export function receivedRange({

@@ -6,15 +6,22 @@ import { grouped, LogProgress } from './progress.ts';
 import { jsonText } from './terminal-text.ts';
 
 /** Compares the counters with the raw batches. Returns the exit code: 1 where something differs. */
-export function audit({ dataDir, dates, received, json }: AuditCommandOptions): number {
+export async function audit({
+  dataDir,
+  dates,
+  received,
+  threads,
+  json,
+}: AuditCommandOptions): Promise<number> {
   const differences = new DifferenceList();
   const progress = new LogProgress();
   let summary: AuditSummary;
   try {
-    summary = auditDataDirectory({
+    summary = await auditDataDirectory({
       dataDir,
       dates,
       received,
+      threads,
       onDifference: (difference) => differences.add(difference),
       onProgress: (bytes, total) => progress.update(bytes, total),
     });

@@ -151,7 +151,7 @@ function addAudit(root: Command): void {
   command.action(async () => {
     const options = auditOptions(command);
     const { audit } = await import('./audit.ts');
-    process.exitCode = audit(options);
+    process.exitCode = await audit(options);
   });
 }
 

@@ -81,12 +81,16 @@ export function numberedBatches(count: number): StoredTestBatch[] {
   }));
 }
 
-export function auditOf(dataDir: string, options: Partial<AuditOptions> = {}): Difference[] {
+export async function auditOf(
+  dataDir: string,
+  options: Partial<AuditOptions> = {},
+): Promise<Difference[]> {
   const differences: Difference[] = [];
-  const summary = auditDataDirectory({
+  const summary = await auditDataDirectory({
     dataDir,
     dates: undefined,
     received: undefined,
+    threads: undefined,
     onDifference: (difference) => differences.push(difference),
     onProgress: () => undefined,
     ...options,

@@ -3,6 +3,7 @@ import { join } from 'node:path';
 
 import { beforeEach, describe, expect, it } from 'vitest';
 
+import type { Difference } from '../../src/pipeline/audit.ts';
 import { dataPaths } from '../../src/engines/embedded/data-directory.ts';
 import { dropReplaced } from '../../src/engines/embedded/rebuild.ts';
 import { openStatsReader } from '../../src/engines/embedded/stats-reader.ts';
@@ -53,15 +54,15 @@ function damage(n: number): void {
 }
 
 describe('audit', () => {
-  it('finds nothing in what nobody touched, by dates and by times too', () => {
-    expect(auditOf(dataDir)).toEqual([]);
-    expect(auditOf(dataDir, { dates: { from: '2026-03-01', to: '2026-03-01' } })).toEqual([]);
-    expect(auditOf(dataDir, { received: { from: 0, to: Date.now() + 1 } })).toEqual([]);
+  it('finds nothing in what nobody touched, by dates and by times too', async () => {
+    expect(await auditOf(dataDir)).toEqual([]);
+    expect(await auditOf(dataDir, { dates: { from: '2026-03-01', to: '2026-03-01' } })).toEqual([]);
+    expect(await auditOf(dataDir, { received: { from: 0, to: Date.now() + 1 } })).toEqual([]);
   });
 
-  it('names a counter that was changed, and the batches that it came of', () => {
+  it('names a counter that was changed, and the batches that it came of', async () => {
     change(dataDir, `UPDATE counters SET count = 7 WHERE state = 'own 5'`);
-    expect(auditOf(dataDir)).toMatchObject([
+    expect(await auditOf(dataDir)).toMatchObject([
       {
         code: 'counter_differs',
         counter: { date: '2026-03-01', type: 'laptop', state: 'own 5' },
@@ -73,45 +74,45 @@ describe('audit', () => {
     ]);
   });
 
-  it('names one that was deleted, and one that was added', () => {
+  it('names one that was deleted, and one that was added', async () => {
     change(dataDir, `DELETE FROM counters WHERE state = 'own 5'`);
     change(dataDir, `INSERT INTO counters VALUES ('2026-03-02', 'a#b', 'a', 'b', 3)`);
-    expect(auditOf(dataDir)).toMatchObject([
+    expect(await auditOf(dataDir)).toMatchObject([
       { code: 'counter_missing', counter: { state: 'own 5' }, counted: 0, recounted: 1 },
       { code: 'counter_unexplained', counter: { date: '2026-03-02' }, counted: 3, recounted: 0 },
     ]);
     const dates = { from: '2026-03-02', to: '2026-03-31' };
-    expect(codesOf(auditOf(dataDir, { dates }))).toEqual(['counter_unexplained']);
+    expect(codesOf(await auditOf(dataDir, { dates }))).toEqual(['counter_unexplained']);
   });
 
   it.each([
     ['not counted', -1],
     ['counted twice', 1],
-  ])('names the batch that was %s', (_, sign) => {
+  ])('names the batch that was %s', async (_, sign) => {
     change(
       dataDir,
       `UPDATE counters SET count = count + ${sign} WHERE state IN ('own 7', 'shared')`,
     );
-    const differences = auditOf(dataDir);
+    const differences = await auditOf(dataDir);
     expect(codesOf(differences)).toEqual(['counter_differs', 'counter_differs']);
     for (const { explainedBy } of differences) expect(explainedBy).toEqual([rawKeys[7]]);
   });
 
-  it('says that the ledger is gone', () => {
+  it('says that the ledger is gone', async () => {
     change(dataDir, 'DELETE FROM progress');
-    expect(codesOf(auditOf(dataDir))).toEqual(['ledger_missing']);
+    expect(codesOf(await auditOf(dataDir))).toEqual(['ledger_missing']);
   });
 
-  it('says that the ledger stands elsewhere', () => {
+  it('says that the ledger stands elsewhere', async () => {
     change(dataDir, 'UPDATE progress SET position = position - 10');
-    expect(codesOf(auditOf(dataDir))).toContain('ledger_differs');
+    expect(codesOf(await auditOf(dataDir))).toContain('ledger_differs');
     change(dataDir, 'UPDATE progress SET position = position + 10000');
-    expect(codesOf(auditOf(dataDir))).toEqual(['raw_missing']);
+    expect(codesOf(await auditOf(dataDir))).toEqual(['raw_missing']);
     change(dataDir, "UPDATE progress SET position = position - 9990, log_id = x'00'");
-    expect(codesOf(auditOf(dataDir))).toEqual(['ledger_differs']);
+    expect(codesOf(await auditOf(dataDir))).toEqual(['ledger_differs']);
   });
 
-  it('names keys that were lost, changed and added', () => {
+  it('names keys that were lost, changed and added', async () => {
     change(dataDir, `DELETE FROM idempotency_keys WHERE key = 'key-3'`);
     change(dataDir, `UPDATE idempotency_keys SET body_sha256 = x'00' WHERE key = 'key-6'`);
     change(
@@ -119,16 +120,16 @@ describe('audit', () => {
       `INSERT INTO idempotency_keys SELECT caller, 'other', body_sha256, batch_id, received_at
        FROM idempotency_keys WHERE key = 'key-9'`,
     );
-    const differences = auditOf(dataDir);
+    const differences = await auditOf(dataDir);
     expect(codesOf(differences)).toEqual(['key_differs', 'key_missing', 'key_unexplained']);
     const rawKeysOf = (code: string) => differences.find((each) => each.code === code)?.rawKeys;
     expect(rawKeysOf('key_missing')).toEqual([rawKeys[3]]);
     expect(rawKeysOf('key_differs')).toEqual([rawKeys[6]]);
   });
 
-  it.each([0, 30, batches - 1])('names a raw body that is damaged, batch %i', (n) => {
+  it.each([0, 30, batches - 1])('names a raw body that is damaged, batch %i', async (n) => {
     damage(n);
-    const differences = auditOf(dataDir);
+    const differences = await auditOf(dataDir);
     expect(codesOf(differences)).toEqual([
       'counter_differs',
       'counter_unexplained',
@@ -137,15 +138,31 @@ describe('audit', () => {
     ]);
   });
 
-  it('names raw bodies that are gone', () => {
+  it('names raw bodies that are gone', async () => {
     rmSync(segments()[1] ?? '');
-    expect(codesOf(auditOf(dataDir))).toContain('raw_missing');
+    expect(codesOf(await auditOf(dataDir))).toContain('raw_missing');
   });
 
-  it('names a log that was cut short', () => {
+  it('names a log that was cut short', async () => {
     const last = segments().at(-1) ?? '';
     truncateSync(last, statSync(last).size - 20);
-    expect(codesOf(auditOf(dataDir))).toContain('raw_damaged');
+    expect(codesOf(await auditOf(dataDir))).toContain('raw_damaged');
+  });
+
+  it('says the same whether one thread reads the log or several do', async () => {
+    change(dataDir, `UPDATE counters SET count = count + 1 WHERE state = 'own 7'`);
+    change(dataDir, `UPDATE idempotency_keys SET received_at = 1 WHERE key = 'key-9'`);
+    change(dataDir, `DELETE FROM idempotency_keys WHERE key = 'key-12'`);
+    damage(20);
+    damage(45);
+    rmSync(segments()[2] ?? '');
+    const [alone, together] = [
+      await auditOf(dataDir, { threads: 1 }),
+      await auditOf(dataDir, { threads: 3 }),
+    ];
+    expect(codesOf(alone)).toEqual(expect.arrayContaining(['raw_damaged', 'raw_missing']));
+    const details = (differences: Difference[]) => differences.map(({ detail }) => detail).sort();
+    expect(details(together)).toEqual(details(alone));
   });
 
   it('knows what old segments counted, once they are removed', async () => {
@@ -153,15 +170,15 @@ describe('audit', () => {
     const before = segments().length;
     await expect.poll(() => segments().length, { timeout: 20_000 }).toBeLessThan(before);
     await expect.poll(() => segments().length, { timeout: 20_000 }).toBe(1);
-    expect(auditOf(dataDir)).toEqual([]);
+    expect(await auditOf(dataDir)).toEqual([]);
     await writer.close();
-    expect(auditOf(dataDir)).toEqual([]);
+    expect(await auditOf(dataDir)).toEqual([]);
     change(dataDir, `UPDATE counters SET count = 7 WHERE state = 'own 5'`);
-    expect(codesOf(auditOf(dataDir))).toEqual(['counter_differs']);
+    expect(codesOf(await auditOf(dataDir))).toEqual(['counter_differs']);
     const all = counts();
     rebuild(dataDir);
     expect(counts()).toEqual({ ...all, 'laptop own 5': 1 });
-    expect(auditOf(dataDir)).toEqual([]);
+    expect(await auditOf(dataDir)).toEqual([]);
   });
 });
 
@@ -180,9 +197,9 @@ describe('rebuild', () => {
   ])('mends %s', async (_, sql) => {
     const before = counts();
     change(dataDir, sql);
-    expect(auditOf(dataDir)).not.toEqual([]);
+    expect(await auditOf(dataDir)).not.toEqual([]);
     expect(rebuild(dataDir).isSwitched).toBe(true);
-    expect(auditOf(dataDir)).toEqual([]);
+    expect(await auditOf(dataDir)).toEqual([]);
     expect(counts()).toEqual(before);
     // The server goes on from there.
     await store(
@@ -190,7 +207,7 @@ describe('rebuild', () => {
       numberedBatches(1).map(({ items }) => ({ items })),
     );
     expect(counts()).toEqual({ ...before, 'laptop own 0': 2, 'phone shared': batches + 1 });
-    expect(auditOf(dataDir)).toEqual([]);
+    expect(await auditOf(dataDir)).toEqual([]);
   });
 
   it('shows what differs, and with --dry-run changes nothing', () => {
@@ -217,7 +234,7 @@ describe('rebuild', () => {
     expect(() => rebuild(dataDir)).toThrow(/--without-damaged/);
     expect(counts()).toEqual(before);
     expect(rebuild(dataDir, { withoutDamaged: true }).damagedSpans).toBe(1);
-    expect(auditOf(dataDir)).toEqual([]);
+    expect(await auditOf(dataDir)).toEqual([]);
     const { [`laptop own ${n}`]: lost, ...others } = before;
     expect(lost).toBe(1);
     expect(counts()).toEqual({ ...others, 'phone shared': batches - 1 });
@@ -225,7 +242,7 @@ describe('rebuild', () => {
       { items: [{ type: 'a', state: 'b', timestamp: '2026-03-01T12:00:00Z' }] },
     ]);
     expect(counts()).toEqual({ ...others, 'phone shared': batches - 1, 'a b': 1 });
-    expect(auditOf(dataDir)).toEqual([]);
+    expect(await auditOf(dataDir)).toEqual([]);
     dropReplaced(dataDir);
     expect(rebuild(dataDir)).toMatchObject({ damagedSpans: 0, differences: [] });
   });
@@ -235,14 +252,14 @@ describe('rebuild', () => {
     truncateSync(last, statSync(last).size - 20);
     expect(() => rebuild(dataDir)).toThrow(/--without-damaged/);
     rebuild(dataDir, { withoutDamaged: true });
-    expect(auditOf(dataDir)).toEqual([]);
+    expect(await auditOf(dataDir)).toEqual([]);
     await store(dataDir, [
       { items: [{ type: 'a', state: 'b', timestamp: '2026-03-01T12:00:00Z' }] },
     ]);
-    expect(auditOf(dataDir)).toEqual([]);
+    expect(await auditOf(dataDir)).toEqual([]);
   });
 
-  it('never counts what was dropped', () => {
+  it('never counts what was dropped', async () => {
     change(
       dataDir,
       `INSERT INTO dead_letters SELECT 64, batch_id, 'a reason', 1, 2, 3, NULL
@@ -251,6 +268,6 @@ describe('rebuild', () => {
     rebuild(dataDir);
     expect(counts()).toMatchObject({ 'phone shared': batches - 1 });
     expect(counts()).not.toHaveProperty('laptop own 0');
-    expect(auditOf(dataDir)).toEqual([]);
+    expect(await auditOf(dataDir)).toEqual([]);
   });
 });

@@ -43,7 +43,7 @@ beforeEach(async () => {
   rawKeys = await store(dataDir, numberedBatches(batches));
   park(0);
   park(3);
-  expect(auditOf(dataDir)).toEqual([]);
+  expect(await auditOf(dataDir)).toEqual([]);
 });
 
 function total(): number {
@@ -69,7 +69,7 @@ it('lists them with why, since when, and the batch', () => {
   expect(Buffer.from(letters[1]?.body ?? []).toString()).toContain('own 3');
 });
 
-it('counts what can be counted now, once', () => {
+it('counts what can be counted now, once', async () => {
   expect(total()).toBe(2 * batches - 4);
   const [first] = listDeadLetters(dataDir);
   const isFirst = ({ batchId }: { batchId: string }) => batchId === first?.batchId;
@@ -79,18 +79,18 @@ it('counts what can be counted now, once', () => {
   expect(redriveDeadLetters(dataDir, everything, 5000).counted).toBe(0);
   expect(total()).toBe(2 * batches);
   expect(listDeadLetters(dataDir)).toEqual([]);
-  expect(auditOf(dataDir)).toEqual([]);
+  expect(await auditOf(dataDir)).toEqual([]);
 });
 
-it('counts what was noted as removed there too', () => {
+it('counts what was noted as removed there too', async () => {
   change(
     dataDir,
     `UPDATE progress SET removed_through = position;
      INSERT INTO removed_counters SELECT * FROM counters`,
   );
-  expect(auditOf(dataDir)).toEqual([]);
+  expect(await auditOf(dataDir)).toEqual([]);
   redriveDeadLetters(dataDir, everything, 5000);
-  expect(auditOf(dataDir)).toEqual([]);
+  expect(await auditOf(dataDir)).toEqual([]);
 });
 
 it('leaves there what cannot be counted still', () => {
@@ -102,24 +102,24 @@ it('leaves there what cannot be counted still', () => {
   ]);
 });
 
-it('never counts what was dropped, and does not forget it', () => {
+it('never counts what was dropped, and does not forget it', async () => {
   expect(dropDeadLetters(dataDir, everything, 5000)).toBe(2);
   expect(dropDeadLetters(dataDir, everything, 6000)).toBe(0);
   expect(redriveDeadLetters(dataDir, everything, 7000)).toEqual({ counted: 0, failed: [] });
   expect(listDeadLetters(dataDir)).toMatchObject([{ droppedAt: 5000 }, { droppedAt: 5000 }]);
-  expect(auditOf(dataDir)).toEqual([]);
+  expect(await auditOf(dataDir)).toEqual([]);
   rebuild(dataDir);
   expect(listDeadLetters(dataDir)).toMatchObject([
     { firstFailedAt: 1000, droppedAt: 5000 },
     { reason: 'recount_differs: once', droppedAt: 5000 },
   ]);
   expect(total()).toBe(2 * batches - 4);
-  expect(auditOf(dataDir)).toEqual([]);
+  expect(await auditOf(dataDir)).toEqual([]);
 });
 
-it('are counted by a rebuild, where they can be', () => {
+it('are counted by a rebuild, where they can be', async () => {
   rebuild(dataDir);
   expect(listDeadLetters(dataDir)).toEqual([]);
   expect(total()).toBe(2 * batches);
-  expect(codesOf(auditOf(dataDir))).toEqual([]);
+  expect(codesOf(await auditOf(dataDir))).toEqual([]);
 });

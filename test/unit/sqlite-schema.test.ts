@@ -75,7 +75,7 @@ it('remembers up to when keys have expired, so that those are not missed', async
   expect(counters.expireKeys(afterAll, 10)).toBe(2);
   expect(counters.expireKeys(afterAll - 1000, 10)).toBe(0);
   counters.close();
-  expect(auditOf(dataDir)).toEqual([]);
+  expect(await auditOf(dataDir)).toEqual([]);
   change(dataDir, 'UPDATE progress SET keys_expired_before = 0');
-  expect(auditOf(dataDir)).toHaveLength(2);
+  expect(await auditOf(dataDir)).toHaveLength(2);
 });

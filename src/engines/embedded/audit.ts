@@ -1,6 +1,5 @@
 import type { DatabaseSync } from 'node:sqlite';
 
-import { formatBatchId, rawKeyOf } from '../../domain/batch-id.ts';
 import type { CounterRow } from '../../domain/counter.ts';
 import {
   compareRows,
@@ -8,15 +7,17 @@ import {
   type AuditSummary,
   type Difference,
 } from '../../pipeline/audit.ts';
+import { SpanAudit, type ReceivedRange, type Span, type SpanFindings } from './audit-span.ts';
+import { auditOnThreads, threadsFor } from './audit-threads.ts';
 import { dataPaths } from './data-directory.ts';
 import { nodeFileSystem } from './file-system.ts';
-import { KeyAudit } from './key-audit.ts';
+import { checkLost, finishKeyAudit } from './key-audit.ts';
 import { readDeadLetters, readLedger, type Ledger, type RecordedDeadLetter } from './ledger.ts';
-import type { LogPosition, LogRecord } from './log-frame.ts';
-import { readLogId, saltOfLog } from './log-segment.ts';
+import type { LogPosition } from './log-frame.ts';
+import { listSegments, readLogId, saltOfLog } from './log-segment.ts';
 import { lastRecordEnd, surveyLog, type Damage, type LogPlace } from './log-survey.ts';
-import { RecordCounter } from './record-counter.ts';
 import { ScratchCounters, selectCounters } from './scratch-counters.ts';
+import type { KeyedBatch } from './sqlite-counter-store.ts';
 import { checkVersion, openDatabaseReadOnly } from './sqlite-schema.ts';
 import { nameBatches } from './suspects.ts';
 
@@ -24,11 +25,10 @@ export interface AuditOptions {
   readonly dataDir: string;
   /** Counters of other dates are not compared. Both ends counted. */
   readonly dates: DateRange | undefined;
-  /**
-   * Only batches received then are read (milliseconds since 1970, `to` excluded), and no counters
-   * compared: they do not know when their items came.
-   */
-  readonly received: { readonly from: number; readonly to: number } | undefined;
+  /** Only batches received then are read, and no counters compared: they do not know when their items came. */
+  readonly received: ReceivedRange | undefined;
+  /** How many threads read the log; undefined: as many as are worth it. */
+  readonly threads: number | undefined;
   readonly onDifference: (difference: Difference) => void;
   /** Told now and then how many bytes of the log are read, of how many. */
   readonly onProgress: (bytes: number, total: number) => void;
@@ -42,16 +42,15 @@ export interface DateRange {
 const allDates: DateRange = { from: '0000-01-01', to: '9999-12-31' };
 /** Of so many differing counters the batches are looked for. */
 const namedCountersMax = 1_000;
-const progressBytes = 4 * 1024 * 1024;
 
 /**
  * Counts the log again and compares what it says with the counters, the idempotency keys, the dead
  * letters and the position in the database, beside a running server too: what is compared is one
  * state of the database, and the log as far as that has counted it. Memory does not grow with the
- * store.
+ * store. Segments are read on as many threads as there are processors.
  * @throws where the directory holds no pipeline, or changed in a way that takes another run.
  */
-export function auditDataDirectory(options: AuditOptions): AuditSummary {
+export async function auditDataDirectory(options: AuditOptions): Promise<AuditSummary> {
   const paths = dataPaths(options.dataDir);
   const database = openDatabaseReadOnly(paths.database);
   checkVersion(database, paths.database);
@@ -60,7 +59,7 @@ export function auditDataDirectory(options: AuditOptions): AuditSummary {
   const place = { fileSystem: nodeFileSystem, directory: paths.log, salt };
   const audit = new Audit(options, database, place, logId);
   try {
-    return audit.run();
+    return await audit.run();
   } finally {
     audit.close();
   }
@@ -71,16 +70,11 @@ class Audit {
   readonly #database: DatabaseSync;
   readonly #place: LogPlace;
   readonly #logId: Buffer | undefined;
-  readonly #keys: KeyAudit;
-  readonly #counter = new RecordCounter();
   readonly #recounted = new ScratchCounters();
-  readonly #deadLetters: ReadonlyMap<LogPosition, RecordedDeadLetter>;
-  readonly #metDeadLetters = new Set<LogPosition>();
-  /** Where nothing is found, retention may have been at work: the end decides. */
-  readonly #missing: Damage[] = [];
-  #batches = 0;
-  #items = 0;
-  #bytes = 0;
+  readonly #deadLetters: readonly RecordedDeadLetter[];
+  readonly #findings: SpanFindings[] = [];
+  #readBytes = 0;
+  #totalBytes = 0;
   #compared = 0;
   #differences = 0;
 
@@ -94,31 +88,34 @@ class Audit {
     this.#database = database;
     this.#place = place;
     this.#logId = logId;
-    this.#keys = new KeyAudit(database, (difference) => this.#report(difference));
-    this.#deadLetters = new Map(readDeadLetters(database).map((each) => [each.position, each]));
+    this.#deadLetters = readDeadLetters(database);
   }
 
-  run(): AuditSummary {
+  async run(): Promise<AuditSummary> {
     const from = this.#addRemoved();
     const soFar = readLedger(this.#database)?.position ?? lastRecordEnd(this.#place);
-    this.#survey(from, soFar, soFar);
+    this.#totalBytes = soFar - from;
+    await this.#auditSpans(this.#spans(from, soFar));
     // From here on in one state of the database, which is not held for long.
     this.#database.exec('BEGIN');
     const ledger = readLedger(this.#database);
     this.#checkLedger(ledger);
     const through = ledger?.position ?? soFar;
-    this.#survey(soFar, through, through);
+    this.#totalBytes = through - from;
+    this.#auditHere([{ from: soFar, through }]);
     this.#checkMissing(ledger);
     this.#checkDeadLetters(from, through);
     if (this.#options.received === undefined) {
-      this.#keys.finish(ledger?.keysExpiredBefore ?? 0, from, through);
+      const expiredBefore = ledger?.keysExpiredBefore ?? 0;
+      const keys = { lost: this.#lostKeys(), met: this.#sum('metKeys'), expiredBefore };
+      finishKeyAudit(this.#database, { ...keys, from, through }, this.#report);
       this.#compareCounters(from, through);
     }
     return {
-      batches: this.#batches,
-      items: this.#items,
-      bytes: this.#bytes,
-      deadLetters: this.#deadLetters.size,
+      batches: this.#sum('batches'),
+      items: this.#sum('items'),
+      bytes: this.#sum('bytes'),
+      deadLetters: this.#deadLetters.length,
       counters: this.#compared,
       differences: this.#differences,
     };
@@ -143,55 +140,58 @@ class Audit {
     return ledger?.removedThrough ?? 0;
   }
 
-  #survey(from: LogPosition, through: LogPosition, total: LogPosition): void {
-    const { received, onProgress } = this.#options;
-    let toldAt = from;
-    for (const found of surveyLog({ ...this.#place, from, through })) {
-      if (found.damage !== undefined) this.#checkDamage(found.damage);
-      else if (found.end > through) this.#reportInside(found.record, through);
-      else if (received === undefined || isWithin(found.record, received)) this.#take(found.record);
-      if (found.end - toldAt < progressBytes) continue;
-      toldAt = found.end;
-      onProgress(found.end, total);
-    }
-    this.#recounted.add(this.#counter.takeTally());
-    onProgress(through, total);
+  /** The log between two positions, cut where its segments begin. */
+  #spans(from: LogPosition, through: LogPosition): Span[] {
+    const { fileSystem, directory } = this.#place;
+    const bases = listSegments(fileSystem, directory).map(({ base }) => base);
+    const cuts = [from, ...bases.filter((base) => base > from && base < through), through];
+    return cuts.slice(1).map((end, index) => ({ from: cuts[index] ?? from, through: end }));
   }
 
-  #take(record: LogRecord): void {
-    this.#batches++;
-    this.#items += record.accepted;
-    this.#bytes += record.body.length;
-    this.#keys.add(record);
-    if (this.#deadLetters.has(record.position)) {
-      this.#metDeadLetters.add(record.position);
+  async #auditSpans(spans: readonly Span[]): Promise<void> {
+    const threads = this.#options.threads ?? threadsFor(this.#totalBytes);
+    if (threads < 2 || spans.length < 2) {
+      this.#auditHere(spans);
       return;
     }
-    const reason = this.#counter.count(record);
-    if (reason !== undefined) {
-      const rawKey = rawKeyOfRecord(record);
-      const detail = `${rawKey} cannot be counted (${reason}), and is not among the dead letters.`;
-      this.#report({ code: 'batch_not_counted', detail, rawKeys: [rawKey] });
-    }
-    if (this.#counter.isFull) this.#recounted.add(this.#counter.takeTally());
+    const { received } = this.#options;
+    const { directory, salt } = this.#place;
+    const databasePath = dataPaths(this.#options.dataDir).database;
+    const settings = { databasePath, directory, salt, deadLetters: this.#deadLetters, received };
+    const findings = await auditOnThreads(spans, threads, settings, {
+      onRows: (rows) => this.#recounted.addRows(rows),
+      onDifference: this.#report,
+      onProgress: this.#onProgress,
+    });
+    this.#findings.push(...findings);
   }
 
-  #checkDamage(damage: Damage): void {
-    for (let at = damage.from; at < damage.to;) {
-      const known = this.#deadLetters.get(at);
-      if (known?.damagedThrough === undefined) {
-        this.#missing.push({ ...damage, from: at });
-        return;
-      }
-      this.#metDeadLetters.add(at);
-      at = known.damagedThrough;
-    }
+  #auditHere(spans: readonly Span[]): void {
+    const audit = new SpanAudit({
+      place: this.#place,
+      database: this.#database,
+      deadLetters: this.#deadLetters,
+      received: this.#options.received,
+      onTally: (tally) => this.#recounted.add(tally),
+      onDifference: this.#report,
+      onProgress: this.#onProgress,
+    });
+    for (const span of spans) this.#findings.push(audit.audit(span));
   }
 
-  #reportInside(record: LogRecord, position: LogPosition): void {
-    const rawKey = rawKeyOfRecord(record);
-    const detail = `The log is said to be counted through byte ${position}, which lies within ${rawKey}.`;
-    this.#report({ code: 'ledger_differs', detail, rawKeys: [rawKey] });
+  readonly #onProgress = (bytes: number): void => {
+    this.#readBytes += bytes;
+    this.#options.onProgress(this.#readBytes, this.#totalBytes);
+  };
+
+  #sum(name: 'batches' | 'items' | 'bytes' | 'metKeys'): number {
+    return this.#findings.reduce((sum, findings) => sum + findings[name], 0);
+  }
+
+  #lostKeys(): KeyedBatch[] {
+    const lost = this.#findings.flatMap(({ lostKeys }) => lostKeys);
+    checkLost(lost.length);
+    return lost;
   }
 
   #checkLedger(ledger: Ledger | undefined): void {
@@ -207,9 +207,23 @@ class Audit {
     }
   }
 
+  /** Damage that segments cut in two is told once. */
+  #missing(): Damage[] {
+    const joined: Damage[] = [];
+    const missing = this.#findings.flatMap((findings) => findings.missing);
+    for (const damage of missing.sort((a, b) => a.from - b.from)) {
+      const last = joined.at(-1);
+      const goesOn =
+        last?.isFileMissing === true && damage.isFileMissing && last.to === damage.from;
+      if (goesOn) joined[joined.length - 1] = { ...last, to: damage.to };
+      else joined.push(damage);
+    }
+    return joined;
+  }
+
   #checkMissing(ledger: Ledger | undefined): void {
     const removedThrough = ledger?.removedThrough ?? 0;
-    for (const { from, to, path, offset, isFileMissing } of this.#missing) {
+    for (const { from, to, path, offset, isFileMissing } of this.#missing()) {
       if (isFileMissing && from < removedThrough) {
         throw new Error('Old segments were removed meanwhile (--keep-raw). Run audit again.');
       }
@@ -226,13 +240,15 @@ class Audit {
 
   #checkDeadLetters(from: LogPosition, through: LogPosition): void {
     const now = readDeadLetters(this.#database).filter(({ position }) => position < through);
-    const isSame = now.every(({ position }) => this.#deadLetters.has(position));
-    if (!isSame || now.length !== this.#deadLetters.size) {
+    const known = new Set(this.#deadLetters.map(({ position }) => position));
+    const isSame = now.every(({ position }) => known.has(position));
+    if (!isSame || now.length !== known.size) {
       throw new Error('The dead letters changed meanwhile. Run audit again.');
     }
     if (this.#options.received !== undefined) return;
+    const met = new Set(this.#findings.flatMap(({ metDeadLetters }) => metDeadLetters));
     for (const { position, batchId, reason } of now) {
-      if (position < from || this.#metDeadLetters.has(position)) continue;
+      if (position < from || met.has(position)) continue;
       const detail = `Batch ${batchId} is among the dead letters (${reason}), and the raw store has none at byte ${position} of the log.`;
       this.#report({ code: 'dead_letter_unexplained', detail });
     }
@@ -256,16 +272,8 @@ class Audit {
     for (const difference of nameBatches(named, records)) this.#report(difference);
   }
 
-  #report(difference: Difference): void {
+  readonly #report = (difference: Difference): void => {
     this.#differences++;
     this.#options.onDifference(difference);
-  }
-}
-
-function isWithin({ receivedAt }: LogRecord, { from, to }: { from: number; to: number }): boolean {
-  return receivedAt >= from && receivedAt < to;
-}
-
-function rawKeyOfRecord({ batchId, receivedAt }: LogRecord): string {
-  return rawKeyOf(formatBatchId(batchId), receivedAt);
+  };
 }

@@ -14,44 +14,37 @@ const lostKeysMax = 100_000;
  * makes a retry a new batch, which counts twice.
  */
 export class KeyAudit {
-  readonly #database: DatabaseSync;
   readonly #find: StatementSync;
   readonly #report: (difference: Difference) => void;
   readonly #lost: KeyedBatch[] = [];
   #met = 0;
 
   constructor(database: DatabaseSync, report: (difference: Difference) => void) {
-    this.#database = database;
     this.#report = report;
     this.#find = database.prepare(
       'SELECT body_sha256, batch_id, received_at FROM idempotency_keys WHERE caller = ? AND key = ?',
     );
   }
 
+  /** How many keys were those of their batches. */
+  get met(): number {
+    return this.#met;
+  }
+
+  /** Those that were not found: expired, not counted yet, or lost. */
+  get lost(): readonly KeyedBatch[] {
+    return this.#lost;
+  }
+
   add(record: LogRecord): void {
     const keyed = keyOf(record);
     if (keyed === undefined) return;
-    if (!this.#check(keyed)) this.#lost.push(keyed);
-    if (this.#lost.length > lostKeysMax) {
-      throw new Error(
-        `More than ${lostKeysMax} idempotency keys of the log are not in the database. Run rebuild, which restores them.`,
-      );
-    }
-  }
-
-  /** To be called within one state of the database, after all records from one place to another. */
-  finish(expiredBefore: number, from: LogPosition, through: LogPosition): void {
-    for (const keyed of this.#lost) {
-      if (keyed.receivedAt < expiredBefore || this.#check(keyed)) continue;
-      const rawKey = rawKeyOf(keyed.batchId, keyed.receivedAt);
-      const detail = `The idempotency key ${JSON.stringify(keyed.key)} of ${rawKey} is not kept, though it has not expired: a retry would count twice.`;
-      this.#report({ code: 'key_missing', detail, rawKeys: [rawKey] });
-    }
-    this.#lookForOthers(from, through);
+    if (!this.check(keyed)) this.#lost.push(keyed);
+    checkLost(this.#lost.length);
   }
 
   /** Says whether the key is there, of this batch or of a later one. */
-  #check({ caller, key, batchId, receivedAt, bodySha256 }: KeyedBatch): boolean {
+  check({ caller, key, batchId, receivedAt, bodySha256 }: KeyedBatch): boolean {
     const row = this.#find.get(caller, key);
     if (row === undefined) return false;
     const found = String(row['batch_id']);
@@ -72,18 +65,48 @@ export class KeyAudit {
     const detail = `What is kept under the idempotency key ${JSON.stringify(key)} is not what ${rawKey} came with.`;
     this.#report({ code: 'key_differs', detail, rawKeys: [rawKey] });
   }
+}
 
-  #lookForOthers(from: LogPosition, through: LogPosition): void {
-    const within = this.#database
-      .prepare(
-        'SELECT count(*) AS count FROM idempotency_keys WHERE batch_id >= ? AND batch_id < ?',
-      )
-      .get(idPrefix(from), idPrefix(through));
-    const unexplained = Number(within?.['count']) - this.#met;
-    if (unexplained <= 0) return;
-    const detail = `${unexplained} idempotency keys name batches that the raw store does not have.`;
-    this.#report({ code: 'key_unexplained', detail });
+/** @throws where so many keys are lost that one of them says no more than all. */
+export function checkLost(lost: number): void {
+  if (lost <= lostKeysMax) return;
+  throw new Error(
+    `More than ${lostKeysMax} idempotency keys of the log are not in the database. Run rebuild, which restores them.`,
+  );
+}
+
+export interface KeysOfSpan {
+  readonly lost: readonly KeyedBatch[];
+  readonly met: number;
+  /** Keys received before may be gone; milliseconds since 1970. */
+  readonly expiredBefore: number;
+  readonly from: LogPosition;
+  readonly through: LogPosition;
+}
+
+/**
+ * To be called within one state of the database, after all records from one place to another:
+ * looks once more for the keys that were not found, and for those that no record explains.
+ */
+export function finishKeyAudit(
+  database: DatabaseSync,
+  { lost, met, expiredBefore, from, through }: KeysOfSpan,
+  report: (difference: Difference) => void,
+): void {
+  const audit = new KeyAudit(database, report);
+  for (const keyed of lost) {
+    if (keyed.receivedAt < expiredBefore || audit.check(keyed)) continue;
+    const rawKey = rawKeyOf(keyed.batchId, keyed.receivedAt);
+    const detail = `The idempotency key ${JSON.stringify(keyed.key)} of ${rawKey} is not kept, though it has not expired: a retry would count twice.`;
+    report({ code: 'key_missing', detail, rawKeys: [rawKey] });
   }
+  const within = database
+    .prepare('SELECT count(*) AS count FROM idempotency_keys WHERE batch_id >= ? AND batch_id < ?')
+    .get(idPrefix(from), idPrefix(through));
+  const unexplained = Number(within?.['count']) - met - audit.met;
+  if (unexplained <= 0) return;
+  const detail = `${unexplained} idempotency keys name batches that the raw store does not have.`;
+  report({ code: 'key_unexplained', detail });
 }
 
 /** The ids of batches from a place in the log on begin with this or more. */
