@@ -18,6 +18,7 @@ export function environmentOf(
   const send = { QUEUE_URL: queue.queueUrl };
   const bury = { DEAD_LETTER_QUEUE_URL: deadLetterQueue.queueUrl };
   const tokens = tokensSecret && { TOKENS_SECRET_ARN: tokensSecret.secretArn };
+  const cors = settings.corsOrigins !== 'none' && { CORS_ORIGINS: settings.corsOrigins };
   const common = {
     LEDGER_TABLE: resources.ledgerTable.tableName,
     DAY_ZONE: settings.dayZone,
@@ -30,12 +31,13 @@ export function environmentOf(
         ...raw,
         ...send,
         ...tokens,
+        ...cors,
         ITEMS_PER_MESSAGE: String(settings.itemsPerMessage),
       };
     case 'process':
       return { ...common, ...counters, ...bury, MAX_RECEIVES: String(receivesMax) };
     case 'query':
-      return { ...common, ...counters, ...send, ...bury, ...tokens };
+      return { ...common, ...counters, ...send, ...bury, ...tokens, ...cors };
     case 'sweep':
       return {
         ...common,

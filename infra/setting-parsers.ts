@@ -1,3 +1,5 @@
+import { isOriginOrAny } from '../src/http/cors.ts';
+
 /** A value, or what is allowed instead of what was given, to follow "must be". */
 export type Parsed<Value> = { value: Value } | { allowed: string };
 
@@ -70,6 +72,17 @@ function isTimeZone(name: string): boolean {
     throw error;
   }
 }
+
+/** Origins of web pages that may ask, with commas between, as text or as a list. */
+export const corsOrigins: Parse<string> = (given) => {
+  const list = Array.isArray(given) ? given.map(String) : [];
+  if (typeof given === 'string') list.push(...given.split(',').map((origin) => origin.trim()));
+  // The variables of a function have 4 KB together.
+  const isSound = list.every(isOriginOrAny) && list.length > 0 && list.join().length <= 2_000;
+  return given === 'none' || isSound
+    ? { value: list.join(',') }
+    : { allowed: "origins such as 'https://app.example' with commas between, '*', or 'none'" };
+};
 
 export const emailAddress: Parse<string> = (given) =>
   typeof given === 'string' && (given === 'none' || isEmailAddress(given))

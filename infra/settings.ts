@@ -1,6 +1,7 @@
 import { RetentionDays } from 'aws-cdk-lib/aws-logs';
 
 import {
+  corsOrigins,
   dayZone,
   emailAddress,
   oneOf,
@@ -24,6 +25,8 @@ export interface Settings {
   throttleRate: number;
   throttleBurst: number;
   tokens: 'on' | 'off';
+  /** Origins with commas between, or 'none'. */
+  corsOrigins: string;
   /** An address, or 'none'. */
   alarmEmail: string;
   batchSize: number;
@@ -59,6 +62,7 @@ export const settingTable: { [Name in keyof Settings]: Setting<Settings[Name]> }
   throttleRate: { default: 500, parse: wholeNumber(1, 100_000) },
   throttleBurst: { default: 1000, parse: wholeNumber(1, 100_000) },
   tokens: { default: 'on', parse: oneOf('on', 'off') },
+  corsOrigins: { default: 'none', parse: corsOrigins },
   alarmEmail: { default: 'none', parse: emailAddress },
   batchSize: { default: 500, parse: wholeNumber(10, 10_000) },
   batchWindowSeconds: { default: 5, parse: wholeNumber(0, 300) },

@@ -25,6 +25,7 @@ const problems = {
   body_too_large: [413, 'The body is too large'],
   unsupported_media_type: [415, 'The body is of a kind that is not taken'],
   idempotency_key_reused: [422, 'The idempotency key was used with another body'],
+  too_many_requests: [429, 'More requests come than are allowed'],
   headers_too_large: [431, 'The headers are too large'],
   internal: [500, 'Something went wrong here'],
   overloaded: [503, 'Too much is waiting'],

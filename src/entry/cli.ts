@@ -12,6 +12,7 @@ import { addRawRangeOptions, rawRangeOptions } from './raw-options.ts';
 import { addRebuildOptions, rebuildOptions } from './rebuild-options.ts';
 import { addServeOptions, serveOptions } from './serve-options.ts';
 import { addStatsOptions, statsOptions } from './stats-options.ts';
+import { addTokenCommand } from './token-command.ts';
 import { visible } from './terminal-text.ts';
 
 const exitCodes = { done: 0, failed: 1, wrongUsage: 2 };
@@ -46,6 +47,7 @@ function program(): Command {
   addRebuild(root);
   addRaw(root);
   addDlq(root);
+  addTokenCommand(root);
   return root;
 }
 

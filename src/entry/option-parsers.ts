@@ -1,4 +1,6 @@
+import { isTokenName, rateMax, scopes, type Scope } from '../domain/access-token.ts';
 import { dateOfTimestamp, isCalendarDate } from '../domain/timestamp.ts';
+import { isOriginOrAny } from '../http/cors.ts';
 
 /** The command line is wrong: the message says how, and the process exits 2. */
 export class UsageError extends Error {
@@ -108,6 +110,61 @@ export function bearerToken(flag: string): (text: string) => string {
   return (text) => {
     if (/^[!-~]+$/.test(text)) return text;
     throw new UsageError(`${flag} must be visible ASCII, without spaces`);
+  };
+}
+
+/** A parser of rates: requests a second. */
+export function rate(flag: string): (text: string) => number {
+  return (text) => {
+    const number = positiveNumber(flag)(text);
+    if (number <= rateMax) return number;
+    throw new UsageError(`${flag} must be at most ${rateMax}, got '${text}'`);
+  };
+}
+
+/** A parser of the origins of web pages, given one by one or in a list with commas. */
+export function origins(flag: string): (text: string, earlier?: readonly string[]) => string[] {
+  return (text, earlier = []) => {
+    const given = text.split(',').map((origin) => origin.trim());
+    const wrong = given.find((origin) => !isOriginOrAny(origin));
+    if (wrong !== undefined) {
+      throw new UsageError(
+        `${flag} must be an origin such as https://app.example, without a path, or *, got '${wrong}'`,
+      );
+    }
+    return [...earlier, ...given];
+  };
+}
+
+/** A parser of the names of tokens. */
+export function tokenName(flag: string): (text: string) => string {
+  return (text) => {
+    if (isTokenName(text)) return text;
+    throw new UsageError(`${flag} must be 1 to 64 characters of printable ASCII, got '${text}'`);
+  };
+}
+
+/** A parser of what a token is for, given one by one or in a list with commas. */
+export function tokenScopes(flag: string): (text: string, earlier?: readonly Scope[]) => Scope[] {
+  return (text, earlier = []) => {
+    const given = text.split(',').map((word) => {
+      const scope = scopes.find((known) => known === word.trim());
+      if (scope !== undefined) return scope;
+      throw new UsageError(`${flag} must be ${scopes.join(' or ')}, got '${word}'`);
+    });
+    return [...new Set([...earlier, ...given])];
+  };
+}
+
+const unitMs: Record<string, number> = { m: 60_000, h: 3_600_000, d: 86_400_000 };
+
+/** A parser of spans of time such as `90d`, `12h` or `30m`, to milliseconds. */
+export function duration(flag: string): (text: string) => number {
+  return (text) => {
+    const [, number, unit = ''] = /^(\d{1,6})([dhm])$/.exec(text) ?? [];
+    const milliseconds = Number(number) * (unitMs[unit] ?? Number.NaN);
+    if (milliseconds > 0 && milliseconds <= 100 * 366 * 86_400_000) return milliseconds;
+    throw new UsageError(`${flag} must be a span of time such as 90d, 12h or 30m, got '${text}'`);
   };
 }
 

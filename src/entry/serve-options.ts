@@ -2,8 +2,17 @@ import { isIP } from 'node:net';
 
 import { Option, type Command } from 'commander';
 
+import { rateMax, type RateLimit } from '../domain/access-token.ts';
 import { dataDirOption, defaultBodyBytesMax, setting } from './common-options.ts';
-import { nonEmpty, size, UsageError, wholeNumber, yesOrNo } from './option-parsers.ts';
+import {
+  nonEmpty,
+  origins,
+  rate,
+  size,
+  UsageError,
+  wholeNumber,
+  yesOrNo,
+} from './option-parsers.ts';
 
 /** What `serve` needs to know. `keepRawDays` is undefined where raw bodies are kept for ever. */
 export interface ServeOptions {
@@ -14,6 +23,11 @@ export interface ServeOptions {
   maxBacklogBytes: number;
   keepReceiptsDays: number;
   keepRawDays: number | undefined;
+  /** Whether anybody may ask while the data directory has no token. */
+  isOpenWithoutTokens: boolean;
+  /** For each token that has none of its own; undefined: no limit. */
+  rate: RateLimit | undefined;
+  corsOrigins: readonly string[];
 }
 
 interface ServeValues {
@@ -25,6 +39,9 @@ interface ServeValues {
   maxBacklog: number;
   keepReceipts: number;
   keepRaw?: number;
+  rateLimit?: number;
+  rateBurst?: number;
+  corsOrigin?: string[];
 }
 
 const insecureVariable = 'DEVICE_PIPELINE_INSECURE';
@@ -40,7 +57,7 @@ export function addServeOptions(command: Command): Command {
     // Not a setting: commander takes a flag for set whatever its variable says.
     new Option(
       '--insecure',
-      `listen beyond this machine, where there is no access control yet (env: ${insecureVariable}=1)`,
+      `listen beyond this machine without any token too (env: ${insecureVariable}=1)`,
     ),
     setting('--max-body <size>', 'the largest request body', size).default(
       defaultBodyBytesMax,
@@ -55,6 +72,13 @@ export function addServeOptions(command: Command): Command {
       90,
     ),
     setting('--keep-raw <days>', 'how long raw bodies live (default: forever)', days),
+    setting('--rate-limit <number>', 'requests a second with each token (default: any)', rate),
+    setting(
+      '--rate-burst <number>',
+      'requests at once with each token (default: those of a second)',
+      wholeNumber(1, rateMax),
+    ),
+    setting('--cors-origin <origin...>', 'web pages of these origins may ask too', origins),
   ];
   for (const option of options) command.addOption(option);
   return command;
@@ -68,12 +92,6 @@ export function serveOptions(
   const values = command.opts<ServeValues>();
   const { host, port, dataDir, keepReceipts: keepReceiptsDays, keepRaw: keepRawDays } = values;
   const isInsecure = values.insecure ?? yesOrNo(insecureVariable)(env[insecureVariable] ?? '');
-  if (!isInsecure && !isLoopback(host)) {
-    throw new UsageError(
-      `${host} can be reached from other machines, and there is no access control yet. ` +
-        'Bind 127.0.0.1, or say --insecure if the network is trusted.',
-    );
-  }
   if (keepRawDays !== undefined && keepRawDays < keepReceiptsDays) {
     throw new UsageError(
       `Receipts live as long as the raw batches: --keep-raw ${keepRawDays} is shorter than ` +
@@ -88,7 +106,18 @@ export function serveOptions(
     maxBacklogBytes: values.maxBacklog,
     keepReceiptsDays,
     keepRawDays,
+    isOpenWithoutTokens: isInsecure || isLoopback(host),
+    rate: rateLimit(values),
+    corsOrigins: values.corsOrigin ?? [],
   };
+}
+
+function rateLimit({ rateLimit: perSecond, rateBurst }: ServeValues): RateLimit | undefined {
+  if (perSecond === undefined) {
+    if (rateBurst === undefined) return undefined;
+    throw new UsageError('--rate-burst is of no use without --rate-limit');
+  }
+  return { perSecond, burst: rateBurst ?? Math.ceil(perSecond) };
 }
 
 function isLoopback(host: string): boolean {

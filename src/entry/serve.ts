@@ -1,7 +1,13 @@
+import { dataPaths } from '../engines/embedded/data-directory.ts';
 import { EmbeddedPipeline } from '../engines/embedded/embedded-pipeline.ts';
 import { dayMs, embeddedDefaults } from '../engines/embedded/engine-options.ts';
+import { serverAccess, TokenTable, type ImmediateAccess } from '../http/access.ts';
 import { createHttpServer, type HttpServer } from '../http/server.ts';
+import { watchTokens, type TokenWatch } from '../engines/embedded/token-watch.ts';
+import { safeError } from './error-text.ts';
+import { UsageError } from './option-parsers.ts';
 import type { ServeOptions } from './serve-options.ts';
+import { visible } from './terminal-text.ts';
 
 /** A stop waits so long for requests under way. */
 const stopGraceMs = 10_000;
@@ -14,9 +20,11 @@ const failureGraceMs = 1_500;
  */
 export async function serve(options: ServeOptions): Promise<void> {
   const onDefect = (error: Error | string) => {
-    const text = error instanceof Error ? (error.stack ?? error.message) : error;
-    process.stderr.write(`device-pipeline: ${text}\n`);
+    const { error: what, stack } =
+      typeof error === 'string' ? { error, stack: '' } : safeError(error);
+    process.stderr.write(`device-pipeline: ${visible(what)}\n${stack && `${stack}\n`}`);
   };
+  const { access, watch } = openAccess(options, onDefect);
   const pipeline = await EmbeddedPipeline.open(
     {
       ...embeddedDefaults,
@@ -34,6 +42,8 @@ export async function serve(options: ServeOptions): Promise<void> {
     pipeline,
     bodyBytesMax: options.maxBodyBytes,
     bodiesBytesMax: Math.max(embeddedDefaults.inFlightBytesMax, 2 * options.maxBodyBytes),
+    access,
+    corsOrigins: options.corsOrigins,
     onDefect,
   });
   const stop = stopSignal();
@@ -49,8 +59,34 @@ export async function serve(options: ServeOptions): Promise<void> {
     await http.stop(failure === undefined ? stopGraceMs : failureGraceMs);
     if (failure !== undefined) throw failure;
   } finally {
+    watch.close();
     await pipeline.close();
   }
+}
+
+/**
+ * Access by the tokens of the data directory, as they are at any time.
+ * @throws {UsageError} where others could come in without any.
+ */
+function openAccess(
+  { dataDir, host, isOpenWithoutTokens, rate }: ServeOptions,
+  onProblem: (problem: string) => void,
+): { access: ImmediateAccess; watch: TokenWatch } {
+  let table = new TokenTable([]);
+  const watch = watchTokens(
+    dataPaths(dataDir),
+    (tokens) => (table = new TokenTable(tokens)),
+    onProblem,
+  );
+  if (table.isEmpty && !isOpenWithoutTokens) {
+    watch.close();
+    throw new UsageError(
+      `${host} can be reached from other machines, and ${dataDir} has no token yet. Make one with ` +
+        `\`device-pipeline token create --data-dir ${dataDir} --name NAME --for ingest,read\`, ` +
+        'bind 127.0.0.1, or say --insecure if the network is trusted.',
+    );
+  }
+  return { access: serverAccess({ tokens: () => table, isOpenWithoutTokens, rate }), watch };
 }
 
 /** Resolves at the first SIGTERM or SIGINT; a second one ends the process at once. */

@@ -1,25 +1,64 @@
-import { hash, timingSafeEqual } from 'node:crypto';
-
+import {
+  scopes as allScopes,
+  tokenCharactersMax,
+  tokenHash,
+  type RateLimit,
+  type Scope,
+  type Token,
+} from '../domain/access-token.ts';
 import type { Problem } from '../domain/problem.ts';
+import { problemAnswer, type Answer } from './answer.ts';
+import { RateLimiter } from './rate-limiter.ts';
 
-/** What a token may be for: to send batches, or to read counters. */
-export type Scope = 'ingest' | 'read';
+export type Admission = Admitted | Refused;
 
-export interface Token {
-  readonly name: string;
-  /** Of the token's text, in hexadecimal. The text itself is not kept. */
-  readonly sha256: string;
-  readonly for: readonly Scope[];
-  /** Milliseconds since 1970; undefined: no end. */
-  readonly expiresAt: number | undefined;
+export interface Admitted {
+  /** The token's name; empty where nobody need say who they are. */
+  readonly caller: string;
+  readonly rate?: RateLimit | undefined;
+  readonly problem?: never;
 }
 
-export type Admission =
-  { readonly caller: string; readonly problem?: never } | { readonly problem: Problem };
+export interface Refused {
+  readonly problem: Problem;
+  /** What `WWW-Authenticate` says beside the realm. */
+  readonly challenge?: string | undefined;
+}
 
-/** Says who asks, and whether they may do one of these things. */
+/** Says who asks, and whether they may do one of these things. Asked once for each request. */
 export interface Access {
-  admit(authorization: string | undefined, scopes: readonly Scope[]): Promise<Admission>;
+  admit(
+    authorization: string | undefined,
+    scopes: readonly Scope[],
+  ): Admission | Promise<Admission>;
+}
+
+/** One that knows at once. */
+export interface ImmediateAccess extends Access {
+  admit(authorization: string | undefined, scopes: readonly Scope[]): Admission;
+  /** Takes an admission back: the same request will be asked about again. */
+  giveBack(admitted: Admitted): void;
+}
+
+/** Tokens by their hashes. */
+export class TokenTable {
+  readonly #tokens: ReadonlyMap<string, Token>;
+
+  constructor(tokens: readonly Token[]) {
+    this.#tokens = new Map(tokens.map((token) => [token.sha256, token]));
+  }
+
+  get isEmpty(): boolean {
+    return this.#tokens.size === 0;
+  }
+
+  /**
+   * What is looked up is a hash, of which nobody can choose a part: how long it takes tells
+   * nothing of any token.
+   */
+  find(text: string): Token | undefined {
+    return text.length > tokenCharactersMax ? undefined : this.#tokens.get(tokenHash(text));
+  }
 }
 
 /**
@@ -30,33 +69,105 @@ export function tokenAccess(
   tokens: () => Promise<readonly Token[]>,
   now: () => number = Date.now,
 ): Access {
+  let known: readonly Token[] = [];
+  let table = new TokenTable(known);
   return {
-    async admit(authorization = '', scopes) {
-      const [, text] = /^bearer +([!-~]+) *$/i.exec(authorization) ?? [];
-      if (text === undefined) return unauthorized('Send a token: Authorization: Bearer ….');
-      const token = findToken(await tokens(), text);
-      if (token === undefined) return unauthorized('The token is not known here.');
-      if (token.expiresAt !== undefined && token.expiresAt <= now()) {
-        return unauthorized('The token has expired.');
+    async admit(authorization, scopes) {
+      const current = await tokens();
+      if (current !== known) {
+        known = current;
+        table = new TokenTable(known);
       }
-      if (scopes.some((scope) => token.for.includes(scope))) return { caller: token.name };
-      const detail = `The token is for ${token.for.join(' and ')}, and this takes one for ${scopes.join(' or ')}.`;
-      return { problem: { code: 'forbidden', detail } };
+      return admitByToken(table, authorization, scopes, now());
     },
   };
 }
 
-/** Compares with every token, in the same time for each. */
-function findToken(tokens: readonly Token[], text: string): Token | undefined {
-  const shown = hash('sha256', text, 'buffer');
-  let found: Token | undefined;
-  for (const token of tokens) {
-    const known = Buffer.from(token.sha256, 'hex');
-    if (known.length === shown.length && timingSafeEqual(known, shown)) found = token;
-  }
-  return found;
+export interface ServerAccessOptions {
+  /** The tokens of now. */
+  readonly tokens: () => TokenTable;
+  /** Whether anybody is let in while there is no token at all. */
+  readonly isOpenWithoutTokens: boolean;
+  /** For tokens that have none of their own, and for all together who need none. */
+  readonly rate?: RateLimit | undefined;
+  readonly now?: () => number;
+  readonly limiter?: RateLimiter;
 }
 
-function unauthorized(detail: string): Admission {
-  return { problem: { code: 'unauthorized', detail } };
+/** For one process: by token where there are any, and each caller no faster than is allowed. */
+export function serverAccess(options: ServerAccessOptions): ImmediateAccess {
+  const { tokens, isOpenWithoutTokens, now = Date.now, limiter = new RateLimiter() } = options;
+  const anybody: Admitted = { caller: '', rate: options.rate };
+  return {
+    admit(authorization, scopes) {
+      const table = tokens();
+      const admission =
+        isOpenWithoutTokens && table.isEmpty
+          ? anybody
+          : admitByToken(table, authorization, scopes, now(), options.rate);
+      if (admission.problem !== undefined || admission.rate === undefined) return admission;
+      const seconds = limiter.take(admission.caller, admission.rate);
+      return seconds === 0 ? admission : tooManyRequests(admission.rate, seconds);
+    },
+    giveBack({ caller, rate }) {
+      if (rate !== undefined) limiter.giveBack(caller, rate);
+    },
+  };
+}
+
+/** Where nobody has to say who they are. */
+export const openAccess: ImmediateAccess = {
+  admit: () => anonymous,
+  giveBack: () => undefined,
+};
+
+const anonymous: Admitted = { caller: '' };
+
+function admitByToken(
+  table: TokenTable,
+  authorization: string | undefined,
+  scopes: readonly Scope[],
+  now: number,
+  rate?: RateLimit,
+): Admission {
+  const [, text] = /^bearer +([!-~]+) *$/i.exec(authorization ?? '') ?? [];
+  if (text === undefined)
+    return { problem: unauthorized('Send a token: Authorization: Bearer ….') };
+  const token = table.find(text);
+  if (token === undefined) return invalidToken('The token is not known here.');
+  if (token.expiresAt !== undefined && token.expiresAt <= now) {
+    return invalidToken('The token has expired.');
+  }
+  if (scopes.some((scope) => token.for.includes(scope))) {
+    return { caller: token.name, rate: token.rate ?? rate };
+  }
+  const detail = `The token is for ${token.for.join(' and ')}, and this takes one for ${scopes.join(' or ')}.`;
+  return {
+    problem: { code: 'forbidden', detail },
+    challenge: `error="insufficient_scope", scope="${scopes.join(' ')}"`,
+  };
+}
+
+/** The answer to one who is not admitted. Source of the challenge: RFC 6750, section 3. */
+export function refusalAnswer({ problem, challenge }: Refused): Answer {
+  if (problem.code === 'too_many_requests') return problemAnswer(problem);
+  const more = challenge === undefined ? '' : `, ${challenge}`;
+  return problemAnswer(problem, { 'www-authenticate': `Bearer realm="device-pipeline"${more}` });
+}
+
+/** Scopes of what anybody may do who has a token at all. */
+export const anyScope = allScopes;
+export const ingestScope: readonly Scope[] = ['ingest'];
+
+function invalidToken(detail: string): Refused {
+  return { problem: unauthorized(detail), challenge: 'error="invalid_token"' };
+}
+
+function unauthorized(detail: string): Problem {
+  return { code: 'unauthorized', detail };
+}
+
+function tooManyRequests({ perSecond, burst }: RateLimit, retryAfterSeconds: number): Refused {
+  const detail = `More than ${perSecond} requests a second (${burst} at once) come from you. Send this one again later.`;
+  return { problem: { code: 'too_many_requests', detail, retryAfterSeconds } };
 }

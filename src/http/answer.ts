@@ -8,23 +8,26 @@ export interface Answer {
   readonly body: string;
 }
 
-const common = { 'cache-control': 'no-store', 'x-content-type-options': 'nosniff' };
+const bare = { 'cache-control': 'no-store', 'x-content-type-options': 'nosniff' };
 
-export function jsonAnswer(
-  status: number,
-  value: unknown,
-  headers: Readonly<Record<string, string>> = {},
-): Answer {
-  return jsonTextAnswer(status, JSON.stringify(value), headers);
+/**
+ * For browsers, on every answer but a batch's acceptance, which nothing but a script can ask for:
+ * it is no page, is shown in none, and is not read by those of other origins.
+ */
+export const headersOfAll = {
+  ...bare,
+  'content-security-policy': "default-src 'none'; frame-ancestors 'none'",
+  'cross-origin-resource-policy': 'same-origin',
+  'referrer-policy': 'no-referrer',
+};
+
+export function jsonAnswer(status: number, value: unknown): Answer {
+  return jsonTextAnswer(status, JSON.stringify(value));
 }
 
 /** The same, of JSON that is written already. */
-export function jsonTextAnswer(
-  status: number,
-  body: string,
-  headers: Readonly<Record<string, string>> = {},
-): Answer {
-  return { status, headers: { 'content-type': 'application/json', ...common, ...headers }, body };
+export function jsonTextAnswer(status: number, body: string): Answer {
+  return { status, headers: { 'content-type': 'application/json', ...headersOfAll }, body };
 }
 
 /** Source: RFC 9457. */
@@ -38,7 +41,12 @@ export function problemAnswer(
       : { 'retry-after': String(problem.retryAfterSeconds) };
   return {
     status: statusOfProblem(problem.code),
-    headers: { 'content-type': 'application/problem+json', ...common, ...retryAfter, ...headers },
+    headers: {
+      'content-type': 'application/problem+json',
+      ...headersOfAll,
+      ...retryAfter,
+      ...headers,
+    },
     body: JSON.stringify(problemDetails(problem)),
   };
 }
@@ -52,10 +60,12 @@ export function ingestAnswer(outcome: IngestOutcome, isStrict: boolean): Answer 
   if (!outcome.accepted) return problemAnswer(outcome.problem, preference);
   const { batchId, rawKey, enqueued, rejected, errors } = outcome;
   const accepted = { status: 'accepted', raw_key: rawKey, enqueued };
-  return jsonAnswer(200, rejected === 0 ? accepted : { ...accepted, rejected, errors }, {
-    location: `/ingest/${batchId}`,
-    ...preference,
-  });
+  const location = `/ingest/${batchId}`;
+  return {
+    status: 200,
+    headers: { 'content-type': 'application/json', ...bare, location, ...preference },
+    body: JSON.stringify(rejected === 0 ? accepted : { ...accepted, rejected, errors }),
+  };
 }
 
 export function receiptAnswer({

@@ -3,8 +3,10 @@ import { bodyLimit } from 'hono/body-limit';
 
 import type { CounterRow } from '../domain/counter.ts';
 import { Unavailable, type Pipeline } from '../pipeline/ports.ts';
-import type { Access, Scope } from './access.ts';
+import type { Scope } from '../domain/access-token.ts';
+import { anyScope, ingestScope, openAccess, refusalAnswer, type Access } from './access.ts';
 import {
+  headersOfAll,
   ingestAnswer,
   jsonAnswer,
   jsonTextAnswer,
@@ -12,6 +14,7 @@ import {
   receiptAnswer,
   type Answer,
 } from './answer.ts';
+import { corsHeaders, preflightAnswer, type CrossOrigins } from './cors.ts';
 import { bodyTooLarge, readIngestHeaders } from './ingest-headers.ts';
 import { readDate, readStatsRequest, StatsText } from './stats-query.ts';
 import { statsPage } from './stats-page.ts';
@@ -23,6 +26,8 @@ export interface AppOptions {
   readonly onDefect: (error: Error) => void;
   /** Who may ask; without, anybody. */
   readonly access?: Access;
+  /** Origins whose pages may ask too; without, none. */
+  readonly corsOrigins?: CrossOrigins;
 }
 
 /** Variables of a request: who sent it, empty where nobody is named. */
@@ -38,30 +43,31 @@ const batchNotFound = problemAnswer({
 
 /** The pipeline over HTTP, as a function from Request to Response: for a server or for Lambda. */
 export function createApp(pipeline: Pipeline, options: AppOptions): Hono<Env> {
-  const { bodyBytesMax, onDefect, access } = options;
+  const { bodyBytesMax, onDefect, access = openAccess, corsOrigins = [] } = options;
   const app = new Hono<Env>();
-  const admit = (...scopes: Scope[]) => admission(access, scopes);
+  const admit = (scopes: readonly Scope[]) => admission(access, scopes);
+  if (corsOrigins.length > 0) app.use(crossOrigin(corsOrigins));
 
   const limitBody = bodyLimit({
     maxSize: bodyBytesMax,
     onError: () => toResponse(bodyTooLarge(bodyBytesMax)),
   });
-  app.post('/ingest', admit('ingest'), limitBody, async (context) => {
+  app.post('/ingest', admit(ingestScope), limitBody, async (context) => {
     const { headers, refusal } = readIngestHeaders((name) => context.req.header(name));
     if (headers === undefined) return toResponse(refusal);
     const body = new Uint8Array(await context.req.arrayBuffer());
     const submission = { ...headers, caller: context.get('caller'), body };
     return toResponse(ingestAnswer(await pipeline.ingest(submission), headers.strict));
   });
-  app.all('/ingest', () => methodNotAllowed('POST'));
+  app.all('/ingest', admit(anyScope), () => methodNotAllowed('POST'));
 
-  app.use('/ingest/:batchId', admit('ingest', 'read'));
+  app.use('/ingest/:batchId', admit(anyScope));
   get(app, '/ingest/:batchId', async ({ req }) => {
     const receipt = await pipeline.receipt(req.param('batchId') ?? '');
     return receipt === undefined ? batchNotFound : receiptAnswer(receipt);
   });
 
-  app.use('/stats', admit('read'));
+  app.use('/stats', admit(['read']));
   get(app, '/stats', async ({ req }) => {
     const request = readStatsRequest(new URL(req.url).searchParams);
     if ('problem' in request) return problemAnswer(request.problem);
@@ -71,7 +77,7 @@ export function createApp(pipeline: Pipeline, options: AppOptions): Hono<Env> {
     return jsonTextAnswer(200, stats.text());
   });
 
-  app.use('/stats-html', admit('read'));
+  app.use('/stats-html', admit(['read']));
   get(app, '/stats-html', async ({ req }) => {
     const date = readDate(new URL(req.url).searchParams);
     if ('problem' in date) return problemAnswer(date.problem);
@@ -83,7 +89,7 @@ export function createApp(pipeline: Pipeline, options: AppOptions): Hono<Env> {
 
   get(app, '/healthz', () => jsonAnswer(200, { status: 'ok' }));
 
-  app.use('/readyz', admit('ingest', 'read'));
+  app.use('/readyz', admit(anyScope));
   get(app, '/readyz', async () => {
     const { unavailable, pending, deadLetters } = await pipeline.status();
     if (unavailable !== undefined) return problemAnswer({ ...unavailable, retryAfterSeconds: 1 });
@@ -91,13 +97,14 @@ export function createApp(pipeline: Pipeline, options: AppOptions): Hono<Env> {
     return jsonAnswer(200, { status: 'ready', ...waiting });
   });
 
-  get(app, '/', () => ({
-    status: 302,
-    headers: { location: `/stats-html?date=${new Date().toISOString().slice(0, 10)}` },
-    body: '',
-  }));
+  app.use('/', admit(anyScope));
+  get(app, '/', () => {
+    const location = `/stats-html?date=${new Date().toISOString().slice(0, 10)}`;
+    return { status: 302, headers: { ...headersOfAll, location }, body: '' };
+  });
 
-  app.notFound(({ req }) =>
+  // Who has no token is not told either what there is.
+  app.all('*', admit(anyScope), ({ req }) =>
     toResponse(problemAnswer({ code: 'not_found', detail: `There is no ${req.path} here.` })),
   );
   app.onError((error) => toResponse(errorAnswer(error, onDefect)));
@@ -115,15 +122,26 @@ function get(
 }
 
 /** Lets those through who may do one of these things, under their name. */
-function admission(access: Access | undefined, scopes: readonly Scope[]): MiddlewareHandler<Env> {
+function admission(access: Access, scopes: readonly Scope[]): MiddlewareHandler<Env> {
   return async (context, next) => {
-    const admitted = access && (await access.admit(context.req.header('authorization'), scopes));
-    if (admitted?.problem !== undefined) {
-      const challenge = { 'www-authenticate': 'Bearer realm="device-pipeline"' };
-      return toResponse(problemAnswer(admitted.problem, challenge));
-    }
-    context.set('caller', admitted?.caller ?? '');
+    const admitted = await access.admit(context.req.header('authorization'), scopes);
+    if (admitted.problem !== undefined) return toResponse(refusalAnswer(admitted));
+    context.set('caller', admitted.caller);
     await next();
+    return undefined;
+  };
+}
+
+/** Before all else: a browser shows no token when it asks whether a page may. */
+function crossOrigin(origins: CrossOrigins): MiddlewareHandler<Env> {
+  return async (context, next) => {
+    const { req } = context;
+    const preflight = preflightAnswer(origins, req.method, (name) => req.header(name));
+    if (preflight !== undefined) return toResponse(preflight);
+    await next();
+    for (const [name, value] of Object.entries(corsHeaders(origins, req.header('origin')))) {
+      context.res.headers.set(name, value);
+    }
     return undefined;
   };
 }

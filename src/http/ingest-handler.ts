@@ -1,7 +1,9 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
 
 import type { Pipeline } from '../pipeline/ports.ts';
+import { ingestScope, refusalAnswer, type ImmediateAccess } from './access.ts';
 import { ingestAnswer, problemAnswer, type Answer } from './answer.ts';
+import { corsHeaders, type CrossOrigins } from './cors.ts';
 import { bodyTooLarge, readIngestHeaders } from './ingest-headers.ts';
 import type { MemoryBudget } from './memory-budget.ts';
 
@@ -12,6 +14,8 @@ export interface IngestHandlerOptions {
   readonly budget: MemoryBudget;
   /** A client that sends on after its refusal is listened to for so long, and no more. */
   readonly lingerMs: number;
+  readonly access: ImmediateAccess;
+  readonly corsOrigins: CrossOrigins;
   /** Whether connections are to be closed after their answer. */
   readonly isStopping: () => boolean;
   readonly onDefect: (error: Error) => void;
@@ -27,7 +31,8 @@ type BodyReading =
  * does; a test runs the same cases through both.
  */
 export function createIngestHandler(options: IngestHandlerOptions) {
-  const { pipeline, bodyBytesMax, budget, lingerMs, isStopping, onDefect } = options;
+  const { pipeline, bodyBytesMax, budget, lingerMs, access, corsOrigins, isStopping, onDefect } =
+    options;
 
   /** @param expectsContinue whether the client waits for leave to send its body. */
   return async function handleIngest(
@@ -35,10 +40,20 @@ export function createIngestHandler(options: IngestHandlerOptions) {
     response: ServerResponse,
     expectsContinue: boolean,
   ): Promise<void> {
-    const { headers, refusal } = readIngestHeaders((name) => headerOf(request, name));
+    allowOrigin(request, response, corsOrigins);
+    const admission = access.admit(request.headers.authorization, ingestScope);
+    const refused = admission.problem && refusalAnswer(admission);
+    if (refused !== undefined && refused.status !== 429) {
+      // A stranger's body is not waited for.
+      await refuseAndClose(request, response, refused, lingerMs);
+      return;
+    }
+    const reading = readIngestHeaders((name) => headerOf(request, name));
+    const { headers } = reading;
+    const refusal = refused ?? reading.refusal;
     const declaredBytes = Number(request.headers['content-length'] ?? 0);
     if (declaredBytes > bodyBytesMax) {
-      await refuseAndClose(request, response, bodyTooLarge(bodyBytesMax), lingerMs);
+      await refuseAndClose(request, response, refused ?? bodyTooLarge(bodyBytesMax), lingerMs);
       return;
     }
     if (refusal !== undefined && expectsContinue) {
@@ -59,17 +74,18 @@ export function createIngestHandler(options: IngestHandlerOptions) {
       return hasRoom;
     };
     try {
-      const reading = await readBody(request, response, bodyBytesMax, refusal, hold);
+      const body = await readBody(request, response, bodyBytesMax, refusal, hold);
       // A client that was told meanwhile that it is late must not find its batch taken after all.
-      if (reading === 'aborted' || response.headersSent) return;
-      if ('refusal' in reading) {
+      if (body === 'aborted' || response.headersSent) return;
+      if ('refusal' in body) {
         letGo();
-        if (reading.isTooLarge) await refuseAndClose(request, response, reading.refusal, lingerMs);
-        else send(response, reading.refusal, isStopping());
+        if (body.isTooLarge) await refuseAndClose(request, response, body.refusal, lingerMs);
+        else send(response, body.refusal, isStopping());
         return;
       }
-      if (headers === undefined) return;
-      const outcome = await pipeline.ingest({ ...headers, body: reading.body });
+      if (headers === undefined || admission.problem !== undefined) return;
+      const { caller } = admission;
+      const outcome = await pipeline.ingest({ ...headers, caller, body: body.body });
       send(response, ingestAnswer(outcome, headers.strict), isStopping());
     } catch (error) {
       onDefect(error instanceof Error ? error : new Error(String(error)));
@@ -88,6 +104,17 @@ export function isIngestRequest({ method, url = '' }: IncomingMessage): boolean 
   // The app knows other forms of this target too, and would read the body without a bound on all.
   const path = URL.parse(url, 'http://localhost')?.pathname ?? '';
   return path.replace(/%[0-7][0-9a-f]/gi, decodeURIComponent) === '/ingest';
+}
+
+function allowOrigin(
+  { headers }: IncomingMessage,
+  response: ServerResponse,
+  origins: CrossOrigins,
+): void {
+  if (origins.length === 0) return;
+  for (const [name, value] of Object.entries(corsHeaders(origins, headers.origin))) {
+    response.setHeader(name, value);
+  }
 }
 
 function headerOf(request: IncomingMessage, name: string): string | undefined {

@@ -2,7 +2,7 @@ import type { Problem } from '../domain/problem.ts';
 import type { ContentEncoding, Submission } from '../pipeline/ports.ts';
 import { problemAnswer, type Answer } from './answer.ts';
 
-export type IngestHeaders = Omit<Submission, 'body'>;
+export type IngestHeaders = Omit<Submission, 'body' | 'caller'>;
 
 export type HeadersReading =
   | { readonly headers: IngestHeaders; readonly refusal?: never }
@@ -35,7 +35,7 @@ export function readIngestHeaders(header: (name: string) => string | undefined):
     return refuse({ code: 'invalid_idempotency_key', detail });
   }
   const strict = prefersStrict(header('prefer') ?? '');
-  return { headers: { encoding, strict, caller: '', idempotencyKey } };
+  return { headers: { encoding, strict, idempotencyKey } };
 }
 
 /** The refusal of a body of more than `bytesMax` bytes. */

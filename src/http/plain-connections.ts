@@ -2,6 +2,7 @@ import type { Server } from 'node:http';
 import type { Socket } from 'node:net';
 
 import type { IngestOutcome, Pipeline } from '../pipeline/ports.ts';
+import { ingestScope, refusalAnswer, type Admitted, type ImmediateAccess } from './access.ts';
 import { ingestAnswer, problemAnswer, type Answer } from './answer.ts';
 import { acceptedText, toHttp } from './http-text.ts';
 import type { MemoryBudget } from './memory-budget.ts';
@@ -10,6 +11,7 @@ import { readPlainRequest, type PlainRequest } from './plain-request.ts';
 export interface PlainConnectionsOptions {
   /** Takes the body before `ingest` returns: its bytes change afterwards. */
   readonly pipeline: Pick<Pipeline, 'ingest'>;
+  readonly access: ImmediateAccess;
   readonly bodyBytesMax: number;
   /** Bounds the bodies that are being read. */
   readonly budget: MemoryBudget;
@@ -88,6 +90,7 @@ export class PlainConnections {
 /** A request whose body is still coming. */
 interface Partial {
   readonly request: PlainRequest;
+  readonly admitted: Admitted;
   readonly pieces: Buffer[];
 }
 
@@ -118,7 +121,7 @@ class PlainConnection {
 
   checkTime(now: number): void {
     if (this.#isBusy || now < this.#deadline) return;
-    if (this.#partial !== undefined) this.#giveOver(this.#take(this.#partial.pieces));
+    if (this.#partial !== undefined) this.#giveOver(this.#take(this.#partial));
     else if (this.#hasAnswered) this.socket.destroy();
     else this.#giveOver();
   }
@@ -139,7 +142,7 @@ class PlainConnection {
   };
 
   #begin(chunk: Buffer): void {
-    const { bodyBytesMax, checkMs } = this.#all.options;
+    const { access, bodyBytesMax } = this.#all.options;
     const request = readPlainRequest(chunk);
     const isOurs =
       request !== undefined &&
@@ -150,25 +153,40 @@ class PlainConnection {
       !this.#all.isStopping;
     if (!isOurs || !this.#hold(chunk.length)) {
       this.#giveOver(chunk);
-    } else if (chunk.length === request.bodyAt + request.bodyBytes) {
-      this.#submit(request, chunk.subarray(request.bodyAt));
+      return;
+    }
+    const isWhole = chunk.length === request.bodyAt + request.bodyBytes;
+    const admission = access.admit(request.authorization, ingestScope);
+    if (admission.problem !== undefined) {
+      this.#letGo();
+      if (isWhole && admission.problem.code === 'too_many_requests') {
+        this.#answerWhole(toHttp(refusalAnswer(admission), this.#all.options.keepAliveMs));
+      } else {
+        this.#giveOver(chunk);
+      }
+    } else if (isWhole) {
+      this.#submit(request, admission, chunk.subarray(request.bodyAt));
     } else {
-      this.#deadline = performance.now() + checkMs;
-      this.#partial = { request, pieces: [chunk] };
+      this.#deadline = performance.now() + this.#all.options.checkMs;
+      this.#partial = { request, admitted: admission, pieces: [chunk] };
     }
   }
 
-  #goOn({ request, pieces }: Partial, chunk: Buffer): void {
+  #goOn(partial: Partial, chunk: Buffer): void {
+    const { request, admitted, pieces } = partial;
     pieces.push(chunk);
     const isTaken = this.#hold(chunk.length);
     const missing = request.bodyAt + request.bodyBytes - this.#heldBytes;
-    if (!isTaken || missing < 0) this.#giveOver(this.#take(pieces));
-    else if (missing === 0) this.#submit(request, this.#all.join(pieces).subarray(request.bodyAt));
+    if (!isTaken || missing < 0) this.#giveOver(this.#take(partial));
+    else if (missing === 0) {
+      this.#submit(request, admitted, this.#all.join(pieces).subarray(request.bodyAt));
+    }
   }
 
   /** All that has come of a request, which is given up here. */
-  #take(pieces: readonly Buffer[]): Buffer {
+  #take({ admitted, pieces }: Partial): Buffer {
     this.#letGo();
+    this.#all.options.access.giveBack(admitted);
     return Buffer.concat(pieces);
   }
 
@@ -184,11 +202,11 @@ class PlainConnection {
     this.#partial = undefined;
   }
 
-  #submit({ idempotencyKey }: PlainRequest, body: Buffer): void {
+  #submit({ idempotencyKey }: PlainRequest, { caller }: Admitted, body: Buffer): void {
     this.#isBusy = true;
     this.#partial = undefined;
     this.#all.options.pipeline
-      .ingest({ body, encoding: 'identity', strict: false, caller: '', idempotencyKey })
+      .ingest({ body, encoding: 'identity', strict: false, caller, idempotencyKey })
       .then(this.#answer, this.#answerDefect);
   }
 
@@ -196,21 +214,25 @@ class PlainConnection {
     this.#isBusy = false;
     this.#letGo();
     if (this.socket.destroyed) return;
-    const isLast = this.#hasEnded || this.#all.isStopping;
-    this.#hasAnswered = true;
-    if (isLast) {
+    if (this.#hasEnded || this.#all.isStopping) {
       this.#answerLast(ingestAnswer(outcome, false));
       return;
     }
     const { keepAliveMs } = this.#all.options;
     if (outcome.accepted && outcome.rejected === 0) {
-      this.socket.write(acceptedText(outcome, keepAliveMs), 'latin1');
+      this.#answerWhole(acceptedText(outcome, keepAliveMs), 'latin1');
     } else {
-      this.socket.write(toHttp(ingestAnswer(outcome, false), keepAliveMs));
+      this.#answerWhole(toHttp(ingestAnswer(outcome, false), keepAliveMs));
     }
-    this.#deadline = performance.now() + keepAliveMs;
     if (this.#early.length > 0) this.#giveOver(Buffer.concat(this.#early.splice(0)));
   };
+
+  /** Answers a request of which all has been read; another may follow. */
+  #answerWhole(text: string, encoding: 'latin1' | 'utf8' = 'utf8'): void {
+    this.#hasAnswered = true;
+    this.socket.write(text, encoding);
+    this.#deadline = performance.now() + this.#all.options.keepAliveMs;
+  }
 
   readonly #answerDefect = (error: unknown): void => {
     this.#isBusy = false;

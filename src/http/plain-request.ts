@@ -5,6 +5,7 @@ export interface PlainRequest {
   /** As `Content-Length` says. */
   readonly bodyBytes: number;
   readonly idempotencyKey: string | undefined;
+  readonly authorization: string | undefined;
 }
 
 const requestLine = Buffer.from('POST /ingest HTTP/1.1\r\n', 'latin1');
@@ -36,7 +37,7 @@ const withoutEffect = new Set([
  * everything else, sound or not: that is for Node's own parser, which is asked to judge whatever
  * is the least unusual here. Only heads are plain that have nothing in them but, each once, in
  * printable ASCII: Host, Content-Length, `Content-Type: application/json`, `Connection:
- * keep-alive`, an Idempotency-Key, and headers without effect.
+ * keep-alive`, an Idempotency-Key, Authorization, and headers without effect.
  * Source: RFC 9112, sections 2 to 6.
  */
 export function readPlainRequest(bytes: Buffer): PlainRequest | undefined {
@@ -47,12 +48,13 @@ export function readPlainRequest(bytes: Buffer): PlainRequest | undefined {
   let isKeptAlive = false;
   let bodyBytes = -1;
   let idempotencyKey: string | undefined;
+  let authorization: string | undefined;
   let at = requestLine.length;
   while (at < end) {
     if (bytes[at] === carriageReturn) {
       const isWhole = at + 1 < bytes.length && bytes[at + 1] === lineFeed;
       if (!isWhole || !hasHost || !isJson || bodyBytes < 0) return undefined;
-      return { bodyAt: at + 2, bodyBytes, idempotencyKey };
+      return { bodyAt: at + 2, bodyBytes, idempotencyKey, authorization };
     }
     const nameEnd = endOfName(bytes, at, end);
     const valueEnd = endOfValue(bytes, nameEnd + 1, end);
@@ -80,6 +82,10 @@ export function readPlainRequest(bytes: Buffer): PlainRequest | undefined {
       case 'idempotency-key':
         if (idempotencyKey !== undefined || !/^[!-~]{1,255}$/.test(value)) return undefined;
         idempotencyKey = value;
+        break;
+      case 'authorization':
+        if (authorization !== undefined) return undefined;
+        authorization = value;
         break;
       default:
         if (!withoutEffect.has(name)) return undefined;

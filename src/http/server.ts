@@ -6,8 +6,10 @@ import { getRequestListener, RequestError } from '@hono/node-server';
 
 import type { Problem } from '../domain/problem.ts';
 import type { Pipeline } from '../pipeline/ports.ts';
+import { openAccess, type ImmediateAccess } from './access.ts';
 import { problemAnswer, type Answer } from './answer.ts';
 import { createApp, toResponse } from './app.ts';
+import type { CrossOrigins } from './cors.ts';
 import { createIngestHandler, isIngestRequest, refuseAndClose } from './ingest-handler.ts';
 import { toHttp } from './http-text.ts';
 import { MemoryBudget } from './memory-budget.ts';
@@ -21,6 +23,10 @@ export interface HttpServerOptions {
   readonly bodiesBytesMax: number;
   /** Is told of errors that nobody foresaw. */
   readonly onDefect: (error: Error) => void;
+  /** Who may ask, and how often; without, anybody. */
+  readonly access?: ImmediateAccess;
+  /** Origins whose pages may ask too; without, none. */
+  readonly corsOrigins?: CrossOrigins;
   readonly timeouts?: HttpTimeouts;
 }
 
@@ -58,6 +64,7 @@ export interface HttpServer {
 /** The server for one process: `POST /ingest` by itself, everything else by the app. */
 export function createHttpServer(options: HttpServerOptions): HttpServer {
   const { pipeline, bodyBytesMax, bodiesBytesMax, onDefect } = options;
+  const { access = openAccess, corsOrigins = [] } = options;
   const timeouts = options.timeouts ?? defaultTimeouts;
   let isStopping = false;
   const budget = new MemoryBudget(bodiesBytesMax);
@@ -66,10 +73,12 @@ export function createHttpServer(options: HttpServerOptions): HttpServer {
     bodyBytesMax,
     budget,
     lingerMs: timeouts.lingerMs,
+    access,
+    corsOrigins,
     isStopping: () => isStopping,
     onDefect,
   });
-  const app = createApp(pipeline, { bodyBytesMax, onDefect });
+  const app = createApp(pipeline, { bodyBytesMax, onDefect, access, corsOrigins });
   const handleOther = getRequestListener(app.fetch, {
     overrideGlobalObjects: false,
     // For HTTP/1.0, which need not name it.
@@ -122,6 +131,7 @@ export function createHttpServer(options: HttpServerOptions): HttpServer {
 
   const plain = new PlainConnections(server, {
     pipeline,
+    access,
     bodyBytesMax,
     budget,
     keepAliveMs: timeouts.keepAliveMs,

@@ -4,7 +4,7 @@ import { html, raw } from 'hono/html';
 
 import type { CounterRow } from '../domain/counter.ts';
 import type { CalendarDate } from '../domain/timestamp.ts';
-import type { Answer } from './answer.ts';
+import { headersOfAll, type Answer } from './answer.ts';
 
 const style = `
 :root { color-scheme: light dark; }
@@ -46,11 +46,12 @@ export async function statsPage(date: CalendarDate, rows: readonly CounterRow[])
   return {
     status: 200,
     headers: {
+      ...headersOfAll,
       'content-type': 'text/html; charset=utf-8',
-      'cache-control': 'no-store',
       'content-security-policy': contentSecurityPolicy,
-      'referrer-policy': 'no-referrer',
-      'x-content-type-options': 'nosniff',
+      'cross-origin-opener-policy': 'same-origin',
+      // For browsers that do not know frame-ancestors.
+      'x-frame-options': 'DENY',
     },
     body: String(body),
   };

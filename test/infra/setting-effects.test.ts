@@ -96,6 +96,23 @@ const effects: { [Name in keyof Settings]: [Settings[Name], (stack: Synthesized)
       expect(stack.messages).toContain('WARNING tokens is off');
     },
   ],
+  corsOrigins: [
+    'https://app.example,https://other.example',
+    (stack) => {
+      for (const name of ['Ingest', 'Query']) {
+        expect(variable(stack, name, 'CORS_ORIGINS')).toBe(
+          'https://app.example,https://other.example',
+        );
+      }
+      for (const name of ['Process', 'Sweep']) {
+        expect(variable(stack, name, 'CORS_ORIGINS')).toBeUndefined();
+      }
+      // The functions answer pages themselves, as the embedded server does.
+      expect(stack.properties('AWS::ApiGatewayV2::Api', 'Api')).not.toHaveProperty(
+        'CorsConfiguration',
+      );
+    },
+  ],
   alarmEmail: [
     'on-call@example.org',
     (stack) => {

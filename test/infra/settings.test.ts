@@ -41,6 +41,9 @@ describe('settings', () => {
     ['throttleRate', '1', 1],
     ['throttleBurst', '100000', 100_000],
     ['tokens', 'off', 'off'],
+    ['corsOrigins', 'https://a.example, http://b:81', 'https://a.example,http://b:81'],
+    ['corsOrigins', ['https://a.example', '*'], 'https://a.example,*'],
+    ['corsOrigins', 'none', 'none'],
     ['alarmEmail', 'on-call@example.org', 'on-call@example.org'],
     ['batchSize', '10', 10],
     ['batchWindowSeconds', '300', 300],
@@ -53,6 +56,7 @@ describe('settings', () => {
     expect(settingsOf({ [name]: given })).toEqual({ ...defaultSettings, [name]: value });
   });
 
+  const origins = "origins such as 'https://app.example' with commas between, '*', or 'none'";
   const zones = "'as-written', 'UTC' or the name of a time zone such as 'Europe/Berlin'";
   test.each([
     ['stackName', '2-trial', 'letters, digits and hyphens, at most 128, beginning with a letter'],
@@ -73,6 +77,9 @@ describe('settings', () => {
     ['throttleRate', '0', 'a whole number from 1 to 100000'],
     ['throttleBurst', '-1', 'a whole number from 1 to 100000'],
     ['tokens', 'yes', "'on' or 'off'"],
+    ['corsOrigins', 'https://a.example/', origins],
+    ['corsOrigins', 'null', origins],
+    ['corsOrigins', '', origins],
     ['alarmEmail', 'me', "an e-mail address, or 'none'"],
     ['alarmEmail', 'me@localhost', "an e-mail address, or 'none'"],
     ['batchSize', '9', 'a whole number from 10 to 10000'],

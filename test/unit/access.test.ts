@@ -3,7 +3,8 @@ import { createHash } from 'node:crypto';
 import { describe, expect, it } from 'vitest';
 
 import { readTokens } from '../../src/entry/lambda/tokens-secret.ts';
-import { tokenAccess, type Scope, type Token } from '../../src/http/access.ts';
+import type { Scope, Token } from '../../src/domain/access-token.ts';
+import { tokenAccess } from '../../src/http/access.ts';
 
 const now = Date.UTC(2026, 0);
 const token = (name: string, scopes: readonly Scope[], expiresAt?: number): Token => ({

@@ -21,7 +21,6 @@ describe('the headers of a batch', () => {
     expect(headersOf({})).toEqual({
       encoding: 'identity',
       strict: false,
-      caller: '',
       idempotencyKey: undefined,
     });
   });

@@ -40,7 +40,7 @@ function take(writer: Writer, counters: number, type: string): void {
     timestamp: '2023-06-16T13:00:00Z',
   }));
   const body = Buffer.from(JSON.stringify({ processed_devices: items }));
-  expect(writer.takePlain(body, 0, body.length)).toMatchObject({ enqueued: counters });
+  expect(writer.takePlain(body, 0, body.length, '')).toMatchObject({ enqueued: counters });
 }
 
 async function expectToBeCounted(writer: Writer): Promise<void> {

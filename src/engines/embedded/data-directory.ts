@@ -21,11 +21,18 @@ export interface DataPaths {
   readonly log: string;
   /** The SQLite database of the counters. */
   readonly database: string;
+  /** The hashes of the tokens. */
+  readonly tokens: string;
 }
 
 export function dataPaths(root: string): DataPaths {
   const absolute = resolve(root);
-  return { root: absolute, log: join(absolute, 'log'), database: join(absolute, 'pipeline.db') };
+  return {
+    root: absolute,
+    log: join(absolute, 'log'),
+    database: join(absolute, 'pipeline.db'),
+    tokens: join(absolute, 'tokens.json'),
+  };
 }
 
 export interface DirectoryLock {
@@ -94,6 +101,19 @@ export function lockFile(path: string): DirectoryLock | undefined {
   };
 }
 
+/**
+ * Makes the directory where it is missing, so that it outlives a power failure.
+ * @throws {DataDirectoryUnusable}
+ */
+export function makeDataDirectory({ root }: DataPaths): void {
+  try {
+    makeDirectories(root);
+    accessSync(root, constants.R_OK | constants.W_OK | constants.X_OK);
+  } catch (error) {
+    throw unusable(root, error);
+  }
+}
+
 /** As mkdir's own recursion, which never ends where a parent is there and takes nothing (/proc). */
 function makeDirectories(path: string): void {
   if (statSync(path, { throwIfNoEntry: false })?.isDirectory() === true) return;
@@ -120,11 +140,11 @@ function ownerOf(path: string): string {
   }
 }
 
-function unusable(root: string, error: unknown): DataDirectoryUnusable {
+export function unusable(root: string, error: unknown, lock = 'lock.db'): DataDirectoryUnusable {
   const cause = error as NodeJS.ErrnoException;
   const isNoLock = ['corrupt', 'cannotOpen'].includes(sqliteFailure(error) ?? '');
   const reason = isNoLock
-    ? `lock.db in it is no lock file (${cause.message}); remove that file`
+    ? `${lock} in it is no lock file (${cause.message}); remove that file`
     : (reasons[sqliteFailure(error) === 'full' ? 'ENOSPC' : (cause.code ?? '')] ?? cause.message);
   return new DataDirectoryUnusable(
     `The data directory ${root} cannot be used: ${reason}. Choose another with --data-dir, or mend that.`,

@@ -37,7 +37,7 @@ const waitingItemsMax = 20_000;
 const pendingKeysMax = 100_000;
 
 /** What a record says of a batch that has nothing but a body, of which all items are valid. */
-const plain = { encoding: 'identity', caller: '', idempotency: undefined, rejected: 0 } as const;
+const plain = { encoding: 'identity', idempotency: undefined, rejected: 0 } as const;
 
 interface Waiter {
   readonly delivery: LogDelivery;
@@ -105,11 +105,15 @@ export class LogIntake implements Intake {
    * Stages a batch that has nothing but a body, without anybody waiting for it: it is stored once
    * `commit` has said so. Undefined where it cannot be taken; `accept` would say why.
    */
-  stagePlain(body: Uint8Array, accepted: number): (Staged & { receivedAt: number }) | undefined {
+  stagePlain(
+    body: Uint8Array,
+    accepted: number,
+    caller: string,
+  ): (Staged & { receivedAt: number }) | undefined {
     if (this.#whyNot() !== undefined) return undefined;
     const receivedAt = this.#options.now();
     try {
-      const staged = this.#options.log.stage({ ...plain, body, accepted, receivedAt });
+      const staged = this.#options.log.stage({ ...plain, caller, body, accepted, receivedAt });
       return { ...staged, receivedAt };
     } catch (error) {
       this.#fail(error);

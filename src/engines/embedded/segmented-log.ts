@@ -166,9 +166,9 @@ export class SegmentedLog {
     });
   }
 
-  /** Whether a record with such a body, and nothing else, can be staged without a new segment. */
-  hasRoomFor(bodyBytes: number): boolean {
-    return this.#fits(frameHeaderBytes + bodyBytes);
+  /** Whether a record with so many bytes of body and caller can be staged without a new segment. */
+  hasRoomFor(bytes: number): boolean {
+    return this.#fits(frameHeaderBytes + bytes);
   }
 
   /**

@@ -21,8 +21,13 @@ const isAwake = 0;
 const isWaiting = 1;
 const isAsleep = 2;
 
-/** Words of a slot: where the body begins, its length, and that of the details before it. */
-const slotWords = 3;
+/**
+ * Words of a slot: where the body begins, its length, that of the details before it, and what
+ * those are: all that a submission says beyond its body, or the caller alone.
+ */
+const slotWords = 4;
+const allDetails = 0;
+const callerAlone = 1;
 
 /** Of a verdict: 16 bytes batch id, f64 received at (ms), i32 enqueued, i32 kind. */
 const verdictBytes = 32;
@@ -48,7 +53,7 @@ export function ringMemory(bodyBytes: number): RingMemory {
   };
 }
 
-/** What a submission says beyond its body, where it says anything. */
+/** What a submission says beyond its body. */
 type Details = Omit<Submission, 'body'>;
 
 /** The main thread's side. */
@@ -84,10 +89,9 @@ export class RingProducer {
   /** Copies a submission into the ring; says whether there was room. Unseen before `publish`. */
   put({ body, encoding, strict, caller, idempotencyKey }: Submission): boolean {
     if (this.used >= ringSlots) return false;
-    const isPlain =
-      encoding === 'identity' && !strict && caller === '' && idempotencyKey === undefined;
+    const isPlain = encoding === 'identity' && !strict && idempotencyKey === undefined;
     const details = isPlain
-      ? noDetails
+      ? encodeCaller(caller)
       : encodeDetails({ encoding, strict, caller, idempotencyKey });
     const at = this.#room(details.length + body.length);
     if (at === undefined) return false;
@@ -97,6 +101,7 @@ export class RingProducer {
     this.#slots[slot] = at + details.length;
     this.#slots[slot + 1] = body.length;
     this.#slots[slot + 2] = details.length;
+    this.#slots[slot + 3] = isPlain ? callerAlone : allDetails;
     this.#head = at + details.length + body.length;
     this.#put++;
     return true;
@@ -203,18 +208,30 @@ export class RingConsumer {
     return this.#slots[(number & slotMask) * slotWords + 1] ?? 0;
   }
 
-  /** Whether it is nothing but a body: not compressed, not strict, without a key. */
+  /** Whether it is nothing but a caller's body: not compressed, not strict, without a key. */
   isPlain(number: number): boolean {
-    return this.#slots[(number & slotMask) * slotWords + 2] === 0;
+    return this.#slots[(number & slotMask) * slotWords + 3] === callerAlone;
+  }
+
+  /** Who sent it, where it is plain. */
+  plainCaller(number: number): string {
+    const details = this.#details(number);
+    return details.length === 0 ? '' : details.toString();
   }
 
   /** The submission with a copy of its body: not every library takes shared memory. */
   submission(number: number): Submission {
     const at = this.bodyAt(number);
-    const detailBytes = this.#slots[(number & slotMask) * slotWords + 2] ?? 0;
-    const details =
-      detailBytes === 0 ? plainDetails : decodeDetails(this.bytes.slice(at - detailBytes, at));
+    const details = this.isPlain(number)
+      ? { ...plainDetails, caller: this.plainCaller(number) }
+      : decodeDetails(this.#details(number));
     return { ...details, body: this.bytes.slice(at, at + this.bodyBytes(number)) };
+  }
+
+  #details(number: number): Buffer {
+    const at = this.bodyAt(number);
+    const length = this.#slots[(number & slotMask) * slotWords + 2] ?? 0;
+    return length === 0 ? noDetails : Buffer.from(this.bytes.slice(at - length, at).buffer);
   }
 
   /** Takes the submissions below `through` for done, whose verdicts are written. */
@@ -236,20 +253,19 @@ export class RingConsumer {
   }
 }
 
-const noDetails = new Uint8Array(0);
-const plainDetails: Details = {
-  encoding: 'identity',
-  strict: false,
-  caller: '',
-  idempotencyKey: undefined,
-};
+const noDetails = Buffer.alloc(0);
+const plainDetails = { encoding: 'identity', strict: false, idempotencyKey: undefined } as const;
+
+function encodeCaller(caller: string): Uint8Array {
+  return caller === '' ? noDetails : Buffer.from(caller);
+}
 
 function encodeDetails(details: Details): Uint8Array {
   return Buffer.from(JSON.stringify(details));
 }
 
-function decodeDetails(bytes: Uint8Array): Details {
-  const details = JSON.parse(Buffer.from(bytes.buffer).toString()) as Details;
+function decodeDetails(bytes: Buffer): Details {
+  const details = JSON.parse(bytes.toString()) as Details;
   return { ...details, idempotencyKey: details.idempotencyKey };
 }
 

@@ -97,7 +97,12 @@ export class WriterTurns {
       const length = ring.bodyBytes(through);
       bytes += length;
       const verdict = ring.isPlain(through)
-        ? this.#writer.takePlain(ring.bytes, ring.bodyAt(through), length)
+        ? this.#writer.takePlain(
+            ring.bytes,
+            ring.bodyAt(through),
+            length,
+            ring.plainCaller(through),
+          )
         : undefined;
       if (verdict === undefined) {
         others.push(through);

@@ -137,11 +137,14 @@ export class Writer {
    * Stages the batch whose body, of the common shape, is `bytes` from `at` on: it is accepted as
    * soon as a commit has said so. Undefined where `ingest` has to look at it.
    */
-  takePlain(bytes: Uint8Array, at: number, length: number): Verdict | undefined {
-    if (length > this.#options.bodyBytesMax || !this.#log.hasRoomFor(length)) return undefined;
+  takePlain(bytes: Uint8Array, at: number, length: number, caller: string): Verdict | undefined {
+    const callerBytes = caller === '' ? 0 : Buffer.byteLength(caller);
+    if (length > this.#options.bodyBytesMax || !this.#log.hasRoomFor(callerBytes + length)) {
+      return undefined;
+    }
     const enqueued = this.#processor.scan(bytes, at, at + length);
     if (enqueued === notPlain) return undefined;
-    const staged = this.#intake.stagePlain(bytes.subarray(at, at + length), enqueued);
+    const staged = this.#intake.stagePlain(bytes.subarray(at, at + length), enqueued, caller);
     if (staged === undefined) return undefined;
     this.#processor.takeScanned({ from: staged.previousEnd, to: staged.end });
     return { batchId: staged.batchId, receivedAt: staged.receivedAt, enqueued };

@@ -1,6 +1,7 @@
 import { setTimeout as delay } from 'node:timers/promises';
 
 import type { Backoff } from '../../engines/aws/backoff.ts';
+import { safeError } from '../error-text.ts';
 import type { Environment } from './environment.ts';
 
 /** No request is waited for longer; the SDK tries it again where that is safe. */
@@ -31,10 +32,9 @@ export function log(level: 'INFO' | 'ERROR', message: string, details: object = 
 
 /** Names an error without what it may quote of a body or a token. */
 export function errorDetails(error: unknown): object {
-  if (!(error instanceof Error)) return { error: String(error) };
-  const cause =
-    error.cause instanceof Error ? `${error.cause.name}: ${error.cause.message}` : undefined;
-  return { error: `${error.name}: ${error.message}`, cause, stack: error.stack };
+  const { error: what, stack } = safeError(error);
+  const cause = error instanceof Error ? error.cause : undefined;
+  return { error: what, ...(cause instanceof Error && { cause: safeError(cause).error }), stack };
 }
 
 /** An emulator has no host for each bucket. */

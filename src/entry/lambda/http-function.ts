@@ -14,8 +14,10 @@ export type HttpFunction = (
 /** The app of the server, for events of API Gateway. */
 export function httpFunction(pipeline: Pipeline, environment: Environment): HttpFunction {
   const secretArn = environment.optional('TOKENS_SECRET_ARN');
+  const corsOrigins = environment.optional('CORS_ORIGINS')?.split(',') ?? [];
   const app = createApp(pipeline, {
     bodyBytesMax,
+    corsOrigins,
     onDefect: (error) => log('ERROR', 'a request met an error', errorDetails(error)),
     ...(secretArn !== undefined && { access: secretAccess(secretArn) }),
   });

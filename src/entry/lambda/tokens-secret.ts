@@ -1,8 +1,13 @@
-import { hash } from 'node:crypto';
-
 import { GetSecretValueCommand, SecretsManagerClient } from '@aws-sdk/client-secrets-manager';
 
-import { tokenAccess, type Access, type Scope, type Token } from '../../http/access.ts';
+import {
+  readTokenEntry,
+  scopes,
+  tokenEntryForm,
+  tokenHash,
+  type Token,
+} from '../../domain/access-token.ts';
+import { tokenAccess, type Access } from '../../http/access.ts';
 import { Unavailable } from '../../pipeline/ports.ts';
 import { errorDetails, log, requestHandler } from './clients.ts';
 
@@ -34,10 +39,8 @@ export function secretAccess(secretArn: string): Access {
   });
 }
 
-const scopes: readonly Scope[] = ['ingest', 'read'];
-
 /**
- * Reads `{"tokens":[{"name","sha256","for":["ingest","read"],"expires"?}],"initial"?}`. `initial`
+ * Reads `{"tokens":[…],"initial"?}`, entries as a data directory has them. `initial`
  * is a token in clear for everything, with which a stack begins; its owner takes it away.
  * @throws where it is not of that form: who has a token must not be told that it is unknown.
  */
@@ -52,22 +55,12 @@ export function readTokens(secret: string): Token[] {
   if (!Array.isArray(tokens)) throw new Error('In the secret, "tokens" is not a list.');
   const read = tokens.map(readToken);
   if (typeof initial !== 'string' || initial === '') return read;
-  const first = { name: 'initial', sha256: hash('sha256', initial), for: scopes };
+  const first = { name: 'initial', sha256: tokenHash(initial), for: scopes };
   return [...read, { ...first, expiresAt: undefined }];
 }
 
 function readToken(value: unknown, at: number): Token {
-  const { name, sha256, for: given, expires } = Object(value) as Record<string, unknown>;
-  const expiresAt = typeof expires === 'string' ? Date.parse(expires) : undefined;
-  const isSound =
-    typeof name === 'string' &&
-    typeof sha256 === 'string' &&
-    /^[0-9a-f]{64}$/i.test(sha256) &&
-    Array.isArray(given) &&
-    given.every((scope) => scopes.includes(scope as Scope)) &&
-    (expires === undefined || Number.isFinite(expiresAt));
-  if (isSound) return { name, sha256, for: given as Scope[], expiresAt };
-  throw new Error(
-    `In the secret, token ${at} is not {"name","sha256" (64 hexadecimal digits),"for":["ingest","read"],"expires" (a date-time, or left out)}.`,
-  );
+  const token = readTokenEntry(value);
+  if (token !== undefined) return token;
+  throw new Error(`In the secret, token ${at} is not ${tokenEntryForm}.`);
 }

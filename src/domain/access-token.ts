@@ -1,0 +1,91 @@
+import { hash } from 'node:crypto';
+
+/** What a token may be for: to send batches, or to read counters. */
+export type Scope = 'ingest' | 'read';
+
+export const scopes: readonly Scope[] = ['ingest', 'read'];
+
+/** So many requests a second on average, and so many at once. Both are above zero. */
+export interface RateLimit {
+  readonly perSecond: number;
+  readonly burst: number;
+}
+
+export interface Token {
+  /** Who shows it. Idempotency keys and rate limits go by it; two tokens may share it. */
+  readonly name: string;
+  /** Of the token's text, in lower-case hexadecimal. The text itself is not kept. */
+  readonly sha256: string;
+  readonly for: readonly Scope[];
+  /** Milliseconds since 1970; undefined: no end. */
+  readonly expiresAt: number | undefined;
+  /** Undefined: as the server says. */
+  readonly rate?: RateLimit | undefined;
+}
+
+/** A longer text is no token: what it costs to look one up is bounded. */
+export const tokenCharactersMax = 512;
+
+export const rateMax = 1_000_000;
+
+/** Printable ASCII, no space at either end. */
+export function isTokenName(name: string): boolean {
+  return /^[!-~](?:[ -~]{0,62}[!-~])?$/.test(name);
+}
+
+/** What a token's text is kept as. */
+export function tokenHash(text: string): string {
+  return hash('sha256', text);
+}
+
+/** The form in which tokens are stored, in a data directory and in a secret on AWS. */
+export function tokenEntry({ name, sha256, for: given, expiresAt, rate }: Token): object {
+  return {
+    name,
+    sha256,
+    for: given,
+    ...(expiresAt !== undefined && { expires: new Date(expiresAt).toISOString() }),
+    ...(rate !== undefined && { rate: rate.perSecond, burst: rate.burst }),
+  };
+}
+
+export const tokenEntryForm =
+  '{"name" (1 to 64 characters of printable ASCII),"sha256" (64 hexadecimal digits),"for":["ingest","read"],"expires" (a date-time, or left out),"rate" and "burst" (requests a second and at once, or left out)}';
+
+/** Reads what `tokenEntry` writes; undefined where it is not of that form. */
+export function readTokenEntry(value: unknown): Token | undefined {
+  const {
+    name,
+    sha256,
+    for: given,
+    expires,
+    rate,
+    burst,
+  } = Object(value) as Record<string, unknown>;
+  const expiresAt = typeof expires === 'string' ? Date.parse(expires) : undefined;
+  const isSound =
+    typeof name === 'string' &&
+    isTokenName(name) &&
+    typeof sha256 === 'string' &&
+    /^[0-9a-f]{64}$/i.test(sha256) &&
+    Array.isArray(given) &&
+    given.every((scope) => scopes.includes(scope as Scope)) &&
+    (expires === undefined || Number.isFinite(expiresAt)) &&
+    (rate === undefined ? burst === undefined : isRate(rate) && isBurst(burst));
+  if (!isSound) return undefined;
+  return {
+    name,
+    sha256: sha256.toLowerCase(),
+    for: given as Scope[],
+    expiresAt,
+    ...(rate !== undefined && { rate: { perSecond: rate as number, burst: burst as number } }),
+  };
+}
+
+function isRate(value: unknown): boolean {
+  return typeof value === 'number' && value > 0 && value <= rateMax;
+}
+
+function isBurst(value: unknown): boolean {
+  return Number.isInteger(value) && (value as number) >= 1 && (value as number) <= rateMax;
+}

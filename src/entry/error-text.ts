@@ -1,0 +1,27 @@
+/** A line of a stack that says where, and nothing else. */
+const frame = /^\s+at .{1,400}$/;
+const framesMax = 20;
+const messageCharactersMax = 300;
+
+/**
+ * What may be written into a log of an error: its name, its message as far as that can quote
+ * nothing of a request, and where it happened. A log is read by many who may read no body and
+ * hold no token.
+ */
+export function safeError(error: unknown): { readonly error: string; readonly stack: string } {
+  if (!(error instanceof Error)) return { error: `a thrown ${typeof error}`, stack: '' };
+  const frames = (error.stack ?? '').split('\n').filter((line) => frame.test(line));
+  return { error: nameAndMessage(error), stack: frames.slice(0, framesMax).join('\n') };
+}
+
+function nameAndMessage({ name, message }: Error): string {
+  // Those of JSON.parse quote the text.
+  if (name === 'SyntaxError') return name;
+  // The services of AWS, and Node, put what they were given on further lines or behind these words.
+  const [line = ''] = message.split(/[\r\n]/);
+  const told = line
+    .replace(/\b(?:Received|received|got) .*$/, '…')
+    .replace(/\bBearer +\S+/gi, 'Bearer …')
+    .replace(/\bdpl_[\w-]+/g, 'dpl_…');
+  return `${name}: ${told.slice(0, messageCharactersMax)}`;
+}
