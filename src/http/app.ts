@@ -139,9 +139,8 @@ function crossOrigin(origins: CrossOrigins): MiddlewareHandler<Env> {
     const preflight = preflightAnswer(origins, req.method, (name) => req.header(name));
     if (preflight !== undefined) return toResponse(preflight);
     await next();
-    for (const [name, value] of Object.entries(corsHeaders(origins, req.header('origin')))) {
-      context.res.headers.set(name, value);
-    }
+    const headers = corsHeaders(origins, req.method, req.header('origin'));
+    for (const [name, value] of Object.entries(headers)) context.res.headers.set(name, value);
     return undefined;
   };
 }

@@ -7,12 +7,16 @@ const asked =
   'Authorization, Content-Type, Content-Encoding, Idempotency-Key, If-None-Match, Prefer';
 const told = 'ETag, Location, Retry-After';
 
-/** What tells a browser that a page of this origin may see the answer; nothing for others. */
+/**
+ * What tells a browser that a page of this origin may see the answer; nothing for others. That the
+ * answer depends on the origin is for caches, which keep none of a POST.
+ */
 export function corsHeaders(
   origins: CrossOrigins,
+  method: string,
   origin: string | undefined,
 ): Readonly<Record<string, string>> {
-  if (origins.length === 0) return {};
+  if (origins.length === 0 || (origin === undefined && method === 'POST')) return {};
   const isAny = origins.includes('*');
   const vary: Record<string, string> = isAny ? {} : { vary: 'Origin' };
   if (origin === undefined || !(isAny || origins.includes(origin))) return vary;
@@ -35,7 +39,7 @@ export function preflightAnswer(
   if (method !== 'OPTIONS' || header('access-control-request-method') === undefined) {
     return undefined;
   }
-  const allowed = corsHeaders(origins, header('origin'));
+  const allowed = corsHeaders(origins, method, header('origin'));
   if (allowed['access-control-allow-origin'] === undefined) return undefined;
   const answers = {
     'access-control-allow-methods': 'GET, HEAD, POST',

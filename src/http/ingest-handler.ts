@@ -112,7 +112,7 @@ function allowOrigin(
   origins: CrossOrigins,
 ): void {
   if (origins.length === 0) return;
-  for (const [name, value] of Object.entries(corsHeaders(origins, headers.origin))) {
+  for (const [name, value] of Object.entries(corsHeaders(origins, 'POST', headers.origin))) {
     response.setHeader(name, value);
   }
 }

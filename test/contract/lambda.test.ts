@@ -9,8 +9,10 @@ import { ingestFunction } from '../../src/entry/lambda/ingest-function.ts';
 import { processFunction } from '../../src/entry/lambda/process-function.ts';
 import { queryFunction } from '../../src/entry/lambda/query-function.ts';
 import { countersAsStranger, startAws } from '../support/aws-store.ts';
+import type { Token } from '../../src/domain/access-token.ts';
+import { serverAccess, TokenTable } from '../../src/http/access.ts';
 import { Lambdas } from '../support/lambda.ts';
-import type { Received } from '../support/server.ts';
+import { exchange, startServer, type Received, type Sent } from '../support/server.ts';
 
 const aws = await startAws();
 afterAll(() => aws.stop());
@@ -25,6 +27,13 @@ function send(lambdas: Lambdas, items: readonly unknown[], headers: Record<strin
 
 function codeOf({ status, text }: Received): string {
   return `${status} ${(JSON.parse(text) as { code: string }).code}`;
+}
+
+/** An answer without what a connection adds. */
+function withoutConnection({ status, headers, text }: Received) {
+  const added = new Set(['connection', 'content-length', 'date', 'transfer-encoding']);
+  const kept = Object.entries(headers).filter(([name]) => !added.has(name));
+  return { status, headers: Object.fromEntries(kept), text };
 }
 
 async function queued(lambdas: Lambdas, queueUrl = lambdas.store.queueUrl): Promise<number> {
@@ -271,6 +280,44 @@ describe('with tokens', () => {
     const one = (await keyed('g')).headers['location'];
     expect((await keyed('g')).headers['location']).toBe(one);
     expect((await keyed('o')).headers['location']).not.toBe(one);
+  });
+
+  it('each is answered as by the embedded server, also on pages of other origins', async () => {
+    const origin = 'https://app.example';
+    const here = await Lambdas.create(aws, {
+      TOKENS_SECRET_ARN: 'arn:aws:secretsmanager:tokens',
+      CORS_ORIGINS: `https://other.example,${origin}`,
+    });
+    const table = new TokenTable(
+      tokens.map((token) => ({ ...token, expiresAt: undefined }) as Token),
+    );
+    const access = serverAccess({ tokens: () => table, isOpenWithoutTokens: true });
+    const corsOrigins = ['https://other.example', origin];
+    await using server = await startServer({ http: { access, corsOrigins } });
+
+    const bodies = { method: 'POST', path: '/ingest', body: 'no' };
+    const requests: Sent[] = [undefined, 'g', 'r', 'x'].flatMap((token) => {
+      const headers = token === undefined ? {} : bearer(token);
+      return [{}, { origin }, { origin: 'https://no.example' }].flatMap((more) => [
+        ...['/', '/no', '/stats', '/ingest', '/ingest/x', '/healthz'].map((path) => {
+          return { path, headers: { ...headers, ...more } };
+        }),
+        { ...bodies, headers: { ...json, ...headers, ...more } },
+        { ...bodies, headers: { 'content-type': 'text/plain', ...headers, ...more } },
+        ...['/ingest', '/stats'].map((path) => ({
+          method: 'OPTIONS',
+          path,
+          headers: { 'access-control-request-method': 'POST', ...more },
+        })),
+      ]);
+    });
+    const statuses = new Set<number>();
+    for (const request of requests) {
+      const [one, other] = [await here.ask(request), await exchange(server.url, request)];
+      expect(withoutConnection(one), JSON.stringify(request)).toEqual(withoutConnection(other));
+      statuses.add(one.status);
+    }
+    expect([...statuses].sort()).toEqual([200, 204, 302, 400, 401, 403, 404, 405, 415]);
   });
 
   it('nobody is let in while the tokens cannot be read, and told to come again', async () => {

@@ -4,6 +4,8 @@ import { setImmediate as turn } from 'node:timers/promises';
 
 import { afterAll, beforeAll, expect, it } from 'vitest';
 
+import { tokenHash } from '../../src/domain/access-token.ts';
+import { serverAccess, TokenTable } from '../../src/http/access.ts';
 import { createHttpServer, type HttpServer } from '../../src/http/server.ts';
 import type { IngestOutcome, Submission } from '../../src/pipeline/ports.ts';
 import { seededRandom } from '../support/server-process.ts';
@@ -19,6 +21,14 @@ const streams = Number(process.env['PLAIN_STREAMS'] ?? 1_500);
 const bodyBytesMax = 3_000;
 
 let http: HttpServer;
+const noTokens = new TokenTable([]);
+const someTokens = new TokenTable(
+  (['ingest', 'read'] as const).map((name) => {
+    return { name, sha256: tokenHash(name), for: [name], expiresAt: undefined };
+  }),
+);
+/** Those of the server, which changes its mind from stream to stream. */
+let tokens = noTokens;
 /** What the pipeline was given by the connection that is being tested. */
 let submitted: string[] = [];
 
@@ -40,6 +50,8 @@ beforeAll(async () => {
         return outcomeOf(submission);
       },
     },
+    access: serverAccess({ tokens: () => tokens, isOpenWithoutTokens: true }),
+    corsOrigins: ['https://app.example'],
     bodyBytesMax,
     bodiesBytesMax: 100_000,
     onDefect: (error) => {
@@ -56,6 +68,7 @@ it(`answers ${streams} streams of requests as node:http does`, { timeout: 600_00
   let accepted = 0;
   for (let seed = 1; seed <= streams; seed++) {
     const random = seededRandom(seed);
+    tokens = random() < 0.5 ? noTokens : someTokens;
     const bytes = streamOf(random);
     const pieces = piecesOf(bytes, random);
     const [plain, node] = [await exchange(pieces, false), await exchange(pieces, true)];
@@ -67,7 +80,8 @@ it(`answers ${streams} streams of requests as node:http does`, { timeout: 600_00
 });
 
 function describeSubmission({ body, ...rest }: Submission): string {
-  return JSON.stringify({ ...rest, body: Buffer.from(body).toString('latin1') });
+  const members = Object.entries(rest).sort();
+  return JSON.stringify([...members, Buffer.from(body).toString('latin1')]);
 }
 
 /** Hangs on the body, so that answers cannot be mixed up. */
@@ -103,6 +117,14 @@ const requestLines = [
 
 const otherHeaders = [
   'accept: */*',
+  'authorization: Bearer ingest',
+  'Authorization: bearer   ingest ',
+  'authorization: Bearer read',
+  'authorization: Bearer nobody',
+  'authorization: Basic aW5nZXN0',
+  'authorization:',
+  'origin: https://app.example',
+  'origin: https://other.example',
   'Accept-Encoding: gzip, br',
   'user-agent: a client/1.0 (some (thing))',
   'connection: keep-alive',
@@ -153,6 +175,7 @@ function requestOf(random: Random): string {
   const length =
     random() < 0.9 ? String(body.length) : pick(random, ['', '+3', '0003', '3, 3', '-1', '1e2']);
   const headers = ['host: x', 'content-type: application/json', `content-length: ${length}`];
+  if (random() < 0.9) headers.push('authorization: Bearer ingest');
   if (random() < 0.1) headers.splice(Math.floor(random() * 3), 1);
   while (random() < 0.35) headers.splice(Math.floor(random() * 4), 0, pick(random, otherHeaders));
   const lineEnd = random() < 0.97 ? '\r\n' : '\n';

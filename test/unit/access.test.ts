@@ -4,7 +4,14 @@ import { describe, expect, it } from 'vitest';
 
 import { readTokens } from '../../src/entry/lambda/tokens-secret.ts';
 import type { Scope, Token } from '../../src/domain/access-token.ts';
-import { tokenAccess } from '../../src/http/access.ts';
+import {
+  refusalAnswer,
+  serverAccess,
+  tokenAccess,
+  TokenTable,
+  type Admission,
+} from '../../src/http/access.ts';
+import { RateLimiter } from '../../src/http/rate-limiter.ts';
 
 const now = Date.UTC(2026, 0);
 const token = (name: string, scopes: readonly Scope[], expiresAt?: number): Token => ({
@@ -58,6 +65,143 @@ describe('a request', () => {
   });
 });
 
+/** What is told to one who is refused. */
+function challengeOf(admission: Admission): string | undefined {
+  if (admission.problem === undefined) throw new Error('admitted');
+  return refusalAnswer(admission).headers['www-authenticate'];
+}
+
+describe('a refusal', () => {
+  const realm = 'Bearer realm="device-pipeline"';
+
+  it.each([
+    [undefined, realm],
+    ['Basic YTpi', realm],
+    ['Bearer nobody', `${realm}, error="invalid_token"`],
+    ['Bearer secret-of-old', `${realm}, error="invalid_token"`],
+    [`Bearer ${'a'.repeat(10_000)}`, `${realm}, error="invalid_token"`],
+    ['Bearer secret-of-reader', `${realm}, error="insufficient_scope", scope="ingest"`],
+  ])('of %s says what would be needed', async (header, challenge) => {
+    expect(challengeOf(await access.admit(header, ['ingest']))).toBe(challenge);
+  });
+});
+
+describe('the server', () => {
+  const serverOf = (known: readonly Token[], isOpenWithoutTokens: boolean) => {
+    const table = new TokenTable(known);
+    return serverAccess({ tokens: () => table, isOpenWithoutTokens, now: () => now });
+  };
+  const codeOf = ({ problem }: Admission) => problem?.code;
+
+  it('lets anybody in who can reach it, until there is a token', () => {
+    expect(serverOf([], true).admit(undefined, ['read'])).toMatchObject({ caller: '' });
+    expect(serverOf([], true).admit('Bearer x', ['read'])).toMatchObject({ caller: '' });
+    expect(codeOf(serverOf(tokens, true).admit(undefined, ['read']))).toBe('unauthorized');
+  });
+
+  it('is closed by a token that has expired, too', () => {
+    const expired = serverOf([token('old', ['read'], now)], true);
+    expect(codeOf(expired.admit(undefined, ['read']))).toBe('unauthorized');
+    expect(codeOf(expired.admit('Bearer secret-of-old', ['read']))).toBe('unauthorized');
+  });
+
+  it('that others can reach lets nobody in without tokens', () => {
+    expect(codeOf(serverOf([], false).admit(undefined, ['read']))).toBe('unauthorized');
+  });
+
+  it('goes by the tokens of now', () => {
+    let table = new TokenTable([token('a', ['read'])]);
+    const server = serverAccess({ tokens: () => table, isOpenWithoutTokens: true });
+    expect(server.admit('Bearer secret-of-a', ['read'])).toMatchObject({ caller: 'a' });
+    table = new TokenTable([token('b', ['read'])]);
+    expect(codeOf(server.admit('Bearer secret-of-a', ['read']))).toBe('unauthorized');
+    expect(server.admit('Bearer secret-of-b', ['read'])).toMatchObject({ caller: 'b' });
+  });
+
+  it('admits each name as often as it may, and those it refuses cost no one anything', () => {
+    let clock = 0;
+    const table = new TokenTable([
+      token('slow', ['ingest']),
+      { ...token('fast', ['ingest']), rate: { perSecond: 10, burst: 5 } },
+    ]);
+    const server = serverAccess({
+      tokens: () => table,
+      isOpenWithoutTokens: true,
+      rate: { perSecond: 1, burst: 2 },
+      limiter: new RateLimiter(() => clock),
+    });
+    const times = (name: string) => {
+      let admitted = 0;
+      while (codeOf(server.admit(`Bearer secret-of-${name}`, ['ingest'])) === undefined) admitted++;
+      return admitted;
+    };
+    for (let i = 0; i < 10; i++) server.admit('Bearer secret-of-slow', ['read']);
+    expect([times('slow'), times('fast')]).toEqual([2, 5]);
+    const refused = server.admit('Bearer secret-of-slow', ['ingest']);
+    expect(refused.problem).toMatchObject({ code: 'too_many_requests', retryAfterSeconds: 1 });
+    expect(challengeOf(refused)).toBeUndefined();
+    clock = 999;
+    expect([times('slow'), times('fast')]).toEqual([0, 5]);
+    clock = 1_000;
+    expect([times('slow'), times('fast')]).toEqual([1, 0]);
+    const admitted = server.admit('Bearer secret-of-slow', ['ingest']);
+    expect(codeOf(admitted)).toBe('too_many_requests');
+    server.giveBack({ caller: 'slow', rate: { perSecond: 1, burst: 2 } });
+    expect(times('slow')).toBe(1);
+  });
+
+  it('counts all together whom it lets in without a token', () => {
+    const table = new TokenTable([]);
+    const rate = { perSecond: 1, burst: 1 };
+    const server = serverAccess({ tokens: () => table, isOpenWithoutTokens: true, rate });
+    expect(codeOf(server.admit(undefined, ['read']))).toBeUndefined();
+    expect(codeOf(server.admit('Bearer x', ['read']))).toBe('too_many_requests');
+  });
+});
+
+describe('the rate limiter', () => {
+  it('says after how many whole seconds to come again, and is right', () => {
+    let clock = 5;
+    const limiter = new RateLimiter(() => clock);
+    const rate = { perSecond: 0.3, burst: 1 };
+    expect(limiter.take('a', rate)).toBe(0);
+    const seconds = limiter.take('a', rate);
+    expect(seconds).toBe(4);
+    clock += (seconds - 1) * 1000;
+    expect(limiter.take('a', rate)).toBe(1);
+    clock += 1000;
+    expect(limiter.take('a', rate)).toBe(0);
+  });
+
+  it('admits no more than the burst and the rate in any time, whatever the pace', () => {
+    let clock = 0;
+    const limiter = new RateLimiter(() => clock);
+    const rate = { perSecond: 7, burst: 4 };
+    let admitted = 0;
+    for (let i = 0; i < 50_000; i++) {
+      if (limiter.take('a', rate) === 0) admitted++;
+      clock += (i * 7919) % 13;
+    }
+    const allowed = rate.burst + (clock / 1000) * rate.perSecond;
+    expect(admitted).toBeLessThanOrEqual(allowed);
+    expect(admitted).toBeGreaterThan(allowed - 2);
+  });
+
+  it('knows a bounded number of callers, and forgets those first who lose nothing by it', () => {
+    let clock = 0;
+    const limiter = new RateLimiter(() => clock);
+    const rate = { perSecond: 1, burst: 1 };
+    limiter.take('early', rate);
+    clock = 1_000;
+    limiter.take('busy', rate);
+    for (let i = 0; i < 4_095; i++) limiter.take(`caller ${i}`, rate);
+    expect(limiter.callers).toBeLessThanOrEqual(4_096);
+    expect(limiter.take('busy', rate)).toBe(1);
+    for (let i = 0; i < 10_000; i++) limiter.take(`other ${i}`, rate);
+    expect(limiter.callers).toBeLessThanOrEqual(4_096);
+  });
+});
+
 describe('the secret with the tokens', () => {
   const sha256 = 'a'.repeat(64);
 
@@ -87,6 +231,10 @@ describe('the secret with the tokens', () => {
     ['', 'not JSON'],
     ['{"tokens":{}}', 'not a list'],
     ['{"tokens":[null]}', 'token 0'],
+    [`{"tokens":[{"name":"","sha256":"${sha256}","for":["read"]}]}`, 'token 0'],
+    [`{"tokens":[{"name":"a\\n","sha256":"${sha256}","for":["read"]}]}`, 'token 0'],
+    [`{"tokens":[{"name":"a","sha256":"${sha256}","for":["read"],"rate":0,"burst":1}]}`, 'token 0'],
+    [`{"tokens":[{"name":"a","sha256":"${sha256}","for":["read"],"burst":1}]}`, 'token 0'],
     [`{"tokens":[{"name":"a","sha256":"${'a'.repeat(63)}","for":["read"]}]}`, 'token 0'],
     [`{"tokens":[{"name":"a","sha256":"${'g'.repeat(64)}","for":["read"]}]}`, 'token 0'],
     [`{"tokens":[{"name":"a","sha256":"${sha256}","for":["write"]}]}`, 'token 0'],

@@ -21,6 +21,9 @@ function parseServe(argv: string[], env: Record<string, string> = {}) {
   return serveOptions(command.parse(argv, { from: 'user' }), env);
 }
 
+const corsMessage = (given: string) =>
+  `--cors-origin must be an origin such as https://app.example, without a path, or *, got '${given}'`;
+
 describe('the options of serve', () => {
   test('have defaults for a server on this machine that keeps everything', () => {
     expect(parseServe([])).toEqual({
@@ -31,12 +34,15 @@ describe('the options of serve', () => {
       maxBacklogBytes: 128 * 1024 * 1024,
       keepReceiptsDays: 90,
       keepRawDays: undefined,
+      isOpenWithoutTokens: true,
+      rate: undefined,
+      corsOrigins: [],
     });
   });
 
   test('are read from the command line', () => {
     const argv =
-      '--host 0.0.0.0 --port 0 --data-dir /srv --insecure --max-body 512KiB --max-backlog 1GiB --keep-receipts 7 --keep-raw 30';
+      '--host 0.0.0.0 --port 0 --data-dir /srv --max-body 512KiB --max-backlog 1GiB --keep-receipts 7 --keep-raw 30 --rate-limit 2.5 --cors-origin https://a.example --cors-origin http://b:81,https://c.example';
     expect(parseServe(argv.split(' '))).toEqual({
       host: '0.0.0.0',
       port: 0,
@@ -45,6 +51,9 @@ describe('the options of serve', () => {
       maxBacklogBytes: 1024 ** 3,
       keepReceiptsDays: 7,
       keepRawDays: 30,
+      isOpenWithoutTokens: false,
+      rate: { perSecond: 2.5, burst: 3 },
+      corsOrigins: ['https://a.example', 'http://b:81', 'https://c.example'],
     });
   });
 
@@ -54,38 +63,40 @@ describe('the options of serve', () => {
     ['--port', '80.5', "--port must be a whole number from 0 to 65535, got '80.5'"],
     ['--host', ' ', '--host must not be empty'],
     ['--max-body', '4MB', "--max-body must be a size such as 4MiB, 512KiB or 1048576, got '4MB'"],
+    ['--rate-limit', '0', "--rate-limit must be a number above 0, got '0'"],
+    ['--rate-limit', '1000001', "--rate-limit must be at most 1000000, got '1000001'"],
+    ['--rate-burst', '5', '--rate-burst is of no use without --rate-limit'],
+    ['--cors-origin', 'https://a.example/', corsMessage('https://a.example/')],
+    ['--cors-origin', 'null', corsMessage('null')],
+    ['--cors-origin', 'https://a.example,ftp://b', corsMessage('ftp://b')],
     ['--keep-raw', '0', "--keep-raw must be a whole number from 1 to 36500, got '0'"],
   ])('%s %s is wrong usage', (flag, value, message) => {
     expect(() => parseServe([flag, value])).toThrow(new UsageError(message));
   });
 
   test.each(['127.0.0.1', '127.9.9.9', 'localhost', '::1'])(
-    '%s can be listened on as it is',
+    '%s can be listened on without tokens',
     (host) => {
-      expect(parseServe(['--host', host]).host).toBe(host);
+      expect(parseServe(['--host', host]).isOpenWithoutTokens).toBe(true);
     },
   );
 
   test.each(['0.0.0.0', '::', '192.168.0.1', '127.example.com', '::ffff:127.0.0.1'])(
-    '%s can be listened on only with --insecure',
+    '%s can be listened on without tokens only with --insecure',
     (host) => {
-      expect(() => parseServe(['--host', host])).toThrow(
-        new UsageError(
-          `${host} can be reached from other machines, and there is no access control yet. Bind 127.0.0.1, or say --insecure if the network is trusted.`,
-        ),
-      );
-      expect(parseServe(['--host', host, '--insecure']).host).toBe(host);
+      expect(parseServe(['--host', host]).isOpenWithoutTokens).toBe(false);
+      expect(parseServe(['--host', host, '--insecure']).isOpenWithoutTokens).toBe(true);
     },
   );
 
   test.each(['1', 'true', 'YES'])('DEVICE_PIPELINE_INSECURE=%s is --insecure', (value) => {
     const env = { DEVICE_PIPELINE_INSECURE: value };
-    expect(parseServe(['--host', '0.0.0.0'], env).host).toBe('0.0.0.0');
+    expect(parseServe(['--host', '0.0.0.0'], env).isOpenWithoutTokens).toBe(true);
   });
 
   test.each(['0', 'no', 'False', ''])('DEVICE_PIPELINE_INSECURE=%s is not', (value) => {
     const env = { DEVICE_PIPELINE_INSECURE: value };
-    expect(() => parseServe(['--host', '0.0.0.0'], env)).toThrow(UsageError);
+    expect(parseServe(['--host', '0.0.0.0'], env).isOpenWithoutTokens).toBe(false);
   });
 
   test('keep raw bodies at least as long as receipts', () => {
