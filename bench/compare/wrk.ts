@@ -9,6 +9,7 @@ export interface Load {
   readonly items: number;
   readonly connections: number;
   readonly seconds: number;
+  readonly token?: string | undefined;
 }
 
 export interface LoadFigures {
@@ -26,11 +27,15 @@ export interface LoadFigures {
  * @throws where an answer was no 200, or a connection failed.
  */
 export async function runWrk(url: string, load: Load, directory: string): Promise<LoadFigures> {
+  const { token } = load;
+  const authorization =
+    token === undefined ? '' : `wrk.headers['authorization'] = 'Bearer ${token}'\n`;
   const script = join(directory, 'post.lua');
   writeFileSync(
     script,
     `wrk.method = 'POST'\nwrk.headers['content-type'] = 'application/json'\n` +
       `wrk.headers['user-agent'] = 'wrk'\nwrk.headers['accept'] = '*/*'\n` +
+      authorization +
       `wrk.body = '${bodyOf(load.items)}'\n`,
   );
   const { stdout } = await promisify(execFile)('wrk', [
