@@ -1,5 +1,7 @@
 import { once } from 'node:events';
+import { existsSync } from 'node:fs';
 import { connect } from 'node:net';
+import { join } from 'node:path';
 import { gzipSync } from 'node:zlib';
 
 import { describe, expect, it } from 'vitest';
@@ -12,6 +14,7 @@ import {
 } from '../../src/domain/access-token.ts';
 import { dataPaths } from '../../src/engines/embedded/data-directory.ts';
 import { changeTokens } from '../../src/engines/embedded/token-file.ts';
+import { readTokens } from '../../src/entry/lambda/tokens-secret.ts';
 import { serverAccess, TokenTable } from '../../src/http/access.ts';
 import { run } from '../support/command-line.ts';
 import {
@@ -127,6 +130,33 @@ describe('a running server', () => {
     await server.waitExit();
     expect(server.stderr).toBe('');
   });
+});
+
+it('a token for AWS is printed with its entry for the secret, and stored nowhere', async () => {
+  const dataDir = join(temporaryDirectory(), 'none');
+  const args = ['--name', 'a', '--for', 'ingest,read', '--expires', '2099-01-01'];
+  const outcome = await run(['token', 'create', '--print-entry', ...args, '--data-dir', dataDir]);
+  const { token, entry } = JSON.parse(outcome.stdout) as { token: string; entry: object };
+  const expiresAt = Date.UTC(2099, 0);
+  expect(readTokens(JSON.stringify({ tokens: [entry] }))).toEqual([
+    { name: 'a', sha256: tokenHash(token), for: ['ingest', 'read'], expiresAt },
+  ]);
+  expect(existsSync(dataDir)).toBe(false);
+});
+
+it('what is asked of tokens that are not there, or there already, is refused', async () => {
+  const dataDir = temporaryDirectory();
+  const token = (...args: string[]) => run(['token', ...args, '--data-dir', dataDir]);
+  expect((await token('list')).stdout).toBe('no tokens\n');
+  expect((await token('create', '--name', 'a', '--for', 'read')).code).toBe(0);
+  const again = await token('create', '--name', 'a', '--for', 'read');
+  expect(again).toMatchObject({ code: 1, stdout: '' });
+  expect(again.stderr).toMatch(/There is a token a already/);
+  for (const command of ['rotate', 'revoke']) {
+    const unknown = await token(command, 'b');
+    expect(unknown).toMatchObject({ code: 1, stdout: '' });
+    expect(unknown.stderr).toMatch(/There is no token b/);
+  }
 });
 
 function tokenOf(name: string, scopes: readonly Scope[], more: Partial<Token> = {}): Token {
