@@ -4,11 +4,12 @@ import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { parseArgs } from 'node:util';
 
+import { admissionCosts } from './access/admission.ts';
 import { startNode } from './compare/process.ts';
 import { runWrk } from './compare/wrk.ts';
 
 /**
- * What it costs to ask for a token: the same load on `serve` without tokens, with one, and with one
+ * What it costs to ask for a token: the part of it that differs, by itself; then the same load on `serve` without tokens, with one, and with one
  * and a rate limit, in turns. Beside the rate stands the server's own processor time for a request,
  * which other work on the machine disturbs less.
  * Usage: npm run bench:access -- --rounds 5 --before ../another-checkout
@@ -44,6 +45,9 @@ if (values.before !== undefined) {
 const ticksPerSecond = Number(execFileSync('getconf', ['CLK_TCK'], { encoding: 'utf8' }));
 const figures = new Map<string, { requests: number[]; cpuUs: number[] }>();
 
+for (const { name, us } of admissionCosts()) {
+  process.stdout.write(`${name}: ${us.toFixed(2)} µs\n`);
+}
 for (let round = 0; round < Number(values.rounds); round++) {
   // Each is first in its turn.
   const order = contestants.map((_, at) => contestants[(at + round) % contestants.length]);

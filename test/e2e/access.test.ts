@@ -1,6 +1,6 @@
 import { once } from 'node:events';
 import { existsSync } from 'node:fs';
-import { connect } from 'node:net';
+import { connect, type Socket } from 'node:net';
 import { join } from 'node:path';
 import { gzipSync } from 'node:zlib';
 
@@ -318,7 +318,10 @@ describe('a batch', () => {
 
   it('that is given over half way counts once against the rate', async () => {
     const rate = { perSecond: 0.001, burst: 2 };
-    const { port } = await serverWith({ rate }, tokenOf('a', ['ingest']));
+    const { port, http } = await serverWith({ rate }, tokenOf('a', ['ingest']));
+    const begun = once(http.server, 'connection').then(([accepted]) =>
+      once(accepted as Socket, 'data'),
+    );
     // Behind the body comes the next request: such a connection is node:http's.
     const two = Buffer.concat([requestOf(bearer('a')), requestOf(bearer('a'))]);
     const socket = connect(port, '127.0.0.1');
@@ -326,7 +329,7 @@ describe('a batch', () => {
     let received = '';
     socket.setEncoding('latin1').on('data', (text: string) => (received += text));
     socket.write(two.subarray(0, 150));
-    await new Promise((resolve) => setImmediate(resolve));
+    await begun;
     socket.write(two.subarray(150));
     while (received.split('HTTP/1.1 200').length < 3) await once(socket, 'data');
     const [third] = await talk(port, requestOf(bearer('a')), 1);
