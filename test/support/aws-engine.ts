@@ -8,6 +8,11 @@ import { awsCountingPorts } from '../../src/engines/aws/aws-counting-ports.ts';
 import { awsIntake } from '../../src/engines/aws/aws-intake.ts';
 import { awsSweepPorts } from '../../src/engines/aws/aws-sweep-ports.ts';
 import type { Backoff } from '../../src/engines/aws/backoff.ts';
+import {
+  passOver,
+  type PassOptions,
+  type StoredLetter,
+} from '../../src/engines/aws/dead-letter-pass.ts';
 import { DynamodbBatchRecords } from '../../src/engines/aws/dynamodb-batch-records.ts';
 import { dynamodbCounterStore } from '../../src/engines/aws/dynamodb-counter-store.ts';
 import { parkingOnce } from '../../src/engines/aws/dynamodb-parking.ts';
@@ -67,7 +72,7 @@ export class AwsEngine {
     const queue = sqsChunkQueue({ client: this.#sqs, queueUrl: store.queueUrl, backoff });
     const letters = { client: this.#sqs, queueUrl: store.deadLetterQueueUrl, backoff };
     this.rawStore = s3RawStore(this.#faulty(aws.s3), store.bucket);
-    this.deadLetters = sqsDeadLetters(letters);
+    this.deadLetters = { ...sqsDeadLetters(letters), list: () => this.#letters() };
     this.receipts = dynamodbReceipts(ledger);
     this.counterStore = dynamodbCounterStore({ ...ledger, countersTable, backoff });
     this.#parking = parkingOnce(this.deadLetters, ledger);
@@ -111,6 +116,7 @@ export class AwsEngine {
           body,
           sentAt: this.now,
           receives: Number(Attributes?.ApproximateReceiveCount),
+          firstFailedAt: timeOf(MessageAttributes?.['first_failed_at']?.StringValue),
         }),
       );
       const left = await this.count(inputs);
@@ -148,6 +154,22 @@ export class AwsEngine {
     });
   }
 
+  /** Over the dead-letter queue. */
+  pass(limit = 1_000): PassOptions {
+    const { deadLetterQueueUrl: queueUrl } = this.store;
+    // The hiding of messages is on the emulator's own clock.
+    return { client: this.#sqs, queueUrl, now: () => this.now, limit, waitSeconds: 0 };
+  }
+
+  async #letters(): Promise<StoredLetter[]> {
+    const letters: StoredLetter[] = [];
+    await passOver(this.pass(), (page) => {
+      letters.push(...page);
+      return Promise.resolve(new Set());
+    });
+    return letters;
+  }
+
   #faulty<C extends { send(command: never): unknown }>(client: C): Pick<C, 'send'> {
     const send = (command: object) => {
       const proceed = () => client.send(command as never) as Promise<unknown>;
@@ -157,6 +179,10 @@ export class AwsEngine {
     };
     return { send };
   }
+}
+
+function timeOf(text: string | undefined): number | undefined {
+  return text === undefined ? undefined : Date.parse(text);
 }
 
 /** An error as the SDK throws it. */
