@@ -8,7 +8,7 @@ import { addChoiceOptions, addDlqOptions, chosenLetters, dlqOptions } from './dl
 import { addFeedOptions, feedOptions } from './feed-options.ts';
 import { addIngestOptions, ingestOptions } from './ingest-options.ts';
 import { UsageError } from './option-parsers.ts';
-import { dataDirOption } from './common-options.ts';
+import { addStoreOptions, storePlace } from './common-options.ts';
 import { addRawRangeOptions, rawRangeOptions } from './raw-options.ts';
 import { addRebuildOptions, rebuildOptions } from './rebuild-options.ts';
 import { addServeOptions, serveOptions } from './serve-options.ts';
@@ -188,20 +188,19 @@ function addRaw(root: Command): void {
     const { rawList } = await import('./raw.ts');
     process.exitCode = await rawList(rawRangeOptions(list));
   });
-  const get = raw
-    .command('get <name>')
-    .description('write the body of one to standard output; <name> is a raw key or a batch id')
-    .addOption(dataDirOption());
+  const get = addStoreOptions(raw.command('get <name>')).description(
+    'write the body of one to standard output; <name> is a raw key or a batch id',
+  );
   get.action(async (name: string) => {
     const { rawGet } = await import('./raw.ts');
-    process.exitCode = await rawGet(get.opts<{ dataDir: string }>().dataDir, name);
+    process.exitCode = await rawGet(storePlace(get), name);
   });
   const all = raw
     .command('export <directory>')
     .description('write them as files, in the layout of the bucket on AWS');
   addRawRangeOptions(all).action(async (directory: string) => {
     const { rawExport } = await import('./raw.ts');
-    process.exitCode = rawExport(rawRangeOptions(all), directory);
+    process.exitCode = await rawExport(rawRangeOptions(all), directory);
   });
 }
 

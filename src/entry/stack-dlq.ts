@@ -18,7 +18,7 @@ import { withStack, type DeployedStack } from './stack.ts';
 import { jsonText, visible } from './terminal-text.ts';
 
 /** So long SQS looks for a letter before it says that there is none. */
-const waitSeconds = 2;
+const waitSeconds = 1;
 const sendAttemptsMax = 6;
 /** As the sweeper has it by default. */
 const sweepAfterMs = 15 * 60_000;

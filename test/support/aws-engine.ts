@@ -114,7 +114,7 @@ export class AwsEngine {
           messageId,
           originalId: MessageAttributes?.['original_message_id']?.StringValue ?? messageId,
           body,
-          sentAt: this.now,
+          sentAt: timeOf(MessageAttributes?.['original_sent_at']?.StringValue) ?? this.now,
           receives: Number(Attributes?.ApproximateReceiveCount),
           firstFailedAt: timeOf(MessageAttributes?.['first_failed_at']?.StringValue),
         }),
