@@ -34,6 +34,7 @@ export function letterJson(letter: ShownLetter): string {
     first_failed_at: timeOrNull(letter.firstFailedAt),
     last_failed_at: timeOrNull(letter.lastFailedAt),
     dropped_at: timeOrNull(letter.droppedAt),
+    encoding: letter.encoding,
     body_base64: body === undefined ? null : Buffer.from(body).toString('base64'),
   });
 }

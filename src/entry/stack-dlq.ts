@@ -120,7 +120,7 @@ async function redriveOptions(stack: DeployedStack, options: DlqOptions): Promis
   };
   const leastMs = Math.min(keepMs, (await findLeastKeepMs(dynamodb, ledgerTable)) ?? keepMs);
   const ageMsMax = leastMs - roomMs;
-  const { parking: _, ...ports } = awsSweepPorts({
+  const ports = awsSweepPorts({
     ledger: { client: dynamodb, ledgerTable, keepMs },
     rawStore: s3RawStore(stack.s3, stack.rawBucket),
     queue: sqsChunkQueue(queue),

@@ -136,7 +136,7 @@ async function lookAfter(
 
 /**
  * Looks after one batch now, as a sweep would: queues what is missing of it, and has it swept again
- * later. Returns why nothing of it can be queued, where that is so.
+ * later. Returns why nothing of it can be queued, where that is so; it is parked nowhere.
  */
 export async function sweepBatch(
   rawKey: string,

@@ -177,7 +177,7 @@ export function runRedrive(
 ): Promise<unknown> {
   const { client, now, backoff } = commandPartsOf(world, invocation);
   const queue = { client, queueUrl, backoff: backoff(6) };
-  const { parking: _, ...ports } = awsSweepPorts({
+  const ports = awsSweepPorts({
     ledger: { client, ledgerTable, keepMs },
     rawStore: s3RawStore(client, bucket),
     queue: sqsChunkQueue(queue),

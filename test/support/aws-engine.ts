@@ -21,7 +21,7 @@ import { s3RawStore } from '../../src/engines/aws/s3-raw-store.ts';
 import { sqsChunkQueue } from '../../src/engines/aws/sqs-chunk-queue.ts';
 import { sqsDeadLetters } from '../../src/engines/aws/sqs-dead-letters.ts';
 import { countMessages, type QueueMessage } from '../../src/pipeline/count-messages.ts';
-import { sweep, type SweepResult } from '../../src/pipeline/sweep.ts';
+import { sweep, sweepBatch, type SweepResult, type SweepRules } from '../../src/pipeline/sweep.ts';
 import type { AwsEmulators, AwsStore } from './aws-store.ts';
 
 /** Decides what becomes of a call: throws, before or after `proceed`, or lets it be. */
@@ -141,7 +141,11 @@ export class AwsEngine {
 
   /** @param afterMs how old a batch is to be looked at. */
   sweep(afterMs = 15 * 60_000): Promise<SweepResult> {
-    return sweep(this.#ports, {
+    return sweep(this.#ports, this.#sweepRules(afterMs));
+  }
+
+  #sweepRules(afterMs: number): SweepRules {
+    return {
       dayOf: dayRule('as-written'),
       now: () => this.now,
       afterMs,
@@ -151,7 +155,12 @@ export class AwsEngine {
       onFailure: (error) => {
         throw error;
       },
-    });
+    };
+  }
+
+  /** As a redrive of the letter of a whole batch does. */
+  sweepBatch(rawKey: string): Promise<string | undefined> {
+    return sweepBatch(rawKey, this.#ports, this.#sweepRules(0));
   }
 
   /** Over the dead-letter queue. */

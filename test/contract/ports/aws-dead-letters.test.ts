@@ -7,6 +7,7 @@ import { droppedLetters, dropLetters } from '../../../src/engines/aws/drop-lette
 import { chunkKey } from '../../../src/engines/aws/ledger-table.ts';
 import { redriveLetters } from '../../../src/engines/aws/redrive-letters.ts';
 import { sendAll } from '../../../src/engines/aws/sqs-batches.ts';
+import { batchLetterBody } from '../../../src/pipeline/letter-content.ts';
 import { awsError, AwsEngine } from '../../support/aws-engine.ts';
 import { countersAsStranger, createStore, scan, startAws } from '../../support/aws-store.ts';
 import { batchOf, itemOf } from './intake-contract.ts';
@@ -34,13 +35,13 @@ async function die(engine: AwsEngine, bodies: readonly string[]): Promise<void> 
   expect(sent.size).toBe(bodies.length);
 }
 
-async function redrive(engine: AwsEngine, redriveBatch?: (rawKey: string) => Promise<undefined>) {
+async function redrive(engine: AwsEngine) {
   const letters: [string, string | undefined][] = [];
   const queue = { client: aws.sqs, queueUrl: engine.store.queueUrl, backoff };
   await redriveLetters(
     {
       ...{ pass: engine.pass(), queue, dayOf: dayRule('as-written') },
-      redriveBatch: redriveBatch ?? (() => Promise.resolve(undefined)),
+      redriveBatch: (rawKey) => engine.sweepBatch(rawKey),
       ageMsMax: engine.keepMs - 7 * dayMs,
     },
     everything,
@@ -116,8 +117,7 @@ describe('a redrive', () => {
       [expect.any(String), undefined],
     ]);
     expect(await engine.process()).toBe(4);
-    const counters = await countersAsStranger(aws.dynamodb, engine.store.countersTable);
-    expect(counters.map(({ count }) => count)).toEqual([1, 1]);
+    expect(await counts(engine)).toEqual([1, 1]);
     expect(await engine.deadLetters.list()).toEqual([]);
   });
 
@@ -145,19 +145,41 @@ describe('a redrive', () => {
     expect(await engine.deadLetters.list()).toHaveLength(1);
   });
 
-  it('has a whole batch looked at again', async () => {
+  it('queues what is missing of a whole batch, or says why nothing can be', async () => {
     const engine = await openEngine();
-    const rawKey = 'raw/2023-06-16T12:00:00.000Z-019b770e-7be9-7000-9f05-000000000000.json';
-    await die(engine, [JSON.stringify({ raw_key: rawKey })]);
-    const looked: string[] = [];
-    await redrive(engine, (key) => {
-      looked.push(key);
-      return Promise.resolve(undefined);
-    });
-    expect(looked).toEqual([rawKey]);
+    const [sound, damaged] = [await storeUnqueued(engine), await storeUnqueued(engine)];
+    const raw = await engine.rawStore.get(damaged);
+    if (raw === undefined) throw new Error('it is not stored');
+    await engine.rawStore.put({ ...raw, accepted: 7 });
+    const gone = 'raw/2023-06-16T12:00:00.000Z-019b770e-7be9-7000-9f05-000000000000.json';
+    await die(engine, [sound, damaged, gone].map(batchLetterBody));
+    const reasons = (await redrive(engine)).map(([, reason]) => reason?.split(':')[0]);
+    expect(reasons.sort()).toEqual(['raw_missing', 'recount_differs', undefined]);
+    expect(await engine.process()).toBe(1);
+    expect(await counts(engine)).toEqual([1]);
+    // Nobody need look at what was decided.
+    expect(await drop(engine)).toEqual(['dropped', 'dropped']);
+    await engine.sweep(-1);
     expect(await engine.deadLetters.list()).toEqual([]);
+    expect(await engine.process()).toBe(0);
   });
 });
+
+/** The raw key of a batch whose intake ended before it was queued. */
+async function storeUnqueued(engine: AwsEngine): Promise<string> {
+  const keys: string[] = [];
+  engine.fault = (command, proceed) =>
+    command === 'SendMessageBatch' ? Promise.reject(awsError('AccessDenied', 403)) : proceed();
+  await engine.intake.accept(batchOf([itemOf(0)])).catch(() => undefined);
+  engine.fault = undefined;
+  for await (const page of engine.rawStore.keys({ after: '' })) keys.push(...page);
+  return keys.sort().at(-1) ?? '';
+}
+
+async function counts(engine: AwsEngine): Promise<number[]> {
+  const rows = await countersAsStranger(aws.dynamodb, engine.store.countersTable);
+  return rows.map(({ count }) => count);
+}
 
 describe('a drop', () => {
   it('is for ever, and leaves what was counted before as it is', async () => {
@@ -176,8 +198,7 @@ describe('a drop', () => {
     await engine.count([message('b', chunkOf(1)), message(foreign?.id ?? '', foreign?.body ?? '')]);
     await die(engine, [chunkOf(1)]);
     expect(await drop(engine)).toEqual(['dropped']);
-    const counters = await countersAsStranger(aws.dynamodb, engine.store.countersTable);
-    expect(counters.map(({ count }) => count)).toEqual([1]);
+    expect(await counts(engine)).toEqual([1]);
 
     const found = [];
     for await (const page of droppedLetters(aws.dynamodb, engine.store.ledgerTable)) {
