@@ -17,6 +17,8 @@ export interface QueueMessage {
   readonly body: string;
   /** When it was first sent, before any redrive; milliseconds since 1970. */
   readonly sentAt: number;
+  /** Of a chunk of a batch from another installation: when that came here. */
+  readonly replayedAt?: number;
   /** How often it was received, this time included. */
   readonly receives: number;
   /** When it was first found that it cannot be counted; milliseconds since 1970. */
@@ -101,11 +103,11 @@ function sort<Mark, D extends Delivery<Mark>>(
  * (milliseconds since 1970).
  */
 export function whyTooOld(
-  { sentAt }: Pick<QueueMessage, 'sentAt'>,
+  { sentAt, replayedAt }: Pick<QueueMessage, 'sentAt' | 'replayedAt'>,
   reading: Countable,
   oldest: number,
 ): string | undefined {
-  const since = reading.kind === 'chunk' ? reading.receivedAt : sentAt;
+  const since = reading.kind === 'chunk' ? (replayedAt ?? reading.receivedAt) : sentAt;
   if (since >= oldest) return undefined;
   return `too_old: it is of ${new Date(since).toISOString()}, and whether that was counted is not known any more`;
 }

@@ -3,7 +3,7 @@ import { readMessage } from '../../domain/queue-message.ts';
 import { whyTooOld } from '../../pipeline/count-messages.ts';
 import { passOver, type PassOptions, type StoredLetter } from './dead-letter-pass.ts';
 import { sendAll, type SqsOptions } from './sqs-batches.ts';
-import { letterAttributes } from './sqs-dead-letters.ts';
+import { letterAttributes, replayedAtAttribute } from './sqs-dead-letters.ts';
 
 export interface RedriveOptions {
   /** Over the dead-letter queue. */
@@ -24,9 +24,6 @@ export interface RedriveReport {
   /** Is told of each chosen letter once; `left` says why it stays where it is. */
   readonly onLetter: (letter: StoredLetter, left: string | undefined) => void;
 }
-
-/** Other attributes that say what a message is, and that it keeps. */
-const kept: readonly string[] = [];
 
 /**
  * Sends dead letters to the processor again. A letter is deleted when it surely was sent, so that a
@@ -71,25 +68,26 @@ export async function redriveLetters(
 
 /** The very rule by which the processor would put it away again. */
 function whyNotAgain(
-  { body, sentAt }: StoredLetter,
+  { body, sentAt, attributes }: StoredLetter,
   { dayOf, ageMsMax, pass }: RedriveOptions,
 ): string | undefined {
   const reading = readMessage(body, dayOf);
   if (reading.kind === 'unreadable') return undefined;
-  return whyTooOld({ sentAt }, reading, pass.now() - ageMsMax);
+  const replayedAt = Date.parse(attributes[replayedAtAttribute] ?? '');
+  const times = { sentAt, ...(!Number.isNaN(replayedAt) && { replayedAt }) };
+  return whyTooOld(times, reading, pass.now() - ageMsMax);
 }
 
 function messageOf({ id, body, sentAt, firstFailedAt, attributes }: StoredLetter, now: number) {
+  const replayedAt = attributes[replayedAtAttribute];
   return {
     body,
     attributes: {
-      ...Object.fromEntries(
-        kept.flatMap((name) => (attributes[name] === undefined ? [] : [[name, attributes[name]]])),
-      ),
       [letterAttributes.originalId]: id,
       [letterAttributes.sentAt]: new Date(sentAt).toISOString(),
       // What SQS moved failed some time before now: no later time is to stand there.
       [letterAttributes.firstFailedAt]: new Date(firstFailedAt ?? now).toISOString(),
+      ...(replayedAt !== undefined && { [replayedAtAttribute]: replayedAt }),
     },
   };
 }

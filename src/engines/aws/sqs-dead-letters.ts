@@ -13,6 +13,12 @@ export const letterAttributes = {
   sentAt: 'original_sent_at',
 } as const;
 
+/**
+ * Of a chunk of a batch from another installation: when it came here. By this it is known for not
+ * too old to be counted; whoever sends it on sends this too.
+ */
+export const replayedAtAttribute = 'replayed_at';
+
 /** SQS counts attributes as a part of the message, and refuses control characters in them. */
 const reasonCharactersMax = 500;
 

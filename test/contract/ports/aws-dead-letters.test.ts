@@ -28,9 +28,13 @@ async function openEngine(): Promise<AwsEngine> {
 }
 
 /** Puts messages into the dead-letter queue, as SQS itself does: without a word. */
-async function die(engine: AwsEngine, bodies: readonly string[]): Promise<void> {
+async function die(
+  engine: AwsEngine,
+  bodies: readonly string[],
+  attributes: Record<string, string> = {},
+): Promise<void> {
   const queueUrl = engine.store.deadLetterQueueUrl;
-  const messages = bodies.map((body) => ({ body }));
+  const messages = bodies.map((body) => ({ body, attributes }));
   const { sent } = await sendAll({ client: aws.sqs, queueUrl, backoff }, messages);
   expect(sent.size).toBe(bodies.length);
 }
@@ -145,6 +149,16 @@ describe('a redrive', () => {
     expect(await engine.deadLetters.list()).toHaveLength(1);
   });
 
+  it('sends what is old and came here lately, with when that was', async () => {
+    const engine = await openEngine();
+    engine.now += 84 * dayMs;
+    const replayed = { replayed_at: new Date(engine.now).toISOString() };
+    await die(engine, [chunkOf(0)], replayed);
+    expect(await redrive(engine)).toMatchObject([[expect.any(String), undefined]]);
+    const [message] = await lettersOf(engine, engine.store.queueUrl);
+    expect(message?.attributes).toMatchObject(replayed);
+  });
+
   it('queues what is missing of a whole batch, or says why nothing can be', async () => {
     const engine = await openEngine();
     const [sound, damaged] = [await storeUnqueued(engine), await storeUnqueued(engine)];
@@ -220,9 +234,8 @@ describe('a drop', () => {
     const engine = new AwsEngine(aws, await createStore(aws), start, { itemsPerMessage: 1 });
     const taken = await engine.intake.accept(batchOf([itemOf(0), itemOf(1), itemOf(2)]));
     const { batchId } = taken.earlier ?? taken.stored;
-    const queueUrl = engine.store.queueUrl;
-    const [first] = await messagesOf(queueUrl);
-    await die(engine, [first ?? '']);
+    const [first] = await lettersOf(engine, engine.store.queueUrl);
+    await die(engine, [first?.body ?? '']);
     await drop(engine);
     await engine.process();
     expect(await engine.receipts.find(batchId)).toMatchObject({ status: 'pending', counted: 2 });
@@ -230,13 +243,12 @@ describe('a drop', () => {
   });
 });
 
-/** The bodies of what waits, which stays there. */
-async function messagesOf(queueUrl: string): Promise<string[]> {
-  const bodies: string[] = [];
-  const pass = { client: aws.sqs, queueUrl, now: () => start, limit: 100, waitSeconds: 0 };
-  await passOver(pass, (letters) => {
-    bodies.push(...letters.map(({ body }) => body));
+/** What lies on a queue, which stays there. */
+async function lettersOf(engine: AwsEngine, queueUrl: string): Promise<StoredLetter[]> {
+  const found: StoredLetter[] = [];
+  await passOver({ ...engine.pass(), queueUrl }, (letters) => {
+    found.push(...letters);
     return Promise.resolve(new Set());
   });
-  return bodies;
+  return found;
 }
