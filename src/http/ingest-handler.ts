@@ -1,4 +1,5 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
+import type { Socket } from 'node:net';
 
 import type { Pipeline } from '../pipeline/ports.ts';
 import { ingestScope, refusalAnswer, type ImmediateAccess } from './access.ts';
@@ -140,6 +141,7 @@ function readBody(
     request.on('data', (chunk: Buffer) => {
       bytes += chunk.length;
       if (bytes > bytesMax) {
+        closing.add(request.socket);
         request.removeAllListeners('data');
         chunks = [];
         resolve({ refusal: bodyTooLarge(bytesMax), isTooLarge: true });
@@ -176,6 +178,17 @@ function send(response: ServerResponse, { status, headers, body }: Answer, close
   response.end(body);
 }
 
+const closing = new WeakSet<Socket>();
+
+/**
+ * Whether a client was told on a connection that it is closed. Whatever else comes on it must not
+ * be looked at: what is left of a body that was refused could pass for a request. Source: RFC
+ * 9112, section 9.6.
+ */
+export function isClosing(socket: Socket): boolean {
+  return closing.has(socket);
+}
+
 /**
  * Answers before the body has come, and closes. The connection stays open for a moment while
  * what the client still sends is dropped: closed at once, it would lose the answer too.
@@ -186,6 +199,7 @@ export function refuseAndClose(
   { status, headers, body }: Answer,
   lingerMs: number,
 ): Promise<void> {
+  closing.add(request.socket);
   return new Promise((resolve) => {
     response.writeHead(status, {
       ...headers,

@@ -10,10 +10,16 @@ import { openAccess, type ImmediateAccess } from './access.ts';
 import { problemAnswer, type Answer } from './answer.ts';
 import { createApp, toResponse } from './app.ts';
 import type { CrossOrigins } from './cors.ts';
-import { createIngestHandler, isIngestRequest, refuseAndClose } from './ingest-handler.ts';
+import {
+  createIngestHandler,
+  isClosing,
+  isIngestRequest,
+  refuseAndClose,
+} from './ingest-handler.ts';
 import { toHttp } from './http-text.ts';
 import { MemoryBudget } from './memory-budget.ts';
 import { PlainConnections } from './plain-connections.ts';
+import { whyUnsound } from './sound-request.ts';
 
 export interface HttpServerOptions {
   readonly pipeline: Pipeline;
@@ -89,10 +95,16 @@ export function createHttpServer(options: HttpServerOptions): HttpServer {
   const latestExchanges = new WeakMap<Socket, Exchange>();
 
   const handle = (request: IncomingMessage, response: ServerResponse, expectsContinue: boolean) => {
+    if (isClosing(request.socket)) {
+      request.resume();
+      return;
+    }
     const isIngest = isIngestRequest(request);
     latestExchanges.set(request.socket, { response, awaitsBody: isIngest });
-    if (request.headers.host === undefined && request.httpVersion === '1.1') {
-      void refuseAndClose(request, response, hostMissing, timeouts.lingerMs);
+    const detail = whyUnsound(request);
+    if (detail !== undefined) {
+      const refusal = problemAnswer({ code: 'malformed_request', detail });
+      void refuseAndClose(request, response, refusal, timeouts.lingerMs);
       return;
     }
     if (isIngest) {
@@ -109,10 +121,13 @@ export function createHttpServer(options: HttpServerOptions): HttpServer {
     requestTimeout: timeouts.requestMs,
     keepAliveTimeout: timeouts.keepAliveMs,
     connectionsCheckingInterval: timeouts.checkMs,
-    // It is required by `handle`, which says so in the words of all refusals.
+    // It is required by `whyUnsound`, which says so in the words of all refusals.
     requireHostHeader: false,
   });
   server.maxConnections = connectionsMax;
+  // A client that ends its side after its request is answered all the same, as it is by
+  // PlainConnections. (Node has had this since its beginnings, and does not list it.)
+  Object.assign(server, { httpAllowHalfOpen: true });
   server.on('request', (request, response) => handle(request, response, false));
   server.on('checkContinue', (request: IncomingMessage, response: ServerResponse) =>
     handle(request, response, true),
@@ -156,11 +171,6 @@ export function createHttpServer(options: HttpServerOptions): HttpServer {
     },
   };
 }
-
-const hostMissing = problemAnswer({
-  code: 'malformed_request',
-  detail: 'A request of HTTP/1.1 names the host that it is for.',
-});
 
 /** The app is not asked where a request has no sound URL. */
 function listenerError(error: unknown, onDefect: HttpServerOptions['onDefect']): Answer {
