@@ -9,6 +9,7 @@ import type { Pipeline } from '../pipeline/ports.ts';
 import { openAccess, type ImmediateAccess } from './access.ts';
 import { problemAnswer, type Answer } from './answer.ts';
 import { createApp, toResponse } from './app.ts';
+import { ConnectionRoom } from './connection-room.ts';
 import type { CrossOrigins } from './cors.ts';
 import {
   createIngestHandler,
@@ -34,6 +35,8 @@ export interface HttpServerOptions {
   /** Origins whose pages may ask too; without, none. */
   readonly corsOrigins?: CrossOrigins;
   readonly timeouts?: HttpTimeouts;
+  /** How many connections may be open; without, 4,096. */
+  readonly connectionsMax?: number;
 }
 
 /** How long a client may take. */
@@ -56,7 +59,7 @@ const defaultTimeouts: HttpTimeouts = {
   checkMs: 1_000,
   lingerMs: 2_000,
 };
-const connectionsMax = 4_096;
+const defaultConnectionsMax = 4_096;
 
 export interface HttpServer {
   readonly server: Server;
@@ -91,6 +94,10 @@ export function createHttpServer(options: HttpServerOptions): HttpServer {
     hostname: 'localhost',
     errorHandler: (error) => toResponse(listenerError(error, onDefect)),
   });
+  const room = new ConnectionRoom({
+    connectionsMax: options.connectionsMax ?? defaultConnectionsMax,
+    graceMs: timeouts.checkMs,
+  });
   /** Of each connection, the latest request's. */
   const latestExchanges = new WeakMap<Socket, Exchange>();
 
@@ -100,6 +107,7 @@ export function createHttpServer(options: HttpServerOptions): HttpServer {
       return;
     }
     const isIngest = isIngestRequest(request);
+    room.sign(request.socket);
     latestExchanges.set(request.socket, { response, awaitsBody: isIngest });
     const detail = whyUnsound(request);
     if (detail !== undefined) {
@@ -124,7 +132,7 @@ export function createHttpServer(options: HttpServerOptions): HttpServer {
     // It is required by `whyUnsound`, which says so in the words of all refusals.
     requireHostHeader: false,
   });
-  server.maxConnections = connectionsMax;
+  server.maxConnections = room.connectionsMostly;
   // A client that ends its side after its request is answered all the same, as it is by
   // PlainConnections. (Node has had this since its beginnings, and does not list it.)
   Object.assign(server, { httpAllowHalfOpen: true });
@@ -152,8 +160,10 @@ export function createHttpServer(options: HttpServerOptions): HttpServer {
     keepAliveMs: timeouts.keepAliveMs,
     checkMs: timeouts.checkMs,
     cutShort: problemAnswer(malformed),
+    onAnswered: (socket) => room.sign(socket),
     onDefect,
   });
+  server.prependListener('connection', (socket: Socket) => room.add(socket));
 
   return {
     server,
