@@ -5,6 +5,7 @@ import type { Pipeline } from '../pipeline/ports.ts';
 import { ingestScope, refusalAnswer, type ImmediateAccess } from './access.ts';
 import { ingestAnswer, problemAnswer, type Answer } from './answer.ts';
 import { corsHeaders, type CrossOrigins } from './cors.ts';
+import { InflationQueue } from './inflation-queue.ts';
 import { bodyTooLarge, readIngestHeaders } from './ingest-headers.ts';
 import type { MemoryBudget } from './memory-budget.ts';
 
@@ -22,6 +23,8 @@ export interface IngestHandlerOptions {
   readonly onDefect: (error: Error) => void;
 }
 
+const gone = Promise.resolve(undefined);
+
 type BodyReading =
   | { readonly body: Buffer }
   | { readonly refusal: Answer; readonly isTooLarge: boolean }
@@ -34,6 +37,8 @@ type BodyReading =
 export function createIngestHandler(options: IngestHandlerOptions) {
   const { pipeline, bodyBytesMax, budget, lingerMs, access, corsOrigins, isStopping, onDefect } =
     options;
+
+  const inflations = new InflationQueue(bodyBytesMax, bodyBytesMax);
 
   /** @param expectsContinue whether the client waits for leave to send its body. */
   return async function handleIngest(
@@ -85,8 +90,15 @@ export function createIngestHandler(options: IngestHandlerOptions) {
         return;
       }
       if (headers === undefined || admission.problem !== undefined) return;
-      const { caller } = admission;
-      const outcome = await pipeline.ingest({ ...headers, caller, body: body.body });
+      const submission = { ...headers, caller: admission.caller, body: body.body };
+      const outcome =
+        headers.encoding === 'identity'
+          ? await pipeline.ingest(submission)
+          : await inflations.run(request.socket, body.body.length, () =>
+              // One who is gone could not be told.
+              response.destroyed ? gone : pipeline.ingest(submission),
+            );
+      if (outcome === undefined) return;
       send(response, ingestAnswer(outcome, headers.strict), isStopping());
     } catch (error) {
       onDefect(error instanceof Error ? error : new Error(String(error)));

@@ -1,10 +1,11 @@
 import { once } from 'node:events';
 import { connect } from 'node:net';
+import { gzipSync } from 'node:zlib';
 
 import { expect, it, onTestFinished } from 'vitest';
 
 import { readCounters } from '../support/counters.ts';
-import { startServer, waitUntilCounted, type TestServer } from '../support/server.ts';
+import { postBatch, startServer, waitUntilCounted, type TestServer } from '../support/server.ts';
 
 const item = { type: 'laptop', state: 'erased', timestamp: '2023-06-16T13:00:00Z' };
 const body = JSON.stringify({ processed_devices: [item] });
@@ -97,3 +98,42 @@ it.each(['plain', 'not plain'])(
     expect(await itemsCounted(server)).toBe(4);
   },
 );
+
+/** Sends at once; says how many answers have come so far, and when all have. */
+function sendAll(port: number, text: Buffer, count: number) {
+  const socket = connect({ port, host: '127.0.0.1' });
+  const all = Promise.withResolvers<undefined>();
+  const first = Promise.withResolvers<undefined>();
+  let received = '';
+  socket.setEncoding('latin1').on('data', (piece: string) => {
+    received += piece;
+    first.resolve(undefined);
+    if (answers() === count) all.resolve(undefined);
+  });
+  const answers = () => received.split('HTTP/1.1 ').length - 1;
+  socket.write(text);
+  onTestFinished(() => void socket.destroy());
+  return { first: first.promise, all: all.promise, answers };
+}
+
+it('bombs of one client, however many at once, hold up nobody else', async () => {
+  const server = await serve();
+  const bomb = gzipSync(Buffer.alloc(4 * 1024 * 1024, ' '));
+  const head = post(['Host: x', 'Content-Encoding: gzip', `Content-Length: ${bomb.length}`], '');
+  const count = 30;
+  const bombs = Array<Buffer[]>(count)
+    .fill([Buffer.from(head), bomb])
+    .flat();
+  const hostile = sendAll(server.port, Buffer.concat(bombs), count);
+  await hostile.first;
+  const compressed = gzipSync(body);
+  const encoding = { 'content-encoding': 'gzip' };
+  const [plain, zipped] = await Promise.all([
+    postBatch(server.url, body),
+    postBatch(server.url, compressed, encoding),
+  ]);
+  expect([plain.status, zipped.status]).toEqual([200, 200]);
+  expect(hostile.answers()).toBeLessThan(count / 2);
+  await hostile.all;
+  expect(await itemsCounted(server)).toBe(2);
+});

@@ -54,6 +54,10 @@ export class SlowClients {
     return this.#closed;
   }
 
+  get isAllClosed(): boolean {
+    return this.#closed === this.#sockets.length;
+  }
+
   /** How many were told that they are too slow. */
   get toldLate(): number {
     return [...this.#answers.values()].filter((text) => text.startsWith('HTTP/1.1 408 ')).length;

@@ -54,14 +54,12 @@ function requestOf(manner: Manner, body: string, random: Random): Buffer {
 }
 
 /** Answers one after the other, from a connection that stays open. */
-class AnswerReader {
-  readonly #socket: Socket;
+export class AnswerReader {
   #received = Buffer.alloc(0);
   #failure: Error | undefined;
   #wake: () => void = () => undefined;
 
   constructor(socket: Socket) {
-    this.#socket = socket;
     socket.on('data', (piece: Buffer) => {
       this.#received = Buffer.concat([this.#received, piece]);
       this.#wake();
@@ -86,10 +84,6 @@ class AnswerReader {
       if (this.#failure !== undefined) throw this.#failure;
       await new Promise<void>((resolve) => (this.#wake = resolve));
     }
-  }
-
-  close(): void {
-    this.#socket.destroy();
   }
 }
 
