@@ -94,10 +94,7 @@ export function createHttpServer(options: HttpServerOptions): HttpServer {
     hostname: 'localhost',
     errorHandler: (error) => toResponse(listenerError(error, onDefect)),
   });
-  const room = new ConnectionRoom({
-    connectionsMax: options.connectionsMax ?? defaultConnectionsMax,
-    graceMs: timeouts.checkMs,
-  });
+  const room = new ConnectionRoom(options.connectionsMax ?? defaultConnectionsMax);
   /** Of each connection, the latest request's. */
   const latestExchanges = new WeakMap<Socket, Exchange>();
 

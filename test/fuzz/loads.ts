@@ -34,34 +34,34 @@ export async function latency(port: number, seconds: number): Promise<Latency> {
   return { requests: times.length, p50: at(0.5), p99: at(0.99), worst: at(1) };
 }
 
-/** How a sound client fares while others send bodies that cost much, one after the other each. */
+/** How a sound client fares while another sends bodies that cost much. */
 export async function besideCostly(
   port: number,
   body: Buffer,
   lines: readonly string[],
-  connections: number,
   seconds: number,
 ): Promise<Latency & { readonly costly: number }> {
-  let isOver = false;
+  const over = new AbortController();
   let costly = 0;
   const request = post(body, lines);
   // As many at once as a client with ill will would send, or two where that is much.
   const atOnce = Math.min(100, Math.max(2, Math.floor(500_000 / request.length)));
-  const senders = Array.from({ length: connections }, async () => {
+  const send = async () => {
     const socket = connect({ port, host: '127.0.0.1', noDelay: true });
     const answers = new AnswerReader(socket);
-    while (!isOver) {
+    while (!over.signal.aborted) {
       socket.write(Buffer.concat(Array<Buffer>(atOnce).fill(request)));
-      for (let times = 0; times < atOnce && !isOver; times++) {
+      for (let times = 0; times < atOnce && !over.signal.aborted; times++) {
         await answers.next();
         costly++;
       }
     }
     socket.destroy();
-  });
+  };
+  const sending = send();
   const measured = await latency(port, seconds);
-  isOver = true;
-  await Promise.all(senders);
+  over.abort();
+  await sending;
   return { ...measured, costly };
 }
 
@@ -103,9 +103,8 @@ export async function besideSlow(port: number, each: number, idle: number) {
 }
 
 async function waitClosed(slow: SlowClients, msMax: number): Promise<void> {
-  for (const end = performance.now() + msMax; performance.now() < end; await delay(100)) {
-    if (slow.isAllClosed) return;
-  }
+  const end = performance.now() + msMax;
+  while (!slow.isAllClosed && performance.now() < end) await delay(100);
 }
 
 /** Milliseconds from the request to its answer, for torture bodies made longer and longer. */

@@ -129,7 +129,7 @@ async function slow(each: number): Promise<void> {
 async function costly(): Promise<void> {
   say(`alone: ${inWords(await latency(server.port, 4))}`);
   for (const [name, [body, lines]] of Object.entries(costlyBodies)) {
-    const measured = await besideCostly(server.port, body, lines, 1, 5);
+    const measured = await besideCostly(server.port, body, lines, 5);
     say(`${name} (${body.length} bytes), ${measured.costly} of them: ${inWords(measured)}`);
   }
   say(`peak ${memoryPeakMiB(server.pid).toFixed(0)} MiB`);
