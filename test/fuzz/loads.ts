@@ -42,6 +42,7 @@ export async function besideCostly(
   seconds: number,
 ): Promise<Latency & { readonly costly: number }> {
   const over = new AbortController();
+  const isOver = () => over.signal.aborted;
   let costly = 0;
   const request = post(body, lines);
   // As many at once as a client with ill will would send, or two where that is much.
@@ -49,9 +50,9 @@ export async function besideCostly(
   const send = async () => {
     const socket = connect({ port, host: '127.0.0.1', noDelay: true });
     const answers = new AnswerReader(socket);
-    while (!over.signal.aborted) {
+    while (!isOver()) {
       socket.write(Buffer.concat(Array<Buffer>(atOnce).fill(request)));
-      for (let times = 0; times < atOnce && !over.signal.aborted; times++) {
+      for (let times = 0; times < atOnce && !isOver(); times++) {
         await answers.next();
         costly++;
       }
