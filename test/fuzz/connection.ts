@@ -4,7 +4,7 @@ import { setImmediate as turn } from 'node:timers/promises';
 import type { FuzzCase } from './case.ts';
 
 /** A server closes a connection within this after the client has ended it, or is at fault. */
-const closeMsMax = 15_000;
+const closeMsMax = 45_000;
 
 /**
  * Plays a case on a connection of its own. Returns all that came back, once the server has closed.

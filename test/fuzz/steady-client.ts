@@ -7,7 +7,7 @@ import { below, type Random } from './case.ts';
 
 /** Sent at once, on one connection. */
 const pipelineMax = 8;
-const answerMsMax = 30_000;
+const answerMsMax = 45_000;
 
 /** Ways to send: the plain one is read without node:http. */
 export type Manner = 'plain' | 'node:http' | 'chunked';

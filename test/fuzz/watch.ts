@@ -2,7 +2,7 @@ import { readdirSync, readFileSync, readlinkSync } from 'node:fs';
 import { Agent, request } from 'node:http';
 
 const everyMs = 100;
-const answerMsMax = 15_000;
+const answerMsMax = 45_000;
 
 export interface Watched {
   readonly probes: number;
