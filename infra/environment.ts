@@ -32,7 +32,9 @@ export function environmentOf(
         ...send,
         ...tokens,
         ...cors,
+        ...counters,
         ITEMS_PER_MESSAGE: String(settings.itemsPerMessage),
+        MAX_COUNTERS_PER_DAY: String(settings.maxCountersPerDay),
       };
     case 'process':
       return { ...common, ...counters, ...bury, MAX_RECEIVES: String(receivesMax) };

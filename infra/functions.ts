@@ -113,9 +113,11 @@ function addRole(
 
 function acceptRawObjects(role: Role, { rawBucket }: Resources): void {
   const bucketId = Stack.of(role).getLogicalId(rawBucket.node.defaultChild as CfnResource);
-  acceptFinding(
-    role,
-    `AwsSolutions-IAM5[Resource::<${bucketId}.Arn>/raw/*]`,
-    'Every batch has an object of its own under raw/, whose name is not known before.',
-  );
+  for (const folder of ['raw', 'excluded']) {
+    acceptFinding(
+      role,
+      `AwsSolutions-IAM5[Resource::<${bucketId}.Arn>/${folder}/*]`,
+      `Every batch has an object of its own under ${folder}/, whose name is not known before.`,
+    );
+  }
 }

@@ -27,10 +27,14 @@ export function permissionsOf(name: HandlerName, resources: Resources): PolicySt
   }
 }
 
-function ingestPermissions({ ledgerTable, rawBucket, queue, tokensSecret }: Resources) {
+function ingestPermissions(resources: Resources) {
+  const { countersTable, ledgerTable, rawBucket, queue, tokensSecret } = resources;
   return [
+    // Which counters a day has, where it gets very many.
+    allow(countersTable.tableArn, 'dynamodb:Query'),
     allow(ledgerTable.tableArn, 'dynamodb:GetItem', 'dynamodb:PutItem'),
     allow(rawBucket.arnForObjects('raw/*'), 's3:PutObject'),
+    allow(rawBucket.arnForObjects('excluded/*'), 's3:PutObject'),
     listRawBodies(rawBucket.bucketArn),
     allow(queue.queueArn, 'sqs:SendMessage'),
     ...readTokens(tokensSecret),
@@ -61,6 +65,7 @@ function sweepPermissions(resources: Resources) {
   const { rawBucket, ledgerTable, queue, deadLetterQueue, sweepFailures } = resources;
   return [
     allow(rawBucket.arnForObjects('raw/*'), 's3:GetObject'),
+    allow(rawBucket.arnForObjects('excluded/*'), 's3:GetObject'),
     listRawBodies(rawBucket.bucketArn),
     allow(
       ledgerTable.tableArn,

@@ -16,6 +16,7 @@ import {
 export interface Settings {
   stackName: string;
   itemsPerMessage: 'packed' | number;
+  maxCountersPerDay: number;
   dayZone: string;
   keepReceiptsDays: number;
   rawExpiryDays: 'never' | number;
@@ -53,6 +54,7 @@ const logRetentionDays = Object.values(RetentionDays)
 export const settingTable: { [Name in keyof Settings]: Setting<Settings[Name]> } = {
   stackName: { default: 'device-pipeline', parse: stackName },
   itemsPerMessage: { default: 'packed', parse: wholeNumberOr('packed', 1, 10_000) },
+  maxCountersPerDay: { default: 100_000, parse: wholeNumber(1, 1_000_000) },
   dayZone: { default: 'as-written', parse: dayZone },
   keepReceiptsDays: { default: 90, parse: wholeNumber(30, 3650) },
   rawExpiryDays: { default: 'never', parse: wholeNumberOr('never', 30, 36_500) },

@@ -97,6 +97,11 @@ export class BatchScanner {
     return hasList && skipSpace(bytes, at + 1, to) === to ? this.#items : notPlain;
   }
 
+  /** The counters of the last scan, of a body that was plain, that are not admitted; each once. */
+  unadmitted(): readonly number[] {
+    return this.#counters.unadmitted(this.#numbers, this.#items);
+  }
+
   /** Adds the items of the last scan, of a body that was plain, to their counters. */
   count(): void {
     this.#counters.addEach(this.#numbers, this.#items);

@@ -15,12 +15,14 @@ export interface ItemError extends FieldError {
   readonly index: number;
 }
 
+interface Unreadable {
+  readonly readable: false;
+  readonly code: 'empty_body' | 'invalid_json' | 'invalid_body';
+  readonly detail: string;
+}
+
 export type BatchReading =
-  | {
-      readonly readable: false;
-      readonly code: 'empty_body' | 'invalid_json' | 'invalid_body';
-      readonly detail: string;
-    }
+  | Unreadable
   | {
       readonly readable: true;
       /** The valid items, in order. */
@@ -35,13 +37,40 @@ export type BatchReading =
  * Reads the body of a batch, `{"processed_devices":[…]}` as UTF-8 JSON, inflated. The same bytes
  * give the same reading at any later time: counts are proven and restored from the raw bodies.
  * `excluded` are indexes of items, ascending, that were refused for what the body does not tell: they
- * are read as refused again, without an error.
+ * are read as refused again, for what `explain` says, or without an error.
  */
 export function readBatch(
   body: Uint8Array,
   dayOf: DayOf = dateOfTimestamp,
   excluded: readonly number[] = [],
+  explain?: (event: DeviceEvent) => FieldError,
 ): BatchReading {
+  const document = parseItems(body);
+  return document.items === undefined
+    ? document
+    : readItems(document.items, { dayOf, excluded, explain });
+}
+
+/**
+ * The indexes, ascending, of the valid items that `admits` refuses. It is asked once for each, in
+ * their order. @throws where the body is not readable.
+ */
+export function findExcluded(
+  body: Uint8Array,
+  dayOf: DayOf = dateOfTimestamp,
+  admits: (event: DeviceEvent) => boolean,
+): number[] {
+  const { items } = parseItems(body);
+  if (items === undefined) throw new Error('a body that was readable is not any more');
+  return [...items.entries()].flatMap(([index, item]) => {
+    const reading = readDeviceEvent(item, dayOf);
+    return reading.valid && !admits(reading.event) ? [index] : [];
+  });
+}
+
+function parseItems(
+  body: Uint8Array,
+): { readonly items: readonly unknown[] } | (Unreadable & { readonly items?: never }) {
   if (body.length === 0) {
     return unreadable('empty_body', 'The body is empty; send {"processed_devices":[…]}.');
   }
@@ -62,7 +91,7 @@ export function readBatch(
       'The body must be an object whose member processed_devices is a list of items.',
     );
   }
-  return readItems(items, dayOf, excluded);
+  return { items };
 }
 
 /** The increments that the events make. */
@@ -72,31 +101,39 @@ export function tallyEvents(events: readonly DeviceEvent[]): Tally {
   return tally;
 }
 
+interface ItemRules {
+  readonly dayOf: DayOf;
+  readonly excluded: readonly number[];
+  readonly explain: ((event: DeviceEvent) => FieldError) | undefined;
+}
+
 function readItems(
   items: readonly unknown[],
-  dayOf: DayOf,
-  excluded: readonly number[],
+  { dayOf, excluded, explain }: ItemRules,
 ): BatchReading {
   const events: DeviceEvent[] = [];
   const errors: ItemError[] = [];
   let rejected = 0;
   let nextExcluded = 0;
+  const refuse = (index: number, found: readonly FieldError[]) => {
+    rejected++;
+    for (const error of found) {
+      if (errors.length < itemErrorsMax) errors.push({ index, ...error });
+    }
+  };
   items.forEach((item, index) => {
-    if (excluded[nextExcluded] === index) {
-      nextExcluded++;
+    const isExcluded = excluded[nextExcluded] === index;
+    if (isExcluded) nextExcluded++;
+    // What is only counted need not be looked at.
+    if (isExcluded && (explain === undefined || errors.length >= itemErrorsMax)) {
       rejected++;
       return;
     }
     // A body may hold a million bad items: what nobody is told is not put together.
     const reading = readDeviceEvent(item, dayOf, itemErrorsMax - errors.length);
-    if (reading.valid) {
-      events.push(reading.event);
-      return;
-    }
-    rejected++;
-    for (const error of reading.errors) {
-      if (errors.length < itemErrorsMax) errors.push({ index, ...error });
-    }
+    if (!reading.valid) refuse(index, reading.errors);
+    else if (isExcluded && explain !== undefined) refuse(index, [explain(reading.event)]);
+    else events.push(reading.event);
   });
   return { readable: true, events, rejected, errors };
 }

@@ -1,4 +1,5 @@
 import { addToTally, mergeTally, rowsOfTally, type Tally } from './counter.ts';
+import type { Counter } from './day-bound.ts';
 
 export interface CounterTableLimits {
   /** So many counters are known at the most, */
@@ -10,6 +11,10 @@ export interface CounterTableLimits {
 /** Told instead of a counter's number where there is no room for another one. */
 export const noRoom = -1;
 
+const none: readonly number[] = [];
+/** Whether it is known of a counter that it may be counted; `asked`: within one question. */
+const admission = { unknown: 0, admitted: 1, asked: 2 } as const;
+
 /** A lookup that meets more others than this gives up: chosen names must not make it slow. */
 const probesMax = 32;
 
@@ -17,7 +22,8 @@ const probesMax = 32;
  * Increments by counter, for the names that `BatchScanner` takes: found by their bytes, without a
  * string being made. An open-addressing hash table in typed arrays; its hash begins with a random
  * number, so that nobody can choose names that collide. Counters of any other names can be added
- * as a tally. A known counter has a number, until `clear`.
+ * as a tally. A known counter has a number, until `clear`. With it is remembered whether the counter
+ * was admitted, so that this need not be asked again.
  */
 export class CounterTable {
   readonly #limits: CounterTableLimits;
@@ -30,12 +36,15 @@ export class CounterTable {
   readonly #stateBytes: Uint8Array;
   readonly #keyAt: Int32Array;
   /** The bytes of type and state, end to end. */
-  readonly #keys: Uint8Array;
+  readonly #keys: Buffer;
   readonly #keyView: DataView;
   readonly #counts: Float64Array;
   /** The numbers of those that have increments. */
   readonly #touched: Int32Array;
   #touchedCount = 0;
+  readonly #admissions: Uint8Array;
+  /** How many of those that are known are not admitted. */
+  #unadmitted = 0;
   #known = 0;
   #keyBytes = 0;
   /** What was added by `addTally`. */
@@ -53,10 +62,11 @@ export class CounterTable {
     this.#typeBytes = new Uint8Array(countersMax);
     this.#stateBytes = new Uint8Array(countersMax);
     this.#keyAt = new Int32Array(countersMax);
-    this.#keys = new Uint8Array(keyBytesMax);
+    this.#keys = Buffer.from(new ArrayBuffer(keyBytesMax));
     this.#keyView = new DataView(this.#keys.buffer);
     this.#counts = new Float64Array(countersMax);
     this.#touched = new Int32Array(countersMax);
+    this.#admissions = new Uint8Array(countersMax);
   }
 
   /** How many counters have increments since the last `clear`, or a few more. */
@@ -111,6 +121,44 @@ export class CounterTable {
     }
   }
 
+  /** Those of the first `length` counters of a list that are not admitted, each once, in order. */
+  unadmitted(numbers: Int32Array, length: number): readonly number[] {
+    if (this.#unadmitted === 0) return none;
+    const found: number[] = [];
+    for (let index = 0; index < length; index++) {
+      const number = numbers[index] as number;
+      if (this.#admissions[number] !== admission.unknown) continue;
+      this.#admissions[number] = admission.asked;
+      found.push(number);
+    }
+    for (const number of found) this.#admissions[number] = admission.unknown;
+    return found;
+  }
+
+  /** Remembers of counters that are not admitted that they are. */
+  admit(numbers: readonly number[]): void {
+    for (const number of numbers) this.#admissions[number] = admission.admitted;
+    this.#unadmitted -= numbers.length;
+  }
+
+  /** Which are admitted has to be asked again. */
+  forgetAdmitted(): void {
+    this.#admissions.fill(admission.unknown);
+    this.#unadmitted = this.#known;
+  }
+
+  /** The counter with a number. */
+  counter(number: number): Counter {
+    const text = this.#keys;
+    const typeAt = this.#keyAt[number] as number;
+    const stateAt = typeAt + (this.#typeBytes[number] as number);
+    return {
+      date: dateOf(this.#dates[number] as number),
+      type: text.toString('latin1', typeAt, stateAt),
+      state: text.toString('latin1', stateAt, stateAt + (this.#stateBytes[number] as number)),
+    };
+  }
+
   addTally(tally: Tally): void {
     this.#tallySize += mergeTally(this.#tally, tally);
   }
@@ -119,18 +167,9 @@ export class CounterTable {
   tally(): Tally {
     const tally: Tally = new Map();
     for (const row of rowsOfTally(this.#tally)) addToTally(tally, row, row.count);
-    const text = Buffer.from(this.#keys.buffer);
     for (let index = 0; index < this.#touchedCount; index++) {
       const number = this.#touched[index] as number;
-      const typeAt = this.#keyAt[number] as number;
-      const stateAt = typeAt + (this.#typeBytes[number] as number);
-      const end = stateAt + (this.#stateBytes[number] as number);
-      const counter = {
-        date: dateOf(this.#dates[number] as number),
-        type: text.toString('latin1', typeAt, stateAt),
-        state: text.toString('latin1', stateAt, end),
-      };
-      addToTally(tally, counter, this.#counts[number]);
+      addToTally(tally, this.counter(number), this.#counts[number]);
     }
     return tally;
   }
@@ -146,6 +185,8 @@ export class CounterTable {
     const { countersMax, keyBytesMax } = this.#limits;
     if (this.#known * 2 < countersMax && this.#keyBytes * 2 < keyBytesMax) return;
     this.#slots.fill(0);
+    this.#admissions.fill(admission.unknown);
+    this.#unadmitted = 0;
     this.#known = 0;
     this.#keyBytes = 0;
   }
@@ -200,6 +241,7 @@ export class CounterTable {
     if (this.#known >= countersMax || keyAt + typeBytes + stateBytes > keyBytesMax) return noRoom;
     const number = this.#known++;
     this.#slots[slot] = number + 1;
+    this.#unadmitted++;
     this.#hashes[number] = hash;
     this.#dates[number] = date;
     this.#typeBytes[number] = typeBytes;

@@ -24,9 +24,14 @@ export type ItemErrorCode =
   | 'not_unicode'
   | 'control_character'
   | 'edge_whitespace'
-  | 'not_rfc3339';
+  | 'not_rfc3339'
+  /** The item is valid; its counter would be one too many. */
+  | 'too_many_counters';
 
-const explanations: Record<ItemErrorCode, string> = {
+/** What a field may be refused for, whatever there is besides it. */
+type FieldErrorCode = Exclude<ItemErrorCode, 'too_many_counters'>;
+
+const explanations: Record<FieldErrorCode, string> = {
   not_an_object: 'must be an object with type, state and timestamp',
   missing: 'is missing',
   not_a_string: 'must be a string',
@@ -83,13 +88,19 @@ export function readDeviceEvent(
   return { valid: false, errors };
 }
 
+/** Why a valid item is refused whose counter would be one more than its day may have. */
+export function tooManyCounters({ date }: DeviceEvent, countersMax: number): FieldError {
+  const message = `the item would begin a new counter, and ${date} has all of the ${countersMax} that a day may have; send types and states that the day has, or have the bound raised`;
+  return { field: null, code: 'too_many_counters', message };
+}
+
 const controlCharacter = /[\u0000-\u001f\u007f]/; // eslint-disable-line no-control-regex -- they are what is looked for
 const onlyWhiteSpace = /^\p{White_Space}*$/u;
 const edgeWhiteSpace = /^\p{White_Space}|\p{White_Space}$/u;
 /** Printable ASCII without white space at its ends: the names that need no closer look. */
 const plainName = /^[!-~](?:[ -~]{0,126}[!-~])?$/;
 
-function checkName(value: unknown): ItemErrorCode | undefined {
+function checkName(value: unknown): FieldErrorCode | undefined {
   if (typeof value !== 'string') return value === undefined ? 'missing' : 'not_a_string';
   if (plainName.test(value)) return undefined;
   if (isTooLong(value)) return 'too_long';
@@ -103,7 +114,7 @@ function checkName(value: unknown): ItemErrorCode | undefined {
 function readTimestamp(
   value: unknown,
   dayOf: DayOf,
-): { code: ItemErrorCode } | { code?: never; value: string } {
+): { code: FieldErrorCode } | { code?: never; value: string } {
   if (typeof value !== 'string') return { code: value === undefined ? 'missing' : 'not_a_string' };
   if (isTooLong(value)) return { code: 'too_long' };
   const date = dayOf(value);
@@ -115,6 +126,6 @@ function isTooLong(value: string): boolean {
   return value.length > fieldBytesMax || Buffer.byteLength(value) > fieldBytesMax;
 }
 
-function fieldError(field: EventField | null, code: ItemErrorCode): FieldError {
+function fieldError(field: EventField | null, code: FieldErrorCode): FieldError {
   return { field, code, message: `${field ?? 'the item'} ${explanations[code]}` };
 }

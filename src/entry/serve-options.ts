@@ -3,6 +3,7 @@ import { isIP } from 'node:net';
 import { Option, type Command } from 'commander';
 
 import { rateMax, type RateLimit } from '../domain/access-token.ts';
+import { countersPerDayMaxDefault } from '../domain/day-bound.ts';
 import { dataDirOption, defaultBodyBytesMax, setting } from './common-options.ts';
 import {
   nonEmpty,
@@ -21,6 +22,7 @@ export interface ServeOptions {
   dataDir: string;
   maxBodyBytes: number;
   maxBacklogBytes: number;
+  maxCountersPerDay: number;
   keepReceiptsDays: number;
   keepRawDays: number | undefined;
   /** Whether anybody may ask while the data directory has no token. */
@@ -37,6 +39,7 @@ interface ServeValues {
   insecure?: true;
   maxBody: number;
   maxBacklog: number;
+  maxCountersPerDay: number;
   keepReceipts: number;
   keepRaw?: number;
   rateLimit?: number;
@@ -68,6 +71,11 @@ export function addServeOptions(command: Command): Command {
       'how much may wait before the server answers 503',
       size,
     ).default(128 * 1024 * 1024, '128MiB'),
+    setting(
+      '--max-counters-per-day <number>',
+      'how many distinct counters a day may have; beyond, items with new ones are refused',
+      wholeNumber(1, 10_000_000),
+    ).default(countersPerDayMaxDefault),
     setting('--keep-receipts <days>', 'how long receipts and idempotency keys live', days).default(
       90,
     ),
@@ -104,6 +112,7 @@ export function serveOptions(
     dataDir,
     maxBodyBytes: values.maxBody,
     maxBacklogBytes: values.maxBacklog,
+    maxCountersPerDay: values.maxCountersPerDay,
     keepReceiptsDays,
     keepRawDays,
     isOpenWithoutTokens: isInsecure || isLoopback(host),

@@ -33,6 +33,7 @@ export async function serve(options: ServeOptions): Promise<void> {
       // A single body must fit in, however large bodies may be.
       inFlightBytesMax: Math.max(embeddedDefaults.inFlightBytesMax, 2 * options.maxBodyBytes),
       backlogBytesMax: options.maxBacklogBytes,
+      countersPerDayMax: options.maxCountersPerDay,
       keepKeysMs: options.keepReceiptsDays * dayMs,
       keepRawMs: options.keepRawDays === undefined ? undefined : options.keepRawDays * dayMs,
     },

@@ -3,10 +3,13 @@ import { hash } from 'node:crypto';
 import { readBatch, tallyEvents, type BatchReading, type ItemError } from '../domain/batch.ts';
 import { rawKeyOf } from '../domain/batch-id.ts';
 import type { Tally } from '../domain/counter.ts';
+import { countersPerDayMaxDefault } from '../domain/day-bound.ts';
 import type { DayOf } from '../domain/day.ts';
+import { tooManyCounters } from '../domain/device-event.ts';
 import type { Problem } from '../domain/problem.ts';
 import { inflate } from './body.ts';
 import {
+  NothingAdmitted,
   Unavailable,
   type EarlierBatch,
   type Idempotency,
@@ -21,6 +24,8 @@ export interface IngestRules {
   readonly bodyBytesMax: number;
   /** As the timestamp is written, where nothing else is said. */
   readonly dayOf?: DayOf;
+  /** How many distinct counters a day may have, for the message of an item beyond them. */
+  readonly countersPerDayMax?: number;
 }
 
 /** What is kept of a body once it is read: no item of it, since many batches wait for one sync. */
@@ -37,7 +42,8 @@ interface Judgement {
 /**
  * Takes in one batch: reads it, refuses it or stores and queues it. It is stored if at least one
  * item is valid (all, if strict) or the list is empty. A key that came before with the same body
- * gets the answer it got then, before any other check: a retry is the same batch.
+ * gets the answer it got then, before any other check: a retry is the same batch. Items that the
+ * intake excludes are refused like those that are not valid.
  */
 export async function ingest(
   submission: Submission,
@@ -47,7 +53,7 @@ export async function ingest(
   const judgement = judge(submission, rules);
   if ('code' in judgement) return refused(judgement);
   try {
-    return await store(submission, judgement, intake);
+    return await store(submission, judgement, intake, rules);
   } catch (error) {
     if (!(error instanceof Unavailable)) throw error;
     const { code, message: detail, retryAfterSeconds } = error;
@@ -57,11 +63,14 @@ export async function ingest(
 
 function judge(
   { body, encoding, strict, idempotencyKey }: Submission,
-  { bodyBytesMax, dayOf }: IngestRules,
+  { bodyBytesMax, dayOf, countersPerDayMax = countersPerDayMaxDefault }: IngestRules,
+  excluded: readonly number[] = [],
 ): Judgement | Problem {
   const inflated = inflate(body, encoding, bodyBytesMax);
   if (inflated.code !== undefined) return inflated;
-  const reading = readBatch(inflated.body, dayOf);
+  const reading = readBatch(inflated.body, dayOf, excluded, (event) =>
+    tooManyCounters(event, countersPerDayMax),
+  );
   if (!reading.readable) return { code: reading.code, detail: reading.detail };
   return {
     tally: tallyEvents(reading.events),
@@ -72,50 +81,86 @@ function judge(
       idempotencyKey === undefined
         ? undefined
         : { key: idempotencyKey, bodySha256: hash('sha256', inflated.body, 'buffer') },
-    problem: itemsProblem(reading, strict),
+    problem: itemsProblem(reading, strict, excluded.length),
   };
 }
 
 async function store(
-  { body, encoding, caller }: Submission,
+  submission: Submission,
   judgement: Judgement,
   intake: Intake,
+  rules: IngestRules,
 ): Promise<IngestOutcome> {
+  const { body, encoding, caller, strict } = submission;
   const { tally, accepted, rejected, idempotency, problem } = judgement;
+  const judgementOf = (excluded: readonly number[] | undefined) =>
+    judgeWithout(submission, judgement, rules, excluded);
   if (idempotency !== undefined) {
     const earlier = await intake.recall(caller, idempotency.key);
-    if (earlier !== undefined) return repeated(earlier, judgement);
+    if (earlier !== undefined) return repeated(earlier, idempotency, judgementOf);
   }
   if (problem !== undefined) return refused(problem);
-  const batch = { body, encoding, caller, idempotency, accepted, rejected, tally };
-  const result = await intake.accept(batch);
-  return result.earlier === undefined
-    ? acknowledged(result.stored, judgement)
-    : repeated(result.earlier, judgement);
+  const batch = { body, encoding, caller, idempotency, accepted, rejected, tally, strict };
+  try {
+    const result = await intake.accept(batch);
+    return result.earlier === undefined
+      ? acknowledged(result.stored, judgementOf(result.stored.excluded))
+      : repeated(result.earlier, idempotency, judgementOf);
+  } catch (error) {
+    if (!(error instanceof NothingAdmitted)) throw error;
+    const { problem: why } = judgementOf(error.excluded);
+    if (why === undefined) throw error;
+    return refused(why);
+  }
 }
 
-/** The same body is judged the same, so that the earlier answer need not have been kept. */
-function repeated(earlier: EarlierBatch, judgement: Judgement): IngestOutcome {
-  const { bodySha256 = new Uint8Array() } = judgement.idempotency ?? {};
+/**
+ * The same body is judged the same, but for the items that were excluded, so that the earlier
+ * answer need not have been kept.
+ */
+function repeated(
+  earlier: EarlierBatch,
+  idempotency: Idempotency | undefined,
+  judgementOf: (excluded: readonly number[] | undefined) => Judgement,
+): IngestOutcome {
+  const { bodySha256 = new Uint8Array() } = idempotency ?? {};
   if (Buffer.compare(earlier.bodySha256, bodySha256) === 0) {
-    return acknowledged(earlier, judgement);
+    return acknowledged(earlier, judgementOf(earlier.excluded));
   }
   const detail =
     'This Idempotency-Key came before with another body. Use a new key for a new batch.';
   return refused({ code: 'idempotency_key_reused', detail });
 }
 
+/** What is answered where items are excluded: the body is read once more, with them refused. */
+function judgeWithout(
+  submission: Submission,
+  judgement: Judgement,
+  rules: IngestRules,
+  excluded: readonly number[] = [],
+): Judgement {
+  if (excluded.length === 0) return judgement;
+  const again = judge(submission, rules, excluded);
+  if ('code' in again) throw new Error(`a body reads otherwise than it just did: ${again.detail}`);
+  return again;
+}
+
 function itemsProblem(
   { events, rejected, errors }: Extract<BatchReading, { readable: true }>,
   strict: boolean,
+  excluded: number,
 ): Problem | undefined {
   if (rejected === 0) return undefined;
+  const why =
+    excluded === 0
+      ? ''
+      : ` ${excluded} of them are valid, and would begin more counters than their days may have.`;
   if (events.length === 0) {
-    const detail = `None of the ${rejected} items is valid; nothing was stored.`;
+    const detail = `None of the ${rejected} items is valid; nothing was stored.${why}`;
     return { code: 'no_valid_items', detail, rejected, errors };
   }
   if (strict) {
-    const detail = `${rejected} of ${events.length + rejected} items are not valid and handling is strict; nothing was stored.`;
+    const detail = `${rejected} of ${events.length + rejected} items are not valid and handling is strict; nothing was stored.${why}`;
     return { code: 'invalid_items', detail, rejected, errors };
   }
   return undefined;

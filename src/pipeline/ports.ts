@@ -41,6 +41,13 @@ export interface Batch {
   readonly accepted: number;
   readonly rejected: number;
   readonly tally: Tally;
+  /** Whether the batch is refused where any of its items is. */
+  readonly strict?: boolean;
+  /**
+   * Items that are valid and were refused all the same, as in `RawBatch`; they are among `rejected`.
+   * Given, if only as an empty list, it is settled which those are, and no bound is asked about.
+   */
+  readonly excluded?: readonly number[];
 }
 
 export interface Idempotency {
@@ -53,6 +60,11 @@ export interface StoredBatch {
   readonly batchId: BatchId;
   /** Milliseconds since 1970. */
   readonly receivedAt: number;
+  /**
+   * Items that are valid and were refused all the same, by their index, ascending; they are among
+   * the refused. The body does not tell of them, so they are stored with it. Absent: none.
+   */
+  readonly excluded?: readonly number[];
 }
 
 /** A batch that came earlier under an idempotency key, with the SHA-256 it had then. */
@@ -64,14 +76,28 @@ export interface EarlierBatch extends StoredBatch {
 export interface Intake {
   /**
    * Makes the raw body durable and queues its items, then answers; a batch whose key was used
-   * before is not stored again: the earlier one is returned, once it is durable.
+   * before is not stored again: the earlier one is returned, once it is durable. Items whose
+   * counters would be more than their day may have are excluded, and what is returned says which.
    * @throws {Unavailable} nothing is acknowledged; all of the batch will be counted, or none.
+   * @throws {NothingAdmitted} nothing is stored, since all items are excluded, or one is and the
+   *   batch is strict.
    */
   accept(
     batch: Batch,
   ): Promise<{ earlier: EarlierBatch } | { earlier?: never; stored: StoredBatch }>;
   /** The durable batch that came under the caller's key, if it is still kept. */
   recall(caller: string, key: string): Promise<EarlierBatch | undefined>;
+}
+
+/** A batch is refused for the items that would have been excluded of it. */
+export class NothingAdmitted extends Error {
+  override readonly name = 'NothingAdmitted';
+  readonly excluded: readonly number[];
+
+  constructor(excluded: readonly number[]) {
+    super(`${excluded.length} items would begin more counters than their days may have`);
+    this.excluded = excluded;
+  }
 }
 
 /** The batch cannot be taken now. */
@@ -149,11 +175,6 @@ export interface RawBatch extends StoredBatch {
   /** How many items were accepted and refused when it came. */
   readonly accepted: number;
   readonly rejected: number;
-  /**
-   * Items that are valid and were refused all the same, by their index, ascending; they are among
-   * `rejected`. The body does not tell of them, so they are stored with it. Absent: none.
-   */
-  readonly excluded?: readonly number[];
 }
 
 export interface RawStore {

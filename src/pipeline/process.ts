@@ -2,7 +2,7 @@ import { readBatch, tallyEvents } from '../domain/batch.ts';
 import type { Tally } from '../domain/counter.ts';
 import type { DayOf } from '../domain/day.ts';
 import type { DeviceEvent } from '../domain/device-event.ts';
-import { inflate } from './body.ts';
+import { inflate, type Inflated } from './body.ts';
 import type { RawBatch } from './ports.ts';
 
 /** An inflated body can be no longer than this, whatever limit was in force when it came. */
@@ -26,12 +26,17 @@ export function recount(raw: RecountedBatch, dayOf?: DayOf): Recount {
   return 'reason' in reading ? reading : { tally: tallyEvents(reading.events) };
 }
 
+/** A body that was inflated before, whatever limit was in force then. */
+export function inflateStored({ body, encoding }: Pick<RawBatch, 'body' | 'encoding'>): Inflated {
+  return inflate(body, encoding, inflatedBytesMax);
+}
+
 /** The accepted events of a stored body: the same as when it was accepted, or why they are not. */
 export function readAgain(
   { body, encoding, accepted, rejected, excluded }: RecountedBatch,
   dayOf?: DayOf,
 ): { readonly events: readonly DeviceEvent[] } | { readonly reason: string } {
-  const inflated = inflate(body, encoding, inflatedBytesMax);
+  const inflated = inflateStored({ body, encoding });
   if (inflated.code !== undefined) return { reason: `${inflated.code}: ${inflated.detail}` };
   const reading = readBatch(inflated.body, dayOf, excluded);
   if (!reading.readable) return { reason: `${reading.code}: ${reading.detail}` };

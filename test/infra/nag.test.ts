@@ -62,8 +62,11 @@ describe('cdk-nag', () => {
         ...['Ingest', 'Process', 'Query', 'Sweep'].map(
           (name) => `${name}Role/DefaultPolicy/Resource AwsSolutions-IAM5[Resource::*]`,
         ),
-        `IngestRole/DefaultPolicy/Resource ${rawRule}`,
-        `SweepRole/DefaultPolicy/Resource ${rawRule}`,
+        ...['Ingest', 'Sweep'].flatMap((name) =>
+          [rawRule, rawRule.replace('/raw/*', '/excluded/*')].map(
+            (rule) => `${name}Role/DefaultPolicy/Resource ${rule}`,
+          ),
+        ),
       ].sort(),
     );
   });

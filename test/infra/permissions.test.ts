@@ -68,6 +68,8 @@ const exact: Record<string, string[]> = {
   Ingest: [
     'dynamodb:GetItem on Ledger',
     'dynamodb:PutItem on Ledger',
+    'dynamodb:Query on Counters',
+    's3:PutObject on RawBucket/excluded/*',
     's3:PutObject on RawBucket/raw/*',
     listRaw,
     'sqs:SendMessage on Queue',
@@ -94,6 +96,7 @@ const exact: Record<string, string[]> = {
     'dynamodb:GetItem on Ledger',
     'dynamodb:PutItem on Ledger',
     'dynamodb:Query on Ledger',
+    's3:GetObject on RawBucket/excluded/*',
     's3:GetObject on RawBucket/raw/*',
     listRaw,
     'sqs:SendMessage on DeadLetterQueue',

@@ -32,6 +32,10 @@ const effects: { [Name in keyof Settings]: [Settings[Name], (stack: Synthesized)
     },
   ],
   itemsPerMessage: [1, (stack) => expect(variable(stack, 'Ingest', 'ITEMS_PER_MESSAGE')).toBe('1')],
+  maxCountersPerDay: [
+    500,
+    (stack) => expect(variable(stack, 'Ingest', 'MAX_COUNTERS_PER_DAY')).toBe('500'),
+  ],
   dayZone: [
     'Europe/Berlin',
     (stack) => {

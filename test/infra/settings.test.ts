@@ -27,6 +27,8 @@ describe('settings', () => {
 
   test.each([
     ['stackName', 'trial-2', 'trial-2'],
+    ['maxCountersPerDay', '1', 1],
+    ['maxCountersPerDay', 1_000_000, 1_000_000],
     ['itemsPerMessage', '1', 1],
     ['itemsPerMessage', 10_000, 10_000],
     ['itemsPerMessage', 'packed', 'packed'],
@@ -61,6 +63,8 @@ describe('settings', () => {
   test.each([
     ['stackName', '2-trial', 'letters, digits and hyphens, at most 128, beginning with a letter'],
     ['stackName', '', 'letters, digits and hyphens, at most 128, beginning with a letter'],
+    ['maxCountersPerDay', '0', 'a whole number from 1 to 1000000'],
+    ['maxCountersPerDay', '1000001', 'a whole number from 1 to 1000000'],
     ['itemsPerMessage', '0', "a whole number from 1 to 10000, or 'packed'"],
     ['itemsPerMessage', '10001', "a whole number from 1 to 10000, or 'packed'"],
     ['itemsPerMessage', 'many', "a whole number from 1 to 10000, or 'packed'"],

@@ -40,6 +40,7 @@ describe('a schedule of faults', () => {
     'batches refused': /"code":"storage_failed"/,
     'keys used again for another body': /idempotency_key_reused/,
     'items refused': /"rejected":1/,
+    'items that are excluded': /"code":"too_many_counters"/,
     'one item a message': /batch \d.* by 1$/m,
     'deliveries of two processors at once':
       /process(\d+) gets[^]*?process(?!\1)\d+ gets[^]*?process\1 ends/,

@@ -1,11 +1,12 @@
 import { batchIdMaker } from '../../src/domain/batch-id.ts';
 import { asWritten, dayRule } from '../../src/domain/day.ts';
 import { awsCountingPorts } from '../../src/engines/aws/aws-counting-ports.ts';
-import { awsIntake } from '../../src/engines/aws/aws-intake.ts';
+import { awsIntake, type AwsIntakeOptions } from '../../src/engines/aws/aws-intake.ts';
 import { awsSweepPorts } from '../../src/engines/aws/aws-sweep-ports.ts';
 import type { Backoff } from '../../src/engines/aws/backoff.ts';
 import { type PassOptions, type StoredLetter } from '../../src/engines/aws/dead-letter-pass.ts';
 import { dropLetters, type DropOutcome } from '../../src/engines/aws/drop-letters.ts';
+import { CounterAdmission } from '../../src/engines/aws/counter-admission.ts';
 import { DynamodbBatchRecords } from '../../src/engines/aws/dynamodb-batch-records.ts';
 import {
   dynamodbCounterStore,
@@ -51,6 +52,7 @@ export const dayOf = dayRule(asWritten);
 const ageMsMax = keepMs - 7 * dayMs;
 const bodyBytesMax = 4 * 1024 * 1024;
 
+type BatchRecords = AwsIntakeOptions['records'];
 export type Client = ReturnType<typeof clientOf>;
 
 /** Parts of the engine that a planted bug puts others in the place of. */
@@ -65,6 +67,8 @@ export interface Variant {
   /** Through which a redrive or a drop speaks to AWS. */
   readonly commandClient?: (inner: Client) => Client;
   /** Of the intake. */
+  readonly batchRecords?: (inner: DynamodbBatchRecords) => BatchRecords;
+  /** Of the intake. */
   readonly chunkQueue?: (inner: ChunkQueue) => ChunkQueue;
   /** As the sweeper reads it. */
   readonly rawOfSweep?: (raw: S3RawBatch, itemsPerMessageNow: number) => S3RawBatch;
@@ -78,6 +82,35 @@ export interface FunctionWorld {
   readonly random: Random;
   readonly variant: Variant;
   readonly makeBatchId: (now: number) => string;
+  /** How many distinct counters a day may have. */
+  readonly countersPerDayMax: number;
+  /** Of the ingest function, those that run nothing now. Who is killed does not come back. */
+  readonly environments: IngestEnvironment[];
+}
+
+/** What one environment remembers from invocation to invocation. */
+export interface IngestEnvironment {
+  readonly admission: CounterAdmission;
+  client: Client;
+}
+
+function takeEnvironment(world: FunctionWorld, client: Client): IngestEnvironment {
+  const idle = world.environments.pop();
+  if (idle !== undefined) {
+    idle.client = client;
+    return idle;
+  }
+  const environment: IngestEnvironment = {
+    client,
+    admission: new CounterAdmission({
+      client: { send: (command: object) => environment.client.send(command) },
+      countersTable,
+      countersPerDayMax: world.countersPerDayMax,
+      dayOf,
+      now: () => world.scheduler.now,
+    }),
+  };
+  return environment;
 }
 
 export function batchIds(random: Random): (now: number) => string {
@@ -93,18 +126,24 @@ export async function runIngest(
 ): Promise<IngestOutcome> {
   const { client, sqs, now, backoff } = partsOf(world, invocation);
   const queue = sqsChunkQueue({ client: sqs, queueUrl, backoff: backoff(6) });
+  const environment = takeEnvironment(world, client);
+  const records = new DynamodbBatchRecords({ client, ledgerTable, keepMs });
   const intake = awsIntake({
-    records: new DynamodbBatchRecords({ client, ledgerTable, keepMs }),
+    records: world.variant.batchRecords?.(records) ?? records,
     rawStore: s3RawStore(client, bucket),
     queue: world.variant.chunkQueue?.(queue) ?? queue,
     itemsPerMessage,
+    admission: environment.admission,
     dayOf,
     makeBatchId: world.makeBatchId,
     now,
     onFailure: () => undefined,
   });
   await begin(world, client);
-  return ingest(submission, intake, { bodyBytesMax, dayOf });
+  const { countersPerDayMax } = world;
+  const outcome = await ingest(submission, intake, { bodyBytesMax, dayOf, countersPerDayMax });
+  world.environments.push(environment);
+  return outcome;
 }
 
 /** The process function; the ids of the messages that are to be delivered again. */

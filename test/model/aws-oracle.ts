@@ -4,7 +4,7 @@ import { mergeTally, rowsOfTally, typeStateKey, type Tally } from '../../src/dom
 import { chunkKey, messageKey, type LedgerKey } from '../../src/engines/aws/ledger-table.ts';
 import { letterAttributes } from '../../src/engines/aws/sqs-dead-letters.ts';
 import { dayMs, keepMs, receiptsOf } from './aws-functions.ts';
-import { cutAgain, inflated, tallyOfItem, type RecountedChunk } from './aws-recount.ts';
+import { cutAgain, excludedOf, inflated, tallyOfItem, type RecountedChunk } from './aws-recount.ts';
 import type { Item } from './aws-simulated-dynamodb.ts';
 import type { SimulatedMessage } from './aws-simulated-sqs.ts';
 import type { Post } from './aws-traffic.ts';
@@ -16,13 +16,18 @@ interface StoredBody {
   readonly rawKey: string;
   readonly bodyHash: string;
   readonly chunks: readonly RecountedChunk[];
+  readonly excluded: number;
 }
 
 /** Holds what is there at rest against a recount of what came. @throws {Violation} */
 export async function judge(world: World, posts: readonly Post[]): Promise<void> {
-  const stored = [...(await world.backend.objects())].map(([rawKey, object]): StoredBody => {
+  const objects = await world.backend.objects();
+  const bodies = [...objects].filter(([key]) => key.startsWith('raw/'));
+  const stored = bodies.map(([rawKey, object]): StoredBody => {
     const bodyHash = hash('sha256', inflated(object));
-    return { rawKey, bodyHash, chunks: cutAgain(rawKey, object) };
+    const excluded = excludedOf(rawKey, object, (key) => objects.get(key)?.body);
+    const chunks = cutAgain(rawKey, object, excluded);
+    return { rawKey, bodyHash, chunks, excluded: excluded.length };
   });
   const letters = [...world.backend.deadLetters.messages.values()];
   const parked = checkLetters(world, letters);
@@ -124,13 +129,16 @@ function checkStored(post: Post, stored: readonly StoredBody[], posts: readonly 
   for (const rawKey of named) {
     if (!own.some((each) => each.rawKey === rawKey)) throw new Violation(`${rawKey} is not stored`);
   }
-  for (const { enqueued } of post.acknowledged) {
-    if (enqueued !== post.accepted) throw new Violation(`${enqueued} items were answered`);
+  for (const { enqueued, rawKey } of post.acknowledged) {
+    const excluded = own.find((each) => each.rawKey === rawKey)?.excluded ?? 0;
+    if (enqueued !== post.accepted - excluded) throw new Violation(`${enqueued} were answered`);
   }
   if (post.key === undefined) {
     if (named.size < post.acknowledged.length) throw new Violation('two batches are one');
     return;
   }
+  const answers = new Set(post.acknowledged.map(({ answer }) => answer));
+  if (answers.size > 1) throw new Violation(`one batch is answered as ${[...answers].join('; ')}`);
   const hashes = posts.filter(({ key }) => key === post.key).map(hashOf);
   const ofKey = stored.filter(({ bodyHash }) => hashes.includes(bodyHash));
   if (ofKey.length > 1 || named.size > 1) {

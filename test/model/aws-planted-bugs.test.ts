@@ -40,6 +40,18 @@ const bugs: Record<string, Variant> = {
     }),
     hasNoSweeper: true,
   },
+  'excludes by what is known now what an earlier attempt did not': {
+    batchRecords: (inner) => ({
+      findKey: (...key) => inner.findKey(...key),
+      isComplete: (batchId) => inner.isComplete(batchId),
+      complete: (record) => inner.complete(record),
+      async claimKey(...claim) {
+        const holder = await inner.claimKey(...claim);
+        const [, , { excluded }] = claim;
+        return holder && { ...holder, excluded: excluded ?? [] };
+      },
+    }),
+  },
   'cuts a swept batch by what is set now': {
     rawOfSweep: (raw, itemsPerMessage) => ({ ...raw, itemsPerMessage }),
   },

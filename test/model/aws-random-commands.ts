@@ -98,6 +98,7 @@ function query(random: Random): object {
     KeyConditionExpression: '#date = :date',
     ExpressionAttributeNames: { '#date': 'date' },
     ExpressionAttributeValues: { ':date': { S: '2023-06-16' } },
+    ...(random.chance(0.3) && { ProjectionExpression: 'type_state' }),
   });
 }
 

@@ -101,6 +101,7 @@ export class SimulatedDynamodb {
     knowsOnly(request, [
       ...['TableName', 'KeyConditionExpression', 'FilterExpression', 'ExpressionAttributeNames'],
       ...['ExpressionAttributeValues', 'ConsistentRead', 'ExclusiveStartKey', 'Limit'],
+      'ProjectionExpression',
     ]);
     const table = this.#table(request.TableName);
     const values = request.ExpressionAttributeValues;
@@ -121,7 +122,11 @@ export class SimulatedDynamodb {
     const last = page.at(-1);
     // A full page is followed by another, though there be nothing on it.
     const isFull = page.length === (request.Limit ?? this.pageItems);
-    const Items = page.filter((item) => passes(item, values)).map((item) => ({ ...item }));
+    const projection = request.ProjectionExpression;
+    if (projection !== undefined && projection !== sort) throw unknownToSimulation(projection);
+    const Items = page
+      .filter((item) => passes(item, values))
+      .map((item) => (projection === undefined ? { ...item } : pick(item, projection)));
     return {
       $metadata: {},
       Items,
@@ -214,6 +219,11 @@ export class SimulatedDynamodb {
     if (table === undefined) throw serviceError('ResourceNotFoundException', 400);
     return table;
   }
+}
+
+function pick(item: Item, name: string): Item {
+  const value = item[name];
+  return value === undefined ? {} : { [name]: value };
 }
 
 function holds(condition: string | undefined, old: Item | undefined, values: Values): boolean {

@@ -14,6 +14,8 @@ export interface Acknowledgement {
   readonly rawKey: string;
   readonly batchId: string;
   readonly enqueued: number;
+  /** All that was answered, as JSON. */
+  readonly answer: string;
   readonly at: number;
 }
 

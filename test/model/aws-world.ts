@@ -1,6 +1,10 @@
-import { PutObjectCommand } from '@aws-sdk/client-s3';
+import { isDeepStrictEqual } from 'node:util';
+
+import { PutObjectCommand, type PutObjectCommandInput } from '@aws-sdk/client-s3';
 import { TransactWriteItemsCommand } from '@aws-sdk/client-dynamodb';
 
+import { readRawKey } from '../../src/domain/batch-id.ts';
+import { countersPerDayMaxDefault } from '../../src/domain/day-bound.ts';
 import { addToTally, mergeTally, type Tally } from '../../src/domain/counter.ts';
 import type { StoredLetter } from '../../src/engines/aws/dead-letter-pass.ts';
 import type { DropOutcome } from '../../src/engines/aws/drop-letters.ts';
@@ -12,6 +16,7 @@ import { calm, FaultLayer, type Weather } from './aws-fault-layer.ts';
 import {
   batchIds,
   dayMs,
+  keepMs,
   receivesMax,
   runDrop,
   runIngest,
@@ -20,6 +25,7 @@ import {
   runSweep,
   timeoutMs,
   type FunctionWorld,
+  type IngestEnvironment,
   type Variant,
 } from './aws-functions.ts';
 import { randomFrom, type Random } from './aws-random.ts';
@@ -28,7 +34,7 @@ import type { Item as ItemOfTable } from './aws-simulated-dynamodb.ts';
 import type { Backend, SimulationOptions } from './aws-simulation.ts';
 import type { SimulatedMessage } from './aws-simulated-sqs.ts';
 import { submissionOf, type Item, type Post } from './aws-traffic.ts';
-import { cutAgain, tallyOfItem } from './aws-recount.ts';
+import { cutAgain, excludedOf, inflated, tallyOfItem } from './aws-recount.ts';
 
 export interface ForeignItem {
   readonly id: string;
@@ -71,11 +77,14 @@ export class World implements FunctionWorld {
   /** Those that say that somebody decided never to count it. */
   readonly dropped = new Set<string>();
   readonly trace: string[] = [];
+  readonly countersPerDayMax: number;
+  readonly environments: IngestEnvironment[] = [];
   itemsPerMessage = Number.POSITIVE_INFINITY;
   #faults: FaultLayer;
   #isTraced: boolean;
   #tokens = new Set<string>();
-  #stored = new Set<string>();
+  /** Raw bodies by their keys, and what lies beside them, as they were first put. */
+  #stored = new Map<string, PutObjectCommandInput>();
   /** What is stored and what others queued: no counter may be beyond it at any time. */
   readonly #ceiling: Tally = new Map();
   readonly #added: Tally = new Map();
@@ -90,6 +99,8 @@ export class World implements FunctionWorld {
     this.random = randomFrom(seed);
     this.scheduler = new Scheduler(this.random, start + this.random.below(dayMs));
     this.variant = options.variant ?? {};
+    // Of some schedules, so that the others are what they would be without a bound.
+    this.countersPerDayMax = seed % 4 === 0 ? 1 + ((seed / 4) % 6) : countersPerDayMaxDefault;
     this.#isTraced = options.isTraced ?? false;
     this.makeBatchId = batchIds(this.random);
     const makeId = () => this.random.uuid();
@@ -131,6 +142,7 @@ export class World implements FunctionWorld {
   /** One attempt of a client; `again` is called where it is to try another time. */
   post(post: Post, again: () => void): void {
     post.firstAt ??= this.scheduler.now;
+    const wasStored = this.#isStoredUnderKey(post);
     const submission = submissionOf(post, 1 + this.random.below(9));
     const itemsPerMessage = this.itemsPerMessage;
     const retry = () => {
@@ -151,11 +163,15 @@ export class World implements FunctionWorld {
           if (!outcome.value.accepted) {
             const { code } = outcome.value.problem;
             post.refused.push(code);
+            if (code === 'no_valid_items' && wasStored) {
+              this.#violation ??= new Violation(`${post.marker} is refused, and was stored before`);
+            }
             if (code !== 'idempotency_key_reused') retry();
             return;
           }
           const { rawKey, batchId, enqueued } = outcome.value;
-          post.acknowledged.push({ rawKey, batchId, enqueued, at: this.scheduler.now });
+          const answer = JSON.stringify(outcome.value);
+          post.acknowledged.push({ rawKey, batchId, enqueued, answer, at: this.scheduler.now });
           // The answer may not have reached the client.
           if (this.random.chance(0.2)) retry();
         },
@@ -318,7 +334,7 @@ export class World implements FunctionWorld {
   }
 
   #watch(command: object): void {
-    if (command instanceof PutObjectCommand) this.#watchObject(command);
+    if (command instanceof PutObjectCommand) this.#watchObject(command.input);
     if (!(command instanceof TransactWriteItemsCommand)) return;
     const { TransactItems = [], ClientRequestToken = '' } = command.input;
     // The answer to a request that was sent again: it took effect before.
@@ -349,15 +365,36 @@ export class World implements FunctionWorld {
     this.#violation ??= new Violation(`${mark} is counted, and was dropped`);
   }
 
-  #watchObject({ input: { Key = '', Body, ContentEncoding, Metadata } }: PutObjectCommand): void {
-    if (this.#stored.has(Key)) return;
-    this.#stored.add(Key);
+  /** Whether a body is stored that a retry of the post surely is the same batch as. */
+  #isStoredUnderKey({ key, body }: Post): boolean {
+    if (key === undefined) return false;
+    const since = this.scheduler.now - keepMs + dayMs;
+    return [...this.#stored].some(([rawKey, { Body, ContentEncoding: contentEncoding }]) => {
+      const { receivedAt = 0 } = readRawKey(rawKey) ?? {};
+      const object = { body: Body as Uint8Array, contentEncoding, metadata: {} };
+      return receivedAt > since && Buffer.compare(inflated(object), body) === 0;
+    });
+  }
+
+  #watchObject(input: PutObjectCommandInput): void {
+    const { Key = '', Body, ContentEncoding, Metadata } = input;
+    const first = this.#stored.get(Key);
+    if (first !== undefined) {
+      const isSame =
+        isDeepStrictEqual(first.Metadata, Metadata) &&
+        (Key.startsWith('raw/') || isDeepStrictEqual(first.Body, Body));
+      if (!isSame) this.#violation ??= new Violation(`${Key} is stored again, and differs`);
+      return;
+    }
+    this.#stored.set(Key, input);
+    if (!Key.startsWith('raw/')) return;
     const object = {
       body: Body as Uint8Array,
       contentEncoding: ContentEncoding,
       metadata: Metadata ?? {},
     };
-    for (const { tally } of cutAgain(Key, object)) mergeTally(this.#ceiling, tally);
+    const excluded = excludedOf(Key, object, (key) => this.#stored.get(key)?.Body as Uint8Array);
+    for (const { tally } of cutAgain(Key, object, excluded)) mergeTally(this.#ceiling, tally);
   }
 }
 

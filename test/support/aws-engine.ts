@@ -3,6 +3,7 @@ import { randomBytes } from 'node:crypto';
 import { DeleteMessageCommand, ReceiveMessageCommand } from '@aws-sdk/client-sqs';
 
 import { batchIdMaker } from '../../src/domain/batch-id.ts';
+import { countersPerDayMaxDefault } from '../../src/domain/day-bound.ts';
 import { dayRule } from '../../src/domain/day.ts';
 import { awsCountingPorts } from '../../src/engines/aws/aws-counting-ports.ts';
 import { awsIntake } from '../../src/engines/aws/aws-intake.ts';
@@ -13,6 +14,7 @@ import {
   type PassOptions,
   type StoredLetter,
 } from '../../src/engines/aws/dead-letter-pass.ts';
+import { CounterAdmission } from '../../src/engines/aws/counter-admission.ts';
 import { DynamodbBatchRecords } from '../../src/engines/aws/dynamodb-batch-records.ts';
 import { dynamodbCounterStore } from '../../src/engines/aws/dynamodb-counter-store.ts';
 import { parkingOnce } from '../../src/engines/aws/dynamodb-parking.ts';
@@ -31,6 +33,7 @@ export interface AwsEngineOptions {
   readonly itemsPerMessage?: number;
   readonly keepMs?: number;
   readonly attemptsMax?: number;
+  readonly countersPerDayMax?: number;
 }
 
 const dayMs = 86_400_000;
@@ -81,6 +84,13 @@ export class AwsEngine {
       rawStore: this.rawStore,
       queue,
       itemsPerMessage: options.itemsPerMessage ?? Number.POSITIVE_INFINITY,
+      admission: new CounterAdmission({
+        client: dynamodb,
+        countersTable,
+        countersPerDayMax: options.countersPerDayMax ?? countersPerDayMaxDefault,
+        dayOf: dayRule('as-written'),
+        now: clock,
+      }),
       dayOf: dayRule('as-written'),
       makeBatchId: batchIdMaker(randomBytes),
       now: clock,

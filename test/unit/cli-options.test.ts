@@ -33,6 +33,7 @@ describe('the options of serve', () => {
       dataDir: './data',
       maxBodyBytes: 4 * 1024 * 1024,
       maxBacklogBytes: 128 * 1024 * 1024,
+      maxCountersPerDay: 100_000,
       keepReceiptsDays: 90,
       keepRawDays: undefined,
       isOpenWithoutTokens: true,
@@ -43,13 +44,14 @@ describe('the options of serve', () => {
 
   test('are read from the command line', () => {
     const argv =
-      '--host 0.0.0.0 --port 0 --data-dir /srv --max-body 512KiB --max-backlog 1GiB --keep-receipts 7 --keep-raw 30 --rate-limit 2.5 --cors-origin https://a.example --cors-origin http://b:81,https://c.example';
+      '--host 0.0.0.0 --port 0 --data-dir /srv --max-body 512KiB --max-backlog 1GiB --max-counters-per-day 500 --keep-receipts 7 --keep-raw 30 --rate-limit 2.5 --cors-origin https://a.example --cors-origin http://b:81,https://c.example';
     expect(parseServe(argv.split(' '))).toEqual({
       host: '0.0.0.0',
       port: 0,
       dataDir: '/srv',
       maxBodyBytes: 512 * 1024,
       maxBacklogBytes: 1024 ** 3,
+      maxCountersPerDay: 500,
       keepReceiptsDays: 7,
       keepRawDays: 30,
       isOpenWithoutTokens: false,

@@ -30,6 +30,8 @@ it('waits for no more batches once those that wait hold many items', async () =>
   const intake = new LogIntake(
     {
       log,
+      admission: { admit: (batch) => ({ batch, newcomers: [] }), take: () => undefined },
+      excludedOf: () => undefined,
       findKey: () => undefined,
       countedThrough: () => log.durableEnd,
       onDurable: () => undefined,

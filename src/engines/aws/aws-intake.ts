@@ -1,23 +1,29 @@
 import { rawKeyOf, type BatchId } from '../../domain/batch-id.ts';
 import type { DayOf } from '../../domain/day.ts';
+import { withoutItems } from '../../pipeline/exclusions.ts';
 import {
+  NothingAdmitted,
   Unavailable,
   type Batch,
   type ChunkQueue,
   type EarlierBatch,
+  type Idempotency,
   type Intake,
+  type StoredBatch,
 } from '../../pipeline/ports.ts';
 import { recut } from '../../pipeline/recut.ts';
+import type { CounterAdmission } from './counter-admission.ts';
 import type { DynamodbBatchRecords, KeyRecord } from './dynamodb-batch-records.ts';
 import type { S3RawStore } from './s3-raw-store.ts';
 import { orUnavailable } from './unavailable.ts';
 
 export interface AwsIntakeOptions {
-  readonly records: DynamodbBatchRecords;
+  readonly records: Pick<DynamodbBatchRecords, 'findKey' | 'claimKey' | 'isComplete' | 'complete'>;
   readonly rawStore: Pick<S3RawStore, 'put' | 'has'>;
   readonly queue: ChunkQueue;
   /** `Infinity`: as many as go into a chunk. */
   readonly itemsPerMessage: number;
+  readonly admission: Pick<CounterAdmission, 'admit' | 'remember'>;
   readonly dayOf: DayOf;
   readonly makeBatchId: (now: number) => BatchId;
   readonly now: () => number;
@@ -52,14 +58,25 @@ type Acceptance = Awaited<ReturnType<Intake['accept']>>;
  * Takes a batch in by steps any of which may be the last one: the key's row, the body into S3, the
  * chunks onto the queue, the batch's row. Nothing is queued before the body is stored. What is
  * stored and not wholly queued is completed by a retry under the same key, or else by the sweeper;
- * the ledger lets each chunk be counted once, however often it is queued.
+ * the ledger lets each chunk be counted once, however often it is queued. Which items are excluded is
+ * written with the key: all attempts at a batch exclude the same, so that they cut the same chunks.
  */
 export function awsIntake(options: AwsIntakeOptions): Intake {
   const guarded = <T>(act: () => Promise<T>) => orUnavailable(notTaken, options.onFailure, act);
   return {
-    accept: (batch) => guarded(() => accept(options, batch)),
+    async accept(batch) {
+      const result = await guarded(() => accept(options, batch).catch(asRefusal));
+      if (result instanceof NothingAdmitted) throw result;
+      return result;
+    },
     recall: (caller, key) => guarded(() => recall(options, caller, key)),
   };
+}
+
+/** The batch is at fault, and not AWS. */
+function asRefusal(error: unknown): NothingAdmitted {
+  if (error instanceof NothingAdmitted) return error;
+  throw error;
 }
 
 async function accept(options: AwsIntakeOptions, batch: Batch): Promise<Acceptance> {
@@ -71,45 +88,81 @@ async function accept(options: AwsIntakeOptions, batch: Batch): Promise<Acceptan
     bodySha256: batch.idempotency?.bodySha256 ?? new Uint8Array(),
     itemsPerMessage: options.itemsPerMessage,
   };
-  const turn = await takeTurn(options, batch, fresh);
+  const turn = await takeAdmittedTurn(options, batch, fresh);
   if (turn.kind === 'earlier') return { earlier: turn.batch };
   const { identity, isStored } = turn;
-  const raw = { ...batch, ...identity };
+  const taken = withoutItems(batch, options.dayOf, identity.excluded ?? []);
+  const raw = { ...taken, ...identity };
   const cut = recut(raw, options.dayOf);
   if ('reason' in cut) throw new Error(`a batch reads otherwise than it just did: ${cut.reason}`);
   if (!isStored) await options.rawStore.put(raw);
   await options.queue.send(cut.chunks);
   const isFirst = await options.records.complete({ ...raw, chunks: cut.chunks.length });
-  const { batchId, bodySha256 } = identity;
+  options.admission.remember(taken.tally);
+  const stored = storedAs(identity);
   return isFirst && !isStored
-    ? { stored: { batchId, receivedAt: identity.receivedAt } }
-    : { earlier: { batchId, receivedAt: identity.receivedAt, bodySha256 } };
+    ? { stored }
+    : { earlier: { ...stored, bodySha256: identity.bodySha256 } };
+}
+
+/**
+ * A batch of which nothing would be admitted now may have been begun when there was room for it.
+ * @throws {NothingAdmitted} where it was not.
+ */
+async function takeAdmittedTurn(
+  options: AwsIntakeOptions,
+  batch: Batch,
+  fresh: KeyRecord,
+): Promise<Turn> {
+  try {
+    const { excluded } = await options.admission.admit(batch);
+    return await takeTurn(options, batch, { ...fresh, ...(excluded && { excluded }) });
+  } catch (error) {
+    if (!(error instanceof NothingAdmitted) || batch.idempotency === undefined) throw error;
+    const { caller, idempotency } = batch;
+    const holder = await options.records.findKey(caller, idempotency.key, options.now());
+    const turn = holder && (await turnUnder(options, holder, idempotency));
+    if (turn === undefined) throw error;
+    return turn;
+  }
 }
 
 async function takeTurn(
-  { records, rawStore, now }: AwsIntakeOptions,
+  options: AwsIntakeOptions,
   { caller, idempotency }: Batch,
   fresh: KeyRecord,
 ): Promise<Turn> {
+  const { records } = options;
   if (idempotency === undefined) return { kind: 'ours', identity: fresh, isStored: false };
   let replaced: BatchId | undefined;
   for (;;) {
     const { key } = idempotency;
     const holder = await records.claimKey(caller, key, fresh, fresh.receivedAt, replaced);
     if (holder === undefined) return { kind: 'ours', identity: fresh, isStored: false };
-    const isSame = Buffer.compare(holder.bodySha256, idempotency.bodySha256) === 0;
-    if (!isSame || (await records.isComplete(holder.batchId))) {
-      return { kind: 'earlier', batch: holder };
-    }
-    const isStored = await rawStore.has(rawKeyOf(holder.batchId, holder.receivedAt));
-    // By the clock as it is now: what was asked may have taken its time.
-    const ageMs = now() - holder.receivedAt;
-    if (isStored || ageMs < joinedMsMax) return { kind: 'ours', identity: holder, isStored };
-    if (ageMs < attemptMsMax) throw new Unavailable('storage_failed', notYet);
-    // Its attempt ended before the body was stored, and the sweeper is past its time: stored under
-    // that time now, it would not be looked after. Nothing of it was queued; it may have a new one.
+    const turn = await turnUnder(options, holder, idempotency);
+    if (turn !== undefined) return turn;
     replaced = holder.batchId;
   }
+}
+
+/** What is to be done under a key that is held; undefined where it was given up. */
+async function turnUnder(
+  { records, rawStore, now }: AwsIntakeOptions,
+  holder: KeyRecord,
+  { bodySha256 }: Idempotency,
+): Promise<Turn | undefined> {
+  const isSame = Buffer.compare(holder.bodySha256, bodySha256) === 0;
+  if (!isSame || (await records.isComplete(holder.batchId))) {
+    return { kind: 'earlier', batch: holder };
+  }
+  const isStored = await rawStore.has(rawKeyOf(holder.batchId, holder.receivedAt));
+  // By the clock as it is now: what was asked may have taken its time.
+  const ageMs = now() - holder.receivedAt;
+  if (isStored || ageMs < joinedMsMax) return { kind: 'ours', identity: holder, isStored };
+  if (ageMs < attemptMsMax) throw new Unavailable('storage_failed', notYet);
+  // Its attempt ended before the body was stored, and the sweeper is past its time: stored under
+  // that time now, it would not be looked after. Nothing of it was queued; it may have a new one.
+  return undefined;
 }
 
 async function recall(
@@ -119,6 +172,9 @@ async function recall(
 ): Promise<EarlierBatch | undefined> {
   const record = await records.findKey(caller, key, now());
   if (record === undefined || !(await records.isComplete(record.batchId))) return undefined;
-  const { batchId, receivedAt, bodySha256 } = record;
-  return { batchId, receivedAt, bodySha256 };
+  return { ...storedAs(record), bodySha256: record.bodySha256 };
+}
+
+function storedAs({ batchId, receivedAt, excluded }: KeyRecord): StoredBatch {
+  return { batchId, receivedAt, ...(excluded && { excluded }) };
 }

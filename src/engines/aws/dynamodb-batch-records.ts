@@ -11,6 +11,7 @@ import type { BatchId } from '../../domain/batch-id.ts';
 import type { BatchIdentity } from '../../domain/chunk.ts';
 import type { EarlierBatch } from '../../pipeline/ports.ts';
 import { itemsPerMessageText, readItemsPerMessage } from '../../pipeline/recut.ts';
+import { decodeExcluded, encodeExcluded } from './excluded-items.ts';
 import {
   batchKey,
   expiry,
@@ -28,7 +29,7 @@ export interface BatchRecordsOptions {
   readonly keepMs: number;
 }
 
-/** What a key stands for. */
+/** What a key stands for; which items are excluded is so fixed for all attempts at the batch. */
 export interface KeyRecord extends EarlierBatch {
   readonly itemsPerMessage: number;
 }
@@ -66,6 +67,7 @@ export class DynamodbBatchRecords {
     replaced?: BatchId,
   ): Promise<KeyRecord | undefined> {
     const { client, ledgerTable, keepMs } = this.#options;
+    const { excluded = [] } = record;
     try {
       await client.send(
         new PutItemCommand({
@@ -76,6 +78,7 @@ export class DynamodbBatchRecords {
             received_at: { N: String(record.receivedAt) },
             body_sha256: { B: record.bodySha256 },
             items_per_message: { S: itemsPerMessageText(record.itemsPerMessage) },
+            ...(excluded.length > 0 && { excluded: { B: encodeExcluded(excluded) } }),
             expires_at: expiry(record.receivedAt + keepMs),
           },
           // DynamoDB ends a row some time after its time: until then it may be written over.
@@ -151,10 +154,12 @@ function keyOf(caller: string, key: string): LedgerKey {
 
 function readKey(item: Item | undefined): KeyRecord | undefined {
   if (item === undefined) return undefined;
+  const excluded = item['excluded']?.B;
   return {
     batchId: textOf(item, 'batch_id'),
     receivedAt: numberOf(item, 'received_at'),
     bodySha256: Buffer.from(item['body_sha256']?.B ?? []),
     itemsPerMessage: readItemsPerMessage(textOf(item, 'items_per_message')),
+    ...(excluded !== undefined && { excluded: decodeExcluded(excluded) }),
   };
 }

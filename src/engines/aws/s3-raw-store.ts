@@ -10,6 +10,7 @@ import { rawKeyOf, readRawKey } from '../../domain/batch-id.ts';
 import type { ContentEncoding, RawBatch, RawStore } from '../../pipeline/ports.ts';
 import { itemsPerMessageText, readItemsPerMessage } from '../../pipeline/recut.ts';
 import { nameOf } from './aws-errors.ts';
+import { excludedDocument, readExcludedDocument } from './excluded-items.ts';
 
 /** A raw body in the bucket, and how its items were cut into messages. */
 export interface S3RawBatch extends RawBatch {
@@ -41,8 +42,13 @@ export interface RawHead {
 }
 
 const prefix = 'raw/';
+const excludedPrefix = 'excluded/';
 
-/** Raw bodies as objects `raw/<time>-<batch id>.json`, byte for byte; what is known of each is its metadata. */
+/**
+ * Raw bodies as objects `raw/<time>-<batch id>.json`, byte for byte; what is known of each is its
+ * metadata. That has room for 2 KB: the indexes of excluded items are an object of their own,
+ * `excluded/<time>-<batch id>.json`, of which the metadata tells.
+ */
 export function s3RawStore(client: Pick<S3Client, 'send'>, bucket: string): S3RawStore {
   // An object that is not there is forbidden to who may not list all of the bucket.
   const unlessMissing = (rawKey: string) => async (error: unknown) => {
@@ -52,10 +58,23 @@ export function s3RawStore(client: Pick<S3Client, 'send'>, bucket: string): S3Ra
   };
   const store: S3RawStore = {
     async put(raw) {
+      const Key = rawKeyOf(raw.batchId, raw.receivedAt);
+      const { excluded = [] } = raw;
+      // First: a body that is there is whole.
+      if (excluded.length > 0) {
+        await client.send(
+          new PutObjectCommand({
+            Bucket: bucket,
+            Key: excludedKeyOf(Key),
+            Body: Buffer.from(excludedDocument(excluded)),
+            ContentType: 'application/json',
+          }),
+        );
+      }
       await client.send(
         new PutObjectCommand({
           Bucket: bucket,
-          Key: rawKeyOf(raw.batchId, raw.receivedAt),
+          Key,
           Body: raw.body,
           ContentType: 'application/json',
           ...(raw.encoding === 'gzip' && { ContentEncoding: 'gzip' }),
@@ -90,11 +109,14 @@ export function s3RawStore(client: Pick<S3Client, 'send'>, bucket: string): S3Ra
         .catch(unlessMissing(rawKey));
       if (object?.Body === undefined) return undefined;
       const body = await object.Body.transformToByteArray();
+      const metadata = object.Metadata ?? {};
+      const isWhole = metadata[excludedName] === undefined;
       return {
         ...identity,
         body,
         encoding: encodingOf(object.ContentEncoding),
-        ...readMetadata(object.Metadata ?? {}),
+        ...readMetadata(metadata),
+        ...(!isWhole && { excluded: await getExcluded(client, bucket, rawKey) }),
       };
     },
 
@@ -146,11 +168,43 @@ function encodingOf(contentEncoding: string | undefined): ContentEncoding {
   return contentEncoding === 'gzip' ? 'gzip' : 'identity';
 }
 
-function metadataOf({ accepted, rejected, itemsPerMessage }: S3RawBatch): Record<string, string> {
+/** Without them the batch would read otherwise than it did: they must be there. */
+async function getExcluded(
+  client: Pick<S3Client, 'send'>,
+  bucket: string,
+  rawKey: string,
+): Promise<readonly number[]> {
+  const Key = excludedKeyOf(rawKey);
+  try {
+    const { Body } = await client.send(new GetObjectCommand({ Bucket: bucket, Key }));
+    return readExcludedDocument(Buffer.from((await Body?.transformToByteArray()) ?? []).toString());
+  } catch (cause) {
+    const why = cause instanceof Error ? cause.message : String(cause);
+    throw new Error(
+      `${rawKey} says that items were excluded, and ${Key}, which says which, cannot be read: ${why}`,
+      { cause },
+    );
+  }
+}
+
+function excludedKeyOf(rawKey: string): string {
+  return excludedPrefix + rawKey.slice(prefix.length);
+}
+
+/** In the metadata: how many items were excluded, where any were. */
+const excludedName = 'excluded';
+
+function metadataOf({
+  accepted,
+  rejected,
+  itemsPerMessage,
+  excluded = [],
+}: S3RawBatch): Record<string, string> {
   return {
     accepted: String(accepted),
     rejected: String(rejected),
     'items-per-message': itemsPerMessageText(itemsPerMessage),
+    ...(excluded.length > 0 && { [excludedName]: String(excluded.length) }),
   };
 }
 

@@ -1,3 +1,5 @@
+import { countersPerDayMaxDefault } from '../../domain/day-bound.ts';
+
 /** Settings of the embedded engine. Sizes are bytes, times milliseconds. */
 export interface EmbeddedOptions {
   readonly dataDir: string;
@@ -11,6 +13,8 @@ export interface EmbeddedOptions {
   readonly segmentBytes: number;
   /** So much of a segment is allocated ahead of what is written. */
   readonly allocateBytes: number;
+  /** How many distinct counters a day may have. */
+  readonly countersPerDayMax: number;
   /** How long idempotency keys are kept. */
   readonly keepKeysMs: number;
   /** How long raw bodies, and with them receipts, are kept at least; undefined: for ever. */
@@ -28,6 +32,7 @@ export const embeddedDefaults = {
   inFlightBytesMax: 24 * mebibyte,
   segmentBytes: 64 * mebibyte,
   allocateBytes: mebibyte,
+  countersPerDayMax: countersPerDayMaxDefault,
   keepKeysMs: 90 * dayMs,
   keepRawMs: undefined,
   countDelayMs: 50,

@@ -1,4 +1,4 @@
-import { formatBatchId } from '../../domain/batch-id.ts';
+import { formatBatchId, type BatchId } from '../../domain/batch-id.ts';
 import {
   Unavailable,
   type Batch,
@@ -6,12 +6,16 @@ import {
   type Intake,
   type StoredBatch,
 } from '../../pipeline/ports.ts';
+import type { CounterAdmission, Newcomers } from './counter-admission.ts';
 import type { LogPosition } from './log-frame.ts';
 import type { SegmentedLog, Staged } from './segmented-log.ts';
 import type { KeyedBatch, LogDelivery } from './sqlite-counter-store.ts';
 
 export interface LogIntakeOptions {
   readonly log: SegmentedLog;
+  readonly admission: Pick<CounterAdmission, 'admit' | 'take'>;
+  /** The items that were excluded of a batch, by its record; none where that is gone. */
+  readonly excludedOf: (batchId: BatchId) => readonly number[] | undefined;
   /** Finds a key among the batches that are counted. */
   readonly findKey: (caller: string, key: string) => EarlierBatch | undefined;
   readonly countedThrough: () => LogPosition;
@@ -78,11 +82,12 @@ export class LogIntake implements Intake {
     const known = batch.idempotency && this.#lookUp(batch.caller, batch.idempotency.key);
     if (known !== undefined) {
       await known.durable;
-      return { earlier: known };
+      return { earlier: this.#asStored(known) };
     }
     const reason = this.#whyNot();
     if (reason !== undefined) throw reason;
-    const { stored, durable } = this.#stage(batch);
+    // Nor between admitting counters and staging what begins them.
+    const { stored, durable } = this.#stage(this.#options.admission.admit(batch));
     await durable;
     return { stored };
   }
@@ -90,7 +95,7 @@ export class LogIntake implements Intake {
   async recall(caller: string, key: string): Promise<EarlierBatch | undefined> {
     const known = this.#lookUp(caller, key);
     await known?.durable;
-    return known;
+    return known && this.#asStored(known);
   }
 
   /** Forgets the keys of batches that end at or before a position: the counters hold them now. */
@@ -164,22 +169,34 @@ export class LogIntake implements Intake {
     return counted !== undefined && counted.receivedAt > now() - keepKeysMs ? counted : undefined;
   }
 
-  #stage(batch: Batch): { stored: StoredBatch; durable: Promise<void> } {
-    const { log, now } = this.#options;
+  /** The record is there: what it says need not be held in memory or in a row. */
+  #asStored({ batchId, receivedAt, bodySha256 }: EarlierBatch): EarlierBatch {
+    const excluded = this.#options.excludedOf(batchId);
+    return { batchId, receivedAt, bodySha256, ...(excluded && { excluded }) };
+  }
+
+  #stage({ batch, newcomers }: { readonly batch: Batch; readonly newcomers: Newcomers }): {
+    stored: StoredBatch;
+    durable: Promise<void>;
+  } {
+    const { log, now, admission } = this.#options;
     const receivedAt = now();
     const { body, encoding, caller, idempotency, accepted, rejected, tally } = batch;
+    const excluded = batch.excluded?.length ? { excluded: batch.excluded } : {};
+    const draft = { body, encoding, caller, idempotency, accepted, rejected, ...excluded };
     let staged;
     try {
-      staged = log.stage({ body, encoding, caller, idempotency, accepted, rejected, receivedAt });
+      staged = log.stage({ ...draft, receivedAt });
     } catch (error) {
       this.#fail(error);
       throw storageFailed(error);
     }
-    const stored = { batchId: formatBatchId(staged.batchId), receivedAt };
+    admission.take(newcomers, staged.end);
+    const identity = { batchId: formatBatchId(staged.batchId), receivedAt };
     const keys =
       idempotency === undefined
         ? []
-        : [{ caller, key: idempotency.key, bodySha256: idempotency.bodySha256, ...stored }];
+        : [{ caller, key: idempotency.key, bodySha256: idempotency.bodySha256, ...identity }];
     const mark = { from: staged.previousEnd, to: staged.end };
     const { promise: durable, resolve, reject } = Promise.withResolvers<undefined>();
     this.#waiting.push({
@@ -197,7 +214,7 @@ export class LogIntake implements Intake {
       this.#isCommitDue = true;
       this.#options.defer(() => this.commit());
     }
-    return { stored, durable };
+    return { stored: { ...identity, ...excluded }, durable };
   }
 
   /** Why nothing can be taken now. */

@@ -1,4 +1,5 @@
 import { formatBatchId } from '../../domain/batch-id.ts';
+import type { Counter } from '../../domain/day-bound.ts';
 import { noRecordAt } from './log-recovery.ts';
 import type { LogPosition, LogRecord } from './log-frame.ts';
 import type { LogReader } from './log-reader.ts';
@@ -23,6 +24,12 @@ const heldKeysMax = 10_000;
 /** Read back from the log in one step: some ten milliseconds' worth of counting. */
 const stepBytes = 1024 * 1024;
 const stepMs = 20;
+
+/** A counter that the scanner has met, by its number until the next step. */
+export interface ScannedCounter {
+  readonly number: number;
+  readonly counter: Counter;
+}
 
 export type CountingState = 'idle' | 'behind' | 'busy' | 'undurable';
 
@@ -59,6 +66,21 @@ export class LogProcessor {
   /** The items of a body of the common shape, to be taken by `takeScanned`; else `notPlain`. */
   scan(bytes: Uint8Array, from: number, to: number): number {
     return this.#scanner.scan(bytes, from, to);
+  }
+
+  /** The counters of the body scanned last of which it is not known that they are admitted. */
+  unadmitted(): readonly ScannedCounter[] {
+    const numbers = this.#scanner.unadmitted();
+    return numbers.map((number) => ({ number, counter: this.#counters.counter(number) }));
+  }
+
+  /** Remembers, for a while, that they are. */
+  rememberAdmitted(counters: readonly ScannedCounter[]): void {
+    this.#counters.admit(counters.map(({ number }) => number));
+  }
+
+  forgetAdmitted(): void {
+    this.#counters.forgetAdmitted();
   }
 
   /** Takes the body scanned last, staged at a place in the log, as `offer` does. */

@@ -2,6 +2,8 @@ import type { DatabaseSync, StatementSync } from 'node:sqlite';
 
 import type { BatchId } from '../../domain/batch-id.ts';
 import { rowsOfTally, typeStateKey, type Tally } from '../../domain/counter.ts';
+import type { Counter } from '../../domain/day-bound.ts';
+import type { CalendarDate } from '../../domain/timestamp.ts';
 import type { CounterStore, Delivery, EarlierBatch } from '../../pipeline/ports.ts';
 import type { LogPosition } from './log-frame.ts';
 import { inTransaction } from './sqlite-schema.ts';
@@ -32,6 +34,12 @@ export interface LogDelivery extends Delivery<LogSpan> {
 }
 
 /**
+ * `added`: another process has counted dead letters. `replaced`: a rebuild has put other counters in
+ * their place, or what was to be counted was not. What is changed by hand is not noticed.
+ */
+export type CountersChange = 'none' | 'added' | 'replaced';
+
+/**
  * The counters, the idempotency keys and the position in the log, always moved on together in one
  * transaction. The position is the ledger: what lies before it is counted, what lies behind is not.
  */
@@ -45,6 +53,12 @@ export class SqliteCounterStore implements CounterStore<LogSpan, LogDelivery> {
   readonly #expireKeys: StatementSync;
   readonly #addDeadLetter: StatementSync;
   readonly #moveOn: StatementSync;
+  readonly #hasCounter: StatementSync;
+  readonly #countDay: StatementSync;
+  readonly #dataVersion: StatementSync;
+  readonly #schemaVersion: StatementSync;
+  #seen = { data: 0, schema: 0 };
+  #change: CountersChange = 'none';
   #position: LogPosition;
   #removedThrough: LogPosition;
   #deadLetters: number;
@@ -67,6 +81,10 @@ export class SqliteCounterStore implements CounterStore<LogSpan, LogDelivery> {
       `INSERT INTO dead_letters (position, batch_id, reason, first_failed_at, last_failed_at)
        VALUES (?, ?, ?, ?, ?)`,
     );
+    this.#hasCounter = database.prepare('SELECT 1 FROM counters WHERE date = ? AND type_state = ?');
+    this.#countDay = database.prepare('SELECT count(*) AS count FROM counters WHERE date = ?');
+    this.#dataVersion = database.prepare('PRAGMA data_version');
+    this.#schemaVersion = database.prepare('PRAGMA schema_version');
     this.#moveOn = database.prepare('UPDATE progress SET position = ? WHERE position = ?');
     const progress = database.prepare('SELECT position, removed_through FROM progress').get();
     if (progress === undefined) {
@@ -78,12 +96,44 @@ export class SqliteCounterStore implements CounterStore<LogSpan, LogDelivery> {
     this.#removedThrough = Number(progress['removed_through']);
     this.#deadLetters = 0;
     this.lookUpDeadLetters();
+    this.takeChange();
   }
 
   /** Others may count or drop them. */
   lookUpDeadLetters(): void {
     const row = this.#database.prepare('SELECT count(*) AS count FROM dead_letters').get();
-    this.#deadLetters = Number(row?.['count']);
+    const count = Number(row?.['count']);
+    if (count < this.#deadLetters && this.#change === 'none') this.#change = 'added';
+    this.#deadLetters = count;
+  }
+
+  /** What has become of the counters since the last call, but for what this store adds. */
+  takeChange(): CountersChange {
+    const data = Number(this.#dataVersion.get()?.['data_version']);
+    if (data !== this.#seen.data) {
+      const schema = Number(this.#schemaVersion.get()?.['schema_version']);
+      this.lookUpDeadLetters();
+      if (schema !== this.#seen.schema) this.#change = 'replaced';
+      this.#seen = { data, schema };
+    }
+    const change = this.#change;
+    this.#change = 'none';
+    return change;
+  }
+
+  /** Those of the counters that have no row. */
+  withoutRow<T extends { readonly counter: Counter }>(entries: readonly T[]): T[] {
+    const missing = () =>
+      entries.filter(({ counter: { date, type, state } }) => {
+        return this.#hasCounter.get(date, typeStateKey(type, state)) === undefined;
+      });
+    // One reading transaction for all is several times as fast as one for each.
+    return entries.length < 2 ? missing() : inTransaction(this.#database, missing, 'BEGIN');
+  }
+
+  /** How many counters a day has. */
+  countersOn(date: CalendarDate): number {
+    return Number(this.#countDay.get(date)?.['count']);
   }
 
   /** How many records were not counted, when that was last looked up or a record added. */
@@ -216,7 +266,10 @@ export class SqliteCounterStore implements CounterStore<LogSpan, LogDelivery> {
       }
     });
     this.#position = position;
-    for (const { deadLetters } of deliveries) this.#deadLetters += deadLetters.length;
+    for (const { deadLetters } of deliveries) {
+      this.#deadLetters += deadLetters.length;
+      if (deadLetters.length > 0) this.#change = 'replaced';
+    }
   }
 
   #addTally(tally: Tally): void {

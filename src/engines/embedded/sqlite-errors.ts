@@ -22,6 +22,11 @@ export function sqliteFailure(error: unknown): SqliteFailure | undefined {
   return code === sharedMemoryFull ? 'full' : primaryCodes[code & 0xff];
 }
 
+/** Whether the error is SQLite's, of whatever kind. */
+export function isSqliteError(error: unknown): boolean {
+  return error instanceof Error && 'errcode' in error;
+}
+
 /** Another connection holds the lock; the same may succeed later. */
 export function isSqliteBusy(error: unknown): boolean {
   return sqliteFailure(error) === 'busy';

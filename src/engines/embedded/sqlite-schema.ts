@@ -139,8 +139,12 @@ export function openDatabaseForChange(path: string): DatabaseSync {
 }
 
 /** All of it is done, or nothing. */
-export function inTransaction<T>(database: DatabaseSync, act: () => T): T {
-  database.exec('BEGIN IMMEDIATE');
+export function inTransaction<T>(
+  database: DatabaseSync,
+  act: () => T,
+  begin: 'BEGIN' | 'BEGIN IMMEDIATE' = 'BEGIN IMMEDIATE',
+): T {
+  database.exec(begin);
   try {
     const result = act();
     database.exec('COMMIT');

@@ -2,20 +2,17 @@ import { setTimeout as delay } from 'node:timers/promises';
 
 import { notPlain } from '../../domain/batch-scanner.ts';
 import { ingest } from '../../pipeline/ingest.ts';
-import {
-  Unavailable,
-  type EarlierBatch,
-  type IngestOutcome,
-  type Submission,
-} from '../../pipeline/ports.ts';
+import { Unavailable, type IngestOutcome, type Submission } from '../../pipeline/ports.ts';
 import { dataPaths, takeDataDirectory, type DirectoryLock } from './data-directory.ts';
+import { CounterAdmission } from './counter-admission.ts';
 import type { EmbeddedOptions } from './engine-options.ts';
 import { describeFailure } from './failures.ts';
 import { nodeFileSystem } from './file-system.ts';
 import { LogIntake } from './log-intake.ts';
 import type { LogPosition } from './log-frame.ts';
-import { keyOf, LogProcessor, type CountingState } from './log-processor.ts';
+import { keyOf, LogProcessor, type CountingState, type ScannedCounter } from './log-processor.ts';
 import { LogDamaged, noRecordAt } from './log-recovery.ts';
+import { findBatch } from './log-raw-store.ts';
 import { LogReader } from './log-reader.ts';
 import { readLogId, saltOfLog } from './log-segment.ts';
 import { surveyLog } from './log-survey.ts';
@@ -23,7 +20,7 @@ import type { Progress } from './messages.ts';
 import { RecordCounter } from './record-counter.ts';
 import { SegmentedLog } from './segmented-log.ts';
 import { SqliteCounterStore, type KeyedBatch } from './sqlite-counter-store.ts';
-import { isSqliteBusy } from './sqlite-errors.ts';
+import { isSqliteBusy, isSqliteError } from './sqlite-errors.ts';
 import type { Verdict } from './submission-ring.ts';
 import { openDatabase } from './sqlite-schema.ts';
 
@@ -53,6 +50,9 @@ export class Writer {
   readonly #log: SegmentedLog;
   readonly #store: SqliteCounterStore;
   readonly #reader: LogReader;
+  /** Of records that are looked up, beside the one that is counted from. */
+  readonly #lookups: LogReader;
+  readonly #admission: CounterAdmission;
   readonly #intake: LogIntake;
   readonly #processor: LogProcessor;
   readonly #maintenance: NodeJS.Timeout;
@@ -82,15 +82,23 @@ export class Writer {
     this.#lock = lock;
     const paths = dataPaths(options.dataDir);
     this.#store = new SqliteCounterStore(openDatabase(paths.database));
-    const { log, uncountedKeys } = openLog(options, this.#store);
+    this.#admission = new CounterAdmission({
+      store: this.#store,
+      countersPerDayMax: options.countersPerDayMax,
+      onForget: () => this.#processor.forgetAdmitted(),
+      now: Date.now,
+    });
+    const { log, uncountedKeys } = openLog(options, this.#store, this.#admission);
     this.#log = log;
     this.#reader = new LogReader(nodeFileSystem, paths.log);
+    this.#lookups = new LogReader(nodeFileSystem, paths.log);
     this.#processor = new LogProcessor({
       store: this.#store,
       reader: this.#reader,
       durableEnd: () => log.durableEnd,
       onCounted: (through) => {
         this.#intake.forgetKeys(through);
+        this.#noticeChanges();
         this.#events.onProgress(this.progress());
       },
       now: Date.now,
@@ -98,7 +106,12 @@ export class Writer {
     this.#intake = new LogIntake(
       {
         log,
-        findKey: (caller, key) => this.#findKey(caller, key),
+        admission: {
+          admit: (batch) => this.#ask(() => this.#admission.admit(batch)),
+          take: (newcomers, end) => this.#admission.take(newcomers, end),
+        },
+        excludedOf: (batchId) => findBatch(this.#lookups, batchId)?.excluded,
+        findKey: (caller, key) => this.#ask(() => this.#store.findKey(caller, key)),
         countedThrough: () => this.#store.position,
         onDurable: (delivery) => {
           this.#processor.offer(delivery);
@@ -130,7 +143,8 @@ export class Writer {
   }
 
   ingest(submission: Submission): Promise<IngestOutcome> {
-    return ingest(submission, this.#intake, { bodyBytesMax: this.#options.bodyBytesMax });
+    const { bodyBytesMax, countersPerDayMax } = this.#options;
+    return ingest(submission, this.#intake, { bodyBytesMax, countersPerDayMax });
   }
 
   /**
@@ -144,8 +158,15 @@ export class Writer {
     }
     const enqueued = this.#processor.scan(bytes, at, at + length);
     if (enqueued === notPlain) return undefined;
+    const asked = this.#processor.unadmitted();
+    const newcomers = asked.length === 0 ? asked : this.#admitAll(asked);
+    if (newcomers === undefined) return undefined;
     const staged = this.#intake.stagePlain(bytes.subarray(at, at + length), enqueued, caller);
     if (staged === undefined) return undefined;
+    if (asked.length > 0) {
+      this.#admission.take(newcomers, staged.end);
+      this.#processor.rememberAdmitted(asked);
+    }
     this.#processor.takeScanned({ from: staged.previousEnd, to: staged.end });
     return { batchId: staged.batchId, receivedAt: staged.receivedAt, enqueued };
   }
@@ -186,20 +207,42 @@ export class Writer {
     }
     this.#hasFailed = true;
     this.#reader.close();
+    this.#lookups.close();
     this.#log.close();
     this.#store.close();
     this.#lock.release();
   }
 
-  /** @throws {Unavailable} */
-  #findKey(caller: string, key: string): EarlierBatch | undefined {
+  /** Those that are new, where all of them may be counted; undefined where that needs a closer look. */
+  #admitAll(asked: readonly ScannedCounter[]): readonly ScannedCounter[] | undefined {
     try {
-      return this.#store.findKey(caller, key);
+      const newcomers = this.#admission.newcomers(asked);
+      return this.#admission.hasRoomFor(newcomers) ? newcomers : undefined;
+    } catch {
+      // Whoever looks closer meets it again, and tells.
+      return undefined;
+    }
+  }
+
+  #noticeChanges(): void {
+    try {
+      this.#admission.noticeChanges();
     } catch (error) {
+      // It is looked at again after what is counted next.
+      if (!isSqliteBusy(error)) this.#fail(error);
+    }
+  }
+
+  /** Asks the database. @throws {Unavailable} where it does not answer. */
+  #ask<T>(question: () => T): T {
+    try {
+      return question();
+    } catch (error) {
+      if (!isSqliteError(error)) throw error;
       if (!isSqliteBusy(error)) this.#fail(error);
       throw new Unavailable(
         'storage_failed',
-        'The keys of earlier batches cannot be read. Nothing of this batch was stored; send it again, with the same Idempotency-Key.',
+        'What is known of earlier batches cannot be read. Nothing of this batch was stored; send it again, with the same Idempotency-Key if it had one.',
         { cause: error },
       );
     }
@@ -302,7 +345,7 @@ export class Writer {
   }
 }
 
-function openLog(options: EmbeddedOptions, store: SqliteCounterStore) {
+function openLog(options: EmbeddedOptions, store: SqliteCounterStore, admission: CounterAdmission) {
   const directory = dataPaths(options.dataDir).log;
   const known = store.logId();
   // Before the log is opened, too: of another log, the counters' position says nothing.
@@ -316,12 +359,15 @@ function openLog(options: EmbeddedOptions, store: SqliteCounterStore) {
     allocateBytes: options.allocateBytes,
     countedThrough: store.position,
     setAside: store.setAside(),
-    onUncounted: ({ record, end }) => {
+    onUncounted: (scanned) => {
+      const { record, end } = scanned;
+      admission.addUncounted(scanned);
       const key = keyOf(record);
       if (key !== undefined) uncountedKeys.push({ ...key, end });
     },
     now: Date.now,
   });
+  admission.endUncounted();
   if (known === undefined) store.adoptLog(log.logId);
   else if (!log.logId.equals(known)) {
     log.close();

@@ -1,3 +1,4 @@
+import { countersPerDayMaxDefault } from '../../domain/day-bound.ts';
 import { asWritten, dayRule, type DayOf } from '../../domain/day.ts';
 import { readItemsPerMessage } from '../../pipeline/recut.ts';
 
@@ -48,6 +49,12 @@ export function storeRules(environment: Environment): StoreRules {
   const dayZone = environment.optional('DAY_ZONE') ?? asWritten;
   const keepMs = environment.number('KEEP_DAYS', 8) * dayMs;
   return { dayZone, dayOf: dayRule(dayZone), keepMs };
+}
+
+/** How many distinct counters a day may have. */
+export function countersPerDayMax(environment: Environment): number {
+  const isSet = environment.optional('MAX_COUNTERS_PER_DAY') !== undefined;
+  return isSet ? environment.number('MAX_COUNTERS_PER_DAY', 1) : countersPerDayMaxDefault;
 }
 
 export function itemsPerMessage(environment: Environment): number {

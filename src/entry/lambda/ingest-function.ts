@@ -6,6 +6,7 @@ import { SQSClient } from '@aws-sdk/client-sqs';
 
 import { batchIdMaker } from '../../domain/batch-id.ts';
 import { awsIntake } from '../../engines/aws/aws-intake.ts';
+import { CounterAdmission } from '../../engines/aws/counter-admission.ts';
 import { DynamodbBatchRecords } from '../../engines/aws/dynamodb-batch-records.ts';
 import { fixDayRule } from '../../engines/aws/dynamodb-day-rule.ts';
 import { s3RawStore } from '../../engines/aws/s3-raw-store.ts';
@@ -14,7 +15,13 @@ import { orUnavailable } from '../../engines/aws/unavailable.ts';
 import { ingest } from '../../pipeline/ingest.ts';
 import type { Pipeline } from '../../pipeline/ports.ts';
 import { backoff, errorDetails, log, requestHandler, s3Settings } from './clients.ts';
-import { bodyBytesMax, itemsPerMessage, readEnvironment, storeRules } from './environment.ts';
+import {
+  bodyBytesMax,
+  countersPerDayMax,
+  itemsPerMessage,
+  readEnvironment,
+  storeRules,
+} from './environment.ts';
 import { httpFunction, type HttpFunction } from './http-function.ts';
 import { once } from './once.ts';
 
@@ -26,6 +33,7 @@ export function ingestFunction(env: Record<string, string | undefined>): HttpFun
   const dynamodb = new DynamoDBClient({ requestHandler });
   const sqs = new SQSClient({ requestHandler });
   const onFailure = (error: unknown) => log('ERROR', 'a batch was not taken', errorDetails(error));
+  const countersMax = countersPerDayMax(environment);
   const intake = awsIntake({
     records: new DynamodbBatchRecords({ client: dynamodb, ledgerTable, keepMs }),
     rawStore: s3RawStore(new S3Client(s3Settings(environment)), environment.text('RAW_BUCKET')),
@@ -35,6 +43,13 @@ export function ingestFunction(env: Record<string, string | undefined>): HttpFun
       backoff: backoff(6),
     }),
     itemsPerMessage: itemsPerMessage(environment),
+    admission: new CounterAdmission({
+      client: dynamodb,
+      countersTable: environment.text('COUNTERS_TABLE'),
+      countersPerDayMax: countersMax,
+      dayOf,
+      now: Date.now,
+    }),
     dayOf,
     makeBatchId: batchIdMaker(randomBytes),
     now: Date.now,
@@ -46,7 +61,11 @@ export function ingestFunction(env: Record<string, string | undefined>): HttpFun
     async ingest(submission) {
       const notTaken = 'No batch can be taken now.';
       await orUnavailable(notTaken, onFailure, holdToDayRule);
-      return await ingest(submission, intake, { bodyBytesMax, dayOf });
+      return await ingest(submission, intake, {
+        bodyBytesMax,
+        dayOf,
+        countersPerDayMax: countersMax,
+      });
     },
     query: notRoutedHere,
     receipt: notRoutedHere,

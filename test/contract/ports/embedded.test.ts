@@ -9,11 +9,13 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 
 import { batchIdAt, formatBatchId } from '../../../src/domain/batch-id.ts';
 import { mergeTally, type CounterRow, type Tally } from '../../../src/domain/counter.ts';
+import { countersPerDayMaxDefault } from '../../../src/domain/day-bound.ts';
+import { CounterAdmission } from '../../../src/engines/embedded/counter-admission.ts';
 import { nodeFileSystem, type FileSystem } from '../../../src/engines/embedded/file-system.ts';
 import { encodeFrame, frameLength } from '../../../src/engines/embedded/log-frame.ts';
 import { LogIntake } from '../../../src/engines/embedded/log-intake.ts';
 import { keyOf, LogProcessor } from '../../../src/engines/embedded/log-processor.ts';
-import { LogRawStore } from '../../../src/engines/embedded/log-raw-store.ts';
+import { findBatch, LogRawStore } from '../../../src/engines/embedded/log-raw-store.ts';
 import { LogReader } from '../../../src/engines/embedded/log-reader.ts';
 import { LogReceipts } from '../../../src/engines/embedded/log-receipts.ts';
 import { LogDamaged } from '../../../src/engines/embedded/log-recovery.ts';
@@ -82,13 +84,21 @@ class Engine {
     this.failures = [];
     this.database = openDatabase(this.databasePath);
     this.store = new SqliteCounterStore(this.database);
+    const admission = new CounterAdmission({
+      store: this.store,
+      countersPerDayMax: countersPerDayMaxDefault,
+      onForget: () => this.processor.forgetAdmitted(),
+      now: () => this.now,
+    });
     const uncounted: (KeyedBatch & { end: number })[] = [];
     this.log = SegmentedLog.open({
       directory: this.logDirectory,
       fileSystem: this.#fileSystem(),
       segmentBytes,
       countedThrough: this.store.position,
-      onUncounted: ({ record, end }) => {
+      onUncounted: (scanned) => {
+        const { record, end } = scanned;
+        admission.addUncounted(scanned);
         const key = keyOf(record);
         if (key !== undefined) uncounted.push({ ...key, end });
       },
@@ -111,6 +121,8 @@ class Engine {
     this.intake = new LogIntake(
       {
         log: this.log,
+        admission,
+        excludedOf: (batchId) => findBatch(this.reader, batchId)?.excluded,
         findKey: (caller, key) => this.store.findKey(caller, key),
         countedThrough: () => this.store.position,
         onDurable: (delivery) => (this.options.onDurable ?? this.offer)(delivery),

@@ -1,0 +1,40 @@
+import { findExcluded, tallyEvents } from '../domain/batch.ts';
+import type { Counter } from '../domain/day-bound.ts';
+import type { DayOf } from '../domain/day.ts';
+import { NothingAdmitted, type Batch } from './ports.ts';
+import { inflateStored, readAgain } from './process.ts';
+
+/**
+ * The batch without the items whose counters `admits` refuses, asked in their order.
+ * @throws {NothingAdmitted} where the batch is refused for them.
+ */
+export function excludeItems(
+  batch: Batch,
+  dayOf: DayOf | undefined,
+  admits: (counter: Counter) => boolean,
+): Batch {
+  const inflated = inflateStored(batch);
+  if (inflated.code !== undefined) throw new Error(inflated.detail);
+  const excluded = findExcluded(inflated.body, dayOf, admits);
+  if (excluded.length === 0) return batch;
+  if (batch.strict === true || excluded.length >= batch.accepted) {
+    throw new NothingAdmitted(excluded);
+  }
+  return withoutItems(batch, dayOf, excluded);
+}
+
+/** The batch without the items at some indexes, whatever was excluded of it before. */
+export function withoutItems(
+  batch: Batch,
+  dayOf: DayOf | undefined,
+  excluded: readonly number[],
+): Batch {
+  const { excluded: before = [] } = batch;
+  if (excluded === before || excluded.length + before.length === 0) return batch;
+  const more = excluded.length - before.length;
+  const accepted = batch.accepted - more;
+  const rejected = batch.rejected + more;
+  const reading = readAgain({ ...batch, accepted, rejected, excluded }, dayOf);
+  if ('reason' in reading) throw new Error(`other items are excluded: ${reading.reason}`);
+  return { ...batch, accepted, rejected, excluded, tally: tallyEvents(reading.events) };
+}

@@ -1,0 +1,253 @@
+import { afterAll, describe, expect, it } from 'vitest';
+
+import type { CounterRow } from '../../src/domain/counter.ts';
+import { countersAsStranger, startAws } from '../support/aws-store.ts';
+import { readCounters } from '../support/counters.ts';
+import { Lambdas } from '../support/lambda.ts';
+import {
+  exchange,
+  startServer,
+  waitUntilCounted,
+  type Received,
+  type Sent,
+} from '../support/server.ts';
+
+/** The bound on distinct counters a day is kept, and answered, alike on both engines. */
+const countersPerDayMax = 3;
+
+interface Installation extends AsyncDisposable {
+  readonly ask: (request: Sent) => Promise<Received>;
+  drain(): Promise<void>;
+  counters(): Promise<readonly CounterRow[]>;
+}
+
+const aws = await startAws();
+afterAll(() => aws.stop());
+
+const installations: (() => Promise<Installation>)[] = [
+  async () => {
+    const server = await startServer({ engine: { countersPerDayMax } });
+    return {
+      ask: (request) => exchange(server.url, request),
+      drain: () => waitUntilCounted(server.url),
+      counters: () => readCounters(server.pipeline),
+      [Symbol.asyncDispose]: () => server[Symbol.asyncDispose](),
+    };
+  },
+  async () => {
+    const lambdas = await Lambdas.create(aws, { MAX_COUNTERS_PER_DAY: String(countersPerDayMax) });
+    return {
+      ask: (request) => lambdas.ask(request),
+      drain: () => lambdas.drain(),
+      counters: () => countersAsStranger(aws.dynamodb, lambdas.store.countersTable),
+      [Symbol.asyncDispose]: () => Promise.resolve(),
+    };
+  },
+];
+
+interface Step {
+  /** Types, of which each is an item; `16 a` is of that day of June; objects go as they are. */
+  readonly send: readonly (string | object)[];
+  readonly headers?: Readonly<Record<string, string>>;
+  readonly drain?: boolean;
+}
+
+interface Answer {
+  readonly status: number;
+  readonly code?: string;
+  readonly enqueued?: number;
+  readonly rejected?: number;
+  readonly errors?: readonly string[];
+}
+
+function itemOf(text: string | object): object {
+  if (typeof text !== 'string') return text;
+  const [, day = '16', type = text] = /^(\d\d) (.*)$/.exec(text) ?? [];
+  return { type, state: 'on', timestamp: `2023-06-${day}T13:00:00Z` };
+}
+
+/** Sends one after the other; returns what is answered, and how it reads for a client. */
+async function run(
+  installation: Installation,
+  steps: readonly Step[],
+): Promise<{ answers: Answer[]; texts: string[]; counted: string[] }> {
+  const answers: Answer[] = [];
+  const texts: string[] = [];
+  for (const { send, headers = {}, drain = false } of steps) {
+    const body = JSON.stringify({ processed_devices: send.map(itemOf) });
+    const { status, text } = await installation.ask({
+      method: 'POST',
+      path: '/ingest',
+      headers: { 'content-type': 'application/json', ...headers },
+      body,
+    });
+    const document = JSON.parse(text) as Omit<Answer, 'errors'> & {
+      errors?: readonly { index: number; code: string; field: string | null; message: string }[];
+    };
+    const { code, enqueued, rejected, errors } = document;
+    answers.push({
+      status,
+      ...(code !== undefined && { code }),
+      ...(enqueued !== undefined && { enqueued }),
+      ...(rejected !== undefined && { rejected }),
+      ...(errors && { errors: errors.map((error) => `${error.index} ${error.code}`) }),
+    });
+    texts.push(text.replace(/raw\/\S+?\.json/, 'RAW'));
+    if (drain) await installation.drain();
+  }
+  await installation.drain();
+  const rows = await installation.counters();
+  return {
+    answers,
+    texts,
+    counted: rows.map(({ date, type, count }) => `${date.slice(8)} ${type} ${count}`),
+  };
+}
+
+const beyond = 'too_many_counters';
+const taken = (enqueued: number): Answer => ({ status: 200, enqueued });
+const partly = (enqueued: number, errors: readonly string[]): Answer => ({
+  status: 200,
+  enqueued,
+  rejected: errors.length,
+  errors,
+});
+const nothing = (errors: readonly string[]): Answer => ({
+  status: 400,
+  code: 'no_valid_items',
+  rejected: errors.length,
+  errors,
+});
+const strict = { prefer: 'handling=strict' };
+const key = (name: string) => ({ 'idempotency-key': name });
+
+const cases: Record<string, { steps: Step[]; answers: Answer[]; counted: string[] }> = {
+  'new counters beyond it are refused, item by item, and old ones go on counting': {
+    steps: [
+      { send: ['a', 'b'] },
+      { send: ['c', 'd', 'a', 'd', 'e'], drain: true },
+      { send: ['a', 'b', 'c', 'f'] },
+    ],
+    answers: [
+      taken(2),
+      partly(2, [`1 ${beyond}`, `3 ${beyond}`, `4 ${beyond}`]),
+      partly(3, [`3 ${beyond}`]),
+    ],
+    counted: ['16 a 3', '16 b 2', '16 c 2'],
+  },
+  'those that come first get the room, whatever their names': {
+    steps: [
+      {
+        send: [
+          'a',
+          'b',
+          { type: 'a', state: 'off', timestamp: '2023-06-16T13:00:00Z' },
+          'c',
+          '17 c',
+        ],
+      },
+    ],
+    answers: [partly(4, [`3 ${beyond}`])],
+    counted: ['16 a 1', '16 a 1', '16 b 1', '17 c 1'],
+  },
+  'each day has its own': {
+    steps: [{ send: ['a', 'b', 'c'] }, { send: ['17 d', '17 e', 'd', '18 f'] }],
+    answers: [taken(3), partly(3, [`2 ${beyond}`])],
+    counted: ['16 a 1', '16 b 1', '16 c 1', '17 d 1', '17 e 1', '18 f 1'],
+  },
+  'a batch of which nothing is left is refused': {
+    steps: [{ send: ['a', 'b', 'c'] }, { send: ['d', { type: 1 }, 'e'] }, { send: [] }],
+    answers: [
+      taken(3),
+      {
+        status: 400,
+        code: 'no_valid_items',
+        rejected: 3,
+        errors: [`0 ${beyond}`, '1 not_a_string', '1 missing', '1 missing', `2 ${beyond}`],
+      },
+      taken(0),
+    ],
+    counted: ['16 a 1', '16 b 1', '16 c 1'],
+  },
+  'what is refused or not stored takes no room': {
+    steps: [
+      { send: ['a', 'b', 'c', 'd'], headers: strict },
+      { send: ['x', { type: '' }], headers: strict },
+      { send: ['a', 'b'], headers: key('one') },
+      { send: ['y', 'z'], headers: key('one') },
+      { send: ['a', 'c'] },
+    ],
+    answers: [
+      { status: 400, code: 'invalid_items', rejected: 1, errors: [`3 ${beyond}`] },
+      {
+        status: 400,
+        code: 'invalid_items',
+        rejected: 1,
+        errors: ['1 blank', '1 missing', '1 missing'],
+      },
+      taken(2),
+      { status: 422, code: 'idempotency_key_reused' },
+      taken(2),
+    ],
+    counted: ['16 a 2', '16 b 1', '16 c 1'],
+  },
+  'a retry is answered as the first time, whatever has become of the room': {
+    steps: [
+      { send: ['a', 'b', 'c', 'd'], headers: key('one') },
+      { send: ['a', 'b', 'c', 'd'], headers: key('one'), drain: true },
+      { send: ['a', 'b', 'c', 'd'], headers: key('one') },
+      { send: ['17 a'], headers: key('two') },
+      { send: ['17 b', '17 c', '17 d'] },
+      { send: ['17 a'], headers: key('two') },
+      { send: ['17 e'], headers: key('three') },
+    ],
+    answers: [
+      partly(3, [`3 ${beyond}`]),
+      partly(3, [`3 ${beyond}`]),
+      partly(3, [`3 ${beyond}`]),
+      taken(1),
+      partly(2, [`2 ${beyond}`]),
+      taken(1),
+      nothing([`0 ${beyond}`]),
+    ],
+    counted: ['16 a 1', '16 b 1', '16 c 1', '17 a 1', '17 b 1', '17 c 1'],
+  },
+  'names that are not plain are counted by their bytes': {
+    steps: [{ send: ['a#b', 'a%23b', 'ä'], drain: true }, { send: ['a#b', 'ä', 'ö', 'a%23b'] }],
+    answers: [taken(3), partly(3, [`2 ${beyond}`])],
+    counted: ['16 a#b 2', '16 a%23b 2', '16 ä 2'],
+  },
+};
+
+describe(`where a day may have ${countersPerDayMax} counters`, () => {
+  it.each(Object.entries(cases))('%s', async (_, { steps, answers, counted }) => {
+    const seen = [];
+    for (const open of installations) {
+      await using installation = await open();
+      const found = await run(installation, steps);
+      expect(found.answers).toEqual(answers);
+      expect([...found.counted].sort()).toEqual([...counted].sort());
+      seen.push(found);
+    }
+    const [embedded, lambda] = seen;
+    expect(lambda).toEqual(embedded);
+  });
+
+  it('the message names the bound and the day, and all but the first 20 errors are only counted', async () => {
+    for (const open of installations) {
+      await using installation = await open();
+      const names = Array.from({ length: 40 }, (_, at) => `type ${at}`);
+      const { texts } = await run(installation, [{ send: names }]);
+      const document = JSON.parse(texts[0] ?? '') as { rejected: number; errors: object[] };
+      expect(document.rejected).toBe(37);
+      expect(document.errors).toHaveLength(20);
+      expect(document.errors[0]).toEqual({
+        index: 3,
+        field: null,
+        code: beyond,
+        message:
+          'the item would begin a new counter, and 2023-06-16 has all of the 3 that a day may have; send types and states that the day has, or have the bound raised',
+      });
+    }
+  });
+});
