@@ -1,3 +1,4 @@
+import type { Ranges } from '../domain/index-ranges.ts';
 import type { ContentEncoding } from '../pipeline/ports.ts';
 
 /** What a line of `raw list` and of `batches.ndjson` tells. */
@@ -12,6 +13,8 @@ export interface ListedBatch {
     readonly encoding: ContentEncoding;
     readonly accepted: number;
     readonly rejected: number;
+    /** Runs of indexes, each by its first and last: items that are valid and were refused. */
+    readonly excluded?: Ranges;
   };
 }
 

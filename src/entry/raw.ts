@@ -3,6 +3,7 @@ import { mkdirSync, renameSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 
 import { isBatchId, readRawKey } from '../domain/batch-id.ts';
+import { toRanges } from '../domain/index-ranges.ts';
 import { dataPaths } from '../engines/embedded/data-directory.ts';
 import { nodeFileSystem } from '../engines/embedded/file-system.ts';
 import { LogReader } from '../engines/embedded/log-reader.ts';
@@ -91,8 +92,9 @@ export async function rawExport(options: RawRangeOptions, directory: string): Pr
 type Batch = Extract<FoundBatch, { damage?: never }>['batch'];
 
 function lineOf(batch: Batch, isBrief: boolean): string {
-  const { rawKey, receivedAt, body, encoding, accepted, rejected } = batch;
-  const details = isBrief ? {} : { details: { encoding, accepted, rejected } };
+  const { rawKey, receivedAt, body, encoding, accepted, rejected, excluded } = batch;
+  const more = excluded && { excluded: toRanges(excluded) };
+  const details = isBrief ? {} : { details: { encoding, accepted, rejected, ...more } };
   return batchLine({ rawKey, receivedAt, bytes: body.length, ...details });
 }
 

@@ -393,6 +393,13 @@ export class World implements FunctionWorld {
       contentEncoding: ContentEncoding,
       metadata: Metadata ?? {},
     };
+    if (
+      Metadata?.['excluded'] !== undefined &&
+      !this.#stored.has(Key.replace('raw/', 'excluded/'))
+    ) {
+      this.#violation ??= new Violation(`${Key} is stored before what is excluded of it`);
+      return;
+    }
     const excluded = excludedOf(Key, object, (key) => this.#stored.get(key)?.Body as Uint8Array);
     for (const { tally } of cutAgain(Key, object, excluded)) mergeTally(this.#ceiling, tally);
   }
