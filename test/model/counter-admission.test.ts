@@ -84,7 +84,7 @@ function randomBatch(random: () => number, serial: number): TestBatch {
 async function send(writer: Writer, { body, submission }: TestBatch): Promise<IngestOutcome> {
   const { encoding, strict, idempotencyKey } = submission;
   const isPlain = encoding === 'identity' && !strict && idempotencyKey === undefined;
-  const verdict = isPlain ? writer.takePlain(body, 0, body.length) : undefined;
+  const verdict = isPlain ? writer.takePlain(body, 0, body.length, '') : undefined;
   if (verdict === undefined) return writer.ingest(submission);
   expect(writer.commit()).toBe(true);
   const batchId = formatBatchId(verdict.batchId);

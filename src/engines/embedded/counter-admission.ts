@@ -1,4 +1,5 @@
 import { admitInOrder, counterName, type Counter } from '../../domain/day-bound.ts';
+import { CounterSet } from '../../domain/counter-set.ts';
 import { rowsOfTally, type Tally } from '../../domain/counter.ts';
 import type { CalendarDate } from '../../domain/timestamp.ts';
 import { excludeItems } from '../../pipeline/exclusions.ts';
@@ -41,9 +42,9 @@ interface Pending {
  */
 export class CounterAdmission {
   readonly #options: CounterAdmissionOptions;
-  /** Counters that have a row or are pending, by name; and the generation of names before them. */
-  #known = new Set<string>();
-  #knownBefore = new Set<string>();
+  /** Counters that have a row or are pending, and the generation of them before. */
+  #known = new CounterSet();
+  #knownBefore = new CounterSet();
   /** In the order of the log. */
   readonly #pending = new Map<string, Pending>();
   readonly #pendingOn = new Map<CalendarDate, number>();
@@ -83,7 +84,7 @@ export class CounterAdmission {
    * @throws {Unavailable} where that cannot be told now, or too many wait to be counted.
    */
   newcomers<T extends { readonly counter: Counter }>(entries: readonly T[]): T[] {
-    const unknown = entries.filter(({ counter }) => !this.#isKnown(nameOf(counter)));
+    const unknown = entries.filter(({ counter }) => !this.#isKnown(counter));
     if (unknown.length === 0) return unknown;
     this.noticeChanges();
     this.#forgetCounted();
@@ -107,6 +108,7 @@ export class CounterAdmission {
    * @throws {NothingAdmitted | Unavailable}
    */
   admit(batch: Batch): { readonly batch: Batch; readonly newcomers: Newcomers } {
+    if (this.#known.hasAll(batch.tally)) return { batch, newcomers: [] };
     const newcomers = this.newcomers(entriesOf(batch.tally));
     if (batch.excluded !== undefined || this.hasRoomFor(newcomers)) return { batch, newcomers };
     const isNew = new Set(newcomers.map(({ counter }) => nameOf(counter)));
@@ -127,7 +129,7 @@ export class CounterAdmission {
       this.#pendingOn.set(date, (this.#pendingOn.get(date) ?? 0) + 1);
       const size = this.#sizes.get(date);
       if (size !== undefined) this.#sizes.set(date, size + 1);
-      this.#remember(name);
+      this.#remember(counter);
     }
   }
 
@@ -138,24 +140,24 @@ export class CounterAdmission {
     this.#sizes.clear();
     this.#isTooMany = this.#pending.size > 0;
     if (change === 'added') return;
-    this.#known.clear();
-    this.#knownBefore.clear();
+    this.#known = new CounterSet();
+    this.#knownBefore = new CounterSet();
     this.#options.onForget();
   }
 
-  #isKnown(name: string): boolean {
-    if (this.#known.has(name)) return true;
-    if (!this.#knownBefore.has(name) && !this.#pending.has(name)) return false;
-    this.#remember(name);
+  #isKnown(counter: Counter): boolean {
+    if (this.#known.has(counter)) return true;
+    if (!this.#knownBefore.has(counter) && !this.#pending.has(nameOf(counter))) return false;
+    this.#remember(counter);
     return true;
   }
 
-  #remember(name: string): void {
+  #remember(counter: Counter): void {
     if (this.#known.size >= knownMax) {
       this.#knownBefore = this.#known;
-      this.#known = new Set();
+      this.#known = new CounterSet();
     }
-    this.#known.add(name);
+    this.#known.add(counter);
   }
 
   /** Remembers the others. */
@@ -163,7 +165,7 @@ export class CounterAdmission {
     const unknown = entries.filter(({ counter }) => !this.#pending.has(nameOf(counter)));
     const missing = this.#options.store.withoutRow(unknown);
     const isMissing = new Set(missing);
-    for (const each of unknown) if (!isMissing.has(each)) this.#remember(nameOf(each.counter));
+    for (const each of unknown) if (!isMissing.has(each)) this.#remember(each.counter);
     return missing;
   }
 

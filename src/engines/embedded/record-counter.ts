@@ -9,7 +9,7 @@ import type { LogRecord } from './log-frame.ts';
 /** Counters held in memory; what counts more in one batch is held all the same. */
 const heldCountersMax = 20_000;
 /** More than are held: a batch that is read while they come near it must still find room. */
-const tableLimits = { countersMax: 65_536, keyBytesMax: 16 * 1024 * 1024 };
+const tableLimits = { countersMax: 524_288, keyBytesMax: 32 * 1024 * 1024 };
 
 /** Counts records again, bodies of the common shape without building objects. */
 export class RecordCounter {
