@@ -1,8 +1,12 @@
 import { afterAll, describe, expect, it } from 'vitest';
 
 import type { CounterRow } from '../../src/domain/counter.ts';
-import { countersAsStranger, startAws } from '../support/aws-store.ts';
+import { DeleteObjectCommand } from '@aws-sdk/client-s3';
+
+import { AwsEngine } from '../support/aws-engine.ts';
+import { countersAsStranger, createStore, startAws } from '../support/aws-store.ts';
 import { readCounters } from '../support/counters.ts';
+import { batchOf, listAll } from './ports/intake-contract.ts';
 import { Lambdas } from '../support/lambda.ts';
 import {
   exchange,
@@ -249,5 +253,52 @@ describe(`where a day may have ${countersPerDayMax} counters`, () => {
           'the item would begin a new counter, and 2023-06-16 has all of the 3 that a day may have; send types and states that the day has, or have the bound raised',
       });
     }
+  });
+});
+
+describe('on AWS', () => {
+  const start = Date.UTC(2023, 5, 16, 12);
+  const batch = (...types: string[]) =>
+    batchOf(types.map((type) => ({ type, state: 'on', timestamp: '2023-06-16T13:00:00Z' })));
+
+  it('what was excluded lies beside the body, and a body without it is not read', async () => {
+    const store = await createStore(aws);
+    const engine = new AwsEngine(aws, store, start, { countersPerDayMax: 2 });
+    await engine.intake.accept(batch('a', 'b', 'c', 'a', 'd'));
+    const [raw] = await listAll(engine.rawStore);
+    expect(raw).toMatchObject({ accepted: 3, rejected: 2, excluded: [2, 4] });
+    const Key = `excluded/${new Date(start).toISOString()}-${raw?.batchId ?? ''}.json`;
+    await aws.s3.send(new DeleteObjectCommand({ Bucket: store.bucket, Key }));
+    await expect(listAll(engine.rawStore)).rejects.toThrow(`and ${Key}, which says which`);
+  });
+
+  it('a hundredth of the bound is let in without a reading, and then the day is read', async () => {
+    const store = await createStore(aws);
+    const environments = [1, 2].map(
+      () => new AwsEngine(aws, store, start, { countersPerDayMax: 300 }),
+    );
+    let readings = 0;
+    for (const engine of environments) {
+      engine.fault = (command, proceed) => {
+        if (command === 'Query') readings++;
+        return proceed();
+      };
+    }
+    const [one, other] = environments as [AwsEngine, AwsEngine];
+    await one.intake.accept(batch('a', 'b', 'c'));
+    await one.intake.accept(batch('a', 'b', 'c'));
+    expect(readings).toBe(0);
+    const many = Array.from({ length: 297 }, (_, at) => `type ${at}`);
+    await one.intake.accept(batch(...many));
+    expect(readings).toBe(1);
+    await one.process();
+    // The other knows nothing of it: what it lets in on trust is beyond the bound, and no more.
+    expect(await other.intake.accept(batch('x', 'y', 'z'))).toHaveProperty('stored');
+    await expect(other.intake.accept(batch('u'))).rejects.toMatchObject({
+      name: 'NothingAdmitted',
+    });
+    expect(await other.intake.accept(batch('a', 'type 7'))).toHaveProperty('stored');
+    await other.process();
+    expect(await countersAsStranger(aws.dynamodb, store.countersTable)).toHaveLength(303);
   });
 });
