@@ -5,7 +5,7 @@ import { formatBatchId } from '../../domain/batch-id.ts';
 import { rowsOfTally, typeStateKey, type Tally } from '../../domain/counter.ts';
 import { counterDifference, type Difference } from '../../pipeline/audit.ts';
 import { dataPaths, lockFile } from './data-directory.ts';
-import { nodeFileSystem } from './file-system.ts';
+import { nodeFileSystem, type FileSystem } from './file-system.ts';
 import { idPrefix } from './key-audit.ts';
 import { readLedger } from './ledger.ts';
 import type { LogPosition, LogRecord } from './log-frame.ts';
@@ -24,6 +24,8 @@ import {
 
 export interface RebuildOptions {
   readonly dataDir: string;
+  /** Of the log. This machine's by default. */
+  readonly fileSystem?: FileSystem;
   /** Only shows the difference; what is built is kept for the next rebuild. */
   readonly dryRun: boolean;
   /** Counts without the batches whose raw bodies are damaged: they become dead letters. */
@@ -56,7 +58,7 @@ const lastBytes = 1024 * 1024;
  *   batches are damaged and `withoutDamaged` does not say to do without them.
  */
 export function rebuildDataDirectory(options: RebuildOptions): RebuildSummary {
-  return withDatabase(options.dataDir, (database, place) => {
+  return withDatabase(options, (database, place) => {
     if (hasTable(database, 'counters_before')) {
       throw new Error(
         'The counters from before the last rebuild are still kept. Drop them with rebuild --drop-old, then rebuild again.',
@@ -68,7 +70,7 @@ export function rebuildDataDirectory(options: RebuildOptions): RebuildSummary {
 
 /** Drops the tables that a rebuild has replaced. Says whether there were any. */
 export function dropReplaced(dataDir: string): boolean {
-  return withDatabase(dataDir, (database) => {
+  return withDatabase({ dataDir }, (database) => {
     if (!hasTable(database, 'counters_before')) return false;
     inTransaction(database, () => {
       for (const table of generationTables) database.exec(`DROP TABLE ${table}_before`);
@@ -334,7 +336,10 @@ class GenerationWriter {
   }
 }
 
-function withDatabase<T>(dataDir: string, act: (database: DatabaseSync, place: Place) => T): T {
+function withDatabase<T>(
+  { dataDir, fileSystem = nodeFileSystem }: Pick<RebuildOptions, 'dataDir' | 'fileSystem'>,
+  act: (database: DatabaseSync, place: Place) => T,
+): T {
   const paths = dataPaths(dataDir);
   const database = openDatabaseForChange(paths.database);
   const lock = lockFile(join(paths.root, 'rebuild-lock.db'));
@@ -342,10 +347,10 @@ function withDatabase<T>(dataDir: string, act: (database: DatabaseSync, place: P
     if (lock === undefined) {
       throw new Error('Another rebuild is under way in this data directory. Let it end first.');
     }
-    const logId = readLogId(nodeFileSystem, paths.log);
+    const logId = readLogId(fileSystem, paths.log);
     if (logId === undefined) throw new Error(`${paths.log} holds no log to count.`);
     const salt = saltOfLog(logId);
-    return act(database, { fileSystem: nodeFileSystem, directory: paths.log, salt, logId });
+    return act(database, { fileSystem, directory: paths.log, salt, logId });
   } finally {
     database.close();
     lock?.release();
