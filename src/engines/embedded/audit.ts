@@ -14,6 +14,7 @@ import { nodeFileSystem, type FileSystem } from './file-system.ts';
 import { checkLost, finishKeyAudit } from './key-audit.ts';
 import { readDeadLetters, readLedger, type Ledger, type RecordedDeadLetter } from './ledger.ts';
 import type { LogPosition } from './log-frame.ts';
+import { removedUnnotedHint } from './log-recovery.ts';
 import { listSegments, readLogId, saltOfLog } from './log-segment.ts';
 import { lastRecordEnd, surveyLog, type Damage, type LogPlace } from './log-survey.ts';
 import { ScratchCounters, selectCounters } from './scratch-counters.ts';
@@ -232,7 +233,8 @@ class Audit {
       }
       const bytes = `bytes ${from} to ${to} of the log`;
       if (isFileMissing) {
-        const detail = `The raw bodies in ${bytes} are gone, though they were counted (near ${path}).`;
+        const detail =
+          `The raw bodies in ${bytes} are gone, though they were counted (near ${path}). ${from === removedThrough ? removedUnnotedHint : ''}`.trimEnd();
         this.#report({ code: 'raw_missing', detail });
       } else {
         const detail = `No sound record stands in ${bytes}, at byte ${offset} of ${path}: what was stored there is damaged.`;

@@ -10,6 +10,7 @@ import { idPrefix } from './key-audit.ts';
 import { readLedger } from './ledger.ts';
 import type { LogPosition, LogRecord } from './log-frame.ts';
 import { keyOf } from './log-processor.ts';
+import { removedUnnotedHint } from './log-recovery.ts';
 import { readLogId, saltOfLog } from './log-segment.ts';
 import { endOfFiles, lastRecordEnd, surveyLog, type Damage, type LogPlace } from './log-survey.ts';
 import { RecordCounter } from './record-counter.ts';
@@ -69,8 +70,8 @@ export function rebuildDataDirectory(options: RebuildOptions): RebuildSummary {
 }
 
 /** Drops the tables that a rebuild has replaced. Says whether there were any. */
-export function dropReplaced(dataDir: string): boolean {
-  return withDatabase({ dataDir }, (database) => {
+export function dropReplaced(dataDir: string, fileSystem = nodeFileSystem): boolean {
+  return withDatabase({ dataDir, fileSystem }, (database) => {
     if (!hasTable(database, 'counters_before')) return false;
     inTransaction(database, () => {
       for (const table of generationTables) database.exec(`DROP TABLE ${table}_before`);
@@ -179,7 +180,7 @@ class Rebuild {
         const isDropped = dropped.get(record.position) !== undefined;
         const reason = isDropped ? undefined : this.#counter.count(record);
         if (isDropped || reason !== undefined) writer.addDeadLetter(record, reason);
-        if (record.receivedAt >= keysExpiredBefore) writer.addKey(record);
+        writer.addKey(record, keysExpiredBefore);
       }
       position = found.end;
       if (position < enough && !this.#counter.isFull) continue;
@@ -200,7 +201,7 @@ class Rebuild {
     const damagedSpans = this.#newlyDamaged();
     if (damagedSpans > 0 && !this.#options.withoutDamaged) {
       throw new Error(
-        `The log is damaged in ${damagedSpans} ${damagedSpans === 1 ? 'place' : 'places'} (audit names them), and what was stored there cannot be counted again. Restore the log from a backup, or count without those batches: rebuild --without-damaged. The counters are as they were.`,
+        `The log is damaged in ${damagedSpans} ${damagedSpans === 1 ? 'place' : 'places'} (audit names them), and what was stored there cannot be counted again. Restore the log from a backup, or count without those batches: rebuild --without-damaged. ${this.#isBeginningGone() ? `${removedUnnotedHint} ` : ''}The counters are as they were.`,
       );
     }
     let differences = 0;
@@ -221,6 +222,15 @@ class Rebuild {
     this.#options.onProgress(this.#position, this.#position);
     if (!this.#options.dryRun) this.#switch();
     return { differences, isSwitched: !this.#options.dryRun, damagedSpans };
+  }
+
+  /** Whether segments are missing from the place on at which this began. */
+  #isBeginningGone(): boolean {
+    const { removedThrough = 0 } = readLedger(this.#database) ?? {};
+    const row = this.#database
+      .prepare(`SELECT 1 FROM dead_letters_next WHERE position = ? AND reason LIKE '% is gone'`)
+      .get(removedThrough);
+    return row !== undefined;
   }
 
   #newlyDamaged(): number {
@@ -282,6 +292,7 @@ class GenerationWriter {
   readonly #addKey: StatementSync;
   readonly #addDeadLetter: StatementSync;
   readonly #knownDeadLetter: StatementSync;
+  readonly #knownKey: StatementSync;
   readonly #now: number;
 
   constructor(database: DatabaseSync, now: number) {
@@ -292,6 +303,9 @@ class GenerationWriter {
       'INSERT INTO dead_letters_next VALUES (?, ?, ?, ?, ?, ?, ?)',
     );
     this.#knownDeadLetter = database.prepare('SELECT * FROM dead_letters WHERE position = ?');
+    this.#knownKey = database.prepare(
+      'SELECT 1 FROM idempotency_keys WHERE caller = ? AND key = ? AND batch_id = ?',
+    );
   }
 
   addTally(tally: Tally): void {
@@ -300,10 +314,13 @@ class GenerationWriter {
     }
   }
 
-  addKey(record: LogRecord): void {
+  /** Unless it has expired; one that is in force has not, though a clock that jumped may say so. */
+  addKey(record: LogRecord, expiredBefore: number): void {
     const keyed = keyOf(record);
     if (keyed === undefined) return;
     const { caller, key, bodySha256, batchId, receivedAt } = keyed;
+    const isOld = receivedAt < expiredBefore;
+    if (isOld && this.#knownKey.get(caller, key, batchId) === undefined) return;
     this.#addKey.run(caller, key, bodySha256, batchId, receivedAt);
   }
 

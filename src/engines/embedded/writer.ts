@@ -12,7 +12,7 @@ import { describeFailure } from './failures.ts';
 import { LogIntake } from './log-intake.ts';
 import type { LogPosition } from './log-frame.ts';
 import { keyOf, LogProcessor, type CountingState } from './log-processor.ts';
-import { LogDamaged, noRecordAt } from './log-recovery.ts';
+import { LogDamaged, noRecordAt, RemovedUnnoted } from './log-recovery.ts';
 import { LogReader } from './log-reader.ts';
 import { readLogId, saltOfLog } from './log-segment.ts';
 import { surveyLog } from './log-survey.ts';
@@ -271,7 +271,7 @@ export class Writer {
       try {
         return this.#noteRemoved(noted, through);
       } catch (error) {
-        if (!(error instanceof LogDamaged)) throw error;
+        if (!(error instanceof LogDamaged || error instanceof RemovedUnnoted)) throw error;
         this.#isRemoving = false;
         this.#events.onDefect(`${error.message} Old segments are kept until that is mended.`);
         return false;
@@ -292,7 +292,8 @@ export class Writer {
       if (found.damage === undefined) {
         if (!this.#store.isDeadLetter(found.record.position)) counter.count(found.record);
       } else if (!this.#store.isDeadLetter(found.damage.from)) {
-        throw noRecordAt(found.damage.from);
+        const { from: place, to: end, isFileMissing } = found.damage;
+        throw isFileMissing ? new RemovedUnnoted(end) : noRecordAt(place);
       }
       to = found.end;
       if (to - from >= removeBytesAtOnce || counter.isFull) break;
@@ -325,6 +326,7 @@ function openLog(
     segmentBytes: options.segmentBytes,
     allocateBytes: options.allocateBytes,
     countedThrough: store.position,
+    removedThrough: store.removedThrough,
     setAside: store.setAside(),
     onUncounted: ({ record, end }) => {
       const key = keyOf(record);
