@@ -241,8 +241,8 @@ export class WriterLife {
   }
 
   #takePlain(batch: SentBatch): Verdict | undefined {
-    const { body } = batch.submission;
-    const verdict = this.#writer.takePlain(body, 0, body.length);
+    const { body, caller } = batch.submission;
+    const verdict = this.#writer.takePlain(body, 0, body.length, caller);
     if (verdict !== undefined) this.#oracle.sent(batch, this.#machine.wallMs);
     return verdict && { ...verdict, batchId: Uint8Array.from(verdict.batchId) };
   }
