@@ -172,6 +172,19 @@ export class SimulatedDisk implements FileSystem {
     });
   }
 
+  rename(from: string, to: string): void {
+    this.#perform('rename', from, () => {
+      const old = this.#entry('rename', from);
+      if (old.entry === undefined) throw systemError('ENOENT', 'rename', from);
+      const target = this.#entry('rename', to);
+      if (target.parent !== old.parent) throw systemError('EXDEV', 'rename', from);
+      changeEntries(old.parent, [
+        { name: old.name, node: undefined },
+        { name: target.name, node: old.entry },
+      ]);
+    });
+  }
+
   #inBackground(done: (error: unknown) => void, act: () => void): void {
     this.#started.push(() => {
       try {
@@ -363,6 +376,7 @@ const systemCalls = {
   truncate: 'ftruncate',
   create: 'open',
   remove: 'unlink',
+  rename: 'rename',
   syncDirectory: 'fsync',
   open: 'open',
   read: 'read',
@@ -420,7 +434,8 @@ function copyDirectory(directory: Directory, copies = new Map<Node, Node>()): Di
     copies.set(node, file);
     return file;
   };
-  const copyChange = ({ name, node }: EntryChange) => ({ name, node: node && copyNode(node) });
+  const copyChange = (changes: EntryChanges) =>
+    changes.map(({ name, node }) => ({ name, node: node && copyNode(node) }));
   for (const [name, node] of directory.cached) copy.cached.set(name, copyNode(node));
   for (const [name, node] of directory.durable) copy.durable.set(name, copyNode(node));
   copy.unsynced = directory.unsynced.map(copyChange);
@@ -440,7 +455,10 @@ function copyFile({ cached, durable, unsynced, abandoned }: File): File {
 
 // --- Directories
 
-interface Directory extends Cached<Map<string, Node>, EntryChange> {
+/** What is done to entries at once is kept or lost at once. */
+type EntryChanges = readonly EntryChange[];
+
+interface Directory extends Cached<Map<string, Node>, EntryChanges> {
   kind: 'directory';
 }
 
@@ -462,9 +480,12 @@ function addFiles(directory: Directory, files: Set<File>): void {
 }
 
 function changeEntry(directory: Directory, name: string, node: Node | undefined): void {
-  const change = { name, node };
-  applyEntryChange(directory.cached, change);
-  directory.unsynced.push(change);
+  changeEntries(directory, [{ name, node }]);
+}
+
+function changeEntries(directory: Directory, changes: EntryChanges): void {
+  for (const change of changes) applyEntryChange(directory.cached, change);
+  directory.unsynced.push(changes);
 }
 
 function applyEntryChange(entries: Map<string, Node>, { name, node }: EntryChange): void {
@@ -473,16 +494,19 @@ function applyEntryChange(entries: Map<string, Node>, { name, node }: EntryChang
 }
 
 function syncEntries(directory: Directory): void {
-  const names = new Set(directory.unsynced.map(({ name }) => name));
-  for (const change of directory.unsynced) applyEntryChange(directory.durable, change);
+  const changes = directory.unsynced.flat();
+  const names = new Set(changes.map(({ name }) => name));
+  for (const change of changes) applyEntryChange(directory.durable, change);
   directory.unsynced = [];
-  directory.abandoned = directory.abandoned.filter(({ name }) => !names.has(name));
+  directory.abandoned = directory.abandoned
+    .map((each) => each.filter(({ name }) => !names.has(name)))
+    .filter((each) => each.length > 0);
 }
 
 function directoryAfterPowerCut(directory: Directory, cut: Cut): Directory {
   const entries = new Map(directory.durable);
   const changes = [...directory.abandoned, ...directory.unsynced];
-  for (const change of survivors(changes, cut.random)) {
+  for (const change of survivors(changes, cut.random).flat()) {
     applyEntryChange(entries, change);
   }
   const found = newDirectory();

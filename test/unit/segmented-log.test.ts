@@ -1,8 +1,9 @@
-import { mkdtempSync, readdirSync, rmSync, statSync } from 'node:fs';
+import fs, { mkdtempSync, readdirSync, rmSync, statSync } from 'node:fs';
+import { syncBuiltinESMExports } from 'node:module';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 
-import { describe, expect, it } from 'vitest';
+import { describe, expect, it, vi } from 'vitest';
 
 import { formatBatchId, placeOfBatchId } from '../../src/domain/batch-id.ts';
 import { nodeFileSystem } from '../../src/engines/embedded/file-system.ts';
@@ -207,6 +208,24 @@ describe('appending', () => {
     } finally {
       rmSync(real, { recursive: true });
     }
+  });
+});
+
+describe('the file system of this machine', () => {
+  it('syncs what it is told to', () => {
+    const path = join(mkdtempSync(join(tmpdir(), 'log-')), 'file');
+    const calls = vi.spyOn(fs, 'fdatasyncSync');
+    const background = vi.spyOn(fs, 'fdatasync');
+    const directories = vi.spyOn(fs, 'fsyncSync');
+    syncBuiltinESMExports();
+    const file = nodeFileSystem.open(path, 'create');
+    file.sync();
+    nodeFileSystem.syncDirectory(tmpdir());
+    expect([calls.mock.calls.length, directories.mock.calls.length]).toEqual([1, 1]);
+    file.startSync(() => file.close());
+    expect(background).toHaveBeenCalledOnce();
+    vi.restoreAllMocks();
+    syncBuiltinESMExports();
   });
 });
 
@@ -616,6 +635,74 @@ describe('retention', () => {
         open(found, { countedThrough: ends.at(-1) ?? 0 });
         expect([0, 4, 8].map((first) => upTo(9, first))).toContainEqual(serials(found));
       }
+    }
+  });
+});
+
+describe('a removal that could not be made durable', () => {
+  it('leaves no damage, though a later one was and the power fails', () => {
+    const disk = newDisk();
+    const log = open(disk);
+    const ends = append(log, 17).map(({ end }) => end);
+    const counted = ends[11] ?? 0;
+    const [, second = 0, third = 0] = bases(disk);
+    disk.failNext('syncDirectory', { error: 'EIO' });
+    expect(() => log.removeSegments(second, 1000)).toThrow('EIO');
+
+    const found = disk.crash();
+    const again = open(found, { countedThrough: counted, removedThrough: third });
+    again.removeSegments(third, 1000);
+    const outcomes = upTo(40).map((seed) => found.powerCut(seed));
+    // The removal that failed may be lost, the other one not.
+    expect(outcomes.some((each) => bases(each).length === 4)).toBe(true);
+    for (const each of outcomes) {
+      expect(() => open(each.crash(), { countedThrough: counted, removedThrough: 0 })).toSatisfy(
+        (opens: () => void) => bases(each)[0] !== 0 || isDamage(opens),
+      );
+      const next = open(each.crash(), { countedThrough: counted, removedThrough: third });
+      expect(next.bytes).toBeGreaterThan(0);
+      next.close();
+    }
+    const last = outcomes[0]?.crash() ?? found;
+    open(last, { countedThrough: counted, removedThrough: third });
+    expect(bases(last)[0]).toBe(third);
+  });
+});
+
+function isDamage(opens: () => void): boolean {
+  try {
+    opens();
+    return false;
+  } catch (error) {
+    return /has a hole/.test(String(error));
+  }
+}
+
+function bases(disk: SimulatedDisk): number[] {
+  return disk
+    .list(directory)
+    .map((name) => Number.parseInt(name, 10))
+    .sort((a, b) => a - b);
+}
+
+describe('a first segment that is made again', () => {
+  it('keeps the id of its log, wherever the power fails', () => {
+    const begin = () => {
+      const disk = newDisk();
+      return { disk, id: open(disk).logId };
+    };
+    const { disk } = begin();
+    const start = disk.operations;
+    open(disk);
+    const operations = disk.operations - start;
+    expect(operations).toBeGreaterThan(5);
+    for (const index of upTo(operations)) {
+      const { disk: cut, id } = begin();
+      cut.onOperation((operation) =>
+        operation.index === start + index ? 'powerCutBefore' : undefined,
+      );
+      expect(() => open(cut)).toThrow(PowerCut);
+      for (const seed of upTo(20)) expect(open(cut.powerCut(seed)).logId).toEqual(id);
     }
   });
 });

@@ -10,10 +10,11 @@ import {
 import { SpanAudit, type ReceivedRange, type Span, type SpanFindings } from './audit-span.ts';
 import { auditOnThreads, threadsFor } from './audit-threads.ts';
 import { dataPaths } from './data-directory.ts';
-import { nodeFileSystem } from './file-system.ts';
+import { nodeFileSystem, type FileSystem } from './file-system.ts';
 import { checkLost, finishKeyAudit } from './key-audit.ts';
 import { readDeadLetters, readLedger, type Ledger, type RecordedDeadLetter } from './ledger.ts';
 import type { LogPosition } from './log-frame.ts';
+import { removedUnnotedHint } from './log-recovery.ts';
 import { listSegments, readLogId, saltOfLog } from './log-segment.ts';
 import { lastRecordEnd, surveyLog, type Damage, type LogPlace } from './log-survey.ts';
 import { ScratchCounters, selectCounters } from './scratch-counters.ts';
@@ -23,6 +24,8 @@ import { nameBatches } from './suspects.ts';
 
 export interface AuditOptions {
   readonly dataDir: string;
+  /** Of the log. This machine's by default; with another one, `threads` is 1. */
+  readonly fileSystem?: FileSystem;
   /** Counters of other dates are not compared. Both ends counted. */
   readonly dates: DateRange | undefined;
   /** Only batches received then are read, and no counters compared: they do not know when their items came. */
@@ -54,9 +57,10 @@ export async function auditDataDirectory(options: AuditOptions): Promise<AuditSu
   const paths = dataPaths(options.dataDir);
   const database = openDatabaseReadOnly(paths.database);
   checkVersion(database, paths.database);
-  const logId = readLogId(nodeFileSystem, paths.log);
+  const { fileSystem = nodeFileSystem } = options;
+  const logId = readLogId(fileSystem, paths.log);
   const salt = logId === undefined ? 0 : saltOfLog(logId);
-  const place = { fileSystem: nodeFileSystem, directory: paths.log, salt };
+  const place = { fileSystem, directory: paths.log, salt };
   const audit = new Audit(options, database, place, logId);
   try {
     return await audit.run();
@@ -229,7 +233,8 @@ class Audit {
       }
       const bytes = `bytes ${from} to ${to} of the log`;
       if (isFileMissing) {
-        const detail = `The raw bodies in ${bytes} are gone, though they were counted (near ${path}).`;
+        const detail =
+          `The raw bodies in ${bytes} are gone, though they were counted (near ${path}). ${from === removedThrough ? removedUnnotedHint : ''}`.trimEnd();
         this.#report({ code: 'raw_missing', detail });
       } else {
         const detail = `No sound record stands in ${bytes}, at byte ${offset} of ${path}: what was stored there is damaged.`;

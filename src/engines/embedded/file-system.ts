@@ -9,6 +9,7 @@ import {
   openSync,
   readdirSync,
   readSync,
+  renameSync,
   unlinkSync,
   writeSync,
 } from 'node:fs';
@@ -26,7 +27,9 @@ export interface FileSystem {
   /** `create` fails with EEXIST on a file that is there; `read` and `read-write` with ENOENT. */
   open(path: string, mode: 'read' | 'read-write' | 'create'): LogFile;
   remove(path: string): void;
-  /** Makes the creations and removals in a directory durable. */
+  /** Within a directory, in the place of what has the name: at any time the one or the other. */
+  rename(from: string, to: string): void;
+  /** Makes the creations, removals and renamings in a directory durable. */
   syncDirectory(directory: string): void;
 }
 
@@ -55,6 +58,7 @@ export const nodeFileSystem: FileSystem = {
   list: (directory) => readdirSync(directory),
   open: (path, mode) => nodeLogFile(openSync(path, flags[mode], 0o640)),
   remove: (path) => unlinkSync(path),
+  rename: (from, to) => renameSync(from, to),
   syncDirectory(directory) {
     const descriptor = openSync(directory, 'r');
     try {

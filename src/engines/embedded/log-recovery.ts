@@ -2,16 +2,16 @@ import type { FileSystem, LogFile } from './file-system.ts';
 import { scanFrames, searchFrames, type ScannedRecord } from './frame-scanner.ts';
 import type { LogPosition } from './log-frame.ts';
 import {
-  createSegment,
+  createSegmentAgain,
   listSegments,
   readFully,
   readSegmentHeader,
   saltOfLog,
   segmentHeaderBytes,
   segmentOf,
-  writeFully,
   type Segment,
 } from './log-segment.ts';
+import { finishRewrite, rewrite } from './log-rewrite.ts';
 
 /** The log cannot be opened without losing what was acknowledged. Nothing was changed. */
 export class LogDamaged extends Error {
@@ -24,11 +24,27 @@ export class LogDamaged extends Error {
   }
 }
 
+/** What to do about segments that are gone, of which pipeline.db does not know what they counted. */
+export const removedUnnotedHint =
+  'If old segments were removed there (--keep-raw) by a version that did not note what they counted, or if pipeline.db was restored from a backup older than their removal, the counters are right as they are: put back the pipeline.db that was in use when they were removed, or leave all as it is, and do not rebuild.';
+
+export class RemovedUnnoted extends Error {
+  override readonly name = 'RemovedUnnoted';
+
+  constructor(through: LogPosition) {
+    super(
+      `The log before byte ${through} is gone, and pipeline.db does not say what it counted. ${removedUnnotedHint}`,
+    );
+  }
+}
+
 export interface RecoveryOptions {
   readonly fileSystem: FileSystem;
   readonly directory: string;
   /** The position up to which the counters have counted. */
   readonly countedThrough: LogPosition;
+  /** Segments that end before this may have been removed. */
+  readonly removedThrough: LogPosition;
   /** Damage that somebody has decided to do without: the ends of it, by where it begins. */
   readonly setAside: ReadonlyMap<LogPosition, LogPosition>;
   /** Called with the records behind that position, in order. */
@@ -53,13 +69,17 @@ export interface RecoveredLog {
  * and in order, and cut off from the first record that is not. The rule that tells the two apart:
  * a bad record is damage if the counters had counted it or if a sound record behind it says that
  * it was synced. Only segments that may hold uncounted records, and the last, are read. Nothing
- * is changed before all that is read is found sound.
+ * is changed before all that is read is found sound, but that a recovery that was cut short is
+ * made good.
  * @returns undefined where there is no log yet.
  * @throws {LogDamaged}
  */
 export function recoverLog(options: RecoveryOptions): RecoveredLog | undefined {
-  const { fileSystem, directory, countedThrough, setAside, visit } = options;
-  const segments = listSegments(fileSystem, directory);
+  const { fileSystem, directory, countedThrough, removedThrough, setAside, visit } = options;
+  const found = listSegments(fileSystem, directory);
+  finishRewrite(fileSystem, directory, found);
+  const leftOver = leftOverByRemoval(fileSystem, found, removedThrough);
+  const segments = found.slice(leftOver.length);
   const last = segments.at(-1);
   if (last === undefined) {
     if (countedThrough === 0) return undefined;
@@ -88,10 +108,12 @@ export function recoverLog(options: RecoveryOptions): RecoveredLog | undefined {
   for (const segment of segments.slice(segments.indexOf(scanFrom), -1)) {
     scanSealedSegment(fileSystem, segment, { salt, setAside }, onRecord);
   }
+  for (const { path } of leftOver) fileSystem.remove(path);
   if (isLastEmpty) return { segments, logId, ...makeAgain(options, last, logId) };
   const file = fileSystem.open(last.path, 'read-write');
   try {
-    const tail = recoverTail(file, last, { salt, setAside }, countedThrough, onRecord);
+    const how = { salt, setAside };
+    const tail = recoverTail(options, { file, segment: last, logId }, how, onRecord);
     // A process that was killed may have removed segments and not synced that.
     fileSystem.syncDirectory(directory);
     return { segments, logId, file, ...tail };
@@ -99,6 +121,25 @@ export function recoverLog(options: RecoveryOptions): RecoveredLog | undefined {
     file.close();
     throw error;
   }
+}
+
+/**
+ * The first segments, where one is missing behind them that may have been removed: its removal is
+ * durable and theirs, before it, is not, since the sync of a directory failed.
+ */
+function leftOverByRemoval(
+  fileSystem: FileSystem,
+  segments: readonly Segment[],
+  removedThrough: LogPosition,
+): readonly Segment[] {
+  let count = 0;
+  let end: LogPosition | undefined;
+  for (const [index, segment] of segments.entries()) {
+    if (segment.base > removedThrough) break;
+    if (end !== undefined && segment.base !== end) count = index;
+    end = segment.base + withFile(fileSystem, segment, (file) => file.size());
+  }
+  return segments.slice(0, count);
 }
 
 /** Whether the last segment may be one whose creation was cut short: none holds a record then. */
@@ -124,8 +165,7 @@ function makeAgain(
   if (countedThrough > segment.base) {
     throw countersAhead(countedThrough, `${segment.path} holds no record`);
   }
-  fileSystem.remove(segment.path);
-  const file = createSegment(fileSystem, directory, segment, { logId, createdAt: now() });
+  const file = createSegmentAgain(fileSystem, directory, segment, { logId, createdAt: now() });
   return { file, end: segment.base + segmentHeaderBytes, tornBytes: 0 };
 }
 
@@ -171,12 +211,12 @@ function scanSealedSegment(
 }
 
 function recoverTail(
-  file: LogFile,
-  segment: Segment,
+  { fileSystem, directory, countedThrough }: RecoveryOptions,
+  last: { readonly file: LogFile; readonly segment: Segment; readonly logId: Buffer },
   how: ScanOptions,
-  countedThrough: LogPosition,
   visit: (scanned: ScannedRecord) => void,
 ): { end: LogPosition; tornBytes: number } {
+  const { file, segment } = last;
   let provenThrough = Math.max(countedThrough, segment.base + segmentHeaderBytes);
   const end = scan(file, segment, how, (scanned) => {
     provenThrough = Math.max(provenThrough, scanned.record.syncedThrough);
@@ -194,8 +234,9 @@ function recoverTail(
   const tornBytes = bytesBeforeZeros(file, end - segment.base);
   // Also where nothing is torn: a length may be as unproven as bytes are.
   file.truncate(end - segment.base);
-  writeAgain(file, segment, provenThrough, end);
-  file.sync();
+  // What no record proves to be durable is written again: after a failed sync the kernel may hold
+  // such bytes in memory as if they were on the disk, and only another write makes it write them.
+  rewrite({ fileSystem, directory, ...last, from: provenThrough, end });
   return { end, tornBytes };
 }
 
@@ -208,19 +249,6 @@ function bytesBeforeZeros(file: LogFile, offset: number): number {
     const last = piece.subarray(0, read).findLastIndex((byte) => byte !== 0);
     if (last >= 0) bytes = at + last + 1 - offset;
     if (read < piece.length) return bytes;
-  }
-}
-
-/**
- * Writes what no record proves to be durable. After a failed sync the kernel may hold such bytes
- * in memory as if they were on the disk; only another write makes it write them.
- */
-function writeAgain(file: LogFile, segment: Segment, from: LogPosition, end: LogPosition): void {
-  const piece = Buffer.allocUnsafe(1024 * 1024);
-  for (let at = from; at < end; at += piece.length) {
-    const bytes = piece.subarray(0, Math.min(piece.length, end - at));
-    readFully(file, bytes, at - segment.base);
-    writeFully(file, bytes, at - segment.base);
   }
 }
 

@@ -1,4 +1,4 @@
-import { join } from 'node:path';
+import { basename, join } from 'node:path';
 import { crc32 } from 'node:zlib';
 
 import type { FileSystem, LogFile } from './file-system.ts';
@@ -60,6 +60,34 @@ export function createSegment(
   { base, path }: Segment,
   { logId, createdAt }: SegmentHeader,
 ): LogFile {
+  const file = fileSystem.open(path, 'create');
+  writeFully(file, headerOf(base, { logId, createdAt }), 0);
+  file.sync();
+  fileSystem.syncDirectory(directory);
+  return file;
+}
+
+/**
+ * The same in the place of a file that is there, which stays until the new one is durable: a
+ * first segment must not be without the log's id at any time.
+ */
+export function createSegmentAgain(
+  fileSystem: FileSystem,
+  directory: string,
+  { base, path }: Segment,
+  header: SegmentHeader,
+): LogFile {
+  const temporary = `${path}.new`;
+  if (fileSystem.list(directory).includes(basename(temporary))) fileSystem.remove(temporary);
+  const file = fileSystem.open(temporary, 'create');
+  writeFully(file, headerOf(base, header), 0);
+  file.sync();
+  fileSystem.rename(temporary, path);
+  fileSystem.syncDirectory(directory);
+  return file;
+}
+
+function headerOf(base: LogPosition, { logId, createdAt }: SegmentHeader): Buffer {
   const bytes = Buffer.alloc(segmentHeaderBytes);
   bytes.set(magic);
   bytes.writeUInt32LE(version, 12);
@@ -67,11 +95,7 @@ export function createSegment(
   writePosition(bytes, base, 32);
   writePosition(bytes, createdAt, 40);
   bytes.writeUInt32LE(crc32(bytes.subarray(12)), 8);
-  const file = fileSystem.open(path, 'create');
-  writeFully(file, bytes, 0);
-  file.sync();
-  fileSystem.syncDirectory(directory);
-  return file;
+  return bytes;
 }
 
 /** The header, or undefined where it is not sound or belongs elsewhere. */

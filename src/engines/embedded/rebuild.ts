@@ -5,11 +5,12 @@ import { formatBatchId } from '../../domain/batch-id.ts';
 import { rowsOfTally, typeStateKey, type Tally } from '../../domain/counter.ts';
 import { counterDifference, type Difference } from '../../pipeline/audit.ts';
 import { dataPaths, lockFile } from './data-directory.ts';
-import { nodeFileSystem } from './file-system.ts';
+import { nodeFileSystem, type FileSystem } from './file-system.ts';
 import { idPrefix } from './key-audit.ts';
 import { readLedger } from './ledger.ts';
 import type { LogPosition, LogRecord } from './log-frame.ts';
 import { keyOf } from './log-processor.ts';
+import { removedUnnotedHint } from './log-recovery.ts';
 import { readLogId, saltOfLog } from './log-segment.ts';
 import { endOfFiles, lastRecordEnd, surveyLog, type Damage, type LogPlace } from './log-survey.ts';
 import { RecordCounter } from './record-counter.ts';
@@ -24,6 +25,8 @@ import {
 
 export interface RebuildOptions {
   readonly dataDir: string;
+  /** Of the log. This machine's by default. */
+  readonly fileSystem?: FileSystem;
   /** Only shows the difference; what is built is kept for the next rebuild. */
   readonly dryRun: boolean;
   /** Counts without the batches whose raw bodies are damaged: they become dead letters. */
@@ -56,7 +59,7 @@ const lastBytes = 1024 * 1024;
  *   batches are damaged and `withoutDamaged` does not say to do without them.
  */
 export function rebuildDataDirectory(options: RebuildOptions): RebuildSummary {
-  return withDatabase(options.dataDir, (database, place) => {
+  return withDatabase(options, (database, place) => {
     if (hasTable(database, 'counters_before')) {
       throw new Error(
         'The counters from before the last rebuild are still kept. Drop them with rebuild --drop-old, then rebuild again.',
@@ -67,8 +70,8 @@ export function rebuildDataDirectory(options: RebuildOptions): RebuildSummary {
 }
 
 /** Drops the tables that a rebuild has replaced. Says whether there were any. */
-export function dropReplaced(dataDir: string): boolean {
-  return withDatabase(dataDir, (database) => {
+export function dropReplaced(dataDir: string, fileSystem = nodeFileSystem): boolean {
+  return withDatabase({ dataDir, fileSystem }, (database) => {
     if (!hasTable(database, 'counters_before')) return false;
     inTransaction(database, () => {
       for (const table of generationTables) database.exec(`DROP TABLE ${table}_before`);
@@ -177,7 +180,7 @@ class Rebuild {
         const isDropped = dropped.get(record.position) !== undefined;
         const reason = isDropped ? undefined : this.#counter.count(record);
         if (isDropped || reason !== undefined) writer.addDeadLetter(record, reason);
-        if (record.receivedAt >= keysExpiredBefore) writer.addKey(record);
+        writer.addKey(record, keysExpiredBefore);
       }
       position = found.end;
       if (position < enough && !this.#counter.isFull) continue;
@@ -198,7 +201,7 @@ class Rebuild {
     const damagedSpans = this.#newlyDamaged();
     if (damagedSpans > 0 && !this.#options.withoutDamaged) {
       throw new Error(
-        `The log is damaged in ${damagedSpans} ${damagedSpans === 1 ? 'place' : 'places'} (audit names them), and what was stored there cannot be counted again. Restore the log from a backup, or count without those batches: rebuild --without-damaged. The counters are as they were.`,
+        `The log is damaged in ${damagedSpans} ${damagedSpans === 1 ? 'place' : 'places'} (audit names them), and what was stored there cannot be counted again. Restore the log from a backup, or count without those batches: rebuild --without-damaged. ${this.#isBeginningGone() ? `${removedUnnotedHint} ` : ''}The counters are as they were.`,
       );
     }
     let differences = 0;
@@ -219,6 +222,15 @@ class Rebuild {
     this.#options.onProgress(this.#position, this.#position);
     if (!this.#options.dryRun) this.#switch();
     return { differences, isSwitched: !this.#options.dryRun, damagedSpans };
+  }
+
+  /** Whether segments are missing from the place on at which this began. */
+  #isBeginningGone(): boolean {
+    const { removedThrough = 0 } = readLedger(this.#database) ?? {};
+    const row = this.#database
+      .prepare(`SELECT 1 FROM dead_letters_next WHERE position = ? AND reason LIKE '% is gone'`)
+      .get(removedThrough);
+    return row !== undefined;
   }
 
   #newlyDamaged(): number {
@@ -280,6 +292,7 @@ class GenerationWriter {
   readonly #addKey: StatementSync;
   readonly #addDeadLetter: StatementSync;
   readonly #knownDeadLetter: StatementSync;
+  readonly #knownKey: StatementSync;
   readonly #now: number;
 
   constructor(database: DatabaseSync, now: number) {
@@ -290,6 +303,9 @@ class GenerationWriter {
       'INSERT INTO dead_letters_next VALUES (?, ?, ?, ?, ?, ?, ?)',
     );
     this.#knownDeadLetter = database.prepare('SELECT * FROM dead_letters WHERE position = ?');
+    this.#knownKey = database.prepare(
+      'SELECT 1 FROM idempotency_keys WHERE caller = ? AND key = ? AND batch_id = ?',
+    );
   }
 
   addTally(tally: Tally): void {
@@ -298,10 +314,13 @@ class GenerationWriter {
     }
   }
 
-  addKey(record: LogRecord): void {
+  /** Unless it has expired; one that is in force has not, though a clock that jumped may say so. */
+  addKey(record: LogRecord, expiredBefore: number): void {
     const keyed = keyOf(record);
     if (keyed === undefined) return;
     const { caller, key, bodySha256, batchId, receivedAt } = keyed;
+    const isOld = receivedAt < expiredBefore;
+    if (isOld && this.#knownKey.get(caller, key, batchId) === undefined) return;
     this.#addKey.run(caller, key, bodySha256, batchId, receivedAt);
   }
 
@@ -334,7 +353,10 @@ class GenerationWriter {
   }
 }
 
-function withDatabase<T>(dataDir: string, act: (database: DatabaseSync, place: Place) => T): T {
+function withDatabase<T>(
+  { dataDir, fileSystem = nodeFileSystem }: Pick<RebuildOptions, 'dataDir' | 'fileSystem'>,
+  act: (database: DatabaseSync, place: Place) => T,
+): T {
   const paths = dataPaths(dataDir);
   const database = openDatabaseForChange(paths.database);
   const lock = lockFile(join(paths.root, 'rebuild-lock.db'));
@@ -342,10 +364,10 @@ function withDatabase<T>(dataDir: string, act: (database: DatabaseSync, place: P
     if (lock === undefined) {
       throw new Error('Another rebuild is under way in this data directory. Let it end first.');
     }
-    const logId = readLogId(nodeFileSystem, paths.log);
+    const logId = readLogId(fileSystem, paths.log);
     if (logId === undefined) throw new Error(`${paths.log} holds no log to count.`);
     const salt = saltOfLog(logId);
-    return act(database, { fileSystem: nodeFileSystem, directory: paths.log, salt, logId });
+    return act(database, { fileSystem, directory: paths.log, salt, logId });
   } finally {
     database.close();
     lock?.release();

@@ -42,6 +42,8 @@ export interface LogOptions {
   readonly allocateBytes?: number;
   /** The position through which the counters have counted. */
   readonly countedThrough: LogPosition;
+  /** Segments that end before this may have been removed. None by default. */
+  readonly removedThrough?: LogPosition;
   /** Damage that somebody has decided to do without: the ends of it, by where it begins. */
   readonly setAside?: ReadonlyMap<LogPosition, LogPosition>;
   /** Called while opening with each record behind that position, in order. */
@@ -87,9 +89,15 @@ export class SegmentedLog {
 
   /** @throws {LogDamaged}, or the file system's error. */
   static open(options: LogOptions): SegmentedLog {
-    const { fileSystem, directory, onUncounted, setAside = new Map() } = options;
+    const {
+      fileSystem,
+      directory,
+      onUncounted,
+      setAside = new Map(),
+      removedThrough = 0,
+    } = options;
     const visit = onUncounted ?? (() => undefined);
-    const recovered = recoverLog({ ...options, setAside, visit });
+    const recovered = recoverLog({ ...options, setAside, removedThrough, visit });
     if (recovered !== undefined) return new SegmentedLog(options, recovered);
     const logId = randomFillSync(Buffer.alloc(16));
     const segment = segmentAt(directory, 0);

@@ -1,6 +1,7 @@
 import { existsSync } from 'node:fs';
 import { DatabaseSync } from 'node:sqlite';
 
+import { connectSqlite, type Connect } from './platform.ts';
 import { sqliteFailure } from './sqlite-errors.ts';
 
 const schemaVersion = 2;
@@ -95,8 +96,8 @@ const fromVersion1 = `
  * WAL with synchronous=NORMAL: a power failure may take the last transactions, whole; they are
  * counted again from the log.
  */
-export function openDatabase(path: string): DatabaseSync {
-  const database = new DatabaseSync(path, { timeout: 5000 });
+export function openDatabase(path: string, connect: Connect = connectSqlite): DatabaseSync {
+  const database = connect(path, 5000);
   try {
     database.exec('PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL');
     const version = userVersion(database);

@@ -1,22 +1,20 @@
-import { setTimeout as delay } from 'node:timers/promises';
-
 import { notPlain } from '../../domain/batch-scanner.ts';
 import { ingest } from '../../pipeline/ingest.ts';
 import { Unavailable, type IngestOutcome, type Submission } from '../../pipeline/ports.ts';
-import { dataPaths, takeDataDirectory, type DirectoryLock } from './data-directory.ts';
+import { dataPaths, type DirectoryLock } from './data-directory.ts';
 import { CounterAdmission } from './counter-admission.ts';
 import type { EmbeddedOptions } from './engine-options.ts';
 import { describeFailure } from './failures.ts';
-import { nodeFileSystem } from './file-system.ts';
 import { LogIntake } from './log-intake.ts';
 import type { LogPosition } from './log-frame.ts';
 import { keyOf, LogProcessor, type CountingState, type ScannedCounter } from './log-processor.ts';
-import { LogDamaged, noRecordAt } from './log-recovery.ts';
+import { LogDamaged, noRecordAt, RemovedUnnoted } from './log-recovery.ts';
 import { findBatch } from './log-raw-store.ts';
 import { LogReader } from './log-reader.ts';
 import { readLogId, saltOfLog } from './log-segment.ts';
 import { surveyLog } from './log-survey.ts';
 import type { Progress } from './messages.ts';
+import { thisMachine, type Platform } from './platform.ts';
 import { RecordCounter } from './record-counter.ts';
 import { SegmentedLog } from './segmented-log.ts';
 import { SqliteCounterStore, type KeyedBatch } from './sqlite-counter-store.ts';
@@ -46,6 +44,7 @@ const drainMs = 5_000;
 export class Writer {
   readonly #options: EmbeddedOptions;
   readonly #events: WriterEvents;
+  readonly #platform: Platform;
   readonly #lock: DirectoryLock;
   readonly #log: SegmentedLog;
   readonly #store: SqliteCounterStore;
@@ -55,7 +54,7 @@ export class Writer {
   readonly #admission: CounterAdmission;
   readonly #intake: LogIntake;
   readonly #processor: LogProcessor;
-  readonly #maintenance: NodeJS.Timeout;
+  #endMaintenance: () => void = () => undefined;
   #isPumpDue = false;
   /** Counting was due while more was held than was durable. */
   #isCountDue = false;
@@ -65,33 +64,39 @@ export class Writer {
   #removedRecords: RecordCounter | undefined;
 
   /** @throws an Error whose message says what is wrong and what to do. */
-  static open(options: EmbeddedOptions, events: WriterEvents): Writer {
+  static open(options: EmbeddedOptions, events: WriterEvents, platform = thisMachine): Writer {
     const paths = dataPaths(options.dataDir);
-    const lock = takeDataDirectory(paths);
+    const lock = platform.takeDirectory(paths);
     try {
-      return new Writer(options, events, lock);
+      return new Writer(options, events, platform, lock);
     } catch (error) {
       lock.release();
       throw new Error(describeFailure(error, paths), { cause: error });
     }
   }
 
-  private constructor(options: EmbeddedOptions, events: WriterEvents, lock: DirectoryLock) {
+  private constructor(
+    options: EmbeddedOptions,
+    events: WriterEvents,
+    platform: Platform,
+    lock: DirectoryLock,
+  ) {
     this.#options = options;
     this.#events = events;
+    this.#platform = platform;
     this.#lock = lock;
     const paths = dataPaths(options.dataDir);
-    this.#store = new SqliteCounterStore(openDatabase(paths.database));
+    this.#store = new SqliteCounterStore(openDatabase(paths.database, platform.connect));
     this.#admission = new CounterAdmission({
       store: this.#store,
       countersPerDayMax: options.countersPerDayMax,
       onForget: () => this.#processor.forgetAdmitted(),
-      now: Date.now,
+      now: platform.now,
     });
-    const { log, uncountedKeys } = openLog(options, this.#store, this.#admission);
+    const { log, uncountedKeys } = openLog(options, this.#store, this.#admission, platform);
     this.#log = log;
-    this.#reader = new LogReader(nodeFileSystem, paths.log);
-    this.#lookups = new LogReader(nodeFileSystem, paths.log);
+    this.#reader = new LogReader(platform.fileSystem, paths.log);
+    this.#lookups = new LogReader(platform.fileSystem, paths.log);
     this.#processor = new LogProcessor({
       store: this.#store,
       reader: this.#reader,
@@ -101,7 +106,7 @@ export class Writer {
         this.#noticeChanges();
         this.#events.onProgress(this.progress());
       },
-      now: Date.now,
+      now: platform.now,
     });
     this.#intake = new LogIntake(
       {
@@ -119,15 +124,14 @@ export class Writer {
         },
         onFailure: (error) => this.#fail(error),
         defer: queueMicrotask,
-        now: Date.now,
+        now: platform.now,
         keepKeysMs: options.keepKeysMs,
         backlogBytesMax: options.backlogBytesMax,
       },
       uncountedKeys,
     );
     this.#schedulePump(0);
-    this.#maintain();
-    this.#maintenance = setInterval(() => this.#maintain(), maintenanceMs);
+    this.#maintainNow();
   }
 
   get tornBytes(): number {
@@ -197,13 +201,14 @@ export class Writer {
 
   /** Counts what is stored, if that can be done soon, and lets the directory go. */
   async close(): Promise<void> {
-    clearInterval(this.#maintenance);
+    this.#endMaintenance();
     this.#intake.commit();
-    const deadline = Date.now() + drainMs;
-    while (!this.#hasFailed && Date.now() < deadline) {
+    const { elapsedMs, runLater } = this.#platform;
+    const deadline = elapsedMs() + drainMs;
+    while (!this.#hasFailed && elapsedMs() < deadline) {
       const state = await this.#step();
       if (state === 'idle') break;
-      if (state === 'busy') await delay(busyDelayMs);
+      if (state === 'busy') await new Promise<void>((done) => void runLater(done, busyDelayMs));
     }
     this.#hasFailed = true;
     this.#reader.close();
@@ -251,12 +256,10 @@ export class Writer {
   #schedulePump(delayMs: number): void {
     if (this.#isPumpDue || this.#hasFailed) return;
     this.#isPumpDue = true;
-    const pump = () => {
+    this.#platform.runLater(() => {
       this.#isPumpDue = false;
       this.#pump();
-    };
-    if (delayMs === 0) setImmediate(pump);
-    else setTimeout(pump, delayMs);
+    }, delayMs);
   }
 
   /** Counts a piece, and comes back for what is left. */
@@ -279,18 +282,24 @@ export class Writer {
     }
   }
 
-  #maintain(): void {
+  #maintainNow(): void {
     if (this.#hasFailed) return;
+    const delayMs = this.#maintain() ? maintainAgainMs : maintenanceMs;
+    this.#endMaintenance = this.#platform.runLater(() => this.#maintainNow(), delayMs);
+  }
+
+  /** Says whether there is more to do. */
+  #maintain(): boolean {
     const { keepKeysMs, keepRawMs } = this.#options;
+    const now = this.#platform.now();
     try {
       this.#store.lookUpDeadLetters();
-      const expired = this.#store.expireKeys(Date.now() - keepKeysMs, expireKeysAtOnce);
-      let isMoreToDo = expired === expireKeysAtOnce;
-      if (keepRawMs !== undefined && this.#isRemoving)
-        isMoreToDo ||= this.#removeOld(Date.now() - keepRawMs);
-      if (isMoreToDo) setTimeout(() => this.#maintain(), maintainAgainMs);
+      const expired = this.#store.expireKeys(now - keepKeysMs, expireKeysAtOnce);
+      if (expired === expireKeysAtOnce) return true;
+      return keepRawMs !== undefined && this.#isRemoving && this.#removeOld(now - keepRawMs);
     } catch (error) {
       if (!isSqliteBusy(error)) this.#fail(error);
+      return false;
     }
   }
 
@@ -308,7 +317,7 @@ export class Writer {
       try {
         return this.#noteRemoved(noted, through);
       } catch (error) {
-        if (!(error instanceof LogDamaged)) throw error;
+        if (!(error instanceof LogDamaged || error instanceof RemovedUnnoted)) throw error;
         this.#isRemoving = false;
         this.#events.onDefect(`${error.message} Old segments are kept until that is mended.`);
         return false;
@@ -321,7 +330,7 @@ export class Writer {
   #noteRemoved(from: LogPosition, through: LogPosition): boolean {
     const counter = (this.#removedRecords ??= new RecordCounter());
     let to = from;
-    const fileSystem = nodeFileSystem;
+    const { fileSystem } = this.#platform;
     const directory = dataPaths(this.#options.dataDir).log;
     const salt = saltOfLog(this.#log.logId);
     for (const found of surveyLog({ fileSystem, directory, salt, from, through })) {
@@ -329,7 +338,8 @@ export class Writer {
       if (found.damage === undefined) {
         if (!this.#store.isDeadLetter(found.record.position)) counter.count(found.record);
       } else if (!this.#store.isDeadLetter(found.damage.from)) {
-        throw noRecordAt(found.damage.from);
+        const { from: place, to: end, isFileMissing } = found.damage;
+        throw isFileMissing ? new RemovedUnnoted(end) : noRecordAt(place);
       }
       to = found.end;
       if (to - from >= removeBytesAtOnce || counter.isFull) break;
@@ -345,19 +355,25 @@ export class Writer {
   }
 }
 
-function openLog(options: EmbeddedOptions, store: SqliteCounterStore, admission: CounterAdmission) {
+function openLog(
+  options: EmbeddedOptions,
+  store: SqliteCounterStore,
+  admission: CounterAdmission,
+  { fileSystem, now }: Platform,
+) {
   const directory = dataPaths(options.dataDir).log;
   const known = store.logId();
   // Before the log is opened, too: of another log, the counters' position says nothing.
-  if (known !== undefined && readLogId(nodeFileSystem, directory)?.equals(known) === false)
+  if (known !== undefined && readLogId(fileSystem, directory)?.equals(known) === false)
     throw ofAnotherLog();
   const uncountedKeys: (KeyedBatch & { end: number })[] = [];
   const log = SegmentedLog.open({
     directory,
-    fileSystem: nodeFileSystem,
+    fileSystem,
     segmentBytes: options.segmentBytes,
     allocateBytes: options.allocateBytes,
     countedThrough: store.position,
+    removedThrough: store.removedThrough,
     setAside: store.setAside(),
     onUncounted: (scanned) => {
       const { record, end } = scanned;
@@ -365,7 +381,7 @@ function openLog(options: EmbeddedOptions, store: SqliteCounterStore, admission:
       const key = keyOf(record);
       if (key !== undefined) uncountedKeys.push({ ...key, end });
     },
-    now: Date.now,
+    now,
   });
   admission.endUncounted();
   if (known === undefined) store.adoptLog(log.logId);

@@ -1,0 +1,44 @@
+import { describe, expect, it } from 'vitest';
+
+import { plantedBugs } from './writer-planted-bugs.ts';
+import { runSchedule } from './writer-schedule.ts';
+import { Violation } from './writer-oracle.ts';
+
+/** Other seeds, and more, are run by `npm run test:soak`. */
+const seeds = Array.from({ length: 40 }, (_, seed) => seed);
+/** So many schedules show any of the bugs, with some to spare. */
+const seedsMax = 60;
+
+describe('a store through power cuts, kills, a failing disk and a clock that jumps', () => {
+  it('counts what it acknowledged once, the rest whole or not at all', async () => {
+    for (const seed of seeds) await runSchedule(seed);
+  });
+
+  it('goes the same way again with the same seed', async () => {
+    const [first, second] = [await traceOf(7), await traceOf(7)];
+    expect(first.length).toBeGreaterThan(20);
+    expect(second).toEqual(first);
+  });
+});
+
+async function traceOf(seed: number): Promise<string[]> {
+  const lines: string[] = [];
+  await runSchedule(seed, { trace: (line) => lines.push(line) });
+  return lines.map((line) => line.replaceAll(/schedule-\w+/g, ''));
+}
+
+describe('a writer that', () => {
+  it.each(Object.entries(plantedBugs))('%s is caught', async (_, variant) => {
+    for (let seed = 0; seed < seedsMax; seed++) {
+      try {
+        await runSchedule(seed, { variant });
+      } catch (error) {
+        expect(error).toBeInstanceOf(Violation);
+        // The same writer without the bug passes the same schedule.
+        await expect(runSchedule(seed)).resolves.toBeDefined();
+        return;
+      }
+    }
+    expect.fail(`none of ${seedsMax} schedules shows it`);
+  });
+});

@@ -1,0 +1,178 @@
+import { randomInt } from 'node:crypto';
+
+import { Command, InvalidArgumentError } from 'commander';
+
+import { plantedBugs } from '../model/writer-planted-bugs.ts';
+import { noSummary, runSchedule, type ScheduleSummary } from '../model/writer-schedule.ts';
+import { killServer, smallServer } from '../support/killed-server.ts';
+import { undoAll } from '../support/real-server.ts';
+
+interface SoakOptions {
+  readonly minutes: number;
+  readonly seed: number;
+  readonly kills?: number;
+  readonly powerCuts?: number;
+  readonly withoutSync?: true;
+  readonly replay?: number;
+}
+
+const killsInRound = 40;
+const progressMs = 10_000;
+
+/** Runs until the time is over, what was asked for is done, or something is wrong. */
+class Soak {
+  readonly #options: SoakOptions;
+  readonly #endsAt: number;
+  readonly #startedAt = performance.now();
+  readonly #simulated: ScheduleSummary = { ...noSummary };
+  #schedules = 0;
+  #kills = 0;
+  #acknowledgedByServers = 0;
+  #itemsOfServers = 0;
+  #toldAt = 0;
+  readonly #failures: string[] = [];
+
+  constructor(options: SoakOptions) {
+    this.#options = options;
+    this.#endsAt = performance.now() + options.minutes * 60_000;
+  }
+
+  /** Returns the exit code. */
+  async run(): Promise<number> {
+    const { seed, withoutSync, kills = Infinity, powerCuts = Infinity } = this.#options;
+    say(`seed ${seed}`);
+    await Promise.all([
+      this.#simulate(powerCuts),
+      withoutSync === true ? undefined : this.#killServers(kills),
+    ]);
+    say(this.#summary());
+    const isShort =
+      (kills < Infinity && this.#kills < kills) ||
+      (powerCuts < Infinity && this.#simulated.powerCuts < powerCuts);
+    if (isShort && this.#failures.length === 0) say('the time was over before that was done');
+    return this.#failures.length > 0 || isShort ? 1 : 0;
+  }
+
+  #fail(...failures: readonly string[]): void {
+    const seconds = Math.round((performance.now() - this.#startedAt) / 1000);
+    for (const failure of failures) say(`failed after ${seconds} s: ${failure}`);
+    this.#failures.push(...failures);
+  }
+
+  get #isOver(): boolean {
+    return this.#failures.length > 0 || performance.now() >= this.#endsAt;
+  }
+
+  async #simulate(powerCuts: number): Promise<void> {
+    const { seed, withoutSync } = this.#options;
+    const variant = withoutSync === true ? plantedBugs['does not sync'] : undefined;
+    while (!this.#isOver && this.#simulated.powerCuts < powerCuts) {
+      const scheduleSeed = seed + this.#schedules;
+      try {
+        const summary = await runSchedule(scheduleSeed, { ...(variant && { variant }) });
+        for (const name of Object.keys(summary) as (keyof ScheduleSummary)[]) {
+          this.#simulated[name] += summary[name];
+        }
+      } catch (error) {
+        this.#fail(
+          `${messageOf(error)}\nreplay: npm run test:soak -- --replay ${scheduleSeed}${withoutSync === true ? ' --without-sync' : ''}`,
+        );
+      }
+      this.#schedules++;
+      this.#tell();
+    }
+  }
+
+  async #killServers(kills: number): Promise<void> {
+    for (let round = 0; !this.#isOver && this.#kills < kills; round++) {
+      const seed = this.#options.seed + round;
+      const program = round % 2 === 0 ? undefined : smallServer;
+      try {
+        const summary = await killServer({
+          kills: Math.min(killsInRound, kills - this.#kills),
+          seed,
+          program,
+          isOver: () => this.#isOver,
+          onKill: () => {
+            this.#kills++;
+            this.#tell();
+          },
+        });
+        this.#acknowledgedByServers += summary.acknowledged;
+        this.#itemsOfServers += summary.items;
+        const stages = [...summary.kills].map(([stage, count]) => `${stage}: ${count}`).join('; ');
+        say(
+          `kills of ${program === undefined ? 'the server' : 'one with small segments'}, seed ${seed}: ${stages}`,
+        );
+        this.#fail(...summary.violations.map((each) => `kills, seed ${seed}: ${each}`));
+      } catch (error) {
+        this.#fail(`kills, seed ${seed}: ${messageOf(error)}`);
+      } finally {
+        await undoAll();
+      }
+    }
+  }
+
+  #tell(): void {
+    const now = performance.now();
+    if (now - this.#toldAt < progressMs) return;
+    this.#toldAt = now;
+    say(this.#summary());
+  }
+
+  #summary(): string {
+    const { lives, powerCuts, crashes, faults, acknowledged, items, calls } = this.#simulated;
+    const seconds = Math.round((performance.now() - this.#startedAt) / 1000);
+    return [
+      `${seconds} s`,
+      `${this.#kills} SIGKILLs (${this.#acknowledgedByServers} batches acknowledged, ${this.#itemsOfServers} items)`,
+      `${powerCuts} power cuts, ${crashes} crashes, ${faults} failed calls in ${this.#schedules} schedules of ${lives} lives (${acknowledged} answers, ${items} items, ${calls} calls)`,
+      `seed ${this.#options.seed}`,
+    ].join('; ');
+  }
+}
+
+async function replay(seed: number, withoutSync: boolean): Promise<number> {
+  const variant = withoutSync ? plantedBugs['does not sync'] : undefined;
+  try {
+    await runSchedule(seed, { trace: say, ...(variant && { variant }) });
+    say('nothing is wrong');
+    return 0;
+  } catch (error) {
+    say(`failed: ${messageOf(error)}`);
+    return 1;
+  }
+}
+
+function say(line: string): void {
+  process.stdout.write(`${line}\n`);
+}
+
+function messageOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
+}
+
+function count(text: string): number {
+  const value = Number(text);
+  if (Number.isFinite(value) && value >= 0) return value;
+  throw new InvalidArgumentError('not a number');
+}
+
+const command = new Command()
+  .name('test:soak')
+  .description(
+    'Kills real servers, and runs stores on simulated machines that fail, until the time is over or as many as asked for are done.',
+  )
+  .option('--minutes <n>', 'how long at the most', count, 10)
+  .option('--seed <n>', 'of all that is left to chance', count, randomInt(2 ** 30))
+  .option('--kills <n>', 'so many SIGKILLs', count)
+  .option('--power-cuts <n>', 'so many simulated power cuts', count)
+  .option('--without-sync', 'plants a bug, which must be found: the log is never synced')
+  .option('--replay <seed>', 'runs one schedule again and says what happens in it', count)
+  .parse();
+
+const options = command.opts<SoakOptions>();
+process.exitCode =
+  options.replay === undefined
+    ? await new Soak(options).run()
+    : await replay(options.replay, options.withoutSync === true);
