@@ -1,3 +1,4 @@
+import type { BatchId } from '../../domain/batch-id.ts';
 import { notPlain } from '../../domain/batch-scanner.ts';
 import { ingest } from '../../pipeline/ingest.ts';
 import { Unavailable, type IngestOutcome, type Submission } from '../../pipeline/ports.ts';
@@ -115,7 +116,7 @@ export class Writer {
           admit: (batch) => this.#ask(() => this.#admission.admit(batch)),
           take: (newcomers, end) => this.#admission.take(newcomers, end),
         },
-        excludedOf: (batchId) => findBatch(this.#lookups, batchId)?.excluded,
+        excludedOf: (batchId) => this.#excludedOf(batchId),
         findKey: (caller, key) => this.#ask(() => this.#store.findKey(caller, key)),
         countedThrough: () => this.#store.position,
         onDurable: (delivery) => {
@@ -226,6 +227,22 @@ export class Writer {
     } catch {
       // Whoever looks closer meets it again, and tells.
       return undefined;
+    }
+  }
+
+  /**
+   * What was refused of a batch that is stored. A disk that cannot be read is no reason to take nothing more.
+   * @throws {Unavailable}
+   */
+  #excludedOf(batchId: BatchId): readonly number[] | undefined {
+    try {
+      return findBatch(this.#lookups, batchId)?.excluded;
+    } catch (error) {
+      throw new Unavailable(
+        'storage_failed',
+        'The earlier batch of this Idempotency-Key cannot be read now. Send it again after a moment, with the same key.',
+        { cause: error },
+      );
     }
   }
 
