@@ -76,6 +76,12 @@ export function batchIdMaker(random: (bytes: number) => Uint8Array): (now: numbe
   };
 }
 
+/** The time that an id of `batchIdMaker` was made with; undefined where the text is no UUIDv7. */
+export function timeOfBatchId(id: string): number | undefined {
+  if (!uuid.test(id) || id[14] !== '7') return undefined;
+  return Number.parseInt(id.slice(0, 8) + id.slice(9, 13), 16);
+}
+
 /** Whether the text is an id in its canonical form. */
 export function isBatchId(text: string): boolean {
   return uuid.test(text);

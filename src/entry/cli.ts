@@ -4,10 +4,11 @@ import { readFileSync } from 'node:fs';
 import { Command, CommanderError } from 'commander';
 
 import { addAuditOptions, auditOptions } from './audit-options.ts';
+import { addChoiceOptions, addDlqOptions, chosenLetters, dlqOptions } from './dlq-options.ts';
 import { addFeedOptions, feedOptions } from './feed-options.ts';
 import { addIngestOptions, ingestOptions } from './ingest-options.ts';
 import { UsageError } from './option-parsers.ts';
-import { dataDirOption } from './common-options.ts';
+import { addStoreOptions, storePlace } from './common-options.ts';
 import { addRawRangeOptions, rawRangeOptions } from './raw-options.ts';
 import { addRebuildOptions, rebuildOptions } from './rebuild-options.ts';
 import { addServeOptions, serveOptions } from './serve-options.ts';
@@ -189,52 +190,43 @@ function addRaw(root: Command): void {
     const { rawList } = await import('./raw.ts');
     process.exitCode = await rawList(rawRangeOptions(list));
   });
-  const get = raw
-    .command('get <name>')
-    .description('write the body of one to standard output; <name> is a raw key or a batch id')
-    .addOption(dataDirOption());
+  const get = addStoreOptions(raw.command('get <name>')).description(
+    'write the body of one to standard output; <name> is a raw key or a batch id',
+  );
   get.action(async (name: string) => {
     const { rawGet } = await import('./raw.ts');
-    process.exitCode = await rawGet(get.opts<{ dataDir: string }>().dataDir, name);
+    process.exitCode = await rawGet(storePlace(get), name);
   });
   const all = raw
     .command('export <directory>')
     .description('write them as files, in the layout of the bucket on AWS');
   addRawRangeOptions(all).action(async (directory: string) => {
     const { rawExport } = await import('./raw.ts');
-    process.exitCode = rawExport(rawRangeOptions(all), directory);
+    process.exitCode = await rawExport(rawRangeOptions(all), directory);
   });
 }
 
 function addDlq(root: Command): void {
-  const dlq = root.command('dlq').description('the dead letters: batches that are not counted');
-  dlq.addHelpText('after', examples('dlq list', 'dlq redrive --all', 'dlq drop <batch-id>'));
-  const add = (name: string, description: string) =>
-    dlq
-      .command(name)
-      .description(description)
-      .addOption(dataDirOption())
-      .option('--json', 'print JSON');
-  const list = add('list', 'list them, with the reason of each');
-  list.action(async () => {
+  const dlq = root.command('dlq').description('the dead letters: what is not counted');
+  dlq.addHelpText(
+    'after',
+    examples('dlq list', 'dlq redrive --all --stack device-pipeline', 'dlq drop <batch-id>'),
+  );
+  const list = addDlqOptions(dlq.command('list'));
+  list.description('list them, with the reason of each').action(async () => {
     const { dlqList } = await import('./dlq.ts');
-    process.exitCode = dlqList(dlqOptions(list));
+    process.exitCode = await dlqList(dlqOptions(list));
   });
-  const redrive = add('redrive [batch-ids...]', 'count those that can be counted now');
-  redrive.option('--all', 'all of them').action(async (batchIds: string[]) => {
+  const redrive = addChoiceOptions(dlq.command('redrive [ids...]'));
+  redrive.description('count those that can be counted now').action(async (ids: string[]) => {
     const { dlqRedrive } = await import('./dlq.ts');
-    process.exitCode = dlqRedrive({ ...dlqOptions(redrive), batchIds });
+    process.exitCode = await dlqRedrive(chosenLetters(redrive, ids));
   });
-  const drop = add('drop [batch-ids...]', 'never count them; they stay on record');
-  drop.option('--all', 'all of them').action(async (batchIds: string[]) => {
+  const drop = addChoiceOptions(dlq.command('drop [ids...]'));
+  drop.description('never count them; they stay on record').action(async (ids: string[]) => {
     const { dlqDrop } = await import('./dlq.ts');
-    process.exitCode = dlqDrop({ ...dlqOptions(drop), batchIds });
+    process.exitCode = await dlqDrop(chosenLetters(drop, ids));
   });
-}
-
-function dlqOptions(command: Command): { dataDir: string; json: boolean; all: boolean } {
-  const values = command.opts<{ dataDir: string; json?: true; all?: true }>();
-  return { dataDir: values.dataDir, json: values.json ?? false, all: values.all ?? false };
 }
 
 function explain(error: unknown): number {

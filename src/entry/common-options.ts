@@ -1,6 +1,12 @@
-import { Option } from 'commander';
+import { Option, type Command } from 'commander';
 
-import { bearerToken, nonEmpty, wholeNumber, type ParserFor } from './option-parsers.ts';
+import {
+  bearerToken,
+  nonEmpty,
+  UsageError,
+  wholeNumber,
+  type ParserFor,
+} from './option-parsers.ts';
 
 /** Where the server is, unless a command is told otherwise. */
 export const defaultUrl = 'http://127.0.0.1:8080';
@@ -42,4 +48,30 @@ export function tokenOption(): Option {
 /** `--data-dir`, the same for every command that works on the local store. */
 export function dataDirOption(): Option {
   return setting('--data-dir <directory>', 'where the data is', nonEmpty).default('./data');
+}
+
+/** `--stack`, beside `--data-dir`. Never from the environment: a store in the cloud is named. */
+export function stackOption(): Option {
+  const description = 'work on a deployed stack of this name, not on a data directory';
+  return option('--stack <name>', description, nonEmpty);
+}
+
+/** What a command works on: a data directory, or a stack by its name. */
+export type StorePlace =
+  | { readonly dataDir: string; readonly stack?: never }
+  | { readonly stack: string; readonly dataDir?: never };
+
+/** `--data-dir` and `--stack`, of which one is given at most. */
+export function addStoreOptions(command: Command): Command {
+  return command.addOption(dataDirOption()).addOption(stackOption());
+}
+
+/** The store as parsed. */
+export function storePlace(command: Command): StorePlace {
+  const { dataDir, stack } = command.opts<{ dataDir: string; stack?: string }>();
+  if (stack === undefined) return { dataDir };
+  if (command.getOptionValueSource('dataDir') === 'cli') {
+    throw new UsageError('--stack and --data-dir are two stores; give one of them');
+  }
+  return { stack };
 }

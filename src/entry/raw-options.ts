@@ -1,27 +1,30 @@
 import type { Command } from 'commander';
 
 import { addReceivedOptions, receivedRange } from './audit-options.ts';
-import { dataDirOption } from './common-options.ts';
+import { addStoreOptions, storePlace, type StorePlace } from './common-options.ts';
 
 /** What `raw list` and `raw export` need to know. */
 export interface RawRangeOptions {
-  dataDir: string;
+  place: StorePlace;
   /** By when batches came (milliseconds since 1970, `to` excluded); undefined: all. */
   received: { from: number; to: number } | undefined;
+  /** Only what a listing tells: on a stack, anything else is a request for each batch. */
+  isBrief: boolean;
 }
 
 interface RawValues {
   since?: number;
   until?: number;
-  dataDir: string;
+  brief?: true;
 }
 
 /** Adds the options of `raw list` and `raw export` to a command. */
 export function addRawRangeOptions(command: Command): Command {
-  return addReceivedOptions(command).addOption(dataDirOption());
+  const brief = 'leave out encoding and counts, which on a stack are a request for each batch';
+  return addStoreOptions(addReceivedOptions(command)).option('--brief', brief);
 }
 
 export function rawRangeOptions(command: Command): RawRangeOptions {
-  const { dataDir, ...times } = command.opts<RawValues>();
-  return { dataDir, received: receivedRange(times) };
+  const { brief = false, ...times } = command.opts<RawValues>();
+  return { place: storePlace(command), received: receivedRange(times), isBrief: brief };
 }

@@ -8,22 +8,36 @@ import { nodeFileSystem } from '../engines/embedded/file-system.ts';
 import { LogReader } from '../engines/embedded/log-reader.ts';
 import { findBatch } from '../engines/embedded/log-raw-store.ts';
 import { rawBatches, type FoundBatch } from '../engines/embedded/raw-batches.ts';
+import type { StorePlace } from './common-options.ts';
 import { UsageError } from './option-parsers.ts';
 import { grouped, openProgress } from './progress.ts';
 import type { RawRangeOptions } from './raw-options.ts';
+import { batchLine } from './raw-text.ts';
 
 /** Prints a line of JSON for each batch. Returns the exit code: 1 where some are damaged. */
-export async function rawList({ dataDir, received }: RawRangeOptions): Promise<number> {
+export async function rawList(options: RawRangeOptions): Promise<number> {
+  const { place, received, isBrief } = options;
+  if (place.stack !== undefined) {
+    const { rawListOfStack } = await import('./stack-raw.ts');
+    return await rawListOfStack(place.stack, options);
+  }
   let damaged = 0;
-  for (const found of rawBatches(dataDir, received)) {
+  for (const found of rawBatches(place.dataDir, received)) {
     if (found.damage !== undefined) damaged += warnOf(found.damage);
-    else if (!process.stdout.write(`${lineOf(found.batch)}\n`)) await once(process.stdout, 'drain');
+    else if (!process.stdout.write(`${lineOf(found.batch, isBrief)}\n`)) {
+      await once(process.stdout, 'drain');
+    }
   }
   return damaged === 0 ? 0 : 1;
 }
 
 /** Writes the body of a batch to standard output, byte for byte as it came. */
-export async function rawGet(dataDir: string, name: string): Promise<number> {
+export async function rawGet(place: StorePlace, name: string): Promise<number> {
+  if (place.stack !== undefined) {
+    const { rawGetOfStack } = await import('./stack-raw.ts');
+    return await rawGetOfStack(place.stack, name);
+  }
+  const { dataDir } = place;
   const batchId = readRawKey(name)?.batchId ?? name;
   if (!isBatchId(batchId)) {
     throw new UsageError(`'${name}' is neither a raw key (raw/….json) nor a batch id`);
@@ -43,14 +57,19 @@ export async function rawGet(dataDir: string, name: string): Promise<number> {
  * Writes the bodies as files into a directory, in the layout of the bucket on AWS, with a line for
  * each in `batches.ndjson`. Returns the exit code: 1 where some are damaged.
  */
-export function rawExport({ dataDir, received }: RawRangeOptions, directory: string): number {
+export async function rawExport(options: RawRangeOptions, directory: string): Promise<number> {
+  const { place, received, isBrief } = options;
+  if (place.stack !== undefined) {
+    const { rawExportOfStack } = await import('./stack-raw.ts');
+    return await rawExportOfStack(place.stack, options, directory);
+  }
   mkdirSync(join(directory, 'raw'), { recursive: true });
   const list = join(directory, 'batches.ndjson');
   writeFileSync(`${list}.part`, '');
   const progress = openProgress(undefined);
   let batches = 0;
   let damaged = 0;
-  for (const found of rawBatches(dataDir, received)) {
+  for (const found of rawBatches(place.dataDir, received)) {
     if (found.damage !== undefined) {
       damaged += warnOf(found.damage);
       continue;
@@ -59,7 +78,7 @@ export function rawExport({ dataDir, received }: RawRangeOptions, directory: str
     // A file under its name is whole, however an earlier export ended.
     writeFileSync(`${path}.part`, found.batch.body);
     renameSync(`${path}.part`, path);
-    writeFileSync(`${list}.part`, `${lineOf(found.batch)}\n`, { flag: 'a' });
+    writeFileSync(`${list}.part`, `${lineOf(found.batch, isBrief)}\n`, { flag: 'a' });
     batches++;
     progress.update(batches, `${grouped(batches)} batches`);
   }
@@ -71,10 +90,10 @@ export function rawExport({ dataDir, received }: RawRangeOptions, directory: str
 
 type Batch = Extract<FoundBatch, { damage?: never }>['batch'];
 
-function lineOf({ rawKey, receivedAt, body, encoding, accepted, rejected }: Batch): string {
-  const received = new Date(receivedAt).toISOString();
-  const line = { raw_key: rawKey, received_at: received, bytes: body.length, encoding };
-  return JSON.stringify({ ...line, accepted, rejected });
+function lineOf(batch: Batch, isBrief: boolean): string {
+  const { rawKey, receivedAt, body, encoding, accepted, rejected } = batch;
+  const details = isBrief ? {} : { details: { encoding, accepted, rejected } };
+  return batchLine({ rawKey, receivedAt, bytes: body.length, ...details });
 }
 
 function warnOf({

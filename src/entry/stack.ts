@@ -74,6 +74,20 @@ export async function openStack(
   };
 }
 
+/** Opens a stack for the time in which it is used. */
+export async function withStack<T>(
+  name: string,
+  env: Record<string, string | undefined>,
+  use: (stack: DeployedStack) => Promise<T>,
+): Promise<T> {
+  const stack = await openStack(name, env);
+  try {
+    return await use(stack);
+  } finally {
+    stack.close();
+  }
+}
+
 async function outputsOf(name: string): Promise<ReadonlyMap<string, string>> {
   const client = new CloudFormationClient({ requestHandler });
   try {

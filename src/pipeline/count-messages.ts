@@ -17,8 +17,12 @@ export interface QueueMessage {
   readonly body: string;
   /** When it was first sent, before any redrive; milliseconds since 1970. */
   readonly sentAt: number;
+  /** Of a chunk of a batch from another installation: when that came here. */
+  readonly replayedAt?: number;
   /** How often it was received, this time included. */
   readonly receives: number;
+  /** When it was first found that it cannot be counted; milliseconds since 1970. */
+  readonly firstFailedAt?: number | undefined;
 }
 
 type Countable = Exclude<MessageReading, { kind: 'unreadable' }>;
@@ -87,15 +91,25 @@ function sort<Mark, D extends Delivery<Mark>>(
       dead.set(message, reading.reason);
       continue;
     }
-    const since = reading.kind === 'chunk' ? reading.receivedAt : message.sentAt;
-    if (since < oldest) {
-      const detail = `it is of ${new Date(since).toISOString()}, and whether that was counted is not known any more`;
-      dead.set(message, `too_old: ${detail}`);
-    } else {
-      countable.set(deliveryOf(message, reading), message);
-    }
+    const reason = whyTooOld(message, reading, oldest);
+    if (reason === undefined) countable.set(deliveryOf(message, reading), message);
+    else dead.set(message, reason);
   }
   return { countable, dead };
+}
+
+/**
+ * Why it is too late to count what a message asks for, where it is older than `oldest`
+ * (milliseconds since 1970).
+ */
+export function whyTooOld(
+  { sentAt, replayedAt }: Pick<QueueMessage, 'sentAt' | 'replayedAt'>,
+  reading: Countable,
+  oldest: number,
+): string | undefined {
+  const since = reading.kind === 'chunk' ? (replayedAt ?? reading.receivedAt) : sentAt;
+  if (since >= oldest) return undefined;
+  return `too_old: it is of ${new Date(since).toISOString()}, and whether that was counted is not known any more`;
 }
 
 /**
@@ -128,8 +142,8 @@ async function park(
 ): Promise<ReadonlySet<QueueMessage>> {
   // A message that came twice at once is one letter.
   const letters = new Map<string, Letter>();
-  for (const [{ messageId, originalId, sentAt, body }, reason] of dead) {
-    letters.set(messageId, { messageId, originalId, sentAt, body, reason });
+  for (const [{ messageId, originalId, sentAt, body, firstFailedAt }, reason] of dead) {
+    letters.set(messageId, { messageId, originalId, sentAt, body, reason, firstFailedAt });
   }
   if (letters.size === 0) return new Set();
   const parked = await parking.park([...letters.values()]);

@@ -162,19 +162,6 @@ export interface RawStore {
   list(range?: { readonly from?: number; readonly to?: number }): AsyncIterable<RawBatch>;
 }
 
-/** A batch, a part of one, or what somebody else queued, that cannot be counted. */
-export interface DeadLetter {
-  /** Of the batch or of the message. */
-  readonly id: string;
-  readonly reason: string;
-  /** Milliseconds since 1970. */
-  readonly failedAt: number;
-}
-
-export interface DeadLetters {
-  list(): Promise<readonly DeadLetter[]>;
-}
-
 /** A message on its way to the dead letters. */
 export interface Letter {
   /** Its id on the queue. A redrive gives it another one, */
@@ -185,6 +172,8 @@ export interface Letter {
   readonly sentAt: number;
   readonly body: string;
   readonly reason: string;
+  /** When it was first put there, before any redrive; undefined where this is the first time. */
+  readonly firstFailedAt?: number | undefined;
 }
 
 export interface Parking {

@@ -1,6 +1,7 @@
 import { readRawKey } from '../domain/batch-id.ts';
 import type { Chunk } from '../domain/chunk.ts';
 import type { DayOf } from '../domain/day.ts';
+import { batchLetterBody } from './letter-content.ts';
 import type { ChunkQueue, Letter, Parking } from './ports.ts';
 import { areAllCounted, recut, type CutBatch } from './recut.ts';
 
@@ -15,7 +16,7 @@ export interface Orphan {
 export interface BatchState {
   /** How many chunks it has; undefined where its intake did not come to its end. */
   readonly chunks: number | undefined;
-  /** The indexes of those that are counted. */
+  /** The indexes of those that are counted, or dropped: nothing is left to do for them. */
   readonly counted: ReadonlySet<number>;
 }
 
@@ -133,6 +134,37 @@ async function lookAfter(
   }
 }
 
+/**
+ * Looks after one batch now, as a sweep would: queues what is missing of it, and has it swept again
+ * later. Returns why nothing of it can be queued, where that is so; it is parked nowhere.
+ */
+export async function sweepBatch(
+  rawKey: string,
+  ports: Omit<SweepPorts, 'parking'>,
+  rules: SweepRules,
+): Promise<string | undefined> {
+  const identity = readRawKey(rawKey);
+  if (identity === undefined || (await ports.raw(rawKey)) === undefined) {
+    return 'raw_missing: its raw body is not in the store';
+  }
+  const reasons: string[] = [];
+  const parking: Parking = {
+    park(letters) {
+      reasons.push(...letters.map(({ reason }) => reason));
+      return Promise.resolve(new Set(letters.map(({ messageId }) => messageId)));
+    },
+  };
+  const counts: Counts = { batches: 0, orphans: 0, resent: 0, parked: 0, failed: 0 };
+  await bringForward(
+    { rawKey, attempts: 0 },
+    identity.batchId,
+    { ...ports, parking },
+    rules,
+    counts,
+  );
+  return reasons[0];
+}
+
 /** Returns whether nothing is left to do for the batch. */
 async function bringForward(
   orphan: Orphan,
@@ -149,7 +181,7 @@ async function bringForward(
   if (raw === undefined) return true;
   const cut = recut(raw, rules.dayOf);
   if ('reason' in cut) {
-    const body = JSON.stringify({ raw_key: rawKey });
+    const body = batchLetterBody(rawKey);
     const { receivedAt: sentAt } = raw;
     const letter = { messageId: rawKey, originalId: rawKey, sentAt, body, reason: cut.reason };
     await parkAll([letter], ports, counts);

@@ -2,7 +2,11 @@ import { createHash } from 'node:crypto';
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 
-import { GetQueueAttributesCommand, SendMessageCommand } from '@aws-sdk/client-sqs';
+import {
+  GetQueueAttributesCommand,
+  ReceiveMessageCommand,
+  SendMessageCommand,
+} from '@aws-sdk/client-sqs';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 
 import { ingestFunction } from '../../src/entry/lambda/ingest-function.ts';
@@ -118,6 +122,7 @@ describe('a dead letter that is put back', () => {
           MessageAttributes: {
             original_message_id: { DataType: 'String', StringValue: id },
             original_sent_at: { DataType: 'String', StringValue: sentAt.toISOString() },
+            first_failed_at: { DataType: 'String', StringValue: '2026-01-01T00:00:00.000Z' },
           },
         }),
       );
@@ -128,6 +133,13 @@ describe('a dead letter that is put back', () => {
     await lambdas.drain();
     expect(await countersAsStranger(aws.dynamodb, countersTable)).toMatchObject([{ count: 2 }]);
     expect(await queued(lambdas, deadLetterQueueUrl)).toBe(1);
+    const { Messages: [letter] = [] } = await aws.sqs.send(
+      new ReceiveMessageCommand({ QueueUrl: deadLetterQueueUrl, MessageAttributeNames: ['All'] }),
+    );
+    const told = letter?.MessageAttributes ?? {};
+    expect(told['original_message_id']?.StringValue).toBe('old');
+    expect(told['first_failed_at']?.StringValue).toBe('2026-01-01T00:00:00.000Z');
+    expect(told['failed_at']?.StringValue).not.toBe('2026-01-01T00:00:00.000Z');
   });
 });
 

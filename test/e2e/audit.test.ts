@@ -108,12 +108,15 @@ it('lists, redrives and drops dead letters', async () => {
   const dlq = (...args: string[]) => run(['dlq', ...args, '--data-dir', dataDir]);
   const listed = await dlq('list');
   expect(listed).toMatchObject({ code: 0, stderr: '' });
-  expect(listed.stdout).toBe(
-    `${rawKey}\n  a reason\n  first failed 1970-01-01T00:00:01.000Z, last 1970-01-01T00:00:02.000Z\n`,
-  );
+  const [head, reason, times, excerpt] = listed.stdout.split('\n');
+  expect([head, reason, times]).toEqual([
+    `${rawKey}, 2 items`,
+    '  a reason',
+    '  first failed 1970-01-01T00:00:01.000Z, last 1970-01-01T00:00:02.000Z',
+  ]);
+  expect(excerpt).toMatch(/^ {2}\{"processed_devices":\[\{"type"/);
   expect(JSON.parse((await dlq('list', '--json')).stdout)).toMatchObject({
-    batch_id: batchId,
-    raw_key: rawKey,
+    ...{ id: batchId, batch_id: batchId, raw_key: rawKey, index: null, items: 2 },
     dropped_at: null,
   });
   expect(await dlq('redrive')).toMatchObject({ code: 2, stdout: '' });

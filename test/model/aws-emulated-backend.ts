@@ -16,6 +16,7 @@ import {
   bucket,
   countersTable,
   deadLetterQueueUrl,
+  executeOnQueue,
   ledgerTable,
   queueUrl,
   type Backend,
@@ -60,6 +61,8 @@ export class EmulatedBackend implements Backend {
   async execute(command: object, { obstructed, failed }: Obstruction = {}): Promise<unknown> {
     const { input } = command as { input: Input };
     if (command instanceof SendMessageBatchCommand) return this.#sendBatch(command.input, failed);
+    // What lies on the queues was carried into the simulated ones.
+    if ('QueueUrl' in input) return executeOnQueue(this, command, failed);
     const Command = command.constructor as new (input: unknown) => never;
     if (obstructed !== undefined) throw cancelled(input, obstructed);
     const named = new Command(this.#withNames(input));

@@ -6,13 +6,19 @@ import type { World } from './aws-world.ts';
 const seedsPerTest = 250;
 const linesMax = 120;
 
-/** Runs a schedule as `runSchedule` does; what goes wrong is told with what happened before. */
-export async function runSeed(seed: number, options: ScheduleOptions = {}): Promise<void> {
+export type Schedule = (seed: number, options?: ScheduleOptions) => Promise<void>;
+
+/** Runs a schedule; what goes wrong is told with what happened before. */
+export async function runSeed(
+  seed: number,
+  schedule: Schedule = runSchedule,
+  file = 'aws-faults',
+): Promise<void> {
   try {
-    await runSchedule(seed, options);
+    await schedule(seed);
   } catch (error) {
-    const { trace } = await traceOf(seed, options);
-    const replay = `AWS_FAULTS_SEED=${seed} npx vitest run test/model/aws-faults.test.ts`;
+    const { trace } = await traceOf(seed, schedule);
+    const replay = `AWS_FAULTS_SEED=${seed} npx vitest run test/model/${file}.test.ts`;
     const shown = trace.filter((line) => !isUneventful(line)).slice(-linesMax);
     const text = `Seed ${seed} (replay: ${replay}): ${String(error)}\n${shown.join('\n')}`;
     throw new Error(text, { cause: error });
@@ -22,12 +28,12 @@ export async function runSeed(seed: number, options: ScheduleOptions = {}): Prom
 /** All that happens in a schedule, a line each, and what is wrong with it. */
 export async function traceOf(
   seed: number,
-  options: ScheduleOptions = {},
+  schedule: Schedule = runSchedule,
 ): Promise<{ trace: readonly string[]; error: unknown }> {
   let trace: readonly string[] = [];
   const onWorld = (world: World) => (trace = world.trace);
   try {
-    await runSchedule(seed, { ...options, isTraced: true, onWorld });
+    await schedule(seed, { isTraced: true, onWorld });
     return { trace, error: undefined };
   } catch (error) {
     return { trace, error };

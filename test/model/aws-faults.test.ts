@@ -34,7 +34,8 @@ describe('a schedule of faults', () => {
     'chunks that the sweeper sends again': /"resent":[1-9]/,
     'batches that the sweeper parks': /"parked":[1-9]/,
     'a message that is received too often': /is dead after/,
-    'dead letters put back': /redrives/,
+    'dead letters put back': /redrive\d+ \S+ sent/,
+    'dead letters dropped': /drop\d+ \S+ dropped/,
     'rows that end': /days pass/,
     'batches refused': /"code":"storage_failed"/,
     'keys used again for another body': /idempotency_key_reused/,
@@ -46,7 +47,7 @@ describe('a schedule of faults', () => {
 
   it('shows all that may happen to a message', async () => {
     const traces: string[] = [];
-    for (let seed = 0; seed < 300; seed++) traces.push((await traceOf(seed)).trace.join('\n'));
+    for (let seed = 0; seed < 400; seed++) traces.push((await traceOf(seed)).trace.join('\n'));
     const seen = Object.entries(sights).map(([name, pattern]) => [
       name,
       traces.filter((trace) => pattern.test(trace)).length,

@@ -4,6 +4,8 @@ import { awsCountingPorts } from '../../src/engines/aws/aws-counting-ports.ts';
 import { awsIntake } from '../../src/engines/aws/aws-intake.ts';
 import { awsSweepPorts } from '../../src/engines/aws/aws-sweep-ports.ts';
 import type { Backoff } from '../../src/engines/aws/backoff.ts';
+import { type PassOptions, type StoredLetter } from '../../src/engines/aws/dead-letter-pass.ts';
+import { dropLetters, type DropOutcome } from '../../src/engines/aws/drop-letters.ts';
 import { DynamodbBatchRecords } from '../../src/engines/aws/dynamodb-batch-records.ts';
 import {
   dynamodbCounterStore,
@@ -14,6 +16,7 @@ import { fixDayRule } from '../../src/engines/aws/dynamodb-day-rule.ts';
 import { parkingOnce } from '../../src/engines/aws/dynamodb-parking.ts';
 import { dynamodbReceipts } from '../../src/engines/aws/dynamodb-receipts.ts';
 import type { LedgerKey } from '../../src/engines/aws/ledger-table.ts';
+import { redriveLetters } from '../../src/engines/aws/redrive-letters.ts';
 import { s3RawStore, type S3RawBatch } from '../../src/engines/aws/s3-raw-store.ts';
 import { sqsChunkQueue } from '../../src/engines/aws/sqs-chunk-queue.ts';
 import { sqsDeadLetters } from '../../src/engines/aws/sqs-dead-letters.ts';
@@ -27,7 +30,7 @@ import type {
   Receipts,
   Submission,
 } from '../../src/pipeline/ports.ts';
-import { sweep, type SweepResult } from '../../src/pipeline/sweep.ts';
+import { sweep, sweepBatch, type SweepResult } from '../../src/pipeline/sweep.ts';
 import { clientOf } from './aws-fault-layer.ts';
 import type { Random } from './aws-random.ts';
 import type { Invocation, Scheduler } from './aws-scheduler.ts';
@@ -43,7 +46,7 @@ export const dayMs = 86_400_000;
 export const keepMs = 90 * dayMs;
 export const receivesMax = 5;
 export const sweepAfterMs = 15 * 60_000;
-export const timeoutMs = { ingest: 28_000, process: 60_000, sweep: 240_000 };
+export const timeoutMs = { ingest: 28_000, process: 60_000, sweep: 240_000, command: 600_000 };
 export const dayOf = dayRule(asWritten);
 const ageMsMax = keepMs - 7 * dayMs;
 const bodyBytesMax = 4 * 1024 * 1024;
@@ -59,6 +62,8 @@ export interface Variant {
   readonly parking?: (inner: Parking) => Parking;
   /** Through which messages are sent. */
   readonly sqsClient?: (inner: Client) => Client;
+  /** Through which a redrive or a drop speaks to AWS. */
+  readonly commandClient?: (inner: Client) => Client;
   /** Of the intake. */
   readonly chunkQueue?: (inner: ChunkQueue) => ChunkQueue;
   /** As the sweeper reads it. */
@@ -161,6 +166,50 @@ export async function runSweep(
     deadline: invocation.endsAt - 20_000,
     onFailure: () => undefined,
   });
+}
+
+/** `dlq redrive` of those letters. */
+export function runRedrive(
+  world: FunctionWorld,
+  invocation: Invocation,
+  isChosen: (letter: StoredLetter) => boolean,
+  onLetter: (letter: StoredLetter, left: string | undefined) => void,
+): Promise<unknown> {
+  const { client, now, backoff } = commandPartsOf(world, invocation);
+  const queue = { client, queueUrl, backoff: backoff(6) };
+  const ports = awsSweepPorts({
+    ledger: { client, ledgerTable, keepMs },
+    rawStore: s3RawStore(client, bucket),
+    queue: sqsChunkQueue(queue),
+    parking: { park: () => Promise.resolve(new Set()) },
+    width: 1,
+  });
+  const rules = { ...{ dayOf, now, ageMsMax, keepMs }, afterMs: sweepAfterMs };
+  const late = { deadline: Number.POSITIVE_INFINITY, onFailure: () => undefined };
+  const redriveBatch = (rawKey: string) => sweepBatch(rawKey, ports, { ...rules, ...late });
+  const pass = passOf(client, now);
+  return redriveLetters({ pass, queue, redriveBatch, dayOf, ageMsMax }, isChosen, { onLetter });
+}
+
+/** `dlq drop` of those letters. */
+export function runDrop(
+  world: FunctionWorld,
+  invocation: Invocation,
+  isChosen: (letter: StoredLetter) => boolean,
+  onLetter: (letter: StoredLetter, outcome: DropOutcome) => void,
+): Promise<unknown> {
+  const { client, now, backoff } = commandPartsOf(world, invocation);
+  const options = { client, ledgerTable, backoff: backoff(6), pass: passOf(client, now) };
+  return dropLetters(options, isChosen, onLetter);
+}
+
+function passOf(client: Client, now: () => number): PassOptions {
+  return { client, queueUrl: deadLetterQueueUrl, now, limit: 1_000, waitSeconds: 1 };
+}
+
+function commandPartsOf(world: FunctionWorld, invocation: Invocation) {
+  const parts = partsOf(world, invocation);
+  return { ...parts, client: world.variant.commandClient?.(parts.client) ?? parts.client };
 }
 
 export function receiptsOf(world: FunctionWorld, invocation: Invocation): Receipts {

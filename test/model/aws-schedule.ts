@@ -1,9 +1,8 @@
-import { letterAttributes } from '../../src/engines/aws/sqs-dead-letters.ts';
+import type { StoredLetter } from '../../src/engines/aws/dead-letter-pass.ts';
 import { calm } from './aws-fault-layer.ts';
 import { dayMs, type Variant } from './aws-functions.ts';
 import { judge } from './aws-oracle.ts';
 import { AwsSimulation, type Backend, type SimulationOptions } from './aws-simulation.ts';
-import type { SimulatedMessage } from './aws-simulated-sqs.ts';
 import { foreignItem, garbage, makePosts, type Post } from './aws-traffic.ts';
 import { Violation, World } from './aws-world.ts';
 
@@ -33,22 +32,26 @@ export async function runSchedule(seed: number, options: ScheduleOptions = {}): 
     // Of those under one key all come before their key ends.
     const early = Math.max(first, 1 + random.below(posts.length));
     // Half of them wait on the queue while the time goes by.
-    await trouble(world, posts.slice(0, early), { isProcessing: random.chance(0.5) });
+    const isProcessing = random.chance(0.5);
+    await trouble(world, actionsOf(world, posts.slice(0, early)), { isProcessing });
     await leap(world);
-    await trouble(world, posts.slice(early), { isProcessing: true });
+    await trouble(world, actionsOf(world, posts.slice(early)), { isProcessing: true });
   } else {
-    await trouble(world, posts, { isProcessing: true });
+    await trouble(world, actionsOf(world, posts), { isProcessing: true });
   }
   await comeToRest(world);
   await judge(world, posts);
 }
 
-type Action = () => void;
+export type Action = () => void;
 
-/** Clients, the queue and the sweeper at work, in the weather that is drawn for it. */
-async function trouble(
+/**
+ * Clients, the queue and whoever else acts at work, in the weather that is drawn for it. Actions
+ * may add others.
+ */
+export async function trouble(
   world: World,
-  posts: readonly Post[],
+  actions: Action[],
   { isProcessing }: { readonly isProcessing: boolean },
 ): Promise<void> {
   const { random, scheduler } = world;
@@ -60,7 +63,6 @@ async function trouble(
     killed: random.pick([0, 0.02, 0.08, 0.3]),
     slow: random.pick([0, 0.02, 0.15]),
   };
-  const actions = actionsOf(world, posts);
   const deliver = () => world.deliver(1 + random.below(10));
   const isLeftEarly = random.chance(0.3);
   for (;;) {
@@ -110,6 +112,7 @@ function actionsOf(world: World, posts: readonly Post[]): Action[] {
     for (let sweeps = random.below(2); sweeps >= 0; sweeps--) world.sweep();
   });
   times(random.below(2), () => world.redrive(() => random.chance(0.7)));
+  times(random.chance(0.2) ? 1 : 0, () => world.drop(() => random.chance(0.5)));
   times(random.below(3), () => {
     world.itemsPerMessage = random.pick([Number.POSITIVE_INFINITY, 1, 2, 3]);
   });
@@ -132,10 +135,11 @@ async function leap(world: World): Promise<void> {
   await world.backend.expire(() => random.chance(0.8));
   world.note(() => `${days} days pass`);
   world.redrive(() => true);
+  await finish(world);
 }
 
 /** What is left to do is done, without faults, until nothing moves. */
-async function comeToRest(world: World): Promise<void> {
+export async function comeToRest(world: World): Promise<void> {
   world.weather = calm;
   await finish(world);
   for (let round = 0; round < roundsMax; round++) {
@@ -149,13 +153,14 @@ async function comeToRest(world: World): Promise<void> {
     await drain(world);
     const before = world.backend.deadLetters.messages.size;
     world.redrive((letter) => !isFinal(letter));
+    await finish(world);
     const isRedriven = world.backend.deadLetters.messages.size < before;
     if (isLong && !isMoving && !isRedriven) return;
   }
   throw new Violation('it does not come to rest');
 }
 
-async function finish(world: World): Promise<void> {
+export async function finish(world: World): Promise<void> {
   await world.scheduler.settle();
   while (world.scheduler.isBusy) await world.step();
 }
@@ -169,7 +174,6 @@ async function drain(world: World): Promise<void> {
 }
 
 /** Why a letter stays where it is: nobody can count it, now or ever. */
-function isFinal({ attributes }: SimulatedMessage): boolean {
-  const reason = attributes[letterAttributes.reason];
-  return reason !== undefined && !reason.startsWith('not_counted');
+function isFinal({ reason }: StoredLetter): boolean {
+  return !reason.startsWith('not_counted');
 }

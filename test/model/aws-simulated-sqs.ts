@@ -1,5 +1,6 @@
 import type {
   ChangeMessageVisibilityBatchCommandInput,
+  DeleteMessageBatchCommandInput,
   GetQueueAttributesCommandInput,
   ReceiveMessageCommandInput,
   SendMessageBatchCommandInput,
@@ -38,6 +39,11 @@ export class SimulatedQueue {
     const sentAt = this.#now();
     this.messages.set(id, { id, body, attributes, sentAt, receives: 0, visibleAt: sentAt });
     return id;
+  }
+
+  /** What another queue takes for dead keeps its id and the time at which it was sent. */
+  takeOver(message: SimulatedMessage): void {
+    this.messages.set(message.id, { ...message, visibleAt: this.#now() });
   }
 
   visible(): SimulatedMessage[] {
@@ -100,6 +106,12 @@ export class SimulatedQueue {
         };
       });
     return { $metadata: {}, ...(Messages.length > 0 && { Messages }) };
+  }
+
+  deleteMessageBatch({ Entries = [] }: DeleteMessageBatchCommandInput) {
+    checkEntries(Entries);
+    for (const { ReceiptHandle = '' } of Entries) this.messages.delete(ReceiptHandle);
+    return { $metadata: {}, Successful: Entries.map(({ Id }) => ({ Id })) };
   }
 
   changeMessageVisibilityBatch({ Entries = [] }: ChangeMessageVisibilityBatchCommandInput) {

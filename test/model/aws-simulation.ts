@@ -13,6 +13,7 @@ import {
 } from '@aws-sdk/client-s3';
 import {
   ChangeMessageVisibilityBatchCommand,
+  DeleteMessageBatchCommand,
   GetQueueAttributesCommand,
   ReceiveMessageCommand,
   SendMessageBatchCommand,
@@ -89,29 +90,7 @@ export class AwsSimulation implements Backend {
     if (command instanceof HeadObjectCommand) return s3.headObject(command.input);
     if (command instanceof GetObjectCommand) return s3.getObject(command.input);
     if (command instanceof ListObjectsV2Command) return s3.listObjectsV2(command.input);
-    return this.#executeOnQueue(command, failed);
-  }
-
-  #executeOnQueue(command: object, failed: ReadonlySet<number> | undefined): unknown {
-    if (command instanceof SendMessageBatchCommand) {
-      return this.#queueAt(command.input.QueueUrl).sendMessageBatch(command.input, failed);
-    }
-    if (command instanceof ReceiveMessageCommand) {
-      return this.#queueAt(command.input.QueueUrl).receiveMessage(command.input);
-    }
-    if (command instanceof ChangeMessageVisibilityBatchCommand) {
-      return this.#queueAt(command.input.QueueUrl).changeMessageVisibilityBatch(command.input);
-    }
-    if (command instanceof GetQueueAttributesCommand) {
-      return this.#queueAt(command.input.QueueUrl).getQueueAttributes(command.input);
-    }
-    throw unknownToSimulation(command.constructor.name);
-  }
-
-  #queueAt(url: string | undefined): SimulatedQueue {
-    if (url === queueUrl) return this.queue;
-    if (url === deadLetterQueueUrl) return this.deadLetters;
-    throw serviceError('QueueDoesNotExist', 400);
+    return executeOnQueue(this, command, failed);
   }
 
   counters(): Promise<readonly Item[]> {
@@ -130,4 +109,33 @@ export class AwsSimulation implements Backend {
     }
     return Promise.resolve();
   }
+}
+
+/** `failed`: the entries, by their place, that SQS takes not. */
+export function executeOnQueue(
+  { queue, deadLetters }: Pick<Backend, 'queue' | 'deadLetters'>,
+  command: object,
+  failed?: ReadonlySet<number>,
+): unknown {
+  const queueAt = (url: string | undefined) => {
+    if (url === queueUrl) return queue;
+    if (url === deadLetterQueueUrl) return deadLetters;
+    throw serviceError('QueueDoesNotExist', 400);
+  };
+  if (command instanceof SendMessageBatchCommand) {
+    return queueAt(command.input.QueueUrl).sendMessageBatch(command.input, failed);
+  }
+  if (command instanceof ReceiveMessageCommand) {
+    return queueAt(command.input.QueueUrl).receiveMessage(command.input);
+  }
+  if (command instanceof DeleteMessageBatchCommand) {
+    return queueAt(command.input.QueueUrl).deleteMessageBatch(command.input);
+  }
+  if (command instanceof ChangeMessageVisibilityBatchCommand) {
+    return queueAt(command.input.QueueUrl).changeMessageVisibilityBatch(command.input);
+  }
+  if (command instanceof GetQueueAttributesCommand) {
+    return queueAt(command.input.QueueUrl).getQueueAttributes(command.input);
+  }
+  throw unknownToSimulation(command.constructor.name);
 }

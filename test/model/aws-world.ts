@@ -2,6 +2,9 @@ import { PutObjectCommand } from '@aws-sdk/client-s3';
 import { TransactWriteItemsCommand } from '@aws-sdk/client-dynamodb';
 
 import { addToTally, mergeTally, type Tally } from '../../src/domain/counter.ts';
+import type { StoredLetter } from '../../src/engines/aws/dead-letter-pass.ts';
+import type { DropOutcome } from '../../src/engines/aws/drop-letters.ts';
+import { chunkKey, messageKey } from '../../src/engines/aws/ledger-table.ts';
 import { letterAttributes } from '../../src/engines/aws/sqs-dead-letters.ts';
 import type { QueueMessage } from '../../src/pipeline/count-messages.ts';
 import type { IngestOutcome } from '../../src/pipeline/ports.ts';
@@ -10,8 +13,10 @@ import {
   batchIds,
   dayMs,
   receivesMax,
+  runDrop,
   runIngest,
   runProcess,
+  runRedrive,
   runSweep,
   timeoutMs,
   type FunctionWorld,
@@ -19,6 +24,7 @@ import {
 } from './aws-functions.ts';
 import { randomFrom, type Random } from './aws-random.ts';
 import { Scheduler, type Invocation } from './aws-scheduler.ts';
+import type { Item as ItemOfTable } from './aws-simulated-dynamodb.ts';
 import type { Backend, SimulationOptions } from './aws-simulation.ts';
 import type { SimulatedMessage } from './aws-simulated-sqs.ts';
 import { submissionOf, type Item, type Post } from './aws-traffic.ts';
@@ -62,6 +68,8 @@ export class World implements FunctionWorld {
   readonly garbage: GarbageMessage[] = [];
   /** Rows of the ledger that transactions wrote, `id entry`, be they gone by now or not. */
   readonly marks = new Set<string>();
+  /** Those that say that somebody decided never to count it. */
+  readonly dropped = new Set<string>();
   readonly trace: string[] = [];
   itemsPerMessage = Number.POSITIVE_INFINITY;
   #faults: FaultLayer;
@@ -191,7 +199,7 @@ export class World implements FunctionWorld {
     const originalId = message.attributes[letterAttributes.originalId] ?? message.id;
     if (message.receives >= receivesMax) {
       queue.messages.delete(message.id);
-      deadLetters.put(message.body, message.attributes, message.id);
+      deadLetters.takeOver(message);
       this.note(() => `${message.id} is dead after ${receivesMax} receives`);
       this.#disturb([originalId]);
       return [];
@@ -258,25 +266,50 @@ export class World implements FunctionWorld {
     this.note(() => `${invocation.name} begins`);
   }
 
-  /** Puts dead letters back on the queue, where they get new ids. */
-  redrive(isChosen: (letter: SimulatedMessage) => boolean): void {
-    const { queue, deadLetters } = this.backend;
-    for (const letter of [...deadLetters.messages.values()].filter(isChosen)) {
-      const known = letter.attributes[letterAttributes.originalId] ?? letter.id;
-      // A letter that SQS itself moved has the time at which it was first sent, and no attributes.
-      const sentAt = new Date(this.foreignOf(letter)?.sentAt ?? letter.sentAt).toISOString();
-      const attributes = {
-        [letterAttributes.sentAt]: sentAt,
-        ...letter.attributes,
-        [letterAttributes.originalId]: known,
-      };
-      deadLetters.messages.delete(letter.id);
-      const ids = [queue.put(letter.body, attributes)];
-      // Sent, and not deleted at once: sent again.
-      if (!this.isCalm && this.random.chance(0.1)) ids.push(queue.put(letter.body, attributes));
-      this.note(() => `redrives ${letter.id} as ${ids.join(', ')}`);
-      for (const each of this.garbage) if (each.id === known) each.isDisturbed ||= ids.length > 1;
-    }
+  /** An operator has letters counted again. */
+  redrive(isChosen: (letter: StoredLetter) => boolean): void {
+    const invocation: Invocation = this.scheduler.start(
+      'redrive',
+      timeoutMs.command,
+      (self) =>
+        runRedrive(this, self, isChosen, ({ id }, left) => {
+          this.note(() => `${invocation.name} ${id} ${left ?? 'sent'}`);
+        }),
+      this.#commandEnds(() => invocation),
+    );
+  }
+
+  /** An operator decides that letters are never counted. */
+  drop(isChosen: (letter: StoredLetter) => boolean): void {
+    const invocation: Invocation = this.scheduler.start(
+      'drop',
+      timeoutMs.command,
+      (self) =>
+        runDrop(this, self, isChosen, ({ id, content }, outcome) => {
+          this.note(() => `${invocation.name} ${id} ${outcome}`);
+          this.#checkOutcome(markOfLetter({ id, content }), outcome);
+        }),
+      this.#commandEnds(() => invocation),
+    );
+  }
+
+  /** What it had in hand may be there twice, or comes back later. */
+  #commandEnds(invocation: () => Invocation) {
+    const disturb = () => {
+      for (const each of this.garbage) each.isDisturbed = true;
+    };
+    return {
+      onEnd: (outcome: object) => {
+        this.note(() => `${invocation().name} ends ${'error' in outcome ? 'with an error' : ''}`);
+        if (invocation().faults > 0 || 'error' in outcome) disturb();
+      },
+      onDeath: disturb,
+    };
+  }
+
+  #checkOutcome(mark: string, outcome: DropOutcome): void {
+    const isTrue = outcome === 'dropped' ? this.dropped.has(mark) : this.marks.has(mark);
+    if (!isTrue) this.#violation ??= new Violation(`${mark} is called ${outcome}`);
   }
 
   foreignOf(letter: SimulatedMessage): ForeignItem | undefined {
@@ -292,8 +325,7 @@ export class World implements FunctionWorld {
     if (this.#tokens.has(ClientRequestToken)) return;
     this.#tokens.add(ClientRequestToken);
     for (const { Put, Update } of TransactItems) {
-      const { id, entry } = Put?.Item ?? {};
-      if (id?.S !== undefined) this.marks.add(`${id.S} ${entry?.S ?? ''}`);
+      if (Put?.Item !== undefined) this.#watchMark(Put.Item);
       const { Key, ExpressionAttributeValues: values = {} } = Update ?? {};
       const date = Key?.['date']?.S;
       if (date === undefined) continue;
@@ -309,6 +341,14 @@ export class World implements FunctionWorld {
     }
   }
 
+  #watchMark(row: ItemOfTable): void {
+    const mark = `${row['id']?.S ?? ''} ${row['entry']?.S ?? ''}`;
+    const isDrop = row['dropped_at'] !== undefined;
+    (isDrop ? this.dropped : this.marks).add(mark);
+    if (isDrop || !this.dropped.has(mark)) return;
+    this.#violation ??= new Violation(`${mark} is counted, and was dropped`);
+  }
+
   #watchObject({ input: { Key = '', Body, ContentEncoding, Metadata } }: PutObjectCommand): void {
     if (this.#stored.has(Key)) return;
     this.#stored.add(Key);
@@ -319,4 +359,10 @@ export class World implements FunctionWorld {
     };
     for (const { tally } of cutAgain(Key, object)) mergeTally(this.#ceiling, tally);
   }
+}
+
+function markOfLetter({ id, content }: Pick<StoredLetter, 'id' | 'content'>): string {
+  const { id: partition, entry } =
+    content.kind === 'chunk' ? chunkKey(content.batchId, content.index) : messageKey(id, 'counted');
+  return `${partition} ${entry}`;
 }

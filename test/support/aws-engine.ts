@@ -8,6 +8,11 @@ import { awsCountingPorts } from '../../src/engines/aws/aws-counting-ports.ts';
 import { awsIntake } from '../../src/engines/aws/aws-intake.ts';
 import { awsSweepPorts } from '../../src/engines/aws/aws-sweep-ports.ts';
 import type { Backoff } from '../../src/engines/aws/backoff.ts';
+import {
+  passOver,
+  type PassOptions,
+  type StoredLetter,
+} from '../../src/engines/aws/dead-letter-pass.ts';
 import { DynamodbBatchRecords } from '../../src/engines/aws/dynamodb-batch-records.ts';
 import { dynamodbCounterStore } from '../../src/engines/aws/dynamodb-counter-store.ts';
 import { parkingOnce } from '../../src/engines/aws/dynamodb-parking.ts';
@@ -16,7 +21,7 @@ import { s3RawStore } from '../../src/engines/aws/s3-raw-store.ts';
 import { sqsChunkQueue } from '../../src/engines/aws/sqs-chunk-queue.ts';
 import { sqsDeadLetters } from '../../src/engines/aws/sqs-dead-letters.ts';
 import { countMessages, type QueueMessage } from '../../src/pipeline/count-messages.ts';
-import { sweep, type SweepResult } from '../../src/pipeline/sweep.ts';
+import { sweep, sweepBatch, type SweepResult, type SweepRules } from '../../src/pipeline/sweep.ts';
 import type { AwsEmulators, AwsStore } from './aws-store.ts';
 
 /** Decides what becomes of a call: throws, before or after `proceed`, or lets it be. */
@@ -67,7 +72,7 @@ export class AwsEngine {
     const queue = sqsChunkQueue({ client: this.#sqs, queueUrl: store.queueUrl, backoff });
     const letters = { client: this.#sqs, queueUrl: store.deadLetterQueueUrl, backoff };
     this.rawStore = s3RawStore(this.#faulty(aws.s3), store.bucket);
-    this.deadLetters = sqsDeadLetters(letters);
+    this.deadLetters = { ...sqsDeadLetters(letters), list: () => this.#letters() };
     this.receipts = dynamodbReceipts(ledger);
     this.counterStore = dynamodbCounterStore({ ...ledger, countersTable, backoff });
     this.#parking = parkingOnce(this.deadLetters, ledger);
@@ -109,8 +114,9 @@ export class AwsEngine {
           messageId,
           originalId: MessageAttributes?.['original_message_id']?.StringValue ?? messageId,
           body,
-          sentAt: this.now,
+          sentAt: timeOf(MessageAttributes?.['original_sent_at']?.StringValue) ?? this.now,
           receives: Number(Attributes?.ApproximateReceiveCount),
+          firstFailedAt: timeOf(MessageAttributes?.['first_failed_at']?.StringValue),
         }),
       );
       const left = await this.count(inputs);
@@ -135,7 +141,11 @@ export class AwsEngine {
 
   /** @param afterMs how old a batch is to be looked at. */
   sweep(afterMs = 15 * 60_000): Promise<SweepResult> {
-    return sweep(this.#ports, {
+    return sweep(this.#ports, this.#sweepRules(afterMs));
+  }
+
+  #sweepRules(afterMs: number): SweepRules {
+    return {
       dayOf: dayRule('as-written'),
       now: () => this.now,
       afterMs,
@@ -145,7 +155,28 @@ export class AwsEngine {
       onFailure: (error) => {
         throw error;
       },
+    };
+  }
+
+  /** As a redrive of the letter of a whole batch does. */
+  sweepBatch(rawKey: string): Promise<string | undefined> {
+    return sweepBatch(rawKey, this.#ports, this.#sweepRules(0));
+  }
+
+  /** Over the dead-letter queue. */
+  pass(limit = 1_000): PassOptions {
+    const { deadLetterQueueUrl: queueUrl } = this.store;
+    // The hiding of messages is on the emulator's own clock.
+    return { client: this.#sqs, queueUrl, now: () => this.now, limit, waitSeconds: 0 };
+  }
+
+  async #letters(): Promise<StoredLetter[]> {
+    const letters: StoredLetter[] = [];
+    await passOver(this.pass(), (page) => {
+      letters.push(...page);
+      return Promise.resolve(new Set());
     });
+    return letters;
   }
 
   #faulty<C extends { send(command: never): unknown }>(client: C): Pick<C, 'send'> {
@@ -157,6 +188,10 @@ export class AwsEngine {
     };
     return { send };
   }
+}
+
+function timeOf(text: string | undefined): number | undefined {
+  return text === undefined ? undefined : Date.parse(text);
 }
 
 /** An error as the SDK throws it. */

@@ -83,10 +83,10 @@ export interface Outcome {
 }
 
 /** Starts a command in the test's directory, without settings from the environment. */
-export function start(args: string[], input?: string | Buffer) {
+export function start(args: string[], input?: string | Buffer, env: Record<string, string> = {}) {
   const child = spawn(process.execPath, [cli, ...args], {
     cwd: directory,
-    env: { PATH: process.env['PATH'] },
+    env: { PATH: process.env['PATH'], ...env },
   });
   afterTest(() => void child.kill('SIGKILL'));
   const output = { stdout: '', stderr: '' };
@@ -101,8 +101,12 @@ export function start(args: string[], input?: string | Buffer) {
 }
 
 /** Runs a command to its end. */
-export function run(args: string[], input?: string | Buffer): Promise<Outcome> {
-  return start(args, input).outcome;
+export function run(
+  args: string[],
+  input?: string | Buffer,
+  env?: Record<string, string>,
+): Promise<Outcome> {
+  return start(args, input, env).outcome;
 }
 
 /** Writes a file into the test's directory; returns its path. */

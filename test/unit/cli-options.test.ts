@@ -1,6 +1,7 @@
 import { Command } from 'commander';
 import { describe, expect, test } from 'vitest';
 
+import { addStoreOptions, storePlace } from '../../src/entry/common-options.ts';
 import {
   bodySize,
   date,
@@ -228,5 +229,21 @@ describe('text for a terminal', () => {
     const text = jsonText({ [hostile]: [hostile, '\u{e0001}tag'] });
     expect(text).toMatch(/^[\x20-\x7e]+$/);
     expect(JSON.parse(text)).toEqual({ [hostile]: [hostile, '\u{e0001}tag'] });
+  });
+});
+
+describe('the store that a command works on', () => {
+  const parse = (argv: string[]) =>
+    storePlace(addStoreOptions(new Command('x').exitOverride()).parse(argv, { from: 'user' }));
+
+  test('is the data directory, unless a stack is named', () => {
+    expect(parse([])).toEqual({ dataDir: './data' });
+    expect(parse(['--data-dir', '/srv'])).toEqual({ dataDir: '/srv' });
+    expect(parse(['--stack', 'prod'])).toEqual({ stack: 'prod' });
+  });
+
+  test('is one of them', () => {
+    expect(() => parse(['--stack', 'prod', '--data-dir', '/srv'])).toThrow(UsageError);
+    expect(() => parse(['--stack', ' '])).toThrow('--stack must not be empty');
   });
 });

@@ -24,9 +24,10 @@ export function awsSweepPorts(options: AwsSweepOptions): SweepPorts {
     keys: (range) => rawStore.keys(range),
     raw: (rawKey) => rawStore.get(rawKey),
     async state(batchId) {
-      const { batch, countedItems } = await readProgress(ledger, batchId);
+      const { batch, countedItems, dropped, isDropped } = await readProgress(ledger, batchId);
+      if (isDropped) return { chunks: 0, counted: new Set() };
       const chunks = batch === undefined ? undefined : numberOf(batch, 'chunks');
-      return { chunks, counted: new Set(countedItems.keys()) };
+      return { chunks, counted: new Set([...countedItems.keys(), ...dropped]) };
     },
     queue,
     parking,

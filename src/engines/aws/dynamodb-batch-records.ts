@@ -102,6 +102,12 @@ export class DynamodbBatchRecords {
     return (await this.#get(batchKey(batchId))) !== undefined;
   }
 
+  /** When the batch came, as long as that is remembered. */
+  async receivedAt(batchId: BatchId): Promise<number | undefined> {
+    const record = await this.#get(batchKey(batchId));
+    return record && numberOf(record, 'received_at');
+  }
+
   /** Says that all of it is stored and queued; false where that was said before. */
   async complete(record: BatchRecord): Promise<boolean> {
     const { client, ledgerTable, keepMs } = this.#options;

@@ -19,9 +19,7 @@ export async function leastKeepMs(
   TableName: string,
   keepMs: number,
 ): Promise<number> {
-  const request = { TableName, Key: keyItem(leastKeepKey), ConsistentRead: true };
-  const found = (await client.send(new GetItemCommand(request))).Item;
-  const least = found === undefined ? undefined : numberOf(found, 'keep_ms');
+  const least = await findLeastKeepMs(client, TableName);
   if (least !== undefined && least <= keepMs) return least;
   try {
     await client.send(
@@ -38,4 +36,14 @@ export async function leastKeepMs(
     // Somebody else has just written less.
     return leastKeepMs(client, TableName, keepMs);
   }
+}
+
+/** The same as far as it is known, for who only looks. */
+export async function findLeastKeepMs(
+  client: Pick<DynamoDBClient, 'send'>,
+  TableName: string,
+): Promise<number | undefined> {
+  const request = { TableName, Key: keyItem(leastKeepKey), ConsistentRead: true };
+  const found = (await client.send(new GetItemCommand(request))).Item;
+  return found === undefined ? undefined : numberOf(found, 'keep_ms');
 }

@@ -3,7 +3,15 @@ import { QueryCommand, type DynamoDBClient } from '@aws-sdk/client-dynamodb';
 import { isBatchId, rawKeyOf, type BatchId } from '../../domain/batch-id.ts';
 import type { Receipts } from '../../pipeline/ports.ts';
 import { areAllCounted } from '../../pipeline/recut.ts';
-import { batchKey, chunkIndexOf, numberOf, textOf, type Item } from './ledger-table.ts';
+import {
+  batchKey,
+  chunkIndexOf,
+  droppedBatchKey,
+  isDropped,
+  numberOf,
+  textOf,
+  type Item,
+} from './ledger-table.ts';
 
 export interface LedgerReaderOptions {
   readonly client: Pick<DynamoDBClient, 'send'>;
@@ -19,6 +27,10 @@ export interface BatchProgress {
   readonly batch: Item | undefined;
   /** The items of the chunks that are counted, by the chunks' index. */
   readonly countedItems: ReadonlyMap<number, number>;
+  /** The chunks of which somebody decided that they are never counted. */
+  readonly dropped: ReadonlySet<number>;
+  /** Whether that was decided of all of it. */
+  readonly isDropped: boolean;
 }
 
 /** Receipts from the rows of the ledger. */
@@ -51,6 +63,8 @@ export async function readProgress(
 ): Promise<BatchProgress> {
   let batch: Item | undefined;
   const countedItems = new Map<number, number>();
+  const dropped = new Set<number>();
+  let isBatchDropped = false;
   let ExclusiveStartKey: Item | undefined;
   do {
     const page = await client.send(
@@ -63,11 +77,14 @@ export async function readProgress(
       }),
     );
     for (const item of page.Items ?? []) {
-      const index = chunkIndexOf(textOf(item, 'entry'));
-      if (index === undefined) batch = item;
-      else countedItems.set(index, numberOf(item, 'items'));
+      const entry = textOf(item, 'entry');
+      const index = chunkIndexOf(entry);
+      if (entry === batchKey(batchId).entry) batch = item;
+      else if (entry === droppedBatchKey(batchId).entry) isBatchDropped = true;
+      else if (index !== undefined && isDropped(item)) dropped.add(index);
+      else if (index !== undefined) countedItems.set(index, numberOf(item, 'items'));
     }
     ExclusiveStartKey = page.LastEvaluatedKey;
   } while (ExclusiveStartKey !== undefined);
-  return { batch, countedItems };
+  return { batch, countedItems, dropped, isDropped: isBatchDropped };
 }

@@ -7,10 +7,12 @@ import type { BatchId } from '../../domain/batch-id.ts';
  *
  *     id                entry            what it is
  *     batch:<batch id>  batch            the batch is stored and queued; its receipt
- *                       chunk:<index>    this chunk is counted
+ *                       chunk:<index>    this chunk is counted; or, with dropped_at, never will be
+ *                       dropped          nothing of this batch can be counted, nor will be
  *     key:<sha-256>     key              the caller's idempotency key, and whose batch it is
- *     message:<id>      counted          this message of somebody else is counted
+ *     message:<id>      counted          this message of somebody else is counted, or dropped likewise
  *                       parked           this message was put into the dead-letter queue
+ *     dropped           <dead letter>    who it was that somebody decided never to count
  *     sweep             position         through which raw key all batches are looked after
  *                       orphan:<raw key> a batch whose chunks were sent again
  *     settings          day_rule         the rule by which this store takes the day
@@ -43,6 +45,16 @@ export function chunkIndexOf(entry: string): number | undefined {
 
 export function messageKey(messageId: string, entry: 'counted' | 'parked'): LedgerKey {
   return { id: `message:${messageId}`, entry };
+}
+
+/** Nothing of the batch is ever counted. */
+export function droppedBatchKey(batchId: BatchId): LedgerKey {
+  return { id: `batch:${batchId}`, entry: 'dropped' };
+}
+
+/** What stands where a mark would, and keeps it from ever standing there. */
+export function isDropped(item: Item): boolean {
+  return item['dropped_at'] !== undefined;
 }
 
 export function keyItem({ id, entry }: LedgerKey): Item {

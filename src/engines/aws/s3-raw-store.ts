@@ -1,12 +1,13 @@
 import {
   GetObjectCommand,
+  HeadObjectCommand,
   ListObjectsV2Command,
   PutObjectCommand,
   type S3Client,
 } from '@aws-sdk/client-s3';
 
 import { rawKeyOf, readRawKey } from '../../domain/batch-id.ts';
-import type { RawBatch, RawStore } from '../../pipeline/ports.ts';
+import type { ContentEncoding, RawBatch, RawStore } from '../../pipeline/ports.ts';
 import { itemsPerMessageText, readItemsPerMessage } from '../../pipeline/recut.ts';
 import { nameOf } from './aws-errors.ts';
 
@@ -21,14 +22,34 @@ export interface S3RawStore extends RawStore {
   /** Writes over a body of the same key, which is then the same batch's. */
   put(raw: S3RawBatch): Promise<void>;
   has(rawKey: string): Promise<boolean>;
+  /** What is known of a body, without the body. */
+  head(rawKey: string): Promise<RawHead | undefined>;
   /** The raw keys behind `after`, in their order, which is that of time; a page at a time. */
-  keys(range: { readonly after: string; readonly before?: string }): AsyncIterable<string[]>;
+  keys(range: KeyRange): AsyncIterable<string[]>;
+  /** The same with the size of each, in bytes. */
+  objects(range: KeyRange): AsyncIterable<{ rawKey: string; bytes: number }[]>;
+}
+
+interface KeyRange {
+  readonly after: string;
+  readonly before?: string;
+}
+
+export interface RawHead {
+  readonly bytes: number;
+  readonly details: Pick<S3RawBatch, 'encoding' | 'accepted' | 'rejected'>;
 }
 
 const prefix = 'raw/';
 
 /** Raw bodies as objects `raw/<time>-<batch id>.json`, byte for byte; what is known of each is its metadata. */
 export function s3RawStore(client: Pick<S3Client, 'send'>, bucket: string): S3RawStore {
+  // An object that is not there is forbidden to who may not list all of the bucket.
+  const unlessMissing = (rawKey: string) => async (error: unknown) => {
+    const mayBeMissing = ['NoSuchKey', 'NotFound', 'AccessDenied'].includes(nameOf(error));
+    if (mayBeMissing && !(await store.has(rawKey))) return undefined;
+    throw error;
+  };
   const store: S3RawStore = {
     async put(raw) {
       await client.send(
@@ -51,28 +72,37 @@ export function s3RawStore(client: Pick<S3Client, 'send'>, bucket: string): S3Ra
       return Contents.some(({ Key }) => Key === rawKey);
     },
 
+    async head(rawKey) {
+      const object = await client
+        .send(new HeadObjectCommand({ Bucket: bucket, Key: rawKey }))
+        .catch(unlessMissing(rawKey));
+      if (object === undefined) return undefined;
+      const { accepted, rejected } = readMetadata(object.Metadata ?? {});
+      const encoding = encodingOf(object.ContentEncoding);
+      return { bytes: object.ContentLength ?? 0, details: { encoding, accepted, rejected } };
+    },
+
     async get(rawKey) {
       const identity = readRawKey(rawKey);
       if (identity === undefined) return undefined;
       const object = await client
         .send(new GetObjectCommand({ Bucket: bucket, Key: rawKey }))
-        .catch(async (error: unknown) => {
-          // An object that is not there is forbidden to who may not list all of the bucket.
-          const mayBeMissing = nameOf(error) === 'NoSuchKey' || nameOf(error) === 'AccessDenied';
-          if (mayBeMissing && !(await store.has(rawKey))) return undefined;
-          throw error;
-        });
+        .catch(unlessMissing(rawKey));
       if (object?.Body === undefined) return undefined;
       const body = await object.Body.transformToByteArray();
       return {
         ...identity,
         body,
-        encoding: object.ContentEncoding === 'gzip' ? 'gzip' : 'identity',
+        encoding: encodingOf(object.ContentEncoding),
         ...readMetadata(object.Metadata ?? {}),
       };
     },
 
-    async *keys({ after, before }) {
+    async *keys(range) {
+      for await (const page of store.objects(range)) yield page.map(({ rawKey }) => rawKey);
+    },
+
+    async *objects({ after, before }) {
       let ContinuationToken: string | undefined;
       do {
         const page = await client.send(
@@ -82,10 +112,13 @@ export function s3RawStore(client: Pick<S3Client, 'send'>, bucket: string): S3Ra
             ...(ContinuationToken === undefined ? { StartAfter: after } : { ContinuationToken }),
           }),
         );
-        const keys = (page.Contents ?? []).flatMap(({ Key = '' }) => (Key > after ? [Key] : []));
-        const wanted = before === undefined ? keys : keys.filter((key) => key < before);
+        const objects = (page.Contents ?? []).flatMap(({ Key: rawKey = '', Size: bytes = 0 }) =>
+          rawKey > after ? [{ rawKey, bytes }] : [],
+        );
+        const wanted =
+          before === undefined ? objects : objects.filter(({ rawKey }) => rawKey < before);
         yield wanted;
-        if (wanted.length < keys.length) return;
+        if (wanted.length < objects.length) return;
         ContinuationToken = page.NextContinuationToken;
       } while (ContinuationToken !== undefined);
     },
@@ -107,6 +140,10 @@ export function s3RawStore(client: Pick<S3Client, 'send'>, bucket: string): S3Ra
 /** Sorts before every raw key of that millisecond, and behind all of those before it. */
 export function startOf(receivedAt: number): string {
   return `${prefix}${new Date(receivedAt).toISOString()}`;
+}
+
+function encodingOf(contentEncoding: string | undefined): ContentEncoding {
+  return contentEncoding === 'gzip' ? 'gzip' : 'identity';
 }
 
 function metadataOf({ accepted, rejected, itemsPerMessage }: S3RawBatch): Record<string, string> {

@@ -2,6 +2,7 @@ import type { DatabaseSync } from 'node:sqlite';
 
 import { formatBatchId, rawKeyOf } from '../../domain/batch-id.ts';
 import { rowsOfTally, typeStateKey, type Tally } from '../../domain/counter.ts';
+import type { ContentEncoding } from '../../pipeline/ports.ts';
 import { recount } from '../../pipeline/process.ts';
 import { dataPaths } from './data-directory.ts';
 import { nodeFileSystem } from './file-system.ts';
@@ -19,8 +20,11 @@ import {
 export interface StoredDeadLetter extends RecordedDeadLetter {
   /** Undefined where the raw body is damaged or gone. */
   readonly rawKey: string | undefined;
+  /** How many items were accepted when it came. */
+  readonly items: number | undefined;
   /** The body as it came, of which nothing can be counted. */
   readonly body: Uint8Array | undefined;
+  readonly encoding: ContentEncoding;
 }
 
 /** The batches that are not counted, in the order they came. @throws where there is no pipeline. */
@@ -33,7 +37,8 @@ export function listDeadLetters(dataDir: string): StoredDeadLetter[] {
       readDeadLetters(database).map((letter) => {
         const record = recordOf(reader, letter);
         const rawKey = record && rawKeyOf(formatBatchId(record.batchId), record.receivedAt);
-        return { ...letter, rawKey, body: record?.body };
+        const { accepted: items, body, encoding = 'identity' } = record ?? {};
+        return { ...letter, rawKey, items, body, encoding };
       }),
     );
   } finally {

@@ -75,13 +75,17 @@ export function processFunction(env: Record<string, string | undefined>): Proces
 }
 
 function messageOf({ messageId, body, attributes, messageAttributes }: SQSRecord): QueueMessage {
-  const { originalId, sentAt } = letterAttributes;
-  const firstSentAt = Date.parse(messageAttributes[sentAt]?.stringValue ?? '');
+  const { originalId, sentAt, firstFailedAt } = letterAttributes;
+  const timeOf = (name: string) => {
+    const time = Date.parse(messageAttributes[name]?.stringValue ?? '');
+    return Number.isNaN(time) ? undefined : time;
+  };
   return {
     messageId,
     originalId: messageAttributes[originalId]?.stringValue ?? messageId,
     body,
-    sentAt: Number.isNaN(firstSentAt) ? Number(attributes.SentTimestamp) : firstSentAt,
+    sentAt: timeOf(sentAt) ?? Number(attributes.SentTimestamp),
     receives: Number(attributes.ApproximateReceiveCount),
+    firstFailedAt: timeOf(firstFailedAt),
   };
 }

@@ -1,0 +1,254 @@
+import { afterAll, describe, expect, it } from 'vitest';
+
+import { cutIntoChunks } from '../../../src/domain/chunk.ts';
+import { dayRule } from '../../../src/domain/day.ts';
+import { passOver, type StoredLetter } from '../../../src/engines/aws/dead-letter-pass.ts';
+import { droppedLetters, dropLetters } from '../../../src/engines/aws/drop-letters.ts';
+import { chunkKey } from '../../../src/engines/aws/ledger-table.ts';
+import { redriveLetters } from '../../../src/engines/aws/redrive-letters.ts';
+import { sendAll } from '../../../src/engines/aws/sqs-batches.ts';
+import { batchLetterBody } from '../../../src/pipeline/letter-content.ts';
+import { awsError, AwsEngine } from '../../support/aws-engine.ts';
+import { countersAsStranger, createStore, scan, startAws } from '../../support/aws-store.ts';
+import { batchOf, itemOf } from './intake-contract.ts';
+
+const aws = await startAws();
+afterAll(() => aws.stop());
+
+const start = Date.UTC(2023, 5, 16, 12);
+const dayMs = 86_400_000;
+const everything = () => true;
+const backoff = {
+  ...{ attemptsMax: 3, delayMsMax: 0, deadline: Number.POSITIVE_INFINITY, now: () => start },
+  ...{ sleep: () => Promise.resolve(), random: () => 0 },
+};
+
+async function openEngine(): Promise<AwsEngine> {
+  return new AwsEngine(aws, await createStore(aws), start);
+}
+
+/** Puts messages into the dead-letter queue, as SQS itself does: without a word. */
+async function die(
+  engine: AwsEngine,
+  bodies: readonly string[],
+  attributes: Record<string, string> = {},
+): Promise<void> {
+  const queueUrl = engine.store.deadLetterQueueUrl;
+  const messages = bodies.map((body) => ({ body, attributes }));
+  const { sent } = await sendAll({ client: aws.sqs, queueUrl, backoff }, messages);
+  expect(sent.size).toBe(bodies.length);
+}
+
+async function redrive(engine: AwsEngine) {
+  const letters: [string, string | undefined][] = [];
+  const queue = { client: aws.sqs, queueUrl: engine.store.queueUrl, backoff };
+  await redriveLetters(
+    {
+      ...{ pass: engine.pass(), queue, dayOf: dayRule('as-written') },
+      redriveBatch: (rawKey) => engine.sweepBatch(rawKey),
+      ageMsMax: engine.keepMs - 7 * dayMs,
+    },
+    everything,
+    { onLetter: ({ id }, left) => letters.push([id, left]) },
+  );
+  return letters;
+}
+
+async function drop(engine: AwsEngine) {
+  const outcomes: string[] = [];
+  const { ledgerTable } = engine.store;
+  await dropLetters(
+    { pass: engine.pass(), client: aws.dynamodb, ledgerTable, backoff },
+    everything,
+    (_, outcome) => outcomes.push(outcome),
+  );
+  return outcomes.sort();
+}
+
+function chunkOf(index: number): string {
+  const event = { ...itemOf(0), date: '2023-06-16' };
+  const batchId = '019b770e-7be9-7000-9f05-000000000000';
+  const chunks = cutIntoChunks({ batchId, receivedAt: start }, Array(3).fill(event) as never, 1);
+  return chunks[index]?.message ?? '';
+}
+
+const itemText = (type: string) => JSON.stringify({ ...itemOf(0), type });
+
+describe('a pass over the dead letters', () => {
+  it('shows each once, and all of them to the next one', async () => {
+    const engine = await openEngine();
+    await die(
+      engine,
+      Array.from({ length: 35 }, (_, at) => `letter ${at}`),
+    );
+    for (let times = 0; times < 2; times++) {
+      const bodies = (await engine.deadLetters.list()).map(({ body }) => body);
+      expect(bodies).toHaveLength(35);
+      expect(new Set(bodies).size).toBe(35);
+    }
+  });
+
+  it('ends at its limit, and says that there may be more', async () => {
+    const engine = await openEngine();
+    await die(
+      engine,
+      Array.from({ length: 15 }, (_, at) => `letter ${at}`),
+    );
+    const visit = () => Promise.resolve(new Set<StoredLetter>());
+    expect(await passOver(engine.pass(12), visit)).toEqual({ letters: 12, isMore: true });
+    expect(await passOver(engine.pass(16), visit)).toEqual({ letters: 15, isMore: false });
+  });
+
+  it('that fails leaves them there to be seen', async () => {
+    const engine = await openEngine();
+    await die(engine, ['letter']);
+    const visit = () => Promise.reject(new Error('no'));
+    await expect(passOver(engine.pass(), visit)).rejects.toThrow('no');
+    expect(await engine.deadLetters.list()).toHaveLength(1);
+  });
+});
+
+describe('a redrive', () => {
+  it('that is killed before it deletes counts nothing twice when it is done again', async () => {
+    const engine = await openEngine();
+    await die(engine, [itemText('foreign'), chunkOf(0)]);
+    engine.fault = (command, proceed) =>
+      command === 'DeleteMessageBatch' ? Promise.reject(awsError('AbortError', 0)) : proceed();
+    await expect(redrive(engine)).rejects.toThrow('AbortError');
+    engine.fault = undefined;
+    expect(await redrive(engine)).toMatchObject([
+      [expect.any(String), undefined],
+      [expect.any(String), undefined],
+    ]);
+    expect(await engine.process()).toBe(4);
+    expect(await counts(engine)).toEqual([1, 1]);
+    expect(await engine.deadLetters.list()).toEqual([]);
+  });
+
+  it('keeps when a letter failed first, and what it is', async () => {
+    const engine = await openEngine();
+    const messageId = 'first';
+    await engine.count([
+      { messageId, originalId: messageId, body: '{', sentAt: start, receives: 1 },
+    ]);
+    engine.now += 3_600_000;
+    await redrive(engine);
+    await engine.process();
+    expect(await engine.deadLetters.list()).toMatchObject([
+      { id: messageId, sentAt: start, firstFailedAt: start, lastFailedAt: start + 3_600_000 },
+    ]);
+  });
+
+  it('leaves what is too old where it is', async () => {
+    const engine = await openEngine();
+    await die(engine, [chunkOf(0)]);
+    engine.now += 84 * dayMs;
+    const [[, reason] = []] = await redrive(engine);
+    expect(reason).toMatch(/^too_old: it is of 2023-06-16/);
+    expect(await engine.process()).toBe(0);
+    expect(await engine.deadLetters.list()).toHaveLength(1);
+  });
+
+  it('sends what is old and came here lately, with when that was', async () => {
+    const engine = await openEngine();
+    engine.now += 84 * dayMs;
+    const replayed = { replayed_at: new Date(engine.now).toISOString() };
+    await die(engine, [chunkOf(0)], replayed);
+    expect(await redrive(engine)).toMatchObject([[expect.any(String), undefined]]);
+    const [message] = await lettersOf(engine, engine.store.queueUrl);
+    expect(message?.attributes).toMatchObject(replayed);
+  });
+
+  it('queues what is missing of a whole batch, or says why nothing can be', async () => {
+    const engine = await openEngine();
+    const [sound, damaged] = [await storeUnqueued(engine), await storeUnqueued(engine)];
+    const raw = await engine.rawStore.get(damaged);
+    if (raw === undefined) throw new Error('it is not stored');
+    await engine.rawStore.put({ ...raw, accepted: 7 });
+    const gone = 'raw/2023-06-16T12:00:00.000Z-019b770e-7be9-7000-9f05-000000000000.json';
+    await die(engine, [sound, damaged, gone].map(batchLetterBody));
+    const reasons = (await redrive(engine)).map(([, reason]) => reason?.split(':')[0]);
+    expect(reasons.sort()).toEqual(['raw_missing', 'recount_differs', undefined]);
+    expect(await engine.process()).toBe(1);
+    expect(await counts(engine)).toEqual([1]);
+    // Nobody need look at what was decided.
+    expect(await drop(engine)).toEqual(['dropped', 'dropped']);
+    await engine.sweep(-1);
+    expect(await engine.deadLetters.list()).toEqual([]);
+    expect(await engine.process()).toBe(0);
+  });
+});
+
+/** The raw key of a batch whose intake ended before it was queued. */
+async function storeUnqueued(engine: AwsEngine): Promise<string> {
+  const keys: string[] = [];
+  engine.fault = (command, proceed) =>
+    command === 'SendMessageBatch' ? Promise.reject(awsError('AccessDenied', 403)) : proceed();
+  await engine.intake.accept(batchOf([itemOf(0)])).catch(() => undefined);
+  engine.fault = undefined;
+  for await (const page of engine.rawStore.keys({ after: '' })) keys.push(...page);
+  return keys.sort().at(-1) ?? '';
+}
+
+async function counts(engine: AwsEngine): Promise<number[]> {
+  const rows = await countersAsStranger(aws.dynamodb, engine.store.countersTable);
+  return rows.map(({ count }) => count);
+}
+
+describe('a drop', () => {
+  it('is for ever, and leaves what was counted before as it is', async () => {
+    const engine = await openEngine();
+    const message = (messageId: string, body: string) => {
+      return { messageId, originalId: messageId, body, sentAt: start, receives: 1 };
+    };
+    await engine.count([message('a', chunkOf(0))]);
+    await die(engine, [chunkOf(0), chunkOf(1), itemText('foreign'), 'not json']);
+    const [foreign] = (await engine.deadLetters.list()).filter(({ body }) =>
+      body.includes('foreign'),
+    );
+    expect(await drop(engine)).toEqual(['counted', 'dropped', 'dropped', 'dropped']);
+    expect(await engine.deadLetters.list()).toEqual([]);
+    // Copies of it that come late, and the same decision once more.
+    await engine.count([message('b', chunkOf(1)), message(foreign?.id ?? '', foreign?.body ?? '')]);
+    await die(engine, [chunkOf(1)]);
+    expect(await drop(engine)).toEqual(['dropped']);
+    expect(await counts(engine)).toEqual([1]);
+
+    const found = [];
+    for await (const page of droppedLetters(aws.dynamodb, engine.store.ledgerTable)) {
+      found.push(...page);
+    }
+    expect(found).toHaveLength(3);
+    expect(found.find(({ id }) => id === foreign?.id)).toMatchObject({
+      ...{ droppedAt: start, body: foreign?.body },
+      reason: expect.stringMatching(/^not_counted/) as string,
+    });
+    const { id, entry } = chunkKey('019b770e-7be9-7000-9f05-000000000000', 1);
+    const rows = await scan(aws.dynamodb, engine.store.ledgerTable);
+    const mark = rows.find((row) => row['id']?.S === id && row['entry']?.S === entry);
+    expect(mark).toMatchObject({ items: { N: '0' }, dropped_at: { N: String(start) } });
+    expect(mark).not.toHaveProperty('expires_at');
+  });
+
+  it('leaves the receipt pending, without what was dropped, and the sweeper nothing to do', async () => {
+    const engine = new AwsEngine(aws, await createStore(aws), start, { itemsPerMessage: 1 });
+    const taken = await engine.intake.accept(batchOf([itemOf(0), itemOf(1), itemOf(2)]));
+    const { batchId } = taken.earlier ?? taken.stored;
+    const [first] = await lettersOf(engine, engine.store.queueUrl);
+    await die(engine, [first?.body ?? '']);
+    await drop(engine);
+    await engine.process();
+    expect(await engine.receipts.find(batchId)).toMatchObject({ status: 'pending', counted: 2 });
+    expect(await engine.sweep(-1)).toMatchObject({ orphans: 0, resent: 0 });
+  });
+});
+
+/** What lies on a queue, which stays there. */
+async function lettersOf(engine: AwsEngine, queueUrl: string): Promise<StoredLetter[]> {
+  const found: StoredLetter[] = [];
+  await passOver({ ...engine.pass(), queueUrl }, (letters) => {
+    found.push(...letters);
+    return Promise.resolve(new Set());
+  });
+  return found;
+}
