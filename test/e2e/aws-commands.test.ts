@@ -5,7 +5,7 @@ import { gzipSync } from 'node:zlib';
 
 import { DynamoDBClient } from '@aws-sdk/client-dynamodb';
 import { SendMessageCommand, SQSClient } from '@aws-sdk/client-sqs';
-import { afterAll, beforeAll, expect, it } from 'vitest';
+import { afterAll, beforeAll, expect, it, vi } from 'vitest';
 
 import { clientEnvironment, clientSettings } from '../../infra/local/client-settings.ts';
 import { startLocalStack, type LocalStack } from '../../infra/local/local-stack.ts';
@@ -16,6 +16,8 @@ import { countersAsStranger } from '../support/aws-store.ts';
 import { directory, run, start } from '../support/command-line.ts';
 import { exchange, postBatch } from '../support/server.ts';
 
+// A dozen commands, one after the other, on a machine that may be busy.
+vi.setConfig({ testTimeout: 180_000 });
 const countedWithinMs = 60_000;
 const item = { type: 'lamp', state: 'on', timestamp: '2023-06-16T13:00:00Z' };
 

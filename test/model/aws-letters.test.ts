@@ -16,7 +16,7 @@ import { deadLetterQueueUrl, queueUrl } from './aws-simulation.ts';
 import { Violation } from './aws-world.ts';
 
 const replayed = env['AWS_FAULTS_SEED'];
-const seeds = 600;
+const seeds = 400;
 
 describe('dead letters that are redriven and dropped under faults', () => {
   const [from, to] = replayed === undefined ? [0, seeds] : [Number(replayed), Number(replayed) + 1];
