@@ -87,7 +87,8 @@ function readItems(
       rejected++;
       return;
     }
-    const reading = readDeviceEvent(item, dayOf);
+    // A body may hold a million bad items: what nobody is told is not put together.
+    const reading = readDeviceEvent(item, dayOf, itemErrorsMax - errors.length);
     if (reading.valid) {
       events.push(reading.event);
       return;

@@ -50,13 +50,21 @@ export type EventReading =
   | { readonly valid: true; readonly event: DeviceEvent }
   | { readonly valid: false; readonly errors: readonly FieldError[] };
 
+/** Told of items whose errors nobody wants to know. */
+const unlisted: EventReading = { valid: false, errors: [] };
+
 /**
  * Reads one item of a batch as parsed from JSON. Members other than ours are ignored. Nothing is
  * trimmed, folded or normalised: what differs in bytes is a different name. Every bad field is
- * named, each with its first error.
+ * named, each with its first error; of `errorsMax` 0, none is.
  */
-export function readDeviceEvent(item: unknown, dayOf: DayOf = dateOfTimestamp): EventReading {
+export function readDeviceEvent(
+  item: unknown,
+  dayOf: DayOf = dateOfTimestamp,
+  errorsMax = Infinity,
+): EventReading {
   if (typeof item !== 'object' || item === null || Array.isArray(item)) {
+    if (errorsMax === 0) return unlisted;
     return { valid: false, errors: [fieldError(null, 'not_an_object')] };
   }
   const { type, state, timestamp } = item as Partial<Record<EventField, unknown>>;
@@ -67,6 +75,7 @@ export function readDeviceEvent(item: unknown, dayOf: DayOf = dateOfTimestamp): 
     const event = { type, state, timestamp, date: date.value } as DeviceEvent;
     return { valid: true, event };
   }
+  if (errorsMax === 0) return unlisted;
   const errors: FieldError[] = [];
   if (typeError !== undefined) errors.push(fieldError('type', typeError));
   if (stateError !== undefined) errors.push(fieldError('state', stateError));

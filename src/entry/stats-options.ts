@@ -12,7 +12,7 @@ export interface StatsOptions {
   range: DateRange | undefined;
   types: readonly string[];
   states: readonly string[];
-  json: boolean;
+  format: 'table' | 'json' | 'csv';
 }
 
 /** Dates as in `2023-06-16`, both included. */
@@ -31,6 +31,7 @@ interface StatsValues {
   token?: string;
   dataDir: string;
   json?: true;
+  csv?: true;
 }
 
 /** Adds the options of `stats` to a command. */
@@ -44,19 +45,22 @@ export function addStatsOptions(command: Command): Command {
     .addOption(option('--url <url>', 'ask a server, not the data directory', serverUrl))
     .addOption(tokenOption())
     .addOption(dataDirOption())
-    .option('--json', 'print the rows as JSON');
+    .option('--json', 'print the rows as JSON')
+    .option('--csv', 'print the rows as CSV');
 }
 
 /** The options of `stats` as parsed. */
 export function statsOptions(command: Command): StatsOptions {
   const values = command.opts<StatsValues>();
-  const { url, token, dataDir, type: types = [], state: states = [], json = false } = values;
+  const { url, token, dataDir, type: types = [], state: states = [], json, csv } = values;
   if (url !== undefined && command.getOptionValueSource('dataDir') === 'cli') {
     throw new UsageError('--url asks a server and --data-dir reads a directory; give one of them');
   }
   const source = url === undefined ? { dataDir } : { url, token };
   const range = statsRange(values.date, values.from, values.to);
-  return { source, range, types, states, json };
+  if (json && csv) throw new UsageError('give either --json or --csv');
+  const format = json ? 'json' : csv ? 'csv' : 'table';
+  return { source, range, types, states, format };
 }
 
 /** The dates asked for; undefined where none are. */

@@ -6,6 +6,7 @@ import {
   readText,
   stringOr,
 } from './client.ts';
+import { StatsText } from '../http/stats-text.ts';
 import type { DateRange, StatsOptions } from './stats-options.ts';
 import { jsonText, visible } from './terminal-text.ts';
 
@@ -25,9 +26,25 @@ export async function stats(options: StatsOptions): Promise<number> {
   const { source } = options;
   const rows =
     'url' in source ? await fetchRows(source, options) : await readRows(source.dataDir, options);
-  if (options.json) process.stdout.write(`${jsonText(rows)}\n`);
-  else process.stdout.write(rows.length === 0 ? 'nothing counted\n' : `${await table(rows)}\n`);
+  process.stdout.write(await textOf(rows, options.format));
   return 0;
+}
+
+async function textOf(rows: readonly Row[], format: StatsOptions['format']): Promise<string> {
+  switch (format) {
+    case 'json':
+      return `${jsonText(rows)}\n`;
+    case 'csv': {
+      const stats = new StatsText(undefined, 'csv');
+      stats.add(rows);
+      // Into a file it goes as it is.
+      return process.stdout.isTTY
+        ? stats.text().split('\r\n').map(visible).join('\n')
+        : stats.text();
+    }
+    case 'table':
+      return rows.length === 0 ? 'nothing counted\n' : `${await table(rows)}\n`;
+  }
 }
 
 async function readRows(dataDir: string, options: StatsOptions): Promise<readonly Row[]> {

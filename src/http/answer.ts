@@ -22,12 +22,12 @@ export const headersOfAll = {
 };
 
 export function jsonAnswer(status: number, value: unknown): Answer {
-  return jsonTextAnswer(status, JSON.stringify(value));
+  return textAnswer(status, 'application/json', JSON.stringify(value));
 }
 
-/** The same, of JSON that is written already. */
-export function jsonTextAnswer(status: number, body: string): Answer {
-  return { status, headers: { 'content-type': 'application/json', ...headersOfAll }, body };
+/** The same, of what is written already. */
+export function textAnswer(status: number, contentType: string, body: string): Answer {
+  return { status, headers: { 'content-type': contentType, ...headersOfAll }, body };
 }
 
 /** Source: RFC 9457. */

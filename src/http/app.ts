@@ -9,15 +9,16 @@ import {
   headersOfAll,
   ingestAnswer,
   jsonAnswer,
-  jsonTextAnswer,
   problemAnswer,
   receiptAnswer,
+  textAnswer,
   type Answer,
 } from './answer.ts';
 import { corsHeaders, preflightAnswer, type CrossOrigins } from './cors.ts';
 import { bodyTooLarge, readIngestHeaders } from './ingest-headers.ts';
-import { readDate, readStatsRequest, StatsText } from './stats-query.ts';
+import { readDate, readStatsRequest } from './stats-query.ts';
 import { statsPage } from './stats-page.ts';
+import { contentTypeOf, StatsText } from './stats-text.ts';
 
 export interface AppOptions {
   /** The largest body in bytes. */
@@ -71,10 +72,10 @@ export function createApp(pipeline: Pipeline, options: AppOptions): Hono<Env> {
   get(app, '/stats', async ({ req }) => {
     const request = readStatsRequest(new URL(req.url).searchParams);
     if ('problem' in request) return problemAnswer(request.problem);
-    const { query, groupBy } = request.value;
-    const stats = new StatsText(groupBy);
+    const { query, groupBy, format } = request.value;
+    const stats = new StatsText(groupBy, format);
     await pipeline.query(query, (rows) => stats.add(rows));
-    return jsonTextAnswer(200, stats.text());
+    return textAnswer(200, contentTypeOf[format], stats.text());
   });
 
   app.use('/stats-html', admit(['read']));

@@ -1,9 +1,11 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
+import type { Socket } from 'node:net';
 
 import type { Pipeline } from '../pipeline/ports.ts';
 import { ingestScope, refusalAnswer, type ImmediateAccess } from './access.ts';
 import { ingestAnswer, problemAnswer, type Answer } from './answer.ts';
 import { corsHeaders, type CrossOrigins } from './cors.ts';
+import { InflationQueue } from './inflation-queue.ts';
 import { bodyTooLarge, readIngestHeaders } from './ingest-headers.ts';
 import type { MemoryBudget } from './memory-budget.ts';
 
@@ -21,6 +23,8 @@ export interface IngestHandlerOptions {
   readonly onDefect: (error: Error) => void;
 }
 
+const gone = Promise.resolve(undefined);
+
 type BodyReading =
   | { readonly body: Buffer }
   | { readonly refusal: Answer; readonly isTooLarge: boolean }
@@ -33,6 +37,8 @@ type BodyReading =
 export function createIngestHandler(options: IngestHandlerOptions) {
   const { pipeline, bodyBytesMax, budget, lingerMs, access, corsOrigins, isStopping, onDefect } =
     options;
+
+  const inflations = new InflationQueue(bodyBytesMax, bodyBytesMax);
 
   /** @param expectsContinue whether the client waits for leave to send its body. */
   return async function handleIngest(
@@ -84,8 +90,15 @@ export function createIngestHandler(options: IngestHandlerOptions) {
         return;
       }
       if (headers === undefined || admission.problem !== undefined) return;
-      const { caller } = admission;
-      const outcome = await pipeline.ingest({ ...headers, caller, body: body.body });
+      const submission = { ...headers, caller: admission.caller, body: body.body };
+      const outcome =
+        headers.encoding === 'identity'
+          ? await pipeline.ingest(submission)
+          : await inflations.run(request.socket, body.body.length, () =>
+              // One who is gone could not be told.
+              response.destroyed ? gone : pipeline.ingest(submission),
+            );
+      if (outcome === undefined) return;
       send(response, ingestAnswer(outcome, headers.strict), isStopping());
     } catch (error) {
       onDefect(error instanceof Error ? error : new Error(String(error)));
@@ -140,6 +153,7 @@ function readBody(
     request.on('data', (chunk: Buffer) => {
       bytes += chunk.length;
       if (bytes > bytesMax) {
+        closing.add(request.socket);
         request.removeAllListeners('data');
         chunks = [];
         resolve({ refusal: bodyTooLarge(bytesMax), isTooLarge: true });
@@ -176,6 +190,17 @@ function send(response: ServerResponse, { status, headers, body }: Answer, close
   response.end(body);
 }
 
+const closing = new WeakSet<Socket>();
+
+/**
+ * Whether a client was told on a connection that it is closed. Whatever else comes on it must not
+ * be looked at: what is left of a body that was refused could pass for a request. Source: RFC
+ * 9112, section 9.6.
+ */
+export function isClosing(socket: Socket): boolean {
+  return closing.has(socket);
+}
+
 /**
  * Answers before the body has come, and closes. The connection stays open for a moment while
  * what the client still sends is dropped: closed at once, it would lose the answer too.
@@ -186,6 +211,7 @@ export function refuseAndClose(
   { status, headers, body }: Answer,
   lingerMs: number,
 ): Promise<void> {
+  closing.add(request.socket);
   return new Promise((resolve) => {
     response.writeHead(status, {
       ...headers,

@@ -21,6 +21,8 @@ export interface PlainConnectionsOptions {
   readonly checkMs: number;
   /** What a client is told that ends in the middle of its body. */
   readonly cutShort: Answer;
+  /** A request was answered on a connection that stays open. */
+  readonly onAnswered: (socket: Socket) => void;
   readonly onDefect: (error: Error) => void;
 }
 
@@ -232,6 +234,7 @@ class PlainConnection {
     this.#hasAnswered = true;
     this.socket.write(text, encoding);
     this.#deadline = performance.now() + this.#all.options.keepAliveMs;
+    this.#all.options.onAnswered(this.socket);
   }
 
   readonly #answerDefect = (error: unknown): void => {

@@ -1,3 +1,5 @@
+import { isHost } from './sound-request.ts';
+
 /** A `POST /ingest` of the form that nearly all have, as far as its head tells. */
 export interface PlainRequest {
   /** Where the body begins, from the request's first byte. */
@@ -64,7 +66,7 @@ export function readPlainRequest(bytes: Buffer): PlainRequest | undefined {
     at = valueEnd + 2;
     switch (name) {
       case 'host':
-        if (hasHost || value === '') return undefined;
+        if (hasHost || value === '' || !isHost(value)) return undefined;
         hasHost = true;
         break;
       case 'content-length':

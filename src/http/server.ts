@@ -9,11 +9,18 @@ import type { Pipeline } from '../pipeline/ports.ts';
 import { openAccess, type ImmediateAccess } from './access.ts';
 import { problemAnswer, type Answer } from './answer.ts';
 import { createApp, toResponse } from './app.ts';
+import { ConnectionRoom } from './connection-room.ts';
 import type { CrossOrigins } from './cors.ts';
-import { createIngestHandler, isIngestRequest, refuseAndClose } from './ingest-handler.ts';
+import {
+  createIngestHandler,
+  isClosing,
+  isIngestRequest,
+  refuseAndClose,
+} from './ingest-handler.ts';
 import { toHttp } from './http-text.ts';
 import { MemoryBudget } from './memory-budget.ts';
 import { PlainConnections } from './plain-connections.ts';
+import { whyUnsound } from './sound-request.ts';
 
 export interface HttpServerOptions {
   readonly pipeline: Pipeline;
@@ -28,6 +35,8 @@ export interface HttpServerOptions {
   /** Origins whose pages may ask too; without, none. */
   readonly corsOrigins?: CrossOrigins;
   readonly timeouts?: HttpTimeouts;
+  /** How many connections may be open; without, 4,096. */
+  readonly connectionsMax?: number;
 }
 
 /** How long a client may take. */
@@ -50,7 +59,7 @@ const defaultTimeouts: HttpTimeouts = {
   checkMs: 1_000,
   lingerMs: 2_000,
 };
-const connectionsMax = 4_096;
+const defaultConnectionsMax = 4_096;
 
 export interface HttpServer {
   readonly server: Server;
@@ -85,14 +94,22 @@ export function createHttpServer(options: HttpServerOptions): HttpServer {
     hostname: 'localhost',
     errorHandler: (error) => toResponse(listenerError(error, onDefect)),
   });
+  const room = new ConnectionRoom(options.connectionsMax ?? defaultConnectionsMax);
   /** Of each connection, the latest request's. */
   const latestExchanges = new WeakMap<Socket, Exchange>();
 
   const handle = (request: IncomingMessage, response: ServerResponse, expectsContinue: boolean) => {
+    if (isClosing(request.socket)) {
+      request.resume();
+      return;
+    }
     const isIngest = isIngestRequest(request);
+    room.sign(request.socket);
     latestExchanges.set(request.socket, { response, awaitsBody: isIngest });
-    if (request.headers.host === undefined && request.httpVersion === '1.1') {
-      void refuseAndClose(request, response, hostMissing, timeouts.lingerMs);
+    const detail = whyUnsound(request);
+    if (detail !== undefined) {
+      const refusal = problemAnswer({ code: 'malformed_request', detail });
+      void refuseAndClose(request, response, refusal, timeouts.lingerMs);
       return;
     }
     if (isIngest) {
@@ -109,10 +126,13 @@ export function createHttpServer(options: HttpServerOptions): HttpServer {
     requestTimeout: timeouts.requestMs,
     keepAliveTimeout: timeouts.keepAliveMs,
     connectionsCheckingInterval: timeouts.checkMs,
-    // It is required by `handle`, which says so in the words of all refusals.
+    // It is required by `whyUnsound`, which says so in the words of all refusals.
     requireHostHeader: false,
   });
-  server.maxConnections = connectionsMax;
+  server.maxConnections = room.connectionsMostly;
+  // A client that ends its side after its request is answered all the same, as it is by
+  // PlainConnections. (Node has had this since its beginnings, and does not list it.)
+  Object.assign(server, { httpAllowHalfOpen: true });
   server.on('request', (request, response) => handle(request, response, false));
   server.on('checkContinue', (request: IncomingMessage, response: ServerResponse) =>
     handle(request, response, true),
@@ -137,8 +157,10 @@ export function createHttpServer(options: HttpServerOptions): HttpServer {
     keepAliveMs: timeouts.keepAliveMs,
     checkMs: timeouts.checkMs,
     cutShort: problemAnswer(malformed),
+    onAnswered: (socket) => room.sign(socket),
     onDefect,
   });
+  server.prependListener('connection', (socket: Socket) => room.add(socket));
 
   return {
     server,
@@ -156,11 +178,6 @@ export function createHttpServer(options: HttpServerOptions): HttpServer {
     },
   };
 }
-
-const hostMissing = problemAnswer({
-  code: 'malformed_request',
-  detail: 'A request of HTTP/1.1 names the host that it is for.',
-});
 
 /** The app is not asked where a request has no sound URL. */
 function listenerError(error: unknown, onDefect: HttpServerOptions['onDefect']): Answer {

@@ -1,28 +1,23 @@
-import {
-  addToTally,
-  compareCounters,
-  rowsOfTally,
-  type CounterRow,
-  type Tally,
-} from '../domain/counter.ts';
 import type { Problem, ProblemCode } from '../domain/problem.ts';
 import { daysInRange, isCalendarDate, type CalendarDate } from '../domain/timestamp.ts';
 import type { CounterQuery } from '../pipeline/ports.ts';
+import {
+  dimensions,
+  isStatsFormat,
+  statsFormats,
+  type Dimension,
+  type StatsFormat,
+} from './stats-text.ts';
 
 const rangeDaysMax = 366;
 const filterValuesMax = 100;
-
-const dimensions = ['date', 'type', 'state'] as const;
-export type Dimension = (typeof dimensions)[number];
 
 export interface StatsRequest {
   readonly query: CounterQuery;
   /** Undefined: every counter by itself. */
   readonly groupBy: ReadonlySet<Dimension> | undefined;
+  readonly format: StatsFormat;
 }
-
-/** A row of `/stats`: the dimensions that were asked for, and the count. */
-export type StatsRow = Partial<Pick<CounterRow, Dimension>> & Pick<CounterRow, 'count'>;
 
 type Reading<T> = { readonly value: T } | { readonly problem: Problem };
 
@@ -37,11 +32,11 @@ export function readStatsRequest(parameters: URLSearchParams): Reading<StatsRequ
   if (types.length > filterValuesMax || states.length > filterValuesMax) {
     return refuse('invalid_filter', `Name at most ${filterValuesMax} types and states.`);
   }
-  const formats = parameters.getAll('format');
-  if (formats.some((format) => format !== 'json')) {
-    return refuse('invalid_format', 'The format is json.');
+  const [format = 'json', secondFormat] = parameters.getAll('format');
+  if (!isStatsFormat(format) || secondFormat !== undefined) {
+    return refuse('invalid_format', `The format is one of ${statsFormats.join(', ')}.`);
   }
-  return { value: { query: { ...range.value, types, states }, groupBy: groupBy.value } };
+  return { value: { query: { ...range.value, types, states }, groupBy: groupBy.value, format } };
 }
 
 /** The single date that `/stats-html` asks for. */
@@ -52,63 +47,6 @@ export function readDate(parameters: URLSearchParams): Reading<CalendarDate> {
   }
   if (second !== undefined || !isCalendarDate(date)) return invalidDate('date');
   return { value: date };
-}
-
-/** Gathers the rows of an answer, piece by piece, as JSON text. */
-export class StatsText {
-  readonly #groups: Groups | undefined;
-  readonly #pieces: string[] = [];
-
-  constructor(groupBy: StatsRequest['groupBy']) {
-    this.#groups = groupBy && new Groups(groupBy);
-  }
-
-  add(rows: readonly CounterRow[]): void {
-    if (this.#groups !== undefined) this.#groups.add(rows);
-    else this.#addPiece(rows);
-  }
-
-  /** The whole array. */
-  text(): string {
-    if (this.#groups !== undefined) this.#addPiece(this.#groups.rows());
-    return `[${this.#pieces.join(',')}]`;
-  }
-
-  #addPiece(rows: readonly StatsRow[]): void {
-    if (rows.length > 0) this.#pieces.push(JSON.stringify(rows).slice(1, -1));
-  }
-}
-
-/** Sums rows over the dimensions that are not grouped by. */
-class Groups {
-  readonly #groupBy: ReadonlySet<Dimension>;
-  /** What is not grouped by is empty there. */
-  readonly #tally: Tally = new Map();
-
-  constructor(groupBy: ReadonlySet<Dimension>) {
-    this.#groupBy = groupBy;
-  }
-
-  add(rows: readonly CounterRow[]): void {
-    const [hasDate, hasType, hasState] = dimensions.map((name) => this.#groupBy.has(name));
-    for (const { date, type, state, count } of rows) {
-      const group = {
-        date: hasDate ? date : '',
-        type: hasType ? type : '',
-        state: hasState ? state : '',
-      };
-      addToTally(this.#tally, group, count);
-    }
-  }
-
-  /** In the order of the rows. */
-  rows(): StatsRow[] {
-    const kept = dimensions.filter((name) => this.#groupBy.has(name));
-    return [...rowsOfTally(this.#tally)].sort(compareCounters).map((row) => ({
-      ...Object.fromEntries(kept.map((name) => [name, row[name]])),
-      count: row.count,
-    }));
-  }
 }
 
 function readRange(parameters: URLSearchParams): Reading<{ from: CalendarDate; to: CalendarDate }> {

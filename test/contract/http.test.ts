@@ -160,6 +160,86 @@ describe('queries', () => {
   });
 });
 
+describe('names of any kind', () => {
+  it.concurrent('are told apart, counted and shown alike', async () => {
+    const answers = await Promise.all(Object.values(installations).slice(0, 3).map(askOfNames));
+    for (const answer of answers) expect(answer).toEqual(answers[0]);
+  });
+});
+
+/** Names that programs take for something else, or for each other. */
+const oddNames = [
+  ['a#b', 'c'],
+  ['a', 'b#c'],
+  ['a%23b', 'c'],
+  ['a%2523b', 'c'],
+  ['%', '#'],
+  ['#', '%'],
+  ['\u00e9', 'composed'],
+  ['e\u0301', 'composed'],
+  ['\u212b', 'composed'],
+  ['\u00c5', 'composed'],
+  ['\ufb01', 'fi'],
+  ['fi', '\ufb01'],
+  ...['__proto__', 'constructor', 'toString', 'hasOwnProperty', 'length', 'undefined', 'null'].map(
+    (name) => [name, name],
+  ),
+  ['=1+1', '@SUM(A1)'],
+  ["'=1", '-1'],
+  ['<script>alert(1)</script>', '"><img src=x onerror=alert(1)>'],
+  ['&lt;b&gt;', '</td></table>'],
+  ["'; DROP TABLE counters; --", '{{7*7}}'],
+  ['\u202egnp.exe', 'x\u0085\u009b31m'],
+] as const;
+
+/** Ingests an item of each name and asks for them in all ways. */
+async function askOfNames(open: () => Promise<Installation>): Promise<unknown> {
+  await using installation = await open();
+  const { ask } = installation;
+  // By the scanner, and by the general path, which an escape asks for.
+  const items = oddNames.map(([type, state]) => ({
+    type,
+    state,
+    timestamp: '2023-06-16T13:00:00Z',
+  }));
+  const plain = JSON.stringify({ processed_devices: items });
+  const headers = { 'content-type': 'application/json' };
+  for (const body of [plain, plain.replaceAll('"type":"', '"\\u0074ype":"')]) {
+    const answer = await ask({ method: 'POST', path: '/ingest', headers, body });
+    expect(JSON.parse(answer.text)).toMatchObject({ enqueued: items.length });
+  }
+  await installation.drain();
+  const rows = await installation.counters();
+  expect(new Set(rows.map(({ type, state }) => `${type}\u0000${state}`)).size).toBe(items.length);
+  expect(rows.map(({ count }) => count)).toEqual(items.map(() => 2));
+
+  const day = 'date=2023-06-16';
+  expect(JSON.parse((await ask({ path: `/stats?${day}` })).text)).toEqual(rows);
+  for (const [type, state] of oddNames) {
+    const one = new URLSearchParams({ type, state });
+    const { text } = await ask({ path: `/stats?${day}&${one.toString()}` });
+    expect(JSON.parse(text)).toEqual([{ date: '2023-06-16', type, state, count: 2 }]);
+  }
+  const paths = [
+    '/stats?format=csv',
+    '/stats?format=ndjson',
+    '/stats?group_by=type',
+    '/stats-html?',
+  ];
+  const answers = await Promise.all(paths.map((path) => ask({ path: `${path}&${day}` })));
+  const [csv, ndjson, , html] = answers;
+  expect(csv?.headers['content-type']).toBe('text/csv; charset=utf-8; header=present');
+  expect(csv?.text).toContain('2023-06-16,"\'=1+1","\'@SUM(A1)",2\r\n');
+  expect(ndjson?.headers['content-type']).toBe('application/x-ndjson');
+  const lines = ndjson?.text
+    .trimEnd()
+    .split('\n')
+    .map((line) => JSON.parse(line) as unknown);
+  expect(lines).toEqual(rows);
+  expect(html?.text).not.toMatch(/<script|<img|<\/td><\/table>\s*<\/bdi>/);
+  return answers.map(comparable);
+}
+
 async function checkIngestCase(
   { request, expect: expected }: IngestCase,
   open: () => Promise<Installation>,

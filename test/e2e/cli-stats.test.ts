@@ -53,6 +53,21 @@ describe('stats', () => {
     expect(outcome.stdout).toMatch(/^[\x20-\x7e]+\n$/);
   });
 
+  test('prints CSV, of which no field is a formula', async () => {
+    answers.push((response) => send(response, 200, [...rows, { ...rows[0], type: '=1+1' }]));
+    const outcome = await run(['stats', '--url', url, '--date', '2026-06-17', '--csv']);
+    expect(outcome).toEqual({
+      code: 0,
+      stderr: '',
+      stdout:
+        'date,type,state,count\r\n' +
+        '2026-06-16,laptop,erased,1234\r\n' +
+        '2026-06-17,a\u001b[2Jb,\u202edesare,7\r\n' +
+        '2026-06-16,"\'=1+1",erased,1234\r\n',
+    });
+    expect(await run(['stats', '--csv', '--json'])).toMatchObject({ code: 2 });
+  });
+
   test('asks a server for the last week by default, and says so', async () => {
     answers.push((response) => send(response, 200, []));
     const outcome = await run(['stats', '--url', url]);

@@ -5,6 +5,7 @@ import { BatchScanner, notPlain } from '../../src/domain/batch-scanner.ts';
 import { CounterTable } from '../../src/domain/counter-table.ts';
 import { rowsOfTally, type Tally } from '../../src/domain/counter.ts';
 import { seededRandom } from '../support/server-process.ts';
+import { tortures } from '../fuzz/torture.ts';
 import { contractBodies, mutate, plainBody, strangeBody } from './batch-bodies.ts';
 
 /*
@@ -88,6 +89,14 @@ describe('the scanner and the general path agree on', () => {
       mutate(Buffer.from(random() < 0.6 ? plainBody(random) : strangeBody(random)), random),
     );
     expect(plain).toBeGreaterThan(count / 50);
+  });
+
+  it.each([...tortures])('a torture: %s', (_, body) => {
+    const random = seededRandom(11);
+    compare(body, random);
+    // The long ones are cut here and there, which says as much.
+    const part = body.subarray(0, 2_000);
+    for (let times = 0; times < 50; times++) compare(mutate(part, random), random);
   });
 
   it('the bodies of the contract, whole and mutated', () => {

@@ -145,6 +145,8 @@ const otherHeaders = [
   'content-type: text/plain',
   'host: other',
   'host:',
+  'host: a b',
+  'transfer-encoding: gzip, chunked',
   'x-request-id: 7',
   'x-other: any',
   'x-other : any',

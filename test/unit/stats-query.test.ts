@@ -1,13 +1,8 @@
 import { describe, expect, it } from 'vitest';
 
 import type { CounterRow } from '../../src/domain/counter.ts';
-import {
-  readDate,
-  readStatsRequest,
-  StatsText,
-  type Dimension,
-  type StatsRow,
-} from '../../src/http/stats-query.ts';
+import { readDate, readStatsRequest } from '../../src/http/stats-query.ts';
+import { StatsText, type Dimension, type StatsRow } from '../../src/http/stats-text.ts';
 
 const read = (query: string) => readStatsRequest(new URLSearchParams(query));
 
@@ -29,7 +24,12 @@ describe('a query', () => {
     expect(valueOf('date=2023-06-16')).toEqual({
       query: { from: '2023-06-16', to: '2023-06-16', types: [], states: [] },
       groupBy: undefined,
+      format: 'json',
     });
+  });
+
+  it.each(['json', 'csv', 'ndjson'])('may ask for %s', (format) => {
+    expect(valueOf(`date=2023-06-16&format=${format}`).format).toBe(format);
   });
 
   it('for a range asks for both ends', () => {
@@ -85,6 +85,9 @@ describe('a query', () => {
     ['invalid_group_by', 'date=2023-06-16&group_by=count'],
     ['invalid_group_by', 'date=2023-06-16&group_by=constructor'],
     ['invalid_format', 'date=2023-06-16&format='],
+    ['invalid_format', 'date=2023-06-16&format=CSV'],
+    ['invalid_format', 'date=2023-06-16&format=toString'],
+    ['invalid_format', 'date=2023-06-16&format=csv&format=csv'],
     ['invalid_format', 'date=2023-06-16&format=json&format=xlsx'],
     ['invalid_filter', `date=2023-06-16&${list('type', 101)}`],
     ['invalid_filter', `date=2023-06-16&${list('state', 101)}`],
@@ -130,7 +133,7 @@ describe('grouped rows', () => {
     row('2023-06-16', 'a', 'y', 16),
   ];
   const answer = (pieces: CounterRow[][], groupBy?: Dimension[]) => {
-    const text = new StatsText(groupBy && new Set(groupBy));
+    const text = new StatsText(groupBy && new Set(groupBy), 'json');
     for (const piece of pieces) text.add(piece);
     return JSON.parse(text.text()) as StatsRow[];
   };

@@ -1,0 +1,42 @@
+import type { Socket } from 'node:net';
+
+/** Cut at once when there is no room: to look for one costs as much as to look for all of them. */
+const cutAtOnce = 64;
+
+/**
+ * Bounds the connections. One too many cuts those on which nothing has happened for the longest
+ * time: connections that are opened and left, or send their requests byte by byte, keep nobody out.
+ */
+export class ConnectionRoom {
+  readonly #connectionsMax: number;
+  /** When each connection was opened or had its latest request, by the monotonic clock. */
+  readonly #lastSign = new Map<Socket, number>();
+
+  constructor(connectionsMax: number) {
+    this.#connectionsMax = connectionsMax;
+  }
+
+  /** So many connections may be open for a moment, until those that are cut have closed. */
+  get connectionsMostly(): number {
+    return this.#connectionsMax + cutAtOnce;
+  }
+
+  add(socket: Socket): void {
+    if (this.#lastSign.size >= this.#connectionsMax) this.#makeRoom();
+    this.#lastSign.set(socket, performance.now());
+    socket.once('close', () => this.#lastSign.delete(socket));
+  }
+
+  /** A request has begun on a connection, or was answered. */
+  sign(socket: Socket): void {
+    if (this.#lastSign.has(socket)) this.#lastSign.set(socket, performance.now());
+  }
+
+  #makeRoom(): void {
+    const longestSilent = [...this.#lastSign].sort(([, a], [, b]) => a - b).slice(0, cutAtOnce);
+    for (const [socket] of longestSilent) {
+      this.#lastSign.delete(socket);
+      socket.destroy();
+    }
+  }
+}

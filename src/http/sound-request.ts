@@ -1,0 +1,36 @@
+import type { IncomingMessage } from 'node:http';
+
+/**
+ * A host and perhaps a port, or nothing. Node takes anything, and so would whoever stands between
+ * the client and this server read another host than is named here. Source: RFC 9110, section 7.2.
+ */
+export function isHost(value: string): boolean {
+  return /^(?:\[[0-9a-f:.]+\]|(?:[\w\-.~!$&'()*+;=]|%[0-9a-f]{2})*)(?::\d{0,5})?$/i.test(value);
+}
+
+/**
+ * What is wrong with a request that Node's parser let through; undefined where nothing is. These
+ * are what others on the way may read otherwise than this server: where a request ends and whom
+ * it is for must not be a matter of opinion. Source: RFC 9112, sections 3.2 and 6.1.
+ */
+export function whyUnsound({
+  rawHeaders,
+  headers,
+  httpVersion,
+}: IncomingMessage): string | undefined {
+  let hosts = 0;
+  for (let at = 0; at < rawHeaders.length; at += 2) {
+    const name = rawHeaders[at] ?? '';
+    if (name.length === 4 && name.toLowerCase() === 'host') hosts++;
+  }
+  if (hosts === 0 && httpVersion === '1.1') {
+    return 'A request of HTTP/1.1 names the host that it is for.';
+  }
+  if (hosts > 1) return 'A request names one host, and once.';
+  if (!isHost(headers.host ?? '')) return 'The Host of the request is no host.';
+  const coding = headers['transfer-encoding'];
+  if (coding === undefined) return undefined;
+  if (httpVersion === '1.0') return 'HTTP/1.0 knows no Transfer-Encoding; send a Content-Length.';
+  if (coding.trim().toLowerCase() === 'chunked') return undefined;
+  return 'The only Transfer-Encoding that is known here is chunked.';
+}
