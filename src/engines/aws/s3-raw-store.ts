@@ -1,3 +1,5 @@
+import { hash } from 'node:crypto';
+
 import {
   GetObjectCommand,
   HeadObjectCommand,
@@ -15,6 +17,8 @@ import { nameOf } from './aws-errors.ts';
 export interface S3RawBatch extends RawBatch {
   /** `Infinity` where they were packed. */
   readonly itemsPerMessage: number;
+  /** Of the bytes as they were stored, in hex; undefined for bodies of earlier versions. */
+  readonly sha256?: string | undefined;
 }
 
 export interface S3RawStore extends RawStore {
@@ -146,11 +150,18 @@ function encodingOf(contentEncoding: string | undefined): ContentEncoding {
   return contentEncoding === 'gzip' ? 'gzip' : 'identity';
 }
 
-function metadataOf({ accepted, rejected, itemsPerMessage }: S3RawBatch): Record<string, string> {
+/** As it stands in the metadata. */
+export function sha256Of(body: Uint8Array): string {
+  return hash('sha256', body);
+}
+
+function metadataOf(raw: S3RawBatch): Record<string, string> {
+  const { accepted, rejected, itemsPerMessage, body } = raw;
   return {
     accepted: String(accepted),
     rejected: String(rejected),
     'items-per-message': itemsPerMessageText(itemsPerMessage),
+    sha256: sha256Of(body),
   };
 }
 
@@ -159,5 +170,6 @@ function readMetadata(metadata: Record<string, string>) {
     accepted: Number(metadata['accepted']),
     rejected: Number(metadata['rejected']),
     itemsPerMessage: readItemsPerMessage(metadata['items-per-message'] ?? 'packed'),
+    sha256: metadata['sha256'],
   };
 }
