@@ -8,6 +8,7 @@ import {
 } from '../../src/engines/aws/aws-audit.ts';
 import {
   rebuildStack,
+  type NotesOptions,
   type RebuildOptions,
   type RebuildSummary,
 } from '../../src/engines/aws/aws-rebuild.ts';
@@ -70,7 +71,8 @@ export async function auditOf(
   return { differences, summary };
 }
 
-type RebuildOf = Options & Partial<Pick<RebuildOptions, 'dryRun' | 'withoutDamaged' | 'workDir'>>;
+type RebuildOf = Options &
+  Partial<Pick<RebuildOptions, 'dryRun' | 'withoutDamaged'> & Pick<NotesOptions, 'workDir'>>;
 
 export async function rebuildOf(
   aws: AwsEmulators,

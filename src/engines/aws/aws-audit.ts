@@ -143,8 +143,9 @@ export async function prove(options: ProofOptions, scratch: ProofScratch): Promi
     await noteDead();
   }
   if (received === undefined) {
+    await setStrangersApart(options, { source, scratch });
     findUnmarked(scratch, inFlightBefore);
-    await allowForStrangers(source, scratch);
+    allowForUnnoted(scratch);
   }
   return {
     ...{ scratch, inFlightBefore, rowsSince: now() - leastKeepMs },
@@ -163,22 +164,36 @@ async function compareCounters(
 }
 
 /**
- * What others queued themselves is counted, and no raw body tells of it. Their marks name the
- * counter, but for those of earlier versions: counters may exceed by as many as these are, together.
+ * What others queued themselves is counted, and no raw body tells of it: their marks name the
+ * counter. Where some were counted since the ledger was read, a counter cannot be said to agree or
+ * to differ.
  */
-async function allowForStrangers(source: ProofSource, scratch: ProofScratch): Promise<void> {
-  const excess = `FROM verdicts WHERE kind = 'differs' AND excess > 0`;
-  if (scratch.number(`SELECT count(*) ${excess}`) === 0) return;
-  // Some may have been counted since the ledger was read.
+async function setStrangersApart(
+  { dates = allDates }: ProofOptions,
+  { source, scratch }: { source: ProofSource; scratch: ProofScratch },
+): Promise<void> {
+  const before = scratch.number('SELECT sum(count) FROM strangers');
+  if (before === 0 && scratch.number(`SELECT count(*) ${exceeding}`) === 0) return;
   scratch.run('CREATE TEMP TABLE strangers_before AS SELECT * FROM strangers');
   scratch.run('DELETE FROM strangers');
   await source.ledger((rows) => scratch.addLedger(rows.filter(({ kind }) => kind === 'stranger')));
   scratch.run(
-    `DELETE FROM verdicts WHERE kind = 'differs' AND excess > 0 AND excess <=
-       coalesce((SELECT s.count FROM strangers s WHERE s.counter = verdicts.counter), 0) -
-       coalesce((SELECT s.count FROM strangers_before s WHERE s.counter = verdicts.counter), 0)`,
+    `INSERT OR REPLACE INTO verdicts
+     SELECT s.counter, 'unsettled', n.count, coalesce(e.count, 0), 0
+     FROM strangers s JOIN counters c ON c.id = s.counter
+     LEFT JOIN strangers_before b ON b.counter = s.counter
+     LEFT JOIN counted n ON n.counter = s.counter LEFT JOIN expected e ON e.counter = s.counter
+     WHERE s.count > coalesce(b.count, 0) AND c.date BETWEEN ? AND ?`,
+    ...[dates.from, dates.to],
   );
   scratch.run('DROP TABLE strangers_before');
+}
+
+const exceeding = `FROM verdicts WHERE kind = 'differs' AND excess > 0`;
+
+/** Marks of earlier versions name no counter: counters may exceed by as many as these are, together. */
+function allowForUnnoted(scratch: ProofScratch): void {
   const unnoted = scratch.number('SELECT count FROM strangers WHERE counter = 0');
-  if (scratch.number(`SELECT sum(excess) ${excess}`) <= unnoted) scratch.run(`DELETE ${excess}`);
+  const excess = scratch.number(`SELECT sum(excess) ${exceeding}`);
+  if (excess <= unnoted) scratch.run(`DELETE ${exceeding}`);
 }

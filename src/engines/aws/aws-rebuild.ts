@@ -8,7 +8,13 @@ import { tallyEvents } from '../../domain/batch.ts';
 import type { Difference } from '../../pipeline/audit.ts';
 import { recut } from '../../pipeline/recut.ts';
 import { differencesOf, prove, type Proof, type ProofOptions } from './aws-audit.ts';
-import { correct, groupCorrections, removeZero, type Correction } from './corrections.ts';
+import {
+  correct,
+  groupCorrections,
+  removeZero,
+  type Correction,
+  type CorrectionTables,
+} from './corrections.ts';
 import { dynamodbCounterStore, type LedgerDelivery } from './dynamodb-counter-store.ts';
 import { FencedWrites } from './fenced-writes.ts';
 import { batchKey, chunkKey, droppedBatchKey, expiry, keyItem } from './ledger-table.ts';
@@ -20,19 +26,23 @@ import {
 } from './proof-findings.ts';
 import { batchStates, chunkStates } from './proof-schema.ts';
 import { ProofScratch } from './proof-scratch.ts';
+import type { CounterKey } from './proof-source.ts';
 import { s3RawStore } from './s3-raw-store.ts';
 import { groupDeliveries } from './transaction-groups.ts';
 
 export interface RebuildOptions extends Omit<ProofOptions, 'received'> {
   /** One that tries once, for transactions. */
   readonly transactions: Pick<DynamoDBClient, 'send'>;
+  readonly dryRun: boolean;
+  readonly withoutDamaged: boolean;
+  readonly onDifference: (difference: Difference) => void;
+}
+
+export interface NotesOptions {
   /** Where notes are kept until the rebuild is finished; an interrupted one goes on with them. */
   readonly workDir: string;
   /** Of the stack: names the notes. */
   readonly name: string;
-  readonly dryRun: boolean;
-  readonly withoutDamaged: boolean;
-  readonly onDifference: (difference: Difference) => void;
 }
 
 export interface RebuildSummary {
@@ -56,30 +66,42 @@ export interface RebuildSummary {
  * depend on the order.
  * @throws where bodies are damaged or gone, unless told to do without them.
  */
-export async function rebuildStack(options: RebuildOptions): Promise<RebuildSummary> {
-  const { workDir, name, dryRun, store, backoff } = options;
+export async function rebuildStack(
+  options: RebuildOptions & NotesOptions,
+): Promise<RebuildSummary> {
+  const { workDir, name } = options;
   mkdirSync(workDir, { recursive: true });
   const path = join(workDir, `${name}.rebuild.db`);
   const scratch = openNotes(path);
+  let summary: RebuildSummary;
   try {
-    const fence = { client: options.transactions, ledgerTable: store.ledgerTable, backoff };
-    const writes = dryRun ? undefined : await FencedWrites.takeOver(fence);
-    const proof = await prove({ ...options, received: undefined }, scratch);
-    for (const difference of differencesOf(proof)) options.onDifference(difference);
-    if (!options.withoutDamaged) refuseDamaged(scratch);
-    const left = scratch.number(
-      `SELECT count(*) FROM verdicts WHERE kind NOT IN ('differs', 'misnamed')`,
-    );
-    const nothing = { corrected: 0, steps: 0, chunksCounted: 0, ledgerRows: 0, withoutDamaged: 0 };
-    if (writes === undefined) return { isSwitched: false, counts: proof.counts, ...nothing, left };
-    const rebuild = new Rebuild(options, proof, writes);
-    const done = await rebuild.run();
-    scratch.close();
-    removeNotes(path);
-    return { isSwitched: true, counts: proof.counts, ...done, left };
+    summary = await rebuildWith(options, scratch);
   } finally {
-    if (scratch.database.isOpen) scratch.close();
+    scratch.close();
   }
+  if (summary.isSwitched) removeNotes(path);
+  return summary;
+}
+
+/** The same with notes that are at hand. */
+export async function rebuildWith(
+  options: RebuildOptions,
+  scratch: ProofScratch,
+): Promise<RebuildSummary> {
+  const { store, backoff, transactions: client } = options;
+  const fence = { client, ledgerTable: store.ledgerTable, backoff };
+  const writes = options.dryRun ? undefined : await FencedWrites.takeOver(fence);
+  const proof = await prove({ ...options, received: undefined }, scratch);
+  for (const difference of differencesOf(proof)) options.onDifference(difference);
+  if (!options.withoutDamaged) refuseDamaged(scratch);
+  const left = scratch.number(
+    `SELECT count(*) FROM verdicts WHERE kind NOT IN ('differs', 'misnamed')`,
+  );
+  const { counts } = proof;
+  const nothing = { corrected: 0, steps: 0, chunksCounted: 0, ledgerRows: 0, withoutDamaged: 0 };
+  if (writes === undefined) return { isSwitched: false, counts, ...nothing, left };
+  const done = await new Rebuild(options, proof, writes).run();
+  return { isSwitched: true, counts, ...done, left };
 }
 
 function openNotes(path: string): ProofScratch {
@@ -189,19 +211,33 @@ class Rebuild {
   }
 
   async #correct(): Promise<{ corrected: number; steps: number }> {
-    type Row = Correction & { readonly expected: number };
-    const rows = this.#scratch.all<Row>(
+    const rows = this.#scratch.all<Correction>(
       `SELECT c.date, c.type_state AS typeState, c.type, c.state, v.counted AS count,
-         -v.excess AS change, v.counted - v.excess AS expected
+         -v.excess AS change
        FROM verdicts v JOIN counters c ON c.id = v.counter
        WHERE v.kind IN ('differs', 'misnamed') ORDER BY c.date, c.type_state`,
     );
     const groups = groupCorrections(rows);
     const tables = this.#tables();
     for (const [step, group] of groups.entries()) await correct(tables, this.#writes, step, group);
-    // Nothing in the raw store explains these: somebody made the row.
-    for (const row of rows) if (row.expected === 0) await removeZero(tables, row);
+    await this.#removeZeros(tables);
     return { corrected: rows.length, steps: groups.length };
+  }
+
+  /** Rows that nothing in the raw store explains: somebody made them. */
+  async #removeZeros(tables: CorrectionTables): Promise<void> {
+    const zeros = this.#scratch.all<CounterKey>(
+      `SELECT c.date, c.type_state AS typeState FROM counters c
+       JOIN counted n ON n.counter = c.id LEFT JOIN verdicts v ON v.counter = c.id
+       WHERE coalesce(v.kind, 'differs') = 'differs' AND n.count - coalesce(v.excess, 0) = 0
+       AND NOT EXISTS (SELECT 1 FROM expected e WHERE e.counter = c.id AND e.count <> 0)`,
+    );
+    for (const zero of zeros) await removeZero(tables, zero);
+  }
+
+  #tables(): CorrectionTables {
+    const { dynamodb, countersTable, ledgerTable } = this.#options.store;
+    return { client: dynamodb, countersTable, ledgerTable };
   }
 
   /** Counts what is not counted, as the processor would: a late delivery then counts nothing. */
@@ -269,15 +305,6 @@ class Rebuild {
     const { ledgerTable: TableName } = this.#options.store;
     return {
       Put: { TableName, Item, ...(condition !== undefined && { ConditionExpression: condition }) },
-    };
-  }
-
-  #tables() {
-    const { store } = this.#options;
-    return {
-      client: store.dynamodb,
-      countersTable: store.countersTable,
-      ledgerTable: store.ledgerTable,
     };
   }
 }

@@ -41,5 +41,5 @@ export function paced<C extends Sending>(
     await turn();
     return client.send(command);
   };
-  return { send } as Pick<C, 'send'>;
+  return { send };
 }
