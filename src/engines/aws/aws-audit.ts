@@ -144,7 +144,7 @@ export async function prove(options: ProofOptions, scratch: ProofScratch): Promi
   }
   if (received === undefined) {
     await setStrangersApart(options, { source, scratch });
-    findUnmarked(scratch, inFlightBefore);
+    findUnmarked(scratch);
     allowForUnnoted(scratch);
   }
   return {

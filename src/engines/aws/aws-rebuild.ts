@@ -240,7 +240,10 @@ class Rebuild {
     return { client: dynamodb, countersTable, ledgerTable };
   }
 
-  /** Counts what is not counted, as the processor would: a late delivery then counts nothing. */
+  /**
+   * Counts what is not counted, as the processor would: its own delivery then counts nothing. What
+   * came lately too: whether anybody is to deliver it is not known where its mark was taken away.
+   */
   async #countMissing(): Promise<number> {
     const { store, backoff, transactions } = this.#options;
     const { countersTable, ledgerTable, keepMs, dayOf } = store;
@@ -249,7 +252,7 @@ class Rebuild {
     });
     const rawStore = s3RawStore(store.s3, store.rawBucket);
     const missing = new Map<string, Set<number>>();
-    for (const { batch, chunk } of chunksNotCounted(this.#scratch, this.#proof.inFlightBefore)) {
+    for (const { batch, chunk } of chunksNotCounted(this.#scratch, Infinity)) {
       missing.set(batch, (missing.get(batch) ?? new Set()).add(chunk));
     }
     let counted = 0;

@@ -132,8 +132,14 @@ export class ProofScratch {
 
   #addBody(rawKey: string, body: BodyReading, added: ChunkId[], touched: Set<number>): void {
     const update = 'UPDATE batches SET state = ?, reason = ? WHERE raw_key = ?';
-    if (body.kind === 'gone') { this.run(update, batchStates.gone, null, rawKey); return; }
-    if (body.kind === 'damaged') { this.run(update, batchStates.damaged, body.reason, rawKey); return; }
+    if (body.kind === 'gone') {
+      this.run(update, batchStates.gone, null, rawKey);
+      return;
+    }
+    if (body.kind === 'damaged') {
+      this.run(update, batchStates.damaged, body.reason, rawKey);
+      return;
+    }
     const { accepted, rejected, chunks } = body;
     this.run(
       'UPDATE batches SET state = ?, accepted = ?, rejected = ?, chunks = ? WHERE raw_key = ?',
@@ -214,7 +220,10 @@ export class ProofScratch {
   }
 
   setCounted(counter: number, row: StoredCounter | undefined): void {
-    if (row === undefined) { this.run('DELETE FROM counted WHERE counter = ?', counter); return; }
+    if (row === undefined) {
+      this.run('DELETE FROM counted WHERE counter = ?', counter);
+      return;
+    }
     const sql = 'INSERT OR REPLACE INTO counted VALUES (?, ?, ?)';
     this.run(sql, counter, row.count, row.isNamedRight ? 1 : 0);
   }

@@ -122,7 +122,10 @@ function judge(
 }
 
 function giveUp({ candidate: { id }, counted, least }: Sighting, scratch: ProofScratch): void {
-  if (Number.isNaN(counted)) { scratch.run(insertVerdict, id, 'broken', counted, least, 0); return; }
+  if (Number.isNaN(counted)) {
+    scratch.run(insertVerdict, id, 'broken', counted, least, 0);
+    return;
+  }
   // Marks stay: less than what was marked before is a difference whatever comes.
   const kind = counted < least ? 'differs_at_least' : 'unsettled';
   scratch.run(insertVerdict, id, kind, counted, least, counted - least);

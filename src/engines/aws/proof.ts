@@ -31,11 +31,11 @@ export interface Survey {
 
 export type ReceivedRange = { readonly from: number; readonly to: number } | undefined;
 
-/** Bodies that are read between two notes of them. */
-const bodiesAtOnce = 256;
 /** Names of what was stored meanwhile begin so much before the last known one. */
 const recentMs = 60_000;
 const readingShare = 4;
+/** So many times as many are read between two notes of them. */
+const bodiesPerReader = 8;
 const marksAtOnce = 100;
 
 /**
@@ -125,11 +125,11 @@ export class ProofReader {
     touched?: Set<number>,
   ): Promise<ChunkId[]> {
     const added: ChunkId[] = [];
+    // Bodies are held in memory: fewer at a time than the requests that are small.
+    const width = Math.ceil(this.#rules.width / readingShare);
     for (let bodies = 0; ;) {
-      const rawKeys = this.#scratch.unread(bodiesAtOnce);
+      const rawKeys = this.#scratch.unread(bodiesPerReader * width);
       if (rawKeys.length === 0) return added;
-      // Bodies are held in memory: fewer at a time than the requests that are small.
-      const width = Math.max(1, Math.ceil(this.#rules.width / readingShare));
       const readings = await inParallel(width, rawKeys, (rawKey) => this.#readBody(rawKey));
       const noted = rawKeys.map((rawKey, at) => [rawKey, readings[at] ?? gone] as const);
       const chunks = this.#scratch.addBodies(noted, touched);
