@@ -1,7 +1,7 @@
 import { calm } from './aws-fault-layer.ts';
 import { judge } from './aws-oracle.ts';
 import { RebuildWorld, type Tampering } from './aws-rebuild-world.ts';
-import { comeToRest, finish, trouble } from './aws-schedule.ts';
+import { actionsOf, comeToRest, finish, trouble } from './aws-schedule.ts';
 import { AwsSimulation } from './aws-simulation.ts';
 import { makePosts } from './aws-traffic.ts';
 import { Violation, World } from './aws-world.ts';
@@ -33,21 +33,21 @@ export async function runRebuildSchedule(
   const { random } = world;
   const posts = makePosts(random, 2 + random.below(4));
   const early = 1 + random.below(posts.length - 1);
-  await trouble(world, posts.slice(0, early), { isProcessing: true });
+  await trouble(world, actionsOf(world, posts.slice(0, early)), { isProcessing: true });
   world.isDamaged = true;
   for (let damages = random.below(4); damages >= 0; damages--) rebuilds.damage();
 
   const attempt = () => rebuilds.rebuild(() => undefined);
-  await trouble(world, posts.slice(early), {
+  const attempts = Array.from({ length: 1 + random.below(3) }, () => attempt);
+  await trouble(world, [...actionsOf(world, posts.slice(early)), ...attempts], {
     isProcessing: true,
-    more: Array.from({ length: 1 + random.below(3) }, () => attempt),
   });
   // One has to come to its end, in weather in which that can be.
   const killed = random.pick([0, 0.003, 0.01]);
   world.weather = { refused: 0.02, replyLost: 0.05, obstructed: 0.1, killed, slow: 0.01 };
-  for (let attempts = 0; rebuilds.done.length === 0; attempts++) {
-    if (attempts === attemptsMax) world.weather = { ...calm };
-    if (attempts > attemptsMax) throw new Violation('no rebuild comes to its end');
+  for (let tries = 0; rebuilds.done.length === 0; tries++) {
+    if (tries === attemptsMax) world.weather = { ...calm };
+    if (tries > attemptsMax) throw new Violation('no rebuild comes to its end');
     attempt();
     while (rebuilds.running > 0) await world.step();
   }
