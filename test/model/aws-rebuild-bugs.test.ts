@@ -28,8 +28,7 @@ const bugs: Record<string, Tampering> = {
       writes.map((write) => {
         const { Put } = write;
         if (Put?.Item?.['entry']?.S?.startsWith('step:') !== true) return write;
-        const { ConditionExpression: _, ...rest } = Put;
-        return { Put: rest };
+        return { Put: { TableName: Put.TableName, Item: Put.Item } };
       }),
     ),
   'lets requests of an earlier rebuild take effect': (command) => {
