@@ -1,12 +1,17 @@
 import type { Command } from 'commander';
 
-import { dataDirOption, option } from './common-options.ts';
+import { addStoreOptions, option, storePlace, type StorePlace } from './common-options.ts';
 import { date, timestamp, UsageError, wholeNumber } from './option-parsers.ts';
+import {
+  addStackProofOptions,
+  stackProofOptions,
+  type StackProofOptions,
+} from './stack-proof-options.ts';
 import { statsRange, type DateRange } from './stats-options.ts';
 
 /** What `audit` needs to know. */
 export interface AuditCommandOptions {
-  dataDir: string;
+  place: StorePlace;
   /** The counters to compare; undefined: all. */
   dates: DateRange | undefined;
   /** The batches to read, by when they came (milliseconds since 1970, `to` excluded). */
@@ -14,6 +19,7 @@ export interface AuditCommandOptions {
   /** How many threads read the log; undefined: as many as are worth it. */
   threads: number | undefined;
   json: boolean;
+  stackProof: StackProofOptions;
 }
 
 interface AuditValues {
@@ -22,7 +28,6 @@ interface AuditValues {
   to?: string;
   since?: number;
   until?: number;
-  dataDir: string;
   threads?: number;
   json?: true;
 }
@@ -33,10 +38,10 @@ export function addAuditOptions(command: Command): Command {
     .addOption(option('--date <date>', 'compare the counters of one day', date))
     .addOption(option('--from <date>', 'the first day to compare', date))
     .addOption(option('--to <date>', 'the last day to compare', date));
-  return addReceivedOptions(command)
-    .addOption(dataDirOption())
+  addStoreOptions(addReceivedOptions(command))
     .addOption(option('--threads <number>', 'read the log on so many threads', wholeNumber(1, 64)))
     .option('--json', 'print the result as JSON');
+  return addStackProofOptions(command);
 }
 
 /** `--since` and `--until`, the same for every command that takes batches by when they came. */
@@ -48,15 +53,7 @@ export function addReceivedOptions(command: Command): Command {
 
 /** The options of `audit` as parsed. */
 export function auditOptions(command: Command): AuditCommandOptions {
-  const {
-    date: day,
-    from,
-    to,
-    dataDir,
-    threads,
-    json = false,
-    ...values
-  } = command.opts<AuditValues>();
+  const { date: day, from, to, threads, json = false, ...values } = command.opts<AuditValues>();
   const dates = statsRange(day, from, to);
   const received = receivedRange(values);
   if (dates !== undefined && received !== undefined) {
@@ -64,7 +61,8 @@ export function auditOptions(command: Command): AuditCommandOptions {
       'dates (--date, --from, --to) choose counters and times (--since, --until) choose batches; give one of them',
     );
   }
-  return { dataDir, dates, received, threads, json };
+  const place = storePlace(command);
+  return { place, dates, received, threads, json, stackProof: stackProofOptions(command) };
 }
 
 export function receivedRange({

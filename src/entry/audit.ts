@@ -6,13 +6,17 @@ import { grouped, LogProgress } from './progress.ts';
 import { jsonText } from './terminal-text.ts';
 
 /** Compares the counters with the raw batches. Returns the exit code: 1 where something differs. */
-export async function audit({
-  dataDir,
-  dates,
-  received,
-  threads,
-  json,
-}: AuditCommandOptions): Promise<number> {
+export async function audit(options: AuditCommandOptions): Promise<number> {
+  const { place } = options;
+  if (place.stack === undefined) return auditOfDirectory(place.dataDir, options);
+  const { auditOfStack } = await import('./audit-stack.ts');
+  return auditOfStack(place.stack, options);
+}
+
+async function auditOfDirectory(
+  dataDir: string,
+  { dates, received, threads, json }: AuditCommandOptions,
+): Promise<number> {
   const differences = new DifferenceList();
   const progress = new LogProgress();
   let summary: AuditSummary;

@@ -149,7 +149,12 @@ function addAudit(root: Command): void {
   command.addHelpText('after', auditNotes);
   command.addHelpText(
     'after',
-    examples('audit', 'audit --from 2026-01-01 --to 2026-01-31', 'audit --json'),
+    examples(
+      'audit',
+      'audit --from 2026-01-01 --to 2026-01-31',
+      'audit --json',
+      'audit --stack device-pipeline',
+    ),
   );
   command.action(async () => {
     const options = auditOptions(command);
@@ -159,7 +164,9 @@ function addAudit(root: Command): void {
 }
 
 const auditNotes = `
-It may run beside the server. The exit code is 0 where everything agrees, 1 where something differs.`;
+It may run beside the server. The exit code is 0 where everything agrees, 1 where something differs.
+Of a stack it says first what it will read and about what that costs; the exit code is 3 where
+nothing differs and some counters were written to so often that they could not be compared.`;
 
 function addRebuild(root: Command): void {
   const command = root
@@ -167,17 +174,27 @@ function addRebuild(root: Command): void {
     .description('make the counters anew from the raw batches, beside a running server');
   addRebuildOptions(command);
   command.addHelpText('after', rebuildNotes);
-  command.addHelpText('after', examples('rebuild --dry-run', 'rebuild', 'rebuild --drop-old'));
+  command.addHelpText(
+    'after',
+    examples(
+      'rebuild --dry-run',
+      'rebuild',
+      'rebuild --drop-old',
+      'rebuild --stack device-pipeline',
+    ),
+  );
   command.action(async () => {
     const options = rebuildOptions(command);
     const { rebuild } = await import('./rebuild.ts');
-    process.exitCode = rebuild(options);
+    process.exitCode = await rebuild(options);
   });
 }
 
 const rebuildNotes = `
 Until the new counters are complete, the old ones answer. They are then kept beside them, as the
-table counters_before, until --drop-old. An interrupted rebuild goes on where it stopped.`;
+table counters_before, until --drop-old. An interrupted rebuild goes on where it stopped. Of a stack,
+the counters are corrected where they stand, a date's at a time; what they were is kept in the ledger
+until --drop-old, and --restore-old brings it back.`;
 
 function addRaw(root: Command): void {
   const raw = root.command('raw').description('give back the raw batches exactly as they came');

@@ -1,43 +1,72 @@
 import type { Command } from 'commander';
 
-import { dataDirOption } from './common-options.ts';
-import { UsageError } from './option-parsers.ts';
+import { addStoreOptions, option, storePlace, type StorePlace } from './common-options.ts';
+import { date, nonEmpty, UsageError } from './option-parsers.ts';
+import {
+  addStackProofOptions,
+  stackProofOptions,
+  type StackProofOptions,
+} from './stack-proof-options.ts';
+import { statsRange, type DateRange } from './stats-options.ts';
 
 /** What `rebuild` needs to know. */
 export interface RebuildCommandOptions {
-  dataDir: string;
+  place: StorePlace;
   dryRun: boolean;
   withoutDamaged: boolean;
-  dropOld: boolean;
+  /** What to do with what the last rebuild replaced, instead of another rebuild. */
+  replaced: 'drop' | 'restore' | undefined;
+  /** The counters to correct, of a stack; undefined: all. */
+  dates: DateRange | undefined;
+  /** Where notes are kept, of a stack; undefined: where such files are kept on this system. */
+  workDir: string | undefined;
   json: boolean;
+  stackProof: StackProofOptions;
 }
 
 interface RebuildValues {
-  dataDir: string;
+  stack?: string;
   dryRun?: true;
   withoutDamaged?: true;
   dropOld?: true;
+  restoreOld?: true;
+  from?: string;
+  to?: string;
+  workDir?: string;
   json?: true;
 }
 
 /** Adds the options of `rebuild` to a command. */
 export function addRebuildOptions(command: Command): Command {
-  return command
+  command
     .option('--dry-run', 'show what would change, and change nothing')
     .option('--without-damaged', 'do without batches whose raw bodies are damaged')
     .option('--drop-old', 'drop the counters that the last rebuild replaced')
-    .addOption(dataDirOption())
-    .option('--json', 'print the result as JSON');
+    .option('--restore-old', 'bring them back (a stack)')
+    .addOption(option('--from <date>', 'the first day to correct (a stack)', date))
+    .addOption(option('--to <date>', 'the last day to correct (a stack)', date))
+    .addOption(option('--work-dir <directory>', 'where notes are kept (a stack)', nonEmpty));
+  addStoreOptions(command).option('--json', 'print the result as JSON');
+  return addStackProofOptions(command);
 }
 
 /** The options of `rebuild` as parsed. */
 export function rebuildOptions(command: Command): RebuildCommandOptions {
   const values = command.opts<RebuildValues>();
-  const { dataDir, dryRun = false, withoutDamaged = false, dropOld = false, json = false } = values;
-  if (dropOld && (dryRun || withoutDamaged)) {
+  const { dryRun = false, withoutDamaged = false, dropOld = false, restoreOld = false } = values;
+  const { from, to, workDir, stack, json = false } = values;
+  if ((dropOld || restoreOld) && (dryRun || withoutDamaged || (dropOld && restoreOld))) {
     throw new UsageError(
-      '--drop-old drops what the last rebuild replaced, and takes no other option',
+      '--drop-old and --restore-old are about what the last rebuild replaced, and take no other option',
     );
   }
-  return { dataDir, dryRun, withoutDamaged, dropOld, json };
+  if (stack === undefined && (restoreOld || from !== undefined || to !== undefined)) {
+    throw new UsageError('--restore-old, --from and --to are for a stack: name it with --stack');
+  }
+  return {
+    ...{ place: storePlace(command), dryRun, withoutDamaged, workDir, json },
+    replaced: dropOld ? 'drop' : restoreOld ? 'restore' : undefined,
+    dates: statsRange(undefined, from, to),
+    stackProof: stackProofOptions(command),
+  };
 }

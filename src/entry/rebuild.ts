@@ -9,14 +9,18 @@ import type { RebuildCommandOptions } from './rebuild-options.ts';
 import { jsonText } from './terminal-text.ts';
 
 /** Makes the counters anew from the raw batches. Returns the exit code. */
-export function rebuild({
-  dataDir,
-  dryRun,
-  withoutDamaged,
-  dropOld,
-  json,
-}: RebuildCommandOptions): number {
-  if (dropOld) {
+export async function rebuild(options: RebuildCommandOptions): Promise<number> {
+  const { place } = options;
+  if (place.stack === undefined) return rebuildDirectory(place.dataDir, options);
+  const { rebuildOfStack } = await import('./rebuild-stack.ts');
+  return rebuildOfStack(place.stack, options);
+}
+
+function rebuildDirectory(
+  dataDir: string,
+  { dryRun, withoutDamaged, replaced, json }: RebuildCommandOptions,
+): number {
+  if (replaced !== undefined) {
     const isDropped = dropReplaced(dataDir);
     const text = isDropped ? 'the old counters are dropped' : 'no old counters are kept';
     process.stdout.write(`${json ? jsonText({ dropped: isDropped }) : text}\n`);

@@ -7,11 +7,14 @@ export type DifferenceCode =
   | 'counter_missing'
   /** A counter that no raw body explains. */
   | 'counter_unexplained'
+  /** So much comes in that a counter could not be held against the batches. No difference yet. */
+  | 'counter_unsettled'
   /** A stored body that cannot be read any more, or is gone. */
   | 'raw_damaged'
   | 'raw_missing'
   /** A batch or a part of it that is neither counted nor among the dead letters. */
   | 'batch_not_counted'
+  | 'batch_counted_in_part'
   /** A dead letter that the raw store does not explain. */
   | 'dead_letter_unexplained'
   /** An idempotency key that is lost, or says something else than its batch: a retry would count twice. */

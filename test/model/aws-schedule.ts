@@ -86,7 +86,7 @@ export async function trouble(
   }
 }
 
-function actionsOf(world: World, posts: readonly Post[]): Action[] {
+export function actionsOf(world: World, posts: readonly Post[]): Action[] {
   const { random } = world;
   const actions: Action[] = [];
   const times = (count: number, action: Action) => {

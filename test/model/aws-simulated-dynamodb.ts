@@ -3,11 +3,14 @@ import {
   IdempotentParameterMismatchException,
   TransactionCanceledException,
   type AttributeValue,
+  type BatchGetItemCommandInput,
   type CancellationReason,
   type DeleteItemCommandInput,
   type GetItemCommandInput,
   type PutItemCommandInput,
   type QueryCommandInput,
+  type ScanCommandInput,
+  type TransactGetItemsCommandInput,
   type TransactWriteItem,
   type TransactWriteItemsCommandInput,
 } from '@aws-sdk/client-dynamodb';
@@ -36,16 +39,22 @@ const conditions: Record<string, (old: Item | undefined, values: Values) => bool
     old === undefined ||
     Number(old['received_at']?.N) <= Number(values?.[':expired']?.N) ||
     (old['batch_id'] !== undefined && old['batch_id'].S === values?.[':replaced']?.S),
+  'attribute_exists(id)': (old) => old !== undefined,
+  'run_id = :run_id': (old, values) => old?.['run_id']?.S === values?.[':run_id']?.S,
+  '#count = :zero': (old) => old?.['count']?.N === '0',
 };
 const keyConditions: Record<string, (sortKey: string, values: Values) => boolean> = {
   '#date = :date': () => true,
   'id = :id': () => true,
   'id = :id AND begins_with(entry, :orphan)': (sortKey, values) =>
     sortKey.startsWith(values?.[':orphan']?.S ?? '-'),
+  'id = :id AND begins_with(entry, :step)': (sortKey, values) =>
+    sortKey.startsWith(values?.[':step']?.S ?? '-'),
 };
 const filters: Record<string, (item: Item, values: Values) => boolean> = {
   'next_at <= :due': (item, values) => Number(item['next_at']?.N) <= Number(values?.[':due']?.N),
 };
+const dateFilter = '#date BETWEEN :from AND :to';
 const increment = 'SET #type = :type, #state = :state ADD #count :count';
 
 /** DynamoDB as far as the engine uses it: each call is one atomic step. */
@@ -92,9 +101,84 @@ export class SimulatedDynamodb {
   }
 
   deleteItem(request: DeleteItemCommandInput) {
-    knowsOnly(request, ['TableName', 'Key']);
-    this.#table(request.TableName).delete(request.Key ?? {});
+    knowsOnly(request, [
+      ...['TableName', 'Key', 'ConditionExpression', 'ExpressionAttributeNames'],
+      'ExpressionAttributeValues',
+    ]);
+    const table = this.#table(request.TableName);
+    const old = table.get(request.Key ?? {});
+    if (!holds(request.ConditionExpression, old, request.ExpressionAttributeValues)) {
+      const message = 'The conditional request failed';
+      throw new ConditionalCheckFailedException({ message, $metadata });
+    }
+    table.delete(request.Key ?? {});
     return { $metadata: {} };
+  }
+
+  describeTable({ TableName }: { readonly TableName?: string | undefined }) {
+    const ItemCount = this.#table(TableName).items().length;
+    return { $metadata: {}, Table: { ItemCount, TableSizeBytes: 100 * ItemCount } };
+  }
+
+  /** Pages of the table as it is when each is read; of all segments, the first has the items. */
+  scan(request: ScanCommandInput) {
+    knowsOnly(request, [
+      ...['TableName', 'Segment', 'TotalSegments', 'ConsistentRead', 'ExclusiveStartKey'],
+      ...['FilterExpression', 'ExpressionAttributeNames', 'ExpressionAttributeValues'],
+    ]);
+    const { FilterExpression: filter, ExpressionAttributeValues: values } = request;
+    if (filter !== undefined && filter !== dateFilter) throw unknownToSimulation(filter);
+    if (request.ConsistentRead !== true) throw unknownToSimulation('reads that may be old');
+    const table = this.#table(request.TableName);
+    const nameOf = (item: Item) => JSON.stringify(table.keyOf(item));
+    const start = request.ExclusiveStartKey === undefined ? '' : nameOf(request.ExclusiveStartKey);
+    const found =
+      request.Segment === 0
+        ? table
+            .items()
+            .sort((a, b) => compareUtf8(nameOf(a), nameOf(b)))
+            .filter((item) => start === '' || compareUtf8(nameOf(item), start) > 0)
+        : [];
+    const page = found.slice(0, this.pageItems);
+    const last = page.at(-1);
+    const isWithin = ({ date }: Item) =>
+      filter === undefined ||
+      (compareUtf8(date?.S ?? '', values?.[':from']?.S ?? '') >= 0 &&
+        compareUtf8(date?.S ?? '', values?.[':to']?.S ?? '') <= 0);
+    return {
+      $metadata: {},
+      Items: page.filter(isWithin).map((item) => ({ ...item })),
+      ...(page.length < found.length &&
+        last !== undefined && { LastEvaluatedKey: table.keyOf(last) }),
+    };
+  }
+
+  /** Now and then a part of the keys is left for another request. */
+  batchGetItem({ RequestItems = {}, ...others }: BatchGetItemCommandInput) {
+    knowsOnly(others, []);
+    const Responses: Record<string, Item[]> = {};
+    const UnprocessedKeys: Record<string, { Keys: Item[]; ConsistentRead: true }> = {};
+    for (const [name, { Keys = [], ConsistentRead }] of Object.entries(RequestItems)) {
+      if (ConsistentRead !== true) throw unknownToSimulation('reads that may be old');
+      const done = Math.max(1, Keys.length - (Keys.length % 3));
+      const items = Keys.slice(0, done)
+        .map((key) => this.#table(name).get(key))
+        .filter((item) => item !== undefined);
+      Responses[name] = items.map((item) => ({ ...item }));
+      const left = Keys.slice(done);
+      if (left.length > 0) UnprocessedKeys[name] = { Keys: left, ConsistentRead: true };
+    }
+    return { $metadata: {}, Responses, UnprocessedKeys };
+  }
+
+  transactGetItems({ TransactItems = [], ...others }: TransactGetItemsCommandInput) {
+    knowsOnly(others, []);
+    if (TransactItems.length > writesMax) throw serviceError('ValidationException', 400);
+    const Responses = TransactItems.map(({ Get }) => {
+      const Item = this.#table(Get?.TableName).get(Get?.Key ?? {});
+      return Item === undefined ? {} : { Item: { ...Item } };
+    });
+    return { $metadata: {}, Responses };
   }
 
   query(request: QueryCommandInput) {
@@ -179,8 +263,9 @@ export class SimulatedDynamodb {
 
   #reason(write: TransactWriteItem, obstructed: string | undefined): CancellationReason {
     const { table, key } = this.#target(write);
-    const condition = write.Put?.ConditionExpression;
-    if (!holds(condition, table.get(key), write.Put?.ExpressionAttributeValues)) {
+    const { ConditionExpression, ExpressionAttributeValues } =
+      write.Put ?? write.Delete ?? write.ConditionCheck ?? {};
+    if (!holds(ConditionExpression, table.get(key), ExpressionAttributeValues)) {
       return { Code: 'ConditionalCheckFailed', Message: 'The conditional request failed' };
     }
     if (obstructed !== undefined) return { Code: obstructed, Message: 'obstructed' };
@@ -192,8 +277,14 @@ export class SimulatedDynamodb {
     return { Code: 'ValidationError', Message };
   }
 
-  #target({ Put, Update, ...others }: TransactWriteItem): { table: SimulatedTable; key: Item } {
+  #target(write: TransactWriteItem): { table: SimulatedTable; key: Item } {
+    const { Put, Update, Delete, ConditionCheck, ...others } = write;
     knowsOnly(others, []);
+    const keyed = Delete ?? ConditionCheck;
+    if (keyed !== undefined) {
+      knowsOnly(keyed, ['TableName', 'Key', 'ConditionExpression', 'ExpressionAttributeValues']);
+      return { table: this.#table(keyed.TableName), key: keyed.Key ?? {} };
+    }
     if (Put !== undefined) {
       knowsOnly(Put, ['TableName', 'Item', 'ConditionExpression']);
       return { table: this.#table(Put.TableName), key: Put.Item ?? {} };
@@ -202,7 +293,8 @@ export class SimulatedDynamodb {
     return { table: this.#table(Update.TableName), key: Update.Key ?? {} };
   }
 
-  #write({ Put, Update }: TransactWriteItem): void {
+  #write({ Put, Update, Delete }: TransactWriteItem): void {
+    if (Delete !== undefined) this.#table(Delete.TableName).delete(Delete.Key ?? {});
     if (Put !== undefined) this.#table(Put.TableName).put(Put.Item ?? {});
     if (Update === undefined) return;
     const table = this.#table(Update.TableName);

@@ -1,3 +1,5 @@
+import { hash } from 'node:crypto';
+
 import type {
   GetObjectCommandInput,
   HeadObjectCommandInput,
@@ -62,7 +64,12 @@ export class SimulatedS3 {
     return {
       $metadata: {},
       IsTruncated,
-      ...(page.length > 0 && { Contents: page.map((Key) => ({ Key })) }),
+      ...(page.length > 0 && {
+        Contents: page.map((Key) => {
+          const body = this.objects.get(Key)?.body ?? new Uint8Array();
+          return { Key, Size: body.length, ETag: hash('md5', body) };
+        }),
+      }),
       ...(IsTruncated && { NextContinuationToken: page.at(-1) }),
     };
   }

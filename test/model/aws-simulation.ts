@@ -1,8 +1,12 @@
 import {
+  BatchGetItemCommand,
   DeleteItemCommand,
+  DescribeTableCommand,
   GetItemCommand,
   PutItemCommand,
   QueryCommand,
+  ScanCommand,
+  TransactGetItemsCommand,
   TransactWriteItemsCommand,
 } from '@aws-sdk/client-dynamodb';
 import {
@@ -86,6 +90,10 @@ export class AwsSimulation implements Backend {
     if (command instanceof GetItemCommand) return dynamodb.getItem(command.input);
     if (command instanceof QueryCommand) return dynamodb.query(command.input);
     if (command instanceof DeleteItemCommand) return dynamodb.deleteItem(command.input);
+    if (command instanceof ScanCommand) return dynamodb.scan(command.input);
+    if (command instanceof BatchGetItemCommand) return dynamodb.batchGetItem(command.input);
+    if (command instanceof TransactGetItemsCommand) return dynamodb.transactGetItems(command.input);
+    if (command instanceof DescribeTableCommand) return dynamodb.describeTable(command.input);
     if (command instanceof PutObjectCommand) return s3.putObject(command.input);
     if (command instanceof HeadObjectCommand) return s3.headObject(command.input);
     if (command instanceof GetObjectCommand) return s3.getObject(command.input);

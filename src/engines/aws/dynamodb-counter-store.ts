@@ -9,11 +9,11 @@ import {
   type TransactWriteItemsCommandInput,
 } from '@aws-sdk/client-dynamodb';
 
-import { rowsOfTally, typeStateKey, type CounterRow } from '../../domain/counter.ts';
+import { rowsOfTally, typeStateKey, type CounterRow, type Tally } from '../../domain/counter.ts';
 import { NotCountable, type CounterStore, type Delivery } from '../../pipeline/ports.ts';
 import { isRetryable, isRetryableCode, nameOf } from './aws-errors.ts';
 import { backOff, type Backoff } from './backoff.ts';
-import { expiry, keyItem, type LedgerKey } from './ledger-table.ts';
+import { expiry, isMessageKey, keyItem, type Item, type LedgerKey } from './ledger-table.ts';
 import { sumOf, transactionWritesMax } from './transaction-groups.ts';
 
 /** Increments, with the row of the ledger that marks them as counted. */
@@ -101,12 +101,13 @@ function requestOf(
   deliveries: readonly LedgerDelivery[],
 ): TransactWriteItemsCommandInput {
   const now = backoff.now();
-  const marks = deliveries.map(({ mark, items }) => ({
+  const marks = deliveries.map(({ mark, items, tally }) => ({
     Put: {
       TableName: ledgerTable,
       Item: {
         ...keyItem(mark),
         items: { N: String(items) },
+        ...(isMessageKey(mark) && counterNote(tally)),
         counted_at: { N: String(now) },
         expires_at: expiry(now + keepMs),
       },
@@ -123,11 +124,26 @@ function requestOf(
   return { TransactItems, ClientRequestToken: randomUUID() };
 }
 
-function increment(TableName: string, { date, type, state, count }: CounterRow): TransactWriteItem {
+/** No raw body tells what somebody else's message counted: its mark does. */
+function counterNote(tally: Tally): Item {
+  const [row] = rowsOfTally(tally);
+  if (row === undefined) return {};
+  return { date: { S: row.date }, type: { S: row.type }, state: { S: row.state } };
+}
+
+/**
+ * Adds to a counter, or makes its row. Only ever beside a row that makes it count once. `typeState`:
+ * the sort key of a row that somebody else made, where it is not ours.
+ */
+export function increment(
+  TableName: string,
+  { date, type, state, count }: CounterRow,
+  typeState = typeStateKey(type, state),
+): TransactWriteItem {
   return {
     Update: {
       TableName,
-      Key: { date: { S: date }, type_state: { S: typeStateKey(type, state) } },
+      Key: { date: { S: date }, type_state: { S: typeState } },
       UpdateExpression: 'SET #type = :type, #state = :state ADD #count :count',
       ExpressionAttributeNames: { '#type': 'type', '#state': 'state', '#count': 'count' },
       ExpressionAttributeValues: {

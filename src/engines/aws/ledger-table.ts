@@ -15,6 +15,8 @@ import type { BatchId } from '../../domain/batch-id.ts';
  *     dropped           <dead letter>    who it was that somebody decided never to count
  *     sweep             position         through which raw key all batches are looked after
  *                       orphan:<raw key> a batch whose chunks were sent again
+ *     rebuild           run              which rebuild may write
+ *                       step:<run>:<n>   what it corrected: the counters as they were, until they are dropped
  *     settings          day_rule         the rule by which this store takes the day
  */
 export interface LedgerKey {
@@ -52,9 +54,24 @@ export function droppedBatchKey(batchId: BatchId): LedgerKey {
   return { id: `batch:${batchId}`, entry: 'dropped' };
 }
 
+/** Which rebuild may write. */
+export const rebuildRunKey: LedgerKey = { id: 'rebuild', entry: 'run' };
+export const rebuildStepPrefix = 'step:';
+
+/** What a rebuild corrected in one transaction. */
+export function rebuildStepKey(runId: string, step: number): LedgerKey {
+  const digits = String(step).padStart(indexDigits, '0');
+  return { id: rebuildRunKey.id, entry: `${rebuildStepPrefix}${runId}:${digits}` };
+}
+
 /** What stands where a mark would, and keeps it from ever standing there. */
 export function isDropped(item: Item): boolean {
   return item['dropped_at'] !== undefined;
+}
+
+/** Whether it is the key of a message of somebody else. */
+export function isMessageKey({ id }: LedgerKey): boolean {
+  return id.startsWith('message:');
 }
 
 export function keyItem({ id, entry }: LedgerKey): Item {

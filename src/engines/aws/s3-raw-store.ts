@@ -1,3 +1,5 @@
+import { hash } from 'node:crypto';
+
 import {
   GetObjectCommand,
   HeadObjectCommand,
@@ -16,6 +18,8 @@ import { excludedDocument, readExcludedDocument } from './excluded-items.ts';
 export interface S3RawBatch extends RawBatch {
   /** `Infinity` where they were packed. */
   readonly itemsPerMessage: number;
+  /** Of the bytes as they were stored, in hex; undefined for bodies of earlier versions. */
+  readonly sha256?: string | undefined;
 }
 
 export interface S3RawStore extends RawStore {
@@ -168,6 +172,11 @@ function encodingOf(contentEncoding: string | undefined): ContentEncoding {
   return contentEncoding === 'gzip' ? 'gzip' : 'identity';
 }
 
+/** A body says that items of it were excluded, and what says which is gone or no list of indexes. */
+export class ExcludedUnreadable extends Error {
+  override readonly name = 'ExcludedUnreadable';
+}
+
 /** Without them the batch would read otherwise than it did: they must be there. */
 async function getExcluded(
   client: Pick<S3Client, 'send'>,
@@ -175,15 +184,21 @@ async function getExcluded(
   rawKey: string,
 ): Promise<readonly number[]> {
   const Key = excludedKeyOf(rawKey);
-  try {
-    const { Body } = await client.send(new GetObjectCommand({ Bucket: bucket, Key }));
-    return readExcludedDocument(Buffer.from((await Body?.transformToByteArray()) ?? []).toString());
-  } catch (cause) {
+  const unreadable = (cause: unknown) => {
     const why = cause instanceof Error ? cause.message : String(cause);
-    throw new Error(
-      `${rawKey} says that items were excluded, and ${Key}, which says which, cannot be read: ${why}`,
-      { cause },
-    );
+    const message = `${rawKey} says that items were excluded, and ${Key}, which says which, cannot be read: ${why}`;
+    return new ExcludedUnreadable(message, { cause });
+  };
+  const object = await client
+    .send(new GetObjectCommand({ Bucket: bucket, Key }))
+    .catch((error: unknown) => {
+      throw nameOf(error) === 'NoSuchKey' ? unreadable(error) : error;
+    });
+  const bytes = (await object.Body?.transformToByteArray()) ?? [];
+  try {
+    return readExcludedDocument(Buffer.from(bytes).toString());
+  } catch (error) {
+    throw unreadable(error);
   }
 }
 
@@ -194,17 +209,19 @@ function excludedKeyOf(rawKey: string): string {
 /** In the metadata: how many items were excluded, where any were. */
 const excludedName = 'excluded';
 
-function metadataOf({
-  accepted,
-  rejected,
-  itemsPerMessage,
-  excluded = [],
-}: S3RawBatch): Record<string, string> {
+/** As it stands in the metadata. */
+export function sha256Of(body: Uint8Array): string {
+  return hash('sha256', body);
+}
+
+function metadataOf(raw: S3RawBatch): Record<string, string> {
+  const { accepted, rejected, itemsPerMessage, excluded = [], body } = raw;
   return {
     accepted: String(accepted),
     rejected: String(rejected),
     'items-per-message': itemsPerMessageText(itemsPerMessage),
     ...(excluded.length > 0 && { [excludedName]: String(excluded.length) }),
+    sha256: sha256Of(body),
   };
 }
 
@@ -213,5 +230,6 @@ function readMetadata(metadata: Record<string, string>) {
     accepted: Number(metadata['accepted']),
     rejected: Number(metadata['rejected']),
     itemsPerMessage: readItemsPerMessage(metadata['items-per-message'] ?? 'packed'),
+    sha256: metadata['sha256'],
   };
 }

@@ -1,0 +1,30 @@
+/**
+ * What AWS asks, in one place: list prices of us-east-1 in US dollars, the first tier, without the
+ * free tier. They change: compare with the pages named here before you rely on a figure.
+ */
+export const priceTable = {
+  region: 'us-east-1',
+  currency: 'USD',
+  /** When the prices were last known to stand; they include all changes up to then. */
+  date: '2025-08-01',
+  /** Dollars a unit. */
+  units: {
+    /** HTTP API; a request is counted by each 512 KB of it. https://aws.amazon.com/api-gateway/pricing/ */
+    httpApiRequest: 1.0 / 1e6,
+    /** https://aws.amazon.com/lambda/pricing/ */
+    lambdaRequest: 0.2 / 1e6,
+    /** arm64, the first 7.5 billion GB-seconds of a month. */
+    lambdaGbSecond: 0.0000133334,
+    /** PUT, COPY, POST, LIST; S3 Standard. https://aws.amazon.com/s3/pricing/ */
+    s3WriteRequest: 5.0 / 1e6,
+    /** GET, HEAD and all others. */
+    s3ReadRequest: 0.4 / 1e6,
+    /** Standard queue; by each 64 KB of payload. https://aws.amazon.com/sqs/pricing/ */
+    sqsRequest: 0.4 / 1e6,
+    /** On demand, half of what it was before November 2024. https://aws.amazon.com/dynamodb/pricing/on-demand/ */
+    dynamodbWriteUnit: 0.625 / 1e6,
+    dynamodbReadUnit: 0.125 / 1e6,
+  },
+} as const;
+
+export type PriceName = keyof typeof priceTable.units;

@@ -1,0 +1,87 @@
+import type { DatabaseSync } from 'node:sqlite';
+
+/** What becomes of a chunk. Stored as it is. */
+export const chunkStates = {
+  /** Its mark does not stand, or did not yet. */
+  open: 0,
+  /** Its mark stands. */
+  marked: 1,
+  /** It is so old that its mark may have ended: taken as counted. */
+  forgotten: 2,
+  /** Somebody decided that it is never counted. */
+  dropped: 3,
+  /** The counters have it, and its mark is gone. */
+  unmarked: 4,
+} as const;
+
+/** What is known of an object. */
+export const batchStates = { unread: 0, read: 1, damaged: 2, gone: 3 } as const;
+
+/** Of the raw store: what an interrupted rebuild has read it need not read again. */
+const kept = `
+  CREATE TABLE IF NOT EXISTS batches (
+    raw_key TEXT PRIMARY KEY, batch TEXT NOT NULL, since INTEGER NOT NULL, bytes INTEGER NOT NULL,
+    etag TEXT NOT NULL, run INTEGER NOT NULL, state INTEGER NOT NULL DEFAULT 0, reason TEXT,
+    accepted INTEGER, rejected INTEGER, chunks INTEGER
+  ) WITHOUT ROWID;
+  CREATE INDEX IF NOT EXISTS batches_by_id ON batches (batch);
+  CREATE INDEX IF NOT EXISTS batches_unread ON batches (raw_key) WHERE state = 0;
+  CREATE TABLE IF NOT EXISTS chunks (
+    id INTEGER PRIMARY KEY, batch TEXT NOT NULL, chunk INTEGER NOT NULL, items INTEGER NOT NULL,
+    state INTEGER NOT NULL DEFAULT 0, UNIQUE (batch, chunk)
+  );
+  CREATE INDEX IF NOT EXISTS chunks_open ON chunks (id) WHERE state = 0;
+  CREATE TABLE IF NOT EXISTS counters (
+    id INTEGER PRIMARY KEY, date TEXT NOT NULL, type_state TEXT NOT NULL, type TEXT NOT NULL,
+    state TEXT NOT NULL, UNIQUE (date, type_state)
+  );
+  CREATE TABLE IF NOT EXISTS increments (
+    counter INTEGER NOT NULL, chunk INTEGER NOT NULL, count INTEGER NOT NULL,
+    PRIMARY KEY (counter, chunk)
+  ) WITHOUT ROWID;`;
+
+/** Of the tables, the queue and the comparison: each run reads them anew. */
+const ofOneRun = `
+  DROP TABLE IF EXISTS marks; DROP TABLE IF EXISTS batch_rows; DROP TABLE IF EXISTS dropped;
+  DROP TABLE IF EXISTS dead; DROP TABLE IF EXISTS expected; DROP TABLE IF EXISTS open_increments;
+  DROP TABLE IF EXISTS counted; DROP TABLE IF EXISTS verdicts; DROP TABLE IF EXISTS strangers;
+  CREATE TABLE marks (
+    batch TEXT NOT NULL, chunk INTEGER NOT NULL, items INTEGER, dropped INTEGER NOT NULL,
+    PRIMARY KEY (batch, chunk)
+  ) WITHOUT ROWID;
+  CREATE TABLE batch_rows (
+    batch TEXT PRIMARY KEY, accepted INTEGER, rejected INTEGER, chunks INTEGER
+  ) WITHOUT ROWID;
+  CREATE TABLE dropped (batch TEXT PRIMARY KEY) WITHOUT ROWID;
+  CREATE TABLE dead (batch TEXT NOT NULL, chunk INTEGER NOT NULL, PRIMARY KEY (batch, chunk)) WITHOUT ROWID;
+  CREATE TABLE strangers (counter INTEGER PRIMARY KEY, count INTEGER NOT NULL);
+  CREATE TABLE expected (counter INTEGER PRIMARY KEY, count INTEGER NOT NULL);
+  CREATE TABLE open_increments (
+    counter INTEGER NOT NULL, chunk INTEGER NOT NULL, count INTEGER NOT NULL,
+    PRIMARY KEY (counter, chunk)
+  ) WITHOUT ROWID;
+  CREATE INDEX open_by_chunk ON open_increments (chunk);
+  CREATE TABLE counted (counter INTEGER PRIMARY KEY, count REAL, is_named_right INTEGER NOT NULL);
+  CREATE TABLE verdicts (
+    counter INTEGER PRIMARY KEY, kind TEXT NOT NULL, counted REAL, expected REAL NOT NULL, excess REAL NOT NULL
+  );`;
+
+const cacheKib = 64 * 1024;
+
+/** Makes the tables of a proof, or takes up those that an interrupted one left. */
+export function prepareScratch(database: DatabaseSync): void {
+  // The file is nobody's truth: what a power cut does to it is found by its check, and it is made anew.
+  database.exec(`
+    PRAGMA locking_mode = EXCLUSIVE; PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL;
+    PRAGMA cache_size = -${cacheKib};`);
+  database.exec(`BEGIN; ${kept} ${ofOneRun} COMMIT;`);
+}
+
+/** Forgets all that was read. */
+export function emptyScratch(database: DatabaseSync): void {
+  database.exec(`
+    BEGIN;
+    DROP TABLE IF EXISTS batches; DROP TABLE IF EXISTS chunks; DROP TABLE IF EXISTS counters;
+    DROP TABLE IF EXISTS increments; ${kept} ${ofOneRun}
+    COMMIT;`);
+}

@@ -1,0 +1,319 @@
+import { DeleteItemCommand, PutItemCommand, UpdateItemCommand } from '@aws-sdk/client-dynamodb';
+import { DeleteObjectCommand, GetObjectCommand, PutObjectCommand } from '@aws-sdk/client-s3';
+import { SendMessageCommand } from '@aws-sdk/client-sqs';
+import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+
+import { readRawKey } from '../../src/domain/batch-id.ts';
+import { dropReplaced, restoreReplaced } from '../../src/engines/aws/corrections.ts';
+import { FencedWrites } from '../../src/engines/aws/fenced-writes.ts';
+import { chunkKey, keyItem } from '../../src/engines/aws/ledger-table.ts';
+import type { Difference } from '../../src/pipeline/audit.ts';
+import { auditOf, rebuildOf, testBackoff } from '../support/aws-proof.ts';
+import { countersAsStranger, scan, startAws, type AwsEmulators } from '../support/aws-store.ts';
+import { Lambdas } from '../support/lambda.ts';
+
+const date = '2026-03-01';
+
+let aws: AwsEmulators;
+let lambdas: Lambdas;
+let rawKeys: string[];
+
+beforeAll(async () => {
+  aws = await startAws();
+});
+afterAll(() => aws.stop());
+
+/** Each batch has a counter of its own and one that all have; two chunks each. */
+async function post(n: number, count = 2): Promise<string> {
+  const items = Array.from({ length: count }, (_, at) => ({
+    type: 'laptop',
+    state: at === 0 ? `own ${n}` : 'shared',
+    timestamp: `${date}T10:00:00Z`,
+  }));
+  const body = JSON.stringify({ processed_devices: items });
+  const headers = { 'content-type': 'application/json' };
+  const answer = await lambdas.ask({ method: 'POST', path: '/ingest', headers, body });
+  expect(answer, answer.text).toMatchObject({ status: 200 });
+  return (JSON.parse(answer.text) as { raw_key: string }).raw_key;
+}
+
+beforeEach(async () => {
+  lambdas = await Lambdas.create(aws, { ITEMS_PER_MESSAGE: '1' });
+  rawKeys = [];
+  for (let n = 0; n < 12; n++) rawKeys.push(await post(n));
+  await lambdas.drain();
+});
+
+const codesOf = (differences: readonly Difference[]) => differences.map(({ code }) => code).sort();
+const counterRow = (state: string) => ({ date: { S: date }, type_state: { S: `laptop#${state}` } });
+
+async function setCount(state: string, count: number) {
+  await aws.dynamodb.send(
+    new UpdateItemCommand({
+      TableName: lambdas.store.countersTable,
+      Key: counterRow(state),
+      UpdateExpression: 'SET #type = :type, #state = :state, #count = :count',
+      ExpressionAttributeNames: { '#type': 'type', '#state': 'state', '#count': 'count' },
+      ExpressionAttributeValues: {
+        ':type': { S: 'laptop' },
+        ':state': { S: state },
+        ':count': { N: String(count) },
+      },
+    }),
+  );
+}
+
+async function deleteMark(rawKey: string, index: number) {
+  const { batchId = '' } = readRawKey(rawKey) ?? {};
+  await aws.dynamodb.send(
+    new DeleteItemCommand({
+      TableName: lambdas.store.ledgerTable,
+      Key: keyItem(chunkKey(batchId, index)),
+    }),
+  );
+}
+
+async function damage(rawKey: string) {
+  const at = { Bucket: lambdas.store.bucket, Key: rawKey };
+  const object = await aws.s3.send(new GetObjectCommand(at));
+  const text = (await object.Body?.transformToString()) ?? '';
+  // It is still as long, and reads as well as before.
+  const Body = Buffer.from(text.replace('shared', 'sharec'));
+  await aws.s3.send(new PutObjectCommand({ ...at, Body, Metadata: object.Metadata }));
+}
+
+async function deleteBody(rawKey: string) {
+  await aws.s3.send(new DeleteObjectCommand({ Bucket: lambdas.store.bucket, Key: rawKey }));
+}
+
+const audit = (options = {}) => auditOf(aws, lambdas.store, options);
+const rebuild = (options = {}) => rebuildOf(aws, lambdas.store, options);
+const counters = () => countersAsStranger(aws.dynamodb, lambdas.store.countersTable);
+const tables = () => ({
+  client: aws.dynamodb,
+  countersTable: lambdas.store.countersTable,
+  ledgerTable: lambdas.store.ledgerTable,
+});
+
+describe('audit of a store on AWS', () => {
+  it('agrees with one that nobody has touched', async () => {
+    const { differences, summary } = await audit();
+    expect(differences).toEqual([]);
+    expect(summary).toMatchObject({
+      ...{ batches: 12, items: 24, counters: 13, differences: 0, unsettled: 0, inFlight: 0 },
+    });
+    expect(await audit({ received: { from: 0, to: Date.now() + 60_000 } })).toMatchObject({
+      differences: [],
+      summary: { batches: 12, counters: 0 },
+    });
+  });
+
+  it('names a counter that was changed, one deleted and one added, and the batches', async () => {
+    await setCount('own 3', 7);
+    await aws.dynamodb.send(
+      new DeleteItemCommand({ TableName: lambdas.store.countersTable, Key: counterRow('own 4') }),
+    );
+    await setCount('nobody', 5);
+    const { differences } = await audit();
+    const [changed, deleted, added] = ['own 3', 'own 4', 'nobody'].map((state) =>
+      differences.find(({ counter }) => counter?.state === state),
+    );
+    expect(differences).toHaveLength(3);
+    expect(changed).toMatchObject({
+      code: 'counter_differs',
+      counted: 7,
+      recounted: 1,
+      rawKeys: [rawKeys[3]],
+    });
+    expect(deleted).toMatchObject({ code: 'counter_missing', recounted: 1, rawKeys: [rawKeys[4]] });
+    expect(added).toMatchObject({ code: 'counter_unexplained', counted: 5, rawKeys: [] });
+    const dates = { from: '2026-03-02', to: '2026-03-31' };
+    expect((await audit({ dates })).differences).toEqual([]);
+  });
+
+  it('names the batch that would explain a difference', async () => {
+    await setCount('own 3', 0);
+    await setCount('shared', 11);
+    const { differences } = await audit();
+    expect(codesOf(differences)).toEqual(['counter_differs', 'counter_differs']);
+    for (const { explainedBy } of differences) expect(explainedBy).toEqual([rawKeys[3]]);
+  });
+
+  it('names a chunk whose row of the ledger was deleted', async () => {
+    await deleteMark(rawKeys[5] ?? '', 1);
+    expect((await audit()).differences).toMatchObject([
+      { code: 'ledger_missing', rawKeys: [rawKeys[5]] },
+    ]);
+  });
+
+  it('names batches that are not counted, and those that are in part', async () => {
+    const late = await post(20);
+    const part = await post(21);
+    await deleteMark(part, 0);
+    expect(codesOf((await audit()).differences)).toEqual([
+      'batch_not_counted',
+      'batch_not_counted',
+    ]);
+    // What came lately may be on its way.
+    expect(await audit({ inFlightMs: 60_000 })).toMatchObject({
+      differences: [],
+      summary: { inFlight: 2 },
+    });
+    await lambdas.drain();
+    await deleteMark(part, 0);
+    await setCount('own 21', 0);
+    const { differences } = await audit();
+    expect(differences.find(({ code }) => code === 'batch_counted_in_part')).toMatchObject({
+      rawKeys: [part],
+    });
+    expect(late).not.toBe(part);
+    const received = { from: 0, to: Date.now() + 60_000 };
+    expect(codesOf((await audit({ received })).differences)).toEqual(['batch_counted_in_part']);
+  });
+
+  it('names a raw body of which a byte was changed, and one that is gone', async () => {
+    await damage(rawKeys[6] ?? '');
+    await deleteBody(rawKeys[7] ?? '');
+    const { differences } = await audit();
+    expect(codesOf(differences)).toEqual([
+      ...['counter_differs', 'counter_unexplained', 'counter_unexplained'],
+      ...['raw_damaged', 'raw_missing'],
+    ]);
+    const { batchId = '' } = readRawKey(rawKeys[7] ?? '') ?? {};
+    expect(differences.find(({ code }) => code === 'raw_missing')?.detail).toContain(batchId);
+    expect(differences.find(({ code }) => code === 'raw_damaged')?.rawKeys).toEqual([rawKeys[6]]);
+  });
+
+  it('knows what others queued, by their marks', async () => {
+    const item = { type: 'laptop', state: 'shared', timestamp: `${date}T11:00:00Z` };
+    await aws.sqs.send(
+      new SendMessageCommand({
+        QueueUrl: lambdas.store.queueUrl,
+        MessageBody: JSON.stringify(item),
+      }),
+    );
+    await lambdas.drain();
+    expect(await audit()).toMatchObject({ differences: [], summary: { strangers: 1 } });
+    // Marks of earlier versions do not say which counter it was.
+    const [mark] = (await scan(aws.dynamodb, lambdas.store.ledgerTable)).filter(({ id }) =>
+      id?.S?.startsWith('message:'),
+    );
+    const { id, entry, items } = mark ?? {};
+    const Item = { id: id ?? { S: '' }, entry: entry ?? { S: '' }, items: items ?? { N: '1' } };
+    await aws.dynamodb.send(new PutItemCommand({ TableName: lambdas.store.ledgerTable, Item }));
+    expect(await audit()).toMatchObject({ differences: [], summary: { strangersUnnoted: 1 } });
+    await setCount('own 1', 2);
+    expect((await audit()).differences).toHaveLength(2);
+  });
+
+  it('says what it will read, and takes no more lists and gets than that', async () => {
+    let estimated: object | undefined;
+    await audit({ onEstimate: (estimate: object) => (estimated = estimate) });
+    expect(estimated).toMatchObject({ objects: 12, s3Gets: 12, s3Lists: 2 });
+  });
+});
+
+describe('rebuild of a store on AWS', () => {
+  it('makes good a counter changed, deleted and added, and a deleted row of the ledger', async () => {
+    const before = await counters();
+    await setCount('own 3', 7);
+    await aws.dynamodb.send(
+      new DeleteItemCommand({ TableName: lambdas.store.countersTable, Key: counterRow('own 4') }),
+    );
+    await setCount('nobody', 5);
+    await deleteMark(rawKeys[5] ?? '', 1);
+    const damaged = await counters();
+
+    const dry = await rebuild({ dryRun: true });
+    expect(dry.summary).toMatchObject({ isSwitched: false });
+    expect(dry.differences).toHaveLength(4);
+    expect(await counters()).toEqual(damaged);
+
+    const { summary } = await rebuild();
+    expect(summary).toMatchObject({ isSwitched: true, corrected: 3, steps: 1, left: 0 });
+    expect(await counters()).toEqual(before);
+    expect((await audit()).differences).toEqual([]);
+
+    // What was before is kept, and can be brought back.
+    const fence = { ...tables(), backoff: testBackoff };
+    expect(await restoreReplaced(tables(), await FencedWrites.takeOver(fence))).toBe(3);
+    expect((await counters()).filter(({ count }) => count !== 0)).toEqual(damaged);
+    await rebuild();
+    expect(await dropReplaced(tables())).toBe(3);
+    expect(await restoreReplaced(tables(), await FencedWrites.takeOver(fence))).toBe(0);
+    expect((await audit()).differences).toEqual([]);
+  });
+
+  it('counts what was not counted, once', async () => {
+    await post(20);
+    const { summary } = await rebuild();
+    expect(summary).toMatchObject({ chunksCounted: 2, corrected: 0 });
+    // The messages still come.
+    await lambdas.drain();
+    expect((await audit()).differences).toEqual([]);
+    expect((await counters()).find(({ state }) => state === 'own 20')?.count).toBe(1);
+  });
+
+  it('does without damaged bodies only where that is asked for', async () => {
+    await damage(rawKeys[6] ?? '');
+    await deleteBody(rawKeys[7] ?? '');
+    const before = await counters();
+    await expect(rebuild()).rejects.toThrow('2 batches are damaged or gone');
+    expect(await counters()).toEqual(before);
+    expect((await rebuild({ withoutDamaged: true })).summary).toMatchObject({ withoutDamaged: 2 });
+    expect(await audit()).toMatchObject({ differences: [], summary: { dropped: 2 } });
+    expect((await counters()).find(({ state }) => state === 'shared')?.count).toBe(10);
+    expect(await lambdas.sweep()).toMatchObject({ failed: 0, parked: 0 });
+  });
+});
+
+describe('beside traffic', () => {
+  /** Posts and counts without a pause while the work goes on. */
+  async function withTraffic(work: () => Promise<void>): Promise<number> {
+    let isOver = false;
+    let posted = 0;
+    const client = async () => {
+      for (; !isOver; posted++) await post(100 + (posted % 5), 4);
+    };
+    const processor = async () => {
+      while (!isOver) await lambdas.drain();
+    };
+    const clients = [client(), client(), processor()];
+    try {
+      await work();
+    } finally {
+      isOver = true;
+      await Promise.all(clients);
+    }
+    await lambdas.drain();
+    return posted;
+  }
+
+  it('an audit finds no difference that is none', async () => {
+    const posted = await withTraffic(async () => {
+      for (let audits = 0; audits < 3; audits++) {
+        const { differences } = await audit({ inFlightMs: 60_000 });
+        expect(differences.filter(({ code }) => code !== 'counter_unsettled')).toEqual([]);
+      }
+    });
+    expect(posted).toBeGreaterThan(0);
+    expect((await audit()).differences).toEqual([]);
+  });
+
+  it('a rebuild corrects what differs, and loses nothing of what comes', async () => {
+    await setCount('own 3', 7);
+    await setCount('nobody', 5);
+    await deleteMark(rawKeys[5] ?? '', 0);
+    await aws.dynamodb.send(
+      new DeleteItemCommand({ TableName: lambdas.store.countersTable, Key: counterRow('shared') }),
+    );
+    const posted = await withTraffic(async () => {
+      await rebuild({ inFlightMs: 10_000 });
+    });
+    // A counter that was written to all the time may be left for a quiet moment, and is named.
+    await rebuild();
+    expect((await audit()).differences).toEqual([]);
+    const shared = (await counters()).find(({ state }) => state === 'shared');
+    expect(shared?.count).toBe(12 + 3 * posted);
+  });
+});

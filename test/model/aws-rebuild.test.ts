@@ -1,0 +1,32 @@
+import { expect, it } from 'vitest';
+
+import { runRebuildSchedule } from './aws-rebuild-schedule.ts';
+import type { World } from './aws-world.ts';
+
+/** More, and others, where that is asked for. */
+const firstSeed = Number(process.env['AWS_REBUILD_SEED'] ?? 0);
+const seeds = Number(process.env['AWS_REBUILD_SEEDS'] ?? 100);
+const linesMax = 150;
+
+async function runSeed(seed: number): Promise<number> {
+  try {
+    return await runRebuildSchedule(seed);
+  } catch (error) {
+    let trace: readonly string[] = [];
+    const onWorld = (world: World) => (trace = world.trace);
+    await runRebuildSchedule(seed, { isTraced: true, onWorld }).catch(() => undefined);
+    const shown = trace
+      .filter((line) => !/(?:GetItem|Query|Scan|GetObject|GetItems|ListObjectsV2) none$/.test(line))
+      .slice(-linesMax);
+    const replay = `AWS_REBUILD_SEED=${seed} AWS_REBUILD_SEEDS=1`;
+    throw new Error(`Seed ${seed} (${replay}): ${String(error)}\n${shown.join('\n')}`, {
+      cause: error,
+    });
+  }
+}
+
+it('a rebuild makes good what was damaged, whatever cuts it off and whoever counts beside it', async () => {
+  let corrected = 0;
+  for (let seed = firstSeed; seed < firstSeed + seeds; seed++) corrected += await runSeed(seed);
+  if (seeds > 10) expect(corrected).toBeGreaterThan(seeds / 4);
+}, 3_600_000);
