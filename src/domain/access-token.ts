@@ -1,9 +1,12 @@
 import { hash } from 'node:crypto';
 
-/** What a token may be for: to send batches, or to read counters. */
-export type Scope = 'ingest' | 'read';
+/**
+ * What a token may be for: to send batches, to read counters, or to bring batches of another
+ * installation, under names, times and exceptions that their sender chooses.
+ */
+export type Scope = 'ingest' | 'read' | 'replay';
 
-export const scopes: readonly Scope[] = ['ingest', 'read'];
+export const scopes: readonly Scope[] = ['ingest', 'read', 'replay'];
 
 /** So many requests a second on average, and so many at once. Both are above zero. */
 export interface RateLimit {

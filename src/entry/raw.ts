@@ -3,11 +3,7 @@ import { mkdirSync, renameSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 
 import { isBatchId, readRawKey } from '../domain/batch-id.ts';
-import { dataPaths } from '../engines/embedded/data-directory.ts';
-import { nodeFileSystem } from '../engines/embedded/file-system.ts';
-import { LogReader } from '../engines/embedded/log-reader.ts';
-import { findBatch } from '../engines/embedded/log-raw-store.ts';
-import { rawBatches, type FoundBatch } from '../engines/embedded/raw-batches.ts';
+import { findStored, rawBatches, type FoundBatch } from '../engines/embedded/raw-batches.ts';
 import type { StorePlace } from './common-options.ts';
 import { UsageError } from './option-parsers.ts';
 import { grouped, openProgress } from './progress.ts';
@@ -42,15 +38,10 @@ export async function rawGet(place: StorePlace, name: string): Promise<number> {
   if (!isBatchId(batchId)) {
     throw new UsageError(`'${name}' is neither a raw key (raw/….json) nor a batch id`);
   }
-  const reader = new LogReader(nodeFileSystem, dataPaths(dataDir).log);
-  try {
-    const record = findBatch(reader, batchId);
-    if (record === undefined) throw new Error(`${name} is not in the raw store of ${dataDir}.`);
-    if (!process.stdout.write(record.body)) await once(process.stdout, 'drain');
-    return 0;
-  } finally {
-    reader.close();
-  }
+  const body = findStored(dataDir, batchId);
+  if (body === undefined) throw new Error(`${name} is not in the raw store of ${dataDir}.`);
+  if (!process.stdout.write(body)) await once(process.stdout, 'drain');
+  return 0;
 }
 
 /**

@@ -156,7 +156,7 @@ export async function storedBatch(dataDir: string, rawKey: string): Promise<RawB
 async function withRawStore<T>(dataDir: string, read: (store: LogRawStore) => Promise<T>) {
   const reader = new LogReader(nodeFileSystem, dataPaths(dataDir).log);
   try {
-    return await read(new LogRawStore(reader));
+    return await read(new LogRawStore(reader, () => undefined));
   } finally {
     reader.close();
   }

@@ -31,6 +31,8 @@ it('waits for no more batches once those that wait hold many items', async () =>
     {
       log,
       findKey: () => undefined,
+      placeOfReplayed: () => undefined,
+      recordAt: () => undefined,
       countedThrough: () => log.durableEnd,
       onDurable: () => undefined,
       onFailure: (error) => expect(error).toBeUndefined(),

@@ -2,19 +2,15 @@ import { setTimeout as delay } from 'node:timers/promises';
 
 import { notPlain } from '../../domain/batch-scanner.ts';
 import { ingest } from '../../pipeline/ingest.ts';
-import {
-  Unavailable,
-  type EarlierBatch,
-  type IngestOutcome,
-  type Submission,
-} from '../../pipeline/ports.ts';
+import { Unavailable, type IngestOutcome, type Submission } from '../../pipeline/ports.ts';
+import { replay } from '../../pipeline/replay.ts';
 import { dataPaths, takeDataDirectory, type DirectoryLock } from './data-directory.ts';
 import type { EmbeddedOptions } from './engine-options.ts';
 import { describeFailure } from './failures.ts';
 import { nodeFileSystem } from './file-system.ts';
 import { LogIntake } from './log-intake.ts';
 import type { LogPosition } from './log-frame.ts';
-import { keyOf, LogProcessor, type CountingState } from './log-processor.ts';
+import { keyOf, LogProcessor, replayedOf, type CountingState } from './log-processor.ts';
 import { LogDamaged, noRecordAt } from './log-recovery.ts';
 import { LogReader } from './log-reader.ts';
 import { readLogId, saltOfLog } from './log-segment.ts';
@@ -22,7 +18,7 @@ import { surveyLog } from './log-survey.ts';
 import type { Progress } from './messages.ts';
 import { RecordCounter } from './record-counter.ts';
 import { SegmentedLog } from './segmented-log.ts';
-import { SqliteCounterStore, type KeyedBatch } from './sqlite-counter-store.ts';
+import { SqliteCounterStore, type KeyedBatch, type ReplayedBatch } from './sqlite-counter-store.ts';
 import { isSqliteBusy } from './sqlite-errors.ts';
 import type { Verdict } from './submission-ring.ts';
 import { openDatabase } from './sqlite-schema.ts';
@@ -82,7 +78,7 @@ export class Writer {
     this.#lock = lock;
     const paths = dataPaths(options.dataDir);
     this.#store = new SqliteCounterStore(openDatabase(paths.database));
-    const { log, uncountedKeys } = openLog(options, this.#store);
+    const { log, uncountedKeys, uncountedReplays } = openLog(options, this.#store);
     this.#log = log;
     this.#reader = new LogReader(nodeFileSystem, paths.log);
     this.#processor = new LogProcessor({
@@ -98,7 +94,9 @@ export class Writer {
     this.#intake = new LogIntake(
       {
         log,
-        findKey: (caller, key) => this.#findKey(caller, key),
+        findKey: (caller, key) => this.#read(() => this.#store.findKey(caller, key)),
+        placeOfReplayed: (batchId) => this.#read(() => this.#store.findReplayed(batchId)),
+        recordAt: (position) => this.#reader.recordAt(position),
         countedThrough: () => this.#store.position,
         onDurable: (delivery) => {
           this.#processor.offer(delivery);
@@ -111,6 +109,7 @@ export class Writer {
         backlogBytesMax: options.backlogBytesMax,
       },
       uncountedKeys,
+      uncountedReplays,
     );
     this.#schedulePump(0);
     this.#maintain();
@@ -130,7 +129,11 @@ export class Writer {
   }
 
   ingest(submission: Submission): Promise<IngestOutcome> {
-    return ingest(submission, this.#intake, { bodyBytesMax: this.#options.bodyBytesMax });
+    const rules = { bodyBytesMax: this.#options.bodyBytesMax };
+    const { replayOf } = submission;
+    return replayOf === undefined
+      ? ingest(submission, this.#intake, rules)
+      : replay(submission, replayOf, this.#intake, rules);
   }
 
   /**
@@ -192,14 +195,14 @@ export class Writer {
   }
 
   /** @throws {Unavailable} */
-  #findKey(caller: string, key: string): EarlierBatch | undefined {
+  #read<T>(find: () => T): T {
     try {
-      return this.#store.findKey(caller, key);
+      return find();
     } catch (error) {
       if (!isSqliteBusy(error)) this.#fail(error);
       throw new Unavailable(
         'storage_failed',
-        'The keys of earlier batches cannot be read. Nothing of this batch was stored; send it again, with the same Idempotency-Key.',
+        'What earlier batches were cannot be read. Nothing of this batch was stored; send it again, with the same Idempotency-Key.',
         { cause: error },
       );
     }
@@ -309,6 +312,7 @@ function openLog(options: EmbeddedOptions, store: SqliteCounterStore) {
   if (known !== undefined && readLogId(nodeFileSystem, directory)?.equals(known) === false)
     throw ofAnotherLog();
   const uncountedKeys: (KeyedBatch & { end: number })[] = [];
+  const uncountedReplays: (ReplayedBatch & { end: number })[] = [];
   const log = SegmentedLog.open({
     directory,
     fileSystem: nodeFileSystem,
@@ -319,6 +323,8 @@ function openLog(options: EmbeddedOptions, store: SqliteCounterStore) {
     onUncounted: ({ record, end }) => {
       const key = keyOf(record);
       if (key !== undefined) uncountedKeys.push({ ...key, end });
+      const origin = replayedOf(record);
+      if (origin !== undefined) uncountedReplays.push({ ...origin, end });
     },
     now: Date.now,
   });
@@ -327,7 +333,7 @@ function openLog(options: EmbeddedOptions, store: SqliteCounterStore) {
     log.close();
     throw ofAnotherLog();
   }
-  return { log, uncountedKeys };
+  return { log, uncountedKeys, uncountedReplays };
 }
 
 function ofAnotherLog(): Error {

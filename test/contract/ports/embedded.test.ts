@@ -95,9 +95,11 @@ class Engine {
       now: () => this.now,
     });
     this.reader = new LogReader(nodeFileSystem, this.logDirectory);
-    this.rawStore = new LogRawStore(this.reader);
+    const placeOfReplayed = (batchId: string) => this.store.findReplayed(batchId);
+    const recordAt = (position: number) => this.reader.recordAt(position);
+    this.rawStore = new LogRawStore(this.reader, placeOfReplayed);
     this.receipts = new LogReceipts(
-      this.reader,
+      { recordAt, placeOfReplayed },
       () => this.store.position,
       (position) => this.deadLetters().some((each) => each['position'] === position),
     );
@@ -112,6 +114,8 @@ class Engine {
       {
         log: this.log,
         findKey: (caller, key) => this.store.findKey(caller, key),
+        placeOfReplayed,
+        recordAt,
         countedThrough: () => this.store.position,
         onDurable: (delivery) => (this.options.onDurable ?? this.offer)(delivery),
         onFailure: (error) => this.failures.push(error),
