@@ -29,8 +29,9 @@ export function permissionsOf(name: HandlerName, resources: Resources): PolicySt
 
 function ingestPermissions({ ledgerTable, rawBucket, queue, tokensSecret }: Resources) {
   return [
-    allow(ledgerTable.tableArn, 'dynamodb:GetItem', 'dynamodb:PutItem'),
-    allow(rawBucket.arnForObjects('raw/*'), 's3:PutObject'),
+    // A batch that is replayed is compared with what is there, and is an orphan until it is queued.
+    allow(ledgerTable.tableArn, 'dynamodb:DeleteItem', 'dynamodb:GetItem', 'dynamodb:PutItem'),
+    allow(rawBucket.arnForObjects('raw/*'), 's3:GetObject', 's3:PutObject'),
     listRawBodies(rawBucket.bucketArn),
     allow(queue.queueArn, 'sqs:SendMessage'),
     ...readTokens(tokensSecret),

@@ -209,6 +209,8 @@ export interface Letter {
   readonly originalId: string;
   /** as does when it was first sent; milliseconds since 1970. */
   readonly sentAt: number;
+  /** Of a batch from another installation, when that came here. */
+  readonly replayedAt?: number;
   readonly body: string;
   readonly reason: string;
   /** When it was first put there, before any redrive; undefined where this is the first time. */

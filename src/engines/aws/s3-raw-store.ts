@@ -15,12 +15,14 @@ import { nameOf } from './aws-errors.ts';
 export interface S3RawBatch extends RawBatch {
   /** `Infinity` where they were packed. */
   readonly itemsPerMessage: number;
+  /** When it came here from another installation, if it did; milliseconds since 1970. */
+  readonly replayedAt?: number;
 }
 
 export interface S3RawStore extends RawStore {
   get(rawKey: string): Promise<S3RawBatch | undefined>;
-  /** Writes over a body of the same key, which is then the same batch's. */
-  put(raw: S3RawBatch): Promise<void>;
+  /** Writes over a body of the same key, which is then the same batch's; or says that it is there. */
+  put(raw: S3RawBatch, how?: 'if-absent'): Promise<boolean>;
   has(rawKey: string): Promise<boolean>;
   /** What is known of a body, without the body. */
   head(rawKey: string): Promise<RawHead | undefined>;
@@ -51,17 +53,23 @@ export function s3RawStore(client: Pick<S3Client, 'send'>, bucket: string): S3Ra
     throw error;
   };
   const store: S3RawStore = {
-    async put(raw) {
-      await client.send(
-        new PutObjectCommand({
-          Bucket: bucket,
-          Key: rawKeyOf(raw.batchId, raw.receivedAt),
-          Body: raw.body,
-          ContentType: 'application/json',
-          ...(raw.encoding === 'gzip' && { ContentEncoding: 'gzip' }),
-          Metadata: metadataOf(raw),
-        }),
-      );
+    async put(raw, how) {
+      const put = new PutObjectCommand({
+        Bucket: bucket,
+        Key: rawKeyOf(raw.batchId, raw.receivedAt),
+        Body: raw.body,
+        ...(how === 'if-absent' && { IfNoneMatch: '*' }),
+        ContentType: 'application/json',
+        ...(raw.encoding === 'gzip' && { ContentEncoding: 'gzip' }),
+        Metadata: metadataOf(raw),
+      });
+      try {
+        await client.send(put);
+        return true;
+      } catch (error) {
+        if (how === 'if-absent' && nameOf(error) === 'PreconditionFailed') return false;
+        throw error;
+      }
     },
 
     async has(rawKey) {
@@ -146,16 +154,24 @@ function encodingOf(contentEncoding: string | undefined): ContentEncoding {
   return contentEncoding === 'gzip' ? 'gzip' : 'identity';
 }
 
-function metadataOf({ accepted, rejected, itemsPerMessage }: S3RawBatch): Record<string, string> {
+function metadataOf({
+  accepted,
+  rejected,
+  itemsPerMessage,
+  replayedAt,
+}: S3RawBatch): Record<string, string> {
   return {
     accepted: String(accepted),
     rejected: String(rejected),
     'items-per-message': itemsPerMessageText(itemsPerMessage),
+    ...(replayedAt !== undefined && { 'replayed-at': new Date(replayedAt).toISOString() }),
   };
 }
 
 function readMetadata(metadata: Record<string, string>) {
+  const replayedAt = Date.parse(metadata['replayed-at'] ?? '');
   return {
+    ...(!Number.isNaN(replayedAt) && { replayedAt }),
     accepted: Number(metadata['accepted']),
     rejected: Number(metadata['rejected']),
     itemsPerMessage: readItemsPerMessage(metadata['items-per-message'] ?? 'packed'),

@@ -1,12 +1,14 @@
 import type { BatchId } from '../../domain/batch-id.ts';
 import type { RawBatch } from '../../pipeline/ports.ts';
 import { dataPaths } from './data-directory.ts';
+import { readDeadLetters } from './ledger.ts';
 import { nodeFileSystem } from './file-system.ts';
 import type { LogPosition } from './log-frame.ts';
 import { LogReader } from './log-reader.ts';
-import { readLogId, saltOfLog } from './log-segment.ts';
+import { listSegments, readLogId, saltOfLog } from './log-segment.ts';
 import { batchIdOf, findRecord, rawKeyOfRecord } from './record-identity.ts';
 import { lastRecordEnd, surveyLog, type Damage, type LogPlace } from './log-survey.ts';
+import { checkVersion, openDatabaseReadOnly } from './sqlite-schema.ts';
 
 export type FoundBatch =
   | { readonly batch: StoredBody; readonly damage?: never }
@@ -57,6 +59,36 @@ export function* rawBatches(
         ...(record.originId === undefined && { logId: logId.toString('hex') }),
       },
     };
+  }
+}
+
+/** Where the log of a data directory ends now. */
+export function logEndOf(dataDir: string): LogPosition {
+  const { log: directory } = dataPaths(dataDir);
+  const salt = saltOfLog(readLogIdOrThrow(directory));
+  return lastRecordEnd({ fileSystem: nodeFileSystem, directory, salt });
+}
+
+export interface ReplayGaps {
+  /** So much of the log was removed by --keep-raw. */
+  readonly removedBytes: number;
+  /** Where records stand that are not counted. */
+  readonly deadLetters: ReadonlySet<LogPosition>;
+}
+
+/**
+ * What a replay of a data directory does not bring along.
+ * @throws where there is no pipeline, or of another version.
+ */
+export function replayGaps(dataDir: string): ReplayGaps {
+  const { database: path, log } = dataPaths(dataDir);
+  const database = openDatabaseReadOnly(path);
+  try {
+    checkVersion(database, path);
+    const deadLetters = new Set(readDeadLetters(database).map(({ position }) => position));
+    return { removedBytes: listSegments(nodeFileSystem, log)[0]?.base ?? 0, deadLetters };
+  } finally {
+    database.close();
   }
 }
 

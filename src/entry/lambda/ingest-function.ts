@@ -7,14 +7,24 @@ import { SQSClient } from '@aws-sdk/client-sqs';
 import { batchIdMaker } from '../../domain/batch-id.ts';
 import { awsIntake } from '../../engines/aws/aws-intake.ts';
 import { DynamodbBatchRecords } from '../../engines/aws/dynamodb-batch-records.ts';
+import { awsReplayIntake } from '../../engines/aws/aws-replay.ts';
+import { leastKeepMs } from '../../engines/aws/dynamodb-least-keep.ts';
+import { dynamodbSweepProgress } from '../../engines/aws/dynamodb-sweep-progress.ts';
 import { fixDayRule } from '../../engines/aws/dynamodb-day-rule.ts';
 import { s3RawStore } from '../../engines/aws/s3-raw-store.ts';
 import { sqsChunkQueue } from '../../engines/aws/sqs-chunk-queue.ts';
 import { orUnavailable } from '../../engines/aws/unavailable.ts';
 import { ingest } from '../../pipeline/ingest.ts';
+import { replay } from '../../pipeline/replay.ts';
 import type { Pipeline } from '../../pipeline/ports.ts';
 import { backoff, errorDetails, log, requestHandler, s3Settings } from './clients.ts';
-import { bodyBytesMax, itemsPerMessage, readEnvironment, storeRules } from './environment.ts';
+import {
+  bodyBytesMax,
+  itemsPerMessage,
+  readEnvironment,
+  roomMs,
+  storeRules,
+} from './environment.ts';
 import { httpFunction, type HttpFunction } from './http-function.ts';
 import { once } from './once.ts';
 
@@ -26,7 +36,7 @@ export function ingestFunction(env: Record<string, string | undefined>): HttpFun
   const dynamodb = new DynamoDBClient({ requestHandler });
   const sqs = new SQSClient({ requestHandler });
   const onFailure = (error: unknown) => log('ERROR', 'a batch was not taken', errorDetails(error));
-  const intake = awsIntake({
+  const common = {
     records: new DynamodbBatchRecords({ client: dynamodb, ledgerTable, keepMs }),
     rawStore: s3RawStore(new S3Client(s3Settings(environment)), environment.text('RAW_BUCKET')),
     queue: sqsChunkQueue({
@@ -36,9 +46,15 @@ export function ingestFunction(env: Record<string, string | undefined>): HttpFun
     }),
     itemsPerMessage: itemsPerMessage(environment),
     dayOf,
-    makeBatchId: batchIdMaker(randomBytes),
     now: Date.now,
     onFailure,
+  };
+  const intake = awsIntake({ ...common, makeBatchId: batchIdMaker(randomBytes) });
+  const replayIntake = awsReplayIntake({
+    ...common,
+    orphans: dynamodbSweepProgress(dynamodb, ledgerTable),
+    leastKeepMs: () => leastKeepMs(dynamodb, ledgerTable, keepMs),
+    roomMs,
   });
   const holdToDayRule = once(() => fixDayRule(dynamodb, ledgerTable, dayZone));
 
@@ -46,7 +62,10 @@ export function ingestFunction(env: Record<string, string | undefined>): HttpFun
     async ingest(submission) {
       const notTaken = 'No batch can be taken now.';
       await orUnavailable(notTaken, onFailure, holdToDayRule);
-      return await ingest(submission, intake, { bodyBytesMax, dayOf });
+      const { replayOf } = submission;
+      return replayOf === undefined
+        ? await ingest(submission, intake, { bodyBytesMax, dayOf })
+        : await replay(submission, replayOf, replayIntake, { bodyBytesMax, dayOf });
     },
     query: notRoutedHere,
     receipt: notRoutedHere,
