@@ -53,7 +53,7 @@ export function tokenEntry({ name, sha256, for: given, expiresAt, rate }: Token)
 }
 
 export const tokenEntryForm =
-  '{"name" (1 to 64 characters of printable ASCII),"sha256" (64 hexadecimal digits),"for":["ingest","read"],"expires" (a date-time, or left out),"rate" and "burst" (requests a second and at once, or left out)}';
+  '{"name" (1 to 64 characters of printable ASCII),"sha256" (64 hexadecimal digits),"for":["ingest","read","replay"],"expires" (a date-time, or left out),"rate" and "burst" (requests a second and at once, or left out)}';
 
 /** Reads what `tokenEntry` writes; undefined where it is not of that form. */
 export function readTokenEntry(value: unknown): Token | undefined {

@@ -4,7 +4,14 @@ import { bodyLimit } from 'hono/body-limit';
 import type { CounterRow } from '../domain/counter.ts';
 import { Unavailable, type Pipeline } from '../pipeline/ports.ts';
 import type { Scope } from '../domain/access-token.ts';
-import { anyScope, ingestScope, openAccess, refusalAnswer, type Access } from './access.ts';
+import {
+  anyScope,
+  ingestScope,
+  openAccess,
+  replayScope,
+  refusalAnswer,
+  type Access,
+} from './access.ts';
 import {
   headersOfAll,
   ingestAnswer,
@@ -58,9 +65,7 @@ export function createApp(pipeline: Pipeline, options: AppOptions): Hono<Env> {
     const { headers, refusal } = readIngestHeaders((name) => context.req.header(name));
     if (headers === undefined) return toResponse(refusal);
     const body = new Uint8Array(await context.req.arrayBuffer());
-    const { replayOf, caller } = headers;
-    const sender = replayOf === undefined ? context.get('caller') : caller;
-    const submission = { ...headers, caller: sender, body };
+    const submission = { caller: context.get('caller'), ...headers, body };
     return toResponse(ingestAnswer(await pipeline.ingest(submission), headers.strict));
   });
   app.all('/ingest', admit(anyScope), () => methodNotAllowed('POST'));
@@ -117,9 +122,9 @@ export function createApp(pipeline: Pipeline, options: AppOptions): Hono<Env> {
 
 /** What was taken elsewhere comes under names and times that its sender chooses: that is another right. */
 function admitIngest(
-  admit: (...scopes: Scope[]) => MiddlewareHandler<Env>,
+  admit: (scopes: readonly Scope[]) => MiddlewareHandler<Env>,
 ): MiddlewareHandler<Env> {
-  const [ingest, replay] = [admit('ingest'), admit('replay')];
+  const [ingest, replay] = [admit(ingestScope), admit(replayScope)];
   return (context, next) =>
     (context.req.header(replayHeader) === undefined ? ingest : replay)(context, next);
 }

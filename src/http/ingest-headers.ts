@@ -3,7 +3,9 @@ import type { ContentEncoding, Submission } from '../pipeline/ports.ts';
 import { problemAnswer, type Answer } from './answer.ts';
 import { readReplayHeader, replayHeader } from './replay-header.ts';
 
-export type IngestHeaders = Omit<Submission, 'body' | 'caller'>;
+/** `caller` is there where the headers say it: of a batch of another installation. */
+export type IngestHeaders = Omit<Submission, 'body' | 'caller'> &
+  Partial<Pick<Submission, 'caller'>>;
 
 export type HeadersReading =
   | { readonly headers: IngestHeaders; readonly refusal?: never }

@@ -66,8 +66,10 @@ const readTokens = 'secretsmanager:GetSecretValue on Tokens';
 
 const exact: Record<string, string[]> = {
   Ingest: [
+    'dynamodb:DeleteItem on Ledger',
     'dynamodb:GetItem on Ledger',
     'dynamodb:PutItem on Ledger',
+    's3:GetObject on RawBucket/raw/*',
     's3:PutObject on RawBucket/raw/*',
     listRaw,
     'sqs:SendMessage on Queue',

@@ -90,10 +90,7 @@ export class RingProducer {
   put({ body, encoding, strict, caller, idempotencyKey, replayOf }: Submission): boolean {
     if (this.used >= ringSlots) return false;
     const isPlain =
-      encoding === 'identity' &&
-      !strict &&
-      idempotencyKey === undefined &&
-      replayOf === undefined;
+      encoding === 'identity' && !strict && idempotencyKey === undefined && replayOf === undefined;
     const details = isPlain
       ? encodeCaller(caller)
       : encodeDetails({
