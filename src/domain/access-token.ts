@@ -1,9 +1,12 @@
 import { hash } from 'node:crypto';
 
-/** What a token may be for: to send batches, or to read counters. */
-export type Scope = 'ingest' | 'read';
+/**
+ * What a token may be for: to send batches, to read counters, or to bring batches of another
+ * installation, under names, times and exceptions that their sender chooses.
+ */
+export type Scope = 'ingest' | 'read' | 'replay';
 
-export const scopes: readonly Scope[] = ['ingest', 'read'];
+export const scopes: readonly Scope[] = ['ingest', 'read', 'replay'];
 
 /** So many requests a second on average, and so many at once. Both are above zero. */
 export interface RateLimit {
@@ -50,7 +53,7 @@ export function tokenEntry({ name, sha256, for: given, expiresAt, rate }: Token)
 }
 
 export const tokenEntryForm =
-  '{"name" (1 to 64 characters of printable ASCII),"sha256" (64 hexadecimal digits),"for":["ingest","read"],"expires" (a date-time, or left out),"rate" and "burst" (requests a second and at once, or left out)}';
+  '{"name" (1 to 64 characters of printable ASCII),"sha256" (64 hexadecimal digits),"for":["ingest","read","replay"],"expires" (a date-time, or left out),"rate" and "burst" (requests a second and at once, or left out)}';
 
 /** Reads what `tokenEntry` writes; undefined where it is not of that form. */
 export function readTokenEntry(value: unknown): Token | undefined {

@@ -11,6 +11,8 @@ export interface BatchIdentity {
   readonly batchId: BatchId;
   /** Milliseconds since 1970. */
   readonly receivedAt: number;
+  /** When it came here from another installation, if it did; milliseconds since 1970. */
+  readonly replayedAt?: number;
 }
 
 /** A part of a batch that is counted as one. Its identity is (batch id, index). */
@@ -79,7 +81,9 @@ function openChunk(batch: BatchIdentity, index: number): OpenChunk {
 
 function closeChunk(batch: BatchIdentity, { index, head, events, items }: OpenChunk): Chunk {
   const message = head + items.join(',') + tail;
-  return { batchId: batch.batchId, receivedAt: batch.receivedAt, index, events, message };
+  const { batchId, receivedAt, replayedAt } = batch;
+  const replayed = replayedAt === undefined ? {} : { replayedAt };
+  return { batchId, receivedAt, ...replayed, index, events, message };
 }
 
 /** JSON in ASCII alone: as many bytes as characters, and readable through any encoding. */

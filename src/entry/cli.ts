@@ -11,6 +11,7 @@ import { UsageError } from './option-parsers.ts';
 import { addStoreOptions, storePlace } from './common-options.ts';
 import { addRawRangeOptions, rawRangeOptions } from './raw-options.ts';
 import { addRebuildOptions, rebuildOptions } from './rebuild-options.ts';
+import { addReplayOptions, replayOptions } from './replay-options.ts';
 import { addServeOptions, serveOptions } from './serve-options.ts';
 import { addStatsOptions, statsOptions } from './stats-options.ts';
 import { addTokenCommand } from './token-command.ts';
@@ -46,6 +47,7 @@ function program(): Command {
   addStats(root);
   addAudit(root);
   addRebuild(root);
+  addReplay(root);
   addRaw(root);
   addDlq(root);
   addTokenCommand(root);
@@ -195,6 +197,33 @@ Until the new counters are complete, the old ones answer. They are then kept bes
 table counters_before, until --drop-old. An interrupted rebuild goes on where it stopped. Of a stack,
 the counters are corrected where they stand, a date's at a time; what they were is kept in the ledger
 until --drop-old, and --restore-old brings it back.`;
+
+function addReplay(root: Command): void {
+  const command = root
+    .command('replay')
+    .description('bring raw batches into another installation, each as the batch that it is');
+  addReplayOptions(command);
+  command.addHelpText('after', replayNotes);
+  command.addHelpText(
+    'after',
+    examples(
+      'replay --from ./data --to stack:device-pipeline',
+      'replay --from ./data --to http://127.0.0.1:9000 --since 2026-01-01',
+      'replay --from ./copy --to ./data2',
+    ),
+  );
+  command.action(async () => {
+    const options = replayOptions(command);
+    const { replayBatches } = await import('./replay.ts');
+    process.exitCode = await replayBatches(options, process.env);
+  });
+}
+
+const replayNotes = `
+Batches keep their ids: what is in the target already counts nothing, so that this may be
+interrupted and repeated. A data directory may have a server running on it as the source, not as
+the target; a stack is worked on directly, with your rights. A server with tokens asks for one
+made for replay.`;
 
 function addRaw(root: Command): void {
   const raw = root.command('raw').description('give back the raw batches exactly as they came');

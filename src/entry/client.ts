@@ -19,6 +19,8 @@ export type PostOutcome = { attempts: number } & (
       rejected: number;
       errors: ItemError[];
       rawKey: string;
+      /** Whether a replayed batch was there before; undefined of any other. */
+      isKnown?: boolean;
     }
   | { kind: 'refused'; status: number; code: string; detail: string; errors: ItemError[] }
   | { kind: 'gave_up'; reason: string; neverReached: boolean }
@@ -34,7 +36,9 @@ export interface Server {
 /** A request body, and the key under which the server counts it once, however often it comes. */
 export interface Batch {
   body: Uint8Array | string;
-  key: string;
+  key: string | undefined;
+  /** Of this batch alone. */
+  headers?: Readonly<Record<string, string>>;
 }
 
 /** How long to try; all bounds hold at once. */
@@ -147,7 +151,11 @@ async function attempt(
   try {
     const response = await effects.fetch(`${server.url}/ingest`, {
       method: 'POST',
-      headers: { ...server.headers, 'idempotency-key': batch.key },
+      headers: {
+        ...server.headers,
+        ...batch.headers,
+        ...(batch.key !== undefined && { 'idempotency-key': batch.key }),
+      },
       body: batch.body,
       // A redirect would turn the POST into a GET, or hand the batch to another host.
       redirect: 'manual',
@@ -175,7 +183,7 @@ function interpret(response: Response, text: string, now: number): Attempt {
   }
   if (!response.ok) return { kind: 'refused', status, code, detail, errors };
 
-  const { enqueued, rejected, raw_key: rawKey } = body;
+  const { enqueued, rejected, raw_key: rawKey, already_there: isKnown } = body;
   if (typeof enqueued !== 'number' || typeof rawKey !== 'string') {
     const foreign = 'the answer is not one of device-pipeline; is this its address?';
     return { kind: 'refused', status, code: 'unexpected_answer', detail: foreign, errors: [] };
@@ -186,6 +194,7 @@ function interpret(response: Response, text: string, now: number): Attempt {
     rejected: typeof rejected === 'number' ? rejected : 0,
     errors,
     rawKey,
+    ...(typeof isKnown === 'boolean' && { isKnown }),
   };
 }
 

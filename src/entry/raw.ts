@@ -4,11 +4,7 @@ import { join } from 'node:path';
 
 import { isBatchId, readRawKey } from '../domain/batch-id.ts';
 import { toRanges } from '../domain/index-ranges.ts';
-import { dataPaths } from '../engines/embedded/data-directory.ts';
-import { nodeFileSystem } from '../engines/embedded/file-system.ts';
-import { LogReader } from '../engines/embedded/log-reader.ts';
-import { findBatch } from '../engines/embedded/log-raw-store.ts';
-import { rawBatches, type FoundBatch } from '../engines/embedded/raw-batches.ts';
+import { findStored, rawBatches, type FoundBatch } from '../engines/embedded/raw-batches.ts';
 import type { StorePlace } from './common-options.ts';
 import { UsageError } from './option-parsers.ts';
 import { grouped, openProgress } from './progress.ts';
@@ -43,15 +39,10 @@ export async function rawGet(place: StorePlace, name: string): Promise<number> {
   if (!isBatchId(batchId)) {
     throw new UsageError(`'${name}' is neither a raw key (raw/….json) nor a batch id`);
   }
-  const reader = new LogReader(nodeFileSystem, dataPaths(dataDir).log);
-  try {
-    const record = findBatch(reader, batchId);
-    if (record === undefined) throw new Error(`${name} is not in the raw store of ${dataDir}.`);
-    if (!process.stdout.write(record.body)) await once(process.stdout, 'drain');
-    return 0;
-  } finally {
-    reader.close();
-  }
+  const body = findStored(dataDir, batchId);
+  if (body === undefined) throw new Error(`${name} is not in the raw store of ${dataDir}.`);
+  if (!process.stdout.write(body)) await once(process.stdout, 'drain');
+  return 0;
 }
 
 /**
@@ -92,10 +83,17 @@ export async function rawExport(options: RawRangeOptions, directory: string): Pr
 type Batch = Extract<FoundBatch, { damage?: never }>['batch'];
 
 function lineOf(batch: Batch, isBrief: boolean): string {
-  const { rawKey, receivedAt, body, encoding, accepted, rejected, excluded } = batch;
-  const more = excluded && { excluded: toRanges(excluded) };
-  const details = isBrief ? {} : { details: { encoding, accepted, rejected, ...more } };
-  return batchLine({ rawKey, receivedAt, bytes: body.length, ...details });
+  const { rawKey, receivedAt, body, encoding, accepted, rejected } = batch;
+  const { excluded, caller, idempotencyKey, logId } = batch;
+  const details = {
+    ...{ encoding, accepted, rejected },
+    ...(excluded !== undefined && { excluded: toRanges(excluded) }),
+    ...(caller !== '' && { caller }),
+    ...(idempotencyKey !== undefined && { idempotency_key: idempotencyKey }),
+    ...(logId !== undefined && { log_id: logId }),
+  };
+  const line = { rawKey, receivedAt, bytes: body.length };
+  return batchLine(isBrief ? line : { ...line, details });
 }
 
 function warnOf({

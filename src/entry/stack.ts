@@ -17,6 +17,7 @@ export interface DeployedStack {
   readonly deadLetterQueueUrl: string;
   /** `Infinity` where items are packed. */
   readonly itemsPerMessage: number;
+  readonly dayZone: string;
   readonly dayOf: DayOf;
   /** How long the rows of the ledger live, in milliseconds. */
   readonly keepMs: number;
@@ -65,6 +66,7 @@ export async function openStack(
     queueUrl: output('QueueUrl'),
     deadLetterQueueUrl: output('DeadLetterQueueUrl'),
     itemsPerMessage: readItemsPerMessage(output('ItemsPerMessage')),
+    dayZone: output('DayZone'),
     dayOf: dayRule(output('DayZone')),
     keepMs: Number(output('KeepReceiptsDays')) * dayMs,
     ...{ dynamodb, transactions, s3, sqs },

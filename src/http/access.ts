@@ -158,6 +158,7 @@ export function refusalAnswer({ problem, challenge }: Refused): Answer {
 /** Scopes of what anybody may do who has a token at all. */
 export const anyScope = allScopes;
 export const ingestScope: readonly Scope[] = ['ingest'];
+export const replayScope: readonly Scope[] = ['replay'];
 
 function invalidToken(detail: string): Refused {
   return { problem: unauthorized(detail), challenge: 'error="invalid_token"' };

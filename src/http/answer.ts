@@ -58,8 +58,9 @@ export function ingestAnswer(outcome: IngestOutcome, isStrict: boolean): Answer 
     ? { 'preference-applied': 'handling=strict' }
     : {};
   if (!outcome.accepted) return problemAnswer(outcome.problem, preference);
-  const { batchId, rawKey, enqueued, rejected, errors } = outcome;
-  const accepted = { status: 'accepted', raw_key: rawKey, enqueued };
+  const { batchId, rawKey, enqueued, rejected, errors, isKnown } = outcome;
+  const known = isKnown === undefined ? {} : { already_there: isKnown };
+  const accepted = { status: 'accepted', raw_key: rawKey, enqueued, ...known };
   const location = `/ingest/${batchId}`;
   return {
     status: 200,

@@ -2,12 +2,13 @@ import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Socket } from 'node:net';
 
 import type { Pipeline } from '../pipeline/ports.ts';
-import { ingestScope, refusalAnswer, type ImmediateAccess } from './access.ts';
+import { ingestScope, refusalAnswer, replayScope, type ImmediateAccess } from './access.ts';
 import { ingestAnswer, problemAnswer, type Answer } from './answer.ts';
 import { corsHeaders, type CrossOrigins } from './cors.ts';
 import { InflationQueue } from './inflation-queue.ts';
 import { bodyTooLarge, readIngestHeaders } from './ingest-headers.ts';
 import type { MemoryBudget } from './memory-budget.ts';
+import { replayHeader } from './replay-header.ts';
 
 export interface IngestHandlerOptions {
   readonly pipeline: Pick<Pipeline, 'ingest'>;
@@ -47,7 +48,8 @@ export function createIngestHandler(options: IngestHandlerOptions) {
     expectsContinue: boolean,
   ): Promise<void> {
     allowOrigin(request, response, corsOrigins);
-    const admission = access.admit(request.headers.authorization, ingestScope);
+    const scope = headerOf(request, replayHeader) === undefined ? ingestScope : replayScope;
+    const admission = access.admit(request.headers.authorization, scope);
     const refused = admission.problem && refusalAnswer(admission);
     if (refused !== undefined && refused.status !== 429) {
       // A stranger's body is not waited for.
@@ -90,7 +92,7 @@ export function createIngestHandler(options: IngestHandlerOptions) {
         return;
       }
       if (headers === undefined || admission.problem !== undefined) return;
-      const submission = { ...headers, caller: admission.caller, body: body.body };
+      const submission = { caller: admission.caller, ...headers, body: body.body };
       const outcome =
         headers.encoding === 'identity'
           ? await pipeline.ingest(submission)

@@ -1,8 +1,11 @@
 import type { Problem } from '../domain/problem.ts';
 import type { ContentEncoding, Submission } from '../pipeline/ports.ts';
 import { problemAnswer, type Answer } from './answer.ts';
+import { readReplayHeader, replayHeader } from './replay-header.ts';
 
-export type IngestHeaders = Omit<Submission, 'body' | 'caller'>;
+/** `caller` is there where the headers say it: of a batch of another installation. */
+export type IngestHeaders = Omit<Submission, 'body' | 'caller'> &
+  Partial<Pick<Submission, 'caller'>>;
 
 export type HeadersReading =
   | { readonly headers: IngestHeaders; readonly refusal?: never }
@@ -33,6 +36,16 @@ export function readIngestHeaders(header: (name: string) => string | undefined):
   if (idempotencyKey !== undefined && !visibleAscii.test(idempotencyKey)) {
     const detail = 'An Idempotency-Key is 1 to 255 visible ASCII characters, without spaces.';
     return refuse({ code: 'invalid_idempotency_key', detail });
+  }
+  const replay = header(replayHeader);
+  if (replay !== undefined) {
+    const claim = readReplayHeader(replay);
+    // What was taken elsewhere is taken as it was there, however strict one would be now.
+    if (claim !== undefined)
+      return { headers: { encoding, strict: false, idempotencyKey, ...claim } };
+    const detail =
+      'Replay-Of is {"raw_key","accepted","rejected"} in at most 8,000 bytes of ASCII JSON, and where there are such "excluded", "caller", "log_id".';
+    return refuse({ code: 'invalid_replay', detail });
   }
   const strict = prefersStrict(header('prefer') ?? '');
   return { headers: { encoding, strict, idempotencyKey } };

@@ -21,6 +21,10 @@ export type DifferenceCode =
   | 'key_missing'
   | 'key_differs'
   | 'key_unexplained'
+  /** A batch from another installation that is not on record as such: replayed again, it counts twice. */
+  | 'replayed_missing'
+  | 'replayed_differs'
+  | 'replayed_unexplained'
   /** The ledger does not say what is counted. */
   | 'ledger_missing'
   | 'ledger_differs';

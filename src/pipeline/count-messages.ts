@@ -142,8 +142,10 @@ async function park(
 ): Promise<ReadonlySet<QueueMessage>> {
   // A message that came twice at once is one letter.
   const letters = new Map<string, Letter>();
-  for (const [{ messageId, originalId, sentAt, body, firstFailedAt }, reason] of dead) {
-    letters.set(messageId, { messageId, originalId, sentAt, body, reason, firstFailedAt });
+  for (const [{ messageId, originalId, sentAt, replayedAt, body, firstFailedAt }, reason] of dead) {
+    const replayed = replayedAt === undefined ? {} : { replayedAt };
+    const letter = { messageId, originalId, sentAt, ...replayed, body, reason, firstFailedAt };
+    letters.set(messageId, letter);
   }
   if (letters.size === 0) return new Set();
   const parked = await parking.park([...letters.values()]);

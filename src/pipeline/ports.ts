@@ -18,6 +18,19 @@ export interface Submission {
   /** Whose idempotency keys these are; empty for a caller without a name. */
   readonly caller: string;
   readonly idempotencyKey: string | undefined;
+  /** Of a batch that was taken in elsewhere before: what it was there. */
+  readonly replayOf?: ReplayOrigin;
+}
+
+/** A batch as another installation has taken it in, but for its body. */
+export interface ReplayOrigin extends StoredBatch {
+  /** How many items were accepted and refused there. */
+  readonly accepted: number;
+  readonly rejected: number;
+  /** See `RawBatch`. */
+  readonly excluded?: readonly number[];
+  /** The log in which it was received, in hexadecimal, where it was one and that is known. */
+  readonly logId?: string;
 }
 
 export type IngestOutcome =
@@ -29,6 +42,8 @@ export type IngestOutcome =
       readonly enqueued: number;
       readonly rejected: number;
       readonly errors: readonly ItemError[];
+      /** Of a replayed batch: whether it was here before, and nothing was done. */
+      readonly isKnown?: boolean;
     }
   | { readonly accepted: false; readonly problem: Problem };
 
@@ -98,6 +113,30 @@ export class NothingAdmitted extends Error {
     super(`${excluded.length} items would begin more counters than their days may have`);
     this.excluded = excluded;
   }
+}
+
+/** A batch that another installation has taken in, on its way to storage. */
+export interface ReplayedBatch extends Batch {
+  readonly origin: ReplayOrigin;
+}
+
+export type ReplayResult =
+  | { readonly kind: 'stored' }
+  /** It is here, and counted or about to be, perhaps under another id: its key came here too. */
+  | { readonly kind: 'known'; readonly batch: StoredBatch }
+  /** Under its id another body is here. */
+  | { readonly kind: 'conflict'; readonly detail: string }
+  /** Whether it was counted here is not known any more. */
+  | { readonly kind: 'undecidable'; readonly detail: string };
+
+/** Takes in what another installation has taken in, under the id that it has had there. */
+export interface ReplayIntake {
+  /**
+   * Makes the raw body durable and queues its items, once, however often and from wherever the
+   * batch comes.
+   * @throws {Unavailable} as `Intake` does.
+   */
+  replay(batch: ReplayedBatch): Promise<ReplayResult>;
 }
 
 /** The batch cannot be taken now. */
@@ -191,6 +230,8 @@ export interface Letter {
   readonly originalId: string;
   /** as does when it was first sent; milliseconds since 1970. */
   readonly sentAt: number;
+  /** Of a batch from another installation, when that came here. */
+  readonly replayedAt?: number;
   readonly body: string;
   readonly reason: string;
   /** When it was first put there, before any redrive; undefined where this is the first time. */

@@ -122,10 +122,7 @@ async function lookAfter(
   if (identity === undefined) return;
   counts.batches++;
   try {
-    // Nothing is known any more of what came before that.
-    const isForgotten = identity.receivedAt < rules.now() - rules.keepMs;
-    const isDone =
-      isForgotten || (await bringForward(orphan, identity.batchId, ports, rules, counts));
+    const isDone = await bringForward(orphan, identity.batchId, ports, rules, counts);
     if (isDone && orphan.attempts > 0) await ports.progress.drop(orphan.rawKey);
   } catch (error) {
     counts.failed++;
@@ -179,6 +176,9 @@ async function bringForward(
   const raw = await ports.raw(rawKey);
   // It was there when it was listed: somebody has removed it since.
   if (raw === undefined) return true;
+  const since = raw.replayedAt ?? raw.receivedAt;
+  // Nothing is known any more of what came before that.
+  if (since < rules.now() - rules.keepMs) return true;
   const cut = recut(raw, rules.dayOf);
   if ('reason' in cut) {
     const body = batchLetterBody(rawKey);
@@ -189,7 +189,7 @@ async function bringForward(
   }
   const missing = cut.chunks.filter(({ index }) => !counted.has(index));
   if (missing.length > 0 && attempts === 0) counts.orphans++;
-  if (missing.length > 0 && raw.receivedAt < rules.now() - rules.ageMsMax) {
+  if (missing.length > 0 && since < rules.now() - rules.ageMsMax) {
     await parkAll(missing.map(tooOld), ports, counts);
     return true;
   }
@@ -212,10 +212,18 @@ async function keepForLater(
   await progress.keep({ rawKey, attempts: attempts + 1 }, now() + delayMs);
 }
 
-function tooOld({ batchId, index, receivedAt, message }: Chunk): Letter {
+function tooOld({ batchId, index, receivedAt, replayedAt, message }: Chunk): Letter {
   const reason = 'too_old: it was not counted in time, and whether it was is not known any more';
   const messageId = `${batchId}:${index}`;
-  return { messageId, originalId: messageId, sentAt: receivedAt, body: message, reason };
+  const replayed = replayedAt === undefined ? {} : { replayedAt };
+  return {
+    messageId,
+    originalId: messageId,
+    sentAt: receivedAt,
+    ...replayed,
+    body: message,
+    reason,
+  };
 }
 
 async function parkAll(

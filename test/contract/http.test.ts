@@ -149,6 +149,56 @@ describe('POST /ingest', () => {
   });
 });
 
+describe('a batch of another installation', () => {
+  const rawKey = 'raw/2023-06-17T08:00:00.123Z-00000010-0040-8f3a-9c41-5d0e6f2b7a18.json';
+  const timestamp = '2023-06-16T13:00:00Z';
+  const body = JSON.stringify({
+    processed_devices: [
+      { type: 'laptop', state: 'erased', timestamp },
+      { type: 'phone', state: 'erased', timestamp },
+      { type: '', state: 'erased', timestamp },
+    ],
+  });
+  const claim = { raw_key: rawKey, accepted: 1, rejected: 2, excluded: [[1, 1]] };
+  const sent = (header: string, text = body) => ({
+    ...{ method: 'POST', path: '/ingest', body: text },
+    headers: { 'content-type': 'application/json', 'replay-of': header },
+  });
+
+  it.concurrent.each(Object.entries(installations))(
+    'is counted once, as it was there, under its name: %s',
+    async (_, open) => {
+      await using installation = await open();
+      const { ask } = installation;
+      for (const isKnown of [false, true]) {
+        const answer = await ask(sent(JSON.stringify(claim)));
+        expect(answer.status, answer.text).toBe(200);
+        expect(JSON.parse(answer.text)).toMatchObject({
+          ...{ status: 'accepted', raw_key: rawKey, enqueued: 1, rejected: 2 },
+          already_there: isKnown,
+        });
+        const receipt = await ask({ path: answer.headers['location'] ?? '' });
+        expect(JSON.parse(receipt.text)).toMatchObject({ raw_key: rawKey, enqueued: 1 });
+        await installation.drain();
+      }
+      await expectCounts(installation, [
+        { date: '2023-06-16', type: 'laptop', state: 'erased', count: 1 },
+      ]);
+      expect(await installation.rawBody(rawKey)).toEqual(Buffer.from(body));
+      for (const [header, code, text] of [
+        [JSON.stringify(claim), 'replay_conflict', `${body} `],
+        [JSON.stringify({ ...claim, accepted: 2 }), 'replay_differs', body],
+        [JSON.stringify({ ...claim, raw_key: 'raw/x.json' }), 'invalid_replay', body],
+        [JSON.stringify({ ...claim, excluded: [[2, 1]] }), 'invalid_replay', body],
+        ['nonsense', 'invalid_replay', body],
+      ] as const) {
+        const { text: problem } = await ask(sent(header, text));
+        expect(JSON.parse(problem), problem).toMatchObject({ code });
+      }
+    },
+  );
+});
+
 describe('queries', () => {
   it.concurrent.each(queryCases)('$name', async (each) => {
     const answers = await Promise.all(

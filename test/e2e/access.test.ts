@@ -12,6 +12,7 @@ import {
   type Scope,
   type Token,
 } from '../../src/domain/access-token.ts';
+import { rawKeyOf } from '../../src/domain/batch-id.ts';
 import { dataPaths } from '../../src/engines/embedded/data-directory.ts';
 import { changeTokens } from '../../src/engines/embedded/token-file.ts';
 import { readTokens } from '../../src/entry/lambda/tokens-secret.ts';
@@ -106,6 +107,26 @@ describe('a running server', () => {
       const counts = (JSON.parse(rows.stdout) as { count: number }[]).map(({ count }) => count);
       return counts.reduce((sum, count) => sum + count, 0) === 24;
     });
+  });
+
+  it('takes batches of another installation from a token for that alone', async () => {
+    const dataDir = temporaryDirectory();
+    changeTokens(dataPaths(dataDir), () => [
+      tokenOf('gateway', ['ingest', 'read']),
+      tokenOf('mover', ['replay']),
+    ]);
+    const { url } = await startProcess(dataDir);
+    const raw_key = rawKeyOf('00000010-0040-8f3a-9c41-5d0e6f2b7a18', Date.now() - 1_000);
+    const claim = { raw_key, accepted: 0, rejected: 0, caller: 'gateway' };
+    const send = (token: string, more = {}) =>
+      postBatch(url, '{"processed_devices":[]}', { ...bearer(token), ...more });
+    const replayOf = { 'replay-of': JSON.stringify(claim), 'idempotency-key': 'one' };
+    expect(told(await send('gateway', replayOf))).toBe('403 forbidden');
+    expect(told(await send('mover'))).toBe('403 forbidden');
+    expect(await send('mover', replayOf)).toMatchObject({ status: 200 });
+    // The key is that of the client, not of who moved the batch.
+    const retry = await send('gateway', { 'idempotency-key': 'one' });
+    expect(JSON.parse(retry.text)).toMatchObject({ raw_key });
   });
 
   it('writes nothing that was sent into its log, whatever it was', async () => {

@@ -28,7 +28,10 @@ describe('the command line', () => {
     ],
     [['token', 'create', '--name', 'a'], /--for <scope>' not specified/],
     [['token', 'create', '--name', 'é', '--for', 'read'], /printable ASCII/],
-    [['token', 'create', '--name', 'a', '--for', 'write'], /--for must be ingest or read/],
+    [
+      ['token', 'create', '--name', 'a', '--for', 'write'],
+      /--for must be ingest or read or replay/,
+    ],
     [['token', 'create', '--name', 'a', '--for', 'read', '--expires', '2020-01-01'], /future/],
     [['token', 'create', '--name', 'a', '--for', 'read', '--burst', '2'], /without --rate/],
     [['serve', '--keep-raw', '1'], /--keep-raw 1 is shorter than --keep-receipts 90\./],

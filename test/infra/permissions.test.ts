@@ -66,9 +66,12 @@ const readTokens = 'secretsmanager:GetSecretValue on Tokens';
 
 const exact: Record<string, string[]> = {
   Ingest: [
+    'dynamodb:DeleteItem on Ledger',
     'dynamodb:GetItem on Ledger',
     'dynamodb:PutItem on Ledger',
     'dynamodb:Query on Counters',
+    's3:GetObject on RawBucket/excluded/*',
+    's3:GetObject on RawBucket/raw/*',
     's3:PutObject on RawBucket/excluded/*',
     's3:PutObject on RawBucket/raw/*',
     listRaw,

@@ -7,6 +7,7 @@ import { countersPerDayMaxDefault } from '../../src/domain/day-bound.ts';
 import { dayRule } from '../../src/domain/day.ts';
 import { awsCountingPorts } from '../../src/engines/aws/aws-counting-ports.ts';
 import { awsIntake } from '../../src/engines/aws/aws-intake.ts';
+import { awsReplayIntake } from '../../src/engines/aws/aws-replay.ts';
 import { awsSweepPorts } from '../../src/engines/aws/aws-sweep-ports.ts';
 import type { Backoff } from '../../src/engines/aws/backoff.ts';
 import {
@@ -19,6 +20,7 @@ import { DynamodbBatchRecords } from '../../src/engines/aws/dynamodb-batch-recor
 import { dynamodbCounterStore } from '../../src/engines/aws/dynamodb-counter-store.ts';
 import { parkingOnce } from '../../src/engines/aws/dynamodb-parking.ts';
 import { dynamodbReceipts } from '../../src/engines/aws/dynamodb-receipts.ts';
+import { dynamodbSweepProgress } from '../../src/engines/aws/dynamodb-sweep-progress.ts';
 import { s3RawStore } from '../../src/engines/aws/s3-raw-store.ts';
 import { sqsChunkQueue } from '../../src/engines/aws/sqs-chunk-queue.ts';
 import { sqsDeadLetters } from '../../src/engines/aws/sqs-dead-letters.ts';
@@ -46,6 +48,7 @@ export class AwsEngine {
   readonly keepMs: number;
   readonly store: AwsStore;
   readonly intake;
+  readonly replayIntake;
   readonly rawStore;
   readonly receipts;
   readonly deadLetters;
@@ -96,6 +99,18 @@ export class AwsEngine {
       now: clock,
       onFailure: () => undefined,
     });
+    this.replayIntake = awsReplayIntake({
+      records,
+      rawStore: this.rawStore,
+      queue,
+      orphans: dynamodbSweepProgress(dynamodb, ledgerTable),
+      itemsPerMessage: options.itemsPerMessage ?? Number.POSITIVE_INFINITY,
+      dayOf: dayRule('as-written'),
+      now: clock,
+      leastKeepMs: () => Promise.resolve(this.keepMs),
+      roomMs: 7 * dayMs,
+      onFailure: () => undefined,
+    });
     this.#ports = awsSweepPorts({
       ledger,
       rawStore: this.rawStore,
@@ -124,6 +139,7 @@ export class AwsEngine {
           messageId,
           originalId: MessageAttributes?.['original_message_id']?.StringValue ?? messageId,
           body,
+          ...replayedAtOf(MessageAttributes?.['replayed_at']?.StringValue),
           sentAt: timeOf(MessageAttributes?.['original_sent_at']?.StringValue) ?? this.now,
           receives: Number(Attributes?.ApproximateReceiveCount),
           firstFailedAt: timeOf(MessageAttributes?.['first_failed_at']?.StringValue),
@@ -202,6 +218,10 @@ export class AwsEngine {
 
 function timeOf(text: string | undefined): number | undefined {
   return text === undefined ? undefined : Date.parse(text);
+}
+
+function replayedAtOf(text: string | undefined): { replayedAt?: number } {
+  return text === undefined ? {} : { replayedAt: Date.parse(text) };
 }
 
 /** An error as the SDK throws it. */

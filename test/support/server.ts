@@ -13,6 +13,7 @@ import {
 } from '../../src/engines/embedded/engine-options.ts';
 import { nodeFileSystem } from '../../src/engines/embedded/file-system.ts';
 import { LogRawStore } from '../../src/engines/embedded/log-raw-store.ts';
+import { openStatsReader } from '../../src/engines/embedded/stats-reader.ts';
 import { LogReader } from '../../src/engines/embedded/log-reader.ts';
 import {
   createHttpServer,
@@ -155,9 +156,11 @@ export async function storedBatch(dataDir: string, rawKey: string): Promise<RawB
 
 async function withRawStore<T>(dataDir: string, read: (store: LogRawStore) => Promise<T>) {
   const reader = new LogReader(nodeFileSystem, dataPaths(dataDir).log);
+  const stats = openStatsReader(dataDir);
   try {
-    return await read(new LogRawStore(reader));
+    return await read(new LogRawStore(reader, (batchId) => stats.placeOfReplayed(batchId)));
   } finally {
+    stats.close();
     reader.close();
   }
 }

@@ -219,7 +219,7 @@ describe('the secret with the tokens', () => {
       {
         name: 'initial',
         sha256: createHash('sha256').update('text').digest('hex'),
-        for: ['ingest', 'read'],
+        for: ['ingest', 'read', 'replay'],
         expiresAt: undefined,
       },
     ]);

@@ -117,7 +117,7 @@ describe('audit', () => {
     change(dataDir, `UPDATE idempotency_keys SET body_sha256 = x'00' WHERE key = 'key-6'`);
     change(
       dataDir,
-      `INSERT INTO idempotency_keys SELECT caller, 'other', body_sha256, batch_id, received_at
+      `INSERT INTO idempotency_keys SELECT caller, 'other', body_sha256, batch_id, received_at, position
        FROM idempotency_keys WHERE key = 'key-9'`,
     );
     const differences = await auditOf(dataDir);
@@ -189,7 +189,7 @@ describe('rebuild', () => {
     ['a counter of nobody', `INSERT INTO counters VALUES ('2026-03-02', 'a#b', 'a', 'b', 3)`],
     [
       'keys',
-      `DELETE FROM idempotency_keys; INSERT INTO idempotency_keys VALUES ('', 'x', x'00', 'y', 1)`,
+      `DELETE FROM idempotency_keys; INSERT INTO idempotency_keys VALUES ('', 'x', x'00', 'y', 1, 64)`,
     ],
     ['the ledger', 'DELETE FROM progress'],
     ['the ledger that stands elsewhere', 'UPDATE progress SET position = position - 10'],

@@ -31,8 +31,9 @@ it('waits for no more batches once those that wait hold many items', async () =>
     {
       log,
       admission: { admit: (batch) => ({ batch, newcomers: [] }), take: () => undefined },
-      excludedOf: () => undefined,
       findKey: () => undefined,
+      placeOfReplayed: () => undefined,
+      recordAt: () => undefined,
       countedThrough: () => log.durableEnd,
       onDurable: () => undefined,
       onFailure: (error) => expect(error).toBeUndefined(),

@@ -11,6 +11,7 @@ import {
   change,
   newDataDirectory,
   numberedBatches,
+  rebuild,
   store,
 } from '../support/embedded-store.ts';
 
@@ -64,6 +65,23 @@ describe('a database of the first version', () => {
     expect(counters.expireKeys(10, 10)).toBe(0);
     counters.noteRemoved(new Map(), 64);
     counters.close();
+  });
+});
+
+describe('a database of the second version', () => {
+  it('knows then where the batches of its keys stand', async () => {
+    const dataDir = newDataDirectory();
+    await store(dataDir, numberedBatches(6));
+    change(
+      dataDir,
+      `ALTER TABLE idempotency_keys DROP COLUMN position; DROP TABLE replayed_batches;
+       CREATE TABLE rebuild (log_id BLOB NOT NULL, position INTEGER NOT NULL) STRICT;
+       CREATE TABLE counters_next (one INTEGER); PRAGMA user_version = 2`,
+    );
+    openDatabase(join(dataDir, 'pipeline.db')).close();
+    expect(await auditOf(dataDir)).toEqual([]);
+    expect(rebuild(dataDir)).toMatchObject({ isSwitched: true, differences: [] });
+    expect(await auditOf(dataDir)).toEqual([]);
   });
 });
 

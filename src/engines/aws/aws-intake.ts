@@ -157,8 +157,10 @@ async function turnUnder(
   }
   const isStored = await rawStore.has(rawKeyOf(holder.batchId, holder.receivedAt));
   // By the clock as it is now: what was asked may have taken its time.
-  const ageMs = now() - holder.receivedAt;
-  if (isStored || ageMs < joinedMsMax) return { kind: 'ours', identity: holder, isStored };
+  const ageMs = now() - (holder.replayedAt ?? holder.receivedAt);
+  // Who brings a batch from elsewhere knows what was accepted of it there: nobody joins in.
+  const isJoined = ageMs < joinedMsMax && holder.replayedAt === undefined;
+  if (isStored || isJoined) return { kind: 'ours', identity: holder, isStored };
   if (ageMs < attemptMsMax) throw new Unavailable('storage_failed', notYet);
   // Its attempt ended before the body was stored, and the sweeper is past its time: stored under
   // that time now, it would not be looked after. Nothing of it was queued; it may have a new one.

@@ -9,7 +9,7 @@ import {
 
 import type { BatchId } from '../../domain/batch-id.ts';
 import type { BatchIdentity } from '../../domain/chunk.ts';
-import type { EarlierBatch } from '../../pipeline/ports.ts';
+import type { EarlierBatch, StoredBatch } from '../../pipeline/ports.ts';
 import { itemsPerMessageText, readItemsPerMessage } from '../../pipeline/recut.ts';
 import { decodeExcluded, encodeExcluded } from './excluded-items.ts';
 import {
@@ -31,6 +31,8 @@ export interface BatchRecordsOptions {
 
 /** What a key stands for; which items are excluded is so fixed for all attempts at the batch. */
 export interface KeyRecord extends EarlierBatch {
+  /** When the batch came here from another installation, if it did; milliseconds since 1970. */
+  readonly replayedAt?: number;
   readonly itemsPerMessage: number;
 }
 
@@ -52,7 +54,7 @@ export class DynamodbBatchRecords {
   /** The batch of the caller's key, if the key is still kept. */
   async findKey(caller: string, key: string, now: number): Promise<KeyRecord | undefined> {
     const record = readKey(await this.#get(keyOf(caller, key)));
-    return record !== undefined && this.#isKept(record, now) ? record : undefined;
+    return record !== undefined && this.isKept(record, now) ? record : undefined;
   }
 
   /**
@@ -79,6 +81,7 @@ export class DynamodbBatchRecords {
             body_sha256: { B: record.bodySha256 },
             items_per_message: { S: itemsPerMessageText(record.itemsPerMessage) },
             ...(excluded.length > 0 && { excluded: { B: encodeExcluded(excluded) } }),
+            ...replayedAtOf(record),
             expires_at: expiry(record.receivedAt + keepMs),
           },
           // DynamoDB ends a row some time after its time: until then it may be written over.
@@ -124,7 +127,8 @@ export class DynamodbBatchRecords {
             accepted: { N: String(record.accepted) },
             rejected: { N: String(record.rejected) },
             chunks: { N: String(record.chunks) },
-            expires_at: expiry(record.receivedAt + keepMs),
+            ...replayedAtOf(record),
+            expires_at: expiry((record.replayedAt ?? record.receivedAt) + keepMs),
           },
           ConditionExpression: 'attribute_not_exists(id)',
         }),
@@ -136,7 +140,8 @@ export class DynamodbBatchRecords {
     }
   }
 
-  #isKept({ receivedAt }: KeyRecord, now: number): boolean {
+  /** Whether the keys of a batch are kept still. */
+  isKept({ receivedAt }: StoredBatch, now: number): boolean {
     return receivedAt + this.#options.keepMs > now;
   }
 
@@ -152,12 +157,17 @@ function keyOf(caller: string, key: string): LedgerKey {
   return { id: `key:${hash('sha256', `${caller.length}:${caller}${key}`)}`, entry: 'key' };
 }
 
+function replayedAtOf({ replayedAt }: { readonly replayedAt?: number }): Item {
+  return replayedAt === undefined ? {} : { replayed_at: { N: String(replayedAt) } };
+}
+
 function readKey(item: Item | undefined): KeyRecord | undefined {
   if (item === undefined) return undefined;
   const excluded = item['excluded']?.B;
   return {
     batchId: textOf(item, 'batch_id'),
     receivedAt: numberOf(item, 'received_at'),
+    ...(item['replayed_at'] !== undefined && { replayedAt: numberOf(item, 'replayed_at') }),
     bodySha256: Buffer.from(item['body_sha256']?.B ?? []),
     itemsPerMessage: readItemsPerMessage(textOf(item, 'items_per_message')),
     ...(excluded !== undefined && { excluded: decodeExcluded(excluded) }),

@@ -42,7 +42,9 @@ export function dynamodbReceipts(options: LedgerReaderOptions): Receipts {
       if (batch === undefined) return undefined;
       const receivedAt = numberOf(batch, 'received_at');
       // DynamoDB ends rows some time after their time, in any order.
-      if (receivedAt + options.keepMs <= options.now()) return undefined;
+      const since =
+        batch['replayed_at'] === undefined ? receivedAt : numberOf(batch, 'replayed_at');
+      if (since + options.keepMs <= options.now()) return undefined;
       const isCounted = areAllCounted(numberOf(batch, 'chunks'), new Set(countedItems.keys()));
       return {
         status: isCounted ? 'counted' : 'pending',

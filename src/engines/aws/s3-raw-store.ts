@@ -20,12 +20,14 @@ export interface S3RawBatch extends RawBatch {
   readonly itemsPerMessage: number;
   /** Of the bytes as they were stored, in hex; undefined for bodies of earlier versions. */
   readonly sha256?: string | undefined;
+  /** When it came here from another installation, if it did; milliseconds since 1970. */
+  readonly replayedAt?: number;
 }
 
 export interface S3RawStore extends RawStore {
   get(rawKey: string): Promise<S3RawBatch | undefined>;
-  /** Writes over a body of the same key, which is then the same batch's. */
-  put(raw: S3RawBatch): Promise<void>;
+  /** Writes over a body of the same key, which is then the same batch's; or says that it is there. */
+  put(raw: S3RawBatch, how?: 'if-absent'): Promise<boolean>;
   has(rawKey: string): Promise<boolean>;
   /** What is known of a body, without the body. */
   head(rawKey: string): Promise<RawHead | undefined>;
@@ -61,7 +63,7 @@ export function s3RawStore(client: Pick<S3Client, 'send'>, bucket: string): S3Ra
     throw error;
   };
   const store: S3RawStore = {
-    async put(raw) {
+    async put(raw, how) {
       const Key = rawKeyOf(raw.batchId, raw.receivedAt);
       const { excluded = [] } = raw;
       // First: a body that is there is whole.
@@ -75,16 +77,22 @@ export function s3RawStore(client: Pick<S3Client, 'send'>, bucket: string): S3Ra
           }),
         );
       }
-      await client.send(
-        new PutObjectCommand({
-          Bucket: bucket,
-          Key,
-          Body: raw.body,
-          ContentType: 'application/json',
-          ...(raw.encoding === 'gzip' && { ContentEncoding: 'gzip' }),
-          Metadata: metadataOf(raw),
-        }),
-      );
+      const put = new PutObjectCommand({
+        Bucket: bucket,
+        Key,
+        Body: raw.body,
+        ...(how === 'if-absent' && { IfNoneMatch: '*' }),
+        ContentType: 'application/json',
+        ...(raw.encoding === 'gzip' && { ContentEncoding: 'gzip' }),
+        Metadata: metadataOf(raw),
+      });
+      try {
+        await client.send(put);
+        return true;
+      } catch (error) {
+        if (how === 'if-absent' && nameOf(error) === 'PreconditionFailed') return false;
+        throw error;
+      }
     },
 
     async has(rawKey) {
@@ -215,18 +223,21 @@ export function sha256Of(body: Uint8Array): string {
 }
 
 function metadataOf(raw: S3RawBatch): Record<string, string> {
-  const { accepted, rejected, itemsPerMessage, excluded = [], body } = raw;
+  const { accepted, rejected, itemsPerMessage, excluded = [], replayedAt, body } = raw;
   return {
     accepted: String(accepted),
     rejected: String(rejected),
     'items-per-message': itemsPerMessageText(itemsPerMessage),
     ...(excluded.length > 0 && { [excludedName]: String(excluded.length) }),
     sha256: sha256Of(body),
+    ...(replayedAt !== undefined && { 'replayed-at': new Date(replayedAt).toISOString() }),
   };
 }
 
 function readMetadata(metadata: Record<string, string>) {
+  const replayedAt = Date.parse(metadata['replayed-at'] ?? '');
   return {
+    ...(!Number.isNaN(replayedAt) && { replayedAt }),
     accepted: Number(metadata['accepted']),
     rejected: Number(metadata['rejected']),
     itemsPerMessage: readItemsPerMessage(metadata['items-per-message'] ?? 'packed'),

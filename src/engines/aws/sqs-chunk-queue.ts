@@ -1,12 +1,16 @@
 import type { Chunk } from '../../domain/chunk.ts';
 import type { ChunkQueue } from '../../pipeline/ports.ts';
+import { replayedAttribute } from './sqs-dead-letters.ts';
 import { sendAll, type SqsOptions } from './sqs-batches.ts';
 
 /** The queue to the processor: a message a chunk. */
 export function sqsChunkQueue(options: SqsOptions): ChunkQueue {
   return {
     async send(chunks: readonly Chunk[]) {
-      const messages = chunks.map(({ message }) => ({ body: message }));
+      const messages = chunks.map(({ message, replayedAt }) => ({
+        body: message,
+        ...(replayedAt !== undefined && { attributes: replayedAttribute(replayedAt) }),
+      }));
       const { sent, error } = await sendAll(options, messages);
       if (sent.size === chunks.length) return;
       const left = chunks.length - sent.size;

@@ -19,6 +19,10 @@ export const letterAttributes = {
  */
 export const replayedAtAttribute = 'replayed_at';
 
+export function replayedAttribute(replayedAt: number): Record<string, string> {
+  return { [replayedAtAttribute]: new Date(replayedAt).toISOString() };
+}
+
 /** SQS counts attributes as a part of the message, and refuses control characters in them. */
 const reasonCharactersMax = 500;
 
@@ -33,7 +37,7 @@ export function sqsDeadLetters(options: SqsOptions): Parking {
 }
 
 function messageOf(now: number) {
-  return ({ originalId, sentAt, body, reason, firstFailedAt = now }: Letter) => ({
+  return ({ originalId, sentAt, replayedAt, body, reason, firstFailedAt = now }: Letter) => ({
     body,
     attributes: {
       [letterAttributes.reason]: printable(reason).slice(0, reasonCharactersMax),
@@ -41,6 +45,7 @@ function messageOf(now: number) {
       [letterAttributes.firstFailedAt]: new Date(firstFailedAt).toISOString(),
       [letterAttributes.originalId]: originalId,
       [letterAttributes.sentAt]: new Date(sentAt).toISOString(),
+      ...(replayedAt !== undefined && replayedAttribute(replayedAt)),
     },
   });
 }

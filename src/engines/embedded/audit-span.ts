@@ -1,6 +1,5 @@
 import type { DatabaseSync } from 'node:sqlite';
 
-import { formatBatchId, rawKeyOf } from '../../domain/batch-id.ts';
 import type { Tally } from '../../domain/counter.ts';
 import type { Difference } from '../../pipeline/audit.ts';
 import { KeyAudit } from './key-audit.ts';
@@ -8,6 +7,8 @@ import type { RecordedDeadLetter } from './ledger.ts';
 import type { LogPosition, LogRecord } from './log-frame.ts';
 import { surveyLog, type Damage, type LogPlace } from './log-survey.ts';
 import { RecordCounter } from './record-counter.ts';
+import { rawKeyOfRecord } from './record-identity.ts';
+import { ReplayAudit, type MissedReplay } from './replay-audit.ts';
 import type { KeyedBatch } from './sqlite-counter-store.ts';
 
 /** Times of receipt in milliseconds since 1970, `to` excluded. */
@@ -47,6 +48,9 @@ export interface SpanFindings {
   /** How many idempotency keys are as they should be, and which were not found. */
   readonly metKeys: number;
   readonly lostKeys: readonly KeyedBatch[];
+  /** The same of batches that came from other installations. */
+  readonly metReplays: number;
+  readonly missedReplays: readonly MissedReplay[];
 }
 
 const progressBytes = 4 * 1024 * 1024;
@@ -57,6 +61,7 @@ export class SpanAudit {
   readonly #counter = new RecordCounter();
   readonly #deadLetters: ReadonlyMap<LogPosition, RecordedDeadLetter>;
   #keys: KeyAudit;
+  #replays: ReplayAudit;
   #metDeadLetters: LogPosition[] = [];
   #missing: Damage[] = [];
   #batches = 0;
@@ -67,6 +72,7 @@ export class SpanAudit {
     this.#options = options;
     this.#deadLetters = new Map(options.deadLetters.map((each) => [each.position, each]));
     this.#keys = new KeyAudit(options.database, options.onDifference);
+    this.#replays = new ReplayAudit(options.database, options.onDifference);
   }
 
   audit({ from, through }: Span): SpanFindings {
@@ -90,8 +96,11 @@ export class SpanAudit {
       ...{ batches: this.#batches, items: this.#items, bytes: this.#bytes },
       ...{ metDeadLetters: this.#metDeadLetters, missing: this.#missing },
       ...{ metKeys: this.#keys.met, lostKeys: this.#keys.lost },
+      ...{ metReplays: this.#replays.met, missedReplays: this.#replays.missed },
     };
-    this.#keys = new KeyAudit(this.#options.database, this.#options.onDifference);
+    const { database, onDifference } = this.#options;
+    this.#keys = new KeyAudit(database, onDifference);
+    this.#replays = new ReplayAudit(database, onDifference);
     this.#metDeadLetters = [];
     this.#missing = [];
     this.#batches = this.#items = this.#bytes = 0;
@@ -103,6 +112,7 @@ export class SpanAudit {
     this.#items += record.accepted;
     this.#bytes += record.body.length;
     this.#keys.add(record);
+    this.#replays.add(record);
     if (this.#deadLetters.has(record.position)) {
       this.#metDeadLetters.push(record.position);
       return;
@@ -137,8 +147,4 @@ export class SpanAudit {
 
 function isWithin({ receivedAt }: LogRecord, { from, to }: ReceivedRange): boolean {
   return receivedAt >= from && receivedAt < to;
-}
-
-function rawKeyOfRecord({ batchId, receivedAt }: LogRecord): string {
-  return rawKeyOf(formatBatchId(batchId), receivedAt);
 }

@@ -17,6 +17,7 @@ import type { LogPosition } from './log-frame.ts';
 import { removedUnnotedHint } from './log-recovery.ts';
 import { listSegments, readLogId, saltOfLog } from './log-segment.ts';
 import { lastRecordEnd, surveyLog, type Damage, type LogPlace } from './log-survey.ts';
+import { finishReplayAudit } from './replay-audit.ts';
 import { ScratchCounters, selectCounters } from './scratch-counters.ts';
 import type { KeyedBatch } from './sqlite-counter-store.ts';
 import { checkVersion, openDatabaseReadOnly } from './sqlite-schema.ts';
@@ -113,6 +114,9 @@ class Audit {
       const expiredBefore = ledger?.keysExpiredBefore ?? 0;
       const keys = { lost: this.#lostKeys(), met: this.#sum('metKeys'), expiredBefore };
       finishKeyAudit(this.#database, { ...keys, from, through }, this.#report);
+      const missed = this.#findings.flatMap(({ missedReplays }) => missedReplays);
+      const replays = { missed, met: this.#sum('metReplays') };
+      finishReplayAudit(this.#database, { ...replays, from, through }, this.#report);
       this.#compareCounters(from, through);
     }
     return {
@@ -188,7 +192,7 @@ class Audit {
     this.#options.onProgress(this.#readBytes, this.#totalBytes);
   };
 
-  #sum(name: 'batches' | 'items' | 'bytes' | 'metKeys'): number {
+  #sum(name: 'batches' | 'items' | 'bytes' | 'metKeys' | 'metReplays'): number {
     return this.#findings.reduce((sum, findings) => sum + findings[name], 0);
   }
 

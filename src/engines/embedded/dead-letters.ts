@@ -1,6 +1,5 @@
 import type { DatabaseSync } from 'node:sqlite';
 
-import { formatBatchId, rawKeyOf } from '../../domain/batch-id.ts';
 import { rowsOfTally, typeStateKey, type Tally } from '../../domain/counter.ts';
 import type { ContentEncoding } from '../../pipeline/ports.ts';
 import { recount } from '../../pipeline/process.ts';
@@ -9,6 +8,7 @@ import { nodeFileSystem } from './file-system.ts';
 import { readDeadLetters, readLedger, type RecordedDeadLetter } from './ledger.ts';
 import type { LogPosition } from './log-frame.ts';
 import { LogReader } from './log-reader.ts';
+import { rawKeyOfRecord } from './record-identity.ts';
 import { addToCounters } from './sqlite-counter-store.ts';
 import {
   checkVersion,
@@ -36,7 +36,7 @@ export function listDeadLetters(dataDir: string): StoredDeadLetter[] {
     return withReader(dataDir, (reader) =>
       readDeadLetters(database).map((letter) => {
         const record = recordOf(reader, letter);
-        const rawKey = record && rawKeyOf(formatBatchId(record.batchId), record.receivedAt);
+        const rawKey = record && rawKeyOfRecord(record);
         const { accepted: items, body, encoding = 'identity' } = record ?? {};
         return { ...letter, rawKey, items, body, encoding };
       }),

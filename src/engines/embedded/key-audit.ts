@@ -1,6 +1,6 @@
 import type { DatabaseSync, StatementSync } from 'node:sqlite';
 
-import { formatBatchId, placeOfBatchId, rawKeyOf } from '../../domain/batch-id.ts';
+import { rawKeyOf } from '../../domain/batch-id.ts';
 import type { Difference } from '../../pipeline/audit.ts';
 import type { LogPosition, LogRecord } from './log-frame.ts';
 import { keyOf } from './log-processor.ts';
@@ -22,7 +22,7 @@ export class KeyAudit {
   constructor(database: DatabaseSync, report: (difference: Difference) => void) {
     this.#report = report;
     this.#find = database.prepare(
-      'SELECT body_sha256, batch_id, received_at FROM idempotency_keys WHERE caller = ? AND key = ?',
+      'SELECT body_sha256, batch_id, received_at, position FROM idempotency_keys WHERE caller = ? AND key = ?',
     );
   }
 
@@ -44,17 +44,18 @@ export class KeyAudit {
   }
 
   /** Says whether the key is there, of this batch or of a later one. */
-  check({ caller, key, batchId, receivedAt, bodySha256 }: KeyedBatch): boolean {
+  check({ caller, key, batchId, receivedAt, bodySha256, position }: KeyedBatch): boolean {
     const row = this.#find.get(caller, key);
     if (row === undefined) return false;
-    const found = String(row['batch_id']);
-    if (found === batchId) {
+    const found = Number(row['position']);
+    if (found === position) {
       this.#met++;
       const isSame =
+        row['batch_id'] === batchId &&
         Number(row['received_at']) === receivedAt &&
         Buffer.compare(row['body_sha256'] as Uint8Array, bodySha256) === 0;
       if (!isSame) this.#reportOther(batchId, receivedAt, key);
-    } else if ((placeOfBatchId(found) ?? -1) < (placeOfBatchId(batchId) ?? 0)) {
+    } else if (found < position) {
       this.#reportOther(batchId, receivedAt, key);
     }
     return true;
@@ -101,17 +102,10 @@ export function finishKeyAudit(
     report({ code: 'key_missing', detail, rawKeys: [rawKey] });
   }
   const within = database
-    .prepare('SELECT count(*) AS count FROM idempotency_keys WHERE batch_id >= ? AND batch_id < ?')
-    .get(idPrefix(from), idPrefix(through));
+    .prepare('SELECT count(*) AS count FROM idempotency_keys WHERE position >= ? AND position < ?')
+    .get(from, through);
   const unexplained = Number(within?.['count']) - met - audit.met;
   if (unexplained <= 0) return;
   const detail = `${unexplained} idempotency keys name batches that the raw store does not have.`;
   report({ code: 'key_unexplained', detail });
-}
-
-/** The ids of batches from a place in the log on begin with this or more. */
-export function idPrefix(place: LogPosition): string {
-  return formatBatchId(
-    Buffer.from(place.toString(16).padStart(12, '0').padEnd(32, '0'), 'hex'),
-  ).slice(0, 13);
 }

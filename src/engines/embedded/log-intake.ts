@@ -1,23 +1,34 @@
-import { formatBatchId, type BatchId } from '../../domain/batch-id.ts';
+import { formatBatchId, placeOfBatchId, type BatchId } from '../../domain/batch-id.ts';
 import {
   Unavailable,
   type Batch,
   type EarlierBatch,
+  type Idempotency,
   type Intake,
+  type ReplayedBatch,
+  type ReplayIntake,
+  type ReplayOrigin,
+  type ReplayResult,
   type StoredBatch,
 } from '../../pipeline/ports.ts';
 import type { CounterAdmission, Newcomers } from './counter-admission.ts';
-import type { LogPosition } from './log-frame.ts';
+import type { LogPosition, LogRecord } from './log-frame.ts';
+import { findRecord } from './record-identity.ts';
 import type { SegmentedLog, Staged } from './segmented-log.ts';
-import type { KeyedBatch, LogDelivery } from './sqlite-counter-store.ts';
+import type {
+  KeyedBatch,
+  LogDelivery,
+  ReplayedBatch as ReplayedRecord,
+} from './sqlite-counter-store.ts';
 
 export interface LogIntakeOptions {
   readonly log: SegmentedLog;
   readonly admission: Pick<CounterAdmission, 'admit' | 'take'>;
-  /** The items that were excluded of a batch, by its record; none where that is gone. */
-  readonly excludedOf: (batchId: BatchId) => readonly number[] | undefined;
   /** Finds a key among the batches that are counted. */
   readonly findKey: (caller: string, key: string) => EarlierBatch | undefined;
+  /** Where a batch from another installation stands that is counted, though its record be gone. */
+  readonly placeOfReplayed: (batchId: BatchId) => LogPosition | undefined;
+  readonly recordAt: (position: LogPosition) => LogRecord | undefined;
   readonly countedThrough: () => LogPosition;
   /** Called with each batch once it is durable, in the order of the log. */
   readonly onDurable: (delivery: LogDelivery) => void;
@@ -37,7 +48,7 @@ export interface LogIntakeOptions {
  * until then, and compressed bodies may hold many in few bytes.
  */
 const waitingItemsMax = 20_000;
-/** So many keys may wait to be counted: they are held in memory until then. */
+/** So many keys and ids of replayed batches may wait to be counted: they are held in memory until then. */
 const pendingKeysMax = 100_000;
 
 /** What a record says of a batch that has nothing but a body, of which all items are valid. */
@@ -49,6 +60,13 @@ interface Waiter {
   readonly reject: (reason: Unavailable) => void;
 }
 
+/** A batch from another installation that is not counted yet. */
+interface PendingReplay {
+  readonly position: LogPosition;
+  readonly end: LogPosition;
+  readonly durable: Promise<void>;
+}
+
 interface PendingKey extends EarlierBatch {
   readonly end: LogPosition;
   readonly durable: Promise<void>;
@@ -58,21 +76,26 @@ interface PendingKey extends EarlierBatch {
  * Takes batches into the log. Batches that arrive while the log syncs are made durable together
  * by the next sync; each is acknowledged after the sync that covers it.
  */
-export class LogIntake implements Intake {
+export class LogIntake implements Intake, ReplayIntake {
   readonly #options: LogIntakeOptions;
   readonly #waiting: Waiter[] = [];
   /** Keys of batches that are not counted yet, in the order of the log. */
   readonly #pendingKeys = new Map<string, PendingKey>();
+  readonly #pendingReplays = new Map<BatchId, PendingReplay>();
   #waitingItems = 0;
   #isCommitDue = false;
 
   constructor(
     options: LogIntakeOptions,
     uncountedKeys: Iterable<KeyedBatch & { end: LogPosition }>,
+    uncountedReplays: Iterable<ReplayedRecord & { end: LogPosition }> = [],
   ) {
     this.#options = options;
     for (const { caller, key, ...batch } of uncountedKeys) {
       this.#pendingKeys.set(keyId(caller, key), { ...batch, durable: Promise.resolve() });
+    }
+    for (const { batchId, ...place } of uncountedReplays) {
+      this.#pendingReplays.set(batchId, { ...place, durable: Promise.resolve() });
     }
   }
 
@@ -92,17 +115,79 @@ export class LogIntake implements Intake {
     return { stored };
   }
 
+  async replay(batch: ReplayedBatch): Promise<ReplayResult> {
+    const { origin, caller, idempotency } = batch;
+    // As above, nothing may wait between the looking and the staging.
+    const pending = this.#pendingReplays.get(origin.batchId);
+    if (pending !== undefined) {
+      await pending.durable;
+      return this.#compare(batch);
+    }
+    const known = this.#whatIsKnown(batch);
+    if (known !== undefined) return known;
+    const holder = idempotency && this.#lookUp(caller, idempotency.key);
+    const isFromElsewhere = holder && this.#placeOfReplayed(holder.batchId) !== undefined;
+    if (holder !== undefined && isFromElsewhere !== true && isSameBody(holder, idempotency)) {
+      // Its client has sent it again, here.
+      await holder.durable;
+      return { kind: 'known', batch: holder };
+    }
+    const reason = this.#whyNot();
+    if (reason !== undefined) throw reason;
+    const hasKey =
+      origin.receivedAt > this.#options.now() - this.#options.keepKeysMs &&
+      (holder === undefined || (isFromElsewhere === true && holder.receivedAt < origin.receivedAt));
+    const taken = hasKey ? batch : { ...batch, idempotency: undefined };
+    // What was excluded of it is settled: it counts what it counted where it came from.
+    const settled = { ...taken, excluded: origin.excluded ?? [] };
+    const { durable } = this.#stage(this.#options.admission.admit(settled), origin);
+    await durable;
+    return { kind: 'stored' };
+  }
+
+  /** What is to be said of a batch of which no more is known than its record, or its removal. */
+  #whatIsKnown(batch: ReplayedBatch): ReplayResult | undefined {
+    const { origin } = batch;
+    const { log } = this.#options;
+    const isRemoved = this.#placeOfReplayed(origin.batchId) !== undefined;
+    if (isRemoved || this.#findRecord(origin.batchId) !== undefined) return this.#compare(batch);
+    const place = placeOfBatchId(origin.batchId) ?? Number.POSITIVE_INFINITY;
+    const isOfAnotherLog = origin.logId !== undefined && origin.logId !== log.logId.toString('hex');
+    if (place >= log.begin || isOfAnotherLog) return undefined;
+    return { kind: 'undecidable', detail: mayBeRemoved };
+  }
+
+  /** A batch that is here already, or was until its record was removed. */
+  #compare({ origin, body }: ReplayedBatch): ReplayResult {
+    const record = this.#findRecord(origin.batchId);
+    const isSame =
+      record === undefined ||
+      (record.receivedAt === origin.receivedAt && Buffer.compare(record.body, body) === 0);
+    return isSame ? { kind: 'known', batch: origin } : { kind: 'conflict', detail: otherBody };
+  }
+
+  #findRecord(batchId: BatchId): LogRecord | undefined {
+    const { recordAt } = this.#options;
+    return findRecord({ recordAt, placeOfReplayed: (id) => this.#placeOfReplayed(id) }, batchId);
+  }
+
+  #placeOfReplayed(batchId: BatchId): LogPosition | undefined {
+    return this.#pendingReplays.get(batchId)?.position ?? this.#options.placeOfReplayed(batchId);
+  }
+
   async recall(caller: string, key: string): Promise<EarlierBatch | undefined> {
     const known = this.#lookUp(caller, key);
     await known?.durable;
     return known && this.#asStored(known);
   }
 
-  /** Forgets the keys of batches that end at or before a position: the counters hold them now. */
+  /** Forgets the keys and ids of batches that end at or before a position: the counters hold them now. */
   forgetKeys(countedThrough: LogPosition): void {
-    for (const [id, { end }] of this.#pendingKeys) {
-      if (end > countedThrough) return;
-      this.#pendingKeys.delete(id);
+    for (const pending of [this.#pendingKeys, this.#pendingReplays]) {
+      for (const [id, { end }] of pending) {
+        if (end > countedThrough) break;
+        pending.delete(id);
+      }
     }
   }
 
@@ -171,41 +256,56 @@ export class LogIntake implements Intake {
 
   /** The record is there: what it says need not be held in memory or in a row. */
   #asStored({ batchId, receivedAt, bodySha256 }: EarlierBatch): EarlierBatch {
-    const excluded = this.#options.excludedOf(batchId);
+    const excluded = this.#findRecord(batchId)?.excluded;
     return { batchId, receivedAt, bodySha256, ...(excluded && { excluded }) };
   }
 
-  #stage({ batch, newcomers }: { readonly batch: Batch; readonly newcomers: Newcomers }): {
-    stored: StoredBatch;
-    durable: Promise<void>;
-  } {
+  /** @param origin what the batch was in another installation, if it comes from one. */
+  #stage(
+    { batch, newcomers }: { readonly batch: Batch; readonly newcomers: Newcomers },
+    origin?: ReplayOrigin,
+  ): { stored: StoredBatch; durable: Promise<void> } {
     const { log, now, admission } = this.#options;
-    const receivedAt = now();
+    const receivedAt = origin?.receivedAt ?? now();
     const { body, encoding, caller, idempotency, accepted, rejected, tally } = batch;
     const excluded = batch.excluded?.length ? { excluded: batch.excluded } : {};
     const draft = { body, encoding, caller, idempotency, accepted, rejected, ...excluded };
     let staged;
     try {
-      staged = log.stage({ ...draft, receivedAt });
+      const originId = origin === undefined ? {} : { originId: origin.batchId };
+      staged = log.stage({ ...draft, ...originId, receivedAt });
     } catch (error) {
       this.#fail(error);
       throw storageFailed(error);
     }
     admission.take(newcomers, staged.end);
-    const identity = { batchId: formatBatchId(staged.batchId), receivedAt };
+    const { position } = staged;
+    const stored = { batchId: origin?.batchId ?? formatBatchId(staged.batchId), receivedAt };
     const keys =
       idempotency === undefined
         ? []
-        : [{ caller, key: idempotency.key, bodySha256: idempotency.bodySha256, ...identity }];
+        : [
+            {
+              caller,
+              key: idempotency.key,
+              bodySha256: idempotency.bodySha256,
+              position,
+              ...stored,
+            },
+          ];
+    const replays = origin === undefined ? [] : [{ batchId: origin.batchId, position }];
     const mark = { from: staged.previousEnd, to: staged.end };
     const { promise: durable, resolve, reject } = Promise.withResolvers<undefined>();
     this.#waiting.push({
-      delivery: { mark, tally, keys, deadLetters: [] },
+      delivery: { mark, tally, keys, replayed: replays, deadLetters: [] },
       resolve: () => resolve(undefined),
       reject,
     });
     for (const { key, ...rest } of keys) {
       this.#pendingKeys.set(keyId(caller, key), { ...rest, end: staged.end, durable });
+    }
+    for (const { batchId } of replays) {
+      this.#pendingReplays.set(batchId, { position, end: staged.end, durable });
     }
     this.#waitingItems += accepted;
     if (this.#waitingItems >= waitingItemsMax) {
@@ -214,7 +314,7 @@ export class LogIntake implements Intake {
       this.#isCommitDue = true;
       this.#options.defer(() => this.commit());
     }
-    return { stored: { ...identity, ...excluded }, durable };
+    return { stored: { ...stored, ...excluded }, durable };
   }
 
   /** Why nothing can be taken now. */
@@ -222,7 +322,8 @@ export class LogIntake implements Intake {
     const { log, countedThrough, backlogBytesMax } = this.#options;
     if (log.failure !== undefined) return storageFailed(log.failure);
     const backlogBytes = log.durableEnd - countedThrough();
-    if (backlogBytes > backlogBytesMax || this.#pendingKeys.size >= pendingKeysMax) {
+    const pending = this.#pendingKeys.size + this.#pendingReplays.size;
+    if (backlogBytes > backlogBytesMax || pending >= pendingKeysMax) {
       return new Unavailable(
         'overloaded',
         `${backlogBytes} bytes of accepted batches wait to be counted, and no more can wait. Nothing of this batch was stored; send it again after a moment.`,
@@ -235,6 +336,15 @@ export class LogIntake implements Intake {
     for (const { reject } of this.#waiting.splice(0)) reject(storageFailed(error));
     this.#options.onFailure(error);
   }
+}
+
+const otherBody =
+  'A batch with this id is here already, with another body or of another time. Nothing was stored.';
+const mayBeRemoved =
+  'The batch may have been received here and its raw body removed since (--keep-raw): whether it was counted is not known. Nothing was stored.';
+
+function isSameBody(one: EarlierBatch, other: Idempotency | undefined): boolean {
+  return other !== undefined && Buffer.compare(one.bodySha256, other.bodySha256) === 0;
 }
 
 function storageFailed(cause: unknown): Unavailable {

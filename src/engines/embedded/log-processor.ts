@@ -1,11 +1,17 @@
-import { formatBatchId } from '../../domain/batch-id.ts';
 import type { Counter } from '../../domain/day-bound.ts';
 import { noRecordAt } from './log-recovery.ts';
 import type { LogPosition, LogRecord } from './log-frame.ts';
 import type { LogReader } from './log-reader.ts';
 import { RecordCounter } from './record-counter.ts';
-import type { KeyedBatch, LogDeadLetter, LogDelivery, LogSpan } from './sqlite-counter-store.ts';
-import type { SqliteCounterStore } from './sqlite-counter-store.ts';
+import { batchIdOf } from './record-identity.ts';
+import type {
+  KeyedBatch,
+  LogDeadLetter,
+  LogDelivery,
+  LogSpan,
+  ReplayedBatch,
+  SqliteCounterStore,
+} from './sqlite-counter-store.ts';
 import { isSqliteBusy } from './sqlite-errors.ts';
 
 export interface LogProcessorOptions {
@@ -38,6 +44,7 @@ interface Held {
   readonly from: LogPosition;
   to: LogPosition;
   readonly keys: KeyedBatch[];
+  readonly replayed: ReplayedBatch[];
 }
 
 /**
@@ -60,7 +67,8 @@ export class LogProcessor {
 
   /** Whether what is held should be counted soon: nothing more may be held. */
   get isFull(): boolean {
-    return this.#records.isFull || (this.#held?.keys.length ?? 0) >= heldKeysMax;
+    const { keys, replayed } = this.#held ?? { keys: [], replayed: [] };
+    return this.#records.isFull || keys.length + replayed.length >= heldKeysMax;
   }
 
   /** The items of a body of the common shape, to be taken by `takeScanned`; else `notPlain`. */
@@ -89,17 +97,18 @@ export class LogProcessor {
   }
 
   /** Takes a delivery if it follows what is counted and held; else it will be read from the log. */
-  offer({ mark, tally, keys }: LogDelivery): void {
+  offer({ mark, tally, keys, replayed = [] }: LogDelivery): void {
     const held = this.#hold(mark);
     if (held === undefined) return;
     this.#counters.addTally(tally);
     held.keys.push(...keys);
+    held.replayed.push(...replayed);
   }
 
   #hold({ from, to }: LogSpan): Held | undefined {
     const reached = this.#held?.to ?? this.#options.store.position;
     if (this.#isApplying || from !== reached || this.isFull) return undefined;
-    this.#held ??= { from, to, keys: [] };
+    this.#held ??= { from, to, keys: [], replayed: [] };
     this.#held.to = to;
     return this.#held;
   }
@@ -133,8 +142,8 @@ export class LogProcessor {
 
   #heldDelivery(): LogDelivery | undefined {
     if (this.#held === undefined) return undefined;
-    const { from, to, keys } = this.#held;
-    return { mark: { from, to }, tally: this.#counters.tally(), keys, deadLetters: [] };
+    const { from, to, ...rest } = this.#held;
+    return { mark: { from, to }, tally: this.#counters.tally(), ...rest, deadLetters: [] };
   }
 
   #readDelivery(): LogDelivery | undefined {
@@ -143,6 +152,7 @@ export class LogProcessor {
     const from = store.position;
     if (this.#held !== undefined || from >= through) return undefined;
     const keys: KeyedBatch[] = [];
+    const replayed: ReplayedBatch[] = [];
     const deadLetters: LogDeadLetter[] = [];
     let to = from;
     const startedAt = now();
@@ -151,34 +161,38 @@ export class LogProcessor {
       if (reason !== undefined) deadLetters.push(deadLetterOf(record, reason, now()));
       const key = keyOf(record);
       if (key !== undefined) keys.push(key);
+      const origin = replayedOf(record);
+      if (origin !== undefined) replayed.push(origin);
       to = end;
       // Compressed bodies may hold much in few bytes.
       const isEnough = to - from >= stepBytes || this.#records.isFull;
       if (isEnough || now() - startedAt >= stepMs) break;
     }
     if (to === from) throw noRecordAt(from);
-    return { mark: { from, to }, tally: this.#counters.tally(), keys, deadLetters };
+    return { mark: { from, to }, tally: this.#counters.tally(), keys, replayed, deadLetters };
   }
 }
 
 /** The idempotency key of a record, with copies of the bytes that its buffer shares. */
 export function keyOf(record: LogRecord): KeyedBatch | undefined {
-  const { idempotency, caller, batchId, receivedAt } = record;
+  const { idempotency, caller, position, receivedAt } = record;
   if (idempotency === undefined) return undefined;
   const { key, bodySha256 } = idempotency;
   return {
     caller,
     key,
     bodySha256: Uint8Array.from(bodySha256),
-    batchId: formatBatchId(batchId),
+    batchId: batchIdOf(record),
     receivedAt,
+    position,
   };
 }
 
-function deadLetterOf(
-  { position, batchId }: LogRecord,
-  reason: string,
-  failedAt: number,
-): LogDeadLetter {
-  return { position, batchId: formatBatchId(batchId), reason, failedAt };
+/** The record as a batch that came from another installation, if it did. */
+export function replayedOf({ originId, position }: LogRecord): ReplayedBatch | undefined {
+  return originId === undefined ? undefined : { batchId: originId, position };
+}
+
+function deadLetterOf(record: LogRecord, reason: string, failedAt: number): LogDeadLetter {
+  return { position: record.position, batchId: batchIdOf(record), reason, failedAt };
 }

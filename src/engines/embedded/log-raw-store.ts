@@ -1,20 +1,23 @@
-import { formatBatchId, placeOfBatchId, readRawKey } from '../../domain/batch-id.ts';
+import { readRawKey } from '../../domain/batch-id.ts';
 import type { RawBatch, RawStore } from '../../pipeline/ports.ts';
-import type { LogPosition, LogRecord } from './log-frame.ts';
+import type { LogRecord } from './log-frame.ts';
 import type { LogReader } from './log-reader.ts';
+import { batchIdOf, findRecord, type FindSources } from './record-identity.ts';
 
 /** The raw bodies as the log keeps them. */
 export class LogRawStore implements RawStore {
   readonly #reader: LogReader;
+  readonly #find: FindSources;
 
-  constructor(reader: LogReader) {
+  constructor(reader: LogReader, placeOfReplayed: FindSources['placeOfReplayed']) {
     this.#reader = reader;
+    this.#find = { recordAt: (position) => reader.recordAt(position), placeOfReplayed };
   }
 
   // eslint-disable-next-line @typescript-eslint/require-await -- the port is asynchronous
   async get(rawKey: string): Promise<RawBatch | undefined> {
     const key = readRawKey(rawKey);
-    const record = key && findBatch(this.#reader, key.batchId);
+    const record = key && findRecord(this.#find, key.batchId);
     return record?.receivedAt === key?.receivedAt ? record && rawBatchOf(record) : undefined;
   }
 
@@ -27,17 +30,10 @@ export class LogRawStore implements RawStore {
   }
 }
 
-/** The record of a batch: its id carries its place. */
-export function findBatch(reader: LogReader, batchId: string): LogRecord | undefined {
-  const place: LogPosition | undefined = placeOfBatchId(batchId);
-  const record = place === undefined ? undefined : reader.recordAt(place);
-  return record !== undefined && formatBatchId(record.batchId) === batchId ? record : undefined;
-}
-
 function rawBatchOf(record: LogRecord): RawBatch {
-  const { batchId, receivedAt, encoding, accepted, rejected, excluded, body } = record;
+  const { receivedAt, encoding, accepted, rejected, excluded, body } = record;
   return {
-    batchId: formatBatchId(batchId),
+    batchId: batchIdOf(record),
     receivedAt,
     encoding,
     accepted,

@@ -1,13 +1,29 @@
-import { formatBatchId, rawKeyOf } from '../../domain/batch-id.ts';
+import type { BatchId } from '../../domain/batch-id.ts';
 import type { RawBatch } from '../../pipeline/ports.ts';
 import { dataPaths } from './data-directory.ts';
+import { readDeadLetters } from './ledger.ts';
 import { nodeFileSystem } from './file-system.ts';
-import { readLogId, saltOfLog } from './log-segment.ts';
-import { lastRecordEnd, surveyLog, type Damage } from './log-survey.ts';
+import type { LogPosition } from './log-frame.ts';
+import { LogReader } from './log-reader.ts';
+import { listSegments, readLogId, saltOfLog } from './log-segment.ts';
+import { batchIdOf, findRecord, rawKeyOfRecord } from './record-identity.ts';
+import { lastRecordEnd, surveyLog, type Damage, type LogPlace } from './log-survey.ts';
+import { checkVersion, openDatabaseReadOnly } from './sqlite-schema.ts';
 
 export type FoundBatch =
-  | { readonly batch: RawBatch & { readonly rawKey: string }; readonly damage?: never }
-  | { readonly damage: Damage };
+  | { readonly batch: StoredBody; readonly damage?: never }
+  | { readonly batch?: never; readonly damage: Damage };
+
+/** A raw batch with all that its record says. */
+export interface StoredBody extends RawBatch {
+  readonly rawKey: string;
+  /** Where its record stands. */
+  readonly position: LogPosition;
+  readonly caller: string;
+  readonly idempotencyKey: string | undefined;
+  /** The log in which it was received, where that is this one. */
+  readonly logId?: string;
+}
 
 /**
  * The raw batches of a data directory, beside its server too, in the order they were stored; and
@@ -32,12 +48,76 @@ export function* rawBatches(
     if (received !== undefined && (receivedAt < received.from || receivedAt >= received.to)) {
       continue;
     }
-    const { encoding, accepted, rejected, excluded, body } = record;
-    const batchId = formatBatchId(record.batchId);
-    const rawKey = rawKeyOf(batchId, receivedAt);
+    const { position, caller, idempotency, encoding, accepted, rejected, excluded, body } = record;
+    const batchId = batchIdOf(record);
+    const rawKey = rawKeyOfRecord(record);
     const counts = { accepted, rejected, ...(excluded !== undefined && { excluded }) };
-    yield { batch: { rawKey, batchId, receivedAt, encoding, ...counts, body } };
+    yield {
+      batch: {
+        ...{ rawKey, batchId, receivedAt, encoding, ...counts, body },
+        ...{ position, caller, idempotencyKey: idempotency?.key },
+        ...(record.originId === undefined && { logId: logId.toString('hex') }),
+      },
+    };
   }
+}
+
+/** Where the log of a data directory ends now. */
+export function logEndOf(dataDir: string): LogPosition {
+  const { log: directory } = dataPaths(dataDir);
+  const salt = saltOfLog(readLogIdOrThrow(directory));
+  return lastRecordEnd({ fileSystem: nodeFileSystem, directory, salt });
+}
+
+export interface ReplayGaps {
+  /** So much of the log was removed by --keep-raw. */
+  readonly removedBytes: number;
+  /** Where records stand that are not counted. */
+  readonly deadLetters: ReadonlySet<LogPosition>;
+}
+
+/**
+ * What a replay of a data directory does not bring along.
+ * @throws where there is no pipeline, or of another version.
+ */
+export function replayGaps(dataDir: string): ReplayGaps {
+  const { database: path, log } = dataPaths(dataDir);
+  const database = openDatabaseReadOnly(path);
+  try {
+    checkVersion(database, path);
+    const deadLetters = new Set(readDeadLetters(database).map(({ position }) => position));
+    return { removedBytes: listSegments(nodeFileSystem, log)[0]?.base ?? 0, deadLetters };
+  } finally {
+    database.close();
+  }
+}
+
+/**
+ * The body of one batch, or undefined where the directory does not have it.
+ * @throws where there is no log.
+ */
+export function findStored(dataDir: string, batchId: BatchId): Uint8Array | undefined {
+  const { log: directory } = dataPaths(dataDir);
+  const salt = saltOfLog(readLogIdOrThrow(directory));
+  const reader = new LogReader(nodeFileSystem, directory);
+  try {
+    const recordAt = (position: LogPosition) => reader.recordAt(position);
+    const placeOfReplayed = () =>
+      placeInLog({ fileSystem: nodeFileSystem, directory, salt }, batchId);
+    return findRecord({ recordAt, placeOfReplayed }, batchId)?.body;
+  } finally {
+    reader.close();
+  }
+}
+
+/** Where a batch from another installation stands. Reads the log: the database may be missing. */
+function placeInLog(place: LogPlace, batchId: BatchId): LogPosition | undefined {
+  for (const found of surveyLog({ ...place, from: 0, through: lastRecordEnd(place) })) {
+    if (found.damage === undefined && found.record.originId === batchId) {
+      return found.record.position;
+    }
+  }
+  return undefined;
 }
 
 function readLogIdOrThrow(directory: string): Buffer {

@@ -5,6 +5,7 @@ import { describeFailure } from './failures.ts';
 import { nodeFileSystem } from './file-system.ts';
 import { LogReader } from './log-reader.ts';
 import { LogReceipts } from './log-receipts.ts';
+import { ReplayedTail } from './replayed-tail.ts';
 import type { FromReader, ToReader, WorkerSettings } from './messages.ts';
 import { sqliteFailure } from './sqlite-errors.ts';
 import { openStatsReader } from './stats-reader.ts';
@@ -16,8 +17,14 @@ const { dataDir } = workerData as WorkerSettings;
 const paths = dataPaths(dataDir);
 const stats = openStatsReader(dataDir);
 const log = new LogReader(nodeFileSystem, paths.log);
+const tail = new ReplayedTail(log, () => stats.countedThrough());
 const receipts = new LogReceipts(
-  log,
+  {
+    recordAt: (position) => log.recordAt(position),
+    // The row first: what is counted between the two is in it, or was in the tail.
+    placeOfReplayed: (batchId) =>
+      stats.placeOfReplayed(batchId) ?? tail.find(batchId) ?? stats.placeOfReplayed(batchId),
+  },
   () => stats.countedThrough(),
   (at) => stats.isDeadLetter(at),
 );

@@ -1,20 +1,19 @@
 import { join } from 'node:path';
 import type { DatabaseSync, StatementSync } from 'node:sqlite';
 
-import { formatBatchId } from '../../domain/batch-id.ts';
 import { rowsOfTally, typeStateKey, type Tally } from '../../domain/counter.ts';
 import { counterDifference, type Difference } from '../../pipeline/audit.ts';
 import { dataPaths, lockFile } from './data-directory.ts';
 import { nodeFileSystem, type FileSystem } from './file-system.ts';
-import { idPrefix } from './key-audit.ts';
 import { readLedger } from './ledger.ts';
 import type { LogPosition, LogRecord } from './log-frame.ts';
-import { keyOf } from './log-processor.ts';
+import { keyOf, replayedOf } from './log-processor.ts';
 import { removedUnnotedHint } from './log-recovery.ts';
 import { readLogId, saltOfLog } from './log-segment.ts';
 import { endOfFiles, lastRecordEnd, surveyLog, type Damage, type LogPlace } from './log-survey.ts';
 import { RecordCounter } from './record-counter.ts';
-import { addKeyTo, addToCounters } from './sqlite-counter-store.ts';
+import { batchIdOf } from './record-identity.ts';
+import { addKeyTo, addReplayedTo, addToCounters } from './sqlite-counter-store.ts';
 import {
   createGeneration,
   generationTables,
@@ -74,7 +73,7 @@ export function dropReplaced(dataDir: string, fileSystem = nodeFileSystem): bool
   return withDatabase({ dataDir, fileSystem }, (database) => {
     if (!hasTable(database, 'counters_before')) return false;
     inTransaction(database, () => {
-      for (const table of generationTables) database.exec(`DROP TABLE ${table}_before`);
+      for (const table of generationTables) database.exec(`DROP TABLE IF EXISTS ${table}_before`);
     });
     return true;
   });
@@ -136,14 +135,11 @@ class Rebuild {
   #copyRemoved(through: LogPosition): void {
     const database = this.#database;
     database.exec('INSERT INTO counters_next SELECT * FROM removed_counters');
-    database
-      .prepare('INSERT INTO dead_letters_next SELECT * FROM dead_letters WHERE position < ?')
-      .run(through);
-    database
-      .prepare(
-        'INSERT INTO idempotency_keys_next SELECT * FROM idempotency_keys WHERE batch_id < ?',
-      )
-      .run(idPrefix(through));
+    for (const table of ['dead_letters', 'idempotency_keys', 'replayed_batches']) {
+      database
+        .prepare(`INSERT INTO ${table}_next SELECT * FROM ${table} WHERE position < ?`)
+        .run(through);
+    }
   }
 
   /** As far as the log is counted by the server; with no ledger left, as far as it goes. */
@@ -181,6 +177,7 @@ class Rebuild {
         const reason = isDropped ? undefined : this.#counter.count(record);
         if (isDropped || reason !== undefined) writer.addDeadLetter(record, reason);
         writer.addKey(record, keysExpiredBefore);
+        writer.addReplayed(record);
       }
       position = found.end;
       if (position < enough && !this.#counter.isFull) continue;
@@ -290,6 +287,7 @@ const differing = `
 class GenerationWriter {
   readonly #add: StatementSync;
   readonly #addKey: StatementSync;
+  readonly #addReplayed: StatementSync;
   readonly #addDeadLetter: StatementSync;
   readonly #knownDeadLetter: StatementSync;
   readonly #knownKey: StatementSync;
@@ -299,6 +297,7 @@ class GenerationWriter {
     this.#now = now;
     this.#add = database.prepare(addToCounters('counters_next'));
     this.#addKey = database.prepare(addKeyTo('idempotency_keys_next'));
+    this.#addReplayed = database.prepare(addReplayedTo('replayed_batches_next'));
     this.#addDeadLetter = database.prepare(
       'INSERT INTO dead_letters_next VALUES (?, ?, ?, ?, ?, ?, ?)',
     );
@@ -318,15 +317,20 @@ class GenerationWriter {
   addKey(record: LogRecord, expiredBefore: number): void {
     const keyed = keyOf(record);
     if (keyed === undefined) return;
-    const { caller, key, bodySha256, batchId, receivedAt } = keyed;
+    const { caller, key, bodySha256, batchId, receivedAt, position } = keyed;
     const isOld = receivedAt < expiredBefore;
     if (isOld && this.#knownKey.get(caller, key, batchId) === undefined) return;
-    this.#addKey.run(caller, key, bodySha256, batchId, receivedAt);
+    this.#addKey.run(caller, key, bodySha256, batchId, receivedAt, position);
+  }
+
+  addReplayed(record: LogRecord): void {
+    const replayed = replayedOf(record);
+    if (replayed !== undefined) this.#addReplayed.run(replayed.batchId, replayed.position);
   }
 
   /** `reason` undefined: as it is known. */
-  addDeadLetter({ position, batchId }: LogRecord, reason: string | undefined): void {
-    this.#addKnown(position, formatBatchId(batchId), reason, null);
+  addDeadLetter(record: LogRecord, reason: string | undefined): void {
+    this.#addKnown(record.position, batchIdOf(record), reason, null);
   }
 
   addDamage({ from, to, path, offset, isFileMissing }: Damage): void {

@@ -121,6 +121,11 @@ export class SegmentedLog {
     return this.#recordEnd(this.#durableEnd);
   }
 
+  /** Where the log begins: what was before is removed. */
+  get begin(): LogPosition {
+    return this.#segments[0]?.base ?? 0;
+  }
+
   /** Why the log takes nothing more, if it does not. */
   get failure(): unknown {
     return this.#failure;

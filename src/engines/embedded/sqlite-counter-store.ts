@@ -17,6 +17,14 @@ export interface LogSpan {
 export interface KeyedBatch extends EarlierBatch {
   readonly caller: string;
   readonly key: string;
+  /** Where its record stands. */
+  readonly position: LogPosition;
+}
+
+/** A batch that came from another installation, and where its record stands. */
+export interface ReplayedBatch {
+  readonly batchId: BatchId;
+  readonly position: LogPosition;
 }
 
 export interface LogDeadLetter {
@@ -30,6 +38,7 @@ export interface LogDeadLetter {
 /** What a span of the log adds to the database. */
 export interface LogDelivery extends Delivery<LogSpan> {
   readonly keys: readonly KeyedBatch[];
+  readonly replayed?: readonly ReplayedBatch[];
   readonly deadLetters: readonly LogDeadLetter[];
 }
 
@@ -51,6 +60,8 @@ export class SqliteCounterStore implements CounterStore<LogSpan, LogDelivery> {
   readonly #addKey: StatementSync;
   readonly #findKey: StatementSync;
   readonly #expireKeys: StatementSync;
+  readonly #addReplayed: StatementSync;
+  readonly #findReplayed: StatementSync;
   readonly #addDeadLetter: StatementSync;
   readonly #moveOn: StatementSync;
   readonly #hasCounter: StatementSync;
@@ -77,6 +88,8 @@ export class SqliteCounterStore implements CounterStore<LogSpan, LogDelivery> {
       `DELETE FROM idempotency_keys WHERE (caller, key) IN
        (SELECT caller, key FROM idempotency_keys WHERE received_at < ? LIMIT ?)`,
     );
+    this.#addReplayed = database.prepare(addReplayedTo('replayed_batches'));
+    this.#findReplayed = database.prepare(placeOfReplayed);
     this.#addDeadLetter = database.prepare(
       `INSERT INTO dead_letters (position, batch_id, reason, first_failed_at, last_failed_at)
        VALUES (?, ?, ?, ?, ?)`,
@@ -197,6 +210,12 @@ export class SqliteCounterStore implements CounterStore<LogSpan, LogDelivery> {
     };
   }
 
+  /** Where a batch that came from another installation stands in the log, if it is counted. */
+  findReplayed(batchId: BatchId): LogPosition | undefined {
+    const row = this.#findReplayed.get(batchId);
+    return row === undefined ? undefined : Number(row['position']);
+  }
+
   /** Deletes up to `limit` keys received before a time; returns how many there were. */
   expireKeys(receivedBefore: number, limit: number): number {
     return inTransaction(this.#database, () => {
@@ -252,11 +271,12 @@ export class SqliteCounterStore implements CounterStore<LogSpan, LogDelivery> {
 
   #commit(deliveries: readonly LogDelivery[], position: LogPosition): void {
     inTransaction(this.#database, () => {
-      for (const { tally, keys, deadLetters } of deliveries) {
+      for (const { tally, keys, replayed = [], deadLetters } of deliveries) {
         this.#addTally(tally);
-        for (const { caller, key, bodySha256, batchId, receivedAt } of keys) {
-          this.#addKey.run(caller, key, bodySha256, batchId, receivedAt);
+        for (const { caller, key, bodySha256, batchId, receivedAt, position: place } of keys) {
+          this.#addKey.run(caller, key, bodySha256, batchId, receivedAt, place);
         }
+        for (const { batchId, position: place } of replayed) this.#addReplayed.run(batchId, place);
         for (const { position: place, batchId, reason, failedAt } of deadLetters) {
           this.#addDeadLetter.run(place, batchId, reason, failedAt, failedAt);
         }
@@ -285,9 +305,17 @@ export function addToCounters(table: string): string {
     ON CONFLICT DO UPDATE SET count = count + excluded.count`;
 }
 
-/** A statement that puts a row into a table of keys: caller, key, body_sha256, batch_id, received_at. */
+/** A statement that puts a row into a table of keys: caller, key, body_sha256, batch_id, received_at, position. */
 export function addKeyTo(table: string): string {
-  return `INSERT INTO ${table} (caller, key, body_sha256, batch_id, received_at)
-    VALUES (?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET
-    body_sha256 = excluded.body_sha256, batch_id = excluded.batch_id, received_at = excluded.received_at`;
+  return `INSERT INTO ${table} (caller, key, body_sha256, batch_id, received_at, position)
+    VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET
+    body_sha256 = excluded.body_sha256, batch_id = excluded.batch_id, received_at = excluded.received_at, position = excluded.position`;
 }
+
+/** A statement that puts a row into a table of replayed batches: batch_id, position. */
+export function addReplayedTo(table: string): string {
+  return `INSERT INTO ${table} (batch_id, position) VALUES (?, ?) ON CONFLICT DO NOTHING`;
+}
+
+/** A statement that says where a replayed batch stands. */
+export const placeOfReplayed = 'SELECT position FROM replayed_batches WHERE batch_id = ?';

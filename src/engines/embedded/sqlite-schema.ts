@@ -1,14 +1,15 @@
 import { existsSync } from 'node:fs';
 import { DatabaseSync } from 'node:sqlite';
 
+import { placeOfBatchId } from '../../domain/batch-id.ts';
 import { connectSqlite, type Connect } from './platform.ts';
 import { sqliteFailure } from './sqlite-errors.ts';
 
-const schemaVersion = 2;
+const schemaVersion = 3;
 
 /*
  * Plain tables, for any reader of SQLite. `type_state` orders the rows of a date as the engine on
- * AWS does: type, '#', state, compared as UTF-8 bytes. The first three hold what the log says, and
+ * AWS does: type, '#', state, compared as UTF-8 bytes. The first four hold what the log says, and
  * are made again from it by a rebuild, as tables with a suffix.
  */
 /** A table of counters. */
@@ -22,6 +23,7 @@ export const countersTable = (name: string) => `
     PRIMARY KEY (date, type_state)
   ) STRICT, WITHOUT ROWID;`;
 
+/* `position`: where the record of the batch stands in the log. */
 const idempotencyKeys = (name: string) => `
   CREATE TABLE ${name} (
     caller TEXT NOT NULL,
@@ -29,7 +31,19 @@ const idempotencyKeys = (name: string) => `
     body_sha256 BLOB NOT NULL,
     batch_id TEXT NOT NULL,
     received_at INTEGER NOT NULL,
+    position INTEGER NOT NULL,
     PRIMARY KEY (caller, key)
+  ) STRICT, WITHOUT ROWID;`;
+
+/*
+ * Batches that came from another installation, under the ids that they have had since they were
+ * received, and where their records stand. The rows stay when the records are removed: a batch
+ * that is replayed again must not count again.
+ */
+const replayedBatches = (name: string) => `
+  CREATE TABLE ${name} (
+    batch_id TEXT NOT NULL PRIMARY KEY,
+    position INTEGER NOT NULL
   ) STRICT, WITHOUT ROWID;`;
 
 /*
@@ -50,13 +64,19 @@ const deadLetters = (name: string) => `
 export const keysByAge = 'CREATE INDEX idempotency_keys_by_age ON idempotency_keys (received_at)';
 
 /** What the log says, and a rebuild makes anew. */
-export const generationTables = ['counters', 'idempotency_keys', 'dead_letters'] as const;
+export const generationTables = [
+  'counters',
+  'idempotency_keys',
+  'dead_letters',
+  'replayed_batches',
+] as const;
 
 /** Makes those tables under names with a suffix. */
 export function createGeneration(database: DatabaseSync, suffix: string): void {
   database.exec(countersTable(`counters${suffix}`));
   database.exec(idempotencyKeys(`idempotency_keys${suffix}`));
   database.exec(deadLetters(`dead_letters${suffix}`));
+  database.exec(replayedBatches(`replayed_batches${suffix}`));
 }
 
 /*
@@ -69,6 +89,7 @@ const schema = `
   ${idempotencyKeys('idempotency_keys')}
   ${keysByAge};
   ${deadLetters('dead_letters')}
+  ${replayedBatches('replayed_batches')}
   ${countersTable('removed_counters')}
   CREATE TABLE progress (
     one INTEGER PRIMARY KEY CHECK (one = 1),
@@ -91,6 +112,25 @@ const fromVersion1 = `
   DROP TABLE dead_letters_1;
 `;
 
+/** An interrupted rebuild begins anew: its tables are of the earlier form. */
+const fromVersion2 = `
+  DROP TABLE IF EXISTS counters_next;
+  DROP TABLE IF EXISTS idempotency_keys_next;
+  DROP TABLE IF EXISTS dead_letters_next;
+  DROP TABLE IF EXISTS rebuild;
+  ALTER TABLE idempotency_keys RENAME TO idempotency_keys_2;
+  DROP INDEX IF EXISTS idempotency_keys_by_age;
+  ${idempotencyKeys('idempotency_keys')}
+  INSERT INTO idempotency_keys
+    SELECT caller, key, body_sha256, batch_id, received_at, place_of(batch_id) FROM idempotency_keys_2;
+  DROP TABLE idempotency_keys_2;
+  ${keysByAge};
+  ${replayedBatches('replayed_batches')}
+`;
+
+/** What makes a database of the version before into one of the next. */
+const changes = [schema, fromVersion1 + fromVersion2, fromVersion2];
+
 /**
  * Opens the database for its one writer and makes the tables where they are missing.
  * WAL with synchronous=NORMAL: a power failure may take the last transactions, whole; they are
@@ -101,8 +141,9 @@ export function openDatabase(path: string, connect: Connect = connectSqlite): Da
   try {
     database.exec('PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL');
     const version = userVersion(database);
-    if (version === 0 || version === 1) {
-      const change = version === 0 ? schema : fromVersion1;
+    const change = changes[version];
+    if (change !== undefined) {
+      database.function('place_of', (batchId) => placeOfBatchId(String(batchId)) ?? 0);
       database.exec(`BEGIN IMMEDIATE; ${change}; PRAGMA user_version = ${schemaVersion}; COMMIT`);
     } else if (version !== schemaVersion) {
       throw writtenByAnother(path, version);

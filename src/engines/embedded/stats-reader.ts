@@ -6,6 +6,7 @@ import { dataPaths } from './data-directory.ts';
 import { nodeFileSystem } from './file-system.ts';
 import type { LogPosition } from './log-frame.ts';
 import { LogReader } from './log-reader.ts';
+import { placeOfReplayed } from './sqlite-counter-store.ts';
 import { openDatabaseReadOnly } from './sqlite-schema.ts';
 
 /** Few enough to be no burden, enough to make their hand-over cheap. */
@@ -24,6 +25,8 @@ export interface StatsReader {
   countedThrough(): LogPosition;
   /** Whether the record at a position could not be counted. */
   isDeadLetter(position: LogPosition): boolean;
+  /** Where a batch that came from another installation stands in the log, if it is counted. */
+  placeOfReplayed(batchId: string): LogPosition | undefined;
   /** Bytes of the log that are not counted yet. Reads them. */
   pendingBytes(): number;
   close(): void;
@@ -47,6 +50,10 @@ export function openStatsReader(dataDir: string): StatsReader {
     },
     countedThrough,
     isDeadLetter: (position) => deadLetter.get(position) !== undefined,
+    placeOfReplayed(batchId) {
+      const row = database.prepare(placeOfReplayed).get(batchId);
+      return row === undefined ? undefined : Number(row['position']);
+    },
     pendingBytes() {
       const counted = countedThrough();
       return log.endFrom(counted) - counted;

@@ -87,12 +87,16 @@ export class RingProducer {
   }
 
   /** Copies a submission into the ring; says whether there was room. Unseen before `publish`. */
-  put({ body, encoding, strict, caller, idempotencyKey }: Submission): boolean {
+  put({ body, encoding, strict, caller, idempotencyKey, replayOf }: Submission): boolean {
     if (this.used >= ringSlots) return false;
-    const isPlain = encoding === 'identity' && !strict && idempotencyKey === undefined;
+    const isPlain =
+      encoding === 'identity' && !strict && idempotencyKey === undefined && replayOf === undefined;
     const details = isPlain
       ? encodeCaller(caller)
-      : encodeDetails({ encoding, strict, caller, idempotencyKey });
+      : encodeDetails({
+          ...{ encoding, strict, caller, idempotencyKey },
+          ...(replayOf !== undefined && { replayOf }),
+        });
     const at = this.#room(details.length + body.length);
     if (at === undefined) return false;
     this.#bodies.set(details, at);

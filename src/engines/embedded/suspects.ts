@@ -1,8 +1,8 @@
-import { formatBatchId, rawKeyOf } from '../../domain/batch-id.ts';
 import { rowsOfTally, typeStateKey, type CounterRow } from '../../domain/counter.ts';
 import type { Difference } from '../../pipeline/audit.ts';
 import { recount } from '../../pipeline/process.ts';
 import type { Surveyed } from './log-survey.ts';
+import { rawKeyOfRecord } from './record-identity.ts';
 
 const namedMax = 5;
 
@@ -32,13 +32,12 @@ export function nameBatches(
   }
   for (const found of records) {
     if (found.damage !== undefined) continue;
-    const { batchId, receivedAt } = found.record;
     const counted = recount(found.record);
     if (counted.reason !== undefined) continue;
     const rows = [...rowsOfTally(counted.tally)];
     const met = rows.flatMap((row) => suspected.get(keyOf(row)) ?? []);
     if (met.length === 0) continue;
-    const rawKey = rawKeyOf(formatBatchId(batchId), receivedAt);
+    const rawKey = rawKeyOfRecord(found.record);
     for (const { rawKeys } of met) if (rawKeys.length < namedMax) rawKeys.push(rawKey);
     if (!wouldExplain(rows, suspected)) continue;
     for (const { explainedBy } of met) {

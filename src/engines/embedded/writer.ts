@@ -1,16 +1,21 @@
-import type { BatchId } from '../../domain/batch-id.ts';
 import { notPlain } from '../../domain/batch-scanner.ts';
 import { ingest } from '../../pipeline/ingest.ts';
 import { Unavailable, type IngestOutcome, type Submission } from '../../pipeline/ports.ts';
+import { replay } from '../../pipeline/replay.ts';
 import { dataPaths, type DirectoryLock } from './data-directory.ts';
 import { CounterAdmission } from './counter-admission.ts';
 import type { EmbeddedOptions } from './engine-options.ts';
 import { describeFailure } from './failures.ts';
 import { LogIntake } from './log-intake.ts';
-import type { LogPosition } from './log-frame.ts';
-import { keyOf, LogProcessor, type CountingState, type ScannedCounter } from './log-processor.ts';
+import type { LogPosition, LogRecord } from './log-frame.ts';
+import {
+  keyOf,
+  LogProcessor,
+  replayedOf,
+  type CountingState,
+  type ScannedCounter,
+} from './log-processor.ts';
 import { LogDamaged, noRecordAt, RemovedUnnoted } from './log-recovery.ts';
-import { findBatch } from './log-raw-store.ts';
 import { LogReader } from './log-reader.ts';
 import { readLogId, saltOfLog } from './log-segment.ts';
 import { surveyLog } from './log-survey.ts';
@@ -18,7 +23,7 @@ import type { Progress } from './messages.ts';
 import { thisMachine, type Platform } from './platform.ts';
 import { RecordCounter } from './record-counter.ts';
 import { SegmentedLog } from './segmented-log.ts';
-import { SqliteCounterStore, type KeyedBatch } from './sqlite-counter-store.ts';
+import { SqliteCounterStore, type KeyedBatch, type ReplayedBatch } from './sqlite-counter-store.ts';
 import { isSqliteBusy, isSqliteError } from './sqlite-errors.ts';
 import type { Verdict } from './submission-ring.ts';
 import { openDatabase } from './sqlite-schema.ts';
@@ -94,7 +99,8 @@ export class Writer {
       onForget: () => this.#processor.forgetAdmitted(),
       now: platform.now,
     });
-    const { log, uncountedKeys } = openLog(options, this.#store, this.#admission, platform);
+    const opened = openLog(options, this.#store, this.#admission, platform);
+    const { log, uncountedKeys, uncountedReplays } = opened;
     this.#log = log;
     this.#reader = new LogReader(platform.fileSystem, paths.log);
     this.#lookups = new LogReader(platform.fileSystem, paths.log);
@@ -116,8 +122,9 @@ export class Writer {
           admit: (batch) => this.#ask(() => this.#admission.admit(batch)),
           take: (newcomers, end) => this.#admission.take(newcomers, end),
         },
-        excludedOf: (batchId) => this.#excludedOf(batchId),
         findKey: (caller, key) => this.#ask(() => this.#store.findKey(caller, key)),
+        placeOfReplayed: (batchId) => this.#ask(() => this.#store.findReplayed(batchId)),
+        recordAt: (position) => this.#recordAt(position),
         countedThrough: () => this.#store.position,
         onDurable: (delivery) => {
           this.#processor.offer(delivery);
@@ -130,6 +137,7 @@ export class Writer {
         backlogBytesMax: options.backlogBytesMax,
       },
       uncountedKeys,
+      uncountedReplays,
     );
     this.#schedulePump(0);
     this.#maintainNow();
@@ -149,7 +157,10 @@ export class Writer {
 
   ingest(submission: Submission): Promise<IngestOutcome> {
     const { bodyBytesMax, countersPerDayMax } = this.#options;
-    return ingest(submission, this.#intake, { bodyBytesMax, countersPerDayMax });
+    const { replayOf } = submission;
+    return replayOf === undefined
+      ? ingest(submission, this.#intake, { bodyBytesMax, countersPerDayMax })
+      : replay(submission, replayOf, this.#intake, { bodyBytesMax });
   }
 
   /**
@@ -231,16 +242,16 @@ export class Writer {
   }
 
   /**
-   * What was refused of a batch that is stored. A disk that cannot be read is no reason to take nothing more.
+   * The record of an earlier batch. A disk that cannot be read is no reason to take nothing more.
    * @throws {Unavailable}
    */
-  #excludedOf(batchId: BatchId): readonly number[] | undefined {
+  #recordAt(position: LogPosition): LogRecord | undefined {
     try {
-      return findBatch(this.#lookups, batchId)?.excluded;
+      return this.#lookups.recordAt(position);
     } catch (error) {
       throw new Unavailable(
         'storage_failed',
-        'The earlier batch of this Idempotency-Key cannot be read now. Send it again after a moment, with the same key.',
+        'An earlier batch cannot be read now. Send this one again after a moment, with the same Idempotency-Key if it had one.',
         { cause: error },
       );
     }
@@ -384,6 +395,7 @@ function openLog(
   if (known !== undefined && readLogId(fileSystem, directory)?.equals(known) === false)
     throw ofAnotherLog();
   const uncountedKeys: (KeyedBatch & { end: number })[] = [];
+  const uncountedReplays: (ReplayedBatch & { end: number })[] = [];
   const log = SegmentedLog.open({
     directory,
     fileSystem,
@@ -397,6 +409,8 @@ function openLog(
       admission.addUncounted(scanned);
       const key = keyOf(record);
       if (key !== undefined) uncountedKeys.push({ ...key, end });
+      const origin = replayedOf(record);
+      if (origin !== undefined) uncountedReplays.push({ ...origin, end });
     },
     now,
   });
@@ -406,7 +420,7 @@ function openLog(
     log.close();
     throw ofAnotherLog();
   }
-  return { log, uncountedKeys };
+  return { log, uncountedKeys, uncountedReplays };
 }
 
 function ofAnotherLog(): Error {

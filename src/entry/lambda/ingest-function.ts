@@ -8,11 +8,15 @@ import { batchIdMaker } from '../../domain/batch-id.ts';
 import { awsIntake } from '../../engines/aws/aws-intake.ts';
 import { CounterAdmission } from '../../engines/aws/counter-admission.ts';
 import { DynamodbBatchRecords } from '../../engines/aws/dynamodb-batch-records.ts';
+import { awsReplayIntake } from '../../engines/aws/aws-replay.ts';
+import { leastKeepMs } from '../../engines/aws/dynamodb-least-keep.ts';
+import { dynamodbSweepProgress } from '../../engines/aws/dynamodb-sweep-progress.ts';
 import { fixDayRule } from '../../engines/aws/dynamodb-day-rule.ts';
 import { s3RawStore } from '../../engines/aws/s3-raw-store.ts';
 import { sqsChunkQueue } from '../../engines/aws/sqs-chunk-queue.ts';
 import { orUnavailable } from '../../engines/aws/unavailable.ts';
 import { ingest } from '../../pipeline/ingest.ts';
+import { replay } from '../../pipeline/replay.ts';
 import type { Pipeline } from '../../pipeline/ports.ts';
 import { backoff, errorDetails, log, requestHandler, s3Settings } from './clients.ts';
 import {
@@ -20,6 +24,7 @@ import {
   countersPerDayMax,
   itemsPerMessage,
   readEnvironment,
+  roomMs,
   storeRules,
 } from './environment.ts';
 import { httpFunction, type HttpFunction } from './http-function.ts';
@@ -34,7 +39,7 @@ export function ingestFunction(env: Record<string, string | undefined>): HttpFun
   const sqs = new SQSClient({ requestHandler });
   const onFailure = (error: unknown) => log('ERROR', 'a batch was not taken', errorDetails(error));
   const countersMax = countersPerDayMax(environment);
-  const intake = awsIntake({
+  const common = {
     records: new DynamodbBatchRecords({ client: dynamodb, ledgerTable, keepMs }),
     rawStore: s3RawStore(new S3Client(s3Settings(environment)), environment.text('RAW_BUCKET')),
     queue: sqsChunkQueue({
@@ -51,9 +56,15 @@ export function ingestFunction(env: Record<string, string | undefined>): HttpFun
       now: Date.now,
     }),
     dayOf,
-    makeBatchId: batchIdMaker(randomBytes),
     now: Date.now,
     onFailure,
+  };
+  const intake = awsIntake({ ...common, makeBatchId: batchIdMaker(randomBytes) });
+  const replayIntake = awsReplayIntake({
+    ...common,
+    orphans: dynamodbSweepProgress(dynamodb, ledgerTable),
+    leastKeepMs: () => leastKeepMs(dynamodb, ledgerTable, keepMs),
+    roomMs,
   });
   const holdToDayRule = once(() => fixDayRule(dynamodb, ledgerTable, dayZone));
 
@@ -61,11 +72,10 @@ export function ingestFunction(env: Record<string, string | undefined>): HttpFun
     async ingest(submission) {
       const notTaken = 'No batch can be taken now.';
       await orUnavailable(notTaken, onFailure, holdToDayRule);
-      return await ingest(submission, intake, {
-        bodyBytesMax,
-        dayOf,
-        countersPerDayMax: countersMax,
-      });
+      const { replayOf } = submission;
+      return replayOf === undefined
+        ? await ingest(submission, intake, { bodyBytesMax, dayOf, countersPerDayMax: countersMax })
+        : await replay(submission, replayOf, replayIntake, { bodyBytesMax, dayOf });
     },
     query: notRoutedHere,
     receipt: notRoutedHere,

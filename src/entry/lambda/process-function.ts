@@ -7,7 +7,11 @@ import { fixDayRule } from '../../engines/aws/dynamodb-day-rule.ts';
 import { dynamodbCounterStore } from '../../engines/aws/dynamodb-counter-store.ts';
 import { leastKeepMs } from '../../engines/aws/dynamodb-least-keep.ts';
 import { parkingOnce } from '../../engines/aws/dynamodb-parking.ts';
-import { letterAttributes, sqsDeadLetters } from '../../engines/aws/sqs-dead-letters.ts';
+import {
+  letterAttributes,
+  replayedAtAttribute,
+  sqsDeadLetters,
+} from '../../engines/aws/sqs-dead-letters.ts';
 import { countMessages, type QueueMessage } from '../../pipeline/count-messages.ts';
 import { backoff, log, requestHandler } from './clients.ts';
 import { readEnvironment, roomMs, storeRules } from './environment.ts';
@@ -80,10 +84,12 @@ function messageOf({ messageId, body, attributes, messageAttributes }: SQSRecord
     const time = Date.parse(messageAttributes[name]?.stringValue ?? '');
     return Number.isNaN(time) ? undefined : time;
   };
+  const replayedAt = timeOf(replayedAtAttribute);
   return {
     messageId,
     originalId: messageAttributes[originalId]?.stringValue ?? messageId,
     body,
+    ...(replayedAt !== undefined && { replayedAt }),
     sentAt: timeOf(sentAt) ?? Number(attributes.SentTimestamp),
     receives: Number(attributes.ApproximateReceiveCount),
     firstFailedAt: timeOf(firstFailedAt),

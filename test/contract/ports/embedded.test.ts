@@ -15,7 +15,7 @@ import { nodeFileSystem, type FileSystem } from '../../../src/engines/embedded/f
 import { encodeFrame, frameLength } from '../../../src/engines/embedded/log-frame.ts';
 import { LogIntake } from '../../../src/engines/embedded/log-intake.ts';
 import { keyOf, LogProcessor } from '../../../src/engines/embedded/log-processor.ts';
-import { findBatch, LogRawStore } from '../../../src/engines/embedded/log-raw-store.ts';
+import { LogRawStore } from '../../../src/engines/embedded/log-raw-store.ts';
 import { LogReader } from '../../../src/engines/embedded/log-reader.ts';
 import { LogReceipts } from '../../../src/engines/embedded/log-receipts.ts';
 import { LogDamaged } from '../../../src/engines/embedded/log-recovery.ts';
@@ -105,9 +105,11 @@ class Engine {
       now: () => this.now,
     });
     this.reader = new LogReader(nodeFileSystem, this.logDirectory);
-    this.rawStore = new LogRawStore(this.reader);
+    const placeOfReplayed = (batchId: string) => this.store.findReplayed(batchId);
+    const recordAt = (position: number) => this.reader.recordAt(position);
+    this.rawStore = new LogRawStore(this.reader, placeOfReplayed);
     this.receipts = new LogReceipts(
-      this.reader,
+      { recordAt, placeOfReplayed },
       () => this.store.position,
       (position) => this.deadLetters().some((each) => each['position'] === position),
     );
@@ -122,8 +124,9 @@ class Engine {
       {
         log: this.log,
         admission,
-        excludedOf: (batchId) => findBatch(this.reader, batchId)?.excluded,
         findKey: (caller, key) => this.store.findKey(caller, key),
+        placeOfReplayed,
+        recordAt,
         countedThrough: () => this.store.position,
         onDurable: (delivery) => (this.options.onDurable ?? this.offer)(delivery),
         onFailure: (error) => this.failures.push(error),

@@ -1,0 +1,80 @@
+import { hash } from 'node:crypto';
+
+import { readBatch, tallyEvents } from '../domain/batch.ts';
+import { rawKeyOf } from '../domain/batch-id.ts';
+import type { Problem } from '../domain/problem.ts';
+import { inflate } from './body.ts';
+import type { IngestRules } from './ingest.ts';
+import {
+  Unavailable,
+  type IngestOutcome,
+  type ReplayedBatch,
+  type ReplayIntake,
+  type ReplayOrigin,
+  type Submission,
+} from './ports.ts';
+
+/**
+ * Takes in a batch that another installation has taken in, as what it was there: under its id and
+ * its time, with the same items accepted and refused. Where its body reads otherwise here, nothing
+ * is stored: both sides would never agree.
+ */
+export async function replay(
+  submission: Submission,
+  origin: ReplayOrigin,
+  intake: ReplayIntake,
+  rules: IngestRules,
+): Promise<IngestOutcome> {
+  const batch = readAsThere(submission, origin, rules);
+  if ('code' in batch) return { accepted: false, problem: batch };
+  const { accepted: enqueued, rejected } = origin;
+  const taken = ({ batchId, receivedAt } = origin, isKnown = false): IngestOutcome => {
+    const rawKey = rawKeyOf(batchId, receivedAt);
+    return { accepted: true, batchId, rawKey, enqueued, rejected, errors: [], isKnown };
+  };
+  try {
+    const result = await intake.replay(batch);
+    switch (result.kind) {
+      case 'stored':
+        return taken();
+      case 'known':
+        return taken({ ...origin, ...result.batch }, true);
+      case 'conflict':
+        return { accepted: false, problem: { code: 'replay_conflict', detail: result.detail } };
+      case 'undecidable':
+        return { accepted: false, problem: { code: 'replay_undecidable', detail: result.detail } };
+    }
+  } catch (error) {
+    if (!(error instanceof Unavailable)) throw error;
+    const { code, message: detail, retryAfterSeconds } = error;
+    return { accepted: false, problem: { code, detail, retryAfterSeconds } };
+  }
+}
+
+function readAsThere(
+  { body, encoding, caller, idempotencyKey }: Submission,
+  origin: ReplayOrigin,
+  { bodyBytesMax, dayOf }: IngestRules,
+): ReplayedBatch | Problem {
+  const { accepted, rejected, excluded } = origin;
+  const inflated = inflate(body, encoding, bodyBytesMax);
+  if (inflated.code !== undefined) return inflated;
+  const reading = readBatch(inflated.body, dayOf, excluded);
+  if (!reading.readable) {
+    return { code: 'replay_differs', detail: `The body cannot be read here: ${reading.detail}` };
+  }
+  if (reading.events.length !== accepted || reading.rejected !== rejected) {
+    const here = `${reading.events.length} items are accepted and ${reading.rejected} refused`;
+    const detail = `Here ${here}, and ${accepted} and ${rejected} where it came from. Nothing was stored.`;
+    return { code: 'replay_differs', detail };
+  }
+  const idempotency =
+    idempotencyKey === undefined
+      ? undefined
+      : { key: idempotencyKey, bodySha256: hash('sha256', inflated.body, 'buffer') };
+  return {
+    ...{ body, encoding, caller, idempotency, accepted, rejected, origin },
+    ...(excluded !== undefined && { excluded }),
+    tally: tallyEvents(reading.events),
+  };
+}

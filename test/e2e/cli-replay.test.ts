@@ -1,0 +1,135 @@
+import { existsSync, readdirSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
+
+import { beforeEach, describe, expect, it } from 'vitest';
+
+import { directory, file, run, start, type Outcome } from '../support/command-line.ts';
+import { auditOf, change, numberedBatches, openWriter, store } from '../support/embedded-store.ts';
+import { ServerProcess } from '../support/server-process.ts';
+
+interface Summary {
+  readonly sent: { readonly batches: number; readonly items: number };
+  readonly already_there: { readonly batches: number };
+  readonly refused: { readonly batches: number };
+  readonly dead_letters: number;
+  readonly missing: number;
+  readonly troubles: readonly { readonly detail: string }[];
+}
+
+let source: string;
+let target: string;
+
+beforeEach(() => {
+  source = join(directory, 'source');
+  target = join(directory, 'target');
+});
+
+function replay(from: string, to: string, ...more: string[]): Promise<Outcome> {
+  return run(['replay', '--from', from, '--to', to, '--json', ...more]);
+}
+
+async function summaryOf(outcome: Promise<Outcome>, code = 0): Promise<Summary> {
+  const { stdout, stderr, code: found } = await outcome;
+  expect(found, stderr).toBe(code);
+  return JSON.parse(stdout) as Summary;
+}
+
+async function stats(...args: string[]): Promise<unknown> {
+  const { stdout } = await run([
+    'stats',
+    '--from',
+    '2026-03-01',
+    '--to',
+    '2026-03-02',
+    '--json',
+    ...args,
+  ]);
+  return JSON.parse(stdout);
+}
+
+describe('replay', () => {
+  it('brings a store into a directory, once, also when it is killed and run again', async () => {
+    await store(source, numberedBatches(400));
+    const killed = start(['replay', '--from', source, '--to', target, '--concurrency', '1']);
+    await expect.poll(() => hasStored(target), { timeout: 30_000, interval: 2 }).toBe(true);
+    killed.child.kill('SIGKILL');
+    await killed.outcome;
+    const again = await summaryOf(replay(source, target));
+    expect(again.sent.batches + again.already_there.batches).toBe(400);
+    expect(await summaryOf(replay(source, target))).toMatchObject({
+      sent: { batches: 0 },
+      already_there: { batches: 400 },
+    });
+    expect(await stats('--data-dir', target)).toEqual(await stats('--data-dir', source));
+    expect(await auditOf(target)).toEqual([]);
+    // Nor back to where it came from.
+    expect(await summaryOf(replay(target, source))).toMatchObject({
+      sent: { batches: 0 },
+      already_there: { batches: 400 },
+    });
+    expect(await auditOf(source)).toEqual([]);
+  });
+
+  it('brings it to a server, and an exported copy too', async () => {
+    await store(source, numberedBatches(20));
+    const server = new ServerProcess(target);
+    const url = await server.listening;
+    expect(await summaryOf(replay(source, url))).toMatchObject({
+      sent: { batches: 20, items: 40 },
+    });
+    const copy = join(directory, 'copy');
+    expect(await run(['raw', 'export', copy, '--data-dir', source])).toMatchObject({ code: 0 });
+    expect(await summaryOf(replay(copy, url))).toMatchObject({ already_there: { batches: 20 } });
+    const elsewhere = join(directory, 'elsewhere');
+    expect(await summaryOf(replay(copy, elsewhere))).toMatchObject({ sent: { batches: 20 } });
+    const counted = await stats('--data-dir', source);
+    await expect.poll(() => stats('--url', url), { timeout: 30_000 }).toEqual(counted);
+    expect(await stats('--data-dir', elsewhere)).toEqual(counted);
+    server.kill('SIGTERM');
+    await server.waitExit();
+    expect(await auditOf(target)).toEqual([]);
+    expect(await auditOf(elsewhere)).toEqual([]);
+  });
+
+  it('names what it cannot bring, and says so by its exit code', async () => {
+    await store(source, numberedBatches(3));
+    expect(await summaryOf(replay(source, target, '--until', '2020-01-01'))).toMatchObject({
+      sent: { batches: 0 },
+    });
+    change(source, `INSERT INTO dead_letters VALUES (64, 'x', 'a reason', 1, 1, NULL, NULL)`);
+    expect(await summaryOf(replay(source, target))).toMatchObject({
+      ...{ sent: { batches: 2 }, dead_letters: 1 },
+    });
+    const list =
+      '{"raw_key":"raw/2026-03-01T12:00:00.000Z-00000000-0040-8f3a-9c41-5d0e6f2b7a18.json"';
+    const copy = join(directory, 'copy');
+    await run(['raw', 'export', copy, '--data-dir', source, '--until', '2020-01-01']);
+    const name = 'raw/2026-03-01T12:00:00.000Z-00000000-0040-8f3a-9c41-5d0e6f2b7a18.json';
+    await file(join('copy', name), '{"processed_devices":[]}');
+    await file('copy/batches.ndjson', `${list},"encoding":"identity","accepted":1,"rejected":0}\n`);
+    const refused = await summaryOf(replay(copy, target), 1);
+    expect(refused).toMatchObject({ refused: { batches: 1 } });
+    expect(refused.troubles[0]?.detail).toMatch(/^replay_differs: Here 0 items are accepted/);
+  });
+
+  it('says in one line what is wrong with either side', async () => {
+    expect((await replay('http://127.0.0.1:1', target)).code).toBe(2);
+    const nowhere = await replay(join(directory, 'nowhere'), target);
+    expect(nowhere.stderr).toMatch(/^device-pipeline: There is no pipeline at .*\n$/);
+    await store(source, numberedBatches(1));
+    const writer = openWriter(target);
+    const used = await replay(source, target);
+    await writer.close();
+    expect(used).toMatchObject({ code: 1 });
+    expect(used.stderr).toMatch(/is in use by process/);
+    const gone = await replay(source, 'http://127.0.0.1:1');
+    expect(gone.code).toBe(1);
+  });
+});
+
+/** Whether the log of a directory that is being written holds some batches. */
+function hasStored(dataDir: string): boolean {
+  const log = join(dataDir, 'log');
+  const [first] = existsSync(log) ? readdirSync(log) : [];
+  return first !== undefined && readFileSync(join(log, first)).includes('own 20"');
+}
