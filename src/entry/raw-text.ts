@@ -1,5 +1,5 @@
-import type { Ranges } from '../domain/index-ranges.ts';
-import type { ContentEncoding } from '../pipeline/ports.ts';
+import { toRanges } from '../domain/index-ranges.ts';
+import type { RawBatch } from '../pipeline/ports.ts';
 
 /** What a line of `raw list` and of `batches.ndjson` tells. */
 export interface ListedBatch {
@@ -9,17 +9,32 @@ export interface ListedBatch {
   /** Of the body as it came. */
   readonly bytes: number;
   /** Undefined where that was not asked for. */
-  readonly details?: {
-    readonly encoding: ContentEncoding;
-    readonly accepted: number;
-    readonly rejected: number;
-    /** Runs of indexes, each by its first and last: items that are valid and were refused. */
-    readonly excluded?: Ranges;
-  };
+  readonly details?: BatchDetails;
 }
+
+type BatchDetails = Pick<RawBatch, 'encoding' | 'accepted' | 'rejected' | 'excluded'> & {
+  /** Of batches of an embedded store. */
+  readonly caller?: string | undefined;
+  readonly idempotencyKey?: string | undefined;
+  readonly logId?: string | undefined;
+};
 
 /** A line of JSON. */
 export function batchLine({ rawKey, receivedAt, bytes, details }: ListedBatch): string {
   const received = new Date(receivedAt).toISOString();
-  return JSON.stringify({ raw_key: rawKey, received_at: received, bytes, ...details });
+  return JSON.stringify({
+    ...{ raw_key: rawKey, received_at: received, bytes },
+    ...(details !== undefined && documentOf(details)),
+  });
+}
+
+/** Excluded items as runs of indexes, each by its first and last. */
+function documentOf({ excluded, caller, idempotencyKey, logId, ...rest }: BatchDetails): object {
+  return {
+    ...{ encoding: rest.encoding, accepted: rest.accepted, rejected: rest.rejected },
+    ...(excluded !== undefined && { excluded: toRanges(excluded) }),
+    ...(caller !== undefined && caller !== '' && { caller }),
+    ...(idempotencyKey !== undefined && { idempotency_key: idempotencyKey }),
+    ...(logId !== undefined && { log_id: logId }),
+  };
 }

@@ -3,7 +3,6 @@ import { mkdirSync, renameSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 
 import { isBatchId, readRawKey } from '../domain/batch-id.ts';
-import { toRanges } from '../domain/index-ranges.ts';
 import { findStored, rawBatches, type FoundBatch } from '../engines/embedded/raw-batches.ts';
 import type { StorePlace } from './common-options.ts';
 import { UsageError } from './option-parsers.ts';
@@ -83,17 +82,8 @@ export async function rawExport(options: RawRangeOptions, directory: string): Pr
 type Batch = Extract<FoundBatch, { damage?: never }>['batch'];
 
 function lineOf(batch: Batch, isBrief: boolean): string {
-  const { rawKey, receivedAt, body, encoding, accepted, rejected } = batch;
-  const { excluded, caller, idempotencyKey, logId } = batch;
-  const details = {
-    ...{ encoding, accepted, rejected },
-    ...(excluded !== undefined && { excluded: toRanges(excluded) }),
-    ...(caller !== '' && { caller }),
-    ...(idempotencyKey !== undefined && { idempotency_key: idempotencyKey }),
-    ...(logId !== undefined && { log_id: logId }),
-  };
-  const line = { rawKey, receivedAt, bytes: body.length };
-  return batchLine(isBrief ? line : { ...line, details });
+  const line = { rawKey: batch.rawKey, receivedAt: batch.receivedAt, bytes: batch.body.length };
+  return batchLine(isBrief ? line : { ...line, details: batch });
 }
 
 function warnOf({

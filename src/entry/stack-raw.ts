@@ -131,9 +131,8 @@ async function save(
   if (raw === undefined) return undefined;
   await writeFile(`${path}.part`, raw.body);
   await rename(`${path}.part`, path);
-  const { encoding, accepted, rejected } = raw;
-  const details = isBrief ? {} : { details: { encoding, accepted, rejected } };
-  return batchLine({ ...listed, bytes: raw.body.length, ...details });
+  const line = { ...listed, bytes: raw.body.length };
+  return batchLine(isBrief ? line : { ...line, details: raw });
 }
 
 async function sizeOf(path: string): Promise<number | undefined> {

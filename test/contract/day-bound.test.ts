@@ -1,7 +1,10 @@
 import { afterAll, describe, expect, it } from 'vitest';
 
-import type { CounterRow } from '../../src/domain/counter.ts';
 import { DeleteObjectCommand } from '@aws-sdk/client-s3';
+
+import { rawKeyOf } from '../../src/domain/batch-id.ts';
+import type { CounterRow } from '../../src/domain/counter.ts';
+import { s3RawStore } from '../../src/engines/aws/s3-raw-store.ts';
 
 import { AwsEngine } from '../support/aws-engine.ts';
 import { countersAsStranger, createStore, startAws } from '../support/aws-store.ts';
@@ -267,6 +270,9 @@ describe('on AWS', () => {
     await engine.intake.accept(batch('a', 'b', 'c', 'a', 'd'));
     const [raw] = await listAll(engine.rawStore);
     expect(raw).toMatchObject({ accepted: 3, rejected: 2, excluded: [2, 4] });
+    const rawKey = rawKeyOf(raw?.batchId ?? '', start);
+    // A listing tells of it too: what is exported can be replayed as it was counted.
+    expect((await s3RawStore(aws.s3, store.bucket).head(rawKey))?.details.excluded).toEqual([2, 4]);
     const Key = `excluded/${new Date(start).toISOString()}-${raw?.batchId ?? ''}.json`;
     await aws.s3.send(new DeleteObjectCommand({ Bucket: store.bucket, Key }));
     await expect(listAll(engine.rawStore)).rejects.toThrow(`and ${Key}, which says which`);

@@ -44,7 +44,7 @@ interface KeyRange {
 
 export interface RawHead {
   readonly bytes: number;
-  readonly details: Pick<S3RawBatch, 'encoding' | 'accepted' | 'rejected'>;
+  readonly details: Pick<S3RawBatch, 'encoding' | 'accepted' | 'rejected' | 'excluded'>;
 }
 
 const prefix = 'raw/';
@@ -62,6 +62,10 @@ export function s3RawStore(client: Pick<S3Client, 'send'>, bucket: string): S3Ra
     if (mayBeMissing && !(await store.has(rawKey))) return undefined;
     throw error;
   };
+  const excludedOf = async (rawKey: string, metadata: Record<string, string>) =>
+    metadata[excludedName] === undefined
+      ? {}
+      : { excluded: await getExcluded(client, bucket, rawKey) };
   const store: S3RawStore = {
     async put(raw, how) {
       const Key = rawKeyOf(raw.batchId, raw.receivedAt);
@@ -108,9 +112,12 @@ export function s3RawStore(client: Pick<S3Client, 'send'>, bucket: string): S3Ra
         .send(new HeadObjectCommand({ Bucket: bucket, Key: rawKey }))
         .catch(unlessMissing(rawKey));
       if (object === undefined) return undefined;
-      const { accepted, rejected } = readMetadata(object.Metadata ?? {});
+      const metadata = object.Metadata ?? {};
+      const { accepted, rejected } = readMetadata(metadata);
       const encoding = encodingOf(object.ContentEncoding);
-      return { bytes: object.ContentLength ?? 0, details: { encoding, accepted, rejected } };
+      const excluded = await excludedOf(rawKey, metadata);
+      const details = { encoding, accepted, rejected, ...excluded };
+      return { bytes: object.ContentLength ?? 0, details };
     },
 
     async get(rawKey) {
@@ -122,13 +129,12 @@ export function s3RawStore(client: Pick<S3Client, 'send'>, bucket: string): S3Ra
       if (object?.Body === undefined) return undefined;
       const body = await object.Body.transformToByteArray();
       const metadata = object.Metadata ?? {};
-      const isWhole = metadata[excludedName] === undefined;
       return {
         ...identity,
         body,
         encoding: encodingOf(object.ContentEncoding),
         ...readMetadata(metadata),
-        ...(!isWhole && { excluded: await getExcluded(client, bucket, rawKey) }),
+        ...(await excludedOf(rawKey, metadata)),
       };
     },
 
