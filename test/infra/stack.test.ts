@@ -119,7 +119,13 @@ describe('the functions', () => {
   };
 
   test.each<[string, Json]>([
-    ['Ingest', { ...common, ...raw, ...send, ...tokens, ITEMS_PER_MESSAGE: 'packed' }],
+    [
+      'Ingest',
+      {
+        ...{ ...common, ...counters, ...raw, ...send, ...tokens },
+        ...{ ITEMS_PER_MESSAGE: 'packed', MAX_COUNTERS_PER_DAY: '100000' },
+      },
+    ],
     ['Process', { ...common, ...counters, ...bury, MAX_RECEIVES: '5' }],
     ['Query', { ...common, ...counters, ...send, ...bury, ...tokens }],
     ['Sweep', { ...common, ...raw, ...send, ...bury, SWEEP_AFTER_SECONDS: '900' }],

@@ -25,7 +25,9 @@ const pendingMax = 200_000;
 /** Days whose size is remembered. */
 const daysMax = 4_096;
 /** What is not counted at the start is read for so long; new counters wait for the rest of it. */
-const readUncountedMs = 500;
+const readUncountedMs = 2_000;
+/** So much of it is read before its counters are looked up, most of which come again and again. */
+const lookUpBytes = 1024 * 1024;
 
 /** Counters that are not there yet, each once. */
 export type Newcomers = readonly { readonly counter: Counter }[];
@@ -34,6 +36,13 @@ interface Pending {
   readonly date: CalendarDate;
   /** The end of the record that begins the counter. */
   readonly end: LogPosition;
+}
+
+/** Records that were read, and whose counters are not looked up yet. */
+interface ReadRecords {
+  readonly counter: RecordCounter;
+  from: LogPosition;
+  end: LogPosition;
 }
 
 /**
@@ -54,7 +63,7 @@ export class CounterAdmission {
   #unreadThrough: LogPosition = 0;
   /** What is pending may have got rows from another process: it is counted twice until it is counted. */
   #isTooMany = false;
-  #records: RecordCounter | undefined;
+  #read: ReadRecords | undefined;
   #readUntil: number | undefined;
 
   constructor(options: CounterAdmissionOptions) {
@@ -69,14 +78,22 @@ export class CounterAdmission {
       this.#unreadThrough = end;
       return;
     }
-    const records = (this.#records ??= new RecordCounter());
-    records.count(record);
-    this.take(this.#withoutRow(entriesOf(records.takeTally())), end);
+    const read = (this.#read ??= { counter: new RecordCounter(), from: record.position, end });
+    read.counter.count(record);
+    read.end = end;
+    if (end - read.from >= lookUpBytes || read.counter.isFull) this.#takeRead(read);
   }
 
   /** All has been told that is not counted yet. */
   endUncounted(): void {
-    this.#records = undefined;
+    if (this.#read !== undefined) this.#takeRead(this.#read);
+    this.#read = undefined;
+  }
+
+  /** Its counters are taken to begin with the last record, which is counted the latest. */
+  #takeRead(read: ReadRecords): void {
+    this.take(this.#withoutRow(entriesOf(read.counter.takeTally())), read.end);
+    read.from = read.end;
   }
 
   /**
