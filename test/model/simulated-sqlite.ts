@@ -14,7 +14,7 @@ export type Watch = <T>(call: SqliteCall, act: () => T) => T;
 
 /** A connection to a real database each of whose calls is watched. */
 export class WatchedDatabase extends DatabaseSync {
-  readonly #watch: Watch;
+  #watch: Watch;
 
   constructor(path: string, timeoutMs: number, watch: Watch) {
     super(path, { timeout: timeoutMs });
@@ -40,6 +40,9 @@ export class WatchedDatabase extends DatabaseSync {
 
   /** As the end of the process does it: nothing more is asked of the disk. */
   abandon(): void {
+    // A statement holds its connection, out of the garbage collector's sight: were the connection
+    // to lead back to the machine, its timers and so to the writer's statements, none would go.
+    this.#watch = abandoned;
     if (!this.isOpen) return;
     if (this.isTransaction) super.exec('ROLLBACK');
     super.exec('PRAGMA synchronous = OFF');
@@ -49,6 +52,10 @@ export class WatchedDatabase extends DatabaseSync {
   setUnwatched(sql: string): void {
     super.exec(sql);
   }
+}
+
+function abandoned(): never {
+  throw new Error('this connection is abandoned');
 }
 
 /** As node:sqlite throws them. Codes: sqlite.org/rescode.html */
