@@ -102,10 +102,20 @@ export function countLines(counts: ProofCounts): string[] {
 }
 
 export function countsJson(counts: ProofCounts): object {
-  const { batches, items, bytes, counters, deadLetters, inFlight, forgotten, dropped, strangers } =
-    counts;
+  const {
+    batches,
+    items,
+    bytes,
+    counters,
+    keys,
+    deadLetters,
+    inFlight,
+    forgotten,
+    dropped,
+    strangers,
+  } = counts;
   return {
-    ...{ batches, items, bytes, counters, dead_letters: deadLetters, in_flight: inFlight },
+    ...{ batches, items, bytes, counters, keys, dead_letters: deadLetters, in_flight: inFlight },
     ...{ forgotten, dropped, strangers },
   };
 }

@@ -7,6 +7,7 @@ import type { AuditSummary, Difference } from '../../pipeline/audit.ts';
 import type { Backoff } from './backoff.ts';
 import { deadChunks } from './dead-chunks.ts';
 import { findLeastKeepMs } from './dynamodb-least-keep.ts';
+import { compareKeys, keyDifferences } from './key-findings.ts';
 import { pacer, paced } from './pacer.ts';
 import { ProofReader, type ReceivedRange } from './proof.ts';
 import { estimate, type Estimate } from './proof-estimate.ts';
@@ -101,6 +102,7 @@ export async function auditStack(
 
 export function* differencesOf(proof: Proof): Generator<Difference> {
   yield* batchDifferences(proof.scratch, proof);
+  yield* keyDifferences(proof.scratch);
   yield* counterDifferences(proof.scratch);
 }
 
@@ -147,6 +149,7 @@ export async function prove(options: ProofOptions, scratch: ProofScratch): Promi
     findUnmarked(scratch);
     allowForUnnoted(scratch);
   }
+  await compareKeys(source, scratch, rules, received === undefined);
   return {
     ...{ scratch, inFlightBefore, rowsSince: now() - leastKeepMs },
     counts: countsOf(scratch, inFlightBefore),

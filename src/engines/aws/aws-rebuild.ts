@@ -17,6 +17,7 @@ import {
 } from './corrections.ts';
 import { dynamodbCounterStore, type LedgerDelivery } from './dynamodb-counter-store.ts';
 import { FencedWrites } from './fenced-writes.ts';
+import { restoreKeys } from './restore-keys.ts';
 import { batchKey, chunkKey, droppedBatchKey, expiry, keyItem } from './ledger-table.ts';
 import {
   batchesWithoutBody,
@@ -161,6 +162,7 @@ class Rebuild {
     const { corrected, steps } = await this.#correct();
     const chunksCounted = await this.#countMissing();
     await this.#writeRows();
+    this.#ledgerRows += await restoreKeys(this.#scratch, this.#writes, this.#options.store);
     return { corrected, steps, chunksCounted, ledgerRows: this.#ledgerRows, withoutDamaged };
   }
 

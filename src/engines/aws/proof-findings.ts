@@ -10,6 +10,8 @@ export interface ProofCounts {
   readonly bytes: number;
   /** Counters compared. */
   readonly counters: number;
+  /** Batches that say by which idempotency key they came. */
+  readonly keys: number;
   /** Chunks that are not counted, for reasons that are on record. */
   readonly deadLetters: number;
   /** Batches not wholly counted that came so recently that they may still be on their way. */
@@ -306,6 +308,7 @@ export function countsOf(scratch: ProofScratch, inFlightBefore: number): ProofCo
     items: number(`SELECT sum(accepted) ${read}`),
     bytes: number(`SELECT sum(bytes) FROM batches`),
     counters: number('SELECT count(*) FROM counted'),
+    keys: number('SELECT count(*) FROM batch_keys'),
     deadLetters: number(
       `SELECT count(*) FROM dead d JOIN chunks c ON c.batch = d.batch AND c.chunk = d.chunk WHERE c.state = ${open}`,
     ),
