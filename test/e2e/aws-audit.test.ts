@@ -371,6 +371,46 @@ describe('rebuild of a store on AWS', () => {
   });
 });
 
+describe('a store whose raw bodies are deleted by rule', () => {
+  const dayMs = 86_400_000;
+  const rawExpiryMs = 90 * dayMs;
+
+  it('has counters of early days above the recount, which is told and is no difference', async () => {
+    await setCount('own 3', 7);
+    await setCount('nobody', 5);
+    expect(await audit({ rawExpiryMs })).toMatchObject({
+      differences: [],
+      summary: { aboveExpired: 2, differences: 0 },
+    });
+    await setCount('own 3', 0);
+    expect(codesOf((await audit({ rawExpiryMs })).differences)).toEqual(['counter_differs']);
+    // A rule that has not come to those days yet explains nothing.
+    const later = { rawExpiryMs: 36_500 * dayMs };
+    expect((await audit(later)).differences).toHaveLength(2);
+  });
+
+  it('misses no bodies that are so old', async () => {
+    await deleteBody(rawKeys[7] ?? '');
+    expect(codesOf((await audit({ rawExpiryMs })).differences)).toContain('raw_missing');
+    const backoff = { ...testBackoff, now: () => Date.now() + rawExpiryMs + dayMs };
+    expect(codesOf((await audit({ rawExpiryMs, backoff })).differences)).not.toContain(
+      'raw_missing',
+    );
+  });
+
+  it('is rebuilt only from a day of which all are there', async () => {
+    await setCount('nobody', 5);
+    const before = await counters();
+    const first = new Date(Date.now() - rawExpiryMs + 2 * dayMs).toISOString().slice(0, 10);
+    await expect(rebuild({ rawExpiryMs })).rejects.toThrow(/deleted after 90 days .* --from /);
+    const dates = { from: date, to: '9999-12-31' };
+    await expect(rebuild({ rawExpiryMs, dates })).rejects.toThrow(/Nothing was changed/);
+    await rebuild({ rawExpiryMs, dryRun: true });
+    await rebuild({ rawExpiryMs, dates: { from: first, to: '9999-12-31' } });
+    expect(await counters()).toEqual(before);
+  });
+});
+
 describe('beside traffic', () => {
   /** Posts and counts without a pause while the work goes on. */
   async function withTraffic(work: () => Promise<void>): Promise<number> {

@@ -26,6 +26,7 @@ import {
   type ProofCounts,
 } from './proof-findings.ts';
 import { batchStates, chunkStates } from './proof-schema.ts';
+import { refuseExpired } from './raw-expiry.ts';
 import { ProofScratch } from './proof-scratch.ts';
 import type { CounterKey } from './proof-source.ts';
 import { s3RawStore } from './s3-raw-store.ts';
@@ -90,6 +91,7 @@ export async function rebuildWith(
   scratch: ProofScratch,
 ): Promise<RebuildSummary> {
   const { store, backoff, transactions: client } = options;
+  if (!options.dryRun) refuseExpired(store.rawExpiryMs, options.dates, backoff.now());
   const fence = { client, ledgerTable: store.ledgerTable, backoff };
   const writes = options.dryRun ? undefined : await FencedWrites.takeOver(fence);
   const proof = await prove({ ...options, received: undefined }, scratch);

@@ -24,6 +24,10 @@ export interface ProofCounts {
   readonly strangers: number;
   /** Of those, on counters that exceed the raw bodies, and are not noted in the ledger. */
   readonly strangersUnnoted: number;
+  /** Where raw bodies are deleted by rule: the first day of which all are there (`YYYY-MM-DD`), */
+  readonly wholeFrom?: string;
+  /** and counters of earlier days that are above the recount, which is no difference. */
+  readonly aboveExpired?: number;
 }
 
 const { open, forgotten, dropped, unmarked } = chunkStates;
