@@ -1,9 +1,11 @@
+import { hash, randomBytes } from 'node:crypto';
+
 import { DeleteItemCommand, PutItemCommand, UpdateItemCommand } from '@aws-sdk/client-dynamodb';
 import { DeleteObjectCommand, GetObjectCommand, PutObjectCommand } from '@aws-sdk/client-s3';
 import { SendMessageCommand } from '@aws-sdk/client-sqs';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 
-import { readRawKey } from '../../src/domain/batch-id.ts';
+import { batchIdMaker, rawKeyOf, readRawKey } from '../../src/domain/batch-id.ts';
 import { dropReplaced, restoreReplaced } from '../../src/engines/aws/corrections.ts';
 import { encodeExcluded } from '../../src/engines/aws/excluded-items.ts';
 import { FencedWrites } from '../../src/engines/aws/fenced-writes.ts';
@@ -15,6 +17,7 @@ import {
   type Item,
 } from '../../src/engines/aws/ledger-table.ts';
 import type { Difference } from '../../src/pipeline/audit.ts';
+import { AwsEngine } from '../support/aws-engine.ts';
 import { auditOf, rebuildOf, testBackoff } from '../support/aws-proof.ts';
 import { countersAsStranger, scan, startAws, type AwsEmulators } from '../support/aws-store.ts';
 import { Lambdas } from '../support/lambda.ts';
@@ -302,6 +305,36 @@ describe('idempotency keys', () => {
     await post(21, 2, 'key-20');
     await lambdas.drain();
     expect((await audit()).differences).toEqual([]);
+  });
+
+  it('of batches from elsewhere are theirs, or those of a later one', async () => {
+    const engine = new AwsEngine(aws, lambdas.store, Date.now());
+    const replayed = async (receivedAt: number, state: string) => {
+      const items = [{ type: 'laptop', state, timestamp: `${date}T10:00:00Z` }];
+      const body = Buffer.from(JSON.stringify({ processed_devices: items }));
+      const batchId = batchIdMaker(randomBytes)(receivedAt);
+      const result = await engine.replayIntake.replay({
+        ...{ body, encoding: 'identity', caller: 'there', accepted: 1, rejected: 0 },
+        idempotency: { key: 'key-20', bodySha256: hash('sha256', body, 'buffer') },
+        tally: new Map(),
+        origin: { batchId, receivedAt, accepted: 1, rejected: 0 },
+      });
+      expect(result).toEqual({ kind: 'stored' });
+      return rawKeyOf(batchId, receivedAt);
+    };
+    const dayAgo = Date.now() - 86_400_000;
+    const [first, last] = [await replayed(dayAgo, 'first'), await replayed(dayAgo + 1, 'last')];
+    await lambdas.drain();
+    expect((await audit()).differences).toEqual([]);
+    const row = await keyRowOf(last);
+    await deleteKeyRow(row);
+    expect((await audit()).differences).toMatchObject([{ code: 'key_missing', rawKeys: [last] }]);
+    const { batchId = '' } = readRawKey(first) ?? {};
+    await putKeyRow({ ...row, batch_id: { S: batchId }, received_at: { N: String(dayAgo) } });
+    expect((await audit()).differences).toMatchObject([{ code: 'key_differs', rawKeys: [last] }]);
+    await rebuild();
+    expect((await audit()).differences).toEqual([]);
+    expect(await keyRowOf(last)).toEqual(row);
   });
 
   it('are not asked for once they may have ended, and keep what was excluded', async () => {
