@@ -59,6 +59,7 @@ function addOutputs(
   output('ItemsPerMessage', String(settings.itemsPerMessage), 'How batches are cut');
   output('DayZone', settings.dayZone, 'On which day an item counts');
   output('KeepReceiptsDays', String(settings.keepReceiptsDays), 'How long the ledger is kept');
+  output('RawExpiryDays', String(settings.rawExpiryDays), 'When raw bodies are deleted');
   if (resources.tokensSecret !== undefined) {
     output('TokensSecretArn', resources.tokensSecret.secretArn, 'The bearer tokens');
   }

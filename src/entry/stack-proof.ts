@@ -91,6 +91,7 @@ export function estimateJson({
 /** What is told beside differences, a line each. */
 export function countLines(counts: ProofCounts): string[] {
   const { deadLetters, inFlight, forgotten, dropped, strangers } = counts;
+  const { wholeFrom, aboveExpired = 0 } = counts;
   const lines: [number, string][] = [
     [deadLetters, 'chunks are among the dead letters, and not counted'],
     [inFlight, 'batches came lately and may still be on their way'],
@@ -98,14 +99,32 @@ export function countLines(counts: ProofCounts): string[] {
     [dropped, 'batches were dropped, wholly or in part, and are not counted'],
     [strangers, 'counted items were queued by others: no raw body tells of them'],
   ];
-  return lines.flatMap(([amount, text]) => (amount > 0 ? [`${grouped(amount)} ${text}`] : []));
+  const told = lines.flatMap(([amount, text]) =>
+    amount > 0 ? [`${grouped(amount)} ${text}`] : [],
+  );
+  if (wholeFrom === undefined) return told;
+  return [
+    ...told,
+    `raw bodies are deleted by rule (rawExpiryDays): counters of days before ${wholeFrom} may be above the recount, and ${grouped(aboveExpired)} are`,
+  ];
 }
 
 export function countsJson(counts: ProofCounts): object {
-  const { batches, items, bytes, counters, deadLetters, inFlight, forgotten, dropped, strangers } =
-    counts;
+  const {
+    batches,
+    items,
+    bytes,
+    counters,
+    keys,
+    deadLetters,
+    inFlight,
+    forgotten,
+    dropped,
+    strangers,
+  } = counts;
   return {
-    ...{ batches, items, bytes, counters, dead_letters: deadLetters, in_flight: inFlight },
+    ...{ batches, items, bytes, counters, keys, dead_letters: deadLetters, in_flight: inFlight },
     ...{ forgotten, dropped, strangers },
+    ...{ whole_from: counts.wholeFrom, above_expired: counts.aboveExpired },
   };
 }

@@ -21,6 +21,8 @@ export interface DeployedStack {
   readonly dayOf: DayOf;
   /** How long the rows of the ledger live, in milliseconds. */
   readonly keepMs: number;
+  /** When the bucket deletes raw bodies, in milliseconds after they came; undefined: never, as far as is known. */
+  readonly rawExpiryMs: number | undefined;
   readonly dynamodb: DynamoDBClient;
   /** One that tries once, for transactions: what is tried again is decided by who knows of marks. */
   readonly transactions: DynamoDBClient;
@@ -69,11 +71,17 @@ export async function openStack(
     dayZone: output('DayZone'),
     dayOf: dayRule(output('DayZone')),
     keepMs: Number(output('KeepReceiptsDays')) * dayMs,
+    rawExpiryMs: readExpiry(outputs.get('RawExpiryDays')),
     ...{ dynamodb, transactions, s3, sqs },
     close() {
       for (const client of [dynamodb, transactions, s3, sqs]) client.destroy();
     },
   };
+}
+
+/** Stacks of earlier versions do not say it. */
+function readExpiry(days: string | undefined): number | undefined {
+  return days === undefined || days === 'never' ? undefined : Number(days) * dayMs;
 }
 
 /** Opens a stack for the time in which it is used. */

@@ -1,13 +1,23 @@
+import { hash, randomBytes } from 'node:crypto';
+
 import { DeleteItemCommand, PutItemCommand, UpdateItemCommand } from '@aws-sdk/client-dynamodb';
 import { DeleteObjectCommand, GetObjectCommand, PutObjectCommand } from '@aws-sdk/client-s3';
 import { SendMessageCommand } from '@aws-sdk/client-sqs';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 
-import { readRawKey } from '../../src/domain/batch-id.ts';
+import { batchIdMaker, rawKeyOf, readRawKey } from '../../src/domain/batch-id.ts';
 import { dropReplaced, restoreReplaced } from '../../src/engines/aws/corrections.ts';
+import { encodeExcluded } from '../../src/engines/aws/excluded-items.ts';
 import { FencedWrites } from '../../src/engines/aws/fenced-writes.ts';
-import { chunkKey, keyItem } from '../../src/engines/aws/ledger-table.ts';
+import {
+  chunkKey,
+  keyIdOf,
+  keyItem,
+  keyPrefix,
+  type Item,
+} from '../../src/engines/aws/ledger-table.ts';
 import type { Difference } from '../../src/pipeline/audit.ts';
+import { AwsEngine } from '../support/aws-engine.ts';
 import { auditOf, rebuildOf, testBackoff } from '../support/aws-proof.ts';
 import { countersAsStranger, scan, startAws, type AwsEmulators } from '../support/aws-store.ts';
 import { Lambdas } from '../support/lambda.ts';
@@ -24,14 +34,17 @@ beforeAll(async () => {
 afterAll(() => aws.stop());
 
 /** Each batch has a counter of its own and one that all have; two chunks each. */
-async function post(n: number, count = 2): Promise<string> {
+async function post(n: number, count = 2, key?: string): Promise<string> {
   const items = Array.from({ length: count }, (_, at) => ({
     type: 'laptop',
     state: at === 0 ? `own ${n}` : 'shared',
     timestamp: `${date}T10:00:00Z`,
   }));
   const body = JSON.stringify({ processed_devices: items });
-  const headers = { 'content-type': 'application/json' };
+  const headers = {
+    'content-type': 'application/json',
+    ...(key !== undefined && { 'idempotency-key': key }),
+  };
   const answer = await lambdas.ask({ method: 'POST', path: '/ingest', headers, body });
   expect(answer, answer.text).toMatchObject({ status: 200 });
   return (JSON.parse(answer.text) as { raw_key: string }).raw_key;
@@ -71,6 +84,28 @@ async function deleteMark(rawKey: string, index: number) {
       Key: keyItem(chunkKey(batchId, index)),
     }),
   );
+}
+
+/** The rows of keys, by the batch that each names. */
+async function keyRows(): Promise<Map<string, Item>> {
+  const rows = await scan(aws.dynamodb, lambdas.store.ledgerTable);
+  const keys = rows.filter(({ id }) => id?.S?.startsWith(keyPrefix));
+  return new Map(keys.map((row) => [row['batch_id']?.S ?? '', row]));
+}
+
+async function keyRowOf(rawKey: string): Promise<Item> {
+  const row = (await keyRows()).get(readRawKey(rawKey)?.batchId ?? '');
+  if (row === undefined) throw new Error(`no key names ${rawKey}`);
+  return row;
+}
+
+async function putKeyRow(Item: Item) {
+  await aws.dynamodb.send(new PutItemCommand({ TableName: lambdas.store.ledgerTable, Item }));
+}
+
+async function deleteKeyRow({ id, entry }: Item) {
+  const Key = { id: id ?? { S: '' }, entry: entry ?? { S: '' } };
+  await aws.dynamodb.send(new DeleteItemCommand({ TableName: lambdas.store.ledgerTable, Key }));
 }
 
 async function damage(rawKey: string) {
@@ -213,6 +248,108 @@ describe('audit of a store on AWS', () => {
   });
 });
 
+describe('idempotency keys', () => {
+  it('that are lost, changed or of no batch are named, and made good', async () => {
+    const keyed: string[] = [];
+    for (let n = 20; n < 25; n++) keyed.push(await post(n, 2, `key-${n}`));
+    await lambdas.drain();
+    expect(await audit()).toMatchObject({ differences: [], summary: { keys: 5 } });
+    const before = await keyRows();
+
+    const [lost, hashed, renamed] = keyed as [string, string, string];
+    await deleteKeyRow(await keyRowOf(lost));
+    await putKeyRow({ ...(await keyRowOf(hashed)), body_sha256: { B: Buffer.alloc(32) } });
+    const { batchId } = readRawKey(keyed[3] ?? '') ?? { batchId: '' };
+    await putKeyRow({ ...(await keyRowOf(renamed)), batch_id: { S: batchId } });
+    const madeUp = {
+      ...(await keyRowOf(keyed[4] ?? '')),
+      id: { S: `${keyPrefix}${'0'.repeat(64)}` },
+    };
+    await putKeyRow(madeUp);
+
+    const { differences } = await audit();
+    expect(codesOf(differences)).toEqual([
+      ...['key_differs', 'key_differs', 'key_missing', 'key_unexplained'],
+    ]);
+    const rawKeysOf = (code: string) =>
+      differences.flatMap((each) => (each.code === code ? [...(each.rawKeys ?? [])] : [])).sort();
+    expect(rawKeysOf('key_missing')).toEqual([lost]);
+    expect(rawKeysOf('key_differs')).toEqual([hashed, renamed]);
+    const received = { from: 0, to: Date.now() + 60_000 };
+    expect(codesOf((await audit({ received })).differences)).toEqual([
+      ...['key_differs', 'key_differs', 'key_missing'],
+    ]);
+
+    expect((await rebuild()).summary).toMatchObject({ ledgerRows: 4, corrected: 0 });
+    expect((await audit()).differences).toEqual([]);
+    expect(await keyRows()).toEqual(before);
+    // A retry is taken for what it is.
+    expect(await post(20, 2, 'key-20')).toBe(lost);
+    await lambdas.drain();
+    expect((await counters()).find(({ state }) => state === 'own 20')?.count).toBe(1);
+  });
+
+  it('of attempts that were given up are no difference, nor are those that a later batch took', async () => {
+    const given = await keyRowOf(await post(20, 2, 'key-20'));
+    await lambdas.drain();
+    // Nothing of this batch was ever stored.
+    const attempt = { batch_id: { S: '01980000-0000-7000-8000-000000000000' } };
+    await putKeyRow({ ...given, ...attempt, id: { S: `${keyPrefix}${keyIdOf('', 'other')}` } });
+    expect((await audit()).differences).toEqual([]);
+    // The same under the key of a stored batch would let a retry count twice, unless it is recent.
+    await putKeyRow({ ...given, ...attempt });
+    expect(codesOf((await audit()).differences)).toEqual(['key_differs']);
+    await putKeyRow({ ...given, ...attempt, received_at: { N: String(Date.now() + 1) } });
+    expect((await audit()).differences).toEqual([]);
+    await deleteKeyRow(given);
+    await post(21, 2, 'key-20');
+    await lambdas.drain();
+    expect((await audit()).differences).toEqual([]);
+  });
+
+  it('of batches from elsewhere are theirs, or those of a later one', async () => {
+    const engine = new AwsEngine(aws, lambdas.store, Date.now());
+    const replayed = async (receivedAt: number, state: string) => {
+      const items = [{ type: 'laptop', state, timestamp: `${date}T10:00:00Z` }];
+      const body = Buffer.from(JSON.stringify({ processed_devices: items }));
+      const batchId = batchIdMaker(randomBytes)(receivedAt);
+      const result = await engine.replayIntake.replay({
+        ...{ body, encoding: 'identity', caller: 'there', accepted: 1, rejected: 0 },
+        idempotency: { key: 'key-20', bodySha256: hash('sha256', body, 'buffer') },
+        tally: new Map(),
+        origin: { batchId, receivedAt, accepted: 1, rejected: 0 },
+      });
+      expect(result).toEqual({ kind: 'stored' });
+      return rawKeyOf(batchId, receivedAt);
+    };
+    const dayAgo = Date.now() - 86_400_000;
+    const [first, last] = [await replayed(dayAgo, 'first'), await replayed(dayAgo + 1, 'last')];
+    await lambdas.drain();
+    expect((await audit()).differences).toEqual([]);
+    const row = await keyRowOf(last);
+    await deleteKeyRow(row);
+    expect((await audit()).differences).toMatchObject([{ code: 'key_missing', rawKeys: [last] }]);
+    const { batchId = '' } = readRawKey(first) ?? {};
+    await putKeyRow({ ...row, batch_id: { S: batchId }, received_at: { N: String(dayAgo) } });
+    expect((await audit()).differences).toMatchObject([{ code: 'key_differs', rawKeys: [last] }]);
+    await rebuild();
+    expect((await audit()).differences).toEqual([]);
+    expect(await keyRowOf(last)).toEqual(row);
+  });
+
+  it('are not asked for once they may have ended, and keep what was excluded', async () => {
+    const excluded = { excluded: { B: encodeExcluded([0]) } };
+    const given = await keyRowOf(await post(20, 2, 'key-20'));
+    await putKeyRow({ ...given, ...excluded });
+    await lambdas.drain();
+    expect(codesOf((await audit()).differences)).toEqual(['key_differs']);
+    await deleteKeyRow(given);
+    const later = { ...testBackoff, now: () => Date.now() + 91 * 86_400_000 };
+    const codes = codesOf((await audit({ backoff: later })).differences);
+    expect(codes).not.toContain('key_missing');
+  });
+});
+
 describe('rebuild of a store on AWS', () => {
   it('makes good a counter changed, deleted and added, and a deleted row of the ledger', async () => {
     const before = await counters();
@@ -245,7 +382,7 @@ describe('rebuild of a store on AWS', () => {
   });
 
   it('counts what was not counted, once', async () => {
-    await post(20);
+    await post(20, 2, 'key-20');
     const { summary } = await rebuild();
     expect(summary).toMatchObject({ chunksCounted: 2, corrected: 0 });
     // The messages still come.
@@ -267,18 +404,58 @@ describe('rebuild of a store on AWS', () => {
   });
 });
 
+describe('a store whose raw bodies are deleted by rule', () => {
+  const dayMs = 86_400_000;
+  const rawExpiryMs = 90 * dayMs;
+
+  it('has counters of early days above the recount, which is told and is no difference', async () => {
+    await setCount('own 3', 7);
+    await setCount('nobody', 5);
+    expect(await audit({ rawExpiryMs })).toMatchObject({
+      differences: [],
+      summary: { aboveExpired: 2, differences: 0 },
+    });
+    await setCount('own 3', 0);
+    expect(codesOf((await audit({ rawExpiryMs })).differences)).toEqual(['counter_differs']);
+    // A rule that has not come to those days yet explains nothing.
+    const later = { rawExpiryMs: 36_500 * dayMs };
+    expect((await audit(later)).differences).toHaveLength(2);
+  });
+
+  it('misses no bodies that are so old', async () => {
+    await deleteBody(rawKeys[7] ?? '');
+    expect(codesOf((await audit({ rawExpiryMs })).differences)).toContain('raw_missing');
+    const backoff = { ...testBackoff, now: () => Date.now() + rawExpiryMs + dayMs };
+    expect(codesOf((await audit({ rawExpiryMs, backoff })).differences)).not.toContain(
+      'raw_missing',
+    );
+  });
+
+  it('is rebuilt only from a day of which all are there', async () => {
+    await setCount('nobody', 5);
+    const before = await counters();
+    const first = new Date(Date.now() - rawExpiryMs + 2 * dayMs).toISOString().slice(0, 10);
+    await expect(rebuild({ rawExpiryMs })).rejects.toThrow(/deleted after 90 days .* --from /);
+    const dates = { from: date, to: '9999-12-31' };
+    await expect(rebuild({ rawExpiryMs, dates })).rejects.toThrow(/Nothing was changed/);
+    await rebuild({ rawExpiryMs, dryRun: true });
+    await rebuild({ rawExpiryMs, dates: { from: first, to: '9999-12-31' } });
+    expect(await counters()).toEqual(before);
+  });
+});
+
 describe('beside traffic', () => {
   /** Posts and counts without a pause while the work goes on. */
   async function withTraffic(work: () => Promise<void>): Promise<number> {
     let isOver = false;
     let posted = 0;
-    const client = async () => {
-      for (; !isOver; posted++) await post(100 + (posted % 5), 4);
+    const client = async (who: number) => {
+      for (; !isOver; posted++) await post(100 + (posted % 5), 4, `key-${who}-${posted}`);
     };
     const processor = async () => {
       while (!isOver) await lambdas.drain();
     };
-    const clients = [client(), client(), processor()];
+    const clients = [client(1), client(2), processor()];
     try {
       await work();
     } finally {

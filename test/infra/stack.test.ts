@@ -328,6 +328,7 @@ test('the outputs tell where everything is', () => {
   const values = Object.fromEntries(Object.entries(outputs).map(([name, o]) => [name, o.Value]));
   expect(values).toEqual({
     ...{ ItemsPerMessage: 'packed', DayZone: 'as-written', KeepReceiptsDays: '90' },
+    RawExpiryDays: 'never',
     ApiUrl: { 'Fn::GetAtt': [stack.one('AWS::ApiGatewayV2::Api', 'Api').id, 'ApiEndpoint'] },
     BucketName: stack.ref(bucket, 'RawBucket'),
     QueueUrl: stack.ref(queue, 'Queue'),

@@ -257,7 +257,8 @@ export function receiptsOf(world: FunctionWorld, invocation: Invocation): Receip
 }
 
 function partsOf({ scheduler, random, variant }: FunctionWorld, invocation: Invocation) {
-  const now = () => scheduler.now;
+  // As Date.now has it: whole milliseconds, which raw keys can tell.
+  const now = () => Math.floor(scheduler.now);
   const backoff = (attemptsMax: number, deadline = Number.POSITIVE_INFINITY): Backoff => ({
     ...{ attemptsMax, delayMsMax: 1_000, deadline, now },
     sleep: (milliseconds) => scheduler.sleep(invocation, milliseconds),

@@ -5,6 +5,7 @@ import {
   auditStack,
   type AwsAuditSummary,
   type ProofOptions,
+  type ProofStore,
 } from '../../src/engines/aws/aws-audit.ts';
 import {
   rebuildStack,
@@ -28,7 +29,7 @@ export const testBackoff: Backoff = {
   random: Math.random,
 };
 
-type Options = Partial<Omit<ProofOptions, 'store'>>;
+type Options = Partial<Omit<ProofOptions, 'store'>> & Pick<ProofStore, 'rawExpiryMs'>;
 
 function proofOptions(aws: AwsEmulators, store: AwsStore, options: Options): ProofOptions {
   const { dynamodb, s3, sqs } = aws;
@@ -43,6 +44,7 @@ function proofOptions(aws: AwsEmulators, store: AwsStore, options: Options): Pro
         rawBucket: store.bucket,
       },
       ...store,
+      rawExpiryMs: options.rawExpiryMs,
     },
     backoff: testBackoff,
     dates: undefined,

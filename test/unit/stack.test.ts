@@ -15,6 +15,7 @@ const outputs = {
   ItemsPerMessage: 'packed',
   DayZone: 'UTC',
   KeepReceiptsDays: '90',
+  RawExpiryDays: '400',
 };
 
 let wire: Wire | undefined;
@@ -45,8 +46,18 @@ describe('a stack that commands work on', () => {
     expect(stack).toMatchObject({
       ...{ rawBucket: 'raw-bodies', countersTable: 'counters', ledgerTable: 'ledger' },
       ...{ queueUrl: outputs.QueueUrl, itemsPerMessage: Infinity, keepMs: 90 * 86_400_000 },
+      rawExpiryMs: 400 * 86_400_000,
     });
     expect(stack.dayOf('2023-06-16T23:30:00-05:00')).toBe('2023-06-17');
+    stack.close();
+  });
+
+  it.each([{}, { RawExpiryDays: 'never' }])('may keep raw bodies for ever: %o', async (expiry) => {
+    const { RawExpiryDays, ...others } = outputs;
+    expect(RawExpiryDays).toBe('400');
+    await startCloudFormation({ ...others, ...expiry });
+    const stack = await openStack('local', process.env);
+    expect(stack.rawExpiryMs).toBeUndefined();
     stack.close();
   });
 

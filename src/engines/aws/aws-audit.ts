@@ -7,6 +7,7 @@ import type { AuditSummary, Difference } from '../../pipeline/audit.ts';
 import type { Backoff } from './backoff.ts';
 import { deadChunks } from './dead-chunks.ts';
 import { findLeastKeepMs } from './dynamodb-least-keep.ts';
+import { compareKeys, keyDifferences } from './key-findings.ts';
 import { pacer, paced } from './pacer.ts';
 import { ProofReader, type ReceivedRange } from './proof.ts';
 import { estimate, type Estimate } from './proof-estimate.ts';
@@ -18,6 +19,7 @@ import {
   findUnmarked,
   type ProofCounts,
 } from './proof-findings.ts';
+import { firstWholeDay, forgetExpiredRows, setExpiredApart } from './raw-expiry.ts';
 import { ProofScratch } from './proof-scratch.ts';
 import { settleCounters, type DateRange } from './proof-settlement.ts';
 import { ProofSource } from './proof-source.ts';
@@ -34,6 +36,8 @@ export interface ProofStore {
   readonly dayOf: DayOf;
   /** How long marks and batch rows are kept, in milliseconds. */
   readonly keepMs: number;
+  /** When raw bodies are deleted by the bucket's rule, in milliseconds after they came; undefined: never. */
+  readonly rawExpiryMs?: number | undefined;
 }
 
 export interface ProofOptions {
@@ -101,6 +105,7 @@ export async function auditStack(
 
 export function* differencesOf(proof: Proof): Generator<Difference> {
   yield* batchDifferences(proof.scratch, proof);
+  yield* keyDifferences(proof.scratch);
   yield* counterDifferences(proof.scratch);
 }
 
@@ -147,9 +152,11 @@ export async function prove(options: ProofOptions, scratch: ProofScratch): Promi
     findUnmarked(scratch);
     allowForUnnoted(scratch);
   }
+  const expiry = allowForExpired(scratch, store, now());
+  await compareKeys(source, scratch, rules, received === undefined);
   return {
     ...{ scratch, inFlightBefore, rowsSince: now() - leastKeepMs },
-    counts: countsOf(scratch, inFlightBefore),
+    counts: { ...countsOf(scratch, inFlightBefore), ...expiry },
     requests: pace.requests,
   };
 }
@@ -187,6 +194,13 @@ async function setStrangersApart(
     ...[dates.from, dates.to],
   );
   scratch.run('DROP TABLE strangers_before');
+}
+
+function allowForExpired(scratch: ProofScratch, { rawExpiryMs }: ProofStore, now: number) {
+  if (rawExpiryMs === undefined) return {};
+  const wholeFrom = firstWholeDay(now, rawExpiryMs);
+  forgetExpiredRows(scratch, now - rawExpiryMs);
+  return { wholeFrom, aboveExpired: setExpiredApart(scratch, wholeFrom) };
 }
 
 const exceeding = `FROM verdicts WHERE kind = 'differs' AND excess > 0`;

@@ -14,6 +14,7 @@ import {
 import { recut } from '../../pipeline/recut.ts';
 import type { CounterAdmission } from './counter-admission.ts';
 import type { DynamodbBatchRecords, KeyRecord } from './dynamodb-batch-records.ts';
+import { keyIdOf } from './ledger-table.ts';
 import type { S3RawStore } from './s3-raw-store.ts';
 import { orUnavailable } from './unavailable.ts';
 
@@ -92,7 +93,10 @@ async function accept(options: AwsIntakeOptions, batch: Batch): Promise<Acceptan
   if (turn.kind === 'earlier') return { earlier: turn.batch };
   const { identity, isStored } = turn;
   const taken = withoutItems(batch, options.dayOf, identity.excluded ?? []);
-  const raw = { ...taken, ...identity };
+  const raw = {
+    ...{ ...taken, ...identity },
+    ...(batch.idempotency && { keyId: keyIdOf(batch.caller, batch.idempotency.key) }),
+  };
   const cut = recut(raw, options.dayOf);
   if ('reason' in cut) throw new Error(`a batch reads otherwise than it just did: ${cut.reason}`);
   if (!isStored) await options.rawStore.put(raw);

@@ -17,6 +17,7 @@ import {
 } from './corrections.ts';
 import { dynamodbCounterStore, type LedgerDelivery } from './dynamodb-counter-store.ts';
 import { FencedWrites } from './fenced-writes.ts';
+import { restoreKeys } from './restore-keys.ts';
 import { batchKey, chunkKey, droppedBatchKey, expiry, keyItem } from './ledger-table.ts';
 import {
   batchesWithoutBody,
@@ -25,6 +26,7 @@ import {
   type ProofCounts,
 } from './proof-findings.ts';
 import { batchStates, chunkStates } from './proof-schema.ts';
+import { refuseExpired } from './raw-expiry.ts';
 import { ProofScratch } from './proof-scratch.ts';
 import type { CounterKey } from './proof-source.ts';
 import { s3RawStore } from './s3-raw-store.ts';
@@ -89,6 +91,7 @@ export async function rebuildWith(
   scratch: ProofScratch,
 ): Promise<RebuildSummary> {
   const { store, backoff, transactions: client } = options;
+  if (!options.dryRun) refuseExpired(store.rawExpiryMs, options.dates, backoff.now());
   const fence = { client, ledgerTable: store.ledgerTable, backoff };
   const writes = options.dryRun ? undefined : await FencedWrites.takeOver(fence);
   const proof = await prove({ ...options, received: undefined }, scratch);
@@ -161,6 +164,7 @@ class Rebuild {
     const { corrected, steps } = await this.#correct();
     const chunksCounted = await this.#countMissing();
     await this.#writeRows();
+    this.#ledgerRows += await restoreKeys(this.#scratch, this.#writes, this.#options.store);
     return { corrected, steps, chunksCounted, ledgerRows: this.#ledgerRows, withoutDamaged };
   }
 

@@ -10,6 +10,7 @@ import {
 import { recut } from '../../pipeline/recut.ts';
 import type { SweepProgress } from '../../pipeline/sweep.ts';
 import type { DynamodbBatchRecords, KeyRecord } from './dynamodb-batch-records.ts';
+import { keyIdOf } from './ledger-table.ts';
 import type { S3RawBatch, S3RawStore } from './s3-raw-store.ts';
 import { orUnavailable } from './unavailable.ts';
 
@@ -66,6 +67,7 @@ async function replay(options: AwsReplayOptions, batch: ReplayedBatch): Promise<
     ...{ accepted: batch.accepted, rejected: batch.rejected },
     ...(origin.excluded !== undefined && { excluded: origin.excluded }),
     itemsPerMessage: options.itemsPerMessage,
+    ...(batch.idempotency && { keyId: keyIdOf(batch.caller, batch.idempotency.key) }),
   };
   const holder = await claimKey(options, batch, raw);
   if (holder !== undefined) return { kind: 'known', batch: holder };

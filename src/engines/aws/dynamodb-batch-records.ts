@@ -1,5 +1,3 @@
-import { hash } from 'node:crypto';
-
 import {
   ConditionalCheckFailedException,
   GetItemCommand,
@@ -15,6 +13,8 @@ import { decodeExcluded, encodeExcluded } from './excluded-items.ts';
 import {
   batchKey,
   expiry,
+  idempotencyKey,
+  keyIdOf,
   keyItem,
   numberOf,
   textOf,
@@ -69,21 +69,11 @@ export class DynamodbBatchRecords {
     replaced?: BatchId,
   ): Promise<KeyRecord | undefined> {
     const { client, ledgerTable, keepMs } = this.#options;
-    const { excluded = [] } = record;
     try {
       await client.send(
         new PutItemCommand({
           TableName: ledgerTable,
-          Item: {
-            ...keyItem(keyOf(caller, key)),
-            batch_id: { S: record.batchId },
-            received_at: { N: String(record.receivedAt) },
-            body_sha256: { B: record.bodySha256 },
-            items_per_message: { S: itemsPerMessageText(record.itemsPerMessage) },
-            ...(excluded.length > 0 && { excluded: { B: encodeExcluded(excluded) } }),
-            ...replayedAtOf(record),
-            expires_at: expiry(record.receivedAt + keepMs),
-          },
+          Item: keyRow(keyOf(caller, key), record, keepMs),
           // DynamoDB ends a row some time after its time: until then it may be written over.
           ConditionExpression:
             'attribute_not_exists(id) OR received_at <= :expired OR batch_id = :replaced',
@@ -152,9 +142,23 @@ export class DynamodbBatchRecords {
   }
 }
 
-/** The caller's name stands with its length, so that no two pairs are written alike. */
 function keyOf(caller: string, key: string): LedgerKey {
-  return { id: `key:${hash('sha256', `${caller.length}:${caller}${key}`)}`, entry: 'key' };
+  return idempotencyKey(keyIdOf(caller, key));
+}
+
+/** The row of a key that is the batch's. */
+export function keyRow(key: LedgerKey, record: KeyRecord, keepMs: number): Item {
+  const { excluded = [] } = record;
+  return {
+    ...keyItem(key),
+    batch_id: { S: record.batchId },
+    received_at: { N: String(record.receivedAt) },
+    body_sha256: { B: record.bodySha256 },
+    items_per_message: { S: itemsPerMessageText(record.itemsPerMessage) },
+    ...(excluded.length > 0 && { excluded: { B: encodeExcluded(excluded) } }),
+    ...replayedAtOf(record),
+    expires_at: expiry(record.receivedAt + keepMs),
+  };
 }
 
 function replayedAtOf({ replayedAt }: { readonly replayedAt?: number }): Item {

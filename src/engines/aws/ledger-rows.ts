@@ -1,5 +1,7 @@
 import { isBatchId, type BatchId } from '../../domain/batch-id.ts';
-import { chunkIndexOf, isDropped, type Item } from './ledger-table.ts';
+import { toRanges } from '../../domain/index-ranges.ts';
+import { decodeExcluded } from './excluded-items.ts';
+import { chunkIndexOf, isDropped, keyPrefix, type Item } from './ledger-table.ts';
 
 /** A chunk by its identity. */
 export interface ChunkId {
@@ -20,8 +22,25 @@ export type LedgerRow =
       readonly rejected: number;
       readonly chunks: number;
     }
+  | KeyRow
   /** A message of somebody else is counted; on which counter, where that is noted. */
   | { readonly kind: 'stranger'; readonly counter: NotedCounter | undefined };
+
+/** Whose batch an idempotency key is. */
+export interface KeyRow {
+  readonly kind: 'key';
+  readonly keyId: string;
+  /** Empty where the row names none. */
+  readonly batchId: BatchId;
+  readonly receivedAt: number;
+  readonly replayedAt: number | undefined;
+  readonly bodySha256: Uint8Array;
+  readonly itemsPerMessage: string;
+  /** As `excludedText` has it. */
+  readonly excluded: string;
+  /** Seconds since 1970. */
+  readonly expiresAt: number;
+}
 
 export interface NotedCounter {
   readonly date: string;
@@ -40,6 +59,7 @@ export function ledgerRowOf(item: Item): LedgerRow | undefined {
     if (entry !== 'counted' || isDropped(item)) return undefined;
     return { kind: 'stranger', counter: notedCounter(item) };
   }
+  if (id.startsWith(keyPrefix)) return entry === 'key' ? keyRowOf(id, item) : undefined;
   const batchId = id.slice(batchPrefix.length);
   if (!id.startsWith(batchPrefix) || !isBatchId(batchId)) return undefined;
   const index = chunkIndexOf(entry);
@@ -55,6 +75,34 @@ export function ledgerRowOf(item: Item): LedgerRow | undefined {
     rejected: numberIn(item, 'rejected'),
     chunks: numberIn(item, 'chunks'),
   };
+}
+
+function keyRowOf(id: string, item: Item): KeyRow {
+  return {
+    ...{ kind: 'key', keyId: id.slice(keyPrefix.length), batchId: item['batch_id']?.S ?? '' },
+    receivedAt: numberIn(item, 'received_at'),
+    replayedAt: item['replayed_at'] === undefined ? undefined : numberIn(item, 'replayed_at'),
+    bodySha256: item['body_sha256']?.B ?? new Uint8Array(),
+    itemsPerMessage: item['items_per_message']?.S ?? '',
+    excluded: excludedIn(item),
+    expiresAt: numberIn(item, 'expires_at'),
+  };
+}
+
+/** Which items are excluded, as runs: the same text for the same items, whoever compressed them. */
+export function excludedText(excluded: readonly number[] = []): string {
+  return JSON.stringify(toRanges(excluded));
+}
+
+function excludedIn(item: Item): string {
+  const bytes = item['excluded']?.B;
+  if (bytes === undefined) return excludedText();
+  try {
+    return excludedText(decodeExcluded(bytes));
+  } catch (error) {
+    // What cannot be read is as good as other items.
+    return `unreadable: ${String(error)}`;
+  }
 }
 
 function notedCounter(item: Item): NotedCounter | undefined {

@@ -1,3 +1,5 @@
+import { hash } from 'node:crypto';
+
 import type { AttributeValue } from '@aws-sdk/client-dynamodb';
 
 import type { BatchId } from '../../domain/batch-id.ts';
@@ -38,6 +40,21 @@ export function batchKey(batchId: BatchId): LedgerKey {
 export function chunkKey(batchId: BatchId, index: number): LedgerKey {
   const digits = String(index).padStart(indexDigits, '0');
   return { id: `batch:${batchId}`, entry: chunkPrefix + digits };
+}
+
+/**
+ * What an idempotency key is known by: a SHA-256 in hex. The caller's name stands with its length,
+ * so that no two pairs are written alike.
+ */
+export function keyIdOf(caller: string, key: string): string {
+  return hash('sha256', `${caller.length}:${caller}${key}`);
+}
+
+export const keyPrefix = 'key:';
+
+/** Whose batch an idempotency key is. */
+export function idempotencyKey(keyId: string): LedgerKey {
+  return { id: keyPrefix + keyId, entry: 'key' };
 }
 
 /** The index in a chunk's entry; undefined for other entries. */

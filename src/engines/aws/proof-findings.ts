@@ -10,6 +10,8 @@ export interface ProofCounts {
   readonly bytes: number;
   /** Counters compared. */
   readonly counters: number;
+  /** Batches that say by which idempotency key they came. */
+  readonly keys: number;
   /** Chunks that are not counted, for reasons that are on record. */
   readonly deadLetters: number;
   /** Batches not wholly counted that came so recently that they may still be on their way. */
@@ -22,6 +24,10 @@ export interface ProofCounts {
   readonly strangers: number;
   /** Of those, on counters that exceed the raw bodies, and are not noted in the ledger. */
   readonly strangersUnnoted: number;
+  /** Where raw bodies are deleted by rule: the first day of which all are there (`YYYY-MM-DD`), */
+  readonly wholeFrom?: string;
+  /** and counters of earlier days that are above the recount, which is no difference. */
+  readonly aboveExpired?: number;
 }
 
 const { open, forgotten, dropped, unmarked } = chunkStates;
@@ -306,6 +312,7 @@ export function countsOf(scratch: ProofScratch, inFlightBefore: number): ProofCo
     items: number(`SELECT sum(accepted) ${read}`),
     bytes: number(`SELECT sum(bytes) FROM batches`),
     counters: number('SELECT count(*) FROM counted'),
+    keys: number('SELECT count(*) FROM batch_keys'),
     deadLetters: number(
       `SELECT count(*) FROM dead d JOIN chunks c ON c.batch = d.batch AND c.chunk = d.chunk WHERE c.state = ${open}`,
     ),

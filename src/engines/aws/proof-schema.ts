@@ -38,13 +38,19 @@ const kept = `
   CREATE TABLE IF NOT EXISTS increments (
     counter INTEGER NOT NULL, chunk INTEGER NOT NULL, count INTEGER NOT NULL,
     PRIMARY KEY (counter, chunk)
-  ) WITHOUT ROWID;`;
+  ) WITHOUT ROWID;
+  CREATE TABLE IF NOT EXISTS batch_keys (
+    batch TEXT PRIMARY KEY, key TEXT NOT NULL, received_at INTEGER NOT NULL, replayed_at INTEGER,
+    body_sha256 BLOB NOT NULL, items_per_message TEXT NOT NULL, excluded TEXT NOT NULL
+  ) WITHOUT ROWID;
+  CREATE INDEX IF NOT EXISTS batches_by_key ON batch_keys (key);`;
 
 /** Of the tables, the queue and the comparison: each run reads them anew. */
 const ofOneRun = `
   DROP TABLE IF EXISTS marks; DROP TABLE IF EXISTS batch_rows; DROP TABLE IF EXISTS dropped;
   DROP TABLE IF EXISTS dead; DROP TABLE IF EXISTS expected; DROP TABLE IF EXISTS open_increments;
   DROP TABLE IF EXISTS counted; DROP TABLE IF EXISTS verdicts; DROP TABLE IF EXISTS strangers;
+  DROP TABLE IF EXISTS key_rows; DROP TABLE IF EXISTS key_issues;
   CREATE TABLE marks (
     batch TEXT NOT NULL, chunk INTEGER NOT NULL, items INTEGER, dropped INTEGER NOT NULL,
     PRIMARY KEY (batch, chunk)
@@ -64,7 +70,12 @@ const ofOneRun = `
   CREATE TABLE counted (counter INTEGER PRIMARY KEY, count REAL, is_named_right INTEGER NOT NULL);
   CREATE TABLE verdicts (
     counter INTEGER PRIMARY KEY, kind TEXT NOT NULL, counted REAL, expected REAL NOT NULL, excess REAL NOT NULL
-  );`;
+  );
+  CREATE TABLE key_rows (
+    key TEXT PRIMARY KEY, batch TEXT NOT NULL, received_at INTEGER, replayed_at INTEGER,
+    body_sha256 BLOB NOT NULL, items_per_message TEXT NOT NULL, excluded TEXT NOT NULL, expires_at INTEGER
+  ) WITHOUT ROWID;
+  CREATE TABLE key_issues (key TEXT PRIMARY KEY, code TEXT NOT NULL, batch TEXT, seen TEXT) WITHOUT ROWID;`;
 
 const cacheKib = 64 * 1024;
 
@@ -82,6 +93,6 @@ export function emptyScratch(database: DatabaseSync): void {
   database.exec(`
     BEGIN;
     DROP TABLE IF EXISTS batches; DROP TABLE IF EXISTS chunks; DROP TABLE IF EXISTS counters;
-    DROP TABLE IF EXISTS increments; ${kept} ${ofOneRun}
+    DROP TABLE IF EXISTS increments; DROP TABLE IF EXISTS batch_keys; ${kept} ${ofOneRun}
     COMMIT;`);
 }

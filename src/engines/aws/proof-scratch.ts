@@ -8,7 +8,7 @@ import {
   type CounterRow,
   type Tally,
 } from '../../domain/counter.ts';
-import type { ChunkId, LedgerRow } from './ledger-rows.ts';
+import type { ChunkId, KeyRow, LedgerRow } from './ledger-rows.ts';
 import { batchStates, chunkStates, emptyScratch, prepareScratch } from './proof-schema.ts';
 import type { RawObject, StoredCounter } from './proof-source.ts';
 
@@ -23,10 +23,14 @@ export type BodyReading =
         readonly items: number;
         readonly tally: Tally;
       }[];
+      /** The idempotency key that it came with, and what the ledger has to say under it. */
+      readonly key: BatchKey | undefined;
     }
   | { readonly kind: 'damaged'; readonly reason: string }
   /** It was listed, and is there no more. */
   | { readonly kind: 'gone' };
+
+export type BatchKey = Omit<KeyRow, 'kind' | 'batchId' | 'expiresAt'>;
 
 export interface OpenChunk extends ChunkId {
   readonly id: number;
@@ -71,6 +75,11 @@ export class ProofScratch {
 
   all<Row>(sql: string, ...values: SQLInputValue[]): Row[] {
     return this.#statement(sql).all(...values) as unknown as Row[];
+  }
+
+  /** The same with values by the names of their parameters, `:name`. */
+  named<Row>(sql: string, values: Record<string, SQLInputValue>): Row[] {
+    return this.#statement(sql).all(values) as unknown as Row[];
   }
 
   /** Row by row, while nothing is changed. */
@@ -140,12 +149,19 @@ export class ProofScratch {
       this.run(update, batchStates.damaged, body.reason, rawKey);
       return;
     }
-    const { accepted, rejected, chunks } = body;
+    const { accepted, rejected, chunks, key } = body;
     this.run(
       'UPDATE batches SET state = ?, accepted = ?, rejected = ?, chunks = ? WHERE raw_key = ?',
       ...[batchStates.read, accepted, rejected, chunks.length, rawKey],
     );
     const batchId = readRawKey(rawKey)?.batchId ?? '';
+    if (key !== undefined) {
+      const { keyId, receivedAt, replayedAt = null, bodySha256 } = key;
+      this.run(
+        'INSERT OR IGNORE INTO batch_keys VALUES (?, ?, ?, ?, ?, ?, ?)',
+        ...[batchId, keyId, receivedAt, replayedAt, bodySha256, key.itemsPerMessage, key.excluded],
+      );
+    }
     const insert = this.#statement('INSERT INTO increments VALUES (?, ?, ?)');
     const insertOpen = this.#statement('INSERT INTO open_increments VALUES (?, ?, ?)');
     for (const { index, items, tally } of chunks) {
@@ -190,6 +206,15 @@ export class ProofScratch {
         const { batchId, accepted, rejected, chunks } = row;
         const sql = 'INSERT OR REPLACE INTO batch_rows VALUES (?, ?, ?, ?)';
         this.run(sql, batchId, accepted, rejected, chunks);
+        break;
+      }
+      case 'key': {
+        const { keyId, receivedAt, replayedAt = null, bodySha256, itemsPerMessage } = row;
+        this.run(
+          'INSERT OR REPLACE INTO key_rows VALUES (?, ?, ?, ?, ?, ?, ?, ?)',
+          ...[keyId, row.batchId, receivedAt, replayedAt, bodySha256, itemsPerMessage],
+          ...[row.excluded, row.expiresAt],
+        );
         break;
       }
       case 'stranger': {

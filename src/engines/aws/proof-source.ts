@@ -15,7 +15,7 @@ import { typeAndStateOf } from '../../domain/counter.ts';
 import { isRetryable } from './aws-errors.ts';
 import { backOff, type Backoff } from './backoff.ts';
 import { inParallel } from './in-parallel.ts';
-import { batchKey, chunkKey, keyItem, type Item } from './ledger-table.ts';
+import { batchKey, chunkKey, idempotencyKey, keyItem, type Item } from './ledger-table.ts';
 import { ledgerRowOf, type ChunkId, type LedgerRow } from './ledger-rows.ts';
 import { s3RawStore, type S3RawBatch } from './s3-raw-store.ts';
 
@@ -186,13 +186,19 @@ export class ProofSource {
   }
 
   /** The marks of those chunks that have one. */
-  async marksOf(chunks: readonly ChunkId[]): Promise<LedgerRow[]> {
+  marksOf(chunks: readonly ChunkId[]): Promise<LedgerRow[]> {
+    return this.#rowsOf(chunks.map(({ batchId, index }) => keyItem(chunkKey(batchId, index))));
+  }
+
+  /** The rows of those idempotency keys that have one. */
+  keyRowsOf(keyIds: readonly string[]): Promise<LedgerRow[]> {
+    return this.#rowsOf(keyIds.map((keyId) => keyItem(idempotencyKey(keyId))));
+  }
+
+  async #rowsOf(keys: readonly Item[]): Promise<LedgerRow[]> {
     const rows: LedgerRow[] = [];
-    for (let at = 0; at < chunks.length; at += batchGetMax) {
-      const keys = chunks
-        .slice(at, at + batchGetMax)
-        .map(({ batchId, index }) => keyItem(chunkKey(batchId, index)));
-      for (const item of await this.#batchGet(keys)) {
+    for (let at = 0; at < keys.length; at += batchGetMax) {
+      for (const item of await this.#batchGet(keys.slice(at, at + batchGetMax))) {
         const row = ledgerRowOf(item);
         if (row !== undefined) rows.push(row);
       }

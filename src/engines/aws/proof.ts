@@ -1,12 +1,15 @@
+import { hash } from 'node:crypto';
+
 import type { DayOf } from '../../domain/day.ts';
 import { tallyEvents } from '../../domain/batch.ts';
-import { recut } from '../../pipeline/recut.ts';
+import { inflateStored } from '../../pipeline/process.ts';
+import { itemsPerMessageText, recut } from '../../pipeline/recut.ts';
 import { inParallel } from './in-parallel.ts';
-import type { ChunkId } from './ledger-rows.ts';
+import { excludedText, type ChunkId } from './ledger-rows.ts';
 import { readRawKey } from '../../domain/batch-id.ts';
-import type { BodyReading, ProofScratch } from './proof-scratch.ts';
+import type { BatchKey, BodyReading, ProofScratch } from './proof-scratch.ts';
 import type { ProofSource, TableSize } from './proof-source.ts';
-import { ExcludedUnreadable, sha256Of, startOf } from './s3-raw-store.ts';
+import { ExcludedUnreadable, sha256Of, startOf, type S3RawBatch } from './s3-raw-store.ts';
 
 export interface ProofRules {
   readonly dayOf: DayOf;
@@ -154,7 +157,7 @@ export class ProofReader {
     const chunks = cut.chunks.map(({ index, events }) => ({
       ...{ index, items: events.length, tally: tallyEvents(events) },
     }));
-    return { kind: 'read', accepted, rejected, chunks };
+    return { kind: 'read', accepted, rejected, chunks, key: batchKeyOf(raw) };
   }
 
   /** Takes in what came meanwhile; returns the counters that it adds to. */
@@ -186,6 +189,18 @@ export class ProofReader {
   async addCounters(dates: { from: string; to: string }): Promise<void> {
     await this.#source.counters(dates, (rows) => this.#scratch.addCounted(rows));
   }
+}
+
+function batchKeyOf(raw: S3RawBatch): BatchKey | undefined {
+  const { keyId, receivedAt, replayedAt } = raw;
+  if (keyId === undefined) return undefined;
+  const inflated = inflateStored(raw);
+  if (inflated.code !== undefined) return undefined;
+  return {
+    ...{ keyId, receivedAt, replayedAt, bodySha256: hash('sha256', inflated.body, 'buffer') },
+    itemsPerMessage: itemsPerMessageText(raw.itemsPerMessage),
+    excluded: excludedText(raw.excluded),
+  };
 }
 
 const gone: BodyReading = { kind: 'gone' };

@@ -22,6 +22,8 @@ export interface S3RawBatch extends RawBatch {
   readonly sha256?: string | undefined;
   /** When it came here from another installation, if it did; milliseconds since 1970. */
   readonly replayedAt?: number;
+  /** Of the idempotency key that it came with, as `keyIdOf` makes it; bodies of earlier versions have none. */
+  readonly keyId?: string;
 }
 
 export interface S3RawStore extends RawStore {
@@ -229,7 +231,7 @@ export function sha256Of(body: Uint8Array): string {
 }
 
 function metadataOf(raw: S3RawBatch): Record<string, string> {
-  const { accepted, rejected, itemsPerMessage, excluded = [], replayedAt, body } = raw;
+  const { accepted, rejected, itemsPerMessage, excluded = [], replayedAt, keyId, body } = raw;
   return {
     accepted: String(accepted),
     rejected: String(rejected),
@@ -237,12 +239,15 @@ function metadataOf(raw: S3RawBatch): Record<string, string> {
     ...(excluded.length > 0 && { [excludedName]: String(excluded.length) }),
     sha256: sha256Of(body),
     ...(replayedAt !== undefined && { 'replayed-at': new Date(replayedAt).toISOString() }),
+    ...(keyId !== undefined && { 'idempotency-key-id': keyId }),
   };
 }
 
 function readMetadata(metadata: Record<string, string>) {
   const replayedAt = Date.parse(metadata['replayed-at'] ?? '');
+  const keyId = metadata['idempotency-key-id'];
   return {
+    ...(keyId !== undefined && { keyId }),
     ...(!Number.isNaN(replayedAt) && { replayedAt }),
     accepted: Number(metadata['accepted']),
     rejected: Number(metadata['rejected']),
