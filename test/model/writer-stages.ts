@@ -28,9 +28,9 @@ export interface Stage {
   readonly act: Act;
 }
 
-type Act = (context: Context) => Promise<void> | void;
+export type Act = (context: Context) => Promise<void> | void;
 
-interface Context {
+export interface Context {
   readonly life: WriterLife;
   readonly machine: SimulatedMachine;
   readonly oracle: Oracle;
