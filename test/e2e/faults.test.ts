@@ -404,6 +404,22 @@ describe('SIGTERM', () => {
     lock.release();
     await expectCounted(dataDir, { acknowledged });
   });
+
+  it('ends the server with what failed, where that stopped it from counting', async () => {
+    const dataDir = temporaryDirectory();
+    const { server, url } = await startServer(dataDir);
+    const { database } = dataPaths(dataDir);
+    const other = new DatabaseSync(database);
+    afterTest(() => other.close());
+    other.exec('BEGIN IMMEDIATE');
+    const acknowledged = await postSome(newClient(1), url, 20);
+    server.kill('SIGTERM');
+    await waitUntil('the port to be closed', () => isClosed(url));
+    other.exec('DROP TABLE counters; COMMIT');
+    await expectFailure(server, database, 'damaged', 'Move it');
+    for (const end of ['', '-wal', '-shm']) rmSync(database + end, { force: true });
+    await expectCounted(dataDir, { acknowledged });
+  });
 });
 
 interface Sent {

@@ -27,3 +27,22 @@ describe('a server that is killed again and again', () => {
     300_000,
   );
 });
+
+describe('a server that is stopped again and again', () => {
+  it.each([
+    {
+      what: 'at every stage, a rebuild beside it and a second signal among them',
+      stops: 7,
+      program: undefined,
+    },
+    { what: 'with small segments, of which it removes the old', stops: 5, program: smallServer },
+  ])(
+    `$what, ends as it should and counts what it acknowledged once (seed ${seed})`,
+    async ({ stops, program }) => {
+      const summary = await killServer({ kills: stops, seed, program, signal: 'SIGTERM' });
+      expect(summary.violations).toEqual([]);
+      expect(summary.acknowledged).toBeGreaterThan(10 * stops);
+    },
+    300_000,
+  );
+});

@@ -153,6 +153,9 @@ describe('names', () => {
     expect(codeOf(() => disk.open('/data', 'read'))).toBe('EISDIR');
     expect(codeOf(() => disk.remove('/data/none'))).toBe('ENOENT');
     expect(codeOf(() => disk.remove('/data/segments'))).toBe('EISDIR');
+    expect(codeOf(() => disk.rename('/data/none', '/data/log'))).toBe('ENOENT');
+    expect(codeOf(() => disk.rename('/data/log', '/none/log'))).toBe('ENOENT');
+    expect(codeOf(() => disk.rename('/data/log', '/data/segments/log'))).toBe('EXDEV');
     expect(codeOf(() => disk.list('/none'))).toBe('ENOENT');
     expect(codeOf(() => disk.list('/data/log'))).toBe('ENOTDIR');
     expect(codeOf(() => disk.syncDirectory('/none'))).toBe('ENOENT');
@@ -176,6 +179,18 @@ describe('names', () => {
     disk.open(path, 'create').write(bytes('new!'), 0);
     expect(old.size()).toBe(3);
     expect(textOf(disk)).toBe('new!');
+  });
+
+  it('may be given to another file, in the place of the one that had it', () => {
+    const disk = newDisk();
+    const old = durableFile(disk, 'old!');
+    const file = durableFile(disk, 'new', '/next');
+    disk.rename('/next', path);
+    expect(disk.list('/')).toEqual(['log']);
+    expect(textOf(disk)).toBe('new');
+    file.write(bytes('s'), 3);
+    expect(textOf(disk)).toBe('news');
+    expect(old.size()).toBe(4);
   });
 
   it('lead to handles that keep to their mode and end when closed', () => {
@@ -411,6 +426,31 @@ describe('a power cut, to a directory', () => {
     file.sync();
     const observe = (disk: SimulatedDisk) => (names(disk) === '' ? 'gone' : textOf(disk));
     expect(outcomes(disk, observe)).toEqual(new Set(['gone', 'old!', 'new!']));
+  });
+
+  it('keeps a renaming as a whole or not at all, until the directory is synced', () => {
+    const disk = newDisk();
+    durableFile(disk, 'old!').close();
+    durableFile(disk, 'new!', '/next').close();
+    disk.rename('/next', path);
+    const observe = (disk: SimulatedDisk) => `${names(disk)}: ${textOf(disk)}`;
+    const after = disk.crash();
+    expect(outcomes(after, observe)).toEqual(new Set(['log next: old!', 'log: new!']));
+    const synced = newDisk();
+    durableFile(synced, 'old!').close();
+    durableFile(synced, 'new!', '/next').close();
+    synced.rename('/next', path);
+    synced.syncDirectory('/');
+    expect(outcomes(synced, observe)).toEqual(new Set(['log: new!']));
+  });
+
+  it('may lose what a renamed file held that was not synced', () => {
+    const disk = newDisk();
+    durableFile(disk, 'old!').close();
+    disk.open('/next', 'create').write(bytes('new!'), 0);
+    disk.rename('/next', path);
+    disk.syncDirectory('/');
+    expect(outcomes(disk, textOf)).toEqual(new Set(['', '....', 'new!']));
   });
 
   it('may lose a directory, and all in it, until its parent is synced', () => {
@@ -656,6 +696,7 @@ describe('faults', () => {
       ['open', () => disk.open(path, 'read')],
       ['create', () => disk.open('/new', 'create')],
       ['remove', () => disk.remove(path)],
+      ['rename', () => disk.rename(path, '/renamed')],
       ['list', () => disk.list('/')],
       ['makeDirectory', () => disk.makeDirectory('/data')],
       ['syncDirectory', () => disk.syncDirectory('/')],

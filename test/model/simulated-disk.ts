@@ -123,9 +123,9 @@ export class SimulatedDisk implements FileSystem {
    * The disk as the next process finds it after this one was killed: the page cache is still
    * there, and what was not synced still is not. This disk is dead from here on.
    */
-  crash(): SimulatedDisk {
+  crash(seed = this.#random.below(2 ** 32)): SimulatedDisk {
     this.#dead = true;
-    const found = this.#successor(this.#random.below(2 ** 32));
+    const found = this.#successor(seed);
     found.#root = copyDirectory(this.#root);
     return found;
   }

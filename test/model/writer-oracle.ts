@@ -50,6 +50,16 @@ export class Oracle {
     this.keepKeysMs = keepKeysMs;
   }
 
+  /** What is known now, to go on from in another way. */
+  copy(): Oracle {
+    const copy = new Oracle(this.keepKeysMs);
+    for (const batch of this.batches) {
+      copy.batches.push({ ...batch, acknowledged: new Set(batch.acknowledged) });
+    }
+    for (const [position, id] of this.uncountable) copy.uncountable.set(position, id);
+    return copy;
+  }
+
   sawClock(wallMs: number): void {
     for (const batch of this.batches) batch.latestMs = Math.max(batch.latestMs, wallMs);
   }

@@ -1,21 +1,18 @@
 import { existsSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { DatabaseSync } from 'node:sqlite';
 
-import { formatBatchId } from '../../src/domain/batch-id.ts';
 import { dataPaths } from '../../src/engines/embedded/data-directory.ts';
 import {
   dayMs,
   embeddedDefaults,
   type EmbeddedOptions,
 } from '../../src/engines/embedded/engine-options.ts';
-import { readLedger } from '../../src/engines/embedded/ledger.ts';
 import type { Platform } from '../../src/engines/embedded/platform.ts';
-import { SegmentedLog } from '../../src/engines/embedded/segmented-log.ts';
 import { chanceOf, type Chance } from './chance.ts';
 import { PowerCut, SimulatedDisk } from './simulated-disk.ts';
 import { SimulatedMachine, type FaultFor, type MachineFault } from './simulated-machine.ts';
+import { storeUncountable } from './uncountable-record.ts';
 import { LifeOver, WriterLife } from './writer-life.ts';
 import { Oracle, Violation, type SentBatch } from './writer-oracle.ts';
 
@@ -114,7 +111,7 @@ class Schedule {
     for (let lives = 3 + this.#chance.below(4); lives > 0; lives--) {
       await this.#live();
       this.#next();
-      if (this.#chance.oneIn(5)) this.#storeUncountable();
+      if (this.#chance.oneIn(5)) storeUncountable(this.#options, this.#machine, this.#oracle);
     }
     // Nothing befalls the last one, and it has to make all good.
     this.#trace('the last life');
@@ -250,41 +247,6 @@ class Schedule {
   moveClock(life: WriterLife): void {
     const jump = this.#chance.pick([-400, -40, -2, -0.1, 0, 0, 0.1, 2, 40, 400]) * dayMs;
     life.setClock(this.#machine.wallMs + jump, this.#chance.oneIn(3));
-  }
-
-  /**
-   * A record that was accepted by other rules than those of now, so that it does not read as it
-   * did when it came.
-   */
-  #storeUncountable(): void {
-    const { dataDir, segmentBytes } = this.#options;
-    const database = new DatabaseSync(dataPaths(dataDir).database);
-    const hasLedger =
-      database.prepare(`SELECT 1 FROM sqlite_schema WHERE name = 'progress'`).get() !== undefined;
-    const { position = 0, removedThrough = 0, logId } = (hasLedger && readLedger(database)) || {};
-    database.exec('PRAGMA synchronous = OFF');
-    database.close();
-    if (logId === undefined) return;
-    const log = SegmentedLog.open({
-      directory: dataPaths(dataDir).log,
-      fileSystem: this.#machine.disk,
-      segmentBytes,
-      countedThrough: position,
-      removedThrough,
-      now: this.#machine.now,
-    });
-    const staged = log.stage({
-      receivedAt: this.#machine.wallMs,
-      accepted: 2,
-      rejected: 0,
-      encoding: 'identity',
-      caller: '',
-      idempotency: undefined,
-      body: Buffer.from('{"processed_devices":[]}'),
-    });
-    log.commit();
-    log.close();
-    this.#oracle.uncountable.set(staged.position, formatBatchId(staged.batchId));
   }
 }
 

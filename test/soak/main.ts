@@ -27,6 +27,7 @@ class Soak {
   readonly #simulated: ScheduleSummary = { ...noSummary };
   #schedules = 0;
   #kills = 0;
+  #stops = 0;
   #acknowledgedByServers = 0;
   #itemsOfServers = 0;
   #toldAt = 0;
@@ -87,14 +88,18 @@ class Soak {
     for (let round = 0; !this.#isOver && this.#kills < kills; round++) {
       const seed = this.#options.seed + round;
       const program = round % 2 === 0 ? undefined : smallServer;
+      // Two rounds of kills, one of stops.
+      const isOfStops = round % 3 === 2;
       try {
         const summary = await killServer({
-          kills: Math.min(killsInRound, kills - this.#kills),
+          kills: isOfStops ? killsInRound / 2 : Math.min(killsInRound, kills - this.#kills),
+          signal: isOfStops ? 'SIGTERM' : 'SIGKILL',
           seed,
           program,
           isOver: () => this.#isOver,
           onKill: () => {
-            this.#kills++;
+            if (isOfStops) this.#stops++;
+            else this.#kills++;
             this.#tell();
           },
         });
@@ -102,7 +107,7 @@ class Soak {
         this.#itemsOfServers += summary.items;
         const stages = [...summary.kills].map(([stage, count]) => `${stage}: ${count}`).join('; ');
         say(
-          `kills of ${program === undefined ? 'the server' : 'one with small segments'}, seed ${seed}: ${stages}`,
+          `${isOfStops ? 'stops' : 'kills'} of ${program === undefined ? 'the server' : 'one with small segments'}, seed ${seed}: ${stages}`,
         );
         this.#fail(...summary.violations.map((each) => `kills, seed ${seed}: ${each}`));
       } catch (error) {
@@ -125,7 +130,7 @@ class Soak {
     const seconds = Math.round((performance.now() - this.#startedAt) / 1000);
     return [
       `${seconds} s`,
-      `${this.#kills} SIGKILLs (${this.#acknowledgedByServers} batches acknowledged, ${this.#itemsOfServers} items)`,
+      `${this.#kills} SIGKILLs and ${this.#stops} SIGTERMs (${this.#acknowledgedByServers} batches acknowledged, ${this.#itemsOfServers} items)`,
       `${powerCuts} power cuts, ${crashes} crashes, ${faults} failed calls in ${this.#schedules} schedules of ${lives} lives (${acknowledged} answers, ${items} items, ${calls} calls)`,
       `seed ${this.#options.seed}`,
     ].join('; ');
@@ -161,7 +166,7 @@ function count(text: string): number {
 const command = new Command()
   .name('test:soak')
   .description(
-    'Kills real servers, and runs stores on simulated machines that fail, until the time is over or as many as asked for are done.',
+    'Kills and stops real servers, and runs stores on simulated machines that fail, until the time is over or as many as asked for are done.',
   )
   .option('--minutes <n>', 'how long at the most', count, 10)
   .option('--seed <n>', 'of all that is left to chance', count, randomInt(2 ** 30))

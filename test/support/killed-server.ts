@@ -28,6 +28,7 @@ export const smallServer = fileURLToPath(new URL('small-server.ts', import.meta.
 const clients = 8;
 /** The first kills hit a data directory that is just being made. */
 const killsOfFirstStart = 5;
+const stopsOfFirstStart = 2;
 
 export interface KillOptions {
   readonly kills: number;
@@ -35,6 +36,8 @@ export interface KillOptions {
   readonly seed: number;
   /** Instead of the command line. */
   readonly program?: string | undefined;
+  /** What it is ended with. SIGTERM lets it stop by itself, and its exit code is looked at. */
+  readonly signal?: 'SIGKILL' | 'SIGTERM';
   /** Told of each kill. */
   readonly onKill?: (stage: string) => void;
   /** Asked before each kill whether it is the time to stop. */
@@ -121,7 +124,7 @@ function hasKeys(client: number): boolean {
 }
 
 /**
- * Kills a server again and again, at every stage of its life, while clients send to it; then
+ * Kills or stops a server again and again, at every stage of its life, while clients send to it; then
  * compares what it has counted with what they sent and were answered.
  */
 export async function killServer(options: KillOptions): Promise<KillSummary> {
@@ -129,7 +132,8 @@ export async function killServer(options: KillOptions): Promise<KillSummary> {
   const traffic = new Traffic(options.seed);
   const client = newClient(clients);
   const running = Array.from({ length: clients }, (_, id) => traffic.run(id, client));
-  const kills = await new Killer(dataDir, traffic, options).run();
+  const killer = new Killer(dataDir, traffic, options);
+  const kills = await killer.run();
   const { server, url } = await startServer(dataDir, spawnOptions(options));
   traffic.up(url);
   await traffic.keyedAnswers();
@@ -138,6 +142,7 @@ export async function killServer(options: KillOptions): Promise<KillSummary> {
   await waitCounted(client, url);
   const { sent } = traffic;
   const violations = [
+    ...killer.violations,
     ...(await violationsOf(client, url, sent, options.program === smallServer)),
     ...(await auditOf(dataDir)),
   ];
@@ -219,10 +224,12 @@ const stages: readonly Stage[] = [
 
 /** Starts and kills the server at moments that the seed chooses. */
 class Killer {
+  readonly violations: string[] = [];
   readonly #dataDir: string;
   readonly #traffic: Traffic;
   readonly #options: KillOptions;
   readonly #random: () => number;
+  readonly #signal: 'SIGKILL' | 'SIGTERM';
   readonly #counts = new Map<string, number>();
   #startMs = 0;
   #held: ReturnType<typeof holdDatabase> | undefined;
@@ -232,13 +239,15 @@ class Killer {
     this.#traffic = traffic;
     this.#options = options;
     this.#random = seededRandom(options.seed);
+    this.#signal = options.signal ?? 'SIGKILL';
   }
 
   async run(): Promise<ReadonlyMap<string, number>> {
     this.#startMs = await this.#measureStart();
+    const firstStarts = this.#signal === 'SIGKILL' ? killsOfFirstStart : stopsOfFirstStart;
     for (let kill = 0; kill < this.#options.kills; kill++) {
       if (this.#options.isOver?.() === true) break;
-      const stage = kill < killsOfFirstStart ? 'start' : (stages[kill % stages.length] ?? 'load');
+      const stage = kill < firstStarts ? 'start' : (stages[kill % stages.length] ?? 'load');
       this.#options.onKill?.(stage);
       if (stage === 'start') await this.#killStart();
       else await this.#killRunning(stage);
@@ -260,8 +269,21 @@ class Killer {
   async #killStart(): Promise<void> {
     const server = new ServerProcess(this.#dataDir, spawnOptions(this.#options));
     await delay(this.#random() * this.#startMs);
-    server.kill('SIGKILL');
-    await server.waitExit();
+    await this.#end(server, 'start');
+  }
+
+  async #end(server: ServerProcess, stage: Stage): Promise<void> {
+    server.kill(this.#signal);
+    const { code, signal } = await server.waitExit();
+    if (this.#signal === 'SIGKILL') return;
+    // Before it can take signals, one ends it as SIGKILL does; so does a second one, at once.
+    const isAtOnce = stage === 'start' || stage === 'stop';
+    const isRight = code === 0 || (isAtOnce && (code === 130 || signal === 'SIGTERM'));
+    if (!isRight || /(?<!cut off the log)\n/.test(server.stderr)) {
+      this.violations.push(
+        `a stop (${stage}) ended with ${String(code ?? signal)}: ${server.stderr}`,
+      );
+    }
   }
 
   async #killRunning(stage: Stage): Promise<void> {
@@ -285,8 +307,7 @@ class Killer {
       await delay(this.#random() * 100);
     }
     this.#traffic.down();
-    server.kill('SIGKILL');
-    await server.waitExit();
+    await this.#end(server, stage);
     await endRebuild?.();
   }
 
@@ -300,7 +321,7 @@ class Killer {
     await delay(this.#random() * this.#startMs);
     return async () => {
       await delay(this.#random() * this.#startMs);
-      child.kill('SIGKILL');
+      child.kill(this.#signal);
       await ended;
     };
   }

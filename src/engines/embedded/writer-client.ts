@@ -40,6 +40,7 @@ export class WriterClient {
   #waiting: Resolve[] = [];
   #answered = 0;
   readonly #closed = Promise.withResolvers<undefined>();
+  #failure: Error | undefined;
   readonly #reportFailure: (error: Error) => void;
   #unavailable: Unavailable['code'] | undefined;
   #unpublishedBytes = 0;
@@ -114,12 +115,18 @@ export class WriterClient {
     while (this.#waiting.length > 0) await new Promise((done) => setTimeout(done, 5));
   }
 
-  /** Counts what it can, lets the data directory go, and ends the thread. */
+  /**
+   * Counts what it can, lets the data directory go, and ends the thread.
+   * @throws why it could not, unless the writer had failed before.
+   */
   async close(): Promise<void> {
     await this.finish();
+    const earlier = this.#failure;
     this.#post({ kind: 'close' });
     await this.#closed.promise;
+    const failure = this.#failure;
     await this.#worker.terminate();
+    if (earlier === undefined && failure !== undefined) throw failure;
   }
 
   readonly #publish = (): void => {
@@ -165,9 +172,10 @@ export class WriterClient {
   }
 
   #fail(message: string): void {
+    this.#failure ??= new Error(message);
     this.#closed.resolve(undefined);
     this.#unavailable = 'storage_failed';
-    this.#reportFailure(new Error(message));
+    this.#reportFailure(this.#failure);
     // What the writer has answers itself, unless its thread is gone.
     setTimeout(() => {
       this.#answered += this.#waiting.length;

@@ -26,9 +26,13 @@ function open(): Writer | undefined {
       onDefect: (message) => send({ kind: 'defect', message }),
     });
   } catch (error) {
-    send({ kind: 'failed', message: error instanceof Error ? error.message : String(error) });
+    sendFailure(error);
     return undefined;
   }
+}
+
+function sendFailure(error: unknown): void {
+  send({ kind: 'failed', message: error instanceof Error ? error.message : String(error) });
 }
 
 /**
@@ -71,7 +75,11 @@ function onDefect(error: unknown): IngestOutcome {
 }
 
 async function close(writer: Writer): Promise<void> {
-  await writer.close();
-  send({ kind: 'closed' });
+  try {
+    await writer.close();
+    send({ kind: 'closed' });
+  } catch (error) {
+    sendFailure(error);
+  }
   port?.close();
 }

@@ -211,7 +211,10 @@ export class Writer {
     return isDurable;
   }
 
-  /** Counts what is stored, if that can be done soon, and lets the directory go. */
+  /**
+   * Counts what is stored, if that can be done soon, and lets the directory go.
+   * @throws an Error whose message says what is wrong and what to do.
+   */
   async close(): Promise<void> {
     this.#endMaintenance();
     this.#intake.commit();
@@ -223,11 +226,16 @@ export class Writer {
       if (state === 'busy') await new Promise<void>((done) => void runLater(done, busyDelayMs));
     }
     this.#hasFailed = true;
-    this.#reader.close();
-    this.#lookups.close();
-    this.#log.close();
-    this.#store.close();
-    this.#lock.release();
+    try {
+      this.#reader.close();
+      this.#lookups.close();
+      this.#log.close();
+      this.#store.close();
+    } catch (error) {
+      throw new Error(describeFailure(error, dataPaths(this.#options.dataDir)), { cause: error });
+    } finally {
+      this.#lock.release();
+    }
   }
 
   /** Those that are new, where all of them may be counted; undefined where that needs a closer look. */
