@@ -122,6 +122,7 @@ export class Lives {
     const filled = await after(started, work, 'crash');
     const cleared = await after(filled, retention, 'crash');
     const unfinishedStart = await after(emptyWorld, idle, 'power cut', 8, nthSyncCut(0));
+    const nothingStored = await after(emptyWorld, idle, 'crash');
     const backlog = this.#withUncountable(await after(filled, loadAndNoMore, 'crash'));
     const unproven = await after(filled, loadCutAtSync, 'crash');
     const torn = await after(filled, loadCutAtSync, 'power cut', 5);
@@ -129,6 +130,7 @@ export class Lives {
     return [
       { name: 'a first start', world: emptyWorld, act: firstStart },
       { name: 'a start after one that was cut short', world: unfinishedStart, act: firstStart },
+      { name: 'a start on a segment without records', world: nothingStored, act: firstStart },
       { name: 'batches of every kind, in several segments', world: started, act: work },
       { name: 'retention', world: filled, act: retention },
       { name: 'expiry of keys', world: cleared, act: expiry },

@@ -39,7 +39,8 @@ export class WriterClient {
   /** Of the submissions from `#answered` on, in their order. */
   #waiting: Resolve[] = [];
   #answered = 0;
-  readonly #closed = Promise.withResolvers<undefined>();
+  /** With why it could not be closed, if so. */
+  readonly #closed = Promise.withResolvers<Error | undefined>();
   #failure: Error | undefined;
   readonly #reportFailure: (error: Error) => void;
   #unavailable: Unavailable['code'] | undefined;
@@ -123,8 +124,7 @@ export class WriterClient {
     await this.finish();
     const earlier = this.#failure;
     this.#post({ kind: 'close' });
-    await this.#closed.promise;
-    const failure = this.#failure;
+    const failure = await this.#closed.promise;
     await this.#worker.terminate();
     if (earlier === undefined && failure !== undefined) throw failure;
   }
@@ -173,7 +173,7 @@ export class WriterClient {
 
   #fail(message: string): void {
     this.#failure ??= new Error(message);
-    this.#closed.resolve(undefined);
+    this.#closed.resolve(this.#failure);
     this.#unavailable = 'storage_failed';
     this.#reportFailure(this.#failure);
     // What the writer has answers itself, unless its thread is gone.
