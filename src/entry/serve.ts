@@ -73,12 +73,17 @@ function openAccess(
   { dataDir, host, isOpenWithoutTokens, rate }: ServeOptions,
   onProblem: (problem: string) => void,
 ): { access: ImmediateAccess; watch: TokenWatch } {
-  let table = new TokenTable([]);
+  let table = new TokenTable(undefined);
   const watch = watchTokens(
     dataPaths(dataDir),
     (tokens) => (table = new TokenTable(tokens)),
     onProblem,
   );
+  if (table.isEmpty && !table.isUnset) {
+    onProblem(
+      `All tokens of ${dataDir} are revoked, so that nobody is let in. Make one with token create, or remove tokens.json to do without.`,
+    );
+  }
   if (table.isEmpty && !isOpenWithoutTokens) {
     watch.close();
     throw new UsageError(

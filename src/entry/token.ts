@@ -74,7 +74,7 @@ export function tokenRevoke(dataDir: string, name: string): number {
   process.stdout.write(`revoked ${name}\n`);
   if (left === 0) {
     process.stderr.write(
-      'There is no token left: a server on loopback, or with --insecure, lets anybody in; others nobody.\n',
+      'There is no token left, and nobody is let in. Make another, or remove tokens.json and start the server again to do without.\n',
     );
   }
   return 0;

@@ -42,10 +42,13 @@ export interface ImmediateAccess extends Access {
 
 /** Tokens by their hashes. */
 export class TokenTable {
+  /** Whether nobody has ever made a token. Where all were taken away again, nobody has one. */
+  readonly isUnset: boolean;
   readonly #tokens: ReadonlyMap<string, Token>;
 
-  constructor(tokens: readonly Token[]) {
-    this.#tokens = new Map(tokens.map((token) => [token.sha256, token]));
+  constructor(tokens: readonly Token[] | undefined) {
+    this.isUnset = tokens === undefined;
+    this.#tokens = new Map((tokens ?? []).map((token) => [token.sha256, token]));
   }
 
   get isEmpty(): boolean {
@@ -86,7 +89,7 @@ export function tokenAccess(
 export interface ServerAccessOptions {
   /** The tokens of now. */
   readonly tokens: () => TokenTable;
-  /** Whether anybody is let in while there is no token at all. */
+  /** Whether anybody is let in as long as nobody has ever made a token. */
   readonly isOpenWithoutTokens: boolean;
   /** For tokens that have none of their own, and for all together who need none. */
   readonly rate?: RateLimit | undefined;
@@ -102,7 +105,7 @@ export function serverAccess(options: ServerAccessOptions): ImmediateAccess {
     admit(authorization, scopes) {
       const table = tokens();
       const admission =
-        isOpenWithoutTokens && table.isEmpty
+        isOpenWithoutTokens && table.isUnset
           ? anybody
           : admitByToken(table, authorization, scopes, now(), options.rate);
       if (admission.problem !== undefined || admission.rate === undefined) return admission;

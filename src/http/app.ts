@@ -178,5 +178,7 @@ function methodNotAllowed(allow: string): Response {
 }
 
 export function toResponse({ status, headers, body }: Answer): Response {
-  return new Response(body === '' ? null : body, { status, headers });
+  if (body === '') return new Response(null, { status, headers });
+  const length = { 'content-length': String(Buffer.byteLength(body)) };
+  return new Response(body, { status, headers: { ...headers, ...length } });
 }

@@ -2,7 +2,7 @@ import { createServer, type IncomingMessage, type Server, type ServerResponse } 
 import type { Socket } from 'node:net';
 import { setTimeout as delay } from 'node:timers/promises';
 
-import { getRequestListener, RequestError } from '@hono/node-server';
+import { getRequestListener, RequestError, type HttpBindings } from '@hono/node-server';
 
 import type { Problem } from '../domain/problem.ts';
 import type { Pipeline } from '../pipeline/ports.ts';
@@ -21,6 +21,7 @@ import { toHttp } from './http-text.ts';
 import { MemoryBudget } from './memory-budget.ts';
 import { PlainConnections } from './plain-connections.ts';
 import { whyUnsound } from './sound-request.ts';
+import { UnreadAnswers } from './unread-answers.ts';
 
 export interface HttpServerOptions {
   readonly pipeline: Pipeline;
@@ -37,6 +38,8 @@ export interface HttpServerOptions {
   readonly timeouts?: HttpTimeouts;
   /** How many connections may be open; without, 4,096. */
   readonly connectionsMax?: number;
+  /** All large answers together that are not read yet, in bytes; without, 64 MiB. */
+  readonly answersBytesMax?: number;
 }
 
 /** How long a client may take. */
@@ -50,6 +53,8 @@ export interface HttpTimeouts {
   readonly checkMs: number;
   /** To read its refusal, when the connection is then closed: it may still be sending. */
   readonly lingerMs: number;
+  /** To read a large answer. */
+  readonly readMs: number;
 }
 
 const defaultTimeouts: HttpTimeouts = {
@@ -58,8 +63,10 @@ const defaultTimeouts: HttpTimeouts = {
   keepAliveMs: 65_000,
   checkMs: 1_000,
   lingerMs: 2_000,
+  readMs: 60_000,
 };
 const defaultConnectionsMax = 4_096;
+const defaultAnswersBytesMax = 64 * 1024 * 1024;
 
 export interface HttpServer {
   readonly server: Server;
@@ -88,7 +95,17 @@ export function createHttpServer(options: HttpServerOptions): HttpServer {
     onDefect,
   });
   const app = createApp(pipeline, { bodyBytesMax, onDefect, access, corsOrigins });
-  const handleOther = getRequestListener(app.fetch, {
+  const unread = new UnreadAnswers(
+    options.answersBytesMax ?? defaultAnswersBytesMax,
+    timeouts.readMs,
+  );
+  const answerOther = async (request: Request, env: unknown) => {
+    const response = await app.fetch(request);
+    const { outgoing } = env as HttpBindings;
+    const bytes = Number(response.headers.get('content-length') ?? 0);
+    return unread.admit(outgoing, bytes) ? response : toResponse(tooManyUnread);
+  };
+  const handleOther = getRequestListener(answerOther, {
     overrideGlobalObjects: false,
     // For HTTP/1.0, which need not name it.
     hostname: 'localhost',
@@ -178,6 +195,13 @@ export function createHttpServer(options: HttpServerOptions): HttpServer {
     },
   };
 }
+
+const tooManyUnread = problemAnswer({
+  code: 'overloaded',
+  detail:
+    'Large answers that others have not read yet fill the memory for them. Ask again after a moment, or for less.',
+  retryAfterSeconds: 5,
+});
 
 /** The app is not asked where a request has no sound URL. */
 function listenerError(error: unknown, onDefect: HttpServerOptions['onDefect']): Answer {

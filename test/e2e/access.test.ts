@@ -83,8 +83,13 @@ describe('a running server', () => {
 
     await token(dataDir, 'revoke', 'gateway');
     await becomes('401 unauthorized', () => post(url, last));
+    // Who takes away the last one must not so let everybody in.
     await token(dataDir, 'revoke', 'reports');
-    await becomes('200', () => post(url));
+    await token(dataDir, 'create', '--name', 'again', '--for', 'ingest').then((again) =>
+      becomes('200', () => post(url, again)),
+    );
+    await token(dataDir, 'revoke', 'again');
+    expect(await post(url)).toBe('401 unauthorized');
   });
 
   it('does not let in whose token has expired, also where there is no other', async () => {

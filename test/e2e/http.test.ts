@@ -66,6 +66,7 @@ const patient = {
   keepAliveMs: 600_000,
   checkMs: 1000,
   lingerMs: 600_000,
+  readMs: 600_000,
 };
 
 /** One server for tests that leave nothing behind. */
@@ -692,6 +693,7 @@ describe('a slow client', () => {
     keepAliveMs: 60_000,
     checkMs: 20,
     lingerMs: 50,
+    readMs: 600_000,
   };
   const body = paddedBody(1000);
   const unfinished =

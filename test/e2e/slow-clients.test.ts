@@ -1,3 +1,5 @@
+import { connect } from 'node:net';
+
 import { expect, it, onTestFinished, vi } from 'vitest';
 
 import { seededRandom } from '../../infra/local/seeded-random.ts';
@@ -13,6 +15,7 @@ const timeouts = {
   keepAliveMs: 5_000,
   checkMs: 100,
   lingerMs: 300,
+  readMs: 600_000,
 };
 /** Nothing happens because time has passed. */
 const patient = {
@@ -21,7 +24,10 @@ const patient = {
   keepAliveMs: 600_000,
   checkMs: 50,
   lingerMs: 100,
+  readMs: 600_000,
 };
+
+const patience = { timeout: 30_000, interval: 100 };
 
 const manners: readonly Manner[] = ['plain', 'node:http', 'chunked'];
 
@@ -81,4 +87,34 @@ it('connections that are held for nothing keep nobody out', async () => {
   isOver = true;
   await others;
   expect(again.closed).toBeLessThan(400);
+});
+
+it('large answers that nobody reads are bounded, and cut when their time is over', async () => {
+  const timeouts = { ...patient, readMs: 1_500 };
+  const server = await startServer({ http: { timeouts, answersBytesMax: 1024 * 1024 } });
+  const { port, url } = server;
+  // More than the kernel takes of an answer for a client that does not read it.
+  const long = 'x'.repeat(120);
+  for (let batch = 0; batch < 8; batch++) {
+    const items = Array.from({ length: 8_000 }, (_, at) => ({
+      ...{ type: `${long}${batch}`, state: `${long}${at}`, timestamp: '2026-03-01T12:00:00Z' },
+    }));
+    const body = JSON.stringify({ processed_devices: items });
+    const headers = { 'content-type': 'application/json' };
+    expect((await fetch(`${url}/ingest`, { method: 'POST', headers, body })).status).toBe(200);
+  }
+  await waitUntilCounted(url);
+  const ask = () => fetch(`${url}/stats?date=2026-03-01`);
+  const silent = connect(port, '127.0.0.1').pause();
+  onTestFinished(() => void silent.destroy());
+  silent.write('GET /stats?date=2026-03-01 HTTP/1.1\r\nhost: localhost\r\n\r\n');
+  await vi.waitFor(async () => {
+    const refused = await ask();
+    expect(refused.status).toBe(503);
+    expect(await refused.json()).toMatchObject({ code: 'overloaded' });
+    expect(refused.headers.get('retry-after')).toBe('5');
+  }, patience);
+  expect((await fetch(`${url}/stats?date=2026-03-02`)).status).toBe(200);
+  // It was cut, and its room is another's.
+  await vi.waitFor(async () => expect((await ask()).status).toBe(200), patience);
 });

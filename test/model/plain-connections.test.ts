@@ -21,7 +21,7 @@ const streams = Number(process.env['PLAIN_STREAMS'] ?? 1_500);
 const bodyBytesMax = 3_000;
 
 let http: HttpServer;
-const noTokens = new TokenTable([]);
+const noTokens = new TokenTable(undefined);
 const someTokens = new TokenTable(
   (['ingest', 'read'] as const).map((name) => {
     return { name, sha256: tokenHash(name), for: [name], expiresAt: undefined };

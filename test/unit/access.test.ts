@@ -151,7 +151,7 @@ describe('the server', () => {
   });
 
   it('counts all together whom it lets in without a token', () => {
-    const table = new TokenTable([]);
+    const table = new TokenTable(undefined);
     const rate = { perSecond: 1, burst: 1 };
     const server = serverAccess({ tokens: () => table, isOpenWithoutTokens: true, rate });
     expect(codeOf(server.admit(undefined, ['read']))).toBeUndefined();

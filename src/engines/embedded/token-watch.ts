@@ -11,18 +11,18 @@ export interface TokenWatch {
 
 /**
  * Looks at the tokens from time to time and hands them over when they have changed, the first
- * time before it returns. While they cannot be read, those of before stay in force: `onProblem` is
+ * time before it returns; undefined where nobody has made one. While they cannot be read, those of before stay in force: `onProblem` is
  * told once for each state of the file.
  * @throws {TokenFileUnusable} where they cannot be read at first.
  */
 export function watchTokens(
   paths: DataPaths,
-  onTokens: (tokens: readonly Token[]) => void,
+  onTokens: (tokens: readonly Token[] | undefined) => void,
   onProblem: (problem: string) => void,
 ): TokenWatch {
   // Before the content: what changes between is seen at the next look.
   let state = tokenFileState(paths);
-  onTokens(readTokenFile(paths) ?? []);
+  onTokens(readTokenFile(paths));
 
   const look = () => {
     const current = tokenFileState(paths);
