@@ -12,7 +12,7 @@ const requestsPerRound = 20_000;
 export function admissionCosts(): readonly { readonly name: string; readonly us: number }[] {
   const text = `dpl_${'a'.repeat(43)}`;
   const token = { name: 'a', sha256: tokenHash(text), for: ingestScope, expiresAt: undefined };
-  const [none, one] = [new TokenTable([]), new TokenTable([token])];
+  const [none, one] = [new TokenTable(undefined), new TokenTable([token])];
   const rate = { perSecond: 1_000_000, burst: 1_000_000 };
   const isOpenWithoutTokens = true;
   const bare = headOf('');

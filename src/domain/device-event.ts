@@ -89,8 +89,9 @@ export function readDeviceEvent(
 }
 
 /** Why a valid item is refused whose counter would be one more than its day may have. */
-export function tooManyCounters({ date }: DeviceEvent, countersMax: number): FieldError {
-  const message = `the item would begin a new counter, and ${date} has all of the ${countersMax} that a day may have; send types and states that the day has, or have the bound raised`;
+export function tooManyCounters({ date }: DeviceEvent): FieldError {
+  // Without the bound: a retry gets the same answer, whatever it is by then.
+  const message = `the item would begin a new counter, and ${date} has as many as a day may have; send types and states that the day has, or have the bound raised`;
   return { field: null, code: 'too_many_counters', message };
 }
 

@@ -41,7 +41,7 @@ export function addTokenCreateOptions(command: Command): Command {
     .addOption(
       option(
         '--for <scope>',
-        'ingest, read, or both: repeated or with a comma',
+        'ingest, read, replay, or several: repeated or with a comma',
         tokenScopes,
       ).makeOptionMandatory(),
     )

@@ -3,7 +3,6 @@ import { hash } from 'node:crypto';
 import { readBatch, tallyEvents, type BatchReading, type ItemError } from '../domain/batch.ts';
 import { rawKeyOf } from '../domain/batch-id.ts';
 import type { Tally } from '../domain/counter.ts';
-import { countersPerDayMaxDefault } from '../domain/day-bound.ts';
 import type { DayOf } from '../domain/day.ts';
 import { tooManyCounters } from '../domain/device-event.ts';
 import type { Problem } from '../domain/problem.ts';
@@ -24,8 +23,6 @@ export interface IngestRules {
   readonly bodyBytesMax: number;
   /** As the timestamp is written, where nothing else is said. */
   readonly dayOf?: DayOf;
-  /** How many distinct counters a day may have, for the message of an item beyond them. */
-  readonly countersPerDayMax?: number;
 }
 
 /** What is kept of a body once it is read: no item of it, since many batches wait for one sync. */
@@ -63,14 +60,12 @@ export async function ingest(
 
 function judge(
   { body, encoding, strict, idempotencyKey }: Submission,
-  { bodyBytesMax, dayOf, countersPerDayMax = countersPerDayMaxDefault }: IngestRules,
+  { bodyBytesMax, dayOf }: IngestRules,
   excluded: readonly number[] = [],
 ): Judgement | Problem {
   const inflated = inflate(body, encoding, bodyBytesMax);
   if (inflated.code !== undefined) return inflated;
-  const reading = readBatch(inflated.body, dayOf, excluded, (event) =>
-    tooManyCounters(event, countersPerDayMax),
-  );
+  const reading = readBatch(inflated.body, dayOf, excluded, (event) => tooManyCounters(event));
   if (!reading.readable) return { code: reading.code, detail: reading.detail };
   return {
     tally: tallyEvents(reading.events),
@@ -156,7 +151,10 @@ function itemsProblem(
       ? ''
       : ` ${excluded} of them are valid, and would begin more counters than their days may have.`;
   if (events.length === 0) {
-    const detail = `None of the ${rejected} items is valid; nothing was stored.${why}`;
+    const detail =
+      excluded === 0
+        ? `None of the ${rejected} items is valid; nothing was stored.`
+        : `None of the ${rejected} items can be counted; nothing was stored.${why}`;
     return { code: 'no_valid_items', detail, rejected, errors };
   }
   if (strict) {

@@ -253,7 +253,7 @@ describe(`where a day may have ${countersPerDayMax} counters`, () => {
         field: null,
         code: beyond,
         message:
-          'the item would begin a new counter, and 2023-06-16 has all of the 3 that a day may have; send types and states that the day has, or have the bound raised',
+          'the item would begin a new counter, and 2023-06-16 has as many as a day may have; send types and states that the day has, or have the bound raised',
       });
     }
   });

@@ -194,7 +194,7 @@ async function serverWith(
   { rate, corsOrigins = [] }: { rate?: RateLimit; corsOrigins?: string[] },
   ...tokens: Token[]
 ) {
-  const table = new TokenTable(tokens);
+  const table = new TokenTable(tokens.length === 0 ? undefined : tokens);
   const access = serverAccess({ tokens: () => table, isOpenWithoutTokens: true, rate });
   const server = await startServer({ http: { access, corsOrigins } });
   afterTest(() => server.stop());

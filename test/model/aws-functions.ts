@@ -140,8 +140,7 @@ export async function runIngest(
     onFailure: () => undefined,
   });
   await begin(world, client);
-  const { countersPerDayMax } = world;
-  const outcome = await ingest(submission, intake, { bodyBytesMax, dayOf, countersPerDayMax });
+  const outcome = await ingest(submission, intake, { bodyBytesMax, dayOf });
   world.environments.push(environment);
   return outcome;
 }

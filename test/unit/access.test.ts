@@ -87,15 +87,15 @@ describe('a refusal', () => {
 });
 
 describe('the server', () => {
-  const serverOf = (known: readonly Token[], isOpenWithoutTokens: boolean) => {
+  const serverOf = (known: readonly Token[] | undefined, isOpenWithoutTokens: boolean) => {
     const table = new TokenTable(known);
     return serverAccess({ tokens: () => table, isOpenWithoutTokens, now: () => now });
   };
   const codeOf = ({ problem }: Admission) => problem?.code;
 
   it('lets anybody in who can reach it, until there is a token', () => {
-    expect(serverOf([], true).admit(undefined, ['read'])).toMatchObject({ caller: '' });
-    expect(serverOf([], true).admit('Bearer x', ['read'])).toMatchObject({ caller: '' });
+    expect(serverOf(undefined, true).admit(undefined, ['read'])).toMatchObject({ caller: '' });
+    expect(serverOf(undefined, true).admit('Bearer x', ['read'])).toMatchObject({ caller: '' });
     expect(codeOf(serverOf(tokens, true).admit(undefined, ['read']))).toBe('unauthorized');
   });
 
@@ -105,8 +105,12 @@ describe('the server', () => {
     expect(codeOf(expired.admit('Bearer secret-of-old', ['read']))).toBe('unauthorized');
   });
 
+  it('lets nobody in once the last token is taken away', () => {
+    expect(codeOf(serverOf([], true).admit(undefined, ['read']))).toBe('unauthorized');
+  });
+
   it('that others can reach lets nobody in without tokens', () => {
-    expect(codeOf(serverOf([], false).admit(undefined, ['read']))).toBe('unauthorized');
+    expect(codeOf(serverOf(undefined, false).admit(undefined, ['read']))).toBe('unauthorized');
   });
 
   it('goes by the tokens of now', () => {

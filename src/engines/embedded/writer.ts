@@ -156,10 +156,10 @@ export class Writer {
   }
 
   ingest(submission: Submission): Promise<IngestOutcome> {
-    const { bodyBytesMax, countersPerDayMax } = this.#options;
+    const { bodyBytesMax } = this.#options;
     const { replayOf } = submission;
     return replayOf === undefined
-      ? ingest(submission, this.#intake, { bodyBytesMax, countersPerDayMax })
+      ? ingest(submission, this.#intake, { bodyBytesMax })
       : replay(submission, replayOf, this.#intake, { bodyBytesMax });
   }
 

@@ -74,7 +74,7 @@ export function ingestFunction(env: Record<string, string | undefined>): HttpFun
       await orUnavailable(notTaken, onFailure, holdToDayRule);
       const { replayOf } = submission;
       return replayOf === undefined
-        ? await ingest(submission, intake, { bodyBytesMax, dayOf, countersPerDayMax: countersMax })
+        ? await ingest(submission, intake, { bodyBytesMax, dayOf })
         : await replay(submission, replayOf, replayIntake, { bodyBytesMax, dayOf });
     },
     query: notRoutedHere,
