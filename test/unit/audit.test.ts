@@ -5,6 +5,7 @@ import { beforeEach, describe, expect, it } from 'vitest';
 
 import type { Difference } from '../../src/pipeline/audit.ts';
 import { dataPaths } from '../../src/engines/embedded/data-directory.ts';
+import { dropDeadLetters, listDeadLetters } from '../../src/engines/embedded/dead-letters.ts';
 import { dropReplaced } from '../../src/engines/embedded/rebuild.ts';
 import { openStatsReader } from '../../src/engines/embedded/stats-reader.ts';
 import {
@@ -19,6 +20,7 @@ import {
 } from '../support/embedded-store.ts';
 
 const batches = 60;
+const item = { type: 'a', state: 'b', timestamp: '2026-03-01T12:00:00Z' };
 let dataDir: string;
 let rawKeys: string[];
 
@@ -257,6 +259,46 @@ describe('rebuild', () => {
       { items: [{ type: 'a', state: 'b', timestamp: '2026-03-01T12:00:00Z' }] },
     ]);
     expect(await auditOf(dataDir)).toEqual([]);
+  });
+
+  /** Puts a batch with a key among the dead letters, as if the rules had once refused it. */
+  function park(n: number): void {
+    change(
+      dataDir,
+      `INSERT INTO dead_letters SELECT position, batch_id, 'a reason', 1, 2, NULL, NULL
+       FROM idempotency_keys WHERE key = 'key-${n}'`,
+    );
+  }
+
+  async function expectDropped(n: number): Promise<void> {
+    expect(counts()).toMatchObject({ 'phone shared': batches - 1 });
+    expect(counts()).not.toHaveProperty(`laptop own ${n}`);
+    expect(listDeadLetters(dataDir)).toMatchObject([
+      { rawKey: rawKeys[n], reason: 'a reason', firstFailedAt: 1, lastFailedAt: 2, droppedAt: 5 },
+    ]);
+    expect(await auditOf(dataDir)).toEqual([]);
+  }
+
+  it('does not count what is dropped after a dry run', async () => {
+    park(3);
+    rebuild(dataDir, { dryRun: true });
+    expect(dropDeadLetters(dataDir, () => true, 5)).toBe(1);
+    const { differences } = rebuild(dataDir, { dryRun: true });
+    expect(rebuild(dataDir).differences).toEqual(differences);
+    await expectDropped(3);
+  });
+
+  it('does not count what is dropped between an interrupted rebuild and the next', async () => {
+    const large = { items: Array.from({ length: 20_000 }, () => item) };
+    await store(dataDir, [large, large, large]);
+    park(3);
+    const stop = () => {
+      throw new Error('stopped');
+    };
+    expect(() => rebuild(dataDir, { onProgress: stop })).toThrow('stopped');
+    expect(dropDeadLetters(dataDir, () => true, 5)).toBe(1);
+    rebuild(dataDir);
+    await expectDropped(3);
   });
 
   it('never counts what was dropped', async () => {
