@@ -138,11 +138,49 @@ describe('audit', () => {
       ...(n % 3 === 0 ? ['key_unexplained'] : []),
       'raw_damaged',
     ]);
+    const named = n % 3 === 0 ? [rawKeys[n]] : [];
+    const damaged = differences.find(({ code }) => code === 'raw_damaged');
+    expect(damaged?.rawKeys).toEqual(named);
+    for (const rawKey of named) expect(damaged?.detail).toContain(rawKey);
+    const unexplained = differences.find(({ code }) => code === 'key_unexplained');
+    if (named.length > 0) expect(unexplained?.detail).toContain(`"key-${n}" of ${rawKeys[n]}.`);
+    expect(unexplained?.rawKeys ?? []).toEqual(named);
   });
 
-  it('names raw bodies that are gone', async () => {
-    rmSync(segments()[1] ?? '');
-    expect(codesOf(await auditOf(dataDir))).toContain('raw_missing');
+  it('names a batch of another installation that is damaged, by its id', async () => {
+    change(
+      dataDir,
+      `INSERT INTO replayed_batches SELECT 'an-id', position FROM idempotency_keys WHERE key = 'key-6';
+       DELETE FROM idempotency_keys WHERE key = 'key-6'`,
+    );
+    damage(6);
+    const differences = await auditOf(dataDir);
+    const detailOf = (of: string) => differences.find(({ code }) => code === of)?.detail;
+    expect(detailOf('raw_damaged')).toContain('batch an-id.');
+    expect(detailOf('replayed_unexplained')).toContain('batch an-id.');
+  });
+
+  it('names raw bodies that are gone, and the batches as far as they are known', async () => {
+    const gone = readFileSync(segments()[2] ?? '').toString('latin1');
+    const keyed = rawKeys.filter((_, n) => n % 3 === 0 && gone.includes(`own ${n}"`));
+    expect(keyed.length).toBeGreaterThan(2);
+    rmSync(segments()[2] ?? '');
+    const differences = await auditOf(dataDir);
+    const named = keyed.slice(0, 5);
+    const more = keyed.length > 5 ? ` and ${keyed.length - 5} more` : '';
+    for (const code of ['raw_missing', 'key_unexplained']) {
+      expect(differences.find((each) => each.code === code)).toMatchObject({ rawKeys: named });
+    }
+    const missing = differences.find(({ code }) => code === 'raw_missing');
+    expect(missing?.detail).toContain(`${named.join(', ')}${more}.`);
+  });
+
+  it('names five of the batches, and says how many more there were', async () => {
+    for (const path of segments()) rmSync(path);
+    const missing = (await auditOf(dataDir)).find(({ code }) => code === 'raw_missing');
+    const keyed = rawKeys.filter((_, n) => n % 3 === 0);
+    expect(missing?.rawKeys).toEqual(keyed.slice(0, 5));
+    expect(missing?.detail).toContain(`${keyed[4]} and ${keyed.length - 5} more.`);
   });
 
   it('names a log that was cut short', async () => {
@@ -247,6 +285,18 @@ describe('rebuild', () => {
     expect(await auditOf(dataDir)).toEqual([]);
     dropReplaced(dataDir);
     expect(rebuild(dataDir)).toMatchObject({ damagedSpans: 0, differences: [] });
+  });
+
+  it('says in the dead letter which batch was damaged, after the keys are gone too', () => {
+    damage(30);
+    rebuild(dataDir, { withoutDamaged: true, dryRun: true });
+    for (let times = 0; times < 2; times++) {
+      rebuild(dataDir, { withoutDamaged: true });
+      const [letter] = listDeadLetters(dataDir);
+      expect(letter?.reason).toMatch(/^damaged: .* is damaged; among it were: raw/);
+      expect(letter?.reason.split('among it were: ')).toEqual([expect.anything(), rawKeys[30]]);
+      dropReplaced(dataDir);
+    }
   });
 
   it('does without the end of a log that was cut short only if told to', async () => {

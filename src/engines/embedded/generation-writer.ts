@@ -76,7 +76,10 @@ export class GenerationWriter {
 
   addDamage({ from, to, path, offset, isFileMissing }: Damage): void {
     const what = isFileMissing ? 'is gone' : 'is damaged';
-    this.#addKnown(from, '', `damaged: what was stored at byte ${offset} of ${path} ${what}`, to);
+    const reason = `damaged: what was stored at byte ${offset} of ${path} ${what}`;
+    // What was known of its batches is not known any more.
+    const isKnown = this.#knownDeadLetter.get(from)?.['damaged_through'] === to;
+    this.#addKnown(from, '', isKnown ? undefined : reason, to);
   }
 
   #addKnown(

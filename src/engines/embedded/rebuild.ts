@@ -2,6 +2,7 @@ import { join } from 'node:path';
 import type { DatabaseSync } from 'node:sqlite';
 
 import { counterDifference, type Difference } from '../../pipeline/audit.ts';
+import { batchesOnRecord } from './batches-on-record.ts';
 import { dataPaths, lockFile } from './data-directory.ts';
 import { nodeFileSystem, type FileSystem } from './file-system.ts';
 import { GenerationWriter } from './generation-writer.ts';
@@ -245,19 +246,27 @@ class Rebuild {
   #isBeginningGone(): boolean {
     const { removedThrough = 0 } = readLedger(this.#database) ?? {};
     const row = this.#database
-      .prepare(`SELECT 1 FROM dead_letters_next WHERE position = ? AND reason LIKE '% is gone'`)
+      .prepare(`SELECT 1 FROM dead_letters_next WHERE position = ? AND reason LIKE '% is gone%'`)
       .get(removedThrough);
     return row !== undefined;
   }
 
+  /** Returns how many places are damaged that were not known to be, after it has named their batches. */
   #newlyDamaged(): number {
-    const row = this.#database
-      .prepare(
-        `SELECT count(*) AS count FROM dead_letters_next AS next WHERE damaged_through IS NOT NULL AND NOT EXISTS
-         (SELECT 1 FROM dead_letters AS known WHERE known.position = next.position AND known.damaged_through >= next.damaged_through)`,
-      )
-      .get();
-    return Number(row?.['count']);
+    const rows = this.#database.prepare(newlyDamaged).all();
+    const places = rows.map((row) => ({
+      from: Number(row['position']),
+      to: Number(row['damaged_through']),
+    }));
+    const write = this.#database.prepare(
+      'UPDATE dead_letters_next SET reason = ? WHERE position = ?',
+    );
+    for (const [index, { text }] of batchesOnRecord(this.#database, places).entries()) {
+      // A dry run may have named them before.
+      const reason = String(rows[index]?.['reason']).split(reasonNames, 1).join('');
+      if (text !== '') write.run(`${reason}${reasonNames}${text}`, places[index]?.from ?? null);
+    }
+    return places.length;
   }
 
   #switch(): void {
@@ -302,6 +311,15 @@ const differing = `
     FROM counters AS now LEFT JOIN counters_next AS next USING (date, type_state, type, state)
     WHERE next.count IS NULL
   ORDER BY date, type, state`;
+
+const newlyDamaged = `
+  SELECT position, damaged_through, reason FROM dead_letters_next AS next
+    WHERE damaged_through IS NOT NULL AND NOT EXISTS
+      (SELECT 1 FROM dead_letters AS known
+        WHERE known.position = next.position AND known.damaged_through >= next.damaged_through)
+    ORDER BY position`;
+/** Stands in the reason of a damaged place before the batches that are known to have stood there. */
+const reasonNames = '; among it were: ';
 
 /** Letters that were dropped, of which the new tables know nothing. */
 const droppedSince = `
