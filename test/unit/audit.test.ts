@@ -5,6 +5,7 @@ import { beforeEach, describe, expect, it } from 'vitest';
 
 import type { Difference } from '../../src/pipeline/audit.ts';
 import { dataPaths } from '../../src/engines/embedded/data-directory.ts';
+import { dropDeadLetters, listDeadLetters } from '../../src/engines/embedded/dead-letters.ts';
 import { dropReplaced } from '../../src/engines/embedded/rebuild.ts';
 import { openStatsReader } from '../../src/engines/embedded/stats-reader.ts';
 import {
@@ -19,6 +20,7 @@ import {
 } from '../support/embedded-store.ts';
 
 const batches = 60;
+const item = { type: 'a', state: 'b', timestamp: '2026-03-01T12:00:00Z' };
 let dataDir: string;
 let rawKeys: string[];
 
@@ -136,11 +138,49 @@ describe('audit', () => {
       ...(n % 3 === 0 ? ['key_unexplained'] : []),
       'raw_damaged',
     ]);
+    const named = n % 3 === 0 ? [rawKeys[n]] : [];
+    const damaged = differences.find(({ code }) => code === 'raw_damaged');
+    expect(damaged?.rawKeys).toEqual(named);
+    for (const rawKey of named) expect(damaged?.detail).toContain(rawKey);
+    const unexplained = differences.find(({ code }) => code === 'key_unexplained');
+    if (named.length > 0) expect(unexplained?.detail).toContain(`"key-${n}" of ${rawKeys[n]}.`);
+    expect(unexplained?.rawKeys ?? []).toEqual(named);
   });
 
-  it('names raw bodies that are gone', async () => {
-    rmSync(segments()[1] ?? '');
-    expect(codesOf(await auditOf(dataDir))).toContain('raw_missing');
+  it('names a batch of another installation that is damaged, by its id', async () => {
+    change(
+      dataDir,
+      `INSERT INTO replayed_batches SELECT 'an-id', position FROM idempotency_keys WHERE key = 'key-6';
+       DELETE FROM idempotency_keys WHERE key = 'key-6'`,
+    );
+    damage(6);
+    const differences = await auditOf(dataDir);
+    const detailOf = (of: string) => differences.find(({ code }) => code === of)?.detail;
+    expect(detailOf('raw_damaged')).toContain('batch an-id.');
+    expect(detailOf('replayed_unexplained')).toContain('batch an-id.');
+  });
+
+  it('names raw bodies that are gone, and the batches as far as they are known', async () => {
+    const gone = readFileSync(segments()[2] ?? '').toString('latin1');
+    const keyed = rawKeys.filter((_, n) => n % 3 === 0 && gone.includes(`own ${n}"`));
+    expect(keyed.length).toBeGreaterThan(2);
+    rmSync(segments()[2] ?? '');
+    const differences = await auditOf(dataDir);
+    const named = keyed.slice(0, 5);
+    const more = keyed.length > 5 ? ` and ${keyed.length - 5} more` : '';
+    for (const code of ['raw_missing', 'key_unexplained']) {
+      expect(differences.find((each) => each.code === code)).toMatchObject({ rawKeys: named });
+    }
+    const missing = differences.find(({ code }) => code === 'raw_missing');
+    expect(missing?.detail).toContain(`${named.join(', ')}${more}.`);
+  });
+
+  it('names five of the batches, and says how many more there were', async () => {
+    for (const path of segments()) rmSync(path);
+    const missing = (await auditOf(dataDir)).find(({ code }) => code === 'raw_missing');
+    const keyed = rawKeys.filter((_, n) => n % 3 === 0);
+    expect(missing?.rawKeys).toEqual(keyed.slice(0, 5));
+    expect(missing?.detail).toContain(`${keyed[4]} and ${keyed.length - 5} more.`);
   });
 
   it('names a log that was cut short', async () => {
@@ -247,6 +287,18 @@ describe('rebuild', () => {
     expect(rebuild(dataDir)).toMatchObject({ damagedSpans: 0, differences: [] });
   });
 
+  it('says in the dead letter which batch was damaged, after the keys are gone too', () => {
+    damage(30);
+    rebuild(dataDir, { withoutDamaged: true, dryRun: true });
+    for (let times = 0; times < 2; times++) {
+      rebuild(dataDir, { withoutDamaged: true });
+      const [letter] = listDeadLetters(dataDir);
+      expect(letter?.reason).toMatch(/^damaged: .* is damaged; among it were: raw/);
+      expect(letter?.reason.split('among it were: ')).toEqual([expect.anything(), rawKeys[30]]);
+      dropReplaced(dataDir);
+    }
+  });
+
   it('does without the end of a log that was cut short only if told to', async () => {
     const last = segments().at(-1) ?? '';
     truncateSync(last, statSync(last).size - 20);
@@ -257,6 +309,46 @@ describe('rebuild', () => {
       { items: [{ type: 'a', state: 'b', timestamp: '2026-03-01T12:00:00Z' }] },
     ]);
     expect(await auditOf(dataDir)).toEqual([]);
+  });
+
+  /** Puts a batch with a key among the dead letters, as if the rules had once refused it. */
+  function park(n: number): void {
+    change(
+      dataDir,
+      `INSERT INTO dead_letters SELECT position, batch_id, 'a reason', 1, 2, NULL, NULL
+       FROM idempotency_keys WHERE key = 'key-${n}'`,
+    );
+  }
+
+  async function expectDropped(n: number): Promise<void> {
+    expect(counts()).toMatchObject({ 'phone shared': batches - 1 });
+    expect(counts()).not.toHaveProperty(`laptop own ${n}`);
+    expect(listDeadLetters(dataDir)).toMatchObject([
+      { rawKey: rawKeys[n], reason: 'a reason', firstFailedAt: 1, lastFailedAt: 2, droppedAt: 5 },
+    ]);
+    expect(await auditOf(dataDir)).toEqual([]);
+  }
+
+  it('does not count what is dropped after a dry run', async () => {
+    park(3);
+    rebuild(dataDir, { dryRun: true });
+    expect(dropDeadLetters(dataDir, () => true, 5)).toBe(1);
+    const { differences } = rebuild(dataDir, { dryRun: true });
+    expect(rebuild(dataDir).differences).toEqual(differences);
+    await expectDropped(3);
+  });
+
+  it('does not count what is dropped between an interrupted rebuild and the next', async () => {
+    const large = { items: Array.from({ length: 20_000 }, () => item) };
+    await store(dataDir, [large, large, large]);
+    park(3);
+    const stop = () => {
+      throw new Error('stopped');
+    };
+    expect(() => rebuild(dataDir, { onProgress: stop })).toThrow('stopped');
+    expect(dropDeadLetters(dataDir, () => true, 5)).toBe(1);
+    rebuild(dataDir);
+    await expectDropped(3);
   });
 
   it('never counts what was dropped', async () => {

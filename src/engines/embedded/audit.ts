@@ -9,11 +9,13 @@ import {
 } from '../../pipeline/audit.ts';
 import { SpanAudit, type ReceivedRange, type Span, type SpanFindings } from './audit-span.ts';
 import { auditOnThreads, threadsFor } from './audit-threads.ts';
+import { batchesOnRecord } from './batches-on-record.ts';
 import { dataPaths } from './data-directory.ts';
 import { nodeFileSystem, type FileSystem } from './file-system.ts';
 import { checkLost, finishKeyAudit } from './key-audit.ts';
 import { readDeadLetters, readLedger, type Ledger, type RecordedDeadLetter } from './ledger.ts';
 import type { LogPosition } from './log-frame.ts';
+import { LogReader } from './log-reader.ts';
 import { removedUnnotedHint } from './log-recovery.ts';
 import { listSegments, readLogId, saltOfLog } from './log-segment.ts';
 import { lastRecordEnd, surveyLog, type Damage, type LogPlace } from './log-survey.ts';
@@ -78,6 +80,7 @@ class Audit {
   readonly #recounted = new ScratchCounters();
   readonly #deadLetters: readonly RecordedDeadLetter[];
   readonly #findings: SpanFindings[] = [];
+  readonly #reader: LogReader;
   #readBytes = 0;
   #totalBytes = 0;
   #compared = 0;
@@ -93,6 +96,7 @@ class Audit {
     this.#database = database;
     this.#place = place;
     this.#logId = logId;
+    this.#reader = new LogReader(place.fileSystem, place.directory);
     this.#deadLetters = readDeadLetters(database);
   }
 
@@ -112,11 +116,12 @@ class Audit {
     this.#checkDeadLetters(from, through);
     if (this.#options.received === undefined) {
       const expiredBefore = ledger?.keysExpiredBefore ?? 0;
+      const recordAt = (position: LogPosition) => this.#reader.recordAt(position);
       const keys = { lost: this.#lostKeys(), met: this.#sum('metKeys'), expiredBefore };
-      finishKeyAudit(this.#database, { ...keys, from, through }, this.#report);
+      finishKeyAudit(this.#database, { ...keys, from, through, recordAt }, this.#report);
       const missed = this.#findings.flatMap(({ missedReplays }) => missedReplays);
       const replays = { missed, met: this.#sum('metReplays') };
-      finishReplayAudit(this.#database, { ...replays, from, through }, this.#report);
+      finishReplayAudit(this.#database, { ...replays, from, through, recordAt }, this.#report);
       this.#compareCounters(from, through);
     }
     return {
@@ -131,6 +136,7 @@ class Audit {
 
   close(): void {
     this.#database.close();
+    this.#reader.close();
     this.#recounted.close();
   }
 
@@ -231,18 +237,22 @@ class Audit {
 
   #checkMissing(ledger: Ledger | undefined): void {
     const removedThrough = ledger?.removedThrough ?? 0;
-    for (const { from, to, path, offset, isFileMissing } of this.#missing()) {
+    const missing = this.#missing();
+    const onRecord = batchesOnRecord(this.#database, missing);
+    for (const [index, { from, to, path, offset, isFileMissing }] of missing.entries()) {
       if (isFileMissing && from < removedThrough) {
         throw new Error('Old segments were removed meanwhile (--keep-raw). Run audit again.');
       }
       const bytes = `bytes ${from} to ${to} of the log`;
+      const { rawKeys = [], text = '' } = onRecord[index] ?? {};
+      const named = text === '' ? '' : ` Among them, by the keys and replays on record: ${text}.`;
       if (isFileMissing) {
-        const detail =
-          `The raw bodies in ${bytes} are gone, though they were counted (near ${path}). ${from === removedThrough ? removedUnnotedHint : ''}`.trimEnd();
-        this.#report({ code: 'raw_missing', detail });
+        const hint = from === removedThrough ? ` ${removedUnnotedHint}` : '';
+        const detail = `The raw bodies in ${bytes} are gone, though they were counted (near ${path}).${named}${hint}`;
+        this.#report({ code: 'raw_missing', detail, rawKeys });
       } else {
-        const detail = `No sound record stands in ${bytes}, at byte ${offset} of ${path}: what was stored there is damaged.`;
-        this.#report({ code: 'raw_damaged', detail });
+        const detail = `No sound record stands in ${bytes}, at byte ${offset} of ${path}: the batches that were stored there are damaged.${named}`;
+        this.#report({ code: 'raw_damaged', detail, rawKeys });
       }
     }
   }

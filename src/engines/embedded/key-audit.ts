@@ -2,6 +2,7 @@ import type { DatabaseSync, StatementSync } from 'node:sqlite';
 
 import { rawKeyOf } from '../../domain/batch-id.ts';
 import type { Difference } from '../../pipeline/audit.ts';
+import { NameList } from './batches-on-record.ts';
 import type { LogPosition, LogRecord } from './log-frame.ts';
 import { keyOf } from './log-processor.ts';
 import type { KeyedBatch } from './sqlite-counter-store.ts';
@@ -83,6 +84,7 @@ export interface KeysOfSpan {
   readonly expiredBefore: number;
   readonly from: LogPosition;
   readonly through: LogPosition;
+  readonly recordAt: (position: LogPosition) => LogRecord | undefined;
 }
 
 /**
@@ -91,7 +93,7 @@ export interface KeysOfSpan {
  */
 export function finishKeyAudit(
   database: DatabaseSync,
-  { lost, met, expiredBefore, from, through }: KeysOfSpan,
+  { lost, met, expiredBefore, from, through, recordAt }: KeysOfSpan,
   report: (difference: Difference) => void,
 ): void {
   const audit = new KeyAudit(database, report);
@@ -106,6 +108,26 @@ export function finishKeyAudit(
     .get(from, through);
   const unexplained = Number(within?.['count']) - met - audit.met;
   if (unexplained <= 0) return;
-  const detail = `${unexplained} idempotency keys name batches that the raw store does not have.`;
-  report({ code: 'key_unexplained', detail });
+  const names = new NameList();
+  const rawKeys: string[] = [];
+  const rows = database.prepare(keysByPlace).iterate(from, through);
+  for (const { caller, key, batch_id: id, received_at: receivedAt, position } of rows) {
+    const record = recordAt(Number(position));
+    const own = record && keyOf(record);
+    if (own !== undefined && own.caller === caller && own.key === key) continue;
+    const rawKey = rawKeyOf(String(id), Number(receivedAt));
+    names.add(`${JSON.stringify(key)} of ${rawKey}`);
+    rawKeys.push(rawKey);
+    if (names.isFull) break;
+  }
+  const what =
+    unexplained === 1
+      ? 'idempotency key names a batch that the raw store does not have'
+      : 'idempotency keys name batches that the raw store does not have';
+  const detail = `${unexplained} ${what}: ${names.text(unexplained)}.`;
+  report({ code: 'key_unexplained', detail, rawKeys });
 }
+
+const keysByPlace = `
+  SELECT caller, key, batch_id, received_at, position FROM idempotency_keys
+    WHERE position >= ? AND position < ? ORDER BY position`;

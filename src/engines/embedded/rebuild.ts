@@ -1,19 +1,18 @@
 import { join } from 'node:path';
-import type { DatabaseSync, StatementSync } from 'node:sqlite';
+import type { DatabaseSync } from 'node:sqlite';
 
-import { rowsOfTally, typeStateKey, type Tally } from '../../domain/counter.ts';
 import { counterDifference, type Difference } from '../../pipeline/audit.ts';
+import { batchesOnRecord } from './batches-on-record.ts';
 import { dataPaths, lockFile } from './data-directory.ts';
 import { nodeFileSystem, type FileSystem } from './file-system.ts';
+import { GenerationWriter } from './generation-writer.ts';
 import { readLedger } from './ledger.ts';
-import type { LogPosition, LogRecord } from './log-frame.ts';
-import { keyOf, replayedOf } from './log-processor.ts';
+import type { LogPosition } from './log-frame.ts';
+import { LogReader } from './log-reader.ts';
 import { removedUnnotedHint } from './log-recovery.ts';
 import { readLogId, saltOfLog } from './log-segment.ts';
-import { endOfFiles, lastRecordEnd, surveyLog, type Damage, type LogPlace } from './log-survey.ts';
+import { endOfFiles, lastRecordEnd, surveyLog, type LogPlace } from './log-survey.ts';
 import { RecordCounter } from './record-counter.ts';
-import { batchIdOf } from './record-identity.ts';
-import { addKeyTo, addReplayedTo, addToCounters } from './sqlite-counter-store.ts';
 import {
   createGeneration,
   generationTables,
@@ -195,6 +194,7 @@ class Rebuild {
   #finish(): RebuildSummary {
     const database = this.#database;
     while (this.#position < this.#through()) this.#count(this.#through(), Number.POSITIVE_INFINITY);
+    this.#takeOutDropped();
     const damagedSpans = this.#newlyDamaged();
     if (damagedSpans > 0 && !this.#options.withoutDamaged) {
       throw new Error(
@@ -221,23 +221,52 @@ class Rebuild {
     return { differences, isSwitched: !this.#options.dryRun, damagedSpans };
   }
 
+  /**
+   * What was dropped after it was counted here, by an earlier run or by this one, is taken out
+   * again. One that no sound record stands for any more was told as damage, or never counted.
+   */
+  #takeOutDropped(): void {
+    const rows = this.#database.prepare(droppedSince).all(this.#position);
+    if (rows.length === 0) return;
+    const writer = new GenerationWriter(this.#database, this.#options.now());
+    const reader = new LogReader(this.#place.fileSystem, this.#place.directory);
+    try {
+      for (const row of rows) {
+        const record = reader.recordAt(Number(row['position']));
+        if (record === undefined || this.#counter.count(record) !== undefined) continue;
+        writer.takeOutTally(this.#counter.takeTally());
+        writer.addDeadLetter(record, undefined);
+      }
+    } finally {
+      reader.close();
+    }
+  }
+
   /** Whether segments are missing from the place on at which this began. */
   #isBeginningGone(): boolean {
     const { removedThrough = 0 } = readLedger(this.#database) ?? {};
     const row = this.#database
-      .prepare(`SELECT 1 FROM dead_letters_next WHERE position = ? AND reason LIKE '% is gone'`)
+      .prepare(`SELECT 1 FROM dead_letters_next WHERE position = ? AND reason LIKE '% is gone%'`)
       .get(removedThrough);
     return row !== undefined;
   }
 
+  /** Returns how many places are damaged that were not known to be, after it has named their batches. */
   #newlyDamaged(): number {
-    const row = this.#database
-      .prepare(
-        `SELECT count(*) AS count FROM dead_letters_next AS next WHERE damaged_through IS NOT NULL AND NOT EXISTS
-         (SELECT 1 FROM dead_letters AS known WHERE known.position = next.position AND known.damaged_through >= next.damaged_through)`,
-      )
-      .get();
-    return Number(row?.['count']);
+    const rows = this.#database.prepare(newlyDamaged).all();
+    const places = rows.map((row) => ({
+      from: Number(row['position']),
+      to: Number(row['damaged_through']),
+    }));
+    const write = this.#database.prepare(
+      'UPDATE dead_letters_next SET reason = ? WHERE position = ?',
+    );
+    for (const [index, { text }] of batchesOnRecord(this.#database, places).entries()) {
+      // A dry run may have named them before.
+      const reason = String(rows[index]?.['reason']).split(reasonNames, 1).join('');
+      if (text !== '') write.run(`${reason}${reasonNames}${text}`, places[index]?.from ?? null);
+    }
+    return places.length;
   }
 
   #switch(): void {
@@ -283,79 +312,19 @@ const differing = `
     WHERE next.count IS NULL
   ORDER BY date, type, state`;
 
-/** Writes what the log says into the tables that will be in force. */
-class GenerationWriter {
-  readonly #add: StatementSync;
-  readonly #addKey: StatementSync;
-  readonly #addReplayed: StatementSync;
-  readonly #addDeadLetter: StatementSync;
-  readonly #knownDeadLetter: StatementSync;
-  readonly #knownKey: StatementSync;
-  readonly #now: number;
+const newlyDamaged = `
+  SELECT position, damaged_through, reason FROM dead_letters_next AS next
+    WHERE damaged_through IS NOT NULL AND NOT EXISTS
+      (SELECT 1 FROM dead_letters AS known
+        WHERE known.position = next.position AND known.damaged_through >= next.damaged_through)
+    ORDER BY position`;
+/** Stands in the reason of a damaged place before the batches that are known to have stood there. */
+const reasonNames = '; among it were: ';
 
-  constructor(database: DatabaseSync, now: number) {
-    this.#now = now;
-    this.#add = database.prepare(addToCounters('counters_next'));
-    this.#addKey = database.prepare(addKeyTo('idempotency_keys_next'));
-    this.#addReplayed = database.prepare(addReplayedTo('replayed_batches_next'));
-    this.#addDeadLetter = database.prepare(
-      'INSERT INTO dead_letters_next VALUES (?, ?, ?, ?, ?, ?, ?)',
-    );
-    this.#knownDeadLetter = database.prepare('SELECT * FROM dead_letters WHERE position = ?');
-    this.#knownKey = database.prepare(
-      'SELECT 1 FROM idempotency_keys WHERE caller = ? AND key = ? AND batch_id = ?',
-    );
-  }
-
-  addTally(tally: Tally): void {
-    for (const { date, type, state, count } of rowsOfTally(tally)) {
-      this.#add.run(date, typeStateKey(type, state), type, state, count);
-    }
-  }
-
-  /** Unless it has expired; one that is in force has not, though a clock that jumped may say so. */
-  addKey(record: LogRecord, expiredBefore: number): void {
-    const keyed = keyOf(record);
-    if (keyed === undefined) return;
-    const { caller, key, bodySha256, batchId, receivedAt, position } = keyed;
-    const isOld = receivedAt < expiredBefore;
-    if (isOld && this.#knownKey.get(caller, key, batchId) === undefined) return;
-    this.#addKey.run(caller, key, bodySha256, batchId, receivedAt, position);
-  }
-
-  addReplayed(record: LogRecord): void {
-    const replayed = replayedOf(record);
-    if (replayed !== undefined) this.#addReplayed.run(replayed.batchId, replayed.position);
-  }
-
-  /** `reason` undefined: as it is known. */
-  addDeadLetter(record: LogRecord, reason: string | undefined): void {
-    this.#addKnown(record.position, batchIdOf(record), reason, null);
-  }
-
-  addDamage({ from, to, path, offset, isFileMissing }: Damage): void {
-    const what = isFileMissing ? 'is gone' : 'is damaged';
-    this.#addKnown(from, '', `damaged: what was stored at byte ${offset} of ${path} ${what}`, to);
-  }
-
-  #addKnown(
-    position: LogPosition,
-    batchId: string,
-    reason: string | undefined,
-    damagedThrough: LogPosition | null,
-  ): void {
-    const known = this.#knownDeadLetter.get(position);
-    this.#addDeadLetter.run(
-      position,
-      batchId,
-      reason ?? known?.['reason'] ?? '',
-      known?.['first_failed_at'] ?? this.#now,
-      known?.['last_failed_at'] ?? this.#now,
-      known?.['dropped_at'] ?? null,
-      damagedThrough,
-    );
-  }
-}
+/** Letters that were dropped, of which the new tables know nothing. */
+const droppedSince = `
+  SELECT position FROM dead_letters AS known WHERE dropped_at IS NOT NULL AND position < ?
+    AND NOT EXISTS (SELECT 1 FROM dead_letters_next AS next WHERE next.position = known.position)`;
 
 function withDatabase<T>(
   { dataDir, fileSystem = nodeFileSystem }: Pick<RebuildOptions, 'dataDir' | 'fileSystem'>,

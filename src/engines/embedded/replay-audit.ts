@@ -1,6 +1,7 @@
 import type { DatabaseSync, StatementSync } from 'node:sqlite';
 
 import type { Difference } from '../../pipeline/audit.ts';
+import { NameList } from './batches-on-record.ts';
 import type { LogPosition, LogRecord } from './log-frame.ts';
 import { replayedOf } from './log-processor.ts';
 import { rawKeyOfRecord } from './record-identity.ts';
@@ -70,12 +71,13 @@ export interface ReplaysOfSpan {
   readonly met: number;
   readonly from: LogPosition;
   readonly through: LogPosition;
+  readonly recordAt: (position: LogPosition) => LogRecord | undefined;
 }
 
 /** As `finishKeyAudit`. */
 export function finishReplayAudit(
   database: DatabaseSync,
-  { missed, met, from, through }: ReplaysOfSpan,
+  { missed, met, from, through, recordAt }: ReplaysOfSpan,
   report: (difference: Difference) => void,
 ): void {
   const audit = new ReplayAudit(database, report);
@@ -89,6 +91,19 @@ export function finishReplayAudit(
     .get(from, through);
   const unexplained = Number(within?.['count']) - met - audit.met;
   if (unexplained <= 0) return;
-  const detail = `${unexplained} batches are on record as replayed that the raw store does not have: replayed now, they would not be counted.`;
+  const names = new NameList();
+  const rows = database
+    .prepare(
+      `SELECT batch_id, position FROM replayed_batches
+       WHERE position >= ? AND position < ? ORDER BY position`,
+    )
+    .iterate(from, through);
+  for (const { batch_id: id, position } of rows) {
+    const record = recordAt(Number(position));
+    if (record !== undefined && replayedOf(record)?.batchId === id) continue;
+    names.add(`batch ${String(id)}`);
+    if (names.isFull) break;
+  }
+  const detail = `On record as replayed, but not in the raw store: ${names.text(unexplained)}. Replayed now, they would not be counted.`;
   report({ code: 'replayed_unexplained', detail });
 }
