@@ -37,10 +37,10 @@ export async function dlqRedrive(options: ChosenLetters): Promise<number> {
     const failures = failed.map(({ batchId, reason }) => ({ batch_id: batchId, reason }));
     process.stdout.write(`${jsonText({ counted, failed: failures })}\n`);
   } else {
-    for (const { batchId, reason } of failed) {
-      process.stdout.write(
-        `${nameOf({ id: batchId, rawKey: undefined })}: still not counted: ${visible(reason)}\n`,
-      );
+    for (const { batchId, reason, isRestored } of failed) {
+      const name = nameOf({ id: batchId, rawKey: undefined });
+      const prefix = isRestored ? '' : 'still not counted: ';
+      process.stdout.write(`${name}: ${prefix}${visible(reason)}\n`);
     }
     process.stdout.write(`counted ${counted}, not counted ${failed.length}\n`);
   }
