@@ -1,10 +1,15 @@
+import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+
 import { beforeEach, expect, it } from 'vitest';
 
+import { dataPaths } from '../../src/engines/embedded/data-directory.ts';
 import {
   dropDeadLetters,
   listDeadLetters,
   redriveDeadLetters,
 } from '../../src/engines/embedded/dead-letters.ts';
+import { dropReplaced } from '../../src/engines/embedded/rebuild.ts';
 import { openStatsReader } from '../../src/engines/embedded/stats-reader.ts';
 import {
   auditOf,
@@ -100,6 +105,37 @@ it('leaves there what cannot be counted still', () => {
   expect(listDeadLetters(dataDir)).toMatchObject([
     { position: 64, rawKey: undefined, firstFailedAt: 1000, lastFailedAt: 5000 },
   ]);
+});
+
+it('says of damage that was restored that a rebuild counts it', async () => {
+  const { log } = dataPaths(dataDir);
+  const path = join(log, readdirSync(log).sort()[0] ?? '');
+  const sound = readFileSync(path);
+  const at = sound.indexOf('own 1"');
+  writeFileSync(
+    path,
+    Buffer.concat([sound.subarray(0, at), Buffer.from('x'), sound.subarray(at + 1)]),
+  );
+  rebuild(dataDir, { withoutDamaged: true });
+  const [failed] = redriveDeadLetters(dataDir, everything, 5000).failed;
+  expect(failed?.isRestored).toBe(false);
+  expect(failed?.reason).toMatch(/^damaged: /);
+  writeFileSync(path, sound);
+  expect(redriveDeadLetters(dataDir, everything, 6000)).toEqual({
+    counted: 0,
+    failed: [
+      {
+        batchId: rawKeys[1]?.slice(-41, -5),
+        reason: 'its raw body can be read again: run rebuild, which counts it',
+        isRestored: true,
+      },
+    ],
+  });
+  dropReplaced(dataDir);
+  rebuild(dataDir);
+  expect(listDeadLetters(dataDir)).toEqual([]);
+  expect(total()).toBe(2 * batches);
+  expect(await auditOf(dataDir)).toEqual([]);
 });
 
 it('never counts what was dropped, and does not forget it', async () => {

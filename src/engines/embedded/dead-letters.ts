@@ -1,5 +1,6 @@
 import type { DatabaseSync } from 'node:sqlite';
 
+import type { BatchId } from '../../domain/batch-id.ts';
 import { rowsOfTally, typeStateKey, type Tally } from '../../domain/counter.ts';
 import type { ContentEncoding } from '../../pipeline/ports.ts';
 import { recount } from '../../pipeline/process.ts';
@@ -8,7 +9,9 @@ import { nodeFileSystem } from './file-system.ts';
 import { readDeadLetters, readLedger, type RecordedDeadLetter } from './ledger.ts';
 import type { LogPosition } from './log-frame.ts';
 import { LogReader } from './log-reader.ts';
-import { rawKeyOfRecord } from './record-identity.ts';
+import { readLogId, saltOfLog } from './log-segment.ts';
+import { surveyLog } from './log-survey.ts';
+import { batchIdOf, rawKeyOfRecord } from './record-identity.ts';
 import { addToCounters } from './sqlite-counter-store.ts';
 import {
   checkVersion,
@@ -49,8 +52,18 @@ export function listDeadLetters(dataDir: string): StoredDeadLetter[] {
 export interface RedriveResult {
   readonly counted: number;
   /** Those that cannot be counted still, with the reason they have now. */
-  readonly failed: readonly { readonly batchId: string; readonly reason: string }[];
+  readonly failed: readonly FailedRedrive[];
 }
+
+export interface FailedRedrive {
+  /** Empty where what was stored there is damaged. */
+  readonly batchId: string;
+  readonly reason: string;
+  /** What was damaged stands in the log again. Its keys and what follows it are a rebuild's work. */
+  readonly isRestored: boolean;
+}
+
+const restored = 'its raw body can be read again: run rebuild, which counts it';
 
 /**
  * Counts dead letters that can be counted now, beside a running server too. Each leaves the dead
@@ -64,8 +77,13 @@ export function redriveDeadLetters(
   now: number,
 ): RedriveResult {
   let counted = 0;
-  const failed: { batchId: string; reason: string }[] = [];
+  const failed: FailedRedrive[] = [];
   change(dataDir, isChosen, (database, reader, letter) => {
+    const batchId = restoredBatch(dataDir, letter);
+    if (batchId !== undefined) {
+      failed.push({ batchId, reason: restored, isRestored: true });
+      return;
+    }
     const record = recordOf(reader, letter);
     const result = record === undefined ? { reason: letter.reason } : recount(record);
     if (result.reason === undefined) {
@@ -76,7 +94,7 @@ export function redriveDeadLetters(
       database
         .prepare('UPDATE dead_letters SET reason = ?, last_failed_at = ? WHERE position = ?')
         .run(result.reason, now, letter.position);
-      failed.push({ batchId: letter.batchId, reason: result.reason });
+      failed.push({ batchId: letter.batchId, reason: result.reason, isRestored: false });
     }
   });
   return { counted, failed };
@@ -134,6 +152,24 @@ function add(database: DatabaseSync, tally: Tally, position: LogPosition): void 
 
 function recordOf(reader: LogReader, { position, damagedThrough }: RecordedDeadLetter) {
   return damagedThrough === undefined ? reader.recordAt(position) : undefined;
+}
+
+/** The id of the first batch of a damaged place in which nothing is damaged any more. */
+function restoredBatch(
+  dataDir: string,
+  { position, damagedThrough }: RecordedDeadLetter,
+): BatchId | undefined {
+  if (damagedThrough === undefined) return undefined;
+  const directory = dataPaths(dataDir).log;
+  const logId = readLogId(nodeFileSystem, directory);
+  if (logId === undefined) return undefined;
+  const place = { fileSystem: nodeFileSystem, directory, salt: saltOfLog(logId) };
+  let first: BatchId | undefined;
+  for (const found of surveyLog({ ...place, from: position, through: damagedThrough })) {
+    if (found.damage !== undefined || found.end > damagedThrough) return undefined;
+    first ??= batchIdOf(found.record);
+  }
+  return first;
 }
 
 function withReader<T>(dataDir: string, use: (reader: LogReader) => T): T {
