@@ -1,4 +1,4 @@
-import { createReadStream, existsSync, statSync } from 'node:fs';
+import { createReadStream, statSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
@@ -9,6 +9,7 @@ import { fromRanges, type Ranges } from '../domain/index-ranges.ts';
 import { s3RawStore, startOf } from '../engines/aws/s3-raw-store.ts';
 import { logEndOf, rawBatches, replayGaps } from '../engines/embedded/raw-batches.ts';
 import type { ContentEncoding, ReplayOrigin } from '../pipeline/ports.ts';
+import { exportListOf, holdsExport } from './directory-kinds.ts';
 import type { ReplayOptions } from './replay-options.ts';
 import { openStack } from './stack.ts';
 
@@ -52,9 +53,8 @@ export async function openSource(
   env: Record<string, string | undefined>,
 ): Promise<ReplaySource> {
   if (from.kind === 'stack') return await stackSource(from.name, received, env);
-  const list = join(from.path, 'batches.ndjson');
-  return existsSync(list)
-    ? exportSource(from.path, list, received)
+  return holdsExport(from.path)
+    ? exportSource(from.path, exportListOf(from.path), received)
     : directorySource(from.path, received);
 }
 

@@ -1,3 +1,4 @@
+import { checkReplayDirectories } from './directory-kinds.ts';
 import { grouped, openProgress } from './progress.ts';
 import type { ReplayOptions } from './replay-options.ts';
 import { openSource, type Found, type ReplaySource } from './replay-sources.ts';
@@ -28,6 +29,7 @@ export async function replayBatches(
   options: ReplayOptions,
   env: Record<string, string | undefined>,
 ): Promise<number> {
+  checkReplayDirectories(options);
   const source = await openSource(options, env);
   const target = await openTarget(options, env);
   const interruption = watchInterrupt();

@@ -112,6 +112,21 @@ describe('replay', () => {
     expect(refused.troubles[0]?.detail).toMatch(/^replay_differs: Here 0 items are accepted/);
   });
 
+  it('takes no directory that holds both a log and an export', async () => {
+    await store(source, numberedBatches(1));
+    const copy = join(directory, 'copy');
+    expect(await run(['raw', 'export', copy, '--data-dir', source])).toMatchObject({ code: 0 });
+    const into = await replay(source, copy);
+    expect(into).toMatchObject({ code: 2, stdout: '' });
+    expect(into.stderr).toMatch(/^device-pipeline: .*copy holds an export .*\n$/);
+    expect(existsSync(join(copy, 'log'))).toBe(false);
+    await file('source/batches.ndjson', '');
+    const both = await replay(source, target);
+    expect(both).toMatchObject({ code: 2, stdout: '' });
+    expect(both.stderr).toMatch(/^device-pipeline: .*source holds both .*\n$/);
+    expect(existsSync(target)).toBe(false);
+  });
+
   it('says in one line what is wrong with either side', async () => {
     expect((await replay('http://127.0.0.1:1', target)).code).toBe(2);
     const nowhere = await replay(join(directory, 'nowhere'), target);
