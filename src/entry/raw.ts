@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import { isBatchId, readRawKey } from '../domain/batch-id.ts';
 import { findStored, rawBatches, type FoundBatch } from '../engines/embedded/raw-batches.ts';
 import type { StorePlace } from './common-options.ts';
+import { checkExportDirectory, exportListOf } from './directory-kinds.ts';
 import { UsageError } from './option-parsers.ts';
 import { grouped, openProgress } from './progress.ts';
 import type { RawRangeOptions } from './raw-options.ts';
@@ -50,12 +51,13 @@ export async function rawGet(place: StorePlace, name: string): Promise<number> {
  */
 export async function rawExport(options: RawRangeOptions, directory: string): Promise<number> {
   const { place, received, isBrief } = options;
+  checkExportDirectory(directory);
   if (place.stack !== undefined) {
     const { rawExportOfStack } = await import('./stack-raw.ts');
     return await rawExportOfStack(place.stack, options, directory);
   }
   mkdirSync(join(directory, 'raw'), { recursive: true });
-  const list = join(directory, 'batches.ndjson');
+  const list = exportListOf(directory);
   writeFileSync(`${list}.part`, '');
   const progress = openProgress(undefined);
   let batches = 0;

@@ -95,7 +95,7 @@ function asText(summary: RebuildSummary, differences: DifferenceList): string {
       ? [`counters that could not be corrected now: ${grouped(left)}; run it again`]
       : []),
     isSwitched
-      ? `${grouped(corrected)} counters corrected in ${grouped(steps)} transactions, ${grouped(chunksCounted)} chunks counted, ${grouped(ledgerRows)} rows of the ledger written${kept}`
+      ? `${grouped(corrected)} counters corrected in ${grouped(steps)} transactions, ${grouped(chunksCounted)} chunks counted, ${grouped(ledgerRows)} rows of the ledger written or removed${kept}`
       : `${differences.total()}; nothing was changed, and rebuild goes on from here`,
   ].join('\n');
 }

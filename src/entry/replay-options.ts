@@ -74,11 +74,22 @@ export function replayOptions(command: Command): ReplayOptions {
   return { from, to, received, concurrency, caller, allowOtherDays, token, json };
 }
 
+function stackName(flag: string, name: string): string {
+  if (name.trim() !== '') return name;
+  throw new UsageError(`${flag} stack: lacks the name of the stack, as in stack:device-pipeline`);
+}
+
 function place(flag: string): (text: string) => ReplayPlace {
   return (text) => {
+    if (/^https?:/i.test(text)) return { kind: 'url', url: serverUrl(flag)(text) };
+    // A directory of that name would be a misspelt address, as a rule.
+    if (text.includes('://')) {
+      throw new UsageError(
+        `${flag} must be a directory, an address with http:// or https://, or stack:NAME, got '${text}'`,
+      );
+    }
     const [, stack] = /^stack:(.*)$/s.exec(text) ?? [];
-    if (stack !== undefined) return { kind: 'stack', name: nonEmpty(flag)(stack) };
-    if (/^https?:/.test(text)) return { kind: 'url', url: serverUrl(flag)(text) };
+    if (stack !== undefined) return { kind: 'stack', name: stackName(flag, stack) };
     return { kind: 'directory', path: nonEmpty(flag)(text) };
   };
 }

@@ -1,4 +1,4 @@
-import { createReadStream, existsSync, statSync } from 'node:fs';
+import { createReadStream, statSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
@@ -9,6 +9,7 @@ import { fromRanges, type Ranges } from '../domain/index-ranges.ts';
 import { s3RawStore, startOf } from '../engines/aws/s3-raw-store.ts';
 import { logEndOf, rawBatches, replayGaps } from '../engines/embedded/raw-batches.ts';
 import type { ContentEncoding, ReplayOrigin } from '../pipeline/ports.ts';
+import { exportListOf, holdsExport } from './directory-kinds.ts';
 import type { ReplayOptions } from './replay-options.ts';
 import { openStack } from './stack.ts';
 
@@ -41,6 +42,8 @@ export interface ReplaySource {
   /** What `at` comes to in the end; undefined where that is not known. */
   readonly total: number | undefined;
   batches(): AsyncGenerator<Found, void>;
+  /** Once all are read: whether their idempotency keys came along. A stack knows hashes alone. */
+  hasKeys(): boolean;
   close(): void;
 }
 
@@ -52,9 +55,8 @@ export async function openSource(
   env: Record<string, string | undefined>,
 ): Promise<ReplaySource> {
   if (from.kind === 'stack') return await stackSource(from.name, received, env);
-  const list = join(from.path, 'batches.ndjson');
-  return existsSync(list)
-    ? exportSource(from.path, list, received)
+  return holdsExport(from.path)
+    ? exportSource(from.path, exportListOf(from.path), received)
     : directorySource(from.path, received);
 }
 
@@ -94,6 +96,7 @@ function directorySource(dataDir: string, received: Received): ReplaySource {
         yield { kind: 'batch', rawKey, at, load: () => Promise.resolve(loaded) };
       }
     },
+    hasKeys: () => true,
     close: () => undefined,
   };
 }
@@ -111,6 +114,8 @@ interface ListedBatch {
 }
 
 function exportSource(directory: string, list: string, received: Received): ReplaySource {
+  let isEmpty = true;
+  let hasKeys = false;
   return {
     dayZone: asWritten,
     total: statSync(list).size,
@@ -124,6 +129,8 @@ function exportSource(directory: string, list: string, received: Received): Repl
         if (identity === undefined)
           throw new Error(`${list} names ${rawKey}, which is no raw key.`);
         if (!isWithin(identity.receivedAt, received)) continue;
+        isEmpty = false;
+        hasKeys ||= listed.idempotency_key !== undefined;
         const load = async () => ({
           ...{ rawKey, encoding, caller, idempotencyKey: listed.idempotency_key },
           body: await readFile(join(directory, rawKey)),
@@ -136,6 +143,8 @@ function exportSource(directory: string, list: string, received: Received): Repl
         yield { kind: 'batch', rawKey, at, load };
       }
     },
+    // Where none has one, it may be of a stack.
+    hasKeys: () => isEmpty || hasKeys,
     close: () => undefined,
   };
 }
@@ -170,6 +179,7 @@ async function stackSource(
         }
       }
     },
+    hasKeys: () => false,
     close: () => stack.close(),
   };
 }

@@ -1,3 +1,4 @@
+import { checkReplayDirectories } from './directory-kinds.ts';
 import { grouped, openProgress } from './progress.ts';
 import type { ReplayOptions } from './replay-options.ts';
 import { openSource, type Found, type ReplaySource } from './replay-sources.ts';
@@ -28,6 +29,7 @@ export async function replayBatches(
   options: ReplayOptions,
   env: Record<string, string | undefined>,
 ): Promise<number> {
+  checkReplayDirectories(options);
   const source = await openSource(options, env);
   const target = await openTarget(options, env);
   const interruption = watchInterrupt();
@@ -46,7 +48,7 @@ export async function replayBatches(
     source.close();
     await target.close();
   }
-  report(options, target, tally, (performance.now() - startedAt) / 1000);
+  report(options, { source, target }, tally, (performance.now() - startedAt) / 1000);
   if (interruption.isByUser()) return 130;
   return tally.refused.batches + tally.failed + tally.missing === 0 ? 0 : 1;
 }
@@ -119,16 +121,21 @@ function noteOf({ sent, already_there: known }: Tally): string {
   return `${grouped(sent.batches)} batches sent, ${grouped(known.batches)} already there`;
 }
 
+/** A stack keeps hashes of keys, which tell a retry from another batch there alone. */
+const unknownKeys =
+  'keys     no idempotency keys came along (a stack does not know them): retries of what clients sent there count as new batches';
+
 function report(
   { json }: ReplayOptions,
-  { check }: ReplayTarget,
+  { source, target: { check } }: { source: ReplaySource; target: ReplayTarget },
   { troubles, ...tally }: Tally,
   seconds: number,
 ): void {
   const rate = Math.round((tally.sent.items + tally.already_there.items) / seconds);
+  const keys = source.hasKeys() ? 'known' : 'not_known';
   if (json) {
     const timing = { seconds: Number(seconds.toFixed(3)), items_per_second: rate };
-    process.stdout.write(`${jsonText({ ...tally, ...timing, troubles, check })}\n`);
+    process.stdout.write(`${jsonText({ ...tally, keys, ...timing, troubles, check })}\n`);
     return;
   }
   for (const { raw_key: rawKey, detail } of troubles) {
@@ -151,6 +158,7 @@ function report(
       `batches  ${line('batches')}`,
       `items    ${line('items')}`,
       ...rest,
+      ...(keys === 'known' ? [] : [unknownKeys]),
       `time     ${seconds.toFixed(1)} s, ${grouped(rate)} items/s`,
       `check    ${check}`,
       '',

@@ -13,6 +13,7 @@ import {
   type S3RawBatch,
   type S3RawStore,
 } from '../engines/aws/s3-raw-store.ts';
+import { exportListOf } from './directory-kinds.ts';
 import { UsageError } from './option-parsers.ts';
 import { grouped, openProgress } from './progress.ts';
 import type { RawRangeOptions } from './raw-options.ts';
@@ -84,7 +85,7 @@ export function rawExportOfStack(
   return withStack(name, process.env, async (stack) => {
     const store = s3RawStore(stack.s3, stack.rawBucket);
     await mkdir(join(directory, 'raw'), { recursive: true });
-    const path = join(directory, 'batches.ndjson');
+    const path = exportListOf(directory);
     const list = createWriteStream(`${path}.part`);
     const progress = openProgress(undefined);
     let batches = 0;

@@ -99,7 +99,7 @@ async function keyRowOf(rawKey: string): Promise<Item> {
   return row;
 }
 
-async function putKeyRow(Item: Item) {
+async function putLedgerRow(Item: Item) {
   await aws.dynamodb.send(new PutItemCommand({ TableName: lambdas.store.ledgerTable, Item }));
 }
 
@@ -258,14 +258,14 @@ describe('idempotency keys', () => {
 
     const [lost, hashed, renamed] = keyed as [string, string, string];
     await deleteKeyRow(await keyRowOf(lost));
-    await putKeyRow({ ...(await keyRowOf(hashed)), body_sha256: { B: Buffer.alloc(32) } });
+    await putLedgerRow({ ...(await keyRowOf(hashed)), body_sha256: { B: Buffer.alloc(32) } });
     const { batchId } = readRawKey(keyed[3] ?? '') ?? { batchId: '' };
-    await putKeyRow({ ...(await keyRowOf(renamed)), batch_id: { S: batchId } });
+    await putLedgerRow({ ...(await keyRowOf(renamed)), batch_id: { S: batchId } });
     const madeUp = {
       ...(await keyRowOf(keyed[4] ?? '')),
       id: { S: `${keyPrefix}${'0'.repeat(64)}` },
     };
-    await putKeyRow(madeUp);
+    await putLedgerRow(madeUp);
 
     const { differences } = await audit();
     expect(codesOf(differences)).toEqual([
@@ -294,12 +294,12 @@ describe('idempotency keys', () => {
     await lambdas.drain();
     // Nothing of this batch was ever stored.
     const attempt = { batch_id: { S: '01980000-0000-7000-8000-000000000000' } };
-    await putKeyRow({ ...given, ...attempt, id: { S: `${keyPrefix}${keyIdOf('', 'other')}` } });
+    await putLedgerRow({ ...given, ...attempt, id: { S: `${keyPrefix}${keyIdOf('', 'other')}` } });
     expect((await audit()).differences).toEqual([]);
     // The same under the key of a stored batch would let a retry count twice, unless it is recent.
-    await putKeyRow({ ...given, ...attempt });
+    await putLedgerRow({ ...given, ...attempt });
     expect(codesOf((await audit()).differences)).toEqual(['key_differs']);
-    await putKeyRow({ ...given, ...attempt, received_at: { N: String(Date.now() + 1) } });
+    await putLedgerRow({ ...given, ...attempt, received_at: { N: String(Date.now() + 1) } });
     expect((await audit()).differences).toEqual([]);
     await deleteKeyRow(given);
     await post(21, 2, 'key-20');
@@ -330,7 +330,7 @@ describe('idempotency keys', () => {
     await deleteKeyRow(row);
     expect((await audit()).differences).toMatchObject([{ code: 'key_missing', rawKeys: [last] }]);
     const { batchId = '' } = readRawKey(first) ?? {};
-    await putKeyRow({ ...row, batch_id: { S: batchId }, received_at: { N: String(dayAgo) } });
+    await putLedgerRow({ ...row, batch_id: { S: batchId }, received_at: { N: String(dayAgo) } });
     expect((await audit()).differences).toMatchObject([{ code: 'key_differs', rawKeys: [last] }]);
     await rebuild();
     expect((await audit()).differences).toEqual([]);
@@ -340,7 +340,7 @@ describe('idempotency keys', () => {
   it('are not asked for once they may have ended, and keep what was excluded', async () => {
     const excluded = { excluded: { B: encodeExcluded([0]) } };
     const given = await keyRowOf(await post(20, 2, 'key-20'));
-    await putKeyRow({ ...given, ...excluded });
+    await putLedgerRow({ ...given, ...excluded });
     await lambdas.drain();
     expect(codesOf((await audit()).differences)).toEqual(['key_differs']);
     await deleteKeyRow(given);
@@ -379,6 +379,27 @@ describe('rebuild of a store on AWS', () => {
     expect(await dropReplaced(tables())).toBe(3);
     expect(await restoreReplaced(tables(), await FencedWrites.takeOver(fence))).toBe(0);
     expect((await audit()).differences).toEqual([]);
+  });
+
+  it('takes away marks of chunks that no body has, and no dropped ones', async () => {
+    const [batchId = '', other = ''] = rawKeys.map((key) => readRawKey(key)?.batchId);
+    const putMark = (chunk: number, more: Item, batch = batchId) =>
+      putLedgerRow({ ...keyItem(chunkKey(batch, chunk)), ...more });
+    await putMark(7, { items: { N: '3' } });
+    await putMark(8, { items: { S: 'three' } });
+    await putMark(9, {}, other);
+    await putMark(10, { dropped_at: { N: '1' } }, other);
+    const before = await counters();
+    const { differences } = await audit();
+    expect(codesOf(differences)).toEqual(['raw_missing', 'raw_missing', 'raw_missing']);
+    const { summary } = await rebuild();
+    expect(summary).toMatchObject({ ledgerRows: 3, corrected: 0, withoutDamaged: 0 });
+    expect((await audit()).differences).toEqual([]);
+    expect(await counters()).toEqual(before);
+    const rows = await scan(aws.dynamodb, lambdas.store.ledgerTable);
+    expect(rows.filter(({ entry }) => /^chunk:0*(?:[7-9]|10)$/.test(entry?.S ?? ''))).toMatchObject(
+      [{ entry: { S: chunkKey(other, 10).entry } }],
+    );
   });
 
   it('counts what was not counted, once', async () => {

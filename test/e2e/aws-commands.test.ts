@@ -138,6 +138,10 @@ it('raw gives back each body byte for byte', async () => {
       expect(readFileSync(join(copy, batches[at]?.raw_key ?? ''))).toEqual(body);
     }
   }
+  const ends = ['--from', 'stack:local', '--to', join(directory, 'moved'), '--allow-other-days'];
+  const moved = await run(['replay', ...ends, '--json'], undefined, environment());
+  expect(moved.code, moved.stderr).toBe(0);
+  expect(JSON.parse(moved.stdout)).toMatchObject({ sent: { batches: 2 }, keys: 'not_known' });
   const rawKey = batches[1]?.raw_key ?? '';
   const batchId = rawKey.slice(-41, -5);
   const got = start(['raw', 'get', batchId, '--stack', 'local'], undefined, environment());

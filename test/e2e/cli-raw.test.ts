@@ -72,6 +72,13 @@ it('gives back each body byte for byte', async () => {
   expect(got).toEqual({ code: 0, stdout: plain.toString(), stderr: '' });
 });
 
+it('exports into no data directory', async () => {
+  const exported = await run(['raw', 'export', dataDir, '--data-dir', dataDir]);
+  expect(exported).toMatchObject({ code: 2, stdout: '' });
+  expect(exported.stderr).toMatch(/^device-pipeline: .* is a data directory\. .*\n$/);
+  expect(readdirSync(dataDir)).not.toContain('raw');
+});
+
 it('lists those of a time', async () => {
   const [first] = await list();
   const moment = first?.received_at ?? '';

@@ -13,6 +13,7 @@ interface Summary {
   readonly refused: { readonly batches: number };
   readonly dead_letters: number;
   readonly missing: number;
+  readonly keys: 'known' | 'not_known';
   readonly troubles: readonly { readonly detail: string }[];
 }
 
@@ -76,10 +77,13 @@ describe('replay', () => {
     const url = await server.listening;
     expect(await summaryOf(replay(source, url))).toMatchObject({
       sent: { batches: 20, items: 40 },
+      keys: 'known',
     });
     const copy = join(directory, 'copy');
     expect(await run(['raw', 'export', copy, '--data-dir', source])).toMatchObject({ code: 0 });
-    expect(await summaryOf(replay(copy, url))).toMatchObject({ already_there: { batches: 20 } });
+    expect(await summaryOf(replay(copy, url))).toMatchObject({
+      ...{ already_there: { batches: 20 }, keys: 'known' },
+    });
     const elsewhere = join(directory, 'elsewhere');
     expect(await summaryOf(replay(copy, elsewhere))).toMatchObject({ sent: { batches: 20 } });
     const counted = await stats('--data-dir', source);
@@ -108,8 +112,25 @@ describe('replay', () => {
     await file(join('copy', name), '{"processed_devices":[]}');
     await file('copy/batches.ndjson', `${list},"encoding":"identity","accepted":1,"rejected":0}\n`);
     const refused = await summaryOf(replay(copy, target), 1);
-    expect(refused).toMatchObject({ refused: { batches: 1 } });
+    expect(refused).toMatchObject({ refused: { batches: 1 }, keys: 'not_known' });
+    const told = await run(['replay', '--from', copy, '--to', target]);
+    expect(told.stdout).toMatch(/^keys {5}no idempotency keys came along .*$/m);
     expect(refused.troubles[0]?.detail).toMatch(/^replay_differs: Here 0 items are accepted/);
+  });
+
+  it('takes no directory that holds both a log and an export', async () => {
+    await store(source, numberedBatches(1));
+    const copy = join(directory, 'copy');
+    expect(await run(['raw', 'export', copy, '--data-dir', source])).toMatchObject({ code: 0 });
+    const into = await replay(source, copy);
+    expect(into).toMatchObject({ code: 2, stdout: '' });
+    expect(into.stderr).toMatch(/^device-pipeline: .*copy holds an export .*\n$/);
+    expect(existsSync(join(copy, 'log'))).toBe(false);
+    await file('source/batches.ndjson', '');
+    const both = await replay(source, target);
+    expect(both).toMatchObject({ code: 2, stdout: '' });
+    expect(both.stderr).toMatch(/^device-pipeline: .*source holds both .*\n$/);
+    expect(existsSync(target)).toBe(false);
   });
 
   it('says in one line what is wrong with either side', async () => {

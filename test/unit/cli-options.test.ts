@@ -13,6 +13,7 @@ import {
   UsageError,
   wholeNumber,
 } from '../../src/entry/option-parsers.ts';
+import { addReplayOptions, replayOptions } from '../../src/entry/replay-options.ts';
 import { addServeOptions, serveOptions } from '../../src/entry/serve-options.ts';
 import { statsRange } from '../../src/entry/stats-options.ts';
 import { jsonText, visible } from '../../src/entry/terminal-text.ts';
@@ -24,6 +25,33 @@ function parseServe(argv: string[], env: Record<string, string> = {}) {
 
 const corsMessage = (given: string) =>
   `--cors-origin must be an origin such as https://app.example, without a path, or *, got '${given}'`;
+
+describe('the ends of a replay', () => {
+  function parseReplay(from: string, to: string) {
+    const command = addReplayOptions(new Command('replay').exitOverride());
+    return replayOptions(command.parse(['--from', from, '--to', to], { from: 'user' }));
+  }
+
+  test('are directories, stacks and, as the target, addresses', () => {
+    expect(parseReplay('./data', 'HTTP://a:1/')).toMatchObject({
+      from: { kind: 'directory', path: './data' },
+      to: { kind: 'url', url: 'http://a:1' },
+    });
+    expect(parseReplay('stack:a', 'data').from).toEqual({ kind: 'stack', name: 'a' });
+  });
+
+  test.each(['ftp://x', 'htps://x', '://', 'stack://x', 'stack:', 'stack: ', 'http://', ' '])(
+    'are not %j',
+    (text) => {
+      expect(() => parseReplay(text, 'data')).toThrow(UsageError);
+      expect(() => parseReplay('data', text)).toThrow(UsageError);
+    },
+  );
+
+  test('are not taken from an address', () => {
+    expect(() => parseReplay('http://a', 'data')).toThrow(UsageError);
+  });
+});
 
 describe('the options of serve', () => {
   test('have defaults for a server on this machine that keeps everything', () => {

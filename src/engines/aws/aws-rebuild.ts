@@ -30,6 +30,7 @@ import { refuseExpired } from './raw-expiry.ts';
 import { ProofScratch } from './proof-scratch.ts';
 import type { CounterKey } from './proof-source.ts';
 import { s3RawStore } from './s3-raw-store.ts';
+import { removeStrayMarks } from './stray-marks.ts';
 import { groupDeliveries } from './transaction-groups.ts';
 
 export interface RebuildOptions extends Omit<ProofOptions, 'received'> {
@@ -53,7 +54,7 @@ export interface RebuildSummary {
   /** Counters that were corrected, and in how many transactions. */
   readonly corrected: number;
   readonly steps: number;
-  /** Chunks that were counted, and marks and rows of batches that were written. */
+  /** Chunks that were counted, and rows of the ledger that were written or, where stray, taken away. */
   readonly chunksCounted: number;
   readonly ledgerRows: number;
   /** Batches that are done without. */
@@ -164,7 +165,9 @@ class Rebuild {
     const { corrected, steps } = await this.#correct();
     const chunksCounted = await this.#countMissing();
     await this.#writeRows();
-    this.#ledgerRows += await restoreKeys(this.#scratch, this.#writes, this.#options.store);
+    const { store } = this.#options;
+    this.#ledgerRows += await removeStrayMarks(this.#scratch, this.#writes, store.ledgerTable);
+    this.#ledgerRows += await restoreKeys(this.#scratch, this.#writes, store);
     return { corrected, steps, chunksCounted, ledgerRows: this.#ledgerRows, withoutDamaged };
   }
 

@@ -108,11 +108,22 @@ export const batchesWithoutBody = `
   AND NOT EXISTS (SELECT 1 FROM batches r WHERE r.batch = b.batch AND r.state <> ${batchStates.gone})
   GROUP BY b.batch ORDER BY b.batch`;
 
-const strayMarks = `
-  SELECT m.batch, m.chunk, b.raw_key FROM marks m JOIN batches b ON b.batch = m.batch
+export interface StrayMark {
+  readonly batch: string;
+  readonly chunk: number;
+  /** Null where the mark has no number. */
+  readonly items: number | null;
+  readonly raw_key: string;
+}
+
+/** Marks of chunks that the raw body, which was read, does not have. */
+export const strayMarks = `
+  SELECT m.batch, m.chunk, m.items, max(b.raw_key) AS raw_key
+  FROM marks m JOIN batches b ON b.batch = m.batch
   WHERE dropped = 0 AND b.state = ${batchStates.read} AND ${isNotDropped}
   AND NOT EXISTS (SELECT 1 FROM chunks c WHERE c.batch = m.batch AND c.chunk = m.chunk)
-  ORDER BY m.batch, m.chunk`;
+  AND NOT EXISTS (SELECT 1 FROM batches x WHERE x.batch = m.batch AND x.state = ${batchStates.damaged})
+  GROUP BY m.batch, m.chunk ORDER BY m.batch, m.chunk`;
 
 function* missingBodies(scratch: ProofScratch): Generator<Difference> {
   type Row = { batch: string; marks: number; items: number | null };
@@ -122,8 +133,7 @@ function* missingBodies(scratch: ProofScratch): Generator<Difference> {
     const detail = `Batch ${batch} is ${what}, says the ledger, and its raw body is gone.`;
     yield { code: 'raw_missing', detail };
   }
-  type Stray = { batch: string; chunk: number; raw_key: string };
-  for (const { batch, chunk, raw_key } of scratch.each<Stray>(strayMarks)) {
+  for (const { batch, chunk, raw_key } of scratch.each<StrayMark>(strayMarks)) {
     const detail = `Chunk ${chunk} of batch ${batch} is counted, says the ledger, and its raw body has no such chunk.`;
     yield { code: 'raw_missing', detail, rawKeys: [raw_key] };
   }

@@ -1,0 +1,42 @@
+import { existsSync } from 'node:fs';
+import { join } from 'node:path';
+
+import { dataPaths } from '../engines/embedded/data-directory.ts';
+import { UsageError } from './option-parsers.ts';
+import type { ReplayOptions } from './replay-options.ts';
+
+/** What `raw export` writes last: which batches there are. */
+export function exportListOf(directory: string): string {
+  return join(directory, 'batches.ndjson');
+}
+
+export function holdsExport(directory: string): boolean {
+  return existsSync(exportListOf(directory));
+}
+
+function holdsPipeline(directory: string): boolean {
+  const { log, database } = dataPaths(directory);
+  return existsSync(log) || existsSync(database);
+}
+
+/** @throws {UsageError} where an export would lie beside a log: which is meant could not be told. */
+export function checkExportDirectory(directory: string): void {
+  if (!holdsPipeline(directory)) return;
+  throw new UsageError(
+    `${directory} is a data directory. Name another one for the export, a new one for instance`,
+  );
+}
+
+/** @throws {UsageError} where it is not clear what is to be read, or an export would be written into. */
+export function checkReplayDirectories({ from, to }: Pick<ReplayOptions, 'from' | 'to'>): void {
+  if (from.kind === 'directory' && holdsExport(from.path) && holdsPipeline(from.path)) {
+    throw new UsageError(
+      `${from.path} holds both a data directory and an export (batches.ndjson, raw). Move the export elsewhere and say which is meant`,
+    );
+  }
+  if (to.kind === 'directory' && holdsExport(to.path)) {
+    throw new UsageError(
+      `${to.path} holds an export (batches.ndjson). Name a data directory, or a new one`,
+    );
+  }
+}
