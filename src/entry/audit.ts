@@ -2,13 +2,16 @@ import { auditDataDirectory } from '../engines/embedded/audit.ts';
 import type { AuditSummary } from '../pipeline/audit.ts';
 import type { AuditCommandOptions } from './audit-options.ts';
 import { DifferenceList } from './differences-text.ts';
+import { withLocalStore } from './local-store.ts';
 import { grouped, LogProgress } from './progress.ts';
 import { jsonText } from './terminal-text.ts';
 
 /** Compares the counters with the raw batches. Returns the exit code: 1 where something differs. */
 export async function audit(options: AuditCommandOptions): Promise<number> {
   const { place } = options;
-  if (place.stack === undefined) return auditOfDirectory(place.dataDir, options);
+  if (place.stack === undefined) {
+    return withLocalStore(place.dataDir, () => auditOfDirectory(place.dataDir, options));
+  }
   const { auditOfStack } = await import('./audit-stack.ts');
   return auditOfStack(place.stack, options);
 }

@@ -7,6 +7,7 @@ import {
 import type { RecordedDeadLetter } from '../engines/embedded/ledger.ts';
 import { Chooser, type ChosenLetters, type DlqOptions } from './dlq-options.ts';
 import { letterJson, letterText, nameOf, type ShownLetter } from './letter-text.ts';
+import { withLocalStore } from './local-store.ts';
 import { jsonText, visible } from './terminal-text.ts';
 
 /** Prints what is not counted, and why. Returns the exit code. */
@@ -16,7 +17,8 @@ export async function dlqList(options: DlqOptions): Promise<number> {
     const { listOfStack } = await import('./stack-dlq.ts');
     return listOfStack(place.stack, options);
   }
-  const letters = listDeadLetters(place.dataDir).map(shownOf);
+  const { dataDir } = place;
+  const letters = await withLocalStore(dataDir, () => listDeadLetters(dataDir).map(shownOf));
   for (const letter of letters) {
     process.stdout.write(json ? `${letterJson(letter)}\n` : letterText(letter));
   }
@@ -32,7 +34,10 @@ export async function dlqRedrive(options: ChosenLetters): Promise<number> {
     return redriveOnStack(place.stack, options);
   }
   const chooser = new Chooser(options);
-  const { counted, failed } = redriveDeadLetters(place.dataDir, chosenBy(chooser), Date.now());
+  const { dataDir } = place;
+  const { counted, failed } = await withLocalStore(dataDir, () =>
+    redriveDeadLetters(dataDir, chosenBy(chooser), Date.now()),
+  );
   if (json) {
     const failures = failed.map(({ batchId, reason }) => ({ batch_id: batchId, reason }));
     process.stdout.write(`${jsonText({ counted, failed: failures })}\n`);
@@ -55,7 +60,10 @@ export async function dlqDrop(options: ChosenLetters): Promise<number> {
     return dropFromStack(place.stack, options);
   }
   const chooser = new Chooser(options);
-  const dropped = dropDeadLetters(place.dataDir, chosenBy(chooser), Date.now());
+  const { dataDir } = place;
+  const dropped = await withLocalStore(dataDir, () =>
+    dropDeadLetters(dataDir, chosenBy(chooser), Date.now()),
+  );
   const text = `dropped ${dropped}; they stay on record and are never counted`;
   process.stdout.write(`${json ? jsonText({ dropped }) : text}\n`);
   return chooser.tellMissing() ? 0 : 1;

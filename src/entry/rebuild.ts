@@ -4,6 +4,7 @@ import {
   type RebuildSummary,
 } from '../engines/embedded/rebuild.ts';
 import { DifferenceList } from './differences-text.ts';
+import { withLocalStore } from './local-store.ts';
 import { LogProgress } from './progress.ts';
 import type { RebuildCommandOptions } from './rebuild-options.ts';
 import { jsonText } from './terminal-text.ts';
@@ -11,7 +12,9 @@ import { jsonText } from './terminal-text.ts';
 /** Makes the counters anew from the raw batches. Returns the exit code. */
 export async function rebuild(options: RebuildCommandOptions): Promise<number> {
   const { place } = options;
-  if (place.stack === undefined) return rebuildDirectory(place.dataDir, options);
+  if (place.stack === undefined) {
+    return withLocalStore(place.dataDir, () => rebuildDirectory(place.dataDir, options));
+  }
   const { rebuildOfStack } = await import('./rebuild-stack.ts');
   return rebuildOfStack(place.stack, options);
 }

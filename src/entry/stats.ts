@@ -25,7 +25,7 @@ const dayMs = 86_400_000;
 export async function stats(options: StatsOptions): Promise<number> {
   const { source } = options;
   const rows =
-    'url' in source ? await fetchRows(source, options) : await readRows(source.dataDir, options);
+    'url' in source ? await fetchRows(source, options) : await readLocal(source.dataDir, options);
   process.stdout.write(await textOf(rows, options.format));
   return 0;
 }
@@ -45,6 +45,11 @@ async function textOf(rows: readonly Row[], format: StatsOptions['format']): Pro
     case 'table':
       return rows.length === 0 ? 'nothing counted\n' : `${await table(rows)}\n`;
   }
+}
+
+async function readLocal(dataDir: string, options: StatsOptions): Promise<readonly Row[]> {
+  const { withLocalStore } = await import('./local-store.ts');
+  return withLocalStore(dataDir, () => readRows(dataDir, options));
 }
 
 async function readRows(dataDir: string, options: StatsOptions): Promise<readonly Row[]> {

@@ -1,0 +1,76 @@
+import { rmSync, writeFileSync } from 'node:fs';
+
+import { beforeEach, describe, expect, it } from 'vitest';
+
+import { dataPaths } from '../../src/engines/embedded/data-directory.ts';
+import { audit } from '../../src/entry/audit.ts';
+import { dlqDrop, dlqList, dlqRedrive } from '../../src/entry/dlq.ts';
+import { rebuild } from '../../src/entry/rebuild.ts';
+import { stats } from '../../src/entry/stats.ts';
+import { change, newDataDirectory, numberedBatches, store } from '../support/embedded-store.ts';
+
+let dataDir: string;
+
+beforeEach(async () => {
+  dataDir = newDataDirectory();
+  await store(dataDir, numberedBatches(3));
+});
+
+// Of stacks only.
+const stackProof = {} as never;
+const ranges = { dates: undefined, received: undefined, threads: undefined };
+const steps = {
+  dryRun: false,
+  withoutDamaged: false,
+  replaced: undefined,
+  dates: undefined,
+  workDir: undefined,
+};
+const letters = { json: true, limit: 1, ids: [], reason: undefined };
+const filters = { range: undefined, types: [], states: [], format: 'json' } as const;
+
+function commands(): [string, () => Promise<number>][] {
+  const place = { dataDir };
+  return [
+    ['audit', () => audit({ place, ...ranges, json: true, stackProof })],
+    ['rebuild', () => rebuild({ place, ...steps, json: true, stackProof })],
+    [
+      'rebuild --drop-old',
+      () => rebuild({ place, ...steps, replaced: 'drop', json: true, stackProof }),
+    ],
+    ['stats', () => stats({ source: { dataDir }, ...filters })],
+    ['dlq list', () => dlqList({ place, ...letters })],
+    ['dlq redrive', () => dlqRedrive({ place, ...letters })],
+    ['dlq drop', () => dlqDrop({ place, ...letters })],
+  ];
+}
+
+describe.each(commands().map(([name], index) => [name, index] as const))('%s', (_, index) => {
+  const run = () => commands()[index]?.[1]();
+
+  it('says which file is no database, and what to do', async () => {
+    const { database } = dataPaths(dataDir);
+    for (const end of ['-wal', '-shm']) rmSync(`${database}${end}`, { force: true });
+    writeFileSync(database, 'garbage '.repeat(1000));
+    const told = `${database} is damaged. Move it and its -wal and -shm files away and start again`;
+    await expect(run()).rejects.toThrow(told);
+  });
+});
+
+it.each([
+  ['audit', 'counters'],
+  ['rebuild', 'counters'],
+  ['stats', 'counters'],
+  ['dlq list', 'dead_letters'],
+  ['dlq redrive', 'dead_letters'],
+  ['dlq drop', 'dead_letters'],
+])('%s says so too where the table %s is missing', async (name, table) => {
+  change(dataDir, `DROP TABLE ${table}`);
+  const run = commands().find(([each]) => each === name)?.[1];
+  await expect(run?.()).rejects.toThrow(`${dataPaths(dataDir).database} is damaged. Move it`);
+});
+
+it('tells other failures as they are', async () => {
+  const place = { dataDir: `${dataDir}/none` };
+  await expect(dlqList({ place, ...letters })).rejects.toThrow('There is no pipeline at');
+});
