@@ -19,7 +19,13 @@ beforeEach(async () => {
 // Of stacks only.
 const stackProof = {} as never;
 const ranges = { dates: undefined, received: undefined, threads: undefined };
-const steps = { dryRun: false, withoutDamaged: false, replaced: undefined, dates: undefined };
+const steps = {
+  dryRun: false,
+  withoutDamaged: false,
+  replaced: undefined,
+  dates: undefined,
+  workDir: undefined,
+};
 const letters = { json: true, limit: 1, ids: [], reason: undefined };
 const filters = { range: undefined, types: [], states: [], format: 'json' } as const;
 
