@@ -104,8 +104,6 @@ class PlainConnection {
   #heldBytes = 0;
   /** Whether a request is with the pipeline. */
   #isBusy = false;
-  /** What came meanwhile. */
-  #early: Buffer[] = [];
   #hasEnded = false;
   #hasAnswered = false;
   /** Until when the client is waited for here, by the monotonic clock. */
@@ -134,8 +132,9 @@ class PlainConnection {
 
   readonly #onData = (chunk: Buffer): void => {
     if (this.#isBusy) {
-      this.#early.push(chunk);
+      // Given back: the end of a connection is not told before all that came on it is taken.
       this.socket.pause();
+      this.socket.unshift(chunk);
     } else if (this.#partial !== undefined) {
       this.#goOn(this.#partial, chunk);
     } else {
@@ -226,7 +225,7 @@ class PlainConnection {
     } else {
       this.#answerWhole(toHttp(ingestAnswer(outcome, false), keepAliveMs));
     }
-    if (this.#early.length > 0) this.#giveOver(Buffer.concat(this.#early.splice(0)));
+    if (this.socket.readableLength > 0) this.#giveOver();
   };
 
   /** Answers a request of which all has been read; another may follow. */

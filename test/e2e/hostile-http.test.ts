@@ -141,3 +141,19 @@ it('bombs of one client, however many at once, hold up nobody else', async () =>
   await hostile.all;
   expect(await itemsCounted(server)).toBe(2);
 });
+
+it('answers all requests of a client that ends its side while the first is under way', async () => {
+  const server = await serve();
+  const { port } = server;
+  const rounds = 40;
+  for (let round = 0; round < rounds; round++) {
+    const socket = connect({ port, host: '127.0.0.1', allowHalfOpen: true, noDelay: true });
+    let received = '';
+    socket.setEncoding('latin1').on('data', (piece: string) => (received += piece));
+    socket.write(sound);
+    setImmediate(() => socket.end(sound + sound));
+    await once(socket, 'close');
+    expect(received.match(/HTTP\/1\.1 200 /g)).toHaveLength(3);
+  }
+  expect(await itemsCounted(server)).toBe(3 * rounds);
+});
