@@ -116,7 +116,7 @@ describe('one who watches the file', () => {
     wait();
     changeTokens(paths, () => []);
     wait();
-    expect(seen).toEqual([[], ['a'], ['a', 'b'], []]);
+    expect(seen).toEqual([undefined, ['a'], ['a', 'b'], []]);
     expect(problems).toEqual([]);
   });
 
@@ -136,7 +136,7 @@ describe('one who watches the file', () => {
     wait();
     expect(problems).toHaveLength(2);
     expect(problems[1]).toMatch(/is gone.*stay in force/);
-    expect(seen).toEqual([[], ['a'], ['a']]);
+    expect(seen).toEqual([undefined, ['a'], ['a']]);
   });
 
   it('does not begin with a broken file', () => {
