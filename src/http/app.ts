@@ -177,8 +177,15 @@ function methodNotAllowed(allow: string): Response {
   return toResponse(problemAnswer({ code: 'method_not_allowed', detail }, { allow }));
 }
 
+const sizes = new WeakMap<Response, number>();
+
 export function toResponse({ status, headers, body }: Answer): Response {
-  if (body === '') return new Response(null, { status, headers });
-  const length = { 'content-length': String(Buffer.byteLength(body)) };
-  return new Response(body, { status, headers: { ...headers, ...length } });
+  const response = new Response(body === '' ? null : body, { status, headers });
+  sizes.set(response, Buffer.byteLength(body));
+  return response;
+}
+
+/** The bytes of an answer's body, as `toResponse` made it; 0 for others, such as those to HEAD. */
+export function bytesOf(response: Response): number {
+  return sizes.get(response) ?? 0;
 }

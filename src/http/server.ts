@@ -8,7 +8,7 @@ import type { Problem } from '../domain/problem.ts';
 import type { Pipeline } from '../pipeline/ports.ts';
 import { openAccess, type ImmediateAccess } from './access.ts';
 import { problemAnswer, type Answer } from './answer.ts';
-import { createApp, toResponse } from './app.ts';
+import { bytesOf, createApp, toResponse } from './app.ts';
 import { ConnectionRoom } from './connection-room.ts';
 import type { CrossOrigins } from './cors.ts';
 import {
@@ -102,8 +102,7 @@ export function createHttpServer(options: HttpServerOptions): HttpServer {
   const answerOther = async (request: Request, env: unknown) => {
     const response = await app.fetch(request);
     const { outgoing } = env as HttpBindings;
-    const bytes = Number(response.headers.get('content-length') ?? 0);
-    return unread.admit(outgoing, bytes) ? response : toResponse(tooManyUnread);
+    return unread.admit(outgoing, bytesOf(response)) ? response : toResponse(tooManyUnread);
   };
   const handleOther = getRequestListener(answerOther, {
     overrideGlobalObjects: false,

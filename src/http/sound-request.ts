@@ -19,17 +19,14 @@ export function whyUnsound({
   httpVersion,
 }: IncomingMessage): string | undefined {
   let hosts = 0;
-  let tokens = 0;
   for (let at = 0; at < rawHeaders.length; at += 2) {
     const name = rawHeaders[at] ?? '';
     if (name.length === 4 && name.toLowerCase() === 'host') hosts++;
-    if (name.length === 13 && name.toLowerCase() === 'authorization') tokens++;
   }
   if (hosts === 0 && httpVersion === '1.1') {
     return 'A request of HTTP/1.1 names the host that it is for.';
   }
   if (hosts > 1) return 'A request names one host, and once.';
-  if (tokens > 1) return 'A request shows one Authorization, and once.';
   if (!isHost(headers.host ?? '')) return 'The Host of the request is no host.';
   const coding = headers['transfer-encoding'];
   if (coding === undefined) return undefined;

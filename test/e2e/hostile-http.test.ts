@@ -45,10 +45,6 @@ it.each([
   ['names two hosts', post(['Host: x', 'Host: y', length])],
   ['names one host twice', post(['Host: x', 'Host: x', length])],
   ['names no host', post([length])],
-  [
-    'shows two tokens',
-    post(['Host: x', 'Authorization: Bearer a', 'Authorization: Bearer b', length]),
-  ],
   ['names what is no host', post(['Host: x/y', length])],
   ['names two hosts in one', post(['Host: x,y', length])],
   ['has a coding that nobody knows', post(['Host: x', 'Transfer-Encoding: gzip, chunked'], chunks)],
