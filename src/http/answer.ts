@@ -8,6 +8,11 @@ export interface Answer {
   readonly body: string;
 }
 
+/** The same of what is no text, or is encoded already. */
+export interface BytesAnswer extends Omit<Answer, 'body'> {
+  readonly body: Uint8Array<ArrayBuffer>;
+}
+
 const bare = { 'cache-control': 'no-store', 'x-content-type-options': 'nosniff' };
 
 /**

@@ -85,9 +85,19 @@ async function toResult(response: Response): Promise<APIGatewayProxyStructuredRe
   return {
     statusCode: response.status,
     headers: Object.fromEntries(response.headers),
-    body: await response.text(),
-    isBase64Encoded: false,
+    ...(isPlainText(response.headers)
+      ? { body: await response.text(), isBase64Encoded: false }
+      : {
+          body: Buffer.from(await response.arrayBuffer()).toString('base64'),
+          isBase64Encoded: true,
+        }),
   };
+}
+
+/** Whether the gateway can hand the body on as a text of JSON, in which other bytes would be lost. */
+function isPlainText(headers: Headers): boolean {
+  const type = headers.get('content-type') ?? 'text/plain';
+  return !headers.has('content-encoding') && /^text\/|json|javascript/.test(type);
 }
 
 function plainResult({ status, headers, body }: Answer): APIGatewayProxyStructuredResultV2 {

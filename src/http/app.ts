@@ -20,6 +20,7 @@ import {
   receiptAnswer,
   textAnswer,
   type Answer,
+  type BytesAnswer,
 } from './answer.ts';
 import { corsHeaders, preflightAnswer, type CrossOrigins } from './cors.ts';
 import { bodyTooLarge, readIngestHeaders } from './ingest-headers.ts';
@@ -133,7 +134,7 @@ function admitIngest(
 function get(
   app: Hono<Env>,
   path: string,
-  answer: (context: Context<Env>) => Answer | Promise<Answer>,
+  answer: (context: Context<Env>) => Answer | BytesAnswer | Promise<Answer | BytesAnswer>,
 ) {
   app.get(path, async (context) => toResponse(await answer(context)));
   app.all(path, () => methodNotAllowed('GET, HEAD'));
@@ -179,8 +180,8 @@ function methodNotAllowed(allow: string): Response {
 
 const sizes = new WeakMap<Response, number>();
 
-export function toResponse({ status, headers, body }: Answer): Response {
-  const response = new Response(body === '' ? null : body, { status, headers });
+export function toResponse({ status, headers, body }: Answer | BytesAnswer): Response {
+  const response = new Response(body.length === 0 ? null : body, { status, headers });
   sizes.set(response, Buffer.byteLength(body));
   return response;
 }

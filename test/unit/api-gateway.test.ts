@@ -91,4 +91,13 @@ describe('an event of API Gateway', () => {
       isBase64Encoded: false,
     });
   });
+
+  it.each([
+    ['of an image', { 'content-type': 'image/png' }],
+    ['of compressed text', { 'content-type': 'text/plain', 'content-encoding': 'gzip' }],
+  ])('is answered with the bytes %s', async (_, sent) => {
+    const bytes = Buffer.from([0x1f, 0x8b, 0xff, 0x00, 0x80]);
+    const { result } = await exchange({}, 'text', new Response(bytes, { headers: sent }));
+    expect(result).toMatchObject({ body: bytes.toString('base64'), isBase64Encoded: true });
+  });
 });
