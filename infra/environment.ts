@@ -39,7 +39,7 @@ export function environmentOf(
     case 'process':
       return { ...common, ...counters, ...bury, MAX_RECEIVES: String(receivesMax) };
     case 'query':
-      return { ...common, ...counters, ...send, ...bury, ...tokens, ...cors };
+      return { ...common, ...counters, ...raw, ...send, ...bury, ...tokens, ...cors };
     case 'sweep':
       return {
         ...common,

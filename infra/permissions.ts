@@ -52,8 +52,10 @@ function processPermissions({ ledgerTable, countersTable, queue, deadLetterQueue
 }
 
 function queryPermissions(resources: Resources) {
-  const { countersTable, ledgerTable, queue, deadLetterQueue, tokensSecret } = resources;
+  const { countersTable, ledgerTable, rawBucket, queue, deadLetterQueue, tokensSecret } = resources;
   return [
+    // When the latest batch came.
+    listRawBodies(rawBucket.bucketArn),
     allow(countersTable.tableArn, 'dynamodb:Query'),
     allow(ledgerTable.tableArn, 'dynamodb:Query'),
     allow(queue.queueArn, 'sqs:GetQueueAttributes'),

@@ -1,5 +1,5 @@
 import { problemDetails, statusOfProblem, type Problem } from '../domain/problem.ts';
-import type { IngestOutcome, Receipt } from '../pipeline/ports.ts';
+import type { IngestOutcome, PipelineStatus, Receipt } from '../pipeline/ports.ts';
 
 /** A whole response, for any transport. Header names are lower case. */
 export interface Answer {
@@ -90,5 +90,20 @@ export function receiptAnswer({
     counted,
     rejected,
     received_at: received,
+  });
+}
+
+export function readyAnswer(status: PipelineStatus): Answer {
+  const { unavailable, pending, deadLetters, countedThrough, lastReceivedAt } = status;
+  if (unavailable !== undefined) return problemAnswer({ ...unavailable, retryAfterSeconds: 1 });
+  const timeOf = (time: number | undefined) =>
+    time === undefined ? undefined : new Date(time).toISOString();
+  return jsonAnswer(200, {
+    status: 'ready',
+    [`pending_${pending.unit}`]: pending.amount,
+    pending_bytes: pending.bytes,
+    dead_letters: deadLetters,
+    counted_through: timeOf(countedThrough),
+    last_received_at: timeOf(lastReceivedAt),
   });
 }

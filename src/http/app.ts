@@ -17,6 +17,7 @@ import {
   ingestAnswer,
   jsonAnswer,
   problemAnswer,
+  readyAnswer,
   receiptAnswer,
   textAnswer,
   type Answer,
@@ -101,10 +102,7 @@ export function createApp(pipeline: Pipeline, options: AppOptions): Hono<Env> {
 
   app.use('/readyz', admit(anyScope));
   get(app, '/readyz', async () => {
-    const { unavailable, pending, deadLetters } = await pipeline.status();
-    if (unavailable !== undefined) return problemAnswer({ ...unavailable, retryAfterSeconds: 1 });
-    const waiting = { [`pending_${pending.unit}`]: pending.amount, dead_letters: deadLetters };
-    return jsonAnswer(200, { status: 'ready', ...waiting });
+    return readyAnswer(await pipeline.status());
   });
 
   app.use('/', admit(anyScope));

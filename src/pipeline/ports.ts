@@ -253,9 +253,21 @@ export interface ChunkQueue {
 export interface PipelineStatus {
   /** Why no batch would be taken now; undefined where one would. */
   readonly unavailable: { readonly code: Unavailable['code']; readonly detail: string } | undefined;
-  /** What is accepted and not counted yet, in the engine's own unit. */
-  readonly pending: { readonly unit: 'bytes' | 'messages'; readonly amount: number };
+  /** What is accepted and not counted yet: exactly so many items, or about so many messages. */
+  readonly pending: {
+    readonly unit: 'items' | 'messages';
+    readonly amount: number;
+    /** What they take in the log, where there is one. */
+    readonly bytes?: number;
+  };
   readonly deadLetters: number;
+  /**
+   * Whatever was acknowledged before this moment is counted, or among the dead letters; undefined
+   * where that is not known. Milliseconds since 1970.
+   */
+  readonly countedThrough: number | undefined;
+  /** When the latest batch came, where one has and that is known; milliseconds since 1970. */
+  readonly lastReceivedAt: number | undefined;
 }
 
 /** The whole pipeline, as the HTTP side sees it. */

@@ -39,6 +39,8 @@ export interface SweepProgress {
   /** The raw key through which all batches were looked at; empty at first. */
   position(): Promise<string>;
   moveTo(rawKey: string): Promise<void>;
+  /** All batches that came before (milliseconds since 1970) are counted, or among the orphans. */
+  sweptThrough(receivedBefore: number): Promise<void>;
   /** Those whose time has come (milliseconds since 1970), so many at most. */
   orphans(dueAt: number, limit: number): Promise<readonly Orphan[]>;
   keep(orphan: Orphan, nextAt: number): Promise<void>;
@@ -95,7 +97,8 @@ export async function sweep(ports: SweepPorts, rules: SweepRules): Promise<Sweep
   const position = await ports.progress.position();
   const oldest = startOf(rules.now() - rules.keepMs);
   const after = position > oldest ? position : oldest;
-  for await (const page of ports.keys({ after, before: startOf(rules.now() - rules.afterMs) })) {
+  const receivedBefore = rules.now() - rules.afterMs;
+  for await (const page of ports.keys({ after, before: startOf(receivedBefore) })) {
     let lookedAt = 0;
     await ports.each(page, async (rawKey) => {
       if (isTimeUp()) return;
@@ -103,10 +106,11 @@ export async function sweep(ports: SweepPorts, rules: SweepRules): Promise<Sweep
       lookedAt++;
     });
     // A page that was not finished is looked at again from its start.
-    if (lookedAt < page.length) break;
+    if (lookedAt < page.length) return counts;
     const last = page.at(-1);
     if (last !== undefined) await ports.progress.moveTo(last);
   }
+  await ports.progress.sweptThrough(receivedBefore);
   return counts;
 }
 

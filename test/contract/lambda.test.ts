@@ -1,6 +1,7 @@
 import { createHash } from 'node:crypto';
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
+import { setTimeout } from 'node:timers/promises';
 
 import {
   GetQueueAttributesCommand,
@@ -31,6 +32,12 @@ function send(lambdas: Lambdas, items: readonly unknown[], headers: Record<strin
 
 function codeOf({ status, text }: Received): string {
   return `${status} ${(JSON.parse(text) as { code: string }).code}`;
+}
+
+/** When a batch was received, by its raw key. */
+function receivedIn({ text }: Received): string {
+  const { raw_key: rawKey } = JSON.parse(text) as { raw_key: string };
+  return rawKey.slice('raw/'.length, 'raw/2026-11-25T05:22:40.123Z'.length);
 }
 
 /** An answer without what a connection adds. */
@@ -64,15 +71,36 @@ describe('a batch', () => {
 
   it('has a receipt, and what is pending is known', async () => {
     const lambdas = await Lambdas.create(aws);
-    const { headers } = await send(lambdas, [item, { type: 1 }, item]);
+    const sent = await send(lambdas, [item, { type: 1 }, item]);
+    const { headers } = sent;
     const path = String(headers['location']);
+    const received = receivedIn(sent);
     const receipt = async () => JSON.parse((await lambdas.ask({ path })).text) as object;
     expect(await receipt()).toMatchObject({ status: 'pending', enqueued: 2, counted: 0 });
     const ready = async () => JSON.parse((await lambdas.ask({ path: '/readyz' })).text) as object;
-    expect(await ready()).toEqual({ status: 'ready', pending_messages: 1, dead_letters: 0 });
+    const known = { status: 'ready', dead_letters: 0, last_received_at: received };
+    expect(await ready()).toEqual({ ...known, pending_messages: 1 });
     await lambdas.drain();
     expect(await receipt()).toMatchObject({ status: 'counted', counted: 2, rejected: 1 });
-    expect(await ready()).toEqual({ status: 'ready', pending_messages: 0, dead_letters: 0 });
+    expect(await ready()).toEqual({ ...known, pending_messages: 0 });
+  });
+
+  it('and the sweeper says through which moment all is counted', async () => {
+    const lambdas = await Lambdas.create(aws, { SWEEP_AFTER_SECONDS: '0' });
+    const ready = async () =>
+      JSON.parse((await lambdas.ask({ path: '/readyz' })).text) as Record<string, string>;
+    expect(Object.keys(await ready())).toEqual(['status', 'pending_messages', 'dead_letters']);
+    const [first, second] = [await send(lambdas, [item]), await send(lambdas, [item])];
+    // A sweep looks at what came in an earlier millisecond.
+    await setTimeout(2);
+    // Neither is counted: the sweeper has to look after them again.
+    await lambdas.sweep();
+    expect(await ready()).toMatchObject({ counted_through: receivedIn(first) });
+    await lambdas.drain();
+    expect(await ready()).toMatchObject({ counted_through: receivedIn(first) });
+    await lambdas.sweep();
+    const { counted_through: through = '' } = await ready();
+    expect(through > receivedIn(second), through).toBe(true);
   });
 
   it('under a key that came before is the same batch, with the same answer', async () => {

@@ -84,6 +84,8 @@ describe('batches that come while nothing can be counted', () => {
         expect((await client.post(url, batchOf(job)))?.headers.location).toBe(job.location);
       });
       await waitCounted(client, url);
+      const ready = await client.get(`${url}/readyz`);
+      expect(JSON.parse(ready?.text ?? '')).toMatchObject({ pending_items: 0, pending_bytes: 0 });
 
       const rows = await readStats(client, url);
       const verdict = judge(rows);

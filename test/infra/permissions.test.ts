@@ -90,6 +90,7 @@ const exact: Record<string, string[]> = {
   Query: [
     'dynamodb:Query on Counters',
     'dynamodb:Query on Ledger',
+    listRaw,
     'sqs:GetQueueAttributes on DeadLetterQueue',
     'sqs:GetQueueAttributes on Queue',
     readTokens,

@@ -41,8 +41,10 @@ beforeAll(async () => {
       status: () =>
         Promise.resolve({
           unavailable: undefined,
-          pending: { unit: 'bytes', amount: 0 },
+          pending: { unit: 'items', amount: 0 },
           deadLetters: 0,
+          countedThrough: undefined,
+          lastReceivedAt: undefined,
         }),
       ingest: async (submission) => {
         submitted.push(describeSubmission(submission));

@@ -35,6 +35,7 @@ it('waits for no more batches once those that wait hold many items', async () =>
       placeOfReplayed: () => undefined,
       recordAt: () => undefined,
       countedThrough: () => log.durableEnd,
+      onStaged: () => undefined,
       onDurable: () => undefined,
       onFailure: (error) => expect(error).toBeUndefined(),
       defer: (commit) => void deferred.push(commit),

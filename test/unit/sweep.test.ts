@@ -19,10 +19,12 @@ let sent: string[];
 let letters: Letter[];
 let orphans: Map<string, Orphan & { nextAt: number }>;
 let position: string;
+let swept: number | undefined;
 let failures: string[];
 
 beforeEach(() => {
   now = start;
+  swept = undefined;
   bodies = new Map<string, CutBatch>();
   counted = new Map<string, Set<number>>();
   orphans = new Map<string, Orphan & { nextAt: number }>();
@@ -82,6 +84,7 @@ const ports: SweepPorts = {
   progress: {
     position: () => Promise.resolve(position),
     moveTo: (rawKey) => Promise.resolve(void (position = rawKey)),
+    sweptThrough: (receivedBefore) => Promise.resolve(void (swept = receivedBefore)),
     orphans: (dueAt) =>
       Promise.resolve([...orphans.values()].filter((each) => each.nextAt <= dueAt)),
     keep: (orphan, nextAt) =>
@@ -148,6 +151,19 @@ describe('a sweep', () => {
     expect(new Set(sent).size).toBe(7);
     expect(sent).toHaveLength(7);
     expect(position).toBe(rawKeys.at(-1));
+  });
+
+  it('says how far it has come once it has seen all, and not before', async () => {
+    const rawKeys = Array.from({ length: 3 }, () => store(1));
+    count(rawKeys[0] ?? '', 0);
+    now += 20 * minute;
+    let looks = 0;
+    await run({ now: () => (looks++ < 6 ? now : now + minute), deadline: now + 1 });
+    expect(position).not.toBe(rawKeys.at(-1));
+    expect(swept).toBeUndefined();
+    await run();
+    expect(swept).toBe(now - 15 * minute);
+    expect([...orphans.keys()]).toEqual(rawKeys.slice(1));
   });
 
   it('parks what is missing of a batch whose marks may be gone', async () => {

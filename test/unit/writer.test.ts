@@ -1,4 +1,4 @@
-import { mkdtempSync, rmSync } from 'node:fs';
+import { cpSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
@@ -48,6 +48,48 @@ async function expectToBeCounted(writer: Writer): Promise<void> {
     timeout: 20_000,
   });
 }
+
+it('tells how many items wait, since when, and when the last batch came, over a restart too', async () => {
+  const dataDir = mkdtempSync(join(tmpdir(), 'device-pipeline-'));
+  const options = { ...embeddedDefaults, dataDir };
+  const events = {
+    onProgress: () => undefined,
+    onFailure: (message: string) => expect.fail(message),
+    onDefect: (message: string) => expect.fail(message),
+  };
+  onTestFinished(() => rmSync(dataDir, { recursive: true }));
+  const before = Date.now();
+  const writer = Writer.open(options, events);
+  expect(writer.progress()).toMatchObject({ pendingItems: 0, lastReceivedAt: undefined });
+  const other = new DatabaseSync(dataPaths(dataDir).database);
+  other.exec('BEGIN IMMEDIATE');
+  take(writer, 3, 'a');
+  writer.commit();
+  take(writer, 4, 'b');
+  writer.commit();
+  const { pendingItems, pendingSince, lastReceivedAt } = writer.progress();
+  expect(pendingItems).toBe(7);
+  expect(pendingSince).toBeGreaterThanOrEqual(before);
+  expect(lastReceivedAt).toBeGreaterThanOrEqual(pendingSince ?? 0);
+  const snapshot = join(dataDir, 'snapshot');
+  cpSync(join(dataDir, 'log'), join(snapshot, 'log'), { recursive: true });
+  other.exec('ROLLBACK');
+  other.close();
+  await expectToBeCounted(writer);
+  expect(writer.progress()).toMatchObject({ pendingItems: 0, pendingSince: undefined });
+  await writer.close();
+
+  // Another start finds all of it uncounted,
+  const again = Writer.open({ ...options, dataDir: snapshot }, events);
+  expect(again.progress()).toMatchObject({ pendingItems: 7, pendingSince, lastReceivedAt });
+  await expectToBeCounted(again);
+  expect(again.progress()).toMatchObject({ pendingItems: 0, pendingSince: undefined });
+  await again.close();
+  // and one more nothing but the last batch.
+  const once = Writer.open({ ...options, dataDir: snapshot }, events);
+  expect(once.progress()).toMatchObject({ pendingItems: 0, lastReceivedAt });
+  await once.close();
+});
 
 it('counts what came after more than it holds, though nothing comes any more', async () => {
   const { writer } = await openWriter();

@@ -6,11 +6,13 @@ import {
   type DynamoDBClient,
 } from '@aws-sdk/client-dynamodb';
 
+import { readRawKey } from '../../domain/batch-id.ts';
 import type { Orphan, SweepProgress } from '../../pipeline/sweep.ts';
 import { keyItem, numberOf, textOf, type Item, type LedgerKey } from './ledger-table.ts';
 
 const sweepId = 'sweep';
 const positionKey: LedgerKey = { id: sweepId, entry: 'position' };
+const sweptKey: LedgerKey = { id: sweepId, entry: 'swept' };
 const orphanPrefix = 'orphan:';
 
 /** What a sweep leaves behind, in rows of the ledger that have no end. */
@@ -29,6 +31,11 @@ export function dynamodbSweepProgress(
 
     async moveTo(rawKey) {
       const Item = { ...keyItem(positionKey), raw_key: { S: rawKey } };
+      await client.send(new PutItemCommand({ TableName, Item }));
+    },
+
+    async sweptThrough(receivedBefore) {
+      const Item = { ...keyItem(sweptKey), received_before: { N: String(receivedBefore) } };
       await client.send(new PutItemCommand({ TableName, Item }));
     },
 
@@ -72,6 +79,35 @@ export function dynamodbSweepProgress(
       await client.send(new DeleteItemCommand({ TableName, Key: keyItem(orphanKey(rawKey)) }));
     },
   };
+}
+
+/**
+ * The moment before which every batch that was received here is counted or among the dead letters,
+ * as the sweeps have proven it; undefined before the first one. Milliseconds since 1970.
+ */
+export async function countedThrough(
+  client: Pick<DynamoDBClient, 'send'>,
+  TableName: string,
+): Promise<number | undefined> {
+  const first = async (entries: string, value: string) => {
+    const { Items = [] } = await client.send(
+      new QueryCommand({
+        TableName,
+        KeyConditionExpression: `id = :id AND ${entries}`,
+        ExpressionAttributeValues: { ':id': { S: sweepId }, ':entry': { S: value } },
+        ConsistentRead: true,
+        Limit: 1,
+      }),
+    );
+    return Items[0];
+  };
+  // The orphans afterwards: a sweep writes them before it says that it has come so far.
+  const swept = await first('entry = :entry', sweptKey.entry);
+  if (swept === undefined) return undefined;
+  const oldest = await first('begins_with(entry, :entry)', orphanPrefix);
+  const rawKey = oldest && textOf(oldest, 'entry').slice(orphanPrefix.length);
+  const orphanSince = readRawKey(rawKey ?? '')?.receivedAt ?? Number.POSITIVE_INFINITY;
+  return Math.min(numberOf(swept, 'received_before'), orphanSince);
 }
 
 function orphanKey(rawKey: string): LedgerKey {

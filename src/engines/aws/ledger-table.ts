@@ -16,6 +16,7 @@ import type { BatchId } from '../../domain/batch-id.ts';
  *                       parked           this message was put into the dead-letter queue
  *     dropped           <dead letter>    who it was that somebody decided never to count
  *     sweep             position         through which raw key all batches are looked after
+ *                       swept            before which moment of receipt that is so of all
  *                       orphan:<raw key> a batch whose chunks were sent again
  *     rebuild           run              which rebuild may write
  *                       step:<run>:<n>   what it corrected: the counters as they were, until they are dropped

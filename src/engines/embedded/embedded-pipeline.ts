@@ -66,12 +66,20 @@ export class EmbeddedPipeline implements Pipeline {
 
   // eslint-disable-next-line @typescript-eslint/require-await -- the port is asynchronous
   async status(): Promise<PipelineStatus> {
-    const { durableEnd, countedThrough, deadLetters } = this.#writer.progress;
+    const { durableEnd, countedThrough, deadLetters, pendingItems, pendingSince, lastReceivedAt } =
+      this.#writer.progress;
     const pendingBytes = durableEnd - countedThrough;
     const code =
       this.#writer.unavailable ?? (pendingBytes > this.#backlogBytesMax ? 'overloaded' : undefined);
     const unavailable = code && { code, detail: details[code] };
-    return { unavailable, pending: { unit: 'bytes', amount: pendingBytes }, deadLetters };
+    return {
+      unavailable,
+      pending: { unit: 'items', amount: pendingItems, bytes: pendingBytes },
+      deadLetters,
+      // What this side has acknowledged stands in the progress that came with its verdict.
+      countedThrough: pendingSince ?? Date.now(),
+      lastReceivedAt,
+    };
   }
 
   /** Answers what was taken in, counts what it can, and lets the data directory go. */

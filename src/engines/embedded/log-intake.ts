@@ -30,8 +30,10 @@ export interface LogIntakeOptions {
   readonly placeOfReplayed: (batchId: BatchId) => LogPosition | undefined;
   readonly recordAt: (position: LogPosition) => LogRecord | undefined;
   readonly countedThrough: () => LogPosition;
+  /** Called with each batch that is staged: its end in the log, how many items it counts, the time. */
+  readonly onStaged: (end: LogPosition, accepted: number, at: number) => void;
   /** Called with each batch once it is durable, in the order of the log. */
-  readonly onDurable: (delivery: LogDelivery) => void;
+  readonly onDurable: (delivery: LogDelivery, accepted: number) => void;
   /** Called once, with why the log takes nothing more. */
   readonly onFailure: (error: unknown) => void;
   /** Runs a function once all that is to gather has gathered. */
@@ -56,6 +58,7 @@ const plain = { encoding: 'identity', idempotency: undefined, rejected: 0 } as c
 
 interface Waiter {
   readonly delivery: LogDelivery;
+  readonly accepted: number;
   readonly resolve: () => void;
   readonly reject: (reason: Unavailable) => void;
 }
@@ -204,6 +207,7 @@ export class LogIntake implements Intake, ReplayIntake {
     const receivedAt = this.#options.now();
     try {
       const staged = this.#options.log.stage({ ...plain, caller, body, accepted, receivedAt });
+      this.#options.onStaged(staged.end, accepted, receivedAt);
       return { ...staged, receivedAt };
     } catch (error) {
       this.#fail(error);
@@ -239,8 +243,8 @@ export class LogIntake implements Intake, ReplayIntake {
       this.#fail(error);
       return false;
     }
-    for (const { delivery, resolve } of this.#waiting.splice(0)) {
-      this.#options.onDurable(delivery);
+    for (const { delivery, accepted, resolve } of this.#waiting.splice(0)) {
+      this.#options.onDurable(delivery, accepted);
       resolve();
     }
     return true;
@@ -279,6 +283,7 @@ export class LogIntake implements Intake, ReplayIntake {
       throw storageFailed(error);
     }
     admission.take(newcomers, staged.end);
+    this.#options.onStaged(staged.end, accepted, now());
     const { position } = staged;
     const stored = { batchId: origin?.batchId ?? formatBatchId(staged.batchId), receivedAt };
     const keys =
@@ -298,6 +303,7 @@ export class LogIntake implements Intake, ReplayIntake {
     const { promise: durable, resolve, reject } = Promise.withResolvers<undefined>();
     this.#waiting.push({
       delivery: { mark, tally, keys, replayed: replays, deadLetters: [] },
+      accepted,
       resolve: () => resolve(undefined),
       reject,
     });

@@ -19,8 +19,8 @@ export interface LogProcessorOptions {
   readonly reader: LogReader;
   /** The end of what is durable in the log. */
   readonly durableEnd: () => LogPosition;
-  /** Called after each transaction, with the position it has come to. */
-  readonly onCounted: (through: LogPosition) => void;
+  /** Called after each transaction, with the position it has come to and the items up to there. */
+  readonly onCounted: (through: LogPosition, items: number) => void;
   /** Milliseconds since 1970. */
   readonly now: () => number;
 }
@@ -45,6 +45,13 @@ interface Held {
   to: LogPosition;
   readonly keys: KeyedBatch[];
   readonly replayed: ReplayedBatch[];
+  items: number;
+}
+
+/** What is counted in one step, and of how many items. */
+interface Step {
+  readonly delivery: LogDelivery;
+  readonly items: number;
 }
 
 /**
@@ -92,24 +99,25 @@ export class LogProcessor {
   }
 
   /** Takes the body scanned last, staged at a place in the log, as `offer` does. */
-  takeScanned(mark: LogSpan): void {
-    if (this.#hold(mark) !== undefined) this.#scanner.count();
+  takeScanned(mark: LogSpan, items: number): void {
+    if (this.#hold(mark, items) !== undefined) this.#scanner.count();
   }
 
   /** Takes a delivery if it follows what is counted and held; else it will be read from the log. */
-  offer({ mark, tally, keys, replayed = [] }: LogDelivery): void {
-    const held = this.#hold(mark);
+  offer({ mark, tally, keys, replayed = [] }: LogDelivery, items: number): void {
+    const held = this.#hold(mark, items);
     if (held === undefined) return;
     this.#counters.addTally(tally);
     held.keys.push(...keys);
     held.replayed.push(...replayed);
   }
 
-  #hold({ from, to }: LogSpan): Held | undefined {
+  #hold({ from, to }: LogSpan, items: number): Held | undefined {
     const reached = this.#held?.to ?? this.#options.store.position;
     if (this.#isApplying || from !== reached || this.isFull) return undefined;
-    this.#held ??= { from, to, keys: [], replayed: [] };
+    this.#held ??= { from, to, keys: [], replayed: [], items: 0 };
     this.#held.to = to;
+    this.#held.items += items;
     return this.#held;
   }
 
@@ -121,11 +129,11 @@ export class LogProcessor {
    */
   async step(): Promise<CountingState> {
     if ((this.#held?.to ?? 0) > this.#options.durableEnd()) return 'undurable';
-    const delivery = this.#heldDelivery() ?? this.#readDelivery();
-    if (delivery === undefined) return 'idle';
+    const step = this.#heldDelivery() ?? this.#readDelivery();
+    if (step === undefined) return 'idle';
     this.#isApplying = true;
     try {
-      await this.#options.store.apply([delivery]);
+      await this.#options.store.apply([step.delivery]);
     } catch (error) {
       // What was read will be read again; what is held is held on.
       if (this.#held === undefined) this.#counters.clear();
@@ -136,17 +144,18 @@ export class LogProcessor {
     }
     this.#held = undefined;
     this.#counters.clear();
-    this.#options.onCounted(this.#options.store.position);
+    this.#options.onCounted(this.#options.store.position, step.items);
     return this.#options.store.position < this.#options.durableEnd() ? 'behind' : 'idle';
   }
 
-  #heldDelivery(): LogDelivery | undefined {
+  #heldDelivery(): Step | undefined {
     if (this.#held === undefined) return undefined;
-    const { from, to, ...rest } = this.#held;
-    return { mark: { from, to }, tally: this.#counters.tally(), ...rest, deadLetters: [] };
+    const { from, to, items, ...rest } = this.#held;
+    const tally = this.#counters.tally();
+    return { delivery: { mark: { from, to }, tally, ...rest, deadLetters: [] }, items };
   }
 
-  #readDelivery(): LogDelivery | undefined {
+  #readDelivery(): Step | undefined {
     const { store, reader, durableEnd, now } = this.#options;
     const through = durableEnd();
     const from = store.position;
@@ -154,10 +163,11 @@ export class LogProcessor {
     const keys: KeyedBatch[] = [];
     const replayed: ReplayedBatch[] = [];
     const deadLetters: LogDeadLetter[] = [];
-    let to = from;
+    let [to, items] = [from, 0];
     const startedAt = now();
     for (const { record, end } of reader.records(from, through)) {
       const reason = this.#records.count(record);
+      items += record.accepted;
       if (reason !== undefined) deadLetters.push(deadLetterOf(record, reason, now()));
       const key = keyOf(record);
       if (key !== undefined) keys.push(key);
@@ -169,7 +179,8 @@ export class LogProcessor {
       if (isEnough || now() - startedAt >= stepMs) break;
     }
     if (to === from) throw noRecordAt(from);
-    return { mark: { from, to }, tally: this.#counters.tally(), keys, replayed, deadLetters };
+    const tally = this.#counters.tally();
+    return { delivery: { mark: { from, to }, tally, keys, replayed, deadLetters }, items };
   }
 }
 

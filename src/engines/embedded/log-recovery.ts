@@ -47,7 +47,7 @@ export interface RecoveryOptions {
   readonly removedThrough: LogPosition;
   /** Damage that somebody has decided to do without: the ends of it, by where it begins. */
   readonly setAside: ReadonlyMap<LogPosition, LogPosition>;
-  /** Called with the records behind that position, in order. */
+  /** Called with the records that are read, in order: all behind that position, perhaps some before. */
   readonly visit: (scanned: ScannedRecord) => void;
   /** Milliseconds since 1970. */
   readonly now: () => number;
@@ -102,18 +102,15 @@ export function recoverLog(options: RecoveryOptions): RecoveredLog | undefined {
   const salt = saltOfLog(logId);
   const scanFrom = segmentOf(segments, Math.min(countedThrough, last.base)) ?? first;
 
-  const onRecord = (scanned: ScannedRecord) => {
-    if (scanned.end > countedThrough) visit(scanned);
-  };
   for (const segment of segments.slice(segments.indexOf(scanFrom), -1)) {
-    scanSealedSegment(fileSystem, segment, { salt, setAside }, onRecord);
+    scanSealedSegment(fileSystem, segment, { salt, setAside }, visit);
   }
   for (const { path } of leftOver) fileSystem.remove(path);
   if (isLastEmpty) return { segments, logId, ...makeAgain(options, last, logId) };
   const file = fileSystem.open(last.path, 'read-write');
   try {
     const how = { salt, setAside };
-    const tail = recoverTail(options, { file, segment: last, logId }, how, onRecord);
+    const tail = recoverTail(options, { file, segment: last, logId }, how, visit);
     // A process that was killed may have removed segments and not synced that.
     fileSystem.syncDirectory(directory);
     return { segments, logId, file, ...tail };

@@ -16,6 +16,12 @@ export interface Progress {
   readonly durableEnd: number;
   readonly countedThrough: number;
   readonly deadLetters: number;
+  /** Items that are stored and not counted. */
+  readonly pendingItems: number;
+  /** Whatever was acknowledged before is counted; undefined where nothing waits. Ms since 1970. */
+  readonly pendingSince: number | undefined;
+  /** When the last batch came, if that is known; ms since 1970. */
+  readonly lastReceivedAt: number | undefined;
 }
 
 export type FromWriter =

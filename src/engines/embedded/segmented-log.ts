@@ -10,7 +10,7 @@ import {
   type LogPosition,
   type LogRecord,
 } from './log-frame.ts';
-import { recoverLog } from './log-recovery.ts';
+import { recoverLog, type RecoveredLog } from './log-recovery.ts';
 import { randomBytes } from './random-bytes.ts';
 import {
   createSegment,
@@ -71,6 +71,8 @@ export class SegmentedLog {
   readonly logId: Buffer;
   /** Bytes of a torn tail that were cut off when the log was opened. */
   readonly tornBytes: number;
+  /** When the last batch came of those found at the opening, if there was one; ms since 1970. */
+  readonly lastReceivedAt: number | undefined;
   readonly #options: LogOptions;
   readonly #salt: number;
   readonly #segments: Segment[];
@@ -96,9 +98,15 @@ export class SegmentedLog {
       setAside = new Map(),
       removedThrough = 0,
     } = options;
-    const visit = onUncounted ?? (() => undefined);
+    let lastReceivedAt: number | undefined;
+    const visit = (scanned: ScannedRecord) => {
+      const { originId, receivedAt } = scanned.record;
+      // A batch from another installation was received there.
+      if (originId === undefined) lastReceivedAt = receivedAt;
+      if (scanned.end > options.countedThrough) onUncounted?.(scanned);
+    };
     const recovered = recoverLog({ ...options, setAside, removedThrough, visit });
-    if (recovered !== undefined) return new SegmentedLog(options, recovered);
+    if (recovered !== undefined) return new SegmentedLog(options, recovered, lastReceivedAt);
     const logId = randomFillSync(Buffer.alloc(16));
     const segment = segmentAt(directory, 0);
     const file = createSegment(fileSystem, directory, segment, { logId, createdAt: options.now() });
@@ -106,8 +114,9 @@ export class SegmentedLog {
     return new SegmentedLog(options, { segments: [segment], logId, file, end, tornBytes: 0 });
   }
 
-  private constructor(options: LogOptions, recovered: NonNullable<ReturnType<typeof recoverLog>>) {
+  private constructor(options: LogOptions, recovered: RecoveredLog, lastReceivedAt?: number) {
     this.#options = options;
+    this.lastReceivedAt = lastReceivedAt;
     this.logId = recovered.logId;
     this.tornBytes = recovered.tornBytes;
     this.#salt = saltOfLog(recovered.logId);

@@ -3,6 +3,7 @@ import { ingest } from '../../pipeline/ingest.ts';
 import { Unavailable, type IngestOutcome, type Submission } from '../../pipeline/ports.ts';
 import { replay } from '../../pipeline/replay.ts';
 import { dataPaths, type DirectoryLock } from './data-directory.ts';
+import { Backlog } from './backlog.ts';
 import { CounterAdmission } from './counter-admission.ts';
 import type { EmbeddedOptions } from './engine-options.ts';
 import { describeFailure } from './failures.ts';
@@ -58,8 +59,10 @@ export class Writer {
   /** Of records that are looked up, beside the one that is counted from. */
   readonly #lookups: LogReader;
   readonly #admission: CounterAdmission;
+  readonly #backlog = new Backlog();
   readonly #intake: LogIntake;
   readonly #processor: LogProcessor;
+  #lastReceivedAt: number | undefined;
   #endMaintenance: () => void = () => undefined;
   #isPumpDue = false;
   /** Counting was due while more was held than was durable. */
@@ -99,16 +102,18 @@ export class Writer {
       onForget: () => this.#processor.forgetAdmitted(),
       now: platform.now,
     });
-    const opened = openLog(options, this.#store, this.#admission, platform);
+    const opened = openLog(options, this.#store, this.#admission, this.#backlog, platform);
     const { log, uncountedKeys, uncountedReplays } = opened;
     this.#log = log;
+    this.#lastReceivedAt = log.lastReceivedAt;
     this.#reader = new LogReader(platform.fileSystem, paths.log);
     this.#lookups = new LogReader(platform.fileSystem, paths.log);
     this.#processor = new LogProcessor({
       store: this.#store,
       reader: this.#reader,
       durableEnd: () => log.durableEnd,
-      onCounted: (through) => {
+      onCounted: (through, items) => {
+        this.#backlog.take(through, items);
         this.#intake.forgetKeys(through);
         this.#noticeChanges();
         this.#events.onProgress(this.progress());
@@ -126,8 +131,12 @@ export class Writer {
         placeOfReplayed: (batchId) => this.#ask(() => this.#store.findReplayed(batchId)),
         recordAt: (position) => this.#recordAt(position),
         countedThrough: () => this.#store.position,
-        onDurable: (delivery) => {
-          this.#processor.offer(delivery);
+        onStaged: (end, accepted, at) => {
+          this.#backlog.add(end, accepted, at);
+          this.#lastReceivedAt = at;
+        },
+        onDurable: (delivery, accepted) => {
+          this.#processor.offer(delivery, accepted);
           this.#schedulePump(options.countDelayMs);
         },
         onFailure: (error) => this.#fail(error),
@@ -152,6 +161,9 @@ export class Writer {
       durableEnd: this.#log.durableEnd,
       countedThrough: this.#store.position,
       deadLetters: this.#store.deadLetters,
+      pendingItems: this.#backlog.items,
+      pendingSince: this.#backlog.since,
+      lastReceivedAt: this.#lastReceivedAt,
     };
   }
 
@@ -183,7 +195,7 @@ export class Writer {
       this.#admission.take(newcomers, staged.end);
       this.#processor.rememberAdmitted(asked);
     }
-    this.#processor.takeScanned({ from: staged.previousEnd, to: staged.end });
+    this.#processor.takeScanned({ from: staged.previousEnd, to: staged.end }, enqueued);
     return { batchId: staged.batchId, receivedAt: staged.receivedAt, enqueued };
   }
 
@@ -395,6 +407,7 @@ function openLog(
   options: EmbeddedOptions,
   store: SqliteCounterStore,
   admission: CounterAdmission,
+  backlog: Backlog,
   { fileSystem, now }: Platform,
 ) {
   const directory = dataPaths(options.dataDir).log;
@@ -414,6 +427,7 @@ function openLog(
     setAside: store.setAside(),
     onUncounted: (scanned) => {
       const { record, end } = scanned;
+      backlog.add(end, record.accepted, record.receivedAt);
       admission.addUncounted(scanned);
       const key = keyOf(record);
       if (key !== undefined) uncountedKeys.push({ ...key, end });

@@ -1,12 +1,14 @@
 import { DynamoDBClient } from '@aws-sdk/client-dynamodb';
+import { S3Client } from '@aws-sdk/client-s3';
 import { SQSClient } from '@aws-sdk/client-sqs';
 
 import { awsStatus } from '../../engines/aws/aws-status.ts';
 import { dynamodbCounterReader } from '../../engines/aws/dynamodb-counter-reader.ts';
 import { dynamodbReceipts } from '../../engines/aws/dynamodb-receipts.ts';
+import { s3RawStore } from '../../engines/aws/s3-raw-store.ts';
 import { orUnavailable } from '../../engines/aws/unavailable.ts';
 import type { IngestOutcome, Pipeline } from '../../pipeline/ports.ts';
-import { errorDetails, log, requestHandler } from './clients.ts';
+import { errorDetails, log, requestHandler, s3Settings } from './clients.ts';
 import { readEnvironment, storeRules } from './environment.ts';
 import { httpFunction, type HttpFunction } from './http-function.ts';
 
@@ -15,18 +17,24 @@ export function queryFunction(env: Record<string, string | undefined>): HttpFunc
   const environment = readEnvironment(env);
   const { keepMs } = storeRules(environment);
   const client = new DynamoDBClient({ requestHandler });
-  const sqs = new SQSClient({ requestHandler });
-  const queueUrl = environment.text('QUEUE_URL');
-  const deadLetterQueueUrl = environment.text('DEAD_LETTER_QUEUE_URL');
   const reader = dynamodbCounterReader(client, environment.text('COUNTERS_TABLE'));
   const ledgerTable = environment.text('LEDGER_TABLE');
+  const status = awsStatus({
+    sqs: new SQSClient({ requestHandler }),
+    queueUrl: environment.text('QUEUE_URL'),
+    deadLetterQueueUrl: environment.text('DEAD_LETTER_QUEUE_URL'),
+    dynamodb: client,
+    ledgerTable,
+    rawStore: s3RawStore(new S3Client(s3Settings(environment)), environment.text('RAW_BUCKET')),
+    now: Date.now,
+  });
   const receipts = dynamodbReceipts({ client, ledgerTable, keepMs, now: Date.now });
 
   const pipeline: Pipeline = {
     ingest: () => Promise.resolve(wrongAddress),
     query: (query, take) => answered(() => reader.query(query, take)),
     receipt: (batchId) => answered(() => receipts.find(batchId)),
-    status: () => answered(() => awsStatus(sqs, queueUrl, deadLetterQueueUrl)),
+    status: () => answered(status),
   };
   return httpFunction(pipeline, environment);
 }

@@ -128,6 +128,7 @@ class Engine {
         placeOfReplayed,
         recordAt,
         countedThrough: () => this.store.position,
+        onStaged: () => undefined,
         onDurable: (delivery) => (this.options.onDurable ?? this.offer)(delivery),
         onFailure: (error) => this.failures.push(error),
         defer: (commit) => void setImmediate(commit),
@@ -139,7 +140,7 @@ class Engine {
     );
   }
 
-  readonly offer = (delivery: LogDelivery) => this.processor.offer(delivery);
+  readonly offer = (delivery: LogDelivery) => this.processor.offer(delivery, 0);
 
   /** What is not written by now is never written. */
   stop(): void {
