@@ -98,6 +98,25 @@ it('counts what was noted as removed there too', async () => {
   expect(await auditOf(dataDir)).toEqual([]);
 });
 
+it('counts it in what an unfinished rebuild has copied too', async () => {
+  change(
+    dataDir,
+    `UPDATE progress SET removed_through = position;
+     INSERT INTO removed_counters SELECT * FROM counters`,
+  );
+  rebuild(dataDir, { dryRun: true });
+  const [first] = listDeadLetters(dataDir);
+  const isFirst = ({ batchId }: { batchId: string }) => batchId === first?.batchId;
+  expect(redriveDeadLetters(dataDir, isFirst, 5000).counted).toBe(1);
+  expect(rebuild(dataDir)).toMatchObject({ differences: [], isSwitched: true });
+  expect(total()).toBe(2 * batches - 2);
+  expect(redriveDeadLetters(dataDir, everything, 5000).counted).toBe(1);
+  dropReplaced(dataDir);
+  expect(rebuild(dataDir).differences).toEqual([]);
+  expect(total()).toBe(2 * batches);
+  expect(await auditOf(dataDir)).toEqual([]);
+});
+
 it('leaves there what cannot be counted still', () => {
   change(dataDir, 'UPDATE dead_letters SET damaged_through = position + 10 WHERE position = 64');
   const result = redriveDeadLetters(dataDir, everything, 5000);

@@ -15,6 +15,7 @@ import { batchIdOf, rawKeyOfRecord } from './record-identity.ts';
 import { addToCounters } from './sqlite-counter-store.ts';
 import {
   checkVersion,
+  hasTable,
   inTransaction,
   openDatabaseForChange,
   openDatabaseReadOnly,
@@ -88,7 +89,7 @@ export function redriveDeadLetters(
     const result = record === undefined ? { reason: letter.reason } : recount(record);
     if (result.reason === undefined) {
       add(database, result.tally, letter.position);
-      database.prepare('DELETE FROM dead_letters WHERE position = ?').run(letter.position);
+      deleteFrom(database, 'dead_letters', letter.position);
       counted++;
     } else {
       database
@@ -142,12 +143,23 @@ function change(
 function add(database: DatabaseSync, tally: Tally, position: LogPosition): void {
   // What is noted of segments to be removed went by before it was counted.
   const isNoted = position < (readLedger(database)?.removedThrough ?? 0);
-  for (const table of isNoted ? ['counters', 'removed_counters'] : ['counters']) {
+  // And so did what an unfinished rebuild has made, where it has the letter.
+  const isInNext =
+    hasTable(database, 'dead_letters_next') &&
+    deleteFrom(database, 'dead_letters_next', position) > 0;
+  const tables = ['counters', isNoted && 'removed_counters', isInNext && 'counters_next'];
+  for (const table of tables) {
+    if (table === false) continue;
     const statement = database.prepare(addToCounters(table));
     for (const { date, type, state, count } of rowsOfTally(tally)) {
       statement.run(date, typeStateKey(type, state), type, state, count);
     }
   }
+}
+
+/** Returns how many were there. */
+function deleteFrom(database: DatabaseSync, table: string, position: LogPosition): number {
+  return Number(database.prepare(`DELETE FROM ${table} WHERE position = ?`).run(position).changes);
 }
 
 function recordOf(reader: LogReader, { position, damagedThrough }: RecordedDeadLetter) {

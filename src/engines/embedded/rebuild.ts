@@ -16,6 +16,7 @@ import { RecordCounter } from './record-counter.ts';
 import {
   createGeneration,
   generationTables,
+  hasTable,
   inTransaction,
   keysByAge,
   openDatabaseForChange,
@@ -345,10 +346,6 @@ function withDatabase<T>(
     database.close();
     lock?.release();
   }
-}
-
-function hasTable(database: DatabaseSync, name: string): boolean {
-  return database.prepare('SELECT 1 FROM sqlite_schema WHERE name = ?').get(name) !== undefined;
 }
 
 function dropUnfinished(database: DatabaseSync): void {

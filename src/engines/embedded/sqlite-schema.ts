@@ -180,6 +180,10 @@ export function openDatabaseForChange(path: string): DatabaseSync {
   }
 }
 
+export function hasTable(database: DatabaseSync, name: string): boolean {
+  return database.prepare('SELECT 1 FROM sqlite_schema WHERE name = ?').get(name) !== undefined;
+}
+
 /** All of it is done, or nothing. */
 export function inTransaction<T>(
   database: DatabaseSync,
