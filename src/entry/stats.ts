@@ -6,7 +6,7 @@ import {
   readText,
   stringOr,
 } from './client.ts';
-import { StatsText } from '../http/stats-text.ts';
+import { StatsText } from '../pipeline/stats-text.ts';
 import type { DateRange, StatsOptions } from './stats-options.ts';
 import { jsonText, visible } from './terminal-text.ts';
 

@@ -13,6 +13,23 @@ export interface BytesAnswer extends Omit<Answer, 'body'> {
   readonly body: Uint8Array<ArrayBuffer>;
 }
 
+/** One that is made while it is taken. */
+export interface StreamAnswer extends Omit<Answer, 'body'> {
+  readonly body: AsyncIterableIterator<Uint8Array<ArrayBuffer>>;
+  readonly progress: Progress;
+}
+
+/** How many bytes of an answer have been taken so far. */
+export interface Progress {
+  readonly bytes: number;
+}
+
+export type AnyAnswer = Answer | BytesAnswer | StreamAnswer;
+
+export function isStream(answer: AnyAnswer): answer is StreamAnswer {
+  return 'progress' in answer;
+}
+
 const bare = { 'cache-control': 'no-store', 'x-content-type-options': 'nosniff' };
 
 /**

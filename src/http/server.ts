@@ -102,7 +102,9 @@ export function createHttpServer(options: HttpServerOptions): HttpServer {
   const answerOther = async (request: Request, env: unknown) => {
     const response = await app.fetch(request);
     const { outgoing } = env as HttpBindings;
-    return unread.admit(outgoing, bytesOf(response)) ? response : toResponse(tooManyUnread);
+    if (unread.admit(outgoing, bytesOf(response))) return response;
+    void response.body?.cancel();
+    return toResponse(tooManyUnread);
   };
   const handleOther = getRequestListener(answerOther, {
     overrideGlobalObjects: false,

@@ -1,9 +1,15 @@
 import type { ServerResponse } from 'node:http';
 
+import type { Progress } from './answer.ts';
 import { MemoryBudget } from './memory-budget.ts';
 
 /** Smaller answers cost no more than their connections, and are not counted. */
 const countedBytes = 64 * 1024;
+
+/** What one that is made while it is taken has in memory at most, on both threads. */
+const streamBytes = 4 * 1024 * 1024;
+/** One that is taken more slowly than this, before it is compressed, holds up the database too long. */
+const streamBytesPerMs = 64;
 
 /**
  * Bounds the answers that clients have asked for and not read yet: each lies in memory until it has
@@ -14,24 +20,45 @@ export class UnreadAnswers {
   readonly #bytesMax: number;
   readonly #readMs: number;
 
-  /** @param readMs so long may a client take to read an answer. */
+  /**
+   * @param readMs so long may a client take to read an answer; of one that is made meanwhile, to
+   *   read the next piece, and for every 64 KiB a second more.
+   */
   constructor(bytesMax: number, readMs: number) {
     this.#budget = new MemoryBudget(bytesMax);
     this.#bytesMax = bytesMax;
     this.#readMs = readMs;
   }
 
-  /** Whether an answer of so many bytes may be given; it is counted until it has gone. */
-  admit(response: ServerResponse, bytes: number): boolean {
+  /** Whether an answer of so many bytes, or so made, may be given; it is counted until it has gone. */
+  admit(response: ServerResponse, size: number | Progress): boolean {
+    const bytes = typeof size === 'number' ? size : streamBytes;
     if (bytes < countedBytes) return true;
     // One that is larger than the bound is given alone.
     const held = Math.min(bytes, this.#bytesMax);
     if (!this.#budget.reserve(held)) return false;
-    const timer = setTimeout(() => response.destroy(), this.#readMs);
+    const stop = typeof size === 'number' ? this.#limit(response) : this.#watch(response, size);
     response.once('close', () => {
-      clearTimeout(timer);
+      stop();
       this.#budget.release(held);
     });
     return true;
+  }
+
+  #limit(response: ServerResponse): () => void {
+    const timer = setTimeout(() => response.destroy(), this.#readMs);
+    return () => clearTimeout(timer);
+  }
+
+  #watch(response: ServerResponse, progress: Progress): () => void {
+    const startedAt = performance.now();
+    let taken = progress.bytes;
+    const timer = setInterval(() => {
+      const allowedMs = this.#readMs + progress.bytes / streamBytesPerMs;
+      const isLate = performance.now() - startedAt > allowedMs;
+      if (isLate || progress.bytes === taken) response.destroy();
+      taken = progress.bytes;
+    }, this.#readMs);
+    return () => clearInterval(timer);
   }
 }
