@@ -41,7 +41,7 @@ function ask(served: Served, path: string, headers: Record<string, string> = {})
 const gzip = { 'accept-encoding': 'gzip' };
 
 async function measure(served: Served, name: string, path: string): Promise<void> {
-  const whole = await show(served, `${name}`, path);
+  const whole = await show(served, name, path);
   await show(served, `${name}, gzip`, path, gzip);
   if (whole.etag === undefined) return;
   await show(served, `${name}, 304`, path, { 'if-none-match': whole.etag });
@@ -61,9 +61,13 @@ async function show(
   return first;
 }
 
+function say(text: string): void {
+  process.stdout.write(`${text}\n`);
+}
+
 function line(name: string, status: number, bytes: number, p50: number, max: number): void {
   const cells = [String(status), (bytes / 1024).toFixed(0), p50.toFixed(1), max.toFixed(1)];
-  console.log(`${name.padEnd(44)}${cells.map((cell) => cell.padStart(10)).join('')}`);
+  say(`${name.padEnd(44)}${cells.map((cell) => cell.padStart(10)).join('')}`);
 }
 
 async function withCounters(
@@ -102,7 +106,7 @@ async function meanwhile(served: Served, name: string, act: () => Promise<unknow
   const all = (await posts).sort((a, b) => a - b);
   const seconds = ((performance.now() - start) / 1000).toFixed(1);
   const quantile = (part: number) => (all[Math.floor(part * (all.length - 1))] ?? NaN).toFixed(1);
-  console.log(
+  say(
     `${name}: ${seconds} s; POSTs meanwhile p50 ${quantile(0.5)}, p99 ${quantile(0.99)}, max ${quantile(1)} ms; ` +
       `resident ${served.residentMiB()}, at most ${served.peakMiB()} MiB`,
   );
@@ -123,7 +127,7 @@ function slowly(served: Served, path: string, bytesPerSecond: number): Promise<v
   });
 }
 
-console.log(`${''.padEnd(44)}    status       KiB    p50 ms    max ms`);
+say(`${''.padEnd(44)}    status       KiB    p50 ms    max ms`);
 await withCounters(10_000, 1, async (served) => {
   const day = `/stats?date=${firstDay}`;
   await measure(served, 'a day of 10,000 rows', day);
@@ -138,7 +142,7 @@ await withCounters(50, 365, async (served) => {
 });
 await withCounters(1_000_000, 1, async (served) => {
   const day = `/stats?date=${firstDay}`;
-  console.log(`a day of 1,000,000 rows: resident ${served.residentMiB()} MiB before`);
+  say(`a day of 1,000,000 rows: resident ${served.residentMiB()} MiB before`);
   await meanwhile(served, 'nothing', () => new Promise((resolve) => setTimeout(resolve, 3_000)));
   await meanwhile(served, 'once', () => ask(served, day));
   await meanwhile(served, 'once, gzip', () => ask(served, day, gzip));

@@ -19,9 +19,12 @@ export interface StreamAnswer extends Omit<Answer, 'body'> {
   readonly progress: Progress;
 }
 
-/** How many bytes of an answer have been taken so far. */
+/** Of an answer while it is taken. */
 export interface Progress {
+  /** How many have been taken so far, before they are compressed. */
   readonly bytes: number;
+  /** Is to cut the connection where the rest cannot be had; without, taking the next piece fails. */
+  cut?: (why: unknown) => void;
 }
 
 export type AnyAnswer = Answer | BytesAnswer | StreamAnswer;

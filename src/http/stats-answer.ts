@@ -1,7 +1,13 @@
 import type { CalendarDate } from '../domain/timestamp.ts';
 import type { Pipeline, PipelineStatus } from '../pipeline/ports.ts';
 import type { StatsFormat } from '../pipeline/stats-text.ts';
-import { headersOfAll, problemAnswer, type AnyAnswer } from './answer.ts';
+import {
+  headersOfAll,
+  problemAnswer,
+  type AnyAnswer,
+  type Progress,
+  type StreamAnswer,
+} from './answer.ts';
 import { formatOfAccept, readIfNoneMatch } from './negotiation.ts';
 import { readStatsRequest } from './stats-query.ts';
 
@@ -70,14 +76,20 @@ function completenessHeaders(status: PipelineStatus): Record<string, string> {
 
 type Pieces = AsyncIterableIterator<Uint8Array<ArrayBuffer>>;
 
-/** Says how much has been taken, before it is compressed. */
-function metered(pieces: Pieces) {
-  const progress = { bytes: 0 };
+/** The pieces as a body. */
+function metered(pieces: Pieces): Pick<StreamAnswer, 'body' | 'progress'> {
+  const progress: { bytes: number } & Progress = { bytes: 0 };
   const body: Pieces = {
     async next() {
-      const result = await pieces.next();
-      if (result.done !== true) progress.bytes += result.value.length;
-      return result;
+      try {
+        const result = await pieces.next();
+        if (result.done !== true) progress.bytes += result.value.length;
+        return result;
+      } catch (error) {
+        if (progress.cut === undefined) throw error;
+        progress.cut(error);
+        return { done: true, value: undefined };
+      }
     },
     return: async () => (await pieces.return?.()) ?? { done: true, value: undefined },
     [Symbol.asyncIterator]() {

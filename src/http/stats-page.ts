@@ -32,7 +32,8 @@ rect { fill: var(--bar); }
 @media (max-width: 36rem) {
   body { margin: 1rem auto; font-size: 15px; }
   th, td { padding: .35rem .3rem; }
-  svg { display: none; }
+  .share { display: block; }
+  svg { width: 100%; height: .4rem; margin-bottom: .2rem; }
   thead th:first-child { width: 30%; }
   thead th:nth-child(3) { width: 5.5rem; }
   thead th:last-child { width: 4.5rem; }
@@ -168,7 +169,6 @@ function table(day: Day): string {
       ? ''
       : `<p>These are the first ${formatCount(rows.length)} of ${formatCount(rowsInAll)} rows; the total is of all.</p>\n`;
   return `${more}<table>
-<caption hidden>Counts by type and state on ${date}</caption>
 <thead><tr><th scope="col">Type</th><th scope="col">State</th><th scope="col">Count</th><th scope="col">Share</th></tr></thead>
 <tbody>
 ${rows.map((row) => rowOf(row, day)).join('')}</tbody>
