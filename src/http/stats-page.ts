@@ -26,14 +26,12 @@ thead th:first-child { width: 28%; }
 thead th:nth-child(3) { width: 7.5rem; }
 thead th:last-child { width: 28%; }
 tfoot th, tfoot td { border-bottom: 0; font-weight: 600; }
-.share { display: flex; gap: .6rem; align-items: center; justify-content: flex-end; }
-svg { flex: 1; min-width: 0; height: .7rem; display: block; }
+svg { float: left; width: calc(100% - 4rem); height: .7rem; margin-top: .4rem; }
 rect { fill: var(--bar); }
 @media (max-width: 36rem) {
   body { margin: 1rem auto; font-size: 15px; }
   th, td { padding: .35rem .3rem; }
-  .share { display: block; }
-  svg { width: 100%; height: .4rem; margin-bottom: .2rem; }
+  svg { float: none; display: block; width: 100%; height: .4rem; margin: .2rem 0; }
   thead th:first-child { width: 30%; }
   thead th:nth-child(3) { width: 5.5rem; }
   thead th:last-child { width: 4.5rem; }
@@ -181,7 +179,7 @@ ${rows.map((row) => rowOf(row, day)).join('')}</tbody>
 function rowOf({ type, state, count }: CounterRow, { total, largest }: Day): string {
   const share = total === 0 ? 0 : (100 * count) / total;
   const width = largest === 0 ? 0 : (100 * count) / largest;
-  return `<tr><td><bdi>${escaped(type)}</bdi></td><td><bdi>${escaped(state)}</bdi></td><td>${formatCount(count)}</td><td><div class="share"><svg aria-hidden="true"><rect width="${width.toFixed(1)}%" height="100%"></rect></svg>${percent(share)}</div></td></tr>
+  return `<tr><td><bdi>${escaped(type)}</bdi></td><td><bdi>${escaped(state)}</bdi></td><td>${formatCount(count)}</td><td><svg aria-hidden="true"><rect width="${width.toFixed(1)}%" height="100%"></rect></svg>${percent(share)}</td></tr>
 `;
 }
 
