@@ -175,7 +175,9 @@ export class StatsFeeds {
 
   #send(feed: Feed, content: Content): void {
     const { id } = feed;
-    if ('bytes' in content) {
+    if ('bytes' in content && content.bytes.length === 0) {
+      // Nothing was found among so many rows.
+    } else if ('bytes' in content) {
       feed.bytes += content.bytes.length;
       this.#options.send({ kind: 'piece', id, ...content }, [content.bytes.buffer]);
     } else {

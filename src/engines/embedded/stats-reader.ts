@@ -12,7 +12,7 @@ import { openDatabaseReadOnly } from './sqlite-schema.ts';
 export interface StatsReader {
   /**
    * Pieces of rows by date, then by type and state in UTF-8 byte order of their sort key; they
-   * show one state of the counters, which is held until the last is read.
+   * show one state of the counters, which is held until the last is read; one query at a time.
    */
   query(query: CounterQuery): Generator<readonly CounterRow[]>;
   /** The first and the last date that have counters; undefined where none has. */
