@@ -99,6 +99,8 @@ async function toResult(response: Response): Promise<APIGatewayProxyStructuredRe
 }
 
 async function resultOf(response: Response): Promise<APIGatewayProxyStructuredResultV2> {
+  // The gateway finds the length by itself; of HEAD there is none that it could hold the body against.
+  response.headers.delete('content-length');
   return {
     statusCode: response.status,
     headers: Object.fromEntries(response.headers),

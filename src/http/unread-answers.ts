@@ -10,6 +10,8 @@ const countedBytes = 64 * 1024;
 const streamBytes = 4 * 1024 * 1024;
 /** One that is taken more slowly than this, before it is compressed, holds up the database too long. */
 const streamBytesPerMs = 64;
+/** A client that is too slow is noticed so much of its time later, as a fraction. */
+const checksEach = 8;
 
 /**
  * Bounds the answers that clients have asked for and not read yet: each lies in memory until it has
@@ -52,13 +54,13 @@ export class UnreadAnswers {
 
   #watch(response: ServerResponse, progress: Progress): () => void {
     const startedAt = performance.now();
-    let taken = progress.bytes;
+    let [taken, takenAt] = [progress.bytes, startedAt];
     const timer = setInterval(() => {
-      const allowedMs = this.#readMs + progress.bytes / streamBytesPerMs;
-      const isLate = performance.now() - startedAt > allowedMs;
-      if (isLate || progress.bytes === taken) response.destroy();
-      taken = progress.bytes;
-    }, this.#readMs);
+      const now = performance.now();
+      if (progress.bytes !== taken) [taken, takenAt] = [progress.bytes, now];
+      const isLate = now - startedAt > this.#readMs + taken / streamBytesPerMs;
+      if (isLate || now - takenAt >= this.#readMs) response.destroy();
+    }, this.#readMs / checksEach);
     return () => clearInterval(timer);
   }
 }
