@@ -1036,7 +1036,10 @@ describe('the page of a day', () => {
     expect(errors).toEqual([]);
     // The parser mends what is left open or out of place, and tells only by the missing tags.
     const mended = elements(document).filter(({ tagName, sourceCodeLocation: at }) => {
-      return !['meta', 'input'].includes(tagName) && (at?.startTag === undefined || at.endTag === undefined);
+      return (
+        !['meta', 'input'].includes(tagName) &&
+        (at?.startTag === undefined || at.endTag === undefined)
+      );
     });
     expect(mended.map(({ tagName }) => tagName)).toEqual([]);
     return { ...answer, document };
