@@ -15,6 +15,8 @@ import { startServer, type TestServer } from '../support/server.ts';
 
 const day = '2023-06-16';
 const rows = 60_000;
+/** For what happens soon, on a machine that has much else to do. */
+const patience = { timeout: 30_000, interval: 50 };
 const query = { from: day, to: day, types: [], states: [] };
 const ofDay = { query, groupBy: undefined, format: 'ndjson' } as const;
 
@@ -89,7 +91,7 @@ it('an answer that is given up holds no state any more', async () => {
   writer.exec("UPDATE counters SET count = 2 WHERE type = 'type 000001'");
   expect(canCheckpoint(writer)).toBe(false);
   expect(await pieces.return?.()).toMatchObject({ done: true });
-  await vi.waitFor(() => expect(canCheckpoint(writer)).toBe(true), { timeout: 10_000 });
+  await vi.waitFor(() => expect(canCheckpoint(writer)).toBe(true), patience);
 });
 
 it('a version names a state: the same while nothing changes, another after a change', async () => {
@@ -111,7 +113,10 @@ it('too many at once are told to come again', async () => {
   for (let count = 0; count < 16; count++) streams.push(await streamOf(pipeline));
   await expect(pipeline.stats(ofDay, [])).rejects.toMatchObject({ code: 'overloaded' });
   await streams[0]?.pieces.return?.();
-  await vi.waitFor(async () => expect((await pipeline.stats(ofDay, [])).kind).toBe('stream'));
+  await vi.waitFor(
+    async () => expect((await pipeline.stats(ofDay, [])).kind).toBe('stream'),
+    patience,
+  );
 });
 
 it('what nobody takes is not made; the end of the pipeline is an error of what is under way', async () => {
@@ -168,14 +173,14 @@ it('a client that goes away ends the reading, and others go on', async () => {
   const server = await startFilled();
   for (let count = 0; count < 40; count++) {
     const response = await get(server);
-    expect(response.statusCode).toBe(200);
     const closed = new Promise((resolve) => response.once('close', resolve));
     response.destroy();
     await closed;
   }
+  // As many as may be read at once.
   await vi.waitFor(async () => {
-    const response = await fetch(`${server.url}/stats?date=${day}`);
-    expect(response.status).toBe(200);
-    expect(await response.json()).toHaveLength(rows);
-  });
+    const responses = await Promise.all(Array.from({ length: 16 }, () => get(server)));
+    for (const response of responses) response.destroy();
+    expect(responses.map(({ statusCode }) => statusCode)).toEqual(responses.map(() => 200));
+  }, patience);
 });
