@@ -95,6 +95,12 @@ export function tooManyCounters({ date }: DeviceEvent): FieldError {
   return { field: null, code: 'too_many_counters', message };
 }
 
+/** Why no item can have a name; undefined where one can. */
+export function nameError(field: 'type' | 'state', name: string): FieldError | undefined {
+  const code = checkName(name);
+  return code && fieldError(field, code);
+}
+
 const controlCharacter = /[\u0000-\u001f\u007f]/; // eslint-disable-line no-control-regex -- they are what is looked for
 const onlyWhiteSpace = /^\p{White_Space}*$/u;
 const edgeWhiteSpace = /^\p{White_Space}|\p{White_Space}$/u;

@@ -16,6 +16,8 @@ const problems = {
   invalid_group_by: [400, 'The grouping is not valid'],
   invalid_filter: [400, 'The filter is not valid'],
   invalid_format: [400, 'The format is not known'],
+  unknown_parameter: [400, 'A parameter is not known'],
+  answer_too_large: [400, 'The answer is too large'],
   malformed_request: [400, 'The request is not HTTP'],
   unauthorized: [401, 'A token is needed'],
   forbidden: [403, 'The token is not for this'],

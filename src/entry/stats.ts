@@ -6,7 +6,7 @@ import {
   readText,
   stringOr,
 } from './client.ts';
-import { StatsText } from '../http/stats-text.ts';
+import { StatsText } from '../pipeline/stats-text.ts';
 import type { DateRange, StatsOptions } from './stats-options.ts';
 import { jsonText, visible } from './terminal-text.ts';
 
@@ -103,7 +103,14 @@ async function get(
   }
 }
 
+/** @throws where it is another's answer, or was cut at the bound. */
 function parseRows(text: string): Row[] {
+  // No text of so few characters has so many bytes.
+  if (text.length >= answerBytesMax / 4 && Buffer.byteLength(text) >= answerBytesMax) {
+    throw new Error(
+      'the answer is larger than 256 MiB; name fewer days, or some types and states (--type, --state)',
+    );
+  }
   const rows = parseObject(`{"rows":${text}}`)['rows'];
   if (Array.isArray(rows) && rows.every(isRow)) return rows;
   throw new Error('the answer is not one of device-pipeline; is this its address?');

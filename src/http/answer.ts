@@ -13,6 +13,26 @@ export interface BytesAnswer extends Omit<Answer, 'body'> {
   readonly body: Uint8Array<ArrayBuffer>;
 }
 
+/** One that is made while it is taken. */
+export interface StreamAnswer extends Omit<Answer, 'body'> {
+  readonly body: AsyncIterableIterator<Uint8Array<ArrayBuffer>>;
+  readonly progress: Progress;
+}
+
+/** Of an answer while it is taken. */
+export interface Progress {
+  /** How many have been taken so far, before they are compressed. */
+  readonly bytes: number;
+  /** Is to cut the connection where the rest cannot be had; without, taking the next piece fails. */
+  cut?: (why: unknown) => void;
+}
+
+export type AnyAnswer = Answer | BytesAnswer | StreamAnswer;
+
+export function isStream(answer: AnyAnswer): answer is StreamAnswer {
+  return 'progress' in answer;
+}
+
 const bare = { 'cache-control': 'no-store', 'x-content-type-options': 'nosniff' };
 
 /**

@@ -1,6 +1,7 @@
 import type { APIGatewayProxyEventV2, APIGatewayProxyStructuredResultV2 } from 'aws-lambda';
 
 import { problemAnswer, type Answer } from './answer.ts';
+import { tooLarge } from './stats-answer.ts';
 
 /** What answers a request. */
 export type Fetch = (request: Request) => Response | Promise<Response>;
@@ -81,7 +82,25 @@ function inLatin1(value: string): string {
   return /[^\u0000-\u00ff]/.test(value) ? Buffer.from(value).toString('latin1') : value; // eslint-disable-line no-control-regex -- the range is all of Latin 1
 }
 
+/**
+ * What a function can answer, as the JSON that it gives, is at most 6 MB.
+ * Source: AWS Lambda Developer Guide, "Lambda quotas".
+ */
+const resultBytesMax = 6_000_000;
+
 async function toResult(response: Response): Promise<APIGatewayProxyStructuredResultV2> {
+  const result = await resultOf(response);
+  const { body = '' } = result;
+  // It is at most six bytes for one of them.
+  if (body.length < resultBytesMax / 6) return result;
+  return Buffer.byteLength(JSON.stringify(result)) > resultBytesMax
+    ? plainResult(problemAnswer(tooLarge))
+    : result;
+}
+
+async function resultOf(response: Response): Promise<APIGatewayProxyStructuredResultV2> {
+  // The gateway finds the length by itself; of HEAD there is none that it could hold the body against.
+  response.headers.delete('content-length');
   return {
     statusCode: response.status,
     headers: Object.fromEntries(response.headers),

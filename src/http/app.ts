@@ -1,7 +1,6 @@
 import { Hono, type Context, type MiddlewareHandler } from 'hono';
 import { bodyLimit } from 'hono/body-limit';
 
-import type { CounterRow } from '../domain/counter.ts';
 import { Unavailable, type Pipeline } from '../pipeline/ports.ts';
 import type { Scope } from '../domain/access-token.ts';
 import {
@@ -14,21 +13,22 @@ import {
 } from './access.ts';
 import {
   headersOfAll,
+  isStream,
   ingestAnswer,
   jsonAnswer,
   problemAnswer,
   readyAnswer,
   receiptAnswer,
-  textAnswer,
+  type AnyAnswer,
   type Answer,
-  type BytesAnswer,
+  type Progress,
 } from './answer.ts';
 import { corsHeaders, preflightAnswer, type CrossOrigins } from './cors.ts';
 import { bodyTooLarge, readIngestHeaders } from './ingest-headers.ts';
 import { replayHeader } from './replay-header.ts';
-import { readDate, readStatsRequest } from './stats-query.ts';
-import { statsPage } from './stats-page.ts';
-import { contentTypeOf, StatsText } from './stats-text.ts';
+import { encoded, withVary } from './compression.ts';
+import { statsAnswer } from './stats-answer.ts';
+import { statsPageAnswer } from './stats-page.ts';
 
 export interface AppOptions {
   /** The largest body in bytes. */
@@ -80,22 +80,13 @@ export function createApp(pipeline: Pipeline, options: AppOptions): Hono<Env> {
 
   app.use('/stats', admit(['read']));
   get(app, '/stats', async ({ req }) => {
-    const request = readStatsRequest(new URL(req.url).searchParams);
-    if ('problem' in request) return problemAnswer(request.problem);
-    const { query, groupBy, format } = request.value;
-    const stats = new StatsText(groupBy, format);
-    await pipeline.query(query, (rows) => stats.add(rows));
-    return textAnswer(200, contentTypeOf[format], stats.text());
+    const { searchParams } = new URL(req.url);
+    return await statsAnswer(pipeline, searchParams, (name) => req.header(name));
   });
 
   app.use('/stats-html', admit(['read']));
   get(app, '/stats-html', async ({ req }) => {
-    const date = readDate(new URL(req.url).searchParams);
-    if ('problem' in date) return problemAnswer(date.problem);
-    const day = { from: date.value, to: date.value, types: [], states: [] };
-    const rows: CounterRow[] = [];
-    await pipeline.query(day, (more) => rows.push(...more));
-    return await statsPage(date.value, rows);
+    return await statsPageAnswer(pipeline, new URL(req.url).searchParams);
   });
 
   get(app, '/healthz', () => jsonAnswer(200, { status: 'ok' }));
@@ -132,9 +123,13 @@ function admitIngest(
 function get(
   app: Hono<Env>,
   path: string,
-  answer: (context: Context<Env>) => Answer | BytesAnswer | Promise<Answer | BytesAnswer>,
+  answer: (context: Context<Env>) => AnyAnswer | Promise<AnyAnswer>,
 ) {
-  app.get(path, async (context) => toResponse(await answer(context)));
+  app.get(path, async (context) => {
+    const { req } = context;
+    const given = await encoded(await answer(context), req.header('accept-encoding'));
+    return toResponse(req.method === 'HEAD' ? headOf(given) : given);
+  });
   app.all(path, () => methodNotAllowed('GET, HEAD'));
 }
 
@@ -157,7 +152,11 @@ function crossOrigin(origins: CrossOrigins): MiddlewareHandler<Env> {
     if (preflight !== undefined) return toResponse(preflight);
     await next();
     const headers = corsHeaders(origins, req.method, req.header('origin'));
-    for (const [name, value] of Object.entries(headers)) context.res.headers.set(name, value);
+    for (const [name, value] of Object.entries(headers)) {
+      const isVary = name === 'vary';
+      const given = context.res.headers.get(name);
+      context.res.headers.set(name, isVary ? withVary(given, value) : value);
+    }
     return undefined;
   };
 }
@@ -176,15 +175,35 @@ function methodNotAllowed(allow: string): Response {
   return toResponse(problemAnswer({ code: 'method_not_allowed', detail }, { allow }));
 }
 
-const sizes = new WeakMap<Response, number>();
+/** The answer to HEAD: what there is to GET, but for the body. */
+function headOf(answer: AnyAnswer): Answer {
+  const { status, headers } = answer;
+  if (isStream(answer)) {
+    void answer.body.return?.();
+    return { status, headers, body: '' };
+  }
+  const { body } = answer;
+  if (body.length === 0) return { status, headers, body: '' };
+  const length = String(Buffer.byteLength(body));
+  return { status, headers: { ...headers, 'content-length': length }, body: '' };
+}
 
-export function toResponse({ status, headers, body }: Answer | BytesAnswer): Response {
+const sizes = new WeakMap<Response, number | Progress>();
+
+export function toResponse(answer: AnyAnswer): Response {
+  const { status, headers } = answer;
+  if (isStream(answer)) {
+    const response = new Response(ReadableStream.from(answer.body), { status, headers });
+    sizes.set(response, answer.progress);
+    return response;
+  }
+  const { body } = answer;
   const response = new Response(body.length === 0 ? null : body, { status, headers });
   sizes.set(response, Buffer.byteLength(body));
   return response;
 }
 
 /** The bytes of an answer's body, as `toResponse` made it; 0 for others, such as those to HEAD. */
-export function bytesOf(response: Response): number {
+export function bytesOf(response: Response): number | Progress {
   return sizes.get(response) ?? 0;
 }

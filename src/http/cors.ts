@@ -5,7 +5,8 @@ export type CrossOrigins = readonly string[];
 
 const asked =
   'Authorization, Content-Type, Content-Encoding, Idempotency-Key, If-None-Match, Prefer';
-const told = 'ETag, Location, Retry-After';
+const told =
+  'ETag, Location, Retry-After, Pipeline-Counted-Through, Pipeline-Pending, Pipeline-Dead-Letters';
 
 /**
  * What tells a browser that a page of this origin may see the answer; nothing for others. That the

@@ -5,7 +5,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { getRequestListener, RequestError, type HttpBindings } from '@hono/node-server';
 
 import type { Problem } from '../domain/problem.ts';
-import type { Pipeline } from '../pipeline/ports.ts';
+import { Unavailable, type Pipeline } from '../pipeline/ports.ts';
 import { openAccess, type ImmediateAccess } from './access.ts';
 import { problemAnswer, type Answer } from './answer.ts';
 import { bytesOf, createApp, toResponse } from './app.ts';
@@ -102,7 +102,17 @@ export function createHttpServer(options: HttpServerOptions): HttpServer {
   const answerOther = async (request: Request, env: unknown) => {
     const response = await app.fetch(request);
     const { outgoing } = env as HttpBindings;
-    return unread.admit(outgoing, bytesOf(response)) ? response : toResponse(tooManyUnread);
+    const size = bytesOf(response);
+    if (typeof size !== 'number') {
+      // Who reads it must not take what has gone for all there is.
+      size.cut = (why) => {
+        outgoing.destroy();
+        if (!(why instanceof Unavailable)) onDefect(toError(why));
+      };
+    }
+    if (unread.admit(outgoing, size)) return response;
+    void response.body?.cancel();
+    return toResponse(tooManyUnread);
   };
   const handleOther = getRequestListener(answerOther, {
     overrideGlobalObjects: false,
@@ -208,8 +218,12 @@ function listenerError(error: unknown, onDefect: HttpServerOptions['onDefect']):
     const detail = `The request names no sound URL: ${error.message}.`;
     return problemAnswer({ code: 'malformed_request', detail });
   }
-  onDefect(error instanceof Error ? error : new Error(String(error)));
+  onDefect(toError(error));
   return problemAnswer({ code: 'internal', detail: 'The request met an error of ours.' });
+}
+
+function toError(thrown: unknown): Error {
+  return thrown instanceof Error ? thrown : new Error(String(thrown));
 }
 
 interface Exchange {

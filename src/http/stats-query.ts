@@ -1,38 +1,38 @@
+import { nameError } from '../domain/device-event.ts';
 import type { Problem, ProblemCode } from '../domain/problem.ts';
 import { daysInRange, isCalendarDate, type CalendarDate } from '../domain/timestamp.ts';
-import type { CounterQuery } from '../pipeline/ports.ts';
+import type { StatsRequest } from '../pipeline/stats.ts';
 import {
   dimensions,
   isStatsFormat,
   statsFormats,
   type Dimension,
   type StatsFormat,
-} from './stats-text.ts';
+} from '../pipeline/stats-text.ts';
 
 const rangeDaysMax = 366;
 const filterValuesMax = 100;
 
-export interface StatsRequest {
-  readonly query: CounterQuery;
-  /** Undefined: every counter by itself. */
-  readonly groupBy: ReadonlySet<Dimension> | undefined;
-  readonly format: StatsFormat;
-}
+const statsParameters = ['date', 'from', 'to', 'type', 'state', 'group_by', 'format'] as const;
 
 type Reading<T> = { readonly value: T } | { readonly problem: Problem };
 
-/** What the parameters of `/stats` ask for. */
-export function readStatsRequest(parameters: URLSearchParams): Reading<StatsRequest> {
+/** What the parameters of `/stats` ask for; without `format`, it is the preferred one. */
+export function readStatsRequest(
+  parameters: URLSearchParams,
+  preferred: StatsFormat,
+): Reading<StatsRequest> {
+  const unknown = whyUnknown(parameters, statsParameters);
+  if (unknown !== undefined) return refuse('unknown_parameter', unknown);
   const range = readRange(parameters);
   if ('problem' in range) return range;
   const groupBy = readGroupBy(parameters);
   if ('problem' in groupBy) return groupBy;
   const types = parameters.getAll('type');
   const states = parameters.getAll('state');
-  if (types.length > filterValuesMax || states.length > filterValuesMax) {
-    return refuse('invalid_filter', `Name at most ${filterValuesMax} types and states.`);
-  }
-  const [format = 'json', secondFormat] = parameters.getAll('format');
+  const filter = whyNoFilter('type', types) ?? whyNoFilter('state', states);
+  if (filter !== undefined) return refuse('invalid_filter', filter);
+  const [format = preferred, secondFormat] = parameters.getAll('format');
   if (!isStatsFormat(format) || secondFormat !== undefined) {
     return refuse('invalid_format', `The format is one of ${statsFormats.join(', ')}.`);
   }
@@ -40,13 +40,41 @@ export function readStatsRequest(parameters: URLSearchParams): Reading<StatsRequ
 }
 
 /** The single date that `/stats-html` asks for. */
-export function readDate(parameters: URLSearchParams): Reading<CalendarDate> {
+export function readPageDate(parameters: URLSearchParams): Reading<CalendarDate> {
+  const unknown = whyUnknown(parameters, ['date']);
+  return unknown === undefined ? readDate(parameters) : refuse('unknown_parameter', unknown);
+}
+
+function readDate(parameters: URLSearchParams): Reading<CalendarDate> {
   const [date, second] = parameters.getAll('date');
   if (date === undefined) {
     return refuse('missing_date', 'Name a date: ?date=YYYY-MM-DD.');
   }
   if (second !== undefined || !isCalendarDate(date)) return invalidDate('date');
   return { value: date };
+}
+
+/** One that is misspelt would be a filter that does not filter. */
+function whyUnknown(parameters: URLSearchParams, known: readonly string[]): string | undefined {
+  const unknown = [...parameters.keys()].find((name) => !known.includes(name));
+  if (unknown === undefined) return undefined;
+  return `There is no parameter ${shown(unknown)}; there is ${known.join(', ')}.`;
+}
+
+function whyNoFilter(field: 'type' | 'state', values: readonly string[]): string | undefined {
+  if (values.length > filterValuesMax)
+    return `Name at most ${filterValuesMax} of each of type, state.`;
+  for (const value of values) {
+    const error = nameError(field, value);
+    if (error === undefined) continue;
+    return `No counter can have the ${field} ${shown(value)}: ${error.message}. Leave the parameter out for all.`;
+  }
+  return undefined;
+}
+
+/** The beginning of a text that somebody has sent, in quotation marks. */
+function shown(text: string): string {
+  return JSON.stringify(text.length > 64 ? `${text.slice(0, 64)}…` : text);
 }
 
 function readRange(parameters: URLSearchParams): Reading<{ from: CalendarDate; to: CalendarDate }> {
@@ -73,7 +101,7 @@ function readRange(parameters: URLSearchParams): Reading<{ from: CalendarDate; t
   return { value: { from, to } };
 }
 
-function readGroupBy(parameters: URLSearchParams): Reading<ReadonlySet<Dimension> | undefined> {
+function readGroupBy(parameters: URLSearchParams): Reading<readonly Dimension[] | undefined> {
   if (!parameters.has('group_by')) return { value: undefined };
   const names = parameters.getAll('group_by').flatMap((list) => list.split(','));
   const groupBy = new Set<Dimension>();
@@ -84,7 +112,7 @@ function readGroupBy(parameters: URLSearchParams): Reading<ReadonlySet<Dimension
     }
     groupBy.add(dimension);
   }
-  return { value: groupBy };
+  return { value: dimensions.filter((dimension) => groupBy.has(dimension)) };
 }
 
 function invalidDate(parameter: string) {

@@ -4,6 +4,7 @@ import type { Chunk } from '../domain/chunk.ts';
 import type { CounterRow, Tally } from '../domain/counter.ts';
 import type { ProblemCode, Problem } from '../domain/problem.ts';
 import type { CalendarDate } from '../domain/timestamp.ts';
+import type { KnownVersions, StatsAnswer, StatsRequest } from './stats.ts';
 
 /** How a raw body is encoded, as `Content-Encoding` said. */
 export type ContentEncoding = 'identity' | 'gzip';
@@ -185,12 +186,15 @@ export interface CounterQuery {
   readonly states: readonly string[];
 }
 
+/** Says whether more is wanted. */
+export type TakeRows = (rows: readonly CounterRow[]) => boolean;
+
 export interface CounterReader {
   /**
-   * Hands the rows over, by date, then by sort key in UTF-8 byte order, in pieces: an answer may
-   * have millions, and needs them one after the other.
+   * Hands the rows over, by date, then by sort key in UTF-8 byte order, in pieces: there may be
+   * millions. Where `take` says that it wants no more, the rest is not read, and the result is false.
    */
-  query(query: CounterQuery, take: (rows: readonly CounterRow[]) => void): Promise<void>;
+  query(query: CounterQuery, take: TakeRows): Promise<boolean>;
 }
 
 export interface Receipt {
@@ -274,6 +278,11 @@ export interface PipelineStatus {
 export interface Pipeline extends CounterReader {
   /** @throws never for bad input, which is an outcome. */
   ingest(submission: Submission): Promise<IngestOutcome>;
+  /**
+   * The answer to a request of `/stats`, in the caller's hands already where `known` names it.
+   * @throws {Unavailable} where the counters cannot be read now.
+   */
+  stats(request: StatsRequest, known: KnownVersions): Promise<StatsAnswer>;
   receipt(batchId: string): Promise<Receipt | undefined>;
   status(): Promise<PipelineStatus>;
 }

@@ -379,6 +379,8 @@ function toSent({ method, path, headers, body, bodyBase64 }: CaseRequest): Sent 
 
 /** What a connection has and the app has not. */
 const ofTheConnection = new Set(['connection', 'content-length', 'date', 'transfer-encoding']);
+/** What an engine says of itself. */
+const ofTheEngine = new Set(['pipeline-counted-through', 'pipeline-pending']);
 
 /** An answer without what differs from batch to batch. */
 function comparable({ status, headers, text }: Received) {
@@ -386,7 +388,9 @@ function comparable({ status, headers, text }: Received) {
     value
       .replace(/\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z(?=-[0-9a-f]{8}-)/g, 'TIME')
       .replace(/[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}/g, 'BATCH');
-  const kept = Object.entries(headers).filter(([name]) => !ofTheConnection.has(name));
+  const kept = Object.entries(headers).filter(
+    ([name]) => !ofTheConnection.has(name) && !ofTheEngine.has(name),
+  );
   return {
     status,
     headers: Object.fromEntries(kept.map(([name, value]) => [name, anonymous(String(value))])),

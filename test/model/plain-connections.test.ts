@@ -37,6 +37,7 @@ beforeAll(async () => {
   http = createHttpServer({
     pipeline: {
       query: unused,
+      stats: unused,
       receipt: unused,
       status: () =>
         Promise.resolve({

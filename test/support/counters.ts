@@ -7,6 +7,9 @@ export async function readCounters(
   query: CounterQuery = { from: '0001-01-01', to: '9999-12-31', types: [], states: [] },
 ): Promise<CounterRow[]> {
   const all: CounterRow[] = [];
-  await reader.query(query, (rows) => all.push(...rows));
+  await reader.query(query, (rows) => {
+    all.push(...rows);
+    return true;
+  });
   return all;
 }

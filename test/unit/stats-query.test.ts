@@ -1,10 +1,10 @@
 import { describe, expect, it } from 'vitest';
 
 import type { CounterRow } from '../../src/domain/counter.ts';
-import { readDate, readStatsRequest } from '../../src/http/stats-query.ts';
-import { StatsText, type Dimension, type StatsRow } from '../../src/http/stats-text.ts';
+import { readPageDate, readStatsRequest } from '../../src/http/stats-query.ts';
+import { StatsText, type Dimension, type StatsRow } from '../../src/pipeline/stats-text.ts';
 
-const read = (query: string) => readStatsRequest(new URLSearchParams(query));
+const read = (query: string) => readStatsRequest(new URLSearchParams(query), 'json');
 
 function codeOf(query: string): string | undefined {
   const reading = read(query);
@@ -40,8 +40,8 @@ describe('a query', () => {
   });
 
   it('filters by the types and states that it names, as they are', () => {
-    const { query } = valueOf('date=2023-06-16&type=a%23b&type=+&state=%F0%9F%92%BB&state=');
-    expect(query).toMatchObject({ types: ['a#b', ' '], states: ['💻', ''] });
+    const { query } = valueOf('date=2023-06-16&type=a%23b&type=a+b&state=%F0%9F%92%BB');
+    expect(query).toMatchObject({ types: ['a#b', 'a b'], states: ['💻'] });
   });
 
   it.each([
@@ -50,18 +50,44 @@ describe('a query', () => {
     ['group_by=state&group_by=type', ['type', 'state']],
     ['group_by=type,type', ['type']],
   ])('may be grouped: %s', (groupBy, dimensions) => {
-    const grouped = valueOf(`date=2023-06-16&${groupBy}`).groupBy ?? new Set<Dimension>();
-    expect(new Set(grouped)).toEqual(new Set(dimensions));
+    expect(valueOf(`date=2023-06-16&${groupBy}`).groupBy).toEqual(dimensions);
   });
 
-  it('ignores parameters that are not ours', () => {
-    expect(codeOf('date=2023-06-16&format=json&utm_source=x')).toBeUndefined();
+  it('is in the preferred format where it names none', () => {
+    const preferring = (query: string) => readStatsRequest(new URLSearchParams(query), 'csv');
+    expect(preferring('date=2023-06-16')).toMatchObject({ value: { format: 'csv' } });
+    expect(preferring('date=2023-06-16&format=json')).toMatchObject({ value: { format: 'json' } });
+  });
+
+  it('with a parameter that there is not is refused, and told which there are', () => {
+    expect(read('date=2023-06-16&stat=erased')).toEqual({
+      problem: {
+        code: 'unknown_parameter',
+        detail:
+          'There is no parameter "stat"; there is date, from, to, type, state, group_by, format.',
+      },
+    });
+  });
+
+  it.each([
+    ['state=', 'state must not be empty or only white space'],
+    ['type=laptop+', 'type must not begin or end with white space'],
+    [`type=${'x'.repeat(129)}`, 'type must be at most 128 bytes of UTF-8'],
+    ['type=a%00', 'type must not hold control characters'],
+  ])('that asks for what no counter can have is refused: %s', (filter, why) => {
+    const reading = read(`date=2023-06-16&${filter}`);
+    const problem = 'problem' in reading ? reading.problem : undefined;
+    expect(problem?.code).toBe('invalid_filter');
+    expect(problem?.detail).toContain(why);
+    expect(problem?.detail.length).toBeLessThan(300);
   });
 
   it.each([
     ['missing_date', ''],
     ['missing_date', 'state=erased'],
-    ['missing_date', 'Date=2023-06-16'],
+    ['unknown_parameter', 'Date=2023-06-16'],
+    ['unknown_parameter', 'date=2023-06-16&utm_source=x'],
+    ['unknown_parameter', 'date=2023-06-16&=x'],
     ['invalid_date', 'date='],
     ['invalid_date', 'date=2023-02-30'],
     ['invalid_date', 'date=2023-6-16'],
@@ -111,9 +137,12 @@ describe('a query', () => {
 
 describe('the single date of a page', () => {
   it('is given once', () => {
-    const readOne = (query: string) => readDate(new URLSearchParams(query));
+    const readOne = (query: string) => readPageDate(new URLSearchParams(query));
     expect(readOne('date=2023-06-16')).toEqual({ value: '2023-06-16' });
     expect(readOne('')).toMatchObject({ problem: { code: 'missing_date' } });
+    expect(readOne('date=2023-06-16&type=x')).toMatchObject({
+      problem: { code: 'unknown_parameter' },
+    });
     expect(readOne('date=x')).toMatchObject({ problem: { code: 'invalid_date' } });
     expect(readOne('date=2023-06-16&date=2023-06-16')).toMatchObject({
       problem: { code: 'invalid_date' },
@@ -133,7 +162,7 @@ describe('grouped rows', () => {
     row('2023-06-16', 'a', 'y', 16),
   ];
   const answer = (pieces: CounterRow[][], groupBy?: Dimension[]) => {
-    const text = new StatsText(groupBy && new Set(groupBy), 'json');
+    const text = new StatsText(groupBy, 'json');
     for (const piece of pieces) text.add(piece);
     return JSON.parse(text.text()) as StatsRow[];
   };

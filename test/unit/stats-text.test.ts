@@ -1,10 +1,10 @@
 import { describe, expect, it } from 'vitest';
 
 import type { CounterRow } from '../../src/domain/counter.ts';
-import { StatsText, type Dimension, type StatsFormat } from '../../src/http/stats-text.ts';
+import { StatsText, type Dimension, type StatsFormat } from '../../src/pipeline/stats-text.ts';
 
 function write(format: StatsFormat, rows: readonly CounterRow[], groupBy?: readonly Dimension[]) {
-  const text = new StatsText(groupBy && new Set(groupBy), format);
+  const text = new StatsText(groupBy, format);
   // In pieces, as rows come.
   for (const row of rows) text.add([row]);
   return text.text();

@@ -10,10 +10,9 @@ import {
 } from '../../domain/counter.ts';
 import { datesInRange, type CalendarDate } from '../../domain/timestamp.ts';
 import type { CounterQuery, CounterReader } from '../../pipeline/ports.ts';
-import { inParallel } from './in-parallel.ts';
 import type { Item } from './ledger-table.ts';
 
-/** So many days are asked for at the same time. */
+/** So many days are asked for ahead of the one that is taken. */
 const parallelQueries = 16;
 
 /**
@@ -27,10 +26,26 @@ export function dynamodbCounterReader(
   return {
     async query(query, take) {
       const days = datesInRange(query.from, query.to);
-      const rows = await inParallel(parallelQueries, days, (date) =>
-        readDay(client, countersTable, date),
-      );
-      for (const day of rows) take(selectRows(day, query));
+      const read = (date: CalendarDate) => {
+        const day = readDay(client, countersTable, date);
+        // It is waited for later, or not at all; its failure is told to who waits.
+        day.catch(() => undefined);
+        return day;
+      };
+      const ahead = days.slice(0, parallelQueries).map(read);
+      let next = ahead.length;
+      try {
+        for (let day = ahead.shift(); day !== undefined; day = ahead.shift()) {
+          const rows = await day;
+          const date = days[next++];
+          if (date !== undefined) ahead.push(read(date));
+          if (!take(selectRows(rows, query))) return false;
+        }
+        return true;
+      } finally {
+        // No request goes on behind an answer.
+        await Promise.allSettled(ahead);
+      }
     },
   };
 }

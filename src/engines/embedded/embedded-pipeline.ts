@@ -1,4 +1,3 @@
-import type { CounterRow } from '../../domain/counter.ts';
 import type {
   CounterQuery,
   IngestOutcome,
@@ -6,8 +5,10 @@ import type {
   PipelineStatus,
   Receipt,
   Submission,
+  TakeRows,
   Unavailable,
 } from '../../pipeline/ports.ts';
+import type { KnownVersions, StatsAnswer, StatsRequest } from '../../pipeline/stats.ts';
 import type { EmbeddedOptions } from './engine-options.ts';
 import { ReaderClient } from './reader-client.ts';
 import { WriterClient } from './writer-client.ts';
@@ -56,12 +57,16 @@ export class EmbeddedPipeline implements Pipeline {
     return this.#writer.ingest(submission);
   }
 
-  async query(query: CounterQuery, take: (rows: readonly CounterRow[]) => void): Promise<void> {
-    await this.#reader.ask({ kind: 'stats', query }, take);
+  query(query: CounterQuery, take: TakeRows): Promise<boolean> {
+    return this.#reader.rows(query, take);
   }
 
-  async receipt(batchId: string): Promise<Receipt | undefined> {
-    return (await this.#reader.ask({ kind: 'receipt', batchId })).receipt;
+  stats(request: StatsRequest, known: KnownVersions): Promise<StatsAnswer> {
+    return this.#reader.stats(request, known);
+  }
+
+  receipt(batchId: string): Promise<Receipt | undefined> {
+    return this.#reader.receipt(batchId);
   }
 
   // eslint-disable-next-line @typescript-eslint/require-await -- the port is asynchronous

@@ -1,5 +1,6 @@
 import type { CounterRow } from '../../domain/counter.ts';
 import type { CounterQuery, Receipt } from '../../pipeline/ports.ts';
+import type { KnownVersions, StatsAnswer, StatsRequest } from '../../pipeline/stats.ts';
 import type { EmbeddedOptions } from './engine-options.ts';
 import type { OtherOutcomes, RingMemory } from './submission-ring.ts';
 
@@ -41,16 +42,35 @@ export type FromWriter =
   | { readonly kind: 'closed' };
 
 export type ReaderRequest =
-  | { readonly kind: 'stats'; readonly query: CounterQuery }
+  | { readonly kind: 'stats'; readonly request: StatsRequest; readonly known: KnownVersions }
+  | { readonly kind: 'rows'; readonly query: CounterQuery }
   | { readonly kind: 'receipt'; readonly batchId: string };
 
-export type ToReader = (ReaderRequest & { readonly id: number }) | { readonly kind: 'close' };
+export type ToReader =
+  | (ReaderRequest & { readonly id: number })
+  /** So much of what was sent has been taken, in the measure of its message. */
+  | { readonly kind: 'taken'; readonly id: number; readonly size: number }
+  /** The rest is not wanted. */
+  | { readonly kind: 'cancel'; readonly id: number }
+  | { readonly kind: 'close' };
 
 export type FromReader =
   | { readonly kind: 'ready' }
-  /** A piece of what `stats` asked for; `answer` comes after the last one. */
-  | { readonly kind: 'rows'; readonly id: number; readonly rows: readonly CounterRow[] }
-  | { readonly kind: 'answer'; readonly id: number; readonly receipt?: Receipt | undefined }
+  | (Extract<StatsAnswer, { kind: 'whole' | 'unchanged' }> & { readonly id: number })
+  /** An answer in pieces, more of which come as those are taken; then comes `end`. */
+  | { readonly kind: 'stream'; readonly id: number; readonly version: string | undefined }
+  | { readonly kind: 'piece'; readonly id: number; readonly bytes: Uint8Array<ArrayBuffer> }
+  /** The same of `rows`, without a beginning. */
+  | {
+      readonly kind: 'rows';
+      readonly id: number;
+      readonly size: number;
+      readonly rows: readonly CounterRow[];
+    }
+  | { readonly kind: 'end'; readonly id: number }
+  | { readonly kind: 'receipt'; readonly id: number; readonly receipt: Receipt | undefined }
+  /** Too many others are being answered. */
+  | { readonly kind: 'busy'; readonly id: number }
   | { readonly kind: 'failed'; readonly id: number; readonly message: string }
   /** The files cannot be read; the message says why and what to do. */
   | { readonly kind: 'broken'; readonly message: string };

@@ -1,21 +1,30 @@
 import { once } from 'node:events';
 import { Worker } from 'node:worker_threads';
 
-import type { CounterRow } from '../../domain/counter.ts';
-import { Unavailable } from '../../pipeline/ports.ts';
+import {
+  Unavailable,
+  type CounterQuery,
+  type Receipt,
+  type TakeRows,
+} from '../../pipeline/ports.ts';
+import type { KnownVersions, StatsAnswer, StatsRequest } from '../../pipeline/stats.ts';
+import { AnswerPieces } from './answer-pieces.ts';
 import type { EmbeddedOptions } from './engine-options.ts';
 import type { FromReader, ReaderRequest, ToReader } from './messages.ts';
 import { workerUrl } from './worker-url.ts';
 
-type Answer = Extract<FromReader, { kind: 'answer' }>;
+type OfQuestion = Exclude<FromReader, { kind: 'ready' | 'broken' | 'busy' | 'failed' }>;
 
-type TakeRows = (rows: readonly CounterRow[]) => void;
-
+/** A question that is not answered to its end. */
 interface Asked {
-  readonly take: TakeRows | undefined;
-  readonly resolve: (answer: Answer) => void;
-  readonly reject: (reason: Error) => void;
+  /** Takes a message; says whether it was the last one. */
+  readonly take: (message: OfQuestion) => boolean;
+  readonly fail: (reason: Error) => void;
+  /** Whether its answer is under way. */
+  readonly isStreaming: () => boolean;
 }
+
+const notStreaming = () => false;
 
 const askedMax = 256;
 
@@ -52,24 +61,109 @@ export class ReaderClient {
   }
 
   /** @throws {Unavailable} when too many questions wait, or the reader is gone. */
-  async ask(request: ReaderRequest, take?: TakeRows): Promise<Answer> {
-    if (this.#isGone) throw new Unavailable('stopping', 'The server is stopping.');
-    if (this.#asked.size >= askedMax) {
-      throw new Unavailable('overloaded', 'Too many queries wait. Ask again after a moment.');
-    }
-    const id = this.#nextId++;
-    const { promise, resolve, reject } = Promise.withResolvers<Answer>();
-    this.#asked.set(id, { take, resolve, reject });
-    this.#worker.postMessage({ ...request, id } satisfies ToReader);
-    return await promise;
+  async stats(request: StatsRequest, known: KnownVersions): Promise<StatsAnswer> {
+    return await this.#ask<StatsAnswer>({ kind: 'stats', request, known }, (id, settle) => {
+      let pieces: AnswerPieces | undefined;
+      return {
+        take: (message) => {
+          switch (message.kind) {
+            case 'whole':
+            case 'unchanged':
+              settle(message);
+              return true;
+            case 'stream':
+              pieces = new AnswerPieces({
+                taken: (size) => this.#send({ kind: 'taken', id, size }),
+                cancel: () => this.#cancel(id),
+              });
+              settle({ kind: 'stream', version: message.version, pieces });
+              return false;
+            case 'piece':
+              pieces?.add(message.bytes);
+              return false;
+            case 'end':
+            case 'rows':
+            case 'receipt':
+              pieces?.finish('ended');
+              return true;
+          }
+        },
+        fail: (reason) => pieces?.finish(reason),
+        isStreaming: () => pieces !== undefined,
+      };
+    });
+  }
+
+  /** Hands rows over until there are no more, or no more are wanted. @throws as `stats` does. */
+  async rows(query: CounterQuery, take: TakeRows): Promise<boolean> {
+    return await this.#ask<boolean>({ kind: 'rows', query }, (id, settle) => ({
+      take: (message) => {
+        if (message.kind === 'rows' && take(message.rows)) {
+          this.#send({ kind: 'taken', id, size: message.size });
+          return false;
+        }
+        if (message.kind === 'rows') this.#cancel(id);
+        settle(message.kind === 'end');
+        return true;
+      },
+      fail: () => undefined,
+      isStreaming: notStreaming,
+    }));
+  }
+
+  /** @throws as `stats` does. */
+  async receipt(batchId: string): Promise<Receipt | undefined> {
+    return await this.#ask<Receipt | undefined>({ kind: 'receipt', batchId }, (_, settle) => ({
+      take: (message) => {
+        settle(message.kind === 'receipt' ? message.receipt : undefined);
+        return true;
+      },
+      fail: () => undefined,
+      isStreaming: notStreaming,
+    }));
   }
 
   async close(): Promise<void> {
+    // Who takes an answer piece by piece may take all day.
+    for (const [id, { isStreaming }] of [...this.#asked]) {
+      if (!isStreaming()) continue;
+      this.#send({ kind: 'cancel', id });
+      this.#fail(id, new Unavailable('stopping', 'The server is stopping.'));
+    }
     while (this.#asked.size > 0) await new Promise((done) => setTimeout(done, 5));
     if (this.#worker.threadId < 0) return;
     const exit = once(this.#worker, 'exit');
-    this.#worker.postMessage({ kind: 'close' } satisfies ToReader);
+    this.#send({ kind: 'close' });
     await exit;
+  }
+
+  async #ask<T>(
+    request: ReaderRequest,
+    begin: (id: number, settle: (result: T) => void) => Asked,
+  ): Promise<T> {
+    if (this.#isGone) throw new Unavailable('stopping', 'The server is stopping.');
+    if (this.#asked.size >= askedMax) throw tooMany();
+    const id = this.#nextId++;
+    const { promise, resolve, reject } = Promise.withResolvers<T>();
+    const { take, fail, isStreaming } = begin(id, resolve);
+    this.#asked.set(id, {
+      take,
+      isStreaming,
+      fail: (reason) => {
+        reject(reason);
+        fail(reason);
+      },
+    });
+    this.#send({ ...request, id });
+    return await promise;
+  }
+
+  #send(message: ToReader): void {
+    this.#worker.postMessage(message);
+  }
+
+  #cancel(id: number): void {
+    if (this.#asked.delete(id)) this.#send({ kind: 'cancel', id });
   }
 
   #receive(message: FromReader): void {
@@ -78,22 +172,28 @@ export class ReaderClient {
       this.#abandon(message.message);
       return;
     }
-    const asked = this.#asked.get(message.id);
-    if (message.kind === 'rows') {
-      asked?.take?.(message.rows);
-      return;
-    }
-    this.#asked.delete(message.id);
-    if (message.kind === 'answer') asked?.resolve(message);
-    else asked?.reject(new Error(message.message));
+    const { id } = message;
+    const asked = this.#asked.get(id);
+    if (message.kind === 'failed') this.#fail(id, new Error(message.message));
+    else if (message.kind === 'busy') this.#fail(id, tooMany());
+    else if (asked?.take(message) === true) this.#asked.delete(id);
+  }
+
+  #fail(id: number, reason: Error): void {
+    const asked = this.#asked.get(id);
+    this.#asked.delete(id);
+    asked?.fail(reason);
   }
 
   #abandon(why: string): void {
     this.#isGone = true;
     this.#reportFailure(new Error(why));
-    for (const { reject } of this.#asked.values()) {
-      reject(new Unavailable('storage_failed', 'The counters cannot be read now.'));
+    for (const id of [...this.#asked.keys()]) {
+      this.#fail(id, new Unavailable('storage_failed', 'The counters cannot be read now.'));
     }
-    this.#asked.clear();
   }
+}
+
+function tooMany(): Unavailable {
+  return new Unavailable('overloaded', 'Too many queries wait. Ask again after a moment.');
 }

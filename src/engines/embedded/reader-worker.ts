@@ -6,8 +6,10 @@ import { nodeFileSystem } from './file-system.ts';
 import { LogReader } from './log-reader.ts';
 import { LogReceipts } from './log-receipts.ts';
 import { ReplayedTail } from './replayed-tail.ts';
-import type { FromReader, ToReader, WorkerSettings } from './messages.ts';
+import type { FromReader, ReaderRequest, ToReader, WorkerSettings } from './messages.ts';
 import { sqliteFailure } from './sqlite-errors.ts';
+import { openDatabaseReadOnly } from './sqlite-schema.ts';
+import { StatsFeeds } from './stats-feeds.ts';
 import { openStatsReader } from './stats-reader.ts';
 
 const port = parentPort;
@@ -29,30 +31,58 @@ const receipts = new LogReceipts(
   (at) => stats.isDeadLetter(at),
 );
 
-const send = (message: FromReader) => port.postMessage(message);
+const send = (message: FromReader, transfer: ArrayBuffer[] = []) =>
+  port.postMessage(message, transfer);
+const feeds = new StatsFeeds({
+  connect: () => openDatabaseReadOnly(paths.database),
+  dataVersion: () => stats.dataVersion(),
+  send,
+  onError: tellFailure,
+});
 
 port.on('message', (request: ToReader) => {
-  if (request.kind === 'close') {
-    stats.close();
-    log.close();
-    port.close();
-    return;
+  switch (request.kind) {
+    case 'taken':
+      feeds.taken(request.id, request.size);
+      return;
+    case 'cancel':
+      feeds.cancel(request.id);
+      return;
+    case 'close':
+      feeds.close();
+      stats.close();
+      log.close();
+      port.close();
+      return;
+    case 'stats':
+    case 'rows':
+    case 'receipt':
+      void answer(request);
   }
-  void answer(request);
 });
 send({ kind: 'ready' });
 
-async function answer(request: Exclude<ToReader, { kind: 'close' }>): Promise<void> {
+async function answer(request: ReaderRequest & { readonly id: number }): Promise<void> {
   const { id } = request;
   try {
-    if (request.kind === 'stats') {
-      for (const rows of stats.query(request.query)) send({ kind: 'rows', id, rows });
-      send({ kind: 'answer', id });
-    } else send({ kind: 'answer', id, receipt: await receipts.find(request.batchId) });
+    switch (request.kind) {
+      case 'stats':
+        feeds.stats(id, request.request, request.known);
+        return;
+      case 'rows':
+        feeds.rows(id, request.query);
+        return;
+      case 'receipt':
+        send({ kind: 'receipt', id, receipt: await receipts.find(request.batchId) });
+    }
   } catch (error) {
-    const message = describeFailure(error, paths);
-    const failure = sqliteFailure(error);
-    if (failure === undefined || failure === 'busy') send({ kind: 'failed', id, message });
-    else send({ kind: 'broken', message });
+    tellFailure(id, error);
   }
+}
+
+function tellFailure(id: number, error: unknown): void {
+  const message = describeFailure(error, paths);
+  const failure = sqliteFailure(error);
+  if (failure === undefined || failure === 'busy') send({ kind: 'failed', id, message });
+  else send({ kind: 'broken', message });
 }

@@ -1,7 +1,6 @@
-import type { DatabaseSync } from 'node:sqlite';
-
 import type { CounterRow } from '../../domain/counter.ts';
 import type { CounterQuery } from '../../pipeline/ports.ts';
+import { readCounters } from './counter-rows.ts';
 import { dataPaths } from './data-directory.ts';
 import { nodeFileSystem } from './file-system.ts';
 import type { LogPosition } from './log-frame.ts';
@@ -9,18 +8,17 @@ import { LogReader } from './log-reader.ts';
 import { placeOfReplayed } from './sqlite-counter-store.ts';
 import { openDatabaseReadOnly } from './sqlite-schema.ts';
 
-/** Few enough to be no burden, enough to make their hand-over cheap. */
-const pieceRows = 1_000;
-
 /** Reads the counters of a data directory, with or without a server running on it. */
 export interface StatsReader {
   /**
    * Pieces of rows by date, then by type and state in UTF-8 byte order of their sort key; they
-   * show one state of the counters, which is held until the last is read.
+   * show one state of the counters, which is held until the last is read; one query at a time.
    */
   query(query: CounterQuery): Generator<readonly CounterRow[]>;
   /** The first and the last date that have counters; undefined where none has. */
   dates(): { readonly first: string; readonly last: string } | undefined;
+  /** Another number whenever anything has been changed, by whomever. */
+  dataVersion(): number;
   /** The position through which the log is counted. */
   countedThrough(): LogPosition;
   /** Whether the record at a position could not be counted. */
@@ -40,14 +38,16 @@ export function openStatsReader(dataDir: string): StatsReader {
   const progress = database.prepare('SELECT position FROM progress');
   const dates = database.prepare('SELECT min(date) AS first, max(date) AS last FROM counters');
   const deadLetter = database.prepare('SELECT 1 FROM dead_letters WHERE position = ?');
+  const dataVersion = database.prepare('PRAGMA data_version');
   const countedThrough = () => Number(progress.get()?.['position']);
   return {
-    query: (query) => queryCounters(database, query),
+    query: (query) => readCounters(database, query),
     dates() {
       const row = dates.get();
       if (typeof row?.['first'] !== 'string') return undefined;
       return { first: row['first'], last: String(row['last']) };
     },
+    dataVersion: () => Number(dataVersion.get()?.['data_version']),
     countedThrough,
     isDeadLetter: (position) => deadLetter.get(position) !== undefined,
     placeOfReplayed(batchId) {
@@ -63,26 +63,4 @@ export function openStatsReader(dataDir: string): StatsReader {
       database.close();
     },
   };
-}
-
-function* queryCounters(
-  database: DatabaseSync,
-  { from, to, types, states }: CounterQuery,
-): Generator<readonly CounterRow[]> {
-  const among = (column: string, values: readonly string[]) =>
-    values.length === 0 ? '' : ` AND ${column} IN (${values.map(() => '?').join(', ')})`;
-  const found = database
-    .prepare(
-      `SELECT date, type, state, count FROM counters WHERE date BETWEEN ? AND ?` +
-        `${among('type', types)}${among('state', states)} ORDER BY date, type_state`,
-    )
-    .iterate(from, to, ...types, ...states);
-  let rows: CounterRow[] = [];
-  for (const row of found) {
-    rows.push(row as unknown as CounterRow);
-    if (rows.length < pieceRows) continue;
-    yield rows;
-    rows = [];
-  }
-  yield rows;
 }

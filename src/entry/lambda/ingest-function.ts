@@ -78,6 +78,7 @@ export function ingestFunction(env: Record<string, string | undefined>): HttpFun
         : await replay(submission, replayOf, replayIntake, { bodyBytesMax, dayOf });
     },
     query: notRoutedHere,
+    stats: notRoutedHere,
     receipt: notRoutedHere,
     status: notRoutedHere,
   };

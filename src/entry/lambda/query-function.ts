@@ -8,9 +8,13 @@ import { dynamodbReceipts } from '../../engines/aws/dynamodb-receipts.ts';
 import { s3RawStore } from '../../engines/aws/s3-raw-store.ts';
 import { orUnavailable } from '../../engines/aws/unavailable.ts';
 import type { IngestOutcome, Pipeline } from '../../pipeline/ports.ts';
+import { gatherStats } from '../../pipeline/stats.ts';
 import { errorDetails, log, requestHandler, s3Settings } from './clients.ts';
 import { readEnvironment, storeRules } from './environment.ts';
 import { httpFunction, type HttpFunction } from './http-function.ts';
+
+/** Of an answer before it is compressed, by which it becomes about a tenth. */
+const answerBytesMax = 48 * 1024 * 1024;
 
 /** The function behind everything that is read. */
 export function queryFunction(env: Record<string, string | undefined>): HttpFunction {
@@ -33,6 +37,7 @@ export function queryFunction(env: Record<string, string | undefined>): HttpFunc
   const pipeline: Pipeline = {
     ingest: () => Promise.resolve(wrongAddress),
     query: (query, take) => answered(() => reader.query(query, take)),
+    stats: (request, known) => answered(() => gatherStats(reader, request, known, answerBytesMax)),
     receipt: (batchId) => answered(() => receipts.find(batchId)),
     status: () => answered(status),
   };

@@ -16,61 +16,85 @@ export function isStatsFormat(text: string): text is StatsFormat {
   return statsFormats.some((format) => format === text);
 }
 
-/** Sources: RFC 8259, RFC 4180, https://github.com/ndjson/ndjson-spec. */
-export const contentTypeOf: Readonly<Record<StatsFormat, string>> = {
-  json: 'application/json',
-  csv: 'text/csv; charset=utf-8; header=present',
-  ndjson: 'application/x-ndjson',
-};
-
 /** A row of `/stats`: the dimensions that were asked for, and the count. */
 export type StatsRow = Partial<Pick<CounterRow, Dimension>> & Pick<CounterRow, 'count'>;
 
-/** Gathers the rows of an answer, piece by piece, as text. */
-export class StatsText {
+/** Writes rows as text, piece by piece: `opening`, any number of `piece`, `closing`. */
+export class StatsWriter {
   readonly #format: StatsFormat;
   /** Of the columns, in their order. */
   readonly #names: readonly (Dimension | 'count')[];
-  readonly #groups: Groups | undefined;
-  readonly #pieces: string[] = [];
+  #isEmpty = true;
 
-  constructor(groupBy: ReadonlySet<Dimension> | undefined, format: StatsFormat) {
+  constructor(groupBy: readonly Dimension[] | undefined, format: StatsFormat) {
     this.#format = format;
-    this.#names = [...dimensions.filter((name) => groupBy?.has(name) ?? true), 'count'];
-    this.#groups = groupBy && new Groups(groupBy);
+    this.#names = [...dimensions.filter((name) => groupBy?.includes(name) ?? true), 'count'];
   }
 
-  add(rows: readonly CounterRow[]): void {
-    if (this.#groups !== undefined) this.#groups.add(rows);
-    else this.#addPiece(rows);
-  }
-
-  /** The whole answer. */
-  text(): string {
-    if (this.#groups !== undefined) this.#addPiece(this.#groups.rows());
+  opening(): string {
     switch (this.#format) {
       case 'json':
-        return `[${this.#pieces.join(',')}]`;
+        return '[';
       case 'csv':
-        return csvLine(this.#names) + this.#pieces.join('');
+        return csvLine(this.#names);
       case 'ndjson':
-        return this.#pieces.join('');
+        return '';
     }
   }
 
-  #addPiece(rows: readonly StatsRow[]): void {
-    if (rows.length > 0) this.#pieces.push(this.#pieceOf(rows));
-  }
-
-  #pieceOf(rows: readonly StatsRow[]): string {
+  piece(rows: readonly StatsRow[]): string {
+    if (rows.length === 0) return '';
+    const comma = this.#isEmpty ? '' : ',';
+    this.#isEmpty = false;
     switch (this.#format) {
       case 'json':
-        return JSON.stringify(rows).slice(1, -1);
+        return comma + JSON.stringify(rows).slice(1, -1);
       case 'csv':
         return rows.map((row) => csvLine(this.#names.map((name) => row[name] ?? ''))).join('');
       case 'ndjson':
         return rows.map((row) => `${JSON.stringify(row)}\n`).join('');
     }
+  }
+
+  closing(): string {
+    return this.#format === 'json' ? ']' : '';
+  }
+}
+
+/** Gathers counters, piece by piece, and the text of the answer. */
+export class StatsText {
+  readonly #writer: StatsWriter;
+  readonly #groups: Groups | undefined;
+  readonly #pieces: string[];
+  #length: number;
+
+  constructor(groupBy: readonly Dimension[] | undefined, format: StatsFormat) {
+    this.#writer = new StatsWriter(groupBy, format);
+    this.#groups = groupBy && new Groups(groupBy);
+    this.#pieces = [this.#writer.opening()];
+    this.#length = 0;
+  }
+
+  /** UTF-16 code units of text so far; where there are groups, not more than those. */
+  get length(): number {
+    return this.#length;
+  }
+
+  add(rows: readonly CounterRow[]): void {
+    if (this.#groups !== undefined) this.#length += this.#groups.add(rows);
+    else this.#addPiece(rows);
+  }
+
+  /** The whole answer. Nothing can be added then. */
+  text(): string {
+    if (this.#groups !== undefined) this.#addPiece(this.#groups.rows());
+    return this.#pieces.join('') + this.#writer.closing();
+  }
+
+  #addPiece(rows: readonly StatsRow[]): void {
+    const piece = this.#writer.piece(rows);
+    this.#length += piece.length;
+    this.#pieces.push(piece);
   }
 }
 
@@ -98,29 +122,33 @@ function csvField(field: string | number): string {
 
 /** Sums rows over the dimensions that are not grouped by. */
 class Groups {
-  readonly #groupBy: ReadonlySet<Dimension>;
+  readonly #groupBy: readonly Dimension[];
   /** What is not grouped by is empty there. */
   readonly #tally: Tally = new Map();
 
-  constructor(groupBy: ReadonlySet<Dimension>) {
+  constructor(groupBy: readonly Dimension[]) {
     this.#groupBy = groupBy;
   }
 
-  add(rows: readonly CounterRow[]): void {
-    const [hasDate, hasType, hasState] = dimensions.map((name) => this.#groupBy.has(name));
+  /** Returns how many code units of names there are more. */
+  add(rows: readonly CounterRow[]): number {
+    let more = 0;
+    const [hasDate, hasType, hasState] = dimensions.map((name) => this.#groupBy.includes(name));
     for (const { date, type, state, count } of rows) {
       const group = {
         date: hasDate ? date : '',
         type: hasType ? type : '',
         state: hasState ? state : '',
       };
-      addToTally(this.#tally, group, count);
+      const isNew = addToTally(this.#tally, group, count) === 1;
+      if (isNew) more += group.date.length + group.type.length + group.state.length;
     }
+    return more;
   }
 
   /** In the order of the rows. */
   rows(): StatsRow[] {
-    const kept = dimensions.filter((name) => this.#groupBy.has(name));
+    const kept = dimensions.filter((name) => this.#groupBy.includes(name));
     return [...rowsOfTally(this.#tally)].sort(compareCounters).map((row) => ({
       ...Object.fromEntries(kept.map((name) => [name, row[name]])),
       count: row.count,

@@ -1,0 +1,71 @@
+interface Reader {
+  /** So many bytes are not in memory here any more: as many can come. */
+  taken(bytes: number): void;
+  /** Nothing more is wanted. */
+  cancel(): void;
+}
+
+type Result = IteratorResult<Uint8Array<ArrayBuffer>, undefined>;
+
+interface Waiting {
+  readonly resolve: (result: Result) => void;
+  readonly reject: (reason: Error) => void;
+}
+
+/** The pieces of an answer, between the reader's thread that makes them and the one who takes them. */
+export class AnswerPieces implements AsyncIterableIterator<Uint8Array<ArrayBuffer>> {
+  readonly #reader: Reader;
+  readonly #pieces: Uint8Array<ArrayBuffer>[] = [];
+  #waiting: Waiting | undefined;
+  #end: 'ended' | Error | undefined;
+
+  constructor(reader: Reader) {
+    this.#reader = reader;
+  }
+
+  /** From the reader. */
+  add(piece: Uint8Array<ArrayBuffer>): void {
+    if (this.#end !== undefined) return;
+    this.#pieces.push(piece);
+    this.#serve();
+  }
+
+  /** From the reader: that was all, or there is no more for this reason. */
+  finish(why: 'ended' | Error): void {
+    this.#end ??= why;
+    this.#serve();
+  }
+
+  [Symbol.asyncIterator](): this {
+    return this;
+  }
+
+  /** For one at a time. */
+  next(): Promise<Result> {
+    const { promise, resolve, reject } = Promise.withResolvers<Result>();
+    this.#waiting = { resolve, reject };
+    this.#serve();
+    return promise;
+  }
+
+  return(): Promise<Result> {
+    this.#pieces.length = 0;
+    if (this.#end === undefined) this.#reader.cancel();
+    this.#end = 'ended';
+    this.#serve();
+    return Promise.resolve({ done: true, value: undefined });
+  }
+
+  #serve(): void {
+    const waiting = this.#waiting;
+    if (waiting === undefined) return;
+    const value = this.#pieces.shift();
+    if (value === undefined && this.#end === undefined) return;
+    this.#waiting = undefined;
+    if (value !== undefined) {
+      this.#reader.taken(value.length);
+      waiting.resolve({ done: false, value });
+    } else if (this.#end instanceof Error) waiting.reject(this.#end);
+    else waiting.resolve({ done: true, value: undefined });
+  }
+}

@@ -1,0 +1,246 @@
+import { randomUUID } from 'node:crypto';
+import type { DatabaseSync } from 'node:sqlite';
+
+import type { CounterRow } from '../../domain/counter.ts';
+import type { CounterQuery } from '../../pipeline/ports.ts';
+import {
+  isKnown,
+  wholeAnswer,
+  type KnownVersions,
+  type StatsRequest,
+} from '../../pipeline/stats.ts';
+import { dimensions, StatsWriter } from '../../pipeline/stats-text.ts';
+import { readCounters, readGroups } from './counter-rows.ts';
+import type { FromReader } from './messages.ts';
+
+/** A larger answer is not gathered, but sent piece by piece. */
+const wholeBytesMax = 2 * 1024 * 1024;
+/** So much of an answer may be under way, and not taken yet. */
+const windowBytes = 1024 * 1024;
+/** So many answers are under way at once: each holds a connection, and a state of the counters. */
+const feedsMax = 16;
+/** Connections that are kept for the next question. */
+const idleMax = 2;
+/** Of so many requests it is known which version of the answer belongs to which state. */
+const remembersMax = 64;
+/** A row on its way to another thread is about as large. */
+const rowBytes = 200;
+
+type Content =
+  { readonly bytes: Uint8Array<ArrayBuffer> } | { readonly rows: readonly CounterRow[] };
+
+interface Feed {
+  readonly id: number;
+  readonly database: DatabaseSync;
+  readonly contents: Generator<Content>;
+  /** Sent and not taken. */
+  bytes: number;
+  isScheduled: boolean;
+}
+
+export interface FeedsOptions {
+  readonly connect: () => DatabaseSync;
+  /** Another number whenever the counters may have changed. */
+  readonly dataVersion: () => number;
+  readonly send: (message: FromReader, transfer?: ArrayBuffer[]) => void;
+  readonly onError: (id: number, error: unknown) => void;
+}
+
+/**
+ * Answers what is asked of the counters: small answers at once and whole, large ones in pieces, side by
+ * side, each as fast as it is taken. Each reads one state of the counters, on a connection of its own:
+ * what a slow one holds on to, others do not see.
+ */
+export class StatsFeeds {
+  readonly #options: FeedsOptions;
+  readonly #feeds = new Map<number, Feed>();
+  readonly #idle: DatabaseSync[] = [];
+  /** By request; the least recently used is the first. */
+  readonly #remembered = new Map<string, { readonly state: number; readonly version: string }>();
+  /** States are numbered by each process anew. */
+  readonly #process = randomUUID();
+
+  constructor(options: FeedsOptions) {
+    this.#options = options;
+  }
+
+  /** Sends the text of an answer. @throws where the counters cannot be read. */
+  stats(id: number, request: StatsRequest, known: KnownVersions): void {
+    const { send, dataVersion } = this.#options;
+    const key = JSON.stringify(request);
+    // Before the rows: what is counted in between makes the state another one.
+    const state = dataVersion();
+    const version = this.#recall(key, state);
+    if (version !== undefined && isKnown(known, version)) {
+      send({ kind: 'unchanged', id, version });
+      return;
+    }
+    const feed = this.#begin(id, (database) => textOf(database, request));
+    if (feed === undefined) return;
+    const gathered = this.#gather(feed);
+    // With the first row the state is fixed. Two answers of different rows must not have one version.
+    const isOfState = gathered.stateThen === state;
+    if (gathered.isWhole) {
+      this.#end(feed);
+      const answer = wholeAnswer(gathered.bytes, known);
+      if (answer.version !== undefined) this.#remember(key, state, answer.version);
+      send({ id, ...answer }, answer.kind === 'whole' ? [answer.bytes.buffer] : []);
+      return;
+    }
+    const streamed = isOfState ? `${this.#process}.${state}.${request.format}` : undefined;
+    if (streamed !== undefined) this.#remember(key, state, streamed);
+    if (isKnown(known, streamed)) {
+      this.#end(feed);
+      send({ kind: 'unchanged', id, version: streamed });
+      return;
+    }
+    send({ kind: 'stream', id, version: streamed });
+    this.#send(feed, { bytes: gathered.bytes });
+  }
+
+  /** Sends counters as they are. */
+  rows(id: number, query: CounterQuery): void {
+    const feed = this.#begin(id, function* (database) {
+      for (const rows of readCounters(database, query)) yield { rows };
+    });
+    if (feed !== undefined) this.#schedule(feed);
+  }
+
+  /** What was sent has been taken, or some of it: more can come. */
+  taken(id: number, bytes: number): void {
+    const feed = this.#feeds.get(id);
+    if (feed === undefined) return;
+    feed.bytes -= bytes;
+    this.#schedule(feed);
+  }
+
+  /** Nobody wants the rest. */
+  cancel(id: number): void {
+    const feed = this.#feeds.get(id);
+    if (feed !== undefined) this.#end(feed);
+  }
+
+  close(): void {
+    for (const feed of this.#feeds.values()) this.#end(feed);
+    for (const database of this.#idle.splice(0)) database.close();
+  }
+
+  #begin(id: number, read: (database: DatabaseSync) => Generator<Content>): Feed | undefined {
+    if (this.#feeds.size >= feedsMax) {
+      this.#options.send({ kind: 'busy', id });
+      return undefined;
+    }
+    const database = this.#idle.pop() ?? this.#options.connect();
+    const feed = { id, database, contents: read(database), bytes: 0, isScheduled: false };
+    this.#feeds.set(id, feed);
+    return feed;
+  }
+
+  /** The beginning of an answer, if not all of it. */
+  #gather(feed: Feed) {
+    const pieces: Uint8Array[] = [];
+    let stateThen: number | undefined;
+    let length = 0;
+    while (length <= wholeBytesMax) {
+      const { value, done } = this.#next(feed);
+      stateThen ??= this.#options.dataVersion();
+      if (done === true) return { isWhole: true, bytes: joined(pieces), stateThen };
+      if (!('bytes' in value)) continue;
+      pieces.push(value.bytes);
+      length += value.bytes.length;
+    }
+    return { isWhole: false, bytes: joined(pieces), stateThen };
+  }
+
+  /** One piece at a time: other questions come in between. */
+  #schedule(feed: Feed): void {
+    if (feed.isScheduled || feed.bytes >= windowBytes) return;
+    feed.isScheduled = true;
+    setImmediate(() => {
+      feed.isScheduled = false;
+      if (this.#feeds.get(feed.id) !== feed) return;
+      try {
+        const { value, done } = this.#next(feed);
+        if (done !== true) {
+          this.#send(feed, value);
+          return;
+        }
+        this.#end(feed);
+        this.#options.send({ kind: 'end', id: feed.id });
+      } catch (error) {
+        this.#options.onError(feed.id, error);
+      }
+    });
+  }
+
+  #send(feed: Feed, content: Content): void {
+    const { id } = feed;
+    if ('bytes' in content && content.bytes.length === 0) {
+      // Nothing was found among so many rows.
+    } else if ('bytes' in content) {
+      feed.bytes += content.bytes.length;
+      this.#options.send({ kind: 'piece', id, ...content }, [content.bytes.buffer]);
+    } else {
+      const size = content.rows.length * rowBytes;
+      feed.bytes += size;
+      this.#options.send({ kind: 'rows', id, size, ...content });
+    }
+    this.#schedule(feed);
+  }
+
+  #next(feed: Feed): IteratorResult<Content, undefined> {
+    try {
+      return feed.contents.next() as IteratorResult<Content, undefined>;
+    } catch (error) {
+      this.#end(feed);
+      throw error;
+    }
+  }
+
+  /** Lets the state of the counters go that the answer was read from. */
+  #end(feed: Feed): void {
+    this.#feeds.delete(feed.id);
+    feed.contents.return(undefined);
+    if (this.#idle.length < idleMax) this.#idle.push(feed.database);
+    else feed.database.close();
+  }
+
+  #recall(key: string, state: number): string | undefined {
+    const found = this.#remembered.get(key);
+    return found?.state === state ? found.version : undefined;
+  }
+
+  #remember(key: string, state: number, version: string): void {
+    this.#remembered.delete(key);
+    this.#remembered.set(key, { state, version });
+    if (this.#remembered.size <= remembersMax) return;
+    const [oldest] = this.#remembered.keys();
+    if (oldest !== undefined) this.#remembered.delete(oldest);
+  }
+}
+
+function* textOf(
+  database: DatabaseSync,
+  { query, groupBy, format }: StatsRequest,
+): Generator<Content> {
+  const isSummed = groupBy !== undefined && groupBy.length < dimensions.length;
+  const found = isSummed ? readGroups(database, query, groupBy) : readCounters(database, query);
+  const writer = new StatsWriter(groupBy, format);
+  const encoder = new TextEncoder();
+  let text = writer.opening();
+  for (const rows of found) {
+    yield { bytes: encoder.encode(text + writer.piece(rows)) };
+    text = '';
+  }
+  yield { bytes: encoder.encode(text + writer.closing()) };
+}
+
+function joined(pieces: readonly Uint8Array[]): Uint8Array<ArrayBuffer> {
+  const bytes = new Uint8Array(pieces.reduce((sum, { length }) => sum + length, 0));
+  let at = 0;
+  for (const piece of pieces) {
+    bytes.set(piece, at);
+    at += piece.length;
+  }
+  return bytes;
+}

@@ -1,0 +1,106 @@
+import { promisify } from 'node:util';
+import { createGzip, gzip, type Gzip } from 'node:zlib';
+
+import { isStream, type AnyAnswer } from './answer.ts';
+import { acceptsGzip } from './negotiation.ts';
+
+/** Below, what is saved is less than what it costs. */
+const worthwhileBytes = 1024;
+/** Beyond the first level, counters become a twentieth smaller, in twice the time and more. */
+const settings = { level: 1, chunkSize: 64 * 1024 };
+/** Of the four threads that Node has for such work, as many are left to the log's syncs. */
+const atOnceMax = 2;
+
+const isText = /^text\/|json|javascript|xml/;
+const gzipWhole = promisify<Uint8Array, typeof settings, Buffer<ArrayBuffer>>(gzip);
+
+/** Compresses what is large enough, if the client takes that. */
+export async function encoded(
+  answer: AnyAnswer,
+  acceptEncoding: string | undefined,
+): Promise<AnyAnswer> {
+  const { headers } = answer;
+  const isCompressible =
+    (isStream(answer) || Buffer.byteLength(answer.body) >= worthwhileBytes) &&
+    headers['content-encoding'] === undefined &&
+    isText.test(headers['content-type'] ?? '');
+  if (!isCompressible) return answer;
+  const vary = withVary(headers['vary'], 'Accept-Encoding');
+  if (!acceptsGzip(acceptEncoding)) return { ...answer, headers: { ...headers, vary } };
+  const { etag } = headers;
+  const changed = {
+    ...headers,
+    vary,
+    'content-encoding': 'gzip',
+    // These are other bytes.
+    ...(etag?.startsWith('"') === true && { etag: `W/${etag}` }),
+  };
+  if (isStream(answer)) return { ...answer, headers: changed, body: gzipPieces(answer.body) };
+  const { body } = answer;
+  const bytes = typeof body === 'string' ? Buffer.from(body) : body;
+  return { ...answer, headers: changed, body: await inTurn(() => gzipWhole(bytes, settings)) };
+}
+
+/** What an answer depends on, with one header more. */
+export function withVary(vary: string | null | undefined, name: string): string {
+  if (vary === null || vary === undefined || vary === '') return name;
+  const isThere = vary.split(',').some((each) => each.trim().toLowerCase() === name.toLowerCase());
+  return isThere ? vary : `${vary}, ${name}`;
+}
+
+type Pieces = AsyncIterableIterator<Uint8Array<ArrayBuffer>>;
+
+function gzipPieces(pieces: Pieces): Pieces {
+  const generator = generateGzip(pieces);
+  return {
+    next: () => generator.next(),
+    async return() {
+      // First: the generator may be waiting for the next of them.
+      await pieces.return?.();
+      return await generator.return(undefined);
+    },
+    [Symbol.asyncIterator]() {
+      return this;
+    },
+  };
+}
+
+async function* generateGzip(pieces: Pieces): AsyncGenerator<Uint8Array<ArrayBuffer>, undefined> {
+  const stream = createGzip(settings);
+  const ready: Buffer<ArrayBuffer>[] = [];
+  stream.on('data', (bytes: Buffer<ArrayBuffer>) => ready.push(bytes));
+  try {
+    for await (const piece of pieces) {
+      await inTurn(() => written(stream, piece));
+      yield* ready.splice(0);
+    }
+    const end = new Promise((resolve, reject) => stream.once('end', resolve).once('error', reject));
+    stream.end();
+    await end;
+    yield* ready.splice(0);
+  } finally {
+    stream.destroy();
+  }
+}
+
+function written(stream: Gzip, piece: Uint8Array): Promise<void> {
+  return new Promise((resolve, reject) => {
+    stream.write(piece, (error) => (error ? reject(error) : resolve()));
+  });
+}
+
+let running = 0;
+const waiting: (() => void)[] = [];
+
+/** At most so many at once, in the order in which they come. */
+async function inTurn<T>(work: () => Promise<T>): Promise<T> {
+  if (running >= atOnceMax) await new Promise<void>((resolve) => waiting.push(resolve));
+  else running++;
+  try {
+    return await work();
+  } finally {
+    const next = waiting.shift();
+    if (next === undefined) running--;
+    else next();
+  }
+}
