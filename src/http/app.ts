@@ -13,7 +13,6 @@ import {
   type Access,
 } from './access.ts';
 import {
-  headersOfAll,
   ingestAnswer,
   jsonAnswer,
   problemAnswer,
@@ -23,6 +22,7 @@ import {
   type Answer,
   type BytesAnswer,
 } from './answer.ts';
+import { missingPage, pageAnswer, type Pages } from './pages.ts';
 import { corsHeaders, preflightAnswer, type CrossOrigins } from './cors.ts';
 import { bodyTooLarge, readIngestHeaders } from './ingest-headers.ts';
 import { replayHeader } from './replay-header.ts';
@@ -39,6 +39,8 @@ export interface AppOptions {
   readonly access?: Access;
   /** Origins whose pages may ask too; without, none. */
   readonly corsOrigins?: CrossOrigins;
+  /** Files for browsers, which need no token; without, there is no dashboard. */
+  readonly pages?: Pages;
 }
 
 /** Variables of a request: who sent it, empty where nobody is named. */
@@ -54,7 +56,7 @@ const batchNotFound = problemAnswer({
 
 /** The pipeline over HTTP, as a function from Request to Response: for a server or for Lambda. */
 export function createApp(pipeline: Pipeline, options: AppOptions): Hono<Env> {
-  const { bodyBytesMax, onDefect, access = openAccess, corsOrigins = [] } = options;
+  const { bodyBytesMax, onDefect, access = openAccess, corsOrigins = [], pages = new Map() } = options;
   const app = new Hono<Env>();
   const admit = (scopes: readonly Scope[]) => admission(access, scopes);
   if (corsOrigins.length > 0) app.use(crossOrigin(corsOrigins));
@@ -105,11 +107,12 @@ export function createApp(pipeline: Pipeline, options: AppOptions): Hono<Env> {
     return readyAnswer(await pipeline.status());
   });
 
-  app.use('/', admit(anyScope));
-  get(app, '/', () => {
-    const location = `/stats-html?date=${new Date().toISOString().slice(0, 10)}`;
-    return { status: 302, headers: { ...headersOfAll, location }, body: '' };
-  });
+  for (const path of new Set(['/', ...pages.keys()])) {
+    const page = pages.get(path);
+    get(app, path, ({ req }) =>
+      page === undefined ? missingPage(path) : pageAnswer(page, (name) => req.header(name)),
+    );
+  }
 
   // Who has no token is not told either what there is.
   app.all('*', admit(anyScope), ({ req }) =>

@@ -54,7 +54,8 @@ describe('bundling', () => {
     writeFileSync(join(directory, 'query/index.js'), 'old');
     await bundleHandlers(directory, entriesWith('export const handler = () => 1;'));
     expect(readdirSync(directory).sort()).toEqual([...handlerNames].sort());
-    expect(readdirSync(join(directory, 'query'))).toEqual(['index.mjs']);
+    expect(readdirSync(join(directory, 'query')).sort()).toEqual(['dashboard', 'index.mjs']);
+    expect(readdirSync(join(directory, 'sweep'))).toEqual(['index.mjs']);
   });
 
   test('lets CommonJS code require what Node brings', async () => {

@@ -7,13 +7,17 @@ import { dynamodbCounterReader } from '../../engines/aws/dynamodb-counter-reader
 import { dynamodbReceipts } from '../../engines/aws/dynamodb-receipts.ts';
 import { s3RawStore } from '../../engines/aws/s3-raw-store.ts';
 import { orUnavailable } from '../../engines/aws/unavailable.ts';
+import type { Pages } from '../../http/pages.ts';
 import type { IngestOutcome, Pipeline } from '../../pipeline/ports.ts';
 import { errorDetails, log, requestHandler, s3Settings } from './clients.ts';
 import { readEnvironment, storeRules } from './environment.ts';
 import { httpFunction, type HttpFunction } from './http-function.ts';
 
 /** The function behind everything that is read. */
-export function queryFunction(env: Record<string, string | undefined>): HttpFunction {
+export function queryFunction(
+  env: Record<string, string | undefined>,
+  pages?: Pages,
+): HttpFunction {
   const environment = readEnvironment(env);
   const { keepMs } = storeRules(environment);
   const client = new DynamoDBClient({ requestHandler });
@@ -36,7 +40,7 @@ export function queryFunction(env: Record<string, string | undefined>): HttpFunc
     receipt: (batchId) => answered(() => receipts.find(batchId)),
     status: () => answered(status),
   };
-  return httpFunction(pipeline, environment);
+  return httpFunction(pipeline, environment, pages);
 }
 
 /** API Gateway hands batches to the other function if their path is written like this. */
