@@ -2,6 +2,7 @@ import { useEffect, useState } from 'preact/hooks';
 
 import { Controls } from './controls.tsx';
 import { Dashboard } from './dashboard.tsx';
+import { dayOf } from './days.ts';
 import { FirstRun } from './first-run.tsx';
 import { Header } from './header.tsx';
 import { SignIn } from './sign-in.tsx';
@@ -23,7 +24,9 @@ export function App({ store }: { store: Store }) {
         <Content store={store} state={state} colours={colours} />
       </main>
       <footer>
-        <a href="/stats-html">Plain page of a day</a>
+        {!state.isSignedIn && (
+          <a href={`/stats-html?date=${dayOf(state.now)}`}>Plain page of today</a>
+        )}
         <a href="/docs">API</a>
       </footer>
     </>

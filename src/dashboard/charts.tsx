@@ -333,7 +333,7 @@ function lineConfig(
           borderColor: colour,
           backgroundColor: colour,
           borderWidth: 2,
-          tension: 0.25,
+          cubicInterpolationMode: 'monotone',
           pointRadius: buckets.length > 40 ? 0 : 2,
           pointHoverRadius: 4,
         },

@@ -3,13 +3,13 @@
  * Design". The red is for failures as long as it is free.
  */
 const palette = [
-  { light: '#3b6fd4', dark: '#6f9bf2' },
+  { light: '#7a8f3c', dark: '#a3b865' },
   { light: '#2a9d8f', dark: '#4cc0b0' },
   { light: '#e0a100', dark: '#f0bf45' },
   { light: '#8a6fc9', dark: '#ab95e6' },
   { light: '#5bb5e8', dark: '#8bd0f7' },
   { light: '#c06a9c', dark: '#de93bd' },
-  { light: '#7a8f3c', dark: '#a3b865' },
+  { light: '#3b6fd4', dark: '#6f9bf2' },
 ] as const;
 const failure = { light: '#d1495b', dark: '#f0707f' };
 const others = { light: '#a9b0bd', dark: '#6b7384' };

@@ -2,9 +2,8 @@ import { useState } from 'preact/hooks';
 
 export function FirstRun() {
   const timestamp = `${new Date().toISOString().slice(0, 19)}Z`;
-  const batch = JSON.stringify({
-    processed_devices: [{ type: 'laptop', state: 'erased', timestamp }],
-  });
+  const event = JSON.stringify({ type: 'laptop', state: 'erased', timestamp });
+  const batch = `{"processed_devices": [\n    ${event}\n  ]}`;
   const curl = `curl ${location.origin}/ingest \\\n  -H 'Content-Type: application/json' \\\n  -d '${batch}'`;
   return (
     <section class="first-run">
