@@ -99,7 +99,7 @@ const common = {
 
 /** A name may be long, or of another direction: U+2068 and U+2069 keep it by itself. */
 function shortName(name: string): string {
-  const characters = [...name];
+  const characters = Array.from(name);
   const text = characters.length > 40 ? `${characters.slice(0, 39).join('')}…` : name;
   return `\u2068${text}\u2069`;
 }

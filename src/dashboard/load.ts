@@ -57,7 +57,7 @@ export async function load(
   const isFailing = (state: string) => isFailure(state, view.failureWords);
   const counted =
     pairs.length * countDays(range) <= rowsMax
-      ? sumRows(await ask<Row>(range, view), view, isFailing)
+      ? sumRows(await ask<Row>(range, view), pairs, view, isFailing)
       : await askSums(ask, range, view, pairs, isFailing);
   return {
     ...counted,
@@ -86,6 +86,7 @@ type Counted = Pick<Snapshot, 'daily' | 'failedDaily' | 'splitRows' | 'pairs' | 
 
 function sumRows(
   rows: readonly Row[],
+  pairs: readonly PairRow[],
   { split }: View,
   isFailing: (state: string) => boolean,
 ): Counted {
@@ -98,20 +99,21 @@ function sumRows(
       dateOf,
     ),
     splitRows: rows.map((row) => ({ date: row.date, name: row[split], count: row.count })),
-    pairs: pairsOf(rows),
+    pairs: pairsOf(rows, pairs),
   };
 }
 
-/** In the order of the server, which lists by the same keys within a day. */
-function pairsOf(rows: readonly Row[]): PairRow[] {
-  const pairs = new Map<string, { type: string; state: string; count: number }>();
+/** In the order of the server's own, which were asked for a moment before; new ones come last. */
+function pairsOf(rows: readonly Row[], ordered: readonly PairRow[]): PairRow[] {
+  const keyOf = ({ type, state }: PairRow) => JSON.stringify([type, state]);
+  const pairs = new Map(ordered.map((pair) => [keyOf(pair), { ...pair, count: 0 }]));
   for (const { type, state, count } of rows) {
-    const key = JSON.stringify([type, state]);
+    const key = keyOf({ type, state, count });
     const pair = pairs.get(key);
     if (pair === undefined) pairs.set(key, { type, state, count });
     else pair.count += count;
   }
-  return [...pairs.values()];
+  return [...pairs.values()].filter(({ count }) => count > 0);
 }
 
 async function askSums(

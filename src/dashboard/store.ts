@@ -124,7 +124,10 @@ export class Store {
       this.#polls++;
       if (this.#polls % healthEvery === 0) await this.#askHealth(signal);
       const { isSame } = await this.api.get(probePath(this.#state.view, dayOf(Date.now())), signal);
-      if (!isSame || this.#state.error !== undefined) return await this.refresh();
+      if (!isSame || this.#state.error !== undefined) {
+        await this.refresh();
+        return;
+      }
     } catch (error) {
       if (signal.aborted) return;
       this.#fail(error);

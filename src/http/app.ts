@@ -48,6 +48,8 @@ interface Env {
   Variables: { caller: string };
 }
 
+const noPages: Pages = new Map();
+
 /** What is wrong with a batch id, or a batch that is no longer kept, is the same to the caller. */
 const batchNotFound = problemAnswer({
   code: 'batch_not_found',
@@ -56,7 +58,13 @@ const batchNotFound = problemAnswer({
 
 /** The pipeline over HTTP, as a function from Request to Response: for a server or for Lambda. */
 export function createApp(pipeline: Pipeline, options: AppOptions): Hono<Env> {
-  const { bodyBytesMax, onDefect, access = openAccess, corsOrigins = [], pages = new Map() } = options;
+  const {
+    bodyBytesMax,
+    onDefect,
+    access = openAccess,
+    corsOrigins = [],
+    pages = noPages,
+  } = options;
   const app = new Hono<Env>();
   const admit = (scopes: readonly Scope[]) => admission(access, scopes);
   if (corsOrigins.length > 0) app.use(crossOrigin(corsOrigins));

@@ -97,8 +97,8 @@ export function createHttpServer(options: HttpServerOptions): HttpServer {
     isStopping: () => isStopping,
     onDefect,
   });
-  const pages = options.pages ?? new Map<string, never>();
-  const app = createApp(pipeline, { bodyBytesMax, onDefect, access, corsOrigins, pages });
+  const pages = options.pages && { pages: options.pages };
+  const app = createApp(pipeline, { bodyBytesMax, onDefect, access, corsOrigins, ...pages });
   const unread = new UnreadAnswers(
     options.answersBytesMax ?? defaultAnswersBytesMax,
     timeouts.readMs,

@@ -6,6 +6,7 @@ import { build } from 'esbuild';
 import { describe, expect, test } from 'vitest';
 
 import { bundleHandlers, handlerNames } from '../../infra/bundle.ts';
+import { readPages } from '../../src/entry/pages.ts';
 import { temporaryDirectory } from './support.ts';
 
 /** The names that a module exports, found without running it. */
@@ -44,6 +45,17 @@ describe('the bundles', async () => {
 
   test.each(bundles)('$name exports its handler and nothing else', async ({ name }) => {
     expect(await exportsOf(join(directory, name, 'index.mjs'))).toEqual(['handler']);
+  });
+});
+
+describe('the bundle of query', () => {
+  test('finds the dashboard beside it', async () => {
+    const directory = temporaryDirectory();
+    await bundleHandlers(directory);
+    const pages = readPages(join(directory, 'query/dashboard'));
+    expect([...pages.keys()].filter((path) => path.endsWith('.js'))).toHaveLength(1);
+    const html = new TextDecoder().decode(pages.get('/')?.bodies.identity);
+    for (const path of pages.keys()) if (path !== '/') expect(html).toContain(path);
   });
 });
 
