@@ -27,38 +27,44 @@ const contentTypes: Record<string, string> = {
  * building the same: every file is replaced as a whole, the list of them last.
  */
 export async function buildDashboard(directory = dashboardDirectory): Promise<void> {
+  const files = await (built ??= buildFiles());
   await mkdir(directory, { recursive: true });
-  const manifest: Manifest = { pages: {} };
-  const names: Record<string, string> = {};
-  const written = new Set<string>();
-  const put = async (file: string, content: Uint8Array) => {
-    written.add(file);
+  for (const [file, content] of files) {
     const draft = join(directory, `.${file}-${process.pid}-${Date.now()}`);
     await writeFile(draft, content);
     await rename(draft, join(directory, file));
-  };
-  const add = async (path: string, file: string, content: Uint8Array, isForever: boolean) => {
+  }
+  for (const file of await readdir(directory)) {
+    if (!files.has(file) && !file.startsWith('.')) await rm(join(directory, file), { force: true });
+  }
+}
+
+/** Once in a process: Brotli at its best takes most of a second. */
+let built: Promise<ReadonlyMap<string, Uint8Array>> | undefined;
+
+/** By name, the list of them last. */
+async function buildFiles(): Promise<ReadonlyMap<string, Uint8Array>> {
+  const manifest: Manifest = { pages: {} };
+  const names: Record<string, string> = {};
+  const files = new Map<string, Uint8Array>();
+  const add = (path: string, file: string, content: Uint8Array, isForever: boolean) => {
     const contentType = contentTypes[extname(file)] ?? 'application/octet-stream';
     manifest.pages[path] = { file, contentType, isForever };
-    await put(file, content);
-    await put(`${file}.gz`, gzipSync(content, { level: 9 }));
+    files.set(file, content);
+    files.set(`${file}.gz`, gzipSync(content, { level: 9 }));
     const params = { [constants.BROTLI_PARAM_QUALITY]: constants.BROTLI_MAX_QUALITY };
-    await put(`${file}.br`, brotliCompressSync(content, { params }));
+    files.set(`${file}.br`, brotliCompressSync(content, { params }));
   };
-  for (const { role, extension, content } of await assetsOf(directory)) {
+  for (const { role, extension, content } of await assetsOf()) {
     const digest = createHash('sha256').update(content).digest('hex').slice(0, 12);
     const file = `${role}-${digest}${extension}`;
     names[role] = file;
-    await add(`/assets/${file}`, file, content, true);
+    add(`/assets/${file}`, file, content, true);
   }
   const template = await readFile(join(source, 'index.html'), 'utf8');
   const html = template.replaceAll(/\{\{(\w+)\}\}/g, (_, role: string) => names[role] ?? '');
-  await add('/', 'index.html', Buffer.from(html), false);
-  await put('manifest.json', Buffer.from(JSON.stringify(manifest)));
-  for (const file of await readdir(directory)) {
-    if (!written.has(file) && !file.startsWith('.'))
-      await rm(join(directory, file), { force: true });
-  }
+  add('/', 'index.html', Buffer.from(html), false);
+  return files.set('manifest.json', Buffer.from(JSON.stringify(manifest)));
 }
 
 interface Asset {
@@ -67,7 +73,7 @@ interface Asset {
   readonly content: Uint8Array;
 }
 
-async function assetsOf(directory: string): Promise<Asset[]> {
+async function assetsOf(): Promise<Asset[]> {
   const { outputFiles } = await build({
     entryPoints: { dashboard: join(source, 'main.tsx'), style: join(source, 'style.css') },
     bundle: true,
@@ -78,7 +84,7 @@ async function assetsOf(directory: string): Promise<Asset[]> {
     jsx: 'automatic',
     jsxImportSource: 'preact',
     legalComments: 'none',
-    outdir: directory,
+    outdir: dashboardDirectory,
     logLevel: 'silent',
   });
   const bundled = outputFiles.map(({ path, contents }) => {
