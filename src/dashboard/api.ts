@@ -67,7 +67,10 @@ export class Api {
       });
     } catch (error) {
       if (signal.aborted) throw error;
-      throw new ApiError(0, 'The pipeline does not answer.');
+      throw new ApiError(
+        0,
+        'The pipeline does not answer. Is it running? Here that would be: npm start.',
+      );
     }
   }
 

@@ -68,7 +68,7 @@ function Failure({ store, text }: { store: Store; text: string }) {
   return (
     <div class="notice failure" role="alert">
       <h2>The counts cannot be read now</h2>
-      <p>{text} Is it running (npm start)? This page tries again by itself.</p>
+      <p>{text} This page tries again by itself.</p>
       <button type="button" onClick={() => void store.refresh()}>
         Try now
       </button>

@@ -21,6 +21,8 @@ export interface State {
 
 const pollMs = 2_000;
 const backOffMsMax = 60_000;
+/** Without live mode it is asked how it is, and nothing else. */
+const healthMs = 30_000;
 /** Every so many polls the pipeline is also asked how it is. */
 const healthEvery = 3;
 
@@ -135,6 +137,19 @@ export class Store {
     this.#schedule();
   }
 
+  /** So that what the page says of the latest batch does not grow old. */
+  async #lookAtHealth(): Promise<void> {
+    const { signal } = this.#loading;
+    try {
+      await this.#askHealth(signal);
+    } catch (error) {
+      if (!signal.aborted) this.#fail(error);
+      return;
+    }
+    this.#set({ now: Date.now() });
+    this.#schedule();
+  }
+
   async #askHealth(signal: AbortSignal): Promise<void> {
     try {
       this.#set({ health: readHealth((await this.api.get('/readyz', signal)).value) });
@@ -172,7 +187,11 @@ export class Store {
     clearTimeout(this.#timer);
     const { view, snapshot, error, signIn } = this.#state;
     const isWaiting = view.isLive || isFirstRun(this.#state) || error !== undefined;
-    if (document.visibilityState !== 'visible' || signIn !== undefined || !isWaiting) return;
+    if (document.visibilityState !== 'visible' || signIn !== undefined) return;
+    if (!isWaiting) {
+      this.#timer = setTimeout(() => void this.#lookAtHealth(), healthMs);
+      return;
+    }
     const delay = afterMs ?? Math.min(pollMs * 2 ** this.#failures, backOffMsMax);
     const next = () => void (snapshot === undefined ? this.refresh() : this.#poll());
     this.#timer = setTimeout(next, delay);
