@@ -112,6 +112,8 @@ function ChangeLine({ change, isBadUp = false }: { change: Change; isBadUp?: boo
 
 function NothingHere({ store, state, snapshot }: Omit<Shown, 'scheme'>) {
   const { elsewhere } = snapshot;
+  const { health } = state;
+  const pending = health?.kind === 'ready' ? health.pending : undefined;
   const { types, states } = state.view;
   const isFiltered = types.length + states.length > 0 && snapshot.allTypes.length > 0;
   return (
@@ -132,7 +134,13 @@ function NothingHere({ store, state, snapshot }: Omit<Shown, 'scheme'>) {
           Show {rangeText(elsewhere)}
         </button>
       )}
-      {!isFiltered && elsewhere === undefined && (
+      {!isFiltered && elsewhere === undefined && pending !== undefined && pending.amount > 0 && (
+        <p>
+          {wholeText(pending.amount)} {pending.unit} wait to be counted. They are shown here as soon
+          as they are.
+        </p>
+      )}
+      {!isFiltered && elsewhere === undefined && !(pending !== undefined && pending.amount > 0) && (
         <p>The last year has none either. Choose the days that your events are of.</p>
       )}
     </section>

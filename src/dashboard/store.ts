@@ -186,7 +186,7 @@ export class Store {
   #schedule(afterMs?: number): void {
     clearTimeout(this.#timer);
     const { view, snapshot, error, signIn } = this.#state;
-    const isWaiting = view.isLive || isFirstRun(this.#state) || error !== undefined;
+    const isWaiting = view.isLive || hasNothing(snapshot) || error !== undefined;
     if (document.visibilityState !== 'visible' || signIn !== undefined) return;
     if (!isWaiting) {
       this.#timer = setTimeout(() => void this.#lookAtHealth(), healthMs);
@@ -205,12 +205,15 @@ export class Store {
 
 const ofTable = new Set<string>(['sort', 'text', 'rows']);
 
-/** Whether no batch was ever counted, as far as can be told. */
-export function isFirstRun({ snapshot, health }: State): boolean {
+/** Whether neither the range nor the year has counts: what comes first is worth waiting for. */
+function hasNothing(snapshot: Snapshot | undefined): boolean {
   return (
-    snapshot !== undefined &&
-    snapshot.allTypes.length === 0 &&
-    snapshot.elsewhere === undefined &&
-    (health?.kind !== 'ready' || health.lastReceivedAt === undefined)
+    snapshot !== undefined && snapshot.allTypes.length === 0 && snapshot.elsewhere === undefined
   );
+}
+
+/** Whether no batch ever came, as far as can be told. */
+export function isFirstRun({ snapshot, health }: State): boolean {
+  const hasBatches = health?.kind === 'ready' && health.lastReceivedAt !== undefined;
+  return hasNothing(snapshot) && !hasBatches;
 }

@@ -127,6 +127,20 @@ describe('the dashboard of an empty store', () => {
   });
 });
 
+describe('the first batch, while it waits to be counted', () => {
+  it('is told of, and shown once it is', async () => {
+    const url = await serve();
+    const tab = await openTab(browser);
+    const ready = { status: 'ready', pending_messages: 20, last_received_at: new Date() };
+    await tab.page.route('**/readyz', (route) => route.fulfill({ json: ready }));
+    await tab.page.goto(url);
+    await tab.page.getByText('20 messages wait to be counted').waitFor();
+    await count(url, fleet);
+    await becomes(tab.page, 'Events', '12');
+    await expectSound(tab);
+  });
+});
+
 describe('the dashboard', () => {
   it('shows totals, the change, failures, a heat map and the rows', async () => {
     const tab = await openFleet();
