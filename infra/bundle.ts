@@ -4,13 +4,15 @@ import { fileURLToPath } from 'node:url';
 
 import { build, type BuildOptions } from 'esbuild';
 
+import { buildDashboard } from '../tools/build-dashboard.ts';
+
 /** The handlers; each is one Lambda, one file in src/entry/lambda and one directory in dist. */
 export const handlerNames = ['ingest', 'process', 'query', 'sweep'] as const;
 export type HandlerName = (typeof handlerNames)[number];
 
 export interface Bundle {
   name: HandlerName;
-  /** The directory that is deployed; it holds index.mjs alone. */
+  /** The directory that is deployed; it holds index.mjs, and for `query` the dashboard's files. */
   directory: string;
   /** The size of index.mjs, minified. */
   bytes: number;
@@ -55,14 +57,16 @@ async function bundleHandler(name: HandlerName, outDir: string, entryDir: string
   const draft = join(outDir, `.${name}-${process.pid}-${Date.now()}.mjs`);
   await writeFile(draft, code);
   await rename(draft, join(directory, 'index.mjs'));
-  await removeAllBut('index.mjs', directory);
+  const pages = name === 'query' ? ['dashboard'] : [];
+  for (const page of pages) await buildDashboard(join(directory, page));
+  await removeAllBut(['index.mjs', ...pages], directory);
   return { name, directory, bytes: code.length };
 }
 
 /** What lies in the directory is deployed, so that leftovers of other builds must go. */
-async function removeAllBut(kept: string, directory: string): Promise<void> {
+async function removeAllBut(kept: readonly string[], directory: string): Promise<void> {
   for (const file of await readdir(directory)) {
-    if (file !== kept) await rm(join(directory, file), { recursive: true, force: true });
+    if (!kept.includes(file)) await rm(join(directory, file), { recursive: true, force: true });
   }
 }
 

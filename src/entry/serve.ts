@@ -7,6 +7,7 @@ import { watchTokens, type TokenWatch } from '../engines/embedded/token-watch.ts
 import { safeError } from './error-text.ts';
 import { UsageError } from './option-parsers.ts';
 import type { ServeOptions } from './serve-options.ts';
+import { readPages } from './pages.ts';
 import { visible } from './terminal-text.ts';
 
 /** A stop waits so long for requests under way. */
@@ -45,6 +46,7 @@ export async function serve(options: ServeOptions): Promise<void> {
     bodiesBytesMax: Math.max(embeddedDefaults.inFlightBytesMax, 2 * options.maxBodyBytes),
     access,
     corsOrigins: options.corsOrigins,
+    pages: readPages(),
     onDefect,
   });
   const stop = stopSignal();

@@ -12,7 +12,6 @@ import {
   type Access,
 } from './access.ts';
 import {
-  headersOfAll,
   isStream,
   ingestAnswer,
   jsonAnswer,
@@ -23,6 +22,7 @@ import {
   type Answer,
   type Progress,
 } from './answer.ts';
+import { missingPage, pageAnswer, type Pages } from './pages.ts';
 import { corsHeaders, preflightAnswer, type CrossOrigins } from './cors.ts';
 import { bodyTooLarge, readIngestHeaders } from './ingest-headers.ts';
 import { replayHeader } from './replay-header.ts';
@@ -39,12 +39,16 @@ export interface AppOptions {
   readonly access?: Access;
   /** Origins whose pages may ask too; without, none. */
   readonly corsOrigins?: CrossOrigins;
+  /** Files for browsers, which need no token; without, there is no dashboard. */
+  readonly pages?: Pages;
 }
 
 /** Variables of a request: who sent it, empty where nobody is named. */
 interface Env {
   Variables: { caller: string };
 }
+
+const noPages: Pages = new Map();
 
 /** What is wrong with a batch id, or a batch that is no longer kept, is the same to the caller. */
 const batchNotFound = problemAnswer({
@@ -54,7 +58,13 @@ const batchNotFound = problemAnswer({
 
 /** The pipeline over HTTP, as a function from Request to Response: for a server or for Lambda. */
 export function createApp(pipeline: Pipeline, options: AppOptions): Hono<Env> {
-  const { bodyBytesMax, onDefect, access = openAccess, corsOrigins = [] } = options;
+  const {
+    bodyBytesMax,
+    onDefect,
+    access = openAccess,
+    corsOrigins = [],
+    pages = noPages,
+  } = options;
   const app = new Hono<Env>();
   const admit = (scopes: readonly Scope[]) => admission(access, scopes);
   if (corsOrigins.length > 0) app.use(crossOrigin(corsOrigins));
@@ -96,11 +106,12 @@ export function createApp(pipeline: Pipeline, options: AppOptions): Hono<Env> {
     return readyAnswer(await pipeline.status());
   });
 
-  app.use('/', admit(anyScope));
-  get(app, '/', () => {
-    const location = `/stats-html?date=${new Date().toISOString().slice(0, 10)}`;
-    return { status: 302, headers: { ...headersOfAll, location }, body: '' };
-  });
+  for (const path of new Set(['/', ...pages.keys()])) {
+    const page = pages.get(path);
+    get(app, path, ({ req }) =>
+      page === undefined ? missingPage(path) : pageAnswer(page, (name) => req.header(name)),
+    );
+  }
 
   // Who has no token is not told either what there is.
   app.all('*', admit(anyScope), ({ req }) =>

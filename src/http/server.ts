@@ -19,6 +19,7 @@ import {
 } from './ingest-handler.ts';
 import { toHttp } from './http-text.ts';
 import { MemoryBudget } from './memory-budget.ts';
+import type { Pages } from './pages.ts';
 import { PlainConnections } from './plain-connections.ts';
 import { whyUnsound } from './sound-request.ts';
 import { UnreadAnswers } from './unread-answers.ts';
@@ -35,6 +36,8 @@ export interface HttpServerOptions {
   readonly access?: ImmediateAccess;
   /** Origins whose pages may ask too; without, none. */
   readonly corsOrigins?: CrossOrigins;
+  /** Files for browsers. */
+  readonly pages?: Pages;
   readonly timeouts?: HttpTimeouts;
   /** How many connections may be open; without, 4,096. */
   readonly connectionsMax?: number;
@@ -94,7 +97,8 @@ export function createHttpServer(options: HttpServerOptions): HttpServer {
     isStopping: () => isStopping,
     onDefect,
   });
-  const app = createApp(pipeline, { bodyBytesMax, onDefect, access, corsOrigins });
+  const pages = options.pages && { pages: options.pages };
+  const app = createApp(pipeline, { bodyBytesMax, onDefect, access, corsOrigins, ...pages });
   const unread = new UnreadAnswers(
     options.answersBytesMax ?? defaultAnswersBytesMax,
     timeouts.readMs,

@@ -324,24 +324,35 @@ describe('with tokens', () => {
 
   it('each is answered as by the embedded server, also on pages of other origins', async () => {
     const origin = 'https://app.example';
-    const here = await Lambdas.create(aws, {
-      TOKENS_SECRET_ARN: 'arn:aws:secretsmanager:tokens',
-      CORS_ORIGINS: `https://other.example,${origin}`,
-    });
+    const page = { contentType: 'text/html', bodies: { identity: new TextEncoder().encode('a') } };
+    const pages = new Map([
+      ['/', { ...page, isForever: false }],
+      ['/assets/a.js', { ...page, isForever: true }],
+    ]);
+    const here = await Lambdas.create(
+      aws,
+      {
+        TOKENS_SECRET_ARN: 'arn:aws:secretsmanager:tokens',
+        CORS_ORIGINS: `https://other.example,${origin}`,
+      },
+      pages,
+    );
     const table = new TokenTable(
       tokens.map((token) => ({ ...token, expiresAt: undefined }) as Token),
     );
     const access = serverAccess({ tokens: () => table, isOpenWithoutTokens: true });
     const corsOrigins = ['https://other.example', origin];
-    await using server = await startServer({ http: { access, corsOrigins } });
+    await using server = await startServer({ http: { access, corsOrigins, pages } });
 
     const bodies = { method: 'POST', path: '/ingest', body: 'no' };
     const requests: Sent[] = [undefined, 'g', 'r', 'x'].flatMap((token) => {
       const headers = token === undefined ? {} : bearer(token);
       return [{}, { origin }, { origin: 'https://no.example' }].flatMap((more) => [
-        ...['/', '/no', '/stats', '/ingest', '/ingest/x', '/healthz'].map((path) => {
-          return { path, headers: { ...headers, ...more } };
-        }),
+        ...['/', '/assets/a.js', '/no', '/stats', '/ingest', '/ingest/x', '/healthz'].map(
+          (path) => {
+            return { path, headers: { ...headers, ...more } };
+          },
+        ),
         { ...bodies, headers: { ...json, ...headers, ...more } },
         { ...bodies, headers: { 'content-type': 'text/plain', ...headers, ...more } },
         ...['/ingest', '/stats'].map((path) => ({
@@ -357,7 +368,7 @@ describe('with tokens', () => {
       expect(withoutConnection(one), JSON.stringify(request)).toEqual(withoutConnection(other));
       statuses.add(one.status);
     }
-    expect([...statuses].sort()).toEqual([200, 204, 302, 400, 401, 403, 404, 405, 415]);
+    expect([...statuses].sort()).toEqual([200, 204, 400, 401, 403, 404, 405, 415]);
   });
 
   it('nobody is let in while the tokens cannot be read, and told to come again', async () => {

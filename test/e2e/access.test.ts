@@ -62,7 +62,7 @@ describe('a running server', () => {
     expect(await post(url, sender)).toBe('200');
     expect(await read(url, sender)).toBe('403 forbidden');
     expect(told(await exchange(url, { path: '/healthz' }))).toBe('200');
-    for (const path of ['/', stats, '/stats-html', '/readyz', '/ingest/x', '/ingest', '/no']) {
+    for (const path of [stats, '/stats-html', '/readyz', '/ingest/x', '/ingest', '/no']) {
       expect(told(await exchange(url, { path })), path).toBe('401 unauthorized');
     }
 
@@ -438,17 +438,17 @@ describe('every answer', () => {
   it('tells browsers to make nothing of it', async () => {
     const { url, port } = await serverWith({});
     const answers: { headers: Received['headers'] }[] = [];
-    for (const path of ['/', '/healthz', stats, '/no', '/ingest/x', '/stats', '/readyz']) {
+    for (const path of ['/healthz', stats, '/no', '/ingest/x', '/stats', '/readyz']) {
       answers.push(await exchange(url, { path }));
     }
     answers.push(await postBatch(url, 'no'));
     answers.push(...(await talk(port, 'no request\r\n\r\n', 1)));
     answers.push(...(await talk(port, requestOf({}, 'no'), 1)));
-    expect(answers).toHaveLength(10);
+    expect(answers).toHaveLength(9);
     for (const [at, { headers }] of answers.entries()) {
       expect(headers).toMatchObject({
-        // The third one is of counters, which may be kept by who may see them.
-        'cache-control': at === 2 ? 'private, max-age=60, must-revalidate' : 'no-store',
+        // The second one is of counters, which may be kept by who may see them.
+        'cache-control': at === 1 ? 'private, max-age=60, must-revalidate' : 'no-store',
         'content-security-policy': "default-src 'none'; frame-ancestors 'none'",
         'cross-origin-resource-policy': 'same-origin',
         'referrer-policy': 'no-referrer',

@@ -1092,11 +1092,12 @@ describe('the page of a day', () => {
     expect(elements(document, 'p').map(textOf)).toEqual(['Nothing was counted on this day.']);
   });
 
-  it('is where the root leads to', async () => {
+  it('is where the root leads to as long as the dashboard is not built', async () => {
     const { url } = await serve();
-    const { status, headers } = await exchange(url, { path: '/' });
-    expect(status).toBe(302);
-    expect(headers.location).toMatch(/^\/stats-html\?date=\d{4}-\d{2}-\d{2}$/);
+    const { status, text } = await exchange(url, { path: '/' });
+    expect(status).toBe(200);
+    expect(text).toContain('npm run build:dashboard');
+    expect(text).toMatch(/href="\/stats-html\?date=\d{4}-\d{2}-\d{2}"/);
   });
 });
 

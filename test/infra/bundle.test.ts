@@ -6,6 +6,7 @@ import { build } from 'esbuild';
 import { describe, expect, test } from 'vitest';
 
 import { bundleHandlers, handlerNames } from '../../infra/bundle.ts';
+import { readPages } from '../../src/entry/pages.ts';
 import { temporaryDirectory } from './support.ts';
 
 /** The names that a module exports, found without running it. */
@@ -47,6 +48,17 @@ describe('the bundles', async () => {
   });
 });
 
+describe('the bundle of query', () => {
+  test('finds the dashboard beside it', async () => {
+    const directory = temporaryDirectory();
+    await bundleHandlers(directory);
+    const pages = readPages(join(directory, 'query/dashboard'));
+    expect([...pages.keys()].filter((path) => path.endsWith('.js'))).toHaveLength(1);
+    const html = new TextDecoder().decode(pages.get('/')?.bodies.identity);
+    for (const path of pages.keys()) if (path !== '/') expect(html).toContain(path);
+  });
+});
+
 describe('bundling', () => {
   test('leaves nothing in the directory that the handler does not need', async () => {
     const directory = temporaryDirectory();
@@ -54,7 +66,8 @@ describe('bundling', () => {
     writeFileSync(join(directory, 'query/index.js'), 'old');
     await bundleHandlers(directory, entriesWith('export const handler = () => 1;'));
     expect(readdirSync(directory).sort()).toEqual([...handlerNames].sort());
-    expect(readdirSync(join(directory, 'query'))).toEqual(['index.mjs']);
+    expect(readdirSync(join(directory, 'query')).sort()).toEqual(['dashboard', 'index.mjs']);
+    expect(readdirSync(join(directory, 'sweep'))).toEqual(['index.mjs']);
   });
 
   test('lets CommonJS code require what Node brings', async () => {

@@ -8,6 +8,7 @@ import { ingestFunction } from '../../src/entry/lambda/ingest-function.ts';
 import { processFunction } from '../../src/entry/lambda/process-function.ts';
 import { queryFunction } from '../../src/entry/lambda/query-function.ts';
 import { sweepFunction } from '../../src/entry/lambda/sweep-function.ts';
+import type { Pages } from '../../src/http/pages.ts';
 import { createStore, type AwsEmulators, type AwsStore } from './aws-store.ts';
 import type { Received, Sent } from './server.ts';
 
@@ -27,11 +28,15 @@ export class Lambdas {
   readonly #process;
   readonly #sweep;
 
-  static async create(aws: AwsEmulators, more: Record<string, string> = {}): Promise<Lambdas> {
-    return new Lambdas(aws, await createStore(aws), more);
+  static async create(
+    aws: AwsEmulators,
+    more: Record<string, string> = {},
+    pages?: Pages,
+  ): Promise<Lambdas> {
+    return new Lambdas(aws, await createStore(aws), more, pages);
   }
 
-  constructor(aws: AwsEmulators, store: AwsStore, more: Record<string, string>) {
+  constructor(aws: AwsEmulators, store: AwsStore, more: Record<string, string>, pages?: Pages) {
     this.#aws = aws;
     this.store = store;
     // The SDK reads its part from the environment of the process.
@@ -49,7 +54,7 @@ export class Lambdas {
       ...more,
     };
     this.#ingest = ingestFunction(this.environment);
-    this.#query = queryFunction(this.environment);
+    this.#query = queryFunction(this.environment, pages);
     this.#process = processFunction(this.environment);
     this.#sweep = sweepFunction(this.environment);
   }

@@ -7,6 +7,7 @@ import { dynamodbCounterReader } from '../../engines/aws/dynamodb-counter-reader
 import { dynamodbReceipts } from '../../engines/aws/dynamodb-receipts.ts';
 import { s3RawStore } from '../../engines/aws/s3-raw-store.ts';
 import { orUnavailable } from '../../engines/aws/unavailable.ts';
+import type { Pages } from '../../http/pages.ts';
 import type { IngestOutcome, Pipeline } from '../../pipeline/ports.ts';
 import { gatherStats } from '../../pipeline/stats.ts';
 import { errorDetails, log, requestHandler, s3Settings } from './clients.ts';
@@ -17,7 +18,10 @@ import { httpFunction, type HttpFunction } from './http-function.ts';
 const answerBytesMax = 48 * 1024 * 1024;
 
 /** The function behind everything that is read. */
-export function queryFunction(env: Record<string, string | undefined>): HttpFunction {
+export function queryFunction(
+  env: Record<string, string | undefined>,
+  pages?: Pages,
+): HttpFunction {
   const environment = readEnvironment(env);
   const { keepMs } = storeRules(environment);
   const client = new DynamoDBClient({ requestHandler });
@@ -41,7 +45,7 @@ export function queryFunction(env: Record<string, string | undefined>): HttpFunc
     receipt: (batchId) => answered(() => receipts.find(batchId)),
     status: () => answered(status),
   };
-  return httpFunction(pipeline, environment);
+  return httpFunction(pipeline, environment, pages);
 }
 
 /** API Gateway hands batches to the other function if their path is written like this. */

@@ -1,0 +1,60 @@
+/**
+ * Told apart with any colour vision, on light and on dark: after Okabe and Ito, "Color Universal
+ * Design". The red is for failures as long as it is free.
+ */
+const palette = [
+  { light: '#7a8f3c', dark: '#a3b865' },
+  { light: '#2a9d8f', dark: '#4cc0b0' },
+  { light: '#e0a100', dark: '#f0bf45' },
+  { light: '#8a6fc9', dark: '#ab95e6' },
+  { light: '#5bb5e8', dark: '#8bd0f7' },
+  { light: '#c06a9c', dark: '#de93bd' },
+  { light: '#3b6fd4', dark: '#6f9bf2' },
+] as const;
+const failure = { light: '#d1495b', dark: '#f0707f' };
+const others = { light: '#a9b0bd', dark: '#6b7384' };
+
+export type Scheme = 'light' | 'dark';
+
+/**
+ * A colour for each name, for as many as there are colours: the one that its letters give, or
+ * where another name of the same set has it, the next.
+ */
+export function coloursOf(
+  names: readonly string[],
+  isFailing: (name: string) => boolean,
+  scheme: Scheme,
+): Map<string, string> {
+  const colours = new Map<string, string>();
+  const taken = new Set<number>();
+  let isFailureTaken = false;
+  for (const name of [...names].sort()) {
+    if (!isFailureTaken && isFailing(name)) {
+      isFailureTaken = true;
+      colours.set(name, failure[scheme]);
+      continue;
+    }
+    let index = hash(name) % palette.length;
+    while (taken.has(index) && taken.size < palette.length) index = (index + 1) % palette.length;
+    taken.add(index);
+    colours.set(name, (palette[index] ?? palette[0])[scheme]);
+  }
+  return colours;
+}
+
+export function colourOfOthers(scheme: Scheme): string {
+  return others[scheme];
+}
+
+export function colourOfFailures(scheme: Scheme): string {
+  return failure[scheme];
+}
+
+/** FNV-1a. */
+function hash(text: string): number {
+  let state = 0x811c9dc5;
+  for (const byte of new TextEncoder().encode(text)) {
+    state = Math.imul(state ^ byte, 0x01000193) >>> 0;
+  }
+  return state;
+}

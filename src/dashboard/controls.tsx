@@ -1,0 +1,184 @@
+import { useEffect, useId, useRef, useState } from 'preact/hooks';
+
+import { dayOf, type Range } from './days.ts';
+import type { State, Store } from './store.ts';
+import { filterValuesMax, isSoundRange, presets, rangeOf, wordsOf } from './view.ts';
+
+export function Controls({ store, state }: { store: Store; state: State }) {
+  const { view, snapshot } = state;
+  const preset = 'preset' in view.range ? view.range.preset : undefined;
+  const failureId = useId();
+  return (
+    <section class="controls" aria-label="What is shown">
+      <div class="segments" role="group" aria-label="Days">
+        {presets.map(({ name, label }) => (
+          <button
+            type="button"
+            aria-pressed={preset === name}
+            onClick={() => store.show({ range: { preset: name } })}
+          >
+            {label}
+          </button>
+        ))}
+      </div>
+      <DayPickers
+        range={rangeOf(view, dayOf(state.now))}
+        onRange={(range) => store.show({ range })}
+      />
+      <Filter
+        label="Type"
+        names={snapshot?.allTypes ?? []}
+        chosen={view.types}
+        onChoose={(types) => store.show({ types })}
+      />
+      <Filter
+        label="State"
+        names={snapshot?.allStates ?? []}
+        chosen={view.states}
+        onChoose={(states) => store.show({ states })}
+      />
+      <label class="field" for={failureId}>
+        <span>Failures contain</span>
+        <input
+          id={failureId}
+          type="text"
+          size={8}
+          value={view.failureWords.join(', ')}
+          title="Words, with commas between: a state that contains one counts as a failure"
+          onChange={({ currentTarget }) =>
+            store.show({ failureWords: wordsOf(currentTarget.value) })
+          }
+        />
+      </label>
+      <button
+        type="button"
+        class="live"
+        aria-pressed={view.isLive}
+        onClick={() => store.show({ isLive: !view.isLive })}
+      >
+        <span class="dot" aria-hidden="true" />
+        Live
+      </button>
+    </section>
+  );
+}
+
+function DayPickers({ range, onRange }: { range: Range; onRange: (range: Range) => void }) {
+  const [draft, setDraft] = useState(range);
+  useEffect(() => setDraft(range), [range.from, range.to]);
+  const change = (part: Partial<Range>) => {
+    const next = { ...draft, ...part };
+    setDraft(next);
+    if (next.from !== '' && next.to !== '' && isSoundRange(next)) onRange(next);
+  };
+  const isSound = draft.from !== '' && draft.to !== '' && isSoundRange(draft);
+  return (
+    <div class="days">
+      <input
+        type="date"
+        aria-label="From"
+        aria-invalid={!isSound}
+        value={draft.from}
+        onChange={({ currentTarget }) => change({ from: currentTarget.value })}
+      />
+      <span aria-hidden="true">–</span>
+      <input
+        type="date"
+        aria-label="To"
+        aria-invalid={!isSound}
+        value={draft.to}
+        onChange={({ currentTarget }) => change({ to: currentTarget.value })}
+      />
+      {!isSound && (
+        <span class="hint" role="alert">
+          From the first day to the last, at most 366 days
+        </span>
+      )}
+    </div>
+  );
+}
+
+const offeredMax = 100;
+
+function Filter({
+  label,
+  names,
+  chosen,
+  onChoose,
+}: {
+  label: string;
+  names: readonly string[];
+  chosen: readonly string[];
+  onChoose: (chosen: readonly string[]) => void;
+}) {
+  const [text, setText] = useState('');
+  const details = useRef<HTMLDetailsElement>(null);
+  useEffect(() => {
+    const close = ({ target }: Event) => {
+      const element = details.current;
+      if (element !== null && target instanceof Node && !element.contains(target)) {
+        element.open = false;
+      }
+    };
+    document.addEventListener('click', close);
+    return () => document.removeEventListener('click', close);
+  }, []);
+  const wanted = text.trim().toLowerCase();
+  const found = names.filter(
+    (name) => !chosen.includes(name) && name.toLowerCase().includes(wanted),
+  );
+  const toggle = (name: string, isChosen: boolean) =>
+    onChoose(isChosen ? [...chosen, name] : chosen.filter((other) => other !== name));
+  const option = (name: string) => {
+    const isChosen = chosen.includes(name);
+    return (
+      <label key={name}>
+        <input
+          type="checkbox"
+          checked={isChosen}
+          disabled={!isChosen && chosen.length >= filterValuesMax}
+          onChange={() => toggle(name, !isChosen)}
+        />
+        <bdi>{name}</bdi>
+      </label>
+    );
+  };
+  return (
+    <details
+      class="filter"
+      ref={details}
+      onKeyDown={({ key, currentTarget }) => {
+        if (key !== 'Escape') return;
+        currentTarget.open = false;
+        currentTarget.querySelector('summary')?.focus();
+      }}
+    >
+      <summary>
+        {label}
+        {chosen.length > 0 && <b>{chosen.length === 1 ? <bdi>{chosen[0]}</bdi> : chosen.length}</b>}
+      </summary>
+      <div class="choices">
+        <input
+          type="search"
+          aria-label={`Find a ${label.toLowerCase()}`}
+          placeholder={`Find a ${label.toLowerCase()}`}
+          value={text}
+          onInput={({ currentTarget }) => setText(currentTarget.value)}
+        />
+        <fieldset>
+          <legend class="unseen">{label}</legend>
+          {chosen.map(option)}
+          {found.slice(0, offeredMax).map(option)}
+        </fieldset>
+        {found.length > offeredMax && (
+          <p class="hint">{found.length - offeredMax} more: type a part of the name.</p>
+        )}
+        {chosen.length > 0 && (
+          <button type="button" class="quiet" onClick={() => onChoose([])}>
+            Show all
+          </button>
+        )}
+      </div>
+    </details>
+  );
+}

@@ -1,0 +1,139 @@
+import type { Bucket, Day } from './days.ts';
+
+/** A row of `/stats`, with the dimensions that were asked for. */
+export interface Row {
+  readonly date: Day;
+  readonly type: string;
+  readonly state: string;
+  readonly count: number;
+}
+export type PairRow = Omit<Row, 'date'>;
+
+export function isFailure(state: string, words: readonly string[]): boolean {
+  const lower = state.toLowerCase();
+  return words.some((word) => lower.includes(word.toLowerCase()));
+}
+
+export function sumBy<T extends { readonly count: number }>(
+  rows: readonly T[],
+  keyOf: (row: T) => string,
+): Map<string, number> {
+  const sums = new Map<string, number>();
+  for (const row of rows) {
+    const key = keyOf(row);
+    sums.set(key, (sums.get(key) ?? 0) + row.count);
+  }
+  return sums;
+}
+
+export function totalOf(rows: Iterable<{ readonly count: number }>): number {
+  let total = 0;
+  for (const { count } of rows) total += count;
+  return total;
+}
+
+/** The names with the largest sums, those first; of equal ones, the first by name. */
+export function topNames(sums: ReadonlyMap<string, number>, max: number): string[] {
+  return [...sums]
+    .sort(([nameA, a], [nameB, b]) => b - a || (nameA < nameB ? -1 : 1))
+    .slice(0, max)
+    .map(([name]) => name);
+}
+
+export interface Series {
+  /** Undefined: all the names that have no series of their own. */
+  readonly name: string | undefined;
+  /** How many names it stands for. */
+  readonly names: number;
+  /** For each bucket. */
+  readonly values: readonly number[];
+}
+
+/** Splits daily totals into the series of the top names and one of the others, if there are any. */
+export function seriesOf(
+  buckets: readonly Bucket[],
+  rows: readonly { readonly date: Day; readonly name: string; readonly count: number }[],
+  daily: ReadonlyMap<Day, number>,
+  sums: ReadonlyMap<string, number>,
+  namesMax: number,
+): Series[] {
+  const top = topNames(sums, namesMax);
+  const at = bucketIndex(buckets);
+  const values = new Map(top.map((name) => [name, zeros(buckets.length)]));
+  const others = bucketSums(buckets, daily);
+  for (const { date, name, count } of rows) {
+    const own = values.get(name);
+    const index = at.get(date);
+    if (own === undefined || index === undefined) continue;
+    own[index] = (own[index] ?? 0) + count;
+    others[index] = Math.max(0, (others[index] ?? 0) - count);
+  }
+  const series: Series[] = [...values].map(([name, own]) => ({ name, names: 1, values: own }));
+  const names = sums.size - top.length;
+  return names === 0 ? series : [...series, { name: undefined, names, values: others }];
+}
+
+export function bucketSums(buckets: readonly Bucket[], daily: ReadonlyMap<Day, number>): number[] {
+  const at = bucketIndex(buckets);
+  const sums = zeros(buckets.length);
+  for (const [day, count] of daily) {
+    const index = at.get(day);
+    if (index !== undefined) sums[index] = (sums[index] ?? 0) + count;
+  }
+  return sums;
+}
+
+function bucketIndex(buckets: readonly Bucket[]): Map<Day, number> {
+  const at = new Map<Day, number>();
+  buckets.forEach(({ from, to }, index) => {
+    for (let time = Date.parse(from); time <= Date.parse(to); time += 86_400_000) {
+      at.set(new Date(time).toISOString().slice(0, 10), index);
+    }
+  });
+  return at;
+}
+
+function zeros(length: number): number[] {
+  return new Array<number>(length).fill(0);
+}
+
+export type Change =
+  | { readonly kind: 'same' }
+  | { readonly kind: 'new' }
+  | { readonly kind: 'percent'; readonly percent: number };
+
+/** From the previous range to this one. From nothing to something is no percentage. */
+export function changeOf(now: number, before: number): Change {
+  if (now === before) return { kind: 'same' };
+  if (before === 0) return { kind: 'new' };
+  return { kind: 'percent', percent: ((now - before) / before) * 100 };
+}
+
+export interface HeatMap {
+  /** Undefined: the others. */
+  readonly types: readonly (string | undefined)[];
+  readonly states: readonly (string | undefined)[];
+  /** By type, then by state. */
+  readonly cells: readonly (readonly number[])[];
+  readonly largest: number;
+}
+
+/** The sums of type × state, of the top names and the others. */
+export function heatMapOf(pairs: readonly PairRow[], typesMax: number, statesMax: number): HeatMap {
+  const axis = (keyOf: (row: PairRow) => string, max: number) => {
+    const sums = sumBy(pairs, keyOf);
+    const top: (string | undefined)[] = topNames(sums, max);
+    return sums.size > top.length ? [...top, undefined] : top;
+  };
+  const types = axis(({ type }) => type, typesMax);
+  const states = axis(({ state }) => state, statesMax);
+  const typeAt = new Map(types.map((name, index) => [name, index]));
+  const stateAt = new Map(states.map((name, index) => [name, index]));
+  const cells = types.map(() => zeros(states.length));
+  for (const { type, state, count } of pairs) {
+    const row = cells[typeAt.get(type) ?? types.length - 1];
+    const column = stateAt.get(state) ?? states.length - 1;
+    if (row !== undefined) row[column] = (row[column] ?? 0) + count;
+  }
+  return { types, states, cells, largest: Math.max(0, ...cells.flat()) };
+}

@@ -1,0 +1,89 @@
+/** A day of the calendar, as YYYY-MM-DD. */
+export type Day = string;
+
+export interface Range {
+  readonly from: Day;
+  /** Inclusive. */
+  readonly to: Day;
+}
+
+export const rangeDaysMax = 366;
+const dayMs = 86_400_000;
+
+export function isDay(text: string): boolean {
+  if (!/^\d{4}-\d\d-\d\d$/.test(text)) return false;
+  const time = Date.parse(`${text}T00:00:00Z`);
+  return !Number.isNaN(time) && dayOf(time) === text;
+}
+
+/** The day in UTC. */
+export function dayOf(time: number): Day {
+  return new Date(time).toISOString().slice(0, 10);
+}
+
+function timeOf(day: Day): number {
+  return Date.parse(`${day}T00:00:00Z`);
+}
+
+export function addDays(day: Day, days: number): Day {
+  return dayOf(timeOf(day) + days * dayMs);
+}
+
+export function countDays({ from, to }: Range): number {
+  return Math.round((timeOf(to) - timeOf(from)) / dayMs) + 1;
+}
+
+export function daysOf(range: Range): Day[] {
+  return Array.from({ length: countDays(range) }, (_, index) => addDays(range.from, index));
+}
+
+/** The range of the same length that ends before this one starts; undefined before the year 0. */
+export function previousRange({ from, to }: Range): Range | undefined {
+  const length = countDays({ from, to });
+  if (timeOf(from) - length * dayMs < timeOf('0000-01-01')) return undefined;
+  return { from: addDays(from, -length), to: addDays(from, -1) };
+}
+
+/** What one bar stands for: a day, or where there would be too many bars, a week or its part. */
+export interface Bucket extends Range {
+  readonly label: string;
+}
+
+const daysAsBarsMax = 100;
+
+/** Weeks begin on Monday (ISO 8601); the first and the last may be cut by the range. */
+export function bucketsOf(range: Range): Bucket[] {
+  const days = daysOf(range);
+  if (days.length <= daysAsBarsMax) {
+    return days.map((day) => ({ from: day, to: day, label: shortDay(day) }));
+  }
+  const buckets: Bucket[] = [];
+  for (let from = range.from; from <= range.to;) {
+    const untilSunday = (7 - new Date(timeOf(from)).getUTCDay()) % 7;
+    const sunday = addDays(from, untilSunday);
+    const to = sunday < range.to ? sunday : range.to;
+    buckets.push({ from, to, label: shortDay(from) });
+    from = addDays(to, 1);
+  }
+  return buckets;
+}
+
+const short = new Intl.DateTimeFormat('en-GB', { day: 'numeric', month: 'short', timeZone: 'UTC' });
+const long = new Intl.DateTimeFormat('en-GB', {
+  day: 'numeric',
+  month: 'short',
+  year: 'numeric',
+  timeZone: 'UTC',
+});
+
+export function shortDay(day: Day): string {
+  return short.format(timeOf(day));
+}
+
+export function longDay(day: Day): string {
+  return long.format(timeOf(day));
+}
+
+export function rangeText({ from, to }: Range): string {
+  return from === to ? longDay(from) : `${longDay(from)} – ${longDay(to)}`;
+}

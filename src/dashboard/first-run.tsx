@@ -1,0 +1,45 @@
+import { useState } from 'preact/hooks';
+
+export function FirstRun() {
+  const timestamp = `${new Date().toISOString().slice(0, 19)}Z`;
+  const event = JSON.stringify({ type: 'laptop', state: 'erased', timestamp });
+  const batch = `{"processed_devices": [\n    ${event}\n  ]}`;
+  const curl = `curl ${location.origin}/ingest \\\n  -H 'Content-Type: application/json' \\\n  -d '${batch}'`;
+  return (
+    <section class="first-run">
+      <h2>Ready for the first batch</h2>
+      <p>Nothing is counted yet. Send an event, and this page becomes the dashboard by itself.</p>
+      <h3>One event</h3>
+      <Command text={curl} />
+      <h3>Or some random ones, to look around</h3>
+      <Command text={`npm run feed -- ${location.origin}`} />
+      <p class="waiting" role="status">
+        <span class="dot" aria-hidden="true" />
+        Waiting for the first batch …
+      </p>
+    </section>
+  );
+}
+
+function Command({ text }: { text: string }) {
+  const [said, setSaid] = useState('Copy');
+  const copy = async () => {
+    try {
+      await navigator.clipboard.writeText(text);
+      setSaid('Copied');
+    } catch {
+      // Pages that are not served securely have no clipboard.
+      setSaid('Select it and copy');
+    }
+  };
+  return (
+    <div class="command">
+      <pre tabIndex={0}>
+        <code>{text}</code>
+      </pre>
+      <button type="button" onClick={() => void copy()} aria-live="polite">
+        {said}
+      </button>
+    </div>
+  );
+}

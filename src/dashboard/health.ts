@@ -1,0 +1,43 @@
+/** What `/readyz` says of the pipeline. */
+export type Health =
+  | {
+      readonly kind: 'ready';
+      readonly pending:
+        { readonly amount: number; readonly unit: 'items' | 'messages' } | undefined;
+      readonly deadLetters: number | undefined;
+      /** Milliseconds since 1970, as the next. */
+      readonly countedThrough: number | undefined;
+      readonly lastReceivedAt: number | undefined;
+    }
+  | { readonly kind: 'unavailable'; readonly detail: string }
+  | { readonly kind: 'unreachable' };
+
+/** Members may be absent. */
+export function readHealth(value: unknown): Health {
+  const members = (typeof value === 'object' && value !== null ? value : {}) as Record<
+    string,
+    unknown
+  >;
+  const number = (name: string) => {
+    const member = members[name];
+    return typeof member === 'number' ? member : undefined;
+  };
+  const time = (name: string) => {
+    const parsed = Date.parse(String(members[name]));
+    return Number.isNaN(parsed) ? undefined : parsed;
+  };
+  const items = number('pending_items');
+  const messages = number('pending_messages');
+  return {
+    kind: 'ready',
+    pending:
+      items !== undefined
+        ? { amount: items, unit: 'items' }
+        : messages !== undefined
+          ? { amount: messages, unit: 'messages' }
+          : undefined,
+    deadLetters: number('dead_letters'),
+    countedThrough: time('counted_through'),
+    lastReceivedAt: time('last_received_at'),
+  };
+}

@@ -1,0 +1,169 @@
+import type { Api } from './api.ts';
+import { isFailure, sumBy, topNames, totalOf, type PairRow, type Row } from './counts.ts';
+import { addDays, countDays, previousRange, type Day, type Range } from './days.ts';
+import type { TableRow } from './table-rows.ts';
+import { filterValuesMax, rangeOf, statsQuery, type View } from './view.ts';
+
+/** All that a view shows. */
+export interface Snapshot {
+  readonly range: Range;
+  readonly daily: ReadonlyMap<Day, number>;
+  readonly failedDaily: ReadonlyMap<Day, number>;
+  /** Of the top names by `view.split`. */
+  readonly splitRows: readonly { date: Day; name: string; count: number }[];
+  /** With the filters. */
+  readonly pairs: readonly PairRow[];
+  /** Every counter of the range by itself; undefined where there may be too many to load. */
+  readonly rows: readonly TableRow[] | undefined;
+  /** What the filters offer. */
+  readonly allTypes: readonly string[];
+  readonly allStates: readonly string[];
+  readonly previous: { readonly total: number; readonly failed: number } | undefined;
+  /** Where the range is empty: the days nearby that are not. */
+  readonly elsewhere: Range | undefined;
+}
+
+export const seriesMax = 8;
+/** So many rows at most are loaded one by one; beyond, the server sums. */
+export const rowsMax = 40_000;
+
+export function probePath(view: View, today: Day): string {
+  return statsQuery(rangeOf(view, today), view, 'date');
+}
+
+/**
+ * Few rows are loaded once, and all that is shown is summed from them. Where there may be many, the
+ * server sums: then what is loaded is bounded by the names of the range, not by its days.
+ * @throws {ApiError}
+ */
+export async function load(
+  api: Api,
+  view: View,
+  today: Day,
+  signal: AbortSignal,
+): Promise<Snapshot> {
+  const range = rangeOf(view, today);
+  const ask = async <T>(asked: Range, filters: Filters, groupBy?: string) =>
+    (await api.get(statsQuery(asked, filters, groupBy), signal)).value as T[];
+  const before = previousRange(range);
+  const [allPairs, beforeRows] = await Promise.all([
+    ask<PairRow>(range, noFilters, 'type,state'),
+    before && ask<Pick<Row, 'state' | 'count'>>(before, view, 'state'),
+    // So that a poll can ask later whether anything changed.
+    api.get(probePath(view, today), signal),
+  ]);
+  const isWanted = wantedBy(view);
+  const pairs = allPairs.filter(isWanted);
+  const isFailing = (state: string) => isFailure(state, view.failureWords);
+  const counted =
+    pairs.length * countDays(range) <= rowsMax
+      ? sumRows(await ask<Row>(range, view), pairs, view, isFailing)
+      : await askSums(ask, range, view, pairs, isFailing);
+  return {
+    ...counted,
+    range,
+    allTypes: [...new Set(allPairs.map(({ type }) => type))],
+    allStates: [...new Set(allPairs.map(({ state }) => state))].sort(),
+    previous: beforeRows && {
+      total: totalOf(beforeRows),
+      failed: totalOf(beforeRows.filter(({ state }) => isFailing(state))),
+    },
+    elsewhere: allPairs.length > 0 ? undefined : await nearbyDays(ask, today),
+  };
+}
+
+type Filters = Pick<View, 'types' | 'states'>;
+type Ask = <T>(range: Range, filters: Filters, groupBy?: string) => Promise<T[]>;
+const noFilters: Filters = { types: [], states: [] };
+
+function wantedBy({ types, states }: View): (row: PairRow) => boolean {
+  const [typeSet, stateSet] = [new Set(types), new Set(states)];
+  return ({ type, state }) =>
+    (typeSet.size === 0 || typeSet.has(type)) && (stateSet.size === 0 || stateSet.has(state));
+}
+
+type Counted = Pick<Snapshot, 'daily' | 'failedDaily' | 'splitRows' | 'pairs' | 'rows'>;
+
+function sumRows(
+  rows: readonly Row[],
+  pairs: readonly PairRow[],
+  { split }: View,
+  isFailing: (state: string) => boolean,
+): Counted {
+  const dateOf = ({ date }: Row) => date;
+  return {
+    rows,
+    daily: sumBy(rows, dateOf),
+    failedDaily: sumBy(
+      rows.filter(({ state }) => isFailing(state)),
+      dateOf,
+    ),
+    splitRows: rows.map((row) => ({ date: row.date, name: row[split], count: row.count })),
+    pairs: pairsOf(rows, pairs),
+  };
+}
+
+/** In the order of the server's own, which were asked for a moment before; new ones come last. */
+function pairsOf(rows: readonly Row[], ordered: readonly PairRow[]): PairRow[] {
+  const keyOf = ({ type, state }: PairRow) => JSON.stringify([type, state]);
+  const pairs = new Map(ordered.map((pair) => [keyOf(pair), { ...pair, count: 0 }]));
+  for (const { type, state, count } of rows) {
+    const key = keyOf({ type, state, count });
+    const pair = pairs.get(key);
+    if (pair === undefined) pairs.set(key, { type, state, count });
+    else pair.count += count;
+  }
+  return [...pairs.values()].filter(({ count }) => count > 0);
+}
+
+async function askSums(
+  ask: Ask,
+  range: Range,
+  view: View,
+  pairs: readonly PairRow[],
+  isFailing: (state: string) => boolean,
+): Promise<Counted> {
+  const sums = sumBy(pairs, (row) => row[view.split]);
+  const top = topNames(sums, seriesMax);
+  const narrowed = view.split === 'type' ? { ...view, types: top } : { ...view, states: top };
+  const failing = [...new Set(pairs.map(({ state }) => state))].filter(isFailing);
+  const [dailyRows, splitRows, failedRows] = await Promise.all([
+    ask<Pick<Row, 'date' | 'count'>>(range, view, 'date'),
+    ask<Row>(range, narrowed, `date,${view.split}`),
+    askFailures(ask, range, view, failing),
+  ]);
+  return {
+    rows: undefined,
+    daily: sumBy(dailyRows, ({ date }) => date),
+    failedDaily: sumBy(failedRows, ({ date }) => date),
+    splitRows: splitRows.map((row) => ({
+      date: row.date,
+      name: row[view.split],
+      count: row.count,
+    })),
+    pairs,
+  };
+}
+
+/** By as many requests as the filters of each can name. */
+async function askFailures(
+  ask: Ask,
+  range: Range,
+  view: View,
+  failing: readonly string[],
+): Promise<Pick<Row, 'date' | 'count'>[]> {
+  const answers: Pick<Row, 'date' | 'count'>[] = [];
+  for (let start = 0; start < failing.length; start += filterValuesMax) {
+    const states = failing.slice(start, start + filterValuesMax);
+    answers.push(...(await ask<Pick<Row, 'date' | 'count'>>(range, { ...view, states }, 'date')));
+  }
+  return answers;
+}
+
+async function nearbyDays(ask: Ask, today: Day): Promise<Range | undefined> {
+  // A device may be a day ahead of UTC.
+  const year = { from: addDays(today, -364), to: addDays(today, 1) };
+  const dates = (await ask<Pick<Row, 'date'>>(year, noFilters, 'date')).map(({ date }) => date);
+  const [from, to] = [dates[0], dates.at(-1)];
+  return from === undefined || to === undefined ? undefined : { from, to };
+}

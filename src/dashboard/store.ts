@@ -1,0 +1,219 @@
+import { Api, ApiError } from './api.ts';
+import { dayOf } from './days.ts';
+import { readHealth, type Health } from './health.ts';
+import { load, probePath, type Snapshot } from './load.ts';
+import { readView, writeView, type View } from './view.ts';
+
+export interface State {
+  readonly view: View;
+  /** Undefined until the first answer. */
+  readonly snapshot: Snapshot | undefined;
+  /** The view that the snapshot is of. */
+  readonly shownView: View;
+  readonly health: Health | undefined;
+  readonly isLoading: boolean;
+  readonly error: string | undefined;
+  /** Undefined: none is needed, as far as is known. */
+  readonly signIn: { readonly message: string | undefined } | undefined;
+  readonly isSignedIn: boolean;
+  readonly now: number;
+}
+
+const pollMs = 2_000;
+const backOffMsMax = 60_000;
+/** Without live mode it is asked how it is, and nothing else. */
+const healthMs = 30_000;
+/** Every so many polls the pipeline is also asked how it is. */
+const healthEvery = 3;
+
+/** What the page knows, and how it comes to know more. */
+export class Store {
+  readonly api = new Api();
+  readonly #listeners = new Set<(state: State) => void>();
+  #state: State;
+  #loading = new AbortController();
+  #timer: ReturnType<typeof setTimeout> | undefined;
+  #failures = 0;
+  #polls = 0;
+
+  constructor() {
+    const view = readView(location.search);
+    this.#state = {
+      view,
+      shownView: view,
+      snapshot: undefined,
+      health: undefined,
+      isLoading: true,
+      error: undefined,
+      signIn: undefined,
+      isSignedIn: this.api.token !== undefined,
+      now: Date.now(),
+    };
+    addEventListener('popstate', () => {
+      this.#set({ view: readView(location.search) });
+      void this.refresh();
+    });
+    document.addEventListener('visibilitychange', () => this.#schedule(0));
+    setInterval(
+      () => document.visibilityState === 'visible' && this.#set({ now: Date.now() }),
+      5000,
+    );
+    void this.refresh();
+  }
+
+  get state(): State {
+    return this.#state;
+  }
+
+  subscribe(listener: (state: State) => void): () => void {
+    this.#listeners.add(listener);
+    return () => void this.#listeners.delete(listener);
+  }
+
+  /** Shows another view; `isTyping` makes no step to go back to. */
+  show(change: Partial<View>, isTyping = false): void {
+    const view = { ...this.#state.view, ...change };
+    const url = `${location.pathname}${writeView(view)}`;
+    if (isTyping) history.replaceState(null, '', url);
+    else history.pushState(null, '', url);
+    const isOfTable = Object.keys(change).every((name) => ofTable.has(name));
+    this.#set(isOfTable ? { view, shownView: { ...this.#state.shownView, ...change } } : { view });
+    if (!isOfTable) void this.refresh();
+  }
+
+  signIn(token: string): void {
+    this.api.token = token;
+    void this.refresh();
+  }
+
+  signOut(): void {
+    this.api.token = undefined;
+    this.#set({ isSignedIn: false, snapshot: undefined });
+    void this.refresh();
+  }
+
+  /** Loads all that the view shows. */
+  async refresh(): Promise<void> {
+    this.#loading.abort();
+    const loading = (this.#loading = new AbortController());
+    const { view } = this.#state;
+    this.#set({ isLoading: true });
+    try {
+      const health = this.#askHealth(loading.signal);
+      const snapshot = await load(this.api, view, dayOf(Date.now()), loading.signal);
+      await health;
+      this.#failures = 0;
+      this.#set({
+        snapshot,
+        shownView: view,
+        isLoading: false,
+        error: undefined,
+        signIn: undefined,
+        isSignedIn: this.api.token !== undefined,
+        now: Date.now(),
+      });
+    } catch (error) {
+      if (loading.signal.aborted) return;
+      this.#fail(error);
+    }
+    this.#schedule();
+  }
+
+  /** Asks whether anything changed, and only then for more. */
+  async #poll(): Promise<void> {
+    const { signal } = this.#loading;
+    try {
+      this.#polls++;
+      if (this.#polls % healthEvery === 0) await this.#askHealth(signal);
+      const { isSame } = await this.api.get(probePath(this.#state.view, dayOf(Date.now())), signal);
+      if (!isSame || this.#state.error !== undefined) {
+        await this.refresh();
+        return;
+      }
+    } catch (error) {
+      if (signal.aborted) return;
+      this.#fail(error);
+    }
+    this.#schedule();
+  }
+
+  /** So that what the page says of the latest batch does not grow old. */
+  async #lookAtHealth(): Promise<void> {
+    const { signal } = this.#loading;
+    try {
+      await this.#askHealth(signal);
+    } catch (error) {
+      if (!signal.aborted) this.#fail(error);
+      return;
+    }
+    this.#set({ now: Date.now() });
+    this.#schedule();
+  }
+
+  async #askHealth(signal: AbortSignal): Promise<void> {
+    try {
+      this.#set({ health: readHealth((await this.api.get('/readyz', signal)).value) });
+    } catch (error) {
+      if (!(error instanceof ApiError)) throw error;
+      if (error.status === 0) this.#set({ health: { kind: 'unreachable' } });
+      // Who may not ask is told so by the counters too.
+      else if (error.status >= 500) {
+        this.#set({ health: { kind: 'unavailable', detail: error.message } });
+      }
+    }
+  }
+
+  #fail(error: unknown): void {
+    this.#failures++;
+    const isRefused = error instanceof ApiError && (error.status === 401 || error.status === 403);
+    if (!isRefused) {
+      this.#set({
+        isLoading: false,
+        error: error instanceof Error ? error.message : String(error),
+      });
+      return;
+    }
+    const hadToken = this.api.token !== undefined;
+    this.api.token = undefined;
+    const message = !hadToken
+      ? undefined
+      : error.status === 403
+        ? 'This token may not read the counters. Use one that is for read: device-pipeline token create --name NAME --for read'
+        : 'This token is not known here: mistyped, revoked or expired.';
+    this.#set({ isLoading: false, isSignedIn: false, snapshot: undefined, signIn: { message } });
+  }
+
+  #schedule(afterMs?: number): void {
+    clearTimeout(this.#timer);
+    const { view, snapshot, error, signIn } = this.#state;
+    const isWaiting = view.isLive || hasNothing(snapshot) || error !== undefined;
+    if (document.visibilityState !== 'visible' || signIn !== undefined) return;
+    if (!isWaiting) {
+      this.#timer = setTimeout(() => void this.#lookAtHealth(), healthMs);
+      return;
+    }
+    const delay = afterMs ?? Math.min(pollMs * 2 ** this.#failures, backOffMsMax);
+    const next = () => void (snapshot === undefined ? this.refresh() : this.#poll());
+    this.#timer = setTimeout(next, delay);
+  }
+
+  #set(change: Partial<State>): void {
+    this.#state = { ...this.#state, ...change };
+    for (const listener of this.#listeners) listener(this.#state);
+  }
+}
+
+const ofTable = new Set<string>(['sort', 'text', 'rows']);
+
+/** Whether neither the range nor the year has counts: what comes first is worth waiting for. */
+function hasNothing(snapshot: Snapshot | undefined): boolean {
+  return (
+    snapshot !== undefined && snapshot.allTypes.length === 0 && snapshot.elsewhere === undefined
+  );
+}
+
+/** Whether no batch ever came, as far as can be told. */
+export function isFirstRun({ snapshot, health }: State): boolean {
+  const hasBatches = health?.kind === 'ready' && health.lastReceivedAt !== undefined;
+  return hasNothing(snapshot) && !hasBatches;
+}

@@ -1,0 +1,392 @@
+import { readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+
+import type { Browser, Page } from 'playwright-core';
+import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
+
+import { tokenHash, type Scope } from '../../src/domain/access-token.ts';
+import { readPages } from '../../src/entry/pages.ts';
+import { serverAccess, TokenTable } from '../../src/http/access.ts';
+import type { Pages } from '../../src/http/pages.ts';
+import { buildDashboard } from '../../tools/build-dashboard.ts';
+import {
+  expectAccessible,
+  launchBrowser,
+  openTab,
+  overflowOf,
+  type Tab,
+} from '../support/browser.ts';
+import { afterTest, temporaryDirectory, undoAll } from '../support/real-server.ts';
+import {
+  exchange,
+  postBatch,
+  startServer,
+  waitUntilCounted,
+  type TestServerOptions,
+} from '../support/server.ts';
+
+let browser: Browser;
+let pages: Pages;
+
+beforeAll(async () => {
+  const directory = join(temporaryDirectory(), 'dashboard');
+  await buildDashboard(directory);
+  pages = readPages(directory);
+  browser = await launchBrowser();
+});
+afterEach(undoAll);
+afterAll(() => browser.close());
+
+interface Item {
+  readonly type: string;
+  readonly state: string;
+  readonly timestamp: string;
+}
+
+async function serve(http: TestServerOptions['http'] = {}): Promise<string> {
+  const server = await startServer({ http: { pages, ...http } });
+  afterTest(() => server.stop());
+  return server.url;
+}
+
+const dayAgo = (days: number) =>
+  new Date(Date.now() - days * 86_400_000).toISOString().slice(0, 10);
+const items = (days: number, type: string, state: string, count: number): Item[] =>
+  Array.from({ length: count }, () => ({ type, state, timestamp: `${dayAgo(days)}T00:00:00Z` }));
+
+async function count(url: string, batch: readonly Item[]): Promise<void> {
+  expect((await postBatch(url, batch)).status).toBe(200);
+  await waitUntilCounted(url);
+}
+
+const fleet = [
+  ...items(0, 'laptop', 'erased', 6),
+  ...items(1, 'laptop', 'erasure failed', 2),
+  ...items(2, 'phone', 'erased', 4),
+  ...items(40, 'server', 'erased', 5),
+];
+
+async function open(url: string, path = '/', options: Parameters<typeof openTab>[1] = {}) {
+  const tab = await openTab(browser, options);
+  await tab.page.goto(url + path);
+  return tab;
+}
+
+/** The dashboard of a server that has counted the fleet. */
+async function openFleet(path = '/', options: Parameters<typeof openTab>[1] = {}) {
+  const url = await serve();
+  await count(url, fleet);
+  const tab = await open(url, path, options);
+  await tab.page.waitForSelector('.rows');
+  return { url, ...tab };
+}
+
+const figure = (page: Page, name: string) =>
+  page.locator('.figures > div', { hasText: name }).locator('strong');
+const button = (page: Page, name: string | RegExp) => page.getByRole('button', { name });
+const cells = (page: Page, column: string) => page.locator(`td.${column}`).allInnerTexts();
+const becomes = (page: Page, name: string, value: string) =>
+  figure(page, name)
+    .filter({ hasText: new RegExp(`^${value}$`) })
+    .waitFor();
+
+async function expectSound({ page, complaints }: Tab): Promise<void> {
+  await expectAccessible(page);
+  expect(await overflowOf(page)).toBeLessThanOrEqual(0);
+  expect(complaints).toEqual([]);
+}
+
+async function download(page: Page, name: string): Promise<string> {
+  const [file] = await Promise.all([page.waitForEvent('download'), button(page, name).click()]);
+  return await readFile(await file.path(), 'utf8');
+}
+
+describe('the first load', () => {
+  it('is below 150 KB', () => {
+    let bytes = 0;
+    for (const { bodies } of pages.values()) bytes += bodies.gzip?.length ?? Infinity;
+    expect(pages.size).toBe(4);
+    expect(bytes).toBeLessThan(150_000);
+  });
+});
+
+describe('the dashboard of an empty store', () => {
+  it('says how to send the first batch, and shows it once it is counted', async () => {
+    const url = await serve();
+    const tab = await open(url);
+    await tab.page.getByText('Ready for the first batch').waitFor();
+    const said = await tab.page.locator('pre').allInnerTexts();
+    expect(said[0]).toContain(`curl ${url}/ingest`);
+    expect(said[1]).toBe(`npm run feed -- ${url}`);
+    await expectSound(tab);
+    // What it says is what works.
+    const [, body = ''] = /-d '([^']+)'/.exec(said[0] ?? '') ?? [];
+    expect((await postBatch(url, body)).status).toBe(200);
+    await becomes(tab.page, 'Events', '1');
+    await expectSound(tab);
+  });
+});
+
+describe('the first batch, while it waits to be counted', () => {
+  it('is told of, and shown once it is', async () => {
+    const url = await serve();
+    const tab = await openTab(browser);
+    const ready = { status: 'ready', pending_messages: 20, last_received_at: new Date() };
+    await tab.page.route('**/readyz', (route) => route.fulfill({ json: ready }));
+    await tab.page.goto(url);
+    await tab.page.getByText('20 messages wait to be counted').waitFor();
+    await count(url, fleet);
+    await becomes(tab.page, 'Events', '12');
+    await expectSound(tab);
+  });
+});
+
+describe('the dashboard', () => {
+  it('shows totals, the change, failures, a heat map and the rows', async () => {
+    const tab = await openFleet();
+    const { page } = tab;
+    expect(await figure(page, 'Events').innerText()).toBe('12');
+    expect(await page.locator('.figures').innerText()).toContain('+140%');
+    expect(await figure(page, 'Failure rate').innerText()).toBe('16.67%');
+    expect(await page.locator('.heat tbody tr').count()).toBe(2);
+    expect(await page.getByRole('img', { name: /Events per day by state/ }).count()).toBe(1);
+    await page.locator('.behind summary').first().click();
+    expect(await page.locator('.behind table').first().innerText()).toContain(dayAgo(1));
+    expect(await page.locator('tbody td.count').count()).toBe(3);
+    await expectSound(tab);
+  });
+
+  it('keeps in its URL what it shows, so that one can go back and share it', async () => {
+    const { page } = await openFleet();
+    await button(page, '90 days').click();
+    await becomes(page, 'Events', '17');
+    await button(page, 'By type').click();
+    await page.locator('.legend', { hasText: 'server' }).waitFor();
+    await page.locator('summary', { hasText: 'State' }).click();
+    await page.getByLabel('erased', { exact: true }).check();
+    await becomes(page, 'Events', '15');
+    expect(new URL(page.url()).search).toBe('?range=90&state=erased&split=type');
+    const shared = await open(page.url(), '');
+    await becomes(shared.page, 'Events', '15');
+    await page.goBack();
+    await becomes(page, 'Events', '17');
+    await page.goBack();
+    await page.locator('.legend', { hasText: 'erasure failed' }).waitFor();
+    await page.goBack();
+    await becomes(page, 'Events', '12');
+    await page.goForward();
+    await becomes(page, 'Events', '17');
+  });
+
+  it('takes other days and other words for failures', async () => {
+    const { page } = await openFleet();
+    await page.getByLabel('Failures contain').fill('erased');
+    await page.getByLabel('Failures contain').press('Enter');
+    await becomes(page, 'Failures', '10');
+    await page.getByLabel('From').fill(dayAgo(0));
+    await becomes(page, 'Events', '6');
+    await page.getByLabel('From').fill(dayAgo(-3));
+    await page.getByText('at most 366 days').waitFor();
+    expect(new URL(page.url()).search).toBe(`?from=${dayAgo(0)}&to=${dayAgo(0)}&fail=erased`);
+  });
+
+  it('says so where nothing is counted, and leads to where something is', async () => {
+    const tab = await openFleet().then(async (fleetTab) => {
+      await fleetTab.page.goto(`${fleetTab.url}/?from=${dayAgo(20)}&to=${dayAgo(10)}`);
+      return fleetTab;
+    });
+    await tab.page.getByText('No counts here').waitFor();
+    await expectSound(tab);
+    await tab.page.locator('.notice button').click();
+    await becomes(tab.page, 'Events', '17');
+  });
+
+  it('sorts its rows, finds a text in them, and saves them as /stats does', async () => {
+    const url = await serve();
+    const hostile = ['=1+1', '<img src=x onerror=alert(1)>', 'a"b,c', "'x", '\u202eabc', '🙂'];
+    await count(
+      url,
+      hostile.flatMap((name, index) => items(index % 3, name, 'failed', index + 1)),
+    );
+    const { page } = await open(url, '/?range=7');
+    await page.waitForSelector('.rows');
+    const stats = `/stats?from=${dayAgo(6)}&to=${dayAgo(0)}&format=csv`;
+    const whole = await exchange(url, { path: stats });
+    expect(await download(page, 'Download CSV')).toBe(whole.text);
+    await button(page, 'Count').click();
+    expect(await cells(page, 'count')).toEqual(['6', '5', '4', '3', '2', '1']);
+    expect(await page.locator('th.count').getAttribute('aria-sort')).toBe('descending');
+    expect(await download(page, 'Download CSV')).toBe(whole.text);
+    await page.getByLabel('Filter the rows').fill('onerror');
+    await page.locator('.pager', { hasText: '1–1 of 1' }).waitFor();
+    const filter = `&type=${encodeURIComponent('<img src=x onerror=alert(1)>')}`;
+    const found = await exchange(url, { path: stats + filter });
+    expect(await download(page, 'Download CSV')).toBe(found.text);
+    await page.getByLabel('Filter the rows').fill('');
+    await button(page, 'All days').click();
+    const sums = await exchange(url, { path: `${stats}&group_by=type,state` });
+    expect(await download(page, 'Download CSV')).toBe(sums.text);
+    expect(new URL(page.url()).search).toBe('?range=7&sort=-count&rows=range');
+  });
+});
+
+describe('live', () => {
+  it('counts rise without a reload, the focus stays, and nothing is sent twice', async () => {
+    const { url, page, answers, complaints } = await openFleet();
+    await button(page, 'Live').click();
+    await page.getByLabel('Filter the rows').focus();
+    await page.evaluate('window.isSamePage = true');
+    for (let round = 1; round <= 2; round++) {
+      await count(url, items(0, `drone ${round}`, 'erased', 3));
+      await becomes(page, 'Events', String(12 + 3 * round));
+    }
+    expect(await page.locator('.heat').innerText()).toContain('drone 2');
+    expect(await page.evaluate('window.isSamePage')).toBe(true);
+    expect(await page.evaluate('document.activeElement.ariaLabel')).toBe('Filter the rows');
+    const before = answers.length;
+    await expect.poll(() => answers.length - before, { timeout: 30_000 }).toBeGreaterThan(2);
+    const polls = answers.slice(before).filter(({ path }) => path.startsWith('/stats'));
+    expect(new Set(polls.map(({ status }) => status))).toEqual(new Set([304]));
+    expect(complaints).toEqual([]);
+  });
+
+  it('an error is said, and gone when the server answers again', async () => {
+    const { page } = await openFleet();
+    await page.route(/\/(stats|readyz)/, (route) => route.abort());
+    await button(page, 'Live').click();
+    await page.getByText('The counts cannot be read now').waitFor();
+    await expectAccessible(page);
+    await page.unroute(/\/(stats|readyz)/);
+    await button(page, 'Try now').click();
+    await page.getByText('The counts cannot be read now').waitFor({ state: 'detached' });
+  });
+});
+
+describe('with tokens', () => {
+  it('it asks for one, says what is wrong with it, and keeps it in this tab only', async () => {
+    const token = (name: string, scope: Scope) => ({
+      name,
+      sha256: tokenHash(`dpl_${name}`),
+      for: [scope],
+      expiresAt: undefined,
+    });
+    const table = new TokenTable([token('sender', 'ingest'), token('reader', 'read')]);
+    const access = serverAccess({
+      tokens: () => table,
+      isOpenWithoutTokens: false,
+      rate: undefined,
+    });
+    const url = await serve({ access });
+    const authorization = 'Bearer dpl_sender';
+    expect((await postBatch(url, fleet, { authorization })).status).toBe(200);
+
+    const tab = await open(url);
+    const { page } = tab;
+    const tryToken = async (text: string) => {
+      await page.getByLabel('Token').fill(text);
+      await page.getByLabel('Token').press('Enter');
+    };
+    await page.getByLabel('Token').waitFor();
+    await expectAccessible(page);
+    await tryToken('dpl_nobody');
+    await page.getByText('This token is not known here').waitFor();
+    await tryToken('dpl_sender');
+    await page.getByText('may not read the counters').waitFor();
+    await expectAccessible(page);
+    await tryToken('dpl_reader');
+    await becomes(page, 'Events', '12');
+    expect(page.url()).not.toContain('dpl_');
+    expect(await page.evaluate('JSON.stringify(localStorage)')).not.toContain('dpl_');
+    await page.reload();
+    await becomes(page, 'Events', '12');
+    const [other] = await Promise.all([open(url)]);
+    await other.page.getByLabel('Token').waitFor();
+    await button(page, 'Sign out').click();
+    await page.getByLabel('Token').waitFor();
+    expect(await page.evaluate('sessionStorage.length')).toBe(0);
+    // A browser reports refusals by itself.
+    expect(tab.complaints.filter((text) => !/status of 40[13]/.test(text))).toEqual([]);
+  });
+});
+
+describe('for everybody', () => {
+  it('it is dark where the system is, or where one wants it', async () => {
+    const tab = await openFleet('/', { colorScheme: 'dark' });
+    const { page } = tab;
+    const paper = () => page.evaluate('getComputedStyle(document.body).backgroundColor');
+    const dark = await paper();
+    await expectSound(tab);
+    await button(page, 'Light').click();
+    expect(await paper()).not.toBe(dark);
+    await page.reload();
+    await page.waitForSelector('.rows');
+    expect(await paper()).not.toBe(dark);
+    await button(page, 'Dark').click();
+    expect(await paper()).toBe(dark);
+  });
+
+  it('it fits a phone', async () => {
+    await expectSound(await openFleet('/', { viewport: { width: 360, height: 740 } }));
+  });
+
+  it('every control can be reached by the keyboard', async () => {
+    const { page } = await openFleet();
+    const reached: unknown[] = [];
+    for (let step = 0; step < 45; step++) {
+      await page.keyboard.press('Tab');
+      reached.push(
+        await page.evaluate(
+          '(document.activeElement.ariaLabel ?? document.activeElement.innerText ?? document.activeElement.id).trim()',
+        ),
+      );
+    }
+    expect(reached[0]).toBe('Skip to the counts');
+    for (const name of ['Dark', '7 days', 'From', 'To', 'Live', 'By type', 'Filter the rows']) {
+      expect(reached).toContain(name);
+    }
+    for (const name of ['Download CSV', 'Date', 'Type', 'State', 'Count', 'API']) {
+      expect(reached).toContain(name);
+    }
+  });
+
+  it('names that mean harm, or are long, are shown as they are', async () => {
+    const url = await serve();
+    const names = ['<img src=x onerror=alert(1)>', '\u202eabc', '🙂', 'x'.repeat(128)];
+    await count(
+      url,
+      names.flatMap((name) => items(0, name, name, 2)),
+    );
+    const tab = await open(url, '/?split=type', { viewport: { width: 360, height: 740 } });
+    await tab.page.waitForSelector('.rows');
+    expect((await cells(tab.page, 'type')).sort()).toEqual([...names].sort());
+    expect(await tab.page.locator('img').count()).toBe(0);
+    await expectSound(tab);
+  });
+
+  it('ten thousand names in a day are no trouble', async () => {
+    const url = await serve();
+    for (let start = 0; start < 10_000; start += 2_500) {
+      const timestamp = `${dayAgo(0)}T00:00:00Z`;
+      const batch = Array.from({ length: 2_500 }, (_, index) => ({
+        type: `device model ${start + index}`,
+        state: 'erased',
+        timestamp,
+      }));
+      expect((await postBatch(url, batch)).status).toBe(200);
+    }
+    await waitUntilCounted(url);
+    const tab = await open(url, '/?range=today&split=type');
+    const { page } = tab;
+    await becomes(page, 'Events', '10,000');
+    expect(await page.locator('.legend').innerText()).toContain('9,992 others');
+    await page.getByLabel('Filter the rows').fill('model 4321');
+    await page.locator('.pager', { hasText: '1–1 of 1' }).waitFor();
+    expect(await page.evaluate('document.querySelectorAll("*").length')).toBeLessThan(1500);
+    await button(page, '30 days').click();
+    await page.getByText('The rows of each day may be more').waitFor();
+    const csv = await download(page, 'download them all');
+    const stats = `/stats?from=${dayAgo(29)}&to=${dayAgo(0)}&format=csv`;
+    expect(csv).toBe((await exchange(url, { path: stats })).text);
+    await expectSound(tab);
+  });
+});

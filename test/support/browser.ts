@@ -1,0 +1,60 @@
+import { readFileSync } from 'node:fs';
+import { createRequire } from 'node:module';
+
+import { chromium, type Browser, type BrowserContextOptions, type Page } from 'playwright-core';
+import { expect } from 'vitest';
+
+import { chromiumArguments, chromiumPath } from '../../tools/chromium.ts';
+import { afterTest } from './real-server.ts';
+
+const axeSource = readFileSync(createRequire(import.meta.url).resolve('axe-core'), 'utf8');
+
+/** @throws where there is no Chromium, with what to do. */
+export function launchBrowser(): Promise<Browser> {
+  return chromium.launch({ executablePath: chromiumPath(), args: chromiumArguments });
+}
+
+/** A tab of its own, and what its page complained of. */
+export interface Tab {
+  readonly page: Page;
+  /** Errors of scripts and of the console, and violations of the page's policy. */
+  readonly complaints: string[];
+  /** What was asked of the server, with the status of the answer. */
+  readonly answers: { readonly path: string; readonly status: number }[];
+}
+
+export async function openTab(browser: Browser, options?: BrowserContextOptions): Promise<Tab> {
+  const context = await browser.newContext({ reducedMotion: 'reduce', ...options });
+  afterTest(() => context.close());
+  const page = await context.newPage();
+  page.setDefaultTimeout(30_000);
+  const complaints: string[] = [];
+  const answers: Tab['answers'] = [];
+  page.on('pageerror', (error) => complaints.push(error.message));
+  page.on('console', (message) => {
+    if (message.type() === 'error') complaints.push(message.text());
+  });
+  page.on('response', (response) => {
+    const { pathname, search } = new URL(response.url());
+    answers.push({ path: pathname + search, status: response.status() });
+  });
+  await page.addInitScript(
+    "addEventListener('securitypolicyviolation', (event) => console.error('CSP: ' + event.violatedDirective))",
+  );
+  return { page, complaints, answers };
+}
+
+/** What axe finds wrong for those who do not see the page as others do. */
+export async function expectAccessible(page: Page): Promise<void> {
+  // Through the protocol: the page's own policy would not let a script in.
+  await page.evaluate(axeSource);
+  const found = await page.evaluate(
+    "axe.run().then(({ violations }) => violations.map(({ id, nodes }) => id + ': ' + nodes.map(({ html }) => html).join(' ')))",
+  );
+  expect(found).toEqual([]);
+}
+
+/** How much wider the page is than the screen, in pixels. */
+export function overflowOf(page: Page): Promise<number> {
+  return page.evaluate('document.documentElement.scrollWidth - innerWidth');
+}
