@@ -24,6 +24,7 @@ import {
   type BytesAnswer,
 } from './answer.ts';
 import { corsHeaders, preflightAnswer, type CrossOrigins } from './cors.ts';
+import { rememberProblem } from './exchanges.ts';
 import { bodyTooLarge, readIngestHeaders } from './ingest-headers.ts';
 import { replayHeader } from './replay-header.ts';
 import { readDate, readStatsRequest } from './stats-query.ts';
@@ -39,6 +40,8 @@ export interface AppOptions {
   readonly access?: Access;
   /** Origins whose pages may ask too; without, none. */
   readonly corsOrigins?: CrossOrigins;
+  /** Answers `GET /metrics`, in the form that an Accept header asks for; without, there is none. */
+  readonly metrics?: (accept: string | undefined) => Promise<Answer>;
 }
 
 /** Variables of a request: who sent it, empty where nobody is named. */
@@ -54,7 +57,7 @@ const batchNotFound = problemAnswer({
 
 /** The pipeline over HTTP, as a function from Request to Response: for a server or for Lambda. */
 export function createApp(pipeline: Pipeline, options: AppOptions): Hono<Env> {
-  const { bodyBytesMax, onDefect, access = openAccess, corsOrigins = [] } = options;
+  const { bodyBytesMax, onDefect, access = openAccess, corsOrigins = [], metrics } = options;
   const app = new Hono<Env>();
   const admit = (scopes: readonly Scope[]) => admission(access, scopes);
   if (corsOrigins.length > 0) app.use(crossOrigin(corsOrigins));
@@ -104,6 +107,11 @@ export function createApp(pipeline: Pipeline, options: AppOptions): Hono<Env> {
   get(app, '/readyz', async () => {
     return readyAnswer(await pipeline.status());
   });
+
+  if (metrics !== undefined) {
+    app.use('/metrics', admit(['read']));
+    get(app, '/metrics', ({ req }) => metrics(req.header('accept')));
+  }
 
   app.use('/', admit(anyScope));
   get(app, '/', () => {
@@ -178,10 +186,11 @@ function methodNotAllowed(allow: string): Response {
 
 const sizes = new WeakMap<Response, number>();
 
-export function toResponse({ status, headers, body }: Answer | BytesAnswer): Response {
+export function toResponse(answer: Answer | BytesAnswer): Response {
+  const { status, headers, body } = answer;
   const response = new Response(body.length === 0 ? null : body, { status, headers });
   sizes.set(response, Buffer.byteLength(body));
-  return response;
+  return rememberProblem(response, answer);
 }
 
 /** The bytes of an answer's body, as `toResponse` made it; 0 for others, such as those to HEAD. */

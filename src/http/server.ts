@@ -4,11 +4,11 @@ import { setTimeout as delay } from 'node:timers/promises';
 
 import { getRequestListener, RequestError, type HttpBindings } from '@hono/node-server';
 
-import type { Problem } from '../domain/problem.ts';
+import { statusOfProblem, type Problem, type ProblemCode } from '../domain/problem.ts';
 import type { Pipeline } from '../pipeline/ports.ts';
 import { openAccess, type ImmediateAccess } from './access.ts';
 import { problemAnswer, type Answer } from './answer.ts';
-import { bytesOf, createApp, toResponse } from './app.ts';
+import { bytesOf, createApp, toResponse, type AppOptions } from './app.ts';
 import { ConnectionRoom } from './connection-room.ts';
 import type { CrossOrigins } from './cors.ts';
 import {
@@ -17,8 +17,15 @@ import {
   isIngestRequest,
   refuseAndClose,
 } from './ingest-handler.ts';
+import { noteRefusal, observeExchange } from './exchanges.ts';
 import { toHttp } from './http-text.ts';
 import { MemoryBudget } from './memory-budget.ts';
+import {
+  requestIdOf,
+  silentObserver,
+  type Exchange as ObservedExchange,
+  type HttpObserver,
+} from './observer.ts';
 import { PlainConnections } from './plain-connections.ts';
 import { whyUnsound } from './sound-request.ts';
 import { UnreadAnswers } from './unread-answers.ts';
@@ -35,6 +42,10 @@ export interface HttpServerOptions {
   readonly access?: ImmediateAccess;
   /** Origins whose pages may ask too; without, none. */
   readonly corsOrigins?: CrossOrigins;
+  /** Is told of what is done; without, nobody. */
+  readonly observer?: HttpObserver;
+  /** See `AppOptions`. */
+  readonly metrics?: AppOptions['metrics'];
   readonly timeouts?: HttpTimeouts;
   /** How many connections may be open; without, 4,096. */
   readonly connectionsMax?: number;
@@ -68,8 +79,18 @@ const defaultTimeouts: HttpTimeouts = {
 const defaultConnectionsMax = 4_096;
 const defaultAnswersBytesMax = 64 * 1024 * 1024;
 
+/** What is in memory now for clients. */
+export interface Held {
+  readonly connections: number;
+  /** Bodies that are being read, or not judged yet. */
+  readonly bodiesBytes: number;
+  /** Large answers that are not read yet. */
+  readonly unreadBytes: number;
+}
+
 export interface HttpServer {
   readonly server: Server;
+  held(): Held;
   /**
    * Takes no new connection, answers the requests that are under way, and closes; after `graceMs`
    * what is left is cut.
@@ -80,7 +101,7 @@ export interface HttpServer {
 /** The server for one process: `POST /ingest` by itself, everything else by the app. */
 export function createHttpServer(options: HttpServerOptions): HttpServer {
   const { pipeline, bodyBytesMax, bodiesBytesMax, onDefect } = options;
-  const { access = openAccess, corsOrigins = [] } = options;
+  const { access = openAccess, corsOrigins = [], observer = silentObserver, metrics } = options;
   const timeouts = options.timeouts ?? defaultTimeouts;
   let isStopping = false;
   const budget = new MemoryBudget(bodiesBytesMax);
@@ -93,8 +114,12 @@ export function createHttpServer(options: HttpServerOptions): HttpServer {
     corsOrigins,
     isStopping: () => isStopping,
     onDefect,
+    observer,
   });
-  const app = createApp(pipeline, { bodyBytesMax, onDefect, access, corsOrigins });
+  const app = createApp(pipeline, {
+    ...{ bodyBytesMax, onDefect, access, corsOrigins },
+    ...(metrics !== undefined && { metrics }),
+  });
   const unread = new UnreadAnswers(
     options.answersBytesMax ?? defaultAnswersBytesMax,
     timeouts.readMs,
@@ -102,7 +127,8 @@ export function createHttpServer(options: HttpServerOptions): HttpServer {
   const answerOther = async (request: Request, env: unknown) => {
     const response = await app.fetch(request);
     const { outgoing } = env as HttpBindings;
-    return unread.admit(outgoing, bytesOf(response)) ? response : toResponse(tooManyUnread);
+    const isAdmitted = unread.admit(outgoing, bytesOf(response));
+    return noteRefusal(outgoing, isAdmitted ? response : toResponse(tooManyUnread));
   };
   const handleOther = getRequestListener(answerOther, {
     overrideGlobalObjects: false,
@@ -122,6 +148,7 @@ export function createHttpServer(options: HttpServerOptions): HttpServer {
     const isIngest = isIngestRequest(request);
     room.sign(request.socket);
     latestExchanges.set(request.socket, { response, awaitsBody: isIngest });
+    observeExchange(observer, request, response, isIngest);
     const detail = whyUnsound(request);
     if (detail !== undefined) {
       const refusal = problemAnswer({ code: 'malformed_request', detail });
@@ -162,6 +189,8 @@ export function createHttpServer(options: HttpServerOptions): HttpServer {
     // What comes after the first error is no HTTP either.
     if (refusedConnections.has(socket)) return;
     refusedConnections.add(socket);
+    const { code } = problemOf(error, timeouts);
+    if (socket.writable && error.code !== 'ECONNRESET') observer.answered(unreadable(code));
     answerClientError(error, socket, latestExchanges.get(socket), timeouts);
   });
 
@@ -175,11 +204,17 @@ export function createHttpServer(options: HttpServerOptions): HttpServer {
     cutShort: problemAnswer(malformed),
     onAnswered: (socket) => room.sign(socket),
     onDefect,
+    observer,
   });
   server.prependListener('connection', (socket: Socket) => room.add(socket));
 
   return {
     server,
+    held: () => ({
+      connections: room.connections,
+      bodiesBytes: budget.bytes,
+      unreadBytes: unread.bytes,
+    }),
     async stop(graceMs) {
       isStopping = true;
       plain.stop();
@@ -210,6 +245,12 @@ function listenerError(error: unknown, onDefect: HttpServerOptions['onDefect']):
   }
   onDefect(error instanceof Error ? error : new Error(String(error)));
   return problemAnswer({ code: 'internal', detail: 'The request met an error of ours.' });
+}
+
+/** A request that could not be read, so that nothing is known of it. */
+function unreadable(problem: ProblemCode): ObservedExchange {
+  const what = { route: 'other', method: 'other', status: statusOfProblem(problem) };
+  return { requestId: requestIdOf(undefined), ...what, seconds: 0, problem };
 }
 
 interface Exchange {

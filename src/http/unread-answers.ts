@@ -21,6 +21,11 @@ export class UnreadAnswers {
     this.#readMs = readMs;
   }
 
+  /** Of the answers that are counted. */
+  get bytes(): number {
+    return this.#budget.bytes;
+  }
+
   /** Whether an answer of so many bytes may be given; it is counted until it has gone. */
   admit(response: ServerResponse, bytes: number): boolean {
     if (bytes < countedBytes) return true;

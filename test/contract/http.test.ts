@@ -378,7 +378,13 @@ function toSent({ method, path, headers, body, bodyBase64 }: CaseRequest): Sent 
 }
 
 /** What a connection has and the app has not. */
-const ofTheConnection = new Set(['connection', 'content-length', 'date', 'transfer-encoding']);
+const ofTheConnection = new Set([
+  'connection',
+  'content-length',
+  'date',
+  'transfer-encoding',
+  'x-request-id',
+]);
 
 /** An answer without what differs from batch to batch. */
 function comparable({ status, headers, text }: Received) {

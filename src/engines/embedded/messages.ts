@@ -2,6 +2,7 @@ import type { CounterRow } from '../../domain/counter.ts';
 import type { CounterQuery, Receipt } from '../../pipeline/ports.ts';
 import type { EmbeddedOptions } from './engine-options.ts';
 import type { OtherOutcomes, RingMemory } from './submission-ring.ts';
+import type { MetersMemory } from './writer-meters.ts';
 
 /** `wake`: there is something in the ring. */
 export type ToWriter = { readonly kind: 'wake' } | { readonly kind: 'close' };
@@ -9,6 +10,7 @@ export type ToWriter = { readonly kind: 'wake' } | { readonly kind: 'close' };
 export interface WriterSettings {
   readonly options: EmbeddedOptions;
   readonly ring: RingMemory;
+  readonly meters: MetersMemory;
 }
 
 /** How far the writer has come. Positions in the log, in bytes. */
@@ -40,9 +42,16 @@ export type FromWriter =
   | { readonly kind: 'failed'; readonly message: string }
   | { readonly kind: 'closed' };
 
+/** How many counters there are, and how many dates have any. */
+export interface CounterSizes {
+  readonly rows: number;
+  readonly dates: number;
+}
+
 export type ReaderRequest =
   | { readonly kind: 'stats'; readonly query: CounterQuery }
-  | { readonly kind: 'receipt'; readonly batchId: string };
+  | { readonly kind: 'receipt'; readonly batchId: string }
+  | { readonly kind: 'sizes' };
 
 export type ToReader = (ReaderRequest & { readonly id: number }) | { readonly kind: 'close' };
 
@@ -50,7 +59,12 @@ export type FromReader =
   | { readonly kind: 'ready' }
   /** A piece of what `stats` asked for; `answer` comes after the last one. */
   | { readonly kind: 'rows'; readonly id: number; readonly rows: readonly CounterRow[] }
-  | { readonly kind: 'answer'; readonly id: number; readonly receipt?: Receipt | undefined }
+  | {
+      readonly kind: 'answer';
+      readonly id: number;
+      readonly receipt?: Receipt | undefined;
+      readonly sizes?: CounterSizes;
+    }
   | { readonly kind: 'failed'; readonly id: number; readonly message: string }
   /** The files cannot be read; the message says why and what to do. */
   | { readonly kind: 'broken'; readonly message: string };

@@ -48,6 +48,8 @@ async function answer(request: Exclude<ToReader, { kind: 'close' }>): Promise<vo
     if (request.kind === 'stats') {
       for (const rows of stats.query(request.query)) send({ kind: 'rows', id, rows });
       send({ kind: 'answer', id });
+    } else if (request.kind === 'sizes') {
+      send({ kind: 'answer', id, sizes: stats.sizes() });
     } else send({ kind: 'answer', id, receipt: await receipts.find(request.batchId) });
   } catch (error) {
     const message = describeFailure(error, paths);

@@ -6,6 +6,7 @@ import { dataPaths } from './data-directory.ts';
 import { nodeFileSystem } from './file-system.ts';
 import type { LogPosition } from './log-frame.ts';
 import { LogReader } from './log-reader.ts';
+import type { CounterSizes } from './messages.ts';
 import { placeOfReplayed } from './sqlite-counter-store.ts';
 import { openDatabaseReadOnly } from './sqlite-schema.ts';
 
@@ -21,6 +22,8 @@ export interface StatsReader {
   query(query: CounterQuery): Generator<readonly CounterRow[]>;
   /** The first and the last date that have counters; undefined where none has. */
   dates(): { readonly first: string; readonly last: string } | undefined;
+  /** How many there are; reads all of them. */
+  sizes(): CounterSizes;
   /** The position through which the log is counted. */
   countedThrough(): LogPosition;
   /** Whether the record at a position could not be counted. */
@@ -39,6 +42,9 @@ export function openStatsReader(dataDir: string): StatsReader {
   const log = new LogReader(nodeFileSystem, paths.log);
   const progress = database.prepare('SELECT position FROM progress');
   const dates = database.prepare('SELECT min(date) AS first, max(date) AS last FROM counters');
+  const sizes = database.prepare(
+    'SELECT count(*) AS counters, count(DISTINCT date) AS dates FROM counters',
+  );
   const deadLetter = database.prepare('SELECT 1 FROM dead_letters WHERE position = ?');
   const countedThrough = () => Number(progress.get()?.['position']);
   return {
@@ -47,6 +53,10 @@ export function openStatsReader(dataDir: string): StatsReader {
       const row = dates.get();
       if (typeof row?.['first'] !== 'string') return undefined;
       return { first: row['first'], last: String(row['last']) };
+    },
+    sizes() {
+      const row = sizes.get();
+      return { rows: Number(row?.['counters']), dates: Number(row?.['dates']) };
     },
     countedThrough,
     isDeadLetter: (position) => deadLetter.get(position) !== undefined,
