@@ -25,7 +25,7 @@ export function openLog({ level, format }: LogSettings): Logger {
     colorize: process.stderr.isTTY,
     singleLine: true,
     translateTime: 'SYS:HH:MM:ss.l',
-    ignore: 'event',
+    ignore: 'event,pid',
   });
   return pino(options, stream);
 }

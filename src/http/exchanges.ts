@@ -55,7 +55,7 @@ const problems = new WeakMap<Response, ProblemCode>();
 
 /** Remembers what an answer refuses, for `noteRefusal`. */
 export function rememberProblem(response: Response, answer: Answer | BytesAnswer): Response {
-  if ('problem' in answer && answer.problem !== undefined) problems.set(response, answer.problem);
+  if ('problem' in answer) problems.set(response, answer.problem);
   return response;
 }
 
