@@ -234,10 +234,11 @@ class PlainConnection {
       return;
     }
     if (isPlain) {
-      const seconds = (performance.now() - this.#startedAt) / 1000;
+      const now = performance.now();
+      const seconds = (now - this.#startedAt) / 1000;
       const { enqueued, batchId } = outcome;
       observer.acceptedPlain(enqueued, this.#bodyBytes, seconds, batchId, this.#requestId);
-      this.#answerWhole(acceptedText(outcome, keepAliveMs), 'latin1');
+      this.#answerWhole(acceptedText(outcome, keepAliveMs), 'latin1', now);
     } else {
       this.#refuseWhole(ingestAnswer(outcome, false));
     }
@@ -269,10 +270,14 @@ class PlainConnection {
   }
 
   /** Answers a request of which all has been read; another may follow. */
-  #answerWhole(text: string, encoding: 'latin1' | 'utf8' = 'utf8'): void {
+  #answerWhole(
+    text: string,
+    encoding: 'latin1' | 'utf8' = 'utf8',
+    now = performance.now(),
+  ): void {
     this.#hasAnswered = true;
     this.socket.write(text, encoding);
-    this.#deadline = performance.now() + this.#all.options.keepAliveMs;
+    this.#deadline = now + this.#all.options.keepAliveMs;
     this.#all.options.onAnswered(this.socket);
   }
 
