@@ -270,11 +270,7 @@ class PlainConnection {
   }
 
   /** Answers a request of which all has been read; another may follow. */
-  #answerWhole(
-    text: string,
-    encoding: 'latin1' | 'utf8' = 'utf8',
-    now = performance.now(),
-  ): void {
+  #answerWhole(text: string, encoding: 'latin1' | 'utf8' = 'utf8', now = performance.now()): void {
     this.#hasAnswered = true;
     this.socket.write(text, encoding);
     this.#deadline = now + this.#all.options.keepAliveMs;
