@@ -23,15 +23,20 @@ function isTooOld(version: string): boolean {
   return Number(version.split('.')[0]) < 24;
 }
 
-function program(): Command {
+/** Of this package. */
+function packageVersion(): string {
   const { version } = JSON.parse(
     readFileSync(new URL('../../package.json', import.meta.url), 'utf8'),
   ) as { version: string };
+  return version;
+}
+
+function program(): Command {
   const root = new Command('device-pipeline')
     .description(
       'Takes in events from a fleet of devices, keeps every raw byte, and counts them exactly once.',
     )
-    .version(version)
+    .version(packageVersion())
     .exitOverride()
     .showHelpAfterError('(--help says more)')
     .configureOutput({
@@ -72,7 +77,7 @@ function addServe(root: Command): void {
   command.action(async () => {
     const options = serveOptions(command, process.env);
     const { serve } = await import('./serve.ts');
-    await serve(options);
+    await serve(options, packageVersion());
   });
 }
 

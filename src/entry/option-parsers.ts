@@ -36,6 +36,15 @@ const unitBytes: Record<string, number> = {
   GiB: 1024 ** 3,
 };
 
+/** A parser of one of some words. */
+export function oneOf<Word extends string>(words: readonly Word[]): ParserFor<Word> {
+  return (flag) => (text) => {
+    const word = words.find((each) => each === text);
+    if (word !== undefined) return word;
+    throw new UsageError(`${flag} must be one of ${words.join(', ')}, got '${text}'`);
+  };
+}
+
 /** A parser of sizes, to bytes: `4MiB`, `512KiB`, `1GiB`, or a number of bytes. */
 export function size(flag: string): (text: string) => number {
   return (text) => {

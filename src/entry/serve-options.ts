@@ -7,6 +7,7 @@ import { countersPerDayMaxDefault } from '../domain/day-bound.ts';
 import { dataDirOption, defaultBodyBytesMax, setting } from './common-options.ts';
 import {
   nonEmpty,
+  oneOf,
   origins,
   rate,
   size,
@@ -14,6 +15,13 @@ import {
   wholeNumber,
   yesOrNo,
 } from './option-parsers.ts';
+import {
+  logFormats,
+  logLevels,
+  type LogFormat,
+  type LogLevel,
+  type LogSettings,
+} from './log-settings.ts';
 
 /** What `serve` needs to know. `keepRawDays` is undefined where raw bodies are kept for ever. */
 export interface ServeOptions {
@@ -30,6 +38,7 @@ export interface ServeOptions {
   /** For each token that has none of its own; undefined: no limit. */
   rate: RateLimit | undefined;
   corsOrigins: readonly string[];
+  log: LogSettings;
 }
 
 interface ServeValues {
@@ -45,6 +54,8 @@ interface ServeValues {
   rateLimit?: number;
   rateBurst?: number;
   corsOrigin?: string[];
+  logLevel: LogLevel;
+  logFormat: LogFormat;
 }
 
 const insecureVariable = 'DEVICE_PIPELINE_INSECURE';
@@ -87,6 +98,16 @@ export function addServeOptions(command: Command): Command {
       wholeNumber(1, rateMax),
     ),
     setting('--cors-origin <origin...>', 'web pages of these origins may ask too', origins),
+    setting(
+      '--log-level <level>',
+      `what is logged: ${logLevels.join(', ')}`,
+      oneOf(logLevels),
+    ).default('info'),
+    setting(
+      '--log-format <format>',
+      'how: json, text, or auto (text on a terminal)',
+      oneOf(logFormats),
+    ).default('auto'),
   ];
   for (const option of options) command.addOption(option);
   return command;
@@ -118,6 +139,7 @@ export function serveOptions(
     isOpenWithoutTokens: isInsecure || isLoopback(host),
     rate: rateLimit(values),
     corsOrigins: values.corsOrigin ?? [],
+    log: { level: values.logLevel, format: values.logFormat },
   };
 }
 

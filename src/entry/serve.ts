@@ -4,11 +4,12 @@ import { dayMs, embeddedDefaults } from '../engines/embedded/engine-options.ts';
 import { serverAccess, TokenTable, type ImmediateAccess } from '../http/access.ts';
 import { createHttpServer, type HttpServer } from '../http/server.ts';
 import { watchTokens, type TokenWatch } from '../engines/embedded/token-watch.ts';
-import { safeError } from './error-text.ts';
+import { ServerMetrics } from './metrics/server-metrics.ts';
+import { Traffic } from './metrics/traffic.ts';
 import { UsageError } from './option-parsers.ts';
 import type { ServeOptions } from './serve-options.ts';
 import { readPages } from './pages.ts';
-import { visible } from './terminal-text.ts';
+import { observers, openLog, ServerLog } from './server-log.ts';
 
 /** A stop waits so long for requests under way. */
 const stopGraceMs = 10_000;
@@ -19,12 +20,9 @@ const failureGraceMs = 1_500;
  * Runs the embedded pipeline until SIGTERM or SIGINT (exit code 0) or until its storage fails.
  * @throws an Error whose message says what is wrong and what to do.
  */
-export async function serve(options: ServeOptions): Promise<void> {
-  const onDefect = (error: Error | string) => {
-    const { error: what, stack } =
-      typeof error === 'string' ? { error, stack: '' } : safeError(error);
-    process.stderr.write(`device-pipeline: ${visible(what)}\n${stack && `${stack}\n`}`);
-  };
+export async function serve(options: ServeOptions, version: string): Promise<void> {
+  const log = new ServerLog(openLog(options.log));
+  const onDefect = (error: Error | string) => log.defect(error);
   const { access, watch } = openAccess(options, onDefect);
   const pipeline = await EmbeddedPipeline.open(
     {
@@ -40,6 +38,16 @@ export async function serve(options: ServeOptions): Promise<void> {
     },
     onDefect,
   );
+  const traffic = new Traffic();
+  const metrics = new ServerMetrics({
+    version,
+    traffic,
+    status: () => pipeline.status(),
+    measures: () => pipeline.measures,
+    held: () => http.held(),
+    counters: () => pipeline.counterSizes(),
+    logDirectory: dataPaths(options.dataDir).log,
+  });
   const http = createHttpServer({
     pipeline,
     bodyBytesMax: options.maxBodyBytes,
@@ -48,23 +56,52 @@ export async function serve(options: ServeOptions): Promise<void> {
     corsOrigins: options.corsOrigins,
     pages: readPages(),
     onDefect,
+    observer: observers(traffic, log),
+    metrics: metrics.answer,
   });
   const stop = stopSignal();
   try {
     const url = await listen(http, options);
     if (pipeline.tornBytes > 0) {
-      process.stderr.write(
-        `device-pipeline: ${pipeline.tornBytes} bytes of batches that were never acknowledged were cut off the log\n`,
+      log.warn(
+        'torn_tail',
+        { bytes: pipeline.tornBytes },
+        `${pipeline.tornBytes} bytes of batches that were never acknowledged were cut off the log`,
       );
     }
+    log.info(
+      'started',
+      { version, url, ...settingsOf(options) },
+      `device-pipeline ${version} started`,
+    );
     process.stdout.write(`listening on ${url}\n`);
     const failure = await Promise.race([stop, pipeline.failed]);
+    if (failure === undefined) log.info('stopping', {}, 'stopping: answering what is under way');
+    else log.failure(failure.message);
     await http.stop(failure === undefined ? stopGraceMs : failureGraceMs);
     if (failure !== undefined) throw failure;
   } finally {
     watch.close();
     await pipeline.close();
+    metrics.close();
+    log.info('stopped', {}, 'stopped');
+    log.close();
   }
+}
+
+/** The settings that tell why a server behaves as it does. */
+function settingsOf(options: ServeOptions): Record<string, unknown> {
+  const { dataDir, maxBodyBytes, maxBacklogBytes, maxCountersPerDay } = options;
+  return {
+    data_dir: dataDir,
+    max_body_bytes: maxBodyBytes,
+    max_backlog_bytes: maxBacklogBytes,
+    max_counters_per_day: maxCountersPerDay,
+    keep_receipts_days: options.keepReceiptsDays,
+    keep_raw_days: options.keepRawDays,
+    node: process.versions.node,
+    pid: process.pid,
+  };
 }
 
 /**

@@ -1,4 +1,9 @@
-import { problemDetails, statusOfProblem, type Problem } from '../domain/problem.ts';
+import {
+  problemDetails,
+  statusOfProblem,
+  type Problem,
+  type ProblemCode,
+} from '../domain/problem.ts';
 import type { IngestOutcome, PipelineStatus, Receipt } from '../pipeline/ports.ts';
 
 /** A whole response, for any transport. Header names are lower case. */
@@ -6,6 +11,8 @@ export interface Answer {
   readonly status: number;
   readonly headers: Readonly<Record<string, string>>;
   readonly body: string;
+  /** Of a refusal. */
+  readonly problem?: ProblemCode;
 }
 
 /** The same of what is no text, or is encoded already. */
@@ -73,6 +80,7 @@ export function problemAnswer(
       ...headers,
     },
     body: JSON.stringify(problemDetails(problem)),
+    problem: problem.code,
   };
 }
 

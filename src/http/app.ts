@@ -24,6 +24,7 @@ import {
 } from './answer.ts';
 import { missingPage, pageAnswer, type Pages } from './pages.ts';
 import { corsHeaders, preflightAnswer, type CrossOrigins } from './cors.ts';
+import { rememberProblem } from './exchanges.ts';
 import { bodyTooLarge, readIngestHeaders } from './ingest-headers.ts';
 import { replayHeader } from './replay-header.ts';
 import { encoded, withVary } from './compression.ts';
@@ -41,6 +42,8 @@ export interface AppOptions {
   readonly corsOrigins?: CrossOrigins;
   /** Files for browsers, which need no token; without, there is no dashboard. */
   readonly pages?: Pages;
+  /** Answers `GET /metrics`, in the form that an Accept header asks for; without, there is none. */
+  readonly metrics?: (accept: string | undefined) => Promise<Answer>;
 }
 
 /** Variables of a request: who sent it, empty where nobody is named. */
@@ -64,6 +67,7 @@ export function createApp(pipeline: Pipeline, options: AppOptions): Hono<Env> {
     access = openAccess,
     corsOrigins = [],
     pages = noPages,
+    metrics,
   } = options;
   const app = new Hono<Env>();
   const admit = (scopes: readonly Scope[]) => admission(access, scopes);
@@ -105,6 +109,11 @@ export function createApp(pipeline: Pipeline, options: AppOptions): Hono<Env> {
   get(app, '/readyz', async () => {
     return readyAnswer(await pipeline.status());
   });
+
+  if (metrics !== undefined) {
+    app.use('/metrics', admit(['read']));
+    get(app, '/metrics', ({ req }) => metrics(req.header('accept')));
+  }
 
   for (const path of new Set(['/', ...pages.keys()])) {
     const page = pages.get(path);
@@ -194,9 +203,9 @@ function headOf(answer: AnyAnswer): Answer {
     return { status, headers, body: '' };
   }
   const { body } = answer;
-  if (body.length === 0) return { status, headers, body: '' };
+  if (body.length === 0) return { ...answer, body: '' };
   const length = String(Buffer.byteLength(body));
-  return { status, headers: { ...headers, 'content-length': length }, body: '' };
+  return { ...answer, headers: { ...headers, 'content-length': length }, body: '' };
 }
 
 const sizes = new WeakMap<Response, number | Progress>();
@@ -211,7 +220,7 @@ export function toResponse(answer: AnyAnswer): Response {
   const { body } = answer;
   const response = new Response(body.length === 0 ? null : body, { status, headers });
   sizes.set(response, Buffer.byteLength(body));
-  return response;
+  return rememberProblem(response, answer);
 }
 
 /** The bytes of an answer's body, as `toResponse` made it; 0 for others, such as those to HEAD. */

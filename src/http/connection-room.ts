@@ -21,6 +21,10 @@ export class ConnectionRoom {
     return this.#connectionsMax + cutAtOnce;
   }
 
+  get connections(): number {
+    return this.#lastSign.size;
+  }
+
   add(socket: Socket): void {
     if (this.#lastSign.size >= this.#connectionsMax) this.#makeRoom();
     this.#lastSign.set(socket, performance.now());

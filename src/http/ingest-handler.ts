@@ -5,9 +5,11 @@ import type { Pipeline } from '../pipeline/ports.ts';
 import { ingestScope, refusalAnswer, replayScope, type ImmediateAccess } from './access.ts';
 import { ingestAnswer, problemAnswer, type Answer } from './answer.ts';
 import { corsHeaders, type CrossOrigins } from './cors.ts';
+import { headersOfRefusal, requestIdFor } from './exchanges.ts';
 import { InflationQueue } from './inflation-queue.ts';
 import { bodyTooLarge, readIngestHeaders } from './ingest-headers.ts';
 import type { MemoryBudget } from './memory-budget.ts';
+import type { HttpObserver } from './observer.ts';
 import { replayHeader } from './replay-header.ts';
 
 export interface IngestHandlerOptions {
@@ -22,6 +24,7 @@ export interface IngestHandlerOptions {
   /** Whether connections are to be closed after their answer. */
   readonly isStopping: () => boolean;
   readonly onDefect: (error: Error) => void;
+  readonly observer: HttpObserver;
 }
 
 const gone = Promise.resolve(undefined);
@@ -36,8 +39,8 @@ type BodyReading =
  * does; a test runs the same cases through both.
  */
 export function createIngestHandler(options: IngestHandlerOptions) {
-  const { pipeline, bodyBytesMax, budget, lingerMs, access, corsOrigins, isStopping, onDefect } =
-    options;
+  const { pipeline, bodyBytesMax, budget, lingerMs, access, corsOrigins, isStopping } = options;
+  const { onDefect, observer } = options;
 
   const inflations = new InflationQueue(bodyBytesMax, bodyBytesMax);
 
@@ -101,6 +104,7 @@ export function createIngestHandler(options: IngestHandlerOptions) {
               response.destroyed ? gone : pipeline.ingest(submission),
             );
       if (outcome === undefined) return;
+      observer.judged(outcome, body.body.length, requestIdFor(response));
       send(response, ingestAnswer(outcome, headers.strict), isStopping());
     } catch (error) {
       onDefect(error instanceof Error ? error : new Error(String(error)));
@@ -182,10 +186,15 @@ const overloaded = problemAnswer({
   retryAfterSeconds: 1,
 });
 
-function send(response: ServerResponse, { status, headers, body }: Answer, close: boolean): void {
+function send(
+  response: ServerResponse,
+  { status, headers, body, problem }: Answer,
+  close: boolean,
+): void {
   if (response.destroyed) return;
   response.writeHead(status, {
     ...headers,
+    ...headersOfRefusal(response, problem),
     'content-length': Buffer.byteLength(body),
     ...(close && { connection: 'close' }),
   });
@@ -210,13 +219,14 @@ export function isClosing(socket: Socket): boolean {
 export function refuseAndClose(
   request: IncomingMessage,
   response: ServerResponse,
-  { status, headers, body }: Answer,
+  { status, headers, body, problem }: Answer,
   lingerMs: number,
 ): Promise<void> {
   closing.add(request.socket);
   return new Promise((resolve) => {
     response.writeHead(status, {
       ...headers,
+      ...headersOfRefusal(response, problem),
       'content-length': Buffer.byteLength(body),
       connection: 'close',
     });

@@ -7,6 +7,11 @@ export class MemoryBudget {
     this.#bytesMax = bytesMax;
   }
 
+  /** Held now. */
+  get bytes(): number {
+    return this.#bytes;
+  }
+
   /** Takes the bytes if there is room for them; says whether there was. */
   reserve(bytes: number): boolean {
     if (this.#bytes + bytes > this.#bytesMax) return false;

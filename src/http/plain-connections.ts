@@ -6,6 +6,7 @@ import { ingestScope, refusalAnswer, type Admitted, type ImmediateAccess } from 
 import { ingestAnswer, problemAnswer, type Answer } from './answer.ts';
 import { acceptedText, toHttp } from './http-text.ts';
 import type { MemoryBudget } from './memory-budget.ts';
+import { requestIdOf, type HttpObserver } from './observer.ts';
 import { readPlainRequest, type PlainRequest } from './plain-request.ts';
 
 export interface PlainConnectionsOptions {
@@ -24,6 +25,7 @@ export interface PlainConnectionsOptions {
   /** A request was answered on a connection that stays open. */
   readonly onAnswered: (socket: Socket) => void;
   readonly onDefect: (error: Error) => void;
+  readonly observer: HttpObserver;
 }
 
 /**
@@ -105,6 +107,10 @@ class PlainConnection {
   /** Whether a request is with the pipeline. */
   #isBusy = false;
   #hasEnded = false;
+  /** Of the request that is under way. */
+  #requestId: string | undefined;
+  #bodyBytes = 0;
+  #startedAt = 0;
   #hasAnswered = false;
   /** Until when the client is waited for here, by the monotonic clock. */
   #deadline: number;
@@ -161,7 +167,8 @@ class PlainConnection {
     if (admission.problem !== undefined) {
       this.#letGo();
       if (isWhole && admission.problem.code === 'too_many_requests') {
-        this.#answerWhole(toHttp(refusalAnswer(admission), this.#all.options.keepAliveMs));
+        this.#note(request.requestId, 0);
+        this.#refuseWhole(refusalAnswer(admission));
       } else {
         this.#giveOver(chunk);
       }
@@ -203,8 +210,9 @@ class PlainConnection {
     this.#partial = undefined;
   }
 
-  #submit({ idempotencyKey }: PlainRequest, { caller }: Admitted, body: Buffer): void {
+  #submit({ idempotencyKey, requestId }: PlainRequest, { caller }: Admitted, body: Buffer): void {
     this.#isBusy = true;
+    this.#note(requestId, body.length);
     this.#partial = undefined;
     this.#all.options.pipeline
       .ingest({ body, encoding: 'identity', strict: false, caller, idempotencyKey })
@@ -214,25 +222,58 @@ class PlainConnection {
   readonly #answer = (outcome: IngestOutcome): void => {
     this.#isBusy = false;
     this.#letGo();
+    const { keepAliveMs, observer } = this.#all.options;
+    const isPlain = outcome.accepted && outcome.rejected === 0;
+    const isLast = this.#hasEnded || this.#all.isStopping;
+    if (!isPlain || isLast || this.socket.destroyed) {
+      observer.judged(outcome, this.#bodyBytes, this.#requestId);
+    }
     if (this.socket.destroyed) return;
-    if (this.#hasEnded || this.#all.isStopping) {
+    if (isLast) {
       this.#answerLast(ingestAnswer(outcome, false));
       return;
     }
-    const { keepAliveMs } = this.#all.options;
-    if (outcome.accepted && outcome.rejected === 0) {
-      this.#answerWhole(acceptedText(outcome, keepAliveMs), 'latin1');
+    if (isPlain) {
+      const now = performance.now();
+      const seconds = (now - this.#startedAt) / 1000;
+      const { enqueued, batchId } = outcome;
+      observer.acceptedPlain(enqueued, this.#bodyBytes, seconds, batchId, this.#requestId);
+      this.#answerWhole(acceptedText(outcome, keepAliveMs), 'latin1', now);
     } else {
-      this.#answerWhole(toHttp(ingestAnswer(outcome, false), keepAliveMs));
+      this.#refuseWhole(ingestAnswer(outcome, false));
     }
     if (this.socket.readableLength > 0) this.#giveOver();
   };
 
+  /** Remembers of a request what is told of it once it is answered. */
+  #note(requestId: string | undefined, bodyBytes: number): void {
+    this.#requestId = requestId;
+    this.#bodyBytes = bodyBytes;
+    this.#startedAt = performance.now();
+  }
+
+  /** The same as `#answerWhole`, of answers that are not of the quick kind. */
+  #refuseWhole(answer: Answer): void {
+    this.#answerWhole(toHttp(this.#told(answer), this.#all.options.keepAliveMs));
+  }
+
+  /** Tells the observer of an answer; returns it with the request's id, if it is a refusal. */
+  #told(answer: Answer): Answer {
+    const { status, problem, headers } = answer;
+    const requestId = requestIdOf(this.#requestId);
+    const seconds = (performance.now() - this.#startedAt) / 1000;
+    const exchange = { requestId, route: '/ingest', method: 'POST', status, seconds, problem };
+    this.#all.options.observer.answered(exchange);
+    return problem === undefined
+      ? answer
+      : { ...answer, headers: { ...headers, 'x-request-id': requestId } };
+  }
+
   /** Answers a request of which all has been read; another may follow. */
-  #answerWhole(text: string, encoding: 'latin1' | 'utf8' = 'utf8'): void {
+  #answerWhole(text: string, encoding: 'latin1' | 'utf8' = 'utf8', now = performance.now()): void {
     this.#hasAnswered = true;
     this.socket.write(text, encoding);
-    this.#deadline = performance.now() + this.#all.options.keepAliveMs;
+    this.#deadline = now + this.#all.options.keepAliveMs;
     this.#all.options.onAnswered(this.socket);
   }
 
@@ -244,7 +285,7 @@ class PlainConnection {
   };
 
   #answerLast(answer: Answer): void {
-    this.socket.write(toHttp(answer, undefined));
+    this.socket.write(toHttp(this.#told(answer), undefined));
     this.#close();
   }
 
@@ -274,8 +315,10 @@ class PlainConnection {
 
   readonly #onEnd = (): void => {
     this.#hasEnded = true;
-    if (this.#partial !== undefined) this.socket.end(toHttp(this.#all.options.cutShort, undefined));
-    else if (!this.#isBusy) this.socket.end();
+    if (this.#partial !== undefined) {
+      this.#note(this.#partial.request.requestId, 0);
+      this.socket.end(toHttp(this.#told(this.#all.options.cutShort), undefined));
+    } else if (!this.#isBusy) this.socket.end();
   };
 
   /** The connection closes by itself. */

@@ -8,6 +8,7 @@ export interface PlainRequest {
   readonly bodyBytes: number;
   readonly idempotencyKey: string | undefined;
   readonly authorization: string | undefined;
+  readonly requestId: string | undefined;
 }
 
 const requestLine = Buffer.from('POST /ingest HTTP/1.1\r\n', 'latin1');
@@ -31,7 +32,6 @@ const withoutEffect = new Set([
   'traceparent',
   'tracestate',
   'user-agent',
-  'x-request-id',
 ]);
 
 /**
@@ -51,12 +51,13 @@ export function readPlainRequest(bytes: Buffer): PlainRequest | undefined {
   let bodyBytes = -1;
   let idempotencyKey: string | undefined;
   let authorization: string | undefined;
+  let requestId: string | undefined;
   let at = requestLine.length;
   while (at < end) {
     if (bytes[at] === carriageReturn) {
       const isWhole = at + 1 < bytes.length && bytes[at + 1] === lineFeed;
       if (!isWhole || !hasHost || !isJson || bodyBytes < 0) return undefined;
-      return { bodyAt: at + 2, bodyBytes, idempotencyKey, authorization };
+      return { bodyAt: at + 2, bodyBytes, idempotencyKey, authorization, requestId };
     }
     const nameEnd = endOfName(bytes, at, end);
     const valueEnd = endOfValue(bytes, nameEnd + 1, end);
@@ -88,6 +89,9 @@ export function readPlainRequest(bytes: Buffer): PlainRequest | undefined {
       case 'authorization':
         if (authorization !== undefined) return undefined;
         authorization = value;
+        break;
+      case 'x-request-id':
+        requestId = value;
         break;
       default:
         if (!withoutEffect.has(name)) return undefined;

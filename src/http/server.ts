@@ -4,11 +4,11 @@ import { setTimeout as delay } from 'node:timers/promises';
 
 import { getRequestListener, RequestError, type HttpBindings } from '@hono/node-server';
 
-import type { Problem } from '../domain/problem.ts';
+import { statusOfProblem, type Problem, type ProblemCode } from '../domain/problem.ts';
 import { Unavailable, type Pipeline } from '../pipeline/ports.ts';
 import { openAccess, type ImmediateAccess } from './access.ts';
 import { problemAnswer, type Answer } from './answer.ts';
-import { bytesOf, createApp, toResponse } from './app.ts';
+import { bytesOf, createApp, toResponse, type AppOptions } from './app.ts';
 import { ConnectionRoom } from './connection-room.ts';
 import type { CrossOrigins } from './cors.ts';
 import {
@@ -17,9 +17,16 @@ import {
   isIngestRequest,
   refuseAndClose,
 } from './ingest-handler.ts';
+import { noteRefusal, observeExchange } from './exchanges.ts';
 import { toHttp } from './http-text.ts';
 import { MemoryBudget } from './memory-budget.ts';
 import type { Pages } from './pages.ts';
+import {
+  requestIdOf,
+  silentObserver,
+  type Exchange as ObservedExchange,
+  type HttpObserver,
+} from './observer.ts';
 import { PlainConnections } from './plain-connections.ts';
 import { whyUnsound } from './sound-request.ts';
 import { UnreadAnswers } from './unread-answers.ts';
@@ -38,6 +45,10 @@ export interface HttpServerOptions {
   readonly corsOrigins?: CrossOrigins;
   /** Files for browsers. */
   readonly pages?: Pages;
+  /** Is told of what is done; without, nobody. */
+  readonly observer?: HttpObserver;
+  /** See `AppOptions`. */
+  readonly metrics?: AppOptions['metrics'];
   readonly timeouts?: HttpTimeouts;
   /** How many connections may be open; without, 4,096. */
   readonly connectionsMax?: number;
@@ -71,8 +82,18 @@ const defaultTimeouts: HttpTimeouts = {
 const defaultConnectionsMax = 4_096;
 const defaultAnswersBytesMax = 64 * 1024 * 1024;
 
+/** What is in memory now for clients. */
+export interface Held {
+  readonly connections: number;
+  /** Bodies that are being read, or not judged yet. */
+  readonly bodiesBytes: number;
+  /** Large answers that are not read yet. */
+  readonly unreadBytes: number;
+}
+
 export interface HttpServer {
   readonly server: Server;
+  held(): Held;
   /**
    * Takes no new connection, answers the requests that are under way, and closes; after `graceMs`
    * what is left is cut.
@@ -83,7 +104,7 @@ export interface HttpServer {
 /** The server for one process: `POST /ingest` by itself, everything else by the app. */
 export function createHttpServer(options: HttpServerOptions): HttpServer {
   const { pipeline, bodyBytesMax, bodiesBytesMax, onDefect } = options;
-  const { access = openAccess, corsOrigins = [] } = options;
+  const { access = openAccess, corsOrigins = [], observer = silentObserver, metrics } = options;
   const timeouts = options.timeouts ?? defaultTimeouts;
   let isStopping = false;
   const budget = new MemoryBudget(bodiesBytesMax);
@@ -96,9 +117,13 @@ export function createHttpServer(options: HttpServerOptions): HttpServer {
     corsOrigins,
     isStopping: () => isStopping,
     onDefect,
+    observer,
   });
-  const pages = options.pages && { pages: options.pages };
-  const app = createApp(pipeline, { bodyBytesMax, onDefect, access, corsOrigins, ...pages });
+  const app = createApp(pipeline, {
+    ...{ bodyBytesMax, onDefect, access, corsOrigins },
+    ...(metrics !== undefined && { metrics }),
+    ...(options.pages !== undefined && { pages: options.pages }),
+  });
   const unread = new UnreadAnswers(
     options.answersBytesMax ?? defaultAnswersBytesMax,
     timeouts.readMs,
@@ -114,9 +139,9 @@ export function createHttpServer(options: HttpServerOptions): HttpServer {
         if (!(why instanceof Unavailable)) onDefect(toError(why));
       };
     }
-    if (unread.admit(outgoing, size)) return response;
+    if (unread.admit(outgoing, size)) return noteRefusal(outgoing, response);
     void response.body?.cancel();
-    return toResponse(tooManyUnread);
+    return noteRefusal(outgoing, toResponse(tooManyUnread));
   };
   const handleOther = getRequestListener(answerOther, {
     overrideGlobalObjects: false,
@@ -136,6 +161,7 @@ export function createHttpServer(options: HttpServerOptions): HttpServer {
     const isIngest = isIngestRequest(request);
     room.sign(request.socket);
     latestExchanges.set(request.socket, { response, awaitsBody: isIngest });
+    observeExchange(observer, request, response, isIngest);
     const detail = whyUnsound(request);
     if (detail !== undefined) {
       const refusal = problemAnswer({ code: 'malformed_request', detail });
@@ -176,6 +202,8 @@ export function createHttpServer(options: HttpServerOptions): HttpServer {
     // What comes after the first error is no HTTP either.
     if (refusedConnections.has(socket)) return;
     refusedConnections.add(socket);
+    const { code } = problemOf(error, timeouts);
+    if (socket.writable && error.code !== 'ECONNRESET') observer.answered(unreadable(code));
     answerClientError(error, socket, latestExchanges.get(socket), timeouts);
   });
 
@@ -189,11 +217,17 @@ export function createHttpServer(options: HttpServerOptions): HttpServer {
     cutShort: problemAnswer(malformed),
     onAnswered: (socket) => room.sign(socket),
     onDefect,
+    observer,
   });
   server.prependListener('connection', (socket: Socket) => room.add(socket));
 
   return {
     server,
+    held: () => ({
+      connections: room.connections,
+      bodiesBytes: budget.bytes,
+      unreadBytes: unread.bytes,
+    }),
     async stop(graceMs) {
       isStopping = true;
       plain.stop();
@@ -228,6 +262,12 @@ function listenerError(error: unknown, onDefect: HttpServerOptions['onDefect']):
 
 function toError(thrown: unknown): Error {
   return thrown instanceof Error ? thrown : new Error(String(thrown));
+}
+
+/** A request that could not be read, so that nothing is known of it. */
+function unreadable(problem: ProblemCode): ObservedExchange {
+  const what = { route: 'other', method: 'other', status: statusOfProblem(problem) };
+  return { requestId: requestIdOf(undefined), ...what, seconds: 0, problem };
 }
 
 interface Exchange {

@@ -32,6 +32,11 @@ export class UnreadAnswers {
     this.#readMs = readMs;
   }
 
+  /** Of the answers that are counted. */
+  get bytes(): number {
+    return this.#budget.bytes;
+  }
+
   /** Whether an answer of so many bytes, or so made, may be given; it is counted until it has gone. */
   admit(response: ServerResponse, size: number | Progress): boolean {
     const bytes = typeof size === 'number' ? size : streamBytes;

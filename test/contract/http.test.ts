@@ -378,7 +378,13 @@ function toSent({ method, path, headers, body, bodyBase64 }: CaseRequest): Sent 
 }
 
 /** What a connection has and the app has not. */
-const ofTheConnection = new Set(['connection', 'content-length', 'date', 'transfer-encoding']);
+const ofTheConnection = new Set([
+  'connection',
+  'content-length',
+  'date',
+  'transfer-encoding',
+  'x-request-id',
+]);
 /** What an engine says of itself. */
 const ofTheEngine = new Set(['pipeline-counted-through', 'pipeline-pending']);
 

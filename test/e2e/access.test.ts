@@ -18,6 +18,7 @@ import { changeTokens } from '../../src/engines/embedded/token-file.ts';
 import { readTokens } from '../../src/entry/lambda/tokens-secret.ts';
 import { serverAccess, TokenTable } from '../../src/http/access.ts';
 import { run } from '../support/command-line.ts';
+import { logLines } from '../support/server-log.ts';
 import {
   afterTest,
   startServer as startProcess,
@@ -137,9 +138,9 @@ describe('a running server', () => {
   it('writes nothing that was sent into its log, whatever it was', async () => {
     const dataDir = temporaryDirectory();
     changeTokens(dataPaths(dataDir), () => [tokenOf('gateway', ['ingest'])]);
-    const { server, url } = await startProcess(dataDir);
+    const { server, url } = await startProcess(dataDir, { args: ['--log-level', 'debug'] });
     const secret = 'dpl_MARKED-secret';
-    const marked = { 'x-marked': secret, cookie: secret };
+    const marked = { 'x-marked': secret, cookie: secret, 'x-request-id': secret };
     for (const authorization of [`Bearer ${secret}`, secret, `Basic ${secret}`, 'Bearer gateway']) {
       const headers = { ...marked, authorization, 'idempotency-key': secret };
       await postBatch(url, secret, headers);
@@ -155,6 +156,9 @@ describe('a running server', () => {
     server.kill('SIGTERM');
     await server.waitExit();
     expect(server.stderr).toBe('');
+    const lines = logLines(server.log);
+    expect(lines.filter(({ event }) => event === 'request_refused').length).toBeGreaterThan(10);
+    expect(server.log).not.toMatch(/MARKED|Bearer|Basic/);
   });
 });
 

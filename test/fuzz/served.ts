@@ -1,6 +1,7 @@
 import { spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
 import { fileURLToPath } from 'node:url';
+import { sentences } from '../support/server-log.ts';
 
 const cliPath = fileURLToPath(new URL('../../src/entry/cli.ts', import.meta.url));
 
@@ -31,7 +32,7 @@ export async function startServer(dataDir: string): Promise<Served> {
   return {
     port,
     pid: child.pid ?? 0,
-    stderr: () => stderr,
+    stderr: () => sentences(stderr),
     async stop() {
       child.kill('SIGTERM');
       await exited;

@@ -227,7 +227,7 @@ async function exchange(pieces: readonly string[], isNodes: boolean) {
   return { answers: answersOf(received), submitted };
 }
 
-/** Without what may differ: the date, the case and order of headers, what they say of the connection. */
+/** Without what may differ: the date, the id of a request, the case and order of headers, what they say of the connection. */
 function answersOf(received: string): string[] {
   // Node sends the interim answer when it will, before or after one that is under way.
   const final = received.replaceAll('HTTP/1.1 100 Continue\r\n\r\n', '');
@@ -236,7 +236,7 @@ function answersOf(received: string): string[] {
     const lines = head
       .split('\r\n')
       .map((line) => line.replace(/^[^:]+:/, (name) => name.toLowerCase()))
-      .filter((line) => !/^(?:date|connection|keep-alive):/.test(line));
+      .filter((line) => !/^(?:date|connection|keep-alive|x-request-id):/.test(line));
     return [...lines.sort(), '', ...rest].join('\n');
   });
 }

@@ -14,6 +14,7 @@ import { dataPaths } from '../../src/engines/embedded/data-directory.ts';
 import { nodeFileSystem } from '../../src/engines/embedded/file-system.ts';
 import { LogReader } from '../../src/engines/embedded/log-reader.ts';
 import { recount } from '../../src/pipeline/process.ts';
+import { sentences } from './server-log.ts';
 
 const cliPath = fileURLToPath(new URL('../../src/entry/cli.ts', import.meta.url));
 
@@ -109,7 +110,13 @@ export class ServerProcess {
     return pid;
   }
 
+  /** What it says that is not routine, as sentences. */
   get stderr(): string {
+    return sentences(this.#stderr);
+  }
+
+  /** All that it has written to stderr. */
+  get log(): string {
     return this.#stderr;
   }
 

@@ -67,12 +67,13 @@ describe('the options of serve', () => {
       isOpenWithoutTokens: true,
       rate: undefined,
       corsOrigins: [],
+      log: { level: 'info', format: 'auto' },
     });
   });
 
   test('are read from the command line', () => {
     const argv =
-      '--host 0.0.0.0 --port 0 --data-dir /srv --max-body 512KiB --max-backlog 1GiB --max-counters-per-day 500 --keep-receipts 7 --keep-raw 30 --rate-limit 2.5 --cors-origin https://a.example --cors-origin http://b:81,https://c.example';
+      '--host 0.0.0.0 --port 0 --data-dir /srv --max-body 512KiB --max-backlog 1GiB --max-counters-per-day 500 --keep-receipts 7 --keep-raw 30 --rate-limit 2.5 --cors-origin https://a.example --cors-origin http://b:81,https://c.example --log-level warn --log-format text';
     expect(parseServe(argv.split(' '))).toEqual({
       host: '0.0.0.0',
       port: 0,
@@ -85,6 +86,7 @@ describe('the options of serve', () => {
       isOpenWithoutTokens: false,
       rate: { perSecond: 2.5, burst: 3 },
       corsOrigins: ['https://a.example', 'http://b:81', 'https://c.example'],
+      log: { level: 'warn', format: 'text' },
     });
   });
 
@@ -94,6 +96,11 @@ describe('the options of serve', () => {
     ['--port', '80.5', "--port must be a whole number from 0 to 65535, got '80.5'"],
     ['--host', ' ', '--host must not be empty'],
     ['--max-body', '4MB', "--max-body must be a size such as 4MiB, 512KiB or 1048576, got '4MB'"],
+    [
+      '--log-level',
+      'loud',
+      "--log-level must be one of debug, info, warn, error, silent, got 'loud'",
+    ],
     ['--rate-limit', '0', "--rate-limit must be a number above 0, got '0'"],
     ['--rate-limit', '1000001', "--rate-limit must be at most 1000000, got '1000001'"],
     ['--rate-burst', '5', '--rate-burst is of no use without --rate-limit'],

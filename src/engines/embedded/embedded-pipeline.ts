@@ -10,8 +10,19 @@ import type {
 } from '../../pipeline/ports.ts';
 import type { KnownVersions, StatsAnswer, StatsRequest } from '../../pipeline/stats.ts';
 import type { EmbeddedOptions } from './engine-options.ts';
+import type { CounterSizes } from './messages.ts';
 import { ReaderClient } from './reader-client.ts';
+import { ringSlots } from './submission-ring.ts';
 import { WriterClient } from './writer-client.ts';
+import type { WriterMeters } from './writer-meters.ts';
+
+export interface EmbeddedMeasures extends WriterMeters {
+  /** Submissions between the main thread and the writer, and how many may be. */
+  readonly underway: number;
+  readonly underwayMax: number;
+  /** Bytes that the log has ever held, as it stands on the disk. */
+  readonly storedEnd: number;
+}
 
 /** The pipeline in one process and one data directory: a writer thread and a reader thread. */
 export class EmbeddedPipeline implements Pipeline {
@@ -85,6 +96,17 @@ export class EmbeddedPipeline implements Pipeline {
       countedThrough: pendingSince ?? Date.now(),
       lastReceivedAt,
     };
+  }
+
+  /** @throws {Unavailable} */
+  async counterSizes(): Promise<CounterSizes> {
+    return await this.#reader.sizes();
+  }
+
+  /** What is measured beside `status`; nothing of it waits for another thread. */
+  get measures(): EmbeddedMeasures {
+    const { meters, underway, progress } = this.#writer;
+    return { ...meters, underway, underwayMax: ringSlots, storedEnd: progress.durableEnd };
   }
 
   /** Answers what was taken in, counts what it can, and lets the data directory go. */

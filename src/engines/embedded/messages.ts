@@ -3,6 +3,7 @@ import type { CounterQuery, Receipt } from '../../pipeline/ports.ts';
 import type { KnownVersions, StatsAnswer, StatsRequest } from '../../pipeline/stats.ts';
 import type { EmbeddedOptions } from './engine-options.ts';
 import type { OtherOutcomes, RingMemory } from './submission-ring.ts';
+import type { MetersMemory } from './writer-meters.ts';
 
 /** `wake`: there is something in the ring. */
 export type ToWriter = { readonly kind: 'wake' } | { readonly kind: 'close' };
@@ -10,6 +11,7 @@ export type ToWriter = { readonly kind: 'wake' } | { readonly kind: 'close' };
 export interface WriterSettings {
   readonly options: EmbeddedOptions;
   readonly ring: RingMemory;
+  readonly meters: MetersMemory;
 }
 
 /** How far the writer has come. Positions in the log, in bytes. */
@@ -41,10 +43,17 @@ export type FromWriter =
   | { readonly kind: 'failed'; readonly message: string }
   | { readonly kind: 'closed' };
 
+/** How many counters there are, and how many dates have any. */
+export interface CounterSizes {
+  readonly rows: number;
+  readonly dates: number;
+}
+
 export type ReaderRequest =
   | { readonly kind: 'stats'; readonly request: StatsRequest; readonly known: KnownVersions }
   | { readonly kind: 'rows'; readonly query: CounterQuery }
-  | { readonly kind: 'receipt'; readonly batchId: string };
+  | { readonly kind: 'receipt'; readonly batchId: string }
+  | { readonly kind: 'sizes' };
 
 export type ToReader =
   | (ReaderRequest & { readonly id: number })
@@ -69,6 +78,7 @@ export type FromReader =
     }
   | { readonly kind: 'end'; readonly id: number }
   | { readonly kind: 'receipt'; readonly id: number; readonly receipt: Receipt | undefined }
+  | { readonly kind: 'sizes'; readonly id: number; readonly sizes: CounterSizes }
   /** Too many others are being answered. */
   | { readonly kind: 'busy'; readonly id: number }
   | { readonly kind: 'failed'; readonly id: number; readonly message: string }

@@ -10,7 +10,7 @@ import {
 import type { KnownVersions, StatsAnswer, StatsRequest } from '../../pipeline/stats.ts';
 import { AnswerPieces } from './answer-pieces.ts';
 import type { EmbeddedOptions } from './engine-options.ts';
-import type { FromReader, ReaderRequest, ToReader } from './messages.ts';
+import type { CounterSizes, FromReader, ReaderRequest, ToReader } from './messages.ts';
 import { workerUrl } from './worker-url.ts';
 
 type OfQuestion = Exclude<FromReader, { kind: 'ready' | 'broken' | 'busy' | 'failed' }>;
@@ -84,6 +84,7 @@ export class ReaderClient {
             case 'end':
             case 'rows':
             case 'receipt':
+            case 'sizes':
               pieces?.finish('ended');
               return true;
           }
@@ -116,6 +117,18 @@ export class ReaderClient {
     return await this.#ask<Receipt | undefined>({ kind: 'receipt', batchId }, (_, settle) => ({
       take: (message) => {
         settle(message.kind === 'receipt' ? message.receipt : undefined);
+        return true;
+      },
+      fail: () => undefined,
+      isStreaming: notStreaming,
+    }));
+  }
+
+  /** @throws as `stats` does. */
+  async sizes(): Promise<CounterSizes> {
+    return await this.#ask<CounterSizes>({ kind: 'sizes' }, (_, settle) => ({
+      take: (message) => {
+        if (message.kind === 'sizes') settle(message.sizes);
         return true;
       },
       fail: () => undefined,

@@ -57,6 +57,7 @@ port.on('message', (request: ToReader) => {
     case 'stats':
     case 'rows':
     case 'receipt':
+    case 'sizes':
       void answer(request);
   }
 });
@@ -71,6 +72,9 @@ async function answer(request: ReaderRequest & { readonly id: number }): Promise
         return;
       case 'rows':
         feeds.rows(id, request.query);
+        return;
+      case 'sizes':
+        send({ kind: 'sizes', id, sizes: stats.sizes() });
         return;
       case 'receipt':
         send({ kind: 'receipt', id, receipt: await receipts.find(request.batchId) });

@@ -5,6 +5,7 @@ import { dataPaths } from './data-directory.ts';
 import { nodeFileSystem } from './file-system.ts';
 import type { LogPosition } from './log-frame.ts';
 import { LogReader } from './log-reader.ts';
+import type { CounterSizes } from './messages.ts';
 import { placeOfReplayed } from './sqlite-counter-store.ts';
 import { openDatabaseReadOnly } from './sqlite-schema.ts';
 
@@ -19,6 +20,8 @@ export interface StatsReader {
   dates(): { readonly first: string; readonly last: string } | undefined;
   /** Another number whenever anything has been changed, by whomever. */
   dataVersion(): number;
+  /** How many there are; reads all of them. */
+  sizes(): CounterSizes;
   /** The position through which the log is counted. */
   countedThrough(): LogPosition;
   /** Whether the record at a position could not be counted. */
@@ -37,6 +40,9 @@ export function openStatsReader(dataDir: string): StatsReader {
   const log = new LogReader(nodeFileSystem, paths.log);
   const progress = database.prepare('SELECT position FROM progress');
   const dates = database.prepare('SELECT min(date) AS first, max(date) AS last FROM counters');
+  const sizes = database.prepare(
+    'SELECT count(*) AS counters, count(DISTINCT date) AS dates FROM counters',
+  );
   const deadLetter = database.prepare('SELECT 1 FROM dead_letters WHERE position = ?');
   const dataVersion = database.prepare('PRAGMA data_version');
   const countedThrough = () => Number(progress.get()?.['position']);
@@ -48,6 +54,10 @@ export function openStatsReader(dataDir: string): StatsReader {
       return { first: row['first'], last: String(row['last']) };
     },
     dataVersion: () => Number(dataVersion.get()?.['data_version']),
+    sizes() {
+      const row = sizes.get();
+      return { rows: Number(row?.['counters']), dates: Number(row?.['dates']) };
+    },
     countedThrough,
     isDeadLetter: (position) => deadLetter.get(position) !== undefined,
     placeOfReplayed(batchId) {

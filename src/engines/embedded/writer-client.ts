@@ -7,6 +7,7 @@ import type { FromWriter, Progress, ToWriter, WriterSettings } from './messages.
 import { refusal } from './refusals.ts';
 import { ringMemory, RingProducer, type OtherOutcomes, type Verdict } from './submission-ring.ts';
 import { workerUrl } from './worker-url.ts';
+import { metersMemory, writerMeters, type WriterMeters } from './writer-meters.ts';
 
 /**
  * A parsed body is garbage soon; with more room, more of it piles up before it is collected. One
@@ -33,6 +34,8 @@ type Resolve = (outcome: IngestOutcome) => void;
 export class WriterClient {
   /** Resolves, with why, if the writer fails; never rejects. */
   readonly failed: Promise<Error>;
+  /** As the writer's thread goes on measuring. */
+  readonly meters: WriterMeters;
   readonly #worker: Worker;
   readonly #ring: RingProducer;
   readonly #onDefect: (message: string) => void;
@@ -53,8 +56,9 @@ export class WriterClient {
     onDefect: (message: string) => void,
   ): Promise<{ writer: WriterClient; tornBytes: number }> {
     const ring = ringMemory(options.inFlightBytesMax);
+    const meters = metersMemory();
     const worker = new Worker(workerUrl('writer-worker'), {
-      workerData: { options, ring } satisfies WriterSettings,
+      workerData: { options, ring, meters } satisfies WriterSettings,
       resourceLimits: heapLimits(options.bodyBytesMax),
     });
     const first = await new Promise<FromWriter>((resolve, reject) => {
@@ -66,7 +70,13 @@ export class WriterClient {
       throw new Error(first.message);
     }
     if (first.kind !== 'ready') throw new Error(`the writer began with ${first.kind}`);
-    const writer = new WriterClient(worker, new RingProducer(ring), onDefect, first.progress);
+    const writer = new WriterClient(
+      worker,
+      new RingProducer(ring),
+      onDefect,
+      first.progress,
+      writerMeters(meters),
+    );
     return { writer, tornBytes: first.tornBytes };
   }
 
@@ -75,7 +85,9 @@ export class WriterClient {
     ring: RingProducer,
     onDefect: (message: string) => void,
     progress: Progress,
+    meters: WriterMeters,
   ) {
+    this.meters = meters;
     this.#worker = worker;
     this.#ring = ring;
     this.#onDefect = onDefect;
@@ -89,6 +101,11 @@ export class WriterClient {
       this.#fail(error instanceof Error ? error.message : String(error)),
     );
     worker.on('exit', () => this.#fail('the writer thread ended'));
+  }
+
+  /** Submissions that are on their way. */
+  get underway(): number {
+    return this.#ring.used;
   }
 
   get progress(): Progress {

@@ -2,16 +2,18 @@ import { parentPort, workerData } from 'node:worker_threads';
 
 import type { IngestOutcome } from '../../pipeline/ports.ts';
 import type { FromWriter, ToWriter, WriterSettings } from './messages.ts';
+import { thisMachine } from './platform.ts';
 import { RingConsumer } from './submission-ring.ts';
+import { meteredPlatform, writerMeters } from './writer-meters.ts';
 import { WriterTurns } from './writer-turn.ts';
-import { Writer } from './writer.ts';
+import { Writer, type WriterEvents } from './writer.ts';
 
 const port = parentPort;
 if (port === null) throw new Error('this module runs as a worker');
 
 const send = (message: FromWriter) => port.postMessage(message);
 
-const { options, ring } = workerData as WriterSettings;
+const { options, ring, meters } = workerData as WriterSettings;
 const writer = open();
 if (writer !== undefined) {
   follow(writer, new RingConsumer(ring));
@@ -20,11 +22,12 @@ if (writer !== undefined) {
 
 function open(): Writer | undefined {
   try {
-    return Writer.open(options, {
+    const events: WriterEvents = {
       onProgress: (progress) => send({ kind: 'progress', progress }),
       onFailure: (message) => send({ kind: 'failed', message }),
       onDefect: (message) => send({ kind: 'defect', message }),
-    });
+    };
+    return Writer.open(options, events, meteredPlatform(thisMachine, writerMeters(meters)));
   } catch (error) {
     sendFailure(error);
     return undefined;

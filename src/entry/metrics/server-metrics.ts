@@ -1,0 +1,300 @@
+import { readdir, stat, statfs } from 'node:fs/promises';
+import { join } from 'node:path';
+
+import { collectDefaultMetrics, Registry } from 'prom-client';
+
+import { problemCodes } from '../../domain/problem.ts';
+import { headersOfAll, type Answer } from '../../http/answer.ts';
+import type { Held } from '../../http/server.ts';
+import type { PipelineStatus } from '../../pipeline/ports.ts';
+import type { CounterSizes } from '../../engines/embedded/messages.ts';
+import type { EmbeddedMeasures } from '../../engines/embedded/embedded-pipeline.ts';
+import {
+  counter,
+  exposition,
+  gauge,
+  histogram,
+  openMetricsType,
+  prometheusType,
+  type MetricFamily,
+} from './exposition.ts';
+import type { Traffic } from './traffic.ts';
+
+export interface ServerMetricsSources {
+  readonly version: string;
+  readonly traffic: Traffic;
+  /** Nothing of these waits for another thread. */
+  readonly status: () => Promise<PipelineStatus>;
+  readonly measures: () => EmbeddedMeasures;
+  readonly held: () => Held;
+  /** Rows and dates of the counters: they come from the reader's thread. */
+  readonly counters: () => Promise<CounterSizes>;
+  readonly logDirectory: string;
+}
+
+interface DiskUse {
+  readonly segments: number;
+  readonly bytes: number;
+  readonly freeBytes: number;
+}
+
+/** What has not come by then is left out, and said to be missing. */
+const waitMs = 500;
+/** To count all counters costs something: what was counted is good for so long. */
+const countersAgeMs = 60_000;
+
+/** `GET /metrics` of the embedded server. */
+export class ServerMetrics {
+  readonly #sources: ServerMetricsSources;
+  readonly #defaults = new Registry();
+  readonly #counters: Remembered<CounterSizes>;
+  readonly #disk: Remembered<DiskUse>;
+
+  constructor(sources: ServerMetricsSources) {
+    this.#sources = sources;
+    collectDefaultMetrics({ register: this.#defaults });
+    this.#counters = new Remembered(sources.counters, countersAgeMs);
+    this.#disk = new Remembered(() => diskUse(sources.logDirectory), 0);
+  }
+
+  readonly answer = async (accept: string | undefined): Promise<Answer> => {
+    const isOpenMetrics = /application\/openmetrics-text/i.test(accept ?? '');
+    const contentType = isOpenMetrics ? openMetricsType : prometheusType;
+    const headers = { 'content-type': contentType, ...headersOfAll };
+    return { status: 200, headers, body: exposition(await this.families(), isOpenMetrics) };
+  };
+
+  /** Lets go of what measures the event loop. */
+  close(): void {
+    this.#defaults.clear();
+  }
+
+  async families(): Promise<MetricFamily[]> {
+    const { traffic, status, measures, held } = this.#sources;
+    const [now, counters, disk, defaults] = await Promise.all([
+      status(),
+      this.#counters.get(),
+      this.#disk.get(),
+      this.#defaults.getMetricsAsJSON(),
+    ]);
+    const missing = { counters, disk };
+    return [
+      ...ofBuild(this.#sources.version),
+      ...ofTraffic(traffic),
+      ...ofLatency(traffic, measures()),
+      ...ofBacklog(now, measures()),
+      ...ofResources(held(), counters, disk),
+      gauge(
+        'device_pipeline_scrape_missing',
+        '1 where this part could not be read in time for this scrape, and is left out.',
+        Object.entries(missing).map(([part, value]) => ({
+          labels: { part },
+          value: value === undefined ? 1 : 0,
+        })),
+      ),
+      ...defaults.filter(({ name }) => !name.startsWith('nodejs_active_')).map(fromPromClient),
+    ];
+  }
+}
+
+function ofBuild(version: string): MetricFamily[] {
+  const labels = { version, node: process.versions.node };
+  return [
+    gauge('device_pipeline_build_info', 'Always 1; the labels say what runs.', [
+      { labels, value: 1 },
+    ]),
+  ];
+}
+
+function ofTraffic(traffic: Traffic): MetricFamily[] {
+  const coded = (counts: ReadonlyMap<string, number>, codes: readonly string[] = []) =>
+    [...new Set([...codes, ...counts.keys()])].map((code) => ({
+      labels: { code },
+      value: counts.get(code) ?? 0,
+    }));
+  const requests = traffic.requests().map(({ count: value, ...labels }) => ({ labels, value }));
+  const name = (rest: string) => `device_pipeline_${rest}_total`;
+  return [
+    counter(name('http_requests'), 'Requests answered.', requests),
+    counter(
+      name('problems'),
+      'Requests refused, by the code of the problem.',
+      coded(traffic.problems, problemCodes),
+    ),
+    counter(
+      name('batches_accepted'),
+      'Batches acknowledged, retries among them.',
+      traffic.batchesAccepted,
+    ),
+    counter(
+      name('items_accepted'),
+      'Items acknowledged, those of retries among them.',
+      traffic.itemsAccepted,
+    ),
+    counter(
+      name('items_refused'),
+      'Items refused, in batches that were read.',
+      traffic.itemsRefused,
+    ),
+    counter(
+      name('item_errors'),
+      'Errors of items as listed in answers, by code; an answer lists the first 100.',
+      coded(traffic.itemErrors, ['missing', 'not_rfc3339', 'too_many_counters']),
+    ),
+    counter(
+      name('body_received_bytes'),
+      'Bytes of bodies that were judged, as sent.',
+      traffic.bytesReceived,
+    ),
+    counter(
+      name('body_accepted_bytes'),
+      'Bytes of bodies that were accepted, as sent.',
+      traffic.bytesAccepted,
+    ),
+  ];
+}
+
+function ofLatency(traffic: Traffic, measures: EmbeddedMeasures): MetricFamily[] {
+  const durations = [...traffic.durations].map(([route, times]) => ({
+    labels: { route },
+    reading: times.read(),
+  }));
+  const one = (times: EmbeddedMeasures['commits']) => [{ reading: times.read() }];
+  return [
+    histogram(
+      'device_pipeline_http_request_duration_seconds',
+      'From when a request is whole (/ingest) or its headers are read until it is answered.',
+      durations,
+    ),
+    histogram(
+      'device_pipeline_log_commit_duration_seconds',
+      'From the first byte written to the log until it is durable.',
+      one(measures.commits),
+    ),
+    histogram(
+      'device_pipeline_log_fsync_duration_seconds',
+      'Each sync of the log to the disk.',
+      one(measures.syncs),
+    ),
+    histogram(
+      'device_pipeline_sqlite_transaction_duration_seconds',
+      'Each transaction that counts or clears away.',
+      one(measures.transactions),
+    ),
+  ];
+}
+
+function ofBacklog(status: PipelineStatus, measures: EmbeddedMeasures): MetricFamily[] {
+  const { pending, countedThrough, lastReceivedAt, deadLetters, unavailable } = status;
+  const lag = pending.amount === 0 ? 0 : (Date.now() - (countedThrough ?? Date.now())) / 1000;
+  return [
+    gauge('device_pipeline_ready', '1 where a batch would be taken now.', unavailable ? 0 : 1),
+    gauge('device_pipeline_backlog_items', 'Items stored and not counted.', pending.amount),
+    gauge('device_pipeline_backlog_bytes', 'Bytes of the log not counted.', pending.bytes),
+    gauge(
+      'device_pipeline_backlog_age_seconds',
+      'The age of the oldest batch that is not counted; 0 where none waits.',
+      Math.max(0, lag),
+    ),
+    gauge('device_pipeline_dead_letters', 'Records that could not be counted.', deadLetters),
+    gauge(
+      'device_pipeline_last_received_timestamp_seconds',
+      'When the latest batch came; absent where none has.',
+      lastReceivedAt === undefined ? undefined : lastReceivedAt / 1000,
+    ),
+    gauge('device_pipeline_queue_batches', 'Batches on their way to the log.', measures.underway),
+    gauge('device_pipeline_queue_batches_max', 'How many may be.', measures.underwayMax),
+    gauge(
+      'device_pipeline_log_end_bytes',
+      'The end of what is durable: all bytes that the log has ever held.',
+      measures.storedEnd,
+    ),
+  ];
+}
+
+function ofResources(
+  held: Held,
+  counters: CounterSizes | undefined,
+  disk: DiskUse | undefined,
+): MetricFamily[] {
+  return [
+    gauge('device_pipeline_http_connections', 'Connections that are open.', held.connections),
+    gauge('device_pipeline_http_bodies_bytes', 'Bodies being read or judged.', held.bodiesBytes),
+    gauge(
+      'device_pipeline_http_unread_answers_bytes',
+      'Large answers that clients have not read yet.',
+      held.unreadBytes,
+    ),
+    gauge('device_pipeline_counters', 'Counters: rows of /stats over all days.', counters?.rows),
+    gauge('device_pipeline_counter_dates', 'Days that have counters.', counters?.dates),
+    gauge('device_pipeline_log_segments', 'Files of the log.', disk?.segments),
+    gauge('device_pipeline_log_disk_bytes', 'Bytes of the files of the log.', disk?.bytes),
+    gauge('device_pipeline_disk_free_bytes', 'Room on the disk of the data.', disk?.freeBytes),
+  ];
+}
+
+/** The last answer to a question that may take long, or undefined; asked again once it is old. */
+class Remembered<Value> {
+  readonly #ask: () => Promise<Value>;
+  readonly #ageMs: number;
+  #latest: { value: Value; at: number } | undefined;
+  #asking: Promise<void> | undefined;
+
+  constructor(ask: () => Promise<Value>, ageMs: number) {
+    this.#ask = ask;
+    this.#ageMs = ageMs;
+  }
+
+  async get(): Promise<Value | undefined> {
+    const isFresh = () =>
+      this.#latest !== undefined && performance.now() - this.#latest.at <= this.#ageMs + waitMs;
+    if (this.#ageMs === 0 || !isFresh()) {
+      this.#asking ??= this.#refresh();
+      let timer: NodeJS.Timeout | undefined;
+      const late = new Promise<void>((resolve) => (timer = setTimeout(resolve, waitMs)));
+      await Promise.race([this.#asking, late]);
+      clearTimeout(timer);
+    }
+    return isFresh() ? this.#latest?.value : undefined;
+  }
+
+  async #refresh(): Promise<void> {
+    try {
+      const value = await this.#ask();
+      this.#latest = { value, at: performance.now() };
+    } catch {
+      // It is told by its absence: device_pipeline_scrape_missing.
+      this.#latest = undefined;
+    } finally {
+      this.#asking = undefined;
+    }
+  }
+}
+
+async function diskUse(directory: string): Promise<DiskUse> {
+  const names = await readdir(directory);
+  let bytes = 0;
+  for (const name of names) {
+    // A segment may be removed meanwhile.
+    const file = await stat(join(directory, name)).catch(() => undefined);
+    bytes += file?.size ?? 0;
+  }
+  const { bavail, bsize } = await statfs(directory);
+  return { segments: names.length, bytes, freeBytes: bavail * bsize };
+}
+
+type PromClientMetric = Awaited<ReturnType<Registry['getMetricsAsJSON']>>[number];
+
+function fromPromClient({ name, help, type, values }: PromClientMetric): MetricFamily {
+  const samples = values.map((value) => ({
+    labels: Object.fromEntries(
+      Object.entries(value.labels).flatMap(([label, text]) =>
+        text === undefined ? [] : [[label, text]],
+      ),
+    ),
+    value: value.value,
+    ...('metricName' in value &&
+      typeof value.metricName === 'string' && { name: value.metricName }),
+  }));
+  return { name, help, type: String(type) as MetricFamily['type'], samples };
+}

@@ -1,0 +1,81 @@
+import { durationBounds, Histogram } from '../../domain/histogram.ts';
+import type { Exchange, HttpObserver } from '../../http/observer.ts';
+import type { IngestOutcome } from '../../pipeline/ports.ts';
+
+/** The routes whose durations are measured. */
+export const measuredRoutes = ['/ingest', '/stats'] as const;
+
+export interface RequestCount {
+  readonly route: string;
+  readonly method: string;
+  readonly status: number;
+  count: number;
+}
+
+/**
+ * Counts what clients send and are told. Tens of thousands of batches a second come through
+ * `acceptedPlain`: it adds to plain numbers, which are read when somebody asks for the metrics.
+ */
+export class Traffic implements HttpObserver {
+  batchesAccepted = 0;
+  itemsAccepted = 0;
+  itemsRefused = 0;
+  bytesReceived = 0;
+  bytesAccepted = 0;
+  readonly itemErrors = new Map<string, number>();
+  readonly problems = new Map<string, number>();
+  readonly durations = new Map<string, Histogram>(
+    measuredRoutes.map((route) => [route, new Histogram(durationBounds)]),
+  );
+  readonly #ingestDurations = this.durations.get('/ingest') ?? new Histogram(durationBounds);
+  readonly #requests = new Map<string, RequestCount>();
+  #plain = 0;
+
+  acceptedPlain(items: number, bodyBytes: number, seconds: number): void {
+    this.#plain++;
+    this.batchesAccepted++;
+    this.itemsAccepted += items;
+    this.bytesReceived += bodyBytes;
+    this.bytesAccepted += bodyBytes;
+    this.#ingestDurations.observe(seconds);
+  }
+
+  judged(outcome: IngestOutcome, bodyBytes: number): void {
+    this.bytesReceived += bodyBytes;
+    const { rejected = 0, errors = [] } = outcome.accepted ? outcome : outcome.problem;
+    this.itemsRefused += rejected;
+    for (const { code } of errors) add(this.itemErrors, code);
+    if (!outcome.accepted) return;
+    this.batchesAccepted++;
+    this.itemsAccepted += outcome.enqueued;
+    this.bytesAccepted += bodyBytes;
+  }
+
+  answered({ route, method, status, seconds, problem }: Exchange): void {
+    this.#countOf(route, method, status).count++;
+    this.durations.get(route)?.observe(seconds);
+    if (problem !== undefined) add(this.problems, problem);
+  }
+
+  /** By route, method and status. */
+  requests(): RequestCount[] {
+    const plain = { ...this.#countOf('/ingest', 'POST', 200) };
+    plain.count += this.#plain;
+    const isPlain = ({ route, method, status }: RequestCount) =>
+      route === plain.route && method === plain.method && status === plain.status;
+    return [plain, ...[...this.#requests.values()].filter((request) => !isPlain(request))];
+  }
+
+  #countOf(route: string, method: string, status: number): RequestCount {
+    const key = `${route} ${method} ${status}`;
+    const known = this.#requests.get(key);
+    if (known !== undefined) return known;
+    const begun = { route, method, status, count: 0 };
+    this.#requests.set(key, begun);
+    return begun;
+  }
+}
+
+function add(counts: Map<string, number>, code: string): void {
+  counts.set(code, (counts.get(code) ?? 0) + 1);
+}

@@ -1,0 +1,67 @@
+import type { IncomingMessage, ServerResponse } from 'node:http';
+
+import type { ProblemCode } from '../domain/problem.ts';
+import type { Answer, BytesAnswer } from './answer.ts';
+import { methodOf, requestIdOf, routeOf, type HttpObserver } from './observer.ts';
+
+/** What is known of a request on `node:http` beside what the client has sent. */
+interface Noted {
+  readonly requestId: string;
+  problem: ProblemCode | undefined;
+}
+
+const noted = new WeakMap<ServerResponse, Noted>();
+
+/** Tells the observer of a request once it is answered. One whose client has left is not told of. */
+export function observeExchange(
+  observer: HttpObserver,
+  request: IncomingMessage,
+  response: ServerResponse,
+  isIngest: boolean,
+): void {
+  const requestId = requestIdOf(request.headers['x-request-id']);
+  const startedAt = performance.now();
+  const note: Noted = { requestId, problem: undefined };
+  noted.set(response, note);
+  response.once('close', () => {
+    if (!response.headersSent) return;
+    observer.answered({
+      requestId,
+      route: isIngest ? '/ingest' : routeOf(request.url ?? ''),
+      method: methodOf(request.method),
+      status: response.statusCode,
+      seconds: (performance.now() - startedAt) / 1000,
+      problem: note.problem,
+    });
+  });
+}
+
+export function requestIdFor(response: ServerResponse): string | undefined {
+  return noted.get(response)?.requestId;
+}
+
+/** Takes note of a refusal; returns the headers that it gets beside its own. */
+export function headersOfRefusal(
+  response: ServerResponse,
+  problem: ProblemCode | undefined,
+): Record<string, string> {
+  const note = noted.get(response);
+  if (problem === undefined || note === undefined) return {};
+  note.problem = problem;
+  return { 'x-request-id': note.requestId };
+}
+
+const problems = new WeakMap<Response, ProblemCode>();
+
+/** Remembers what an answer refuses, for `noteRefusal`. */
+export function rememberProblem(response: Response, answer: Answer | BytesAnswer): Response {
+  if ('problem' in answer) problems.set(response, answer.problem);
+  return response;
+}
+
+/** Takes note of the refusal that a response is, if it is one, and gives it the request's id. */
+export function noteRefusal(outgoing: ServerResponse, response: Response): Response {
+  const headers = headersOfRefusal(outgoing, problems.get(response));
+  for (const [name, value] of Object.entries(headers)) response.headers.set(name, value);
+  return response;
+}
