@@ -4,7 +4,7 @@ import { heatMapOf, type PairRow } from './counts.ts';
 import { compactText, wholeText } from './format.ts';
 
 const typesMax = 9;
-const statesMax = 7;
+const statesMax = 6;
 const shades = 8;
 
 /** The shade of a cell, from 0 (nothing) up. By logarithm: counts differ by powers of ten. */

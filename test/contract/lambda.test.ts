@@ -42,7 +42,7 @@ function receivedIn({ text }: Received): string {
 
 /** An answer without what a connection adds. */
 function withoutConnection({ status, headers, text }: Received) {
-  const added = new Set(['connection', 'content-length', 'date', 'transfer-encoding']);
+  const added = new Set('connection content-length date transfer-encoding x-request-id'.split(' '));
   const kept = Object.entries(headers).filter(([name]) => !added.has(name));
   return { status, headers: Object.fromEntries(kept), text };
 }
