@@ -82,10 +82,14 @@ export async function serve(options: ServeOptions, version: string): Promise<voi
     if (failure !== undefined) throw failure;
   } finally {
     watch.close();
-    await pipeline.close();
-    metrics.close();
-    log.info('stopped', {}, 'stopped');
-    log.close();
+    try {
+      // What failed within the stop is told too.
+      await pipeline.close();
+      log.info('stopped', {}, 'stopped');
+    } finally {
+      metrics.close();
+      log.close();
+    }
   }
 }
 

@@ -500,11 +500,14 @@ async function expectFailure(server: ServerProcess, ...parts: readonly string[])
 async function expectEnd(server: ServerProcess, code: number, parts: readonly string[]) {
   const exit = await server.waitExit();
   const { stderr } = server;
-  expect(stderr).toMatch(/^device-pipeline: [^\n]+\.\n$/);
+  expect({ ...exit, stderr }).toMatchObject({
+    code,
+    signal: null,
+    stderr: expect.stringMatching(/^device-pipeline: [^\n]+\.\n$/) as string,
+  });
   for (const part of parts) expect(stderr).toContain(part);
   // No stack trace, and no error as Node prints it.
   expect(stderr).not.toMatch(/\bat \S+ \(|node:internal|\.ts:\d/);
-  expect(exit).toEqual({ code, signal: null });
 }
 
 /** A start is refused, as `expectFailure` says. */

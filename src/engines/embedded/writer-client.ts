@@ -135,15 +135,14 @@ export class WriterClient {
 
   /**
    * Counts what it can, lets the data directory go, and ends the thread.
-   * @throws why it could not, unless the writer had failed before.
+   * @throws why it could not, or why the writer had failed before.
    */
   async close(): Promise<void> {
     await this.finish();
-    const earlier = this.#failure;
     this.#post({ kind: 'close' });
     const failure = await this.#closed.promise;
     await this.#worker.terminate();
-    if (earlier === undefined && failure !== undefined) throw failure;
+    if (failure !== undefined) throw failure;
   }
 
   readonly #publish = (): void => {
