@@ -24,12 +24,6 @@ export function backoff(attemptsMax: number, deadline = Number.POSITIVE_INFINITY
   };
 }
 
-/** One line of JSON: the form in which CloudWatch is asked. */
-export function log(level: 'INFO' | 'ERROR', message: string, details: object = {}): void {
-  const line = JSON.stringify({ level, time: new Date().toISOString(), message, ...details });
-  process.stdout.write(`${line}\n`);
-}
-
 /** Names an error without what it may quote of a body or a token. */
 export function errorDetails(error: unknown): object {
   const { error: what, stack } = safeError(error);
