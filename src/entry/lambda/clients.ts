@@ -31,6 +31,14 @@ export function errorDetails(error: unknown): object {
   return { error: what, ...(cause instanceof Error && { cause: safeError(cause).error }), stack };
 }
 
+/** Lambda writes what a handler throws into the log, and into what is told of a failed sweep. */
+export function errorAsTold(error: unknown): Error {
+  const { error: what, stack } = safeError(error);
+  const told = new Error(what.replace(/^Error: /, ''));
+  told.stack = `${what}\n${stack}`;
+  return told;
+}
+
 /** An emulator has no host for each bucket. */
 export function s3Settings(environment: Environment) {
   const isEmulated = environment.optional('AWS_ENDPOINT_URL_S3') !== undefined;

@@ -34,11 +34,11 @@ import { telemetryOf } from './telemetry.ts';
 /** The function behind `POST /ingest`. */
 export function ingestFunction(env: Record<string, string | undefined>): HttpFunction {
   const environment = readEnvironment(env);
+  const telemetry = telemetryOf('ingest', environment);
   const { dayZone, dayOf, keepMs } = storeRules(environment);
   const ledgerTable = environment.text('LEDGER_TABLE');
-  const dynamodb = new DynamoDBClient({ requestHandler });
-  const sqs = new SQSClient({ requestHandler });
-  const telemetry = telemetryOf('ingest', environment);
+  const dynamodb = telemetry.traced(new DynamoDBClient({ requestHandler }));
+  const sqs = telemetry.traced(new SQSClient({ requestHandler }));
   const onFailure = (error: unknown, batchId?: BatchId) =>
     telemetry.log('ERROR', 'a batch was not taken', {
       ...(batchId !== undefined && { batch_id: batchId }),
@@ -47,7 +47,10 @@ export function ingestFunction(env: Record<string, string | undefined>): HttpFun
   const countersMax = countersPerDayMax(environment);
   const common = {
     records: new DynamodbBatchRecords({ client: dynamodb, ledgerTable, keepMs }),
-    rawStore: s3RawStore(new S3Client(s3Settings(environment)), environment.text('RAW_BUCKET')),
+    rawStore: s3RawStore(
+      telemetry.traced(new S3Client(s3Settings(environment))),
+      environment.text('RAW_BUCKET'),
+    ),
     queue: sqsChunkQueue({
       client: sqs,
       queueUrl: environment.text('QUEUE_URL'),

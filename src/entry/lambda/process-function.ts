@@ -35,11 +35,11 @@ export function processFunction(env: Record<string, string | undefined>): Proces
   const countersTable = environment.text('COUNTERS_TABLE');
   const ledgerTable = environment.text('LEDGER_TABLE');
   const receivesMax = environment.number('MAX_RECEIVES', 1);
-  const dynamodb = new DynamoDBClient({ requestHandler });
+  const dynamodb = telemetry.traced(new DynamoDBClient({ requestHandler }));
   // Transactions are tried again by the counter store alone, which knows what that means.
-  const transactions = new DynamoDBClient({ requestHandler, maxAttempts: 1 });
+  const transactions = telemetry.traced(new DynamoDBClient({ requestHandler, maxAttempts: 1 }));
   const deadLetters = sqsDeadLetters({
-    client: new SQSClient({ requestHandler }),
+    client: telemetry.traced(new SQSClient({ requestHandler })),
     queueUrl: environment.text('DEAD_LETTER_QUEUE_URL'),
     backoff: backoff(4),
   });

@@ -26,16 +26,19 @@ export function queryFunction(
   const environment = readEnvironment(env);
   const telemetry = telemetryOf('query', environment);
   const { keepMs } = storeRules(environment);
-  const client = new DynamoDBClient({ requestHandler });
+  const client = telemetry.traced(new DynamoDBClient({ requestHandler }));
   const reader = dynamodbCounterReader(client, environment.text('COUNTERS_TABLE'));
   const ledgerTable = environment.text('LEDGER_TABLE');
   const status = awsStatus({
-    sqs: new SQSClient({ requestHandler }),
+    sqs: telemetry.traced(new SQSClient({ requestHandler })),
     queueUrl: environment.text('QUEUE_URL'),
     deadLetterQueueUrl: environment.text('DEAD_LETTER_QUEUE_URL'),
     dynamodb: client,
     ledgerTable,
-    rawStore: s3RawStore(new S3Client(s3Settings(environment)), environment.text('RAW_BUCKET')),
+    rawStore: s3RawStore(
+      telemetry.traced(new S3Client(s3Settings(environment))),
+      environment.text('RAW_BUCKET'),
+    ),
     now: Date.now,
   });
   const receipts = dynamodbReceipts({ client, ledgerTable, keepMs, now: Date.now });

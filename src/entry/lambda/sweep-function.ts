@@ -29,10 +29,10 @@ export function sweepFunction(env: Record<string, string | undefined>): SweepFun
   const { dayZone, dayOf, keepMs } = storeRules(environment);
   const afterMs = environment.number('SWEEP_AFTER_SECONDS', 0) * 1_000;
   const ledgerTable = environment.text('LEDGER_TABLE');
-  const client = new DynamoDBClient({ requestHandler });
-  const sqs = new SQSClient({ requestHandler });
+  const client = telemetry.traced(new DynamoDBClient({ requestHandler }));
+  const sqs = telemetry.traced(new SQSClient({ requestHandler }));
   const rawStore = s3RawStore(
-    new S3Client(s3Settings(environment)),
+    telemetry.traced(new S3Client(s3Settings(environment))),
     environment.text('RAW_BUCKET'),
   );
   const sqsTo = (variable: string) => ({

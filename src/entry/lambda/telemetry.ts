@@ -4,9 +4,9 @@ import type { Context } from 'aws-lambda';
 
 import type { ItemErrorCode } from '../../domain/device-event.ts';
 import type { ProblemCode } from '../../domain/problem.ts';
-import { safeError } from '../error-text.ts';
-import { errorDetails } from './clients.ts';
+import { errorAsTold, errorDetails } from './clients.ts';
 import type { Environment } from './environment.ts';
+import { traced, tracingOf } from './tracing.ts';
 
 export type FunctionName = 'ingest' | 'process' | 'query' | 'sweep';
 type Level = 'DEBUG' | 'INFO' | 'WARN' | 'ERROR';
@@ -36,16 +36,18 @@ type Handler<Event, Result> = (event: Event, context: InvocationContext) => Prom
 
 /**
  * What a function says of itself, in lines on its standard output: a structured log, and at the end
- * of each invocation one line of metrics in CloudWatch's embedded metric format. An environment has
+ * of each invocation one line of metrics in CloudWatch's embedded metric format, and in traces. An environment has
  * one invocation at a time, so that both belong to the one that runs.
  */
 export interface Telemetry {
   /** The details hold no token, header or body; see `errorDetails`. */
   readonly log: (level: Level, message: string, details?: object) => void;
-  /** Puts the keys into all further lines of this invocation. */
+  /** Puts the keys into all further lines of this invocation, and into its trace. */
   readonly about: (keys: { request_id?: string; batch_id?: string }) => void;
   /** Adds to a metric of this invocation. What is zero is left out: it costs, and says nothing. */
   readonly count: (name: MetricName, amount: number) => void;
+  /** The client, each of whose calls is a part of the trace. */
+  readonly traced: <Client extends { readonly middlewareStack: object }>(client: Client) => Client;
   /** The handler, with its lines, its metrics and its duration. */
   readonly handler: <Event, Result>(handle: Handler<Event, Result>) => Handler<Event, Result>;
 }
@@ -63,6 +65,7 @@ export function telemetryOf(name: FunctionName, environment: Environment): Telem
     defaultDimensions: { function: name },
     logger,
   });
+  const tracing = tracingOf(environment);
   const amounts = new Map<MetricName, number>();
   // An environment that was made ready ahead of its time keeps nobody waiting.
   const start = environment.optional('AWS_LAMBDA_INITIALIZATION_TYPE') ?? 'on-demand';
@@ -84,19 +87,24 @@ export function telemetryOf(name: FunctionName, environment: Environment): Telem
   };
   return {
     log,
-    about: (keys) => logger.appendKeys(keys),
+    about(keys) {
+      logger.appendKeys(keys);
+      tracing.annotate(keys);
+    },
+    traced: (client) => traced(client, tracing),
     count(metric, amount) {
       if (amount > 0) amounts.set(metric, (amounts.get(metric) ?? 0) + amount);
     },
     handler: (handle) => async (event, context) => {
       const startedAt = performance.now();
       logger.resetKeys();
-      logger.addContext(context);
+      logger.addContext({ ...context, coldStart: isCold });
+      const about = { ColdStart: isCold, Service: serviceName };
       try {
-        return await handle(event, context);
+        return await tracing.invocation(name, about, () => handle(event, context));
       } catch (error) {
         log('ERROR', 'the invocation failed', errorDetails(error));
-        throw asTold(error);
+        throw errorAsTold(error);
       } finally {
         publish(startedAt, context.awsRequestId);
       }
@@ -108,12 +116,4 @@ const methods = { DEBUG: 'debug', INFO: 'info', WARN: 'warn', ERROR: 'error' } a
 
 function unitOf(name: MetricName) {
   return name === 'BodyBytes' ? MetricUnit.Bytes : MetricUnit.Count;
-}
-
-/** Lambda writes what a handler throws into the log, and into what is told of a failed sweep. */
-function asTold(error: unknown): Error {
-  const { error: what, stack } = safeError(error);
-  const told = new Error(what.replace(/^Error: /, ''));
-  told.stack = `${what}\n${stack}`;
-  return told;
 }

@@ -20,7 +20,7 @@ const refreshMs = 60_000;
  * read before stays in force where it cannot be read again.
  */
 export function secretAccess(secretArn: string, telemetry: Telemetry): Access {
-  const client = new SecretsManagerClient({ requestHandler });
+  const client = telemetry.traced(new SecretsManagerClient({ requestHandler }));
   let known: { readonly at: number; readonly tokens: readonly Token[] } | undefined;
   return tokenAccess(async () => {
     if (known !== undefined && known.at + refreshMs > Date.now()) return known.tokens;
