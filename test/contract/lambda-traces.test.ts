@@ -77,6 +77,8 @@ it('a sampled invocation is traced with each of its calls, and one that is not c
 
   vi.stubEnv('_X_AMZN_TRACE_ID', header(0));
   expect((await lambdas.ask(batch)).status).toBe(200);
+  // What X-Ray's SDK leaves there once it is loaded.
+  expect(process).not.toHaveProperty('namespaces');
 
   vi.stubEnv('_X_AMZN_TRACE_ID', header(1));
   const { headers } = await lambdas.ask(batch);
@@ -100,6 +102,7 @@ it('a sampled invocation is traced with each of its calls, and one that is not c
   expect(counting.calls.map(told)).toContainEqual([
     ...['aws', 'DynamoDB', 'TransactWriteItems', undefined],
   ]);
+  expect(process).toHaveProperty('namespaces');
   // The unsampled one would have come before.
   expect(received).toEqual([]);
 });
