@@ -9,7 +9,7 @@ import {
 } from 'aws-cdk-lib/aws-cloudwatch';
 import { SnsAction } from 'aws-cdk-lib/aws-cloudwatch-actions';
 import { PolicyStatement, ServicePrincipal } from 'aws-cdk-lib/aws-iam';
-import { FilterPattern, MetricFilter, type LogGroup } from 'aws-cdk-lib/aws-logs';
+import { FilterPattern, MetricFilter } from 'aws-cdk-lib/aws-logs';
 import { Topic } from 'aws-cdk-lib/aws-sns';
 import { EmailSubscription } from 'aws-cdk-lib/aws-sns-subscriptions';
 import type { Construct } from 'constructs';
@@ -17,6 +17,7 @@ import type { Construct } from 'constructs';
 import { handlerNames } from './bundle.ts';
 import type { Functions } from './functions.ts';
 import type { Api } from './http-api.ts';
+import { ownMetric, ownNamespace } from './own-metrics.ts';
 import type { Queues } from './queues.ts';
 import type { Settings } from './settings.ts';
 
@@ -39,48 +40,37 @@ const fiveMinutes = Duration.minutes(5);
 const sum = { statistic: 'Sum', period: fiveMinutes };
 const most = { statistic: 'Maximum', period: Duration.minutes(1) };
 
-/** Metrics made from logs; those of the stack alone, however many stacks an account has. */
-export interface LogMetrics {
+/** What no service measures; that of the stack alone, however many stacks an account has. */
+export interface StackMetrics {
   orphans: Metric;
+  defects: MathExpression;
   requestsThrottled: Metric;
 }
 
-export function addLogMetrics(
+export function addStackMetrics(
   scope: Construct,
   settings: Settings,
-  { functions, api }: Observed,
-): LogMetrics {
-  const metricNamespace = `DevicePipeline/${settings.stackName}`;
-  const filter = (
-    id: string,
-    logGroup: LogGroup,
-    pattern: ConstructorParameters<typeof MetricFilter>[2]['filterPattern'],
-    metricValue: string,
-  ) =>
-    new MetricFilter(scope, id, {
-      logGroup,
-      metricNamespace,
-      metricName: id,
-      filterPattern: pattern,
-      metricValue,
-    }).metric(sum);
+  { api }: Observed,
+): StackMetrics {
   return {
-    orphans: filter(
-      'OrphansFound',
-      functions.sweep.logGroup,
-      FilterPattern.all(
-        FilterPattern.stringValue('$.message', '=', 'swept'),
-        FilterPattern.numberValue('$.orphans', '>', 0),
-      ),
-      '$.orphans',
-    ),
+    orphans: ownMetric(settings, 'sweep', 'OrphansFound', sum),
+    defects: new MathExpression({
+      expression: 'SUM([FILL(ingest, 0), FILL(query, 0)])',
+      usingMetrics: {
+        ingest: ownMetric(settings, 'ingest', 'Problem_internal', sum),
+        query: ownMetric(settings, 'query', 'Problem_internal', sum),
+      },
+      label: 'defects',
+      period: fiveMinutes,
+    }),
     // API Gateway has no metric of its own for this.
-    requestsThrottled: filter(
-      'RequestsThrottled',
-      api.accessLog,
-      FilterPattern.stringValue('$.status', '=', '429'),
-      '1',
-    ),
+    requestsThrottled: new MetricFilter(scope, 'RequestsThrottled', {
+      logGroup: api.accessLog,
+      metricNamespace: `${ownNamespace}/${settings.stackName}`,
+      metricName: 'RequestsThrottled',
+      filterPattern: FilterPattern.stringValue('$.status', '=', '429'),
+      metricValue: '1',
+    }).metric(sum),
   };
 }
 
@@ -89,10 +79,10 @@ export function addAlarms(
   scope: Construct,
   settings: Settings,
   observed: Observed,
-  logMetrics: LogMetrics,
+  stackMetrics: StackMetrics,
 ): Alarm[] {
   const topic = addTopic(scope, settings);
-  return alarmSpecs(observed, logMetrics).map(({ id, description, metric, atLeast, periods }) => {
+  return alarmSpecs(observed, stackMetrics).map(({ id, description, metric, atLeast, periods }) => {
     const alarm = new Alarm(scope, id, {
       alarmDescription: `${settings.stackName}: ${description}`,
       metric,
@@ -110,7 +100,7 @@ export function addAlarms(
   });
 }
 
-function alarmSpecs({ functions, queues, api }: Observed, logMetrics: LogMetrics): AlarmSpec[] {
+function alarmSpecs({ functions, queues, api }: Observed, stackMetrics: StackMetrics): AlarmSpec[] {
   const { queue, deadLetterQueue, sweepFailures } = queues;
   return [
     {
@@ -133,6 +123,12 @@ function alarmSpecs({ functions, queues, api }: Observed, logMetrics: LogMetrics
       atLeast: 5,
     },
     {
+      id: 'DefectsMet',
+      description: 'a request met an error of ours: the log says where.',
+      metric: stackMetrics.defects,
+      atLeast: 1,
+    },
+    {
       id: 'FunctionsThrottled',
       description: 'Lambda refuses to run functions: the concurrency of the account is used up.',
       metric: functionsThrottled(functions),
@@ -141,13 +137,13 @@ function alarmSpecs({ functions, queues, api }: Observed, logMetrics: LogMetrics
     {
       id: 'RequestsThrottledOften',
       description: 'requests are answered with 429: raise throttleRate and throttleBurst?',
-      metric: logMetrics.requestsThrottled,
+      metric: stackMetrics.requestsThrottled,
       atLeast: 10,
     },
     {
       id: 'SweepFoundOrphans',
       description: 'the sweeper found batches of which a part had not been sent or counted.',
-      metric: logMetrics.orphans,
+      metric: stackMetrics.orphans,
       atLeast: 1,
     },
     {

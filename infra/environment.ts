@@ -1,5 +1,6 @@
 import type { HandlerName } from './bundle.ts';
 import { sweepAfterSeconds } from './function-specs.ts';
+import { ownNamespace } from './own-metrics.ts';
 import type { Resources } from './permissions.ts';
 import { receivesMax } from './queues.ts';
 import type { Settings } from './settings.ts';
@@ -23,6 +24,9 @@ export function environmentOf(
     LEDGER_TABLE: resources.ledgerTable.tableName,
     DAY_ZONE: settings.dayZone,
     KEEP_DAYS: String(settings.keepReceiptsDays),
+    POWERTOOLS_SERVICE_NAME: settings.stackName,
+    POWERTOOLS_METRICS_NAMESPACE: ownNamespace,
+    POWERTOOLS_LOG_LEVEL: settings.logLevel.toUpperCase(),
   };
   switch (name) {
     case 'ingest':

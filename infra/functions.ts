@@ -35,6 +35,11 @@ interface Parts {
   bundlesDirectory: string;
 }
 
+const logLevels: Record<Settings['logLevel'], ApplicationLogLevel> = {
+  info: ApplicationLogLevel.INFO,
+  debug: ApplicationLogLevel.DEBUG,
+};
+
 const ids: Record<HandlerName, string> = {
   ingest: 'Ingest',
   process: 'Process',
@@ -69,7 +74,8 @@ function addFunction(scope: Construct, name: HandlerName, parts: Parts): Pipelin
     tracing: Tracing.ACTIVE,
     logGroup,
     loggingFormat: LoggingFormat.JSON,
-    applicationLogLevelV2: ApplicationLogLevel.INFO,
+    // Lambda takes away what is below, whatever the function would write.
+    applicationLogLevelV2: logLevels[settings.logLevel],
     // A line for each start and end of an invocation would be most of the log.
     systemLogLevelV2: SystemLogLevel.WARN,
     ...(concurrency !== undefined && { reservedConcurrentExecutions: concurrency }),

@@ -2,7 +2,7 @@ import { Annotations, CfnOutput, Stack, Validations, type App } from 'aws-cdk-li
 import { AwsSolutionsChecks } from 'cdk-nag';
 import type { Construct } from 'constructs';
 
-import { addAlarms, addLogMetrics } from './alarms.ts';
+import { addAlarms, addStackMetrics } from './alarms.ts';
 import { addDashboard } from './dashboard.ts';
 import { addFunctions } from './functions.ts';
 import { addHttpApi, type Api } from './http-api.ts';
@@ -31,9 +31,9 @@ export function addPipelineStack(app: App, settings: Settings, bundlesDirectory:
   addTriggers(stack, settings, functions, queues);
 
   const observed = { functions, queues, api };
-  const logMetrics = addLogMetrics(stack, settings, observed);
-  const alarms = addAlarms(stack, settings, observed, logMetrics);
-  addDashboard(stack, observed, storage, logMetrics, alarms);
+  const stackMetrics = addStackMetrics(stack, settings, observed);
+  const alarms = addAlarms(stack, settings, observed, stackMetrics);
+  addDashboard(stack, { settings, observed, storage, stackMetrics, alarms });
 
   addOutputs(stack, settings, api, resources);
   warn(stack, settings);

@@ -23,6 +23,8 @@ export interface Settings {
   rawInfrequentAccessDays: 'never' | number;
   rawGlacierDays: 'never' | number;
   logRetentionDays: RetentionDays;
+  /** `debug` writes a line for each batch that is accepted. */
+  logLevel: 'info' | 'debug';
   throttleRate: number;
   throttleBurst: number;
   tokens: 'on' | 'off';
@@ -61,6 +63,7 @@ export const settingTable: { [Name in keyof Settings]: Setting<Settings[Name]> }
   rawInfrequentAccessDays: { default: 30, parse: wholeNumberOr('never', 30, 36_500) },
   rawGlacierDays: { default: 90, parse: wholeNumberOr('never', 1, 36_500) },
   logRetentionDays: { default: RetentionDays.ONE_MONTH, parse: oneOfNumbers(logRetentionDays) },
+  logLevel: { default: 'info', parse: oneOf('info', 'debug') },
   throttleRate: { default: 500, parse: wholeNumber(1, 100_000) },
   throttleBurst: { default: 1000, parse: wholeNumber(1, 100_000) },
   tokens: { default: 'on', parse: oneOf('on', 'off') },

@@ -1,31 +1,63 @@
 import type { APIGatewayProxyEventV2, APIGatewayProxyStructuredResultV2 } from 'aws-lambda';
 
+import type { ProblemCode } from '../domain/problem.ts';
 import { problemAnswer, type Answer } from './answer.ts';
+import { problemOf } from './exchanges.ts';
+import { methodOf, requestIdOf, routeOf, type Exchange } from './observer.ts';
 import { tooLarge } from './stats-answer.ts';
 
 /** What answers a request. */
 export type Fetch = (request: Request) => Response | Promise<Response>;
 
+/** What is done for a request: the answer, and what it refuses. */
+interface Outcome {
+  readonly result: APIGatewayProxyStructuredResultV2;
+  readonly problem: ProblemCode | undefined;
+}
+
 /**
  * Answers an event of an API Gateway HTTP API, payload format 2.0, as the server answers the
  * request: no header is left out or written anew, and the body has the bytes that were sent.
+ * A refusal has the request's id (`requestIdOfEvent`), and `onAnswered` is told of all answers.
  * Source: API Gateway Developer Guide, "Create AWS Lambda proxy integrations for HTTP APIs".
  */
 export async function answerGatewayEvent(
   fetch: Fetch,
   event: APIGatewayProxyEventV2,
+  onAnswered: (exchange: Exchange) => void = () => undefined,
 ): Promise<APIGatewayProxyStructuredResultV2> {
+  const startedAt = performance.now();
+  const requestId = requestIdOfEvent(event);
+  const { result, problem } = await outcomeOf(fetch, event);
+  if (problem !== undefined) result.headers = { ...result.headers, 'x-request-id': requestId };
+  onAnswered({
+    requestId,
+    route: routeOf(event.rawPath),
+    method: methodOf(event.requestContext.http.method),
+    status: result.statusCode ?? 0,
+    seconds: (performance.now() - startedAt) / 1000,
+    problem,
+  });
+  return result;
+}
+
+/** The id that the client has given its request, where it may stand in a log, or else the gateway's. */
+export function requestIdOfEvent({ headers, requestContext }: APIGatewayProxyEventV2): string {
+  return requestIdOf(headers['x-request-id'], () => requestContext.requestId);
+}
+
+async function outcomeOf(fetch: Fetch, event: APIGatewayProxyEventV2): Promise<Outcome> {
   const body = bodyOf(event);
   const alteration = alterationOf(event);
-  if (alteration !== undefined) return plainResult(alteration);
+  if (alteration !== undefined) return plainOutcome(alteration);
   let request: Request;
   try {
     request = toRequest(event, body);
   } catch (error) {
     if (!(error instanceof TypeError)) throw error;
-    return plainResult(malformed);
+    return plainOutcome(malformed);
   }
-  return await toResult(await fetch(request));
+  return await toOutcome(await fetch(request));
 }
 
 /** The gateway hands a body over as text, where its type is one of text, or else as base64. */
@@ -88,14 +120,15 @@ function inLatin1(value: string): string {
  */
 const resultBytesMax = 6_000_000;
 
-async function toResult(response: Response): Promise<APIGatewayProxyStructuredResultV2> {
+async function toOutcome(response: Response): Promise<Outcome> {
   const result = await resultOf(response);
   const { body = '' } = result;
+  const outcome = { result, problem: problemOf(response) };
   // It is at most six bytes for one of them.
-  if (body.length < resultBytesMax / 6) return result;
+  if (body.length < resultBytesMax / 6) return outcome;
   return Buffer.byteLength(JSON.stringify(result)) > resultBytesMax
-    ? plainResult(problemAnswer(tooLarge))
-    : result;
+    ? plainOutcome(problemAnswer(tooLarge))
+    : outcome;
 }
 
 async function resultOf(response: Response): Promise<APIGatewayProxyStructuredResultV2> {
@@ -119,6 +152,7 @@ function isPlainText(headers: Headers): boolean {
   return !headers.has('content-encoding') && /^text\/|json|javascript/.test(type);
 }
 
-function plainResult({ status, headers, body }: Answer): APIGatewayProxyStructuredResultV2 {
-  return { statusCode: status, headers: { ...headers }, body, isBase64Encoded: false };
+function plainOutcome({ status, headers, body, problem }: Answer): Outcome {
+  const result = { statusCode: status, headers: { ...headers }, body, isBase64Encoded: false };
+  return { result, problem };
 }

@@ -59,6 +59,11 @@ export function rememberProblem(response: Response, answer: Answer | BytesAnswer
   return response;
 }
 
+/** What a response refuses, if it is a refusal. */
+export function problemOf(response: Response): ProblemCode | undefined {
+  return problems.get(response);
+}
+
 /** Takes note of the refusal that a response is, if it is one, and gives it the request's id. */
 export function noteRefusal(outgoing: ServerResponse, response: Response): Response {
   const headers = headersOfRefusal(outgoing, problems.get(response));

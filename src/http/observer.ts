@@ -55,9 +55,12 @@ export function methodOf(method: string | undefined): string {
 
 /**
  * The id that a client has given its request, where it may stand in a log and a header, and is no
- * token put into the wrong place; or a new one.
+ * token put into the wrong place; or else the one that is made.
  */
-export function requestIdOf(given: string | readonly string[] | undefined): string {
+export function requestIdOf(
+  given: string | readonly string[] | undefined,
+  make: () => string = randomUUID,
+): string {
   const isSane = typeof given === 'string' && /^[!-~]{1,64}$/.test(given) && !/dpl_/.test(given);
-  return isSane ? given : randomUUID();
+  return isSane ? given : make();
 }

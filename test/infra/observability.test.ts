@@ -12,6 +12,13 @@ const queueName = (name: string) => ({
   'Fn::GetAtt': [stack.one('AWS::SQS::Queue', name).id, 'QueueName'],
 });
 const lambda = (name: string) => stack.ref('AWS::Lambda::Function', name);
+const ofFunction = (name: string) => ({
+  Namespace: 'DevicePipeline',
+  Dimensions: [
+    { Name: 'function', Value: name },
+    { Name: 'service', Value: 'device-pipeline' },
+  ],
+});
 const own = { Namespace: 'DevicePipeline/device-pipeline', Statistic: 'Sum', Period: 300 };
 const mostInAMinute = { Namespace: 'AWS/SQS', Statistic: 'Maximum', Period: 60 };
 
@@ -60,7 +67,11 @@ describe('an alarm is raised', () => {
     [
       'the sweeper has found orphans',
       'SweepFoundOrphans',
-      { ...own, MetricName: 'OrphansFound', Threshold: 1, EvaluationPeriods: 1 },
+      {
+        ...ofFunction('sweep'),
+        ...{ MetricName: 'OrphansFound', Statistic: 'Sum', Period: 300 },
+        ...{ Threshold: 1, EvaluationPeriods: 1 },
+      },
     ],
     [
       'the sweeper has failed for 15 minutes',
@@ -114,8 +125,25 @@ describe('an alarm is raised', () => {
     );
   });
 
+  test('when a request meets an error of ours, in either function that answers', () => {
+    const properties = stack.properties(alarm, 'DefectsMet');
+    expect(properties).toMatchObject({ Threshold: 1, EvaluationPeriods: 1 });
+    const [expression, ...metrics] = properties['Metrics'] as Json[];
+    expect(expression).toMatchObject({ Expression: 'SUM([FILL(ingest, 0), FILL(query, 0)])' });
+    expect(metrics).toMatchObject(
+      ['ingest', 'query'].map((name) => ({
+        Id: name,
+        MetricStat: {
+          Metric: { MetricName: 'Problem_internal', ...ofFunction(name) },
+          Period: 300,
+          Stat: 'Sum',
+        },
+      })),
+    );
+  });
+
   test('in no other case, and without an address nobody is told', () => {
-    expect(Object.keys(stack.all(alarm))).toHaveLength(8);
+    expect(Object.keys(stack.all(alarm))).toHaveLength(9);
     for (const { Properties } of Object.values(stack.all(alarm))) {
       expect(Properties).not.toHaveProperty('AlarmActions');
     }
@@ -123,21 +151,7 @@ describe('an alarm is raised', () => {
   });
 });
 
-describe('metrics are made', () => {
-  test("of the orphans in the sweeper's line of log", () => {
-    expect(stack.properties('AWS::Logs::MetricFilter', 'OrphansFound')).toEqual({
-      LogGroupName: stack.ref('AWS::Logs::LogGroup', 'SweepLogs'),
-      FilterPattern: '{ ($.message = "swept") && ($.orphans > 0) }',
-      MetricTransformations: [
-        {
-          MetricNamespace: 'DevicePipeline/device-pipeline',
-          MetricName: 'OrphansFound',
-          MetricValue: '$.orphans',
-        },
-      ],
-    });
-  });
-
+describe('a metric is made', () => {
   test('of the requests that the access log shows as throttled', () => {
     expect(stack.properties('AWS::Logs::MetricFilter', 'RequestsThrottled')).toEqual({
       LogGroupName: stack.ref('AWS::Logs::LogGroup', 'AccessLog'),
@@ -163,7 +177,12 @@ test('the dashboard shows the alarms, the requests, the queues, the functions an
     ...Object.keys(stack.all('AWS::ApiGatewayV2::Api')),
   ];
   expect(ids.filter((id) => !body.includes(`"${id}"`))).toEqual([]);
-  expect(body).toContain('OrphansFound');
+  const drawn = ['OrphansFound', 'ItemsAccepted', 'ItemsCounted', 'DeadLettersParked'];
+  expect(drawn.filter((name) => !body.includes(name))).toEqual([]);
+  const search = (name: string) =>
+    `SEARCH('{DevicePipeline,function,service} service=\\\\\\"device-pipeline\\\\\\" ${name}', 'Sum', 60)`;
+  expect(body).toContain(search('Problem'));
+  expect(body).toContain(search('ItemError'));
 });
 
 test('where there is an address, CloudWatch may publish to the topic, over TLS only', () => {

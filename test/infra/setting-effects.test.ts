@@ -67,6 +67,17 @@ const effects: { [Name in keyof Settings]: [Settings[Name], (stack: Synthesized)
         { StorageClass: 'STANDARD_IA', TransitionInDays: 30 },
       ]),
   ],
+  logLevel: [
+    'debug',
+    (stack) => {
+      for (const name of ['Ingest', 'Process', 'Query', 'Sweep']) {
+        expect(variable(stack, name, 'POWERTOOLS_LOG_LEVEL')).toBe('DEBUG');
+        expect(stack.properties(lambda, name)['LoggingConfig']).toMatchObject({
+          ApplicationLogLevel: 'DEBUG',
+        });
+      }
+    },
+  ],
   logRetentionDays: [
     RetentionDays.ONE_WEEK,
     (stack) => {

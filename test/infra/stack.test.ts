@@ -116,6 +116,9 @@ describe('the functions', () => {
     LEDGER_TABLE: stack.ref(table, 'Ledger'),
     DAY_ZONE: 'as-written',
     KEEP_DAYS: '90',
+    POWERTOOLS_SERVICE_NAME: 'device-pipeline',
+    POWERTOOLS_METRICS_NAMESPACE: 'DevicePipeline',
+    POWERTOOLS_LOG_LEVEL: 'INFO',
   };
 
   test.each<[string, Json]>([

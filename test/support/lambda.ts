@@ -7,6 +7,7 @@ import { sqsRecord } from '../../infra/local/sqs-event.ts';
 import { ingestFunction } from '../../src/entry/lambda/ingest-function.ts';
 import { processFunction } from '../../src/entry/lambda/process-function.ts';
 import { queryFunction } from '../../src/entry/lambda/query-function.ts';
+import type { InvocationContext } from '../../src/entry/lambda/telemetry.ts';
 import { sweepFunction } from '../../src/entry/lambda/sweep-function.ts';
 import type { Pages } from '../../src/http/pages.ts';
 import { createStore, type AwsEmulators, type AwsStore } from './aws-store.ts';
@@ -16,7 +17,23 @@ import type { Received, Sent } from './server.ts';
 export type BodyForm = 'text' | 'base64';
 
 const region = 'eu-central-1';
-const context = { getRemainingTimeInMillis: () => 60_000 };
+/** As Lambda gives it, for an invocation of its own. */
+export function lambdaContext(functionName: string): InvocationContext {
+  return {
+    awsRequestId: randomUUID(),
+    functionName: `local-${functionName}`,
+    functionVersion: '$LATEST',
+    invokedFunctionArn: `arn:aws:lambda:${region}:000000000000:function:local-${functionName}`,
+    memoryLimitInMB: '1024',
+    logGroupName: `/aws/lambda/local-${functionName}`,
+    logStreamName: 'local',
+    callbackWaitsForEmptyEventLoop: true,
+    getRemainingTimeInMillis: () => 60_000,
+  };
+}
+
+/** What Powertools reads from the environment of the process; the tests of its lines turn it on. */
+const quiet = { POWERTOOLS_METRICS_DISABLED: 'true', POWERTOOLS_LOG_LEVEL: 'SILENT' };
 
 /** The four functions in this process, on an empty store of their own. */
 export class Lambdas {
@@ -40,7 +57,7 @@ export class Lambdas {
     this.#aws = aws;
     this.store = store;
     // The SDK reads its part from the environment of the process.
-    Object.assign(process.env, aws.environment);
+    Object.assign(process.env, aws.environment, quiet, powertoolsOf(more));
     this.environment = {
       ...aws.environment,
       COUNTERS_TABLE: store.countersTable,
@@ -63,7 +80,9 @@ export class Lambdas {
   async ask(sent: Sent, form: BodyForm = 'text'): Promise<Received> {
     const event = gatewayEvent(sent, form);
     const isBatch = event.routeKey === 'POST /ingest';
-    const result = await (isBatch ? this.#ingest : this.#query)(event);
+    const result = await (isBatch
+      ? this.#ingest(event, lambdaContext('ingest'))
+      : this.#query(event, lambdaContext('query')));
     const headers = Object.entries(result.headers ?? {}).map(([name, value]) => [
       name,
       String(value),
@@ -91,7 +110,7 @@ export class Lambdas {
       const Records = messages.map(
         (message) => sqsRecord(message, 'arn:aws:sqs:local', region) as unknown as SQSRecord,
       );
-      const { batchItemFailures } = await this.#process({ Records }, context);
+      const { batchItemFailures } = await this.#process({ Records }, lambdaContext('process'));
       if (batchItemFailures.length > 0) throw new Error(JSON.stringify(batchItemFailures));
       const Entries = messages.map(({ ReceiptHandle }, at) => ({ Id: String(at), ReceiptHandle }));
       await this.#aws.sqs.send(new DeleteMessageBatchCommand({ QueueUrl, Entries }));
@@ -99,8 +118,14 @@ export class Lambdas {
   }
 
   sweep() {
-    return this.#sweep({}, context);
+    return this.#sweep({}, lambdaContext('sweep'));
   }
+}
+
+function powertoolsOf(variables: Record<string, string>): Record<string, string> {
+  return Object.fromEntries(
+    Object.entries(variables).filter(([name]) => name.startsWith('POWERTOOLS_')),
+  );
 }
 
 /** Source: API Gateway Developer Guide, payload format version 2.0. */

@@ -28,8 +28,8 @@ export interface AwsIntakeOptions {
   readonly dayOf: DayOf;
   readonly makeBatchId: (now: number) => BatchId;
   readonly now: () => number;
-  /** Is told why a batch was not taken. */
-  readonly onFailure: (error: unknown) => void;
+  /** Is told why a batch was not taken, and which, if it had an id already. */
+  readonly onFailure: (error: unknown, batchId: BatchId | undefined) => void;
 }
 
 /**
@@ -63,14 +63,24 @@ type Acceptance = Awaited<ReturnType<Intake['accept']>>;
  * written with the key: all attempts at a batch exclude the same, so that they cut the same chunks.
  */
 export function awsIntake(options: AwsIntakeOptions): Intake {
-  const guarded = <T>(act: () => Promise<T>) => orUnavailable(notTaken, options.onFailure, act);
+  const { onFailure } = options;
   return {
     async accept(batch) {
-      const result = await guarded(() => accept(options, batch).catch(asRefusal));
+      let batchId: BatchId | undefined;
+      const result = await orUnavailable(
+        notTaken,
+        (error) => onFailure(error, batchId),
+        () => accept(options, batch, (id) => (batchId = id)).catch(asRefusal),
+      );
       if (result instanceof NothingAdmitted) throw result;
       return result;
     },
-    recall: (caller, key) => guarded(() => recall(options, caller, key)),
+    recall: (caller, key) =>
+      orUnavailable(
+        notTaken,
+        (error) => onFailure(error, undefined),
+        () => recall(options, caller, key),
+      ),
   };
 }
 
@@ -80,7 +90,11 @@ function asRefusal(error: unknown): NothingAdmitted {
   throw error;
 }
 
-async function accept(options: AwsIntakeOptions, batch: Batch): Promise<Acceptance> {
+async function accept(
+  options: AwsIntakeOptions,
+  batch: Batch,
+  onIdentity: (batchId: BatchId) => void,
+): Promise<Acceptance> {
   // The id is made before anything is waited for: ids then have the order of arrival.
   const receivedAt = options.now();
   const fresh = {
@@ -92,6 +106,7 @@ async function accept(options: AwsIntakeOptions, batch: Batch): Promise<Acceptan
   const turn = await takeAdmittedTurn(options, batch, fresh);
   if (turn.kind === 'earlier') return { earlier: turn.batch };
   const { identity, isStored } = turn;
+  onIdentity(identity.batchId);
   const taken = withoutItems(batch, options.dayOf, identity.excluded ?? []);
   const raw = {
     ...{ ...taken, ...identity },

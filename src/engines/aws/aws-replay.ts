@@ -29,7 +29,7 @@ export interface AwsReplayOptions {
   /** What is older than that less this is not queued any more: its marks might be gone. */
   readonly roomMs: number;
   /** Is told why a batch was not taken. */
-  readonly onFailure: (error: unknown) => void;
+  readonly onFailure: (error: unknown, batchId: BatchId) => void;
 }
 
 /** As `awsIntake` has it: an attempt under way, and one that nobody takes for that any more. */
@@ -48,7 +48,12 @@ const underWay =
  */
 export function awsReplayIntake(options: AwsReplayOptions): ReplayIntake {
   return {
-    replay: (batch) => orUnavailable(notTaken, options.onFailure, () => replay(options, batch)),
+    replay: (batch) =>
+      orUnavailable(
+        notTaken,
+        (error) => options.onFailure(error, batch.origin.batchId),
+        () => replay(options, batch),
+      ),
   };
 }
 

@@ -24,17 +24,19 @@ export function backoff(attemptsMax: number, deadline = Number.POSITIVE_INFINITY
   };
 }
 
-/** One line of JSON: the form in which CloudWatch is asked. */
-export function log(level: 'INFO' | 'ERROR', message: string, details: object = {}): void {
-  const line = JSON.stringify({ level, time: new Date().toISOString(), message, ...details });
-  process.stdout.write(`${line}\n`);
-}
-
 /** Names an error without what it may quote of a body or a token. */
 export function errorDetails(error: unknown): object {
   const { error: what, stack } = safeError(error);
   const cause = error instanceof Error ? error.cause : undefined;
   return { error: what, ...(cause instanceof Error && { cause: safeError(cause).error }), stack };
+}
+
+/** Lambda writes what a handler throws into the log, and into what is told of a failed sweep. */
+export function errorAsTold(error: unknown): Error {
+  const { error: what, stack } = safeError(error);
+  const told = new Error(what.replace(/^Error: /, ''));
+  told.stack = `${what}\n${stack}`;
+  return told;
 }
 
 /** An emulator has no host for each bucket. */

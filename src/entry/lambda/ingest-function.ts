@@ -4,7 +4,7 @@ import { DynamoDBClient } from '@aws-sdk/client-dynamodb';
 import { S3Client } from '@aws-sdk/client-s3';
 import { SQSClient } from '@aws-sdk/client-sqs';
 
-import { batchIdMaker } from '../../domain/batch-id.ts';
+import { batchIdMaker, type BatchId } from '../../domain/batch-id.ts';
 import { awsIntake } from '../../engines/aws/aws-intake.ts';
 import { CounterAdmission } from '../../engines/aws/counter-admission.ts';
 import { DynamodbBatchRecords } from '../../engines/aws/dynamodb-batch-records.ts';
@@ -18,7 +18,7 @@ import { orUnavailable } from '../../engines/aws/unavailable.ts';
 import { ingest } from '../../pipeline/ingest.ts';
 import { replay } from '../../pipeline/replay.ts';
 import type { Pipeline } from '../../pipeline/ports.ts';
-import { backoff, errorDetails, log, requestHandler, s3Settings } from './clients.ts';
+import { backoff, errorDetails, requestHandler, s3Settings } from './clients.ts';
 import {
   bodyBytesMax,
   countersPerDayMax,
@@ -29,19 +29,28 @@ import {
 } from './environment.ts';
 import { httpFunction, type HttpFunction } from './http-function.ts';
 import { once } from './once.ts';
+import { telemetryOf } from './telemetry.ts';
 
 /** The function behind `POST /ingest`. */
 export function ingestFunction(env: Record<string, string | undefined>): HttpFunction {
   const environment = readEnvironment(env);
+  const telemetry = telemetryOf('ingest', environment);
   const { dayZone, dayOf, keepMs } = storeRules(environment);
   const ledgerTable = environment.text('LEDGER_TABLE');
-  const dynamodb = new DynamoDBClient({ requestHandler });
-  const sqs = new SQSClient({ requestHandler });
-  const onFailure = (error: unknown) => log('ERROR', 'a batch was not taken', errorDetails(error));
+  const dynamodb = telemetry.traced(new DynamoDBClient({ requestHandler }));
+  const sqs = telemetry.traced(new SQSClient({ requestHandler }));
+  const onFailure = (error: unknown, batchId?: BatchId) =>
+    telemetry.log('ERROR', 'a batch was not taken', {
+      ...(batchId !== undefined && { batch_id: batchId }),
+      ...errorDetails(error),
+    });
   const countersMax = countersPerDayMax(environment);
   const common = {
     records: new DynamodbBatchRecords({ client: dynamodb, ledgerTable, keepMs }),
-    rawStore: s3RawStore(new S3Client(s3Settings(environment)), environment.text('RAW_BUCKET')),
+    rawStore: s3RawStore(
+      telemetry.traced(new S3Client(s3Settings(environment))),
+      environment.text('RAW_BUCKET'),
+    ),
     queue: sqsChunkQueue({
       client: sqs,
       queueUrl: environment.text('QUEUE_URL'),
@@ -82,7 +91,7 @@ export function ingestFunction(env: Record<string, string | undefined>): HttpFun
     receipt: notRoutedHere,
     status: notRoutedHere,
   };
-  return httpFunction(pipeline, environment);
+  return httpFunction(pipeline, environment, telemetry);
 }
 
 /** Everything but batches goes to the query function. */

@@ -1,6 +1,6 @@
 import { DynamoDBClient } from '@aws-sdk/client-dynamodb';
 import { SQSClient } from '@aws-sdk/client-sqs';
-import type { Context, SQSBatchResponse, SQSEvent, SQSRecord } from 'aws-lambda';
+import type { SQSBatchResponse, SQSEvent, SQSRecord } from 'aws-lambda';
 
 import { awsCountingPorts } from '../../engines/aws/aws-counting-ports.ts';
 import { fixDayRule } from '../../engines/aws/dynamodb-day-rule.ts';
@@ -13,13 +13,15 @@ import {
   sqsDeadLetters,
 } from '../../engines/aws/sqs-dead-letters.ts';
 import { countMessages, type QueueMessage } from '../../pipeline/count-messages.ts';
-import { backoff, log, requestHandler } from './clients.ts';
+import { backoff, requestHandler } from './clients.ts';
+import { batchIdsOf, observedParking, observedStore } from './counted-work.ts';
 import { readEnvironment, roomMs, storeRules } from './environment.ts';
 import { once } from './once.ts';
+import { telemetryOf, type InvocationContext } from './telemetry.ts';
 
 export type ProcessFunction = (
   event: SQSEvent,
-  context: Pick<Context, 'getRemainingTimeInMillis'>,
+  context: InvocationContext,
 ) => Promise<SQSBatchResponse>;
 
 /** What is left of an invocation for dead letters and the answer, once nothing more is counted. */
@@ -28,19 +30,20 @@ const closingMs = 5_000;
 /** The function behind the queue: counts what the messages carry. */
 export function processFunction(env: Record<string, string | undefined>): ProcessFunction {
   const environment = readEnvironment(env);
+  const telemetry = telemetryOf('process', environment);
   const { dayZone, dayOf, keepMs } = storeRules(environment);
   const countersTable = environment.text('COUNTERS_TABLE');
   const ledgerTable = environment.text('LEDGER_TABLE');
   const receivesMax = environment.number('MAX_RECEIVES', 1);
-  const dynamodb = new DynamoDBClient({ requestHandler });
+  const dynamodb = telemetry.traced(new DynamoDBClient({ requestHandler }));
   // Transactions are tried again by the counter store alone, which knows what that means.
-  const transactions = new DynamoDBClient({ requestHandler, maxAttempts: 1 });
+  const transactions = telemetry.traced(new DynamoDBClient({ requestHandler, maxAttempts: 1 }));
   const deadLetters = sqsDeadLetters({
-    client: new SQSClient({ requestHandler }),
+    client: telemetry.traced(new SQSClient({ requestHandler })),
     queueUrl: environment.text('DEAD_LETTER_QUEUE_URL'),
     backoff: backoff(4),
   });
-  const parking = parkingOnce(deadLetters, {
+  const parking = parkingOnce(observedParking(deadLetters, telemetry), {
     client: dynamodb,
     ledgerTable,
     keepMs,
@@ -51,7 +54,7 @@ export function processFunction(env: Record<string, string | undefined>): Proces
     return { leastMs: await leastKeepMs(dynamodb, ledgerTable, keepMs) };
   });
 
-  return async (event, context) => {
+  return telemetry.handler(async (event, context) => {
     const { leastMs } = await holdToRules();
     const deadline = Date.now() + context.getRemainingTimeInMillis() - closingMs;
     const store = dynamodbCounterStore({
@@ -62,20 +65,27 @@ export function processFunction(env: Record<string, string | undefined>): Proces
       backoff: backoff(12, deadline),
     });
     const messages = new Map(event.Records.map((record) => [messageOf(record), record]));
-    const left = await countMessages([...messages.keys()], awsCountingPorts(store, parking), {
+    const ports = awsCountingPorts(observedStore(store, telemetry), parking);
+    const left = await countMessages([...messages.keys()], ports, {
       dayOf,
       now: Date.now,
       deadline,
       ageMsMax: leastMs - roomMs,
       receivesMax,
     });
-    if (left.size > 0) log('ERROR', 'messages were not counted', { messages: left.size });
+    telemetry.count('MessagesLeft', left.size);
+    if (left.size > 0) {
+      telemetry.log('ERROR', 'messages were not counted', {
+        messages: left.size,
+        ...batchIdsOf([...left].map(({ body }) => body)),
+      });
+    }
     return {
       batchItemFailures: [...left].map((message) => ({
         itemIdentifier: messages.get(message)?.messageId ?? '',
       })),
     };
-  };
+  });
 }
 
 function messageOf({ messageId, body, attributes, messageAttributes }: SQSRecord): QueueMessage {

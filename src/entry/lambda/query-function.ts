@@ -10,9 +10,10 @@ import { orUnavailable } from '../../engines/aws/unavailable.ts';
 import type { Pages } from '../../http/pages.ts';
 import type { IngestOutcome, Pipeline } from '../../pipeline/ports.ts';
 import { gatherStats } from '../../pipeline/stats.ts';
-import { errorDetails, log, requestHandler, s3Settings } from './clients.ts';
+import { errorDetails, requestHandler, s3Settings } from './clients.ts';
 import { readEnvironment, storeRules } from './environment.ts';
 import { httpFunction, type HttpFunction } from './http-function.ts';
+import { telemetryOf } from './telemetry.ts';
 
 /** Of an answer before it is compressed, by which it becomes about a tenth. */
 const answerBytesMax = 48 * 1024 * 1024;
@@ -23,20 +24,28 @@ export function queryFunction(
   pages?: Pages,
 ): HttpFunction {
   const environment = readEnvironment(env);
+  const telemetry = telemetryOf('query', environment);
   const { keepMs } = storeRules(environment);
-  const client = new DynamoDBClient({ requestHandler });
+  const client = telemetry.traced(new DynamoDBClient({ requestHandler }));
   const reader = dynamodbCounterReader(client, environment.text('COUNTERS_TABLE'));
   const ledgerTable = environment.text('LEDGER_TABLE');
   const status = awsStatus({
-    sqs: new SQSClient({ requestHandler }),
+    sqs: telemetry.traced(new SQSClient({ requestHandler })),
     queueUrl: environment.text('QUEUE_URL'),
     deadLetterQueueUrl: environment.text('DEAD_LETTER_QUEUE_URL'),
     dynamodb: client,
     ledgerTable,
-    rawStore: s3RawStore(new S3Client(s3Settings(environment)), environment.text('RAW_BUCKET')),
+    rawStore: s3RawStore(
+      telemetry.traced(new S3Client(s3Settings(environment))),
+      environment.text('RAW_BUCKET'),
+    ),
     now: Date.now,
   });
   const receipts = dynamodbReceipts({ client, ledgerTable, keepMs, now: Date.now });
+
+  const onFailure = (error: unknown) =>
+    telemetry.log('ERROR', 'a query failed', errorDetails(error));
+  const answered = <T>(act: () => Promise<T>) => orUnavailable(notNow, onFailure, act);
 
   const pipeline: Pipeline = {
     ingest: () => Promise.resolve(wrongAddress),
@@ -45,7 +54,7 @@ export function queryFunction(
     receipt: (batchId) => answered(() => receipts.find(batchId)),
     status: () => answered(status),
   };
-  return httpFunction(pipeline, environment, pages);
+  return httpFunction(pipeline, environment, telemetry, pages);
 }
 
 /** API Gateway hands batches to the other function if their path is written like this. */
@@ -54,7 +63,4 @@ const wrongAddress: IngestOutcome = {
   problem: { code: 'not_found', detail: 'Send batches to /ingest, written so.' },
 };
 
-function answered<T>(act: () => Promise<T>): Promise<T> {
-  const onFailure = (error: unknown) => log('ERROR', 'a query failed', errorDetails(error));
-  return orUnavailable('This cannot be answered now. Ask again after a moment.', onFailure, act);
-}
+const notNow = 'This cannot be answered now. Ask again after a moment.';

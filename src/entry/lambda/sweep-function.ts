@@ -1,8 +1,6 @@
 import { DynamoDBClient } from '@aws-sdk/client-dynamodb';
 import { S3Client } from '@aws-sdk/client-s3';
 import { SQSClient } from '@aws-sdk/client-sqs';
-import type { Context } from 'aws-lambda';
-
 import { awsSweepPorts } from '../../engines/aws/aws-sweep-ports.ts';
 import { fixDayRule } from '../../engines/aws/dynamodb-day-rule.ts';
 import { leastKeepMs } from '../../engines/aws/dynamodb-least-keep.ts';
@@ -11,14 +9,14 @@ import { s3RawStore } from '../../engines/aws/s3-raw-store.ts';
 import { sqsChunkQueue } from '../../engines/aws/sqs-chunk-queue.ts';
 import { sqsDeadLetters } from '../../engines/aws/sqs-dead-letters.ts';
 import { sweep, type SweepResult } from '../../pipeline/sweep.ts';
-import { backoff, errorDetails, log, requestHandler, s3Settings } from './clients.ts';
+import { readRawKey } from '../../domain/batch-id.ts';
+import { backoff, errorDetails, requestHandler, s3Settings } from './clients.ts';
+import { countSweep, observedParking } from './counted-work.ts';
 import { readEnvironment, roomMs, storeRules } from './environment.ts';
 import { once } from './once.ts';
+import { telemetryOf, type InvocationContext } from './telemetry.ts';
 
-export type SweepFunction = (
-  event: unknown,
-  context: Pick<Context, 'getRemainingTimeInMillis'>,
-) => Promise<SweepResult>;
+export type SweepFunction = (event: unknown, context: InvocationContext) => Promise<SweepResult>;
 
 /** What was begun has this time to come to its end. */
 const closingMs = 20_000;
@@ -27,13 +25,14 @@ const parallelBatches = 16;
 /** The function behind the schedule: completes batches whose intake did not come to its end. */
 export function sweepFunction(env: Record<string, string | undefined>): SweepFunction {
   const environment = readEnvironment(env);
+  const telemetry = telemetryOf('sweep', environment);
   const { dayZone, dayOf, keepMs } = storeRules(environment);
   const afterMs = environment.number('SWEEP_AFTER_SECONDS', 0) * 1_000;
   const ledgerTable = environment.text('LEDGER_TABLE');
-  const client = new DynamoDBClient({ requestHandler });
-  const sqs = new SQSClient({ requestHandler });
+  const client = telemetry.traced(new DynamoDBClient({ requestHandler }));
+  const sqs = telemetry.traced(new SQSClient({ requestHandler }));
   const rawStore = s3RawStore(
-    new S3Client(s3Settings(environment)),
+    telemetry.traced(new S3Client(s3Settings(environment))),
     environment.text('RAW_BUCKET'),
   );
   const sqsTo = (variable: string) => ({
@@ -46,7 +45,12 @@ export function sweepFunction(env: Record<string, string | undefined>): SweepFun
     ledger: { client, ledgerTable, keepMs },
     rawStore,
     queue: sqsChunkQueue(sqsTo('QUEUE_URL')),
-    parking: parkingOnce(deadLetters, { client, ledgerTable, keepMs, now: Date.now }),
+    parking: parkingOnce(observedParking(deadLetters, telemetry), {
+      client,
+      ledgerTable,
+      keepMs,
+      now: Date.now,
+    }),
     width: parallelBatches,
   });
   const holdToRules = once(async () => {
@@ -54,7 +58,7 @@ export function sweepFunction(env: Record<string, string | undefined>): SweepFun
     return { leastMs: await leastKeepMs(client, ledgerTable, keepMs) };
   });
 
-  return async (_event, context) => {
+  return telemetry.handler(async (_event, context) => {
     const { leastMs } = await holdToRules();
     const deadline = Date.now() + context.getRemainingTimeInMillis() - closingMs;
     const result = await sweep(ports, {
@@ -65,12 +69,16 @@ export function sweepFunction(env: Record<string, string | undefined>): SweepFun
       keepMs: leastMs,
       deadline,
       onFailure: (error, rawKey) =>
-        log('ERROR', 'a batch could not be swept', { rawKey, ...errorDetails(error) }),
+        telemetry.log('ERROR', 'a batch could not be swept', {
+          batch_id: readRawKey(rawKey)?.batchId,
+          raw_key: rawKey,
+          ...errorDetails(error),
+        }),
     });
-    // The stack makes a metric of this line.
-    log('INFO', 'swept', result);
+    countSweep(result, telemetry);
+    telemetry.log('INFO', 'swept', result);
     // It is tried again, and an alarm tells if that does not help.
     if (result.failed > 0) throw new Error(`${result.failed} batches could not be swept`);
     return result;
-  };
+  });
 }

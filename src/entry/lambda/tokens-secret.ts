@@ -9,7 +9,8 @@ import {
 } from '../../domain/access-token.ts';
 import { tokenAccess, type Access } from '../../http/access.ts';
 import { Unavailable } from '../../pipeline/ports.ts';
-import { errorDetails, log, requestHandler } from './clients.ts';
+import { errorDetails, requestHandler } from './clients.ts';
+import type { Telemetry } from './telemetry.ts';
 
 /** A token that is added or taken away is known everywhere after this time. */
 const refreshMs = 60_000;
@@ -18,8 +19,8 @@ const refreshMs = 60_000;
  * Tokens as the secret has them: read when first needed, and again from time to time. What was
  * read before stays in force where it cannot be read again.
  */
-export function secretAccess(secretArn: string): Access {
-  const client = new SecretsManagerClient({ requestHandler });
+export function secretAccess(secretArn: string, telemetry: Telemetry): Access {
+  const client = telemetry.traced(new SecretsManagerClient({ requestHandler }));
   let known: { readonly at: number; readonly tokens: readonly Token[] } | undefined;
   return tokenAccess(async () => {
     if (known !== undefined && known.at + refreshMs > Date.now()) return known.tokens;
@@ -29,7 +30,7 @@ export function secretAccess(secretArn: string): Access {
       );
       known = { at: Date.now(), tokens: readTokens(SecretString ?? '') };
     } catch (error) {
-      log('ERROR', 'the tokens cannot be read', errorDetails(error));
+      telemetry.log('ERROR', 'the tokens cannot be read', errorDetails(error));
       if (known === undefined) {
         throw new Unavailable('storage_failed', 'The tokens cannot be read now.', { cause: error });
       }
