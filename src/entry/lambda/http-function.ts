@@ -1,5 +1,6 @@
 import type { APIGatewayProxyEventV2, APIGatewayProxyStructuredResultV2 } from 'aws-lambda';
 
+import packageJson from '../../../package.json' with { type: 'json' };
 import { answerGatewayEvent } from '../../http/api-gateway.ts';
 import { createApp } from '../../http/app.ts';
 import type { Pages } from '../../http/pages.ts';
@@ -22,6 +23,7 @@ export function httpFunction(
   const corsOrigins = environment.optional('CORS_ORIGINS')?.split(',') ?? [];
   const app = createApp(pipeline, {
     bodyBytesMax,
+    version: packageJson.version,
     corsOrigins,
     onDefect: (error) => log('ERROR', 'a request met an error', errorDetails(error)),
     ...(pages !== undefined && { pages }),
