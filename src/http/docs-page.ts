@@ -81,7 +81,7 @@ function access(api: OpenApi): string {
   const { bearer } = api.components.securitySchemes;
   return `<section aria-labelledby="access"><h2 id="access"><a href="#access">Access and rates</a></h2>
 ${prose(bearer?.description ?? '')}
-<pre tabindex="0"><code>Authorization: Bearer $TOKEN</code></pre>
+<pre><code>Authorization: Bearer $TOKEN</code></pre>
 ${prose('Without a token where one is needed, or with one that is not known or has expired, the answer is 401; with one for something else it is 403. `WWW-Authenticate` says which scope is needed. 429 means that you come faster than you may, 503 that more is waiting than may wait: `Retry-After` says for how many seconds to wait.')}
 </section>`;
 }
@@ -253,7 +253,7 @@ function examples(before: string, media: MediaType): string[] {
 }
 
 function block(label: string, text: string): string {
-  return `<h5>${escaped(label)}</h5><pre tabindex="0"><code>${escaped(text)}</code></pre>`;
+  return `<h5>${escaped(label)}</h5><pre><code>${escaped(text)}</code></pre>`;
 }
 
 function schemaTables({ components }: OpenApi): string {
@@ -293,7 +293,7 @@ function problemTable(api: OpenApi): string {
   };
   return `<section aria-labelledby="problems"><h2 id="problems"><a href="#problems">Problem codes</a></h2>
 <p>Every refusal has this form (RFC 9457). Act on <code>code</code>; <code>detail</code> is for people.</p>
-<pre tabindex="0"><code>${escaped(JSON.stringify(sample, null, 2))}</code></pre>
+<pre><code>${escaped(JSON.stringify(sample, null, 2))}</code></pre>
 <p>On paths and to methods that are not listed here: ${elsewhere}.</p>
 <table><thead><tr><th scope="col">Code</th><th scope="col">Status</th><th scope="col">Meaning</th><th scope="col">What to do</th></tr></thead><tbody>${rows.join('')}</tbody></table></section>`;
 }

@@ -26,7 +26,7 @@ main > section { border-top: 1px solid var(--line); padding-top: 2.25rem; margin
 .line { display: flex; flex-wrap: wrap; gap: .35rem .7rem; align-items: baseline; font-family: ui-monospace, monospace; font-size: .95rem; margin: 0 0 .8rem; overflow-wrap: anywhere; }
 .method { font-weight: 700; color: var(--get); } .method.post { color: var(--post); }
 code { font: .875em ui-monospace, monospace; background: var(--code); padding: .1em .3em; border-radius: 4px; overflow-wrap: anywhere; }
-pre { margin: 0 0 1rem; padding: .8rem .9rem; background: var(--code); border: 1px solid var(--line); border-radius: 8px; overflow-x: auto; font-size: 13px; line-height: 1.5; } pre code { background: none; padding: 0; font-size: inherit; overflow-wrap: normal; }
+pre { margin: 0 0 1rem; padding: .8rem .9rem; background: var(--code); border: 1px solid var(--line); border-radius: 8px; white-space: pre-wrap; overflow-wrap: anywhere; font-size: 13px; line-height: 1.5; } pre code { background: none; padding: 0; font-size: inherit; overflow-wrap: normal; }
 dl { margin: 0; } dt { border-top: 1px solid var(--line); padding-top: .6rem; } dd { margin: .15rem 0 .6rem; color: var(--soft); } dl p { margin: 0; }
 dt code, td:first-child code { font-weight: 600; color: var(--text); } dt span { color: var(--soft); font-size: .85rem; } dt .must { color: var(--bad); }
 .scroll { overflow-x: auto; } table { border-collapse: collapse; width: 100%; margin-bottom: 1rem; } th, td { text-align: left; vertical-align: top; padding: .5rem .9rem .5rem 0; border-bottom: 1px solid var(--line); } th { font-size: .8rem; color: var(--soft); font-weight: 550; } td { font-size: .92rem; }

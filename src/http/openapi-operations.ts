@@ -149,7 +149,7 @@ const postBatch: OperationPlan = {
       source: `curl -s ${host}/ingest \\
   -H 'Content-Type: application/json' \\
   -H "Idempotency-Key: $(uuidgen)" \\
-  -d '${JSON.stringify(batch)}'`,
+  -d '${JSON.stringify(batch).replaceAll('{"type', '\n    {"type')}'`,
     },
     {
       label: 'Compressed, with a token',

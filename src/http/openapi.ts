@@ -158,7 +158,9 @@ export function openApi({ version, bodyBytesMax }: ApiSettings): OpenApi {
       { name: 'Pages', description: 'For people. They hold no data, and need no token.' },
     ],
     paths: Object.fromEntries(
-      Object.entries(plans).map(([path, { get, post }]) => [path, pathItem(get, post)] as const),
+      Object.entries(plans).map(
+        ([path, { get, post }]) => [path, pathItem(get, post, bodyBytesMax)] as const,
+      ),
     ),
     components: {
       schemas,
@@ -177,7 +179,7 @@ export function openApi({ version, bodyBytesMax }: ApiSettings): OpenApi {
 
 function infoDescription(bodyBytesMax: number): string {
   return [
-    `Send batches to \`/ingest\`, of at most ${bodyBytesMax} bytes each, as sent and inflated, and of JSON that nests at most ${jsonDepthMax} deep. Read the counters, by date, type and state, from \`/stats\`.`,
+    `Send batches to \`/ingest\`, of at most ${bodyBytesMax.toLocaleString('en')} bytes each, as sent and inflated, and of JSON that nests at most ${jsonDepthMax} deep. Read the counters, by date, type and state, from \`/stats\`.`,
     'Every refusal is `application/problem+json` (RFC 9457) with a stable `code`. Where `Retry-After` is there, the same request may succeed later. Another path is `not_found`, another method `method_not_allowed`, with `Allow`.',
     'Each caller may be held to a rate (`--rate-limit`); beyond it the answer is 429 with `Retry-After`. Pages of other origins may ask where `--cors-origin` names them.',
     `Item errors: ${Object.entries(itemErrors)
@@ -187,10 +189,14 @@ function infoDescription(bodyBytesMax: number): string {
   ].join('\n\n');
 }
 
-function pathItem(get: OperationPlan | undefined, post: OperationPlan | undefined): PathItem {
+function pathItem(
+  get: OperationPlan | undefined,
+  post: OperationPlan | undefined,
+  bodyBytesMax: number,
+): PathItem {
   return {
     ...(get !== undefined && { get: operation(get), head: headOperation(operation(get)) }),
-    ...(post !== undefined && { post: operation(post) }),
+    ...(post !== undefined && { post: withBodyLimit(operation(post), bodyBytesMax) }),
   };
 }
 
@@ -208,11 +214,19 @@ function operation(plan: OperationPlan): OperationObject {
     description,
     parameters,
     ...(body !== undefined && { requestBody: { required: true, ...body } }),
-    responses: { ...Object.fromEntries(answers), ...refusals(problemsOf[id]) },
+    responses: { ...Object.fromEntries(answers), ...refusals(problemsOf[id], id === 'postBatch') },
     // One of them is enough, and where nobody has made a token, none.
     security: scopes.length === 0 ? [] : [...scopes.map((scope) => ({ bearer: [scope] })), {}],
     'x-codeSamples': samples.map((sample) => ({ lang: 'Shell' as const, ...sample })),
   };
+}
+
+function withBodyLimit(post: OperationObject, bodyBytesMax: number): OperationObject {
+  const { requestBody } = post;
+  if (requestBody === undefined) return post;
+  const limit = `At most ${bodyBytesMax.toLocaleString('en')} bytes, as sent and inflated, nested at most ${jsonDepthMax} deep.`;
+  const description = `${requestBody.description} ${limit}`;
+  return { ...post, requestBody: { ...requestBody, description } };
 }
 
 /** The same without bodies. */
@@ -231,7 +245,12 @@ function headOperation(get: OperationObject): OperationObject {
   };
 }
 
-function refusals(codes: readonly ProblemCode[]): Readonly<Record<string, ResponseObject>> {
+/** @param isOfBatch that refusals too may say which preference was followed. */
+function refusals(
+  codes: readonly ProblemCode[],
+  isOfBatch = false,
+): Readonly<Record<string, ResponseObject>> {
+  const more: readonly HeaderName[] = isOfBatch ? ['Preference-Applied'] : [];
   const byStatus = new Map<number, ProblemCode[]>();
   for (const code of codes) {
     const status = statusOfProblem(code);
@@ -243,7 +262,7 @@ function refusals(codes: readonly ProblemCode[]): Readonly<Record<string, Respon
     const schema = refs.length === 1 && first !== undefined ? first : { oneOf: refs };
     const response: ResponseObject = {
       description: those.map((code) => `\`${code}\``).join(', '),
-      headers: headerRefs([...(headersOfStatus[status] ?? []), 'X-Request-Id']),
+      headers: headerRefs([...(headersOfStatus[status] ?? []), ...more, 'X-Request-Id']),
       content: { 'application/problem+json': { schema } },
     };
     return [String(status), response] as const;

@@ -53,7 +53,8 @@ export class ApiCheck {
     const type = headers['content-type'] ?? '';
     const media = response.content?.[type];
     expect(media, `${what} has a body of type ${type}, which is not in the document`).toBeDefined();
-    if (media !== undefined) this.#body(what, media, /json$/.test(type) && !/ndjson/.test(type), text);
+    if (media !== undefined)
+      this.#body(what, media, /json$/.test(type) && !/ndjson/.test(type), text);
   }
 
   /** Checks all examples; returns how many there are. */
@@ -78,7 +79,9 @@ export class ApiCheck {
 
   #headers(what: string, { headers = {} }: ResponseObject, given: Received['headers']): void {
     const described = new Set(Object.keys(headers).map((name) => name.toLowerCase()));
-    const unknown = Object.keys(given).filter((name) => !described.has(name) && !unlisted.has(name));
+    const unknown = Object.keys(given).filter(
+      (name) => !described.has(name) && !unlisted.has(name),
+    );
     expect([what, 'headers that are not in the document', unknown]).toEqual([
       ...[what, 'headers that are not in the document', []],
     ]);
