@@ -119,7 +119,7 @@ ${
 <h4>Answers</h4>
 ${answerTable(operation.responses, api)}
 </div>
-<div class="samples">${samplesOf(operation)}</div>
+<div class="samples" role="region" aria-label="Examples: ${escaped(summary)}" tabindex="0">${samplesOf(operation)}</div>
 </article>
 `;
 }

@@ -28,7 +28,7 @@ main > section { border-top: 1px solid var(--line); padding-top: 2.25rem; margin
 code { font: .875em ui-monospace, monospace; background: var(--code); padding: .1em .3em; border-radius: 4px; overflow-wrap: anywhere; }
 pre { margin: 0 0 1rem; padding: .8rem .9rem; background: var(--code); border: 1px solid var(--line); border-radius: 8px; white-space: pre-wrap; overflow-wrap: anywhere; font-size: 13px; line-height: 1.5; } pre code { background: none; padding: 0; font-size: inherit; overflow-wrap: normal; }
 dl { margin: 0; } dt { border-top: 1px solid var(--line); padding-top: .6rem; } dd { margin: .15rem 0 .6rem; color: var(--soft); } dl p { margin: 0; }
-dt code, td:first-child code { font-weight: 600; color: var(--text); } dt span { color: var(--soft); font-size: .85rem; } dt .must { color: var(--bad); }
+dt code, td:first-child code { font-weight: 600; color: var(--text); } td:first-child code { white-space: nowrap; } section > dl { margin-bottom: 2rem; } dt span { color: var(--soft); font-size: .85rem; } dt .must { color: var(--bad); }
 .scroll { overflow-x: auto; } table { border-collapse: collapse; width: 100%; margin-bottom: 1rem; } th, td { text-align: left; vertical-align: top; padding: .5rem .9rem .5rem 0; border-bottom: 1px solid var(--line); } th { font-size: .8rem; color: var(--soft); font-weight: 550; } td { font-size: .92rem; }
 .status { white-space: nowrap; font-variant-numeric: tabular-nums; font-weight: 600; } .good { color: var(--get); } .bad { color: var(--bad); }
 .promise { background: var(--mark); border-radius: 8px; padding: .8rem 1rem .1rem; margin-bottom: 1rem; max-width: 46rem; }

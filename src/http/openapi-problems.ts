@@ -36,7 +36,8 @@ export const remedies: Readonly<Record<ProblemCode, string>> = {
   headers_too_large: 'Send fewer or smaller headers.',
   internal: 'Try again, a batch with the same Idempotency-Key; report it with its `X-Request-Id`.',
   overloaded: 'Nothing was taken. Wait for `Retry-After`, then send it again.',
-  stopping: 'Nothing was taken. Wait for `Retry-After`, then send it again.',
+  stopping:
+    'Nothing was acknowledged. Wait for `Retry-After`, then send it again with the same Idempotency-Key.',
   storage_failed:
     'Nothing was acknowledged. Send it again with the same Idempotency-Key; look after the disk or the tables.',
 };

@@ -231,15 +231,15 @@ function withBodyLimit(post: OperationObject, bodyBytesMax: number): OperationOb
 
 /** The same without bodies. */
 function headOperation(get: OperationObject): OperationObject {
-  const { 'x-codeSamples': _, ...rest } = get;
+  const { operationId, tags, summary, parameters, security } = get;
   const responses = Object.entries(get.responses).map(([status, response]) => {
-    const { content: __, ...bare } = response;
-    return [status, bare] as const;
+    const { description, headers: sent = {} } = response;
+    return [status, { description, headers: sent }] as const;
   });
   return {
-    ...rest,
-    operationId: `${get.operationId.replace(/^get/, 'head')}`,
-    summary: `${get.summary}: the headers alone`,
+    operationId: operationId.replace(/^get/, 'head'),
+    ...{ tags, parameters, security },
+    summary: `${summary}: the headers alone`,
     description: 'As GET, without the body.',
     responses: Object.fromEntries(responses),
   };

@@ -40,7 +40,7 @@ function readCases(name: string): readonly Case[] {
 describe('the document', () => {
   it('is OpenAPI 3.1', async () => {
     const validator = new Validator();
-    const copy = JSON.parse(JSON.stringify(document)) as object;
+    const copy = JSON.parse(JSON.stringify(document)) as Parameters<Validator['validate']>[0];
     const { valid, errors } = await validator.validate(copy);
     expect([valid, errors]).toEqual([true, undefined]);
     expect(validator.version).toBe('3.1');
