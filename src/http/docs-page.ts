@@ -177,7 +177,7 @@ function atMost(value: unknown): string {
 
 function defaultText(schema: Schema): string {
   const value = schema['default'];
-  return value === undefined ? '' : `; default \`${String(value)}\``;
+  return value === undefined ? '' : `; default \`${JSON.stringify(value).replaceAll('"', '')}\``;
 }
 
 function nameOfRef(ref: string): string {
