@@ -13,7 +13,15 @@ import {
 export const rangeDaysMax = 366;
 export const filterValuesMax = 100;
 
-export const statsParameters = ['date', 'from', 'to', 'type', 'state', 'group_by', 'format'] as const;
+export const statsParameters = [
+  'date',
+  'from',
+  'to',
+  'type',
+  'state',
+  'group_by',
+  'format',
+] as const;
 
 type Reading<T> = { readonly value: T } | { readonly problem: Problem };
 
