@@ -44,6 +44,12 @@ const explanations: Record<FieldErrorCode, string> = {
     'must be an RFC 3339 date-time of a day that the calendar has, such as 2023-06-16T13:00:00Z',
 };
 
+/** All there are, with what each says of a field or an item. */
+export const itemErrors: Readonly<Record<ItemErrorCode, string>> = {
+  ...explanations,
+  too_many_counters: 'would begin a new counter on a day that has as many as it may have',
+};
+
 /** Why a field of an item, or (field null) the item as a whole, is refused. */
 export interface FieldError {
   readonly field: EventField | null;

@@ -58,6 +58,7 @@ export async function serve(options: ServeOptions, version: string): Promise<voi
     onDefect,
     observer: observers(traffic, log),
     metrics: metrics.answer,
+    version,
   });
   const stop = stopSignal();
   try {

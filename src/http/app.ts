@@ -22,6 +22,7 @@ import {
   type Answer,
   type Progress,
 } from './answer.ts';
+import { apiPages } from './api-pages.ts';
 import { missingPage, pageAnswer, type Pages } from './pages.ts';
 import { corsHeaders, preflightAnswer, type CrossOrigins } from './cors.ts';
 import { rememberProblem } from './exchanges.ts';
@@ -44,6 +45,8 @@ export interface AppOptions {
   readonly pages?: Pages;
   /** Answers `GET /metrics`, in the form that an Accept header asks for; without, there is none. */
   readonly metrics?: (accept: string | undefined) => Promise<Answer>;
+  /** Of the program, for `/openapi.json`. */
+  readonly version?: string;
 }
 
 /** Variables of a request: who sent it, empty where nobody is named. */
@@ -68,6 +71,7 @@ export function createApp(pipeline: Pipeline, options: AppOptions): Hono<Env> {
     corsOrigins = [],
     pages = noPages,
     metrics,
+    version = 'unknown',
   } = options;
   const app = new Hono<Env>();
   const admit = (scopes: readonly Scope[]) => admission(access, scopes);
@@ -114,6 +118,10 @@ export function createApp(pipeline: Pipeline, options: AppOptions): Hono<Env> {
     app.use('/metrics', admit(['read']));
     get(app, '/metrics', ({ req }) => metrics(req.header('accept')));
   }
+
+  const api = apiPages({ version, bodyBytesMax });
+  get(app, '/openapi.json', ({ req }) => api.document(req.header('if-none-match')));
+  get(app, '/docs', ({ req }) => api.docs(req.header('if-none-match')));
 
   for (const path of new Set(['/', ...pages.keys()])) {
     const page = pages.get(path);

@@ -18,7 +18,8 @@ const encodings = new Map<string, ContentEncoding>([
   ['x-gzip', 'gzip'],
 ]);
 
-const visibleAscii = /^[!-~]{1,255}$/;
+export const idempotencyKeyCharactersMax = 255;
+const visibleAscii = new RegExp(`^[!-~]{1,${idempotencyKeyCharactersMax}}$`);
 
 /** What the headers of `POST /ingest` ask for, or why it is refused before its body is read. */
 export function readIngestHeaders(header: (name: string) => string | undefined): HeadersReading {
@@ -34,7 +35,7 @@ export function readIngestHeaders(header: (name: string) => string | undefined):
   }
   const idempotencyKey = header('idempotency-key');
   if (idempotencyKey !== undefined && !visibleAscii.test(idempotencyKey)) {
-    const detail = 'An Idempotency-Key is 1 to 255 visible ASCII characters, without spaces.';
+    const detail = `An Idempotency-Key is 1 to ${idempotencyKeyCharactersMax} visible ASCII characters, without spaces.`;
     return refuse({ code: 'invalid_idempotency_key', detail });
   }
   const replay = header(replayHeader);

@@ -49,6 +49,8 @@ export interface HttpServerOptions {
   readonly observer?: HttpObserver;
   /** See `AppOptions`. */
   readonly metrics?: AppOptions['metrics'];
+  /** See `AppOptions`. */
+  readonly version?: string;
   readonly timeouts?: HttpTimeouts;
   /** How many connections may be open; without, 4,096. */
   readonly connectionsMax?: number;
@@ -123,6 +125,7 @@ export function createHttpServer(options: HttpServerOptions): HttpServer {
     ...{ bodyBytesMax, onDefect, access, corsOrigins },
     ...(metrics !== undefined && { metrics }),
     ...(options.pages !== undefined && { pages: options.pages }),
+    ...(options.version !== undefined && { version: options.version }),
   });
   const unread = new UnreadAnswers(
     options.answersBytesMax ?? defaultAnswersBytesMax,

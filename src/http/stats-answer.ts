@@ -12,7 +12,7 @@ import { formatOfAccept, readIfNoneMatch } from './negotiation.ts';
 import { readStatsRequest } from './stats-query.ts';
 
 /** Sources: RFC 8259, RFC 4180, https://github.com/ndjson/ndjson-spec. */
-const contentTypeOf: Readonly<Record<StatsFormat, string>> = {
+export const contentTypeOf: Readonly<Record<StatsFormat, string>> = {
   json: 'application/json',
   csv: 'text/csv; charset=utf-8; header=present',
   ndjson: 'application/x-ndjson',

@@ -10,10 +10,18 @@ import {
   type StatsFormat,
 } from '../pipeline/stats-text.ts';
 
-const rangeDaysMax = 366;
-const filterValuesMax = 100;
+export const rangeDaysMax = 366;
+export const filterValuesMax = 100;
 
-const statsParameters = ['date', 'from', 'to', 'type', 'state', 'group_by', 'format'] as const;
+export const statsParameters = [
+  'date',
+  'from',
+  'to',
+  'type',
+  'state',
+  'group_by',
+  'format',
+] as const;
 
 type Reading<T> = { readonly value: T } | { readonly problem: Problem };
 

@@ -1,5 +1,6 @@
 import type { APIGatewayProxyEventV2, APIGatewayProxyStructuredResultV2 } from 'aws-lambda';
 
+import packageJson from '../../../package.json' with { type: 'json' };
 import { answerGatewayEvent, requestIdOfEvent } from '../../http/api-gateway.ts';
 import { createApp } from '../../http/app.ts';
 import type { Exchange } from '../../http/observer.ts';
@@ -26,6 +27,7 @@ export function httpFunction(
   const corsOrigins = environment.optional('CORS_ORIGINS')?.split(',') ?? [];
   const app = createApp(observed(pipeline, telemetry), {
     bodyBytesMax,
+    version: packageJson.version,
     corsOrigins,
     onDefect: (error) => telemetry.log('ERROR', 'a request met an error', errorDetails(error)),
     ...(pages !== undefined && { pages }),
