@@ -161,7 +161,7 @@ class BatchingClient implements Client {
 
   async flush(): Promise<Totals> {
     await this.#buffer.drain();
-    await Promise.all(this.#inFlight);
+    await Promise.allSettled(this.#inFlight);
     const untold = this.#untold;
     this.#untold = undefined;
     if (untold !== undefined) throw new DeliveryError(untold);
@@ -184,13 +184,13 @@ class BatchingClient implements Client {
 
   #begin(events: readonly BufferedEvent[]): void {
     const delivery = this.#slots.run(() => this.#deliver(events));
-    // An error of a callback is the application's: it is not hidden, and breaks no flush.
     const done = delivery.finally(() => {
       this.#inFlight.delete(done);
       this.#buffer.release(events);
     });
     this.#inFlight.add(done);
-    done.catch(() => undefined);
+    // A callback has thrown: the next flush says so.
+    done.catch((error: unknown) => (this.#untold ??= `a callback has failed: ${String(error)}`));
   }
 
   /**

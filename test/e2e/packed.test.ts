@@ -9,6 +9,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 
 const run = promisify(execFile);
 const root = join(import.meta.dirname, '../..');
+const dockerfile = await readFile(join(root, 'Dockerfile'), 'utf8');
 const undoing: (() => unknown)[] = [];
 
 /** With this Node, and nothing of the clone on the path. */
@@ -187,3 +188,48 @@ async function settled(url: string): Promise<{ status: string }> {
     if (ready.pending_items === 0) return ready;
   }
 }
+
+/** The argument lists of the Dockerfile's last stage: Docker was not there to build it. */
+function listOf(instruction: string): string[] {
+  const stage = dockerfile.split(/^FROM /m).at(-1) ?? '';
+  const [, list] = new RegExp(`^${instruction} .*?(\\[.*\\])$`, 'm').exec(stage) ?? [];
+  return JSON.parse(list ?? '[]') as string[];
+}
+
+test('the image starts with a token, is healthy, and stops at SIGTERM', async () => {
+  const dataDir = join(directory, 'image-data');
+  const cli = join(directory, 'node_modules/device-pipeline/bin/device-pipeline.cjs');
+  const [node, bin, ...rest] = listOf('ENTRYPOINT');
+  expect([node, bin?.endsWith('/bin/device-pipeline.cjs'), rest]).toEqual(['node', true, []]);
+  const settings = [...dockerfile.matchAll(/(DEVICE_PIPELINE_\w+)=/g)].map(([, name]) => name);
+  expect(settings).toEqual(['DEVICE_PIPELINE_HOST', 'DEVICE_PIPELINE_DATA_DIR']);
+  const imageEnv = {
+    ...env,
+    DEVICE_PIPELINE_HOST: '0.0.0.0',
+    DEVICE_PIPELINE_DATA_DIR: dataDir,
+  };
+
+  const token = ['token', 'create', '--name', 'first', '--for', 'ingest,read'];
+  await run(process.execPath, [cli, ...token], { env: imageEnv });
+  const server = spawn(process.execPath, [cli, ...listOf('CMD')], {
+    env: { ...imageEnv, DEVICE_PIPELINE_PORT: '0' },
+    stdio: ['ignore', 'pipe', 'ignore'],
+  });
+  undoing.push(() => server.kill('SIGKILL'));
+  const [line] = (await once(server.stdout, 'data')) as [Buffer];
+  const [, port] = /:(\d+)\n/.exec(line.toString()) ?? [];
+
+  const [program, ...check] = listOf('HEALTHCHECK');
+  expect(program).toBe('node');
+  const checked = async (at: string | undefined) => {
+    const child = spawn(process.execPath, check, {
+      env: { ...imageEnv, DEVICE_PIPELINE_PORT: at },
+    });
+    return ((await once(child, 'exit')) as [number])[0];
+  };
+  expect(await checked(port)).toBe(0);
+  const [, signal] = /^STOPSIGNAL (\w+)$/m.exec(dockerfile) ?? [];
+  server.kill(signal as NodeJS.Signals);
+  expect(await once(server, 'exit')).toEqual([0, null]);
+  expect(await checked(port)).toBe(1);
+});
