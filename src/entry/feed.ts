@@ -1,10 +1,12 @@
 import { randomBytes, randomUUID } from 'node:crypto';
 
-import { postBatch, serverAt, sleep, type PostOutcome, type Server } from './client.ts';
+import type { Client, PostOutcome } from '../client/index.ts';
+import { sleep } from '../client/post-batch.ts';
 import type { FeedOptions } from './feed-options.ts';
 import { grouped, openProgress } from './progress.ts';
 import { randomBody, type RandomFeed } from './random-events.ts';
 import {
+  commandClient,
   forEachConcurrently,
   inWords,
   isHopeless,
@@ -31,7 +33,7 @@ export async function feed(options: FeedOptions): Promise<number> {
     days: options.days,
     untilMs: options.untilMs ?? Date.now(),
   };
-  const server = serverAt(options.url, options);
+  const client = commandClient(options);
   const tally: Tally = {
     batches: { sent: 0, accepted: 0, refused: 0, gave_up: 0 },
     items: { sent: 0, accepted: 0, refused: 0 },
@@ -42,7 +44,7 @@ export async function feed(options: FeedOptions): Promise<number> {
   const interruption = watchInterrupt();
   const progress = openProgress(options.batches * options.items);
   try {
-    await send(options, events, server, interruption, (outcome) => {
+    await send(options, events, client, interruption, (outcome) => {
       count(tally, options.items, outcome);
       if (isHopeless(outcome)) interruption.stop();
       progress.update(tally.items.sent, `${grouped(tally.items.accepted)} items accepted`);
@@ -51,7 +53,7 @@ export async function feed(options: FeedOptions): Promise<number> {
     progress.stop();
     interruption.dispose();
   }
-  report(options, events, server, tally, (performance.now() - startedAt) / 1000);
+  report(options, events, client, tally, (performance.now() - startedAt) / 1000);
   if (interruption.isByUser()) return 130;
   return tally.batches.accepted === options.batches && tally.items.refused === 0 ? 0 : 1;
 }
@@ -59,7 +61,7 @@ export async function feed(options: FeedOptions): Promise<number> {
 async function send(
   options: FeedOptions,
   events: RandomFeed,
-  server: Server,
+  client: Client,
   { stopping, leaving }: Interruption,
   onOutcome: (outcome: PostOutcome) => void,
 ): Promise<void> {
@@ -71,7 +73,7 @@ async function send(
     stopping,
     async (index) => {
       const batch = { body: randomBody(events, index), key: `feed-${run}-${index}` };
-      onOutcome(await postBatch(server, batch, leaving));
+      onOutcome(await client.sendBatch(batch, leaving));
     },
   );
 }
@@ -120,7 +122,7 @@ function count(tally: Tally, items: number, outcome: PostOutcome): void {
 function report(
   options: FeedOptions,
   events: RandomFeed,
-  server: Server,
+  client: Client,
   tally: Tally,
   seconds: number,
 ): void {
@@ -134,7 +136,7 @@ function report(
     process.stdout.write(`${JSON.stringify(summary)}\n`);
     return;
   }
-  if (!server.reached) return;
+  if (!client.hasReached) return;
   const { batches, items } = counts;
   const retries = grouped(counts.retries);
   const outcomes = ({ sent, accepted, refused }: typeof items) =>

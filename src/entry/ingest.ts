@@ -1,12 +1,13 @@
 import { createHash, randomUUID } from 'node:crypto';
 import { stat } from 'node:fs/promises';
 
-import { postBatch, serverAt, type ItemError, type PostOutcome } from './client.ts';
+import type { ItemError, PostOutcome } from '../client/index.ts';
 import type { IngestOptions } from './ingest-options.ts';
 import type { Pack } from './pack-items.ts';
 import { grouped, openProgress } from './progress.ts';
 import { readPacks } from './read-packs.ts';
 import {
+  commandClient,
   forEachConcurrently,
   inWords,
   isHopeless,
@@ -58,7 +59,7 @@ export async function ingest(options: IngestOptions): Promise<number> {
     failure: undefined,
     bytesRead: 0,
   };
-  const server = serverAt(options.url, options);
+  const client = commandClient(options);
   const startedAt = performance.now();
   const interruption = watchInterrupt();
   const { stopping, leaving } = interruption;
@@ -69,7 +70,9 @@ export async function ingest(options: IngestOptions): Promise<number> {
       options.concurrency,
       stopping,
       async (batch) => {
-        record(run, batch, await postBatch(server, batch, leaving), interruption);
+        const { body, key } = batch;
+        const sent = client.sendBatch({ body, key, strict: options.strict }, leaving);
+        record(run, batch, await sent, interruption);
         progress.update(run.bytesRead, `${grouped(sum(run, 'accepted'))} items accepted`);
       },
     );
@@ -80,7 +83,8 @@ export async function ingest(options: IngestOptions): Promise<number> {
   if (interruption.isByUser()) run.failure ??= 'interrupted';
   const seconds = (performance.now() - startedAt) / 1000;
   if (options.json) reportJson(options, run, seconds);
-  else report(options, run, seconds, server.reached || run.files.every(({ items }) => items === 0));
+  else
+    report(options, run, seconds, client.hasReached || run.files.every(({ items }) => items === 0));
   if (interruption.isByUser()) return 130;
   return run.failure === undefined && sum(run, 'refused') + sum(run, 'unconfirmed') === 0 ? 0 : 1;
 }

@@ -1,5 +1,6 @@
 import { setTimeout as delay } from 'node:timers/promises';
 
+import { sleep } from '../client/post-batch.ts';
 import { asWritten } from '../domain/day.ts';
 import { awsReplayIntake } from '../engines/aws/aws-replay.ts';
 import { DynamodbBatchRecords } from '../engines/aws/dynamodb-batch-records.ts';
@@ -13,11 +14,11 @@ import { Writer } from '../engines/embedded/writer.ts';
 import { replayHeader, writeReplayHeader } from '../http/replay-header.ts';
 import type { IngestOutcome, Submission } from '../pipeline/ports.ts';
 import { replay } from '../pipeline/replay.ts';
-import { postBatch, serverAt, sleep } from './client.ts';
 import { backoff } from './lambda/clients.ts';
 import { roomMs } from './lambda/environment.ts';
 import type { ReplayOptions } from './replay-options.ts';
 import type { SourceBatch } from './replay-sources.ts';
+import { commandClient } from './sending.ts';
 import { openStack } from './stack.ts';
 
 export type TargetOutcome =
@@ -132,7 +133,7 @@ async function stackTarget(
 }
 
 function urlTarget(url: string, token: string | undefined): ReplayTarget {
-  const server = serverAt(url, { token });
+  const client = commandClient({ url, token });
   return {
     dayZone: undefined,
     check: `device-pipeline stats --url ${url}, and audit where its data is`,
@@ -146,7 +147,7 @@ function urlTarget(url: string, token: string | undefined): ReplayTarget {
         [replayHeader]: header,
         ...(encoding !== 'identity' && { 'content-encoding': encoding }),
       };
-      const outcome = await postBatch(server, { body, key, headers }, signal);
+      const outcome = await client.sendBatch({ body, key, headers }, signal);
       switch (outcome.kind) {
         case 'accepted':
           if (outcome.isKnown === undefined) {

@@ -1,4 +1,4 @@
-import type { PostOutcome } from './client.ts';
+import { createClient, type Client, type PostOutcome } from '../client/index.ts';
 
 /** Begin no new batch once `stopping` is aborted; leave those under way once `leaving` is. */
 export interface Interruption {
@@ -8,6 +8,17 @@ export interface Interruption {
   readonly isByUser: () => boolean;
   readonly stop: () => void;
   readonly dispose: () => void;
+}
+
+/** Of a command: whoever types it wants to be told soon that nobody listens. */
+export function commandClient({
+  url,
+  token,
+}: {
+  readonly url: string;
+  readonly token?: string | undefined;
+}): Client {
+  return createClient({ url, token, retry: { firstContactMsMax: 3_000 } });
 }
 
 /** Ctrl-C stops, and gives the requests under way `graceMs` to end; a second one leaves them. */

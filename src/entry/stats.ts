@@ -5,7 +5,7 @@ import {
   parseObject,
   readText,
   stringOr,
-} from './client.ts';
+} from '../client/post-batch.ts';
 import { StatsText } from '../pipeline/stats-text.ts';
 import type { DateRange, StatsOptions } from './stats-options.ts';
 import { jsonText, visible } from './terminal-text.ts';

@@ -1,13 +1,26 @@
-import { readFileSync } from 'node:fs';
+import { execFile } from 'node:child_process';
+import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { promisify } from 'node:util';
 
-import { describe, expect, it } from 'vitest';
+import { afterEach, describe, expect, it } from 'vitest';
 
 import { startServer } from '../support/server.ts';
+import { temporaryDirectory, undoAll } from '../support/real-server.ts';
 
 const root = join(import.meta.dirname, '../..');
 const readme = readFileSync(join(root, 'README.md'), 'utf8');
 const sample = readFileSync(join(root, 'docs/sample.json'), 'utf8');
+
+afterEach(undoAll);
+
+/** The block of a language in the section that begins with a heading. */
+function snippet(heading: string, language: string): string {
+  const section = readme.slice(readme.indexOf(heading)).split(/\n## /)[0] ?? '';
+  const [, code] = new RegExp(`\`\`\`${language}\\n(.*?)\`\`\``, 's').exec(section) ?? [];
+  if (code === undefined) throw new Error(`no ${language} below ${heading}`);
+  return code;
+}
 
 /** The block of JSON that follows a line of the README. */
 function jsonAfter(line: string): unknown {
@@ -55,5 +68,25 @@ describe('what the README promises', () => {
     }
     const stats = await (await fetch(`${server.url}/stats?date=2023-06-16`)).json();
     expect(stats).toEqual(jsonAfter("curl -s 'http://127.0.0.1:8080/stats?date=2023-06-16'"));
+  });
+
+  it.each([
+    ['ts', process.execPath, 'send.ts', { accepted: 1, refused: 0, givenUp: 0 }],
+    ['python', 'python3', 'send.py', { enqueued: 1 }],
+    ['sh', 'sh', 'send.sh', { enqueued: 5 }],
+  ])('what sends from a program works: %s', async (language, program, name, answer) => {
+    await using server = await startServer();
+    const code = snippet('## From a program', language)
+      .replaceAll('http://127.0.0.1:8080', server.url)
+      .replace("'device-pipeline/client'", `'${join(root, 'src/client/index.ts')}'`);
+    const file = join(temporaryDirectory(), name);
+    writeFileSync(file, code);
+    const { stdout } = await promisify(execFile)(program, [file], { cwd: root });
+    const printed = stdout
+      .trim()
+      .replaceAll("'", '"')
+      .replace(/(\w+):(?= )/g, '"$1":')
+      .replaceAll('""', '"');
+    expect(JSON.parse(printed)).toMatchObject(answer);
   });
 });

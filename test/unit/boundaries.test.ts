@@ -23,6 +23,7 @@ async function isRefused(filePath: string, code: string): Promise<boolean> {
 
 const rooms = {
   domain: 'src/domain/example.ts',
+  client: 'src/client/example.ts',
   pipeline: 'src/pipeline/example.ts',
   engines: 'src/engines/embedded/example.ts',
   http: 'src/http/example.ts',
@@ -32,10 +33,11 @@ type Room = keyof typeof rooms;
 
 const allowed: Record<Room, readonly Room[]> = {
   domain: [],
+  client: [],
   pipeline: ['domain'],
   engines: ['domain', 'pipeline'],
   http: ['domain', 'pipeline'],
-  entry: ['domain', 'pipeline', 'engines', 'http'],
+  entry: ['domain', 'client', 'pipeline', 'engines', 'http'],
 };
 
 const pairs = (Object.keys(rooms) as Room[]).flatMap((from) =>
@@ -67,7 +69,7 @@ describe('dependencies point inward', () => {
 
   it('lets only src/entry read the environment', async () => {
     const code = 'export const home = process.env.HOME;\n';
-    for (const room of ['domain', 'pipeline', 'engines', 'http'] as const) {
+    for (const room of ['domain', 'client', 'pipeline', 'engines', 'http'] as const) {
       expect([room, await isRefused(rooms[room], code)]).toEqual([room, true]);
     }
     expect(await isRefused(rooms.entry, code)).toBe(false);

@@ -1,343 +1,273 @@
-import { describe, expect, test } from 'vitest';
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { join } from 'node:path';
+import { gunzipSync } from 'node:zlib';
+
+import { afterEach, describe, expect, test } from 'vitest';
 
 import {
-  defaultRetryLimits,
-  parseRetryAfter,
-  postBatch,
-  serverAt,
-} from '../../src/entry/client.ts';
-import type { Effects, RetryLimits } from '../../src/entry/client.ts';
-import { forEachConcurrently, watchInterrupt } from '../../src/entry/sending.ts';
+  createClient,
+  DeliveryError,
+  type ClientOptions,
+  type DeviceEvent,
+  type GivenUpBatch,
+} from '../../src/client/index.ts';
 
-const url = 'http://127.0.0.1:8080';
-const rawKey = 'raw/2026-06-17T12:00:00.000Z-id.json';
-const never = new AbortController().signal;
-const startedAt = Date.UTC(2026, 5, 17, 12);
+const undoing: (() => void)[] = [];
+afterEach(() => undoing.splice(0).forEach((undo) => undo()));
 
-function accepted(body: object = { status: 'accepted', raw_key: rawKey, enqueued: 3 }): Response {
-  return Response.json(body);
+interface Request {
+  readonly events: DeviceEvent[];
+  readonly key: string;
+  readonly headers: IncomingMessage['headers'];
+}
+type Answer = (response: ServerResponse, request: Request) => void;
+
+const accept: Answer = (response, { events }) => {
+  json(response, 200, { status: 'accepted', raw_key: 'raw/x', enqueued: events.length });
+};
+
+function json(response: ServerResponse, status: number, body: object, headers = {}): void {
+  response.writeHead(status, { 'content-type': 'application/json', ...headers });
+  response.end(JSON.stringify(body));
 }
 
-function problem(status: number, code: string, headers: Record<string, string> = {}): Response {
-  const body = { type: 'about:blank', title: 'Title', status, detail: 'Detail.', code };
-  return new Response(JSON.stringify(body), {
-    status,
-    headers: { 'content-type': 'application/problem+json', ...headers },
+/** A server that gives these answers, and then accepts. */
+async function serverThat(...answers: Answer[]) {
+  const requests: Request[] = [];
+  const server = createServer((request, response) => {
+    void (async () => {
+      const parts: Buffer[] = [];
+      for await (const part of request as AsyncIterable<Buffer>) parts.push(part);
+      const raw = Buffer.concat(parts);
+      const isGzip = request.headers['content-encoding'] === 'gzip';
+      const text = (isGzip ? gunzipSync(raw) : raw).toString();
+      const { processed_devices: events } = JSON.parse(text) as {
+        processed_devices: DeviceEvent[];
+      };
+      const key = String(request.headers['idempotency-key']);
+      const read = { events, key, headers: request.headers };
+      requests.push(read);
+      (answers.shift() ?? accept)(response, read);
+    })();
   });
+  await once(server.listen(0, '127.0.0.1'), 'listening');
+  undoing.push(() => {
+    server.closeAllConnections();
+    server.close();
+  });
+  return { requests, url: `http://127.0.0.1:${(server.address() as AddressInfo).port}` };
 }
 
-function networkFailure(code: string): TypeError {
-  const cause = Object.assign(new Error(`it failed with ${code}`), { code });
-  return new TypeError('fetch failed', { cause });
+const quick = { backoffMsMin: 1, backoffMsMax: 2 };
+
+function clientOf(url: string, options: Partial<ClientOptions> = {}) {
+  return createClient({ url, retry: quick, ...options });
 }
 
-/** A network that gives these answers, the last one for ever, and a clock that only sleeping moves. */
-function world(...answers: (Response | Error)[]) {
-  const requests: { url: string; init: RequestInit }[] = [];
-  const slept: number[] = [];
-  let now = startedAt;
-  const effects: Effects = {
-    fetch: (input, init = {}) => {
-      requests.push({ url: input as string, init });
-      const answer = answers[Math.min(requests.length, answers.length) - 1];
-      return answer instanceof Response
-        ? Promise.resolve(answer.clone())
-        : Promise.reject(answer ?? new Error('no answer'));
-    },
-    random: () => 0.5,
-    now: () => now,
-    sleep: (ms) => {
-      slept.push(ms);
-      now += ms;
-      return Promise.resolve();
-    },
-  };
-  return { effects, requests, slept, elapsedMs: () => now - startedAt };
+function event(n: number): DeviceEvent {
+  return { type: 'phone', state: 'erased', timestamp: '2026-06-17T12:00:00Z', n };
 }
 
-function post(
-  { effects }: { effects: Effects },
-  limits: Partial<RetryLimits> = {},
-  server = serverAt(url),
-) {
-  const batch = { body: '{"processed_devices":[]}', key: 'key-1' };
-  return postBatch(server, batch, never, { ...defaultRetryLimits, ...limits }, effects);
+function numbers(requests: readonly Request[]): unknown[] {
+  return requests.flatMap(({ events }) => events.map(({ n }) => n));
 }
 
-describe('a batch', () => {
-  test('is posted as JSON with its idempotency key', async () => {
-    const it = world(accepted());
-    await post(it, {}, serverAt(url, { strict: true }));
-    expect(it.requests).toHaveLength(1);
-    expect(it.requests[0]).toMatchObject({
-      url: `${url}/ingest`,
-      init: {
-        method: 'POST',
-        body: '{"processed_devices":[]}',
-        redirect: 'manual',
-        headers: {
-          'content-type': 'application/json',
-          'idempotency-key': 'key-1',
-          prefer: 'handling=strict',
-        },
-      },
+describe('events', () => {
+  test('go in batches by number, the rest with the flush', async () => {
+    const { url, requests } = await serverThat();
+    const client = clientOf(url, { batchItemsMax: 2, batchMsMax: 1e9, concurrency: 1 });
+    for (let n = 0; n < 5; n += 1) await client.send(event(n));
+    expect(await client.flush()).toEqual({ accepted: 5, refused: 0, givenUp: 0 });
+    expect(requests.map(({ events }) => events.length)).toEqual([2, 2, 1]);
+    expect(numbers(requests)).toEqual([0, 1, 2, 3, 4]);
+    expect(new Set(requests.map(({ key }) => key)).size).toBe(3);
+  });
+
+  test('go in batches by bytes, and none is larger', async () => {
+    const { url, requests } = await serverThat();
+    const client = clientOf(url, { batchBytesMax: 500, batchMsMax: 1e9 });
+    for (let n = 0; n < 20; n += 1) await client.send(event(n));
+    await client.close();
+    expect(requests.length).toBeGreaterThan(3);
+    const sizes = requests.map(({ headers }) => Number(headers['content-length']));
+    expect(Math.max(...sizes)).toBeLessThanOrEqual(500);
+    await expect(clientOf(url, { batchBytesMax: 50 }).send(event(1))).rejects.toThrow(RangeError);
+  });
+
+  test('go after a time, without a flush', async () => {
+    const arrived = Promise.withResolvers<undefined>();
+    const { url } = await serverThat((response, request) => {
+      accept(response, request);
+      arrived.resolve(undefined);
     });
+    await clientOf(url, { batchMsMax: 1 }).send(event(1));
+    await arrived.promise;
   });
 
-  test('shows the token, if there is one', async () => {
-    const it = world(accepted(), accepted());
-    await post(it, {}, serverAt(url, { token: 'abc' }));
-    await post(it, {}, serverAt(url));
-    const shown = it.requests.map(({ init }) => new Headers(init.headers).get('authorization'));
-    expect(shown).toEqual(['Bearer abc', null]);
+  test('are compressed in a large batch alone, and show the token', async () => {
+    const { url, requests } = await serverThat();
+    const client = clientOf(url, { token: 'abc' });
+    await client.send(event(1));
+    await client.flush();
+    for (let n = 0; n < 50; n += 1) await client.send({ ...event(n), timestamp: new Date(0) });
+    await client.close();
+    expect(requests.map(({ headers }) => headers['content-encoding'])).toEqual([undefined, 'gzip']);
+    expect(requests.map(({ headers }) => headers.authorization)).toEqual([
+      'Bearer abc',
+      'Bearer abc',
+    ]);
+    expect(requests[1]?.events[0]?.timestamp).toBe('1970-01-01T00:00:00.000Z');
   });
-
-  test('that is accepted says how much of it was', async () => {
-    const error = { index: 1, field: 'state', code: 'missing', message: 'No state.' };
-    const answer = {
-      status: 'accepted',
-      raw_key: rawKey,
-      enqueued: 2,
-      rejected: 1,
-      errors: [error],
-    };
-    expect(await post(world(accepted(answer)))).toEqual({
-      kind: 'accepted',
-      enqueued: 2,
-      rejected: 1,
-      errors: [error],
-      rawKey,
-      attempts: 1,
-    });
-  });
-
-  test.each([400, 401, 403, 404, 409, 413, 415, 422, 500, 501])(
-    'that is refused with %i is not sent again',
-    async (status) => {
-      const it = world(problem(status, 'some_code'));
-      expect(await post(it)).toEqual({
-        kind: 'refused',
-        status,
-        code: 'some_code',
-        detail: 'Detail.',
-        errors: [],
-        attempts: 1,
-      });
-      expect(it.requests).toHaveLength(1);
-    },
-  );
-
-  test('is refused by a redirect, which it does not follow', async () => {
-    const redirect = new Response(null, {
-      status: 308,
-      headers: { location: 'https://a.example/' },
-    });
-    expect(await post(world(redirect))).toMatchObject({
-      kind: 'refused',
-      status: 308,
-      detail: 'it redirects to https://a.example/',
-    });
-  });
-
-  test.each([['<html>hello</html>'], ['{}'], ['null'], ['{"enqueued":1}']])(
-    'is refused by a server that answers 200 with %s: it is another one',
-    async (body) => {
-      expect(await post(world(new Response(body)))).toMatchObject({
-        kind: 'refused',
-        code: 'unexpected_answer',
-      });
-    },
-  );
 });
 
-describe('a retry', () => {
-  test.each([408, 429, 502, 503, 504])('follows %i, with the same key and body', async (status) => {
-    const it = world(problem(status, 'busy'), problem(status, 'busy'), accepted());
-    expect(await post(it)).toMatchObject({ kind: 'accepted', attempts: 3 });
-    const [first, ...others] = it.requests.map(({ init: { headers, body } }) => ({
-      headers,
-      body,
-    }));
-    expect(others).toEqual([first, first]);
+describe('a batch without an answer that counts', () => {
+  test.each<[string, Answer]>([
+    ['429', (response) => json(response, 429, {}, { 'retry-after': '0' })],
+    ['503', (response) => json(response, 503, {})],
+    ['a broken connection', (response) => response.destroy()],
+    [
+      'half an answer',
+      (response) => (
+        response.writeHead(200, { 'content-length': '9' }),
+        response.write('{'),
+        response.destroy()
+      ),
+    ],
+  ])('is sent again under its key: %s', async (_, answer) => {
+    const { url, requests } = await serverThat(answer, answer);
+    const client = clientOf(url);
+    await client.send(event(1));
+    expect(await client.close()).toEqual({ accepted: 1, refused: 0, givenUp: 0 });
+    expect(requests).toHaveLength(3);
+    expect(new Set(requests.map(({ key }) => key)).size).toBe(1);
   });
 
-  test.each(['ECONNRESET', 'UND_ERR_SOCKET', 'ECONNREFUSED', 'ENOTFOUND', 'EPIPE'])(
-    'follows a network failure with %s',
-    async (code) => {
-      expect(await post(world(networkFailure(code), accepted()))).toMatchObject({
-        kind: 'accepted',
-        attempts: 2,
-      });
-    },
-  );
-
-  test('waits twice as long each time, up to the longest wait, times a random share', async () => {
-    const it = world(...Array.from({ length: 6 }, () => problem(503, 'busy')), accepted());
-    await post(it, { backoffMsMin: 200, backoffMsMax: 2000 });
-    expect(it.slept).toEqual([100, 200, 400, 800, 1000, 1000]);
-  });
-
-  test('waits at least as long as Retry-After asks, and its own share on top', async () => {
-    const date = new Date(startedAt + 7000 + 100).toUTCString();
-    const it = world(
-      problem(503, 'busy', { 'retry-after': '5' }),
-      problem(429, 'busy', { 'retry-after': date }),
-      accepted(),
+  test('waits as long as Retry-After says', async () => {
+    const { url, requests } = await serverThat((response) =>
+      json(response, 503, {}, { 'retry-after': '3600' }),
     );
-    await post(it);
-    expect(it.slept[0]).toBe(5000 + 100);
-    expect(it.elapsedMs()).toBe(7000 + 200);
+    const given: GivenUpBatch[] = [];
+    const client = clientOf(url, { onGaveUp: (batch) => given.push(batch) });
+    await client.send(event(1));
+    // An hour is longer than it tries at all: it says so, and does not come back too soon.
+    await client.close();
+    expect(requests).toHaveLength(1);
+    expect(given[0]?.reason).toContain('503');
   });
 
-  test('does not outlast the number of attempts', async () => {
-    const it = world(problem(503, 'busy'));
-    expect(await post(it, { attemptsMax: 4 })).toEqual({
-      kind: 'gave_up',
-      reason: '503 busy: Detail., after 4 attempts',
-      neverReached: false,
-      attempts: 4,
+  test('is given up with its body and key where the answers are garbage', async () => {
+    const { url, requests } = await serverThat((response) => response.end('<html>hello'));
+    const given: GivenUpBatch[] = [];
+    const client = clientOf(url, { onGaveUp: (batch) => given.push(batch) });
+    await client.send(event(1));
+    expect(await client.close()).toEqual({ accepted: 0, refused: 0, givenUp: 1 });
+    const [batch] = given;
+    expect(batch).toMatchObject({ key: requests[0]?.key, events: [event(1)] });
+    expect(batch?.reason).toContain('not one of device-pipeline');
+    // What was given up can be sent again as it is.
+    const again = clientOf(url);
+    expect((await again.sendBatch(batch ?? { body: '', key: '' })).kind).toBe('accepted');
+    expect(requests[1]).toMatchObject({ key: batch?.key, events: [event(1)] });
+  });
+
+  test('is given up where no answer ever comes, by the bounds and by close', async () => {
+    const silent: Answer = () => undefined;
+    const { url } = await serverThat(silent, silent, silent);
+    const given: string[] = [];
+    const onGaveUp = ({ reason }: GivenUpBatch) => void given.push(reason);
+    const bounded = clientOf(url, {
+      onGaveUp,
+      retry: { ...quick, attemptsMax: 2, attemptMsMax: 5 },
     });
-    expect(it.requests).toHaveLength(4);
+    await bounded.send(event(1));
+    await bounded.flush();
+    const closed = clientOf(url, { onGaveUp });
+    await closed.send(event(2));
+    await closed.close(5);
+    expect(given).toEqual([expect.stringContaining('after 2 attempts'), 'interrupted']);
+    await expect(closed.send(event(3))).rejects.toThrow('closed');
   });
 
-  test('does not outlast the total time', async () => {
-    const it = world(problem(503, 'busy'));
-    expect(await post(it, { totalMsMax: 60_000, attemptsMax: 1e9 })).toMatchObject({
-      kind: 'gave_up',
-    });
-    expect(it.elapsedMs()).toBeLessThanOrEqual(60_000);
-    expect(it.elapsedMs()).toBeGreaterThan(30_000);
-  });
-
-  test('is not waited for where Retry-After lies beyond the total time', async () => {
-    const it = world(problem(503, 'busy', { 'retry-after': '86400' }));
-    expect(await post(it)).toMatchObject({ kind: 'gave_up', attempts: 1 });
-    expect(it.slept).toEqual([]);
-  });
-
-  test('is made for a few seconds only where nobody has ever answered', async () => {
-    const it = world(networkFailure('ECONNREFUSED'));
-    expect(await post(it)).toMatchObject({
-      kind: 'gave_up',
-      neverReached: true,
-      reason: `nothing listens at ${url}; start one with \`npm start\``,
-    });
-    expect(it.elapsedMs()).toBeLessThanOrEqual(defaultRetryLimits.firstContactMsMax);
-    expect(it.requests.length).toBeGreaterThan(3);
-  });
-
-  test('is made for the whole time where the server has answered before', async () => {
-    const it = world(networkFailure('ECONNREFUSED'));
-    const server = { ...serverAt(url), reached: true };
-    expect(await post(it, {}, server)).toMatchObject({ kind: 'gave_up', neverReached: false });
-    expect(it.elapsedMs()).toBeGreaterThan(300_000);
-  });
-
-  test('is made for the whole time where somebody listens but drops the connection', async () => {
-    const it = world(networkFailure('UND_ERR_SOCKET'));
-    expect(await post(it)).toMatchObject({ kind: 'gave_up' });
-    expect(it.elapsedMs()).toBeGreaterThan(300_000);
-  });
-
-  test('is not made once the user is leaving', async () => {
-    const leaving = new AbortController();
-    const it = world(problem(503, 'busy'));
-    const sleep = (): Promise<void> => {
-      leaving.abort();
-      return Promise.resolve();
-    };
-    const fetch: Effects['fetch'] = (input, init) =>
-      leaving.signal.aborted ? Promise.reject(new Error('aborted')) : it.effects.fetch(input, init);
-    const effects = { ...it.effects, sleep, fetch };
-    const batch = { body: '', key: 'k' };
-    const { signal } = leaving;
-    const outcome = await postBatch(serverAt(url), batch, signal, defaultRetryLimits, effects);
-    expect(outcome).toMatchObject({ kind: 'gave_up', reason: 'interrupted' });
-    expect(it.requests).toHaveLength(1);
+  test('and nobody to tell: the flush fails, once', async () => {
+    const { url } = await serverThat((response) => json(response, 401, { code: 'unauthorized' }));
+    const client = clientOf(url);
+    await client.send(event(1));
+    await expect(client.flush()).rejects.toThrow(DeliveryError);
+    expect(await client.flush()).toEqual({ accepted: 0, refused: 0, givenUp: 1 });
   });
 });
 
-describe('Retry-After', () => {
-  test.each([
-    [null, 0],
-    ['0', 0],
-    ['120', 120_000],
-    [new Date(startedAt + 9000).toUTCString(), 9000],
-    [new Date(startedAt - 9000).toUTCString(), 0],
-    ['soon', 0],
-    ['-5', 0],
-  ])('%s', (header, ms) => {
-    expect(parseRetryAfter(header, startedAt)).toBe(ms);
-  });
+test('refused events are told of themselves, and the others are sent', async () => {
+  const { url, requests } = await serverThat((response) =>
+    json(response, 400, {
+      code: 'invalid_items',
+      errors: [{ index: 1, field: 'state', code: 'blank', message: 'No state.' }],
+    }),
+  );
+  const refused: unknown[] = [];
+  const client = clientOf(url, { onRefused: (...each) => refused.push(each) });
+  const events = [event(0), event(1), event(2)];
+  for (const each of events) await client.send(each);
+  expect(await client.close()).toEqual({ accepted: 2, refused: 1, givenUp: 0 });
+  expect(refused).toEqual([[events[1], { field: 'state', code: 'blank', message: 'No state.' }]]);
+  expect(numbers(requests)).toEqual([0, 1, 2, 0, 2]);
+  expect(requests[0]?.key).not.toBe(requests[1]?.key);
 });
 
-describe('work on many values', () => {
-  async function* numbers(count: number): AsyncGenerator<number, void> {
-    for (let number = 0; number < count; number += 1) yield await Promise.resolve(number);
+test('send waits while the buffer is full, and an abort ends the wait', async () => {
+  const held: (() => void)[] = [];
+  const hold: Answer = (response, request) => held.push(() => accept(response, request));
+  const arrivals = Promise.withResolvers<undefined>();
+  const { url } = await serverThat((response, request) => {
+    hold(response, request);
+    arrivals.resolve(undefined);
+  });
+  const abort = new AbortController();
+  const given: GivenUpBatch[] = [];
+  // Room for two events of 134 bytes, 64 of them for the account.
+  const client = clientOf(url, {
+    bufferBytesMax: 350,
+    batchMsMax: 1e9,
+    signal: abort.signal,
+    onGaveUp: (batch) => given.push(batch),
+  });
+  await client.send(event(0));
+  await client.send(event(1));
+  let isIn = false;
+  const third = client.send(event(2)).then(() => (isIn = true));
+  // The full buffer sends what it has.
+  await arrivals.promise;
+  expect(isIn).toBe(false);
+  held[0]?.();
+  await third;
+
+  await client.send(event(3));
+  const fifth = client.send(event(4));
+  const told = expect(fifth).rejects.toThrow('stop');
+  abort.abort(new Error('stop'));
+  await told;
+  expect((await client.flush()).accepted).toBeGreaterThanOrEqual(2);
+});
+
+test('a flush on exit: when nothing is left to do, and at SIGTERM', async () => {
+  const { url, requests } = await serverThat();
+  for (const rest of ['', 'process.stdout.write("up"); setInterval(() => {}, 1e6);']) {
+    const script = `
+      import { createClient, flushOnExit } from '${join(import.meta.dirname, '../../src/client/index.ts')}';
+      const client = createClient({ url: '${url}', batchMsMax: ${rest === '' ? 1 : 1e9} });
+      flushOnExit(client);
+      await client.send(${JSON.stringify(event(7))});
+      ${rest}`;
+    const child = spawn(process.execPath, ['--input-type=module', '-e', script], {
+      stdio: ['ignore', 'pipe', 'inherit'],
+    });
+    undoing.push(() => void child.kill('SIGKILL'));
+    if (rest !== '') child.stdout.once('data', () => child.kill('SIGTERM'));
+    const [code, signal] = (await once(child, 'exit')) as [number | null, string | null];
+    expect([code, signal]).toEqual(rest === '' ? [0, null] : [null, 'SIGTERM']);
   }
-
-  test('is done for each, so many at a time', async () => {
-    const done: number[] = [];
-    let atOnce = 0;
-    let atOnceMost = 0;
-    await forEachConcurrently(numbers(20), 3, never, async (number) => {
-      atOnceMost = Math.max(atOnceMost, (atOnce += 1));
-      await new Promise(setImmediate);
-      atOnce -= 1;
-      done.push(number);
-    });
-    expect(done.sort((a, b) => a - b)).toEqual(Array.from({ length: 20 }, (_, number) => number));
-    expect(atOnceMost).toBe(3);
-  });
-
-  test('takes no more values once it is to stop, and ends what it began', async () => {
-    const stop = new AbortController();
-    const done: number[] = [];
-    await forEachConcurrently(numbers(20), 2, stop.signal, async (number) => {
-      if (number === 3) stop.abort();
-      await new Promise(setImmediate);
-      done.push(number);
-    });
-    expect(done).toContain(3);
-    expect(done.length).toBeLessThan(20);
-  });
-
-  test('ends what it began before it fails with its source', async () => {
-    async function* broken(): AsyncGenerator<number, void> {
-      yield* numbers(3);
-      throw new Error('broken');
-    }
-    const done: number[] = [];
-    const work = async (number: number) => {
-      await new Promise((resolve) => setTimeout(resolve, 5));
-      done.push(number);
-    };
-    await expect(forEachConcurrently(broken(), 4, never, work)).rejects.toThrow('broken');
-    expect(done).toHaveLength(3);
-  });
-});
-
-describe('an interruption', () => {
-  test('by Ctrl-C stops, and a second one leaves', () => {
-    const interruption = watchInterrupt();
-    try {
-      expect(interruption.stopping.aborted).toBe(false);
-      process.emit('SIGINT');
-      expect(interruption.stopping.aborted).toBe(true);
-      expect(interruption.leaving.aborted).toBe(false);
-      process.emit('SIGINT');
-      expect(interruption.leaving.aborted).toBe(true);
-      expect(interruption.isByUser()).toBe(true);
-    } finally {
-      interruption.dispose();
-    }
-  });
-
-  test('by the work itself is not by the user', () => {
-    const interruption = watchInterrupt();
-    interruption.stop();
-    expect(interruption.stopping.aborted).toBe(true);
-    expect(interruption.isByUser()).toBe(false);
-    interruption.dispose();
-  });
+  expect(numbers(requests)).toEqual([7, 7]);
 });

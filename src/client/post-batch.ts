@@ -37,17 +37,21 @@ export interface Server {
 export interface Batch {
   body: Uint8Array | string;
   key: string | undefined;
-  /** Of this batch alone. */
+  /** Whether one bad item refuses the whole batch; else the good ones are accepted. */
+  strict?: boolean;
+  /** Of this batch alone, such as `content-encoding`. */
   headers?: Readonly<Record<string, string>>;
 }
 
 /** How long to try; all bounds hold at once. */
 export interface RetryLimits {
   attemptsMax: number;
+  /** One request, with its answer. */
   attemptMsMax: number;
   totalMsMax: number;
   /** For a server that has never answered: it is more likely absent than busy. */
   firstContactMsMax: number;
+  /** The longest wait before the first retry; it doubles with each, up to `backoffMsMax`. */
   backoffMsMin: number;
   backoffMsMax: number;
 }
@@ -90,16 +94,9 @@ export function authorization(token: string | undefined): Record<string, string>
   return token === undefined ? {} : { authorization: `Bearer ${token}` };
 }
 
-/** Describes the server at `url`; with `strict`, one bad item refuses its whole batch. */
-export function serverAt(
-  url: string,
-  { strict = false, token }: { strict?: boolean; token?: string | undefined } = {},
-): Server {
-  const headers: Record<string, string> = {
-    'content-type': 'application/json',
-    ...authorization(token),
-  };
-  if (strict) headers['prefer'] = 'handling=strict';
+/** Describes the server at `url`. */
+export function serverAt(url: string, { token }: { token?: string | undefined } = {}): Server {
+  const headers = { 'content-type': 'application/json', ...authorization(token) };
   return { url, headers, reached: false };
 }
 
@@ -153,6 +150,7 @@ async function attempt(
       method: 'POST',
       headers: {
         ...server.headers,
+        ...(batch.strict === true && { prefer: 'handling=strict' }),
         ...batch.headers,
         ...(batch.key !== undefined && { 'idempotency-key': batch.key }),
       },

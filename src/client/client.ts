@@ -1,0 +1,266 @@
+import { randomUUID } from 'node:crypto';
+import { promisify } from 'node:util';
+import { gzip } from 'node:zlib';
+
+import { EventBuffer, type BufferedEvent } from './event-buffer.ts';
+import {
+  defaultRetryLimits,
+  postBatch,
+  serverAt,
+  type Batch,
+  type ItemError,
+  type PostOutcome,
+  type RetryLimits,
+} from './post-batch.ts';
+import { Slots } from './slots.ts';
+
+const compress = promisify(gzip);
+
+/** One event of a device. Other members are kept in the raw body, and not looked at. */
+export interface DeviceEvent {
+  readonly type: string;
+  readonly state: string;
+  /** A Date, or RFC 3339 with its zone: the event counts on the date as it is written there. */
+  readonly timestamp: string | Date;
+  readonly [other: string]: unknown;
+}
+
+/** A batch that is not tried any more: its events may or may not have been counted. */
+export interface GivenUpBatch {
+  readonly reason: string;
+  /** Under this key the same body can be sent again later, with `sendBatch`, and counts once. */
+  readonly key: string;
+  /** As it was sent; compressed if `headers` says so. */
+  readonly body: Uint8Array | string;
+  readonly headers: Readonly<Record<string, string>>;
+  readonly events: readonly DeviceEvent[];
+}
+
+/** What is wrong with a refused event; `field` is null where it is the event as a whole. */
+export type Refusal = Omit<ItemError, 'index'>;
+
+export interface ClientOptions {
+  /** Where the server is, without a path: `http://127.0.0.1:8080`. */
+  readonly url: string;
+  readonly token?: string | undefined;
+  /** A batch is sent once it has so many events (1,000), */
+  readonly batchItemsMax?: number | undefined;
+  /** or so many bytes (1 MiB; the server's bound is 4 MiB unless it was set), */
+  readonly batchBytesMax?: number | undefined;
+  /** or once its first event has waited so long (200 ms). */
+  readonly batchMsMax?: number | undefined;
+  /** Bytes of events that are not acknowledged yet, beyond which `send` waits (16 MiB). */
+  readonly bufferBytesMax?: number | undefined;
+  /** Batches under way at a time (4). */
+  readonly concurrency?: number | undefined;
+  /** Batches of `send` are compressed from so many bytes on (1,024); `Infinity`: none is. */
+  readonly gzipBytesMin?: number | undefined;
+  /** How long a batch is tried: 60 requests or ten minutes, as `defaultRetryLimits` says. */
+  readonly retry?: Partial<RetryLimits> | undefined;
+  /** Told of each event that the server refuses. It must not throw. */
+  readonly onRefused?: ((event: DeviceEvent, refusal: Refusal) => void) | undefined;
+  /** Told of each batch of `send` that could not be delivered. It must not throw. */
+  readonly onGaveUp?: ((batch: GivenUpBatch) => void) | undefined;
+  /** Aborted, it gives up all that is not acknowledged. */
+  readonly signal?: AbortSignal | undefined;
+}
+
+/** Events since the client was made. */
+export interface Totals {
+  readonly accepted: number;
+  readonly refused: number;
+  readonly givenUp: number;
+}
+
+/** Events were refused or given up, and no `onRefused` or `onGaveUp` was there to be told. */
+export class DeliveryError extends Error {
+  override readonly name = 'DeliveryError';
+}
+
+export interface Client extends AsyncDisposable {
+  /**
+   * Resolves once the event is in the buffer; waits while that is full.
+   * @throws RangeError for an event larger than a batch, TypeError for one that is not JSON, Error
+   *   after `close`.
+   */
+  send(event: DeviceEvent): Promise<void>;
+  /**
+   * Sends what is there, and resolves once all events of earlier calls of `send` are acknowledged,
+   * refused or given up.
+   * @throws DeliveryError for losses since the last `flush` that nobody was told of.
+   */
+  flush(): Promise<Totals>;
+  /**
+   * Takes no more events, flushes, and after `timeoutMs` (30,000) gives up what is left.
+   * @throws DeliveryError as `flush` does.
+   */
+  close(timeoutMs?: number): Promise<Totals>;
+  /** Sends one body as it is, at once, beside the buffer, and says what became of it; never rejects. */
+  sendBatch(batch: Batch, signal?: AbortSignal): Promise<PostOutcome>;
+  /** Whether the server has ever answered. */
+  readonly hasReached: boolean;
+}
+
+/** A client for one server. It starts nothing before the first event. */
+export function createClient(options: ClientOptions): Client {
+  return new BatchingClient(options);
+}
+
+class BatchingClient implements Client {
+  readonly #options: ClientOptions;
+  readonly #server;
+  readonly #limits: RetryLimits;
+  readonly #gzipBytesMin: number;
+  readonly #buffer: EventBuffer;
+  readonly #slots: Slots;
+  readonly #inFlight = new Set<Promise<void>>();
+  readonly #leaving = new AbortController();
+  readonly #signal: AbortSignal;
+  readonly #totals = { accepted: 0, refused: 0, givenUp: 0 };
+  /** Since the last flush, that nobody was told of. */
+  #untold: string | undefined;
+
+  constructor(options: ClientOptions) {
+    const url = new URL(options.url);
+    if (url.protocol !== 'http:' && url.protocol !== 'https:') {
+      throw new TypeError(`url must begin with http:// or https://, and is ${options.url}`);
+    }
+    this.#options = options;
+    this.#server = serverAt(options.url.replace(/\/+$/, ''), { token: options.token });
+    // An application may well start before its server: that is waited for like a restart.
+    const firstContactMsMax = options.retry?.totalMsMax ?? defaultRetryLimits.totalMsMax;
+    this.#limits = { ...defaultRetryLimits, firstContactMsMax, ...options.retry };
+    this.#gzipBytesMin = options.gzipBytesMin ?? 1024;
+    this.#slots = new Slots(atLeastOne('concurrency', options.concurrency ?? 4));
+    this.#signal =
+      options.signal === undefined
+        ? this.#leaving.signal
+        : AbortSignal.any([options.signal, this.#leaving.signal]);
+    this.#buffer = new EventBuffer({
+      itemsMax: atLeastOne('batchItemsMax', options.batchItemsMax ?? 1000),
+      bytesMax: atLeastOne('batchBytesMax', options.batchBytesMax ?? 1024 * 1024),
+      msMax: options.batchMsMax ?? 200,
+      roomBytes: atLeastOne('bufferBytesMax', options.bufferBytesMax ?? 16 * 1024 * 1024),
+      signal: this.#signal,
+      onBatch: (events) => this.#begin(events),
+    });
+  }
+
+  get hasReached(): boolean {
+    return this.#server.reached;
+  }
+
+  send(event: DeviceEvent): Promise<void> {
+    return this.#buffer.add(event);
+  }
+
+  sendBatch(batch: Batch, signal?: AbortSignal): Promise<PostOutcome> {
+    const either = signal === undefined ? this.#signal : AbortSignal.any([signal, this.#signal]);
+    return postBatch(this.#server, batch, either, this.#limits);
+  }
+
+  async flush(): Promise<Totals> {
+    await this.#buffer.drain();
+    await Promise.allSettled(this.#inFlight);
+    const untold = this.#untold;
+    this.#untold = undefined;
+    if (untold !== undefined) throw new DeliveryError(untold);
+    return { ...this.#totals };
+  }
+
+  async close(timeoutMs = 30_000): Promise<Totals> {
+    this.#buffer.close();
+    const timer = setTimeout(() => this.#leaving.abort(), timeoutMs);
+    try {
+      return await this.flush();
+    } finally {
+      clearTimeout(timer);
+    }
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.close();
+  }
+
+  #begin(events: readonly BufferedEvent[]): void {
+    const delivery = this.#slots.run(() => this.#deliver(events));
+    const done = delivery.finally(() => {
+      this.#inFlight.delete(done);
+      this.#buffer.release(events);
+    });
+    this.#inFlight.add(done);
+    // A callback has thrown: the next flush says so.
+    done.catch((error: unknown) => (this.#untold ??= `a callback has failed: ${String(error)}`));
+  }
+
+  /**
+   * Strict, for the server names at most twenty refused items of a batch: those are taken out, and
+   * the rest is sent under a new key. Nothing of a batch refused in this way was stored.
+   */
+  async #deliver(all: readonly BufferedEvent[]): Promise<void> {
+    let events = all;
+    while (events.length > 0) {
+      const batch = { ...(await this.#bodyOf(events)), key: randomUUID(), strict: true };
+      const outcome = await this.sendBatch(batch);
+      if (outcome.kind === 'accepted') {
+        this.#totals.accepted += events.length;
+        return;
+      }
+      const named = namedErrors(outcome, events.length);
+      if (named.size === 0) {
+        this.#giveUp(batch, events, reasonOf(outcome));
+        return;
+      }
+      for (const [index, error] of named) this.#refuse(events[index], error);
+      events = events.filter((_, index) => !named.has(index));
+    }
+  }
+
+  async #bodyOf(events: readonly BufferedEvent[]) {
+    const body = `{"processed_devices":[${events.map(({ text }) => text).join(',')}]}`;
+    if (body.length < this.#gzipBytesMin) return { body, headers: {} };
+    return { body: await compress(body), headers: { 'content-encoding': 'gzip' } };
+  }
+
+  #refuse(event: BufferedEvent | undefined, { field, code, message }: ItemError): void {
+    if (event === undefined) return;
+    this.#totals.refused += 1;
+    if (this.#options.onRefused === undefined) {
+      this.#untold ??= `an event was refused: ${code}: ${message}`;
+    } else {
+      this.#options.onRefused(event.event, { field, code, message });
+    }
+  }
+
+  #giveUp(
+    { body, key, headers }: { body: Uint8Array | string; key: string; headers: object },
+    events: readonly BufferedEvent[],
+    reason: string,
+  ): void {
+    this.#totals.givenUp += events.length;
+    if (this.#options.onGaveUp === undefined) {
+      this.#untold ??= `${events.length} events were given up: ${reason}`;
+    } else {
+      const given = { reason, key, body, headers: { ...headers } };
+      this.#options.onGaveUp({ ...given, events: events.map(({ event }) => event) });
+    }
+  }
+}
+
+/** The refused items by their index, where it is they that the batch was refused for. */
+function namedErrors(outcome: PostOutcome, items: number): ReadonlyMap<number, ItemError> {
+  if (outcome.kind !== 'refused' || outcome.status !== 400) return new Map();
+  const errors = outcome.errors.filter(({ index }) => index >= 0 && index < items);
+  return new Map(errors.map((error) => [error.index, error]));
+}
+
+function reasonOf(outcome: Exclude<PostOutcome, { kind: 'accepted' }>): string {
+  return outcome.kind === 'gave_up'
+    ? outcome.reason
+    : `${outcome.status} ${outcome.code}: ${outcome.detail}`;
+}
+
+function atLeastOne(name: string, value: number): number {
+  if (!(value >= 1)) throw new RangeError(`${name} must be at least 1, and is ${value}`);
+  return value;
+}

@@ -1,0 +1,116 @@
+import type { DeviceEvent } from './client.ts';
+
+export interface BufferedEvent {
+  readonly event: DeviceEvent;
+  /** Its JSON. */
+  readonly text: string;
+  /** What it takes of the buffer's room. */
+  readonly bytes: number;
+}
+
+export interface BufferOptions {
+  readonly itemsMax: number;
+  readonly bytesMax: number;
+  readonly msMax: number;
+  readonly roomBytes: number;
+  /** Aborted, those who wait for room are told. */
+  readonly signal: AbortSignal;
+  readonly onBatch: (events: readonly BufferedEvent[]) => void;
+}
+
+/** `{"processed_devices":[]}` */
+const frameBytes = 24;
+/** What an event takes beside its text; so many empty events do not fit either. */
+const overheadBytes = 64;
+
+/** Events on their way into batches. Their room is given back once they are settled. */
+export class EventBuffer {
+  readonly #options: BufferOptions;
+  #batch: BufferedEvent[] = [];
+  #batchBytes = frameBytes;
+  #usedBytes = 0;
+  #timer: NodeJS.Timeout | undefined;
+  /** Ends when every event so far has been let in: they come in one after the other. */
+  #admitted: Promise<void> = Promise.resolve();
+  #onRoom: (() => void) | undefined;
+  #isClosed = false;
+
+  constructor(options: BufferOptions) {
+    this.#options = options;
+  }
+
+  async add(event: DeviceEvent): Promise<void> {
+    if (this.#isClosed) throw new Error('the client is closed');
+    this.#options.signal.throwIfAborted();
+    const buffered = bufferedEvent(event);
+    const bytesMax = Math.min(this.#options.bytesMax, this.#options.roomBytes);
+    if (buffered.bytes + frameBytes > bytesMax) {
+      throw new RangeError(`an event of ${buffered.bytes} bytes is larger than a batch may be`);
+    }
+    const admission = this.#admitted.then(() => this.#admit(buffered));
+    this.#admitted = admission.catch(() => undefined);
+    await admission;
+  }
+
+  /** Takes no more events; those that wait still come in. */
+  close(): void {
+    this.#isClosed = true;
+  }
+
+  /** Resolves once all events so far are in a batch that was handed on. */
+  async drain(): Promise<void> {
+    await this.#admitted;
+    this.#cut();
+  }
+
+  /** Gives back the room of settled events. */
+  release(events: readonly BufferedEvent[]): void {
+    for (const { bytes } of events) this.#usedBytes -= bytes;
+    this.#onRoom?.();
+  }
+
+  async #admit(buffered: BufferedEvent): Promise<void> {
+    const { signal, roomBytes, itemsMax, bytesMax, msMax } = this.#options;
+    while (this.#usedBytes + buffered.bytes > roomBytes) {
+      this.#cut();
+      await this.#room(signal);
+    }
+    signal.throwIfAborted();
+    if (this.#batchBytes + buffered.bytes > bytesMax) this.#cut();
+    this.#batch.push(buffered);
+    this.#batchBytes += buffered.bytes;
+    this.#usedBytes += buffered.bytes;
+    if (this.#batch.length >= itemsMax) this.#cut();
+    else this.#timer ??= setTimeout(() => this.#cut(), msMax);
+  }
+
+  async #room(signal: AbortSignal): Promise<void> {
+    signal.throwIfAborted();
+    const { promise, resolve, reject } = Promise.withResolvers<undefined>();
+    const onAbort = () => reject(signal.reason as Error);
+    signal.addEventListener('abort', onAbort, { once: true });
+    this.#onRoom = () => resolve(undefined);
+    try {
+      await promise;
+    } finally {
+      this.#onRoom = undefined;
+      signal.removeEventListener('abort', onAbort);
+    }
+  }
+
+  #cut(): void {
+    clearTimeout(this.#timer);
+    this.#timer = undefined;
+    if (this.#batch.length === 0) return;
+    const events = this.#batch;
+    this.#batch = [];
+    this.#batchBytes = frameBytes;
+    this.#options.onBatch(events);
+  }
+}
+
+function bufferedEvent(event: DeviceEvent): BufferedEvent {
+  const text = JSON.stringify(event) as string | undefined;
+  if (text?.startsWith('{') !== true) throw new TypeError('an event must be an object');
+  return { event, text, bytes: Buffer.byteLength(text) + overheadBytes };
+}

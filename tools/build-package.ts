@@ -1,0 +1,118 @@
+import { execFile } from 'node:child_process';
+import { readdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { createRequire } from 'node:module';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { promisify } from 'node:util';
+
+import { build, type BuildOptions, type Metafile } from 'esbuild';
+
+import { buildDashboard } from './build-dashboard.ts';
+
+const root = fileURLToPath(new URL('..', import.meta.url));
+const cliDirectory = join(root, 'dist/cli');
+const clientDirectory = join(root, 'dist/client');
+const licensesFile = join(root, 'dist/THIRD-PARTY-LICENSES');
+
+/** Readable: whoever looks for the cause of a stack trace finds the names of the source. */
+const options: BuildOptions = {
+  absWorkingDir: root,
+  bundle: true,
+  splitting: true,
+  platform: 'node',
+  target: 'node24',
+  format: 'esm',
+  mainFields: ['module', 'main'],
+  legalComments: 'none',
+  chunkNames: 'chunk-[hash]',
+  metafile: true,
+  logLevel: 'warning',
+};
+
+/**
+ * Builds what `npm pack` takes along: the command, the client with its types, the dashboard, and
+ * the licences of all that is bundled. The command's files lie in one directory, two below
+ * package.json: they find it, the dashboard and the threads beside them by that.
+ */
+export async function buildPackage(): Promise<void> {
+  await Promise.all(
+    [cliDirectory, clientDirectory].map((path) => rm(path, { recursive: true, force: true })),
+  );
+  const [cli, client, dashboard] = await Promise.all([
+    build({
+      ...options,
+      outdir: cliDirectory,
+      entryPoints: {
+        cli: 'src/entry/cli.ts',
+        'writer-worker': 'src/engines/embedded/writer-worker.ts',
+        'reader-worker': 'src/engines/embedded/reader-worker.ts',
+        'audit-thread': 'src/engines/embedded/audit-thread.ts',
+      },
+      // Dependencies in CommonJS call require() for Node's own modules, which an ES module lacks.
+      banner: {
+        js: "import { createRequire as createRequireHere } from 'node:module';\nconst require = createRequireHere(import.meta.url);",
+      },
+    }),
+    build({ ...options, outdir: clientDirectory, entryPoints: { index: 'src/client/index.ts' } }),
+    surveyDashboard(),
+    buildTypes(),
+    buildDashboard(),
+  ]);
+  await writeFile(
+    licensesFile,
+    await licensesOf([cli.metafile, client.metafile, dashboard.metafile]),
+  );
+}
+
+async function buildTypes(): Promise<void> {
+  const tsc = createRequire(import.meta.url).resolve('typescript/bin/tsc');
+  const args = [tsc, '-p', join(root, 'tsconfig.client.json')];
+  await promisify(execFile)(process.execPath, args, { cwd: root });
+}
+
+/** Only for what is in it: the dashboard builds its own files. */
+function surveyDashboard() {
+  return build({
+    absWorkingDir: root,
+    bundle: true,
+    write: false,
+    metafile: true,
+    jsx: 'automatic',
+    jsxImportSource: 'preact',
+    outdir: 'dist/dashboard',
+    entryPoints: ['src/dashboard/main.tsx'],
+  });
+}
+
+async function licensesOf(metafiles: readonly (Metafile | undefined)[]): Promise<string> {
+  const directories = new Set<string>();
+  for (const metafile of metafiles) {
+    for (const input of Object.keys(metafile?.inputs ?? {})) {
+      const directory = /^(?:.*\/)?node_modules\/(?:@[^/]+\/)?[^/]+/.exec(input)?.[0];
+      if (directory !== undefined) directories.add(directory);
+    }
+  }
+  const entries = await Promise.all([...directories].sort().map(licenseOf));
+  const intro =
+    'The files of device-pipeline in dist/ have parts of the following packages in them.\n';
+  return `${intro}\n${[...new Set(entries)].join('\n')}`;
+}
+
+async function licenseOf(directory: string): Promise<string> {
+  const manifest = JSON.parse(await readFile(join(root, directory, 'package.json'), 'utf8')) as {
+    name: string;
+    version: string;
+    license?: string;
+  };
+  const names = await readdir(join(root, directory));
+  const files = names.filter((name) => /^(licen[cs]e|notice|copying)(\.\w+)?$/i.test(name)).sort();
+  const texts = await Promise.all(
+    files.map((name) => readFile(join(root, directory, name), 'utf8')),
+  );
+  const license = manifest.license ?? 'see below';
+  const line = '-'.repeat(80);
+  const heading = `${line}\n${manifest.name} ${manifest.version} (${license})\n${line}\n`;
+  return `${heading}\n${texts.map((text) => `${text.trim()}\n`).join('\n')}`;
+}
+
+if (import.meta.main) await buildPackage();
