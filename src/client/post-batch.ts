@@ -243,7 +243,7 @@ export function describeFailure(
 /** One sentence for a server that cannot be reached. */
 export function absence(url: string, reason: string): string {
   return reason.includes('ECONNREFUSED')
-    ? `nothing listens at ${url}; start one with \`npm start\``
+    ? `nothing listens at ${url}; start one with \`device-pipeline serve\` (\`npm start\` in a clone)`
     : `cannot reach ${url}: ${reason}`;
 }
 
