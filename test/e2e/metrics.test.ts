@@ -6,7 +6,12 @@ import { dataPaths } from '../../src/engines/embedded/data-directory.ts';
 import { changeTokens } from '../../src/engines/embedded/token-file.ts';
 import { tokenHash } from '../../src/domain/access-token.ts';
 import { readExposition, type Scraped } from '../support/exposition.ts';
-import { startServer, temporaryDirectory, waitUntil } from '../support/server-process.ts';
+import {
+  holdDatabase,
+  startServer,
+  temporaryDirectory,
+  waitUntil,
+} from '../support/server-process.ts';
 import { exchange, postBatch, waitUntilCounted } from '../support/server.ts';
 
 const good = { type: 'laptop', state: 'erased', timestamp: '2023-06-16T13:00:00Z' };
@@ -76,6 +81,27 @@ describe('GET /metrics', () => {
     expect(value('backlog_items')).toBe(0);
     expect(value('log_end_bytes')).toBeGreaterThan(body.length);
     expect(value('scrape_missing{part="disk"}')).toBe(0);
+  });
+
+  it('answers while nothing can be counted and nothing more is taken, and says how much waits', async () => {
+    const dataDir = temporaryDirectory();
+    const { url } = await startServer(dataDir, { args: ['--max-backlog', '4KiB'] });
+    const lock = holdDatabase(dataDir);
+    let accepted = 0;
+    await waitUntil('a refusal', async () => {
+      const { status } = await postBatch(url, JSON.stringify({ processed_devices: [good, good] }));
+      if (status === 200) accepted += 2;
+      return status === 503;
+    });
+    const { samples } = await scrape(url);
+    const value = (name: string) => samples.get(`device_pipeline_${name}`);
+    expect(value('backlog_items')).toBe(accepted);
+    expect(value('backlog_bytes')).toBeGreaterThan(4096);
+    expect(value('backlog_age_seconds')).toBeGreaterThan(0);
+    expect(value('problems_total{code="overloaded"}')).toBe(1);
+    lock.release();
+    await waitUntilCounted(url);
+    expect((await scrape(url)).samples.get('device_pipeline_backlog_items')).toBe(0);
   });
 
   it('is for tokens that may read, and tells of those that may not', async () => {
