@@ -93,8 +93,10 @@ const ownHeaders = new Set([
 ]);
 
 function common({ status, headers, text }: Received) {
-  const kept = Object.entries(headers).filter(([name]) => !ownHeaders.has(name));
-  return { status, headers: Object.fromEntries(kept), text };
+  const kept = Object.entries(headers)
+    .filter(([name]) => !ownHeaders.has(name))
+    .map(([name, value]) => [name, name === 'x-request-id' ? 'of its own' : value]);
+  return { status, headers: Object.fromEntries(kept) as Received['headers'], text };
 }
 
 /** The answer of both. */
