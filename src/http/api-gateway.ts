@@ -57,7 +57,7 @@ async function outcomeOf(fetch: Fetch, event: APIGatewayProxyEventV2): Promise<O
     if (!(error instanceof TypeError)) throw error;
     return plainOutcome(malformed);
   }
-  return await toOutcome(await fetch(request));
+  return await toOutcome(await fetch(request), request);
 }
 
 /** The gateway hands a body over as text, where its type is one of text, or else as base64. */
@@ -120,10 +120,10 @@ function inLatin1(value: string): string {
  */
 const resultBytesMax = 6_000_000;
 
-async function toOutcome(response: Response): Promise<Outcome> {
+async function toOutcome(response: Response, request: Request): Promise<Outcome> {
   const result = await resultOf(response);
   const { body = '' } = result;
-  const outcome = { result, problem: problemOf(response) };
+  const outcome = { result, problem: problemOf(response, request) };
   // It is at most six bytes for one of them.
   if (body.length < resultBytesMax / 6) return outcome;
   return Buffer.byteLength(JSON.stringify(result)) > resultBytesMax

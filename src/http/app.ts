@@ -25,7 +25,7 @@ import {
 import { apiPages } from './api-pages.ts';
 import { missingPage, pageAnswer, type Pages } from './pages.ts';
 import { corsHeaders, preflightAnswer, type CrossOrigins } from './cors.ts';
-import { rememberProblem } from './exchanges.ts';
+import { rememberProblem, rememberProblemOfRequest } from './exchanges.ts';
 import { bodyTooLarge, readIngestHeaders } from './ingest-headers.ts';
 import { replayHeader } from './replay-header.ts';
 import { encoded, withVary } from './compression.ts';
@@ -74,6 +74,7 @@ export function createApp(pipeline: Pipeline, options: AppOptions): Hono<Env> {
     version = 'unknown',
   } = options;
   const app = new Hono<Env>();
+  app.use(rememberProblemOfRequest);
   const admit = (scopes: readonly Scope[]) => admission(access, scopes);
   if (corsOrigins.length > 0) app.use(crossOrigin(corsOrigins));
 

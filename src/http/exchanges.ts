@@ -1,5 +1,7 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
 
+import type { MiddlewareHandler } from 'hono';
+
 import type { ProblemCode } from '../domain/problem.ts';
 import type { Answer, BytesAnswer } from './answer.ts';
 import { methodOf, requestIdOf, routeOf, type HttpObserver } from './observer.ts';
@@ -59,14 +61,27 @@ export function rememberProblem(response: Response, answer: Answer | BytesAnswer
   return response;
 }
 
-/** What a response refuses, if it is a refusal. */
-export function problemOf(response: Response): ProblemCode | undefined {
-  return problems.get(response);
+/** The same by the request: of an answer to HEAD the app's router makes another response. */
+const problemsOfRequests = new WeakMap<Request, ProblemCode>();
+
+export const rememberProblemOfRequest: MiddlewareHandler = async (context, next) => {
+  await next();
+  const problem = problems.get(context.res);
+  if (problem !== undefined) problemsOfRequests.set(context.req.raw, problem);
+};
+
+/** What a response of the app refuses, if it is a refusal. */
+export function problemOf(response: Response, request: Request): ProblemCode | undefined {
+  return problems.get(response) ?? problemsOfRequests.get(request);
 }
 
 /** Takes note of the refusal that a response is, if it is one, and gives it the request's id. */
-export function noteRefusal(outgoing: ServerResponse, response: Response): Response {
-  const headers = headersOfRefusal(outgoing, problems.get(response));
+export function noteRefusal(
+  outgoing: ServerResponse,
+  response: Response,
+  request: Request,
+): Response {
+  const headers = headersOfRefusal(outgoing, problemOf(response, request));
   for (const [name, value] of Object.entries(headers)) response.headers.set(name, value);
   return response;
 }

@@ -142,9 +142,9 @@ export function createHttpServer(options: HttpServerOptions): HttpServer {
         if (!(why instanceof Unavailable)) onDefect(toError(why));
       };
     }
-    if (unread.admit(outgoing, size)) return noteRefusal(outgoing, response);
+    if (unread.admit(outgoing, size)) return noteRefusal(outgoing, response, request);
     void response.body?.cancel();
-    return noteRefusal(outgoing, toResponse(tooManyUnread));
+    return noteRefusal(outgoing, toResponse(tooManyUnread), request);
   };
   const handleOther = getRequestListener(answerOther, {
     overrideGlobalObjects: false,
