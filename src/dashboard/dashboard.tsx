@@ -75,7 +75,9 @@ function Figures({
           )}
         </Figure>
         <Figure name="Types · states" value={`${wholeText(types)} · ${wholeText(states)}`}>
-          <span>{compactText(pairs.length)} combinations</span>
+          <span>
+            {compactText(pairs.length)} {pairs.length === 1 ? 'combination' : 'combinations'}
+          </span>
         </Figure>
       </dl>
       <p class="unseen" role="status">

@@ -167,8 +167,11 @@ export class Store {
     this.#failures++;
     const isRefused = error instanceof ApiError && (error.status === 401 || error.status === 403);
     if (!isRefused) {
+      const isGone = error instanceof ApiError && error.status === 0;
       this.#set({
         isLoading: false,
+        // What was last heard of it holds no more.
+        ...(isGone && { health: { kind: 'unreachable' } }),
         error: error instanceof Error ? error.message : String(error),
       });
       return;
