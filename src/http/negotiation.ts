@@ -61,6 +61,11 @@ function ratingOf(
   return [0, 0];
 }
 
+/** Whether `Accept-Encoding` names a coding, and not as one that is not wanted. */
+export function namesCoding(header: string | undefined, coding: string): boolean {
+  return readPreferences(header ?? '').some(({ value, weight }) => value === coding && weight > 0);
+}
+
 /** Whether `Accept-Encoding` would rather have gzip, or as gladly. Source: RFC 9110, 12.5.3. */
 export function acceptsGzip(header: string | undefined): boolean {
   const weights = new Map(

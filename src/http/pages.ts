@@ -1,6 +1,8 @@
 import { hash } from 'node:crypto';
 
+import { isKnown } from '../pipeline/stats.ts';
 import { headersOfAll, problemAnswer, type Answer, type BytesAnswer } from './answer.ts';
+import { namesCoding, readIfNoneMatch } from './negotiation.ts';
 
 export type PageEncoding = 'identity' | 'gzip' | 'br';
 
@@ -37,18 +39,19 @@ export function pageAnswer(
   { contentType, isForever, bodies }: Page,
   header: (name: string) => string | undefined,
 ): Answer | BytesAnswer {
-  const encoding = encodingFor(header('accept-encoding') ?? '', Object.keys(bodies));
+  const encoding = encodingFor(header('accept-encoding'), Object.keys(bodies));
   const body = bodies[encoding] ?? bodies.identity;
   const etag = etagOf(body);
+  const known = readIfNoneMatch(header('if-none-match'));
   const headers = {
     ...headersOfAll,
     'content-security-policy': pagePolicy,
     'content-type': contentType,
     'cache-control': isForever ? 'public, max-age=31536000, immutable' : 'no-cache',
     vary: 'Accept-Encoding',
-    etag,
+    etag: `"${etag}"`,
   };
-  if (isNamed(etag, header('if-none-match'))) return { status: 304, headers, body: '' };
+  if (isKnown(known, etag)) return { status: 304, headers, body: '' };
   if (encoding === 'identity') return { status: 200, headers, body };
   return { status: 200, headers: { ...headers, 'content-encoding': encoding }, body };
 }
@@ -71,28 +74,14 @@ export function missingPage(path: string): Answer {
 function etagOf(body: Uint8Array): string {
   let etag = etags.get(body);
   if (etag === undefined) {
-    etag = `"${hash('sha256', body, 'base64url').slice(0, 22)}"`;
+    etag = hash('sha256', body, 'base64url').slice(0, 22);
     etags.set(body, etag);
   }
   return etag;
 }
 
-/** Source: RFC 9110, 13.1.2; tags are compared weakly. */
-function isNamed(etag: string, ifNoneMatch: string | undefined): boolean {
-  if (ifNoneMatch === undefined) return false;
-  return ifNoneMatch
-    .split(',')
-    .map((tag) => tag.trim().replace(/^W\//, ''))
-    .some((tag) => tag === '*' || tag === etag);
-}
-
 /** The smallest of those that the client takes. Source: RFC 9110, 12.5.3. */
-function encodingFor(accepted: string, there: readonly string[]): PageEncoding {
-  const isTaken = (name: string) =>
-    accepted.split(',').some((item) => {
-      const [coding = '', ...parameters] = item.split(';').map((part) => part.trim().toLowerCase());
-      return coding === name && !parameters.some((part) => /^q=0(?:\.0*)?$/.test(part));
-    });
+function encodingFor(accepted: string | undefined, there: readonly string[]): PageEncoding {
   const known: readonly PageEncoding[] = ['br', 'gzip'];
-  return known.find((name) => there.includes(name) && isTaken(name)) ?? 'identity';
+  return known.find((name) => there.includes(name) && namesCoding(accepted, name)) ?? 'identity';
 }
