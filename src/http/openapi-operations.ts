@@ -148,7 +148,7 @@ const postBatch: OperationPlan = {
       label: 'Send a batch',
       source: `curl -s ${host}/ingest \\
   -H 'Content-Type: application/json' \\
-  -H "Idempotency-Key: $(uuidgen)" \\
+  -H 'Idempotency-Key: gateway-7-000001' \\
   -d '${JSON.stringify(batch).replaceAll('{"type', '\n    {"type')}'`,
     },
     {
