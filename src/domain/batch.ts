@@ -1,6 +1,11 @@
 import { addToTally, type Tally } from './counter.ts';
 import type { DayOf } from './day.ts';
-import { readDeviceEvent, type DeviceEvent, type FieldError } from './device-event.ts';
+import {
+  readDeviceEvent,
+  type DeviceEvent,
+  type FieldError,
+  type ItemErrorCode,
+} from './device-event.ts';
 import { isNestedDeeperThan } from './json-depth.ts';
 import { dateOfTimestamp } from './timestamp.ts';
 
@@ -14,6 +19,9 @@ export const itemErrorsMax = 20;
 export interface ItemError extends FieldError {
   readonly index: number;
 }
+
+/** How many items were refused, each by the code of its first error. */
+export type RejectedByCode = ReadonlyMap<ItemErrorCode, number>;
 
 interface Unreadable {
   readonly readable: false;
@@ -29,6 +37,7 @@ export type BatchReading =
       readonly events: readonly DeviceEvent[];
       /** How many items are not valid. */
       readonly rejected: number;
+      readonly rejectedByCode: RejectedByCode;
       /** The first errors of those, `itemErrorsMax` at most. */
       readonly errors: readonly ItemError[];
     };
@@ -113,10 +122,12 @@ function readItems(
 ): BatchReading {
   const events: DeviceEvent[] = [];
   const errors: ItemError[] = [];
+  const rejectedByCode = new Map<ItemErrorCode, number>();
   let rejected = 0;
   let nextExcluded = 0;
-  const refuse = (index: number, found: readonly FieldError[]) => {
+  const refuse = (index: number, code: ItemErrorCode, found: readonly FieldError[]) => {
     rejected++;
+    rejectedByCode.set(code, (rejectedByCode.get(code) ?? 0) + 1);
     for (const error of found) {
       if (errors.length < itemErrorsMax) errors.push({ index, ...error });
     }
@@ -126,16 +137,17 @@ function readItems(
     if (isExcluded) nextExcluded++;
     // What is only counted need not be looked at.
     if (isExcluded && (explain === undefined || errors.length >= itemErrorsMax)) {
-      rejected++;
+      refuse(index, 'too_many_counters', []);
       return;
     }
     // A body may hold a million bad items: what nobody is told is not put together.
     const reading = readDeviceEvent(item, dayOf, itemErrorsMax - errors.length);
-    if (!reading.valid) refuse(index, reading.errors);
-    else if (isExcluded && explain !== undefined) refuse(index, [explain(reading.event)]);
-    else events.push(reading.event);
+    if (!reading.valid) refuse(index, reading.code, reading.errors);
+    else if (isExcluded && explain !== undefined) {
+      refuse(index, 'too_many_counters', [explain(reading.event)]);
+    } else events.push(reading.event);
   });
-  return { readable: true, events, rejected, errors };
+  return { readable: true, events, rejected, rejectedByCode, errors };
 }
 
 function processedDevices(document: unknown): readonly unknown[] | undefined {

@@ -59,10 +59,12 @@ export interface FieldError {
 
 export type EventReading =
   | { readonly valid: true; readonly event: DeviceEvent }
-  | { readonly valid: false; readonly errors: readonly FieldError[] };
-
-/** Told of items whose errors nobody wants to know. */
-const unlisted: EventReading = { valid: false, errors: [] };
+  | {
+      readonly valid: false;
+      /** That of the first error, which is among the others, or is not told of. */
+      readonly code: ItemErrorCode;
+      readonly errors: readonly FieldError[];
+    };
 
 /**
  * Reads one item of a batch as parsed from JSON. Members other than ours are ignored. Nothing is
@@ -75,8 +77,8 @@ export function readDeviceEvent(
   errorsMax = Infinity,
 ): EventReading {
   if (typeof item !== 'object' || item === null || Array.isArray(item)) {
-    if (errorsMax === 0) return unlisted;
-    return { valid: false, errors: [fieldError(null, 'not_an_object')] };
+    const code = 'not_an_object';
+    return { valid: false, code, errors: errorsMax === 0 ? [] : [fieldError(null, code)] };
   }
   const { type, state, timestamp } = item as Partial<Record<EventField, unknown>>;
   const typeError = checkName(type);
@@ -86,12 +88,13 @@ export function readDeviceEvent(
     const event = { type, state, timestamp, date: date.value } as DeviceEvent;
     return { valid: true, event };
   }
-  if (errorsMax === 0) return unlisted;
   const errors: FieldError[] = [];
+  const code = typeError ?? stateError ?? date.code ?? 'not_an_object';
+  if (errorsMax === 0) return { valid: false, code, errors };
   if (typeError !== undefined) errors.push(fieldError('type', typeError));
   if (stateError !== undefined) errors.push(fieldError('state', stateError));
   if (date.code !== undefined) errors.push(fieldError('timestamp', date.code));
-  return { valid: false, errors };
+  return { valid: false, code, errors };
 }
 
 /** Why a valid item is refused whose counter would be one more than its day may have. */

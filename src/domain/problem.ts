@@ -1,4 +1,4 @@
-import type { ItemError } from './batch.ts';
+import type { ItemError, RejectedByCode } from './batch.ts';
 
 /** Every way a request can be refused: the stable code, its HTTP status, and what it is. */
 const problems = {
@@ -50,6 +50,8 @@ export interface Problem {
   readonly detail: string;
   readonly errors?: readonly ItemError[];
   readonly rejected?: number;
+  /** For who keeps count; the client is told `errors`. */
+  readonly rejectedByCode?: RejectedByCode;
   /** Present where the same request may succeed later. */
   readonly retryAfterSeconds?: number;
 }

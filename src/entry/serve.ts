@@ -46,7 +46,7 @@ export async function serve(options: ServeOptions, version: string): Promise<voi
     measures: () => pipeline.measures,
     held: () => http.held(),
     counters: () => pipeline.counterSizes(),
-    logDirectory: dataPaths(options.dataDir).log,
+    paths: dataPaths(options.dataDir),
   });
   const http = createHttpServer({
     pipeline,

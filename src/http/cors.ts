@@ -4,9 +4,9 @@ import { headersOfAll, type Answer } from './answer.ts';
 export type CrossOrigins = readonly string[];
 
 const asked =
-  'Authorization, Content-Type, Content-Encoding, Idempotency-Key, If-None-Match, Prefer';
+  'Authorization, Content-Type, Content-Encoding, Idempotency-Key, If-None-Match, Prefer, X-Request-Id';
 const told =
-  'ETag, Location, Retry-After, Pipeline-Counted-Through, Pipeline-Pending, Pipeline-Dead-Letters';
+  'ETag, Location, Retry-After, X-Request-Id, Pipeline-Counted-Through, Pipeline-Pending, Pipeline-Dead-Letters';
 
 /**
  * What tells a browser that a page of this origin may see the answer; nothing for others. That the

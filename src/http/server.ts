@@ -205,9 +205,7 @@ export function createHttpServer(options: HttpServerOptions): HttpServer {
     // What comes after the first error is no HTTP either.
     if (refusedConnections.has(socket)) return;
     refusedConnections.add(socket);
-    const { code } = problemOf(error, timeouts);
-    if (socket.writable && error.code !== 'ECONNRESET') observer.answered(unreadable(code));
-    answerClientError(error, socket, latestExchanges.get(socket), timeouts);
+    answerClientError(error, socket, latestExchanges.get(socket), { timeouts, observer });
   });
 
   const plain = new PlainConnections(server, {
@@ -287,25 +285,34 @@ function answerClientError(
   error: NodeJS.ErrnoException,
   socket: Socket,
   latest: Exchange | undefined,
-  timeouts: HttpTimeouts,
+  options: { readonly timeouts: HttpTimeouts; readonly observer: HttpObserver },
 ): void {
+  const { timeouts, observer } = options;
   if (!socket.writable || error.code === 'ECONNRESET') {
     socket.destroy();
     return;
   }
-  const answer = problemAnswer(problemOf(error, timeouts));
-  if (latest === undefined) {
+  const problem = problemOf(error, timeouts);
+  const refuse = () => {
+    const exchange = unreadable(problem.code);
+    const answer = problemAnswer(problem, { 'x-request-id': exchange.requestId });
     hangUp(socket, toHttp(answer, undefined), timeouts.lingerMs);
+    observer.answered(exchange);
+  };
+  if (latest === undefined) {
+    refuse();
     return;
   }
   const { response, awaitsBody } = latest;
   const isInBody = !response.req.complete;
   if (response.closed) {
-    hangUp(socket, isInBody ? '' : toHttp(answer, undefined), timeouts.lingerMs);
+    // What is left of the body of a request that was answered is no request.
+    if (isInBody || isClosing(socket)) hangUp(socket, '', timeouts.lingerMs);
+    else refuse();
   } else if (isInBody && awaitsBody && !response.headersSent) {
-    void refuseAndClose(response.req, response, answer, timeouts.lingerMs);
+    void refuseAndClose(response.req, response, problemAnswer(problem), timeouts.lingerMs);
   } else {
-    response.once('close', () => answerClientError(error, socket, latest, timeouts));
+    response.once('close', () => answerClientError(error, socket, latest, options));
   }
 }
 

@@ -17,7 +17,11 @@ export function whyUnsound({
   rawHeaders,
   headers,
   httpVersion,
+  url = '',
 }: IncomingMessage): string | undefined {
+  if (!url.startsWith('/') && !/^https?:\/\//i.test(url)) {
+    return 'The request names no sound URL: it begins with / or http://.';
+  }
   let hosts = 0;
   for (let at = 0; at < rawHeaders.length; at += 2) {
     const name = rawHeaders[at] ?? '';

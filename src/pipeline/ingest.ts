@@ -1,6 +1,12 @@
 import { hash } from 'node:crypto';
 
-import { readBatch, tallyEvents, type BatchReading, type ItemError } from '../domain/batch.ts';
+import {
+  readBatch,
+  tallyEvents,
+  type BatchReading,
+  type ItemError,
+  type RejectedByCode,
+} from '../domain/batch.ts';
 import { rawKeyOf } from '../domain/batch-id.ts';
 import type { Tally } from '../domain/counter.ts';
 import type { DayOf } from '../domain/day.ts';
@@ -30,6 +36,7 @@ interface Judgement {
   readonly tally: Tally;
   readonly accepted: number;
   readonly rejected: number;
+  readonly rejectedByCode: RejectedByCode;
   readonly errors: readonly ItemError[];
   readonly idempotency: Idempotency | undefined;
   /** Why the batch is refused, unless its key came before. */
@@ -71,6 +78,7 @@ function judge(
     tally: tallyEvents(reading.events),
     accepted: reading.events.length,
     rejected: reading.rejected,
+    rejectedByCode: reading.rejectedByCode,
     errors: reading.errors,
     idempotency:
       idempotencyKey === undefined
@@ -141,7 +149,7 @@ function judgeWithout(
 }
 
 function itemsProblem(
-  { events, rejected, errors }: Extract<BatchReading, { readable: true }>,
+  { events, rejected, rejectedByCode, errors }: Extract<BatchReading, { readable: true }>,
   strict: boolean,
   excluded: number,
 ): Problem | undefined {
@@ -155,19 +163,19 @@ function itemsProblem(
       excluded === 0
         ? `None of the ${rejected} items is valid; nothing was stored.`
         : `None of the ${rejected} items can be counted; nothing was stored.${why}`;
-    return { code: 'no_valid_items', detail, rejected, errors };
+    return { code: 'no_valid_items', detail, rejected, rejectedByCode, errors };
   }
   if (strict) {
     const detail = `${rejected} of ${events.length + rejected} items are not valid and handling is strict; nothing was stored.${why}`;
-    return { code: 'invalid_items', detail, rejected, errors };
+    return { code: 'invalid_items', detail, rejected, rejectedByCode, errors };
   }
   return undefined;
 }
 
 function acknowledged({ batchId, receivedAt }: StoredBatch, judgement: Judgement): IngestOutcome {
-  const { accepted: enqueued, rejected, errors } = judgement;
+  const { accepted: enqueued, rejected, rejectedByCode, errors } = judgement;
   const rawKey = rawKeyOf(batchId, receivedAt);
-  return { accepted: true, batchId, rawKey, enqueued, rejected, errors };
+  return { accepted: true, batchId, rawKey, enqueued, rejected, rejectedByCode, errors };
 }
 
 function refused(problem: Problem): IngestOutcome {

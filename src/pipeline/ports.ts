@@ -1,4 +1,4 @@
-import type { ItemError } from '../domain/batch.ts';
+import type { ItemError, RejectedByCode } from '../domain/batch.ts';
 import type { BatchId } from '../domain/batch-id.ts';
 import type { Chunk } from '../domain/chunk.ts';
 import type { CounterRow, Tally } from '../domain/counter.ts';
@@ -42,6 +42,8 @@ export type IngestOutcome =
       /** Items that are or will be counted. */
       readonly enqueued: number;
       readonly rejected: number;
+      /** Absent where nothing was, or where that is another installation's affair. */
+      readonly rejectedByCode?: RejectedByCode;
       readonly errors: readonly ItemError[];
       /** Of a replayed batch: whether it was here before, and nothing was done. */
       readonly isKnown?: boolean;

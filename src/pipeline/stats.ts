@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto';
 
 import type { CounterQuery, CounterReader } from './ports.ts';
-import { StatsText, type Dimension, type StatsFormat } from './stats-text.ts';
+import { dimensions, StatsText, type Dimension, type StatsFormat } from './stats-text.ts';
 
 /** What `/stats` is asked for. */
 export interface StatsRequest {
@@ -9,6 +9,11 @@ export interface StatsRequest {
   /** In the order of `dimensions`; undefined: every counter by itself. */
   readonly groupBy: readonly Dimension[] | undefined;
   readonly format: StatsFormat;
+}
+
+/** Whether rows have to be added up for it, all of them before the first can be told. */
+export function isSummed({ groupBy }: StatsRequest): boolean {
+  return groupBy !== undefined && groupBy.length < dimensions.length;
 }
 
 /** The versions of an answer that the caller has; `any`: whichever there is will do. */

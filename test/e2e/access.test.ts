@@ -400,7 +400,7 @@ describe('pages of other origins', () => {
     const allowed = {
       'access-control-allow-origin': origin,
       'access-control-expose-headers':
-        'ETag, Location, Retry-After, Pipeline-Counted-Through, Pipeline-Pending, Pipeline-Dead-Letters',
+        'ETag, Location, Retry-After, X-Request-Id, Pipeline-Counted-Through, Pipeline-Pending, Pipeline-Dead-Letters',
       vary: 'Origin',
     };
     for (const path of ['/ingest', '/stats', '/ingest/x']) {

@@ -1,4 +1,6 @@
+import { once } from 'node:events';
 import { readFileSync } from 'node:fs';
+import { connect } from 'node:net';
 
 import { describe, expect, it } from 'vitest';
 
@@ -34,6 +36,15 @@ function changes(before: Scraped, after: Scraped): Record<string, number> {
   return Object.fromEntries(pairs.filter((pair) => isOurs(pair) && pair[1] !== 0));
 }
 
+/** A client whose body is too large, and who hangs up as soon as it is told so. */
+async function refusedInTheMiddle(port: number): Promise<void> {
+  const socket = connect(port, '127.0.0.1');
+  const head = 'POST /ingest HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n';
+  socket.write(`${head}content-length: 5000000\r\n\r\n${'x'.repeat(100_000)}`);
+  socket.once('data', () => socket.end());
+  await once(socket, 'close');
+}
+
 describe('GET /metrics', () => {
   it('counts what is accepted, refused, and by which code', async () => {
     const { url } = await startServer(temporaryDirectory(), { args: ['--max-body', '4KiB'] });
@@ -44,6 +55,7 @@ describe('GET /metrics', () => {
     await postBatch(url, mixed);
     await postBatch(url, '{');
     await postBatch(url, 'x'.repeat(5000));
+    await refusedInTheMiddle(Number(new URL(url).port));
     await exchange(url, { path: '/stats?date=no' });
     for (const path of ['/a', '/b?c', '/wp-login.php']) await exchange(url, { path });
     await exchange(url, { method: 'BREW', path: '/stats' });
@@ -56,13 +68,13 @@ describe('GET /metrics', () => {
     expect(changed).toEqual({
       'http_requests_total{route="/ingest",method="POST",status="200"}': 4,
       'http_requests_total{route="/ingest",method="POST",status="400"}': 1,
-      'http_requests_total{route="/ingest",method="POST",status="413"}': 1,
+      'http_requests_total{route="/ingest",method="POST",status="413"}': 2,
       'http_requests_total{route="/stats",method="GET",status="400"}': 1,
       'http_requests_total{route="other",method="GET",status="404"}': 3,
       'http_requests_total{route="other",method="other",status="400"}': 1,
       'http_requests_total{route="/metrics",method="GET",status="200"}': 1,
       'problems_total{code="invalid_json"}': 1,
-      'problems_total{code="body_too_large"}': 1,
+      'problems_total{code="body_too_large"}': 2,
       'problems_total{code="invalid_date"}': 1,
       'problems_total{code="not_found"}': 3,
       'problems_total{code="malformed_request"}': 1,
@@ -74,7 +86,7 @@ describe('GET /metrics', () => {
       body_accepted_bytes_total: 3 * body.length + mixed.length,
     });
     const value = (name: string) => after.samples.get(`device_pipeline_${name}`);
-    expect(value('http_request_duration_seconds_count{route="/ingest"}')).toBe(6);
+    expect(value('http_request_duration_seconds_count{route="/ingest"}')).toBe(7);
     expect(value('log_commit_duration_seconds_count')).toBeGreaterThanOrEqual(4);
     expect(value('log_fsync_duration_seconds_count')).toBeGreaterThanOrEqual(4);
     expect(value('sqlite_transaction_duration_seconds_count')).toBeGreaterThanOrEqual(1);

@@ -26,6 +26,7 @@ describe('a batch', () => {
         { ...item, date: '2023-06-16' },
       ],
       rejected: 1,
+      rejectedByCode: new Map([['not_an_object', 1]]),
       errors: [
         { index: 1, field: null, code: 'not_an_object', message: expect.any(String) as string },
       ],
@@ -33,7 +34,25 @@ describe('a batch', () => {
   });
 
   it('may be empty', () => {
-    expect(readItems([])).toEqual({ readable: true, events: [], rejected: 0, errors: [] });
+    expect(readItems([])).toEqual({
+      ...{ readable: true, events: [], rejected: 0, errors: [] },
+      rejectedByCode: new Map(),
+    });
+  });
+
+  it('counts each refused item by its first error, however many are listed', () => {
+    const bad = [{}, { ...item, state: ' ' }, { type: 1 }, 7, { ...item, timestamp: 'never' }];
+    const many = Array.from({ length: 100 }, () => bad).flat();
+    const reading = readItems([...many, item]);
+    expect(reading).toMatchObject({ rejected: 500 });
+    expect(reading.readable && reading.errors).toHaveLength(20);
+    expect(reading.readable && reading.rejectedByCode).toEqual(
+      new Map([
+        ...(['missing', 'blank', 'not_a_string', 'not_an_object', 'not_rfc3339'] as const).map(
+          (code) => [code, 100] as const,
+        ),
+      ]),
+    );
   });
 
   it.each([

@@ -39,6 +39,7 @@ describe('an event', () => {
     (item) => {
       expect(readDeviceEvent(item)).toEqual({
         valid: false,
+        code: 'not_an_object',
         errors: [
           {
             field: null,

@@ -78,6 +78,7 @@ describe('a batch', () => {
       rawKey: 'raw/2023-06-16T13:00:01.501Z-00000000-0000-8000-8000-000000000001.json',
       enqueued: 2,
       rejected: 1,
+      rejectedByCode: new Map([['blank', 1]]),
       errors: [
         {
           index: 1,

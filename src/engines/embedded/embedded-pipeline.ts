@@ -8,7 +8,12 @@ import type {
   TakeRows,
   Unavailable,
 } from '../../pipeline/ports.ts';
-import type { KnownVersions, StatsAnswer, StatsRequest } from '../../pipeline/stats.ts';
+import {
+  isSummed,
+  type KnownVersions,
+  type StatsAnswer,
+  type StatsRequest,
+} from '../../pipeline/stats.ts';
 import type { EmbeddedOptions } from './engine-options.ts';
 import type { CounterSizes } from './messages.ts';
 import { ReaderClient } from './reader-client.ts';
@@ -24,7 +29,7 @@ export interface EmbeddedMeasures extends WriterMeters {
   readonly storedEnd: number;
 }
 
-/** The pipeline in one process and one data directory: a writer thread and a reader thread. */
+/** The pipeline in one process and one data directory: a writer thread and two reader threads. */
 export class EmbeddedPipeline implements Pipeline {
   /** Resolves, with why and what to do, if the pipeline can take nothing more. */
   readonly failed: Promise<Error>;
@@ -32,6 +37,8 @@ export class EmbeddedPipeline implements Pipeline {
   readonly tornBytes: number;
   readonly #writer: WriterClient;
   readonly #reader: ReaderClient;
+  /** For what takes long before anything can be told. */
+  readonly #summing: ReaderClient;
   readonly #backlogBytesMax: number;
 
   /**
@@ -43,24 +50,31 @@ export class EmbeddedPipeline implements Pipeline {
     onDefect: (message: string) => void,
   ): Promise<EmbeddedPipeline> {
     const { writer, tornBytes } = await WriterClient.start(options, onDefect);
-    try {
-      return new EmbeddedPipeline(writer, await ReaderClient.start(options), tornBytes, options);
-    } catch (error) {
-      await writer.close();
-      throw error;
+    const readers = await Promise.allSettled([
+      ReaderClient.start(options),
+      ReaderClient.start(options),
+    ]);
+    const [reader, summing] = readers;
+    if (reader.status === 'fulfilled' && summing.status === 'fulfilled') {
+      return new EmbeddedPipeline(writer, reader.value, summing.value, tornBytes, options);
     }
+    for (const each of readers) if (each.status === 'fulfilled') await each.value.close();
+    await writer.close();
+    throw readers.find((each) => each.status === 'rejected')?.reason;
   }
 
   private constructor(
     writer: WriterClient,
     reader: ReaderClient,
+    summing: ReaderClient,
     tornBytes: number,
     options: EmbeddedOptions,
   ) {
-    this.failed = Promise.race([writer.failed, reader.failed]);
+    this.failed = Promise.race([writer.failed, reader.failed, summing.failed]);
     this.tornBytes = tornBytes;
     this.#writer = writer;
     this.#reader = reader;
+    this.#summing = summing;
     this.#backlogBytesMax = options.backlogBytesMax;
   }
 
@@ -73,7 +87,7 @@ export class EmbeddedPipeline implements Pipeline {
   }
 
   stats(request: StatsRequest, known: KnownVersions): Promise<StatsAnswer> {
-    return this.#reader.stats(request, known);
+    return (isSummed(request) ? this.#summing : this.#reader).stats(request, known);
   }
 
   receipt(batchId: string): Promise<Receipt | undefined> {
@@ -100,7 +114,7 @@ export class EmbeddedPipeline implements Pipeline {
 
   /** @throws {Unavailable} */
   async counterSizes(): Promise<CounterSizes> {
-    return await this.#reader.sizes();
+    return await this.#summing.sizes();
   }
 
   /** What is measured beside `status`; nothing of it waits for another thread. */
@@ -113,7 +127,7 @@ export class EmbeddedPipeline implements Pipeline {
   async close(): Promise<void> {
     await this.#writer.finish();
     // The writer last: the database is put in order by the last connection, if that one may write.
-    await this.#reader.close();
+    await Promise.all([this.#reader.close(), this.#summing.close()]);
     await this.#writer.close();
   }
 }

@@ -208,5 +208,8 @@ export class ReaderClient {
 }
 
 function tooMany(): Unavailable {
-  return new Unavailable('overloaded', 'Too many queries wait. Ask again after a moment.');
+  return new Unavailable(
+    'overloaded',
+    'As many queries are answered as may be at once, or they hold up what is counted. Ask again after a moment, for less if you can.',
+  );
 }

@@ -8,7 +8,7 @@ import { LogReceipts } from './log-receipts.ts';
 import { ReplayedTail } from './replayed-tail.ts';
 import type { FromReader, ReaderRequest, ToReader, WorkerSettings } from './messages.ts';
 import { sqliteFailure } from './sqlite-errors.ts';
-import { openDatabaseReadOnly } from './sqlite-schema.ts';
+import { journalBytes, journalBytesMax, openDatabaseReadOnly } from './sqlite-schema.ts';
 import { StatsFeeds } from './stats-feeds.ts';
 import { openStatsReader } from './stats-reader.ts';
 
@@ -36,6 +36,7 @@ const send = (message: FromReader, transfer: ArrayBuffer[] = []) =>
 const feeds = new StatsFeeds({
   connect: () => openDatabaseReadOnly(paths.database),
   dataVersion: () => stats.dataVersion(),
+  isHeldUp: () => journalBytes(paths.database) > journalBytesMax,
   send,
   onError: tellFailure,
 });

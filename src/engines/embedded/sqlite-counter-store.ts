@@ -6,7 +6,7 @@ import type { Counter } from '../../domain/day-bound.ts';
 import type { CalendarDate } from '../../domain/timestamp.ts';
 import type { CounterStore, Delivery, EarlierBatch } from '../../pipeline/ports.ts';
 import type { LogPosition } from './log-frame.ts';
-import { inTransaction } from './sqlite-schema.ts';
+import { inTransaction, journalBytes, journalBytesMax } from './sqlite-schema.ts';
 
 /** Records of the log that follow each other: from the end of the one before to their own end. */
 export interface LogSpan {
@@ -263,6 +263,13 @@ export class SqliteCounterStore implements CounterStore<LogSpan, LogDelivery> {
     const position = this.#position;
     const result = this.#database.prepare('PRAGMA wal_checkpoint(FULL)').get();
     return result?.['busy'] === 0 ? position : undefined;
+  }
+
+  /** Cuts the journal back where it has become too large, unless a reader holds that up. */
+  shrinkJournal(): void {
+    const path = this.#database.location();
+    if (path === null || journalBytes(path) <= journalBytesMax) return;
+    this.#database.prepare('PRAGMA wal_checkpoint(TRUNCATE)').get();
   }
 
   close(): void {

@@ -1,4 +1,4 @@
-import { existsSync } from 'node:fs';
+import { existsSync, statSync } from 'node:fs';
 import { DatabaseSync } from 'node:sqlite';
 
 import { placeOfBatchId } from '../../domain/batch-id.ts';
@@ -128,6 +128,19 @@ const fromVersion2 = `
   ${replayedBatches('replayed_batches')}
 `;
 
+/**
+ * What is committed and not moved into the database yet stands in SQLite's journal (`pipeline.db-wal`),
+ * which grows as long as somebody reads an older state. No answer is read slowly beside one of more
+ * bytes than this, and it is cut back to a quarter of that as soon as nobody holds it up.
+ */
+export const journalBytesMax = 256 * 1024 * 1024;
+const journalBytesKept = journalBytesMax / 4;
+
+/** The size of the journal beside a database, in bytes. */
+export function journalBytes(path: string): number {
+  return statSync(`${path}-wal`, { throwIfNoEntry: false })?.size ?? 0;
+}
+
 /** What makes a database of the version before into one of the next. */
 const changes = [schema, fromVersion1 + fromVersion2, fromVersion2];
 
@@ -139,7 +152,9 @@ const changes = [schema, fromVersion1 + fromVersion2, fromVersion2];
 export function openDatabase(path: string, connect: Connect = connectSqlite): DatabaseSync {
   const database = connect(path, 5000);
   try {
-    database.exec('PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL');
+    database.exec(
+      `PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL; PRAGMA journal_size_limit = ${journalBytesKept}`,
+    );
     const version = userVersion(database);
     const change = changes[version];
     if (change !== undefined) {

@@ -5,11 +5,12 @@ import type { CounterRow } from '../../domain/counter.ts';
 import type { CounterQuery } from '../../pipeline/ports.ts';
 import {
   isKnown,
+  isSummed,
   wholeAnswer,
   type KnownVersions,
   type StatsRequest,
 } from '../../pipeline/stats.ts';
-import { dimensions, StatsWriter } from '../../pipeline/stats-text.ts';
+import { StatsWriter } from '../../pipeline/stats-text.ts';
 import { readCounters, readGroups } from './counter-rows.ts';
 import type { FromReader } from './messages.ts';
 
@@ -17,8 +18,14 @@ import type { FromReader } from './messages.ts';
 const wholeBytesMax = 2 * 1024 * 1024;
 /** So much of an answer may be under way, and not taken yet. */
 const windowBytes = 1024 * 1024;
-/** So many answers are under way at once: each holds a connection, and a state of the counters. */
-const feedsMax = 16;
+/**
+ * So many answers that are taken piece by piece are under way at once: each holds a connection, and a
+ * state of the counters. Text goes to clients, as slowly as they read; rows go to this process, which
+ * takes them at once. What is whole needs no place.
+ */
+const feedsMax = { text: 8, rows: 16 } as const;
+/** So often it is looked whether they hold up too much. */
+const lookMs = 1_000;
 /** Connections that are kept for the next question. */
 const idleMax = 2;
 /** Of so many requests it is known which version of the answer belongs to which state. */
@@ -31,6 +38,7 @@ type Content =
 
 interface Feed {
   readonly id: number;
+  readonly kind: keyof typeof feedsMax;
   readonly database: DatabaseSync;
   readonly contents: Generator<Content>;
   /** Sent and not taken. */
@@ -42,6 +50,8 @@ export interface FeedsOptions {
   readonly connect: () => DatabaseSync;
   /** Another number whenever the counters may have changed. */
   readonly dataVersion: () => number;
+  /** Whether more waits to go into the database than may, since states are held. */
+  readonly isHeldUp: () => boolean;
   readonly send: (message: FromReader, transfer?: ArrayBuffer[]) => void;
   readonly onError: (id: number, error: unknown) => void;
 }
@@ -55,6 +65,7 @@ export class StatsFeeds {
   readonly #options: FeedsOptions;
   readonly #feeds = new Map<number, Feed>();
   readonly #idle: DatabaseSync[] = [];
+  #looking: NodeJS.Timeout | undefined;
   /** By request; the least recently used is the first. */
   readonly #remembered = new Map<string, { readonly state: number; readonly version: string }>();
   /** States are numbered by each process anew. */
@@ -75,8 +86,7 @@ export class StatsFeeds {
       send({ kind: 'unchanged', id, version });
       return;
     }
-    const feed = this.#begin(id, (database) => textOf(database, request));
-    if (feed === undefined) return;
+    const feed = this.#begin(id, 'text', (database) => textOf(database, request));
     const gathered = this.#gather(feed);
     // With the first row the state is fixed. Two answers of different rows must not have one version.
     const isOfState = gathered.stateThen === state;
@@ -94,16 +104,17 @@ export class StatsFeeds {
       send({ kind: 'unchanged', id, version: streamed });
       return;
     }
+    if (!this.#admit(feed)) return;
     send({ kind: 'stream', id, version: streamed });
     this.#send(feed, { bytes: gathered.bytes });
   }
 
   /** Sends counters as they are. */
   rows(id: number, query: CounterQuery): void {
-    const feed = this.#begin(id, function* (database) {
+    const feed = this.#begin(id, 'rows', function* (database) {
       for (const rows of readCounters(database, query)) yield { rows };
     });
-    if (feed !== undefined) this.#schedule(feed);
+    if (this.#admit(feed)) this.#schedule(feed);
   }
 
   /** What was sent has been taken, or some of it: more can come. */
@@ -121,19 +132,40 @@ export class StatsFeeds {
   }
 
   close(): void {
+    clearInterval(this.#looking);
     for (const feed of this.#feeds.values()) this.#end(feed);
     for (const database of this.#idle.splice(0)) database.close();
   }
 
-  #begin(id: number, read: (database: DatabaseSync) => Generator<Content>): Feed | undefined {
-    if (this.#feeds.size >= feedsMax) {
-      this.#options.send({ kind: 'busy', id });
-      return undefined;
-    }
+  #begin(
+    id: number,
+    kind: Feed['kind'],
+    read: (database: DatabaseSync) => Generator<Content>,
+  ): Feed {
     const database = this.#idle.pop() ?? this.#options.connect();
-    const feed = { id, database, contents: read(database), bytes: 0, isScheduled: false };
-    this.#feeds.set(id, feed);
-    return feed;
+    return { id, kind, database, contents: read(database), bytes: 0, isScheduled: false };
+  }
+
+  /** Gives an answer a place among those that are taken piece by piece, if there is one. */
+  #admit(feed: Feed): boolean {
+    const { kind } = feed;
+    const alike = [...this.#feeds.values()].filter((other) => other.kind === kind);
+    if (alike.length >= feedsMax[kind] || (kind === 'text' && this.#options.isHeldUp())) {
+      this.#refuse(feed);
+      return false;
+    }
+    this.#feeds.set(feed.id, feed);
+    // Who reads slowly must not make the journal grow for ever.
+    this.#looking ??= setInterval(() => {
+      if (!this.#options.isHeldUp()) return;
+      for (const held of [...this.#feeds.values()]) this.#refuse(held);
+    }, lookMs);
+    return true;
+  }
+
+  #refuse(feed: Feed): void {
+    this.#end(feed);
+    this.#options.send({ kind: 'busy', id: feed.id });
   }
 
   /** The beginning of an answer, if not all of it. */
@@ -200,6 +232,10 @@ export class StatsFeeds {
   /** Lets the state of the counters go that the answer was read from. */
   #end(feed: Feed): void {
     this.#feeds.delete(feed.id);
+    if (this.#feeds.size === 0) {
+      clearInterval(this.#looking);
+      this.#looking = undefined;
+    }
     feed.contents.return(undefined);
     if (this.#idle.length < idleMax) this.#idle.push(feed.database);
     else feed.database.close();
@@ -219,12 +255,12 @@ export class StatsFeeds {
   }
 }
 
-function* textOf(
-  database: DatabaseSync,
-  { query, groupBy, format }: StatsRequest,
-): Generator<Content> {
-  const isSummed = groupBy !== undefined && groupBy.length < dimensions.length;
-  const found = isSummed ? readGroups(database, query, groupBy) : readCounters(database, query);
+function* textOf(database: DatabaseSync, request: StatsRequest): Generator<Content> {
+  const { query, groupBy, format } = request;
+  const found =
+    groupBy !== undefined && isSummed(request)
+      ? readGroups(database, query, groupBy)
+      : readCounters(database, query);
   const writer = new StatsWriter(groupBy, format);
   const encoder = new TextEncoder();
   let text = writer.opening();

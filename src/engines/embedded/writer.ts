@@ -280,6 +280,7 @@ export class Writer {
   #noticeChanges(): void {
     try {
       this.#admission.noticeChanges();
+      this.#store.shrinkJournal();
     } catch (error) {
       // It is looked at again after what is counted next.
       if (!isSqliteBusy(error)) this.#fail(error);
@@ -342,6 +343,7 @@ export class Writer {
     const now = this.#platform.now();
     try {
       this.#store.lookUpDeadLetters();
+      this.#store.shrinkJournal();
       const expired = this.#store.expireKeys(now - keepKeysMs, expireKeysAtOnce);
       if (expired === expireKeysAtOnce) return true;
       return keepRawMs !== undefined && this.#isRemoving && this.#removeOld(now - keepRawMs);

@@ -55,9 +55,11 @@ function observed(pipeline: Pipeline, telemetry: Telemetry): Pipeline {
 }
 
 function tellJudged(outcome: IngestOutcome, bytes: number, { log, about, count }: Telemetry): void {
-  const { rejected = 0, errors = [] } = outcome.accepted ? outcome : outcome.problem;
-  count('ItemsRefused', rejected);
-  for (const { code } of errors) count(`ItemError_${code}`, 1);
+  const { rejected = 0, rejectedByCode = [] } = outcome.accepted ? outcome : outcome.problem;
+  for (const [code, items] of rejectedByCode) {
+    count('ItemsRefused', items);
+    count(`ItemError_${code}`, items);
+  }
   if (!outcome.accepted) return;
   const { batchId, enqueued } = outcome;
   count('BatchesAccepted', 1);

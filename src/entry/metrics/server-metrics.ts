@@ -7,7 +7,9 @@ import { problemCodes } from '../../domain/problem.ts';
 import { headersOfAll, type Answer } from '../../http/answer.ts';
 import type { Held } from '../../http/server.ts';
 import type { PipelineStatus } from '../../pipeline/ports.ts';
+import type { DataPaths } from '../../engines/embedded/data-directory.ts';
 import type { CounterSizes } from '../../engines/embedded/messages.ts';
+import { journalBytes } from '../../engines/embedded/sqlite-schema.ts';
 import type { EmbeddedMeasures } from '../../engines/embedded/embedded-pipeline.ts';
 import {
   counter,
@@ -29,13 +31,14 @@ export interface ServerMetricsSources {
   readonly held: () => Held;
   /** Rows and dates of the counters: they come from the reader's thread. */
   readonly counters: () => Promise<CounterSizes>;
-  readonly logDirectory: string;
+  readonly paths: DataPaths;
 }
 
 interface DiskUse {
   readonly segments: number;
   readonly bytes: number;
   readonly freeBytes: number;
+  readonly journalBytes: number;
 }
 
 /** What has not come by then is left out, and said to be missing. */
@@ -54,7 +57,7 @@ export class ServerMetrics {
     this.#sources = sources;
     collectDefaultMetrics({ register: this.#defaults });
     this.#counters = new Remembered(sources.counters, countersAgeMs);
-    this.#disk = new Remembered(() => diskUse(sources.logDirectory), 0);
+    this.#disk = new Remembered(() => diskUse(sources.paths), 0);
   }
 
   readonly answer = async (accept: string | undefined): Promise<Answer> => {
@@ -138,7 +141,7 @@ function ofTraffic(traffic: Traffic): MetricFamily[] {
     ),
     counter(
       name('item_errors'),
-      'Errors of items as listed in answers, by code; an answer lists the first 100.',
+      'Items refused, by the code of their first error.',
       coded(traffic.itemErrors, ['missing', 'not_rfc3339', 'too_many_counters']),
     ),
     counter(
@@ -229,6 +232,11 @@ function ofResources(
     gauge('device_pipeline_counter_dates', 'Days that have counters.', counters?.dates),
     gauge('device_pipeline_log_segments', 'Files of the log.', disk?.segments),
     gauge('device_pipeline_log_disk_bytes', 'Bytes of the files of the log.', disk?.bytes),
+    gauge(
+      'device_pipeline_database_journal_bytes',
+      'Bytes that are counted and not moved into the database yet (pipeline.db-wal).',
+      disk?.journalBytes,
+    ),
     gauge('device_pipeline_disk_free_bytes', 'Room on the disk of the data.', disk?.freeBytes),
   ];
 }
@@ -271,7 +279,7 @@ class Remembered<Value> {
   }
 }
 
-async function diskUse(directory: string): Promise<DiskUse> {
+async function diskUse({ log: directory, database }: DataPaths): Promise<DiskUse> {
   const names = await readdir(directory);
   let bytes = 0;
   for (const name of names) {
@@ -280,7 +288,12 @@ async function diskUse(directory: string): Promise<DiskUse> {
     bytes += file?.size ?? 0;
   }
   const { bavail, bsize } = await statfs(directory);
-  return { segments: names.length, bytes, freeBytes: bavail * bsize };
+  return {
+    segments: names.length,
+    bytes,
+    freeBytes: bavail * bsize,
+    journalBytes: journalBytes(database),
+  };
 }
 
 type PromClientMetric = Awaited<ReturnType<Registry['getMetricsAsJSON']>>[number];

@@ -42,9 +42,11 @@ export class Traffic implements HttpObserver {
 
   judged(outcome: IngestOutcome, bodyBytes: number): void {
     this.bytesReceived += bodyBytes;
-    const { rejected = 0, errors = [] } = outcome.accepted ? outcome : outcome.problem;
-    this.itemsRefused += rejected;
-    for (const { code } of errors) add(this.itemErrors, code);
+    const { rejectedByCode = [] } = outcome.accepted ? outcome : outcome.problem;
+    for (const [code, items] of rejectedByCode) {
+      this.itemsRefused += items;
+      add(this.itemErrors, code, items);
+    }
     if (!outcome.accepted) return;
     this.batchesAccepted++;
     this.itemsAccepted += outcome.enqueued;
@@ -76,6 +78,6 @@ export class Traffic implements HttpObserver {
   }
 }
 
-function add(counts: Map<string, number>, code: string): void {
-  counts.set(code, (counts.get(code) ?? 0) + 1);
+function add(counts: Map<string, number>, code: string, times = 1): void {
+  counts.set(code, (counts.get(code) ?? 0) + times);
 }
