@@ -99,8 +99,7 @@ export function createApp(pipeline: Pipeline, options: AppOptions): Hono<Env> {
 
   app.use('/stats', admit(['read']));
   get(app, '/stats', async ({ req }) => {
-    const { searchParams } = new URL(req.url);
-    return await statsAnswer(pipeline, searchParams, (name) => req.header(name));
+    return await statsAnswer(pipeline, new URL(req.url).search, (name) => req.header(name));
   });
 
   app.use('/stats-html', admit(['read']));
@@ -124,11 +123,13 @@ export function createApp(pipeline: Pipeline, options: AppOptions): Hono<Env> {
   get(app, '/openapi.json', ({ req }) => api.document(req.header('if-none-match')));
   get(app, '/docs', ({ req }) => api.docs(req.header('if-none-match')));
 
-  for (const path of new Set(['/', ...pages.keys()])) {
-    const page = pages.get(path);
-    get(app, path, ({ req }) =>
-      page === undefined ? missingPage(path) : pageAnswer(page, (name) => req.header(name)),
-    );
+  for (const path of ['/', '/assets/:file']) {
+    get(app, path, ({ req }) => {
+      const page = pages.get(req.path);
+      return page === undefined
+        ? missingPage(req.path)
+        : pageAnswer(page, (name) => req.header(name));
+    });
   }
 
   // Who has no token is not told either what there is.

@@ -6,7 +6,7 @@ import type { IngestOutcome } from '../pipeline/ports.ts';
 /** What can be asked for, in so few words that each may be counted by itself. */
 export const routes = [
   ...['/ingest', '/ingest/:batchId', '/stats', '/stats-html', '/healthz', '/readyz', '/metrics'],
-  ...['/', '/docs', '/openapi.json', 'other'],
+  ...['/', '/assets/:file', '/docs', '/openapi.json', 'other'],
 ] as const;
 const fixedRoutes = new Set<string>(routes);
 const methods = new Set(['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE', 'OPTIONS']);
@@ -45,7 +45,8 @@ export const silentObserver: HttpObserver = {
 /** The route of a request target: one of a fixed few, whatever a client asks for. */
 export function routeOf(target: string): string {
   const path = target.split('?', 1)[0] ?? '';
-  if (fixedRoutes.has(path) && path.startsWith('/')) return path;
+  if (fixedRoutes.has(path) && path.startsWith('/') && !path.includes(':')) return path;
+  if (path.startsWith('/assets/')) return '/assets/:file';
   return path.startsWith('/ingest/') ? '/ingest/:batchId' : 'other';
 }
 

@@ -401,6 +401,20 @@ const getDashboard = textPlan({
   description: 'A page that asks `/stats` and `/readyz`, with a token where one is needed.',
 });
 
+const getAsset = textPlan({
+  ...{ id: 'getAsset', tag: 'Pages', path: '/assets/script-0123456789ab.js', isCached: true },
+  types: ['text/javascript; charset=utf-8', 'text/css; charset=utf-8', 'image/svg+xml'],
+  scopes: [],
+  summary: 'A file of the dashboard',
+  description: 'Its name holds a hash of its content, so that it may be kept for good.',
+  parameters: [
+    {
+      ...{ name: 'file', in: 'path', required: true, schema: { type: 'string' } },
+      description: 'As the page names it.',
+    },
+  ],
+});
+
 const getDocs = textPlan({
   ...{ id: 'getDocs', tag: 'Pages', path: '/docs', types: html, isCached: true, scopes: [] },
   summary: 'This description, to read',
@@ -427,6 +441,7 @@ export const plans: Readonly<
   '/readyz': { get: getReadiness },
   '/metrics': { get: getMetrics },
   '/': { get: getDashboard },
+  '/assets/{file}': { get: getAsset },
   '/docs': { get: getDocs },
   '/openapi.json': { get: getOpenApi },
 };

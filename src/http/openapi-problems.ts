@@ -95,6 +95,7 @@ export const problemsOf: Readonly<Record<OperationId | 'elsewhere', readonly Pro
   getReadiness: [...ofAccess, ...ofHttp, ...ofStorage],
   getMetrics: ['not_found', ...ofAccess, ...ofHttp, ...ofStorage],
   getDashboard: [...ofHttp, 'overloaded'],
+  getAsset: [...ofHttp, 'not_found', 'overloaded'],
   getDocs: [...ofHttp, 'overloaded'],
   getOpenApi: [...ofHttp, 'overloaded'],
   elsewhere: ['not_found', 'method_not_allowed', ...ofAccess, ...ofHttp],
@@ -109,5 +110,6 @@ export type OperationId =
   | 'getReadiness'
   | 'getMetrics'
   | 'getDashboard'
+  | 'getAsset'
   | 'getDocs'
   | 'getOpenApi';

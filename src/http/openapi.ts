@@ -117,8 +117,25 @@ const headers = {
   'Accept-Encoding': { schema: { const: 'gzip' }, description: 'The encoding that is taken.' },
   'X-Request-Id': {
     schema: text,
-    description:
-      'The id under which the refusal is in the log: that of the request, or a new one. Of the embedded server.',
+    description: 'The id under which the refusal is in the log: that of the request, or a new one.',
+  },
+  'Access-Control-Allow-Origin': {
+    required: true,
+    schema: text,
+    description: 'Whose page may ask.',
+  },
+  'Access-Control-Allow-Methods': { required: true, schema: text, description: 'How.' },
+  'Access-Control-Allow-Headers': {
+    ...{ required: true, schema: text },
+    description: 'Which headers it may send.',
+  },
+  'Access-Control-Expose-Headers': {
+    ...{ required: true, schema: text },
+    description: 'Which headers of the answer it sees.',
+  },
+  'Access-Control-Max-Age': {
+    ...{ required: true, schema: { type: 'string', pattern: '^\\d+$' } },
+    description: 'For how many seconds this holds.',
   },
 } as const;
 
@@ -168,20 +185,32 @@ export function openApi({ version, bodyBytesMax }: ApiSettings): OpenApi {
       securitySchemes: {
         bearer: { type: 'http', scheme: 'bearer', description: bearerDescription },
       },
-      responses: Object.fromEntries(
-        Object.entries(refusals(problemsOf.elsewhere)).map(
-          ([status, response]) => [`Elsewhere${status}`, response] as const,
+      responses: {
+        Elsewhere204: preflight,
+        ...Object.fromEntries(
+          Object.entries(refusals(problemsOf.elsewhere)).map(
+            ([status, response]) => [`Elsewhere${status}`, response] as const,
+          ),
         ),
-      ),
+      },
     },
   };
 }
+
+/** To OPTIONS of any path, where `--cors-origin` names the origin that asks. */
+const preflight: ResponseObject = {
+  description: 'To the question of a browser (OPTIONS) whether a page of another origin may ask.',
+  headers: headerRefs([
+    ...['Access-Control-Allow-Origin', 'Access-Control-Allow-Methods'],
+    ...['Access-Control-Allow-Headers', 'Access-Control-Expose-Headers', 'Access-Control-Max-Age'],
+  ]),
+};
 
 function infoDescription(bodyBytesMax: number): string {
   return [
     `Send batches to \`/ingest\`, of at most ${bodyBytesMax.toLocaleString('en')} bytes each, as sent and inflated, and of JSON that nests at most ${jsonDepthMax} deep. Read the counters, by date, type and state, from \`/stats\`.`,
     'Every refusal is `application/problem+json` (RFC 9457) with a stable `code`. Where `Retry-After` is there, the same request may succeed later. Another path is `not_found`, another method `method_not_allowed`, with `Allow`.',
-    'Each caller may be held to a rate (`--rate-limit`); beyond it the answer is 429 with `Retry-After`. Pages of other origins may ask where `--cors-origin` names them.',
+    'Each caller may be held to a rate (`--rate-limit`); beyond it the answer is 429 with `Retry-After`. Pages of other origins may ask where `--cors-origin` names them: a browser that asks first, with OPTIONS of any path, is answered 204.',
     `Item errors: ${Object.entries(itemErrors)
       .map(([code, explanation]) => `\`${code}\` (${explanation})`)
       .join('; ')}.`,

@@ -9,7 +9,7 @@ import {
   type StreamAnswer,
 } from './answer.ts';
 import { formatOfAccept, readIfNoneMatch } from './negotiation.ts';
-import { readStatsRequest } from './stats-query.ts';
+import { readParameters, readStatsRequest } from './stats-query.ts';
 
 /** Sources: RFC 8259, RFC 4180, https://github.com/ndjson/ndjson-spec. */
 export const contentTypeOf: Readonly<Record<StatsFormat, string>> = {
@@ -18,13 +18,15 @@ export const contentTypeOf: Readonly<Record<StatsFormat, string>> = {
   ndjson: 'application/x-ndjson',
 };
 
-/** Answers `GET /stats`; `header` gives those of the request. */
+/** Answers `GET /stats`; `search` is the query with its `?`, `header` gives the request's headers. */
 export async function statsAnswer(
   pipeline: Pipeline,
-  parameters: URLSearchParams,
+  search: string,
   header: (name: string) => string | undefined,
 ): Promise<AnyAnswer> {
-  const request = readStatsRequest(parameters, formatOfAccept(header('accept')));
+  const parameters = readParameters(search);
+  if ('problem' in parameters) return problemAnswer(parameters.problem);
+  const request = readStatsRequest(parameters.value, formatOfAccept(header('accept')));
   if ('problem' in request) return problemAnswer(request.problem);
   const { query, format } = request.value;
   // Before the rows: what it says of the counters holds for those that are read then.

@@ -25,6 +25,23 @@ export const statsParameters = [
 
 type Reading<T> = { readonly value: T } | { readonly problem: Problem };
 
+/**
+ * The parameters of a query, `?…` or nothing. What is no UTF-8 is refused: U+FFFD, by which it is read,
+ * would find names that were not asked for.
+ */
+export function readParameters(search: string): Reading<URLSearchParams> {
+  try {
+    decodeURIComponent(search);
+  } catch (error) {
+    if (!(error instanceof URIError)) throw error;
+    return refuse(
+      'invalid_filter',
+      'Percent-encode the query as UTF-8: after each % come two hexadecimal digits.',
+    );
+  }
+  return { value: new URLSearchParams(search) };
+}
+
 /** What the parameters of `/stats` ask for; without `format`, it is the preferred one. */
 export function readStatsRequest(
   parameters: URLSearchParams,

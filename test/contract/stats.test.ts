@@ -294,6 +294,8 @@ describe('what is wrong', () => {
     ['/stats?date=2023-06-16&state=', 'invalid_filter'],
     [`/stats?date=2023-06-16&type=${'x'.repeat(129)}`, 'invalid_filter'],
     ['/stats?date=2023-06-16&type=laptop%20', 'invalid_filter'],
+    ['/stats?date=2023-06-16&type=%ff', 'invalid_filter'],
+    ['/stats?date=2023-06-16&type=%zz', 'invalid_filter'],
     ['/stats-html?date=2023-06-16&type=x', 'unknown_parameter'],
     ['/stats?date=2023-06-16&format=xlsx', 'invalid_format'],
   ])('is told, and kept by no cache: %s', async (path, code) => {

@@ -107,7 +107,13 @@ describe('what the server answers', () => {
 
   it('to all that is described, and to HEAD, is what the document says', async () => {
     await using server = await startServer({
-      http: { metrics: () => Promise.resolve(metricsAnswer), pages: new Map([['/', page]]) },
+      http: {
+        metrics: () => Promise.resolve(metricsAnswer),
+        pages: new Map([
+          ['/', page],
+          ['/assets/script-0123456789ab.js', script],
+        ]),
+      },
     });
     const post = await exchange(server.url, {
       ...{ method: 'POST', path: '/ingest', headers: { 'content-type': 'application/json' } },
@@ -121,6 +127,7 @@ describe('what the server answers', () => {
         (more) => ['/stats', `/stats?date=2023-06-16${more}`] as const,
       ),
       ['/stats-html', '/stats-html?date=2023-06-16'],
+      ['/assets/{file}', '/assets/script-0123456789ab.js'],
       ...['/healthz', '/readyz', '/metrics', '/', '/docs', '/openapi.json'].map(
         (path) => [path, path] as const,
       ),
@@ -146,6 +153,15 @@ describe('what the server answers', () => {
     );
   });
 
+  it('to the question whether a page of another origin may ask is what the document says', async () => {
+    const origin = 'https://app.example';
+    await using server = await startServer({ http: { corsOrigins: [origin] } });
+    const headers = { origin, 'access-control-request-method': 'GET' };
+    const answer = await exchange(server.url, { method: 'OPTIONS', path: '/stats', headers });
+    expect(answer.status).toBe(204);
+    check.answer('options', undefined, answer);
+  });
+
   it('to the cases of the contract is what the document says', async () => {
     await using server = await startServer();
     for (const { request, seed } of [...readCases('ingest.json'), ...readCases('query.json')]) {
@@ -169,7 +185,7 @@ describe('what the server answers', () => {
     for (const [path, { get, post }] of Object.entries(plans)) {
       const plan = get ?? post;
       const received = await exchange(server.url, {
-        path: path.replace('{batchId}', 'x'),
+        path: path.replace(/\{\w+\}/, 'x'),
         method: get === undefined ? 'POST' : 'GET',
       });
       const isRefused = received.status === 401;
@@ -185,6 +201,8 @@ const page: Page = {
   isForever: false,
   bodies: { identity: new TextEncoder().encode('<!doctype html><title>Page</title>') },
 };
+const script: Page = { ...page, contentType: 'text/javascript; charset=utf-8', isForever: true };
+
 const metricsAnswer = {
   status: 200,
   headers: { 'content-type': 'text/plain; version=0.0.4; charset=utf-8' },

@@ -28,7 +28,9 @@ export class ApiCheck {
   /** The path template of a target; undefined where the document has none with this method. */
   pathOf(target: string, method: string): string | undefined {
     const { pathname } = new URL(target, 'http://localhost');
-    const path = pathname.replace(/^\/ingest\/.+$/, '/ingest/{batchId}');
+    const path = pathname
+      .replace(/^\/ingest\/.+$/, '/ingest/{batchId}')
+      .replace(/^\/assets\/.+$/, '/assets/{file}');
     return this.#operation(method.toLowerCase(), path) === undefined ? undefined : path;
   }
 
@@ -46,7 +48,7 @@ export class ApiCheck {
     expect(response, `${what} is not in the document: ${text.slice(0, 200)}`).toBeDefined();
     if (response === undefined) return;
     this.#headers(what, response, headers);
-    if (method === 'head' || status === 304) {
+    if (method === 'head' || status === 304 || status === 204) {
       expect([what, text]).toEqual([what, '']);
       return;
     }
