@@ -7,6 +7,7 @@ import {
   defaultRetryLimits,
   postBatch,
   serverAt,
+  timerMsMax,
   type Batch,
   type ItemError,
   type PostOutcome,
@@ -57,9 +58,9 @@ export interface ClientOptions {
   readonly gzipBytesMin?: number | undefined;
   /** How long a batch is tried: 60 requests or ten minutes, as `defaultRetryLimits` says. */
   readonly retry?: Partial<RetryLimits> | undefined;
-  /** Told of each event that the server refuses. It must not throw. */
+  /** Told of each event that the server refuses. What it throws, the next `flush` tells. */
   readonly onRefused?: ((event: DeviceEvent, refusal: Refusal) => void) | undefined;
-  /** Told of each batch of `send` that could not be delivered. It must not throw. */
+  /** Told of each batch of `send` that could not be delivered; the same. */
   readonly onGaveUp?: ((batch: GivenUpBatch) => void) | undefined;
   /** Aborted, it gives up all that is not acknowledged. */
   readonly signal?: AbortSignal | undefined;
@@ -139,7 +140,7 @@ class BatchingClient implements Client {
     this.#buffer = new EventBuffer({
       itemsMax: atLeastOne('batchItemsMax', options.batchItemsMax ?? 1000),
       bytesMax: atLeastOne('batchBytesMax', options.batchBytesMax ?? 1024 * 1024),
-      msMax: options.batchMsMax ?? 200,
+      msMax: timerMs('batchMsMax', options.batchMsMax ?? 200),
       roomBytes: atLeastOne('bufferBytesMax', options.bufferBytesMax ?? 16 * 1024 * 1024),
       signal: this.#signal,
       onBatch: (events) => this.#begin(events),
@@ -170,7 +171,7 @@ class BatchingClient implements Client {
 
   async close(timeoutMs = 30_000): Promise<Totals> {
     this.#buffer.close();
-    const timer = setTimeout(() => this.#leaving.abort(), timeoutMs);
+    const timer = setTimeout(() => this.#leaving.abort(), timerMs('timeoutMs', timeoutMs));
     try {
       return await this.flush();
     } finally {
@@ -189,8 +190,16 @@ class BatchingClient implements Client {
       this.#buffer.release(events);
     });
     this.#inFlight.add(done);
-    // A callback has thrown: the next flush says so.
-    done.catch((error: unknown) => (this.#untold ??= `a callback has failed: ${String(error)}`));
+    done.catch((error: unknown) => (this.#untold ??= `a delivery has failed: ${String(error)}`));
+  }
+
+  /** One that throws must not take the other events with it: the next flush says so. */
+  #tell(callback: () => void): void {
+    try {
+      callback();
+    } catch (error) {
+      this.#untold ??= `a callback has failed: ${String(error)}`;
+    }
   }
 
   /**
@@ -205,6 +214,13 @@ class BatchingClient implements Client {
       if (outcome.kind === 'accepted') {
         this.#totals.accepted += events.length;
         return;
+      }
+      if (outcome.kind === 'refused' && outcome.status === 413 && events.length > 1) {
+        // The server's bound is lower than ours.
+        const half = events.length >> 1;
+        await this.#deliver(events.slice(0, half));
+        events = events.slice(half);
+        continue;
       }
       const named = namedErrors(outcome, events.length);
       if (named.size === 0) {
@@ -228,7 +244,8 @@ class BatchingClient implements Client {
     if (this.#options.onRefused === undefined) {
       this.#untold ??= `an event was refused: ${code}: ${message}`;
     } else {
-      this.#options.onRefused(event.event, { field, code, message });
+      const { onRefused } = this.#options;
+      this.#tell(() => onRefused(event.event, { field, code, message }));
     }
   }
 
@@ -241,8 +258,9 @@ class BatchingClient implements Client {
     if (this.#options.onGaveUp === undefined) {
       this.#untold ??= `${events.length} events were given up: ${reason}`;
     } else {
+      const { onGaveUp } = this.#options;
       const given = { reason, key, body, headers: { ...headers } };
-      this.#options.onGaveUp({ ...given, events: events.map(({ event }) => event) });
+      this.#tell(() => onGaveUp({ ...given, events: events.map(({ event }) => event) }));
     }
   }
 }
@@ -258,6 +276,12 @@ function reasonOf(outcome: Exclude<PostOutcome, { kind: 'accepted' }>): string {
   return outcome.kind === 'gave_up'
     ? outcome.reason
     : `${outcome.status} ${outcome.code}: ${outcome.detail}`;
+}
+
+/** @throws RangeError for what is no time that can be waited. */
+function timerMs(name: string, value: number): number {
+  if (!(value >= 0)) throw new RangeError(`${name} must be at least 0, and is ${value}`);
+  return Math.min(value, timerMsMax);
 }
 
 function atLeastOne(name: string, value: number): number {

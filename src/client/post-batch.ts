@@ -81,8 +81,23 @@ export const realEffects: Effects = {
   sleep,
 };
 
-/** Statuses that say "not now"; every other refusal would be the same again. */
+/** Statuses that say "not now"; other refusals would be the same again. */
 const retryableStatuses = new Set([408, 429, 502, 503, 504]);
+/** These say that nobody there will ever know how. */
+const hopelessStatuses = new Set([501, 505]);
+
+/**
+ * Any other failure of a server, or of what stands before it, leaves open whether the batch is counted:
+ * with a key it is sent again, and counts once.
+ */
+function isRetryable(status: number, hasKey: boolean): boolean {
+  return (
+    retryableStatuses.has(status) || (hasKey && status >= 500 && !hopelessStatuses.has(status))
+  );
+}
+
+/** A timer takes no more milliseconds, and would take one of more for one of 1. */
+export const timerMsMax = 2 ** 31 - 1;
 
 /** Failures after a connection was made: somebody listens, even if nobody has answered yet. */
 const connectedFailures = new Set(['ECONNRESET', 'EPIPE', 'UND_ERR_SOCKET', 'TIMEOUT']);
@@ -157,17 +172,18 @@ async function attempt(
       body: batch.body,
       // A redirect would turn the POST into a GET, or hand the batch to another host.
       redirect: 'manual',
-      signal: AbortSignal.any([signal, AbortSignal.timeout(timeoutMs)]),
+      signal: AbortSignal.any([signal, AbortSignal.timeout(Math.min(timeoutMs, timerMsMax))]),
     });
     server.reached = true;
-    return interpret(response, await readText(response, answerBytesMax), effects.now());
+    const text = await readText(response, answerBytesMax);
+    return interpret(response, text, batch.key !== undefined, effects.now());
   } catch (error) {
     const { code, reason } = describeFailure(error, timeoutMs);
     return { kind: 'retry', reason, retryAfterMs: 0, connected: connectedFailures.has(code) };
   }
 }
 
-function interpret(response: Response, text: string, now: number): Attempt {
+function interpret(response: Response, text: string, hasKey: boolean, now: number): Attempt {
   const body = parseObject(text);
   const status = response.status;
   const code = stringOr(body['code'], `http_${status}`);
@@ -175,7 +191,7 @@ function interpret(response: Response, text: string, now: number): Attempt {
   const fallback = location === null ? text.slice(0, 200) : `it redirects to ${location}`;
   const detail = stringOr(body['detail'], stringOr(body['title'], fallback));
   const errors = itemErrors(body['errors']);
-  if (retryableStatuses.has(status)) {
+  if (isRetryable(status, hasKey)) {
     const retryAfterMs = parseRetryAfter(response.headers.get('retry-after'), now);
     return { kind: 'retry', reason: `${status} ${code}: ${detail}`, retryAfterMs, connected: true };
   }
@@ -280,7 +296,7 @@ export function stringOr(value: unknown, fallback: string): string {
 /** Resolves after `ms`, or as soon as the signal is aborted. */
 export async function sleep(ms: number, signal: AbortSignal): Promise<void> {
   try {
-    await delay(ms, undefined, { signal });
+    await delay(Math.min(ms, timerMsMax), undefined, { signal });
   } catch (error) {
     if (!signal.aborted) throw error;
   }

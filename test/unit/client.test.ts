@@ -3,6 +3,7 @@ import { once } from 'node:events';
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
+import { setTimeout } from 'node:timers/promises';
 import { gunzipSync } from 'node:zlib';
 
 import { afterEach, describe, expect, test } from 'vitest';
@@ -215,6 +216,59 @@ test('refused events are told of themselves, and the others are sent', async () 
   expect(refused).toEqual([[events[1], { field: 'state', code: 'blank', message: 'No state.' }]]);
   expect(numbers(requests)).toEqual([0, 1, 2, 0, 2]);
   expect(requests[0]?.key).not.toBe(requests[1]?.key);
+});
+
+test('a callback that throws takes no other event with it, and the flush tells of it', async () => {
+  const refuseFirst: Answer = (response) => {
+    const errors = [{ index: 0, field: 'type', code: 'blank', message: 'no' }];
+    json(response, 400, { code: 'invalid_items', detail: 'x', errors });
+  };
+  const { url, requests } = await serverThat(refuseFirst);
+  const client = clientOf(url, {
+    onRefused: () => {
+      throw new Error('ours');
+    },
+  });
+  for (let n = 0; n < 10; n++) await client.send(event(n));
+  await expect(client.flush()).rejects.toThrow('a callback has failed: Error: ours');
+  expect(numbers(requests.slice(1))).toEqual([1, 2, 3, 4, 5, 6, 7, 8, 9]);
+  expect(await client.flush()).toEqual({ accepted: 9, refused: 1, givenUp: 0 });
+});
+
+test('a batch that is too large for the server goes in parts; one event that is, is given up', async () => {
+  const atMost =
+    (items: number): Answer =>
+    (response, request) =>
+      request.events.length > items || request.events.some(({ n }) => n === 5)
+        ? json(response, 413, { code: 'body_too_large', detail: 'too large' })
+        : accept(response, request);
+  const { url } = await serverThat(...Array.from({ length: 30 }, () => atMost(3)));
+  const given: GivenUpBatch[] = [];
+  const client = clientOf(url, { onGaveUp: (batch) => given.push(batch) });
+  for (let n = 0; n < 10; n++) await client.send(event(n));
+  expect(await client.close()).toEqual({ accepted: 9, refused: 0, givenUp: 1 });
+  expect(given.map(({ events }) => events)).toEqual([[event(5)]]);
+});
+
+test('times that no timer has are long, not short; what is no time is refused', async () => {
+  const busy: Answer = (response) => json(response, 503, {}, { 'retry-after': '3000000' });
+  const { url, requests } = await serverThat(...Array.from({ length: 50 }, () => busy));
+  const abort = new AbortController();
+  const client = clientOf(url, {
+    batchMsMax: Infinity,
+    signal: abort.signal,
+    retry: { totalMsMax: Infinity, attemptsMax: Infinity },
+    onGaveUp: () => undefined,
+  });
+  await client.send(event(1));
+  await setTimeout(50);
+  expect(requests).toEqual([]);
+  const flushed = client.flush();
+  await setTimeout(100);
+  expect(requests).toHaveLength(1);
+  abort.abort(new Error('enough'));
+  expect(await flushed).toMatchObject({ givenUp: 1 });
+  expect(() => clientOf(url, { batchMsMax: -1 })).toThrow(RangeError);
 });
 
 test('send waits while the buffer is full, and an abort ends the wait', async () => {

@@ -112,7 +112,7 @@ describe('a batch', () => {
     });
   });
 
-  test.each([400, 401, 403, 404, 409, 413, 415, 422, 500, 501])(
+  test.each([400, 401, 403, 404, 409, 413, 415, 422, 501, 505])(
     'that is refused with %i is not sent again',
     async (status) => {
       const it = world(problem(status, 'some_code'));
@@ -152,14 +152,24 @@ describe('a batch', () => {
 });
 
 describe('a retry', () => {
-  test.each([408, 429, 502, 503, 504])('follows %i, with the same key and body', async (status) => {
-    const it = world(problem(status, 'busy'), problem(status, 'busy'), accepted());
-    expect(await post(it)).toMatchObject({ kind: 'accepted', attempts: 3 });
-    const [first, ...others] = it.requests.map(({ init: { headers, body } }) => ({
-      headers,
-      body,
-    }));
-    expect(others).toEqual([first, first]);
+  test.each([408, 429, 500, 502, 503, 504, 507, 520])(
+    'follows %i, with the same key and body',
+    async (status) => {
+      const it = world(problem(status, 'busy'), problem(status, 'busy'), accepted());
+      expect(await post(it)).toMatchObject({ kind: 'accepted', attempts: 3 });
+      const [first, ...others] = it.requests.map(({ init: { headers, body } }) => ({
+        headers,
+        body,
+      }));
+      expect(others).toEqual([first, first]);
+    },
+  );
+
+  test('follows no 500 without a key: the batch may be counted', async () => {
+    const it = world(problem(500, 'internal'));
+    const batch = { body: '{}', key: undefined };
+    const outcome = await postBatch(serverAt(url), batch, never, defaultRetryLimits, it.effects);
+    expect(outcome).toMatchObject({ kind: 'refused', status: 500, attempts: 1 });
   });
 
   test.each(['ECONNRESET', 'UND_ERR_SOCKET', 'ECONNREFUSED', 'ENOTFOUND', 'EPIPE'])(
