@@ -3,6 +3,11 @@ export class ApiError extends Error {
   /** 0: no answer at all. */
   readonly status: number;
 
+  /** The same question may have another answer later. */
+  get isPassing(): boolean {
+    return this.status === 0 || this.status === 408 || this.status === 429 || this.status >= 500;
+  }
+
   constructor(status: number, message: string) {
     super(message);
     this.status = status;
@@ -18,6 +23,14 @@ export interface Reply {
 const keptMax = 16;
 const waitMsMax = 30_000;
 const tokenKey = 'device-pipeline-token';
+/** A page asks several things at once: where it may ask only so often, it waits its turn. */
+const turnsMax = 8;
+const turnMsMax = 5_000;
+
+/** Whether a header can carry it; those that are made here are letters and digits. */
+export function isToken(text: string): boolean {
+  return /^[!-~]{1,4096}$/.test(text);
+}
 
 /** Asks the pipeline, with this tab's token, and for what is known only whether it changed. */
 export class Api {
@@ -58,19 +71,11 @@ export class Api {
     const { token } = this;
     if (token !== undefined) headers.set('authorization', `Bearer ${token}`);
     if (etag !== undefined) headers.set('if-none-match', etag);
-    try {
-      return await fetch(path, {
-        headers,
-        cache: 'no-store',
-        credentials: 'omit',
-        signal: AbortSignal.any([signal, AbortSignal.timeout(waitMsMax)]),
-      });
-    } catch (error) {
-      if (signal.aborted) throw error;
-      throw new ApiError(
-        0,
-        'The pipeline does not answer. Is it running? Here that would be: npm start.',
-      );
+    for (let turn = 1; ; turn++) {
+      const response = await ask(path, headers, signal);
+      const waitMs = 1000 * Number(response.headers.get('retry-after') ?? NaN);
+      if (response.status !== 429 || turn === turnsMax || !(waitMs <= turnMsMax)) return response;
+      await sleep(waitMs, signal);
     }
   }
 
@@ -79,6 +84,35 @@ export class Api {
     const [oldest] = this.#kept.keys();
     if (this.#kept.size > keptMax && oldest !== undefined) this.#kept.delete(oldest);
   }
+}
+
+async function ask(path: string, headers: Headers, signal: AbortSignal): Promise<Response> {
+  try {
+    return await fetch(path, {
+      headers,
+      cache: 'no-store',
+      credentials: 'omit',
+      signal: AbortSignal.any([signal, AbortSignal.timeout(waitMsMax)]),
+    });
+  } catch (error) {
+    if (signal.aborted) throw error;
+    throw new ApiError(0, 'The pipeline does not answer. Is it running?');
+  }
+}
+
+/** @throws The reason of an abort. */
+async function sleep(ms: number, signal: AbortSignal): Promise<void> {
+  signal.throwIfAborted();
+  await new Promise<void>((resolve) => {
+    const done = () => {
+      clearTimeout(timer);
+      signal.removeEventListener('abort', done);
+      resolve();
+    };
+    const timer = setTimeout(done, ms);
+    signal.addEventListener('abort', done);
+  });
+  signal.throwIfAborted();
 }
 
 async function errorOf(response: Response): Promise<ApiError> {

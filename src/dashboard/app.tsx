@@ -1,4 +1,4 @@
-import { useEffect, useState } from 'preact/hooks';
+import { useEffect, useRef, useState } from 'preact/hooks';
 
 import { Controls } from './controls.tsx';
 import { Dashboard } from './dashboard.tsx';
@@ -6,7 +6,7 @@ import { dayOf } from './days.ts';
 import { FirstRun } from './first-run.tsx';
 import { Header } from './header.tsx';
 import { SignIn } from './sign-in.tsx';
-import { isFirstRun, type State, type Store } from './store.ts';
+import { isFirstRun, type Failure, type State, type Store } from './store.ts';
 import { onSchemeChange, scheme } from './theme.ts';
 
 export function App({ store }: { store: Store }) {
@@ -14,13 +14,21 @@ export function App({ store }: { store: Store }) {
   const [colours, setColours] = useState(scheme());
   useEffect(() => store.subscribe(setState), [store]);
   useEffect(() => onSchemeChange(() => setColours(scheme())), []);
+  const main = useRef<HTMLElement>(null);
+  const asked = useRef(false);
+  const isAsking = state.signIn !== undefined;
+  useEffect(() => {
+    // The field that had the focus is gone: the keyboard goes on where the counts are.
+    if (asked.current && !isAsking) main.current?.focus();
+    asked.current = isAsking;
+  }, [isAsking]);
   return (
     <>
       <a class="skip" href="#main">
         Skip to the counts
       </a>
       <Header store={store} state={state} onTheme={() => setColours(scheme())} />
-      <main id="main" tabIndex={-1}>
+      <main id="main" tabIndex={-1} ref={main}>
         <Content store={store} state={state} colours={colours} />
       </main>
       <footer>
@@ -44,14 +52,15 @@ function Content({
 }) {
   const { snapshot, signIn, error } = state;
   if (signIn !== undefined) return <SignIn store={store} message={signIn.message} />;
-  const notice = error !== undefined && <Failure store={store} text={error} />;
-  if (snapshot === undefined) return notice || <Loading />;
-  if (isFirstRun(state)) return <FirstRun />;
+  if (snapshot === undefined && error === undefined) return <Loading />;
+  if (isFirstRun(state)) return <FirstRun isSignedIn={state.isSignedIn} />;
   return (
     <>
-      {notice}
+      {error !== undefined && <FailureNotice store={store} failure={error} />}
       <Controls store={store} state={state} />
-      <Dashboard store={store} state={state} snapshot={snapshot} scheme={colours} />
+      {snapshot !== undefined && (
+        <Dashboard store={store} state={state} snapshot={snapshot} scheme={colours} />
+      )}
     </>
   );
 }
@@ -64,13 +73,15 @@ function Loading() {
   );
 }
 
-function Failure({ store, text }: { store: Store; text: string }) {
+function FailureNotice({ store, failure }: { store: Store; failure: Failure }) {
   return (
     <div class="notice failure" role="alert">
-      <h2>The counts cannot be read now</h2>
-      <p>{text} This page tries again by itself.</p>
+      <h2>{failure.isPassing ? 'The counts cannot be read now' : 'These counts cannot be read'}</h2>
+      <p>
+        {failure.text} {failure.isPassing && 'This page tries again by itself.'}
+      </p>
       <button type="button" onClick={() => void store.refresh()}>
-        Try now
+        Try again
       </button>
     </div>
   );

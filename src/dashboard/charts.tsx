@@ -14,7 +14,15 @@ import type { ComponentChildren } from 'preact';
 import { useEffect, useMemo, useRef } from 'preact/hooks';
 
 import { colourOfFailures, colourOfOthers, coloursOf, type Scheme } from './colours.ts';
-import { bucketSums, isFailure, seriesOf, sumBy, totalOf, type Series } from './counts.ts';
+import {
+  bucketSums,
+  isFailure,
+  seriesOf,
+  standsAlone,
+  sumBy,
+  totalOf,
+  type Series,
+} from './counts.ts';
 import { bucketsOf, rangeText, type Bucket } from './days.ts';
 import { compactText, shareText, wholeText } from './format.ts';
 import { seriesMax, type Snapshot } from './load.ts';
@@ -334,7 +342,7 @@ function lineConfig(
           backgroundColor: colour,
           borderWidth: 2,
           cubicInterpolationMode: 'monotone',
-          pointRadius: buckets.length > 40 ? 0 : 2,
+          pointRadius: pointRadii(rates),
           pointHoverRadius: 4,
         },
       ],
@@ -360,6 +368,12 @@ function lineConfig(
       },
     },
   };
+}
+
+/** Many points would hide their line; one that stands alone has no line to be seen by. */
+function pointRadii(rates: readonly (number | null)[]): number[] {
+  const usual = rates.length > 40 ? 0 : 2;
+  return rates.map((_, index) => (standsAlone(rates, index) ? 2.5 : usual));
 }
 
 function TableBehind({ caption, children }: { caption: string; children: ComponentChildren }) {

@@ -1,6 +1,6 @@
 /**
  * Told apart with any colour vision, on light and on dark: after Okabe and Ito, "Color Universal
- * Design". The red is for failures as long as it is free.
+ * Design". As many as there are series with a name.
  */
 const palette = [
   { light: '#7a8f3c', dark: '#a3b865' },
@@ -10,15 +10,22 @@ const palette = [
   { light: '#5bb5e8', dark: '#8bd0f7' },
   { light: '#c06a9c', dark: '#de93bd' },
   { light: '#3b6fd4', dark: '#6f9bf2' },
+  { light: '#8c6d4f', dark: '#b8967a' },
 ] as const;
-const failure = { light: '#d1495b', dark: '#f0707f' };
+/** The first is also that of all failures together. */
+const failures = [
+  { light: '#d1495b', dark: '#f0707f' },
+  { light: '#8f2136', dark: '#b8434f' },
+  { light: '#f0938c', dark: '#ffb3ab' },
+] as const;
 const others = { light: '#a9b0bd', dark: '#6b7384' };
 
 export type Scheme = 'light' | 'dark';
 
 /**
- * A colour for each name, for as many as there are colours: the one that its letters give, or
- * where another name of the same set has it, the next.
+ * A colour for each name, for as many as there are colours: one of the reds for what fails, as long
+ * as there is one; else the one that its letters give, or where another name of the same set has
+ * it, the next.
  */
 export function coloursOf(
   names: readonly string[],
@@ -26,12 +33,12 @@ export function coloursOf(
   scheme: Scheme,
 ): Map<string, string> {
   const colours = new Map<string, string>();
+  const reds = failures.values();
   const taken = new Set<number>();
-  let isFailureTaken = false;
   for (const name of [...names].sort()) {
-    if (!isFailureTaken && isFailing(name)) {
-      isFailureTaken = true;
-      colours.set(name, failure[scheme]);
+    const red = isFailing(name) ? reds.next().value : undefined;
+    if (red !== undefined) {
+      colours.set(name, red[scheme]);
       continue;
     }
     let index = hash(name) % palette.length;
@@ -47,7 +54,7 @@ export function colourOfOthers(scheme: Scheme): string {
 }
 
 export function colourOfFailures(scheme: Scheme): string {
-  return failure[scheme];
+  return failures[0][scheme];
 }
 
 /** FNV-1a. */

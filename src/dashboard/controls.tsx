@@ -2,7 +2,7 @@ import { useEffect, useId, useRef, useState } from 'preact/hooks';
 
 import { dayOf, type Range } from './days.ts';
 import type { State, Store } from './store.ts';
-import { filterValuesMax, isSoundRange, presets, rangeOf, wordsOf } from './view.ts';
+import { hasRoomFor, isSoundRange, presets, rangeOf, wordsOf, type View } from './view.ts';
 
 export function Controls({ store, state }: { store: Store; state: State }) {
   const { view, snapshot } = state;
@@ -22,6 +22,7 @@ export function Controls({ store, state }: { store: Store; state: State }) {
         ))}
       </div>
       <DayPickers
+        chosen={view.range}
         range={rangeOf(view, dayOf(state.now))}
         onRange={(range) => store.show({ range })}
       />
@@ -29,12 +30,14 @@ export function Controls({ store, state }: { store: Store; state: State }) {
         label="Type"
         names={snapshot?.allTypes ?? []}
         chosen={view.types}
+        hasRoom={(name) => hasRoomFor(name, view, 'types')}
         onChoose={(types) => store.show({ types })}
       />
       <Filter
         label="State"
         names={snapshot?.allStates ?? []}
         chosen={view.states}
+        hasRoom={(name) => hasRoomFor(name, view, 'states')}
         onChoose={(states) => store.show({ states })}
       />
       <label class="field" for={failureId}>
@@ -63,15 +66,24 @@ export function Controls({ store, state }: { store: Store; state: State }) {
   );
 }
 
-function DayPickers({ range, onRange }: { range: Range; onRange: (range: Range) => void }) {
+function DayPickers({
+  chosen,
+  range,
+  onRange,
+}: {
+  chosen: View['range'];
+  range: Range;
+  onRange: (range: Range) => void;
+}) {
   const [draft, setDraft] = useState(range);
-  useEffect(() => setDraft(range), [range.from, range.to]);
+  // Choosing the same days again takes back what was half typed.
+  useEffect(() => setDraft(range), [chosen, range.from, range.to]);
   const change = (part: Partial<Range>) => {
     const next = { ...draft, ...part };
     setDraft(next);
-    if (next.from !== '' && next.to !== '' && isSoundRange(next)) onRange(next);
+    if (isSoundRange(next)) onRange(next);
   };
-  const isSound = draft.from !== '' && draft.to !== '' && isSoundRange(draft);
+  const isSound = isSoundRange(draft);
   return (
     <div class="days">
       <input
@@ -104,14 +116,17 @@ function Filter({
   label,
   names,
   chosen,
+  hasRoom,
   onChoose,
 }: {
   label: string;
   names: readonly string[];
   chosen: readonly string[];
+  hasRoom: (name: string) => boolean;
   onChoose: (chosen: readonly string[]) => void;
 }) {
   const [text, setText] = useState('');
+  const [first, setFirst] = useState(chosen);
   const details = useRef<HTMLDetailsElement>(null);
   useEffect(() => {
     const close = ({ target }: Event) => {
@@ -125,8 +140,10 @@ function Filter({
   }, []);
   const wanted = text.trim().toLowerCase();
   const found = names.filter(
-    (name) => !chosen.includes(name) && name.toLowerCase().includes(wanted),
+    (name) => !first.includes(name) && name.toLowerCase().includes(wanted),
   );
+  const offered = found.slice(0, offeredMax);
+  const hidden = chosen.filter((name) => !first.includes(name) && !offered.includes(name));
   const toggle = (name: string, isChosen: boolean) =>
     onChoose(isChosen ? [...chosen, name] : chosen.filter((other) => other !== name));
   const option = (name: string) => {
@@ -136,7 +153,7 @@ function Filter({
         <input
           type="checkbox"
           checked={isChosen}
-          disabled={!isChosen && chosen.length >= filterValuesMax}
+          disabled={!isChosen && !hasRoom(name)}
           onChange={() => toggle(name, !isChosen)}
         />
         <bdi>{name}</bdi>
@@ -147,6 +164,8 @@ function Filter({
     <details
       class="filter"
       ref={details}
+      // What is chosen comes first; while it is open, nothing moves from under the pointer.
+      onToggle={() => setFirst(chosen)}
       onKeyDown={({ key, currentTarget }) => {
         if (key !== 'Escape') return;
         currentTarget.open = false;
@@ -167,8 +186,7 @@ function Filter({
         />
         <fieldset>
           <legend class="unseen">{label}</legend>
-          {chosen.map(option)}
-          {found.slice(0, offeredMax).map(option)}
+          {[...first, ...hidden, ...offered].map(option)}
         </fieldset>
         {found.length > offeredMax && (
           <p class="hint">{found.length - offeredMax} more: type a part of the name.</p>

@@ -97,6 +97,11 @@ function zeros(length: number): number[] {
   return new Array<number>(length).fill(0);
 }
 
+/** Whether no line leads to this value: there is none before it and none after it. */
+export function standsAlone(values: readonly (number | null)[], index: number): boolean {
+  return [index - 1, index + 1].every((beside) => typeof values[beside] !== 'number');
+}
+
 export type Change =
   | { readonly kind: 'same' }
   | { readonly kind: 'new' }

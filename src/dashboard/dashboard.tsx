@@ -6,7 +6,7 @@ import { changeOf, isFailure, totalOf, type Change } from './counts.ts';
 import { rangeText } from './days.ts';
 import { changeText, compactText, shareText, wholeText } from './format.ts';
 import { HeatMapTable } from './heat-map.tsx';
-import type { Snapshot } from './load.ts';
+import { yearsMax, type Snapshot } from './load.ts';
 import { RowsTable } from './rows-table.tsx';
 import type { State, Store } from './store.ts';
 
@@ -143,7 +143,7 @@ function NothingHere({ store, state, snapshot }: Omit<Shown, 'scheme'>) {
         </p>
       )}
       {!isFiltered && elsewhere === undefined && !(pending !== undefined && pending.amount > 0) && (
-        <p>The last year has none either. Choose the days that your events are of.</p>
+        <p>The last {yearsMax} years have none either. Choose the days that your events are of.</p>
       )}
     </section>
   );

@@ -8,12 +8,14 @@ export interface Range {
 }
 
 export const rangeDaysMax = 366;
+/** `/stats` knows no day before. */
+const firstDay: Day = '0001-01-01';
 const dayMs = 86_400_000;
 
 export function isDay(text: string): boolean {
   if (!/^\d{4}-\d\d-\d\d$/.test(text)) return false;
   const time = Date.parse(`${text}T00:00:00Z`);
-  return !Number.isNaN(time) && dayOf(time) === text;
+  return !Number.isNaN(time) && dayOf(time) === text && text >= firstDay;
 }
 
 /** The day in UTC. */
@@ -37,10 +39,10 @@ export function daysOf(range: Range): Day[] {
   return Array.from({ length: countDays(range) }, (_, index) => addDays(range.from, index));
 }
 
-/** The range of the same length that ends before this one starts; undefined before the year 0. */
+/** The range of the same length that ends before this one starts; undefined before the first day. */
 export function previousRange({ from, to }: Range): Range | undefined {
   const length = countDays({ from, to });
-  if (timeOf(from) - length * dayMs < timeOf('0000-01-01')) return undefined;
+  if (timeOf(from) - length * dayMs < timeOf(firstDay)) return undefined;
   return { from: addDays(from, -length), to: addDays(from, -1) };
 }
 

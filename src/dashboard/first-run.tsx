@@ -1,18 +1,29 @@
 import { useState } from 'preact/hooks';
 
-export function FirstRun() {
+export function FirstRun({ isSignedIn }: { isSignedIn: boolean }) {
   const timestamp = `${new Date().toISOString().slice(0, 19)}Z`;
   const event = JSON.stringify({ type: 'laptop', state: 'erased', timestamp });
   const batch = `{"processed_devices": [\n    ${event}\n  ]}`;
-  const curl = `curl ${location.origin}/ingest \\\n  -H 'Content-Type: application/json' \\\n  -d '${batch}'`;
+  const token = isSignedIn ? `  -H "Authorization: Bearer $DEVICE_PIPELINE_TOKEN" \\\n` : '';
+  const curl = `curl ${location.origin}/ingest \\\n  -H 'Content-Type: application/json' \\\n${token}  -d '${batch}'`;
   return (
     <section class="first-run">
       <h2>Ready for the first batch</h2>
       <p>Nothing is counted yet. Send an event, and this page becomes the dashboard by itself.</p>
+      {isSignedIn && (
+        <p class="aside">
+          Sending takes a token that is for <code>ingest</code>, here in{' '}
+          <code>DEVICE_PIPELINE_TOKEN</code>:{' '}
+          <code>device-pipeline token create --name NAME --for ingest</code> makes one.
+        </p>
+      )}
       <h3>One event</h3>
       <Command text={curl} />
       <h3>Or some random ones, to look around</h3>
-      <Command text={`npm run feed -- ${location.origin}`} />
+      <Command text={`npx device-pipeline feed ${location.origin}`} />
+      <p class="aside">
+        In a clone: <code>npm run feed -- {location.origin}</code>
+      </p>
       <p class="waiting" role="status">
         <span class="dot" aria-hidden="true" />
         Waiting for the first batch …

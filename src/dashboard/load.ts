@@ -1,6 +1,6 @@
 import type { Api } from './api.ts';
 import { isFailure, sumBy, topNames, totalOf, type PairRow, type Row } from './counts.ts';
-import { addDays, countDays, previousRange, type Day, type Range } from './days.ts';
+import { addDays, countDays, previousRange, rangeDaysMax, type Day, type Range } from './days.ts';
 import type { TableRow } from './table-rows.ts';
 import { filterValuesMax, rangeOf, statsQuery, type View } from './view.ts';
 
@@ -19,13 +19,15 @@ export interface Snapshot {
   readonly allTypes: readonly string[];
   readonly allStates: readonly string[];
   readonly previous: { readonly total: number; readonly failed: number } | undefined;
-  /** Where the range is empty: the days nearby that are not. */
+  /** Where the range is empty: the latest days that are not. */
   readonly elsewhere: Range | undefined;
 }
 
 export const seriesMax = 8;
 /** So many rows at most are loaded one by one; beyond, the server sums. */
 export const rowsMax = 40_000;
+/** So far back the page looks for days that have counts. */
+export const yearsMax = 5;
 
 export function probePath(view: View, today: Day): string {
   return statsQuery(rangeOf(view, today), view, 'date');
@@ -33,13 +35,15 @@ export function probePath(view: View, today: Day): string {
 
 /**
  * Few rows are loaded once, and all that is shown is summed from them. Where there may be many, the
- * server sums: then what is loaded is bounded by the names of the range, not by its days.
+ * server sums: then what is loaded is bounded by the names of the range, not by its days. `isInUse`
+ * tells whether there may be counts of other days.
  * @throws {ApiError}
  */
 export async function load(
   api: Api,
   view: View,
   today: Day,
+  isInUse: () => Promise<boolean>,
   signal: AbortSignal,
 ): Promise<Snapshot> {
   const range = rangeOf(view, today);
@@ -68,7 +72,7 @@ export async function load(
       total: totalOf(beforeRows),
       failed: totalOf(beforeRows.filter(({ state }) => isFailing(state))),
     },
-    elsewhere: allPairs.length > 0 ? undefined : await nearbyDays(ask, today),
+    elsewhere: allPairs.length > 0 ? undefined : await latestDays(ask, today, isInUse),
   };
 }
 
@@ -160,10 +164,21 @@ async function askFailures(
   return answers;
 }
 
-async function nearbyDays(ask: Ask, today: Day): Promise<Range | undefined> {
+/** From the last year that has any, the days between which there are counts. */
+async function latestDays(
+  ask: Ask,
+  today: Day,
+  isInUse: () => Promise<boolean>,
+): Promise<Range | undefined> {
   // A device may be a day ahead of UTC.
-  const year = { from: addDays(today, -364), to: addDays(today, 1) };
-  const dates = (await ask<Pick<Row, 'date'>>(year, noFilters, 'date')).map(({ date }) => date);
-  const [from, to] = [dates[0], dates.at(-1)];
-  return from === undefined || to === undefined ? undefined : { from, to };
+  let to = addDays(today, 1);
+  for (let years = 0; years < yearsMax; years++) {
+    const year = { from: addDays(to, 1 - rangeDaysMax), to };
+    const rows = await ask<Pick<Row, 'date'>>(year, noFilters, 'date');
+    const [first, last] = [rows[0], rows.at(-1)];
+    if (first !== undefined && last !== undefined) return { from: first.date, to: last.date };
+    if (!(await isInUse())) return undefined;
+    to = addDays(year.from, -1);
+  }
+  return undefined;
 }

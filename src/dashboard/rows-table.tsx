@@ -58,7 +58,7 @@ export function RowsTable({
             value={view.text}
             onInput={({ currentTarget }) => store.show({ text: currentTarget.value }, true)}
           />
-          <button type="button" onClick={() => save(name, new Blob([csvOf(found, columns)]))}>
+          <button type="button" onClick={() => save(name, new Blob([csvOf(ordered, columns)]))}>
             Download CSV
           </button>
         </div>

@@ -1,4 +1,4 @@
-import { Api, ApiError } from './api.ts';
+import { Api, ApiError, isToken } from './api.ts';
 import { dayOf } from './days.ts';
 import { readHealth, type Health } from './health.ts';
 import { load, probePath, type Snapshot } from './load.ts';
@@ -12,11 +12,17 @@ export interface State {
   readonly shownView: View;
   readonly health: Health | undefined;
   readonly isLoading: boolean;
-  readonly error: string | undefined;
+  readonly error: Failure | undefined;
   /** Undefined: none is needed, as far as is known. */
   readonly signIn: { readonly message: string | undefined } | undefined;
   readonly isSignedIn: boolean;
   readonly now: number;
+}
+
+export interface Failure {
+  readonly text: string;
+  /** Whether the page asks again by itself. */
+  readonly isPassing: boolean;
 }
 
 const pollMs = 2_000;
@@ -82,6 +88,12 @@ export class Store {
   }
 
   signIn(token: string): void {
+    if (!isToken(token)) {
+      this.#set({
+        signIn: { message: 'A token has no blanks and no letters with accents in it.' },
+      });
+      return;
+    }
     this.api.token = token;
     void this.refresh();
   }
@@ -100,8 +112,13 @@ export class Store {
     this.#set({ isLoading: true });
     try {
       const health = this.#askHealth(loading.signal);
-      const snapshot = await load(this.api, view, dayOf(Date.now()), loading.signal);
-      await health;
+      const isInUse = async () => (await health, hasBatches(this.#state));
+      const today = dayOf(Date.now());
+      const [snapshot] = await Promise.all([
+        load(this.api, view, today, isInUse, loading.signal),
+        // Who may not ask is told so by the counters.
+        health,
+      ]);
       this.#failures = 0;
       this.#set({
         snapshot,
@@ -141,38 +158,45 @@ export class Store {
   async #lookAtHealth(): Promise<void> {
     const { signal } = this.#loading;
     try {
-      await this.#askHealth(signal);
+      if (!(await this.#askHealth(signal))) {
+        await this.refresh();
+        return;
+      }
+      this.#set({ now: Date.now() });
     } catch (error) {
-      if (!signal.aborted) this.#fail(error);
-      return;
+      if (signal.aborted) return;
+      this.#fail(error);
     }
-    this.#set({ now: Date.now() });
     this.#schedule();
   }
 
-  async #askHealth(signal: AbortSignal): Promise<void> {
+  /** Whether one may ask. */
+  async #askHealth(signal: AbortSignal): Promise<boolean> {
     try {
       this.#set({ health: readHealth((await this.api.get('/readyz', signal)).value) });
     } catch (error) {
       if (!(error instanceof ApiError)) throw error;
+      if (isRefusal(error)) return false;
       if (error.status === 0) this.#set({ health: { kind: 'unreachable' } });
-      // Who may not ask is told so by the counters too.
       else if (error.status >= 500) {
         this.#set({ health: { kind: 'unavailable', detail: error.message } });
       }
     }
+    return true;
   }
 
   #fail(error: unknown): void {
     this.#failures++;
-    const isRefused = error instanceof ApiError && (error.status === 401 || error.status === 403);
-    if (!isRefused) {
-      const isGone = error instanceof ApiError && error.status === 0;
+    if (!isRefusal(error)) {
+      const isOfApi = error instanceof ApiError;
       this.#set({
         isLoading: false,
         // What was last heard of it holds no more.
-        ...(isGone && { health: { kind: 'unreachable' } }),
-        error: error instanceof Error ? error.message : String(error),
+        ...(isOfApi && error.status === 0 && { health: { kind: 'unreachable' } }),
+        error: {
+          text: error instanceof Error ? error.message : String(error),
+          isPassing: !isOfApi || error.isPassing,
+        },
       });
       return;
     }
@@ -180,7 +204,7 @@ export class Store {
     this.api.token = undefined;
     const message = !hadToken
       ? undefined
-      : error.status === 403
+      : error instanceof ApiError && error.status === 403
         ? 'This token may not read the counters. Use one that is for read: device-pipeline token create --name NAME --for read'
         : 'This token is not known here: mistyped, revoked or expired.';
     this.#set({ isLoading: false, isSignedIn: false, snapshot: undefined, signIn: { message } });
@@ -189,7 +213,7 @@ export class Store {
   #schedule(afterMs?: number): void {
     clearTimeout(this.#timer);
     const { view, snapshot, error, signIn } = this.#state;
-    const isWaiting = view.isLive || hasNothing(snapshot) || error !== undefined;
+    const isWaiting = error?.isPassing ?? (view.isLive || hasNothing(snapshot));
     if (document.visibilityState !== 'visible' || signIn !== undefined) return;
     if (!isWaiting) {
       this.#timer = setTimeout(() => void this.#lookAtHealth(), healthMs);
@@ -216,7 +240,14 @@ function hasNothing(snapshot: Snapshot | undefined): boolean {
 }
 
 /** Whether no batch ever came, as far as can be told. */
-export function isFirstRun({ snapshot, health }: State): boolean {
-  const hasBatches = health?.kind === 'ready' && health.lastReceivedAt !== undefined;
-  return hasNothing(snapshot) && !hasBatches;
+export function isFirstRun(state: State): boolean {
+  return hasNothing(state.snapshot) && !hasBatches(state);
+}
+
+function hasBatches({ health }: State): boolean {
+  return health?.kind === 'ready' && health.lastReceivedAt !== undefined;
+}
+
+function isRefusal(error: unknown): boolean {
+  return error instanceof ApiError && (error.status === 401 || error.status === 403);
 }

@@ -44,6 +44,9 @@ export const defaultView: View = {
 
 /** `/stats` takes no more. */
 export const filterValuesMax = 100;
+const nameBytesMax = 128;
+/** So long, in characters of a URL, the filters may be: servers bound the head of a request. */
+const filterCharactersMax = 6_000;
 
 /** What cannot be understood is taken as if it were not there. */
 export function readView(search: string): View {
@@ -51,8 +54,7 @@ export function readView(search: string): View {
   const fail = query.get('fail');
   return {
     range: readRange(query),
-    types: query.getAll('type').slice(0, filterValuesMax),
-    states: query.getAll('state').slice(0, filterValuesMax),
+    ...readFilters(query),
     split: query.get('split') === 'type' ? 'type' : 'state',
     sort: readSort(query.get('sort')),
     text: query.get('q') ?? '',
@@ -62,14 +64,56 @@ export function readView(search: string): View {
   };
 }
 
+type Filters = Pick<View, 'types' | 'states'>;
+
+function readFilters(query: URLSearchParams): Filters {
+  let filters: Filters = { types: [], states: [] };
+  for (const field of ['types', 'states'] as const) {
+    for (const name of query.getAll(field === 'types' ? 'type' : 'state')) {
+      if (isName(name) && hasRoomFor(name, filters, field)) {
+        filters = { ...filters, [field]: [...filters[field], name] };
+      }
+    }
+  }
+  return filters;
+}
+
+const edgeWhiteSpace = /^\p{White_Space}|\p{White_Space}$/u;
+
+/** Whether an event can have this type or state: `/stats` refuses to look for any other. */
+export function isName(text: string): boolean {
+  return (
+    text !== '' &&
+    text.isWellFormed() &&
+    new TextEncoder().encode(text).length <= nameBytesMax &&
+    !Array.from(text).some((character) => character < ' ' || character === '\u007f') &&
+    !edgeWhiteSpace.test(text)
+  );
+}
+
+/** Whether one name more can be asked for beside those that are. */
+export function hasRoomFor(name: string, filters: Filters, field: keyof Filters): boolean {
+  const query = filterQuery(filters);
+  query.append('type', name);
+  return filters[field].length < filterValuesMax && query.toString().length <= filterCharactersMax;
+}
+
+function filterQuery({ types, states }: Filters, init?: Record<string, string>): URLSearchParams {
+  const query = new URLSearchParams(init);
+  for (const type of types) query.append('type', type);
+  for (const state of states) query.append('state', state);
+  return query;
+}
+
 function readRange(query: URLSearchParams): View['range'] {
   const [from, to] = [query.get('from') ?? '', query.get('to') ?? ''];
-  if (isDay(from) && isDay(to) && isSoundRange({ from, to })) return { from, to };
+  if (isSoundRange({ from, to })) return { from, to };
   const preset = presets.find(({ name }) => name === query.get('range'));
   return preset === undefined ? defaultView.range : { preset: preset.name };
 }
 
 export function isSoundRange(range: Range): boolean {
+  if (!isDay(range.from) || !isDay(range.to)) return false;
   const days = countDays(range);
   return days >= 1 && days <= rangeDaysMax;
 }
@@ -90,13 +134,10 @@ export function wordsOf(text: string): string[] {
 
 /** The query with its question mark, without what is as by default. */
 export function writeView(view: View): string {
-  const query = new URLSearchParams();
-  if (!('preset' in view.range)) {
-    query.set('from', view.range.from);
-    query.set('to', view.range.to);
-  } else if (view.range.preset !== '30') query.set('range', view.range.preset);
-  for (const type of view.types) query.append('type', type);
-  for (const state of view.states) query.append('state', state);
+  const { range } = view;
+  const isDefault = 'preset' in range && range.preset === '30';
+  const days = 'preset' in range ? { range: range.preset } : { from: range.from, to: range.to };
+  const query = filterQuery(view, isDefault ? {} : days);
   if (view.split !== 'state') query.set('split', view.split);
   if (view.sort !== undefined) {
     query.set('sort', `${view.sort.isDescending ? '-' : ''}${view.sort.column}`);
@@ -117,14 +158,8 @@ export function rangeOf({ range }: View, today: Day): Range {
 }
 
 /** The query of `/stats` for the view's days and filters. */
-export function statsQuery(
-  range: Range,
-  { types, states }: Pick<View, 'types' | 'states'>,
-  groupBy?: string,
-): string {
-  const query = new URLSearchParams({ from: range.from, to: range.to });
-  for (const type of types) query.append('type', type);
-  for (const state of states) query.append('state', state);
+export function statsQuery({ from, to }: Range, filters: Filters, groupBy?: string): string {
+  const query = filterQuery(filters, { from, to });
   if (groupBy !== undefined) query.set('group_by', groupBy);
   return `/stats?${query.toString()}`;
 }

@@ -1,5 +1,6 @@
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import { setTimeout } from 'node:timers/promises';
 
 import type { Browser, Page } from 'playwright-core';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
@@ -117,7 +118,7 @@ describe('the dashboard of an empty store', () => {
     await tab.page.getByText('Ready for the first batch').waitFor();
     const said = await tab.page.locator('pre').allInnerTexts();
     expect(said[0]).toContain(`curl ${url}/ingest`);
-    expect(said[1]).toBe(`npm run feed -- ${url}`);
+    expect(said[1]).toBe(`npx device-pipeline feed ${url}`);
     await expectSound(tab);
     // What it says is what works.
     const [, body = ''] = /-d '([^']+)'/.exec(said[0] ?? '') ?? [];
@@ -201,6 +202,105 @@ describe('the dashboard', () => {
     await becomes(tab.page, 'Events', '17');
   });
 
+  it('leads to the days of events that are years old', async () => {
+    const url = await serve();
+    const day = dayAgo(1250);
+    await count(url, items(1250, 'laptop', 'erased', 3));
+    const { page } = await open(url);
+    await page.getByText('No counts here').waitFor();
+    await button(page, /^Show /).click();
+    await becomes(page, 'Events', '3');
+    expect(new URL(page.url()).search).toBe(`?from=${day}&to=${day}`);
+  });
+
+  it('shows of an address what makes sense', async () => {
+    const address = `/?from=0000-01-01&to=0000-01-02&type=&type=%01&state=${'x'.repeat(200)}`;
+    const tab = await openFleet(address);
+    expect(await figure(tab.page, 'Events').innerText()).toBe('12');
+    await tab.page.goto(`${tab.url}/?from=0001-01-01&to=0001-01-02`);
+    await tab.page.getByText('No counts here').waitFor();
+    await button(tab.page, '7 days').click();
+    await becomes(tab.page, 'Events', '12');
+    await expectSound(tab);
+  });
+
+  it('does not ask again for what is refused for good, and lets one ask for something else', async () => {
+    const url = await serve();
+    await count(url, fleet);
+    const { page, answers } = await openTab(browser);
+    await page.clock.install();
+    await page.route('**/stats?**', (route) => {
+      const json = { code: 'answer_too_large', detail: 'Ask for less.' };
+      return route.request().url().includes('laptop')
+        ? route.fulfill({ status: 400, json })
+        : route.continue();
+    });
+    await page.goto(`${url}/?type=laptop&live=1`);
+    await page.getByText('These counts cannot be read').waitFor();
+    await page.getByText('Ask for less.', { exact: true }).waitFor();
+    const asked = answers.filter(({ path }) => path.includes('laptop')).length;
+    await page.clock.runFor(120_000);
+    expect(answers.filter(({ path }) => path.includes('laptop'))).toHaveLength(asked);
+    await page.locator('summary', { hasText: 'Type' }).click();
+    await button(page, 'Show all').click();
+    await becomes(page, 'Events', '12');
+    expect(await page.getByRole('alert').count()).toBe(0);
+  });
+
+  it('a tick in a filter leaves the keyboard where it is', async () => {
+    const { page } = await openFleet();
+    await page.locator('summary', { hasText: 'Type' }).click();
+    const offered = () => page.locator('.choices:visible label').allInnerTexts();
+    const focused = () => page.evaluate('document.activeElement.parentElement?.innerText.trim()');
+    const before = await offered();
+    await page.getByLabel('phone', { exact: true }).focus();
+    for (const events of ['4', '12', '4']) {
+      await page.keyboard.press('Space');
+      await becomes(page, 'Events', events);
+      expect(await focused()).toBe('phone');
+      expect(await offered()).toEqual(before);
+    }
+    await page.keyboard.press('Escape');
+    await page.locator('summary', { hasText: 'Type' }).click();
+    expect(await offered()).toEqual(['phone', 'laptop']);
+  });
+
+  it('takes back days that make no range when a preset is chosen', async () => {
+    const { page } = await openFleet();
+    await page.getByLabel('From').fill(dayAgo(-3));
+    await page.getByText('at most 366 days').waitFor();
+    await button(page, '30 days').click();
+    await page.getByText('at most 366 days').waitFor({ state: 'detached' });
+    expect(await page.getByLabel('From').inputValue()).toBe(dayAgo(29));
+  });
+
+  it('quick clicks while the server is slow leave nothing behind', async () => {
+    const tab = await openFleet();
+    const { page } = tab;
+    await page.route(/\/(stats|readyz)/, async (route) => {
+      await setTimeout(300);
+      await route.continue().catch(() => undefined);
+    });
+    for (const name of ['7 days', '90 days', 'Today', 'Year', '30 days', '90 days']) {
+      await button(page, name).click();
+    }
+    await becomes(page, 'Events', '17');
+    expect(tab.complaints).toEqual([]);
+  });
+
+  it('waits its turn where it may ask only so often', async () => {
+    const access = serverAccess({
+      tokens: () => new TokenTable(undefined),
+      isOpenWithoutTokens: true,
+      rate: { perSecond: 2, burst: 2 },
+    });
+    const url = await serve({ access });
+    expect((await postBatch(url, fleet)).status).toBe(200);
+    const { page, answers } = await open(url);
+    await becomes(page, 'Events', '12');
+    expect(answers.some(({ status }) => status === 429)).toBe(true);
+  });
+
   it('sorts its rows, finds a text in them, and saves them as /stats does', async () => {
     const url = await serve();
     const hostile = ['=1+1', '<img src=x onerror=alert(1)>', 'a"b,c', "'x", '\u202eabc', '🙂'];
@@ -216,17 +316,22 @@ describe('the dashboard', () => {
     await button(page, 'Count').click();
     expect(await cells(page, 'count')).toEqual(['6', '5', '4', '3', '2', '1']);
     expect(await page.locator('th.count').getAttribute('aria-sort')).toBe('descending');
-    expect(await download(page, 'Download CSV')).toBe(whole.text);
+    const [head = '', ...rest] = whole.text.trimEnd().split('\r\n');
+    const countOf = (line: string) => Number(line.slice(line.lastIndexOf(',') + 1));
+    const descending = rest.sort((a, b) => countOf(b) - countOf(a));
+    expect(await download(page, 'Download CSV')).toBe(`${[head, ...descending].join('\r\n')}\r\n`);
     await page.getByLabel('Filter the rows').fill('onerror');
     await page.locator('.pager', { hasText: '1–1 of 1' }).waitFor();
     const filter = `&type=${encodeURIComponent('<img src=x onerror=alert(1)>')}`;
     const found = await exchange(url, { path: stats + filter });
     expect(await download(page, 'Download CSV')).toBe(found.text);
     await page.getByLabel('Filter the rows').fill('');
+    await button(page, 'Count').click();
+    await button(page, 'Count').click();
     await button(page, 'All days').click();
     const sums = await exchange(url, { path: `${stats}&group_by=type,state` });
     expect(await download(page, 'Download CSV')).toBe(sums.text);
-    expect(new URL(page.url()).search).toBe('?range=7&sort=-count&rows=range');
+    expect(new URL(page.url()).search).toBe('?range=7&rows=range');
   });
 });
 
@@ -257,26 +362,24 @@ describe('live', () => {
     await page.getByText('The counts cannot be read now').waitFor();
     await expectAccessible(page);
     await page.unroute(/\/(stats|readyz)/);
-    await button(page, 'Try now').click();
+    await button(page, 'Try again').click();
     await page.getByText('The counts cannot be read now').waitFor({ state: 'detached' });
   });
 });
 
 describe('with tokens', () => {
+  const token = (name: string, scope: Scope) => ({
+    name,
+    sha256: tokenHash(`dpl_${name}`),
+    for: [scope],
+    expiresAt: undefined,
+  });
+  const table = new TokenTable([token('sender', 'ingest'), token('reader', 'read')]);
+  const accessOf = (tokens: () => TokenTable) =>
+    serverAccess({ tokens, isOpenWithoutTokens: false, rate: undefined });
+
   it('it asks for one, says what is wrong with it, and keeps it in this tab only', async () => {
-    const token = (name: string, scope: Scope) => ({
-      name,
-      sha256: tokenHash(`dpl_${name}`),
-      for: [scope],
-      expiresAt: undefined,
-    });
-    const table = new TokenTable([token('sender', 'ingest'), token('reader', 'read')]);
-    const access = serverAccess({
-      tokens: () => table,
-      isOpenWithoutTokens: false,
-      rate: undefined,
-    });
-    const url = await serve({ access });
+    const url = await serve({ access: accessOf(() => table) });
     const authorization = 'Bearer dpl_sender';
     expect((await postBatch(url, fleet, { authorization })).status).toBe(200);
 
@@ -288,6 +391,9 @@ describe('with tokens', () => {
     };
     await page.getByLabel('Token').waitFor();
     await expectAccessible(page);
+    await tryToken('dpl_ключ');
+    await page.getByText('A token has no blanks').waitFor();
+    expect(await page.evaluate('sessionStorage.length')).toBe(0);
     await tryToken('dpl_nobody');
     await page.getByText('This token is not known here').waitFor();
     await tryToken('dpl_sender');
@@ -295,6 +401,7 @@ describe('with tokens', () => {
     await expectAccessible(page);
     await tryToken('dpl_reader');
     await becomes(page, 'Events', '12');
+    expect(await page.evaluate('document.activeElement.id')).toBe('main');
     expect(page.url()).not.toContain('dpl_');
     expect(await page.evaluate('JSON.stringify(localStorage)')).not.toContain('dpl_');
     await page.reload();
@@ -306,6 +413,32 @@ describe('with tokens', () => {
     expect(await page.evaluate('sessionStorage.length')).toBe(0);
     // A browser reports refusals by itself.
     expect(tab.complaints.filter((text) => !/status of 40[13]/.test(text))).toEqual([]);
+  });
+
+  it('it asks anew once its token is revoked, live or not', async () => {
+    let known = table;
+    const url = await serve({ access: accessOf(() => known) });
+    const { page } = await openTab(browser);
+    await page.clock.install();
+    await page.goto(url);
+    await page.getByLabel('Token').fill('dpl_reader');
+    await page.getByLabel('Token').press('Enter');
+    await page.getByText('Ready for the first batch').waitFor();
+    const said = await page.locator('.first-run').innerText();
+    expect(said).toContain('-H "Authorization: Bearer $DEVICE_PIPELINE_TOKEN"');
+    expect(said).toContain('token create --name NAME --for ingest');
+    const authorization = 'Bearer dpl_sender';
+    expect((await postBatch(url, fleet, { authorization })).status).toBe(200);
+    await expect
+      .poll(async () => {
+        await page.clock.runFor(2_000);
+        return await figure(page, 'Events').count();
+      })
+      .toBe(1);
+    known = new TokenTable([token('sender', 'ingest')]);
+    await page.clock.runFor(35_000);
+    await page.getByText('This token is not known here').waitFor();
+    expect(await figure(page, 'Events').count()).toBe(0);
   });
 });
 
@@ -327,6 +460,17 @@ describe('for everybody', () => {
 
   it('it fits a phone', async () => {
     await expectSound(await openFleet('/', { viewport: { width: 360, height: 740 } }));
+  });
+
+  it('without scripts there is a way to the plain page', async () => {
+    const url = await serve();
+    await count(url, fleet);
+    const { page, complaints } = await open(url, '/', { javaScriptEnabled: false });
+    await page.locator('input[type=date]').fill(dayAgo(1));
+    await page.locator('form button').click();
+    await page.getByText('erasure failed').waitFor();
+    expect(new URL(page.url()).search).toBe(`?date=${dayAgo(1)}`);
+    expect(complaints).toEqual([]);
   });
 
   it('every control can be reached by the keyboard', async () => {

@@ -1,5 +1,6 @@
 import { execFile, spawn } from 'node:child_process';
 import { once } from 'node:events';
+import { existsSync } from 'node:fs';
 import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { delimiter, dirname, join } from 'node:path';
@@ -76,8 +77,21 @@ const expectedFiles = [
   'dist/dashboard/manifest.json',
   'dist/dashboard/script-*.js',
   'dist/dashboard/style-*.css',
+  'docs/deploying.md',
+  'docs/grafana/device-pipeline.json',
+  'docs/guarantees.md',
+  'docs/images/dashboard-dark.png',
+  'docs/images/dashboard-light.png',
+  'docs/installing.md',
+  'docs/operations.md',
+  'docs/prometheus/alerts.yml',
+  'docs/sample.json',
+  'docs/scaling.md',
   'package.json',
 ];
+
+/** Who changes the code has a clone. */
+const onlyInClones = ['ARCHITECTURE.md', 'CONTRIBUTING.md', 'docs/adr', 'docs/benchmarks.md'];
 
 describe('the packed tarball', () => {
   test('holds just what is needed', () => {
@@ -93,6 +107,18 @@ describe('the packed tarball', () => {
     );
     expect(tarball.size).toBeLessThan(1.5 * 1024 * 1024);
     expect(tarball.unpackedSize).toBeLessThan(6 * 1024 * 1024);
+  });
+
+  test('has the files that its README leads to', async () => {
+    const installed = join(directory, 'node_modules/device-pipeline');
+    const readme = await readFile(join(installed, 'README.md'), 'utf8');
+    const links = [...readme.matchAll(/\]\(([^)#:]+)[^)]*\)|@(docs\/[\w.]+)/g)].map(
+      ([, link, argument]) => link ?? argument ?? '',
+    );
+    expect(links).toContain('docs/sample.json');
+    expect(links).toContain('docs/images/dashboard-light.png');
+    const missing = [...new Set(links)].filter((link) => !existsSync(join(installed, link)));
+    expect(missing.sort()).toEqual(onlyInClones);
   });
 
   test('brings no dependency along, and names the licences of what is in it', async () => {

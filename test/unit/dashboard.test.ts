@@ -1,12 +1,13 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 
-import { coloursOf } from '../../src/dashboard/colours.ts';
+import { colourOfFailures, colourOfOthers, coloursOf } from '../../src/dashboard/colours.ts';
 import {
   changeOf,
   heatMapOf,
   isFailure,
   seriesOf,
+  standsAlone,
   sumBy,
   topNames,
 } from '../../src/dashboard/counts.ts';
@@ -20,8 +21,17 @@ import {
 } from '../../src/dashboard/days.ts';
 import { agoText, changeText, shareText } from '../../src/dashboard/format.ts';
 import { readHealth } from '../../src/dashboard/health.ts';
+import { seriesMax } from '../../src/dashboard/load.ts';
 import { matching, sorted } from '../../src/dashboard/table-rows.ts';
-import { defaultView, rangeOf, readView, statsQuery, writeView } from '../../src/dashboard/view.ts';
+import {
+  defaultView,
+  isName,
+  rangeOf,
+  readView,
+  statsQuery,
+  writeView,
+} from '../../src/dashboard/view.ts';
+import { nameError } from '../../src/domain/device-event.ts';
 
 describe('the days', () => {
   it('before a range are as many', () => {
@@ -33,13 +43,12 @@ describe('the days', () => {
       from: '2024-02-28',
       to: '2024-02-29',
     });
-    expect(previousRange({ from: '0000-01-02', to: '0000-12-31' })).toBeUndefined();
+    expect(previousRange({ from: '0001-01-02', to: '0001-12-31' })).toBeUndefined();
   });
 
   it('are those that the calendar has', () => {
-    expect(['2024-02-29', '2026-02-29', '2026-2-1', '2026-13-01', ''].map(isDay)).toEqual([
-      ...[true, false, false, false, false],
-    ]);
+    const days = ['2024-02-29', '0001-01-01', '2026-02-29', '2026-2-1', '0000-01-01', ''];
+    expect(days.map(isDay)).toEqual([true, true, false, false, false, false]);
   });
 
   it('of a long range are in weeks, each day in one of them', () => {
@@ -56,7 +65,7 @@ describe('the days', () => {
 });
 
 describe('the URL', () => {
-  const words = fc.string({ unit: 'grapheme', minLength: 1 });
+  const words = fc.string({ unit: 'grapheme', minLength: 1 }).filter(isName);
   const day = fc
     .date({ min: new Date('1990-01-01'), max: new Date('2100-01-01'), noInvalidDate: true })
     .map((date) => date.toISOString().slice(0, 10));
@@ -97,6 +106,28 @@ describe('the URL', () => {
     }
     expect(readView('?from=2024-01-01&to=2026-01-01&sort=x&rows=y')).toEqual(defaultView);
     expect(writeView(defaultView)).toBe('');
+  });
+
+  it('leaves out the names that no event can have, by the rule of the server', () => {
+    const some = fc.string({ unit: 'binary', maxLength: 140 });
+    const odd = fc.constantFrom('', ' ', 'a ', '\u0085b', 'a\u0001', 'x'.repeat(129), '\ud800');
+    fc.assert(
+      fc.property(fc.oneof(some, odd), (name) => {
+        expect(isName(name)).toBe(nameError('type', name) === undefined);
+      }),
+    );
+    const view = readView(`?type=&type=a&state=%01&state=b%20&state=${'c'.repeat(200)}`);
+    expect([view.types, view.states]).toEqual([['a'], []]);
+  });
+
+  it('holds no more names than a request can', () => {
+    const query = new URLSearchParams();
+    for (let n = 0; n < 150; n++) query.append('type', `é${n}`.padEnd(120, 'x'));
+    for (let n = 0; n < 150; n++) query.append('state', `s${n}`);
+    const view = readView(`?${query.toString()}`);
+    expect(view.types.length).toBeGreaterThan(40);
+    expect(writeView(view).length).toBeLessThan(6_100);
+    expect(readView(`?${query.toString().replaceAll('x', '')}`).types).toHaveLength(100);
   });
 
   it('with a preset moves with today', () => {
@@ -141,6 +172,14 @@ describe('the counts', () => {
   it('name the largest first, and equal ones by name', () => {
     const sums = new Map(Object.entries({ b: 1, a: 1, c: 5, d: 0 }));
     expect(topNames(sums, 3)).toEqual(['c', 'a', 'b']);
+  });
+
+  it('stand alone where no line can lead to them', () => {
+    const rates = [0.5, null, 0, 0.1, null, null, 0.2];
+    expect(rates.map((_, index) => standsAlone(rates, index))).toEqual([
+      ...[true, false, false, false, false, false, true],
+    ]);
+    expect(standsAlone([1], 0)).toBe(true);
   });
 
   it('change against nothing is no percentage', () => {
@@ -199,12 +238,20 @@ describe('the table', () => {
 
 describe('colours', () => {
   it('are a name’s own, of different names different, and red for failures', () => {
-    const names = ['a', 'b', 'c', 'd', 'e', 'f', 'it failed'];
+    const names = ['a', 'b', 'c', 'd', 'e', 'f', 'g', 'h'];
+    expect(names).toHaveLength(seriesMax);
+    for (const scheme of ['light', 'dark'] as const) {
+      const all = [...coloursOf(names, () => false, scheme).values(), colourOfOthers(scheme)];
+      expect(new Set(all).size).toBe(seriesMax + 1);
+    }
+    const failing = ['it failed', 'failed too', 'a failure'];
     const isFailing = (name: string) => name.includes('fail');
-    const colours = coloursOf(names, isFailing, 'light');
-    expect(new Set(colours.values()).size).toBe(names.length);
-    expect(coloursOf(names.toReversed(), isFailing, 'light')).toEqual(colours);
-    expect(colours.get('it failed')).toBe('#d1495b');
+    const both = [...names.slice(0, 5), ...failing];
+    const colours = coloursOf(both, isFailing, 'light');
+    expect(new Set(colours.values()).size).toBe(both.length);
+    expect(coloursOf(both.toReversed(), isFailing, 'light')).toEqual(colours);
+    expect(coloursOf(['failed'], isFailing, 'dark').get('failed')).toBe(colourOfFailures('dark'));
+    expect(failing.map((name) => colours.get(name))).toContain(colourOfFailures('light'));
   });
 });
 
