@@ -1,22 +1,16 @@
-import { createHash, hash } from 'node:crypto';
+import { hash } from 'node:crypto';
 
 import { headersOfAll, type Answer } from './answer.ts';
 import { docsPage } from './docs-page.ts';
 import { docsStyle } from './docs-style.ts';
 import { readIfNoneMatch } from './negotiation.ts';
 import { openApi, type ApiSettings } from './openapi.ts';
+import { scriptlessPolicy } from './pages.ts';
 
 /** What answers GET and HEAD of a text that does not change, by its `If-None-Match`. */
 type TextPage = (ifNoneMatch: string | undefined) => Answer;
 
-/** The page runs no script and loads nothing. */
-const docsPolicy = [
-  `default-src 'none'`,
-  `style-src 'sha256-${createHash('sha256').update(docsStyle).digest('base64')}'`,
-  `base-uri 'none'`,
-  `form-action 'none'`,
-  `frame-ancestors 'none'`,
-].join('; ');
+const docsPolicy = scriptlessPolicy(docsStyle, "'none'");
 
 /** `/openapi.json` and `/docs`. They are made when they are first asked for. */
 export function apiPages(settings: ApiSettings): { document: TextPage; docs: TextPage } {

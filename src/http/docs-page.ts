@@ -1,7 +1,7 @@
 import { itemErrors } from '../domain/device-event.ts';
 import { problemCodes, problemDetails, type ProblemCode } from '../domain/problem.ts';
 import { docsStyle } from './docs-style.ts';
-import type { MediaType, Parameter } from './openapi-operations.ts';
+import type { MediaType, Parameter } from './openapi-plan.ts';
 import { remedies } from './openapi-problems.ts';
 import type { Schema } from './openapi-schemas.ts';
 import type { OpenApi, OperationObject, PathItem, ResponseObject } from './openapi.ts';

@@ -1,13 +1,8 @@
 import { jsonDepthMax } from '../domain/batch.ts';
 import { itemErrors } from '../domain/device-event.ts';
 import { statusOfProblem, type ProblemCode } from '../domain/problem.ts';
-import {
-  bearerDescription,
-  plans,
-  type MediaType,
-  type OperationPlan,
-  type Parameter,
-} from './openapi-operations.ts';
+import { bearerDescription, plans } from './openapi-operations.ts';
+import type { MediaType, OperationPlan, Parameter } from './openapi-plan.ts';
 import { problemsOf } from './openapi-problems.ts';
 import { problemSchemaName, refTo, schemas, type Schema } from './openapi-schemas.ts';
 

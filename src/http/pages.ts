@@ -32,6 +32,17 @@ const pagePolicy = [
   "frame-ancestors 'none'",
 ].join('; ');
 
+/** For a page that runs no script and loads nothing, with one style in it. */
+export function scriptlessPolicy(style: string, formAction: "'none'" | "'self'"): string {
+  return [
+    "default-src 'none'",
+    `style-src 'sha256-${hash('sha256', style, 'base64')}'`,
+    "base-uri 'none'",
+    `form-action ${formAction}`,
+    "frame-ancestors 'none'",
+  ].join('; ');
+}
+
 const etags = new WeakMap<Uint8Array, string>();
 
 /** What answers GET and HEAD of a page. `header` gives the request's headers. */

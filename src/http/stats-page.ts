@@ -1,9 +1,8 @@
-import { createHash } from 'node:crypto';
-
 import type { CounterRow } from '../domain/counter.ts';
 import { isCalendarDate, type CalendarDate } from '../domain/timestamp.ts';
 import type { Pipeline, PipelineStatus } from '../pipeline/ports.ts';
 import { headersOfAll, problemAnswer, type Answer } from './answer.ts';
+import { scriptlessPolicy } from './pages.ts';
 import { readPageDate } from './stats-query.ts';
 
 /** More are not shown: a browser would take long, and a reader longer. */
@@ -38,14 +37,8 @@ rect { fill: var(--bar); }
 }
 `;
 
-/** The page runs no script and loads nothing: names in it are other people's text. */
-const contentSecurityPolicy = [
-  `default-src 'none'`,
-  `style-src 'sha256-${createHash('sha256').update(style).digest('base64')}'`,
-  `base-uri 'none'`,
-  `form-action 'self'`,
-  `frame-ancestors 'none'`,
-].join('; ');
+/** Names in it are other people's text. */
+const contentSecurityPolicy = scriptlessPolicy(style, "'self'");
 
 /** Answers `GET /stats-html`. */
 export async function statsPageAnswer(

@@ -9,22 +9,14 @@ import type { EmbeddedOptions } from './engine-options.ts';
 import { describeFailure } from './failures.ts';
 import { LogIntake } from './log-intake.ts';
 import type { LogPosition, LogRecord } from './log-frame.ts';
-import {
-  keyOf,
-  LogProcessor,
-  replayedOf,
-  type CountingState,
-  type ScannedCounter,
-} from './log-processor.ts';
-import { LogDamaged, noRecordAt, RemovedUnnoted } from './log-recovery.ts';
+import { LogProcessor, type CountingState, type ScannedCounter } from './log-processor.ts';
 import { LogReader } from './log-reader.ts';
-import { readLogId, saltOfLog } from './log-segment.ts';
-import { surveyLog } from './log-survey.ts';
+import { Maintenance } from './maintenance.ts';
 import type { Progress } from './messages.ts';
 import { thisMachine, type Platform } from './platform.ts';
-import { RecordCounter } from './record-counter.ts';
-import { SegmentedLog } from './segmented-log.ts';
-import { SqliteCounterStore, type KeyedBatch, type ReplayedBatch } from './sqlite-counter-store.ts';
+import { openLog } from './open-log.ts';
+import type { SegmentedLog } from './segmented-log.ts';
+import { SqliteCounterStore } from './sqlite-counter-store.ts';
 import { isSqliteBusy, isSqliteError } from './sqlite-errors.ts';
 import type { Verdict } from './submission-ring.ts';
 import { openDatabase } from './sqlite-schema.ts';
@@ -38,12 +30,6 @@ export interface WriterEvents {
 }
 
 const busyDelayMs = 100;
-const maintenanceMs = 60_000;
-const expireKeysAtOnce = 1_000;
-/** While more is to be cleared away than is done in one step. */
-const maintainAgainMs = 50;
-/** Read in one step of counting what is to be removed: some ten milliseconds' worth. */
-const removeBytesAtOnce = 1024 * 1024;
 /** A stop waits so long for what is stored to be counted; the rest is counted after the start. */
 const drainMs = 5_000;
 
@@ -62,15 +48,12 @@ export class Writer {
   readonly #backlog = new Backlog();
   readonly #intake: LogIntake;
   readonly #processor: LogProcessor;
+  readonly #maintenance: Maintenance;
   #lastReceivedAt: number | undefined;
-  #endMaintenance: () => void = () => undefined;
   #isPumpDue = false;
   /** Counting was due while more was held than was durable. */
   #isCountDue = false;
   #hasFailed = false;
-  /** What is damaged can not be told apart from what nobody can explain: it is not removed. */
-  #isRemoving = true;
-  #removedRecords: RecordCounter | undefined;
 
   /** @throws an Error whose message says what is wrong and what to do. */
   static open(options: EmbeddedOptions, events: WriterEvents, platform = thisMachine): Writer {
@@ -105,6 +88,14 @@ export class Writer {
     const opened = openLog(options, this.#store, this.#admission, this.#backlog, platform);
     const { log, uncountedKeys, uncountedReplays } = opened;
     this.#log = log;
+    this.#maintenance = new Maintenance({
+      store: this.#store,
+      log,
+      options,
+      platform,
+      onFailure: (error) => this.#fail(error),
+      onDefect: events.onDefect,
+    });
     this.#lastReceivedAt = log.lastReceivedAt;
     this.#reader = new LogReader(platform.fileSystem, paths.log);
     this.#lookups = new LogReader(platform.fileSystem, paths.log);
@@ -149,7 +140,7 @@ export class Writer {
       uncountedReplays,
     );
     this.#schedulePump(0);
-    this.#maintainNow();
+    this.#maintenance.run();
   }
 
   get tornBytes(): number {
@@ -228,7 +219,7 @@ export class Writer {
    * @throws an Error whose message says what is wrong and what to do.
    */
   async close(): Promise<void> {
-    this.#endMaintenance();
+    this.#maintenance.end();
     this.#intake.commit();
     const { elapsedMs, runLater } = this.#platform;
     const deadline = elapsedMs() + drainMs;
@@ -331,124 +322,10 @@ export class Writer {
     }
   }
 
-  #maintainNow(): void {
-    if (this.#hasFailed) return;
-    const delayMs = this.#maintain() ? maintainAgainMs : maintenanceMs;
-    this.#endMaintenance = this.#platform.runLater(() => this.#maintainNow(), delayMs);
-  }
-
-  /** Says whether there is more to do. */
-  #maintain(): boolean {
-    const { keepKeysMs, keepRawMs } = this.#options;
-    const now = this.#platform.now();
-    try {
-      this.#store.lookUpDeadLetters();
-      this.#store.shrinkJournal();
-      const expired = this.#store.expireKeys(now - keepKeysMs, expireKeysAtOnce);
-      if (expired === expireKeysAtOnce) return true;
-      return keepRawMs !== undefined && this.#isRemoving && this.#removeOld(now - keepRawMs);
-    } catch (error) {
-      if (!isSqliteBusy(error)) this.#fail(error);
-      return false;
-    }
-  }
-
-  /**
-   * Removes segments closed before a time, once what they counted is noted apart: an audit must
-   * be able to tell it from what nobody can explain. Says whether there is more to do.
-   */
-  #removeOld(closedBefore: number): boolean {
-    // What a power failure may take from the database must stay in the log.
-    const durable = this.#store.checkpoint();
-    if (durable === undefined) return false;
-    const through = Math.min(durable, this.#log.removableThrough(closedBefore));
-    const noted = this.#store.removedThrough;
-    if (noted < through) {
-      try {
-        return this.#noteRemoved(noted, through);
-      } catch (error) {
-        if (!(error instanceof LogDamaged || error instanceof RemovedUnnoted)) throw error;
-        this.#isRemoving = false;
-        this.#events.onDefect(`${error.message} Old segments are kept until that is mended.`);
-        return false;
-      }
-    }
-    this.#log.removeSegments(Math.min(noted, through), closedBefore);
-    return false;
-  }
-
-  #noteRemoved(from: LogPosition, through: LogPosition): boolean {
-    const counter = (this.#removedRecords ??= new RecordCounter());
-    let to = from;
-    const { fileSystem } = this.#platform;
-    const directory = dataPaths(this.#options.dataDir).log;
-    const salt = saltOfLog(this.#log.logId);
-    for (const found of surveyLog({ fileSystem, directory, salt, from, through })) {
-      // What was never counted is among the dead letters, and stays there.
-      if (found.damage === undefined) {
-        if (!this.#store.isDeadLetter(found.record.position)) counter.count(found.record);
-      } else if (!this.#store.isDeadLetter(found.damage.from)) {
-        const { from: place, to: end, isFileMissing } = found.damage;
-        throw isFileMissing ? new RemovedUnnoted(end) : noRecordAt(place);
-      }
-      to = found.end;
-      if (to - from >= removeBytesAtOnce || counter.isFull) break;
-    }
-    this.#store.noteRemoved(counter.takeTally(), to);
-    return true;
-  }
-
   #fail(error: unknown): void {
     if (this.#hasFailed) return;
     this.#hasFailed = true;
+    this.#maintenance.end();
     this.#events.onFailure(describeFailure(error, dataPaths(this.#options.dataDir)));
   }
-}
-
-function openLog(
-  options: EmbeddedOptions,
-  store: SqliteCounterStore,
-  admission: CounterAdmission,
-  backlog: Backlog,
-  { fileSystem, now }: Platform,
-) {
-  const directory = dataPaths(options.dataDir).log;
-  const known = store.logId();
-  // Before the log is opened, too: of another log, the counters' position says nothing.
-  if (known !== undefined && readLogId(fileSystem, directory)?.equals(known) === false)
-    throw ofAnotherLog();
-  const uncountedKeys: (KeyedBatch & { end: number })[] = [];
-  const uncountedReplays: (ReplayedBatch & { end: number })[] = [];
-  const log = SegmentedLog.open({
-    directory,
-    fileSystem,
-    segmentBytes: options.segmentBytes,
-    allocateBytes: options.allocateBytes,
-    countedThrough: store.position,
-    removedThrough: store.removedThrough,
-    setAside: store.setAside(),
-    onUncounted: (scanned) => {
-      const { record, end } = scanned;
-      backlog.add(end, record.accepted, record.receivedAt);
-      admission.addUncounted(scanned);
-      const key = keyOf(record);
-      if (key !== undefined) uncountedKeys.push({ ...key, end });
-      const origin = replayedOf(record);
-      if (origin !== undefined) uncountedReplays.push({ ...origin, end });
-    },
-    now,
-  });
-  admission.endUncounted();
-  if (known === undefined) store.adoptLog(log.logId);
-  else if (!log.logId.equals(known)) {
-    log.close();
-    throw ofAnotherLog();
-  }
-  return { log, uncountedKeys, uncountedReplays };
-}
-
-function ofAnotherLog(): Error {
-  return new Error(
-    'pipeline.db holds the counters of another log. Put the log and the database of one data directory together again.',
-  );
 }

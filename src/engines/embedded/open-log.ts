@@ -1,0 +1,62 @@
+import type { Backlog } from './backlog.ts';
+import type { CounterAdmission } from './counter-admission.ts';
+import { dataPaths } from './data-directory.ts';
+import type { EmbeddedOptions } from './engine-options.ts';
+import { keyOf, replayedOf } from './log-processor.ts';
+import { readLogId } from './log-segment.ts';
+import type { Platform } from './platform.ts';
+import { SegmentedLog } from './segmented-log.ts';
+import type { KeyedBatch, ReplayedBatch, SqliteCounterStore } from './sqlite-counter-store.ts';
+
+/**
+ * The log to which the store's counters belong. What it holds beyond them is made known to the
+ * admission and the backlog.
+ * @throws an Error for a log to which they do not belong, and what `SegmentedLog.open` throws.
+ */
+export function openLog(
+  options: EmbeddedOptions,
+  store: SqliteCounterStore,
+  admission: CounterAdmission,
+  backlog: Backlog,
+  { fileSystem, now }: Platform,
+) {
+  const directory = dataPaths(options.dataDir).log;
+  const known = store.logId();
+  // Before the log is opened, too: of another log, the counters' position says nothing.
+  if (known !== undefined && readLogId(fileSystem, directory)?.equals(known) === false)
+    throw ofAnotherLog();
+  const uncountedKeys: (KeyedBatch & { end: number })[] = [];
+  const uncountedReplays: (ReplayedBatch & { end: number })[] = [];
+  const log = SegmentedLog.open({
+    directory,
+    fileSystem,
+    segmentBytes: options.segmentBytes,
+    allocateBytes: options.allocateBytes,
+    countedThrough: store.position,
+    removedThrough: store.removedThrough,
+    setAside: store.setAside(),
+    onUncounted: (scanned) => {
+      const { record, end } = scanned;
+      backlog.add(end, record.accepted, record.receivedAt);
+      admission.addUncounted(scanned);
+      const key = keyOf(record);
+      if (key !== undefined) uncountedKeys.push({ ...key, end });
+      const origin = replayedOf(record);
+      if (origin !== undefined) uncountedReplays.push({ ...origin, end });
+    },
+    now,
+  });
+  admission.endUncounted();
+  if (known === undefined) store.adoptLog(log.logId);
+  else if (!log.logId.equals(known)) {
+    log.close();
+    throw ofAnotherLog();
+  }
+  return { log, uncountedKeys, uncountedReplays };
+}
+
+function ofAnotherLog(): Error {
+  return new Error(
+    'pipeline.db holds the counters of another log. Put the log and the database of one data directory together again.',
+  );
+}
