@@ -66,6 +66,11 @@ export function compareUtf8(a: string, b: string): number {
   return Buffer.compare(Buffer.from(a), Buffer.from(b));
 }
 
+/** A string that compares as the UTF-8 bytes of another do. */
+export function bytesKey(text: string): string {
+  return Buffer.from(text).toString('latin1');
+}
+
 /** The type and state that a sort key names. One that somebody else wrote may be escaped or not. */
 export function typeAndStateOf(key: string): { readonly type: string; readonly state: string } {
   const at = key.indexOf('#');

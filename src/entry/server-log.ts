@@ -113,7 +113,12 @@ export class ServerLog {
   }
 
   /** Nothing of what it writes was chosen by a client, but the request's id. */
-  answered({ requestId, route, method, status, seconds, problem }: Exchange): void {
+  answered({ requestId, route, method, status, seconds, problem, cut }: Exchange): void {
+    if (cut !== undefined && this.#refusals.admit(`cut ${cut}`)) {
+      const fields = { request_id: requestId, method, route, reason: cut };
+      const message = `the answer to ${method} ${route} was cut: ${cut}`;
+      this.#log.warn({ event: 'answer_cut', ...fields }, message);
+    }
     if (problem === undefined) return;
     const level = status >= 500 ? 'warn' : 'info';
     if (!this.#log.isLevelEnabled(level) || !this.#refusals.admit(`${status} ${problem}`)) return;

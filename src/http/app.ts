@@ -99,12 +99,13 @@ export function createApp(pipeline: Pipeline, options: AppOptions): Hono<Env> {
 
   app.use('/stats', admit(['read']));
   get(app, '/stats', async ({ req }) => {
-    return await statsAnswer(pipeline, new URL(req.url).search, (name) => req.header(name));
+    const header = (name: string) => req.header(name);
+    return await statsAnswer(pipeline, new URL(req.url).search, header, req.raw.signal);
   });
 
   app.use('/stats-html', admit(['read']));
   get(app, '/stats-html', async ({ req }) => {
-    return await statsPageAnswer(pipeline, new URL(req.url).searchParams);
+    return await statsPageAnswer(pipeline, new URL(req.url).searchParams, req.raw.signal);
   });
 
   get(app, '/healthz', () => jsonAnswer(200, { status: 'ok' }));

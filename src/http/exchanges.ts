@@ -4,12 +4,13 @@ import type { MiddlewareHandler } from 'hono';
 
 import type { ProblemCode } from '../domain/problem.ts';
 import type { Answer, BytesAnswer } from './answer.ts';
-import { methodOf, requestIdOf, routeOf, type HttpObserver } from './observer.ts';
+import { methodOf, requestIdOf, routeOf, type CutReason, type HttpObserver } from './observer.ts';
 
 /** What is known of a request on `node:http` beside what the client has sent. */
 interface Noted {
   readonly requestId: string;
   problem: ProblemCode | undefined;
+  cut: CutReason | undefined;
 }
 
 const noted = new WeakMap<ServerResponse, Noted>();
@@ -22,9 +23,11 @@ export function observeExchange(
   isIngest: boolean,
 ): void {
   const requestId = requestIdOf(request.headers['x-request-id']);
-  const startedAt = performance.now();
-  const note: Noted = { requestId, problem: undefined };
+  let startedAt = performance.now();
+  const note: Noted = { requestId, problem: undefined, cut: undefined };
   noted.set(response, note);
+  // How long a client sends is not how long it waits.
+  if (isIngest) request.once('end', () => (startedAt = performance.now()));
   response.once('close', () => {
     if (!response.headersSent) return;
     observer.answered({
@@ -34,12 +37,19 @@ export function observeExchange(
       status: response.statusCode,
       seconds: (performance.now() - startedAt) / 1000,
       problem: note.problem,
+      cut: note.cut,
     });
   });
 }
 
 export function requestIdFor(response: ServerResponse): string | undefined {
   return noted.get(response)?.requestId;
+}
+
+/** Takes note that an answer is about to be cut. */
+export function noteCut(response: ServerResponse, why: CutReason): void {
+  const note = noted.get(response);
+  if (note !== undefined) note.cut = why;
 }
 
 /** Takes note of a refusal; returns the headers that it gets beside its own. */

@@ -1,10 +1,10 @@
 /** A bound on bytes held at once, shared by all who hold some. */
 export class MemoryBudget {
-  readonly #bytesMax: number;
+  readonly bytesMax: number;
   #bytes = 0;
 
   constructor(bytesMax: number) {
-    this.#bytesMax = bytesMax;
+    this.bytesMax = bytesMax;
   }
 
   /** Held now. */
@@ -14,7 +14,7 @@ export class MemoryBudget {
 
   /** Takes the bytes if there is room for them; says whether there was. */
   reserve(bytes: number): boolean {
-    if (this.#bytes + bytes > this.#bytesMax) return false;
+    if (this.#bytes + bytes > this.bytesMax) return false;
     this.#bytes += bytes;
     return true;
   }

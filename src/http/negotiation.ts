@@ -44,6 +44,14 @@ export function formatOfAccept(header: string | undefined): StatsFormat {
   return best?.format ?? 'json';
 }
 
+/** Whether `Accept` names OpenMetrics, and wants nothing else that there is more. */
+export function prefersOpenMetrics(header: string | undefined): boolean {
+  const preferences = readPreferences(header ?? '');
+  const [precision, weight] = ratingOf(['application/openmetrics-text'], preferences);
+  const [, plainWeight] = ratingOf(['text/plain'], preferences);
+  return precision === 2 && weight > 0 && weight >= plainWeight;
+}
+
 /** How precisely a type is named (2: itself, 1: of its kind, 0: any), and its weight. */
 function ratingOf(
   types: readonly string[],

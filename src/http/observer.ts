@@ -11,6 +11,16 @@ export const routes = [
 const fixedRoutes = new Set<string>(routes);
 const methods = new Set(['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE', 'OPTIONS']);
 
+/** Why an answer ended before its end. `too_slow`: its client did not read it in time. */
+export const cutReasons = [
+  'too_slow',
+  'overloaded',
+  'storage_failed',
+  'stopping',
+  'internal',
+] as const;
+export type CutReason = (typeof cutReasons)[number];
+
 /** A request that was answered. It holds nothing that the client has chosen, but a sane id. */
 export interface Exchange {
   readonly requestId: string;
@@ -19,6 +29,8 @@ export interface Exchange {
   readonly status: number;
   readonly seconds: number;
   readonly problem?: ProblemCode | undefined;
+  /** Of an answer that was begun, and not ended: its client has not all of it. */
+  readonly cut?: CutReason | undefined;
 }
 
 /** Is told of what the HTTP side does. None of it may throw, or wait. */

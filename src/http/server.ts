@@ -17,12 +17,13 @@ import {
   isIngestRequest,
   refuseAndClose,
 } from './ingest-handler.ts';
-import { noteRefusal, observeExchange } from './exchanges.ts';
+import { headersOfRefusal, noteCut, noteRefusal, observeExchange } from './exchanges.ts';
 import { toHttp } from './http-text.ts';
 import { MemoryBudget } from './memory-budget.ts';
 import type { Pages } from './pages.ts';
 import {
   requestIdOf,
+  routeOf,
   silentObserver,
   type Exchange as ObservedExchange,
   type HttpObserver,
@@ -81,6 +82,8 @@ const defaultTimeouts: HttpTimeouts = {
   lingerMs: 2_000,
   readMs: 60_000,
 };
+/** So long a client that has ended its side is taken for one that waits; then twice as long, and so on. */
+const leavingMs = 100;
 const defaultConnectionsMax = 4_096;
 const defaultAnswersBytesMax = 64 * 1024 * 1024;
 
@@ -133,16 +136,18 @@ export function createHttpServer(options: HttpServerOptions): HttpServer {
   );
   const answerOther = async (request: Request, env: unknown) => {
     const response = await app.fetch(request);
-    const { outgoing } = env as HttpBindings;
+    const { incoming, outgoing } = env as HttpBindings;
     const size = bytesOf(response);
     if (typeof size !== 'number') {
       // Who reads it must not take what has gone for all there is.
       size.cut = (why) => {
+        noteCut(outgoing, why instanceof Unavailable ? why.code : 'internal');
         outgoing.destroy();
         if (!(why instanceof Unavailable)) onDefect(toError(why));
       };
     }
-    if (unread.admit(outgoing, size)) return noteRefusal(outgoing, response, request);
+    const isPublic = publicRoutes.has(routeOf(incoming.url ?? ''));
+    if (unread.admit(outgoing, size, isPublic)) return noteRefusal(outgoing, response, request);
     void response.body?.cancel();
     return noteRefusal(outgoing, toResponse(tooManyUnread), request);
   };
@@ -150,8 +155,16 @@ export function createHttpServer(options: HttpServerOptions): HttpServer {
     overrideGlobalObjects: false,
     // For HTTP/1.0, which need not name it.
     hostname: 'localhost',
-    errorHandler: (error) => toResponse(listenerError(error, onDefect)),
+    errorHandler: (error) => {
+      const answer = listenerError(error, onDefect);
+      const response = toResponse(answer);
+      const headers = beginning ? headersOfRefusal(beginning, answer.problem) : {};
+      for (const [name, value] of Object.entries(headers)) response.headers.set(name, value);
+      return response;
+    },
   });
+  /** What `handleOther` is called for: the handler of its errors is not told. */
+  let beginning: ServerResponse | undefined;
   const room = new ConnectionRoom(options.connectionsMax ?? defaultConnectionsMax);
   /** Of each connection, the latest request's. */
   const latestExchanges = new WeakMap<Socket, Exchange>();
@@ -177,7 +190,10 @@ export function createHttpServer(options: HttpServerOptions): HttpServer {
     }
     if (expectsContinue) response.writeContinue();
     if (isStopping) response.setHeader('connection', 'close');
+    noticeLeaving(request, response);
+    beginning = response;
     void handleOther(request, response);
+    beginning = undefined;
   };
 
   const server = createServer({
@@ -243,6 +259,35 @@ export function createHttpServer(options: HttpServerOptions): HttpServer {
     },
   };
 }
+
+/**
+ * A client that has ended its side may be waiting for its answer, or be gone: what is written to it
+ * tells. Who is gone needs no answer, and what is read for it is ended.
+ */
+function noticeLeaving({ socket, httpVersion }: IncomingMessage, response: ServerResponse): void {
+  // No answer goes before the last one to older clients.
+  if (httpVersion !== '1.1') return;
+  let timer: NodeJS.Timeout | undefined;
+  let waitMs = leavingMs;
+  const ask = () => {
+    timer = setTimeout(() => {
+      if (response.headersSent) return;
+      // What is written first makes the machine of a client that is gone say so, the next one meets it.
+      response.writeProcessing();
+      waitMs *= 2;
+      ask();
+    }, waitMs);
+  };
+  if (socket.readableEnded) ask();
+  else socket.once('end', ask);
+  response.once('close', () => {
+    clearTimeout(timer);
+    socket.off('end', ask);
+  });
+}
+
+/** Those whose large answers need no token. */
+const publicRoutes = new Set(['/', '/assets/:file', '/docs', '/openapi.json']);
 
 const tooManyUnread = problemAnswer({
   code: 'overloaded',

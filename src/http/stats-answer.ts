@@ -18,11 +18,15 @@ export const contentTypeOf: Readonly<Record<StatsFormat, string>> = {
   ndjson: 'application/x-ndjson',
 };
 
-/** Answers `GET /stats`; `search` is the query with its `?`, `header` gives the request's headers. */
+/**
+ * Answers `GET /stats`; `search` is the query with its `?`, `header` gives the request's headers, `signal`
+ * is aborted once its client has gone.
+ */
 export async function statsAnswer(
   pipeline: Pipeline,
   search: string,
   header: (name: string) => string | undefined,
+  signal?: AbortSignal,
 ): Promise<AnyAnswer> {
   const parameters = readParameters(search);
   if ('problem' in parameters) return problemAnswer(parameters.problem);
@@ -31,7 +35,8 @@ export async function statsAnswer(
   const { query, format } = request.value;
   // Before the rows: what it says of the counters holds for those that are read then.
   const status = await pipeline.status();
-  const answer = await pipeline.stats(request.value, readIfNoneMatch(header('if-none-match')));
+  const known = readIfNoneMatch(header('if-none-match'));
+  const answer = await pipeline.stats(request.value, known, signal);
   if (answer.kind === 'too_large') return problemAnswer(tooLarge);
   const headers = {
     ...headersOfAll,

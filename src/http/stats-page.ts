@@ -40,20 +40,22 @@ rect { fill: var(--bar); }
 /** Names in it are other people's text. */
 const contentSecurityPolicy = scriptlessPolicy(style, "'self'");
 
-/** Answers `GET /stats-html`. */
+/** Answers `GET /stats-html`; `signal` is aborted once its client has gone. */
 export async function statsPageAnswer(
   pipeline: Pipeline,
   parameters: URLSearchParams,
+  signal?: AbortSignal,
 ): Promise<Answer> {
   const date = readPageDate(parameters);
   if ('problem' in date) return problemAnswer(date.problem);
   const status = await pipeline.status();
   const day: Day = { date: date.value, rows: [], rowsInAll: 0, total: 0, largest: 0 };
   const query = { from: day.date, to: day.date, types: [], states: [] };
-  await pipeline.query(query, (rows) => {
+  const take = (rows: readonly CounterRow[]) => {
     addRows(day, rows);
     return true;
-  });
+  };
+  await pipeline.query(query, take, signal);
   return pageAnswer(pageOf(day, status, dateOf(Date.now())));
 }
 

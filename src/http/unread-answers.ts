@@ -1,6 +1,7 @@
 import type { ServerResponse } from 'node:http';
 
 import type { Progress } from './answer.ts';
+import { noteCut } from './exchanges.ts';
 import { MemoryBudget } from './memory-budget.ts';
 
 /** Smaller answers cost no more than their connections, and are not counted. */
@@ -13,13 +14,17 @@ const streamBytesPerMs = 64;
 /** A client that is too slow is noticed so much of its time later, as a fraction. */
 const checksEach = 8;
 
+/** The part of all that answers may have which anybody may ask for, without a token. */
+const publicShare = 1 / 8;
+
 /**
  * Bounds the answers that clients have asked for and not read yet: each lies in memory until it has
  * gone. Beyond the bound large ones are refused, and who does not read one in time is cut off.
  */
 export class UnreadAnswers {
   readonly #budget: MemoryBudget;
-  readonly #bytesMax: number;
+  /** Whoever may not read the counters must not take the room of those who may. */
+  readonly #publicBudget: MemoryBudget;
   readonly #readMs: number;
 
   /**
@@ -27,33 +32,34 @@ export class UnreadAnswers {
    *   read the next piece, and for every 64 KiB a second more.
    */
   constructor(bytesMax: number, readMs: number) {
-    this.#budget = new MemoryBudget(bytesMax);
-    this.#bytesMax = bytesMax;
+    this.#budget = new MemoryBudget(bytesMax * (1 - publicShare));
+    this.#publicBudget = new MemoryBudget(bytesMax * publicShare);
     this.#readMs = readMs;
   }
 
   /** Of the answers that are counted. */
   get bytes(): number {
-    return this.#budget.bytes;
+    return this.#budget.bytes + this.#publicBudget.bytes;
   }
 
   /** Whether an answer of so many bytes, or so made, may be given; it is counted until it has gone. */
-  admit(response: ServerResponse, size: number | Progress): boolean {
+  admit(response: ServerResponse, size: number | Progress, isPublic: boolean): boolean {
     const bytes = typeof size === 'number' ? size : streamBytes;
     if (bytes < countedBytes) return true;
     // One that is larger than the bound is given alone.
-    const held = Math.min(bytes, this.#bytesMax);
-    if (!this.#budget.reserve(held)) return false;
+    const budget = isPublic ? this.#publicBudget : this.#budget;
+    const held = Math.min(bytes, budget.bytesMax);
+    if (!budget.reserve(held)) return false;
     const stop = typeof size === 'number' ? this.#limit(response) : this.#watch(response, size);
     response.once('close', () => {
       stop();
-      this.#budget.release(held);
+      budget.release(held);
     });
     return true;
   }
 
   #limit(response: ServerResponse): () => void {
-    const timer = setTimeout(() => response.destroy(), this.#readMs);
+    const timer = setTimeout(() => cut(response), this.#readMs);
     return () => clearTimeout(timer);
   }
 
@@ -64,8 +70,13 @@ export class UnreadAnswers {
       const now = performance.now();
       if (progress.bytes !== taken) [taken, takenAt] = [progress.bytes, now];
       const isLate = now - startedAt > this.#readMs + taken / streamBytesPerMs;
-      if (isLate || now - takenAt >= this.#readMs) response.destroy();
+      if (isLate || now - takenAt >= this.#readMs) cut(response);
     }, this.#readMs / checksEach);
     return () => clearInterval(timer);
   }
+}
+
+function cut(response: ServerResponse): void {
+  noteCut(response, 'too_slow');
+  response.destroy();
 }

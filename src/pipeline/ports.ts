@@ -195,8 +195,9 @@ export interface CounterReader {
   /**
    * Hands the rows over, by date, then by sort key in UTF-8 byte order, in pieces: there may be
    * millions. Where `take` says that it wants no more, the rest is not read, and the result is false.
+   * Nor is it once `signal` is aborted, which may throw.
    */
-  query(query: CounterQuery, take: TakeRows): Promise<boolean>;
+  query(query: CounterQuery, take: TakeRows, signal?: AbortSignal): Promise<boolean>;
 }
 
 export interface Receipt {
@@ -282,9 +283,10 @@ export interface Pipeline extends CounterReader {
   ingest(submission: Submission): Promise<IngestOutcome>;
   /**
    * The answer to a request of `/stats`, in the caller's hands already where `known` names it.
+   * `signal` is aborted by whoever does not want it any more: nothing more need be read for it then.
    * @throws {Unavailable} where the counters cannot be read now.
    */
-  stats(request: StatsRequest, known: KnownVersions): Promise<StatsAnswer>;
+  stats(request: StatsRequest, known: KnownVersions, signal?: AbortSignal): Promise<StatsAnswer>;
   receipt(batchId: string): Promise<Receipt | undefined>;
   status(): Promise<PipelineStatus>;
 }

@@ -1,7 +1,8 @@
 import {
   addToTally,
-  compareCounters,
+  bytesKey,
   rowsOfTally,
+  typeStateKey,
   type CounterRow,
   type Tally,
 } from '../domain/counter.ts';
@@ -121,7 +122,7 @@ function csvField(field: string | number): string {
 }
 
 /** Sums rows over the dimensions that are not grouped by. */
-class Groups {
+export class Groups {
   readonly #groupBy: readonly Dimension[];
   /** What is not grouped by is empty there. */
   readonly #tally: Tally = new Map();
@@ -131,10 +132,10 @@ class Groups {
   }
 
   /** Returns how many code units of names there are more. */
-  add(rows: readonly CounterRow[]): number {
+  add(rows: readonly StatsRow[]): number {
     let more = 0;
     const [hasDate, hasType, hasState] = dimensions.map((name) => this.#groupBy.includes(name));
-    for (const { date, type, state, count } of rows) {
+    for (const { date = '', type = '', state = '', count } of rows) {
       const group = {
         date: hasDate ? date : '',
         type: hasType ? type : '',
@@ -149,9 +150,12 @@ class Groups {
   /** In the order of the rows. */
   rows(): StatsRow[] {
     const kept = dimensions.filter((name) => this.#groupBy.includes(name));
-    return [...rowsOfTally(this.#tally)].sort(compareCounters).map((row) => ({
-      ...Object.fromEntries(kept.map((name) => [name, row[name]])),
-      count: row.count,
-    }));
+    return [...rowsOfTally(this.#tally)]
+      .map((row) => ({ row, key: row.date + bytesKey(typeStateKey(row.type, row.state)) }))
+      .sort((a, b) => (a.key < b.key ? -1 : 1))
+      .map(({ row }) => ({
+        ...Object.fromEntries(kept.map((name) => [name, row[name]])),
+        count: row.count,
+      }));
   }
 }

@@ -1,5 +1,6 @@
 import { createHash } from 'node:crypto';
 
+import { daysInRange } from '../domain/timestamp.ts';
 import type { CounterQuery, CounterReader } from './ports.ts';
 import { dimensions, StatsText, type Dimension, type StatsFormat } from './stats-text.ts';
 
@@ -14,6 +15,13 @@ export interface StatsRequest {
 /** Whether rows have to be added up for it, all of them before the first can be told. */
 export function isSummed({ groupBy }: StatsRequest): boolean {
   return groupBy !== undefined && groupBy.length < dimensions.length;
+}
+
+/** Questions of no more days wait for none that look at more. */
+const fewDays = 7;
+
+export function isOfManyDays({ query: { from, to } }: StatsRequest): boolean {
+  return daysInRange(from, to) > fewDays;
 }
 
 /** The versions of an answer that the caller has; `any`: whichever there is will do. */

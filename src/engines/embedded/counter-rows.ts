@@ -1,8 +1,9 @@
 import type { DatabaseSync } from 'node:sqlite';
 
 import type { CounterRow } from '../../domain/counter.ts';
+import { daysInRange, type CalendarDate } from '../../domain/timestamp.ts';
 import type { CounterQuery } from '../../pipeline/ports.ts';
-import type { Dimension, StatsRow } from '../../pipeline/stats-text.ts';
+import { Groups, type Dimension, type StatsRow } from '../../pipeline/stats-text.ts';
 
 /** Few enough to be no burden, enough to make their hand-over cheap. */
 const pieceRows = 1_000;
@@ -45,28 +46,57 @@ export function* readCounters(
   }
 }
 
-/** Pieces of the same, summed over the dimensions that are not grouped by. */
+/** So long the sums of some days may take at a time: others are asked meanwhile. */
+const sumMs = 10;
+const dayMs = 86_400_000;
+
+/**
+ * Pieces of the same, summed over the dimensions that are not grouped by. Some are empty: so many days
+ * have been added up.
+ */
 export function* readGroups(
   database: DatabaseSync,
   { from, to, types, states }: CounterQuery,
   groupBy: readonly Dimension[],
 ): Generator<readonly StatsRow[]> {
   const names = groupBy.join(', ');
-  const found = database
-    .prepare(
-      `SELECT ${names}, sum(count) AS count FROM counters ` +
-        `WHERE date BETWEEN ? AND ?${filterOf(types, states)} ` +
-        `GROUP BY ${names} ORDER BY ${orderOf(groupBy)}`,
-    )
-    .iterate(from, to, ...types, ...states);
-  let rows: StatsRow[] = [];
-  for (const row of found) {
-    rows.push(row as unknown as StatsRow);
-    if (rows.length < pieceRows) continue;
-    yield rows;
-    rows = [];
+  const ofDays = database.prepare(
+    `SELECT ${names}, sum(count) AS count FROM counters ` +
+      `WHERE date BETWEEN ? AND ?${filterOf(types, states)} ` +
+      `GROUP BY ${names} ORDER BY ${orderOf(groupBy)}`,
+  );
+  const firstFrom = database.prepare('SELECT min(date) AS day FROM counters WHERE date >= ?');
+  // Rows of different days are never of one group.
+  const groups = groupBy.includes('date') ? undefined : new Groups(groupBy);
+  database.exec('BEGIN');
+  try {
+    let days = 1;
+    for (let next: string | undefined = from; next !== undefined;) {
+      const day: unknown = firstFrom.get(next)?.['day'];
+      if (typeof day !== 'string' || day > to) break;
+      const end = addDays(day, Math.min(days, daysInRange(day, to)) - 1);
+      const startedAt = performance.now();
+      const rows = ofDays.all(day, end, ...types, ...states) as unknown as StatsRow[];
+      const ms = performance.now() - startedAt;
+      if (groups === undefined) yield* piecesOf(rows);
+      else groups.add(rows);
+      yield [];
+      if (ms < sumMs / 2) days *= 2;
+      else if (ms > sumMs) days = Math.ceil(days / 2);
+      next = end < to ? addDays(end, 1) : undefined;
+    }
+    if (groups !== undefined) yield* piecesOf(groups.rows());
+  } finally {
+    if (database.isTransaction) database.exec('ROLLBACK');
   }
-  yield rows;
+}
+
+function* piecesOf(rows: readonly StatsRow[]): Generator<readonly StatsRow[]> {
+  for (let at = 0; at < rows.length; at += pieceRows) yield rows.slice(at, at + pieceRows);
+}
+
+function addDays(day: CalendarDate, days: number): CalendarDate {
+  return new Date(Date.parse(day) + days * dayMs).toISOString().slice(0, 10);
 }
 
 function filterOf(types: readonly string[], states: readonly string[]): string {

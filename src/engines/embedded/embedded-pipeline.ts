@@ -82,12 +82,12 @@ export class EmbeddedPipeline implements Pipeline {
     return this.#writer.ingest(submission);
   }
 
-  query(query: CounterQuery, take: TakeRows): Promise<boolean> {
-    return this.#reader.rows(query, take);
+  query(query: CounterQuery, take: TakeRows, signal?: AbortSignal): Promise<boolean> {
+    return this.#reader.rows(query, take, signal);
   }
 
-  stats(request: StatsRequest, known: KnownVersions): Promise<StatsAnswer> {
-    return (isSummed(request) ? this.#summing : this.#reader).stats(request, known);
+  stats(request: StatsRequest, known: KnownVersions, signal?: AbortSignal): Promise<StatsAnswer> {
+    return (isSummed(request) ? this.#summing : this.#reader).stats(request, known, signal);
   }
 
   receipt(batchId: string): Promise<Receipt | undefined> {

@@ -7,7 +7,12 @@ import {
   type Receipt,
   type TakeRows,
 } from '../../pipeline/ports.ts';
-import type { KnownVersions, StatsAnswer, StatsRequest } from '../../pipeline/stats.ts';
+import {
+  isOfManyDays,
+  type KnownVersions,
+  type StatsAnswer,
+  type StatsRequest,
+} from '../../pipeline/stats.ts';
 import { AnswerPieces } from './answer-pieces.ts';
 import type { EmbeddedOptions } from './engine-options.ts';
 import type { CounterSizes, FromReader, ReaderRequest, ToReader } from './messages.ts';
@@ -24,8 +29,13 @@ interface Asked {
   readonly isStreaming: () => boolean;
 }
 
+interface Question extends Asked {
+  readonly isLong: boolean;
+}
+
 const notStreaming = () => false;
 
+/** Of those that look at many days, and of the others: these are not refused on account of those. */
 const askedMax = 256;
 
 /** The reader's thread, seen from the main thread: queries do not hold up requests. */
@@ -34,7 +44,7 @@ export class ReaderClient {
   readonly failed: Promise<Error>;
   readonly #reportFailure: (error: Error) => void;
   readonly #worker: Worker;
-  readonly #asked = new Map<number, Asked>();
+  readonly #asked = new Map<number, Question>();
   #nextId = 0;
   #isGone = false;
 
@@ -60,9 +70,17 @@ export class ReaderClient {
     worker.on('exit', () => this.#abandon('the reader thread ended'));
   }
 
-  /** @throws {Unavailable} when too many questions wait, or the reader is gone. */
-  async stats(request: StatsRequest, known: KnownVersions): Promise<StatsAnswer> {
-    return await this.#ask<StatsAnswer>({ kind: 'stats', request, known }, (id, settle) => {
+  /**
+   * @param signal aborted by whoever does not want the answer any more
+   * @throws {Unavailable} when too many questions wait, the reader is gone, or nobody wants the answer.
+   */
+  async stats(
+    request: StatsRequest,
+    known: KnownVersions,
+    signal?: AbortSignal,
+  ): Promise<StatsAnswer> {
+    const question = { kind: 'stats', request, known } as const;
+    return await this.#ask<StatsAnswer>(question, signal, (id, settle) => {
       let pieces: AnswerPieces | undefined;
       return {
         take: (message) => {
@@ -96,8 +114,8 @@ export class ReaderClient {
   }
 
   /** Hands rows over until there are no more, or no more are wanted. @throws as `stats` does. */
-  async rows(query: CounterQuery, take: TakeRows): Promise<boolean> {
-    return await this.#ask<boolean>({ kind: 'rows', query }, (id, settle) => ({
+  async rows(query: CounterQuery, take: TakeRows, signal?: AbortSignal): Promise<boolean> {
+    return await this.#ask<boolean>({ kind: 'rows', query }, signal, (id, settle) => ({
       take: (message) => {
         if (message.kind === 'rows' && take(message.rows)) {
           this.#send({ kind: 'taken', id, size: message.size });
@@ -114,7 +132,8 @@ export class ReaderClient {
 
   /** @throws as `stats` does. */
   async receipt(batchId: string): Promise<Receipt | undefined> {
-    return await this.#ask<Receipt | undefined>({ kind: 'receipt', batchId }, (_, settle) => ({
+    const question = { kind: 'receipt', batchId } as const;
+    return await this.#ask<Receipt | undefined>(question, undefined, (_, settle) => ({
       take: (message) => {
         settle(message.kind === 'receipt' ? message.receipt : undefined);
         return true;
@@ -126,7 +145,7 @@ export class ReaderClient {
 
   /** @throws as `stats` does. */
   async sizes(): Promise<CounterSizes> {
-    return await this.#ask<CounterSizes>({ kind: 'sizes' }, (_, settle) => ({
+    return await this.#ask<CounterSizes>({ kind: 'sizes' }, undefined, (_, settle) => ({
       take: (message) => {
         if (message.kind === 'sizes') settle(message.sizes);
         return true;
@@ -152,23 +171,37 @@ export class ReaderClient {
 
   async #ask<T>(
     request: ReaderRequest,
+    signal: AbortSignal | undefined,
     begin: (id: number, settle: (result: T) => void) => Asked,
   ): Promise<T> {
     if (this.#isGone) throw new Unavailable('stopping', 'The server is stopping.');
-    if (this.#asked.size >= askedMax) throw tooMany();
+    if (signal?.aborted === true) throw unwanted();
+    const isLong = request.kind === 'stats' && isOfManyDays(request.request);
+    const alike = [...this.#asked.values()].filter((asked) => asked.isLong === isLong);
+    if (alike.length >= askedMax) throw tooMany();
     const id = this.#nextId++;
     const { promise, resolve, reject } = Promise.withResolvers<T>();
     const { take, fail, isStreaming } = begin(id, resolve);
     this.#asked.set(id, {
       take,
+      isLong,
       isStreaming,
       fail: (reason) => {
         reject(reason);
         fail(reason);
       },
     });
+    const abort = () => {
+      this.#cancel(id);
+      reject(unwanted());
+    };
+    signal?.addEventListener('abort', abort);
     this.#send({ ...request, id });
-    return await promise;
+    try {
+      return await promise;
+    } finally {
+      signal?.removeEventListener('abort', abort);
+    }
   }
 
   #send(message: ToReader): void {
@@ -205,6 +238,10 @@ export class ReaderClient {
       this.#fail(id, new Unavailable('storage_failed', 'The counters cannot be read now.'));
     }
   }
+}
+
+function unwanted(): Unavailable {
+  return new Unavailable('stopping', 'Nobody waits for the answer any more.');
 }
 
 function tooMany(): Unavailable {

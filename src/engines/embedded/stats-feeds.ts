@@ -5,6 +5,7 @@ import type { CounterRow } from '../../domain/counter.ts';
 import type { CounterQuery } from '../../pipeline/ports.ts';
 import {
   isKnown,
+  isOfManyDays,
   isSummed,
   wholeAnswer,
   type KnownVersions,
@@ -13,17 +14,25 @@ import {
 import { StatsWriter } from '../../pipeline/stats-text.ts';
 import { readCounters, readGroups } from './counter-rows.ts';
 import type { FromReader } from './messages.ts';
+import { Places } from './places.ts';
+import { Turns } from './turns.ts';
 
 /** A larger answer is not gathered, but sent piece by piece. */
 const wholeBytesMax = 2 * 1024 * 1024;
+/** Where it would find no place then, less is read in vain. */
+const wholeBytesMaxOfBusy = 256 * 1024;
 /** So much of an answer may be under way, and not taken yet. */
 const windowBytes = 1024 * 1024;
 /**
  * So many answers that are taken piece by piece are under way at once: each holds a connection, and a
- * state of the counters. Text goes to clients, as slowly as they read; rows go to this process, which
- * takes them at once. What is whole needs no place.
+ * state of the counters. Text goes to clients, as slowly as they read, and waits with its beginning in memory;
+ * rows go to this process, which takes them at once, and nothing of them is read before. What is whole
+ * needs no place.
  */
-const feedsMax = { text: 8, rows: 16 } as const;
+const places = {
+  text: { placesMax: 8, waitingMax: 16, waitMsMax: 10_000 },
+  rows: { placesMax: 16, waitingMax: 256, waitMsMax: 10_000 },
+} as const;
 /** So often it is looked whether they hold up too much. */
 const lookMs = 1_000;
 /** Connections that are kept for the next question. */
@@ -38,7 +47,7 @@ type Content =
 
 interface Feed {
   readonly id: number;
-  readonly kind: keyof typeof feedsMax;
+  readonly kind: keyof typeof places;
   readonly database: DatabaseSync;
   readonly contents: Generator<Content>;
   /** Sent and not taken. */
@@ -57,12 +66,15 @@ export interface FeedsOptions {
 }
 
 /**
- * Answers what is asked of the counters: small answers at once and whole, large ones in pieces, side by
- * side, each as fast as it is taken. Each reads one state of the counters, on a connection of its own:
- * what a slow one holds on to, others do not see.
+ * Answers what is asked of the counters, side by side: small answers whole, large ones in pieces, each
+ * as fast as it is taken. Each reads one state of the counters, on a connection of its own: what a slow
+ * one holds on to, others do not see.
  */
 export class StatsFeeds {
   readonly #options: FeedsOptions;
+  readonly #turns = new Turns();
+  readonly #places = { text: new Places(places.text), rows: new Places(places.rows) };
+  /** Those that wait for a place, or have one. */
   readonly #feeds = new Map<number, Feed>();
   readonly #idle: DatabaseSync[] = [];
   #looking: NodeJS.Timeout | undefined;
@@ -77,44 +89,86 @@ export class StatsFeeds {
 
   /** Sends the text of an answer. @throws where the counters cannot be read. */
   stats(id: number, request: StatsRequest, known: KnownVersions): void {
-    const { send, dataVersion } = this.#options;
-    const key = JSON.stringify(request);
-    // Before the rows: what is counted in between makes the state another one.
-    const state = dataVersion();
-    const version = this.#recall(key, state);
+    const version = this.#recall(JSON.stringify(request), this.#options.dataVersion());
     if (version !== undefined && isKnown(known, version)) {
-      send({ kind: 'unchanged', id, version });
+      this.#options.send({ kind: 'unchanged', id, version });
       return;
     }
-    const feed = this.#begin(id, 'text', (database) => textOf(database, request));
-    const gathered = this.#gather(feed);
-    // With the first row the state is fixed. Two answers of different rows must not have one version.
-    const isOfState = gathered.stateThen === state;
-    if (gathered.isWhole) {
-      this.#end(feed);
-      const answer = wholeAnswer(gathered.bytes, known);
-      if (answer.version !== undefined) this.#remember(key, state, answer.version);
-      send({ id, ...answer }, answer.kind === 'whole' ? [answer.bytes.buffer] : []);
-      return;
-    }
-    const streamed = isOfState ? `${this.#process}.${state}.${request.format}` : undefined;
-    if (streamed !== undefined) this.#remember(key, state, streamed);
-    if (isKnown(known, streamed)) {
-      this.#end(feed);
-      send({ kind: 'unchanged', id, version: streamed });
-      return;
-    }
-    if (!this.#admit(feed)) return;
-    send({ kind: 'stream', id, version: streamed });
-    this.#send(feed, { bytes: gathered.bytes });
+    const lane = isOfManyDays(request) ? 'many days' : 'few days';
+    this.#turns.add(id, lane, this.#text(id, request, known));
   }
 
   /** Sends counters as they are. */
   rows(id: number, query: CounterQuery): void {
-    const feed = this.#begin(id, 'rows', function* (database) {
-      for (const rows of readCounters(database, query)) yield { rows };
+    this.#places.rows.enter({
+      id,
+      start: () => {
+        try {
+          const feed = this.#begin(id, 'rows', function* (database) {
+            for (const rows of readCounters(database, query)) yield { rows };
+          });
+          this.#keep(feed);
+          this.#schedule(feed);
+        } catch (error) {
+          this.#places.rows.leave(id);
+          this.#options.onError(id, error);
+        }
+      },
+      refuse: () => this.#options.send({ kind: 'busy', id }),
     });
-    if (this.#admit(feed)) this.#schedule(feed);
+  }
+
+  /** In turns with others: the answer, or its beginning. */
+  *#text(id: number, request: StatsRequest, known: KnownVersions): Generator<undefined> {
+    const { send, dataVersion, onError } = this.#options;
+    let feed: Feed | undefined;
+    try {
+      const key = JSON.stringify(request);
+      // Before the rows: what is counted in between makes the state another one.
+      const state = dataVersion();
+      feed = this.#begin(id, 'text', (database) => textOf(database, request));
+      const gathered = yield* this.#gather(feed);
+      if (gathered.isWhole) {
+        const answer = wholeAnswer(gathered.bytes, known);
+        if (answer.version !== undefined) this.#remember(key, state, answer.version);
+        send({ id, ...answer }, answer.kind === 'whole' ? [answer.bytes.buffer] : []);
+        return;
+      }
+      // With the first row the state is fixed. Two answers of different rows must not have one version.
+      const isOfState = gathered.stateThen === state;
+      const version = isOfState ? `${this.#process}.${state}.${request.format}` : undefined;
+      if (version !== undefined) this.#remember(key, state, version);
+      if (isKnown(known, version)) {
+        send({ kind: 'unchanged', id, version });
+        return;
+      }
+      const streamed = feed;
+      feed = undefined;
+      this.#stream(streamed, version, gathered.bytes);
+    } catch (error) {
+      onError(id, error);
+    } finally {
+      if (feed !== undefined) this.#release(feed);
+    }
+  }
+
+  /** As soon as there is a place for it. */
+  #stream(feed: Feed, version: string | undefined, bytes: Uint8Array<ArrayBuffer>): void {
+    const { id } = feed;
+    if (this.#options.isHeldUp()) {
+      this.#release(feed);
+      this.#options.send({ kind: 'busy', id });
+      return;
+    }
+    this.#keep(feed);
+    this.#places.text.enter({
+      id,
+      start: () => {
+        this.#options.send({ kind: 'stream', id, version });
+        this.#send(feed, { bytes });
+      },
+      refuse: () => this.#refuse(feed),
+    });
   }
 
   /** What was sent has been taken, or some of it: more can come. */
@@ -125,15 +179,19 @@ export class StatsFeeds {
     this.#schedule(feed);
   }
 
-  /** Nobody wants the rest. */
+  /** Nobody wants the answer, or the rest of it. */
   cancel(id: number): void {
+    this.#turns.remove(id);
     const feed = this.#feeds.get(id);
     if (feed !== undefined) this.#end(feed);
+    else this.#places.rows.leave(id);
   }
 
   close(): void {
     clearInterval(this.#looking);
-    for (const feed of this.#feeds.values()) this.#end(feed);
+    this.#turns.close();
+    for (const each of Object.values(this.#places)) each.close();
+    for (const feed of this.#feeds.values()) this.#release(feed);
     for (const database of this.#idle.splice(0)) database.close();
   }
 
@@ -146,21 +204,14 @@ export class StatsFeeds {
     return { id, kind, database, contents: read(database), bytes: 0, isScheduled: false };
   }
 
-  /** Gives an answer a place among those that are taken piece by piece, if there is one. */
-  #admit(feed: Feed): boolean {
-    const { kind } = feed;
-    const alike = [...this.#feeds.values()].filter((other) => other.kind === kind);
-    if (alike.length >= feedsMax[kind] || (kind === 'text' && this.#options.isHeldUp())) {
-      this.#refuse(feed);
-      return false;
-    }
+  #keep(feed: Feed): void {
     this.#feeds.set(feed.id, feed);
     // Who reads slowly must not make the journal grow for ever.
     this.#looking ??= setInterval(() => {
       if (!this.#options.isHeldUp()) return;
+      this.#places.text.refuseWaiting();
       for (const held of [...this.#feeds.values()]) this.#refuse(held);
     }, lookMs);
-    return true;
   }
 
   #refuse(feed: Feed): void {
@@ -169,17 +220,19 @@ export class StatsFeeds {
   }
 
   /** The beginning of an answer, if not all of it. */
-  #gather(feed: Feed) {
+  *#gather(feed: Feed) {
     const pieces: Uint8Array[] = [];
     let stateThen: number | undefined;
     let length = 0;
-    while (length <= wholeBytesMax) {
-      const { value, done } = this.#next(feed);
+    while (length <= (this.#places.text.hasRoom ? wholeBytesMax : wholeBytesMaxOfBusy)) {
+      const { value, done } = feed.contents.next() as IteratorResult<Content, undefined>;
       stateThen ??= this.#options.dataVersion();
       if (done === true) return { isWhole: true, bytes: joined(pieces), stateThen };
-      if (!('bytes' in value)) continue;
-      pieces.push(value.bytes);
-      length += value.bytes.length;
+      if ('bytes' in value && value.bytes.length > 0) {
+        pieces.push(value.bytes);
+        length += value.bytes.length;
+      }
+      yield;
     }
     return { isWhole: false, bytes: joined(pieces), stateThen };
   }
@@ -192,7 +245,7 @@ export class StatsFeeds {
       feed.isScheduled = false;
       if (this.#feeds.get(feed.id) !== feed) return;
       try {
-        const { value, done } = this.#next(feed);
+        const { value, done } = feed.contents.next() as IteratorResult<Content, undefined>;
         if (done !== true) {
           this.#send(feed, value);
           return;
@@ -200,6 +253,7 @@ export class StatsFeeds {
         this.#end(feed);
         this.#options.send({ kind: 'end', id: feed.id });
       } catch (error) {
+        this.#end(feed);
         this.#options.onError(feed.id, error);
       }
     });
@@ -220,22 +274,19 @@ export class StatsFeeds {
     this.#schedule(feed);
   }
 
-  #next(feed: Feed): IteratorResult<Content, undefined> {
-    try {
-      return feed.contents.next() as IteratorResult<Content, undefined>;
-    } catch (error) {
-      this.#end(feed);
-      throw error;
-    }
-  }
-
-  /** Lets the state of the counters go that the answer was read from. */
+  /** Of one that has a place, or waits for one. */
   #end(feed: Feed): void {
     this.#feeds.delete(feed.id);
     if (this.#feeds.size === 0) {
       clearInterval(this.#looking);
       this.#looking = undefined;
     }
+    this.#release(feed);
+    this.#places[feed.kind].leave(feed.id);
+  }
+
+  /** Lets the state of the counters go that the answer was read from. */
+  #release(feed: Feed): void {
     feed.contents.return(undefined);
     if (this.#idle.length < idleMax) this.#idle.push(feed.database);
     else feed.database.close();

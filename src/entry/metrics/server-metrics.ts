@@ -5,6 +5,8 @@ import { collectDefaultMetrics, Registry } from 'prom-client';
 
 import { problemCodes } from '../../domain/problem.ts';
 import { headersOfAll, type Answer } from '../../http/answer.ts';
+import { prefersOpenMetrics } from '../../http/negotiation.ts';
+import { cutReasons } from '../../http/observer.ts';
 import type { Held } from '../../http/server.ts';
 import type { PipelineStatus } from '../../pipeline/ports.ts';
 import type { DataPaths } from '../../engines/embedded/data-directory.ts';
@@ -61,9 +63,9 @@ export class ServerMetrics {
   }
 
   readonly answer = async (accept: string | undefined): Promise<Answer> => {
-    const isOpenMetrics = /application\/openmetrics-text/i.test(accept ?? '');
+    const isOpenMetrics = prefersOpenMetrics(accept);
     const contentType = isOpenMetrics ? openMetricsType : prometheusType;
-    const headers = { 'content-type': contentType, ...headersOfAll };
+    const headers = { 'content-type': contentType, ...headersOfAll, vary: 'Accept' };
     return { status: 200, headers, body: exposition(await this.families(), isOpenMetrics) };
   };
 
@@ -125,6 +127,14 @@ function ofTraffic(traffic: Traffic): MetricFamily[] {
       coded(traffic.problems, problemCodes),
     ),
     counter(
+      name('http_answers_cut'),
+      'Answers that were begun and not ended, by the reason.',
+      cutReasons.map((reason) => ({
+        labels: { reason },
+        value: traffic.answersCut.get(reason) ?? 0,
+      })),
+    ),
+    counter(
       name('batches_accepted'),
       'Batches acknowledged, retries among them.',
       traffic.batchesAccepted,
@@ -166,7 +176,7 @@ function ofLatency(traffic: Traffic, measures: EmbeddedMeasures): MetricFamily[]
   return [
     histogram(
       'device_pipeline_http_request_duration_seconds',
-      'From when a request is whole (/ingest) or its headers are read until it is answered.',
+      'From when a request is whole (/ingest) or its headers are read until its client has the answer.',
       durations,
     ),
     histogram(

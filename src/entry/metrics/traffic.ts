@@ -24,6 +24,7 @@ export class Traffic implements HttpObserver {
   bytesAccepted = 0;
   readonly itemErrors = new Map<string, number>();
   readonly problems = new Map<string, number>();
+  readonly answersCut = new Map<string, number>();
   readonly durations = new Map<string, Histogram>(
     measuredRoutes.map((route) => [route, new Histogram(durationBounds)]),
   );
@@ -53,10 +54,11 @@ export class Traffic implements HttpObserver {
     this.bytesAccepted += bodyBytes;
   }
 
-  answered({ route, method, status, seconds, problem }: Exchange): void {
+  answered({ route, method, status, seconds, problem, cut }: Exchange): void {
     this.#countOf(route, method, status).count++;
     this.durations.get(route)?.observe(seconds);
     if (problem !== undefined) add(this.problems, problem);
+    if (cut !== undefined) add(this.answersCut, cut);
   }
 
   /** By route, method and status. */

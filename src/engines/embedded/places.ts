@@ -1,0 +1,71 @@
+export interface Applicant {
+  readonly id: number;
+  /** There is a place; `leave` gives it back. */
+  readonly start: () => void;
+  /** There is none, and will be none soon. */
+  readonly refuse: () => void;
+}
+
+export interface PlacesOptions {
+  readonly placesMax: number;
+  readonly waitingMax: number;
+  readonly waitMsMax: number;
+}
+
+/** A bounded number of places, and a bounded queue before them, in the order of coming. */
+export class Places {
+  readonly #options: PlacesOptions;
+  readonly #taken = new Set<number>();
+  readonly #waiting: { readonly applicant: Applicant; readonly timer: NodeJS.Timeout }[] = [];
+
+  constructor(options: PlacesOptions) {
+    this.#options = options;
+  }
+
+  /** Whether one more would have a place, or wait for one. */
+  get hasRoom(): boolean {
+    const { placesMax, waitingMax } = this.#options;
+    return this.#taken.size < placesMax || this.#waiting.length < waitingMax;
+  }
+
+  enter(applicant: Applicant): void {
+    if (this.#taken.size < this.#options.placesMax) {
+      this.#taken.add(applicant.id);
+      applicant.start();
+    } else if (this.hasRoom) {
+      const timer = setTimeout(() => this.#refuse(applicant.id), this.#options.waitMsMax);
+      this.#waiting.push({ applicant, timer });
+    } else applicant.refuse();
+  }
+
+  /** Of whoever has a place, or waits for one. */
+  leave(id: number): void {
+    this.#forget(id);
+    if (!this.#taken.delete(id)) return;
+    const next = this.#waiting.shift();
+    if (next === undefined) return;
+    clearTimeout(next.timer);
+    this.#taken.add(next.applicant.id);
+    next.applicant.start();
+  }
+
+  /** All that wait are told that there is no place. */
+  refuseWaiting(): void {
+    for (const { applicant } of [...this.#waiting]) this.#refuse(applicant.id);
+  }
+
+  close(): void {
+    for (const { timer } of this.#waiting.splice(0)) clearTimeout(timer);
+  }
+
+  #refuse(id: number): void {
+    this.#forget(id)?.refuse();
+  }
+
+  #forget(id: number): Applicant | undefined {
+    const at = this.#waiting.findIndex(({ applicant }) => applicant.id === id);
+    const [found] = at < 0 ? [] : this.#waiting.splice(at, 1);
+    clearTimeout(found?.timer);
+    return found?.applicant;
+  }
+}
