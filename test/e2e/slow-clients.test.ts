@@ -1,8 +1,11 @@
-import { connect } from 'node:net';
+import { IncomingMessage, ServerResponse } from 'node:http';
+import { connect, Socket } from 'node:net';
 
 import { expect, it, onTestFinished, vi } from 'vitest';
 
 import { seededRandom } from '../../infra/local/seeded-random.ts';
+import { silentObserver, type Exchange } from '../../src/http/observer.ts';
+import { UnreadAnswers } from '../../src/http/unread-answers.ts';
 import { SlowClients, type Slowness } from '../fuzz/slow.ts';
 import { sendSteadily, type Manner } from '../fuzz/steady-client.ts';
 import { readCounters } from '../support/counters.ts';
@@ -91,7 +94,10 @@ it('connections that are held for nothing keep nobody out', async () => {
 
 it('large answers that nobody reads are bounded, and cut when their time is over', async () => {
   const timeouts = { ...patient, readMs: 1_500 };
-  const server = await startServer({ http: { timeouts, answersBytesMax: 1024 * 1024 } });
+  const cuts: unknown[] = [];
+  const observer = { ...silentObserver, answered: ({ cut }: Exchange) => void cuts.push(cut) };
+  const http = { timeouts, answersBytesMax: 1024 * 1024, observer };
+  const server = await startServer({ http });
   const { port, url } = server;
   // More than the kernel takes of an answer for a client that does not read it.
   const long = 'x'.repeat(120);
@@ -108,6 +114,7 @@ it('large answers that nobody reads are bounded, and cut when their time is over
   const silent = connect(port, '127.0.0.1').pause();
   onTestFinished(() => void silent.destroy());
   silent.write('GET /stats?date=2026-03-01 HTTP/1.1\r\nhost: localhost\r\n\r\n');
+  await vi.waitFor(() => expect(server.http.held().unreadBytes).toBeGreaterThan(0), patience);
   await vi.waitFor(async () => {
     const refused = await ask();
     expect(refused.status).toBe(503);
@@ -117,4 +124,22 @@ it('large answers that nobody reads are bounded, and cut when their time is over
   expect((await fetch(`${url}/stats?date=2026-03-02`)).status).toBe(200);
   // It was cut, and its room is another's.
   await vi.waitFor(async () => expect((await ask()).status).toBe(200), patience);
+  expect(cuts.filter((cut) => cut !== undefined)).toEqual(['too_slow']);
+});
+
+it('answers that need no token take no room from the others', () => {
+  const responses: ServerResponse[] = [];
+  const admit = (unread: UnreadAnswers, bytes: number, isPublic: boolean) => {
+    const response = new ServerResponse(new IncomingMessage(new Socket()));
+    responses.push(response);
+    return unread.admit(response, bytes, isPublic);
+  };
+  const unread = new UnreadAnswers(800_000, 600_000);
+  expect(admit(unread, 90_000, true)).toBe(true);
+  expect(admit(unread, 90_000, true)).toBe(false);
+  expect(admit(unread, 690_000, false)).toBe(true);
+  expect(admit(unread, 90_000, false)).toBe(false);
+  expect(unread.bytes).toBe(780_000);
+  for (const response of responses) response.emit('close');
+  expect(unread.bytes).toBe(0);
 });
