@@ -293,7 +293,8 @@ class BatchingClient implements Client {
   ): void {
     this.#totals.givenUp += events.length;
     if (this.#options.onGaveUp === undefined) {
-      this.#losses.add(`${events.length} events were given up: ${reason}`);
+      const given = events.length === 1 ? '1 event was' : `${events.length} events were`;
+      this.#losses.add(`${given} given up: ${reason}`);
     } else {
       const { onGaveUp } = this.#options;
       const given = { reason, key, body, headers: { ...headers } };

@@ -163,7 +163,7 @@ describe('the end of a process', () => {
       ${send} up();`;
     expect(await run(program, 'SIGTERM')).toEqual({
       stderr:
-        'device-pipeline: onError has failed: Error: ours: 1 events were given up: interrupted\n',
+        'device-pipeline: onError has failed: Error: ours: 1 event was given up: interrupted\n',
       ended: [null, 'SIGTERM'],
     });
   });
@@ -184,7 +184,7 @@ describe('the end of a process', () => {
     const refused = 'an event was refused: blank: No state.';
     expect(stderr.trimEnd().split('\n').sort()).toEqual([
       refused,
-      `device-pipeline: 1 events were given up: 400 bad [2J: two lines${nobody}`,
+      `device-pipeline: 1 event was given up: 400 bad [2J: two lines${nobody}`,
       ...Array.from({ length: 19 }, () => `device-pipeline: ${refused}${nobody}`),
     ]);
     expect(ended).toEqual([0, null]);
