@@ -51,7 +51,7 @@ export function tellAll(): void {
 function tell(losses: Losses): void {
   const text = losses.take();
   if (text !== undefined) {
-    writeError(`${text}; neither onRefused, onGaveUp, flush nor close was there to be told`);
+    writeError(`no onRefused, onGaveUp, flush or close was told: ${text}`);
   }
 }
 

@@ -151,7 +151,7 @@ describe('the end of a process', () => {
       flushOnExit(createClient({ url: '${url}' }));
       await other.send(${JSON.stringify(event(7))});`;
     const { stderr, ended } = await run(program, 'SIGTERM');
-    expect(stderr).toContain("device-pipeline: a callback has failed: 'ours'; neither");
+    expect(stderr).toContain("close was told: a callback has failed: 'ours'");
     expect(ended).toEqual([null, 'SIGTERM']);
   });
 
@@ -180,12 +180,12 @@ describe('the end of a process', () => {
         if (n === 20) await client.flush().catch(({ message }) => console.error(message));
       }`;
     const { stderr, ended } = await run(program);
-    const nobody = '; neither onRefused, onGaveUp, flush nor close was there to be told';
+    const nobody = 'device-pipeline: no onRefused, onGaveUp, flush or close was told: ';
     const refused = 'an event was refused: blank: No state.';
     expect(stderr.trimEnd().split('\n').sort()).toEqual([
       refused,
-      `device-pipeline: 1 event was given up: 400 bad [2J: two lines${nobody}`,
-      ...Array.from({ length: 19 }, () => `device-pipeline: ${refused}${nobody}`),
+      `${nobody}1 event was given up: 400 bad [2J: two lines`,
+      ...Array.from({ length: 19 }, () => `${nobody}${refused}`),
     ]);
     expect(ended).toEqual([0, null]);
   });
