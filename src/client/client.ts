@@ -1,13 +1,15 @@
+/// <reference lib="esnext.disposable" preserve="true" />
 import { randomUUID } from 'node:crypto';
 import { promisify } from 'node:util';
 import { gzip } from 'node:zlib';
 
+import { atLeast, checkedAddress, checkedLimits, checkedToken, timerMs } from './checks.ts';
 import { EventBuffer, type BufferedEvent } from './event-buffer.ts';
+import { Losses, textOf } from './losses.ts';
 import {
   defaultRetryLimits,
   postBatch,
   serverAt,
-  timerMsMax,
   type Batch,
   type ItemError,
   type PostOutcome,
@@ -16,6 +18,9 @@ import {
 import { Slots } from './slots.ts';
 
 const compress = promisify(gzip);
+
+/** AbortSignal, where the program has the types of Node.js or of browsers; they need not be there. */
+type Signal = typeof globalThis extends { AbortSignal: { prototype: infer Type } } ? Type : never;
 
 /** One event of a device. Other members are kept in the raw body, and not looked at. */
 export interface DeviceEvent {
@@ -41,29 +46,34 @@ export interface GivenUpBatch {
 export type Refusal = Omit<ItemError, 'index'>;
 
 export interface ClientOptions {
-  /** Where the server is, without a path: `http://127.0.0.1:8080`. */
+  /** Where the server is: `http://127.0.0.1:8080`. */
   readonly url: string;
+  /** 1 to 512 characters of visible ASCII. */
   readonly token?: string | undefined;
   /** A batch is sent once it has so many events (1,000), */
   readonly batchItemsMax?: number | undefined;
-  /** or so many bytes (1 MiB; the server's bound is 4 MiB unless it was set), */
+  /** or so many bytes, before it is compressed (1 MiB; the server's bound is 4 MiB unless it was set), */
   readonly batchBytesMax?: number | undefined;
   /** or once its first event has waited so long (200 ms). */
   readonly batchMsMax?: number | undefined;
-  /** Bytes of events that are not acknowledged yet, beyond which `send` waits (16 MiB). */
+  /** Bytes of memory for events that are not acknowledged yet, by estimate; then `send` waits (16 MiB). */
   readonly bufferBytesMax?: number | undefined;
   /** Batches under way at a time (4). */
   readonly concurrency?: number | undefined;
   /** Batches of `send` are compressed from so many bytes on (1,024); `Infinity`: none is. */
   readonly gzipBytesMin?: number | undefined;
   /** How long a batch is tried: 60 requests or ten minutes, as `defaultRetryLimits` says. */
-  readonly retry?: Partial<RetryLimits> | undefined;
-  /** Told of each event that the server refuses. What it throws, the next `flush` tells. */
-  readonly onRefused?: ((event: DeviceEvent, refusal: Refusal) => void) | undefined;
+  readonly retry?:
+    { readonly [Name in keyof RetryLimits]?: RetryLimits[Name] | undefined } | undefined;
+  /**
+   * Told of each event that the server refuses. What it throws, or its promise rejects with, the next
+   * `flush` tells; nothing waits for its promise.
+   */
+  readonly onRefused?: ((event: DeviceEvent, refusal: Refusal) => unknown) | undefined;
   /** Told of each batch of `send` that could not be delivered; the same. */
-  readonly onGaveUp?: ((batch: GivenUpBatch) => void) | undefined;
+  readonly onGaveUp?: ((batch: GivenUpBatch) => unknown) | undefined;
   /** Aborted, it gives up all that is not acknowledged. */
-  readonly signal?: AbortSignal | undefined;
+  readonly signal?: Signal | undefined;
 }
 
 /** Events since the client was made. */
@@ -73,7 +83,10 @@ export interface Totals {
   readonly givenUp: number;
 }
 
-/** Events were refused or given up, and no `onRefused` or `onGaveUp` was there to be told. */
+/**
+ * Events were refused or given up, and no `onRefused` or `onGaveUp` was there to be told, or it failed.
+ * Tells of the first, and how many more there were.
+ */
 export class DeliveryError extends Error {
   override readonly name = 'DeliveryError';
 }
@@ -88,21 +101,26 @@ export interface Client extends AsyncDisposable {
   /**
    * Sends what is there, and resolves once all events of earlier calls of `send` are acknowledged,
    * refused or given up.
-   * @throws DeliveryError for losses since the last `flush` that nobody was told of.
+   * @throws DeliveryError for losses since the last `flush` that nobody was told of. What no `flush`
+   *   tells of, the end of the process writes to stderr.
    */
   flush(): Promise<Totals>;
   /**
    * Takes no more events, flushes, and after `timeoutMs` (30,000) gives up what is left.
-   * @throws DeliveryError as `flush` does.
+   * @throws DeliveryError as `flush` does, RangeError for a time that cannot be waited: then nothing
+   *   is closed.
    */
   close(timeoutMs?: number): Promise<Totals>;
   /** Sends one body as it is, at once, beside the buffer, and says what became of it; never rejects. */
-  sendBatch(batch: Batch, signal?: AbortSignal): Promise<PostOutcome>;
+  sendBatch(batch: Batch, signal?: Signal): Promise<PostOutcome>;
   /** Whether the server has ever answered. */
   readonly hasReached: boolean;
 }
 
-/** A client for one server. It starts nothing before the first event. */
+/**
+ * A client for one server. It starts nothing before the first event.
+ * @throws TypeError or RangeError for an option that could never work; the message says which.
+ */
 export function createClient(options: ClientOptions): Client {
   return new BatchingClient(options);
 }
@@ -118,30 +136,27 @@ class BatchingClient implements Client {
   readonly #leaving = new AbortController();
   readonly #signal: AbortSignal;
   readonly #totals = { accepted: 0, refused: 0, givenUp: 0 };
-  /** Since the last flush, that nobody was told of. */
-  #untold: string | undefined;
+  readonly #losses = new Losses();
 
   constructor(options: ClientOptions) {
-    const url = new URL(options.url);
-    if (url.protocol !== 'http:' && url.protocol !== 'https:') {
-      throw new TypeError(`url must begin with http:// or https://, and is ${options.url}`);
-    }
     this.#options = options;
-    this.#server = serverAt(options.url.replace(/\/+$/, ''), { token: options.token });
+    const token = checkedToken(options.token);
+    this.#server = serverAt(checkedAddress(options.url), { token });
     // An application may well start before its server: that is waited for like a restart.
     const firstContactMsMax = options.retry?.totalMsMax ?? defaultRetryLimits.totalMsMax;
-    this.#limits = { ...defaultRetryLimits, firstContactMsMax, ...options.retry };
-    this.#gzipBytesMin = options.gzipBytesMin ?? 1024;
-    this.#slots = new Slots(atLeastOne('concurrency', options.concurrency ?? 4));
+    const defaults = { ...defaultRetryLimits, firstContactMsMax };
+    this.#limits = checkedLimits(options.retry ?? {}, defaults);
+    this.#gzipBytesMin = atLeast(0, 'gzipBytesMin', options.gzipBytesMin ?? 1024);
+    this.#slots = new Slots(atLeast(1, 'concurrency', options.concurrency ?? 4));
     this.#signal =
       options.signal === undefined
         ? this.#leaving.signal
         : AbortSignal.any([options.signal, this.#leaving.signal]);
     this.#buffer = new EventBuffer({
-      itemsMax: atLeastOne('batchItemsMax', options.batchItemsMax ?? 1000),
-      bytesMax: atLeastOne('batchBytesMax', options.batchBytesMax ?? 1024 * 1024),
+      itemsMax: atLeast(1, 'batchItemsMax', options.batchItemsMax ?? 1000),
+      bytesMax: atLeast(1, 'batchBytesMax', options.batchBytesMax ?? 1024 * 1024),
       msMax: timerMs('batchMsMax', options.batchMsMax ?? 200),
-      roomBytes: atLeastOne('bufferBytesMax', options.bufferBytesMax ?? 16 * 1024 * 1024),
+      roomBytes: atLeast(1, 'bufferBytesMax', options.bufferBytesMax ?? 16 * 1024 * 1024),
       signal: this.#signal,
       onBatch: (events) => this.#begin(events),
     });
@@ -163,15 +178,15 @@ class BatchingClient implements Client {
   async flush(): Promise<Totals> {
     await this.#buffer.drain();
     await Promise.allSettled(this.#inFlight);
-    const untold = this.#untold;
-    this.#untold = undefined;
+    const untold = this.#losses.take();
     if (untold !== undefined) throw new DeliveryError(untold);
     return { ...this.#totals };
   }
 
   async close(timeoutMs = 30_000): Promise<Totals> {
+    const leaveMs = timerMs('timeoutMs', timeoutMs);
     this.#buffer.close();
-    const timer = setTimeout(() => this.#leaving.abort(), timerMs('timeoutMs', timeoutMs));
+    const timer = setTimeout(() => this.#leaving.abort(), leaveMs);
     try {
       return await this.flush();
     } finally {
@@ -190,15 +205,19 @@ class BatchingClient implements Client {
       this.#buffer.release(events);
     });
     this.#inFlight.add(done);
-    done.catch((error: unknown) => (this.#untold ??= `a delivery has failed: ${String(error)}`));
+    done.catch((error: unknown) => this.#losses.add(`a delivery has failed: ${textOf(error)}`));
   }
 
-  /** One that throws must not take the other events with it: the next flush says so. */
-  #tell(callback: () => void): void {
+  /**
+   * One that throws, or whose promise rejects, must not take the other events or the process with it:
+   * the next flush says so.
+   */
+  #tell(callback: () => unknown): void {
+    const fail = (error: unknown) => this.#losses.add(`a callback has failed: ${textOf(error)}`);
     try {
-      callback();
+      Promise.resolve(callback()).catch(fail);
     } catch (error) {
-      this.#untold ??= `a callback has failed: ${String(error)}`;
+      fail(error);
     }
   }
 
@@ -212,7 +231,7 @@ class BatchingClient implements Client {
       const batch = { ...(await this.#bodyOf(events)), key: randomUUID(), strict: true };
       const outcome = await this.sendBatch(batch);
       if (outcome.kind === 'accepted') {
-        this.#totals.accepted += events.length;
+        this.#accept(events, outcome);
         return;
       }
       if (outcome.kind === 'refused' && outcome.status === 413 && events.length > 1) {
@@ -222,7 +241,8 @@ class BatchingClient implements Client {
         events = events.slice(half);
         continue;
       }
-      const named = namedErrors(outcome, events.length);
+      const isOfItems = outcome.kind === 'refused' && outcome.status === 400;
+      const named = byIndex(isOfItems ? outcome.errors : [], events.length);
       if (named.size === 0) {
         this.#giveUp(batch, events, reasonOf(outcome));
         return;
@@ -232,9 +252,26 @@ class BatchingClient implements Client {
     }
   }
 
+  /** Not all of them, where the server was not told to be strict: a proxy may drop the header. */
+  #accept(
+    events: readonly BufferedEvent[],
+    { enqueued, rejected, errors }: Extract<PostOutcome, { kind: 'accepted' }>,
+  ): void {
+    const named = byIndex(errors, events.length);
+    for (const [index, error] of named) this.#refuse(events[index], error);
+    const missing = Math.max(rejected, events.length - enqueued);
+    const nameless = Math.min(Math.max(0, missing - named.size), events.length - named.size);
+    this.#totals.accepted += events.length - named.size - nameless;
+    if (nameless === 0) return;
+    this.#totals.refused += nameless;
+    this.#losses.add(
+      `${nameless} of the ${events.length} events of a batch were refused, and the answer does not name them; is "Prefer: handling=strict" lost on the way to the server?`,
+    );
+  }
+
   async #bodyOf(events: readonly BufferedEvent[]) {
     const body = `{"processed_devices":[${events.map(({ text }) => text).join(',')}]}`;
-    if (body.length < this.#gzipBytesMin) return { body, headers: {} };
+    if (Buffer.byteLength(body) < this.#gzipBytesMin) return { body, headers: {} };
     return { body: await compress(body), headers: { 'content-encoding': 'gzip' } };
   }
 
@@ -242,7 +279,7 @@ class BatchingClient implements Client {
     if (event === undefined) return;
     this.#totals.refused += 1;
     if (this.#options.onRefused === undefined) {
-      this.#untold ??= `an event was refused: ${code}: ${message}`;
+      this.#losses.add(`an event was refused: ${code}: ${message}`);
     } else {
       const { onRefused } = this.#options;
       this.#tell(() => onRefused(event.event, { field, code, message }));
@@ -256,7 +293,8 @@ class BatchingClient implements Client {
   ): void {
     this.#totals.givenUp += events.length;
     if (this.#options.onGaveUp === undefined) {
-      this.#untold ??= `${events.length} events were given up: ${reason}`;
+      const given = events.length === 1 ? '1 event was' : `${events.length} events were`;
+      this.#losses.add(`${given} given up: ${reason}`);
     } else {
       const { onGaveUp } = this.#options;
       const given = { reason, key, body, headers: { ...headers } };
@@ -265,26 +303,16 @@ class BatchingClient implements Client {
   }
 }
 
-/** The refused items by their index, where it is they that the batch was refused for. */
-function namedErrors(outcome: PostOutcome, items: number): ReadonlyMap<number, ItemError> {
-  if (outcome.kind !== 'refused' || outcome.status !== 400) return new Map();
-  const errors = outcome.errors.filter(({ index }) => index >= 0 && index < items);
-  return new Map(errors.map((error) => [error.index, error]));
+/** The refused items by their index. */
+function byIndex(errors: readonly ItemError[], items: number): ReadonlyMap<number, ItemError> {
+  const sound = errors.filter(
+    ({ index }) => Number.isInteger(index) && index >= 0 && index < items,
+  );
+  return new Map(sound.map((error) => [error.index, error]));
 }
 
 function reasonOf(outcome: Exclude<PostOutcome, { kind: 'accepted' }>): string {
   return outcome.kind === 'gave_up'
     ? outcome.reason
     : `${outcome.status} ${outcome.code}: ${outcome.detail}`;
-}
-
-/** @throws RangeError for what is no time that can be waited. */
-function timerMs(name: string, value: number): number {
-  if (!(value >= 0)) throw new RangeError(`${name} must be at least 0, and is ${value}`);
-  return Math.min(value, timerMsMax);
-}
-
-function atLeastOne(name: string, value: number): number {
-  if (!(value >= 1)) throw new RangeError(`${name} must be at least 1, and is ${value}`);
-  return value;
 }

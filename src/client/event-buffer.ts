@@ -4,14 +4,16 @@ export interface BufferedEvent {
   readonly event: DeviceEvent;
   /** Its JSON. */
   readonly text: string;
-  /** What it takes of the buffer's room. */
+  /** Of its JSON, as UTF-8. */
   readonly bytes: number;
 }
 
 export interface BufferOptions {
   readonly itemsMax: number;
+  /** Of a batch's body, before it is compressed. */
   readonly bytesMax: number;
   readonly msMax: number;
+  /** Of memory, by estimate. */
   readonly roomBytes: number;
   /** Aborted, those who wait for room are told. */
   readonly signal: AbortSignal;
@@ -20,8 +22,12 @@ export interface BufferOptions {
 
 /** `{"processed_devices":[]}` */
 const frameBytes = 24;
-/** What an event takes beside its text; so many empty events do not fit either. */
+/** What an event takes of memory beside its text: so many empty events do not fit either. */
 const overheadBytes = 64;
+
+function roomOf({ bytes }: BufferedEvent): number {
+  return bytes + overheadBytes;
+}
 
 /** Events on their way into batches. Their room is given back once they are settled. */
 export class EventBuffer {
@@ -43,9 +49,13 @@ export class EventBuffer {
     if (this.#isClosed) throw new Error('the client is closed');
     this.#options.signal.throwIfAborted();
     const buffered = bufferedEvent(event);
-    const bytesMax = Math.min(this.#options.bytesMax, this.#options.roomBytes);
-    if (buffered.bytes + frameBytes > bytesMax) {
-      throw new RangeError(`an event of ${buffered.bytes} bytes is larger than a batch may be`);
+    const { bytesMax, roomBytes } = this.#options;
+    const size = `an event of ${buffered.bytes} bytes is larger than`;
+    if (frameBytes + buffered.bytes > bytesMax) {
+      throw new RangeError(`${size} a batch may be; batchBytesMax is ${bytesMax}`);
+    }
+    if (roomOf(buffered) > roomBytes) {
+      throw new RangeError(`${size} the buffer; bufferBytesMax is ${roomBytes}`);
     }
     const admission = this.#admitted.then(() => this.#admit(buffered));
     this.#admitted = admission.catch(() => undefined);
@@ -65,21 +75,22 @@ export class EventBuffer {
 
   /** Gives back the room of settled events. */
   release(events: readonly BufferedEvent[]): void {
-    for (const { bytes } of events) this.#usedBytes -= bytes;
+    for (const event of events) this.#usedBytes -= roomOf(event);
     this.#onRoom?.();
   }
 
   async #admit(buffered: BufferedEvent): Promise<void> {
     const { signal, roomBytes, itemsMax, bytesMax, msMax } = this.#options;
-    while (this.#usedBytes + buffered.bytes > roomBytes) {
+    while (this.#usedBytes + roomOf(buffered) > roomBytes) {
       this.#cut();
       await this.#room(signal);
     }
     signal.throwIfAborted();
-    if (this.#batchBytes + buffered.bytes > bytesMax) this.#cut();
+    // A comma stands before each event but the first.
+    if (this.#batchBytes + 1 + buffered.bytes > bytesMax) this.#cut();
+    this.#batchBytes += buffered.bytes + (this.#batch.length === 0 ? 0 : 1);
     this.#batch.push(buffered);
-    this.#batchBytes += buffered.bytes;
-    this.#usedBytes += buffered.bytes;
+    this.#usedBytes += roomOf(buffered);
     if (this.#batch.length >= itemsMax) this.#cut();
     else this.#timer ??= setTimeout(() => this.#cut(), msMax);
   }
@@ -112,5 +123,5 @@ export class EventBuffer {
 function bufferedEvent(event: DeviceEvent): BufferedEvent {
   const text = JSON.stringify(event) as string | undefined;
   if (text?.startsWith('{') !== true) throw new TypeError('an event must be an object');
-  return { event, text, bytes: Buffer.byteLength(text) + overheadBytes };
+  return { event, text, bytes: Buffer.byteLength(text) };
 }

@@ -1,5 +1,7 @@
 import { setTimeout as delay } from 'node:timers/promises';
 
+import { timerMsMax } from './checks.ts';
+
 /**
  * Why one item of a batch was refused. `index` counts from 0 within the batch; `field` is null
  * where it is the item as a whole.
@@ -66,7 +68,10 @@ export const defaultRetryLimits: RetryLimits = {
   backoffMsMax: 30_000,
 };
 
-/** The world as the client sees it. `sleep` resolves early, without error, at an aborted signal. */
+/**
+ * The world as the client sees it. `sleep` resolves early, without error, at an aborted signal.
+ * @internal
+ */
 export interface Effects {
   fetch: typeof globalThis.fetch;
   random: () => number;
@@ -74,6 +79,7 @@ export interface Effects {
   sleep: (ms: number, signal: AbortSignal) => Promise<void>;
 }
 
+/** @internal */
 export const realEffects: Effects = {
   fetch: globalThis.fetch,
   random: Math.random,
@@ -96,9 +102,6 @@ function isRetryable(status: number, hasKey: boolean): boolean {
   );
 }
 
-/** A timer takes no more milliseconds, and would take one of more for one of 1. */
-export const timerMsMax = 2 ** 31 - 1;
-
 /** Failures after a connection was made: somebody listens, even if nobody has answered yet. */
 const connectedFailures = new Set(['ECONNRESET', 'EPIPE', 'UND_ERR_SOCKET', 'TIMEOUT']);
 
@@ -115,7 +118,10 @@ export function serverAt(url: string, { token }: { token?: string | undefined } 
   return { url, headers, reached: false };
 }
 
-/** Posts a batch until it is answered for good or the limits are reached; never rejects. */
+/**
+ * Posts a batch until it is answered for good or the limits are reached; never rejects.
+ * @internal
+ */
 export async function postBatch(
   server: Server,
   batch: Batch,
@@ -135,13 +141,23 @@ export async function postBatch(
     const isAbsent = !server.reached && !answer.connected;
     const totalMsMax = isAbsent ? limits.firstContactMsMax : limits.totalMsMax;
     const waitMs = answer.retryAfterMs + backoffMs(attempts, limits, effects.random);
-    const isOutOfTime = effects.now() - startedAt + waitMs > totalMsMax;
+    const leftMs = totalMsMax - (effects.now() - startedAt);
+    const isOutOfTime = waitMs > leftMs;
     if (isAbsent && isOutOfTime) return { ...gaveUp, reason: absence(server.url, answer.reason) };
     if (isOutOfTime || attempts >= limits.attemptsMax) {
-      return { ...gaveUp, reason: `${answer.reason}, after ${attempts} attempts` };
+      const after = `${answer.reason}, after ${attempts} ${attempts === 1 ? 'attempt' : 'attempts'}`;
+      const isAskedTooMuch = answer.retryAfterMs > Math.max(0, leftMs);
+      const asked = isAskedTooMuch ? `; ${impatience(answer.retryAfterMs, totalMsMax)}` : '';
+      return { ...gaveUp, reason: `${after}${asked}` };
     }
     await effects.sleep(waitMs, signal);
   }
+}
+
+/** Why a wait that the server asks for is not even begun. */
+function impatience(retryAfterMs: number, totalMsMax: number): string {
+  const [asked, most] = [retryAfterMs, totalMsMax].map((ms) => Math.ceil(ms / 1000));
+  return `the server asks to wait ${asked} s, and a batch is tried for ${most} s at most`;
 }
 
 type Settled = PostOutcome extends infer Outcome
@@ -172,7 +188,10 @@ async function attempt(
       body: batch.body,
       // A redirect would turn the POST into a GET, or hand the batch to another host.
       redirect: 'manual',
-      signal: AbortSignal.any([signal, AbortSignal.timeout(Math.min(timeoutMs, timerMsMax))]),
+      signal: AbortSignal.any([
+        signal,
+        AbortSignal.timeout(Math.ceil(Math.min(timeoutMs, timerMsMax))),
+      ]),
     });
     server.reached = true;
     const text = await readText(response, answerBytesMax);
@@ -229,7 +248,10 @@ function backoffMs(attempts: number, limits: RetryLimits, random: () => number):
   return random() * Math.min(limits.backoffMsMax, ceilingMs);
 }
 
-/** The text of an answer, cut at `bytesMax`: what answers need not be our server. */
+/**
+ * The text of an answer, cut at `bytesMax`: what answers need not be our server.
+ * @internal
+ */
 export async function readText(response: Response, bytesMax: number): Promise<string> {
   const parts: Uint8Array[] = [];
   let bytes = 0;
@@ -293,7 +315,10 @@ export function stringOr(value: unknown, fallback: string): string {
   return typeof value === 'string' && value !== '' ? value : fallback;
 }
 
-/** Resolves after `ms`, or as soon as the signal is aborted. */
+/**
+ * Resolves after `ms`, or as soon as the signal is aborted.
+ * @internal
+ */
 export async function sleep(ms: number, signal: AbortSignal): Promise<void> {
   try {
     await delay(Math.min(ms, timerMsMax), undefined, { signal });

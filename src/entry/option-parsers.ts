@@ -1,4 +1,11 @@
-import { isTokenName, rateMax, scopes, type Scope } from '../domain/access-token.ts';
+import { isBearerToken, serverAddress } from '../client/checks.ts';
+import {
+  isTokenName,
+  rateMax,
+  scopes,
+  tokenCharactersMax,
+  type Scope,
+} from '../domain/access-token.ts';
 import { dateOfTimestamp, isCalendarDate } from '../domain/timestamp.ts';
 import { isOriginOrAny } from '../http/cors.ts';
 
@@ -96,12 +103,8 @@ export function timestamp(flag: string): (text: string) => number {
 /** A parser of the address of a server, returned without a slash at its end. */
 export function serverUrl(flag: string): (text: string) => string {
   return (text) => {
-    const url = URL.parse(text);
-    const isPlain =
-      url !== null &&
-      /^https?:$/.test(url.protocol) &&
-      `${url.username}${url.search}${url.hash}` === '';
-    if (isPlain) return url.href.replace(/\/+$/, '');
+    const address = serverAddress(text);
+    if (address !== undefined) return address;
     throw new UsageError(`${flag} must be an address such as http://127.0.0.1:8080, got '${text}'`);
   };
 }
@@ -117,8 +120,9 @@ export function nonEmpty(flag: string): (text: string) => string {
 /** A parser of bearer tokens; what is wrong with one is told without it. */
 export function bearerToken(flag: string): (text: string) => string {
   return (text) => {
-    if (/^[!-~]+$/.test(text)) return text;
-    throw new UsageError(`${flag} must be visible ASCII, without spaces`);
+    if (isBearerToken(text)) return text;
+    const form = `visible ASCII, without spaces, and at most ${tokenCharactersMax} characters`;
+    throw new UsageError(`${flag} must be ${form}`);
   };
 }
 

@@ -1,4 +1,8 @@
-import { expect, test } from 'vitest';
+import { once } from 'node:events';
+import { createServer, request } from 'node:http';
+import type { AddressInfo } from 'node:net';
+
+import { expect, onTestFinished, test } from 'vitest';
 
 import { createClient, type DeviceEvent, type Refusal } from '../../src/client/index.ts';
 import {
@@ -58,4 +62,41 @@ test('each refused event is told of, however many of a batch they are', async ()
   expect(await client.flush()).toEqual({ accepted: 50, refused: 50, givenUp: 0 });
   expect(refused.map(([each]) => each)).toEqual(bad);
   expect(refused[0]?.[1]).toMatchObject({ field: 'state' });
+});
+
+/** The address of a proxy that drops the client's wish to be refused as a whole. */
+async function proxyWithoutPrefer(url: string): Promise<string> {
+  const proxy = createServer((incoming, outgoing) => {
+    const { method, headers } = incoming;
+    delete headers['prefer'];
+    const passed = request(new URL(incoming.url ?? '', url), { method, headers });
+    passed.on('response', (answer) => {
+      outgoing.writeHead(answer.statusCode ?? 502, answer.headers);
+      answer.pipe(outgoing);
+    });
+    incoming.pipe(passed);
+  });
+  await once(proxy.listen(0, '127.0.0.1'), 'listening');
+  onTestFinished(() => {
+    proxy.closeAllConnections();
+    proxy.close();
+  });
+  return `http://127.0.0.1:${(proxy.address() as AddressInfo).port}`;
+}
+
+test('behind a proxy that drops Prefer, what is refused is not said to be accepted', async () => {
+  const { url } = await startServer(temporaryDirectory());
+  let told = 0;
+  const client = createClient({
+    url: await proxyWithoutPrefer(url),
+    batchMsMax: 1e9,
+    onRefused: () => (told += 1),
+  });
+  for (let n = 0; n < 100; n += 1) await client.send(event(n < 50 ? '' : 'erased'));
+  await expect(client.flush()).rejects.toThrow('30 of the 100 events of a batch were refused');
+  expect(told).toBe(20);
+  expect(await client.close()).toEqual({ accepted: 50, refused: 50, givenUp: 0 });
+  const reader = newClient(1);
+  await waitCounted(reader, url);
+  expect((await readStats(reader, url)).map(({ count }) => count)).toEqual([50]);
 });

@@ -47,11 +47,22 @@ afterAll(async () => {
   for (const undo of undoing.splice(0).reverse()) await undo();
 });
 
+/** What the compiler says, as strict as it can be, of the files of an application; nothing if all is well. */
+async function compile(lib: string, args: readonly string[]): Promise<string> {
+  const tsc = join(root, 'node_modules/typescript/bin/tsc');
+  const flags = ['--strict', '--module', 'nodenext', '--target', 'es2022', '--lib', lib];
+  const options = [...flags, '--exactOptionalPropertyTypes', '--skipLibCheck', 'false', ...args];
+  const compiled = run(process.execPath, [tsc, ...options], { cwd: directory, env });
+  const { stdout } = await compiled.catch((error: unknown) => error as { stdout: string });
+  return stdout;
+}
+
 function command(...args: string[]) {
   return run('npx', ['--no-install', 'device-pipeline', ...args], { cwd: directory, env });
 }
 
 const expectedFiles = [
+  'ARCHITECTURE.md',
   'CHANGELOG.md',
   'LICENSE',
   'README.md',
@@ -65,11 +76,13 @@ const expectedFiles = [
   'dist/cli/<module>-*.js',
   'dist/cli/reader-worker.js',
   'dist/cli/writer-worker.js',
+  'dist/client/checks.d.ts',
   'dist/client/client.d.ts',
   'dist/client/event-buffer.d.ts',
   'dist/client/flush-on-exit.d.ts',
   'dist/client/index.d.ts',
   'dist/client/index.js',
+  'dist/client/losses.d.ts',
   'dist/client/post-batch.d.ts',
   'dist/client/slots.d.ts',
   'dist/dashboard/icon-*.svg',
@@ -77,6 +90,7 @@ const expectedFiles = [
   'dist/dashboard/manifest.json',
   'dist/dashboard/script-*.js',
   'dist/dashboard/style-*.css',
+  'docs/benchmarks.md',
   'docs/deploying.md',
   'docs/grafana/device-pipeline.json',
   'docs/guarantees.md',
@@ -84,6 +98,7 @@ const expectedFiles = [
   'docs/images/dashboard-light.png',
   'docs/installing.md',
   'docs/operations.md',
+  'docs/plots/<plot>.svg',
   'docs/prometheus/alerts.yml',
   'docs/sample.json',
   'docs/scaling.md',
@@ -91,7 +106,8 @@ const expectedFiles = [
 ];
 
 /** Who changes the code has a clone. */
-const onlyInClones = ['ARCHITECTURE.md', 'CONTRIBUTING.md', 'docs/adr', 'docs/benchmarks.md'];
+const onlyInClones =
+  /^(docs\/adr(\/[\w-]+\.md)?|CONTRIBUTING\.md|Dockerfile|(infra|bench)\/[\w./-]+)$/;
 
 describe('the packed tarball', () => {
   test('holds just what is needed', () => {
@@ -99,7 +115,8 @@ describe('the packed tarball', () => {
       path
         .replace(/^(dist\/cli\/)(?!chunk)[\w-]+-[A-Z0-9]{8}\.js$/, '$1<module>-*.js')
         .replace(/(?<=-)([A-Z0-9]{8}|[0-9a-f]{12})(?=\.(js|css|svg))/, '*')
-        .replace(/^(dist\/dashboard\/.*)\.(br|gz)$/, '$1'),
+        .replace(/^(dist\/dashboard\/.*)\.(br|gz)$/, '$1')
+        .replace(/^(docs\/plots\/)[\w-]+\.svg$/, '$1<plot>.svg'),
     );
     const expected = expectedFiles.filter((name) => !name.includes('<module>'));
     expect([...new Set(names)].filter((name) => !name.includes('<module>')).sort()).toEqual(
@@ -109,16 +126,26 @@ describe('the packed tarball', () => {
     expect(tarball.unpackedSize).toBeLessThan(6 * 1024 * 1024);
   });
 
-  test('has the files that its README leads to', async () => {
+  test('has the files that its documents lead to', async () => {
     const installed = join(directory, 'node_modules/device-pipeline');
-    const readme = await readFile(join(installed, 'README.md'), 'utf8');
-    const links = [...readme.matchAll(/\]\(([^)#:]+)[^)]*\)|@(docs\/[\w.]+)/g)].map(
-      ([, link, argument]) => link ?? argument ?? '',
-    );
-    expect(links).toContain('docs/sample.json');
-    expect(links).toContain('docs/images/dashboard-light.png');
-    const missing = [...new Set(links)].filter((link) => !existsSync(join(installed, link)));
-    expect(missing.sort()).toEqual(onlyInClones);
+    const documents = tarball.files.map(({ path }) => path).filter((path) => path.endsWith('.md'));
+    const links = new Map<string, string>();
+    for (const document of documents) {
+      for (const link of linksOf(document, await readFile(join(installed, document), 'utf8'))) {
+        links.set(link, document);
+      }
+    }
+    const known = [
+      'docs/sample.json',
+      'docs/plots/ingest.svg',
+      'docs/adr',
+      'infra/local/local-stack.ts',
+    ];
+    expect([...links.keys()]).toEqual(expect.arrayContaining(known));
+    const missing = [...links].filter(([link]) => !existsSync(join(installed, link)));
+    expect(missing.filter(([link]) => !onlyInClones.test(link))).toEqual([]);
+    // A clone has them.
+    expect([...links].filter(([link]) => !existsSync(join(root, link)))).toEqual([]);
   });
 
   test('brings no dependency along, and names the licences of what is in it', async () => {
@@ -180,13 +207,23 @@ describe('the packed tarball', () => {
       console.log(JSON.stringify(totals));
     `;
     await writeFile(join(directory, 'consumer.mts'), source);
-    const tsc = join(root, 'node_modules/typescript/bin/tsc');
-    const flags = ['--strict', '--module', 'nodenext', '--target', 'es2024', '--lib', 'esnext,dom'];
-    const options = [...flags, '--exactOptionalPropertyTypes', 'consumer.mts'];
-    const checked = run(process.execPath, [tsc, ...options], { cwd: directory, env });
-    expect(await checked.catch((error: unknown) => error)).toMatchObject({
-      stdout: '',
-    });
+    // With the types of a browser, with those of Node.js, and with neither: there is no signal then.
+    const signal = `
+      import { createClient } from 'device-pipeline/client';
+      createClient({ url: 'http://127.0.0.1:1', signal: AbortSignal.abort() });
+      // @ts-expect-error: a signal is an AbortSignal.
+      createClient({ url: 'http://127.0.0.1:1', signal: 'abort' });
+    `;
+    await writeFile(join(directory, 'signal.mts'), signal);
+    const typeRoots = join(root, 'node_modules/@types');
+    expect(await compile('es2024,dom', ['consumer.mts', 'signal.mts'])).toBe('');
+    const ofNode = ['--types', 'node', '--typeRoots', typeRoots];
+    expect(await compile('es2024', ['consumer.mts', 'signal.mts', ...ofNode])).toBe('');
+    await writeFile(
+      join(directory, 'console.d.ts'),
+      'declare const console: { log(text: string): void };',
+    );
+    expect(await compile('es2024', ['consumer.mts', 'console.d.ts'])).toBe('');
     const ran = await run(process.execPath, ['consumer.mjs'], { cwd: directory, env });
     expect(JSON.parse(ran.stdout)).toEqual({ accepted: 0, refused: 0, givenUp: 0 });
   });
@@ -204,6 +241,16 @@ describe('the packed tarball', () => {
     });
   });
 });
+
+/** The files that a document leads to: by links and images from where it is, for curl from the root. */
+function linksOf(document: string, text: string): string[] {
+  const relative = text.matchAll(/(?:\]\(<?|(?:src|href)=")(?!\w+:|#)([^#\s)>"]+)/g);
+  const fromRoot = text.matchAll(/@(docs\/[\w.]+)/g);
+  return [
+    ...[...relative].map(([, link]) => join(dirname(document), link ?? '')),
+    ...[...fromRoot].map(([, path]) => path ?? ''),
+  ];
+}
 
 async function settled(url: string): Promise<{ status: string }> {
   for (;;) {

@@ -212,8 +212,11 @@ describe('parsers', () => {
     'ftp://a',
     'http://',
     'http://u:p@a',
+    'http://:p@a',
     'http://a/?b=c',
+    'http://a/?',
     'http://a#b',
+    'http://a/#',
   ])("'%s' is no address of a server", (text) => {
     expect(() => serverUrl('url')(text)).toThrow(UsageError);
   });

@@ -1,80 +1,18 @@
-import { spawn } from 'node:child_process';
-import { once } from 'node:events';
-import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
-import type { AddressInfo } from 'node:net';
-import { join } from 'node:path';
 import { setTimeout } from 'node:timers/promises';
-import { gunzipSync } from 'node:zlib';
 
-import { afterEach, describe, expect, test } from 'vitest';
+import { describe, expect, test } from 'vitest';
 
+import { DeliveryError, type GivenUpBatch } from '../../src/client/index.ts';
 import {
-  createClient,
-  DeliveryError,
-  type ClientOptions,
-  type DeviceEvent,
-  type GivenUpBatch,
-} from '../../src/client/index.ts';
-
-const undoing: (() => void)[] = [];
-afterEach(() => undoing.splice(0).forEach((undo) => undo()));
-
-interface Request {
-  readonly events: DeviceEvent[];
-  readonly key: string;
-  readonly headers: IncomingMessage['headers'];
-}
-type Answer = (response: ServerResponse, request: Request) => void;
-
-const accept: Answer = (response, { events }) => {
-  json(response, 200, { status: 'accepted', raw_key: 'raw/x', enqueued: events.length });
-};
-
-function json(response: ServerResponse, status: number, body: object, headers = {}): void {
-  response.writeHead(status, { 'content-type': 'application/json', ...headers });
-  response.end(JSON.stringify(body));
-}
-
-/** A server that gives these answers, and then accepts. */
-async function serverThat(...answers: Answer[]) {
-  const requests: Request[] = [];
-  const server = createServer((request, response) => {
-    void (async () => {
-      const parts: Buffer[] = [];
-      for await (const part of request as AsyncIterable<Buffer>) parts.push(part);
-      const raw = Buffer.concat(parts);
-      const isGzip = request.headers['content-encoding'] === 'gzip';
-      const text = (isGzip ? gunzipSync(raw) : raw).toString();
-      const { processed_devices: events } = JSON.parse(text) as {
-        processed_devices: DeviceEvent[];
-      };
-      const key = String(request.headers['idempotency-key']);
-      const read = { events, key, headers: request.headers };
-      requests.push(read);
-      (answers.shift() ?? accept)(response, read);
-    })();
-  });
-  await once(server.listen(0, '127.0.0.1'), 'listening');
-  undoing.push(() => {
-    server.closeAllConnections();
-    server.close();
-  });
-  return { requests, url: `http://127.0.0.1:${(server.address() as AddressInfo).port}` };
-}
-
-const quick = { backoffMsMin: 1, backoffMsMax: 2 };
-
-function clientOf(url: string, options: Partial<ClientOptions> = {}) {
-  return createClient({ url, retry: quick, ...options });
-}
-
-function event(n: number): DeviceEvent {
-  return { type: 'phone', state: 'erased', timestamp: '2026-06-17T12:00:00Z', n };
-}
-
-function numbers(requests: readonly Request[]): unknown[] {
-  return requests.flatMap(({ events }) => events.map(({ n }) => n));
-}
+  accept,
+  clientOf,
+  event,
+  json,
+  numbers,
+  quick,
+  serverThat,
+  type Answer,
+} from '../support/scripted-server.ts';
 
 describe('events', () => {
   test('go in batches by number, the rest with the flush', async () => {
@@ -87,15 +25,40 @@ describe('events', () => {
     expect(new Set(requests.map(({ key }) => key)).size).toBe(3);
   });
 
-  test('go in batches by bytes, and none is larger', async () => {
+  test('go in batches by bytes, as full as they can be', async () => {
     const { url, requests } = await serverThat();
-    const client = clientOf(url, { batchBytesMax: 500, batchMsMax: 1e9 });
-    for (let n = 0; n < 20; n += 1) await client.send(event(n));
-    await client.close();
-    expect(requests.length).toBeGreaterThan(3);
-    const sizes = requests.map(({ headers }) => Number(headers['content-length']));
-    expect(Math.max(...sizes)).toBeLessThanOrEqual(500);
-    await expect(clientOf(url, { batchBytesMax: 50 }).send(event(1))).rejects.toThrow(RangeError);
+    const each = { ...event(1), pad: 'é'.repeat(20) };
+    const bytes = Buffer.byteLength(JSON.stringify(each));
+    const frame = '{"processed_devices":[]}'.length;
+    // Five of them with four commas, to the byte; and one byte less.
+    const batchBytesMax = frame + 5 * bytes + 4;
+    for (const [max, expected] of [
+      [batchBytesMax, [5, 5, 1]],
+      [batchBytesMax - 1, [4, 4, 3]],
+    ] as const) {
+      requests.length = 0;
+      const client = clientOf(url, { batchBytesMax: max, batchMsMax: 1e9, concurrency: 1 });
+      for (let n = 0; n < 11; n += 1) await client.send(each);
+      await client.close();
+      expect(requests.map(({ events }) => events.length)).toEqual(expected);
+      expect(Math.max(...requests.map((request) => request.bytes))).toBeLessThanOrEqual(max);
+    }
+  });
+
+  test('are refused where one alone is too large, by its own bytes', async () => {
+    const { url } = await serverThat();
+    const bytes = JSON.stringify(event(1)).length;
+    const fits = clientOf(url, { batchBytesMax: bytes + 24 });
+    await fits.send(event(1));
+    expect(await fits.close()).toEqual({ accepted: 1, refused: 0, givenUp: 0 });
+    const tooLarge = clientOf(url, { batchBytesMax: bytes + 23 }).send(event(1));
+    await expect(tooLarge).rejects.toThrow(
+      new RangeError(
+        `an event of ${bytes} bytes is larger than a batch may be; batchBytesMax is ${bytes + 23}`,
+      ),
+    );
+    const noRoom = clientOf(url, { bufferBytesMax: bytes }).send(event(1));
+    await expect(noRoom).rejects.toThrow(`larger than the buffer; bufferBytesMax is ${bytes}`);
   });
 
   test('go after a time, without a flush', async () => {
@@ -146,17 +109,18 @@ describe('a batch without an answer that counts', () => {
     expect(new Set(requests.map(({ key }) => key)).size).toBe(1);
   });
 
-  test('waits as long as Retry-After says', async () => {
+  test('is given up at once where Retry-After says to wait longer than it is tried', async () => {
     const { url, requests } = await serverThat((response) =>
       json(response, 503, {}, { 'retry-after': '3600' }),
     );
     const given: GivenUpBatch[] = [];
     const client = clientOf(url, { onGaveUp: (batch) => given.push(batch) });
     await client.send(event(1));
-    // An hour is longer than it tries at all: it says so, and does not come back too soon.
     await client.close();
     expect(requests).toHaveLength(1);
     expect(given[0]?.reason).toContain('503');
+    expect(given[0]?.reason).toContain('the server asks to wait 3600 s');
+    expect(given[0]?.key).toBe(requests[0]?.key);
   });
 
   test('is given up with its body and key where the answers are garbage', async () => {
@@ -216,23 +180,6 @@ test('refused events are told of themselves, and the others are sent', async () 
   expect(refused).toEqual([[events[1], { field: 'state', code: 'blank', message: 'No state.' }]]);
   expect(numbers(requests)).toEqual([0, 1, 2, 0, 2]);
   expect(requests[0]?.key).not.toBe(requests[1]?.key);
-});
-
-test('a callback that throws takes no other event with it, and the flush tells of it', async () => {
-  const refuseFirst: Answer = (response) => {
-    const errors = [{ index: 0, field: 'type', code: 'blank', message: 'no' }];
-    json(response, 400, { code: 'invalid_items', detail: 'x', errors });
-  };
-  const { url, requests } = await serverThat(refuseFirst);
-  const client = clientOf(url, {
-    onRefused: () => {
-      throw new Error('ours');
-    },
-  });
-  for (let n = 0; n < 10; n++) await client.send(event(n));
-  await expect(client.flush()).rejects.toThrow('a callback has failed: Error: ours');
-  expect(numbers(requests.slice(1))).toEqual([1, 2, 3, 4, 5, 6, 7, 8, 9]);
-  expect(await client.flush()).toEqual({ accepted: 9, refused: 1, givenUp: 0 });
 });
 
 test('a batch that is too large for the server goes in parts; one event that is, is given up', async () => {
@@ -304,24 +251,4 @@ test('send waits while the buffer is full, and an abort ends the wait', async ()
   abort.abort(new Error('stop'));
   await told;
   expect((await client.flush()).accepted).toBeGreaterThanOrEqual(2);
-});
-
-test('a flush on exit: when nothing is left to do, and at SIGTERM', async () => {
-  const { url, requests } = await serverThat();
-  for (const rest of ['', 'process.stdout.write("up"); setInterval(() => {}, 1e6);']) {
-    const script = `
-      import { createClient, flushOnExit } from '${join(import.meta.dirname, '../../src/client/index.ts')}';
-      const client = createClient({ url: '${url}', batchMsMax: ${rest === '' ? 1 : 1e9} });
-      flushOnExit(client);
-      await client.send(${JSON.stringify(event(7))});
-      ${rest}`;
-    const child = spawn(process.execPath, ['--input-type=module', '-e', script], {
-      stdio: ['ignore', 'pipe', 'inherit'],
-    });
-    undoing.push(() => void child.kill('SIGKILL'));
-    if (rest !== '') child.stdout.once('data', () => child.kill('SIGTERM'));
-    const [code, signal] = (await once(child, 'exit')) as [number | null, string | null];
-    expect([code, signal]).toEqual(rest === '' ? [0, null] : [null, 'SIGTERM']);
-  }
-  expect(numbers(requests)).toEqual([7, 7]);
 });

@@ -222,8 +222,22 @@ describe('a retry', () => {
 
   test('is not waited for where Retry-After lies beyond the total time', async () => {
     const it = world(problem(503, 'busy', { 'retry-after': '86400' }));
-    expect(await post(it)).toMatchObject({ kind: 'gave_up', attempts: 1 });
+    expect(await post(it)).toEqual({
+      kind: 'gave_up',
+      attempts: 1,
+      neverReached: false,
+      reason:
+        '503 busy: Detail., after 1 attempt; the server asks to wait 86400 s, and a batch is tried for 600 s at most',
+    });
     expect(it.slept).toEqual([]);
+  });
+
+  test('is not waited for where Retry-After lies beyond what is left of the total time', async () => {
+    const wait = problem(503, 'busy', { 'retry-after': '400' });
+    expect(await post(world(wait))).toMatchObject({
+      attempts: 2,
+      reason: expect.stringMatching(/after 2 attempts; the server asks to wait 400 s/) as string,
+    });
   });
 
   test('is made for a few seconds only where nobody has ever answered', async () => {
