@@ -1,3 +1,5 @@
+import { recall, remember } from './storage.ts';
+
 /** The answer is not one that the page can show. */
 export class ApiError extends Error {
   /** 0: no answer at all. */
@@ -20,8 +22,10 @@ export interface Reply {
   readonly isSame: boolean;
 }
 
-const keptMax = 16;
+const keptMax = 4;
+/** For an answer to begin, and for all of it. */
 const waitMsMax = 30_000;
+const bodyMsMax = 600_000;
 const tokenKey = 'device-pipeline-token';
 /** A page asks several things at once: where it may ask only so often, it waits its turn. */
 const turnsMax = 8;
@@ -37,25 +41,26 @@ export class Api {
   readonly #kept = new Map<string, { etag: string; value: unknown }>();
 
   get token(): string | undefined {
-    return sessionStorage.getItem(tokenKey) ?? undefined;
+    return recall('sessionStorage', tokenKey);
   }
 
   set token(token: string | undefined) {
     this.#kept.clear();
-    if (token === undefined) sessionStorage.removeItem(tokenKey);
-    else sessionStorage.setItem(tokenKey, token);
+    remember('sessionStorage', tokenKey, token);
   }
 
-  /** @throws {ApiError} and, where `signal` says so, the reason of its abort. */
-  async get(path: string, signal: AbortSignal): Promise<Reply> {
-    const kept = this.#kept.get(path);
+  /**
+   * @param isKept of what will be asked again, to be told then only whether it has changed
+   * @throws {ApiError} and, where `signal` says so, the reason of its abort.
+   */
+  async get(path: string, signal: AbortSignal, isKept = false): Promise<Reply> {
+    const kept = isKept ? this.#kept.get(path) : undefined;
     const response = await this.#fetch(path, signal, kept?.etag);
     if (response.status === 304 && kept !== undefined) return { value: kept.value, isSame: true };
     if (!response.ok) throw await errorOf(response);
-    const value: unknown = await response.json();
+    const value: unknown = await whole(response.json(), signal);
     const etag = response.headers.get('etag');
-    this.#kept.delete(path);
-    if (etag !== null) this.#keep(path, etag, value);
+    if (isKept && etag !== null) this.#keep(path, etag, value);
     return { value, isSame: false };
   }
 
@@ -63,7 +68,7 @@ export class Api {
   async blob(path: string, signal: AbortSignal): Promise<Blob> {
     const response = await this.#fetch(path, signal);
     if (!response.ok) throw await errorOf(response);
-    return await response.blob();
+    return await whole(response.blob(), signal);
   }
 
   async #fetch(path: string, signal: AbortSignal, etag?: string): Promise<Response> {
@@ -80,6 +85,7 @@ export class Api {
   }
 
   #keep(path: string, etag: string, value: unknown): void {
+    this.#kept.delete(path);
     this.#kept.set(path, { etag, value });
     const [oldest] = this.#kept.keys();
     if (this.#kept.size > keptMax && oldest !== undefined) this.#kept.delete(oldest);
@@ -87,16 +93,29 @@ export class Api {
 }
 
 async function ask(path: string, headers: Headers, signal: AbortSignal): Promise<Response> {
+  const late = new AbortController();
+  const timer = setTimeout(() => late.abort(), waitMsMax);
   try {
     return await fetch(path, {
       headers,
       cache: 'no-store',
       credentials: 'omit',
-      signal: AbortSignal.any([signal, AbortSignal.timeout(waitMsMax)]),
+      signal: AbortSignal.any([signal, late.signal, AbortSignal.timeout(bodyMsMax)]),
     });
   } catch (error) {
     if (signal.aborted) throw error;
     throw new ApiError(0, 'The pipeline does not answer. Is it running?');
+  } finally {
+    clearTimeout(timer);
+  }
+}
+
+async function whole<T>(body: Promise<T>, signal: AbortSignal): Promise<T> {
+  try {
+    return await body;
+  } catch (error) {
+    if (signal.aborted) throw error;
+    throw new ApiError(0, 'The answer broke off before its end.');
   }
 }
 

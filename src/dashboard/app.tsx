@@ -15,13 +15,7 @@ export function App({ store }: { store: Store }) {
   useEffect(() => store.subscribe(setState), [store]);
   useEffect(() => onSchemeChange(() => setColours(scheme())), []);
   const main = useRef<HTMLElement>(null);
-  const asked = useRef(false);
-  const isAsking = state.signIn !== undefined;
-  useEffect(() => {
-    // The field that had the focus is gone: the keyboard goes on where the counts are.
-    if (asked.current && !isAsking) main.current?.focus();
-    asked.current = isAsking;
-  }, [isAsking]);
+  useEffect(() => keepFocus(() => main.current?.focus({ preventScroll: true })), []);
   return (
     <>
       <a class="skip" href="#main">
@@ -32,13 +26,34 @@ export function App({ store }: { store: Store }) {
         <Content store={store} state={state} colours={colours} />
       </main>
       <footer>
-        {!state.isSignedIn && (
+        {!state.isSignedIn && state.signIn === undefined && (
           <a href={`/stats-html?date=${dayOf(state.now)}`}>Plain page of today</a>
         )}
         <a href="/docs">API</a>
       </footer>
     </>
   );
+}
+
+/** Where what has the focus goes away or is disabled, the keyboard goes on from somewhere near. */
+function keepFocus(goOn: () => void): () => void {
+  let latest: Element | undefined;
+  const note = ({ target }: Event) => {
+    if (target instanceof Element) latest = target;
+  };
+  const observer = new MutationObserver(() => {
+    if (latest === undefined || document.activeElement !== document.body) return;
+    if (latest.isConnected && !latest.matches(':disabled')) return;
+    latest = undefined;
+    goOn();
+  });
+  document.addEventListener('focusin', note);
+  const attributes = { attributes: true, attributeFilter: ['disabled'] };
+  observer.observe(document.body, { childList: true, subtree: true, ...attributes });
+  return () => {
+    document.removeEventListener('focusin', note);
+    observer.disconnect();
+  };
 }
 
 function Content({

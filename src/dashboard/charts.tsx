@@ -247,7 +247,10 @@ function barConfig(
           padding: 10,
           boxPadding: 4,
           usePointStyle: true,
-          filter: ({ parsed }) => (parsed.y ?? 0) > 0,
+          // Of a day without any, one row stays: the title is told by it.
+          filter: ({ parsed, datasetIndex, dataIndex }) =>
+            (parsed.y ?? 0) > 0 ||
+            (datasetIndex === 0 && series.every(({ values }) => (values[dataIndex] ?? 0) === 0)),
           itemSort: (a, b) => (b.parsed.y ?? 0) - (a.parsed.y ?? 0),
           callbacks: {
             title: ([item]) => {

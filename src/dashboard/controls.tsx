@@ -192,7 +192,15 @@ function Filter({
           <p class="hint">{found.length - offeredMax} more: type a part of the name.</p>
         )}
         {chosen.length > 0 && (
-          <button type="button" class="quiet" onClick={() => onChoose([])}>
+          <button
+            type="button"
+            class="quiet"
+            onClick={() => {
+              // It goes away with what it takes back.
+              details.current?.querySelector('summary')?.focus();
+              onChoose([]);
+            }}
+          >
             Show all
           </button>
         )}

@@ -9,6 +9,7 @@ import { HeatMapTable } from './heat-map.tsx';
 import { yearsMax, type Snapshot } from './load.ts';
 import { RowsTable } from './rows-table.tsx';
 import type { State, Store } from './store.ts';
+import type { View } from './view.ts';
 
 interface Shown {
   store: Store;
@@ -20,9 +21,13 @@ interface Shown {
 export function Dashboard({ store, state, snapshot, scheme }: Shown) {
   const view = state.shownView;
   const total = totalOf(snapshot.pairs);
+  const isOld = state.isLoading && countsOf(state.view) !== countsOf(view);
   if (total === 0) return <NothingHere store={store} state={state} snapshot={snapshot} />;
   return (
-    <div class="dashboard" aria-busy={state.isLoading}>
+    <div class={isOld ? 'dashboard old' : 'dashboard'} aria-busy={state.isLoading}>
+      <p class="loading-note" role="status">
+        {isOld ? 'Loading …' : ''}
+      </p>
       <Figures snapshot={snapshot} words={view.failureWords} isLive={view.isLive} />
       <CountsChart store={store} view={view} snapshot={snapshot} scheme={scheme} />
       <div class="pair">
@@ -32,6 +37,11 @@ export function Dashboard({ store, state, snapshot, scheme }: Shown) {
       <RowsTable store={store} view={state.view} snapshot={snapshot} />
     </div>
   );
+}
+
+/** What a view needs counts for, as text. */
+function countsOf({ range, types, states, split }: View): string {
+  return JSON.stringify([range, types, states, split]);
 }
 
 function Figures({
@@ -81,7 +91,7 @@ function Figures({
         </Figure>
       </dl>
       <p class="unseen" role="status">
-        {isLive ? `Live: ${compactText(total)} events` : ''}
+        {isLive ? `Live: ${compactText(total)} ${total === 1 ? 'event' : 'events'}` : ''}
       </p>
     </section>
   );

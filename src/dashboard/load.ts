@@ -23,6 +23,9 @@ export interface Snapshot {
   readonly elsewhere: Range | undefined;
 }
 
+/** The count of a day, with the filters: what a probe tells. */
+export type DailyRow = Pick<Row, 'date' | 'count'>;
+
 export const seriesMax = 8;
 /** So many rows at most are loaded one by one; beyond, the server sums. */
 export const rowsMax = 40_000;
@@ -36,13 +39,15 @@ export function probePath(view: View, today: Day): string {
 /**
  * Few rows are loaded once, and all that is shown is summed from them. Where there may be many, the
  * server sums: then what is loaded is bounded by the names of the range, not by its days. `isInUse`
- * tells whether there may be counts of other days.
+ * tells whether there may be counts of other days. `daily` is what the probe has told, before anything of
+ * this was asked: whatever comes in between makes the next probe tell something else.
  * @throws {ApiError}
  */
 export async function load(
   api: Api,
   view: View,
   today: Day,
+  daily: readonly DailyRow[],
   isInUse: () => Promise<boolean>,
   signal: AbortSignal,
 ): Promise<Snapshot> {
@@ -53,8 +58,6 @@ export async function load(
   const [allPairs, beforeRows] = await Promise.all([
     ask<PairRow>(range, noFilters, 'type,state'),
     before && ask<Pick<Row, 'state' | 'count'>>(before, view, 'state'),
-    // So that a poll can ask later whether anything changed.
-    api.get(probePath(view, today), signal),
   ]);
   const isWanted = wantedBy(view);
   const pairs = allPairs.filter(isWanted);
@@ -62,7 +65,7 @@ export async function load(
   const counted =
     pairs.length * countDays(range) <= rowsMax
       ? sumRows(await ask<Row>(range, view), pairs, view, isFailing)
-      : await askSums(ask, range, view, pairs, isFailing);
+      : await askSums(ask, range, view, { pairs, daily }, isFailing);
   return {
     ...counted,
     range,
@@ -124,21 +127,20 @@ async function askSums(
   ask: Ask,
   range: Range,
   view: View,
-  pairs: readonly PairRow[],
+  { pairs, daily }: { readonly pairs: readonly PairRow[]; readonly daily: readonly DailyRow[] },
   isFailing: (state: string) => boolean,
 ): Promise<Counted> {
   const sums = sumBy(pairs, (row) => row[view.split]);
   const top = topNames(sums, seriesMax);
   const narrowed = view.split === 'type' ? { ...view, types: top } : { ...view, states: top };
   const failing = [...new Set(pairs.map(({ state }) => state))].filter(isFailing);
-  const [dailyRows, splitRows, failedRows] = await Promise.all([
-    ask<Pick<Row, 'date' | 'count'>>(range, view, 'date'),
+  const [splitRows, failedRows] = await Promise.all([
     ask<Row>(range, narrowed, `date,${view.split}`),
     askFailures(ask, range, view, failing),
   ]);
   return {
     rows: undefined,
-    daily: sumBy(dailyRows, ({ date }) => date),
+    daily: sumBy(daily, ({ date }) => date),
     failedDaily: sumBy(failedRows, ({ date }) => date),
     splitRows: splitRows.map((row) => ({
       date: row.date,

@@ -27,6 +27,7 @@ export function RowsTable({
   useEffect(() => setPage(0), [view.text, view.sort, view.rows, view.range]);
   const pages = Math.max(1, Math.ceil(ordered.length / pageRows));
   const at = Math.min(page, pages - 1);
+  const turnTo = (wanted: number) => setPage(Math.max(0, Math.min(wanted, pages - 1)));
   const { from, to } = snapshot.range;
   const name = `counts-${from}${from === to ? '' : `-to-${to}`}.csv`;
   return (
@@ -98,10 +99,10 @@ export function RowsTable({
             ? 'No row contains this text.'
             : `${wholeText(at * pageRows + 1)}–${wholeText(Math.min((at + 1) * pageRows, ordered.length))} of ${wholeText(ordered.length)}`}
         </span>
-        <button type="button" disabled={at === 0} onClick={() => setPage(at - 1)}>
+        <button type="button" aria-disabled={at === 0} onClick={() => turnTo(at - 1)}>
           Previous
         </button>
-        <button type="button" disabled={at >= pages - 1} onClick={() => setPage(at + 1)}>
+        <button type="button" aria-disabled={at >= pages - 1} onClick={() => turnTo(at + 1)}>
           Next
         </button>
       </div>

@@ -1,10 +1,12 @@
-import { useId, useState } from 'preact/hooks';
+import { useEffect, useId, useRef, useState } from 'preact/hooks';
 
 import type { Store } from './store.ts';
 
 export function SignIn({ store, message }: { store: Store; message: string | undefined }) {
   const [token, setToken] = useState('');
   const id = useId();
+  const field = useRef<HTMLInputElement>(null);
+  useEffect(() => field.current?.focus(), []);
   return (
     <form
       class="sign-in"
@@ -22,6 +24,7 @@ export function SignIn({ store, message }: { store: Store; message: string | und
       <label for={id}>Token</label>
       <input
         id={id}
+        ref={field}
         type="password"
         autocomplete="off"
         spellcheck={false}

@@ -1,7 +1,7 @@
 import { Api, ApiError, isToken } from './api.ts';
 import { dayOf } from './days.ts';
 import { readHealth, type Health } from './health.ts';
-import { load, probePath, type Snapshot } from './load.ts';
+import { load, probePath, type DailyRow, type Snapshot } from './load.ts';
 import { readView, writeView, type View } from './view.ts';
 
 export interface State {
@@ -39,6 +39,10 @@ export class Store {
   #state: State;
   #loading = new AbortController();
   #timer: ReturnType<typeof setTimeout> | undefined;
+  /** Whether no batch had come when the page was opened, and none is counted since. */
+  #isFirstRun = false;
+  /** Whether it is known that no token is needed. */
+  #isOpen = false;
   #failures = 0;
   #polls = 0;
 
@@ -60,10 +64,7 @@ export class Store {
       void this.refresh();
     });
     document.addEventListener('visibilitychange', () => this.#schedule(0));
-    setInterval(
-      () => document.visibilityState === 'visible' && this.#set({ now: Date.now() }),
-      5000,
-    );
+    setInterval(() => this.#tick(), 5000);
     void this.refresh();
   }
 
@@ -100,6 +101,7 @@ export class Store {
 
   signOut(): void {
     this.api.token = undefined;
+    this.#isOpen = false;
     this.#set({ isSignedIn: false, snapshot: undefined });
     void this.refresh();
   }
@@ -107,33 +109,71 @@ export class Store {
   /** Loads all that the view shows. */
   async refresh(): Promise<void> {
     this.#loading.abort();
-    const loading = (this.#loading = new AbortController());
-    const { view } = this.#state;
+    const { signal } = (this.#loading = new AbortController());
     this.#set({ isLoading: true });
     try {
-      const health = this.#askHealth(loading.signal);
-      const isInUse = async () => (await health, hasBatches(this.#state));
-      const today = dayOf(Date.now());
-      const [snapshot] = await Promise.all([
-        load(this.api, view, today, isInUse, loading.signal),
-        // Who may not ask is told so by the counters.
-        health,
-      ]);
-      this.#failures = 0;
-      this.#set({
-        snapshot,
-        shownView: view,
-        isLoading: false,
-        error: undefined,
-        signIn: undefined,
-        isSignedIn: this.api.token !== undefined,
-        now: Date.now(),
-      });
+      if (await this.#asksForToken(signal)) {
+        this.#set({ isLoading: false, signIn: this.#state.signIn ?? { message: undefined } });
+        return;
+      }
+      this.#arrive(await this.#load(signal));
     } catch (error) {
-      if (loading.signal.aborted) return;
+      if (signal.aborted) return;
       this.#fail(error);
+      if (error instanceof ApiError && error.status >= 500) {
+        await this.#askHealth(signal).catch(() => undefined);
+      }
     }
     this.#schedule();
+  }
+
+  /** What can be told without a refusal, of which a browser would complain. */
+  async #asksForToken(signal: AbortSignal): Promise<boolean> {
+    if (this.api.token !== undefined || this.#isOpen) return false;
+    const { value } = await this.api.get('/healthz', signal);
+    const isOpen =
+      typeof value === 'object' && value !== null && 'access' in value && value.access === 'open';
+    this.#isOpen = isOpen;
+    return !isOpen;
+  }
+
+  async #load(signal: AbortSignal): Promise<Pick<State, 'snapshot' | 'shownView'>> {
+    const { view } = this.#state;
+    const today = dayOf(Date.now());
+    // Before all else: what changes later, it tells the next time. And who may not ask is told so once.
+    const probe = await this.api.get(probePath(view, today), signal, true);
+    const health = this.#askHealth(signal);
+    const isInUse = async () => (await health, hasBatches(this.#state));
+    const [snapshot] = await Promise.all([
+      load(this.api, view, today, probe.value as DailyRow[], isInUse, signal),
+      health,
+    ]);
+    return { snapshot, shownView: view };
+  }
+
+  #arrive(loaded: Pick<State, 'snapshot' | 'shownView'>): void {
+    this.#failures = 0;
+    this.#set({
+      ...loaded,
+      isLoading: false,
+      error: undefined,
+      signIn: undefined,
+      isSignedIn: this.api.token !== undefined,
+      now: Date.now(),
+    });
+    // Who sends a first batch wants to see the next ones, too.
+    if (this.#isFirstRun && !hasNothing(loaded.snapshot)) {
+      this.#isFirstRun = false;
+      this.show({ isLive: true }, true);
+    } else this.#isFirstRun ||= isFirstRun(this.#state);
+  }
+
+  #tick(): void {
+    if (document.visibilityState !== 'visible') return;
+    const { now, view } = this.#state;
+    this.#set({ now: Date.now() });
+    // Presets end today.
+    if ('preset' in view.range && dayOf(now) !== dayOf(Date.now())) void this.refresh();
   }
 
   /** Asks whether anything changed, and only then for more. */
@@ -142,7 +182,8 @@ export class Store {
     try {
       this.#polls++;
       if (this.#polls % healthEvery === 0) await this.#askHealth(signal);
-      const { isSame } = await this.api.get(probePath(this.#state.view, dayOf(Date.now())), signal);
+      const path = probePath(this.#state.view, dayOf(Date.now()));
+      const { isSame } = await this.api.get(path, signal, true);
       if (!isSame || this.#state.error !== undefined) {
         await this.refresh();
         return;
@@ -188,33 +229,44 @@ export class Store {
   #fail(error: unknown): void {
     this.#failures++;
     if (!isRefusal(error)) {
+      const { signIn } = this.#state;
       const isOfApi = error instanceof ApiError;
       this.#set({
         isLoading: false,
         // What was last heard of it holds no more.
         ...(isOfApi && error.status === 0 && { health: { kind: 'unreachable' } }),
         error: {
-          text: error instanceof Error ? error.message : String(error),
+          text: textOf(error),
           isPassing: !isOfApi || error.isPassing,
         },
+        ...(signIn && { signIn: { message: `${textOf(error)} This page tries again by itself.` } }),
       });
       return;
     }
     const hadToken = this.api.token !== undefined;
     this.api.token = undefined;
+    this.#isOpen = false;
     const message = !hadToken
       ? undefined
       : error instanceof ApiError && error.status === 403
         ? 'This token may not read the counters. Use one that is for read: device-pipeline token create --name NAME --for read'
         : 'This token is not known here: mistyped, revoked or expired.';
-    this.#set({ isLoading: false, isSignedIn: false, snapshot: undefined, signIn: { message } });
+    this.#set({
+      isLoading: false,
+      isSignedIn: false,
+      snapshot: undefined,
+      error: undefined,
+      signIn: { message },
+    });
   }
 
   #schedule(afterMs?: number): void {
     clearTimeout(this.#timer);
     const { view, snapshot, error, signIn } = this.#state;
     const isWaiting = error?.isPassing ?? (view.isLive || hasNothing(snapshot));
-    if (document.visibilityState !== 'visible' || signIn !== undefined) return;
+    if (document.visibilityState !== 'visible') return;
+    // Nobody has said yet who they are, or what they said was refused.
+    if (signIn !== undefined && (this.api.token === undefined || error === undefined)) return;
     if (!isWaiting) {
       this.#timer = setTimeout(() => void this.#lookAtHealth(), healthMs);
       return;
@@ -250,4 +302,8 @@ function hasBatches({ health }: State): boolean {
 
 function isRefusal(error: unknown): boolean {
   return error instanceof ApiError && (error.status === 401 || error.status === 403);
+}
+
+function textOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
 }

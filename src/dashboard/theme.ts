@@ -1,4 +1,5 @@
 import type { Scheme } from './colours.ts';
+import { recall, remember } from './storage.ts';
 
 export const themes = ['auto', 'light', 'dark'] as const;
 export type Theme = (typeof themes)[number];
@@ -7,11 +8,11 @@ const key = 'device-pipeline-theme';
 const darkQuery = matchMedia('(prefers-color-scheme: dark)');
 
 export function theme(): Theme {
-  return themes.find((name) => name === localStorage.getItem(key)) ?? 'auto';
+  return themes.find((name) => name === recall('localStorage', key)) ?? 'auto';
 }
 
 export function setTheme(chosen: Theme): void {
-  localStorage.setItem(key, chosen);
+  remember('localStorage', key, chosen);
   applyTheme();
 }
 

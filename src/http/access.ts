@@ -27,6 +27,8 @@ export interface Refused {
 
 /** Says who asks, and whether they may do one of these things. Asked once for each request. */
 export interface Access {
+  /** Whether whoever shows no token is refused. */
+  asksForToken(): boolean;
   admit(
     authorization: string | undefined,
     scopes: readonly Scope[],
@@ -75,6 +77,7 @@ export function tokenAccess(
   let known: readonly Token[] = [];
   let table = new TokenTable(known);
   return {
+    asksForToken: () => true,
     async admit(authorization, scopes) {
       const current = await tokens();
       if (current !== known) {
@@ -102,6 +105,7 @@ export function serverAccess(options: ServerAccessOptions): ImmediateAccess {
   const { tokens, isOpenWithoutTokens, now = Date.now, limiter = new RateLimiter() } = options;
   const anybody: Admitted = { caller: '', rate: options.rate };
   return {
+    asksForToken: () => !(isOpenWithoutTokens && tokens().isUnset),
     admit(authorization, scopes) {
       const table = tokens();
       const admission =
@@ -120,6 +124,7 @@ export function serverAccess(options: ServerAccessOptions): ImmediateAccess {
 
 /** Where nobody has to say who they are. */
 export const openAccess: ImmediateAccess = {
+  asksForToken: () => false,
   admit: () => anonymous,
   giveBack: () => undefined,
 };

@@ -108,7 +108,9 @@ export function createApp(pipeline: Pipeline, options: AppOptions): Hono<Env> {
     return await statsPageAnswer(pipeline, new URL(req.url).searchParams, req.raw.signal);
   });
 
-  get(app, '/healthz', () => jsonAnswer(200, { status: 'ok' }));
+  get(app, '/healthz', () =>
+    jsonAnswer(200, { status: 'ok', access: access.asksForToken() ? 'token' : 'open' }),
+  );
 
   app.use('/readyz', admit(anyScope));
   get(app, '/readyz', async () => {

@@ -7,7 +7,8 @@ import { refTo } from './openapi-schemas.ts';
 
 const getHealth: OperationPlan = {
   ...{ id: 'getHealth', tag: 'Operation', summary: 'Is it up', parameters: [], scopes: [] },
-  description: 'Whether the process answers; it looks at nothing else.',
+  description:
+    'Whether the process answers; it looks at nothing else. `access` says whether the others ask for a token.',
   successes: {
     200: {
       description: 'It is up.',
@@ -15,7 +16,7 @@ const getHealth: OperationPlan = {
       content: {
         'application/json': {
           schema: refTo('Health'),
-          examples: { up: example('Up', { status: 'ok' }) },
+          examples: { up: example('Up', { status: 'ok', access: 'token' }) },
         },
       },
     },

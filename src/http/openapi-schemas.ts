@@ -167,6 +167,9 @@ export const schemas: Readonly<Record<string, Schema>> = {
   Receipt: receipt,
   StatsRow: statsRow,
   Ready: ready,
-  Health: object({ status: { const: 'ok' } }, ['status']),
+  Health: object({ status: { const: 'ok' }, access: { enum: ['open', 'token'] } }, [
+    'status',
+    'access',
+  ]),
   ...Object.fromEntries(problemCodes.map((code) => [problemSchemaName(code), problemSchema(code)])),
 };
