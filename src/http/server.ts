@@ -19,6 +19,7 @@ import {
 } from './ingest-handler.ts';
 import { headersOfRefusal, noteCut, noteRefusal, observeExchange } from './exchanges.ts';
 import { toHttp } from './http-text.ts';
+import { LeavingClients } from './leaving-clients.ts';
 import { MemoryBudget } from './memory-budget.ts';
 import type { Pages } from './pages.ts';
 import {
@@ -82,8 +83,6 @@ const defaultTimeouts: HttpTimeouts = {
   lingerMs: 2_000,
   readMs: 60_000,
 };
-/** So long a client that has ended its side is taken for one that waits; then twice as long, and so on. */
-const leavingMs = 100;
 const defaultConnectionsMax = 4_096;
 const defaultAnswersBytesMax = 64 * 1024 * 1024;
 
@@ -165,6 +164,7 @@ export function createHttpServer(options: HttpServerOptions): HttpServer {
   });
   /** What `handleOther` is called for: the handler of its errors is not told. */
   let beginning: ServerResponse | undefined;
+  const leaving = new LeavingClients();
   const room = new ConnectionRoom(options.connectionsMax ?? defaultConnectionsMax);
   /** Of each connection, the latest request's. */
   const latestExchanges = new WeakMap<Socket, Exchange>();
@@ -190,7 +190,7 @@ export function createHttpServer(options: HttpServerOptions): HttpServer {
     }
     if (expectsContinue) response.writeContinue();
     if (isStopping) response.setHeader('connection', 'close');
-    noticeLeaving(request, response);
+    leaving.watch(request, response);
     beginning = response;
     void handleOther(request, response);
     beginning = undefined;
@@ -258,32 +258,6 @@ export function createHttpServer(options: HttpServerOptions): HttpServer {
       await closed;
     },
   };
-}
-
-/**
- * A client that has ended its side may be waiting for its answer, or be gone: what is written to it
- * tells. Who is gone needs no answer, and what is read for it is ended.
- */
-function noticeLeaving({ socket, httpVersion }: IncomingMessage, response: ServerResponse): void {
-  // No answer goes before the last one to older clients.
-  if (httpVersion !== '1.1') return;
-  let timer: NodeJS.Timeout | undefined;
-  let waitMs = leavingMs;
-  const ask = () => {
-    timer = setTimeout(() => {
-      if (response.headersSent) return;
-      // What is written first makes the machine of a client that is gone say so, the next one meets it.
-      response.writeProcessing();
-      waitMs *= 2;
-      ask();
-    }, waitMs);
-  };
-  if (socket.readableEnded) ask();
-  else socket.once('end', ask);
-  response.once('close', () => {
-    clearTimeout(timer);
-    socket.off('end', ask);
-  });
 }
 
 /** Those whose large answers need no token. */
