@@ -1,8 +1,10 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Socket } from 'node:net';
 
-/** So long a client that has ended its side is taken for one that waits; then twice as long, and so on. */
-const leavingMs = 100;
+/** So long a client that has ended its side is taken for one that waits. */
+const leavingMs = 1_000;
+/** It is asked again after so long, then after twice as long, and so on. */
+const againMs = 200;
 
 /**
  * Notices clients that have gone before they were answered. One that has ended its side may still wait
@@ -19,7 +21,7 @@ export class LeavingClients {
     const responses = this.#unanswered.get(socket) ?? new Set();
     if (!this.#unanswered.has(socket)) {
       this.#unanswered.set(socket, responses);
-      const begin = () => askWhetherThere(socket, responses, leavingMs);
+      const begin = () => askWhetherThere(socket, responses, leavingMs, againMs);
       if (socket.readableEnded) begin();
       else socket.once('end', begin);
     }
@@ -28,13 +30,18 @@ export class LeavingClients {
   }
 }
 
-function askWhetherThere(socket: Socket, responses: Set<ServerResponse>, waitMs: number): void {
+function askWhetherThere(
+  socket: Socket,
+  responses: Set<ServerResponse>,
+  waitMs: number,
+  thenMs: number,
+): void {
   const timer = setTimeout(() => {
     const [first] = responses;
     if (first === undefined || socket.destroyed) return;
     // What is written first makes the machine of a client that is gone say so; the next one meets it.
     if (!first.headersSent) first.writeProcessing();
-    askWhetherThere(socket, responses, 2 * waitMs);
+    askWhetherThere(socket, responses, thenMs, 2 * thenMs);
   }, waitMs);
   timer.unref();
 }

@@ -71,7 +71,7 @@ it('what is read for a client that leaves is ended, and no stop waits for it', a
 
 it('one that has only ended its side has its answer', async () => {
   const { open } = await serve((real) => async (...args) => {
-    await setTimeout(500);
+    await setTimeout(1_500);
     return await real(...args);
   });
   const client = open(question);

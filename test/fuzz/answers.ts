@@ -23,7 +23,7 @@ export function readAnswers(received: Buffer): WireAnswer[] {
     if (Number.isNaN(status)) throw new Error(`no status line: ${JSON.stringify(first)}`);
     const headers = readHeaders(lines);
     at = headEnd + 4;
-    if (status === 100) continue;
+    if (status === 100 || status === 102) continue;
     // It has no body, and says no length (RFC 9112, 6.3).
     const { body, end } = status === 304 ? { body: '', end: at } : readBody(received, at, headers);
     at = end;

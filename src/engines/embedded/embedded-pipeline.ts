@@ -1,12 +1,12 @@
-import type {
-  CounterQuery,
-  IngestOutcome,
-  Pipeline,
-  PipelineStatus,
-  Receipt,
-  Submission,
-  TakeRows,
+import {
   Unavailable,
+  type CounterQuery,
+  type IngestOutcome,
+  type Pipeline,
+  type PipelineStatus,
+  type Receipt,
+  type Submission,
+  type TakeRows,
 } from '../../pipeline/ports.ts';
 import {
   isSummed,
@@ -29,7 +29,7 @@ export interface EmbeddedMeasures extends WriterMeters {
   readonly storedEnd: number;
 }
 
-/** The pipeline in one process and one data directory: a writer thread and two reader threads. */
+/** The pipeline in one process and one data directory: a writer thread and a reader thread, and one more for sums. */
 export class EmbeddedPipeline implements Pipeline {
   /** Resolves, with why and what to do, if the pipeline can take nothing more. */
   readonly failed: Promise<Error>;
@@ -37,9 +37,11 @@ export class EmbeddedPipeline implements Pipeline {
   readonly tornBytes: number;
   readonly #writer: WriterClient;
   readonly #reader: ReaderClient;
-  /** For what takes long before anything can be told. */
-  readonly #summing: ReaderClient;
-  readonly #backlogBytesMax: number;
+  readonly #options: EmbeddedOptions;
+  readonly #reportFailure: (error: Error) => void;
+  /** For what takes long before anything can be told; started when first asked. */
+  #summing: Promise<ReaderClient> | undefined;
+  #isClosing = false;
 
   /**
    * @param onDefect is told of errors of ours that a submission met and survived.
@@ -50,32 +52,27 @@ export class EmbeddedPipeline implements Pipeline {
     onDefect: (message: string) => void,
   ): Promise<EmbeddedPipeline> {
     const { writer, tornBytes } = await WriterClient.start(options, onDefect);
-    const readers = await Promise.allSettled([
-      ReaderClient.start(options),
-      ReaderClient.start(options),
-    ]);
-    const [reader, summing] = readers;
-    if (reader.status === 'fulfilled' && summing.status === 'fulfilled') {
-      return new EmbeddedPipeline(writer, reader.value, summing.value, tornBytes, options);
+    try {
+      return new EmbeddedPipeline(writer, await ReaderClient.start(options), tornBytes, options);
+    } catch (error) {
+      await writer.close();
+      throw error;
     }
-    for (const each of readers) if (each.status === 'fulfilled') await each.value.close();
-    await writer.close();
-    throw readers.find((each) => each.status === 'rejected')?.reason;
   }
 
   private constructor(
     writer: WriterClient,
     reader: ReaderClient,
-    summing: ReaderClient,
     tornBytes: number,
     options: EmbeddedOptions,
   ) {
-    this.failed = Promise.race([writer.failed, reader.failed, summing.failed]);
+    const { promise, resolve } = Promise.withResolvers<Error>();
+    this.#reportFailure = resolve;
+    this.failed = Promise.race([writer.failed, reader.failed, promise]);
     this.tornBytes = tornBytes;
     this.#writer = writer;
     this.#reader = reader;
-    this.#summing = summing;
-    this.#backlogBytesMax = options.backlogBytesMax;
+    this.#options = options;
   }
 
   ingest(submission: Submission): Promise<IngestOutcome> {
@@ -86,8 +83,13 @@ export class EmbeddedPipeline implements Pipeline {
     return this.#reader.rows(query, take, signal);
   }
 
-  stats(request: StatsRequest, known: KnownVersions, signal?: AbortSignal): Promise<StatsAnswer> {
-    return (isSummed(request) ? this.#summing : this.#reader).stats(request, known, signal);
+  async stats(
+    request: StatsRequest,
+    known: KnownVersions,
+    signal?: AbortSignal,
+  ): Promise<StatsAnswer> {
+    const reader = isSummed(request) ? await this.#summingReader() : this.#reader;
+    return await reader.stats(request, known, signal);
   }
 
   receipt(batchId: string): Promise<Receipt | undefined> {
@@ -100,7 +102,8 @@ export class EmbeddedPipeline implements Pipeline {
       this.#writer.progress;
     const pendingBytes = durableEnd - countedThrough;
     const code =
-      this.#writer.unavailable ?? (pendingBytes > this.#backlogBytesMax ? 'overloaded' : undefined);
+      this.#writer.unavailable ??
+      (pendingBytes > this.#options.backlogBytesMax ? 'overloaded' : undefined);
     const unavailable = code && { code, detail: details[code] };
     return {
       unavailable,
@@ -114,7 +117,7 @@ export class EmbeddedPipeline implements Pipeline {
 
   /** @throws {Unavailable} */
   async counterSizes(): Promise<CounterSizes> {
-    return await this.#summing.sizes();
+    return await (await this.#summingReader()).sizes();
   }
 
   /** What is measured beside `status`; nothing of it waits for another thread. */
@@ -126,9 +129,28 @@ export class EmbeddedPipeline implements Pipeline {
   /** Answers what was taken in, counts what it can, and lets the data directory go. */
   async close(): Promise<void> {
     await this.#writer.finish();
+    this.#isClosing = true;
+    const summing = await this.#summing?.catch(() => undefined);
     // The writer last: the database is put in order by the last connection, if that one may write.
-    await Promise.all([this.#reader.close(), this.#summing.close()]);
+    await Promise.all([this.#reader.close(), summing?.close()]);
     await this.#writer.close();
+  }
+
+  /** @throws {Unavailable} */
+  async #summingReader(): Promise<ReaderClient> {
+    if (this.#isClosing) throw new Unavailable('stopping', details.stopping);
+    try {
+      return await (this.#summing ??= this.#startSumming());
+    } catch (error) {
+      this.#summing = undefined;
+      throw new Unavailable('storage_failed', 'The counters cannot be read now.', { cause: error });
+    }
+  }
+
+  async #startSumming(): Promise<ReaderClient> {
+    const reader = await ReaderClient.start(this.#options);
+    void reader.failed.then(this.#reportFailure);
+    return reader;
   }
 }
 
