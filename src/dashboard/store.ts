@@ -114,9 +114,9 @@ export class Store {
     try {
       if (await this.#asksForToken(signal)) {
         this.#set({ isLoading: false, signIn: this.#state.signIn ?? { message: undefined } });
-        return;
+      } else {
+        this.#arrive(await this.#load(signal));
       }
-      this.#arrive(await this.#load(signal));
     } catch (error) {
       if (signal.aborted) return;
       this.#fail(error);

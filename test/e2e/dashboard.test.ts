@@ -458,8 +458,12 @@ describe('with tokens', () => {
     await becomes(page, 'Events', '12');
     const [other] = await Promise.all([open(url)]);
     await other.page.getByLabel('Token').waitFor();
+    await button(page, 'Live').click();
+    await page.locator('.live[aria-pressed=true]').waitFor();
     await button(page, 'Sign out').click();
     await page.getByLabel('Token').waitFor();
+    // Longer than until the next look: nobody looks any more.
+    await setTimeout(2_500);
     expect(await page.evaluate('sessionStorage.length')).toBe(0);
     // A browser reports by itself that two tokens were refused, each once; and nothing else.
     expect(tab.complaints.map((text) => /status of 40[13]/.exec(text)?.[0])).toEqual([

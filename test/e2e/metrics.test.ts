@@ -142,6 +142,13 @@ describe('GET /metrics', () => {
     expect(text).toMatch(/\n# EOF\n$/);
     expect(text).toContain('# TYPE device_pipeline_batches_accepted counter\n');
     expect(text).toContain('\ndevice_pipeline_batches_accepted_total 0\n');
+    for (const weight of [
+      'application/openmetrics-text;q=0',
+      'application/openmetrics-text;q=0.2, text/plain',
+    ]) {
+      const plain = await exchange(url, { path: '/metrics', headers: { accept: weight } });
+      expect(plain.headers['content-type']).toMatch(/^text\/plain/);
+    }
   });
 });
 

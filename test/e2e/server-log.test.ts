@@ -1,6 +1,8 @@
+import { pino } from 'pino';
 import { describe, expect, it } from 'vitest';
 
-import { BoundedLines } from '../../src/entry/server-log.ts';
+import { Traffic } from '../../src/entry/metrics/traffic.ts';
+import { BoundedLines, observers, ServerLog } from '../../src/entry/server-log.ts';
 import { logLines } from '../support/server-log.ts';
 import { startServer, temporaryDirectory } from '../support/server-process.ts';
 import { exchange, postBatch } from '../support/server.ts';
@@ -12,6 +14,24 @@ async function ended({ server }: Awaited<ReturnType<typeof startServer>>): Promi
   expect(await server.waitExit()).toEqual({ code: 0, signal: null });
   return server.log;
 }
+
+it('an answer that is cut is written and counted, by its reason', () => {
+  const written: string[] = [];
+  const log = new ServerLog(pino({ level: 'info' }, { write: (line) => void written.push(line) }));
+  const traffic = new Traffic();
+  const exchange = { requestId: 'mine', route: '/stats', method: 'GET', status: 200, seconds: 61 };
+  const observer = observers(traffic, log);
+  observer.answered({ ...exchange, cut: 'too_slow' });
+  observer.answered(exchange);
+  expect(written.map((line) => JSON.parse(line) as unknown)).toEqual([
+    expect.objectContaining({
+      ...{ event: 'answer_cut', request_id: 'mine', method: 'GET', route: '/stats' },
+      reason: 'too_slow',
+    }),
+  ]);
+  expect([...traffic.answersCut]).toEqual([['too_slow', 1]]);
+  log.close();
+});
 
 describe('the log of serve', () => {
   it('tells of the start, refusals with their ids, and the stop, a JSON line each', async () => {

@@ -17,6 +17,7 @@ import { addReplayOptions, replayOptions } from '../../src/entry/replay-options.
 import { addServeOptions, serveOptions } from '../../src/entry/serve-options.ts';
 import { statsRange } from '../../src/entry/stats-options.ts';
 import { jsonText, visible } from '../../src/entry/terminal-text.ts';
+import { badAddresses } from '../support/bad-addresses.ts';
 
 function parseServe(argv: string[], env: Record<string, string> = {}) {
   const command = addServeOptions(new Command('serve').exitOverride());
@@ -207,17 +208,7 @@ describe('parsers', () => {
     expect(serverUrl('url')('https://a.example/prod/')).toBe('https://a.example/prod');
   });
 
-  test.each([
-    'localhost:8080',
-    'ftp://a',
-    'http://',
-    'http://u:p@a',
-    'http://:p@a',
-    'http://a/?b=c',
-    'http://a/?',
-    'http://a#b',
-    'http://a/#',
-  ])("'%s' is no address of a server", (text) => {
+  test.each(badAddresses)("'%s' is no address of a server", (text) => {
     expect(() => serverUrl('url')(text)).toThrow(UsageError);
   });
 

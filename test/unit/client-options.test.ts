@@ -3,22 +3,13 @@ import { describe, expect, test } from 'vitest';
 import { tokenCharactersMax } from '../../src/client/checks.ts';
 import { createClient, flushOnExit, type ClientOptions } from '../../src/client/index.ts';
 import { tokenCharactersMax as serverTokenCharactersMax } from '../../src/domain/access-token.ts';
+import { badAddresses } from '../support/bad-addresses.ts';
 import { clientOf, event, serverThat } from '../support/scripted-server.ts';
 
 const url = 'http://127.0.0.1:8080';
 
 describe('a client is not made', () => {
-  test.each([
-    'localhost:8080',
-    'ftp://a',
-    'http://u:p@a',
-    'http://:p@a',
-    'http://a/?b=c',
-    'http://a/?',
-    'http://a#b',
-    'http://a/#',
-    undefined as unknown as string,
-  ])('for the address %s', (wrong) => {
+  test.each([...badAddresses, undefined as unknown as string])('for the address %s', (wrong) => {
     expect(() => createClient({ url: wrong })).toThrow(TypeError);
     expect(() => createClient({ url: wrong })).toThrow('url must be an address such as http://');
   });
