@@ -1,9 +1,15 @@
 #!/usr/bin/env node
-// Written so that old versions of Node can read it, and say what is wrong.
+// In syntax that every version of Node can read, so that an old one can say what is wrong.
 'use strict';
-var major = Number(process.versions.node.split('.')[0]);
-if (major >= 24) {
+var fs = require('fs');
+var path = require('path');
+// In a clone, `npm ci` installs the Node that runs the program.
+var ownNode = path.join(__dirname, '../node_modules/node/bin/node');
+
+if (Number(process.versions.node.split('.')[0]) >= 24) {
   require('./start.cjs');
+} else if (fs.existsSync(ownNode)) {
+  runWith(ownNode);
 } else {
   process.stderr.write(
     'device-pipeline needs Node.js 24 or later, and this is ' +
@@ -12,4 +18,27 @@ if (major >= 24) {
       'Install a newer one from your system or with a version manager; `node --version` shows it.\n',
   );
   process.exitCode = 1;
+}
+
+function runWith(node) {
+  var child = require('child_process').spawn(node, process.argv.slice(1), { stdio: 'inherit' });
+  function forward(signal) {
+    child.kill(signal);
+  }
+  process.on('SIGTERM', forward);
+  process.on('SIGHUP', forward);
+  // A terminal sends SIGINT to the child as well.
+  process.on('SIGINT', function () {});
+  child.on('error', function (error) {
+    process.stderr.write('device-pipeline: cannot run ' + node + ': ' + error.message + '\n');
+    process.exitCode = 1;
+  });
+  child.on('exit', function (code, signal) {
+    if (signal === null) {
+      process.exitCode = code;
+    } else {
+      process.removeAllListeners(signal);
+      process.kill(process.pid, signal);
+    }
+  });
 }

@@ -2,13 +2,12 @@
 const { existsSync } = require('node:fs');
 const { join } = require('node:path');
 
-const cli = join(__dirname, '../dist/cli/cli.js');
-if (existsSync(cli)) {
-  import('../dist/cli/cli.js');
-} else {
-  process.stderr.write(
-    'device-pipeline is not built here; in a clone use `npm start`, `npm run device-pipeline -- --help`,\n' +
-      'or `npm run build:package` first.\n',
-  );
+// A clone runs from its source; the package has the bundle alone.
+const isClone = existsSync(join(__dirname, '../src/entry/cli.ts'));
+const hasDependencies = existsSync(join(__dirname, '../node_modules/commander'));
+if (isClone && !hasDependencies) {
+  process.stderr.write('device-pipeline: the dependencies are missing; run `npm ci` first\n');
   process.exitCode = 1;
+} else {
+  import(isClone ? '../src/entry/cli.ts' : '../dist/cli/cli.js');
 }

@@ -281,7 +281,7 @@ export function describeFailure(
 /** One sentence for a server that cannot be reached. */
 export function absence(url: string, reason: string): string {
   return reason.includes('ECONNREFUSED')
-    ? `nothing listens at ${url}; start one with \`device-pipeline serve\` (\`npm start\` in a clone)`
+    ? `nothing listens at ${url}; start one with \`npx device-pipeline serve\``
     : `cannot reach ${url}: ${reason}`;
 }
 

@@ -14,16 +14,13 @@ export function FirstRun({ isSignedIn }: { isSignedIn: boolean }) {
         <p class="aside">
           Sending takes a token that is for <code>ingest</code>, here in{' '}
           <code>DEVICE_PIPELINE_TOKEN</code>:{' '}
-          <code>device-pipeline token create --name NAME --for ingest</code> makes one.
+          <code>npx device-pipeline token create --name NAME --for ingest</code> makes one.
         </p>
       )}
       <h3>One event</h3>
       <Command text={curl} />
       <h3>Or some random ones, to look around</h3>
       <Command text={`npx device-pipeline feed ${location.origin}`} />
-      <p class="aside">
-        In a clone: <code>npm run feed -- {location.origin}</code>
-      </p>
       <p class="waiting" role="status">
         <span class="dot" aria-hidden="true" />
         Waiting for the first batch …

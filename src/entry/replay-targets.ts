@@ -76,7 +76,7 @@ function directoryTarget(dataDir: string): ReplayTarget {
   };
   return {
     dayZone: asWritten,
-    check: `device-pipeline audit --data-dir ${dataDir}`,
+    check: `npx device-pipeline audit --data-dir ${dataDir}`,
     take: (batch, signal) => takeInto(ingest, batch, signal),
     async close() {
       const isBehind = () => {
@@ -123,7 +123,7 @@ async function stackTarget(
   };
   return {
     dayZone,
-    check: `device-pipeline audit --stack ${name}, once the queue is empty`,
+    check: `npx device-pipeline audit --stack ${name}, once the queue is empty`,
     take: (batch, signal) => takeInto(ingest, batch, signal),
     close() {
       stack.close();
@@ -136,7 +136,7 @@ function urlTarget(url: string, token: string | undefined): ReplayTarget {
   const client = commandClient({ url, token });
   return {
     dayZone: undefined,
-    check: `device-pipeline stats --url ${url}, and audit where its data is`,
+    check: `npx device-pipeline stats --url ${url}, and audit where its data is`,
     async take({ rawKey, body, encoding, idempotencyKey: key, ...claim }, signal) {
       const header = writeReplayHeader(rawKey, claim);
       if (header === undefined) {

@@ -132,7 +132,7 @@ function openAccess(
     watch.close();
     throw new UsageError(
       `${host} can be reached from other machines, and ${dataDir} has no token yet. Make one with ` +
-        `\`device-pipeline token create --data-dir ${dataDir} --name NAME --for ingest,read\`, ` +
+        `\`npx device-pipeline token create --data-dir ${dataDir} --name NAME --for ingest,read\`, ` +
         'bind 127.0.0.1, or say --insecure if the network is trusted.',
     );
   }

@@ -229,11 +229,12 @@ describe('the packed tarball', () => {
   });
 
   test('says what is wrong on an older Node, in syntax that it reads', async () => {
-    const launcher = await readFile(join(root, 'bin/device-pipeline.cjs'), 'utf8');
+    const installed = join(directory, 'node_modules/device-pipeline/bin/device-pipeline.cjs');
+    const launcher = await readFile(installed, 'utf8');
     expect(launcher).not.toMatch(/=>|\bconst\b|\blet\b|`[^`]*\$\{|import\(/);
     const old = `
       Object.defineProperty(process.versions, 'node', { value: '20.1.0' });
-      require(${JSON.stringify(join(root, 'bin/device-pipeline.cjs'))});`;
+      require(${JSON.stringify(installed)});`;
     const failed = run(process.execPath, ['-e', old]);
     await expect(failed).rejects.toMatchObject({
       code: 1,

@@ -245,7 +245,7 @@ describe('a retry', () => {
     expect(await post(it)).toMatchObject({
       kind: 'gave_up',
       neverReached: true,
-      reason: `nothing listens at ${url}; start one with \`device-pipeline serve\` (\`npm start\` in a clone)`,
+      reason: `nothing listens at ${url}; start one with \`npx device-pipeline serve\``,
     });
     expect(it.elapsedMs()).toBeLessThanOrEqual(defaultRetryLimits.firstContactMsMax);
     expect(it.requests.length).toBeGreaterThan(3);
