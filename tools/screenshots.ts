@@ -9,7 +9,7 @@ import { parseArgs } from 'node:util';
 import { chromium, type Browser, type BrowserContextOptions, type Page } from 'playwright-core';
 
 import { buildDashboard } from './build-dashboard.ts';
-import { chromiumArguments, chromiumPath } from './chromium.ts';
+import { launchOptions } from './chromium.ts';
 
 /*
  * Takes pictures of every state of the dashboard. `npm run screenshots` renews the two of the README;
@@ -180,10 +180,7 @@ try {
   const url = await serve('full');
   await fill(url);
   await counted(url);
-  const browser = await chromium.launch({
-    executablePath: chromiumPath(),
-    args: chromiumArguments,
-  });
+  const browser = await chromium.launch(launchOptions());
   if (values.all === undefined) {
     const file = (name: string) => join(images, `dashboard-${name}.png`);
     await take(browser, { url, file: file('light'), waitFor: '.rows' });

@@ -1,14 +1,15 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 
-import { afterAll, describe, expect, it } from 'vitest';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 
 import type { CounterRow } from '../../src/domain/counter.ts';
 import { s3RawStore } from '../../src/engines/aws/s3-raw-store.ts';
 import { createApp } from '../../src/http/app.ts';
-import { countersAsStranger, startAws } from '../support/aws-store.ts';
+import { countersAsStranger, startAws, type AwsEmulators } from '../support/aws-store.ts';
 import { readCounters } from '../support/counters.ts';
 import { Lambdas, type BodyForm } from '../support/lambda.ts';
+import { needs } from '../support/needs.ts';
 import {
   exchange,
   startServer,
@@ -75,30 +76,44 @@ interface Installation extends AsyncDisposable {
   counters(): Promise<readonly CounterRow[]>;
 }
 
-const aws = await startAws();
-afterAll(() => aws.stop());
+type Installations = Readonly<Record<string, () => Promise<Installation>>>;
 
-const installations: Record<string, () => Promise<Installation>> = {
-  'the embedded engine over HTTP': async () => {
-    const server = await startServer();
-    return embedded(server, (request) => exchange(server.url, request));
-  },
-  'the embedded engine through the app': async () => {
-    const server = await startServer();
-    const onDefect = (error: Error) => {
-      throw error;
-    };
-    const app = createApp(server.pipeline, { bodyBytesMax: 4 * 1024 * 1024, onDefect });
-    return embedded(server, async ({ method = 'GET', path = '/', headers = {}, body }) => {
-      const bytes = body === undefined ? null : Buffer.from(body);
-      const response = await app.request(path, { method, headers, body: bytes });
-      const { status } = response;
-      return { status, headers: Object.fromEntries(response.headers), text: await response.text() };
-    });
-  },
-  'the AWS engine through the Lambda functions': () => onLambda('text'),
-  'the AWS engine, bodies as base64': () => onLambda('base64'),
+const embeddedOverHttp = async () => {
+  const server = await startServer();
+  return embedded(server, (request) => exchange(server.url, request));
 };
+
+const embeddedThroughApp = async () => {
+  const server = await startServer();
+  const onDefect = (error: Error) => {
+    throw error;
+  };
+  const app = createApp(server.pipeline, { bodyBytesMax: 4 * 1024 * 1024, onDefect });
+  return embedded(server, async ({ method = 'GET', path = '/', headers = {}, body }) => {
+    const bytes = body === undefined ? null : Buffer.from(body);
+    const response = await app.request(path, { method, headers, body: bytes });
+    const { status } = response;
+    return { status, headers: Object.fromEntries(response.headers), text: await response.text() };
+  });
+};
+
+describe('the embedded engine', () => {
+  describeContract({ 'over HTTP': embeddedOverHttp, 'through the app': embeddedThroughApp });
+});
+
+needs('Java').describe('the AWS engine, as the embedded one', () => {
+  let aws: AwsEmulators;
+  beforeAll(async () => {
+    aws = await startAws();
+  });
+  afterAll(() => aws.stop());
+
+  describeContract({
+    'the embedded engine over HTTP': embeddedOverHttp,
+    'through the Lambda functions': () => onLambda(aws, 'text'),
+    'through the Lambda functions, bodies as base64': () => onLambda(aws, 'base64'),
+  });
+});
 
 function embedded(server: TestServer, ask: Ask): Installation {
   return {
@@ -115,7 +130,7 @@ function embedded(server: TestServer, ask: Ask): Installation {
   };
 }
 
-async function onLambda(form: BodyForm): Promise<Installation> {
+async function onLambda(aws: AwsEmulators, form: BodyForm): Promise<Installation> {
   const lambdas = await Lambdas.create(aws);
   const { bucket, countersTable } = lambdas.store;
   const rawStore = s3RawStore(aws.s3, bucket);
@@ -140,82 +155,83 @@ interface IngestAnswer {
   readonly errors?: readonly { index: number; field: string | null; code: string }[];
 }
 
-describe('POST /ingest', () => {
-  it.concurrent.each(ingestCases)('$name', async (each) => {
-    const answers = await Promise.all(
-      Object.values(installations).map((open) => checkIngestCase(each, open)),
+/** Every case on each of the installations, which must agree. */
+function describeContract(installations: Installations): void {
+  describe('POST /ingest', () => {
+    it.concurrent.each(ingestCases)('$name', async (each) => {
+      const answers = await Promise.all(
+        Object.values(installations).map((open) => checkIngestCase(each, open)),
+      );
+      for (const answer of answers) expect(answer).toEqual(answers[0]);
+    });
+  });
+
+  describe('a batch of another installation', () => {
+    const rawKey = 'raw/2023-06-17T08:00:00.123Z-00000010-0040-8f3a-9c41-5d0e6f2b7a18.json';
+    const timestamp = '2023-06-16T13:00:00Z';
+    const body = JSON.stringify({
+      processed_devices: [
+        { type: 'laptop', state: 'erased', timestamp },
+        { type: 'phone', state: 'erased', timestamp },
+        { type: '', state: 'erased', timestamp },
+      ],
+    });
+    const claim = { raw_key: rawKey, accepted: 1, rejected: 2, excluded: [[1, 1]] };
+    const sent = (header: string, text = body) => ({
+      ...{ method: 'POST', path: '/ingest', body: text },
+      headers: { 'content-type': 'application/json', 'replay-of': header },
+    });
+
+    it.concurrent.each(Object.entries(installations))(
+      'is counted once, as it was there, under its name: %s',
+      async (_, open) => {
+        await using installation = await open();
+        const { ask } = installation;
+        for (const isKnown of [false, true]) {
+          const answer = await ask(sent(JSON.stringify(claim)));
+          expect(answer.status, answer.text).toBe(200);
+          expect(JSON.parse(answer.text)).toMatchObject({
+            ...{ status: 'accepted', raw_key: rawKey, enqueued: 1, rejected: 2 },
+            already_there: isKnown,
+          });
+          const receipt = await ask({ path: answer.headers['location'] ?? '' });
+          expect(JSON.parse(receipt.text)).toMatchObject({ raw_key: rawKey, enqueued: 1 });
+          await installation.drain();
+        }
+        await expectCounts(installation, [
+          { date: '2023-06-16', type: 'laptop', state: 'erased', count: 1 },
+        ]);
+        expect(await installation.rawBody(rawKey)).toEqual(Buffer.from(body));
+        for (const [header, code, text] of [
+          [JSON.stringify(claim), 'replay_conflict', `${body} `],
+          [JSON.stringify({ ...claim, accepted: 2 }), 'replay_differs', body],
+          [JSON.stringify({ ...claim, raw_key: 'raw/x.json' }), 'invalid_replay', body],
+          [JSON.stringify({ ...claim, excluded: [[2, 1]] }), 'invalid_replay', body],
+          ['nonsense', 'invalid_replay', body],
+        ] as const) {
+          const { text: problem } = await ask(sent(header, text));
+          expect(JSON.parse(problem), problem).toMatchObject({ code });
+        }
+      },
     );
-    for (const answer of answers) expect(answer).toEqual(answers[0]);
-  });
-});
-
-describe('a batch of another installation', () => {
-  const rawKey = 'raw/2023-06-17T08:00:00.123Z-00000010-0040-8f3a-9c41-5d0e6f2b7a18.json';
-  const timestamp = '2023-06-16T13:00:00Z';
-  const body = JSON.stringify({
-    processed_devices: [
-      { type: 'laptop', state: 'erased', timestamp },
-      { type: 'phone', state: 'erased', timestamp },
-      { type: '', state: 'erased', timestamp },
-    ],
-  });
-  const claim = { raw_key: rawKey, accepted: 1, rejected: 2, excluded: [[1, 1]] };
-  const sent = (header: string, text = body) => ({
-    ...{ method: 'POST', path: '/ingest', body: text },
-    headers: { 'content-type': 'application/json', 'replay-of': header },
   });
 
-  it.concurrent.each(Object.entries(installations))(
-    'is counted once, as it was there, under its name: %s',
-    async (_, open) => {
-      await using installation = await open();
-      const { ask } = installation;
-      for (const isKnown of [false, true]) {
-        const answer = await ask(sent(JSON.stringify(claim)));
-        expect(answer.status, answer.text).toBe(200);
-        expect(JSON.parse(answer.text)).toMatchObject({
-          ...{ status: 'accepted', raw_key: rawKey, enqueued: 1, rejected: 2 },
-          already_there: isKnown,
-        });
-        const receipt = await ask({ path: answer.headers['location'] ?? '' });
-        expect(JSON.parse(receipt.text)).toMatchObject({ raw_key: rawKey, enqueued: 1 });
-        await installation.drain();
-      }
-      await expectCounts(installation, [
-        { date: '2023-06-16', type: 'laptop', state: 'erased', count: 1 },
-      ]);
-      expect(await installation.rawBody(rawKey)).toEqual(Buffer.from(body));
-      for (const [header, code, text] of [
-        [JSON.stringify(claim), 'replay_conflict', `${body} `],
-        [JSON.stringify({ ...claim, accepted: 2 }), 'replay_differs', body],
-        [JSON.stringify({ ...claim, raw_key: 'raw/x.json' }), 'invalid_replay', body],
-        [JSON.stringify({ ...claim, excluded: [[2, 1]] }), 'invalid_replay', body],
-        ['nonsense', 'invalid_replay', body],
-      ] as const) {
-        const { text: problem } = await ask(sent(header, text));
-        expect(JSON.parse(problem), problem).toMatchObject({ code });
-      }
-    },
-  );
-});
-
-describe('queries', () => {
-  it.concurrent.each(queryCases)('$name', async (each) => {
-    const answers = await Promise.all(
-      Object.values(installations)
-        .slice(0, 3) // A query has no body that could have another form.
-        .map((open) => checkQueryCase(each, open)),
-    );
-    for (const answer of answers) expect(answer).toEqual(answers[0]);
+  describe('queries', () => {
+    it.concurrent.each(queryCases)('$name', async (each) => {
+      const answers = await Promise.all(
+        Object.values(installations).map((open) => checkQueryCase(each, open)),
+      );
+      for (const answer of answers) expect(answer).toEqual(answers[0]);
+    });
   });
-});
 
-describe('names of any kind', () => {
-  it.concurrent('are told apart, counted and shown alike', async () => {
-    const answers = await Promise.all(Object.values(installations).slice(0, 3).map(askOfNames));
-    for (const answer of answers) expect(answer).toEqual(answers[0]);
+  describe('names of any kind', () => {
+    it.concurrent('are told apart, counted and shown alike', async () => {
+      const answers = await Promise.all(Object.values(installations).map(askOfNames));
+      for (const answer of answers) expect(answer).toEqual(answers[0]);
+    });
   });
-});
+}
 
 /** Names that programs take for something else, or for each other. */
 const oddNames = [

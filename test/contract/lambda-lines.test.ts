@@ -1,10 +1,16 @@
 import { SendMessageCommand } from '@aws-sdk/client-sqs';
-import { afterAll, afterEach, describe, expect, it, vi } from 'vitest';
+import { afterAll, afterEach, beforeAll, expect, vi } from 'vitest';
 
-import { startAws } from '../support/aws-store.ts';
+import { startAws, type AwsEmulators } from '../support/aws-store.ts';
 import { Lambdas } from '../support/lambda.ts';
+import { needs } from '../support/needs.ts';
 
-const aws = await startAws();
+const { describe, it } = needs('Java');
+
+let aws: AwsEmulators;
+beforeAll(async () => {
+  aws = await startAws();
+});
 // As Lambda sets it.
 vi.stubEnv('AWS_LAMBDA_INITIALIZATION_TYPE', 'on-demand');
 afterAll(async () => {

@@ -1,10 +1,13 @@
 import { createSocket } from 'node:dgram';
 import { once } from 'node:events';
 
-import { afterAll, expect, it, vi } from 'vitest';
+import { afterAll, beforeAll, expect, vi } from 'vitest';
 
-import { startAws } from '../support/aws-store.ts';
+import { startAws, type AwsEmulators } from '../support/aws-store.ts';
 import { Lambdas } from '../support/lambda.ts';
+import { needs } from '../support/needs.ts';
+
+const { it } = needs('Java');
 
 interface Segment {
   readonly name: string;
@@ -30,7 +33,10 @@ vi.stubEnv('AWS_EXECUTION_ENV', 'AWS_Lambda_nodejs24.x');
 vi.stubEnv('LAMBDA_TASK_ROOT', '/var/task');
 vi.stubEnv('AWS_LAMBDA_INITIALIZATION_TYPE', 'on-demand');
 
-const aws = await startAws();
+let aws: AwsEmulators;
+beforeAll(async () => {
+  aws = await startAws();
+});
 afterAll(async () => {
   vi.unstubAllEnvs();
   daemon.close();

@@ -8,18 +8,24 @@ import {
   ReceiveMessageCommand,
   SendMessageCommand,
 } from '@aws-sdk/client-sqs';
-import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
+import { afterAll, afterEach, beforeAll, expect } from 'vitest';
 
 import { ingestFunction } from '../../src/entry/lambda/ingest-function.ts';
 import { processFunction } from '../../src/entry/lambda/process-function.ts';
 import { queryFunction } from '../../src/entry/lambda/query-function.ts';
-import { countersAsStranger, startAws } from '../support/aws-store.ts';
+import { countersAsStranger, startAws, type AwsEmulators } from '../support/aws-store.ts';
 import type { Token } from '../../src/domain/access-token.ts';
 import { serverAccess, TokenTable } from '../../src/http/access.ts';
 import { Lambdas } from '../support/lambda.ts';
 import { exchange, startServer, type Received, type Sent } from '../support/server.ts';
+import { needs } from '../support/needs.ts';
 
-const aws = await startAws();
+const { describe, it } = needs('Java');
+
+let aws: AwsEmulators;
+beforeAll(async () => {
+  aws = await startAws();
+});
 afterAll(() => aws.stop());
 
 const item = { type: 'phone', state: 'erased', timestamp: '2023-06-16T13:00:00Z' };

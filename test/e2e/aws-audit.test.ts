@@ -3,7 +3,7 @@ import { hash, randomBytes } from 'node:crypto';
 import { DeleteItemCommand, PutItemCommand, UpdateItemCommand } from '@aws-sdk/client-dynamodb';
 import { DeleteObjectCommand, GetObjectCommand, PutObjectCommand } from '@aws-sdk/client-s3';
 import { SendMessageCommand } from '@aws-sdk/client-sqs';
-import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { afterAll, beforeAll, beforeEach, expect } from 'vitest';
 
 import { batchIdMaker, rawKeyOf, readRawKey } from '../../src/domain/batch-id.ts';
 import { dropReplaced, restoreReplaced } from '../../src/engines/aws/corrections.ts';
@@ -21,6 +21,9 @@ import { AwsEngine } from '../support/aws-engine.ts';
 import { auditOf, rebuildOf, testBackoff } from '../support/aws-proof.ts';
 import { countersAsStranger, scan, startAws, type AwsEmulators } from '../support/aws-store.ts';
 import { Lambdas } from '../support/lambda.ts';
+import { needs } from '../support/needs.ts';
+
+const { describe, it } = needs('Java');
 
 const date = '2026-03-01';
 

@@ -5,7 +5,7 @@ import { gzipSync } from 'node:zlib';
 
 import { DynamoDBClient } from '@aws-sdk/client-dynamodb';
 import { SendMessageCommand, SQSClient } from '@aws-sdk/client-sqs';
-import { afterAll, beforeAll, expect, it, vi } from 'vitest';
+import { afterAll, beforeAll, expect, vi } from 'vitest';
 
 import { clientEnvironment, clientSettings } from '../../infra/local/client-settings.ts';
 import { startLocalStack, type LocalStack } from '../../infra/local/local-stack.ts';
@@ -15,6 +15,9 @@ import { cutIntoChunks } from '../../src/domain/chunk.ts';
 import { countersAsStranger } from '../support/aws-store.ts';
 import { directory, run, start } from '../support/command-line.ts';
 import { exchange, postBatch } from '../support/server.ts';
+import { needs } from '../support/needs.ts';
+
+const { it } = needs('Java');
 
 // A dozen commands, one after the other, on a machine that may be busy.
 vi.setConfig({ testTimeout: 180_000 });

@@ -3,7 +3,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 
 import { DynamoDBClient } from '@aws-sdk/client-dynamodb';
 import { S3Client } from '@aws-sdk/client-s3';
-import { beforeAll, describe, expect, it } from 'vitest';
+import { beforeAll, expect } from 'vitest';
 
 import { clientSettings } from '../../infra/local/client-settings.ts';
 import {
@@ -24,6 +24,10 @@ import { recount } from '../../src/pipeline/process.ts';
 import { countersAsStranger } from '../support/aws-store.ts';
 import { run } from '../support/command-line.ts';
 import { exchange, postBatch } from '../support/server.ts';
+import { needs } from '../support/needs.ts';
+import { rounds } from '../support/tier.ts';
+
+const { describe, it } = needs('Java');
 
 const countedWithinMs = 180_000;
 
@@ -93,6 +97,11 @@ async function recountRawStore(
   return { batches, rows: [...rowsOfTally(sum)].sort(compareCounters) };
 }
 
+const batchesSent = rounds({
+  what: 'batches of 100 through the stack on this machine',
+  ...{ quick: 60, nightly: 1_000 },
+});
+
 describe('the stack of the CDK app on this machine', () => {
   it('takes the sample, and gives its rows to the commands', () =>
     withStack({}, async (stack) => {
@@ -110,7 +119,7 @@ describe('the stack of the CDK app on this machine', () => {
     }));
 
   it(
-    'counts 100,000 events exactly, with messages repeated and the processor killed',
+    `counts ${batchesSent * 100} events exactly, with messages repeated and the processor killed`,
     () =>
       withStack(
         {
@@ -123,7 +132,7 @@ describe('the stack of the CDK app on this machine', () => {
             'feed',
             stack.url,
             '--batches',
-            '1000',
+            String(batchesSent),
             '--items',
             '100',
             '--concurrency',
@@ -135,8 +144,8 @@ describe('the stack of the CDK app on this machine', () => {
           expect(sent, sent.stderr).toMatchObject({ code: 0 });
           expect((await drained(stack)).dead_letters).toBe(0);
           const { batches, rows } = await recountRawStore(stack);
-          expect(batches).toBe(1000);
-          expect(rows.reduce((sum, { count }) => sum + count, 0)).toBe(100_000);
+          expect(batches).toBe(batchesSent);
+          expect(rows.reduce((sum, { count }) => sum + count, 0)).toBe(batchesSent * 100);
           expect(await counters(stack)).toEqual(rows);
         },
       ),

@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 
 import { DeleteItemCommand, DynamoDBClient, UpdateItemCommand } from '@aws-sdk/client-dynamodb';
-import { expect, it } from 'vitest';
+import { expect } from 'vitest';
 
 import { clientEnvironment, clientSettings } from '../../infra/local/client-settings.ts';
 import { startLocalStack } from '../../infra/local/local-stack.ts';
@@ -11,6 +11,9 @@ import { synthesizedTemplate } from '../../infra/local/synthesized-template.ts';
 import { countersAsStranger, scan } from '../support/aws-store.ts';
 import { directory, run, start } from '../support/command-line.ts';
 import { exchange } from '../support/server.ts';
+import { needs } from '../support/needs.ts';
+
+const { it } = needs('Java');
 
 it('the commands prove a stack and make it good, killed again and again', async () => {
   let calls = 0;

@@ -17,6 +17,7 @@ import {
   type Client,
   type TestBatch,
 } from '../support/server-process.ts';
+import { rounds } from '../support/tier.ts';
 
 const mebibyte = 1024 * 1024;
 const connections = 16;
@@ -32,23 +33,25 @@ interface Job {
   location?: string;
 }
 
+const largeMiB = rounds({ what: 'MiB of backlog in large bodies', quick: 40, nightly: 128 });
+const smallMiB = rounds({ what: 'MiB of backlog in single items', quick: 1, nightly: 4 });
+
 describe('batches that come while nothing can be counted', () => {
   it.each([
     {
-      what: '200 MiB in large bodies',
-      backlogMiB: 128,
-      args: [],
-      jobs: () => [...jobsOf(150, mebibyte), ...jobsOf(512, 100 * 1024)],
+      what: `${largeMiB} MiB in large bodies`,
+      backlogMiB: largeMiB,
+      jobs: () => [...jobsOf(largeMiB + 22, mebibyte), ...jobsOf(4 * largeMiB, 100 * 1024)],
     },
     {
-      what: '25,000 of one item each',
-      backlogMiB: 4,
-      args: ['--max-backlog', '4MiB'],
-      jobs: () => jobsOf(25_000, 1),
+      what: `${smallMiB} MiB of one item each`,
+      backlogMiB: smallMiB,
+      jobs: () => jobsOf(6_250 * smallMiB, 1),
     },
   ])(
     'are refused beyond the backlog, in bounded memory, and counted in the end: $what',
-    async ({ backlogMiB, args, jobs: makeJobs }) => {
+    async ({ backlogMiB, jobs: makeJobs }) => {
+      const args = ['--max-backlog', `${backlogMiB}MiB`];
       const dataDir = temporaryDirectory();
       const { server, url } = await startServer(dataDir, { args });
       const client = newClient(connections);

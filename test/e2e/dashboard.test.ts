@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { setTimeout } from 'node:timers/promises';
 
 import type { Browser, Page } from 'playwright-core';
-import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
+import { afterAll, afterEach, beforeAll, expect } from 'vitest';
 
 import { tokenHash, type Scope } from '../../src/domain/access-token.ts';
 import { readPages } from '../../src/entry/pages.ts';
@@ -25,6 +25,9 @@ import {
   waitUntilCounted,
   type TestServerOptions,
 } from '../support/server.ts';
+import { needs } from '../support/needs.ts';
+
+const { describe, it } = needs('Chromium');
 
 let browser: Browser;
 let pages: Pages;

@@ -8,18 +8,15 @@ import {
   cpSync,
   existsSync,
   mkdirSync,
-  mkdtempSync,
   openSync,
   readdirSync,
   readFileSync,
-  rmdirSync,
   rmSync,
   writeFileSync,
   writeSync,
 } from 'node:fs';
 import { request, type IncomingMessage } from 'node:http';
 import { connect } from 'node:net';
-import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
 
@@ -49,41 +46,46 @@ import {
   type SpawnOptions,
   type TestBatch,
 } from '../support/server-process.ts';
+import { needs } from '../support/needs.ts';
 
 const isRoot = process.getuid?.() === 0;
 const nobody = 65_534;
-const canMount = isRoot && tryToMount();
+const { it: itWithDisk } = needs('root');
 
 describe('a full disk', () => {
-  it('ends the server, and what was acknowledged is counted once there is room', async (context) => {
-    context.skip(!canMount, 'needs the right to mount a file system; the tests by ulimit do not');
-    const dataDir = smallDisk(4);
-    const { server, url } = await startServer(dataDir);
-    // So that it is the log that meets the end of the disk.
-    const lock = holdDatabase(dataDir);
-    const sent = await postUntilRefused(newClient(4), url);
-    expect(sent.refusals).toContain('503 storage_failed, retry after 5');
-    await expectFailure(server, 'is full', 'Make room and start again');
-    lock.release();
-    // Without room it is as clear.
-    fillDisk(dataDir);
-    await expectRefusal(dataDir, {}, 'disk is full');
-    resizeDisk(dataDir, 64);
-    await expectCounted(dataDir, sent);
-  });
+  itWithDisk(
+    'ends the server, and what was acknowledged is counted once there is room',
+    async () => {
+      const dataDir = smallDisk(4);
+      const { server, url } = await startServer(dataDir);
+      // So that it is the log that meets the end of the disk.
+      const lock = holdDatabase(dataDir);
+      const sent = await postUntilRefused(newClient(4), url);
+      expect(sent.refusals).toContain('503 storage_failed, retry after 5');
+      await expectFailure(server, 'is full', 'Make room and start again');
+      lock.release();
+      // Without room it is as clear.
+      fillDisk(dataDir);
+      await expectRefusal(dataDir, {}, 'disk is full');
+      resizeDisk(dataDir, 64);
+      await expectCounted(dataDir, sent);
+    },
+  );
 
-  it('met while counting ends the server, and all is counted once there is room', async (context) => {
-    context.skip(!canMount, 'needs the right to mount a file system; the tests by ulimit do not');
-    const dataDir = smallDisk(4);
-    const { server, url } = await startServer(dataDir);
-    const lock = holdDatabase(dataDir);
-    const acknowledged = await postSome(newClient(1), url, 50);
-    const filler = fillDisk(dataDir);
-    lock.release();
-    await expectFailure(server, 'is full', 'Make room and start again');
-    rmSync(filler);
-    await expectCounted(dataDir, { acknowledged });
-  });
+  itWithDisk(
+    'met while counting ends the server, and all is counted once there is room',
+    async () => {
+      const dataDir = smallDisk(4);
+      const { server, url } = await startServer(dataDir);
+      const lock = holdDatabase(dataDir);
+      const acknowledged = await postSome(newClient(1), url, 50);
+      const filler = fillDisk(dataDir);
+      lock.release();
+      await expectFailure(server, 'is full', 'Make room and start again');
+      rmSync(filler);
+      await expectCounted(dataDir, { acknowledged });
+    },
+  );
 
   it('is told from a limit on the size of files, met by the log', async () => {
     const dataDir = temporaryDirectory();
@@ -518,14 +520,6 @@ async function expectRefusal(dataDir: string, options: SpawnOptions, ...parts: r
 async function stop(server: ServerProcess): Promise<void> {
   server.kill('SIGTERM');
   expect(await server.waitExit()).toEqual({ code: 0, signal: null });
-}
-
-function tryToMount(): boolean {
-  const directory = mkdtempSync(join(tmpdir(), 'device-pipeline-e2e-'));
-  const hasMounted = mount('size=1m', directory);
-  if (hasMounted) unmount(directory);
-  rmdirSync(directory);
-  return hasMounted;
 }
 
 /** A file system of its own, of `mebibytes`. */

@@ -1,18 +1,30 @@
 import { describe, expect, it } from 'vitest';
 
 import { killServer, smallServer } from '../support/killed-server.ts';
+import { rounds } from '../support/tier.ts';
 // Ends what is still running after each test.
 import '../support/server-process.ts';
 
-/** Another seed gives other batches and other moments; `npm run test:soak` runs many. */
+/** Another seed gives other batches and other moments. */
 const seed = Number(process.env['KILL_SEED'] ?? 1);
+
+const kills = rounds({ what: 'kills of a server', quick: 10, nightly: 200 });
+const killsWithSmallSegments = rounds({
+  what: 'kills of a server with small segments',
+  ...{ quick: 6, nightly: 100 },
+});
+const stops = rounds({ what: 'stops of a server', quick: 7, nightly: 70 });
+const stopsWithSmallSegments = rounds({
+  what: 'stops of a server with small segments',
+  ...{ quick: 2, nightly: 50 },
+});
 
 describe('a server that is killed again and again', () => {
   it.each([
-    { what: 'counts', kills: 42, program: undefined },
+    { what: 'counts', kills, program: undefined },
     {
       what: 'with small segments, of which it removes the old, counts',
-      kills: 16,
+      kills: killsWithSmallSegments,
       program: smallServer,
     },
   ])(
@@ -24,7 +36,7 @@ describe('a server that is killed again and again', () => {
       expect(summary.acknowledged).toBeGreaterThan(10 * kills);
       expect(summary.unanswered).toBeGreaterThan(kills / 4);
     },
-    300_000,
+    3_600_000,
   );
 });
 
@@ -32,10 +44,14 @@ describe('a server that is stopped again and again', () => {
   it.each([
     {
       what: 'at every stage, a rebuild beside it and a second signal among them',
-      stops: 7,
+      stops,
       program: undefined,
     },
-    { what: 'with small segments, of which it removes the old', stops: 5, program: smallServer },
+    {
+      what: 'with small segments, of which it removes the old',
+      stops: stopsWithSmallSegments,
+      program: smallServer,
+    },
   ])(
     `$what, ends as it should and counts what it acknowledged once (seed ${seed})`,
     async ({ stops, program }) => {
@@ -43,6 +59,6 @@ describe('a server that is stopped again and again', () => {
       expect(summary.violations).toEqual([]);
       expect(summary.acknowledged).toBeGreaterThan(10 * stops);
     },
-    300_000,
+    3_600_000,
   );
 });

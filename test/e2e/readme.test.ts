@@ -5,6 +5,7 @@ import { promisify } from 'node:util';
 
 import { afterEach, describe, expect, it } from 'vitest';
 
+import { needs } from '../support/needs.ts';
 import { startServer } from '../support/server.ts';
 import { temporaryDirectory, undoAll } from '../support/real-server.ts';
 
@@ -70,23 +71,26 @@ describe('what the README promises', () => {
     expect(stats).toEqual(jsonAfter("curl -s 'http://127.0.0.1:8080/stats?date=2023-06-16'"));
   });
 
-  it.each([
-    ['ts', process.execPath, 'send.ts', { accepted: 1, refused: 0, givenUp: 0 }],
-    ['python', 'python3', 'send.py', { enqueued: 1 }],
-    ['sh', 'sh', 'send.sh', { enqueued: 5 }],
-  ])('what sends from a program works: %s', async (language, program, name, answer) => {
-    await using server = await startServer();
-    const code = snippet('## From a program', language)
-      .replaceAll('http://127.0.0.1:8080', server.url)
-      .replace("'device-pipeline/client'", `'${join(root, 'src/client/index.ts')}'`);
-    const file = join(temporaryDirectory(), name);
-    writeFileSync(file, code);
-    const { stdout } = await promisify(execFile)(program, [file], { cwd: root });
-    const printed = stdout
-      .trim()
-      .replaceAll("'", '"')
-      .replace(/(\w+):(?= )/g, '"$1":')
-      .replaceAll('""', '"');
-    expect(JSON.parse(printed)).toMatchObject(answer);
-  });
+  const programs = [
+    ['ts', process.execPath, 'send.ts', { accepted: 1, refused: 0, givenUp: 0 }, it],
+    ['python', 'python3', 'send.py', { enqueued: 1 }, needs('Python').it],
+    ['sh', 'sh', 'send.sh', { enqueued: 5 }, needs('curl').it],
+  ] as const;
+  for (const [language, program, name, answer, test] of programs) {
+    test(`what sends from a program works: ${language}`, async () => {
+      await using server = await startServer();
+      const code = snippet('## From a program', language)
+        .replaceAll('http://127.0.0.1:8080', server.url)
+        .replace("'device-pipeline/client'", `'${join(root, 'src/client/index.ts')}'`);
+      const file = join(temporaryDirectory(), name);
+      writeFileSync(file, code);
+      const { stdout } = await promisify(execFile)(program, [file], { cwd: root });
+      const printed = stdout
+        .trim()
+        .replaceAll("'", '"')
+        .replace(/(\w+):(?= )/g, '"$1":')
+        .replaceAll('""', '"');
+      expect(JSON.parse(printed)).toMatchObject(answer);
+    });
+  }
 });

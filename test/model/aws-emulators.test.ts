@@ -1,10 +1,14 @@
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { afterAll, beforeAll, expect } from 'vitest';
 
 import { createStore, startAws, type AwsEmulators } from '../support/aws-store.ts';
 import { EmulatedBackend } from './aws-emulated-backend.ts';
 import { runSchedule } from './aws-schedule.ts';
+import { needs } from '../support/needs.ts';
+import { rounds } from '../support/tier.ts';
 
-const seeds = 24;
+const { describe, it } = needs('Java');
+
+const seeds = rounds({ what: 'schedules on the emulators', quick: 6, nightly: 100 });
 
 /** The schedules of the simulation, on software that others wrote. */
 describe('the AWS engine on DynamoDB Local and fauxqs', () => {

@@ -3,8 +3,11 @@ import { env } from 'node:process';
 import { describe } from 'vitest';
 
 import { testSeeds } from './aws-fault-suite.ts';
+import { rounds } from '../support/tier.ts';
+
+const schedules = rounds({ what: 'schedules of faults on AWS', quick: 500, nightly: 10_000 });
 
 /** The other half of the seeds, in a file of its own: files run side by side. */
 describe.runIf(env['AWS_FAULTS_SEED'] === undefined)('the AWS engine under more schedules', () => {
-  testSeeds(2_500, 5_000);
+  testSeeds(20_000, 20_000 + schedules);
 });

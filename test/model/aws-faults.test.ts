@@ -3,17 +3,20 @@ import { env } from 'node:process';
 import { describe, expect, it } from 'vitest';
 
 import { runSeed, testSeeds, traceOf } from './aws-fault-suite.ts';
+import { rounds } from '../support/tier.ts';
 
 const replayed = env['AWS_FAULTS_SEED'];
+/** The other half is in a file of its own: files run side by side. */
+const schedules = rounds({ what: 'schedules of faults on AWS', quick: 500, nightly: 10_000 });
 
 describe('the AWS engine under schedules of faults', () => {
-  if (replayed === undefined) testSeeds(0, 2_500);
+  if (replayed === undefined) testSeeds(0, schedules);
   else it(`counts exactly in that of the seed ${replayed}`, () => runSeed(Number(replayed)));
 });
 
 describe('a schedule of faults', () => {
   it('happens again exactly as it did', async () => {
-    for (let seed = 0; seed < 40; seed++) {
+    for (let seed = 0; seed < 20; seed++) {
       expect(await traceOf(seed)).toEqual(await traceOf(seed));
     }
     const { trace } = await traceOf(0);

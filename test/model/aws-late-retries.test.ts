@@ -3,8 +3,9 @@ import { describe, expect, it } from 'vitest';
 import { AwsSimulation } from './aws-simulation.ts';
 import { makePosts } from './aws-traffic.ts';
 import { World } from './aws-world.ts';
+import { rounds } from '../support/tier.ts';
 
-const seeds = 3_000;
+const seeds = rounds({ what: 'late retries', quick: 600, nightly: 20_000 });
 const minuteMs = 60_000;
 
 /**

@@ -14,9 +14,10 @@ import type { Client } from './aws-functions.ts';
 import { runLetterSchedule } from './aws-letter-schedule.ts';
 import { deadLetterQueueUrl, queueUrl } from './aws-simulation.ts';
 import { Violation } from './aws-world.ts';
+import { rounds } from '../support/tier.ts';
 
 const replayed = env['AWS_FAULTS_SEED'];
-const seeds = 400;
+const seeds = rounds({ what: 'schedules of dead letters', quick: 120, nightly: 4_000 });
 
 describe('dead letters that are redriven and dropped under faults', () => {
   const [from, to] = replayed === undefined ? [0, seeds] : [Number(replayed), Number(replayed) + 1];

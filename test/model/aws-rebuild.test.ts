@@ -2,10 +2,12 @@ import { expect, it } from 'vitest';
 
 import { runRebuildSchedule } from './aws-rebuild-schedule.ts';
 import type { World } from './aws-world.ts';
+import { rounds } from '../support/tier.ts';
 
-/** More, and others, where that is asked for. */
-const firstSeed = Number(process.env['AWS_REBUILD_SEED'] ?? 0);
-const seeds = Number(process.env['AWS_REBUILD_SEEDS'] ?? 100);
+const replayed = process.env['AWS_REBUILD_SEED'];
+const schedules = rounds({ what: 'schedules of a rebuild on AWS', quick: 30, nightly: 1_000 });
+const seeds = replayed === undefined ? schedules : 1;
+const firstSeed = Number(replayed ?? 0);
 const linesMax = 150;
 
 async function runSeed(seed: number): Promise<number> {
@@ -18,7 +20,7 @@ async function runSeed(seed: number): Promise<number> {
     const shown = trace
       .filter((line) => !/(?:GetItem|Query|Scan|GetObject|GetItems|ListObjectsV2) none$/.test(line))
       .slice(-linesMax);
-    const replay = `AWS_REBUILD_SEED=${seed} AWS_REBUILD_SEEDS=1`;
+    const replay = `AWS_REBUILD_SEED=${seed}`;
     throw new Error(`Seed ${seed} (${replay}): ${String(error)}\n${shown.join('\n')}`, {
       cause: error,
     });

@@ -14,8 +14,13 @@ import { nameOf } from './aws-fault-layer.ts';
 import { dynamodbCommands, s3Commands } from './aws-random-commands.ts';
 import { randomFrom } from './aws-random.ts';
 import { AwsSimulation, bucket, ledgerTable, queueUrl, type Backend } from './aws-simulation.ts';
+import { rounds } from '../support/tier.ts';
 
-const seeds = Array.from({ length: 30 }, (_, at) => at);
+const comparisons = rounds({
+  what: 'comparisons of the simulation with the emulators',
+  ...{ quick: 8, nightly: 60 },
+});
+const seeds = Array.from({ length: comparisons }, (_, at) => at);
 const options = { now: () => Date.now(), makeId: () => crypto.randomUUID() };
 
 /** An answer, or an error, as far as the engine looks at it. */

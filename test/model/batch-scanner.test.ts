@@ -7,13 +7,14 @@ import { rowsOfTally, type Tally } from '../../src/domain/counter.ts';
 import { seededRandom } from '../support/server-process.ts';
 import { tortures } from '../fuzz/torture.ts';
 import { contractBodies, mutate, plainBody, strangeBody } from './batch-bodies.ts';
+import { rounds } from '../support/tier.ts';
 
 /*
  * The scanner beside the general path: what it takes, `readBatch` takes with the same events, and
  * nothing refused. FUZZ_BODIES=1000000 for a long run.
  */
 
-const bodies = Number(process.env['FUZZ_BODIES'] ?? 40_000);
+const bodies = rounds({ what: 'bodies scanned', quick: 16_000, nightly: 1_000_000 });
 const limits = { countersMax: 4096, keyBytesMax: 256 * 1024 };
 
 const table = new CounterTable(limits, 42);

@@ -12,6 +12,7 @@ import {
   type Operation,
   type OperationKind,
 } from './simulated-disk.ts';
+import { rounds } from '../support/tier.ts';
 
 /*
  * The log lives several lives on a simulated disk. Each is a workload of commits, retention and
@@ -19,8 +20,8 @@ import {
  * before left. What was reported durable in any of them must be there in all that follow.
  */
 
-/** More seeds and more cuts find more: raise them for a long run. */
-const seeds = Array.from({ length: 8 }, (_, seed) => seed);
+const lives = rounds({ what: 'logs through power cuts at any operation', quick: 2, nightly: 40 });
+const seeds = Array.from({ length: lives }, (_, seed) => seed);
 const powerCutsPerOperation = 3;
 const secondFaultsPerFault = 2;
 

@@ -9,6 +9,7 @@ import { serverAccess, TokenTable } from '../../src/http/access.ts';
 import { createHttpServer, type HttpServer } from '../../src/http/server.ts';
 import type { IngestOutcome, Submission } from '../../src/pipeline/ports.ts';
 import { seededRandom } from '../support/server-process.ts';
+import { rounds } from '../support/tier.ts';
 
 /*
  * Plain requests are served without node:http. Whatever comes, in whatever pieces: the answers,
@@ -17,7 +18,7 @@ import { seededRandom } from '../support/server-process.ts';
 
 type Random = () => number;
 
-const streams = Number(process.env['PLAIN_STREAMS'] ?? 1_500);
+const streams = rounds({ what: 'streams of requests', quick: 500, nightly: 20_000 });
 const bodyBytesMax = 3_000;
 
 let http: HttpServer;

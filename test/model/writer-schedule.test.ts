@@ -2,16 +2,16 @@ import { describe, expect, it } from 'vitest';
 
 import { plantedBugs } from './writer-planted-bugs.ts';
 import { runSchedule } from './writer-schedule.ts';
+import { rounds } from '../support/tier.ts';
 
-/** Other seeds, and more, are run by `npm run test:soak`. */
-const seeds = Array.from({ length: 40 }, (_, seed) => seed);
+const schedules = rounds({ what: 'schedules of a store', quick: 15, nightly: 1_000 });
 /** So many schedules show any of the bugs, with some to spare. */
 const seedsMax = 60;
 
 describe('a store through power cuts, kills, a failing disk and a clock that jumps', () => {
   it('counts what it acknowledged once, the rest whole or not at all', async () => {
-    for (const seed of seeds) await runSchedule(seed);
-  });
+    for (let seed = 0; seed < schedules; seed++) await runSchedule(seed);
+  }, 3_600_000);
 
   it('goes the same way again with the same seed', async () => {
     const [first, second] = [await traceOf(7), await traceOf(7)];

@@ -9,7 +9,9 @@ import {
 import { CreateBucketCommand, S3Client } from '@aws-sdk/client-s3';
 import { CreateQueueCommand, SQSClient } from '@aws-sdk/client-sqs';
 
-import { startEmulators } from '../../infra/local/emulators.ts';
+import { inject } from 'vitest';
+
+import { startEmulators, startFauxqs, type Emulators } from '../../infra/local/emulators.ts';
 import { compareCounters, type CounterRow } from '../../src/domain/counter.ts';
 
 export interface AwsEmulators {
@@ -23,7 +25,7 @@ export interface AwsEmulators {
 
 /** DynamoDB Local and fauxqs, with clients that try once. */
 export async function startAws(): Promise<AwsEmulators> {
-  const emulators = await startEmulators();
+  const emulators = await openEmulators();
   const { dynamoDbUrl, fauxqsUrl } = emulators;
   const region = 'eu-central-1';
   const credentials = { accessKeyId: 'local', secretAccessKey: 'local' };
@@ -48,6 +50,14 @@ export async function startAws(): Promise<AwsEmulators> {
       await emulators.stop();
     },
   };
+}
+
+/** The run's DynamoDB Local, if it has one, beside a fauxqs of this file. */
+async function openEmulators(): Promise<Pick<Emulators, 'dynamoDbUrl' | 'fauxqsUrl' | 'stop'>> {
+  const dynamoDbUrl = inject('dynamoDbUrl');
+  if (dynamoDbUrl === undefined) return startEmulators();
+  const fauxqs = await startFauxqs();
+  return { dynamoDbUrl, fauxqsUrl: fauxqs.url, stop: () => fauxqs.stop() };
 }
 
 /** The tables, the bucket and the queues of one store. */

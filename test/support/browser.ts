@@ -4,14 +4,14 @@ import { createRequire } from 'node:module';
 import { chromium, type Browser, type BrowserContextOptions, type Page } from 'playwright-core';
 import { expect } from 'vitest';
 
-import { chromiumArguments, chromiumPath } from '../../tools/chromium.ts';
+import { launchOptions } from '../../tools/chromium.ts';
 import { afterTest } from './real-server.ts';
 
 const axeSource = readFileSync(createRequire(import.meta.url).resolve('axe-core'), 'utf8');
 
 /** @throws where there is no Chromium, with what to do. */
 export function launchBrowser(): Promise<Browser> {
-  return chromium.launch({ executablePath: chromiumPath(), args: chromiumArguments });
+  return chromium.launch(launchOptions());
 }
 
 /** A tab of its own, and what its page complained of. */

@@ -8,13 +8,16 @@ import {
   UpdateItemCommand,
   type ConsumedCapacity,
 } from '@aws-sdk/client-dynamodb';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { afterAll, beforeAll, expect } from 'vitest';
 
 import { dynamodbUnits } from '../../bench/aws/dynamodb-units.ts';
 import { createResources } from '../../infra/local/create-resources.ts';
 import { clientSettings } from '../../infra/local/client-settings.ts';
 import { startDynamoDbLocal, type DynamoDbLocal } from '../../infra/local/dynamodb-local.ts';
 import { startWire, type Wire } from '../../infra/local/wire.ts';
+import { needs } from '../support/needs.ts';
+
+const { describe, it } = needs('Java');
 
 // DynamoDB Local says what it would bill. What the benchmark tells from requests and replies alone
 // must be the same.

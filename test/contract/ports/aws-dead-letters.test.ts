@@ -1,4 +1,4 @@
-import { afterAll, describe, expect, it } from 'vitest';
+import { afterAll, beforeAll, expect } from 'vitest';
 
 import { cutIntoChunks } from '../../../src/domain/chunk.ts';
 import { dayRule } from '../../../src/domain/day.ts';
@@ -9,10 +9,22 @@ import { redriveLetters } from '../../../src/engines/aws/redrive-letters.ts';
 import { sendAll } from '../../../src/engines/aws/sqs-batches.ts';
 import { batchLetterBody } from '../../../src/pipeline/letter-content.ts';
 import { awsError, AwsEngine } from '../../support/aws-engine.ts';
-import { countersAsStranger, createStore, scan, startAws } from '../../support/aws-store.ts';
+import {
+  countersAsStranger,
+  createStore,
+  scan,
+  startAws,
+  type AwsEmulators,
+} from '../../support/aws-store.ts';
 import { batchOf, itemOf } from './intake-contract.ts';
+import { needs } from '../../support/needs.ts';
 
-const aws = await startAws();
+const { describe, it } = needs('Java');
+
+let aws: AwsEmulators;
+beforeAll(async () => {
+  aws = await startAws();
+});
 afterAll(() => aws.stop());
 
 const start = Date.UTC(2023, 5, 16, 12);

@@ -1,13 +1,25 @@
-import { afterAll, describe, expect, it } from 'vitest';
+import { afterAll, beforeAll, expect } from 'vitest';
 
 import { rawKeyOf } from '../../../src/domain/batch-id.ts';
 import type { IngestOutcome, ReplayOrigin, Submission } from '../../../src/pipeline/ports.ts';
 import { ingest } from '../../../src/pipeline/ingest.ts';
 import { replay } from '../../../src/pipeline/replay.ts';
 import { AwsEngine, awsError, type AwsEngineOptions } from '../../support/aws-engine.ts';
-import { countersAsStranger, createStore, scan, startAws } from '../../support/aws-store.ts';
+import {
+  countersAsStranger,
+  createStore,
+  scan,
+  startAws,
+  type AwsEmulators,
+} from '../../support/aws-store.ts';
+import { needs } from '../../support/needs.ts';
 
-const aws = await startAws();
+const { describe, it } = needs('Java');
+
+let aws: AwsEmulators;
+beforeAll(async () => {
+  aws = await startAws();
+});
 afterAll(() => aws.stop());
 
 const dayMs = 86_400_000;

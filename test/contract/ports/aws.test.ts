@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto';
 
 import { DeleteItemCommand, PutItemCommand, UpdateItemCommand } from '@aws-sdk/client-dynamodb';
-import { afterAll, describe, expect, it } from 'vitest';
+import { afterAll, beforeAll, expect } from 'vitest';
 
 import { cutIntoChunks } from '../../../src/domain/chunk.ts';
 import { chunkKey } from '../../../src/engines/aws/ledger-table.ts';
@@ -13,14 +13,26 @@ import type { LedgerDelivery } from '../../../src/engines/aws/dynamodb-counter-s
 import type { QueueMessage } from '../../../src/pipeline/count-messages.ts';
 import type { Batch } from '../../../src/pipeline/ports.ts';
 import { awsError, AwsEngine, type Fault } from '../../support/aws-engine.ts';
-import { countersAsStranger, createStore, scan, startAws } from '../../support/aws-store.ts';
+import {
+  countersAsStranger,
+  createStore,
+  scan,
+  startAws,
+  type AwsEmulators,
+} from '../../support/aws-store.ts';
 import { readCounters } from '../../support/counters.ts';
 import { describeCounterStore } from './counter-store-contract.ts';
 import { batchOf, describeIntake, itemOf, listAll, sortedRows } from './intake-contract.ts';
 import { describeRawStore } from './raw-store-contract.ts';
 import { describeReceipts } from './receipts-contract.ts';
+import { needs } from '../../support/needs.ts';
 
-const aws = await startAws();
+const { describe, it } = needs('Java');
+
+let aws: AwsEmulators;
+beforeAll(async () => {
+  aws = await startAws();
+});
 afterAll(() => aws.stop());
 
 const start = Date.UTC(2023, 5, 16, 12);
@@ -69,98 +81,100 @@ const storageFaults: Record<string, Fault> = {
   'access is denied': refuse(/./, awsError('AccessDenied', 403)),
 };
 
-describeIntake('S3, SQS and DynamoDB', Object.keys(storageFaults), async () => {
-  const engine = await openEngine();
-  return {
-    intake: engine.intake,
-    rawStore: engine.rawStore,
-    keepKeysMs: engine.keepMs,
-    drain: () => drain(engine),
-    counters: () => countersAsStranger(aws.dynamodb, engine.store.countersTable),
-    advance: (milliseconds) => void (engine.now += milliseconds),
-    restart: () => {
-      engine.fault = undefined;
-      return done();
-    },
-    failStorage: (fault) => {
-      engine.fault = storageFaults[fault];
-    },
-    overload: () => {
-      engine.fault = refuse(/^PutObject/, awsError('SlowDown', 503));
-      return done();
-    },
-    close: done,
-  };
-});
-
-const counterFaults: Record<string, Fault> = {
-  'everything is throttled': refuse(/^Transact/, awsError('ThrottlingException', 400)),
-  'the service is down': refuse(/^Transact/, awsError('InternalServerError', 500)),
-  'access is denied': refuse(/^Transact/, awsError('AccessDeniedException', 400)),
-};
-const badRow = 'the row of a counter holds no number';
-
-describeCounterStore('DynamoDB', [...Object.keys(counterFaults), badRow], async () => {
-  const engine = await openEngine();
-  const batchId = randomUUID();
-  let index = 0;
-  const TableName = engine.store.countersTable;
-  const Key = { date: { S: '2023-06-16' }, type_state: { S: 'obstructed#ready' } };
-  let pending = done();
-  return {
-    store: {
-      apply: async (deliveries: readonly LedgerDelivery[]) => {
-        await pending;
-        return await engine.counterStore.apply(deliveries);
+describe('the ports on AWS', () => {
+  describeIntake('S3, SQS and DynamoDB', Object.keys(storageFaults), async () => {
+    const engine = await openEngine();
+    return {
+      intake: engine.intake,
+      rawStore: engine.rawStore,
+      keepKeysMs: engine.keepMs,
+      drain: () => drain(engine),
+      counters: () => countersAsStranger(aws.dynamodb, engine.store.countersTable),
+      advance: (milliseconds) => void (engine.now += milliseconds),
+      restart: () => {
+        engine.fault = undefined;
+        return done();
       },
-    },
-    deliveriesOf: (tallies) =>
-      tallies.map((tally) => ({ mark: chunkKey(batchId, index++), tally, items: 1 })),
-    counters: async () => {
-      await pending;
-      const rows = await countersAsStranger(aws.dynamodb, TableName);
-      return rows.filter(({ count }) => !Number.isNaN(count));
-    },
-    obstruct: (fault) => {
-      if (fault !== badRow) {
-        engine.fault = counterFaults[fault];
-        return () => void (engine.fault = undefined);
-      }
-      const Item = { ...Key, count: { S: 'many' } };
-      pending = aws.dynamodb.send(new PutItemCommand({ TableName, Item })).then(() => undefined);
-      return () => {
-        const request = new DeleteItemCommand({ TableName, Key });
-        pending = aws.dynamodb.send(request).then(() => undefined);
-      };
-    },
-    reopen: done,
-    close: done,
-  };
-});
+      failStorage: (fault) => {
+        engine.fault = storageFaults[fault];
+      },
+      overload: () => {
+        engine.fault = refuse(/^PutObject/, awsError('SlowDown', 503));
+        return done();
+      },
+      close: done,
+    };
+  });
 
-describeRawStore('S3', async () => {
-  const engine = await openEngine();
-  return {
-    rawStore: engine.rawStore,
-    put: (batch, receivedAt) => {
-      engine.now = receivedAt;
-      return put(engine, batch);
-    },
-    close: done,
+  const counterFaults: Record<string, Fault> = {
+    'everything is throttled': refuse(/^Transact/, awsError('ThrottlingException', 400)),
+    'the service is down': refuse(/^Transact/, awsError('InternalServerError', 500)),
+    'access is denied': refuse(/^Transact/, awsError('AccessDeniedException', 400)),
   };
-});
+  const badRow = 'the row of a counter holds no number';
 
-describeReceipts('the ledger in DynamoDB', async () => {
-  const engine = await openEngine();
-  return {
-    receipts: engine.receipts,
-    put: (batch) => put(engine, batch),
-    drain: () => drain(engine),
-    close: done,
-  };
-});
+  describeCounterStore('DynamoDB', [...Object.keys(counterFaults), badRow], async () => {
+    const engine = await openEngine();
+    const batchId = randomUUID();
+    let index = 0;
+    const TableName = engine.store.countersTable;
+    const Key = { date: { S: '2023-06-16' }, type_state: { S: 'obstructed#ready' } };
+    let pending = done();
+    return {
+      store: {
+        apply: async (deliveries: readonly LedgerDelivery[]) => {
+          await pending;
+          return await engine.counterStore.apply(deliveries);
+        },
+      },
+      deliveriesOf: (tallies) =>
+        tallies.map((tally) => ({ mark: chunkKey(batchId, index++), tally, items: 1 })),
+      counters: async () => {
+        await pending;
+        const rows = await countersAsStranger(aws.dynamodb, TableName);
+        return rows.filter(({ count }) => !Number.isNaN(count));
+      },
+      obstruct: (fault) => {
+        if (fault !== badRow) {
+          engine.fault = counterFaults[fault];
+          return () => void (engine.fault = undefined);
+        }
+        const Item = { ...Key, count: { S: 'many' } };
+        pending = aws.dynamodb.send(new PutItemCommand({ TableName, Item })).then(() => undefined);
+        return () => {
+          const request = new DeleteItemCommand({ TableName, Key });
+          pending = aws.dynamodb.send(request).then(() => undefined);
+        };
+      },
+      reopen: done,
+      close: done,
+    };
+  });
 
-// --- What is particular to these adapters
+  describeRawStore('S3', async () => {
+    const engine = await openEngine();
+    return {
+      rawStore: engine.rawStore,
+      put: (batch, receivedAt) => {
+        engine.now = receivedAt;
+        return put(engine, batch);
+      },
+      close: done,
+    };
+  });
+
+  describeReceipts('the ledger in DynamoDB', async () => {
+    const engine = await openEngine();
+    return {
+      receipts: engine.receipts,
+      put: (batch) => put(engine, batch),
+      drain: () => drain(engine),
+      close: done,
+    };
+  });
+
+  // --- What is particular to these adapters
+});
 
 describe('an attempt that is cut off', () => {
   const batch = batchOf(

@@ -8,6 +8,7 @@ import { fileURLToPath } from 'node:url';
 import { describe, expect, it, onTestFinished } from 'vitest';
 
 import { startEmulators } from '../../../infra/local/emulators.ts';
+import { needs } from '../../support/needs.ts';
 import { eventually, temporaryDirectory } from './stand-ins.ts';
 
 const local = (name: string) => new URL(`../../../infra/local/${name}`, import.meta.url).href;
@@ -22,7 +23,7 @@ async function runs(pid: number): Promise<boolean> {
   }
 }
 
-describe('the emulators', () => {
+needs('Java').describe('the emulators', () => {
   it('answer when they have started, and Java is gone when they have stopped', async () => {
     const emulators = await startEmulators();
     const stop = () => emulators.stop();
@@ -60,7 +61,9 @@ describe('the emulators', () => {
     // Nor is anything left of what it unpacked.
     await eventually(() => readdirSync(directory).length === 0, 3_000);
   });
+});
 
+describe('the emulators', () => {
   it('without Java there is one line that says how to get it, and exit code 1', async () => {
     const directory = temporaryDirectory();
     symlinkSync(process.execPath, join(directory, 'node'));

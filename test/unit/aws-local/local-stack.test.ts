@@ -2,12 +2,15 @@ import { once } from 'node:events';
 import { createServer, type AddressInfo } from 'node:net';
 
 import { DynamoDBClient, GetItemCommand } from '@aws-sdk/client-dynamodb';
-import { describe, expect, it, onTestFinished } from 'vitest';
+import { expect, onTestFinished } from 'vitest';
 
 import { clientSettings } from '../../../infra/local/client-settings.ts';
 import type { InvocationReport } from '../../../infra/local/lambda-runtime.ts';
 import { startLocalStack, type LocalStackOptions } from '../../../infra/local/local-stack.ts';
 import { bundles, eventually, packageUrl, standInTemplate } from './stand-ins.ts';
+import { needs } from '../../support/needs.ts';
+
+const { describe, it } = needs('Java');
 
 const imports = `
   import { DynamoDBClient, GetItemCommand, TransactWriteItemsCommand } from '${packageUrl('@aws-sdk/client-dynamodb')}';

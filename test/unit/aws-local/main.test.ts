@@ -5,6 +5,7 @@ import { fileURLToPath } from 'node:url';
 
 import { describe, expect, it, onTestFinished } from 'vitest';
 
+import { needs } from '../../support/needs.ts';
 import { eventually } from './stand-ins.ts';
 
 const path = (name: string) => fileURLToPath(new URL(`../../../${name}`, import.meta.url));
@@ -34,34 +35,37 @@ function javasBelow(pid: number): number[] {
 }
 
 describe('npm run aws:local', () => {
-  it('says where it listens, counts the sample, and stops with all that it started', async () => {
-    const { child, output } = start('--port', '0');
-    const exited = once(child, 'exit');
-    await eventually(() => output.stdout.endsWith('\n') || child.exitCode !== null, 45_000);
-    const url = /^listening on (http:\/\/127\.0\.0\.1:\d+)\n$/.exec(output.stdout)?.[1];
-    if (url === undefined) throw new Error(output.stderr);
-    const headers = { 'content-type': 'application/json' };
-    const body = readFileSync(path('docs/sample.json'));
-    const answer = await fetch(`${url}/ingest`, { method: 'POST', headers, body });
-    expect(await answer.json()).toMatchObject({ status: 'accepted', enqueued: 5 });
-    const rows = async () =>
-      (await (await fetch(`${url}/stats?from=2023-06-15&to=2023-06-16`)).json()) as {
-        count: number;
-      }[];
-    await eventually(async () => (await rows()).reduce((sum, { count }) => sum + count, 0) === 5);
-    expect(await rows()).toContainEqual({
-      ...{ date: '2023-06-16', type: 'laptop', state: 'erased', count: 1 },
-    });
+  needs('Java', 'ps').it(
+    'says where it listens, counts the sample, and stops with all that it started',
+    async () => {
+      const { child, output } = start('--port', '0');
+      const exited = once(child, 'exit');
+      await eventually(() => output.stdout.endsWith('\n') || child.exitCode !== null, 45_000);
+      const url = /^listening on (http:\/\/127\.0\.0\.1:\d+)\n$/.exec(output.stdout)?.[1];
+      if (url === undefined) throw new Error(output.stderr);
+      const headers = { 'content-type': 'application/json' };
+      const body = readFileSync(path('docs/sample.json'));
+      const answer = await fetch(`${url}/ingest`, { method: 'POST', headers, body });
+      expect(await answer.json()).toMatchObject({ status: 'accepted', enqueued: 5 });
+      const rows = async () =>
+        (await (await fetch(`${url}/stats?from=2023-06-15&to=2023-06-16`)).json()) as {
+          count: number;
+        }[];
+      await eventually(async () => (await rows()).reduce((sum, { count }) => sum + count, 0) === 5);
+      expect(await rows()).toContainEqual({
+        ...{ date: '2023-06-16', type: 'laptop', state: 'erased', count: 1 },
+      });
 
-    const javas = javasBelow(child.pid ?? 0);
-    expect(javas).toHaveLength(1);
-    const began = Date.now();
-    child.kill('SIGTERM');
-    expect(await exited).toEqual([0, null]);
-    expect(Date.now() - began).toBeLessThan(5_000);
-    for (const java of javas) expect(() => process.kill(java, 0)).toThrow('ESRCH');
-    expect(output.stdout).toBe(`listening on ${url}\n`);
-  });
+      const javas = javasBelow(child.pid ?? 0);
+      expect(javas).toHaveLength(1);
+      const began = Date.now();
+      child.kill('SIGTERM');
+      expect(await exited).toEqual([0, null]);
+      expect(Date.now() - began).toBeLessThan(5_000);
+      for (const java of javas) expect(() => process.kill(java, 0)).toThrow('ESRCH');
+      expect(output.stdout).toBe(`listening on ${url}\n`);
+    },
+  );
 
   it.each([
     [['--host', '0.0.0.0'], '0.0.0.0 can be reached from other machines'],

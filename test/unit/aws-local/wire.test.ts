@@ -21,12 +21,15 @@ import {
   SendMessageCommand,
   SQSClient,
 } from '@aws-sdk/client-sqs';
-import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { afterAll, beforeAll, beforeEach, expect } from 'vitest';
 
 import { clientSettings } from '../../../infra/local/client-settings.ts';
 import { startEmulators, type Emulators } from '../../../infra/local/emulators.ts';
 import { startWire, type AwsReply, type Fault, type Wire } from '../../../infra/local/wire.ts';
 import type { AwsCall } from '../../../infra/local/wire-call.ts';
+import { needs } from '../../support/needs.ts';
+
+const { describe, it } = needs('Java');
 
 let emulators: Emulators;
 let wire: Wire;

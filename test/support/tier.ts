@@ -1,0 +1,26 @@
+import { beforeAll, inject } from 'vitest';
+
+/** How much of one kind of work a test file does, in each tier. */
+export interface Rounds {
+  /** In the plural, as the run's summary prints it: `bodies scanned`. */
+  readonly what: string;
+  /** In `npm test`. */
+  readonly quick: number;
+  /** In `npm run test:nightly`. */
+  readonly nightly: number;
+}
+
+/** The number of rounds in this tier. The summary of the run tells it. Called at the top of a file. */
+export function rounds({ what, quick, nightly }: Rounds): number {
+  const count = isNightly() ? nightly : quick;
+  // vitest reads the source of the first parameter, which must be a pattern.
+  // eslint-disable-next-line no-empty-pattern
+  beforeAll(({}, { meta }) => {
+    meta.rounds = { ...meta.rounds, [what]: count };
+  });
+  return count;
+}
+
+export function isNightly(): boolean {
+  return inject('tier') === 'nightly';
+}
