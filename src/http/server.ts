@@ -30,7 +30,7 @@ import {
   type HttpObserver,
 } from './observer.ts';
 import { PlainConnections } from './plain-connections.ts';
-import { whyUnsound } from './sound-request.ts';
+import { toOriginForm, whyUnsound } from './sound-request.ts';
 import { UnreadAnswers } from './unread-answers.ts';
 
 export interface HttpServerOptions {
@@ -152,8 +152,6 @@ export function createHttpServer(options: HttpServerOptions): HttpServer {
   };
   const handleOther = getRequestListener(answerOther, {
     overrideGlobalObjects: false,
-    // For HTTP/1.0, which need not name it.
-    hostname: 'localhost',
     errorHandler: (error) => {
       const answer = listenerError(error, onDefect);
       const response = toResponse(answer);
@@ -174,6 +172,7 @@ export function createHttpServer(options: HttpServerOptions): HttpServer {
       request.resume();
       return;
     }
+    toOriginForm(request);
     const isIngest = isIngestRequest(request);
     room.sign(request.socket);
     latestExchanges.set(request.socket, { response, awaitsBody: isIngest });
@@ -191,6 +190,8 @@ export function createHttpServer(options: HttpServerOptions): HttpServer {
     if (expectsContinue) response.writeContinue();
     if (isStopping) response.setHeader('connection', 'close');
     leaving.watch(request, response);
+    // The app's URLs are built from it, and not every Host makes one: `pipeline.1` does not.
+    request.headers.host = 'localhost';
     beginning = response;
     void handleOther(request, response);
     beginning = undefined;

@@ -54,10 +54,17 @@ describe('an event of API Gateway', () => {
   it('gives method, path, query and headers as they were sent', async () => {
     const path = '/stats?type=a%20b&type=c&x=%F0%9F%A6%8A+1';
     const { request } = await exchange({ path, headers: { 'idempotency-key': '', prefer: 'a' } });
-    expect(request?.url).toBe(`https://api.example${path}`);
+    expect(request?.url).toBe(`https://localhost${path}`);
     expect(request?.method).toBe('GET');
     expect(request?.headers.get('idempotency-key')).toBe('');
     expect(request?.headers.get('prefer')).toBe('a');
+  });
+
+  it('is answered whatever its domain is called', async () => {
+    const event = gatewayEvent({ path: '/stats' }, 'text');
+    event.requestContext.domainName = 'pipeline.1';
+    const result = await answerGatewayEvent(() => new Response('{}'), event);
+    expect(result.statusCode).toBe(200);
   });
 
   it('with a path that was decoded names the same resource', async () => {
