@@ -205,7 +205,7 @@ function infoDescription(bodyBytesMax: number): string {
   return [
     `Send batches to \`/ingest\`, of at most ${bodyBytesMax.toLocaleString('en')} bytes each, as sent and inflated, and of JSON that nests at most ${jsonDepthMax} deep. Read the counters, by date, type and state, from \`/stats\`.`,
     'Every refusal is `application/problem+json` (RFC 9457) with a stable `code`. Where `Retry-After` is there, the same request may succeed later. Another path is `not_found`, another method `method_not_allowed`, with `Allow`.',
-    'Each caller may be held to a rate (`--rate-limit`); beyond it the answer is 429 with `Retry-After`. Pages of other origins may ask where `--cors-origin` names them: a browser that asks first, with OPTIONS of any path, is answered 204.',
+    'Each caller may be held to a rate (`--rate-limit`); beyond it the answer is 429 with `Retry-After`. A server that asks for no token answers only to `localhost`, to addresses, and to the names of `--allowed-host`: to any other `Host` it answers 421. Pages of other origins may ask where `--cors-origin` names them: a browser that asks first, with OPTIONS of any path, is answered 204.',
     `Item errors: ${Object.entries(itemErrors)
       .map(([code, explanation]) => `\`${code}\` (${explanation})`)
       .join('; ')}.`,

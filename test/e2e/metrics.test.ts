@@ -39,7 +39,7 @@ function changes(before: Scraped, after: Scraped): Record<string, number> {
 /** A client whose body is too large, and who hangs up as soon as it is told so. */
 async function refusedInTheMiddle(port: number): Promise<void> {
   const socket = connect(port, '127.0.0.1');
-  const head = 'POST /ingest HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n';
+  const head = 'POST /ingest HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n';
   socket.write(`${head}content-length: 5000000\r\n\r\n${'x'.repeat(100_000)}`);
   socket.once('data', () => socket.end());
   await once(socket, 'close');

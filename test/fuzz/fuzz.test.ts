@@ -15,7 +15,7 @@ const memoryMiBMax = 768;
 
 it(`stands 8,000 fuzzed requests (FUZZ_SEED=${seed})`, { timeout: 300_000 }, async () => {
   const dataDir = temporaryDirectory();
-  const { server, url } = await startServer(dataDir);
+  const { server, url } = await startServer(dataDir, { args: ['--allowed-host', 'fuzz,other'] });
   const target = { port: Number(new URL(url).port), pid: server.pid, dataDir };
   const summary = await fuzz(target, { seed, requests: 8_000 });
   expect(summary.answersByStatus.get(200)).toBeGreaterThan(500);
