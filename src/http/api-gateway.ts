@@ -32,7 +32,7 @@ export async function answerGatewayEvent(
   if (problem !== undefined) result.headers = { ...result.headers, 'x-request-id': requestId };
   onAnswered({
     requestId,
-    route: routeOf(event.rawPath),
+    route: routeOf(pathOf(event)),
     method: methodOf(event.requestContext.http.method),
     status: result.statusCode ?? 0,
     seconds: (performance.now() - startedAt) / 1000,
@@ -58,6 +58,16 @@ async function outcomeOf(fetch: Fetch, event: APIGatewayProxyEventV2): Promise<O
     return plainOutcome(malformed);
   }
   return await toOutcome(await fetch(request), request);
+}
+
+/**
+ * The path without the name of the stage, which stands in front unless it is `$default`. (The key
+ * of the mapping of a custom domain is not in it.)
+ */
+function pathOf({ rawPath, requestContext: { stage } }: APIGatewayProxyEventV2): string {
+  const prefix = `/${stage}`;
+  if (rawPath === prefix) return '/';
+  return rawPath.startsWith(`${prefix}/`) ? rawPath.slice(prefix.length) : rawPath;
 }
 
 /** The gateway hands a body over as text, where its type is one of text, or else as base64. */
@@ -92,7 +102,7 @@ const malformed = problemAnswer({
 /** @throws {TypeError} for a URL, a method or a header that is none. */
 function toRequest(event: APIGatewayProxyEventV2, body: Buffer | undefined): Request {
   const { http } = event.requestContext;
-  const path = event.rawPath.replace(/[?#]/g, encodeURIComponent);
+  const path = pathOf(event).replace(/[?#]/g, encodeURIComponent);
   const query = event.rawQueryString === '' ? '' : `?${event.rawQueryString}`;
   const headers = new Headers();
   for (const [name, value] of Object.entries(event.headers)) {

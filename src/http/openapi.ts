@@ -69,7 +69,8 @@ const text: Schema = { type: 'string' };
 const headers = {
   Location: {
     ...{ required: true, schema: { type: 'string', pattern: '^/ingest/.' } },
-    description: 'Where the receipt is.',
+    description:
+      'The path of the receipt. Where a proxy or a stage puts a prefix in front of all paths, put it in front of this one too.',
   },
   'Preference-Applied': {
     schema: { const: 'handling=strict' },
@@ -162,7 +163,7 @@ export function openApi({ version, bodyBytesMax }: ApiSettings): OpenApi {
       description: infoDescription(bodyBytesMax),
       license: { name: 'Apache-2.0', identifier: 'Apache-2.0' },
     },
-    servers: [{ url: '/', description: 'This server' }],
+    servers: [{ url: '.', description: 'This server, relative to this document' }],
     tags: [
       { name: 'Batches', description: 'Sending events.' },
       { name: 'Counters', description: 'Reading what was counted.' },
