@@ -142,6 +142,11 @@ describe('GET /metrics', () => {
     expect(text).toMatch(/\n# EOF\n$/);
     expect(text).toContain('# TYPE device_pipeline_batches_accepted counter\n');
     expect(text).toContain('\ndevice_pipeline_batches_accepted_total 0\n');
+    const encoding = { accept, 'accept-encoding': 'gzip' };
+    const compressed = await exchange(url, { path: '/metrics', headers: encoding });
+    expect(compressed.headers).toMatchObject({
+      ...{ 'content-encoding': 'gzip', vary: 'Accept, Accept-Encoding' },
+    });
     for (const weight of [
       'application/openmetrics-text;q=0',
       'application/openmetrics-text;q=0.2, text/plain',

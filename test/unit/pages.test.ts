@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 
-import { missingPage, pageAnswer, type Page } from '../../src/http/pages.ts';
+import { pageAnswer, type Page } from '../../src/http/pages.ts';
 
 const bytes = (text: string) => new TextEncoder().encode(text);
 const page: Page = {
@@ -40,10 +40,5 @@ describe('a page', () => {
     expect(headers['content-security-policy']).toContain("default-src 'none'");
     expect(headers['cache-control']).toBe('no-cache');
     expect(ask({}, { ...page, isForever: true }).headers['cache-control']).toContain('immutable');
-  });
-
-  it('leads to the plain page by a relative link where it is not built', () => {
-    const links = missingPage('/').body.match(/href="[^"?]*/g);
-    expect(links).toEqual(['href="stats-html']);
   });
 });
