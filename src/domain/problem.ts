@@ -15,7 +15,7 @@ const problems = {
   invalid_range: [400, 'The range of dates is not valid'],
   invalid_group_by: [400, 'The grouping is not valid'],
   invalid_filter: [400, 'The filter is not valid'],
-  invalid_format: [400, 'The format is not known'],
+  invalid_format: [400, 'The format is not valid'],
   unknown_parameter: [400, 'A parameter is not known'],
   answer_too_large: [400, 'The answer is too large'],
   malformed_request: [400, 'The request is not HTTP'],

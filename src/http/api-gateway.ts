@@ -145,13 +145,15 @@ async function toOutcome(response: Response, request: Request): Promise<Outcome>
 async function resultOf(response: Response): Promise<APIGatewayProxyStructuredResultV2> {
   // The gateway finds the length by itself; of HEAD there is none that it could hold the body against.
   response.headers.delete('content-length');
+  // Not `text()`, which takes a byte order mark away.
+  const bytes = Buffer.from(await response.arrayBuffer());
   return {
     statusCode: response.status,
     headers: Object.fromEntries(response.headers),
     ...(isPlainText(response.headers)
-      ? { body: await response.text(), isBase64Encoded: false }
+      ? { body: bytes.toString('utf8'), isBase64Encoded: false }
       : {
-          body: Buffer.from(await response.arrayBuffer()).toString('base64'),
+          body: bytes.toString('base64'),
           isBase64Encoded: true,
         }),
   };

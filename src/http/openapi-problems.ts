@@ -16,7 +16,7 @@ export const remedies: Readonly<Record<ProblemCode, string>> = {
   invalid_range: 'Name both ends, in order, and no `date` beside them; ask for fewer days.',
   invalid_group_by: 'Group by `date`, `type` or `state`.',
   invalid_filter: 'Filter by names that a counter can have, or leave the parameter out.',
-  invalid_format: 'Ask for one of the formats, once.',
+  invalid_format: 'Ask for one of the formats, once; `bom=1` goes with CSV alone.',
   unknown_parameter: 'Look for a misspelt parameter.',
   answer_too_large: 'Ask for fewer days, for sums (`group_by`), or with `Accept-Encoding: gzip`.',
   malformed_request: 'Send sound HTTP/1.1 with one Host. A client library does.',

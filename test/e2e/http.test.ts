@@ -1094,7 +1094,9 @@ describe('the page of a day', () => {
     }
     const addresses = elements(document, 'a').map(({ attrs }) => attrs.find(isHref)?.value ?? '');
     expect(
-      addresses.filter((address) => !/^(?:stats)?\?date=[\d-]+(?:&format=csv)?$/.test(address)),
+      addresses.filter(
+        (address) => !/^(?:stats)?\?date=[\d-]+(?:&format=csv&bom=1)?$/.test(address),
+      ),
     ).toEqual([]);
   });
 
