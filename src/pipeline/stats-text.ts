@@ -21,7 +21,7 @@ export function isStatsFormat(text: string): text is StatsFormat {
 export type StatsRow = Partial<Pick<CounterRow, Dimension>> & Pick<CounterRow, 'count'>;
 
 /** By it Excel on Windows knows that a file of CSV is UTF-8. */
-export const byteOrderMark = '\ufeff';
+const byteOrderMark = '\ufeff';
 
 /** Writes rows as text, piece by piece: `opening`, any number of `piece`, `closing`. */
 export class StatsWriter {
