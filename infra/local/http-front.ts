@@ -2,6 +2,7 @@ import { randomUUID } from 'node:crypto';
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
 import { setTimeout as delay } from 'node:timers/promises';
 
+import { hostRule } from '../../src/http/allowed-hosts.ts';
 import { apiAnswer, gatewayAnswer, type ApiAnswer } from './api-answer.ts';
 import { apiEvent, decodedPath } from './api-event.ts';
 import type { InvocationResult } from './lambda-runtime.ts';
@@ -14,6 +15,9 @@ const integrationMsMax = 30_000;
 /** Limits of this machine: beyond them the answer is 503. */
 const bodiesBytesMax = 256 * 1024 * 1024;
 const connectionsMax = 4_096;
+
+/** No token is asked for here. API Gateway too answers 403 to a host that it does not know. */
+const isHostAllowed = hostRule('127.0.0.1', []);
 
 export interface HttpFrontOptions {
   readonly routes: readonly RouteDescription[];
@@ -45,6 +49,7 @@ export function createHttpFront(options: HttpFrontOptions): HttpFront {
   let bodiesBytes = 0;
 
   async function respond(request: IncomingMessage): Promise<Answered> {
+    if (!isHostAllowed(request.headers.host)) return gatewayAnswered(403, 'Forbidden');
     const [rawPath, query] = splitTarget(request.url ?? '/');
     const path = decodedPath(rawPath);
     if (path === undefined) return gatewayAnswered(400, 'Bad Request');

@@ -50,6 +50,7 @@ export class Api {
   }
 
   /**
+   * @param path relative to the page: a proxy may serve it under a prefix
    * @param isKept of what will be asked again, to be told then only whether it has changed
    * @throws {ApiError} and, where `signal` says so, the reason of its abort.
    */

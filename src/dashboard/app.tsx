@@ -27,9 +27,9 @@ export function App({ store }: { store: Store }) {
       </main>
       <footer>
         {!state.isSignedIn && state.signIn === undefined && (
-          <a href={`/stats-html?date=${dayOf(state.now)}`}>Plain page of today</a>
+          <a href={`stats-html?date=${dayOf(state.now)}`}>Plain page of today</a>
         )}
-        <a href="/docs">API</a>
+        <a href="docs">API</a>
       </footer>
     </>
   );

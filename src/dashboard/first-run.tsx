@@ -5,7 +5,8 @@ export function FirstRun({ isSignedIn }: { isSignedIn: boolean }) {
   const event = JSON.stringify({ type: 'laptop', state: 'erased', timestamp });
   const batch = `{"processed_devices": [\n    ${event}\n  ]}`;
   const token = isSignedIn ? `  -H "Authorization: Bearer $DEVICE_PIPELINE_TOKEN" \\\n` : '';
-  const curl = `curl ${location.origin}/ingest \\\n  -H 'Content-Type: application/json' \\\n${token}  -d '${batch}'`;
+  const address = new URL('.', location.href).href.replace(/\/$/, '');
+  const curl = `curl ${address}/ingest \\\n  -H 'Content-Type: application/json' \\\n${token}  -d '${batch}'`;
   return (
     <section class="first-run">
       <h2>Ready for the first batch</h2>
@@ -20,7 +21,7 @@ export function FirstRun({ isSignedIn }: { isSignedIn: boolean }) {
       <h3>One event</h3>
       <Command text={curl} />
       <h3>Or some random ones, to look around</h3>
-      <Command text={`npx device-pipeline feed ${location.origin}`} />
+      <Command text={`npx device-pipeline feed ${address}`} />
       <p class="waiting" role="status">
         <span class="dot" aria-hidden="true" />
         Waiting for the first batch …

@@ -3,7 +3,7 @@ import { useEffect, useMemo, useState } from 'preact/hooks';
 import { wholeText } from './format.ts';
 import { rowsMax, type Snapshot } from './load.ts';
 import type { Store } from './store.ts';
-import { csvOf, matching, sorted } from './table-rows.ts';
+import { byteOrderMark, csvOf, matching, sorted } from './table-rows.ts';
 import { columns as allColumns, statsQuery, type Column, type View } from './view.ts';
 
 const pageRows = 25;
@@ -59,7 +59,10 @@ export function RowsTable({
             value={view.text}
             onInput={({ currentTarget }) => store.show({ text: currentTarget.value }, true)}
           />
-          <button type="button" onClick={() => save(name, new Blob([csvOf(ordered, columns)]))}>
+          <button
+            type="button"
+            onClick={() => save(name, new Blob([byteOrderMark, csvOf(ordered, columns)]))}
+          >
             Download CSV
           </button>
         </div>
@@ -67,7 +70,7 @@ export function RowsTable({
       {snapshot.rows === undefined && (
         <TooMany
           store={store}
-          path={`${statsQuery(snapshot.range, view)}&format=csv`}
+          path={`${statsQuery(snapshot.range, view)}&format=csv&bom=1`}
           name={name}
         />
       )}

@@ -130,7 +130,7 @@ export class Store {
   /** What can be told without a refusal, of which a browser would complain. */
   async #asksForToken(signal: AbortSignal): Promise<boolean> {
     if (this.api.token !== undefined || this.#isOpen) return false;
-    const { value } = await this.api.get('/healthz', signal);
+    const { value } = await this.api.get('healthz', signal);
     const isOpen =
       typeof value === 'object' && value !== null && 'access' in value && value.access === 'open';
     this.#isOpen = isOpen;
@@ -214,7 +214,7 @@ export class Store {
   /** Whether one may ask. */
   async #askHealth(signal: AbortSignal): Promise<boolean> {
     try {
-      this.#set({ health: readHealth((await this.api.get('/readyz', signal)).value) });
+      this.#set({ health: readHealth((await this.api.get('readyz', signal)).value) });
     } catch (error) {
       if (!(error instanceof ApiError)) throw error;
       if (isRefusal(error)) return false;

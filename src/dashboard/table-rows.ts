@@ -31,6 +31,9 @@ function compare(a: TableRow, b: TableRow, column: Column): number {
 const formulaStart = /^[=+\-@\t\r\n\uff1d\uff0b\uff0d\uff20']/u;
 const needsQuotes = /[",;\t\r\n]/;
 
+/** In front of a file of CSV: by it Excel on Windows knows that the file is UTF-8. */
+export const byteOrderMark = '\ufeff';
+
 /** The bytes that `/stats?format=csv` has for these rows. */
 export function csvOf(rows: readonly TableRow[], columns: readonly Column[]): string {
   const line = (fields: readonly (string | number)[]) => `${fields.map(csvField).join(',')}\r\n`;

@@ -157,9 +157,9 @@ export function rangeOf({ range }: View, today: Day): Range {
   return { from: addDays(today, 1 - days), to: today };
 }
 
-/** The query of `/stats` for the view's days and filters. */
+/** What to ask `/stats` for the view's days and filters, relative to the page. */
 export function statsQuery({ from, to }: Range, filters: Filters, groupBy?: string): string {
   const query = filterQuery(filters, { from, to });
   if (groupBy !== undefined) query.set('group_by', groupBy);
-  return `/stats?${query.toString()}`;
+  return `stats?${query.toString()}`;
 }

@@ -7,6 +7,7 @@ import {
   type Scope,
 } from '../domain/access-token.ts';
 import { dateOfTimestamp, isCalendarDate } from '../domain/timestamp.ts';
+import { isNameOrAddress } from '../http/allowed-hosts.ts';
 import { isOriginOrAny } from '../http/cors.ts';
 
 /** The command line is wrong: the message says how, and the process exits 2. */
@@ -143,6 +144,20 @@ export function origins(flag: string): (text: string, earlier?: readonly string[
     if (wrong !== undefined) {
       throw new UsageError(
         `${flag} must be an origin such as https://app.example, without a path, or *, got '${wrong}'`,
+      );
+    }
+    return [...earlier, ...given];
+  };
+}
+
+/** A parser of names and addresses of hosts, given one by one or in a list with commas. */
+export function hosts(flag: string): (text: string, earlier?: readonly string[]) => string[] {
+  return (text, earlier = []) => {
+    const given = text.split(',').map((host) => host.trim());
+    const wrong = given.find((host) => !isNameOrAddress(host));
+    if (wrong !== undefined) {
+      throw new UsageError(
+        `${flag} must be a name or an address such as pipeline.example, without a port, got '${wrong}'`,
       );
     }
     return [...earlier, ...given];

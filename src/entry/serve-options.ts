@@ -6,6 +6,7 @@ import { rateMax, type RateLimit } from '../domain/access-token.ts';
 import { countersPerDayMaxDefault } from '../domain/day-bound.ts';
 import { dataDirOption, defaultBodyBytesMax, setting } from './common-options.ts';
 import {
+  hosts,
   nonEmpty,
   oneOf,
   origins,
@@ -37,6 +38,8 @@ export interface ServeOptions {
   isOpenWithoutTokens: boolean;
   /** For each token that has none of its own; undefined: no limit. */
   rate: RateLimit | undefined;
+  /** Names by which it is asked beside `localhost` and addresses, where no token is asked for. */
+  allowedHosts: readonly string[];
   corsOrigins: readonly string[];
   log: LogSettings;
 }
@@ -53,6 +56,7 @@ interface ServeValues {
   keepRaw?: number;
   rateLimit?: number;
   rateBurst?: number;
+  allowedHost?: string[];
   corsOrigin?: string[];
   logLevel: LogLevel;
   logFormat: LogFormat;
@@ -97,6 +101,11 @@ export function addServeOptions(command: Command): Command {
       'requests at once with each token (default: those of a second)',
       wholeNumber(1, rateMax),
     ),
+    setting(
+      '--allowed-host <name...>',
+      'without tokens, answer to these names too, not only to localhost and addresses',
+      hosts,
+    ),
     setting('--cors-origin <origin...>', 'web pages of these origins may ask too', origins),
     setting(
       '--log-level <level>',
@@ -138,6 +147,7 @@ export function serveOptions(
     keepRawDays,
     isOpenWithoutTokens: isInsecure || isLoopback(host),
     rate: rateLimit(values),
+    allowedHosts: values.allowedHost ?? [],
     corsOrigins: values.corsOrigin ?? [],
     log: { level: values.logLevel, format: values.logFormat },
   };

@@ -2,6 +2,7 @@ import { dataPaths } from '../engines/embedded/data-directory.ts';
 import { EmbeddedPipeline } from '../engines/embedded/embedded-pipeline.ts';
 import { dayMs, embeddedDefaults } from '../engines/embedded/engine-options.ts';
 import { serverAccess, TokenTable, type ImmediateAccess } from '../http/access.ts';
+import { hostRule } from '../http/allowed-hosts.ts';
 import { createHttpServer, type HttpServer } from '../http/server.ts';
 import { watchTokens, type TokenWatch } from '../engines/embedded/token-watch.ts';
 import { ServerMetrics } from './metrics/server-metrics.ts';
@@ -53,6 +54,7 @@ export async function serve(options: ServeOptions, version: string): Promise<voi
     bodyBytesMax: options.maxBodyBytes,
     bodiesBytesMax: Math.max(embeddedDefaults.inFlightBytesMax, 2 * options.maxBodyBytes),
     access,
+    hostRule: hostRule(options.host, options.allowedHosts),
     corsOrigins: options.corsOrigins,
     pages: readPages(),
     onDefect,

@@ -13,6 +13,8 @@ export interface StatsOptions {
   types: readonly string[];
   states: readonly string[];
   format: 'table' | 'json' | 'csv';
+  /** Whether CSV begins with a byte order mark. */
+  hasMark: boolean;
 }
 
 /** Dates as in `2023-06-16`, both included. */
@@ -32,6 +34,7 @@ interface StatsValues {
   dataDir: string;
   json?: true;
   csv?: true;
+  bom?: true;
 }
 
 /** Adds the options of `stats` to a command. */
@@ -46,21 +49,24 @@ export function addStatsOptions(command: Command): Command {
     .addOption(tokenOption())
     .addOption(dataDirOption())
     .option('--json', 'print the rows as JSON')
-    .option('--csv', 'print the rows as CSV');
+    .option('--csv', 'print the rows as CSV')
+    .option('--bom', 'with --csv: begin with a byte order mark, for Excel on Windows');
 }
 
 /** The options of `stats` as parsed. */
 export function statsOptions(command: Command): StatsOptions {
   const values = command.opts<StatsValues>();
-  const { url, token, dataDir, type: types = [], state: states = [], json, csv } = values;
+  const { url, token, dataDir, type: types = [], state: states = [] } = values;
+  const { json, csv, bom = false } = values;
   if (url !== undefined && command.getOptionValueSource('dataDir') === 'cli') {
     throw new UsageError('--url asks a server and --data-dir reads a directory; give one of them');
   }
   const source = url === undefined ? { dataDir } : { url, token };
   const range = statsRange(values.date, values.from, values.to);
   if (json && csv) throw new UsageError('give either --json or --csv');
+  if (bom && !csv) throw new UsageError('--bom goes with --csv');
   const format = json ? 'json' : csv ? 'csv' : 'table';
-  return { source, range, types, states, format };
+  return { source, range, types, states, format, hasMark: bom };
 }
 
 /** The dates asked for; undefined where none are. */

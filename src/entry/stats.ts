@@ -26,16 +26,19 @@ export async function stats(options: StatsOptions): Promise<number> {
   const { source } = options;
   const rows =
     'url' in source ? await fetchRows(source, options) : await readLocal(source.dataDir, options);
-  process.stdout.write(await textOf(rows, options.format));
+  process.stdout.write(await textOf(rows, options));
   return 0;
 }
 
-async function textOf(rows: readonly Row[], format: StatsOptions['format']): Promise<string> {
+async function textOf(
+  rows: readonly Row[],
+  { format, hasMark }: Pick<StatsOptions, 'format' | 'hasMark'>,
+): Promise<string> {
   switch (format) {
     case 'json':
       return `${jsonText(rows)}\n`;
     case 'csv': {
-      const stats = new StatsText(undefined, 'csv');
+      const stats = new StatsText(undefined, 'csv', hasMark && !process.stdout.isTTY);
       stats.add(rows);
       // Into a file it goes as it is.
       return process.stdout.isTTY

@@ -32,7 +32,7 @@ export async function answerGatewayEvent(
   if (problem !== undefined) result.headers = { ...result.headers, 'x-request-id': requestId };
   onAnswered({
     requestId,
-    route: routeOf(event.rawPath),
+    route: routeOf(pathOf(event)),
     method: methodOf(event.requestContext.http.method),
     status: result.statusCode ?? 0,
     seconds: (performance.now() - startedAt) / 1000,
@@ -58,6 +58,16 @@ async function outcomeOf(fetch: Fetch, event: APIGatewayProxyEventV2): Promise<O
     return plainOutcome(malformed);
   }
   return await toOutcome(await fetch(request), request);
+}
+
+/**
+ * The path without the name of the stage, which stands in front unless it is `$default`. (The key
+ * of the mapping of a custom domain is not in it.)
+ */
+function pathOf({ rawPath, requestContext: { stage } }: APIGatewayProxyEventV2): string {
+  const prefix = `/${stage}`;
+  if (rawPath === prefix) return '/';
+  return rawPath.startsWith(`${prefix}/`) ? rawPath.slice(prefix.length) : rawPath;
 }
 
 /** The gateway hands a body over as text, where its type is one of text, or else as base64. */
@@ -91,8 +101,8 @@ const malformed = problemAnswer({
 
 /** @throws {TypeError} for a URL, a method or a header that is none. */
 function toRequest(event: APIGatewayProxyEventV2, body: Buffer | undefined): Request {
-  const { domainName, http } = event.requestContext;
-  const path = event.rawPath.replace(/[?#]/g, encodeURIComponent);
+  const { http } = event.requestContext;
+  const path = pathOf(event).replace(/[?#]/g, encodeURIComponent);
   const query = event.rawQueryString === '' ? '' : `?${event.rawQueryString}`;
   const headers = new Headers();
   for (const [name, value] of Object.entries(event.headers)) {
@@ -102,7 +112,8 @@ function toRequest(event: APIGatewayProxyEventV2, body: Buffer | undefined): Req
   const hasBody = body !== undefined && http.method !== 'GET' && http.method !== 'HEAD';
   headers.delete('transfer-encoding');
   if (hasBody) headers.set('content-length', String(body.length));
-  return new Request(`https://${domainName === '' ? 'localhost' : domainName}${path}${query}`, {
+  // Not every domain name makes a URL, and nothing here depends on it.
+  return new Request(`https://localhost${path}${query}`, {
     method: http.method,
     headers,
     ...(hasBody && { body: new Uint8Array(body) }),
@@ -134,13 +145,15 @@ async function toOutcome(response: Response, request: Request): Promise<Outcome>
 async function resultOf(response: Response): Promise<APIGatewayProxyStructuredResultV2> {
   // The gateway finds the length by itself; of HEAD there is none that it could hold the body against.
   response.headers.delete('content-length');
+  // Not `text()`, which takes a byte order mark away.
+  const bytes = Buffer.from(await response.arrayBuffer());
   return {
     statusCode: response.status,
     headers: Object.fromEntries(response.headers),
     ...(isPlainText(response.headers)
-      ? { body: await response.text(), isBase64Encoded: false }
+      ? { body: bytes.toString('utf8'), isBase64Encoded: false }
       : {
-          body: Buffer.from(await response.arrayBuffer()).toString('base64'),
+          body: bytes.toString('base64'),
           isBase64Encoded: true,
         }),
   };

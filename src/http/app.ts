@@ -12,6 +12,7 @@ import {
   type Access,
 } from './access.ts';
 import {
+  headersOfAll,
   isStream,
   ingestAnswer,
   jsonAnswer,
@@ -89,7 +90,7 @@ export function createApp(pipeline: Pipeline, options: AppOptions): Hono<Env> {
     const submission = { caller: context.get('caller'), ...headers, body };
     return toResponse(ingestAnswer(await pipeline.ingest(submission), headers.strict));
   });
-  app.all('/ingest', admit(anyScope), () => methodNotAllowed('POST'));
+  app.all('/ingest', admit(anyScope), ({ req }) => otherMethod(req.method, 'POST'));
 
   app.use('/ingest/:batchId', admit(anyScope));
   get(app, '/ingest/:batchId', async ({ req }) => {
@@ -163,7 +164,7 @@ function get(
     const given = await encoded(await answer(context), req.header('accept-encoding'));
     return toResponse(req.method === 'HEAD' ? headOf(given) : given);
   });
-  app.all(path, () => methodNotAllowed('GET, HEAD'));
+  app.all(path, ({ req }) => otherMethod(req.method, 'GET, HEAD'));
 }
 
 /** Lets those through who may do one of these things, under their name. */
@@ -203,8 +204,13 @@ function errorAnswer(error: Error, onDefect: AppOptions['onDefect']): Answer {
   return problemAnswer({ code: 'internal', detail: 'The request met an error of ours.' });
 }
 
-function methodNotAllowed(allow: string): Response {
-  const detail = `Only ${allow} can be asked of this.`;
+/** The answer to a method that is not one of the path's own. Load balancers ask with OPTIONS. */
+function otherMethod(method: string, methods: string): Response {
+  const allow = `${methods}, OPTIONS`;
+  if (method === 'OPTIONS') {
+    return toResponse({ status: 204, headers: { ...headersOfAll, allow }, body: '' });
+  }
+  const detail = `Method not allowed; use one of ${allow}.`;
   return toResponse(problemAnswer({ code: 'method_not_allowed', detail }, { allow }));
 }
 

@@ -11,7 +11,7 @@ const settings = { level: 1, chunkSize: 64 * 1024 };
 /** Of the four threads that Node has for such work, as many are left to the log's syncs. */
 const atOnceMax = 2;
 
-const isText = /^text\/|json|javascript|xml/;
+const isText = /^text\/|json|javascript|xml|openmetrics-text/;
 const gzipWhole = promisify<Uint8Array, typeof settings, Buffer<ArrayBuffer>>(gzip);
 
 /** Compresses what is large enough, if the client takes that. */

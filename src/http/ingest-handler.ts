@@ -121,7 +121,7 @@ export function isIngestRequest({ method, url = '' }: IncomingMessage): boolean 
   if (method !== 'POST') return false;
   if (url === '/ingest' || url.startsWith('/ingest?')) return true;
   // The app knows other forms of this target too, and would read the body without a bound on all.
-  const path = URL.parse(url, 'http://localhost')?.pathname ?? '';
+  const path = URL.parse(`http://localhost${url}`)?.pathname ?? '';
   return path.replace(/%[0-7][0-9a-f]/gi, decodeURIComponent) === '/ingest';
 }
 

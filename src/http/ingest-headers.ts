@@ -24,14 +24,18 @@ const visibleAscii = new RegExp(`^[!-~]{1,${idempotencyKeyCharactersMax}}$`);
 /** What the headers of `POST /ingest` ask for, or why it is refused before its body is read. */
 export function readIngestHeaders(header: (name: string) => string | undefined): HeadersReading {
   const contentType = header('content-type') ?? '';
+  const encoding = encodings.get((header('content-encoding') ?? '').trim().toLowerCase());
+  const knownEncodings = encoding === undefined ? { 'accept-encoding': 'gzip' } : undefined;
   if (!isJson(contentType)) {
     const detail = `Send the batch as Content-Type: application/json in UTF-8, not ${JSON.stringify(contentType)}.`;
-    return refuse({ code: 'unsupported_media_type', detail }, { accept: 'application/json' });
+    return refuse(
+      { code: 'unsupported_media_type', detail },
+      { accept: 'application/json', ...knownEncodings },
+    );
   }
-  const encoding = encodings.get((header('content-encoding') ?? '').trim().toLowerCase());
   if (encoding === undefined) {
     const detail = 'Send the body plain or with Content-Encoding: gzip.';
-    return refuse({ code: 'unsupported_media_type', detail }, { 'accept-encoding': 'gzip' });
+    return refuse({ code: 'unsupported_media_type', detail }, knownEncodings);
   }
   const idempotencyKey = header('idempotency-key');
   if (idempotencyKey !== undefined && !visibleAscii.test(idempotencyKey)) {

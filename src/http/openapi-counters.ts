@@ -46,6 +46,11 @@ const statsParameters = [
     { enum: statsFormats, default: 'json' },
     'Goes before `Accept`, by which the format may be asked for too.',
   ),
+  query(
+    'bom',
+    { enum: ['0', '1'], default: '0' },
+    '`1`: CSV begins with a byte order mark, by which Excel on Windows knows UTF-8.',
+  ),
 ];
 
 const statsHeaders = [

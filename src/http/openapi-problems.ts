@@ -16,7 +16,7 @@ export const remedies: Readonly<Record<ProblemCode, string>> = {
   invalid_range: 'Name both ends, in order, and no `date` beside them; ask for fewer days.',
   invalid_group_by: 'Group by `date`, `type` or `state`.',
   invalid_filter: 'Filter by names that a counter can have, or leave the parameter out.',
-  invalid_format: 'Ask for one of the formats, once.',
+  invalid_format: 'Ask for one of the formats, once; `bom=1` goes with CSV alone.',
   unknown_parameter: 'Look for a misspelt parameter.',
   answer_too_large: 'Ask for fewer days, for sums (`group_by`), or with `Accept-Encoding: gzip`.',
   malformed_request: 'Send sound HTTP/1.1 with one Host. A client library does.',
@@ -28,6 +28,8 @@ export const remedies: Readonly<Record<ProblemCode, string>> = {
   request_timeout: 'Send headers and body without pausing. Try again.',
   body_too_large: 'Send the items in several batches.',
   unsupported_media_type: 'Send `Content-Type: application/json`, plain or gzip.',
+  host_not_allowed:
+    'Ask by `localhost` or an address, start the server with `--allowed-host NAME`, or make a token.',
   idempotency_key_reused: 'Use a new key for another body; with this one send the same body again.',
   replay_conflict: 'Do not send it again: under this id another batch is here.',
   replay_differs: 'Move it to a server with the same rules for days and items.',
@@ -43,7 +45,13 @@ export const remedies: Readonly<Record<ProblemCode, string>> = {
 };
 
 /** Before anybody knows what is asked for. */
-const ofHttp = ['malformed_request', 'request_timeout', 'headers_too_large', 'internal'] as const;
+const ofAnyHost = [
+  'malformed_request',
+  'request_timeout',
+  'headers_too_large',
+  'internal',
+] as const;
+const ofHttp = [...ofAnyHost, 'host_not_allowed'] as const;
 const ofAccess = ['unauthorized', 'forbidden', 'too_many_requests'] as const;
 const ofStorage = ['overloaded', 'stopping', 'storage_failed'] as const;
 
@@ -91,7 +99,7 @@ export const problemsOf: Readonly<Record<OperationId | 'elsewhere', readonly Pro
     ...ofHttp,
     ...ofStorage,
   ],
-  getHealth: ofHttp,
+  getHealth: ofAnyHost,
   getReadiness: [...ofAccess, ...ofHttp, ...ofStorage],
   getMetrics: ['not_found', ...ofAccess, ...ofHttp, ...ofStorage],
   getDashboard: [...ofHttp, 'overloaded'],

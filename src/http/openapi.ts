@@ -69,7 +69,8 @@ const text: Schema = { type: 'string' };
 const headers = {
   Location: {
     ...{ required: true, schema: { type: 'string', pattern: '^/ingest/.' } },
-    description: 'Where the receipt is.',
+    description:
+      'The path of the receipt. Where a proxy or a stage puts a prefix in front of all paths, put it in front of this one too.',
   },
   'Preference-Applied': {
     schema: { const: 'handling=strict' },
@@ -104,32 +105,21 @@ const headers = {
     ...{ required: true, schema: { type: 'string', pattern: '^Bearer realm=' } },
     description: 'RFC 6750: what is wrong with the token, and which scope is needed.',
   },
-  Allow: {
-    ...{ required: true, schema: text },
-    description: 'The methods that there are.',
-  },
+  Allow: { schema: text, description: 'The methods that there are.' },
   Accept: { schema: { const: 'application/json' }, description: 'The type that is taken.' },
   'Accept-Encoding': { schema: { const: 'gzip' }, description: 'The encoding that is taken.' },
   'X-Request-Id': {
     schema: text,
     description: 'The id under which the refusal is in the log: that of the request, or a new one.',
   },
-  'Access-Control-Allow-Origin': {
-    required: true,
-    schema: text,
-    description: 'Whose page may ask.',
-  },
-  'Access-Control-Allow-Methods': { required: true, schema: text, description: 'How.' },
-  'Access-Control-Allow-Headers': {
-    ...{ required: true, schema: text },
-    description: 'Which headers it may send.',
-  },
+  'Access-Control-Allow-Origin': { schema: text, description: 'Whose page may ask.' },
+  'Access-Control-Allow-Methods': { schema: text, description: 'How.' },
+  'Access-Control-Allow-Headers': { schema: text, description: 'Which headers it may send.' },
   'Access-Control-Expose-Headers': {
-    ...{ required: true, schema: text },
-    description: 'Which headers of the answer it sees.',
+    ...{ schema: text, description: 'Which headers of the answer it sees.' },
   },
   'Access-Control-Max-Age': {
-    ...{ required: true, schema: { type: 'string', pattern: '^\\d+$' } },
+    schema: { type: 'string', pattern: '^\\d+$' },
     description: 'For how many seconds this holds.',
   },
 } as const;
@@ -162,7 +152,7 @@ export function openApi({ version, bodyBytesMax }: ApiSettings): OpenApi {
       description: infoDescription(bodyBytesMax),
       license: { name: 'Apache-2.0', identifier: 'Apache-2.0' },
     },
-    servers: [{ url: '/', description: 'This server' }],
+    servers: [{ url: '.', description: 'This server, relative to this document' }],
     tags: [
       { name: 'Batches', description: 'Sending events.' },
       { name: 'Counters', description: 'Reading what was counted.' },
@@ -181,7 +171,7 @@ export function openApi({ version, bodyBytesMax }: ApiSettings): OpenApi {
         bearer: { type: 'http', scheme: 'bearer', description: bearerDescription },
       },
       responses: {
-        Elsewhere204: preflight,
+        Elsewhere204: optionsAnswer,
         ...Object.fromEntries(
           Object.entries(refusals(problemsOf.elsewhere)).map(
             ([status, response]) => [`Elsewhere${status}`, response] as const,
@@ -192,10 +182,12 @@ export function openApi({ version, bodyBytesMax }: ApiSettings): OpenApi {
   };
 }
 
-/** To OPTIONS of any path, where `--cors-origin` names the origin that asks. */
-const preflight: ResponseObject = {
-  description: 'To the question of a browser (OPTIONS) whether a page of another origin may ask.',
+/** To OPTIONS of any path; the headers of CORS where `--cors-origin` names the origin that asks. */
+const optionsAnswer: ResponseObject = {
+  description:
+    'To OPTIONS: which methods a path has, or whether a page of another origin may ask, where a browser wants to know that.',
   headers: headerRefs([
+    'Allow',
     ...['Access-Control-Allow-Origin', 'Access-Control-Allow-Methods'],
     ...['Access-Control-Allow-Headers', 'Access-Control-Expose-Headers', 'Access-Control-Max-Age'],
   ]),
@@ -204,8 +196,8 @@ const preflight: ResponseObject = {
 function infoDescription(bodyBytesMax: number): string {
   return [
     `Send batches to \`/ingest\`, of at most ${bodyBytesMax.toLocaleString('en')} bytes each, as sent and inflated, and of JSON that nests at most ${jsonDepthMax} deep. Read the counters, by date, type and state, from \`/stats\`.`,
-    'Every refusal is `application/problem+json` (RFC 9457) with a stable `code`. Where `Retry-After` is there, the same request may succeed later. Another path is `not_found`, another method `method_not_allowed`, with `Allow`.',
-    'Each caller may be held to a rate (`--rate-limit`); beyond it the answer is 429 with `Retry-After`. Pages of other origins may ask where `--cors-origin` names them: a browser that asks first, with OPTIONS of any path, is answered 204.',
+    'Every refusal is `application/problem+json` (RFC 9457) with a stable `code`. Where `Retry-After` is there, the same request may succeed later. Another path is `not_found`, another method `method_not_allowed`, with `Allow`; OPTIONS of a path that there is is answered 204 with `Allow`.',
+    'Each caller may be held to a rate (`--rate-limit`); beyond it the answer is 429 with `Retry-After`. A server that asks for no token answers only to `localhost`, to addresses, and to the names of `--allowed-host`: to any other `Host` it answers 421. Pages of other origins may ask where `--cors-origin` names them: a browser that asks first, with OPTIONS of any path, is answered 204.',
     `Item errors: ${Object.entries(itemErrors)
       .map(([code, explanation]) => `\`${code}\` (${explanation})`)
       .join('; ')}.`,

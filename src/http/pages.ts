@@ -78,7 +78,7 @@ export function missingPage(path: string): Answer {
     body:
       '<!doctype html><html lang="en"><meta charset="utf-8"><title>Device pipeline</title>' +
       '<h1>Device pipeline</h1><p>The dashboard is not built here: run <code>npm run build:dashboard</code> ' +
-      `and start again. The counts of a day are on a <a href="/stats-html?date=${new Date().toISOString().slice(0, 10)}">plain page</a>.</p></html>`,
+      `and start again. The counts of a day are on a <a href="stats-html?date=${new Date().toISOString().slice(0, 10)}">plain page</a>.</p></html>`,
   };
 }
 

@@ -13,6 +13,7 @@ export interface PlainConnectionsOptions {
   /** Takes the body before `ingest` returns: its bytes change afterwards. */
   readonly pipeline: Pick<Pipeline, 'ingest'>;
   readonly access: ImmediateAccess;
+  readonly isHostAllowed: (host: string) => boolean;
   readonly bodyBytesMax: number;
   /** Bounds the bodies that are being read. */
   readonly budget: MemoryBudget;
@@ -149,10 +150,11 @@ class PlainConnection {
   };
 
   #begin(chunk: Buffer): void {
-    const { access, bodyBytesMax } = this.#all.options;
+    const { access, isHostAllowed, bodyBytesMax } = this.#all.options;
     const request = readPlainRequest(chunk);
     const isOurs =
       request !== undefined &&
+      isHostAllowed(request.host) &&
       request.bodyBytes <= bodyBytesMax &&
       chunk.length <= request.bodyAt + request.bodyBytes &&
       // One who does not read the answers is kept waiting by node:http.

@@ -6,6 +6,7 @@ export interface PlainRequest {
   readonly bodyAt: number;
   /** As `Content-Length` says. */
   readonly bodyBytes: number;
+  readonly host: string;
   readonly idempotencyKey: string | undefined;
   readonly authorization: string | undefined;
   readonly requestId: string | undefined;
@@ -45,7 +46,7 @@ const withoutEffect = new Set([
 export function readPlainRequest(bytes: Buffer): PlainRequest | undefined {
   if (bytes.length < requestLine.length || !startsWith(bytes, requestLine)) return undefined;
   const end = Math.min(bytes.length, headBytesMax);
-  let hasHost = false;
+  let host = '';
   let isJson = false;
   let isKeptAlive = false;
   let bodyBytes = -1;
@@ -56,8 +57,8 @@ export function readPlainRequest(bytes: Buffer): PlainRequest | undefined {
   while (at < end) {
     if (bytes[at] === carriageReturn) {
       const isWhole = at + 1 < bytes.length && bytes[at + 1] === lineFeed;
-      if (!isWhole || !hasHost || !isJson || bodyBytes < 0) return undefined;
-      return { bodyAt: at + 2, bodyBytes, idempotencyKey, authorization, requestId };
+      if (!isWhole || host === '' || !isJson || bodyBytes < 0) return undefined;
+      return { bodyAt: at + 2, bodyBytes, host, idempotencyKey, authorization, requestId };
     }
     const nameEnd = endOfName(bytes, at, end);
     const valueEnd = endOfValue(bytes, nameEnd + 1, end);
@@ -67,8 +68,8 @@ export function readPlainRequest(bytes: Buffer): PlainRequest | undefined {
     at = valueEnd + 2;
     switch (name) {
       case 'host':
-        if (hasHost || value === '' || !isHost(value)) return undefined;
-        hasHost = true;
+        if (host !== '' || value === '' || !isHost(value)) return undefined;
+        host = value;
         break;
       case 'content-length':
         if (bodyBytes >= 0 || !/^\d{1,9}$/.test(value)) return undefined;

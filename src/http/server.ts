@@ -8,6 +8,7 @@ import { statusOfProblem, type Problem, type ProblemCode } from '../domain/probl
 import { Unavailable, type Pipeline } from '../pipeline/ports.ts';
 import { openAccess, type ImmediateAccess } from './access.ts';
 import { problemAnswer, type Answer } from './answer.ts';
+import { hostNotAllowed, type HostRule } from './allowed-hosts.ts';
 import { bytesOf, createApp, toResponse, type AppOptions } from './app.ts';
 import { ConnectionRoom } from './connection-room.ts';
 import type { CrossOrigins } from './cors.ts';
@@ -30,7 +31,7 @@ import {
   type HttpObserver,
 } from './observer.ts';
 import { PlainConnections } from './plain-connections.ts';
-import { whyUnsound } from './sound-request.ts';
+import { toOriginForm, whyUnsound } from './sound-request.ts';
 import { UnreadAnswers } from './unread-answers.ts';
 
 export interface HttpServerOptions {
@@ -43,6 +44,8 @@ export interface HttpServerOptions {
   readonly onDefect: (error: Error) => void;
   /** Who may ask, and how often; without, anybody. */
   readonly access?: ImmediateAccess;
+  /** Which hosts are answered where no token is asked for; without, any. */
+  readonly hostRule?: HostRule;
   /** Origins whose pages may ask too; without, none. */
   readonly corsOrigins?: CrossOrigins;
   /** Files for browsers. */
@@ -108,9 +111,17 @@ export interface HttpServer {
 /** The server for one process: `POST /ingest` by itself, everything else by the app. */
 export function createHttpServer(options: HttpServerOptions): HttpServer {
   const { pipeline, bodyBytesMax, bodiesBytesMax, onDefect } = options;
-  const { access = openAccess, corsOrigins = [], observer = silentObserver, metrics } = options;
+  const {
+    access = openAccess,
+    hostRule,
+    corsOrigins = [],
+    observer = silentObserver,
+    metrics,
+  } = options;
   const timeouts = options.timeouts ?? defaultTimeouts;
   let isStopping = false;
+  const isHostAllowed = (host: string | undefined) =>
+    hostRule === undefined || access.asksForToken() || hostRule(host);
   const budget = new MemoryBudget(bodiesBytesMax);
   const handleIngest = createIngestHandler({
     pipeline,
@@ -152,8 +163,6 @@ export function createHttpServer(options: HttpServerOptions): HttpServer {
   };
   const handleOther = getRequestListener(answerOther, {
     overrideGlobalObjects: false,
-    // For HTTP/1.0, which need not name it.
-    hostname: 'localhost',
     errorHandler: (error) => {
       const answer = listenerError(error, onDefect);
       const response = toResponse(answer);
@@ -174,14 +183,14 @@ export function createHttpServer(options: HttpServerOptions): HttpServer {
       request.resume();
       return;
     }
+    toOriginForm(request);
     const isIngest = isIngestRequest(request);
     room.sign(request.socket);
     latestExchanges.set(request.socket, { response, awaitsBody: isIngest });
     observeExchange(observer, request, response, isIngest);
-    const detail = whyUnsound(request);
-    if (detail !== undefined) {
-      const refusal = problemAnswer({ code: 'malformed_request', detail });
-      void refuseAndClose(request, response, refusal, timeouts.lingerMs);
+    const problem = problemOfRequest(request, isHostAllowed);
+    if (problem !== undefined) {
+      void refuseAndClose(request, response, problemAnswer(problem), timeouts.lingerMs);
       return;
     }
     if (isIngest) {
@@ -191,6 +200,8 @@ export function createHttpServer(options: HttpServerOptions): HttpServer {
     if (expectsContinue) response.writeContinue();
     if (isStopping) response.setHeader('connection', 'close');
     leaving.watch(request, response);
+    // The app's URLs are built from it, and not every Host makes one: `pipeline.1` does not.
+    request.headers.host = 'localhost';
     beginning = response;
     void handleOther(request, response);
     beginning = undefined;
@@ -227,6 +238,7 @@ export function createHttpServer(options: HttpServerOptions): HttpServer {
   const plain = new PlainConnections(server, {
     pipeline,
     access,
+    isHostAllowed,
     bodyBytesMax,
     budget,
     keepAliveMs: timeouts.keepAliveMs,
@@ -258,6 +270,19 @@ export function createHttpServer(options: HttpServerOptions): HttpServer {
       await closed;
     },
   };
+}
+
+/** Why a request is refused whatever it asks for; undefined where it is not. */
+function problemOfRequest(
+  request: IncomingMessage,
+  isHostAllowed: (host: string | undefined) => boolean,
+): Problem | undefined {
+  const detail = whyUnsound(request);
+  if (detail !== undefined) return { code: 'malformed_request', detail };
+  const { host } = request.headers;
+  // Load balancers ask by any name, and what they are told is no secret.
+  if (isHostAllowed(host) || routeOf(request.url ?? '') === '/healthz') return undefined;
+  return hostNotAllowed(host ?? '');
 }
 
 /** Those whose large answers need no token. */

@@ -5,7 +5,20 @@ import type { IncomingMessage } from 'node:http';
  * the client and this server read another host than is named here. Source: RFC 9110, section 7.2.
  */
 export function isHost(value: string): boolean {
-  return /^(?:\[[0-9a-f:.]+\]|(?:[\w\-.~!$&'()*+;=]|%[0-9a-f]{2})*)(?::\d{0,5})?$/i.test(value);
+  return /^(?:\[[0-9a-f:.]+\]|(?:[\w\-.~!$&'()*+;=]|%[0-9a-f]{2})*)(?::(?:\d{0,4}|[0-5]\d{4}|6[0-4]\d{3}|65[0-4]\d\d|655[0-2]\d|6553[0-5]))?$/i.test(
+    value,
+  );
+}
+
+/**
+ * Rewrites a target in absolute form, `http://host/path`, to `/path`, and takes the host that it
+ * names for that of the request, as RFC 9112 (3.2.2) demands. All that follows sees one form.
+ */
+export function toOriginForm(request: IncomingMessage): void {
+  const [, host, path = ''] = /^https?:\/\/([^/?#]+)(.*)$/i.exec(request.url ?? '') ?? [];
+  if (host === undefined) return;
+  request.headers.host = host;
+  request.url = path.startsWith('/') ? path : `/${path}`;
 }
 
 /**
@@ -20,7 +33,7 @@ export function whyUnsound({
   url = '',
 }: IncomingMessage): string | undefined {
   if (!url.startsWith('/') && !/^https?:\/\//i.test(url)) {
-    return 'The request names no sound URL: it begins with / or http://.';
+    return 'The target of the request is no URL: it begins with / or http://HOST/.';
   }
   let hosts = 0;
   for (let at = 0; at < rawHeaders.length; at += 2) {

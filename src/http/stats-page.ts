@@ -167,7 +167,7 @@ function table(day: Day): string {
 ${rows.map((row) => rowOf(row, day)).join('')}</tbody>
 <tfoot><tr><th scope="row" colspan="2">Total</th><td>${formatCount(total)}</td><td>${total === 0 ? '' : '100%'}</td></tr></tfoot>
 </table>
-<p>The same as <a href="stats?date=${date}&amp;format=csv">CSV</a> or <a href="stats?date=${date}">JSON</a>.</p>`;
+<p>The same as <a href="stats?date=${date}&amp;format=csv&amp;bom=1">CSV</a> or <a href="stats?date=${date}">JSON</a>.</p>`;
 }
 
 /** `bdi`: a name in a right-to-left script must not turn round what stands beside it. */

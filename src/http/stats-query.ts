@@ -21,6 +21,7 @@ export const statsParameters = [
   'state',
   'group_by',
   'format',
+  'bom',
 ] as const;
 
 type Reading<T> = { readonly value: T } | { readonly problem: Problem };
@@ -61,7 +62,16 @@ export function readStatsRequest(
   if (!isStatsFormat(format) || secondFormat !== undefined) {
     return refuse('invalid_format', `The format is one of ${statsFormats.join(', ')}.`);
   }
-  return { value: { query: { ...range.value, types, states }, groupBy: groupBy.value, format } };
+  const [bom = '0', secondBom] = parameters.getAll('bom');
+  if (!/^[01]$/.test(bom) || secondBom !== undefined) {
+    return refuse('invalid_format', 'bom is 1, for a byte order mark in front of CSV, or 0.');
+  }
+  const hasMark = bom === '1';
+  if (hasMark && format !== 'csv') {
+    return refuse('invalid_format', 'bom=1 is for CSV alone: ask with format=csv too.');
+  }
+  const query = { ...range.value, types, states };
+  return { value: { query, groupBy: groupBy.value, format, ...(hasMark && { hasMark }) } };
 }
 
 /** The single date that `/stats-html` asks for. */

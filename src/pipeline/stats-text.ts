@@ -20,15 +20,21 @@ export function isStatsFormat(text: string): text is StatsFormat {
 /** A row of `/stats`: the dimensions that were asked for, and the count. */
 export type StatsRow = Partial<Pick<CounterRow, Dimension>> & Pick<CounterRow, 'count'>;
 
+/** By it Excel on Windows knows that a file of CSV is UTF-8. */
+const byteOrderMark = '\ufeff';
+
 /** Writes rows as text, piece by piece: `opening`, any number of `piece`, `closing`. */
 export class StatsWriter {
   readonly #format: StatsFormat;
+  readonly #mark: string;
   /** Of the columns, in their order. */
   readonly #names: readonly (Dimension | 'count')[];
   #isEmpty = true;
 
-  constructor(groupBy: readonly Dimension[] | undefined, format: StatsFormat) {
+  /** @param hasMark whether CSV begins with a byte order mark */
+  constructor(groupBy: readonly Dimension[] | undefined, format: StatsFormat, hasMark = false) {
     this.#format = format;
+    this.#mark = hasMark ? byteOrderMark : '';
     this.#names = [...dimensions.filter((name) => groupBy?.includes(name) ?? true), 'count'];
   }
 
@@ -37,7 +43,7 @@ export class StatsWriter {
       case 'json':
         return '[';
       case 'csv':
-        return csvLine(this.#names);
+        return this.#mark + csvLine(this.#names);
       case 'ndjson':
         return '';
     }
@@ -69,8 +75,9 @@ export class StatsText {
   readonly #pieces: string[];
   #length: number;
 
-  constructor(groupBy: readonly Dimension[] | undefined, format: StatsFormat) {
-    this.#writer = new StatsWriter(groupBy, format);
+  /** See `StatsWriter`. */
+  constructor(groupBy: readonly Dimension[] | undefined, format: StatsFormat, hasMark = false) {
+    this.#writer = new StatsWriter(groupBy, format, hasMark);
     this.#groups = groupBy && new Groups(groupBy);
     this.#pieces = [this.#writer.opening()];
     this.#length = 0;

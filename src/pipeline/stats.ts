@@ -10,6 +10,8 @@ export interface StatsRequest {
   /** In the order of `dimensions`; undefined: every counter by itself. */
   readonly groupBy: readonly Dimension[] | undefined;
   readonly format: StatsFormat;
+  /** Whether CSV begins with a byte order mark. */
+  readonly hasMark?: boolean;
 }
 
 /** Whether rows have to be added up for it, all of them before the first can be told. */
@@ -66,11 +68,11 @@ export function wholeAnswer(
 /** Gathers an answer in memory, where it is not more than `bytesMax`. */
 export async function gatherStats(
   reader: CounterReader,
-  { query, groupBy, format }: StatsRequest,
+  { query, groupBy, format, hasMark }: StatsRequest,
   known: KnownVersions,
   bytesMax: number,
 ): Promise<StatsAnswer> {
-  const stats = new StatsText(groupBy, format);
+  const stats = new StatsText(groupBy, format, hasMark);
   const isWhole = await reader.query(query, (rows) => {
     stats.add(rows);
     return stats.length <= bytesMax;

@@ -203,6 +203,22 @@ function describeStats(starts: readonly (() => Promise<Engine>)[]): void {
       const answer = await ask('/stats?date=2023-06-16&format=csv', { accept: 'application/json' });
       expect(answer.headers['content-type']).toBe(csv);
     });
+
+    it('of CSV has a byte order mark in front where bom=1 asks for it, and else none', async () => {
+      const path = '/stats?date=2023-06-14&format=csv';
+      const plain = await ask(path);
+      expect(plain.text.startsWith('date,')).toBe(true);
+      const marked = await ask(`${path}&bom=1`);
+      expect(marked.text).toBe(`\ufeff${plain.text}`);
+      expect(marked.headers['content-type']).toBe(csv);
+      expect(marked.headers['etag']).not.toBe(plain.headers['etag']);
+      const known = { 'if-none-match': String(marked.headers['etag']) };
+      expect((await ask(`${path}&bom=1`, known)).status).toBe(304);
+      expect((await ask(path, known)).status).toBe(200);
+      const sums = await ask(`${path}&bom=1&group_by=state`);
+      expect(sums.text).toBe('\ufeffstate,count\r\nx,7\r\n');
+      expect((await ask('/stats?date=2023-06-14&bom=1')).status).toBe(400);
+    });
   });
 
   describe('the ETag', () => {

@@ -160,6 +160,11 @@ describe('what the server answers', () => {
     const answer = await exchange(server.url, { method: 'OPTIONS', path: '/stats', headers });
     expect(answer.status).toBe(204);
     check.answer('options', undefined, answer);
+    check.answer(
+      'options',
+      undefined,
+      await exchange(server.url, { method: 'OPTIONS', path: '/' }),
+    );
   });
 
   it('to the cases of the contract is what the document says', async () => {

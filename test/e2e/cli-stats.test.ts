@@ -66,6 +66,13 @@ describe('stats', () => {
         '2026-06-16,"\'=1+1",erased,1234\r\n',
     });
     expect(await run(['stats', '--csv', '--json'])).toMatchObject({ code: 2 });
+    expect(await run(['stats', '--bom'])).toMatchObject({ code: 2 });
+  });
+
+  test('prints CSV for Excel with a byte order mark', async () => {
+    answers.push((response) => send(response, 200, []));
+    const outcome = await run(['stats', '--url', url, '--date', '2026-06-17', '--csv', '--bom']);
+    expect(outcome).toMatchObject({ code: 0, stdout: '\ufeffdate,type,state,count\r\n' });
   });
 
   test('asks a server for the last week by default, and says so', async () => {

@@ -346,7 +346,7 @@ describe('the dashboard', () => {
     );
     const { page } = await open(url, '/?range=7');
     await page.waitForSelector('.rows');
-    const stats = `/stats?from=${dayAgo(6)}&to=${dayAgo(0)}&format=csv`;
+    const stats = `/stats?from=${dayAgo(6)}&to=${dayAgo(0)}&format=csv&bom=1`;
     const whole = await exchange(url, { path: stats });
     expect(await download(page, 'Download CSV')).toBe(whole.text);
     await button(page, 'Count').click();
@@ -624,7 +624,7 @@ describe('for everybody', () => {
     await button(page, '30 days').click();
     await page.getByText('The rows of each day may be more').waitFor();
     const csv = await download(page, 'download them all');
-    const stats = `/stats?from=${dayAgo(29)}&to=${dayAgo(0)}&format=csv`;
+    const stats = `/stats?from=${dayAgo(29)}&to=${dayAgo(0)}&format=csv&bom=1`;
     expect(csv).toBe((await exchange(url, { path: stats })).text);
     await expectSound(tab);
   });

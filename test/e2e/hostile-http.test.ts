@@ -90,6 +90,55 @@ it.each([
   expect(await itemsCounted(server)).toBe(items);
 });
 
+it('no Host leads to a 5xx, whether or not a URL can be made of it', async () => {
+  const server = await serve();
+  const hosts = [
+    'pipeline.1',
+    'svc.123:8080',
+    '1.2.3.400',
+    '0x7f.1',
+    '1.2.3.4.5',
+    '%41',
+    '%',
+    '%zz',
+  ];
+  hosts.push(
+    'a..b',
+    '.',
+    '-',
+    '~',
+    'xn--a',
+    '[::1]:80',
+    '[:::]',
+    '[1.2.3.4]',
+    'x:65535',
+    'x:65536',
+    ':',
+  );
+  const lines = ['/stats?date=2023-06-16', '/stats-html?date=2023-06-16', '/', '/nothing', '/docs']
+    .map((path) => `GET ${path} HTTP/1.1`)
+    .concat('OPTIONS /stats HTTP/1.1', 'POST /stats HTTP/1.1', 'GET /ingest/1 HTTP/1.1');
+  const absolute = 'GET http://HOST/stats?date=2023-06-16 HTTP/1.1';
+  const seen = new Map<string, readonly number[]>();
+  for (const host of hosts) {
+    const requests = [...lines, absolute.replace('HOST', host)].map((line) =>
+      statuses(server, `${line}\r\nHost: ${host}\r\nConnection: close\r\n\r\n`),
+    );
+    const all = (await Promise.all(requests)).flat();
+    expect(all, host).toHaveLength(lines.length + 1);
+    seen.set(host, [...new Set(all)].sort());
+  }
+  const failed = [...seen].filter(([, all]) => all.some((status) => status >= 500));
+  expect(failed).toEqual([]);
+  const answered = [200, 404, 405];
+  expect(seen.get('pipeline.1')).toEqual(answered);
+  expect(seen.get('svc.123:8080')).toEqual(answered);
+  expect(seen.get('1.2.3.400')).toEqual(answered);
+  expect(seen.get('x:65535')).toEqual(answered);
+  expect(seen.get('x:65536')).toEqual([400]);
+  expect(seen.get('%zz')).toEqual([400]);
+});
+
 it.each(['plain', 'not plain'])(
   'a client that ends its side after its requests is answered (%s)',
   async (kind) => {

@@ -436,25 +436,54 @@ describe('a method that is not for this path', () => {
   const server = sharedServer();
 
   it.each([
-    ['GET', '/ingest', 'POST'],
-    ['HEAD', '/ingest', 'POST'],
-    ['PUT', '/ingest', 'POST'],
-    ['DELETE', '/ingest', 'POST'],
-    ['OPTIONS', '/ingest', 'POST'],
-    ['POST', '/ingest/x', 'GET, HEAD'],
-    ['POST', '/stats', 'GET, HEAD'],
-    ['DELETE', '/stats?date=2023-06-16', 'GET, HEAD'],
-    ['PROPFIND', '/stats', 'GET, HEAD'],
-    ['TRACE', '/stats', 'GET, HEAD'],
-    ['POST', '/stats-html', 'GET, HEAD'],
-    ['POST', '/healthz', 'GET, HEAD'],
-    ['POST', '/readyz', 'GET, HEAD'],
-    ['POST', '/', 'GET, HEAD'],
+    ['GET', '/ingest', 'POST, OPTIONS'],
+    ['HEAD', '/ingest', 'POST, OPTIONS'],
+    ['PUT', '/ingest', 'POST, OPTIONS'],
+    ['DELETE', '/ingest', 'POST, OPTIONS'],
+    ['POST', '/ingest/x', 'GET, HEAD, OPTIONS'],
+    ['POST', '/stats', 'GET, HEAD, OPTIONS'],
+    ['DELETE', '/stats?date=2023-06-16', 'GET, HEAD, OPTIONS'],
+    ['PROPFIND', '/stats', 'GET, HEAD, OPTIONS'],
+    ['TRACE', '/stats', 'GET, HEAD, OPTIONS'],
+    ['POST', '/stats-html', 'GET, HEAD, OPTIONS'],
+    ['POST', '/healthz', 'GET, HEAD, OPTIONS'],
+    ['POST', '/readyz', 'GET, HEAD, OPTIONS'],
+    ['POST', '/', 'GET, HEAD, OPTIONS'],
   ])('%s %s: 405, and which are', async (method, path, allow) => {
     const answer = await exchange(server().url, { method, path });
     expect(answer.status).toBe(405);
     expect(answer.headers.allow).toBe(allow);
     if (method !== 'HEAD') expectProblem(answer, 405, 'method_not_allowed');
+  });
+
+  it.each([
+    ['/ingest', 'POST, OPTIONS'],
+    ['/', 'GET, HEAD, OPTIONS'],
+    ['/healthz', 'GET, HEAD, OPTIONS'],
+    ['/readyz', 'GET, HEAD, OPTIONS'],
+    ['/stats', 'GET, HEAD, OPTIONS'],
+    ['/ingest/x', 'GET, HEAD, OPTIONS'],
+    ['/assets/x', 'GET, HEAD, OPTIONS'],
+  ])('OPTIONS %s: 204, and which are', async (path, allow) => {
+    const answer = await exchange(server().url, { method: 'OPTIONS', path });
+    expect([answer.status, answer.headers.allow, answer.text]).toEqual([204, allow, '']);
+  });
+
+  it('OPTIONS of HTTP/1.0 without a host, as HAProxy checks by default, is answered 204', async () => {
+    const wire = await Wire.open(server());
+    wire.send('OPTIONS / HTTP/1.0\r\n\r\n');
+    expect((await wire.answer()).status).toBe(204);
+  });
+
+  it('a coding of the body that is not known: 415, and which is', async () => {
+    const headers = { ...json, 'content-encoding': 'br' };
+    const answer = await exchange(server().url, { method: 'POST', path: '/ingest', headers });
+    expect([answer.status, answer.headers['accept-encoding']]).toEqual([415, 'gzip']);
+  });
+
+  it('OPTIONS of a path that there is not: 404', async () => {
+    const answer = await exchange(server().url, { method: 'OPTIONS', path: '/nothing' });
+    expectProblem(answer, 404, 'not_found');
   });
 
   it('is refused also where a body comes with it, and the connection goes on', async () => {
@@ -1065,7 +1094,9 @@ describe('the page of a day', () => {
     }
     const addresses = elements(document, 'a').map(({ attrs }) => attrs.find(isHref)?.value ?? '');
     expect(
-      addresses.filter((address) => !/^(?:stats)?\?date=[\d-]+(?:&format=csv)?$/.test(address)),
+      addresses.filter(
+        (address) => !/^(?:stats)?\?date=[\d-]+(?:&format=csv&bom=1)?$/.test(address),
+      ),
     ).toEqual([]);
   });
 
@@ -1097,7 +1128,7 @@ describe('the page of a day', () => {
     const { status, text } = await exchange(url, { path: '/' });
     expect(status).toBe(200);
     expect(text).toContain('npm run build:dashboard');
-    expect(text).toMatch(/href="\/stats-html\?date=\d{4}-\d{2}-\d{2}"/);
+    expect(text).toMatch(/href="stats-html\?date=\d{4}-\d{2}-\d{2}"/);
   });
 });
 
@@ -1224,7 +1255,7 @@ class Wire {
         line.slice(line.indexOf(':') + 1).trim(),
       ]),
     );
-    const hasBody = status >= 200 && !isHead;
+    const hasBody = status >= 200 && status !== 204 && !isHead;
     const length = hasBody ? Number(headers['content-length']) : 0;
     if (Number.isNaN(length)) throw new Error(`an answer without a length: ${this.#received}`);
     const rest = Buffer.from(this.#received.slice(end + 4));

@@ -39,7 +39,7 @@ function changes(before: Scraped, after: Scraped): Record<string, number> {
 /** A client whose body is too large, and who hangs up as soon as it is told so. */
 async function refusedInTheMiddle(port: number): Promise<void> {
   const socket = connect(port, '127.0.0.1');
-  const head = 'POST /ingest HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n';
+  const head = 'POST /ingest HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n';
   socket.write(`${head}content-length: 5000000\r\n\r\n${'x'.repeat(100_000)}`);
   socket.once('data', () => socket.end());
   await once(socket, 'close');
@@ -142,6 +142,11 @@ describe('GET /metrics', () => {
     expect(text).toMatch(/\n# EOF\n$/);
     expect(text).toContain('# TYPE device_pipeline_batches_accepted counter\n');
     expect(text).toContain('\ndevice_pipeline_batches_accepted_total 0\n');
+    const encoding = { accept, 'accept-encoding': 'gzip' };
+    const compressed = await exchange(url, { path: '/metrics', headers: encoding });
+    expect(compressed.headers).toMatchObject({
+      ...{ 'content-encoding': 'gzip', vary: 'Accept, Accept-Encoding' },
+    });
     for (const weight of [
       'application/openmetrics-text;q=0',
       'application/openmetrics-text;q=0.2, text/plain',

@@ -99,6 +99,14 @@ it('a version names a state: the same while nothing changes, another after a cha
   const { version = '', pieces } = await streamOf(pipeline);
   await pieces.return?.();
   expect(await pipeline.stats(ofDay, [version])).toMatchObject({ kind: 'unchanged', version });
+  const csv = { ...ofDay, format: 'csv' } as const;
+  const marked = await pipeline.stats({ ...csv, hasMark: true }, [version]);
+  if (marked.kind !== 'stream') throw new Error(`it is ${marked.kind}`);
+  const { value: first } = (await marked.pieces.next()) as { value?: Uint8Array };
+  await marked.pieces.return?.();
+  expect(Buffer.from(first ?? '').toString()).toMatch(/^\ufeffdate,/);
+  // Both are of the same rows.
+  expect((await pipeline.stats(csv, [marked.version ?? ''])).kind).toBe('stream');
   const writer = new DatabaseSync(dataPaths(dataDir).database);
   writer.exec("UPDATE counters SET count = 2 WHERE type = 'type 000001'");
   writer.close();

@@ -24,8 +24,9 @@ export function readAnswers(received: Buffer): WireAnswer[] {
     const headers = readHeaders(lines);
     at = headEnd + 4;
     if (status === 100 || status === 102) continue;
-    // It has no body, and says no length (RFC 9112, 6.3).
-    const { body, end } = status === 304 ? { body: '', end: at } : readBody(received, at, headers);
+    // These have no body, and say no length (RFC 9112, 6.3).
+    const { body, end } =
+      status === 304 || status === 204 ? { body: '', end: at } : readBody(received, at, headers);
     at = end;
     checkBody(status, headers, body);
     answers.push({ status, headers, body });

@@ -17,7 +17,7 @@ const memoryMiBMax = 768;
 
 it(`stands ${requests} fuzzed requests (FUZZ_SEED=${seed})`, { timeout: 3_600_000 }, async () => {
   const dataDir = temporaryDirectory();
-  const { server, url } = await startServer(dataDir);
+  const { server, url } = await startServer(dataDir, { args: ['--allowed-host', 'fuzz,other'] });
   const target = { port: Number(new URL(url).port), pid: server.pid, dataDir };
   const summary = await fuzz(target, { seed, requests });
   expect(summary.answersByStatus.get(200)).toBeGreaterThan(requests / 16);

@@ -15,7 +15,8 @@ export interface Served {
 }
 
 export async function startServer(dataDir: string): Promise<Served> {
-  const child = spawn(process.execPath, [cliPath, 'serve', '--port', '0', '--data-dir', dataDir], {
+  const serve = [cliPath, 'serve', '--port', '0', '--allowed-host', 'fuzz,other'];
+  const child = spawn(process.execPath, [...serve, '--data-dir', dataDir], {
     stdio: ['ignore', 'pipe', 'pipe'],
   });
   let stderr = '';

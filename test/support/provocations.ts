@@ -3,6 +3,7 @@ import type { AddressInfo } from 'node:net';
 import { tokenHash, type RateLimit, type Scope } from '../../src/domain/access-token.ts';
 import type { ProblemCode } from '../../src/domain/problem.ts';
 import { serverAccess, TokenTable } from '../../src/http/access.ts';
+import { hostRule } from '../../src/http/allowed-hosts.ts';
 import { createHttpServer } from '../../src/http/server.ts';
 import { Unavailable, type Pipeline } from '../../src/pipeline/ports.ts';
 import { exchange, postBatch, startServer, type Received, type Sent } from './server.ts';
@@ -135,6 +136,14 @@ export function provocations(url: string): Readonly<Record<ProblemCode, () => Pr
     request_timeout: () => postTo({ http: { timeouts } }, ['{', { 'content-length': '100' }]),
     body_too_large: () => postTo({ bodyBytesMax: 100 }, [[item, item]]),
     unsupported_media_type: () => postOne([item], { 'content-type': 'text/plain' }),
+    async host_not_allowed() {
+      await using server = await startServer({ http: { hostRule: hostRule('127.0.0.1', []) } });
+      const headers = { host: 'evil.example' };
+      return {
+        ...{ method: 'get', path: '/stats' },
+        received: await exchange(server.url, { ...stats, headers }),
+      };
+    },
     idempotency_key_reused: () =>
       post(
         url,

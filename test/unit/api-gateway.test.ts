@@ -1,6 +1,7 @@
 import { describe, expect, it } from 'vitest';
 
 import { answerGatewayEvent } from '../../src/http/api-gateway.ts';
+import { routeOf } from '../../src/http/observer.ts';
 import { gatewayEvent } from '../support/lambda.ts';
 import type { Sent } from '../support/server.ts';
 
@@ -54,10 +55,41 @@ describe('an event of API Gateway', () => {
   it('gives method, path, query and headers as they were sent', async () => {
     const path = '/stats?type=a%20b&type=c&x=%F0%9F%A6%8A+1';
     const { request } = await exchange({ path, headers: { 'idempotency-key': '', prefer: 'a' } });
-    expect(request?.url).toBe(`https://api.example${path}`);
+    expect(request?.url).toBe(`https://localhost${path}`);
     expect(request?.method).toBe('GET');
     expect(request?.headers.get('idempotency-key')).toBe('');
     expect(request?.headers.get('prefer')).toBe('a');
+  });
+
+  it.each([
+    ['/prod/stats?date=2023-06-16', '/stats?date=2023-06-16'],
+    ['/prod/', '/'],
+    ['/prod', '/'],
+    ['/prod/prod', '/prod'],
+    ['/production', '/production'],
+    ['/stats', '/stats'],
+  ])('of a named stage asks for what is behind its name: %s', async (path, asked) => {
+    const event = gatewayEvent({ path }, 'text');
+    event.requestContext.stage = 'prod';
+    const urls: string[] = [];
+    const routes: string[] = [];
+    await answerGatewayEvent(
+      ({ url }) => {
+        urls.push(url);
+        return new Response('{}');
+      },
+      event,
+      ({ route }) => routes.push(route),
+    );
+    expect(urls).toEqual([`https://localhost${asked}`]);
+    expect(routes).toEqual([routeOf(asked)]);
+  });
+
+  it('is answered whatever its domain is called', async () => {
+    const event = gatewayEvent({ path: '/stats' }, 'text');
+    event.requestContext.domainName = 'pipeline.1';
+    const result = await answerGatewayEvent(() => new Response('{}'), event);
+    expect(result.statusCode).toBe(200);
   });
 
   it('with a path that was decoded names the same resource', async () => {

@@ -67,6 +67,7 @@ describe('the options of serve', () => {
       keepRawDays: undefined,
       isOpenWithoutTokens: true,
       rate: undefined,
+      allowedHosts: [],
       corsOrigins: [],
       log: { level: 'info', format: 'auto' },
     });
@@ -74,7 +75,7 @@ describe('the options of serve', () => {
 
   test('are read from the command line', () => {
     const argv =
-      '--host 0.0.0.0 --port 0 --data-dir /srv --max-body 512KiB --max-backlog 1GiB --max-counters-per-day 500 --keep-receipts 7 --keep-raw 30 --rate-limit 2.5 --cors-origin https://a.example --cors-origin http://b:81,https://c.example --log-level warn --log-format text';
+      '--host 0.0.0.0 --port 0 --data-dir /srv --max-body 512KiB --max-backlog 1GiB --max-counters-per-day 500 --keep-receipts 7 --keep-raw 30 --rate-limit 2.5 --cors-origin https://a.example --cors-origin http://b:81,https://c.example --allowed-host pipeline.example --allowed-host b,fd00::1 --log-level warn --log-format text';
     expect(parseServe(argv.split(' '))).toEqual({
       host: '0.0.0.0',
       port: 0,
@@ -86,12 +87,18 @@ describe('the options of serve', () => {
       keepRawDays: 30,
       isOpenWithoutTokens: false,
       rate: { perSecond: 2.5, burst: 3 },
+      allowedHosts: ['pipeline.example', 'b', 'fd00::1'],
       corsOrigins: ['https://a.example', 'http://b:81', 'https://c.example'],
       log: { level: 'warn', format: 'text' },
     });
   });
 
   test.each([
+    [
+      '--allowed-host',
+      'a.example:8080',
+      "--allowed-host must be a name or an address such as pipeline.example, without a port, got 'a.example:8080'",
+    ],
     ['--port', 'x', "--port must be a whole number from 0 to 65535, got 'x'"],
     ['--port', '65536', "--port must be a whole number from 0 to 65535, got '65536'"],
     ['--port', '80.5', "--port must be a whole number from 0 to 65535, got '80.5'"],

@@ -32,6 +32,16 @@ describe('a query', () => {
     expect(valueOf(`date=2023-06-16&format=${format}`).format).toBe(format);
   });
 
+  it('may ask for a byte order mark in front of CSV', () => {
+    const markOf = (more: string) => valueOf(`date=2023-06-16${more}`).hasMark ?? false;
+    expect(['&format=csv', '&format=csv&bom=0', '&bom=0'].map(markOf)).toEqual([
+      ...[false, false, false],
+    ]);
+    expect(markOf('&format=csv&bom=1')).toBe(true);
+    const preferring = readStatsRequest(new URLSearchParams('date=2023-06-16&bom=1'), 'csv');
+    expect(preferring).toMatchObject({ value: { format: 'csv', hasMark: true } });
+  });
+
   it('for a range asks for both ends', () => {
     expect(valueOf('from=2023-06-15&to=2023-06-17').query).toMatchObject({
       from: '2023-06-15',
@@ -64,7 +74,7 @@ describe('a query', () => {
       problem: {
         code: 'unknown_parameter',
         detail:
-          'There is no parameter "stat"; there is date, from, to, type, state, group_by, format.',
+          'There is no parameter "stat"; there is date, from, to, type, state, group_by, format, bom.',
       },
     });
   });
@@ -115,6 +125,12 @@ describe('a query', () => {
     ['invalid_format', 'date=2023-06-16&format=toString'],
     ['invalid_format', 'date=2023-06-16&format=csv&format=csv'],
     ['invalid_format', 'date=2023-06-16&format=json&format=xlsx'],
+    ['invalid_format', 'date=2023-06-16&format=csv&bom='],
+    ['invalid_format', 'date=2023-06-16&format=csv&bom=2'],
+    ['invalid_format', 'date=2023-06-16&format=csv&bom=true'],
+    ['invalid_format', 'date=2023-06-16&format=csv&bom=1&bom=1'],
+    ['invalid_format', 'date=2023-06-16&bom=1'],
+    ['invalid_format', 'date=2023-06-16&format=ndjson&bom=1'],
     ['invalid_filter', `date=2023-06-16&${list('type', 101)}`],
     ['invalid_filter', `date=2023-06-16&${list('state', 101)}`],
   ])('is %s: %s', (code, query) => {

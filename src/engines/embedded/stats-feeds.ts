@@ -136,7 +136,7 @@ export class StatsFeeds {
       }
       // With the first row the state is fixed. Two answers of different rows must not have one version.
       const isOfState = gathered.stateThen === state;
-      const version = isOfState ? `${this.#process}.${state}.${request.format}` : undefined;
+      const version = isOfState ? `${this.#process}.${state}.${layoutOf(request)}` : undefined;
       if (version !== undefined) this.#remember(key, state, version);
       if (isKnown(known, version)) {
         send({ kind: 'unchanged', id, version });
@@ -306,13 +306,18 @@ export class StatsFeeds {
   }
 }
 
+/** What else the text depends on than the rows. */
+function layoutOf({ format, hasMark = false }: StatsRequest): string {
+  return hasMark ? `${format}-bom` : format;
+}
+
 function* textOf(database: DatabaseSync, request: StatsRequest): Generator<Content> {
-  const { query, groupBy, format } = request;
+  const { query, groupBy, format, hasMark } = request;
   const found =
     groupBy !== undefined && isSummed(request)
       ? readGroups(database, query, groupBy)
       : readCounters(database, query);
-  const writer = new StatsWriter(groupBy, format);
+  const writer = new StatsWriter(groupBy, format, hasMark);
   const encoder = new TextEncoder();
   let text = writer.opening();
   for (const rows of found) {

@@ -44,16 +44,20 @@ const ending = (result: InvocationResult) => ({ invoke: () => Promise.resolve(re
 
 interface Sent {
   readonly method?: string;
+  readonly host?: string;
   /** Names and values in turns. */
   readonly headers?: string[];
   readonly body?: string | Buffer;
 }
 
-function send(url: string, { method = 'GET', headers = [], body }: Sent = {}) {
+function send(
+  url: string,
+  { method = 'GET', host = new URL(url).host, headers = [], body }: Sent = {},
+) {
   return new Promise<{ status: number; headers: IncomingMessage['headers']; text: string }>(
     (resolve, reject) => {
       const length = body === undefined ? [] : ['content-length', String(Buffer.byteLength(body))];
-      const all = ['host', new URL(url).host, ...headers, ...length];
+      const all = ['host', host, ...headers, ...length];
       // As it is: `new URL` would change the path.
       const path = url.slice(new URL(url).origin.length);
       const sent = sendRequest(url, { method, path, headers: all, agent: false }, (response) => {
@@ -104,6 +108,15 @@ describe('the event of a request', () => {
     expect(event?.headers).not.toHaveProperty('cookie');
     expect(event?.headers).not.toHaveProperty('connection');
     expect(event).not.toHaveProperty('body');
+  });
+
+  it('is answered to names and addresses of this machine alone', async () => {
+    const { url, invoked } = await front();
+    expect(await send(url, { host: 'evil.example' })).toMatchObject({
+      ...{ status: 403, text: '{"message":"Forbidden"}' },
+    });
+    expect(invoked).toEqual([]);
+    expect((await send(url, { host: 'localhost:8080' })).status).toBe(200);
   });
 
   it('names the proxies before it', async () => {
