@@ -1,4 +1,4 @@
-import { spawnSync, type SpawnSyncOptions } from 'node:child_process';
+import { spawnSync } from 'node:child_process';
 import { mkdtempSync, rmdirSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -14,9 +14,11 @@ export interface Requirement {
   readonly tests: string;
   /** How to get it. */
   readonly remedy: string;
-  isThere(): boolean;
-  /** Tries to get it; does nothing where this process cannot. */
-  install(): void;
+  /** What of Debian brings it. */
+  readonly debianPackage?: string;
+  readonly isThere: () => boolean;
+  /** Tries to get it in another way. */
+  readonly unpack?: () => void;
 }
 
 export const requirements: readonly Requirement[] = [
@@ -24,61 +26,78 @@ export const requirements: readonly Requirement[] = [
     name: 'Java',
     tests: 'the AWS engine on DynamoDB Local',
     isThere: hasJava,
-    ...debianPackage('default-jre-headless'),
+    ...debian('default-jre-headless'),
   },
   {
     name: 'Chromium',
     tests: 'the dashboard in a browser',
     isThere: () => findChromium() !== undefined,
     remedy: 'apt-get install chromium, and set CHROMIUM_PATH=/usr/bin/chromium',
-    install: () => void unpackChromium(),
+    unpack: () => void unpackChromium(),
   },
   {
     name: 'Python',
     tests: "the README's example in Python",
     isThere: () => runs('python3', ['--version']),
-    ...debianPackage('python3'),
+    ...debian('python3'),
   },
   {
     name: 'curl',
     tests: "the documents' commands that use curl",
     isThere: () => runs('curl', ['--version']),
-    ...debianPackage('curl'),
+    ...debian('curl'),
   },
   {
     name: 'ps',
     tests: 'that Java ends with the process that started it',
     isThere: () => runs('ps', ['-e']),
-    ...debianPackage('procps'),
+    ...debian('procps'),
   },
   {
     name: 'root',
     tests: 'full disks and files of other users',
     isThere: canMount,
     remedy: 'run the tests as root, where mount is allowed',
-    install: () => undefined,
   },
 ];
 
 /**
  * Looks for all requirements, installs what is missing, and returns what still is.
- * @param say takes a line for each step that takes a while.
+ * @param say takes a line for each step that takes a while, or fails.
  */
 export function meetRequirements(say: (line: string) => void): Requirement[] {
-  return requirements.filter((requirement) => {
-    if (requirement.isThere()) return false;
-    say(`${requirement.name} is missing: trying to install it`);
+  const missing = requirements.filter(({ isThere }) => !isThere());
+  for (const { name, unpack } of missing) {
+    if (unpack === undefined) continue;
+    say(`unpacking ${name}`);
     try {
-      requirement.install();
+      unpack();
     } catch (error) {
-      say(`${requirement.name} cannot be installed: ${String(error)}`);
+      say(`${name} cannot be unpacked: ${String(error)}`);
     }
-    return !requirement.isThere();
-  });
+  }
+  const packages = missing.flatMap(({ debianPackage = [] }) => debianPackage);
+  if (packages.length > 0 && process.getuid?.() === 0) installPackages(packages, say);
+  return missing.filter(({ isThere }) => !isThere());
 }
 
-function runs(program: string, args: readonly string[], options: SpawnSyncOptions = {}): boolean {
-  return spawnSync(program, args, { stdio: 'ignore', ...options }).status === 0;
+function installPackages(packages: readonly string[], say: (line: string) => void): void {
+  say(`installing ${packages.join(', ')}`);
+  const env = { ...process.env, DEBIAN_FRONTEND: 'noninteractive' };
+  const steps = [
+    ['update', '-q'],
+    ['install', '-yq', '--no-install-recommends', ...packages],
+  ];
+  for (const args of steps) {
+    const { status, stderr, error } = spawnSync('apt-get', args, { env, encoding: 'utf8' });
+    if (status === 0) continue;
+    const reason = error?.message ?? stderr.trim().split('\n').at(-1) ?? '';
+    say(`apt-get ${args.join(' ')} failed: ${reason}`);
+  }
+}
+
+function runs(program: string, args: readonly string[]): boolean {
+  return spawnSync(program, args, { stdio: 'ignore' }).status === 0;
 }
 
 /** Version 17 or later, as DynamoDB Local needs. */
@@ -88,17 +107,8 @@ function hasJava(): boolean {
   return Number(/version "(?:1\.)?(\d+)/.exec(stderr)?.[1]) >= 17;
 }
 
-function debianPackage(name: string): Pick<Requirement, 'remedy' | 'install'> {
-  return {
-    remedy: `apt-get install --no-install-recommends ${name}`,
-    install: () => {
-      if (process.getuid?.() !== 0) return;
-      const env = { ...process.env, DEBIAN_FRONTEND: 'noninteractive' };
-      const options: SpawnSyncOptions = { env, stdio: ['ignore', 'ignore', 'inherit'] };
-      runs('apt-get', ['update', '-q'], options);
-      runs('apt-get', ['install', '-yq', '--no-install-recommends', name], options);
-    },
-  };
+function debian(name: string): Pick<Requirement, 'remedy' | 'debianPackage'> {
+  return { remedy: `apt-get install --no-install-recommends ${name}`, debianPackage: name };
 }
 
 function canMount(): boolean {
