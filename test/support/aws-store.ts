@@ -1,4 +1,5 @@
 import { randomUUID } from 'node:crypto';
+import { Agent } from 'node:http';
 
 import {
   CreateTableCommand,
@@ -23,13 +24,23 @@ export interface AwsEmulators {
   stop(): Promise<void>;
 }
 
+/**
+ * For SDK clients that try once, with a connection for each request. DynamoDB Local closes a connection
+ * that is idle for 30 s. On a busy machine a client that keeps connections could send its next request
+ * on such a one before it sees the end of it, and fail with "socket hang up".
+ */
+export const singleTry = {
+  maxAttempts: 1,
+  requestHandler: { httpAgent: new Agent({ keepAlive: false }) },
+} as const;
+
 /** DynamoDB Local and fauxqs, with clients that try once. */
 export async function startAws(): Promise<AwsEmulators> {
   const emulators = await openEmulators();
   const { dynamoDbUrl, fauxqsUrl } = emulators;
   const region = 'eu-central-1';
   const credentials = { accessKeyId: 'local', secretAccessKey: 'local' };
-  const common = { region, credentials, maxAttempts: 1 };
+  const common = { ...singleTry, region, credentials };
   const dynamodb = new DynamoDBClient({ ...common, endpoint: dynamoDbUrl });
   const s3 = new S3Client({ ...common, endpoint: fauxqsUrl, forcePathStyle: true });
   const sqs = new SQSClient({ ...common, endpoint: fauxqsUrl });

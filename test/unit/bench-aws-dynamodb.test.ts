@@ -15,6 +15,7 @@ import { createResources } from '../../infra/local/create-resources.ts';
 import { clientSettings } from '../../infra/local/client-settings.ts';
 import { startDynamoDbLocal, type DynamoDbLocal } from '../../infra/local/dynamodb-local.ts';
 import { startWire, type Wire } from '../../infra/local/wire.ts';
+import { singleTry } from '../support/aws-store.ts';
 import { needs } from '../support/needs.ts';
 
 const { describe, it } = needs('Java');
@@ -41,7 +42,7 @@ beforeAll(async () => {
     },
   });
   const settings = clientSettings(wire.url, 'us-east-1', 'test');
-  client = new DynamoDBClient({ ...settings, maxAttempts: 1 });
+  client = new DynamoDBClient({ ...settings, ...singleTry });
   const keys = [
     { AttributeName: 'id', KeyType: 'HASH' },
     { AttributeName: 'entry', KeyType: 'RANGE' },

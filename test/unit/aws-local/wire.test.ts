@@ -27,6 +27,7 @@ import { clientSettings } from '../../../infra/local/client-settings.ts';
 import { startEmulators, type Emulators } from '../../../infra/local/emulators.ts';
 import { startWire, type AwsReply, type Fault, type Wire } from '../../../infra/local/wire.ts';
 import type { AwsCall } from '../../../infra/local/wire-call.ts';
+import { singleTry } from '../../support/aws-store.ts';
 import { needs } from '../../support/needs.ts';
 
 const { describe, it } = needs('Java');
@@ -48,7 +49,7 @@ beforeAll(async () => {
     fault: () => faults.shift(),
     observe: (call, reply) => void seen.push({ call, reply }),
   });
-  const settings = { ...clientSettings(wire.url, 'us-east-1', 'process3'), maxAttempts: 1 };
+  const settings = { ...clientSettings(wire.url, 'us-east-1', 'process3'), ...singleTry };
   dynamoDb = new DynamoDBClient(settings);
   s3 = new S3Client({ ...settings, forcePathStyle: true });
   sqs = new SQSClient(settings);
