@@ -110,6 +110,7 @@ function addIngest(root: Command): void {
       'ingest events.json',
       'ingest --key june day-*.ndjson.gz',
       'ingest --strict --json - < events.json',
+      'ingest --format ndjson - < events.log',
     ),
   );
   command.action(async (files: string[]) => {
@@ -120,12 +121,16 @@ function addIngest(root: Command): void {
 }
 
 const ingestNotes = `
-A JSON file is {"processed_devices":[…]} or a list of items. One that fits in a request is sent
-byte for byte as it is; of a larger one the items are, as many in a request as --items and
---max-body allow. NDJSON has one item, or one {"processed_devices":[…]}, on each line. Refused
-items are listed by their number in the file, from 1.
+A JSON file is {"processed_devices":[…]}, a list of items, or a single item. A document that fits in a
+request is sent byte for byte as it is; a larger one is cut into requests of as many items as --items
+and --max-body allow. NDJSON has one item, or one such document, on each line. A bad line is named by
+its number, and the others are sent; refused items are named by their line and their number in the
+file, from 1. The exit code is then 1. With --strict nothing is sent unless all lines and items of all
+files are good: they are read twice, standard input from a temporary copy (in TMPDIR).
 
-With --key, keep --items and --max-body as they were: they decide what a request holds.`;
+Lines from a pipe (tail -f events.ndjson | npx device-pipeline ingest -) are sent after a second at the
+latest. With --key they wait until a request is full, so that the same input makes the same requests;
+keep --items and --max-body as they were, too.`;
 
 function addStats(root: Command): void {
   const command = root
