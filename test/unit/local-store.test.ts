@@ -27,7 +27,13 @@ const steps = {
   workDir: undefined,
 };
 const letters = { json: true, limit: 1, ids: [], reason: undefined };
-const filters = { range: undefined, types: [], states: [], format: 'json' } as const;
+const filters = {
+  range: undefined,
+  types: [],
+  states: [],
+  groupBy: undefined,
+  format: 'json',
+} as const;
 
 function commands(): [string, () => Promise<number>][] {
   const place = { dataDir };
