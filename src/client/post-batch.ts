@@ -195,20 +195,26 @@ async function attempt(
     });
     server.reached = true;
     const text = await readText(response, answerBytesMax);
-    return interpret(response, text, batch.key !== undefined, effects.now());
+    const answer = { url: server.url, response, text };
+    return interpret(answer, batch.key !== undefined, effects.now());
   } catch (error) {
     const { code, reason } = describeFailure(error, timeoutMs);
     return { kind: 'retry', reason, retryAfterMs: 0, connected: connectedFailures.has(code) };
   }
 }
 
-function interpret(response: Response, text: string, hasKey: boolean, now: number): Attempt {
+function interpret(
+  { url, response, text }: { url: string; response: Response; text: string },
+  hasKey: boolean,
+  now: number,
+): Attempt {
   const body = parseObject(text);
   const status = response.status;
   const code = stringOr(body['code'], `http_${status}`);
   const location = response.headers.get('location');
   const fallback = location === null ? text.slice(0, 200) : `it redirects to ${location}`;
-  const detail = stringOr(body['detail'], stringOr(body['title'], fallback));
+  const given = stringOr(body['detail'], stringOr(body['title'], fallback));
+  const detail = `${given}${addressHint(url, status)}`;
   const errors = itemErrors(body['errors']);
   if (isRetryable(status, hasKey)) {
     const retryAfterMs = parseRetryAfter(response.headers.get('retry-after'), now);
@@ -263,6 +269,9 @@ export async function readText(response: Response, bytesMax: number): Promise<st
   return Buffer.concat(parts).toString('utf8', 0, bytesMax);
 }
 
+/** What OpenSSL says where a server answers in plain text. */
+const notTls = new Set(['ERR_SSL_WRONG_VERSION_NUMBER', 'ERR_SSL_PACKET_LENGTH_TOO_LONG']);
+
 /** What went wrong with a request that got no answer; `fetch` hides it in the cause. */
 export function describeFailure(
   error: unknown,
@@ -275,7 +284,18 @@ export function describeFailure(
   const inner: unknown = outer instanceof AggregateError ? outer.errors[0] : outer;
   if (!(inner instanceof Error)) return { code: '', reason: String(inner) };
   const code = 'code' in inner && typeof inner.code === 'string' ? inner.code : '';
+  if (notTls.has(code) || / (wrong version number|packet length too long):/.test(inner.message)) {
+    return { code, reason: 'it does not speak TLS; is the address one with http://?' };
+  }
   return { code, reason: inner.message === '' ? code : inner.message };
+}
+
+/** What to do where the address of a route was given for that of the server. */
+export function addressHint(url: string, status: number): string {
+  const [, address, route] =
+    /^(.*)(\/(?:ingest|stats|stats-html|docs|healthz|readyz))$/.exec(url) ?? [];
+  if (route === undefined || ![404, 405].includes(status)) return '';
+  return ` Give the server's address, without ${route}: ${address}`;
 }
 
 /** One sentence for a server that cannot be reached. */

@@ -1,5 +1,6 @@
 import {
   absence,
+  addressHint,
   authorization,
   describeFailure,
   parseObject,
@@ -92,7 +93,8 @@ async function fetchRows(
   if (status !== 200) {
     const { code, detail, title } = parseObject(text);
     const reason = stringOr(detail, stringOr(title, text.slice(0, 200)));
-    throw new Error(`the server answered ${status} ${stringOr(code, '')}: ${reason}`);
+    const hint = addressHint(server.url, status);
+    throw new Error(`the server answered ${status} ${stringOr(code, '')}: ${reason}${hint}`);
   }
   return parseRows(text, groupBy ?? dimensions);
 }

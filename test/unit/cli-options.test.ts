@@ -4,6 +4,7 @@ import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
 import { addAuditOptions, auditOptions } from '../../src/entry/audit-options.ts';
 import { addStoreOptions, storePlace } from '../../src/entry/common-options.ts';
 import { dateRange, lastWeek } from '../../src/entry/date-range.ts';
+import { checkReplayEnds } from '../../src/entry/directory-kinds.ts';
 import { addFeedOptions, feedOptions } from '../../src/entry/feed-options.ts';
 import { addIngestOptions, ingestOptions } from '../../src/entry/ingest-options.ts';
 import {
@@ -53,6 +54,17 @@ describe('the ends of a replay', () => {
       expect(() => parseReplay('data', text)).toThrow(UsageError);
     },
   );
+
+  test('are two places', () => {
+    const both =
+      ({ from, to }: ReturnType<typeof parseReplay>) =>
+      () =>
+        checkReplayEnds({ from, to });
+    expect(both(parseReplay('stack:a', 'stack:a'))).toThrow('are the same');
+    expect(both(parseReplay('./missing', 'missing/'))).toThrow('are the same');
+    expect(both(parseReplay('.', process.cwd()))).toThrow('are the same');
+    expect(both(parseReplay('stack:a', 'a'))).not.toThrow();
+  });
 
   test('are not taken from an address', () => {
     expect(() => parseReplay('http://a', 'data')).toThrow(UsageError);

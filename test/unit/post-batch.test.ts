@@ -140,6 +140,16 @@ describe('a batch', () => {
     });
   });
 
+  test.each([
+    ['http://a:1/ingest', 405, "Detail. Give the server's address, without /ingest: http://a:1"],
+    ['https://a/x/stats', 404, "Detail. Give the server's address, without /stats: https://a/x"],
+    ['http://a:1/ingest', 401, 'Detail.'],
+    ['http://a:1/mine', 404, 'Detail.'],
+  ])('that is refused at %s with %i says: %3$s', async (address, status, detail) => {
+    const it = world(problem(status, 'some_code'));
+    expect(await post(it, {}, serverAt(address))).toMatchObject({ kind: 'refused', detail });
+  });
+
   test.each([['<html>hello</html>'], ['{}'], ['null'], ['{"enqueued":1}']])(
     'is refused by a server that answers 200 with %s: it is another one',
     async (body) => {
