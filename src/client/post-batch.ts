@@ -1,6 +1,7 @@
 import { setTimeout as delay } from 'node:timers/promises';
 
 import { timerMsMax } from './checks.ts';
+import { requestOverHttp, type HttpRequest } from './http-request.ts';
 
 /**
  * Why one item of a batch was refused. `index` counts from 0 within the batch; `field` is null
@@ -73,7 +74,7 @@ export const defaultRetryLimits: RetryLimits = {
  * @internal
  */
 export interface Effects {
-  fetch: typeof globalThis.fetch;
+  request: (url: string, request: HttpRequest) => Promise<Response>;
   random: () => number;
   now: () => number;
   sleep: (ms: number, signal: AbortSignal) => Promise<void>;
@@ -81,7 +82,7 @@ export interface Effects {
 
 /** @internal */
 export const realEffects: Effects = {
-  fetch: globalThis.fetch,
+  request: requestOverHttp,
   random: Math.random,
   now: Date.now,
   sleep,
@@ -103,7 +104,9 @@ function isRetryable(status: number, hasKey: boolean): boolean {
 }
 
 /** Failures after a connection was made: somebody listens, even if nobody has answered yet. */
-const connectedFailures = new Set(['ECONNRESET', 'EPIPE', 'UND_ERR_SOCKET', 'TIMEOUT']);
+const connectedFailures = new Set([
+  ...['ECONNRESET', 'EPIPE', 'ERR_STREAM_PREMATURE_CLOSE', 'TIMEOUT'],
+]);
 
 const answerBytesMax = 1024 * 1024;
 
@@ -177,7 +180,7 @@ async function attempt(
   effects: Effects,
 ): Promise<Attempt> {
   try {
-    const response = await effects.fetch(`${server.url}/ingest`, {
+    const response = await effects.request(`${server.url}/ingest`, {
       method: 'POST',
       headers: {
         ...server.headers,
@@ -186,8 +189,6 @@ async function attempt(
         ...(batch.key !== undefined && { 'idempotency-key': batch.key }),
       },
       body: batch.body,
-      // A redirect would turn the POST into a GET, or hand the batch to another host.
-      redirect: 'manual',
       signal: AbortSignal.any([
         signal,
         AbortSignal.timeout(Math.ceil(Math.min(timeoutMs, timerMsMax))),
@@ -270,9 +271,9 @@ export async function readText(response: Response, bytesMax: number): Promise<st
 }
 
 /** What OpenSSL says where a server answers in plain text. */
-const notTls = new Set(['ERR_SSL_WRONG_VERSION_NUMBER', 'ERR_SSL_PACKET_LENGTH_TOO_LONG']);
+const notTls = /wrong[ _]version[ _]number|packet[ _]length[ _]too[ _]long/i;
 
-/** What went wrong with a request that got no answer; `fetch` hides it in the cause. */
+/** What went wrong with a request that got no answer. */
 export function describeFailure(
   error: unknown,
   timeoutMs: number,
@@ -284,7 +285,7 @@ export function describeFailure(
   const inner: unknown = outer instanceof AggregateError ? outer.errors[0] : outer;
   if (!(inner instanceof Error)) return { code: '', reason: String(inner) };
   const code = 'code' in inner && typeof inner.code === 'string' ? inner.code : '';
-  if (notTls.has(code) || / (wrong version number|packet length too long):/.test(inner.message)) {
+  if (notTls.test(`${code} ${inner.message}`)) {
     return { code, reason: 'it does not speak TLS; is the address one with http://?' };
   }
   return { code, reason: inner.message === '' ? code : inner.message };

@@ -3,6 +3,7 @@ import type { IngestOptions } from './ingest-options.ts';
 import type { Pack } from './pack-items.ts';
 import { grouped } from './progress.ts';
 import type { ReadingState } from './read-packs.ts';
+import { isHopeless } from './sending.ts';
 import type { BadLine } from './split-lines.ts';
 import { jsonText, visible } from './terminal-text.ts';
 
@@ -78,7 +79,10 @@ export function recordOutcome(
       run.batches.refused += 1;
       report.refused += batch.items;
       listItems(report, batch, outcome.errors);
-      explain(report, batch, `${outcome.status} ${outcome.code}: ${outcome.detail}`);
+      // What any batch would meet ends the run, which says so once.
+      if (!isHopeless(outcome)) {
+        explain(report, batch, `${outcome.status} ${outcome.code}: ${outcome.detail}`);
+      }
       break;
     case 'gave_up':
       run.batches.gave_up += 1;

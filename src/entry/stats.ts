@@ -1,3 +1,4 @@
+import { requestOverHttp } from '../client/http-request.ts';
 import {
   absence,
   addressHint,
@@ -106,9 +107,9 @@ async function get(
   path: string,
 ): Promise<{ status: number; text: string }> {
   try {
-    const response = await fetch(`${url}${path}`, {
-      headers: authorization(token),
-      redirect: 'manual',
+    const response = await requestOverHttp(`${url}${path}`, {
+      method: 'GET',
+      headers: { ...authorization(token), 'accept-encoding': 'gzip' },
       signal: AbortSignal.timeout(requestMsMax),
     });
     return { status: response.status, text: await readText(response, answerBytesMax) };

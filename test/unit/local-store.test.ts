@@ -3,7 +3,6 @@ import { join } from 'node:path';
 
 import { beforeEach, describe, expect, it } from 'vitest';
 
-import type { BatchId } from '../../src/domain/batch-id.ts';
 import { dataPaths } from '../../src/engines/embedded/data-directory.ts';
 import { findStored, logEndOf } from '../../src/engines/embedded/raw-batches.ts';
 import { openDatabaseReadOnly } from '../../src/engines/embedded/sqlite-schema.ts';
@@ -97,7 +96,7 @@ function withoutRights(act: () => void): void {
 it.each<[string, () => unknown]>([
   ['the counters', () => openDatabaseReadOnly(dataPaths(dataDir).database)],
   ['the log', () => logEndOf(dataDir)],
-  ['a raw batch', () => findStored(dataDir, '00000000-0000-4000-8000-000000000000' as BatchId)],
+  ['a raw batch', () => findStored(dataDir, '00000000-0000-4000-8000-000000000000')],
 ])('says that this user may not read %s of another', (_, act) => {
   withoutRights(() => {
     expect(act).toThrow(
