@@ -1,6 +1,7 @@
 import { setTimeout as delay } from 'node:timers/promises';
 
 import { timerMsMax } from './checks.ts';
+import { requestOverHttp, type HttpRequest } from './http-request.ts';
 
 /**
  * Why one item of a batch was refused. `index` counts from 0 within the batch; `field` is null
@@ -73,7 +74,7 @@ export const defaultRetryLimits: RetryLimits = {
  * @internal
  */
 export interface Effects {
-  fetch: typeof globalThis.fetch;
+  request: (url: string, request: HttpRequest) => Promise<Response>;
   random: () => number;
   now: () => number;
   sleep: (ms: number, signal: AbortSignal) => Promise<void>;
@@ -81,7 +82,7 @@ export interface Effects {
 
 /** @internal */
 export const realEffects: Effects = {
-  fetch: globalThis.fetch,
+  request: requestOverHttp,
   random: Math.random,
   now: Date.now,
   sleep,
@@ -103,7 +104,9 @@ function isRetryable(status: number, hasKey: boolean): boolean {
 }
 
 /** Failures after a connection was made: somebody listens, even if nobody has answered yet. */
-const connectedFailures = new Set(['ECONNRESET', 'EPIPE', 'UND_ERR_SOCKET', 'TIMEOUT']);
+const connectedFailures = new Set([
+  ...['ECONNRESET', 'EPIPE', 'ERR_STREAM_PREMATURE_CLOSE', 'TIMEOUT'],
+]);
 
 const answerBytesMax = 1024 * 1024;
 
@@ -177,7 +180,7 @@ async function attempt(
   effects: Effects,
 ): Promise<Attempt> {
   try {
-    const response = await effects.fetch(`${server.url}/ingest`, {
+    const response = await effects.request(`${server.url}/ingest`, {
       method: 'POST',
       headers: {
         ...server.headers,
@@ -186,8 +189,6 @@ async function attempt(
         ...(batch.key !== undefined && { 'idempotency-key': batch.key }),
       },
       body: batch.body,
-      // A redirect would turn the POST into a GET, or hand the batch to another host.
-      redirect: 'manual',
       signal: AbortSignal.any([
         signal,
         AbortSignal.timeout(Math.ceil(Math.min(timeoutMs, timerMsMax))),
@@ -195,20 +196,26 @@ async function attempt(
     });
     server.reached = true;
     const text = await readText(response, answerBytesMax);
-    return interpret(response, text, batch.key !== undefined, effects.now());
+    const answer = { url: server.url, response, text };
+    return interpret(answer, batch.key !== undefined, effects.now());
   } catch (error) {
     const { code, reason } = describeFailure(error, timeoutMs);
     return { kind: 'retry', reason, retryAfterMs: 0, connected: connectedFailures.has(code) };
   }
 }
 
-function interpret(response: Response, text: string, hasKey: boolean, now: number): Attempt {
+function interpret(
+  { url, response, text }: { url: string; response: Response; text: string },
+  hasKey: boolean,
+  now: number,
+): Attempt {
   const body = parseObject(text);
   const status = response.status;
   const code = stringOr(body['code'], `http_${status}`);
   const location = response.headers.get('location');
   const fallback = location === null ? text.slice(0, 200) : `it redirects to ${location}`;
-  const detail = stringOr(body['detail'], stringOr(body['title'], fallback));
+  const given = stringOr(body['detail'], stringOr(body['title'], fallback));
+  const detail = `${given}${addressHint(url, status)}`;
   const errors = itemErrors(body['errors']);
   if (isRetryable(status, hasKey)) {
     const retryAfterMs = parseRetryAfter(response.headers.get('retry-after'), now);
@@ -263,7 +270,10 @@ export async function readText(response: Response, bytesMax: number): Promise<st
   return Buffer.concat(parts).toString('utf8', 0, bytesMax);
 }
 
-/** What went wrong with a request that got no answer; `fetch` hides it in the cause. */
+/** What OpenSSL says where a server answers in plain text. */
+const notTls = /wrong[ _]version[ _]number|packet[ _]length[ _]too[ _]long/i;
+
+/** What went wrong with a request that got no answer. */
 export function describeFailure(
   error: unknown,
   timeoutMs: number,
@@ -275,7 +285,18 @@ export function describeFailure(
   const inner: unknown = outer instanceof AggregateError ? outer.errors[0] : outer;
   if (!(inner instanceof Error)) return { code: '', reason: String(inner) };
   const code = 'code' in inner && typeof inner.code === 'string' ? inner.code : '';
+  if (notTls.test(`${code} ${inner.message}`)) {
+    return { code, reason: 'it does not speak TLS; is the address one with http://?' };
+  }
   return { code, reason: inner.message === '' ? code : inner.message };
+}
+
+/** What to do where the address of a route was given for that of the server. */
+export function addressHint(url: string, status: number): string {
+  const [, address, route] =
+    /^(.*)(\/(?:ingest|stats|stats-html|docs|healthz|readyz))$/.exec(url) ?? [];
+  if (route === undefined || ![404, 405].includes(status)) return '';
+  return ` Give the server's address, without ${route}: ${address}`;
 }
 
 /** One sentence for a server that cannot be reached. */

@@ -1,13 +1,13 @@
 import type { Command } from 'commander';
 
 import { addStoreOptions, option, storePlace, type StorePlace } from './common-options.ts';
+import { dateRange, type DateRange } from './date-range.ts';
 import { date, timestamp, UsageError, wholeNumber } from './option-parsers.ts';
 import {
   addStackProofOptions,
   stackProofOptions,
   type StackProofOptions,
 } from './stack-proof-options.ts';
-import { statsRange, type DateRange } from './stats-options.ts';
 
 /** What `audit` needs to know. */
 export interface AuditCommandOptions {
@@ -36,8 +36,8 @@ interface AuditValues {
 export function addAuditOptions(command: Command): Command {
   command
     .addOption(option('--date <date>', 'compare the counters of one day', date))
-    .addOption(option('--from <date>', 'the first day to compare', date))
-    .addOption(option('--to <date>', 'the last day to compare', date));
+    .addOption(option('--from <date>', 'the first day to compare (default: any)', date))
+    .addOption(option('--to <date>', 'the last day (default with --from: today, UTC)', date));
   addStoreOptions(addReceivedOptions(command))
     .addOption(option('--threads <number>', 'read the log on so many threads', wholeNumber(1, 64)))
     .option('--json', 'print the result as JSON');
@@ -54,7 +54,7 @@ export function addReceivedOptions(command: Command): Command {
 /** The options of `audit` as parsed. */
 export function auditOptions(command: Command): AuditCommandOptions {
   const { date: day, from, to, threads, json = false, ...values } = command.opts<AuditValues>();
-  const dates = statsRange(day, from, to);
+  const dates = dateRange(day, from, to);
   const received = receivedRange(values);
   if (dates !== undefined && received !== undefined) {
     throw new UsageError(

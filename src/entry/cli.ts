@@ -5,6 +5,7 @@ import { Command, CommanderError } from 'commander';
 
 import { addAuditOptions, auditOptions } from './audit-options.ts';
 import { addChoiceOptions, addDlqOptions, chosenLetters, dlqOptions } from './dlq-options.ts';
+import { dropEmptySettings, dropSettings, unknownSettings } from './environment.ts';
 import { addFeedOptions, feedOptions } from './feed-options.ts';
 import { addIngestOptions, ingestOptions } from './ingest-options.ts';
 import { UsageError } from './option-parsers.ts';
@@ -18,6 +19,8 @@ import { addTokenCommand } from './token-command.ts';
 import { visible } from './terminal-text.ts';
 
 const exitCodes = { done: 0, failed: 1, wrongUsage: 2 };
+
+const isHelp = (argument: string) => argument === '--help' || argument === '-h';
 
 function isTooOld(version: string): boolean {
   return Number(version.split('.')[0]) < 24;
@@ -88,13 +91,13 @@ function addFeed(root: Command): void {
     'after',
     examples(
       'feed',
-      'feed http://127.0.0.1:9000 --batches 10000 --concurrency 32',
+      'feed --url http://127.0.0.1:9000 --batches 10000 --concurrency 32',
       'feed --rate 500 --batches 3000 --items 10',
       'feed --seed demo --until 2026-01-31 --days 30',
     ),
   );
-  command.action(async (url: string) => {
-    const options = feedOptions(command, url);
+  command.action(async (address: string | undefined) => {
+    const options = feedOptions(command, address);
     const { feed } = await import('./feed.ts');
     process.exitCode = await feed(options);
   });
@@ -110,6 +113,7 @@ function addIngest(root: Command): void {
       'ingest events.json',
       'ingest --key june day-*.ndjson.gz',
       'ingest --strict --json - < events.json',
+      'ingest --format ndjson - < events.log',
     ),
   );
   command.action(async (files: string[]) => {
@@ -120,12 +124,16 @@ function addIngest(root: Command): void {
 }
 
 const ingestNotes = `
-A JSON file is {"processed_devices":[…]} or a list of items. One that fits in a request is sent
-byte for byte as it is; of a larger one the items are, as many in a request as --items and
---max-body allow. NDJSON has one item, or one {"processed_devices":[…]}, on each line. Refused
-items are listed by their number in the file, from 1.
+A JSON file is {"processed_devices":[…]}, a list of items, or a single item. A document that fits in a
+request is sent byte for byte as it is; a larger one is cut into requests of as many items as --items
+and --max-body allow. NDJSON has one item, or one such document, on each line. A bad line is named by
+its number, and the others are sent; refused items are named by their line and their number in the
+file, from 1. The exit code is then 1. With --strict nothing is sent unless all lines and items of all
+files are good: they are read twice, standard input from a temporary copy (in TMPDIR).
 
-With --key, keep --items and --max-body as they were: they decide what a request holds.`;
+Lines from a pipe (tail -f events.ndjson | npx device-pipeline ingest -) are sent after a second at the
+latest. With --key they wait until a request is full, so that the same input makes the same requests;
+keep --items and --max-body as they were, too.`;
 
 function addStats(root: Command): void {
   const command = root
@@ -138,6 +146,7 @@ function addStats(root: Command): void {
       'stats',
       'stats --date 2026-01-31 --type laptop --type phone',
       'stats --from 2026-01-01 --to 2026-01-31 --json',
+      'stats --from 2026-01-01 --group-by type,state',
       'stats --url http://127.0.0.1:8080',
     ),
   );
@@ -307,8 +316,16 @@ async function main(): Promise<void> {
     if (error.code !== 'EPIPE') throw error;
     process.exit();
   });
+  const { env, argv } = process;
+  dropEmptySettings(env);
+  const root = program();
+  for (const warning of unknownSettings(env, root)) {
+    process.stderr.write(`device-pipeline: ${visible(warning)}\n`);
+  }
+  // commander would refuse a bad setting before it shows the help that explains it.
+  if (argv.some(isHelp)) dropSettings(env);
   try {
-    await program().parseAsync();
+    await root.parseAsync();
   } catch (error) {
     process.exitCode = explain(error);
   }

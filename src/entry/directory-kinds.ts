@@ -1,5 +1,5 @@
-import { existsSync } from 'node:fs';
-import { join } from 'node:path';
+import { existsSync, realpathSync } from 'node:fs';
+import { join, resolve } from 'node:path';
 
 import { dataPaths } from '../engines/embedded/data-directory.ts';
 import { UsageError } from './option-parsers.ts';
@@ -12,6 +12,17 @@ export function exportListOf(directory: string): string {
 
 export function holdsExport(directory: string): boolean {
   return existsSync(exportListOf(directory));
+}
+
+/** The path without symbolic links, as far as it is there. */
+function realOf(path: string): string {
+  try {
+    return realpathSync(path);
+  } catch (error) {
+    // What is wrong with it is told where it is opened.
+    if ((error as NodeJS.ErrnoException).code === undefined) throw error;
+    return resolve(path);
+  }
 }
 
 function holdsPipeline(directory: string): boolean {
@@ -27,8 +38,17 @@ export function checkExportDirectory(directory: string): void {
   );
 }
 
-/** @throws {UsageError} where it is not clear what is to be read, or an export would be written into. */
-export function checkReplayDirectories({ from, to }: Pick<ReplayOptions, 'from' | 'to'>): void {
+/**
+ * @throws {UsageError} where it is not clear what is to be read, an export would be written into, or
+ * both ends are the same.
+ */
+export function checkReplayEnds({ from, to }: Pick<ReplayOptions, 'from' | 'to'>): void {
+  const isSameStack = from.kind === 'stack' && to.kind === 'stack' && from.name === to.name;
+  const isSameDirectory =
+    from.kind === 'directory' && to.kind === 'directory' && realOf(from.path) === realOf(to.path);
+  if (isSameStack || isSameDirectory) {
+    throw new UsageError('--from and --to are the same; replay brings batches into another place');
+  }
   if (from.kind === 'directory' && holdsExport(from.path) && holdsPipeline(from.path)) {
     throw new UsageError(
       `${from.path} holds both a data directory and an export (batches.ndjson, raw). Move the export elsewhere and say which is meant`,

@@ -1,7 +1,7 @@
 import type { Command } from 'commander';
 
-import { count, defaultUrl, option, tokenOption } from './common-options.ts';
-import { positiveNumber, serverUrl, timestamp } from './option-parsers.ts';
+import { count, defaultUrl, option, setting, tokenOption } from './common-options.ts';
+import { positiveNumber, serverUrl, timestamp, UsageError } from './option-parsers.ts';
 
 /**
  * What `feed` needs to know. `rate` is in items a second; without it, as fast as the server
@@ -21,6 +21,7 @@ export interface FeedOptions {
 }
 
 interface FeedValues {
+  url: string;
   batches: number;
   items: number;
   rate?: number;
@@ -36,7 +37,8 @@ interface FeedValues {
 export function addFeedOptions(command: Command): Command {
   const rate = 'items a second (default: as fast as it goes)';
   return command
-    .argument('[url]', 'the address of the server', serverUrl('url'), defaultUrl)
+    .argument('[url]', 'the address of the server, as --url', serverUrl('url'))
+    .addOption(setting('--url <url>', 'the address of the server', serverUrl).default(defaultUrl))
     .addOption(count('--batches <number>', 'how many requests to send', 1e9, 100))
     .addOption(count('--items <number>', 'items in each request', 1e6, 100))
     .addOption(option('--rate <number>', rate, positiveNumber))
@@ -48,8 +50,11 @@ export function addFeedOptions(command: Command): Command {
     .option('--json', 'print the summary as JSON');
 }
 
-/** The options of `feed` as parsed; `url` is its argument. */
-export function feedOptions(command: Command, url: string): FeedOptions {
+/** The options of `feed` as parsed; `address` is its argument. */
+export function feedOptions(command: Command, address: string | undefined): FeedOptions {
   const { until: untilMs, rate, seed, token, json = false, ...rest } = command.opts<FeedValues>();
-  return { ...rest, url, rate, seed, untilMs, token, json };
+  if (address !== undefined && command.getOptionValueSource('url') === 'cli') {
+    throw new UsageError('the address of the server is given twice; leave --url out');
+  }
+  return { ...rest, url: address ?? rest.url, rate, seed, untilMs, token, json };
 }

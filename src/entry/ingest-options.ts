@@ -9,7 +9,12 @@ import {
   tokenOption,
 } from './common-options.ts';
 import { bodySize, keyName, serverUrl, UsageError } from './option-parsers.ts';
-import type { InputFormat } from './split-json.ts';
+
+/**
+ * What an input is. `json`: one document, a list of items or an object with `processed_devices`.
+ * `ndjson`: on each line an item or such a document. `auto`: whichever the input shows.
+ */
+export type InputFormat = 'json' | 'ndjson' | 'auto';
 
 /** What `ingest` needs to know. Under the same `key`, the same files count once. */
 export interface IngestOptions {
@@ -50,7 +55,7 @@ export function addIngestOptions(command: Command): Command {
     .addOption(
       new Option('--format <format>', 'what the files are').choices(formats).default('auto'),
     )
-    .option('--strict', 'let one bad item refuse its whole request')
+    .option('--strict', 'send nothing unless all lines and items are good')
     .addOption(option('--key <name>', 'a name under which the same files count once', keyName))
     .addOption(tokenOption())
     .option('--json', 'print the summary as JSON');

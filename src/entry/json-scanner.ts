@@ -56,7 +56,7 @@ export interface JsonListener {
 /** Checks a sequence of JSON values (RFC 8259) however it is cut into chunks; builds nothing. */
 export class JsonScanner {
   offset: number;
-  line = 1;
+  line: number;
   readonly #listener: JsonListener;
   #state = between;
   /** Whether each open container, outermost first, is an object. */
@@ -65,8 +65,9 @@ export class JsonScanner {
   #hexDigitsLeft = 0;
   #scalar = '';
 
-  constructor(offset: number, listener: JsonListener) {
+  constructor({ offset, line }: { offset: number; line: number }, listener: JsonListener) {
     this.offset = offset;
+    this.line = line;
     this.#listener = listener;
   }
 
@@ -78,11 +79,12 @@ export class JsonScanner {
     this.offset += chunk.length;
   }
 
-  end(): void {
+  /** `what` is the name of what ends here, for the error. */
+  end(what: string): void {
     if (this.#state === scalar) this.#endScalar(this.offset);
     if (this.#state === between) return;
     const wanted = expected[this.#state] ?? '';
-    throw new InputError(`the input ends where ${wanted} should follow`, this.offset, this.line);
+    throw new InputError(`the ${what} ends where ${wanted} should follow`, this.offset, this.line);
   }
 
   #step(byte: number, offset: number): void {

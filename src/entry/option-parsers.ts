@@ -9,6 +9,7 @@ import {
 import { dateOfTimestamp, isCalendarDate } from '../domain/timestamp.ts';
 import { isNameOrAddress } from '../http/allowed-hosts.ts';
 import { isOriginOrAny } from '../http/cors.ts';
+import { dimensions, type Dimension } from '../pipeline/stats-text.ts';
 
 /** The command line is wrong: the message says how, and the process exits 2. */
 export class UsageError extends Error {
@@ -181,6 +182,26 @@ export function tokenScopes(flag: string): (text: string, earlier?: readonly Sco
       throw new UsageError(`${flag} must be ${scopes.join(' or ')}, got '${word}'`);
     });
     return [...new Set([...earlier, ...given])];
+  };
+}
+
+/** A parser of columns to sum by, given one by one or in a list with commas. */
+export function statsDimensions(
+  flag: string,
+): (text: string, earlier?: readonly Dimension[]) => Dimension[] {
+  const parse = oneOf(dimensions)(flag);
+  return (text, earlier = []) => [...earlier, ...text.split(',').map((name) => parse(name.trim()))];
+}
+
+/** A parser of how many days to keep something. */
+export function daysToKeep(from: number, to: number): ParserFor<number | 'forever'> {
+  return (flag) => (text) => {
+    if (text === 'forever') return text;
+    const days = /^\d{1,15}$/.test(text) ? Number(text) : Number.NaN;
+    if (days >= from && days <= to) return days;
+    throw new UsageError(
+      `${flag} must be a whole number of days from ${from} to ${to}, or forever, got '${text}'`,
+    );
   };
 }
 

@@ -1,10 +1,24 @@
+import { PatientReader } from './patient-reader.ts';
 import { listName, type RawItem } from './split-json.ts';
 
-/** A request body made of items; `firstItem` is the number of the first in the input, from 0. */
+/** A request body made of items. */
 export interface Pack {
   body: Buffer;
   items: number;
+  /** The number of its first item in the input, from 0. */
   firstItem: number;
+  /** The line of the input on which each item begins. */
+  lines: readonly number[];
+  /** Whether it ends where it does because no more came in time. */
+  isCutByTime: boolean;
+}
+
+/** How much a request body holds at most. */
+export interface PackBounds {
+  readonly itemsMax: number;
+  readonly bytesMax: number;
+  /** How long an item waits for others; undefined: until a body is full. */
+  readonly waitMsMax?: number | undefined;
 }
 
 const head = Buffer.from(`{"${listName}":[`);
@@ -14,31 +28,45 @@ const tail = Buffer.from(']}');
 /** How many bytes a body has beside its items and the commas between them. */
 export const packOverheadBytes = head.length + tail.length;
 
-/** Packs items in order, byte for byte, into bodies within both bounds. Each must fit in a body. */
+/** Packs items in order, byte for byte, into bodies within all bounds. Each must fit in a body. */
 export async function* packItems(
   slices: AsyncIterable<RawItem[]> | Iterable<RawItem[]>,
-  itemsMax: number,
-  bytesMax: number,
+  { itemsMax, bytesMax, waitMsMax }: PackBounds,
 ): AsyncGenerator<Pack, void> {
-  let parts: Uint8Array[] = [];
+  const reader = new PatientReader(slices);
+  let parts: RawItem[] = [];
   let bytes = packOverheadBytes;
   let firstItem = 0;
-  const pack = () => {
-    const items = parts.length;
-    const joined = parts.flatMap((part, at) => (at === 0 ? [part] : [comma, part]));
-    const done = { body: Buffer.concat([head, ...joined, tail]), items, firstItem };
+  let dueAt = Number.POSITIVE_INFINITY;
+  const pack = (isCutByTime = false) => {
+    const lines = parts.map(({ line }) => line);
+    const done = { body: bodyOf(parts), items: parts.length, firstItem, lines, isCutByTime };
+    firstItem += parts.length;
     parts = [];
     bytes = packOverheadBytes;
-    firstItem += items;
     return done;
   };
-  for await (const slice of slices) {
-    for (const item of slice) {
-      const isFull = parts.length === itemsMax || bytes + item.bytes.length > bytesMax;
-      if (isFull && parts.length > 0) yield pack();
-      parts.push(item.bytes);
-      bytes += item.bytes.length + 1;
+  try {
+    for (;;) {
+      const isWaiting = parts.length > 0 && waitMsMax !== undefined;
+      const next = await reader.next(isWaiting ? dueAt - performance.now() : undefined);
+      if (next?.done === true) break;
+      if (next === undefined) yield pack(true);
+      for (const item of next?.value ?? []) {
+        const isFull = parts.length === itemsMax || bytes + item.bytes.length > bytesMax;
+        if (isFull && parts.length > 0) yield pack();
+        if (parts.length === 0) dueAt = performance.now() + (waitMsMax ?? 0);
+        parts.push(item);
+        bytes += item.bytes.length + 1;
+      }
     }
+    if (parts.length > 0) yield pack();
+  } finally {
+    reader.close();
   }
-  if (parts.length > 0) yield pack();
+}
+
+function bodyOf(items: readonly RawItem[]): Buffer {
+  const joined = items.flatMap(({ bytes }, at) => (at === 0 ? [bytes] : [comma, bytes]));
+  return Buffer.concat([head, ...joined, tail]);
 }

@@ -1,96 +1,169 @@
-import { createReadStream } from 'node:fs';
 import { addAbortSignal, pipeline } from 'node:stream';
 import { createGunzip } from 'node:zlib';
 
+import type { InputFormat } from './ingest-options.ts';
+import type { Input } from './inputs.ts';
 import { packItems, packOverheadBytes, type Pack } from './pack-items.ts';
-import { JsonSlicer, type InputFormat, type RawItem } from './split-json.ts';
+import { PatientReader } from './patient-reader.ts';
+import { JsonSlicer, type RawItem } from './split-json.ts';
+import { LineSlicer, layoutOf, newline, type BadLine, type Layout } from './split-lines.ts';
 
-/** What a file is, and the most that a request may hold. */
+/** What an input is, and how much a request may hold. */
 export interface PackOptions {
-  format: InputFormat;
-  itemsPerBatch: number;
-  bodyBytesMax: number;
+  readonly format: InputFormat;
+  readonly itemsPerBatch: number;
+  readonly bodyBytesMax: number;
+  /** Whether lines of a live input are sent although a request has room for more. */
+  readonly isSentSoon: boolean;
 }
 
-const chunkBytes = 256 * 1024;
+/** How far an input is read; it is kept up to date. */
+export interface ReadingState {
+  bytes: number;
+  items: number;
+  /** Bytes of an item or a line that has not ended. */
+  unfinishedBytes: number;
+  readonly onBadLine: (bad: BadLine) => void;
+}
+
+const bom = Buffer.from('\ufeff');
+
+/** Half for the first bytes, from which the format is told, and half for a request. */
+const liveWaitMs = 1_000 / 2;
 
 /**
- * Reads a file, gzipped or not, into request bodies; `-` is standard input. A document that fits
- * goes out byte for byte as it is; of anything else the items do. `onBytes` is told how much was
- * read.
- * @throws InputError where the file is malformed, or the error of reading or inflating it.
+ * Reads an input, gzipped or not, into request bodies. A document that fits goes out byte for byte as
+ * it is; of anything else the items do.
+ * @throws InputError where a document is malformed, or the error of reading or inflating it.
  */
 export async function* readPacks(
-  file: string,
+  input: Input,
   options: PackOptions,
   stopping: AbortSignal,
-  onBytes: (bytes: number) => void,
+  state: ReadingState,
 ): AsyncGenerator<Pack, void> {
-  const { itemsPerBatch, bodyBytesMax } = options;
-  const chunks = inflate(file, read(file, stopping, onBytes));
-  const { head, isWhole } = await readAhead(chunks, bodyBytesMax + 1);
-  const isNdjson = options.format === 'auto' && /\.(ndjson|jsonl)(\.gz)?$/i.test(file);
-  const format = isNdjson ? 'ndjson' : options.format;
-  const bomBytes = head.subarray(0, 3).toString('latin1') === '\xef\xbb\xbf' ? 3 : 0;
-  const slicer = new JsonSlicer(format, bodyBytesMax - packOverheadBytes, bomBytes);
-  const slices = slicesOf(slicer, chain(head.subarray(bomBytes), chunks));
-  if (!isWhole) return yield* packItems(slices, itemsPerBatch, bodyBytesMax);
+  const { itemsPerBatch: itemsMax, bodyBytesMax: bytesMax } = options;
+  const waitMsMax = input.isLive && options.isSentSoon ? liveWaitMs : undefined;
+  const chunks = new PatientReader(inflate(input.name, read(input, stopping, state)));
+  const { head, isWhole, layout } = await readHead(chunks, input.name, options, state, waitMsMax);
+  const offset = bomBytes(head);
+  const text = chain(head.subarray(offset), chunks.rest());
+  const itemBytesMax = bytesMax - packOverheadBytes;
+  if (layout === 'lines') {
+    const slicer = new LineSlicer(itemBytesMax, state.onBadLine, { offset });
+    return yield* packItems(slicesOf(slicer, text, state), { itemsMax, bytesMax, waitMsMax });
+  }
+  const kind = options.format === 'json' ? 'document' : 'values';
+  const slicer = new JsonSlicer(kind, itemBytesMax, { offset, line: 1 });
+  const slices = slicesOf(slicer, text, state);
+  if (!isWhole) return yield* packItems(slices, { itemsMax, bytesMax });
 
   const items = (await Array.fromAsync(slices)).flat();
-  if (format !== 'ndjson' && slicer.values === 1 && slicer.isObjectWithList) {
-    yield { body: head, items: items.length, firstItem: 0 };
-  } else yield* packItems([items], itemsPerBatch, bodyBytesMax);
+  if (slicer.values === 1 && slicer.isObjectWithList) {
+    const lines = items.map(({ line }) => line);
+    yield { body: head, items: items.length, firstItem: 0, lines, isCutByTime: false };
+  } else yield* packItems([items], { itemsMax, bytesMax });
 }
 
 async function* read(
-  file: string,
+  input: Input,
   stopping: AbortSignal,
-  onBytes: (bytes: number) => void,
+  state: ReadingState,
 ): AsyncGenerator<Buffer, void> {
-  const stream =
-    file === '-' ? process.stdin : createReadStream(file, { highWaterMark: chunkBytes });
-  for await (const chunk of addAbortSignal(stopping, stream) as AsyncIterable<Buffer>) {
-    onBytes(chunk.length);
+  for await (const chunk of addAbortSignal(stopping, input.open()) as AsyncIterable<Buffer>) {
+    state.bytes += chunk.length;
     yield chunk;
   }
 }
 
 async function* inflate(
-  file: string,
+  name: string,
   source: AsyncGenerator<Buffer, void>,
 ): AsyncGenerator<Buffer, void> {
-  const { head } = await readAhead(source, 2);
+  const reader = new PatientReader(source);
+  const head = await readAhead(reader, 2);
   const isGzip = head[0] === 0x1f && head[1] === 0x8b;
-  if (!isGzip && file.endsWith('.gz')) throw new Error('it is not gzip data, as its name says');
-  if (!isGzip) return yield* chain(head, source);
-  const gunzip = createGunzip({ chunkSize: chunkBytes });
+  if (!isGzip && name.endsWith('.gz')) throw new Error('it is not gzip data, as its name says');
+  if (!isGzip) return yield* chain(head, reader.rest());
+  const gunzip = createGunzip({ chunkSize: 256 * 1024 });
   // An error of either stream ends the other and surfaces below, where the inflated bytes are read.
-  pipeline(chain(head, source), gunzip, () => undefined);
+  pipeline(chain(head, reader.rest()), gunzip, () => undefined);
   yield* gunzip as AsyncIterable<Buffer>;
 }
 
 async function* slicesOf(
-  slicer: JsonSlicer,
+  slicer: JsonSlicer | LineSlicer,
   chunks: AsyncIterable<Buffer>,
+  state: ReadingState,
 ): AsyncGenerator<RawItem[], void> {
-  for await (const chunk of chunks) yield slicer.push(chunk);
-  yield slicer.end();
+  const counted = (items: RawItem[]) => {
+    state.items += items.length;
+    state.unfinishedBytes = slicer.unfinishedBytes;
+    return items;
+  };
+  for await (const chunk of chunks) yield counted(slicer.push(chunk));
+  yield counted(slicer.end());
 }
 
-/** The first `bytes` bytes or a little more; or all there is, and then `isWhole`. */
-async function readAhead(
-  chunks: AsyncGenerator<Buffer, void>,
-  bytes: number,
-): Promise<{ head: Buffer; isWhole: boolean }> {
+interface Head {
+  readonly head: Buffer;
+  /** Whether that is all there is. */
+  readonly isWhole: boolean;
+  readonly layout: Layout;
+}
+
+/**
+ * Reads what shows the layout: as much as fits in a request and a little more, or, of an input that is
+ * sent soon, what comes in `waitMs`.
+ */
+async function readHead(
+  chunks: PatientReader<Buffer>,
+  name: string,
+  { format, bodyBytesMax }: PackOptions,
+  state: ReadingState,
+  waitMs = Number.POSITIVE_INFINITY,
+): Promise<Head> {
   const parts: Buffer[] = [];
-  let length = 0;
-  while (length < bytes) {
-    const next = await chunks.next();
-    if (next.done === true) return { head: Buffer.concat(parts), isWhole: true };
-    parts.push(next.value);
-    length += next.value.length;
+  if (format === 'ndjson' || (format === 'auto' && /\.(ndjson|jsonl)(\.gz)?$/i.test(name))) {
+    return { head: await readAhead(chunks, bom.length), isWhole: false, layout: 'lines' };
   }
-  return { head: Buffer.concat(parts), isWhole: false };
+  const headOf = (isWhole: boolean): Head => {
+    const head = Buffer.concat(parts);
+    const layout =
+      format === 'json' ? 'document' : layoutOf(head.subarray(bomBytes(head)), isWhole);
+    return { head, isWhole, layout: layout ?? 'document' };
+  };
+  let dueAt = Number.POSITIVE_INFINITY;
+  while (state.unfinishedBytes <= bodyBytesMax) {
+    const isLate = performance.now() >= dueAt;
+    const next = await chunks.next(isLate ? undefined : dueAt - performance.now());
+    if (next?.done === true) return headOf(true);
+    if (next !== undefined) {
+      if (parts.length === 0) dueAt = performance.now() + waitMs;
+      parts.push(next.value);
+      state.unfinishedBytes += next.value.length;
+    }
+    // Only another line can change what is known.
+    if (next !== undefined && !(isLate && next.value.includes(newline))) continue;
+    const head = headOf(false);
+    if (head.layout === 'lines') return head;
+  }
+  return headOf(false);
+}
+
+function bomBytes(head: Buffer): number {
+  return head.subarray(0, bom.length).equals(bom) ? bom.length : 0;
+}
+
+/** The first `bytes` bytes or a little more, or all there is. */
+async function readAhead(chunks: PatientReader<Buffer>, bytes: number): Promise<Buffer> {
+  let head = Buffer.alloc(0);
+  while (head.length < bytes) {
+    const next = await chunks.next();
+    if (next === undefined || next.done === true) break;
+    head = Buffer.concat([head, next.value]);
+  }
+  return head;
 }
 
 async function* chain(

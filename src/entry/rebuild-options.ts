@@ -1,13 +1,13 @@
 import type { Command } from 'commander';
 
 import { addStoreOptions, option, storePlace, type StorePlace } from './common-options.ts';
+import { dateRange, type DateRange } from './date-range.ts';
 import { date, nonEmpty, UsageError } from './option-parsers.ts';
 import {
   addStackProofOptions,
   stackProofOptions,
   type StackProofOptions,
 } from './stack-proof-options.ts';
-import { statsRange, type DateRange } from './stats-options.ts';
 
 /** What `rebuild` needs to know. */
 export interface RebuildCommandOptions {
@@ -43,8 +43,10 @@ export function addRebuildOptions(command: Command): Command {
     .option('--without-damaged', 'do without batches whose raw bodies are damaged')
     .option('--drop-old', 'drop the counters that the last rebuild replaced')
     .option('--restore-old', 'bring them back (a stack)')
-    .addOption(option('--from <date>', 'the first day to correct (a stack)', date))
-    .addOption(option('--to <date>', 'the last day to correct (a stack)', date))
+    .addOption(option('--from <date>', 'the first day to correct (a stack; default: any)', date))
+    .addOption(
+      option('--to <date>', 'the last day (a stack; default with --from: today, UTC)', date),
+    )
     .addOption(option('--work-dir <directory>', 'where notes are kept (a stack)', nonEmpty));
   addStoreOptions(command).option('--json', 'print the result as JSON');
   return addStackProofOptions(command);
@@ -66,7 +68,7 @@ export function rebuildOptions(command: Command): RebuildCommandOptions {
   return {
     ...{ place: storePlace(command), dryRun, withoutDamaged, workDir, json },
     replaced: dropOld ? 'drop' : restoreOld ? 'restore' : undefined,
-    dates: statsRange(undefined, from, to),
+    dates: dateRange(undefined, from, to),
     stackProof: stackProofOptions(command),
   };
 }

@@ -10,6 +10,7 @@ import { s3RawStore, startOf } from '../engines/aws/s3-raw-store.ts';
 import { logEndOf, rawBatches, replayGaps } from '../engines/embedded/raw-batches.ts';
 import type { ContentEncoding, ReplayOrigin } from '../pipeline/ports.ts';
 import { exportListOf, holdsExport } from './directory-kinds.ts';
+import { whyNoFile } from './file-errors.ts';
 import type { ReplayOptions } from './replay-options.ts';
 import { openStack } from './stack.ts';
 
@@ -133,7 +134,7 @@ function exportSource(directory: string, list: string, received: Received): Repl
         hasKeys ||= listed.idempotency_key !== undefined;
         const load = async () => ({
           ...{ rawKey, encoding, caller, idempotencyKey: listed.idempotency_key },
-          body: await readFile(join(directory, rawKey)),
+          body: await bodyIn(directory, rawKey),
           replayOf: {
             ...{ ...identity, accepted: listed.accepted, rejected: listed.rejected },
             ...(excluded !== undefined && { excluded: fromRanges(excluded) }),
@@ -147,6 +148,16 @@ function exportSource(directory: string, list: string, received: Received): Repl
     hasKeys: () => isEmpty || hasKeys,
     close: () => undefined,
   };
+}
+
+async function bodyIn(directory: string, rawKey: string): Promise<Buffer> {
+  try {
+    return await readFile(join(directory, rawKey));
+  } catch (error) {
+    throw new Error(`${join(directory, rawKey)}, which batches.ndjson names: ${whyNoFile(error)}`, {
+      cause: error,
+    });
+  }
 }
 
 async function stackSource(

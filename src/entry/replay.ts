@@ -1,4 +1,4 @@
-import { checkReplayDirectories } from './directory-kinds.ts';
+import { checkReplayEnds } from './directory-kinds.ts';
 import { grouped, openProgress } from './progress.ts';
 import type { ReplayOptions } from './replay-options.ts';
 import { openSource, type Found, type ReplaySource } from './replay-sources.ts';
@@ -29,7 +29,7 @@ export async function replayBatches(
   options: ReplayOptions,
   env: Record<string, string | undefined>,
 ): Promise<number> {
-  checkReplayDirectories(options);
+  checkReplayEnds(options);
   const source = await openSource(options, env);
   const target = await openTarget(options, env);
   const interruption = watchInterrupt();
@@ -83,12 +83,11 @@ async function bring(
     const batch = await found.load();
     const items = batch.replayOf.accepted;
     const outcome = await target.take({ ...batch, caller: batch.caller || caller }, leaving);
-    if (outcome.kind === 'failed' || (outcome.kind === 'refused' && outcome.isHopeless)) {
-      interruption.stop();
-    }
+    const isOfAll = outcome.kind === 'failed' || (outcome.kind === 'refused' && outcome.isHopeless);
+    if (isOfAll) interruption.stop();
     if (outcome.kind === 'failed') tally.failed++;
     else add(tally[outcome.kind === 'known' ? 'already_there' : outcome.kind], items);
-    if ('detail' in outcome) tell(tally, rawKey, outcome.detail);
+    if ('detail' in outcome) tell(tally, isOfAll ? null : rawKey, outcome.detail);
     reached = Math.max(reached, at);
     progress.update(reached, noteOf(tally));
   };
@@ -114,7 +113,9 @@ function passOver(found: Exclude<Found, { kind: 'batch' }>, tally: Tally): void 
 }
 
 function tell({ troubles }: Tally, rawKey: string | null, detail: string): void {
-  if (troubles.length < troublesMax) troubles.push({ raw_key: rawKey, detail });
+  // Batches under way at the same time meet the same refusal.
+  const isTold = rawKey === null && troubles.some((told) => told.detail === detail);
+  if (!isTold && troubles.length < troublesMax) troubles.push({ raw_key: rawKey, detail });
 }
 
 function noteOf({ sent, already_there: known }: Tally): string {

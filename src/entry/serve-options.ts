@@ -6,6 +6,7 @@ import { rateMax, type RateLimit } from '../domain/access-token.ts';
 import { countersPerDayMaxDefault } from '../domain/day-bound.ts';
 import { dataDirOption, defaultBodyBytesMax, setting } from './common-options.ts';
 import {
+  daysToKeep,
   hosts,
   nonEmpty,
   oneOf,
@@ -53,7 +54,7 @@ interface ServeValues {
   maxBacklog: number;
   maxCountersPerDay: number;
   keepReceipts: number;
-  keepRaw?: number;
+  keepRaw: number | 'forever';
   rateLimit?: number;
   rateBurst?: number;
   allowedHost?: string[];
@@ -94,8 +95,10 @@ export function addServeOptions(command: Command): Command {
     setting('--keep-receipts <days>', 'how long receipts and idempotency keys live', days).default(
       90,
     ),
-    setting('--keep-raw <days>', 'how long raw bodies live (default: forever)', days),
-    setting('--rate-limit <number>', 'requests a second with each token (default: any)', rate),
+    setting('--keep-raw <days>', 'how long raw bodies live', daysToKeep(1, 36_500)).default(
+      'forever',
+    ),
+    setting('--rate-limit <number>', 'requests a second with each token (default: no limit)', rate),
     setting(
       '--rate-burst <number>',
       'requests at once with each token (default: those of a second)',
@@ -128,7 +131,8 @@ export function serveOptions(
   env: Record<string, string | undefined>,
 ): ServeOptions {
   const values = command.opts<ServeValues>();
-  const { host, port, dataDir, keepReceipts: keepReceiptsDays, keepRaw: keepRawDays } = values;
+  const { host, port, dataDir, keepReceipts: keepReceiptsDays, keepRaw } = values;
+  const keepRawDays = keepRaw === 'forever' ? undefined : keepRaw;
   const isInsecure = values.insecure ?? yesOrNo(insecureVariable)(env[insecureVariable] ?? '');
   if (keepRawDays !== undefined && keepRawDays < keepReceiptsDays) {
     throw new UsageError(

@@ -22,7 +22,8 @@ export function openLog({ level, format }: LogSettings): Logger {
   const stream = PinoPretty({
     destination: 2,
     sync: true,
-    colorize: process.stderr.isTTY,
+    // It knows NO_COLOR; what is no terminal does not have it.
+    colorize: process.stderr.isTTY && process.stderr.hasColors(),
     singleLine: true,
     translateTime: 'SYS:HH:MM:ss.l',
     ignore: 'event,pid',

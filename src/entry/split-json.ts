@@ -1,19 +1,27 @@
 import { isUtf8 } from 'node:buffer';
 
+import { jsonDepthMax } from '../domain/batch.ts';
 import { InputError, JsonScanner, type JsonListener } from './json-scanner.ts';
 
-/** One item exactly as it stands in the input; `offset` counts bytes from the input's start. */
-export interface RawItem {
+/** One item exactly as it stands in the input, and where it begins there. */
+export interface RawItem extends Place {
   bytes: Uint8Array;
+}
+
+/** A place in an input: `offset` counts bytes from 0, `line` lines from 1. */
+export interface Place {
   offset: number;
+  line: number;
 }
 
 /**
- * What an input may be. `json`: one document, a list of items or an object with
- * `processed_devices`. `ndjson`: any number of values, each such a document or else an item.
- * `auto`: as `ndjson`, but a single value is a document.
+ * What a text may hold. `document`: a list of items or an object with `processed_devices`.
+ * `values`: one or more values, each such a document or else an item. `line`: any number of those.
  */
-export type InputFormat = 'json' | 'ndjson' | 'auto';
+export type TextKind = 'document' | 'values' | 'line';
+
+/** An item is two levels deep in the body of a request, and the server takes no deeper body. */
+const itemDepthMax = jsonDepthMax - 2;
 
 /** The bytes between two places of the input, gathered from the chunks they lie in. */
 class Span {
@@ -62,7 +70,7 @@ export class JsonSlicer implements JsonListener {
   values = 0;
   /** Whether the last of them was an object with `processed_devices`. */
   isObjectWithList = false;
-  readonly #format: InputFormat;
+  readonly #kind: TextKind;
   readonly #itemBytesMax: number;
   readonly #scanner: JsonScanner;
   readonly #item = new Span();
@@ -75,13 +83,18 @@ export class JsonSlicer implements JsonListener {
   #hasList = false;
   /** The depth at which the values are items; -1 outside of a list. */
   #itemDepth = -1;
-  /** In `auto`, the first value where it is no document: an item only if a second one follows. */
-  #undecided: RawItem | undefined;
+  /** The depth of the most deeply nested container since the last item or root began. */
+  #deepest = 0;
 
-  constructor(format: InputFormat, itemBytesMax: number, offset = 0) {
-    this.#format = format;
+  constructor(kind: TextKind, itemBytesMax: number, start: Place = { offset: 0, line: 1 }) {
+    this.#kind = kind;
     this.#itemBytesMax = itemBytesMax;
-    this.#scanner = new JsonScanner(offset, this);
+    this.#scanner = new JsonScanner(start, this);
+  }
+
+  /** How much came of the item that has not ended. */
+  get unfinishedBytes(): number {
+    return this.#item.from < 0 ? 0 : this.#scanner.offset - this.#item.from;
   }
 
   push(chunk: Uint8Array): RawItem[] {
@@ -96,16 +109,16 @@ export class JsonSlicer implements JsonListener {
 
   end(): RawItem[] {
     this.#chunk = new Uint8Array();
-    this.#scanner.end();
-    if (this.values === 0 && this.#format !== 'ndjson')
+    this.#scanner.end(this.#kind === 'line' ? 'line' : 'input');
+    if (this.values === 0 && this.#kind !== 'line')
       throw new InputError('there is nothing in it', 0, 1);
-    if (this.#undecided !== undefined) this.#failWithoutList();
     return this.#takeItems();
   }
 
   valueStart(depth: number, byte: number, offset: number): void {
+    if (byte === 0x7b || byte === 0x5b) this.#deepest = Math.max(this.#deepest, depth);
     if (depth === 0) this.#startRoot(byte, offset);
-    else if (depth === this.#itemDepth) this.#item.open(offset, this.#scanner.line);
+    else if (depth === this.#itemDepth) this.#startItem(offset);
     else if (depth === 1 && this.#isListNext) {
       if (byte !== 0x5b) this.#fail(`"${listName}" must be a list`, offset);
       this.#isListNext = false;
@@ -114,7 +127,7 @@ export class JsonSlicer implements JsonListener {
   }
 
   valueEnd(depth: number, end: number): void {
-    if (depth === this.#itemDepth) this.#items.push(this.#closeItem(end));
+    if (depth === this.#itemDepth) this.#items.push(this.#closeItem(depth, end));
     else if (depth === this.#itemDepth - 1) this.#itemDepth = -1;
     if (depth === 0 && !this.#hasList) this.#endLoneRoot(end);
   }
@@ -136,31 +149,37 @@ export class JsonSlicer implements JsonListener {
 
   #startRoot(byte: number, offset: number): void {
     this.values += 1;
-    if (this.values > 1 && this.#format === 'json') this.#fail('text after the document', offset);
-    if (this.#undecided !== undefined) this.#items.push(this.#undecided);
-    this.#undecided = undefined;
+    if (this.values > 1 && this.#kind === 'document') this.#fail('text after the document', offset);
     this.#rootOffset = offset;
     this.#rootLine = this.#scanner.line;
     this.isObjectWithList = false;
     this.#hasList = byte === 0x5b;
     if (this.#hasList) this.#itemDepth = 1;
-    else if (this.#format !== 'json') this.#item.open(offset, this.#rootLine);
+    else if (this.#kind !== 'document') this.#startItem(offset);
   }
 
   #endLoneRoot(end: number): void {
-    if (this.#format === 'json' || this.#item.from < 0) this.#failWithoutList();
-    const item = this.#closeItem(end);
-    if (this.#format === 'auto' && this.values === 1) this.#undecided = item;
-    else this.#items.push(item);
+    this.#bound(end);
+    if (this.#kind === 'document' || this.#item.from < 0) this.#failWithoutList();
+    this.#items.push(this.#closeItem(0, end));
   }
 
-  #closeItem(end: number): RawItem {
+  #startItem(offset: number): void {
+    this.#item.open(offset, this.#scanner.line);
+    this.#deepest = 0;
+  }
+
+  #closeItem(depth: number, end: number): RawItem {
     this.#bound(end);
     const { from: offset, line } = this.#item;
+    // The server would refuse the whole request for it, and the other lines with it.
+    if (this.#kind === 'line' && this.#deepest - depth >= itemDepthMax) {
+      throw new InputError(`the item that begins here is nested too deep`, offset, line);
+    }
     const bytes = this.#item.close(this.#chunk, this.#scanner.offset, end);
     if (!isUtf8(bytes))
       throw new InputError('the item that begins here is not UTF-8', offset, line);
-    return { bytes, offset };
+    return { bytes, offset, line };
   }
 
   /** Keeps memory bounded. A root value too large for an item may still turn out to hold a list. */
@@ -182,7 +201,7 @@ export class JsonSlicer implements JsonListener {
   }
 
   #failWithoutList(): never {
-    const hint = this.#format === 'ndjson' ? ' and is too large for an item' : '';
+    const hint = this.#kind === 'document' ? '' : ' and is too large for an item';
     const message = `the document is no list and has no "${listName}" at its root${hint}`;
     throw new InputError(message, this.#rootOffset, this.#rootLine);
   }

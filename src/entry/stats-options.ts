@@ -1,26 +1,23 @@
 import type { Command } from 'commander';
 
-import { dataDirOption, option, tokenOption } from './common-options.ts';
-import { date, serverUrl, UsageError } from './option-parsers.ts';
+import { dimensions, type Dimension } from '../pipeline/stats-text.ts';
+import { dataDirOption, option, setting, tokenOption } from './common-options.ts';
+import { dateRange, firstDate, type DateRange } from './date-range.ts';
+import { date, serverUrl, statsDimensions, UsageError } from './option-parsers.ts';
 
 /**
  * What `stats` needs to know. `source` is a server or a data directory; without `range`, it is the
- * last week of the one or all dates of the other.
+ * last week. `groupBy` has the dimensions in their order; undefined: all.
  */
 export interface StatsOptions {
   source: { url: string; token: string | undefined } | { dataDir: string };
   range: DateRange | undefined;
   types: readonly string[];
   states: readonly string[];
+  groupBy: readonly Dimension[] | undefined;
   format: 'table' | 'json' | 'csv';
   /** Whether CSV begins with a byte order mark. */
   hasMark: boolean;
-}
-
-/** Dates as in `2023-06-16`, both included. */
-export interface DateRange {
-  readonly from: string;
-  readonly to: string;
 }
 
 interface StatsValues {
@@ -29,6 +26,7 @@ interface StatsValues {
   to?: string;
   type?: string[];
   state?: string[];
+  groupBy?: Dimension[];
   url?: string;
   token?: string;
   dataDir: string;
@@ -41,11 +39,14 @@ interface StatsValues {
 export function addStatsOptions(command: Command): Command {
   return command
     .addOption(option('--date <date>', 'one day', date))
-    .addOption(option('--from <date>', 'the first day', date))
-    .addOption(option('--to <date>', 'the last day', date))
+    .addOption(option('--from <date>', 'the first day (default: a week ago)', date))
+    .addOption(option('--to <date>', 'the last day (default: today, UTC)', date))
     .option('--type <name...>', 'only these types')
     .option('--state <name...>', 'only these states')
-    .addOption(option('--url <url>', 'ask a server, not the data directory', serverUrl))
+    .addOption(
+      option('--group-by <columns...>', 'sums by date, type or state, or several', statsDimensions),
+    )
+    .addOption(setting('--url <url>', 'ask a server, not the data directory', serverUrl))
     .addOption(tokenOption())
     .addOption(dataDirOption())
     .option('--json', 'print the rows as JSON')
@@ -56,31 +57,22 @@ export function addStatsOptions(command: Command): Command {
 /** The options of `stats` as parsed. */
 export function statsOptions(command: Command): StatsOptions {
   const values = command.opts<StatsValues>();
-  const { url, token, dataDir, type: types = [], state: states = [] } = values;
+  const { token, dataDir, type: types = [], state: states = [] } = values;
   const { json, csv, bom = false } = values;
-  if (url !== undefined && command.getOptionValueSource('dataDir') === 'cli') {
+  const isDirectory = command.getOptionValueSource('dataDir') === 'cli';
+  if (isDirectory && command.getOptionValueSource('url') === 'cli') {
     throw new UsageError('--url asks a server and --data-dir reads a directory; give one of them');
   }
+  // What is typed counts more than what the environment says.
+  const url = isDirectory ? undefined : values.url;
   const source = url === undefined ? { dataDir } : { url, token };
-  const range = statsRange(values.date, values.from, values.to);
+  const range = dateRange(values.date, values.from, values.to);
+  if (url !== undefined && range?.from === firstDate) {
+    throw new UsageError('a server answers for at most 366 days; give --from, too');
+  }
+  const groupBy = values.groupBy && dimensions.filter((name) => values.groupBy?.includes(name));
   if (json && csv) throw new UsageError('give either --json or --csv');
   if (bom && !csv) throw new UsageError('--bom goes with --csv');
   const format = json ? 'json' : csv ? 'csv' : 'table';
-  return { source, range, types, states, format, hasMark: bom };
-}
-
-/** The dates asked for; undefined where none are. */
-export function statsRange(
-  date: string | undefined,
-  from: string | undefined,
-  to: string | undefined,
-): DateRange | undefined {
-  if (date !== undefined) {
-    if (from === undefined && to === undefined) return { from: date, to: date };
-    throw new UsageError('--date is for one day; give either --date or --from and --to');
-  }
-  if (from === undefined && to === undefined) return undefined;
-  if (from === undefined || to === undefined) throw new UsageError('--from and --to go together');
-  if (from > to) throw new UsageError(`--from ${from} is after --to ${to}`);
-  return { from, to };
+  return { source, range, types, states, groupBy, format, hasMark: bom };
 }

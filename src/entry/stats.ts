@@ -1,91 +1,103 @@
+import { requestOverHttp } from '../client/http-request.ts';
 import {
   absence,
+  addressHint,
   authorization,
   describeFailure,
   parseObject,
   readText,
   stringOr,
 } from '../client/post-batch.ts';
-import { StatsText } from '../pipeline/stats-text.ts';
-import type { DateRange, StatsOptions } from './stats-options.ts';
+import {
+  dimensions,
+  Groups,
+  StatsWriter,
+  type Dimension,
+  type StatsRow,
+} from '../pipeline/stats-text.ts';
+import { lastWeek, type DateRange } from './date-range.ts';
+import type { StatsOptions } from './stats-options.ts';
 import { jsonText, visible } from './terminal-text.ts';
 
-interface Row {
-  readonly date: string;
-  readonly type: string;
-  readonly state: string;
-  readonly count: number;
+/** What is asked for, with the dates that stand for none. */
+interface Question extends StatsOptions {
+  readonly range: DateRange;
 }
 
 const requestMsMax = 30_000;
 const answerBytesMax = 256 * 1024 * 1024;
-const dayMs = 86_400_000;
 
 /** Prints the counters. Returns the exit code. */
 export async function stats(options: StatsOptions): Promise<number> {
-  const { source } = options;
+  const { source, range = lastWeek() } = options;
+  if (options.range === undefined)
+    note(`the last 7 days, ${range.from} to ${range.to}; --from and --to give others`);
+  const question = { ...options, range };
   const rows =
-    'url' in source ? await fetchRows(source, options) : await readLocal(source.dataDir, options);
+    'url' in source ? await fetchRows(source, question) : await readLocal(source.dataDir, question);
   process.stdout.write(await textOf(rows, options));
   return 0;
 }
 
 async function textOf(
-  rows: readonly Row[],
-  { format, hasMark }: Pick<StatsOptions, 'format' | 'hasMark'>,
+  rows: readonly StatsRow[],
+  { format, groupBy = dimensions, hasMark }: StatsOptions,
 ): Promise<string> {
   switch (format) {
     case 'json':
       return `${jsonText(rows)}\n`;
     case 'csv': {
-      const stats = new StatsText(undefined, 'csv', hasMark && !process.stdout.isTTY);
-      stats.add(rows);
+      const writer = new StatsWriter(groupBy, 'csv', hasMark && !process.stdout.isTTY);
+      const text = writer.opening() + writer.piece(rows) + writer.closing();
       // Into a file it goes as it is.
-      return process.stdout.isTTY
-        ? stats.text().split('\r\n').map(visible).join('\n')
-        : stats.text();
+      return process.stdout.isTTY ? text.split('\r\n').map(visible).join('\n') : text;
     }
     case 'table':
-      return rows.length === 0 ? 'nothing counted\n' : `${await table(rows)}\n`;
+      return rows.length === 0 ? 'nothing counted\n' : `${await table(rows, groupBy)}\n`;
   }
 }
 
-async function readLocal(dataDir: string, options: StatsOptions): Promise<readonly Row[]> {
+async function readLocal(dataDir: string, question: Question): Promise<readonly StatsRow[]> {
   const { withLocalStore } = await import('./local-store.ts');
-  return withLocalStore(dataDir, () => readRows(dataDir, options));
+  return withLocalStore(dataDir, () => readRows(dataDir, question));
 }
 
-async function readRows(dataDir: string, options: StatsOptions): Promise<readonly Row[]> {
+async function readRows(
+  dataDir: string,
+  { range, types, states, groupBy }: Question,
+): Promise<readonly StatsRow[]> {
   const { openStatsReader } = await import('../engines/embedded/stats-reader.ts');
   const reader = openStatsReader(dataDir);
   try {
-    const dates = reader.dates();
-    const range = options.range ?? (dates && { from: dates.first, to: dates.last });
     const pendingBytes = reader.pendingBytes();
     if (pendingBytes > 0)
       note(`${pendingBytes.toLocaleString('en-US')} bytes of the log are not counted yet`);
-    return range === undefined
-      ? []
-      : [...reader.query({ ...range, types: options.types, states: options.states })].flat();
+    const pieces = reader.query({ ...range, types, states });
+    if (groupBy === undefined) return [...pieces].flat();
+    const groups = new Groups(groupBy);
+    for (const rows of pieces) groups.add(rows);
+    return groups.rows();
   } finally {
     reader.close();
   }
 }
 
-async function fetchRows(server: ServerSource, options: StatsOptions): Promise<Row[]> {
-  const range = options.range ?? lastWeek();
-  if (options.range === undefined)
-    note(`the last 7 days, ${range.from} to ${range.to}; --from and --to give others`);
+async function fetchRows(
+  server: ServerSource,
+  { range, types, states, groupBy }: Question,
+): Promise<StatsRow[]> {
   const parameters = new URLSearchParams({ ...range });
-  for (const type of options.types) parameters.append('type', type);
-  for (const state of options.states) parameters.append('state', state);
+  for (const type of types) parameters.append('type', type);
+  for (const state of states) parameters.append('state', state);
+  if (groupBy !== undefined) parameters.append('group_by', groupBy.join(','));
   const { status, text } = await get(server, `/stats?${parameters.toString()}`);
   if (status !== 200) {
     const { code, detail, title } = parseObject(text);
     const reason = stringOr(detail, stringOr(title, text.slice(0, 200)));
-    throw new Error(`the server answered ${status} ${stringOr(code, '')}: ${reason}`);
+    const hint = addressHint(server.url, status);
+    throw new Error(`the server answered ${status} ${stringOr(code, '')}: ${reason}${hint}`);
   }
-  return parseRows(text);
+  return parseRows(text, groupBy ?? dimensions);
 }
 
 type ServerSource = Extract<StatsOptions['source'], { url: string }>;
@@ -95,9 +107,9 @@ async function get(
   path: string,
 ): Promise<{ status: number; text: string }> {
   try {
-    const response = await fetch(`${url}${path}`, {
-      headers: authorization(token),
-      redirect: 'manual',
+    const response = await requestOverHttp(`${url}${path}`, {
+      method: 'GET',
+      headers: { ...authorization(token), 'accept-encoding': 'gzip' },
       signal: AbortSignal.timeout(requestMsMax),
     });
     return { status: response.status, text: await readText(response, answerBytesMax) };
@@ -107,7 +119,7 @@ async function get(
 }
 
 /** @throws where it is another's answer, or was cut at the bound. */
-function parseRows(text: string): Row[] {
+function parseRows(text: string, columns: readonly Dimension[]): StatsRow[] {
   // No text of so few characters has so many bytes.
   if (text.length >= answerBytesMax / 4 && Buffer.byteLength(text) >= answerBytesMax) {
     throw new Error(
@@ -115,39 +127,34 @@ function parseRows(text: string): Row[] {
     );
   }
   const rows = parseObject(`{"rows":${text}}`)['rows'];
-  if (Array.isArray(rows) && rows.every(isRow)) return rows;
+  if (Array.isArray(rows) && rows.every((row) => isRow(row, columns))) return rows as StatsRow[];
   throw new Error('the answer is not one of device-pipeline; is this its address?');
 }
 
-function isRow(value: unknown): value is Row {
-  const { date, type, state, count } = (value ?? {}) as Record<string, unknown>;
-  return [date, type, state].every((text) => typeof text === 'string') && typeof count === 'number';
+function isRow(value: unknown, columns: readonly Dimension[]): boolean {
+  const row = (value ?? {}) as Record<string, unknown>;
+  return columns.every((name) => typeof row[name] === 'string') && typeof row['count'] === 'number';
 }
 
-/** Today and the six days before it, in UTC. */
-function lastWeek(): DateRange {
-  const day = (at: number) => new Date(at).toISOString().slice(0, 10);
-  return { from: day(Date.now() - 6 * dayMs), to: day(Date.now()) };
-}
-
-async function table(rows: readonly Row[]): Promise<string> {
+async function table(rows: readonly StatsRow[], columns: readonly Dimension[]): Promise<string> {
   const { default: CliTable } = await import('cli-table3');
   // cli-table3 colours by itself, also into a file.
   const isColourful = process.stdout.isTTY && !process.env['NO_COLOR'];
   const output = new CliTable({
-    head: ['date', 'type', 'state', 'count'],
-    colAligns: ['left', 'left', 'left', 'right'],
+    head: [...columns, 'count'],
+    colAligns: [...columns.map(() => 'left' as const), 'right'],
     style: {
       head: isColourful ? ['bold'] : [],
       border: isColourful ? ['gray'] : [],
       compact: true,
     },
   });
-  for (const { date, type, state, count } of rows) {
-    output.push([visible(date), visible(type), visible(state), count.toLocaleString('en-US')]);
+  for (const row of rows) {
+    const names = columns.map((name) => visible(row[name] ?? ''));
+    output.push([...names, row.count.toLocaleString('en-US')]);
   }
   const total = rows.reduce((sum, { count }) => sum + count, 0);
-  output.push([{ colSpan: 3, content: 'total' }, total.toLocaleString('en-US')]);
+  output.push([{ colSpan: columns.length, content: 'total' }, total.toLocaleString('en-US')]);
   return output.toString();
 }
 

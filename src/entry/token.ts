@@ -1,7 +1,8 @@
 import { randomBytes } from 'node:crypto';
+import { statSync } from 'node:fs';
 
 import { tokenEntry, tokenHash, type Token } from '../domain/access-token.ts';
-import { dataPaths } from '../engines/embedded/data-directory.ts';
+import { dataPaths, whyUnreadable } from '../engines/embedded/data-directory.ts';
 import { changeTokens, readTokenFile } from '../engines/embedded/token-file.ts';
 import { jsonText } from './terminal-text.ts';
 import type { TokenCreateOptions } from './token-options.ts';
@@ -46,6 +47,7 @@ export interface TokenRotateOptions {
 export function tokenRotate({ dataDir, name, overlapMs }: TokenRotateOptions): number {
   const text = newToken();
   const endOfOld = Date.now() + overlapMs;
+  checkIsThere(dataDir);
   changeTokens(dataPaths(dataDir), (tokens) => {
     const latest = named(tokens, name).at(-1);
     if (latest === undefined) throw unknown(name);
@@ -65,6 +67,7 @@ export function tokenRotate({ dataDir, name, overlapMs }: TokenRotateOptions): n
 /** Takes away all tokens of a name. */
 export function tokenRevoke(dataDir: string, name: string): number {
   let left = 0;
+  checkIsThere(dataDir);
   changeTokens(dataPaths(dataDir), (tokens) => {
     if (named(tokens, name).length === 0) throw unknown(name);
     const kept = tokens.filter((token) => token.name !== name);
@@ -82,6 +85,7 @@ export function tokenRevoke(dataDir: string, name: string): number {
 
 /** Prints the tokens, without their texts, which nobody knows. */
 export function tokenList(dataDir: string, json: boolean): number {
+  checkIsThere(dataDir);
   const tokens = readTokenFile(dataPaths(dataDir)) ?? [];
   for (const token of tokens) {
     const isExpired = token.expiresAt !== undefined && token.expiresAt <= Date.now();
@@ -95,6 +99,17 @@ export function tokenList(dataDir: string, json: boolean): number {
   }
   if (tokens.length === 0 && !json) process.stdout.write('no tokens\n');
   return 0;
+}
+
+/** A misspelt directory would have no tokens, too. */
+function checkIsThere(dataDir: string): void {
+  const { root, tokens } = dataPaths(dataDir);
+  try {
+    statSync(root);
+  } catch (error) {
+    const absent = `There is no data directory ${root}. Start serve there, or name another with --data-dir.`;
+    throw whyUnreadable(tokens, error, absent);
+  }
 }
 
 function newToken(): string {

@@ -109,7 +109,7 @@ describe('a running server', () => {
     const outcome = await run(args);
     expect(outcome.code, outcome.stderr).toBe(0);
     await waitUntil('all to be counted', async () => {
-      const rows = await run(['stats', '--data-dir', dataDir, '--json']);
+      const rows = await run(['stats', '--data-dir', dataDir, '--from', '2000-01-01', '--json']);
       const counts = (JSON.parse(rows.stdout) as { count: number }[]).map(({ count }) => count);
       return counts.reduce((sum, count) => sum + count, 0) === 24;
     });

@@ -13,8 +13,11 @@ import {
   received,
   run,
   send,
+  start,
   url,
 } from '../support/command-line.ts';
+
+const event = { type: 'phone', state: 'erased', timestamp: '2026-06-17T12:00:00Z' };
 
 describe('ingest', () => {
   test('sends a document that fits byte for byte as it is', async () => {
@@ -60,8 +63,13 @@ describe('ingest', () => {
     expect(itemsReceived()).toEqual(numbered(250));
   });
 
-  test('takes a single line for an item where the name says NDJSON', async () => {
-    const outcome = await run(['ingest', await file('one.ndjson', '{"n":0}\n'), '--url', url]);
+  test.each([
+    ['one.ndjson', '{"n":0}\n'],
+    ['one.json', '{"n":0}'],
+    ['-', '{\n "n": 0\n}\n'],
+  ])('takes a single object for an item, in %s', async (name, text) => {
+    const path = name === '-' ? name : await file(name, text);
+    const outcome = await run(['ingest', path, '--url', url], text);
     expect(outcome).toMatchObject({ code: 0, stderr: '' });
     expect(itemsReceived()).toEqual([{ n: 0 }]);
   });
@@ -78,8 +86,8 @@ describe('ingest', () => {
     const outcome = await run(['ingest', path, '--url', url, '--items', '4']);
     expect(outcome.code).toBe(1);
     expect(outcome.stderr).toBe(
-      `${path}: item 10: state: missing: There is no state.\n` +
-        `${path}: item 20: state: missing: There is no state.\n`,
+      `${path}: line 1, item 10: state: missing: There is no state.\n` +
+        `${path}: line 1, item 20: state: missing: There is no state.\n`,
     );
     expect(outcome.stdout).toMatch(/items {4}23 accepted, 2 refused\n/);
   });
@@ -92,7 +100,7 @@ describe('ingest', () => {
     const path = await file('bad.json', '[{},{},3]');
     const outcome = await run(['ingest', path, '--url', url]);
     expect(outcome.code).toBe(1);
-    expect(outcome.stderr).toBe(`${path}: item 3: not_an_object: ${message}\n`);
+    expect(outcome.stderr).toBe(`${path}: line 1, item 3: not_an_object: ${message}\n`);
   });
 
   test('names the first 20 refused items', async () => {
@@ -121,7 +129,7 @@ describe('ingest', () => {
   });
 
   test('asks for strict handling only if told to', async () => {
-    const path = await file('a.json', '[1]');
+    const path = await file('a.json', JSON.stringify([event]));
     await run(['ingest', path, '--url', url]);
     await run(['ingest', path, '--url', url, '--strict']);
     expect(received.map(({ headers }) => headers['prefer'])).toEqual([
@@ -134,19 +142,47 @@ describe('ingest', () => {
     const path = await file('a.json', '[1]');
     const outcome = await run(['ingest', path, join(directory, 'missing.json'), '--url', url]);
     expect(outcome.code).toBe(1);
-    expect(outcome.stderr).toMatch(/no such file.*missing\.json/);
+    expect(outcome.stderr).toMatch(/missing\.json: there is no such file\n$/);
     expect(received).toEqual([]);
   });
 
-  test('stops at what is malformed: says where, and what had been accepted before', async () => {
+  test('names bad lines by their numbers, and sends the others', async () => {
+    const lines = numbered(5_000).map((item) => JSON.stringify(item));
+    lines[2_499] = '{"n":';
+    lines[4_000] = '{"n":oops}';
+    const path = await file('bad.ndjson', lines.join('\n'));
+    const outcome = await run(['ingest', path, '--url', url, '--concurrency', '1']);
+    expect(outcome.code).toBe(1);
+    expect(outcome.stderr).toMatch(
+      /^\S+bad\.ndjson: line 2500, byte \d+: the line ends where a value should follow\n\S+: line 4001, byte \d+: expected a value, found oops\n$/,
+    );
+    expect(itemsReceived()).toEqual(numbered(5_000).filter(({ n }) => n !== 2_499 && n !== 4_000));
+    expect(outcome.stdout).toContain('items    4,998 accepted, 0 refused\nlines    2 not sent: ');
+    expect(outcome.stdout).not.toContain('again');
+  });
+
+  test('names a refused item of NDJSON by its line', async () => {
+    const path = await file('bad.ndjson', '{"n":1}\n\noops\n{"n":2,"bad":true}\n');
+    const outcome = await run(['ingest', path, '--url', url, '--json']);
+    const { files } = JSON.parse(outcome.stdout) as { files: object[] };
+    expect(files).toMatchObject([
+      {
+        ...{ accepted: 1, refused: 1, bad_lines: 1, not_sent: 0 },
+        lines: [{ line: 3, message: 'line 3, byte 9: expected a value, found oops' }],
+        errors: [{ item: 2, line: 4, field: 'state', code: 'missing' }],
+      },
+    ]);
+  });
+
+  test('stops at what is malformed in a document: says where, and what had been accepted before', async () => {
     const lines = numbered(100_000).map((item) => JSON.stringify(item));
     lines[90_000] = '{"n":oops}';
-    const path = await file('bad.ndjson', lines.join('\n'));
+    const path = await file('bad.json', `[${lines.join(',\n')}]`);
     const args = ['--items', '1000', '--max-body', '20KiB', '--concurrency', '1'];
     const outcome = await run(['ingest', path, '--url', url, ...args]);
     expect(outcome.code).toBe(1);
     expect(outcome.stderr).toMatch(
-      /bad\.ndjson: line 90001, byte \d+: expected a value, found oops\n$/,
+      /bad\.json: line 90001, byte \d+: expected a value, found oops; read and not sent: [\d,]+ items\n$/,
     );
     const sent = itemsReceived();
     expect(sent).toEqual(numbered(sent.length));
@@ -158,6 +194,59 @@ describe('ingest', () => {
   });
 
   test.each([
+    ['a bad line', `${JSON.stringify(event)}\noops\n`, '1 bad lines and 0 bad items'],
+    ['a bad item', `${JSON.stringify(event)}\n{"type":"phone"}\n`, '0 bad lines and 1 bad items'],
+  ])('with --strict sends nothing for %s, of a file or of a pipe', async (_, text, found) => {
+    const good = await file('good.ndjson', JSON.stringify(event));
+    const bad = await file('bad.ndjson', text);
+    for (const [files, input] of [
+      [[good, bad], undefined],
+      [[good, '-'], text],
+    ] as const) {
+      const outcome = await run(['ingest', '--strict', ...files, '--url', url], input);
+      expect(outcome).toMatchObject({ code: 1, stdout: '' });
+      expect(outcome.stderr).toContain(`nothing was sent: there are ${found}`);
+      expect(outcome.stderr).toMatch(/(bad\.ndjson|-): line 2, /);
+    }
+    expect(received).toEqual([]);
+  });
+
+  test('with --strict sends what a pipe gave, once all of it is good', async () => {
+    const input = `${JSON.stringify(event)}\n`.repeat(3);
+    const outcome = await run(['ingest', '--strict', '-', '--url', url], input);
+    expect(outcome).toMatchObject({ code: 0, stderr: '' });
+    expect(itemsReceived()).toEqual([event, event, event]);
+  });
+
+  test('from a pipe sends what waits, and at Ctrl-C says what it had not sent', async () => {
+    const { child, outcome } = start(['ingest', '-', '--url', url]);
+    const first = Promise.withResolvers<undefined>();
+    answers.push((response, request) => {
+      accept(response, request);
+      first.resolve(undefined);
+    });
+    child.stdin.write('{"n":0}\n{"n":1}\n');
+    await first.promise;
+    expect(itemsReceived()).toEqual(numbered(2));
+    child.stdin.write('{"n":2}\n{"n":');
+    // That has been read once it is sent.
+    const second = Promise.withResolvers<undefined>();
+    answers.push((response, request) => {
+      accept(response, request);
+      second.resolve(undefined);
+    });
+    await second.promise;
+    child.kill('SIGINT');
+    const { code, stdout, stderr } = await outcome;
+    expect(code).toBe(130);
+    expect(stderr).toContain(
+      'device-pipeline: interrupted; read and not sent: 5 bytes of what had not ended\n',
+    );
+    expect(stdout).toContain('items    3 accepted, 0 refused\n');
+    expect(stdout).not.toContain('again');
+  });
+
+  test.each([
     [
       'cut.json.gz',
       () => gzipSync(JSON.stringify(numbered(150))).subarray(0, -20),
@@ -166,7 +255,11 @@ describe('ingest', () => {
     ['not.json.gz', () => Buffer.from('[1]'), /not gzip/],
     ['large.json', () => Buffer.from(`[1,"${'x'.repeat(3000)}"]`), /line 1, byte 3: .*larger/],
     ['empty.json', () => Buffer.from(''), /nothing in it/],
-    ['item.json', () => Buffer.from('{"type":"phone"}'), /no "processed_devices"/],
+    [
+      'scalars.json',
+      () => Buffer.from('{"type":phone}'),
+      /line 1, byte 8: expected a value, found phone/,
+    ],
   ])('%s is an error that names the file', async (name, make, message) => {
     const outcome = await run([
       'ingest',

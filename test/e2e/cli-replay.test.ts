@@ -3,7 +3,17 @@ import { join } from 'node:path';
 
 import { beforeEach, describe, expect, it } from 'vitest';
 
-import { directory, file, run, start, type Outcome } from '../support/command-line.ts';
+import {
+  answers,
+  directory,
+  file,
+  run,
+  send,
+  start,
+  url,
+  type Answer,
+  type Outcome,
+} from '../support/command-line.ts';
 import { auditOf, change, numberedBatches, openWriter, store } from '../support/embedded-store.ts';
 import { ServerProcess } from '../support/server-process.ts';
 
@@ -116,6 +126,19 @@ describe('replay', () => {
     const told = await run(['replay', '--from', copy, '--to', target]);
     expect(told.stdout).toMatch(/^keys {5}no idempotency keys came along .*$/m);
     expect(refused.troubles[0]?.detail).toMatch(/^replay_differs: Here 0 items are accepted/);
+  });
+
+  it('says once that the target refuses the token', async () => {
+    await store(source, numberedBatches(40));
+    const refuse: Answer = (response) => {
+      send(response, 401, { code: 'unauthorized', detail: 'No token.' });
+    };
+    answers.push(...Array.from({ length: 40 }, () => refuse));
+    const outcome = await run(['replay', '--from', source, '--to', url]);
+    expect(outcome).toMatchObject({
+      code: 1,
+      stderr: 'device-pipeline: 401 unauthorized: No token.\n',
+    });
   });
 
   it('takes no directory that holds both a log and an export', async () => {

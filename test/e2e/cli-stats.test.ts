@@ -104,7 +104,7 @@ describe('stats', () => {
   test('says that a directory holds no store', async () => {
     const outcome = await run(['stats', '--data-dir', join(directory, 'none')]);
     expect(outcome).toMatchObject({ code: 1, stdout: '' });
-    expect(outcome.stderr).toMatch(/^device-pipeline: .+\n$/);
+    expect(outcome.stderr).toMatch(/\ndevice-pipeline: .+\n$/);
   });
 
   test('reads the data directory beside a running server', async () => {
@@ -121,7 +121,8 @@ describe('stats', () => {
     expect((await run(['ingest', path, '--url', address])).code).toBe(0);
 
     let outcome: Outcome;
-    do outcome = await run(['stats', '--data-dir', 'store', '--json']);
+    const dataDir = ['stats', '--data-dir', 'store'];
+    do outcome = await run([...dataDir, '--from', '2026-06-16', '--json']);
     while (outcome.code === 0 && outcome.stdout === '[]\n');
     expect(JSON.parse(outcome.stdout)).toEqual([
       { date: '2026-06-16', type: 'laptop', state: 'erased', count: 2 },
@@ -131,5 +132,13 @@ describe('stats', () => {
     const table = await run(['stats', '--data-dir', 'store', ...phones]);
     expect(table.stdout).toMatch(/total .*│ {5}1 │/);
     expect(table.stdout).not.toContain('laptop');
+
+    const byState = ['--from', '2026-06-16', '--group-by', 'state', '--csv'];
+    const ofServer = await run(['stats', ...byState], '', { DEVICE_PIPELINE_URL: address });
+    expect(ofServer).toEqual({ code: 0, stderr: '', stdout: 'state,count\r\nerased,3\r\n' });
+    expect(await run([...dataDir, ...byState])).toEqual(ofServer);
+    const lastWeek = await run(dataDir);
+    expect(lastWeek.stderr).toMatch(/the last 7 days, /);
+    expect(await run(['stats', '--url', address])).toEqual(lastWeek);
   });
 });

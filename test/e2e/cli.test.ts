@@ -51,6 +51,27 @@ describe('the command line', () => {
     expect(outcome.stderr).toMatch(message);
   });
 
+  test('the environment warns of settings that no command reads, and an empty one is unset', async () => {
+    const env = {
+      DEVICE_PIPELINE_PROT: '1',
+      DEVICE_PIPELINE_DATA_DIR: '',
+      DEVICE_PIPELINE_URL: '',
+    };
+    const outcome = await run(['dlq', 'list'], '', env);
+    expect(outcome.code).toBe(1);
+    expect(outcome.stderr).toMatch(
+      /^device-pipeline: no command reads the environment variable DEVICE_PIPELINE_PROT; is it DEVICE_PIPELINE_PORT\?\ndevice-pipeline: There is no pipeline at \S+\/data\//,
+    );
+  });
+
+  test('--help explains settings although they are wrong', async () => {
+    const env = { DEVICE_PIPELINE_PORT: 'x', DEVICE_PIPELINE_URL: 'x', DEVICE_PIPELINE_TOKEN: ' ' };
+    for (const command of ['serve', 'ingest', 'stats', 'feed']) {
+      expect(await run([command, '--help'], '', env)).toMatchObject({ code: 0, stderr: '' });
+    }
+    expect(await run(['stats'], '', env)).toMatchObject({ code: 2 });
+  });
+
   test('an unexpected error is one line and exits 1', async () => {
     const outcome = await run(['ingest', '/no/such\nfile']);
     expect(outcome.code).toBe(1);

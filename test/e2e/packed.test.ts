@@ -80,6 +80,7 @@ const expectedFiles = [
   'dist/client/client.d.ts',
   'dist/client/event-buffer.d.ts',
   'dist/client/flush-on-exit.d.ts',
+  'dist/client/http-request.d.ts',
   'dist/client/index.d.ts',
   'dist/client/index.js',
   'dist/client/losses.d.ts',

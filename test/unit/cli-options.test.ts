@@ -1,7 +1,12 @@
 import { Command } from 'commander';
-import { describe, expect, test } from 'vitest';
+import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
 
+import { addAuditOptions, auditOptions } from '../../src/entry/audit-options.ts';
 import { addStoreOptions, storePlace } from '../../src/entry/common-options.ts';
+import { dateRange, lastWeek } from '../../src/entry/date-range.ts';
+import { checkReplayEnds } from '../../src/entry/directory-kinds.ts';
+import { addFeedOptions, feedOptions } from '../../src/entry/feed-options.ts';
+import { addIngestOptions, ingestOptions } from '../../src/entry/ingest-options.ts';
 import {
   bodySize,
   date,
@@ -13,9 +18,10 @@ import {
   UsageError,
   wholeNumber,
 } from '../../src/entry/option-parsers.ts';
+import { addRebuildOptions, rebuildOptions } from '../../src/entry/rebuild-options.ts';
 import { addReplayOptions, replayOptions } from '../../src/entry/replay-options.ts';
 import { addServeOptions, serveOptions } from '../../src/entry/serve-options.ts';
-import { statsRange } from '../../src/entry/stats-options.ts';
+import { addStatsOptions, statsOptions } from '../../src/entry/stats-options.ts';
 import { jsonText, visible } from '../../src/entry/terminal-text.ts';
 import { badAddresses } from '../support/bad-addresses.ts';
 
@@ -48,6 +54,17 @@ describe('the ends of a replay', () => {
       expect(() => parseReplay('data', text)).toThrow(UsageError);
     },
   );
+
+  test('are two places', () => {
+    const both =
+      ({ from, to }: ReturnType<typeof parseReplay>) =>
+      () =>
+        checkReplayEnds({ from, to });
+    expect(both(parseReplay('stack:a', 'stack:a'))).toThrow('are the same');
+    expect(both(parseReplay('./missing', 'missing/'))).toThrow('are the same');
+    expect(both(parseReplay('.', process.cwd()))).toThrow('are the same');
+    expect(both(parseReplay('stack:a', 'a'))).not.toThrow();
+  });
 
   test('are not taken from an address', () => {
     expect(() => parseReplay('http://a', 'data')).toThrow(UsageError);
@@ -115,7 +132,11 @@ describe('the options of serve', () => {
     ['--cors-origin', 'https://a.example/', corsMessage('https://a.example/')],
     ['--cors-origin', 'null', corsMessage('null')],
     ['--cors-origin', 'https://a.example,ftp://b', corsMessage('ftp://b')],
-    ['--keep-raw', '0', "--keep-raw must be a whole number from 1 to 36500, got '0'"],
+    [
+      '--keep-raw',
+      '0',
+      "--keep-raw must be a whole number of days from 1 to 36500, or forever, got '0'",
+    ],
   ])('%s %s is wrong usage', (flag, value, message) => {
     expect(() => parseServe([flag, value])).toThrow(new UsageError(message));
   });
@@ -153,6 +174,7 @@ describe('the options of serve', () => {
       ),
     );
     expect(parseServe(['--keep-raw', '7', '--keep-receipts', '7']).keepRawDays).toBe(7);
+    expect(parseServe(['--keep-raw', 'forever']).keepRawDays).toBeUndefined();
   });
 
   test('DEVICE_PIPELINE_INSECURE=perhaps is wrong usage', () => {
@@ -226,26 +248,91 @@ describe('parsers', () => {
   });
 });
 
-describe('the dates of stats', () => {
-  test('are one day, a range or none', () => {
-    expect(statsRange('2026-01-01', undefined, undefined)).toEqual({
-      from: '2026-01-01',
-      to: '2026-01-01',
-    });
-    expect(statsRange(undefined, '2026-01-01', '2026-01-02')).toEqual({
-      from: '2026-01-01',
-      to: '2026-01-02',
-    });
-    expect(statsRange(undefined, undefined, undefined)).toBeUndefined();
+describe('a range of dates', () => {
+  const now = Date.UTC(2026, 5, 17, 23, 59);
+
+  test.each([
+    ['2026-01-01', undefined, undefined, { from: '2026-01-01', to: '2026-01-01' }],
+    [undefined, '2026-01-01', '2026-01-02', { from: '2026-01-01', to: '2026-01-02' }],
+    [undefined, '2026-01-01', undefined, { from: '2026-01-01', to: '2026-06-17' }],
+    [undefined, undefined, '2026-01-01', { from: '0000-01-01', to: '2026-01-01' }],
+    [undefined, undefined, undefined, undefined],
+  ])('of date %s, from %s, to %s', (day, from, to, range) => {
+    expect(dateRange(day, from, to, now)).toEqual(range);
   });
 
   test.each([
-    ['2026-01-01', '2026-01-01', undefined],
-    [undefined, '2026-01-01', undefined],
-    [undefined, undefined, '2026-01-01'],
-    [undefined, '2026-01-02', '2026-01-01'],
-  ])('date %s, from %s, to %s is wrong usage', (day, from, to) => {
-    expect(() => statsRange(day, from, to)).toThrow(UsageError);
+    ['2026-01-01', '2026-01-01', undefined, 'give either --date or --from and --to'],
+    [undefined, '2026-01-02', '2026-01-01', '--from 2026-01-02 is after --to 2026-01-01'],
+    [undefined, '2026-06-18', undefined, '--from 2026-06-18 is after today (2026-06-17, UTC)'],
+  ])('date %s, from %s, to %s is wrong usage', (day, from, to, message) => {
+    expect(() => dateRange(day, from, to, now)).toThrow(message);
+  });
+
+  test('is the last week by default', () => {
+    expect(lastWeek(now)).toEqual({ from: '2026-06-11', to: '2026-06-17' });
+  });
+
+  test('may have one end in audit and rebuild', () => {
+    const audit = addAuditOptions(new Command('audit').exitOverride());
+    audit.parse(['--to', '2026-01-01'], { from: 'user' });
+    expect(auditOptions(audit).dates).toEqual({ from: '0000-01-01', to: '2026-01-01' });
+    const rebuild = addRebuildOptions(new Command('rebuild').exitOverride());
+    rebuild.parse(['--stack', 'a', '--from', '2026-01-01'], { from: 'user' });
+    const today = new Date().toISOString().slice(0, 10);
+    expect(rebuildOptions(rebuild).dates).toEqual({ from: '2026-01-01', to: today });
+  });
+});
+
+describe('where stats, feed and ingest ask', () => {
+  const settings = { DEVICE_PIPELINE_URL: 'http://a:1', DEVICE_PIPELINE_DATA_DIR: '/srv' };
+
+  beforeEach(() => {
+    for (const [name, value] of Object.entries(settings)) vi.stubEnv(name, value);
+  });
+  afterEach(() => {
+    vi.unstubAllEnvs();
+  });
+
+  const stats = (...argv: string[]) => {
+    const command = addStatsOptions(new Command('stats').exitOverride());
+    return statsOptions(command.parse(argv, { from: 'user' }));
+  };
+  const feed = (...argv: string[]) => {
+    const command = addFeedOptions(new Command('feed').exitOverride());
+    return feedOptions(command.parse(argv, { from: 'user' }), command.args[0]).url;
+  };
+
+  test('is the address in the environment', () => {
+    expect(stats().source).toEqual({ url: 'http://a:1', token: undefined });
+    expect(feed()).toBe('http://a:1');
+    const ingest = addIngestOptions(new Command('ingest').exitOverride());
+    expect(ingestOptions(ingest.parse(['x'], { from: 'user' }), ['x']).url).toBe('http://a:1');
+  });
+
+  test('is what is typed, before that', () => {
+    expect(stats('--data-dir', './d').source).toEqual({ dataDir: './d' });
+    expect(stats('--url', 'http://b').source).toEqual({ url: 'http://b', token: undefined });
+    expect(feed('--url', 'http://b')).toBe('http://b');
+    expect(feed('http://c/')).toBe('http://c/');
+  });
+
+  test('is one place', () => {
+    expect(() => stats('--url', 'http://b', '--data-dir', './d')).toThrow(UsageError);
+    expect(() => feed('http://c', '--url', 'http://b')).toThrow(UsageError);
+  });
+
+  test('is asked for a range that has two ends, if it is a server', () => {
+    expect(() => stats('--to', '2026-01-01')).toThrow('give --from, too');
+    expect(stats('--to', '2026-01-01', '--data-dir', 'd').range?.from).toBe('0000-01-01');
+  });
+
+  test('is asked for sums by columns in their order, given one by one or with commas', () => {
+    expect(stats('--group-by', 'state,date').groupBy).toEqual(['date', 'state']);
+    expect(stats('--group-by', 'state', '--group-by', 'type').groupBy).toEqual(['type', 'state']);
+    expect(() => stats('--group-by', 'day')).toThrow(
+      "--group-by must be one of date, type, state, got 'day'",
+    );
   });
 });
 

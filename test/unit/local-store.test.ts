@@ -1,12 +1,16 @@
-import { rmSync, writeFileSync } from 'node:fs';
+import { chmodSync, existsSync, rmSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
 
 import { beforeEach, describe, expect, it } from 'vitest';
 
 import { dataPaths } from '../../src/engines/embedded/data-directory.ts';
+import { findStored, logEndOf } from '../../src/engines/embedded/raw-batches.ts';
+import { openDatabaseReadOnly } from '../../src/engines/embedded/sqlite-schema.ts';
 import { audit } from '../../src/entry/audit.ts';
 import { dlqDrop, dlqList, dlqRedrive } from '../../src/entry/dlq.ts';
 import { rebuild } from '../../src/entry/rebuild.ts';
 import { stats } from '../../src/entry/stats.ts';
+import { tokenList, tokenRevoke, tokenRotate } from '../../src/entry/token.ts';
 import { change, newDataDirectory, numberedBatches, store } from '../support/embedded-store.ts';
 
 let dataDir: string;
@@ -31,6 +35,7 @@ const filters = {
   range: undefined,
   types: [],
   states: [],
+  groupBy: undefined,
   format: 'json',
   hasMark: false,
 } as const;
@@ -74,6 +79,40 @@ it.each([
   change(dataDir, `DROP TABLE ${table}`);
   const run = commands().find(([each]) => each === name)?.[1];
   await expect(run?.()).rejects.toThrow(`${dataPaths(dataDir).database} is damaged. Move it`);
+});
+
+/** Another user, who may not look into the directory; or its owner, who took the right away. */
+function withoutRights(act: () => void): void {
+  const isRoot = process.geteuid?.() === 0;
+  chmodSync(dataDir, isRoot ? 0o700 : 0);
+  if (isRoot) process.seteuid?.('nobody');
+  try {
+    act();
+  } finally {
+    if (isRoot) process.seteuid?.(0);
+    else chmodSync(dataDir, 0o700);
+  }
+}
+
+it.each<[string, () => unknown]>([
+  ['the counters', () => openDatabaseReadOnly(dataPaths(dataDir).database)],
+  ['the log', () => logEndOf(dataDir)],
+  ['a raw batch', () => findStored(dataDir, '00000000-0000-4000-8000-000000000000')],
+])('says that this user may not read %s of another', (_, act) => {
+  withoutRights(() => {
+    expect(act).toThrow(
+      /This user may not read .* \(EACCES\)\. Run this as the user that the server/,
+    );
+  });
+});
+
+it('says that a data directory is missing, and makes none', () => {
+  const missing = join(dataDir, 'missing');
+  const told = `There is no data directory ${missing}.`;
+  expect(() => tokenList(missing, false)).toThrow(told);
+  expect(() => tokenRevoke(missing, 'a')).toThrow(told);
+  expect(() => tokenRotate({ dataDir: missing, name: 'a', overlapMs: 0 })).toThrow(told);
+  expect(existsSync(missing)).toBe(false);
 });
 
 it('tells other failures as they are', async () => {

@@ -3,20 +3,20 @@ import { describe, expect, test } from 'vitest';
 
 import { InputError } from '../../src/entry/json-scanner.ts';
 import { packItems } from '../../src/entry/pack-items.ts';
-import { JsonSlicer, type InputFormat, type RawItem } from '../../src/entry/split-json.ts';
+import { JsonSlicer, type RawItem, type TextKind } from '../../src/entry/split-json.ts';
 
 interface SliceOptions {
-  format?: InputFormat;
+  kind?: TextKind;
   chunkBytes?: number;
   itemBytesMax?: number;
 }
 
 function slice(
   input: string | Uint8Array,
-  { format = 'auto', chunkBytes = 7, itemBytesMax = 10_000 }: SliceOptions = {},
+  { kind = 'values', chunkBytes = 7, itemBytesMax = 10_000 }: SliceOptions = {},
 ): string[] {
   const bytes = Buffer.from(input);
-  const slicer = new JsonSlicer(format, itemBytesMax);
+  const slicer = new JsonSlicer(kind, itemBytesMax);
   const items: RawItem[] = [];
   for (let at = 0; at < bytes.length; at += chunkBytes) {
     items.push(...slicer.push(bytes.subarray(at, at + chunkBytes)));
@@ -68,9 +68,9 @@ describe('slicing a document', () => {
       fc.property(
         documents,
         chunkBytes,
-        fc.constantFrom<InputFormat>('json', 'auto', 'ndjson'),
-        (document, bytes, format) => {
-          expect(slice(document.text, { chunkBytes: bytes, format })).toEqual(document.items);
+        fc.constantFrom<TextKind>('document', 'values', 'line'),
+        (document, bytes, kind) => {
+          expect(slice(document.text, { chunkBytes: bytes, kind })).toEqual(document.items);
         },
       ),
     );
@@ -105,60 +105,60 @@ describe('slicing a document', () => {
   });
 });
 
-describe('slicing NDJSON', () => {
-  test('gives one item for each line, without blank lines and line ends', () => {
-    expect(slice('{"a":1}\r\n\r\n  \n{"b": 2}\n"c"\n4', { format: 'ndjson' })).toEqual([
-      '{"a":1}',
-      '{"b": 2}',
-      '"c"',
-      '4',
-    ]);
+describe('slicing values one after the other', () => {
+  test('gives the items of lists, and what is no document as an item', () => {
+    const text =
+      '{"processed_devices":[1,2]}\n{"n":\n3}{"x":0,"processed_devices":[{"n":4}]} "c"\n5';
+    const items = ['1', '2', '{"n":\n3}', '{"n":4}', '"c"', '5'];
+    expect(slice(text)).toEqual(items);
+    expect(slice(text, { kind: 'line' })).toEqual(items);
   });
 
-  test('gives the items of lines that hold a list', () => {
-    const lines = '{"processed_devices":[1,2]}\n{"n":3}\n{"x":0,"processed_devices":[{"n":4}]}\n';
-    expect(slice(lines, { format: 'ndjson' })).toEqual(['1', '2', '{"n":3}', '{"n":4}']);
+  test('takes a single object for an item', () => {
+    expect(slice('{"n":1}\n')).toEqual(['{"n":1}']);
   });
 
-  test('is recognised by a second value', () => {
-    expect(slice('{"n":1}\n{"n":2}\n')).toEqual(['{"n":1}', '{"n":2}']);
-    expect(slice('{"processed_devices":[1]}\n{"n":2}')).toEqual(['1', '{"n":2}']);
-  });
-
-  test('of any values reads the same wherever the chunks are cut', () => {
+  test('of any kind reads the same wherever the chunks are cut', () => {
     fc.assert(
-      fc.property(fc.array(fc.jsonValue()), chunkBytes, (values, bytes) => {
-        const lines = values.map((value) => JSON.stringify({ value }));
-        expect(slice(lines.join('\n'), { format: 'ndjson', chunkBytes: bytes })).toEqual(lines);
+      fc.property(fc.array(fc.jsonValue(), { minLength: 1 }), chunkBytes, (values, bytes) => {
+        const texts = values.map((value) => JSON.stringify({ value }));
+        expect(slice(texts.join('\n'), { chunkBytes: bytes })).toEqual(texts);
       }),
     );
+  });
+
+  test('says on which line each item begins', () => {
+    const slicer = new JsonSlicer('values', 1000);
+    const items = [...slicer.push(Buffer.from('[1,\n{"a":\n2}\n, 3]\n4')), ...slicer.end()];
+    expect(items.map(({ line }) => line)).toEqual([1, 2, 4, 5]);
   });
 });
 
 describe('what cannot be read', () => {
-  test.each<[string, InputFormat, number, number, RegExp]>([
-    ['', 'auto', 0, 1, /nothing in it/],
-    ['{"a":1}', 'auto', 0, 1, /no "processed_devices"/],
-    ['\n 7', 'json', 2, 2, /no "processed_devices"/],
-    ['{"processed_devices":{}}', 'auto', 21, 1, /must be a list/],
-    ['{"processed_devices":[],\n"processed_devices":[]}', 'auto', 25, 2, /a second/],
-    ['[] []', 'json', 3, 1, /text after the document/],
-    ['[{"type":laptop}]', 'auto', 9, 1, /found laptop/],
-    ['[01]', 'auto', 1, 1, /found 01/],
-    ['[1,]', 'auto', 3, 1, /expected a value, found ]/],
-    ['[1}', 'auto', 2, 1, /expected a comma or a closing bracket, found }/],
-    ['{"a" 1}', 'auto', 5, 1, /expected a colon/],
-    ["{'a':1}", 'auto', 1, 1, /expected a name/],
-    ['["a\nb"]', 'auto', 3, 1, /control characters, found byte 0xa/],
-    ['["\\x"]', 'auto', 3, 1, /after a backslash/],
-    ['["\\u00e"]', 'auto', 7, 1, /hexadecimal/],
-    ['["\\u00g0"]', 'auto', 6, 1, /hexadecimal/],
-    ['[1,\n2', 'auto', 5, 2, /the input ends where a comma/],
-    ['["a', 'auto', 3, 1, /the input ends/],
-    ['{"n":1}\n{"n":\n{"n":2', 'ndjson', 20, 3, /the input ends/],
-  ])('%j as %s is an error at byte %i, line %i', (input, format, offset, line, message) => {
+  test.each<[string, TextKind, number, number, RegExp]>([
+    ['', 'values', 0, 1, /nothing in it/],
+    ['{"a":1}', 'document', 0, 1, /no "processed_devices"/],
+    ['\n 7', 'document', 2, 2, /no "processed_devices"/],
+    ['{"processed_devices":{}}', 'values', 21, 1, /must be a list/],
+    ['{"processed_devices":[],\n"processed_devices":[]}', 'values', 25, 2, /a second/],
+    ['[] []', 'document', 3, 1, /text after the document/],
+    ['[{"type":laptop}]', 'values', 9, 1, /found laptop/],
+    ['[01]', 'values', 1, 1, /found 01/],
+    ['[1,]', 'values', 3, 1, /expected a value, found ]/],
+    ['[1}', 'values', 2, 1, /expected a comma or a closing bracket, found }/],
+    ['{"a" 1}', 'values', 5, 1, /expected a colon/],
+    ["{'a':1}", 'values', 1, 1, /expected a name/],
+    ['["a\nb"]', 'values', 3, 1, /control characters, found byte 0xa/],
+    ['["\\x"]', 'values', 3, 1, /after a backslash/],
+    ['["\\u00e"]', 'values', 7, 1, /hexadecimal/],
+    ['["\\u00g0"]', 'values', 6, 1, /hexadecimal/],
+    ['[1,\n2', 'values', 5, 2, /the input ends where a comma/],
+    ['["a', 'values', 3, 1, /the input ends/],
+    ['{"n":1}\n{"n":\n{"n":2', 'values', 20, 3, /the input ends/],
+    ['{"n":', 'line', 5, 1, /the line ends where a value/],
+  ])('%j as %s is an error at byte %i, line %i', (input, kind, offset, line, message) => {
     for (const bytes of [1, 3, 100]) {
-      const error = failure(input, { format, chunkBytes: bytes });
+      const error = failure(input, { kind, chunkBytes: bytes });
       expect({ offset: error.offset, line: error.line }).toEqual({ offset, line });
       expect(error.message).toMatch(message);
     }
@@ -213,9 +213,9 @@ describe('what cannot be read', () => {
     fc.assert(
       fc.property(
         fc.uint8Array({ maxLength: 64 }),
-        fc.constantFrom<InputFormat>('json', 'ndjson', 'auto'),
-        (bytes, format) => {
-          const slicer = new JsonSlicer(format, 20);
+        fc.constantFrom<TextKind>('document', 'values', 'line'),
+        (bytes, kind) => {
+          const slicer = new JsonSlicer(kind, 20);
           try {
             slicer.push(bytes);
             slicer.end();
@@ -252,7 +252,7 @@ describe('the bound on an item', () => {
   });
 
   test('holds for an item without an end', () => {
-    const slicer = new JsonSlicer('auto', 100);
+    const slicer = new JsonSlicer('values', 100);
     slicer.push(Buffer.from('["'));
     expect(() => {
       for (let chunks = 0; chunks < 3; chunks += 1) slicer.push(Buffer.alloc(60, 'x'));
@@ -261,28 +261,32 @@ describe('the bound on an item', () => {
 
   test('does not hold for the rest of a document', () => {
     const text = `{"notes":[${item},${item}],"processed_devices":[1],"more":${item}}`;
-    for (const format of ['json', 'auto', 'ndjson'] as const) {
-      expect(slice(text, { itemBytesMax: 50, format })).toEqual(['1']);
+    for (const kind of ['document', 'values', 'line'] as const) {
+      expect(slice(text, { itemBytesMax: 50, kind })).toEqual(['1']);
     }
   });
 
   test('holds for a line that is an item', () => {
-    expect(failure(`1\n{"a":${item}}`, { itemBytesMax: 50 })).toMatchObject({ offset: 2, line: 2 });
+    for (const bytes of [7, 1000]) {
+      const error = failure(`1\n{"a":${item}}`, { itemBytesMax: 50, chunkBytes: bytes });
+      expect(error).toMatchObject({ offset: 2, line: 2 });
+    }
   });
 });
 
 describe('packing items', () => {
-  const raw = (text: string): RawItem => ({ bytes: Buffer.from(text), offset: 0 });
+  const raw = (text: string): RawItem => ({ bytes: Buffer.from(text), offset: 0, line: 7 });
   const pack = async (items: string[], itemsMax: number, bytesMax: number) =>
-    (await Array.fromAsync(packItems([items.map(raw)], itemsMax, bytesMax))).map((one) => ({
+    (await Array.fromAsync(packItems([items.map(raw)], { itemsMax, bytesMax }))).map((one) => ({
       ...one,
       body: one.body.toString(),
     }));
 
   test('fills each body to the most items', async () => {
+    const isCutByTime = false;
     expect(await pack(['1', '2', '3'], 2, 1000)).toEqual([
-      { body: '{"processed_devices":[1,2]}', items: 2, firstItem: 0 },
-      { body: '{"processed_devices":[3]}', items: 1, firstItem: 2 },
+      { body: '{"processed_devices":[1,2]}', items: 2, firstItem: 0, lines: [7, 7], isCutByTime },
+      { body: '{"processed_devices":[3]}', items: 1, firstItem: 2, lines: [7], isCutByTime },
     ]);
   });
 
@@ -321,7 +325,7 @@ describe('packing items', () => {
 
 function isRead(input: string, bytes: number): boolean {
   try {
-    slice(input, { format: 'json', chunkBytes: bytes });
+    slice(input, { kind: 'document', chunkBytes: bytes });
     return true;
   } catch (error) {
     if (error instanceof InputError) return false;

@@ -152,6 +152,20 @@ export function unusable(root: string, error: unknown, lock = 'lock.db'): DataDi
   );
 }
 
+/**
+ * What to throw where a file of a data directory cannot be looked at: `absent` where it is not there.
+ * Any other error is returned as it is.
+ */
+export function whyUnreadable(path: string, error: unknown, absent: string): Error {
+  const { code } = error as NodeJS.ErrnoException;
+  if (code === 'ENOENT' || code === 'ENOTDIR') return new Error(absent, { cause: error });
+  if (code !== 'EACCES' && code !== 'EPERM') return error as Error;
+  return new Error(
+    `This user may not read ${path} (${code}). Run this as the user that the server runs as, or name another --data-dir.`,
+    { cause: error },
+  );
+}
+
 const reasons: Record<string, string> = {
   EACCES: 'this user may not write there',
   EPERM: 'this user may not write there',

@@ -1,6 +1,6 @@
 import type { BatchId } from '../../domain/batch-id.ts';
 import type { RawBatch } from '../../pipeline/ports.ts';
-import { dataPaths } from './data-directory.ts';
+import { dataPaths, whyUnreadable } from './data-directory.ts';
 import { readDeadLetters } from './ledger.ts';
 import { nodeFileSystem } from './file-system.ts';
 import type { LogPosition } from './log-frame.ts';
@@ -121,12 +121,13 @@ function placeInLog(place: LogPlace, batchId: BatchId): LogPosition | undefined 
 }
 
 function readLogIdOrThrow(directory: string): Buffer {
+  const absent = `There is no log in ${directory}. Start one with serve, or name its --data-dir.`;
   let logId: Buffer | undefined;
   try {
     logId = readLogId(nodeFileSystem, directory);
   } catch (error) {
-    if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error;
+    throw whyUnreadable(directory, error, absent);
   }
   if (logId !== undefined) return logId;
-  throw new Error(`There is no log in ${directory}. Start one with serve, or name its --data-dir.`);
+  throw new Error(absent);
 }

@@ -1,7 +1,8 @@
-import { existsSync, statSync } from 'node:fs';
+import { statSync } from 'node:fs';
 import { DatabaseSync } from 'node:sqlite';
 
 import { placeOfBatchId } from '../../domain/batch-id.ts';
+import { whyUnreadable } from './data-directory.ts';
 import { connectSqlite, type Connect } from './platform.ts';
 import { sqliteFailure } from './sqlite-errors.ts';
 
@@ -217,8 +218,12 @@ export function inTransaction<T>(
 }
 
 function checkExists(path: string): void {
-  if (existsSync(path)) return;
-  throw new Error(`There is no pipeline at ${path}. Start one with serve, or name its --data-dir.`);
+  try {
+    statSync(path);
+  } catch (error) {
+    const absent = `There is no pipeline at ${path}. Start one with serve, or name its --data-dir.`;
+    throw whyUnreadable(path, error, absent);
+  }
 }
 
 /** @throws where the tables are not as this version knows them. */

@@ -1,0 +1,45 @@
+import { UsageError } from './option-parsers.ts';
+
+/** Dates as in `2023-06-16`, both included. */
+export interface DateRange {
+  readonly from: string;
+  readonly to: string;
+}
+
+/** The first date that can be written. */
+export const firstDate = '0000-01-01';
+
+const dayMs = 86_400_000;
+
+/**
+ * The dates that `--date`, or `--from` and `--to`, ask for; undefined where none is given. `--from`
+ * alone is until today (UTC), `--to` alone from the first date on.
+ */
+export function dateRange(
+  date: string | undefined,
+  from: string | undefined,
+  to: string | undefined,
+  now = Date.now(),
+): DateRange | undefined {
+  if (date !== undefined) {
+    if (from === undefined && to === undefined) return { from: date, to: date };
+    throw new UsageError('--date is for one day; give either --date or --from and --to');
+  }
+  if (from === undefined && to === undefined) return undefined;
+  const today = dateAt(now);
+  if (to === undefined && from !== undefined && from > today) {
+    throw new UsageError(`--from ${from} is after today (${today}, UTC); give --to, too`);
+  }
+  const range = { from: from ?? firstDate, to: to ?? today };
+  if (range.from > range.to) throw new UsageError(`--from ${range.from} is after --to ${range.to}`);
+  return range;
+}
+
+/** Today and the six days before it, in UTC. */
+export function lastWeek(now = Date.now()): DateRange {
+  return { from: dateAt(now - 6 * dayMs), to: dateAt(now) };
+}
+
+function dateAt(ms: number): string {
+  return new Date(ms).toISOString().slice(0, 10);
+}

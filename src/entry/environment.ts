@@ -1,0 +1,71 @@
+import type { Command } from 'commander';
+
+type Environment = Record<string, string | undefined>;
+
+const prefix = 'DEVICE_PIPELINE_';
+/** Read beside the settings that are options, too. */
+const others = ['DEVICE_PIPELINE_DEBUG', 'DEVICE_PIPELINE_INSECURE'];
+/** Kubernetes sets these in every container beside a service of the name device-pipeline. */
+const ofKubernetes = /^DEVICE_PIPELINE_(SERVICE|PORT)_/;
+
+/** Takes empty settings for unset ones, as they are in a compose file whose variable has no value. */
+export function dropEmptySettings(env: Environment): void {
+  for (const name of settingsIn(env)) if (env[name] === '') Reflect.deleteProperty(env, name);
+}
+
+/** Takes away all settings. */
+export function dropSettings(env: Environment): void {
+  for (const name of settingsIn(env)) Reflect.deleteProperty(env, name);
+}
+
+/** A warning for each variable of ours that no command reads. */
+export function unknownSettings(env: Environment, program: Command): string[] {
+  const known = [...new Set([...others, ...variablesOf(program)])].sort();
+  return settingsIn(env)
+    .filter((name) => !known.includes(name) && !ofKubernetes.test(name))
+    .map((name) => {
+      const nearest = nearestOf(name, known);
+      const hint = nearest === undefined ? `there are ${known.join(', ')}` : `is it ${nearest}?`;
+      return `no command reads the environment variable ${name}; ${hint}`;
+    });
+}
+
+function settingsIn(env: Environment): string[] {
+  return Object.keys(env).filter((name) => name.startsWith(prefix));
+}
+
+function variablesOf(command: Command): string[] {
+  const own = command.options.flatMap(({ envVar }) => (envVar === undefined ? [] : [envVar]));
+  return [...own, ...command.commands.flatMap(variablesOf)];
+}
+
+/** The name with the fewest edits; undefined where more than a third of it would be edited. */
+function nearestOf(name: string, known: readonly string[]): string | undefined {
+  const given = name.slice(prefix.length);
+  const ranked = known
+    .map((each) => ({ each, edits: editsBetween(given, each.slice(prefix.length)) }))
+    .sort((a, b) => a.edits - b.edits);
+  const [best] = ranked;
+  return best !== undefined && best.edits <= Math.max(1, given.length / 3) ? best.each : undefined;
+}
+
+/** How many characters are to be added, removed, replaced or swapped with their neighbour. */
+function editsBetween(from: string, to: string): number {
+  const rows: number[][] = [];
+  const at = (row: number, column: number) => rows[row]?.[column] ?? Number.POSITIVE_INFINITY;
+  for (let row = 0; row <= from.length; row++) {
+    rows.push([]);
+    for (let column = 0; column <= to.length; column++) {
+      const isSame = from[row - 1] === to[column - 1];
+      const isSwapped = from[row - 1] === to[column - 2] && from[row - 2] === to[column - 1];
+      const fewest = Math.min(
+        at(row - 1, column) + 1,
+        at(row, column - 1) + 1,
+        at(row - 1, column - 1) + (isSame ? 0 : 1),
+        isSwapped ? at(row - 2, column - 2) + 1 : Number.POSITIVE_INFINITY,
+      );
+      rows[row]?.push(row + column === 0 ? 0 : fewest);
+    }
+  }
+  return at(from.length, to.length);
+}

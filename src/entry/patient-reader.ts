@@ -1,0 +1,58 @@
+import { setTimeout as delay } from 'node:timers/promises';
+
+/** Reads values of a source, and lets its caller stop waiting for the next one without losing it. */
+export class PatientReader<Value> {
+  readonly #source: AsyncGenerator<Value, void>;
+  #next: Promise<IteratorResult<Value, void>> | undefined;
+
+  constructor(source: AsyncIterable<Value> | Iterable<Value>) {
+    this.#source = each(source);
+  }
+
+  /** The next value; undefined where none comes within `waitMs`. */
+  async next(waitMs = Number.POSITIVE_INFINITY): Promise<IteratorResult<Value, void> | undefined> {
+    this.#next ??= this.#source.next();
+    const next = this.#next;
+    if (waitMs === Number.POSITIVE_INFINITY) return await this.#taken(next);
+    // Without a listener, a failure while nothing waits for the value would end the process.
+    next.catch(() => undefined);
+    const timer = new AbortController();
+    const waited = delay(waitMs, undefined, { signal: timer.signal }).catch(() => undefined);
+    try {
+      const first = await Promise.race([next, waited]);
+      return first === undefined ? undefined : await this.#taken(next);
+    } finally {
+      timer.abort();
+    }
+  }
+
+  /** What has not been taken yet. */
+  async *rest(): AsyncGenerator<Value, void> {
+    try {
+      for (;;) {
+        const next = await this.next();
+        if (next === undefined || next.done === true) return;
+        yield next.value;
+      }
+    } finally {
+      this.close();
+    }
+  }
+
+  /** Ends the source, once it has given what it was asked for. */
+  close(): void {
+    this.#source.return().catch(() => undefined);
+  }
+
+  async #taken(next: Promise<IteratorResult<Value, void>>): Promise<IteratorResult<Value, void>> {
+    const result = await next;
+    this.#next = undefined;
+    return result;
+  }
+}
+
+async function* each<Value>(
+  source: AsyncIterable<Value> | Iterable<Value>,
+): AsyncGenerator<Value, void> {
+  yield* source;
+}

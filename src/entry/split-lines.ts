@@ -1,0 +1,149 @@
+import { InputError } from './json-scanner.ts';
+import { JsonSlicer, type RawItem } from './split-json.ts';
+
+/** A line that is not read, with the reason in words. */
+export interface BadLine {
+  readonly line: number;
+  readonly message: string;
+}
+
+/** A longer line is a bad one: a line is held in memory, so that none of a bad one is sent. */
+const lineBytesMaxDefault = 64 * 1024 * 1024;
+
+export const newline = 0x0a;
+const space = Buffer.from(' ');
+const openingBracket = 0x5b;
+
+/**
+ * Cuts items out of NDJSON as it streams by: push every chunk, then end; each returns the items of
+ * the lines completed since. A line that is malformed goes to `onBadLine`, and the lines after it are
+ * read. The items are views of the chunks, so chunks must not be written to again.
+ */
+export class LineSlicer {
+  readonly #itemBytesMax: number;
+  readonly #lineBytesMax: number;
+  readonly #onBadLine: (bad: BadLine) => void;
+  /** What came of the line that has not ended, unless it is too long. */
+  #parts: Uint8Array[] = [];
+  #bytes = 0;
+  #offset: number;
+  #line = 1;
+
+  constructor(
+    itemBytesMax: number,
+    onBadLine: (bad: BadLine) => void,
+    { offset = 0, lineBytesMax = lineBytesMaxDefault } = {},
+  ) {
+    this.#itemBytesMax = itemBytesMax;
+    this.#onBadLine = onBadLine;
+    this.#offset = offset;
+    this.#lineBytesMax = lineBytesMax;
+  }
+
+  /** How much came of the line that has not ended. */
+  get unfinishedBytes(): number {
+    return this.#bytes;
+  }
+
+  push(chunk: Uint8Array): RawItem[] {
+    const items: RawItem[] = [];
+    let from = 0;
+    for (let end = chunk.indexOf(newline); end >= 0; end = chunk.indexOf(newline, from)) {
+      this.#keep(chunk.subarray(from, end));
+      from = end + 1;
+      for (const item of this.#endLine()) items.push(item);
+    }
+    this.#keep(chunk.subarray(from));
+    return items;
+  }
+
+  end(): RawItem[] {
+    return this.#endLine();
+  }
+
+  #keep(part: Uint8Array): void {
+    this.#bytes += part.length;
+    if (this.#bytes > this.#lineBytesMax) this.#parts = [];
+    else if (part.length > 0) this.#parts.push(part);
+  }
+
+  #endLine(): RawItem[] {
+    const start = { offset: this.#offset, line: this.#line };
+    const isTooLong = this.#bytes > this.#lineBytesMax;
+    const [only = new Uint8Array(), ...others] = this.#parts;
+    const text = others.length === 0 ? only : Buffer.concat(this.#parts);
+    this.#offset += this.#bytes + 1;
+    this.#line += 1;
+    this.#parts = [];
+    this.#bytes = 0;
+    try {
+      if (isTooLong) {
+        throw new InputError(
+          `the line is longer than ${this.#lineBytesMax} bytes`,
+          start.offset,
+          start.line,
+        );
+      }
+      const slicer = new JsonSlicer('line', this.#itemBytesMax, start);
+      return slicer.push(text).concat(slicer.end());
+    } catch (error) {
+      if (!(error instanceof InputError)) throw error;
+      this.#onBadLine({ line: error.line, message: error.message });
+      return [];
+    }
+  }
+}
+
+/** `lines`: one value or more on each line. `document`: values that may go over several lines. */
+export type Layout = 'lines' | 'document';
+
+/** The layout of the text that begins so; undefined where that shows only further on. */
+export function layoutOf(head: Buffer, isWhole: boolean): Layout | undefined {
+  const [first, second] = firstLines(head, isWhole);
+  if (first === undefined) return isWhole ? 'document' : undefined;
+  switch (stateOf(first)) {
+    case 'whole':
+      return isWhole && second === undefined ? 'document' : 'lines';
+    case 'open':
+      return 'document';
+    case 'broken':
+      // A broken list has items on its further lines, which must not be taken for NDJSON.
+      if (first[0] === openingBracket) return 'document';
+      if (second === undefined) return isWhole ? 'document' : undefined;
+      return stateOf(second) === 'whole' ? 'lines' : 'document';
+  }
+}
+
+/** The first two lines that have ended and are not blank, without white space around them. */
+function firstLines(head: Buffer, isWhole: boolean): Buffer[] {
+  const lines: Buffer[] = [];
+  for (let from = 0; from < head.length && lines.length < 2;) {
+    const end = head.indexOf(newline, from);
+    if (end < 0 && !isWhole) break;
+    const to = end < 0 ? head.length : end;
+    const line = Buffer.from(head.toString('latin1', from, to).trim(), 'latin1');
+    if (line.length > 0) lines.push(line);
+    from = to + 1;
+  }
+  return lines;
+}
+
+/** Whether a line holds complete values, one that goes on, or an error. */
+function stateOf(line: Uint8Array): 'whole' | 'open' | 'broken' {
+  const slicer = new JsonSlicer('line', Number.POSITIVE_INFINITY);
+  try {
+    slicer.push(line);
+    // Ends a number or a word.
+    slicer.push(space);
+  } catch (error) {
+    if (error instanceof InputError) return 'broken';
+    throw error;
+  }
+  try {
+    slicer.end();
+    return 'whole';
+  } catch (error) {
+    if (error instanceof InputError) return 'open';
+    throw error;
+  }
+}
