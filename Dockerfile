@@ -17,7 +17,7 @@ USER 1000:1000
 VOLUME /data
 EXPOSE 8080
 STOPSIGNAL SIGTERM
-HEALTHCHECK --interval=10s --timeout=3s --start-period=30s --retries=3 CMD ["node", "-e", "fetch('http://127.0.0.1:' + (process.env.DEVICE_PIPELINE_PORT || 8080) + '/healthz').then((answer) => process.exit(answer.ok ? 0 : 1), () => process.exit(1))"]
+HEALTHCHECK --interval=10s --timeout=3s --start-period=30s --retries=3 CMD ["node", "-e", "require('node:http').get('http://127.0.0.1:' + (process.env.DEVICE_PIPELINE_PORT || 8080) + '/healthz', (answer) => process.exit(answer.statusCode === 200 ? 0 : 1)).on('error', () => process.exit(1))"]
 # 0.0.0.0 is not loopback: it starts once there is a token in /data, or with --insecure.
 ENV DEVICE_PIPELINE_HOST=0.0.0.0 DEVICE_PIPELINE_DATA_DIR=/data
 ENTRYPOINT ["node", "/opt/device-pipeline/lib/node_modules/device-pipeline/bin/device-pipeline.cjs"]

@@ -11,6 +11,7 @@ import { logEndOf, rawBatches, replayGaps } from '../engines/embedded/raw-batche
 import type { ContentEncoding, ReplayOrigin } from '../pipeline/ports.ts';
 import { exportListOf, holdsExport } from './directory-kinds.ts';
 import { whyNoFile } from './file-errors.ts';
+import { withLocalStore } from './local-store.ts';
 import type { ReplayOptions } from './replay-options.ts';
 import { openStack } from './stack.ts';
 
@@ -58,7 +59,7 @@ export async function openSource(
   if (from.kind === 'stack') return await stackSource(from.name, received, env);
   return holdsExport(from.path)
     ? exportSource(from.path, exportListOf(from.path), received)
-    : directorySource(from.path, received);
+    : withLocalStore(from.path, () => directorySource(from.path, received));
 }
 
 function directorySource(dataDir: string, received: Received): ReplaySource {

@@ -5,6 +5,7 @@ import { beforeEach, describe, expect, it } from 'vitest';
 
 import { dataPaths } from '../../src/engines/embedded/data-directory.ts';
 import { findStored, logEndOf } from '../../src/engines/embedded/raw-batches.ts';
+import { readTokenFile } from '../../src/engines/embedded/token-file.ts';
 import { openDatabaseReadOnly } from '../../src/engines/embedded/sqlite-schema.ts';
 import { audit } from '../../src/entry/audit.ts';
 import { dlqDrop, dlqList, dlqRedrive } from '../../src/entry/dlq.ts';
@@ -102,6 +103,15 @@ it.each<[string, () => unknown]>([
   withoutRights(() => {
     expect(act).toThrow(
       /This user may not read .* \(EACCES\)\. Run this as the user that the server/,
+    );
+  });
+});
+
+it('does not advise to make new tokens where those of another cannot be read', () => {
+  writeFileSync(dataPaths(dataDir).tokens, '{"tokens":[]}');
+  withoutRights(() => {
+    expect(() => readTokenFile(dataPaths(dataDir))).toThrow(
+      /tokens\.json cannot be read \(EACCES\)\. Give this user the right to/,
     );
   });
 });

@@ -37,12 +37,20 @@ const fileBytesMax = 1024 * 1024;
 const lockMsMax = 5_000;
 const lockAgainMs = 20;
 
+interface Remedy {
+  readonly cause?: unknown;
+  readonly remedy?: string;
+}
+
 /** The file with the tokens cannot be used; the message says why, and quotes nothing of it. */
 export class TokenFileUnusable extends Error {
   override readonly name = 'TokenFileUnusable';
 
-  constructor(what: string, options?: ErrorOptions) {
-    super(`${what} Mend it, or move it away and make new tokens.`, options);
+  constructor(
+    what: string,
+    { cause, remedy = 'Mend it, or move it away and make new tokens.' }: Remedy = {},
+  ) {
+    super(`${what} ${remedy}`, { cause });
   }
 }
 
@@ -66,8 +74,10 @@ export function readTokenFile({ tokens: path }: DataPaths): readonly Token[] | u
     const { code } = error as NodeJS.ErrnoException;
     if (error instanceof TokenFileUnusable) throw error;
     if (code === 'ENOENT' || code === 'ENOTDIR') return undefined;
+    const isOfAnother = code === 'EACCES' || code === 'EPERM';
     throw new TokenFileUnusable(`${path} cannot be read (${code ?? 'unknown error'}).`, {
       cause: error,
+      ...(isOfAnother && { remedy: 'Give this user the right to, or run this as its owner.' }),
     });
   }
   return readDocument(path, text);
