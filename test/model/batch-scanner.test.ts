@@ -11,7 +11,7 @@ import { rounds } from '../support/tier.ts';
 
 /*
  * The scanner beside the general path: what it takes, `readBatch` takes with the same events, and
- * nothing refused. FUZZ_BODIES=1000000 for a long run.
+ * nothing refused.
  */
 
 const bodies = rounds({ what: 'bodies scanned', quick: 16_000, nightly: 1_000_000 });
