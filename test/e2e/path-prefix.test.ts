@@ -1,7 +1,7 @@
 import { join } from 'node:path';
 
 import type { Browser, Page } from 'playwright-core';
-import { afterAll, beforeAll, expect, it } from 'vitest';
+import { afterAll, beforeAll, expect } from 'vitest';
 
 import { readPages } from '../../src/entry/pages.ts';
 import { hostRule } from '../../src/http/allowed-hosts.ts';
@@ -11,6 +11,9 @@ import { launchBrowser, openTab, type Tab } from '../support/browser.ts';
 import { startPrefixProxy } from '../support/prefix-proxy.ts';
 import { afterTest, temporaryDirectory, undoAll } from '../support/real-server.ts';
 import { exchange, postBatch, startServer, waitUntilCounted } from '../support/server.ts';
+import { needs } from '../support/needs.ts';
+
+const { it } = needs('Chromium');
 
 /* A proxy puts a prefix in front of all paths, of which the server learns nothing. */
 
