@@ -115,9 +115,8 @@ class Audit {
     this.#checkMissing(ledger);
     this.#checkDeadLetters(from, through);
     if (this.#options.received === undefined) {
-      const expiredBefore = ledger?.keysExpiredBefore ?? 0;
       const recordAt = (position: LogPosition) => this.#reader.recordAt(position);
-      const keys = { lost: this.#lostKeys(), met: this.#sum('metKeys'), expiredBefore };
+      const keys = { lost: this.#lostKeys(), met: this.#sum('metKeys'), ledger };
       finishKeyAudit(this.#database, { ...keys, from, through, recordAt }, this.#report);
       const missed = this.#findings.flatMap(({ missedReplays }) => missedReplays);
       const replays = { missed, met: this.#sum('metReplays') };

@@ -5,6 +5,7 @@ import { rowsOfTally, typeStateKey, type Tally } from '../../domain/counter.ts';
 import type { Counter } from '../../domain/day-bound.ts';
 import type { CalendarDate } from '../../domain/timestamp.ts';
 import type { CounterStore, Delivery, EarlierBatch } from '../../pipeline/ports.ts';
+import { LogAge } from './log-age.ts';
 import type { LogPosition } from './log-frame.ts';
 import { inTransaction, journalBytes, journalBytesMax } from './sqlite-schema.ts';
 
@@ -53,6 +54,7 @@ export type CountersChange = 'none' | 'added' | 'replaced';
  * transaction. The position is the ledger: what lies before it is counted, what lies behind is not.
  */
 export class SqliteCounterStore implements CounterStore<LogSpan, LogDelivery> {
+  readonly age: LogAge;
   readonly #database: DatabaseSync;
   readonly #add: StatementSync;
   readonly #addRemoved: StatementSync;
@@ -74,9 +76,13 @@ export class SqliteCounterStore implements CounterStore<LogSpan, LogDelivery> {
   #removedThrough: LogPosition;
   #deadLetters: number;
 
-  /** `database` as `openDatabase` gives it; this store is its only writer. */
-  constructor(database: DatabaseSync) {
+  /**
+   * `database` as `openDatabase` gives it; this store is its only writer. `elapsedMs`: milliseconds
+   * since some moment, which never go back.
+   */
+  constructor(database: DatabaseSync, elapsedMs: () => number = () => performance.now()) {
     this.#database = database;
+    this.age = new LogAge(database, elapsedMs);
     this.#add = database.prepare(addToCounters('counters'));
     this.#addRemoved = database.prepare(addToCounters('removed_counters'));
     this.#findDeadLetter = database.prepare('SELECT 1 FROM dead_letters WHERE position = ?');
@@ -86,7 +92,7 @@ export class SqliteCounterStore implements CounterStore<LogSpan, LogDelivery> {
     );
     this.#expireKeys = database.prepare(
       `DELETE FROM idempotency_keys WHERE (caller, key) IN
-       (SELECT caller, key FROM idempotency_keys WHERE received_at < ? LIMIT ?)`,
+       (SELECT caller, key FROM idempotency_keys WHERE position < ? LIMIT ?)`,
     );
     this.#addReplayed = database.prepare(addReplayedTo('replayed_batches'));
     this.#findReplayed = database.prepare(placeOfReplayed);
@@ -98,7 +104,9 @@ export class SqliteCounterStore implements CounterStore<LogSpan, LogDelivery> {
     this.#countDay = database.prepare('SELECT count(*) AS count FROM counters WHERE date = ?');
     this.#dataVersion = database.prepare('PRAGMA data_version');
     this.#schemaVersion = database.prepare('PRAGMA schema_version');
-    this.#moveOn = database.prepare('UPDATE progress SET position = ? WHERE position = ?');
+    this.#moveOn = database.prepare(
+      'UPDATE progress SET position = ?, run_ms = ? WHERE position = ?',
+    );
     const progress = database.prepare('SELECT position, removed_through FROM progress').get();
     if (progress === undefined) {
       throw new Error(
@@ -216,14 +224,14 @@ export class SqliteCounterStore implements CounterStore<LogSpan, LogDelivery> {
     return row === undefined ? undefined : Number(row['position']);
   }
 
-  /** Deletes up to `limit` keys received before a time; returns how many there were. */
-  expireKeys(receivedBefore: number, limit: number): number {
+  /** Deletes up to `limit` keys of records before a position; returns how many there were. */
+  expireKeys(through: LogPosition, limit: number): number {
     return inTransaction(this.#database, () => {
-      const expired = Number(this.#expireKeys.run(receivedBefore, limit).changes);
+      const expired = Number(this.#expireKeys.run(through, limit).changes);
       if (expired > 0) {
         this.#database
-          .prepare('UPDATE progress SET keys_expired_before = max(keys_expired_before, ?)')
-          .run(receivedBefore);
+          .prepare('UPDATE progress SET keys_expired_through = max(keys_expired_through, ?)')
+          .run(through);
       }
       return expired;
     });
@@ -288,7 +296,7 @@ export class SqliteCounterStore implements CounterStore<LogSpan, LogDelivery> {
           this.#addDeadLetter.run(place, batchId, reason, failedAt, failedAt);
         }
       }
-      if (this.#moveOn.run(position, this.#position).changes !== 1) {
+      if (this.#moveOn.run(position, this.age.runMs(), this.#position).changes !== 1) {
         throw new Error('another process has moved the position in pipeline.db; stop that one');
       }
     });
