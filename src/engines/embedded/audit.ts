@@ -22,7 +22,8 @@ import { lastRecordEnd, surveyLog, type Damage, type LogPlace } from './log-surv
 import { finishReplayAudit } from './replay-audit.ts';
 import { ScratchCounters, selectCounters } from './scratch-counters.ts';
 import type { KeyedBatch } from './sqlite-counter-store.ts';
-import { checkVersion, openDatabaseReadOnly } from './sqlite-schema.ts';
+import { openDatabaseReadOnly } from './read-only-database.ts';
+import { checkVersion } from './sqlite-schema.ts';
 import { nameBatches } from './suspects.ts';
 
 export interface AuditOptions {
@@ -59,7 +60,12 @@ const namedCountersMax = 1_000;
 export async function auditDataDirectory(options: AuditOptions): Promise<AuditSummary> {
   const paths = dataPaths(options.dataDir);
   const database = openDatabaseReadOnly(paths.database);
-  checkVersion(database, paths.database);
+  try {
+    checkVersion(database, paths.database);
+  } catch (error) {
+    database.close();
+    throw error;
+  }
   const { fileSystem = nodeFileSystem } = options;
   const logId = readLogId(fileSystem, paths.log);
   const salt = logId === undefined ? 0 : saltOfLog(logId);
@@ -169,7 +175,8 @@ class Audit {
     }
     const { received } = this.#options;
     const { directory, salt } = this.#place;
-    const databasePath = dataPaths(this.#options.dataDir).database;
+    // Where it is read from a copy, the threads read that.
+    const databasePath = this.#database.location() ?? dataPaths(this.#options.dataDir).database;
     const settings = { databasePath, directory, salt, deadLetters: this.#deadLetters, received };
     const findings = await auditOnThreads(spans, threads, settings, {
       onRows: (rows) => this.#recounted.addRows(rows),

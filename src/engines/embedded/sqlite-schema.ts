@@ -199,12 +199,6 @@ export function openDatabase(path: string, connect: Connect = connectSqlite): Da
   }
 }
 
-/** Opens the database beside its writer. @throws where there is none. */
-export function openDatabaseReadOnly(path: string): DatabaseSync {
-  checkExists(path);
-  return new DatabaseSync(path, { readOnly: true, timeout: 5000 });
-}
-
 /**
  * Opens the database to change it beside its writer, which waits while a transaction is open.
  * @throws where there is none, or it is of another version.
@@ -243,7 +237,8 @@ export function inTransaction<T>(
   }
 }
 
-function checkExists(path: string): void {
+/** @throws where there is no database. */
+export function checkExists(path: string): void {
   if (existsSync(path)) return;
   throw new Error(`There is no pipeline at ${path}. Start one with serve, or name its --data-dir.`);
 }
