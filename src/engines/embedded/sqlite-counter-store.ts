@@ -5,6 +5,7 @@ import { rowsOfTally, typeStateKey, type Tally } from '../../domain/counter.ts';
 import type { Counter } from '../../domain/day-bound.ts';
 import type { CalendarDate } from '../../domain/timestamp.ts';
 import type { CounterStore, Delivery, EarlierBatch } from '../../pipeline/ports.ts';
+import { stampAfter } from './journal-check.ts';
 import { LogAge } from './log-age.ts';
 import type { LogPosition } from './log-frame.ts';
 import { inTransaction, journalBytes, journalBytesMax } from './sqlite-schema.ts';
@@ -72,6 +73,8 @@ export class SqliteCounterStore implements CounterStore<LogSpan, LogDelivery> {
   readonly #schemaVersion: StatementSync;
   #seen = { data: 0, schema: 0 };
   #change: CountersChange = 'none';
+  /** See `journal-check.ts`. */
+  #stamp: number;
   #position: LogPosition;
   #removedThrough: LogPosition;
   #deadLetters: number;
@@ -115,6 +118,7 @@ export class SqliteCounterStore implements CounterStore<LogSpan, LogDelivery> {
     }
     this.#position = Number(progress['position']);
     this.#removedThrough = Number(progress['removed_through']);
+    this.#stamp = Number(database.prepare('PRAGMA application_id').get()?.['application_id']);
     this.#deadLetters = 0;
     this.lookUpDeadLetters();
     this.takeChange();
@@ -285,7 +289,9 @@ export class SqliteCounterStore implements CounterStore<LogSpan, LogDelivery> {
   }
 
   #commit(deliveries: readonly LogDelivery[], position: LogPosition): void {
+    const stamp = stampAfter(this.#stamp);
     inTransaction(this.#database, () => {
+      this.#database.exec(`PRAGMA application_id = ${stamp}`);
       for (const { tally, keys, replayed = [], deadLetters } of deliveries) {
         this.#addTally(tally);
         for (const { caller, key, bodySha256, batchId, receivedAt, position: place } of keys) {
@@ -300,6 +306,7 @@ export class SqliteCounterStore implements CounterStore<LogSpan, LogDelivery> {
         throw new Error('another process has moved the position in pipeline.db; stop that one');
       }
     });
+    this.#stamp = stamp;
     this.#position = position;
     for (const { deadLetters } of deliveries) {
       this.#deadLetters += deadLetters.length;

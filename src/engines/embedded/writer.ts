@@ -7,6 +7,7 @@ import { Backlog } from './backlog.ts';
 import { CounterAdmission } from './counter-admission.ts';
 import type { EmbeddedOptions } from './engine-options.ts';
 import { describeFailure } from './failures.ts';
+import { checkJournal } from './journal-check.ts';
 import { LogIntake } from './log-intake.ts';
 import type { LogPosition, LogRecord } from './log-frame.ts';
 import { LogProcessor, type CountingState, type ScannedCounter } from './log-processor.ts';
@@ -78,6 +79,7 @@ export class Writer {
     this.#platform = platform;
     this.#lock = lock;
     const paths = dataPaths(options.dataDir);
+    checkJournal(paths.database, true);
     this.#store = new SqliteCounterStore(
       openDatabase(paths.database, platform.connect),
       platform.elapsedMs,
