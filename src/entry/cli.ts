@@ -9,7 +9,7 @@ import { dropEmptySettings, dropSettings, unknownSettings } from './environment.
 import { addFeedOptions, feedOptions } from './feed-options.ts';
 import { addIngestOptions, ingestOptions } from './ingest-options.ts';
 import { UsageError } from './option-parsers.ts';
-import { addStoreOptions, storePlace } from './common-options.ts';
+import { addStoreOptions, dataDirOption, storePlace } from './common-options.ts';
 import { addRawRangeOptions, rawRangeOptions } from './raw-options.ts';
 import { addRebuildOptions, rebuildOptions } from './rebuild-options.ts';
 import { addReplayOptions, replayOptions } from './replay-options.ts';
@@ -55,6 +55,7 @@ function program(): Command {
   addStats(root);
   addAudit(root);
   addRebuild(root);
+  addBackup(root);
   addReplay(root);
   addRaw(root);
   addDlq(root);
@@ -211,6 +212,25 @@ Until the new counters are complete, the old ones answer. They are then kept bes
 table counters_before, until --drop-old. An interrupted rebuild goes on where it stopped. Of a stack,
 the counters are corrected where they stand, a date's at a time; what they were is kept in the ledger
 until --drop-old, and --restore-old brings it back.`;
+
+function addBackup(root: Command): void {
+  const command = root
+    .command('backup <directory>')
+    .description('copy the data directory, beside a running server, into a new one')
+    .addOption(dataDirOption());
+  command.addHelpText('after', backupNotes);
+  command.addHelpText('after', examples('backup /mnt/backups/2026-01-31'));
+  command.action(async (directory: string) => {
+    const { dataDir } = command.opts<{ dataDir: string }>();
+    const { backupDirectory } = await import('./backup.ts');
+    process.exitCode = await backupDirectory(dataDir, directory);
+  });
+}
+
+const backupNotes = `
+The copy is consistent: the counters, the raw batches at least as far as they are counted, and the
+tokens' hashes. audit --data-dir proves it, and serve starts on it. An interrupted backup holds
+log.part in place of log: remove it and begin again.`;
 
 function addReplay(root: Command): void {
   const command = root

@@ -1,5 +1,5 @@
-import { existsSync, realpathSync } from 'node:fs';
-import { join, resolve } from 'node:path';
+import { existsSync, readdirSync, realpathSync, statSync } from 'node:fs';
+import { dirname, join, relative, resolve } from 'node:path';
 
 import { dataPaths } from '../engines/embedded/data-directory.ts';
 import { UsageError } from './option-parsers.ts';
@@ -36,6 +36,28 @@ export function checkExportDirectory(directory: string): void {
   throw new UsageError(
     `${directory} is a data directory. Name another one for the export, a new one for instance`,
   );
+}
+
+/** @throws {UsageError} where a backup would be mixed with other files, or be part of what it copies. */
+export function checkBackupDirectory(dataDir: string, directory: string): void {
+  const path = resolve(directory);
+  const stats = statSync(path, { throwIfNoEntry: false });
+  // A file system of its own has that.
+  const isEmpty = () => readdirSync(path).every((name) => name === 'lost+found');
+  if (stats !== undefined && !(stats.isDirectory() && isEmpty())) {
+    throw new UsageError(`${directory} is not empty. Name a new directory for the backup`);
+  }
+  const way = relative(realPath(resolve(dataDir)), realPath(path));
+  if (way !== '..' && !way.startsWith('../')) {
+    throw new UsageError(`${directory} lies in the data directory ${dataDir}. Name one elsewhere`);
+  }
+}
+
+/** Without symbolic links, as far as it is there. */
+function realPath(path: string): string {
+  const parent = dirname(path);
+  if (existsSync(path) || parent === path) return realpathSync(path);
+  return join(realPath(parent), relative(parent, path));
 }
 
 /**

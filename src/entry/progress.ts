@@ -34,14 +34,19 @@ export function openProgress(total: number | undefined): Progress {
   return { update, stop: () => undefined };
 }
 
-/** Shows how much of a log is read, once it is known how much there is. */
+/** Shows how much of a log is read, or copied, once it is known how much there is. */
 export class LogProgress {
+  readonly #verb: string;
   #progress: Progress | undefined;
+
+  constructor(verb = 'read') {
+    this.#verb = verb;
+  }
 
   /** Both in bytes. */
   update(bytes: number, total: number): void {
     this.#progress ??= openProgress(total);
-    this.#progress.update(bytes, `${grouped(Math.round(bytes / 1024 ** 2))} MiB read`);
+    this.#progress.update(bytes, `${grouped(Math.round(bytes / 1024 ** 2))} MiB ${this.#verb}`);
   }
 
   stop(): void {

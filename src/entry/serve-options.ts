@@ -76,7 +76,7 @@ export function addServeOptions(command: Command): Command {
     // Not a setting: commander takes a flag for set whatever its variable says.
     new Option(
       '--insecure',
-      `listen beyond this machine without any token too (env: ${insecureVariable}=1)`,
+      `listen beyond this machine without any token too, if none was ever made (env: ${insecureVariable}=1)`,
     ),
     setting('--max-body <size>', 'the largest request body', size).default(
       defaultBodyBytesMax,

@@ -1,3 +1,4 @@
+import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 
 import { expect, it } from 'vitest';
@@ -42,7 +43,7 @@ function keepPosting(client: Client, url: string) {
   };
 }
 
-it('audits and rebuilds beside a server that takes batches, however often the rebuild is killed', async () => {
+it('backs up, audits and rebuilds beside a server that takes batches, however often the rebuild is killed', async () => {
   const dataDir = temporaryDirectory();
   const { server, url } = await startServer(dataDir);
   const client = newClient(4);
@@ -52,6 +53,18 @@ it('audits and rebuilds beside a server that takes batches, however often the re
   const first = await run(['audit', ...commands]);
   expect(first).toMatchObject({ code: 0, stderr: '' });
   expect(JSON.parse(first.stdout)).toMatchObject({ agrees: true, difference_count: 0 });
+
+  const copy = join(temporaryDirectory(), 'copy');
+  const copied = await run(['backup', copy, '--data-dir', dataDir]);
+  expect(copied).toMatchObject({ code: 0, stderr: '' });
+  const proven = await run(['audit', '--data-dir', copy, '--json']);
+  expect(JSON.parse(proven.stdout)).toMatchObject({ agrees: true });
+  const { batches: inCopy } = JSON.parse(proven.stdout) as { batches: number };
+  expect(inCopy).toBeGreaterThan(500);
+  expect(await run(['backup', copy, '--data-dir', dataDir])).toMatchObject({
+    code: 2,
+    stderr: expect.stringMatching(/is not empty\. Name a new directory/) as string,
+  });
 
   change(dataDir, `UPDATE counters SET count = count + 1 WHERE state = 'state 3'`);
   const wrong = await run(['audit', '--data-dir', dataDir]);

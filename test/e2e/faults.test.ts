@@ -26,6 +26,7 @@ import { dataPaths } from '../../src/engines/embedded/data-directory.ts';
 import { nodeFileSystem } from '../../src/engines/embedded/file-system.ts';
 import { LogReader } from '../../src/engines/embedded/log-reader.ts';
 import { openStatsReader } from '../../src/engines/embedded/stats-reader.ts';
+import { changeTokens } from '../../src/engines/embedded/token-file.ts';
 import {
   afterTest,
   firstDate,
@@ -190,6 +191,18 @@ describe('an address that cannot be used', () => {
     await expectEnd(new ServerProcess(dataDir, { args }), 2, ['0.0.0.0', '--insecure']);
     expect(existsSync(dataDir)).toBe(false);
     const { server } = await startServer(dataDir, { args: [...args, '--insecure'] });
+    await stop(server);
+  });
+
+  it('is refused where the log of a directory with tokens was restored without them', async () => {
+    const dataDir = temporaryDirectory();
+    changeTokens(dataPaths(dataDir), () => []);
+    rmSync(dataPaths(dataDir).tokens);
+    const parts = ['tokens.json is missing', 'token create', dataPaths(dataDir).tokensRequired];
+    await expectRefusal(dataDir, {}, ...parts);
+    await expectRefusal(dataDir, { args: ['--insecure'] }, ...parts);
+    rmSync(dataPaths(dataDir).tokensRequired);
+    const { server } = await startServer(dataDir);
     await stop(server);
   });
 });

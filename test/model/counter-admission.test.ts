@@ -8,7 +8,7 @@ import { CounterAdmission } from '../../src/engines/embedded/counter-admission.t
 import { dataPaths } from '../../src/engines/embedded/data-directory.ts';
 import { redriveDeadLetters } from '../../src/engines/embedded/dead-letters.ts';
 import type { LogRecord } from '../../src/engines/embedded/log-frame.ts';
-import { openDatabaseReadOnly } from '../../src/engines/embedded/sqlite-schema.ts';
+import { openDatabaseReadOnly } from '../../src/engines/embedded/read-only-database.ts';
 import type { Writer } from '../../src/engines/embedded/writer.ts';
 import { Unavailable, type IngestOutcome, type Submission } from '../../src/pipeline/ports.ts';
 import {

@@ -176,7 +176,7 @@ function remove(log: SegmentedLog, history: History, share: number): void {
   history.countedAtLeast = Math.max(history.countedAtLeast, history.ends[index] ?? 0);
   if (history.hasRemovalFailed) return;
   try {
-    log.removeSegments(history.countedAtLeast, Number.POSITIVE_INFINITY);
+    log.removeSegments(history.countedAtLeast);
   } catch (error) {
     history.hasRemovalFailed = !(error instanceof PowerCut);
     throw error;

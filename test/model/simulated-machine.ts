@@ -123,10 +123,15 @@ export class SimulatedMachine implements Platform {
       const due = this.#timers.filter(({ at }) => at <= end).sort((a, b) => a.at - b.at)[0];
       if (due === undefined || this.#isDead) break;
       this.#timers = this.#timers.filter((each) => each !== due);
-      this.#moveTo(due.at);
+      this.#moveTo(Math.max(due.at, this.#elapsedMs));
       due.act();
     }
     this.#moveTo(end);
+  }
+
+  /** As if the process had been stopped: time passes, and no timer runs before it is over. */
+  skip(milliseconds: number): void {
+    this.#moveTo(this.#elapsedMs + milliseconds);
   }
 
   /** Waits for a promise, doing what is under way in the background and letting time pass. */

@@ -4,7 +4,10 @@ import { join } from 'node:path';
 
 import { describe, expect, it, onTestFinished } from 'vitest';
 
+import { dataPaths } from '../../src/engines/embedded/data-directory.ts';
 import { dayMs } from '../../src/engines/embedded/engine-options.ts';
+import { listSegments } from '../../src/engines/embedded/log-segment.ts';
+import type { SimulatedMachine } from './simulated-machine.ts';
 import { Lives, type Act } from './writer-stages.ts';
 
 /** One life in an empty directory, of a writer that keeps keys for 30 days. */
@@ -22,51 +25,78 @@ async function live(act: Act): Promise<void> {
 }
 
 const minuteOfMaintenanceMs = 61_000;
+/** By then it is noted how old what came before is. */
+const untilNotedMs = 3_661_000;
 
 describe('an idempotency key', () => {
-  it('is in force for as long as it is kept, and no longer', () =>
-    live(async ({ life, machine, keyed }) => {
+  it('is in force for as long as it is kept, and no longer, over restarts too', () =>
+    live(async ({ life, keyed }) => {
       const batch = keyed();
       await life.turn([batch]);
-      life.setClock(machine.wallMs + 29 * dayMs, false);
+      await life.pass(untilNotedMs);
+      life.skip(20 * dayMs);
+      await life.restart();
+      life.skip(9 * dayMs);
       await life.pass(minuteOfMaintenanceMs);
       await life.turn([batch]);
       expect(batch.acknowledged.size).toBe(1);
-      life.setClock(machine.wallMs + dayMs, false);
+      life.skip(dayMs);
       await life.pass(minuteOfMaintenanceMs);
       await life.turn([batch]);
       expect(batch.acknowledged.size).toBe(2);
     }));
 
-  it('is in force while the clock stands still or has gone back', () =>
-    live(async ({ life, machine, keyed }) => {
-      const batch = keyed();
-      await life.turn([batch]);
-      for (const jumpMs of [0, -400 * dayMs]) {
-        life.setClock(machine.wallMs + jumpMs, true);
+  it.each([
+    ['was behind and is set right', [0, Date.UTC(2026, 10, 28)]],
+    ['was ahead and is set right', [Date.UTC(2056, 0), Date.UTC(2026, 10, 28)]],
+    ['jumps ahead and back', [Date.UTC(2026, 2), Date.UTC(2027, 4), Date.UTC(2026, 2, 2)]],
+    ['stands still', [Date.UTC(2026, 2)]],
+  ])('is in force while the clock %s', (_, [first = 0, ...others]) =>
+    live(async ({ life, keyed }) => {
+      life.setClock(first, others.length === 0);
+      const batches = [keyed()];
+      await life.turn(batches);
+      for (const wallMs of others) {
+        await life.pass(3_000);
+        life.setClock(wallMs, false);
         await life.pass(minuteOfMaintenanceMs);
-        await life.turn([batch]);
-      }
-      expect(batch.acknowledged.size).toBe(1);
-    }));
-
-  it.each([false, true])(
-    'is in force that came after a clock had jumped ahead and back (rebuild: %s)',
-    (isRebuilt) =>
-      live(async ({ life, machine, keyed }) => {
-        const { wallMs } = machine;
-        await life.turn([keyed()]);
-        life.setClock(wallMs + 400 * dayMs, false);
-        // What came before has expired, and it is noted that all before that time has.
-        await life.pass(minuteOfMaintenanceMs);
-        life.setClock(wallMs + dayMs, false);
-        const batch = keyed();
-        await life.turn([batch]);
+        batches.push(keyed());
+        await life.turn(batches);
+        await life.restart();
+        await life.turn(batches);
         await life.judge();
-        if (isRebuilt) await life.rebuild(false);
-        await life.turn([batch]);
-        expect(batch.acknowledged.size).toBe(1);
-      }),
+        await life.rebuild(false);
+        await life.turn(batches);
+      }
+      expect(batches.map(({ acknowledged }) => acknowledged.size)).toEqual(batches.map(() => 1));
+    }),
+  );
+});
+
+describe('a raw body', () => {
+  /** Where the log begins. */
+  const begin = ({ disk, dataDir }: SimulatedMachine) =>
+    listSegments(disk, dataPaths(dataDir).log)[0]?.base;
+
+  it.each([
+    ['was behind', 0],
+    ['was right', Date.UTC(2026, 10, 28)],
+    ['was ahead', Date.UTC(2056, 0)],
+  ])('is kept for as long as it should be, and no longer, where the clock %s', (_, wallMs) =>
+    live(async ({ life, machine, plain }) => {
+      life.setClock(wallMs, false);
+      await life.turn([plain(3000), plain(3000), plain(3000)]);
+      await life.pass(untilNotedMs);
+      life.setClock(Date.UTC(2026, 10, 28), false);
+      life.skip(0.9 * dayMs);
+      await life.pass(minuteOfMaintenanceMs);
+      await life.pass(minuteOfMaintenanceMs);
+      expect(begin(machine)).toBe(0);
+      life.skip(0.2 * dayMs);
+      await life.pass(minuteOfMaintenanceMs);
+      await life.pass(minuteOfMaintenanceMs);
+      expect(begin(machine)).toBeGreaterThan(0);
+    }),
   );
 });
 

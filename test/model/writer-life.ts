@@ -121,14 +121,19 @@ export class WriterLife {
 
   async pass(milliseconds: number): Promise<void> {
     await this.#machine.advance(milliseconds);
-    this.#oracle.sawClock(this.#machine.wallMs);
+    this.#oracle.passed(milliseconds);
     this.goOn();
+  }
+
+  /** Lets days pass: their timers would take long. */
+  skip(milliseconds: number): void {
+    this.#machine.skip(milliseconds);
+    this.#oracle.passed(milliseconds);
   }
 
   setClock(wallMs: number, isStopped: boolean): void {
     this.#machine.wallMs = wallMs;
     this.#machine.isClockStopped = isStopped;
-    this.#oracle.sawClock(wallMs);
   }
 
   /** Another program takes the database's lock, or lets it go. */
@@ -243,12 +248,12 @@ export class WriterLife {
   #takePlain(batch: SentBatch): Verdict | undefined {
     const { body, caller } = batch.submission;
     const verdict = this.#writer.takePlain(body, 0, body.length, caller);
-    if (verdict !== undefined) this.#oracle.sent(batch, this.#machine.wallMs);
+    if (verdict !== undefined) this.#oracle.sent(batch);
     return verdict && { ...verdict, batchId: Uint8Array.from(verdict.batchId) };
   }
 
   #ingest(batch: SentBatch): Promise<IngestOutcome> {
-    this.#oracle.sent(batch, this.#machine.wallMs);
+    this.#oracle.sent(batch);
     return this.#writer.ingest(batch.submission);
   }
 

@@ -28,13 +28,14 @@ export interface SentBatch {
   sends: number;
   /** How often it was counted when that was looked at last: what is counted stays so. */
   counted: number;
-  /** The least that the clock showed when it was sent, and the most since then. */
-  sentMs: number;
-  latestMs: number;
+  /** How long machines had run when it was sent first. */
+  sentAtMs: number;
 }
 
 const types = ['laptop', 'phone', 'Gerät'];
 const dates = ['2026-03-01', '2026-03-02', '2026-03-03'];
+/** More than all turns take, in which time passes too. */
+const turnsMs = 3_600_000;
 const shared = { type: 'phone', state: 'shared', timestamp: '2026-03-02T00:00:00Z' };
 
 /** Knows what was sent and answered, and says what must and what may be in the store. */
@@ -43,6 +44,8 @@ export class Oracle {
   /** Ids of records that cannot be counted, by their place in the log. */
   readonly uncountable = new Map<number, string>();
   readonly keepKeysMs: number;
+  /** How long machines have run at least: the time within turns is not counted. */
+  #runMs = 0;
   acknowledgements = 0;
   acknowledgedItems = 0;
 
@@ -53,6 +56,7 @@ export class Oracle {
   /** What is known now, to go on from in another way. */
   copy(): Oracle {
     const copy = new Oracle(this.keepKeysMs);
+    copy.#runMs = this.#runMs;
     for (const batch of this.batches) {
       copy.batches.push({ ...batch, acknowledged: new Set(batch.acknowledged) });
     }
@@ -60,8 +64,8 @@ export class Oracle {
     return copy;
   }
 
-  sawClock(wallMs: number): void {
-    for (const batch of this.batches) batch.latestMs = Math.max(batch.latestMs, wallMs);
+  passed(milliseconds: number): void {
+    this.#runMs += milliseconds;
   }
 
   /** A new batch. `bodyBytes` is about how long its body is. */
@@ -87,16 +91,15 @@ export class Oracle {
       idempotencyKey: isKeyed ? `key-${number}` : undefined,
     } as const;
     const acknowledged = new Set<string>();
-    const times = { sends: 0, counted: 0, sentMs: Number.POSITIVE_INFINITY, latestMs: 0 };
+    const times = { sends: 0, counted: 0, sentAtMs: Number.POSITIVE_INFINITY };
     const batch = { state, submission, enqueued, counts, acknowledged, ...times };
     this.batches.push(batch);
     return batch;
   }
 
-  sent(batch: SentBatch, wallMs: number): void {
+  sent(batch: SentBatch): void {
     batch.sends++;
-    batch.sentMs = Math.min(batch.sentMs, wallMs);
-    batch.latestMs = Math.max(batch.latestMs, wallMs);
+    batch.sentAtMs = Math.min(batch.sentAtMs, this.#runMs);
   }
 
   /** @param mayFail whether something befell the machine that may be the reason of a refusal. */
@@ -172,8 +175,9 @@ export class Oracle {
     );
   }
 
-  mayHaveExpired({ sentMs, latestMs }: Pick<SentBatch, 'sentMs' | 'latestMs'>): boolean {
-    return latestMs - this.keepKeysMs >= sentMs;
+  /** Whatever the clock on the wall has shown. */
+  mayHaveExpired({ sentAtMs }: Pick<SentBatch, 'sentAtMs'>): boolean {
+    return this.#runMs + turnsMs - this.keepKeysMs >= sentAtMs;
   }
 }
 

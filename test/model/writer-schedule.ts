@@ -97,7 +97,7 @@ class Schedule {
       segmentBytes: chance.pick([2048, 4096, 8192]),
       allocateBytes: chance.pick([0, 600, 2000]),
       keepKeysMs,
-      keepRawMs: chance.oneIn(3) ? undefined : keepRawMs,
+      keepRawMs: chance.pick([undefined, 0, 0, keepRawMs]),
     };
     const disk = new SimulatedDisk({
       seed,
@@ -239,7 +239,7 @@ class Schedule {
 
   /** The timers of days would take long. */
   nextDay(life: WriterLife): Promise<void> {
-    life.setClock(this.#machine.wallMs + this.#chance.below(2 * dayMs), false);
+    life.skip(this.#chance.below(this.#chance.oneIn(4) ? 40 * dayMs : 2 * dayMs));
     return life.pass(61_000);
   }
 

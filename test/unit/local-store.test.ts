@@ -6,7 +6,7 @@ import { beforeEach, describe, expect, it } from 'vitest';
 import { dataPaths } from '../../src/engines/embedded/data-directory.ts';
 import { findStored, logEndOf } from '../../src/engines/embedded/raw-batches.ts';
 import { readTokenFile } from '../../src/engines/embedded/token-file.ts';
-import { openDatabaseReadOnly } from '../../src/engines/embedded/sqlite-schema.ts';
+import { openDatabaseReadOnly } from '../../src/engines/embedded/read-only-database.ts';
 import { audit } from '../../src/entry/audit.ts';
 import { dlqDrop, dlqList, dlqRedrive } from '../../src/entry/dlq.ts';
 import { rebuild } from '../../src/entry/rebuild.ts';

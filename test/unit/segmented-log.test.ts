@@ -194,7 +194,7 @@ describe('appending', () => {
     try {
       const log = open(nodeFileSystem, { directory: real });
       append(log, 10);
-      log.removeSegments(log.durableEnd, 2);
+      log.removeSegments(log.durableEnd);
       log.close();
       const again = open(nodeFileSystem, { directory: real, countedThrough: log.durableEnd });
       append(again, 3, 10);
@@ -583,31 +583,33 @@ describe('retention', () => {
     for (const [counted, removed] of [0, 0, 0, 0, 1, 1, 1, 1, 2, 2].entries()) {
       const disk = newDisk();
       const { log, ends } = threeSegments(disk);
-      expect(log.removeSegments([0, ...ends][counted] ?? 0, 1000)).toBe(removed);
+      expect(log.removeSegments([0, ...ends][counted] ?? 0)).toBe(removed);
       expect(serials(disk)).toEqual(upTo(9, removed * 4));
       expect(log.bytes).toBe(sizes(disk).reduce((sum, size) => sum + size));
     }
   });
 
-  it('keeps what was closed at or after the time', () => {
-    for (const [closedBefore, removed] of [
-      [200, 0],
-      [201, 1],
-      [300, 1],
-      [301, 2],
+  it('says where the log would begin then', () => {
+    const disk = newDisk();
+    const { log, ends } = threeSegments(disk);
+    const [first = 0, second = 0, third = 0] = bases(disk);
+    for (const [through, begin] of [
+      [0, first],
+      [second - 1, first],
+      [second, second],
+      [third - 1, second],
+      [ends.at(-1) ?? 0, third],
     ] as const) {
-      const disk = newDisk();
-      const { log, ends } = threeSegments(disk);
-      expect(log.removeSegments(ends.at(-1) ?? 0, closedBefore)).toBe(removed);
-      expect(serials(disk)).toEqual(upTo(9, removed * 4));
+      expect(log.removableThrough(through)).toBe(begin);
     }
+    expect(log.segmentStarts().map(({ base }) => base)).toEqual([first, second, third]);
   });
 
   it('never removes the last segment, and appends and reopens without the others', () => {
     const disk = newDisk();
     const { log } = threeSegments(disk);
-    expect(log.removeSegments(Number.MAX_SAFE_INTEGER, 1000)).toBe(2);
-    expect(log.removeSegments(Number.MAX_SAFE_INTEGER, 1000)).toBe(0);
+    expect(log.removeSegments(Number.MAX_SAFE_INTEGER)).toBe(2);
+    expect(log.removeSegments(Number.MAX_SAFE_INTEGER)).toBe(0);
     append(log, 4, 9);
     log.close();
     const again = open(disk, { countedThrough: log.durableEnd });
@@ -619,7 +621,7 @@ describe('retention', () => {
     const disk = newDisk();
     const { log, ends } = threeSegments(disk);
     const start = disk.operations;
-    log.removeSegments(ends.at(-1) ?? 0, 1000);
+    log.removeSegments(ends.at(-1) ?? 0);
     const operations = disk.operations - start;
     for (const seed of upTo(20)) expect(serials(disk.powerCut(seed))).toEqual([8]);
 
@@ -629,7 +631,7 @@ describe('retention', () => {
       cut.onOperation((operation) => {
         return operation.index === start + index ? 'powerCutBefore' : undefined;
       });
-      expect(() => other.removeSegments(ends.at(-1) ?? 0, 1000)).toThrow(PowerCut);
+      expect(() => other.removeSegments(ends.at(-1) ?? 0)).toThrow(PowerCut);
       for (const seed of upTo(20)) {
         const found = cut.powerCut(seed);
         open(found, { countedThrough: ends.at(-1) ?? 0 });
@@ -647,11 +649,11 @@ describe('a removal that could not be made durable', () => {
     const counted = ends[11] ?? 0;
     const [, second = 0, third = 0] = bases(disk);
     disk.failNext('syncDirectory', { error: 'EIO' });
-    expect(() => log.removeSegments(second, 1000)).toThrow('EIO');
+    expect(() => log.removeSegments(second)).toThrow('EIO');
 
     const found = disk.crash();
     const again = open(found, { countedThrough: counted, removedThrough: third });
-    again.removeSegments(third, 1000);
+    again.removeSegments(third);
     const outcomes = upTo(40).map((seed) => found.powerCut(seed));
     // The removal that failed may be lost, the other one not.
     expect(outcomes.some((each) => bases(each).length === 4)).toBe(true);
@@ -740,7 +742,7 @@ describe('a reader beside the writer', () => {
       durable = staged;
       if (group % 4 === 3) {
         removed = durable;
-        log.removeSegments(log.durableEnd, 1000);
+        log.removeSegments(log.durableEnd);
       }
     }
     expect(looks).toBeGreaterThan(60);
@@ -797,7 +799,7 @@ describe('a reader beside the writer', () => {
     append(log, 18);
     const records = new LogReader(disk, directory).records();
     expect(records.next().value).toMatchObject({ record: { receivedAt: 0 } });
-    log.removeSegments(log.durableEnd, 1000);
+    log.removeSegments(log.durableEnd);
     // The segment that it has open it reads to its end; then it goes on with what is there.
     const rest = Array.from(records, ({ record }) => record.receivedAt);
     expect(rest).toEqual([1, 2, 3, 16, 17]);

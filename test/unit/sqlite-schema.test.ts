@@ -1,9 +1,14 @@
+import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
 
 import { describe, expect, it } from 'vitest';
 
+import { dataPaths } from '../../src/engines/embedded/data-directory.ts';
+import { dayMs } from '../../src/engines/embedded/engine-options.ts';
+import { nodeFileSystem } from '../../src/engines/embedded/file-system.ts';
 import { readDeadLetters, readLedger } from '../../src/engines/embedded/ledger.ts';
+import { headerOf, listSegments, readLogId } from '../../src/engines/embedded/log-segment.ts';
 import { SqliteCounterStore } from '../../src/engines/embedded/sqlite-counter-store.ts';
 import { openDatabase } from '../../src/engines/embedded/sqlite-schema.ts';
 import {
@@ -47,6 +52,7 @@ describe('a database of the first version', () => {
     expect(readLedger(database)).toEqual({
       logId: Uint8Array.of(1),
       position: 128,
+      keysExpiredThrough: 0,
       keysExpiredBefore: 0,
       removedThrough: 0,
     });
@@ -74,7 +80,8 @@ describe('a database of the second version', () => {
     await store(dataDir, numberedBatches(6));
     change(
       dataDir,
-      `ALTER TABLE idempotency_keys DROP COLUMN position; DROP TABLE replayed_batches;
+      `${toVersion3}
+       ALTER TABLE idempotency_keys DROP COLUMN position; DROP TABLE replayed_batches;
        CREATE TABLE rebuild (log_id BLOB NOT NULL, position INTEGER NOT NULL) STRICT;
        CREATE TABLE counters_next (one INTEGER); PRAGMA user_version = 2`,
     );
@@ -85,15 +92,85 @@ describe('a database of the second version', () => {
   });
 });
 
-it('remembers up to when keys have expired, so that those are not missed', async () => {
+/** As the third version was. */
+const toVersion3 = `
+  DROP TABLE log_ages; DROP INDEX idempotency_keys_by_position;
+  ALTER TABLE progress DROP COLUMN keys_expired_through; ALTER TABLE progress DROP COLUMN run_ms;
+  CREATE INDEX idempotency_keys_by_age ON idempotency_keys (received_at);`;
+
+describe('a database of the third version', () => {
+  const toThird = (dataDir: string) => change(dataDir, `${toVersion3} PRAGMA user_version = 3`);
+
+  it('takes the ages of what it has from the segments', async () => {
+    const dataDir = newDataDirectory();
+    await store(dataDir, numberedBatches(60));
+    toThird(dataDir);
+    const begun = (at: number) => setCreatedAt(dataDir, at);
+    const bases = begun(Date.now() - 100 * dayMs);
+    await store(dataDir, []);
+    expect(await auditOf(dataDir)).toEqual([]);
+    const last = bases.at(-1) ?? 0;
+    expect(positionAtAge(dataDir, 99 * dayMs)).toBe(last);
+    expect(positionAtAge(dataDir, 101 * dayMs)).toBe(0);
+  });
+
+  it.each([0, Date.now() + 400 * dayMs])(
+    'takes a segment for new whose clock was wrong: begun at %i',
+    async (at) => {
+      const dataDir = newDataDirectory();
+      await store(dataDir, numberedBatches(60));
+      toThird(dataDir);
+      setCreatedAt(dataDir, at);
+      await store(dataDir, []);
+      expect(positionAtAge(dataDir, dayMs)).toBe(0);
+    },
+  );
+});
+
+it('remembers up to where keys have expired, so that those are not missed', async () => {
   const dataDir = newDataDirectory();
   await store(dataDir, numberedBatches(6));
   const counters = new SqliteCounterStore(openDatabase(join(dataDir, 'pipeline.db')));
-  const afterAll = Date.now() + 1;
-  expect(counters.expireKeys(afterAll, 10)).toBe(2);
-  expect(counters.expireKeys(afterAll - 1000, 10)).toBe(0);
+  const end = counters.position;
+  expect(counters.expireKeys(end, 10)).toBe(2);
+  expect(counters.expireKeys(end - 1, 10)).toBe(0);
   counters.close();
   expect(await auditOf(dataDir)).toEqual([]);
-  change(dataDir, 'UPDATE progress SET keys_expired_before = 0');
+  change(dataDir, 'UPDATE progress SET keys_expired_through = 0');
   expect(await auditOf(dataDir)).toHaveLength(2);
 });
+
+it('takes nothing of the ages of another log for those of its own', async () => {
+  const dataDir = newDataDirectory();
+  await store(dataDir, numberedBatches(6));
+  change(
+    dataDir,
+    `UPDATE progress SET log_id = x'00', keys_expired_through = position;
+     INSERT INTO log_ages SELECT position, -1000000000 FROM progress; DELETE FROM idempotency_keys`,
+  );
+  expect(rebuild(dataDir)).toMatchObject({ isSwitched: true });
+  expect(positionAtAge(dataDir, 1_000)).toBe(0);
+  expect(await auditOf(dataDir)).toEqual([]);
+  await store(dataDir, [], { keepKeysMs: 1_000 });
+  expect(await auditOf(dataDir)).toEqual([]);
+});
+
+/** Sets when all segments were begun. Returns where they begin. */
+function setCreatedAt(dataDir: string, createdAt: number): number[] {
+  const segments = listSegments(nodeFileSystem, dataPaths(dataDir).log);
+  for (const segment of segments) {
+    const bytes = readFileSync(segment.path);
+    const logId = readLogId(nodeFileSystem, dataPaths(dataDir).log);
+    if (logId === undefined) throw new Error('there is no log');
+    headerOf(segment.base, { logId, createdAt }).copy(bytes);
+    writeFileSync(segment.path, bytes);
+  }
+  return segments.map(({ base }) => base);
+}
+
+function positionAtAge(dataDir: string, ageMs: number): number {
+  const counters = new SqliteCounterStore(openDatabase(join(dataDir, 'pipeline.db')));
+  const position = counters.age.positionAtAge(ageMs);
+  counters.close();
+  return position;
+}

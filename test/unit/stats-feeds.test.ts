@@ -8,7 +8,8 @@ import { afterEach, beforeEach, expect, it, vi } from 'vitest';
 
 import type { FromReader } from '../../src/engines/embedded/messages.ts';
 import { SqliteCounterStore } from '../../src/engines/embedded/sqlite-counter-store.ts';
-import { openDatabase, openDatabaseReadOnly } from '../../src/engines/embedded/sqlite-schema.ts';
+import { openDatabaseReadOnly } from '../../src/engines/embedded/read-only-database.ts';
+import { openDatabase } from '../../src/engines/embedded/sqlite-schema.ts';
 import { StatsFeeds } from '../../src/engines/embedded/stats-feeds.ts';
 
 const query = { from: '2023-06-16', to: '2023-06-16', types: [], states: [] };

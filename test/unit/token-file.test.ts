@@ -1,13 +1,26 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { readdirSync, readFileSync, renameSync, statSync, writeFileSync } from 'node:fs';
+import {
+  cpSync,
+  existsSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs';
 import { join } from 'node:path';
 
 import { describe, expect, it, vi } from 'vitest';
 
 import type { Token } from '../../src/domain/access-token.ts';
 import { dataPaths } from '../../src/engines/embedded/data-directory.ts';
-import { changeTokens, readTokenFile } from '../../src/engines/embedded/token-file.ts';
+import {
+  changeTokens,
+  readTokenFile,
+  TokenFileMissing,
+} from '../../src/engines/embedded/token-file.ts';
 import { watchTokens } from '../../src/engines/embedded/token-watch.ts';
 import { afterTest, temporaryDirectory } from '../support/server-process.ts';
 
@@ -37,7 +50,7 @@ describe('the file of the tokens', () => {
     changeTokens(paths, () => [full, token('b')]);
     expect(readTokenFile(paths)).toEqual([full, token('b')]);
     expect(statSync(paths.tokens).mode & 0o777).toBe(0o600);
-    expect(readdirSync(paths.root).sort()).toEqual(['tokens-lock.db', 'tokens.json']);
+    expect(readdirSync(paths.root).sort()).toEqual(['log', 'tokens-lock.db', 'tokens.json']);
   });
 
   it('stays as it was where a change fails', () => {
@@ -51,7 +64,7 @@ describe('the file of the tokens', () => {
     const many = Array.from({ length: 1_000 }, (_, at) => `t${at}`);
     expect(() => add(paths, ...many)).toThrow(/at most 1000 tokens/);
     expect(readFileSync(paths.tokens)).toEqual(before);
-    expect(readdirSync(paths.root).sort()).toEqual(['tokens-lock.db', 'tokens.json']);
+    expect(readdirSync(paths.root).sort()).toEqual(['log', 'tokens-lock.db', 'tokens.json']);
   });
 
   it('loses nothing where many processes change it at once', async () => {
@@ -85,6 +98,49 @@ describe('the file of the tokens', () => {
     // Nor is it written over.
     expect(() => add(paths, 'a')).toThrow(why);
     expect(readFileSync(paths.tokens, 'utf8')).toBe(text);
+  });
+});
+
+describe('that tokens were made', () => {
+  const unexpected = (problem: string) => expect.fail(problem);
+
+  it('is known where the log alone was restored, until new tokens are made', () => {
+    const before = dataPaths(temporaryDirectory());
+    add(before, 'a');
+    changeTokens(before, () => []);
+    const restored = dataPaths(temporaryDirectory());
+    cpSync(before.log, restored.log, { recursive: true });
+    const start = () => watchTokens(restored, () => undefined, unexpected);
+    expect(start).toThrow(TokenFileMissing);
+    expect(start).toThrow(/tokens\.json is missing.*Restore it.*token create.*remove .*required/);
+    add(restored, 'b');
+    expect(namesOf(readTokenFile(restored))).toEqual(['b']);
+  });
+
+  it('is not noted where making the first failed', () => {
+    const paths = dataPaths(temporaryDirectory());
+    const fail = () => {
+      throw new Error('no');
+    };
+    expect(() => changeTokens(paths, fail)).toThrow('no');
+    expect(readTokenFile(paths)).toBeUndefined();
+  });
+
+  it('is noted by the start of a server that finds a file without it, and while it runs', () => {
+    const paths = dataPaths(temporaryDirectory());
+    add(paths, 'a');
+    rmSync(paths.log, { recursive: true });
+    vi.useFakeTimers({ toFake: ['setInterval', 'clearInterval'] });
+    const watch = watchTokens(paths, () => undefined, unexpected);
+    afterTest(() => {
+      watch.close();
+      vi.useRealTimers();
+    });
+    expect(existsSync(paths.tokensRequired)).toBe(true);
+    rmSync(paths.log, { recursive: true });
+    writeFileSync(paths.tokens, readFileSync(paths.tokens));
+    vi.advanceTimersByTime(1_000);
+    expect(existsSync(paths.tokensRequired)).toBe(true);
   });
 });
 

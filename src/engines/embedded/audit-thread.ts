@@ -8,7 +8,7 @@ import {
   type ToAuditThread,
 } from './audit-threads.ts';
 import { nodeFileSystem } from './file-system.ts';
-import { openDatabaseReadOnly } from './sqlite-schema.ts';
+import { openDatabaseReadOnly } from './read-only-database.ts';
 
 const port = parentPort;
 if (port === null) throw new Error('this module runs as a worker');

@@ -12,6 +12,7 @@ import { auditOnThreads, threadsFor } from './audit-threads.ts';
 import { batchesOnRecord } from './batches-on-record.ts';
 import { dataPaths } from './data-directory.ts';
 import { nodeFileSystem, type FileSystem } from './file-system.ts';
+import { checkJournal } from './journal-check.ts';
 import { checkLost, finishKeyAudit } from './key-audit.ts';
 import { readDeadLetters, readLedger, type Ledger, type RecordedDeadLetter } from './ledger.ts';
 import type { LogPosition } from './log-frame.ts';
@@ -22,7 +23,8 @@ import { lastRecordEnd, surveyLog, type Damage, type LogPlace } from './log-surv
 import { finishReplayAudit } from './replay-audit.ts';
 import { ScratchCounters, selectCounters } from './scratch-counters.ts';
 import type { KeyedBatch } from './sqlite-counter-store.ts';
-import { checkVersion, openDatabaseReadOnly } from './sqlite-schema.ts';
+import { openDatabaseReadOnly } from './read-only-database.ts';
+import { checkVersion } from './sqlite-schema.ts';
 import { nameBatches } from './suspects.ts';
 
 export interface AuditOptions {
@@ -58,8 +60,14 @@ const namedCountersMax = 1_000;
  */
 export async function auditDataDirectory(options: AuditOptions): Promise<AuditSummary> {
   const paths = dataPaths(options.dataDir);
+  checkJournal(paths.database, false);
   const database = openDatabaseReadOnly(paths.database);
-  checkVersion(database, paths.database);
+  try {
+    checkVersion(database, paths.database);
+  } catch (error) {
+    database.close();
+    throw error;
+  }
   const { fileSystem = nodeFileSystem } = options;
   const logId = readLogId(fileSystem, paths.log);
   const salt = logId === undefined ? 0 : saltOfLog(logId);
@@ -115,9 +123,8 @@ class Audit {
     this.#checkMissing(ledger);
     this.#checkDeadLetters(from, through);
     if (this.#options.received === undefined) {
-      const expiredBefore = ledger?.keysExpiredBefore ?? 0;
       const recordAt = (position: LogPosition) => this.#reader.recordAt(position);
-      const keys = { lost: this.#lostKeys(), met: this.#sum('metKeys'), expiredBefore };
+      const keys = { lost: this.#lostKeys(), met: this.#sum('metKeys'), ledger };
       finishKeyAudit(this.#database, { ...keys, from, through, recordAt }, this.#report);
       const missed = this.#findings.flatMap(({ missedReplays }) => missedReplays);
       const replays = { missed, met: this.#sum('metReplays') };
@@ -170,7 +177,8 @@ class Audit {
     }
     const { received } = this.#options;
     const { directory, salt } = this.#place;
-    const databasePath = dataPaths(this.#options.dataDir).database;
+    // Where it is read from a copy, the threads read that.
+    const databasePath = this.#database.location() ?? dataPaths(this.#options.dataDir).database;
     const settings = { databasePath, directory, salt, deadLetters: this.#deadLetters, received };
     const findings = await auditOnThreads(spans, threads, settings, {
       onRows: (rows) => this.#recounted.addRows(rows),

@@ -1,6 +1,7 @@
 import { randomBytes } from 'node:crypto';
 import {
   accessSync,
+  chownSync,
   constants,
   mkdirSync,
   readFileSync,
@@ -23,6 +24,8 @@ export interface DataPaths {
   readonly database: string;
   /** The hashes of the tokens. */
   readonly tokens: string;
+  /** Exists once tokens were made; beside the log, so that a copy of the log has it too. */
+  readonly tokensRequired: string;
 }
 
 export function dataPaths(root: string): DataPaths {
@@ -32,6 +35,7 @@ export function dataPaths(root: string): DataPaths {
     log: join(absolute, 'log'),
     database: join(absolute, 'pipeline.db'),
     tokens: join(absolute, 'tokens.json'),
+    tokensRequired: join(absolute, 'log', 'tokens-required'),
   };
 }
 
@@ -112,6 +116,23 @@ export function makeDataDirectory({ root }: DataPaths): void {
   } catch (error) {
     throw unusable(root, error);
   }
+}
+
+/**
+ * Makes the directory of the log where it is missing, for the user under whom the server runs.
+ * @throws the file system's error.
+ */
+export function makeLogDirectory(paths: DataPaths): void {
+  if (statSync(paths.log, { throwIfNoEntry: false })?.isDirectory() === true) return;
+  makeDirectories(paths.log);
+  giveToOwner(paths, paths.log);
+}
+
+/** Gives what root makes to the owner of the directory: the user under whom the server runs. */
+export function giveToOwner({ root }: DataPaths, path: string): void {
+  if (process.getuid?.() !== 0) return;
+  const { uid, gid } = statSync(root);
+  if (uid !== 0) chownSync(path, uid, gid);
 }
 
 /** As mkdir's own recursion, which never ends where a parent is there and takes nothing (/proc). */

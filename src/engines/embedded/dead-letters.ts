@@ -13,13 +13,8 @@ import { readLogId, saltOfLog } from './log-segment.ts';
 import { surveyLog } from './log-survey.ts';
 import { batchIdOf, rawKeyOfRecord } from './record-identity.ts';
 import { addToCounters } from './sqlite-counter-store.ts';
-import {
-  checkVersion,
-  hasTable,
-  inTransaction,
-  openDatabaseForChange,
-  openDatabaseReadOnly,
-} from './sqlite-schema.ts';
+import { openDatabaseReadOnly } from './read-only-database.ts';
+import { checkVersion, hasTable, inTransaction, openDatabaseForChange } from './sqlite-schema.ts';
 
 export interface StoredDeadLetter extends RecordedDeadLetter {
   /** Undefined where the raw body is damaged or gone. */

@@ -54,13 +54,12 @@ export class GenerationWriter {
     }
   }
 
-  /** Unless it has expired; one that is in force has not, though a clock that jumped may say so. */
-  addKey(record: LogRecord, expiredBefore: number): void {
+  /** Unless it has expired; one that is in force has not. */
+  addKey(record: LogRecord, mayBeExpired: boolean): void {
     const keyed = keyOf(record);
     if (keyed === undefined) return;
     const { caller, key, bodySha256, batchId, receivedAt, position } = keyed;
-    const isOld = receivedAt < expiredBefore;
-    if (isOld && this.#knownKey.get(caller, key, batchId) === undefined) return;
+    if (mayBeExpired && this.#knownKey.get(caller, key, batchId) === undefined) return;
     this.#addKey.run(caller, key, bodySha256, batchId, receivedAt, position);
   }
 

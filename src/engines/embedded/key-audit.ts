@@ -3,6 +3,7 @@ import type { DatabaseSync, StatementSync } from 'node:sqlite';
 import { rawKeyOf } from '../../domain/batch-id.ts';
 import type { Difference } from '../../pipeline/audit.ts';
 import { NameList } from './batches-on-record.ts';
+import { mayKeyBeExpired, type Ledger } from './ledger.ts';
 import type { LogPosition, LogRecord } from './log-frame.ts';
 import { keyOf } from './log-processor.ts';
 import type { KeyedBatch } from './sqlite-counter-store.ts';
@@ -80,8 +81,7 @@ export function checkLost(lost: number): void {
 export interface KeysOfSpan {
   readonly lost: readonly KeyedBatch[];
   readonly met: number;
-  /** Keys received before may be gone; milliseconds since 1970. */
-  readonly expiredBefore: number;
+  readonly ledger: Ledger | undefined;
   readonly from: LogPosition;
   readonly through: LogPosition;
   readonly recordAt: (position: LogPosition) => LogRecord | undefined;
@@ -93,12 +93,12 @@ export interface KeysOfSpan {
  */
 export function finishKeyAudit(
   database: DatabaseSync,
-  { lost, met, expiredBefore, from, through, recordAt }: KeysOfSpan,
+  { lost, met, ledger, from, through, recordAt }: KeysOfSpan,
   report: (difference: Difference) => void,
 ): void {
   const audit = new KeyAudit(database, report);
   for (const keyed of lost) {
-    if (keyed.receivedAt < expiredBefore || audit.check(keyed)) continue;
+    if (mayKeyBeExpired(ledger, keyed) || audit.check(keyed)) continue;
     const rawKey = rawKeyOf(keyed.batchId, keyed.receivedAt);
     const detail = `The idempotency key ${JSON.stringify(keyed.key)} of ${rawKey} is not kept, though it has not expired: a retry would count twice.`;
     report({ code: 'key_missing', detail, rawKeys: [rawKey] });

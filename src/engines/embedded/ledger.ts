@@ -7,7 +7,9 @@ export interface Ledger {
   readonly logId: Uint8Array | undefined;
   /** Through which byte the log is counted. */
   readonly position: LogPosition;
-  /** Keys received before this may be gone; milliseconds since 1970. */
+  /** Keys of records before this may be gone. */
+  readonly keysExpiredThrough: LogPosition;
+  /** The same by when they were received, in milliseconds since 1970, of earlier versions. */
   readonly keysExpiredBefore: number;
   /** What records before this counted is noted apart, since their segments may be gone. */
   readonly removedThrough: LogPosition;
@@ -20,9 +22,19 @@ export function readLedger(database: DatabaseSync): Ledger | undefined {
   return {
     logId: (row['log_id'] as Uint8Array | null) ?? undefined,
     position: Number(row['position']),
+    keysExpiredThrough: Number(row['keys_expired_through']),
     keysExpiredBefore: Number(row['keys_expired_before']),
     removedThrough: Number(row['removed_through']),
   };
+}
+
+/** Whether the idempotency key of a record may be gone, since it has expired. */
+export function mayKeyBeExpired(
+  ledger: Pick<Ledger, 'keysExpiredThrough' | 'keysExpiredBefore'> | undefined,
+  { position, receivedAt }: { readonly position: LogPosition; readonly receivedAt: number },
+): boolean {
+  if (ledger === undefined) return false;
+  return position < ledger.keysExpiredThrough || receivedAt < ledger.keysExpiredBefore;
 }
 
 export interface RecordedDeadLetter {

@@ -24,7 +24,7 @@ import type {
 export interface LogIntakeOptions {
   readonly log: SegmentedLog;
   readonly admission: Pick<CounterAdmission, 'admit' | 'take'>;
-  /** Finds a key among the batches that are counted. */
+  /** Finds a key among the batches that are counted, where it has not expired. */
   readonly findKey: (caller: string, key: string) => EarlierBatch | undefined;
   /** Where a batch from another installation stands that is counted, though its record be gone. */
   readonly placeOfReplayed: (batchId: BatchId) => LogPosition | undefined;
@@ -255,7 +255,10 @@ export class LogIntake implements Intake, ReplayIntake {
     if (pending !== undefined) return pending;
     const { findKey, now, keepKeysMs } = this.#options;
     const counted = findKey(caller, key);
-    return counted !== undefined && counted.receivedAt > now() - keepKeysMs ? counted : undefined;
+    if (counted === undefined || this.#placeOfReplayed(counted.batchId) === undefined)
+      return counted;
+    // How old a batch from another installation is, only the wall clocks of both can tell.
+    return counted.receivedAt > now() - keepKeysMs ? counted : undefined;
   }
 
   /** The record is there: what it says need not be held in memory or in a row. */

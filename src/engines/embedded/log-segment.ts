@@ -87,7 +87,7 @@ export function createSegmentAgain(
   return file;
 }
 
-function headerOf(base: LogPosition, { logId, createdAt }: SegmentHeader): Buffer {
+export function headerOf(base: LogPosition, { logId, createdAt }: SegmentHeader): Buffer {
   const bytes = Buffer.alloc(segmentHeaderBytes);
   bytes.set(magic);
   bytes.writeUInt32LE(version, 12);

@@ -11,6 +11,8 @@ import type { SqliteCounterStore } from './sqlite-counter-store.ts';
 import { isSqliteBusy } from './sqlite-errors.ts';
 
 const intervalMs = 60_000;
+/** How exactly it is known how old places of the log are: expiry comes so much later at most. */
+const markMs = 3_600_000;
 /** While more is to be cleared away than is done in one step. */
 const againMs = 50;
 const expireKeysAtOnce = 1_000;
@@ -64,13 +66,16 @@ export class Maintenance {
   /** Says whether there is more to do. */
   #maintain(): boolean {
     const { keepKeysMs, keepRawMs } = this.#options;
-    const now = this.#platform.now();
+    const { age } = this.#store;
     try {
       this.#store.lookUpDeadLetters();
       this.#store.shrinkJournal();
-      const expired = this.#store.expireKeys(now - keepKeysMs, expireKeysAtOnce);
+      // What is counted stays in the log: a place behind it may be written again, by a later batch.
+      age.mark(this.#store.position, Math.min(markMs, keepRawMs ?? markMs));
+      const expired = this.#store.expireKeys(age.positionAtAge(keepKeysMs), expireKeysAtOnce);
       if (expired === expireKeysAtOnce) return true;
-      return keepRawMs !== undefined && this.#isRemoving && this.#removeOld(now - keepRawMs);
+      if (keepRawMs === undefined || !this.#isRemoving) return false;
+      return this.#removeOld(age.positionAtAge(keepRawMs));
     } catch (error) {
       if (!isSqliteBusy(error)) this.#onFailure(error);
       return false;
@@ -78,14 +83,14 @@ export class Maintenance {
   }
 
   /**
-   * Removes segments closed before a time, once what they counted is noted apart: an audit must
+   * Removes the segments before a position, once what they counted is noted apart: an audit must
    * be able to tell it from what nobody can explain. Says whether there is more to do.
    */
-  #removeOld(closedBefore: number): boolean {
+  #removeOld(old: LogPosition): boolean {
     // What a power failure may take from the database must stay in the log.
     const durable = this.#store.checkpoint();
     if (durable === undefined) return false;
-    const through = Math.min(durable, this.#log.removableThrough(closedBefore));
+    const through = Math.min(durable, this.#log.removableThrough(old));
     const noted = this.#store.removedThrough;
     if (noted < through) {
       try {
@@ -97,7 +102,7 @@ export class Maintenance {
         return false;
       }
     }
-    this.#log.removeSegments(Math.min(noted, through), closedBefore);
+    this.#log.removeSegments(Math.min(noted, through));
     return false;
   }
 

@@ -52,6 +52,8 @@ export function openLog(
     log.close();
     throw ofAnotherLog();
   }
+  const countedStarts = () => log.segmentStarts().filter(({ base }) => base <= store.position);
+  store.age.adoptSegments(countedStarts, now());
   return { log, uncountedKeys, uncountedReplays };
 }
 

@@ -8,7 +8,8 @@ import { LogReader } from './log-reader.ts';
 import { listSegments, readLogId, saltOfLog } from './log-segment.ts';
 import { batchIdOf, findRecord, rawKeyOfRecord } from './record-identity.ts';
 import { lastRecordEnd, surveyLog, type Damage, type LogPlace } from './log-survey.ts';
-import { checkVersion, openDatabaseReadOnly } from './sqlite-schema.ts';
+import { openDatabaseReadOnly } from './read-only-database.ts';
+import { checkVersion } from './sqlite-schema.ts';
 
 export type FoundBatch =
   | { readonly batch: StoredBody; readonly damage?: never }

@@ -8,7 +8,8 @@ import { LogReceipts } from './log-receipts.ts';
 import { ReplayedTail } from './replayed-tail.ts';
 import type { FromReader, ReaderRequest, ToReader, WorkerSettings } from './messages.ts';
 import { sqliteFailure } from './sqlite-errors.ts';
-import { journalBytes, journalBytesMax, openDatabaseReadOnly } from './sqlite-schema.ts';
+import { openDatabaseReadOnly } from './read-only-database.ts';
+import { journalBytes, journalBytesMax } from './sqlite-schema.ts';
 import { StatsFeeds } from './stats-feeds.ts';
 import { openStatsReader } from './stats-reader.ts';
 

@@ -6,7 +6,7 @@ import { batchesOnRecord } from './batches-on-record.ts';
 import { dataPaths, lockFile } from './data-directory.ts';
 import { nodeFileSystem, type FileSystem } from './file-system.ts';
 import { GenerationWriter } from './generation-writer.ts';
-import { readLedger } from './ledger.ts';
+import { mayKeyBeExpired, readLedger, type Ledger } from './ledger.ts';
 import type { LogPosition } from './log-frame.ts';
 import { LogReader } from './log-reader.ts';
 import { removedUnnotedHint } from './log-recovery.ts';
@@ -18,7 +18,7 @@ import {
   generationTables,
   hasTable,
   inTransaction,
-  keysByAge,
+  keysByPosition,
   openDatabaseForChange,
 } from './sqlite-schema.ts';
 
@@ -165,7 +165,7 @@ class Rebuild {
     const dropped = this.#database.prepare(
       'SELECT 1 FROM dead_letters WHERE position = ? AND dropped_at IS NOT NULL',
     );
-    const { keysExpiredBefore = 0 } = readLedger(this.#database) ?? {};
+    const ledger = this.#ownLedger();
     let position = this.#position;
     let isAtEnd = true;
     for (const found of surveyLog({ ...this.#place, from: position, through })) {
@@ -176,7 +176,7 @@ class Rebuild {
         const isDropped = dropped.get(record.position) !== undefined;
         const reason = isDropped ? undefined : this.#counter.count(record);
         if (isDropped || reason !== undefined) writer.addDeadLetter(record, reason);
-        writer.addKey(record, keysExpiredBefore);
+        writer.addKey(record, mayKeyBeExpired(ledger, record));
         writer.addReplayed(record);
       }
       position = found.end;
@@ -189,6 +189,14 @@ class Rebuild {
     writer.addTally(this.#counter.takeTally());
     this.#database.prepare('UPDATE rebuild SET position = ?').run(position);
     this.#position = position;
+  }
+
+  /** The ledger, if it is of this log. */
+  #ownLedger(): Ledger | undefined {
+    const ledger = readLedger(this.#database);
+    return ledger?.logId !== undefined && this.#place.logId.equals(ledger.logId)
+      ? ledger
+      : undefined;
   }
 
   /** Within one transaction: counts the rest, shows what differs, and switches. */
@@ -281,7 +289,9 @@ class Rebuild {
       database.exec(`ALTER TABLE ${table} RENAME TO ${table}_before`);
       database.exec(`ALTER TABLE ${table}_next RENAME TO ${table}`);
     }
-    database.exec(`DROP INDEX IF EXISTS idempotency_keys_by_age; ${keysByAge}; DROP TABLE rebuild`);
+    database.exec(
+      `DROP INDEX IF EXISTS idempotency_keys_by_position; ${keysByPosition}; DROP TABLE rebuild`,
+    );
     this.#mendLedger();
   }
 
@@ -293,6 +303,12 @@ class Rebuild {
     const database = this.#database;
     const ledger = readLedger(database);
     const { logId } = this.#place;
+    if (this.#ownLedger() === undefined) {
+      // Positions in another log say nothing of this one.
+      database.exec('DELETE FROM log_ages; INSERT INTO log_ages (position, run_ms) VALUES (0, 0)');
+      database.exec('UPDATE progress SET keys_expired_through = 0, run_ms = 0');
+    }
+    database.prepare('DELETE FROM log_ages WHERE position > ?').run(this.#position);
     if (ledger === undefined) {
       database
         .prepare('INSERT INTO progress (one, log_id, position) VALUES (1, ?, ?)')

@@ -3,6 +3,7 @@ import { randomFillSync } from 'node:crypto';
 import { batchIdAt, placeMax } from '../../domain/batch-id.ts';
 import type { FileSystem, LogFile } from './file-system.ts';
 import type { ScannedRecord } from './frame-scanner.ts';
+import type { SegmentStart } from './log-age.ts';
 import {
   encodeFrame,
   frameHeaderBytes,
@@ -193,27 +194,23 @@ export class SegmentedLog {
     return this.#fits(frameHeaderBytes + bytes);
   }
 
-  /**
-   * Where the log may begin when segments that were closed before `closedBefore` (milliseconds
-   * since 1970) are removed; never behind the last.
-   */
-  removableThrough(closedBefore: number): LogPosition {
-    let through = this.#segments[0]?.base ?? 0;
-    for (const next of this.#segments.slice(1)) {
-      // Nothing was written to a segment after the next one was begun.
-      if (this.#createdAt(next) >= closedBefore) break;
-      through = next.base;
-    }
-    return through;
+  /** Where the log begins when the segments before a position are removed; never behind the last. */
+  removableThrough(through: LogPosition): LogPosition {
+    return this.#segments.findLast(({ base }) => base <= through)?.base ?? this.begin;
   }
 
-  /**
-   * Removes whole segments, oldest first, that lie before `through` and were closed before
-   * `closedBefore` (milliseconds since 1970); never the last. Returns how many.
-   */
-  removeSegments(through: LogPosition, closedBefore: number): number {
+  /** The segments, oldest first, and when each was begun. Reads their headers. */
+  segmentStarts(): SegmentStart[] {
+    return this.#segments.map((segment) => ({
+      base: segment.base,
+      createdAt: this.#createdAt(segment),
+    }));
+  }
+
+  /** Removes whole segments, oldest first, that lie before `through`; never the last. Returns how many. */
+  removeSegments(through: LogPosition): number {
     const { fileSystem, directory } = this.#options;
-    const keptFrom = Math.min(through, this.removableThrough(closedBefore));
+    const keptFrom = this.removableThrough(through);
     let removed = 0;
     for (;;) {
       const [oldest, next] = this.#segments;

@@ -5,6 +5,8 @@ import { rowsOfTally, typeStateKey, type Tally } from '../../domain/counter.ts';
 import type { Counter } from '../../domain/day-bound.ts';
 import type { CalendarDate } from '../../domain/timestamp.ts';
 import type { CounterStore, Delivery, EarlierBatch } from '../../pipeline/ports.ts';
+import { stampAfter } from './journal-check.ts';
+import { LogAge } from './log-age.ts';
 import type { LogPosition } from './log-frame.ts';
 import { inTransaction, journalBytes, journalBytesMax } from './sqlite-schema.ts';
 
@@ -53,6 +55,7 @@ export type CountersChange = 'none' | 'added' | 'replaced';
  * transaction. The position is the ledger: what lies before it is counted, what lies behind is not.
  */
 export class SqliteCounterStore implements CounterStore<LogSpan, LogDelivery> {
+  readonly age: LogAge;
   readonly #database: DatabaseSync;
   readonly #add: StatementSync;
   readonly #addRemoved: StatementSync;
@@ -70,13 +73,19 @@ export class SqliteCounterStore implements CounterStore<LogSpan, LogDelivery> {
   readonly #schemaVersion: StatementSync;
   #seen = { data: 0, schema: 0 };
   #change: CountersChange = 'none';
+  /** See `journal-check.ts`. */
+  #stamp: number;
   #position: LogPosition;
   #removedThrough: LogPosition;
   #deadLetters: number;
 
-  /** `database` as `openDatabase` gives it; this store is its only writer. */
-  constructor(database: DatabaseSync) {
+  /**
+   * `database` as `openDatabase` gives it; this store is its only writer. `elapsedMs`: milliseconds
+   * since some moment, which never go back.
+   */
+  constructor(database: DatabaseSync, elapsedMs: () => number = () => performance.now()) {
     this.#database = database;
+    this.age = new LogAge(database, elapsedMs);
     this.#add = database.prepare(addToCounters('counters'));
     this.#addRemoved = database.prepare(addToCounters('removed_counters'));
     this.#findDeadLetter = database.prepare('SELECT 1 FROM dead_letters WHERE position = ?');
@@ -86,7 +95,7 @@ export class SqliteCounterStore implements CounterStore<LogSpan, LogDelivery> {
     );
     this.#expireKeys = database.prepare(
       `DELETE FROM idempotency_keys WHERE (caller, key) IN
-       (SELECT caller, key FROM idempotency_keys WHERE received_at < ? LIMIT ?)`,
+       (SELECT caller, key FROM idempotency_keys WHERE position < ? LIMIT ?)`,
     );
     this.#addReplayed = database.prepare(addReplayedTo('replayed_batches'));
     this.#findReplayed = database.prepare(placeOfReplayed);
@@ -98,7 +107,9 @@ export class SqliteCounterStore implements CounterStore<LogSpan, LogDelivery> {
     this.#countDay = database.prepare('SELECT count(*) AS count FROM counters WHERE date = ?');
     this.#dataVersion = database.prepare('PRAGMA data_version');
     this.#schemaVersion = database.prepare('PRAGMA schema_version');
-    this.#moveOn = database.prepare('UPDATE progress SET position = ? WHERE position = ?');
+    this.#moveOn = database.prepare(
+      'UPDATE progress SET position = ?, run_ms = ? WHERE position = ?',
+    );
     const progress = database.prepare('SELECT position, removed_through FROM progress').get();
     if (progress === undefined) {
       throw new Error(
@@ -107,6 +118,7 @@ export class SqliteCounterStore implements CounterStore<LogSpan, LogDelivery> {
     }
     this.#position = Number(progress['position']);
     this.#removedThrough = Number(progress['removed_through']);
+    this.#stamp = Number(database.prepare('PRAGMA application_id').get()?.['application_id']);
     this.#deadLetters = 0;
     this.lookUpDeadLetters();
     this.takeChange();
@@ -216,14 +228,14 @@ export class SqliteCounterStore implements CounterStore<LogSpan, LogDelivery> {
     return row === undefined ? undefined : Number(row['position']);
   }
 
-  /** Deletes up to `limit` keys received before a time; returns how many there were. */
-  expireKeys(receivedBefore: number, limit: number): number {
+  /** Deletes up to `limit` keys of records before a position; returns how many there were. */
+  expireKeys(through: LogPosition, limit: number): number {
     return inTransaction(this.#database, () => {
-      const expired = Number(this.#expireKeys.run(receivedBefore, limit).changes);
+      const expired = Number(this.#expireKeys.run(through, limit).changes);
       if (expired > 0) {
         this.#database
-          .prepare('UPDATE progress SET keys_expired_before = max(keys_expired_before, ?)')
-          .run(receivedBefore);
+          .prepare('UPDATE progress SET keys_expired_through = max(keys_expired_through, ?)')
+          .run(through);
       }
       return expired;
     });
@@ -277,7 +289,9 @@ export class SqliteCounterStore implements CounterStore<LogSpan, LogDelivery> {
   }
 
   #commit(deliveries: readonly LogDelivery[], position: LogPosition): void {
+    const stamp = stampAfter(this.#stamp);
     inTransaction(this.#database, () => {
+      this.#database.exec(`PRAGMA application_id = ${stamp}`);
       for (const { tally, keys, replayed = [], deadLetters } of deliveries) {
         this.#addTally(tally);
         for (const { caller, key, bodySha256, batchId, receivedAt, position: place } of keys) {
@@ -288,10 +302,11 @@ export class SqliteCounterStore implements CounterStore<LogSpan, LogDelivery> {
           this.#addDeadLetter.run(place, batchId, reason, failedAt, failedAt);
         }
       }
-      if (this.#moveOn.run(position, this.#position).changes !== 1) {
+      if (this.#moveOn.run(position, this.age.runMs(), this.#position).changes !== 1) {
         throw new Error('another process has moved the position in pipeline.db; stop that one');
       }
     });
+    this.#stamp = stamp;
     this.#position = position;
     for (const { deadLetters } of deliveries) {
       this.#deadLetters += deadLetters.length;

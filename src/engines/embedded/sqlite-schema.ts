@@ -6,7 +6,7 @@ import { whyUnreadable } from './data-directory.ts';
 import { connectSqlite, type Connect } from './platform.ts';
 import { sqliteFailure } from './sqlite-errors.ts';
 
-const schemaVersion = 3;
+const schemaVersion = 4;
 
 /*
  * Plain tables, for any reader of SQLite. `type_state` orders the rows of a date as the engine on
@@ -62,7 +62,9 @@ const deadLetters = (name: string) => `
     damaged_through INTEGER
   ) STRICT;`;
 
-export const keysByAge = 'CREATE INDEX idempotency_keys_by_age ON idempotency_keys (received_at)';
+/** Keys expire by their place in the log. */
+export const keysByPosition =
+  'CREATE INDEX idempotency_keys_by_position ON idempotency_keys (position)';
 
 /** What the log says, and a rebuild makes anew. */
 export const generationTables = [
@@ -82,13 +84,21 @@ export function createGeneration(database: DatabaseSync, suffix: string): void {
 
 /*
  * progress, one row: of which log the counters are, and through which byte of it they have counted;
- * keys received before `keys_expired_before` (ms) may be gone; what records before `removed_through`
- * counted stands in `removed_counters` too, since their segments may be gone.
+ * keys of records before `keys_expired_through` may be gone, and those received before
+ * `keys_expired_before` (ms), which earlier versions went by; what records before `removed_through`
+ * counted stands in `removed_counters` too, since their segments may be gone; `run_ms`: how long
+ * servers have run. log_ages: up to which position the log was there when they had run so long.
  */
+const logAges = `
+  CREATE TABLE log_ages (
+    position INTEGER PRIMARY KEY,
+    run_ms INTEGER NOT NULL
+  ) STRICT;`;
+
 const schema = `
   ${countersTable('counters')}
   ${idempotencyKeys('idempotency_keys')}
-  ${keysByAge};
+  ${keysByPosition};
   ${deadLetters('dead_letters')}
   ${replayedBatches('replayed_batches')}
   ${countersTable('removed_counters')}
@@ -97,9 +107,13 @@ const schema = `
     log_id BLOB,
     position INTEGER NOT NULL,
     keys_expired_before INTEGER NOT NULL DEFAULT 0,
-    removed_through INTEGER NOT NULL DEFAULT 0
+    removed_through INTEGER NOT NULL DEFAULT 0,
+    keys_expired_through INTEGER NOT NULL DEFAULT 0,
+    run_ms INTEGER NOT NULL DEFAULT 0
   ) STRICT;
   INSERT INTO progress (one, log_id, position) VALUES (1, NULL, 0);
+  ${logAges}
+  INSERT INTO log_ages (position, run_ms) VALUES (0, 0);
 `;
 
 const fromVersion1 = `
@@ -125,8 +139,16 @@ const fromVersion2 = `
   INSERT INTO idempotency_keys
     SELECT caller, key, body_sha256, batch_id, received_at, place_of(batch_id) FROM idempotency_keys_2;
   DROP TABLE idempotency_keys_2;
-  ${keysByAge};
   ${replayedBatches('replayed_batches')}
+`;
+
+/** `LogAge` fills the empty table from the segments. */
+const fromVersion3 = `
+  DROP INDEX IF EXISTS idempotency_keys_by_age;
+  ${keysByPosition};
+  ALTER TABLE progress ADD COLUMN keys_expired_through INTEGER NOT NULL DEFAULT 0;
+  ALTER TABLE progress ADD COLUMN run_ms INTEGER NOT NULL DEFAULT 0;
+  ${logAges}
 `;
 
 /**
@@ -143,7 +165,12 @@ export function journalBytes(path: string): number {
 }
 
 /** What makes a database of the version before into one of the next. */
-const changes = [schema, fromVersion1 + fromVersion2, fromVersion2];
+const changes = [
+  schema,
+  fromVersion1 + fromVersion2 + fromVersion3,
+  fromVersion2 + fromVersion3,
+  fromVersion3,
+];
 
 /**
  * Opens the database for its one writer and makes the tables where they are missing.
@@ -171,12 +198,6 @@ export function openDatabase(path: string, connect: Connect = connectSqlite): Da
     database.close();
     throw sqliteFailure(error) === 'corrupt' ? databaseDamaged(path, error) : error;
   }
-}
-
-/** Opens the database beside its writer. @throws where there is none. */
-export function openDatabaseReadOnly(path: string): DatabaseSync {
-  checkExists(path);
-  return new DatabaseSync(path, { readOnly: true, timeout: 5000 });
 }
 
 /**
@@ -217,7 +238,8 @@ export function inTransaction<T>(
   }
 }
 
-function checkExists(path: string): void {
+/** @throws where there is no database, or this user may not read it. */
+export function checkExists(path: string): void {
   try {
     statSync(path);
   } catch (error) {

@@ -7,7 +7,7 @@ import type { LogPosition } from './log-frame.ts';
 import { LogReader } from './log-reader.ts';
 import type { CounterSizes } from './messages.ts';
 import { placeOfReplayed } from './sqlite-counter-store.ts';
-import { openDatabaseReadOnly } from './sqlite-schema.ts';
+import { openDatabaseReadOnly } from './read-only-database.ts';
 
 /** Reads the counters of a data directory, with or without a server running on it. */
 export interface StatsReader {

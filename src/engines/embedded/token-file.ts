@@ -1,6 +1,5 @@
 import { randomBytes } from 'node:crypto';
 import {
-  chownSync,
   closeSync,
   fsyncSync,
   openSync,
@@ -21,6 +20,7 @@ import {
 } from '../../domain/access-token.ts';
 import {
   DataDirectoryUnusable,
+  giveToOwner,
   lockFile,
   makeDataDirectory,
   unusable,
@@ -28,6 +28,7 @@ import {
   type DirectoryLock,
 } from './data-directory.ts';
 import { nodeFileSystem } from './file-system.ts';
+import { areTokensRequired, requireTokens } from './token-marker.ts';
 
 /** So many tokens a data directory has at the most. */
 export const tokensMax = 1_000;
@@ -59,11 +60,37 @@ export class TooManyTokens extends Error {
   override readonly name = 'TooManyTokens';
 }
 
+/** Tokens were made, and the file with them is gone; the message says what to do. */
+export class TokenFileMissing extends Error {
+  override readonly name = 'TokenFileMissing';
+
+  constructor({ root, tokens, tokensRequired }: DataPaths) {
+    super(
+      `${tokens} is missing, though tokens were made for this data directory. Restore it from a backup, or make new tokens with \`npx device-pipeline token create --data-dir ${root} --name NAME --for ingest,read\`. To let clients in without tokens, remove ${tokensRequired}.`,
+    );
+  }
+}
+
 /**
- * The tokens of a data directory; undefined where it has no file of them.
- * @throws {TokenFileUnusable}
+ * The tokens of a data directory; undefined where none were ever made.
+ * @throws {TokenFileUnusable | TokenFileMissing}
  */
-export function readTokenFile({ tokens: path }: DataPaths): readonly Token[] | undefined {
+export function readTokenFile(paths: DataPaths): readonly Token[] | undefined {
+  const tokens = readTokensIfAny(paths);
+  if (tokens === undefined && isProtected(paths)) throw new TokenFileMissing(paths);
+  return tokens;
+}
+
+/** @throws {TokenFileUnusable} where that cannot be known: it must not open the server to all. */
+function isProtected(paths: DataPaths): boolean {
+  try {
+    return areTokensRequired(paths);
+  } catch (error) {
+    throw unreadable(paths.tokensRequired, error);
+  }
+}
+
+function readTokensIfAny({ tokens: path }: DataPaths): readonly Token[] | undefined {
   let text: string;
   try {
     const size = statSync(path, { throwIfNoEntry: false })?.size;
@@ -74,13 +101,18 @@ export function readTokenFile({ tokens: path }: DataPaths): readonly Token[] | u
     const { code } = error as NodeJS.ErrnoException;
     if (error instanceof TokenFileUnusable) throw error;
     if (code === 'ENOENT' || code === 'ENOTDIR') return undefined;
-    const isOfAnother = code === 'EACCES' || code === 'EPERM';
-    throw new TokenFileUnusable(`${path} cannot be read (${code ?? 'unknown error'}).`, {
-      cause: error,
-      ...(isOfAnother && { remedy: 'Give this user the right to, or run this as its owner.' }),
-    });
+    throw unreadable(path, error);
   }
   return readDocument(path, text);
+}
+
+function unreadable(path: string, error: unknown): TokenFileUnusable {
+  const { code = 'unknown error' } = error as NodeJS.ErrnoException;
+  const isOfAnother = code === 'EACCES' || code === 'EPERM';
+  return new TokenFileUnusable(`${path} cannot be read (${code}).`, {
+    cause: error,
+    ...(isOfAnother && { remedy: 'Give this user the right to, or run this as its owner.' }),
+  });
 }
 
 /** Tells one state of the file from another; undefined where there is none. */
@@ -108,12 +140,15 @@ export function changeTokens(
   makeDataDirectory(paths);
   const lock = takeLock(paths);
   try {
-    const tokens = change(readTokenFile(paths) ?? []);
+    // Not `readTokenFile`: new tokens may take the place of a file that is gone.
+    const tokens = change(readTokensIfAny(paths) ?? []);
     if (tokens.length > tokensMax) {
       throw new TooManyTokens(
         `A data directory has at most ${tokensMax} tokens. Revoke some that are not used any more.`,
       );
     }
+    // First: tokens that nothing remembers could be lost unnoticed.
+    requireTokens(paths);
     write(paths, `${JSON.stringify({ tokens: tokens.map(tokenEntry) }, null, 2)}\n`);
   } finally {
     lock.release();
@@ -179,11 +214,4 @@ function takeLock(paths: DataPaths): DirectoryLock {
     }
     Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, lockAgainMs);
   }
-}
-
-/** What root makes must be of use to the user under whom the server runs. */
-function giveToOwner({ root }: DataPaths, path: string): void {
-  if (process.getuid?.() !== 0) return;
-  const { uid, gid } = statSync(root);
-  if (uid !== 0) chownSync(path, uid, gid);
 }

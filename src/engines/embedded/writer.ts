@@ -7,6 +7,7 @@ import { Backlog } from './backlog.ts';
 import { CounterAdmission } from './counter-admission.ts';
 import type { EmbeddedOptions } from './engine-options.ts';
 import { describeFailure } from './failures.ts';
+import { checkJournal } from './journal-check.ts';
 import { LogIntake } from './log-intake.ts';
 import type { LogPosition, LogRecord } from './log-frame.ts';
 import { LogProcessor, type CountingState, type ScannedCounter } from './log-processor.ts';
@@ -78,7 +79,11 @@ export class Writer {
     this.#platform = platform;
     this.#lock = lock;
     const paths = dataPaths(options.dataDir);
-    this.#store = new SqliteCounterStore(openDatabase(paths.database, platform.connect));
+    checkJournal(paths.database, true);
+    this.#store = new SqliteCounterStore(
+      openDatabase(paths.database, platform.connect),
+      platform.elapsedMs,
+    );
     this.#admission = new CounterAdmission({
       store: this.#store,
       countersPerDayMax: options.countersPerDayMax,
@@ -228,8 +233,10 @@ export class Writer {
       if (state === 'idle') break;
       if (state === 'busy') await new Promise<void>((done) => void runLater(done, busyDelayMs));
     }
+    const isSound = !this.#hasFailed;
     this.#hasFailed = true;
     try {
+      if (isSound) this.#saveAge();
       this.#reader.close();
       this.#lookups.close();
       this.#log.close();
@@ -238,6 +245,15 @@ export class Writer {
       throw new Error(describeFailure(error, dataPaths(this.#options.dataDir)), { cause: error });
     } finally {
       this.#lock.release();
+    }
+  }
+
+  #saveAge(): void {
+    try {
+      this.#store.age.save();
+    } catch (error) {
+      // What is kept is kept a little longer then.
+      if (!isSqliteBusy(error)) throw error;
     }
   }
 

@@ -58,6 +58,8 @@ class Engine {
   readonly databasePath: string;
   readonly logDirectory: string;
   now = start;
+  /** Since the harness was made: a clock that no restart sets back. */
+  elapsedMs = 0;
   fault: string | undefined;
   database!: DatabaseSync;
   store!: SqliteCounterStore;
@@ -83,7 +85,7 @@ class Engine {
     this.fault = undefined;
     this.failures = [];
     this.database = openDatabase(this.databasePath);
-    this.store = new SqliteCounterStore(this.database);
+    this.store = new SqliteCounterStore(this.database, () => this.elapsedMs);
     const admission = new CounterAdmission({
       store: this.store,
       countersPerDayMax: countersPerDayMaxDefault,
@@ -138,6 +140,14 @@ class Engine {
       },
       uncounted,
     );
+  }
+
+  /** Time passes, and what has expired is cleared away. */
+  advance(milliseconds: number): void {
+    this.store.age.mark(this.store.position, 0);
+    this.now += milliseconds;
+    this.elapsedMs += milliseconds;
+    this.store.expireKeys(this.store.age.positionAtAge(this.options.keepKeysMs), 1_000);
   }
 
   readonly offer = (delivery: LogDelivery) => this.processor.offer(delivery, 0);
@@ -245,7 +255,7 @@ describeIntake(
       keepKeysMs: engine.options.keepKeysMs,
       drain: () => engine.drain(),
       counters: () => Promise.resolve(engine.rows()),
-      advance: (milliseconds) => void (engine.now += milliseconds),
+      advance: (milliseconds) => engine.advance(milliseconds),
       restart: () => now(() => engine.restart()),
       failStorage: (fault) => void (engine.fault = fault),
       overload: async () => {
@@ -482,16 +492,19 @@ describe('the embedded adapters', () => {
     });
 
     it('forgets expired keys, the rest of them another time', async () => {
+      const { age } = engine.store;
       for (const time of [0, 1, 2, 3]) {
-        engine.now = start + time;
         await engine.put(batchOf([itemOf(0)], { key: `${time}` }));
+        await engine.drain();
+        engine.elapsedMs++;
+        age.mark(engine.store.position, 0);
       }
-      await engine.drain();
-      expect(engine.store.expireKeys(start + 3, 2)).toBe(2);
-      expect(engine.store.expireKeys(start + 3, 2)).toBe(1);
-      expect(engine.store.expireKeys(start + 3, 2)).toBe(0);
+      const old = age.positionAtAge(1);
+      expect(engine.store.expireKeys(old, 2)).toBe(2);
+      expect(engine.store.expireKeys(old, 2)).toBe(1);
+      expect(engine.store.expireKeys(old, 2)).toBe(0);
       expect(engine.store.findKey('', '2')).toBeUndefined();
-      expect(engine.store.findKey('', '3')).toMatchObject({ receivedAt: start + 3 });
+      expect(engine.store.findKey('', '3')).toBeDefined();
     });
   });
 

@@ -1,0 +1,74 @@
+import { copyFileSync, cpSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { DatabaseSync } from 'node:sqlite';
+
+import { expect, it } from 'vitest';
+
+import { dataPaths } from '../../src/engines/embedded/data-directory.ts';
+import { checkJournal, stampAfter } from '../../src/engines/embedded/journal-check.ts';
+import {
+  auditOf,
+  newDataDirectory,
+  numberedBatches,
+  openWriter,
+  store,
+} from '../support/embedded-store.ts';
+
+/** The state in which a killed server leaves a directory that has counted so many batches more. */
+async function killedAfter(dataDir: string, batches: number): Promise<string> {
+  const killed = join(newDataDirectory(), 'killed');
+  // A reader keeps the journal from being moved into the database in the end.
+  const reader = new DatabaseSync(dataPaths(dataDir).database, { readOnly: true });
+  reader.prepare('SELECT * FROM progress').get();
+  await store(dataDir, numberedBatches(batches));
+  cpSync(dataDir, killed, { recursive: true });
+  reader.close();
+  rmSync(`${dataPaths(killed).database}-shm`, { force: true });
+  expect(readFileSync(`${dataPaths(killed).database}-wal`).length).toBeGreaterThan(0);
+  return killed;
+}
+
+it('a database beside a journal of another state is not opened, and audit says so', async () => {
+  const dataDir = newDataDirectory();
+  await store(dataDir, numberedBatches(5));
+  const first = await killedAfter(dataDir, 5);
+  await store(dataDir, numberedBatches(5));
+  const second = await killedAfter(dataDir, 5);
+  for (const killed of [first, second]) {
+    expect(await auditOf(killed)).toEqual([]);
+    checkJournal(dataPaths(killed).database, true);
+  }
+  const { database } = dataPaths(second);
+  const newer = `${database}-newer`;
+  copyFileSync(database, newer);
+  copyFileSync(dataPaths(first).database, database);
+  const what = /pipeline.db-wal does not belong to .*, which is older: .* remove its -wal and -shm/;
+  expect(() => openWriter(second)).toThrow(what);
+  await expect(auditOf(second)).rejects.toThrow(what);
+  // As the message says: the database alone, and the log is counted from there.
+  rmSync(`${database}-wal`);
+  await openWriter(second).close();
+  expect(await auditOf(second)).toEqual([]);
+
+  copyFileSync(newer, dataPaths(first).database);
+  expect(() => openWriter(first)).toThrow(/which is newer/);
+});
+
+it('what was not committed, or is torn, is not looked at', async () => {
+  const dataDir = newDataDirectory();
+  await store(dataDir, numberedBatches(5));
+  const killed = await killedAfter(dataDir, 5);
+  const { database } = dataPaths(killed);
+  const journal = readFileSync(`${database}-wal`);
+  const pageBytes = journal.readUInt32BE(8);
+  // Of the first frame one byte is other than it was written: nothing behind it is in force.
+  journal.writeUInt8(journal.readUInt8(32 + 24 + 68) ^ 0x40, 32 + 24 + 68);
+  writeFileSync(`${database}-wal`, journal.subarray(0, 32 + 2 * (24 + pageBytes)));
+  checkJournal(database, true);
+  await openWriter(killed).close();
+  expect(await auditOf(killed)).toEqual([]);
+});
+
+it('stamps wrap around', () => {
+  expect(stampAfter(2 ** 31 - 1)).toBe(-(2 ** 31));
+});
