@@ -3,6 +3,11 @@ import { countersPerDayMaxDefault } from '../../domain/day-bound.ts';
 /** Settings of the embedded engine. Sizes are bytes, times milliseconds. */
 export interface EmbeddedOptions {
   readonly dataDir: string;
+  /**
+   * The rule by which the day of an item is taken, fixed when the store is made; undefined: the
+   * store's own, and `as-written` for a new one.
+   */
+  readonly dayZone: string | undefined;
   /** The largest body, as it came and inflated. */
   readonly bodyBytesMax: number;
   /** Beyond so many bytes that are stored and not counted, batches are refused for a while. */
@@ -27,6 +32,7 @@ const mebibyte = 1024 * 1024;
 export const dayMs = 86_400_000;
 
 export const embeddedDefaults = {
+  dayZone: undefined,
   bodyBytesMax: 4 * mebibyte,
   backlogBytesMax: 128 * mebibyte,
   inFlightBytesMax: 24 * mebibyte,

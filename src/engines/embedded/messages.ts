@@ -27,8 +27,14 @@ export interface Progress {
   readonly lastReceivedAt: number | undefined;
 }
 
+/** What the writer has found in the data directory. */
+export interface Opened {
+  readonly tornBytes: number;
+  readonly dayZone: string;
+}
+
 export type FromWriter =
-  | { readonly kind: 'ready'; readonly progress: Progress; readonly tornBytes: number }
+  | ({ readonly kind: 'ready'; readonly progress: Progress } & Opened)
   /** The verdicts on the submissions below `through` stand in the ring, or among the others. */
   | {
       readonly kind: 'verdicts';

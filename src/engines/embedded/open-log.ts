@@ -3,7 +3,7 @@ import type { CounterAdmission } from './counter-admission.ts';
 import { dataPaths } from './data-directory.ts';
 import type { EmbeddedOptions } from './engine-options.ts';
 import { keyOf, replayedOf } from './log-processor.ts';
-import { readLogId } from './log-segment.ts';
+import { readLogIdentity } from './log-segment.ts';
 import type { Platform } from './platform.ts';
 import { SegmentedLog } from './segmented-log.ts';
 import type { KeyedBatch, ReplayedBatch, SqliteCounterStore } from './sqlite-counter-store.ts';
@@ -15,6 +15,7 @@ import type { KeyedBatch, ReplayedBatch, SqliteCounterStore } from './sqlite-cou
  */
 export function openLog(
   options: EmbeddedOptions,
+  dayZone: string,
   store: SqliteCounterStore,
   admission: CounterAdmission,
   backlog: Backlog,
@@ -23,7 +24,7 @@ export function openLog(
   const directory = dataPaths(options.dataDir).log;
   const known = store.logId();
   // Before the log is opened, too: of another log, the counters' position says nothing.
-  if (known !== undefined && readLogId(fileSystem, directory)?.equals(known) === false)
+  if (known !== undefined && readLogIdentity(fileSystem, directory)?.logId.equals(known) === false)
     throw ofAnotherLog();
   const uncountedKeys: (KeyedBatch & { end: number })[] = [];
   const uncountedReplays: (ReplayedBatch & { end: number })[] = [];
@@ -32,6 +33,7 @@ export function openLog(
     fileSystem,
     segmentBytes: options.segmentBytes,
     allocateBytes: options.allocateBytes,
+    dayZone,
     countedThrough: store.position,
     removedThrough: store.removedThrough,
     setAside: store.setAside(),

@@ -1,5 +1,6 @@
 import { notPlain } from '../../domain/batch-scanner.ts';
-import { ingest } from '../../pipeline/ingest.ts';
+import { dayRule } from '../../domain/day.ts';
+import { ingest, type IngestRules } from '../../pipeline/ingest.ts';
 import { Unavailable, type IngestOutcome, type Submission } from '../../pipeline/ports.ts';
 import { replay } from '../../pipeline/replay.ts';
 import { dataPaths, type DirectoryLock } from './data-directory.ts';
@@ -18,6 +19,7 @@ import { openLog } from './open-log.ts';
 import type { SegmentedLog } from './segmented-log.ts';
 import { SqliteCounterStore } from './sqlite-counter-store.ts';
 import { isSqliteBusy, isSqliteError } from './sqlite-errors.ts';
+import { storeDayZone } from './store-day-zone.ts';
 import type { Verdict } from './submission-ring.ts';
 import { openDatabase } from './sqlite-schema.ts';
 
@@ -36,6 +38,7 @@ const drainMs = 5_000;
 /** The one owner of a data directory: takes batches in, counts them, and clears away what is old. */
 export class Writer {
   readonly #options: EmbeddedOptions;
+  readonly #rules: IngestRules;
   readonly #events: WriterEvents;
   readonly #platform: Platform;
   readonly #lock: DirectoryLock;
@@ -78,14 +81,17 @@ export class Writer {
     this.#platform = platform;
     this.#lock = lock;
     const paths = dataPaths(options.dataDir);
+    const dayZone = storeDayZone(platform.fileSystem, options.dataDir, options.dayZone);
+    this.#rules = { bodyBytesMax: options.bodyBytesMax, dayOf: dayRule(dayZone) };
     this.#store = new SqliteCounterStore(openDatabase(paths.database, platform.connect));
     this.#admission = new CounterAdmission({
       store: this.#store,
       countersPerDayMax: options.countersPerDayMax,
+      dayZone,
       onForget: () => this.#processor.forgetAdmitted(),
       now: platform.now,
     });
-    const opened = openLog(options, this.#store, this.#admission, this.#backlog, platform);
+    const opened = openLog(options, dayZone, this.#store, this.#admission, this.#backlog, platform);
     const { log, uncountedKeys, uncountedReplays } = opened;
     this.#log = log;
     this.#maintenance = new Maintenance({
@@ -102,6 +108,7 @@ export class Writer {
     this.#processor = new LogProcessor({
       store: this.#store,
       reader: this.#reader,
+      dayZone,
       durableEnd: () => log.durableEnd,
       onCounted: (through, items) => {
         this.#backlog.take(through, items);
@@ -143,6 +150,11 @@ export class Writer {
     this.#maintenance.run();
   }
 
+  /** The day rule of the store. */
+  get dayZone(): string {
+    return this.#log.dayZone;
+  }
+
   get tornBytes(): number {
     return this.#log.tornBytes;
   }
@@ -159,11 +171,10 @@ export class Writer {
   }
 
   ingest(submission: Submission): Promise<IngestOutcome> {
-    const { bodyBytesMax } = this.#options;
     const { replayOf } = submission;
     return replayOf === undefined
-      ? ingest(submission, this.#intake, { bodyBytesMax })
-      : replay(submission, replayOf, this.#intake, { bodyBytesMax });
+      ? ingest(submission, this.#intake, this.#rules)
+      : replay(submission, replayOf, this.#intake, this.#rules);
   }
 
   /**

@@ -1,0 +1,31 @@
+import { asWritten, isDayZone } from '../../domain/day.ts';
+import { dataPaths } from './data-directory.ts';
+import type { FileSystem } from './file-system.ts';
+import { readLogIdentity } from './log-segment.ts';
+
+/**
+ * The day rule of a data directory, which every segment of its log names; `wanted`, or else
+ * `as-written`, where there is no log yet. What was counted by one rule cannot be counted by another.
+ * @throws where the log has another rule than the wanted one, or one that is not known here.
+ */
+export function storeDayZone(
+  fileSystem: FileSystem,
+  dataDir: string,
+  wanted: string | undefined,
+): string {
+  const stored = readLogIdentity(fileSystem, dataPaths(dataDir).log)?.dayZone;
+  if (stored === undefined) return wanted ?? asWritten;
+  checkDayZone(stored, dataDir);
+  if (wanted === undefined || wanted === stored) return stored;
+  throw new Error(
+    `The store in ${dataDir} takes the day of an item by the rule ${stored}, and --day-zone says ${wanted}. The rule is fixed when a store is created. Leave --day-zone out, or start an empty --data-dir with the other rule and bring the batches there with replay --allow-other-days.`,
+  );
+}
+
+/** @throws where this version of Node.js does not know the zone of a store. */
+export function checkDayZone(stored: string, dataDir: string): void {
+  if (isDayZone(stored)) return;
+  throw new Error(
+    `The store in ${dataDir} takes the day of an item in the time zone ${stored}, which this Node.js does not know. Run it with the Node.js that it was made with, or with a newer one that has all time zones.`,
+  );
+}
