@@ -95,6 +95,34 @@ describe('replay', () => {
     expect(await auditOf(elsewhere)).toEqual([]);
   });
 
+  it('brings a store to one with the same day rule, and to another one only if that is meant', async () => {
+    const items = [{ type: 'laptop', state: 'erased', timestamp: '2026-03-01T23:30:00-05:00' }];
+    await store(source, [{ items }], { dayZone: 'UTC' });
+    const copy = join(directory, 'copy');
+    expect(await run(['raw', 'export', copy, '--data-dir', source])).toMatchObject({ code: 0 });
+    const refusal = 'The source takes the day of an item by the rule UTC, the target by';
+    await store(target, [], { dayZone: 'Europe/Berlin' });
+    for (const from of [source, copy]) {
+      const { code, stderr } = await replay(from, target);
+      expect(code).toBe(1);
+      expect(stderr).toContain(`${refusal} Europe/Berlin`);
+    }
+    const server = new ServerProcess(join(directory, 'served'));
+    const url = await server.listening;
+    expect((await replay(copy, url)).stderr).toContain(`${refusal} as-written`);
+    const sent = await summaryOf(replay(copy, url, '--allow-other-days'));
+    expect(sent).toMatchObject({ sent: { batches: 1 } });
+    server.kill('SIGTERM');
+    await server.waitExit();
+    // A directory that is made for it gets its rule.
+    const made = join(directory, 'made');
+    expect(await summaryOf(replay(copy, made))).toMatchObject({ sent: { batches: 1 } });
+    expect(await stats('--data-dir', made)).toMatchObject([{ date: '2026-03-02' }]);
+    expect(await stats('--data-dir', join(directory, 'served'))).toMatchObject([
+      { date: '2026-03-01' },
+    ]);
+  });
+
   it('names what it cannot bring, and says so by its exit code', async () => {
     await store(source, numberedBatches(3));
     expect(await summaryOf(replay(source, target, '--until', '2020-01-01'))).toMatchObject({

@@ -87,7 +87,7 @@ export function redriveDeadLetters(
       failed.push({ batchId, reason: restored, isRestored: true });
       return;
     }
-    dayOf ??= dayRule(storeDayZone(nodeFileSystem, dataDir, undefined));
+    dayOf ??= dayRule(storeDayZone(nodeFileSystem, { dataDir, dayZone: undefined }));
     const record = recordOf(reader, letter);
     const result = record === undefined ? { reason: letter.reason } : recount(record, dayOf);
     if (result.reason === undefined) {

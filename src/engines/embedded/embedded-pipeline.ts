@@ -101,8 +101,9 @@ export class EmbeddedPipeline implements Pipeline {
 
   // eslint-disable-next-line @typescript-eslint/require-await -- the port is asynchronous
   async status(): Promise<PipelineStatus> {
-    const { durableEnd, countedThrough, deadLetters, pendingItems, pendingSince, lastReceivedAt } =
+    const { durableEnd, countedThrough, deadLetters, pendingItems, pendingSince } =
       this.#writer.progress;
+    const { lastReceivedAt, latestDate } = this.#writer.progress;
     const pendingBytes = durableEnd - countedThrough;
     const code =
       this.#writer.unavailable ??
@@ -115,6 +116,7 @@ export class EmbeddedPipeline implements Pipeline {
       // What this side has acknowledged stands in the progress that came with its verdict.
       countedThrough: pendingSince ?? Date.now(),
       lastReceivedAt,
+      latestDate,
     };
   }
 

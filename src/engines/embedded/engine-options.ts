@@ -4,10 +4,12 @@ import { countersPerDayMaxDefault } from '../../domain/day-bound.ts';
 export interface EmbeddedOptions {
   readonly dataDir: string;
   /**
-   * The rule by which the day of an item is taken, fixed when the store is made; undefined: the
-   * store's own, and `as-written` for a new one.
+   * The rule by which the day of an item is taken, fixed when the store is made: a store with another
+   * one is refused. Undefined: the store's own.
    */
   readonly dayZone: string | undefined;
+  /** The rule of a store that is made now, where `dayZone` is undefined; `as-written` by default. */
+  readonly newDayZone?: string | undefined;
   /** The largest body, as it came and inflated. */
   readonly bodyBytesMax: number;
   /** Beyond so many bytes that are stored and not counted, batches are refused for a while. */

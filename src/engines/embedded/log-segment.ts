@@ -42,7 +42,8 @@ const plainHeaderBytes = 64;
 const zonedHeaderBytes = 128;
 export const headerBytesMax = zonedHeaderBytes;
 const zoneAt = 48;
-export const dayZoneBytesMax = 63;
+/** IANA's names have 32 at most. */
+const dayZoneBytesMax = 63;
 
 /** The length of each segment's header; records begin behind it. */
 export function headerBytesOf({ dayZone }: Pick<LogIdentity, 'dayZone'>): number {

@@ -66,6 +66,7 @@ export class SqliteCounterStore implements CounterStore<LogSpan, LogDelivery> {
   readonly #moveOn: StatementSync;
   readonly #hasCounter: StatementSync;
   readonly #countDay: StatementSync;
+  readonly #lastDay: StatementSync;
   readonly #dataVersion: StatementSync;
   readonly #schemaVersion: StatementSync;
   #seen = { data: 0, schema: 0 };
@@ -73,6 +74,7 @@ export class SqliteCounterStore implements CounterStore<LogSpan, LogDelivery> {
   #position: LogPosition;
   #removedThrough: LogPosition;
   #deadLetters: number;
+  #latestDate: CalendarDate | undefined;
 
   /** `database` as `openDatabase` gives it; this store is its only writer. */
   constructor(database: DatabaseSync) {
@@ -96,6 +98,7 @@ export class SqliteCounterStore implements CounterStore<LogSpan, LogDelivery> {
     );
     this.#hasCounter = database.prepare('SELECT 1 FROM counters WHERE date = ? AND type_state = ?');
     this.#countDay = database.prepare('SELECT count(*) AS count FROM counters WHERE date = ?');
+    this.#lastDay = database.prepare('SELECT max(date) AS date FROM counters');
     this.#dataVersion = database.prepare('PRAGMA data_version');
     this.#schemaVersion = database.prepare('PRAGMA schema_version');
     this.#moveOn = database.prepare('UPDATE progress SET position = ? WHERE position = ?');
@@ -108,6 +111,7 @@ export class SqliteCounterStore implements CounterStore<LogSpan, LogDelivery> {
     this.#position = Number(progress['position']);
     this.#removedThrough = Number(progress['removed_through']);
     this.#deadLetters = 0;
+    this.#latestDate = this.#readLatestDate();
     this.lookUpDeadLetters();
     this.takeChange();
   }
@@ -152,6 +156,11 @@ export class SqliteCounterStore implements CounterStore<LogSpan, LogDelivery> {
   /** How many records were not counted, when that was last looked up or a record added. */
   get deadLetters(): number {
     return this.#deadLetters;
+  }
+
+  /** The latest date that has counts, when something was counted last. */
+  get latestDate(): CalendarDate | undefined {
+    return this.#latestDate;
   }
 
   /** The position through which the log is counted. */
@@ -277,7 +286,7 @@ export class SqliteCounterStore implements CounterStore<LogSpan, LogDelivery> {
   }
 
   #commit(deliveries: readonly LogDelivery[], position: LogPosition): void {
-    inTransaction(this.#database, () => {
+    this.#latestDate = inTransaction(this.#database, () => {
       for (const { tally, keys, replayed = [], deadLetters } of deliveries) {
         this.#addTally(tally);
         for (const { caller, key, bodySha256, batchId, receivedAt, position: place } of keys) {
@@ -291,12 +300,18 @@ export class SqliteCounterStore implements CounterStore<LogSpan, LogDelivery> {
       if (this.#moveOn.run(position, this.#position).changes !== 1) {
         throw new Error('another process has moved the position in pipeline.db; stop that one');
       }
+      return this.#readLatestDate();
     });
     this.#position = position;
     for (const { deadLetters } of deliveries) {
       this.#deadLetters += deadLetters.length;
       if (deadLetters.length > 0) this.#change = 'replaced';
     }
+  }
+
+  #readLatestDate(): CalendarDate | undefined {
+    const date = this.#lastDay.get()?.['date'];
+    return typeof date === 'string' ? date : undefined;
   }
 
   #addTally(tally: Tally): void {

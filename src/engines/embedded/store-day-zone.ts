@@ -1,26 +1,28 @@
 import { asWritten, isDayZone } from '../../domain/day.ts';
 import { dataPaths } from './data-directory.ts';
+import type { EmbeddedOptions } from './engine-options.ts';
 import type { FileSystem } from './file-system.ts';
 import { readLogIdentity } from './log-segment.ts';
 
 /**
- * The day rule of a data directory, which every segment of its log names; `wanted`, or else
- * `as-written`, where there is no log yet. What was counted by one rule cannot be counted by another.
+ * The day rule of a data directory, which every segment of its log names; where there is no log yet,
+ * that of the options. What was counted by one rule cannot be counted by another.
  * @throws where the log has another rule than the wanted one, or one that is not known here.
  */
 export function storeDayZone(
   fileSystem: FileSystem,
-  dataDir: string,
-  wanted: string | undefined,
+  { dataDir, dayZone: wanted, newDayZone = asWritten }: DayZoneOptions,
 ): string {
   const stored = readLogIdentity(fileSystem, dataPaths(dataDir).log)?.dayZone;
-  if (stored === undefined) return wanted ?? asWritten;
+  if (stored === undefined) return wanted ?? newDayZone;
   checkDayZone(stored, dataDir);
   if (wanted === undefined || wanted === stored) return stored;
   throw new Error(
     `The store in ${dataDir} takes the day of an item by the rule ${stored}, and --day-zone says ${wanted}. The rule is fixed when a store is created. Leave --day-zone out, or start an empty --data-dir with the other rule and bring the batches there with replay --allow-other-days.`,
   );
 }
+
+type DayZoneOptions = Pick<EmbeddedOptions, 'dataDir' | 'dayZone' | 'newDayZone'>;
 
 /** @throws where this version of Node.js does not know the zone of a store. */
 export function checkDayZone(stored: string, dataDir: string): void {

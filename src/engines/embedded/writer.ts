@@ -81,7 +81,7 @@ export class Writer {
     this.#platform = platform;
     this.#lock = lock;
     const paths = dataPaths(options.dataDir);
-    const dayZone = storeDayZone(platform.fileSystem, options.dataDir, options.dayZone);
+    const dayZone = storeDayZone(platform.fileSystem, options);
     this.#rules = { bodyBytesMax: options.bodyBytesMax, dayOf: dayRule(dayZone) };
     this.#store = new SqliteCounterStore(openDatabase(paths.database, platform.connect));
     this.#admission = new CounterAdmission({
@@ -167,6 +167,7 @@ export class Writer {
       pendingItems: this.#backlog.items,
       pendingSince: this.#backlog.since,
       lastReceivedAt: this.#lastReceivedAt,
+      latestDate: this.#store.latestDate,
     };
   }
 
