@@ -121,10 +121,13 @@ function isRow(value: unknown): value is Row {
   return [date, type, state].every((text) => typeof text === 'string') && typeof count === 'number';
 }
 
-/** Today and the six days before it, in UTC. */
+/** No clock that is right is further ahead of UTC. */
+const aheadMsMax = 14 * 3_600_000;
+
+/** Today in UTC and the six days before it, and tomorrow where it has begun somewhere. */
 function lastWeek(): DateRange {
   const day = (at: number) => new Date(at).toISOString().slice(0, 10);
-  return { from: day(Date.now() - 6 * dayMs), to: day(Date.now()) };
+  return { from: day(Date.now() - 6 * dayMs), to: day(Date.now() + aheadMsMax) };
 }
 
 async function table(rows: readonly Row[]): Promise<string> {
