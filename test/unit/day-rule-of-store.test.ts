@@ -8,6 +8,7 @@ import { dataPaths } from '../../src/engines/embedded/data-directory.ts';
 import { redriveDeadLetters } from '../../src/engines/embedded/dead-letters.ts';
 import type { EmbeddedOptions } from '../../src/engines/embedded/engine-options.ts';
 import { dayZoneOf } from '../../src/engines/embedded/raw-batches.ts';
+import type { Writer } from '../../src/engines/embedded/writer.ts';
 import { openStatsReader } from '../../src/engines/embedded/stats-reader.ts';
 import {
   auditOf,
@@ -189,6 +190,27 @@ describe('a day rule', () => {
     });
     expect(daysOf(dataDir)).toEqual({ '2026-06-17': 1 });
     expect(await auditOf(dataDir)).toEqual([]);
+  });
+
+  it('bounds them with what a start finds uncounted, too', async () => {
+    const dataDir = newDataDirectory();
+    const crashed = newDataDirectory();
+    const submit = async (writer: Writer, item: object) => {
+      const body = bodyOf([item]);
+      const submission = { body, encoding: 'identity', strict: false, caller: '' } as const;
+      return await writer.ingest({ ...submission, idempotencyKey: undefined });
+    };
+    const options = { countersPerDayMax: 1, countDelayMs: 1_000_000 };
+    const writer = openWriter(dataDir, { ...options, dayZone: 'UTC' });
+    expect(await submit(writer, itemOf('2026-06-16T23:30:00-05:00'))).toMatchObject({
+      enqueued: 1,
+    });
+    cpSync(dataDir, crashed, { recursive: true });
+    await writer.close();
+    const next = openWriter(crashed, options);
+    const outcome = await submit(next, itemOf('2026-06-17T12:00:00Z', 'phone'));
+    await next.close();
+    expect(outcome).toMatchObject({ accepted: false, problem: { code: 'no_valid_items' } });
   });
 
   it('is that of a redrive, and of what an audit says explains a difference', async () => {
