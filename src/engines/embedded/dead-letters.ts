@@ -11,9 +11,9 @@ import { readDeadLetters, readLedger, type RecordedDeadLetter } from './ledger.t
 import type { LogPosition } from './log-frame.ts';
 import { LogReader } from './log-reader.ts';
 import { findLog, surveyLog } from './log-survey.ts';
+import { dayZoneOf } from './raw-batches.ts';
 import { batchIdOf, rawKeyOfRecord } from './record-identity.ts';
 import { addToCounters } from './sqlite-counter-store.ts';
-import { storeDayZone } from './store-day-zone.ts';
 import {
   checkVersion,
   hasTable,
@@ -87,7 +87,7 @@ export function redriveDeadLetters(
       failed.push({ batchId, reason: restored, isRestored: true });
       return;
     }
-    dayOf ??= dayRule(storeDayZone(nodeFileSystem, { dataDir, dayZone: undefined }));
+    dayOf ??= dayRule(dayZoneOf(dataDir));
     const record = recordOf(reader, letter);
     const result = record === undefined ? { reason: letter.reason } : recount(record, dayOf);
     if (result.reason === undefined) {

@@ -93,10 +93,7 @@ export function recoverLog(options: RecoveryOptions): RecoveredLog | undefined {
       `The counters need the log from byte ${countedThrough} on, but it begins at byte ${first.base}: pipeline.db is missing or older than what was removed with --keep-raw.`,
     );
   }
-  const known = readLogIdentity(fileSystem, directory);
-  // Where none can be read, one of either length may be unfinished: no record fits into the longer.
-  const headerBytes = known === undefined ? headerBytesMax : headerBytesOf(known);
-  const isLastEmpty = holdsNoRecord(fileSystem, segments, last, headerBytes);
+  const isLastEmpty = holdsNoRecord(options, segments, last);
   const identity = checkHeaders(fileSystem, segments, isLastEmpty);
   if (identity === undefined) {
     if (countedThrough > 0) throw countersAhead(countedThrough, `${last.path} holds no record`);
@@ -104,6 +101,7 @@ export function recoverLog(options: RecoveryOptions): RecoveredLog | undefined {
     fileSystem.remove(last.path);
     return undefined;
   }
+  const headerBytes = headerBytesOf(identity);
   const how = { salt: saltOfLog(identity.logId), headerBytes, setAside };
   const scanFrom = segmentOf(segments, Math.min(countedThrough, last.base)) ?? first;
 
@@ -145,14 +143,17 @@ function leftOverByRemoval(
 
 /** Whether the last segment may be one whose creation was cut short: none holds a record then. */
 function holdsNoRecord(
-  fileSystem: FileSystem,
+  { fileSystem, directory }: RecoveryOptions,
   segments: readonly Segment[],
   last: Segment,
-  headerBytes: number,
 ): boolean {
   // Where the segments before it were removed, its creation had been completed.
   if (segments.length === 1 && last.base > 0) return false;
-  return withFile(fileSystem, last, (file) => file.size() <= headerBytes);
+  const bytes = withFile(fileSystem, last, (file) => file.size());
+  if (bytes > headerBytesMax) return false;
+  const known = readLogIdentity(fileSystem, directory);
+  // Where no header can be read, it may be one of either length: no record fits into the longer.
+  return known === undefined || bytes <= headerBytesOf(known);
 }
 
 /**

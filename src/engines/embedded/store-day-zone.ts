@@ -1,19 +1,17 @@
 import { asWritten, isDayZone } from '../../domain/day.ts';
-import { dataPaths } from './data-directory.ts';
 import type { EmbeddedOptions } from './engine-options.ts';
-import type { FileSystem } from './file-system.ts';
-import { readLogIdentity } from './log-segment.ts';
+import type { LogIdentity } from './log-segment.ts';
 
 /**
- * The day rule of a data directory, which every segment of its log names; where there is no log yet,
- * that of the options. What was counted by one rule cannot be counted by another.
+ * The day rule of a data directory, which its log names; where there is no log yet, that of the
+ * options. What was counted by one rule cannot be counted by another.
  * @throws where the log has another rule than the wanted one, or one that is not known here.
  */
 export function storeDayZone(
-  fileSystem: FileSystem,
+  log: LogIdentity | undefined,
   { dataDir, dayZone: wanted, newDayZone = asWritten }: DayZoneOptions,
 ): string {
-  const stored = readLogIdentity(fileSystem, dataPaths(dataDir).log)?.dayZone;
+  const stored = log?.dayZone;
   if (stored === undefined) return wanted ?? newDayZone;
   checkDayZone(stored, dataDir);
   if (wanted === undefined || wanted === stored) return stored;

@@ -10,6 +10,7 @@ import type { EmbeddedOptions } from './engine-options.ts';
 import { describeFailure } from './failures.ts';
 import { LogIntake } from './log-intake.ts';
 import type { LogPosition, LogRecord } from './log-frame.ts';
+import { readLogIdentity } from './log-segment.ts';
 import { LogProcessor, type CountingState, type ScannedCounter } from './log-processor.ts';
 import { LogReader } from './log-reader.ts';
 import { Maintenance } from './maintenance.ts';
@@ -81,7 +82,8 @@ export class Writer {
     this.#platform = platform;
     this.#lock = lock;
     const paths = dataPaths(options.dataDir);
-    const dayZone = storeDayZone(platform.fileSystem, options);
+    const identity = readLogIdentity(platform.fileSystem, paths.log);
+    const dayZone = storeDayZone(identity, options);
     this.#rules = { bodyBytesMax: options.bodyBytesMax, dayOf: dayRule(dayZone) };
     this.#store = new SqliteCounterStore(openDatabase(paths.database, platform.connect));
     this.#admission = new CounterAdmission({
@@ -91,7 +93,10 @@ export class Writer {
       onForget: () => this.#processor.forgetAdmitted(),
       now: platform.now,
     });
-    const opened = openLog(options, dayZone, this.#store, this.#admission, this.#backlog, platform);
+    const opened = openLog({
+      ...{ options, platform, identity, dayZone },
+      ...{ store: this.#store, admission: this.#admission, backlog: this.#backlog },
+    });
     const { log, uncountedKeys, uncountedReplays } = opened;
     this.#log = log;
     this.#maintenance = new Maintenance({
