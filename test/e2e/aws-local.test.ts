@@ -86,7 +86,11 @@ async function recountRawStore(
     client,
     stack.description.outputs['BucketName'] ?? '',
   ).list()) {
-    const { tally, reason } = { reason: undefined, tally: undefined, ...recount(raw, dateOfTimestamp) };
+    const { tally, reason } = {
+      reason: undefined,
+      tally: undefined,
+      ...recount(raw, dateOfTimestamp),
+    };
     if (tally === undefined) throw new Error(reason);
     mergeTally(sum, tally);
     batches++;
