@@ -286,8 +286,9 @@ export class Store {
     const hadToken = this.api.token !== undefined;
     this.api.token = undefined;
     this.#isOpen = false;
+    // What was asked at the same time is refused, too, and has nothing new to say.
     const message = !hadToken
-      ? undefined
+      ? this.#state.signIn?.message
       : error instanceof ApiError && error.status === 403
         ? 'This token may not read the counters. Use one that is for read: device-pipeline token create --name NAME --for read'
         : 'This token is not known here: mistyped, revoked or expired.';
