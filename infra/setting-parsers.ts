@@ -1,3 +1,4 @@
+import { isDayZone } from '../src/domain/day.ts';
 import { isOriginOrAny } from '../src/http/cors.ts';
 
 /** A value, or what is allowed instead of what was given, to follow "must be". */
@@ -58,20 +59,9 @@ export const stackName: Parse<string> = (given) =>
 
 /** Which day an event counts on: the one written in its timestamp, or the one in a time zone. */
 export const dayZone: Parse<string> = (given) =>
-  typeof given === 'string' && (given === 'as-written' || isTimeZone(given))
+  typeof given === 'string' && isDayZone(given)
     ? { value: given }
     : { allowed: "'as-written', 'UTC' or the name of a time zone such as 'Europe/Berlin'" };
-
-function isTimeZone(name: string): boolean {
-  // Intl also takes offsets such as +01:00, which are no zones: they have no summer time.
-  if (!/^[A-Za-z]/.test(name)) return false;
-  try {
-    return new Intl.DateTimeFormat('en', { timeZone: name }).resolvedOptions().timeZone !== '';
-  } catch (error) {
-    if (error instanceof RangeError) return false;
-    throw error;
-  }
-}
 
 /** Origins of web pages that may ask, with commas between, as text or as a list. */
 export const corsOrigins: Parse<string> = (given) => {

@@ -2,7 +2,6 @@ import { useEffect, useRef, useState } from 'preact/hooks';
 
 import { Controls } from './controls.tsx';
 import { Dashboard } from './dashboard.tsx';
-import { dayOf } from './days.ts';
 import { FirstRun } from './first-run.tsx';
 import { Header } from './header.tsx';
 import { SignIn } from './sign-in.tsx';
@@ -27,7 +26,7 @@ export function App({ store }: { store: Store }) {
       </main>
       <footer>
         {!state.isSignedIn && state.signIn === undefined && (
-          <a href={`stats-html?date=${dayOf(state.now)}`}>Plain page of today</a>
+          <a href={`stats-html?date=${state.days.today}`}>Plain page of today</a>
         )}
         <a href="docs">API</a>
       </footer>

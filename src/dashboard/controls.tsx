@@ -1,6 +1,6 @@
 import { useEffect, useId, useRef, useState } from 'preact/hooks';
 
-import { dayOf, type Range } from './days.ts';
+import { dayRuleText, latestToday, longDay, type Range } from './days.ts';
 import type { State, Store } from './store.ts';
 import { hasRoomFor, isSoundRange, presets, rangeOf, wordsOf, type View } from './view.ts';
 
@@ -23,7 +23,7 @@ export function Controls({ store, state }: { store: Store; state: State }) {
       </div>
       <DayPickers
         chosen={view.range}
-        range={rangeOf(view, dayOf(state.now))}
+        range={rangeOf(view, state.days)}
         onRange={(range) => store.show({ range })}
       />
       <Filter
@@ -62,7 +62,31 @@ export function Controls({ store, state }: { store: Store; state: State }) {
         <span class="dot" aria-hidden="true" />
         Live
       </button>
+      <DayNote store={store} state={state} />
     </section>
+  );
+}
+
+/** What a day is, and whether there are counts behind the end of all presets. */
+function DayNote({ store, state }: { store: Store; state: State }) {
+  const { dayZone, latestDate: latest, now } = state;
+  if (dayZone === undefined) return null;
+  return (
+    <p class="day-note">
+      {dayRuleText(dayZone)}
+      {latest !== undefined && latest > latestToday(now) && (
+        <>
+          . Some counts are dated in the future, up to{' '}
+          <button
+            type="button"
+            class="quiet"
+            onClick={() => store.show({ range: { from: latest, to: latest } })}
+          >
+            {longDay(latest)}
+          </button>
+        </>
+      )}
+    </p>
   );
 }
 

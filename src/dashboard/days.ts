@@ -23,6 +23,39 @@ export function dayOf(time: number): Day {
   return new Date(time).toISOString().slice(0, 10);
 }
 
+/** The day rule where an item counts on the day that its timestamp has written. */
+export const asWritten = 'as-written';
+
+/** Today by the day rule of the pipeline; by a rule that names no zone, today where the viewer is. */
+export function todayIn(dayZone: string, now: number): Day {
+  if (dayZone === 'UTC') return dayOf(now);
+  const parts = clockOf(dayZone).formatToParts(now);
+  const part = (type: string) => parts.find((each) => each.type === type)?.value ?? '';
+  return `${part('year')}-${part('month')}-${part('day')}`;
+}
+
+function clockOf(dayZone: string): Intl.DateTimeFormat {
+  const form = { year: 'numeric', month: '2-digit', day: '2-digit' } as const;
+  const viewers = () => new Intl.DateTimeFormat('en-u-ca-gregory-nu-latn', form);
+  if (dayZone === asWritten) return viewers();
+  try {
+    return new Intl.DateTimeFormat('en-u-ca-gregory-nu-latn', { ...form, timeZone: dayZone });
+  } catch {
+    // The browser does not know the zone.
+    return viewers();
+  }
+}
+
+/** The latest day that it is anywhere: no clock that is right is a day ahead of UTC. */
+export function latestToday(now: number): Day {
+  return addDays(dayOf(now), 1);
+}
+
+/** What a day is by the rule of the pipeline. */
+export function dayRuleText(dayZone: string): string {
+  return dayZone === asWritten ? 'Days as written in the timestamps' : `Days in ${dayZone}`;
+}
+
 function timeOf(day: Day): number {
   return Date.parse(`${day}T00:00:00Z`);
 }

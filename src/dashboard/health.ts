@@ -1,3 +1,5 @@
+import { isDay, type Day } from './days.ts';
+
 /** What `/readyz` says of the pipeline. */
 export type Health =
   | {
@@ -40,4 +42,10 @@ export function readHealth(value: unknown): Health {
     countedThrough: time('counted_through'),
     lastReceivedAt: time('last_received_at'),
   };
+}
+
+/** The latest date that has counts, by the same answer; the one on AWS does not say it. */
+export function readLatestDate(value: unknown): Day | undefined {
+  const { latest_date: date } = (value ?? {}) as Record<string, unknown>;
+  return typeof date === 'string' && isDay(date) ? date : undefined;
 }

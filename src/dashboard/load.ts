@@ -1,8 +1,16 @@
 import type { Api } from './api.ts';
 import { isFailure, sumBy, topNames, totalOf, type PairRow, type Row } from './counts.ts';
-import { addDays, countDays, previousRange, rangeDaysMax, type Day, type Range } from './days.ts';
+import {
+  addDays,
+  countDays,
+  latestToday,
+  previousRange,
+  rangeDaysMax,
+  type Day,
+  type Range,
+} from './days.ts';
 import type { TableRow } from './table-rows.ts';
-import { filterValuesMax, rangeOf, statsQuery, type View } from './view.ts';
+import { filterValuesMax, rangeOf, statsQuery, type PresetDays, type View } from './view.ts';
 
 /** All that a view shows. */
 export interface Snapshot {
@@ -32,8 +40,21 @@ export const rowsMax = 40_000;
 /** So far back the page looks for days that have counts. */
 export const yearsMax = 5;
 
-export function probePath(view: View, today: Day): string {
-  return statsQuery(rangeOf(view, today), view, 'date');
+export function probePath(view: View, days: PresetDays): string {
+  return statsQuery(rangeOf(view, days), view, 'date');
+}
+
+/** Tells which days have counts that are still to come here; undefined where none can be. */
+export function aheadPath(today: Day, now: number): string | undefined {
+  const range = { from: addDays(today, 1), to: latestToday(now) };
+  return range.from > range.to ? undefined : statsQuery(range, noFilters, 'date');
+}
+
+/** The latest date that has counts within a year from now; undefined where none is still to come. */
+export async function lookAhead(api: Api, signal: AbortSignal): Promise<Day | undefined> {
+  const from = addDays(latestToday(Date.now()), 1);
+  const path = statsQuery({ from, to: addDays(from, rangeDaysMax - 1) }, noFilters, 'date');
+  return ((await api.get(path, signal)).value as DailyRow[]).at(-1)?.date;
 }
 
 /**
@@ -46,12 +67,12 @@ export function probePath(view: View, today: Day): string {
 export async function load(
   api: Api,
   view: View,
-  today: Day,
+  days: PresetDays,
   daily: readonly DailyRow[],
   isInUse: () => Promise<boolean>,
   signal: AbortSignal,
 ): Promise<Snapshot> {
-  const range = rangeOf(view, today);
+  const range = rangeOf(view, days);
   const ask = async <T>(asked: Range, filters: Filters, groupBy?: string) =>
     (await api.get(statsQuery(asked, filters, groupBy), signal)).value as T[];
   const before = previousRange(range);
@@ -75,7 +96,7 @@ export async function load(
       total: totalOf(beforeRows),
       failed: totalOf(beforeRows.filter(({ state }) => isFailing(state))),
     },
-    elsewhere: allPairs.length > 0 ? undefined : await latestDays(ask, today, isInUse),
+    elsewhere: allPairs.length > 0 ? undefined : await latestDays(ask, isInUse),
   };
 }
 
@@ -167,13 +188,8 @@ async function askFailures(
 }
 
 /** From the last year that has any, the days between which there are counts. */
-async function latestDays(
-  ask: Ask,
-  today: Day,
-  isInUse: () => Promise<boolean>,
-): Promise<Range | undefined> {
-  // A device may be a day ahead of UTC.
-  let to = addDays(today, 1);
+async function latestDays(ask: Ask, isInUse: () => Promise<boolean>): Promise<Range | undefined> {
+  let to = latestToday(Date.now());
   for (let years = 0; years < yearsMax; years++) {
     const year = { from: addDays(to, 1 - rangeDaysMax), to };
     const rows = await ask<Pick<Row, 'date'>>(year, noFilters, 'date');

@@ -1,8 +1,8 @@
 import { Api, ApiError, isToken } from './api.ts';
-import { dayOf } from './days.ts';
-import { readHealth, type Health } from './health.ts';
-import { load, probePath, type DailyRow, type Snapshot } from './load.ts';
-import { readView, writeView, type View } from './view.ts';
+import { asWritten, todayIn, type Day } from './days.ts';
+import { readHealth, readLatestDate, type Health } from './health.ts';
+import { aheadPath, load, lookAhead, probePath, type DailyRow, type Snapshot } from './load.ts';
+import { readView, writeView, type PresetDays, type View } from './view.ts';
 
 export interface State {
   readonly view: View;
@@ -16,6 +16,11 @@ export interface State {
   /** Undefined: none is needed, as far as is known. */
   readonly signIn: { readonly message: string | undefined } | undefined;
   readonly isSignedIn: boolean;
+  /** The rule by which the pipeline takes the day of an item; undefined until it has said so. */
+  readonly dayZone: string | undefined;
+  readonly days: PresetDays;
+  /** The latest date that has counts, as far as that is known. */
+  readonly latestDate: Day | undefined;
   readonly now: number;
 }
 
@@ -24,6 +29,8 @@ export interface Failure {
   /** Whether the page asks again by itself. */
   readonly isPassing: boolean;
 }
+
+type Loaded = Pick<State, 'snapshot' | 'shownView' | 'days'>;
 
 const pollMs = 2_000;
 const backOffMsMax = 60_000;
@@ -43,11 +50,13 @@ export class Store {
   #isFirstRun = false;
   /** Whether it is known that no token is needed. */
   #isOpen = false;
+  #hasLookedAhead = false;
   #failures = 0;
   #polls = 0;
 
   constructor() {
     const view = readView(location.search);
+    const today = todayIn(asWritten, Date.now());
     this.#state = {
       view,
       shownView: view,
@@ -57,6 +66,9 @@ export class Store {
       error: undefined,
       signIn: undefined,
       isSignedIn: this.api.token !== undefined,
+      dayZone: undefined,
+      days: { today, latest: today },
+      latestDate: undefined,
       now: Date.now(),
     };
     addEventListener('popstate', () => {
@@ -127,31 +139,53 @@ export class Store {
     this.#schedule();
   }
 
-  /** What can be told without a refusal, of which a browser would complain. */
+  /**
+   * What can be told without a refusal, of which a browser would complain. What a day is, is told
+   * with it, once.
+   */
   async #asksForToken(signal: AbortSignal): Promise<boolean> {
-    if (this.api.token !== undefined || this.#isOpen) return false;
+    const isAdmitted = this.api.token !== undefined || this.#isOpen;
+    if (isAdmitted && this.#state.dayZone !== undefined) return false;
     const { value } = await this.api.get('healthz', signal);
-    const isOpen =
-      typeof value === 'object' && value !== null && 'access' in value && value.access === 'open';
-    this.#isOpen = isOpen;
-    return !isOpen;
+    const { access, day_zone: dayZone } = (value ?? {}) as Record<string, unknown>;
+    this.#isOpen = access === 'open';
+    this.#set({ dayZone: typeof dayZone === 'string' ? dayZone : asWritten });
+    return this.api.token === undefined && !this.#isOpen;
   }
 
-  async #load(signal: AbortSignal): Promise<Pick<State, 'snapshot' | 'shownView'>> {
+  /** Which days the presets are now. */
+  async #askDays(signal: AbortSignal): Promise<PresetDays> {
+    const now = Date.now();
+    const today = todayIn(this.#state.dayZone ?? asWritten, now);
+    const path = aheadPath(today, now);
+    if (path === undefined) return { today, latest: today };
+    const { value } = await this.api.get(path, signal, true);
+    return { today, latest: (value as DailyRow[]).at(-1)?.date ?? today };
+  }
+
+  async #load(signal: AbortSignal): Promise<Loaded> {
     const { view } = this.#state;
-    const today = dayOf(Date.now());
+    const days = await this.#askDays(signal);
     // Before all else: what changes later, it tells the next time. And who may not ask is told so once.
-    const probe = await this.api.get(probePath(view, today), signal, true);
+    const probe = await this.api.get(probePath(view, days), signal, true);
     const health = this.#askHealth(signal);
     const isInUse = async () => (await health, hasBatches(this.#state));
     const [snapshot] = await Promise.all([
-      load(this.api, view, today, probe.value as DailyRow[], isInUse, signal),
-      health,
+      load(this.api, view, days, probe.value as DailyRow[], isInUse, signal),
+      health.then(() => this.#lookAhead(signal)),
     ]);
-    return { snapshot, shownView: view };
+    return { snapshot, shownView: view, days };
   }
 
-  #arrive(loaded: Pick<State, 'snapshot' | 'shownView'>): void {
+  /** Where the pipeline does not say which date is the latest, as on AWS: once, since it is much to ask. */
+  async #lookAhead(signal: AbortSignal): Promise<void> {
+    if (this.#hasLookedAhead || this.#state.latestDate !== undefined) return;
+    const latestDate = await lookAhead(this.api, signal);
+    this.#hasLookedAhead = true;
+    this.#set({ latestDate });
+  }
+
+  #arrive(loaded: Loaded): void {
     this.#failures = 0;
     this.#set({
       ...loaded,
@@ -170,10 +204,10 @@ export class Store {
 
   #tick(): void {
     if (document.visibilityState !== 'visible') return;
-    const { now, view } = this.#state;
+    const { now, view, dayZone = asWritten } = this.#state;
     this.#set({ now: Date.now() });
-    // Presets end today.
-    if ('preset' in view.range && dayOf(now) !== dayOf(Date.now())) void this.refresh();
+    if (!('preset' in view.range)) return;
+    if (todayIn(dayZone, now) !== todayIn(dayZone, Date.now())) void this.refresh();
   }
 
   /** Asks whether anything changed, and only then for more. */
@@ -181,9 +215,13 @@ export class Store {
     const { signal } = this.#loading;
     try {
       this.#polls++;
-      if (this.#polls % healthEvery === 0) await this.#askHealth(signal);
-      const path = probePath(this.#state.view, dayOf(Date.now()));
-      const { isSame } = await this.api.get(path, signal, true);
+      const { view, days } = this.#state;
+      let isSame = true;
+      if (this.#polls % healthEvery === 0) {
+        await this.#askHealth(signal);
+        isSame = (await this.#askDays(signal)).latest === days.latest;
+      }
+      isSame &&= (await this.api.get(probePath(view, days), signal, true)).isSame;
       if (!isSame || this.#state.error !== undefined) {
         await this.refresh();
         return;
@@ -214,7 +252,9 @@ export class Store {
   /** Whether one may ask. */
   async #askHealth(signal: AbortSignal): Promise<boolean> {
     try {
-      this.#set({ health: readHealth((await this.api.get('readyz', signal)).value) });
+      const { value } = await this.api.get('readyz', signal);
+      const latestDate = readLatestDate(value) ?? this.#state.latestDate;
+      this.#set({ health: readHealth(value), latestDate });
     } catch (error) {
       if (!(error instanceof ApiError)) throw error;
       if (isRefusal(error)) return false;
@@ -246,8 +286,9 @@ export class Store {
     const hadToken = this.api.token !== undefined;
     this.api.token = undefined;
     this.#isOpen = false;
+    // What was asked at the same time is refused, too, and has nothing new to say.
     const message = !hadToken
-      ? undefined
+      ? this.#state.signIn?.message
       : error instanceof ApiError && error.status === 403
         ? 'This token may not read the counters. Use one that is for read: device-pipeline token create --name NAME --for read'
         : 'This token is not known here: mistyped, revoked or expired.';

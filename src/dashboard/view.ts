@@ -15,7 +15,7 @@ export type Split = 'type' | 'state';
 
 /** All that the page shows can be told from this, and this from the URL's query. */
 export interface View {
-  /** A preset ends today, whenever that is; else the days that were named. */
+  /** A preset goes by what `PresetDays` says; else the days that were named. */
   readonly range: { readonly preset: PresetName } | Range;
   readonly types: readonly string[];
   readonly states: readonly string[];
@@ -151,10 +151,20 @@ export function writeView(view: View): string {
   return text === '' ? '' : `?${text}`;
 }
 
-export function rangeOf({ range }: View, today: Day): Range {
+/** What presets go by. */
+export interface PresetDays {
+  readonly today: Day;
+  /** Where they end: today, or a day after it on which it is today elsewhere and that has counts. */
+  readonly latest: Day;
+}
+
+/** So many days up to today, and those behind it that have counts. */
+export function rangeOf({ range }: View, { today, latest }: PresetDays): Range {
   if (!('preset' in range)) return range;
   const days = presets.find(({ name }) => name === range.preset)?.days ?? 30;
-  return { from: addDays(today, 1 - days), to: today };
+  const from = addDays(today, 1 - days);
+  const first = addDays(latest, 1 - rangeDaysMax);
+  return { from: from < first ? first : from, to: latest };
 }
 
 /** What to ask `/stats` for the view's days and filters, relative to the page. */

@@ -1,8 +1,9 @@
 import { jsonDepthMax } from './batch.ts';
 import { noRoom, type CounterTable } from './counter-table.ts';
+import type { DayOfUtc } from './day.ts';
 import { fieldBytesMax } from './device-event.ts';
 import { skipJsonString, skipJsonValue, skipSpace } from './json-skipper.ts';
-import { dateNumberAt, endOfTimestamp } from './timestamp-bytes.ts';
+import { dateNumberAt, endOfTimestamp, minuteOfDayAt } from './timestamp-bytes.ts';
 
 /** Told instead of a number of items where the general path, `readBatch`, has to look at a body. */
 export const notPlain = -1;
@@ -54,6 +55,7 @@ const itemDepth = 3;
  */
 export class BatchScanner {
   readonly #counters: CounterTable;
+  readonly #dayOfUtc: DayOfUtc | undefined;
   /** The counters of the items of the last scan. */
   #numbers = new Int32Array(1024);
   #items = 0;
@@ -62,8 +64,10 @@ export class BatchScanner {
   #viewed: Uint8Array | undefined;
   #member: Member = member.other;
 
-  constructor(counters: CounterTable) {
+  /** @param dayOfUtc the day on which an item counts; undefined: the one that is written. */
+  constructor(counters: CounterTable, dayOfUtc?: DayOfUtc) {
     this.#counters = counters;
+    this.#dayOfUtc = dayOfUtc;
   }
 
   /**
@@ -177,6 +181,10 @@ export class BatchScanner {
         if (end < 0 || end - at > fieldBytesMax || bytes[end] !== quote) return -1;
         date = dateNumberAt(view, at);
         if (date === 0) return -1;
+        if (this.#dayOfUtc !== undefined) {
+          date = this.#dayOfUtc(date, minuteOfDayAt(view, at));
+          if (date === 0) return -1;
+        }
         at = end;
       } else {
         at = skipJsonValue(bytes, at, to, jsonDepthMax - itemDepth) - 1;

@@ -40,6 +40,11 @@ export function dateNumberAt(view: DataView, at: number): number {
   return year <= 9999 && isDay(year, month, day) ? year * 10_000 + month * 100 + day : 0;
 }
 
+/** The minute of the day of a timestamp that `endOfTimestamp` has found an end of. */
+export function minuteOfDayAt(view: DataView, at: number): number {
+  return 60 * twoDigits(view.getUint16(at + 11, true)) + twoDigits(view.getUint16(at + 14, true));
+}
+
 /** The number that the two bytes in the middle of a word make. */
 function middleNumber(word: number): number {
   return twoDigits((word >>> 8) & 0xffff);

@@ -35,9 +35,12 @@ export function dateRange(
   return range;
 }
 
-/** Today and the six days before it, in UTC. */
+/** No correct clock is further ahead of UTC. */
+const aheadMsMax = 14 * 3_600_000;
+
+/** Today in UTC and the six days before it, and tomorrow where it has begun in some time zone. */
 export function lastWeek(now = Date.now()): DateRange {
-  return { from: dateAt(now - 6 * dayMs), to: dateAt(now) };
+  return { from: dateAt(now - 6 * dayMs), to: dateAt(now + aheadMsMax) };
 }
 
 function dateAt(ms: number): string {

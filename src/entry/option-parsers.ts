@@ -6,6 +6,7 @@ import {
   tokenCharactersMax,
   type Scope,
 } from '../domain/access-token.ts';
+import { isDayZone } from '../domain/day.ts';
 import { dateOfTimestamp, isCalendarDate } from '../domain/timestamp.ts';
 import { isNameOrAddress } from '../http/allowed-hosts.ts';
 import { isOriginOrAny } from '../http/cors.ts';
@@ -162,6 +163,16 @@ export function hosts(flag: string): (text: string, earlier?: readonly string[])
       );
     }
     return [...earlier, ...given];
+  };
+}
+
+/** A parser of rules by which the day of an item is taken. */
+export function dayZone(flag: string): (text: string) => string {
+  return (text) => {
+    if (isDayZone(text)) return text;
+    throw new UsageError(
+      `${flag} must be as-written, UTC or a time zone such as Europe/Berlin, got '${text}'`,
+    );
   };
 }
 

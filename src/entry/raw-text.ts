@@ -1,3 +1,4 @@
+import { asWritten } from '../domain/day.ts';
 import { toRanges } from '../domain/index-ranges.ts';
 import type { RawBatch } from '../pipeline/ports.ts';
 
@@ -8,6 +9,8 @@ export interface ListedBatch {
   readonly receivedAt: number;
   /** Of the body as it came. */
   readonly bytes: number;
+  /** The day rule of the store, for an export, which has nothing else to say it. */
+  readonly dayZone?: string;
   /** Undefined where that was not asked for. */
   readonly details?: BatchDetails;
 }
@@ -20,10 +23,11 @@ type BatchDetails = Pick<RawBatch, 'encoding' | 'accepted' | 'rejected' | 'exclu
 };
 
 /** A line of JSON. */
-export function batchLine({ rawKey, receivedAt, bytes, details }: ListedBatch): string {
+export function batchLine({ rawKey, receivedAt, bytes, dayZone, details }: ListedBatch): string {
   const received = new Date(receivedAt).toISOString();
   return JSON.stringify({
     ...{ raw_key: rawKey, received_at: received, bytes },
+    ...(dayZone !== undefined && dayZone !== asWritten && { day_zone: dayZone }),
     ...(details !== undefined && documentOf(details)),
   });
 }

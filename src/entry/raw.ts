@@ -3,7 +3,12 @@ import { mkdirSync, renameSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 
 import { isBatchId, readRawKey } from '../domain/batch-id.ts';
-import { findStored, rawBatches, type FoundBatch } from '../engines/embedded/raw-batches.ts';
+import {
+  dayZoneOf,
+  findStored,
+  rawBatches,
+  type FoundBatch,
+} from '../engines/embedded/raw-batches.ts';
 import type { StorePlace } from './common-options.ts';
 import { checkExportDirectory, exportListOf } from './directory-kinds.ts';
 import { UsageError } from './option-parsers.ts';
@@ -56,6 +61,7 @@ export async function rawExport(options: RawRangeOptions, directory: string): Pr
     const { rawExportOfStack } = await import('./stack-raw.ts');
     return await rawExportOfStack(place.stack, options, directory);
   }
+  const dayZone = dayZoneOf(place.dataDir);
   mkdirSync(join(directory, 'raw'), { recursive: true });
   const list = exportListOf(directory);
   writeFileSync(`${list}.part`, '');
@@ -71,7 +77,7 @@ export async function rawExport(options: RawRangeOptions, directory: string): Pr
     // A file under its name is whole, however an earlier export ended.
     writeFileSync(`${path}.part`, found.batch.body);
     renameSync(`${path}.part`, path);
-    writeFileSync(`${list}.part`, `${lineOf(found.batch, isBrief)}\n`, { flag: 'a' });
+    writeFileSync(`${list}.part`, `${lineOf(found.batch, isBrief, dayZone)}\n`, { flag: 'a' });
     batches++;
     progress.update(batches, `${grouped(batches)} batches`);
   }
@@ -83,8 +89,14 @@ export async function rawExport(options: RawRangeOptions, directory: string): Pr
 
 type Batch = Extract<FoundBatch, { damage?: never }>['batch'];
 
-function lineOf(batch: Batch, isBrief: boolean): string {
-  const line = { rawKey: batch.rawKey, receivedAt: batch.receivedAt, bytes: batch.body.length };
+function lineOf(batch: Batch, isBrief: boolean, dayZone?: string): string {
+  const { rawKey, receivedAt, body } = batch;
+  const line = {
+    rawKey,
+    receivedAt,
+    bytes: body.length,
+    ...(dayZone !== undefined && { dayZone }),
+  };
   return batchLine(isBrief ? line : { ...line, details: batch });
 }
 

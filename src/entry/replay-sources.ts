@@ -7,7 +7,7 @@ import { readRawKey } from '../domain/batch-id.ts';
 import { asWritten } from '../domain/day.ts';
 import { fromRanges, type Ranges } from '../domain/index-ranges.ts';
 import { s3RawStore, startOf } from '../engines/aws/s3-raw-store.ts';
-import { logEndOf, rawBatches, replayGaps } from '../engines/embedded/raw-batches.ts';
+import { dayZoneOf, logEndOf, rawBatches, replayGaps } from '../engines/embedded/raw-batches.ts';
 import type { ContentEncoding, ReplayOrigin } from '../pipeline/ports.ts';
 import { exportListOf, holdsExport } from './directory-kinds.ts';
 import { whyNoFile } from './file-errors.ts';
@@ -39,8 +39,8 @@ export type Found =
   | { readonly kind: 'missing'; readonly detail: string };
 
 export interface ReplaySource {
-  /** The rule by which the day of an item is taken. */
-  readonly dayZone: string;
+  /** The rule by which the day of an item is taken; undefined where nothing tells. */
+  readonly dayZone: string | undefined;
   /** What `at` comes to in the end; undefined where that is not known. */
   readonly total: number | undefined;
   batches(): AsyncGenerator<Found, void>;
@@ -58,14 +58,14 @@ export async function openSource(
 ): Promise<ReplaySource> {
   if (from.kind === 'stack') return await stackSource(from.name, received, env);
   return holdsExport(from.path)
-    ? exportSource(from.path, exportListOf(from.path), received)
+    ? await exportSource(from.path, exportListOf(from.path), received)
     : withLocalStore(from.path, () => directorySource(from.path, received));
 }
 
 function directorySource(dataDir: string, received: Received): ReplaySource {
   const { removedBytes, deadLetters } = replayGaps(dataDir);
   return {
-    dayZone: asWritten,
+    dayZone: dayZoneOf(dataDir),
     total: logEndOf(dataDir),
     // eslint-disable-next-line @typescript-eslint/require-await -- the others wait
     async *batches() {
@@ -113,13 +113,19 @@ interface ListedBatch {
   readonly caller?: string;
   readonly idempotency_key?: string;
   readonly log_id?: string;
+  readonly day_zone?: string;
 }
 
-function exportSource(directory: string, list: string, received: Received): ReplaySource {
+async function exportSource(
+  directory: string,
+  list: string,
+  received: Received,
+): Promise<ReplaySource> {
+  const dayZone = await dayZoneOfExport(list);
   let isEmpty = true;
   let hasKeys = false;
   return {
-    dayZone: asWritten,
+    dayZone,
     total: statSync(list).size,
     async *batches() {
       let at = 0;
@@ -158,6 +164,19 @@ async function bodyIn(directory: string, rawKey: string): Promise<Buffer> {
     throw new Error(`${join(directory, rawKey)}, which batches.ndjson names: ${whyNoFile(error)}`, {
       cause: error,
     });
+  }
+}
+
+/** All batches are of one store, and each line names its rule, unless it is `as-written`. */
+async function dayZoneOfExport(list: string): Promise<string | undefined> {
+  const input = createReadStream(list);
+  try {
+    for await (const line of createInterface({ input })) {
+      return (JSON.parse(line) as ListedBatch).day_zone ?? asWritten;
+    }
+    return undefined;
+  } finally {
+    input.destroy();
   }
 }
 

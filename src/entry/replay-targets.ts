@@ -1,7 +1,7 @@
 import { setTimeout as delay } from 'node:timers/promises';
 
-import { sleep } from '../client/post-batch.ts';
-import { asWritten } from '../domain/day.ts';
+import { requestOverHttp } from '../client/http-request.ts';
+import { parseObject, readText, sleep } from '../client/post-batch.ts';
 import { awsReplayIntake } from '../engines/aws/aws-replay.ts';
 import { DynamodbBatchRecords } from '../engines/aws/dynamodb-batch-records.ts';
 import { fixDayRule } from '../engines/aws/dynamodb-day-rule.ts';
@@ -40,29 +40,36 @@ export interface ReplayTarget {
 const bodyBytesMax = 1024 * 1024 * 1024;
 /** Keys expire where a server runs, by its own rule. */
 const keepKeysMs = 36_500 * dayMs;
+/** A server is asked so long for its day rule, and its answer is no larger. */
+const askMsMax = 5_000;
+const answerBytesMax = 64 * 1024;
 /** One batch is tried so long. */
 const tryMsMax = 600_000;
 
-/** @throws an Error that says what is wrong with the target. */
+/**
+ * @param sourceZone the day rule of the source, which a data directory that is made for it gets too.
+ * @throws an Error that says what is wrong with the target.
+ */
 export async function openTarget(
   { to, token }: Pick<ReplayOptions, 'to' | 'token'>,
   env: Record<string, string | undefined>,
+  sourceZone: string | undefined,
 ): Promise<ReplayTarget> {
   switch (to.kind) {
     case 'directory':
-      return directoryTarget(to.path);
+      return directoryTarget(to.path, sourceZone);
     case 'stack':
       return await stackTarget(to.name, env);
     case 'url':
-      return urlTarget(to.url, token);
+      return urlTarget(to.url, token, await dayZoneOfServer(to.url));
   }
 }
 
-function directoryTarget(dataDir: string): ReplayTarget {
+function directoryTarget(dataDir: string, sourceZone: string | undefined): ReplayTarget {
   let failure: string | undefined;
   const warn = (message: string) => void process.stderr.write(`device-pipeline: ${message}\n`);
   const writer = Writer.open(
-    { ...embeddedDefaults, bodyBytesMax, keepKeysMs, dataDir },
+    { ...embeddedDefaults, ...{ bodyBytesMax, keepKeysMs, dataDir, newDayZone: sourceZone } },
     {
       onProgress: () => undefined,
       onFailure: (message) => (failure = message),
@@ -75,7 +82,7 @@ function directoryTarget(dataDir: string): ReplayTarget {
     return outcome;
   };
   return {
-    dayZone: asWritten,
+    dayZone: writer.dayZone,
     check: `npx device-pipeline audit --data-dir ${dataDir}`,
     take: (batch, signal) => takeInto(ingest, batch, signal),
     async close() {
@@ -132,10 +139,27 @@ async function stackTarget(
   };
 }
 
-function urlTarget(url: string, token: string | undefined): ReplayTarget {
+/** Undefined where the server does not say it; whether it is there at all, the batches will show. */
+async function dayZoneOfServer(url: string): Promise<string | undefined> {
+  try {
+    const signal = AbortSignal.timeout(askMsMax);
+    const request = { method: 'GET', headers: {}, signal } as const;
+    const response = await requestOverHttp(`${url}/healthz`, request);
+    const { day_zone: dayZone } = parseObject(await readText(response, answerBytesMax));
+    return typeof dayZone === 'string' ? dayZone : undefined;
+  } catch {
+    return undefined;
+  }
+}
+
+function urlTarget(
+  url: string,
+  token: string | undefined,
+  dayZone: string | undefined,
+): ReplayTarget {
   const client = commandClient({ url, token });
   return {
-    dayZone: undefined,
+    dayZone,
     check: `npx device-pipeline stats --url ${url}, and audit where its data is`,
     async take({ rawKey, body, encoding, idempotencyKey: key, ...claim }, signal) {
       const header = writeReplayHeader(rawKey, claim);

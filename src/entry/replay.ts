@@ -31,7 +31,7 @@ export async function replayBatches(
 ): Promise<number> {
   checkReplayEnds(options);
   const source = await openSource(options, env);
-  const target = await openTarget(options, env);
+  const target = await openTarget(options, env, source.dayZone);
   const interruption = watchInterrupt();
   const tally: Tally = {
     sent: { batches: 0, items: 0 },
@@ -58,7 +58,7 @@ function checkDays(
   { dayZone: to }: ReplayTarget,
   isAllowed: boolean,
 ): void {
-  if (to === undefined || from === to || isAllowed) return;
+  if (from === undefined || to === undefined || from === to || isAllowed) return;
   throw new Error(
     `The source takes the day of an item by the rule ${from}, the target by ${to}: items near midnight count on other dates there. Say --allow-other-days if that is meant.`,
   );

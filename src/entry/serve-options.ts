@@ -6,6 +6,7 @@ import { rateMax, type RateLimit } from '../domain/access-token.ts';
 import { countersPerDayMaxDefault } from '../domain/day-bound.ts';
 import { dataDirOption, defaultBodyBytesMax, setting } from './common-options.ts';
 import {
+  dayZone,
   daysToKeep,
   hosts,
   nonEmpty,
@@ -30,6 +31,8 @@ export interface ServeOptions {
   host: string;
   port: number;
   dataDir: string;
+  /** Undefined: that of the store, and `as-written` for a new one. */
+  dayZone: string | undefined;
   maxBodyBytes: number;
   maxBacklogBytes: number;
   maxCountersPerDay: number;
@@ -49,6 +52,7 @@ interface ServeValues {
   host: string;
   port: number;
   dataDir: string;
+  dayZone?: string;
   insecure?: true;
   maxBody: number;
   maxBacklog: number;
@@ -73,6 +77,11 @@ export function addServeOptions(command: Command): Command {
     setting('--host <address>', 'the address to listen on', nonEmpty).default('127.0.0.1'),
     setting('--port <number>', 'the port; 0 takes any free one', port).default(8080),
     dataDirOption(),
+    setting(
+      '--day-zone <zone>',
+      "on which day an item counts: as-written, UTC, or a time zone such as Europe/Berlin; fixed when the store is created (default: the store's own; as-written for a new one)",
+      dayZone,
+    ),
     // Not a setting: commander takes a flag for set whatever its variable says.
     new Option(
       '--insecure',
@@ -144,6 +153,7 @@ export function serveOptions(
     host,
     port,
     dataDir,
+    dayZone: values.dayZone,
     maxBodyBytes: values.maxBody,
     maxBacklogBytes: values.maxBacklog,
     maxCountersPerDay: values.maxCountersPerDay,

@@ -29,6 +29,7 @@ export async function serve(options: ServeOptions, version: string): Promise<voi
     {
       ...embeddedDefaults,
       dataDir: options.dataDir,
+      dayZone: options.dayZone,
       bodyBytesMax: options.maxBodyBytes,
       // A single body must fit in, however large bodies may be.
       inFlightBytesMax: Math.max(embeddedDefaults.inFlightBytesMax, 2 * options.maxBodyBytes),
@@ -60,6 +61,7 @@ export async function serve(options: ServeOptions, version: string): Promise<voi
     onDefect,
     observer: observers(traffic, log),
     metrics: metrics.answer,
+    dayZone: pipeline.dayZone,
     version,
   });
   const stop = stopSignal();
@@ -74,7 +76,7 @@ export async function serve(options: ServeOptions, version: string): Promise<voi
     }
     log.info(
       'started',
-      { version, url, ...settingsOf(options) },
+      { version, url, ...settingsOf(options), day_zone: pipeline.dayZone },
       `device-pipeline ${version} started`,
     );
     process.stdout.write(`listening on ${url}\n`);

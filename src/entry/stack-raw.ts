@@ -92,7 +92,7 @@ export function rawExportOfStack(
     let bytes = 0;
     for await (const page of pagesOf(store, received)) {
       const lines = await inParallel(parallelBodies, page, async (listed) => {
-        const line = await save(store, directory, listed, isBrief);
+        const line = await save(store, directory, { ...listed, dayZone: stack.dayZone }, isBrief);
         if (line !== undefined) batches++;
         bytes += listed.bytes;
         progress.update(batches, `${grouped(batches)} batches, ${grouped(bytes)} bytes`);
@@ -119,7 +119,7 @@ interface Listed {
 async function save(
   store: S3RawStore,
   directory: string,
-  listed: Listed,
+  listed: Listed & { readonly dayZone: string },
   isBrief: boolean,
 ): Promise<string | undefined> {
   const path = join(directory, listed.rawKey);

@@ -122,7 +122,7 @@ export function receiptAnswer({
 }
 
 export function readyAnswer(status: PipelineStatus): Answer {
-  const { unavailable, pending, deadLetters, countedThrough, lastReceivedAt } = status;
+  const { unavailable, pending, deadLetters, countedThrough, lastReceivedAt, latestDate } = status;
   if (unavailable !== undefined) return problemAnswer({ ...unavailable, retryAfterSeconds: 1 });
   const timeOf = (time: number | undefined) =>
     time === undefined ? undefined : new Date(time).toISOString();
@@ -133,5 +133,6 @@ export function readyAnswer(status: PipelineStatus): Answer {
     dead_letters: deadLetters,
     counted_through: timeOf(countedThrough),
     last_received_at: timeOf(lastReceivedAt),
+    latest_date: latestDate,
   });
 }

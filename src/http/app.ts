@@ -3,6 +3,7 @@ import { bodyLimit } from 'hono/body-limit';
 
 import { Unavailable, type Pipeline } from '../pipeline/ports.ts';
 import type { Scope } from '../domain/access-token.ts';
+import { asWritten } from '../domain/day.ts';
 import {
   anyScope,
   ingestScope,
@@ -46,6 +47,8 @@ export interface AppOptions {
   readonly pages?: Pages;
   /** Answers `GET /metrics`, in the form that an Accept header asks for; without, there is none. */
   readonly metrics?: (accept: string | undefined) => Promise<Answer>;
+  /** The rule by which the store takes the day of an item; without, `as-written`. */
+  readonly dayZone?: string;
   /** Of the program, for `/openapi.json`. */
   readonly version?: string;
 }
@@ -72,6 +75,7 @@ export function createApp(pipeline: Pipeline, options: AppOptions): Hono<Env> {
     corsOrigins = [],
     pages = noPages,
     metrics,
+    dayZone = asWritten,
     version = 'unknown',
   } = options;
   const app = new Hono<Env>();
@@ -109,9 +113,10 @@ export function createApp(pipeline: Pipeline, options: AppOptions): Hono<Env> {
     return await statsPageAnswer(pipeline, new URL(req.url).searchParams, req.raw.signal);
   });
 
-  get(app, '/healthz', () =>
-    jsonAnswer(200, { status: 'ok', access: access.asksForToken() ? 'token' : 'open' }),
-  );
+  get(app, '/healthz', () => {
+    const asked = access.asksForToken() ? 'token' : 'open';
+    return jsonAnswer(200, { status: 'ok', access: asked, day_zone: dayZone });
+  });
 
   app.use('/readyz', admit(anyScope));
   get(app, '/readyz', async () => {

@@ -8,7 +8,7 @@ import { refTo } from './openapi-schemas.ts';
 const getHealth: OperationPlan = {
   ...{ id: 'getHealth', tag: 'Operation', summary: 'Is it up', parameters: [], scopes: [] },
   description:
-    'Whether the process answers; it looks at nothing else. `access` says whether the others ask for a token.',
+    'Whether the process answers; it looks at nothing else. `access` says whether the others ask for a token, `day_zone` on which day an item counts.',
   successes: {
     200: {
       description: 'It is up.',
@@ -16,7 +16,9 @@ const getHealth: OperationPlan = {
       content: {
         'application/json': {
           schema: refTo('Health'),
-          examples: { up: example('Up', { status: 'ok', access: 'token' }) },
+          examples: {
+            up: example('Up', { status: 'ok', access: 'token', day_zone: 'as-written' }),
+          },
         },
       },
     },
@@ -41,6 +43,7 @@ const getReadiness: OperationPlan = {
               ...{ status: 'ready', pending_items: 12, pending_bytes: 3456, dead_letters: 0 },
               counted_through: '2026-11-25T05:22:40.123Z',
               last_received_at: '2026-11-25T05:22:40.119Z',
+              latest_date: '2026-11-25',
             }),
             aws: example('On AWS', { status: 'ready', pending_messages: 3, dead_letters: 0 }),
           },

@@ -133,6 +133,10 @@ const ready = object(
         'Whatever was acknowledged before is counted, or a dead letter. Absent: not known.',
     },
     last_received_at: { ...moment, description: 'When the latest batch came. Absent: not known.' },
+    latest_date: {
+      ...day,
+      description: 'The latest date that has counts. Absent: there is none. Embedded.',
+    },
   },
   ['status', 'dead_letters'],
   { oneOf: [{ required: ['pending_items'] }, { required: ['pending_messages'] }] },
@@ -159,6 +163,19 @@ function problemSchema(code: ProblemCode): Schema {
   );
 }
 
+const health = object(
+  {
+    status: { const: 'ok' },
+    access: { enum: ['open', 'token'] },
+    day_zone: {
+      type: 'string',
+      description:
+        'On which day an item counts: that of its timestamp `as-written`, or the one in `UTC` or in a time zone such as `Europe/Berlin`.',
+    },
+  },
+  ['status', 'access', 'day_zone'],
+);
+
 export const schemas: Readonly<Record<string, Schema>> = {
   Batch: batch,
   Item: item,
@@ -167,9 +184,6 @@ export const schemas: Readonly<Record<string, Schema>> = {
   Receipt: receipt,
   StatsRow: statsRow,
   Ready: ready,
-  Health: object({ status: { const: 'ok' }, access: { enum: ['open', 'token'] } }, [
-    'status',
-    'access',
-  ]),
+  Health: health,
   ...Object.fromEntries(problemCodes.map((code) => [problemSchemaName(code), problemSchema(code)])),
 };

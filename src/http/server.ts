@@ -55,6 +55,8 @@ export interface HttpServerOptions {
   /** See `AppOptions`. */
   readonly metrics?: AppOptions['metrics'];
   /** See `AppOptions`. */
+  readonly dayZone?: string;
+  /** See `AppOptions`. */
   readonly version?: string;
   readonly timeouts?: HttpTimeouts;
   /** How many connections may be open; without, 4,096. */
@@ -138,6 +140,7 @@ export function createHttpServer(options: HttpServerOptions): HttpServer {
     ...{ bodyBytesMax, onDefect, access, corsOrigins },
     ...(metrics !== undefined && { metrics }),
     ...(options.pages !== undefined && { pages: options.pages }),
+    ...(options.dayZone !== undefined && { dayZone: options.dayZone }),
     ...(options.version !== undefined && { version: options.version }),
   });
   const unread = new UnreadAnswers(

@@ -275,6 +275,8 @@ export interface PipelineStatus {
   readonly countedThrough: number | undefined;
   /** When the latest batch came, where one has and that is known; milliseconds since 1970. */
   readonly lastReceivedAt: number | undefined;
+  /** The latest date that has counts, where one has and that is known. */
+  readonly latestDate?: CalendarDate | undefined;
 }
 
 /** The whole pipeline, as the HTTP side sees it. */

@@ -21,7 +21,7 @@ export type Recount =
  * Reads a stored body again and says what it counts: the same as when it was accepted, or, with
  * the reason, that it does not and must not be counted unseen.
  */
-export function recount(raw: RecountedBatch, dayOf?: DayOf): Recount {
+export function recount(raw: RecountedBatch, dayOf: DayOf): Recount {
   const reading = readAgain(raw, dayOf);
   return 'reason' in reading ? reading : { tally: tallyEvents(reading.events) };
 }

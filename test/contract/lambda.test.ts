@@ -252,6 +252,7 @@ describe('settings', () => {
 
   it('of the day hold for all functions of a store, for ever', async () => {
     const lambdas = await Lambdas.create(aws, { DAY_ZONE: 'UTC' });
+    expect((await lambdas.ask({ path: '/healthz' })).text).toContain('"day_zone":"UTC"');
     await send(lambdas, [{ ...item, timestamp: '2023-06-16T23:30:00-05:00' }]);
     await lambdas.drain();
     const rows = await countersAsStranger(aws.dynamodb, lambdas.store.countersTable);

@@ -19,6 +19,7 @@ import {
   type CounterRow,
   type Tally,
 } from '../../src/domain/counter.ts';
+import { dateOfTimestamp } from '../../src/domain/timestamp.ts';
 import { s3RawStore } from '../../src/engines/aws/s3-raw-store.ts';
 import { recount } from '../../src/pipeline/process.ts';
 import { countersAsStranger } from '../support/aws-store.ts';
@@ -89,7 +90,11 @@ async function recountRawStore(
     client,
     stack.description.outputs['BucketName'] ?? '',
   ).list()) {
-    const { tally, reason } = { reason: undefined, tally: undefined, ...recount(raw) };
+    const { tally, reason } = {
+      reason: undefined,
+      tally: undefined,
+      ...recount(raw, dateOfTimestamp),
+    };
     if (tally === undefined) throw new Error(reason);
     mergeTally(sum, tally);
     batches++;

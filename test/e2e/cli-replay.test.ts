@@ -3,6 +3,7 @@ import { join } from 'node:path';
 
 import { beforeEach, describe, expect, it } from 'vitest';
 
+import { dayZoneOf } from '../../src/engines/embedded/raw-batches.ts';
 import {
   answers,
   directory,
@@ -103,6 +104,32 @@ describe('replay', () => {
     await server.waitExit();
     expect(await auditOf(target)).toEqual([]);
     expect(await auditOf(elsewhere)).toEqual([]);
+  });
+
+  it('brings a store to one with the same day rule, and to another one only if that is meant', async () => {
+    const items = [{ type: 'laptop', state: 'erased', timestamp: '2026-03-01T12:30:00-05:00' }];
+    await store(source, [{ items }], { dayZone: 'UTC' });
+    const copy = join(directory, 'copy');
+    expect(await run(['raw', 'export', copy, '--data-dir', source])).toMatchObject({ code: 0 });
+    const refusal = 'The source takes the day of an item by the rule UTC, the target by';
+    await store(target, [], { dayZone: 'Europe/Berlin' });
+    const { code, stderr } = await replay(source, target);
+    expect([code, stderr]).toEqual([1, expect.stringContaining(`${refusal} Europe/Berlin`)]);
+    const served = join(directory, 'served');
+    const server = new ServerProcess(served, { args: ['--day-zone', 'Pacific/Auckland'] });
+    const url = await server.listening;
+    expect((await replay(copy, url)).stderr).toContain(`${refusal} Pacific/Auckland`);
+    const sent = await summaryOf(replay(copy, url, '--allow-other-days'));
+    expect(sent).toMatchObject({ sent: { batches: 1 } });
+    server.kill('SIGTERM');
+    await server.waitExit();
+    const other = new ServerProcess(served, { args: ['--day-zone', 'UTC'] });
+    expect(await other.exited).toMatchObject({ code: 1 });
+    // A directory that is made for it gets its rule.
+    const made = join(directory, 'made');
+    expect(await summaryOf(replay(copy, made))).toMatchObject({ sent: { batches: 1 } });
+    expect([dayZoneOf(made), dayZoneOf(served)]).toEqual(['UTC', 'Pacific/Auckland']);
+    expect(await auditOf(made)).toEqual([]);
   });
 
   it('names what it cannot bring, and says so by its exit code', async () => {

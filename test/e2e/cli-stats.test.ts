@@ -81,7 +81,9 @@ describe('stats', () => {
     expect(outcome).toMatchObject({ code: 0, stdout: 'nothing counted\n' });
     expect(outcome.stderr).toMatch(/the last 7 days, \S+ to \S+/);
     const [from = '', to = ''] = received[0]?.url.match(/\d{4}-\d\d-\d\d/g) ?? [];
-    expect(Date.parse(to) - Date.parse(from)).toBe(6 * 86_400_000);
+    // Tomorrow in UTC is there, too, once it has begun in the east.
+    const days = (Date.parse(to) - Date.parse(from)) / 86_400_000;
+    expect(days - Math.floor(((Date.now() % 86_400_000) + 14 * 3_600_000) / 86_400_000)).toBe(6);
   });
 
   test('passes on what a server refuses', async () => {

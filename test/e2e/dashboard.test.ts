@@ -371,6 +371,92 @@ describe('the dashboard', () => {
   });
 });
 
+describe('the days', () => {
+  /** A moment at which it is the next day in Auckland, and the same one in Honolulu still. */
+  const now = new Date('2026-11-28T20:30:00Z');
+  const event = (timestamp: string) => ({ type: 'laptop', state: 'erased', timestamp });
+  const title = (page: Page) => page.locator('#figures-title');
+
+  /** As in `open`, at that moment by the clock of a viewer somewhere. */
+  async function openAt(timezoneId: string, url: string, path = '/?range=today') {
+    const tab = await openTab(browser, { timezoneId });
+    await tab.page.clock.setFixedTime(now);
+    await tab.page.goto(url + path);
+    return tab;
+  }
+
+  it('end with the viewer, or later where counts are; and what a day is, is named', async () => {
+    const url = await serve();
+    await count(
+      url,
+      Array.from({ length: 6 }, () => event('2026-11-29T09:00:00+13:00')),
+    );
+    for (const zone of ['Pacific/Auckland', 'UTC', 'Pacific/Honolulu']) {
+      const tab = await openAt(zone, url);
+      await becomes(tab.page, 'Events', '6');
+      await tab.page.getByText('Days as written in the timestamps').waitFor();
+      const isThere = zone === 'Pacific/Auckland';
+      expect(await title(tab.page).innerText()).toBe(
+        isThere ? '29 Nov 2026' : '28 Nov 2026 – 29 Nov 2026',
+      );
+      expect(tab.complaints).toEqual([]);
+    }
+  });
+
+  it('of one clock that is wrong are told of, and change no preset', async () => {
+    const url = await serve();
+    await count(url, [event('2026-11-28T10:00:00Z'), event('9999-12-31T10:00:00Z')]);
+    const tab = await openAt('UTC', url);
+    await becomes(tab.page, 'Events', '1');
+    expect(await title(tab.page).innerText()).toBe('28 Nov 2026');
+    await expectSound(tab);
+    await button(tab.page, '31 Dec 9999').click();
+    await title(tab.page).filter({ hasText: '31 Dec 9999' }).waitFor();
+    await becomes(tab.page, 'Events', '1');
+  });
+
+  it('of one clock that is wrong by weeks are told of where the pipeline does not name the latest', async () => {
+    const url = await serve();
+    await count(url, [event('2026-11-28T10:00:00Z'), event('2027-01-31T10:00:00Z')]);
+    const tab = await openTab(browser, { timezoneId: 'UTC' });
+    await tab.page.clock.setFixedTime(now);
+    const ready = { status: 'ready', pending_messages: 0, last_received_at: now };
+    await tab.page.route('**/readyz', (route) => route.fulfill({ json: ready }));
+    await tab.page.goto(url);
+    await button(tab.page, '31 Jan 2027').waitFor();
+  });
+
+  it('in a zone are those of the zone, wherever the viewer is', async () => {
+    const server = await startServer({
+      http: { pages },
+      engine: { dayZone: 'Europe/Berlin' },
+    });
+    afterTest(() => server.stop());
+    await count(server.url, [event('2026-11-28T09:00:00+13:00'), event('2026-11-27T23:30:00Z')]);
+    const tab = await openAt('Pacific/Auckland', server.url);
+    await becomes(tab.page, 'Events', '1');
+    await tab.page.getByText('Days in Europe/Berlin').waitFor();
+    expect(await title(tab.page).innerText()).toBe('28 Nov 2026');
+  });
+
+  it('that have counts later than before are shown while it is live', async () => {
+    const url = await serve();
+    await count(url, [event('2026-11-28T10:00:00Z')]);
+    const { page } = await openTab(browser, { timezoneId: 'UTC' });
+    await page.clock.install({ time: now });
+    await page.goto(`${url}/?range=today&live=1`);
+    await becomes(page, 'Events', '1');
+    await count(url, [event('2026-11-29T09:00:00+13:00')]);
+    const looking = { interval: 200, timeout: 30_000 };
+    await expect
+      .poll(async () => {
+        await page.clock.runFor(2_000);
+        return await figure(page, 'Events').first().innerText();
+      }, looking)
+      .toBe('2');
+  });
+});
+
 describe('live', () => {
   it('counts rise without a reload, the focus stays, and nothing is sent twice', async () => {
     const { url, page, answers, complaints } = await openFleet();
@@ -524,8 +610,15 @@ describe('with tokens', () => {
       })
       .toBe(1);
     known = new TokenTable([token('sender', 'ingest')]);
-    await page.clock.runFor(35_000);
-    await page.getByText('This token is not known here').waitFor();
+    // Step by step: half a minute at once would end the requests that are on their way.
+    const refused = page.getByText('This token is not known here');
+    const looking = { interval: 200, timeout: 30_000 };
+    await expect
+      .poll(async () => {
+        await page.clock.runFor(2_000);
+        return await refused.count();
+      }, looking)
+      .toBe(1);
     expect(await figure(page, 'Events').count()).toBe(0);
   });
 });

@@ -4,6 +4,7 @@ import { readBatch, tallyEvents } from '../../src/domain/batch.ts';
 import { BatchScanner, notPlain } from '../../src/domain/batch-scanner.ts';
 import { CounterTable } from '../../src/domain/counter-table.ts';
 import { rowsOfTally, type Tally } from '../../src/domain/counter.ts';
+import { dayRule, utcDayRule } from '../../src/domain/day.ts';
 import { seededRandom } from '../support/server-process.ts';
 import { tortures } from '../fuzz/torture.ts';
 import { contractBodies, mutate, plainBody, strangeBody } from './batch-bodies.ts';
@@ -17,14 +18,20 @@ import { rounds } from '../support/tier.ts';
 const bodies = rounds({ what: 'bodies scanned', quick: 16_000, nightly: 1_000_000 });
 const limits = { countersMax: 4096, keyBytesMax: 256 * 1024 };
 
-const table = new CounterTable(limits, 42);
-const scanner = new BatchScanner(table);
+/** Two of them behind and ahead of UTC, by half hours and with summer time. */
+const zones = ['as-written', 'UTC', 'America/St_Johns', 'Pacific/Auckland'];
+const rules = zones.map((zone) => {
+  const table = new CounterTable(limits, 42);
+  return { table, scanner: new BatchScanner(table, utcDayRule(zone)), dayOf: dayRule(zone) };
+});
+type Rule = (typeof rules)[number];
+const [written] = rules as [Rule];
 
 /** Bodies lie in shared memory among others' bytes, as in the ring, and in memory of their own. */
 const shared = new Uint8Array(new SharedArrayBuffer(1024 * 1024));
 const surroundings = [0x5d, 0x7d, 0x20, 0x22, 0x2c, 0x31, 0x00, 0xff];
 
-function scan(body: Uint8Array, random: () => number): number {
+function scan({ scanner }: Rule, body: Uint8Array, random: () => number): number {
   const own = scanner.scan(body, 0, body.length);
   const at = 1 + Math.floor(random() * 64);
   shared.fill(
@@ -39,9 +46,10 @@ function scan(body: Uint8Array, random: () => number): number {
 }
 
 /** Says whether it was plain. */
-function compare(body: Uint8Array, random: () => number): boolean {
-  const items = scan(body, random);
-  const reading = readBatch(body);
+function compare(body: Uint8Array, random: () => number, rule = written): boolean {
+  const { table, scanner, dayOf } = rule;
+  const items = scan(rule, body, random);
+  const reading = readBatch(body, dayOf);
   if (items === notPlain) return false;
   if (!reading.readable) throw new Error(`taken, though it is ${reading.code}: ${reading.detail}`);
   expect(reading.rejected).toBe(0);
@@ -56,13 +64,18 @@ function sorted(tally: Tally): string[] {
   return [...rowsOfTally(tally)].map((row) => JSON.stringify(row)).sort();
 }
 
-function run(name: string, count: number, bodyOf: (random: () => number) => Uint8Array): number {
+function run(
+  name: string,
+  count: number,
+  bodyOf: (random: () => number) => Uint8Array,
+  ruleOf = (seed: number) => rules[seed % rules.length] ?? written,
+): number {
   let plain = 0;
   for (let seed = 1; seed <= count; seed++) {
     const random = seededRandom(seed);
     const body = bodyOf(random);
     try {
-      if (compare(body, random)) plain++;
+      if (compare(body, random, ruleOf(seed))) plain++;
     } catch (error) {
       const text = Buffer.from(body).toString('latin1');
       throw new Error(`${name}, seed ${seed}: ${JSON.stringify(text)}`, { cause: error });
@@ -74,7 +87,17 @@ function run(name: string, count: number, bodyOf: (random: () => number) => Uint
 describe('the scanner and the general path agree on', () => {
   it('plain bodies, of which none is handed over', { timeout: 600_000 }, () => {
     const count = Math.ceil(bodies / 4);
-    expect(run('plain', count, (random) => Buffer.from(plainBody(random)))).toBe(count);
+    const plainOf = (random: () => number) => Buffer.from(plainBody(random));
+    const ruleOf = (seed: number) => rules[seed % 2] ?? written;
+    expect(run('plain', count, plainOf, ruleOf)).toBe(count);
+  });
+
+  it('plain bodies in a time zone, most of which are not handed over', { timeout: 600_000 }, () => {
+    const count = Math.ceil(bodies / 8);
+    const plainOf = (random: () => number) => Buffer.from(plainBody(random));
+    const plain = run('zoned', count, plainOf, (seed) => rules[2 + (seed % 2)] ?? written);
+    // Those of years before 1973 are.
+    expect(plain).toBeGreaterThan(count / 2);
   });
 
   it('strange bodies, some of them plain', { timeout: 600_000 }, () => {
@@ -97,7 +120,9 @@ describe('the scanner and the general path agree on', () => {
     compare(body, random);
     // The long ones are cut here and there, which says as much.
     const part = body.subarray(0, 2_000);
-    for (let times = 0; times < 50; times++) compare(mutate(part, random), random);
+    for (let times = 0; times < 50; times++) {
+      compare(mutate(part, random), random, rules[times % rules.length]);
+    }
   });
 
   it('the bodies of the contract, whole and mutated', () => {
@@ -105,8 +130,10 @@ describe('the scanner and the general path agree on', () => {
     expect(all.length).toBeGreaterThan(40);
     const random = seededRandom(7);
     for (const body of all) {
-      compare(body, random);
-      for (let times = 0; times < 20; times++) compare(mutate(Buffer.from(body), random), random);
+      for (const rule of rules) compare(body, random, rule);
+      for (let times = 0; times < 20; times++) {
+        compare(mutate(Buffer.from(body), random), random, rules[times % rules.length]);
+      }
     }
   });
 });
@@ -124,10 +151,11 @@ it('counts each of the thousands of items of a long body', () => {
 describe('a body that is not plain', () => {
   it('leaves the counters as they were', () => {
     const random = seededRandom(3);
-    expect(scan(Buffer.from(plainBody(random)), random)).toBeGreaterThanOrEqual(0);
+    const { table, scanner } = written;
+    expect(scan(written, Buffer.from(plainBody(random)), random)).toBeGreaterThanOrEqual(0);
     scanner.count();
     const before = sorted(table.tally());
-    expect(scan(Buffer.from(`${plainBody(random).slice(0, -1)},`), random)).toBe(notPlain);
+    expect(scan(written, Buffer.from(`${plainBody(random).slice(0, -1)},`), random)).toBe(notPlain);
     expect(sorted(table.tally())).toEqual(before);
     table.clear();
   });

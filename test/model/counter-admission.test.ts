@@ -4,6 +4,7 @@ import { gzipSync } from 'node:zlib';
 import { describe, expect, it } from 'vitest';
 
 import { formatBatchId, rawKeyOf } from '../../src/domain/batch-id.ts';
+import { asWritten } from '../../src/domain/day.ts';
 import { CounterAdmission } from '../../src/engines/embedded/counter-admission.ts';
 import { dataPaths } from '../../src/engines/embedded/data-directory.ts';
 import { redriveDeadLetters } from '../../src/engines/embedded/dead-letters.ts';
@@ -232,6 +233,7 @@ describe('counters that wait to be counted', () => {
         countersOn: () => state.rows.size,
       },
       countersPerDayMax,
+      dayZone: asWritten,
       onForget: () => undefined,
       now: () => state.now,
     });

@@ -91,6 +91,8 @@ interface History {
    * could leave a hole; the log cannot mend that, it can only stop, and be found damaged.
    */
   hasRemovalFailed: boolean;
+  /** The rule with which the log is made, and which it must name from then on. */
+  dayZone: string;
 }
 
 const nothing: History = {
@@ -100,6 +102,7 @@ const nothing: History = {
   durableEnd: 0,
   countedAtLeast: 0,
   hasRemovalFailed: false,
+  dayZone: 'as-written',
 };
 
 function copyOf(history: History): History {
@@ -206,9 +209,12 @@ function openAndCheck(
     segmentBytes,
     allocateBytes,
     countedThrough,
+    // Which rule the log has, it knows itself.
+    ...(history.acknowledged === 0 && { dayZone: history.dayZone }),
     onUncounted: ({ record }) => uncounted.push(record.receivedAt),
     now: () => 0,
   });
+  assert(log.dayZone === history.dayZone, `the day rule has become ${log.dayZone}`);
   const found = readAll(disk);
   const first = checkFound(history, found);
   const known = first + found.length;
@@ -458,7 +464,8 @@ function checkLives(seed: number, newDisk: () => SimulatedDisk, lives: Lives): v
   const replay = (end?: End, at?: number) => {
     chance.state = seed;
     const disk = newDisk();
-    const history = copyOf(nothing);
+    const dayZone = seed % 2 === 0 ? 'as-written' : 'Europe/Berlin';
+    const history = { ...copyOf(nothing), dayZone };
     const operations = liveUntil(disk, history, first, end, at);
     return { disk, history, operations };
   };

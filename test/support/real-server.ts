@@ -10,6 +10,7 @@ import { isDeepStrictEqual } from 'node:util';
 
 import { compareCounters, mergeTally, rowsOfTally } from '../../src/domain/counter.ts';
 import type { CounterRow, Tally } from '../../src/domain/counter.ts';
+import { dateOfTimestamp } from '../../src/domain/timestamp.ts';
 import { dataPaths } from '../../src/engines/embedded/data-directory.ts';
 import { nodeFileSystem } from '../../src/engines/embedded/file-system.ts';
 import { LogReader } from '../../src/engines/embedded/log-reader.ts';
@@ -278,7 +279,7 @@ export function recountLog(dataDir: string): CounterRow[] {
   const reader = new LogReader(nodeFileSystem, dataPaths(dataDir).log);
   const tally: Tally = new Map();
   for (const { record } of reader.records()) {
-    const counted = recount(record);
+    const counted = recount(record, dateOfTimestamp);
     if (counted.reason !== undefined) throw new Error(counted.reason);
     mergeTally(tally, counted.tally);
   }

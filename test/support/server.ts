@@ -55,6 +55,7 @@ export async function startServer(options: TestServerOptions = {}): Promise<Test
   );
   const http = createHttpServer({
     bodiesBytesMax: embeddedDefaults.inFlightBytesMax,
+    dayZone: pipeline.dayZone,
     ...options.http,
     pipeline,
     bodyBytesMax,

@@ -33,6 +33,9 @@ function parseServe(argv: string[], env: Record<string, string> = {}) {
 const corsMessage = (given: string) =>
   `--cors-origin must be an origin such as https://app.example, without a path, or *, got '${given}'`;
 
+const dayZoneMessage = (given: string) =>
+  `--day-zone must be as-written, UTC or a time zone such as Europe/Berlin, got '${given}'`;
+
 describe('the ends of a replay', () => {
   function parseReplay(from: string, to: string) {
     const command = addReplayOptions(new Command('replay').exitOverride());
@@ -77,6 +80,7 @@ describe('the options of serve', () => {
       host: '127.0.0.1',
       port: 8080,
       dataDir: './data',
+      dayZone: undefined,
       maxBodyBytes: 4 * 1024 * 1024,
       maxBacklogBytes: 128 * 1024 * 1024,
       maxCountersPerDay: 100_000,
@@ -92,11 +96,12 @@ describe('the options of serve', () => {
 
   test('are read from the command line', () => {
     const argv =
-      '--host 0.0.0.0 --port 0 --data-dir /srv --max-body 512KiB --max-backlog 1GiB --max-counters-per-day 500 --keep-receipts 7 --keep-raw 30 --rate-limit 2.5 --cors-origin https://a.example --cors-origin http://b:81,https://c.example --allowed-host pipeline.example --allowed-host b,fd00::1 --log-level warn --log-format text';
+      '--host 0.0.0.0 --port 0 --data-dir /srv --day-zone Europe/Berlin --max-body 512KiB --max-backlog 1GiB --max-counters-per-day 500 --keep-receipts 7 --keep-raw 30 --rate-limit 2.5 --cors-origin https://a.example --cors-origin http://b:81,https://c.example --allowed-host pipeline.example --allowed-host b,fd00::1 --log-level warn --log-format text';
     expect(parseServe(argv.split(' '))).toEqual({
       host: '0.0.0.0',
       port: 0,
       dataDir: '/srv',
+      dayZone: 'Europe/Berlin',
       maxBodyBytes: 512 * 1024,
       maxBacklogBytes: 1024 ** 3,
       maxCountersPerDay: 500,
@@ -120,6 +125,8 @@ describe('the options of serve', () => {
     ['--port', '65536', "--port must be a whole number from 0 to 65535, got '65536'"],
     ['--port', '80.5', "--port must be a whole number from 0 to 65535, got '80.5'"],
     ['--host', ' ', '--host must not be empty'],
+    ['--day-zone', 'Mars', dayZoneMessage('Mars')],
+    ['--day-zone', '+01:00', dayZoneMessage('+01:00')],
     ['--max-body', '4MB', "--max-body must be a size such as 4MiB, 512KiB or 1048576, got '4MB'"],
     [
       '--log-level',

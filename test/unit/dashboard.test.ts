@@ -14,14 +14,16 @@ import {
 import {
   bucketsOf,
   countDays,
+  dayRuleText,
   daysOf,
   isDay,
   previousRange,
   rangeDaysMax,
+  todayIn,
 } from '../../src/dashboard/days.ts';
 import { agoText, changeText, shareText } from '../../src/dashboard/format.ts';
 import { readHealth } from '../../src/dashboard/health.ts';
-import { seriesMax } from '../../src/dashboard/load.ts';
+import { aheadPath, seriesMax } from '../../src/dashboard/load.ts';
 import { matching, sorted } from '../../src/dashboard/table-rows.ts';
 import {
   defaultView,
@@ -130,10 +132,25 @@ describe('the URL', () => {
     expect(readView(`?${query.toString().replaceAll('x', '')}`).types).toHaveLength(100);
   });
 
+  const daysOn = (today: string, latest = today) => ({ today, latest });
+
+  it('with a preset ends on a day that has counts already, and begins with today all the same', () => {
+    const view = readView('?range=today');
+    const range = rangeOf(view, daysOn('2026-03-02', '2026-03-03'));
+    expect(range).toEqual({ from: '2026-03-02', to: '2026-03-03' });
+    for (const latest of ['2026-03-02', '2026-03-03', '2026-03-04']) {
+      const year = rangeOf(readView('?range=365'), daysOn('2026-03-02', latest));
+      expect(year.to).toBe(latest);
+      expect(countDays(year)).toBeLessThanOrEqual(rangeDaysMax);
+    }
+  });
+
   it('with a preset moves with today', () => {
-    const range = rangeOf(readView('?range=7'), '2026-03-02');
+    const range = rangeOf(readView('?range=7'), daysOn('2026-03-02'));
     expect(range).toEqual({ from: '2026-02-24', to: '2026-03-02' });
-    expect(countDays(rangeOf(readView('?range=365'), '2026-03-02'))).toBeLessThan(rangeDaysMax);
+    expect(countDays(rangeOf(readView('?range=365'), daysOn('2026-03-02')))).toBeLessThan(
+      rangeDaysMax,
+    );
   });
 
   it('of the counters names the filters one by one', () => {
@@ -141,6 +158,39 @@ describe('the URL', () => {
     expect(statsQuery({ from: '2026-01-01', to: '2026-01-02' }, filters, 'date,type')).toBe(
       'stats?from=2026-01-01&to=2026-01-02&type=a%26b&type=c&state=%3Dd&group_by=date%2Ctype',
     );
+  });
+});
+
+describe('today', () => {
+  const now = Date.parse('2026-11-28T20:30:00Z');
+
+  it('is that of the day rule of the pipeline', () => {
+    const zones = ['UTC', 'Pacific/Auckland', 'America/Los_Angeles'];
+    expect(zones.map((zone) => todayIn(zone, now))).toEqual([
+      '2026-11-28',
+      '2026-11-29',
+      '2026-11-28',
+    ]);
+    expect(todayIn('UTC', Date.parse('2026-11-29T00:00:00Z'))).toBe('2026-11-29');
+  });
+
+  it('is that of the viewer where items count as written, or the browser knows no such zone', () => {
+    const local = new Date(now);
+    const text = [local.getFullYear(), local.getMonth() + 1, local.getDate()]
+      .map((part) => String(part).padStart(2, '0'))
+      .join('-');
+    expect([todayIn('as-written', now), todayIn('Mars/Olympus_Mons', now)]).toEqual([text, text]);
+  });
+
+  it('is looked beyond as far as it is today anywhere, and no further', () => {
+    expect(aheadPath('2026-11-28', now)).toBe('/stats?from=2026-11-29&to=2026-11-29&group_by=date');
+    expect(aheadPath('2026-11-27', now)).toContain('from=2026-11-28&to=2026-11-29');
+    expect(aheadPath('2026-11-29', now)).toBeUndefined();
+  });
+
+  it('is named with what a day is', () => {
+    expect(dayRuleText('as-written')).toBe('Days as written in the timestamps');
+    expect(dayRuleText('Europe/Berlin')).toBe('Days in Europe/Berlin');
   });
 });
 

@@ -1,6 +1,7 @@
 import type { DatabaseSync } from 'node:sqlite';
 import { expect, it, vi } from 'vitest';
 
+import { asWritten } from '../../src/domain/day.ts';
 import { LogProcessor } from '../../src/engines/embedded/log-processor.ts';
 import { LogReader } from '../../src/engines/embedded/log-reader.ts';
 import { SegmentedLog } from '../../src/engines/embedded/segmented-log.ts';
@@ -25,6 +26,7 @@ function world() {
   const store = new SqliteCounterStore(database);
   const processor = new LogProcessor({
     store,
+    dayZone: asWritten,
     reader: new LogReader(disk, '/'),
     durableEnd: () => log.durableEnd,
     onCounted: () => undefined,

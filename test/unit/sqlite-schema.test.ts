@@ -8,7 +8,7 @@ import { dataPaths } from '../../src/engines/embedded/data-directory.ts';
 import { dayMs } from '../../src/engines/embedded/engine-options.ts';
 import { nodeFileSystem } from '../../src/engines/embedded/file-system.ts';
 import { readDeadLetters, readLedger } from '../../src/engines/embedded/ledger.ts';
-import { headerOf, listSegments, readLogId } from '../../src/engines/embedded/log-segment.ts';
+import { headerOf, listSegments, readLogIdentity } from '../../src/engines/embedded/log-segment.ts';
 import { SqliteCounterStore } from '../../src/engines/embedded/sqlite-counter-store.ts';
 import { openDatabase } from '../../src/engines/embedded/sqlite-schema.ts';
 import {
@@ -160,9 +160,9 @@ function setCreatedAt(dataDir: string, createdAt: number): number[] {
   const segments = listSegments(nodeFileSystem, dataPaths(dataDir).log);
   for (const segment of segments) {
     const bytes = readFileSync(segment.path);
-    const logId = readLogId(nodeFileSystem, dataPaths(dataDir).log);
-    if (logId === undefined) throw new Error('there is no log');
-    headerOf(segment.base, { logId, createdAt }).copy(bytes);
+    const identity = readLogIdentity(nodeFileSystem, dataPaths(dataDir).log);
+    if (identity === undefined) throw new Error('there is no log');
+    headerOf(segment.base, { ...identity, createdAt }).copy(bytes);
     writeFileSync(segment.path, bytes);
   }
   return segments.map(({ base }) => base);

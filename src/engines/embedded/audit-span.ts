@@ -25,6 +25,8 @@ export interface Span {
 
 export interface SpanAuditOptions {
   readonly place: LogPlace;
+  /** The day rule of the log. */
+  readonly dayZone: string;
   readonly database: DatabaseSync;
   /** Of the whole log, as they were when the audit began. */
   readonly deadLetters: readonly RecordedDeadLetter[];
@@ -58,7 +60,7 @@ const progressBytes = 4 * 1024 * 1024;
 /** Counts spans of the log again, and compares what each record says with the database. */
 export class SpanAudit {
   readonly #options: SpanAuditOptions;
-  readonly #counter = new RecordCounter();
+  readonly #counter: RecordCounter;
   readonly #deadLetters: ReadonlyMap<LogPosition, RecordedDeadLetter>;
   #keys: KeyAudit;
   #replays: ReplayAudit;
@@ -70,6 +72,7 @@ export class SpanAudit {
 
   constructor(options: SpanAuditOptions) {
     this.#options = options;
+    this.#counter = new RecordCounter(options.dayZone);
     this.#deadLetters = new Map(options.deadLetters.map((each) => [each.position, each]));
     this.#keys = new KeyAudit(options.database, options.onDifference);
     this.#replays = new ReplayAudit(options.database, options.onDifference);

@@ -15,10 +15,10 @@ if (port === null) throw new Error('this module runs as a worker');
 
 const send = (message: FromAuditThread) => port.postMessage(message);
 
-const { databasePath, directory, salt, ...rest } = workerData as AuditThreadSettings;
+const { databasePath, place, ...rest } = workerData as AuditThreadSettings;
 const audit = new SpanAudit({
   ...rest,
-  place: { fileSystem: nodeFileSystem, directory, salt },
+  place: { ...place, fileSystem: nodeFileSystem },
   database: openDatabaseReadOnly(databasePath),
   onTally: (tally) => send(rowsToSend(tally)),
   onDifference: (difference) => send({ kind: 'difference', difference }),

@@ -3,12 +3,13 @@ import { Worker } from 'node:worker_threads';
 
 import { rowsOfTally, type CounterRow } from '../../domain/counter.ts';
 import type { Span, SpanAuditOptions, SpanFindings } from './audit-span.ts';
+import type { LogPlace } from './log-survey.ts';
 import { workerUrl } from './worker-url.ts';
 
 export interface AuditThreadSettings {
   readonly databasePath: string;
-  readonly directory: string;
-  readonly salt: number;
+  readonly place: Omit<LogPlace, 'fileSystem'>;
+  readonly dayZone: string;
   readonly deadLetters: SpanAuditOptions['deadLetters'];
   readonly received: SpanAuditOptions['received'];
 }

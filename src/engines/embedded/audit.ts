@@ -1,6 +1,7 @@
 import type { DatabaseSync } from 'node:sqlite';
 
 import type { CounterRow } from '../../domain/counter.ts';
+import { asWritten } from '../../domain/day.ts';
 import {
   compareRows,
   counterDifference,
@@ -18,13 +19,21 @@ import { readDeadLetters, readLedger, type Ledger, type RecordedDeadLetter } fro
 import type { LogPosition } from './log-frame.ts';
 import { LogReader } from './log-reader.ts';
 import { removedUnnotedHint } from './log-recovery.ts';
-import { listSegments, readLogId, saltOfLog } from './log-segment.ts';
-import { lastRecordEnd, surveyLog, type Damage, type LogPlace } from './log-survey.ts';
+import { listSegments } from './log-segment.ts';
+import {
+  findLog,
+  lastRecordEnd,
+  placeOfLog,
+  surveyLog,
+  type Damage,
+  type LogPlace,
+} from './log-survey.ts';
 import { finishReplayAudit } from './replay-audit.ts';
 import { ScratchCounters, selectCounters } from './scratch-counters.ts';
 import type { KeyedBatch } from './sqlite-counter-store.ts';
 import { openDatabaseReadOnly } from './read-only-database.ts';
 import { checkVersion } from './sqlite-schema.ts';
+import { checkDayZone } from './store-day-zone.ts';
 import { nameBatches } from './suspects.ts';
 
 export interface AuditOptions {
@@ -69,10 +78,9 @@ export async function auditDataDirectory(options: AuditOptions): Promise<AuditSu
     throw error;
   }
   const { fileSystem = nodeFileSystem } = options;
-  const logId = readLogId(fileSystem, paths.log);
-  const salt = logId === undefined ? 0 : saltOfLog(logId);
-  const place = { fileSystem, directory: paths.log, salt };
-  const audit = new Audit(options, database, place, logId);
+  const log = findLog(fileSystem, paths.log) ?? unreadableLog(fileSystem, paths.log);
+  checkDayZone(log.dayZone, options.dataDir);
+  const audit = new Audit(options, database, log);
   try {
     return await audit.run();
   } finally {
@@ -80,11 +88,22 @@ export async function auditDataDirectory(options: AuditOptions): Promise<AuditSu
   }
 }
 
+/** One of which no header can be read: all of it is damaged. */
+function unreadableLog(fileSystem: FileSystem, directory: string): AuditedLog {
+  const identity = { logId: Buffer.alloc(0), dayZone: asWritten };
+  const place = placeOfLog(fileSystem, directory, identity);
+  return { ...place, logId: undefined, dayZone: asWritten };
+}
+
+interface AuditedLog extends LogPlace {
+  readonly logId: Buffer | undefined;
+  readonly dayZone: string;
+}
+
 class Audit {
   readonly #options: AuditOptions;
   readonly #database: DatabaseSync;
-  readonly #place: LogPlace;
-  readonly #logId: Buffer | undefined;
+  readonly #place: AuditedLog;
   readonly #recounted = new ScratchCounters();
   readonly #deadLetters: readonly RecordedDeadLetter[];
   readonly #findings: SpanFindings[] = [];
@@ -94,16 +113,10 @@ class Audit {
   #compared = 0;
   #differences = 0;
 
-  constructor(
-    options: AuditOptions,
-    database: DatabaseSync,
-    place: LogPlace,
-    logId: Buffer | undefined,
-  ) {
+  constructor(options: AuditOptions, database: DatabaseSync, place: AuditedLog) {
     this.#options = options;
     this.#database = database;
     this.#place = place;
-    this.#logId = logId;
     this.#reader = new LogReader(place.fileSystem, place.directory);
     this.#deadLetters = readDeadLetters(database);
   }
@@ -176,10 +189,12 @@ class Audit {
       return;
     }
     const { received } = this.#options;
-    const { directory, salt } = this.#place;
+    const { directory, salt, headerBytes, dayZone } = this.#place;
     // Where it is read from a copy, the threads read that.
     const databasePath = this.#database.location() ?? dataPaths(this.#options.dataDir).database;
-    const settings = { databasePath, directory, salt, deadLetters: this.#deadLetters, received };
+    const place = { directory, salt, headerBytes };
+    const deadLetters = this.#deadLetters;
+    const settings = { databasePath, place, dayZone, deadLetters, received };
     const findings = await auditOnThreads(spans, threads, settings, {
       onRows: (rows) => this.#recounted.addRows(rows),
       onDifference: this.#report,
@@ -191,6 +206,7 @@ class Audit {
   #auditHere(spans: readonly Span[]): void {
     const audit = new SpanAudit({
       place: this.#place,
+      dayZone: this.#place.dayZone,
       database: this.#database,
       deadLetters: this.#deadLetters,
       received: this.#options.received,
@@ -224,7 +240,8 @@ class Audit {
       return;
     }
     const { logId } = ledger;
-    if (logId !== undefined && this.#logId !== undefined && !this.#logId.equals(logId)) {
+    const ownId = this.#place.logId;
+    if (logId !== undefined && ownId !== undefined && !ownId.equals(logId)) {
       this.#report({ code: 'ledger_differs', detail: 'The counters are of another log.' });
     }
   }
@@ -296,7 +313,8 @@ class Audit {
     }
     if (named.length === 0) return;
     const records = surveyLog({ ...this.#place, from, through });
-    for (const difference of nameBatches(named, records)) this.#report(difference);
+    for (const difference of nameBatches(named, records, this.#place.dayZone))
+      this.#report(difference);
   }
 
   readonly #report = (difference: Difference): void => {

@@ -7,7 +7,14 @@ import { nodeFileSystem } from './file-system.ts';
 import type { LogPosition } from './log-frame.ts';
 import { LogReader } from './log-reader.ts';
 import { LogDamaged } from './log-recovery.ts';
-import { listSegments, segmentHeaderBytes, writeFully, type Segment } from './log-segment.ts';
+import {
+  headerBytesOf,
+  listSegments,
+  readLogIdentity,
+  headerBytesMax,
+  writeFully,
+  type Segment,
+} from './log-segment.ts';
 import { openDatabaseReadOnly } from './read-only-database.ts';
 import { areTokensRequired, requireTokens } from './token-marker.ts';
 
@@ -147,6 +154,8 @@ class DirectoryCopy {
     } finally {
       reader.close();
     }
+    const identity = readLogIdentity(nodeFileSystem, this.#from.log);
+    const headerBytes = identity === undefined ? headerBytesMax : headerBytesOf(identity);
     const segments = listSegments(nodeFileSystem, this.#from.log);
     const begin = segments[0]?.base ?? Number.POSITIVE_INFINITY;
     if (begin > removedThrough) {
@@ -159,7 +168,7 @@ class DirectoryCopy {
       // What is left over of segments that were removed.
       if (next <= removedThrough || this.#closed.has(segment.base)) continue;
       if (segment.base >= end && index > 0) break;
-      const bytes = Math.max(segmentHeaderBytes, Math.min(end, next) - segment.base);
+      const bytes = Math.max(headerBytes, Math.min(end, next) - segment.base);
       this.#copySegment(segment, bytes);
       if (next <= end) this.#closed.add(segment.base);
     }

@@ -1,6 +1,7 @@
 import { admitInOrder, counterName, type Counter } from '../../domain/day-bound.ts';
 import { CounterSet } from '../../domain/counter-set.ts';
 import { rowsOfTally, type Tally } from '../../domain/counter.ts';
+import { dayRule, type DayOf } from '../../domain/day.ts';
 import type { CalendarDate } from '../../domain/timestamp.ts';
 import { excludeItems } from '../../pipeline/exclusions.ts';
 import { Unavailable, type Batch } from '../../pipeline/ports.ts';
@@ -12,6 +13,8 @@ import type { SqliteCounterStore } from './sqlite-counter-store.ts';
 export interface CounterAdmissionOptions {
   readonly store: Pick<SqliteCounterStore, 'position' | 'takeChange' | 'withoutRow' | 'countersOn'>;
   readonly countersPerDayMax: number;
+  /** The day rule of the log. */
+  readonly dayZone: string;
   /** Called where what was known of counters is not sure any more. */
   readonly onForget: () => void;
   /** Milliseconds since 1970. */
@@ -51,6 +54,7 @@ interface ReadRecords {
  */
 export class CounterAdmission {
   readonly #options: CounterAdmissionOptions;
+  readonly #dayOf: DayOf;
   /** Counters that have a row or are pending, and the generation of them before. */
   #known = new CounterSet();
   #knownBefore = new CounterSet();
@@ -68,17 +72,23 @@ export class CounterAdmission {
 
   constructor(options: CounterAdmissionOptions) {
     this.#options = options;
+    this.#dayOf = dayRule(options.dayZone);
   }
 
   /** Takes note of a record that is not counted yet, before any other question; in order. */
   addUncounted({ record, end }: ScannedRecord): void {
+    const { dayZone } = this.#options;
     const now = this.#options.now();
     this.#readUntil ??= now + readUncountedMs;
     if (now > this.#readUntil || this.#pending.size >= pendingMax) {
       this.#unreadThrough = end;
       return;
     }
-    const read = (this.#read ??= { counter: new RecordCounter(), from: record.position, end });
+    const read = (this.#read ??= {
+      counter: new RecordCounter(dayZone),
+      from: record.position,
+      end,
+    });
     read.counter.count(record);
     read.end = end;
     if (end - read.from >= lookUpBytes || read.counter.isFull) this.#takeRead(read);
@@ -131,7 +141,7 @@ export class CounterAdmission {
     const isNew = new Set(newcomers.map(({ counter }) => nameOf(counter)));
     const has = (counter: Counter) => !isNew.has(nameOf(counter));
     const roomOn = (date: CalendarDate) => this.#roomOn(date);
-    const left = excludeItems(batch, undefined, admitInOrder({ has, roomOn }));
+    const left = excludeItems(batch, this.#dayOf, admitInOrder({ has, roomOn }));
     const begun = entriesOf(left.tally).filter(({ counter }) => isNew.has(nameOf(counter)));
     return { batch: left, newcomers: begun };
   }

@@ -2,6 +2,7 @@ import type { DatabaseSync } from 'node:sqlite';
 
 import type { BatchId } from '../../domain/batch-id.ts';
 import { rowsOfTally, typeStateKey, type Tally } from '../../domain/counter.ts';
+import { dayRule, type DayOf } from '../../domain/day.ts';
 import type { ContentEncoding } from '../../pipeline/ports.ts';
 import { recount } from '../../pipeline/process.ts';
 import { dataPaths } from './data-directory.ts';
@@ -9,8 +10,8 @@ import { nodeFileSystem } from './file-system.ts';
 import { readDeadLetters, readLedger, type RecordedDeadLetter } from './ledger.ts';
 import type { LogPosition } from './log-frame.ts';
 import { LogReader } from './log-reader.ts';
-import { readLogId, saltOfLog } from './log-segment.ts';
-import { surveyLog } from './log-survey.ts';
+import { findLog, surveyLog } from './log-survey.ts';
+import { dayZoneOf } from './raw-batches.ts';
 import { batchIdOf, rawKeyOfRecord } from './record-identity.ts';
 import { addToCounters } from './sqlite-counter-store.ts';
 import { openDatabaseReadOnly } from './read-only-database.ts';
@@ -74,14 +75,16 @@ export function redriveDeadLetters(
 ): RedriveResult {
   let counted = 0;
   const failed: FailedRedrive[] = [];
+  let dayOf: DayOf | undefined;
   change(dataDir, isChosen, (database, reader, letter) => {
     const batchId = restoredBatch(dataDir, letter);
     if (batchId !== undefined) {
       failed.push({ batchId, reason: restored, isRestored: true });
       return;
     }
+    dayOf ??= dayRule(dayZoneOf(dataDir));
     const record = recordOf(reader, letter);
-    const result = record === undefined ? { reason: letter.reason } : recount(record);
+    const result = record === undefined ? { reason: letter.reason } : recount(record, dayOf);
     if (result.reason === undefined) {
       add(database, result.tally, letter.position);
       deleteFrom(database, 'dead_letters', letter.position);
@@ -167,10 +170,8 @@ function restoredBatch(
   { position, damagedThrough }: RecordedDeadLetter,
 ): BatchId | undefined {
   if (damagedThrough === undefined) return undefined;
-  const directory = dataPaths(dataDir).log;
-  const logId = readLogId(nodeFileSystem, directory);
-  if (logId === undefined) return undefined;
-  const place = { fileSystem: nodeFileSystem, directory, salt: saltOfLog(logId) };
+  const place = findLog(nodeFileSystem, dataPaths(dataDir).log);
+  if (place === undefined) return undefined;
   let first: BatchId | undefined;
   for (const found of surveyLog({ ...place, from: position, through: damagedThrough })) {
     if (found.damage !== undefined || found.end > damagedThrough) return undefined;

@@ -15,7 +15,7 @@ import {
   type StatsRequest,
 } from '../../pipeline/stats.ts';
 import type { EmbeddedOptions } from './engine-options.ts';
-import type { CounterSizes } from './messages.ts';
+import type { CounterSizes, Opened } from './messages.ts';
 import { ReaderClient } from './reader-client.ts';
 import { ringSlots } from './submission-ring.ts';
 import { WriterClient } from './writer-client.ts';
@@ -35,6 +35,8 @@ export class EmbeddedPipeline implements Pipeline {
   readonly failed: Promise<Error>;
   /** Bytes of a torn tail that were cut off the log at the start: none of them acknowledged. */
   readonly tornBytes: number;
+  /** The rule by which the store takes the day of an item. */
+  readonly dayZone: string;
   readonly #writer: WriterClient;
   readonly #reader: ReaderClient;
   readonly #options: EmbeddedOptions;
@@ -51,9 +53,9 @@ export class EmbeddedPipeline implements Pipeline {
     options: EmbeddedOptions,
     onDefect: (message: string) => void,
   ): Promise<EmbeddedPipeline> {
-    const { writer, tornBytes } = await WriterClient.start(options, onDefect);
+    const { writer, opened } = await WriterClient.start(options, onDefect);
     try {
-      return new EmbeddedPipeline(writer, await ReaderClient.start(options), tornBytes, options);
+      return new EmbeddedPipeline(writer, await ReaderClient.start(options), opened, options);
     } catch (error) {
       await writer.close();
       throw error;
@@ -63,13 +65,14 @@ export class EmbeddedPipeline implements Pipeline {
   private constructor(
     writer: WriterClient,
     reader: ReaderClient,
-    tornBytes: number,
+    { tornBytes, dayZone }: Opened,
     options: EmbeddedOptions,
   ) {
     const { promise, resolve } = Promise.withResolvers<Error>();
     this.#reportFailure = resolve;
     this.failed = Promise.race([writer.failed, reader.failed, promise]);
     this.tornBytes = tornBytes;
+    this.dayZone = dayZone;
     this.#writer = writer;
     this.#reader = reader;
     this.#options = options;
@@ -98,8 +101,9 @@ export class EmbeddedPipeline implements Pipeline {
 
   // eslint-disable-next-line @typescript-eslint/require-await -- the port is asynchronous
   async status(): Promise<PipelineStatus> {
-    const { durableEnd, countedThrough, deadLetters, pendingItems, pendingSince, lastReceivedAt } =
+    const { durableEnd, countedThrough, deadLetters, pendingItems, pendingSince } =
       this.#writer.progress;
+    const { lastReceivedAt, latestDate } = this.#writer.progress;
     const pendingBytes = durableEnd - countedThrough;
     const code =
       this.#writer.unavailable ??
@@ -112,6 +116,7 @@ export class EmbeddedPipeline implements Pipeline {
       // What this side has acknowledged stands in the progress that came with its verdict.
       countedThrough: pendingSince ?? Date.now(),
       lastReceivedAt,
+      latestDate,
     };
   }
 

@@ -3,6 +3,13 @@ import { countersPerDayMaxDefault } from '../../domain/day-bound.ts';
 /** Settings of the embedded engine. Sizes are bytes, times milliseconds. */
 export interface EmbeddedOptions {
   readonly dataDir: string;
+  /**
+   * The rule by which the day of an item is taken, fixed when the store is made: a store with another
+   * one is refused. Undefined: the store's own.
+   */
+  readonly dayZone: string | undefined;
+  /** The rule of a store that is made now, where `dayZone` is undefined; `as-written` by default. */
+  readonly newDayZone?: string | undefined;
   /** The largest body, as it came and inflated. */
   readonly bodyBytesMax: number;
   /** Beyond so many bytes that are stored and not counted, batches are refused for a while. */
@@ -27,6 +34,7 @@ const mebibyte = 1024 * 1024;
 export const dayMs = 86_400_000;
 
 export const embeddedDefaults = {
+  dayZone: undefined,
   bodyBytesMax: 4 * mebibyte,
   backlogBytesMax: 128 * mebibyte,
   inFlightBytesMax: 24 * mebibyte,

@@ -7,7 +7,7 @@ import {
   type LogPosition,
   type LogRecord,
 } from './log-frame.ts';
-import { readFully, segmentHeaderBytes, type Segment } from './log-segment.ts';
+import { readFully, type Segment } from './log-segment.ts';
 
 const windowBytes = 1024 * 1024;
 
@@ -26,7 +26,7 @@ export function* scanFrames(
   file: LogFile,
   segment: Segment,
   salt: number,
-  from: LogPosition = segment.base + segmentHeaderBytes,
+  from: LogPosition,
   through: LogPosition = Number.POSITIVE_INFINITY,
 ): Generator<ScannedRecord, LogPosition> {
   let position = from;

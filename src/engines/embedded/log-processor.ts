@@ -1,3 +1,5 @@
+import type { BatchScanner } from '../../domain/batch-scanner.ts';
+import type { CounterTable } from '../../domain/counter-table.ts';
 import type { Counter } from '../../domain/day-bound.ts';
 import { noRecordAt } from './log-recovery.ts';
 import type { LogPosition, LogRecord } from './log-frame.ts';
@@ -17,6 +19,8 @@ import { isSqliteBusy } from './sqlite-errors.ts';
 export interface LogProcessorOptions {
   readonly store: SqliteCounterStore;
   readonly reader: LogReader;
+  /** The day rule of the log. */
+  readonly dayZone: string;
   /** The end of what is durable in the log. */
   readonly durableEnd: () => LogPosition;
   /** Called after each transaction, with the position it has come to and the items up to there. */
@@ -62,14 +66,17 @@ interface Step {
  */
 export class LogProcessor {
   readonly #options: LogProcessorOptions;
-  readonly #records = new RecordCounter();
-  readonly #counters = this.#records.table;
-  readonly #scanner = this.#records.scanner;
+  readonly #records: RecordCounter;
+  readonly #counters: CounterTable;
+  readonly #scanner: BatchScanner;
   #held: Held | undefined;
   #isApplying = false;
 
   constructor(options: LogProcessorOptions) {
     this.#options = options;
+    this.#records = new RecordCounter(options.dayZone);
+    this.#counters = this.#records.table;
+    this.#scanner = this.#records.scanner;
   }
 
   /** Whether what is held should be counted soon: nothing more may be held. */

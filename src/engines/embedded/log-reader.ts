@@ -3,20 +3,27 @@ import { readFrameAt, scanFrames, type ScannedRecord } from './frame-scanner.ts'
 import type { LogPosition, LogRecord } from './log-frame.ts';
 import { badHeader, badRecord, hole } from './log-recovery.ts';
 import {
+  headerBytesOf,
   listSegments,
   readSegmentHeader,
   saltOfLog,
-  segmentHeaderBytes,
   segmentOf,
   type Segment,
 } from './log-segment.ts';
+
+interface OpenSegment {
+  readonly segment: Segment;
+  readonly file: LogFile;
+  readonly headerBytes: number;
+  readonly salt: number;
+}
 
 /** Reads a log, also beside the process that writes it. Holds one file open at a time. */
 export class LogReader {
   readonly #fileSystem: FileSystem;
   readonly #directory: string;
   #segments: Segment[] = [];
-  #open: { readonly segment: Segment; readonly file: LogFile; readonly salt: number } | undefined;
+  #open: OpenSegment | undefined;
 
   constructor(fileSystem: FileSystem, directory: string) {
     this.#fileSystem = fileSystem;
@@ -46,7 +53,7 @@ export class LogReader {
       const wasLast = segment === this.#segments.at(-1);
       const opened = this.#openSegment(segment);
       if (opened !== undefined) {
-        const start = Math.max(from, segment.base + segmentHeaderBytes);
+        const start = Math.max(from, segment.base + opened.headerBytes);
         from = yield* scanFrames(opened.file, segment, opened.salt, start, through);
         if (from >= through) return;
       }
@@ -89,10 +96,10 @@ export class LogReader {
     return segmentOf(this.#segments, position);
   }
 
-  #openSegment(segment: Segment) {
+  #openSegment(segment: Segment): OpenSegment | undefined {
     const open = this.#open;
     // One that was empty may have been made again since.
-    if (open?.segment.base === segment.base && open.file.size() > segmentHeaderBytes) return open;
+    if (open?.segment.base === segment.base && open.file.size() > open.headerBytes) return open;
     let file: LogFile;
     try {
       file = this.#fileSystem.open(segment.path, 'read');
@@ -106,7 +113,8 @@ export class LogReader {
       return undefined;
     }
     this.close();
-    this.#open = { segment, file, salt: saltOfLog(header.logId) };
+    const headerBytes = headerBytesOf(header);
+    this.#open = { segment, file, headerBytes, salt: saltOfLog(header.logId) };
     return this.#open;
   }
 }

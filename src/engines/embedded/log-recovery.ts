@@ -3,12 +3,15 @@ import { scanFrames, searchFrames, type ScannedRecord } from './frame-scanner.ts
 import type { LogPosition } from './log-frame.ts';
 import {
   createSegmentAgain,
+  headerBytesMax,
+  headerBytesOf,
   listSegments,
   readFully,
+  readLogIdentity,
   readSegmentHeader,
   saltOfLog,
-  segmentHeaderBytes,
   segmentOf,
+  type LogIdentity,
   type Segment,
 } from './log-segment.ts';
 import { finishRewrite, rewrite } from './log-rewrite.ts';
@@ -53,9 +56,8 @@ export interface RecoveryOptions {
   readonly now: () => number;
 }
 
-export interface RecoveredLog {
+export interface RecoveredLog extends LogIdentity {
   readonly segments: readonly Segment[];
-  readonly logId: Buffer;
   /** The last segment, open for writing. */
   readonly file: LogFile;
   readonly end: LogPosition;
@@ -91,29 +93,29 @@ export function recoverLog(options: RecoveryOptions): RecoveredLog | undefined {
       `The counters need the log from byte ${countedThrough} on, but it begins at byte ${first.base}: pipeline.db is missing or older than what was removed with --keep-raw.`,
     );
   }
-  const isLastEmpty = holdsNoRecord(fileSystem, segments, last);
-  const logId = checkHeaders(fileSystem, segments, isLastEmpty);
-  if (logId === undefined) {
+  const isLastEmpty = holdsNoRecord(options, segments, last);
+  const identity = checkHeaders(fileSystem, segments, isLastEmpty);
+  if (identity === undefined) {
     if (countedThrough > 0) throw countersAhead(countedThrough, `${last.path} holds no record`);
     // Not even the first segment was finished, and nothing was ever stored.
     fileSystem.remove(last.path);
     return undefined;
   }
-  const salt = saltOfLog(logId);
+  const headerBytes = headerBytesOf(identity);
+  const how = { salt: saltOfLog(identity.logId), headerBytes, setAside };
   const scanFrom = segmentOf(segments, Math.min(countedThrough, last.base)) ?? first;
 
   for (const segment of segments.slice(segments.indexOf(scanFrom), -1)) {
-    scanSealedSegment(fileSystem, segment, { salt, setAside }, visit);
+    scanSealedSegment(fileSystem, segment, how, visit);
   }
   for (const { path } of leftOver) fileSystem.remove(path);
-  if (isLastEmpty) return { segments, logId, ...makeAgain(options, last, logId) };
+  if (isLastEmpty) return { segments, ...identity, ...makeAgain(options, last, identity) };
   const file = fileSystem.open(last.path, 'read-write');
   try {
-    const how = { salt, setAside };
-    const tail = recoverTail(options, { file, segment: last, logId }, how, visit);
+    const tail = recoverTail(options, { file, segment: last, ...identity }, how, visit);
     // A process that was killed may have removed segments and not synced that.
     fileSystem.syncDirectory(directory);
-    return { segments, logId, file, ...tail };
+    return { segments, ...identity, file, ...tail };
   } catch (error) {
     file.close();
     throw error;
@@ -141,13 +143,17 @@ function leftOverByRemoval(
 
 /** Whether the last segment may be one whose creation was cut short: none holds a record then. */
 function holdsNoRecord(
-  fileSystem: FileSystem,
+  { fileSystem, directory }: RecoveryOptions,
   segments: readonly Segment[],
   last: Segment,
 ): boolean {
   // Where the segments before it were removed, its creation had been completed.
   if (segments.length === 1 && last.base > 0) return false;
-  return withFile(fileSystem, last, (file) => file.size() <= segmentHeaderBytes);
+  const bytes = withFile(fileSystem, last, (file) => file.size());
+  if (bytes > headerBytesMax) return false;
+  const known = readLogIdentity(fileSystem, directory);
+  // Where no header can be read, it may be one of either length: no record fits into the longer.
+  return known === undefined || bytes <= headerBytesOf(known);
 }
 
 /**
@@ -157,13 +163,14 @@ function holdsNoRecord(
 function makeAgain(
   { fileSystem, directory, countedThrough, now }: RecoveryOptions,
   segment: Segment,
-  logId: Buffer,
+  identity: LogIdentity,
 ): { file: LogFile; end: LogPosition; tornBytes: number } {
   if (countedThrough > segment.base) {
     throw countersAhead(countedThrough, `${segment.path} holds no record`);
   }
-  const file = createSegmentAgain(fileSystem, directory, segment, { logId, createdAt: now() });
-  return { file, end: segment.base + segmentHeaderBytes, tornBytes: 0 };
+  const header = { ...identity, createdAt: now() };
+  const file = createSegmentAgain(fileSystem, directory, segment, header);
+  return { file, end: segment.base + headerBytesOf(identity), tornBytes: 0 };
 }
 
 /**
@@ -174,8 +181,8 @@ function checkHeaders(
   fileSystem: FileSystem,
   segments: readonly Segment[],
   isLastEmpty: boolean,
-): Buffer | undefined {
-  let logId: Buffer | undefined;
+): LogIdentity | undefined {
+  let identity: LogIdentity | undefined;
   let expectedBase = segments[0]?.base ?? 0;
   for (const segment of segments) {
     if (segment.base !== expectedBase) {
@@ -184,14 +191,18 @@ function checkHeaders(
     withFile(fileSystem, segment, (file) => {
       const header = readSegmentHeader(file, segment);
       if (header === undefined && isLastEmpty && segment === segments.at(-1)) return;
-      if (header === undefined || (logId !== undefined && !header.logId.equals(logId))) {
+      if (header === undefined || (identity !== undefined && !isSameLog(header, identity))) {
         throw badHeader(segment);
       }
-      logId = header.logId;
+      identity = { logId: header.logId, dayZone: header.dayZone };
       expectedBase = segment.base + file.size();
     });
   }
-  return logId;
+  return identity;
+}
+
+function isSameLog(one: LogIdentity, other: LogIdentity): boolean {
+  return one.logId.equals(other.logId) && one.dayZone === other.dayZone;
 }
 
 /** All of a segment was synced before the next one was begun: a bad record in it is damage. */
@@ -214,7 +225,7 @@ function recoverTail(
   visit: (scanned: ScannedRecord) => void,
 ): { end: LogPosition; tornBytes: number } {
   const { file, segment } = last;
-  let provenThrough = Math.max(countedThrough, segment.base + segmentHeaderBytes);
+  let provenThrough = Math.max(countedThrough, segment.base + how.headerBytes);
   const end = scan(file, segment, how, (scanned) => {
     provenThrough = Math.max(provenThrough, scanned.record.syncedThrough);
     visit(scanned);
@@ -251,16 +262,17 @@ function bytesBeforeZeros(file: LogFile, offset: number): number {
 
 interface ScanOptions {
   readonly salt: number;
+  readonly headerBytes: number;
   readonly setAside: ReadonlyMap<LogPosition, LogPosition>;
 }
 
 function scan(
   file: LogFile,
   segment: Segment,
-  { salt, setAside }: ScanOptions,
+  { salt, headerBytes, setAside }: ScanOptions,
   visit: (scanned: ScannedRecord) => void,
 ): LogPosition {
-  let frames = scanFrames(file, segment, salt);
+  let frames = scanFrames(file, segment, salt, segment.base + headerBytes);
   for (;;) {
     const next = frames.next();
     if (next.done !== true) {

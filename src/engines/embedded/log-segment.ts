@@ -1,6 +1,7 @@
 import { basename, join } from 'node:path';
 import { crc32 } from 'node:zlib';
 
+import { asWritten } from '../../domain/day.ts';
 import type { FileSystem, LogFile } from './file-system.ts';
 import { readPosition, writePosition, type LogPosition } from './log-frame.ts';
 
@@ -10,9 +11,15 @@ export interface Segment {
   readonly path: string;
 }
 
-export interface SegmentHeader {
-  /** 16 random bytes that all segments of a log share. */
+/** What all segments of a log have in common. */
+export interface LogIdentity {
+  /** 16 random bytes. */
   readonly logId: Buffer;
+  /** The rule by which the day of an item is taken, as `dayRule` knows it. */
+  readonly dayZone: string;
+}
+
+export interface SegmentHeader extends LogIdentity {
   /** When the segment was begun, in milliseconds since 1970. */
   readonly createdAt: number;
 }
@@ -21,11 +28,27 @@ export interface SegmentHeader {
  * A segment header, little-endian:
  *  0  8 bytes magic   8  u32 CRC-32 of all that follows it   12  u32 version
  * 16  16 bytes log id 32  u48 base  40  u48 created at, ms    48  16 bytes zero
+ *
+ * Version 2, where the day is not the one that is written:
+ * 48  u8 length of the day zone, and the zone in ASCII         112  16 bytes zero
+ *
+ * A program that knows version 1 alone so refuses a log that it would count on other days.
  */
 const magic = Buffer.from('DPSEGM1\n', 'latin1');
 const version = 1;
+const zonedVersion = 2;
 
-export const segmentHeaderBytes = 64;
+const plainHeaderBytes = 64;
+const zonedHeaderBytes = 128;
+export const headerBytesMax = zonedHeaderBytes;
+const zoneAt = 48;
+/** IANA's names have 32 at most. */
+const dayZoneBytesMax = 63;
+
+/** The length of each segment's header; records begin behind it. */
+export function headerBytesOf({ dayZone }: Pick<LogIdentity, 'dayZone'>): number {
+  return dayZone === asWritten ? plainHeaderBytes : zonedHeaderBytes;
+}
 
 const nameForm = /^(\d{16})\.log$/;
 
@@ -58,10 +81,10 @@ export function createSegment(
   fileSystem: FileSystem,
   directory: string,
   { base, path }: Segment,
-  { logId, createdAt }: SegmentHeader,
+  header: SegmentHeader,
 ): LogFile {
   const file = fileSystem.open(path, 'create');
-  writeFully(file, headerOf(base, { logId, createdAt }), 0);
+  writeFully(file, headerOf(base, header), 0);
   file.sync();
   fileSystem.syncDirectory(directory);
   return file;
@@ -87,34 +110,49 @@ export function createSegmentAgain(
   return file;
 }
 
-export function headerOf(base: LogPosition, { logId, createdAt }: SegmentHeader): Buffer {
-  const bytes = Buffer.alloc(segmentHeaderBytes);
+export function headerOf(base: LogPosition, { logId, createdAt, dayZone }: SegmentHeader): Buffer {
+  const bytes = Buffer.alloc(headerBytesOf({ dayZone }));
   bytes.set(magic);
-  bytes.writeUInt32LE(version, 12);
+  bytes.writeUInt32LE(dayZone === asWritten ? version : zonedVersion, 12);
   bytes.set(logId, 16);
   writePosition(bytes, base, 32);
   writePosition(bytes, createdAt, 40);
+  if (dayZone !== asWritten) {
+    if (dayZone.length > dayZoneBytesMax) throw new Error(`${dayZone} is too long for a header`);
+    bytes.writeUInt8(bytes.write(dayZone, zoneAt + 1, 'latin1'), zoneAt);
+  }
   bytes.writeUInt32LE(crc32(bytes.subarray(12)), 8);
   return bytes;
 }
 
 /** The header, or undefined where it is not sound or belongs elsewhere. */
 export function readSegmentHeader(file: LogFile, { base }: Segment): SegmentHeader | undefined {
-  const bytes = Buffer.alloc(segmentHeaderBytes);
-  if (readFully(file, bytes, 0) < bytes.length) return undefined;
-  if (!bytes.subarray(0, magic.length).equals(magic)) return undefined;
+  const read = Buffer.alloc(zonedHeaderBytes);
+  const length = readFully(file, read, 0);
+  const isZoned = read.readUInt32LE(12) === zonedVersion;
+  const bytes = read.subarray(0, isZoned ? zonedHeaderBytes : plainHeaderBytes);
+  if (length < bytes.length || !bytes.subarray(0, magic.length).equals(magic)) return undefined;
   if (crc32(bytes.subarray(12)) !== bytes.readUInt32LE(8)) return undefined;
-  if (bytes.readUInt32LE(12) !== version || readPosition(bytes, 32) !== base) return undefined;
-  return { logId: bytes.subarray(16, 32), createdAt: readPosition(bytes, 40) };
+  if (!isZoned && bytes.readUInt32LE(12) !== version) return undefined;
+  if (readPosition(bytes, 32) !== base) return undefined;
+  const zoneEnd = zoneAt + 1 + bytes.readUInt8(zoneAt);
+  return {
+    logId: bytes.subarray(16, 32),
+    createdAt: readPosition(bytes, 40),
+    dayZone: isZoned ? bytes.toString('latin1', zoneAt + 1, zoneEnd) : asWritten,
+  };
 }
 
-/** The id of the log in a directory; undefined where no header of it can be read. */
-export function readLogId(fileSystem: FileSystem, directory: string): Buffer | undefined {
+/** The identity of the log in a directory; undefined where no header of it can be read. */
+export function readLogIdentity(
+  fileSystem: FileSystem,
+  directory: string,
+): LogIdentity | undefined {
   for (const segment of listSegments(fileSystem, directory)) {
     const file = fileSystem.open(segment.path, 'read');
     try {
       const header = readSegmentHeader(file, segment);
-      if (header !== undefined) return header.logId;
+      if (header !== undefined) return header;
     } finally {
       file.close();
     }

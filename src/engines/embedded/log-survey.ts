@@ -1,7 +1,14 @@
 import type { FileSystem, LogFile } from './file-system.ts';
 import { scanFrames, searchFrames, type ScannedRecord } from './frame-scanner.ts';
 import type { LogPosition } from './log-frame.ts';
-import { listSegments, segmentHeaderBytes, type Segment } from './log-segment.ts';
+import {
+  headerBytesOf,
+  listSegments,
+  readLogIdentity,
+  saltOfLog,
+  type LogIdentity,
+  type Segment,
+} from './log-segment.ts';
 
 /** Bytes of the log, all of them once durable, in which no sound record stands. */
 export interface Damage {
@@ -21,6 +28,29 @@ export interface LogPlace {
   readonly directory: string;
   /** What the checksums of the log's frames begin with. */
   readonly salt: number;
+  /** Of each segment. */
+  readonly headerBytes: number;
+}
+
+/** Where the log of that identity is read. */
+export function placeOfLog(
+  fileSystem: FileSystem,
+  directory: string,
+  identity: LogIdentity,
+): LogPlace {
+  const headerBytes = headerBytesOf(identity);
+  return { fileSystem, directory, salt: saltOfLog(identity.logId), headerBytes };
+}
+
+/** The log in a directory, where a header of it can be read. */
+export function findLog(
+  fileSystem: FileSystem,
+  directory: string,
+): (LogPlace & LogIdentity) | undefined {
+  const identity = readLogIdentity(fileSystem, directory);
+  if (identity === undefined) return undefined;
+  const { logId, dayZone } = identity;
+  return { ...placeOfLog(fileSystem, directory, identity), logId, dayZone };
 }
 
 export interface SurveyOptions extends LogPlace {
@@ -63,11 +93,10 @@ export function endOfFiles({ fileSystem, directory }: LogPlace): LogPosition {
 
 /** The end of the last sound record, as far as can be told without knowing what was durable. */
 export function lastRecordEnd(place: LogPlace): LogPosition {
-  const { fileSystem, directory, salt } = place;
-  const last = listSegments(fileSystem, directory).at(-1);
+  const last = listSegments(place.fileSystem, place.directory).at(-1);
   if (last === undefined) return 0;
   const through = endOfFiles(place);
-  const options = { fileSystem, directory, salt, from: last.base, through };
+  const options = { ...place, from: last.base, through };
   let end = last.base;
   for (const found of surveySegment(options, last, last.base, through)) {
     if (found.damage === undefined) ({ end } = found);
@@ -76,7 +105,7 @@ export function lastRecordEnd(place: LogPlace): LogPosition {
 }
 
 function* surveySegment(
-  { fileSystem, salt }: SurveyOptions,
+  { fileSystem, salt, headerBytes }: SurveyOptions,
   segment: Segment,
   from: LogPosition,
   to: LogPosition,
@@ -87,7 +116,7 @@ function* surveySegment(
     return;
   }
   try {
-    let position = Math.max(from, segment.base + segmentHeaderBytes);
+    let position = Math.max(from, segment.base + headerBytes);
     while (position < to) {
       position = yield* scanFrames(file, segment, salt, position, to);
       if (position >= to) return;

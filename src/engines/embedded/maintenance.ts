@@ -2,8 +2,7 @@ import { dataPaths } from './data-directory.ts';
 import type { EmbeddedOptions } from './engine-options.ts';
 import type { LogPosition } from './log-frame.ts';
 import { LogDamaged, noRecordAt, RemovedUnnoted } from './log-recovery.ts';
-import { saltOfLog } from './log-segment.ts';
-import { surveyLog } from './log-survey.ts';
+import { placeOfLog, surveyLog } from './log-survey.ts';
 import type { Platform } from './platform.ts';
 import { RecordCounter } from './record-counter.ts';
 import type { SegmentedLog } from './segmented-log.ts';
@@ -107,12 +106,12 @@ export class Maintenance {
   }
 
   #noteRemoved(from: LogPosition, through: LogPosition): boolean {
-    const counter = (this.#removedRecords ??= new RecordCounter());
+    const counter = (this.#removedRecords ??= new RecordCounter(this.#log.dayZone));
     let to = from;
     const { fileSystem } = this.#platform;
     const directory = dataPaths(this.#options.dataDir).log;
-    const salt = saltOfLog(this.#log.logId);
-    for (const found of surveyLog({ fileSystem, directory, salt, from, through })) {
+    const place = placeOfLog(fileSystem, directory, this.#log);
+    for (const found of surveyLog({ ...place, from, through })) {
       // What was never counted is among the dead letters, and stays there.
       if (found.damage === undefined) {
         if (!this.#store.isDeadLetter(found.record.position)) counter.count(found.record);

@@ -1,4 +1,5 @@
 import type { CounterRow } from '../../domain/counter.ts';
+import type { CalendarDate } from '../../domain/timestamp.ts';
 import type { CounterQuery, Receipt } from '../../pipeline/ports.ts';
 import type { KnownVersions, StatsAnswer, StatsRequest } from '../../pipeline/stats.ts';
 import type { EmbeddedOptions } from './engine-options.ts';
@@ -25,10 +26,18 @@ export interface Progress {
   readonly pendingSince: number | undefined;
   /** When the last batch came, if that is known; ms since 1970. */
   readonly lastReceivedAt: number | undefined;
+  /** The latest date that has counts, as it was when something was counted last. */
+  readonly latestDate: CalendarDate | undefined;
+}
+
+/** What the writer has found in the data directory. */
+export interface Opened {
+  readonly tornBytes: number;
+  readonly dayZone: string;
 }
 
 export type FromWriter =
-  | { readonly kind: 'ready'; readonly progress: Progress; readonly tornBytes: number }
+  | ({ readonly kind: 'ready'; readonly progress: Progress } & Opened)
   /** The verdicts on the submissions below `through` stand in the ring, or among the others. */
   | {
       readonly kind: 'verdicts';

@@ -3,28 +3,35 @@ import type { CounterAdmission } from './counter-admission.ts';
 import { dataPaths } from './data-directory.ts';
 import type { EmbeddedOptions } from './engine-options.ts';
 import { keyOf, replayedOf } from './log-processor.ts';
-import { readLogId } from './log-segment.ts';
+import type { LogIdentity } from './log-segment.ts';
 import type { Platform } from './platform.ts';
 import { SegmentedLog } from './segmented-log.ts';
 import type { KeyedBatch, ReplayedBatch, SqliteCounterStore } from './sqlite-counter-store.ts';
+
+export interface LogParts {
+  readonly options: EmbeddedOptions;
+  readonly platform: Platform;
+  /** Of the log that is there. */
+  readonly identity: LogIdentity | undefined;
+  /** The day rule of the log. */
+  readonly dayZone: string;
+  readonly store: SqliteCounterStore;
+  readonly admission: CounterAdmission;
+  readonly backlog: Backlog;
+}
 
 /**
  * The log to which the store's counters belong. What it holds beyond them is made known to the
  * admission and the backlog.
  * @throws an Error for a log to which they do not belong, and what `SegmentedLog.open` throws.
  */
-export function openLog(
-  options: EmbeddedOptions,
-  store: SqliteCounterStore,
-  admission: CounterAdmission,
-  backlog: Backlog,
-  { fileSystem, now }: Platform,
-) {
+export function openLog(parts: LogParts) {
+  const { options, identity, dayZone, store, admission, backlog } = parts;
+  const { fileSystem, now } = parts.platform;
   const directory = dataPaths(options.dataDir).log;
   const known = store.logId();
   // Before the log is opened, too: of another log, the counters' position says nothing.
-  if (known !== undefined && readLogId(fileSystem, directory)?.equals(known) === false)
-    throw ofAnotherLog();
+  if (known !== undefined && identity?.logId.equals(known) === false) throw ofAnotherLog();
   const uncountedKeys: (KeyedBatch & { end: number })[] = [];
   const uncountedReplays: (ReplayedBatch & { end: number })[] = [];
   const log = SegmentedLog.open({
@@ -32,6 +39,7 @@ export function openLog(
     fileSystem,
     segmentBytes: options.segmentBytes,
     allocateBytes: options.allocateBytes,
+    dayZone,
     countedThrough: store.position,
     removedThrough: store.removedThrough,
     setAside: store.setAside(),

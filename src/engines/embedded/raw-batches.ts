@@ -5,9 +5,9 @@ import { readDeadLetters } from './ledger.ts';
 import { nodeFileSystem } from './file-system.ts';
 import type { LogPosition } from './log-frame.ts';
 import { LogReader } from './log-reader.ts';
-import { listSegments, readLogId, saltOfLog } from './log-segment.ts';
+import { listSegments, type LogIdentity } from './log-segment.ts';
 import { batchIdOf, findRecord, rawKeyOfRecord } from './record-identity.ts';
-import { lastRecordEnd, surveyLog, type Damage, type LogPlace } from './log-survey.ts';
+import { findLog, lastRecordEnd, surveyLog, type Damage, type LogPlace } from './log-survey.ts';
 import { openDatabaseReadOnly } from './read-only-database.ts';
 import { checkVersion } from './sqlite-schema.ts';
 
@@ -36,8 +36,8 @@ export function* rawBatches(
   received: { readonly from: number; readonly to: number } | undefined,
 ): Generator<FoundBatch> {
   const { log: directory } = dataPaths(dataDir);
-  const logId = readLogIdOrThrow(directory);
-  const place = { fileSystem: nodeFileSystem, directory, salt: saltOfLog(logId) };
+  const place = findLogOrThrow(directory);
+  const { logId } = place;
   for (const found of surveyLog({ ...place, from: 0, through: lastRecordEnd(place) })) {
     if (found.damage !== undefined) {
       // Segments that were removed by --keep-raw are no damage.
@@ -63,11 +63,15 @@ export function* rawBatches(
   }
 }
 
+/** The day rule of a data directory. @throws where there is no log. */
+export function dayZoneOf(dataDir: string): string {
+  return findLogOrThrow(dataPaths(dataDir).log).dayZone;
+}
+
 /** Where the log of a data directory ends now. */
 export function logEndOf(dataDir: string): LogPosition {
   const { log: directory } = dataPaths(dataDir);
-  const salt = saltOfLog(readLogIdOrThrow(directory));
-  return lastRecordEnd({ fileSystem: nodeFileSystem, directory, salt });
+  return lastRecordEnd(findLogOrThrow(directory));
 }
 
 export interface ReplayGaps {
@@ -99,12 +103,11 @@ export function replayGaps(dataDir: string): ReplayGaps {
  */
 export function findStored(dataDir: string, batchId: BatchId): Uint8Array | undefined {
   const { log: directory } = dataPaths(dataDir);
-  const salt = saltOfLog(readLogIdOrThrow(directory));
+  const place = findLogOrThrow(directory);
   const reader = new LogReader(nodeFileSystem, directory);
   try {
     const recordAt = (position: LogPosition) => reader.recordAt(position);
-    const placeOfReplayed = () =>
-      placeInLog({ fileSystem: nodeFileSystem, directory, salt }, batchId);
+    const placeOfReplayed = () => placeInLog(place, batchId);
     return findRecord({ recordAt, placeOfReplayed }, batchId)?.body;
   } finally {
     reader.close();
@@ -121,14 +124,14 @@ function placeInLog(place: LogPlace, batchId: BatchId): LogPosition | undefined 
   return undefined;
 }
 
-function readLogIdOrThrow(directory: string): Buffer {
+function findLogOrThrow(directory: string): LogPlace & LogIdentity {
   const absent = `There is no log in ${directory}. Start one with serve, or name its --data-dir.`;
-  let logId: Buffer | undefined;
+  let log: (LogPlace & LogIdentity) | undefined;
   try {
-    logId = readLogId(nodeFileSystem, directory);
+    log = findLog(nodeFileSystem, directory);
   } catch (error) {
     throw whyUnreadable(directory, error, absent);
   }
-  if (logId !== undefined) return logId;
+  if (log !== undefined) return log;
   throw new Error(absent);
 }

@@ -10,9 +10,10 @@ import { mayKeyBeExpired, readLedger, type Ledger } from './ledger.ts';
 import type { LogPosition } from './log-frame.ts';
 import { LogReader } from './log-reader.ts';
 import { removedUnnotedHint } from './log-recovery.ts';
-import { readLogId, saltOfLog } from './log-segment.ts';
-import { endOfFiles, lastRecordEnd, surveyLog, type LogPlace } from './log-survey.ts';
+import type { LogIdentity } from './log-segment.ts';
+import { endOfFiles, findLog, lastRecordEnd, surveyLog, type LogPlace } from './log-survey.ts';
 import { RecordCounter } from './record-counter.ts';
+import { checkDayZone } from './store-day-zone.ts';
 import {
   createGeneration,
   generationTables,
@@ -79,21 +80,20 @@ export function dropReplaced(dataDir: string, fileSystem = nodeFileSystem): bool
   });
 }
 
-interface Place extends LogPlace {
-  readonly logId: Buffer;
-}
+type Place = LogPlace & LogIdentity;
 
 class Rebuild {
   readonly #options: RebuildOptions;
   readonly #database: DatabaseSync;
   readonly #place: Place;
-  readonly #counter = new RecordCounter();
+  readonly #counter: RecordCounter;
   #position: LogPosition = 0;
 
   constructor(options: RebuildOptions, database: DatabaseSync, place: Place) {
     this.#options = options;
     this.#database = database;
     this.#place = place;
+    this.#counter = new RecordCounter(place.dayZone);
   }
 
   run(): RebuildSummary {
@@ -354,10 +354,10 @@ function withDatabase<T>(
     if (lock === undefined) {
       throw new Error('Another rebuild is under way in this data directory. Let it end first.');
     }
-    const logId = readLogId(fileSystem, paths.log);
-    if (logId === undefined) throw new Error(`${paths.log} holds no log to count.`);
-    const salt = saltOfLog(logId);
-    return act(database, { fileSystem, directory: paths.log, salt, logId });
+    const place = findLog(fileSystem, paths.log);
+    if (place === undefined) throw new Error(`${paths.log} holds no log to count.`);
+    checkDayZone(place.dayZone, dataDir);
+    return act(database, place);
   } finally {
     database.close();
     lock?.release();

@@ -3,6 +3,7 @@ import { randomInt } from 'node:crypto';
 import { BatchScanner, notPlain } from '../../domain/batch-scanner.ts';
 import { CounterTable } from '../../domain/counter-table.ts';
 import type { Tally } from '../../domain/counter.ts';
+import { dayRule, utcDayRule, type DayOf } from '../../domain/day.ts';
 import { recount } from '../../pipeline/process.ts';
 import type { LogRecord } from './log-frame.ts';
 
@@ -14,7 +15,14 @@ const tableLimits = { countersMax: 524_288, keyBytesMax: 32 * 1024 * 1024 };
 /** Counts records again, bodies of the common shape without building objects. */
 export class RecordCounter {
   readonly table = new CounterTable(tableLimits, randomInt(2 ** 32));
-  readonly scanner = new BatchScanner(this.table);
+  readonly scanner: BatchScanner;
+  readonly #dayOf: DayOf;
+
+  /** @param dayZone the day rule of the log. */
+  constructor(dayZone: string) {
+    this.scanner = new BatchScanner(this.table, utcDayRule(dayZone));
+    this.#dayOf = dayRule(dayZone);
+  }
 
   /** Whether the increments should be taken before more is counted. */
   get isFull(): boolean {
@@ -29,7 +37,7 @@ export class RecordCounter {
       this.scanner.count();
       return undefined;
     }
-    const counted = recount(record);
+    const counted = recount(record, this.#dayOf);
     if (counted.reason === undefined) this.table.addTally(counted.tally);
     return counted.reason;
   }

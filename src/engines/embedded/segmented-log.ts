@@ -1,6 +1,7 @@
 import { randomFillSync } from 'node:crypto';
 
 import { batchIdAt, placeMax } from '../../domain/batch-id.ts';
+import { asWritten } from '../../domain/day.ts';
 import type { FileSystem, LogFile } from './file-system.ts';
 import type { ScannedRecord } from './frame-scanner.ts';
 import type { SegmentStart } from './log-age.ts';
@@ -15,10 +16,10 @@ import { recoverLog, type RecoveredLog } from './log-recovery.ts';
 import { randomBytes } from './random-bytes.ts';
 import {
   createSegment,
+  headerBytesOf,
   readSegmentHeader,
   saltOfLog,
   segmentAt,
-  segmentHeaderBytes,
   writeFully,
   type Segment,
 } from './log-segment.ts';
@@ -43,6 +44,8 @@ export interface LogOptions {
   readonly allocateBytes?: number;
   /** The position through which the counters have counted. */
   readonly countedThrough: LogPosition;
+  /** The day rule of a log that is made; `as-written` by default. One that is there keeps its own. */
+  readonly dayZone?: string;
   /** Segments that end before this may have been removed. None by default. */
   readonly removedThrough?: LogPosition;
   /** Damage that somebody has decided to do without: the ends of it, by where it begins. */
@@ -70,12 +73,14 @@ export interface Staged {
  */
 export class SegmentedLog {
   readonly logId: Buffer;
+  readonly dayZone: string;
   /** Bytes of a torn tail that were cut off when the log was opened. */
   readonly tornBytes: number;
   /** When the last batch came of those found at the opening, if there was one; ms since 1970. */
   readonly lastReceivedAt: number | undefined;
   readonly #options: LogOptions;
   readonly #salt: number;
+  readonly #headerBytes: number;
   readonly #segments: Segment[];
   #file: LogFile;
   #staging = Buffer.allocUnsafe(stagingBytes);
@@ -98,6 +103,7 @@ export class SegmentedLog {
       onUncounted,
       setAside = new Map(),
       removedThrough = 0,
+      dayZone = asWritten,
     } = options;
     let lastReceivedAt: number | undefined;
     const visit = (scanned: ScannedRecord) => {
@@ -108,17 +114,20 @@ export class SegmentedLog {
     };
     const recovered = recoverLog({ ...options, setAside, removedThrough, visit });
     if (recovered !== undefined) return new SegmentedLog(options, recovered, lastReceivedAt);
-    const logId = randomFillSync(Buffer.alloc(16));
+    const identity = { logId: randomFillSync(Buffer.alloc(16)), dayZone };
     const segment = segmentAt(directory, 0);
-    const file = createSegment(fileSystem, directory, segment, { logId, createdAt: options.now() });
-    const end = segmentHeaderBytes;
-    return new SegmentedLog(options, { segments: [segment], logId, file, end, tornBytes: 0 });
+    const header = { ...identity, createdAt: options.now() };
+    const file = createSegment(fileSystem, directory, segment, header);
+    const end = headerBytesOf(identity);
+    return new SegmentedLog(options, { segments: [segment], ...identity, file, end, tornBytes: 0 });
   }
 
   private constructor(options: LogOptions, recovered: RecoveredLog, lastReceivedAt?: number) {
     this.#options = options;
     this.lastReceivedAt = lastReceivedAt;
     this.logId = recovered.logId;
+    this.dayZone = recovered.dayZone;
+    this.#headerBytes = headerBytesOf(recovered);
     this.tornBytes = recovered.tornBytes;
     this.#salt = saltOfLog(recovered.logId);
     this.#segments = [...recovered.segments];
@@ -232,7 +241,7 @@ export class SegmentedLog {
   /** A segment without records ends, as far as records go, where the one before it ended. */
   #recordEnd(position: LogPosition): LogPosition {
     const base = this.#lastBase();
-    return position === base + segmentHeaderBytes ? base : position;
+    return position === base + this.#headerBytes ? base : position;
   }
 
   #fits(frameBytes: number): boolean {
@@ -241,11 +250,11 @@ export class SegmentedLog {
   }
 
   #segmentUsed(): number {
-    return this.#end - this.#lastBase() - segmentHeaderBytes;
+    return this.#end - this.#lastBase() - this.#headerBytes;
   }
 
   #room(): number {
-    return this.#options.segmentBytes - segmentHeaderBytes;
+    return this.#options.segmentBytes - this.#headerBytes;
   }
 
   #lastBase(): LogPosition {
@@ -313,7 +322,7 @@ export class SegmentedLog {
   #rotate(): void {
     const { fileSystem, directory, now } = this.#options;
     const segment = segmentAt(directory, this.#end);
-    const header = { logId: this.logId, createdAt: now() };
+    const header = { logId: this.logId, dayZone: this.dayZone, createdAt: now() };
     if (this.#allocatedBytes > 0) {
       // Durable before the next one is: that one begins where this one ends.
       this.#cutAllocated();
@@ -324,7 +333,7 @@ export class SegmentedLog {
     this.#file.close();
     this.#file = file;
     this.#segments.push(segment);
-    this.#writtenEnd = this.#end = this.#durableEnd = segment.base + segmentHeaderBytes;
+    this.#writtenEnd = this.#end = this.#durableEnd = segment.base + this.#headerBytes;
   }
 
   #createdAt(segment: Segment): number {

@@ -69,6 +69,7 @@ export class SqliteCounterStore implements CounterStore<LogSpan, LogDelivery> {
   readonly #moveOn: StatementSync;
   readonly #hasCounter: StatementSync;
   readonly #countDay: StatementSync;
+  readonly #lastDay: StatementSync;
   readonly #dataVersion: StatementSync;
   readonly #schemaVersion: StatementSync;
   #seen = { data: 0, schema: 0 };
@@ -78,6 +79,7 @@ export class SqliteCounterStore implements CounterStore<LogSpan, LogDelivery> {
   #position: LogPosition;
   #removedThrough: LogPosition;
   #deadLetters: number;
+  #latestDate: CalendarDate | undefined;
 
   /**
    * `database` as `openDatabase` gives it; this store is its only writer. `elapsedMs`: milliseconds
@@ -105,6 +107,7 @@ export class SqliteCounterStore implements CounterStore<LogSpan, LogDelivery> {
     );
     this.#hasCounter = database.prepare('SELECT 1 FROM counters WHERE date = ? AND type_state = ?');
     this.#countDay = database.prepare('SELECT count(*) AS count FROM counters WHERE date = ?');
+    this.#lastDay = database.prepare('SELECT max(date) AS date FROM counters');
     this.#dataVersion = database.prepare('PRAGMA data_version');
     this.#schemaVersion = database.prepare('PRAGMA schema_version');
     this.#moveOn = database.prepare(
@@ -120,6 +123,7 @@ export class SqliteCounterStore implements CounterStore<LogSpan, LogDelivery> {
     this.#removedThrough = Number(progress['removed_through']);
     this.#stamp = Number(database.prepare('PRAGMA application_id').get()?.['application_id']);
     this.#deadLetters = 0;
+    this.#latestDate = this.#readLatestDate();
     this.lookUpDeadLetters();
     this.takeChange();
   }
@@ -164,6 +168,11 @@ export class SqliteCounterStore implements CounterStore<LogSpan, LogDelivery> {
   /** How many records were not counted, when that was last looked up or a record added. */
   get deadLetters(): number {
     return this.#deadLetters;
+  }
+
+  /** The latest date that has counts, when something was counted last. */
+  get latestDate(): CalendarDate | undefined {
+    return this.#latestDate;
   }
 
   /** The position through which the log is counted. */
@@ -290,7 +299,7 @@ export class SqliteCounterStore implements CounterStore<LogSpan, LogDelivery> {
 
   #commit(deliveries: readonly LogDelivery[], position: LogPosition): void {
     const stamp = stampAfter(this.#stamp);
-    inTransaction(this.#database, () => {
+    this.#latestDate = inTransaction(this.#database, () => {
       this.#database.exec(`PRAGMA application_id = ${stamp}`);
       for (const { tally, keys, replayed = [], deadLetters } of deliveries) {
         this.#addTally(tally);
@@ -305,6 +314,7 @@ export class SqliteCounterStore implements CounterStore<LogSpan, LogDelivery> {
       if (this.#moveOn.run(position, this.age.runMs(), this.#position).changes !== 1) {
         throw new Error('another process has moved the position in pipeline.db; stop that one');
       }
+      return this.#readLatestDate();
     });
     this.#stamp = stamp;
     this.#position = position;
@@ -312,6 +322,11 @@ export class SqliteCounterStore implements CounterStore<LogSpan, LogDelivery> {
       this.#deadLetters += deadLetters.length;
       if (deadLetters.length > 0) this.#change = 'replaced';
     }
+  }
+
+  #readLatestDate(): CalendarDate | undefined {
+    const date = this.#lastDay.get()?.['date'];
+    return typeof date === 'string' ? date : undefined;
   }
 
   #addTally(tally: Tally): void {

@@ -1,4 +1,5 @@
 import { rowsOfTally, typeStateKey, type CounterRow } from '../../domain/counter.ts';
+import { dayRule } from '../../domain/day.ts';
 import type { Difference } from '../../pipeline/audit.ts';
 import { recount } from '../../pipeline/process.ts';
 import type { Surveyed } from './log-survey.ts';
@@ -22,6 +23,7 @@ interface Suspected {
 export function nameBatches(
   differences: readonly Difference[],
   records: Iterable<Surveyed>,
+  dayZone: string,
 ): Difference[] {
   const suspected = new Map<string, Suspected>();
   for (const difference of differences) {
@@ -30,9 +32,10 @@ export function nameBatches(
     const excess = counted - recounted;
     suspected.set(keyOf(counter), { difference, excess, rawKeys: [], explainedBy: [] });
   }
+  const dayOf = dayRule(dayZone);
   for (const found of records) {
     if (found.damage !== undefined) continue;
-    const counted = recount(found.record);
+    const counted = recount(found.record, dayOf);
     if (counted.reason !== undefined) continue;
     const rows = [...rowsOfTally(counted.tally)];
     const met = rows.flatMap((row) => suspected.get(keyOf(row)) ?? []);

@@ -3,7 +3,7 @@ import { Worker } from 'node:worker_threads';
 import { formatBatchId, rawKeyOf } from '../../domain/batch-id.ts';
 import type { IngestOutcome, Submission, Unavailable } from '../../pipeline/ports.ts';
 import type { EmbeddedOptions } from './engine-options.ts';
-import type { FromWriter, Progress, ToWriter, WriterSettings } from './messages.ts';
+import type { FromWriter, Opened, Progress, ToWriter, WriterSettings } from './messages.ts';
 import { refusal } from './refusals.ts';
 import { ringMemory, RingProducer, type OtherOutcomes, type Verdict } from './submission-ring.ts';
 import { workerUrl } from './worker-url.ts';
@@ -54,7 +54,7 @@ export class WriterClient {
   static async start(
     options: EmbeddedOptions,
     onDefect: (message: string) => void,
-  ): Promise<{ writer: WriterClient; tornBytes: number }> {
+  ): Promise<{ writer: WriterClient; opened: Opened }> {
     const ring = ringMemory(options.inFlightBytesMax);
     const meters = metersMemory();
     const worker = new Worker(workerUrl('writer-worker'), {
@@ -77,7 +77,7 @@ export class WriterClient {
       first.progress,
       writerMeters(meters),
     );
-    return { writer, tornBytes: first.tornBytes };
+    return { writer, opened: first };
   }
 
   private constructor(

@@ -17,7 +17,8 @@ const { options, ring, meters } = workerData as WriterSettings;
 const writer = open();
 if (writer !== undefined) {
   follow(writer, new RingConsumer(ring));
-  send({ kind: 'ready', progress: writer.progress(), tornBytes: writer.tornBytes });
+  const { tornBytes, dayZone } = writer;
+  send({ kind: 'ready', progress: writer.progress(), tornBytes, dayZone });
 }
 
 function open(): Writer | undefined {

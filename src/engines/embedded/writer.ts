@@ -1,5 +1,6 @@
 import { notPlain } from '../../domain/batch-scanner.ts';
-import { ingest } from '../../pipeline/ingest.ts';
+import { dayRule } from '../../domain/day.ts';
+import { ingest, type IngestRules } from '../../pipeline/ingest.ts';
 import { Unavailable, type IngestOutcome, type Submission } from '../../pipeline/ports.ts';
 import { replay } from '../../pipeline/replay.ts';
 import { dataPaths, type DirectoryLock } from './data-directory.ts';
@@ -10,6 +11,7 @@ import { describeFailure } from './failures.ts';
 import { checkJournal } from './journal-check.ts';
 import { LogIntake } from './log-intake.ts';
 import type { LogPosition, LogRecord } from './log-frame.ts';
+import { readLogIdentity } from './log-segment.ts';
 import { LogProcessor, type CountingState, type ScannedCounter } from './log-processor.ts';
 import { LogReader } from './log-reader.ts';
 import { Maintenance } from './maintenance.ts';
@@ -19,6 +21,7 @@ import { openLog } from './open-log.ts';
 import type { SegmentedLog } from './segmented-log.ts';
 import { SqliteCounterStore } from './sqlite-counter-store.ts';
 import { isSqliteBusy, isSqliteError } from './sqlite-errors.ts';
+import { storeDayZone } from './store-day-zone.ts';
 import type { Verdict } from './submission-ring.ts';
 import { openDatabase } from './sqlite-schema.ts';
 
@@ -37,6 +40,7 @@ const drainMs = 5_000;
 /** The one owner of a data directory: takes batches in, counts them, and clears away what is old. */
 export class Writer {
   readonly #options: EmbeddedOptions;
+  readonly #rules: IngestRules;
   readonly #events: WriterEvents;
   readonly #platform: Platform;
   readonly #lock: DirectoryLock;
@@ -80,6 +84,9 @@ export class Writer {
     this.#lock = lock;
     const paths = dataPaths(options.dataDir);
     checkJournal(paths.database, true);
+    const identity = readLogIdentity(platform.fileSystem, paths.log);
+    const dayZone = storeDayZone(identity, options);
+    this.#rules = { bodyBytesMax: options.bodyBytesMax, dayOf: dayRule(dayZone) };
     this.#store = new SqliteCounterStore(
       openDatabase(paths.database, platform.connect),
       platform.elapsedMs,
@@ -87,10 +94,14 @@ export class Writer {
     this.#admission = new CounterAdmission({
       store: this.#store,
       countersPerDayMax: options.countersPerDayMax,
+      dayZone,
       onForget: () => this.#processor.forgetAdmitted(),
       now: platform.now,
     });
-    const opened = openLog(options, this.#store, this.#admission, this.#backlog, platform);
+    const opened = openLog({
+      ...{ options, platform, identity, dayZone },
+      ...{ store: this.#store, admission: this.#admission, backlog: this.#backlog },
+    });
     const { log, uncountedKeys, uncountedReplays } = opened;
     this.#log = log;
     this.#maintenance = new Maintenance({
@@ -107,6 +118,7 @@ export class Writer {
     this.#processor = new LogProcessor({
       store: this.#store,
       reader: this.#reader,
+      dayZone,
       durableEnd: () => log.durableEnd,
       onCounted: (through, items) => {
         this.#backlog.take(through, items);
@@ -148,6 +160,11 @@ export class Writer {
     this.#maintenance.run();
   }
 
+  /** The day rule of the store. */
+  get dayZone(): string {
+    return this.#log.dayZone;
+  }
+
   get tornBytes(): number {
     return this.#log.tornBytes;
   }
@@ -160,15 +177,15 @@ export class Writer {
       pendingItems: this.#backlog.items,
       pendingSince: this.#backlog.since,
       lastReceivedAt: this.#lastReceivedAt,
+      latestDate: this.#store.latestDate,
     };
   }
 
   ingest(submission: Submission): Promise<IngestOutcome> {
-    const { bodyBytesMax } = this.#options;
     const { replayOf } = submission;
     return replayOf === undefined
-      ? ingest(submission, this.#intake, { bodyBytesMax })
-      : replay(submission, replayOf, this.#intake, { bodyBytesMax });
+      ? ingest(submission, this.#intake, this.#rules)
+      : replay(submission, replayOf, this.#intake, this.#rules);
   }
 
   /**

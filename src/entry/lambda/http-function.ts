@@ -7,7 +7,7 @@ import type { Exchange } from '../../http/observer.ts';
 import type { Pages } from '../../http/pages.ts';
 import type { IngestOutcome, Pipeline } from '../../pipeline/ports.ts';
 import { errorDetails } from './clients.ts';
-import { bodyBytesMax, type Environment } from './environment.ts';
+import { bodyBytesMax, storeRules, type Environment } from './environment.ts';
 import type { InvocationContext, Telemetry } from './telemetry.ts';
 import { secretAccess } from './tokens-secret.ts';
 
@@ -28,6 +28,7 @@ export function httpFunction(
   const app = createApp(observed(pipeline, telemetry), {
     bodyBytesMax,
     version: packageJson.version,
+    dayZone: storeRules(environment).dayZone,
     corsOrigins,
     onDefect: (error) => telemetry.log('ERROR', 'a request met an error', errorDetails(error)),
     ...(pages !== undefined && { pages }),

@@ -10,6 +10,8 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { batchIdAt, formatBatchId } from '../../../src/domain/batch-id.ts';
 import { mergeTally, type CounterRow, type Tally } from '../../../src/domain/counter.ts';
 import { countersPerDayMaxDefault } from '../../../src/domain/day-bound.ts';
+import { asWritten } from '../../../src/domain/day.ts';
+import { dateOfTimestamp } from '../../../src/domain/timestamp.ts';
 import { CounterAdmission } from '../../../src/engines/embedded/counter-admission.ts';
 import { nodeFileSystem, type FileSystem } from '../../../src/engines/embedded/file-system.ts';
 import { encodeFrame, frameLength } from '../../../src/engines/embedded/log-frame.ts';
@@ -89,6 +91,7 @@ class Engine {
     const admission = new CounterAdmission({
       store: this.store,
       countersPerDayMax: countersPerDayMaxDefault,
+      dayZone: asWritten,
       onForget: () => this.processor.forgetAdmitted(),
       now: () => this.now,
     });
@@ -116,6 +119,7 @@ class Engine {
       (position) => this.deadLetters().some((each) => each['position'] === position),
     );
     this.processor = new LogProcessor({
+      dayZone: asWritten,
       store: this.store,
       reader: new LogReader(nodeFileSystem, this.logDirectory),
       durableEnd: () => this.log.durableEnd,
@@ -692,7 +696,7 @@ describe('the embedded adapters', () => {
 async function recountAll({ rawStore }: Engine): Promise<Tally> {
   const sum: Tally = new Map();
   for (const raw of await listAll(rawStore)) {
-    const counted = recount(raw);
+    const counted = recount(raw, dateOfTimestamp);
     if (counted.reason !== undefined) throw new Error(counted.reason);
     mergeTally(sum, counted.tally);
   }
