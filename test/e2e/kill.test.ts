@@ -16,7 +16,7 @@ const killsWithSmallSegments = rounds({
 const stops = rounds({ what: 'stops of a server', quick: 7, nightly: 70 });
 const stopsWithSmallSegments = rounds({
   what: 'stops of a server with small segments',
-  ...{ quick: 2, nightly: 50 },
+  ...{ quick: 4, nightly: 50 },
 });
 
 describe('a server that is killed again and again', () => {

@@ -55,7 +55,7 @@ describe('the bundle of query', () => {
     const pages = readPages(join(directory, 'query/dashboard'));
     expect([...pages.keys()].filter((path) => path.endsWith('.js'))).toHaveLength(1);
     const html = new TextDecoder().decode(pages.get('/')?.bodies.identity);
-    for (const path of pages.keys()) if (path !== '/') expect(html).toContain(path);
+    for (const path of pages.keys()) if (path !== '/') expect(html).toContain(`"${path.slice(1)}"`);
   });
 });
 

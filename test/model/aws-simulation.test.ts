@@ -6,7 +6,7 @@ import {
   SendMessageBatchCommand,
   type SendMessageBatchRequestEntry,
 } from '@aws-sdk/client-sqs';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { afterAll, beforeAll, expect, it } from 'vitest';
 
 import { createStore, scan, startAws, type AwsEmulators } from '../support/aws-store.ts';
 import { EmulatedBackend } from './aws-emulated-backend.ts';
@@ -14,6 +14,7 @@ import { nameOf } from './aws-fault-layer.ts';
 import { dynamodbCommands, s3Commands } from './aws-random-commands.ts';
 import { randomFrom } from './aws-random.ts';
 import { AwsSimulation, bucket, ledgerTable, queueUrl, type Backend } from './aws-simulation.ts';
+import { needs } from '../support/needs.ts';
 import { rounds } from '../support/tier.ts';
 
 const comparisons = rounds({
@@ -49,7 +50,7 @@ async function comparable(answer: Record<string, unknown>): Promise<unknown> {
 }
 
 /** The simulation is true as far as software that others wrote says so. */
-describe('the simulated AWS', () => {
+needs('Java').describe('the simulated AWS', () => {
   let aws: AwsEmulators;
   beforeAll(async () => {
     aws = await startAws();

@@ -277,7 +277,11 @@ describe('a range of dates', () => {
   });
 
   test('is the last week by default', () => {
-    expect(lastWeek(now)).toEqual({ from: '2026-06-11', to: '2026-06-17' });
+    const morning = Date.UTC(2026, 5, 17, 9, 59);
+    expect(lastWeek(morning)).toEqual({ from: '2026-06-11', to: '2026-06-17' });
+    // Tomorrow has begun in Kiritimati, at UTC+14.
+    const evening = Date.UTC(2026, 5, 17, 10);
+    expect(lastWeek(evening)).toEqual({ from: '2026-06-11', to: '2026-06-18' });
   });
 
   test('may have one end in audit and rebuild', () => {
