@@ -9,19 +9,26 @@ import { Traffic } from './metrics/traffic.ts';
 import { UsageError } from './option-parsers.ts';
 import type { ServeOptions } from './serve-options.ts';
 import { readPages } from './pages.ts';
+import { outliveStandardOutput } from './standard-streams.ts';
 import { observers, openLog, ServerLog } from './server-log.ts';
 
 /** A stop waits so long for requests under way. */
 const stopGraceMs = 10_000;
 /** After a failure of the storage, those who wait are only told so. */
 const failureGraceMs = 1_500;
+/** For the last lines on stdout and stderr. */
+const lastOutputMs = 2_000;
 
 /**
  * Runs the embedded pipeline until SIGTERM or SIGINT (exit code 0) or until its storage fails.
  * @throws an Error whose message says what is wrong and what to do.
  */
 export async function serve(options: ServeOptions, version: string): Promise<void> {
-  const log = new ServerLog(openLog(options.log));
+  const { log: logger, output } = openLog(options.log);
+  const log = new ServerLog(logger, output);
+  outliveStandardOutput((reason) => {
+    log.warn('stdout_lost', { reason }, `cannot write to standard output: ${reason}`);
+  });
   const onDefect = (error: Error | string) => log.defect(error);
   const { access, watch } = openAccess(options, onDefect);
   const pipeline = await EmbeddedPipeline.open(
@@ -47,6 +54,7 @@ export async function serve(options: ServeOptions, version: string): Promise<voi
     held: () => http.held(),
     counters: () => pipeline.counterSizes(),
     paths: dataPaths(options.dataDir),
+    logLinesDropped: () => log.linesDropped,
   });
   const http = createHttpServer({
     pipeline,
@@ -89,7 +97,9 @@ export async function serve(options: ServeOptions, version: string): Promise<voi
       log.info('stopped', {}, 'stopped');
     } finally {
       metrics.close();
-      log.close();
+      await log.close();
+      // A reader of stdout or stderr that has stopped must not hold up the end.
+      setTimeout(() => process.exit(), lastOutputMs).unref();
     }
   }
 }
