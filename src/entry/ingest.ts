@@ -85,7 +85,7 @@ export async function ingest(options: IngestOptions): Promise<number> {
   if (options.json) reportJson(options, run, seconds);
   else
     report(options, run, seconds, client.hasReached || run.files.every(({ items }) => items === 0));
-  if (interruption.isByUser()) return 130;
+  if (interruption.isByUser()) return interruption.exitCode();
   return run.failure === undefined && sum(run, 'refused') + sum(run, 'unconfirmed') === 0 ? 0 : 1;
 }
 

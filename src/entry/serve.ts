@@ -10,6 +10,7 @@ import { UsageError } from './option-parsers.ts';
 import type { ServeOptions } from './serve-options.ts';
 import { readPages } from './pages.ts';
 import { outliveStandardOutput } from './standard-streams.ts';
+import { stopSignals, type StopSignal } from './stop-signals.ts';
 import { observers, openLog, ServerLog } from './server-log.ts';
 
 /** A stop waits so long for requests under way. */
@@ -20,7 +21,7 @@ const failureGraceMs = 1_500;
 const lastOutputMs = 2_000;
 
 /**
- * Runs the embedded pipeline until SIGTERM or SIGINT (exit code 0) or until its storage fails.
+ * Runs the embedded pipeline until SIGTERM, SIGINT or SIGHUP (exit code 0) or until its storage fails.
  * @throws an Error whose message says what is wrong and what to do.
  */
 export async function serve(options: ServeOptions, version: string): Promise<void> {
@@ -149,17 +150,16 @@ function openAccess(
   return { access: serverAccess({ tokens: () => table, isOpenWithoutTokens, rate }), watch };
 }
 
-/** Resolves at the first SIGTERM or SIGINT; a second one ends the process at once. */
+/** Resolves at the first signal to stop. A second one, unless it is SIGHUP, ends the process at once. */
 function stopSignal(): Promise<undefined> {
   return new Promise((resolve) => {
-    let signals = 0;
-    const onSignal = () => {
-      signals++;
-      if (signals > 1) process.exit(130);
+    let isStopping = false;
+    const onSignal = (signal: StopSignal) => {
+      if (isStopping && signal !== 'SIGHUP') process.exit(130);
+      isStopping = true;
       resolve(undefined);
     };
-    process.on('SIGTERM', onSignal);
-    process.on('SIGINT', onSignal);
+    for (const signal of stopSignals) process.on(signal, onSignal);
   });
 }
 
