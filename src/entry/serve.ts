@@ -2,10 +2,12 @@ import { dataPaths } from '../engines/embedded/data-directory.ts';
 import { EmbeddedPipeline } from '../engines/embedded/embedded-pipeline.ts';
 import { dayMs, embeddedDefaults } from '../engines/embedded/engine-options.ts';
 import { serverAccess, TokenTable, type ImmediateAccess } from '../http/access.ts';
-import { createHttpServer, type HttpServer } from '../http/server.ts';
+import { connectionsWithin } from '../http/connection-room.ts';
+import { createHttpServer, defaultConnectionsMax, type HttpServer } from '../http/server.ts';
 import { watchTokens, type TokenWatch } from '../engines/embedded/token-watch.ts';
 import { ServerMetrics } from './metrics/server-metrics.ts';
 import { Traffic } from './metrics/traffic.ts';
+import { openFilesMax, socketsWithin } from './open-files.ts';
 import { UsageError } from './option-parsers.ts';
 import type { ServeOptions } from './serve-options.ts';
 import { readPages } from './pages.ts';
@@ -31,6 +33,7 @@ export async function serve(options: ServeOptions, version: string): Promise<voi
     log.warn('stdout_lost', { reason }, `cannot write to standard output: ${reason}`);
   });
   const onDefect = (error: Error | string) => log.defect(error);
+  const connectionsMax = boundConnections(log);
   const { access, watch } = openAccess(options, onDefect);
   const pipeline = await EmbeddedPipeline.open(
     {
@@ -59,6 +62,7 @@ export async function serve(options: ServeOptions, version: string): Promise<voi
   });
   const http = createHttpServer({
     pipeline,
+    connectionsMax,
     bodyBytesMax: options.maxBodyBytes,
     bodiesBytesMax: Math.max(embeddedDefaults.inFlightBytesMax, 2 * options.maxBodyBytes),
     access,
@@ -71,7 +75,7 @@ export async function serve(options: ServeOptions, version: string): Promise<voi
   });
   const stop = stopSignal();
   try {
-    const url = await listen(http, options);
+    const url = await listen(http, options, onDefect);
     if (pipeline.tornBytes > 0) {
       log.warn(
         'torn_tail',
@@ -103,6 +107,23 @@ export async function serve(options: ServeOptions, version: string): Promise<voi
       setTimeout(() => process.exit(), lastOutputMs).unref();
     }
   }
+}
+
+/**
+ * How many connections may be open, so that storage has the file descriptors that it needs.
+ * @throws where there would be none.
+ */
+function boundConnections(log: ServerLog): number {
+  const openFiles = openFilesMax();
+  if (openFiles === undefined) return defaultConnectionsMax;
+  const connectionsMax = connectionsWithin(socketsWithin(openFiles));
+  if (connectionsMax >= defaultConnectionsMax) return defaultConnectionsMax;
+  log.warn(
+    'connections_bounded',
+    { connections_max: connectionsMax, open_files_max: openFiles },
+    `at most ${connectionsMax} connections, since this process may open ${openFiles} files and sockets (ulimit -n)`,
+  );
+  return connectionsMax;
 }
 
 /** The settings that tell why a server behaves as it does. */
@@ -164,12 +185,19 @@ function stopSignal(): Promise<undefined> {
 }
 
 /** Returns the address that it listens on, as a URL. */
-function listen({ server }: HttpServer, { host, port }: ServeOptions): Promise<string> {
+function listen(
+  { server }: HttpServer,
+  { host, port }: ServeOptions,
+  onDefect: (error: Error) => void,
+): Promise<string> {
   return new Promise((resolve, reject) => {
-    server.once('error', (error: NodeJS.ErrnoException) => {
+    const onError = (error: NodeJS.ErrnoException) => {
       reject(new Error(whyNotListening(error, host, port), { cause: error }));
-    });
+    };
+    server.once('error', onError);
     server.listen(port, host, () => {
+      // A connection that cannot be accepted, such as for want of descriptors, is no reason to end.
+      server.off('error', onError).on('error', onDefect);
       const address = server.address();
       const actualPort = typeof address === 'object' && address !== null ? address.port : port;
       resolve(`http://${host.includes(':') ? `[${host}]` : host}:${actualPort}`);
