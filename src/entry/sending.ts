@@ -1,7 +1,9 @@
 import { constants } from 'node:os';
 
 import { createClient, type Client, type PostOutcome } from '../client/index.ts';
+import { retryReporter } from '../client/retry-reporter.ts';
 import { stopSignals, type StopSignal } from './stop-signals.ts';
+import { visible } from './terminal-text.ts';
 
 /** Begin no new batch once `stopping` is aborted; leave those under way once `leaving` is. */
 export interface Interruption {
@@ -23,7 +25,15 @@ export function commandClient({
   readonly url: string;
   readonly token?: string | undefined;
 }): Client {
-  return createClient({ url, token, retry: { firstContactMsMax: 3_000 } });
+  const onRetry = retryReporter(url, complain);
+  return createClient({ url, token, onRetry, retry: { firstContactMsMax: 3_000 } });
+}
+
+/** A line on stderr, in place of a progress bar that is drawn again after it. */
+export function complain(text: string): void {
+  const { stderr } = process;
+  const clear = stderr.isTTY ? '\r\u001b[K' : '';
+  stderr.write(`${clear}device-pipeline: ${visible(text)}\n`);
 }
 
 /**
