@@ -3,6 +3,7 @@ import { once } from 'node:events';
 import { Command, CommanderError } from 'commander';
 
 import { UsageError } from '../../src/entry/option-parsers.ts';
+import { stopSignals, type StopSignal } from '../../src/entry/stop-signals.ts';
 import { clientEnvironment } from './client-settings.ts';
 import type { LocalStack } from './local-stack.ts';
 import { addLocalOptions, localOptions, type LocalOptions } from './local-options.ts';
@@ -29,7 +30,7 @@ async function main(): Promise<void> {
   }
 }
 
-/** Runs until SIGTERM or SIGINT, or until an emulator fails. */
+/** Runs until SIGTERM, SIGINT or SIGHUP, or until an emulator fails. */
 async function run(options: LocalOptions): Promise<void> {
   const stopping = stopSignal();
   // What is loaded takes a second: wrong usage should not wait for it.
@@ -91,15 +92,17 @@ function tell(text: string): void {
   process.stderr.write(`aws:local: ${text}\n`);
 }
 
-/** Aborts at the first SIGTERM or SIGINT; a second one ends the process, and Java with it. */
+/**
+ * Aborts at the first signal to stop. A second one, unless it is SIGHUP, ends the process, and Java
+ * with it.
+ */
 function stopSignal(): AbortSignal {
   const stopping = new AbortController();
-  const onSignal = () => {
-    if (stopping.signal.aborted) process.exit(130);
+  const onSignal = (signal: StopSignal) => {
+    if (stopping.signal.aborted && signal !== 'SIGHUP') process.exit(130);
     stopping.abort();
   };
-  process.on('SIGTERM', onSignal);
-  process.on('SIGINT', onSignal);
+  for (const signal of stopSignals) process.on(signal, onSignal);
   return stopping.signal;
 }
 

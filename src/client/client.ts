@@ -5,16 +5,19 @@ import { gzip } from 'node:zlib';
 
 import { atLeast, checkedAddress, checkedLimits, checkedToken, timerMs } from './checks.ts';
 import { EventBuffer, type BufferedEvent } from './event-buffer.ts';
-import { Losses, textOf } from './losses.ts';
+import { Losses, textOf, writeError } from './losses.ts';
 import {
   defaultRetryLimits,
   postBatch,
+  realEffects,
   serverAt,
   type Batch,
   type ItemError,
   type PostOutcome,
+  type Retry,
   type RetryLimits,
 } from './post-batch.ts';
+import { retryReporter } from './retry-reporter.ts';
 import { Slots } from './slots.ts';
 
 const compress = promisify(gzip);
@@ -72,6 +75,12 @@ export interface ClientOptions {
   readonly onRefused?: ((event: DeviceEvent, refusal: Refusal) => unknown) | undefined;
   /** Told of each batch of `send` that could not be delivered; the same. */
   readonly onGaveUp?: ((batch: GivenUpBatch) => unknown) | undefined;
+  /**
+   * Called before each wait for a batch to be sent again; errors are reported as those of `onRefused`.
+   * Without it, a line on stderr says so of a batch that is tried for more than five seconds, at most
+   * every 30 seconds.
+   */
+  readonly onRetry?: ((retry: Retry) => unknown) | undefined;
   /** Aborted, it gives up all that is not acknowledged. */
   readonly signal?: Signal | undefined;
 }
@@ -129,6 +138,7 @@ class BatchingClient implements Client {
   readonly #options: ClientOptions;
   readonly #server;
   readonly #limits: RetryLimits;
+  readonly #onRetry: (retry: Retry) => void;
   readonly #gzipBytesMin: number;
   readonly #buffer: EventBuffer;
   readonly #slots: Slots;
@@ -146,6 +156,11 @@ class BatchingClient implements Client {
     const firstContactMsMax = options.retry?.totalMsMax ?? defaultRetryLimits.totalMsMax;
     const defaults = { ...defaultRetryLimits, firstContactMsMax };
     this.#limits = checkedLimits(options.retry ?? {}, defaults);
+    const { onRetry } = options;
+    this.#onRetry =
+      onRetry === undefined
+        ? retryReporter(this.#server.url, writeError)
+        : (retry) => this.#tell(() => onRetry(retry));
     this.#gzipBytesMin = atLeast(0, 'gzipBytesMin', options.gzipBytesMin ?? 1024);
     this.#slots = new Slots(atLeast(1, 'concurrency', options.concurrency ?? 4));
     this.#signal =
@@ -172,7 +187,7 @@ class BatchingClient implements Client {
 
   sendBatch(batch: Batch, signal?: AbortSignal): Promise<PostOutcome> {
     const either = signal === undefined ? this.#signal : AbortSignal.any([signal, this.#signal]);
-    return postBatch(this.#server, batch, either, this.#limits);
+    return postBatch(this.#server, batch, either, this.#limits, realEffects, this.#onRetry);
   }
 
   async flush(): Promise<Totals> {

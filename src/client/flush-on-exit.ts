@@ -2,12 +2,14 @@ import { timerMs } from './checks.ts';
 import type { Client } from './client.ts';
 import { tellAll, textOf, writeError } from './losses.ts';
 
+const signals = ['SIGTERM', 'SIGINT', 'SIGHUP'] as const;
+
 /** What is to be closed at a signal. The first one to be closed must not end the others. */
 const closings = new Set<() => Promise<void>>();
 
 /**
- * Closes the client when the process is asked to end (SIGTERM, SIGINT), and then lets it end as that
- * signal ends it. Nothing does this unless it is called; the answer undoes it. A process that has
+ * Closes the client when the process is asked to end (SIGTERM, SIGINT, SIGHUP), and then lets it end
+ * as that signal ends it. Nothing does this unless it is called; the answer undoes it. A process that has
  * nothing left to do needs it not: it stays until what is buffered is sent. `process.exit` waits for
  * nothing: call `close` before it. An error of `close` goes to `onError`, whose promise nothing waits for, or
  * else to stderr.
@@ -30,8 +32,7 @@ export function flushOnExit(
     }
   };
   if (closings.size === 0) {
-    process.on('SIGTERM', onSignal);
-    process.on('SIGINT', onSignal);
+    for (const signal of signals) process.on(signal, onSignal);
   }
   closings.add(close);
   return () => {
@@ -39,13 +40,15 @@ export function flushOnExit(
   };
 }
 
-/** A second signal ends the process at once. */
+/** A second signal ends the process at once, unless it is SIGHUP: a terminal may send it twice. */
 function onSignal(signal: NodeJS.Signals): void {
   stopListening();
+  process.on('SIGHUP', ignore);
   const closed = [...closings].map((close) => close().catch(failed));
   closings.clear();
   void Promise.all(closed).finally(() => {
     tellAll();
+    process.off('SIGHUP', ignore);
     process.kill(process.pid, signal);
   });
 }
@@ -54,7 +57,10 @@ function failed(error: unknown): void {
   writeError(`onError has failed: ${textOf(error)}`);
 }
 
+function ignore(): void {
+  // The process is ending already.
+}
+
 function stopListening(): void {
-  process.off('SIGTERM', onSignal);
-  process.off('SIGINT', onSignal);
+  for (const signal of signals) process.off(signal, onSignal);
 }

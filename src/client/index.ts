@@ -14,5 +14,6 @@ export {
   type Batch,
   type ItemError,
   type PostOutcome,
+  type Retry,
   type RetryLimits,
 } from './post-batch.ts';

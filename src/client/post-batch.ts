@@ -29,6 +29,19 @@ export type PostOutcome = { attempts: number } & (
   | { kind: 'gave_up'; reason: string; neverReached: boolean }
 );
 
+/** A request for a batch failed, and the batch will be sent again. */
+export interface Retry {
+  /** What was wrong: the answer, or why there was none. */
+  readonly reason: string;
+  /** Requests made for the batch so far. */
+  readonly attempts: number;
+  /** Since the first of them. */
+  readonly elapsedMs: number;
+  /** Until the next one. */
+  readonly waitMs: number;
+  readonly key: string | undefined;
+}
+
 /** A server to post to. `reached`, shared by all its batches: whether any request got an answer. */
 export interface Server {
   readonly url: string;
@@ -84,7 +97,7 @@ export interface Effects {
 export const realEffects: Effects = {
   request: requestOverHttp,
   random: Math.random,
-  now: Date.now,
+  now: () => Date.now(),
   sleep,
 };
 
@@ -131,6 +144,7 @@ export async function postBatch(
   signal: AbortSignal,
   limits: RetryLimits = defaultRetryLimits,
   effects: Effects = realEffects,
+  onRetry: (retry: Retry) => void = () => undefined,
 ): Promise<PostOutcome> {
   const startedAt = effects.now();
   for (let attempts = 1; ; attempts += 1) {
@@ -153,6 +167,8 @@ export async function postBatch(
       const asked = isAskedTooMuch ? `; ${impatience(answer.retryAfterMs, totalMsMax)}` : '';
       return { ...gaveUp, reason: `${after}${asked}` };
     }
+    const soFar = { attempts, elapsedMs: effects.now() - startedAt };
+    onRetry({ reason: answer.reason, ...soFar, waitMs, key: batch.key });
     await effects.sleep(waitMs, signal);
   }
 }

@@ -290,7 +290,7 @@ export class Store {
     const message = !hadToken
       ? this.#state.signIn?.message
       : error instanceof ApiError && error.status === 403
-        ? 'This token may not read the counters. Use one that is for read: device-pipeline token create --name NAME --for read'
+        ? 'This token may not read the counters. Use one that is for read: npx device-pipeline token create --name NAME --for read'
         : 'This token is not known here: mistyped, revoked or expired.';
     this.#set({
       isLoading: false,

@@ -6,6 +6,7 @@ import { Command, CommanderError } from 'commander';
 import { addAuditOptions, auditOptions } from './audit-options.ts';
 import { addChoiceOptions, addDlqOptions, chosenLetters, dlqOptions } from './dlq-options.ts';
 import { dropEmptySettings, dropSettings, unknownSettings } from './environment.ts';
+import { sentenceOf } from './error-text.ts';
 import { addFeedOptions, feedOptions } from './feed-options.ts';
 import { addIngestOptions, ingestOptions } from './ingest-options.ts';
 import { UsageError } from './option-parsers.ts';
@@ -15,6 +16,7 @@ import { addRebuildOptions, rebuildOptions } from './rebuild-options.ts';
 import { addReplayOptions, replayOptions } from './replay-options.ts';
 import { addServeOptions, serveOptions } from './serve-options.ts';
 import { addStatsOptions, statsOptions } from './stats-options.ts';
+import { endWithStandardOutput } from './standard-streams.ts';
 import { addTokenCommand } from './token-command.ts';
 import { visible } from './terminal-text.ts';
 
@@ -64,7 +66,7 @@ function program(): Command {
 }
 
 function examples(...commands: string[]): string {
-  return `\nExamples:\n${commands.map((command) => `  device-pipeline ${command}\n`).join('')}`;
+  return `\nExamples:\n${commands.map((command) => `  npx device-pipeline ${command}\n`).join('')}`;
 }
 
 function addServe(root: Command): void {
@@ -314,8 +316,7 @@ function explain(error: unknown): number {
   if (error instanceof CommanderError) {
     return error.exitCode === 0 ? exitCodes.done : exitCodes.wrongUsage;
   }
-  const message = error instanceof Error ? error.message : String(error);
-  process.stderr.write(`device-pipeline: ${visible(message)}\n`);
+  process.stderr.write(`device-pipeline: ${visible(sentenceOf(error))}\n`);
   if (error instanceof UsageError) return exitCodes.wrongUsage;
   if (process.env['DEVICE_PIPELINE_DEBUG'] === '1' && error instanceof Error) {
     process.stderr.write(`${error.stack ?? ''}\n`);
@@ -331,11 +332,7 @@ async function main(): Promise<void> {
     process.exitCode = exitCodes.failed;
     return;
   }
-  // A reader that has seen enough, such as head, is no failure.
-  process.stdout.on('error', (error: NodeJS.ErrnoException) => {
-    if (error.code !== 'EPIPE') throw error;
-    process.exit();
-  });
+  endWithStandardOutput();
   const { env, argv } = process;
   dropEmptySettings(env);
   const root = program();

@@ -25,3 +25,17 @@ function nameAndMessage({ name, message }: Error): string {
     .replace(/\bdpl_[\w-]+/g, 'dpl_…');
   return `${name}: ${told.slice(0, messageCharactersMax)}`;
 }
+
+/** What to do about errors of the system that name no file and no remedy. */
+const remedies: Readonly<Record<string, string>> = {
+  ENOSPC: 'Make room on that disk and run the command again.',
+  EDQUOT: 'Make room in the quota of that disk and run the command again.',
+  EMFILE: 'Raise the limit on open files (ulimit -n) and run the command again.',
+};
+
+/** An error in words for the user of a command. */
+export function sentenceOf(error: unknown): string {
+  if (!(error instanceof Error)) return String(error);
+  const remedy = remedies[(error as NodeJS.ErrnoException).code ?? ''];
+  return remedy === undefined ? error.message : `${error.message}. ${remedy}`;
+}

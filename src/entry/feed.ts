@@ -54,7 +54,7 @@ export async function feed(options: FeedOptions): Promise<number> {
     interruption.dispose();
   }
   report(options, events, client, tally, (performance.now() - startedAt) / 1000);
-  if (interruption.isByUser()) return 130;
+  if (interruption.isByUser()) return interruption.exitCode();
   return tally.batches.accepted === options.batches && tally.items.refused === 0 ? 0 : 1;
 }
 

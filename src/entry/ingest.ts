@@ -59,7 +59,7 @@ export async function ingest(options: IngestOptions): Promise<number> {
   if (options.json) reportJson(options, run, seconds);
   else
     report(options, run, seconds, client.hasReached || run.files.every(({ items }) => items === 0));
-  if (run.isInterrupted) return 130;
+  if (run.isInterrupted) return interruption.exitCode();
   const left = sum(run, 'refused') + sum(run, 'unconfirmed') + sum(run, 'bad_lines');
   return run.failure === undefined && left === 0 ? 0 : 1;
 }

@@ -1,7 +1,8 @@
 import { setTimeout as delay } from 'node:timers/promises';
 
 import { requestOverHttp } from '../client/http-request.ts';
-import { parseObject, readText, sleep } from '../client/post-batch.ts';
+import { parseObject, readText, sleep, type Retry } from '../client/post-batch.ts';
+import { retryReporter } from '../client/retry-reporter.ts';
 import { awsReplayIntake } from '../engines/aws/aws-replay.ts';
 import { DynamodbBatchRecords } from '../engines/aws/dynamodb-batch-records.ts';
 import { fixDayRule } from '../engines/aws/dynamodb-day-rule.ts';
@@ -18,7 +19,7 @@ import { backoff } from './lambda/clients.ts';
 import { roomMs } from './lambda/environment.ts';
 import type { ReplayOptions } from './replay-options.ts';
 import type { SourceBatch } from './replay-sources.ts';
-import { commandClient } from './sending.ts';
+import { commandClient, complain } from './sending.ts';
 import { openStack } from './stack.ts';
 
 export type TargetOutcome =
@@ -84,7 +85,7 @@ function directoryTarget(dataDir: string, sourceZone: string | undefined): Repla
   return {
     dayZone: writer.dayZone,
     check: `npx device-pipeline audit --data-dir ${dataDir}`,
-    take: (batch, signal) => takeInto(ingest, batch, signal),
+    take: intoTarget(dataDir, ingest),
     async close() {
       const isBehind = () => {
         const { countedThrough, durableEnd } = writer.progress();
@@ -131,7 +132,7 @@ async function stackTarget(
   return {
     dayZone,
     check: `npx device-pipeline audit --stack ${name}, once the queue is empty`,
-    take: (batch, signal) => takeInto(ingest, batch, signal),
+    take: intoTarget(name, ingest),
     close() {
       stack.close();
       return Promise.resolve();
@@ -192,14 +193,22 @@ function urlTarget(
   };
 }
 
+type Ingest = (submission: Submission) => Promise<IngestOutcome>;
+
+function intoTarget(target: string, ingest: Ingest): ReplayTarget['take'] {
+  const onRetry = retryReporter(target, complain);
+  return (batch, signal) => takeInto(ingest, batch, signal, onRetry);
+}
+
 /** Offers the batch again for as long as it is told to come later. */
 async function takeInto(
-  ingest: (submission: Submission) => Promise<IngestOutcome>,
+  ingest: Ingest,
   { rawKey: name, ...batch }: SourceBatch,
   signal: AbortSignal,
+  onRetry: (retry: Retry) => void,
 ): Promise<TargetOutcome> {
-  const deadline = performance.now() + tryMsMax;
-  for (;;) {
+  const startedAt = performance.now();
+  for (let attempts = 1; ; attempts++) {
     const outcome = await ingest({ ...batch, strict: false });
     if (outcome.accepted) {
       return { kind: outcome.isKnown === true ? 'known' : 'sent', rawKey: outcome.rawKey };
@@ -208,9 +217,12 @@ async function takeInto(
     if (retryAfterSeconds === undefined) {
       return { kind: 'refused', detail: `${code}: ${detail}`, isHopeless: false };
     }
-    if (signal.aborted || performance.now() > deadline) {
+    const elapsedMs = performance.now() - startedAt;
+    if (signal.aborted || elapsedMs > tryMsMax) {
       return { kind: 'failed', detail: `${name}: ${detail}` };
     }
-    await sleep(Math.random() * retryAfterSeconds * 1000, signal);
+    const waitMs = Math.random() * retryAfterSeconds * 1000;
+    onRetry({ reason: detail, attempts, elapsedMs, waitMs, key: batch.idempotencyKey });
+    await sleep(waitMs, signal);
   }
 }

@@ -49,7 +49,7 @@ export async function replayBatches(
     await target.close();
   }
   report(options, { source, target }, tally, (performance.now() - startedAt) / 1000);
-  if (interruption.isByUser()) return 130;
+  if (interruption.isByUser()) return interruption.exitCode();
   return tally.refused.batches + tally.failed + tally.missing === 0 ? 0 : 1;
 }
 

@@ -1,11 +1,18 @@
+import { constants } from 'node:os';
+
 import { createClient, type Client, type PostOutcome } from '../client/index.ts';
+import { retryReporter } from '../client/retry-reporter.ts';
+import { stopSignals, type StopSignal } from './stop-signals.ts';
+import { visible } from './terminal-text.ts';
 
 /** Begin no new batch once `stopping` is aborted; leave those under way once `leaving` is. */
 export interface Interruption {
   readonly stopping: AbortSignal;
   readonly leaving: AbortSignal;
-  /** Whether it was the user who asked, with Ctrl-C. */
+  /** Whether it was the user who asked, with Ctrl-C or another signal. */
   readonly isByUser: () => boolean;
+  /** Of a process that a signal has stopped. */
+  readonly exitCode: () => number;
   readonly stop: () => void;
   readonly dispose: () => void;
 }
@@ -18,28 +25,42 @@ export function commandClient({
   readonly url: string;
   readonly token?: string | undefined;
 }): Client {
-  return createClient({ url, token, retry: { firstContactMsMax: 3_000 } });
+  const onRetry = retryReporter(url, complain);
+  return createClient({ url, token, onRetry, retry: { firstContactMsMax: 3_000 } });
 }
 
-/** Ctrl-C stops, and gives the requests under way `graceMs` to end; a second one leaves them. */
+/** A line on stderr, in place of a progress bar that is drawn again after it. */
+export function complain(text: string): void {
+  const { stderr } = process;
+  const clear = stderr.isTTY ? '\r\u001b[K' : '';
+  stderr.write(`${clear}device-pipeline: ${visible(text)}\n`);
+}
+
+/**
+ * Ctrl-C, SIGTERM and SIGHUP stop, and give the requests under way `graceMs` to end. A second one
+ * leaves them, unless it is SIGHUP.
+ */
 export function watchInterrupt(graceMs = 10_000): Interruption {
   const stopping = new AbortController();
   const leaving = new AbortController();
   let timer: NodeJS.Timeout | undefined;
-  const onSignal = () => {
-    if (timer !== undefined) leaving.abort();
+  let exitCode = 0;
+  const onSignal = (signal: StopSignal) => {
+    if (timer !== undefined && signal !== 'SIGHUP') leaving.abort();
+    if (timer === undefined) exitCode = 128 + constants.signals[signal];
     stopping.abort();
     timer ??= setTimeout(() => leaving.abort(), graceMs);
   };
-  process.on('SIGINT', onSignal);
+  for (const signal of stopSignals) process.on(signal, onSignal);
   return {
     stopping: stopping.signal,
     leaving: leaving.signal,
     isByUser: () => timer !== undefined,
+    exitCode: () => exitCode,
     stop: () => stopping.abort(),
     dispose: () => {
       clearTimeout(timer);
-      process.off('SIGINT', onSignal);
+      for (const signal of stopSignals) process.off(signal, onSignal);
     },
   };
 }

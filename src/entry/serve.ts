@@ -3,27 +3,38 @@ import { EmbeddedPipeline } from '../engines/embedded/embedded-pipeline.ts';
 import { dayMs, embeddedDefaults } from '../engines/embedded/engine-options.ts';
 import { serverAccess, TokenTable, type ImmediateAccess } from '../http/access.ts';
 import { hostRule } from '../http/allowed-hosts.ts';
-import { createHttpServer, type HttpServer } from '../http/server.ts';
+import { connectionsWithin } from '../http/connection-room.ts';
+import { createHttpServer, defaultConnectionsMax, type HttpServer } from '../http/server.ts';
 import { watchTokens, type TokenWatch } from '../engines/embedded/token-watch.ts';
 import { ServerMetrics } from './metrics/server-metrics.ts';
 import { Traffic } from './metrics/traffic.ts';
+import { openFilesMax, socketsWithin } from './open-files.ts';
 import { UsageError } from './option-parsers.ts';
 import type { ServeOptions } from './serve-options.ts';
 import { readPages } from './pages.ts';
+import { outliveStandardOutput } from './standard-streams.ts';
+import { stopSignals, type StopSignal } from './stop-signals.ts';
 import { observers, openLog, ServerLog } from './server-log.ts';
 
 /** A stop waits so long for requests under way. */
 const stopGraceMs = 10_000;
 /** After a failure of the storage, those who wait are only told so. */
 const failureGraceMs = 1_500;
+/** For the last lines on stdout and stderr. */
+const lastOutputMs = 2_000;
 
 /**
- * Runs the embedded pipeline until SIGTERM or SIGINT (exit code 0) or until its storage fails.
+ * Runs the embedded pipeline until SIGTERM, SIGINT or SIGHUP (exit code 0) or until its storage fails.
  * @throws an Error whose message says what is wrong and what to do.
  */
 export async function serve(options: ServeOptions, version: string): Promise<void> {
-  const log = new ServerLog(openLog(options.log));
+  const { log: logger, output } = openLog(options.log);
+  const log = new ServerLog(logger, output);
+  outliveStandardOutput((reason) => {
+    log.warn('stdout_lost', { reason }, `cannot write to standard output: ${reason}`);
+  });
   const onDefect = (error: Error | string) => log.defect(error);
+  const connectionsMax = boundConnections(log);
   const { access, watch } = openAccess(options, onDefect);
   const pipeline = await EmbeddedPipeline.open(
     {
@@ -49,9 +60,11 @@ export async function serve(options: ServeOptions, version: string): Promise<voi
     held: () => http.held(),
     counters: () => pipeline.counterSizes(),
     paths: dataPaths(options.dataDir),
+    logLinesDropped: () => log.linesDropped,
   });
   const http = createHttpServer({
     pipeline,
+    connectionsMax,
     bodyBytesMax: options.maxBodyBytes,
     bodiesBytesMax: Math.max(embeddedDefaults.inFlightBytesMax, 2 * options.maxBodyBytes),
     access,
@@ -66,7 +79,7 @@ export async function serve(options: ServeOptions, version: string): Promise<voi
   });
   const stop = stopSignal();
   try {
-    const url = await listen(http, options);
+    const url = await listen(http, options, onDefect);
     if (pipeline.tornBytes > 0) {
       log.warn(
         'torn_tail',
@@ -93,9 +106,28 @@ export async function serve(options: ServeOptions, version: string): Promise<voi
       log.info('stopped', {}, 'stopped');
     } finally {
       metrics.close();
-      log.close();
+      await log.close();
+      // A reader of stdout or stderr that has stopped must not hold up the end.
+      setTimeout(() => process.exit(), lastOutputMs).unref();
     }
   }
+}
+
+/**
+ * How many connections may be open, so that storage has the file descriptors that it needs.
+ * @throws where there would be none.
+ */
+function boundConnections(log: ServerLog): number {
+  const openFiles = openFilesMax();
+  if (openFiles === undefined) return defaultConnectionsMax;
+  const connectionsMax = connectionsWithin(socketsWithin(openFiles));
+  if (connectionsMax >= defaultConnectionsMax) return defaultConnectionsMax;
+  log.warn(
+    'connections_bounded',
+    { connections_max: connectionsMax, open_files_max: openFiles },
+    `at most ${connectionsMax} connections, since this process may open ${openFiles} files and sockets (ulimit -n)`,
+  );
+  return connectionsMax;
 }
 
 /** The settings that tell why a server behaves as it does. */
@@ -143,27 +175,33 @@ function openAccess(
   return { access: serverAccess({ tokens: () => table, isOpenWithoutTokens, rate }), watch };
 }
 
-/** Resolves at the first SIGTERM or SIGINT; a second one ends the process at once. */
+/** Resolves at the first signal to stop. A second one, unless it is SIGHUP, ends the process at once. */
 function stopSignal(): Promise<undefined> {
   return new Promise((resolve) => {
-    let signals = 0;
-    const onSignal = () => {
-      signals++;
-      if (signals > 1) process.exit(130);
+    let isStopping = false;
+    const onSignal = (signal: StopSignal) => {
+      if (isStopping && signal !== 'SIGHUP') process.exit(130);
+      isStopping = true;
       resolve(undefined);
     };
-    process.on('SIGTERM', onSignal);
-    process.on('SIGINT', onSignal);
+    for (const signal of stopSignals) process.on(signal, onSignal);
   });
 }
 
 /** Returns the address that it listens on, as a URL. */
-function listen({ server }: HttpServer, { host, port }: ServeOptions): Promise<string> {
+function listen(
+  { server }: HttpServer,
+  { host, port }: ServeOptions,
+  onDefect: (error: Error) => void,
+): Promise<string> {
   return new Promise((resolve, reject) => {
-    server.once('error', (error: NodeJS.ErrnoException) => {
+    const onError = (error: NodeJS.ErrnoException) => {
       reject(new Error(whyNotListening(error, host, port), { cause: error }));
-    });
+    };
+    server.once('error', onError);
     server.listen(port, host, () => {
+      // A connection that cannot be accepted, such as for want of descriptors, is no reason to end.
+      server.off('error', onError).on('error', onDefect);
       const address = server.address();
       const actualPort = typeof address === 'object' && address !== null ? address.port : port;
       resolve(`http://${host.includes(':') ? `[${host}]` : host}:${actualPort}`);

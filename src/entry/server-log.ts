@@ -1,16 +1,17 @@
-import { pino, destination, type Logger } from 'pino';
-import { PinoPretty } from 'pino-pretty';
+import { pino, type Logger } from 'pino';
+import { prettyFactory } from 'pino-pretty';
 
 import { requestIdOf, type Exchange, type HttpObserver } from '../http/observer.ts';
 import { safeError } from './error-text.ts';
+import { stderrOutput, type LogOutput } from './log-output.ts';
 import type { LogSettings } from './log-settings.ts';
 import { visible } from './terminal-text.ts';
 
-/**
- * A log on stderr. It is written at once, and waits for whoever reads it: the last words before an
- * end are not lost, and nothing piles up in memory.
- */
-export function openLog({ level, format }: LogSettings): Logger {
+/** How long the end of the process waits for a slow reader of the log. */
+const closeMs = 1_000;
+
+/** A log on stderr. Lines that stderr does not take are dropped and counted. */
+export function openLog({ level, format }: LogSettings): { log: Logger; output: LogOutput } {
   const isText = format === 'text' || (format === 'auto' && process.stderr.isTTY);
   const options = {
     level,
@@ -18,17 +19,26 @@ export function openLog({ level, format }: LogSettings): Logger {
     timestamp: () => `,"time":"${new Date().toISOString()}"`,
     formatters: { level: (label: string) => ({ level: label }) },
   };
-  if (!isText) return pino(options, destination({ dest: 2, sync: true }));
-  const stream = PinoPretty({
-    destination: 2,
-    sync: true,
+  const output = stderrOutput((lines, reason) => {
+    const fields = { event: 'log_lines_dropped', lines, reason };
+    log.warn(
+      fields,
+      `${lines.toLocaleString('en')} lines of this log were dropped: ${visible(reason)}`,
+    );
+  });
+  const toText = isText ? textFormat() : (line: string) => line;
+  const log = pino(options, { write: (line) => output.write(toText(line)) });
+  return { log, output };
+}
+
+function textFormat(): (line: string) => string {
+  return prettyFactory({
     // It knows NO_COLOR; what is no terminal does not have it.
     colorize: process.stderr.isTTY && process.stderr.hasColors(),
     singleLine: true,
     translateTime: 'SYS:HH:MM:ss.l',
     ignore: 'event,pid',
   });
-  return pino(options, stream);
 }
 
 /** So many lines of a kind are written in a second; of the others, their number. */
@@ -71,15 +81,22 @@ export class BoundedLines {
 /** What `serve` writes into its log. */
 export class ServerLog {
   readonly #log: Logger;
+  readonly #output: LogOutput | undefined;
   readonly #refusals: BoundedLines;
   readonly #defects: BoundedLines;
 
-  constructor(log: Logger) {
+  constructor(log: Logger, output?: LogOutput) {
     this.#log = log;
+    this.#output = output;
     const more = (event: string) => (kind: string, suppressed: number) =>
       log.warn({ event, kind, suppressed }, `and ${suppressed.toLocaleString('en')} more: ${kind}`);
     this.#refusals = new BoundedLines(more('requests_refused'));
     this.#defects = new BoundedLines(more('defects'));
+  }
+
+  /** Lines that stderr did not take. */
+  get linesDropped(): number {
+    return this.#output?.dropped ?? 0;
   }
 
   get isDebug(): boolean {
@@ -137,10 +154,10 @@ export class ServerLog {
   }
 
   /** Writes what is left, of lines that were left out. */
-  close(): void {
+  async close(): Promise<void> {
     this.#refusals.flush();
     this.#defects.flush();
-    this.#log.flush();
+    await this.#output?.close(closeMs);
   }
 }
 

@@ -65,8 +65,8 @@ has expired, its server asks for one wherever it listens. Idempotency keys go by
 token: rotate a token rather than make one of another name, or a retry may be counted again.
 
 Examples:
-  device-pipeline token create --name gateway-7 --for ingest --expires 90d
-  device-pipeline token create --name reports --for read
-  device-pipeline token rotate gateway-7 --overlap 1h
-  device-pipeline token revoke gateway-7
+  npx device-pipeline token create --name gateway-7 --for ingest --expires 90d
+  npx device-pipeline token create --name reports --for read
+  npx device-pipeline token rotate gateway-7 --overlap 1h
+  npx device-pipeline token revoke gateway-7
 `;

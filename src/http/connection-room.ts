@@ -1,7 +1,16 @@
 import type { Socket } from 'node:net';
 
 /** Cut at once when there is no room: to look for one costs as much as to look for all of them. */
-const cutAtOnce = 64;
+const cutAtOnceMax = 64;
+
+function cutAtOnceOf(connectionsMax: number): number {
+  return Math.max(1, Math.min(cutAtOnceMax, Math.floor(connectionsMax / 2)));
+}
+
+/** How many connections may be open where there are so many sockets, at least 2, for all at any moment. */
+export function connectionsWithin(sockets: number): number {
+  return Math.max(sockets - cutAtOnceMax, Math.ceil((2 * sockets - 1) / 3));
+}
 
 /**
  * Bounds the connections. One too many cuts those on which nothing has happened for the longest
@@ -18,7 +27,7 @@ export class ConnectionRoom {
 
   /** So many connections may be open for a moment, until those that are cut have closed. */
   get connectionsMostly(): number {
-    return this.#connectionsMax + cutAtOnce;
+    return this.#connectionsMax + cutAtOnceOf(this.#connectionsMax);
   }
 
   get connections(): number {
@@ -37,7 +46,9 @@ export class ConnectionRoom {
   }
 
   #makeRoom(): void {
-    const longestSilent = [...this.#lastSign].sort(([, a], [, b]) => a - b).slice(0, cutAtOnce);
+    const longestSilent = [...this.#lastSign]
+      .sort(([, a], [, b]) => a - b)
+      .slice(0, cutAtOnceOf(this.#connectionsMax));
     for (const [socket] of longestSilent) {
       this.#lastSign.delete(socket);
       socket.destroy();

@@ -88,7 +88,7 @@ const defaultTimeouts: HttpTimeouts = {
   lingerMs: 2_000,
   readMs: 60_000,
 };
-const defaultConnectionsMax = 4_096;
+export const defaultConnectionsMax = 4_096;
 const defaultAnswersBytesMax = 64 * 1024 * 1024;
 
 /** What is in memory now for clients. */

@@ -12,7 +12,10 @@ const inflatedBytesMax = 1024 * 1024 * 1024;
 export type RecountedBatch = Pick<
   RawBatch,
   'body' | 'encoding' | 'accepted' | 'rejected' | 'excluded'
->;
+> & {
+  /** Why what is stored with the body cannot be used, where it cannot. */
+  readonly invalidMetadata?: string | undefined;
+};
 
 export type Recount =
   { readonly tally: Tally; readonly reason?: never } | { readonly reason: string };
@@ -33,9 +36,10 @@ export function inflateStored({ body, encoding }: Pick<RawBatch, 'body' | 'encod
 
 /** The accepted events of a stored body: the same as when it was accepted, or why they are not. */
 export function readAgain(
-  { body, encoding, accepted, rejected, excluded }: RecountedBatch,
+  { body, encoding, accepted, rejected, excluded, invalidMetadata }: RecountedBatch,
   dayOf?: DayOf,
 ): { readonly events: readonly DeviceEvent[] } | { readonly reason: string } {
+  if (invalidMetadata !== undefined) return { reason: `invalid_metadata: ${invalidMetadata}` };
   const inflated = inflateStored({ body, encoding });
   if (inflated.code !== undefined) return { reason: `${inflated.code}: ${inflated.detail}` };
   const reading = readBatch(inflated.body, dayOf, excluded);

@@ -85,6 +85,7 @@ const expectedFiles = [
   'dist/client/index.js',
   'dist/client/losses.d.ts',
   'dist/client/post-batch.d.ts',
+  'dist/client/retry-reporter.d.ts',
   'dist/client/slots.d.ts',
   'dist/dashboard/icon-*.svg',
   'dist/dashboard/index.html',

@@ -2,7 +2,9 @@ import { parseArgs } from 'node:util';
 
 import { EmbeddedPipeline } from '../../src/engines/embedded/embedded-pipeline.ts';
 import { dayMs, embeddedDefaults } from '../../src/engines/embedded/engine-options.ts';
-import { createHttpServer } from '../../src/http/server.ts';
+import { openFilesMax, socketsWithin } from '../../src/entry/open-files.ts';
+import { connectionsWithin } from '../../src/http/connection-room.ts';
+import { createHttpServer, defaultConnectionsMax } from '../../src/http/server.ts';
 
 /*
  * The server with segments so small that it begins and removes them all the time. It keeps raw
@@ -13,6 +15,11 @@ const { values } = parseArgs({
   allowPositionals: true,
 });
 
+// As `serve` does.
+const connectionsMax = Math.min(
+  defaultConnectionsMax,
+  connectionsWithin(socketsWithin(openFilesMax() ?? Infinity)),
+);
 const report = (error: Error | string) => void process.stderr.write(`${String(error)}\n`);
 const pipeline = await EmbeddedPipeline.open(
   {
@@ -30,6 +37,7 @@ const http = createHttpServer({
   pipeline,
   bodyBytesMax,
   bodiesBytesMax: inFlightBytesMax,
+  connectionsMax,
   onDefect: report,
 });
 http.server.listen(0, '127.0.0.1', () => {

@@ -127,22 +127,28 @@ describe('the end of a process', () => {
     expect(numbers(requests)).toEqual([7, 7]);
   });
 
-  test.each(['SIGTERM', 'SIGINT'] as const)('%s: all clients flush, and tell', async (signal) => {
-    const slow: Answer = (...all) => setTimeout(() => refuse(0)(...all), 50);
-    const first = await serverThat(refuse(0));
-    const second = await serverThat(slow);
-    const program = ['', first.url, second.url].map(
-      (url) => `{
+  test.each(['SIGTERM', 'SIGINT', 'SIGHUP'] as const)(
+    '%s: all clients flush, and tell',
+    async (signal) => {
+      const slow: Answer = (...all) => setTimeout(() => refuse(0)(...all), 50);
+      const first = await serverThat(refuse(0));
+      const second = await serverThat(slow);
+      const program = ['', first.url, second.url].map(
+        (url) => `{
         const client = createClient({ url: '${url === '' ? first.url : url}', batchMsMax: 1e9 });
         flushOnExit(client);
         ${url === '' ? '' : send}
       }`,
-    );
-    const { stderr, ended } = await run(`${program.join('\n')} up();`, signal);
-    const line = 'device-pipeline: DeliveryError: an event was refused: blank: No state.\n';
-    expect(stderr).toBe(line + line);
-    expect(ended).toEqual([null, signal]);
-  });
+      );
+      // As a terminal does that closes: the second SIGHUP must not cut off the flush.
+      const hangUpTwice =
+        "process.once('SIGHUP', () => setImmediate(() => process.kill(process.pid, 'SIGHUP')));";
+      const { stderr, ended } = await run(`${hangUpTwice} ${program.join('\n')} up();`, signal);
+      const line = 'device-pipeline: DeliveryError: an event was refused: blank: No state.\n';
+      expect(stderr).toBe(line + line);
+      expect(ended).toEqual([null, signal]);
+    },
+  );
 
   test('by a signal tells of the clients that nothing flushes, too', async () => {
     const { url } = await serverThat(refuse(0));

@@ -16,6 +16,10 @@ function add(table: CounterTable, ...numbers: number[]): void {
   table.addEach(Int32Array.from(numbers), numbers.length);
 }
 
+function unadmitted(table: CounterTable, ...numbers: number[]): readonly number[] {
+  return table.unadmitted(Int32Array.from(numbers), numbers.length);
+}
+
 function rows(tally: Tally): string[] {
   return [...rowsOfTally(tally)].map((row) => JSON.stringify(row)).sort();
 }
@@ -97,6 +101,67 @@ describe('the table of counters', () => {
     table.clear();
     add(table, find(table, 20230616, 'c', 'x'));
     expect(rows(table.tally())).toEqual(['{"date":"2023-06-16","type":"c","state":"x","count":1}']);
+    // As often as it takes: no place of the hash table is lost.
+    for (let round = 0; round < 50; round++) {
+      table.clear();
+      expect(find(table, 20230616, `round ${round}`, 'x')).toBe(0);
+    }
+  });
+
+  it('knows names and admissions after a clear where they do not fill half of the room', () => {
+    const table = new CounterTable({ ...roomy, countersMax: 4 }, 1);
+    const known = find(table, 20230616, 'a', 'x');
+    table.admit([known]);
+    table.clear();
+    expect(find(table, 20230616, 'a', 'x')).toBe(known);
+    expect(unadmitted(table, known)).toEqual([]);
+  });
+
+  it.each([
+    ['the names', { countersMax: 2, keyBytesMax: 4096 }],
+    ['the bytes of the names', { countersMax: 64, keyBytesMax: 4 }],
+  ])('forgets all where %s fill half of the room', (_, limits) => {
+    const table = new CounterTable(limits, 1);
+    const before = find(table, 20230616, 'a', 'x');
+    table.admit([before]);
+    table.clear();
+    // Two more counters have room again, and the first one takes the number of the one before.
+    const numbers = [find(table, 20230616, 'b', 'x'), find(table, 20230616, 'c', 'x')];
+    expect(numbers).toEqual([before, before + 1]);
+    expect(unadmitted(table, ...numbers)).toEqual(numbers);
+    expect(table.counter(before)).toEqual({ date: '2023-06-16', type: 'b', state: 'x' });
+  });
+
+  it('looks at no counter where all are admitted, also after a clear', () => {
+    // The list that is returned without looking is always the same one.
+    const withoutLooking = unadmitted(new CounterTable(roomy, 1));
+    const table = new CounterTable({ ...roomy, countersMax: 2 }, 1);
+    find(table, 20230616, 'a', 'x');
+    table.clear();
+    const number = find(table, 20230616, 'b', 'x');
+    expect(unadmitted(table, number)).toEqual([number]);
+    table.admit([number]);
+    expect(unadmitted(table, number)).toBe(withoutLooking);
+    table.forgetAdmitted();
+    table.admit(unadmitted(table, number));
+    expect(unadmitted(table, number)).toBe(withoutLooking);
+  });
+
+  it('names each counter that is not admitted once, in order, until it is admitted', () => {
+    const table = new CounterTable(roomy, 1);
+    const [a, b, c] = ['a', 'b', 'c'].map((type) => find(table, 20230616, type, 'x')) as [
+      number,
+      number,
+      number,
+    ];
+    expect(unadmitted(table, b, a, b, a)).toEqual([b, a]);
+    expect(unadmitted(table, b, a, b, a)).toEqual([b, a]);
+    table.admit([b]);
+    expect(unadmitted(table, a, b, c)).toEqual([a, c]);
+    table.admit([a, c]);
+    expect(unadmitted(table, a, b, c)).toEqual([]);
+    table.forgetAdmitted();
+    expect(unadmitted(table, a, b, c)).toEqual([a, b, c]);
   });
 
   it('takes tallies too, of any names, and counts them in', () => {

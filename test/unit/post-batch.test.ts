@@ -355,14 +355,28 @@ describe('work on many values', () => {
 });
 
 describe('an interruption', () => {
-  test('by Ctrl-C stops, and a second one leaves', () => {
+  test.each(['SIGINT', 'SIGTERM', 'SIGHUP'] as const)('by %s stops', (signal) => {
     const interruption = watchInterrupt();
     try {
       expect(interruption.stopping.aborted).toBe(false);
-      process.emit('SIGINT');
+      process.emit(signal, signal);
+      expect(interruption.stopping.aborted).toBe(true);
+      expect(interruption.isByUser()).toBe(true);
+      expect(interruption.exitCode()).toBe({ SIGINT: 130, SIGTERM: 143, SIGHUP: 129 }[signal]);
+      process.emit('SIGHUP', 'SIGHUP');
+      expect(interruption.leaving.aborted).toBe(false);
+    } finally {
+      interruption.dispose();
+    }
+  });
+
+  test('by Ctrl-C stops, and a second one leaves', () => {
+    const interruption = watchInterrupt();
+    try {
+      process.emit('SIGINT', 'SIGINT');
       expect(interruption.stopping.aborted).toBe(true);
       expect(interruption.leaving.aborted).toBe(false);
-      process.emit('SIGINT');
+      process.emit('SIGINT', 'SIGINT');
       expect(interruption.leaving.aborted).toBe(true);
       expect(interruption.isByUser()).toBe(true);
     } finally {

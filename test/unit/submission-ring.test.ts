@@ -109,6 +109,37 @@ describe('the ring', () => {
     expect(consumer.submission(1).body).toEqual(new Uint8Array(40).fill(7));
   });
 
+  it('has room again where the oldest are released', () => {
+    const { producer, consumer } = ringOf(100);
+    for (let put = 0; put < 2; put++) producer.put(submissionOf(new Uint8Array(40)));
+    producer.publish();
+    expect(producer.put(submissionOf(new Uint8Array(30)))).toBe(false);
+    consumer.take(1);
+    expect([consumer.taken, consumer.waiting]).toEqual([1, 1]);
+    producer.release(1);
+    expect(producer.put(submissionOf(new Uint8Array(30)))).toBe(true);
+  });
+
+  it('begins anew once it is empty, whatever its slots held before', () => {
+    const lastBodyFits = ({ producer }: ReturnType<typeof ringOf>) => {
+      expect(producer.put(submissionOf(new Uint8Array(90)))).toBe(true);
+      // There is no room before the oldest one, which is at the beginning.
+      return producer.put(submissionOf(new Uint8Array(15)));
+    };
+    const partly = ringOf(100);
+    for (let put = 0; put < 2; put++) partly.producer.put(submissionOf(new Uint8Array(30)));
+    for (const through of [1, 2]) partly.producer.release(through);
+    expect(lastBodyFits(partly)).toBe(false);
+
+    // Once round, so that the slot after the last one holds where an earlier body was.
+    const round = ringOf(100);
+    for (let through = 0; through < ringSlots;) {
+      for (let put = 0; put < 3; put++) round.producer.put(submissionOf(new Uint8Array(10)));
+      round.producer.release((through += 3));
+    }
+    expect(lastBodyFits(round)).toBe(false);
+  });
+
   it('tells verdicts, also after the numbers of the slots have come round', () => {
     const { producer, consumer } = ringOf(1000);
     for (let number = 0; number < 3 * ringSlots; number++) {

@@ -20,6 +20,8 @@ export interface S3RawBatch extends RawBatch {
   readonly itemsPerMessage: number;
   /** Of the bytes as they were stored, in hex; undefined for bodies of earlier versions. */
   readonly sha256?: string | undefined;
+  /** What is wrong with its metadata, where another program stored it: it cannot be counted. */
+  readonly invalidMetadata?: string;
   /** When it came here from another installation, if it did; milliseconds since 1970. */
   readonly replayedAt?: number;
   /** Of the idempotency key that it came with, as `keyIdOf` makes it; bodies of earlier versions have none. */
@@ -243,15 +245,49 @@ function metadataOf(raw: S3RawBatch): Record<string, string> {
   };
 }
 
+/** Other programs may store objects under names like ours: anything in the metadata may be missing. */
 function readMetadata(metadata: Record<string, string>) {
   const replayedAt = Date.parse(metadata['replayed-at'] ?? '');
   const keyId = metadata['idempotency-key-id'];
+  const problems: string[] = [];
+  /** Reads an entry, or notes that it is no valid one. */
+  const read = (name: string, reader: (text: string) => number, fallback?: string): number => {
+    const text = metadata[name] ?? fallback;
+    const value = text === undefined ? NaN : reader(text);
+    if (!Number.isNaN(value)) return value;
+    problems.push(text === undefined ? `${name} is missing` : `${name} is ${quoted(text)}`);
+    return NaN;
+  };
+  const numbers = {
+    accepted: read('accepted', wholeNumber),
+    rejected: read('rejected', wholeNumber),
+    itemsPerMessage: read('items-per-message', itemsPerMessageOrNaN, 'packed'),
+  };
   return {
     ...(keyId !== undefined && { keyId }),
     ...(!Number.isNaN(replayedAt) && { replayedAt }),
-    accepted: Number(metadata['accepted']),
-    rejected: Number(metadata['rejected']),
-    itemsPerMessage: readItemsPerMessage(metadata['items-per-message'] ?? 'packed'),
+    ...numbers,
     sha256: metadata['sha256'],
+    ...(problems.length > 0 && {
+      invalidMetadata: `${problems.join(', ')} in the metadata of the object, which another program must have stored`,
+    }),
   };
+}
+
+function wholeNumber(text: string): number {
+  return /^\d{1,9}$/.test(text) ? Number(text) : NaN;
+}
+
+function itemsPerMessageOrNaN(text: string): number {
+  try {
+    return readItemsPerMessage(text);
+  } catch {
+    return NaN;
+  }
+}
+
+const quotedCharactersMax = 40;
+
+function quoted(text: string): string {
+  return JSON.stringify(text.slice(0, quotedCharactersMax));
 }

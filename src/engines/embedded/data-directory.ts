@@ -195,4 +195,6 @@ const reasons: Record<string, string> = {
   EEXIST: 'a part of that path is a file',
   ENOENT: 'it cannot be made there',
   ENOSPC: 'the disk is full',
+  EMFILE: 'this process may not open more files (ulimit -n)',
+  ENFILE: 'this machine may not open more files',
 };

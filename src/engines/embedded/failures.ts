@@ -22,7 +22,7 @@ function ofDatabase(error: Error, { root, database }: DataPaths): string | undef
       // SQLite gives the files beside it the same rights, so that they may outlive a refused start.
       return unwritable(`${database}, or its -wal or -shm file,`, error);
     case 'cannotOpen':
-      return `${database} cannot be opened (${error.message}). It and its -wal and -shm files must be plain files that this user may read and write.`;
+      return `${database} cannot be opened (${error.message}). It and its -wal and -shm files must be plain files that this user may read and write. If they are, raise the limit on open files (ulimit -n).`;
     case 'busy':
       return `${database} is held by another program. Let that one end, then start again.`;
     case undefined:
@@ -38,6 +38,9 @@ function ofFileSystem(error: NodeJS.ErrnoException, { root }: DataPaths): string
       return full(root);
     case 'EFBIG':
       return `A file in ${root} may not grow further (${error.message}). Raise the limit on the size of files (ulimit -f) and start again; everything that was acknowledged is stored.`;
+    case 'EMFILE':
+    case 'ENFILE':
+      return `${root} cannot be used further, because no more files can be opened (${error.message}). ${moreFiles} and start again; everything that was acknowledged is stored.`;
     case 'EIO':
       return broken(root, error);
     case 'EACCES':
@@ -49,6 +52,8 @@ function ofFileSystem(error: NodeJS.ErrnoException, { root }: DataPaths): string
       return undefined;
   }
 }
+
+const moreFiles = 'Raise the limit on open files (ulimit -n, or LimitNOFILE= of systemd)';
 
 function full(root: string): string {
   return `The disk that holds ${root} is full. Make room and start again; everything that was acknowledged is stored.`;

@@ -34,6 +34,8 @@ export interface ServerMetricsSources {
   /** Rows and dates of the counters: they come from the reader's thread. */
   readonly counters: () => Promise<CounterSizes>;
   readonly paths: DataPaths;
+  /** Lines of the log that stderr did not take. */
+  readonly logLinesDropped: () => number;
 }
 
 interface DiskUse {
@@ -89,6 +91,11 @@ export class ServerMetrics {
       ...ofLatency(traffic, measures()),
       ...ofBacklog(now, measures()),
       ...ofResources(held(), counters, disk),
+      counter(
+        'device_pipeline_log_lines_dropped_total',
+        'Lines of the log that were dropped because stderr could not be written.',
+        this.#sources.logLinesDropped(),
+      ),
       gauge(
         'device_pipeline_scrape_missing',
         '1 where this part could not be read in time for this scrape, and is left out.',
