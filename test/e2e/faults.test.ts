@@ -272,26 +272,35 @@ describe('the database of the counters', () => {
     await expectCounted(dataDir, { acknowledged });
   });
 
-  it.each(['counters', 'idempotency_keys'])(
-    'ends the server when its %s are damaged',
-    async (table) => {
-      const dataDir = temporaryDirectory();
-      const client = newClient(1);
-      const first = await startServer(dataDir);
-      const acknowledged = await postSome(client, first.url, 20);
-      await stop(first.server);
-      const { database } = dataPaths(dataDir);
-      damageTable(database, table);
-      const { server, url } = await startServer(dataDir);
-      const batch = newBatch('after the damage', 5, seededRandom(1), 'its-key');
-      const answer = await client.post(url, batch);
-      await expectFailure(server, database, 'damaged', 'Move it', 'start again');
-      for (const end of ['', '-wal', '-shm']) rmSync(database + end, { force: true });
-      if (answer?.status === 200)
-        await expectCounted(dataDir, { acknowledged: [...acknowledged, batch] });
-      else await expectCounted(dataDir, { acknowledged, unanswered: [batch] });
-    },
-  );
+  it('is refused at the start when its counters are damaged', async () => {
+    const dataDir = temporaryDirectory();
+    const first = await startServer(dataDir);
+    const acknowledged = await postSome(newClient(1), first.url, 20);
+    await stop(first.server);
+    const { database } = dataPaths(dataDir);
+    damageTable(database, 'counters');
+    await expectRefusal(dataDir, {}, database, 'damaged', 'Move it', 'start again');
+    for (const end of ['', '-wal', '-shm']) rmSync(database + end, { force: true });
+    await expectCounted(dataDir, { acknowledged });
+  });
+
+  it('ends the server when its idempotency keys are damaged', async () => {
+    const dataDir = temporaryDirectory();
+    const client = newClient(1);
+    const first = await startServer(dataDir);
+    const acknowledged = await postSome(client, first.url, 20);
+    await stop(first.server);
+    const { database } = dataPaths(dataDir);
+    damageTable(database, 'idempotency_keys');
+    const { server, url } = await startServer(dataDir);
+    const batch = newBatch('after the damage', 5, seededRandom(1), 'its-key');
+    const answer = await client.post(url, batch);
+    await expectFailure(server, database, 'damaged', 'Move it', 'start again');
+    for (const end of ['', '-wal', '-shm']) rmSync(database + end, { force: true });
+    if (answer?.status === 200)
+      await expectCounted(dataDir, { acknowledged: [...acknowledged, batch] });
+    else await expectCounted(dataDir, { acknowledged, unanswered: [batch] });
+  });
 
   it('ends the server when a query finds it damaged', async () => {
     const dataDir = temporaryDirectory();
@@ -300,8 +309,9 @@ describe('the database of the counters', () => {
     const acknowledged = await postSome(client, first.url, 20);
     await stop(first.server);
     const { database } = dataPaths(dataDir);
-    damageTable(database, 'counters');
     const { server, url } = await startServer(dataDir);
+    // The start would refuse it.
+    damageTable(database, 'counters');
     const answer = await fetch(`${url}/stats?from=2023-01-01&to=2023-12-31`);
     expect(answer.status).toBe(503);
     expect(await answer.json()).toMatchObject({ code: 'storage_failed' });

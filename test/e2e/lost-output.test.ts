@@ -103,7 +103,8 @@ it('a server goes on where its address cannot be printed', async () => {
   expect(await server.waitExit()).toEqual({ code: 0, signal: null });
 });
 
-const commands = [['--help'], ['token', 'list']];
+/** One writes as it is parsed, the other when its work is done. */
+const commands = [['--help'], ['token', 'create', '--print-entry', '--name', 'a', '--for', 'read']];
 
 async function ended(child: ChildProcess) {
   const exit = once(child, 'close');

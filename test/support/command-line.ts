@@ -86,7 +86,11 @@ export interface Outcome {
 export function start(args: string[], input?: string | Buffer, env: Record<string, string> = {}) {
   const child = spawn(process.execPath, [cli, ...args], {
     cwd: directory,
-    env: { PATH: process.env['PATH'], ...env },
+    env: {
+      PATH: process.env['PATH'],
+      NODE_COMPILE_CACHE: process.env['NODE_COMPILE_CACHE'],
+      ...env,
+    },
   });
   afterTest(() => void child.kill('SIGKILL'));
   const output = { stdout: '', stderr: '' };
