@@ -27,8 +27,8 @@ export const smallServer = fileURLToPath(new URL('small-server.ts', import.meta.
 
 const clients = 8;
 /** The first kills hit a data directory that is just being made. */
-const killsOfFirstStart = 5;
-const stopsOfFirstStart = 2;
+export const killsOfFirstStart = 5;
+export const stopsOfFirstStart = 2;
 
 export interface KillOptions {
   readonly kills: number;
