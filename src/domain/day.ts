@@ -16,7 +16,7 @@ export const asWritten = 'as-written';
  */
 export function dayRule(zone: string): DayOf {
   if (zone === asWritten) return dateOfTimestamp;
-  const dateAt = zone === 'UTC' ? dateInUtc : dateIn(zone);
+  const dateAt = zone === 'UTC' ? dateInUtc : datesIn(zone).at;
   return (timestamp) => {
     if (dateOfTimestamp(timestamp) === undefined) return undefined;
     return dateAt(instantOf(timestamp));
@@ -44,14 +44,14 @@ export type DayOfUtc = (date: number, minute: number) => number;
 
 /** The rule for times in UTC alone; undefined where their day is the one that is written. */
 export function utcDayRule(zone: string): DayOfUtc | undefined {
-  return zone === asWritten || zone === 'UTC' ? undefined : cachedDays(dateIn(zone));
+  return zone === asWritten || zone === 'UTC' ? undefined : cachedDays(datesIn(zone));
 }
 
 const cachedDaysMax = 4096;
 const quartersOfDay = 96;
 
 /** A cache without objects, in which a quarter of an hour has one place that others may take. */
-function cachedDays(dateAt: (instant: number) => CalendarDate | undefined): DayOfUtc {
+function cachedDays({ ofQuarter }: ZoneDates): DayOfUtc {
   const quarters = new Float64Array(cachedDaysMax);
   const days = new Int32Array(cachedDaysMax);
   return (date, minute) => {
@@ -67,7 +67,7 @@ function cachedDays(dateAt: (instant: number) => CalendarDate | undefined): DayO
       ];
       const instant = Date.UTC(year, month - 1, day) + quarterOfDay * quarterHourMs;
       quarters[slot] = quarter;
-      days[slot] = Number(dateAt(instant)?.replaceAll('-', '') ?? 0);
+      days[slot] = Number(ofQuarter(instant / quarterHourMs)?.replaceAll('-', '') ?? 0);
     }
     return days[slot] as number;
   };
@@ -87,13 +87,23 @@ function dateInUtc(instant: number): CalendarDate | undefined {
 }
 
 const quarterHourMs = 15 * 60_000;
-/** Since then every zone has differed from UTC by whole quarters of an hour. */
+/** Since then nearly all zones have differed from UTC by whole quarters of an hour. */
 const evenOffsetsSince = Date.UTC(1973, 0);
 const evenOffsetsSinceDate = 1973_01_01;
 const cacheSizeMax = 10_000;
 
+interface ZoneDates {
+  /** The date at an instant, in milliseconds since 1970. */
+  at(this: void, instant: number): CalendarDate | undefined;
+  /**
+   * The date of a whole quarter of an hour since 1970, from 1973 on. Undefined where it has two: some
+   * zones set their clocks back at 00:01, and Kiritimati differed by 10:40 h until 1979.
+   */
+  ofQuarter(this: void, quarter: number): CalendarDate | undefined;
+}
+
 /** Formatting costs microseconds, and most events of a fleet are of the same hours. */
-function dateIn(zone: string): (instant: number) => CalendarDate | undefined {
+function datesIn(zone: string): ZoneDates {
   const format = new Intl.DateTimeFormat('en-u-ca-gregory-nu-latn', {
     timeZone: zone,
     era: 'short',
@@ -102,15 +112,22 @@ function dateIn(zone: string): (instant: number) => CalendarDate | undefined {
     day: '2-digit',
   });
   const cache = new Map<number, CalendarDate | undefined>();
-  return (instant) => {
-    if (instant < evenOffsetsSince) return formatDate(format, instant);
-    const quarterHour = Math.floor(instant / quarterHourMs);
-    if (!cache.has(quarterHour)) {
+  const ofQuarter = (quarter: number) => {
+    if (!cache.has(quarter)) {
       if (cache.size >= cacheSizeMax) cache.clear();
-      cache.set(quarterHour, formatDate(format, instant));
+      const begin = quarter * quarterHourMs;
+      const first = formatDate(format, begin);
+      const last = formatDate(format, begin + quarterHourMs - 1);
+      cache.set(quarter, first === last ? first : undefined);
     }
-    return cache.get(quarterHour);
+    return cache.get(quarter);
   };
+  const at = (instant: number) => {
+    const date =
+      instant < evenOffsetsSince ? undefined : ofQuarter(Math.floor(instant / quarterHourMs));
+    return date ?? formatDate(format, instant);
+  };
+  return { at, ofQuarter };
 }
 
 function formatDate(format: Intl.DateTimeFormat, instant: number): CalendarDate | undefined {

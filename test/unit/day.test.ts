@@ -1,7 +1,7 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 
-import { dayRule } from '../../src/domain/day.ts';
+import { dayRule, utcDayRule } from '../../src/domain/day.ts';
 import { dateOfTimestamp } from '../../src/domain/timestamp.ts';
 
 describe('the day of a timestamp', () => {
@@ -43,6 +43,38 @@ describe('the day of a timestamp', () => {
         }),
         { numRuns: 2_000 },
       );
+    }
+  });
+
+  it.each([
+    // The clocks go back from 00:01 to 23:01 of the day before.
+    ['America/St_Johns', '2006-10-29T02:15:00Z'],
+    ['America/Goose_Bay', '2006-10-29T02:45:00Z'],
+    ['America/Moncton', '1999-10-31T02:45:00Z'],
+    // It differed from UTC by 10 hours and 40 minutes.
+    ['Pacific/Kiritimati', '1975-06-01T10:30:00Z'],
+  ])('in %s is exact in each minute around %s, whichever is asked first', (zone, begin) => {
+    const clock = new Intl.DateTimeFormat('sv-SE', { timeZone: zone, dateStyle: 'short' });
+    const minutes = Array.from(
+      { length: 90 },
+      (_, minute) => new Date(Date.parse(begin) + (minute - 30) * 60_000 + 10_000),
+    );
+    const dates = minutes.map((minute) => clock.format(minute));
+    expect(new Set(dates).size).toBe(2);
+    for (const order of [minutes, minutes.toReversed()]) {
+      const dayOf = dayRule(zone);
+      const dayOfUtc = utcDayRule(zone);
+      for (const moment of order) {
+        const date = clock.format(moment);
+        const text = moment.toISOString();
+        expect(dayOf(text), text).toBe(date);
+        const number = dayOfUtc?.(
+          Number(text.slice(0, 10).replaceAll('-', '')),
+          moment.getUTCHours() * 60 + moment.getUTCMinutes(),
+        );
+        // 0: the general rule, as above, is asked.
+        expect([0, Number(date.replaceAll('-', ''))], text).toContain(number);
+      }
     }
   });
 
