@@ -16,7 +16,7 @@ import { startWire, type Wire, type WireOptions } from './wire.ts';
 
 /** An environment is some 30 MB; AWS would start one for each request under way. */
 const apiEnvironmentsMax = 4;
-/** By what name the command line knows it. */
+/** By what name the command line knows it by default. */
 export const localStackName = 'local';
 /** As many as the front has connections. */
 const apiWaitingMax = 4_096;
@@ -25,6 +25,8 @@ export interface LocalStackOptions extends FunctionObserver {
   readonly template: Template;
   /** Holds `<role>/index.mjs`, or what the template's handlers say instead of `index`. */
   readonly bundlesDirectory: string;
+  /** By what name the command line knows it. */
+  readonly name?: string;
   readonly host?: string;
   /** 0, the default, takes any free one. */
   readonly port?: number;
@@ -114,7 +116,7 @@ async function startAround(options: LocalStackOptions, running: Running): Promis
   }));
   const listeningPort = await front.listen(host, port);
   const url = `http://${host.includes(':') ? `[${host}]` : host}:${listeningPort}`;
-  running.cloudFormation = localCloudFormation(localStackName, {
+  running.cloudFormation = localCloudFormation(options.name ?? localStackName, {
     ...description.outputs,
     ApiUrl: url,
   });

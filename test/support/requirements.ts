@@ -5,7 +5,7 @@ import { join } from 'node:path';
 
 import { findChromium, unpackChromium } from '../../tools/chromium.ts';
 
-export type RequirementName = 'Java' | 'Chromium' | 'Python' | 'curl' | 'ps' | 'root';
+export type RequirementName = 'Java' | 'Chromium' | 'Python' | 'curl' | 'sqlite3' | 'ps' | 'root';
 
 /** Something outside the npm dependencies that some tests need. */
 export interface Requirement {
@@ -46,6 +46,12 @@ export const requirements: readonly Requirement[] = [
     tests: "the documents' commands that use curl",
     isThere: () => runs('curl', ['--version']),
     ...debian('curl'),
+  },
+  {
+    name: 'sqlite3',
+    tests: 'that the sqlite3 shell reads the counters',
+    isThere: () => runs('sqlite3', ['--version']),
+    ...debian('sqlite3'),
   },
   {
     name: 'ps',

@@ -1,0 +1,168 @@
+import { SendMessageCommand, SQSClient } from '@aws-sdk/client-sqs';
+
+import { clientEnvironment, clientSettings } from '../../../infra/local/client-settings.ts';
+import { startLocalStack } from '../../../infra/local/local-stack.ts';
+import { synthesizedTemplate } from '../../../infra/local/synthesized-template.ts';
+import { cutIntoChunks } from '../../../src/domain/chunk.ts';
+import { change, numberedBatches, store } from '../embedded-store.ts';
+import { afterTest, newClient, waitUntil } from '../real-server.ts';
+import { listen, StandIns, type Account } from './stand-ins.ts';
+import { Workspace, type Outcome } from './workspace.ts';
+
+/** A clone with a server; one in which tokens are made; one whose commands work on a stack. */
+export type Place = 'clone' | 'tokens' | 'stack';
+
+/** Where commands run, and what their rules can prepare and look at there. */
+export interface World {
+  readonly workspace: Workspace;
+  /** How often stand-ins were called so far. */
+  readonly calls: () => number;
+  /** Puts a letter among the dead ones. Returns its id. */
+  readonly addDeadLetter: (reason?: string) => Promise<string>;
+  /** Runs a command in the shell of a document, which has the variables of those before it. */
+  readonly run: (document: string, text: string) => Promise<Outcome>;
+  /** Resolves when all that was sent is counted. */
+  readonly settled: () => Promise<void>;
+  /** What the placeholders of the documents stand for here. */
+  readonly fill: (text: string) => Promise<string>;
+}
+
+const stackName = 'device-pipeline';
+const worlds = new Map<Place, Promise<World>>();
+
+/** Made when it is first needed. `undoAll` ends it. */
+export function worldOf(place: Place): Promise<World> {
+  const world = worlds.get(place) ?? (place === 'stack' ? stackWorld() : localWorld(place));
+  worlds.set(place, world);
+  return world;
+}
+
+async function localWorld(place: Place): Promise<World> {
+  const { workspace, standIns } = await openWorkspace();
+  if (place === 'clone') await workspace.serve([]);
+  let letters = 0;
+  const addDeadLetter = async () => {
+    const key = `letter-${++letters}`;
+    const item = { type: 'letter', state: key, timestamp: '2026-06-17T12:00:00Z' };
+    const body = JSON.stringify({ processed_devices: [item] });
+    await newClient(1).post(workspace.url, { body, key });
+    await workspace.counted();
+    // As if the rules had once refused it.
+    change(
+      workspace.dataDir,
+      `INSERT INTO dead_letters SELECT position, batch_id, 'a reason', 1, 2, NULL, NULL
+         FROM idempotency_keys WHERE key = '${key}';
+       DELETE FROM counters WHERE state = '${key}'`,
+    );
+    return key;
+  };
+  const settled = async () => {
+    if (place === 'clone') await workspace.counted();
+  };
+  return world({ workspace, standIns, addDeadLetter, settled, storeOption: '' });
+}
+
+async function stackWorld(): Promise<World> {
+  // Each message is counted as soon as it comes: nothing is to be waited for here.
+  const settings = { batchSize: 10, batchWindowSeconds: 0 };
+  const template = await synthesizedTemplate(settings);
+  const stack = await startLocalStack({ ...template, name: stackName, isThrottled: false });
+  const { region, outputs } = stack.description;
+  const sqs = new SQSClient(clientSettings(stack.endpoint, region, 'test'));
+  afterTest(async () => {
+    sqs.destroy();
+    await stack.stop();
+  });
+  const account: Account = {
+    stackName,
+    outputs: { ...outputs, ApiUrl: stack.url, TokensSecretArn: 'arn:aws:secretsmanager:tokens' },
+    secret: JSON.stringify({ tokens: [], initial: 'the-initial-token' }),
+  };
+  const environment = clientEnvironment(stack.endpoint, region, 'operator');
+  const env = { ...environment, AWS_ENDPOINT_URL: stack.endpoint };
+  const { workspace, standIns } = await openWorkspace(env, account);
+  // For `replay --from ./data`.
+  await store(workspace.dataDir, numberedBatches(3));
+  let letters = 0;
+  const addDeadLetter = async (reason?: string) => {
+    const item = { type: 'letter', state: `${++letters}`, timestamp: '2026-06-17T12:00:00Z' };
+    const body = JSON.stringify({ processed_devices: [item] });
+    const answer = await newClient(1).post(stack.url, { body, key: undefined });
+    const { raw_key: rawKey } = JSON.parse(answer?.text ?? '') as { raw_key: string };
+    await settled();
+    // A second copy of its message, which SQS gave up.
+    const batch = { batchId: batchIdOf(rawKey), receivedAt: Date.parse(rawKey.slice(4, 28)) };
+    const [chunk] = cutIntoChunks(batch, [{ ...item, date: '2026-06-17' }]);
+    await sqs.send(
+      new SendMessageCommand({
+        QueueUrl: outputs['DeadLetterQueueUrl'],
+        MessageBody: chunk?.message,
+        ...(reason !== undefined && {
+          MessageAttributes: { reason: { DataType: 'String', StringValue: `${reason}: a test` } },
+        }),
+      }),
+    );
+    return `${batch.batchId}:0`;
+  };
+  const settled = () =>
+    waitUntil('the stack to count all', async () => {
+      const answer = await newClient(1).get(`${stack.url}/readyz`);
+      return /"pending_messages":0\b/.test(answer?.text ?? '');
+    });
+  return world({
+    workspace,
+    standIns,
+    addDeadLetter,
+    settled,
+    storeOption: ` --stack ${stackName}`,
+  });
+}
+
+function batchIdOf(rawKey: string): string {
+  return rawKey.slice(-41, -5);
+}
+
+async function openWorkspace(env: Readonly<Record<string, string>> = {}, account?: Account) {
+  const { url, close } = await listen((call) => standIns.answer(call));
+  afterTest(close);
+  const workspace = new Workspace(url, env);
+  const standIns = new StandIns(workspace, account);
+  return { workspace, standIns };
+}
+
+interface Parts extends Pick<World, 'workspace' | 'addDeadLetter' | 'settled'> {
+  readonly standIns: StandIns;
+  /** The option that says where the batches are. */
+  readonly storeOption: string;
+}
+
+function world({ workspace, standIns, addDeadLetter, settled, storeOption }: Parts): World {
+  let directories = 0;
+  const run = async (document: string, text: string) => await workspace.run(document, text);
+  const rawKey = async () => {
+    const { stdout } = await run('', `npx device-pipeline raw list --brief${storeOption}`);
+    return (JSON.parse(stdout.split('\n')[0] ?? '{}') as { raw_key: string }).raw_key;
+  };
+  const meanings: readonly [RegExp, () => string | Promise<string>][] = [
+    [/<raw key>|<key>/, rawKey],
+    [/<batch id>|\bBATCH_ID\b/, async () => batchIdOf(await rawKey())],
+    [/<id>|\bID\b/, addDeadLetter],
+    [/<dir>|<directory>/, () => `./directory-${++directories}`],
+    [/<name>|\bNAME\b/, () => stackName],
+    [/<a checkout without>/, () => '../without'],
+    [/(?<=--from )…/, () => './data'],
+    [/(?<=--to )…/, () => './replayed'],
+    [/\bCOMMAND(?= )/, () => 'stats'],
+    [/\bCOMMAND$/, () => '--version'],
+    // A disk of their own, which this machine has not.
+    [/(?<= )\/mnt\//, () => './mnt/'],
+  ];
+  const fill = async (text: string) => {
+    let filled = text;
+    for (const [placeholder, meaning] of meanings) {
+      if (placeholder.test(filled)) filled = filled.replace(placeholder, await meaning());
+    }
+    return filled;
+  };
+  return { workspace, calls: () => standIns.calls.length, addDeadLetter, run, settled, fill };
+}
