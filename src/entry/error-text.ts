@@ -30,6 +30,11 @@ function nameAndMessage({ name, message }: Error): string {
 const remedies: Readonly<Record<string, string>> = {
   ENOSPC: 'Make room on that disk and run the command again.',
   EDQUOT: 'Make room in the quota of that disk and run the command again.',
+  EACCES: 'This user may not do that: run the command as the user that the server runs as.',
+  EPERM: 'This user may not do that: run the command as the user that the server runs as.',
+  EROFS: 'Name a place that can be written to.',
+  ENOTDIR: 'A part of that path is a file: name a directory.',
+  EEXIST: 'Something else has that name: name another place.',
   EMFILE: 'Raise the limit on open files (ulimit -n) and run the command again.',
 };
 

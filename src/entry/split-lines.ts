@@ -1,5 +1,5 @@
 import { InputError } from './json-scanner.ts';
-import { JsonSlicer, type RawItem } from './split-json.ts';
+import { JsonSlicer, listName, type RawItem } from './split-json.ts';
 
 /** A line that is not read, with the reason in words. */
 export interface BadLine {
@@ -11,8 +11,9 @@ export interface BadLine {
 const lineBytesMaxDefault = 64 * 1024 * 1024;
 
 export const newline = 0x0a;
-const space = Buffer.from(' ');
+const lineEnd = Buffer.from('\n');
 const openingBracket = 0x5b;
+const openingBrace = 0x7b;
 
 /**
  * Cuts items out of NDJSON as it streams by: push every chunk, then end; each returns the items of
@@ -97,27 +98,51 @@ export class LineSlicer {
 /** `lines`: one value or more on each line. `document`: values that may go over several lines. */
 export type Layout = 'lines' | 'document';
 
-/** The layout of the text that begins so; undefined where that shows only further on. */
+/** So many lines at the beginning show the layout: each of them may be a broken one. */
+const shownLinesMax = 16;
+
+/**
+ * The layout of the text that begins so; undefined where that shows only further on. Lines are NDJSON
+ * where the first holds complete values, and also where a document could not go on in this way and
+ * lines stand there that are complete objects: then the first ones are broken lines, or cut ones.
+ */
 export function layoutOf(head: Buffer, isWhole: boolean): Layout | undefined {
-  const [first, second] = firstLines(head, isWhole);
+  const lines = firstLines(head, isWhole);
+  const [first, second] = lines;
   if (first === undefined) return isWhole ? 'document' : undefined;
-  switch (stateOf(first)) {
-    case 'whole':
-      return isWhole && second === undefined ? 'document' : 'lines';
-    case 'open':
-      return 'document';
-    case 'broken':
-      // A broken list has items on its further lines, which must not be taken for NDJSON.
-      if (first[0] === openingBracket) return 'document';
-      if (second === undefined) return isWhole ? 'document' : undefined;
-      return stateOf(second) === 'whole' ? 'lines' : 'document';
+  if (stateOf(first) === 'whole') return isWhole && second === undefined ? 'document' : 'lines';
+  // A broken list has items on its further lines, which must not be taken for NDJSON.
+  if (first[0] === openingBracket || first.includes(listName)) return 'document';
+  if (isBroken(lines, isWhole)) {
+    const objects = lines.map((line) => line[0] === openingBrace && stateOf(line) === 'whole');
+    const isPair = objects.some((isObject, at) => isObject && objects[at + 1] === true);
+    const isAfterBroken = stateOf(first) === 'broken' && objects.includes(true);
+    const isOnly = isWhole && lines.length === 2 && objects[1] === true;
+    if (isPair || isAfterBroken || isOnly) return 'lines';
+  }
+  return isWhole || lines.length === shownLinesMax ? 'document' : undefined;
+}
+
+/** Whether values that may go over several lines cannot begin so. */
+function isBroken(lines: readonly Buffer[], isWhole: boolean): boolean {
+  const slicer = new JsonSlicer('values', Number.POSITIVE_INFINITY);
+  try {
+    for (const line of lines) {
+      slicer.push(line);
+      slicer.push(lineEnd);
+    }
+    if (isWhole && lines.length < shownLinesMax) slicer.end();
+    return false;
+  } catch (error) {
+    if (error instanceof InputError) return true;
+    throw error;
   }
 }
 
-/** The first two lines that have ended and are not blank, without white space around them. */
+/** The first lines that have ended and are not blank, without white space around them. */
 function firstLines(head: Buffer, isWhole: boolean): Buffer[] {
   const lines: Buffer[] = [];
-  for (let from = 0; from < head.length && lines.length < 2;) {
+  for (let from = 0; from < head.length && lines.length < shownLinesMax;) {
     const end = head.indexOf(newline, from);
     if (end < 0 && !isWhole) break;
     const to = end < 0 ? head.length : end;
@@ -133,8 +158,8 @@ function stateOf(line: Uint8Array): 'whole' | 'open' | 'broken' {
   const slicer = new JsonSlicer('line', Number.POSITIVE_INFINITY);
   try {
     slicer.push(line);
-    // Ends a number or a word.
-    slicer.push(space);
+    // Ends a number or a word; a string may not go on behind it.
+    slicer.push(lineEnd);
   } catch (error) {
     if (error instanceof InputError) return 'broken';
     throw error;

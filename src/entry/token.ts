@@ -104,12 +104,13 @@ export function tokenList(dataDir: string, json: boolean): number {
 /** A misspelt directory would have no tokens, too. */
 function checkIsThere(dataDir: string): void {
   const { root, tokens } = dataPaths(dataDir);
+  const absent = `There is no data directory ${root}. Start serve there, or name another with --data-dir.`;
   try {
-    statSync(root);
+    if (statSync(root).isDirectory()) return;
   } catch (error) {
-    const absent = `There is no data directory ${root}. Start serve there, or name another with --data-dir.`;
     throw whyUnreadable(tokens, error, absent);
   }
+  throw new Error(absent);
 }
 
 function newToken(): string {
