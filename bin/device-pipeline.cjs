@@ -27,8 +27,10 @@ function runWith(node) {
   }
   process.on('SIGTERM', forward);
   process.on('SIGHUP', forward);
-  // A terminal sends SIGINT to the child as well.
-  process.on('SIGINT', function () {});
+  process.on('SIGINT', function (signal) {
+    // A terminal has sent it to the child as well.
+    if (!process.stdin.isTTY) forward(signal);
+  });
   child.on('error', function (error) {
     process.stderr.write('device-pipeline: cannot run ' + node + ': ' + error.message + '\n');
     process.exitCode = 1;

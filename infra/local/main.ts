@@ -3,7 +3,7 @@ import { once } from 'node:events';
 import { Command, CommanderError } from 'commander';
 
 import { UsageError } from '../../src/entry/option-parsers.ts';
-import { stopSignals, type StopSignal } from '../../src/entry/stop-signals.ts';
+import { onStopSignal, type StopSignal } from '../../src/entry/stop-signals.ts';
 import { clientEnvironment } from './client-settings.ts';
 import type { LocalStack } from './local-stack.ts';
 import { addLocalOptions, localOptions, type LocalOptions } from './local-options.ts';
@@ -102,7 +102,7 @@ function stopSignal(): AbortSignal {
     if (stopping.signal.aborted && signal !== 'SIGHUP') process.exit(130);
     stopping.abort();
   };
-  for (const signal of stopSignals) process.on(signal, onSignal);
+  onStopSignal(onSignal);
   return stopping.signal;
 }
 

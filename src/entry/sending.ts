@@ -2,7 +2,7 @@ import { constants } from 'node:os';
 
 import { createClient, type Client, type PostOutcome } from '../client/index.ts';
 import { retryReporter } from '../client/retry-reporter.ts';
-import { stopSignals, type StopSignal } from './stop-signals.ts';
+import { onStopSignal, type StopSignal } from './stop-signals.ts';
 import { visible } from './terminal-text.ts';
 
 /** Begin no new batch once `stopping` is aborted; leave those under way once `leaving` is. */
@@ -51,7 +51,7 @@ export function watchInterrupt(graceMs = 10_000): Interruption {
     stopping.abort();
     timer ??= setTimeout(() => leaving.abort(), graceMs);
   };
-  for (const signal of stopSignals) process.on(signal, onSignal);
+  const ignoreSignals = onStopSignal(onSignal);
   return {
     stopping: stopping.signal,
     leaving: leaving.signal,
@@ -60,7 +60,7 @@ export function watchInterrupt(graceMs = 10_000): Interruption {
     stop: () => stopping.abort(),
     dispose: () => {
       clearTimeout(timer);
-      for (const signal of stopSignals) process.off(signal, onSignal);
+      ignoreSignals();
     },
   };
 }

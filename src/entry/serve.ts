@@ -13,7 +13,7 @@ import { UsageError } from './option-parsers.ts';
 import type { ServeOptions } from './serve-options.ts';
 import { readPages } from './pages.ts';
 import { outliveStandardOutput } from './standard-streams.ts';
-import { stopSignals, type StopSignal } from './stop-signals.ts';
+import { onStopSignal, type StopSignal } from './stop-signals.ts';
 import { observers, openLog, ServerLog } from './server-log.ts';
 
 /** A stop waits so long for requests under way. */
@@ -184,7 +184,7 @@ function stopSignal(): Promise<undefined> {
       isStopping = true;
       resolve(undefined);
     };
-    for (const signal of stopSignals) process.on(signal, onSignal);
+    onStopSignal(onSignal);
   });
 }
 

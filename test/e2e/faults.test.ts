@@ -48,6 +48,7 @@ import {
   type TestBatch,
 } from '../support/server-process.ts';
 import { needs } from '../support/needs.ts';
+import { logLines } from '../support/server-log.ts';
 
 const isRoot = process.getuid?.() === 0;
 const nobody = 65_534;
@@ -403,6 +404,19 @@ describe('SIGTERM', () => {
     expect(answer.headers.connection).toBe('close');
     expect(await server.waitExit()).toEqual({ code: 0, signal: null });
     await expectCounted(dataDir, { acknowledged: [batch] });
+  });
+
+  it('to the shell that npx runs it below stops it, too', async () => {
+    const dataDir = temporaryDirectory();
+    // The shell stays above the server, as npx has it, and does not pass SIGTERM on.
+    const shellBefore = 'export npm_command=exec; "$0" "$@"; false';
+    const { server, url } = await startServer(dataDir, { shellBefore });
+    const acknowledged = await postSome(newClient(1), url, 5);
+    server.kill('SIGTERM');
+    // Once the server has closed its output, too.
+    expect(await server.waitExit()).toEqual({ code: null, signal: 'SIGTERM' });
+    expect(logLines(server.log).at(-1)).toMatchObject({ event: 'stopped' });
+    await expectCounted(dataDir, { acknowledged });
   });
 
   it('a second time ends the server at once', async () => {
