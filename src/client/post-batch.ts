@@ -304,6 +304,12 @@ export function describeFailure(
   if (notTls.test(`${code} ${inner.message}`)) {
     return { code, reason: 'it does not speak TLS; is the address one with http://?' };
   }
+  if (code === 'ECONNRESET' && inner.message === 'socket hang up') {
+    return {
+      code,
+      reason: 'it closed the connection without an answer; is the address one with https://?',
+    };
+  }
   return { code, reason: inner.message === '' ? code : inner.message };
 }
 

@@ -1,6 +1,6 @@
 import type { Retry } from './post-batch.ts';
 
-/** A batch that is tried for longer than this is reported, */
+/** A batch that is tried, or will have waited, for longer than this is reported, */
 const reportAfterMs = 5_000;
 /** and others only after this time: an outage is one line now and then. */
 const reportEveryMs = 30_000;
@@ -15,10 +15,11 @@ export function retryReporter(
   now: () => number = () => performance.now(),
 ): (retry: Retry) => void {
   let reportedAt = -Infinity;
-  return ({ reason, elapsedMs }) => {
-    if (elapsedMs < reportAfterMs || now() - reportedAt < reportEveryMs) return;
+  return ({ reason, elapsedMs, waitMs }) => {
+    if (elapsedMs + waitMs < reportAfterMs || now() - reportedAt < reportEveryMs) return;
     reportedAt = now();
-    const seconds = Math.floor(elapsedMs / 1000);
-    write(`${target} has not taken a batch for ${seconds} s; trying again: ${reason}`);
+    const since = elapsedMs < 1000 ? '' : ` for ${Math.floor(elapsedMs / 1000)} s`;
+    const after = waitMs < 1000 ? '' : ` in ${Math.ceil(waitMs / 1000)} s`;
+    write(`${target} has not taken a batch${since}; trying again${after}: ${reason}`);
   };
 }

@@ -37,7 +37,7 @@ export function addAuditOptions(command: Command): Command {
   command
     .addOption(option('--date <date>', 'compare the counters of one day', date))
     .addOption(option('--from <date>', 'the first day to compare (default: any)', date))
-    .addOption(option('--to <date>', 'the last day (default with --from: today, UTC)', date));
+    .addOption(option('--to <date>', 'the last day (default with --from: today)', date));
   addStoreOptions(addReceivedOptions(command))
     .addOption(option('--threads <number>', 'read the log on so many threads', wholeNumber(1, 64)))
     .option('--json', 'print the result as JSON');

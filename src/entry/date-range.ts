@@ -13,7 +13,7 @@ const dayMs = 86_400_000;
 
 /**
  * The dates that `--date`, or `--from` and `--to`, ask for; undefined where none is given. `--from`
- * alone is until today (UTC), `--to` alone from the first date on.
+ * alone is until today, where that is latest, `--to` alone from the first date on.
  */
 export function dateRange(
   date: string | undefined,
@@ -26,9 +26,9 @@ export function dateRange(
     throw new UsageError('--date is for one day; give either --date or --from and --to');
   }
   if (from === undefined && to === undefined) return undefined;
-  const today = dateAt(now);
+  const today = latestToday(now);
   if (to === undefined && from !== undefined && from > today) {
-    throw new UsageError(`--from ${from} is after today (${today}, UTC); give --to, too`);
+    throw new UsageError(`--from ${from} is after today (${today} at the latest); give --to, too`);
   }
   const range = { from: from ?? firstDate, to: to ?? today };
   if (range.from > range.to) throw new UsageError(`--from ${range.from} is after --to ${range.to}`);
@@ -40,7 +40,12 @@ const aheadMsMax = 14 * 3_600_000;
 
 /** Today in UTC and the six days before it, and tomorrow where it has begun in some time zone. */
 export function lastWeek(now = Date.now()): DateRange {
-  return { from: dateAt(now - 6 * dayMs), to: dateAt(now + aheadMsMax) };
+  return { from: dateAt(now - 6 * dayMs), to: latestToday(now) };
+}
+
+/** Today where the day has begun first. */
+function latestToday(now: number): string {
+  return dateAt(now + aheadMsMax);
 }
 
 function dateAt(ms: number): string {

@@ -44,9 +44,7 @@ export function addRebuildOptions(command: Command): Command {
     .option('--drop-old', 'drop the counters that the last rebuild replaced')
     .option('--restore-old', 'bring them back (a stack)')
     .addOption(option('--from <date>', 'the first day to correct (a stack; default: any)', date))
-    .addOption(
-      option('--to <date>', 'the last day (a stack; default with --from: today, UTC)', date),
-    )
+    .addOption(option('--to <date>', 'the last day (a stack; default with --from: today)', date))
     .addOption(option('--work-dir <directory>', 'where notes are kept (a stack)', nonEmpty));
   addStoreOptions(command).option('--json', 'print the result as JSON');
   return addStackProofOptions(command);

@@ -40,7 +40,7 @@ export function addStatsOptions(command: Command): Command {
   return command
     .addOption(option('--date <date>', 'one day', date))
     .addOption(option('--from <date>', 'the first day (default: a week ago)', date))
-    .addOption(option('--to <date>', 'the last day (default: today, UTC)', date))
+    .addOption(option('--to <date>', 'the last day (default: today)', date))
     .option('--type <name...>', 'only these types')
     .option('--state <name...>', 'only these states')
     .addOption(

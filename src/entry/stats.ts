@@ -90,10 +90,11 @@ async function fetchRows(
   for (const type of types) parameters.append('type', type);
   for (const state of states) parameters.append('state', state);
   if (groupBy !== undefined) parameters.append('group_by', groupBy.join(','));
-  const { status, text } = await get(server, `/stats?${parameters.toString()}`);
+  const { status, location, text } = await get(server, `/stats?${parameters.toString()}`);
   if (status !== 200) {
     const { code, detail, title } = parseObject(text);
-    const reason = stringOr(detail, stringOr(title, text.slice(0, 200)));
+    const fallback = location === null ? text.slice(0, 200) : `it redirects to ${location}`;
+    const reason = stringOr(detail, stringOr(title, fallback));
     const hint = addressHint(server.url, status);
     throw new Error(`the server answered ${status} ${stringOr(code, '')}: ${reason}${hint}`);
   }
@@ -105,14 +106,16 @@ type ServerSource = Extract<StatsOptions['source'], { url: string }>;
 async function get(
   { url, token }: ServerSource,
   path: string,
-): Promise<{ status: number; text: string }> {
+): Promise<{ status: number; location: string | null; text: string }> {
   try {
     const response = await requestOverHttp(`${url}${path}`, {
       method: 'GET',
       headers: { ...authorization(token), 'accept-encoding': 'gzip' },
       signal: AbortSignal.timeout(requestMsMax),
     });
-    return { status: response.status, text: await readText(response, answerBytesMax) };
+    const location = response.headers.get('location');
+    const text = await readText(response, answerBytesMax);
+    return { status: response.status, location, text };
   } catch (error) {
     throw new Error(absence(url, describeFailure(error, requestMsMax).reason), { cause: error });
   }

@@ -3,7 +3,7 @@ import { bodyLimit } from 'hono/body-limit';
 
 import { Unavailable, type Pipeline } from '../pipeline/ports.ts';
 import type { Scope } from '../domain/access-token.ts';
-import { asWritten } from '../domain/day.ts';
+import { asWritten, dayRule } from '../domain/day.ts';
 import {
   anyScope,
   ingestScope,
@@ -78,6 +78,7 @@ export function createApp(pipeline: Pipeline, options: AppOptions): Hono<Env> {
     dayZone = asWritten,
     version = 'unknown',
   } = options;
+  const dayOf = dayRule(dayZone);
   const app = new Hono<Env>();
   app.use(rememberProblemOfRequest);
   const admit = (scopes: readonly Scope[]) => admission(access, scopes);
@@ -110,7 +111,9 @@ export function createApp(pipeline: Pipeline, options: AppOptions): Hono<Env> {
 
   app.use('/stats-html', admit(['read']));
   get(app, '/stats-html', async ({ req }) => {
-    return await statsPageAnswer(pipeline, new URL(req.url).searchParams, req.raw.signal);
+    const { searchParams } = new URL(req.url);
+    const today = dayOf(new Date().toISOString()) ?? '';
+    return await statsPageAnswer(pipeline, searchParams, today, req.raw.signal);
   });
 
   get(app, '/healthz', () => {

@@ -22,7 +22,7 @@ export function toOriginForm(request: IncomingMessage): void {
 }
 
 /**
- * What is wrong with a request that Node's parser let through; undefined where nothing is. These
+ * What is wrong with a request, in origin form, that Node's parser let through; undefined where nothing is. These
  * are what others on the way may read otherwise than this server: where a request ends and whom
  * it is for must not be a matter of opinion. Source: RFC 9112, sections 3.2 and 6.1.
  */
@@ -32,7 +32,7 @@ export function whyUnsound({
   httpVersion,
   url = '',
 }: IncomingMessage): string | undefined {
-  if (!url.startsWith('/') && !/^https?:\/\//i.test(url)) {
+  if (!url.startsWith('/')) {
     return 'The target of the request is no URL: it begins with / or http://HOST/.';
   }
   let hosts = 0;

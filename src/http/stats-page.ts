@@ -44,6 +44,7 @@ const contentSecurityPolicy = scriptlessPolicy(style, "'self'");
 export async function statsPageAnswer(
   pipeline: Pipeline,
   parameters: URLSearchParams,
+  today: CalendarDate,
   signal?: AbortSignal,
 ): Promise<Answer> {
   const date = readPageDate(parameters);
@@ -56,7 +57,7 @@ export async function statsPageAnswer(
     return true;
   };
   await pipeline.query(query, take, signal);
-  return pageAnswer(pageOf(day, status, dateOf(Date.now())));
+  return pageAnswer(pageOf(day, status, today));
 }
 
 interface Day {

@@ -90,6 +90,14 @@ it.each([
   expect(await itemsCounted(server)).toBe(items);
 });
 
+it.each(['http:///stats?date=2023-06-16', 'http://?date=2023-06-16', 'ftp://x/stats', 'stats'])(
+  'the target %s names no path of this server',
+  async (target) => {
+    const server = await serve();
+    expect(await statuses(server, `GET ${target} HTTP/1.1\r\nHost: x\r\n\r\n`)).toEqual([400]);
+  },
+);
+
 it('no Host leads to a 5xx, whether or not a URL can be made of it', async () => {
   const server = await serve();
   const hosts = [

@@ -261,7 +261,7 @@ describe('a range of dates', () => {
   test.each([
     ['2026-01-01', undefined, undefined, { from: '2026-01-01', to: '2026-01-01' }],
     [undefined, '2026-01-01', '2026-01-02', { from: '2026-01-01', to: '2026-01-02' }],
-    [undefined, '2026-01-01', undefined, { from: '2026-01-01', to: '2026-06-17' }],
+    [undefined, '2026-01-01', undefined, { from: '2026-01-01', to: '2026-06-18' }],
     [undefined, undefined, '2026-01-01', { from: '0000-01-01', to: '2026-01-01' }],
     [undefined, undefined, undefined, undefined],
   ])('of date %s, from %s, to %s', (day, from, to, range) => {
@@ -271,7 +271,12 @@ describe('a range of dates', () => {
   test.each([
     ['2026-01-01', '2026-01-01', undefined, 'give either --date or --from and --to'],
     [undefined, '2026-01-02', '2026-01-01', '--from 2026-01-02 is after --to 2026-01-01'],
-    [undefined, '2026-06-18', undefined, '--from 2026-06-18 is after today (2026-06-17, UTC)'],
+    [
+      undefined,
+      '2026-06-19',
+      undefined,
+      '--from 2026-06-19 is after today (2026-06-18 at the latest)',
+    ],
   ])('date %s, from %s, to %s is wrong usage', (day, from, to, message) => {
     expect(() => dateRange(day, from, to, now)).toThrow(message);
   });
@@ -290,7 +295,7 @@ describe('a range of dates', () => {
     expect(auditOptions(audit).dates).toEqual({ from: '0000-01-01', to: '2026-01-01' });
     const rebuild = addRebuildOptions(new Command('rebuild').exitOverride());
     rebuild.parse(['--stack', 'a', '--from', '2026-01-01'], { from: 'user' });
-    const today = new Date().toISOString().slice(0, 10);
+    const today = new Date(Date.now() + 14 * 3_600_000).toISOString().slice(0, 10);
     expect(rebuildOptions(rebuild).dates).toEqual({ from: '2026-01-01', to: today });
   });
 });

@@ -64,7 +64,7 @@ it('a line is written after five seconds, and again after thirty at the earliest
     (text) => lines.push(text),
     () => now,
   );
-  for (const elapsedMs of [0, 4_999, 5_600, 20_000, 35_599, 35_600]) {
+  for (const elapsedMs of [0, 4_998, 5_600, 20_000, 35_599, 35_600]) {
     now = elapsedMs;
     report({ reason: `after ${elapsedMs}`, attempts: 1, elapsedMs, waitMs: 1, key: undefined });
   }
@@ -72,6 +72,9 @@ it('a line is written after five seconds, and again after thirty at the earliest
     'http://a has not taken a batch for 5 s; trying again: after 5600',
     'http://a has not taken a batch for 35 s; trying again: after 35600',
   ]);
+  now = 70_000;
+  report({ reason: '503', attempts: 1, elapsedMs: 20, waitMs: 300_000, key: undefined });
+  expect(lines.at(-1)).toBe('http://a has not taken a batch; trying again in 300 s: 503');
 });
 
 describe('the user of a client', () => {

@@ -115,6 +115,16 @@ describe('the table of counters', () => {
     table.clear();
     expect(find(table, 20230616, 'a', 'x')).toBe(known);
     expect(unadmitted(table, known)).toEqual([]);
+    const other = find(table, 20230616, 'b', 'x');
+    expect(unadmitted(table, known, other)).toEqual([other]);
+  });
+
+  it('knows what is not admitted after a clear where the names do not fill half of the room', () => {
+    const table = new CounterTable({ ...roomy, countersMax: 8 }, 1);
+    const numbers = [find(table, 20230616, 'a', 'x'), find(table, 20230616, 'b', 'x')];
+    table.admit(numbers.slice(0, 1));
+    table.clear();
+    expect(unadmitted(table, ...numbers)).toEqual(numbers.slice(1));
   });
 
   it.each([

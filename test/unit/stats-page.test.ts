@@ -22,7 +22,8 @@ async function pageOf(rows: readonly CounterRow[], status: Partial<PipelineStatu
       return Promise.resolve(true);
     },
   };
-  return (await statsPageAnswer(pipeline, new URLSearchParams('date=2023-06-16'))).body;
+  return (await statsPageAnswer(pipeline, new URLSearchParams('date=2023-06-16'), '2023-06-17'))
+    .body;
 }
 
 const row = (type: string, count: number) => ({ date: '2023-06-16', type, state: 'x', count });
