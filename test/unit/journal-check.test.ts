@@ -6,6 +6,8 @@ import { expect, it } from 'vitest';
 
 import { dataPaths } from '../../src/engines/embedded/data-directory.ts';
 import { checkJournal, stampAfter } from '../../src/engines/embedded/journal-check.ts';
+import { openDatabaseReadOnly } from '../../src/engines/embedded/read-only-database.ts';
+import { openDatabaseForChange } from '../../src/engines/embedded/sqlite-schema.ts';
 import {
   auditOf,
   newDataDirectory,
@@ -45,6 +47,10 @@ it('a database beside a journal of another state is not opened, and audit says s
   const what = /pipeline.db-wal does not belong to .*, which is older: .* remove its -wal and -shm/;
   expect(() => openWriter(second)).toThrow(what);
   await expect(auditOf(second)).rejects.toThrow(what);
+  // Nor is it read, copied or changed by any other command.
+  expect(() => openDatabaseReadOnly(database)).toThrow(what);
+  expect(() => openDatabaseForChange(database)).toThrow(what);
+  expect(readFileSync(`${database}-wal`).length).toBeGreaterThan(0);
   // As the message says: the database alone, and the log is counted from there.
   rmSync(`${database}-wal`);
   await openWriter(second).close();

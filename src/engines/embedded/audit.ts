@@ -13,7 +13,6 @@ import { auditOnThreads, threadsFor } from './audit-threads.ts';
 import { batchesOnRecord } from './batches-on-record.ts';
 import { dataPaths } from './data-directory.ts';
 import { nodeFileSystem, type FileSystem } from './file-system.ts';
-import { checkJournal } from './journal-check.ts';
 import { checkLost, finishKeyAudit } from './key-audit.ts';
 import { readDeadLetters, readLedger, type Ledger, type RecordedDeadLetter } from './ledger.ts';
 import type { LogPosition } from './log-frame.ts';
@@ -69,7 +68,6 @@ const namedCountersMax = 1_000;
  */
 export async function auditDataDirectory(options: AuditOptions): Promise<AuditSummary> {
   const paths = dataPaths(options.dataDir);
-  checkJournal(paths.database, false);
   const database = openDatabaseReadOnly(paths.database);
   try {
     checkVersion(database, paths.database);

@@ -1,6 +1,4 @@
-import { closeSync, openSync, readSync } from 'node:fs';
-
-import { journalBytes } from './sqlite-schema.ts';
+import { closeSync, openSync, readSync, statSync } from 'node:fs';
 
 /*
  * SQLite does not notice a journal (-wal) beside a database that is not the one it was written for,
@@ -17,6 +15,11 @@ export function stampAfter(stamp: number): number {
   return (stamp + 1) | 0;
 }
 
+/** The size of the journal beside a database, in bytes. */
+export function journalBytes(path: string): number {
+  return statSync(`${path}-wal`, { throwIfNoEntry: false })?.size ?? 0;
+}
+
 /**
  * @throws an Error where the journal beside a database begins after that, as where an old database
  * was put beside a newer journal, or where it ends before, if nothing can have been written since.
@@ -24,7 +27,7 @@ export function stampAfter(stamp: number): number {
 export function checkJournal(path: string, isAtRest: boolean): void {
   if (journalBytes(path) === 0) return;
   // The journal first: meanwhile more of it may be moved into the database.
-  const stamps = withFile(`${path}-wal`, journalStamps);
+  const stamps = withFile(`${path}-wal`, (file) => journalStamps(file, !isAtRest));
   if (stamps === undefined) return;
   const stamp = withFile(path, (file) => readAt(file, stampAt, 4)?.readInt32BE());
   if (stamp === undefined) return;
@@ -44,8 +47,12 @@ function difference(stamp: number, other: number): number {
 /**
  * The first and the last stamp of what is committed in a journal, by the rule of SQLite's recovery: it
  * ends before the first frame whose salts or running checksum are not right. Undefined where it has none.
+ * With `isFirstEnough` the rest is not read, and the last stamp is the first.
  */
-function journalStamps(file: number): { first: number; last: number } | undefined {
+function journalStamps(
+  file: number,
+  isFirstEnough: boolean,
+): { first: number; last: number } | undefined {
   const header = readAt(file, 0, headerBytes);
   if (header === undefined) return undefined;
   const isBigEndian = (header.readUInt32BE(0) & 1) === 1;
@@ -65,6 +72,7 @@ function journalStamps(file: number): { first: number; last: number } | undefine
     const isCommit = frame.readUInt32BE(4) > 0;
     if (!isCommit || uncommitted === undefined) continue;
     found = { first: found?.first ?? uncommitted, last: uncommitted };
+    if (isFirstEnough) return found;
     uncommitted = undefined;
   }
 }

@@ -13,17 +13,19 @@ import { DatabaseSync } from 'node:sqlite';
 import { pathToFileURL } from 'node:url';
 
 import { sqliteFailure } from './sqlite-errors.ts';
-import { checkExists, journalBytes } from './sqlite-schema.ts';
+import { checkJournal, journalBytes } from './journal-check.ts';
+import { checkExists } from './sqlite-schema.ts';
 
 const copiesMax = 3;
 
 /**
  * Opens the database beside its writer, or where nothing can be written: on a read-only file system,
  * or in a copy that belongs to another user.
- * @throws where there is none.
+ * @throws where there is none, or its journal belongs to an older one.
  */
 export function openDatabaseReadOnly(path: string): DatabaseSync {
   checkExists(path);
+  checkJournal(path, false);
   const database = new DatabaseSync(path, { readOnly: true, timeout: 5000 });
   try {
     // SQLite opens the files with the first statement.

@@ -9,7 +9,8 @@ import { ReplayedTail } from './replayed-tail.ts';
 import type { FromReader, ReaderRequest, ToReader, WorkerSettings } from './messages.ts';
 import { sqliteFailure } from './sqlite-errors.ts';
 import { openDatabaseReadOnly } from './read-only-database.ts';
-import { journalBytes, journalBytesMax } from './sqlite-schema.ts';
+import { journalBytes } from './journal-check.ts';
+import { journalBytesMax } from './sqlite-schema.ts';
 import { StatsFeeds } from './stats-feeds.ts';
 import { openStatsReader } from './stats-reader.ts';
 

@@ -5,10 +5,10 @@ import { rowsOfTally, typeStateKey, type Tally } from '../../domain/counter.ts';
 import type { Counter } from '../../domain/day-bound.ts';
 import type { CalendarDate } from '../../domain/timestamp.ts';
 import type { CounterStore, Delivery, EarlierBatch } from '../../pipeline/ports.ts';
-import { stampAfter } from './journal-check.ts';
+import { journalBytes, stampAfter } from './journal-check.ts';
 import { LogAge } from './log-age.ts';
 import type { LogPosition } from './log-frame.ts';
-import { inTransaction, journalBytes, journalBytesMax } from './sqlite-schema.ts';
+import { inTransaction, journalBytesMax } from './sqlite-schema.ts';
 
 /** Records of the log that follow each other: from the end of the one before to their own end. */
 export interface LogSpan {

@@ -3,6 +3,7 @@ import { DatabaseSync } from 'node:sqlite';
 
 import { placeOfBatchId } from '../../domain/batch-id.ts';
 import { whyUnreadable } from './data-directory.ts';
+import { checkJournal } from './journal-check.ts';
 import { connectSqlite, type Connect } from './platform.ts';
 import { sqliteFailure } from './sqlite-errors.ts';
 
@@ -159,11 +160,6 @@ const fromVersion3 = `
 export const journalBytesMax = 256 * 1024 * 1024;
 const journalBytesKept = journalBytesMax / 4;
 
-/** The size of the journal beside a database, in bytes. */
-export function journalBytes(path: string): number {
-  return statSync(`${path}-wal`, { throwIfNoEntry: false })?.size ?? 0;
-}
-
 /** What makes a database of the version before into one of the next. */
 const changes = [
   schema,
@@ -206,6 +202,7 @@ export function openDatabase(path: string, connect: Connect = connectSqlite): Da
  */
 export function openDatabaseForChange(path: string): DatabaseSync {
   checkExists(path);
+  checkJournal(path, false);
   const database = new DatabaseSync(path, { timeout: 30_000 });
   try {
     checkVersion(database, path);

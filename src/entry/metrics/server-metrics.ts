@@ -11,7 +11,7 @@ import type { Held } from '../../http/server.ts';
 import type { PipelineStatus } from '../../pipeline/ports.ts';
 import type { DataPaths } from '../../engines/embedded/data-directory.ts';
 import type { CounterSizes } from '../../engines/embedded/messages.ts';
-import { journalBytes } from '../../engines/embedded/sqlite-schema.ts';
+import { journalBytes } from '../../engines/embedded/journal-check.ts';
 import type { EmbeddedMeasures } from '../../engines/embedded/embedded-pipeline.ts';
 import {
   counter,
