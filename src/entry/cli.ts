@@ -22,7 +22,9 @@ import { visible } from './terminal-text.ts';
 
 const exitCodes = { done: 0, failed: 1, wrongUsage: 2 };
 
-const isHelp = (argument: string) => argument === '--help' || argument === '-h';
+/** Not where it is the value of an option. */
+const isHelp = (argument: string, at: number, all: readonly string[]) =>
+  ['--help', '-h'].includes(argument) && all[at - 1]?.startsWith('--') !== true;
 
 function isTooOld(version: string): boolean {
   return Number(version.split('.')[0]) < 24;

@@ -48,6 +48,10 @@ export interface IngestRun {
   isRepeatable: boolean;
 }
 
+function complain(text: string): void {
+  process.stderr.write(`${visible(text)}\n`);
+}
+
 const listedMax = 20;
 const troublesMax = 5;
 
@@ -58,7 +62,9 @@ export function newFileReport(file: string, reading: ReadingState): FileReport {
 
 export function listBadLine(report: FileReport, bad: BadLine): void {
   report.bad_lines += 1;
-  if (report.lines.length < listedMax) report.lines.push(bad);
+  if (report.lines.length === listedMax) return;
+  report.lines.push(bad);
+  if (report.reading.isLive) complain(`${report.file}: ${bad.message}`);
 }
 
 export function recordOutcome(
@@ -137,7 +143,6 @@ export function report(
   seconds: number,
   withSummary: boolean,
 ): void {
-  const complain = (text: string) => process.stderr.write(`${visible(text)}\n`);
   for (const file of run.files) for (const text of complaints(file)) complain(text);
   if (run.failure !== undefined) complain(`device-pipeline: ${run.failure}${unsent(run)}`);
   if (!withSummary) return;
@@ -166,7 +171,7 @@ const mending = 'correct them and send them in a file of their own';
 
 function* complaints(report: FileReport): Generator<string, void> {
   const { file, lines, errors, troubles, refused, bad_lines: badLines } = report;
-  for (const { message } of lines) yield `${file}: ${message}`;
+  if (!report.reading.isLive) for (const { message } of lines) yield `${file}: ${message}`;
   if (badLines > lines.length) yield `${file}: ${badLines} bad lines in all`;
   for (const { item, line, field, code, message } of errors) {
     const place = line === null ? `item ${item}` : `line ${line}, item ${item}`;

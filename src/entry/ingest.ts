@@ -159,6 +159,7 @@ async function* outgoing(
   const isSentSoon = options.key === undefined && !options.strict;
   for (const input of inputs) {
     const reading: ReadingState = {
+      isLive: input.isLive,
       bytes: 0,
       items: 0,
       unfinishedBytes: 0,

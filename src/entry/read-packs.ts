@@ -19,6 +19,8 @@ export interface PackOptions {
 
 /** How far an input is read; it is kept up to date. */
 export interface ReadingState {
+  /** Whether it may go on for long: then its bad lines are named as they come. */
+  readonly isLive: boolean;
   bytes: number;
   items: number;
   /** Bytes of an item or a line that has not ended. */

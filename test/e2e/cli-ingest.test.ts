@@ -1,3 +1,4 @@
+import { once } from 'node:events';
 import { join } from 'node:path';
 import { gzipSync } from 'node:zlib';
 
@@ -244,6 +245,24 @@ describe('ingest', () => {
     );
     expect(stdout).toContain('items    3 accepted, 0 refused\n');
     expect(stdout).not.toContain('again');
+  });
+
+  test('from a pipe that begins in the middle of a line names bad lines as they come', async () => {
+    const { child, outcome } = start(['ingest', '-', '--url', url]);
+    const sent = Promise.withResolvers<undefined>();
+    answers.push((response, request) => {
+      accept(response, request);
+      sent.resolve(undefined);
+    });
+    const told = once(child.stderr, 'data') as Promise<[Buffer]>;
+    child.stdin.write('"cut","state":"era\n{"type":"cu\n{"n":0}\n');
+    await sent.promise;
+    expect((await told).toString()).toMatch(/^-: line 1, byte \d+: /);
+    child.stdin.end('{"n":1}\n');
+    const { code, stderr } = await outcome;
+    expect(code).toBe(1);
+    expect(stderr.match(/line [12], /g)).toEqual(['line 1, ', 'line 2, ']);
+    expect(itemsReceived()).toEqual(numbered(2));
   });
 
   test.each([
