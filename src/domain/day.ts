@@ -94,12 +94,12 @@ const cacheSizeMax = 10_000;
 
 interface ZoneDates {
   /** The date at an instant, in milliseconds since 1970. */
-  at(this: void, instant: number): CalendarDate | undefined;
+  readonly at: (instant: number) => CalendarDate | undefined;
   /**
    * The date of a whole quarter of an hour since 1970, from 1973 on. Undefined where it has two: some
    * zones set their clocks back at 00:01, and Kiritimati differed by 10:40 h until 1979.
    */
-  ofQuarter(this: void, quarter: number): CalendarDate | undefined;
+  readonly ofQuarter: (quarter: number) => CalendarDate | undefined;
 }
 
 /** Formatting costs microseconds, and most events of a fleet are of the same hours. */

@@ -14,11 +14,18 @@ import {
   type Client,
   type TestBatch,
 } from '../support/server-process.ts';
+import { rounds } from '../support/tier.ts';
 
 const itemsPerBatch = 1000;
 const connections = 8;
 
-it('serves at once after a start with a million uncounted items, and counts them', async ({
+const uncounted = rounds({
+  what: 'uncounted batches of 1,000 at a start',
+  quick: 250,
+  nightly: 1_000,
+});
+
+it(`serves at once after a start with ${uncounted * itemsPerBatch} uncounted items, and counts them`, async ({
   annotate,
 }) => {
   const dataDir = temporaryDirectory();
@@ -26,7 +33,7 @@ it('serves at once after a start with a million uncounted items, and counts them
   const client = newClient(connections);
   const first = await startServer(dataDir, { args });
   const lock = holdDatabase(dataDir);
-  const before = await post(client, first.url, 'before', 1000);
+  const before = await post(client, first.url, 'before', uncounted);
   first.server.kill('SIGKILL');
   await first.server.waitExit();
   lock.release();
@@ -46,7 +53,7 @@ it('serves at once after a start with a million uncounted items, and counts them
   const verdict = judge(rows);
   expect([...before, ...after].map(verdict).filter((each) => each !== 'once')).toEqual([]);
   const sum = rows.reduce((total, { count }) => total + count, 0);
-  expect(sum).toBe(1_000_000 + after.length * itemsPerBatch);
+  expect(sum).toBe((uncounted + after.length) * itemsPerBatch);
   expect(recountLog(dataDir)).toEqual(rows);
   expect(server.stderr).toBe('');
 }, 240_000);

@@ -15,7 +15,7 @@ async function ended({ server }: Awaited<ReturnType<typeof startServer>>): Promi
   return server.log;
 }
 
-it('an answer that is cut is written and counted, by its reason', () => {
+it('an answer that is cut is written and counted, by its reason', async () => {
   const written: string[] = [];
   const log = new ServerLog(pino({ level: 'info' }, { write: (line) => void written.push(line) }));
   const traffic = new Traffic();
@@ -30,7 +30,7 @@ it('an answer that is cut is written and counted, by its reason', () => {
     }),
   ]);
   expect([...traffic.answersCut]).toEqual([['too_slow', 1]]);
-  log.close();
+  await log.close();
 });
 
 describe('the log of serve', () => {

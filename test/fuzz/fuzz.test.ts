@@ -10,7 +10,7 @@ import { isNightly, rounds } from '../support/tier.ts';
  */
 
 const seed = Number(process.env['FUZZ_SEED'] ?? (isNightly() ? Date.now() % 2 ** 31 : 1));
-const requests = rounds({ what: 'fuzzed requests', quick: 4_000, nightly: 200_000 });
+const requests = rounds({ what: 'fuzzed requests', quick: 2_000, nightly: 200_000 });
 
 /** Stated in ARCHITECTURE.md. */
 const memoryMiBMax = 768;

@@ -7,7 +7,7 @@ import { rounds } from '../support/tier.ts';
 
 const replayed = env['AWS_FAULTS_SEED'];
 /** The other half is in a file of its own: files run side by side. */
-const schedules = rounds({ what: 'schedules of faults on AWS', quick: 500, nightly: 10_000 });
+const schedules = rounds({ what: 'schedules of faults on AWS', quick: 250, nightly: 10_000 });
 
 describe('the AWS engine under schedules of faults', () => {
   if (replayed === undefined) testSeeds(0, schedules);

@@ -5,7 +5,7 @@ import { makePosts } from './aws-traffic.ts';
 import { World } from './aws-world.ts';
 import { rounds } from '../support/tier.ts';
 
-const seeds = rounds({ what: 'late retries', quick: 600, nightly: 20_000 });
+const seeds = rounds({ what: 'late retries', quick: 300, nightly: 20_000 });
 const minuteMs = 60_000;
 
 /**

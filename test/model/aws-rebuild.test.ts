@@ -5,7 +5,7 @@ import type { World } from './aws-world.ts';
 import { rounds } from '../support/tier.ts';
 
 const replayed = process.env['AWS_REBUILD_SEED'];
-const schedules = rounds({ what: 'schedules of a rebuild on AWS', quick: 30, nightly: 1_000 });
+const schedules = rounds({ what: 'schedules of a rebuild on AWS', quick: 20, nightly: 1_000 });
 const seeds = replayed === undefined ? schedules : 1;
 const firstSeed = Number(replayed ?? 0);
 const linesMax = 150;

@@ -15,7 +15,7 @@ import { rounds } from '../support/tier.ts';
  * nothing refused.
  */
 
-const bodies = rounds({ what: 'bodies scanned', quick: 16_000, nightly: 1_000_000 });
+const bodies = rounds({ what: 'bodies scanned', quick: 8_000, nightly: 1_000_000 });
 const limits = { countersMax: 4096, keyBytesMax: 256 * 1024 };
 
 /** Two of them behind and ahead of UTC, by half hours and with summer time. */

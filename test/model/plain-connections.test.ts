@@ -19,7 +19,7 @@ import { rounds } from '../support/tier.ts';
 
 type Random = () => number;
 
-const streams = rounds({ what: 'streams of requests', quick: 500, nightly: 20_000 });
+const streams = rounds({ what: 'streams of requests', quick: 250, nightly: 20_000 });
 const bodyBytesMax = 3_000;
 
 let http: HttpServer;

@@ -4,7 +4,7 @@ import { plantedBugs } from './writer-planted-bugs.ts';
 import { runSchedule } from './writer-schedule.ts';
 import { rounds } from '../support/tier.ts';
 
-const schedules = rounds({ what: 'schedules of a store', quick: 15, nightly: 1_000 });
+const schedules = rounds({ what: 'schedules of a store', quick: 8, nightly: 1_000 });
 /** So many schedules show any of the bugs, with some to spare. */
 const seedsMax = 60;
 

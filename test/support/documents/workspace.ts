@@ -54,6 +54,7 @@ export class Workspace {
     mkdirSync(path);
     const node = process.execPath;
     this.#env = {
+      NODE_COMPILE_CACHE: process.env['NODE_COMPILE_CACHE'] ?? '',
       PATH: `${path}:/usr/bin:/bin`,
       HOME: join(this.directory, 'home'),
       LANG: 'C.UTF-8',
