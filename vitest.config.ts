@@ -9,7 +9,7 @@ export default defineConfig({
     testTimeout: 60_000,
     hookTimeout: 60_000,
     pool: 'forks',
-    maxWorkers: 4,
+    maxWorkers: 3,
     globalSetup: ['test/support/global-setup.ts'],
     reporters: ['default', new SummaryReporter()],
   },

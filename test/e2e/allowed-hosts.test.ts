@@ -9,9 +9,8 @@ import { hostRule } from '../../src/http/allowed-hosts.ts';
 import type { Exchange } from '../../src/http/observer.ts';
 import { silentObserver } from '../../src/http/observer.ts';
 import { readCounters } from '../support/counters.ts';
-import { startServer as startProcess } from '../support/real-server.ts';
+import { startServer as startProcess, temporaryDirectory } from '../support/server-process.ts';
 import { exchange, startServer, waitUntilCounted, type TestServer } from '../support/server.ts';
-import { temporaryDirectory } from '../support/real-server.ts';
 
 const body = JSON.stringify({
   processed_devices: [{ type: 'laptop', state: 'erased', timestamp: '2023-06-16T13:00:00Z' }],

@@ -86,7 +86,8 @@ it('connections that are held for nothing keep nobody out', async () => {
   const again = await openSlow(server, 200, ['nothing', 'headers']);
   let isOver = false;
   const others = serveOthers(server, () => isOver);
-  await vi.waitFor(() => expect(slow.closed).toBeGreaterThan(190), { timeout: 45_000 });
+  // Three times 64 are cut to make room, a few of which may be of the later ones.
+  await vi.waitFor(() => expect(slow.closed).toBeGreaterThan(180), { timeout: 45_000 });
   isOver = true;
   await others;
   expect(again.closed).toBeLessThan(400);
