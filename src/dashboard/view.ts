@@ -158,7 +158,7 @@ export interface PresetDays {
   readonly latest: Day;
 }
 
-/** So many days up to today, and those behind it that have counts. */
+/** The number of days up to today, and later days that have counts. */
 export function rangeOf({ range }: View, { today, latest }: PresetDays): Range {
   if (!('preset' in range)) return range;
   const days = presets.find(({ name }) => name === range.preset)?.days ?? 30;

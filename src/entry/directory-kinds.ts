@@ -19,7 +19,7 @@ function realOf(path: string): string {
   try {
     return realpathSync(path);
   } catch (error) {
-    // What is wrong with it is told where it is opened.
+    // The error surfaces where the file is opened.
     if ((error as NodeJS.ErrnoException).code === undefined) throw error;
     return resolve(path);
   }

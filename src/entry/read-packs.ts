@@ -30,7 +30,7 @@ export interface ReadingState {
 
 const bom = Buffer.from('\ufeff');
 
-/** Half for the first bytes, from which the format is told, and half for a request. */
+/** Half for the first bytes, which show the format, and half for a request. */
 const liveWaitMs = 1_000 / 2;
 
 /**

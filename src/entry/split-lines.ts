@@ -98,7 +98,7 @@ export class LineSlicer {
 /** `lines`: one value or more on each line. `document`: values that may go over several lines. */
 export type Layout = 'lines' | 'document';
 
-/** So many lines at the beginning show the layout: each of them may be a broken one. */
+/** The number of first lines that may show the layout; each of them may be broken. */
 const shownLinesMax = 16;
 
 /**

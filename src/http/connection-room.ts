@@ -7,7 +7,7 @@ function cutAtOnceOf(connectionsMax: number): number {
   return Math.max(1, Math.min(cutAtOnceMax, Math.floor(connectionsMax / 2)));
 }
 
-/** How many connections may be open where there are so many sockets, at least 2, for all at any moment. */
+/** The bound on connections where at most `sockets` (2 or more) may be open at any moment. */
 export function connectionsWithin(sockets: number): number {
   return Math.max(sockets - cutAtOnceMax, Math.ceil((2 * sockets - 1) / 3));
 }
