@@ -140,8 +140,8 @@ export class Store {
   }
 
   /**
-   * What can be told without a refusal, of which a browser would complain. What a day is, is told
-   * with it, once.
+   * Asks `/healthz`, which never refuses: a browser logs each refusal as an error. The answer also says
+   * how the day of an event is taken, which is read once.
    */
   async #asksForToken(signal: AbortSignal): Promise<boolean> {
     const isAdmitted = this.api.token !== undefined || this.#isOpen;
