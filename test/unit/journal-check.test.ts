@@ -2,17 +2,22 @@ import { copyFileSync, cpSync, readFileSync, rmSync, writeFileSync } from 'node:
 import { join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
 
-import { expect, it } from 'vitest';
+import { describe, expect, it } from 'vitest';
 
 import { dataPaths } from '../../src/engines/embedded/data-directory.ts';
+import { dropDeadLetters } from '../../src/engines/embedded/dead-letters.ts';
 import { checkJournal, stampAfter } from '../../src/engines/embedded/journal-check.ts';
 import { openDatabaseReadOnly } from '../../src/engines/embedded/read-only-database.ts';
-import { openDatabaseForChange } from '../../src/engines/embedded/sqlite-schema.ts';
+import { dropReplaced } from '../../src/engines/embedded/rebuild.ts';
+import { SqliteCounterStore } from '../../src/engines/embedded/sqlite-counter-store.ts';
+import { openDatabase, openDatabaseForChange } from '../../src/engines/embedded/sqlite-schema.ts';
 import {
   auditOf,
+  change,
   newDataDirectory,
   numberedBatches,
   openWriter,
+  rebuild,
   store,
 } from '../support/embedded-store.ts';
 
@@ -58,6 +63,49 @@ it('a database beside a journal of another state is not opened, and audit says s
 
   copyFileSync(newer, dataPaths(first).database);
   expect(() => openWriter(first)).toThrow(/which is newer/);
+});
+
+it('a database from before a rebuild is noticed beside a later journal', async () => {
+  const dataDir = newDataDirectory();
+  await store(dataDir, numberedBatches(5));
+  const { database } = dataPaths(dataDir);
+  const before = `${database}-before`;
+  copyFileSync(database, before);
+  for (let round = 0; round < 3; round++) {
+    rebuild(dataDir);
+    dropReplaced(dataDir);
+  }
+  const killed = await killedAfter(dataDir, 1);
+  copyFileSync(before, dataPaths(killed).database);
+  expect(() => openWriter(killed)).toThrow(/does not belong to .*, which is older/);
+});
+
+describe('a commit that is stamped', () => {
+  const changes: Record<string, (counters: SqliteCounterStore, dataDir: string) => unknown> = {
+    'of a rebuild': (_, dataDir) => rebuild(dataDir),
+    'of a dry run': (_, dataDir) => rebuild(dataDir, { dryRun: true }),
+    'of a dead letter': (_, dataDir) => dropDeadLetters(dataDir, () => true, 1),
+    'of keys that expire': (counters) => counters.expireKeys(counters.position, 10),
+    'of segments to be removed': (counters) => counters.noteRemoved(new Map(), 1),
+    'of the log': (counters) => counters.adoptLog(new Uint8Array(16)),
+    'of the age of the log': (counters) => counters.age.mark(counters.position + 1, 0),
+    'of the running time': (counters) => counters.age.save(),
+  };
+  it.each(Object.entries(changes))('%s', async (_, commit) => {
+    const dataDir = newDataDirectory();
+    await store(dataDir, numberedBatches(5));
+    change(dataDir, `INSERT INTO dead_letters VALUES (1, 'id', 'none', 0, 0, NULL, NULL)`);
+    const database = openDatabase(dataPaths(dataDir).database);
+    const stamp = () => Number(database.prepare('PRAGMA application_id').get()?.['application_id']);
+    try {
+      const counters = new SqliteCounterStore(database);
+      const before = stamp();
+      commit(counters, dataDir);
+      expect(stamp()).toBeGreaterThan(before);
+    } finally {
+      database.close();
+    }
+  });
 });
 
 it('what was not committed, or is torn, is not looked at', async () => {

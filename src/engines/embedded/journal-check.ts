@@ -1,14 +1,21 @@
 import { closeSync, openSync, readSync, statSync } from 'node:fs';
+import type { DatabaseSync } from 'node:sqlite';
 
 /*
  * SQLite does not notice a journal (-wal) beside a database that is not the one it was written for,
- * and mixes the pages of both. So each commit writes a number, one higher than the last, as the
- * application id into the first page, which has a fixed place in both files.
+ * and mixes the pages of both. So each commit, of any process, writes a number, one higher than the
+ * last, as the application id into the first page, which has a fixed place in both files.
  * Source of the formats: sqlite.org/fileformat2.html, sections 1.3 and 4.
  */
 const stampAt = 68;
 const headerBytes = 32;
 const frameHeaderBytes = 24;
+
+/** Stamps what the current transaction commits. @throws SQLite's errors. */
+export function stampCommit(database: DatabaseSync): void {
+  const stamp = Number(database.prepare('PRAGMA application_id').get()?.['application_id']);
+  database.exec(`PRAGMA application_id = ${stampAfter(stamp)}`);
+}
 
 /** The number that follows a stamp. */
 export function stampAfter(stamp: number): number {

@@ -25,6 +25,7 @@ export class LogAge {
   readonly #earlierMs: number;
   readonly #addMark: StatementSync;
   readonly #findMark: StatementSync;
+  readonly #saveRunMs: StatementSync;
 
   /** @param elapsedMs milliseconds since some moment; never goes back. */
   constructor(database: DatabaseSync, elapsedMs: () => number) {
@@ -35,6 +36,7 @@ export class LogAge {
     this.#findMark = database.prepare(
       'SELECT max(position) AS position FROM log_ages WHERE run_ms <= ?',
     );
+    this.#saveRunMs = database.prepare('UPDATE progress SET run_ms = ?');
     const saved = database
       .prepare(
         'SELECT max((SELECT max(run_ms) FROM progress), (SELECT max(run_ms) FROM log_ages)) AS run_ms',
@@ -62,7 +64,7 @@ export class LogAge {
     if (last !== undefined && runMs - Number(last['run_ms']) < everyMs) return;
     inTransaction(this.#database, () => {
       this.#addMark.run(position, runMs);
-      this.save();
+      this.#saveRunMs.run(runMs);
     });
   }
 
@@ -73,7 +75,7 @@ export class LogAge {
 
   /** @throws SQLite's errors. */
   save(): void {
-    this.#database.prepare('UPDATE progress SET run_ms = ?').run(this.runMs());
+    inTransaction(this.#database, () => this.#saveRunMs.run(this.runMs()));
   }
 
   /**

@@ -3,7 +3,7 @@ import { DatabaseSync } from 'node:sqlite';
 
 import { placeOfBatchId } from '../../domain/batch-id.ts';
 import { whyUnreadable } from './data-directory.ts';
-import { checkJournal } from './journal-check.ts';
+import { checkJournal, stampCommit } from './journal-check.ts';
 import { connectSqlite, type Connect } from './platform.ts';
 import { sqliteFailure } from './sqlite-errors.ts';
 
@@ -218,7 +218,7 @@ export function hasTable(database: DatabaseSync, name: string): boolean {
   return database.prepare('SELECT 1 FROM sqlite_schema WHERE name = ?').get(name) !== undefined;
 }
 
-/** All of it is done, or nothing. */
+/** All of it is done, or nothing. What only reads takes `BEGIN`. */
 export function inTransaction<T>(
   database: DatabaseSync,
   act: () => T,
@@ -226,6 +226,7 @@ export function inTransaction<T>(
 ): T {
   database.exec(begin);
   try {
+    if (begin === 'BEGIN IMMEDIATE') stampCommit(database);
     const result = act();
     database.exec('COMMIT');
     return result;
