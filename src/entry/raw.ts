@@ -7,10 +7,13 @@ import {
   dayZoneOf,
   findStored,
   rawBatches,
+  rememberedKeys,
   type FoundBatch,
+  type RememberedKeys,
 } from '../engines/embedded/raw-batches.ts';
 import type { StorePlace } from './common-options.ts';
 import { checkExportDirectory, exportListOf } from './directory-kinds.ts';
+import { withLocalStore } from './local-store.ts';
 import { UsageError } from './option-parsers.ts';
 import { grouped, openProgress } from './progress.ts';
 import type { RawRangeOptions } from './raw-options.ts';
@@ -52,23 +55,44 @@ export async function rawGet(place: StorePlace, name: string): Promise<number> {
 
 /**
  * Writes the bodies as files into a directory, in the layout of the bucket on AWS, with a line for
- * each in `batches.ndjson`. Returns the exit code: 1 where some are damaged.
+ * each in `batches.ndjson`, without idempotency keys that are forgotten. Returns the exit code: 1
+ * where some are damaged.
  */
 export async function rawExport(options: RawRangeOptions, directory: string): Promise<number> {
-  const { place, received, isBrief } = options;
+  const { place } = options;
   checkExportDirectory(directory);
   if (place.stack !== undefined) {
     const { rawExportOfStack } = await import('./stack-raw.ts');
     return await rawExportOfStack(place.stack, options, directory);
   }
-  const dayZone = dayZoneOf(place.dataDir);
+  const { dataDir } = place;
+  return await withLocalStore(dataDir, () => {
+    const dayZone = dayZoneOf(dataDir);
+    const keys = rememberedKeys(dataDir);
+    try {
+      return exportOf({ dataDir, dayZone, keys }, options, directory);
+    } finally {
+      keys.close();
+    }
+  });
+}
+
+function exportOf(
+  {
+    dataDir,
+    dayZone,
+    keys,
+  }: { readonly dataDir: string; readonly dayZone: string; readonly keys: RememberedKeys },
+  { received, isBrief }: RawRangeOptions,
+  directory: string,
+): number {
   mkdirSync(join(directory, 'raw'), { recursive: true });
   const list = exportListOf(directory);
   writeFileSync(`${list}.part`, '');
   const progress = openProgress(undefined);
   let batches = 0;
   let damaged = 0;
-  for (const found of rawBatches(place.dataDir, received)) {
+  for (const found of rawBatches(dataDir, received)) {
     if (found.damage !== undefined) {
       damaged += warnOf(found.damage);
       continue;
@@ -77,7 +101,10 @@ export async function rawExport(options: RawRangeOptions, directory: string): Pr
     // A file under its name is whole, however an earlier export ended.
     writeFileSync(`${path}.part`, found.batch.body);
     renameSync(`${path}.part`, path);
-    writeFileSync(`${list}.part`, `${lineOf(found.batch, isBrief, dayZone)}\n`, { flag: 'a' });
+    const batch = keys.includes(found.batch)
+      ? found.batch
+      : { ...found.batch, idempotencyKey: undefined };
+    writeFileSync(`${list}.part`, `${lineOf(batch, isBrief, dayZone)}\n`, { flag: 'a' });
     batches++;
     progress.update(batches, `${grouped(batches)} batches`);
   }

@@ -7,7 +7,13 @@ import { readRawKey } from '../domain/batch-id.ts';
 import { asWritten } from '../domain/day.ts';
 import { fromRanges, type Ranges } from '../domain/index-ranges.ts';
 import { s3RawStore, startOf } from '../engines/aws/s3-raw-store.ts';
-import { dayZoneOf, logEndOf, rawBatches, replayGaps } from '../engines/embedded/raw-batches.ts';
+import {
+  dayZoneOf,
+  logEndOf,
+  rawBatches,
+  rememberedKeys,
+  replayGaps,
+} from '../engines/embedded/raw-batches.ts';
 import type { ContentEncoding, ReplayOrigin } from '../pipeline/ports.ts';
 import { exportListOf, holdsExport } from './directory-kinds.ts';
 import { whyNoFile } from './file-errors.ts';
@@ -64,6 +70,7 @@ export async function openSource(
 
 function directorySource(dataDir: string, received: Received): ReplaySource {
   const { removedBytes, deadLetters } = replayGaps(dataDir);
+  const keys = rememberedKeys(dataDir);
   return {
     dayZone: dayZoneOf(dataDir),
     total: logEndOf(dataDir),
@@ -80,7 +87,7 @@ function directorySource(dataDir: string, received: Received): ReplaySource {
           yield { kind: 'missing', detail };
           continue;
         }
-        const { rawKey, encoding, caller, idempotencyKey, position: at } = batch;
+        const { rawKey, encoding, caller, position: at } = batch;
         if (deadLetters.has(at)) {
           yield { kind: 'dead_letter', rawKey };
           continue;
@@ -92,14 +99,14 @@ function directorySource(dataDir: string, received: Received): ReplaySource {
           body,
           encoding,
           caller,
-          idempotencyKey,
+          idempotencyKey: keys.includes(batch) ? batch.idempotencyKey : undefined,
           replayOf: originOf(batch),
         };
         yield { kind: 'batch', rawKey, at, load: () => Promise.resolve(loaded) };
       }
     },
     hasKeys: () => true,
-    close: () => undefined,
+    close: () => keys.close(),
   };
 }
 

@@ -13,6 +13,7 @@ import {
   PutObjectCommand,
 } from '@aws-sdk/client-s3';
 
+import { isKeyFree } from '../../src/engines/aws/dynamodb-batch-records.ts';
 import type { Random } from './aws-random.ts';
 import type { Item } from './aws-simulated-dynamodb.ts';
 import { bucket, countersTable, ledgerTable } from './aws-simulation.ts';
@@ -38,6 +39,7 @@ function ledgerItem(random: Random): Item {
     ...ledgerKey(random),
     received_at: { N: String(random.below(4)) },
     next_at: { N: String(random.below(4)) },
+    ...(random.chance(0.3) && { replayed_at: { N: String(random.below(4)) } }),
     ...(random.chance(0.5) && { batch_id: { S: random.pick(['x', 'y']) } }),
     ...(random.chance(0.3) && { body_sha256: { B: random.bytes(2) } }),
   };
@@ -58,8 +60,7 @@ function putItem(random: Random): object {
   }
   return new PutItemCommand({
     ...common,
-    ConditionExpression:
-      'attribute_not_exists(id) OR received_at <= :expired OR batch_id = :replaced',
+    ConditionExpression: isKeyFree,
     ExpressionAttributeValues: {
       ':expired': { N: String(random.below(4)) },
       ':replaced': { S: random.pick(['x', '-']) },

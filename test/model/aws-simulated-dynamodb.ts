@@ -17,6 +17,7 @@ import {
 import { isDeepStrictEqual } from 'node:util';
 
 import { compareUtf8 } from '../../src/domain/counter.ts';
+import { isKeyFree } from '../../src/engines/aws/dynamodb-batch-records.ts';
 import { knowsOnly, serviceError, unknownToSimulation } from './aws-simulated-errors.ts';
 
 export type Item = Record<string, AttributeValue>;
@@ -35,9 +36,9 @@ const $metadata = { httpStatusCode: 400 };
 /** Expressions are not parsed: these are the ones the engine uses, and what they mean. */
 const conditions: Record<string, (old: Item | undefined, values: Values) => boolean> = {
   'attribute_not_exists(id)': (old) => old === undefined,
-  'attribute_not_exists(id) OR received_at <= :expired OR batch_id = :replaced': (old, values) =>
+  [isKeyFree]: (old, values) =>
     old === undefined ||
-    Number(old['received_at']?.N) <= Number(values?.[':expired']?.N) ||
+    Number((old['replayed_at'] ?? old['received_at'])?.N) <= Number(values?.[':expired']?.N) ||
     (old['batch_id'] !== undefined && old['batch_id'].S === values?.[':replaced']?.S),
   'attribute_exists(id)': (old) => old !== undefined,
   'run_id = :run_id': (old, values) => old?.['run_id']?.S === values?.[':run_id']?.S,

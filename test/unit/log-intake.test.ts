@@ -40,7 +40,6 @@ it('waits for no more batches once those that wait hold many items', async () =>
       onFailure: (error) => expect(error).toBeUndefined(),
       defer: (commit) => void deferred.push(commit),
       now: () => 0,
-      keepKeysMs: 0,
       backlogBytesMax: 1024 * 1024,
     },
     [],

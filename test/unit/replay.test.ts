@@ -9,7 +9,7 @@ import { dataPaths } from '../../src/engines/embedded/data-directory.ts';
 import { nodeFileSystem } from '../../src/engines/embedded/file-system.ts';
 import { dropReplaced } from '../../src/engines/embedded/rebuild.ts';
 import { LogReader } from '../../src/engines/embedded/log-reader.ts';
-import { findStored, rawBatches } from '../../src/engines/embedded/raw-batches.ts';
+import { findStored, rawBatches, rememberedKeys } from '../../src/engines/embedded/raw-batches.ts';
 import { ReplayedTail } from '../../src/engines/embedded/replayed-tail.ts';
 import { openStatsReader } from '../../src/engines/embedded/stats-reader.ts';
 import type { Writer } from '../../src/engines/embedded/writer.ts';
@@ -237,6 +237,55 @@ it('takes a retry that crosses the move for the same batch, whichever comes firs
   expect(fourth).toMatchObject({ isKnown: true, rawKey: third?.accepted && third.rawKey });
   expect(total(dataDir)).toBe(4);
   expect(await auditOf(dataDir)).toEqual([]);
+});
+
+it.each([
+  ['behind', Date.UTC(1970, 0, 1)],
+  ['ahead', Date.UTC(2090, 0, 1)],
+])('remembers a key, however far the clock of the source was %s', async (_, receivedAt) => {
+  const dataDir = newDataDirectory();
+  const retry: Submission = {
+    ...{ body, encoding: 'identity', strict: false },
+    ...{ caller: 'fleet', idempotencyKey: 'one' },
+  };
+  const replayOf = { ...origin, receivedAt };
+  const taken = { accepted: true, rawKey: rawKeyOf(origin.batchId, receivedAt) };
+  await within(dataDir, async (writer) => {
+    expect(await writer.ingest({ ...retry, replayOf })).toMatchObject(taken);
+    expect(await writer.ingest(retry)).toMatchObject(taken);
+  });
+  // Counted meanwhile.
+  expect(await within(dataDir, (writer) => writer.ingest(retry))).toMatchObject(taken);
+  expect(total(dataDir)).toBe(2);
+  expect(await auditOf(dataDir)).toEqual([]);
+});
+
+it('brings no key to life that its source has forgotten, or given to a later batch', async () => {
+  const dataDir = newDataDirectory();
+  await store(dataDir, numberedBatches(10));
+  const rememberedNow = () => {
+    const keys = rememberedKeys(dataDir);
+    const kept = [...rawBatches(dataDir, undefined)].flatMap(({ batch }) =>
+      batch !== undefined && keys.includes(batch) ? [String(batch.idempotencyKey)] : [],
+    );
+    keys.close();
+    return kept;
+  };
+  expect(rememberedNow()).toEqual(['key-0', 'key-3', 'key-6', 'key-9']);
+  const [, , third = expect.fail()] = [...rawBatches(dataDir, undefined)].map(
+    ({ batch }) => batch?.position ?? 0,
+  );
+  change(
+    dataDir,
+    `DELETE FROM idempotency_keys WHERE position < ${third};
+     UPDATE progress SET keys_expired_through = ${third};
+     UPDATE idempotency_keys SET batch_id = 'later' WHERE key = 'key-6';
+     DELETE FROM idempotency_keys WHERE key = 'key-9'`,
+  );
+  // The last is lost, not forgotten.
+  expect(rememberedNow()).toEqual(['key-3', 'key-9']);
+  rmSync(dataPaths(dataDir).database);
+  expect(rememberedNow()).toEqual(['key-0', 'key-3', 'key-6', 'key-9']);
 });
 
 it('counts both where a key stood for two batches, one after the other', async () => {

@@ -121,7 +121,7 @@ async function queueAll(
 }
 
 /**
- * Makes the key that of this batch, as far as it is kept still; returns the batch under which its
+ * Makes the key that of this batch; returns the batch under which its
  * client has sent it again, here, if that is so. A key of another body, or of a later batch from
  * elsewhere, stays with that.
  */
@@ -130,7 +130,7 @@ async function claimKey(
   { caller, idempotency }: ReplayedBatch,
   raw: S3RawBatch,
 ): Promise<KeyRecord | undefined> {
-  if (idempotency === undefined || !records.isKept(raw, now())) return undefined;
+  if (idempotency === undefined) return undefined;
   const { key, bodySha256 } = idempotency;
   // Another attempt at this very batch may hold it.
   let replaced: BatchId = raw.batchId;

@@ -7,7 +7,7 @@ import {
 
 import type { BatchId } from '../../domain/batch-id.ts';
 import type { BatchIdentity } from '../../domain/chunk.ts';
-import type { EarlierBatch, StoredBatch } from '../../pipeline/ports.ts';
+import type { EarlierBatch } from '../../pipeline/ports.ts';
 import { itemsPerMessageText, readItemsPerMessage } from '../../pipeline/recut.ts';
 import { decodeExcluded, encodeExcluded } from './excluded-items.ts';
 import {
@@ -43,6 +43,13 @@ export interface BatchRecord extends BatchIdentity {
   readonly chunks: number;
 }
 
+/**
+ * When a key may be given to a batch: `:expired` is the time (ms) up to which keys are forgotten,
+ * `:replaced` a batch that may be written over.
+ */
+export const isKeyFree =
+  'attribute_not_exists(id) OR batch_id = :replaced OR replayed_at <= :expired OR (attribute_not_exists(replayed_at) AND received_at <= :expired)';
+
 /** The rows that say whose batch an idempotency key is, and which batches are stored and queued. */
 export class DynamodbBatchRecords {
   readonly #options: BatchRecordsOptions;
@@ -54,7 +61,8 @@ export class DynamodbBatchRecords {
   /** The batch of the caller's key, if the key is still kept. */
   async findKey(caller: string, key: string, now: number): Promise<KeyRecord | undefined> {
     const record = readKey(await this.#get(keyOf(caller, key)));
-    return record !== undefined && this.isKept(record, now) ? record : undefined;
+    const isKept = record !== undefined && keptSince(record) + this.#options.keepMs > now;
+    return isKept ? record : undefined;
   }
 
   /**
@@ -75,8 +83,7 @@ export class DynamodbBatchRecords {
           TableName: ledgerTable,
           Item: keyRow(keyOf(caller, key), record, keepMs),
           // DynamoDB ends a row some time after its time: until then it may be written over.
-          ConditionExpression:
-            'attribute_not_exists(id) OR received_at <= :expired OR batch_id = :replaced',
+          ConditionExpression: isKeyFree,
           ExpressionAttributeValues: {
             ':expired': { N: String(now - keepMs) },
             ':replaced': { S: replaced ?? '-' },
@@ -118,7 +125,7 @@ export class DynamodbBatchRecords {
             rejected: { N: String(record.rejected) },
             chunks: { N: String(record.chunks) },
             ...replayedAtOf(record),
-            expires_at: expiry((record.replayedAt ?? record.receivedAt) + keepMs),
+            expires_at: expiry(keptSince(record) + keepMs),
           },
           ConditionExpression: 'attribute_not_exists(id)',
         }),
@@ -128,11 +135,6 @@ export class DynamodbBatchRecords {
       if (error instanceof ConditionalCheckFailedException) return false;
       throw error;
     }
-  }
-
-  /** Whether the keys of a batch are kept still. */
-  isKept({ receivedAt }: StoredBatch, now: number): boolean {
-    return receivedAt + this.#options.keepMs > now;
   }
 
   async #get(key: LedgerKey): Promise<Item | undefined> {
@@ -157,8 +159,19 @@ export function keyRow(key: LedgerKey, record: KeyRecord, keepMs: number): Item 
     items_per_message: { S: itemsPerMessageText(record.itemsPerMessage) },
     ...(excluded.length > 0 && { excluded: { B: encodeExcluded(excluded) } }),
     ...replayedAtOf(record),
-    expires_at: expiry(record.receivedAt + keepMs),
+    expires_at: expiry(keptSince(record) + keepMs),
   };
+}
+
+/**
+ * From when on the rows of a batch are kept. For one from another installation that is its coming
+ * here: of the clock of the other side nothing is known.
+ */
+function keptSince({
+  replayedAt,
+  receivedAt,
+}: Pick<KeyRecord, 'replayedAt' | 'receivedAt'>): number {
+  return replayedAt ?? receivedAt;
 }
 
 function replayedAtOf({ replayedAt }: { readonly replayedAt?: number }): Item {

@@ -18,13 +18,16 @@ export interface KeyIssue {
 const attemptMsMax = 15 * 60_000;
 const keysAtOnce = 100;
 
+/** From when on a row is kept, as `DynamodbBatchRecords` has it. */
+const keptSince = (row: string) => `coalesce(${row}.replayed_at, ${row}.received_at)`;
+
 /**
  * The batch whose a key is: of several that came with it here the last one; one that came here first
  * before those from elsewhere, as the intake has it. Parameters: received since when.
  */
 const holders = `
-  SELECT b.* FROM batch_keys b WHERE b.received_at > :since AND NOT EXISTS (
-    SELECT 1 FROM batch_keys o WHERE o.key = b.key AND o.received_at > :since
+  SELECT b.* FROM batch_keys b WHERE ${keptSince('b')} > :since AND NOT EXISTS (
+    SELECT 1 FROM batch_keys o WHERE o.key = b.key AND ${keptSince('o')} > :since
     AND (o.replayed_at IS NOT NULL, -o.received_at, o.batch)
       < (b.replayed_at IS NOT NULL, -b.received_at, b.batch))`;
 
@@ -35,7 +38,7 @@ const holders = `
 const isSound = `coalesce(k.batch = b.batch AND k.received_at = b.received_at
   AND k.body_sha256 = b.body_sha256 AND k.excluded = b.excluded
   AND (b.replayed_at IS NOT NULL OR k.items_per_message = b.items_per_message)
-  AND k.expires_at * 1000.0 >= b.received_at + :keep, 0)`;
+  AND k.expires_at * 1000.0 >= ${keptSince('b')} + :keep, 0)`;
 
 interface Suspect {
   readonly key: string;
@@ -129,7 +132,7 @@ function codeOf(
 function noteUnexplained(scratch: ProofScratch, since: number): void {
   scratch.run(
     `INSERT INTO key_issues SELECT k.key, 'key_unexplained', NULL, k.batch FROM key_rows k
-     WHERE k.received_at > ? AND NOT EXISTS (SELECT 1 FROM key_issues i WHERE i.key = k.key) AND (
+     WHERE ${keptSince('k')} > ? AND NOT EXISTS (SELECT 1 FROM key_issues i WHERE i.key = k.key) AND (
        EXISTS (SELECT 1 FROM batch_keys o WHERE o.batch = k.batch AND o.key <> k.key)
        OR EXISTS (SELECT 1 FROM batch_rows r WHERE r.batch = k.batch)
          AND NOT EXISTS (SELECT 1 FROM dropped d WHERE d.batch = k.batch)

@@ -40,7 +40,6 @@ export interface LogIntakeOptions {
   readonly defer: (commit: () => void) => void;
   /** Milliseconds since 1970. */
   readonly now: () => number;
-  readonly keepKeysMs: number;
   /** Beyond so many bytes that are stored and not counted, nothing more is taken. */
   readonly backlogBytesMax: number;
 }
@@ -138,8 +137,7 @@ export class LogIntake implements Intake, ReplayIntake {
     const reason = this.#whyNot();
     if (reason !== undefined) throw reason;
     const hasKey =
-      origin.receivedAt > this.#options.now() - this.#options.keepKeysMs &&
-      (holder === undefined || (isFromElsewhere === true && holder.receivedAt < origin.receivedAt));
+      holder === undefined || (isFromElsewhere === true && holder.receivedAt < origin.receivedAt);
     const taken = hasKey ? batch : { ...batch, idempotency: undefined };
     // What was excluded of it is settled: it counts what it counted where it came from.
     const settled = { ...taken, excluded: origin.excluded ?? [] };
@@ -253,12 +251,7 @@ export class LogIntake implements Intake, ReplayIntake {
   #lookUp(caller: string, key: string): (EarlierBatch & { durable?: Promise<void> }) | undefined {
     const pending = this.#pendingKeys.get(keyId(caller, key));
     if (pending !== undefined) return pending;
-    const { findKey, now, keepKeysMs } = this.#options;
-    const counted = findKey(caller, key);
-    if (counted === undefined || this.#placeOfReplayed(counted.batchId) === undefined)
-      return counted;
-    // How old a batch from another installation is, only the wall clocks of both can tell.
-    return counted.receivedAt > now() - keepKeysMs ? counted : undefined;
+    return this.#options.findKey(caller, key);
   }
 
   /** The record is there: what it says need not be held in memory or in a row. */

@@ -1,7 +1,9 @@
+import { statSync } from 'node:fs';
+
 import type { BatchId } from '../../domain/batch-id.ts';
 import type { RawBatch } from '../../pipeline/ports.ts';
 import { dataPaths, whyUnreadable } from './data-directory.ts';
-import { readDeadLetters } from './ledger.ts';
+import { mayKeyBeExpired, readDeadLetters, readLedger } from './ledger.ts';
 import { nodeFileSystem } from './file-system.ts';
 import type { LogPosition } from './log-frame.ts';
 import { LogReader } from './log-reader.ts';
@@ -94,6 +96,47 @@ export function replayGaps(dataDir: string): ReplayGaps {
     return { removedBytes: listSegments(nodeFileSystem, log)[0]?.base ?? 0, deadLetters };
   } finally {
     database.close();
+  }
+}
+
+export interface RememberedKeys {
+  /** Whether a retry with the key of the batch would be this batch still. */
+  includes(batch: StoredBody): boolean;
+  close(): void;
+}
+
+/**
+ * Which idempotency keys a data directory remembers: one that has expired, or stands for a later batch
+ * by now, must not come to life again elsewhere. All of them, where the database is gone.
+ * @throws where the database cannot be read, or is of another version.
+ */
+export function rememberedKeys(dataDir: string): RememberedKeys {
+  const { database: path } = dataPaths(dataDir);
+  if (statSync(path, { throwIfNoEntry: false }) === undefined) {
+    return { includes: (batch) => batch.idempotencyKey !== undefined, close: () => undefined };
+  }
+  const database = openDatabaseReadOnly(path);
+  try {
+    checkVersion(database, path);
+    const holder = database.prepare(
+      'SELECT batch_id FROM idempotency_keys WHERE caller = ? AND key = ?',
+    );
+    return {
+      includes(batch) {
+        if (batch.idempotencyKey === undefined) return false;
+        const ledger = readLedger(database);
+        // Its key is in the database once it is counted.
+        if (batch.position >= (ledger?.position ?? 0)) return true;
+        const row = holder.get(batch.caller, batch.idempotencyKey);
+        return row === undefined
+          ? !mayKeyBeExpired(ledger, batch)
+          : row['batch_id'] === batch.batchId;
+      },
+      close: () => database.close(),
+    };
+  } catch (error) {
+    database.close();
+    throw error;
   }
 }
 

@@ -150,7 +150,6 @@ export class Writer {
         onFailure: (error) => this.#fail(error),
         defer: queueMicrotask,
         now: platform.now,
-        keepKeysMs: options.keepKeysMs,
         backlogBytesMax: options.backlogBytesMax,
       },
       uncountedKeys,

@@ -135,6 +135,21 @@ describe('a batch that is replayed into AWS', () => {
     expect(await total(engine)).toBe(8);
   });
 
+  it.each([
+    ['behind', Date.UTC(1970, 0, 1)],
+    ['ahead', Date.UTC(2090, 0, 1)],
+  ])('keeps its key, however far the clock of the source was %s', async (_, receivedAt) => {
+    const engine = await newEngine();
+    const keyed = { caller: 'fleet', idempotencyKey: 'one' };
+    const taken = { rawKey: rawKeyOf(origin.batchId, receivedAt) };
+    expect(await bring(engine, keyed, { ...origin, receivedAt })).toBe('stored');
+    engine.now += 89 * dayMs;
+    expect(await ingest({ ...plain, ...keyed }, engine.intake, rules)).toMatchObject(taken);
+    // And is forgotten as any other.
+    engine.now += dayMs;
+    expect(await ingest({ ...plain, ...keyed }, engine.intake, rules)).not.toMatchObject(taken);
+  });
+
   it.each(['before', 'after'] as const)(
     'is completed by the sweeper, or by another replay, wherever it is cut off: %s a call',
     async (when) => {

@@ -83,7 +83,7 @@ class Engine {
   }
 
   start(): void {
-    const { segmentBytes, keepKeysMs, backlogBytesMax } = this.options;
+    const { segmentBytes, backlogBytesMax } = this.options;
     this.fault = undefined;
     this.failures = [];
     this.database = openDatabase(this.databasePath);
@@ -139,7 +139,6 @@ class Engine {
         onFailure: (error) => this.failures.push(error),
         defer: (commit) => void setImmediate(commit),
         now: () => this.now,
-        keepKeysMs,
         backlogBytesMax,
       },
       uncounted,
