@@ -99,7 +99,11 @@ const embeddedThroughApp = async () => {
 };
 
 describe('the embedded engine', () => {
-  describeContract({ 'over HTTP': embeddedOverHttp, 'through the app': embeddedThroughApp });
+  describeContract({
+    'over HTTP': embeddedOverHttp,
+    // The functions of the AWS engine are the same app.
+    ...(isNightly() && { 'through the app': embeddedThroughApp }),
+  });
 });
 
 needs('Java').describe('the AWS engine, as the embedded one', () => {

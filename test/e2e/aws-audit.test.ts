@@ -22,9 +22,11 @@ import { auditOf, rebuildOf, testBackoff } from '../support/aws-proof.ts';
 import { countersAsStranger, scan, startAws, type AwsEmulators } from '../support/aws-store.ts';
 import { Lambdas } from '../support/lambda.ts';
 import { needs } from '../support/needs.ts';
+import { rounds } from '../support/tier.ts';
 
 const { describe, it } = needs('Java');
 
+const audits = rounds({ what: 'audits beside traffic on AWS', quick: 1, nightly: 10 });
 const date = '2026-03-01';
 
 let aws: AwsEmulators;
@@ -492,7 +494,7 @@ describe('beside traffic', () => {
 
   it('an audit finds no difference that is none', async () => {
     const posted = await withTraffic(async () => {
-      for (let audits = 0; audits < 3; audits++) {
+      for (let round = 0; round < audits; round++) {
         const { differences } = await audit({ inFlightMs: 60_000 });
         expect(differences.filter(({ code }) => code !== 'counter_unsettled')).toEqual([]);
       }

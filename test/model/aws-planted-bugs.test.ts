@@ -69,11 +69,12 @@ function withoutFailed(inner: Client): Client {
   };
 }
 
-const seedsMax = 5_000;
+/** Any of the bugs shows long before the last. Those that show the rarest come first. */
+const seeds = [680, 177, 54, ...Array(5_000).keys()];
 
 /** The first seed whose schedule shows the bug, and how. */
 async function findViolation(variant: Variant): Promise<{ seed: number; error: Violation }> {
-  for (let seed = 0; seed < seedsMax; seed++) {
+  for (const seed of seeds) {
     try {
       await runSchedule(seed, { variant });
     } catch (error) {
@@ -81,7 +82,7 @@ async function findViolation(variant: Variant): Promise<{ seed: number; error: V
       throw error;
     }
   }
-  throw new Error(`none of ${seedsMax} schedules shows it`);
+  throw new Error(`none of ${seeds.length} schedules shows it`);
 }
 
 describe('an engine that', () => {

@@ -5,8 +5,8 @@ import { runSchedule } from './writer-schedule.ts';
 import { rounds } from '../support/tier.ts';
 
 const schedules = rounds({ what: 'schedules of a store', quick: 8, nightly: 1_000 });
-/** So many schedules show any of the bugs, with some to spare. */
-const seedsMax = 60;
+/** So many schedules show any of the bugs, with some to spare. First those that show the rarest. */
+const seeds = [22, 30, 19, 10, 5, ...Array(60).keys()];
 
 describe('a store through power cuts, kills, a failing disk and a clock that jumps', () => {
   it('counts what it acknowledged once, the rest whole or not at all', async () => {
@@ -28,7 +28,7 @@ async function traceOf(seed: number): Promise<string[]> {
 
 describe('a writer that', () => {
   it.each(Object.entries(plantedBugs))('%s is caught', async (_, variant) => {
-    for (let seed = 0; seed < seedsMax; seed++) {
+    for (const seed of seeds) {
       try {
         await runSchedule(seed, { variant });
       } catch {
@@ -37,6 +37,6 @@ describe('a writer that', () => {
         return;
       }
     }
-    expect.fail(`none of ${seedsMax} schedules shows it`);
+    expect.fail(`none of ${seeds.length} schedules shows it`);
   });
 });
