@@ -17,7 +17,7 @@ import {
   type Retry,
   type RetryLimits,
 } from './post-batch.ts';
-import { retryReporter } from './retry-reporter.ts';
+import { RetryReporter } from './retry-reporter.ts';
 import { Slots } from './slots.ts';
 
 const compress = promisify(gzip);
@@ -77,10 +77,15 @@ export interface ClientOptions {
   readonly onGaveUp?: ((batch: GivenUpBatch) => unknown) | undefined;
   /**
    * Called before each wait for a batch to be sent again; errors are reported as those of `onRefused`.
-   * Without it, a line on stderr says so of a batch that is tried for more than five seconds, at most
-   * every 30 seconds.
+   * Without it, a line on stderr says so of a batch that is tried for more than five seconds, or has no
+   * answer for ten, at most every 30 seconds.
    */
   readonly onRetry?: ((retry: Retry) => unknown) | undefined;
+  /**
+   * Writes that line elsewhere.
+   * @internal
+   */
+  readonly complain?: (text: string) => void;
   /** Aborted, it gives up all that is not acknowledged. */
   readonly signal?: Signal | undefined;
 }
@@ -138,7 +143,8 @@ class BatchingClient implements Client {
   readonly #options: ClientOptions;
   readonly #server;
   readonly #limits: RetryLimits;
-  readonly #onRetry: (retry: Retry) => void;
+  readonly #reporter: RetryReporter | undefined;
+  readonly #onRetry: ((retry: Retry) => void) | undefined;
   readonly #gzipBytesMin: number;
   readonly #buffer: EventBuffer;
   readonly #slots: Slots;
@@ -156,11 +162,10 @@ class BatchingClient implements Client {
     const firstContactMsMax = options.retry?.totalMsMax ?? defaultRetryLimits.totalMsMax;
     const defaults = { ...defaultRetryLimits, firstContactMsMax };
     this.#limits = checkedLimits(options.retry ?? {}, defaults);
-    const { onRetry } = options;
+    const { onRetry, complain = writeError } = options;
+    if (onRetry === undefined) this.#reporter = new RetryReporter(this.#server.url, complain);
     this.#onRetry =
-      onRetry === undefined
-        ? retryReporter(this.#server.url, writeError)
-        : (retry) => this.#tell(() => onRetry(retry));
+      onRetry === undefined ? this.#reporter?.onRetry : (retry) => this.#tell(() => onRetry(retry));
     this.#gzipBytesMin = atLeast(0, 'gzipBytesMin', options.gzipBytesMin ?? 1024);
     this.#slots = new Slots(atLeast(1, 'concurrency', options.concurrency ?? 4));
     this.#signal =
@@ -187,7 +192,9 @@ class BatchingClient implements Client {
 
   sendBatch(batch: Batch, signal?: AbortSignal): Promise<PostOutcome> {
     const either = signal === undefined ? this.#signal : AbortSignal.any([signal, this.#signal]);
-    return postBatch(this.#server, batch, either, this.#limits, realEffects, this.#onRetry);
+    const onRetry = this.#onRetry;
+    const outcome = postBatch(this.#server, batch, either, this.#limits, realEffects, onRetry);
+    return this.#reporter?.watch(outcome) ?? outcome;
   }
 
   async flush(): Promise<Totals> {

@@ -144,7 +144,10 @@ export function report(
   withSummary: boolean,
 ): void {
   for (const file of run.files) for (const text of complaints(file)) complain(text);
-  if (run.failure !== undefined) complain(`device-pipeline: ${run.failure}${unsent(run)}`);
+  if (run.failure !== undefined) {
+    const unanswered = withSummary ? '' : unansweredOf(run);
+    complain(`device-pipeline: ${run.failure}${unsent(run)}${unanswered}`);
+  }
   if (!withSummary) return;
 
   const { batches } = run;
@@ -190,9 +193,15 @@ function unsent({ files, isInterrupted }: IngestRun): string {
     : 0;
   const parts = [
     ...(items === 0 ? [] : [`${grouped(items)} items`]),
-    ...(bytes === 0 ? [] : [`${grouped(bytes)} bytes of what had not ended`]),
+    ...(bytes === 0 ? [] : [`${grouped(bytes)} bytes that are not cut into items yet`]),
   ];
   return parts.length === 0 ? '' : `; read and not sent: ${parts.join(' and ')}`;
+}
+
+/** Of a server that has never answered. Where none listens, nothing was sent. */
+function unansweredOf(run: IngestRun): string {
+  const items = run.isInterrupted ? sum(run, 'unconfirmed') : 0;
+  return items === 0 ? '' : `; sent and not answered: ${grouped(items)} items`;
 }
 
 function inNumbers(accepted: number, refused: number, unanswered: number): string {

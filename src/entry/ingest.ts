@@ -64,6 +64,9 @@ export async function ingest(options: IngestOptions): Promise<number> {
   return run.failure === undefined && left === 0 ? 0 : 1;
 }
 
+const interruptedBefore =
+  'interrupted; nothing was sent: --strict reads and checks everything first';
+
 /** Sends nothing unless all lines and items of all inputs are good. */
 async function checkAndSend(
   options: IngestOptions,
@@ -76,11 +79,16 @@ async function checkAndSend(
   try {
     for (const input of inputs) kept.push(await rereadable(input, interruption.stopping));
     await check(options, kept, run, interruption);
-    if (run.failure !== undefined || interruption.stopping.aborted) return;
+    if (run.failure !== undefined) return;
+    if (interruption.stopping.aborted) {
+      run.failure = interruptedBefore;
+      return;
+    }
     run.files = [];
     await send(options, kept, run, client, interruption);
   } catch (error) {
     if (!interruption.stopping.aborted) throw error;
+    run.failure = interruptedBefore;
   } finally {
     for (const input of kept) await input.close();
   }

@@ -2,7 +2,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 
 import { requestOverHttp } from '../client/http-request.ts';
 import { parseObject, readText, sleep, type Retry } from '../client/post-batch.ts';
-import { retryReporter } from '../client/retry-reporter.ts';
+import { RetryReporter } from '../client/retry-reporter.ts';
 import { awsReplayIntake } from '../engines/aws/aws-replay.ts';
 import { DynamodbBatchRecords } from '../engines/aws/dynamodb-batch-records.ts';
 import { fixDayRule } from '../engines/aws/dynamodb-day-rule.ts';
@@ -196,7 +196,7 @@ function urlTarget(
 type Ingest = (submission: Submission) => Promise<IngestOutcome>;
 
 function intoTarget(target: string, ingest: Ingest): ReplayTarget['take'] {
-  const onRetry = retryReporter(target, complain);
+  const { onRetry } = new RetryReporter(target, complain);
   return (batch, signal) => takeInto(ingest, batch, signal, onRetry);
 }
 

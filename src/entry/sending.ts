@@ -1,7 +1,6 @@
 import { constants } from 'node:os';
 
 import { createClient, type Client, type PostOutcome } from '../client/index.ts';
-import { retryReporter } from '../client/retry-reporter.ts';
 import { onStopSignal, type StopSignal } from './stop-signals.ts';
 import { visible } from './terminal-text.ts';
 
@@ -25,8 +24,7 @@ export function commandClient({
   readonly url: string;
   readonly token?: string | undefined;
 }): Client {
-  const onRetry = retryReporter(url, complain);
-  return createClient({ url, token, onRetry, retry: { firstContactMsMax: 3_000 } });
+  return createClient({ url, token, complain, retry: { firstContactMsMax: 3_000 } });
 }
 
 /** A line on stderr, in place of a progress bar that is drawn again after it. */

@@ -161,7 +161,7 @@ function openAccess(
   );
   if (table.isEmpty && !table.isUnset) {
     onProblem(
-      `All tokens of ${dataDir} are revoked, so every client is refused. Make one with token create. To let clients in without tokens, stop the server and remove tokens.json and log/tokens-required.`,
+      `All tokens of ${dataDir} are revoked, so every client is refused. Make one with token create. To let clients in without tokens, stop the server and remove tokens.json and log/tokens-required.log.`,
     );
   }
   if (table.isEmpty && !isOpenWithoutTokens) {

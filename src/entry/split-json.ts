@@ -15,8 +15,8 @@ export interface Place {
 }
 
 /**
- * What a text may hold. `document`: a list of items or an object with `processed_devices`.
- * `values`: one or more values, each such a document or else an item. `line`: any number of those.
+ * What a text may hold. `document`: a list of items, an object with `processed_devices`, or an item.
+ * `values`: one or more values, each a document or else an item. `line`: any number of those.
  */
 export type TextKind = 'document' | 'values' | 'line';
 
@@ -81,6 +81,8 @@ export class JsonSlicer implements JsonListener {
   #rootLine = 1;
   #isListNext = false;
   #hasList = false;
+  /** Whether the value at the root is an item, unless a list is found in it. */
+  #isRootItem = false;
   /** The depth at which the values are items; -1 outside of a list. */
   #itemDepth = -1;
   /** The depth of the most deeply nested container since the last item or root began. */
@@ -155,12 +157,13 @@ export class JsonSlicer implements JsonListener {
     this.isObjectWithList = false;
     this.#hasList = byte === 0x5b;
     if (this.#hasList) this.#itemDepth = 1;
-    else if (this.#kind !== 'document') this.#startItem(offset);
+    this.#isRootItem = !this.#hasList && (this.#kind !== 'document' || byte === 0x7b);
+    if (this.#isRootItem) this.#startItem(offset);
   }
 
   #endLoneRoot(end: number): void {
     this.#bound(end);
-    if (this.#kind === 'document' || this.#item.from < 0) this.#failWithoutList();
+    if (this.#item.from < 0) this.#failWithoutList();
     this.#items.push(this.#closeItem(0, end));
   }
 
@@ -201,7 +204,7 @@ export class JsonSlicer implements JsonListener {
   }
 
   #failWithoutList(): never {
-    const hint = this.#kind === 'document' ? '' : ' and is too large for an item';
+    const hint = this.#isRootItem ? ' and is too large for an item' : '';
     const message = `the document is no list and has no "${listName}" at its root${hint}`;
     throw new InputError(message, this.#rootOffset, this.#rootLine);
   }

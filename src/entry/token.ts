@@ -77,7 +77,7 @@ export function tokenRevoke(dataDir: string, name: string): number {
   process.stdout.write(`revoked ${name}\n`);
   if (left === 0) {
     process.stderr.write(
-      'There is no token left, so every client is refused. Make another. To let clients in without tokens, stop the server and remove tokens.json and log/tokens-required.\n',
+      'There is no token left, so every client is refused. Make another. To let clients in without tokens, stop the server and remove tokens.json and log/tokens-required.log.\n',
     );
   }
   return 0;

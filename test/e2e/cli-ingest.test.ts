@@ -241,10 +241,40 @@ describe('ingest', () => {
     const { code, stdout, stderr } = await outcome;
     expect(code).toBe(130);
     expect(stderr).toContain(
-      'device-pipeline: interrupted; read and not sent: 5 bytes of what had not ended\n',
+      'device-pipeline: interrupted; read and not sent: 5 bytes that are not cut into items yet\n',
     );
     expect(stdout).toContain('items    3 accepted, 0 refused\n');
     expect(stdout).not.toContain('again');
+  });
+
+  test('with --strict says at Ctrl-C that nothing was sent', async () => {
+    const { child, outcome } = start(['ingest', '--strict', '-', '--url', url]);
+    // Once the program runs, it takes that from the pipe.
+    const isRead = once(child.stdin, 'drain');
+    child.stdin.write(`${JSON.stringify(event)}\n`.repeat(5_000));
+    await isRead;
+    child.kill('SIGINT');
+    const { code, stderr } = await outcome;
+    expect(code).toBe(130);
+    expect(stderr).toContain('device-pipeline: interrupted; nothing was sent: --strict reads and');
+    expect(received).toEqual([]);
+  });
+
+  test('says at Ctrl-C what a server that answers nothing was sent', async () => {
+    const { child, outcome } = start([
+      'ingest',
+      await file('two.ndjson', '{"n":0}\n{"n":1}\n'),
+      '--url',
+      url,
+    ]);
+    const sent = Promise.withResolvers<undefined>();
+    answers.push(() => sent.resolve(undefined));
+    await sent.promise;
+    child.kill('SIGINT');
+    child.kill('SIGTERM');
+    const { code, stderr } = await outcome;
+    expect(code).toBeGreaterThan(128);
+    expect(stderr).toContain('interrupted; sent and not answered: 2 items\n');
   });
 
   test('from a pipe that begins in the middle of a line names bad lines as they come', async () => {

@@ -7,8 +7,9 @@ import {
   type Effects,
   type Retry,
 } from '../../src/client/post-batch.ts';
-import { retryReporter } from '../../src/client/retry-reporter.ts';
+import { RetryReporter } from '../../src/client/retry-reporter.ts';
 import { commandClient } from '../../src/entry/sending.ts';
+import type { Client } from '../../src/client/index.ts';
 import { clientOf, event, serverThat, type Answer } from '../support/scripted-server.ts';
 
 afterEach(() => vi.restoreAllMocks());
@@ -59,7 +60,7 @@ it('each retry of a batch is reported before its wait', async () => {
 it('a line is written after five seconds, and again after thirty at the earliest', () => {
   const lines: string[] = [];
   let now = 0;
-  const report = retryReporter(
+  const { onRetry: report } = new RetryReporter(
     'http://a',
     (text) => lines.push(text),
     () => now,
@@ -92,10 +93,30 @@ describe('the user of a client', () => {
     expect(retries).toEqual([1, 2]);
   });
 
-  it.each([
+  const clients: [string, (url: string) => Client][] = [
     ['an application', clientOf],
-    ['a command', (url: string) => commandClient({ url })],
-  ])('sees a line on stderr without a callback: %s', async (_, open) => {
+    ['a command', (url) => commandClient({ url })],
+  ];
+
+  it.each(clients)('sees a line on stderr where a server answers nothing: %s', async (_, open) => {
+    const { url } = await serverThat(() => undefined);
+    const lines = linesOnStderr();
+    vi.useFakeTimers({ toFake: ['setInterval', 'clearInterval', 'performance'] });
+    const client = open(url);
+    const leaving = new AbortController();
+    const outcome = client.sendBatch({ body: '{}', key: 'mine' }, leaving.signal);
+    vi.advanceTimersByTime(9_999);
+    expect(lines).toEqual([]);
+    vi.advanceTimersByTime(35_000);
+    leaving.abort();
+    expect(await outcome).toMatchObject({ kind: 'gave_up' });
+    vi.advanceTimersByTime(600_000);
+    vi.useRealTimers();
+    const line = (seconds: number) => `${url} has not answered a batch for ${seconds} s; waiting`;
+    expect(lines).toEqual([`device-pipeline: ${line(10)}\n`, `device-pipeline: ${line(40)}\n`]);
+  });
+
+  it.each(clients)('sees a line on stderr without a callback: %s', async (_, open) => {
     const { url } = await serverThat(hangUp, hangUp, hangUp);
     const client = open(url);
     const lines = linesOnStderr();

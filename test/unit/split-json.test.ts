@@ -115,7 +115,9 @@ describe('slicing values one after the other', () => {
   });
 
   test('takes a single object for an item', () => {
-    expect(slice('{"n":1}\n')).toEqual(['{"n":1}']);
+    for (const kind of ['document', 'values', 'line'] as const) {
+      expect(slice('{"n":1}\n', { kind })).toEqual(['{"n":1}']);
+    }
   });
 
   test('of any kind reads the same wherever the chunks are cut', () => {
@@ -137,7 +139,7 @@ describe('slicing values one after the other', () => {
 describe('what cannot be read', () => {
   test.each<[string, TextKind, number, number, RegExp]>([
     ['', 'values', 0, 1, /nothing in it/],
-    ['{"a":1}', 'document', 0, 1, /no "processed_devices"/],
+    ['{"a":1} {"a":2}', 'document', 8, 1, /text after the document/],
     ['\n 7', 'document', 2, 2, /no "processed_devices"/],
     ['{"processed_devices":{}}', 'values', 21, 1, /must be a list/],
     ['{"processed_devices":[],\n"processed_devices":[]}', 'values', 25, 2, /a second/],

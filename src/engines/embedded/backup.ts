@@ -239,7 +239,7 @@ function copyTokens(from: DataPaths, to: DataPaths): boolean {
     syncFile(to.tokens);
   }
   if (hasFile || areTokensRequired(from)) {
-    requireTokens({ ...to, tokensRequired: join(to.log, 'tokens-required') });
+    requireTokens({ ...to, tokensRequired: join(to.log, 'tokens-required.log') });
   }
   return hasFile;
 }

@@ -35,7 +35,7 @@ export function dataPaths(root: string): DataPaths {
     log: join(absolute, 'log'),
     database: join(absolute, 'pipeline.db'),
     tokens: join(absolute, 'tokens.json'),
-    tokensRequired: join(absolute, 'log', 'tokens-required'),
+    tokensRequired: join(absolute, 'log', 'tokens-required.log'),
   };
 }
 
