@@ -45,7 +45,8 @@ export function checkBackupDirectory(dataDir: string, directory: string): void {
   // A file system of its own has that.
   const isEmpty = () => readdirSync(path).every((name) => name === 'lost+found');
   if (stats !== undefined && !(stats.isDirectory() && isEmpty())) {
-    throw new UsageError(`${directory} is not empty. Name a new directory for the backup`);
+    const what = stats.isDirectory() ? 'is not empty' : 'is a file';
+    throw new UsageError(`${directory} ${what}. Name a new directory for the backup`);
   }
   const way = relative(realPath(resolve(dataDir)), realPath(path));
   if (way !== '..' && !way.startsWith('../')) {

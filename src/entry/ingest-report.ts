@@ -175,7 +175,7 @@ const mending = 'correct them and send them in a file of their own';
 function* complaints(report: FileReport): Generator<string, void> {
   const { file, lines, errors, troubles, refused, bad_lines: badLines } = report;
   if (!report.reading.isLive) for (const { message } of lines) yield `${file}: ${message}`;
-  if (badLines > lines.length) yield `${file}: ${badLines} bad lines in all`;
+  if (badLines > lines.length) yield `${file}: ${grouped(badLines)} bad lines in all`;
   for (const { item, line, field, code, message } of errors) {
     const place = line === null ? `item ${item}` : `line ${line}, item ${item}`;
     yield `${file}: ${place}: ${field === null ? '' : `${field}: `}${code}: ${message}`;
@@ -192,7 +192,7 @@ function unsent({ files, isInterrupted }: IngestRun): string {
     ? files.reduce((total, { reading }) => total + reading.unfinishedBytes, 0)
     : 0;
   const parts = [
-    ...(items === 0 ? [] : [`${grouped(items)} items`]),
+    ...(items === 0 ? [] : [inItems(items)]),
     ...(bytes === 0 ? [] : [`${grouped(bytes)} bytes that are not cut into items yet`]),
   ];
   return parts.length === 0 ? '' : `; read and not sent: ${parts.join(' and ')}`;
@@ -201,7 +201,11 @@ function unsent({ files, isInterrupted }: IngestRun): string {
 /** Of a server that has never answered. Where none listens, nothing was sent. */
 function unansweredOf(run: IngestRun): string {
   const items = run.isInterrupted ? sum(run, 'unconfirmed') : 0;
-  return items === 0 ? '' : `; sent and not answered: ${grouped(items)} items`;
+  return items === 0 ? '' : `; sent and not answered: ${inItems(items)}`;
+}
+
+function inItems(items: number): string {
+  return items === 1 ? '1 item' : `${grouped(items)} items`;
 }
 
 function inNumbers(accepted: number, refused: number, unanswered: number): string {

@@ -96,7 +96,9 @@ async function fetchRows(
     const fallback = location === null ? text.slice(0, 200) : `it redirects to ${location}`;
     const reason = stringOr(detail, stringOr(title, fallback));
     const hint = addressHint(server.url, status);
-    throw new Error(`the server answered ${status} ${stringOr(code, '')}: ${reason}${hint}`);
+    const named = typeof code === 'string' ? ` ${code}` : '';
+    const why = reason === '' ? '; is it a device-pipeline?' : `: ${reason}`;
+    throw new Error(`the server answered ${status}${named}${why}${hint}`);
   }
   return parseRows(text, groupBy ?? dimensions);
 }

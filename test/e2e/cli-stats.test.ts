@@ -46,6 +46,13 @@ describe('stats', () => {
     expect(outcome.stdout).not.toMatch(/[\u0000-\u0009\u000b-\u001f\u007f-\u009f\u202e]/);
   });
 
+  test('says what an answer without a body was', async () => {
+    answers.push((response) => response.writeHead(204).end());
+    const outcome = await run(['stats', '--url', url, '--date', '2026-06-17']);
+    const message = 'device-pipeline: the server answered 204; is it a device-pipeline?\n';
+    expect(outcome).toMatchObject({ code: 1, stdout: '', stderr: message });
+  });
+
   test('prints JSON that reads back the same', async () => {
     answers.push((response) => send(response, 200, rows));
     const outcome = await run(['stats', '--url', url, '--date', '2026-06-17', '--json']);

@@ -406,15 +406,18 @@ describe('SIGTERM', () => {
     await expectCounted(dataDir, { acknowledged: [batch] });
   });
 
-  it('to the shell that npx runs it below stops it, too', async () => {
+  it.each([
+    ['SIGTERM', 'the shell that npx runs it below', '"$0" "$@"; false'],
+    ['SIGHUP', 'npx, above that shell', `sh -c '"$0" "$@"; false' "$0" "$@"; false`],
+  ] as const)('%s to %s stops it, too', async (signal, _, command) => {
     const dataDir = temporaryDirectory();
-    // The shell stays above the server, as npx has it, and does not pass SIGTERM on.
-    const shellBefore = 'export npm_command=exec; "$0" "$@"; false';
+    // They stay above the server, and pass no signal on.
+    const shellBefore = `export npm_command=exec; ${command}`;
     const { server, url } = await startServer(dataDir, { shellBefore });
     const acknowledged = await postSome(newClient(1), url, 5);
-    server.kill('SIGTERM');
+    server.kill(signal);
     // Once the server has closed its output, too.
-    expect(await server.waitExit()).toEqual({ code: null, signal: 'SIGTERM' });
+    expect(await server.waitExit()).toEqual({ code: null, signal });
     expect(logLines(server.log).at(-1)).toMatchObject({ event: 'stopped' });
     await expectCounted(dataDir, { acknowledged });
   });

@@ -16,6 +16,7 @@ import { beforeEach, describe, expect, it } from 'vitest';
 import { backUp } from '../../src/engines/embedded/backup.ts';
 import { dataPaths } from '../../src/engines/embedded/data-directory.ts';
 import { changeTokens, readTokenFile } from '../../src/engines/embedded/token-file.ts';
+import { sentenceOf } from '../../src/entry/error-text.ts';
 import { checkBackupDirectory } from '../../src/entry/directory-kinds.ts';
 import {
   auditOf,
@@ -114,6 +115,16 @@ describe('a backup', () => {
     expect(() => readTokenFile(dataPaths(directory))).toThrow(/tokens.json is missing/);
   });
 
+  it('that cannot be made says by the code of the error what to do', async () => {
+    await store(dataDir, numberedBatches(1));
+    const failure = await backup(() => {
+      throw Object.assign(new Error('EACCES: permission denied'), { code: 'EACCES' });
+    }).catch((error: unknown) => error);
+    expect(sentenceOf(failure)).toMatch(
+      /could not be made: EACCES: .* as the user that the server/,
+    );
+  });
+
   it('of an empty store starts as it does', async () => {
     await store(dataDir, []);
     await backup();
@@ -153,7 +164,7 @@ describe('the directory of a backup', () => {
     expect(check(directory)).not.toThrow();
     writeFileSync(join(directory, 'x'), '');
     expect(check(directory)).toThrow(/is not empty. Name a new directory/);
-    expect(check(join(directory, 'x'))).toThrow(/is not empty/);
+    expect(check(join(directory, 'x'))).toThrow(/is a file. Name a new directory/);
     symlinkSync(dataDir, join(parent, 'link'));
     for (const path of [dataDir, join(dataDir, 'a', 'b'), join(parent, 'link', 'a')]) {
       expect(check(path)).toThrow(/lies in the data directory/);

@@ -64,9 +64,12 @@ export async function backUp(options: BackupOptions): Promise<BackupSummary> {
       rmSync(path, { recursive: true, force: true });
     }
     if (error instanceof LogDamaged) throw error;
-    throw new Error(`The backup in ${to.root} could not be made: ${(error as Error).message}`, {
+    const { message, code } = error as NodeJS.ErrnoException;
+    const failure = new Error(`The backup in ${to.root} could not be made: ${message}`, {
       cause: error,
     });
+    // The command line says by the code what to do.
+    throw code === undefined ? failure : Object.assign(failure, { code });
   }
 }
 
