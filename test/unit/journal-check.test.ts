@@ -1,6 +1,8 @@
+import { once } from 'node:events';
 import { copyFileSync, cpSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
+import { Worker } from 'node:worker_threads';
 
 import { describe, expect, it } from 'vitest';
 
@@ -43,7 +45,7 @@ it('a database beside a journal of another state is not opened, and audit says s
   const second = await killedAfter(dataDir, 5);
   for (const killed of [first, second]) {
     expect(await auditOf(killed)).toEqual([]);
-    checkJournal(dataPaths(killed).database, true);
+    checkJournal(dataPaths(killed).database);
   }
   const { database } = dataPaths(second);
   const newer = `${database}-newer`;
@@ -61,8 +63,14 @@ it('a database beside a journal of another state is not opened, and audit says s
   await openWriter(second).close();
   expect(await auditOf(second)).toEqual([]);
 
-  copyFileSync(newer, dataPaths(first).database);
-  expect(() => openWriter(first)).toThrow(/which is newer/);
+  const { database: mixed } = dataPaths(first);
+  copyFileSync(newer, mixed);
+  for (const open of [
+    () => openWriter(first),
+    ...[openDatabaseReadOnly, openDatabaseForChange].map((open) => () => open(mixed)),
+  ]) {
+    expect(open).toThrow(/which is newer/);
+  }
 });
 
 it('a database from before a rebuild is noticed beside a later journal', async () => {
@@ -108,6 +116,32 @@ describe('a commit that is stamped', () => {
   });
 });
 
+/** Commits, and moves the journal into the database every few commits, until it is ended. */
+const committing = `
+  const { DatabaseSync } = require('node:sqlite');
+  const { parentPort, workerData } = require('node:worker_threads');
+  const database = new DatabaseSync(workerData);
+  database.exec('PRAGMA wal_autocheckpoint = 7');
+  for (let commits = 1; ; commits++) {
+    database.exec(\`BEGIN IMMEDIATE; PRAGMA application_id = \${commits}; UPDATE t SET a = a + 1; COMMIT\`);
+    if (commits === 100) parentPort.postMessage('busy');
+  }`;
+
+it('a sound journal is taken beside a writer, whatever that does meanwhile', async () => {
+  const path = join(newDataDirectory(), 'busy.db');
+  const database = new DatabaseSync(path);
+  database.exec('PRAGMA journal_mode = WAL; CREATE TABLE t (a INTEGER); INSERT INTO t VALUES (0)');
+  const writer = new Worker(committing, { eval: true, workerData: path });
+  try {
+    await once(writer, 'message');
+    for (let looks = 0; looks < 2_000; looks++) checkJournal(path);
+    expect(database.prepare('SELECT a FROM t').get()?.['a']).toBeGreaterThan(100);
+  } finally {
+    await writer.terminate();
+    database.close();
+  }
+});
+
 it('what was not committed, or is torn, is not looked at', async () => {
   const dataDir = newDataDirectory();
   await store(dataDir, numberedBatches(5));
@@ -118,7 +152,7 @@ it('what was not committed, or is torn, is not looked at', async () => {
   // Of the first frame one byte is other than it was written: nothing behind it is in force.
   journal.writeUInt8(journal.readUInt8(32 + 24 + 68) ^ 0x40, 32 + 24 + 68);
   writeFileSync(`${database}-wal`, journal.subarray(0, 32 + 2 * (24 + pageBytes)));
-  checkJournal(database, true);
+  checkJournal(database);
   await openWriter(killed).close();
   expect(await auditOf(killed)).toEqual([]);
 });

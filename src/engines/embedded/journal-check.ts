@@ -27,23 +27,42 @@ export function journalBytes(path: string): number {
   return statSync(`${path}-wal`, { throwIfNoEntry: false })?.size ?? 0;
 }
 
+/** The journal of a running server may change while it is read. */
+const looksMax = 3;
+
 /**
- * @throws an Error where the journal beside a database begins after that, as where an old database
- * was put beside a newer journal, or where it ends before, if nothing can have been written since.
+ * Holds the journal beside a database against it, beside a running server, too.
+ * @throws an Error where the journal begins after the database, as where an old database was put beside
+ *   a newer journal, or where it ends before.
  */
-export function checkJournal(path: string, isAtRest: boolean): void {
+export function checkJournal(path: string): void {
   if (journalBytes(path) === 0) return;
-  // The journal first: meanwhile more of it may be moved into the database.
-  const stamps = withFile(`${path}-wal`, (file) => journalStamps(file, !isAtRest));
-  if (stamps === undefined) return;
-  const stamp = withFile(path, (file) => readAt(file, stampAt, 4)?.readInt32BE());
-  if (stamp === undefined) return;
-  const isOlder = difference(stamps.first, stamp) > 1;
-  const isNewer = isAtRest && difference(stamp, stamps.last) > 0;
-  if (!isOlder && !isNewer) return;
-  throw new Error(
-    `${path}-wal does not belong to ${path}, which is ${isOlder ? 'older' : 'newer'}: SQLite would mix the two. Nothing was changed. If ${path} was restored, remove its -wal and -shm files; the log is counted again from where it stands. Else restore the whole data directory from a backup.`,
-  );
+  for (let look = 1; ; look++) {
+    const found = mismatch(path);
+    if (found === undefined) return;
+    if (look < looksMax) continue;
+    throw new Error(
+      `${path}-wal does not belong to ${path}, which is ${found}: SQLite would mix the two. Nothing was changed. If ${path} was restored, remove its -wal and -shm files; the log is counted again from where it stands. Else restore the whole data directory from a backup.`,
+    );
+  }
+}
+
+/**
+ * What a database is, seen from its journal. All that it has stood in the journal before; so what it has
+ * now is in a journal that is read later, unless that has begun anew with later commits; and where the
+ * journal begins, the database has come to by then.
+ */
+function mismatch(path: string): 'older' | 'newer' | undefined {
+  const before = stampOf(path);
+  const journal = withFile(`${path}-wal`, journalStamps);
+  const after = stampOf(path);
+  if (journal === undefined || before === undefined || after === undefined) return undefined;
+  if (difference(journal.first, after) > 1) return 'older';
+  return difference(before, journal.last) > 0 ? 'newer' : undefined;
+}
+
+function stampOf(path: string): number | undefined {
+  return withFile(path, (file) => readAt(file, stampAt, 4)?.readInt32BE());
 }
 
 /** How far one stamp is ahead of another; they wrap around. */
@@ -54,12 +73,8 @@ function difference(stamp: number, other: number): number {
 /**
  * The first and the last stamp of what is committed in a journal, by the rule of SQLite's recovery: it
  * ends before the first frame whose salts or running checksum are not right. Undefined where it has none.
- * With `isFirstEnough` the rest is not read, and the last stamp is the first.
  */
-function journalStamps(
-  file: number,
-  isFirstEnough: boolean,
-): { first: number; last: number } | undefined {
+function journalStamps(file: number): { first: number; last: number } | undefined {
   const header = readAt(file, 0, headerBytes);
   if (header === undefined) return undefined;
   const isBigEndian = (header.readUInt32BE(0) & 1) === 1;
@@ -79,7 +94,6 @@ function journalStamps(
     const isCommit = frame.readUInt32BE(4) > 0;
     if (!isCommit || uncommitted === undefined) continue;
     found = { first: found?.first ?? uncommitted, last: uncommitted };
-    if (isFirstEnough) return found;
     uncommitted = undefined;
   }
 }

@@ -25,7 +25,7 @@ const copiesMax = 3;
  */
 export function openDatabaseReadOnly(path: string): DatabaseSync {
   checkExists(path);
-  checkJournal(path, false);
+  checkJournal(path);
   const database = new DatabaseSync(path, { readOnly: true, timeout: 5000 });
   try {
     // SQLite opens the files with the first statement.

@@ -202,7 +202,7 @@ export function openDatabase(path: string, connect: Connect = connectSqlite): Da
  */
 export function openDatabaseForChange(path: string): DatabaseSync {
   checkExists(path);
-  checkJournal(path, false);
+  checkJournal(path);
   const database = new DatabaseSync(path, { timeout: 30_000 });
   try {
     checkVersion(database, path);

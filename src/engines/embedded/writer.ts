@@ -83,7 +83,7 @@ export class Writer {
     this.#platform = platform;
     this.#lock = lock;
     const paths = dataPaths(options.dataDir);
-    checkJournal(paths.database, true);
+    checkJournal(paths.database);
     const identity = readLogIdentity(platform.fileSystem, paths.log);
     const dayZone = storeDayZone(identity, options);
     this.#rules = { bodyBytesMax: options.bodyBytesMax, dayOf: dayRule(dayZone) };
