@@ -4,6 +4,7 @@ import { access, open, stat, unlink, type FileHandle } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { addAbortSignal, Readable } from 'node:stream';
+import { setTimeout as delay } from 'node:timers/promises';
 
 import { whyNoFile } from './file-errors.ts';
 
@@ -21,6 +22,9 @@ export interface Input {
 }
 
 const chunkBytes = 256 * 1024;
+
+/** For a signal that comes together with the end of a pipe. */
+const settleMs = 100;
 
 /** @throws an Error that names the file, where one cannot be read. */
 export async function openInputs(names: readonly string[]): Promise<Input[]> {
@@ -57,10 +61,23 @@ function standardInput(): Input {
   };
 }
 
+/**
+ * The bytes of an input. Ctrl-C ends the program at the other end of a pipe, too: what came until then
+ * must not be taken for all of it, which under a key would make other requests.
+ * @throws AbortError once `stopping` is aborted.
+ */
+export async function* readInput(
+  input: Pick<Input, 'open' | 'isLive'>,
+  stopping: AbortSignal,
+): AsyncGenerator<Buffer, void> {
+  yield* addAbortSignal(stopping, input.open()) as AsyncIterable<Buffer>;
+  if (input.isLive) await delay(settleMs, undefined, { signal: stopping });
+}
+
 /** Makes the input one that can be opened again: what is no file is copied to a temporary one. */
 export async function rereadable(input: Input, stopping: AbortSignal): Promise<Input> {
   if (!input.isLive && input.name !== '-') return input;
-  const copy = await copyOf(input.open(), stopping);
+  const copy = await copyOf(input, stopping);
   return {
     name: input.name,
     isLive: false,
@@ -80,14 +97,12 @@ async function* chunksOf(file: FileHandle): AsyncGenerator<Buffer, void> {
 }
 
 /** A file without a name, which goes with the process however that ends. */
-async function copyOf(source: Readable, stopping: AbortSignal): Promise<FileHandle> {
+async function copyOf(input: Input, stopping: AbortSignal): Promise<FileHandle> {
   const path = join(tmpdir(), `device-pipeline-${randomUUID()}`);
   try {
     const copy = await open(path, 'wx+', 0o600);
     await unlink(path);
-    for await (const chunk of addAbortSignal(stopping, source) as AsyncIterable<Buffer>) {
-      await copy.writeFile(chunk);
-    }
+    for await (const chunk of readInput(input, stopping)) await copy.writeFile(chunk);
     return copy;
   } catch (error) {
     if (stopping.aborted) throw error;

@@ -1,8 +1,8 @@
-import { addAbortSignal, pipeline } from 'node:stream';
+import { pipeline } from 'node:stream';
 import { createGunzip } from 'node:zlib';
 
 import type { InputFormat } from './ingest-options.ts';
-import type { Input } from './inputs.ts';
+import { readInput, type Input } from './inputs.ts';
 import { packItems, packOverheadBytes, type Pack } from './pack-items.ts';
 import { PatientReader } from './patient-reader.ts';
 import { JsonSlicer, type RawItem } from './split-json.ts';
@@ -72,7 +72,7 @@ async function* read(
   stopping: AbortSignal,
   state: ReadingState,
 ): AsyncGenerator<Buffer, void> {
-  for await (const chunk of addAbortSignal(stopping, input.open()) as AsyncIterable<Buffer>) {
+  for await (const chunk of readInput(input, stopping)) {
     state.bytes += chunk.length;
     yield chunk;
   }
