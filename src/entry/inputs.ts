@@ -4,7 +4,7 @@ import { access, open, stat, unlink, type FileHandle } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { addAbortSignal, Readable } from 'node:stream';
-import { setTimeout as delay } from 'node:timers/promises';
+import { setImmediate, setTimeout as delay } from 'node:timers/promises';
 
 import { whyNoFile } from './file-errors.ts';
 
@@ -70,7 +70,11 @@ export async function* readInput(
   input: Pick<Input, 'open' | 'isLive'>,
   stopping: AbortSignal,
 ): AsyncGenerator<Buffer, void> {
-  yield* addAbortSignal(stopping, input.open()) as AsyncIterable<Buffer>;
+  for await (const chunk of addAbortSignal(stopping, input.open()) as AsyncIterable<Buffer>) {
+    yield chunk;
+    // A pipe that is always full would keep signals waiting for two megabytes.
+    if (input.isLive) await setImmediate();
+  }
   if (input.isLive) await delay(settleMs, undefined, { signal: stopping });
 }
 

@@ -40,6 +40,19 @@ it('else it is', async () => {
   await copy.close();
 });
 
+it('a pipe that is always full leaves room for signals', async () => {
+  const full = { ...pipe, open: () => Readable.from(Array<Buffer>(100).fill(Buffer.from(text))) };
+  const stopping = new AbortController();
+  let chunks = 0;
+  const reading = (async () => {
+    for await (const chunk of readInput(full, stopping.signal)) chunks += chunk.length > 0 ? 1 : 0;
+  })();
+  await setImmediate();
+  stopping.abort();
+  await expect(reading).rejects.toMatchObject({ name: 'AbortError' });
+  expect(chunks).toBeLessThan(100);
+});
+
 it('a file ends where it ends', async () => {
   const file = { ...pipe, isLive: false };
   const { length } = (await readWithSignal((stopping) =>
