@@ -104,7 +104,7 @@ async function recountRawStore(
 
 const batchesSent = rounds({
   what: 'batches of 100 through the stack on this machine',
-  ...{ quick: 20, nightly: 1_000 },
+  ...{ quick: 12, nightly: 1_000 },
 });
 
 describe('the stack of the CDK app on this machine', () => {

@@ -8,7 +8,7 @@ import { rounds } from '../support/tier.ts';
 
 const { describe, it } = needs('Java');
 
-const seeds = rounds({ what: 'schedules on the emulators', quick: 6, nightly: 100 });
+const seeds = rounds({ what: 'schedules on the emulators', quick: 4, nightly: 100 });
 
 /** The schedules of the simulation, on software that others wrote. */
 describe('the AWS engine on DynamoDB Local and fauxqs', () => {
