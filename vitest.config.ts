@@ -8,6 +8,7 @@ export default defineConfig({
     // Servers are started, killed and waited for: a slow shared machine is not a failure.
     testTimeout: 60_000,
     hookTimeout: 60_000,
+    expect: { poll: { timeout: 30_000 } },
     pool: 'forks',
     maxWorkers: 4,
     globalSetup: ['test/support/global-setup.ts'],
