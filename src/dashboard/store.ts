@@ -127,7 +127,9 @@ export class Store {
       if (await this.#asksForToken(signal)) {
         this.#set({ isLoading: false, signIn: this.#state.signIn ?? { message: undefined } });
       } else {
-        this.#arrive(await this.#load(signal));
+        const loaded = await this.#load(signal);
+        signal.throwIfAborted();
+        this.#arrive(loaded);
       }
     } catch (error) {
       if (signal.aborted) return;
@@ -283,6 +285,8 @@ export class Store {
       });
       return;
     }
+    // What was answered before the refusal must not be shown after it.
+    this.#loading.abort();
     const hadToken = this.api.token !== undefined;
     this.api.token = undefined;
     this.#isOpen = false;

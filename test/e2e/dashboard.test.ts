@@ -589,6 +589,33 @@ describe('with tokens', () => {
     expect(complaints).toEqual([]);
   });
 
+  it('what was asked before its token was revoked does not come back', async () => {
+    let known = table;
+    const url = await serve({ access: accessOf(() => known) });
+    expect((await postBatch(url, fleet, { authorization: 'Bearer dpl_sender' })).status).toBe(200);
+    const { page } = await open(url);
+    await page.getByLabel('Token').fill('dpl_reader');
+    await page.getByLabel('Token').press('Enter');
+    await becomes(page, 'Events', '12');
+    await button(page, 'Live').click();
+    const [answered, released] = [Promise.withResolvers<null>(), Promise.withResolvers<null>()];
+    await page.route(/\/stats\?from=[-\d]+&to=[-\d]+$/, async (route) => {
+      const response = await route.fetch();
+      answered.resolve(null);
+      await released.promise;
+      await route.fulfill({ response }).catch(() => undefined);
+    });
+    await button(page, '90 days').click();
+    await answered.promise;
+    known = new TokenTable([token('sender', 'ingest')]);
+    const refused = page.getByText('This token is not known here');
+    await refused.waitFor();
+    released.resolve(null);
+    await setTimeout(300);
+    expect(await refused.count()).toBe(1);
+    expect(await figure(page, 'Events').count()).toBe(0);
+  });
+
   it('it asks anew once its token is revoked, live or not', async () => {
     let known = table;
     const url = await serve({ access: accessOf(() => known) });

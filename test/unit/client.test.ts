@@ -211,6 +211,7 @@ test('times that no timer has are long, not short; what is no time is refused', 
   await setTimeout(50);
   expect(requests).toEqual([]);
   const flushed = client.flush();
+  await expect.poll(() => requests.length).toBe(1);
   await setTimeout(100);
   expect(requests).toHaveLength(1);
   abort.abort(new Error('enough'));
