@@ -144,7 +144,7 @@ class BatchingClient implements Client {
   readonly #server;
   readonly #limits: RetryLimits;
   readonly #reporter: RetryReporter | undefined;
-  readonly #onRetry: ((retry: Retry) => void) | undefined;
+  readonly #onRetry: (retry: Retry) => void;
   readonly #gzipBytesMin: number;
   readonly #buffer: EventBuffer;
   readonly #slots: Slots;
@@ -163,9 +163,12 @@ class BatchingClient implements Client {
     const defaults = { ...defaultRetryLimits, firstContactMsMax };
     this.#limits = checkedLimits(options.retry ?? {}, defaults);
     const { onRetry, complain = writeError } = options;
-    if (onRetry === undefined) this.#reporter = new RetryReporter(this.#server.url, complain);
-    this.#onRetry =
-      onRetry === undefined ? this.#reporter?.onRetry : (retry) => this.#tell(() => onRetry(retry));
+    if (onRetry === undefined) {
+      this.#reporter = new RetryReporter(this.#server.url, complain);
+      this.#onRetry = this.#reporter.onRetry;
+    } else {
+      this.#onRetry = (retry) => this.#tell(() => onRetry(retry));
+    }
     this.#gzipBytesMin = atLeast(0, 'gzipBytesMin', options.gzipBytesMin ?? 1024);
     this.#slots = new Slots(atLeast(1, 'concurrency', options.concurrency ?? 4));
     this.#signal =

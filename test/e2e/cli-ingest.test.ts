@@ -20,6 +20,16 @@ import {
 
 const event = { type: 'phone', state: 'erased', timestamp: '2026-06-17T12:00:00Z' };
 
+/** Accepts the next request; resolves then. */
+function nextAccepted(): Promise<void> {
+  return new Promise((resolve) => {
+    answers.push((response, request) => {
+      accept(response, request);
+      resolve();
+    });
+  });
+}
+
 describe('ingest', () => {
   test('sends a document that fits byte for byte as it is', async () => {
     const text = '\ufeff{ "source":"line-7",\n"processed_devices" : [ {"n":1.0} ,{"n":2}] }\r\n';
@@ -221,22 +231,13 @@ describe('ingest', () => {
 
   test('from a pipe sends what waits, and at Ctrl-C says what it had not sent', async () => {
     const { child, outcome } = start(['ingest', '-', '--url', url]);
-    const first = Promise.withResolvers<undefined>();
-    answers.push((response, request) => {
-      accept(response, request);
-      first.resolve(undefined);
-    });
+    const first = nextAccepted();
     child.stdin.write('{"n":0}\n{"n":1}\n');
-    await first.promise;
+    await first;
     expect(itemsReceived()).toEqual(numbered(2));
     child.stdin.write('{"n":2}\n{"n":');
     // That has been read once it is sent.
-    const second = Promise.withResolvers<undefined>();
-    answers.push((response, request) => {
-      accept(response, request);
-      second.resolve(undefined);
-    });
-    await second.promise;
+    await nextAccepted();
     child.kill('SIGINT');
     const { code, stdout, stderr } = await outcome;
     expect(code).toBe(130);
@@ -279,14 +280,10 @@ describe('ingest', () => {
 
   test('from a pipe that begins in the middle of a line names bad lines as they come', async () => {
     const { child, outcome } = start(['ingest', '-', '--url', url]);
-    const sent = Promise.withResolvers<undefined>();
-    answers.push((response, request) => {
-      accept(response, request);
-      sent.resolve(undefined);
-    });
+    const sent = nextAccepted();
     const told = once(child.stderr, 'data') as Promise<[Buffer]>;
     child.stdin.write('"cut","state":"era\n{"type":"cu\n{"n":0}\n');
-    await sent.promise;
+    await sent;
     expect((await told).toString()).toMatch(/^-: line 1, byte \d+: /);
     child.stdin.end('{"n":1}\n');
     const { code, stderr } = await outcome;

@@ -1,5 +1,5 @@
 import { chmodSync, existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { dirname, join } from 'node:path';
+import { basename, dirname, join } from 'node:path';
 import { backup, type DatabaseSync } from 'node:sqlite';
 
 import { dataPaths, type DataPaths } from './data-directory.ts';
@@ -242,7 +242,7 @@ function copyTokens(from: DataPaths, to: DataPaths): boolean {
     syncFile(to.tokens);
   }
   if (hasFile || areTokensRequired(from)) {
-    requireTokens({ ...to, tokensRequired: join(to.log, 'tokens-required.log') });
+    requireTokens({ ...to, tokensRequired: join(to.log, basename(from.tokensRequired)) });
   }
   return hasFile;
 }
