@@ -1,5 +1,6 @@
 import { defineConfig } from 'vitest/config';
 
+import { EndToEndFirst } from './test/support/end-to-end-first.ts';
 import { SummaryReporter } from './test/support/summary-reporter.ts';
 
 export default defineConfig({
@@ -11,6 +12,7 @@ export default defineConfig({
     expect: { poll: { timeout: 30_000 } },
     pool: 'forks',
     maxWorkers: 4,
+    sequence: { sequencer: EndToEndFirst },
     globalSetup: ['test/support/global-setup.ts'],
     reporters: ['default', new SummaryReporter()],
   },
