@@ -18,6 +18,7 @@ import {
   type Client,
   type TestBatch,
 } from '../support/server-process.ts';
+import { rounds } from '../support/tier.ts';
 
 /** Posts batches, several at a time, until it is told to stop; each must be accepted. */
 function keepPosting(client: Client, url: string) {
@@ -42,6 +43,8 @@ function keepPosting(client: Client, url: string) {
     },
   };
 }
+
+const kills = rounds({ what: 'kills of a rebuild', quick: 4, nightly: 16 });
 
 it('backs up, audits and rebuilds beside a server that takes batches, however often the rebuild is killed', async () => {
   const dataDir = temporaryDirectory();
@@ -71,9 +74,9 @@ it('backs up, audits and rebuilds beside a server that takes batches, however of
   expect(wrong.code).toBe(1);
   expect(wrong.stdout).toMatch(/counter_differs: .*"state 3"/);
 
-  for (let kills = 0; kills < 8; kills++) {
+  for (let kill = 0; kill < kills; kill++) {
     const { child, outcome } = start(['rebuild', '--dry-run', ...commands]);
-    await delay(40 + 30 * kills);
+    await delay(40 + (240 * kill) / kills);
     child.kill('SIGKILL');
     await outcome;
   }

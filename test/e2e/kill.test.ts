@@ -1,11 +1,6 @@
 import { describe, expect, it } from 'vitest';
 
-import {
-  killServer,
-  killsOfFirstStart,
-  smallServer,
-  stopsOfFirstStart,
-} from '../support/killed-server.ts';
+import { killServer, killsOfFirstStart, smallServer } from '../support/killed-server.ts';
 import { rounds } from '../support/tier.ts';
 // Ends what is still running after each test.
 import '../support/server-process.ts';
@@ -13,10 +8,10 @@ import '../support/server-process.ts';
 /** Another seed gives other batches and other moments. */
 const seed = Number(process.env['KILL_SEED'] ?? 1);
 
-const kills = rounds({ what: 'kills of a server', quick: 9, nightly: 200 });
+const kills = rounds({ what: 'kills of a server', quick: 7, nightly: 200 });
 const killsWithSmallSegments = rounds({
   what: 'kills of a server with small segments',
-  ...{ quick: 7, nightly: 100 },
+  ...{ quick: 4, nightly: 100 },
 });
 const stops = rounds({ what: 'stops of a server', quick: 7, nightly: 70 });
 const stopsWithSmallSegments = rounds({
@@ -38,7 +33,7 @@ describe('a server that is killed again and again', () => {
       const summary = await killServer({ kills, seed, program });
       expect(summary.violations).toEqual([]);
       // Else nothing was put to the test.
-      const killsUnderLoad = kills - killsOfFirstStart;
+      const killsUnderLoad = kills - killsOfFirstStart(kills, 'SIGKILL');
       expect(summary.acknowledged).toBeGreaterThan(10 * killsUnderLoad);
       expect(summary.unanswered).toBeGreaterThan(killsUnderLoad / 4);
     },
@@ -63,7 +58,8 @@ describe('a server that is stopped again and again', () => {
     async ({ stops, program }) => {
       const summary = await killServer({ kills: stops, seed, program, signal: 'SIGTERM' });
       expect(summary.violations).toEqual([]);
-      expect(summary.acknowledged).toBeGreaterThan(10 * (stops - stopsOfFirstStart));
+      const stopsUnderLoad = stops - killsOfFirstStart(stops, 'SIGTERM');
+      expect(summary.acknowledged).toBeGreaterThan(10 * stopsUnderLoad);
     },
     3_600_000,
   );

@@ -26,9 +26,10 @@ const cliPath = fileURLToPath(new URL('../../src/entry/cli.ts', import.meta.url)
 export const smallServer = fileURLToPath(new URL('small-server.ts', import.meta.url));
 
 const clients = 8;
-/** The first kills hit a data directory that is just being made. */
-export const killsOfFirstStart = 5;
-export const stopsOfFirstStart = 2;
+/** How many of the first kills hit a data directory that is just being made. */
+export function killsOfFirstStart(kills: number, signal: KillOptions['signal']): number {
+  return Math.min(signal === 'SIGTERM' ? 2 : 5, Math.floor(kills / 4));
+}
 
 export interface KillOptions {
   readonly kills: number;
@@ -244,8 +245,9 @@ class Killer {
 
   async run(): Promise<ReadonlyMap<string, number>> {
     this.#startMs = await this.#measureStart();
-    const firstStarts = this.#signal === 'SIGKILL' ? killsOfFirstStart : stopsOfFirstStart;
-    for (let kill = 0; kill < this.#options.kills; kill++) {
+    const { kills } = this.#options;
+    const firstStarts = killsOfFirstStart(kills, this.#signal);
+    for (let kill = 0; kill < kills; kill++) {
       if (this.#options.isOver?.() === true) break;
       const stage = kill < firstStarts ? 'start' : (stages[kill % stages.length] ?? 'load');
       this.#options.onKill?.(stage);
