@@ -41,7 +41,7 @@ export function environmentOf(
         MAX_COUNTERS_PER_DAY: String(settings.maxCountersPerDay),
       };
     case 'process':
-      return { ...common, ...counters, ...bury, MAX_RECEIVES: String(receivesMax) };
+      return { ...common, ...counters, ...send, ...bury, MAX_RECEIVES: String(receivesMax) };
     case 'query':
       return { ...common, ...counters, ...raw, ...send, ...bury, ...tokens, ...cors };
     case 'sweep':

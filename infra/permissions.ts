@@ -44,9 +44,15 @@ function ingestPermissions(resources: Resources) {
 
 function processPermissions({ ledgerTable, countersTable, queue, deadLetterQueue }: Resources) {
   return [
-    allow(ledgerTable.tableArn, 'dynamodb:GetItem', 'dynamodb:PutItem'),
+    allow(ledgerTable.tableArn, 'dynamodb:BatchGetItem', 'dynamodb:GetItem', 'dynamodb:PutItem'),
     allow(countersTable.tableArn, 'dynamodb:UpdateItem'),
-    allow(queue.queueArn, 'sqs:DeleteMessage', 'sqs:GetQueueAttributes', 'sqs:ReceiveMessage'),
+    allow(
+      queue.queueArn,
+      'sqs:ChangeMessageVisibility',
+      'sqs:DeleteMessage',
+      'sqs:GetQueueAttributes',
+      'sqs:ReceiveMessage',
+    ),
     allow(deadLetterQueue.queueArn, 'sqs:SendMessage'),
   ];
 }
@@ -72,12 +78,14 @@ function sweepPermissions(resources: Resources) {
     listRawBodies(rawBucket.bucketArn),
     allow(
       ledgerTable.tableArn,
+      'dynamodb:BatchGetItem',
       'dynamodb:DeleteItem',
       'dynamodb:GetItem',
       'dynamodb:PutItem',
       'dynamodb:Query',
     ),
-    allow(queue.queueArn, 'sqs:SendMessage'),
+    // How much waits there: what may be among it is not sent again.
+    allow(queue.queueArn, 'sqs:GetQueueAttributes', 'sqs:SendMessage'),
     allow(deadLetterQueue.queueArn, 'sqs:SendMessage'),
     // Lambda hands a failed sweep on with the function's own role.
     allow(sweepFailures.queueArn, 'sqs:SendMessage'),

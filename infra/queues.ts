@@ -13,8 +13,11 @@ export interface Queues {
   sweepFailures: Queue;
 }
 
-/** How often a message is received before it goes to the dead-letter queue. */
-export const receivesMax = 5;
+/**
+ * How often a message is received before it goes to the dead-letter queue. It is delivered again
+ * after 15 seconds, then after twice as long each time: the tenth time comes after an hour.
+ */
+export const receivesMax = 10;
 
 const common = {
   encryption: QueueEncryption.SQS_MANAGED,

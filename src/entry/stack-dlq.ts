@@ -124,6 +124,7 @@ async function redriveOptions(stack: DeployedStack, options: DlqOptions): Promis
     ledger: { client: dynamodb, ledgerTable, keepMs },
     rawStore: s3RawStore(stack.s3, stack.rawBucket),
     queue: sqsChunkQueue(queue),
+    ...{ sqs: queue.client, queueUrl: queue.queueUrl, backoff: queue.backoff },
     parking: { park: () => Promise.resolve(new Set()) },
     width: 1,
   });
@@ -131,6 +132,7 @@ async function redriveOptions(stack: DeployedStack, options: DlqOptions): Promis
     ...{ dayOf, ageMsMax, keepMs: leastMs, afterMs: sweepAfterMs, now: Date.now },
     deadline: Number.POSITIVE_INFINITY,
     onFailure: () => undefined,
+    onForgotten: () => undefined,
   };
   return {
     ...{ pass: passOf(stack, options), queue, dayOf, ageMsMax },

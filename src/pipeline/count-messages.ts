@@ -31,6 +31,11 @@ export interface CountingPorts<Mark, D extends Delivery<Mark>> {
   readonly store: CounterStore<Mark, D>;
   /** The mark under which a message is counted: its content's identity, if it has one. */
   readonly deliveryOf: (message: QueueMessage, reading: Countable) => D;
+  /**
+   * Those of the deliveries that are counted now. Where it fails, the store finds them out, at the
+   * cost of a step for each.
+   */
+  readonly known: (deliveries: readonly D[]) => Promise<ReadonlySet<D>>;
   /** Puts deliveries together that one transaction can take. */
   readonly group: (deliveries: readonly D[]) => readonly (readonly D[])[];
   readonly parking: Parking;
@@ -58,14 +63,26 @@ export async function countMessages<Mark, D extends Delivery<Mark>>(
   ports: CountingPorts<Mark, D>,
   rules: CountingRules,
 ): Promise<ReadonlySet<QueueMessage>> {
-  const { countable, dead } = sort(messages, ports, rules);
+  const { countable, dead, suspects } = sort(messages, ports, rules);
   const failures = new Map<QueueMessage, unknown>();
+  const rest = new Set(countable.keys());
+  await leaveOutKnown(rest, suspects, ports);
+  let isLookedUp = false;
+  let groups = [...ports.group([...rest])];
   // One after the other: transactions at the same time would meet at the same counters.
-  for (const group of ports.group([...countable.keys()])) {
-    for (const [delivery, error] of await applyGroup(group, ports, rules)) {
+  for (let group = groups.shift(); group !== undefined; group = groups.shift()) {
+    const { failed, repeated } = await applyGroup(group, ports, rules);
+    for (const [delivery, error] of failed) {
       const message = countable.get(delivery);
       if (message !== undefined) failures.set(message, error);
     }
+    // Each repeat cancels the transaction of a whole group. Where one was not expected, there are
+    // more: those that are left are looked up, too.
+    if (repeated === 0 || isLookedUp) continue;
+    isLookedUp = true;
+    const left = new Set(groups.flat());
+    await leaveOutKnown(left, [...left], ports);
+    groups = [...ports.group([...left])];
   }
   for (const [message, error] of failures) {
     const isLast = message.receives >= rules.receivesMax || error instanceof NotCountable;
@@ -76,6 +93,29 @@ export async function countMessages<Mark, D extends Delivery<Mark>>(
   return new Set(left);
 }
 
+/** Takes those out that are counted, as far as that is known: they are done with. */
+async function leaveOutKnown<Mark, D extends Delivery<Mark>>(
+  rest: Set<D>,
+  suspects: readonly D[],
+  { known }: CountingPorts<Mark, D>,
+): Promise<void> {
+  if (suspects.length === 0) return;
+  const found = await known(suspects).catch(() => new Set<D>());
+  for (const delivery of found) rest.delete(delivery);
+}
+
+/** So long after its batch came, a chunk is on the queue for the first time, */
+const queuedMsMax = 5 * 60_000;
+/** or waits there at most, where nothing is behind. */
+const waitMsMax = 15 * 60_000;
+
+/** Whether it may well be that the message was counted before. */
+function isSuspect(message: QueueMessage, reading: Countable, now: number): boolean {
+  const { receives, firstFailedAt, sentAt, replayedAt } = message;
+  if (receives > 1 || firstFailedAt !== undefined || now - sentAt > waitMsMax) return true;
+  return reading.kind === 'chunk' && sentAt - (replayedAt ?? reading.receivedAt) > queuedMsMax;
+}
+
 /** Tells messages that can be counted from those that never can. */
 function sort<Mark, D extends Delivery<Mark>>(
   messages: readonly QueueMessage[],
@@ -83,6 +123,7 @@ function sort<Mark, D extends Delivery<Mark>>(
   { dayOf, now, ageMsMax }: CountingRules,
 ) {
   const countable = new Map<D, QueueMessage>();
+  const suspects: D[] = [];
   const dead = new Map<QueueMessage, string>();
   const oldest = now() - ageMsMax;
   for (const message of messages) {
@@ -92,10 +133,15 @@ function sort<Mark, D extends Delivery<Mark>>(
       continue;
     }
     const reason = whyTooOld(message, reading, oldest);
-    if (reason === undefined) countable.set(deliveryOf(message, reading), message);
-    else dead.set(message, reason);
+    if (reason !== undefined) {
+      dead.set(message, reason);
+      continue;
+    }
+    const delivery = deliveryOf(message, reading);
+    countable.set(delivery, message);
+    if (isSuspect(message, reading, now())) suspects.push(delivery);
   }
-  return { countable, dead };
+  return { countable, suspects, dead };
 }
 
 /**
@@ -114,26 +160,43 @@ export function whyTooOld(
 
 /**
  * Applies the deliveries in one step, or by halves where they cannot be counted together: one that
- * cannot be counted must not hold back the others. Returns those that failed, and why.
+ * cannot be counted must not hold back the others.
  */
 async function applyGroup<Mark, D extends Delivery<Mark>>(
   group: readonly D[],
   ports: CountingPorts<Mark, D>,
   rules: CountingRules,
-): Promise<readonly (readonly [D, unknown])[]> {
-  const fail = (error: unknown) => group.map((delivery) => [delivery, error] as const);
+): Promise<Applied<D>> {
+  const fail = (error: unknown): Applied<D> => ({
+    failed: group.map((delivery) => [delivery, error] as const),
+    repeated: 0,
+  });
   if (rules.now() >= rules.deadline) return fail(new Error('there was no time left for it'));
   try {
-    const { early } = await ports.store.apply(group);
-    return early.map((delivery) => [delivery, new Error('something is to come before')] as const);
+    const { early, repeated } = await ports.store.apply(group);
+    const failed = early.map(
+      (delivery) => [delivery, new Error('something is to come before')] as const,
+    );
+    return { failed, repeated: repeated.length };
   } catch (error) {
     if (!(error instanceof NotCountable) || group.length === 1) return fail(error);
     const half = Math.ceil(group.length / 2);
-    return [
-      ...(await applyGroup(group.slice(0, half), ports, rules)),
-      ...(await applyGroup(group.slice(half), ports, rules)),
+    const halves = [
+      await applyGroup(group.slice(0, half), ports, rules),
+      await applyGroup(group.slice(half), ports, rules),
     ];
+    return {
+      failed: halves.flatMap(({ failed }) => failed),
+      repeated: halves.reduce((sum, { repeated }) => sum + repeated, 0),
+    };
   }
+}
+
+interface Applied<D> {
+  /** Those that are not counted, and why. */
+  readonly failed: readonly (readonly [D, unknown])[];
+  /** How many were counted before. */
+  readonly repeated: number;
 }
 
 async function park(

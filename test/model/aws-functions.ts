@@ -154,13 +154,18 @@ export async function runProcess(
   const { client, clientThatTriesOnce, now, backoff } = partsOf(world, invocation);
   await begin(world, client);
   const deadline = invocation.endsAt - 5_000;
-  const options = { ...{ countersTable, ledgerTable, keepMs }, backoff: backoff(12, deadline) };
+  const options = {
+    ...{ countersTable, ledgerTable, keepMs },
+    backoff: backoff(Number.POSITIVE_INFINITY, deadline),
+  };
   const { variant } = world;
   const makeStore = variant.counterStore ?? dynamodbCounterStore;
   const sources = new Map<LedgerDelivery, QueueMessage>();
   const messageOf = (delivery: LedgerDelivery) => sources.get(delivery) as QueueMessage;
   const store = makeStore({ ...options, client: clientThatTriesOnce }, messageOf);
-  const ports = awsCountingPorts(store, parkingOf(world, invocation));
+  const ports = awsCountingPorts(store, parkingOf(world, invocation), {
+    ...{ client, ledgerTable, backoff: backoff(4, deadline) },
+  });
   const left = await countMessages(
     messages,
     {
@@ -196,6 +201,7 @@ export async function runSweep(
       },
     },
     queue: sqsChunkQueue({ client: sqs, queueUrl, backoff: backoff(6) }),
+    ...{ sqs: client, queueUrl, backoff: backoff(6) },
     parking: parkingOf(world, invocation),
     width: 32,
   });
@@ -203,6 +209,7 @@ export async function runSweep(
     ...{ dayOf, now, afterMs: sweepAfterMs, ageMsMax, keepMs },
     deadline: invocation.endsAt - 20_000,
     onFailure: () => undefined,
+    onForgotten: () => undefined,
   });
 }
 
@@ -219,11 +226,15 @@ export function runRedrive(
     ledger: { client, ledgerTable, keepMs },
     rawStore: s3RawStore(client, bucket),
     queue: sqsChunkQueue(queue),
+    ...{ sqs: client, queueUrl, backoff: queue.backoff },
     parking: { park: () => Promise.resolve(new Set()) },
     width: 1,
   });
   const rules = { ...{ dayOf, now, ageMsMax, keepMs }, afterMs: sweepAfterMs };
-  const late = { deadline: Number.POSITIVE_INFINITY, onFailure: () => undefined };
+  const late = {
+    deadline: Number.POSITIVE_INFINITY,
+    ...{ onFailure: () => undefined, onForgotten: () => undefined },
+  };
   const redriveBatch = (rawKey: string) => sweepBatch(rawKey, ports, { ...rules, ...late });
   const pass = passOf(client, now);
   return redriveLetters({ pass, queue, redriveBatch, dayOf, ageMsMax }, isChosen, { onLetter });

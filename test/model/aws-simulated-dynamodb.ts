@@ -154,20 +154,28 @@ export class SimulatedDynamodb {
     };
   }
 
-  /** Now and then a part of the keys is left for another request. */
+  /**
+   * Now and then a part of the keys is left for another request. Reads that may be old do not see
+   * what was written last.
+   */
   batchGetItem({ RequestItems = {}, ...others }: BatchGetItemCommandInput) {
     knowsOnly(others, []);
     const Responses: Record<string, Item[]> = {};
-    const UnprocessedKeys: Record<string, { Keys: Item[]; ConsistentRead: true }> = {};
-    for (const [name, { Keys = [], ConsistentRead }] of Object.entries(RequestItems)) {
-      if (ConsistentRead !== true) throw unknownToSimulation('reads that may be old');
+    const UnprocessedKeys: Record<string, { Keys: Item[] }> = {};
+    for (const [name, { Keys = [], ...how }] of Object.entries(RequestItems)) {
+      knowsOnly(how, ['ConsistentRead', 'ProjectionExpression']);
+      const table = this.#table(name);
       const done = Math.max(1, Keys.length - (Keys.length % 3));
       const items = Keys.slice(0, done)
-        .map((key) => this.#table(name).get(key))
-        .filter((item) => item !== undefined);
-      Responses[name] = items.map((item) => ({ ...item }));
+        .map((key) => table.get(key))
+        .filter((item) => item !== undefined)
+        .filter((item) => how.ConsistentRead === true || item !== table.writtenLast);
+      const names = how.ProjectionExpression?.split(', ');
+      Responses[name] = items.map((item) =>
+        names === undefined ? { ...item } : pick(item, names),
+      );
       const left = Keys.slice(done);
-      if (left.length > 0) UnprocessedKeys[name] = { Keys: left, ConsistentRead: true };
+      if (left.length > 0) UnprocessedKeys[name] = { Keys: left, ...how };
     }
     return { $metadata: {}, Responses, UnprocessedKeys };
   }
@@ -211,7 +219,7 @@ export class SimulatedDynamodb {
     if (projection !== undefined && projection !== sort) throw unknownToSimulation(projection);
     const Items = page
       .filter((item) => passes(item, values))
-      .map((item) => (projection === undefined ? { ...item } : pick(item, projection)));
+      .map((item) => (projection === undefined ? { ...item } : pick(item, [projection])));
     return {
       $metadata: {},
       Items,
@@ -314,9 +322,8 @@ export class SimulatedDynamodb {
   }
 }
 
-function pick(item: Item, name: string): Item {
-  const value = item[name];
-  return value === undefined ? {} : { [name]: value };
+function pick(item: Item, names: readonly string[]): Item {
+  return Object.fromEntries(Object.entries(item).filter(([name]) => names.includes(name)));
 }
 
 function holds(condition: string | undefined, old: Item | undefined, values: Values): boolean {
@@ -329,6 +336,7 @@ function holds(condition: string | undefined, old: Item | undefined, values: Val
 /** Items by their keys, in the order of UTF-8 bytes within a partition. */
 export class SimulatedTable {
   readonly keys: TableKeys;
+  writtenLast: Item | undefined;
   readonly #partitions = new Map<string, Map<string, Item>>();
 
   constructor(keys: TableKeys) {
@@ -345,6 +353,7 @@ export class SimulatedTable {
     let rows = this.#partitions.get(partition);
     if (rows === undefined) this.#partitions.set(partition, (rows = new Map<string, Item>()));
     rows.set(sort, item);
+    this.writtenLast = item;
   }
 
   delete(key: Item): void {

@@ -56,6 +56,7 @@ export class AwsEngine {
   readonly #sqs;
   readonly #ports;
   readonly #parking;
+  readonly #ledger;
 
   constructor(aws: AwsEmulators, store: AwsStore, now: number, options: AwsEngineOptions = {}) {
     this.store = store;
@@ -74,6 +75,7 @@ export class AwsEngine {
       random: () => 0,
     };
     const ledger = { client: dynamodb, ledgerTable, keepMs: this.keepMs, now: clock };
+    this.#ledger = { client: dynamodb, ledgerTable, backoff };
     const records = new DynamodbBatchRecords(ledger);
     const queue = sqsChunkQueue({ client: this.#sqs, queueUrl: store.queueUrl, backoff });
     const letters = { client: this.#sqs, queueUrl: store.deadLetterQueueUrl, backoff };
@@ -115,6 +117,7 @@ export class AwsEngine {
       ledger,
       rawStore: this.rawStore,
       queue,
+      ...{ sqs: this.#sqs, queueUrl: store.queueUrl, backoff },
       parking: this.#parking,
       width: 8,
     });
@@ -156,13 +159,17 @@ export class AwsEngine {
 
   /** Counts messages that are at hand; returns those that are to be delivered again. */
   count(messages: readonly QueueMessage[]): Promise<ReadonlySet<QueueMessage>> {
-    return countMessages(messages, awsCountingPorts(this.counterStore, this.#parking), {
-      dayOf: dayRule('as-written'),
-      now: () => this.now,
-      deadline: Number.POSITIVE_INFINITY,
-      ageMsMax: this.keepMs - 7 * dayMs,
-      receivesMax: 5,
-    });
+    return countMessages(
+      messages,
+      awsCountingPorts(this.counterStore, this.#parking, this.#ledger),
+      {
+        dayOf: dayRule('as-written'),
+        now: () => this.now,
+        deadline: Number.POSITIVE_INFINITY,
+        ageMsMax: this.keepMs - 7 * dayMs,
+        receivesMax: 5,
+      },
+    );
   }
 
   /** @param afterMs how old a batch is to be looked at. */
@@ -181,6 +188,7 @@ export class AwsEngine {
       onFailure: (error) => {
         throw error;
       },
+      onForgotten: () => undefined,
     };
   }
 

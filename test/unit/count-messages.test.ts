@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest';
 
+import { cutIntoChunks } from '../../src/domain/chunk.ts';
 import { addToTally, rowsOfTally, type Tally } from '../../src/domain/counter.ts';
 import { dayRule } from '../../src/domain/day.ts';
 import { groupDeliveries, sumOf } from '../../src/engines/aws/transaction-groups.ts';
@@ -22,11 +23,20 @@ const typesOf = (delivery: Applied) => [...rowsOfTally(delivery.tally)].map(({ t
 /** Counts with a store that does what it is told by the names in the messages. */
 async function count(
   messages: readonly QueueMessage[],
-  options: { deadline?: number; parks?: boolean } = {},
+  options: {
+    deadline?: number;
+    parks?: boolean;
+    /** Ids of messages that are counted already; or the look at that fails. */
+    known?: readonly string[] | Error;
+    counted?: readonly string[];
+    /** The time at the begin, milliseconds since 1970. */
+    clock?: number;
+  } = {},
 ) {
   const applied: string[][] = [];
+  const lookedUp: string[][] = [];
   const letters: Letter[] = [];
-  let clock = 0;
+  let { clock = 0 } = options;
   const left = await countMessages<string, Applied>(
     messages,
     {
@@ -37,10 +47,18 @@ async function count(
           applied.push(types);
           if (types.includes('broken')) return Promise.reject(new NotCountable('it is broken'));
           if (types.includes('busy')) return Promise.reject(new Error('come again'));
-          return Promise.resolve({ counted: deliveries, repeated: [], early: [] });
+          const { known = [], counted = known instanceof Error ? [] : known } = options;
+          const repeated = deliveries.filter(({ mark }) => counted.includes(mark));
+          return Promise.resolve({ counted: deliveries, repeated, early: [] });
         },
       },
       deliveryOf: ({ messageId }, { tally }) => ({ mark: messageId, tally }),
+      known: (deliveries) => {
+        lookedUp.push(deliveries.map(({ mark }) => mark));
+        const { known = [] } = options;
+        if (known instanceof Error) return Promise.reject(known);
+        return Promise.resolve(new Set(deliveries.filter(({ mark }) => known.includes(mark))));
+      },
       group: (deliveries) =>
         Array.from({ length: Math.ceil(deliveries.length / 4) }, (_, at) =>
           deliveries.slice(4 * at, 4 * at + 4),
@@ -57,11 +75,11 @@ async function count(
       dayOf: dayRule('as-written'),
       now: () => clock,
       deadline: options.deadline ?? Number.POSITIVE_INFINITY,
-      ageMsMax: 1_000,
+      ageMsMax: 24 * 3_600_000,
       receivesMax: 5,
     },
   );
-  return { left: [...left].map(({ messageId }) => messageId), applied, letters };
+  return { left: [...left].map(({ messageId }) => messageId), applied, letters, lookedUp };
 }
 
 describe('messages', () => {
@@ -96,6 +114,56 @@ describe('messages', () => {
   it('that cannot be parked come again', async () => {
     const { left } = await count([message('0', '{'), message('1', item('a'))], { parks: false });
     expect(left).toEqual(['0']);
+  });
+
+  it('that were received before are looked up, and those that are counted are left out', async () => {
+    const [first, known, again] = [
+      message('first', item('a')),
+      message('known', item('b'), 2),
+      message('again', item('c'), 2),
+    ];
+    const { applied, lookedUp, left } = await count([first, known, again], { known: ['known'] });
+    expect(lookedUp).toEqual([['known', 'again']]);
+    expect(applied).toEqual([['a', 'c']]);
+    expect(left).toEqual([]);
+  });
+
+  it('that were redriven, sent again or waited for long are looked up', async () => {
+    const receivedAt = Date.UTC(2023, 5, 16, 13);
+    const batchId = '00000000-0000-4000-8000-000000000000';
+    const [late] = cutIntoChunks({ batchId, receivedAt }, [
+      { type: 'late', state: 'ready', timestamp: '2023-06-16T13:00:00Z', date: '2023-06-16' },
+    ]);
+    const minutes = 60_000;
+    const at = receivedAt + 20 * minutes;
+    const chunk = { ...message('', late?.message ?? ''), sentAt: at };
+    const { lookedUp } = await count(
+      [
+        { ...chunk, messageId: 'sent again' },
+        { ...chunk, messageId: 'replayed now', replayedAt: at },
+        { ...chunk, messageId: 'sent at once', sentAt: receivedAt + 10 * minutes, replayedAt: at },
+        { ...message('redriven', item('a')), sentAt: at, firstFailedAt: at },
+        { ...message('waited', item('a')), sentAt: at - 16 * minutes },
+        { ...message('new', item('a')), sentAt: at - 14 * minutes },
+      ],
+      { clock: at },
+    );
+    expect(lookedUp).toEqual([['sent again', 'redriven', 'waited']]);
+  });
+
+  it('of which one was counted unexpectedly make the others be looked up', async () => {
+    const messages = Array.from({ length: 12 }, (_, at) => message(String(at), item(`t${at}`)));
+    const known = ['1', '6', '7', '8'];
+    const { applied, lookedUp } = await count(messages, { known });
+    expect(lookedUp).toEqual([['4', '5', '6', '7', '8', '9', '10', '11']]);
+    expect(applied).toEqual([['t0', 't1', 't2', 't3'], ['t4', 't5', 't9', 't10'], ['t11']]);
+  });
+
+  it('are counted all the same where they cannot be looked up', async () => {
+    const known = new Error('DynamoDB does not answer');
+    const { applied, left } = await count([message('0', item('a'), 2)], { known });
+    expect(applied).toEqual([['a']]);
+    expect(left).toEqual([]);
   });
 
   it('that come twice at once are one letter', async () => {

@@ -4,7 +4,14 @@ import { batchIdMaker, rawKeyOf, readRawKey } from '../../src/domain/batch-id.ts
 import { dayRule } from '../../src/domain/day.ts';
 import type { Letter } from '../../src/pipeline/ports.ts';
 import type { CutBatch } from '../../src/pipeline/recut.ts';
-import { sweep, type Orphan, type SweepPorts, type SweepRules } from '../../src/pipeline/sweep.ts';
+import {
+  defaultResendsMax,
+  sweep,
+  type FinishedIntake,
+  type Orphan,
+  type SweepPorts,
+  type SweepRules,
+} from '../../src/pipeline/sweep.ts';
 
 const minute = 60_000;
 const day = 24 * 60 * minute;
@@ -14,11 +21,13 @@ const makeBatchId = batchIdMaker((bytes) => new Uint8Array(bytes));
 let now: number;
 let bodies: Map<string, CutBatch>;
 let counted: Map<string, Set<number>>;
-let completed: string[];
+let finished: Map<string, FinishedIntake>;
+let depth: number;
 let sent: string[];
 let letters: Letter[];
 let orphans: Map<string, Orphan & { nextAt: number }>;
-let position: string;
+let position: { intakesThrough: string; countedThrough: string };
+let forgotten: string[];
 let swept: number | undefined;
 let failures: string[];
 
@@ -28,8 +37,10 @@ beforeEach(() => {
   bodies = new Map<string, CutBatch>();
   counted = new Map<string, Set<number>>();
   orphans = new Map<string, Orphan & { nextAt: number }>();
-  [completed, sent, letters, failures] = [[], [], [], []];
-  position = '';
+  finished = new Map<string, FinishedIntake>();
+  [sent, letters, failures, forgotten] = [[], [], [], []];
+  position = { intakesThrough: '', countedThrough: '' };
+  depth = 0;
 });
 
 /** Stores a batch of so many items, an item a message. */
@@ -50,8 +61,19 @@ function store(items: number, receivedAt = start, text?: string): string {
   return rawKey;
 }
 
+function idOf(rawKey: string): string {
+  return readRawKey(rawKey)?.batchId ?? '';
+}
+
+/** Stores a batch of one item all of which was queued. */
+function storeQueued(receivedAt = start, replayedAt?: number): string {
+  const rawKey = store(1, receivedAt);
+  finished.set(idOf(rawKey), { chunks: 1, ...(replayedAt !== undefined && { replayedAt }) });
+  return rawKey;
+}
+
 function count(rawKey: string, ...indexes: number[]): void {
-  const batchId = readRawKey(rawKey)?.batchId ?? '';
+  const batchId = idOf(rawKey);
   counted.set(batchId, new Set([...(counted.get(batchId) ?? []), ...indexes]));
 }
 
@@ -63,10 +85,19 @@ const ports: SweepPorts = {
       yield await Promise.resolve(inRange.slice(at, at + 2));
   },
   raw: (rawKey) => Promise.resolve(bodies.get(rawKey)),
-  state: (batchId) => {
-    const chunks = completed.includes(batchId) ? 3 : undefined;
-    return Promise.resolve({ chunks, counted: counted.get(batchId) ?? new Set() });
+  intakes: (batchIds) =>
+    Promise.resolve(new Map([...finished].filter(([batchId]) => batchIds.includes(batchId)))),
+  counted: (batches) => {
+    const isCounted = ([batchId, { chunks }]: [string, FinishedIntake]) =>
+      (counted.get(batchId)?.size ?? 0) >= chunks;
+    return Promise.resolve(new Set([...batches].filter(isCounted).map(([batchId]) => batchId)));
   },
+  state: (batchId) =>
+    Promise.resolve({
+      intake: finished.get(batchId),
+      counted: counted.get(batchId) ?? new Set(),
+    }),
+  queueDepth: () => Promise.resolve(depth),
   queue: {
     send: (chunks) => {
       if (chunks.some(({ index }) => index === 13)) return Promise.reject(new Error('unlucky'));
@@ -80,13 +111,19 @@ const ports: SweepPorts = {
       return Promise.resolve(new Set(more.map(({ messageId }) => messageId)));
     },
   },
-  complete: ({ batchId }) => Promise.resolve(void completed.push(batchId)),
+  complete: ({ batchId }, chunks) => Promise.resolve(void finished.set(batchId, { chunks })),
   progress: {
     position: () => Promise.resolve(position),
-    moveTo: (rawKey) => Promise.resolve(void (position = rawKey)),
-    sweptThrough: (receivedBefore) => Promise.resolve(void (swept = receivedBefore)),
-    orphans: (dueAt) =>
-      Promise.resolve([...orphans.values()].filter((each) => each.nextAt <= dueAt)),
+    moveTo: (intakesThrough) => Promise.resolve(void (position = { ...position, intakesThrough })),
+    countedTo: (countedThrough, receivedBefore) => {
+      position = { ...position, countedThrough };
+      swept = receivedBefore;
+      return Promise.resolve();
+    },
+    async *orphans(dueAt) {
+      const due = [...orphans.values()].filter((each) => each.nextAt <= dueAt);
+      for (let at = 0; at < due.length; at += 2) yield await Promise.resolve(due.slice(at, at + 2));
+    },
     keep: (orphan, nextAt) =>
       Promise.resolve(void orphans.set(orphan.rawKey, { ...orphan, nextAt })),
     drop: (rawKey) => Promise.resolve(void orphans.delete(rawKey)),
@@ -105,6 +142,7 @@ function run(more: Partial<SweepRules> = {}, on = ports) {
     keepMs: 90 * day,
     deadline: Number.POSITIVE_INFINITY,
     onFailure: (_, rawKey) => void failures.push(rawKey),
+    onForgotten: (rawKey) => void forgotten.push(rawKey),
     ...more,
   });
 }
@@ -116,10 +154,15 @@ describe('a sweep', () => {
     const part = store(3);
     count(part, 1);
     now += 15 * minute + 1;
-    expect(await run()).toEqual({ batches: 2, orphans: 1, resent: 2, parked: 0, failed: 0 });
-    const [one, other] = [whole, part].map((rawKey) => readRawKey(rawKey)?.batchId ?? '');
+    expect(await run()).toEqual({
+      ...{ batches: 2, orphans: 2, resent: 2, parked: 0 },
+      ...{ failed: 0, forgotten: 0, behindMs: 0 },
+    });
+    const [one, other] = [whole, part].map(idOf);
     expect(sent).toEqual([`${other}:0`, `${other}:2`]);
-    expect(completed).toEqual([one, other]);
+    expect([...finished.keys()]).toEqual([one, other]);
+    expect([...orphans.keys()]).toEqual([part]);
+    expect(position).toEqual({ intakesThrough: part, countedThrough: part });
   });
 
   it('is not held up by a batch that cannot be looked after, which comes again', async () => {
@@ -127,11 +170,11 @@ describe('a sweep', () => {
     now += 20 * minute;
     expect(await run()).toMatchObject({ batches: 2, resent: 1, failed: 1 });
     expect(failures).toEqual([bad]);
-    expect(sent).toEqual([`${readRawKey(good)?.batchId}:0`]);
+    expect(sent).toEqual([`${idOf(good)}:0`]);
     count(bad, ...Array.from({ length: 14 }, (_, index) => index));
     count(good, 0);
     now += day;
-    expect(await run()).toMatchObject({ batches: 2, orphans: 0, resent: 0, failed: 0 });
+    expect(await run()).toMatchObject({ batches: 0, orphans: 0, resent: 0, failed: 0 });
     expect([...orphans]).toEqual([]);
   });
 
@@ -139,31 +182,125 @@ describe('a sweep', () => {
     const rawKeys = Array.from({ length: 7 }, () => store(1));
     now += 20 * minute;
     let looks = 0;
-    const clock = () => (looks++ < 8 ? now : now + minute);
-    await run({ now: clock, deadline: now + 1 });
+    const clock = () => (looks++ < 16 ? now : now + minute);
+    expect((await run({ now: clock, deadline: now + 1 })).behindMs).toBeGreaterThan(0);
     const early = new Set(sent);
     expect(early.size).toBeGreaterThan(0);
     expect(early.size).toBeLessThan(7);
     for (const rawKey of rawKeys) {
-      if (early.has(`${readRawKey(rawKey)?.batchId}:0`)) count(rawKey, 0);
+      if (early.has(`${idOf(rawKey)}:0`)) count(rawKey, 0);
     }
     await run();
     expect(new Set(sent).size).toBe(7);
     expect(sent).toHaveLength(7);
-    expect(position).toBe(rawKeys.at(-1));
+    expect(position.intakesThrough).toBe(rawKeys.at(-1));
   });
 
   it('says how far it has come once it has seen all, and not before', async () => {
-    const rawKeys = Array.from({ length: 3 }, () => store(1));
+    const rawKeys = Array.from({ length: 3 }, (_, at) => store(1, start + at));
     count(rawKeys[0] ?? '', 0);
     now += 20 * minute;
     let looks = 0;
     await run({ now: () => (looks++ < 6 ? now : now + minute), deadline: now + 1 });
-    expect(position).not.toBe(rawKeys.at(-1));
-    expect(swept).toBeUndefined();
+    expect(position.intakesThrough).not.toBe(rawKeys.at(-1));
+    expect(swept ?? 0).toBeLessThan(start);
     await run();
     expect(swept).toBe(now - 15 * minute);
     expect([...orphans.keys()]).toEqual(rawKeys.slice(1));
+  });
+
+  it('sends nothing again that may be on a deep queue, whatever waits there', async () => {
+    const rawKeys = Array.from({ length: 40 }, (_, at) => storeQueued(start + at));
+    for (const rawKey of rawKeys.slice(0, 3)) count(rawKey, 0);
+    now += 60 * minute;
+    depth = defaultResendsMax;
+    let looks = 0;
+    const watched: SweepPorts = {
+      ...ports,
+      state: (batchId) => (looks++, ports.state(batchId)),
+      raw: () => Promise.reject(new Error('no body is read of what waits')),
+    };
+    expect(await run({}, watched)).toMatchObject({ batches: 40, orphans: 0, resent: 0, failed: 0 });
+    expect([sent, [...orphans]]).toEqual([[], []]);
+    expect(position).toEqual({ intakesThrough: rawKeys.at(-1), countedThrough: rawKeys[2] });
+    expect(swept).toBe(start + 3);
+    // What waits behind the first one is not looked at, however much it is.
+    expect(looks).toBe(1);
+    expect(await run({}, watched)).toMatchObject({ batches: 0, resent: 0 });
+    expect(looks).toBe(2);
+
+    for (const rawKey of rawKeys) count(rawKey, 0);
+    await run({}, watched);
+    expect(position.countedThrough).toBe(rawKeys.at(-1));
+    expect(swept).toBe(now - 15 * minute);
+    expect(looks).toBe(2);
+  });
+
+  it.each([
+    { messages: 0, resent: 8 },
+    { messages: 6, resent: 2 },
+    { messages: 8, resent: 0 },
+    { messages: 100_000, resent: 0 },
+  ])(
+    'sends again what was lost, $resent messages where $messages wait',
+    async ({ messages, resent }) => {
+      const rawKeys = Array.from({ length: 20 }, (_, at) => storeQueued(start + at));
+      // Those that came since the sweep before make no backlog.
+      position = { intakesThrough: rawKeys.at(-1) ?? '', countedThrough: '' };
+      now += 20 * minute;
+      depth = messages;
+      expect(await run({ resendsMax: 8 })).toMatchObject({ orphans: 0, resent, failed: 0 });
+      expect(sent).toEqual(rawKeys.slice(0, resent).map((rawKey) => `${idOf(rawKey)}:0`));
+      expect([...orphans.keys()]).toEqual(rawKeys.slice(0, resent));
+      expect(position.countedThrough).toBe(rawKeys[resent - 1] ?? '');
+      // They are on the queue again: only what is behind them is sent by the next sweep.
+      await run({ resendsMax: 8 });
+      expect(new Set(sent).size).toBe(sent.length);
+    },
+  );
+
+  it('takes as many as come between two sweeps for no backlog', async () => {
+    const rawKeys = Array.from({ length: 20 }, (_, at) => storeQueued(start + at));
+    for (const rawKey of rawKeys.slice(1)) count(rawKey, 0);
+    now += 20 * minute;
+    depth = 10;
+    expect(await run({ resendsMax: 2 })).toMatchObject({ resent: 1 });
+    expect(sent).toEqual([`${idOf(rawKeys[0] ?? '')}:0`]);
+  });
+
+  it('knows a batch from elsewhere by when it was replayed', async () => {
+    const long = start - 60 * day;
+    const [replayed, underWay, cutOff] = [storeQueued(long, start), store(1, long + 1), store(1)];
+    const body = bodies.get(underWay);
+    if (body !== undefined) bodies.set(underWay, { ...body, replayedAt: start });
+    now += 10_000;
+    expect(await run()).toMatchObject({ batches: 2, orphans: 0, resent: 0 });
+    expect(position).toEqual({ intakesThrough: underWay, countedThrough: '' });
+    expect(swept).toBe(long);
+    now += 20 * minute;
+    for (const rawKey of [replayed, underWay]) count(rawKey, 0);
+    finished.set(idOf(underWay), { chunks: 1, replayedAt: start });
+    expect(await run()).toMatchObject({ batches: 1, orphans: 1, resent: 1 });
+    expect(position.countedThrough).toBe(cutOff);
+  });
+
+  it('leaves orphans for a later sweep where the queue is deep', async () => {
+    const rawKey = storeQueued();
+    now += 20 * minute;
+    await run();
+    expect(sent).toHaveLength(1);
+    now += 20 * minute;
+    depth = defaultResendsMax;
+    await run();
+    expect(sent).toHaveLength(1);
+    depth = 0;
+    await run();
+    expect(sent).toHaveLength(2);
+    expect(orphans.get(rawKey)?.attempts).toBe(2);
+    count(rawKey, 0);
+    now += day;
+    await run();
+    expect([...orphans]).toEqual([]);
   });
 
   it('parks what is missing of a batch whose marks may be gone', async () => {
@@ -174,22 +311,26 @@ describe('a sweep', () => {
     expect(sent).toEqual([]);
     expect(letters).toMatchObject([
       {
-        messageId: `${readRawKey(rawKey)?.batchId}:1`,
+        messageId: `${idOf(rawKey)}:1`,
         reason: expect.stringMatching(/^too_old/) as string,
       },
     ]);
   });
 
-  it('looks at nothing of which nothing is known any more', async () => {
-    store(1);
+  it('names what is so old that nothing is known of it any more', async () => {
+    const [old, waiting] = [store(1), storeQueued(start + 1)];
     now += 91 * day;
-    expect(await run()).toMatchObject({ batches: 0 });
+    // The row of the other has ended.
+    finished.clear();
+    expect(await run()).toMatchObject({ batches: 2, orphans: 0, resent: 0, forgotten: 2 });
+    expect(forgotten).toEqual([old, waiting]);
+    expect(position.countedThrough).toBe(waiting);
     const rawKey = store(14, now);
     now += 20 * minute;
     await run();
     expect([...orphans.keys()]).toEqual([rawKey]);
     now += 91 * day;
-    await run();
+    expect(await run()).toMatchObject({ forgotten: 1 });
     expect([...orphans.keys()]).toEqual([]);
   });
 
@@ -204,7 +345,7 @@ describe('a sweep', () => {
         reason: expect.stringMatching(/^recount_differs/) as string,
       },
     ]);
-    expect(sent).toEqual([`${readRawKey(good)?.batchId}:0`]);
+    expect(sent).toEqual([`${idOf(good)}:0`]);
   });
 
   it('lets be what is no raw body of ours, or is gone', async () => {

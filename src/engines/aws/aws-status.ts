@@ -1,13 +1,10 @@
-import {
-  GetQueueAttributesCommand,
-  type QueueAttributeName,
-  type SQSClient,
-} from '@aws-sdk/client-sqs';
+import type { SQSClient } from '@aws-sdk/client-sqs';
 import type { DynamoDBClient } from '@aws-sdk/client-dynamodb';
 
 import { readRawKey } from '../../domain/batch-id.ts';
 import type { PipelineStatus } from '../../pipeline/ports.ts';
 import { countedThrough } from './dynamodb-sweep-progress.ts';
+import { messagesIn } from './queue-depth.ts';
 import { startOf, type S3RawStore } from './s3-raw-store.ts';
 
 export interface AwsStatusOptions {
@@ -20,12 +17,6 @@ export interface AwsStatusOptions {
   /** Milliseconds since 1970. */
   readonly now: () => number;
 }
-
-const counts: QueueAttributeName[] = [
-  'ApproximateNumberOfMessages',
-  'ApproximateNumberOfMessagesDelayed',
-  'ApproximateNumberOfMessagesNotVisible',
-];
 
 /** The latest batch is looked for among those of the last so many seconds, then of more, */
 const lookBackSeconds = [5, 60, 3_600, 86_400, 30 * 86_400];
@@ -62,13 +53,6 @@ export function awsStatus(options: AwsStatusOptions): () => Promise<PipelineStat
       lastReceivedAt: received,
     };
   };
-}
-
-async function messagesIn(client: Pick<SQSClient, 'send'>, QueueUrl: string): Promise<number> {
-  const { Attributes = {} } = await client.send(
-    new GetQueueAttributesCommand({ QueueUrl, AttributeNames: counts }),
-  );
-  return counts.reduce((sum, name) => sum + Number(Attributes[name] ?? 0), 0);
 }
 
 /** By the keys of the raw bodies, which are in the order of time. */

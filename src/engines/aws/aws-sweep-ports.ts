@@ -1,34 +1,77 @@
+import type { SQSClient } from '@aws-sdk/client-sqs';
+
+import type { BatchId } from '../../domain/batch-id.ts';
+import { areAllCounted } from '../../pipeline/recut.ts';
 import type { ChunkQueue, Parking } from '../../pipeline/ports.ts';
-import type { SweepPorts } from '../../pipeline/sweep.ts';
+import type { BatchState, FinishedIntake, SweepPorts } from '../../pipeline/sweep.ts';
+import type { Backoff } from './backoff.ts';
+import { batchGet } from './batch-get.ts';
 import { DynamodbBatchRecords } from './dynamodb-batch-records.ts';
 import { readProgress, type LedgerReaderOptions } from './dynamodb-receipts.ts';
 import { dynamodbSweepProgress } from './dynamodb-sweep-progress.ts';
 import { inParallel } from './in-parallel.ts';
-import { numberOf } from './ledger-table.ts';
+import {
+  batchIdOf,
+  batchKey,
+  chunkIndexOf,
+  chunkKey,
+  keyItem,
+  numberOf,
+  textOf,
+  type Item,
+} from './ledger-table.ts';
+import { messagesIn } from './queue-depth.ts';
 import type { S3RawStore } from './s3-raw-store.ts';
 
 export interface AwsSweepOptions {
   readonly ledger: Omit<LedgerReaderOptions, 'now'>;
   readonly rawStore: S3RawStore;
   readonly queue: ChunkQueue;
+  /** Of the queue, for how much waits there. */
+  readonly sqs: Pick<SQSClient, 'send'>;
+  readonly queueUrl: string;
   readonly parking: Parking;
-  /** How many batches are looked at at the same time. */
+  /** Between tries of what DynamoDB left out. */
+  readonly backoff: Backoff;
+  /** How many batches, or requests for the rows of 100, are worked on at the same time. */
   readonly width: number;
 }
+
+/** The marks of batches of more chunks are read by a query each, which is cheaper then. */
+const markedChunksMax = 25;
 
 /** What a sweep works on: the raw bodies in S3, and what the ledger says of them. */
 export function awsSweepPorts(options: AwsSweepOptions): SweepPorts {
   const { ledger, rawStore, queue, parking, width } = options;
   const records = new DynamodbBatchRecords(ledger);
+  const state = (batchId: BatchId) => stateOf(ledger, batchId);
   return {
     keys: (range) => rawStore.keys(range),
     raw: (rawKey) => rawStore.get(rawKey),
-    async state(batchId) {
-      const { batch, countedItems, dropped, isDropped } = await readProgress(ledger, batchId);
-      if (isDropped) return { chunks: 0, counted: new Set() };
-      const chunks = batch === undefined ? undefined : numberOf(batch, 'chunks');
-      return { chunks, counted: new Set([...countedItems.keys(), ...dropped]) };
+    async intakes(batchIds) {
+      const keys = batchIds.map((batchId) => keyItem(batchKey(batchId)));
+      const rows = await glance(options, keys, 'id, chunks, replayed_at');
+      return new Map(rows.map((row) => [batchIdOf(textOf(row, 'id')), intakeOf(row)]));
     },
+    async counted(batches) {
+      const few = [...batches].filter(([, { chunks }]) => chunks <= markedChunksMax);
+      const many = [...batches].filter(([, { chunks }]) => chunks > markedChunksMax);
+      const marks = await glance(options, few.flatMap(marksOf), 'id, entry');
+      const counted = new Map<BatchId, Set<number>>(few.map(([batchId]) => [batchId, new Set()]));
+      for (const mark of marks) {
+        const index = chunkIndexOf(textOf(mark, 'entry'));
+        if (index !== undefined) counted.get(batchIdOf(textOf(mark, 'id')))?.add(index);
+      }
+      const asked = await inParallel(width, many, async ([batchId]) => state(batchId));
+      for (const [at, [batchId]] of many.entries()) {
+        counted.set(batchId, new Set(asked[at]?.counted));
+      }
+      const isDone = ([batchId, { chunks }]: [BatchId, FinishedIntake]) =>
+        areAllCounted(chunks, counted.get(batchId) ?? new Set());
+      return new Set([...batches].filter(isDone).map(([batchId]) => batchId));
+    },
+    state,
+    queueDepth: () => messagesIn(options.sqs, options.queueUrl),
     queue,
     parking,
     async complete(raw, chunks) {
@@ -39,4 +82,30 @@ export function awsSweepPorts(options: AwsSweepOptions): SweepPorts {
       await inParallel(width, inputs, work);
     },
   };
+}
+
+/** Rows as they were some moments ago, at half the price: what seems to be missing is asked for again. */
+function glance(
+  { ledger: { client, ledgerTable: table }, backoff, width }: AwsSweepOptions,
+  keys: readonly Item[],
+  attributes: string,
+): Promise<Item[]> {
+  return batchGet({ client, table, isConsistent: false, attributes, width, backoff }, keys);
+}
+
+async function stateOf(ledger: AwsSweepOptions['ledger'], batchId: BatchId): Promise<BatchState> {
+  const { batch, countedItems, dropped, isDropped } = await readProgress(ledger, batchId);
+  if (isDropped) return { intake: { chunks: 0 }, counted: new Set() };
+  const intake = batch === undefined ? undefined : intakeOf(batch);
+  return { intake, counted: new Set([...countedItems.keys(), ...dropped]) };
+}
+
+function intakeOf(row: Item): FinishedIntake {
+  const chunks = numberOf(row, 'chunks');
+  const isReplayed = row['replayed_at'] !== undefined;
+  return { chunks, ...(isReplayed && { replayedAt: numberOf(row, 'replayed_at') }) };
+}
+
+function marksOf([batchId, { chunks }]: [BatchId, FinishedIntake]): Item[] {
+  return Array.from({ length: chunks }, (_, index) => keyItem(chunkKey(batchId, index)));
 }

@@ -20,27 +20,34 @@ export function dynamodbSweepProgress(
   client: Pick<DynamoDBClient, 'send'>,
   TableName: string,
 ): SweepProgress {
+  const get = async (key: LedgerKey) => {
+    const request = { TableName, Key: keyItem(key), ConsistentRead: true };
+    return (await client.send(new GetItemCommand(request))).Item;
+  };
   return {
     async position() {
-      const Key = keyItem(positionKey);
-      const { Item } = await client.send(
-        new GetItemCommand({ TableName, Key, ConsistentRead: true }),
-      );
-      return Item === undefined ? '' : textOf(Item, 'raw_key');
+      const [position, swept] = await Promise.all([get(positionKey), get(sweptKey)]);
+      const intakesThrough = position === undefined ? '' : textOf(position, 'raw_key');
+      // Earlier versions had one position: each batch was looked at once, and then among the orphans.
+      const hasOwn = swept?.['raw_key'] !== undefined;
+      return { intakesThrough, countedThrough: hasOwn ? textOf(swept, 'raw_key') : intakesThrough };
     },
 
-    async moveTo(rawKey) {
-      const Item = { ...keyItem(positionKey), raw_key: { S: rawKey } };
+    async moveTo(intakesThrough) {
+      const Item = { ...keyItem(positionKey), raw_key: { S: intakesThrough } };
       await client.send(new PutItemCommand({ TableName, Item }));
     },
 
-    async sweptThrough(receivedBefore) {
-      const Item = { ...keyItem(sweptKey), received_before: { N: String(receivedBefore) } };
+    async countedTo(countedThrough, receivedBefore) {
+      const Item = {
+        ...keyItem(sweptKey),
+        raw_key: { S: countedThrough },
+        received_before: { N: String(receivedBefore) },
+      };
       await client.send(new PutItemCommand({ TableName, Item }));
     },
 
-    async orphans(dueAt, limit) {
-      const orphans: Orphan[] = [];
+    async *orphans(dueAt) {
       let ExclusiveStartKey: Item | undefined;
       do {
         const page = await client.send(
@@ -57,13 +64,12 @@ export function dynamodbSweepProgress(
             ExclusiveStartKey,
           }),
         );
-        for (const item of page.Items ?? []) {
+        yield (page.Items ?? []).map((item): Orphan => {
           const rawKey = textOf(item, 'entry').slice(orphanPrefix.length);
-          orphans.push({ rawKey, attempts: numberOf(item, 'attempts') });
-        }
+          return { rawKey, attempts: numberOf(item, 'attempts') };
+        });
         ExclusiveStartKey = page.LastEvaluatedKey;
-      } while (ExclusiveStartKey !== undefined && orphans.length < limit);
-      return orphans.slice(0, limit);
+      } while (ExclusiveStartKey !== undefined);
     },
 
     async keep({ rawKey, attempts }, nextAt) {

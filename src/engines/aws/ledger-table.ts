@@ -15,8 +15,9 @@ import type { BatchId } from '../../domain/batch-id.ts';
  *     message:<id>      counted          this message of somebody else is counted, or dropped likewise
  *                       parked           this message was put into the dead-letter queue
  *     dropped           <dead letter>    who it was that somebody decided never to count
- *     sweep             position         through which raw key all batches are looked after
- *                       swept            before which moment of receipt that is so of all
+ *     sweep             position         through which raw key no batch's intake was left cut off
+ *                       swept            through which raw key, and before which moment of receipt,
+ *                                        all batches are counted or among the orphans
  *                       orphan:<raw key> a batch whose chunks were sent again
  *     rebuild           run              which rebuild may write
  *                       step:<run>:<n>   what it corrected: the counters as they were, until they are dropped
@@ -34,8 +35,15 @@ export type Item = Record<string, AttributeValue>;
 const indexDigits = 6;
 const chunkPrefix = 'chunk:';
 
+const batchPrefix = 'batch:';
+
 export function batchKey(batchId: BatchId): LedgerKey {
-  return { id: `batch:${batchId}`, entry: 'batch' };
+  return { id: batchPrefix + batchId, entry: 'batch' };
+}
+
+/** The batch whose rows have this id. */
+export function batchIdOf(id: string): BatchId {
+  return id.slice(batchPrefix.length);
 }
 
 export function chunkKey(batchId: BatchId, index: number): LedgerKey {

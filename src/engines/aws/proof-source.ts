@@ -1,5 +1,4 @@
 import {
-  BatchGetItemCommand,
   DescribeTableCommand,
   QueryCommand,
   ScanCommand,
@@ -14,6 +13,7 @@ import type { BatchId } from '../../domain/batch-id.ts';
 import { typeAndStateOf } from '../../domain/counter.ts';
 import { isRetryable } from './aws-errors.ts';
 import { backOff, type Backoff } from './backoff.ts';
+import { batchGet } from './batch-get.ts';
 import { inParallel } from './in-parallel.ts';
 import { batchKey, chunkKey, idempotencyKey, keyItem, type Item } from './ledger-table.ts';
 import { ledgerRowOf, type ChunkId, type LedgerRow } from './ledger-rows.ts';
@@ -71,7 +71,6 @@ export interface TableSize {
 
 /** So many chunks fit beside a counter into one TransactGetItems. */
 export const snapshotChunksMax = 99;
-const batchGetMax = 100;
 const prefix = 'raw/';
 
 /** What a proof reads of a store on AWS. All reads are consistent. */
@@ -196,35 +195,10 @@ export class ProofSource {
   }
 
   async #rowsOf(keys: readonly Item[]): Promise<LedgerRow[]> {
-    const rows: LedgerRow[] = [];
-    for (let at = 0; at < keys.length; at += batchGetMax) {
-      for (const item of await this.#batchGet(keys.slice(at, at + batchGetMax))) {
-        const row = ledgerRowOf(item);
-        if (row !== undefined) rows.push(row);
-      }
-    }
-    return rows;
-  }
-
-  async #batchGet(Keys: readonly Item[]): Promise<Item[]> {
-    const { dynamodb, ledgerTable, backoff } = this.#options;
-    const found: Item[] = [];
-    let open = [...Keys];
-    for (let attempts = 1; open.length > 0; attempts++) {
-      const { Responses = {}, UnprocessedKeys = {} } = await dynamodb.send(
-        new BatchGetItemCommand({
-          RequestItems: { [ledgerTable]: { Keys: open, ConsistentRead: true } },
-        }),
-      );
-      found.push(...(Responses[ledgerTable] ?? []));
-      open = UnprocessedKeys[ledgerTable]?.Keys ?? [];
-      if (open.length > 0 && !(await backOff(backoff, attempts))) {
-        throw new Error(
-          'DynamoDB answers only in part, again and again. Try later, or with fewer --max-requests.',
-        );
-      }
-    }
-    return found;
+    const { dynamodb: client, ledgerTable: table, backoff } = this.#options;
+    const options = { client, table, isConsistent: true, width: 1, backoff };
+    const items = await batchGet(options, keys);
+    return items.map(ledgerRowOf).filter((row) => row !== undefined);
   }
 
   /** A counter and the marks of some chunks, of one moment. */

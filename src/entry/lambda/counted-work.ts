@@ -1,21 +1,30 @@
 import type { LedgerDelivery } from '../../engines/aws/dynamodb-counter-store.ts';
 import type { LedgerKey } from '../../engines/aws/ledger-table.ts';
+import type { CountingPorts } from '../../pipeline/count-messages.ts';
 import { readLetterContent } from '../../pipeline/letter-content.ts';
-import type { CounterStore, Letter, Parking } from '../../pipeline/ports.ts';
+import type { Letter, Parking } from '../../pipeline/ports.ts';
 import type { SweepResult } from '../../pipeline/sweep.ts';
 import type { Telemetry } from './telemetry.ts';
 
-type Store = CounterStore<LedgerKey, LedgerDelivery>;
+type Ports = CountingPorts<LedgerKey, LedgerDelivery>;
 
-/** The store, with a count of what it has counted. */
-export function observedStore(store: Store, { count }: Telemetry): Store {
+/** The ports, with counts of what is counted by them, and of what was counted before. */
+export function observedPorts(ports: Ports, { count }: Telemetry): Ports {
   return {
-    async apply(deliveries) {
-      const result = await store.apply(deliveries);
-      count('ChunksCounted', result.counted.length);
-      for (const { items } of result.counted) count('ItemsCounted', items);
-      count('ChunksRepeated', result.repeated.length);
-      return result;
+    ...ports,
+    store: {
+      async apply(deliveries) {
+        const result = await ports.store.apply(deliveries);
+        count('ChunksCounted', result.counted.length);
+        for (const { items } of result.counted) count('ItemsCounted', items);
+        count('ChunksRepeated', result.repeated.length);
+        return result;
+      },
+    },
+    async known(deliveries) {
+      const known = await ports.known(deliveries);
+      count('ChunksRepeated', known.size);
+      return known;
     },
   };
 }
@@ -42,6 +51,9 @@ export function countSweep(result: SweepResult, { count }: Telemetry): void {
   count('OrphansFound', result.orphans);
   count('MessagesResent', result.resent);
   count('BatchesNotSwept', result.failed);
+  count('BatchesForgotten', result.forgotten);
+  count('SweepBehindSeconds', Math.round(result.behindMs / 1000));
+  if (result.failed === 0) count('SweepsDone', 1);
 }
 
 /** What is behind the code of a reason may quote what was sent. */

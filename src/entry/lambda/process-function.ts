@@ -12,9 +12,10 @@ import {
   replayedAtAttribute,
   sqsDeadLetters,
 } from '../../engines/aws/sqs-dead-letters.ts';
+import { deliverSooner } from '../../engines/aws/sqs-visibility.ts';
 import { countMessages, type QueueMessage } from '../../pipeline/count-messages.ts';
 import { backoff, requestHandler } from './clients.ts';
-import { batchIdsOf, observedParking, observedStore } from './counted-work.ts';
+import { batchIdsOf, observedParking, observedPorts } from './counted-work.ts';
 import { readEnvironment, roomMs, storeRules } from './environment.ts';
 import { once } from './once.ts';
 import { telemetryOf, type InvocationContext } from './telemetry.ts';
@@ -38,8 +39,12 @@ export function processFunction(env: Record<string, string | undefined>): Proces
   const dynamodb = telemetry.traced(new DynamoDBClient({ requestHandler }));
   // Transactions are tried again by the counter store alone, which knows what that means.
   const transactions = telemetry.traced(new DynamoDBClient({ requestHandler, maxAttempts: 1 }));
+  const queueUrl = environment.text('QUEUE_URL');
+  const sqs = telemetry.traced(new SQSClient({ requestHandler }));
+  // Tried once: an invocation that is at its end has no time for more.
+  const sqsOnce = telemetry.traced(new SQSClient({ requestHandler, maxAttempts: 1 }));
   const deadLetters = sqsDeadLetters({
-    client: telemetry.traced(new SQSClient({ requestHandler })),
+    client: sqs,
     queueUrl: environment.text('DEAD_LETTER_QUEUE_URL'),
     backoff: backoff(4),
   });
@@ -62,10 +67,12 @@ export function processFunction(env: Record<string, string | undefined>): Proces
       countersTable,
       ledgerTable,
       keepMs,
-      backoff: backoff(12, deadline),
+      // What others write at the same time makes way in the end: until then it is tried again.
+      backoff: backoff(Number.POSITIVE_INFINITY, deadline),
     });
     const messages = new Map(event.Records.map((record) => [messageOf(record), record]));
-    const ports = awsCountingPorts(observedStore(store, telemetry), parking);
+    const ledger = { client: dynamodb, ledgerTable, backoff: backoff(4, deadline) };
+    const ports = observedPorts(awsCountingPorts(store, parking, ledger), telemetry);
     const left = await countMessages([...messages.keys()], ports, {
       dayOf,
       now: Date.now,
@@ -80,6 +87,11 @@ export function processFunction(env: Record<string, string | undefined>): Proces
         ...batchIdsOf([...left].map(({ body }) => body)),
       });
     }
+    const again = [...left].map((message) => ({
+      receiptHandle: messages.get(message)?.receiptHandle ?? '',
+      receives: message.receives,
+    }));
+    await deliverSooner(sqsOnce, queueUrl, again);
     return {
       batchItemFailures: [...left].map((message) => ({
         itemIdentifier: messages.get(message)?.messageId ?? '',

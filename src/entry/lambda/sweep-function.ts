@@ -21,6 +21,8 @@ export type SweepFunction = (event: unknown, context: InvocationContext) => Prom
 /** What was begun has this time to come to its end. */
 const closingMs = 20_000;
 const parallelBatches = 16;
+/** All of them are in the metric `BatchesForgotten`. */
+const forgottenShownMax = 20;
 
 /** The function behind the schedule: completes batches whose intake did not come to its end. */
 export function sweepFunction(env: Record<string, string | undefined>): SweepFunction {
@@ -45,6 +47,7 @@ export function sweepFunction(env: Record<string, string | undefined>): SweepFun
     ledger: { client, ledgerTable, keepMs },
     rawStore,
     queue: sqsChunkQueue(sqsTo('QUEUE_URL')),
+    ...{ sqs, queueUrl: environment.text('QUEUE_URL'), backoff: backoff(6) },
     parking: parkingOnce(observedParking(deadLetters, telemetry), {
       client,
       ledgerTable,
@@ -61,6 +64,7 @@ export function sweepFunction(env: Record<string, string | undefined>): SweepFun
   return telemetry.handler(async (_event, context) => {
     const { leastMs } = await holdToRules();
     const deadline = Date.now() + context.getRemainingTimeInMillis() - closingMs;
+    let forgotten = 0;
     const result = await sweep(ports, {
       dayOf,
       now: Date.now,
@@ -74,6 +78,11 @@ export function sweepFunction(env: Record<string, string | undefined>): SweepFun
           raw_key: rawKey,
           ...errorDetails(error),
         }),
+      onForgotten(rawKey) {
+        const message =
+          'a batch is older than the ledger remembers, and nothing tells whether it is counted';
+        if (++forgotten <= forgottenShownMax) telemetry.log('ERROR', message, { raw_key: rawKey });
+      },
     });
     countSweep(result, telemetry);
     telemetry.log('INFO', 'swept', result);

@@ -27,6 +27,9 @@ export type MetricName =
   | 'OrphansFound'
   | 'MessagesResent'
   | 'BatchesNotSwept'
+  | 'BatchesForgotten'
+  | 'SweepBehindSeconds'
+  | 'SweepsDone'
   | `Problem_${ProblemCode}`
   | `ItemError_${ItemErrorCode}`;
 
