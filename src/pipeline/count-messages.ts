@@ -31,6 +31,8 @@ export interface CountingPorts<Mark, D extends Delivery<Mark>> {
   readonly store: CounterStore<Mark, D>;
   /** The mark under which a message is counted: its content's identity, if it has one. */
   readonly deliveryOf: (message: QueueMessage, reading: Countable) => D;
+  /** The same for deliveries of the same mark. */
+  readonly nameOf: (delivery: D) => string;
   /**
    * Those of the deliveries that are counted now. Where it fails, the store finds them out, at the
    * cost of a step for each.
@@ -51,6 +53,16 @@ export interface CountingRules {
   readonly ageMsMax: number;
   /** After so many receives the queue itself takes a message for dead. */
   readonly receivesMax: number;
+  readonly repeats: RepeatWatch;
+}
+
+/** What is remembered from one call to the next. */
+export interface RepeatWatch {
+  /**
+   * Until when any message may be one that was counted before, since such came unexpectedly;
+   * milliseconds since 1970, 0 at first.
+   */
+  expectedUntil: number;
 }
 
 /**
@@ -67,19 +79,17 @@ export async function countMessages<Mark, D extends Delivery<Mark>>(
   const failures = new Map<QueueMessage, unknown>();
   const rest = new Set(countable.keys());
   await leaveOutKnown(rest, suspects, ports);
-  let isLookedUp = false;
   let groups = [...ports.group([...rest])];
   // One after the other: transactions at the same time would meet at the same counters.
   for (let group = groups.shift(); group !== undefined; group = groups.shift()) {
     const { failed, repeated } = await applyGroup(group, ports, rules);
     for (const [delivery, error] of failed) {
-      const message = countable.get(delivery);
-      if (message !== undefined) failures.set(message, error);
+      for (const message of countable.get(delivery) ?? []) failures.set(message, error);
     }
+    if (repeated === 0 || rules.now() < rules.repeats.expectedUntil) continue;
     // Each repeat cancels the transaction of a whole group. Where one was not expected, there are
-    // more: those that are left are looked up, too.
-    if (repeated === 0 || isLookedUp) continue;
-    isLookedUp = true;
+    // more: those that are left are looked up, too, and all of the next minutes.
+    rules.repeats.expectedUntil = rules.now() + expectedMs;
     const left = new Set(groups.flat());
     await leaveOutKnown(left, [...left], ports);
     groups = [...ports.group([...left])];
@@ -109,8 +119,17 @@ const queuedMsMax = 5 * 60_000;
 /** or waits there at most, where nothing is behind. */
 const waitMsMax = 15 * 60_000;
 
+/** For so long after an unexpected repeat, others are expected. */
+const expectedMs = 5 * 60_000;
+
 /** Whether it may well be that the message was counted before. */
-function isSuspect(message: QueueMessage, reading: Countable, now: number): boolean {
+function isSuspect(
+  message: QueueMessage,
+  reading: Countable,
+  now: number,
+  { expectedUntil }: RepeatWatch,
+): boolean {
+  if (now < expectedUntil) return true;
   const { receives, firstFailedAt, sentAt, replayedAt } = message;
   if (receives > 1 || firstFailedAt !== undefined || now - sentAt > waitMsMax) return true;
   return reading.kind === 'chunk' && sentAt - (replayedAt ?? reading.receivedAt) > queuedMsMax;
@@ -119,11 +138,13 @@ function isSuspect(message: QueueMessage, reading: Countable, now: number): bool
 /** Tells messages that can be counted from those that never can. */
 function sort<Mark, D extends Delivery<Mark>>(
   messages: readonly QueueMessage[],
-  { deliveryOf }: CountingPorts<Mark, D>,
-  { dayOf, now, ageMsMax }: CountingRules,
+  { deliveryOf, nameOf }: CountingPorts<Mark, D>,
+  { dayOf, now, ageMsMax, repeats }: CountingRules,
 ) {
-  const countable = new Map<D, QueueMessage>();
-  const suspects: D[] = [];
+  /** What comes twice at once is one delivery. */
+  const countable = new Map<D, QueueMessage[]>();
+  const byName = new Map<string, D>();
+  const suspects = new Set<D>();
   const dead = new Map<QueueMessage, string>();
   const oldest = now() - ageMsMax;
   for (const message of messages) {
@@ -137,11 +158,13 @@ function sort<Mark, D extends Delivery<Mark>>(
       dead.set(message, reason);
       continue;
     }
-    const delivery = deliveryOf(message, reading);
-    countable.set(delivery, message);
-    if (isSuspect(message, reading, now())) suspects.push(delivery);
+    const made = deliveryOf(message, reading);
+    const delivery = byName.get(nameOf(made)) ?? made;
+    byName.set(nameOf(made), delivery);
+    countable.set(delivery, [...(countable.get(delivery) ?? []), message]);
+    if (isSuspect(message, reading, now(), repeats)) suspects.add(delivery);
   }
-  return { countable, suspects, dead };
+  return { countable, suspects: [...suspects], dead };
 }
 
 /**

@@ -21,7 +21,11 @@ import { redriveLetters } from '../../src/engines/aws/redrive-letters.ts';
 import { s3RawStore, type S3RawBatch } from '../../src/engines/aws/s3-raw-store.ts';
 import { sqsChunkQueue } from '../../src/engines/aws/sqs-chunk-queue.ts';
 import { sqsDeadLetters } from '../../src/engines/aws/sqs-dead-letters.ts';
-import { countMessages, type QueueMessage } from '../../src/pipeline/count-messages.ts';
+import {
+  countMessages,
+  type QueueMessage,
+  type RepeatWatch,
+} from '../../src/pipeline/count-messages.ts';
 import { ingest } from '../../src/pipeline/ingest.ts';
 import type {
   ChunkQueue,
@@ -86,6 +90,8 @@ export interface FunctionWorld {
   readonly countersPerDayMax: number;
   /** Of the ingest function, those that run nothing now. Who is killed does not come back. */
   readonly environments: IngestEnvironment[];
+  /** Of the processor. */
+  readonly repeats: RepeatWatch;
 }
 
 /** What one environment remembers from invocation to invocation. */
@@ -176,7 +182,14 @@ export async function runProcess(
         return delivery;
       },
     },
-    { dayOf, now, deadline, ageMsMax: variant.ageMsMaxOfProcess ?? ageMsMax, receivesMax },
+    {
+      dayOf,
+      now,
+      deadline,
+      ageMsMax: variant.ageMsMaxOfProcess ?? ageMsMax,
+      receivesMax,
+      repeats: world.repeats,
+    },
   );
   return new Set([...left].map(({ messageId }) => messageId));
 }

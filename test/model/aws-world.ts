@@ -84,6 +84,7 @@ export class World implements FunctionWorld {
   readonly trace: string[] = [];
   readonly countersPerDayMax: number;
   readonly environments: IngestEnvironment[] = [];
+  readonly repeats = { expectedUntil: 0 };
   itemsPerMessage = Number.POSITIVE_INFINITY;
   /** Somebody has changed rows by hand: counters may be anything until they are made good. */
   isDamaged = false;

@@ -57,6 +57,7 @@ export class AwsEngine {
   readonly #ports;
   readonly #parking;
   readonly #ledger;
+  readonly #repeats = { expectedUntil: 0 };
 
   constructor(aws: AwsEmulators, store: AwsStore, now: number, options: AwsEngineOptions = {}) {
     this.store = store;
@@ -168,6 +169,7 @@ export class AwsEngine {
         deadline: Number.POSITIVE_INFINITY,
         ageMsMax: this.keepMs - 7 * dayMs,
         receivesMax: 5,
+      repeats: this.#repeats,
       },
     );
   }

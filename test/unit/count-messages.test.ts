@@ -4,7 +4,11 @@ import { cutIntoChunks } from '../../src/domain/chunk.ts';
 import { addToTally, rowsOfTally, type Tally } from '../../src/domain/counter.ts';
 import { dayRule } from '../../src/domain/day.ts';
 import { groupDeliveries, sumOf } from '../../src/engines/aws/transaction-groups.ts';
-import { countMessages, type QueueMessage } from '../../src/pipeline/count-messages.ts';
+import {
+  countMessages,
+  type QueueMessage,
+  type RepeatWatch,
+} from '../../src/pipeline/count-messages.ts';
 import { NotCountable, type Delivery, type Letter } from '../../src/pipeline/ports.ts';
 
 type Applied = Delivery<string>;
@@ -29,6 +33,7 @@ async function count(
     /** Ids of messages that are counted already; or the look at that fails. */
     known?: readonly string[] | Error;
     counted?: readonly string[];
+    repeats?: RepeatWatch;
     /** The time at the begin, milliseconds since 1970. */
     clock?: number;
   } = {},
@@ -53,6 +58,7 @@ async function count(
         },
       },
       deliveryOf: ({ messageId }, { tally }) => ({ mark: messageId, tally }),
+      nameOf: ({ mark }) => mark,
       known: (deliveries) => {
         lookedUp.push(deliveries.map(({ mark }) => mark));
         const { known = [] } = options;
@@ -77,6 +83,7 @@ async function count(
       deadline: options.deadline ?? Number.POSITIVE_INFINITY,
       ageMsMax: 24 * 3_600_000,
       receivesMax: 5,
+      repeats: options.repeats ?? { expectedUntil: 0 },
     },
   );
   return { left: [...left].map(({ messageId }) => messageId), applied, letters, lookedUp };
@@ -157,6 +164,24 @@ describe('messages', () => {
     const { applied, lookedUp } = await count(messages, { known });
     expect(lookedUp).toEqual([['4', '5', '6', '7', '8', '9', '10', '11']]);
     expect(applied).toEqual([['t0', 't1', 't2', 't3'], ['t4', 't5', 't9', 't10'], ['t11']]);
+  });
+
+  it('are all looked up for some minutes after an unexpected repeat', async () => {
+    const repeats = { expectedUntil: 0 };
+    await count([message('0', item('a'))], { counted: ['0'], repeats });
+    expect(repeats.expectedUntil).toBeGreaterThan(4 * 60_000);
+    const next = await count([message('1', item('a'))], { repeats, clock: 4 * 60_000 });
+    expect(next.lookedUp).toEqual([['1']]);
+    const later = await count([message('2', item('a'))], { repeats, clock: 6 * 60_000 });
+    expect(later.lookedUp).toEqual([]);
+  });
+
+  it('that come twice at once are counted together, and both come again where that fails', async () => {
+    const twice = (type: string) => [message('0', item(type)), message('0', item(type))];
+    expect((await count(twice('a'))).applied).toEqual([['a']]);
+    const { applied, left } = await count(twice('busy'));
+    expect(applied).toEqual([['busy']]);
+    expect(left).toEqual(['0', '0']);
   });
 
   it('are counted all the same where they cannot be looked up', async () => {

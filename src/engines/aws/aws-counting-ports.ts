@@ -25,7 +25,10 @@ export function awsCountingPorts(
   ledger: CountingPortsOptions,
 ): CountingPorts<LedgerKey, LedgerDelivery> {
   const known = (deliveries: readonly LedgerDelivery[]) => knownIn(ledger, deliveries);
-  return { store, parking, deliveryOf, known, group: groupDeliveries };
+  return {
+    ...{ store, parking, deliveryOf, known, group: groupDeliveries },
+    nameOf: ({ mark }) => nameOf(mark),
+  };
 }
 
 /** A chunk is known by its batch and index, what others queued by the message's own id. */

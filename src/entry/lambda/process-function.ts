@@ -54,6 +54,8 @@ export function processFunction(env: Record<string, string | undefined>): Proces
     keepMs,
     now: Date.now,
   });
+  // Of the environment, which has one invocation at a time.
+  const repeats = { expectedUntil: 0 };
   const holdToRules = once(async () => {
     await fixDayRule(dynamodb, ledgerTable, dayZone);
     return { leastMs: await leastKeepMs(dynamodb, ledgerTable, keepMs) };
@@ -79,6 +81,7 @@ export function processFunction(env: Record<string, string | undefined>): Proces
       deadline,
       ageMsMax: leastMs - roomMs,
       receivesMax,
+      repeats,
     });
     telemetry.count('MessagesLeft', left.size);
     if (left.size > 0) {
