@@ -82,6 +82,8 @@ export interface Minute {
   readonly minute: number;
   /** Items a second that were counted in this minute. */
   readonly counted: number;
+  /** Messages a second that were done with, those that were counted before among them. */
+  readonly done: number;
   /** Items that came and are not counted. */
   readonly behind: number;
   /** Messages that the sweeper sent. */
@@ -118,6 +120,7 @@ export class TimedPipeline {
   #places: number;
   #waiting: (() => void)[] = [];
   #counted = 0;
+  #done = 0;
   #minute = 0;
   #owed = 0;
   #sweeping = false;
@@ -186,7 +189,7 @@ export class TimedPipeline {
       this.#outages.add(outage);
       if (outage === 'dynamodb' || outage === 's3' || outage === 'sqs') services.down.add(outage);
     }
-    const before = this.#counted;
+    const before = { counted: this.#counted, done: this.#done };
     this.#sums = { resent: 0, orphans: 0, sweeps: 0, behindMs: 0 };
     for (let second = 0; second < 60; second++) {
       this.clock.at(this.clock.now + second * 1_000, () => this.#arriveInSecond(minute));
@@ -196,7 +199,8 @@ export class TimedPipeline {
     const oldest = this.queue.oldestSentAt;
     this.minutes.push({
       minute,
-      counted: (this.#counted - before) / 60 / scale,
+      counted: (this.#counted - before.counted) / 60 / scale,
+      done: (this.#done - before.done) / 60 / scale,
       behind: this.behind / scale,
       resent: this.#sums.resent / scale,
       orphans: this.#sums.orphans,
@@ -286,6 +290,7 @@ export class TimedPipeline {
       }));
       await deliverSooner(client, queueUrl, again);
       for (const [delivered, message] of messages) if (!left.has(delivered)) queue.delete(message);
+      this.#done += messages.size - left.size;
     }
     for (const message of received) services.received.delete(message.id);
   }
