@@ -98,6 +98,8 @@ export interface Minute {
   readonly sweepBehindSeconds: number;
 }
 
+/** Too soon for a message to be suspected of being one that was counted before. */
+const repeatedAfterMs = 2 * minuteMs;
 /** What an invocation takes before it reads its messages, and between two transactions. */
 const [invokeMs, betweenGroupsMs] = [20, 2];
 
@@ -222,17 +224,25 @@ export class TimedPipeline {
   #arriveInSecond(minute: number): void {
     this.#owed += this.#options.perSecond(minute) * this.#options.scale;
     const now = Math.floor(this.clock.now);
+    const first = this.batches.size;
     for (; this.#owed >= 1; this.#owed--) this.#arrive(now);
+    const { repeats = 0 } = this.#options;
+    if (repeats === 0) return;
+    const end = this.batches.size;
+    this.clock.at(now + repeatedAfterMs, () => {
+      for (let batch = first; batch < end; batch++) {
+        if (this.#random.chance(repeats)) this.queue.send(batch);
+      }
+    });
   }
 
   #arrive(receivedAt: number, replayedAt?: number): void {
-    const { repeats = 0, cutOff, lost } = this.#options;
+    const { cutOff, lost } = this.#options;
     const minute = this.#minute - 1;
     const batch = this.batches.add(receivedAt, replayedAt);
     if (this.#random.chance(cutOff?.(minute) ?? 0)) return;
     this.batches.set(batch, 'row');
     if (!this.#random.chance(lost?.(minute) ?? 0)) this.queue.send(batch);
-    if (repeats > 0 && this.#random.chance(repeats)) this.queue.send(batch);
   }
 
   /** Gathers messages for the window, or until there are enough, and has them counted. */
