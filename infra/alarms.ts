@@ -32,6 +32,8 @@ interface AlarmSpec {
   description: string;
   metric: IMetric;
   atLeast: number;
+  /** It is raised below that number, and where there is no figure at all. */
+  isLeast?: boolean;
   /** For how many periods of the metric in a row; 1 unless it is said. */
   periods?: number;
 }
@@ -43,6 +45,8 @@ const most = { statistic: 'Maximum', period: Duration.minutes(1) };
 /** What no service measures; that of the stack alone, however many stacks an account has. */
 export interface StackMetrics {
   orphans: Metric;
+  sweeps: Metric;
+  sweepLag: MathExpression;
   defects: MathExpression;
   requestsThrottled: Metric;
 }
@@ -54,6 +58,19 @@ export function addStackMetrics(
 ): StackMetrics {
   return {
     orphans: ownMetric(settings, 'sweep', 'OrphansFound', sum),
+    sweeps: ownMetric(settings, 'sweep', 'SweepsDone', sum),
+    sweepLag: new MathExpression({
+      expression: 'MAX([FILL(behind, 0) / 3600, FILL(forgotten, 0)])',
+      usingMetrics: {
+        behind: ownMetric(settings, 'sweep', 'SweepBehindSeconds', {
+          statistic: 'Maximum',
+          period: fiveMinutes,
+        }),
+        forgotten: ownMetric(settings, 'sweep', 'BatchesForgotten', sum),
+      },
+      label: 'hours behind, or batches forgotten',
+      period: fiveMinutes,
+    }),
     defects: new MathExpression({
       expression: 'SUM([FILL(ingest, 0), FILL(query, 0)])',
       usingMetrics: {
@@ -82,15 +99,18 @@ export function addAlarms(
   stackMetrics: StackMetrics,
 ): Alarm[] {
   const topic = addTopic(scope, settings);
-  return alarmSpecs(observed, stackMetrics).map(({ id, description, metric, atLeast, periods }) => {
+  return alarmSpecs(observed, stackMetrics).map((spec) => {
+    const { id, description, metric, atLeast, isLeast = false, periods = 1 } = spec;
     const alarm = new Alarm(scope, id, {
       alarmDescription: `${settings.stackName}: ${description}`,
       metric,
       threshold: atLeast,
-      comparisonOperator: ComparisonOperator.GREATER_THAN_OR_EQUAL_TO_THRESHOLD,
-      evaluationPeriods: periods ?? 1,
+      comparisonOperator: isLeast
+        ? ComparisonOperator.LESS_THAN_THRESHOLD
+        : ComparisonOperator.GREATER_THAN_OR_EQUAL_TO_THRESHOLD,
+      evaluationPeriods: periods,
       // Services report nothing where nothing happens.
-      treatMissingData: TreatMissingData.NOT_BREACHING,
+      treatMissingData: isLeast ? TreatMissingData.BREACHING : TreatMissingData.NOT_BREACHING,
     });
     if (topic !== undefined) {
       alarm.addAlarmAction(new SnsAction(topic));
@@ -142,16 +162,24 @@ function alarmSpecs({ functions, queues, api }: Observed, stackMetrics: StackMet
     },
     {
       id: 'SweepFoundOrphans',
-      description: 'the sweeper found batches of which a part had not been sent or counted.',
+      description: 'the sweeper found batches whose intake was cut off, and completed them.',
       metric: stackMetrics.orphans,
       atLeast: 1,
     },
     {
-      id: 'SweepFails',
-      description: 'the sweeper has failed for 15 minutes.',
-      metric: functions.sweep.lambda.metricErrors(sum),
+      id: 'SweepMissing',
+      description: 'no sweep has come to its end for 20 minutes.',
+      metric: stackMetrics.sweeps,
       atLeast: 1,
-      periods: 3,
+      isLeast: true,
+      periods: 4,
+    },
+    {
+      id: 'SweepLags',
+      description:
+        'the sweeper is an hour behind, or met batches of which nothing is known any more.',
+      metric: stackMetrics.sweepLag,
+      atLeast: 1,
     },
     {
       id: 'SweepFailuresPresent',

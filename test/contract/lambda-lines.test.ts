@@ -129,11 +129,11 @@ describe('an invocation writes one line of metrics', () => {
     seen.take();
     await lambdas.sweep();
     const { metrics, log } = seen.take();
-    const amounts = { BatchesSwept: 1, OrphansFound: 1, MessagesResent: 1 };
+    const amounts = { BatchesSwept: 1, MessagesResent: 1, SweepsDone: 1 };
     expect(told(metrics)).toEqual([
       { service: 'trial', function: 'sweep', ColdStart: 1, ...amounts },
     ]);
-    const result = { batches: 1, orphans: 1, resent: 1, parked: 0, failed: 0 };
+    const result = { batches: 1, orphans: 0, resent: 1, parked: 0, failed: 0, forgotten: 0 };
     expect(log).toMatchObject([{ level: 'INFO', message: 'swept', function: 'sweep', ...result }]);
   });
 });

@@ -74,19 +74,6 @@ describe('an alarm is raised', () => {
       },
     ],
     [
-      'the sweeper has failed for 15 minutes',
-      'SweepFails',
-      {
-        Namespace: 'AWS/Lambda',
-        MetricName: 'Errors',
-        Statistic: 'Sum',
-        Period: 300,
-        ...dimension('FunctionName', lambda('Sweep')),
-        Threshold: 1,
-        EvaluationPeriods: 3,
-      },
-    ],
-    [
       'a sweep has failed for good',
       'SweepFailuresPresent',
       {
@@ -103,6 +90,31 @@ describe('an alarm is raised', () => {
       ComparisonOperator: 'GreaterThanOrEqualToThreshold',
       TreatMissingData: 'notBreaching',
     });
+  });
+
+  test('when no sweep has come to its end for 20 minutes, also where none was begun', () => {
+    expect(stack.properties(alarm, 'SweepMissing')).toMatchObject({
+      ...ofFunction('sweep'),
+      ...{ MetricName: 'SweepsDone', Statistic: 'Sum', Period: 300 },
+      ...{ Threshold: 1, EvaluationPeriods: 4 },
+      ...{ ComparisonOperator: 'LessThanThreshold', TreatMissingData: 'breaching' },
+    });
+  });
+
+  test('when the sweeper is an hour behind, or has met what is forgotten', () => {
+    const properties = stack.properties(alarm, 'SweepLags');
+    expect(properties).toMatchObject({ Threshold: 1, EvaluationPeriods: 1 });
+    const [expression, ...metrics] = properties['Metrics'] as Json[];
+    expect(expression).toMatchObject({
+      Expression: 'MAX([FILL(behind, 0) / 3600, FILL(forgotten, 0)])',
+    });
+    const stat = (MetricName: string, Stat: string) => ({
+      MetricStat: { Metric: { MetricName, ...ofFunction('sweep') }, Period: 300, Stat },
+    });
+    expect(metrics).toMatchObject([
+      { Id: 'behind', ...stat('SweepBehindSeconds', 'Maximum') },
+      { Id: 'forgotten', ...stat('BatchesForgotten', 'Sum') },
+    ]);
   });
 
   test('when Lambda throttles any of the functions, also while others are idle', () => {
@@ -143,7 +155,7 @@ describe('an alarm is raised', () => {
   });
 
   test('in no other case, and without an address nobody is told', () => {
-    expect(Object.keys(stack.all(alarm))).toHaveLength(9);
+    expect(Object.keys(stack.all(alarm))).toHaveLength(10);
     for (const { Properties } of Object.values(stack.all(alarm))) {
       expect(Properties).not.toHaveProperty('AlarmActions');
     }

@@ -79,9 +79,11 @@ const exact: Record<string, string[]> = {
     readTokens,
   ],
   Process: [
+    'dynamodb:BatchGetItem on Ledger',
     'dynamodb:GetItem on Ledger',
     'dynamodb:PutItem on Ledger',
     'dynamodb:UpdateItem on Counters',
+    'sqs:ChangeMessageVisibility on Queue',
     'sqs:DeleteMessage on Queue',
     'sqs:GetQueueAttributes on Queue',
     'sqs:ReceiveMessage on Queue',
@@ -96,6 +98,7 @@ const exact: Record<string, string[]> = {
     readTokens,
   ],
   Sweep: [
+    'dynamodb:BatchGetItem on Ledger',
     'dynamodb:DeleteItem on Ledger',
     'dynamodb:GetItem on Ledger',
     'dynamodb:PutItem on Ledger',
@@ -103,6 +106,7 @@ const exact: Record<string, string[]> = {
     's3:GetObject on RawBucket/excluded/*',
     's3:GetObject on RawBucket/raw/*',
     listRaw,
+    'sqs:GetQueueAttributes on Queue',
     'sqs:SendMessage on DeadLetterQueue',
     'sqs:SendMessage on Queue',
     'sqs:SendMessage on SweepFailures',

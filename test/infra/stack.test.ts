@@ -129,7 +129,7 @@ describe('the functions', () => {
         ...{ ITEMS_PER_MESSAGE: 'packed', MAX_COUNTERS_PER_DAY: '100000' },
       },
     ],
-    ['Process', { ...common, ...counters, ...bury, MAX_RECEIVES: '5' }],
+    ['Process', { ...common, ...counters, ...send, ...bury, MAX_RECEIVES: '10' }],
     ['Query', { ...common, ...counters, ...raw, ...send, ...bury, ...tokens }],
     ['Sweep', { ...common, ...raw, ...send, ...bury, SWEEP_AFTER_SECONDS: '900' }],
   ])('%s is told in its environment exactly what its handler reads', (name, variables) => {
@@ -261,10 +261,10 @@ describe('the queues', () => {
     },
   );
 
-  test('move a message to the dead-letter queue when it has been received five times', () => {
+  test('move a message to the dead-letter queue when it has been received ten times', () => {
     expect(stack.properties(queue, 'Queue')['RedrivePolicy']).toEqual({
       deadLetterTargetArn: stack.arn(queue, 'DeadLetterQueue'),
-      maxReceiveCount: 5,
+      maxReceiveCount: 10,
     });
   });
 
