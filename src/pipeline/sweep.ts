@@ -108,6 +108,8 @@ export interface SweepResult {
   readonly forgotten: number;
   /** By how much the look at intakes is behind its time, in milliseconds. */
   readonly behindMs: number;
+  /** How long the first batch that waits to be counted has waited, in milliseconds; 0: none does. */
+  readonly waitingMs: number;
 }
 
 export const defaultResendsMax = 1_000;
@@ -166,10 +168,12 @@ class Sweep {
   readonly #startedAt: number;
   readonly #counts = {
     ...{ batches: 0, orphans: 0, resent: 0, parked: 0 },
-    ...{ failed: 0, forgotten: 0, behindMs: 0 },
+    ...{ failed: 0, forgotten: 0, behindMs: 0, waitingMs: 0 },
   };
   /** What became of batches in this sweep: none is looked after twice. */
   readonly #fates = new Map<string, Fate>();
+  /** Of batches that wait: when they came here, in milliseconds since 1970. */
+  readonly #since = new Map<string, number>();
   /** Messages of the batches that the first position has passed. */
   #arrived = 0;
   /** How many messages may be sent again that were queued before. */
@@ -260,7 +264,11 @@ class Sweep {
       if (waiting !== undefined || page.length > 0) {
         await progress.countedTo(through, provenBefore);
       }
-      if (waiting !== undefined) return;
+      if (waiting !== undefined) {
+        const since = this.#since.get(waiting) ?? this.#startedAt;
+        this.#counts.waitingMs = this.#startedAt - since;
+        return;
+      }
     }
     if (intakes.isDone) await progress.countedTo(through, receivedBefore);
   }
@@ -314,6 +322,7 @@ class Sweep {
     if (intake !== undefined) {
       if (areAllCounted(intake.chunks, counted)) return 'done';
       const since = intake.replayedAt ?? timeOf(rawKey, 0);
+      this.#since.set(rawKey, since);
       if (this.#mayWait(since)) return 'waits';
     }
     const raw = await this.#ports.raw(rawKey);

@@ -36,17 +36,6 @@ describe('an alarm is raised', () => {
       },
     ],
     [
-      'the oldest message has waited 15 minutes',
-      'OldestMessageWaits',
-      {
-        ...mostInAMinute,
-        MetricName: 'ApproximateAgeOfOldestMessage',
-        ...dimension('QueueName', queueName('Queue')),
-        Threshold: 900,
-        EvaluationPeriods: 3,
-      },
-    ],
-    [
       'requests are answered with 5xx',
       'ServerErrors',
       {
@@ -90,6 +79,28 @@ describe('an alarm is raised', () => {
       ComparisonOperator: 'GreaterThanOrEqualToThreshold',
       TreatMissingData: 'notBreaching',
     });
+  });
+
+  test('when the oldest message has waited 15 minutes, by SQS or by the sweeper', () => {
+    const properties = stack.properties(alarm, 'OldestMessageWaits');
+    expect(properties).toMatchObject({ Threshold: 900, EvaluationPeriods: 2 });
+    const [expression, ...metrics] = properties['Metrics'] as Json[];
+    expect(expression).toMatchObject({
+      Expression: 'MAX([FILL(queued, 0), FILL(uncounted, 0)])',
+    });
+    const stat = (metric: object) => ({
+      MetricStat: { Metric: metric, Period: 300, Stat: 'Maximum' },
+    });
+    expect(metrics).toMatchObject([
+      {
+        Id: 'queued',
+        ...stat({
+          MetricName: 'ApproximateAgeOfOldestMessage',
+          ...dimension('QueueName', queueName('Queue')),
+        }),
+      },
+      { Id: 'uncounted', ...stat({ MetricName: 'UncountedSeconds', ...ofFunction('sweep') }) },
+    ]);
   });
 
   test('when no sweep has come to its end for 20 minutes, also where none was begun', () => {

@@ -80,6 +80,8 @@ export type Outage = 'counting' | 'crash' | 'sweeper' | 'dynamodb' | 's3' | 'sqs
 /** How it stands at the end of a minute, in the size of what it stands for. */
 export interface Minute {
   readonly minute: number;
+  /** Requests a second that came. */
+  readonly offered: number;
   /** Items a second that were counted in this minute. */
   readonly counted: number;
   /** Messages a second that were done with, those that were counted before among them. */
@@ -94,8 +96,14 @@ export interface Minute {
   readonly deadLetters: number;
   /** By how many minutes `counted_through` is behind; undefined before the first sweep. */
   readonly throughMinutes: number | undefined;
+  /** Sweeps that came to their end, */
   readonly sweeps: number;
+  /** and those that failed. */
+  readonly sweepsFailed: number;
   readonly sweepBehindSeconds: number;
+  /** How long the first batch has waited, as the last sweep of the minute saw it. */
+  readonly uncountedSeconds: number;
+  readonly forgotten: number;
 }
 
 /** Too soon for a message to be suspected of being one that was counted before. */
@@ -127,7 +135,7 @@ export class TimedPipeline {
   #owed = 0;
   #sweeping = false;
   readonly #repeats = { expectedUntil: 0 };
-  #sums = { resent: 0, orphans: 0, sweeps: 0, behindMs: 0 };
+  #sums = nothing();
 
   constructor(options: TimedOptions) {
     const { scale, days = 1, places = 2, transactionMs = 60, partitionUnits = Infinity } = options;
@@ -192,7 +200,7 @@ export class TimedPipeline {
       if (outage === 'dynamodb' || outage === 's3' || outage === 'sqs') services.down.add(outage);
     }
     const before = { counted: this.#counted, done: this.#done };
-    this.#sums = { resent: 0, orphans: 0, sweeps: 0, behindMs: 0 };
+    this.#sums = nothing();
     for (let second = 0; second < 60; second++) {
       this.clock.at(this.clock.now + second * 1_000, () => this.#arriveInSecond(minute));
     }
@@ -201,6 +209,7 @@ export class TimedPipeline {
     const oldest = this.queue.oldestSentAt;
     this.minutes.push({
       minute,
+      offered: this.#options.perSecond(minute),
       counted: (this.#counted - before.counted) / 60 / scale,
       done: (this.#done - before.done) / 60 / scale,
       behind: this.behind / scale,
@@ -210,7 +219,10 @@ export class TimedPipeline {
       deadLetters: this.queue.dead.length + services.parked.length,
       throughMinutes: await this.#through(),
       sweeps: this.#sums.sweeps,
+      sweepsFailed: this.#sums.sweepsFailed,
       sweepBehindSeconds: this.#sums.behindMs / 1_000,
+      uncountedSeconds: this.#sums.waitingMs / 1_000,
+      forgotten: this.#sums.forgotten,
     });
   }
 
@@ -347,16 +359,20 @@ export class TimedPipeline {
       });
       this.#note(result);
     } catch {
-      // As the function does: the next one tries again.
+      // The next one tries again.
+      this.#sums.sweepsFailed++;
     }
     this.#sweeping = false;
   }
 
-  #note({ resent, orphans, behindMs, failed }: SweepResult): void {
+  #note({ resent, orphans, behindMs, waitingMs, failed, forgotten }: SweepResult): void {
     this.#sums.resent += resent;
     this.#sums.orphans += orphans;
     this.#sums.behindMs = behindMs;
+    this.#sums.waitingMs = waitingMs;
+    this.#sums.forgotten += forgotten;
     if (failed === 0) this.#sums.sweeps++;
+    else this.#sums.sweepsFailed++;
   }
 
   #backoff(attemptsMax: number, deadline = Number.POSITIVE_INFINITY): Backoff {
@@ -367,4 +383,17 @@ export class TimedPipeline {
       random: () => this.#random.next(),
     };
   }
+}
+
+/** Sums of a minute. */
+function nothing() {
+  return {
+    resent: 0,
+    orphans: 0,
+    sweeps: 0,
+    sweepsFailed: 0,
+    behindMs: 0,
+    waitingMs: 0,
+    forgotten: 0,
+  };
 }

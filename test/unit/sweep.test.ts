@@ -156,7 +156,7 @@ describe('a sweep', () => {
     now += 15 * minute + 1;
     expect(await run()).toEqual({
       ...{ batches: 2, orphans: 2, resent: 2, parked: 0 },
-      ...{ failed: 0, forgotten: 0, behindMs: 0 },
+      ...{ failed: 0, forgotten: 0, behindMs: 0, waitingMs: 0 },
     });
     const [one, other] = [whole, part].map(idOf);
     expect(sent).toEqual([`${other}:0`, `${other}:2`]);
@@ -220,7 +220,10 @@ describe('a sweep', () => {
       state: (batchId) => (looks++, ports.state(batchId)),
       raw: () => Promise.reject(new Error('no body is read of what waits')),
     };
-    expect(await run({}, watched)).toMatchObject({ batches: 40, orphans: 0, resent: 0, failed: 0 });
+    expect(await run({}, watched)).toMatchObject({
+      ...{ batches: 40, orphans: 0, resent: 0, failed: 0 },
+      waitingMs: 60 * minute - 3,
+    });
     expect([sent, [...orphans]]).toEqual([[], []]);
     expect(position).toEqual({ intakesThrough: rawKeys.at(-1), countedThrough: rawKeys[2] });
     expect(swept).toBe(start + 3);

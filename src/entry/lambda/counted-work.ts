@@ -53,6 +53,7 @@ export function countSweep(result: SweepResult, { count }: Telemetry): void {
   count('BatchesNotSwept', result.failed);
   count('BatchesForgotten', result.forgotten);
   count('SweepBehindSeconds', Math.round(result.behindMs / 1000));
+  count('UncountedSeconds', Math.round(result.waitingMs / 1000));
   if (result.failed === 0) count('SweepsDone', 1);
 }
 

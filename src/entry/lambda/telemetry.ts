@@ -29,6 +29,7 @@ export type MetricName =
   | 'BatchesNotSwept'
   | 'BatchesForgotten'
   | 'SweepBehindSeconds'
+  | 'UncountedSeconds'
   | 'SweepsDone'
   | `Problem_${ProblemCode}`
   | `ItemError_${ItemErrorCode}`;
