@@ -63,7 +63,7 @@ describe('replay', () => {
   it('brings a store into a directory, once, also when it is killed and run again', async () => {
     await store(source, numberedBatches(400));
     const killed = start(['replay', '--from', source, '--to', target, '--concurrency', '1']);
-    await expect.poll(() => hasStored(target), { timeout: 30_000, interval: 2 }).toBe(true);
+    await expect.poll(() => hasStored(target), { interval: 2 }).toBe(true);
     killed.child.kill('SIGKILL');
     await killed.outcome;
     const again = await summaryOf(replay(source, target));
@@ -98,7 +98,7 @@ describe('replay', () => {
     const elsewhere = join(directory, 'elsewhere');
     expect(await summaryOf(replay(copy, elsewhere))).toMatchObject({ sent: { batches: 20 } });
     const counted = await stats('--data-dir', source);
-    await expect.poll(() => stats('--url', url), { timeout: 30_000 }).toEqual(counted);
+    await expect.poll(() => stats('--url', url)).toEqual(counted);
     expect(await stats('--data-dir', elsewhere)).toEqual(counted);
     server.kill('SIGTERM');
     await server.waitExit();

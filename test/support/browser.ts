@@ -27,7 +27,7 @@ export async function openTab(browser: Browser, options?: BrowserContextOptions)
   const context = await browser.newContext({ reducedMotion: 'reduce', ...options });
   afterTest(() => context.close());
   const page = await context.newPage();
-  page.setDefaultTimeout(30_000);
+  page.setDefaultTimeout(120_000);
   const complaints: string[] = [];
   const answers: Tab['answers'] = [];
   page.on('pageerror', (error) => complaints.push(error.message));

@@ -208,8 +208,8 @@ describe('audit', () => {
   it('knows what old segments counted, once they are removed', async () => {
     const writer = openWriter(dataDir, { keepRawMs: 0 });
     const before = segments().length;
-    await expect.poll(() => segments().length, { timeout: 20_000 }).toBeLessThan(before);
-    await expect.poll(() => segments().length, { timeout: 20_000 }).toBe(1);
+    await expect.poll(() => segments().length).toBeLessThan(before);
+    await expect.poll(() => segments().length).toBe(1);
     expect(await auditOf(dataDir)).toEqual([]);
     await writer.close();
     expect(await auditOf(dataDir)).toEqual([]);

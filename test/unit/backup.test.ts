@@ -84,7 +84,7 @@ describe('a backup', () => {
     const later = newDataDirectory();
     cpSync(dataDir, later, { recursive: true });
     const writer = openWriter(later, { keepRawMs: -1000 });
-    await expect.poll(() => segments(later).length, { timeout: 10_000 }).toBe(1);
+    await expect.poll(() => segments(later).length).toBe(1);
     await writer.close();
     let isRemoved = false;
     await backup(() => {

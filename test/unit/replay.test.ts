@@ -177,7 +177,7 @@ it('does not guess whether it has received what may have been removed since', as
   const rawKeys = await store(dataDir, numberedBatches(60));
   const [first = ''] = rawKeys;
   const writer = openWriter(dataDir, { keepRawMs: -1000 });
-  await expect.poll(() => readdirSync(dataPaths(dataDir).log).length, { timeout: 10_000 }).toBe(1);
+  await expect.poll(() => readdirSync(dataPaths(dataDir).log).length).toBe(1);
   const native = { ...origin, ...readRawKey(first) };
   expect(codeOf(await writer.ingest(submission(native)))).toBe('replay_undecidable');
   const elsewhere = { ...native, logId: '00'.repeat(16) };
@@ -190,7 +190,7 @@ it('knows a batch whose raw body is removed, and leaves its row to a rebuild', a
   await within(dataDir, (writer) => writer.ingest(submission(origin)));
   await store(dataDir, numberedBatches(60));
   const writer = openWriter(dataDir, { keepRawMs: -1000 });
-  await expect.poll(() => readdirSync(dataPaths(dataDir).log).length, { timeout: 10_000 }).toBe(1);
+  await expect.poll(() => readdirSync(dataPaths(dataDir).log).length).toBe(1);
   expect(codeOf(await writer.ingest(submission(origin)))).toBe(known);
   await writer.close();
   expect(rebuild(dataDir)).toMatchObject({ isSwitched: true, differences: [] });

@@ -118,7 +118,7 @@ describe('a stack on this machine', () => {
     });
     for (let round = 0; killed < 2 || round < 2; round++) {
       await Promise.all(Array.from({ length: 20 }, () => post(`round-${round}`)));
-      await eventually(async () => (await count(`round-${round}`)) >= 20, 20_000);
+      await eventually(async () => (await count(`round-${round}`)) >= 20);
       expect(await count(`round-${round}`)).toBe(20);
     }
   });

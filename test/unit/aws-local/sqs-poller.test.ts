@@ -1,11 +1,11 @@
 import { createHash } from 'node:crypto';
 
 import {
+  ChangeMessageVisibilityCommand,
   CreateQueueCommand,
   GetQueueAttributesCommand,
   ReceiveMessageCommand,
   SendMessageBatchCommand,
-  SetQueueAttributesCommand,
   SQSClient,
   type MessageAttributeValue,
 } from '@aws-sdk/client-sqs';
@@ -48,7 +48,8 @@ beforeEach(async () => {
     new CreateQueueCommand({
       QueueName: 'queue',
       Attributes: {
-        VisibilityTimeout: '1',
+        // Nothing comes again by itself while a test lasts: see `showAgain`.
+        VisibilityTimeout: '600',
         RedrivePolicy: JSON.stringify({
           deadLetterTargetArn: 'arn:aws:sqs:us-east-1:000000000000:dead',
           maxReceiveCount: 2,
@@ -66,6 +67,14 @@ beforeEach(async () => {
     await fauxqs.stop();
   };
 });
+
+/** Has messages that were received delivered again, as their visibility timeout would at its end. */
+async function showAgain(records: readonly Pick<SqsRecord, 'receiptHandle'>[]): Promise<void> {
+  for (const { receiptHandle: ReceiptHandle } of records) {
+    const request = { QueueUrl: urlOf('queue'), ReceiptHandle, VisibilityTimeout: 0 };
+    await client.send(new ChangeMessageVisibilityCommand(request));
+  }
+}
 
 async function sendMessages(
   bodies: readonly string[],
@@ -165,9 +174,6 @@ describe('the event source', () => {
 
   it('waits for more as long as the window is open', async () => {
     eventSource = { ...eventSource, windowMs: 1_500, concurrencyMax: 1 };
-    // Messages are in flight while the window is open.
-    const Attributes = { VisibilityTimeout: '30' };
-    await client.send(new SetQueueAttributesCommand({ QueueUrl: urlOf('queue'), Attributes }));
     const { batches } = poll(() => undefined);
     await sendMessages(['first']);
     await new Promise((resolve) => setTimeout(resolve, 700));
@@ -207,11 +213,11 @@ describe('what a function has not done comes again', () => {
   it('the items that it reports, and no others', async () => {
     await sendMessages(['good', 'bad']);
     const failing = new Set(['bad']);
-    const { batches } = poll((records) => ({
-      batchItemFailures: records
-        .filter(({ body }) => failing.delete(body))
-        .map(({ messageId }) => ({ itemIdentifier: messageId })),
-    }));
+    const { batches } = poll(async (records) => {
+      const failed = records.filter(({ body }) => failing.delete(body));
+      await showAgain(failed);
+      return { batchItemFailures: failed.map(({ messageId }) => ({ itemIdentifier: messageId })) };
+    });
     await eventually(() => batches.flat().length === 3);
     await eventually(async () => (await inQueue('queue')) === 0);
     expect(bodiesOf(batches).sort()).toEqual(['bad', 'bad', 'good']);
@@ -221,7 +227,8 @@ describe('what a function has not done comes again', () => {
 
   it('everything where it fails, and goes to the dead-letter queue in the end', async () => {
     await sendMessages(['poison']);
-    const { batches } = poll(() => {
+    const { batches } = poll(async (records) => {
+      await showAgain(records);
       throw new Error('no');
     });
     await eventually(async () => (await inQueue('dead')) === 1);
@@ -239,7 +246,7 @@ describe('what a function has not done comes again', () => {
         ? { kind: 'refuse', status: 403, code: 'AccessDenied' }
         : undefined;
     await sendMessages(['again']);
-    const { batches } = poll(() => undefined);
+    const { batches } = poll((records) => (batches.length === 1 ? showAgain(records) : undefined));
     await eventually(() => batches.length === 2);
     await eventually(async () => (await inQueue('queue')) === 0);
     expect(bodiesOf(batches)).toEqual(['again', 'again']);
@@ -296,13 +303,15 @@ describe('disorder that is asked for', () => {
     const done: string[] = [];
     poll(() => undefined, {
       disorder: { seed: 3, kill: 0.3 },
-      invoke(payload, { killAfterMs }) {
+      async invoke(payload, { killAfterMs }) {
+        const { Records: records } = JSON.parse(payload) as { Records: SqsRecord[] };
         kills.push(killAfterMs);
         if (killAfterMs !== undefined) {
-          return Promise.resolve({ kind: 'failed', errorType: 'Killed', errorMessage: '' });
+          await showAgain(records);
+          return { kind: 'failed', errorType: 'Killed', errorMessage: '' };
         }
-        done.push(...(JSON.parse(payload) as { Records: SqsRecord[] }).Records.map((r) => r.body));
-        return Promise.resolve({ kind: 'succeeded', payload: 'null' });
+        done.push(...records.map(({ body }) => body));
+        return { kind: 'succeeded', payload: 'null' };
       },
     });
     await eventually(async () => (await inQueue('queue')) === 0);
