@@ -37,6 +37,7 @@ function ingestPermissions(resources: Resources) {
     allow(rawBucket.arnForObjects('raw/*'), 's3:GetObject', 's3:PutObject'),
     allow(rawBucket.arnForObjects('excluded/*'), 's3:GetObject', 's3:PutObject'),
     listRawBodies(rawBucket.bucketArn),
+    ...describeTables(resources),
     allow(queue.queueArn, 'sqs:SendMessage'),
     ...readTokens(tokensSecret),
   ];
@@ -77,6 +78,7 @@ function sweepPermissions(resources: Resources) {
       'dynamodb:PutItem',
       'dynamodb:Query',
     ),
+    ...describeTables(resources),
     allow(queue.queueArn, 'sqs:SendMessage'),
     allow(deadLetterQueue.queueArn, 'sqs:SendMessage'),
     // Lambda hands a failed sweep on with the function's own role.
@@ -86,6 +88,13 @@ function sweepPermissions(resources: Resources) {
 
 function allow(resource: string, ...actions: string[]): PolicyStatement {
   return new PolicyStatement({ actions, resources: [resource] });
+}
+
+/** Whether one of the tables was restored. */
+function describeTables({ countersTable, ledgerTable }: Resources): PolicyStatement[] {
+  return [countersTable, ledgerTable].map(({ tableArn }) =>
+    allow(tableArn, 'dynamodb:DescribeTable'),
+  );
 }
 
 /** Lists raw bodies, and nothing else that may be put into the bucket. */

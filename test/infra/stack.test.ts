@@ -131,7 +131,7 @@ describe('the functions', () => {
     ],
     ['Process', { ...common, ...counters, ...bury, MAX_RECEIVES: '5' }],
     ['Query', { ...common, ...counters, ...raw, ...send, ...bury, ...tokens }],
-    ['Sweep', { ...common, ...raw, ...send, ...bury, SWEEP_AFTER_SECONDS: '900' }],
+    ['Sweep', { ...common, ...counters, ...raw, ...send, ...bury, SWEEP_AFTER_SECONDS: '900' }],
   ])('%s is told in its environment exactly what its handler reads', (name, variables) => {
     expect(environment(name)).toEqual(variables);
   });
