@@ -118,12 +118,18 @@ function addRole(
 }
 
 function acceptRawObjects(role: Role, { rawBucket }: Resources): void {
-  const bucketId = Stack.of(role).getLogicalId(rawBucket.node.defaultChild as CfnResource);
   for (const folder of ['raw', 'excluded']) {
     acceptFinding(
       role,
-      `AwsSolutions-IAM5[Resource::<${bucketId}.Arn>/${folder}/*]`,
+      `AwsSolutions-IAM5[Resource::${arnOf(rawBucket)}/${folder}/*]`,
       `Every batch has an object of its own under ${folder}/, whose name is not known before.`,
     );
   }
+}
+
+/** As a finding shows it. */
+function arnOf(rawBucket: Resources['rawBucket']): string {
+  const { defaultChild: own } = rawBucket.node;
+  if (own === undefined) return `arn:<AWS::Partition>:s3:::${rawBucket.bucketName}`;
+  return `<${Stack.of(rawBucket).getLogicalId(own as CfnResource)}.Arn>`;
 }
