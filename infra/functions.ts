@@ -1,6 +1,6 @@
 import { join } from 'node:path';
 
-import { Duration, RemovalPolicy, Stack, type CfnResource } from 'aws-cdk-lib';
+import { CfnResource, Duration, RemovalPolicy, Stack } from 'aws-cdk-lib';
 import { Role, ServicePrincipal } from 'aws-cdk-lib/aws-iam';
 import {
   ApplicationLogLevel,
@@ -130,6 +130,7 @@ function acceptRawObjects(role: Role, { rawBucket }: Resources): void {
 /** As a finding shows it. */
 function arnOf(rawBucket: Resources['rawBucket']): string {
   const { defaultChild: own } = rawBucket.node;
-  if (own === undefined) return `arn:<AWS::Partition>:s3:::${rawBucket.bucketName}`;
-  return `<${Stack.of(rawBucket).getLogicalId(own as CfnResource)}.Arn>`;
+  return CfnResource.isCfnResource(own)
+    ? `<${Stack.of(rawBucket).getLogicalId(own)}.Arn>`
+    : `arn:<AWS::Partition>:s3:::${rawBucket.bucketName}`;
 }

@@ -96,7 +96,11 @@ export async function openStack(
 /** Opens what the place names: a stack, or a store whose stack is gone. */
 async function openStore(place: StackPlace, env: Variables): Promise<AwsStore> {
   const { name, ...parts } = place;
-  if (name !== undefined) return await openStack(name, env, parts);
+  if (name !== undefined) {
+    const stack = await openStack(name, env, parts);
+    if (parts.bucket === undefined) return stack;
+    return { ...stack, rawExpiryMs: await expiryOfBucket(stack.s3, parts.bucket) };
+  }
   const clients = openClients(env);
   try {
     return { ...namesOf(place), ...(await rulesOf(place, clients)), ...clients };

@@ -329,17 +329,21 @@ describe('where stats, feed and ingest ask', () => {
   test('is what is typed, before that', () => {
     expect(stats('--data-dir', './d').source).toEqual({ dataDir: './d' });
     expect(stats('--url', 'http://b').source).toEqual({ url: 'http://b', token: undefined });
+    expect(stats('--table', 'c').source).toEqual({ stack: { table: 'c' } });
     expect(feed('--url', 'http://b')).toBe('http://b');
     expect(feed('http://c/')).toBe('http://c/');
   });
 
   test('is one place', () => {
     expect(() => stats('--url', 'http://b', '--data-dir', './d')).toThrow(UsageError);
+    expect(() => stats('--table', 'c', '--data-dir', './d')).toThrow(UsageError);
+    expect(() => stats('--stack', 's', '--url', 'http://b')).toThrow(UsageError);
     expect(() => feed('http://c', '--url', 'http://b')).toThrow(UsageError);
   });
 
   test('is asked for a range that has two ends, if it is a server', () => {
     expect(() => stats('--to', '2026-01-01')).toThrow('give --from, too');
+    expect(() => stats('--to', '2026-01-01', '--stack', 's')).toThrow('give --from, too');
     expect(stats('--to', '2026-01-01', '--data-dir', 'd').range?.from).toBe('0000-01-01');
   });
 
