@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { rebuildStack, type RebuildSummary } from '../engines/aws/aws-rebuild.ts';
 import { dropReplaced, restoreReplaced } from '../engines/aws/corrections.ts';
 import { FencedWrites } from '../engines/aws/fenced-writes.ts';
+import { checkTablePair } from '../engines/aws/table-pair.ts';
 import type { StackPlace } from './common-options.ts';
 import { DifferenceList } from './differences-text.ts';
 import { grouped } from './progress.ts';
@@ -59,6 +60,8 @@ async function useReplaced(
     if (json) return jsonText({ dropped: dropped > 0, counters: dropped });
     return dropped > 0 ? `the old counts of ${grouped(dropped)} counters are dropped` : nothingKept;
   }
+  // An older ledger may hold old counts that were dropped since.
+  await checkTablePair(tables);
   const fence = { client: stack.transactions, ledgerTable, backoff: commandBackoff() };
   const restored = await restoreReplaced(tables, await FencedWrites.takeOver(fence));
   if (json) return jsonText({ restored: restored > 0, counters: restored });

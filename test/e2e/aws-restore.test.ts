@@ -146,9 +146,14 @@ describe('after a restore', () => {
     const origin = JSON.stringify({ raw_key: lastRawKey, accepted: 1, rejected: 0 });
     const replayed = await post('after', { 'replay-of': origin }, functionsOn(restored));
     expect(replayed.status).toBe(503);
-    const redriven = await command('dlq', 'redrive', '--all', ...names);
-    expect(redriven).toMatchObject({ code: 1, stdout: '' });
-    expect(redriven.stderr).toMatch(/^device-pipeline: Batches could be counted again\. /);
+    const refused = await Promise.all([
+      command('dlq', 'redrive', '--all', ...names),
+      command('rebuild', '--restore-old', ...names),
+    ]);
+    for (const outcome of refused) {
+      expect(outcome).toMatchObject({ code: 1, stdout: '' });
+      expect(outcome.stderr).toMatch(/^device-pipeline: Batches could be counted again\. /);
+    }
 
     await recover(restored, names);
     const nothing = await command('adopt', '--json', ...names);
