@@ -47,6 +47,7 @@ export function environmentOf(
     case 'sweep':
       return {
         ...common,
+        ...counters,
         ...raw,
         ...send,
         ...bury,

@@ -1,6 +1,6 @@
 import { join } from 'node:path';
 
-import { Duration, RemovalPolicy, Stack, type CfnResource } from 'aws-cdk-lib';
+import { CfnResource, Duration, RemovalPolicy, Stack } from 'aws-cdk-lib';
 import { Role, ServicePrincipal } from 'aws-cdk-lib/aws-iam';
 import {
   ApplicationLogLevel,
@@ -118,12 +118,19 @@ function addRole(
 }
 
 function acceptRawObjects(role: Role, { rawBucket }: Resources): void {
-  const bucketId = Stack.of(role).getLogicalId(rawBucket.node.defaultChild as CfnResource);
   for (const folder of ['raw', 'excluded']) {
     acceptFinding(
       role,
-      `AwsSolutions-IAM5[Resource::<${bucketId}.Arn>/${folder}/*]`,
+      `AwsSolutions-IAM5[Resource::${arnOf(rawBucket)}/${folder}/*]`,
       `Every batch has an object of its own under ${folder}/, whose name is not known before.`,
     );
   }
+}
+
+/** As a finding shows it. */
+function arnOf(rawBucket: Resources['rawBucket']): string {
+  const { defaultChild: own } = rawBucket.node;
+  return CfnResource.isCfnResource(own)
+    ? `<${Stack.of(rawBucket).getLogicalId(own)}.Arn>`
+    : `arn:<AWS::Partition>:s3:::${rawBucket.bucketName}`;
 }

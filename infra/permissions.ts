@@ -37,6 +37,7 @@ function ingestPermissions(resources: Resources) {
     allow(rawBucket.arnForObjects('raw/*'), 's3:GetObject', 's3:PutObject'),
     allow(rawBucket.arnForObjects('excluded/*'), 's3:GetObject', 's3:PutObject'),
     listRawBodies(rawBucket.bucketArn),
+    ...describeTables(resources),
     allow(queue.queueArn, 'sqs:SendMessage'),
     ...readTokens(tokensSecret),
   ];
@@ -84,6 +85,7 @@ function sweepPermissions(resources: Resources) {
       'dynamodb:PutItem',
       'dynamodb:Query',
     ),
+    ...describeTables(resources),
     // How much waits there: what may be among it is not sent again.
     allow(queue.queueArn, 'sqs:GetQueueAttributes', 'sqs:SendMessage'),
     allow(deadLetterQueue.queueArn, 'sqs:SendMessage'),
@@ -94,6 +96,13 @@ function sweepPermissions(resources: Resources) {
 
 function allow(resource: string, ...actions: string[]): PolicyStatement {
   return new PolicyStatement({ actions, resources: [resource] });
+}
+
+/** Whether one of the tables was restored. */
+function describeTables({ countersTable, ledgerTable }: Resources): PolicyStatement[] {
+  return [countersTable, ledgerTable].map(({ tableArn }) =>
+    allow(tableArn, 'dynamodb:DescribeTable'),
+  );
 }
 
 /** Lists raw bodies, and nothing else that may be put into the bucket. */

@@ -57,6 +57,18 @@ export const stackName: Parse<string> = (given) =>
     ? { value: given }
     : { allowed: 'letters, digits and hyphens, at most 128, beginning with a letter' };
 
+/** The name of something that exists already, or 'new'. */
+function existing(what: string, form: RegExp): Parse<string> {
+  return (given) =>
+    typeof given === 'string' && form.test(given)
+      ? { value: given }
+      : { allowed: `the name of ${what} that exists, or 'new'` };
+}
+
+/** By the naming rules of S3 and of DynamoDB. */
+export const existingBucket = existing('a bucket', /^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$/);
+export const existingTable = existing('a table', /^[A-Za-z0-9_.-]{3,255}$/);
+
 /** Which day an event counts on: the one written in its timestamp, or the one in a time zone. */
 export const dayZone: Parse<string> = (given) =>
   typeof given === 'string' && isDayZone(given)

@@ -4,6 +4,8 @@ import {
   corsOrigins,
   dayZone,
   emailAddress,
+  existingBucket,
+  existingTable,
   oneOf,
   oneOfNumbers,
   stackName,
@@ -39,6 +41,10 @@ export interface Settings {
   queryConcurrency: 'unreserved' | number;
   sweepConcurrency: 'unreserved' | number;
   removalPolicy: 'retain' | 'destroy';
+  /** 'new', or the name of a bucket that the stack works on and leaves as it is; and likewise tables. */
+  rawBucketName: string;
+  countersTableName: string;
+  ledgerTableName: string;
 }
 
 interface Setting<Value> {
@@ -76,6 +82,9 @@ export const settingTable: { [Name in keyof Settings]: Setting<Settings[Name]> }
   queryConcurrency: { default: 'unreserved', parse: wholeNumberOr('unreserved', 1, 10_000) },
   sweepConcurrency: { default: 'unreserved', parse: wholeNumberOr('unreserved', 1, 10) },
   removalPolicy: { default: 'retain', parse: oneOf('retain', 'destroy') },
+  rawBucketName: { default: 'new', parse: existingBucket },
+  countersTableName: { default: 'new', parse: existingTable },
+  ledgerTableName: { default: 'new', parse: existingTable },
 };
 
 export const settingNames = Object.keys(settingTable) as (keyof Settings)[];
@@ -98,7 +107,20 @@ export function contradictions(settings: Settings): string[] {
       `rawExpiryDays is ${rawExpiryDays}, but must not be less than keepReceiptsDays (${keepReceiptsDays}): a receipt must not outlive its raw body.`,
     );
   }
-  return [...problems, ...lifecycleContradictions(settings)];
+  return [...problems, ...lifecycleContradictions(settings), ...tableContradictions(settings)];
+}
+
+/** A ledger tells what is in one counters table, and in no other. */
+function tableContradictions({ countersTableName, ledgerTableName }: Settings): string[] {
+  if ((countersTableName === 'new') !== (ledgerTableName === 'new')) {
+    return [
+      `countersTableName is '${countersTableName}' and ledgerTableName is '${ledgerTableName}', but they must both be 'new' or both name a table. The outputs TableName and LedgerTableName of a stack name those that it has.`,
+    ];
+  }
+  if (countersTableName === 'new' || countersTableName !== ledgerTableName) return [];
+  return [
+    `countersTableName and ledgerTableName are both '${ledgerTableName}', but are two tables.`,
+  ];
 }
 
 /** S3 refuses lifecycle rules whose steps are not in this order. */

@@ -1,11 +1,18 @@
 import { Duration, RemovalPolicy } from 'aws-cdk-lib';
-import { AttributeType, BillingMode, Table, type TableProps } from 'aws-cdk-lib/aws-dynamodb';
+import {
+  AttributeType,
+  BillingMode,
+  Table,
+  type ITable,
+  type TableProps,
+} from 'aws-cdk-lib/aws-dynamodb';
 import {
   BlockPublicAccess,
   Bucket,
   BucketEncryption,
   ObjectOwnership,
   StorageClass,
+  type IBucket,
   type LifecycleRule,
   type Transition,
 } from 'aws-cdk-lib/aws-s3';
@@ -15,12 +22,15 @@ import { acceptFinding } from './accept-finding.ts';
 import type { Settings } from './settings.ts';
 
 export interface Storage {
-  rawBucket: Bucket;
-  countersTable: Table;
-  ledgerTable: Table;
+  rawBucket: Bucket | IBucket;
+  countersTable: Table | ITable;
+  ledgerTable: Table | ITable;
 }
 
-/** What outlives the stack unless it is a trial: raw bodies, counters, and the ledger. */
+/**
+ * What outlives the stack unless it is a trial: raw bodies, counters, and the ledger. What exists
+ * already and is named in the settings does not belong to the stack, which leaves its settings alone.
+ */
 export function addStorage(scope: Construct, settings: Settings): Storage {
   return {
     rawBucket: addRawBucket(scope, settings),
@@ -38,10 +48,12 @@ export function addStorage(scope: Construct, settings: Settings): Storage {
 
 function addTable(
   scope: Construct,
-  id: string,
+  id: 'Counters' | 'Ledger',
   settings: Settings,
   keys: Pick<TableProps, 'partitionKey' | 'sortKey' | 'timeToLiveAttribute'>,
-): Table {
+): Table | ITable {
+  const name = id === 'Counters' ? settings.countersTableName : settings.ledgerTableName;
+  if (name !== 'new') return Table.fromTableName(scope, id, name);
   const isRetained = settings.removalPolicy === 'retain';
   return new Table(scope, id, {
     ...keys,
@@ -52,7 +64,9 @@ function addTable(
   });
 }
 
-function addRawBucket(scope: Construct, settings: Settings): Bucket {
+function addRawBucket(scope: Construct, settings: Settings): Bucket | IBucket {
+  const { rawBucketName } = settings;
+  if (rawBucketName !== 'new') return Bucket.fromBucketName(scope, 'RawBucket', rawBucketName);
   const isRetained = settings.removalPolicy === 'retain';
   const bucket = new Bucket(scope, 'RawBucket', {
     blockPublicAccess: BlockPublicAccess.BLOCK_ALL,
@@ -65,6 +79,8 @@ function addRawBucket(scope: Construct, settings: Settings): Bucket {
     // A bucket can be deleted only when it is empty; for a trial CloudFormation has to empty it.
     autoDeleteObjects: !isRetained,
   });
+  // It stays with the bucket, which takes TLS alone also when the stack is gone.
+  if (isRetained) bucket.policy?.applyRemovalPolicy(RemovalPolicy.RETAIN);
   acceptFinding(
     bucket,
     'AwsSolutions-S1',

@@ -13,7 +13,9 @@ import { readSettings } from '../read-settings.ts';
 const [directory = '', settingsJson = '{}'] = process.argv.slice(2);
 const root = fileURLToPath(new URL('../..', import.meta.url));
 const overrides = JSON.parse(settingsJson) as Record<string, unknown>;
-const reading = readSettings({ ...overrides, tokens: 'off' }, root);
+// The emulators begin empty.
+const storage = { rawBucketName: 'new', countersTableName: 'new', ledgerTableName: 'new' };
+const reading = readSettings({ ...overrides, ...storage, tokens: 'off' }, root);
 if (reading.kind === 'wrong') {
   process.stderr.write(`${reading.problems.join('\n')}\n`);
   process.exitCode = 1;

@@ -38,7 +38,7 @@ export function addAuditOptions(command: Command): Command {
     .addOption(option('--date <date>', 'compare the counters of one day', date))
     .addOption(option('--from <date>', 'the first day to compare (default: any)', date))
     .addOption(option('--to <date>', 'the last day (default with --from: today)', date));
-  addStoreOptions(addReceivedOptions(command))
+  addStoreOptions(addReceivedOptions(command), 'bucket', 'table', 'ledger')
     .addOption(option('--threads <number>', 'read the log on so many threads', wholeNumber(1, 64)))
     .option('--json', 'print the result as JSON');
   return addStackProofOptions(command);
@@ -61,7 +61,7 @@ export function auditOptions(command: Command): AuditCommandOptions {
       'dates (--date, --from, --to) choose counters and times (--since, --until) choose batches; give one of them',
     );
   }
-  const place = storePlace(command);
+  const place = storePlace(command, 'bucket', 'table', 'ledger');
   return { place, dates, received, threads, json, stackProof: stackProofOptions(command) };
 }
 

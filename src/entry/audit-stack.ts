@@ -1,20 +1,24 @@
 import { auditStack, type AwsAuditSummary } from '../engines/aws/aws-audit.ts';
 import type { AuditCommandOptions } from './audit-options.ts';
+import type { StackPlace } from './common-options.ts';
 import { DifferenceList } from './differences-text.ts';
 import { grouped } from './progress.ts';
 import { countLines, countsJson, estimateJson, StackProof } from './stack-proof.ts';
-import { withStack } from './stack.ts';
+import { withStore } from './stack.ts';
 import { jsonText } from './terminal-text.ts';
 
 /** Nothing differs, as far as could be seen: some counters were written to all the time. */
 const exitUnsettled = 3;
 
 /** As `audit`, of a deployed stack. */
-export async function auditOfStack(name: string, options: AuditCommandOptions): Promise<number> {
+export async function auditOfStack(
+  place: StackPlace,
+  options: AuditCommandOptions,
+): Promise<number> {
   const { dates, received, json } = options;
   const differences = new DifferenceList();
   const proof = new StackProof(options.stackProof);
-  const summary = await withStack(name, process.env, async (stack) => {
+  const summary = await withStore(place, process.env, async (stack) => {
     try {
       return await auditStack({
         ...proof.options(stack),

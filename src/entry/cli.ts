@@ -3,6 +3,7 @@ import { readFileSync } from 'node:fs';
 
 import { Command, CommanderError } from 'commander';
 
+import { addAdoptCommand } from './adopt-command.ts';
 import { addAuditOptions, auditOptions } from './audit-options.ts';
 import { addChoiceOptions, addDlqOptions, chosenLetters, dlqOptions } from './dlq-options.ts';
 import { dropEmptySettings, dropSettings, unknownSettings } from './environment.ts';
@@ -59,6 +60,7 @@ function program(): Command {
   addStats(root);
   addAudit(root);
   addRebuild(root);
+  addAdoptCommand(root);
   addBackup(root);
   addReplay(root);
   addRaw(root);
@@ -274,12 +276,12 @@ function addRaw(root: Command): void {
     const { rawList } = await import('./raw.ts');
     process.exitCode = await rawList(rawRangeOptions(list));
   });
-  const get = addStoreOptions(raw.command('get <name>')).description(
+  const get = addStoreOptions(raw.command('get <name>'), 'bucket', 'ledger').description(
     'write the body of one to standard output; <name> is a raw key or a batch id',
   );
   get.action(async (name: string) => {
     const { rawGet } = await import('./raw.ts');
-    process.exitCode = await rawGet(storePlace(get), name);
+    process.exitCode = await rawGet(storePlace(get, 'bucket'), name);
   });
   const all = raw
     .command('export <directory>')

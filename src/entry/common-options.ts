@@ -56,22 +56,73 @@ export function stackOption(): Option {
   return option('--stack <name>', description, nonEmpty);
 }
 
-/** What a command works on: a data directory, or a stack by its name. */
-export type StorePlace =
-  | { readonly dataDir: string; readonly stack?: never }
-  | { readonly stack: string; readonly dataDir?: never };
+/** The parts of a store on AWS that have names of their own, as the options for them are called. */
+export type StorePart = 'bucket' | 'table' | 'ledger';
 
-/** `--data-dir` and `--stack`, of which one is given at most. */
-export function addStoreOptions(command: Command): Command {
-  return command.addOption(dataDirOption()).addOption(stackOption());
+const partOptions: Record<StorePart, readonly [flags: string, what: string]> = {
+  bucket: ['--bucket <name>', 'the bucket with the raw bodies'],
+  table: ['--table <name>', 'the table with the counters'],
+  ledger: ['--ledger <name>', 'the ledger table'],
+};
+
+/** A store on AWS: a stack by its name, parts of which go by other names, or the parts alone. */
+export interface StackPlace extends Readonly<Partial<Record<StorePart, string>>> {
+  readonly name?: string;
 }
 
-/** The store as parsed. */
-export function storePlace(command: Command): StorePlace {
-  const { dataDir, stack } = command.opts<{ dataDir: string; stack?: string }>();
+/** What a command works on: a data directory, or a store on AWS. */
+export type StorePlace =
+  | { readonly dataDir: string; readonly stack?: never }
+  | { readonly stack: StackPlace; readonly dataDir?: never };
+
+/** `--data-dir` or `--stack`, and the options for those parts of a store on AWS that are used. */
+export function addStoreOptions(command: Command, ...parts: readonly StorePart[]): Command {
+  return addPartOptions(command.addOption(dataDirOption()).addOption(stackOption()), parts);
+}
+
+export function addPartOptions(command: Command, parts: readonly StorePart[]): Command {
+  for (const part of parts) {
+    const [flags, what] = partOptions[part];
+    command.addOption(option(flags, `${what}, not the one of the stack`, nonEmpty));
+  }
+  return command;
+}
+
+/**
+ * The store as parsed.
+ * @param needed what has to be named where no stack is; nothing: the stack has to be
+ */
+export function storePlace(command: Command, ...needed: readonly StorePart[]): StorePlace {
+  const { dataDir } = command.opts<{ dataDir: string }>();
+  const stack = stackPlace(command, ...needed);
   if (stack === undefined) return { dataDir };
   if (command.getOptionValueSource('dataDir') === 'cli') {
-    throw new UsageError('--stack and --data-dir are two stores; give one of them');
+    const first = stack.name === undefined ? 'the names of a store on AWS' : '--stack';
+    throw new UsageError(`${first} and --data-dir are two stores; give one of them`);
   }
   return { stack };
+}
+
+/** The store on AWS as parsed; undefined where none is named. */
+export function stackPlace(
+  command: Command,
+  ...needed: readonly StorePart[]
+): StackPlace | undefined {
+  const { stack: name, bucket, table, ledger } = command.opts<StackPlace & { stack?: string }>();
+  const given = { bucket, table, ledger };
+  const parts = Object.fromEntries(
+    Object.entries(given).filter(([, value]) => value !== undefined),
+  ) as Omit<StackPlace, 'name'>;
+  if (name !== undefined) return { name, ...parts };
+  if (Object.keys(parts).length === 0) return undefined;
+  const missing = needed.filter((part) => given[part] === undefined);
+  if (needed.length > 0 && missing.length === 0) return parts;
+  const what = needed.length === 0 ? '--stack' : `${flagsOf(missing)}, or --stack`;
+  throw new UsageError(
+    `${flagsOf(Object.keys(parts))} alone does not name the store: give ${what}`,
+  );
+}
+
+function flagsOf(parts: readonly string[]): string {
+  return parts.map((part) => `--${part}`).join(' and ');
 }

@@ -35,7 +35,7 @@ interface DlqValues {
 /** Adds the options that all commands of `dlq` have. */
 export function addDlqOptions(command: Command): Command {
   const limit = 'look at so many letters of a stack at most';
-  return addStoreOptions(command)
+  return addStoreOptions(command, 'bucket', 'table', 'ledger')
     .addOption(count('--limit <number>', limit, limitMax, limitDefault))
     .option('--json', 'print JSON');
 }

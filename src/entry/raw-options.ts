@@ -21,10 +21,11 @@ interface RawValues {
 /** Adds the options of `raw list` and `raw export` to a command. */
 export function addRawRangeOptions(command: Command): Command {
   const brief = 'leave out encoding and counts, which on a stack are a request for each batch';
-  return addStoreOptions(addReceivedOptions(command)).option('--brief', brief);
+  return addStoreOptions(addReceivedOptions(command), 'bucket', 'ledger').option('--brief', brief);
 }
 
 export function rawRangeOptions(command: Command): RawRangeOptions {
   const { brief = false, ...times } = command.opts<RawValues>();
-  return { place: storePlace(command), received: receivedRange(times), isBrief: brief };
+  const place = storePlace(command, 'bucket');
+  return { place, received: receivedRange(times), isBrief: brief };
 }

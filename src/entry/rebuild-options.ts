@@ -25,7 +25,6 @@ export interface RebuildCommandOptions {
 }
 
 interface RebuildValues {
-  stack?: string;
   dryRun?: true;
   withoutDamaged?: true;
   dropOld?: true;
@@ -46,7 +45,10 @@ export function addRebuildOptions(command: Command): Command {
     .addOption(option('--from <date>', 'the first day to correct (a stack; default: any)', date))
     .addOption(option('--to <date>', 'the last day (a stack; default with --from: today)', date))
     .addOption(option('--work-dir <directory>', 'where notes are kept (a stack)', nonEmpty));
-  addStoreOptions(command).option('--json', 'print the result as JSON');
+  addStoreOptions(command, 'bucket', 'table', 'ledger').option(
+    '--json',
+    'print the result as JSON',
+  );
   return addStackProofOptions(command);
 }
 
@@ -54,17 +56,18 @@ export function addRebuildOptions(command: Command): Command {
 export function rebuildOptions(command: Command): RebuildCommandOptions {
   const values = command.opts<RebuildValues>();
   const { dryRun = false, withoutDamaged = false, dropOld = false, restoreOld = false } = values;
-  const { from, to, workDir, stack, json = false } = values;
+  const { from, to, workDir, json = false } = values;
+  const place = storePlace(command, 'bucket', 'table', 'ledger');
   if ((dropOld || restoreOld) && (dryRun || withoutDamaged || (dropOld && restoreOld))) {
     throw new UsageError(
       '--drop-old and --restore-old are about what the last rebuild replaced, and take no other option',
     );
   }
-  if (stack === undefined && (restoreOld || from !== undefined || to !== undefined)) {
+  if (place.stack === undefined && (restoreOld || from !== undefined || to !== undefined)) {
     throw new UsageError('--restore-old, --from and --to are for a stack: name it with --stack');
   }
   return {
-    ...{ place: storePlace(command), dryRun, withoutDamaged, workDir, json },
+    ...{ place, dryRun, withoutDamaged, workDir, json },
     replaced: dropOld ? 'drop' : restoreOld ? 'restore' : undefined,
     dates: dateRange(undefined, from, to),
     stackProof: stackProofOptions(command),

@@ -4,16 +4,18 @@ import { join } from 'node:path';
 import { rebuildStack, type RebuildSummary } from '../engines/aws/aws-rebuild.ts';
 import { dropReplaced, restoreReplaced } from '../engines/aws/corrections.ts';
 import { FencedWrites } from '../engines/aws/fenced-writes.ts';
+import { checkTablePair } from '../engines/aws/table-pair.ts';
+import type { StackPlace } from './common-options.ts';
 import { DifferenceList } from './differences-text.ts';
 import { grouped } from './progress.ts';
 import type { RebuildCommandOptions } from './rebuild-options.ts';
 import { commandBackoff, countLines, countsJson, estimateJson, StackProof } from './stack-proof.ts';
-import { withStack, type DeployedStack } from './stack.ts';
+import { withStore, type AwsStore } from './stack.ts';
 import { jsonText } from './terminal-text.ts';
 
 /** As `rebuild`, of a deployed stack. */
-export function rebuildOfStack(name: string, options: RebuildCommandOptions): Promise<number> {
-  return withStack(name, process.env, async (stack) => {
+export function rebuildOfStack(place: StackPlace, options: RebuildCommandOptions): Promise<number> {
+  return withStore(place, process.env, async (stack) => {
     const text =
       options.replaced === undefined
         ? await correctStack(stack, options)
@@ -23,7 +25,7 @@ export function rebuildOfStack(name: string, options: RebuildCommandOptions): Pr
   });
 }
 
-async function correctStack(stack: DeployedStack, options: RebuildCommandOptions): Promise<string> {
+async function correctStack(stack: AwsStore, options: RebuildCommandOptions): Promise<string> {
   const { dates, dryRun, withoutDamaged, workDir = defaultWorkDir(), json } = options;
   const differences = new DifferenceList();
   const proof = new StackProof(options.stackProof);
@@ -47,7 +49,7 @@ async function correctStack(stack: DeployedStack, options: RebuildCommandOptions
 }
 
 async function useReplaced(
-  stack: DeployedStack,
+  stack: AwsStore,
   what: 'drop' | 'restore',
   json: boolean,
 ): Promise<string> {
@@ -58,6 +60,8 @@ async function useReplaced(
     if (json) return jsonText({ dropped: dropped > 0, counters: dropped });
     return dropped > 0 ? `the old counts of ${grouped(dropped)} counters are dropped` : nothingKept;
   }
+  // An older ledger may hold old counts that were dropped since.
+  await checkTablePair(tables);
   const fence = { client: stack.transactions, ledgerTable, backoff: commandBackoff() };
   const restored = await restoreReplaced(tables, await FencedWrites.takeOver(fence));
   if (json) return jsonText({ restored: restored > 0, counters: restored });

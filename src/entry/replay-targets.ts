@@ -10,6 +10,7 @@ import { leastKeepMs } from '../engines/aws/dynamodb-least-keep.ts';
 import { dynamodbSweepProgress } from '../engines/aws/dynamodb-sweep-progress.ts';
 import { s3RawStore } from '../engines/aws/s3-raw-store.ts';
 import { sqsChunkQueue } from '../engines/aws/sqs-chunk-queue.ts';
+import { checkTablePair } from '../engines/aws/table-pair.ts';
 import { dayMs, embeddedDefaults } from '../engines/embedded/engine-options.ts';
 import { Writer } from '../engines/embedded/writer.ts';
 import { replayHeader, writeReplayHeader } from '../http/replay-header.ts';
@@ -103,7 +104,8 @@ async function stackTarget(
   env: Record<string, string | undefined>,
 ): Promise<ReplayTarget> {
   const stack = await openStack(name, env);
-  const { dynamodb, ledgerTable, keepMs, dayZone, dayOf } = stack;
+  const { dynamodb, countersTable, ledgerTable, keepMs, dayZone, dayOf } = stack;
+  await checkTablePair({ client: dynamodb, countersTable, ledgerTable });
   await fixDayRule(dynamodb, ledgerTable, dayZone);
   let least: Promise<number> | undefined;
   const intake = awsReplayIntake({

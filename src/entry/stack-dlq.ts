@@ -9,7 +9,9 @@ import { findLeastKeepMs } from '../engines/aws/dynamodb-least-keep.ts';
 import { redriveLetters, type RedriveOptions } from '../engines/aws/redrive-letters.ts';
 import { s3RawStore } from '../engines/aws/s3-raw-store.ts';
 import { sqsChunkQueue } from '../engines/aws/sqs-chunk-queue.ts';
+import { checkTablePair } from '../engines/aws/table-pair.ts';
 import { sweepBatch, type SweepRules } from '../pipeline/sweep.ts';
+import type { StackPlace } from './common-options.ts';
 import { Chooser, type ChosenLetters, type DlqOptions } from './dlq-options.ts';
 import { backoff } from './lambda/clients.ts';
 import { roomMs } from './lambda/environment.ts';
@@ -28,8 +30,8 @@ export const redriveOnStack = onStack(redrive);
 export const dropFromStack = onStack(drop);
 
 function onStack<Options>(act: (stack: DeployedStack, options: Options) => Promise<number>) {
-  return (name: string, options: Options) =>
-    withStack(name, process.env, (stack) => act(stack, options));
+  return (place: StackPlace, options: Options) =>
+    withStack(place, process.env, (stack) => act(stack, options));
 }
 
 /** Prints what lies in the dead-letter queue and what was dropped. Returns the exit code. */
@@ -62,6 +64,8 @@ async function list(stack: DeployedStack, options: DlqOptions): Promise<number> 
 /** Sends letters to be counted again. Returns the exit code: 1 where some are left. */
 async function redrive(stack: DeployedStack, options: ChosenLetters): Promise<number> {
   const { json } = options;
+  const { dynamodb: client, countersTable, ledgerTable } = stack;
+  await checkTablePair({ client, countersTable, ledgerTable });
   const chooser = new Chooser(options);
   let sent = 0;
   const left: { id: string; reason: string }[] = [];

@@ -6,7 +6,7 @@ import type { Estimate } from '../engines/aws/proof-estimate.ts';
 import type { ProofCounts } from '../engines/aws/proof-findings.ts';
 import { grouped, openProgress, type Progress } from './progress.ts';
 import type { StackProofOptions } from './stack-proof-options.ts';
-import type { DeployedStack } from './stack.ts';
+import type { AwsStore } from './stack.ts';
 
 /** Tries where the SDK does not try itself. */
 export function commandBackoff(): Backoff {
@@ -34,7 +34,7 @@ export class StackProof {
     return this.#estimate;
   }
 
-  options(store: DeployedStack): Omit<ProofOptions, 'dates' | 'received'> {
+  options(store: AwsStore): Omit<ProofOptions, 'dates' | 'received'> {
     const { width, requestsPerSecond, inFlightMs } = this.#options;
     return {
       ...{ store, width, requestsPerSecond, inFlightMs, backoff: commandBackoff() },

@@ -13,12 +13,13 @@ import {
   type S3RawBatch,
   type S3RawStore,
 } from '../engines/aws/s3-raw-store.ts';
+import type { StackPlace } from './common-options.ts';
 import { exportListOf } from './directory-kinds.ts';
 import { UsageError } from './option-parsers.ts';
 import { grouped, openProgress } from './progress.ts';
 import type { RawRangeOptions } from './raw-options.ts';
 import { batchLine } from './raw-text.ts';
-import { withStack, type DeployedStack } from './stack.ts';
+import { withStore, type AwsStore } from './stack.ts';
 
 /** How many objects are asked for at a time: bodies are of 4 MiB at most, and a page has 1,000. */
 const parallelHeads = 32;
@@ -26,10 +27,10 @@ const parallelBodies = 16;
 
 /** Prints a line of JSON for each batch. Returns the exit code. */
 export function rawListOfStack(
-  name: string,
+  place: StackPlace,
   { received, isBrief }: RawRangeOptions,
 ): Promise<number> {
-  return withStack(name, process.env, async (stack) => {
+  return withStore(place, process.env, async (stack) => {
     const store = s3RawStore(stack.s3, stack.rawBucket);
     for await (const page of pagesOf(store, received)) {
       const lines = await inParallel(parallelHeads, page, async ({ rawKey, receivedAt, bytes }) => {
@@ -45,19 +46,19 @@ export function rawListOfStack(
 }
 
 /** Writes the body of a batch to standard output, byte for byte as it came. */
-export function rawGetOfStack(name: string, wanted: string): Promise<number> {
+export function rawGetOfStack(place: StackPlace, wanted: string): Promise<number> {
   if (readRawKey(wanted) === undefined && !isBatchId(wanted)) {
     throw new UsageError(`'${wanted}' is neither a raw key (raw/….json) nor a batch id`);
   }
-  return withStack(name, process.env, async (stack) => {
+  return withStore(place, process.env, async (stack) => {
     const raw = await find(stack, wanted);
-    if (raw === undefined) throw new Error(`${wanted} is not in the raw store of ${name}.`);
+    if (raw === undefined) throw new Error(`${wanted} is not in the bucket ${stack.rawBucket}.`);
     if (!process.stdout.write(raw.body)) await once(process.stdout, 'drain');
     return 0;
   });
 }
 
-async function find(stack: DeployedStack, wanted: string): Promise<S3RawBatch | undefined> {
+async function find(stack: AwsStore, wanted: string): Promise<S3RawBatch | undefined> {
   const store = s3RawStore(stack.s3, stack.rawBucket);
   if (readRawKey(wanted) !== undefined) return await store.get(wanted);
   // Ours carry the time at which they were made, which is when the batch came, as a rule.
@@ -66,7 +67,7 @@ async function find(stack: DeployedStack, wanted: string): Promise<S3RawBatch | 
   if (guessed !== undefined) return guessed;
   const { dynamodb: client, ledgerTable, keepMs } = stack;
   const records = new DynamodbBatchRecords({ client, ledgerTable, keepMs });
-  const receivedAt = await records.receivedAt(wanted);
+  const receivedAt = ledgerTable === '' ? undefined : await records.receivedAt(wanted);
   if (receivedAt !== undefined) return await store.get(rawKeyOf(wanted, receivedAt));
   throw new Error(
     `Where ${wanted} is in the raw store is not known any more. Name its raw key: raw list shows them.`,
@@ -78,21 +79,23 @@ async function find(stack: DeployedStack, wanted: string): Promise<S3RawBatch | 
  * `batches.ndjson`. What an earlier export wrote is not fetched again. Returns the exit code.
  */
 export function rawExportOfStack(
-  name: string,
+  place: StackPlace,
   { received, isBrief }: RawRangeOptions,
   directory: string,
 ): Promise<number> {
-  return withStack(name, process.env, async (stack) => {
+  return withStore(place, process.env, async (stack) => {
     const store = s3RawStore(stack.s3, stack.rawBucket);
     await mkdir(join(directory, 'raw'), { recursive: true });
     const path = exportListOf(directory);
     const list = createWriteStream(`${path}.part`);
     const progress = openProgress(undefined);
+    const { dayZone } = stack;
+    const zone = dayZone === undefined ? {} : { dayZone };
     let batches = 0;
     let bytes = 0;
     for await (const page of pagesOf(store, received)) {
       const lines = await inParallel(parallelBodies, page, async (listed) => {
-        const line = await save(store, directory, { ...listed, dayZone: stack.dayZone }, isBrief);
+        const line = await save(store, directory, { ...listed, ...zone }, isBrief);
         if (line !== undefined) batches++;
         bytes += listed.bytes;
         progress.update(batches, `${grouped(batches)} batches, ${grouped(bytes)} bytes`);
@@ -119,7 +122,7 @@ interface Listed {
 async function save(
   store: S3RawStore,
   directory: string,
-  listed: Listed & { readonly dayZone: string },
+  listed: Listed & { readonly dayZone?: string },
   isBrief: boolean,
 ): Promise<string | undefined> {
   const path = join(directory, listed.rawKey);

@@ -16,6 +16,7 @@ import {
   type StatsRow,
 } from '../pipeline/stats-text.ts';
 import { lastWeek, type DateRange } from './date-range.ts';
+import type { StackPlace } from './common-options.ts';
 import type { StatsOptions } from './stats-options.ts';
 import { jsonText, visible } from './terminal-text.ts';
 
@@ -33,10 +34,17 @@ export async function stats(options: StatsOptions): Promise<number> {
   if (options.range === undefined)
     note(`the last 7 days, ${range.from} to ${range.to}; --from and --to give others`);
   const question = { ...options, range };
-  const rows =
-    'url' in source ? await fetchRows(source, question) : await readLocal(source.dataDir, question);
-  process.stdout.write(await textOf(rows, options));
+  process.stdout.write(await textOf(await readRowsOf(source, question), options));
   return 0;
+}
+
+function readRowsOf(
+  source: StatsOptions['source'],
+  question: Question,
+): Promise<readonly StatsRow[]> {
+  if ('url' in source) return fetchRows(source, question);
+  if ('stack' in source) return readStack(source.stack, question);
+  return readLocal(source.dataDir, question);
 }
 
 async function textOf(
@@ -80,6 +88,27 @@ async function readRows(
   } finally {
     reader.close();
   }
+}
+
+async function readStack(
+  place: StackPlace,
+  { range, types, states, groupBy }: Question,
+): Promise<readonly StatsRow[]> {
+  const { withStore } = await import('./stack.ts');
+  const { dynamodbCounterReader } = await import('../engines/aws/dynamodb-counter-reader.ts');
+  return withStore(place, process.env, async ({ dynamodb, countersTable }) => {
+    const all: StatsRow[] = [];
+    const groups = groupBy && new Groups(groupBy);
+    await dynamodbCounterReader(dynamodb, countersTable).query(
+      { ...range, types, states },
+      (rows) => {
+        if (groups === undefined) for (const row of rows) all.push({ ...row });
+        else groups.add(rows);
+        return true;
+      },
+    );
+    return groups?.rows() ?? all;
+  });
 }
 
 async function fetchRows(

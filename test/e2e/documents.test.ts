@@ -42,7 +42,8 @@ function comparableCommand(text: string): string {
 
 function placeOf(example: Example): Place {
   const text = textOf(example);
-  if (/--stack\b|\bstack:|\baws (?!sts )|\$\(output |\bMADE=/.test(text)) return 'stack';
+  if (/--(stack|bucket|table)\b|\bstack:|\baws (?!sts )|\$\(output |\bMADE=/.test(text))
+    return 'stack';
   const isOfTokens = /\btoken (create|list|revoke|rotate)\b/.test(text);
   return isOfTokens && !/\b(docker|sudo)\b/.test(text) ? 'tokens' : 'clone';
 }

@@ -102,6 +102,7 @@ const expectedFiles = [
   'docs/operations.md',
   'docs/plots/<plot>.svg',
   'docs/prometheus/alerts.yml',
+  'docs/restoring.md',
   'docs/sample.json',
   'docs/scaling.md',
   'package.json',

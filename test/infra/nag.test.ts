@@ -13,6 +13,7 @@ const variants: Partial<Settings>[] = [
   { tokens: 'off' },
   { alarmEmail: 'on-call@example.org' },
   { removalPolicy: 'destroy' },
+  { rawBucketName: 'old-bodies', countersTableName: 'c-1', ledgerTableName: 'l-1' },
   { ingestConcurrency: 5, sweepConcurrency: 1, rawExpiryDays: 365 },
 ];
 

@@ -67,6 +67,8 @@ const readTokens = 'secretsmanager:GetSecretValue on Tokens';
 const exact: Record<string, string[]> = {
   Ingest: [
     'dynamodb:DeleteItem on Ledger',
+    'dynamodb:DescribeTable on Counters',
+    'dynamodb:DescribeTable on Ledger',
     'dynamodb:GetItem on Ledger',
     'dynamodb:PutItem on Ledger',
     'dynamodb:Query on Counters',
@@ -100,6 +102,8 @@ const exact: Record<string, string[]> = {
   Sweep: [
     'dynamodb:BatchGetItem on Ledger',
     'dynamodb:DeleteItem on Ledger',
+    'dynamodb:DescribeTable on Counters',
+    'dynamodb:DescribeTable on Ledger',
     'dynamodb:GetItem on Ledger',
     'dynamodb:PutItem on Ledger',
     'dynamodb:Query on Ledger',

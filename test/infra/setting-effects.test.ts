@@ -169,6 +169,35 @@ const effects: { [Name in keyof Settings]: [Settings[Name], (stack: Synthesized)
   ingestConcurrency: [9, (stack) => expect(reservations(stack)).toEqual({ Ingest: 9 })],
   queryConcurrency: [3, (stack) => expect(reservations(stack)).toEqual({ Query: 3 })],
   sweepConcurrency: [1, (stack) => expect(reservations(stack)).toEqual({ Sweep: 1 })],
+  rawBucketName: [
+    'old-bodies',
+    (stack) => {
+      for (const name of ['Ingest', 'Query', 'Sweep']) {
+        expect(variable(stack, name, 'RAW_BUCKET')).toBe('old-bodies');
+      }
+      expect(JSON.stringify(stack.all('AWS::IAM::Policy'))).toContain(':s3:::old-bodies/raw/*"');
+    },
+  ],
+  countersTableName: [
+    'old-counters',
+    (stack) => {
+      for (const name of ['Ingest', 'Process', 'Query', 'Sweep']) {
+        expect(variable(stack, name, 'COUNTERS_TABLE')).toBe('old-counters');
+      }
+      expect(JSON.stringify(stack.all('AWS::IAM::Policy'))).toContain(':table/old-counters"');
+      expect(JSON.stringify(stack.all('AWS::CloudWatch::Dashboard'))).toContain('old-counters');
+    },
+  ],
+  ledgerTableName: [
+    'old-ledger',
+    (stack) => {
+      for (const name of ['Ingest', 'Process', 'Query', 'Sweep']) {
+        expect(variable(stack, name, 'LEDGER_TABLE')).toBe('old-ledger');
+      }
+      expect(JSON.stringify(stack.all('AWS::IAM::Policy'))).toContain(':table/old-ledger"');
+      expect(JSON.stringify(stack.all('AWS::CloudWatch::Dashboard'))).toContain('old-ledger');
+    },
+  ],
   removalPolicy: [
     'destroy',
     (stack) => {

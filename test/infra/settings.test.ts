@@ -54,6 +54,8 @@ describe('settings', () => {
     ['queryConcurrency', '20', 20],
     ['sweepConcurrency', '1', 1],
     ['removalPolicy', 'destroy', 'destroy'],
+    ['rawBucketName', 'old.bodies-1', 'old.bodies-1'],
+    ['rawBucketName', 'new', 'new'],
   ])('%s may be %j', (name, given, value) => {
     expect(settingsOf({ [name]: given })).toEqual({ ...defaultSettings, [name]: value });
   });
@@ -93,6 +95,10 @@ describe('settings', () => {
     ['queryConcurrency', '0', "a whole number from 1 to 10000, or 'unreserved'"],
     ['sweepConcurrency', '11', "a whole number from 1 to 10, or 'unreserved'"],
     ['removalPolicy', 'snapshot', "'retain' or 'destroy'"],
+    ['rawBucketName', 'Bodies', "the name of a bucket that exists, or 'new'"],
+    ['rawBucketName', 'arn:aws:s3:::bodies', "the name of a bucket that exists, or 'new'"],
+    ['countersTableName', 'c', "the name of a table that exists, or 'new'"],
+    ['ledgerTableName', 'a/b', "the name of a table that exists, or 'new'"],
   ])("%s must not be '%s'", (name, given, allowed) => {
     expect(problemsOf({ [name]: given })).toEqual([
       `${name} is '${given}', but must be ${allowed}.`,
@@ -164,6 +170,20 @@ describe('settings that contradict each other', () => {
     ]);
     expect(problemsOf({ rawExpiryDays: 91 })).toEqual([]);
     expect(problemsOf({ rawExpiryDays: 90, rawGlacierDays: 'never' })).toEqual([]);
+  });
+});
+
+describe('settings that name tables', () => {
+  test('name two, of which neither is new', () => {
+    expect(problemsOf({ countersTableName: 'c-1' })).toEqual([
+      "countersTableName is 'c-1' and ledgerTableName is 'new', but they must both be 'new' or both name a table. The outputs TableName and LedgerTableName of a stack name those that it has.",
+    ]);
+    expect(problemsOf({ ledgerTableName: 'l-1' })).toHaveLength(1);
+    expect(problemsOf({ countersTableName: 'c-1', ledgerTableName: 'c-1' })).toEqual([
+      "countersTableName and ledgerTableName are both 'c-1', but are two tables.",
+    ]);
+    const named = { countersTableName: 'c-1', ledgerTableName: 'l-1' };
+    expect(settingsOf(named)).toEqual({ ...defaultSettings, ...named });
   });
 });
 

@@ -131,7 +131,7 @@ describe('the functions', () => {
     ],
     ['Process', { ...common, ...counters, ...send, ...bury, MAX_RECEIVES: '10' }],
     ['Query', { ...common, ...counters, ...raw, ...send, ...bury, ...tokens }],
-    ['Sweep', { ...common, ...raw, ...send, ...bury, SWEEP_AFTER_SECONDS: '900' }],
+    ['Sweep', { ...common, ...counters, ...raw, ...send, ...bury, SWEEP_AFTER_SECONDS: '900' }],
   ])('%s is told in its environment exactly what its handler reads', (name, variables) => {
     expect(environment(name)).toEqual(variables);
   });
@@ -239,11 +239,36 @@ test('what holds data stays when the stack is deleted, and nothing else does', (
       stack.one(table, 'Counters').id,
       stack.one(table, 'Ledger').id,
       stack.one(bucket, 'RawBucket').id,
+      stack.one('AWS::S3::BucketPolicy', 'RawBucketPolicy').id,
     ].sort(),
   );
   for (const [, resource] of kept) {
     expect(resource).toMatchObject({ UpdateReplacePolicy: 'Retain' });
   }
+});
+
+test('works on a bucket and tables that exist, and makes none', () => {
+  const named = new Synthesized({
+    rawBucketName: 'old-bodies',
+    countersTableName: 'old-counters',
+    ledgerTableName: 'old-ledger',
+  });
+  for (const type of [bucket, 'AWS::S3::BucketPolicy', table]) {
+    named.template.resourceCountIs(type, 0);
+  }
+  const outputs = named.template.findOutputs('*');
+  expect(outputs).toMatchObject({
+    BucketName: { Value: 'old-bodies' },
+    TableName: { Value: 'old-counters' },
+    LedgerTableName: { Value: 'old-ledger' },
+  });
+  expect(Object.keys(outputs)).toEqual(Object.keys(template.findOutputs('*')));
+  const others = ({ Resources }: Json) =>
+    Object.values(Resources as Record<string, { Type: string }>)
+      .map(({ Type }) => Type)
+      .filter((type) => ![bucket, 'AWS::S3::BucketPolicy', table].includes(type))
+      .sort();
+  expect(others(named.template.toJSON())).toEqual(others(template.toJSON()));
 });
 
 describe('the queues', () => {

@@ -118,7 +118,8 @@ export class SimulatedDynamodb {
 
   describeTable({ TableName }: { readonly TableName?: string | undefined }) {
     const ItemCount = this.#table(TableName).items().length;
-    return { $metadata: {}, Table: { ItemCount, TableSizeBytes: 100 * ItemCount } };
+    const identity = { TableId: `id of ${TableName ?? ''}`, CreationDateTime: new Date(0) };
+    return { $metadata: {}, Table: { ...identity, ItemCount, TableSizeBytes: 100 * ItemCount } };
   }
 
   /** Pages of the table as it is when each is read; of all segments, the first has the items. */

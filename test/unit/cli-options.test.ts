@@ -2,7 +2,7 @@ import { Command } from 'commander';
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
 
 import { addAuditOptions, auditOptions } from '../../src/entry/audit-options.ts';
-import { addStoreOptions, storePlace } from '../../src/entry/common-options.ts';
+import { addStoreOptions, storePlace, type StorePart } from '../../src/entry/common-options.ts';
 import { dateRange, lastWeek } from '../../src/entry/date-range.ts';
 import { checkReplayEnds } from '../../src/entry/directory-kinds.ts';
 import { addFeedOptions, feedOptions } from '../../src/entry/feed-options.ts';
@@ -329,17 +329,21 @@ describe('where stats, feed and ingest ask', () => {
   test('is what is typed, before that', () => {
     expect(stats('--data-dir', './d').source).toEqual({ dataDir: './d' });
     expect(stats('--url', 'http://b').source).toEqual({ url: 'http://b', token: undefined });
+    expect(stats('--table', 'c').source).toEqual({ stack: { table: 'c' } });
     expect(feed('--url', 'http://b')).toBe('http://b');
     expect(feed('http://c/')).toBe('http://c/');
   });
 
   test('is one place', () => {
     expect(() => stats('--url', 'http://b', '--data-dir', './d')).toThrow(UsageError);
+    expect(() => stats('--table', 'c', '--data-dir', './d')).toThrow(UsageError);
+    expect(() => stats('--stack', 's', '--url', 'http://b')).toThrow(UsageError);
     expect(() => feed('http://c', '--url', 'http://b')).toThrow(UsageError);
   });
 
   test('is asked for a range that has two ends, if it is a server', () => {
     expect(() => stats('--to', '2026-01-01')).toThrow('give --from, too');
+    expect(() => stats('--to', '2026-01-01', '--stack', 's')).toThrow('give --from, too');
     expect(stats('--to', '2026-01-01', '--data-dir', 'd').range?.from).toBe('0000-01-01');
   });
 
@@ -374,17 +378,46 @@ describe('text for a terminal', () => {
 });
 
 describe('the store that a command works on', () => {
-  const parse = (argv: string[]) =>
-    storePlace(addStoreOptions(new Command('x').exitOverride()).parse(argv, { from: 'user' }));
+  const parse = (argv: string[], ...needed: StorePart[]) =>
+    storePlace(
+      addStoreOptions(new Command('x').exitOverride(), 'bucket', 'table', 'ledger').parse(argv, {
+        from: 'user',
+      }),
+      ...needed,
+    );
 
   test('is the data directory, unless a stack is named', () => {
     expect(parse([])).toEqual({ dataDir: './data' });
     expect(parse(['--data-dir', '/srv'])).toEqual({ dataDir: '/srv' });
-    expect(parse(['--stack', 'prod'])).toEqual({ stack: 'prod' });
+    expect(parse(['--stack', 'prod'])).toEqual({ stack: { name: 'prod' } });
+  });
+
+  test('may have parts that are not those of the stack', () => {
+    expect(parse(['--stack', 'prod', '--ledger', 'l2'], 'table', 'ledger')).toEqual({
+      stack: { name: 'prod', ledger: 'l2' },
+    });
+  });
+
+  test('is known by its parts where all that are needed are named', () => {
+    expect(parse(['--table', 'c', '--ledger', 'l'], 'table', 'ledger')).toEqual({
+      stack: { table: 'c', ledger: 'l' },
+    });
+    expect(() => parse(['--table', 'c'], 'bucket', 'table', 'ledger')).toThrow(
+      new UsageError(
+        '--table alone does not name the store: give --bucket and --ledger, or --stack',
+      ),
+    );
+    expect(() => parse(['--ledger', 'l'])).toThrow(
+      new UsageError('--ledger alone does not name the store: give --stack'),
+    );
   });
 
   test('is one of them', () => {
     expect(() => parse(['--stack', 'prod', '--data-dir', '/srv'])).toThrow(UsageError);
+    expect(() => parse(['--bucket', 'b', '--data-dir', '/srv'], 'bucket')).toThrow(
+      'the names of a store on AWS and --data-dir are two stores; give one of them',
+    );
     expect(() => parse(['--stack', ' '])).toThrow('--stack must not be empty');
+    expect(() => parse(['--table', ' '])).toThrow('--table must not be empty');
   });
 });

@@ -32,7 +32,8 @@ export interface ProofStore {
   readonly countersTable: string;
   readonly ledgerTable: string;
   readonly rawBucket: string;
-  readonly deadLetterQueueUrl: string;
+  /** Undefined where the queue went with its stack. */
+  readonly deadLetterQueueUrl: string | undefined;
   readonly dayOf: DayOf;
   /** How long marks and batch rows are kept, in milliseconds. */
   readonly keepMs: number;
@@ -130,7 +131,9 @@ export async function prove(options: ProofOptions, scratch: ProofScratch): Promi
   const survey = await reader.survey(received);
   options.onEstimate(estimate(survey, received === undefined));
   const noteDead = async () => {
-    const { chunks } = await deadChunks(sqs, store.deadLetterQueueUrl, store.dayOf);
+    const { deadLetterQueueUrl, dayOf } = store;
+    if (deadLetterQueueUrl === undefined) return;
+    const { chunks } = await deadChunks(sqs, deadLetterQueueUrl, dayOf);
     scratch.addDead(chunks);
   };
   await noteDead();

@@ -20,10 +20,9 @@ export async function fixDayRule(
   dayZone: string,
 ): Promise<void> {
   const Item = { ...keyItem(dayRuleKey), day_zone: { S: dayZone } };
-  const request = { TableName, Key: keyItem(dayRuleKey), ConsistentRead: true };
-  const found = (await client.send(new GetItemCommand(request))).Item;
+  const found = await findDayRule(client, TableName);
   if (found !== undefined) {
-    checkRule(textOf(found, 'day_zone'), dayZone);
+    checkRule(found, dayZone);
     return;
   }
   try {
@@ -34,6 +33,16 @@ export async function fixDayRule(
     // Somebody else was first, in the same moment.
     await fixDayRule(client, TableName, dayZone);
   }
+}
+
+/** The rule as it stands there. */
+export async function findDayRule(
+  client: Pick<DynamoDBClient, 'send'>,
+  TableName: string,
+): Promise<string | undefined> {
+  const request = { TableName, Key: keyItem(dayRuleKey), ConsistentRead: true };
+  const found = (await client.send(new GetItemCommand(request))).Item;
+  return found === undefined ? undefined : textOf(found, 'day_zone');
 }
 
 function checkRule(stored: string, dayZone: string): void {

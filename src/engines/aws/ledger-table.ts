@@ -22,6 +22,8 @@ import type { BatchId } from '../../domain/batch-id.ts';
  *     rebuild           run              which rebuild may write
  *                       step:<run>:<n>   what it corrected: the counters as they were, until they are dropped
  *     settings          day_rule         the rule by which this store takes the day
+ *                       least_keep       the shortest time for which marks were ever kept
+ *                       tables           which counters table and which ledger table belong together
  */
 export interface LedgerKey {
   readonly id: string;

@@ -1,9 +1,43 @@
+import {
+  GetBucketLifecycleConfigurationCommand,
+  type LifecycleRule,
+  type S3Client,
+} from '@aws-sdk/client-s3';
+
 import { timeOfBatchId } from '../../domain/batch-id.ts';
 import type { DateRange } from './proof-settlement.ts';
+import { nameOf } from './aws-errors.ts';
 import type { ProofScratch } from './proof-scratch.ts';
 
 const dayMs = 86_400_000;
 const batchesAtOnce = 10_000;
+const rawPrefix = 'raw/';
+
+/** After how many milliseconds a rule of the bucket deletes raw bodies; undefined: none does. */
+export async function expiryOfBucket(
+  client: Pick<S3Client, 'send'>,
+  Bucket: string,
+): Promise<number | undefined> {
+  const days = (await rulesOf(client, Bucket))
+    .filter((rule) => rule.Status === 'Enabled' && isOfRawBodies(rule))
+    .flatMap(({ Expiration }) => Expiration?.Days ?? []);
+  return days.length === 0 ? undefined : Math.min(...days) * dayMs;
+}
+
+async function rulesOf(client: Pick<S3Client, 'send'>, Bucket: string): Promise<LifecycleRule[]> {
+  try {
+    const request = new GetBucketLifecycleConfigurationCommand({ Bucket });
+    return (await client.send(request)).Rules ?? [];
+  } catch (error) {
+    if (nameOf(error) === 'NoSuchLifecycleConfiguration') return [];
+    throw error;
+  }
+}
+
+function isOfRawBodies({ Filter }: LifecycleRule): boolean {
+  const prefix = Filter?.And?.Prefix ?? Filter?.Prefix ?? '';
+  return rawPrefix.startsWith(prefix) || prefix.startsWith(rawPrefix);
+}
 
 /**
  * The first day of which the bucket's rule has deleted no batch that came on it or later, wherever

@@ -14,6 +14,7 @@ import { dynamodbSweepProgress } from '../../engines/aws/dynamodb-sweep-progress
 import { fixDayRule } from '../../engines/aws/dynamodb-day-rule.ts';
 import { s3RawStore } from '../../engines/aws/s3-raw-store.ts';
 import { sqsChunkQueue } from '../../engines/aws/sqs-chunk-queue.ts';
+import { checkTablePair } from '../../engines/aws/table-pair.ts';
 import { orUnavailable } from '../../engines/aws/unavailable.ts';
 import { ingest } from '../../pipeline/ingest.ts';
 import { replay } from '../../pipeline/replay.ts';
@@ -31,6 +32,9 @@ import { httpFunction, type HttpFunction } from './http-function.ts';
 import { once } from './once.ts';
 import { telemetryOf } from './telemetry.ts';
 
+/** For so long replays rely on it that no table was restored. */
+const tablesCheckedMs = 60_000;
+
 /** The function behind `POST /ingest`. */
 export function ingestFunction(env: Record<string, string | undefined>): HttpFunction {
   const environment = readEnvironment(env);
@@ -44,6 +48,7 @@ export function ingestFunction(env: Record<string, string | undefined>): HttpFun
       ...(batchId !== undefined && { batch_id: batchId }),
       ...errorDetails(error),
     });
+  const countersTable = environment.text('COUNTERS_TABLE');
   const countersMax = countersPerDayMax(environment);
   const common = {
     records: new DynamodbBatchRecords({ client: dynamodb, ledgerTable, keepMs }),
@@ -59,7 +64,7 @@ export function ingestFunction(env: Record<string, string | undefined>): HttpFun
     itemsPerMessage: itemsPerMessage(environment),
     admission: new CounterAdmission({
       client: dynamodb,
-      countersTable: environment.text('COUNTERS_TABLE'),
+      countersTable,
       countersPerDayMax: countersMax,
       dayOf,
       now: Date.now,
@@ -76,15 +81,20 @@ export function ingestFunction(env: Record<string, string | undefined>): HttpFun
     roomMs,
   });
   const holdToDayRule = once(() => fixDayRule(dynamodb, ledgerTable, dayZone));
+  const holdToTables = once(
+    () => checkTablePair({ client: dynamodb, countersTable, ledgerTable }),
+    tablesCheckedMs,
+  );
 
   const pipeline: Pipeline = {
     async ingest(submission) {
       const notTaken = 'No batch can be taken now.';
       await orUnavailable(notTaken, onFailure, holdToDayRule);
       const { replayOf } = submission;
-      return replayOf === undefined
-        ? await ingest(submission, intake, { bodyBytesMax, dayOf })
-        : await replay(submission, replayOf, replayIntake, { bodyBytesMax, dayOf });
+      if (replayOf === undefined) return await ingest(submission, intake, { bodyBytesMax, dayOf });
+      // A ledger that is older than the counters would take the batch for one that is not counted.
+      await orUnavailable(notTaken, onFailure, holdToTables);
+      return await replay(submission, replayOf, replayIntake, { bodyBytesMax, dayOf });
     },
     query: notRoutedHere,
     stats: notRoutedHere,

@@ -1,8 +1,11 @@
-/** Runs the task until it has succeeded once; from then on that is known. */
-export function once<T>(task: () => Promise<T>): () => Promise<T> {
+/** Runs the task until it has succeeded once; from then on that is known, or for `ms`. */
+export function once<T>(task: () => Promise<T>, ms = Number.POSITIVE_INFINITY): () => Promise<T> {
   let running: Promise<T> | undefined;
+  let startedAt = 0;
   return () => {
-    running ??= task().catch((error: unknown) => {
+    if (running !== undefined && performance.now() - startedAt < ms) return running;
+    startedAt = performance.now();
+    running = task().catch((error: unknown) => {
       running = undefined;
       throw error;
     });

@@ -8,6 +8,7 @@ import { parkingOnce } from '../../engines/aws/dynamodb-parking.ts';
 import { s3RawStore } from '../../engines/aws/s3-raw-store.ts';
 import { sqsChunkQueue } from '../../engines/aws/sqs-chunk-queue.ts';
 import { sqsDeadLetters } from '../../engines/aws/sqs-dead-letters.ts';
+import { holdToTablePair } from '../../engines/aws/table-pair.ts';
 import { sweep, type SweepResult } from '../../pipeline/sweep.ts';
 import { readRawKey } from '../../domain/batch-id.ts';
 import { backoff, errorDetails, requestHandler, s3Settings } from './clients.ts';
@@ -30,6 +31,7 @@ export function sweepFunction(env: Record<string, string | undefined>): SweepFun
   const telemetry = telemetryOf('sweep', environment);
   const { dayZone, dayOf, keepMs } = storeRules(environment);
   const afterMs = environment.number('SWEEP_AFTER_SECONDS', 0) * 1_000;
+  const countersTable = environment.text('COUNTERS_TABLE');
   const ledgerTable = environment.text('LEDGER_TABLE');
   const client = telemetry.traced(new DynamoDBClient({ requestHandler }));
   const sqs = telemetry.traced(new SQSClient({ requestHandler }));
@@ -62,6 +64,8 @@ export function sweepFunction(env: Record<string, string | undefined>): SweepFun
   });
 
   return telemetry.handler(async (_event, context) => {
+    // Each time: a table may be deleted and restored under its name while this environment lives.
+    await holdToTablePair({ client, countersTable, ledgerTable });
     const { leastMs } = await holdToRules();
     const deadline = Date.now() + context.getRemainingTimeInMillis() - closingMs;
     let forgotten = 0;

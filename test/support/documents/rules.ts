@@ -36,6 +36,11 @@ const rules: readonly Rule[] = [
   { command: /^(docker|node bench\/\S+) ?/, ...standIn(), prints: anything },
   { command: /^aws sts get-caller-identity$/, prints: /^\{"Account"/ },
   { command: /^aws secretsmanager [^]*put-secret-value /, prints: /^\{\}\n$/ },
+  {
+    command: /^(for TABLE in .*\n +)?aws (lambda|events|dynamodb) /,
+    ...standIn(),
+    prints: /^(\{\}\n)+$/,
+  },
   { command: /^curl [^]*\/ingest\b/, prints: /^\{"status":"accepted",.*"enqueued":5\}$/ },
   { command: /^curl .*\/stats\?/, prints: /^\[(\{"date":"[^{}]*"count":\d+\},?)+\]$/ },
   { command: /^curl .*\/readyz/, prints: /^\{"status":"ready",/ },
@@ -66,6 +71,7 @@ const rules: readonly Rule[] = [
   },
   { command: command('rebuild.* --drop-old'), prints: /^the old counters are dropped\n$/ },
   { command: command('rebuild'), prints: /: 0 differences|^0 counters corrected/, says: anything },
+  { command: command('adopt'), prints: /^nothing to adopt: / },
   { command: command('raw list'), prints: /^(\{.*"raw_key":"raw\/.*\}\n)+$/ },
   { command: command('raw get'), prints: /^\{\s*"processed_devices":/ },
   { command: command('raw export'), prints: /^[1-9][\d,]* batch(es)? in \S+\n$/, says: anything },
@@ -108,7 +114,7 @@ const rules: readonly Rule[] = [
   { command: /^MADE=\$MADE node -p /, prints: /^dpl_\S+\n$/ },
   { command: /^[A-Z]+=\$\([^]*\btoken create [^]*--print-entry[^]*\)$/, after: isSet },
   { command: /^[A-Z]+=\$\([^]*\btoken create [^]*\)$/, says: shownOnce, after: isSet },
-  { command: /^[A-Z]+=\$\((output|aws) [^]*\)$/, after: isSet },
+  { command: /^[A-Z]+=\$\((output|resource|aws) [^]*\)$/, after: isSet },
   { command: /^\w+\(\) \{[^]*\}$/ },
 ];
 

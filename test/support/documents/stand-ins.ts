@@ -40,6 +40,8 @@ const tarball = `./${manifest.name}-${manifest.version}.tgz`;
 export interface Account {
   readonly stackName: string;
   readonly outputs: Readonly<Record<string, string>>;
+  /** What the stack is of: types by logical ids. */
+  readonly resources: ReadonlyMap<string, string>;
   /** The secret with the tokens. */
   secret: string;
 }
@@ -173,6 +175,16 @@ export class StandIns {
       if (value === undefined) throw new Error(`no stand-in answers ${query}`);
       return value;
     }
+    if (`${service} ${action}` === 'cloudformation describe-stack-resources') {
+      is('--stack-name', account.stackName);
+      is('--output', 'text');
+      return resourceOf(account, options.get('--query') ?? '');
+    }
+    const form = awsForms[`${service} ${action}`];
+    if (form !== undefined) {
+      expectArgs(rest, form);
+      return '{}';
+    }
     if (service !== 'secretsmanager') throw new Error(`no stand-in knows ${service} ${action}`);
     is('--secret-id', account.outputs['TokensSecretArn'] ?? '');
     if (action === 'put-secret-value') {
@@ -235,6 +247,35 @@ export async function listen(
   await new Promise<void>((ready) => server.listen(0, '127.0.0.1', ready));
   const { port } = server.address() as AddressInfo;
   return { url: `http://127.0.0.1:${port}/`, close: () => void server.close() };
+}
+
+/** The calls of AWS that the documents have, which nothing here carries out, with their options. */
+const awsForms: Readonly<Record<string, RegExp>> = {
+  'dynamodb restore-table-to-point-in-time':
+    /^--restore-date-time \d{4}-\d\d-\d\dT[\d:]{8}Z --source-table-name \S+ --target-table-name \S+$/,
+  'dynamodb update-continuous-backups':
+    /^--table-name \S+ --point-in-time-recovery-specification PointInTimeRecoveryEnabled=true$/,
+  'dynamodb update-table': /^--table-name \S+ --deletion-protection-enabled$/,
+  'dynamodb update-time-to-live':
+    /^--table-name \S+ --time-to-live-specification Enabled=true,AttributeName=expires_at$/,
+  'dynamodb wait': /^table-exists --table-name \S+$/,
+  'events disable-rule': /^--name \S+$/,
+  'events enable-rule': /^--name \S+$/,
+  'lambda delete-function-concurrency': /^--function-name \S+$/,
+  'lambda put-function-concurrency': /^--reserved-concurrent-executions 0 --function-name \S+$/,
+  'lambda update-event-source-mapping': /^--(no-)?enabled --uuid \S+$/,
+};
+
+/** The one resource that the query is about, by its logical id. */
+function resourceOf({ resources }: Account, query: string): string {
+  const [, type, prefix = ''] =
+    /^StackResources\[\?ResourceType=='(.+)' && starts_with\(LogicalResourceId,'(\w+)'\)\]\.PhysicalResourceId$/.exec(
+      query,
+    ) ?? [];
+  const found = [...resources].filter(([id, each]) => each === type && id.startsWith(prefix));
+  const [first] = found;
+  if (first === undefined || found.length > 1) throw new Error(`${query} finds ${found.length}`);
+  return first[0];
 }
 
 async function readAll(request: IncomingMessage): Promise<string> {

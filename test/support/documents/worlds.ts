@@ -1,13 +1,19 @@
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+
 import { SendMessageCommand, SQSClient } from '@aws-sdk/client-sqs';
 
 import { clientEnvironment, clientSettings } from '../../../infra/local/client-settings.ts';
 import { startLocalStack } from '../../../infra/local/local-stack.ts';
-import { synthesizedTemplate } from '../../../infra/local/synthesized-template.ts';
+import {
+  synthesizedTemplate,
+  type Synthesized,
+} from '../../../infra/local/synthesized-template.ts';
 import { cutIntoChunks } from '../../../src/domain/chunk.ts';
 import { change, numberedBatches, store } from '../embedded-store.ts';
 import { afterTest, newClient, waitUntil } from '../real-server.ts';
 import { listen, StandIns, type Account } from './stand-ins.ts';
-import { Workspace, type Outcome } from './workspace.ts';
+import { projectRoot, Workspace, type Outcome } from './workspace.ts';
 
 /** A clone with a server; one in which tokens are made; one whose commands work on a stack. */
 export type Place = 'clone' | 'tokens' | 'stack';
@@ -75,6 +81,7 @@ async function stackWorld(): Promise<World> {
   });
   const account: Account = {
     stackName,
+    resources: resourceTypes(template),
     outputs: { ...outputs, ApiUrl: stack.url, TokensSecretArn: 'arn:aws:secretsmanager:tokens' },
     secret: JSON.stringify({ tokens: [], initial: 'the-initial-token' }),
   };
@@ -83,6 +90,8 @@ async function stackWorld(): Promise<World> {
   const { workspace, standIns } = await openWorkspace(env, account);
   // For `replay --from ./data`.
   await store(workspace.dataDir, numberedBatches(3));
+  const body = readFileSync(join(projectRoot, 'docs/sample.json'), 'utf8');
+  await newClient(1).post(stack.url, { body, key: undefined });
   let letters = 0;
   const addDeadLetter = async (reason?: string) => {
     const item = { type: 'letter', state: `${++letters}`, timestamp: '2026-06-17T12:00:00Z' };
@@ -116,6 +125,10 @@ async function stackWorld(): Promise<World> {
     settled,
     storeOption: ` --stack ${stackName}`,
   });
+}
+
+function resourceTypes({ template }: Synthesized): Map<string, string> {
+  return new Map(Object.entries(template.Resources).map(([id, { Type }]) => [id, Type]));
 }
 
 function batchIdOf(rawKey: string): string {
