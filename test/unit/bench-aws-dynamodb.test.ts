@@ -54,7 +54,7 @@ beforeAll(async () => {
   const tables = [{ name: TableName, keys, attributes, timeToLiveAttribute: undefined }];
   const nothing = { buckets: [], queues: [], functions: [], routes: [], eventSources: [] };
   const stack = { region: 'us-east-1', accountId: '0', ...nothing, schedules: [], outputs: {} };
-  await createResources({ ...stack, tables, throttle: undefined }, wire.url);
+  await createResources({ ...stack, tables }, wire.url);
 });
 
 afterAll(async () => {
