@@ -13,7 +13,7 @@ import { readSettings } from '../read-settings.ts';
 const [directory = '', settingsJson = '{}'] = process.argv.slice(2);
 const root = fileURLToPath(new URL('../..', import.meta.url));
 const overrides = JSON.parse(settingsJson) as Record<string, unknown>;
-const reading = readSettings({ ...overrides, tokens: 'off' }, root);
+const reading = readSettings({ tokens: 'off', ...overrides }, root);
 if (reading.kind === 'wrong') {
   process.stderr.write(`${reading.problems.join('\n')}\n`);
   process.exitCode = 1;

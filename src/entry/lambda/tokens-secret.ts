@@ -14,7 +14,7 @@ import { errorDetails, requestHandler } from './clients.ts';
 import type { Telemetry } from './telemetry.ts';
 
 /** A token that is taken away is refused everywhere after this time. Each read is billed. */
-const refreshMs = 300_000;
+export const refreshMs = 300_000;
 /** After a failed read, the next. */
 const retryMs = 60_000;
 /** How often a refused token may have the secret read: its sender need not be known to us. */
