@@ -1,4 +1,5 @@
 import {
+  BatchGetItemCommand,
   DynamoDBClient,
   GetItemCommand,
   PutItemCommand,
@@ -130,6 +131,12 @@ describe('the units of DynamoDB, as DynamoDB Local tells them', () => {
       };
       await compare(() => get('e'));
       await compare(() => get('nobody'));
+      // Keys without an item are billed on AWS, and cost nothing at DynamoDB Local.
+      const Keys = ['e', 'a', 'b'].map((id) => key(id));
+      const RequestItems = { [TableName]: { Keys, ConsistentRead } };
+      await compare(() =>
+        client.send(new BatchGetItemCommand({ RequestItems, ReturnConsumedCapacity })),
+      );
       const query = (id: string) => {
         const KeyConditionExpression = 'id = :id';
         const ExpressionAttributeValues = { ':id': { S: id } };

@@ -123,8 +123,8 @@ describe('the meter of AWS', () => {
 
   it('names calls whose units it cannot tell', () => {
     const meter = new Meter();
-    meter.onCall(call({ service: 'dynamodb', operation: 'BatchGetItem' }, {}), reply({}));
-    expect([...meter.unmetered]).toEqual(['ingest BatchGetItem']);
+    meter.onCall(call({ service: 'dynamodb', operation: 'Scan' }, {}), reply({}));
+    expect([...meter.unmetered]).toEqual(['ingest Scan']);
   });
 });
 
@@ -154,6 +154,14 @@ describe('the units of DynamoDB', () => {
     expect(dynamodbUnits('Query', { ConsistentRead }, { Items: [], Count: 0 })?.read).toBe(1);
     expect(dynamodbUnits('GetItem', {}, { Item: { a: text(5000) } })?.read).toBe(1);
     expect(dynamodbUnits('GetItem', { ConsistentRead }, {})?.read).toBe(1);
+  });
+
+  it('counts reads of a batch one by one, missing ones too, and not those left for another time', () => {
+    const Keys = Array.from({ length: 4 }, (_, id) => ({ id: { N: String(id) } }));
+    const request = { RequestItems: { t: { Keys, ConsistentRead: true } } };
+    const Responses = { t: [{ a: text(10) }, { a: text(5000) }] };
+    const UnprocessedKeys = { t: { Keys: Keys.slice(3) } };
+    expect(dynamodbUnits('BatchGetItem', request, { Responses, UnprocessedKeys })?.read).toBe(4);
   });
 
   it('counts writes that a condition stopped, and none that were refused', () => {
@@ -250,7 +258,10 @@ describe('what is billed beside the requests', () => {
 });
 
 describe('a month of a stack that is idle', () => {
-  const alarm = (Properties: Record<string, unknown>) => ({ Type: 'AWS::CloudWatch::Alarm', Properties });
+  const alarm = (Properties: Record<string, unknown>) => ({
+    Type: 'AWS::CloudWatch::Alarm',
+    Properties,
+  });
   const rule = (ScheduleExpression: string) => ({
     Type: 'AWS::Events::Rule',
     Properties: { ScheduleExpression },
