@@ -76,7 +76,7 @@ describe('docs/deploying.md', () => {
       const { Threshold, Period } = stack.properties('AWS::CloudWatch::Alarm', name);
       return { atLeast: Number(Threshold), minutes: Number(Period) / 60 };
     };
-    const whenOf = Object.fromEntries(rows('## Watching it'));
+    const whenOf = Object.fromEntries(rows('## Watching it') as [string, string][]);
     const [server, throttled] = [alarm('ServerErrors'), alarm('RequestsThrottledOften')];
     expect(whenOf).toMatchObject({
       OldestMessageWaits: `a message has waited for ${alarm('OldestMessageWaits').atLeast / 60} minutes`,
