@@ -246,6 +246,24 @@ describe('the tables', () => {
   );
 });
 
+test('what holds data keeps its logical id, by which an update knows it: another one is another table', () => {
+  expect([
+    stack.one(table, 'Counters').id,
+    stack.one(table, 'Ledger').id,
+    stack.one(bucket, 'RawBucket').id,
+    stack.one(queue, 'Queue').id,
+    stack.one(queue, 'DeadLetterQueue').id,
+    stack.one('AWS::SecretsManager::Secret', 'Tokens').id,
+  ]).toEqual([
+    'CountersFDB211E7',
+    'LedgerB7379752',
+    'RawBucket0C3EE094',
+    'Queue4A7E3555',
+    'DeadLetterQueue9F481546',
+    'Tokens1180AAEA',
+  ]);
+});
+
 test('what holds data stays when the stack is deleted, and nothing else does', () => {
   const resources = template.toJSON()['Resources'] as Record<string, { DeletionPolicy?: string }>;
   const kept = Object.entries(resources).filter(

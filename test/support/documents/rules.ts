@@ -36,6 +36,7 @@ const rules: readonly Rule[] = [
   { command: /^(docker|node bench\/\S+) ?/, ...standIn(), prints: anything },
   { command: /^aws sts get-caller-identity$/, prints: /^\{"Account"/ },
   { command: /^aws secretsmanager [^]*put-secret-value /, prints: /^\{\}\n$/ },
+  { command: /^aws (dynamodb|service-quotas) /, ...standIn(), prints: /^(\{\}\n)+$/ },
   { command: /^curl [^]*\/ingest\b/, prints: /^\{"status":"accepted",.*"enqueued":5\}$/ },
   { command: /^curl .*\/stats\?/, prints: /^\[(\{"date":"[^{}]*"count":\d+\},?)+\]$/ },
   { command: /^curl .*\/readyz/, prints: /^\{"status":"ready",/ },
@@ -77,14 +78,13 @@ const rules: readonly Rule[] = [
   {
     command: command('dlq redrive'),
     prints: /^(.*: sent\n)*(counted 1, not counted 0|sent [1-9]\d* to be counted, left 0)\n$/,
-    before: (world) => world.addDeadLetter(),
+    before: (world, text) => world.addDeadLetter(reasonIn(text)),
   },
   {
     command: command('dlq drop'),
     prints: /^(dropped 1|\S+: counted already, from another copy; put away\ndropped 0); they stay/,
     before: async (world, text) => {
-      const [, reason] = /--reason (\w+)/.exec(text) ?? [];
-      if (/--(all|reason)/.test(text)) await world.addDeadLetter(reason);
+      if (/--(all|reason)/.test(text)) await world.addDeadLetter(reasonIn(text));
     },
   },
   {
@@ -145,6 +145,10 @@ function standIn(): Pick<Rule, 'before' | 'after'> {
     before: ({ calls }) => (before = calls()),
     after: ({ calls }) => expect(calls()).toBeGreaterThan(before),
   };
+}
+
+function reasonIn(text: string): string | undefined {
+  return /--reason (\w+)/.exec(text)?.[1];
 }
 
 /** The files that the command reads. */

@@ -173,6 +173,11 @@ export class StandIns {
       if (value === undefined) throw new Error(`no stand-in answers ${query}`);
       return value;
     }
+    const form = awsForms[`${service} ${action}`];
+    if (form !== undefined) {
+      expectArgs(rest, form);
+      return '{}';
+    }
     if (service !== 'secretsmanager') throw new Error(`no stand-in knows ${service} ${action}`);
     is('--secret-id', account.outputs['TokensSecretArn'] ?? '');
     if (action === 'put-secret-value') {
@@ -236,6 +241,20 @@ export async function listen(
   const { port } = server.address() as AddressInfo;
   return { url: `http://127.0.0.1:${port}/`, close: () => void server.close() };
 }
+
+const quota = /^--service-code (lambda --quota-code L-B99A9384|apigateway --quota-code L-8A5B8E43)/;
+
+/** The calls of AWS that the documents have, which nothing here carries out, with their options. */
+const awsForms: Readonly<Record<string, RegExp>> = {
+  'dynamodb delete-table': /^--table-name \S+$/,
+  'dynamodb update-table': /^--table-name \S+ --(no-)?deletion-protection-enabled$/,
+  'service-quotas get-service-quota': new RegExp(`${quota.source}$`),
+  'service-quotas list-requested-service-quota-change-history': /^--service-code lambda$/,
+  'service-quotas list-service-quotas': /^--service-code dynamodb$/,
+  'service-quotas request-service-quota-increase': new RegExp(
+    `${quota.source} --desired-value \\d+$`,
+  ),
+};
 
 async function readAll(request: IncomingMessage): Promise<string> {
   const parts: Buffer[] = [];
