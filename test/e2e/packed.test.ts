@@ -102,8 +102,11 @@ const expectedFiles = [
   'docs/operations.md',
   'docs/plots/<plot>.svg',
   'docs/prometheus/alerts.yml',
+  'docs/quotas.md',
+  'docs/removing.md',
   'docs/sample.json',
   'docs/scaling.md',
+  'docs/upgrading.md',
   'package.json',
 ];
 
