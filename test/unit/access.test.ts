@@ -279,6 +279,25 @@ describe('tokens that take time to read', () => {
   });
 });
 
+it('tokens that cannot be read for a refused one are read again when they are due', async () => {
+  const reads: number[] = [];
+  let clock = 0;
+  const source = cachedTokens({
+    read() {
+      reads.push(clock);
+      return reads.length === 2 ? Promise.reject(new Error('down')) : Promise.resolve(tokens);
+    },
+    onFailure: () => undefined,
+    now: () => clock,
+  });
+  await source.known();
+  clock = 290_000;
+  await source.newer();
+  clock = 300_000;
+  await source.known();
+  expect(reads).toEqual([0, 290_000, 300_000]);
+});
+
 describe('the secret with the tokens', () => {
   const sha256 = 'a'.repeat(64);
 

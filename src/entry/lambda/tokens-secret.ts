@@ -59,7 +59,7 @@ export function cachedTokens({
       if (tokens === undefined) {
         throw new Unavailable('storage_failed', 'The tokens cannot be read now.', { cause: error });
       }
-      dueAt = now() + retryMs;
+      if (dueAt <= now()) dueAt = now() + retryMs;
     }
     return tokens;
   }
