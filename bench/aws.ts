@@ -28,6 +28,8 @@ const { values } = parseArgs({
     settings: { type: 'string', default: '{}' },
     /** Its cost grows by the event alone, so that fewer are as good. */
     'naive-events': { type: 'string' },
+    /** Sends an Idempotency-Key with each request, as our own clients do: one more row each. */
+    keys: { type: 'boolean', default: false },
     json: { type: 'boolean', default: false },
   },
 });
@@ -56,17 +58,18 @@ async function measure(mode: Mode, traffic: Traffic, itemsPerRequest: number): P
   const naiveEvents = values['naive-events'] ?? values.events;
   const events = Number(mode === 'naive' ? naiveEvents : values.events);
   const ratePerSecond = Number(values.rate);
-  const options = { mode, traffic, itemsPerRequest, events, ratePerSecond, stack };
-  const result = await run(options);
+  const options = { mode, traffic, itemsPerRequest, events, ratePerSecond, hasKeys: values.keys };
+  const result = await run({ ...options, stack });
   results.push(result);
   process.stderr.write(
     `${itemsPerRequest} a request, ${mode}, ${traffic}: sent in ${result.postedSeconds.toFixed(0)} s, counted after ${result.countedSeconds.toFixed(0)} s\n`,
   );
 }
 
-const synthesized = await synthesizedTemplate(
-  JSON.parse(values.settings) as Record<string, unknown>,
-);
+const settings = JSON.parse(values.settings) as Record<string, unknown>;
+const synthesized = await synthesizedTemplate(settings);
+/** As it is deployed: with the secret, which the emulated stack goes without. */
+const { template: deployed } = await synthesizedTemplate({ tokens: 'on', ...settings });
 try {
   for (const traffic of listOf(values.traffic, Object.keys(traffics) as Traffic[])) {
     for (const size of values.sizes.split(',').map(Number)) {
@@ -80,10 +83,10 @@ const commit = execFileSync('git', ['rev-parse', '--short', 'HEAD'], { cwd: impo
 const machine = `${cpus().length} × ${cpus()[0]?.model ?? '?'}, Node ${process.version}, commit ${commit.toString().trim()}`;
 const priced = results.map((result) => ({
   ...result,
-  dollarsPerMillionEvents: dollarsOf(result.usage, result.events / 1e6),
+  dollarsPerMillionEvents: dollarsOf([...result.usage, ...result.besides], result.events / 1e6),
 }));
 process.stdout.write(
   values.json
     ? `${JSON.stringify({ machine, prices: priceTable, results: priced })}\n`
-    : reportOf(results, machine),
+    : reportOf(results, machine, deployed),
 );

@@ -173,7 +173,8 @@ function alarmSpecs({ functions, queues, api }: Observed, stackMetrics: StackMet
     },
     {
       id: 'RequestsThrottledOften',
-      description: 'requests are answered with 429: raise throttleRate and throttleBurst?',
+      description:
+        'requests are answered with 429: raise throttleRate and throttleBurst (POST /ingest), or queryThrottleRate and queryThrottleBurst (all else)?',
       metric: stackMetrics.requestsThrottled,
       atLeast: 10,
     },

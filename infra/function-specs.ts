@@ -17,8 +17,8 @@ export const functionSpecs: Record<HandlerName, FunctionSpec> = {
     // A body of 4 MiB is checked while a client waits, and is held several times over: as the
     // event, as text, as items.
     memoryMegabytes: 1024,
-    // API Gateway gives up after 29 s; before that the function can still say 503 itself.
-    timeoutSeconds: 28,
+    // API Gateway gives up after 30 s; before that the function can still say 503 itself.
+    timeoutSeconds: 29,
   },
   process: {
     description: 'Counts what is on the queue, each chunk once',
@@ -32,7 +32,7 @@ export const functionSpecs: Record<HandlerName, FunctionSpec> = {
     description: 'Answers everything but POST /ingest',
     // A range of 366 days may be sorted and grouped in memory while a client waits.
     memoryMegabytes: 1024,
-    timeoutSeconds: 28,
+    timeoutSeconds: 29,
   },
   sweep: {
     description: 'Finds batches of which something was never counted, and sends it again',

@@ -1,6 +1,7 @@
 import { RemovalPolicy } from 'aws-cdk-lib';
 import { AccessLogFormat } from 'aws-cdk-lib/aws-apigateway';
 import {
+  type CfnStage,
   HttpApi,
   HttpMethod,
   HttpRoute,
@@ -37,15 +38,17 @@ const accessLogFields = {
   integrationError: '$context.integrationErrorMessage',
 };
 
+const ingestRouteKey = HttpRouteKey.with('/ingest', HttpMethod.POST);
+
 /** `POST /ingest` goes to the ingest function, everything else to the query function. */
 export function addHttpApi(scope: Construct, settings: Settings, functions: Functions): Api {
   const api = new HttpApi(scope, 'Api', {
     apiName: settings.stackName,
     createDefaultStage: false,
   });
-  addRoute(scope, 'IngestRoute', settings, {
+  const ingestRoute = addRoute(scope, 'IngestRoute', settings, {
     httpApi: api,
-    routeKey: HttpRouteKey.with('/ingest', HttpMethod.POST),
+    routeKey: ingestRouteKey,
     integration: new HttpLambdaIntegration('IngestIntegration', functions.ingest.lambda),
   });
   addRoute(scope, 'QueryRoute', settings, {
@@ -53,7 +56,7 @@ export function addHttpApi(scope: Construct, settings: Settings, functions: Func
     routeKey: HttpRouteKey.DEFAULT,
     integration: new HttpLambdaIntegration('QueryIntegration', functions.query.lambda),
   });
-  return { api, accessLog: addStage(scope, settings, api) };
+  return { api, accessLog: addStage(scope, settings, ingestRoute) };
 }
 
 function addRoute(
@@ -61,30 +64,48 @@ function addRoute(
   id: string,
   settings: Settings,
   props: ConstructorParameters<typeof HttpRoute>[2],
-): void {
+): HttpRoute {
+  const route = new HttpRoute(scope, id, props);
   acceptFinding(
-    new HttpRoute(scope, id, props),
+    route,
     'AwsSolutions-APIG4',
     settings.tokens === 'on'
       ? 'The functions themselves ask for a bearer token, whose hash is in Secrets Manager.'
       : 'The owner of the stack has turned tokens off (setting tokens).',
   );
+  return route;
 }
 
-function addStage(scope: Construct, settings: Settings, httpApi: HttpApi): LogGroup {
+function addStage(scope: Construct, settings: Settings, ingestRoute: HttpRoute): LogGroup {
   const accessLog = new LogGroup(scope, 'AccessLog', {
+    // API Gateway adds each log group to one resource policy of the account, unless its name begins
+    // so. The policy has a maximum length, and where it is reached the deployment fails.
+    logGroupName: `/aws/vendedlogs/device-pipeline/${settings.stackName}/access`,
     retention: settings.logRetentionDays,
     removalPolicy: RemovalPolicy.DESTROY,
   });
-  new HttpStage(scope, 'Stage', {
-    httpApi,
+  const stage = new HttpStage(scope, 'Stage', {
+    httpApi: ingestRoute.httpApi,
     stageName: '$default',
     autoDeploy: true,
-    throttle: { rateLimit: settings.throttleRate, burstLimit: settings.throttleBurst },
+    throttle: { rateLimit: settings.queryThrottleRate, burstLimit: settings.queryThrottleBurst },
     accessLogSettings: {
       destination: new LogGroupLogDestination(accessLog),
       format: AccessLogFormat.custom(JSON.stringify(accessLogFields)),
     },
   });
+  throttleIngest(stage, settings, ingestRoute);
   return accessLog;
+}
+
+/** Its own limit, so that readers, who need no token to be turned away, take nothing from devices. */
+function throttleIngest(stage: HttpStage, settings: Settings, ingestRoute: HttpRoute): void {
+  (stage.node.defaultChild as CfnStage).routeSettings = {
+    [ingestRouteKey.key]: {
+      ThrottlingRateLimit: settings.throttleRate,
+      ThrottlingBurstLimit: settings.throttleBurst,
+    },
+  };
+  // API Gateway refuses settings of a route that does not exist yet.
+  stage.node.addDependency(ingestRoute);
 }

@@ -29,6 +29,8 @@ export interface Settings {
   logLevel: 'info' | 'debug';
   throttleRate: number;
   throttleBurst: number;
+  queryThrottleRate: number;
+  queryThrottleBurst: number;
   tokens: 'on' | 'off';
   /** Origins with commas between, or 'none'. */
   corsOrigins: string;
@@ -72,6 +74,8 @@ export const settingTable: { [Name in keyof Settings]: Setting<Settings[Name]> }
   logLevel: { default: 'info', parse: oneOf('info', 'debug') },
   throttleRate: { default: 500, parse: wholeNumber(1, 100_000) },
   throttleBurst: { default: 1000, parse: wholeNumber(1, 100_000) },
+  queryThrottleRate: { default: 100, parse: wholeNumber(1, 100_000) },
+  queryThrottleBurst: { default: 200, parse: wholeNumber(1, 100_000) },
   tokens: { default: 'on', parse: oneOf('on', 'off') },
   corsOrigins: { default: 'none', parse: corsOrigins },
   alarmEmail: { default: 'none', parse: emailAddress },

@@ -24,6 +24,12 @@ interface WriteRequest {
 interface Request extends WriteRequest {
   readonly ConsistentRead?: boolean;
   readonly TransactItems?: readonly Readonly<Record<string, WriteRequest>>[];
+  readonly RequestItems?: Readonly<Record<string, KeysRequest>>;
+}
+
+interface KeysRequest {
+  readonly Keys?: readonly Item[];
+  readonly ConsistentRead?: boolean;
 }
 
 interface Response {
@@ -32,6 +38,8 @@ interface Response {
   readonly Items?: readonly Item[];
   readonly Count?: number;
   readonly ScannedCount?: number;
+  readonly Responses?: Readonly<Record<string, readonly Item[]>>;
+  readonly UnprocessedKeys?: Readonly<Record<string, KeysRequest>>;
 }
 
 /**
@@ -60,6 +68,8 @@ export function dynamodbUnits(
     }
     case 'GetItem':
       return { write: 0, read: readUnits(itemBytes(response.Item ?? {}), isConsistent) };
+    case 'BatchGetItem':
+      return { write: 0, read: batchReadUnits(request, response) };
     case 'Query': {
       const { Items = [], Count = 0, ScannedCount = Count } = response;
       // What a filter keeps back is billed, and its size is not known here.
@@ -95,6 +105,20 @@ function writeUnits(request: WriteRequest): number {
   );
   const updated = 'Item' in request ? 0 : names + values;
   return Math.max(1, Math.ceil((itemBytes(Item) + itemBytes(Key) + updated) / writeBytes));
+}
+
+/** Each item is rounded up by itself; a key without one is a read too. */
+function batchReadUnits(
+  { RequestItems = {} }: Request,
+  { Responses = {}, UnprocessedKeys = {} }: Response,
+): number {
+  return Object.entries(RequestItems).reduce((sum, [table, { Keys = [], ConsistentRead }]) => {
+    const found = Responses[table] ?? [];
+    const missing = Keys.length - found.length - (UnprocessedKeys[table]?.Keys?.length ?? 0);
+    const sizes = [...found.map(itemBytes), ...Array<number>(missing).fill(0)];
+    const unitsOf = (bytes: number) => readUnits(bytes, ConsistentRead ?? false);
+    return sum + sizes.reduce((units, bytes) => units + unitsOf(bytes), 0);
+  }, 0);
 }
 
 function readUnits(bytes: number, isConsistent: boolean): number {

@@ -3,6 +3,7 @@ import type { InvocationReport } from '../../infra/local/lambda-runtime.ts';
 import type { AwsCall } from '../../infra/local/wire-call.ts';
 import type { AwsReply } from '../../infra/local/wire.ts';
 import { dynamodbUnits } from './dynamodb-units.ts';
+import { logBytes, metricNames } from './logs.ts';
 import { Usage } from './usage.ts';
 
 const apiUnitBytes = 512 * 1024;
@@ -19,13 +20,35 @@ export class Meter {
   readonly idle = new Usage();
   /** Initialisation, which is billed too, by environment and not by event. */
   readonly init = new Usage();
+  /** What is billed beside requests, calls and runs: logs. */
+  readonly besides = new Usage();
+  /** Each has a price by the month: the function and the name. */
+  readonly metrics = new Set<string>();
   /** Calls that were seen and not understood: figures without them would be wrong. */
   readonly unmetered = new Set<string>();
+
+  readonly #accessLine: string;
+
+  /** `accessLine`: what API Gateway would write into the access log for each request. */
+  constructor(accessLine = '') {
+    this.#accessLine = accessLine;
+  }
 
   /** The body of each is rounded up to 512 KB. */
   readonly onRequest = ({ requestBytes }: FrontRequest): void => {
     this.usage.add('API Gateway', 'request', 'httpApiRequest', unitsOf(requestBytes, apiUnitBytes));
+    this.#log('access log', this.#accessLine);
   };
+
+  readonly onOutput = (functionName: string, text: string): void => {
+    this.#log(`${functionName} log`, text);
+    for (const name of metricNames(text)) this.metrics.add(`${functionName} ${name}`);
+  };
+
+  #log(what: string, text: string): void {
+    const gigabytes = logBytes(text) / 1e9;
+    if (gigabytes > 0) this.besides.add('Logs', what, 'logGb', gigabytes);
+  }
 
   readonly onReport = (report: InvocationReport): void => {
     const { functionName, durationMs, initMs, memoryMb } = report;

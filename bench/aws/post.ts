@@ -1,3 +1,4 @@
+import { randomUUID } from 'node:crypto';
 import { Agent, request } from 'node:http';
 import { setTimeout as delay } from 'node:timers/promises';
 
@@ -11,7 +12,7 @@ export async function postAll(
   url: string,
   count: number,
   bodyOf: (index: number) => string,
-  ratePerSecond = Number.POSITIVE_INFINITY,
+  { ratePerSecond, hasKeys }: { ratePerSecond: number; hasKeys: boolean },
 ): Promise<void> {
   const agent = new Agent({ keepAlive: true, maxSockets: connections });
   const start = performance.now();
@@ -20,7 +21,7 @@ export async function postAll(
     for (let index = next++; index < count; index = next++) {
       const earlyMs = start + (index * 1000) / ratePerSecond - performance.now();
       if (earlyMs > 0) await delay(earlyMs);
-      await post(agent, url, bodyOf(index));
+      await post(agent, url, bodyOf(index), hasKeys ? { 'idempotency-key': randomUUID() } : {});
     }
   };
   try {
@@ -30,8 +31,14 @@ export async function postAll(
   }
 }
 
-function post(agent: Agent, url: string, body: string): Promise<void> {
+function post(
+  agent: Agent,
+  url: string,
+  body: string,
+  more: Readonly<Record<string, string>>,
+): Promise<void> {
   const headers = {
+    ...more,
     'content-type': 'application/json',
     'content-length': String(Buffer.byteLength(body)),
   };

@@ -1,9 +1,21 @@
-import { priceTable } from '../prices.ts';
+import { priceTable, type PriceName } from '../prices.ts';
+import type { Template } from '../../infra/local/template.ts';
+import {
+  fixedMonth,
+  idleSweepsMonth,
+  monthDollars,
+  secretReadsMonth,
+  type MonthLine,
+} from './month.ts';
 import type { RunResult } from './run.ts';
-import { dollarsOf, services, type UsageLine } from './usage.ts';
+import { besideServices, dollarsOf, requestServices, type UsageLine } from './usage.ts';
 
 /** The figures as text: tables in Markdown. */
-export function reportOf(results: readonly RunResult[], machine: string): string {
+export function reportOf(
+  results: readonly RunResult[],
+  machine: string,
+  template: Template,
+): string {
   const { region, currency, date } = priceTable;
   return [
     `${machine}; prices of ${region} in ${currency}, ${date}`,
@@ -11,24 +23,31 @@ export function reportOf(results: readonly RunResult[], machine: string): string
     costTable(results),
     '',
     ...results.flatMap((result) => [usageTable(result), '']),
+    ...idleTables(results, template),
   ].join('\n');
 }
 
-/** Dollars for a million events, by service; `naive` is how many times as much the naive way costs. */
+/**
+ * Dollars for a million events, by service; `naive` is how many times as much the naive way costs,
+ * which writes no log and has no ledger: compared by the requests alone.
+ */
 function costTable(results: readonly RunResult[]): string {
   const head = [
     'items',
     'requests/s',
     'traffic',
     'mode',
-    ...services,
-    'total',
+    ...requestServices,
+    'requests',
     'naive is',
     'without GB-s',
+    ...besideServices,
+    'all',
   ];
   const rows = results.map((result) => {
     const perEvents = result.events / 1e6;
     const dollars = dollarsOf(result.usage, perEvents);
+    const besides = dollarsOf(result.besides, perEvents);
     const naive = results.find(
       ({ mode, itemsPerRequest, traffic }) =>
         mode === 'naive' &&
@@ -40,10 +59,12 @@ function costTable(results: readonly RunResult[]): string {
       (result.requests / result.postedSeconds).toFixed(0),
       result.traffic,
       result.mode,
-      ...services.map((service) => dollars[service].toFixed(4)),
+      ...requestServices.map((service) => dollars[service].toFixed(4)),
       dollars.total.toFixed(4),
       ratio(naive, result, (lines) => lines),
       ratio(naive, result, withoutDuration),
+      ...besideServices.map((service) => besides[service].toFixed(4)),
+      (dollars.total + besides.total).toFixed(4),
     ];
   });
   return table(head, rows);
@@ -64,6 +85,14 @@ function withoutDuration(lines: readonly UsageLine[]): readonly UsageLine[] {
   return lines.filter(({ price }) => price !== 'lambdaGbSecond');
 }
 
+const inFractions = new Set<PriceName>([
+  'lambdaGbSecond',
+  'logGb',
+  's3GbMonth',
+  'dynamodbGbMonth',
+  'dynamodbRecoveryGbMonth',
+]);
+
 function usageTable(result: RunResult): string {
   const { itemsPerRequest, traffic, mode, events, counters, rawBytes } = result;
   const perMillion = 1e6 / events;
@@ -71,17 +100,46 @@ function usageTable(result: RunResult): string {
     lines.map((line) => [
       line.service,
       line.what + note,
-      (line.units * perMillion).toFixed(line.price === 'lambdaGbSecond' ? 1 : 0),
+      (line.units * perMillion).toFixed(inFractions.has(line.price) ? 3 : 0),
       dollarsOf([line], events / 1e6).total.toFixed(4),
     ]);
   const title = `${itemsPerRequest} a request, ${mode}, ${traffic}: ${counters} counters, ${Math.round(rawBytes / events)} bytes an event`;
   const head = ['service', 'what', 'units a million events', 'dollars'];
   const body = [
     ...rows(result.usage, ''),
+    ...rows(result.besides, ''),
     ...rows(result.idle, ', not counted above'),
     ...rows(result.init, ' of starts, not counted above'),
   ];
   return `${title}\n\n${table(head, body)}`;
+}
+
+/** What a stack costs in a month in which nothing comes, and what one in use costs besides. */
+function idleTables(results: readonly RunResult[], template: Template): string[] {
+  const swept = results.find(({ idleSweep }) => idleSweep.length > 0);
+  if (swept === undefined) return [];
+  const { idleSweep, idleSweepMetrics, metrics } = swept;
+  const row = (line: MonthLine) => [
+    line.what,
+    line.units.toFixed(inFractions.has(line.price) ? 3 : 0),
+    monthDollars([line]).toFixed(3),
+  ];
+  const lines = [
+    ...fixedMonth(template),
+    ...idleSweepsMonth(template, idleSweep, idleSweepMetrics),
+  ];
+  const inUse: MonthLine = { what: 'metrics in use', price: 'metricMonth', units: metrics };
+  const head = ['a month', 'units', 'dollars'];
+  return [
+    'An idle stack:',
+    '',
+    table(head, [...lines.map(row), ['all', '', monthDollars(lines).toFixed(2)]]),
+    '',
+    'A stack in use, besides:',
+    '',
+    table(head, [inUse, secretReadsMonth].map(row)),
+    '',
+  ];
 }
 
 function table(head: readonly string[], rows: readonly (readonly string[])[]): string {

@@ -1,11 +1,13 @@
 import { setTimeout as delay } from 'node:timers/promises';
 
-import { DynamoDBClient, paginateScan } from '@aws-sdk/client-dynamodb';
+import { DynamoDBClient, paginateScan, type AttributeValue } from '@aws-sdk/client-dynamodb';
 import { GetQueueAttributesCommand, SQSClient } from '@aws-sdk/client-sqs';
 
 import { clientSettings } from '../../infra/local/client-settings.ts';
 import { startLocalStack, type LocalStack } from '../../infra/local/local-stack.ts';
 import type { LocalStackOptions } from '../../infra/local/local-stack.ts';
+import { addStorage, addTraces, tableBytes } from './besides.ts';
+import { accessLogLine } from './logs.ts';
 import { Meter } from './meter.ts';
 import type { Mode } from './modes.ts';
 import { postAll } from './post.ts';
@@ -19,6 +21,8 @@ export interface RunOptions {
   readonly events: number;
   /** Requests; `Infinity`: as many as are taken. */
   readonly ratePerSecond: number;
+  /** Whether each request has an `Idempotency-Key`, as those of our own clients do. */
+  readonly hasKeys: boolean;
   readonly stack: Pick<LocalStackOptions, 'template' | 'bundlesDirectory' | 'variables'>;
 }
 
@@ -31,6 +35,14 @@ export interface RunResult extends Omit<RunOptions, 'stack'> {
   readonly usage: readonly UsageLine[];
   readonly idle: readonly UsageLine[];
   readonly init: readonly UsageLine[];
+  /** Logs, traces and storage. */
+  readonly besides: readonly UsageLine[];
+  /** How many metrics the functions wrote. */
+  readonly metrics: number;
+  /** One sweep that finds nothing, with its logs and trace; empty for the naive way. */
+  readonly idleSweep: readonly UsageLine[];
+  /** How many metrics it writes. */
+  readonly idleSweepMetrics: number;
 }
 
 /** With it in the environment, all that is counted is old enough to be swept. */
@@ -44,30 +56,46 @@ const apiEnvironmentsMax = 2;
  * @throws where the counters are not exactly what was sent: its figures would be worth nothing.
  */
 export async function run({ stack: settings, ...options }: RunOptions): Promise<RunResult> {
-  const meter = new Meter();
+  let meter = new Meter();
+  const watch = (next: Meter) => (meter = next);
   const stack = await startLocalStack({
     ...settings,
     variables: { ...settings.variables, ...sweepAtOnce },
     isThrottled: false,
     sweepEveryMs: neverMs,
     apiEnvironmentsMax,
-    observeCall: meter.onCall,
-    observeRequest: meter.onRequest,
-    onReport: meter.onReport,
+    observeCall: (call, reply) => meter.onCall(call, reply),
+    observeRequest: (request) => meter.onRequest(request),
+    onReport: (report) => meter.onReport(report),
+    onOutput: (functionName, text) => meter.onOutput(functionName, text),
   });
   try {
+    const idleSweep = options.mode === 'naive' ? new Meter() : await sweepIdle(stack, watch);
+    watch(new Meter(accessLogLine(settings.template)));
     const sent = await send(stack, options);
     const rows = await counters(stack);
     check(rows, sent.expected);
     if (options.mode !== 'naive') await sweepAll(stack, sent.requests);
-    if (meter.unmetered.size > 0) throw new Error(`not metered: ${[...meter.unmetered].join()}`);
+    const unmetered = [...idleSweep.unmetered, ...meter.unmetered];
+    if (unmetered.length > 0) throw new Error(`not metered: ${unmetered.join()}`);
     const { requests, rawBytes, postedSeconds, countedSeconds } = sent;
+    const usage = meter.usage.lines();
+    addTraces(meter.besides, usage, countedSeconds);
+    addStorage(meter.besides, {
+      ledgerBytes: tableBytes(await rowsOf(stack, 'LedgerTableName')),
+      rawBytes,
+      keepDays: Number(stack.description.outputs['KeepReceiptsDays']),
+    });
     return {
       ...options,
       ...{ requests, rawBytes, postedSeconds, countedSeconds, counters: rows.size },
-      usage: meter.usage.lines(),
+      usage,
       idle: meter.idle.lines(),
       init: meter.init.lines(),
+      besides: meter.besides.lines(),
+      metrics: meter.metrics.size,
+      idleSweep: [...idleSweep.usage.lines(), ...idleSweep.besides.lines()],
+      idleSweepMetrics: idleSweep.metrics.size,
     };
   } finally {
     await stack.stop();
@@ -78,7 +106,7 @@ type Counts = Map<string, number>;
 
 async function send(
   stack: LocalStack,
-  { traffic, itemsPerRequest, events, ratePerSecond }: Omit<RunOptions, 'stack'>,
+  { traffic, itemsPerRequest, events, ratePerSecond, hasKeys }: Omit<RunOptions, 'stack'>,
 ) {
   const requests = Math.ceil(events / itemsPerRequest);
   const expected: Counts = new Map();
@@ -95,7 +123,7 @@ async function send(
   };
   const start = performance.now();
   const seconds = () => (performance.now() - start) / 1000;
-  await postAll(stack.url, requests, bodyOf, ratePerSecond);
+  await postAll(stack.url, requests, bodyOf, { ratePerSecond, hasKeys });
   const postedSeconds = seconds();
   await drained(stack);
   return { requests, rawBytes, expected, postedSeconds, countedSeconds: seconds() };
@@ -122,14 +150,18 @@ async function drained(stack: LocalStack): Promise<void> {
 }
 
 async function counters(stack: LocalStack): Promise<Counts> {
-  const client = new DynamoDBClient(settingsOf(stack));
   const rows: Counts = new Map();
-  const TableName = stack.description.outputs['TableName'];
-  for await (const { Items = [] } of paginateScan({ client }, { TableName })) {
-    for (const { date, type_state: typeState, count } of Items) {
-      rows.set(keyOf(date?.S ?? '', typeState?.S ?? ''), Number(count?.N));
-    }
+  for (const { date, type_state: typeState, count } of await rowsOf(stack, 'TableName')) {
+    rows.set(keyOf(date?.S ?? '', typeState?.S ?? ''), Number(count?.N));
   }
+  return rows;
+}
+
+async function rowsOf(stack: LocalStack, output: string) {
+  const client = new DynamoDBClient(settingsOf(stack));
+  const rows: Record<string, AttributeValue>[] = [];
+  const TableName = stack.description.outputs[output];
+  for await (const { Items = [] } of paginateScan({ client }, { TableName })) rows.push(...Items);
   client.destroy();
   return rows;
 }
@@ -145,6 +177,23 @@ function check(counted: Counts, expected: Counts): void {
   throw new Error(
     `${wrong.length} counters of ${expected.size} are wrong: ${key} is ${counted.get(key) ?? 'missing'}, not ${count}`,
   );
+}
+
+/** Meters a sweep that finds nothing, by an environment that is warm. */
+async function sweepIdle(stack: LocalStack, watch: (meter: Meter) => Meter): Promise<Meter> {
+  const cold = await sweepOnce(stack, watch);
+  const warm = await sweepOnce(stack, watch);
+  for (const name of cold.metrics) warm.metrics.add(name);
+  addTraces(warm.besides, warm.usage.lines(), 1);
+  return warm;
+}
+
+async function sweepOnce(stack: LocalStack, watch: (meter: Meter) => Meter): Promise<Meter> {
+  const meter = watch(new Meter());
+  await stack.runSchedules();
+  // What an environment writes comes some time after what it answers.
+  while (meter.metrics.size === 0) await delay(10);
+  return meter;
 }
 
 /** A sweep ends with its time: as many as it takes to have looked at each batch once. */

@@ -1,6 +1,10 @@
 import { priceTable, type PriceName } from '../prices.ts';
 
-export const services = ['API Gateway', 'Lambda', 'S3', 'SQS', 'DynamoDB'] as const;
+/** What is billed by request. */
+export const requestServices = ['API Gateway', 'Lambda', 'S3', 'SQS', 'DynamoDB'] as const;
+/** What is billed beside the requests. */
+export const besideServices = ['Logs', 'Traces', 'Storage'] as const;
+const services = [...requestServices, ...besideServices] as const;
 export type ServiceName = (typeof services)[number];
 
 /** What was used of one thing that has a price. */

@@ -21,7 +21,6 @@ const isHostAllowed = hostRule('127.0.0.1', []);
 
 export interface HttpFrontOptions {
   readonly routes: readonly RouteDescription[];
-  readonly throttle: ThrottleDescription | undefined;
   readonly accountId: string;
   readonly invoke: (role: FunctionRole, payload: string) => Promise<InvocationResult>;
   readonly integrationMs?: number;
@@ -45,7 +44,7 @@ export interface HttpFront {
 }
 
 export function createHttpFront(options: HttpFrontOptions): HttpFront {
-  const admit = throttling(options.throttle);
+  const routes = options.routes.map((route) => ({ ...route, admit: throttling(route.throttle) }));
   let bodiesBytes = 0;
 
   async function respond(request: IncomingMessage): Promise<Answered> {
@@ -53,9 +52,9 @@ export function createHttpFront(options: HttpFrontOptions): HttpFront {
     const [rawPath, query] = splitTarget(request.url ?? '/');
     const path = decodedPath(rawPath);
     if (path === undefined) return gatewayAnswered(400, 'Bad Request');
-    const routeKey = matchRoute(options.routes, request.method ?? 'GET', path);
-    const role = options.routes.find((each) => each.routeKey === routeKey)?.role;
-    if (routeKey === undefined || role === undefined) return gatewayAnswered(404, 'Not Found');
+    const route = matchRoute(routes, request.method ?? 'GET', path);
+    if (route === undefined) return gatewayAnswered(404, 'Not Found');
+    const { routeKey, role, admit } = route;
     if (!admit(Date.now())) return gatewayAnswered(429, 'Too Many Requests', routeKey);
     const held = { bytes: 0 };
     try {
@@ -124,16 +123,19 @@ function splitTarget(target: string): [string, string] {
 }
 
 /** The most specific route comes first: method and path, any method, `$default`. */
-function matchRoute(
-  routes: readonly RouteDescription[],
+function matchRoute<Route extends RouteDescription>(
+  routes: readonly Route[],
   method: string,
   path: string,
-): string | undefined {
-  const candidates = [`${method} ${path}`, `ANY ${path}`, '$default'];
-  return candidates.find((key) => routes.some(({ routeKey }) => routeKey === key));
+): Route | undefined {
+  for (const key of [`${method} ${path}`, `ANY ${path}`, '$default']) {
+    const route = routes.find(({ routeKey }) => routeKey === key);
+    if (route !== undefined) return route;
+  }
+  return undefined;
 }
 
-/** A token bucket, as for a stage: `burst` at once, refilled at the rate. */
+/** A token bucket, as API Gateway has one for each route: `burst` at once, refilled at the rate. */
 function throttling(throttle: ThrottleDescription | undefined): (now: number) => boolean {
   if (throttle === undefined) return () => true;
   const { ratePerSecond, burst } = throttle;

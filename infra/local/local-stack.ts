@@ -36,7 +36,7 @@ export interface LocalStackOptions extends FunctionObserver {
   readonly sweepEveryMs?: number | undefined;
   /** Environment variables over the template's, for all functions. */
   readonly variables?: Readonly<Record<string, string>> | undefined;
-  /** False takes the throttling of the template's stage off. */
+  /** False takes the throttling of the template's routes off. */
   readonly isThrottled?: boolean;
   /** Environments of each function behind the HTTP API. */
   readonly apiEnvironmentsMax?: number;
@@ -108,8 +108,9 @@ async function startAround(options: LocalStackOptions, running: Running): Promis
   running.pollers = startPollers(options, description, wire.url, functionOf);
   running.schedulers = startSchedulers(options, description, wire.url, functionOf);
   const front = (running.front = createHttpFront({
-    routes: description.routes,
-    throttle: options.isThrottled === false ? undefined : description.throttle,
+    routes: description.routes.map((route) =>
+      options.isThrottled === false ? { ...route, throttle: undefined } : route,
+    ),
     accountId: description.accountId,
     invoke: (role, payload) => functionOf(role).invoke(payload),
     observe: options.observeRequest,

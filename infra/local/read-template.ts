@@ -1,4 +1,4 @@
-import { readEventSources, readRoutes, readSchedules, readThrottle } from './read-triggers.ts';
+import { readEventSources, readRoutes, readSchedules } from './read-triggers.ts';
 import type {
   FunctionDescription,
   FunctionRole,
@@ -99,7 +99,6 @@ export function readTemplate(template: Template, options: ReadTemplateOptions): 
     queues: readQueues(reading),
     functions,
     routes: readRoutes(reading, roleOf),
-    throttle: readThrottle(reading),
     eventSources: readEventSources(reading, roleOf),
     schedules: readSchedules(reading, roleOf),
     outputs: Object.fromEntries(outputs) as Record<string, string>,

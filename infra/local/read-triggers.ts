@@ -31,16 +31,19 @@ export function readRoutes(reading: Reading, roleFor: RoleFor): RouteDescription
     }
     const target = textOf(reading.resolve(properties['Target'], `${id}.Target`), `${id}.Target`);
     const functionArn = integrations.get(target.replace(/^integrations\//, ''));
-    return { routeKey, role: roleFor(functionArn, `The integration of ${id}`, routeKey) };
+    const role = roleFor(functionArn, `The integration of ${id}`, routeKey);
+    return { routeKey, role, throttle: readThrottle(reading, routeKey) };
   });
 }
 
-/** The limits of the stage; undefined where it has none of its own. */
-export function readThrottle(reading: Reading): ThrottleDescription | undefined {
+/** The limits of a route: its own or else the stage's; undefined where there are none. */
+function readThrottle(reading: Reading, routeKey: string): ThrottleDescription | undefined {
   const [stage] = reading.items('AWS::ApiGatewayV2::Stage');
   if (stage === undefined) return undefined;
-  const where = `${stage.id}.DefaultRouteSettings`;
-  const settings = propertiesOf(stage.properties['DefaultRouteSettings'], where);
+  const { RouteSettings, DefaultRouteSettings } = stage.properties;
+  const where = `${stage.id}.RouteSettings`;
+  const own = propertiesOf(RouteSettings, where)[routeKey];
+  const settings = propertiesOf(own ?? DefaultRouteSettings, where);
   const rate = settings['ThrottlingRateLimit'];
   if (rate === undefined) return undefined;
   const ratePerSecond = numberOf(rate, 0, where);

@@ -8,7 +8,6 @@ export interface StackDescription {
   readonly queues: readonly QueueDescription[];
   readonly functions: readonly FunctionDescription[];
   readonly routes: readonly RouteDescription[];
-  readonly throttle: ThrottleDescription | undefined;
   readonly eventSources: readonly EventSourceDescription[];
   readonly schedules: readonly ScheduleDescription[];
   readonly outputs: Readonly<Record<string, string>>;
@@ -57,6 +56,8 @@ export interface RouteDescription {
   /** As in `POST /ingest`, or `$default`. */
   readonly routeKey: string;
   readonly role: FunctionRole;
+  /** Undefined: as many requests as come. */
+  readonly throttle: ThrottleDescription | undefined;
 }
 
 export interface ThrottleDescription {

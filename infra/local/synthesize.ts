@@ -15,7 +15,7 @@ const root = fileURLToPath(new URL('../..', import.meta.url));
 const overrides = JSON.parse(settingsJson) as Record<string, unknown>;
 // The emulators begin empty.
 const storage = { rawBucketName: 'new', countersTableName: 'new', ledgerTableName: 'new' };
-const reading = readSettings({ ...overrides, ...storage, tokens: 'off' }, root);
+const reading = readSettings({ tokens: 'off', ...overrides, ...storage }, root);
 if (reading.kind === 'wrong') {
   process.stderr.write(`${reading.problems.join('\n')}\n`);
   process.exitCode = 1;

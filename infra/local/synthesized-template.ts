@@ -15,7 +15,7 @@ export interface Synthesized {
 
 /**
  * Bundles the handlers and synthesises the stack as `cdk synth` would, with the settings of this
- * clone but for those that only AWS can do (tokens). In a process of its own: the CDK takes 200 MB
+ * clone, but with tokens off, for which there is no emulator. In a process of its own: the CDK takes 200 MB
  * and writes to the standard output.
  * @param settings settings over those of the settings file, by name
  */

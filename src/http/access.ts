@@ -66,25 +66,36 @@ export class TokenTable {
   }
 }
 
-/**
- * Admits whoever shows one of the tokens as `Authorization: Bearer …` (RFC 6750). The tokens are
- * asked for at each request, so that they can change while it runs.
- */
-export function tokenAccess(
-  tokens: () => Promise<readonly Token[]>,
-  now: () => number = Date.now,
-): Access {
+/** Where tokens are kept that take time to read. */
+export interface TokenSource {
+  /** The tokens as they are known; they may be some minutes old. */
+  known(): Promise<readonly Token[]>;
+  /** Asked after a token that those refuse: it may be newer than they are. */
+  newer(): Promise<readonly Token[]>;
+}
+
+/** Admits requests that show one of the tokens as `Authorization: Bearer …` (RFC 6750). */
+export function tokenAccess(source: TokenSource, now: () => number = Date.now): Access {
   let known: readonly Token[] = [];
   let table = new TokenTable(known);
+  function admitWith(
+    tokens: readonly Token[],
+    authorization: string | undefined,
+    scopes: readonly Scope[],
+  ): Admission {
+    if (tokens !== known) {
+      known = tokens;
+      table = new TokenTable(known);
+    }
+    return admitByToken(table, authorization, scopes, now());
+  }
   return {
     asksForToken: () => true,
     async admit(authorization, scopes) {
-      const current = await tokens();
-      if (current !== known) {
-        known = current;
-        table = new TokenTable(known);
-      }
-      return admitByToken(table, authorization, scopes, now());
+      const first = admitWith(await source.known(), authorization, scopes);
+      if (first.problem === undefined || shownToken(authorization) === undefined) return first;
+      const tokens = await source.newer();
+      return tokens === known ? first : admitWith(tokens, authorization, scopes);
     },
   };
 }
@@ -131,6 +142,10 @@ export const openAccess: ImmediateAccess = {
 
 const anonymous: Admitted = { caller: '' };
 
+function shownToken(authorization = ''): string | undefined {
+  return /^bearer +([!-~]+) *$/i.exec(authorization)?.[1];
+}
+
 function admitByToken(
   table: TokenTable,
   authorization: string | undefined,
@@ -138,7 +153,7 @@ function admitByToken(
   now: number,
   rate?: RateLimit,
 ): Admission {
-  const [, text] = /^bearer +([!-~]+) *$/i.exec(authorization ?? '') ?? [];
+  const text = shownToken(authorization);
   if (text === undefined)
     return { problem: unauthorized('Send a token: Authorization: Bearer ….') };
   const token = table.find(text);

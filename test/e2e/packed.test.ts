@@ -102,9 +102,12 @@ const expectedFiles = [
   'docs/operations.md',
   'docs/plots/<plot>.svg',
   'docs/prometheus/alerts.yml',
+  'docs/quotas.md',
+  'docs/removing.md',
   'docs/restoring.md',
   'docs/sample.json',
   'docs/scaling.md',
+  'docs/upgrading.md',
   'package.json',
 ];
 

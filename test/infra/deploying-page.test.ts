@@ -3,8 +3,10 @@ import { join } from 'node:path';
 
 import { describe, expect, test } from 'vitest';
 
+import { fixedMonth, monthDollars } from '../../bench/aws/month.ts';
+import type { Template } from '../../infra/local/template.ts';
 import { checkSettings } from '../../infra/read-settings.ts';
-import { settingNames, settingTable } from '../../infra/settings.ts';
+import { defaultSettings, settingNames, settingTable } from '../../infra/settings.ts';
 import { projectRoot, Synthesized } from './support.ts';
 
 const page = readFileSync(join(projectRoot, 'docs/deploying.md'), 'utf8');
@@ -43,4 +45,79 @@ describe('docs/deploying.md', () => {
     const outputs = rows('## Deploy').flatMap(([names = '']) => names.split(', '));
     expect(outputs.sort()).toEqual(Object.keys(template.findOutputs('*')).sort());
   });
+
+  test('says what the template costs in a month, and adds it up', () => {
+    const fixed = fixedMonth(new Synthesized().template.toJSON() as Template);
+    const told = costs().map(([what, units, dollars]) => [what, units, Number(dollars)]);
+    expect(told.slice(0, fixed.length)).toEqual(
+      fixed.map((line) => [
+        line.what,
+        line.units.toLocaleString('en-US'),
+        Number(monthDollars([line]).toFixed(2)),
+      ]),
+    );
+    const sum = told.slice(0, -1).reduce((total, [, , dollars]) => total + Number(dollars), 0);
+    expect(told.at(-1)).toEqual(['all', '', Number(sum.toFixed(2))]);
+  });
+
+  test('says how many metrics the dashboard shows', () => {
+    const stack = new Synthesized();
+    const [dashboard] = Object.values(stack.all('AWS::CloudWatch::Dashboard'));
+    const metrics = widgetsOf(dashboard?.Properties['DashboardBody']).flatMap(
+      ({ properties }) => properties.metrics ?? [],
+    );
+    expect(page).toContain(`at most 50 metrics (this one has ${metrics.length})`);
+    expect(metrics.length).toBeLessThanOrEqual(50);
+  });
+
+  test('says when alarms are raised', () => {
+    const stack = new Synthesized();
+    const alarm = (name: string) => {
+      const { Threshold, Period } = stack.properties('AWS::CloudWatch::Alarm', name);
+      return { atLeast: Number(Threshold), minutes: Number(Period) / 60 };
+    };
+    const whenOf = Object.fromEntries(rows('## Watching it') as [string, string][]);
+    const [server, throttled] = [alarm('ServerErrors'), alarm('RequestsThrottledOften')];
+    expect(whenOf).toMatchObject({
+      OldestMessageWaits: `a message has waited for ${alarm('OldestMessageWaits').atLeast / 60} minutes`,
+      ServerErrors: `${server.atLeast} answers were 5xx within ${server.minutes} minutes`,
+      RequestsThrottledOften: `${throttled.atLeast} answers were 429 within ${throttled.minutes} minutes`,
+    });
+  });
 });
+
+test('docs/scaling.md names the throttles as deployed', () => {
+  const scaling = readFileSync(join(projectRoot, 'docs/scaling.md'), 'utf8').replaceAll(
+    /\s+/g,
+    ' ',
+  );
+  const { throttleRate, throttleBurst, queryThrottleRate, queryThrottleBurst } = defaultSettings;
+  expect(scaling).toContain(`\`throttleRate\` ${throttleRate} (burst ${throttleBurst})`);
+  expect(scaling).toContain(
+    `\`queryThrottleBurst\` (${queryThrottleRate} and ${queryThrottleBurst} as deployed)`,
+  );
+});
+
+/** The cells of the first table of costs, below its head. */
+function costs(): string[][] {
+  const section = page.split('\n## What it costs\n')[1]?.split('\n## ')[0] ?? '';
+  const table = section.split('\n\n').find((block) => block.startsWith('| a month')) ?? '';
+  const lines = table.trim().split('\n').slice(2);
+  return lines.map((line) =>
+    line
+      .split('|')
+      .slice(1, -1)
+      .map((cell) => cell.trim()),
+  );
+}
+
+interface Widget {
+  readonly properties: { readonly metrics?: readonly unknown[] };
+}
+
+/** The widgets of a dashboard's body, in which names of resources are still to be filled in. */
+function widgetsOf(body: unknown): Widget[] {
+  const { 'Fn::Join': joined } = body as { 'Fn::Join': [string, (string | object)[]] };
+  const text = joined[1].map((part) => (typeof part === 'string' ? part : 'name')).join('');
+  return (JSON.parse(text) as { widgets: Widget[] }).widgets;
+}

@@ -91,14 +91,30 @@ const effects: { [Name in keyof Settings]: [Settings[Name], (stack: Synthesized)
     50,
     (stack) =>
       expect(stack.properties('AWS::ApiGatewayV2::Stage', 'Stage')).toMatchObject({
-        DefaultRouteSettings: { ThrottlingRateLimit: 50, ThrottlingBurstLimit: 1000 },
+        RouteSettings: {
+          'POST /ingest': { ThrottlingRateLimit: 50, ThrottlingBurstLimit: 1000 },
+        },
       }),
   ],
   throttleBurst: [
     60,
     (stack) =>
       expect(stack.properties('AWS::ApiGatewayV2::Stage', 'Stage')).toMatchObject({
-        DefaultRouteSettings: { ThrottlingRateLimit: 500, ThrottlingBurstLimit: 60 },
+        RouteSettings: { 'POST /ingest': { ThrottlingRateLimit: 500, ThrottlingBurstLimit: 60 } },
+      }),
+  ],
+  queryThrottleRate: [
+    50,
+    (stack) =>
+      expect(stack.properties('AWS::ApiGatewayV2::Stage', 'Stage')).toMatchObject({
+        DefaultRouteSettings: { ThrottlingRateLimit: 50, ThrottlingBurstLimit: 200 },
+      }),
+  ],
+  queryThrottleBurst: [
+    60,
+    (stack) =>
+      expect(stack.properties('AWS::ApiGatewayV2::Stage', 'Stage')).toMatchObject({
+        DefaultRouteSettings: { ThrottlingRateLimit: 100, ThrottlingBurstLimit: 60 },
       }),
   ],
   tokens: [

@@ -15,6 +15,7 @@ export type Json = Record<string, unknown>;
 export interface Resource {
   Type: string;
   Properties: Json;
+  DependsOn?: string[];
   DeletionPolicy?: string;
   UpdateReplacePolicy?: string;
 }

@@ -2,7 +2,7 @@ import { createHash } from 'node:crypto';
 
 import { describe, expect, it } from 'vitest';
 
-import { readTokens } from '../../src/entry/lambda/tokens-secret.ts';
+import { cachedTokens, readTokens } from '../../src/entry/lambda/tokens-secret.ts';
 import type { Scope, Token } from '../../src/domain/access-token.ts';
 import {
   refusalAnswer,
@@ -27,10 +27,11 @@ const tokens = [
   token('both', ['ingest', 'read'], now + 1),
   token('old', ['ingest', 'read'], now),
 ];
-const access = tokenAccess(
-  () => Promise.resolve(tokens),
-  () => now,
-);
+const unchanging = (known: readonly Token[]) => ({
+  known: () => Promise.resolve(known),
+  newer: () => Promise.resolve(known),
+});
+const access = tokenAccess(unchanging(tokens), () => now);
 
 describe('a request', () => {
   it.each([
@@ -58,7 +59,7 @@ describe('a request', () => {
   });
 
   it('is let in by nobody where there are no tokens', async () => {
-    const none = tokenAccess(() => Promise.resolve([]));
+    const none = tokenAccess(unchanging([]));
     expect(await none.admit('Bearer x', ['read'])).toMatchObject({
       problem: { code: 'unauthorized' },
     });
@@ -204,6 +205,97 @@ describe('the rate limiter', () => {
     for (let i = 0; i < 10_000; i++) limiter.take(`other ${i}`, rate);
     expect(limiter.callers).toBeLessThanOrEqual(4_096);
   });
+});
+
+describe('tokens that take time to read', () => {
+  const added = token('added', ['ingest']);
+
+  /** A secret that is read through `access`, with the number of reads so far. */
+  function secretOf(initial: readonly Token[]) {
+    const state = { tokens: initial, reads: 0, isDown: false, clock: now, failures: 0 };
+    const source = cachedTokens({
+      read() {
+        state.reads++;
+        if (state.isDown) return Promise.reject(new Error('down'));
+        return Promise.resolve([...state.tokens]);
+      },
+      onFailure: () => state.failures++,
+      now: () => state.clock,
+    });
+    const reading = tokenAccess(source, () => state.clock);
+    const ask = async (header: string | undefined) =>
+      (await reading.admit(header, ['ingest'])).problem?.code ?? 'admitted';
+    return { state, ask };
+  }
+  const gateway = 'Bearer secret-of-gateway';
+  const minuteMs = 60_000;
+
+  it('are read once in five minutes, after which one that was taken away is refused', async () => {
+    const { state, ask } = secretOf(tokens);
+    expect(await ask(gateway)).toBe('admitted');
+    state.tokens = [];
+    state.clock += 5 * minuteMs - 1;
+    expect([await ask(gateway), state.reads]).toEqual(['admitted', 1]);
+    state.clock += 1;
+    expect([await ask(gateway), state.reads]).toEqual(['unauthorized', 3]);
+  });
+
+  it('admit a new one at once', async () => {
+    const { state, ask } = secretOf(tokens);
+    expect(await ask(gateway)).toBe('admitted');
+    expect(await ask('Bearer secret-of-added')).toBe('unauthorized');
+    state.tokens = [...tokens, added];
+    expect(await ask('Bearer secret-of-added')).toBe('admitted');
+  });
+
+  it('admit one at once that is for more than before', async () => {
+    const { state, ask } = secretOf([token('reader', ['read'])]);
+    expect(await ask('Bearer secret-of-reader')).toBe('forbidden');
+    state.tokens = [token('reader', ['read', 'ingest'])];
+    expect(await ask('Bearer secret-of-reader')).toBe('admitted');
+  });
+
+  it('are not read for requests without one, and for refused ones once a minute at the most', async () => {
+    const { state, ask } = secretOf(tokens);
+    for (let i = 0; i < 20; i++) expect(await ask(undefined)).toBe('unauthorized');
+    expect(state.reads).toBe(1);
+    for (let i = 0; i < 20; i++) expect(await ask('Bearer x')).toBe('unauthorized');
+    expect(state.reads).toBe(6);
+    state.clock += minuteMs;
+    for (let i = 0; i < 20; i++) expect(await ask('Bearer x')).toBe('unauthorized');
+    expect(state.reads).toBe(7);
+  });
+
+  it('stay in force where they cannot be read again, which is tried after a minute', async () => {
+    const { state, ask } = secretOf(tokens);
+    expect(await ask(gateway)).toBe('admitted');
+    state.isDown = true;
+    state.clock += 5 * minuteMs;
+    expect([await ask(gateway), state.failures]).toEqual(['admitted', 1]);
+    state.clock += minuteMs - 1;
+    expect([await ask(gateway), state.reads]).toEqual(['admitted', 2]);
+    state.clock += 1;
+    expect([await ask(gateway), state.reads]).toEqual(['admitted', 3]);
+  });
+});
+
+it('tokens that cannot be read for a refused one are read again when they are due', async () => {
+  const reads: number[] = [];
+  let clock = 0;
+  const source = cachedTokens({
+    read() {
+      reads.push(clock);
+      return reads.length === 2 ? Promise.reject(new Error('down')) : Promise.resolve(tokens);
+    },
+    onFailure: () => undefined,
+    now: () => clock,
+  });
+  await source.known();
+  clock = 290_000;
+  await source.newer();
+  clock = 300_000;
+  await source.known();
+  expect(reads).toEqual([0, 290_000, 300_000]);
 });
 
 describe('the secret with the tokens', () => {

@@ -1,4 +1,5 @@
 import {
+  BatchGetItemCommand,
   DynamoDBClient,
   GetItemCommand,
   PutItemCommand,
@@ -54,7 +55,7 @@ beforeAll(async () => {
   const tables = [{ name: TableName, keys, attributes, timeToLiveAttribute: undefined }];
   const nothing = { buckets: [], queues: [], functions: [], routes: [], eventSources: [] };
   const stack = { region: 'us-east-1', accountId: '0', ...nothing, schedules: [], outputs: {} };
-  await createResources({ ...stack, tables, throttle: undefined }, wire.url);
+  await createResources({ ...stack, tables }, wire.url);
 });
 
 afterAll(async () => {
@@ -130,6 +131,12 @@ describe('the units of DynamoDB, as DynamoDB Local tells them', () => {
       };
       await compare(() => get('e'));
       await compare(() => get('nobody'));
+      // Keys without an item are billed on AWS, and cost nothing at DynamoDB Local.
+      const Keys = ['e', 'a', 'b'].map((id) => key(id));
+      const RequestItems = { [TableName]: { Keys, ConsistentRead } };
+      await compare(() =>
+        client.send(new BatchGetItemCommand({ RequestItems, ReturnConsumedCapacity })),
+      );
       const query = (id: string) => {
         const KeyConditionExpression = 'id = :id';
         const ExpressionAttributeValues = { ':id': { S: id } };

@@ -1,7 +1,15 @@
 import { describe, expect, it } from 'vitest';
 
+import { addStorage, addTraces, tableBytes, tracesOf } from '../../bench/aws/besides.ts';
 import { dynamodbUnits, itemBytes } from '../../bench/aws/dynamodb-units.ts';
+import { accessLogLine } from '../../bench/aws/logs.ts';
 import { Meter } from '../../bench/aws/meter.ts';
+import {
+  fixedMonth,
+  idleSweepsMonth,
+  monthDollars,
+  secretReadsMonth,
+} from '../../bench/aws/month.ts';
 import { dollarsOf, Usage } from '../../bench/aws/usage.ts';
 import { priceTable } from '../../bench/prices.ts';
 import type { AwsCall } from '../../infra/local/wire-call.ts';
@@ -115,8 +123,8 @@ describe('the meter of AWS', () => {
 
   it('names calls whose units it cannot tell', () => {
     const meter = new Meter();
-    meter.onCall(call({ service: 'dynamodb', operation: 'BatchGetItem' }, {}), reply({}));
-    expect([...meter.unmetered]).toEqual(['ingest BatchGetItem']);
+    meter.onCall(call({ service: 'dynamodb', operation: 'Scan' }, {}), reply({}));
+    expect([...meter.unmetered]).toEqual(['ingest Scan']);
   });
 });
 
@@ -148,6 +156,14 @@ describe('the units of DynamoDB', () => {
     expect(dynamodbUnits('GetItem', { ConsistentRead }, {})?.read).toBe(1);
   });
 
+  it('counts reads of a batch one by one, missing ones too, and not those left for another time', () => {
+    const Keys = Array.from({ length: 4 }, (_, id) => ({ id: { N: String(id) } }));
+    const request = { RequestItems: { t: { Keys, ConsistentRead: true } } };
+    const Responses = { t: [{ a: text(10) }, { a: text(5000) }] };
+    const UnprocessedKeys = { t: { Keys: Keys.slice(3) } };
+    expect(dynamodbUnits('BatchGetItem', request, { Responses, UnprocessedKeys })?.read).toBe(4);
+  });
+
   it('counts writes that a condition stopped, and none that were refused', () => {
     const answered = (name: string) =>
       dynamodbUnits('PutItem', { Item: { a: text(1) } }, { __type: `com.amazonaws#${name}` });
@@ -171,5 +187,119 @@ describe('the cost of what was used', () => {
     expect(dollars.S3).toBeCloseTo(0.005, 12);
     expect(dollars.total).toBeCloseTo(dollars.SQS + dollars.S3, 12);
     expect(dollars.Lambda).toBe(0);
+  });
+});
+
+describe('what is billed beside the requests', () => {
+  const metricsLine = (...names: string[]) =>
+    JSON.stringify({
+      _aws: { CloudWatchMetrics: [{ Metrics: names.map((Name) => ({ Name })) }] },
+    });
+
+  it('is each line of a log with 26 bytes, of the functions and of the API', () => {
+    const meter = new Meter('x'.repeat(74));
+    meter.onRequest({ routeKey: undefined, status: 200, requestBytes: 0, responseBytes: 0 });
+    meter.onOutput('ingest', 'é\nab\n');
+    expect(meter.besides.lines()).toEqual([
+      { service: 'Logs', what: 'access log', price: 'logGb', units: 100 / 1e9 },
+      { service: 'Logs', what: 'ingest log', price: 'logGb', units: 56 / 1e9 },
+    ]);
+  });
+
+  it('is each metric that a function writes, by its name', () => {
+    const meter = new Meter();
+    meter.onOutput('ingest', `${metricsLine('Duration', 'Requests')}\n{"level":"INFO"}\n`);
+    meter.onOutput('ingest', metricsLine('Duration'));
+    meter.onOutput('query', metricsLine('Duration'));
+    expect([...meter.metrics]).toEqual(['ingest Duration', 'ingest Requests', 'query Duration']);
+  });
+
+  it('is a line of the access log as the stage would write it', () => {
+    const stage = (Format: string) => ({
+      Resources: {
+        Stage: {
+          Type: 'AWS::ApiGatewayV2::Stage',
+          Properties: { AccessLogSettings: { Format } },
+        },
+      },
+    });
+    expect(accessLogLine(stage('{"ip":"$context.identity.sourceIp","s":"$context.status"}'))).toBe(
+      '{"ip":"203.0.113.100","s":"200"}',
+    );
+    expect(() => accessLogLine(stage('$context.stage'))).toThrow('$context.stage');
+  });
+
+  it('is one trace a second for each function, and one in twenty beyond', () => {
+    expect(tracesOf(10, 60)).toBe(10);
+    expect(tracesOf(1_060, 60)).toBe(60 + 50);
+    const besides = new Usage();
+    addTraces(
+      besides,
+      [
+        { service: 'Lambda', what: 'ingest requests', price: 'lambdaRequest', units: 30 },
+        { service: 'Lambda', what: 'ingest GB-seconds', price: 'lambdaGbSecond', units: 3 },
+      ],
+      10,
+    );
+    expect(besides.lines()).toMatchObject([{ what: 'ingest traces', units: 11 }]);
+  });
+
+  it('is the storage of rows with 100 bytes each, and with recovery, for as long as they are kept', () => {
+    expect(tableBytes([{ id: { S: 'ab' } }, { b: { B: new Uint8Array(32) } }])).toBe(104 + 133);
+    const besides = new Usage();
+    addStorage(besides, { ledgerBytes: 1e9, rawBytes: 2e9, keepDays: 90 });
+    const dollars = Object.fromEntries(
+      besides.lines().map((line) => [line.what, dollarsOf([line]).Storage]),
+    );
+    expect(dollars['ledger rows, 90 days']).toBeCloseTo(0.75, 12);
+    expect(dollars['ledger rows, 90 days, recovery']).toBeCloseTo(0.6, 12);
+    expect(dollars['raw bodies, a month']).toBeCloseTo(0.046, 12);
+  });
+});
+
+describe('a month of a stack that is idle', () => {
+  const alarm = (Properties: Record<string, unknown>) => ({
+    Type: 'AWS::CloudWatch::Alarm',
+    Properties,
+  });
+  const rule = (ScheduleExpression: string) => ({
+    Type: 'AWS::Events::Rule',
+    Properties: { ScheduleExpression },
+  });
+  const template = {
+    Resources: {
+      One: alarm({ MetricName: 'Errors' }),
+      Sum: alarm({ Metrics: [{ Expression: 'a + b' }, { MetricStat: {} }, { MetricStat: {} }] }),
+      Dashboard: { Type: 'AWS::CloudWatch::Dashboard' },
+      Secret: { Type: 'AWS::SecretsManager::Secret' },
+      Source: { Type: 'AWS::Lambda::EventSourceMapping' },
+      Rule: rule('rate(5 minutes)'),
+    },
+  };
+
+  it('is its alarms by their metrics, its dashboard, its secret and the polling of its queue', () => {
+    const lines = fixedMonth(template);
+    expect(lines.map(({ what, units }) => [what, units])).toEqual([
+      ['metrics of 2 alarms', 3],
+      ['dashboard', 1],
+      ['secret', 1],
+      ['polls of the empty queue', 648_000],
+    ]);
+    expect(monthDollars(lines)).toBeCloseTo(0.3 + 3 + 0.4 + 0.2592, 12);
+    expect(fixedMonth({ Resources: {} })).toEqual([]);
+  });
+
+  it('is its sweeps as often as they are scheduled', () => {
+    const list = { service: 'S3', what: 'sweep List', price: 's3WriteRequest', units: 2 } as const;
+    const lines = idleSweepsMonth(template, [list], 2);
+    expect(lines.map(({ units }) => units)).toEqual([2 * 8640, 2]);
+    expect(monthDollars(lines)).toBeCloseTo(2 * 8640 * 5e-6 + 0.6, 12);
+    const cron = { Resources: { Rule: rule('cron(0 12 * * ? *)') } };
+    expect(() => idleSweepsMonth(cron, [], 0)).toThrow('cron(0 12 * * ? *)');
+  });
+
+  it('and of one in use: each warm environment reads the secret every five minutes', () => {
+    expect(secretReadsMonth.units).toBe(8640);
+    expect(monthDollars([secretReadsMonth])).toBeCloseTo(0.0432, 12);
   });
 });

@@ -24,6 +24,22 @@ export const priceTable = {
     /** On demand, half of what it was before November 2024. https://aws.amazon.com/dynamodb/pricing/on-demand/ */
     dynamodbWriteUnit: 0.625 / 1e6,
     dynamodbReadUnit: 0.125 / 1e6,
+    /** Storage; a month of a GB. */
+    s3GbMonth: 0.023,
+    dynamodbGbMonth: 0.25,
+    /** Point-in-time recovery, by the size of the table. */
+    dynamodbRecoveryGbMonth: 0.2,
+    /** CloudWatch, standard class. https://aws.amazon.com/cloudwatch/pricing/ */
+    logGb: 0.5,
+    metricMonth: 0.3,
+    /** A metric that an alarm looks at. */
+    alarmMetricMonth: 0.1,
+    dashboardMonth: 3.0,
+    /** Recorded. https://aws.amazon.com/xray/pricing/ */
+    xrayTrace: 5.0 / 1e6,
+    /** https://aws.amazon.com/secrets-manager/pricing/ */
+    secretMonth: 0.4,
+    secretRead: 0.05 / 1e4,
   },
 } as const;
 

@@ -7,37 +7,67 @@ import {
   tokenHash,
   type Token,
 } from '../../domain/access-token.ts';
-import { tokenAccess, type Access } from '../../http/access.ts';
+import { tokenAccess, type Access, type TokenSource } from '../../http/access.ts';
+import { RateLimiter } from '../../http/rate-limiter.ts';
 import { Unavailable } from '../../pipeline/ports.ts';
 import { errorDetails, requestHandler } from './clients.ts';
 import type { Telemetry } from './telemetry.ts';
 
-/** A token that is added or taken away is known everywhere after this time. */
-const refreshMs = 60_000;
+/** A token that is taken away is refused everywhere after this time. Each read is billed. */
+export const refreshMs = 300_000;
+/** After a failed read, the next. */
+const retryMs = 60_000;
+/** How often a refused token may have the secret read: its sender need not be known to us. */
+const newerRate = { perSecond: 1 / 60, burst: 5 };
 
-/**
- * Tokens as the secret has them: read when first needed, and again from time to time. What was
- * read before stays in force where it cannot be read again.
- */
+/** Admits by the tokens of the secret. */
 export function secretAccess(secretArn: string, telemetry: Telemetry): Access {
   const client = telemetry.traced(new SecretsManagerClient({ requestHandler }));
-  let known: { readonly at: number; readonly tokens: readonly Token[] } | undefined;
-  return tokenAccess(async () => {
-    if (known !== undefined && known.at + refreshMs > Date.now()) return known.tokens;
+  const command = new GetSecretValueCommand({ SecretId: secretArn });
+  const source = cachedTokens({
+    read: async () => readTokens((await client.send(command)).SecretString ?? ''),
+    onFailure: (error) => telemetry.log('ERROR', 'the tokens cannot be read', errorDetails(error)),
+  });
+  return tokenAccess(source);
+}
+
+export interface CachedTokensOptions {
+  readonly read: () => Promise<readonly Token[]>;
+  readonly onFailure: (error: unknown) => void;
+  readonly now?: () => number;
+}
+
+/**
+ * Reads the tokens when they are first needed, again after `refreshMs`, and at once, up to a rate,
+ * for a token that is refused. Where they cannot be read again, those of the last time stay in force.
+ */
+export function cachedTokens({
+  read,
+  onFailure,
+  now = Date.now,
+}: CachedTokensOptions): TokenSource {
+  const limiter = new RateLimiter(now);
+  let tokens: readonly Token[] | undefined;
+  let dueAt = 0;
+
+  async function readAgain(): Promise<readonly Token[]> {
     try {
-      const { SecretString } = await client.send(
-        new GetSecretValueCommand({ SecretId: secretArn }),
-      );
-      known = { at: Date.now(), tokens: readTokens(SecretString ?? '') };
+      tokens = await read();
+      dueAt = now() + refreshMs;
     } catch (error) {
-      telemetry.log('ERROR', 'the tokens cannot be read', errorDetails(error));
-      if (known === undefined) {
+      onFailure(error);
+      if (tokens === undefined) {
         throw new Unavailable('storage_failed', 'The tokens cannot be read now.', { cause: error });
       }
-      known = { ...known, at: Date.now() };
+      if (dueAt <= now()) dueAt = now() + retryMs;
     }
-    return known.tokens;
-  });
+    return tokens;
+  }
+  return {
+    known: async () => (tokens !== undefined && now() < dueAt ? tokens : readAgain()),
+    newer: async () =>
+      tokens !== undefined && limiter.take('', newerRate) > 0 ? tokens : readAgain(),
+  };
 }
 
 /**

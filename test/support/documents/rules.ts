@@ -37,7 +37,7 @@ const rules: readonly Rule[] = [
   { command: /^aws sts get-caller-identity$/, prints: /^\{"Account"/ },
   { command: /^aws secretsmanager [^]*put-secret-value /, prints: /^\{\}\n$/ },
   {
-    command: /^(for TABLE in .*\n +)?aws (lambda|events|dynamodb) /,
+    command: /^(for TABLE in .*\n +)?aws (lambda|events|dynamodb|service-quotas) /,
     ...standIn(),
     prints: /^(\{\}\n)+$/,
   },
@@ -83,14 +83,13 @@ const rules: readonly Rule[] = [
   {
     command: command('dlq redrive'),
     prints: /^(.*: sent\n)*(counted 1, not counted 0|sent [1-9]\d* to be counted, left 0)\n$/,
-    before: (world) => world.addDeadLetter(),
+    before: (world, text) => world.addDeadLetter(reasonIn(text)),
   },
   {
     command: command('dlq drop'),
     prints: /^(dropped 1|\S+: counted already, from another copy; put away\ndropped 0); they stay/,
     before: async (world, text) => {
-      const [, reason] = /--reason (\w+)/.exec(text) ?? [];
-      if (/--(all|reason)/.test(text)) await world.addDeadLetter(reason);
+      if (/--(all|reason)/.test(text)) await world.addDeadLetter(reasonIn(text));
     },
   },
   {
@@ -151,6 +150,10 @@ function standIn(): Pick<Rule, 'before' | 'after'> {
     before: ({ calls }) => (before = calls()),
     after: ({ calls }) => expect(calls()).toBeGreaterThan(before),
   };
+}
+
+function reasonIn(text: string): string | undefined {
+  return /--reason (\w+)/.exec(text)?.[1];
 }
 
 /** The files that the command reads. */

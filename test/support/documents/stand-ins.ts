@@ -249,13 +249,16 @@ export async function listen(
   return { url: `http://127.0.0.1:${port}/`, close: () => void server.close() };
 }
 
+const quota = /^--service-code (lambda --quota-code L-B99A9384|apigateway --quota-code L-8A5B8E43)/;
+
 /** The calls of AWS that the documents have, which nothing here carries out, with their options. */
 const awsForms: Readonly<Record<string, RegExp>> = {
+  'dynamodb delete-table': /^--table-name \S+$/,
   'dynamodb restore-table-to-point-in-time':
     /^--restore-date-time \d{4}-\d\d-\d\dT[\d:]{8}Z --source-table-name \S+ --target-table-name \S+$/,
   'dynamodb update-continuous-backups':
     /^--table-name \S+ --point-in-time-recovery-specification PointInTimeRecoveryEnabled=true$/,
-  'dynamodb update-table': /^--table-name \S+ --deletion-protection-enabled$/,
+  'dynamodb update-table': /^--table-name \S+ --(no-)?deletion-protection-enabled$/,
   'dynamodb update-time-to-live':
     /^--table-name \S+ --time-to-live-specification Enabled=true,AttributeName=expires_at$/,
   'dynamodb wait': /^table-exists --table-name \S+$/,
@@ -264,6 +267,12 @@ const awsForms: Readonly<Record<string, RegExp>> = {
   'lambda delete-function-concurrency': /^--function-name \S+$/,
   'lambda put-function-concurrency': /^--reserved-concurrent-executions 0 --function-name \S+$/,
   'lambda update-event-source-mapping': /^--(no-)?enabled --uuid \S+$/,
+  'service-quotas get-service-quota': new RegExp(`${quota.source}$`),
+  'service-quotas list-requested-service-quota-change-history': /^--service-code lambda$/,
+  'service-quotas list-service-quotas': /^--service-code dynamodb$/,
+  'service-quotas request-service-quota-increase': new RegExp(
+    `${quota.source} --desired-value \\d+$`,
+  ),
 };
 
 /** The one resource that the query is about, by its logical id. */

@@ -24,10 +24,9 @@ async function front(
   const invoked: Invoked[] = [];
   const created = createHttpFront({
     routes: [
-      { routeKey: 'POST /ingest', role: 'ingest' },
-      { routeKey: '$default', role: 'query' },
+      { routeKey: 'POST /ingest', role: 'ingest', throttle: undefined },
+      { routeKey: '$default', role: 'query', throttle: undefined },
     ],
-    throttle: undefined,
     accountId: '000000000000',
     invoke(role, payload) {
       invoked.push({ role, event: JSON.parse(payload) as Invoked['event'] });
@@ -275,10 +274,8 @@ describe('limits', () => {
     const seen: FrontRequest[] = [];
     // No machine is so slow that it sends the four requests within that rate.
     const throttle = { ratePerSecond: 0.001, burst: 3 };
-    const { url } = await front(
-      { statusCode: 200 },
-      { throttle, observe: (one) => seen.push(one) },
-    );
+    const routes = [{ routeKey: '$default', role: 'query' as const, throttle }];
+    const { url } = await front({ statusCode: 200 }, { routes, observe: (one) => seen.push(one) });
     const answers = [];
     for (let sent = 0; sent < 4; sent++) answers.push(await send(url + '/'));
     expect(answers.map(({ status }) => status)).toEqual([200, 200, 200, 429]);
@@ -286,18 +283,37 @@ describe('limits', () => {
     expect(seen.map(({ status }) => status)).toEqual([200, 200, 200, 429]);
   });
 
-  it('after a 429 the rate admits requests again', async () => {
+  it('what one route takes is not taken from another', async () => {
+    const throttle = { ratePerSecond: 0.001, burst: 1 };
     const { url } = await front(
       { statusCode: 200 },
-      { throttle: { ratePerSecond: 20, burst: 1 }, observe: () => undefined },
+      {
+        routes: [
+          { routeKey: 'POST /ingest', role: 'ingest', throttle },
+          { routeKey: '$default', role: 'query', throttle },
+        ],
+      },
+    );
+    const read = async () => (await send(url + '/')).status;
+    const write = async () => (await send(`${url}/ingest`, { method: 'POST' })).status;
+    expect([await read(), await read(), await write(), await write()]).toEqual([
+      200, 429, 200, 429,
+    ]);
+  });
+
+  it('after a 429 the rate admits requests again', async () => {
+    const throttle = { ratePerSecond: 20, burst: 1 };
+    const { url } = await front(
+      { statusCode: 200 },
+      { routes: [{ routeKey: '$default', role: 'query', throttle }] },
     );
     expect((await send(url + '/')).status).toBe(200);
     await eventually(async () => (await send(url + '/')).status === 200);
   });
 
   it('without a route for it the answer is 404', async () => {
-    const routes = [{ routeKey: 'POST /ingest', role: 'ingest' as const }];
-    const { url } = await front({ statusCode: 200 }, { routes });
+    const route = { routeKey: 'POST /ingest', role: 'ingest' as const, throttle: undefined };
+    const { url } = await front({ statusCode: 200 }, { routes: [route] });
     expect(await send(`${url}/ingest`)).toMatchObject({
       ...{ status: 404, text: '{"message":"Not Found"}' },
     });

@@ -51,12 +51,14 @@ describe('what a template says', () => {
   });
 
   it('has routes, throttling, event source, schedule and outputs', () => {
-    const { routes, throttle, eventSources, schedules, outputs } = read();
+    const { routes, eventSources, schedules, outputs } = read();
     expect(routes).toEqual([
-      { routeKey: 'POST /ingest', role: 'ingest' },
-      { routeKey: '$default', role: 'query' },
+      {
+        ...{ routeKey: 'POST /ingest', role: 'ingest' },
+        throttle: { ratePerSecond: 500, burst: 1000 },
+      },
+      { routeKey: '$default', role: 'query', throttle: { ratePerSecond: 100, burst: 200 } },
     ]);
-    expect(throttle).toEqual({ ratePerSecond: 500, burst: 1000 });
     expect(eventSources).toEqual([
       expect.objectContaining({
         ...{ role: 'process', queueUrl, batchSize: 500, windowMs: 0, concurrencyMax: 2 },

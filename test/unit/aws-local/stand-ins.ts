@@ -106,7 +106,10 @@ export function standInTemplate(changes: Resources = {}): Template {
     Stage: {
       Type: 'AWS::ApiGatewayV2::Stage',
       Properties: {
-        DefaultRouteSettings: { ThrottlingRateLimit: 500, ThrottlingBurstLimit: 1000 },
+        DefaultRouteSettings: { ThrottlingRateLimit: 100, ThrottlingBurstLimit: 200 },
+        RouteSettings: {
+          'POST /ingest': { ThrottlingRateLimit: 500, ThrottlingBurstLimit: 1000 },
+        },
       },
     },
     IngestIntegration: integration('Ingest'),
