@@ -69,6 +69,17 @@ describe('the ends of a replay', () => {
     expect(both(parseReplay('stack:a', 'a'))).not.toThrow();
   });
 
+  test('compress nothing on the way to an address where that is said', () => {
+    const parse = (to: string) => {
+      const command = addReplayOptions(new Command('replay').exitOverride());
+      const argv = ['--from', 'data', '--to', to, '--no-compress'];
+      return replayOptions(command.parse(argv, { from: 'user' }));
+    };
+    expect(parse('http://a').compress).toBe(false);
+    expect(parseReplay('data', 'http://a').compress).toBe(true);
+    expect(() => parse('other')).toThrow('--no-compress goes with an address as --to');
+  });
+
   test('are not taken from an address', () => {
     expect(() => parseReplay('http://a', 'data')).toThrow(UsageError);
   });
