@@ -14,6 +14,13 @@ export interface ApiEvent {
   readonly isBase64Encoded: boolean;
 }
 
+/**
+ * How the gateway hands over a compressed body whose type is one of text. AWS does not document it
+ * for HTTP APIs: as base64, in which it is whole, or as text, in which its bytes are lost.
+ */
+export const compressedForms = ['base64', 'text'] as const;
+export type CompressedForm = (typeof compressedForms)[number];
+
 export interface ApiRequest {
   readonly request: IncomingMessage;
   readonly body: Buffer;
@@ -23,6 +30,7 @@ export interface ApiRequest {
   readonly requestId: string;
   readonly accountId: string;
   readonly now: Date;
+  readonly compressedAs: CompressedForm;
 }
 
 /** A request as a Lambda function gets it from API Gateway. */
@@ -30,7 +38,7 @@ export function apiEvent(api: ApiRequest): ApiEvent {
   const { request, body, routeKey, path, query } = api;
   const { cookie, ...headers } = joinedHeaders(request);
   const cookies = cookie?.split(/[;,] */).filter((each) => each !== '') ?? [];
-  const isText = isTextBody(headers);
+  const isText = isTextBody(headers, api.compressedAs);
   const parameters = queryParameters(query);
   return {
     version: '2.0',
@@ -81,9 +89,9 @@ function forwardingHeaders(
   };
 }
 
-/** API Gateway leaves these types as text where nothing has been done to them. */
-function isTextBody(headers: Record<string, string>): boolean {
-  if (headers['content-encoding'] !== undefined) return false;
+/** API Gateway hands bodies of these types over as text. */
+function isTextBody(headers: Record<string, string>, compressedAs: CompressedForm): boolean {
+  if (headers['content-encoding'] !== undefined && compressedAs === 'base64') return false;
   const type = (headers['content-type'] ?? '').split(';')[0]?.trim().toLowerCase() ?? '';
   return /^(text\/.+|application\/(json|javascript|xml))$/.test(type);
 }

@@ -4,7 +4,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 
 import { hostRule } from '../../src/http/allowed-hosts.ts';
 import { apiAnswer, gatewayAnswer, type ApiAnswer } from './api-answer.ts';
-import { apiEvent, decodedPath } from './api-event.ts';
+import { apiEvent, decodedPath, type CompressedForm } from './api-event.ts';
 import type { InvocationResult } from './lambda-runtime.ts';
 import type { FunctionRole, RouteDescription, ThrottleDescription } from './stack-description.ts';
 
@@ -24,6 +24,8 @@ export interface HttpFrontOptions {
   readonly accountId: string;
   readonly invoke: (role: FunctionRole, payload: string) => Promise<InvocationResult>;
   readonly integrationMs?: number;
+  /** `base64`, if it is left out. */
+  readonly compressedAs?: CompressedForm | undefined;
   /** Sees each request with its answer, for counting. */
   readonly observe?: ((seen: FrontRequest) => void) | undefined;
 }
@@ -45,6 +47,7 @@ export interface HttpFront {
 
 export function createHttpFront(options: HttpFrontOptions): HttpFront {
   const routes = options.routes.map((route) => ({ ...route, admit: throttling(route.throttle) }));
+  const { compressedAs = 'base64' } = options;
   let bodiesBytes = 0;
 
   async function respond(request: IncomingMessage): Promise<Answered> {
@@ -67,7 +70,7 @@ export function createHttpFront(options: HttpFrontOptions): HttpFront {
       if (body === 'no-room') return gatewayAnswered(503, 'Service Unavailable', routeKey);
       const now = new Date();
       const common = { accountId: options.accountId, requestId: randomUUID(), now };
-      const event = apiEvent({ request, body, routeKey, path, query, ...common });
+      const event = apiEvent({ request, body, routeKey, path, query, compressedAs, ...common });
       const invoked = options.invoke(role, JSON.stringify(event));
       const result = await within(invoked, options.integrationMs ?? integrationMsMax);
       return { answer: answerTo(result), routeKey, requestBytes: body.length };

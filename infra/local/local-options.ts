@@ -5,10 +5,12 @@ import type { Command } from 'commander';
 import { option } from '../../src/entry/common-options.ts';
 import {
   nonEmpty,
+  oneOf,
   UsageError,
   wholeNumber,
   type ParserFor,
 } from '../../src/entry/option-parsers.ts';
+import { compressedForms, type CompressedForm } from './api-event.ts';
 
 /** What `aws:local` needs to know. Without a number, it is as the template says. */
 export interface LocalOptions {
@@ -22,6 +24,7 @@ export interface LocalOptions {
   readonly sweepAfter?: number;
   readonly visibilityTimeout?: number;
   readonly itemsPerMessage?: string;
+  readonly compressedAs: CompressedForm;
   readonly throttle: boolean;
   readonly verbose?: true;
 }
@@ -57,6 +60,11 @@ export function addLocalOptions(command: Command): Command {
     option('--sweep-after <seconds>', 'how old a batch is that it looks at', seconds(0)),
     option('--visibility-timeout <seconds>', 'when a message comes again', seconds(1)),
     option('--items-per-message <number>', '1 to 10000, or packed', nonEmpty),
+    option(
+      '--compressed-as <form>',
+      'how the API hands over compressed bodies: base64, or text, in which their bytes are lost',
+      oneOf(compressedForms),
+    ).default('base64'),
   ];
   for (const each of options) command.addOption(each);
   return command

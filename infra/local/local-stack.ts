@@ -1,5 +1,6 @@
 import { join } from 'node:path';
 
+import type { CompressedForm } from './api-event.ts';
 import { clientEnvironment } from './client-settings.ts';
 import { localCloudFormation, type LocalCloudFormation } from './cloudformation.ts';
 import { createResources } from './create-resources.ts';
@@ -38,6 +39,8 @@ export interface LocalStackOptions extends FunctionObserver {
   readonly variables?: Readonly<Record<string, string>> | undefined;
   /** False takes the throttling of the template's routes off. */
   readonly isThrottled?: boolean;
+  /** How the HTTP API hands compressed bodies to its functions; `base64`, if it is left out. */
+  readonly compressedAs?: CompressedForm | undefined;
   /** Environments of each function behind the HTTP API. */
   readonly apiEnvironmentsMax?: number;
   readonly fault?: WireOptions['fault'];
@@ -114,6 +117,7 @@ async function startAround(options: LocalStackOptions, running: Running): Promis
     accountId: description.accountId,
     invoke: (role, payload) => functionOf(role).invoke(payload),
     observe: options.observeRequest,
+    compressedAs: options.compressedAs,
   }));
   const listeningPort = await front.listen(host, port);
   const url = `http://${host.includes(':') ? `[${host}]` : host}:${listeningPort}`;

@@ -80,6 +80,7 @@ function stackOptions(options: LocalOptions) {
     ...{ host, port },
     disorder: { seed, duplicate, reorder, kill },
     isThrottled: options.throttle,
+    compressedAs: options.compressedAs,
     visibilityTimeoutSeconds: options.visibilityTimeout,
     sweepEveryMs: sweepEvery === undefined ? undefined : sweepEvery * 1000,
     variables: sweepAfter === undefined ? {} : { SWEEP_AFTER_SECONDS: String(sweepAfter) },

@@ -13,6 +13,7 @@ import {
   serverAt,
   type Batch,
   type ItemError,
+  type PostHooks,
   type PostOutcome,
   type Retry,
   type RetryLimits,
@@ -39,7 +40,7 @@ export interface GivenUpBatch {
   readonly reason: string;
   /** Under this key the same body can be sent again later, with `sendBatch`, and counts once. */
   readonly key: string;
-  /** As it was sent; compressed if `headers` says so. */
+  /** As it was first sent; compressed if `headers` says so. */
   readonly body: Uint8Array | string;
   readonly headers: Readonly<Record<string, string>>;
   readonly events: readonly DeviceEvent[];
@@ -65,6 +66,11 @@ export interface ClientOptions {
   readonly concurrency?: number | undefined;
   /** Batches of `send` are compressed from so many bytes on (1,024); `Infinity`: none is. */
   readonly gzipBytesMin?: number | undefined;
+  /**
+   * False: batches go uncompressed, also those that `sendBatch` is given compressed (true). By itself a client
+   * leaves compression out as soon as the server answers that compressed batches do not reach it intact.
+   */
+  readonly compress?: boolean | undefined;
   /** How long a batch is tried: 60 requests or ten minutes, as `defaultRetryLimits` says. */
   readonly retry?:
     { readonly [Name in keyof RetryLimits]?: RetryLimits[Name] | undefined } | undefined;
@@ -82,7 +88,13 @@ export interface ClientOptions {
    */
   readonly onRetry?: ((retry: Retry) => unknown) | undefined;
   /**
-   * Writes that line elsewhere.
+   * Called once, with the server's answer, where compressed batches do not reach the server intact and the
+   * client goes on without compression; errors are reported as those of `onRefused`. Without it, a line on
+   * stderr says so.
+   */
+  readonly onCompressionOff?: ((reason: string) => unknown) | undefined;
+  /**
+   * Writes those lines elsewhere.
    * @internal
    */
   readonly complain?: (text: string) => void;
@@ -144,7 +156,7 @@ class BatchingClient implements Client {
   readonly #server;
   readonly #limits: RetryLimits;
   readonly #reporter: RetryReporter | undefined;
-  readonly #onRetry: (retry: Retry) => void;
+  readonly #hooks: Required<PostHooks>;
   readonly #gzipBytesMin: number;
   readonly #buffer: EventBuffer;
   readonly #slots: Slots;
@@ -157,18 +169,22 @@ class BatchingClient implements Client {
   constructor(options: ClientOptions) {
     this.#options = options;
     const token = checkedToken(options.token);
-    this.#server = serverAt(checkedAddress(options.url), { token });
+    const { compress } = options;
+    this.#server = serverAt(checkedAddress(options.url), { token, compress });
     // An application may well start before its server: that is waited for like a restart.
     const firstContactMsMax = options.retry?.totalMsMax ?? defaultRetryLimits.totalMsMax;
     const defaults = { ...defaultRetryLimits, firstContactMsMax };
     this.#limits = checkedLimits(options.retry ?? {}, defaults);
-    const { onRetry, complain = writeError } = options;
-    if (onRetry === undefined) {
-      this.#reporter = new RetryReporter(this.#server.url, complain);
-      this.#onRetry = this.#reporter.onRetry;
-    } else {
-      this.#onRetry = (retry) => this.#tell(() => onRetry(retry));
-    }
+    const { url } = this.#server;
+    const { onRetry, onCompressionOff, complain = writeError } = options;
+    if (onRetry === undefined) this.#reporter = new RetryReporter(url, complain);
+    this.#hooks = {
+      onRetry: this.#reporter?.onRetry ?? ((retry) => this.#tell(() => onRetry?.(retry))),
+      onCompressionOff: (reason) =>
+        onCompressionOff === undefined
+          ? complain(`${url} does not get compressed batches intact; sending them plain: ${reason}`)
+          : this.#tell(() => onCompressionOff(reason)),
+    };
     this.#gzipBytesMin = atLeast(0, 'gzipBytesMin', options.gzipBytesMin ?? 1024);
     this.#slots = new Slots(atLeast(1, 'concurrency', options.concurrency ?? 4));
     this.#signal =
@@ -195,8 +211,8 @@ class BatchingClient implements Client {
 
   sendBatch(batch: Batch, signal?: AbortSignal): Promise<PostOutcome> {
     const either = signal === undefined ? this.#signal : AbortSignal.any([signal, this.#signal]);
-    const onRetry = this.#onRetry;
-    const outcome = postBatch(this.#server, batch, either, this.#limits, realEffects, onRetry);
+    const hooks = this.#hooks;
+    const outcome = postBatch(this.#server, batch, either, this.#limits, realEffects, hooks);
     return this.#reporter?.watch(outcome) ?? outcome;
   }
 
@@ -296,7 +312,8 @@ class BatchingClient implements Client {
 
   async #bodyOf(events: readonly BufferedEvent[]) {
     const body = `{"processed_devices":[${events.map(({ text }) => text).join(',')}]}`;
-    if (Buffer.byteLength(body) < this.#gzipBytesMin) return { body, headers: {} };
+    const isSmall = Buffer.byteLength(body) < this.#gzipBytesMin;
+    if (isSmall || !this.#server.takesCompressed) return { body, headers: {} };
     return { body: await compress(body), headers: { 'content-encoding': 'gzip' } };
   }
 

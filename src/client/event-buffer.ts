@@ -121,7 +121,9 @@ export class EventBuffer {
 }
 
 function bufferedEvent(event: DeviceEvent): BufferedEvent {
-  const text = JSON.stringify(event) as string | undefined;
-  if (text?.startsWith('{') !== true) throw new TypeError('an event must be an object');
+  const json = JSON.stringify(event) as string | undefined;
+  if (json?.startsWith('{') !== true) throw new TypeError('an event must be an object');
+  // A gateway that hands bodies over as text puts this character in the place of lost bytes.
+  const text = json.replaceAll('\ufffd', '\\ufffd');
   return { event, text, bytes: Buffer.byteLength(text) };
 }

@@ -1,7 +1,9 @@
 import { setTimeout as delay } from 'node:timers/promises';
 
 import { timerMsMax } from './checks.ts';
+import { absence, addressHint, describeFailure } from './failure-text.ts';
 import { requestOverHttp, type HttpRequest } from './http-request.ts';
+import { uncompressed } from './uncompressed.ts';
 
 /**
  * Why one item of a batch was refused. `index` counts from 0 within the batch; `field` is null
@@ -14,7 +16,10 @@ export interface ItemError {
   message: string;
 }
 
-/** What became of a batch. `attempts` counts the requests made for it. */
+/**
+ * What became of a batch. `attempts` counts the requests made for it; one that went again at once
+ * without compression counts as one.
+ */
 export type PostOutcome = { attempts: number } & (
   | {
       kind: 'accepted';
@@ -42,11 +47,14 @@ export interface Retry {
   readonly key: string | undefined;
 }
 
-/** A server to post to. `reached`, shared by all its batches: whether any request got an answer. */
+/** A server to post to, and what is known of it, shared by all its batches. */
 export interface Server {
   readonly url: string;
   readonly headers: Readonly<Record<string, string>>;
+  /** Whether any request got an answer. */
   reached: boolean;
+  /** Whether compressed bodies may be sent: until an answer says that they do not reach it intact. */
+  takesCompressed: boolean;
 }
 
 /** A request body, and the key under which the server counts it once, however often it comes. */
@@ -93,6 +101,16 @@ export interface Effects {
   sleep: (ms: number, signal: AbortSignal) => Promise<void>;
 }
 
+/**
+ * What is reported while a batch is posted.
+ * @internal
+ */
+export interface PostHooks {
+  onRetry?: (retry: Retry) => void;
+  /** Called once for a server, with its answer to the first compressed body. */
+  onCompressionOff?: (reason: string) => void;
+}
+
 /** @internal */
 export const realEffects: Effects = {
   request: requestOverHttp,
@@ -129,9 +147,12 @@ export function authorization(token: string | undefined): Record<string, string>
 }
 
 /** Describes the server at `url`. */
-export function serverAt(url: string, { token }: { token?: string | undefined } = {}): Server {
+export function serverAt(
+  url: string,
+  { token, compress = true }: { token?: string | undefined; compress?: boolean | undefined } = {},
+): Server {
   const headers = { 'content-type': 'application/json', ...authorization(token) };
-  return { url, headers, reached: false };
+  return { url, headers, reached: false, takesCompressed: compress };
 }
 
 /**
@@ -144,13 +165,13 @@ export async function postBatch(
   signal: AbortSignal,
   limits: RetryLimits = defaultRetryLimits,
   effects: Effects = realEffects,
-  onRetry: (retry: Retry) => void = () => undefined,
+  { onRetry, onCompressionOff }: PostHooks = {},
 ): Promise<PostOutcome> {
   const startedAt = effects.now();
   for (let attempts = 1; ; attempts += 1) {
     const elapsedMs = effects.now() - startedAt;
     const timeoutMs = Math.max(1, Math.min(limits.attemptMsMax, limits.totalMsMax - elapsedMs));
-    const answer = await attempt(server, batch, timeoutMs, signal, effects);
+    const answer = await attempt(server, batch, timeoutMs, signal, effects, onCompressionOff);
     if (answer.kind !== 'retry') return { ...answer, attempts };
 
     const gaveUp = { kind: 'gave_up', attempts, neverReached: !server.reached } as const;
@@ -168,7 +189,7 @@ export async function postBatch(
       return { ...gaveUp, reason: `${after}${asked}` };
     }
     const soFar = { attempts, elapsedMs: effects.now() - startedAt };
-    onRetry({ reason: answer.reason, ...soFar, waitMs, key: batch.key });
+    onRetry?.({ reason: answer.reason, ...soFar, waitMs, key: batch.key });
     await effects.sleep(waitMs, signal);
   }
 }
@@ -188,7 +209,33 @@ type Settled = PostOutcome extends infer Outcome
 type Attempt =
   Settled | { kind: 'retry'; reason: string; retryAfterMs: number; connected: boolean };
 
+/** What a server answers to a compressed body that a gateway before it has made unreadable. */
+const compressionNotSupported = 'compression_not_supported';
+
+/** Where the compressed body does not reach the server intact, the plain one follows at once. */
 async function attempt(
+  server: Server,
+  batch: Batch,
+  timeoutMs: number,
+  signal: AbortSignal,
+  effects: Effects,
+  onCompressionOff?: (reason: string) => void,
+): Promise<Attempt> {
+  const startedAt = effects.now();
+  const plain = server.takesCompressed ? undefined : await uncompressed(batch);
+  const answer = await request(server, plain ?? batch, timeoutMs, signal, effects);
+  if (answer.kind !== 'refused' || answer.code !== compressionNotSupported) return answer;
+  const again = plain === undefined ? await uncompressed(batch) : undefined;
+  if (again === undefined) return answer;
+  if (server.takesCompressed) {
+    server.takesCompressed = false;
+    onCompressionOff?.(`${answer.status} ${answer.code}: ${answer.detail}`);
+  }
+  const leftMs = Math.max(1, timeoutMs - (effects.now() - startedAt));
+  return await request(server, again, leftMs, signal, effects);
+}
+
+async function request(
   server: Server,
   batch: Batch,
   timeoutMs: number,
@@ -284,48 +331,6 @@ export async function readText(response: Response, bytesMax: number): Promise<st
     if (bytes >= bytesMax) break;
   }
   return Buffer.concat(parts).toString('utf8', 0, bytesMax);
-}
-
-/** What OpenSSL says where a server answers in plain text. */
-const notTls = /wrong[ _]version[ _]number|packet[ _]length[ _]too[ _]long/i;
-
-/** What went wrong with a request that got no answer. */
-export function describeFailure(
-  error: unknown,
-  timeoutMs: number,
-): { code: string; reason: string } {
-  if (error instanceof Error && error.name === 'TimeoutError') {
-    return { code: 'TIMEOUT', reason: `no answer within ${Math.ceil(timeoutMs / 1000)} s` };
-  }
-  const outer = error instanceof Error && error.cause instanceof Error ? error.cause : error;
-  const inner: unknown = outer instanceof AggregateError ? outer.errors[0] : outer;
-  if (!(inner instanceof Error)) return { code: '', reason: String(inner) };
-  const code = 'code' in inner && typeof inner.code === 'string' ? inner.code : '';
-  if (notTls.test(`${code} ${inner.message}`)) {
-    return { code, reason: 'it does not speak TLS; is the address one with http://?' };
-  }
-  if (code === 'ECONNRESET' && inner.message === 'socket hang up') {
-    return {
-      code,
-      reason: 'it closed the connection without an answer; is the address one with https://?',
-    };
-  }
-  return { code, reason: inner.message === '' ? code : inner.message };
-}
-
-/** What to do where the address of a route was given for that of the server. */
-export function addressHint(url: string, status: number): string {
-  const [, address, route] =
-    /^(.*)(\/(?:ingest|stats|stats-html|docs|healthz|readyz))$/.exec(url) ?? [];
-  if (route === undefined || ![404, 405].includes(status)) return '';
-  return ` Give the server's address, without ${route}: ${address}`;
-}
-
-/** One sentence for a server that cannot be reached. */
-export function absence(url: string, reason: string): string {
-  return reason.includes('ECONNREFUSED')
-    ? `nothing listens at ${url}; start one with \`npx device-pipeline serve\``
-    : `cannot reach ${url}: ${reason}`;
 }
 
 /** The members of a JSON object; none where the text is something else. */

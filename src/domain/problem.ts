@@ -27,6 +27,7 @@ const problems = {
   request_timeout: [408, 'The request came too slowly'],
   body_too_large: [413, 'The body is too large'],
   unsupported_media_type: [415, 'The body is of a kind that is not taken'],
+  compression_not_supported: [415, 'Compressed bodies do not reach this server intact'],
   host_not_allowed: [421, 'The host is not allowed here'],
   idempotency_key_reused: [422, 'The idempotency key was used with another body'],
   replay_conflict: [422, 'Another batch has the id of the replayed one'],

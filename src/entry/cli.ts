@@ -5,6 +5,7 @@ import { Command, CommanderError } from 'commander';
 
 import { addAdoptCommand } from './adopt-command.ts';
 import { addAuditOptions, auditOptions } from './audit-options.ts';
+import { addCheckOptions, checkOptions } from './check-options.ts';
 import { addChoiceOptions, addDlqOptions, chosenLetters, dlqOptions } from './dlq-options.ts';
 import { dropEmptySettings, dropSettings, unknownSettings } from './environment.ts';
 import { sentenceOf } from './error-text.ts';
@@ -58,6 +59,7 @@ function program(): Command {
   addFeed(root);
   addIngest(root);
   addStats(root);
+  addCheck(root);
   addAudit(root);
   addRebuild(root);
   addAdoptCommand(root);
@@ -163,6 +165,33 @@ function addStats(root: Command): void {
     process.exitCode = await stats(options);
   });
 }
+
+function addCheck(root: Command): void {
+  const command = root
+    .command('check')
+    .description('check that a server, or a deployed stack, takes batches and can be read');
+  addCheckOptions(command);
+  command.addHelpText('after', checkNotes);
+  command.addHelpText(
+    'after',
+    examples(
+      'check --url http://127.0.0.1:8080',
+      'check --stack device-pipeline',
+      'check --url https://pipeline.example --max-body 16MiB',
+    ),
+  );
+  command.action(async () => {
+    const options = checkOptions(command);
+    const { check } = await import('./check.ts');
+    process.exitCode = await check(options, process.env);
+  });
+}
+
+const checkNotes = `
+It sends batches without items: plain, repeated, compressed and too large. They change no count, and
+the raw bodies of those that are taken stay. Then it reads a receipt and the counters. The exit code
+is 0 where all of it works, also where a gateway in front of the server makes compressed batches
+unreadable and the same batch uncompressed is taken. It needs a token that may ingest and read.`;
 
 function addAudit(root: Command): void {
   const command = root

@@ -20,6 +20,8 @@ export interface ReplayOptions {
   /** Whose the idempotency keys are of batches that came from nobody in particular. */
   caller: string;
   allowOtherDays: boolean;
+  /** Whether an address gets compressed bodies as they are. */
+  compress: boolean;
   token: string | undefined;
   json: boolean;
 }
@@ -32,6 +34,7 @@ interface ReplayValues {
   concurrency: number;
   caller?: string;
   allowOtherDays?: true;
+  compress: boolean;
   token?: string;
   json?: true;
 }
@@ -51,6 +54,10 @@ export function addReplayOptions(command: Command): Command {
       option('--caller <token-name>', 'whose the keys are of clients that had no token', nonEmpty),
     )
     .option('--allow-other-days', 'also where the target takes the day of an item by another rule')
+    .option(
+      '--no-compress',
+      'send an address the bodies uncompressed, also those that came compressed',
+    )
     .addOption(tokenOption())
     .option('--json', 'print the summary as JSON');
 }
@@ -62,6 +69,7 @@ export function replayOptions(command: Command): ReplayOptions {
     from,
     to,
     concurrency,
+    compress,
     token,
     caller = '',
     allowOtherDays = false,
@@ -70,8 +78,11 @@ export function replayOptions(command: Command): ReplayOptions {
   if (from.kind === 'url') {
     throw new UsageError('--from is a data directory, an exported directory, or stack:NAME');
   }
+  if (!compress && to.kind !== 'url') {
+    throw new UsageError('--no-compress goes with an address as --to');
+  }
   const received = receivedRange(values);
-  return { from, to, received, concurrency, caller, allowOtherDays, token, json };
+  return { from, to, received, concurrency, caller, allowOtherDays, compress, token, json };
 }
 
 function stackName(flag: string, name: string): string {

@@ -53,7 +53,7 @@ const tryMsMax = 600_000;
  * @throws an Error that says what is wrong with the target.
  */
 export async function openTarget(
-  { to, token }: Pick<ReplayOptions, 'to' | 'token'>,
+  { to, ...options }: Pick<ReplayOptions, 'to' | 'token' | 'compress'>,
   env: Record<string, string | undefined>,
   sourceZone: string | undefined,
 ): Promise<ReplayTarget> {
@@ -63,7 +63,7 @@ export async function openTarget(
     case 'stack':
       return await stackTarget(to.name, env);
     case 'url':
-      return urlTarget(to.url, token, await dayZoneOfServer(to.url));
+      return urlTarget({ url: to.url, ...options }, await dayZoneOfServer(to.url));
   }
 }
 
@@ -156,11 +156,11 @@ async function dayZoneOfServer(url: string): Promise<string | undefined> {
 }
 
 function urlTarget(
-  url: string,
-  token: string | undefined,
+  server: Parameters<typeof commandClient>[0],
   dayZone: string | undefined,
 ): ReplayTarget {
-  const client = commandClient({ url, token });
+  const { url } = server;
+  const client = commandClient(server);
   return {
     dayZone,
     check: `npx device-pipeline stats --url ${url}, and audit where its data is`,

@@ -20,11 +20,13 @@ export interface Interruption {
 export function commandClient({
   url,
   token,
+  compress,
 }: {
   readonly url: string;
   readonly token?: string | undefined;
+  readonly compress?: boolean | undefined;
 }): Client {
-  return createClient({ url, token, complain, retry: { firstContactMsMax: 3_000 } });
+  return createClient({ url, token, compress, complain, retry: { firstContactMsMax: 3_000 } });
 }
 
 /** A line on stderr, in place of a progress bar that is drawn again after it. */

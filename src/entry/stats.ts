@@ -1,13 +1,6 @@
+import { absence, addressHint, describeFailure } from '../client/failure-text.ts';
 import { requestOverHttp } from '../client/http-request.ts';
-import {
-  absence,
-  addressHint,
-  authorization,
-  describeFailure,
-  parseObject,
-  readText,
-  stringOr,
-} from '../client/post-batch.ts';
+import { authorization, parseObject, readText, stringOr } from '../client/post-batch.ts';
 import {
   dimensions,
   Groups,

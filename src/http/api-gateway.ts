@@ -77,22 +77,49 @@ function bodyOf({ body, isBase64Encoded }: APIGatewayProxyEventV2): Buffer | und
 
 /**
  * Where a body comes as text, bytes that are no UTF-8 have become U+FFFD. A body that had that
- * character from the start cannot be told from it, and what is stored must be what was sent.
+ * character from the start cannot be told from it, and what is stored must be what was sent. A
+ * compressed body has lost its bytes in this way; the same batch uncompressed can still be taken.
  */
 function alterationOf(event: APIGatewayProxyEventV2): Answer | undefined {
   const { headers, isBase64Encoded, body: text = '' } = event;
   if (isBase64Encoded) return undefined;
+  if (isCompressed(headers['content-encoding']) && text !== '' && !isJson(text)) {
+    return compressionLost;
+  }
   const declared = headers['content-length'];
   const isOfOtherLength = declared !== undefined && Number(declared) !== Buffer.byteLength(text);
   if (isOfOtherLength) return notUtf8;
   return text.includes('\ufffd') ? perhapsNotUtf8 : undefined;
 }
 
+function isCompressed(contentEncoding = ''): boolean {
+  return !['', 'identity'].includes(contentEncoding.trim().toLowerCase());
+}
+
+/** JSON that is labelled as compressed by mistake has all its bytes, and is answered as such. */
+function isJson(text: string): boolean {
+  try {
+    JSON.parse(text);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+/** Source: RFC 9110, section 15.5.16. */
+const compressionLost = problemAnswer(
+  {
+    code: 'compression_not_supported',
+    detail:
+      'The gateway in front of this server has handed the compressed body over as text, in which its bytes are lost. Send the batch without Content-Encoding, or have the gateway treat bodies as binary.',
+  },
+  { 'accept-encoding': 'identity' },
+);
 const notUtf8 = problemAnswer({ code: 'invalid_json', detail: 'The body is not UTF-8.' });
 const perhapsNotUtf8 = problemAnswer({
   code: 'invalid_json',
   detail:
-    'The body is not UTF-8, or holds the character U+FFFD, which cannot be told from that here: with Content-Encoding: gzip it can.',
+    'The body is not UTF-8, or holds the character U+FFFD, which cannot be told from that here. Write that character as \\ufffd.',
 });
 const malformed = problemAnswer({
   code: 'malformed_request',

@@ -28,6 +28,8 @@ export const remedies: Readonly<Record<ProblemCode, string>> = {
   request_timeout: 'Send headers and body without pausing. Try again.',
   body_too_large: 'Send the items in several batches.',
   unsupported_media_type: 'Send `Content-Type: application/json`, plain or gzip.',
+  compression_not_supported:
+    'Send the same batch without `Content-Encoding`, under the same Idempotency-Key: nothing of it was stored.',
   host_not_allowed:
     'Ask by `localhost` or an address, start the server with `--allowed-host NAME`, or make a token.',
   idempotency_key_reused: 'Use a new key for another body; with this one send the same body again.',
@@ -68,6 +70,7 @@ export const problemsOf: Readonly<Record<OperationId | 'elsewhere', readonly Pro
     'invalid_replay',
     'body_too_large',
     'unsupported_media_type',
+    'compression_not_supported',
     'idempotency_key_reused',
     'replay_conflict',
     'replay_differs',

@@ -107,7 +107,10 @@ const headers = {
   },
   Allow: { schema: text, description: 'The methods that there are.' },
   Accept: { schema: { const: 'application/json' }, description: 'The type that is taken.' },
-  'Accept-Encoding': { schema: { const: 'gzip' }, description: 'The encoding that is taken.' },
+  'Accept-Encoding': {
+    schema: { enum: ['gzip', 'identity'] },
+    description: 'The encoding that is taken; `identity`: none.',
+  },
   'X-Request-Id': {
     schema: text,
     description: 'The id under which the refusal is in the log: that of the request, or a new one.',

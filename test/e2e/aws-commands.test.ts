@@ -7,9 +7,16 @@ import { DynamoDBClient } from '@aws-sdk/client-dynamodb';
 import { SendMessageCommand, SQSClient } from '@aws-sdk/client-sqs';
 import { afterAll, beforeAll, expect, vi } from 'vitest';
 
+import type { CompressedForm } from '../../infra/local/api-event.ts';
 import { clientEnvironment, clientSettings } from '../../infra/local/client-settings.ts';
+import {
+  createHttpFront,
+  type HttpFront,
+  type HttpFrontOptions,
+} from '../../infra/local/http-front.ts';
 import { startLocalStack, type LocalStack } from '../../infra/local/local-stack.ts';
 import { synthesizedTemplate } from '../../infra/local/synthesized-template.ts';
+import { createClient } from '../../src/client/index.ts';
 import { rawKeyOf } from '../../src/domain/batch-id.ts';
 import { cutIntoChunks } from '../../src/domain/chunk.ts';
 import { countersAsStranger } from '../support/aws-store.ts';
@@ -17,7 +24,7 @@ import { directory, run, start } from '../support/command-line.ts';
 import { exchange, postBatch } from '../support/server.ts';
 import { needs } from '../support/needs.ts';
 
-const { it } = needs('Java');
+const { describe, it } = needs('Java');
 
 // A dozen commands, one after the other, on a machine that may be busy.
 vi.setConfig({ testTimeout: 180_000 });
@@ -93,8 +100,12 @@ async function put(output: 'QueueUrl' | 'DeadLetterQueueUrl', body: string, orig
   return MessageId;
 }
 
+function countersTable(): string {
+  return stack.description.outputs['TableName'] ?? '';
+}
+
 async function countOf(type: string): Promise<number> {
-  const rows = await countersAsStranger(dynamodb, stack.description.outputs['TableName'] ?? '');
+  const rows = await countersAsStranger(dynamodb, countersTable());
   return rows.filter((row) => row.type === type).reduce((sum, { count }) => sum + count, 0);
 }
 
@@ -155,6 +166,48 @@ it('raw gives back each body byte for byte', async () => {
   const other = rawKeyOf('019b770e-7be9-7000-9f05-000000000000', 0);
   expect(await command('raw', 'get', other)).toMatchObject({ code: 1 });
   expect(await command('raw', 'get', 'nonsense')).toMatchObject({ code: 2 });
+});
+
+describe.each<[CompressedForm, RegExp, string[]]>([
+  ['base64', /\nok {7}compressed {2}taken, /, []],
+  ['text', /\nwarning {2}compressed {2}they do not arrive intact; /, ['compression_not_supported']],
+])('where the API hands compressed bodies over as %s', (compressedAs, line, told) => {
+  let front: HttpFront;
+  let url: string;
+  beforeAll(async () => {
+    const { routes, accountId } = stack.description;
+    const invoke: HttpFrontOptions['invoke'] = async (role, payload) =>
+      (await stack.functions.get(role)?.invoke(payload)) ?? expect.fail(`no function ${role}`);
+    front = createHttpFront({ routes, accountId, invoke, throttle: undefined, compressedAs });
+    url = `http://127.0.0.1:${await front.listen('127.0.0.1', 0)}`;
+  });
+  afterAll(() => front.stop(1_000));
+
+  it('the events of a client count once each', async () => {
+    const reasons: string[] = [];
+    const onCompressionOff = (reason: string) => reasons.push(reason);
+    const client = createClient({ url, batchItemsMax: 50, onCompressionOff });
+    for (let n = 0; n < 400; n += 1) await client.send({ ...item, type: compressedAs, n });
+    expect(await client.close()).toEqual({ accepted: 400, refused: 0, givenUp: 0 });
+    expect(reasons.map((reason) => reason.split(/[ :]/)[1])).toEqual(told);
+    await atRest(0);
+    expect(await countOf(compressedAs)).toBe(400);
+  });
+
+  it('check says so, works, and counts nothing', async () => {
+    const before = await countersAsStranger(dynamodb, countersTable());
+    const { code, stdout, stderr } = await run(['check', '--url', url]);
+    expect([code, stderr], stdout).toEqual([0, '']);
+    expect(stdout).toMatch(line);
+    await atRest(0);
+    expect(await countersAsStranger(dynamodb, countersTable())).toEqual(before);
+  });
+});
+
+it('check finds the stack by its name', async () => {
+  const { code, stdout, stderr } = await command('check');
+  expect([code, stderr], stdout).toEqual([0, '']);
+  expect(stdout).toMatch(/^checking http:\/\/127\.0\.0\.1:\d+\n[^]*\neverything works; /);
 });
 
 it('dlq shows dead letters, sends them again, and drops them', async () => {

@@ -1,5 +1,6 @@
-import { existsSync, readdirSync, readFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { gzipSync } from 'node:zlib';
 
 import { beforeEach, describe, expect, it } from 'vitest';
 
@@ -8,6 +9,7 @@ import {
   answers,
   directory,
   file,
+  received,
   run,
   send,
   start,
@@ -165,6 +167,41 @@ describe('replay', () => {
     expect(outcome).toMatchObject({
       code: 1,
       stderr: 'device-pipeline: 401 unauthorized: No token.\n',
+    });
+  });
+
+  it('sends compressed bodies plain where a gateway loses them, and says so once', async () => {
+    const plain = JSON.stringify({ processed_devices: numberedBatches(1)[0]?.items });
+    const names = [0, 1, 2].map(
+      (n) => `raw/2026-03-01T12:00:00.00${n}Z-00000000-0040-8f3a-9c41-5d0e6f2b7a1${n}.json`,
+    );
+    mkdirSync(join(directory, 'copy/raw'), { recursive: true });
+    for (const name of names) await file(join('copy', name), gzipSync(plain));
+    const lines = names.map((raw_key) =>
+      JSON.stringify({ raw_key, encoding: 'gzip', accepted: 2, rejected: 0 }),
+    );
+    await file('copy/batches.ndjson', `${lines.join('\n')}\n`);
+    const gateway: Answer = (response, { method, headers }) => {
+      const isLost = headers['content-encoding'] !== undefined;
+      if (method === 'GET') send(response, 200, { status: 'ok' });
+      else if (isLost) send(response, 415, { code: 'compression_not_supported', detail: 'Lost.' });
+      else send(response, 200, { raw_key: 'raw/x', enqueued: 2, already_there: false });
+    };
+    const toGateway = async (...more: string[]) => {
+      answers.splice(0, Infinity, ...Array.from({ length: 10 }, () => gateway));
+      const ends = ['--from', join(directory, 'copy'), '--to', url, '--concurrency', '1'];
+      const { code, stderr } = await run(['replay', ...ends, ...more]);
+      const bodies = received.splice(0).filter(({ method }) => method === 'POST');
+      const encodings = bodies.map(({ headers }) => headers['content-encoding']);
+      return { code, stderr, encodings, last: bodies.at(-1)?.body.toString() };
+    };
+    const plainAfterOne = ['gzip', undefined, undefined, undefined];
+    expect(await toGateway()).toEqual({
+      ...{ code: 0, encodings: plainAfterOne, last: plain },
+      stderr: `device-pipeline: ${url} does not get compressed batches intact; sending them plain: 415 compression_not_supported: Lost.\n`,
+    });
+    expect(await toGateway('--no-compress')).toEqual({
+      ...{ code: 0, encodings: plainAfterOne.slice(1), last: plain, stderr: '' },
     });
   });
 

@@ -1,9 +1,14 @@
 import type { AddressInfo } from 'node:net';
+import { gzipSync } from 'node:zlib';
 
+import type { APIGatewayProxyEventV2 } from 'aws-lambda';
+
+import { createHttpFront } from '../../infra/local/http-front.ts';
 import { tokenHash, type RateLimit, type Scope } from '../../src/domain/access-token.ts';
 import type { ProblemCode } from '../../src/domain/problem.ts';
 import { serverAccess, TokenTable } from '../../src/http/access.ts';
 import { hostRule } from '../../src/http/allowed-hosts.ts';
+import { answerGatewayEvent } from '../../src/http/api-gateway.ts';
 import { createHttpServer } from '../../src/http/server.ts';
 import { Unavailable, type Pipeline } from '../../src/pipeline/ports.ts';
 import { exchange, postBatch, startServer, type Received, type Sent } from './server.ts';
@@ -136,6 +141,29 @@ export function provocations(url: string): Readonly<Record<ProblemCode, () => Pr
     request_timeout: () => postTo({ http: { timeouts } }, ['{', { 'content-length': '100' }]),
     body_too_large: () => postTo({ bodyBytesMax: 100 }, [[item, item]]),
     unsupported_media_type: () => postOne([item], { 'content-type': 'text/plain' }),
+    async compression_not_supported() {
+      const front = createHttpFront({
+        ...{ routes: [{ routeKey: 'POST /ingest', role: 'ingest' }], throttle: undefined },
+        ...{ accountId: '000000000000', compressedAs: 'text' },
+        async invoke(_, payload) {
+          const event = JSON.parse(payload) as APIGatewayProxyEventV2;
+          const fetch = () => Promise.reject(new Error('not asked here'));
+          const result = await answerGatewayEvent(fetch, event);
+          return { kind: 'succeeded', payload: JSON.stringify(result) };
+        },
+      });
+      const port = await front.listen('127.0.0.1', 0);
+      try {
+        const body = gzipSync('{"processed_devices":[]}');
+        const url = `http://127.0.0.1:${port}`;
+        const provoked = await post(url, [body, { 'content-encoding': 'gzip' }]);
+        // The gateway's own, which no document of ours has.
+        delete provoked.received.headers['apigw-requestid'];
+        return provoked;
+      } finally {
+        await front.stop(0);
+      }
+    },
     async host_not_allowed() {
       await using server = await startServer({ http: { hostRule: hostRule('127.0.0.1', []) } });
       const headers = { host: 'evil.example' };

@@ -13,6 +13,8 @@ export interface Request {
   readonly headers: IncomingMessage['headers'];
   /** Of the body, inflated. */
   readonly bytes: number;
+  /** The body, inflated. */
+  readonly text: string;
 }
 export type Answer = (response: ServerResponse, request: Request) => void;
 
@@ -41,11 +43,12 @@ export async function serverThat(...answers: Answer[]) {
       const raw = Buffer.concat(parts);
       const isGzip = request.headers['content-encoding'] === 'gzip';
       const body = isGzip ? gunzipSync(raw) : raw;
-      const { processed_devices: events } = JSON.parse(body.toString()) as {
+      const text = body.toString();
+      const { processed_devices: events } = JSON.parse(text) as {
         processed_devices: DeviceEvent[];
       };
       const key = String(request.headers['idempotency-key']);
-      const read = { events, key, headers: request.headers, bytes: body.byteLength };
+      const read = { events, key, headers: request.headers, bytes: body.byteLength, text };
       requests.push(read);
       (answers.shift() ?? accept)(response, read);
     })();

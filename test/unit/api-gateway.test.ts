@@ -1,3 +1,5 @@
+import { brotliCompressSync, deflateSync, gzipSync } from 'node:zlib';
+
 import { describe, expect, it } from 'vitest';
 
 import { answerGatewayEvent } from '../../src/http/api-gateway.ts';
@@ -50,6 +52,40 @@ describe('an event of API Gateway', () => {
     expect(request).toBeUndefined();
     expect(result.statusCode).toBe(400);
     expect(JSON.parse(result.body ?? '')).toMatchObject({ code: 'invalid_json', status: 400 });
+  });
+
+  const compressed = '{"processed_devices":[]}';
+  it.each([
+    ['gzip', gzipSync(compressed)],
+    ['GZIP', gzipSync(compressed)],
+    ['x-gzip', gzipSync('x'.repeat(2_000))],
+    ['deflate', deflateSync(compressed)],
+    ['br', brotliCompressSync(compressed)],
+    ['gzip', Buffer.from('gzip, but not JSON')],
+  ])('with a body of %s that came as text is to be sent uncompressed', async (encoding, body) => {
+    const event = gatewayEvent({ ...post, body }, 'text');
+    event.headers['content-encoding'] = encoding;
+    const result = await answerGatewayEvent(() => expect.unreachable(), event);
+    expect(result).toMatchObject({ statusCode: 415, headers: { 'accept-encoding': 'identity' } });
+    expect(JSON.parse(result.body ?? '')).toMatchObject({ code: 'compression_not_supported' });
+  });
+
+  it.each([
+    ['plain JSON labelled gzip', 'gzip', compressed, 'text'],
+    ['plain JSON labelled identity', 'identity', compressed, 'text'],
+    ['JSON that is none, labelled identity', 'identity', '{', 'text'],
+    ['nothing labelled gzip', 'gzip', '', 'text'],
+    ['gzip as base64', 'gzip', gzipSync(compressed), 'base64'],
+  ] as const)('gives the app %s as it came', async (_, encoding, body, form) => {
+    const event = gatewayEvent({ ...post, body }, form);
+    event.headers['content-encoding'] = encoding;
+    const bodies: Buffer[] = [];
+    const fetch = async (request: Request) => {
+      bodies.push(Buffer.from(await request.arrayBuffer()));
+      return new Response('{}');
+    };
+    expect(await answerGatewayEvent(fetch, event)).toMatchObject({ statusCode: 200 });
+    expect(bodies).toEqual([Buffer.from(body)]);
   });
 
   it('gives method, path, query and headers as they were sent', async () => {

@@ -2,6 +2,7 @@ import { Command } from 'commander';
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
 
 import { addAuditOptions, auditOptions } from '../../src/entry/audit-options.ts';
+import { addCheckOptions, checkOptions } from '../../src/entry/check-options.ts';
 import { addStoreOptions, storePlace, type StorePart } from '../../src/entry/common-options.ts';
 import { dateRange, lastWeek } from '../../src/entry/date-range.ts';
 import { checkReplayEnds } from '../../src/entry/directory-kinds.ts';
@@ -69,8 +70,37 @@ describe('the ends of a replay', () => {
     expect(both(parseReplay('stack:a', 'a'))).not.toThrow();
   });
 
+  test('compress nothing on the way to an address where that is said', () => {
+    const parse = (to: string) => {
+      const command = addReplayOptions(new Command('replay').exitOverride());
+      const argv = ['--from', 'data', '--to', to, '--no-compress'];
+      return replayOptions(command.parse(argv, { from: 'user' }));
+    };
+    expect(parse('http://a').compress).toBe(false);
+    expect(parseReplay('data', 'http://a').compress).toBe(true);
+    expect(() => parse('other')).toThrow('--no-compress goes with an address as --to');
+  });
+
   test('are not taken from an address', () => {
     expect(() => parseReplay('http://a', 'data')).toThrow(UsageError);
+  });
+});
+
+describe('the options of check', () => {
+  const parse = (...argv: string[]) =>
+    checkOptions(
+      addCheckOptions(new Command('check').exitOverride()).parse(argv, { from: 'user' }),
+    );
+
+  test('name a server or a stack', () => {
+    expect(parse()).toMatchObject({ place: { url: 'http://127.0.0.1:8080' }, token: undefined });
+    expect(parse('--url', 'http://a/', '--max-body', '1MiB')).toEqual({
+      ...{ place: { url: 'http://a' }, bodyBytesMax: 1024 * 1024, token: undefined },
+    });
+    expect(parse('--stack', 'a').place).toEqual({ stack: 'a' });
+    expect(() => parse('--stack', 'a', '--url', 'http://a')).toThrow(
+      new UsageError('--url and --stack are two servers; give one of them'),
+    );
   });
 });
 

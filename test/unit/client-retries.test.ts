@@ -48,7 +48,9 @@ it('each retry of a batch is reported before its wait', async () => {
   const limits = { ...defaultRetryLimits, attemptsMax: 4, firstContactMsMax: 600_000 };
   const [server, batch] = [serverAt('http://127.0.0.1:9'), { body: '{}', key: 'mine' }];
   const { signal } = new AbortController();
-  await postBatch(server, batch, signal, limits, effects, (retry) => retries.push(retry));
+  await postBatch(server, batch, signal, limits, effects, {
+    onRetry: (retry) => retries.push(retry),
+  });
   const what = { reason: 'connect ECONNREFUSED', key: 'mine' };
   expect(retries).toEqual([
     { ...what, attempts: 1, elapsedMs: 0, waitMs: 100 },

@@ -6,7 +6,8 @@ import { gzipSync } from 'node:zlib';
 import { beforeEach, afterEach, describe, expect, test } from 'vitest';
 
 import { requestOverHttp } from '../../src/client/http-request.ts';
-import { describeFailure, readText } from '../../src/client/post-batch.ts';
+import { describeFailure } from '../../src/client/failure-text.ts';
+import { readText } from '../../src/client/post-batch.ts';
 
 let listener: RequestListener;
 const server = createServer((request, response) => listener(request, response));

@@ -44,6 +44,14 @@ const rules: readonly Rule[] = [
   { command: /^curl [^]*\/ingest\b/, prints: /^\{"status":"accepted",.*"enqueued":5\}$/ },
   { command: /^curl .*\/stats\?/, prints: /^\[(\{"date":"[^{}]*"count":\d+\},?)+\]$/ },
   { command: /^curl .*\/readyz/, prints: /^\{"status":"ready",/ },
+  {
+    command: command('check'),
+    prints: /\n(everything works|it works, with 1 warning); no counts were changed/,
+  },
+  {
+    command: /^DEVICE_PIPELINE_TOKEN=\$TOKEN npx device-pipeline check --stack \S+$/,
+    prints: /\n(everything works|it works, with 1 warning); no counts were changed/,
+  },
   { command: command('feed'), prints: /^batches +[1-9].*, 0 refused\n/, says: anything },
   { command: command('ingest'), prints: /^batches +[1-9]/, says: anything, before: addFiles },
   {

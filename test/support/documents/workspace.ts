@@ -76,7 +76,7 @@ export class Workspace {
 shift
 case "$1" in
   serve) ${standIn} "$@" ;;
-  feed | ingest) [ ! -f ${address} ] || export DEVICE_PIPELINE_URL="$(cat ${address})" ;;
+  check | feed | ingest) [ ! -f ${address} ] || export DEVICE_PIPELINE_URL="$(cat ${address})" ;;
 esac
 exec ${node} ${join(projectRoot, 'bin/device-pipeline.cjs')} "$@"`,
     );

@@ -167,6 +167,15 @@ describe('the event of a request', () => {
     const headers = ['content-type', 'application/json', 'content-encoding', 'gzip'];
     await send(`${url}/ingest`, { method: 'POST', headers, body });
     expect(Buffer.from(invoked[0]?.event.body ?? '', 'base64')).toEqual(body);
+
+    const asText = await front({ statusCode: 200 }, { compressedAs: 'text' });
+    await send(asText.url, { method: 'POST', headers, body });
+    expect(asText.invoked[0]?.event).toMatchObject({
+      ...{ isBase64Encoded: false, body: body.toString('utf8') },
+    });
+    const pictures = ['content-type', 'image/png', 'content-encoding', 'gzip'];
+    await send(asText.url, { method: 'POST', headers: pictures, body });
+    expect(asText.invoked[1]?.event).toMatchObject({ isBase64Encoded: true });
   });
 });
 
