@@ -56,7 +56,7 @@ export async function check(
 
 async function urlOfStack(name: string, env: Record<string, string | undefined>): Promise<string> {
   const { withStack } = await import('./stack.ts');
-  return await withStack(name, env, ({ apiUrl }) => Promise.resolve(apiUrl));
+  return await withStack({ name }, env, ({ apiUrl }) => Promise.resolve(apiUrl));
 }
 
 function summary(results: readonly Finding['result'][]): string {

@@ -218,12 +218,12 @@ class Sweep {
   }
 
   async #passIntakes(after: string, receivedBefore: number) {
-    const { keys, intakes, each, progress } = this.#ports;
+    const ports = this.#ports;
     let through = after;
-    for await (const page of keys({ after, before: startOf(receivedBefore) })) {
-      const finished = await intakes(batchIdsOf(page));
+    for await (const page of ports.keys({ after, before: startOf(receivedBefore) })) {
+      const finished = await ports.intakes(batchIdsOf(page));
       const cutOff = page.filter((rawKey) => !finished.has(batchIdOf(rawKey)));
-      await each(cutOff, async (rawKey) => {
+      await ports.each(cutOff, async (rawKey) => {
         if (!this.#isTimeUp(intakesShare)) await this.#lookAfterSafely({ rawKey, attempts: 0 });
       });
       // A page that was not finished is looked at again from its start.
@@ -233,7 +233,7 @@ class Sweep {
       const last = page.at(-1);
       if (last === undefined) continue;
       through = last;
-      await progress.moveTo(through);
+      await ports.progress.moveTo(through);
     }
     return { through, isDone: true };
   }
@@ -243,15 +243,15 @@ class Sweep {
     intakes: { readonly through: string; readonly isDone: boolean },
     receivedBefore: number,
   ): Promise<void> {
-    const { keys, each, progress } = this.#ports;
+    const ports = this.#ports;
     let through = after;
     let provenBefore = timeOf(after, 0);
     // Behind the first position, and at it.
-    for await (const page of keys({ after, before: `${intakes.through}\0` })) {
+    for await (const page of ports.keys({ after, before: `${intakes.through}\0` })) {
       const counted = await this.#countedOf(page);
       let waiting: string | undefined;
       const open = page.filter((rawKey) => !counted.has(batchIdOf(rawKey)));
-      await each(open, async (rawKey) => {
+      await ports.each(open, async (rawKey) => {
         if (waiting !== undefined && rawKey > waiting) return;
         const fate = this.#isTimeUp(countedShare)
           ? 'waits'
@@ -262,7 +262,7 @@ class Sweep {
       through = lastBefore(page, waiting) ?? through;
       provenBefore = timeOf(waiting ?? through, provenBefore);
       if (waiting !== undefined || page.length > 0) {
-        await progress.countedTo(through, provenBefore);
+        await ports.progress.countedTo(through, provenBefore);
       }
       if (waiting !== undefined) {
         const since = this.#since.get(waiting) ?? this.#startedAt;
@@ -270,21 +270,21 @@ class Sweep {
         return;
       }
     }
-    if (intakes.isDone) await progress.countedTo(through, receivedBefore);
+    if (intakes.isDone) await ports.progress.countedTo(through, receivedBefore);
   }
 
   async #lookAtOrphans(): Promise<void> {
-    const { each, progress } = this.#ports;
-    for await (const page of progress.orphans(this.#startedAt)) {
+    const ports = this.#ports;
+    for await (const page of ports.progress.orphans(this.#startedAt)) {
       if (this.#isTimeUp()) return;
       const counted = await this.#countedOf(page.map(({ rawKey }) => rawKey));
       const fates = new Map<Fate, number>();
-      await each(page, async (orphan) => {
+      await ports.each(page, async (orphan) => {
         const isCounted = counted.has(batchIdOf(orphan.rawKey));
         if (this.#isTimeUp()) return;
         const fate = isCounted ? 'done' : await this.#lookAfterSafely(orphan);
         fates.set(fate, (fates.get(fate) ?? 0) + 1);
-        if (fate === 'done') await progress.drop(orphan.rawKey);
+        if (fate === 'done') await ports.progress.drop(orphan.rawKey);
       });
       // Where the oldest of them wait, so do those behind them.
       if (page.length > 0 && fates.get('waits') === page.length) return;
@@ -292,8 +292,8 @@ class Sweep {
   }
 
   async #countedOf(rawKeys: readonly string[]): Promise<ReadonlySet<BatchId>> {
-    const { intakes, counted } = this.#ports;
-    return await counted(await intakes(batchIdsOf(rawKeys)));
+    const intakes = await this.#ports.intakes(batchIdsOf(rawKeys));
+    return await this.#ports.counted(intakes);
   }
 
   /** One batch that cannot be looked after must not hold up the others. */

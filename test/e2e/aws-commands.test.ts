@@ -175,10 +175,11 @@ describe.each<[CompressedForm, RegExp, string[]]>([
   let front: HttpFront;
   let url: string;
   beforeAll(async () => {
-    const { routes, accountId } = stack.description;
+    const { accountId } = stack.description;
+    const routes = stack.description.routes.map((route) => ({ ...route, throttle: undefined }));
     const invoke: HttpFrontOptions['invoke'] = async (role, payload) =>
       (await stack.functions.get(role)?.invoke(payload)) ?? expect.fail(`no function ${role}`);
-    front = createHttpFront({ routes, accountId, invoke, throttle: undefined, compressedAs });
+    front = createHttpFront({ routes, accountId, invoke, compressedAs });
     url = `http://127.0.0.1:${await front.listen('127.0.0.1', 0)}`;
   });
   afterAll(() => front.stop(1_000));

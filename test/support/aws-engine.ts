@@ -169,7 +169,7 @@ export class AwsEngine {
         deadline: Number.POSITIVE_INFINITY,
         ageMsMax: this.keepMs - 7 * dayMs,
         receivesMax: 5,
-      repeats: this.#repeats,
+        repeats: this.#repeats,
       },
     );
   }

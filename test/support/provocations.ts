@@ -143,7 +143,7 @@ export function provocations(url: string): Readonly<Record<ProblemCode, () => Pr
     unsupported_media_type: () => postOne([item], { 'content-type': 'text/plain' }),
     async compression_not_supported() {
       const front = createHttpFront({
-        ...{ routes: [{ routeKey: 'POST /ingest', role: 'ingest' }], throttle: undefined },
+        routes: [{ routeKey: 'POST /ingest', role: 'ingest', throttle: undefined }],
         ...{ accountId: '000000000000', compressedAs: 'text' },
         async invoke(_, payload) {
           const event = JSON.parse(payload) as APIGatewayProxyEventV2;
