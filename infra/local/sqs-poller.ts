@@ -8,8 +8,11 @@ import { payloadBytesMax, type InvocationResult } from './lambda-runtime.ts';
 import type { EventSourceDescription } from './stack-description.ts';
 import { recordsDone, sqsRecord, type SqsRecord } from './sqs-event.ts';
 
-/** Lambda begins with so many long polls side by side. */
-const pollersMax = 5;
+/**
+ * Lambda begins with so many pollers side by side, whatever the maximum concurrency is: each gathers
+ * for itself.
+ */
+const pollersDefault = 5;
 const longPollSeconds = 20;
 const retryMs = 500;
 /** What the JSON around the records takes at the most. */
@@ -24,6 +27,8 @@ export interface SqsPollerOptions {
     options: { killAfterMs: number | undefined },
   ) => Promise<InvocationResult>;
   readonly disorder?: DisorderOptions | undefined;
+  /** How many gather from the start; 5 where it is left out, as on AWS. */
+  readonly pollers?: number;
   /** Told of each batch that failed, wholly or in part, and of calls to the queue that did. */
   readonly onTrouble?: ((text: string) => void) | undefined;
 }
@@ -45,15 +50,20 @@ class Poller {
   readonly #stopping = new AbortController();
   readonly #disorder: Disorder;
   readonly #loops: Promise<void>[];
+  readonly #pollers: number;
+  #places: number;
+  readonly #waiting: (() => void)[] = [];
 
   constructor(options: SqsPollerOptions) {
     this.#options = options;
     this.#client = new SQSClient(clientSettings(options.endpoint, options.region, 'eventsource'));
     this.#disorder = createDisorder(options.disorder);
-    const { concurrencyMax } = options.eventSource;
-    // A loop gathers, invokes and deletes one batch after the other: as many loops, as many
-    // invocations at a time. Only the first few wait in long polls.
-    this.#loops = Array.from({ length: concurrencyMax }, (_, index) => this.#loop(index));
+    this.#pollers = options.pollers ?? pollersDefault;
+    this.#places = options.eventSource.concurrencyMax;
+    // A loop gathers, invokes and deletes one batch after the other, and waits for a place to invoke
+    // in. Only the first few wait in long polls.
+    const length = Math.max(this.#pollers, this.#places);
+    this.#loops = Array.from({ length }, (_, index) => this.#loop(index));
   }
 
   async stop(): Promise<void> {
@@ -65,7 +75,7 @@ class Poller {
   /** The loops beyond the first few start when those are busy all the time: see `#waitForNeed`. */
   async #loop(index: number): Promise<void> {
     while (!this.#isStopping) {
-      if (index >= pollersMax && !(await this.#waitForNeed())) continue;
+      if (index >= this.#pollers && !(await this.#waitForNeed())) continue;
       try {
         const records = await this.#gather();
         if (records.length > 0) await this.#deliver(records);
@@ -85,7 +95,7 @@ class Poller {
 
   /** Lambda adds pollers while there is more than those there can take. */
   async #waitForNeed(): Promise<boolean> {
-    if (this.#busy >= pollersMax) return true;
+    if (this.#busy >= this.#pollers) return true;
     await this.#pause(100);
     return false;
   }
@@ -149,6 +159,17 @@ class Poller {
   }
 
   async #invoke(records: readonly SqsRecord[]): Promise<void> {
+    while (this.#places === 0) await new Promise<void>((resolve) => this.#waiting.push(resolve));
+    this.#places--;
+    try {
+      await this.#invokeInPlace(records);
+    } finally {
+      this.#places++;
+      this.#waiting.shift()?.();
+    }
+  }
+
+  async #invokeInPlace(records: readonly SqsRecord[]): Promise<void> {
     const { eventSource, invoke } = this.#options;
     const began = Date.now();
     const killAfterMs = this.#disorder.killAfterMs();

@@ -164,7 +164,7 @@ describe('the event source', () => {
   it('gathers up to the batch size, and deletes what is done ten at a time', async () => {
     await sendMessages(numbered(250));
     calls.splice(0);
-    const { batches } = poll(() => ({ batchItemFailures: [] }));
+    const { batches } = poll(() => ({ batchItemFailures: [] }), { pollers: 2 });
     await eventually(async () => (await inQueue('queue')) === 0);
     expect(new Set(bodiesOf(batches)).size).toBe(250);
     expect(batches.flat()).toHaveLength(250);
@@ -172,9 +172,16 @@ describe('the event source', () => {
     expect(calls.filter((name) => name === 'DeleteMessageBatch')).toHaveLength(25);
   });
 
+  it('has five poll side by side, however few may be invoked at a time', async () => {
+    calls.splice(0);
+    poll(() => undefined);
+    const polls = () => calls.filter((name) => name === 'ReceiveMessage').length;
+    await eventually(() => polls() === 5);
+  });
+
   it('waits for more as long as the window is open', async () => {
     eventSource = { ...eventSource, windowMs: 1_500, concurrencyMax: 1 };
-    const { batches } = poll(() => undefined);
+    const { batches } = poll(() => undefined, { pollers: 1 });
     await sendMessages(['first']);
     await new Promise((resolve) => setTimeout(resolve, 700));
     expect(batches).toEqual([]);
