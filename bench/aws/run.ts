@@ -201,8 +201,8 @@ async function sweepAll(stack: LocalStack, batches: number): Promise<void> {
   for (let seen = 0; seen < batches;) {
     const [result] = await stack.runSchedules();
     if (result?.kind !== 'succeeded') throw new Error(`a sweep failed: ${JSON.stringify(result)}`);
-    const swept = JSON.parse(result.payload) as { batches: number; orphans: number };
-    if (swept.orphans > 0) throw new Error(`${swept.orphans} batches were not counted in time`);
+    const swept = JSON.parse(result.payload) as { batches: number; resent: number };
+    if (swept.resent > 0) throw new Error(`${swept.resent} messages were not counted in time`);
     if (swept.batches === 0) throw new Error(`${batches - seen} batches were not swept`);
     seen += swept.batches;
   }

@@ -79,7 +79,7 @@ describe('docs/deploying.md', () => {
     const whenOf = Object.fromEntries(rows('## Watching it') as [string, string][]);
     const [server, throttled] = [alarm('ServerErrors'), alarm('RequestsThrottledOften')];
     expect(whenOf).toMatchObject({
-      OldestMessageWaits: `a message has waited for ${alarm('OldestMessageWaits').atLeast / 60} minutes`,
+      OldestMessageWaits: `what came ${alarm('OldestMessageWaits').atLeast / 60} minutes ago or longer waits to be counted, as SQS or the sweeper sees it`,
       ServerErrors: `${server.atLeast} answers were 5xx within ${server.minutes} minutes`,
       RequestsThrottledOften: `${throttled.atLeast} answers were 429 within ${throttled.minutes} minutes`,
     });
