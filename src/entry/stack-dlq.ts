@@ -10,7 +10,8 @@ import { redriveLetters, type RedriveOptions } from '../engines/aws/redrive-lett
 import { s3RawStore } from '../engines/aws/s3-raw-store.ts';
 import { sqsChunkQueue } from '../engines/aws/sqs-chunk-queue.ts';
 import { checkTablePair } from '../engines/aws/table-pair.ts';
-import { sweepBatch, type SweepRules } from '../pipeline/sweep.ts';
+import { sweepBatch } from '../pipeline/sweep.ts';
+import type { SweepRules } from '../pipeline/sweep-ports.ts';
 import type { StackPlace } from './common-options.ts';
 import { Chooser, type ChosenLetters, type DlqOptions } from './dlq-options.ts';
 import { backoff } from './lambda/clients.ts';

@@ -1,116 +1,16 @@
 import { readRawKey, type BatchId } from '../domain/batch-id.ts';
 import type { Chunk } from '../domain/chunk.ts';
-import type { DayOf } from '../domain/day.ts';
 import { batchLetterBody } from './letter-content.ts';
-import type { ChunkQueue, Letter, Parking } from './ports.ts';
+import type { Letter, Parking } from './ports.ts';
 import { areAllCounted, recut, type CutBatch } from './recut.ts';
-
-/** A batch that is looked at again at a later time. */
-export interface Orphan {
-  readonly rawKey: string;
-  /** How often its chunks were sent again, or that was tried. */
-  readonly attempts: number;
-}
-
-/** A batch all of which was stored and queued. */
-export interface FinishedIntake {
-  readonly chunks: number;
-  /** When it came here from another installation, if it did; milliseconds since 1970. */
-  readonly replayedAt?: number;
-}
-
-/** How far a batch has come. */
-export interface BatchState {
-  /** Undefined where its intake was cut off. */
-  readonly intake: FinishedIntake | undefined;
-  /** The indexes of those that are counted, or dropped: nothing is left to do for them. */
-  readonly counted: ReadonlySet<number>;
-}
-
-export interface SweepPorts {
-  /** Raw keys behind `after` and before `before`, in order, a page at a time. */
-  keys(range: { readonly after: string; readonly before: string }): AsyncIterable<string[]>;
-  raw(rawKey: string): Promise<CutBatch | undefined>;
-  /** The batches whose intake has finished; those of the last seconds may be missing. */
-  intakes(batchIds: readonly BatchId[]): Promise<ReadonlyMap<BatchId, FinishedIntake>>;
-  /** Those of the batches that are wholly counted; those of the last seconds may be missing. */
-  counted(batches: ReadonlyMap<BatchId, FinishedIntake>): Promise<ReadonlySet<BatchId>>;
-  /** What is true of a batch now. */
-  state(batchId: BatchId): Promise<BatchState>;
-  /** About how many messages wait to be counted or are being counted. */
-  queueDepth(): Promise<number>;
-  readonly queue: ChunkQueue;
-  readonly parking: Parking;
-  /** Writes what the intake would have written at its end. */
-  complete(raw: CutBatch, chunks: number): Promise<void>;
-  readonly progress: SweepProgress;
-  /** Works on some at the same time, beginning in their order. */
-  each<T>(inputs: readonly T[], work: (input: T) => Promise<void>): Promise<void>;
-}
-
-/** What a sweep leaves behind for the next one. */
-export interface SweepProgress {
-  /** How far earlier sweeps came; the raw keys are empty at first. */
-  position(): Promise<SweepPosition>;
-  moveTo(intakesThrough: string): Promise<void>;
-  /**
-   * `receivedBefore`: all batches that came before (milliseconds since 1970) are counted, or among
-   * the orphans.
-   */
-  countedTo(countedThrough: string, receivedBefore: number): Promise<void>;
-  /** Those whose time has come (milliseconds since 1970), the oldest first, a page at a time. */
-  orphans(dueAt: number): AsyncIterable<readonly Orphan[]>;
-  keep(orphan: Orphan, nextAt: number): Promise<void>;
-  drop(rawKey: string): Promise<void>;
-}
-
-export interface SweepPosition {
-  /** The raw key through which every batch's intake has finished, or is among the orphans. */
-  readonly intakesThrough: string;
-  /** The raw key through which every batch is counted, or among the orphans. */
-  readonly countedThrough: string;
-}
-
-export interface SweepRules {
-  readonly dayOf: DayOf;
-  readonly now: () => number;
-  /** A batch is looked at so long after it came: by then its intake has ended. */
-  readonly afterMs: number;
-  /** Chunks of an older batch are not queued again: they might be counted and their marks be gone. */
-  readonly ageMsMax: number;
-  /** What is known of older batches may be gone. */
-  readonly keepMs: number;
-  /** Nothing is begun after it; milliseconds since 1970. */
-  readonly deadline: number;
-  /**
-   * How many messages that were queued before are queued again in one sweep at most, where the
-   * queue is empty; `defaultResendsMax` where it is left out.
-   */
-  readonly resendsMax?: number;
-  /** Is told of a batch that could not be looked after; it is tried again. */
-  readonly onFailure: (error: unknown, rawKey: string) => void;
-  /** Is told of a batch so old that nothing tells whether it is counted. */
-  readonly onForgotten: (rawKey: string) => void;
-}
-
-export interface SweepResult {
-  /** Batches whose intake was looked at. */
-  readonly batches: number;
-  /** Batches whose intake was found cut off. */
-  readonly orphans: number;
-  /** Messages sent again, those of orphans among them. */
-  readonly resent: number;
-  /** Messages and batches put among the dead letters. */
-  readonly parked: number;
-  /** Batches that could not be looked after. */
-  readonly failed: number;
-  /** Batches so old that nothing tells whether they are counted. */
-  readonly forgotten: number;
-  /** By how much the look at intakes is behind its time, in milliseconds. */
-  readonly behindMs: number;
-  /** How long the first batch that waits to be counted has waited, in milliseconds; 0: none does. */
-  readonly waitingMs: number;
-}
+import type {
+  FinishedIntake,
+  Orphan,
+  SweepPorts,
+  SweepPosition,
+  SweepResult,
+  SweepRules,
+} from './sweep-ports.ts';
 
 export const defaultResendsMax = 1_000;
 
@@ -147,7 +47,7 @@ export async function sweepBatch(
       return Promise.resolve(new Set(letters.map(({ messageId }) => messageId)));
     },
   };
-  await new Sweep({ ...ports, parking }, { ...rules, afterMs: 0 }).resend(rawKey);
+  await new Sweep({ ...ports, parking }, rules).resend(rawKey);
   return reasons[0];
 }
 
@@ -178,6 +78,8 @@ class Sweep {
   #arrived = 0;
   /** How many messages may be sent again that were queued before. */
   #resendsLeft = 0;
+  /** Whether what is missing is sent however young the batch is. */
+  #isForced = false;
 
   constructor(ports: SweepPorts, rules: SweepRules) {
     this.#ports = ports;
@@ -186,9 +88,8 @@ class Sweep {
   }
 
   async run(): Promise<SweepResult> {
-    const { progress } = this.#ports;
     const { afterMs } = this.#rules;
-    const from = await progress.position();
+    const from = await this.#begin();
     const receivedBefore = this.#startedAt - afterMs;
     const intakes = await this.#passIntakes(from.intakesThrough, receivedBefore);
     if (!intakes.isDone) {
@@ -203,7 +104,16 @@ class Sweep {
   /** Whatever else there is to do, what is missing of the batch is sent. */
   async resend(rawKey: string): Promise<void> {
     this.#resendsLeft = Number.POSITIVE_INFINITY;
+    this.#isForced = true;
     await this.#lookAfter({ rawKey, attempts: 0 });
+  }
+
+  /** A first sweep begins with what the ledger could know of: what is older came before there was one. */
+  async #begin(): Promise<SweepPosition> {
+    const position = await this.#ports.progress.position();
+    if (position.intakesThrough !== '') return position;
+    const oldest = startOf(this.#startedAt - this.#rules.keepMs);
+    return { intakesThrough: oldest, countedThrough: oldest };
   }
 
   /**
@@ -248,7 +158,7 @@ class Sweep {
     let provenBefore = timeOf(after, 0);
     // Behind the first position, and at it.
     for await (const page of ports.keys({ after, before: `${intakes.through}\0` })) {
-      const counted = await this.#countedOf(page);
+      const { counted } = await this.#glance(page);
       let waiting: string | undefined;
       const open = page.filter((rawKey) => !counted.has(batchIdOf(rawKey)));
       await ports.each(open, async (rawKey) => {
@@ -277,12 +187,18 @@ class Sweep {
     const ports = this.#ports;
     for await (const page of ports.progress.orphans(this.#startedAt)) {
       if (this.#isTimeUp()) return;
-      const counted = await this.#countedOf(page.map(({ rawKey }) => rawKey));
+      const { intakes, counted } = await this.#glance(page.map(({ rawKey }) => rawKey));
+      const fateOf = async (orphan: Orphan): Promise<Fate> => {
+        const batchId = batchIdOf(orphan.rawKey);
+        if (counted.has(batchId)) return 'done';
+        const intake = intakes.get(batchId);
+        const isWaiting = intake !== undefined && this.#mayWait(sinceOf(orphan.rawKey, intake));
+        return isWaiting ? 'waits' : await this.#lookAfterSafely(orphan);
+      };
       const fates = new Map<Fate, number>();
       await ports.each(page, async (orphan) => {
-        const isCounted = counted.has(batchIdOf(orphan.rawKey));
         if (this.#isTimeUp()) return;
-        const fate = isCounted ? 'done' : await this.#lookAfterSafely(orphan);
+        const fate = await fateOf(orphan);
         fates.set(fate, (fates.get(fate) ?? 0) + 1);
         if (fate === 'done') await ports.progress.drop(orphan.rawKey);
       });
@@ -291,9 +207,10 @@ class Sweep {
     }
   }
 
-  async #countedOf(rawKeys: readonly string[]): Promise<ReadonlySet<BatchId>> {
+  /** How far the batches have come, as of some moments ago. */
+  async #glance(rawKeys: readonly string[]) {
     const intakes = await this.#ports.intakes(batchIdsOf(rawKeys));
-    return await this.#ports.counted(intakes);
+    return { intakes, counted: await this.#ports.counted(intakes) };
   }
 
   /** One batch that cannot be looked after must not hold up the others. */
@@ -321,7 +238,7 @@ class Sweep {
     const { intake, counted } = await this.#ports.state(batchId);
     if (intake !== undefined) {
       if (areAllCounted(intake.chunks, counted)) return 'done';
-      const since = intake.replayedAt ?? timeOf(rawKey, 0);
+      const since = sinceOf(rawKey, intake);
       this.#since.set(rawKey, since);
       if (this.#mayWait(since)) return 'waits';
     }
@@ -336,7 +253,7 @@ class Sweep {
       return 'done';
     }
     // A replay under way looks after itself; see `awsReplayIntake`.
-    if (intake === undefined && ageMs < this.#rules.afterMs) return 'waits';
+    if (intake === undefined && ageMs < this.#rules.afterMs && !this.#isForced) return 'waits';
     const cut = recut(raw, this.#rules.dayOf);
     if ('reason' in cut) return await this.#park([uncuttable(raw, rawKey, cut.reason)]);
     const missing = cut.chunks.filter(({ index }) => !counted.has(index));
@@ -353,7 +270,7 @@ class Sweep {
   #mayWait(since: number): boolean {
     const { now, afterMs, ageMsMax } = this.#rules;
     const ageMs = now() - since;
-    if (ageMs > ageMsMax) return false;
+    if (ageMs > ageMsMax || this.#isForced) return false;
     return ageMs < afterMs || this.#resendsLeft <= 0;
   }
 
@@ -399,6 +316,11 @@ function batchIdsOf(rawKeys: readonly string[]): BatchId[] {
 /** When the batch of the key came, in milliseconds since 1970; `otherwise` for other keys. */
 function timeOf(rawKey: string, otherwise: number): number {
   return readRawKey(rawKey)?.receivedAt ?? otherwise;
+}
+
+/** When the batch came here, in milliseconds since 1970. */
+function sinceOf(rawKey: string, { replayedAt }: FinishedIntake): number {
+  return replayedAt ?? timeOf(rawKey, 0);
 }
 
 /** The last key of the page, or the last before `waiting`, if there is one. */

@@ -35,7 +35,8 @@ import type {
   Receipts,
   Submission,
 } from '../../src/pipeline/ports.ts';
-import { sweep, sweepBatch, type SweepResult } from '../../src/pipeline/sweep.ts';
+import { sweep, sweepBatch } from '../../src/pipeline/sweep.ts';
+import type { SweepResult } from '../../src/pipeline/sweep-ports.ts';
 import { clientOf } from './aws-fault-layer.ts';
 import type { Random } from './aws-random.ts';
 import type { Invocation, Scheduler } from './aws-scheduler.ts';

@@ -25,7 +25,8 @@ import { s3RawStore } from '../../src/engines/aws/s3-raw-store.ts';
 import { sqsChunkQueue } from '../../src/engines/aws/sqs-chunk-queue.ts';
 import { sqsDeadLetters } from '../../src/engines/aws/sqs-dead-letters.ts';
 import { countMessages, type QueueMessage } from '../../src/pipeline/count-messages.ts';
-import { sweep, sweepBatch, type SweepResult, type SweepRules } from '../../src/pipeline/sweep.ts';
+import { sweep, sweepBatch } from '../../src/pipeline/sweep.ts';
+import type { SweepResult, SweepRules } from '../../src/pipeline/sweep-ports.ts';
 import type { AwsEmulators, AwsStore } from './aws-store.ts';
 
 /** Decides what becomes of a call: throws, before or after `proceed`, or lets it be. */

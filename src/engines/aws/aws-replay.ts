@@ -8,7 +8,7 @@ import {
   type ReplayResult,
 } from '../../pipeline/ports.ts';
 import { recut } from '../../pipeline/recut.ts';
-import type { SweepProgress } from '../../pipeline/sweep.ts';
+import type { SweepProgress } from '../../pipeline/sweep-ports.ts';
 import type { DynamodbBatchRecords, KeyRecord } from './dynamodb-batch-records.ts';
 import { keyIdOf } from './ledger-table.ts';
 import type { S3RawBatch, S3RawStore } from './s3-raw-store.ts';

@@ -3,7 +3,7 @@ import type { SQSClient } from '@aws-sdk/client-sqs';
 import type { BatchId } from '../../domain/batch-id.ts';
 import { areAllCounted } from '../../pipeline/recut.ts';
 import type { ChunkQueue, Parking } from '../../pipeline/ports.ts';
-import type { BatchState, FinishedIntake, SweepPorts } from '../../pipeline/sweep.ts';
+import type { BatchState, FinishedIntake, SweepPorts } from '../../pipeline/sweep-ports.ts';
 import type { Backoff } from './backoff.ts';
 import { batchGet } from './batch-get.ts';
 import { DynamodbBatchRecords } from './dynamodb-batch-records.ts';

@@ -7,7 +7,7 @@ import {
 } from '@aws-sdk/client-dynamodb';
 
 import { readRawKey } from '../../domain/batch-id.ts';
-import type { Orphan, SweepProgress } from '../../pipeline/sweep.ts';
+import type { Orphan, SweepProgress } from '../../pipeline/sweep-ports.ts';
 import { keyItem, numberOf, textOf, type Item, type LedgerKey } from './ledger-table.ts';
 
 const sweepId = 'sweep';

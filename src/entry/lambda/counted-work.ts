@@ -3,7 +3,7 @@ import type { LedgerKey } from '../../engines/aws/ledger-table.ts';
 import type { CountingPorts } from '../../pipeline/count-messages.ts';
 import { readLetterContent } from '../../pipeline/letter-content.ts';
 import type { Letter, Parking } from '../../pipeline/ports.ts';
-import type { SweepResult } from '../../pipeline/sweep.ts';
+import type { SweepResult } from '../../pipeline/sweep-ports.ts';
 import type { Telemetry } from './telemetry.ts';
 
 type Ports = CountingPorts<LedgerKey, LedgerDelivery>;
