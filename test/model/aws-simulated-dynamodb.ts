@@ -166,6 +166,10 @@ export class SimulatedDynamodb {
     for (const [name, { Keys = [], ...how }] of Object.entries(RequestItems)) {
       knowsOnly(how, ['ConsistentRead', 'ProjectionExpression']);
       const table = this.#table(name);
+      if (new Set(Keys.map((key) => JSON.stringify(table.keyOf(key)))).size < Keys.length) {
+        const message = 'Provided list of item keys contains duplicates';
+        throw serviceError('ValidationException', 400, message);
+      }
       const done = Math.max(1, Keys.length - (Keys.length % 3));
       const items = Keys.slice(0, done)
         .map((key) => table.get(key))

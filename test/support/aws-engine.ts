@@ -46,6 +46,10 @@ export class AwsEngine {
   now: number;
   /** In the way of every call, if it is set. */
   fault: Fault | undefined;
+  /** What becomes of a batch that could not be swept. */
+  onSweepFailure: SweepRules['onFailure'] = (error) => {
+    throw error;
+  };
   readonly keepMs: number;
   readonly store: AwsStore;
   readonly intake;
@@ -188,9 +192,7 @@ export class AwsEngine {
       ageMsMax: this.keepMs - 7 * dayMs,
       keepMs: this.keepMs,
       deadline: Number.POSITIVE_INFINITY,
-      onFailure: (error) => {
-        throw error;
-      },
+      onFailure: (error, rawKey) => this.onSweepFailure(error, rawKey),
       onForgotten: () => undefined,
     };
   }

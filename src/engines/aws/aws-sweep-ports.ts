@@ -49,9 +49,12 @@ export function awsSweepPorts(options: AwsSweepOptions): SweepPorts {
     keys: (range) => rawStore.keys(range),
     raw: (rawKey) => rawStore.get(rawKey),
     async intakes(batchIds) {
-      const keys = batchIds.map((batchId) => keyItem(batchKey(batchId)));
+      // Two raw keys of one batch are a mistake of others, and no reason to look at nothing.
+      const keys = [...new Set(batchIds)].map((batchId) => keyItem(batchKey(batchId)));
       const rows = await glance(options, keys, 'id, chunks, replayed_at');
-      return new Map(rows.map((row) => [batchIdOf(textOf(row, 'id')), intakeOf(row)]));
+      // A row that cannot be read is met again where its batch is looked after by itself.
+      const readable = rows.filter((row) => row['chunks']?.N !== undefined);
+      return new Map(readable.map((row) => [batchIdOf(textOf(row, 'id')), intakeOf(row)]));
     },
     async counted(batches) {
       const few = [...batches].filter(([, { chunks }]) => chunks <= markedChunksMax);

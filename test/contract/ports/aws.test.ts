@@ -1,10 +1,12 @@
 import { randomUUID } from 'node:crypto';
 
 import { DeleteItemCommand, PutItemCommand, UpdateItemCommand } from '@aws-sdk/client-dynamodb';
+import { PutObjectCommand } from '@aws-sdk/client-s3';
 import { afterAll, beforeAll, expect } from 'vitest';
 
 import { cutIntoChunks } from '../../../src/domain/chunk.ts';
-import { chunkKey } from '../../../src/engines/aws/ledger-table.ts';
+import { rawKeyOf } from '../../../src/domain/batch-id.ts';
+import { batchKey, chunkKey, keyItem } from '../../../src/engines/aws/ledger-table.ts';
 import { dynamodbCounterReader } from '../../../src/engines/aws/dynamodb-counter-reader.ts';
 import { leastKeepMs } from '../../../src/engines/aws/dynamodb-least-keep.ts';
 import { parkingOnce } from '../../../src/engines/aws/dynamodb-parking.ts';
@@ -373,6 +375,29 @@ describe('messages', () => {
     expect(await engine.deadLetters.list()).toMatchObject([
       { reason: expect.stringMatching(/^too_old: it is of 2023-06-16T12:00:00/) as string },
     ]);
+  });
+});
+
+describe('what others put beside our batches', () => {
+  it('holds up no sweep: a second raw key of a batch, a row without its number of chunks', async () => {
+    const engine = await openEngine();
+    const [twice, odd, cutOff] = [await put(engine, batchOf([itemOf(0)])), randomUUID(), 3];
+    const { bucket: Bucket, ledgerTable: TableName } = engine.store;
+    const body = Buffer.from(JSON.stringify({ processed_devices: [itemOf(1)] }));
+    const other = rawKeyOf(twice.batchId, twice.receivedAt + 1);
+    for (const Key of [other, rawKeyOf(odd, start + 2), rawKeyOf(randomUUID(), start + cutOff)]) {
+      const Metadata = { accepted: '1', rejected: '0' };
+      await aws.s3.send(new PutObjectCommand({ Bucket, Key, Body: body, Metadata }));
+    }
+    const Item = { ...keyItem(batchKey(odd)), received_at: { N: String(start) } };
+    await aws.dynamodb.send(new PutItemCommand({ TableName, Item }));
+    await engine.process();
+    engine.now += 16 * 60_000;
+    const failed: string[] = [];
+    engine.onSweepFailure = (_, rawKey) => failed.push(rawKey);
+    expect(await engine.sweep()).toMatchObject({ batches: 4, orphans: 1, resent: 1, failed: 1 });
+    expect(failed).toEqual([rawKeyOf(odd, start + 2)]);
+    expect(await engine.sweep()).toMatchObject({ batches: 0, failed: 0 });
   });
 });
 
