@@ -36,7 +36,7 @@ export const functionSpecs: Record<HandlerName, FunctionSpec> = {
   },
   sweep: {
     description: 'Finds batches of which something was never counted, and sends it again',
-    // After an outage it may hold 16 raw bodies of 4 MiB at once, each several times over; on
+    // After an outage it may hold 64 MiB of raw bodies at once, each several times over; on
     // other days it runs for a second every five minutes, and the memory costs next to nothing.
     memoryMegabytes: 1769,
     // Less than the time to the next sweep.

@@ -32,8 +32,8 @@ function ingestPermissions(resources: Resources) {
   return [
     // Which counters a day has, where it gets very many.
     allow(countersTable.tableArn, 'dynamodb:Query'),
-    // A batch that is replayed is compared with what is there, and is an orphan until it is queued.
-    allow(ledgerTable.tableArn, 'dynamodb:DeleteItem', 'dynamodb:GetItem', 'dynamodb:PutItem'),
+    // A batch that is replayed is compared with what is there.
+    allow(ledgerTable.tableArn, 'dynamodb:GetItem', 'dynamodb:PutItem'),
     allow(rawBucket.arnForObjects('raw/*'), 's3:GetObject', 's3:PutObject'),
     allow(rawBucket.arnForObjects('excluded/*'), 's3:GetObject', 's3:PutObject'),
     listRawBodies(rawBucket.bucketArn),

@@ -67,7 +67,7 @@ function summary(results: readonly Finding['result'][]): string {
   const failures = count('failed', 'failure');
   if (failures !== undefined) return `it does not work: ${failures}`;
   const warnings = count('warning', 'warning');
-  return warnings === undefined ? 'everything works' : `it works, with ${warnings}`;
+  return warnings === undefined ? 'all steps passed' : `all steps passed, with ${warnings}`;
 }
 
 /** All batches are without items, so that they count nothing. */
@@ -109,7 +109,7 @@ class CheckedServer {
   leftovers(): string {
     const { size } = new Set(this.#rawKeys.values());
     if (size === 0) return '';
-    return `; no counts were changed, ${size} raw ${size === 1 ? 'body' : 'bodies'} without items stay`;
+    return `; no item was sent, so no count was changed and counting was not tried; ${size} raw ${size === 1 ? 'body' : 'bodies'} without items stay`;
   }
 
   async #health(): Promise<Finding> {

@@ -188,8 +188,8 @@ function addCheck(root: Command): void {
 }
 
 const checkNotes = `
-It sends batches without items: plain, repeated, compressed and too large. They change no count, and
-the raw bodies of those that are taken stay. Then it reads a receipt and the counters. The exit code
+It sends batches without items: plain, repeated, compressed and too large. They change no count, so
+that counting itself is not tried, and the raw bodies of those that are taken stay. Then it reads a receipt and the counters. The exit code
 is 0 where all of it works, also where a gateway in front of the server makes compressed batches
 unreadable and the same batch uncompressed is taken. It needs a token that may ingest and read.`;
 

@@ -82,9 +82,11 @@ export interface SweepRules {
   readonly deadline: number;
   /**
    * How many messages that were queued before are queued again in one sweep at most, where the
-   * queue is empty; `defaultResendsMax` where it is left out.
+   * queue is empty; 100,000 where it is left out.
    */
   readonly resendsMax?: number;
+  /** So many messages on the queue make no backlog, however few come; 1,000 where it is left out. */
+  readonly shallowDepth?: number;
   /** Is told of a batch that could not be looked after; it is tried again. */
   readonly onFailure: (error: unknown, rawKey: string) => void;
   /** Is told of a batch so old that nothing tells whether it is counted. */

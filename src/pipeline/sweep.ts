@@ -12,7 +12,7 @@ import type {
   SweepRules,
 } from './sweep-ports.ts';
 
-export const defaultResendsMax = 1_000;
+const [defaultResendsMax, defaultShallowDepth] = [100_000, 1_000];
 
 /**
  * Looks after stored batches. Two positions move through the raw keys in their order, which is that
@@ -108,21 +108,21 @@ class Sweep {
     await this.#lookAfter({ rawKey, attempts: 0 });
   }
 
-  /** A first sweep begins with what the ledger could know of: what is older came before there was one. */
+  /** A first sweep begins with what may still be counted: what is older came before there was a ledger. */
   async #begin(): Promise<SweepPosition> {
     const position = await this.#ports.progress.position();
     if (position.intakesThrough !== '') return position;
-    const oldest = startOf(this.#startedAt - this.#rules.keepMs);
+    const oldest = startOf(this.#startedAt - this.#rules.ageMsMax);
     return { intakesThrough: oldest, countedThrough: oldest };
   }
 
   /**
-   * The more wait, the less is sent again of what may be among it: nothing where as many wait as
-   * came since the sweep before.
+   * No more can be sent in vain than wait on the queue. The more that is, the less is sent again:
+   * nothing where as many wait as came since the sweep before.
    */
   async #resendsAllowed(): Promise<number> {
-    const { resendsMax = defaultResendsMax } = this.#rules;
-    const shallow = Math.max(this.#arrived, resendsMax);
+    const { resendsMax = defaultResendsMax, shallowDepth = defaultShallowDepth } = this.#rules;
+    const shallow = Math.max(this.#arrived, shallowDepth);
     const free = 1 - (await this.#ports.queueDepth()) / shallow;
     return Math.floor(resendsMax * Math.max(0, free));
   }

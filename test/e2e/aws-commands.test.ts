@@ -208,7 +208,7 @@ describe.each<[CompressedForm, RegExp, string[]]>([
 it('check finds the stack by its name', async () => {
   const { code, stdout, stderr } = await command('check');
   expect([code, stderr], stdout).toEqual([0, '']);
-  expect(stdout).toMatch(/^checking http:\/\/127\.0\.0\.1:\d+\n[^]*\neverything works; /);
+  expect(stdout).toMatch(/^checking http:\/\/127\.0\.0\.1:\d+\n[^]*\nall steps passed; /);
 });
 
 it('dlq shows dead letters, sends them again, and drops them', async () => {

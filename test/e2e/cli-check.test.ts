@@ -80,7 +80,7 @@ describe('check', () => {
         'ok       compressed  taken, and the same as the plain batch',
         'ok       too large   65537 bytes refused with 413',
         'ok       counters    can be read',
-        'everything works; no counts were changed, 2 raw bodies without items stay',
+        'all steps passed; no item was sent, so no count was changed and counting was not tried; 2 raw bodies without items stay',
       ],
     });
     const range = 'from=2000-01-01&to=2000-12-31';
@@ -94,7 +94,7 @@ describe('check', () => {
     const { code, lines } = await checked(url);
     expect([code, lines.at(-1)]).toEqual([
       0,
-      'it works, with 1 warning; no counts were changed, 2 raw bodies without items stay',
+      'all steps passed, with 1 warning; no item was sent, so no count was changed and counting was not tried; 2 raw bodies without items stay',
     ]);
     expect(lines[6]).toMatch(/^warning {2}compressed {2}they do not .*: 415 .*: As text\.$/);
   });

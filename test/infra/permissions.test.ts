@@ -66,7 +66,6 @@ const readTokens = 'secretsmanager:GetSecretValue on Tokens';
 
 const exact: Record<string, string[]> = {
   Ingest: [
-    'dynamodb:DeleteItem on Ledger',
     'dynamodb:DescribeTable on Counters',
     'dynamodb:DescribeTable on Ledger',
     'dynamodb:GetItem on Ledger',

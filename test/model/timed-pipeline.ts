@@ -14,6 +14,7 @@ import { sweep } from '../../src/pipeline/sweep.ts';
 import type { SweepPorts, SweepResult } from '../../src/pipeline/sweep-ports.ts';
 import type { LedgerDelivery } from '../../src/engines/aws/dynamodb-counter-store.ts';
 import type { LedgerKey } from '../../src/engines/aws/ledger-table.ts';
+import { sweepWidth } from '../../src/entry/lambda/sweep-function.ts';
 import { receivesMax } from '../../infra/queues.ts';
 import { functionSpecs, sweepAfterSeconds, sweepEveryMinutes } from '../../infra/function-specs.ts';
 import { defaultSettings } from '../../infra/settings.ts';
@@ -346,7 +347,7 @@ export class TimedPipeline {
       queue: sqsChunkQueue({ client, queueUrl, backoff }),
       ...{ sqs: client, queueUrl, backoff },
       parking: sqsDeadLetters({ client, queueUrl: deadLetterQueueUrl, backoff }),
-      width: 16,
+      width: sweepWidth,
     });
     const { resendsMax } = variant ?? {};
     try {
@@ -355,7 +356,8 @@ export class TimedPipeline {
         afterMs: sweepAfterSeconds * 1_000,
         deadline: clock.now + functionSpecs.sweep.timeoutSeconds * 1_000 - 20_000,
         // Of the size that this has.
-        resendsMax: resendsMax ?? Math.max(1, Math.round(1_000 * this.#options.scale)),
+        resendsMax: resendsMax ?? Math.round(100_000 * this.#options.scale),
+        shallowDepth: Math.round(1_000 * this.#options.scale),
         ...{ onFailure: () => undefined, onForgotten: () => undefined },
       });
       this.#note(result);

@@ -4,7 +4,7 @@ import { batchIdMaker, rawKeyOf, readRawKey } from '../../src/domain/batch-id.ts
 import { dayRule } from '../../src/domain/day.ts';
 import type { Letter } from '../../src/pipeline/ports.ts';
 import type { CutBatch } from '../../src/pipeline/recut.ts';
-import { defaultResendsMax, sweep } from '../../src/pipeline/sweep.ts';
+import { sweep } from '../../src/pipeline/sweep.ts';
 import type {
   FinishedIntake,
   Orphan,
@@ -212,7 +212,7 @@ describe('a sweep', () => {
     const rawKeys = Array.from({ length: 40 }, (_, at) => storeQueued(start + at));
     for (const rawKey of rawKeys.slice(0, 3)) count(rawKey, 0);
     now += 60 * minute;
-    depth = defaultResendsMax;
+    depth = 1_000;
     let looks = 0;
     const watched: SweepPorts = {
       ...ports,
@@ -251,12 +251,16 @@ describe('a sweep', () => {
       position = { intakesThrough: rawKeys.at(-1) ?? '', countedThrough: '' };
       now += 20 * minute;
       depth = messages;
-      expect(await run({ resendsMax: 8 })).toMatchObject({ orphans: 0, resent, failed: 0 });
+      expect(await run({ resendsMax: 8, shallowDepth: 8 })).toMatchObject({
+        orphans: 0,
+        resent,
+        failed: 0,
+      });
       expect(sent).toEqual(rawKeys.slice(0, resent).map((rawKey) => `${idOf(rawKey)}:0`));
       expect([...orphans.keys()]).toEqual(rawKeys.slice(0, resent));
       expect(position.countedThrough).toBe(rawKeys[resent - 1] ?? '');
       // They are on the queue again: only what is behind them is sent by the next sweep.
-      await run({ resendsMax: 8 });
+      await run({ resendsMax: 8, shallowDepth: 8 });
       expect(new Set(sent).size).toBe(sent.length);
     },
   );
@@ -266,7 +270,7 @@ describe('a sweep', () => {
     for (const rawKey of rawKeys.slice(1)) count(rawKey, 0);
     now += 20 * minute;
     depth = 10;
-    expect(await run({ resendsMax: 2 })).toMatchObject({ resent: 1 });
+    expect(await run({ resendsMax: 2, shallowDepth: 2 })).toMatchObject({ resent: 1 });
     expect(sent).toEqual([`${idOf(rawKeys[0] ?? '')}:0`]);
   });
 
@@ -293,7 +297,7 @@ describe('a sweep', () => {
     await run();
     expect(sent).toHaveLength(1);
     now += 20 * minute;
-    depth = defaultResendsMax;
+    depth = 1_000;
     await run();
     expect(sent).toHaveLength(1);
     depth = 0;
@@ -307,6 +311,8 @@ describe('a sweep', () => {
   });
 
   it('parks what is missing of a batch whose marks may be gone', async () => {
+    const before = `raw/${new Date(start - day).toISOString()}`;
+    position = { intakesThrough: before, countedThrough: before };
     const rawKey = store(2);
     count(rawKey, 0);
     now += 84 * day;

@@ -18,8 +18,8 @@ export interface AwsReplayOptions {
   readonly records: DynamodbBatchRecords;
   readonly rawStore: Pick<S3RawStore, 'put' | 'has' | 'get'>;
   readonly queue: ChunkQueue;
-  /** Rows by which the sweeper completes what is cut off here. */
-  readonly orphans: Pick<SweepProgress, 'keep' | 'drop'>;
+  /** Rows by which the sweeper sees that what came here is queued and counted: it passed their time long ago. */
+  readonly orphans: Pick<SweepProgress, 'keep'>;
   /** `Infinity`: as many as go into a chunk. */
   readonly itemsPerMessage: number;
   readonly dayOf: DayOf;
@@ -109,7 +109,7 @@ async function goOn(
 }
 
 async function queueAll(
-  { records, queue, orphans, dayOf }: AwsReplayOptions,
+  { records, queue, dayOf }: AwsReplayOptions,
   raw: S3RawBatch,
   rawKey: string,
 ): Promise<void> {
@@ -117,7 +117,6 @@ async function queueAll(
   if ('reason' in cut) throw new Error(`${rawKey} reads otherwise than it did: ${cut.reason}`);
   await queue.send(cut.chunks);
   await records.complete({ ...raw, chunks: cut.chunks.length });
-  if (raw.replayedAt !== undefined) await orphans.drop(rawKey);
 }
 
 /**

@@ -37,6 +37,11 @@ export interface AwsSweepOptions {
   readonly width: number;
 }
 
+/** The bodies that are worked on at the same time are together at most so many bytes, */
+const bodiesBytesMax = 64 * 1024 * 1024;
+/** each of those of which no listing has just told taken for the largest there is. */
+const unlistedBytes = 4 * 1024 * 1024;
+
 /** The marks of batches of more chunks are read by a query each, which is cheaper then. */
 const markedChunksMax = 25;
 
@@ -45,8 +50,15 @@ export function awsSweepPorts(options: AwsSweepOptions): SweepPorts {
   const { ledger, rawStore, queue, parking, width } = options;
   const records = new DynamodbBatchRecords(ledger);
   const state = (batchId: BatchId) => stateOf(ledger, batchId);
+  const room = new ByteRoom(bodiesBytesMax);
+  let sizes: ReadonlyMap<unknown, number> = new Map();
   return {
-    keys: (range) => rawStore.keys(range),
+    async *keys(range) {
+      for await (const page of rawStore.objects(range)) {
+        sizes = new Map(page.map(({ rawKey, bytes }) => [rawKey, bytes]));
+        yield page.map(({ rawKey }) => rawKey);
+      }
+    },
     raw: (rawKey) => rawStore.get(rawKey),
     async intakes(batchIds) {
       // Two raw keys of one batch are a mistake of others, and no reason to look at nothing.
@@ -82,9 +94,36 @@ export function awsSweepPorts(options: AwsSweepOptions): SweepPorts {
     },
     progress: dynamodbSweepProgress(ledger.client, ledger.ledgerTable),
     async each(inputs, work) {
-      await inParallel(width, inputs, work);
+      await inParallel(width, inputs, (input) =>
+        room.hold(sizes.get(input) ?? unlistedBytes, () => work(input)),
+      );
     },
   };
+}
+
+/** Lets work begin in its order, as far as there is room for what it holds. */
+class ByteRoom {
+  readonly #max: number;
+  readonly #waiting: (() => void)[] = [];
+  #held = 0;
+
+  constructor(max: number) {
+    this.#max = max;
+  }
+
+  async hold(bytes: number, work: () => Promise<void>): Promise<void> {
+    const held = Math.min(bytes, this.#max);
+    while (this.#held + held > this.#max) {
+      await new Promise<void>((resolve) => this.#waiting.push(resolve));
+    }
+    this.#held += held;
+    try {
+      await work();
+    } finally {
+      this.#held -= held;
+      for (const wake of this.#waiting.splice(0)) wake();
+    }
+  }
 }
 
 /** Rows as they were some moments ago, at half the price: what seems to be missing is asked for again. */

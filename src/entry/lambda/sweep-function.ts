@@ -22,7 +22,8 @@ export type SweepFunction = (event: unknown, context: InvocationContext) => Prom
 
 /** What was begun has this time to come to its end. */
 const closingMs = 20_000;
-const parallelBatches = 16;
+/** Their bodies are bounded apart: see `awsSweepPorts`. */
+export const sweepWidth = 48;
 /** All of them are in the metric `BatchesForgotten`. */
 const forgottenShownMax = 20;
 
@@ -57,7 +58,7 @@ export function sweepFunction(env: Record<string, string | undefined>): SweepFun
       keepMs,
       now: Date.now,
     }),
-    width: parallelBatches,
+    width: sweepWidth,
   });
   const holdToRules = once(async () => {
     await fixDayRule(client, ledgerTable, dayZone);

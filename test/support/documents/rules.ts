@@ -46,11 +46,11 @@ const rules: readonly Rule[] = [
   { command: /^curl .*\/readyz/, prints: /^\{"status":"ready",/ },
   {
     command: command('check'),
-    prints: /\n(everything works|it works, with 1 warning); no counts were changed/,
+    prints: /\nall steps passed(, with 1 warning)?; no item was sent/,
   },
   {
     command: /^DEVICE_PIPELINE_TOKEN=\$TOKEN npx device-pipeline check --stack \S+$/,
-    prints: /\n(everything works|it works, with 1 warning); no counts were changed/,
+    prints: /\nall steps passed(, with 1 warning)?; no item was sent/,
   },
   { command: command('feed'), prints: /^batches +[1-9].*, 0 refused\n/, says: anything },
   { command: command('ingest'), prints: /^batches +[1-9]/, says: anything, before: addFiles },
