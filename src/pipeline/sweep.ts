@@ -61,6 +61,11 @@ type Fate =
   | 'waits';
 
 const delayMsMax = 24 * 3_600_000;
+/** A message is received for the last time within about an hour. */
+const overtakenMs = 2 * 3_600_000;
+const overtakenMax = 1_000;
+/** So much may the clocks of machines differ. */
+const clocksMsMax = 3_600_000;
 
 class Sweep {
   readonly #ports: SweepPorts;
@@ -78,6 +83,10 @@ class Sweep {
   #arrived = 0;
   /** How many messages may be sent again that were queued before. */
   #resendsLeft = 0;
+  /** When the latest batch came that is seen to be counted; milliseconds since 1970. */
+  #countedUntil = 0;
+  /** How many messages may be sent again however deep the queue is, of batches that were overtaken. */
+  #overtakenLeft = overtakenMax;
   /** Whether what is missing is sent however young the batch is. */
   #isForced = false;
 
@@ -130,6 +139,8 @@ class Sweep {
   async #passIntakes(after: string, receivedBefore: number) {
     const ports = this.#ports;
     let through = after;
+    let latest:
+      { rawKeys: readonly string[]; intakes: ReadonlyMap<BatchId, FinishedIntake> } | undefined;
     for await (const page of ports.keys({ after, before: startOf(receivedBefore) })) {
       const finished = await ports.intakes(batchIdsOf(page));
       const cutOff = page.filter((rawKey) => !finished.has(batchIdOf(rawKey)));
@@ -140,12 +151,23 @@ class Sweep {
       if (this.#isTimeUp(intakesShare)) return { through, isDone: false };
       this.#counts.batches += batchIdsOf(page).length;
       for (const { chunks } of finished.values()) this.#arrived += chunks;
+      if (finished.size > 0) latest = { rawKeys: page, intakes: finished };
       const last = page.at(-1);
       if (last === undefined) continue;
       through = last;
       await ports.progress.moveTo(through);
     }
+    if (latest !== undefined) await this.#noteCounted(latest.rawKeys, latest.intakes);
     return { through, isDone: true };
+  }
+
+  async #noteCounted(
+    rawKeys: readonly string[],
+    intakes: ReadonlyMap<BatchId, FinishedIntake>,
+  ): Promise<void> {
+    const counted = await this.#ports.counted(intakes);
+    const last = rawKeys.findLast((rawKey) => counted.has(batchIdOf(rawKey)));
+    this.#countedUntil = timeOf(last ?? '', 0);
   }
 
   async #passCounted(
@@ -158,11 +180,12 @@ class Sweep {
     let provenBefore = timeOf(after, 0);
     // Behind the first position, and at it.
     for await (const page of ports.keys({ after, before: `${intakes.through}\0` })) {
-      const { counted } = await this.#glance(page);
-      let waiting: string | undefined;
-      const open = page.filter((rawKey) => !counted.has(batchIdOf(rawKey)));
+      const glance = await this.#glance(page);
+      const open = page.filter((rawKey) => !glance.counted.has(batchIdOf(rawKey)));
+      // Nothing behind the first that waits is sent again: it will be met another time.
+      let waiting = await this.#firstWaiting(open, glance.intakes);
       await ports.each(open, async (rawKey) => {
-        if (waiting !== undefined && rawKey > waiting) return;
+        if (waiting !== undefined && rawKey >= waiting) return;
         const fate = this.#isTimeUp(countedShare)
           ? 'waits'
           : await this.#lookAfterSafely({ rawKey, attempts: 0 });
@@ -183,6 +206,18 @@ class Sweep {
     if (intakes.isDone) await ports.progress.countedTo(through, receivedBefore);
   }
 
+  async #firstWaiting(
+    rawKeys: readonly string[],
+    intakes: ReadonlyMap<BatchId, FinishedIntake>,
+  ): Promise<string | undefined> {
+    for (const rawKey of rawKeys) {
+      const intake = intakes.get(batchIdOf(rawKey));
+      if (intake === undefined || !this.#mayWait(this.#sinceOf(rawKey, intake))) continue;
+      if ((await this.#lookAfterSafely({ rawKey, attempts: 0 })) === 'waits') return rawKey;
+    }
+    return undefined;
+  }
+
   async #lookAtOrphans(): Promise<void> {
     const ports = this.#ports;
     for await (const page of ports.progress.orphans(this.#startedAt)) {
@@ -192,7 +227,8 @@ class Sweep {
         const batchId = batchIdOf(orphan.rawKey);
         if (counted.has(batchId)) return 'done';
         const intake = intakes.get(batchId);
-        const isWaiting = intake !== undefined && this.#mayWait(sinceOf(orphan.rawKey, intake));
+        const isWaiting =
+          intake !== undefined && this.#mayWait(this.#sinceOf(orphan.rawKey, intake));
         return isWaiting ? 'waits' : await this.#lookAfterSafely(orphan);
       };
       const fates = new Map<Fate, number>();
@@ -238,14 +274,14 @@ class Sweep {
     const { intake, counted } = await this.#ports.state(batchId);
     if (intake !== undefined) {
       if (areAllCounted(intake.chunks, counted)) return 'done';
-      const since = sinceOf(rawKey, intake);
+      const since = this.#sinceOf(rawKey, intake);
       this.#since.set(rawKey, since);
       if (this.#mayWait(since)) return 'waits';
     }
     const raw = await this.#ports.raw(rawKey);
     // It was there when it was listed: somebody has removed it since.
     if (raw === undefined) return 'done';
-    const since = raw.replayedAt ?? raw.receivedAt;
+    const since = this.#sinceOf(rawKey, raw);
     const ageMs = this.#rules.now() - since;
     if (ageMs > this.#rules.keepMs) {
       this.#counts.forgotten++;
@@ -271,11 +307,22 @@ class Sweep {
     const { now, afterMs, ageMsMax } = this.#rules;
     const ageMs = now() - since;
     if (ageMs > ageMsMax || this.#isForced) return false;
-    return ageMs < afterMs || this.#resendsLeft <= 0;
+    if (ageMs < afterMs) return true;
+    // Messages are counted about in their order: what came hours later is through already.
+    const isOvertaken = since < this.#countedUntil - overtakenMs && this.#overtakenLeft > 0;
+    return this.#resendsLeft <= 0 && !isOvertaken;
+  }
+
+  /** When the batch came here, in milliseconds since 1970. */
+  #sinceOf(rawKey: string, { replayedAt }: Pick<FinishedIntake, 'replayedAt'>): number {
+    // A replay that is yet to come is a mistake of others.
+    const isTrue = replayedAt !== undefined && replayedAt <= this.#rules.now() + clocksMsMax;
+    return isTrue ? replayedAt : timeOf(rawKey, 0);
   }
 
   async #send(orphan: Orphan, missing: readonly Chunk[], wereQueued: boolean): Promise<void> {
-    if (wereQueued) this.#resendsLeft -= missing.length;
+    if (wereQueued && this.#resendsLeft > 0) this.#resendsLeft -= missing.length;
+    else if (wereQueued) this.#overtakenLeft -= missing.length;
     // Kept first: what is not sent now is sent the next time.
     await this.#keepForLater(orphan);
     await this.#ports.queue.send(missing);
@@ -316,11 +363,6 @@ function batchIdsOf(rawKeys: readonly string[]): BatchId[] {
 /** When the batch of the key came, in milliseconds since 1970; `otherwise` for other keys. */
 function timeOf(rawKey: string, otherwise: number): number {
   return readRawKey(rawKey)?.receivedAt ?? otherwise;
-}
-
-/** When the batch came here, in milliseconds since 1970. */
-function sinceOf(rawKey: string, { replayedAt }: FinishedIntake): number {
-  return replayedAt ?? timeOf(rawKey, 0);
 }
 
 /** The last key of the page, or the last before `waiting`, if there is one. */

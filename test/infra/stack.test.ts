@@ -146,7 +146,7 @@ describe('the functions', () => {
         ...{ ITEMS_PER_MESSAGE: 'packed', MAX_COUNTERS_PER_DAY: '100000' },
       },
     ],
-    ['Process', { ...common, ...counters, ...send, ...bury, MAX_RECEIVES: '10' }],
+    ['Process', { ...common, ...counters, ...send, ...bury, MAX_RECEIVES: '12' }],
     ['Query', { ...common, ...counters, ...raw, ...send, ...bury, ...tokens }],
     ['Sweep', { ...common, ...counters, ...raw, ...send, ...bury, SWEEP_AFTER_SECONDS: '900' }],
   ])('%s is told in its environment exactly what its handler reads', (name, variables) => {
@@ -321,10 +321,10 @@ describe('the queues', () => {
     },
   );
 
-  test('move a message to the dead-letter queue when it has been received ten times', () => {
+  test('move a message to the dead-letter queue when it has been received twelve times', () => {
     expect(stack.properties(queue, 'Queue')['RedrivePolicy']).toEqual({
       deadLetterTargetArn: stack.arn(queue, 'DeadLetterQueue'),
-      maxReceiveCount: 10,
+      maxReceiveCount: 12,
     });
   });
 

@@ -34,9 +34,9 @@ export const standstills: Record<string, Scenario> = Object.fromEntries(
 
 /** Everything else that may go wrong, or come. */
 export const troubles: Record<string, Scenario> = {
-  'DynamoDB fails for 50 min': {
+  'DynamoDB fails for an hour': {
     ...{ perSecond: 500, minutes: 120, drainMinutes: 30 },
-    outages: during(5, 55, 'dynamodb'),
+    outages: during(5, 65, 'dynamodb'),
   },
   'S3 fails for an hour': {
     ...{ perSecond: 500, minutes: 90, drainMinutes: 30 },
@@ -50,8 +50,8 @@ export const troubles: Record<string, Scenario> = {
     ...{ perSecond: 500, minutes: 150, drainMinutes: 30 },
     outages: during(5, 125, 'sweeper'),
   },
-  'the sweeper finds a place every second time': {
-    ...{ perSecond: 500, minutes: 60, drainMinutes: 30 },
+  'a new account, in which the sweeper finds a place every second time': {
+    ...{ perSecond: 115, minutes: 60, drainMinutes: 30 },
     outages: (minute) => (minute % 10 === 0 ? ['sweeper'] : []),
   },
   'every invocation is killed at its end for an hour': {

@@ -113,8 +113,8 @@ const repeatedAfterMs = 2 * minuteMs;
 /** What an invocation takes before it reads its messages, and between two transactions. */
 const [invokeMs, betweenGroupsMs] = [20, 2];
 
-/** Lambda begins with so many pollers, whatever the maximum concurrency is. */
-const pollers = 5;
+/** Lambda begins with so many pollers, whatever the maximum concurrency is, and adds others up to that. */
+const pollersMin = 5;
 
 /**
  * The processor and the sweeper, as they are, on services in virtual time. What ingest leaves behind
@@ -160,7 +160,7 @@ export class TimedPipeline {
       },
       partitionUnits: partitionUnits * scale,
     });
-    for (let poller = 0; poller < pollers; poller++) void this.#poll();
+    for (let poller = 0; poller < Math.max(pollersMin, places); poller++) void this.#poll();
   }
 
   /** Lets so many minutes pass. */

@@ -188,10 +188,9 @@ export class TimedServices {
     const names = TransactItems.map(nameOfWrite);
     if (names.some((name) => this.#locked.has(name))) {
       this.conflicts++;
+      const met = new Set(names.filter((name) => this.#locked.has(name)));
       await clock.sleep(latencies.conflict);
-      throw cancelledFor(names, (name) =>
-        this.#locked.has(name) ? 'TransactionConflict' : 'None',
-      );
+      throw cancelledFor(names, (name) => (met.has(name) ? 'TransactionConflict' : 'None'));
     }
     if (!this.#takeUnits(TransactItems)) {
       await clock.sleep(latencies.conflict);

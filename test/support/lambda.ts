@@ -66,7 +66,7 @@ export class Lambdas {
       QUEUE_URL: store.queueUrl,
       DEAD_LETTER_QUEUE_URL: store.deadLetterQueueUrl,
       KEEP_DAYS: '90',
-      MAX_RECEIVES: '10',
+      MAX_RECEIVES: '12',
       SWEEP_AFTER_SECONDS: '900',
       ...more,
     };

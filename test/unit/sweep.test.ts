@@ -291,6 +291,36 @@ describe('a sweep', () => {
     expect(position.countedThrough).toBe(cutOff);
   });
 
+  it('sends again what was overtaken, however deep the queue is with messages of others', async () => {
+    const lost = storeQueued();
+    const later = [storeQueued(start + 1), storeQueued(start + 3 * 60 * minute)];
+    for (const rawKey of later) count(rawKey, 0);
+    now += 3 * 60 * minute + 20 * minute;
+    depth = 1_000_000;
+    expect(await run()).toMatchObject({ resent: 1, waitingMs: 0 });
+    expect(sent).toEqual([`${idOf(lost)}:0`]);
+    expect(position.countedThrough).toBe(later.at(-1));
+  });
+
+  it('does not wait for a replay that is yet to come', async () => {
+    const rawKey = store(1);
+    const body = bodies.get(rawKey);
+    if (body !== undefined) bodies.set(rawKey, { ...body, replayedAt: start + 365 * day });
+    now += 20 * minute;
+    expect(await run()).toMatchObject({ orphans: 1, resent: 1 });
+    expect(position.countedThrough).toBe(rawKey);
+  });
+
+  it('sends nothing again behind a batch that waits', async () => {
+    const long = start - 60 * day;
+    const [young, behind] = [storeQueued(long, start), storeQueued(long + 1)];
+    now += minute;
+    expect(await run()).toMatchObject({ resent: 0 });
+    now += 20 * minute;
+    expect(await run()).toMatchObject({ resent: 2 });
+    expect([...orphans.keys()]).toEqual([young, behind]);
+  });
+
   it('leaves orphans for a later sweep where the queue is deep', async () => {
     const rawKey = storeQueued();
     now += 20 * minute;

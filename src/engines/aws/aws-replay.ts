@@ -7,6 +7,7 @@ import {
   type ReplayIntake,
   type ReplayResult,
 } from '../../pipeline/ports.ts';
+import { inflate } from '../../pipeline/body.ts';
 import { recut } from '../../pipeline/recut.ts';
 import type { SweepProgress } from '../../pipeline/sweep-ports.ts';
 import type { DynamodbBatchRecords, KeyRecord } from './dynamodb-batch-records.ts';
@@ -36,6 +37,8 @@ export interface AwsReplayOptions {
 const attemptMsMax = 5 * 60_000;
 /** The sweeper looks after what is still incomplete then. */
 const sweepAfterMs = 15 * 60_000;
+/** What a body may inflate to at most, on any installation. */
+const bytesMax = 64 * 1024 * 1024;
 const notTaken = 'The batch could not be stored and queued. Send it again after a moment.';
 const underWay =
   'A batch with the same Idempotency-Key may be under way. Send this one again after some minutes.';
@@ -93,11 +96,12 @@ async function replay(options: AwsReplayOptions, batch: ReplayedBatch): Promise<
 /** A batch whose raw body is here: is it the same, and was all of it queued? */
 async function goOn(
   options: AwsReplayOptions,
-  { body, origin }: ReplayedBatch,
+  batch: ReplayedBatch,
   raw: S3RawBatch,
 ): Promise<ReplayResult> {
+  const { origin } = batch;
   const rawKey = rawKeyOf(origin.batchId, origin.receivedAt);
-  if (Buffer.compare(raw.body, body) !== 0) return conflict(rawKey);
+  if (!isSameBody(raw, batch)) return conflict(rawKey);
   if (await options.records.isComplete(origin.batchId)) return { kind: 'known', batch: origin };
   const ageMs = options.now() - (raw.replayedAt ?? raw.receivedAt);
   const leastMs = await options.leastKeepMs();
@@ -150,6 +154,18 @@ async function claimKey(
     }
     replaced = holder.batchId;
   }
+}
+
+/** A gateway that loses compressed bodies has the same batch come without its encoding. */
+function isSameBody(
+  one: Pick<S3RawBatch, 'body' | 'encoding'>,
+  other: Pick<ReplayedBatch, 'body' | 'encoding'>,
+): boolean {
+  if (one.encoding === other.encoding) return Buffer.compare(one.body, other.body) === 0;
+  const [first, second] = [one, other].map((each) => inflate(each.body, each.encoding, bytesMax));
+  if (first === undefined || second === undefined || 'code' in first || 'code' in second)
+    return false;
+  return Buffer.compare(first.body, second.body) === 0;
 }
 
 function conflict(rawKey: string): ReplayResult {

@@ -165,8 +165,9 @@ function whyCancelled(
   if (marked.length > 0) return { kind: 'marked', deliveries: marked };
   const failed = reasons.filter(({ Code = 'None' }) => Code !== 'None');
   const lasting = failed.find(({ Code = '' }) => !isRetryableCode(Code));
-  if (failed.length > 0 && lasting === undefined) return { kind: 'cancelled', error };
-  const { Code = error.name, Message = error.message } = lasting ?? {};
+  // Without a reason, too: it is no reason to take a chunk for one that never can be counted.
+  if (lasting === undefined) return { kind: 'cancelled', error };
+  const { Code = error.name, Message = error.message } = lasting;
   throw new NotCountable(
     `DynamoDB refuses the transaction, write ${reasons.findIndex((each) => each === lasting)}: ${Code}: ${Message}`,
     { cause: error },

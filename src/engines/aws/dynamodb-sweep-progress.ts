@@ -12,6 +12,7 @@ import { keyItem, numberOf, textOf, type Item, type LedgerKey } from './ledger-t
 
 const sweepId = 'sweep';
 const positionKey: LedgerKey = { id: sweepId, entry: 'position' };
+const countedKey: LedgerKey = { id: sweepId, entry: 'counted' };
 const sweptKey: LedgerKey = { id: sweepId, entry: 'swept' };
 const orphanPrefix = 'orphan:';
 
@@ -26,11 +27,13 @@ export function dynamodbSweepProgress(
   };
   return {
     async position() {
-      const [position, swept] = await Promise.all([get(positionKey), get(sweptKey)]);
+      const [position, counted] = await Promise.all([get(positionKey), get(countedKey)]);
       const intakesThrough = position === undefined ? '' : textOf(position, 'raw_key');
       // Earlier versions had one position: each batch was looked at once, and then among the orphans.
-      const hasOwn = swept?.['raw_key'] !== undefined;
-      return { intakesThrough, countedThrough: hasOwn ? textOf(swept, 'raw_key') : intakesThrough };
+      return {
+        intakesThrough,
+        countedThrough: counted === undefined ? intakesThrough : textOf(counted, 'raw_key'),
+      };
     },
 
     async moveTo(intakesThrough) {
@@ -39,12 +42,11 @@ export function dynamodbSweepProgress(
     },
 
     async countedTo(countedThrough, receivedBefore) {
-      const Item = {
-        ...keyItem(sweptKey),
-        raw_key: { S: countedThrough },
-        received_before: { N: String(receivedBefore) },
-      };
-      await client.send(new PutItemCommand({ TableName, Item }));
+      // Two rows: earlier versions write the second, and know nothing of the first.
+      const counted = { ...keyItem(countedKey), raw_key: { S: countedThrough } };
+      await client.send(new PutItemCommand({ TableName, Item: counted }));
+      const swept = { ...keyItem(sweptKey), received_before: { N: String(receivedBefore) } };
+      await client.send(new PutItemCommand({ TableName, Item: swept }));
     },
 
     async *orphans(dueAt) {

@@ -16,8 +16,8 @@ import type { BatchId } from '../../domain/batch-id.ts';
  *                       parked           this message was put into the dead-letter queue
  *     dropped           <dead letter>    who it was that somebody decided never to count
  *     sweep             position         through which raw key no batch's intake was left cut off
- *                       swept            through which raw key, and before which moment of receipt,
- *                                        all batches are counted or among the orphans
+ *                       counted          through which raw key all batches are counted or orphans
+ *                       swept            before which moment of receipt that is so of all
  *                       orphan:<raw key> a batch whose chunks were sent again
  *     rebuild           run              which rebuild may write
  *                       step:<run>:<n>   what it corrected: the counters as they were, until they are dropped

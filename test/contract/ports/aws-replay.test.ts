@@ -1,3 +1,5 @@
+import { gzipSync } from 'node:zlib';
+
 import { PurgeQueueCommand } from '@aws-sdk/client-sqs';
 import { afterAll, beforeAll, expect } from 'vitest';
 
@@ -112,6 +114,15 @@ describe('a batch that is replayed into AWS', () => {
     // What DynamoDB ends by itself.
     expect(await bring(engine)).toBe('known');
     expect(await engine.process()).toBe(0);
+  });
+
+  it('is the same whether it comes compressed or not', async () => {
+    const engine = await newEngine();
+    expect(await bring(engine)).toBe('stored');
+    expect(await bring(engine, { body: gzipSync(body), encoding: 'gzip' })).toBe('known');
+    const other = gzipSync(Buffer.concat([body, Buffer.from(' ')]));
+    expect(await bring(engine, { body: other, encoding: 'gzip' })).toBe('replay_conflict');
+    expect(await engine.process()).toBe(4);
   });
 
   it('is refused where another body has its name', async () => {

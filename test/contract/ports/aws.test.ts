@@ -1,6 +1,11 @@
 import { randomUUID } from 'node:crypto';
 
-import { DeleteItemCommand, PutItemCommand, UpdateItemCommand } from '@aws-sdk/client-dynamodb';
+import {
+  DeleteItemCommand,
+  PutItemCommand,
+  TransactionCanceledException,
+  UpdateItemCommand,
+} from '@aws-sdk/client-dynamodb';
 import { PutObjectCommand } from '@aws-sdk/client-s3';
 import { afterAll, beforeAll, expect } from 'vitest';
 
@@ -112,6 +117,10 @@ describe('the ports on AWS', () => {
     'everything is throttled': refuse(/^Transact/, awsError('ThrottlingException', 400)),
     'the service is down': refuse(/^Transact/, awsError('InternalServerError', 500)),
     'access is denied': refuse(/^Transact/, awsError('AccessDeniedException', 400)),
+    'it is cancelled without a reason': refuse(
+      /^Transact/,
+      new TransactionCanceledException({ message: 'cancelled', $metadata: {} }),
+    ),
   };
   const badRow = 'the row of a counter holds no number';
 
