@@ -387,6 +387,24 @@ describe('messages', () => {
   });
 });
 
+describe('a transaction that is cancelled without a reason', () => {
+  it('is tried again, and its chunk is not taken for one that can never be counted', async () => {
+    const engine = await openEngine();
+    await put(engine, batchOf([itemOf(0)]));
+    let isFirst = true;
+    engine.fault = (command, proceed) => {
+      const isCancelled = isFirst && command.startsWith('Transact');
+      isFirst &&= !isCancelled;
+      const error = new TransactionCanceledException({ message: 'cancelled', $metadata: {} });
+      return isCancelled ? Promise.reject(error) : proceed();
+    };
+    expect(await engine.process()).toBe(1);
+    expect(await engine.deadLetters.list()).toEqual([]);
+    const rows = await countersAsStranger(aws.dynamodb, engine.store.countersTable);
+    expect(rows).toMatchObject([{ count: 1 }]);
+  });
+});
+
 describe('what others put beside our batches', () => {
   it('holds up no sweep: a second raw key of a batch, a row without its number of chunks', async () => {
     const engine = await openEngine();
