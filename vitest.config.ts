@@ -11,7 +11,7 @@ export default defineConfig({
     hookTimeout: 180_000,
     expect: { poll: { timeout: 120_000 } },
     pool: 'forks',
-    maxWorkers: 4,
+    maxWorkers: 5,
     sequence: { sequencer: EndToEndFirst },
     globalSetup: ['test/support/global-setup.ts'],
     reporters: ['default', new SummaryReporter()],

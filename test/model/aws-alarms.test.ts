@@ -2,6 +2,7 @@ import { beforeAll, describe, expect, it } from 'vitest';
 
 import { defaultSettings } from '../../infra/settings.ts';
 import { Synthesized } from '../infra/support.ts';
+import { isNightly } from '../support/tier.ts';
 import { runScenario, standstills, troubles, type Scenario } from './aws-backlog-scenarios.ts';
 import type { Minute } from './timed-pipeline.ts';
 
@@ -141,8 +142,16 @@ function raisedIn(minutes: readonly Minute[]): string[] {
 const steady: Scenario = { perSecond: 400, minutes: 60, drainMinutes: 0 };
 const scenario = (name: string) => ({ ...standstills, ...troubles })[name] as Scenario;
 
+/** The longest. */
+const nightly = new Set([
+  'it comes steadily',
+  'old days are filled in',
+  'ten times as much comes for ten minutes',
+  'a sweep is left out now and then',
+]);
+
 describe('of the alarms', { timeout: 3_600_000 }, () => {
-  it.each<[string, Scenario, string[]]>([
+  const scenarios: [string, Scenario, string[]][] = [
     ['nothing comes', { ...steady, perSecond: 0 }, []],
     ['it comes steadily', steady, []],
     ['old days are filled in', { ...steady, perSecond: 500, days: 28 }, []],
@@ -177,10 +186,15 @@ describe('of the alarms', { timeout: 3_600_000 }, () => {
       { ...steady, outages: (minute) => (minute >= 10 && minute < 40 ? ['dynamodb'] : []) },
       ['OldestMessageWaits', 'SweepFailuresPresent', 'SweepMissing'],
     ],
-  ])('where %s, those are raised that should be', async (_, scenario, raised) => {
-    const { minutes } = await runScenario(scenario, scale);
-    expect(raisedIn(minutes)).toEqual(raised);
-  });
+  ];
+  const quickly = scenarios.filter(([name]) => !nightly.has(name));
+  it.each(isNightly() ? scenarios : quickly)(
+    'where %s, those are raised that should be',
+    async (_, scenario, raised) => {
+      const { minutes } = await runScenario(scenario, scale);
+      expect(raisedIn(minutes)).toEqual(raised);
+    },
+  );
 
   it('the one on a sweeper that lags is raised where it is behind or meets what is forgotten', async () => {
     const { minutes } = await runScenario({ ...steady, perSecond: 0 }, scale);

@@ -28,6 +28,9 @@ const scenarios = Object.entries({ ...standstills, ...troubles }).filter(
   ([name]) => isNightly() || quickly.has(name),
 );
 
+/** What waits, or was replayed, is not sent again, and is no orphan. */
+const unsent = new Set([...Object.keys(standstills), 'a replay fills an empty stack']);
+
 /** The rate of a stack set up like the scenario's, without faults; each is measured once. */
 const rates = new Map<string, Promise<number>>();
 function rateOf({ days, places, partitionUnits }: Scenario): Promise<number> {
@@ -43,8 +46,12 @@ function rateOf({ days, places, partitionUnits }: Scenario): Promise<number> {
 }
 
 describe('a stack in virtual time', { timeout }, () => {
-  it.each(scenarios)('counts exactly and catches up: %s', async (_, scenario) => {
+  it.each(scenarios)('counts exactly and catches up: %s', async (name, scenario) => {
     const pipeline = await runScenario(scenario, scale);
+    if (unsent.has(name)) {
+      const sent = pipeline.minutes.filter(({ resent, orphans }) => resent + orphans > 0);
+      expect(sent).toEqual([]);
+    }
     expect(faultsOf(pipeline, scenario, await rateOf(scenario))).toEqual([]);
   });
 
@@ -54,17 +61,6 @@ describe('a stack in virtual time', { timeout }, () => {
       expect(await fullRate(scale, { repeats })).toBeGreaterThan(0.9 * (await fullRate(scale)));
     },
   );
-
-  it('sends nothing again of what waits or was replayed, and finds no orphans there', async () => {
-    const waits = await runScenario({ ...standstill, minutes: 80, drainMinutes: 0 }, scale);
-    const replayed = await runScenario(
-      troubles['a replay fills an empty stack'] as Scenario,
-      scale,
-    );
-    for (const { minutes } of [waits, replayed]) {
-      expect(minutes.filter(({ resent, orphans }) => resent + orphans > 0)).toEqual([]);
-    }
-  });
 });
 
 const standstill = standstills['500/s, counting is down for 60 min'] as Scenario;
