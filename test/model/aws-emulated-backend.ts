@@ -1,4 +1,9 @@
-import { DeleteItemCommand, TransactionCanceledException } from '@aws-sdk/client-dynamodb';
+import {
+  BatchGetItemCommand,
+  DeleteItemCommand,
+  TransactionCanceledException,
+  type BatchGetItemCommandInput,
+} from '@aws-sdk/client-dynamodb';
 import { GetObjectCommand, ListObjectsV2Command } from '@aws-sdk/client-s3';
 import {
   DeleteMessageBatchCommand,
@@ -65,9 +70,26 @@ export class EmulatedBackend implements Backend {
     if ('QueueUrl' in input) return executeOnQueue(this, command, failed);
     const Command = command.constructor as new (input: unknown) => never;
     if (obstructed !== undefined) throw cancelled(input, obstructed);
+    if (command instanceof BatchGetItemCommand) return this.#batchGet(command.input);
     const named = new Command(this.#withNames(input));
     const { dynamodb, s3 } = this.#aws;
     return 'Bucket' in input ? withBody((await s3.send(named)) as Answer) : dynamodb.send(named);
+  }
+
+  /** Here the tables' names are those of members. */
+  async #batchGet({ RequestItems = {} }: BatchGetItemCommandInput): Promise<unknown> {
+    const known = Object.entries(this.#names);
+    const nameOf = (table: string) => this.#names[table] ?? table;
+    const simulatedOf = (table: string) => known.find(([, real]) => real === table)?.[0] ?? table;
+    const renamed = <T>(byTable: Record<string, T>, rename: (table: string) => string) =>
+      Object.fromEntries(Object.entries(byTable).map(([table, each]) => [rename(table), each]));
+    const { Responses = {}, UnprocessedKeys = {} } = await this.#aws.dynamodb.send(
+      new BatchGetItemCommand({ RequestItems: renamed(RequestItems, nameOf) }),
+    );
+    return {
+      Responses: renamed(Responses, simulatedOf),
+      UnprocessedKeys: renamed(UnprocessedKeys, simulatedOf),
+    };
   }
 
   /** Names of the store for those of the simulation, in transactions too. */

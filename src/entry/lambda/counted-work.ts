@@ -4,12 +4,13 @@ import type { CountingPorts } from '../../pipeline/count-messages.ts';
 import { readLetterContent } from '../../pipeline/letter-content.ts';
 import type { Letter, Parking } from '../../pipeline/ports.ts';
 import type { SweepResult } from '../../pipeline/sweep-ports.ts';
+import { errorDetails } from './clients.ts';
 import type { Telemetry } from './telemetry.ts';
 
 type Ports = CountingPorts<LedgerKey, LedgerDelivery>;
 
 /** The ports, with counts of what is counted by them, and of what was counted before. */
-export function observedPorts(ports: Ports, { count }: Telemetry): Ports {
+export function observedPorts(ports: Ports, { count, log }: Telemetry): Ports {
   return {
     ...ports,
     store: {
@@ -22,7 +23,11 @@ export function observedPorts(ports: Ports, { count }: Telemetry): Ports {
       },
     },
     async known(deliveries) {
-      const known = await ports.known(deliveries);
+      const known = await ports.known(deliveries).catch((error: unknown) => {
+        // It goes on without them, more slowly.
+        log('WARN', 'marks could not be looked up', errorDetails(error));
+        throw error;
+      });
       count('ChunksRepeated', known.size);
       return known;
     },
