@@ -77,6 +77,9 @@ export function dynamodbUnits(
       const bytes = Items.reduce((sum, item) => sum + itemBytes(item), 0);
       return { write: 0, read: readUnits(bytes, isConsistent) };
     }
+    // What it asks of tables themselves DynamoDB does not bill.
+    case 'DescribeTable':
+      return none;
     default:
       return undefined;
   }
