@@ -8,10 +8,7 @@ import { payloadBytesMax, type InvocationResult } from './lambda-runtime.ts';
 import type { EventSourceDescription } from './stack-description.ts';
 import { recordsDone, sqsRecord, type SqsRecord } from './sqs-event.ts';
 
-/**
- * Lambda begins with so many pollers side by side, whatever the maximum concurrency is: each gathers
- * for itself.
- */
+/** Lambda starts with five pollers, whatever the maximum concurrency is. Each gathers for itself. */
 const pollersDefault = 5;
 const longPollSeconds = 20;
 const retryMs = 500;

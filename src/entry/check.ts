@@ -218,7 +218,7 @@ class CheckedServer {
   }
 }
 
-/** A batch without items, padded; of so many bytes if that is said. */
+/** A batch without items, padded to a size in bytes where one is given. */
 function emptyBatch(bytes?: number): string {
   const frame = '{"processed_devices":[],"padding":""}'.length;
   const padding =

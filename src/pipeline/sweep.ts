@@ -279,7 +279,7 @@ class Sweep {
       if (this.#mayWait(since)) return 'waits';
     }
     const raw = await this.#ports.raw(rawKey);
-    // It was there when it was listed: somebody has removed it since.
+    // The body was deleted after it was listed.
     if (raw === undefined) return 'done';
     const since = this.#sinceOf(rawKey, raw);
     const ageMs = this.#rules.now() - since;

@@ -52,7 +52,8 @@ describe('a stack in virtual time', { timeout }, () => {
       // But for the last of a backlog: where the queue is shallow, some are hidden for minutes.
       const { minutes, batches } = pipeline;
       const sent = minutes.reduce((sum, { resent }) => sum + resent, 0);
-      expect(sent).toBeLessThan(0.02 * (batches.size / scale));
+      const most = name in standstills ? 0.02 * (batches.size / scale) : 0;
+      expect(sent).toBeLessThanOrEqual(most);
       expect(minutes.filter(({ orphans }) => orphans > 0)).toEqual([]);
     }
     expect(faultsOf(pipeline, scenario, await rateOf(scenario))).toEqual([]);

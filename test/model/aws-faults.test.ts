@@ -51,12 +51,12 @@ describe('a schedule of faults', () => {
 
   it('shows all that may happen to a message', async () => {
     const traces: string[] = [];
-    for (let seed = 0; seed < 400; seed++) traces.push((await traceOf(seed)).trace.join('\n'));
+    for (let seed = 0; seed < 600; seed++) traces.push((await traceOf(seed)).trace.join('\n'));
     const seen = Object.entries(sights).map(([name, pattern]) => [
       name,
       traces.filter((trace) => pattern.test(trace)).length,
     ]);
-    const missing = seen.filter(([, count]) => Number(count) === 0);
-    expect(missing, JSON.stringify(seen)).toEqual([]);
+    const rare = seen.filter(([, count]) => Number(count) < 2);
+    expect(rare, JSON.stringify(seen)).toEqual([]);
   });
 });

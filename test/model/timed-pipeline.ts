@@ -113,7 +113,7 @@ const repeatedAfterMs = 2 * minuteMs;
 /** What an invocation takes before it reads its messages, and between two transactions. */
 const [invokeMs, betweenGroupsMs] = [20, 2];
 
-/** Lambda begins with so many pollers, whatever the maximum concurrency is, and adds others up to that. */
+/** Lambda starts with five pollers, whatever the maximum concurrency is, and adds others up to that. */
 const pollersMin = 5;
 
 /**

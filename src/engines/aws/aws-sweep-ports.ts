@@ -37,9 +37,9 @@ export interface AwsSweepOptions {
   readonly width: number;
 }
 
-/** The bodies that are worked on at the same time are together at most so many bytes, */
+/** Bounds the bodies held in memory at the same time. */
 const bodiesBytesMax = 64 * 1024 * 1024;
-/** each of those of which no listing has just told taken for the largest there is. */
+/** The size assumed for a body that the current listing does not have: the largest allowed. */
 const unlistedBytes = 4 * 1024 * 1024;
 
 /** The marks of batches of more chunks are read by a query each, which is cheaper then. */

@@ -17,7 +17,7 @@ export interface BatchGetOptions {
   readonly backoff: Backoff;
 }
 
-/** DynamoDB takes so many keys at a time. */
+/** DynamoDB's limit of keys in one BatchGetItem. */
 const keysMax = 100;
 
 /**

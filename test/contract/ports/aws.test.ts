@@ -13,6 +13,7 @@ import { cutIntoChunks } from '../../../src/domain/chunk.ts';
 import { rawKeyOf } from '../../../src/domain/batch-id.ts';
 import { batchKey, chunkKey, keyItem } from '../../../src/engines/aws/ledger-table.ts';
 import { dynamodbCounterReader } from '../../../src/engines/aws/dynamodb-counter-reader.ts';
+import { dynamodbSweepProgress } from '../../../src/engines/aws/dynamodb-sweep-progress.ts';
 import { leastKeepMs } from '../../../src/engines/aws/dynamodb-least-keep.ts';
 import { parkingOnce } from '../../../src/engines/aws/dynamodb-parking.ts';
 import { fixDayRule } from '../../../src/engines/aws/dynamodb-day-rule.ts';
@@ -402,6 +403,28 @@ describe('a transaction that is cancelled without a reason', () => {
     expect(await engine.deadLetters.list()).toEqual([]);
     const rows = await countersAsStranger(aws.dynamodb, engine.store.countersTable);
     expect(rows).toMatchObject([{ count: 1 }]);
+  });
+});
+
+describe('a sweep of an earlier version', () => {
+  it('leaves the second position where it was, which that version knows nothing of', async () => {
+    const { ledgerTable: TableName } = await createStore(aws);
+    const progress = dynamodbSweepProgress(aws.dynamodb, TableName);
+    expect(await progress.position()).toEqual({ intakesThrough: '', countedThrough: '' });
+    await progress.moveTo('raw/b');
+    expect(await progress.position()).toMatchObject({ countedThrough: 'raw/b' });
+    await progress.countedTo('raw/a', start);
+    for (const more of [
+      { entry: { S: 'position' }, raw_key: { S: 'raw/z' } },
+      { entry: { S: 'swept' }, received_before: { N: String(start + 1) } },
+    ]) {
+      const Item = { id: { S: 'sweep' }, ...more };
+      await aws.dynamodb.send(new PutItemCommand({ TableName, Item }));
+    }
+    expect(await progress.position()).toEqual({
+      intakesThrough: 'raw/z',
+      countedThrough: 'raw/a',
+    });
   });
 });
 
