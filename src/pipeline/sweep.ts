@@ -58,12 +58,21 @@ type Fate =
   /** It is among the orphans. */
   | 'kept'
   /** It may be on the queue, or on its way there. */
-  | 'waits';
+  | 'waits'
+  /** Its intake was cut off and this sweep completed it: it waits like any other batch. */
+  | 'completed';
+
+interface LookAfter {
+  /** Whether the first position found no row of its intake. */
+  readonly isCutOff?: boolean;
+}
 
 const delayMsMax = 24 * 3_600_000;
 /** A message is received for the last time within about an hour. */
 const overtakenMs = 2 * 3_600_000;
 const overtakenMax = 1_000;
+/** After so many failed sends in a row the queue is taken to be unavailable. */
+const failedSendsMax = 20;
 /** So much may the clocks of machines differ. */
 const clocksMsMax = 3_600_000;
 
@@ -89,6 +98,8 @@ class Sweep {
   #overtakenLeft = overtakenMax;
   /** Whether what is missing is sent however young the batch is. */
   #isForced = false;
+  /** Sends that failed since one succeeded. */
+  #failedSends = 0;
 
   constructor(ports: SweepPorts, rules: SweepRules) {
     this.#ports = ports;
@@ -145,7 +156,8 @@ class Sweep {
       const finished = await ports.intakes(batchIdsOf(page));
       const cutOff = page.filter((rawKey) => !finished.has(batchIdOf(rawKey)));
       await ports.each(cutOff, async (rawKey) => {
-        if (!this.#isTimeUp(intakesShare)) await this.#lookAfterSafely({ rawKey, attempts: 0 });
+        if (this.#isTimeUp(intakesShare)) return;
+        await this.#lookAfterSafely({ rawKey, attempts: 0 }, { isCutOff: true });
       });
       // A page that was not finished is looked at again from its start.
       if (this.#isTimeUp(intakesShare)) return { through, isDone: false };
@@ -190,7 +202,7 @@ class Sweep {
           ? 'waits'
           : await this.#lookAfterSafely({ rawKey, attempts: 0 });
         const isFirst = waiting === undefined || rawKey < waiting;
-        if (fate === 'waits' && isFirst) waiting = rawKey;
+        if (isWaiting(fate) && isFirst) waiting = rawKey;
       });
       through = lastBefore(page, waiting) ?? through;
       provenBefore = timeOf(waiting ?? through, provenBefore);
@@ -213,7 +225,7 @@ class Sweep {
     for (const rawKey of rawKeys) {
       const intake = intakes.get(batchIdOf(rawKey));
       if (intake === undefined || !this.#mayWait(this.#sinceOf(rawKey, intake))) continue;
-      if ((await this.#lookAfterSafely({ rawKey, attempts: 0 })) === 'waits') return rawKey;
+      if (isWaiting(await this.#lookAfterSafely({ rawKey, attempts: 0 }))) return rawKey;
     }
     return undefined;
   }
@@ -227,9 +239,8 @@ class Sweep {
         const batchId = batchIdOf(orphan.rawKey);
         if (counted.has(batchId)) return 'done';
         const intake = intakes.get(batchId);
-        const isWaiting =
-          intake !== undefined && this.#mayWait(this.#sinceOf(orphan.rawKey, intake));
-        return isWaiting ? 'waits' : await this.#lookAfterSafely(orphan);
+        const mayWait = intake !== undefined && this.#mayWait(this.#sinceOf(orphan.rawKey, intake));
+        return mayWait ? 'waits' : await this.#lookAfterSafely(orphan);
       };
       const fates = new Map<Fate, number>();
       await ports.each(page, async (orphan) => {
@@ -249,36 +260,44 @@ class Sweep {
     return { intakes, counted: await this.#ports.counted(intakes) };
   }
 
-  /** One batch that cannot be looked after must not hold up the others. */
-  async #lookAfterSafely(orphan: Orphan): Promise<Fate> {
+  /**
+   * One batch that cannot be looked after must not hold up the others.
+   * @throws where nothing can be sent: all that is left then waits for the next sweep.
+   */
+  async #lookAfterSafely(orphan: Orphan, how: LookAfter = {}): Promise<Fate> {
     const { rawKey } = orphan;
     let fate = this.#fates.get(rawKey);
     if (fate !== undefined) return fate;
     try {
-      fate = await this.#lookAfter(orphan);
+      fate = await this.#lookAfter(orphan, how);
     } catch (error) {
       this.#counts.failed++;
       await this.#keepForLater(orphan);
       this.#rules.onFailure(error, rawKey);
+      if (this.#failedSends >= failedSendsMax) throw error;
       fate = 'kept';
     }
     if (fate !== 'waits') this.#fates.set(rawKey, fate);
     return fate;
   }
 
-  async #lookAfter(orphan: Orphan): Promise<Fate> {
+  async #lookAfter(orphan: Orphan, { isCutOff = false }: LookAfter = {}): Promise<Fate> {
     const { rawKey, attempts } = orphan;
     const batchId = batchIdOf(rawKey);
     // Not one of our keys.
     if (batchId === '') return 'done';
-    const { intake, counted } = await this.#ports.state(batchId);
+    const [{ intake, counted }, early] = await Promise.all([
+      this.#ports.state(batchId),
+      // Nearly always needed then, and read at the same time.
+      isCutOff ? this.#ports.raw(rawKey) : undefined,
+    ]);
     if (intake !== undefined) {
       if (areAllCounted(intake.chunks, counted)) return 'done';
       const since = this.#sinceOf(rawKey, intake);
       this.#since.set(rawKey, since);
       if (this.#mayWait(since)) return 'waits';
     }
-    const raw = await this.#ports.raw(rawKey);
+    const raw = early ?? (await this.#ports.raw(rawKey));
     // The body was deleted after it was listed.
     if (raw === undefined) return 'done';
     const since = this.#sinceOf(rawKey, raw);
@@ -297,9 +316,14 @@ class Sweep {
     if (missing.length > 0 && ageMs > this.#rules.ageMsMax) {
       return await this.#park(missing.map(tooOld));
     }
-    if (missing.length > 0) await this.#send(orphan, missing, intake !== undefined);
+    // The second position comes to it later, as to any batch.
+    const isFollowed = isCutOff && intake === undefined;
+    // Kept first: what is not sent now is sent the next time.
+    if (missing.length > 0 && !isFollowed) await this.#keepForLater(orphan);
+    if (missing.length > 0) await this.#send(missing, intake !== undefined);
     if (intake === undefined) await this.#ports.complete(raw, cut.chunks.length);
-    return missing.length === 0 ? 'done' : 'kept';
+    if (missing.length === 0) return 'done';
+    return isFollowed ? 'completed' : 'kept';
   }
 
   /** Whether messages of a batch that was wholly queued may be there still. */
@@ -320,12 +344,16 @@ class Sweep {
     return isTrue ? replayedAt : timeOf(rawKey, 0);
   }
 
-  async #send(orphan: Orphan, missing: readonly Chunk[], wereQueued: boolean): Promise<void> {
+  async #send(missing: readonly Chunk[], wereQueued: boolean): Promise<void> {
     if (wereQueued && this.#resendsLeft > 0) this.#resendsLeft -= missing.length;
     else if (wereQueued) this.#overtakenLeft -= missing.length;
-    // Kept first: what is not sent now is sent the next time.
-    await this.#keepForLater(orphan);
-    await this.#ports.queue.send(missing);
+    try {
+      await this.#ports.queue.send(missing);
+    } catch (error) {
+      this.#failedSends++;
+      throw error;
+    }
+    this.#failedSends = 0;
     this.#counts.resent += missing.length;
   }
 
@@ -349,7 +377,11 @@ class Sweep {
 }
 
 /** Of its time, what a sweep is through with each of its parts by: none keeps the next from going on. */
-const [intakesShare, countedShare] = [0.6, 0.85];
+const [intakesShare, countedShare] = [0.75, 0.9];
+
+function isWaiting(fate: Fate): boolean {
+  return fate === 'waits' || fate === 'completed';
+}
 
 /** The id of the batch; empty where the key is none of ours. */
 function batchIdOf(rawKey: string): BatchId {

@@ -11,6 +11,8 @@ export interface Scenario extends Omit<TimedOptions, 'scale' | 'perSecond'> {
   readonly replayed?: number;
   /** How many messages SQS takes for dead: the processor was killed too often. */
   readonly deadLettersMax?: number;
+  /** The part of the full rate at which what waits must be counted; 0.9 where it is left out. */
+  readonly rateShare?: number;
 }
 
 const during =
@@ -43,8 +45,12 @@ export const troubles: Record<string, Scenario> = {
     outages: during(5, 65, 's3'),
   },
   'SQS fails for an hour': {
-    ...{ perSecond: 500, minutes: 90, drainMinutes: 30 },
+    ...{ perSecond: 500, minutes: 90, drainMinutes: 60 },
     outages: during(5, 65, 'sqs'),
+  },
+  'DynamoDB refuses everything for an hour': {
+    ...{ perSecond: 500, minutes: 120, drainMinutes: 30 },
+    outages: during(5, 65, 'denied'),
   },
   'the sweeper is down for two hours': {
     ...{ perSecond: 500, minutes: 150, drainMinutes: 30 },
@@ -85,6 +91,16 @@ export const troubles: Record<string, Scenario> = {
   'one request of twenty is cut off': {
     ...{ perSecond: 500, minutes: 60, drainMinutes: 60 },
     cutOff: () => 0.05,
+  },
+  'every request of an hour is cut off': {
+    ...{ perSecond: 500, minutes: 60, drainMinutes: 60 },
+    cutOff: (minute) => (minute < 60 ? 1 : 0),
+  },
+  'the queue is purged after half an hour': {
+    ...{ perSecond: 500, minutes: 150, drainMinutes: 30, outages: during(0, 30, 'counting') },
+    lost: (minute) => (minute < 30 ? 1 : 0),
+    // A sweep sends no more than 100,000 of them again.
+    rateShare: 0.25,
   },
   'requests are cut off while counting is down': {
     ...{ perSecond: 500, minutes: 90, drainMinutes: 90 },
@@ -131,13 +147,15 @@ export function faultsOf(pipeline: TimedPipeline, scenario: Scenario, rate: numb
   const faults = [...pipeline.differences()];
   const isBusy = minutes.map(
     ({ behind, minute }) =>
-      behind > rate * 5 * 60 && (scenario.outages?.(minute) ?? []).length === 0,
+      behind > rate * 5 * 60 &&
+      (scenario.outages?.(minute) ?? []).length === 0 &&
+      (scenario.cutOff?.(minute) ?? 0) < 1,
   );
   for (let from = 0; from + windowMinutes <= minutes.length; from++) {
     const window = minutes.slice(from, from + windowMinutes);
     if (isBusy.slice(from, from + windowMinutes).some((busy) => !busy)) continue;
     const counted = meanOf(window.map(({ counted }) => counted));
-    if (counted >= 0.9 * rate) continue;
+    if (counted >= (scenario.rateShare ?? 0.9) * rate) continue;
     faults.push(`${counted.toFixed(0)}/s from minute ${from} on, and ${rate.toFixed(0)} is full`);
     break;
   }

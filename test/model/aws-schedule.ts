@@ -112,7 +112,7 @@ export function actionsOf(world: World, posts: readonly Post[]): Action[] {
     for (let sweeps = random.below(2); sweeps >= 0; sweeps--) world.sweep();
   });
   times(random.below(2), () => world.redrive(() => random.chance(0.7)));
-  times(random.chance(0.2) ? 1 : 0, () => world.drop(() => random.chance(0.5)));
+  times(random.chance(0.4) ? 1 : 0, () => world.drop(() => random.chance(0.5)));
   times(random.below(3), () => {
     world.itemsPerMessage = random.pick([Number.POSITIVE_INFINITY, 1, 2, 3]);
   });

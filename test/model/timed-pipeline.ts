@@ -29,7 +29,7 @@ import {
 import { TimedBatches } from './timed-batches.ts';
 import { TimedClock } from './timed-clock.ts';
 import { TimedQueue, type TimedMessage } from './timed-queue.ts';
-import { TimedServices } from './timed-services.ts';
+import { TimedServices, unavailable } from './timed-services.ts';
 
 const minuteMs = 60_000;
 const dayMs = 86_400_000;
@@ -76,8 +76,13 @@ export interface TimedOptions {
   readonly seed?: number;
 }
 
-/** `counting`: the event source starts nothing. `crash`: each invocation ends half way. */
-export type Outage = 'counting' | 'crash' | 'sweeper' | 'dynamodb' | 's3' | 'sqs';
+/**
+ * `counting`: the event source starts nothing. `crash`: each invocation ends half way. `denied`:
+ * DynamoDB refuses each request at once, as without a permission. While S3 fails nothing is stored,
+ * while SQS fails every intake is cut off before its messages are sent, and while DynamoDB fails
+ * before its row is written.
+ */
+export type Outage = 'counting' | 'crash' | 'sweeper' | 'dynamodb' | 'denied' | 's3' | 'sqs';
 
 /** How it stands at the end of a minute, in the size of what it stands for. */
 export interface Minute {
@@ -199,7 +204,10 @@ export class TimedPipeline {
     services.down.clear();
     for (const outage of outages?.(minute) ?? []) {
       this.#outages.add(outage);
-      if (outage === 'dynamodb' || outage === 's3' || outage === 'sqs') services.down.add(outage);
+      if (outage === 'denied')
+        services.down.set('dynamodb', { code: 'AccessDeniedException', status: 400 });
+      else if (outage === 'dynamodb' || outage === 's3' || outage === 'sqs')
+        services.down.set(outage, unavailable);
     }
     const before = { counted: this.#counted, done: this.#done };
     this.#sums = nothing();
@@ -253,9 +261,11 @@ export class TimedPipeline {
   #arrive(receivedAt: number, replayedAt?: number): void {
     const { cutOff, lost } = this.#options;
     const minute = this.#minute - 1;
+    const { down } = this.services;
+    if (down.has('s3')) return;
     const batch = this.batches.add(receivedAt, replayedAt);
-    if (this.#random.chance(cutOff?.(minute) ?? 0)) return;
-    this.batches.set(batch, 'row');
+    if (down.has('sqs') || this.#random.chance(cutOff?.(minute) ?? 0)) return;
+    if (!down.has('dynamodb')) this.batches.set(batch, 'row');
     if (!this.#random.chance(lost?.(minute) ?? 0)) this.queue.send(batch);
   }
 

@@ -24,6 +24,14 @@ import type { TimedMessage, TimedQueue } from './timed-queue.ts';
 
 export type Service = 'dynamodb' | 's3' | 'sqs';
 
+export interface Refusal {
+  readonly code: string;
+  /** The HTTP status. */
+  readonly status: number;
+}
+
+export const unavailable: Refusal = { code: 'ServiceUnavailable', status: 503 };
+
 /** How long calls take, in milliseconds. */
 export interface Latencies {
   readonly transaction: number;
@@ -48,8 +56,8 @@ const burstSeconds = 5;
 
 /** The services as the sweeper and the processor use them, each call taking its time. */
 export class TimedServices {
-  /** Those that answer nothing but errors now. */
-  readonly down = new Set<Service>();
+  /** Those that answer nothing but errors now, and with which. */
+  readonly down = new Map<Service, Refusal>();
   readonly counters = new Map<string, number>();
   /** Messages by their receipt handles, while an invocation has them. */
   readonly received = new Map<string, TimedMessage>();
@@ -85,7 +93,7 @@ export class TimedServices {
     const down = [...this.down];
     this.down.clear();
     const answer = this.#answer(command);
-    for (const service of down) this.down.add(service);
+    for (const [service, refusal] of down) this.down.set(service, refusal);
     return Promise.resolve(answer);
   };
 
@@ -112,7 +120,8 @@ export class TimedServices {
   }
 
   #check(service: Service): void {
-    if (this.down.has(service)) throw serviceError('ServiceUnavailable', 503);
+    const refusal = this.down.get(service);
+    if (refusal !== undefined) throw serviceError(refusal.code, refusal.status);
   }
 
   #getItem(key: Item): object {

@@ -1,4 +1,7 @@
-/** The results in the order of the inputs, at most `width` being worked on at a time. */
+/**
+ * The results in the order of the inputs, at most `width` being worked on at a time. After an error
+ * no more are begun.
+ */
 export async function inParallel<T, R>(
   width: number,
   inputs: readonly T[],
@@ -8,7 +11,12 @@ export async function inParallel<T, R>(
   let next = 0;
   const lane = async () => {
     for (let at = next++; at < inputs.length; at = next++) {
-      results[at] = await work(inputs[at] as T);
+      try {
+        results[at] = await work(inputs[at] as T);
+      } catch (error) {
+        next = inputs.length;
+        throw error;
+      }
     }
   };
   await Promise.all(Array.from({ length: Math.min(width, inputs.length) }, lane));
