@@ -87,6 +87,8 @@ export interface SweepRules {
   readonly resendsMax?: number;
   /** So many messages on the queue make no backlog, however few come; 1,000 where it is left out. */
   readonly shallowDepth?: number;
+  /** While more messages wait, cut-off batches wait, too; 500,000 where it is left out. */
+  readonly queuedMax?: number;
   /** Is told of a batch that could not be looked after; it is tried again. */
   readonly onFailure: (error: unknown, rawKey: string) => void;
   /** Is told of a batch so old that nothing tells whether it is counted. */

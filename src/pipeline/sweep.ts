@@ -12,7 +12,7 @@ import type {
   SweepRules,
 } from './sweep-ports.ts';
 
-const [defaultResendsMax, defaultShallowDepth] = [100_000, 1_000];
+const [defaultResendsMax, defaultShallowDepth, defaultQueuedMax] = [100_000, 1_000, 500_000];
 
 /**
  * Looks after stored batches. Two positions move through the raw keys in their order, which is that
@@ -71,6 +71,8 @@ const delayMsMax = 24 * 3_600_000;
 /** A message is received for the last time within about an hour. */
 const overtakenMs = 2 * 3_600_000;
 const overtakenMax = 1_000;
+/** Messages of cut-off batches that a sweep may send however deep the queue is. */
+const cutOffSendsMin = 1_000;
 /** After so many failed sends in a row the queue is taken to be unavailable. */
 const failedSendsMax = 20;
 /** So much may the clocks of machines differ. */
@@ -92,6 +94,8 @@ class Sweep {
   #arrived = 0;
   /** How many messages may be sent again that were queued before. */
   #resendsLeft = 0;
+  /** How many messages of cut-off batches may be sent. */
+  #cutOffSendsLeft = 0;
   /** When the latest batch came that is seen to be counted; milliseconds since 1970. */
   #countedUntil = 0;
   /** How many messages may be sent again however deep the queue is, of batches that were overtaken. */
@@ -111,6 +115,7 @@ class Sweep {
     const { afterMs } = this.#rules;
     const from = await this.#begin();
     const receivedBefore = this.#startedAt - afterMs;
+    this.#cutOffSendsLeft = await this.#cutOffSendsAllowed();
     const intakes = await this.#passIntakes(from.intakesThrough, receivedBefore);
     if (!intakes.isDone) {
       this.#counts.behindMs = receivedBefore - timeOf(intakes.through, receivedBefore);
@@ -147,6 +152,15 @@ class Sweep {
     return Math.floor(resendsMax * Math.max(0, free));
   }
 
+  /**
+   * Whether the messages of a batch without a row were sent is not known. Where many wait on the
+   * queue these may be among them, and would be counted no sooner if they were sent again.
+   */
+  async #cutOffSendsAllowed(): Promise<number> {
+    const { queuedMax = defaultQueuedMax } = this.#rules;
+    return Math.max(cutOffSendsMin, queuedMax - (await this.#ports.queueDepth()));
+  }
+
   async #passIntakes(after: string, receivedBefore: number) {
     const ports = this.#ports;
     let through = after;
@@ -155,12 +169,13 @@ class Sweep {
     for await (const page of ports.keys({ after, before: startOf(receivedBefore) })) {
       const finished = await ports.intakes(batchIdsOf(page));
       const cutOff = page.filter((rawKey) => !finished.has(batchIdOf(rawKey)));
+      const left: string[] = [];
       await ports.each(cutOff, async (rawKey) => {
-        if (this.#isTimeUp(intakesShare)) return;
-        await this.#lookAfterSafely({ rawKey, attempts: 0 }, { isCutOff: true });
+        if (this.#cutOffSendsLeft <= 0 || this.#isTimeUp(intakesShare)) left.push(rawKey);
+        else await this.#lookAfterSafely({ rawKey, attempts: 0 }, { isCutOff: true });
       });
       // A page that was not finished is looked at again from its start.
-      if (this.#isTimeUp(intakesShare)) return { through, isDone: false };
+      if (left.length > 0 || this.#isTimeUp(intakesShare)) return { through, isDone: false };
       this.#counts.batches += batchIdsOf(page).length;
       for (const { chunks } of finished.values()) this.#arrived += chunks;
       if (finished.size > 0) latest = { rawKeys: page, intakes: finished };
@@ -345,8 +360,9 @@ class Sweep {
   }
 
   async #send(missing: readonly Chunk[], wereQueued: boolean): Promise<void> {
-    if (wereQueued && this.#resendsLeft > 0) this.#resendsLeft -= missing.length;
-    else if (wereQueued) this.#overtakenLeft -= missing.length;
+    if (!wereQueued) this.#cutOffSendsLeft -= missing.length;
+    else if (this.#resendsLeft > 0) this.#resendsLeft -= missing.length;
+    else this.#overtakenLeft -= missing.length;
     try {
       await this.#ports.queue.send(missing);
     } catch (error) {

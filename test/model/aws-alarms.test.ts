@@ -184,7 +184,7 @@ describe('of the alarms', { timeout: 3_600_000 }, () => {
     [
       'DynamoDB fails',
       { ...steady, outages: (minute) => (minute >= 10 && minute < 40 ? ['dynamodb'] : []) },
-      ['OldestMessageWaits', 'SweepFailuresPresent', 'SweepMissing'],
+      ['OldestMessageWaits', 'SweepFailuresPresent', 'SweepFoundOrphans', 'SweepMissing'],
     ],
   ];
   const quickly = scenarios.filter(([name]) => !nightly.has(name));

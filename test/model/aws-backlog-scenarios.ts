@@ -136,6 +136,13 @@ export async function fullRate(
 }
 
 const windowMinutes = 10;
+/** What is cut off is looked at after 15 minutes, by a sweep every five. */
+const sweptWithinMinutes = 20;
+
+function isAllCutOff({ cutOff }: Scenario, from: number, to: number): boolean {
+  for (let minute = from; minute <= to; minute++) if (cutOff?.(minute) === 1) return true;
+  return false;
+}
 
 /**
  * What the run of a scenario shows that must not be, in words. `rate`: the full rate of such a stack,
@@ -149,7 +156,7 @@ export function faultsOf(pipeline: TimedPipeline, scenario: Scenario, rate: numb
     ({ behind, minute }) =>
       behind > rate * 5 * 60 &&
       (scenario.outages?.(minute) ?? []).length === 0 &&
-      (scenario.cutOff?.(minute) ?? 0) < 1,
+      !isAllCutOff(scenario, minute - sweptWithinMinutes, minute),
   );
   for (let from = 0; from + windowMinutes <= minutes.length; from++) {
     const window = minutes.slice(from, from + windowMinutes);

@@ -368,6 +368,7 @@ export class TimedPipeline {
         // Of the size that this has.
         resendsMax: resendsMax ?? Math.round(100_000 * this.#options.scale),
         shallowDepth: Math.round(1_000 * this.#options.scale),
+        queuedMax: Math.round(500_000 * this.#options.scale),
         ...{ onFailure: () => undefined, onForgotten: () => undefined },
       });
       this.#note(result);

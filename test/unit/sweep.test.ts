@@ -181,6 +181,18 @@ describe('a sweep', () => {
     expect([...orphans.keys()]).toEqual([rawKey]);
   });
 
+  it('completes few of those that were cut off while very many messages wait', async () => {
+    const rawKeys = Array.from({ length: 2_000 }, (_, at) => store(1, start + at));
+    now += 20 * minute;
+    depth = 600_000;
+    const { orphans: found, behindMs } = await run();
+    expect([found, behindMs > 0]).toEqual([1_000, true]);
+    depth = 499_500;
+    expect(await run()).toMatchObject({ orphans: 1_000, resent: 1_000, behindMs: 0 });
+    expect(position.intakesThrough).toBe(rawKeys.at(-1));
+    expect(new Set(sent).size).toBe(2_000);
+  });
+
   it('gives up where nothing can be sent, and the next one begins where it was', async () => {
     const rawKeys = Array.from({ length: 100 }, (_, at) => store(1, start + at));
     now += 20 * minute;
