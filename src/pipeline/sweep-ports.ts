@@ -15,6 +15,8 @@ export interface FinishedIntake {
   readonly chunks: number;
   /** When it came here from another installation, if it did; milliseconds since 1970. */
   readonly replayedAt?: number;
+  /** When a sweep queued what the intake had not, if one did; milliseconds since 1970. */
+  readonly queuedAt?: number;
 }
 
 /** How far a batch has come. */
@@ -39,8 +41,8 @@ export interface SweepPorts {
   queueDepth(): Promise<number>;
   readonly queue: ChunkQueue;
   readonly parking: Parking;
-  /** Writes what the intake would have written at its end. */
-  complete(raw: CutBatch, chunks: number): Promise<void>;
+  /** Writes what the intake would have written at its end, and when its messages were queued. */
+  complete(raw: CutBatch, chunks: number, queuedAt: number): Promise<void>;
   readonly progress: SweepProgress;
   /** Works on some at the same time, beginning in their order. */
   each<T>(inputs: readonly T[], work: (input: T) => Promise<void>): Promise<void>;

@@ -239,7 +239,7 @@ class Sweep {
   ): Promise<string | undefined> {
     for (const rawKey of rawKeys) {
       const intake = intakes.get(batchIdOf(rawKey));
-      if (intake === undefined || !this.#mayWait(this.#sinceOf(rawKey, intake))) continue;
+      if (intake === undefined || !this.#mayWait(this.#queuedAt(rawKey, intake))) continue;
       if (isWaiting(await this.#lookAfterSafely({ rawKey, attempts: 0 }))) return rawKey;
     }
     return undefined;
@@ -254,7 +254,8 @@ class Sweep {
         const batchId = batchIdOf(orphan.rawKey);
         if (counted.has(batchId)) return 'done';
         const intake = intakes.get(batchId);
-        const mayWait = intake !== undefined && this.#mayWait(this.#sinceOf(orphan.rawKey, intake));
+        const mayWait =
+          intake !== undefined && this.#mayWait(this.#queuedAt(orphan.rawKey, intake));
         return mayWait ? 'waits' : await this.#lookAfterSafely(orphan);
       };
       const fates = new Map<Fate, number>();
@@ -308,9 +309,8 @@ class Sweep {
     ]);
     if (intake !== undefined) {
       if (areAllCounted(intake.chunks, counted)) return 'done';
-      const since = this.#sinceOf(rawKey, intake);
-      this.#since.set(rawKey, since);
-      if (this.#mayWait(since)) return 'waits';
+      this.#since.set(rawKey, this.#sinceOf(rawKey, intake));
+      if (this.#mayWait(this.#queuedAt(rawKey, intake))) return 'waits';
     }
     const raw = early ?? (await this.#ports.raw(rawKey));
     // The body was deleted after it was listed.
@@ -336,20 +336,27 @@ class Sweep {
     // Kept first: what is not sent now is sent the next time.
     if (missing.length > 0 && !isFollowed) await this.#keepForLater(orphan);
     if (missing.length > 0) await this.#send(missing, intake !== undefined);
-    if (intake === undefined) await this.#ports.complete(raw, cut.chunks.length);
+    if (intake === undefined) {
+      await this.#ports.complete(raw, cut.chunks.length, this.#rules.now());
+    }
     if (missing.length === 0) return 'done';
     return isFollowed ? 'completed' : 'kept';
   }
 
   /** Whether messages of a batch that was wholly queued may be there still. */
-  #mayWait(since: number): boolean {
+  #mayWait(queuedAt: number): boolean {
     const { now, afterMs, ageMsMax } = this.#rules;
-    const ageMs = now() - since;
+    const ageMs = now() - queuedAt;
     if (ageMs > ageMsMax || this.#isForced) return false;
     if (ageMs < afterMs) return true;
     // Messages are counted about in their order: what came hours later is through already.
-    const isOvertaken = since < this.#countedUntil - overtakenMs && this.#overtakenLeft > 0;
+    const isOvertaken = queuedAt < this.#countedUntil - overtakenMs && this.#overtakenLeft > 0;
     return this.#resendsLeft <= 0 && !isOvertaken;
+  }
+
+  /** When its messages were queued, in milliseconds since 1970: by a sweep, or about when it came. */
+  #queuedAt(rawKey: string, intake: FinishedIntake): number {
+    return intake.queuedAt ?? this.#sinceOf(rawKey, intake);
   }
 
   /** When the batch came here, in milliseconds since 1970. */

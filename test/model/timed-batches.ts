@@ -13,6 +13,8 @@ export class TimedBatches {
   readonly #receivedAt: number[] = [];
   readonly #replayedAt: number[] = [];
   readonly #flags: number[] = [];
+  /** When a sweep queued them, of those that one did. */
+  readonly #queuedAt = new Map<number, number>();
   readonly #days: number;
 
   /** `days`: on how many days the items count, in turns. */
@@ -38,6 +40,14 @@ export class TimedBatches {
   replayedAt(batch: number): number | undefined {
     const at = this.#replayedAt[batch] ?? 0;
     return at === 0 ? undefined : at;
+  }
+
+  queue(batch: number, queuedAt: number): void {
+    this.#queuedAt.set(batch, queuedAt);
+  }
+
+  queuedAt(batch: number): number | undefined {
+    return this.#queuedAt.get(batch);
   }
 
   has(batch: number, flag: Flag): boolean {

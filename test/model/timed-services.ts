@@ -144,10 +144,12 @@ export class TimedServices {
   #rowOf(batch: number): Item {
     const { batches } = this.#options;
     const replayedAt = batches.replayedAt(batch);
+    const queuedAt = batches.queuedAt(batch);
     return {
       ...{ id: { S: batchPrefix + batches.idOf(batch) }, entry: { S: 'batch' } },
       ...{ chunks: { N: '1' }, received_at: { N: String(batches.receivedAt(batch)) } },
       ...(replayedAt !== undefined && { replayed_at: { N: String(replayedAt) } }),
+      ...(queuedAt !== undefined && { queued_at: { N: String(queuedAt) } }),
     };
   }
 
@@ -156,7 +158,10 @@ export class TimedServices {
     const { id, entry } = namesOf(item);
     if (id.startsWith(batchPrefix)) {
       const { batches } = this.#options;
-      if (entry === 'batch') batches.set(batches.numberOf(id), 'row');
+      if (entry === 'batch') {
+        batches.set(batches.numberOf(id), 'row');
+        batches.queue(batches.numberOf(id), Number(item['queued_at']?.N));
+      }
       return {};
     }
     const rows = this.#rows.get(id) ?? new Map<string, Item>();

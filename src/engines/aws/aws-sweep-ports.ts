@@ -63,7 +63,7 @@ export function awsSweepPorts(options: AwsSweepOptions): SweepPorts {
     async intakes(batchIds) {
       // Two raw keys of one batch are a mistake of others, and no reason to look at nothing.
       const keys = [...new Set(batchIds)].map((batchId) => keyItem(batchKey(batchId)));
-      const rows = await glance(options, keys, 'id, chunks, replayed_at');
+      const rows = await glance(options, keys, 'id, chunks, replayed_at, queued_at');
       // A row that cannot be read is met again where its batch is looked after by itself.
       const readable = rows.filter((row) => row['chunks']?.N !== undefined);
       return new Map(readable.map((row) => [batchIdOf(textOf(row, 'id')), intakeOf(row)]));
@@ -89,8 +89,8 @@ export function awsSweepPorts(options: AwsSweepOptions): SweepPorts {
     queueDepth: () => messagesIn(options.sqs, options.queueUrl),
     queue,
     parking,
-    async complete(raw, chunks) {
-      await records.complete({ ...raw, chunks });
+    async complete(raw, chunks, queuedAt) {
+      await records.complete({ ...raw, chunks, queuedAt });
     },
     progress: dynamodbSweepProgress(ledger.client, ledger.ledgerTable),
     async each(inputs, work) {
@@ -144,8 +144,11 @@ async function stateOf(ledger: AwsSweepOptions['ledger'], batchId: BatchId): Pro
 
 function intakeOf(row: Item): FinishedIntake {
   const chunks = numberOf(row, 'chunks');
-  const isReplayed = row['replayed_at'] !== undefined;
-  return { chunks, ...(isReplayed && { replayedAt: numberOf(row, 'replayed_at') }) };
+  return {
+    chunks,
+    ...(row['replayed_at'] !== undefined && { replayedAt: numberOf(row, 'replayed_at') }),
+    ...(row['queued_at'] !== undefined && { queuedAt: numberOf(row, 'queued_at') }),
+  };
 }
 
 function marksOf([batchId, { chunks }]: [BatchId, FinishedIntake]): Item[] {

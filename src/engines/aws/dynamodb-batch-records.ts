@@ -41,6 +41,8 @@ export interface BatchRecord extends BatchIdentity {
   readonly accepted: number;
   readonly rejected: number;
   readonly chunks: number;
+  /** When a sweep queued it, if its intake was cut off; milliseconds since 1970. */
+  readonly queuedAt?: number;
 }
 
 /**
@@ -125,6 +127,7 @@ export class DynamodbBatchRecords {
             rejected: { N: String(record.rejected) },
             chunks: { N: String(record.chunks) },
             ...replayedAtOf(record),
+            ...(record.queuedAt !== undefined && { queued_at: { N: String(record.queuedAt) } }),
             expires_at: expiry(keptSince(record) + keepMs),
           },
           ConditionExpression: 'attribute_not_exists(id)',
