@@ -3,9 +3,15 @@ import { defineConfig } from 'vitest/config';
 import { EndToEndFirst } from './test/support/end-to-end-first.ts';
 import { SummaryReporter } from './test/support/summary-reporter.ts';
 
+/** They replace modules, or import some anew under another environment. */
+const isolated = [
+  'test/contract/lambda-lines.test.ts',
+  'test/contract/lambda-traces.test.ts',
+  'test/model/log-power-cut.test.ts',
+];
+
 export default defineConfig({
   test: {
-    include: ['test/**/*.test.ts'],
     // Servers are started, killed and waited for: a slow shared machine is not a failure.
     testTimeout: 180_000,
     hookTimeout: 180_000,
@@ -15,5 +21,22 @@ export default defineConfig({
     sequence: { sequencer: EndToEndFirst },
     globalSetup: ['test/support/global-setup.ts'],
     reporters: ['default', new SummaryReporter()],
+    projects: [
+      {
+        extends: true,
+        test: {
+          name: 'shared',
+          include: ['test/**/*.test.ts'],
+          exclude: isolated,
+          // A process for each file would cost a minute in all. Mocks and the environment are put
+          // back after each instead.
+          isolate: false,
+          restoreMocks: true,
+          unstubEnvs: true,
+          setupFiles: ['test/support/file-of-many.ts'],
+        },
+      },
+      { extends: true, test: { name: 'isolated', include: isolated } },
+    ],
   },
 });

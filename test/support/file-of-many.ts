@@ -1,0 +1,16 @@
+import { afterAll, vi } from 'vitest';
+
+/*
+ * Runs before each test file in a process that runs many. Our modules are loaded again for each, with
+ * their state and the hooks that they register; packages are not. The environment is put back after it.
+ */
+vi.resetModules();
+
+const before = { ...process.env };
+
+afterAll(() => {
+  for (const name of Object.keys(process.env)) {
+    if (!(name in before)) Reflect.deleteProperty(process.env, name);
+  }
+  Object.assign(process.env, before);
+});
