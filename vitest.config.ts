@@ -1,13 +1,13 @@
 import { defineConfig } from 'vitest/config';
 
-import { EndToEndFirst } from './test/support/end-to-end-first.ts';
-import { SummaryReporter } from './test/support/summary-reporter.ts';
+import { EndToEndFirst } from './test/support/run/end-to-end-first.ts';
+import { SummaryReporter } from './test/support/run/summary-reporter.ts';
 
 /** They replace modules, or import some anew under another environment. */
 const isolated = [
   'test/contract/lambda-lines.test.ts',
   'test/contract/lambda-traces.test.ts',
-  'test/model/log-power-cut.test.ts',
+  'test/model/log/log-power-cut.test.ts',
 ];
 
 export default defineConfig({
@@ -19,7 +19,7 @@ export default defineConfig({
     pool: 'forks',
     maxWorkers: 5,
     sequence: { sequencer: EndToEndFirst },
-    globalSetup: ['test/support/global-setup.ts'],
+    globalSetup: ['test/support/run/global-setup.ts'],
     reporters: ['default', new SummaryReporter()],
     projects: [
       {
@@ -33,7 +33,7 @@ export default defineConfig({
           isolate: false,
           restoreMocks: true,
           unstubEnvs: true,
-          setupFiles: ['test/support/file-of-many.ts'],
+          setupFiles: ['test/support/run/file-of-many.ts'],
         },
       },
       { extends: true, test: { name: 'isolated', include: isolated } },

@@ -7,8 +7,8 @@ import {
   runScenario,
   standstills,
   troubles,
-} from '../test/model/aws-backlog-scenarios.ts';
-import type { TimedPipeline, TimedVariant } from '../test/model/timed-pipeline.ts';
+} from '../test/model/backlog/aws-backlog-scenarios.ts';
+import type { TimedPipeline, TimedVariant } from '../test/model/backlog/timed-pipeline.ts';
 import { lineChart, writeChart } from './plot.ts';
 
 /**

@@ -2,9 +2,9 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { parseArgs } from 'node:util';
 
 import { startLocalStack } from '../infra/local/local-stack.ts';
-import { synthesizedTemplate } from '../infra/local/synthesized-template.ts';
-import type { AwsCall } from '../infra/local/wire-call.ts';
-import type { AwsReply } from '../infra/local/wire.ts';
+import { synthesizedTemplate } from '../infra/local/template/synthesized-template.ts';
+import type { AwsCall } from '../infra/local/emulators/wire-call.ts';
+import type { AwsReply } from '../infra/local/emulators/wire.ts';
 import { readRawKey } from '../src/domain/batch-id.ts';
 import { traffics } from './aws/traffic.ts';
 

@@ -10,7 +10,7 @@ import { run, type RunResult } from './aws/run.ts';
 import { traffics, type Traffic } from './aws/traffic.ts';
 import { dollarsOf } from './aws/usage.ts';
 import { priceTable } from './prices.ts';
-import { synthesizedTemplate } from '../infra/local/synthesized-template.ts';
+import { synthesizedTemplate } from '../infra/local/template/synthesized-template.ts';
 
 /**
  * What a million events cost on AWS: sends events through the emulated stack, meters what AWS would

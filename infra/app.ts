@@ -1,7 +1,7 @@
 import { App } from 'aws-cdk-lib';
 
 import { bundleHandlers, bundlesDirectory } from './bundle.ts';
-import { addPipelineStack } from './pipeline-stack.ts';
+import { addPipelineStack } from './stack/pipeline-stack.ts';
 import { readSettings } from './read-settings.ts';
 
 /** The CDK's tool runs this (cdk.json), with the app's context in its environment. */

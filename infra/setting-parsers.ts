@@ -1,5 +1,5 @@
 import { isDayZone } from '../src/domain/day.ts';
-import { isOriginOrAny } from '../src/http/cors.ts';
+import { isOriginOrAny } from '../src/http/app/cors.ts';
 
 /** A value, or what is allowed instead of what was given, to follow "must be". */
 export type Parsed<Value> = { value: Value } | { allowed: string };

@@ -44,9 +44,9 @@ export async function buildPackage(): Promise<void> {
       outdir: cliDirectory,
       entryPoints: {
         cli: 'src/entry/cli.ts',
-        'writer-worker': 'src/engines/embedded/writer-worker.ts',
-        'reader-worker': 'src/engines/embedded/reader-worker.ts',
-        'audit-thread': 'src/engines/embedded/audit-thread.ts',
+        'writer-worker': 'src/engines/embedded/writer/writer-worker.ts',
+        'reader-worker': 'src/engines/embedded/reader/reader-worker.ts',
+        'audit-thread': 'src/engines/embedded/verify/audit-thread.ts',
       },
       // Dependencies in CommonJS call require() for Node's own modules, which an ES module lacks.
       banner: {

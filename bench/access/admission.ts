@@ -1,6 +1,6 @@
-import { tokenHash } from '../../src/domain/access-token.ts';
-import { ingestScope, serverAccess, TokenTable, type Access } from '../../src/http/access.ts';
-import { readPlainRequest } from '../../src/http/plain-request.ts';
+import { tokenHash } from '../../src/auth/access-token.ts';
+import { ingestScope, serverAccess, TokenTable, type Access } from '../../src/http/app/access.ts';
+import { readPlainRequest } from '../../src/http/server/plain-request.ts';
 
 const rounds = 40;
 const requestsPerRound = 20_000;

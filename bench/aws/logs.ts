@@ -1,4 +1,4 @@
-import type { Template } from '../../infra/local/template.ts';
+import type { Template } from '../../infra/local/template/template.ts';
 
 /** CloudWatch Logs adds this to each line that it takes in. */
 const lineOverheadBytes = 26;

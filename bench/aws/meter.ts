@@ -1,7 +1,7 @@
-import type { FrontRequest } from '../../infra/local/http-front.ts';
-import type { InvocationReport } from '../../infra/local/lambda-runtime.ts';
-import type { AwsCall } from '../../infra/local/wire-call.ts';
-import type { AwsReply } from '../../infra/local/wire.ts';
+import type { FrontRequest } from '../../infra/local/gateway/http-front.ts';
+import type { InvocationReport } from '../../infra/local/functions/lambda-runtime.ts';
+import type { AwsCall } from '../../infra/local/emulators/wire-call.ts';
+import type { AwsReply } from '../../infra/local/emulators/wire.ts';
 import { dynamodbUnits } from './dynamodb-units.ts';
 import { logBytes, metricNames } from './logs.ts';
 import { Usage } from './usage.ts';

@@ -4,8 +4,8 @@ import { join } from 'node:path';
 import { build } from 'esbuild';
 
 import type { LocalStackOptions } from '../../infra/local/local-stack.ts';
-import type { Synthesized } from '../../infra/local/synthesized-template.ts';
-import type { Template } from '../../infra/local/template.ts';
+import type { Synthesized } from '../../infra/local/template/synthesized-template.ts';
+import type { Template } from '../../infra/local/template/template.ts';
 
 export const modes = ['packed', 'per-item', 'naive'] as const;
 export type Mode = (typeof modes)[number];

@@ -1,5 +1,5 @@
 import { priceTable, type PriceName } from '../prices.ts';
-import type { Template } from '../../infra/local/template.ts';
+import type { Template } from '../../infra/local/template/template.ts';
 import { refreshMs } from '../../src/entry/lambda/tokens-secret.ts';
 import type { UsageLine } from './usage.ts';
 

@@ -1,4 +1,4 @@
-import { randomBatch, randomSource, type RandomEvent } from '../../src/entry/random-events.ts';
+import { randomBatch, randomSource, type RandomEvent } from '../../src/entry/feed/random-events.ts';
 
 /** Events of one day, a Wednesday. */
 const endOfDayMs = Date.UTC(2026, 10, 18, 23, 59, 59);

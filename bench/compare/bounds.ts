@@ -3,8 +3,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 
 import { readBatch, tallyEvents } from '../../src/domain/batch.ts';
-import { BatchScanner } from '../../src/domain/batch-scanner.ts';
-import { CounterTable } from '../../src/domain/counter-table.ts';
+import { BatchScanner } from '../../src/domain/fast/batch-scanner.ts';
+import { CounterTable } from '../../src/domain/fast/counter-table.ts';
 import { mergeTally, type Tally } from '../../src/domain/counter.ts';
 import { bodyOf } from './traffic.ts';
 

@@ -6,11 +6,11 @@ import { DatabaseSync } from 'node:sqlite';
 
 import { typeStateKey, type Tally } from '../../src/domain/counter.ts';
 import { dataPaths } from '../../src/engines/embedded/data-directory.ts';
-import { embeddedDefaults } from '../../src/engines/embedded/engine-options.ts';
-import { nodeFileSystem } from '../../src/engines/embedded/file-system.ts';
-import { SegmentedLog } from '../../src/engines/embedded/segmented-log.ts';
-import { SqliteCounterStore } from '../../src/engines/embedded/sqlite-counter-store.ts';
-import { openDatabase } from '../../src/engines/embedded/sqlite-schema.ts';
+import { embeddedDefaults } from '../../src/engines/embedded/options.ts';
+import { nodeFileSystem } from '../../src/engines/embedded/log/file-system.ts';
+import { SegmentedLog } from '../../src/engines/embedded/log/segmented-log.ts';
+import { SqliteCounterStore } from '../../src/engines/embedded/store/counter-store.ts';
+import { openDatabase } from '../../src/engines/embedded/store/schema.ts';
 import { bodiesOver, counterAt, countersOf, type CounterSpace } from './traffic.ts';
 
 export async function temporaryDirectory(): Promise<string> {

@@ -5,7 +5,7 @@ import type {
   EnvironmentMessage,
   HandlerError,
   InvocationMessage,
-} from './lambda-messages.ts';
+} from './functions/lambda-messages.ts';
 
 /** Lambda gives the initialisation so long. */
 const initMsMax = 10_000;
@@ -41,7 +41,7 @@ export class Environment {
   constructor({ id, data, variables, onOutput }: EnvironmentSettings) {
     this.id = id;
     const started = performance.now();
-    this.#worker = new Worker(new URL('./lambda-environment.ts', import.meta.url), {
+    this.#worker = new Worker(new URL('./functions/lambda-environment.ts', import.meta.url), {
       workerData: data,
       env: variables,
       execArgv: [],

@@ -2,15 +2,15 @@ import { isIP } from 'node:net';
 
 import type { Command } from 'commander';
 
-import { option } from '../../src/entry/common-options.ts';
+import { option } from '../../src/entry/cli/common-options.ts';
 import {
   nonEmpty,
   oneOf,
   UsageError,
   wholeNumber,
   type ParserFor,
-} from '../../src/entry/option-parsers.ts';
-import { compressedForms, type CompressedForm } from './api-event.ts';
+} from '../../src/entry/cli/option-parsers.ts';
+import { compressedForms, type CompressedForm } from './gateway/api-event.ts';
 
 /** What `aws:local` needs to know. Without a number, it is as the template says. */
 export interface LocalOptions {

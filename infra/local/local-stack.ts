@@ -1,19 +1,27 @@
 import { join } from 'node:path';
 
-import type { CompressedForm } from './api-event.ts';
+import type { CompressedForm } from './gateway/api-event.ts';
 import { clientEnvironment } from './client-settings.ts';
-import { localCloudFormation, type LocalCloudFormation } from './cloudformation.ts';
-import { createResources } from './create-resources.ts';
-import type { DisorderOptions } from './disorder.ts';
-import { startEmulators, type Emulators } from './emulators.ts';
-import { createHttpFront, type FrontRequest, type HttpFront } from './http-front.ts';
-import { LambdaFunction, type FunctionObserver, type InvocationResult } from './lambda-runtime.ts';
-import { readTemplate } from './read-template.ts';
-import { startScheduler, type Scheduler } from './scheduler.ts';
-import { startSqsPoller, type SqsPoller } from './sqs-poller.ts';
-import type { FunctionDescription, FunctionRole, StackDescription } from './stack-description.ts';
-import type { Template } from './template.ts';
-import { startWire, type Wire, type WireOptions } from './wire.ts';
+import { localCloudFormation, type LocalCloudFormation } from './template/cloudformation.ts';
+import { createResources } from './template/create-resources.ts';
+import type { DisorderOptions } from './emulators/disorder.ts';
+import { startEmulators, type Emulators } from './emulators/emulators.ts';
+import { createHttpFront, type FrontRequest, type HttpFront } from './gateway/http-front.ts';
+import {
+  LambdaFunction,
+  type FunctionObserver,
+  type InvocationResult,
+} from './functions/lambda-runtime.ts';
+import { readTemplate } from './template/read-template.ts';
+import { startScheduler, type Scheduler } from './functions/scheduler.ts';
+import { startSqsPoller, type SqsPoller } from './functions/sqs-poller.ts';
+import type {
+  FunctionDescription,
+  FunctionRole,
+  StackDescription,
+} from './template/stack-description.ts';
+import type { Template } from './template/template.ts';
+import { startWire, type Wire, type WireOptions } from './emulators/wire.ts';
 
 /** An environment is some 30 MB; AWS would start one for each request under way. */
 const apiEnvironmentsMax = 4;

@@ -2,8 +2,8 @@ import { once } from 'node:events';
 
 import { Command, CommanderError } from 'commander';
 
-import { UsageError } from '../../src/entry/option-parsers.ts';
-import { onStopSignal, type StopSignal } from '../../src/entry/stop-signals.ts';
+import { UsageError } from '../../src/entry/cli/option-parsers.ts';
+import { onStopSignal, type StopSignal } from '../../src/entry/cli/stop-signals.ts';
 import { clientEnvironment } from './client-settings.ts';
 import type { LocalStack } from './local-stack.ts';
 import { addLocalOptions, localOptions, type LocalOptions } from './local-options.ts';
@@ -34,10 +34,10 @@ async function main(): Promise<void> {
 async function run(options: LocalOptions): Promise<void> {
   const stopping = stopSignal();
   // What is loaded takes a second: wrong usage should not wait for it.
-  const { checkJava } = await import('./dynamodb-local.ts');
+  const { checkJava } = await import('./emulators/dynamodb-local.ts');
   await checkJava();
   const { localStackName, startLocalStack } = await import('./local-stack.ts');
-  const { synthesizedTemplate } = await import('./synthesized-template.ts');
+  const { synthesizedTemplate } = await import('./template/synthesized-template.ts');
   tell('bundling the functions and synthesising the stack …');
   const { itemsPerMessage } = options;
   const settings = itemsPerMessage === undefined ? {} : { itemsPerMessage };

@@ -1,8 +1,8 @@
 import { render } from 'preact';
 
-import { App } from './app.tsx';
-import { Store } from './store.ts';
-import { applyTheme } from './theme.ts';
+import { App } from './views/app.tsx';
+import { Store } from './data/store.ts';
+import { applyTheme } from './data/theme.ts';
 
 applyTheme();
 const root = document.getElementById('app');

@@ -6,7 +6,7 @@ import {
   type FieldError,
   type ItemErrorCode,
 } from './device-event.ts';
-import { isNestedDeeperThan } from './json-depth.ts';
+import { isNestedDeeperThan } from './fast/json-depth.ts';
 import { dateOfTimestamp } from './timestamp.ts';
 
 /** Bodies that nest deeper are refused as invalid JSON, in members that are not ours too. */

@@ -3,24 +3,24 @@ import { readFileSync } from 'node:fs';
 
 import { Command, CommanderError } from 'commander';
 
-import { addAdoptCommand } from './adopt-command.ts';
-import { addAuditOptions, auditOptions } from './audit-options.ts';
-import { addCheckOptions, checkOptions } from './check-options.ts';
-import { addChoiceOptions, addDlqOptions, chosenLetters, dlqOptions } from './dlq-options.ts';
-import { dropEmptySettings, dropSettings, unknownSettings } from './environment.ts';
-import { sentenceOf } from './error-text.ts';
-import { addFeedOptions, feedOptions } from './feed-options.ts';
-import { addIngestOptions, ingestOptions } from './ingest-options.ts';
-import { UsageError } from './option-parsers.ts';
-import { addStoreOptions, dataDirOption, storePlace } from './common-options.ts';
-import { addRawRangeOptions, rawRangeOptions } from './raw-options.ts';
-import { addRebuildOptions, rebuildOptions } from './rebuild-options.ts';
-import { addReplayOptions, replayOptions } from './replay-options.ts';
-import { addServeOptions, serveOptions } from './serve-options.ts';
-import { addStatsOptions, statsOptions } from './stats-options.ts';
-import { endWithStandardOutput } from './standard-streams.ts';
-import { addTokenCommand } from './token-command.ts';
-import { visible } from './terminal-text.ts';
+import { addAdoptCommand } from './verify/adopt-command.ts';
+import { addAuditOptions, auditOptions } from './verify/audit-options.ts';
+import { addCheckOptions, checkOptions } from './check/check-options.ts';
+import { addChoiceOptions, addDlqOptions, chosenLetters, dlqOptions } from './dlq/dlq-options.ts';
+import { dropEmptySettings, dropSettings, unknownSettings } from './cli/environment.ts';
+import { sentenceOf } from './cli/error-text.ts';
+import { addFeedOptions, feedOptions } from './feed/feed-options.ts';
+import { addIngestOptions, ingestOptions } from './ingest/ingest-options.ts';
+import { UsageError } from './cli/option-parsers.ts';
+import { addStoreOptions, dataDirOption, storePlace } from './cli/common-options.ts';
+import { addRawRangeOptions, rawRangeOptions } from './raw/raw-options.ts';
+import { addRebuildOptions, rebuildOptions } from './verify/rebuild-options.ts';
+import { addReplayOptions, replayOptions } from './replay/replay-options.ts';
+import { addServeOptions, serveOptions } from './serve/serve-options.ts';
+import { addStatsOptions, statsOptions } from './stats/stats-options.ts';
+import { endWithStandardOutput } from './cli/standard-streams.ts';
+import { addTokenCommand } from './token/token-command.ts';
+import { visible } from './cli/terminal-text.ts';
 
 const exitCodes = { done: 0, failed: 1, wrongUsage: 2 };
 
@@ -88,7 +88,7 @@ function addServe(root: Command): void {
   );
   command.action(async () => {
     const options = serveOptions(command, process.env);
-    const { serve } = await import('./serve.ts');
+    const { serve } = await import('./serve/serve.ts');
     await serve(options, packageVersion());
   });
 }
@@ -107,7 +107,7 @@ function addFeed(root: Command): void {
   );
   command.action(async (address: string | undefined) => {
     const options = feedOptions(command, address);
-    const { feed } = await import('./feed.ts');
+    const { feed } = await import('./feed/feed.ts');
     process.exitCode = await feed(options);
   });
 }
@@ -127,7 +127,7 @@ function addIngest(root: Command): void {
   );
   command.action(async (files: string[]) => {
     const options = ingestOptions(command, files);
-    const { ingest } = await import('./ingest.ts');
+    const { ingest } = await import('./ingest/ingest.ts');
     process.exitCode = await ingest(options);
   });
 }
@@ -161,7 +161,7 @@ function addStats(root: Command): void {
   );
   command.action(async () => {
     const options = statsOptions(command);
-    const { stats } = await import('./stats.ts');
+    const { stats } = await import('./stats/stats.ts');
     process.exitCode = await stats(options);
   });
 }
@@ -182,7 +182,7 @@ function addCheck(root: Command): void {
   );
   command.action(async () => {
     const options = checkOptions(command);
-    const { check } = await import('./check.ts');
+    const { check } = await import('./check/check.ts');
     process.exitCode = await check(options, process.env);
   });
 }
@@ -210,7 +210,7 @@ function addAudit(root: Command): void {
   );
   command.action(async () => {
     const options = auditOptions(command);
-    const { audit } = await import('./audit.ts');
+    const { audit } = await import('./verify/audit.ts');
     process.exitCode = await audit(options);
   });
 }
@@ -237,7 +237,7 @@ function addRebuild(root: Command): void {
   );
   command.action(async () => {
     const options = rebuildOptions(command);
-    const { rebuild } = await import('./rebuild.ts');
+    const { rebuild } = await import('./verify/rebuild.ts');
     process.exitCode = await rebuild(options);
   });
 }
@@ -257,7 +257,7 @@ function addBackup(root: Command): void {
   command.addHelpText('after', examples('backup /mnt/backups/2026-01-31'));
   command.action(async (directory: string) => {
     const { dataDir } = command.opts<{ dataDir: string }>();
-    const { backupDirectory } = await import('./backup.ts');
+    const { backupDirectory } = await import('./verify/backup.ts');
     process.exitCode = await backupDirectory(dataDir, directory);
   });
 }
@@ -283,7 +283,7 @@ function addReplay(root: Command): void {
   );
   command.action(async () => {
     const options = replayOptions(command);
-    const { replayBatches } = await import('./replay.ts');
+    const { replayBatches } = await import('./replay/replay.ts');
     process.exitCode = await replayBatches(options, process.env);
   });
 }
@@ -302,21 +302,21 @@ function addRaw(root: Command): void {
   );
   const list = raw.command('list').description('list them, a line of JSON each');
   addRawRangeOptions(list).action(async () => {
-    const { rawList } = await import('./raw.ts');
+    const { rawList } = await import('./raw/raw.ts');
     process.exitCode = await rawList(rawRangeOptions(list));
   });
   const get = addStoreOptions(raw.command('get <name>'), 'bucket', 'ledger').description(
     'write the body of one to standard output; <name> is a raw key or a batch id',
   );
   get.action(async (name: string) => {
-    const { rawGet } = await import('./raw.ts');
+    const { rawGet } = await import('./raw/raw.ts');
     process.exitCode = await rawGet(storePlace(get, 'bucket'), name);
   });
   const all = raw
     .command('export <directory>')
     .description('write them as files, in the layout of the bucket on AWS');
   addRawRangeOptions(all).action(async (directory: string) => {
-    const { rawExport } = await import('./raw.ts');
+    const { rawExport } = await import('./raw/raw.ts');
     process.exitCode = await rawExport(rawRangeOptions(all), directory);
   });
 }
@@ -329,17 +329,17 @@ function addDlq(root: Command): void {
   );
   const list = addDlqOptions(dlq.command('list'));
   list.description('list them, with the reason of each').action(async () => {
-    const { dlqList } = await import('./dlq.ts');
+    const { dlqList } = await import('./dlq/dlq.ts');
     process.exitCode = await dlqList(dlqOptions(list));
   });
   const redrive = addChoiceOptions(dlq.command('redrive [ids...]'));
   redrive.description('count those that can be counted now').action(async (ids: string[]) => {
-    const { dlqRedrive } = await import('./dlq.ts');
+    const { dlqRedrive } = await import('./dlq/dlq.ts');
     process.exitCode = await dlqRedrive(chosenLetters(redrive, ids));
   });
   const drop = addChoiceOptions(dlq.command('drop [ids...]'));
   drop.description('never count them; they stay on record').action(async (ids: string[]) => {
-    const { dlqDrop } = await import('./dlq.ts');
+    const { dlqDrop } = await import('./dlq/dlq.ts');
     process.exitCode = await dlqDrop(chosenLetters(drop, ids));
   });
 }

@@ -2,7 +2,7 @@ import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
-import type { Page, Pages } from '../http/pages.ts';
+import type { Page, Pages } from '../http/app/pages.ts';
 
 /** What `tools/build-dashboard.ts` writes beside the files. */
 interface Manifest {

@@ -2,7 +2,7 @@ import { findExcluded, tallyEvents } from '../domain/batch.ts';
 import type { Counter } from '../domain/day-bound.ts';
 import type { DayOf } from '../domain/day.ts';
 import { NothingAdmitted, type Batch } from './ports.ts';
-import { inflateStored, readAgain } from './process.ts';
+import { inflateStored, readAgain } from './recount.ts';
 
 /**
  * The batch without the items whose counters `admits` refuses, asked in their order.

@@ -12,7 +12,7 @@ import type { Tally } from '../domain/counter.ts';
 import type { DayOf } from '../domain/day.ts';
 import { tooManyCounters } from '../domain/device-event.ts';
 import type { Problem } from '../domain/problem.ts';
-import { inflate } from './body.ts';
+import { inflate } from './inflate.ts';
 import {
   NothingAdmitted,
   Unavailable,

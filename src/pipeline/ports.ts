@@ -1,6 +1,6 @@
 import type { ItemError, RejectedByCode } from '../domain/batch.ts';
 import type { BatchId } from '../domain/batch-id.ts';
-import type { Chunk } from '../domain/chunk.ts';
+import type { Chunk } from './chunks/chunk.ts';
 import type { CounterRow, Tally } from '../domain/counter.ts';
 import type { ProblemCode, Problem } from '../domain/problem.ts';
 import type { CalendarDate } from '../domain/timestamp.ts';

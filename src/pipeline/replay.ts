@@ -3,7 +3,7 @@ import { hash } from 'node:crypto';
 import { readBatch, tallyEvents } from '../domain/batch.ts';
 import { rawKeyOf } from '../domain/batch-id.ts';
 import type { Problem } from '../domain/problem.ts';
-import { inflate } from './body.ts';
+import { inflate } from './inflate.ts';
 import type { IngestRules } from './ingest.ts';
 import {
   Unavailable,

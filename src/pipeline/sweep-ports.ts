@@ -1,7 +1,7 @@
 import type { BatchId } from '../domain/batch-id.ts';
 import type { DayOf } from '../domain/day.ts';
 import type { ChunkQueue, Parking } from './ports.ts';
-import type { CutBatch } from './recut.ts';
+import type { CutBatch } from './chunks/recut.ts';
 
 /** A batch that is looked at again at a later time. */
 export interface Orphan {

@@ -1,8 +1,8 @@
 import { readRawKey, type BatchId } from '../domain/batch-id.ts';
-import type { Chunk } from '../domain/chunk.ts';
-import { batchLetterBody } from './letter-content.ts';
+import type { Chunk } from './chunks/chunk.ts';
+import { batchLetterBody } from './chunks/letter-content.ts';
 import type { Letter, Parking } from './ports.ts';
-import { areAllCounted, recut, type CutBatch } from './recut.ts';
+import { areAllCounted, recut, type CutBatch } from './chunks/recut.ts';
 import type {
   FinishedIntake,
   Orphan,

@@ -4,19 +4,19 @@ import { DeleteObjectCommand } from '@aws-sdk/client-s3';
 
 import { rawKeyOf } from '../../src/domain/batch-id.ts';
 import type { CounterRow } from '../../src/domain/counter.ts';
-import { s3RawStore } from '../../src/engines/aws/s3-raw-store.ts';
+import { s3RawStore } from '../../src/engines/aws/intake/raw-store.ts';
 
-import { AwsEngine } from '../support/aws-engine.ts';
+import { AwsEngine } from '../support/aws/aws-engine.ts';
 import {
   countersAsStranger,
   createStore,
   startAws,
   type AwsEmulators,
-} from '../support/aws-store.ts';
+} from '../support/aws/aws-store.ts';
 import { readCounters } from '../support/counters.ts';
 import { batchOf, listAll } from './ports/intake-contract.ts';
-import { Lambdas } from '../support/lambda.ts';
-import { needs } from '../support/needs.ts';
+import { Lambdas } from '../support/aws/lambda.ts';
+import { needs } from '../support/run/needs.ts';
 import {
   exchange,
   startServer,

@@ -4,13 +4,13 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 
 import type { CounterRow } from '../../src/domain/counter.ts';
-import { s3RawStore } from '../../src/engines/aws/s3-raw-store.ts';
-import { createApp } from '../../src/http/app.ts';
-import { countersAsStranger, startAws, type AwsEmulators } from '../support/aws-store.ts';
+import { s3RawStore } from '../../src/engines/aws/intake/raw-store.ts';
+import { createApp } from '../../src/http/app/app.ts';
+import { countersAsStranger, startAws, type AwsEmulators } from '../support/aws/aws-store.ts';
 import { readCounters } from '../support/counters.ts';
-import { Lambdas, type BodyForm } from '../support/lambda.ts';
-import { needs } from '../support/needs.ts';
-import { isNightly } from '../support/tier.ts';
+import { Lambdas, type BodyForm } from '../support/aws/lambda.ts';
+import { needs } from '../support/run/needs.ts';
+import { isNightly } from '../support/run/tier.ts';
 import {
   exchange,
   startServer,

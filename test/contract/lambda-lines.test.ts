@@ -1,9 +1,9 @@
 import { SendMessageCommand } from '@aws-sdk/client-sqs';
 import { afterAll, afterEach, beforeAll, expect, vi } from 'vitest';
 
-import { startAws, type AwsEmulators } from '../support/aws-store.ts';
-import { Lambdas } from '../support/lambda.ts';
-import { needs } from '../support/needs.ts';
+import { startAws, type AwsEmulators } from '../support/aws/aws-store.ts';
+import { Lambdas } from '../support/aws/lambda.ts';
+import { needs } from '../support/run/needs.ts';
 
 const { describe, it } = needs('Java');
 

@@ -3,9 +3,9 @@ import { once } from 'node:events';
 
 import { afterAll, beforeAll, expect, vi } from 'vitest';
 
-import { startAws, type AwsEmulators } from '../support/aws-store.ts';
-import { Lambdas } from '../support/lambda.ts';
-import { needs } from '../support/needs.ts';
+import { startAws, type AwsEmulators } from '../support/aws/aws-store.ts';
+import { Lambdas } from '../support/aws/lambda.ts';
+import { needs } from '../support/run/needs.ts';
 
 const { it } = needs('Java');
 

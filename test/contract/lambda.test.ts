@@ -13,12 +13,12 @@ import { afterAll, afterEach, beforeAll, expect } from 'vitest';
 import { ingestFunction } from '../../src/entry/lambda/ingest-function.ts';
 import { processFunction } from '../../src/entry/lambda/process-function.ts';
 import { queryFunction } from '../../src/entry/lambda/query-function.ts';
-import { countersAsStranger, startAws, type AwsEmulators } from '../support/aws-store.ts';
-import type { Token } from '../../src/domain/access-token.ts';
-import { serverAccess, TokenTable } from '../../src/http/access.ts';
-import { Lambdas } from '../support/lambda.ts';
+import { countersAsStranger, startAws, type AwsEmulators } from '../support/aws/aws-store.ts';
+import type { Token } from '../../src/auth/access-token.ts';
+import { serverAccess, TokenTable } from '../../src/http/app/access.ts';
+import { Lambdas } from '../support/aws/lambda.ts';
 import { exchange, startServer, type Received, type Sent } from '../support/server.ts';
-import { needs } from '../support/needs.ts';
+import { needs } from '../support/run/needs.ts';
 
 const { describe, it } = needs('Java');
 

@@ -2,9 +2,9 @@ import { gunzipSync } from 'node:zlib';
 
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 
-import { startAws } from '../support/aws-store.ts';
-import { Lambdas } from '../support/lambda.ts';
-import { needs } from '../support/needs.ts';
+import { startAws } from '../support/aws/aws-store.ts';
+import { Lambdas } from '../support/aws/lambda.ts';
+import { needs } from '../support/run/needs.ts';
 import { exchange, startServer, waitUntilCounted, type Received } from '../support/server.ts';
 
 /*

@@ -11,7 +11,7 @@ import {
   startServer,
   temporaryDirectory,
   waitCounted,
-} from '../support/server-process.ts';
+} from '../support/processes/server-process.ts';
 
 function event(state: string): DeviceEvent {
   return { type: 'phone', state, timestamp: '2026-03-02T12:00:00Z' };

@@ -5,10 +5,10 @@ import { setTimeout } from 'node:timers/promises';
 import type { Browser, Page } from 'playwright-core';
 import { afterAll, afterEach, beforeAll, expect } from 'vitest';
 
-import { tokenHash, type Scope } from '../../src/domain/access-token.ts';
+import { tokenHash, type Scope } from '../../src/auth/access-token.ts';
 import { readPages } from '../../src/entry/pages.ts';
-import { serverAccess, TokenTable } from '../../src/http/access.ts';
-import type { Pages } from '../../src/http/pages.ts';
+import { serverAccess, TokenTable } from '../../src/http/app/access.ts';
+import type { Pages } from '../../src/http/app/pages.ts';
 import { buildDashboard } from '../../tools/build-dashboard.ts';
 import {
   expectAccessible,
@@ -17,7 +17,7 @@ import {
   overflowOf,
   type Tab,
 } from '../support/browser.ts';
-import { afterTest, temporaryDirectory, undoAll } from '../support/real-server.ts';
+import { afterTest, temporaryDirectory, undoAll } from '../support/processes/real-server.ts';
 import {
   exchange,
   postBatch,
@@ -25,7 +25,7 @@ import {
   waitUntilCounted,
   type TestServerOptions,
 } from '../support/server.ts';
-import { needs } from '../support/needs.ts';
+import { needs } from '../support/run/needs.ts';
 
 const { describe, it } = needs('Chromium');
 

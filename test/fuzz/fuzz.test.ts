@@ -1,8 +1,8 @@
 import { expect, it } from 'vitest';
 
-import { startServer, temporaryDirectory } from '../support/server-process.ts';
+import { startServer, temporaryDirectory } from '../support/processes/server-process.ts';
 import { fuzz } from './run.ts';
-import { isNightly, rounds } from '../support/tier.ts';
+import { isNightly, rounds } from '../support/run/tier.ts';
 
 /*
  * A short run of `npm run test:fuzz`, which tells more and goes on for longer. Nightly the seed is another

@@ -1,7 +1,7 @@
 import { spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
 import { fileURLToPath } from 'node:url';
-import { sentences } from '../support/server-log.ts';
+import { sentences } from '../support/processes/server-log.ts';
 
 const cliPath = fileURLToPath(new URL('../../src/entry/cli.ts', import.meta.url));
 

@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 
 import { fixedMonth, monthDollars } from '../../bench/aws/month.ts';
-import type { Template } from '../../infra/local/template.ts';
+import type { Template } from '../../infra/local/template/template.ts';
 import { checkSettings } from '../../infra/read-settings.ts';
 import { defaultSettings, settingNames, settingTable } from '../../infra/settings.ts';
 import { projectRoot, Synthesized } from './support.ts';

@@ -7,7 +7,7 @@ import { Template } from 'aws-cdk-lib/assertions';
 import { afterAll, vi } from 'vitest';
 
 import { handlerNames } from '../../infra/bundle.ts';
-import { addPipelineStack } from '../../infra/pipeline-stack.ts';
+import { addPipelineStack } from '../../infra/stack/pipeline-stack.ts';
 import { defaultSettings, type Settings } from '../../infra/settings.ts';
 
 export type Json = Record<string, unknown>;

@@ -1,14 +1,14 @@
 import { describe, expect, it } from 'vitest';
 
 import { readBatch, tallyEvents } from '../../src/domain/batch.ts';
-import { BatchScanner, notPlain } from '../../src/domain/batch-scanner.ts';
-import { CounterTable } from '../../src/domain/counter-table.ts';
+import { BatchScanner, notPlain } from '../../src/domain/fast/batch-scanner.ts';
+import { CounterTable } from '../../src/domain/fast/counter-table.ts';
 import { rowsOfTally, type Tally } from '../../src/domain/counter.ts';
 import { dayRule, utcDayRule } from '../../src/domain/day.ts';
-import { seededRandom } from '../support/server-process.ts';
+import { seededRandom } from '../support/processes/server-process.ts';
 import { tortures } from '../fuzz/torture.ts';
 import { contractBodies, mutate, plainBody, strangeBody } from './batch-bodies.ts';
-import { rounds } from '../support/tier.ts';
+import { rounds } from '../support/run/tier.ts';
 
 /*
  * The scanner beside the general path: what it takes, `readBatch` takes with the same events, and

@@ -4,13 +4,13 @@ import { setImmediate as turn } from 'node:timers/promises';
 
 import { afterAll, beforeAll, expect, it } from 'vitest';
 
-import { tokenHash } from '../../src/domain/access-token.ts';
-import { serverAccess, TokenTable } from '../../src/http/access.ts';
-import { hostRule } from '../../src/http/allowed-hosts.ts';
-import { createHttpServer, type HttpServer } from '../../src/http/server.ts';
+import { tokenHash } from '../../src/auth/access-token.ts';
+import { serverAccess, TokenTable } from '../../src/http/app/access.ts';
+import { hostRule } from '../../src/http/app/allowed-hosts.ts';
+import { createHttpServer, type HttpServer } from '../../src/http/server/server.ts';
 import type { IngestOutcome, Submission } from '../../src/pipeline/ports.ts';
-import { seededRandom } from '../support/server-process.ts';
-import { rounds } from '../support/tier.ts';
+import { seededRandom } from '../support/processes/server-process.ts';
+import { rounds } from '../support/run/tier.ts';
 
 /*
  * Plain requests are served without node:http. Whatever comes, in whatever pieces: the answers,

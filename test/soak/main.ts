@@ -2,10 +2,10 @@ import { randomInt } from 'node:crypto';
 
 import { Command, InvalidArgumentError } from 'commander';
 
-import { plantedBugs } from '../model/writer-planted-bugs.ts';
-import { noSummary, runSchedule, type ScheduleSummary } from '../model/writer-schedule.ts';
-import { killServer, smallServer } from '../support/killed-server.ts';
-import { undoAll } from '../support/real-server.ts';
+import { plantedBugs } from '../model/writer/writer-planted-bugs.ts';
+import { noSummary, runSchedule, type ScheduleSummary } from '../model/writer/writer-schedule.ts';
+import { killServer, smallServer } from '../support/processes/killed-server.ts';
+import { undoAll } from '../support/processes/real-server.ts';
 
 interface SoakOptions {
   readonly minutes: number;

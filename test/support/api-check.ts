@@ -1,9 +1,9 @@
 import { Ajv2020, type ValidateFunction } from 'ajv/dist/2020.js';
 import { expect } from 'vitest';
 
-import { headersOfAll } from '../../src/http/answer.ts';
-import type { MediaType } from '../../src/http/openapi-plan.ts';
-import type { OpenApi, OperationObject, ResponseObject } from '../../src/http/openapi.ts';
+import { headersOfAll } from '../../src/http/app/answer.ts';
+import type { MediaType } from '../../src/http/openapi/plan.ts';
+import type { OpenApi, OperationObject, ResponseObject } from '../../src/http/openapi/openapi.ts';
 import type { Received } from './server.ts';
 
 /** Of HTTP itself, on any answer. */

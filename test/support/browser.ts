@@ -5,7 +5,7 @@ import { chromium, type Browser, type BrowserContextOptions, type Page } from 'p
 import { expect } from 'vitest';
 
 import { launchOptions } from '../../tools/chromium.ts';
-import { afterTest } from './real-server.ts';
+import { afterTest } from './processes/real-server.ts';
 
 const axeSource = readFileSync(createRequire(import.meta.url).resolve('axe-core'), 'utf8');
 

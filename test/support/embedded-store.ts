@@ -5,14 +5,14 @@ import { DatabaseSync } from 'node:sqlite';
 
 import { expect, onTestFinished } from 'vitest';
 
-import { auditDataDirectory, type AuditOptions } from '../../src/engines/embedded/audit.ts';
+import { auditDataDirectory, type AuditOptions } from '../../src/engines/embedded/verify/audit.ts';
 import { dataPaths } from '../../src/engines/embedded/data-directory.ts';
+import { embeddedDefaults, type EmbeddedOptions } from '../../src/engines/embedded/options.ts';
 import {
-  embeddedDefaults,
-  type EmbeddedOptions,
-} from '../../src/engines/embedded/engine-options.ts';
-import { rebuildDataDirectory, type RebuildOptions } from '../../src/engines/embedded/rebuild.ts';
-import { Writer } from '../../src/engines/embedded/writer.ts';
+  rebuildDataDirectory,
+  type RebuildOptions,
+} from '../../src/engines/embedded/verify/rebuild.ts';
+import { Writer } from '../../src/engines/embedded/writer/writer.ts';
 import type { Difference } from '../../src/pipeline/audit.ts';
 
 /** Small enough that a few dozen batches fill several. */

@@ -3,13 +3,13 @@ import { gzipSync } from 'node:zlib';
 
 import type { APIGatewayProxyEventV2 } from 'aws-lambda';
 
-import { createHttpFront } from '../../infra/local/http-front.ts';
-import { tokenHash, type RateLimit, type Scope } from '../../src/domain/access-token.ts';
+import { createHttpFront } from '../../infra/local/gateway/http-front.ts';
+import { tokenHash, type RateLimit, type Scope } from '../../src/auth/access-token.ts';
 import type { ProblemCode } from '../../src/domain/problem.ts';
-import { serverAccess, TokenTable } from '../../src/http/access.ts';
-import { hostRule } from '../../src/http/allowed-hosts.ts';
-import { answerGatewayEvent } from '../../src/http/api-gateway.ts';
-import { createHttpServer } from '../../src/http/server.ts';
+import { serverAccess, TokenTable } from '../../src/http/app/access.ts';
+import { hostRule } from '../../src/http/app/allowed-hosts.ts';
+import { answerGatewayEvent } from '../../src/http/app/api-gateway.ts';
+import { createHttpServer } from '../../src/http/server/server.ts';
 import { Unavailable, type Pipeline } from '../../src/pipeline/ports.ts';
 import { exchange, postBatch, startServer, type Received, type Sent } from './server.ts';
 

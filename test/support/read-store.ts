@@ -1,6 +1,6 @@
-import { rawBatches } from '../../src/engines/embedded/raw-batches.ts';
-import { openStatsReader } from '../../src/engines/embedded/stats-reader.ts';
-import { auditDataDirectory } from '../../src/engines/embedded/audit.ts';
+import { rawBatches } from '../../src/engines/embedded/store/raw-batches.ts';
+import { openStatsReader } from '../../src/engines/embedded/reader/stats-reader.ts';
+import { auditDataDirectory } from '../../src/engines/embedded/verify/audit.ts';
 
 /*
  * Reads data directories as a user who may not write there, and prints what it finds, a line of

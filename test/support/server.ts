@@ -7,19 +7,16 @@ import { setTimeout as delay } from 'node:timers/promises';
 
 import { dataPaths } from '../../src/engines/embedded/data-directory.ts';
 import { EmbeddedPipeline } from '../../src/engines/embedded/embedded-pipeline.ts';
-import {
-  embeddedDefaults,
-  type EmbeddedOptions,
-} from '../../src/engines/embedded/engine-options.ts';
-import { nodeFileSystem } from '../../src/engines/embedded/file-system.ts';
-import { LogRawStore } from '../../src/engines/embedded/log-raw-store.ts';
-import { openStatsReader } from '../../src/engines/embedded/stats-reader.ts';
-import { LogReader } from '../../src/engines/embedded/log-reader.ts';
+import { embeddedDefaults, type EmbeddedOptions } from '../../src/engines/embedded/options.ts';
+import { nodeFileSystem } from '../../src/engines/embedded/log/file-system.ts';
+import { LogRawStore } from '../../src/engines/embedded/log/log-raw-store.ts';
+import { openStatsReader } from '../../src/engines/embedded/reader/stats-reader.ts';
+import { LogReader } from '../../src/engines/embedded/log/log-reader.ts';
 import {
   createHttpServer,
   type HttpServer,
   type HttpServerOptions,
-} from '../../src/http/server.ts';
+} from '../../src/http/server/server.ts';
 import type { RawBatch } from '../../src/pipeline/ports.ts';
 
 /** What differs from the settings of `serve`. */

@@ -1,7 +1,7 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 
-import { colourOfFailures, colourOfOthers, coloursOf } from '../../src/dashboard/colours.ts';
+import { colourOfFailures, colourOfOthers, coloursOf } from '../../src/dashboard/data/colours.ts';
 import {
   changeOf,
   heatMapOf,
@@ -10,7 +10,7 @@ import {
   standsAlone,
   sumBy,
   topNames,
-} from '../../src/dashboard/counts.ts';
+} from '../../src/dashboard/data/counts.ts';
 import {
   bucketsOf,
   countDays,
@@ -20,11 +20,11 @@ import {
   previousRange,
   rangeDaysMax,
   todayIn,
-} from '../../src/dashboard/days.ts';
-import { agoText, changeText, shareText } from '../../src/dashboard/format.ts';
-import { readHealth } from '../../src/dashboard/health.ts';
-import { aheadPath, seriesMax } from '../../src/dashboard/load.ts';
-import { matching, sorted } from '../../src/dashboard/table-rows.ts';
+} from '../../src/dashboard/data/days.ts';
+import { agoText, changeText, shareText } from '../../src/dashboard/data/format.ts';
+import { readHealth } from '../../src/dashboard/data/health.ts';
+import { aheadPath, seriesMax } from '../../src/dashboard/data/load.ts';
+import { matching, sorted } from '../../src/dashboard/data/table-rows.ts';
 import {
   defaultView,
   isName,
@@ -32,7 +32,7 @@ import {
   readView,
   statsQuery,
   writeView,
-} from '../../src/dashboard/view.ts';
+} from '../../src/dashboard/data/view.ts';
 import { nameError } from '../../src/domain/device-event.ts';
 
 describe('the days', () => {

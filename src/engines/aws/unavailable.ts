@@ -1,5 +1,5 @@
 import { Unavailable } from '../../pipeline/ports.ts';
-import { isThrottle } from './aws-errors.ts';
+import { isThrottle } from './errors.ts';
 
 /**
  * What AWS does not do now, the client is to try again: any failure of the act becomes

@@ -12,8 +12,8 @@ import {
 import { dirname, join, resolve } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
 
-import { nodeFileSystem } from './file-system.ts';
-import { isSqliteBusy, sqliteFailure } from './sqlite-errors.ts';
+import { nodeFileSystem } from './log/file-system.ts';
+import { isSqliteBusy, sqliteFailure } from './store/sqlite-errors.ts';
 
 /** Where things lie in a data directory. */
 export interface DataPaths {

@@ -14,12 +14,12 @@ import {
   type StatsAnswer,
   type StatsRequest,
 } from '../../pipeline/stats.ts';
-import type { EmbeddedOptions } from './engine-options.ts';
-import type { CounterSizes, Opened } from './messages.ts';
-import { ReaderClient } from './reader-client.ts';
-import { ringSlots } from './submission-ring.ts';
-import { WriterClient } from './writer-client.ts';
-import type { WriterMeters } from './writer-meters.ts';
+import type { EmbeddedOptions } from './options.ts';
+import type { CounterSizes, Opened } from './writer/messages.ts';
+import { ReaderClient } from './reader/reader-client.ts';
+import { ringSlots } from './writer/submission-ring.ts';
+import { WriterClient } from './writer/writer-client.ts';
+import type { WriterMeters } from './writer/writer-meters.ts';
 
 export interface EmbeddedMeasures extends WriterMeters {
   /** Submissions between the main thread and the writer, and how many may be. */

@@ -1,7 +1,7 @@
 import { setTimeout as delay } from 'node:timers/promises';
 
-import type { Backoff } from '../../engines/aws/backoff.ts';
-import { safeError } from '../error-text.ts';
+import type { Backoff } from '../../util/backoff.ts';
+import { safeError } from '../cli/error-text.ts';
 import type { Environment } from './environment.ts';
 
 /** No request is waited for longer; the SDK tries it again where that is safe. */

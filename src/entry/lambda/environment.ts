@@ -1,6 +1,6 @@
 import { countersPerDayMaxDefault } from '../../domain/day-bound.ts';
 import { asWritten, dayRule, type DayOf } from '../../domain/day.ts';
-import { readItemsPerMessage } from '../../pipeline/recut.ts';
+import { readItemsPerMessage } from '../../pipeline/chunks/recut.ts';
 
 /** The environment of a function, each variable read by the one method that knows its form. */
 export interface Environment {

@@ -1,14 +1,14 @@
 import type { APIGatewayProxyEventV2, APIGatewayProxyStructuredResultV2 } from 'aws-lambda';
 
 import packageJson from '../../../package.json' with { type: 'json' };
-import { answerGatewayEvent, requestIdOfEvent } from '../../http/api-gateway.ts';
-import { createApp } from '../../http/app.ts';
-import type { Exchange } from '../../http/observer.ts';
-import type { Pages } from '../../http/pages.ts';
+import { answerGatewayEvent, requestIdOfEvent } from '../../http/app/api-gateway.ts';
+import { createApp } from '../../http/app/app.ts';
+import type { Exchange } from '../../http/server/observer.ts';
+import type { Pages } from '../../http/app/pages.ts';
 import type { IngestOutcome, Pipeline } from '../../pipeline/ports.ts';
 import { errorDetails } from './clients.ts';
 import { bodyBytesMax, storeRules, type Environment } from './environment.ts';
-import type { InvocationContext, Telemetry } from './telemetry.ts';
+import type { InvocationContext, Telemetry } from './telemetry/telemetry.ts';
 import { secretAccess } from './tokens-secret.ts';
 
 export type HttpFunction = (

@@ -5,16 +5,16 @@ import { S3Client } from '@aws-sdk/client-s3';
 import { SQSClient } from '@aws-sdk/client-sqs';
 
 import { batchIdMaker, type BatchId } from '../../domain/batch-id.ts';
-import { awsIntake } from '../../engines/aws/aws-intake.ts';
-import { CounterAdmission } from '../../engines/aws/counter-admission.ts';
-import { DynamodbBatchRecords } from '../../engines/aws/dynamodb-batch-records.ts';
-import { awsReplayIntake } from '../../engines/aws/aws-replay.ts';
-import { leastKeepMs } from '../../engines/aws/dynamodb-least-keep.ts';
-import { dynamodbSweepProgress } from '../../engines/aws/dynamodb-sweep-progress.ts';
-import { fixDayRule } from '../../engines/aws/dynamodb-day-rule.ts';
-import { s3RawStore } from '../../engines/aws/s3-raw-store.ts';
-import { sqsChunkQueue } from '../../engines/aws/sqs-chunk-queue.ts';
-import { checkTablePair } from '../../engines/aws/table-pair.ts';
+import { awsIntake } from '../../engines/aws/intake/intake.ts';
+import { CounterAdmission } from '../../engines/aws/counters/counter-admission.ts';
+import { DynamodbBatchRecords } from '../../engines/aws/ledger/batch-records.ts';
+import { awsReplayIntake } from '../../engines/aws/intake/replay-intake.ts';
+import { leastKeepMs } from '../../engines/aws/ledger/least-keep.ts';
+import { dynamodbSweepProgress } from '../../engines/aws/ledger/sweep-progress.ts';
+import { fixDayRule } from '../../engines/aws/ledger/day-rule.ts';
+import { s3RawStore } from '../../engines/aws/intake/raw-store.ts';
+import { sqsChunkQueue } from '../../engines/aws/queue/chunk-queue.ts';
+import { checkTablePair } from '../../engines/aws/ledger/table-pair.ts';
 import { orUnavailable } from '../../engines/aws/unavailable.ts';
 import { ingest } from '../../pipeline/ingest.ts';
 import { replay } from '../../pipeline/replay.ts';
@@ -30,7 +30,7 @@ import {
 } from './environment.ts';
 import { httpFunction, type HttpFunction } from './http-function.ts';
 import { once } from './once.ts';
-import { telemetryOf } from './telemetry.ts';
+import { telemetryOf } from './telemetry/telemetry.ts';
 
 /** For so long replays rely on it that no table was restored. */
 const tablesCheckedMs = 60_000;

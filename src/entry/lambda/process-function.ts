@@ -2,23 +2,23 @@ import { DynamoDBClient } from '@aws-sdk/client-dynamodb';
 import { SQSClient } from '@aws-sdk/client-sqs';
 import type { SQSBatchResponse, SQSEvent, SQSRecord } from 'aws-lambda';
 
-import { awsCountingPorts } from '../../engines/aws/aws-counting-ports.ts';
-import { fixDayRule } from '../../engines/aws/dynamodb-day-rule.ts';
-import { dynamodbCounterStore } from '../../engines/aws/dynamodb-counter-store.ts';
-import { leastKeepMs } from '../../engines/aws/dynamodb-least-keep.ts';
-import { parkingOnce } from '../../engines/aws/dynamodb-parking.ts';
+import { awsCountingPorts } from '../../engines/aws/counters/counting-ports.ts';
+import { fixDayRule } from '../../engines/aws/ledger/day-rule.ts';
+import { dynamodbCounterStore } from '../../engines/aws/counters/counter-store.ts';
+import { leastKeepMs } from '../../engines/aws/ledger/least-keep.ts';
+import { parkingOnce } from '../../engines/aws/dead-letters/parking.ts';
 import {
   letterAttributes,
   replayedAtAttribute,
   sqsDeadLetters,
-} from '../../engines/aws/sqs-dead-letters.ts';
-import { deliverSooner } from '../../engines/aws/sqs-visibility.ts';
-import { countMessages, type QueueMessage } from '../../pipeline/count-messages.ts';
+} from '../../engines/aws/dead-letters/dead-letter-queue.ts';
+import { deliverSooner } from '../../engines/aws/queue/visibility.ts';
+import { countMessages, type QueueMessage } from '../../pipeline/counting/count-messages.ts';
 import { backoff, requestHandler } from './clients.ts';
-import { batchIdsOf, observedParking, observedPorts } from './counted-work.ts';
+import { batchIdsOf, observedParking, observedPorts } from './telemetry/counted-work.ts';
 import { readEnvironment, roomMs, storeRules } from './environment.ts';
 import { once } from './once.ts';
-import { telemetryOf, type InvocationContext } from './telemetry.ts';
+import { telemetryOf, type InvocationContext } from './telemetry/telemetry.ts';
 
 export type ProcessFunction = (
   event: SQSEvent,

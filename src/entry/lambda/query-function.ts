@@ -2,18 +2,18 @@ import { DynamoDBClient } from '@aws-sdk/client-dynamodb';
 import { S3Client } from '@aws-sdk/client-s3';
 import { SQSClient } from '@aws-sdk/client-sqs';
 
-import { awsStatus } from '../../engines/aws/aws-status.ts';
-import { dynamodbCounterReader } from '../../engines/aws/dynamodb-counter-reader.ts';
-import { dynamodbReceipts } from '../../engines/aws/dynamodb-receipts.ts';
-import { s3RawStore } from '../../engines/aws/s3-raw-store.ts';
+import { awsStatus } from '../../engines/aws/ledger/status.ts';
+import { dynamodbCounterReader } from '../../engines/aws/counters/counter-reader.ts';
+import { dynamodbReceipts } from '../../engines/aws/ledger/receipts.ts';
+import { s3RawStore } from '../../engines/aws/intake/raw-store.ts';
 import { orUnavailable } from '../../engines/aws/unavailable.ts';
-import type { Pages } from '../../http/pages.ts';
+import type { Pages } from '../../http/app/pages.ts';
 import type { IngestOutcome, Pipeline } from '../../pipeline/ports.ts';
 import { gatherStats } from '../../pipeline/stats.ts';
 import { errorDetails, requestHandler, s3Settings } from './clients.ts';
 import { readEnvironment, storeRules } from './environment.ts';
 import { httpFunction, type HttpFunction } from './http-function.ts';
-import { telemetryOf } from './telemetry.ts';
+import { telemetryOf } from './telemetry/telemetry.ts';
 
 /** Of an answer before it is compressed, by which it becomes about a tenth. */
 const answerBytesMax = 48 * 1024 * 1024;

@@ -1,22 +1,22 @@
 import { DynamoDBClient } from '@aws-sdk/client-dynamodb';
 import { S3Client } from '@aws-sdk/client-s3';
 import { SQSClient } from '@aws-sdk/client-sqs';
-import { awsSweepPorts } from '../../engines/aws/aws-sweep-ports.ts';
-import { fixDayRule } from '../../engines/aws/dynamodb-day-rule.ts';
-import { leastKeepMs } from '../../engines/aws/dynamodb-least-keep.ts';
-import { parkingOnce } from '../../engines/aws/dynamodb-parking.ts';
-import { s3RawStore } from '../../engines/aws/s3-raw-store.ts';
-import { sqsChunkQueue } from '../../engines/aws/sqs-chunk-queue.ts';
-import { sqsDeadLetters } from '../../engines/aws/sqs-dead-letters.ts';
-import { holdToTablePair } from '../../engines/aws/table-pair.ts';
+import { awsSweepPorts } from '../../engines/aws/intake/sweep-ports.ts';
+import { fixDayRule } from '../../engines/aws/ledger/day-rule.ts';
+import { leastKeepMs } from '../../engines/aws/ledger/least-keep.ts';
+import { parkingOnce } from '../../engines/aws/dead-letters/parking.ts';
+import { s3RawStore } from '../../engines/aws/intake/raw-store.ts';
+import { sqsChunkQueue } from '../../engines/aws/queue/chunk-queue.ts';
+import { sqsDeadLetters } from '../../engines/aws/dead-letters/dead-letter-queue.ts';
+import { holdToTablePair } from '../../engines/aws/ledger/table-pair.ts';
 import { sweep } from '../../pipeline/sweep.ts';
 import type { SweepResult } from '../../pipeline/sweep-ports.ts';
 import { readRawKey } from '../../domain/batch-id.ts';
 import { backoff, errorDetails, requestHandler, s3Settings } from './clients.ts';
-import { countSweep, observedParking } from './counted-work.ts';
+import { countSweep, observedParking } from './telemetry/counted-work.ts';
 import { readEnvironment, roomMs, storeRules } from './environment.ts';
 import { once } from './once.ts';
-import { telemetryOf, type InvocationContext } from './telemetry.ts';
+import { telemetryOf, type InvocationContext } from './telemetry/telemetry.ts';
 
 export type SweepFunction = (event: unknown, context: InvocationContext) => Promise<SweepResult>;
 

@@ -6,12 +6,12 @@ import {
   tokenEntryForm,
   tokenHash,
   type Token,
-} from '../../domain/access-token.ts';
-import { tokenAccess, type Access, type TokenSource } from '../../http/access.ts';
-import { RateLimiter } from '../../http/rate-limiter.ts';
+} from '../../auth/access-token.ts';
+import { tokenAccess, type Access, type TokenSource } from '../../http/app/access.ts';
+import { RateLimiter } from '../../http/app/rate-limiter.ts';
 import { Unavailable } from '../../pipeline/ports.ts';
 import { errorDetails, requestHandler } from './clients.ts';
-import type { Telemetry } from './telemetry.ts';
+import type { Telemetry } from './telemetry/telemetry.ts';
 
 /** A token that is taken away is refused everywhere after this time. Each read is billed. */
 export const refreshMs = 300_000;

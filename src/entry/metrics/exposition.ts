@@ -1,4 +1,4 @@
-import type { HistogramReading } from '../../domain/histogram.ts';
+import type { HistogramReading } from '../../util/histogram.ts';
 
 export type MetricType = 'counter' | 'gauge' | 'histogram' | 'summary';
 

@@ -4,14 +4,14 @@ import { join } from 'node:path';
 import { collectDefaultMetrics, Registry } from 'prom-client';
 
 import { problemCodes } from '../../domain/problem.ts';
-import { headersOfAll, type Answer } from '../../http/answer.ts';
-import { prefersOpenMetrics } from '../../http/negotiation.ts';
-import { cutReasons } from '../../http/observer.ts';
-import type { Held } from '../../http/server.ts';
+import { headersOfAll, type Answer } from '../../http/app/answer.ts';
+import { prefersOpenMetrics } from '../../http/app/negotiation.ts';
+import { cutReasons } from '../../http/server/observer.ts';
+import type { Held } from '../../http/server/server.ts';
 import type { PipelineStatus } from '../../pipeline/ports.ts';
 import type { DataPaths } from '../../engines/embedded/data-directory.ts';
-import type { CounterSizes } from '../../engines/embedded/messages.ts';
-import { journalBytes } from '../../engines/embedded/journal-check.ts';
+import type { CounterSizes } from '../../engines/embedded/writer/messages.ts';
+import { journalBytes } from '../../engines/embedded/store/journal-check.ts';
 import type { EmbeddedMeasures } from '../../engines/embedded/embedded-pipeline.ts';
 import {
   counter,

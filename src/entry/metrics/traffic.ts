@@ -1,5 +1,5 @@
-import { durationBounds, Histogram } from '../../domain/histogram.ts';
-import type { Exchange, HttpObserver } from '../../http/observer.ts';
+import { durationBounds, Histogram } from '../../util/histogram.ts';
+import type { Exchange, HttpObserver } from '../../http/server/observer.ts';
 import type { IngestOutcome } from '../../pipeline/ports.ts';
 
 /** The routes whose durations are measured. */

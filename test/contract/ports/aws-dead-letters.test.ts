@@ -1,23 +1,26 @@
 import { afterAll, beforeAll, expect } from 'vitest';
 
-import { cutIntoChunks } from '../../../src/domain/chunk.ts';
+import { cutIntoChunks } from '../../../src/pipeline/chunks/chunk.ts';
 import { dayRule } from '../../../src/domain/day.ts';
-import { passOver, type StoredLetter } from '../../../src/engines/aws/dead-letter-pass.ts';
-import { droppedLetters, dropLetters } from '../../../src/engines/aws/drop-letters.ts';
-import { chunkKey } from '../../../src/engines/aws/ledger-table.ts';
-import { redriveLetters } from '../../../src/engines/aws/redrive-letters.ts';
-import { sendAll } from '../../../src/engines/aws/sqs-batches.ts';
-import { batchLetterBody } from '../../../src/pipeline/letter-content.ts';
-import { awsError, AwsEngine } from '../../support/aws-engine.ts';
+import {
+  passOver,
+  type StoredLetter,
+} from '../../../src/engines/aws/dead-letters/dead-letter-pass.ts';
+import { droppedLetters, dropLetters } from '../../../src/engines/aws/dead-letters/drop.ts';
+import { chunkKey } from '../../../src/engines/aws/ledger/ledger-table.ts';
+import { redriveLetters } from '../../../src/engines/aws/dead-letters/redrive.ts';
+import { sendAll } from '../../../src/engines/aws/queue/send-messages.ts';
+import { batchLetterBody } from '../../../src/pipeline/chunks/letter-content.ts';
+import { awsError, AwsEngine } from '../../support/aws/aws-engine.ts';
 import {
   countersAsStranger,
   createStore,
   scan,
   startAws,
   type AwsEmulators,
-} from '../../support/aws-store.ts';
+} from '../../support/aws/aws-store.ts';
 import { batchOf, itemOf } from './intake-contract.ts';
-import { needs } from '../../support/needs.ts';
+import { needs } from '../../support/run/needs.ts';
 
 const { describe, it } = needs('Java');
 

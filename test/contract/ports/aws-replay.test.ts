@@ -7,15 +7,15 @@ import { rawKeyOf } from '../../../src/domain/batch-id.ts';
 import type { IngestOutcome, ReplayOrigin, Submission } from '../../../src/pipeline/ports.ts';
 import { ingest } from '../../../src/pipeline/ingest.ts';
 import { replay } from '../../../src/pipeline/replay.ts';
-import { AwsEngine, awsError, type AwsEngineOptions } from '../../support/aws-engine.ts';
+import { AwsEngine, awsError, type AwsEngineOptions } from '../../support/aws/aws-engine.ts';
 import {
   countersAsStranger,
   createStore,
   scan,
   startAws,
   type AwsEmulators,
-} from '../../support/aws-store.ts';
-import { needs } from '../../support/needs.ts';
+} from '../../support/aws/aws-store.ts';
+import { needs } from '../../support/run/needs.ts';
 
 const { describe, it } = needs('Java');
 

@@ -9,31 +9,31 @@ import {
 import { PutObjectCommand } from '@aws-sdk/client-s3';
 import { afterAll, beforeAll, expect } from 'vitest';
 
-import { cutIntoChunks } from '../../../src/domain/chunk.ts';
+import { cutIntoChunks } from '../../../src/pipeline/chunks/chunk.ts';
 import { rawKeyOf } from '../../../src/domain/batch-id.ts';
-import { batchKey, chunkKey, keyItem } from '../../../src/engines/aws/ledger-table.ts';
-import { dynamodbCounterReader } from '../../../src/engines/aws/dynamodb-counter-reader.ts';
-import { dynamodbSweepProgress } from '../../../src/engines/aws/dynamodb-sweep-progress.ts';
-import { leastKeepMs } from '../../../src/engines/aws/dynamodb-least-keep.ts';
-import { parkingOnce } from '../../../src/engines/aws/dynamodb-parking.ts';
-import { fixDayRule } from '../../../src/engines/aws/dynamodb-day-rule.ts';
-import type { LedgerDelivery } from '../../../src/engines/aws/dynamodb-counter-store.ts';
-import type { QueueMessage } from '../../../src/pipeline/count-messages.ts';
+import { batchKey, chunkKey, keyItem } from '../../../src/engines/aws/ledger/ledger-table.ts';
+import { dynamodbCounterReader } from '../../../src/engines/aws/counters/counter-reader.ts';
+import { dynamodbSweepProgress } from '../../../src/engines/aws/ledger/sweep-progress.ts';
+import { leastKeepMs } from '../../../src/engines/aws/ledger/least-keep.ts';
+import { parkingOnce } from '../../../src/engines/aws/dead-letters/parking.ts';
+import { fixDayRule } from '../../../src/engines/aws/ledger/day-rule.ts';
+import type { LedgerDelivery } from '../../../src/engines/aws/counters/counter-store.ts';
+import type { QueueMessage } from '../../../src/pipeline/counting/count-messages.ts';
 import type { Batch } from '../../../src/pipeline/ports.ts';
-import { awsError, AwsEngine, type Fault } from '../../support/aws-engine.ts';
+import { awsError, AwsEngine, type Fault } from '../../support/aws/aws-engine.ts';
 import {
   countersAsStranger,
   createStore,
   scan,
   startAws,
   type AwsEmulators,
-} from '../../support/aws-store.ts';
+} from '../../support/aws/aws-store.ts';
 import { readCounters } from '../../support/counters.ts';
 import { describeCounterStore } from './counter-store-contract.ts';
 import { batchOf, describeIntake, itemOf, listAll, sortedRows } from './intake-contract.ts';
 import { describeRawStore } from './raw-store-contract.ts';
 import { describeReceipts } from './receipts-contract.ts';
-import { needs } from '../../support/needs.ts';
+import { needs } from '../../support/run/needs.ts';
 
 const { describe, it } = needs('Java');
 

@@ -12,24 +12,24 @@ import { mergeTally, type CounterRow, type Tally } from '../../../src/domain/cou
 import { countersPerDayMaxDefault } from '../../../src/domain/day-bound.ts';
 import { asWritten } from '../../../src/domain/day.ts';
 import { dateOfTimestamp } from '../../../src/domain/timestamp.ts';
-import { CounterAdmission } from '../../../src/engines/embedded/counter-admission.ts';
-import { nodeFileSystem, type FileSystem } from '../../../src/engines/embedded/file-system.ts';
-import { encodeFrame, frameLength } from '../../../src/engines/embedded/log-frame.ts';
-import { LogIntake } from '../../../src/engines/embedded/log-intake.ts';
-import { keyOf, LogProcessor } from '../../../src/engines/embedded/log-processor.ts';
-import { LogRawStore } from '../../../src/engines/embedded/log-raw-store.ts';
-import { LogReader } from '../../../src/engines/embedded/log-reader.ts';
-import { LogReceipts } from '../../../src/engines/embedded/log-receipts.ts';
-import { LogDamaged } from '../../../src/engines/embedded/log-recovery.ts';
-import { saltOfLog } from '../../../src/engines/embedded/log-segment.ts';
-import { SegmentedLog } from '../../../src/engines/embedded/segmented-log.ts';
+import { CounterAdmission } from '../../../src/engines/embedded/writer/counter-admission.ts';
+import { nodeFileSystem, type FileSystem } from '../../../src/engines/embedded/log/file-system.ts';
+import { encodeFrame, frameLength } from '../../../src/engines/embedded/log/frame.ts';
+import { LogIntake } from '../../../src/engines/embedded/writer/intake.ts';
+import { keyOf, LogProcessor } from '../../../src/engines/embedded/writer/processor.ts';
+import { LogRawStore } from '../../../src/engines/embedded/log/log-raw-store.ts';
+import { LogReader } from '../../../src/engines/embedded/log/log-reader.ts';
+import { LogReceipts } from '../../../src/engines/embedded/reader/receipts.ts';
+import { LogDamaged } from '../../../src/engines/embedded/log/recovery.ts';
+import { saltOfLog } from '../../../src/engines/embedded/log/segment.ts';
+import { SegmentedLog } from '../../../src/engines/embedded/log/segmented-log.ts';
 import {
   SqliteCounterStore,
   type KeyedBatch,
   type LogDelivery,
-} from '../../../src/engines/embedded/sqlite-counter-store.ts';
-import { openDatabase } from '../../../src/engines/embedded/sqlite-schema.ts';
-import { recount } from '../../../src/pipeline/process.ts';
+} from '../../../src/engines/embedded/store/counter-store.ts';
+import { openDatabase } from '../../../src/engines/embedded/store/schema.ts';
+import { recount } from '../../../src/pipeline/recount.ts';
 import type { Batch, Intake, StoredBatch } from '../../../src/pipeline/ports.ts';
 import { describeCounterStore } from './counter-store-contract.ts';
 import { batchOf, describeIntake, itemOf, listAll, sortedRows } from './intake-contract.ts';

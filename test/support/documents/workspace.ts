@@ -17,7 +17,7 @@ import {
   temporaryDirectory,
   waitCounted,
   type ServerProcess,
-} from '../real-server.ts';
+} from '../processes/real-server.ts';
 
 export const projectRoot = join(import.meta.dirname, '../../..');
 

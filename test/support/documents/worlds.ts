@@ -8,10 +8,10 @@ import { startLocalStack } from '../../../infra/local/local-stack.ts';
 import {
   synthesizedTemplate,
   type Synthesized,
-} from '../../../infra/local/synthesized-template.ts';
-import { cutIntoChunks } from '../../../src/domain/chunk.ts';
+} from '../../../infra/local/template/synthesized-template.ts';
+import { cutIntoChunks } from '../../../src/pipeline/chunks/chunk.ts';
 import { change, numberedBatches, store } from '../embedded-store.ts';
-import { afterTest, newClient, waitUntil } from '../real-server.ts';
+import { afterTest, newClient, waitUntil } from '../processes/real-server.ts';
 import { listen, StandIns, type Account } from './stand-ins.ts';
 import { projectRoot, Workspace, type Outcome } from './workspace.ts';
 

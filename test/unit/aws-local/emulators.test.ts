@@ -7,8 +7,8 @@ import { fileURLToPath } from 'node:url';
 
 import { describe, expect, it, onTestFinished } from 'vitest';
 
-import { startEmulators } from '../../../infra/local/emulators.ts';
-import { needs } from '../../support/needs.ts';
+import { startEmulators } from '../../../infra/local/emulators/emulators.ts';
+import { needs } from '../../support/run/needs.ts';
 import { eventually, temporaryDirectory } from './stand-ins.ts';
 
 const local = (name: string) => new URL(`../../../infra/local/${name}`, import.meta.url).href;
@@ -45,7 +45,7 @@ needs('Java').describe('the emulators', () => {
   it.each(['SIGKILL', 'SIGTERM'] as const)('Java ends with its parent by %s', async (signal) => {
     const directory = temporaryDirectory();
     const source = `
-      const { startEmulators } = await import(${JSON.stringify(local('emulators.ts'))});
+      const { startEmulators } = await import(${JSON.stringify(local('emulators/emulators.ts'))});
       console.log((await startEmulators()).javaPid);`;
     const child = spawn(process.execPath, ['--input-type=module', '--eval', source], {
       stdio: ['ignore', 'pipe', 'inherit'],

@@ -7,8 +7,8 @@ import {
   createHttpFront,
   type FrontRequest,
   type HttpFrontOptions,
-} from '../../../infra/local/http-front.ts';
-import type { InvocationResult } from '../../../infra/local/lambda-runtime.ts';
+} from '../../../infra/local/gateway/http-front.ts';
+import type { InvocationResult } from '../../../infra/local/functions/lambda-runtime.ts';
 import { eventually } from './stand-ins.ts';
 
 interface Invoked {

@@ -8,7 +8,7 @@ import {
   type FunctionObserver,
   type FunctionSettings,
   type InvocationReport,
-} from '../../../infra/local/lambda-runtime.ts';
+} from '../../../infra/local/functions/lambda-runtime.ts';
 import { bundles, temporaryDirectory } from './stand-ins.ts';
 
 /** A function of this source; it is closed after the test. */

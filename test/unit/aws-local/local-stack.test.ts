@@ -5,10 +5,10 @@ import { DynamoDBClient, GetItemCommand } from '@aws-sdk/client-dynamodb';
 import { expect, onTestFinished } from 'vitest';
 
 import { clientSettings } from '../../../infra/local/client-settings.ts';
-import type { InvocationReport } from '../../../infra/local/lambda-runtime.ts';
+import type { InvocationReport } from '../../../infra/local/functions/lambda-runtime.ts';
 import { startLocalStack, type LocalStackOptions } from '../../../infra/local/local-stack.ts';
 import { bundles, eventually, packageUrl, standInTemplate } from './stand-ins.ts';
-import { needs } from '../../support/needs.ts';
+import { needs } from '../../support/run/needs.ts';
 
 const { describe, it } = needs('Java');
 

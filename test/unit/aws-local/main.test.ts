@@ -5,7 +5,7 @@ import { fileURLToPath } from 'node:url';
 
 import { describe, expect, it, onTestFinished } from 'vitest';
 
-import { needs } from '../../support/needs.ts';
+import { needs } from '../../support/run/needs.ts';
 import { eventually } from './stand-ins.ts';
 
 const path = (name: string) => fileURLToPath(new URL(`../../../${name}`, import.meta.url));

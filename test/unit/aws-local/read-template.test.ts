@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 
-import { readTemplate } from '../../../infra/local/read-template.ts';
-import type { Template } from '../../../infra/local/template.ts';
+import { readTemplate } from '../../../infra/local/template/read-template.ts';
+import type { Template } from '../../../infra/local/template/template.ts';
 import { standInTemplate } from './stand-ins.ts';
 
 const endpoint = 'http://127.0.0.1:4566';

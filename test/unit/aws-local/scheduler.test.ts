@@ -2,9 +2,9 @@ import { CreateQueueCommand, ReceiveMessageCommand, SQSClient } from '@aws-sdk/c
 import { describe, expect, it, onTestFinished } from 'vitest';
 
 import { clientSettings } from '../../../infra/local/client-settings.ts';
-import { startFauxqs } from '../../../infra/local/emulators.ts';
-import type { InvocationResult } from '../../../infra/local/lambda-runtime.ts';
-import { startScheduler } from '../../../infra/local/scheduler.ts';
+import { startFauxqs } from '../../../infra/local/emulators/emulators.ts';
+import type { InvocationResult } from '../../../infra/local/functions/lambda-runtime.ts';
+import { startScheduler } from '../../../infra/local/functions/scheduler.ts';
 import { eventually } from './stand-ins.ts';
 
 const failed: InvocationResult = { kind: 'failed', errorType: 'E', errorMessage: 'no' };

@@ -12,13 +12,16 @@ import {
 import { beforeEach, describe, expect, it, onTestFinished } from 'vitest';
 
 import { clientSettings } from '../../../infra/local/client-settings.ts';
-import { startFauxqs } from '../../../infra/local/emulators.ts';
-import type { InvocationResult } from '../../../infra/local/lambda-runtime.ts';
-import { recordsDone, type SqsRecord } from '../../../infra/local/sqs-event.ts';
-import { startSqsPoller, type SqsPollerOptions } from '../../../infra/local/sqs-poller.ts';
-import type { EventSourceDescription } from '../../../infra/local/stack-description.ts';
-import { startWire, type Fault } from '../../../infra/local/wire.ts';
-import type { AwsCall } from '../../../infra/local/wire-call.ts';
+import { startFauxqs } from '../../../infra/local/emulators/emulators.ts';
+import type { InvocationResult } from '../../../infra/local/functions/lambda-runtime.ts';
+import { recordsDone, type SqsRecord } from '../../../infra/local/functions/sqs-event.ts';
+import {
+  startSqsPoller,
+  type SqsPollerOptions,
+} from '../../../infra/local/functions/sqs-poller.ts';
+import type { EventSourceDescription } from '../../../infra/local/template/stack-description.ts';
+import { startWire, type Fault } from '../../../infra/local/emulators/wire.ts';
+import type { AwsCall } from '../../../infra/local/emulators/wire-call.ts';
 import { eventually } from './stand-ins.ts';
 
 let endpoint: string;

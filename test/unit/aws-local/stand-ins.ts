@@ -4,7 +4,7 @@ import { join } from 'node:path';
 
 import { onTestFinished } from 'vitest';
 
-import type { Template } from '../../../infra/local/template.ts';
+import type { Template } from '../../../infra/local/template/template.ts';
 
 /** A directory that is gone after the test. */
 export function temporaryDirectory(): string {

@@ -24,11 +24,16 @@ import {
 import { afterAll, beforeAll, beforeEach, expect } from 'vitest';
 
 import { clientSettings } from '../../../infra/local/client-settings.ts';
-import { startEmulators, type Emulators } from '../../../infra/local/emulators.ts';
-import { startWire, type AwsReply, type Fault, type Wire } from '../../../infra/local/wire.ts';
-import type { AwsCall } from '../../../infra/local/wire-call.ts';
-import { singleTry } from '../../support/aws-store.ts';
-import { needs } from '../../support/needs.ts';
+import { startEmulators, type Emulators } from '../../../infra/local/emulators/emulators.ts';
+import {
+  startWire,
+  type AwsReply,
+  type Fault,
+  type Wire,
+} from '../../../infra/local/emulators/wire.ts';
+import type { AwsCall } from '../../../infra/local/emulators/wire-call.ts';
+import { singleTry } from '../../support/aws/aws-store.ts';
+import { needs } from '../../support/run/needs.ts';
 
 const { describe, it } = needs('Java');
 

@@ -1,0 +1,213 @@
+import { Agent, createServer, request as sendRequest } from 'node:http';
+import type { IncomingMessage, ServerResponse } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import type { Readable } from 'node:stream';
+import { setTimeout as delay } from 'node:timers/promises';
+
+import type { LocalCloudFormation } from '../template/cloudformation.ts';
+import { describeCall, type AwsCall } from './wire-call.ts';
+
+/** Above what any of the emulators takes. */
+const bodyBytesMax = 16 * 1024 * 1024;
+const connectionsMax = 1_024;
+
+/** What goes wrong with one call. */
+export type Fault =
+  /** Not carried out: the service says no, in its own format. */
+  | { readonly kind: 'refuse'; readonly status: number; readonly code: string }
+  /** Carried out so much later. */
+  | { readonly kind: 'hold'; readonly ms: number }
+  /** Carried out, and the connection ends without the reply. */
+  | { readonly kind: 'lose-reply' }
+  /** The connection ends, and nothing was carried out. */
+  | { readonly kind: 'cut' }
+  /** Carried out twice, one after the other; the reply is the second one's. */
+  | { readonly kind: 'repeat' };
+
+export interface AwsReply {
+  readonly status: number;
+  readonly responseBytes: number;
+  readonly responseBody: Buffer;
+}
+
+export interface WireOptions {
+  readonly dynamoDbUrl: string;
+  readonly fauxqsUrl: string;
+  /** What the stack says of itself, once it is there. */
+  readonly cloudFormation?: (() => LocalCloudFormation | undefined) | undefined;
+  /** Decides over each call before it is carried out. */
+  readonly fault?: ((call: AwsCall) => Fault | undefined) | undefined;
+  /** Sees each reply of a service, also one that is lost on its way back. */
+  readonly observe?: ((call: AwsCall, reply: AwsReply) => void) | undefined;
+}
+
+/** A proxy in front of the emulators: all calls of the functions pass here, byte for byte. */
+export interface Wire {
+  readonly url: string;
+  stop(): Promise<void>;
+}
+
+export async function startWire(options: WireOptions): Promise<Wire> {
+  // Idle connections end here before the emulators end them: a request never meets a closed one.
+  const agent = new Agent({ keepAlive: true, timeout: 5_000, scheduling: 'lifo' });
+  const server = createServer({ keepAliveTimeout: 60_000 }, (incoming, response) => {
+    pass(options, agent, incoming, response).catch(() => response.destroy());
+  });
+  // Without this, node:http answers `Expect: 100-continue` after the handler has been called.
+  server.on('checkContinue', (incoming: IncomingMessage, response: ServerResponse) => {
+    response.writeContinue();
+    server.emit('request', incoming, response);
+  });
+  server.maxConnections = connectionsMax;
+  await new Promise<void>((resolve, reject) => {
+    server.once('error', reject);
+    server.listen(0, '127.0.0.1', resolve);
+  });
+  return {
+    url: `http://127.0.0.1:${(server.address() as AddressInfo).port}`,
+    async stop() {
+      const closed = new Promise((resolve) => server.close(resolve));
+      server.closeAllConnections();
+      agent.destroy();
+      await closed;
+    },
+  };
+}
+
+async function pass(
+  options: WireOptions,
+  agent: Agent,
+  incoming: IncomingMessage,
+  response: ServerResponse,
+): Promise<void> {
+  const body = await readAll(incoming);
+  if (isQueryProtocol(incoming)) {
+    answerCloudFormation(options.cloudFormation?.(), body, response);
+    return;
+  }
+  const call = describeCall(incoming, body);
+  const fault = options.fault?.(call);
+  const carryOut = async () => {
+    const base = call.service === 'dynamodb' ? options.dynamoDbUrl : options.fauxqsUrl;
+    const reply = await forward(agent, base, incoming, call);
+    const { status, responseBody } = reply;
+    options.observe?.(call, { status, responseBytes: responseBody.length, responseBody });
+    return reply;
+  };
+  switch (fault?.kind) {
+    case 'cut':
+      response.destroy();
+      return;
+    case 'refuse':
+      refuse(call, fault.status, fault.code, incoming.method === 'HEAD', response);
+      return;
+    case 'lose-reply':
+      await carryOut();
+      response.destroy();
+      return;
+    case 'hold':
+      await delay(fault.ms);
+      break;
+    case 'repeat':
+      await carryOut();
+      break;
+    case undefined:
+      break;
+  }
+  answer(await carryOut(), incoming.method === 'HEAD', response);
+}
+
+/** Of the services here CloudFormation alone is asked by forms. */
+function isQueryProtocol({ headers }: IncomingMessage): boolean {
+  return headers['content-type']?.startsWith('application/x-www-form-urlencoded') === true;
+}
+
+function answerCloudFormation(
+  cloudFormation: LocalCloudFormation | undefined,
+  body: Buffer,
+  response: ServerResponse,
+): void {
+  const found = cloudFormation?.answer(new URLSearchParams(body.toString()));
+  response.writeHead(found?.status ?? 503, { 'content-type': 'text/xml' });
+  response.end(found?.body);
+}
+
+interface ForwardedReply {
+  readonly status: number;
+  readonly rawHeaders: readonly string[];
+  readonly responseBody: Buffer;
+}
+
+function forward(
+  agent: Agent,
+  base: string,
+  { method = 'GET', rawHeaders }: IncomingMessage,
+  { target, requestBody }: AwsCall,
+): Promise<ForwardedReply> {
+  const { hostname, port } = new URL(base);
+  const length = ['content-length', String(requestBody.length)];
+  const headers = [...endToEnd(rawHeaders), ...length];
+  return new Promise((resolve, reject) => {
+    const options = { agent, hostname, port, method, path: target, headers };
+    const sent = sendRequest(options, (reply) => {
+      readAll(reply).then((responseBody) => {
+        resolve({ status: reply.statusCode ?? 502, rawHeaders: reply.rawHeaders, responseBody });
+      }, reject);
+    });
+    sent.on('error', reject);
+    sent.end(requestBody);
+  });
+}
+
+const hopByHop = new Set(['connection', 'keep-alive', 'transfer-encoding', 'expect', 'upgrade']);
+
+function endToEnd(rawHeaders: readonly string[], alsoDropped = 'content-length'): string[] {
+  const kept: string[] = [];
+  for (let index = 0; index < rawHeaders.length; index += 2) {
+    const name = rawHeaders[index] ?? '';
+    const lower = name.toLowerCase();
+    if (!hopByHop.has(lower) && lower !== alsoDropped) kept.push(name, rawHeaders[index + 1] ?? '');
+  }
+  return kept;
+}
+
+function answer(reply: ForwardedReply, isHead: boolean, response: ServerResponse): void {
+  const { status, rawHeaders, responseBody } = reply;
+  // The length in the answer to HEAD is the object's.
+  const headers = isHead
+    ? endToEnd(rawHeaders, '')
+    : [...endToEnd(rawHeaders), 'content-length', String(responseBody.length)];
+  response.writeHead(status, headers);
+  response.end(responseBody);
+}
+
+function refuse(
+  { service }: AwsCall,
+  status: number,
+  code: string,
+  isHead: boolean,
+  response: ServerResponse,
+): void {
+  const message = `${code}, by a fault that was asked for`;
+  if (service === 's3') {
+    const xml = `<?xml version="1.0" encoding="UTF-8"?><Error><Code>${code}</Code><Message>${message}</Message></Error>`;
+    response.writeHead(status, { 'content-type': 'application/xml' });
+    response.end(isHead ? undefined : xml);
+    return;
+  }
+  const prefix = service === 'dynamodb' ? 'com.amazonaws.dynamodb.v20120810' : 'com.amazonaws.sqs';
+  response.writeHead(status, { 'content-type': 'application/x-amz-json-1.0' });
+  response.end(JSON.stringify({ __type: `${prefix}#${code}`, message }));
+}
+
+/** @throws where the sender breaks off, or sends more than any service takes. */
+async function readAll(stream: Readable): Promise<Buffer> {
+  const parts: Buffer[] = [];
+  let bytes = 0;
+  for await (const part of stream as AsyncIterable<Buffer>) {
+    bytes += part.length;
+    if (bytes > bodyBytesMax) throw new Error(`more than ${bodyBytesMax} bytes in one body`);
+    parts.push(part);
+  }
+  return parts.length === 1 && parts[0] !== undefined ? parts[0] : Buffer.concat(parts);
+}

@@ -1,0 +1,244 @@
+import { setTimeout as delay } from 'node:timers/promises';
+
+import { DeleteMessageBatchCommand, ReceiveMessageCommand, SQSClient } from '@aws-sdk/client-sqs';
+
+import { clientSettings } from '../client-settings.ts';
+import { createDisorder, type Disorder, type DisorderOptions } from '../emulators/disorder.ts';
+import { payloadBytesMax, type InvocationResult } from './lambda-runtime.ts';
+import type { EventSourceDescription } from '../template/stack-description.ts';
+import { recordsDone, sqsRecord, type SqsRecord } from './sqs-event.ts';
+
+/** Lambda starts with five pollers, whatever the maximum concurrency is. Each gathers for itself. */
+const pollersDefault = 5;
+const longPollSeconds = 20;
+const retryMs = 500;
+/** What the JSON around the records takes at the most. */
+const envelopeBytes = 64;
+
+export interface SqsPollerOptions {
+  readonly eventSource: EventSourceDescription;
+  readonly endpoint: string;
+  readonly region: string;
+  readonly invoke: (
+    payload: string,
+    options: { killAfterMs: number | undefined },
+  ) => Promise<InvocationResult>;
+  readonly disorder?: DisorderOptions | undefined;
+  /** How many gather from the start; 5 where it is left out, as on AWS. */
+  readonly pollers?: number;
+  /** Told of each batch that failed, wholly or in part, and of calls to the queue that did. */
+  readonly onTrouble?: ((text: string) => void) | undefined;
+}
+
+export interface SqsPoller {
+  /** Receives no more, and resolves when what has been received is done with. */
+  stop(): Promise<void>;
+}
+
+/** Behaves as Lambda's event source for SQS: receives, gathers, invokes, deletes what is done. */
+export function startSqsPoller(options: SqsPollerOptions): SqsPoller {
+  const poller = new Poller(options);
+  return { stop: () => poller.stop() };
+}
+
+class Poller {
+  readonly #options: SqsPollerOptions;
+  readonly #client: SQSClient;
+  readonly #stopping = new AbortController();
+  readonly #disorder: Disorder;
+  readonly #loops: Promise<void>[];
+  readonly #pollers: number;
+  #places: number;
+  readonly #waiting: (() => void)[] = [];
+
+  constructor(options: SqsPollerOptions) {
+    this.#options = options;
+    this.#client = new SQSClient(clientSettings(options.endpoint, options.region, 'eventsource'));
+    this.#disorder = createDisorder(options.disorder);
+    this.#pollers = options.pollers ?? pollersDefault;
+    this.#places = options.eventSource.concurrencyMax;
+    // A loop gathers, invokes and deletes one batch after the other, and waits for a place to invoke
+    // in. Only the first few wait in long polls.
+    const length = Math.max(this.#pollers, this.#places);
+    this.#loops = Array.from({ length }, (_, index) => this.#loop(index));
+  }
+
+  async stop(): Promise<void> {
+    this.#stopping.abort();
+    await Promise.all(this.#loops);
+    this.#client.destroy();
+  }
+
+  /** The loops beyond the first few start when those are busy all the time: see `#waitForNeed`. */
+  async #loop(index: number): Promise<void> {
+    while (!this.#isStopping) {
+      if (index >= this.#pollers && !(await this.#waitForNeed())) continue;
+      try {
+        const records = await this.#gather();
+        if (records.length > 0) await this.#deliver(records);
+      } catch (error) {
+        if (this.#stopping.signal.aborted) return;
+        this.#tell(`the queue did not answer: ${String(error)}`);
+        await this.#pause(retryMs);
+      }
+    }
+  }
+
+  get #isStopping(): boolean {
+    return this.#stopping.signal.aborted;
+  }
+
+  #busy = 0;
+
+  /** Lambda adds pollers while there is more than those there can take. */
+  async #waitForNeed(): Promise<boolean> {
+    if (this.#busy >= this.#pollers) return true;
+    await this.#pause(100);
+    return false;
+  }
+
+  /** One batch: from the first message until it is full or the window is over. */
+  async #gather(): Promise<SqsRecord[]> {
+    const { batchSize, windowMs } = this.#options.eventSource;
+    const records = this.#disorder.takeHeldBack(batchSize);
+    const waitSeconds = this.#disorder.holdsBack() ? 1 : longPollSeconds;
+    if (records.length === 0) records.push(...(await this.#receive(batchSize, waitSeconds)));
+    if (records.length === 0) return [];
+    const end = Date.now() + windowMs;
+    while (records.length < batchSize && bytesOf(records) < payloadBytesMax) {
+      const leftMs = end - Date.now();
+      const seconds = Math.max(0, Math.floor(leftMs / 1000));
+      const received = await this.#receiveMore(batchSize - records.length, seconds);
+      records.push(...received);
+      if (received.length > 0) continue;
+      if (leftMs <= 0 || this.#isStopping) break;
+      // Long polls are in whole seconds.
+      if (leftMs < 1000) await this.#pause(leftMs);
+    }
+    return this.#disorder.shuffled(records);
+  }
+
+  /** What has been received already is delivered also when the poller is stopped meanwhile. */
+  async #receiveMore(most: number, waitSeconds: number): Promise<SqsRecord[]> {
+    try {
+      return await this.#receive(most, waitSeconds);
+    } catch (error) {
+      if (this.#isStopping) return [];
+      throw error;
+    }
+  }
+
+  async #receive(most: number, WaitTimeSeconds: number): Promise<SqsRecord[]> {
+    const { queueUrl, queueArn } = this.#options.eventSource;
+    const command = new ReceiveMessageCommand({
+      QueueUrl: queueUrl,
+      MaxNumberOfMessages: Math.min(10, most),
+      WaitTimeSeconds,
+      MessageSystemAttributeNames: ['All'],
+      MessageAttributeNames: ['All'],
+    });
+    // One of its own for each call: listeners do not gather on the long-lived one.
+    const abortSignal = AbortSignal.any([this.#stopping.signal]);
+    const { Messages = [] } = await this.#client.send(command, { abortSignal });
+    const { region } = this.#options;
+    const records = Messages.map((message) => sqsRecord(message, queueArn, region));
+    return records.flatMap((record) => this.#disorder.repeated(record));
+  }
+
+  /** Deliveries are cut where the event would be larger than Lambda takes. */
+  async #deliver(records: readonly SqsRecord[]): Promise<void> {
+    this.#busy++;
+    try {
+      for (const batch of batchesOf(records)) await this.#invoke(batch);
+    } finally {
+      this.#busy--;
+    }
+  }
+
+  async #invoke(records: readonly SqsRecord[]): Promise<void> {
+    while (this.#places === 0) await new Promise<void>((resolve) => this.#waiting.push(resolve));
+    this.#places--;
+    try {
+      await this.#invokeInPlace(records);
+    } finally {
+      this.#places++;
+      this.#waiting.shift()?.();
+    }
+  }
+
+  async #invokeInPlace(records: readonly SqsRecord[]): Promise<void> {
+    const { eventSource, invoke } = this.#options;
+    const began = Date.now();
+    const killAfterMs = this.#disorder.killAfterMs();
+    const result = await invoke(JSON.stringify({ Records: records }), { killAfterMs });
+    if (killAfterMs === undefined) this.#disorder.noteDuration(Date.now() - began);
+    if (result.kind !== 'succeeded') {
+      // Nothing is deleted: the messages come back after the visibility timeout.
+      this.#tell(`a batch of ${records.length} failed: ${why(result)}`);
+      return;
+    }
+    const done = recordsDone(records, result.payload, eventSource.reportsItemFailures);
+    if (done.length < records.length) {
+      this.#tell(`${records.length - done.length} of ${records.length} messages come again`);
+    }
+    await this.#delete(done);
+  }
+
+  /** A message that cannot be deleted comes again, as on AWS. */
+  async #delete(records: readonly SqsRecord[]): Promise<void> {
+    const handles = [...new Set(records.map(({ receiptHandle }) => receiptHandle))];
+    for (let index = 0; index < handles.length; index += 10) {
+      const Entries = handles
+        .slice(index, index + 10)
+        .map((ReceiptHandle, entry) => ({ Id: String(entry), ReceiptHandle }));
+      const QueueUrl = this.#options.eventSource.queueUrl;
+      try {
+        await this.#client.send(new DeleteMessageBatchCommand({ QueueUrl, Entries }));
+      } catch (error) {
+        this.#tell(`${Entries.length} messages could not be deleted: ${String(error)}`);
+      }
+    }
+  }
+
+  #tell(text: string): void {
+    this.#options.onTrouble?.(text);
+  }
+
+  async #pause(ms: number): Promise<void> {
+    await delay(ms, undefined, { signal: this.#stopping.signal }).catch(() => undefined);
+  }
+}
+
+function why(result: Exclude<InvocationResult, { kind: 'succeeded' }>): string {
+  return result.kind === 'failed' ? `${result.errorType}: ${result.errorMessage}` : result.kind;
+}
+
+function bytesOf(records: readonly SqsRecord[]): number {
+  return records.reduce((sum, record) => sum + recordBytes(record), envelopeBytes);
+}
+
+const sizes = new WeakMap<SqsRecord, number>();
+
+function recordBytes(record: SqsRecord): number {
+  const known = sizes.get(record);
+  if (known !== undefined) return known;
+  const bytes = Buffer.byteLength(JSON.stringify(record)) + 1;
+  sizes.set(record, bytes);
+  return bytes;
+}
+
+function* batchesOf(records: readonly SqsRecord[]): Generator<SqsRecord[]> {
+  let batch: SqsRecord[] = [];
+  let bytes = envelopeBytes;
+  for (const record of records) {
+    const more = recordBytes(record);
+    if (batch.length > 0 && bytes + more > payloadBytesMax) {
+      yield batch;
+      batch = [];
+      bytes = envelopeBytes;
+    }
+    batch.push(record);
+    bytes += more;
+  }
+  if (batch.length > 0) yield batch;
+}

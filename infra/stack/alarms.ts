@@ -1,0 +1,238 @@
+import { Duration, Stack } from 'aws-cdk-lib';
+import {
+  Alarm,
+  ComparisonOperator,
+  MathExpression,
+  TreatMissingData,
+  type IMetric,
+  type Metric,
+} from 'aws-cdk-lib/aws-cloudwatch';
+import { SnsAction } from 'aws-cdk-lib/aws-cloudwatch-actions';
+import { PolicyStatement, ServicePrincipal } from 'aws-cdk-lib/aws-iam';
+import { FilterPattern, MetricFilter } from 'aws-cdk-lib/aws-logs';
+import { Topic } from 'aws-cdk-lib/aws-sns';
+import { EmailSubscription } from 'aws-cdk-lib/aws-sns-subscriptions';
+import type { Construct } from 'constructs';
+
+import { handlerNames } from '../bundle.ts';
+import type { Functions } from './functions.ts';
+import type { Api } from './http-api.ts';
+import { ownMetric, ownNamespace } from './own-metrics.ts';
+import type { Queues } from './queues.ts';
+import type { Settings } from '../settings.ts';
+
+export interface Observed {
+  functions: Functions;
+  queues: Queues;
+  api: Api;
+}
+
+interface AlarmSpec {
+  id: string;
+  description: string;
+  metric: IMetric;
+  atLeast: number;
+  /** It is raised below that number, and where there is no figure at all. */
+  isLeast?: boolean;
+  /** For how many periods of the metric in a row; 1 unless it is said. */
+  periods?: number;
+}
+
+const fiveMinutes = Duration.minutes(5);
+const sum = { statistic: 'Sum', period: fiveMinutes };
+const most = { statistic: 'Maximum', period: Duration.minutes(1) };
+
+/** What no service measures; that of the stack alone, however many stacks an account has. */
+export interface StackMetrics {
+  orphans: Metric;
+  sweeps: Metric;
+  waiting: MathExpression;
+  sweepLag: MathExpression;
+  defects: MathExpression;
+  requestsThrottled: Metric;
+}
+
+export function addStackMetrics(
+  scope: Construct,
+  settings: Settings,
+  { api, queues }: Observed,
+): StackMetrics {
+  return {
+    orphans: ownMetric(settings, 'sweep', 'OrphansFound', sum),
+    // SQS leaves out what was received three times in vain; the sweeper sees it.
+    waiting: new MathExpression({
+      expression: 'MAX([FILL(queued, 0), FILL(uncounted, 0)])',
+      usingMetrics: {
+        queued: queues.queue.metricApproximateAgeOfOldestMessage({
+          statistic: 'Maximum',
+          period: fiveMinutes,
+        }),
+        uncounted: ownMetric(settings, 'sweep', 'UncountedSeconds', {
+          statistic: 'Maximum',
+          period: fiveMinutes,
+        }),
+      },
+      label: 'seconds',
+      period: fiveMinutes,
+    }),
+    sweeps: ownMetric(settings, 'sweep', 'SweepsDone', sum),
+    sweepLag: new MathExpression({
+      expression: 'MAX([FILL(behind, 0) / 3600, FILL(forgotten, 0)])',
+      usingMetrics: {
+        behind: ownMetric(settings, 'sweep', 'SweepBehindSeconds', {
+          statistic: 'Maximum',
+          period: fiveMinutes,
+        }),
+        forgotten: ownMetric(settings, 'sweep', 'BatchesForgotten', sum),
+      },
+      label: 'hours behind, or batches forgotten',
+      period: fiveMinutes,
+    }),
+    defects: new MathExpression({
+      expression: 'SUM([FILL(ingest, 0), FILL(query, 0)])',
+      usingMetrics: {
+        ingest: ownMetric(settings, 'ingest', 'Problem_internal', sum),
+        query: ownMetric(settings, 'query', 'Problem_internal', sum),
+      },
+      label: 'defects',
+      period: fiveMinutes,
+    }),
+    // API Gateway has no metric of its own for this.
+    requestsThrottled: new MetricFilter(scope, 'RequestsThrottled', {
+      logGroup: api.accessLog,
+      metricNamespace: `${ownNamespace}/${settings.stackName}`,
+      metricName: 'RequestsThrottled',
+      filterPattern: FilterPattern.stringValue('$.status', '=', '429'),
+      metricValue: '1',
+    }).metric(sum),
+  };
+}
+
+/** Alarms on what needs a person; with an address in the settings they send an e-mail. */
+export function addAlarms(
+  scope: Construct,
+  settings: Settings,
+  observed: Observed,
+  stackMetrics: StackMetrics,
+): Alarm[] {
+  const topic = addTopic(scope, settings);
+  return alarmSpecs(observed, stackMetrics).map((spec) => {
+    const { id, description, metric, atLeast, isLeast = false, periods = 1 } = spec;
+    const alarm = new Alarm(scope, id, {
+      alarmDescription: `${settings.stackName}: ${description}`,
+      metric,
+      threshold: atLeast,
+      comparisonOperator: isLeast
+        ? ComparisonOperator.LESS_THAN_THRESHOLD
+        : ComparisonOperator.GREATER_THAN_OR_EQUAL_TO_THRESHOLD,
+      evaluationPeriods: periods,
+      // Services report nothing where nothing happens.
+      treatMissingData: isLeast ? TreatMissingData.BREACHING : TreatMissingData.NOT_BREACHING,
+    });
+    if (topic !== undefined) {
+      alarm.addAlarmAction(new SnsAction(topic));
+      alarm.addOkAction(new SnsAction(topic));
+    }
+    return alarm;
+  });
+}
+
+function alarmSpecs({ functions, queues, api }: Observed, stackMetrics: StackMetrics): AlarmSpec[] {
+  const { deadLetterQueue, sweepFailures } = queues;
+  return [
+    {
+      id: 'DeadLettersPresent',
+      description: 'messages are in the dead-letter queue. They are not counted.',
+      metric: deadLetterQueue.metricApproximateNumberOfMessagesVisible(most),
+      atLeast: 1,
+    },
+    {
+      id: 'OldestMessageWaits',
+      description: 'what came 15 minutes ago, or longer, waits to be counted.',
+      metric: stackMetrics.waiting,
+      atLeast: 900,
+      periods: 2,
+    },
+    {
+      id: 'ServerErrors',
+      description: 'requests are answered with 5xx.',
+      metric: api.api.metricServerError(sum),
+      atLeast: 5,
+    },
+    {
+      id: 'DefectsMet',
+      description: 'a request met an error of ours: the log says where.',
+      metric: stackMetrics.defects,
+      atLeast: 1,
+    },
+    {
+      id: 'FunctionsThrottled',
+      description: 'Lambda refuses to run functions: the concurrency of the account is used up.',
+      metric: functionsThrottled(functions),
+      atLeast: 1,
+    },
+    {
+      id: 'RequestsThrottledOften',
+      description:
+        'requests are answered with 429: raise throttleRate and throttleBurst (POST /ingest), or queryThrottleRate and queryThrottleBurst (all else)?',
+      metric: stackMetrics.requestsThrottled,
+      atLeast: 10,
+    },
+    {
+      id: 'SweepFoundOrphans',
+      description: 'the sweeper found batches whose intake was cut off, and completed them.',
+      metric: stackMetrics.orphans,
+      atLeast: 1,
+    },
+    {
+      id: 'SweepMissing',
+      description: 'no sweep has come to its end for 20 minutes.',
+      metric: stackMetrics.sweeps,
+      atLeast: 1,
+      isLeast: true,
+      periods: 4,
+    },
+    {
+      id: 'SweepLags',
+      description:
+        'the sweeper is an hour behind, or met batches of which nothing is known any more.',
+      metric: stackMetrics.sweepLag,
+      atLeast: 1,
+    },
+    {
+      id: 'SweepFailuresPresent',
+      description: 'sweeps failed for good; the queue SweepFailures says why.',
+      metric: sweepFailures.metricApproximateNumberOfMessagesVisible(most),
+      atLeast: 1,
+    },
+  ];
+}
+
+function functionsThrottled(functions: Functions): MathExpression {
+  const metrics = handlerNames.map(
+    (name) => [name, functions[name].lambda.metricThrottles(sum)] as const,
+  );
+  return new MathExpression({
+    // A function that was not started has no figure, and a plain sum with it would have none.
+    expression: `SUM([${handlerNames.map((name) => `FILL(${name}, 0)`).join(', ')}])`,
+    usingMetrics: Object.fromEntries(metrics),
+    label: 'throttled',
+    period: fiveMinutes,
+  });
+}
+
+function addTopic(scope: Construct, settings: Settings): Topic | undefined {
+  if (settings.alarmEmail === 'none') return undefined;
+  const topic = new Topic(scope, 'Alarms', { enforceSSL: true });
+  topic.addSubscription(new EmailSubscription(settings.alarmEmail));
+  // A topic with a policy, here for TLS, no longer takes what the account's services send.
+  topic.addToResourcePolicy(
+    new PolicyStatement({
+      principals: [new ServicePrincipal('cloudwatch.amazonaws.com')],
+      actions: ['sns:Publish'],
+      resources: [topic.topicArn],
+      conditions: { StringEquals: { 'aws:SourceAccount': Stack.of(scope).account } },
+    }),
+  );
+  return topic;
+}

@@ -1,0 +1,122 @@
+import { Duration } from 'aws-cdk-lib';
+import {
+  AlarmStatusWidget,
+  Dashboard,
+  GraphWidget,
+  type Alarm,
+  type IMetric,
+} from 'aws-cdk-lib/aws-cloudwatch';
+import type { Construct } from 'constructs';
+
+import type { StackMetrics, Observed } from './alarms.ts';
+import type { MetricName } from '../../src/entry/lambda/telemetry/telemetry.ts';
+import { handlerNames, type HandlerName } from '../bundle.ts';
+import type { Functions } from './functions.ts';
+import { ownMetric, ownMetricsNamed } from './own-metrics.ts';
+import type { Settings } from '../settings.ts';
+import type { Storage } from './storage.ts';
+
+const period = Duration.minutes(1);
+
+interface Shown {
+  settings: Settings;
+  observed: Observed;
+  storage: Storage;
+  stackMetrics: StackMetrics;
+  alarms: Alarm[];
+}
+
+/** One page: what comes in, what waits, what the functions do, what the tables take. */
+export function addDashboard(
+  scope: Construct,
+  { settings, observed, storage, stackMetrics, alarms }: Shown,
+): void {
+  const {
+    functions,
+    queues,
+    api: { api },
+  } = observed;
+  const sum = { statistic: 'Sum', period };
+  const most = { statistic: 'Maximum', period };
+  const { queue, deadLetterQueue, sweepFailures } = queues;
+  const dashboard = new Dashboard(scope, 'Dashboard', { defaultInterval: Duration.hours(6) });
+  dashboard.addWidgets(new AlarmStatusWidget({ alarms, width: 24, height: 3 }));
+  dashboard.addWidgets(
+    graph('Requests', api.metricCount(sum), api.metricClientError(sum), api.metricServerError(sum)),
+    graph(
+      'Latency',
+      api.metricLatency({ statistic: 'p50', period }),
+      api.metricLatency({ statistic: 'p99', period }),
+    ),
+    graph(
+      'Waiting',
+      queue.metricApproximateNumberOfMessagesVisible(most),
+      queue.metricApproximateNumberOfMessagesNotVisible(most),
+    ),
+    graph('Oldest message, seconds', queue.metricApproximateAgeOfOldestMessage(most)),
+  );
+  dashboard.addWidgets(...ownGraphs(settings));
+  dashboard.addWidgets(
+    graph('Duration', ...each(functions, (lambda) => lambda.metricDuration({ period }))),
+    graph('Errors', ...each(functions, (lambda) => lambda.metricErrors(sum))),
+    graph(
+      'Throttled',
+      ...each(functions, (lambda) => lambda.metricThrottles(sum)),
+      stackMetrics.requestsThrottled,
+    ),
+    graph(
+      'Failures',
+      deadLetterQueue.metricApproximateNumberOfMessagesVisible({ ...most, label: 'dead letters' }),
+      sweepFailures.metricApproximateNumberOfMessagesVisible({ ...most, label: 'failed sweeps' }),
+      stackMetrics.orphans,
+    ),
+  );
+  const { countersTable, ledgerTable } = storage;
+  dashboard.addWidgets(
+    graph(
+      'Write units',
+      countersTable.metricConsumedWriteCapacityUnits({ ...sum, label: 'counters' }),
+      ledgerTable.metricConsumedWriteCapacityUnits({ ...sum, label: 'ledger' }),
+    ),
+    graph(
+      'Read units',
+      countersTable.metricConsumedReadCapacityUnits({ ...sum, label: 'counters' }),
+      ledgerTable.metricConsumedReadCapacityUnits({ ...sum, label: 'ledger' }),
+    ),
+  );
+}
+
+/** What the functions count themselves. */
+function ownGraphs(settings: Settings): GraphWidget[] {
+  const sum = { statistic: 'Sum', period };
+  const of = (...[handler, name, label]: [HandlerName, MetricName, string]) =>
+    ownMetric(settings, handler, name, { ...sum, label });
+  return [
+    graph(
+      'Items',
+      of('ingest', 'ItemsAccepted', 'accepted'),
+      of('ingest', 'ItemsRefused', 'refused'),
+      of('process', 'ItemsCounted', 'counted'),
+    ),
+    graph('Refusals by code', ownMetricsNamed(settings, 'Problem', sum)),
+    graph('Errors of items by code', ownMetricsNamed(settings, 'ItemError', sum)),
+    graph(
+      'Counting',
+      of('process', 'ChunksRepeated', 'repeated chunks, not counted again'),
+      of('process', 'MessagesLeft', 'messages left for another time'),
+      of('process', 'DeadLettersParked', 'messages put among the dead letters'),
+      of('sweep', 'MessagesResent', 'messages sent again by the sweeper'),
+    ),
+  ];
+}
+
+function graph(title: string, ...left: IMetric[]): GraphWidget {
+  return new GraphWidget({ title, left, width: 6, height: 6 });
+}
+
+function each(
+  functions: Functions,
+  metric: (lambda: Functions['ingest']['lambda']) => { with: (o: { label: string }) => IMetric },
+): IMetric[] {
+  return handlerNames.map((name) => metric(functions[name].lambda).with({ label: name }));
+}

@@ -1,0 +1,57 @@
+import type { HandlerName } from '../bundle.ts';
+import { sweepAfterSeconds } from './function-specs.ts';
+import { ownNamespace } from './own-metrics.ts';
+import type { Resources } from './permissions.ts';
+import { receivesMax } from './queues.ts';
+import type { Settings } from '../settings.ts';
+
+type Variables = Record<string, string>;
+
+/** The environment variables of a function: those that its handler reads, and no others. */
+export function environmentOf(
+  name: HandlerName,
+  settings: Settings,
+  resources: Resources,
+): Variables {
+  const { countersTable, rawBucket, queue, deadLetterQueue, tokensSecret } = resources;
+  const counters = { COUNTERS_TABLE: countersTable.tableName };
+  const raw = { RAW_BUCKET: rawBucket.bucketName };
+  const send = { QUEUE_URL: queue.queueUrl };
+  const bury = { DEAD_LETTER_QUEUE_URL: deadLetterQueue.queueUrl };
+  const tokens = tokensSecret && { TOKENS_SECRET_ARN: tokensSecret.secretArn };
+  const cors = settings.corsOrigins !== 'none' && { CORS_ORIGINS: settings.corsOrigins };
+  const common = {
+    LEDGER_TABLE: resources.ledgerTable.tableName,
+    DAY_ZONE: settings.dayZone,
+    KEEP_DAYS: String(settings.keepReceiptsDays),
+    POWERTOOLS_SERVICE_NAME: settings.stackName,
+    POWERTOOLS_METRICS_NAMESPACE: ownNamespace,
+    POWERTOOLS_LOG_LEVEL: settings.logLevel.toUpperCase(),
+  };
+  switch (name) {
+    case 'ingest':
+      return {
+        ...common,
+        ...raw,
+        ...send,
+        ...tokens,
+        ...cors,
+        ...counters,
+        ITEMS_PER_MESSAGE: String(settings.itemsPerMessage),
+        MAX_COUNTERS_PER_DAY: String(settings.maxCountersPerDay),
+      };
+    case 'process':
+      return { ...common, ...counters, ...send, ...bury, MAX_RECEIVES: String(receivesMax) };
+    case 'query':
+      return { ...common, ...counters, ...raw, ...send, ...bury, ...tokens, ...cors };
+    case 'sweep':
+      return {
+        ...common,
+        ...counters,
+        ...raw,
+        ...send,
+        ...bury,
+        SWEEP_AFTER_SECONDS: String(sweepAfterSeconds),
+      };
+  }
+}

@@ -1,0 +1,115 @@
+import { Duration, RemovalPolicy } from 'aws-cdk-lib';
+import {
+  AttributeType,
+  BillingMode,
+  Table,
+  type ITable,
+  type TableProps,
+} from 'aws-cdk-lib/aws-dynamodb';
+import {
+  BlockPublicAccess,
+  Bucket,
+  BucketEncryption,
+  ObjectOwnership,
+  StorageClass,
+  type IBucket,
+  type LifecycleRule,
+  type Transition,
+} from 'aws-cdk-lib/aws-s3';
+import type { Construct } from 'constructs';
+
+import { acceptFinding } from './accept-finding.ts';
+import type { Settings } from '../settings.ts';
+
+export interface Storage {
+  rawBucket: Bucket | IBucket;
+  countersTable: Table | ITable;
+  ledgerTable: Table | ITable;
+}
+
+/**
+ * What outlives the stack unless it is a trial: raw bodies, counters, and the ledger. What exists
+ * already and is named in the settings does not belong to the stack, which leaves its settings alone.
+ */
+export function addStorage(scope: Construct, settings: Settings): Storage {
+  return {
+    rawBucket: addRawBucket(scope, settings),
+    countersTable: addTable(scope, 'Counters', settings, {
+      partitionKey: { name: 'date', type: AttributeType.STRING },
+      sortKey: { name: 'type_state', type: AttributeType.STRING },
+    }),
+    ledgerTable: addTable(scope, 'Ledger', settings, {
+      partitionKey: { name: 'id', type: AttributeType.STRING },
+      sortKey: { name: 'entry', type: AttributeType.STRING },
+      timeToLiveAttribute: 'expires_at',
+    }),
+  };
+}
+
+function addTable(
+  scope: Construct,
+  id: 'Counters' | 'Ledger',
+  settings: Settings,
+  keys: Pick<TableProps, 'partitionKey' | 'sortKey' | 'timeToLiveAttribute'>,
+): Table | ITable {
+  const name = id === 'Counters' ? settings.countersTableName : settings.ledgerTableName;
+  if (name !== 'new') return Table.fromTableName(scope, id, name);
+  const isRetained = settings.removalPolicy === 'retain';
+  return new Table(scope, id, {
+    ...keys,
+    billingMode: BillingMode.PAY_PER_REQUEST,
+    pointInTimeRecoverySpecification: { pointInTimeRecoveryEnabled: true },
+    deletionProtection: isRetained,
+    removalPolicy: isRetained ? RemovalPolicy.RETAIN : RemovalPolicy.DESTROY,
+  });
+}
+
+function addRawBucket(scope: Construct, settings: Settings): Bucket | IBucket {
+  const { rawBucketName } = settings;
+  if (rawBucketName !== 'new') return Bucket.fromBucketName(scope, 'RawBucket', rawBucketName);
+  const isRetained = settings.removalPolicy === 'retain';
+  const bucket = new Bucket(scope, 'RawBucket', {
+    blockPublicAccess: BlockPublicAccess.BLOCK_ALL,
+    objectOwnership: ObjectOwnership.BUCKET_OWNER_ENFORCED,
+    encryption: BucketEncryption.S3_MANAGED,
+    enforceSSL: true,
+    versioned: true,
+    lifecycleRules: lifecycleRules(settings),
+    removalPolicy: isRetained ? RemovalPolicy.RETAIN : RemovalPolicy.DESTROY,
+    // A bucket can be deleted only when it is empty; for a trial CloudFormation has to empty it.
+    autoDeleteObjects: !isRetained,
+  });
+  // It stays with the bucket, which takes TLS alone also when the stack is gone.
+  if (isRetained) bucket.policy?.applyRemovalPolicy(RemovalPolicy.RETAIN);
+  acceptFinding(
+    bucket,
+    'AwsSolutions-S1',
+    'Only two functions of this stack read or write the bucket, the access log of the API and the names of the objects tell what came when, and a log bucket would have to be kept and paid for as long as this one.',
+  );
+  return bucket;
+}
+
+function lifecycleRules(settings: Settings): LifecycleRule[] {
+  const { rawExpiryDays } = settings;
+  const transitions = [
+    ...transition(StorageClass.INFREQUENT_ACCESS, settings.rawInfrequentAccessDays),
+    ...transition(StorageClass.GLACIER_INSTANT_RETRIEVAL, settings.rawGlacierDays),
+  ];
+  return [
+    {
+      id: 'RawBodies',
+      abortIncompleteMultipartUploadAfter: Duration.days(7),
+      // The pipeline never overwrites or deletes: an older version is somebody's mistake, which
+      // may be undone for a month.
+      noncurrentVersionExpiration: Duration.days(30),
+      ...(transitions.length > 0 && { transitions }),
+      ...(rawExpiryDays !== 'never' && { expiration: Duration.days(rawExpiryDays) }),
+    },
+    // S3 does not allow this one in a rule that also expires objects.
+    { id: 'DeleteMarkers', expiredObjectDeleteMarker: true },
+  ];
+}
+
+function transition(storageClass: StorageClass, days: 'never' | number): Transition[] {
+  return days === 'never' ? [] : [{ storageClass, transitionAfter: Duration.days(days) }];
+}

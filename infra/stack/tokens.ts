@@ -1,0 +1,30 @@
+import { RemovalPolicy } from 'aws-cdk-lib';
+import { Secret } from 'aws-cdk-lib/aws-secretsmanager';
+import type { Construct } from 'constructs';
+
+import { acceptFinding } from './accept-finding.ts';
+import type { Settings } from '../settings.ts';
+
+/**
+ * The secret with the tokens, where they are asked for. CloudFormation makes up the first one, so
+ * that none is ever in the template; later deployments leave the secret as its owner changed it.
+ */
+export function addTokensSecret(scope: Construct, settings: Settings): Secret | undefined {
+  if (settings.tokens === 'off') return undefined;
+  const secret = new Secret(scope, 'Tokens', {
+    description: `Bearer tokens of ${settings.stackName}: see docs/deploying.md`,
+    generateSecretString: {
+      secretStringTemplate: JSON.stringify({ tokens: [] }),
+      generateStringKey: 'initial',
+      passwordLength: 48,
+      excludePunctuation: true,
+    },
+    removalPolicy: RemovalPolicy.DESTROY,
+  });
+  acceptFinding(
+    secret,
+    'AwsSolutions-SMG4',
+    'The tokens are in the hands of clients, which a rotation without their owner would lock out; each token can carry a date on which it expires.',
+  );
+  return secret;
+}

@@ -1,0 +1,47 @@
+import { Duration } from 'aws-cdk-lib';
+import { Rule, Schedule } from 'aws-cdk-lib/aws-events';
+import { LambdaFunction } from 'aws-cdk-lib/aws-events-targets';
+import { EventInvokeConfig, EventSourceMapping } from 'aws-cdk-lib/aws-lambda';
+import type { Construct } from 'constructs';
+
+import { sweepEveryMinutes } from './function-specs.ts';
+import type { Functions } from './functions.ts';
+import type { Queues } from './queues.ts';
+import type { Settings } from '../settings.ts';
+
+/** What starts the functions that no request starts: messages on the queue, and the clock. */
+export function addTriggers(
+  scope: Construct,
+  settings: Settings,
+  functions: Functions,
+  queues: Queues,
+): void {
+  // Not SqsEventSource, which would grant the function more than it needs.
+  new EventSourceMapping(scope, 'ProcessSource', {
+    target: functions.process.lambda,
+    eventSourceArn: queues.queue.queueArn,
+    batchSize: settings.batchSize,
+    maxBatchingWindow: Duration.seconds(settings.batchWindowSeconds),
+    maxConcurrency: settings.processConcurrencyMax,
+    reportBatchItemFailures: true,
+  });
+  const { lambda } = functions.sweep;
+  new EventInvokeConfig(scope, 'SweepInvocations', {
+    function: lambda,
+    retryAttempts: 1,
+    maxEventAge: Duration.minutes(2 * sweepEveryMinutes),
+    // Not SqsDestination, which would grant more than sending.
+    onFailure: { bind: () => ({ destination: queues.sweepFailures.queueArn }) },
+  });
+  new Rule(scope, 'SweepSchedule', {
+    description: 'Starts the sweep function',
+    schedule: Schedule.rate(Duration.minutes(sweepEveryMinutes)),
+    targets: [
+      new LambdaFunction(lambda, {
+        retryAttempts: 2,
+        maxEventAge: Duration.minutes(sweepEveryMinutes),
+        deadLetterQueue: queues.sweepFailures,
+      }),
+    ],
+  });
+}

@@ -1,0 +1,160 @@
+import { useMemo } from 'preact/hooks';
+
+import { CountsChart, FailureChart } from './charts.tsx';
+import type { Scheme } from '../data/colours.ts';
+import { changeOf, isFailure, totalOf, type Change } from '../data/counts.ts';
+import { rangeText } from '../data/days.ts';
+import { changeText, compactText, shareText, wholeText } from '../data/format.ts';
+import { HeatMapTable } from './heat-map.tsx';
+import { yearsMax, type Snapshot } from '../data/load.ts';
+import { RowsTable } from './rows-table.tsx';
+import type { State, Store } from '../data/store.ts';
+import type { View } from '../data/view.ts';
+
+interface Shown {
+  store: Store;
+  state: State;
+  snapshot: Snapshot;
+  scheme: Scheme;
+}
+
+export function Dashboard({ store, state, snapshot, scheme }: Shown) {
+  const view = state.shownView;
+  const total = totalOf(snapshot.pairs);
+  const isOld = state.isLoading && countsOf(state.view) !== countsOf(view);
+  if (total === 0) return <NothingHere store={store} state={state} snapshot={snapshot} />;
+  return (
+    <div class={isOld ? 'dashboard old' : 'dashboard'} aria-busy={state.isLoading}>
+      <p class="loading-note" role="status">
+        {isOld ? 'Loading …' : ''}
+      </p>
+      <Figures snapshot={snapshot} words={view.failureWords} isLive={view.isLive} />
+      <CountsChart store={store} view={view} snapshot={snapshot} scheme={scheme} />
+      <div class="pair">
+        <FailureChart view={view} snapshot={snapshot} scheme={scheme} />
+        <HeatMapTable pairs={snapshot.pairs} />
+      </div>
+      <RowsTable store={store} view={state.view} snapshot={snapshot} />
+    </div>
+  );
+}
+
+/** What a view needs counts for, as text. */
+function countsOf({ range, types, states, split }: View): string {
+  return JSON.stringify([range, types, states, split]);
+}
+
+function Figures({
+  snapshot,
+  words,
+  isLive,
+}: {
+  snapshot: Snapshot;
+  words: readonly string[];
+  isLive: boolean;
+}) {
+  const { pairs, previous } = snapshot;
+  const { total, failed, types, states } = useMemo(
+    () => ({
+      total: totalOf(pairs),
+      failed: totalOf(pairs.filter(({ state }) => isFailure(state, words))),
+      types: new Set(pairs.map(({ type }) => type)).size,
+      states: new Set(pairs.map(({ state }) => state)).size,
+    }),
+    [pairs, words],
+  );
+  return (
+    <section aria-labelledby="figures-title">
+      <h2 class="title" id="figures-title">
+        {rangeText(snapshot.range)}
+      </h2>
+      <dl class="figures">
+        <Figure name="Events" value={wholeText(total)}>
+          {previous && <ChangeLine change={changeOf(total, previous.total)} />}
+        </Figure>
+        <Figure name="Failures" value={wholeText(failed)}>
+          {previous && <ChangeLine change={changeOf(failed, previous.failed)} isBadUp />}
+        </Figure>
+        <Figure name="Failure rate" value={shareText(failed, total)}>
+          {previous && (
+            <span>
+              {previous.total === 0
+                ? 'No events before'
+                : `${shareText(previous.failed, previous.total)} before`}
+            </span>
+          )}
+        </Figure>
+        <Figure name="Types · states" value={`${wholeText(types)} · ${wholeText(states)}`}>
+          <span>
+            {compactText(pairs.length)} {pairs.length === 1 ? 'combination' : 'combinations'}
+          </span>
+        </Figure>
+      </dl>
+      <p class="unseen" role="status">
+        {isLive ? `Live: ${compactText(total)} ${total === 1 ? 'event' : 'events'}` : ''}
+      </p>
+    </section>
+  );
+}
+
+function Figure({ name, value, children }: { name: string; value: string; children: unknown }) {
+  return (
+    <div>
+      <dt>{name}</dt>
+      <dd>
+        <strong>{value}</strong>
+        {children as never}
+      </dd>
+    </div>
+  );
+}
+
+function ChangeLine({ change, isBadUp = false }: { change: Change; isBadUp?: boolean }) {
+  const isUp = change.kind === 'percent' && change.percent > 0;
+  const tone = change.kind !== 'percent' || !isBadUp ? '' : isUp ? 'bad' : 'good';
+  const arrow = change.kind !== 'percent' ? '' : isUp ? '↑ ' : '↓ ';
+  return (
+    <span class={tone}>
+      <span aria-hidden="true">{arrow}</span>
+      {changeText(change)}
+      {change.kind !== 'new' && <small> vs. the days before</small>}
+    </span>
+  );
+}
+
+function NothingHere({ store, state, snapshot }: Omit<Shown, 'scheme'>) {
+  const { elsewhere } = snapshot;
+  const { health } = state;
+  const pending = health?.kind === 'ready' ? health.pending : undefined;
+  const { types, states } = state.view;
+  const isFiltered = types.length + states.length > 0 && snapshot.allTypes.length > 0;
+  return (
+    <section class="notice" role="status">
+      <h2>No counts here</h2>
+      <p>
+        {isFiltered
+          ? 'None of these days has counts of the chosen types and states.'
+          : `Nothing is counted for ${rangeText(snapshot.range)}.`}
+      </p>
+      {isFiltered && (
+        <button type="button" class="main" onClick={() => store.show({ types: [], states: [] })}>
+          Show all types and states
+        </button>
+      )}
+      {!isFiltered && elsewhere !== undefined && (
+        <button type="button" class="main" onClick={() => store.show({ range: elsewhere })}>
+          Show {rangeText(elsewhere)}
+        </button>
+      )}
+      {!isFiltered && elsewhere === undefined && pending !== undefined && pending.amount > 0 && (
+        <p>
+          {wholeText(pending.amount)} {pending.unit} wait to be counted. They are shown here as soon
+          as they are.
+        </p>
+      )}
+      {!isFiltered && elsewhere === undefined && !(pending !== undefined && pending.amount > 0) && (
+        <p>The last {yearsMax} years have none either. Choose the days that your events are of.</p>
+      )}
+    </section>
+  );
+}

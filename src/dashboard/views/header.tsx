@@ -1,0 +1,104 @@
+import { useState } from 'preact/hooks';
+
+import { agoText, wholeText } from '../data/format.ts';
+import type { Health } from '../data/health.ts';
+import type { State, Store } from '../data/store.ts';
+import { setTheme, theme, themes, type Theme } from '../data/theme.ts';
+
+export function Header({
+  store,
+  state,
+  onTheme,
+}: {
+  store: Store;
+  state: State;
+  onTheme: () => void;
+}) {
+  return (
+    <header>
+      <div class="brand">
+        <svg viewBox="0 0 32 32" aria-hidden="true">
+          <rect width="32" height="32" rx="8" />
+          <path d="M8 23v-6M16 23V9M24 23V13" />
+        </svg>
+        <h1>Device pipeline</h1>
+      </div>
+      {state.signIn === undefined && <HealthLine health={state.health} now={state.now} />}
+      <div class="tools">
+        {state.isSignedIn && (
+          <button type="button" class="quiet" onClick={() => store.signOut()}>
+            Sign out
+          </button>
+        )}
+        <ThemeChoice onTheme={onTheme} />
+      </div>
+    </header>
+  );
+}
+
+function ThemeChoice({ onTheme }: { onTheme: () => void }) {
+  const [chosen, setChosen] = useState<Theme>(theme());
+  const choose = (name: Theme) => {
+    setTheme(name);
+    setChosen(name);
+    onTheme();
+  };
+  return (
+    <div class="segments" role="group" aria-label="Colours">
+      {themes.map((name) => (
+        <button type="button" aria-pressed={chosen === name} onClick={() => choose(name)}>
+          {name[0]?.toUpperCase()}
+          {name.slice(1)}
+        </button>
+      ))}
+    </div>
+  );
+}
+
+function HealthLine({ health, now }: { health: Health | undefined; now: number }) {
+  if (health === undefined) return <div class="health" />;
+  if (health.kind !== 'ready') {
+    return (
+      <div class="health bad" role="status">
+        <span class="dot" aria-hidden="true" />
+        {health.kind === 'unreachable' ? (
+          <span>The pipeline does not answer. Is it running?</span>
+        ) : (
+          <span>Not ready: {health.detail}</span>
+        )}
+      </div>
+    );
+  }
+  const { pending, deadLetters = 0, countedThrough, lastReceivedAt } = health;
+  return (
+    <div
+      class={deadLetters > 0 ? 'health warn' : 'health'}
+      aria-label="Pipeline health"
+      role="group"
+    >
+      <span class="dot" aria-hidden="true" />
+      <span>
+        {lastReceivedAt === undefined ? 'Ready' : `Last batch ${agoText(lastReceivedAt, now)}`}
+      </span>
+      {pending !== undefined && (
+        <span
+          title={
+            countedThrough === undefined
+              ? undefined
+              : `Counted through ${new Date(countedThrough).toISOString()}`
+          }
+        >
+          {pending.amount === 0
+            ? 'Everything is counted'
+            : `${wholeText(pending.amount)} ${pending.unit} to be counted`}
+        </span>
+      )}
+      {deadLetters > 0 && (
+        <span>
+          {wholeText(deadLetters)} dead {deadLetters === 1 ? 'letter' : 'letters'}:{' '}
+          <code>device-pipeline dlq list</code>
+        </span>
+      )}
+    </div>
+  );
+}

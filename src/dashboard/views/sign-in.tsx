@@ -1,0 +1,45 @@
+import { useEffect, useId, useRef, useState } from 'preact/hooks';
+
+import type { Store } from '../data/store.ts';
+
+export function SignIn({ store, message }: { store: Store; message: string | undefined }) {
+  const [token, setToken] = useState('');
+  const id = useId();
+  const field = useRef<HTMLInputElement>(null);
+  useEffect(() => field.current?.focus(), []);
+  return (
+    <form
+      class="sign-in"
+      onSubmit={(event) => {
+        event.preventDefault();
+        if (token.trim() !== '') store.signIn(token.trim());
+        setToken('');
+      }}
+    >
+      <h2>Sign in</h2>
+      <p id={`${id}-about`}>
+        This pipeline asks for a token that is for <code>read</code>. It stays in this tab and is
+        gone when the tab is closed.
+      </p>
+      <label for={id}>Token</label>
+      <input
+        id={id}
+        ref={field}
+        type="password"
+        autocomplete="off"
+        spellcheck={false}
+        required
+        value={token}
+        aria-describedby={`${id}-about ${id}-error`}
+        aria-invalid={message !== undefined}
+        onInput={({ currentTarget }) => setToken(currentTarget.value)}
+      />
+      <p id={`${id}-error`} class="wrong" role="alert">
+        {message}
+      </p>
+      <button type="submit" class="main">
+        Sign in
+      </button>
+    </form>
+  );
+}

@@ -1,0 +1,282 @@
+import { jsonDepthMax } from '../batch.ts';
+import { noRoom, type CounterTable } from './counter-table.ts';
+import type { DayOfUtc } from '../day.ts';
+import { fieldBytesMax } from '../device-event.ts';
+import { skipJsonString, skipJsonValue, skipSpace } from './json-skipper.ts';
+import { dateNumberAt, endOfTimestamp, minuteOfDayAt } from './timestamp-bytes.ts';
+
+/** Told instead of a number of items where the general path, `readBatch`, has to look at a body. */
+export const notPlain = -1;
+
+const quote = 0x22;
+const comma = 0x2c;
+const colon = 0x3a;
+const openBracket = 0x5b;
+const backslash = 0x5c;
+const closeBracket = 0x5d;
+const openBrace = 0x7b;
+const closeBrace = 0x7d;
+const space = 0x20;
+
+const keys = {
+  type: Buffer.from('"type"'),
+  state: Buffer.from('"state"'),
+  timestamp: Buffer.from('"timestamp"'),
+  processedDevices: Buffer.from('"processed_devices"'),
+};
+
+const member = { other: 0, type: 1, state: 2, timestamp: 3 } as const;
+type Member = (typeof member)[keyof typeof member];
+
+/** How members of ours begin where there is no white space, as words of four bytes. */
+const [typeHead, typeHead2] = words('"type":"') as [number, number];
+const [stateHead, stateHead2] = words('"state":') as [number, number];
+const [timestampHead, timestampHead2, timestampHead3] = words('"timestamp":') as [
+  number,
+  number,
+  number,
+];
+const longestHeadBytes = '"timestamp":"'.length;
+
+function words(text: string): readonly number[] {
+  const bytes = Buffer.from(text);
+  return Array.from({ length: bytes.length / 4 }, (_, index) => bytes.readInt32LE(4 * index));
+}
+
+/** The depth of an item's members: the document, the list, the item. */
+const itemDepth = 3;
+
+/**
+ * Reads bodies of the common shape, all items valid, from their bytes, and builds no object: any
+ * order of members, white space, and members that are not ours, but none of ours twice; names in
+ * ASCII without escapes; timestamps such as `2023-06-16T13:00:00Z`. What it does not take for
+ * plain says nothing of a body; what it takes, `readBatch` takes too, with the same events (a
+ * fuzz proves that). A body is scanned as a whole before any of it is counted.
+ */
+export class BatchScanner {
+  readonly #counters: CounterTable;
+  readonly #dayOfUtc: DayOfUtc | undefined;
+  /** The counters of the items of the last scan. */
+  #numbers = new Int32Array(1024);
+  #items = 0;
+  /** Of the buffer of the bytes that are scanned, from their first byte on. */
+  #view: DataView = new DataView(new ArrayBuffer(0));
+  #viewed: Uint8Array | undefined;
+  #member: Member = member.other;
+
+  /** @param dayOfUtc the day on which an item counts; undefined: the one that is written. */
+  constructor(counters: CounterTable, dayOfUtc?: DayOfUtc) {
+    this.#counters = counters;
+    this.#dayOfUtc = dayOfUtc;
+  }
+
+  /**
+   * How many items the body `bytes[from, to)` has; `notPlain` where it is not of the common shape,
+   * one is invalid, or there is no room for a new counter.
+   */
+  scan(bytes: Uint8Array, from: number, to: number): number {
+    if (this.#viewed !== bytes) {
+      this.#viewed = bytes;
+      this.#view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+    }
+    this.#items = 0;
+    let hasList = false;
+    let at = skipSpace(bytes, from, to);
+    if (at >= to || bytes[at] !== openBrace) return notPlain;
+    at = skipSpace(bytes, at + 1, to);
+    for (;;) {
+      const isOurs = isKey(bytes, at, to, keys.processedDevices);
+      const keyEnd = isOurs ? at + keys.processedDevices.length : skipOtherKey(bytes, at, to);
+      at = skipColon(bytes, keyEnd, to);
+      if (at < 0 || (isOurs && hasList)) return notPlain;
+      at = isOurs ? this.#scanList(bytes, at, to) : skipJsonValue(bytes, at, to, jsonDepthMax - 1);
+      if (at < 0) return notPlain;
+      hasList ||= isOurs;
+      at = skipSpace(bytes, at, to);
+      if (at >= to) return notPlain;
+      if (bytes[at] === closeBrace) break;
+      if (bytes[at] !== comma) return notPlain;
+      at = skipSpace(bytes, at + 1, to);
+    }
+    return hasList && skipSpace(bytes, at + 1, to) === to ? this.#items : notPlain;
+  }
+
+  /** The counters of the last scan, of a body that was plain, that are not admitted; each once. */
+  unadmitted(): readonly number[] {
+    return this.#counters.unadmitted(this.#numbers, this.#items);
+  }
+
+  /** Adds the items of the last scan, of a body that was plain, to their counters. */
+  count(): void {
+    this.#counters.addEach(this.#numbers, this.#items);
+  }
+
+  /** From the list's bracket to the place behind it; -1 where it is not plain. */
+  #scanList(bytes: Uint8Array, from: number, to: number): number {
+    if (bytes[from] !== openBracket) return -1;
+    let at = skipSpace(bytes, from + 1, to);
+    if (at < to && bytes[at] === closeBracket) return at + 1;
+    for (;;) {
+      at = this.#scanItem(bytes, at, to);
+      if (at < 0) return -1;
+      if (at < to && (bytes[at] as number) <= space) at = skipSpace(bytes, at, to);
+      if (at >= to) return -1;
+      const byte = bytes[at++];
+      if (byte === closeBracket) return at;
+      if (byte !== comma) return -1;
+      if (at < to && (bytes[at] as number) <= space) at = skipSpace(bytes, at, to);
+    }
+  }
+
+  /** From the item's brace to the place behind it, its counter noted; -1 where it is not plain. */
+  #scanItem(bytes: Uint8Array, from: number, to: number): number {
+    let typeAt = 0;
+    let typeBytes = 0;
+    let stateAt = 0;
+    let stateBytes = 0;
+    let date = 0;
+    if (from >= to || bytes[from] !== openBrace) return -1;
+    let at = from + 1;
+    const view = this.#view;
+    for (;;) {
+      let found: Member;
+      // Without white space, as nearly all write it, four bytes at once tell which member it is.
+      const word = at + longestHeadBytes < to ? view.getInt32(at, true) : 0;
+      if (word === typeHead && view.getInt32(at + 4, true) === typeHead2) {
+        found = member.type;
+        at += 8;
+      } else if (
+        word === stateHead &&
+        view.getInt32(at + 4, true) === stateHead2 &&
+        bytes[at + 8] === quote
+      ) {
+        found = member.state;
+        at += 9;
+      } else if (
+        word === timestampHead &&
+        view.getInt32(at + 4, true) === timestampHead2 &&
+        view.getInt32(at + 8, true) === timestampHead3 &&
+        bytes[at + 12] === quote
+      ) {
+        found = member.timestamp;
+        at += 13;
+      } else {
+        at = this.#toMember(bytes, at, to);
+        if (at < 0) return -1;
+        found = this.#member;
+      }
+      if (found === member.type) {
+        if (typeBytes > 0) return -1;
+        typeAt = at;
+        at = endOfName(bytes, at, to);
+        typeBytes = at - typeAt;
+      } else if (found === member.state) {
+        if (stateBytes > 0) return -1;
+        stateAt = at;
+        at = endOfName(bytes, at, to);
+        stateBytes = at - stateAt;
+      } else if (found === member.timestamp) {
+        if (date > 0) return -1;
+        const end = endOfTimestamp(bytes, view, at, to);
+        if (end < 0 || end - at > fieldBytesMax || bytes[end] !== quote) return -1;
+        date = dateNumberAt(view, at);
+        if (date === 0) return -1;
+        if (this.#dayOfUtc !== undefined) {
+          date = this.#dayOfUtc(date, minuteOfDayAt(view, at));
+          if (date === 0) return -1;
+        }
+        at = end;
+      } else {
+        at = skipJsonValue(bytes, at, to, jsonDepthMax - itemDepth) - 1;
+      }
+      if (at < 0) return -1;
+      at++;
+      if (at < to && (bytes[at] as number) <= space) at = skipSpace(bytes, at, to);
+      if (at >= to) return -1;
+      const byte = bytes[at++];
+      if (byte === closeBrace) break;
+      if (byte !== comma) return -1;
+    }
+    if (typeBytes === 0 || stateBytes === 0 || date === 0) return -1;
+    const number = this.#counters.find(
+      bytes,
+      this.#view,
+      date,
+      typeAt,
+      typeBytes,
+      stateAt,
+      stateBytes,
+    );
+    if (number === noRoom) return -1;
+    if (this.#items === this.#numbers.length) this.#grow();
+    this.#numbers[this.#items++] = number;
+    return at;
+  }
+
+  /**
+   * Reads any key and what stands between it and its value: behind the opening quote of a member
+   * of ours, or where another's value begins; -1 where it is not plain. `#member` says which it is.
+   */
+  #toMember(bytes: Uint8Array, from: number, to: number): number {
+    const at = skipSpace(bytes, from, to);
+    const found = memberAt(bytes, at, to);
+    this.#member = found;
+    if (found === member.other) return skipColon(bytes, skipOtherKey(bytes, at, to), to);
+    const value = skipColon(bytes, at + keyOf(found).length, to);
+    return value >= 0 && bytes[value] === quote ? value + 1 : -1;
+  }
+
+  #grow(): void {
+    const numbers = new Int32Array(2 * this.#numbers.length);
+    numbers.set(this.#numbers);
+    this.#numbers = numbers;
+  }
+}
+
+/** Whether a key, with its quotes, stands at a place. */
+function isKey(bytes: Uint8Array, at: number, to: number, key: Uint8Array): boolean {
+  const { length } = key;
+  if (at + length > to) return false;
+  for (let index = 0; index < length; index++) if (bytes[at + index] !== key[index]) return false;
+  return true;
+}
+
+function memberAt(bytes: Uint8Array, at: number, to: number): Member {
+  if (isKey(bytes, at, to, keys.type)) return member.type;
+  if (isKey(bytes, at, to, keys.state)) return member.state;
+  return isKey(bytes, at, to, keys.timestamp) ? member.timestamp : member.other;
+}
+
+function keyOf(found: Exclude<Member, 0>): Uint8Array {
+  if (found === member.type) return keys.type;
+  return found === member.state ? keys.state : keys.timestamp;
+}
+
+const isWithinName = Uint8Array.from({ length: 256 }, (_, byte) =>
+  byte >= space && byte <= 0x7e && byte !== quote && byte !== backslash ? 1 : 0,
+);
+
+/** The place of a name's closing quote; -1 where it is not 1 to 128 bytes of plain text. */
+function endOfName(bytes: Uint8Array, from: number, to: number): number {
+  const end = Math.min(to, from + fieldBytesMax + 1);
+  let at = from;
+  for (; at < end; at++) {
+    if (isWithinName[bytes[at] as number] === 0) break;
+  }
+  if (at === end || at === from || bytes[at] !== quote) return -1;
+  return bytes[from] === space || bytes[at - 1] === space ? -1 : at;
+}
+
+/** Behind the key, which must have no escapes: it could be one of ours in disguise. */
+function skipOtherKey(bytes: Uint8Array, at: number, to: number): number {
+  return skipJsonString(bytes, at, to, false);
+}
+
+/** Behind a colon and the space around it, where something stands; -1 where there is none. */
+function skipColon(bytes: Uint8Array, from: number, to: number): number {
+  if (from < 0) return -1;
+  let at = skipSpace(bytes, from, to);
+  if (at >= to || bytes[at] !== colon) return -1;
+  at = skipSpace(bytes, at + 1, to);
+  return at < to ? at : -1;
+}

@@ -1,0 +1,50 @@
+import { GetItemCommand, PutItemCommand, type DynamoDBClient } from '@aws-sdk/client-dynamodb';
+
+import type { Letter, Parking } from '../../../pipeline/ports.ts';
+import { inParallel } from '../../../util/in-parallel.ts';
+import { expiry, keyItem, messageKey } from '../ledger/ledger-table.ts';
+
+export interface ParkingOptions {
+  readonly client: Pick<DynamoDBClient, 'send'>;
+  readonly ledgerTable: string;
+  /** How long it is known what was parked, in milliseconds. */
+  readonly keepMs: number;
+  readonly now: () => number;
+}
+
+const parallelReads = 8;
+
+/**
+ * Parks each message once, however often the queue delivers it: the ledger knows which were. (A
+ * message that was redriven is another one to the queue, and is parked again. Who is killed between the sending and the row leaves a second letter, which changes no count.)
+ */
+export function parkingOnce(inner: Parking, options: ParkingOptions): Parking {
+  return {
+    async park(letters) {
+      const known = await inParallel(parallelReads, letters, (letter) => isKnown(options, letter));
+      const fresh = letters.filter((_, at) => known[at] !== true);
+      const sent = fresh.length === 0 ? new Set<string>() : await inner.park(fresh);
+      const parked = fresh.filter(({ messageId }) => sent.has(messageId));
+      await inParallel(parallelReads, parked, (letter) => remember(options, letter));
+      const before = letters.filter((_, at) => known[at] === true);
+      return new Set([...before, ...parked].map(({ messageId }) => messageId));
+    },
+  };
+}
+
+async function isKnown({ client, ledgerTable }: ParkingOptions, { messageId }: Letter) {
+  const Key = keyItem(messageKey(messageId, 'parked'));
+  const request = { TableName: ledgerTable, Key, ConsistentRead: true };
+  return (await client.send(new GetItemCommand(request))).Item !== undefined;
+}
+
+async function remember(
+  { client, ledgerTable, keepMs, now }: ParkingOptions,
+  { messageId }: Letter,
+): Promise<void> {
+  const Item = {
+    ...keyItem(messageKey(messageId, 'parked')),
+    expires_at: expiry(now() + keepMs),
+  };
+  await client.send(new PutItemCommand({ TableName: ledgerTable, Item }));
+}

@@ -1,0 +1,123 @@
+import {
+  DeleteItemCommand,
+  GetItemCommand,
+  PutItemCommand,
+  QueryCommand,
+  type DynamoDBClient,
+} from '@aws-sdk/client-dynamodb';
+
+import { readRawKey } from '../../../domain/batch-id.ts';
+import type { Orphan, SweepProgress } from '../../../pipeline/sweep-ports.ts';
+import { keyItem, numberOf, textOf, type Item, type LedgerKey } from './ledger-table.ts';
+
+const sweepId = 'sweep';
+const positionKey: LedgerKey = { id: sweepId, entry: 'position' };
+const countedKey: LedgerKey = { id: sweepId, entry: 'counted' };
+const sweptKey: LedgerKey = { id: sweepId, entry: 'swept' };
+const orphanPrefix = 'orphan:';
+
+/** What a sweep leaves behind, in rows of the ledger that have no end. */
+export function dynamodbSweepProgress(
+  client: Pick<DynamoDBClient, 'send'>,
+  TableName: string,
+): SweepProgress {
+  const get = async (key: LedgerKey) => {
+    const request = { TableName, Key: keyItem(key), ConsistentRead: true };
+    return (await client.send(new GetItemCommand(request))).Item;
+  };
+  return {
+    async position() {
+      const [position, counted] = await Promise.all([get(positionKey), get(countedKey)]);
+      const intakesThrough = position === undefined ? '' : textOf(position, 'raw_key');
+      // Earlier versions had one position: each batch was looked at once, and then among the orphans.
+      return {
+        intakesThrough,
+        countedThrough: counted === undefined ? intakesThrough : textOf(counted, 'raw_key'),
+      };
+    },
+
+    async moveTo(intakesThrough) {
+      const Item = { ...keyItem(positionKey), raw_key: { S: intakesThrough } };
+      await client.send(new PutItemCommand({ TableName, Item }));
+    },
+
+    async countedTo(countedThrough, receivedBefore) {
+      // Two rows: earlier versions write the second, and know nothing of the first.
+      const counted = { ...keyItem(countedKey), raw_key: { S: countedThrough } };
+      await client.send(new PutItemCommand({ TableName, Item: counted }));
+      const swept = { ...keyItem(sweptKey), received_before: { N: String(receivedBefore) } };
+      await client.send(new PutItemCommand({ TableName, Item: swept }));
+    },
+
+    async *orphans(dueAt) {
+      let ExclusiveStartKey: Item | undefined;
+      do {
+        const page = await client.send(
+          new QueryCommand({
+            TableName,
+            KeyConditionExpression: 'id = :id AND begins_with(entry, :orphan)',
+            FilterExpression: 'next_at <= :due',
+            ExpressionAttributeValues: {
+              ':id': { S: sweepId },
+              ':orphan': { S: orphanPrefix },
+              ':due': { N: String(dueAt) },
+            },
+            ConsistentRead: true,
+            ExclusiveStartKey,
+          }),
+        );
+        yield (page.Items ?? []).map((item): Orphan => {
+          const rawKey = textOf(item, 'entry').slice(orphanPrefix.length);
+          return { rawKey, attempts: numberOf(item, 'attempts') };
+        });
+        ExclusiveStartKey = page.LastEvaluatedKey;
+      } while (ExclusiveStartKey !== undefined);
+    },
+
+    async keep({ rawKey, attempts }, nextAt) {
+      const Item = {
+        ...keyItem(orphanKey(rawKey)),
+        attempts: { N: String(attempts) },
+        next_at: { N: String(nextAt) },
+      };
+      await client.send(new PutItemCommand({ TableName, Item }));
+    },
+
+    async drop(rawKey) {
+      await client.send(new DeleteItemCommand({ TableName, Key: keyItem(orphanKey(rawKey)) }));
+    },
+  };
+}
+
+/**
+ * The moment before which every batch that was received here is counted or among the dead letters,
+ * as the sweeps have proven it; undefined before the first one. Milliseconds since 1970.
+ */
+export async function countedThrough(
+  client: Pick<DynamoDBClient, 'send'>,
+  TableName: string,
+): Promise<number | undefined> {
+  const first = async (entries: string, value: string) => {
+    const { Items = [] } = await client.send(
+      new QueryCommand({
+        TableName,
+        KeyConditionExpression: `id = :id AND ${entries}`,
+        ExpressionAttributeValues: { ':id': { S: sweepId }, ':entry': { S: value } },
+        ConsistentRead: true,
+        Limit: 1,
+      }),
+    );
+    return Items[0];
+  };
+  // The orphans afterwards: a sweep writes them before it says that it has come so far.
+  const swept = await first('entry = :entry', sweptKey.entry);
+  if (swept === undefined) return undefined;
+  const oldest = await first('begins_with(entry, :entry)', orphanPrefix);
+  const rawKey = oldest && textOf(oldest, 'entry').slice(orphanPrefix.length);
+  const orphanSince = readRawKey(rawKey ?? '')?.receivedAt ?? Number.POSITIVE_INFINITY;
+  return Math.min(numberOf(swept, 'received_before'), orphanSince);
+}
+
+function orphanKey(rawKey: string): LedgerKey {
+  return { id: sweepId, entry: orphanPrefix + rawKey };
+}

@@ -1,0 +1,361 @@
+import { DatabaseSync, type SQLInputValue, type StatementSync } from 'node:sqlite';
+
+import { readRawKey } from '../../../domain/batch-id.ts';
+import {
+  rowsOfTally,
+  typeAndStateOf,
+  typeStateKey,
+  type CounterRow,
+  type Tally,
+} from '../../../domain/counter.ts';
+import type { ChunkId, KeyRow, LedgerRow } from '../ledger/ledger-rows.ts';
+import { batchStates, chunkStates, emptyScratch, prepareScratch } from './audit-schema.ts';
+import type { RawObject, StoredCounter } from './audit-source.ts';
+
+/** What a body was found to hold. */
+export type BodyReading =
+  | {
+      readonly kind: 'read';
+      readonly accepted: number;
+      readonly rejected: number;
+      readonly chunks: readonly {
+        readonly index: number;
+        readonly items: number;
+        readonly tally: Tally;
+      }[];
+      /** The idempotency key that it came with, and what the ledger has to say under it. */
+      readonly key: BatchKey | undefined;
+    }
+  | { readonly kind: 'damaged'; readonly reason: string }
+  /** It was listed, and is there no more. */
+  | { readonly kind: 'gone' };
+
+export type BatchKey = Omit<KeyRow, 'kind' | 'batchId' | 'expiresAt'>;
+
+export interface OpenChunk extends ChunkId {
+  readonly id: number;
+}
+
+/**
+ * A proof's notes, in an SQLite file: what it read of the bodies, the ledger and the counters, so
+ * that its memory does not grow with the store. Made for one process.
+ */
+export class ProofScratch {
+  readonly database: DatabaseSync;
+  readonly #statements = new Map<string, StatementSync>();
+  #counterIds = new Map<string, number>();
+  #run: number;
+
+  /** An empty path is a temporary file that is gone with the process. */
+  constructor(path: string) {
+    this.database = new DatabaseSync(path);
+    prepareScratch(this.database);
+    this.#run = this.number('SELECT coalesce(max(run), 0) + 1 FROM batches');
+  }
+
+  close(): void {
+    this.database.close();
+  }
+
+  transaction<T>(act: () => T): T {
+    this.database.exec('BEGIN');
+    try {
+      const result = act();
+      this.database.exec('COMMIT');
+      return result;
+    } catch (error) {
+      this.database.exec('ROLLBACK');
+      throw error;
+    }
+  }
+
+  run(sql: string, ...values: SQLInputValue[]): void {
+    this.#statement(sql).run(...values);
+  }
+
+  all<Row>(sql: string, ...values: SQLInputValue[]): Row[] {
+    return this.#statement(sql).all(...values) as unknown as Row[];
+  }
+
+  /** The same with values by the names of their parameters, `:name`. */
+  named<Row>(sql: string, values: Record<string, SQLInputValue>): Row[] {
+    return this.#statement(sql).all(values) as unknown as Row[];
+  }
+
+  /** Row by row, while nothing is changed. */
+  each<Row>(sql: string, ...values: SQLInputValue[]): Iterable<Row> {
+    return this.database.prepare(sql).iterate(...values) as unknown as Iterable<Row>;
+  }
+
+  /** The first column of the first row; 0 where there is none. */
+  number(sql: string, ...values: SQLInputValue[]): number {
+    const row = this.#statement(sql).get(...values);
+    return row === undefined ? 0 : Number(Object.values(row)[0] ?? 0);
+  }
+
+  /** Notes what a listing tells. Others' objects are passed over. */
+  addObjects(objects: readonly RawObject[]): void {
+    this.transaction(() => {
+      for (const { rawKey, bytes, etag, storedAt = 0 } of objects) {
+        const identity = readRawKey(rawKey);
+        if (identity === undefined) continue;
+        const { batchId, receivedAt } = identity;
+        this.run(
+          `INSERT INTO batches (raw_key, batch, since, bytes, etag, run) VALUES (?, ?, ?, ?, ?, ?)
+           ON CONFLICT (raw_key) DO UPDATE SET run = excluded.run,
+             etag = CASE WHEN etag = excluded.etag THEN etag ELSE '' END`,
+          ...[rawKey, batchId, Math.max(receivedAt, storedAt), bytes, etag, this.#run],
+        );
+      }
+    });
+  }
+
+  /** Whether what an earlier run read is not what is there now. */
+  get isOutdated(): boolean {
+    const sql = 'SELECT count(*) FROM batches WHERE state <> 0 AND (run < ? OR etag = ?)';
+    return this.number(sql, this.#run, '') > 0;
+  }
+
+  empty(): void {
+    this.#statements.clear();
+    this.#counterIds.clear();
+    emptyScratch(this.database);
+  }
+
+  unread(limit: number): string[] {
+    const sql = 'SELECT raw_key FROM batches WHERE state = 0 ORDER BY raw_key LIMIT ?';
+    return this.all<{ raw_key: string }>(sql, limit).map(({ raw_key }) => raw_key);
+  }
+
+  /** Returns the new chunks; `touched` gets the counters that they add to. */
+  addBodies(
+    bodies: readonly (readonly [string, BodyReading])[],
+    touched: Set<number> = new Set(),
+  ): ChunkId[] {
+    const added: ChunkId[] = [];
+    this.transaction(() => {
+      for (const [rawKey, body] of bodies) this.#addBody(rawKey, body, added, touched);
+    });
+    return added;
+  }
+
+  #addBody(rawKey: string, body: BodyReading, added: ChunkId[], touched: Set<number>): void {
+    const update = 'UPDATE batches SET state = ?, reason = ? WHERE raw_key = ?';
+    if (body.kind === 'gone') {
+      this.run(update, batchStates.gone, null, rawKey);
+      return;
+    }
+    if (body.kind === 'damaged') {
+      this.run(update, batchStates.damaged, body.reason, rawKey);
+      return;
+    }
+    const { accepted, rejected, chunks, key } = body;
+    this.run(
+      'UPDATE batches SET state = ?, accepted = ?, rejected = ?, chunks = ? WHERE raw_key = ?',
+      ...[batchStates.read, accepted, rejected, chunks.length, rawKey],
+    );
+    const batchId = readRawKey(rawKey)?.batchId ?? '';
+    if (key !== undefined) {
+      const { keyId, receivedAt, replayedAt = null, bodySha256 } = key;
+      this.run(
+        'INSERT OR IGNORE INTO batch_keys VALUES (?, ?, ?, ?, ?, ?, ?)',
+        ...[batchId, keyId, receivedAt, replayedAt, bodySha256, key.itemsPerMessage, key.excluded],
+      );
+    }
+    const insert = this.#statement('INSERT INTO increments VALUES (?, ?, ?)');
+    const insertOpen = this.#statement('INSERT INTO open_increments VALUES (?, ?, ?)');
+    for (const { index, items, tally } of chunks) {
+      const chunk = this.#statement(
+        'INSERT INTO chunks (batch, chunk, items) VALUES (?, ?, ?) ON CONFLICT DO NOTHING RETURNING id',
+      ).get(batchId, index, items)?.['id'];
+      // A copy of a batch under another time: it is counted once.
+      if (typeof chunk !== 'number') continue;
+      added.push({ batchId, index });
+      for (const row of rowsOfTally(tally)) {
+        const counter = this.counterId(row);
+        touched.add(counter);
+        insert.run(counter, chunk, row.count);
+        insertOpen.run(counter, chunk, row.count);
+      }
+    }
+  }
+
+  addLedger(rows: readonly LedgerRow[]): void {
+    this.transaction(() => {
+      for (const row of rows) this.#addLedgerRow(row);
+    });
+  }
+
+  #addLedgerRow(row: LedgerRow): void {
+    switch (row.kind) {
+      case 'mark':
+        this.run(
+          'INSERT OR REPLACE INTO marks VALUES (?, ?, ?, 0)',
+          row.batchId,
+          row.index,
+          row.items,
+        );
+        break;
+      case 'dropped_chunk':
+        this.run('INSERT OR REPLACE INTO marks VALUES (?, ?, 0, 1)', row.batchId, row.index);
+        break;
+      case 'dropped_batch':
+        this.run('INSERT OR IGNORE INTO dropped VALUES (?)', row.batchId);
+        break;
+      case 'batch': {
+        const { batchId, accepted, rejected, chunks } = row;
+        const sql = 'INSERT OR REPLACE INTO batch_rows VALUES (?, ?, ?, ?)';
+        this.run(sql, batchId, accepted, rejected, chunks);
+        break;
+      }
+      case 'key': {
+        const { keyId, receivedAt, replayedAt = null, bodySha256, itemsPerMessage } = row;
+        this.run(
+          'INSERT OR REPLACE INTO key_rows VALUES (?, ?, ?, ?, ?, ?, ?, ?)',
+          ...[keyId, row.batchId, receivedAt, replayedAt, bodySha256, itemsPerMessage],
+          ...[row.excluded, row.expiresAt],
+        );
+        break;
+      }
+      case 'stranger': {
+        const counter = row.counter === undefined ? 0 : this.counterId(row.counter);
+        const sql =
+          'INSERT INTO strangers VALUES (?, 1) ON CONFLICT DO UPDATE SET count = count + 1';
+        this.run(sql, counter);
+        break;
+      }
+    }
+  }
+
+  addDead(chunks: readonly ChunkId[]): void {
+    this.transaction(() => {
+      for (const { batchId, index } of chunks) {
+        this.run('INSERT OR IGNORE INTO dead VALUES (?, ?)', batchId, index);
+      }
+    });
+  }
+
+  addCounted(rows: readonly StoredCounter[]): void {
+    this.transaction(() => {
+      for (const row of rows) {
+        const { type, state } = typeAndStateOf(row.typeState);
+        this.setCounted(this.#idOf(row.date, row.typeState, type, state), row);
+      }
+    });
+  }
+
+  setCounted(counter: number, row: StoredCounter | undefined): void {
+    if (row === undefined) {
+      this.run('DELETE FROM counted WHERE counter = ?', counter);
+      return;
+    }
+    const sql = 'INSERT OR REPLACE INTO counted VALUES (?, ?, ?)';
+    this.run(sql, counter, row.count, row.isNamedRight ? 1 : 0);
+  }
+
+  /** Says of every chunk what becomes of it, and adds up what the marked ones come to. */
+  classify(forgottenBefore: number): void {
+    const { open, marked, forgotten, dropped } = chunkStates;
+    this.transaction(() => {
+      this.run(
+        `UPDATE chunks SET state = CASE
+           WHEN EXISTS (SELECT 1 FROM dropped d WHERE d.batch = chunks.batch) THEN ${dropped}
+           ELSE coalesce(
+             (SELECT iif(m.dropped, ${dropped}, ${marked}) FROM marks m
+               WHERE m.batch = chunks.batch AND m.chunk = chunks.chunk),
+             (SELECT ${open} FROM dead d WHERE d.batch = chunks.batch AND d.chunk = chunks.chunk),
+             iif((SELECT max(since) FROM batches b WHERE b.batch = chunks.batch) < ?, ${forgotten}, ${open}))
+         END`,
+        forgottenBefore,
+      );
+      const isCounted = `c.state IN (${marked}, ${forgotten})`;
+      this.run('DELETE FROM expected');
+      this.run('DELETE FROM open_increments');
+      this.run(
+        `INSERT INTO expected SELECT i.counter, sum(i.count) FROM increments i
+         JOIN chunks c ON c.id = i.chunk WHERE ${isCounted} GROUP BY i.counter`,
+      );
+      this.run(
+        `INSERT INTO expected SELECT counter, count FROM strangers WHERE counter <> 0
+         ON CONFLICT DO UPDATE SET count = count + excluded.count`,
+      );
+      this.run(
+        `INSERT INTO open_increments SELECT i.* FROM increments i
+         JOIN chunks c ON c.id = i.chunk WHERE c.state = ${open}`,
+      );
+    });
+  }
+
+  /** The chunks of a counter whose marks did not stand when last looked. */
+  openChunksOf(counter: number): OpenChunk[] {
+    return this.all(
+      `SELECT c.id, c.batch AS batchId, c.chunk AS "index" FROM open_increments o
+       JOIN chunks c ON c.id = o.chunk WHERE o.counter = ?`,
+      counter,
+    );
+  }
+
+  /** Some of all such chunks, behind the one of this id. */
+  openChunks(after: number, limit: number): OpenChunk[] {
+    return this.all(
+      `SELECT id, batch AS batchId, chunk AS "index" FROM chunks
+       WHERE state = ${chunkStates.open} AND id > ? ORDER BY id LIMIT ?`,
+      ...[after, limit],
+    );
+  }
+
+  /** Notes marks that stand by now: what they count is expected from here on. */
+  addMarks(rows: readonly LedgerRow[]): void {
+    this.transaction(() => {
+      for (const row of rows) {
+        if (row.kind !== 'mark' && row.kind !== 'dropped_chunk') continue;
+        this.#addLedgerRow(row);
+        const sql = `SELECT id FROM chunks WHERE batch = ? AND chunk = ? AND state = ${chunkStates.open}`;
+        const chunk = this.number(sql, row.batchId, row.index);
+        if (chunk === 0) continue;
+        if (row.kind === 'mark') {
+          this.run(
+            `INSERT INTO expected SELECT counter, count FROM open_increments WHERE chunk = ?
+             ON CONFLICT DO UPDATE SET count = count + excluded.count`,
+            chunk,
+          );
+        }
+        this.run('DELETE FROM open_increments WHERE chunk = ?', chunk);
+        const state = row.kind === 'mark' ? chunkStates.marked : chunkStates.dropped;
+        this.run('UPDATE chunks SET state = ? WHERE id = ?', state, chunk);
+      }
+    });
+  }
+
+  counterId({ date, type, state }: Omit<CounterRow, 'count'>): number {
+    return this.#idOf(date, typeStateKey(type, state), type, state);
+  }
+
+  #idOf(date: string, typeState: string, type: string, state: string): number {
+    const key = `${date}${typeState}`;
+    const known = this.#counterIds.get(key);
+    if (known !== undefined) return known;
+    const found = this.#statement('SELECT id FROM counters WHERE date = ? AND type_state = ?').get(
+      date,
+      typeState,
+    );
+    const id =
+      found?.['id'] ??
+      this.#statement(
+        'INSERT INTO counters (date, type_state, type, state) VALUES (?, ?, ?, ?) RETURNING id',
+      ).get(date, typeState, type, state)?.['id'];
+    if (this.#counterIds.size >= counterIdsMax) this.#counterIds.clear();
+    this.#counterIds.set(key, Number(id));
+    return Number(id);
+  }
+
+  #statement(sql: string): StatementSync {
+    let statement = this.#statements.get(sql);
+    if (statement === undefined)
+      this.#statements.set(sql, (statement = this.database.prepare(sql)));
+    return statement;
+  }
+}
+
+/** So many ids are remembered: names are long, and looking one up costs microseconds. */
+const counterIdsMax = 50_000;

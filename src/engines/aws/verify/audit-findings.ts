@@ -1,0 +1,346 @@
+import { counterDifference, type Difference } from '../../../pipeline/audit.ts';
+import { batchStates, chunkStates } from './audit-schema.ts';
+import type { ProofScratch } from './audit-database.ts';
+import type { VerdictKind } from './audit-settlement.ts';
+
+/** What was found beside differences. */
+export interface ProofCounts {
+  readonly batches: number;
+  readonly items: number;
+  readonly bytes: number;
+  /** Counters compared. */
+  readonly counters: number;
+  /** Batches that say by which idempotency key they came. */
+  readonly keys: number;
+  /** Chunks that are not counted, for reasons that are on record. */
+  readonly deadLetters: number;
+  /** Batches not wholly counted that came so recently that they may still be on their way. */
+  readonly inFlight: number;
+  /** Batches whose marks may have ended: taken as counted. */
+  readonly forgotten: number;
+  /** Batches of which somebody decided that they, or a part, are never counted. */
+  readonly dropped: number;
+  /** Counted items that others queued: no raw body tells of them. */
+  readonly strangers: number;
+  /** Of those, on counters that exceed the raw bodies, and are not noted in the ledger. */
+  readonly strangersUnnoted: number;
+  /** Where raw bodies are deleted by rule: the first day of which all are there (`YYYY-MM-DD`), */
+  readonly wholeFrom?: string;
+  /** and counters of earlier days that are above the recount, which is no difference. */
+  readonly aboveExpired?: number;
+}
+
+const { open, forgotten, dropped, unmarked } = chunkStates;
+const lateChunks = `
+  SELECT c.id, c.batch, c.chunk FROM chunks c
+  WHERE c.state = ${open}
+  AND (SELECT max(b.since) FROM batches b WHERE b.batch = c.batch) < ?
+  AND NOT EXISTS (SELECT 1 FROM dead d WHERE d.batch = c.batch AND d.chunk = c.chunk)
+  ORDER BY c.batch, c.chunk`;
+
+/**
+ * Tells chunks that the counters have, and whose marks are gone, from those that are not counted:
+ * all of their counters exceed by at least what they count. What they explain is no excess any more.
+ */
+export function findUnmarked(scratch: ProofScratch): void {
+  if (scratch.number(`SELECT count(*) FROM verdicts WHERE kind = 'differs' AND excess > 0`) === 0) {
+    return;
+  }
+  scratch.transaction(() => {
+    // However young: nobody else would ever look at one that is taken for counted.
+    for (const { id } of scratch.all<{ id: number }>(lateChunks, Number.MAX_SAFE_INTEGER)) {
+      const isExplained = scratch.number(
+        `SELECT count(*) > 0 AND min(coalesce(v.kind = 'differs' AND v.excess >= o.count, 0))
+         FROM open_increments o LEFT JOIN verdicts v ON v.counter = o.counter WHERE o.chunk = ?`,
+        id,
+      );
+      if (isExplained === 0) continue;
+      scratch.run(
+        `UPDATE verdicts SET excess = excess - o.count, expected = expected + o.count
+         FROM open_increments o WHERE o.counter = verdicts.counter AND o.chunk = ?`,
+        id,
+      );
+      scratch.run(`UPDATE chunks SET state = ${unmarked} WHERE id = ?`, id);
+    }
+    scratch.run(`DELETE FROM verdicts WHERE kind = 'differs' AND excess = 0`);
+  });
+}
+
+/** Chunks that came long enough ago and are not counted. */
+export function chunksNotCounted(
+  scratch: ProofScratch,
+  inFlightBefore: number,
+): { readonly batch: string; readonly chunk: number }[] {
+  return scratch.all(lateChunks, inFlightBefore);
+}
+
+/** Differences of batches, in the order of their names within each kind. */
+export function* batchDifferences(
+  scratch: ProofScratch,
+  { inFlightBefore, rowsSince }: { inFlightBefore: number; rowsSince: number },
+): Generator<Difference> {
+  yield* damagedBodies(scratch);
+  yield* missingBodies(scratch);
+  yield* notCounted(scratch, inFlightBefore);
+  yield* unmarkedChunks(scratch);
+  yield* differingMarks(scratch);
+  yield* batchRows(scratch, inFlightBefore, rowsSince);
+}
+
+const isNotDropped = 'NOT EXISTS (SELECT 1 FROM dropped d WHERE d.batch = b.batch)';
+
+function* damagedBodies(scratch: ProofScratch): Generator<Difference> {
+  const sql = `SELECT raw_key, reason FROM batches b WHERE state = ${batchStates.damaged} AND ${isNotDropped} ORDER BY raw_key`;
+  for (const { raw_key, reason } of scratch.each<{ raw_key: string; reason: string }>(sql)) {
+    const detail = `${raw_key} is damaged: ${reason}.`;
+    yield { code: 'raw_damaged', detail, rawKeys: [raw_key] };
+  }
+}
+
+/** Batches with marks or a row that no body explains. */
+export const batchesWithoutBody = `
+  SELECT b.batch, sum(b.is_mark) AS marks, sum(b.items) AS items FROM (
+    SELECT batch, 1 AS is_mark, items FROM marks m WHERE dropped = 0
+      AND NOT EXISTS (SELECT 1 FROM chunks c WHERE c.batch = m.batch AND c.chunk = m.chunk)
+    UNION ALL
+    SELECT batch, 0, 0 FROM batch_rows) b
+  WHERE ${isNotDropped}
+  AND NOT EXISTS (SELECT 1 FROM batches r WHERE r.batch = b.batch AND r.state <> ${batchStates.gone})
+  GROUP BY b.batch ORDER BY b.batch`;
+
+export interface StrayMark {
+  readonly batch: string;
+  readonly chunk: number;
+  /** Null where the mark has no number. */
+  readonly items: number | null;
+  readonly raw_key: string;
+}
+
+/** Marks of chunks that the raw body, which was read, does not have. */
+export const strayMarks = `
+  SELECT m.batch, m.chunk, m.items, max(b.raw_key) AS raw_key
+  FROM marks m JOIN batches b ON b.batch = m.batch
+  WHERE dropped = 0 AND b.state = ${batchStates.read} AND ${isNotDropped}
+  AND NOT EXISTS (SELECT 1 FROM chunks c WHERE c.batch = m.batch AND c.chunk = m.chunk)
+  AND NOT EXISTS (SELECT 1 FROM batches x WHERE x.batch = m.batch AND x.state = ${batchStates.damaged})
+  GROUP BY m.batch, m.chunk ORDER BY m.batch, m.chunk`;
+
+function* missingBodies(scratch: ProofScratch): Generator<Difference> {
+  type Row = { batch: string; marks: number; items: number | null };
+  for (const { batch, marks, items } of scratch.each<Row>(batchesWithoutBody)) {
+    const what =
+      marks === 0 ? 'stored and queued' : `counted (${items ?? 0} items in ${marks} chunks)`;
+    const detail = `Batch ${batch} is ${what}, says the ledger, and its raw body is gone.`;
+    yield { code: 'raw_missing', detail };
+  }
+  for (const { batch, chunk, raw_key } of scratch.each<StrayMark>(strayMarks)) {
+    const detail = `Chunk ${chunk} of batch ${batch} is counted, says the ledger, and its raw body has no such chunk.`;
+    yield { code: 'raw_missing', detail, rawKeys: [raw_key] };
+  }
+}
+
+function* notCounted(scratch: ProofScratch, inFlightBefore: number): Generator<Difference> {
+  const sql = `
+    SELECT l.batch, group_concat(l.chunk, ', ') AS late, count(*) AS count,
+      max(b.raw_key) AS raw_key, max(b.chunks) AS chunks
+    FROM (${lateChunks}) l JOIN batches b ON b.batch = l.batch GROUP BY l.batch ORDER BY raw_key`;
+  type Row = { late: string; count: number; raw_key: string; chunks: number };
+  for (const { late, count, raw_key, chunks } of scratch.each<Row>(sql, inFlightBefore)) {
+    const rawKeys = [raw_key];
+    if (count === chunks) {
+      yield { code: 'batch_not_counted', detail: `${raw_key} is not counted.`, rawKeys };
+    } else {
+      const detail = `${raw_key} is counted in part: of its ${chunks} chunks, not ${shortened(late)}.`;
+      yield { code: 'batch_counted_in_part', detail, rawKeys };
+    }
+  }
+}
+
+function* unmarkedChunks(scratch: ProofScratch): Generator<Difference> {
+  const sql = `SELECT c.chunk, max(b.raw_key) AS raw_key FROM chunks c JOIN batches b ON b.batch = c.batch
+    WHERE c.state = ${unmarked} GROUP BY c.id ORDER BY raw_key, c.chunk`;
+  for (const { chunk, raw_key } of scratch.each<{ chunk: number; raw_key: string }>(sql)) {
+    const detail = `Chunk ${chunk} of ${raw_key} is in the counters, and the ledger's row that says so is gone: delivered again, it would count twice.`;
+    yield { code: 'ledger_missing', detail, rawKeys: [raw_key] };
+  }
+}
+
+function* differingMarks(scratch: ProofScratch): Generator<Difference> {
+  const sql = `SELECT c.chunk, c.items, m.items AS marked, max(b.raw_key) AS raw_key FROM chunks c
+    JOIN marks m ON m.batch = c.batch AND m.chunk = c.chunk JOIN batches b ON b.batch = c.batch
+    WHERE m.dropped = 0 AND m.items IS NOT c.items GROUP BY c.id ORDER BY raw_key, c.chunk`;
+  type Row = { chunk: number; items: number; marked: number | null; raw_key: string };
+  for (const { chunk, items, marked, raw_key } of scratch.each<Row>(sql)) {
+    const detail = `Chunk ${chunk} of ${raw_key} has ${items} items, and the ledger says ${marked ?? 'no number'}.`;
+    yield { code: 'ledger_differs', detail, rawKeys: [raw_key] };
+  }
+}
+
+export interface BatchRowIssue {
+  readonly raw_key: string;
+  readonly batch: string;
+  readonly accepted: number;
+  readonly rejected: number;
+  readonly chunks: number;
+  readonly is_missing: 0 | 1;
+}
+
+/** Batches that came long enough ago, and recently enough, and whose row is not there or not right. */
+export function batchRowIssues(
+  scratch: ProofScratch,
+  inFlightBefore: number,
+  rowsSince: number,
+): BatchRowIssue[] {
+  const sql = `SELECT b.raw_key, b.batch, b.accepted, b.rejected, b.chunks, r.batch IS NULL AS is_missing
+    FROM batches b LEFT JOIN batch_rows r ON r.batch = b.batch
+    WHERE b.state = ${batchStates.read} AND b.since < ? AND ${isNotDropped}
+    AND (r.batch IS NULL AND substr(b.raw_key, 5, 24) > ?
+      OR r.batch IS NOT NULL AND (r.accepted IS NOT b.accepted OR r.rejected IS NOT b.rejected OR r.chunks IS NOT b.chunks))
+    ORDER BY b.raw_key`;
+  return scratch.all(sql, inFlightBefore, new Date(Math.max(0, rowsSince)).toISOString());
+}
+
+function* batchRows(
+  scratch: ProofScratch,
+  inFlightBefore: number,
+  rowsSince: number,
+): Generator<Difference> {
+  for (const { raw_key, is_missing } of batchRowIssues(scratch, inFlightBefore, rowsSince)) {
+    const rawKeys = [raw_key];
+    yield is_missing === 1
+      ? {
+          code: 'ledger_missing',
+          detail: `${raw_key} has no row in the ledger, so no receipt.`,
+          rawKeys,
+        }
+      : {
+          code: 'ledger_differs',
+          detail: `${raw_key} has other numbers in its row of the ledger.`,
+          rawKeys,
+        };
+  }
+}
+
+interface VerdictRow {
+  readonly counter: number;
+  readonly kind: VerdictKind;
+  readonly counted: number | null;
+  readonly expected: number;
+  readonly date: string;
+  readonly type: string;
+  readonly state: string;
+  readonly has_row: 0 | 1;
+}
+
+const namedMax = 5;
+/** Of so many differing counters the batches are looked for. */
+const namedCountersMax = 1_000;
+
+/** Differences of counters, in their order, with some of the batches that they came of. */
+export function* counterDifferences(scratch: ProofScratch): Generator<Difference> {
+  const sql = `SELECT v.counter, v.kind, v.counted, v.expected, c.date, c.type, c.state,
+      EXISTS (SELECT 1 FROM counted x WHERE x.counter = v.counter) AS has_row
+    FROM verdicts v JOIN counters c ON c.id = v.counter ORDER BY c.date, c.type_state`;
+  if (scratch.number('SELECT count(*) FROM verdicts') === 0) return;
+  scratch.run('CREATE INDEX IF NOT EXISTS increments_by_chunk ON increments (chunk)');
+  let named = 0;
+  for (const row of scratch.each<VerdictRow>(sql)) {
+    const difference = differenceOf(row);
+    yield named++ < namedCountersMax
+      ? { ...difference, ...namedBatches(scratch, row) }
+      : difference;
+  }
+}
+
+function differenceOf(row: VerdictRow): Difference {
+  const { kind, expected: recounted, date, type, state } = row;
+  const counter = { date, type, state };
+  const counted = row.counted ?? 0;
+  const name = `${date} ${JSON.stringify(type)} ${JSON.stringify(state)}`;
+  const both = { counter, counted, recounted };
+  if (kind === 'broken') {
+    return {
+      code: 'counter_differs',
+      detail: `${name} has no number as its count; the raw store has ${recounted}.`,
+      ...both,
+    };
+  }
+  if (kind === 'misnamed') {
+    return {
+      code: 'counter_differs',
+      detail: `${name} has a type or state that is not its key's.`,
+      ...both,
+    };
+  }
+  if (kind === 'unsettled') {
+    const detail = `${name} was written to whenever it was looked at; it is at least the ${recounted} that it must be. Run audit again when less comes in.`;
+    return { code: 'counter_unsettled', detail, ...both };
+  }
+  const compared = {
+    counter,
+    counted: row.has_row === 1 ? counted : undefined,
+    recounted: recounted === 0 ? undefined : recounted,
+  };
+  return (
+    counterDifference(compared) ?? { code: 'counter_differs', detail: `${name} differs.`, ...both }
+  );
+}
+
+function namedBatches(scratch: ProofScratch, { counter, counted, expected }: VerdictRow) {
+  const rawKeys = scratch.all<{ raw_key: string }>(
+    `SELECT DISTINCT b.raw_key FROM increments i JOIN chunks c ON c.id = i.chunk
+     JOIN batches b ON b.batch = c.batch WHERE i.counter = ? LIMIT ${namedMax}`,
+    counter,
+  );
+  // All counters of such a batch are short of, or exceed by, at least what it counts.
+  const sign = (counted ?? 0) < expected ? -1 : 1;
+  const explainedBy = scratch.all<{ raw_key: string }>(
+    `SELECT max(b.raw_key) AS raw_key FROM (
+       SELECT DISTINCT c.batch FROM increments i JOIN chunks c ON c.id = i.chunk
+       JOIN verdicts v ON v.counter = i.counter
+       WHERE i.counter = ? AND i.count <= v.excess * ${sign}) s
+     JOIN batches b ON b.batch = s.batch
+     WHERE NOT EXISTS (
+       SELECT 1 FROM chunks c JOIN increments i ON i.chunk = c.id
+       LEFT JOIN verdicts v ON v.counter = i.counter
+       WHERE c.batch = s.batch AND coalesce(v.excess, 0) * ${sign} < i.count)
+     GROUP BY s.batch LIMIT ${namedMax}`,
+    counter,
+  );
+  return {
+    rawKeys: rawKeys.map(({ raw_key }) => raw_key),
+    explainedBy: explainedBy.map(({ raw_key }) => raw_key),
+  };
+}
+
+/** What was read, and what is told beside differences. */
+export function countsOf(scratch: ProofScratch, inFlightBefore: number): ProofCounts {
+  const number = (sql: string, ...values: number[]) => scratch.number(sql, ...values);
+  const read = `FROM batches WHERE state = ${batchStates.read}`;
+  return {
+    batches: number(`SELECT count(*) ${read}`),
+    items: number(`SELECT sum(accepted) ${read}`),
+    bytes: number(`SELECT sum(bytes) FROM batches`),
+    counters: number('SELECT count(*) FROM counted'),
+    keys: number('SELECT count(*) FROM batch_keys'),
+    deadLetters: number(
+      `SELECT count(*) FROM dead d JOIN chunks c ON c.batch = d.batch AND c.chunk = d.chunk WHERE c.state = ${open}`,
+    ),
+    inFlight: number(
+      `SELECT count(DISTINCT c.batch) FROM chunks c JOIN batches b ON b.batch = c.batch
+       WHERE c.state = ${open} AND b.since >= ?`,
+      inFlightBefore,
+    ),
+    forgotten: number(`SELECT count(DISTINCT batch) FROM chunks WHERE state = ${forgotten}`),
+    dropped: number(
+      `SELECT (SELECT count(DISTINCT batch) FROM chunks WHERE state = ${dropped})
+       + (SELECT count(*) FROM dropped d WHERE NOT EXISTS (SELECT 1 FROM chunks c WHERE c.batch = d.batch))`,
+    ),
+    strangers: number('SELECT sum(count) FROM strangers'),
+    strangersUnnoted: number('SELECT sum(count) FROM strangers WHERE counter = 0'),
+  };
+}
+
+function shortened(list: string): string {
+  return list.length <= 200 ? list : `${list.slice(0, 200)} …`;
+}

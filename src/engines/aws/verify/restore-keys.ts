@@ -1,0 +1,85 @@
+import type { TransactWriteItem } from '@aws-sdk/client-dynamodb';
+
+import { fromRanges, type Ranges } from '../../../domain/index-ranges.ts';
+import { readItemsPerMessage } from '../../../pipeline/chunks/recut.ts';
+import { keyRow, type KeyRecord } from '../ledger/batch-records.ts';
+import type { FencedWrites } from '../ledger/fenced-writes.ts';
+import type { KeyIssue } from './key-findings.ts';
+import { idempotencyKey, keyItem } from '../ledger/ledger-table.ts';
+import type { ProofScratch } from './audit-database.ts';
+
+export interface RestoreKeysOptions {
+  readonly ledgerTable: string;
+  readonly keepMs: number;
+}
+
+interface KeyOfBatch {
+  readonly received_at: number;
+  readonly replayed_at: number | null;
+  readonly body_sha256: Uint8Array;
+  readonly items_per_message: string;
+  readonly excluded: string;
+}
+
+/** A row has 300 KB at most, a transaction 4 MB. */
+const keysAtOnce = 10;
+
+/**
+ * Puts back the rows of idempotency keys that are lost or wrong, and takes away those of no batch;
+ * each only if it is still as it was seen: a retry may have taken the key meanwhile. Returns how
+ * many were written.
+ */
+export async function restoreKeys(
+  scratch: ProofScratch,
+  writes: Pick<FencedWrites, 'write'>,
+  options: RestoreKeysOptions,
+): Promise<number> {
+  let written = 0;
+  for (let after = ''; ;) {
+    const sql = 'SELECT * FROM key_issues WHERE key > ? ORDER BY key LIMIT ?';
+    const issues = scratch.all<KeyIssue>(sql, after, keysAtOnce);
+    const last = issues.at(-1);
+    if (last === undefined) return written;
+    after = last.key;
+    const rows = issues.map((issue) => writeFor(issue, scratch, options));
+    if ((await writes.write(rows)) === 'done') {
+      written += rows.length;
+      continue;
+    }
+    for (const row of rows) if ((await writes.write([row])) === 'done') written++;
+  }
+}
+
+function writeFor(
+  issue: KeyIssue,
+  scratch: ProofScratch,
+  { ledgerTable: TableName, keepMs }: RestoreKeysOptions,
+): TransactWriteItem {
+  const key = idempotencyKey(issue.key);
+  const still = stillNames(issue.seen);
+  if (issue.batch === null) return { Delete: { TableName, Key: keyItem(key), ...still } };
+  return {
+    Put: { TableName, Item: keyRow(key, recordOf(issue.batch, scratch), keepMs), ...still },
+  };
+}
+
+function stillNames(seen: string | null) {
+  if (seen === null) return { ConditionExpression: 'attribute_not_exists(id)' };
+  if (seen === '') return { ConditionExpression: 'attribute_not_exists(batch_id)' };
+  return {
+    ConditionExpression: 'batch_id = :seen',
+    ExpressionAttributeValues: { ':seen': { S: seen } },
+  };
+}
+
+function recordOf(batchId: string, scratch: ProofScratch): KeyRecord {
+  const [found] = scratch.all<KeyOfBatch>('SELECT * FROM batch_keys WHERE batch = ?', batchId);
+  if (found === undefined) throw new Error(`the notes have no key of batch ${batchId}`);
+  const excluded = fromRanges(JSON.parse(found.excluded) as Ranges);
+  return {
+    ...{ batchId, receivedAt: found.received_at, bodySha256: found.body_sha256 },
+    ...(found.replayed_at !== null && { replayedAt: found.replayed_at }),
+    itemsPerMessage: readItemsPerMessage(found.items_per_message),
+    ...(excluded.length > 0 && { excluded }),
+  };
+}

@@ -1,0 +1,179 @@
+import { crc32 } from 'node:zlib';
+
+import type { BatchId } from '../../../domain/batch-id.ts';
+import type { ContentEncoding } from '../../../pipeline/ports.ts';
+import { copyBytes } from './copy-bytes.ts';
+import { encodeExtension, readExtension } from './frame-extension.ts';
+
+/**
+ * A byte position in the log, counted through all its segments: the place of a record, and the
+ * number that puts records in order. Below 2^48.
+ */
+export type LogPosition = number;
+
+/** What is written of a batch. Lengths of caller and key: at most 255 bytes each. */
+export interface LogRecord {
+  readonly position: LogPosition;
+  /** Everything before this position was durable when the record was staged. */
+  readonly syncedThrough: LogPosition;
+  /** 16 bytes. */
+  readonly batchId: Uint8Array;
+  /** Milliseconds since 1970. */
+  readonly receivedAt: number;
+  /** Items accepted and refused. */
+  readonly accepted: number;
+  readonly rejected: number;
+  readonly encoding: ContentEncoding;
+  readonly caller: string;
+  readonly idempotency: { readonly key: string; readonly bodySha256: Uint8Array } | undefined;
+  /** See `RawBatch`. */
+  readonly excluded?: readonly number[];
+  /** Of a batch that came from another installation: the id that it has had since it was received. */
+  readonly originId?: BatchId;
+  /** Byte for byte as it came. */
+  readonly body: Uint8Array;
+}
+
+/*
+ * A frame, little-endian:
+ *   0  u32 magic        4  u32 CRC-32 of all that follows it, begun with the log's salt
+ *   8  u32 frame length
+ *  12  u8 version      13  u8 encoding     14  u8 caller length  15  u8 key length
+ *  16  u48 position    24  u48 synced through                    32  u48 received at, ms
+ *  40  u32 accepted    44  u32 rejected    48  16 bytes batch id
+ *  64  SHA-256 of the body (32 bytes, where there is a key), caller, key, body
+ *
+ * A frame of version 2 has between key and body what few records have: a u32 length, and so many
+ * bytes of JSON (`log-frame-extension.ts`). All others are of version 1.
+ *
+ * The position inside the frame shows a write that went elsewhere or a stale block; the salt
+ * keeps bytes inside a client's body from passing for a frame.
+ */
+const magic = 0x31_52_50_44; // 'DPR1'
+const version = 1;
+const extendedVersion = 2;
+const extensionLengthBytes = 4;
+const encodings: readonly ContentEncoding[] = ['identity', 'gzip'];
+const shaBytes = 32;
+
+export const frameHeaderBytes = 64;
+export const frameMagic: Uint8Array = Buffer.from('DPR1', 'latin1');
+
+export function frameLength(record: Omit<LogRecord, 'position' | 'syncedThrough' | 'batchId'>) {
+  const keyBytes =
+    record.idempotency === undefined ? 0 : shaBytes + Buffer.byteLength(record.idempotency.key);
+  const callerBytes = Buffer.byteLength(record.caller);
+  return frameHeaderBytes + keyBytes + callerBytes + extensionBytes(record) + record.body.length;
+}
+
+function extensionBytes(record: Pick<LogRecord, 'excluded' | 'originId'>): number {
+  const extension = encodeExtension(record);
+  return extension === undefined ? 0 : extensionLengthBytes + extension.length;
+}
+
+/** Writes the frame of a record at `offset` of `target`, which has room; returns its length. */
+export function encodeFrame(
+  record: LogRecord,
+  salt: number,
+  target: Buffer,
+  offset: number,
+): number {
+  const { idempotency, body } = record;
+  const length = frameLength(record);
+  let at = offset + frameHeaderBytes;
+  if (idempotency !== undefined) {
+    target.set(idempotency.bodySha256, at);
+    at += shaBytes;
+  }
+  const callerBytes = target.write(record.caller, at);
+  at += callerBytes;
+  const keyBytes = idempotency === undefined ? 0 : target.write(idempotency.key, at);
+  at += keyBytes;
+  const extension = encodeExtension(record);
+  if (extension !== undefined) {
+    at = target.writeUInt32LE(extension.length, at);
+    at += extension.copy(target, at);
+  }
+  copyBytes(body, target, at);
+
+  target.writeUInt32LE(magic, offset);
+  target.writeUInt32LE(length, offset + 8);
+  target[offset + 12] = extension === undefined ? version : extendedVersion;
+  target[offset + 13] = encodings.indexOf(record.encoding);
+  target[offset + 14] = callerBytes;
+  target[offset + 15] = keyBytes;
+  writePosition(target, record.position, offset + 16);
+  writePosition(target, record.syncedThrough, offset + 24);
+  writePosition(target, record.receivedAt, offset + 32);
+  target.writeUInt32LE(record.accepted, offset + 40);
+  target.writeUInt32LE(record.rejected, offset + 44);
+  target.set(record.batchId, offset + 48);
+  target.writeUInt32LE(crc32(target.subarray(offset + 8, offset + length), salt), offset + 4);
+  return length;
+}
+
+/**
+ * The length that a frame header at `offset` claims, or undefined where there is no header of a
+ * record at `position`. The claim is proven by `decodeFrame` alone.
+ */
+export function claimedLength(
+  bytes: Buffer,
+  offset: number,
+  position: LogPosition,
+): number | undefined {
+  if (bytes.length - offset < frameHeaderBytes) return undefined;
+  if (bytes.readUInt32LE(offset) !== magic || readPosition(bytes, offset + 16) !== position) {
+    return undefined;
+  }
+  const length = bytes.readUInt32LE(offset + 8);
+  return length < frameHeaderBytes ? undefined : length;
+}
+
+/** The record whose frame is exactly `frame`, sharing its memory; undefined if it is not sound. */
+export function decodeFrame(
+  frame: Buffer,
+  salt: number,
+  position: LogPosition,
+): LogRecord | undefined {
+  if (claimedLength(frame, 0, position) !== frame.length) return undefined;
+  if (crc32(frame.subarray(8), salt) !== frame.readUInt32LE(4)) return undefined;
+  const encoding = encodings[frame.readUInt8(13)];
+  const isExtended = frame[12] === extendedVersion;
+  if ((frame[12] !== version && !isExtended) || encoding === undefined) return undefined;
+  const keyBytes = frame.readUInt8(15);
+  const callerAt = frameHeaderBytes + (keyBytes > 0 ? shaBytes : 0);
+  const keyAt = callerAt + frame.readUInt8(14);
+  const keyEnd = keyAt + keyBytes;
+  const extensionAt = keyEnd + (isExtended ? extensionLengthBytes : 0);
+  const bodyAt = isExtended ? extensionAt + frame.readUInt32LE(keyEnd) : keyEnd;
+  const idempotency =
+    keyBytes === 0
+      ? undefined
+      : {
+          key: frame.toString('utf8', keyAt, keyEnd),
+          bodySha256: frame.subarray(frameHeaderBytes, callerAt),
+        };
+  return {
+    position,
+    syncedThrough: readPosition(frame, 24),
+    batchId: frame.subarray(48, 64),
+    receivedAt: readPosition(frame, 32),
+    accepted: frame.readUInt32LE(40),
+    rejected: frame.readUInt32LE(44),
+    encoding,
+    caller: frame.toString('utf8', callerAt, keyAt),
+    idempotency,
+    ...(isExtended && readExtension(frame.toString('utf8', extensionAt, bodyAt))),
+    body: frame.subarray(bodyAt),
+  };
+}
+
+/** Positions and times take 6 bytes and leave 2 zero. */
+export function writePosition(target: Buffer, position: number, offset: number): void {
+  target.writeUIntLE(position, offset, 6);
+  target.writeUInt16LE(0, offset + 6);
+}
+
+export function readPosition(bytes: Buffer, offset: number): number {
+  return bytes.readUIntLE(offset, 6);
+}

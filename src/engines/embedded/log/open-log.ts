@@ -1,0 +1,72 @@
+import type { Backlog } from '../writer/backlog.ts';
+import type { CounterAdmission } from '../writer/counter-admission.ts';
+import { dataPaths } from '../data-directory.ts';
+import type { EmbeddedOptions } from '../options.ts';
+import { keyOf, replayedOf } from '../writer/processor.ts';
+import type { LogIdentity } from './segment.ts';
+import type { Platform } from '../writer/platform.ts';
+import { SegmentedLog } from './segmented-log.ts';
+import type { KeyedBatch, ReplayedBatch, SqliteCounterStore } from '../store/counter-store.ts';
+
+export interface LogParts {
+  readonly options: EmbeddedOptions;
+  readonly platform: Platform;
+  /** Of the log that is there. */
+  readonly identity: LogIdentity | undefined;
+  /** The day rule of the log. */
+  readonly dayZone: string;
+  readonly store: SqliteCounterStore;
+  readonly admission: CounterAdmission;
+  readonly backlog: Backlog;
+}
+
+/**
+ * The log to which the store's counters belong. What it holds beyond them is made known to the
+ * admission and the backlog.
+ * @throws an Error for a log to which they do not belong, and what `SegmentedLog.open` throws.
+ */
+export function openLog(parts: LogParts) {
+  const { options, identity, dayZone, store, admission, backlog } = parts;
+  const { fileSystem, now } = parts.platform;
+  const directory = dataPaths(options.dataDir).log;
+  const known = store.logId();
+  // Before the log is opened, too: of another log, the counters' position says nothing.
+  if (known !== undefined && identity?.logId.equals(known) === false) throw ofAnotherLog();
+  const uncountedKeys: (KeyedBatch & { end: number })[] = [];
+  const uncountedReplays: (ReplayedBatch & { end: number })[] = [];
+  const log = SegmentedLog.open({
+    directory,
+    fileSystem,
+    segmentBytes: options.segmentBytes,
+    allocateBytes: options.allocateBytes,
+    dayZone,
+    countedThrough: store.position,
+    removedThrough: store.removedThrough,
+    setAside: store.setAside(),
+    onUncounted: (scanned) => {
+      const { record, end } = scanned;
+      backlog.add(end, record.accepted, record.receivedAt);
+      admission.addUncounted(scanned);
+      const key = keyOf(record);
+      if (key !== undefined) uncountedKeys.push({ ...key, end });
+      const origin = replayedOf(record);
+      if (origin !== undefined) uncountedReplays.push({ ...origin, end });
+    },
+    now,
+  });
+  admission.endUncounted();
+  if (known === undefined) store.adoptLog(log.logId);
+  else if (!log.logId.equals(known)) {
+    log.close();
+    throw ofAnotherLog();
+  }
+  const countedStarts = () => log.segmentStarts().filter(({ base }) => base <= store.position);
+  store.age.adoptSegments(countedStarts, now());
+  return { log, uncountedKeys, uncountedReplays };
+}
+
+function ofAnotherLog(): Error {
+  return new Error(
+    'pipeline.db holds the counters of another log. Put the log and the database of one data directory together again.',
+  );
+}

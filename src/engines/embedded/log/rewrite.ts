@@ -1,0 +1,144 @@
+import { join } from 'node:path';
+import { crc32 } from 'node:zlib';
+
+import type { FileSystem, LogFile } from './file-system.ts';
+import { readPosition, writePosition, type LogPosition } from './frame.ts';
+import { readFully, readSegmentHeader, segmentOf, writeFully, type Segment } from './segment.ts';
+
+/*
+ * The copy, little-endian:
+ *  0  8 bytes magic   8  u32 CRC-32 of the bytes, then of what follows here   16  16 bytes log id
+ * 32  u48 from       40  u48 length of the bytes, which follow
+ */
+const magic = Buffer.from('DPCOPY1\n', 'latin1');
+const headerBytes = 48;
+const pieceBytes = 1024 * 1024;
+
+const copyName = 'rewrite.copy';
+
+export interface Rewrite {
+  readonly fileSystem: FileSystem;
+  readonly directory: string;
+  readonly logId: Buffer;
+  readonly file: LogFile;
+  readonly segment: Segment;
+  readonly from: LogPosition;
+  readonly end: LogPosition;
+}
+
+/**
+ * Writes bytes of a segment again, in their place, and makes the file durable. A disk may leave
+ * garbage where it was writing when the power failed, and these bytes may be acknowledged: so a
+ * copy of them is durable before. It is removed; syncing the directory is the caller's.
+ */
+export function rewrite({ fileSystem, directory, logId, file, segment, from, end }: Rewrite): void {
+  if (from >= end) {
+    file.sync();
+    return;
+  }
+  const path = join(directory, copyName);
+  const copy = fileSystem.open(path, 'create');
+  try {
+    let checksum = 0;
+    for (const { bytes, at } of pieces(file, from - segment.base, end - segment.base)) {
+      checksum = crc32(bytes, checksum);
+      writeFully(copy, bytes, headerBytes + at - (from - segment.base));
+    }
+    writeFully(copy, headerOf(logId, from, end - from, checksum), 0);
+    copy.sync();
+    fileSystem.syncDirectory(directory);
+    for (const { bytes, at } of pieces(file, from - segment.base, end - segment.base)) {
+      writeFully(file, bytes, at);
+    }
+    file.sync();
+  } finally {
+    copy.close();
+  }
+  fileSystem.remove(path);
+}
+
+/**
+ * Finishes what `rewrite` had begun when it was cut short. Never wrong: the log is appended to
+ * alone, so that a copy says what stands there however old it is. Removes the copy.
+ */
+export function finishRewrite(
+  fileSystem: FileSystem,
+  directory: string,
+  segments: readonly Segment[],
+): void {
+  if (!fileSystem.list(directory).includes(copyName)) return;
+  const path = join(directory, copyName);
+  const copy = fileSystem.open(path, 'read');
+  try {
+    const header = readHeader(copy);
+    // One that is not whole was not used yet.
+    if (header !== undefined) writeFrom(fileSystem, copy, header, segments);
+  } finally {
+    copy.close();
+  }
+  fileSystem.remove(path);
+}
+
+interface CopyHeader {
+  readonly logId: Buffer;
+  readonly from: LogPosition;
+  readonly length: number;
+}
+
+function writeFrom(
+  fileSystem: FileSystem,
+  copy: LogFile,
+  { logId, from, length }: CopyHeader,
+  segments: readonly Segment[],
+): void {
+  const segment = segmentOf(segments, from);
+  if (segment === undefined) return;
+  const file = fileSystem.open(segment.path, 'read-write');
+  try {
+    const offset = from - segment.base;
+    const isOfThisLog = readSegmentHeader(file, segment)?.logId.equals(logId) === true;
+    // The length may have been lost of what was kept and not synced yet: it is made again.
+    if (!isOfThisLog || file.size() < offset) return;
+    for (const { bytes, at } of pieces(copy, headerBytes, headerBytes + length)) {
+      writeFully(file, bytes, at - headerBytes + offset);
+    }
+    file.sync();
+  } finally {
+    file.close();
+  }
+}
+
+function headerOf(logId: Buffer, from: LogPosition, length: number, checksum: number): Buffer {
+  const header = Buffer.alloc(headerBytes);
+  header.set(magic);
+  header.set(logId, 16);
+  writePosition(header, from, 32);
+  writePosition(header, length, 40);
+  header.writeUInt32LE(crc32(header.subarray(16), checksum), 8);
+  return header;
+}
+
+/** Undefined where the copy is not whole. */
+function readHeader(copy: LogFile): CopyHeader | undefined {
+  const header = Buffer.alloc(headerBytes);
+  if (readFully(copy, header, 0) < headerBytes) return undefined;
+  if (!header.subarray(0, magic.length).equals(magic)) return undefined;
+  const [from, length] = [readPosition(header, 32), readPosition(header, 40)];
+  if (copy.size() < headerBytes + length) return undefined;
+  let checksum = 0;
+  for (const { bytes } of pieces(copy, headerBytes, headerBytes + length)) {
+    checksum = crc32(bytes, checksum);
+  }
+  if (crc32(header.subarray(16), checksum) !== header.readUInt32LE(8)) return undefined;
+  return { logId: header.subarray(16, 32), from, length };
+}
+
+/** The bytes of a file between two offsets; each piece is valid until the next is asked for. */
+function* pieces(file: LogFile, from: number, to: number) {
+  const buffer = Buffer.allocUnsafe(Math.min(pieceBytes, to - from));
+  for (let at = from; at < to; at += buffer.length) {
+    const bytes = buffer.subarray(0, Math.min(buffer.length, to - at));
+    readFully(file, bytes, at);
+    yield { bytes, at };
+  }
+}

@@ -1,0 +1,187 @@
+import { basename, join } from 'node:path';
+import { crc32 } from 'node:zlib';
+
+import { asWritten } from '../../../domain/day.ts';
+import type { FileSystem, LogFile } from './file-system.ts';
+import { readPosition, writePosition, type LogPosition } from './frame.ts';
+
+/** A file of the log. It holds the positions from `base` on; its header is the first of them. */
+export interface Segment {
+  readonly base: LogPosition;
+  readonly path: string;
+}
+
+/** What all segments of a log have in common. */
+export interface LogIdentity {
+  /** 16 random bytes. */
+  readonly logId: Buffer;
+  /** The rule by which the day of an item is taken, as `dayRule` knows it. */
+  readonly dayZone: string;
+}
+
+export interface SegmentHeader extends LogIdentity {
+  /** When the segment was begun, in milliseconds since 1970. */
+  readonly createdAt: number;
+}
+
+/*
+ * A segment header, little-endian:
+ *  0  8 bytes magic   8  u32 CRC-32 of all that follows it   12  u32 version
+ * 16  16 bytes log id 32  u48 base  40  u48 created at, ms    48  16 bytes zero
+ *
+ * Version 2, where the day is not the one that is written:
+ * 48  u8 length of the day zone, and the zone in ASCII         112  16 bytes zero
+ *
+ * A program that knows version 1 alone so refuses a log that it would count on other days.
+ */
+const magic = Buffer.from('DPSEGM1\n', 'latin1');
+const version = 1;
+const zonedVersion = 2;
+
+const plainHeaderBytes = 64;
+const zonedHeaderBytes = 128;
+export const headerBytesMax = zonedHeaderBytes;
+const zoneAt = 48;
+/** IANA's names have 32 at most. */
+const dayZoneBytesMax = 63;
+
+/** The length of each segment's header; records begin behind it. */
+export function headerBytesOf({ dayZone }: Pick<LogIdentity, 'dayZone'>): number {
+  return dayZone === asWritten ? plainHeaderBytes : zonedHeaderBytes;
+}
+
+const nameForm = /^(\d{16})\.log$/;
+
+export function segmentAt(directory: string, base: LogPosition): Segment {
+  return { base, path: join(directory, `${String(base).padStart(16, '0')}.log`) };
+}
+
+/** The segments in a directory, by base. Files with other names are left alone. */
+export function listSegments(fileSystem: FileSystem, directory: string): Segment[] {
+  return fileSystem
+    .list(directory)
+    .flatMap((name) => nameForm.exec(name)?.[1] ?? [])
+    .map((base) => segmentAt(directory, Number(base)))
+    .sort((a, b) => a.base - b.base);
+}
+
+/** The segment among `segments` (by base) that holds the position. */
+export function segmentOf(
+  segments: readonly Segment[],
+  position: LogPosition,
+): Segment | undefined {
+  return segments.findLast(({ base }) => base <= position);
+}
+
+/**
+ * Makes the file with its header, durable under its name before the first record goes in: a
+ * longer file whose header is unsound is damage, not a creation that was cut short.
+ */
+export function createSegment(
+  fileSystem: FileSystem,
+  directory: string,
+  { base, path }: Segment,
+  header: SegmentHeader,
+): LogFile {
+  const file = fileSystem.open(path, 'create');
+  writeFully(file, headerOf(base, header), 0);
+  file.sync();
+  fileSystem.syncDirectory(directory);
+  return file;
+}
+
+/**
+ * The same in the place of a file that is there, which stays until the new one is durable: a
+ * first segment must not be without the log's id at any time.
+ */
+export function createSegmentAgain(
+  fileSystem: FileSystem,
+  directory: string,
+  { base, path }: Segment,
+  header: SegmentHeader,
+): LogFile {
+  const temporary = `${path}.new`;
+  if (fileSystem.list(directory).includes(basename(temporary))) fileSystem.remove(temporary);
+  const file = fileSystem.open(temporary, 'create');
+  writeFully(file, headerOf(base, header), 0);
+  file.sync();
+  fileSystem.rename(temporary, path);
+  fileSystem.syncDirectory(directory);
+  return file;
+}
+
+export function headerOf(base: LogPosition, { logId, createdAt, dayZone }: SegmentHeader): Buffer {
+  const bytes = Buffer.alloc(headerBytesOf({ dayZone }));
+  bytes.set(magic);
+  bytes.writeUInt32LE(dayZone === asWritten ? version : zonedVersion, 12);
+  bytes.set(logId, 16);
+  writePosition(bytes, base, 32);
+  writePosition(bytes, createdAt, 40);
+  if (dayZone !== asWritten) {
+    if (dayZone.length > dayZoneBytesMax) throw new Error(`${dayZone} is too long for a header`);
+    bytes.writeUInt8(bytes.write(dayZone, zoneAt + 1, 'latin1'), zoneAt);
+  }
+  bytes.writeUInt32LE(crc32(bytes.subarray(12)), 8);
+  return bytes;
+}
+
+/** The header, or undefined where it is not sound or belongs elsewhere. */
+export function readSegmentHeader(file: LogFile, { base }: Segment): SegmentHeader | undefined {
+  const read = Buffer.alloc(zonedHeaderBytes);
+  const length = readFully(file, read, 0);
+  const isZoned = read.readUInt32LE(12) === zonedVersion;
+  const bytes = read.subarray(0, isZoned ? zonedHeaderBytes : plainHeaderBytes);
+  if (length < bytes.length || !bytes.subarray(0, magic.length).equals(magic)) return undefined;
+  if (crc32(bytes.subarray(12)) !== bytes.readUInt32LE(8)) return undefined;
+  if (!isZoned && bytes.readUInt32LE(12) !== version) return undefined;
+  if (readPosition(bytes, 32) !== base) return undefined;
+  const zoneEnd = zoneAt + 1 + bytes.readUInt8(zoneAt);
+  return {
+    logId: bytes.subarray(16, 32),
+    createdAt: readPosition(bytes, 40),
+    dayZone: isZoned ? bytes.toString('latin1', zoneAt + 1, zoneEnd) : asWritten,
+  };
+}
+
+/** The identity of the log in a directory; undefined where no header of it can be read. */
+export function readLogIdentity(
+  fileSystem: FileSystem,
+  directory: string,
+): LogIdentity | undefined {
+  for (const segment of listSegments(fileSystem, directory)) {
+    const file = fileSystem.open(segment.path, 'read');
+    try {
+      const header = readSegmentHeader(file, segment);
+      if (header !== undefined) return header;
+    } finally {
+      file.close();
+    }
+  }
+  return undefined;
+}
+
+/** What the checksums of a log's frames begin with. No client can know it. */
+export function saltOfLog(logId: Uint8Array): number {
+  return crc32(logId);
+}
+
+/** Writes all of `bytes`, however short each write is. */
+export function writeFully(file: LogFile, bytes: Uint8Array, offset: number): void {
+  let written = 0;
+  while (written < bytes.length) {
+    const count = file.write(bytes.subarray(written), offset + written);
+    if (count === 0) throw new Error('the file system wrote nothing and gave no reason');
+    written += count;
+  }
+}
+
+/** Fills `target` as far as the file goes; returns how many bytes were read. */
+export function readFully(file: LogFile, target: Uint8Array, offset: number): number {
+  let read = 0;
+  while (read < target.length) {
+    const count = file.read(target.subarray(read), offset + read);
+    if (count === 0) break;
+    read += count;
+  }
+  return read;
+}

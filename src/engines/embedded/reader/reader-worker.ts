@@ -1,0 +1,95 @@
+import { parentPort, workerData } from 'node:worker_threads';
+
+import { dataPaths } from '../data-directory.ts';
+import { describeFailure } from '../failure-text.ts';
+import { nodeFileSystem } from '../log/file-system.ts';
+import { LogReader } from '../log/log-reader.ts';
+import { LogReceipts } from './receipts.ts';
+import { ReplayedTail } from '../log/replayed-tail.ts';
+import type { FromReader, ReaderRequest, ToReader, WorkerSettings } from '../writer/messages.ts';
+import { sqliteFailure } from '../store/sqlite-errors.ts';
+import { openDatabaseReadOnly } from '../store/read-only-database.ts';
+import { journalBytes } from '../store/journal-check.ts';
+import { journalBytesMax } from '../store/schema.ts';
+import { StatsFeeds } from './stats-feeds.ts';
+import { openStatsReader } from './stats-reader.ts';
+
+const port = parentPort;
+if (port === null) throw new Error('this module runs as a worker');
+
+const { dataDir } = workerData as WorkerSettings;
+const paths = dataPaths(dataDir);
+const stats = openStatsReader(dataDir);
+const log = new LogReader(nodeFileSystem, paths.log);
+const tail = new ReplayedTail(log, () => stats.countedThrough());
+const receipts = new LogReceipts(
+  {
+    recordAt: (position) => log.recordAt(position),
+    // The row first: what is counted between the two is in it, or was in the tail.
+    placeOfReplayed: (batchId) =>
+      stats.placeOfReplayed(batchId) ?? tail.find(batchId) ?? stats.placeOfReplayed(batchId),
+  },
+  () => stats.countedThrough(),
+  (at) => stats.isDeadLetter(at),
+);
+
+const send = (message: FromReader, transfer: ArrayBuffer[] = []) =>
+  port.postMessage(message, transfer);
+const feeds = new StatsFeeds({
+  connect: () => openDatabaseReadOnly(paths.database),
+  dataVersion: () => stats.dataVersion(),
+  isHeldUp: () => journalBytes(paths.database) > journalBytesMax,
+  send,
+  onError: tellFailure,
+});
+
+port.on('message', (request: ToReader) => {
+  switch (request.kind) {
+    case 'taken':
+      feeds.taken(request.id, request.size);
+      return;
+    case 'cancel':
+      feeds.cancel(request.id);
+      return;
+    case 'close':
+      feeds.close();
+      stats.close();
+      log.close();
+      port.close();
+      return;
+    case 'stats':
+    case 'rows':
+    case 'receipt':
+    case 'sizes':
+      void answer(request);
+  }
+});
+send({ kind: 'ready' });
+
+async function answer(request: ReaderRequest & { readonly id: number }): Promise<void> {
+  const { id } = request;
+  try {
+    switch (request.kind) {
+      case 'stats':
+        feeds.stats(id, request.request, request.known);
+        return;
+      case 'rows':
+        feeds.rows(id, request.query);
+        return;
+      case 'sizes':
+        send({ kind: 'sizes', id, sizes: stats.sizes() });
+        return;
+      case 'receipt':
+        send({ kind: 'receipt', id, receipt: await receipts.find(request.batchId) });
+    }
+  } catch (error) {
+    tellFailure(id, error);
+  }
+}
+
+function tellFailure(id: number, error: unknown): void {
+  const message = describeFailure(error, paths);
+  const failure = sqliteFailure(error);
+  if (failure === undefined || failure === 'busy') send({ kind: 'failed', id, message });
+  else send({ kind: 'broken', message });
+}

@@ -1,0 +1,40 @@
+import type { Receipt, Receipts } from '../../../pipeline/ports.ts';
+import { frameLength, type LogPosition } from '../log/frame.ts';
+import { findRecord, rawKeyOfRecord, type FindSources } from '../log/record-identity.ts';
+
+/**
+ * Receipts cost no row: the batch id, or the row by which a batch from elsewhere is known, leads to
+ * the record, and the position tells if it is counted.
+ */
+export class LogReceipts implements Receipts {
+  readonly #find: FindSources;
+  readonly #countedThrough: () => LogPosition;
+  readonly #isDeadLetter: (position: LogPosition) => boolean;
+
+  constructor(
+    find: FindSources,
+    countedThrough: () => LogPosition,
+    isDeadLetter: (position: LogPosition) => boolean,
+  ) {
+    this.#find = find;
+    this.#countedThrough = countedThrough;
+    this.#isDeadLetter = isDeadLetter;
+  }
+
+  // eslint-disable-next-line @typescript-eslint/require-await -- the port is asynchronous
+  async find(batchId: string): Promise<Receipt | undefined> {
+    const record = findRecord(this.#find, batchId);
+    if (record === undefined) return undefined;
+    const { position, receivedAt, accepted, rejected } = record;
+    const isPast = position + frameLength(record) <= this.#countedThrough();
+    const isCounted = isPast && !this.#isDeadLetter(position);
+    return {
+      status: isCounted ? 'counted' : 'pending',
+      rawKey: rawKeyOfRecord(record),
+      enqueued: accepted,
+      counted: isCounted ? accepted : 0,
+      rejected,
+      receivedAt,
+    };
+  }
+}

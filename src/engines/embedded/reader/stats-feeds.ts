@@ -1,0 +1,338 @@
+import { randomUUID } from 'node:crypto';
+import type { DatabaseSync } from 'node:sqlite';
+
+import type { CounterRow } from '../../../domain/counter.ts';
+import type { CounterQuery } from '../../../pipeline/ports.ts';
+import {
+  isKnown,
+  isOfManyDays,
+  isSummed,
+  wholeAnswer,
+  type KnownVersions,
+  type StatsRequest,
+} from '../../../pipeline/stats.ts';
+import { StatsWriter } from '../../../pipeline/stats-text.ts';
+import { readCounters, readGroups } from '../store/counter-rows.ts';
+import type { FromReader } from '../writer/messages.ts';
+import { Places } from './admission-queue.ts';
+import { Turns } from './round-robin.ts';
+
+/** A larger answer is not gathered, but sent piece by piece. */
+const wholeBytesMax = 2 * 1024 * 1024;
+/** Where it would find no place then, less is read in vain. */
+const wholeBytesMaxOfBusy = 256 * 1024;
+/** So much of an answer may be under way, and not taken yet. */
+const windowBytes = 1024 * 1024;
+/**
+ * So many answers that are taken piece by piece are under way at once: each holds a connection, and a
+ * state of the counters. Text goes to clients, as slowly as they read, and waits with its beginning in memory;
+ * rows go to this process, which takes them at once, and nothing of them is read before. What is whole
+ * needs no place.
+ */
+const places = {
+  text: { placesMax: 8, waitingMax: 16, waitMsMax: 10_000 },
+  rows: { placesMax: 16, waitingMax: 256, waitMsMax: 10_000 },
+} as const;
+/** So often it is looked whether they hold up too much. */
+const lookMs = 1_000;
+/** Connections that are kept for the next question. */
+const idleMax = 2;
+/** Of so many requests it is known which version of the answer belongs to which state. */
+const remembersMax = 64;
+/** A row on its way to another thread is about as large. */
+const rowBytes = 200;
+
+type Content =
+  { readonly bytes: Uint8Array<ArrayBuffer> } | { readonly rows: readonly CounterRow[] };
+
+interface Feed {
+  readonly id: number;
+  readonly kind: keyof typeof places;
+  readonly database: DatabaseSync;
+  readonly contents: Generator<Content>;
+  /** Sent and not taken. */
+  bytes: number;
+  isScheduled: boolean;
+}
+
+export interface FeedsOptions {
+  readonly connect: () => DatabaseSync;
+  /** Another number whenever the counters may have changed. */
+  readonly dataVersion: () => number;
+  /** Whether more waits to go into the database than may, since states are held. */
+  readonly isHeldUp: () => boolean;
+  readonly send: (message: FromReader, transfer?: ArrayBuffer[]) => void;
+  readonly onError: (id: number, error: unknown) => void;
+}
+
+/**
+ * Answers what is asked of the counters, side by side: small answers whole, large ones in pieces, each
+ * as fast as it is taken. Each reads one state of the counters, on a connection of its own: what a slow
+ * one holds on to, others do not see.
+ */
+export class StatsFeeds {
+  readonly #options: FeedsOptions;
+  readonly #turns = new Turns();
+  readonly #places = { text: new Places(places.text), rows: new Places(places.rows) };
+  /** Those that wait for a place, or have one. */
+  readonly #feeds = new Map<number, Feed>();
+  readonly #idle: DatabaseSync[] = [];
+  #looking: NodeJS.Timeout | undefined;
+  /** By request; the least recently used is the first. */
+  readonly #remembered = new Map<string, { readonly state: number; readonly version: string }>();
+  /** States are numbered by each process anew. */
+  readonly #process = randomUUID();
+
+  constructor(options: FeedsOptions) {
+    this.#options = options;
+  }
+
+  /** Sends the text of an answer. @throws where the counters cannot be read. */
+  stats(id: number, request: StatsRequest, known: KnownVersions): void {
+    const version = this.#recall(JSON.stringify(request), this.#options.dataVersion());
+    if (version !== undefined && isKnown(known, version)) {
+      this.#options.send({ kind: 'unchanged', id, version });
+      return;
+    }
+    const lane = isOfManyDays(request) ? 'many days' : 'few days';
+    this.#turns.add(id, lane, this.#text(id, request, known));
+  }
+
+  /** Sends counters as they are. */
+  rows(id: number, query: CounterQuery): void {
+    this.#places.rows.enter({
+      id,
+      start: () => {
+        try {
+          const feed = this.#begin(id, 'rows', function* (database) {
+            for (const rows of readCounters(database, query)) yield { rows };
+          });
+          this.#keep(feed);
+          this.#schedule(feed);
+        } catch (error) {
+          this.#places.rows.leave(id);
+          this.#options.onError(id, error);
+        }
+      },
+      refuse: () => this.#options.send({ kind: 'busy', id }),
+    });
+  }
+
+  /** In turns with others: the answer, or its beginning. */
+  *#text(id: number, request: StatsRequest, known: KnownVersions): Generator<undefined> {
+    const { send, dataVersion, onError } = this.#options;
+    let feed: Feed | undefined;
+    try {
+      const key = JSON.stringify(request);
+      // Before the rows: what is counted in between makes the state another one.
+      const state = dataVersion();
+      feed = this.#begin(id, 'text', (database) => textOf(database, request));
+      const gathered = yield* this.#gather(feed);
+      if (gathered.isWhole) {
+        const answer = wholeAnswer(gathered.bytes, known);
+        if (answer.version !== undefined) this.#remember(key, state, answer.version);
+        send({ id, ...answer }, answer.kind === 'whole' ? [answer.bytes.buffer] : []);
+        return;
+      }
+      // With the first row the state is fixed. Two answers of different rows must not have one version.
+      const isOfState = gathered.stateThen === state;
+      const version = isOfState ? `${this.#process}.${state}.${layoutOf(request)}` : undefined;
+      if (version !== undefined) this.#remember(key, state, version);
+      if (isKnown(known, version)) {
+        send({ kind: 'unchanged', id, version });
+        return;
+      }
+      const streamed = feed;
+      feed = undefined;
+      this.#stream(streamed, version, gathered.bytes);
+    } catch (error) {
+      onError(id, error);
+    } finally {
+      if (feed !== undefined) this.#release(feed);
+    }
+  }
+
+  /** As soon as there is a place for it. */
+  #stream(feed: Feed, version: string | undefined, bytes: Uint8Array<ArrayBuffer>): void {
+    const { id } = feed;
+    if (this.#options.isHeldUp()) {
+      this.#release(feed);
+      this.#options.send({ kind: 'busy', id });
+      return;
+    }
+    this.#keep(feed);
+    this.#places.text.enter({
+      id,
+      start: () => {
+        this.#options.send({ kind: 'stream', id, version });
+        this.#send(feed, { bytes });
+      },
+      refuse: () => this.#refuse(feed),
+    });
+  }
+
+  /** What was sent has been taken, or some of it: more can come. */
+  taken(id: number, bytes: number): void {
+    const feed = this.#feeds.get(id);
+    if (feed === undefined) return;
+    feed.bytes -= bytes;
+    this.#schedule(feed);
+  }
+
+  /** Nobody wants the answer, or the rest of it. */
+  cancel(id: number): void {
+    this.#turns.remove(id);
+    const feed = this.#feeds.get(id);
+    if (feed !== undefined) this.#end(feed);
+    else this.#places.rows.leave(id);
+  }
+
+  close(): void {
+    clearInterval(this.#looking);
+    this.#turns.close();
+    for (const each of Object.values(this.#places)) each.close();
+    for (const feed of this.#feeds.values()) this.#release(feed);
+    for (const database of this.#idle.splice(0)) database.close();
+  }
+
+  #begin(
+    id: number,
+    kind: Feed['kind'],
+    read: (database: DatabaseSync) => Generator<Content>,
+  ): Feed {
+    const database = this.#idle.pop() ?? this.#options.connect();
+    return { id, kind, database, contents: read(database), bytes: 0, isScheduled: false };
+  }
+
+  #keep(feed: Feed): void {
+    this.#feeds.set(feed.id, feed);
+    // Who reads slowly must not make the journal grow for ever.
+    this.#looking ??= setInterval(() => {
+      if (!this.#options.isHeldUp()) return;
+      this.#places.text.refuseWaiting();
+      for (const held of [...this.#feeds.values()]) this.#refuse(held);
+    }, lookMs);
+  }
+
+  #refuse(feed: Feed): void {
+    this.#end(feed);
+    this.#options.send({ kind: 'busy', id: feed.id });
+  }
+
+  /** The beginning of an answer, if not all of it. */
+  *#gather(feed: Feed) {
+    const pieces: Uint8Array[] = [];
+    let stateThen: number | undefined;
+    let length = 0;
+    while (length <= (this.#places.text.hasRoom ? wholeBytesMax : wholeBytesMaxOfBusy)) {
+      const { value, done } = feed.contents.next() as IteratorResult<Content, undefined>;
+      stateThen ??= this.#options.dataVersion();
+      if (done === true) return { isWhole: true, bytes: joined(pieces), stateThen };
+      if ('bytes' in value && value.bytes.length > 0) {
+        pieces.push(value.bytes);
+        length += value.bytes.length;
+      }
+      yield;
+    }
+    return { isWhole: false, bytes: joined(pieces), stateThen };
+  }
+
+  /** One piece at a time: other questions come in between. */
+  #schedule(feed: Feed): void {
+    if (feed.isScheduled || feed.bytes >= windowBytes) return;
+    feed.isScheduled = true;
+    setImmediate(() => {
+      feed.isScheduled = false;
+      if (this.#feeds.get(feed.id) !== feed) return;
+      try {
+        const { value, done } = feed.contents.next() as IteratorResult<Content, undefined>;
+        if (done !== true) {
+          this.#send(feed, value);
+          return;
+        }
+        this.#end(feed);
+        this.#options.send({ kind: 'end', id: feed.id });
+      } catch (error) {
+        this.#end(feed);
+        this.#options.onError(feed.id, error);
+      }
+    });
+  }
+
+  #send(feed: Feed, content: Content): void {
+    const { id } = feed;
+    if ('bytes' in content && content.bytes.length === 0) {
+      // Nothing was found among so many rows.
+    } else if ('bytes' in content) {
+      feed.bytes += content.bytes.length;
+      this.#options.send({ kind: 'piece', id, ...content }, [content.bytes.buffer]);
+    } else {
+      const size = content.rows.length * rowBytes;
+      feed.bytes += size;
+      this.#options.send({ kind: 'rows', id, size, ...content });
+    }
+    this.#schedule(feed);
+  }
+
+  /** Of one that has a place, or waits for one. */
+  #end(feed: Feed): void {
+    this.#feeds.delete(feed.id);
+    if (this.#feeds.size === 0) {
+      clearInterval(this.#looking);
+      this.#looking = undefined;
+    }
+    this.#release(feed);
+    this.#places[feed.kind].leave(feed.id);
+  }
+
+  /** Lets the state of the counters go that the answer was read from. */
+  #release(feed: Feed): void {
+    feed.contents.return(undefined);
+    if (this.#idle.length < idleMax) this.#idle.push(feed.database);
+    else feed.database.close();
+  }
+
+  #recall(key: string, state: number): string | undefined {
+    const found = this.#remembered.get(key);
+    return found?.state === state ? found.version : undefined;
+  }
+
+  #remember(key: string, state: number, version: string): void {
+    this.#remembered.delete(key);
+    this.#remembered.set(key, { state, version });
+    if (this.#remembered.size <= remembersMax) return;
+    const [oldest] = this.#remembered.keys();
+    if (oldest !== undefined) this.#remembered.delete(oldest);
+  }
+}
+
+/** What else the text depends on than the rows. */
+function layoutOf({ format, hasMark = false }: StatsRequest): string {
+  return hasMark ? `${format}-bom` : format;
+}
+
+function* textOf(database: DatabaseSync, request: StatsRequest): Generator<Content> {
+  const { query, groupBy, format, hasMark } = request;
+  const found =
+    groupBy !== undefined && isSummed(request)
+      ? readGroups(database, query, groupBy)
+      : readCounters(database, query);
+  const writer = new StatsWriter(groupBy, format, hasMark);
+  const encoder = new TextEncoder();
+  let text = writer.opening();
+  for (const rows of found) {
+    yield { bytes: encoder.encode(text + writer.piece(rows)) };
+    text = '';
+  }
+  yield { bytes: encoder.encode(text + writer.closing()) };
+}
+
+function joined(pieces: readonly Uint8Array[]): Uint8Array<ArrayBuffer> {
+  const bytes = new Uint8Array(pieces.reduce((sum, { length }) => sum + length, 0));
+  let at = 0;
+  for (const piece of pieces) {
+    bytes.set(piece, at);
+    at += piece.length;
+  }
+  return bytes;
+}

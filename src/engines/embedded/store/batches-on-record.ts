@@ -1,0 +1,80 @@
+import type { DatabaseSync } from 'node:sqlite';
+
+import { rawKeyOf } from '../../../domain/batch-id.ts';
+import type { LogPosition } from '../log/frame.ts';
+
+const namedMax = 5;
+
+export interface PlaceInLog {
+  readonly from: LogPosition;
+  readonly to: LogPosition;
+}
+
+/** Batches that the database knows to stand in a part of the log: those with keys, or replayed. */
+export interface BatchesOnRecord {
+  /** Of some of those whose time of receipt is known. */
+  readonly rawKeys: readonly string[];
+  /** Such as `raw/… and 3 more`; of a replayed batch without a key, only the id is known. Empty where none is known. */
+  readonly text: string;
+}
+
+/**
+ * What was stored in parts of the log that cannot be read any more, as far as the tables in force
+ * tell. `places` are in order and apart; the answers are in theirs. Reads each table once.
+ */
+export function batchesOnRecord(
+  database: DatabaseSync,
+  places: readonly PlaceInLog[],
+): BatchesOnRecord[] {
+  const found = places.map((place) => ({ place, names: new NameList(), rawKeys: [] as string[] }));
+  const first = found[0];
+  const last = found.at(-1);
+  if (first === undefined || last === undefined) return [];
+  const rows = database.prepare(batchesByPlace).iterate(first.place.from, last.place.to);
+  let index = 0;
+  for (const row of rows) {
+    const position = Number(row['position']);
+    while ((found[index]?.place.to ?? Number.POSITIVE_INFINITY) <= position) index++;
+    const within = found[index];
+    if (within === undefined || position < within.place.from) continue;
+    const { received_at: receivedAt, batch_id: id } = row;
+    const isKeyed = typeof receivedAt === 'number';
+    const name = isKeyed ? rawKeyOf(String(id), receivedAt) : `batch ${String(id)}`;
+    if (within.names.add(name) && isKeyed) within.rawKeys.push(name);
+  }
+  return found.map(({ rawKeys, names }) => ({ rawKeys, text: names.text() }));
+}
+
+/** Both tables give a replayed batch with a key the same id. */
+const batchesByPlace = `
+  SELECT position, batch_id, max(received_at) AS received_at FROM (
+    SELECT position, batch_id, received_at FROM idempotency_keys
+    UNION ALL
+    SELECT position, batch_id, NULL FROM replayed_batches)
+  WHERE position >= ? AND position < ? GROUP BY position, batch_id ORDER BY position`;
+
+/** The first few of many names. */
+export class NameList {
+  readonly #names: string[] = [];
+  #more = 0;
+
+  /** Says whether it will be named. */
+  add(name: string): boolean {
+    if (this.#names.length === namedMax) {
+      this.#more++;
+      return false;
+    }
+    this.#names.push(name);
+    return true;
+  }
+
+  get isFull(): boolean {
+    return this.#names.length === namedMax;
+  }
+
+  /** `total`: how many there are, where not all were added. */
+  text(total = this.#names.length + this.#more): string {
+    const more = total - this.#names.length;
+    return this.#names.join(', ') + (more > 0 ? ` and ${more} more` : '');
+  }
+}

@@ -1,0 +1,359 @@
+import type { DatabaseSync, StatementSync } from 'node:sqlite';
+
+import type { BatchId } from '../../../domain/batch-id.ts';
+import { rowsOfTally, typeStateKey, type Tally } from '../../../domain/counter.ts';
+import type { Counter } from '../../../domain/day-bound.ts';
+import type { CalendarDate } from '../../../domain/timestamp.ts';
+import type { CounterStore, Delivery, EarlierBatch } from '../../../pipeline/ports.ts';
+import { journalBytes } from './journal-check.ts';
+import { LogAge } from '../log/log-age.ts';
+import type { LogPosition } from '../log/frame.ts';
+import { inTransaction, journalBytesMax } from './schema.ts';
+
+/** Records of the log that follow each other: from the end of the one before to their own end. */
+export interface LogSpan {
+  readonly from: LogPosition;
+  readonly to: LogPosition;
+}
+
+export interface KeyedBatch extends EarlierBatch {
+  readonly caller: string;
+  readonly key: string;
+  /** Where its record stands. */
+  readonly position: LogPosition;
+}
+
+/** A batch that came from another installation, and where its record stands. */
+export interface ReplayedBatch {
+  readonly batchId: BatchId;
+  readonly position: LogPosition;
+}
+
+export interface LogDeadLetter {
+  readonly position: LogPosition;
+  readonly batchId: BatchId;
+  readonly reason: string;
+  /** Milliseconds since 1970. */
+  readonly failedAt: number;
+}
+
+/** What a span of the log adds to the database. */
+export interface LogDelivery extends Delivery<LogSpan> {
+  readonly keys: readonly KeyedBatch[];
+  readonly replayed?: readonly ReplayedBatch[];
+  readonly deadLetters: readonly LogDeadLetter[];
+}
+
+/**
+ * `added`: another process has counted dead letters. `replaced`: a rebuild has put other counters in
+ * their place, or what was to be counted was not. What is changed by hand is not noticed.
+ */
+export type CountersChange = 'none' | 'added' | 'replaced';
+
+/**
+ * The counters, the idempotency keys and the position in the log, always moved on together in one
+ * transaction. The position is the ledger: what lies before it is counted, what lies behind is not.
+ */
+export class SqliteCounterStore implements CounterStore<LogSpan, LogDelivery> {
+  readonly age: LogAge;
+  readonly #database: DatabaseSync;
+  readonly #add: StatementSync;
+  readonly #addRemoved: StatementSync;
+  readonly #findDeadLetter: StatementSync;
+  readonly #addKey: StatementSync;
+  readonly #findKey: StatementSync;
+  readonly #findExpired: StatementSync;
+  readonly #expireKeys: StatementSync;
+  readonly #addReplayed: StatementSync;
+  readonly #findReplayed: StatementSync;
+  readonly #addDeadLetter: StatementSync;
+  readonly #moveOn: StatementSync;
+  readonly #hasCounter: StatementSync;
+  readonly #countDay: StatementSync;
+  readonly #lastDay: StatementSync;
+  readonly #dataVersion: StatementSync;
+  readonly #schemaVersion: StatementSync;
+  #seen = { data: 0, schema: 0 };
+  #change: CountersChange = 'none';
+  #position: LogPosition;
+  #removedThrough: LogPosition;
+  #deadLetters: number;
+  #latestDate: CalendarDate | undefined;
+
+  /**
+   * `database` as `openDatabase` gives it; this store is its only writer. `elapsedMs`: milliseconds
+   * since some moment, which never go back.
+   */
+  constructor(database: DatabaseSync, elapsedMs: () => number = () => performance.now()) {
+    this.#database = database;
+    this.age = new LogAge(database, elapsedMs);
+    this.#add = database.prepare(addToCounters('counters'));
+    this.#addRemoved = database.prepare(addToCounters('removed_counters'));
+    this.#findDeadLetter = database.prepare('SELECT 1 FROM dead_letters WHERE position = ?');
+    this.#addKey = database.prepare(addKeyTo('idempotency_keys'));
+    this.#findKey = database.prepare(
+      'SELECT body_sha256, batch_id, received_at FROM idempotency_keys WHERE caller = ? AND key = ?',
+    );
+    this.#findExpired = database.prepare(
+      'SELECT 1 FROM idempotency_keys WHERE position < ? LIMIT 1',
+    );
+    this.#expireKeys = database.prepare(
+      `DELETE FROM idempotency_keys WHERE (caller, key) IN
+       (SELECT caller, key FROM idempotency_keys WHERE position < ? LIMIT ?)`,
+    );
+    this.#addReplayed = database.prepare(addReplayedTo('replayed_batches'));
+    this.#findReplayed = database.prepare(placeOfReplayed);
+    this.#addDeadLetter = database.prepare(
+      `INSERT INTO dead_letters (position, batch_id, reason, first_failed_at, last_failed_at)
+       VALUES (?, ?, ?, ?, ?)`,
+    );
+    this.#hasCounter = database.prepare('SELECT 1 FROM counters WHERE date = ? AND type_state = ?');
+    this.#countDay = database.prepare('SELECT count(*) AS count FROM counters WHERE date = ?');
+    this.#lastDay = database.prepare('SELECT max(date) AS date FROM counters');
+    this.#dataVersion = database.prepare('PRAGMA data_version');
+    this.#schemaVersion = database.prepare('PRAGMA schema_version');
+    this.#moveOn = database.prepare(
+      'UPDATE progress SET position = ?, run_ms = ? WHERE position = ?',
+    );
+    const progress = database.prepare('SELECT position, removed_through FROM progress').get();
+    if (progress === undefined) {
+      throw new Error(
+        'pipeline.db does not say through which byte the log is counted: its table progress is empty. Run rebuild to count the log again.',
+      );
+    }
+    this.#position = Number(progress['position']);
+    this.#removedThrough = Number(progress['removed_through']);
+    this.#deadLetters = 0;
+    this.#latestDate = this.#readLatestDate();
+    this.lookUpDeadLetters();
+    this.takeChange();
+  }
+
+  /** Others may count or drop them. */
+  lookUpDeadLetters(): void {
+    const row = this.#database.prepare('SELECT count(*) AS count FROM dead_letters').get();
+    const count = Number(row?.['count']);
+    if (count < this.#deadLetters && this.#change === 'none') this.#change = 'added';
+    this.#deadLetters = count;
+  }
+
+  /** What has become of the counters since the last call, but for what this store adds. */
+  takeChange(): CountersChange {
+    const data = Number(this.#dataVersion.get()?.['data_version']);
+    if (data !== this.#seen.data) {
+      const schema = Number(this.#schemaVersion.get()?.['schema_version']);
+      this.lookUpDeadLetters();
+      if (schema !== this.#seen.schema) this.#change = 'replaced';
+      this.#seen = { data, schema };
+    }
+    const change = this.#change;
+    this.#change = 'none';
+    return change;
+  }
+
+  /** Those of the counters that have no row. */
+  withoutRow<T extends { readonly counter: Counter }>(entries: readonly T[]): T[] {
+    const missing = () =>
+      entries.filter(({ counter: { date, type, state } }) => {
+        return this.#hasCounter.get(date, typeStateKey(type, state)) === undefined;
+      });
+    // One reading transaction for all is several times as fast as one for each.
+    return entries.length < 2 ? missing() : inTransaction(this.#database, missing, 'BEGIN');
+  }
+
+  /** How many counters a day has. */
+  countersOn(date: CalendarDate): number {
+    return Number(this.#countDay.get(date)?.['count']);
+  }
+
+  /** How many records were not counted, when that was last looked up or a record added. */
+  get deadLetters(): number {
+    return this.#deadLetters;
+  }
+
+  /** The latest date that has counts, when something was counted last. */
+  get latestDate(): CalendarDate | undefined {
+    return this.#latestDate;
+  }
+
+  /** The position through which the log is counted. */
+  get position(): LogPosition {
+    return this.#position;
+  }
+
+  /** What records before this counted is noted apart, so that their segments may be removed. */
+  get removedThrough(): LogPosition {
+    return this.#removedThrough;
+  }
+
+  /** The id of the log that is counted here; undefined before `adoptLog`. */
+  logId(): Uint8Array | undefined {
+    const row = this.#database.prepare('SELECT log_id FROM progress').get();
+    return (row?.['log_id'] as Uint8Array | null | undefined) ?? undefined;
+  }
+
+  adoptLog(logId: Uint8Array): void {
+    inTransaction(this.#database, () => {
+      this.#database.prepare('UPDATE progress SET log_id = ?').run(logId);
+    });
+  }
+
+  /** @throws SQLite's errors; nothing of the deliveries is counted then. */
+  // eslint-disable-next-line @typescript-eslint/require-await -- the port is asynchronous, SQLite is not
+  async apply(deliveries: readonly LogDelivery[]) {
+    const counted: LogDelivery[] = [];
+    const repeated: LogDelivery[] = [];
+    const early: LogDelivery[] = [];
+    let position = this.#position;
+    for (const delivery of deliveries) {
+      const { from, to } = delivery.mark;
+      if (to <= position) {
+        repeated.push(delivery);
+      } else if (from === position) {
+        counted.push(delivery);
+        position = to;
+      } else if (from > position) {
+        early.push(delivery);
+      } else {
+        throw new Error(
+          `bytes ${from} to ${to} of the log are counted in part, through ${position}`,
+        );
+      }
+    }
+    if (counted.length > 0) this.#commit(counted, position);
+    return { counted, repeated, early };
+  }
+
+  findKey(caller: string, key: string): EarlierBatch | undefined {
+    const row = this.#findKey.get(caller, key);
+    if (row === undefined) return undefined;
+    return {
+      bodySha256: row['body_sha256'] as Uint8Array,
+      batchId: row['batch_id'] as string,
+      receivedAt: row['received_at'] as number,
+    };
+  }
+
+  /** Where a batch that came from another installation stands in the log, if it is counted. */
+  findReplayed(batchId: BatchId): LogPosition | undefined {
+    const row = this.#findReplayed.get(batchId);
+    return row === undefined ? undefined : Number(row['position']);
+  }
+
+  /** Deletes up to `limit` keys of records before a position; returns how many there were. */
+  expireKeys(through: LogPosition, limit: number): number {
+    if (this.#findExpired.get(through) === undefined) {
+      // A stamped commit would write a page each minute. This writes none, and fails where none could be.
+      return Number(this.#expireKeys.run(through, 0).changes);
+    }
+    return inTransaction(this.#database, () => {
+      this.#database
+        .prepare('UPDATE progress SET keys_expired_through = max(keys_expired_through, ?)')
+        .run(through);
+      return Number(this.#expireKeys.run(through, limit).changes);
+    });
+  }
+
+  /** Notes what the records between `removedThrough` and a position counted when they came. */
+  noteRemoved(tally: Tally, through: LogPosition): void {
+    inTransaction(this.#database, () => {
+      for (const { date, type, state, count } of rowsOfTally(tally)) {
+        this.#addRemoved.run(date, typeStateKey(type, state), type, state, count);
+      }
+      this.#database.prepare('UPDATE progress SET removed_through = ?').run(through);
+    });
+    this.#removedThrough = through;
+  }
+
+  /** Damage in the log that is among the dead letters: the ends of it, by where it begins. */
+  setAside(): Map<LogPosition, LogPosition> {
+    const rows = this.#database
+      .prepare(
+        'SELECT position, damaged_through FROM dead_letters WHERE damaged_through IS NOT NULL',
+      )
+      .all();
+    return new Map(rows.map((row) => [Number(row['position']), Number(row['damaged_through'])]));
+  }
+
+  /** Whether the record at a position is not counted. */
+  isDeadLetter(position: LogPosition): boolean {
+    return this.#findDeadLetter.get(position) !== undefined;
+  }
+
+  /**
+   * Makes all that is committed durable and returns the position it has come to, or undefined
+   * where a reader holds that up.
+   */
+  checkpoint(): LogPosition | undefined {
+    const position = this.#position;
+    const result = this.#database.prepare('PRAGMA wal_checkpoint(FULL)').get();
+    return result?.['busy'] === 0 ? position : undefined;
+  }
+
+  /** Cuts the journal back where it has become too large, unless a reader holds that up. */
+  shrinkJournal(): void {
+    const path = this.#database.location();
+    if (path === null || journalBytes(path) <= journalBytesMax) return;
+    this.#database.prepare('PRAGMA wal_checkpoint(TRUNCATE)').get();
+  }
+
+  close(): void {
+    this.#database.close();
+  }
+
+  #commit(deliveries: readonly LogDelivery[], position: LogPosition): void {
+    this.#latestDate = inTransaction(this.#database, () => {
+      for (const { tally, keys, replayed = [], deadLetters } of deliveries) {
+        this.#addTally(tally);
+        for (const { caller, key, bodySha256, batchId, receivedAt, position: place } of keys) {
+          this.#addKey.run(caller, key, bodySha256, batchId, receivedAt, place);
+        }
+        for (const { batchId, position: place } of replayed) this.#addReplayed.run(batchId, place);
+        for (const { position: place, batchId, reason, failedAt } of deadLetters) {
+          this.#addDeadLetter.run(place, batchId, reason, failedAt, failedAt);
+        }
+      }
+      if (this.#moveOn.run(position, this.age.runMs(), this.#position).changes !== 1) {
+        throw new Error('another process has moved the position in pipeline.db; stop that one');
+      }
+      return this.#readLatestDate();
+    });
+    this.#position = position;
+    for (const { deadLetters } of deliveries) {
+      this.#deadLetters += deadLetters.length;
+      if (deadLetters.length > 0) this.#change = 'replaced';
+    }
+  }
+
+  #readLatestDate(): CalendarDate | undefined {
+    const date = this.#lastDay.get()?.['date'];
+    return typeof date === 'string' ? date : undefined;
+  }
+
+  #addTally(tally: Tally): void {
+    for (const { date, type, state, count } of rowsOfTally(tally)) {
+      this.#add.run(date, typeStateKey(type, state), type, state, count);
+    }
+  }
+}
+
+/** A statement that adds to a row of a table of counters: date, type_state, type, state, count. */
+export function addToCounters(table: string): string {
+  return `INSERT INTO ${table} (date, type_state, type, state, count) VALUES (?, ?, ?, ?, ?)
+    ON CONFLICT DO UPDATE SET count = count + excluded.count`;
+}
+
+/** A statement that puts a row into a table of keys: caller, key, body_sha256, batch_id, received_at, position. */
+export function addKeyTo(table: string): string {
+  return `INSERT INTO ${table} (caller, key, body_sha256, batch_id, received_at, position)
+    VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET
+    body_sha256 = excluded.body_sha256, batch_id = excluded.batch_id, received_at = excluded.received_at, position = excluded.position`;
+}
+
+/** A statement that puts a row into a table of replayed batches: batch_id, position. */
+export function addReplayedTo(table: string): string {
+  return `INSERT INTO ${table} (batch_id, position) VALUES (?, ?) ON CONFLICT DO NOTHING`;
+}
+
+/** A statement that says where a replayed batch stands. */
+export const placeOfReplayed = 'SELECT position FROM replayed_batches WHERE batch_id = ?';

@@ -1,0 +1,130 @@
+import {
+  accessSync,
+  constants,
+  copyFileSync,
+  mkdtempSync,
+  rmSync,
+  statSync,
+  type BigIntStats,
+} from 'node:fs';
+import { tmpdir } from 'node:os';
+import { dirname, join } from 'node:path';
+import { DatabaseSync } from 'node:sqlite';
+import { pathToFileURL } from 'node:url';
+
+import { sqliteFailure } from './sqlite-errors.ts';
+import { checkJournal, journalBytes } from './journal-check.ts';
+import { checkExists } from './schema.ts';
+
+const copiesMax = 3;
+
+/**
+ * Opens the database beside its writer, or where nothing can be written: on a read-only file system,
+ * or in a copy that belongs to another user.
+ * @throws where there is none, or its journal belongs to an older one.
+ */
+export function openDatabaseReadOnly(path: string): DatabaseSync {
+  checkExists(path);
+  checkJournal(path);
+  const database = new DatabaseSync(path, { readOnly: true, timeout: 5000 });
+  try {
+    // SQLite opens the files with the first statement.
+    database.prepare('SELECT 1 FROM sqlite_schema').get();
+    return database;
+  } catch (error) {
+    database.close();
+    // In WAL mode also a reader needs files beside the database, and may have to make them.
+    const isUnwritable = ['cannotOpen', 'readOnly'].includes(sqliteFailure(error) ?? '');
+    if (!isUnwritable || isWritable(dirname(path))) throw error;
+    return journalBytes(path) === 0 ? new ImmutableDatabase(path) : copyOf(path);
+  }
+}
+
+/**
+ * A database all of which is in its one file. SQLite takes no locks then, so another user who writes
+ * to it would go unnoticed but for the look at the files in the end.
+ */
+export class ImmutableDatabase extends DatabaseSync {
+  readonly #path: string;
+  readonly #state: string;
+
+  constructor(path: string) {
+    const url = pathToFileURL(path);
+    url.searchParams.set('immutable', '1');
+    const state = stateOf(path);
+    super(url, { readOnly: true });
+    this.#path = path;
+    this.#state = state;
+  }
+
+  /** @throws an Error where the files have changed since it was opened. */
+  override close(): void {
+    super.close();
+    if (stateOf(this.#path) !== this.#state) {
+      throw new Error(`${this.#path} was written to while it was read. Run the command again.`);
+    }
+  }
+}
+
+/** A copy, with what is committed in its journal, in the directory for temporary files. */
+class TemporaryDatabase extends DatabaseSync {
+  readonly #remove: () => void;
+
+  constructor(path: string, remove: () => void) {
+    super(path, { readOnly: true });
+    this.#remove = remove;
+    process.once('exit', remove);
+  }
+
+  override close(): void {
+    super.close();
+    this.#remove();
+    process.off('exit', this.#remove);
+  }
+}
+
+/** Its journal can only be read together with an index, for which there is no place beside it. */
+function copyOf(path: string): DatabaseSync {
+  const directory = mkdtempSync(join(tmpdir(), 'device-pipeline-'));
+  const remove = () => rmSync(directory, { recursive: true, force: true });
+  try {
+    const copy = join(directory, 'pipeline.db');
+    copyUnchanged(path, copy);
+    return new TemporaryDatabase(copy, remove);
+  } catch (error) {
+    remove();
+    const { message } = error as Error;
+    throw new Error(
+      `${path} has a -wal file, and nothing can be written beside it, so that it is read from a copy in ${tmpdir()}. That could not be made: ${message}. Make room there, or set TMPDIR.`,
+      { cause: error },
+    );
+  }
+}
+
+function copyUnchanged(path: string, copy: string): void {
+  for (let copies = 0; copies < copiesMax; copies++) {
+    const before = stateOf(path);
+    for (const suffix of ['', '-wal']) copyFileSync(`${path}${suffix}`, `${copy}${suffix}`);
+    if (stateOf(path) === before) return;
+  }
+  throw new Error('it was written to meanwhile');
+}
+
+/** Tells one state of the database's files from another. */
+function stateOf(path: string): string {
+  return ['', '-wal']
+    .map((suffix) => statSync(`${path}${suffix}`, { bigint: true, throwIfNoEntry: false }))
+    .map((stats: BigIntStats | undefined) =>
+      stats === undefined ? '' : [stats.ino, stats.size, stats.mtimeNs, stats.ctimeNs].join(' '),
+    )
+    .join();
+}
+
+function isWritable(directory: string): boolean {
+  try {
+    accessSync(directory, constants.W_OK);
+    return true;
+  } catch {
+    return false;
+  }
+}

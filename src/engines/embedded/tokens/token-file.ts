@@ -1,0 +1,217 @@
+import { randomBytes } from 'node:crypto';
+import {
+  closeSync,
+  fsyncSync,
+  openSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+  type BigIntStats,
+} from 'node:fs';
+import { join } from 'node:path';
+
+import {
+  readTokenEntry,
+  tokenEntry,
+  tokenEntryForm,
+  type Token,
+} from '../../../auth/access-token.ts';
+import {
+  DataDirectoryUnusable,
+  giveToOwner,
+  lockFile,
+  makeDataDirectory,
+  unusable,
+  type DataPaths,
+  type DirectoryLock,
+} from '../data-directory.ts';
+import { nodeFileSystem } from '../log/file-system.ts';
+import { areTokensRequired, requireTokens } from './token-marker.ts';
+
+/** So many tokens a data directory has at the most. */
+export const tokensMax = 1_000;
+const fileBytesMax = 1024 * 1024;
+
+/** How long another command that changes the tokens is waited for. */
+const lockMsMax = 5_000;
+const lockAgainMs = 20;
+
+interface Remedy {
+  readonly cause?: unknown;
+  readonly remedy?: string;
+}
+
+/** The file with the tokens cannot be used; the message says why, and quotes nothing of it. */
+export class TokenFileUnusable extends Error {
+  override readonly name = 'TokenFileUnusable';
+
+  constructor(
+    what: string,
+    { cause, remedy = 'Mend it, or move it away and make new tokens.' }: Remedy = {},
+  ) {
+    super(`${what} ${remedy}`, { cause });
+  }
+}
+
+/** There are as many tokens as there may be. */
+export class TooManyTokens extends Error {
+  override readonly name = 'TooManyTokens';
+}
+
+/** Tokens were made, and the file with them is gone; the message says what to do. */
+export class TokenFileMissing extends Error {
+  override readonly name = 'TokenFileMissing';
+
+  constructor({ root, tokens, tokensRequired }: DataPaths) {
+    super(
+      `${tokens} is missing, though tokens were made for this data directory. Restore it from a backup, or make new tokens with \`npx device-pipeline token create --data-dir ${root} --name NAME --for ingest,read\`. To let clients in without tokens, remove ${tokensRequired}.`,
+    );
+  }
+}
+
+/**
+ * The tokens of a data directory; undefined where none were ever made.
+ * @throws {TokenFileUnusable | TokenFileMissing}
+ */
+export function readTokenFile(paths: DataPaths): readonly Token[] | undefined {
+  const tokens = readTokensIfAny(paths);
+  if (tokens === undefined && isProtected(paths)) throw new TokenFileMissing(paths);
+  return tokens;
+}
+
+/** @throws {TokenFileUnusable} where that cannot be known: it must not open the server to all. */
+function isProtected(paths: DataPaths): boolean {
+  try {
+    return areTokensRequired(paths);
+  } catch (error) {
+    throw unreadable(paths.tokensRequired, error);
+  }
+}
+
+function readTokensIfAny({ tokens: path }: DataPaths): readonly Token[] | undefined {
+  let text: string;
+  try {
+    const size = statSync(path, { throwIfNoEntry: false })?.size;
+    if (size === undefined) return undefined;
+    if (size > fileBytesMax) throw new TokenFileUnusable(`${path} is larger than 1 MiB.`);
+    text = readFileSync(path, 'utf8');
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException;
+    if (error instanceof TokenFileUnusable) throw error;
+    if (code === 'ENOENT' || code === 'ENOTDIR') return undefined;
+    throw unreadable(path, error);
+  }
+  return readDocument(path, text);
+}
+
+function unreadable(path: string, error: unknown): TokenFileUnusable {
+  const { code = 'unknown error' } = error as NodeJS.ErrnoException;
+  const isOfAnother = code === 'EACCES' || code === 'EPERM';
+  return new TokenFileUnusable(`${path} cannot be read (${code}).`, {
+    cause: error,
+    ...(isOfAnother && { remedy: 'Give this user the right to, or run this as its owner.' }),
+  });
+}
+
+/** Tells one state of the file from another; undefined where there is none. */
+export function tokenFileState({ tokens: path }: DataPaths): string | undefined {
+  let stats: BigIntStats | undefined;
+  try {
+    stats = statSync(path, { bigint: true, throwIfNoEntry: false });
+  } catch (error) {
+    // What is wrong is told by who reads it.
+    return (error as NodeJS.ErrnoException).code;
+  }
+  return stats && [stats.dev, stats.ino, stats.size, stats.mtimeNs, stats.ctimeNs].join(' ');
+}
+
+/**
+ * Changes the tokens, durably and as one step, whoever else changes or reads them. Makes the
+ * directory where it is missing.
+ * @throws {TokenFileUnusable | TooManyTokens | DataDirectoryUnusable}, and what `change` throws; nothing is
+ * changed then.
+ */
+export function changeTokens(
+  paths: DataPaths,
+  change: (tokens: readonly Token[]) => readonly Token[],
+): void {
+  makeDataDirectory(paths);
+  const lock = takeLock(paths);
+  try {
+    // Not `readTokenFile`: new tokens may take the place of a file that is gone.
+    const tokens = change(readTokensIfAny(paths) ?? []);
+    if (tokens.length > tokensMax) {
+      throw new TooManyTokens(
+        `A data directory has at most ${tokensMax} tokens. Revoke some that are not used any more.`,
+      );
+    }
+    // First: tokens that nothing remembers could be lost unnoticed.
+    requireTokens(paths);
+    write(paths, `${JSON.stringify({ tokens: tokens.map(tokenEntry) }, null, 2)}\n`);
+  } finally {
+    lock.release();
+  }
+}
+
+function readDocument(path: string, text: string): readonly Token[] {
+  let document: unknown;
+  try {
+    document = JSON.parse(text);
+  } catch {
+    throw new TokenFileUnusable(`${path} is not JSON.`);
+  }
+  const { tokens } = Object(document) as { tokens?: unknown };
+  if (!Array.isArray(tokens)) throw new TokenFileUnusable(`${path} is not {"tokens":[…]}.`);
+  if (tokens.length > tokensMax) {
+    throw new TokenFileUnusable(`${path} has more than ${tokensMax} tokens.`);
+  }
+  return tokens.map((entry, at) => {
+    const token = readTokenEntry(entry);
+    if (token !== undefined) return token;
+    throw new TokenFileUnusable(`In ${path}, token ${at} is not ${tokenEntryForm}.`);
+  });
+}
+
+/** Whoever reads finds the old content or the new one, after a power failure too. */
+function write(paths: DataPaths, text: string): void {
+  const temporary = `${paths.tokens}.${randomBytes(4).toString('hex')}`;
+  try {
+    const descriptor = openSync(temporary, 'wx', 0o600);
+    try {
+      writeFileSync(descriptor, text);
+      fsyncSync(descriptor);
+    } finally {
+      closeSync(descriptor);
+    }
+    giveToOwner(paths, temporary);
+    renameSync(temporary, paths.tokens);
+    nodeFileSystem.syncDirectory(paths.root);
+  } catch (error) {
+    rmSync(temporary, { force: true });
+    throw unusable(paths.root, error);
+  }
+}
+
+function takeLock(paths: DataPaths): DirectoryLock {
+  const path = join(paths.root, 'tokens-lock.db');
+  const deadline = performance.now() + lockMsMax;
+  for (;;) {
+    let lock: DirectoryLock | undefined;
+    try {
+      lock = lockFile(path);
+      if (lock !== undefined) giveToOwner(paths, path);
+    } catch (error) {
+      lock?.release();
+      throw unusable(paths.root, error, 'tokens-lock.db');
+    }
+    if (lock !== undefined) return lock;
+    if (performance.now() > deadline) {
+      throw new DataDirectoryUnusable(
+        `Another command is changing the tokens of ${paths.root}. Try again when it has ended.`,
+      );
+    }
+    Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, lockAgainMs);
+  }
+}

@@ -1,0 +1,153 @@
+import type { DatabaseSync } from 'node:sqlite';
+
+import type { Tally } from '../../../domain/counter.ts';
+import type { Difference } from '../../../pipeline/audit.ts';
+import { KeyAudit } from './key-audit.ts';
+import type { RecordedDeadLetter } from '../store/progress-row.ts';
+import type { LogPosition, LogRecord } from '../log/frame.ts';
+import { surveyLog, type Damage, type LogPlace } from '../log/survey.ts';
+import { RecordCounter } from '../store/record-counter.ts';
+import { rawKeyOfRecord } from '../log/record-identity.ts';
+import { ReplayAudit, type MissedReplay } from './replay-audit.ts';
+import type { KeyedBatch } from '../store/counter-store.ts';
+
+/** Times of receipt in milliseconds since 1970, `to` excluded. */
+export interface ReceivedRange {
+  readonly from: number;
+  readonly to: number;
+}
+
+/** A part of the log that is audited by itself: its ends are ends of records, or of segments. */
+export interface Span {
+  readonly from: LogPosition;
+  readonly through: LogPosition;
+}
+
+export interface SpanAuditOptions {
+  readonly place: LogPlace;
+  /** The day rule of the log. */
+  readonly dayZone: string;
+  readonly database: DatabaseSync;
+  /** Of the whole log, as they were when the audit began. */
+  readonly deadLetters: readonly RecordedDeadLetter[];
+  /** Batches that were received at other times are passed over; undefined: none is. */
+  readonly received: ReceivedRange | undefined;
+  /** Is given what was counted, now and then and in the end of a span. */
+  readonly onTally: (tally: Tally) => void;
+  readonly onDifference: (difference: Difference) => void;
+  readonly onProgress: (bytes: number) => void;
+}
+
+/** What is found in a span but what was counted. */
+export interface SpanFindings {
+  readonly batches: number;
+  readonly items: number;
+  readonly bytes: number;
+  /** Dead letters that the log has, by their position. */
+  readonly metDeadLetters: readonly LogPosition[];
+  /** Where nothing sound is found: retention may have been at work, which the end decides. */
+  readonly missing: readonly Damage[];
+  /** How many idempotency keys are as they should be, and which were not found. */
+  readonly metKeys: number;
+  readonly lostKeys: readonly KeyedBatch[];
+  /** The same of batches that came from other installations. */
+  readonly metReplays: number;
+  readonly missedReplays: readonly MissedReplay[];
+}
+
+const progressBytes = 4 * 1024 * 1024;
+
+/** Counts spans of the log again, and compares what each record says with the database. */
+export class SpanAudit {
+  readonly #options: SpanAuditOptions;
+  readonly #counter: RecordCounter;
+  readonly #deadLetters: ReadonlyMap<LogPosition, RecordedDeadLetter>;
+  #keys: KeyAudit;
+  #replays: ReplayAudit;
+  #metDeadLetters: LogPosition[] = [];
+  #missing: Damage[] = [];
+  #batches = 0;
+  #items = 0;
+  #bytes = 0;
+
+  constructor(options: SpanAuditOptions) {
+    this.#options = options;
+    this.#counter = new RecordCounter(options.dayZone);
+    this.#deadLetters = new Map(options.deadLetters.map((each) => [each.position, each]));
+    this.#keys = new KeyAudit(options.database, options.onDifference);
+    this.#replays = new ReplayAudit(options.database, options.onDifference);
+  }
+
+  audit({ from, through }: Span): SpanFindings {
+    const { place, received, onTally, onProgress } = this.#options;
+    let toldAt = from;
+    for (const found of surveyLog({ ...place, from, through })) {
+      if (found.damage !== undefined) this.#checkDamage(found.damage);
+      else if (found.end > through) this.#reportInside(found.record, through);
+      else if (received === undefined || isWithin(found.record, received)) this.#take(found.record);
+      if (found.end - toldAt < progressBytes) continue;
+      onProgress(Math.min(found.end, through) - toldAt);
+      toldAt = Math.min(found.end, through);
+    }
+    onTally(this.#counter.takeTally());
+    onProgress(through - toldAt);
+    return this.#takeFindings();
+  }
+
+  #takeFindings(): SpanFindings {
+    const findings = {
+      ...{ batches: this.#batches, items: this.#items, bytes: this.#bytes },
+      ...{ metDeadLetters: this.#metDeadLetters, missing: this.#missing },
+      ...{ metKeys: this.#keys.met, lostKeys: this.#keys.lost },
+      ...{ metReplays: this.#replays.met, missedReplays: this.#replays.missed },
+    };
+    const { database, onDifference } = this.#options;
+    this.#keys = new KeyAudit(database, onDifference);
+    this.#replays = new ReplayAudit(database, onDifference);
+    this.#metDeadLetters = [];
+    this.#missing = [];
+    this.#batches = this.#items = this.#bytes = 0;
+    return findings;
+  }
+
+  #take(record: LogRecord): void {
+    this.#batches++;
+    this.#items += record.accepted;
+    this.#bytes += record.body.length;
+    this.#keys.add(record);
+    this.#replays.add(record);
+    if (this.#deadLetters.has(record.position)) {
+      this.#metDeadLetters.push(record.position);
+      return;
+    }
+    const reason = this.#counter.count(record);
+    if (reason !== undefined) {
+      const rawKey = rawKeyOfRecord(record);
+      const detail = `${rawKey} cannot be counted (${reason}), and is not among the dead letters.`;
+      this.#options.onDifference({ code: 'batch_not_counted', detail, rawKeys: [rawKey] });
+    }
+    if (this.#counter.isFull) this.#options.onTally(this.#counter.takeTally());
+  }
+
+  #checkDamage(damage: Damage): void {
+    for (let at = damage.from; at < damage.to;) {
+      const known = this.#deadLetters.get(at);
+      if (known?.damagedThrough === undefined) {
+        this.#missing.push({ ...damage, from: at });
+        return;
+      }
+      this.#metDeadLetters.push(at);
+      at = known.damagedThrough;
+    }
+  }
+
+  #reportInside(record: LogRecord, position: LogPosition): void {
+    const rawKey = rawKeyOfRecord(record);
+    const detail = `The log is said to be counted through byte ${position}, which lies within ${rawKey}.`;
+    this.#options.onDifference({ code: 'ledger_differs', detail, rawKeys: [rawKey] });
+  }
+}
+
+function isWithin({ receivedAt }: LogRecord, { from, to }: ReceivedRange): boolean {
+  return receivedAt >= from && receivedAt < to;
+}

@@ -1,0 +1,100 @@
+import { availableParallelism } from 'node:os';
+import { Worker } from 'node:worker_threads';
+
+import { rowsOfTally, type CounterRow } from '../../../domain/counter.ts';
+import type { Span, SpanAuditOptions, SpanFindings } from './audit-span.ts';
+import type { LogPlace } from '../log/survey.ts';
+import { workerUrl } from '../worker-url.ts';
+
+export interface AuditThreadSettings {
+  readonly databasePath: string;
+  readonly place: Omit<LogPlace, 'fileSystem'>;
+  readonly dayZone: string;
+  readonly deadLetters: SpanAuditOptions['deadLetters'];
+  readonly received: SpanAuditOptions['received'];
+}
+
+export type ToAuditThread = Span;
+
+export type FromAuditThread =
+  | { readonly kind: 'tally'; readonly rows: readonly CounterRow[] }
+  | { readonly kind: 'difference'; readonly difference: Parameters<OnDifference>[0] }
+  | { readonly kind: 'progress'; readonly bytes: number }
+  | { readonly kind: 'done'; readonly findings: SpanFindings };
+
+type OnDifference = SpanAuditOptions['onDifference'];
+
+export interface AuditThreadEvents {
+  readonly onRows: (rows: readonly CounterRow[]) => void;
+  readonly onDifference: OnDifference;
+  readonly onProgress: (bytes: number) => void;
+}
+
+/** A thread holds some tens of megabytes. */
+const threadsMax = 8;
+
+/** To start one takes as long as to read some megabytes. */
+const bytesPerThreadMin = 32 * 1024 * 1024;
+
+/** How many threads are worth it for so many bytes. */
+export function threadsFor(bytes: number): number {
+  return Math.min(availableParallelism(), Math.floor(bytes / bytesPerThreadMin), threadsMax);
+}
+
+/**
+ * Audits the spans on so many threads, each taking the next one when it is done with one.
+ * @throws the first error that a thread met; the others are ended then.
+ */
+export async function auditOnThreads(
+  spans: readonly Span[],
+  threads: number,
+  settings: AuditThreadSettings,
+  events: AuditThreadEvents,
+): Promise<SpanFindings[]> {
+  const waiting = [...spans];
+  const workers = Array.from(
+    { length: threads },
+    () => new Worker(workerUrl('verify/audit-thread'), { workerData: settings }),
+  );
+  try {
+    const found = await Promise.all(workers.map((worker) => follow(worker, waiting, events)));
+    return found.flat();
+  } finally {
+    await Promise.all(workers.map((worker) => worker.terminate()));
+  }
+}
+
+function follow(worker: Worker, waiting: Span[], events: AuditThreadEvents) {
+  const found: SpanFindings[] = [];
+  return new Promise<SpanFindings[]>((resolve, reject) => {
+    const next = () => {
+      const span = waiting.shift();
+      if (span === undefined) resolve(found);
+      else worker.postMessage(span satisfies ToAuditThread);
+    };
+    worker.on('error', reject);
+    worker.on('exit', () => reject(new Error('a thread of the audit ended too early')));
+    worker.on('message', (message: FromAuditThread) => {
+      switch (message.kind) {
+        case 'tally':
+          events.onRows(message.rows);
+          return;
+        case 'difference':
+          events.onDifference(message.difference);
+          return;
+        case 'progress':
+          events.onProgress(message.bytes);
+          return;
+        case 'done':
+          found.push(message.findings);
+          next();
+      }
+    });
+    next();
+  });
+}
+
+/** What is sent of a tally: the rows, which a copy between threads keeps as they are. */
+export function rowsToSend(tally: Parameters<typeof rowsOfTally>[0]): FromAuditThread {
+  return { kind: 'tally', rows: [...rowsOfTally(tally)] };
+}

@@ -1,0 +1,266 @@
+import { chmodSync, existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { basename, dirname, join } from 'node:path';
+import { backup, type DatabaseSync } from 'node:sqlite';
+
+import { dataPaths, type DataPaths } from '../data-directory.ts';
+import { nodeFileSystem } from '../log/file-system.ts';
+import type { LogPosition } from '../log/frame.ts';
+import { LogReader } from '../log/log-reader.ts';
+import { LogDamaged } from '../log/recovery.ts';
+import {
+  headerBytesOf,
+  listSegments,
+  readLogIdentity,
+  headerBytesMax,
+  writeFully,
+  type Segment,
+} from '../log/segment.ts';
+import { openDatabaseReadOnly } from '../store/read-only-database.ts';
+import { areTokensRequired, requireTokens } from '../tokens/token-marker.ts';
+
+export interface BackupOptions {
+  readonly dataDir: string;
+  /** Missing, or empty. */
+  readonly directory: string;
+  /** Called now and then with how many bytes are copied, of about how many. */
+  readonly onProgress: (bytes: number, total: number) => void;
+}
+
+export interface BackupSummary {
+  readonly bytes: number;
+  readonly hasTokens: boolean;
+}
+
+/** Retention may remove a segment that is to be copied: then the database is copied again. */
+const attemptsMax = 5;
+/** 4 MiB of SQLite's pages. */
+const pagesAtOnce = 1024;
+const pieceBytes = 1024 * 1024;
+
+/**
+ * Copies a data directory, beside its server too, into a directory from which a server can start:
+ * one state of the database, the log at least as far as that has counted it, and the tokens. Until
+ * the copy is complete and durable, its log is called `log.part`: no server starts on it.
+ * @throws an Error whose message says what is wrong; what was written is removed then.
+ */
+export async function backUp(options: BackupOptions): Promise<BackupSummary> {
+  const from = dataPaths(options.dataDir);
+  const to = dataPaths(options.directory);
+  const part = join(to.root, 'log.part');
+  // Before anything is made: there may be nothing to copy.
+  openDatabaseReadOnly(from.database).close();
+  try {
+    mkdirSync(part, { recursive: true, mode: 0o750 });
+    const copy = new DirectoryCopy(from, to, part, options.onProgress);
+    await copy.run();
+    const hasTokens = copyTokens(from, { ...to, log: part });
+    nodeFileSystem.syncDirectory(part);
+    nodeFileSystem.rename(part, to.log);
+    nodeFileSystem.syncDirectory(to.root);
+    nodeFileSystem.syncDirectory(dirname(to.root));
+    return { bytes: copy.bytes, hasTokens };
+  } catch (error) {
+    for (const path of [part, to.database, `${to.database}-journal`, to.tokens]) {
+      rmSync(path, { recursive: true, force: true });
+    }
+    if (error instanceof LogDamaged) throw error;
+    const { message, code } = error as NodeJS.ErrnoException;
+    const failure = new Error(`The backup in ${to.root} could not be made: ${message}`, {
+      cause: error,
+    });
+    // The command line says by the code what to do.
+    throw code === undefined ? failure : Object.assign(failure, { code });
+  }
+}
+
+/** A segment that was to be copied is gone. */
+class SegmentRemoved extends Error {
+  override readonly name = 'SegmentRemoved';
+}
+
+class DirectoryCopy {
+  readonly #from: DataPaths;
+  readonly #to: DataPaths;
+  readonly #part: string;
+  readonly #onProgress: BackupOptions['onProgress'];
+  /** Segments that others follow do not change: they are copied once. */
+  readonly #closed = new Set<LogPosition>();
+  #total = 0;
+  #bytes = 0;
+
+  constructor(
+    from: DataPaths,
+    to: DataPaths,
+    part: string,
+    onProgress: BackupOptions['onProgress'],
+  ) {
+    this.#from = from;
+    this.#to = to;
+    this.#part = part;
+    this.#onProgress = onProgress;
+  }
+
+  get bytes(): number {
+    return this.#bytes;
+  }
+
+  async run(): Promise<void> {
+    for (let attempt = 1; ; attempt++) {
+      // The database first: what it has counted must be in the log.
+      const { position, removedThrough } = await this.#copyDatabase();
+      try {
+        this.#copyLog(position, removedThrough);
+        return;
+      } catch (error) {
+        if (!(error instanceof SegmentRemoved) || attempt === attemptsMax) throw error;
+      }
+    }
+  }
+
+  async #copyDatabase(): Promise<{ position: LogPosition; removedThrough: LogPosition }> {
+    const path = this.#to.database;
+    rmSync(path, { force: true });
+    const database = openDatabaseReadOnly(this.#from.database);
+    try {
+      // In one reading transaction: what is counted meanwhile would make SQLite begin again.
+      database.exec('BEGIN');
+      const place = placeOf(database);
+      const { bytes, pageBytes } = sizeOf(database);
+      const end = this.#bytes + bytes;
+      this.#total = end + this.#logBytes(place.removedThrough);
+      await backup(database, path, {
+        rate: pagesAtOnce,
+        progress: ({ remainingPages }) =>
+          this.#onProgress(end - remainingPages * pageBytes, this.#total),
+      });
+      this.#add(bytes);
+      syncFile(path);
+      return place;
+    } finally {
+      database.close();
+    }
+  }
+
+  #logBytes(from: LogPosition): number {
+    const segments = listSegments(nodeFileSystem, this.#from.log);
+    const last = segments.at(-1);
+    const isCopied = segments.filter(({ base }) => this.#closed.has(base)).at(-1)?.base ?? from;
+    return last === undefined ? 0 : Math.max(0, last.base + fileSize(last) - isCopied);
+  }
+
+  /** Copies the sound records behind what is counted too, and no byte behind them. */
+  #copyLog(counted: LogPosition, removedThrough: LogPosition): void {
+    const reader = new LogReader(nodeFileSystem, this.#from.log);
+    let end: LogPosition;
+    try {
+      end = reader.endFrom(counted);
+    } finally {
+      reader.close();
+    }
+    const identity = readLogIdentity(nodeFileSystem, this.#from.log);
+    const headerBytes = identity === undefined ? headerBytesMax : headerBytesOf(identity);
+    const segments = listSegments(nodeFileSystem, this.#from.log);
+    const begin = segments[0]?.base ?? Number.POSITIVE_INFINITY;
+    if (begin > removedThrough) {
+      throw new SegmentRemoved(
+        `the log begins at byte ${begin}, not at byte ${removedThrough}: files of ${this.#from.log} are missing. audit says what is gone.`,
+      );
+    }
+    for (const [index, segment] of segments.entries()) {
+      const next = segments[index + 1]?.base ?? Number.POSITIVE_INFINITY;
+      // What is left over of segments that were removed.
+      if (next <= removedThrough || this.#closed.has(segment.base)) continue;
+      if (segment.base >= end && index > 0) break;
+      const bytes = Math.max(headerBytes, Math.min(end, next) - segment.base);
+      this.#copySegment(segment, bytes);
+      if (next <= end) this.#closed.add(segment.base);
+    }
+  }
+
+  #copySegment(segment: Segment, bytes: number): void {
+    const { path } = segment;
+    const copyPath = join(this.#part, path.slice(this.#from.log.length + 1));
+    rmSync(copyPath, { force: true });
+    const file = openSegment(segment);
+    try {
+      const copy = nodeFileSystem.open(copyPath, 'create');
+      try {
+        const piece = Buffer.allocUnsafe(Math.min(bytes, pieceBytes));
+        for (let at = 0; at < bytes;) {
+          const read = file.read(piece.subarray(0, Math.min(piece.length, bytes - at)), at);
+          // It is damaged, which is for audit to name.
+          if (read === 0) break;
+          writeFully(copy, piece.subarray(0, read), at);
+          at += read;
+          this.#add(read);
+        }
+        copy.sync();
+      } finally {
+        copy.close();
+      }
+    } finally {
+      file.close();
+    }
+  }
+
+  #add(bytes: number): void {
+    this.#bytes += bytes;
+    this.#onProgress(this.#bytes, Math.max(this.#total, this.#bytes));
+  }
+}
+
+function openSegment({ path }: Segment) {
+  try {
+    return nodeFileSystem.open(path, 'read');
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error;
+    throw new SegmentRemoved(`${path} was removed meanwhile. Run it again.`, { cause: error });
+  }
+}
+
+/** Of a database of an earlier version too: a backup comes before an upgrade. */
+function placeOf(database: DatabaseSync): { position: LogPosition; removedThrough: LogPosition } {
+  const row = database.prepare('SELECT * FROM progress').get();
+  return {
+    position: Number(row?.['position'] ?? 0),
+    removedThrough: Number(row?.['removed_through'] ?? 0),
+  };
+}
+
+function sizeOf(database: DatabaseSync): { bytes: number; pageBytes: number } {
+  const pages = Number(database.prepare('PRAGMA page_count').get()?.['page_count']);
+  const pageBytes = Number(database.prepare('PRAGMA page_size').get()?.['page_size']);
+  return { bytes: pages * pageBytes, pageBytes };
+}
+
+/** Says whether there are any. */
+function copyTokens(from: DataPaths, to: DataPaths): boolean {
+  const hasFile = existsSync(from.tokens);
+  if (hasFile) {
+    writeFileSync(to.tokens, readFileSync(from.tokens), { mode: 0o600, flag: 'wx' });
+    chmodSync(to.tokens, 0o600);
+    syncFile(to.tokens);
+  }
+  if (hasFile || areTokensRequired(from)) {
+    requireTokens({ ...to, tokensRequired: join(to.log, basename(from.tokensRequired)) });
+  }
+  return hasFile;
+}
+
+function fileSize({ path }: Segment): number {
+  const file = nodeFileSystem.open(path, 'read');
+  try {
+    return file.size();
+  } finally {
+    file.close();
+  }
+}
+
+function syncFile(path: string): void {
+  const file = nodeFileSystem.open(path, 'read-write');
+  try {
+    file.sync();
+  } finally {
+    file.close();
+  }
+}

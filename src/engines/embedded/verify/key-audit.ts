@@ -1,0 +1,133 @@
+import type { DatabaseSync, StatementSync } from 'node:sqlite';
+
+import { rawKeyOf } from '../../../domain/batch-id.ts';
+import type { Difference } from '../../../pipeline/audit.ts';
+import { NameList } from '../store/batches-on-record.ts';
+import { mayKeyBeExpired, type Ledger } from '../store/progress-row.ts';
+import type { LogPosition, LogRecord } from '../log/frame.ts';
+import { keyOf } from '../writer/processor.ts';
+import type { KeyedBatch } from '../store/counter-store.ts';
+
+/** Keys that were not found are looked up once more in the end; more than so many are told at once. */
+const lostKeysMax = 100_000;
+
+/**
+ * Compares the idempotency keys of the log's records with those in the database: one that is lost
+ * makes a retry a new batch, which counts twice.
+ */
+export class KeyAudit {
+  readonly #find: StatementSync;
+  readonly #report: (difference: Difference) => void;
+  readonly #lost: KeyedBatch[] = [];
+  #met = 0;
+
+  constructor(database: DatabaseSync, report: (difference: Difference) => void) {
+    this.#report = report;
+    this.#find = database.prepare(
+      'SELECT body_sha256, batch_id, received_at, position FROM idempotency_keys WHERE caller = ? AND key = ?',
+    );
+  }
+
+  /** How many keys were those of their batches. */
+  get met(): number {
+    return this.#met;
+  }
+
+  /** Those that were not found: expired, not counted yet, or lost. */
+  get lost(): readonly KeyedBatch[] {
+    return this.#lost;
+  }
+
+  add(record: LogRecord): void {
+    const keyed = keyOf(record);
+    if (keyed === undefined) return;
+    if (!this.check(keyed)) this.#lost.push(keyed);
+    checkLost(this.#lost.length);
+  }
+
+  /** Says whether the key is there, of this batch or of a later one. */
+  check({ caller, key, batchId, receivedAt, bodySha256, position }: KeyedBatch): boolean {
+    const row = this.#find.get(caller, key);
+    if (row === undefined) return false;
+    const found = Number(row['position']);
+    if (found === position) {
+      this.#met++;
+      const isSame =
+        row['batch_id'] === batchId &&
+        Number(row['received_at']) === receivedAt &&
+        Buffer.compare(row['body_sha256'] as Uint8Array, bodySha256) === 0;
+      if (!isSame) this.#reportOther(batchId, receivedAt, key);
+    } else if (found < position) {
+      this.#reportOther(batchId, receivedAt, key);
+    }
+    return true;
+  }
+
+  #reportOther(batchId: string, receivedAt: number, key: string): void {
+    const rawKey = rawKeyOf(batchId, receivedAt);
+    const detail = `What is kept under the idempotency key ${JSON.stringify(key)} is not what ${rawKey} came with.`;
+    this.#report({ code: 'key_differs', detail, rawKeys: [rawKey] });
+  }
+}
+
+/** @throws where so many keys are lost that one of them says no more than all. */
+export function checkLost(lost: number): void {
+  if (lost <= lostKeysMax) return;
+  throw new Error(
+    `More than ${lostKeysMax} idempotency keys of the log are not in the database. Run rebuild, which restores them.`,
+  );
+}
+
+export interface KeysOfSpan {
+  readonly lost: readonly KeyedBatch[];
+  readonly met: number;
+  readonly ledger: Ledger | undefined;
+  readonly from: LogPosition;
+  readonly through: LogPosition;
+  readonly recordAt: (position: LogPosition) => LogRecord | undefined;
+}
+
+/**
+ * To be called within one state of the database, after all records from one place to another:
+ * looks once more for the keys that were not found, and for those that no record explains.
+ */
+export function finishKeyAudit(
+  database: DatabaseSync,
+  { lost, met, ledger, from, through, recordAt }: KeysOfSpan,
+  report: (difference: Difference) => void,
+): void {
+  const audit = new KeyAudit(database, report);
+  for (const keyed of lost) {
+    if (mayKeyBeExpired(ledger, keyed) || audit.check(keyed)) continue;
+    const rawKey = rawKeyOf(keyed.batchId, keyed.receivedAt);
+    const detail = `The idempotency key ${JSON.stringify(keyed.key)} of ${rawKey} is not kept, though it has not expired: a retry would count twice.`;
+    report({ code: 'key_missing', detail, rawKeys: [rawKey] });
+  }
+  const within = database
+    .prepare('SELECT count(*) AS count FROM idempotency_keys WHERE position >= ? AND position < ?')
+    .get(from, through);
+  const unexplained = Number(within?.['count']) - met - audit.met;
+  if (unexplained <= 0) return;
+  const names = new NameList();
+  const rawKeys: string[] = [];
+  const rows = database.prepare(keysByPlace).iterate(from, through);
+  for (const { caller, key, batch_id: id, received_at: receivedAt, position } of rows) {
+    const record = recordAt(Number(position));
+    const own = record && keyOf(record);
+    if (own !== undefined && own.caller === caller && own.key === key) continue;
+    const rawKey = rawKeyOf(String(id), Number(receivedAt));
+    names.add(`${JSON.stringify(key)} of ${rawKey}`);
+    rawKeys.push(rawKey);
+    if (names.isFull) break;
+  }
+  const what =
+    unexplained === 1
+      ? 'idempotency key names a batch that the raw store does not have'
+      : 'idempotency keys name batches that the raw store does not have';
+  const detail = `${unexplained} ${what}: ${names.text(unexplained)}.`;
+  report({ code: 'key_unexplained', detail, rawKeys });
+}
+
+const keysByPlace = `
+  SELECT caller, key, batch_id, received_at, position FROM idempotency_keys
+    WHERE position >= ? AND position < ? ORDER BY position`;

@@ -1,0 +1,249 @@
+import { admitInOrder, counterName, type Counter } from '../../../domain/day-bound.ts';
+import { CounterSet } from '../../../domain/counter-set.ts';
+import { rowsOfTally, type Tally } from '../../../domain/counter.ts';
+import { dayRule, type DayOf } from '../../../domain/day.ts';
+import type { CalendarDate } from '../../../domain/timestamp.ts';
+import { excludeItems } from '../../../pipeline/exclusions.ts';
+import { Unavailable, type Batch } from '../../../pipeline/ports.ts';
+import type { LogPosition } from '../log/frame.ts';
+import type { ScannedRecord } from '../log/frame-scanner.ts';
+import { RecordCounter } from '../store/record-counter.ts';
+import type { SqliteCounterStore } from '../store/counter-store.ts';
+
+export interface CounterAdmissionOptions {
+  readonly store: Pick<SqliteCounterStore, 'position' | 'takeChange' | 'withoutRow' | 'countersOn'>;
+  readonly countersPerDayMax: number;
+  /** The day rule of the log. */
+  readonly dayZone: string;
+  /** Called where what was known of counters is not sure any more. */
+  readonly onForget: () => void;
+  /** Milliseconds since 1970. */
+  readonly now: () => number;
+}
+
+/** Names that are known to be there: so many at least, and twice as many at most. */
+const knownMax = 65_536;
+/** So many names may wait to be counted, and those of one batch. */
+const pendingMax = 200_000;
+/** Days whose size is remembered. */
+const daysMax = 4_096;
+/** What is not counted at the start is read for so long; new counters wait for the rest of it. */
+const readUncountedMs = 2_000;
+/** So much of it is read before its counters are looked up, most of which come again and again. */
+const lookUpBytes = 1024 * 1024;
+
+/** Counters that are not there yet, each once. */
+export type Newcomers = readonly { readonly counter: Counter }[];
+
+interface Pending {
+  readonly date: CalendarDate;
+  /** The end of the record that begins the counter. */
+  readonly end: LogPosition;
+}
+
+/** Records that were read, and whose counters are not looked up yet. */
+interface ReadRecords {
+  readonly counter: RecordCounter;
+  from: LogPosition;
+  end: LogPosition;
+}
+
+/**
+ * Holds each day to so many distinct counters. A day has those with a row, and those of batches that
+ * are staged and not counted yet; both are known exactly, since one thread stages and counts.
+ */
+export class CounterAdmission {
+  readonly #options: CounterAdmissionOptions;
+  readonly #dayOf: DayOf;
+  /** Counters that have a row or are pending, and the generation of them before. */
+  #known = new CounterSet();
+  #knownBefore = new CounterSet();
+  /** In the order of the log. */
+  readonly #pending = new Map<string, Pending>();
+  readonly #pendingOn = new Map<CalendarDate, number>();
+  /** How many counters days have, with those that are pending; the one used last is last. */
+  readonly #sizes = new Map<CalendarDate, number>();
+  /** Uncounted records before this were not read. */
+  #unreadThrough: LogPosition = 0;
+  /** What is pending may have got rows from another process: it is counted twice until it is counted. */
+  #isTooMany = false;
+  #read: ReadRecords | undefined;
+  #readUntil: number | undefined;
+
+  constructor(options: CounterAdmissionOptions) {
+    this.#options = options;
+    this.#dayOf = dayRule(options.dayZone);
+  }
+
+  /** Takes note of a record that is not counted yet, before any other question; in order. */
+  addUncounted({ record, end }: ScannedRecord): void {
+    const { dayZone } = this.#options;
+    const now = this.#options.now();
+    this.#readUntil ??= now + readUncountedMs;
+    if (now > this.#readUntil || this.#pending.size >= pendingMax) {
+      this.#unreadThrough = end;
+      return;
+    }
+    const read = (this.#read ??= {
+      counter: new RecordCounter(dayZone),
+      from: record.position,
+      end,
+    });
+    read.counter.count(record);
+    read.end = end;
+    if (end - read.from >= lookUpBytes || read.counter.isFull) this.#takeRead(read);
+  }
+
+  /** All has been told that is not counted yet. */
+  endUncounted(): void {
+    if (this.#read !== undefined) this.#takeRead(this.#read);
+    this.#read = undefined;
+  }
+
+  /** Its counters are taken to begin with the last record, which is counted the latest. */
+  #takeRead(read: ReadRecords): void {
+    this.take(this.#withoutRow(entriesOf(read.counter.takeTally())), read.end);
+    read.from = read.end;
+  }
+
+  /**
+   * Those of the counters that are not there yet, and will not be by what is staged.
+   * @throws {Unavailable} where that cannot be told now, or too many wait to be counted.
+   */
+  newcomers<T extends { readonly counter: Counter }>(entries: readonly T[]): T[] {
+    const unknown = entries.filter(({ counter }) => !this.#isKnown(counter));
+    if (unknown.length === 0) return unknown;
+    this.noticeChanges();
+    this.#forgetCounted();
+    const newcomers = this.#withoutRow(unknown);
+    if (newcomers.length > 0) this.#checkCapacity(newcomers.length);
+    return newcomers;
+  }
+
+  /** Whether all of them may come into being. */
+  hasRoomFor(newcomers: Newcomers): boolean {
+    const byDay = new Map<CalendarDate, number>();
+    for (const { counter } of newcomers) {
+      byDay.set(counter.date, (byDay.get(counter.date) ?? 0) + 1);
+    }
+    for (const [date, count] of byDay) if (count > this.#roomOn(date)) return false;
+    return true;
+  }
+
+  /**
+   * The batch without the items whose counters have no room, and the counters that it begins.
+   * @throws {NothingAdmitted | Unavailable}
+   */
+  admit(batch: Batch): { readonly batch: Batch; readonly newcomers: Newcomers } {
+    if (this.#known.hasAll(batch.tally)) return { batch, newcomers: [] };
+    const newcomers = this.newcomers(entriesOf(batch.tally));
+    if (batch.excluded !== undefined || this.hasRoomFor(newcomers)) return { batch, newcomers };
+    const isNew = new Set(newcomers.map(({ counter }) => nameOf(counter)));
+    const has = (counter: Counter) => !isNew.has(nameOf(counter));
+    const roomOn = (date: CalendarDate) => this.#roomOn(date);
+    const left = excludeItems(batch, this.#dayOf, admitInOrder({ has, roomOn }));
+    const begun = entriesOf(left.tally).filter(({ counter }) => isNew.has(nameOf(counter)));
+    return { batch: left, newcomers: begun };
+  }
+
+  /** The newcomers come into being by a record that ends there. */
+  take(newcomers: Newcomers, end: LogPosition): void {
+    for (const { counter } of newcomers) {
+      const { date } = counter;
+      const name = nameOf(counter);
+      if (this.#pending.has(name)) continue;
+      this.#pending.set(name, { date, end });
+      this.#pendingOn.set(date, (this.#pendingOn.get(date) ?? 0) + 1);
+      const size = this.#sizes.get(date);
+      if (size !== undefined) this.#sizes.set(date, size + 1);
+      this.#remember(counter);
+    }
+  }
+
+  /** Forgets what another process may have changed; to be called now and then. */
+  noticeChanges(): void {
+    const change = this.#options.store.takeChange();
+    if (change === 'none') return;
+    this.#sizes.clear();
+    this.#isTooMany = this.#pending.size > 0;
+    if (change === 'added') return;
+    this.#known = new CounterSet();
+    this.#knownBefore = new CounterSet();
+    this.#options.onForget();
+  }
+
+  #isKnown(counter: Counter): boolean {
+    if (this.#known.has(counter)) return true;
+    if (!this.#knownBefore.has(counter) && !this.#pending.has(nameOf(counter))) return false;
+    this.#remember(counter);
+    return true;
+  }
+
+  #remember(counter: Counter): void {
+    if (this.#known.size >= knownMax) {
+      this.#knownBefore = this.#known;
+      this.#known = new CounterSet();
+    }
+    this.#known.add(counter);
+  }
+
+  /** Remembers the others. */
+  #withoutRow<T extends { readonly counter: Counter }>(entries: readonly T[]): T[] {
+    const unknown = entries.filter(({ counter }) => !this.#pending.has(nameOf(counter)));
+    const missing = this.#options.store.withoutRow(unknown);
+    const isMissing = new Set(missing);
+    for (const each of unknown) if (!isMissing.has(each)) this.#remember(each.counter);
+    return missing;
+  }
+
+  #roomOn(date: CalendarDate): number {
+    return Math.max(0, this.#options.countersPerDayMax - this.#sizeOf(date));
+  }
+
+  #sizeOf(date: CalendarDate): number {
+    this.#forgetCounted();
+    const known = this.#sizes.get(date);
+    const size = known ?? this.#options.store.countersOn(date) + (this.#pendingOn.get(date) ?? 0);
+    this.#sizes.delete(date);
+    this.#sizes.set(date, size);
+    if (this.#sizes.size > daysMax) {
+      const [oldest] = this.#sizes.keys();
+      if (oldest !== undefined) this.#sizes.delete(oldest);
+    }
+    return size;
+  }
+
+  /** What is counted has rows. */
+  #forgetCounted(): void {
+    const { position } = this.#options.store;
+    for (const [name, { date, end }] of this.#pending) {
+      if (end > position) return;
+      this.#pending.delete(name);
+      const left = (this.#pendingOn.get(date) ?? 0) - 1;
+      if (left > 0) this.#pendingOn.set(date, left);
+      else this.#pendingOn.delete(date);
+    }
+    if (!this.#isTooMany) return;
+    this.#isTooMany = false;
+    this.#sizes.clear();
+  }
+
+  #checkCapacity(more: number): void {
+    const { position } = this.#options.store;
+    const isUnread = position < this.#unreadThrough;
+    const isFull = this.#pending.size > 0 && this.#pending.size + more > pendingMax;
+    if (!isUnread && !isFull) return;
+    throw new Unavailable(
+      'overloaded',
+      'The batch has counters that are new, and so much waits to be counted that it is not known yet whether there is room for them. Nothing of it was stored; send it again after a moment.',
+    );
+  }
+}
+
+function entriesOf(tally: Tally): { readonly counter: Counter }[] {
+  return [...rowsOfTally(tally)].map((counter) => ({ counter }));
+}
+
+function nameOf(counter: Counter): string {
+  return counter.date + counterName(counter);
+}

@@ -1,0 +1,211 @@
+import { Worker } from 'node:worker_threads';
+
+import { formatBatchId, rawKeyOf } from '../../../domain/batch-id.ts';
+import type { IngestOutcome, Submission, Unavailable } from '../../../pipeline/ports.ts';
+import type { EmbeddedOptions } from '../options.ts';
+import type { FromWriter, Opened, Progress, ToWriter, WriterSettings } from './messages.ts';
+import { refusal } from '../refusals.ts';
+import { ringMemory, RingProducer, type OtherOutcomes, type Verdict } from './submission-ring.ts';
+import { workerUrl } from '../worker-url.ts';
+import { metersMemory, writerMeters, type WriterMeters } from './writer-meters.ts';
+
+/**
+ * A parsed body is garbage soon; with more room, more of it piles up before it is collected. One
+ * body takes up to some 25 times its size, as a list of empty objects.
+ */
+function heapLimits(bodyBytesMax: number) {
+  const bodyMiB = Math.ceil(bodyBytesMax / 1024 / 1024);
+  return { maxYoungGenerationSizeMb: 24, maxOldGenerationSizeMb: 384 + 32 * bodyMiB };
+}
+
+/**
+ * What comes in one turn of the event loop is shown to the writer at its end, or as soon as it is
+ * so many bytes: scanning them takes the writer as long as this side takes to read the next.
+ */
+const publishBytes = 64 * 1024;
+
+type Resolve = (outcome: IngestOutcome) => void;
+
+/**
+ * The writer's thread, seen from the main thread. Submissions are put into a ring that both share,
+ * which bounds what is on its way in bytes and in number, and shown to the writer once for each
+ * turn of the event loop.
+ */
+export class WriterClient {
+  /** Resolves, with why, if the writer fails; never rejects. */
+  readonly failed: Promise<Error>;
+  /** As the writer's thread goes on measuring. */
+  readonly meters: WriterMeters;
+  readonly #worker: Worker;
+  readonly #ring: RingProducer;
+  readonly #onDefect: (message: string) => void;
+  /** Of the submissions from `#answered` on, in their order. */
+  #waiting: Resolve[] = [];
+  #answered = 0;
+  /** With why it could not be closed, if so. */
+  readonly #closed = Promise.withResolvers<Error | undefined>();
+  #failure: Error | undefined;
+  readonly #reportFailure: (error: Error) => void;
+  #unavailable: Unavailable['code'] | undefined;
+  #unpublishedBytes = 0;
+  #progress: Progress;
+
+  /** @throws an Error whose message says what is wrong and what to do. */
+  static async start(
+    options: EmbeddedOptions,
+    onDefect: (message: string) => void,
+  ): Promise<{ writer: WriterClient; opened: Opened }> {
+    const ring = ringMemory(options.inFlightBytesMax);
+    const meters = metersMemory();
+    const worker = new Worker(workerUrl('writer/writer-worker'), {
+      workerData: { options, ring, meters } satisfies WriterSettings,
+      resourceLimits: heapLimits(options.bodyBytesMax),
+    });
+    const first = await new Promise<FromWriter>((resolve, reject) => {
+      worker.once('message', resolve);
+      worker.once('error', reject);
+    });
+    if (first.kind === 'failed') {
+      await worker.terminate();
+      throw new Error(first.message);
+    }
+    if (first.kind !== 'ready') throw new Error(`the writer began with ${first.kind}`);
+    const writer = new WriterClient(
+      worker,
+      new RingProducer(ring),
+      onDefect,
+      first.progress,
+      writerMeters(meters),
+    );
+    return { writer, opened: first };
+  }
+
+  private constructor(
+    worker: Worker,
+    ring: RingProducer,
+    onDefect: (message: string) => void,
+    progress: Progress,
+    meters: WriterMeters,
+  ) {
+    this.meters = meters;
+    this.#worker = worker;
+    this.#ring = ring;
+    this.#onDefect = onDefect;
+    this.#progress = progress;
+    const { promise, resolve } = Promise.withResolvers<Error>();
+    this.failed = promise;
+    this.#reportFailure = resolve;
+    worker.removeAllListeners('error');
+    worker.on('message', (message: FromWriter) => this.#receive(message));
+    worker.on('error', (error) =>
+      this.#fail(error instanceof Error ? error.message : String(error)),
+    );
+    worker.on('exit', () => this.#fail('the writer thread ended'));
+  }
+
+  /** Submissions that are on their way. */
+  get underway(): number {
+    return this.#ring.used;
+  }
+
+  get progress(): Progress {
+    return this.#progress;
+  }
+
+  /** Why nothing is taken now, if it is not. */
+  get unavailable(): Unavailable['code'] | undefined {
+    if (this.#unavailable !== undefined) return this.#unavailable;
+    return this.#ring.isFull ? 'overloaded' : undefined;
+  }
+
+  ingest(submission: Submission): Promise<IngestOutcome> {
+    if (this.#unavailable !== undefined) return Promise.resolve(refusal(this.#unavailable));
+    if (!this.#ring.put(submission)) return Promise.resolve(refusal('overloaded'));
+    if (this.#unpublishedBytes === 0) setImmediate(this.#publish);
+    this.#unpublishedBytes += 1 + submission.body.length;
+    if (this.#unpublishedBytes >= publishBytes) this.#publish();
+    return new Promise((resolve) => void this.#waiting.push(resolve));
+  }
+
+  /** Takes nothing more; resolves when all that was taken is answered. */
+  async finish(): Promise<void> {
+    this.#unavailable ??= 'stopping';
+    while (this.#waiting.length > 0) await new Promise((done) => setTimeout(done, 5));
+  }
+
+  /**
+   * Counts what it can, lets the data directory go, and ends the thread.
+   * @throws why it could not, or why the writer had failed before.
+   */
+  async close(): Promise<void> {
+    await this.finish();
+    this.#post({ kind: 'close' });
+    const failure = await this.#closed.promise;
+    await this.#worker.terminate();
+    if (failure !== undefined) throw failure;
+  }
+
+  readonly #publish = (): void => {
+    if (this.#unpublishedBytes === 0) return;
+    this.#unpublishedBytes = 0;
+    if (this.#ring.publish()) this.#post({ kind: 'wake' });
+  };
+
+  #receive(message: FromWriter): void {
+    switch (message.kind) {
+      case 'verdicts':
+        this.#progress = message.progress;
+        this.#answer(message.through, message.others);
+        return;
+      case 'progress':
+        this.#progress = message.progress;
+        return;
+      case 'defect':
+        this.#onDefect(message.message);
+        return;
+      case 'failed':
+        this.#fail(message.message);
+        return;
+      case 'closed':
+        this.#closed.resolve(undefined);
+        return;
+      case 'ready':
+    }
+  }
+
+  #answer(through: number, others: OtherOutcomes): void {
+    // A writer that has failed may still tell what it knows, after those who waited were told.
+    if (through <= this.#answered) return;
+    const resolves = this.#waiting.splice(0, through - this.#answered);
+    const byNumber = new Map(others);
+    resolves.forEach((resolve, index) => {
+      const number = this.#answered + index;
+      const verdict = this.#ring.verdict(number);
+      resolve(verdict ? accepted(verdict) : (byNumber.get(number) ?? refusal('storage_failed')));
+    });
+    this.#answered = through;
+    this.#ring.release(through);
+  }
+
+  #fail(message: string): void {
+    this.#failure ??= new Error(message);
+    this.#closed.resolve(this.#failure);
+    this.#unavailable = 'storage_failed';
+    this.#reportFailure(this.#failure);
+    // What the writer has answers itself, unless its thread is gone.
+    setTimeout(() => {
+      this.#answered += this.#waiting.length;
+      for (const resolve of this.#waiting.splice(0)) resolve(refusal('storage_failed'));
+    }, 1000).unref();
+  }
+
+  #post(message: ToWriter): void {
+    this.#worker.postMessage(message);
+  }
+}
+
+function accepted({ batchId: bytes, receivedAt, enqueued }: Verdict): IngestOutcome {
+  const batchId = formatBatchId(bytes);
+  const rawKey = rawKeyOf(batchId, receivedAt);
+  return { accepted: true, batchId, rawKey, enqueued, rejected: 0, errors: [] };
+}

@@ -1,0 +1,83 @@
+import {
+  dropDeadLetters,
+  listDeadLetters,
+  redriveDeadLetters,
+  type StoredDeadLetter,
+} from '../../engines/embedded/store/dead-letters.ts';
+import type { RecordedDeadLetter } from '../../engines/embedded/store/progress-row.ts';
+import { Chooser, type ChosenLetters, type DlqOptions } from './dlq-options.ts';
+import { letterJson, letterText, nameOf, type ShownLetter } from './letter-text.ts';
+import { withLocalStore } from '../cli/local-store.ts';
+import { jsonText, visible } from '../cli/terminal-text.ts';
+
+/** Prints what is not counted, and why. Returns the exit code. */
+export async function dlqList(options: DlqOptions): Promise<number> {
+  const { place, json } = options;
+  if (place.stack !== undefined) {
+    const { listOfStack } = await import('./stack-dlq.ts');
+    return listOfStack(place.stack, options);
+  }
+  const { dataDir } = place;
+  const letters = await withLocalStore(dataDir, () => listDeadLetters(dataDir).map(shownOf));
+  for (const letter of letters) {
+    process.stdout.write(json ? `${letterJson(letter)}\n` : letterText(letter));
+  }
+  if (letters.length === 0 && !json) process.stdout.write('no dead letters\n');
+  return 0;
+}
+
+/** Counts those that can be counted now. Returns the exit code: 1 where some cannot. */
+export async function dlqRedrive(options: ChosenLetters): Promise<number> {
+  const { place, json } = options;
+  if (place.stack !== undefined) {
+    const { redriveOnStack } = await import('./stack-dlq.ts');
+    return redriveOnStack(place.stack, options);
+  }
+  const chooser = new Chooser(options);
+  const { dataDir } = place;
+  const { counted, failed } = await withLocalStore(dataDir, () =>
+    redriveDeadLetters(dataDir, chosenBy(chooser), Date.now()),
+  );
+  if (json) {
+    const failures = failed.map(({ batchId, reason }) => ({ batch_id: batchId, reason }));
+    process.stdout.write(`${jsonText({ counted, failed: failures })}\n`);
+  } else {
+    for (const { batchId, reason, isRestored } of failed) {
+      const name = nameOf({ id: batchId, rawKey: undefined });
+      const prefix = isRestored ? '' : 'still not counted: ';
+      process.stdout.write(`${name}: ${prefix}${visible(reason)}\n`);
+    }
+    process.stdout.write(`counted ${counted}, not counted ${failed.length}\n`);
+  }
+  return chooser.tellMissing() && failed.length === 0 ? 0 : 1;
+}
+
+/** Decides that they are never counted. Returns the exit code. */
+export async function dlqDrop(options: ChosenLetters): Promise<number> {
+  const { place, json } = options;
+  if (place.stack !== undefined) {
+    const { dropFromStack } = await import('./stack-dlq.ts');
+    return dropFromStack(place.stack, options);
+  }
+  const chooser = new Chooser(options);
+  const { dataDir } = place;
+  const dropped = await withLocalStore(dataDir, () =>
+    dropDeadLetters(dataDir, chosenBy(chooser), Date.now()),
+  );
+  const text = `dropped ${dropped}; they stay on record and are never counted`;
+  process.stdout.write(`${json ? jsonText({ dropped }) : text}\n`);
+  return chooser.tellMissing() ? 0 : 1;
+}
+
+function chosenBy(chooser: Chooser): (letter: RecordedDeadLetter) => boolean {
+  return ({ batchId, reason }) => chooser.isChosen({ names: [batchId], reason });
+}
+
+function shownOf(letter: StoredDeadLetter): ShownLetter {
+  const { batchId, rawKey, items, reason, firstFailedAt, lastFailedAt, droppedAt } = letter;
+  const { body, encoding } = letter;
+  return {
+    ...{ id: batchId, batchId: batchId || undefined, rawKey, index: undefined, items, reason },
+    ...{ firstFailedAt, lastFailedAt, droppedAt, body, encoding },
+  };
+}

@@ -1,0 +1,91 @@
+import { constants, gunzipSync } from 'node:zlib';
+
+import type { ContentEncoding } from '../../pipeline/ports.ts';
+import { jsonText, visible } from '../cli/terminal-text.ts';
+
+/** A dead letter of either engine, as it is shown. */
+export interface ShownLetter {
+  /** By which commands know it, beside its batch id and raw key. Empty: nobody can name it. */
+  readonly id: string;
+  readonly batchId: string | undefined;
+  readonly rawKey: string | undefined;
+  /** Of the chunk, where it is a part of a batch. */
+  readonly index: number | undefined;
+  readonly items: number | undefined;
+  readonly reason: string;
+  /** Milliseconds since 1970; undefined where nobody noted it. */
+  readonly firstFailedAt: number | undefined;
+  readonly lastFailedAt: number | undefined;
+  readonly droppedAt: number | undefined;
+  readonly body: Uint8Array | undefined;
+  readonly encoding: ContentEncoding;
+}
+
+/** One line of JSON, with the whole body. */
+export function letterJson(letter: ShownLetter): string {
+  const { id, batchId, rawKey, index, items, reason, body } = letter;
+  return jsonText({
+    id: id || null,
+    batch_id: batchId ?? null,
+    raw_key: rawKey ?? null,
+    index: index ?? null,
+    items: items ?? null,
+    reason,
+    first_failed_at: timeOrNull(letter.firstFailedAt),
+    last_failed_at: timeOrNull(letter.lastFailedAt),
+    dropped_at: timeOrNull(letter.droppedAt),
+    encoding: letter.encoding,
+    body_base64: body === undefined ? null : Buffer.from(body).toString('base64'),
+  });
+}
+
+/** Some lines for people, with the beginning of the body. */
+export function letterText(letter: ShownLetter): string {
+  const { index, items, reason, droppedAt } = letter;
+  const part = index === undefined ? '' : `, chunk ${index}`;
+  const size = items === undefined ? '' : `, ${items} ${items === 1 ? 'item' : 'items'}`;
+  const dropped = droppedAt === undefined ? '' : `, dropped ${timeText(droppedAt)}`;
+  const excerpt = excerptOf(letter);
+  return [
+    `${nameOf(letter)}${part}${size}`,
+    `  ${visible(reason)}`,
+    `  first failed ${timeText(letter.firstFailedAt)}, last ${timeText(letter.lastFailedAt)}${dropped}`,
+    ...(excerpt === '' ? [] : [`  ${excerpt}`]),
+    '',
+  ].join('\n');
+}
+
+/** The same in one line, where it is only named. */
+export function nameOf({ id, rawKey }: Pick<ShownLetter, 'id' | 'rawKey'>): string {
+  return visible(rawKey ?? (id || 'damaged'));
+}
+
+const excerptCharacters = 160;
+const excerptBytes = 4_096;
+
+function excerptOf({ body, encoding }: ShownLetter): string {
+  if (body === undefined) return '';
+  const head = body.subarray(0, excerptBytes);
+  const text = encoding === 'gzip' ? inflatedHead(head) : Buffer.from(head).toString();
+  if (text === undefined) return `${body.length} bytes that cannot be inflated`;
+  const line = text.replace(/\s+/g, ' ').trim();
+  const isCut = line.length > excerptCharacters || body.length > head.length;
+  return visible(line.slice(0, excerptCharacters)) + (isCut ? ' …' : '');
+}
+
+/** What the first bytes of a compressed body hold: these are few, and so is that. */
+function inflatedHead(head: Uint8Array): string | undefined {
+  try {
+    return gunzipSync(head, { finishFlush: constants.Z_SYNC_FLUSH }).toString();
+  } catch {
+    return undefined;
+  }
+}
+
+function timeText(time: number | undefined): string {
+  return time === undefined ? 'at a time not noted' : new Date(time).toISOString();
+}
+
+function timeOrNull(time: number | undefined): string | null {
+  return time === undefined ? null : new Date(time).toISOString();
+}

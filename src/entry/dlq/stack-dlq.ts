@@ -1,0 +1,214 @@
+import { once } from 'node:events';
+
+import { GetQueueAttributesCommand } from '@aws-sdk/client-sqs';
+
+import { awsSweepPorts } from '../../engines/aws/intake/sweep-ports.ts';
+import {
+  passOver,
+  type PassOptions,
+  type StoredLetter,
+} from '../../engines/aws/dead-letters/dead-letter-pass.ts';
+import {
+  droppedLetters,
+  dropLetters,
+  type DroppedLetter,
+} from '../../engines/aws/dead-letters/drop.ts';
+import { findLeastKeepMs } from '../../engines/aws/ledger/least-keep.ts';
+import { redriveLetters, type RedriveOptions } from '../../engines/aws/dead-letters/redrive.ts';
+import { s3RawStore } from '../../engines/aws/intake/raw-store.ts';
+import { sqsChunkQueue } from '../../engines/aws/queue/chunk-queue.ts';
+import { checkTablePair } from '../../engines/aws/ledger/table-pair.ts';
+import { sweepBatch } from '../../pipeline/sweep.ts';
+import type { SweepRules } from '../../pipeline/sweep-ports.ts';
+import type { StackPlace } from '../cli/common-options.ts';
+import { Chooser, type ChosenLetters, type DlqOptions } from './dlq-options.ts';
+import { backoff } from '../lambda/clients.ts';
+import { roomMs } from '../lambda/environment.ts';
+import { letterJson, letterText, type ShownLetter } from './letter-text.ts';
+import { withStack, type DeployedStack } from '../cli/stack.ts';
+import { jsonText, visible } from '../cli/terminal-text.ts';
+
+/** So long SQS looks for a letter before it says that there is none. */
+const waitSeconds = 1;
+const sendAttemptsMax = 6;
+/** As the sweeper has it by default. */
+const sweepAfterMs = 15 * 60_000;
+
+export const listOfStack = onStack(list);
+export const redriveOnStack = onStack(redrive);
+export const dropFromStack = onStack(drop);
+
+function onStack<Options>(act: (stack: DeployedStack, options: Options) => Promise<number>) {
+  return (place: StackPlace, options: Options) =>
+    withStack(place, process.env, (stack) => act(stack, options));
+}
+
+/** Prints what lies in the dead-letter queue and what was dropped. Returns the exit code. */
+async function list(stack: DeployedStack, options: DlqOptions): Promise<number> {
+  const { json } = options;
+  const hidden = await hiddenLetters(stack);
+  const print = async (letters: readonly ShownLetter[]) => {
+    const text = letters.map((letter) => (json ? `${letterJson(letter)}\n` : letterText(letter)));
+    if (!process.stdout.write(text.join(''))) await once(process.stdout, 'drain');
+  };
+  const { letters, isMore } = await passOver(passOf(stack, options), async (page) => {
+    await print(page.map(shownOf));
+    return new Set();
+  });
+  let dropped = 0;
+  for await (const page of droppedLetters(stack.dynamodb, stack.ledgerTable)) {
+    await print(page.map(shownOfDropped));
+    dropped += page.length;
+  }
+  if (letters + dropped === 0 && !json) process.stdout.write('no dead letters\n');
+  tellMore(isMore, options);
+  if (hidden > 0) {
+    process.stderr.write(
+      `about ${hidden} letters were in the hands of another command or console; list again in some minutes\n`,
+    );
+  }
+  return 0;
+}
+
+/** Sends letters to be counted again. Returns the exit code: 1 where some are left. */
+async function redrive(stack: DeployedStack, options: ChosenLetters): Promise<number> {
+  const { json } = options;
+  const { dynamodb: client, countersTable, ledgerTable } = stack;
+  await checkTablePair({ client, countersTable, ledgerTable });
+  const chooser = new Chooser(options);
+  let sent = 0;
+  const left: { id: string; reason: string }[] = [];
+  const result = await redriveLetters(await redriveOptions(stack, options), by(chooser), {
+    onLetter(letter, reason) {
+      const name = nameOfLetter(letter);
+      if (reason === undefined) sent++;
+      else left.push({ id: name, reason });
+      if (json) return;
+      const text = reason === undefined ? 'sent' : `left: ${reason}`;
+      process.stdout.write(`${visible(name)}: ${visible(text)}\n`);
+    },
+  });
+  const text = `sent ${sent} to be counted, left ${left.length}`;
+  process.stdout.write(`${json ? jsonText({ sent, left }) : text}\n`);
+  tellMore(result.isMore, options);
+  return chooser.tellMissing() && left.length === 0 ? 0 : 1;
+}
+
+/** Decides that letters are never counted. Returns the exit code. */
+async function drop(stack: DeployedStack, options: ChosenLetters): Promise<number> {
+  const chooser = new Chooser(options);
+  let dropped = 0;
+  const counted: string[] = [];
+  const result = await dropLetters(
+    {
+      pass: passOf(stack, options),
+      client: stack.transactions,
+      ledgerTable: stack.ledgerTable,
+      backoff: backoff(sendAttemptsMax),
+    },
+    by(chooser),
+    (letter, outcome) => {
+      if (outcome === 'dropped') dropped++;
+      else counted.push(nameOfLetter(letter));
+    },
+  );
+  if (options.json) {
+    process.stdout.write(`${jsonText({ dropped, counted_before: counted })}\n`);
+  } else {
+    for (const name of counted) {
+      process.stdout.write(`${visible(name)}: counted already, from another copy; put away\n`);
+    }
+    process.stdout.write(`dropped ${dropped}; they stay on record and are never counted\n`);
+  }
+  tellMore(result.isMore, options);
+  return chooser.tellMissing() ? 0 : 1;
+}
+
+async function redriveOptions(stack: DeployedStack, options: DlqOptions): Promise<RedriveOptions> {
+  const { dynamodb, ledgerTable, keepMs, dayOf } = stack;
+  const queue = {
+    client: stack.sqs,
+    queueUrl: stack.queueUrl,
+    backoff: backoff(sendAttemptsMax),
+  };
+  const leastMs = Math.min(keepMs, (await findLeastKeepMs(dynamodb, ledgerTable)) ?? keepMs);
+  const ageMsMax = leastMs - roomMs;
+  const ports = awsSweepPorts({
+    ledger: { client: dynamodb, ledgerTable, keepMs },
+    rawStore: s3RawStore(stack.s3, stack.rawBucket),
+    queue: sqsChunkQueue(queue),
+    ...{ sqs: queue.client, queueUrl: queue.queueUrl, backoff: queue.backoff },
+    parking: { park: () => Promise.resolve(new Set()) },
+    width: 1,
+  });
+  const rules: SweepRules = {
+    ...{ dayOf, ageMsMax, keepMs: leastMs, afterMs: sweepAfterMs, now: Date.now },
+    deadline: Number.POSITIVE_INFINITY,
+    onFailure: () => undefined,
+    onForgotten: () => undefined,
+  };
+  return {
+    ...{ pass: passOf(stack, options), queue, dayOf, ageMsMax },
+    redriveBatch: (rawKey) => sweepBatch(rawKey, ports, rules),
+  };
+}
+
+function passOf({ sqs, deadLetterQueueUrl }: DeployedStack, { limit }: DlqOptions): PassOptions {
+  return { client: sqs, queueUrl: deadLetterQueueUrl, now: Date.now, limit, waitSeconds };
+}
+
+/** How many letters somebody else has received and not given back; as SQS knows it, roughly. */
+async function hiddenLetters({ sqs, deadLetterQueueUrl }: DeployedStack): Promise<number> {
+  const name = 'ApproximateNumberOfMessagesNotVisible';
+  const { Attributes = {} } = await sqs.send(
+    new GetQueueAttributesCommand({ QueueUrl: deadLetterQueueUrl, AttributeNames: [name] }),
+  );
+  return Number(Attributes[name] ?? 0);
+}
+
+function tellMore(isMore: boolean, { limit }: DlqOptions): void {
+  if (!isMore) return;
+  process.stderr.write(
+    `there may be more letters than were looked at (--limit ${limit}); run it again, or with a larger --limit\n`,
+  );
+}
+
+function by(chooser: Chooser): (letter: StoredLetter) => boolean {
+  return (letter) => {
+    const { id, content, reason } = letter;
+    const batch = content.kind === 'message' ? [] : [content.batchId, content.rawKey];
+    return chooser.isChosen({ names: [id, nameOfLetter(letter), ...batch], reason });
+  };
+}
+
+/** A chunk goes by its batch and index, as ids are written elsewhere. */
+function nameOfLetter({ id, content }: Pick<StoredLetter, 'id' | 'content'>): string {
+  return content.kind === 'chunk' ? `${content.batchId}:${content.index}` : id;
+}
+
+function shownOf(letter: StoredLetter): ShownLetter {
+  return shown(letter, Buffer.from(letter.body), undefined);
+}
+
+function shownOfDropped(letter: DroppedLetter): ShownLetter {
+  const { body, droppedAt } = letter;
+  return shown(letter, body === undefined ? undefined : Buffer.from(body), droppedAt);
+}
+
+function shown(
+  letter: Omit<DroppedLetter, 'body' | 'droppedAt'>,
+  body: Uint8Array | undefined,
+  droppedAt: number | undefined,
+): ShownLetter {
+  const { content, reason, firstFailedAt, lastFailedAt } = letter;
+  const isChunk = content.kind === 'chunk';
+  const isMessage = content.kind === 'message';
+  return {
+    id: nameOfLetter(letter),
+    batchId: isMessage ? undefined : content.batchId,
+    rawKey: isMessage ? undefined : content.rawKey,
+    index: isChunk ? content.index : undefined,
+    items: isChunk ? content.items : undefined,
+    ...{ reason, firstFailedAt, lastFailedAt, droppedAt, body, encoding: 'identity' },
+  };
+}

@@ -1,0 +1,79 @@
+import { Option, type Command } from 'commander';
+
+import {
+  count,
+  defaultBodyBytesMax,
+  defaultUrl,
+  option,
+  setting,
+  tokenOption,
+} from '../cli/common-options.ts';
+import { bodySize, keyName, serverUrl, UsageError } from '../cli/option-parsers.ts';
+
+/**
+ * What an input is. `json`: one document, a list of items or an object with `processed_devices`.
+ * `ndjson`: on each line an item or such a document. `auto`: whichever the input shows.
+ */
+export type InputFormat = 'json' | 'ndjson' | 'auto';
+
+/** What `ingest` needs to know. Under the same `key`, the same files count once. */
+export interface IngestOptions {
+  files: readonly string[];
+  url: string;
+  itemsPerBatch: number;
+  bodyBytesMax: number;
+  concurrency: number;
+  format: InputFormat;
+  strict: boolean;
+  key: string | undefined;
+  token: string | undefined;
+  json: boolean;
+}
+
+interface IngestValues {
+  url: string;
+  items: number;
+  maxBody: number;
+  concurrency: number;
+  format: InputFormat;
+  strict?: true;
+  key?: string;
+  token?: string;
+  json?: true;
+}
+
+/** Adds the argument and the options of `ingest` to a command. */
+export function addIngestOptions(command: Command): Command {
+  const maxBody = "the server's limit for a request body";
+  const formats: InputFormat[] = ['auto', 'json', 'ndjson'];
+  return command
+    .argument('<file...>', 'JSON or NDJSON, also gzipped; - is standard input')
+    .addOption(setting('--url <url>', 'the address of the server', serverUrl).default(defaultUrl))
+    .addOption(count('--items <number>', 'most items in a request', 1e6, 1000))
+    .addOption(setting('--max-body <size>', maxBody, bodySize).default(defaultBodyBytesMax, '4MiB'))
+    .addOption(count('--concurrency <number>', 'requests at a time', 256, 4))
+    .addOption(
+      new Option('--format <format>', 'what the files are').choices(formats).default('auto'),
+    )
+    .option('--strict', 'send nothing unless all lines and items are good')
+    .addOption(option('--key <name>', 'a name under which the same files count once', keyName))
+    .addOption(tokenOption())
+    .option('--json', 'print the summary as JSON');
+}
+
+/** The options of `ingest` as parsed; `files` are its arguments. */
+export function ingestOptions(command: Command, files: readonly string[]): IngestOptions {
+  if (files.indexOf('-') !== files.lastIndexOf('-')) {
+    throw new UsageError('standard input can be read once only');
+  }
+  const {
+    items,
+    maxBody,
+    key,
+    token,
+    strict = false,
+    json = false,
+    ...rest
+  } = command.opts<IngestValues>();
+  return { ...rest, files, itemsPerBatch: items, bodyBytesMax: maxBody, strict, key, token, json };
+}

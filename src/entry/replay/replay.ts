@@ -1,0 +1,168 @@
+import { checkReplayEnds } from '../cli/directory-kinds.ts';
+import { grouped, openProgress } from '../cli/progress.ts';
+import type { ReplayOptions } from './replay-options.ts';
+import { openSource, type Found, type ReplaySource } from './replay-sources.ts';
+import { openTarget, type ReplayTarget } from './replay-targets.ts';
+import { forEachConcurrently, watchInterrupt, type Interruption } from '../cli/sending.ts';
+import { jsonText, visible } from '../cli/terminal-text.ts';
+
+interface Sums {
+  batches: number;
+  items: number;
+}
+
+interface Tally {
+  sent: Sums;
+  already_there: Sums;
+  refused: Sums;
+  failed: number;
+  dead_letters: number;
+  missing: number;
+  /** The first few that were not taken, by raw key, with why. */
+  troubles: { raw_key: string | null; detail: string }[];
+}
+
+const troublesMax = 20;
+
+/** Brings the raw batches of one installation into another. Returns the exit code. */
+export async function replayBatches(
+  options: ReplayOptions,
+  env: Record<string, string | undefined>,
+): Promise<number> {
+  checkReplayEnds(options);
+  const source = await openSource(options, env);
+  const target = await openTarget(options, env, source.dayZone);
+  const interruption = watchInterrupt();
+  const tally: Tally = {
+    sent: { batches: 0, items: 0 },
+    already_there: { batches: 0, items: 0 },
+    refused: { batches: 0, items: 0 },
+    ...{ failed: 0, dead_letters: 0, missing: 0, troubles: [] },
+  };
+  const startedAt = performance.now();
+  try {
+    checkDays(source, target, options.allowOtherDays);
+    await bring(options, source, target, interruption, tally);
+  } finally {
+    interruption.dispose();
+    source.close();
+    await target.close();
+  }
+  report(options, { source, target }, tally, (performance.now() - startedAt) / 1000);
+  if (interruption.isByUser()) return interruption.exitCode();
+  return tally.refused.batches + tally.failed + tally.missing === 0 ? 0 : 1;
+}
+
+function checkDays(
+  { dayZone: from }: ReplaySource,
+  { dayZone: to }: ReplayTarget,
+  isAllowed: boolean,
+): void {
+  if (from === undefined || to === undefined || from === to || isAllowed) return;
+  throw new Error(
+    `The source takes the day of an item by the rule ${from}, the target by ${to}: items near midnight count on other dates there. Say --allow-other-days if that is meant.`,
+  );
+}
+
+async function bring(
+  { concurrency, caller }: ReplayOptions,
+  source: ReplaySource,
+  target: ReplayTarget,
+  interruption: Interruption,
+  tally: Tally,
+): Promise<void> {
+  const progress = openProgress(source.total);
+  const { stopping, leaving } = interruption;
+  let reached = 0;
+  const give = async (found: Found) => {
+    if (found.kind !== 'batch') {
+      passOver(found, tally);
+      return;
+    }
+    const { rawKey, at } = found;
+    const batch = await found.load();
+    const items = batch.replayOf.accepted;
+    const outcome = await target.take({ ...batch, caller: batch.caller || caller }, leaving);
+    const isOfAll = outcome.kind === 'failed' || (outcome.kind === 'refused' && outcome.isHopeless);
+    if (isOfAll) interruption.stop();
+    if (outcome.kind === 'failed') tally.failed++;
+    else add(tally[outcome.kind === 'known' ? 'already_there' : outcome.kind], items);
+    if ('detail' in outcome) tell(tally, isOfAll ? null : rawKey, outcome.detail);
+    reached = Math.max(reached, at);
+    progress.update(reached, noteOf(tally));
+  };
+  try {
+    await forEachConcurrently(source.batches(), concurrency, stopping, give);
+  } finally {
+    progress.stop();
+  }
+}
+
+function add(sums: Sums, items: number): void {
+  sums.batches++;
+  sums.items += items;
+}
+
+function passOver(found: Exclude<Found, { kind: 'batch' }>, tally: Tally): void {
+  if (found.kind === 'dead_letter') {
+    tally.dead_letters++;
+    return;
+  }
+  tally.missing++;
+  tell(tally, null, found.detail);
+}
+
+function tell({ troubles }: Tally, rawKey: string | null, detail: string): void {
+  // Batches under way at the same time meet the same refusal.
+  const isTold = rawKey === null && troubles.some((told) => told.detail === detail);
+  if (!isTold && troubles.length < troublesMax) troubles.push({ raw_key: rawKey, detail });
+}
+
+function noteOf({ sent, already_there: known }: Tally): string {
+  return `${grouped(sent.batches)} batches sent, ${grouped(known.batches)} already there`;
+}
+
+/** A stack keeps hashes of keys, which tell a retry from another batch there alone. */
+const unknownKeys =
+  'keys     no idempotency keys came along (a stack does not know them): retries of what clients sent there count as new batches';
+
+function report(
+  { json }: ReplayOptions,
+  { source, target: { check } }: { source: ReplaySource; target: ReplayTarget },
+  { troubles, ...tally }: Tally,
+  seconds: number,
+): void {
+  const rate = Math.round((tally.sent.items + tally.already_there.items) / seconds);
+  const keys = source.hasKeys() ? 'known' : 'not_known';
+  if (json) {
+    const timing = { seconds: Number(seconds.toFixed(3)), items_per_second: rate };
+    process.stdout.write(`${jsonText({ ...tally, keys, ...timing, troubles, check })}\n`);
+    return;
+  }
+  for (const { raw_key: rawKey, detail } of troubles) {
+    const name = rawKey === null ? '' : `${rawKey}: `;
+    process.stderr.write(`device-pipeline: ${visible(name + detail)}\n`);
+  }
+  const { sent, already_there: known, refused, failed, dead_letters: dead, missing } = tally;
+  const more = [
+    [failed, 'not taken now: run it again'],
+    [dead, 'dead letters passed over'],
+    [missing, 'places missing or damaged'],
+  ] as const;
+  const rest = more.flatMap(([number, what]) =>
+    number === 0 ? [] : [`         ${grouped(number)} ${what}`],
+  );
+  const line = (name: keyof Sums) =>
+    `${grouped(sent[name])} sent, ${grouped(known[name])} already there, ${grouped(refused[name])} refused`;
+  process.stdout.write(
+    [
+      `batches  ${line('batches')}`,
+      `items    ${line('items')}`,
+      ...rest,
+      ...(keys === 'known' ? [] : [unknownKeys]),
+      `time     ${seconds.toFixed(1)} s, ${grouped(rate)} items/s`,
+      `check    ${check}`,
+      '',
+    ].join('\n'),
+  );
+}

@@ -1,0 +1,103 @@
+import type { Command } from 'commander';
+
+import { dimensions, type Dimension } from '../../pipeline/stats-text.ts';
+import {
+  addPartOptions,
+  dataDirOption,
+  option,
+  setting,
+  stackOption,
+  stackPlace,
+  tokenOption,
+  type StackPlace,
+} from '../cli/common-options.ts';
+import { dateRange, firstDate, type DateRange } from '../cli/date-range.ts';
+import { date, serverUrl, statsDimensions, UsageError } from '../cli/option-parsers.ts';
+
+/**
+ * What `stats` needs to know. `source` is a server, a data directory or a store on AWS; without `range`, it is the
+ * last week. `groupBy` has the dimensions in their order; undefined: all.
+ */
+export interface StatsOptions {
+  source: { url: string; token: string | undefined } | { dataDir: string } | { stack: StackPlace };
+  range: DateRange | undefined;
+  types: readonly string[];
+  states: readonly string[];
+  groupBy: readonly Dimension[] | undefined;
+  format: 'table' | 'json' | 'csv';
+  /** Whether CSV begins with a byte order mark. */
+  hasMark: boolean;
+}
+
+interface StatsValues {
+  date?: string;
+  from?: string;
+  to?: string;
+  type?: string[];
+  state?: string[];
+  groupBy?: Dimension[];
+  url?: string;
+  token?: string;
+  dataDir: string;
+  json?: true;
+  csv?: true;
+  bom?: true;
+}
+
+/** Adds the options of `stats` to a command. */
+export function addStatsOptions(command: Command): Command {
+  command
+    .addOption(option('--date <date>', 'one day', date))
+    .addOption(option('--from <date>', 'the first day (default: a week ago)', date))
+    .addOption(option('--to <date>', 'the last day (default: today)', date))
+    .option('--type <name...>', 'only these types')
+    .option('--state <name...>', 'only these states')
+    .addOption(
+      option('--group-by <columns...>', 'sums by date, type or state, or several', statsDimensions),
+    )
+    .addOption(setting('--url <url>', 'ask a server, not the data directory', serverUrl))
+    .addOption(tokenOption())
+    .addOption(dataDirOption())
+    .addOption(stackOption());
+  return addPartOptions(command, ['table'])
+    .option('--json', 'print the rows as JSON')
+    .option('--csv', 'print the rows as CSV')
+    .option('--bom', 'with --csv: begin with a byte order mark, for Excel on Windows');
+}
+
+/** The options of `stats` as parsed. */
+export function statsOptions(command: Command): StatsOptions {
+  const values = command.opts<StatsValues>();
+  const { type: types = [], state: states = [] } = values;
+  const { json, csv, bom = false } = values;
+  const source = sourceOf(command);
+  const range = dateRange(values.date, values.from, values.to);
+  if ('url' in source && range?.from === firstDate) {
+    throw new UsageError('a server answers for at most 366 days; give --from, too');
+  }
+  if ('stack' in source && range?.from === firstDate) {
+    throw new UsageError('the days of a stack are asked for one by one; give --from, too');
+  }
+  const groupBy = values.groupBy && dimensions.filter((name) => values.groupBy?.includes(name));
+  if (json && csv) throw new UsageError('give either --json or --csv');
+  if (bom && !csv) throw new UsageError('--bom goes with --csv');
+  const format = json ? 'json' : csv ? 'csv' : 'table';
+  return { source, range, types, states, groupBy, format, hasMark: bom };
+}
+
+function sourceOf(command: Command): StatsOptions['source'] {
+  const { token, dataDir, url } = command.opts<StatsValues>();
+  const stack = stackPlace(command, 'table');
+  const isTyped = (name: string) => command.getOptionValueSource(name) === 'cli';
+  if (isTyped('dataDir') && isTyped('url')) {
+    throw new UsageError('--url asks a server and --data-dir reads a directory; give one of them');
+  }
+  if (stack !== undefined) {
+    if (!isTyped('dataDir') && !isTyped('url')) return { stack };
+    throw new UsageError(
+      '--stack or --table reads the counters on AWS; leave --url and --data-dir out',
+    );
+  }
+  // What is typed counts more than what the environment says.
+  return url === undefined || isTyped('dataDir') ? { dataDir } : { url, token };
+}

@@ -1,0 +1,190 @@
+import { absence, addressHint, describeFailure } from '../../client/failure-text.ts';
+import { requestOverHttp } from '../../client/http-request.ts';
+import { authorization, parseObject, readText, stringOr } from '../../client/post-batch.ts';
+import {
+  dimensions,
+  Groups,
+  StatsWriter,
+  type Dimension,
+  type StatsRow,
+} from '../../pipeline/stats-text.ts';
+import { lastWeek, type DateRange } from '../cli/date-range.ts';
+import type { StackPlace } from '../cli/common-options.ts';
+import type { StatsOptions } from './stats-options.ts';
+import { jsonText, visible } from '../cli/terminal-text.ts';
+
+/** What is asked for, with the dates that stand for none. */
+interface Question extends StatsOptions {
+  readonly range: DateRange;
+}
+
+const requestMsMax = 30_000;
+const answerBytesMax = 256 * 1024 * 1024;
+
+/** Prints the counters. Returns the exit code. */
+export async function stats(options: StatsOptions): Promise<number> {
+  const { source, range = lastWeek() } = options;
+  if (options.range === undefined)
+    note(`the last 7 days, ${range.from} to ${range.to}; --from and --to give others`);
+  const question = { ...options, range };
+  process.stdout.write(await textOf(await readRowsOf(source, question), options));
+  return 0;
+}
+
+function readRowsOf(
+  source: StatsOptions['source'],
+  question: Question,
+): Promise<readonly StatsRow[]> {
+  if ('url' in source) return fetchRows(source, question);
+  if ('stack' in source) return readStack(source.stack, question);
+  return readLocal(source.dataDir, question);
+}
+
+async function textOf(
+  rows: readonly StatsRow[],
+  { format, groupBy = dimensions, hasMark }: StatsOptions,
+): Promise<string> {
+  switch (format) {
+    case 'json':
+      return `${jsonText(rows)}\n`;
+    case 'csv': {
+      const writer = new StatsWriter(groupBy, 'csv', hasMark && !process.stdout.isTTY);
+      const text = writer.opening() + writer.piece(rows) + writer.closing();
+      // Into a file it goes as it is.
+      return process.stdout.isTTY ? text.split('\r\n').map(visible).join('\n') : text;
+    }
+    case 'table':
+      return rows.length === 0 ? 'nothing counted\n' : `${await table(rows, groupBy)}\n`;
+  }
+}
+
+async function readLocal(dataDir: string, question: Question): Promise<readonly StatsRow[]> {
+  const { withLocalStore } = await import('../cli/local-store.ts');
+  return withLocalStore(dataDir, () => readRows(dataDir, question));
+}
+
+async function readRows(
+  dataDir: string,
+  { range, types, states, groupBy }: Question,
+): Promise<readonly StatsRow[]> {
+  const { openStatsReader } = await import('../../engines/embedded/reader/stats-reader.ts');
+  const reader = openStatsReader(dataDir);
+  try {
+    const pendingBytes = reader.pendingBytes();
+    if (pendingBytes > 0)
+      note(`${pendingBytes.toLocaleString('en-US')} bytes of the log are not counted yet`);
+    const pieces = reader.query({ ...range, types, states });
+    if (groupBy === undefined) return [...pieces].flat();
+    const groups = new Groups(groupBy);
+    for (const rows of pieces) groups.add(rows);
+    return groups.rows();
+  } finally {
+    reader.close();
+  }
+}
+
+async function readStack(
+  place: StackPlace,
+  { range, types, states, groupBy }: Question,
+): Promise<readonly StatsRow[]> {
+  const { withStore } = await import('../cli/stack.ts');
+  const { dynamodbCounterReader } = await import('../../engines/aws/counters/counter-reader.ts');
+  return withStore(place, process.env, async ({ dynamodb, countersTable }) => {
+    const all: StatsRow[] = [];
+    const groups = groupBy && new Groups(groupBy);
+    await dynamodbCounterReader(dynamodb, countersTable).query(
+      { ...range, types, states },
+      (rows) => {
+        if (groups === undefined) for (const row of rows) all.push({ ...row });
+        else groups.add(rows);
+        return true;
+      },
+    );
+    return groups?.rows() ?? all;
+  });
+}
+
+async function fetchRows(
+  server: ServerSource,
+  { range, types, states, groupBy }: Question,
+): Promise<StatsRow[]> {
+  const parameters = new URLSearchParams({ ...range });
+  for (const type of types) parameters.append('type', type);
+  for (const state of states) parameters.append('state', state);
+  if (groupBy !== undefined) parameters.append('group_by', groupBy.join(','));
+  const { status, location, text } = await get(server, `/stats?${parameters.toString()}`);
+  if (status !== 200) {
+    const { code, detail, title } = parseObject(text);
+    const fallback = location === null ? text.slice(0, 200) : `it redirects to ${location}`;
+    const reason = stringOr(detail, stringOr(title, fallback));
+    const hint = addressHint(server.url, status);
+    const named = typeof code === 'string' ? ` ${code}` : '';
+    const why = reason === '' ? '; is it a device-pipeline?' : `: ${reason}`;
+    throw new Error(`the server answered ${status}${named}${why}${hint}`);
+  }
+  return parseRows(text, groupBy ?? dimensions);
+}
+
+type ServerSource = Extract<StatsOptions['source'], { url: string }>;
+
+async function get(
+  { url, token }: ServerSource,
+  path: string,
+): Promise<{ status: number; location: string | null; text: string }> {
+  try {
+    const response = await requestOverHttp(`${url}${path}`, {
+      method: 'GET',
+      headers: { ...authorization(token), 'accept-encoding': 'gzip' },
+      signal: AbortSignal.timeout(requestMsMax),
+    });
+    const location = response.headers.get('location');
+    const text = await readText(response, answerBytesMax);
+    return { status: response.status, location, text };
+  } catch (error) {
+    throw new Error(absence(url, describeFailure(error, requestMsMax).reason), { cause: error });
+  }
+}
+
+/** @throws where it is another's answer, or was cut at the bound. */
+function parseRows(text: string, columns: readonly Dimension[]): StatsRow[] {
+  // No text of so few characters has so many bytes.
+  if (text.length >= answerBytesMax / 4 && Buffer.byteLength(text) >= answerBytesMax) {
+    throw new Error(
+      'the answer is larger than 256 MiB; name fewer days, or some types and states (--type, --state)',
+    );
+  }
+  const rows = parseObject(`{"rows":${text}}`)['rows'];
+  if (Array.isArray(rows) && rows.every((row) => isRow(row, columns))) return rows as StatsRow[];
+  throw new Error('the answer is not one of device-pipeline; is this its address?');
+}
+
+function isRow(value: unknown, columns: readonly Dimension[]): boolean {
+  const row = (value ?? {}) as Record<string, unknown>;
+  return columns.every((name) => typeof row[name] === 'string') && typeof row['count'] === 'number';
+}
+
+async function table(rows: readonly StatsRow[], columns: readonly Dimension[]): Promise<string> {
+  const { default: CliTable } = await import('cli-table3');
+  // cli-table3 colours by itself, also into a file.
+  const isColourful = process.stdout.isTTY && !process.env['NO_COLOR'];
+  const output = new CliTable({
+    head: [...columns, 'count'],
+    colAligns: [...columns.map(() => 'left' as const), 'right'],
+    style: {
+      head: isColourful ? ['bold'] : [],
+      border: isColourful ? ['gray'] : [],
+      compact: true,
+    },
+  });
+  for (const row of rows) {
+    const names = columns.map((name) => visible(row[name] ?? ''));
+    output.push([...names, row.count.toLocaleString('en-US')]);
+  }
+  const total = rows.reduce((sum, { count }) => sum + count, 0);
+  output.push([{ colSpan: columns.length, content: 'total' }, total.toLocaleString('en-US')]);
+  return output.toString();
+}
+
+function note(text: string): void {
+  process.stderr.write(`${text}\n`);
+}

@@ -1,0 +1,72 @@
+import type { Command } from 'commander';
+
+import { dataDirOption, option } from '../cli/common-options.ts';
+import { duration } from '../cli/option-parsers.ts';
+import { addTokenCreateOptions, tokenCreateOptions } from './token-options.ts';
+
+const day = 86_400_000;
+
+/** Adds `token` and what can be done with tokens. */
+export function addTokenCommand(root: Command): void {
+  const token = root
+    .command('token')
+    .description('the tokens by which a server knows who may send and read');
+  token.addHelpText('after', notes);
+  const create = addTokenCreateOptions(
+    token.command('create').description('make one and print it, this once'),
+  );
+  create.action(async () => {
+    const { tokenCreate } = await import('./token.ts');
+    process.exitCode = tokenCreate(tokenCreateOptions(create));
+  });
+  const list = token
+    .command('list')
+    .description('list them, without their texts')
+    .addOption(dataDirOption())
+    .option('--json', 'print JSON');
+  list.action(async () => {
+    const { dataDir, json = false } = list.opts<{ dataDir: string; json?: true }>();
+    const { tokenList } = await import('./token.ts');
+    process.exitCode = tokenList(dataDir, json);
+  });
+  const rotate = token
+    .command('rotate <name>')
+    .description('make another of the same name and print it')
+    .addOption(
+      option('--overlap <time>', 'how long the one before is valid beside it', overlap).default(
+        day,
+        '24h',
+      ),
+    )
+    .addOption(dataDirOption());
+  rotate.action(async (name: string) => {
+    const { dataDir, overlap: overlapMs } = rotate.opts<{ dataDir: string; overlap: number }>();
+    const { tokenRotate } = await import('./token.ts');
+    process.exitCode = tokenRotate({ dataDir, name, overlapMs });
+  });
+  const revoke = token
+    .command('revoke <name>')
+    .description('take all of a name away')
+    .addOption(dataDirOption());
+  revoke.action(async (name: string) => {
+    const { tokenRevoke } = await import('./token.ts');
+    process.exitCode = tokenRevoke(revoke.opts<{ dataDir: string }>().dataDir, name);
+  });
+}
+
+/** As `duration`, or `0`: none. */
+function overlap(flag: string): (text: string) => number {
+  return (text) => (text === '0' ? 0 : duration(flag)(text));
+}
+
+const notes = `
+A running server takes a change within a second. Once a data directory has a token, also one that
+has expired, its server asks for one wherever it listens. Idempotency keys go by the name of a
+token: rotate a token rather than make one of another name, or a retry may be counted again.
+
+Examples:
+  npx device-pipeline token create --name gateway-7 --for ingest --expires 90d
+  npx device-pipeline token create --name reports --for read
+  npx device-pipeline token rotate gateway-7 --overlap 1h
+  npx device-pipeline token revoke gateway-7
+`;

@@ -1,0 +1,139 @@
+import { randomBytes } from 'node:crypto';
+import { statSync } from 'node:fs';
+
+import { tokenEntry, tokenHash, type Token } from '../../auth/access-token.ts';
+import { dataPaths, whyUnreadable } from '../../engines/embedded/data-directory.ts';
+import { changeTokens, readTokenFile } from '../../engines/embedded/tokens/token-file.ts';
+import { jsonText } from '../cli/terminal-text.ts';
+import type { TokenCreateOptions } from './token-options.ts';
+
+const secretBytes = 32;
+
+/** By which those who look for leaked secrets can tell what one is. */
+const prefix = 'dpl_';
+
+/**
+ * Makes a token and prints it, alone, on standard output; nothing can show it again. Returns the
+ * exit code.
+ */
+export function tokenCreate(options: TokenCreateOptions): number {
+  const { dataDir, name, scopes, expiresAt, rate, printEntry } = options;
+  const text = newToken();
+  const token: Token = { name, sha256: tokenHash(text), for: scopes, expiresAt, rate };
+  if (printEntry) {
+    process.stdout.write(`${jsonText({ token: text, entry: tokenEntry(token) })}\n`);
+    return 0;
+  }
+  changeTokens(dataPaths(dataDir), (tokens) => {
+    if (tokens.some((known) => known.name === name)) {
+      throw new Error(
+        `There is a token ${name} already. Choose another --name, or replace it with \`token rotate\`.`,
+      );
+    }
+    return [...tokens, token];
+  });
+  show(text, `${name}, for ${scopes.join(' and ')}${ending(token)}`);
+  return 0;
+}
+
+export interface TokenRotateOptions {
+  dataDir: string;
+  name: string;
+  /** How long the tokens of before are valid beside the new one. */
+  overlapMs: number;
+}
+
+/** Makes another token of the same name and prints it like `tokenCreate`. */
+export function tokenRotate({ dataDir, name, overlapMs }: TokenRotateOptions): number {
+  const text = newToken();
+  const endOfOld = Date.now() + overlapMs;
+  checkIsThere(dataDir);
+  changeTokens(dataPaths(dataDir), (tokens) => {
+    const latest = named(tokens, name).at(-1);
+    if (latest === undefined) throw unknown(name);
+    const kept = tokens
+      .map((token) =>
+        token.name === name
+          ? { ...token, expiresAt: Math.min(token.expiresAt ?? Infinity, endOfOld) }
+          : token,
+      )
+      .filter((token) => token.name !== name || (token.expiresAt ?? Infinity) > Date.now());
+    return [...kept, { ...latest, sha256: tokenHash(text) }];
+  });
+  show(text, `${name}; the one before it ends at ${new Date(endOfOld).toISOString()}`);
+  return 0;
+}
+
+/** Takes away all tokens of a name. */
+export function tokenRevoke(dataDir: string, name: string): number {
+  let left = 0;
+  checkIsThere(dataDir);
+  changeTokens(dataPaths(dataDir), (tokens) => {
+    if (named(tokens, name).length === 0) throw unknown(name);
+    const kept = tokens.filter((token) => token.name !== name);
+    left = kept.length;
+    return kept;
+  });
+  process.stdout.write(`revoked ${name}\n`);
+  if (left === 0) {
+    process.stderr.write(
+      'There is no token left, so every client is refused. Make another. To let clients in without tokens, stop the server and remove tokens.json and log/tokens-required.log.\n',
+    );
+  }
+  return 0;
+}
+
+/** Prints the tokens, without their texts, which nobody knows. */
+export function tokenList(dataDir: string, json: boolean): number {
+  checkIsThere(dataDir);
+  const tokens = readTokenFile(dataPaths(dataDir)) ?? [];
+  for (const token of tokens) {
+    const isExpired = token.expiresAt !== undefined && token.expiresAt <= Date.now();
+    const { name, sha256, for: scopes, rate } = token;
+    const limit = rate === undefined ? '' : `, ${rate.perSecond} a second (${rate.burst} at once)`;
+    process.stdout.write(
+      json
+        ? `${jsonText({ ...tokenEntry(token), expired: isExpired })}\n`
+        : `${name}  for ${scopes.join(' and ')}${ending(token, isExpired)}${limit}  sha256 ${sha256.slice(0, 12)}…\n`,
+    );
+  }
+  if (tokens.length === 0 && !json) process.stdout.write('no tokens\n');
+  return 0;
+}
+
+/** A misspelt directory would have no tokens, too. */
+function checkIsThere(dataDir: string): void {
+  const { root, tokens } = dataPaths(dataDir);
+  const absent = `There is no data directory ${root}. Start serve there, or name another with --data-dir.`;
+  try {
+    if (statSync(root).isDirectory()) return;
+  } catch (error) {
+    throw whyUnreadable(tokens, error, absent);
+  }
+  throw new Error(absent);
+}
+
+function newToken(): string {
+  return `${prefix}${randomBytes(secretBytes).toString('base64url')}`;
+}
+
+/** The token goes to standard output alone, so that a shell can take it into a variable. */
+function show(text: string, what: string): void {
+  process.stdout.write(`${text}\n`);
+  process.stderr.write(
+    `${what}. It is shown this once; a running server takes it within a second.\n`,
+  );
+}
+
+function named(tokens: readonly Token[], name: string): readonly Token[] {
+  return tokens.filter((token) => token.name === name);
+}
+
+function unknown(name: string): Error {
+  return new Error(`There is no token ${name}. \`token list\` shows those that there are.`);
+}
+
+function ending({ expiresAt }: Token, isExpired = false): string {
+  if (expiresAt === undefined) return '';
+  return `, ${isExpired ? 'expired' : 'until'} ${new Date(expiresAt).toISOString()}`;
+}

@@ -1,0 +1,50 @@
+import { DescribeTimeToLiveCommand } from '@aws-sdk/client-dynamodb';
+
+import { adoptTables, type TablePair } from '../../engines/aws/ledger/table-pair.ts';
+import type { StackPlace } from '../cli/common-options.ts';
+import { withStore, type AwsStore } from '../cli/stack.ts';
+import { jsonText, visible } from '../cli/terminal-text.ts';
+
+/** Records that the counters table and the ledger table belong together. Returns the exit code. */
+export function adopt(place: StackPlace, json: boolean): Promise<number> {
+  return withStore(place, process.env, async (store) => {
+    const { dynamodb: client, countersTable, ledgerTable } = store;
+    const pair = await adoptTables({ client, countersTable, ledgerTable });
+    const isEnding = await hasTimeToLive(store);
+    process.stdout.write(
+      `${json ? asJson(pair, store, isEnding) : visible(asText(pair, store))}\n`,
+    );
+    if (!isEnding) process.stderr.write(`${visible(howToEnd(ledgerTable))}\n`);
+    return 0;
+  });
+}
+
+function asJson(pair: TablePair, { countersTable, ledgerTable }: AwsStore, isEnding: boolean) {
+  return jsonText({
+    adopted: pair.kind === 'parted',
+    why: pair.kind === 'parted' ? pair.why : null,
+    ...{ counters_table: countersTable, ledger_table: ledgerTable, time_to_live: isEnding },
+  });
+}
+
+function asText(pair: TablePair, { countersTable, ledgerTable }: AwsStore): string {
+  switch (pair.kind) {
+    case 'recorded':
+      return `nothing to adopt: the counters table ${countersTable} and the ledger table ${ledgerTable} are on record as belonging together`;
+    case 'new':
+      return `nothing to adopt: the tables ${countersTable} and ${ledgerTable} are new, and the next sweep records them`;
+    case 'parted':
+      return `adopted: the counters table ${countersTable} and the ledger table ${ledgerTable} are on record as belonging together (before: ${pair.why}); sweeps go on`;
+  }
+}
+
+/** A restore does not bring it back. */
+async function hasTimeToLive({ dynamodb, ledgerTable }: AwsStore): Promise<boolean> {
+  const request = new DescribeTimeToLiveCommand({ TableName: ledgerTable });
+  const { TimeToLiveStatus: status } = (await dynamodb.send(request)).TimeToLiveDescription ?? {};
+  return status === 'ENABLED' || status === 'ENABLING';
+}
+
+function howToEnd(ledgerTable: string): string {
+  return `time to live is off: rows of the ledger would stay for ever. Turn it on: aws dynamodb update-time-to-live --table-name ${ledgerTable} --time-to-live-specification Enabled=true,AttributeName=expires_at`;
+}

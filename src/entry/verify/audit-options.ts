@@ -1,0 +1,79 @@
+import type { Command } from 'commander';
+
+import { addStoreOptions, option, storePlace, type StorePlace } from '../cli/common-options.ts';
+import { dateRange, type DateRange } from '../cli/date-range.ts';
+import { date, timestamp, UsageError, wholeNumber } from '../cli/option-parsers.ts';
+import {
+  addStackProofOptions,
+  stackProofOptions,
+  type StackProofOptions,
+} from './stack-options.ts';
+
+/** What `audit` needs to know. */
+export interface AuditCommandOptions {
+  place: StorePlace;
+  /** The counters to compare; undefined: all. */
+  dates: DateRange | undefined;
+  /** The batches to read, by when they came (milliseconds since 1970, `to` excluded). */
+  received: { from: number; to: number } | undefined;
+  /** How many threads read the log; undefined: as many as are worth it. */
+  threads: number | undefined;
+  json: boolean;
+  stackProof: StackProofOptions;
+}
+
+interface AuditValues {
+  date?: string;
+  from?: string;
+  to?: string;
+  since?: number;
+  until?: number;
+  threads?: number;
+  json?: true;
+}
+
+/** Adds the options of `audit` to a command. */
+export function addAuditOptions(command: Command): Command {
+  command
+    .addOption(option('--date <date>', 'compare the counters of one day', date))
+    .addOption(option('--from <date>', 'the first day to compare (default: any)', date))
+    .addOption(option('--to <date>', 'the last day (default with --from: today)', date));
+  addStoreOptions(addReceivedOptions(command), 'bucket', 'table', 'ledger')
+    .addOption(option('--threads <number>', 'read the log on so many threads', wholeNumber(1, 64)))
+    .option('--json', 'print the result as JSON');
+  return addStackProofOptions(command);
+}
+
+/** `--since` and `--until`, the same for every command that takes batches by when they came. */
+export function addReceivedOptions(command: Command): Command {
+  return command
+    .addOption(option('--since <time>', 'only batches received from then on', timestamp))
+    .addOption(option('--until <time>', 'only batches received before then', timestamp));
+}
+
+/** The options of `audit` as parsed. */
+export function auditOptions(command: Command): AuditCommandOptions {
+  const { date: day, from, to, threads, json = false, ...values } = command.opts<AuditValues>();
+  const dates = dateRange(day, from, to);
+  const received = receivedRange(values);
+  if (dates !== undefined && received !== undefined) {
+    throw new UsageError(
+      'dates (--date, --from, --to) choose counters and times (--since, --until) choose batches; give one of them',
+    );
+  }
+  const place = storePlace(command, 'bucket', 'table', 'ledger');
+  return { place, dates, received, threads, json, stackProof: stackProofOptions(command) };
+}
+
+export function receivedRange({
+  since,
+  until,
+}: {
+  since?: number;
+  until?: number;
+}): { from: number; to: number } | undefined {
+  if (since === undefined && until === undefined) return undefined;
+  const range = { from: since ?? 0, to: until ?? Number.MAX_SAFE_INTEGER };
+  if (range.from < range.to) return range;
+  throw new UsageError('--since must be before --until');
+}

@@ -1,0 +1,27 @@
+import { backUp } from '../../engines/embedded/verify/backup.ts';
+import { checkBackupDirectory } from '../cli/directory-kinds.ts';
+import { withLocalStore } from '../cli/local-store.ts';
+import { grouped, LogProgress } from '../cli/progress.ts';
+
+/** Copies a data directory. Returns the exit code. */
+export async function backupDirectory(dataDir: string, directory: string): Promise<number> {
+  checkBackupDirectory(dataDir, directory);
+  const progress = new LogProgress('copied');
+  try {
+    const { bytes, hasTokens } = await withLocalStore(dataDir, () =>
+      backUp({
+        dataDir,
+        directory,
+        onProgress: (done, total) => progress.update(done, total),
+      }),
+    );
+    progress.stop();
+    const tokens = hasTokens ? ', with the tokens' : '';
+    process.stdout.write(
+      `${grouped(Math.ceil(bytes / 1024 ** 2))} MiB in ${directory}${tokens}. Prove it with audit --data-dir ${directory}\n`,
+    );
+  } finally {
+    progress.stop();
+  }
+  return 0;
+}

@@ -1,0 +1,54 @@
+import type { Difference } from '../../pipeline/audit.ts';
+import { grouped } from '../cli/progress.ts';
+import { visible } from '../cli/terminal-text.ts';
+
+/** More differences than these are counted, not shown. */
+const shownMax = 1_000;
+
+/** The differences that are shown, and how many there are. */
+export class DifferenceList {
+  readonly #shown: Difference[] = [];
+  #count = 0;
+
+  get count(): number {
+    return this.#count;
+  }
+
+  add(difference: Difference): void {
+    this.#count++;
+    if (this.#shown.length < shownMax) this.#shown.push(difference);
+  }
+
+  json(): object[] {
+    return this.#shown.map(
+      ({ code, detail, counter, counted, recounted, rawKeys, explainedBy }) => ({
+        code,
+        detail,
+        ...counter,
+        counted,
+        recounted,
+        raw_keys: rawKeys,
+        explained_by: explainedBy,
+      }),
+    );
+  }
+
+  lines(): string[] {
+    const lines = this.#shown.flatMap(
+      ({ code, detail, counter, rawKeys = [], explainedBy = [] }) => [
+        `${code}: ${visible(detail)}`,
+        ...(counter === undefined || rawKeys.length === 0 ? [] : [`  in ${rawKeys.join(', ')}`]),
+        ...(explainedBy.length === 0
+          ? []
+          : [`  would be explained by ${explainedBy.join(', or ')}`]),
+      ],
+    );
+    const hidden = this.#count - this.#shown.length;
+    return hidden > 0 ? [...lines, `… and ${grouped(hidden)} more`] : lines;
+  }
+
+  /** Such as `1 difference`. */
+  total(): string {
+    return `${grouped(this.#count)} ${this.#count === 1 ? 'difference' : 'differences'}`;
+  }
+}

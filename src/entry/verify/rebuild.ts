@@ -1,0 +1,68 @@
+import {
+  dropReplaced,
+  rebuildDataDirectory,
+  type RebuildSummary,
+} from '../../engines/embedded/verify/rebuild.ts';
+import { DifferenceList } from './differences-text.ts';
+import { withLocalStore } from '../cli/local-store.ts';
+import { LogProgress } from '../cli/progress.ts';
+import type { RebuildCommandOptions } from './rebuild-options.ts';
+import { jsonText } from '../cli/terminal-text.ts';
+
+/** Makes the counters anew from the raw batches. Returns the exit code. */
+export async function rebuild(options: RebuildCommandOptions): Promise<number> {
+  const { place } = options;
+  if (place.stack === undefined) {
+    return withLocalStore(place.dataDir, () => rebuildDirectory(place.dataDir, options));
+  }
+  const { rebuildOfStack } = await import('./stack-rebuild.ts');
+  return rebuildOfStack(place.stack, options);
+}
+
+function rebuildDirectory(
+  dataDir: string,
+  { dryRun, withoutDamaged, replaced, json }: RebuildCommandOptions,
+): number {
+  if (replaced !== undefined) {
+    const isDropped = dropReplaced(dataDir);
+    const text = isDropped ? 'the old counters are dropped' : 'no old counters are kept';
+    process.stdout.write(`${json ? jsonText({ dropped: isDropped }) : text}\n`);
+    return 0;
+  }
+  const differences = new DifferenceList();
+  const progress = new LogProgress();
+  let summary: RebuildSummary;
+  try {
+    summary = rebuildDataDirectory({
+      dataDir,
+      dryRun,
+      withoutDamaged,
+      onDifference: (difference) => differences.add(difference),
+      onProgress: (bytes, total) => progress.update(bytes, total),
+      now: Date.now,
+    });
+  } finally {
+    progress.stop();
+  }
+  process.stdout.write(`${json ? asJson(summary, differences) : asText(summary, differences)}\n`);
+  return 0;
+}
+
+function asJson({ isSwitched, damagedSpans }: RebuildSummary, differences: DifferenceList): string {
+  return jsonText({
+    switched: isSwitched,
+    without_damaged: damagedSpans,
+    difference_count: differences.count,
+    differences: differences.json(),
+  });
+}
+
+function asText({ isSwitched, damagedSpans }: RebuildSummary, differences: DifferenceList): string {
+  return [
+    ...differences.lines(),
+    ...(damagedSpans > 0 ? [`damaged places that are now dead letters: ${damagedSpans}`] : []),
+    isSwitched
+      ? `the counters are made anew: ${differences.total()} to those before, which are kept until rebuild --drop-old`
+      : `${differences.total()}; nothing was changed, and rebuild goes on from here`,
+  ].join('\n');
+}

@@ -1,0 +1,70 @@
+import { auditStack, type AwsAuditSummary } from '../../engines/aws/verify/audit.ts';
+import type { AuditCommandOptions } from './audit-options.ts';
+import type { StackPlace } from '../cli/common-options.ts';
+import { DifferenceList } from './differences-text.ts';
+import { grouped } from '../cli/progress.ts';
+import { countLines, countsJson, estimateJson, StackProof } from './stack-store.ts';
+import { withStore } from '../cli/stack.ts';
+import { jsonText } from '../cli/terminal-text.ts';
+
+/** Nothing differs, as far as could be seen: some counters were written to all the time. */
+const exitUnsettled = 3;
+
+/** As `audit`, of a deployed stack. */
+export async function auditOfStack(
+  place: StackPlace,
+  options: AuditCommandOptions,
+): Promise<number> {
+  const { dates, received, json } = options;
+  const differences = new DifferenceList();
+  const proof = new StackProof(options.stackProof);
+  const summary = await withStore(place, process.env, async (stack) => {
+    try {
+      return await auditStack({
+        ...proof.options(stack),
+        ...{ dates, received },
+        onDifference: (difference) => differences.add(difference),
+      });
+    } finally {
+      proof.stop();
+    }
+  });
+  const text = json
+    ? asJson(summary, differences, proof)
+    : asText(summary, differences, received !== undefined);
+  process.stdout.write(`${text}\n`);
+  if (summary.differences > 0) return 1;
+  return summary.unsettled > 0 ? exitUnsettled : 0;
+}
+
+function asJson(summary: AwsAuditSummary, differences: DifferenceList, proof: StackProof): string {
+  return jsonText({
+    agrees: differences.count === 0,
+    ...countsJson(summary),
+    unsettled: summary.unsettled,
+    estimate: proof.estimate === undefined ? undefined : estimateJson(proof.estimate),
+    requests: summary.requests,
+    difference_count: summary.differences,
+    differences: differences.json(),
+  });
+}
+
+function asText(summary: AwsAuditSummary, differences: DifferenceList, isPart: boolean): string {
+  const { items, batches, counters, unsettled } = summary;
+  const compared = isPart ? 'no counters compared' : `${grouped(counters)} counters compared`;
+  return [
+    ...differences.lines(),
+    `${grouped(items)} items of ${grouped(batches)} batches counted again, ${compared}`,
+    ...countLines(summary),
+    conclusion(summary.differences, unsettled),
+  ].join('\n');
+}
+
+function conclusion(differences: number, unsettled: number): string {
+  if (differences > 0) {
+    const text = differences === 1 ? '1 difference' : `${grouped(differences)} differences`;
+    return `${text}; rebuild makes the counters anew from the raw batches`;
+  }
+  if (unsettled === 0) return 'everything agrees';
+  return `no difference, but ${grouped(unsettled)} counters could not be compared; run audit again when less comes in`;
+}

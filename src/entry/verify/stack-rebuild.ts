@@ -1,0 +1,105 @@
+import { homedir } from 'node:os';
+import { join } from 'node:path';
+
+import { rebuildStack, type RebuildSummary } from '../../engines/aws/verify/rebuild.ts';
+import { dropReplaced, restoreReplaced } from '../../engines/aws/counters/corrections.ts';
+import { FencedWrites } from '../../engines/aws/ledger/fenced-writes.ts';
+import { checkTablePair } from '../../engines/aws/ledger/table-pair.ts';
+import type { StackPlace } from '../cli/common-options.ts';
+import { DifferenceList } from './differences-text.ts';
+import { grouped } from '../cli/progress.ts';
+import type { RebuildCommandOptions } from './rebuild-options.ts';
+import { commandBackoff, countLines, countsJson, estimateJson, StackProof } from './stack-store.ts';
+import { withStore, type AwsStore } from '../cli/stack.ts';
+import { jsonText } from '../cli/terminal-text.ts';
+
+/** As `rebuild`, of a deployed stack. */
+export function rebuildOfStack(place: StackPlace, options: RebuildCommandOptions): Promise<number> {
+  return withStore(place, process.env, async (stack) => {
+    const text =
+      options.replaced === undefined
+        ? await correctStack(stack, options)
+        : await useReplaced(stack, options.replaced, options.json);
+    process.stdout.write(`${text}\n`);
+    return 0;
+  });
+}
+
+async function correctStack(stack: AwsStore, options: RebuildCommandOptions): Promise<string> {
+  const { dates, dryRun, withoutDamaged, workDir = defaultWorkDir(), json } = options;
+  const differences = new DifferenceList();
+  const proof = new StackProof(options.stackProof);
+  let summary: RebuildSummary;
+  try {
+    summary = await rebuildStack({
+      ...proof.options(stack),
+      ...{ dates, dryRun, withoutDamaged, workDir },
+      transactions: stack.transactions,
+      name: stack.name,
+      onDifference: (difference) => differences.add(difference),
+    });
+  } catch (error) {
+    // What is damaged has to be seen, too.
+    for (const line of differences.lines()) process.stderr.write(`${line}\n`);
+    throw error;
+  } finally {
+    proof.stop();
+  }
+  return json ? asJson(summary, differences, proof) : asText(summary, differences);
+}
+
+async function useReplaced(
+  stack: AwsStore,
+  what: 'drop' | 'restore',
+  json: boolean,
+): Promise<string> {
+  const { countersTable, ledgerTable } = stack;
+  const tables = { client: stack.dynamodb, countersTable, ledgerTable };
+  if (what === 'drop') {
+    const dropped = await dropReplaced(tables);
+    if (json) return jsonText({ dropped: dropped > 0, counters: dropped });
+    return dropped > 0 ? `the old counts of ${grouped(dropped)} counters are dropped` : nothingKept;
+  }
+  // An older ledger may hold old counts that were dropped since.
+  await checkTablePair(tables);
+  const fence = { client: stack.transactions, ledgerTable, backoff: commandBackoff() };
+  const restored = await restoreReplaced(tables, await FencedWrites.takeOver(fence));
+  if (json) return jsonText({ restored: restored > 0, counters: restored });
+  return restored > 0 ? `${grouped(restored)} counters are as they were` : nothingKept;
+}
+
+const nothingKept = 'no old counters are kept';
+
+/** By the XDG Base Directory Specification: state is not for backups, and outlives a restart. */
+function defaultWorkDir(): string {
+  const state = process.env['XDG_STATE_HOME'] ?? join(homedir(), '.local', 'state');
+  return join(state, 'device-pipeline');
+}
+
+function asJson(summary: RebuildSummary, differences: DifferenceList, proof: StackProof): string {
+  const { isSwitched, withoutDamaged, corrected, steps, chunksCounted, ledgerRows, left } = summary;
+  return jsonText({
+    ...{ switched: isSwitched, without_damaged: withoutDamaged, corrected, steps, left },
+    ...{ chunks_counted: chunksCounted, ledger_rows: ledgerRows },
+    ...countsJson(summary.counts),
+    estimate: proof.estimate === undefined ? undefined : estimateJson(proof.estimate),
+    difference_count: differences.count,
+    differences: differences.json(),
+  });
+}
+
+function asText(summary: RebuildSummary, differences: DifferenceList): string {
+  const { isSwitched, withoutDamaged, corrected, steps, chunksCounted, ledgerRows, left } = summary;
+  const kept = corrected > 0 ? '; what they were is kept until rebuild --drop-old' : '';
+  return [
+    ...differences.lines(),
+    ...countLines(summary.counts),
+    ...(withoutDamaged > 0 ? [`batches that are done without: ${grouped(withoutDamaged)}`] : []),
+    ...(left > 0
+      ? [`counters that could not be corrected now: ${grouped(left)}; run it again`]
+      : []),
+    isSwitched
+      ? `${grouped(corrected)} counters corrected in ${grouped(steps)} transactions, ${grouped(chunksCounted)} chunks counted, ${grouped(ledgerRows)} rows of the ledger written or removed${kept}`
+      : `${differences.total()}; nothing was changed, and rebuild goes on from here`,
+  ].join('\n');
+}

@@ -1,0 +1,197 @@
+import {
+  scopes as allScopes,
+  tokenCharactersMax,
+  tokenHash,
+  type RateLimit,
+  type Scope,
+  type Token,
+} from '../../auth/access-token.ts';
+import type { Problem } from '../../domain/problem.ts';
+import { problemAnswer, type Answer } from './answer.ts';
+import { RateLimiter } from './rate-limiter.ts';
+
+export type Admission = Admitted | Refused;
+
+export interface Admitted {
+  /** The token's name; empty where nobody need say who they are. */
+  readonly caller: string;
+  readonly rate?: RateLimit | undefined;
+  readonly problem?: never;
+}
+
+export interface Refused {
+  readonly problem: Problem;
+  /** What `WWW-Authenticate` says beside the realm. */
+  readonly challenge?: string | undefined;
+}
+
+/** Says who asks, and whether they may do one of these things. Asked once for each request. */
+export interface Access {
+  /** Whether whoever shows no token is refused. */
+  asksForToken(): boolean;
+  admit(
+    authorization: string | undefined,
+    scopes: readonly Scope[],
+  ): Admission | Promise<Admission>;
+}
+
+/** One that knows at once. */
+export interface ImmediateAccess extends Access {
+  admit(authorization: string | undefined, scopes: readonly Scope[]): Admission;
+  /** Takes an admission back: the same request will be asked about again. */
+  giveBack(admitted: Admitted): void;
+}
+
+/** Tokens by their hashes. */
+export class TokenTable {
+  /** Whether nobody has ever made a token. Where all were taken away again, nobody has one. */
+  readonly isUnset: boolean;
+  readonly #tokens: ReadonlyMap<string, Token>;
+
+  constructor(tokens: readonly Token[] | undefined) {
+    this.isUnset = tokens === undefined;
+    this.#tokens = new Map((tokens ?? []).map((token) => [token.sha256, token]));
+  }
+
+  get isEmpty(): boolean {
+    return this.#tokens.size === 0;
+  }
+
+  /**
+   * What is looked up is a hash, of which nobody can choose a part: how long it takes tells
+   * nothing of any token.
+   */
+  find(text: string): Token | undefined {
+    return text.length > tokenCharactersMax ? undefined : this.#tokens.get(tokenHash(text));
+  }
+}
+
+/** Where tokens are kept that take time to read. */
+export interface TokenSource {
+  /** The tokens as they are known; they may be some minutes old. */
+  known(): Promise<readonly Token[]>;
+  /** Asked after a token that those refuse: it may be newer than they are. */
+  newer(): Promise<readonly Token[]>;
+}
+
+/** Admits requests that show one of the tokens as `Authorization: Bearer …` (RFC 6750). */
+export function tokenAccess(source: TokenSource, now: () => number = Date.now): Access {
+  let known: readonly Token[] = [];
+  let table = new TokenTable(known);
+  function admitWith(
+    tokens: readonly Token[],
+    authorization: string | undefined,
+    scopes: readonly Scope[],
+  ): Admission {
+    if (tokens !== known) {
+      known = tokens;
+      table = new TokenTable(known);
+    }
+    return admitByToken(table, authorization, scopes, now());
+  }
+  return {
+    asksForToken: () => true,
+    async admit(authorization, scopes) {
+      const first = admitWith(await source.known(), authorization, scopes);
+      if (first.problem === undefined || shownToken(authorization) === undefined) return first;
+      const tokens = await source.newer();
+      return tokens === known ? first : admitWith(tokens, authorization, scopes);
+    },
+  };
+}
+
+export interface ServerAccessOptions {
+  /** The tokens of now. */
+  readonly tokens: () => TokenTable;
+  /** Whether anybody is let in as long as nobody has ever made a token. */
+  readonly isOpenWithoutTokens: boolean;
+  /** For tokens that have none of their own, and for all together who need none. */
+  readonly rate?: RateLimit | undefined;
+  readonly now?: () => number;
+  readonly limiter?: RateLimiter;
+}
+
+/** For one process: by token where there are any, and each caller no faster than is allowed. */
+export function serverAccess(options: ServerAccessOptions): ImmediateAccess {
+  const { tokens, isOpenWithoutTokens, now = Date.now, limiter = new RateLimiter() } = options;
+  const anybody: Admitted = { caller: '', rate: options.rate };
+  return {
+    asksForToken: () => !(isOpenWithoutTokens && tokens().isUnset),
+    admit(authorization, scopes) {
+      const table = tokens();
+      const admission =
+        isOpenWithoutTokens && table.isUnset
+          ? anybody
+          : admitByToken(table, authorization, scopes, now(), options.rate);
+      if (admission.problem !== undefined || admission.rate === undefined) return admission;
+      const seconds = limiter.take(admission.caller, admission.rate);
+      return seconds === 0 ? admission : tooManyRequests(admission.rate, seconds);
+    },
+    giveBack({ caller, rate }) {
+      if (rate !== undefined) limiter.giveBack(caller, rate);
+    },
+  };
+}
+
+/** Where nobody has to say who they are. */
+export const openAccess: ImmediateAccess = {
+  asksForToken: () => false,
+  admit: () => anonymous,
+  giveBack: () => undefined,
+};
+
+const anonymous: Admitted = { caller: '' };
+
+function shownToken(authorization = ''): string | undefined {
+  return /^bearer +([!-~]+) *$/i.exec(authorization)?.[1];
+}
+
+function admitByToken(
+  table: TokenTable,
+  authorization: string | undefined,
+  scopes: readonly Scope[],
+  now: number,
+  rate?: RateLimit,
+): Admission {
+  const text = shownToken(authorization);
+  if (text === undefined)
+    return { problem: unauthorized('Send a token: Authorization: Bearer ….') };
+  const token = table.find(text);
+  if (token === undefined) return invalidToken('The token is not known here.');
+  if (token.expiresAt !== undefined && token.expiresAt <= now) {
+    return invalidToken('The token has expired.');
+  }
+  if (scopes.some((scope) => token.for.includes(scope))) {
+    return { caller: token.name, rate: token.rate ?? rate };
+  }
+  const detail = `The token is for ${token.for.join(' and ')}, and this takes one for ${scopes.join(' or ')}.`;
+  return {
+    problem: { code: 'forbidden', detail },
+    challenge: `error="insufficient_scope", scope="${scopes.join(' ')}"`,
+  };
+}
+
+/** The answer to one who is not admitted. Source of the challenge: RFC 6750, section 3. */
+export function refusalAnswer({ problem, challenge }: Refused): Answer {
+  if (problem.code === 'too_many_requests') return problemAnswer(problem);
+  const more = challenge === undefined ? '' : `, ${challenge}`;
+  return problemAnswer(problem, { 'www-authenticate': `Bearer realm="device-pipeline"${more}` });
+}
+
+/** Scopes of what anybody may do who has a token at all. */
+export const anyScope = allScopes;
+export const ingestScope: readonly Scope[] = ['ingest'];
+export const replayScope: readonly Scope[] = ['replay'];
+
+function invalidToken(detail: string): Refused {
+  return { problem: unauthorized(detail), challenge: 'error="invalid_token"' };
+}
+
+function unauthorized(detail: string): Problem {
+  return { code: 'unauthorized', detail };
+}
+
+function tooManyRequests({ perSecond, burst }: RateLimit, retryAfterSeconds: number): Refused {
+  const detail = `More than ${perSecond} requests a second (${burst} at once) come from you. Send this one again later.`;
+  return { problem: { code: 'too_many_requests', detail, retryAfterSeconds } };
+}

@@ -1,0 +1,138 @@
+import {
+  problemDetails,
+  statusOfProblem,
+  type Problem,
+  type ProblemCode,
+} from '../../domain/problem.ts';
+import type { IngestOutcome, PipelineStatus, Receipt } from '../../pipeline/ports.ts';
+
+/** A whole response, for any transport. Header names are lower case. */
+export interface Answer {
+  readonly status: number;
+  readonly headers: Readonly<Record<string, string>>;
+  readonly body: string;
+  /** Of a refusal. */
+  readonly problem?: ProblemCode;
+}
+
+/** The same of what is no text, or is encoded already. */
+export interface BytesAnswer extends Omit<Answer, 'body'> {
+  readonly body: Uint8Array<ArrayBuffer>;
+}
+
+/** One that is made while it is taken. */
+export interface StreamAnswer extends Omit<Answer, 'body'> {
+  readonly body: AsyncIterableIterator<Uint8Array<ArrayBuffer>>;
+  readonly progress: Progress;
+}
+
+/** Of an answer while it is taken. */
+export interface Progress {
+  /** How many have been taken so far, before they are compressed. */
+  readonly bytes: number;
+  /** Is to cut the connection where the rest cannot be had; without, taking the next piece fails. */
+  cut?: (why: unknown) => void;
+}
+
+export type AnyAnswer = Answer | BytesAnswer | StreamAnswer;
+
+export function isStream(answer: AnyAnswer): answer is StreamAnswer {
+  return 'progress' in answer;
+}
+
+const bare = { 'cache-control': 'no-store', 'x-content-type-options': 'nosniff' };
+
+/**
+ * For browsers, on every answer but a batch's acceptance, which nothing but a script can ask for:
+ * it is no page, is shown in none, and is not read by those of other origins.
+ */
+export const headersOfAll = {
+  ...bare,
+  'content-security-policy': "default-src 'none'; frame-ancestors 'none'",
+  'cross-origin-resource-policy': 'same-origin',
+  'referrer-policy': 'no-referrer',
+};
+
+export function jsonAnswer(status: number, value: unknown): Answer {
+  return textAnswer(status, 'application/json', JSON.stringify(value));
+}
+
+/** The same, of what is written already. */
+export function textAnswer(status: number, contentType: string, body: string): Answer {
+  return { status, headers: { 'content-type': contentType, ...headersOfAll }, body };
+}
+
+/** Source: RFC 9457. */
+export function problemAnswer(
+  problem: Problem,
+  headers: Readonly<Record<string, string>> = {},
+): Answer {
+  const retryAfter: Record<string, string> =
+    problem.retryAfterSeconds === undefined
+      ? {}
+      : { 'retry-after': String(problem.retryAfterSeconds) };
+  return {
+    status: statusOfProblem(problem.code),
+    headers: {
+      'content-type': 'application/problem+json',
+      ...headersOfAll,
+      ...retryAfter,
+      ...headers,
+    },
+    body: JSON.stringify(problemDetails(problem)),
+    problem: problem.code,
+  };
+}
+
+export function ingestAnswer(outcome: IngestOutcome, isStrict: boolean): Answer {
+  // A retry of a batch that came before is that batch, however strict the retry is.
+  const isApplied = isStrict && (!outcome.accepted || outcome.rejected === 0);
+  const preference: Record<string, string> = isApplied
+    ? { 'preference-applied': 'handling=strict' }
+    : {};
+  if (!outcome.accepted) return problemAnswer(outcome.problem, preference);
+  const { batchId, rawKey, enqueued, rejected, errors, isKnown } = outcome;
+  const known = isKnown === undefined ? {} : { already_there: isKnown };
+  const accepted = { status: 'accepted', raw_key: rawKey, enqueued, ...known };
+  const location = `/ingest/${batchId}`;
+  return {
+    status: 200,
+    headers: { 'content-type': 'application/json', ...bare, location, ...preference },
+    body: JSON.stringify(rejected === 0 ? accepted : { ...accepted, rejected, errors }),
+  };
+}
+
+export function receiptAnswer({
+  status,
+  rawKey,
+  enqueued,
+  counted,
+  rejected,
+  receivedAt,
+}: Receipt): Answer {
+  const received = new Date(receivedAt).toISOString();
+  return jsonAnswer(200, {
+    status,
+    raw_key: rawKey,
+    enqueued,
+    counted,
+    rejected,
+    received_at: received,
+  });
+}
+
+export function readyAnswer(status: PipelineStatus): Answer {
+  const { unavailable, pending, deadLetters, countedThrough, lastReceivedAt, latestDate } = status;
+  if (unavailable !== undefined) return problemAnswer({ ...unavailable, retryAfterSeconds: 1 });
+  const timeOf = (time: number | undefined) =>
+    time === undefined ? undefined : new Date(time).toISOString();
+  return jsonAnswer(200, {
+    status: 'ready',
+    [`pending_${pending.unit}`]: pending.amount,
+    pending_bytes: pending.bytes,
+    dead_letters: deadLetters,
+    counted_through: timeOf(countedThrough),
+    last_received_at: timeOf(lastReceivedAt),
+    latest_date: latestDate,
+  });
+}

@@ -1,0 +1,129 @@
+import { anyScope, ingestScope, replayScope } from '../app/access.ts';
+import { idempotencyKeyCharactersMax } from '../app/ingest-headers.ts';
+import { example, header, host, type OperationPlan } from './plan.ts';
+import { refTo } from './schemas.ts';
+import { replayHeaderBytesMax } from '../app/replay-header.ts';
+
+const rawKey = 'raw/2026-11-23T09:41:07.512Z-00000000-0040-8f3a-9c41-5d0e6f2b7a18.json';
+const batchId = '00000000-0040-8f3a-9c41-5d0e6f2b7a18';
+const batch = {
+  processed_devices: [
+    { type: 'laptop', state: 'erased', timestamp: '2023-06-16T13:00:00Z' },
+    { type: 'phone', state: 'erasure failed', timestamp: '2023-06-16T23:30:00-05:00' },
+  ],
+};
+
+export const postBatch: OperationPlan = {
+  id: 'postBatch',
+  tag: 'Batches',
+  summary: 'Take in a batch',
+  description: [
+    '200 means that the raw body is durable, and that every accepted item will be counted exactly once, whatever breaks then. No answer, or a 5xx, means that all of it is counted or nothing: send it again with the same `Idempotency-Key`.',
+    'Good items are taken and bad ones named, unless `Prefer: handling=strict` is sent. A retry with the same key and body is the same batch, with the same answer, counted once. Keys belong to the name of the token, and are remembered for a limited time (90 days, unless set otherwise).',
+  ].join('\n\n'),
+  parameters: [
+    header(
+      'Idempotency-Key',
+      { type: 'string', minLength: 1, maxLength: idempotencyKeyCharactersMax, pattern: '^[!-~]+$' },
+      'Makes a retry safe. Visible ASCII; a new one, such as a UUID, for each batch.',
+    ),
+    header(
+      'Prefer',
+      { type: 'string', examples: ['handling=strict'] },
+      '`handling=strict`: one bad item refuses the whole batch, and nothing is stored (RFC 7240).',
+    ),
+    header(
+      'Content-Encoding',
+      { enum: ['identity', 'gzip', 'x-gzip'], default: 'identity' },
+      'How the body is encoded. The limit holds for both, as sent and inflated.',
+    ),
+    header(
+      'Replay-Of',
+      { type: 'string', maxLength: replayHeaderBytesMax },
+      `For moving batches between installations, with a token for \`${replayScope.join()}\`: JSON in ASCII, \`{"raw_key","accepted","rejected"}\` and perhaps \`"excluded"\`, \`"caller"\`, \`"log_id"\`. The command \`replay\` writes it.`,
+    ),
+  ],
+  body: {
+    description: 'UTF-8 JSON.',
+    content: {
+      'application/json': {
+        schema: refTo('Batch'),
+        examples: { batch: example('Two items', batch) },
+      },
+    },
+  },
+  successes: {
+    200: {
+      description: 'The batch is durable; its accepted items are counted, or will be.',
+      headers: ['Location', 'Preference-Applied'],
+      content: {
+        'application/json': {
+          schema: refTo('Acceptance'),
+          examples: {
+            all: example('All items taken', { status: 'accepted', raw_key: rawKey, enqueued: 2 }),
+            some: example('One item refused', {
+              ...{ status: 'accepted', raw_key: rawKey, enqueued: 1, rejected: 1 },
+              errors: [
+                {
+                  ...{ index: 1, field: 'type', code: 'blank' },
+                  message: 'type must not be empty or only white space',
+                },
+              ],
+            }),
+          },
+        },
+      },
+    },
+  },
+  scopes: [...ingestScope, ...replayScope],
+  samples: [
+    {
+      label: 'Send a batch',
+      source: `curl -s ${host}/ingest \\
+  -H 'Content-Type: application/json' \\
+  -H 'Idempotency-Key: gateway-7-000001' \\
+  -d '${JSON.stringify(batch).replaceAll('{"type', '\n    {"type')}'`,
+    },
+    {
+      label: 'Compressed, with a token',
+      source: `gzip -c batch.json | curl -s ${host}/ingest \\
+  -H "Authorization: Bearer $TOKEN" \\
+  -H 'Content-Type: application/json' \\
+  -H 'Content-Encoding: gzip' \\
+  --data-binary @-`,
+    },
+  ],
+};
+
+export const getReceipt: OperationPlan = {
+  id: 'getReceipt',
+  tag: 'Batches',
+  summary: 'Read the receipt of a batch',
+  description: 'Whether its items are counted. `Location` of an accepted batch leads here.',
+  parameters: [
+    {
+      ...{ name: 'batchId', in: 'path', required: true, example: batchId },
+      description: 'The id of the batch.',
+      schema: { type: 'string', format: 'uuid' },
+    },
+  ],
+  successes: {
+    200: {
+      description: 'The receipt.',
+      headers: [],
+      content: {
+        'application/json': {
+          schema: refTo('Receipt'),
+          examples: {
+            counted: example('Counted', {
+              ...{ status: 'counted', raw_key: rawKey, enqueued: 2, counted: 2, rejected: 0 },
+              received_at: '2026-11-23T09:41:07.512Z',
+            }),
+          },
+        },
+      },
+    },
+  },
+  scopes: anyScope,
+  samples: [{ label: 'Ask', source: `curl -s ${host}/ingest/${batchId}` }],
+};

@@ -1,0 +1,105 @@
+import type { Scope } from '../../auth/access-token.ts';
+import type { OperationId } from './problems.ts';
+import type { Schema } from './schemas.ts';
+
+export interface Parameter {
+  readonly name: string;
+  readonly in: 'query' | 'path' | 'header';
+  readonly required?: boolean;
+  readonly description: string;
+  readonly schema: Schema;
+  readonly explode?: boolean;
+  readonly example?: unknown;
+}
+
+export interface MediaType {
+  readonly schema: Schema;
+  readonly examples?: Readonly<
+    Record<string, { readonly summary: string; readonly value: unknown }>
+  >;
+}
+
+/** An answer that is no refusal. `headers` are names in `components.headers`. */
+export interface Success {
+  readonly description: string;
+  readonly headers: readonly string[];
+  readonly content?: Readonly<Record<string, MediaType>>;
+}
+
+export interface OperationPlan {
+  readonly id: OperationId;
+  readonly tag: string;
+  readonly summary: string;
+  readonly description: string;
+  readonly parameters: readonly Parameter[];
+  readonly body?: { readonly description: string; readonly content: Record<string, MediaType> };
+  readonly successes: Readonly<Record<number, Success>>;
+  /** Empty: no token is needed. */
+  readonly scopes: readonly Scope[];
+  readonly samples: readonly { readonly label: string; readonly source: string }[];
+}
+
+export const host = 'http://127.0.0.1:8080';
+export const html = ['text/html; charset=utf-8'];
+
+export function header(name: string, schema: Schema, description: string): Parameter {
+  return { name, in: 'header', description, schema };
+}
+
+export function query(
+  name: string,
+  schema: Schema,
+  description: string,
+  more: Partial<Parameter> = {},
+) {
+  return { name, in: 'query', description, schema, ...more } as const;
+}
+
+export function example(summary: string, value: unknown) {
+  return { summary, value };
+}
+
+export const ifNoneMatch = header(
+  'If-None-Match',
+  { type: 'string' },
+  'The `ETag` of the answer at hand: what has not changed since is 304.',
+);
+export const acceptEncoding = header(
+  'Accept-Encoding',
+  { type: 'string', examples: ['gzip'] },
+  'With `gzip`, an answer of 1 KiB or more is compressed.',
+);
+
+/** A page, a file, or a text for programs that are no JSON. */
+export function textPlan(
+  plan: Pick<OperationPlan, 'id' | 'tag' | 'summary' | 'description' | 'scopes'> & {
+    readonly path: string;
+    readonly types: readonly string[];
+    readonly isCached: boolean;
+    readonly parameters?: readonly Parameter[];
+    readonly schema?: Schema;
+  },
+): OperationPlan {
+  const { path, types, isCached, parameters = [], schema = { type: 'string' }, ...rest } = plan;
+  const headers = isCached
+    ? ['ETag', 'Cache-Control', 'Vary', 'Content-Encoding']
+    : ['Vary', 'Content-Encoding'];
+  return {
+    ...rest,
+    parameters: [...parameters, ...(isCached ? [ifNoneMatch] : []), acceptEncoding],
+    successes: {
+      200: {
+        description: 'It is there.',
+        headers,
+        content: Object.fromEntries(types.map((type) => [type, { schema }])),
+      },
+      ...(isCached && {
+        304: {
+          description: 'It is what the client has.',
+          headers: headers.filter((name) => name !== 'Content-Encoding'),
+        },
+      }),
+    },
+    samples: [{ label: 'Ask', source: `curl -s '${host}${path}'` }],
+  };
+}

@@ -1,0 +1,246 @@
+import type { IncomingMessage, ServerResponse } from 'node:http';
+import type { Socket } from 'node:net';
+
+import type { Pipeline } from '../../pipeline/ports.ts';
+import { ingestScope, refusalAnswer, replayScope, type ImmediateAccess } from '../app/access.ts';
+import { ingestAnswer, problemAnswer, type Answer } from '../app/answer.ts';
+import { corsHeaders, type CrossOrigins } from '../app/cors.ts';
+import { headersOfRefusal, requestIdFor } from './exchanges.ts';
+import { InflationQueue } from './inflation-queue.ts';
+import { bodyTooLarge, readIngestHeaders } from '../app/ingest-headers.ts';
+import type { MemoryBudget } from './memory-budget.ts';
+import type { HttpObserver } from './observer.ts';
+import { replayHeader } from '../app/replay-header.ts';
+
+export interface IngestHandlerOptions {
+  readonly pipeline: Pick<Pipeline, 'ingest'>;
+  readonly bodyBytesMax: number;
+  /** Bounds the bodies that are being read or are not answered yet. */
+  readonly budget: MemoryBudget;
+  /** A client that sends on after its refusal is listened to for so long, and no more. */
+  readonly lingerMs: number;
+  readonly access: ImmediateAccess;
+  readonly corsOrigins: CrossOrigins;
+  /** Whether connections are to be closed after their answer. */
+  readonly isStopping: () => boolean;
+  readonly onDefect: (error: Error) => void;
+  readonly observer: HttpObserver;
+}
+
+const gone = Promise.resolve(undefined);
+
+type BodyReading =
+  | { readonly body: Buffer }
+  | { readonly refusal: Answer; readonly isTooLarge: boolean }
+  | 'aborted';
+
+/**
+ * `POST /ingest` straight from `node:http`: the one request whose cost counts. Answers as the app
+ * does; a test runs the same cases through both.
+ */
+export function createIngestHandler(options: IngestHandlerOptions) {
+  const { pipeline, bodyBytesMax, budget, lingerMs, access, corsOrigins, isStopping } = options;
+  const { onDefect, observer } = options;
+
+  const inflations = new InflationQueue(bodyBytesMax, bodyBytesMax);
+
+  /** @param expectsContinue whether the client waits for leave to send its body. */
+  return async function handleIngest(
+    request: IncomingMessage,
+    response: ServerResponse,
+    expectsContinue: boolean,
+  ): Promise<void> {
+    allowOrigin(request, response, corsOrigins);
+    const scope = headerOf(request, replayHeader) === undefined ? ingestScope : replayScope;
+    const admission = access.admit(request.headers.authorization, scope);
+    const refused = admission.problem && refusalAnswer(admission);
+    if (refused !== undefined && refused.status !== 429) {
+      // A stranger's body is not waited for.
+      await refuseAndClose(request, response, refused, lingerMs);
+      return;
+    }
+    const reading = readIngestHeaders((name) => headerOf(request, name));
+    const { headers } = reading;
+    const refusal = refused ?? reading.refusal;
+    const declaredBytes = Number(request.headers['content-length'] ?? 0);
+    if (declaredBytes > bodyBytesMax) {
+      await refuseAndClose(request, response, refused ?? bodyTooLarge(bodyBytesMax), lingerMs);
+      return;
+    }
+    if (refusal !== undefined && expectsContinue) {
+      await refuseAndClose(request, response, refusal, lingerMs);
+      return;
+    }
+    if (expectsContinue) response.writeContinue();
+    let heldBytes = 0;
+    const letGo = () => {
+      budget.release(heldBytes);
+      heldBytes = 0;
+    };
+    const hold = (bytes: number) => {
+      const hasRoom = budget.reserve(bytes);
+      if (hasRoom) heldBytes += bytes;
+      // The body is dropped, however long the rest of it takes to come.
+      else letGo();
+      return hasRoom;
+    };
+    try {
+      const body = await readBody(request, response, bodyBytesMax, refusal, hold);
+      // A client that was told meanwhile that it is late must not find its batch taken after all.
+      if (body === 'aborted' || response.headersSent) return;
+      if ('refusal' in body) {
+        letGo();
+        if (body.isTooLarge) await refuseAndClose(request, response, body.refusal, lingerMs);
+        else send(response, body.refusal, isStopping());
+        return;
+      }
+      if (headers === undefined || admission.problem !== undefined) return;
+      const submission = { caller: admission.caller, ...headers, body: body.body };
+      const outcome =
+        headers.encoding === 'identity'
+          ? await pipeline.ingest(submission)
+          : await inflations.run(request.socket, body.body.length, () =>
+              // One who is gone could not be told.
+              response.destroyed ? gone : pipeline.ingest(submission),
+            );
+      if (outcome === undefined) return;
+      observer.judged(outcome, body.body.length, requestIdFor(response));
+      send(response, ingestAnswer(outcome, headers.strict), isStopping());
+    } catch (error) {
+      onDefect(error instanceof Error ? error : new Error(String(error)));
+      const detail = 'The batch met an error of ours.';
+      send(response, problemAnswer({ code: 'internal', detail }), true);
+    } finally {
+      letGo();
+    }
+  };
+}
+
+/** Whether a request is for the handler, as far as its target and method tell. */
+export function isIngestRequest({ method, url = '' }: IncomingMessage): boolean {
+  if (method !== 'POST') return false;
+  if (url === '/ingest' || url.startsWith('/ingest?')) return true;
+  // The app knows other forms of this target too, and would read the body without a bound on all.
+  const path = URL.parse(`http://localhost${url}`)?.pathname ?? '';
+  return path.replace(/%[0-7][0-9a-f]/gi, decodeURIComponent) === '/ingest';
+}
+
+function allowOrigin(
+  { headers }: IncomingMessage,
+  response: ServerResponse,
+  origins: CrossOrigins,
+): void {
+  if (origins.length === 0) return;
+  for (const [name, value] of Object.entries(corsHeaders(origins, 'POST', headers.origin))) {
+    response.setHeader(name, value);
+  }
+}
+
+function headerOf(request: IncomingMessage, name: string): string | undefined {
+  const value = request.headers[name];
+  return Array.isArray(value) ? value.join(', ') : value;
+}
+
+/**
+ * The whole body. Once it is clear that the request is refused (`refusal`, or no room), what
+ * still comes is read and dropped, so that the connection can go on.
+ */
+function readBody(
+  request: IncomingMessage,
+  response: ServerResponse,
+  bytesMax: number,
+  refusal: Answer | undefined,
+  hold: (bytes: number) => boolean,
+): Promise<BodyReading> {
+  return new Promise((resolve) => {
+    let chunks: Buffer[] = [];
+    let bytes = 0;
+    let refused = refusal;
+    request.on('data', (chunk: Buffer) => {
+      bytes += chunk.length;
+      if (bytes > bytesMax) {
+        closing.add(request.socket);
+        request.removeAllListeners('data');
+        chunks = [];
+        resolve({ refusal: bodyTooLarge(bytesMax), isTooLarge: true });
+      } else if (refused === undefined && !hold(chunk.length)) {
+        refused = overloaded;
+        chunks = [];
+      } else if (refused === undefined) {
+        chunks.push(chunk);
+      }
+    });
+    request.on('end', () => {
+      if (refused !== undefined) resolve({ refusal: refused, isTooLarge: false });
+      else resolve({ body: chunks.length === 1 && chunks[0] ? chunks[0] : Buffer.concat(chunks) });
+    });
+    // Without an answer the client cannot take the batch for stored, and it is not. (A request
+    // that was answered before its end is told nothing of the end of its connection.)
+    response.on('close', () => resolve('aborted'));
+  });
+}
+
+const overloaded = problemAnswer({
+  code: 'overloaded',
+  detail: 'Too many batches are on their way to storage. Send this one again after a moment.',
+  retryAfterSeconds: 1,
+});
+
+function send(
+  response: ServerResponse,
+  { status, headers, body, problem }: Answer,
+  close: boolean,
+): void {
+  if (response.destroyed) return;
+  response.writeHead(status, {
+    ...headers,
+    ...headersOfRefusal(response, problem),
+    'content-length': Buffer.byteLength(body),
+    ...(close && { connection: 'close' }),
+  });
+  response.end(body);
+}
+
+const closing = new WeakSet<Socket>();
+
+/**
+ * Whether a client was told on a connection that it is closed. Whatever else comes on it must not
+ * be looked at: what is left of a body that was refused could pass for a request. Source: RFC
+ * 9112, section 9.6.
+ */
+export function isClosing(socket: Socket): boolean {
+  return closing.has(socket);
+}
+
+/**
+ * Answers before the body has come, and closes. The connection stays open for a moment while
+ * what the client still sends is dropped: closed at once, it would lose the answer too.
+ */
+export function refuseAndClose(
+  request: IncomingMessage,
+  response: ServerResponse,
+  { status, headers, body, problem }: Answer,
+  lingerMs: number,
+): Promise<void> {
+  closing.add(request.socket);
+  return new Promise((resolve) => {
+    response.writeHead(status, {
+      ...headers,
+      ...headersOfRefusal(response, problem),
+      'content-length': Buffer.byteLength(body),
+      connection: 'close',
+    });
+    response.write(body);
+    const finish = () => {
+      clearTimeout(timer);
+      response.end();
+      resolve();
+    };
+    const timer = setTimeout(finish, lingerMs);
+    request.once('end', finish);
+    request.once('close', finish);
+    request.resume();
+    if (request.socket.readableEnded) finish();
+    else request.socket.once('end', finish);
+  });
+}

@@ -1,0 +1,339 @@
+import type { Server } from 'node:http';
+import type { Socket } from 'node:net';
+
+import type { IngestOutcome, Pipeline } from '../../pipeline/ports.ts';
+import { ingestScope, refusalAnswer, type Admitted, type ImmediateAccess } from '../app/access.ts';
+import { ingestAnswer, problemAnswer, type Answer } from '../app/answer.ts';
+import { acceptedText, toHttp } from './http-text.ts';
+import type { MemoryBudget } from './memory-budget.ts';
+import { requestIdOf, type HttpObserver } from './observer.ts';
+import { readPlainRequest, type PlainRequest } from './plain-request.ts';
+
+export interface PlainConnectionsOptions {
+  /** Takes the body before `ingest` returns: its bytes change afterwards. */
+  readonly pipeline: Pick<Pipeline, 'ingest'>;
+  readonly access: ImmediateAccess;
+  readonly isHostAllowed: (host: string) => boolean;
+  readonly bodyBytesMax: number;
+  /** Bounds the bodies that are being read. */
+  readonly budget: MemoryBudget;
+  /** Another request must begin within so long after an answer. */
+  readonly keepAliveMs: number;
+  /** What is not there after so long is awaited by node:http, which has an eye on slow clients. */
+  readonly checkMs: number;
+  /** What a client is told that ends in the middle of its body. */
+  readonly cutShort: Answer;
+  /** A request was answered on a connection that stays open. */
+  readonly onAnswered: (socket: Socket) => void;
+  readonly onDefect: (error: Error) => void;
+  readonly observer: HttpObserver;
+}
+
+/**
+ * Serves plain requests (`readPlainRequest`) straight from their connections, at twice the rate
+ * of `node:http`. A connection on which anything else comes is given over to `node:http`, with
+ * the bytes that have come, for as long as it lives: nothing but the plain is judged here.
+ */
+export class PlainConnections {
+  readonly options: PlainConnectionsOptions;
+  readonly #connections = new Set<PlainConnection>();
+  readonly #giveOver: (socket: Socket) => void;
+  readonly #check: NodeJS.Timeout;
+  #joined = Buffer.alloc(0);
+  #isStopping = false;
+
+  /** Stands between the server and its connections. */
+  constructor(server: Server, options: PlainConnectionsOptions) {
+    this.options = options;
+    const [listener] = server.listeners('connection');
+    if (listener === undefined) throw new Error('node:http listens to no connection');
+    server.removeAllListeners('connection');
+    this.#giveOver = (socket) => void Reflect.apply(listener, server, [socket]);
+    server.on('connection', (socket: Socket) => {
+      this.#connections.add(new PlainConnection(socket, this));
+    });
+    this.#check = setInterval(() => {
+      const now = performance.now();
+      for (const connection of this.#connections) connection.checkTime(now);
+    }, options.checkMs).unref();
+  }
+
+  get isStopping(): boolean {
+    return this.#isStopping;
+  }
+
+  /** Ends the connections on which nothing is under way, and the others after their answer. */
+  stop(): void {
+    this.#isStopping = true;
+    for (const connection of this.#connections) connection.endIfIdle();
+  }
+
+  closeAll(): void {
+    clearInterval(this.#check);
+    for (const connection of this.#connections) connection.socket.destroy();
+  }
+
+  forget(connection: PlainConnection): void {
+    this.#connections.delete(connection);
+  }
+
+  /** The pieces end to end, until it is called again: new memory for each were garbage at once. */
+  join(pieces: readonly Buffer[]): Buffer {
+    const length = pieces.reduce((sum, piece) => sum + piece.length, 0);
+    if (length > this.#joined.length) this.#joined = Buffer.allocUnsafeSlow(length);
+    let at = 0;
+    for (const piece of pieces) at += piece.copy(this.#joined, at);
+    return this.#joined.subarray(0, length);
+  }
+
+  giveOver(socket: Socket, bytes?: Buffer): void {
+    this.#giveOver(socket);
+    if (bytes !== undefined) socket.unshift(bytes);
+  }
+}
+
+/** A request whose body is still coming. */
+interface Partial {
+  readonly request: PlainRequest;
+  readonly admitted: Admitted;
+  readonly pieces: Buffer[];
+}
+
+class PlainConnection {
+  readonly socket: Socket;
+  readonly #all: PlainConnections;
+  #partial: Partial | undefined;
+  /** Of the memory for bodies. */
+  #heldBytes = 0;
+  /** Whether a request is with the pipeline. */
+  #isBusy = false;
+  #hasEnded = false;
+  /** Of the request that is under way. */
+  #requestId: string | undefined;
+  #bodyBytes = 0;
+  #startedAt = 0;
+  #hasAnswered = false;
+  /** Until when the client is waited for here, by the monotonic clock. */
+  #deadline: number;
+
+  constructor(socket: Socket, all: PlainConnections) {
+    this.socket = socket;
+    this.#all = all;
+    this.#deadline = performance.now() + all.options.checkMs;
+    socket.on('data', this.#onData);
+    socket.on('end', this.#onEnd);
+    socket.on('error', this.#onError);
+    socket.on('close', this.#onClose);
+  }
+
+  checkTime(now: number): void {
+    if (this.#isBusy || now < this.#deadline) return;
+    if (this.#partial !== undefined) this.#giveOver(this.#take(this.#partial));
+    else if (this.#hasAnswered) this.socket.destroy();
+    else this.#giveOver();
+  }
+
+  endIfIdle(): void {
+    if (!this.#isBusy && this.#partial === undefined) this.#close();
+  }
+
+  readonly #onData = (chunk: Buffer): void => {
+    if (this.#isBusy) {
+      // Given back: the end of a connection is not told before all that came on it is taken.
+      this.socket.pause();
+      this.socket.unshift(chunk);
+    } else if (this.#partial !== undefined) {
+      this.#goOn(this.#partial, chunk);
+    } else {
+      this.#begin(chunk);
+    }
+  };
+
+  #begin(chunk: Buffer): void {
+    const { access, isHostAllowed, bodyBytesMax } = this.#all.options;
+    const request = readPlainRequest(chunk);
+    const isOurs =
+      request !== undefined &&
+      isHostAllowed(request.host) &&
+      request.bodyBytes <= bodyBytesMax &&
+      chunk.length <= request.bodyAt + request.bodyBytes &&
+      // One who does not read the answers is kept waiting by node:http.
+      this.socket.writableLength === 0 &&
+      !this.#all.isStopping;
+    if (!isOurs || !this.#hold(chunk.length)) {
+      this.#giveOver(chunk);
+      return;
+    }
+    const isWhole = chunk.length === request.bodyAt + request.bodyBytes;
+    const admission = access.admit(request.authorization, ingestScope);
+    if (admission.problem !== undefined) {
+      this.#letGo();
+      if (isWhole && admission.problem.code === 'too_many_requests') {
+        this.#note(request.requestId, 0);
+        this.#refuseWhole(refusalAnswer(admission));
+      } else {
+        this.#giveOver(chunk);
+      }
+    } else if (isWhole) {
+      this.#submit(request, admission, chunk.subarray(request.bodyAt));
+    } else {
+      this.#deadline = performance.now() + this.#all.options.checkMs;
+      this.#partial = { request, admitted: admission, pieces: [chunk] };
+    }
+  }
+
+  #goOn(partial: Partial, chunk: Buffer): void {
+    const { request, admitted, pieces } = partial;
+    pieces.push(chunk);
+    const isTaken = this.#hold(chunk.length);
+    const missing = request.bodyAt + request.bodyBytes - this.#heldBytes;
+    if (!isTaken || missing < 0) this.#giveOver(this.#take(partial));
+    else if (missing === 0) {
+      this.#submit(request, admitted, this.#all.join(pieces).subarray(request.bodyAt));
+    }
+  }
+
+  /** All that has come of a request, which is given up here. */
+  #take({ admitted, pieces }: Partial): Buffer {
+    this.#letGo();
+    this.#all.options.access.giveBack(admitted);
+    return Buffer.concat(pieces);
+  }
+
+  #hold(bytes: number): boolean {
+    const isTaken = this.#all.options.budget.reserve(bytes);
+    if (isTaken) this.#heldBytes += bytes;
+    return isTaken;
+  }
+
+  #letGo(): void {
+    this.#all.options.budget.release(this.#heldBytes);
+    this.#heldBytes = 0;
+    this.#partial = undefined;
+  }
+
+  #submit({ idempotencyKey, requestId }: PlainRequest, { caller }: Admitted, body: Buffer): void {
+    this.#isBusy = true;
+    this.#note(requestId, body.length);
+    this.#partial = undefined;
+    this.#all.options.pipeline
+      .ingest({ body, encoding: 'identity', strict: false, caller, idempotencyKey })
+      .then(this.#answer, this.#answerDefect);
+  }
+
+  readonly #answer = (outcome: IngestOutcome): void => {
+    this.#isBusy = false;
+    this.#letGo();
+    const { keepAliveMs, observer } = this.#all.options;
+    const isPlain = outcome.accepted && outcome.rejected === 0;
+    const isLast = this.#hasEnded || this.#all.isStopping;
+    if (!isPlain || isLast || this.socket.destroyed) {
+      observer.judged(outcome, this.#bodyBytes, this.#requestId);
+    }
+    if (this.socket.destroyed) return;
+    if (isLast) {
+      this.#answerLast(ingestAnswer(outcome, false));
+      return;
+    }
+    if (isPlain) {
+      const now = performance.now();
+      const seconds = (now - this.#startedAt) / 1000;
+      const { enqueued, batchId } = outcome;
+      observer.acceptedPlain(enqueued, this.#bodyBytes, seconds, batchId, this.#requestId);
+      this.#answerWhole(acceptedText(outcome, keepAliveMs), 'latin1', now);
+    } else {
+      this.#refuseWhole(ingestAnswer(outcome, false));
+    }
+    if (this.socket.readableLength > 0) this.#giveOver();
+  };
+
+  /** Remembers of a request what is told of it once it is answered. */
+  #note(requestId: string | undefined, bodyBytes: number): void {
+    this.#requestId = requestId;
+    this.#bodyBytes = bodyBytes;
+    this.#startedAt = performance.now();
+  }
+
+  /** The same as `#answerWhole`, of answers that are not of the quick kind. */
+  #refuseWhole(answer: Answer): void {
+    this.#answerWhole(toHttp(this.#told(answer), this.#all.options.keepAliveMs));
+  }
+
+  /** Tells the observer of an answer; returns it with the request's id, if it is a refusal. */
+  #told(answer: Answer): Answer {
+    const { status, problem, headers } = answer;
+    const requestId = requestIdOf(this.#requestId);
+    const seconds = (performance.now() - this.#startedAt) / 1000;
+    const exchange = { requestId, route: '/ingest', method: 'POST', status, seconds, problem };
+    this.#all.options.observer.answered(exchange);
+    return problem === undefined
+      ? answer
+      : { ...answer, headers: { ...headers, 'x-request-id': requestId } };
+  }
+
+  /** Answers a request of which all has been read; another may follow. */
+  #answerWhole(text: string, encoding: 'latin1' | 'utf8' = 'utf8', now = performance.now()): void {
+    this.#hasAnswered = true;
+    this.socket.write(text, encoding);
+    this.#deadline = now + this.#all.options.keepAliveMs;
+    this.#all.options.onAnswered(this.socket);
+  }
+
+  readonly #answerDefect = (error: unknown): void => {
+    this.#isBusy = false;
+    this.#letGo();
+    this.#all.options.onDefect(error instanceof Error ? error : new Error(String(error)));
+    this.#answerLast(defect);
+  };
+
+  #answerLast(answer: Answer): void {
+    this.socket.write(toHttp(this.#told(answer), undefined));
+    this.#close();
+  }
+
+  /**
+   * Once what is written has gone. Nothing more is read: it could not be answered. And the client
+   * need not close its end: a stop would wait for it.
+   */
+  #close(): void {
+    this.socket.off('data', this.#onData);
+    this.socket.pause();
+    this.socket.destroySoon();
+  }
+
+  #giveOver(bytes?: Buffer): void {
+    this.#leave();
+    this.socket.resume();
+    this.#all.giveOver(this.socket, bytes);
+  }
+
+  #leave(): void {
+    this.socket.off('data', this.#onData);
+    this.socket.off('end', this.#onEnd);
+    this.socket.off('error', this.#onError);
+    this.socket.off('close', this.#onClose);
+    this.#onClose();
+  }
+
+  readonly #onEnd = (): void => {
+    this.#hasEnded = true;
+    if (this.#partial !== undefined) {
+      this.#note(this.#partial.request.requestId, 0);
+      this.socket.end(toHttp(this.#told(this.#all.options.cutShort), undefined));
+    } else if (!this.#isBusy) this.socket.end();
+  };
+
+  /** The connection closes by itself. */
+  readonly #onError = (): void => undefined;
+
+  readonly #onClose = (): void => {
+    // A batch that is with the pipeline holds its memory until it is judged.
+    if (!this.#isBusy) this.#letGo();
+    this.#all.forget(this);
+  };
+}
+
+const defect: Answer = problemAnswer({
+  code: 'internal',
+  detail: 'The batch met an error of ours.',
+});

@@ -1,0 +1,396 @@
+import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
+import type { Socket } from 'node:net';
+import { setTimeout as delay } from 'node:timers/promises';
+
+import { getRequestListener, RequestError, type HttpBindings } from '@hono/node-server';
+
+import { statusOfProblem, type Problem, type ProblemCode } from '../../domain/problem.ts';
+import { Unavailable, type Pipeline } from '../../pipeline/ports.ts';
+import { openAccess, type ImmediateAccess } from '../app/access.ts';
+import { problemAnswer, type Answer } from '../app/answer.ts';
+import { hostNotAllowed, type HostRule } from '../app/allowed-hosts.ts';
+import { bytesOf, createApp, toResponse, type AppOptions } from '../app/app.ts';
+import { ConnectionRoom } from './connection-limiter.ts';
+import type { CrossOrigins } from '../app/cors.ts';
+import {
+  createIngestHandler,
+  isClosing,
+  isIngestRequest,
+  refuseAndClose,
+} from './ingest-handler.ts';
+import { headersOfRefusal, noteCut, noteRefusal, observeExchange } from './exchanges.ts';
+import { toHttp } from './http-text.ts';
+import { LeavingClients } from './disconnect-detector.ts';
+import { MemoryBudget } from './memory-budget.ts';
+import type { Pages } from '../app/pages.ts';
+import {
+  requestIdOf,
+  routeOf,
+  silentObserver,
+  type Exchange as ObservedExchange,
+  type HttpObserver,
+} from './observer.ts';
+import { PlainConnections } from './plain-connections.ts';
+import { toOriginForm, whyUnsound } from './request-validation.ts';
+import { UnreadAnswers } from './unread-answers.ts';
+
+export interface HttpServerOptions {
+  readonly pipeline: Pipeline;
+  /** The largest body in bytes. */
+  readonly bodyBytesMax: number;
+  /** All bodies together that are being read or are not answered yet, in bytes. */
+  readonly bodiesBytesMax: number;
+  /** Is told of errors that nobody foresaw. */
+  readonly onDefect: (error: Error) => void;
+  /** Who may ask, and how often; without, anybody. */
+  readonly access?: ImmediateAccess;
+  /** Which hosts are answered where no token is asked for; without, any. */
+  readonly hostRule?: HostRule;
+  /** Origins whose pages may ask too; without, none. */
+  readonly corsOrigins?: CrossOrigins;
+  /** Files for browsers. */
+  readonly pages?: Pages;
+  /** Is told of what is done; without, nobody. */
+  readonly observer?: HttpObserver;
+  /** See `AppOptions`. */
+  readonly metrics?: AppOptions['metrics'];
+  /** See `AppOptions`. */
+  readonly dayZone?: string;
+  /** See `AppOptions`. */
+  readonly version?: string;
+  readonly timeouts?: HttpTimeouts;
+  /** How many connections may be open; without, 4,096. */
+  readonly connectionsMax?: number;
+  /** All large answers together that are not read yet, in bytes; without, 64 MiB. */
+  readonly answersBytesMax?: number;
+}
+
+/** How long a client may take. */
+export interface HttpTimeouts {
+  readonly headersMs: number;
+  /** For a whole request. */
+  readonly requestMs: number;
+  /** Between two requests on a connection. */
+  readonly keepAliveMs: number;
+  /** A slow client is noticed so much later than its time at the most. */
+  readonly checkMs: number;
+  /** To read its refusal, when the connection is then closed: it may still be sending. */
+  readonly lingerMs: number;
+  /** To read a large answer. */
+  readonly readMs: number;
+}
+
+const defaultTimeouts: HttpTimeouts = {
+  headersMs: 10_000,
+  requestMs: 60_000,
+  keepAliveMs: 65_000,
+  checkMs: 1_000,
+  lingerMs: 2_000,
+  readMs: 60_000,
+};
+export const defaultConnectionsMax = 4_096;
+const defaultAnswersBytesMax = 64 * 1024 * 1024;
+
+/** What is in memory now for clients. */
+export interface Held {
+  readonly connections: number;
+  /** Bodies that are being read, or not judged yet. */
+  readonly bodiesBytes: number;
+  /** Large answers that are not read yet. */
+  readonly unreadBytes: number;
+}
+
+export interface HttpServer {
+  readonly server: Server;
+  held(): Held;
+  /**
+   * Takes no new connection, answers the requests that are under way, and closes; after `graceMs`
+   * what is left is cut.
+   */
+  stop(graceMs: number): Promise<void>;
+}
+
+/** The server for one process: `POST /ingest` by itself, everything else by the app. */
+export function createHttpServer(options: HttpServerOptions): HttpServer {
+  const { pipeline, bodyBytesMax, bodiesBytesMax, onDefect } = options;
+  const {
+    access = openAccess,
+    hostRule,
+    corsOrigins = [],
+    observer = silentObserver,
+    metrics,
+  } = options;
+  const timeouts = options.timeouts ?? defaultTimeouts;
+  let isStopping = false;
+  const isHostAllowed = (host: string | undefined) =>
+    hostRule === undefined || access.asksForToken() || hostRule(host);
+  const budget = new MemoryBudget(bodiesBytesMax);
+  const handleIngest = createIngestHandler({
+    pipeline,
+    bodyBytesMax,
+    budget,
+    lingerMs: timeouts.lingerMs,
+    access,
+    corsOrigins,
+    isStopping: () => isStopping,
+    onDefect,
+    observer,
+  });
+  const app = createApp(pipeline, {
+    ...{ bodyBytesMax, onDefect, access, corsOrigins },
+    ...(metrics !== undefined && { metrics }),
+    ...(options.pages !== undefined && { pages: options.pages }),
+    ...(options.dayZone !== undefined && { dayZone: options.dayZone }),
+    ...(options.version !== undefined && { version: options.version }),
+  });
+  const unread = new UnreadAnswers(
+    options.answersBytesMax ?? defaultAnswersBytesMax,
+    timeouts.readMs,
+  );
+  const answerOther = async (request: Request, env: unknown) => {
+    const response = await app.fetch(request);
+    const { incoming, outgoing } = env as HttpBindings;
+    const size = bytesOf(response);
+    if (typeof size !== 'number') {
+      // Who reads it must not take what has gone for all there is.
+      size.cut = (why) => {
+        noteCut(outgoing, why instanceof Unavailable ? why.code : 'internal');
+        outgoing.destroy();
+        if (!(why instanceof Unavailable)) onDefect(toError(why));
+      };
+    }
+    const isPublic = publicRoutes.has(routeOf(incoming.url ?? ''));
+    if (unread.admit(outgoing, size, isPublic)) return noteRefusal(outgoing, response, request);
+    void response.body?.cancel();
+    return noteRefusal(outgoing, toResponse(tooManyUnread), request);
+  };
+  const handleOther = getRequestListener(answerOther, {
+    overrideGlobalObjects: false,
+    errorHandler: (error) => {
+      const answer = listenerError(error, onDefect);
+      const response = toResponse(answer);
+      const headers = beginning ? headersOfRefusal(beginning, answer.problem) : {};
+      for (const [name, value] of Object.entries(headers)) response.headers.set(name, value);
+      return response;
+    },
+  });
+  /** What `handleOther` is called for: the handler of its errors is not told. */
+  let beginning: ServerResponse | undefined;
+  const leaving = new LeavingClients();
+  const room = new ConnectionRoom(options.connectionsMax ?? defaultConnectionsMax);
+  /** Of each connection, the latest request's. */
+  const latestExchanges = new WeakMap<Socket, Exchange>();
+
+  const handle = (request: IncomingMessage, response: ServerResponse, expectsContinue: boolean) => {
+    if (isClosing(request.socket)) {
+      request.resume();
+      return;
+    }
+    toOriginForm(request);
+    const isIngest = isIngestRequest(request);
+    room.sign(request.socket);
+    latestExchanges.set(request.socket, { response, awaitsBody: isIngest });
+    observeExchange(observer, request, response, isIngest);
+    const problem = problemOfRequest(request, isHostAllowed);
+    if (problem !== undefined) {
+      void refuseAndClose(request, response, problemAnswer(problem), timeouts.lingerMs);
+      return;
+    }
+    if (isIngest) {
+      void handleIngest(request, response, expectsContinue);
+      return;
+    }
+    if (expectsContinue) response.writeContinue();
+    if (isStopping) response.setHeader('connection', 'close');
+    leaving.watch(request, response);
+    // The app's URLs are built from it, and not every Host makes one: `pipeline.1` does not.
+    request.headers.host = 'localhost';
+    beginning = response;
+    void handleOther(request, response);
+    beginning = undefined;
+  };
+
+  const server = createServer({
+    headersTimeout: timeouts.headersMs,
+    requestTimeout: timeouts.requestMs,
+    keepAliveTimeout: timeouts.keepAliveMs,
+    connectionsCheckingInterval: timeouts.checkMs,
+    // It is required by `whyUnsound`, which says so in the words of all refusals.
+    requireHostHeader: false,
+  });
+  server.maxConnections = room.connectionsMostly;
+  // A client that ends its side after its request is answered all the same, as it is by
+  // PlainConnections. (Node has had this since its beginnings, and does not list it.)
+  Object.assign(server, { httpAllowHalfOpen: true });
+  server.on('request', (request, response) => handle(request, response, false));
+  server.on('checkContinue', (request: IncomingMessage, response: ServerResponse) =>
+    handle(request, response, true),
+  );
+  // An expectation that nobody knows may be ignored (RFC 9110, 10.1.1).
+  server.on('checkExpectation', (request: IncomingMessage, response: ServerResponse) =>
+    handle(request, response, false),
+  );
+  const refusedConnections = new WeakSet<Socket>();
+  server.on('clientError', (error: NodeJS.ErrnoException, socket: Socket) => {
+    // What comes after the first error is no HTTP either.
+    if (refusedConnections.has(socket)) return;
+    refusedConnections.add(socket);
+    answerClientError(error, socket, latestExchanges.get(socket), { timeouts, observer });
+  });
+
+  const plain = new PlainConnections(server, {
+    pipeline,
+    access,
+    isHostAllowed,
+    bodyBytesMax,
+    budget,
+    keepAliveMs: timeouts.keepAliveMs,
+    checkMs: timeouts.checkMs,
+    cutShort: problemAnswer(malformed),
+    onAnswered: (socket) => room.sign(socket),
+    onDefect,
+    observer,
+  });
+  server.prependListener('connection', (socket: Socket) => room.add(socket));
+
+  return {
+    server,
+    held: () => ({
+      connections: room.connections,
+      bodiesBytes: budget.bytes,
+      unreadBytes: unread.bytes,
+    }),
+    async stop(graceMs) {
+      isStopping = true;
+      plain.stop();
+      const closed = new Promise<void>((resolve) => server.close(() => resolve()));
+      // A connection that becomes idle meanwhile is closed too.
+      const idle = setInterval(() => server.closeIdleConnections(), 50);
+      await Promise.race([closed, delay(graceMs, undefined, { ref: false })]);
+      clearInterval(idle);
+      server.closeAllConnections();
+      plain.closeAll();
+      await closed;
+    },
+  };
+}
+
+/** Why a request is refused whatever it asks for; undefined where it is not. */
+function problemOfRequest(
+  request: IncomingMessage,
+  isHostAllowed: (host: string | undefined) => boolean,
+): Problem | undefined {
+  const detail = whyUnsound(request);
+  if (detail !== undefined) return { code: 'malformed_request', detail };
+  const { host } = request.headers;
+  // Load balancers ask by any name, and what they are told is no secret.
+  if (isHostAllowed(host) || routeOf(request.url ?? '') === '/healthz') return undefined;
+  return hostNotAllowed(host ?? '');
+}
+
+/** Those whose large answers need no token. */
+const publicRoutes = new Set(['/', '/assets/:file', '/docs', '/openapi.json']);
+
+const tooManyUnread = problemAnswer({
+  code: 'overloaded',
+  detail:
+    'Large answers that others have not read yet fill the memory for them. Ask again after a moment, or for less.',
+  retryAfterSeconds: 5,
+});
+
+/** The app is not asked where a request has no sound URL. */
+function listenerError(error: unknown, onDefect: HttpServerOptions['onDefect']): Answer {
+  if (error instanceof RequestError) {
+    const detail = `The request names no sound URL: ${error.message}.`;
+    return problemAnswer({ code: 'malformed_request', detail });
+  }
+  onDefect(toError(error));
+  return problemAnswer({ code: 'internal', detail: 'The request met an error of ours.' });
+}
+
+function toError(thrown: unknown): Error {
+  return thrown instanceof Error ? thrown : new Error(String(thrown));
+}
+
+/** A request that could not be read, so that nothing is known of it. */
+function unreadable(problem: ProblemCode): ObservedExchange {
+  const what = { route: 'other', method: 'other', status: statusOfProblem(problem) };
+  return { requestId: requestIdOf(undefined), ...what, seconds: 0, problem };
+}
+
+interface Exchange {
+  readonly response: ServerResponse;
+  /** Whether the answer waits for the whole body. */
+  readonly awaitsBody: boolean;
+}
+
+/**
+ * Tells a client what Node has against its bytes, or that they are late. The answers to requests
+ * that were sound go before: who reads them in order must not take this for one of them.
+ */
+function answerClientError(
+  error: NodeJS.ErrnoException,
+  socket: Socket,
+  latest: Exchange | undefined,
+  options: { readonly timeouts: HttpTimeouts; readonly observer: HttpObserver },
+): void {
+  const { timeouts, observer } = options;
+  if (!socket.writable || error.code === 'ECONNRESET') {
+    socket.destroy();
+    return;
+  }
+  const problem = problemOf(error, timeouts);
+  const refuse = () => {
+    const exchange = unreadable(problem.code);
+    const answer = problemAnswer(problem, { 'x-request-id': exchange.requestId });
+    hangUp(socket, toHttp(answer, undefined), timeouts.lingerMs);
+    observer.answered(exchange);
+  };
+  if (latest === undefined) {
+    refuse();
+    return;
+  }
+  const { response, awaitsBody } = latest;
+  const isInBody = !response.req.complete;
+  if (response.closed) {
+    // What is left of the body of a request that was answered is no request.
+    if (isInBody || isClosing(socket)) hangUp(socket, '', timeouts.lingerMs);
+    else refuse();
+  } else if (isInBody && awaitsBody && !response.headersSent) {
+    void refuseAndClose(response.req, response, problemAnswer(problem), timeouts.lingerMs);
+  } else {
+    response.once('close', () => answerClientError(error, socket, latest, options));
+  }
+}
+
+/** Node looks after a connection no more whose client has erred: it could stay for ever. */
+function hangUp(socket: Socket, lastWords: string, lingerMs: number): void {
+  socket.end(lastWords);
+  const timer = setTimeout(() => socket.destroy(), lingerMs);
+  socket.once('close', () => clearTimeout(timer));
+}
+
+function problemOf(
+  { code }: { readonly code?: string | undefined },
+  timeouts: HttpTimeouts,
+): Problem {
+  switch (code) {
+    case 'ERR_HTTP_REQUEST_TIMEOUT': {
+      const { headersMs, requestMs } = timeouts;
+      const detail = `Headers must come within ${headersMs / 1000} s, the whole request within ${requestMs / 1000} s.`;
+      return { code: 'request_timeout', detail };
+    }
+    case 'HPE_HEADER_OVERFLOW': {
+      const detail = 'The headers are larger than 16 KiB together.';
+      return { code: 'headers_too_large', detail };
+    }
+    case undefined:
+    default:
+      return malformed;
+  }
+}
+
+const malformed: Problem = {
+  code: 'malformed_request',
+  detail: 'The request cannot be read as HTTP/1.1.',
+};

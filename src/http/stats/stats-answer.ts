@@ -1,0 +1,107 @@
+import type { CalendarDate } from '../../domain/timestamp.ts';
+import type { Pipeline, PipelineStatus } from '../../pipeline/ports.ts';
+import type { StatsFormat } from '../../pipeline/stats-text.ts';
+import {
+  headersOfAll,
+  problemAnswer,
+  type AnyAnswer,
+  type Progress,
+  type StreamAnswer,
+} from '../app/answer.ts';
+import { formatOfAccept, readIfNoneMatch } from '../app/negotiation.ts';
+import { readParameters, readStatsRequest } from './stats-query.ts';
+
+/** Sources: RFC 8259, RFC 4180, https://github.com/ndjson/ndjson-spec. */
+export const contentTypeOf: Readonly<Record<StatsFormat, string>> = {
+  json: 'application/json',
+  csv: 'text/csv; charset=utf-8; header=present',
+  ndjson: 'application/x-ndjson',
+};
+
+/**
+ * Answers `GET /stats`; `search` is the query with its `?`, `header` gives the request's headers, `signal`
+ * is aborted once its client has gone.
+ */
+export async function statsAnswer(
+  pipeline: Pipeline,
+  search: string,
+  header: (name: string) => string | undefined,
+  signal?: AbortSignal,
+): Promise<AnyAnswer> {
+  const parameters = readParameters(search);
+  if ('problem' in parameters) return problemAnswer(parameters.problem);
+  const request = readStatsRequest(parameters.value, formatOfAccept(header('accept')));
+  if ('problem' in request) return problemAnswer(request.problem);
+  const { query, format } = request.value;
+  // Before the rows: what it says of the counters holds for those that are read then.
+  const status = await pipeline.status();
+  const known = readIfNoneMatch(header('if-none-match'));
+  const answer = await pipeline.stats(request.value, known, signal);
+  if (answer.kind === 'too_large') return problemAnswer(tooLarge);
+  const headers = {
+    ...headersOfAll,
+    'cache-control': cacheControlOf(query.to, Date.now()),
+    vary: 'Accept, Accept-Encoding',
+    ...(answer.version !== undefined && { etag: `W/"${answer.version}"` }),
+    ...completenessHeaders(status),
+  };
+  if (answer.kind === 'unchanged') return { status: 304, headers, body: '' };
+  const typed = { 'content-type': contentTypeOf[format], ...headers };
+  if (answer.kind === 'whole') return { status: 200, headers: typed, body: answer.bytes };
+  return { status: 200, headers: typed, ...metered(answer.pieces) };
+}
+
+/** The answer where it would be more than a client can be given at once. */
+export const tooLarge = {
+  code: 'answer_too_large',
+  detail:
+    'The answer is larger than can be sent at once. Ask for fewer days, for some types or states, for sums (group_by), or with Accept-Encoding: gzip.',
+} as const;
+
+const hourMs = 3_600_000;
+
+/**
+ * A day that is over everywhere on earth, the places behind UTC-12 being the last, hardly changes any
+ * more; one that is not changes all the time.
+ */
+export function cacheControlOf(lastDay: CalendarDate, now: number): string {
+  const isOver = now >= Date.parse(`${lastDay}T00:00:00Z`) + 36 * hourMs;
+  return isOver ? 'private, max-age=60, must-revalidate' : 'private, no-cache';
+}
+
+/** How complete the counters are. The names are ours; `Pipeline-Pending` is an RFC 9651 item. */
+function completenessHeaders(status: PipelineStatus): Record<string, string> {
+  const { pending, deadLetters, countedThrough } = status;
+  return {
+    ...(countedThrough !== undefined && {
+      'pipeline-counted-through': new Date(countedThrough).toISOString(),
+    }),
+    'pipeline-pending': `${pending.amount};unit=${pending.unit}`,
+    'pipeline-dead-letters': String(deadLetters),
+  };
+}
+
+type Pieces = AsyncIterableIterator<Uint8Array<ArrayBuffer>>;
+
+/** The pieces as a body. */
+function metered(pieces: Pieces): Pick<StreamAnswer, 'body' | 'progress'> {
+  const progress: { bytes: number } & Progress = { bytes: 0 };
+  const body: Pieces = {
+    async next() {
+      try {
+        const result = await pieces.next();
+        if (result.done !== true) progress.bytes += result.value.length;
+        return result;
+      } catch (error) {
+        if (progress.cut === undefined) throw error;
+        progress.cut(error);
+        return { done: true, value: undefined };
+      }
+    },
+    return: async () => (await pieces.return?.()) ?? { done: true, value: undefined },
+    [Symbol.asyncIterator]() {
+      return this;
+    },
+  };
+  return { body, progress };
+}

@@ -1,0 +1,212 @@
+import type { CounterRow } from '../../domain/counter.ts';
+import { isCalendarDate, type CalendarDate } from '../../domain/timestamp.ts';
+import type { Pipeline, PipelineStatus } from '../../pipeline/ports.ts';
+import { headersOfAll, problemAnswer, type Answer } from '../app/answer.ts';
+import { scriptlessPolicy } from '../app/pages.ts';
+import { readPageDate } from './stats-query.ts';
+
+/** More are not shown: a browser would take long, and a reader longer. */
+const rowsMax = 10_000;
+const dayMs = 86_400_000;
+
+const style = `
+:root { color-scheme: light dark; --line: color-mix(in srgb, currentcolor 18%, transparent); --bar: #2f6fde; }
+@media (prefers-color-scheme: dark) { :root { --bar: #6ea0ff; } }
+* { box-sizing: border-box; }
+body { font: 16px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 56rem; padding: 0 1rem; }
+h1 { font-size: 1.35rem; margin: 0 0 .75rem; }
+nav { display: flex; flex-wrap: wrap; gap: .5rem 1.25rem; align-items: center; margin-bottom: 1.25rem; }
+form { display: flex; gap: .5rem; align-items: center; }
+input, button { font: inherit; padding: .15rem .5rem; }
+table { border-collapse: collapse; table-layout: fixed; width: 100%; }
+th, td { border-bottom: 1px solid var(--line); padding: .4rem .6rem; text-align: left; overflow-wrap: anywhere; }
+th:nth-child(n + 3), td:nth-child(n + 3), tfoot td { text-align: right; font-variant-numeric: tabular-nums; }
+thead th:first-child { width: 28%; }
+thead th:nth-child(3) { width: 7.5rem; }
+thead th:last-child { width: 28%; }
+tfoot th, tfoot td { border-bottom: 0; font-weight: 600; }
+svg { float: left; width: calc(100% - 4rem); height: .7rem; margin-top: .4rem; }
+rect { fill: var(--bar); }
+@media (max-width: 36rem) {
+  body { margin: 1rem auto; font-size: 15px; }
+  th, td { padding: .35rem .3rem; }
+  svg { float: none; display: block; width: 100%; height: .4rem; margin: .2rem 0; }
+  thead th:first-child { width: 30%; }
+  thead th:nth-child(3) { width: 5.5rem; }
+  thead th:last-child { width: 4.5rem; }
+}
+`;
+
+/** Names in it are other people's text. */
+const contentSecurityPolicy = scriptlessPolicy(style, "'self'");
+
+/** Answers `GET /stats-html`; `signal` is aborted once its client has gone. */
+export async function statsPageAnswer(
+  pipeline: Pipeline,
+  parameters: URLSearchParams,
+  today: CalendarDate,
+  signal?: AbortSignal,
+): Promise<Answer> {
+  const date = readPageDate(parameters);
+  if ('problem' in date) return problemAnswer(date.problem);
+  const status = await pipeline.status();
+  const day: Day = { date: date.value, rows: [], rowsInAll: 0, total: 0, largest: 0 };
+  const query = { from: day.date, to: day.date, types: [], states: [] };
+  const take = (rows: readonly CounterRow[]) => {
+    addRows(day, rows);
+    return true;
+  };
+  await pipeline.query(query, take, signal);
+  return pageAnswer(pageOf(day, status, today));
+}
+
+interface Day {
+  readonly date: CalendarDate;
+  /** Those that are shown. */
+  readonly rows: CounterRow[];
+  /** Of all there are. */
+  rowsInAll: number;
+  total: number;
+  largest: number;
+}
+
+function addRows(day: Day, rows: readonly CounterRow[]): void {
+  day.rows.push(...rows.slice(0, rowsMax - day.rows.length));
+  day.rowsInAll += rows.length;
+  for (const { count } of rows) {
+    day.total += count;
+    day.largest = Math.max(day.largest, count);
+  }
+}
+
+function pageAnswer(body: string): Answer {
+  return {
+    status: 200,
+    headers: {
+      ...headersOfAll,
+      'content-type': 'text/html; charset=utf-8',
+      'content-security-policy': contentSecurityPolicy,
+      'cross-origin-opener-policy': 'same-origin',
+      // For browsers that do not know frame-ancestors.
+      'x-frame-options': 'DENY',
+    },
+    body,
+  };
+}
+
+function pageOf(day: Day, status: PipelineStatus, today: CalendarDate): string {
+  const { date, rowsInAll } = day;
+  const incomplete = incompleteness(status);
+  return `<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>Processed devices on ${date}</title>
+<style>${style}</style>
+</head>
+<body>
+<main>
+<h1>Processed devices on ${date}</h1>
+${navigation(date, today)}
+${incomplete === '' ? '' : `<p role="status">${incomplete}</p>\n`}${
+    rowsInAll === 0 ? '<p>Nothing was counted on this day.</p>' : table(day)
+  }
+</main>
+</body>
+</html>
+`;
+}
+
+/** Addresses are relative: there may be a proxy with a path in front. */
+function navigation(date: CalendarDate, today: CalendarDate): string {
+  const link = (to: CalendarDate | undefined, text: string, rel: string) =>
+    to === undefined ? '' : `<a href="?date=${to}"${rel}>${text}</a>`;
+  const links = [
+    link(dayAfter(date, -1), '← Previous day', ' rel="prev"'),
+    link(dayAfter(date, 1), 'Next day →', ' rel="next"'),
+    date === today ? '' : link(today, 'Today', ''),
+  ];
+  return `<nav aria-label="Days">
+${links.filter((each) => each !== '').join('\n')}
+<form method="get">
+<label for="date">Day</label>
+<input id="date" name="date" type="date" required min="0001-01-01" max="9999-12-31" value="${date}">
+<button type="submit">Show</button>
+</form>
+</nav>`;
+}
+
+/** What of all that was acknowledged may be missing, in a sentence or two. */
+function incompleteness({ pending, deadLetters, countedThrough }: PipelineStatus): string {
+  const through = countedThrough === undefined ? undefined : new Date(countedThrough).toISOString();
+  const sentences = [
+    pending.amount > 0 &&
+      `${plural(pending.amount, pending.unit)} ${pending.amount === 1 ? 'is' : 'are'} accepted and not counted yet${
+        through === undefined ? '' : `; all that came before ${through} is counted`
+      }.`,
+    deadLetters > 0 &&
+      `${plural(deadLetters, 'dead letters')} could not be counted: see “dlq list”.`,
+  ];
+  return sentences.filter((each) => each !== false).join(' ');
+}
+
+/** @param unit in the plural. */
+function plural(amount: number, unit: string): string {
+  return `${formatCount(amount)} ${amount === 1 ? unit.replace(/s$/, '') : unit}`;
+}
+
+function table(day: Day): string {
+  const { date, rows, rowsInAll, total } = day;
+  const more =
+    rowsInAll === rows.length
+      ? ''
+      : `<p>These are the first ${formatCount(rows.length)} of ${formatCount(rowsInAll)} rows; the total is of all.</p>\n`;
+  return `${more}<table>
+<thead><tr><th scope="col">Type</th><th scope="col">State</th><th scope="col">Count</th><th scope="col">Share</th></tr></thead>
+<tbody>
+${rows.map((row) => rowOf(row, day)).join('')}</tbody>
+<tfoot><tr><th scope="row" colspan="2">Total</th><td>${formatCount(total)}</td><td>${total === 0 ? '' : '100%'}</td></tr></tfoot>
+</table>
+<p>The same as <a href="stats?date=${date}&amp;format=csv&amp;bom=1">CSV</a> or <a href="stats?date=${date}">JSON</a>.</p>`;
+}
+
+/** `bdi`: a name in a right-to-left script must not turn round what stands beside it. */
+function rowOf({ type, state, count }: CounterRow, { total, largest }: Day): string {
+  const share = total === 0 ? 0 : (100 * count) / total;
+  const width = largest === 0 ? 0 : (100 * count) / largest;
+  return `<tr><td><bdi>${escaped(type)}</bdi></td><td><bdi>${escaped(state)}</bdi></td><td>${formatCount(count)}</td><td><svg aria-hidden="true"><rect width="${width.toFixed(1)}%" height="100%"></rect></svg>${percent(share)}</td></tr>
+`;
+}
+
+function percent(share: number): string {
+  return share > 0 && share < 0.1 ? '&lt;0.1%' : `${share.toFixed(1)}%`;
+}
+
+const entities: Readonly<Record<string, string>> = {
+  '&': '&amp;',
+  '<': '&lt;',
+  '>': '&gt;',
+  '"': '&quot;',
+  "'": '&#39;',
+};
+
+function escaped(text: string): string {
+  return text.replace(/[&<>"']/g, (character) => entities[character] ?? '');
+}
+
+const numbers = new Intl.NumberFormat('en');
+
+function formatCount(count: number): string {
+  return numbers.format(count);
+}
+
+function dateOf(at: number): CalendarDate {
+  return new Date(at).toISOString().slice(0, 10);
+}
+
+/** Undefined where the calendar has no such day. */
+function dayAfter(date: CalendarDate, days: number): CalendarDate | undefined {
+  const text = dateOf(Date.parse(`${date}T00:00:00Z`) + days * dayMs);
+  return isCalendarDate(text) ? text : undefined;
+}

@@ -1,0 +1,160 @@
+import { nameError } from '../../domain/device-event.ts';
+import type { Problem, ProblemCode } from '../../domain/problem.ts';
+import { daysInRange, isCalendarDate, type CalendarDate } from '../../domain/timestamp.ts';
+import type { StatsRequest } from '../../pipeline/stats.ts';
+import {
+  dimensions,
+  isStatsFormat,
+  statsFormats,
+  type Dimension,
+  type StatsFormat,
+} from '../../pipeline/stats-text.ts';
+
+export const rangeDaysMax = 366;
+export const filterValuesMax = 100;
+
+export const statsParameters = [
+  'date',
+  'from',
+  'to',
+  'type',
+  'state',
+  'group_by',
+  'format',
+  'bom',
+] as const;
+
+type Reading<T> = { readonly value: T } | { readonly problem: Problem };
+
+/**
+ * The parameters of a query, `?…` or nothing. What is no UTF-8 is refused: U+FFFD, by which it is read,
+ * would find names that were not asked for.
+ */
+export function readParameters(search: string): Reading<URLSearchParams> {
+  try {
+    decodeURIComponent(search);
+  } catch (error) {
+    if (!(error instanceof URIError)) throw error;
+    return refuse(
+      'invalid_filter',
+      'Percent-encode the query as UTF-8: after each % come two hexadecimal digits.',
+    );
+  }
+  return { value: new URLSearchParams(search) };
+}
+
+/** What the parameters of `/stats` ask for; without `format`, it is the preferred one. */
+export function readStatsRequest(
+  parameters: URLSearchParams,
+  preferred: StatsFormat,
+): Reading<StatsRequest> {
+  const unknown = whyUnknown(parameters, statsParameters);
+  if (unknown !== undefined) return refuse('unknown_parameter', unknown);
+  const range = readRange(parameters);
+  if ('problem' in range) return range;
+  const groupBy = readGroupBy(parameters);
+  if ('problem' in groupBy) return groupBy;
+  const types = parameters.getAll('type');
+  const states = parameters.getAll('state');
+  const filter = whyNoFilter('type', types) ?? whyNoFilter('state', states);
+  if (filter !== undefined) return refuse('invalid_filter', filter);
+  const [format = preferred, secondFormat] = parameters.getAll('format');
+  if (!isStatsFormat(format) || secondFormat !== undefined) {
+    return refuse('invalid_format', `The format is one of ${statsFormats.join(', ')}.`);
+  }
+  const [bom = '0', secondBom] = parameters.getAll('bom');
+  if (!/^[01]$/.test(bom) || secondBom !== undefined) {
+    return refuse('invalid_format', 'bom is 1, for a byte order mark in front of CSV, or 0.');
+  }
+  const hasMark = bom === '1';
+  if (hasMark && format !== 'csv') {
+    return refuse('invalid_format', 'bom=1 is for CSV alone: ask with format=csv too.');
+  }
+  const query = { ...range.value, types, states };
+  return { value: { query, groupBy: groupBy.value, format, ...(hasMark && { hasMark }) } };
+}
+
+/** The single date that `/stats-html` asks for. */
+export function readPageDate(parameters: URLSearchParams): Reading<CalendarDate> {
+  const unknown = whyUnknown(parameters, ['date']);
+  return unknown === undefined ? readDate(parameters) : refuse('unknown_parameter', unknown);
+}
+
+function readDate(parameters: URLSearchParams): Reading<CalendarDate> {
+  const [date, second] = parameters.getAll('date');
+  if (date === undefined) {
+    return refuse('missing_date', 'Name a date: ?date=YYYY-MM-DD.');
+  }
+  if (second !== undefined || !isCalendarDate(date)) return invalidDate('date');
+  return { value: date };
+}
+
+/** One that is misspelt would be a filter that does not filter. */
+function whyUnknown(parameters: URLSearchParams, known: readonly string[]): string | undefined {
+  const unknown = [...parameters.keys()].find((name) => !known.includes(name));
+  if (unknown === undefined) return undefined;
+  return `There is no parameter ${shown(unknown)}; there is ${known.join(', ')}.`;
+}
+
+function whyNoFilter(field: 'type' | 'state', values: readonly string[]): string | undefined {
+  if (values.length > filterValuesMax)
+    return `Name at most ${filterValuesMax} of each of type, state.`;
+  for (const value of values) {
+    const error = nameError(field, value);
+    if (error === undefined) continue;
+    return `No counter can have the ${field} ${shown(value)}: ${error.message}. Leave the parameter out for all.`;
+  }
+  return undefined;
+}
+
+/** The beginning of a text that somebody has sent, in quotation marks. */
+function shown(text: string): string {
+  return JSON.stringify(text.length > 64 ? `${text.slice(0, 64)}…` : text);
+}
+
+function readRange(parameters: URLSearchParams): Reading<{ from: CalendarDate; to: CalendarDate }> {
+  const [from, secondFrom] = parameters.getAll('from');
+  const [to, secondTo] = parameters.getAll('to');
+  if (from === undefined && to === undefined) {
+    const date = readDate(parameters);
+    if (!('problem' in date)) return { value: { from: date.value, to: date.value } };
+    if (date.problem.code !== 'missing_date') return date;
+    return refuse('missing_date', 'Name a date, ?date=YYYY-MM-DD, or a range, ?from=…&to=….');
+  }
+  if (parameters.has('date')) return refuse('invalid_range', 'Name a date or a range, not both.');
+  if (from === undefined || to === undefined) {
+    return refuse('invalid_range', 'A range has two ends: ?from=YYYY-MM-DD&to=YYYY-MM-DD.');
+  }
+  if (secondFrom !== undefined || !isCalendarDate(from)) return invalidDate('from');
+  if (secondTo !== undefined || !isCalendarDate(to)) return invalidDate('to');
+  const days = daysInRange(from, to);
+  if (days < 1)
+    return refuse('invalid_range', `The range ends (${to}) before it starts (${from}).`);
+  if (days > rangeDaysMax) {
+    return refuse('invalid_range', `The range holds ${days} days; ${rangeDaysMax} are allowed.`);
+  }
+  return { value: { from, to } };
+}
+
+function readGroupBy(parameters: URLSearchParams): Reading<readonly Dimension[] | undefined> {
+  if (!parameters.has('group_by')) return { value: undefined };
+  const names = parameters.getAll('group_by').flatMap((list) => list.split(','));
+  const groupBy = new Set<Dimension>();
+  for (const name of names) {
+    const dimension = dimensions.find((known) => known === name);
+    if (dimension === undefined) {
+      return refuse('invalid_group_by', `Group by one or more of ${dimensions.join(', ')}.`);
+    }
+    groupBy.add(dimension);
+  }
+  return { value: dimensions.filter((dimension) => groupBy.has(dimension)) };
+}
+
+function invalidDate(parameter: string) {
+  const detail = `${parameter} must be given once, as YYYY-MM-DD, and be a day that the calendar has.`;
+  return refuse('invalid_date', detail);
+}
+
+function refuse(code: ProblemCode, detail: string): { readonly problem: Problem } {
+  return { problem: { code, detail } };
+}

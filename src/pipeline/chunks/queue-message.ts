@@ -1,0 +1,104 @@
+import { isNestedDeeperThan } from '../../domain/fast/json-depth.ts';
+import { jsonDepthMax, tallyEvents } from '../../domain/batch.ts';
+import { readRawKey, type BatchId } from '../../domain/batch-id.ts';
+import { chunkCountersMax, chunkVersion } from './chunk.ts';
+import type { Tally } from '../../domain/counter.ts';
+import type { DayOf } from '../../domain/day.ts';
+import { readDeviceEvent, type DeviceEvent } from '../../domain/device-event.ts';
+
+/** What a message on the queue asks to be counted, or why it cannot be. */
+export type MessageReading =
+  | {
+      readonly kind: 'chunk';
+      readonly batchId: BatchId;
+      readonly index: number;
+      /** Milliseconds since 1970. */
+      readonly receivedAt: number;
+      readonly items: number;
+      readonly tally: Tally;
+    }
+  /** An item by itself, which somebody else put on the queue. */
+  | { readonly kind: 'item'; readonly tally: Tally }
+  | { readonly kind: 'unreadable'; readonly reason: string };
+
+/** So many chunks no body can make: indexes beyond are not ours. */
+export const chunkIndexMax = 999_999;
+
+/**
+ * Reads the body of a queue message: a chunk that `cutIntoChunks` wrote, or a single item
+ * `{"type","state","timestamp"}`. Either is read in whole or not at all.
+ */
+export function readMessage(body: string, dayOf: DayOf): MessageReading {
+  const bytes = Buffer.from(body);
+  if (isNestedDeeperThan(bytes, jsonDepthMax)) {
+    return unreadable('invalid_json', `it nests deeper than ${jsonDepthMax} levels`);
+  }
+  let document: unknown;
+  try {
+    document = JSON.parse(body);
+  } catch (error) {
+    return unreadable('invalid_json', error instanceof Error ? error.message : String(error));
+  }
+  if (!isObject(document)) {
+    return unreadable('invalid_message', 'it is neither a chunk nor an item');
+  }
+  // Other members of an item are ignored, whatever their names.
+  const isChunk = 'batch_id' in document && 'items' in document;
+  return isChunk ? readChunk(document, dayOf) : readItem(document, dayOf);
+}
+
+function readChunk(document: Record<string, unknown>, dayOf: DayOf): MessageReading {
+  const { version, batch_id: batchId, index, raw_key: rawKey, items } = document;
+  if (version !== chunkVersion) {
+    const detail = `its version is ${JSON.stringify(version)}, and ${chunkVersion} is known here`;
+    return unreadable('unsupported_version', detail);
+  }
+  const batch = typeof rawKey === 'string' ? readRawKey(rawKey) : undefined;
+  if (batch === undefined || batch.batchId !== batchId) {
+    return unreadable('invalid_message', 'its raw_key and batch_id name no batch');
+  }
+  if (!isIndex(index)) {
+    return unreadable('invalid_message', `its index is no number from 0 to ${chunkIndexMax}`);
+  }
+  if (!Array.isArray(items) || items.length === 0) {
+    return unreadable('invalid_message', 'it has no items');
+  }
+  const events: DeviceEvent[] = [];
+  for (const [at, item] of items.entries()) {
+    const reading = readDeviceEvent(item, dayOf);
+    if (!reading.valid) {
+      return unreadable('invalid_item', `item ${at}: ${reading.errors[0]?.message ?? ''}`);
+    }
+    events.push(reading.event);
+  }
+  const tally = tallyEvents(events);
+  if (countersOf(tally) > chunkCountersMax) {
+    const detail = `its items make more than ${chunkCountersMax} counters, and are counted as one`;
+    return unreadable('too_many_counters', detail);
+  }
+  return { kind: 'chunk', ...batch, index, items: events.length, tally };
+}
+
+function readItem(document: Record<string, unknown>, dayOf: DayOf): MessageReading {
+  const reading = readDeviceEvent(document, dayOf);
+  if (reading.valid) return { kind: 'item', tally: tallyEvents([reading.event]) };
+  return unreadable('invalid_item', reading.errors.map(({ message }) => message).join('; '));
+}
+
+function countersOf(tally: Tally): number {
+  let counters = 0;
+  for (const types of tally.values()) for (const states of types.values()) counters += states.size;
+  return counters;
+}
+
+function isIndex(value: unknown): value is number {
+  return Number.isInteger(value) && (value as number) >= 0 && (value as number) <= chunkIndexMax;
+}
+
+function isObject(value: unknown): value is Record<string, unknown> {
+  return typeof value === 'object' && value !== null && !Array.isArray(value);
+}
+
+function unreadable(code: string, detail: string): MessageReading {
+  return { kind: 'unreadable', reason: `${code}: ${detail}` };
+}

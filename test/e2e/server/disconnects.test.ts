@@ -1,0 +1,105 @@
+import { once } from 'node:events';
+import { connect, type Socket } from 'node:net';
+import { setTimeout } from 'node:timers/promises';
+
+import { expect, it, onTestFinished, vi } from 'vitest';
+
+import { silentObserver, type Exchange } from '../../../src/http/server/observer.ts';
+import { createHttpServer } from '../../../src/http/server/server.ts';
+import { Unavailable, type Pipeline } from '../../../src/pipeline/ports.ts';
+import { startServer } from '../../support/server.ts';
+
+type Stats = Pipeline['stats'];
+
+/** A server whose `/stats` takes as long as the test wants, and whatever it tells its observer. */
+async function serve(stats: (real: Stats) => Stats) {
+  const real = await startServer();
+  onTestFinished(() => real.stop());
+  const { pipeline } = real;
+  const exchanges: Exchange[] = [];
+  const http = createHttpServer({
+    pipeline: {
+      ingest: (submission) => pipeline.ingest(submission),
+      query: (query, take, signal) => pipeline.query(query, take, signal),
+      receipt: (batchId) => pipeline.receipt(batchId),
+      status: () => pipeline.status(),
+      stats: stats((...args) => pipeline.stats(...args)),
+    },
+    ...{ bodyBytesMax: 4096, bodiesBytesMax: 65_536 },
+    onDefect: (error) => expect.fail(String(error)),
+    observer: { ...silentObserver, answered: (exchange) => void exchanges.push(exchange) },
+  });
+  http.server.listen(0, '127.0.0.1');
+  await once(http.server, 'listening');
+  onTestFinished(() => http.stop(0));
+  const address = http.server.address();
+  const port = typeof address === 'object' && address !== null ? address.port : 0;
+  const open = (text: string): Socket => {
+    const socket = connect({ port, host: '127.0.0.1', allowHalfOpen: true });
+    onTestFinished(() => void socket.destroy());
+    socket.on('error', () => undefined);
+    socket.write(text, 'latin1');
+    return socket;
+  };
+  return { open, exchanges, stop: (graceMs: number) => http.stop(graceMs) };
+}
+
+const question = 'GET /stats?date=2023-06-16 HTTP/1.1\r\nHost: x\r\n\r\n';
+
+async function everythingOf(socket: Socket): Promise<string> {
+  let received = '';
+  for await (const piece of socket) received += String(piece);
+  return received;
+}
+
+it('what is read for a client that leaves is ended, and no stop waits for it', async () => {
+  let asked = 0;
+  let left = 0;
+  const { open, stop } = await serve(() => async (_request, _known, signal) => {
+    asked++;
+    await new Promise((resolve) => signal?.addEventListener('abort', resolve));
+    left++;
+    throw new Unavailable('stopping', 'nobody waits');
+  });
+  const clients = [1, 2, 3].map(() => open(question));
+  await vi.waitFor(() => expect(asked).toBe(3), { timeout: 120_000 });
+  for (const client of clients) client.destroy();
+  const stopped = stop(600_000);
+  await vi.waitFor(() => expect(left).toBe(3), { timeout: 120_000 });
+  await stopped;
+});
+
+it('one that has only ended its side has its answer', async () => {
+  const { open } = await serve((real) => async (...args) => {
+    await setTimeout(1_500);
+    return await real(...args);
+  });
+  const client = open(question);
+  client.end();
+  const received = await everythingOf(client);
+  expect(received).toMatch(/^(HTTP\/1\.1 102 Processing\r\n\r\n)+HTTP\/1\.1 200 OK\r\n/);
+  expect(received).toMatch(/\r\n\r\n\[\]$/);
+});
+
+it('how long a client takes to send is not how long it waits', async () => {
+  const { open, exchanges } = await serve((real) => real);
+  const head = 'POST /ingest HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n';
+  const client = open(`${head}Transfer-Encoding: chunked\r\nConnection: close\r\n\r\n1\r\n{\r\n`);
+  await setTimeout(1_500);
+  client.write('1\r\n}\r\n0\r\n\r\n');
+  expect(await everythingOf(client)).toMatch(/^HTTP\/1\.1 400 /);
+  await expect.poll(() => exchanges.length).toBe(1);
+  expect(exchanges[0]?.seconds).toBeLessThan(1.5);
+});
+
+it.each(['GET /\\..\\stats', 'GET http://[x/stats', 'GET /stats HTTP/1.1\r\nHost: x:99999'])(
+  'a refusal of an address that is none has an id, and is told of: %j',
+  async (line) => {
+    const { open, exchanges } = await serve((real) => real);
+    const start = line.includes('Host') ? line : `${line} HTTP/1.1\r\nHost: x`;
+    const client = open(`${start}\r\nX-Request-Id: mine\r\nConnection: close\r\n\r\n`);
+    expect(await everythingOf(client)).toMatch(/^HTTP\/1\.1 400 [^]*\r\nx-request-id: mine\r\n/i);
+    await expect.poll(() => exchanges.length).toBe(1);
+    expect(exchanges[0]).toMatchObject({ requestId: 'mine', problem: 'malformed_request' });
+  },
+);

@@ -1,0 +1,93 @@
+import { describe, expect, it } from 'vitest';
+
+import { isNightly, rounds } from '../../support/run/tier.ts';
+import {
+  faultsOf,
+  fullRate,
+  runScenario,
+  standstills,
+  troubles,
+  type Scenario,
+} from './aws-backlog-scenarios.ts';
+import type { TimedVariant } from './timed-pipeline.ts';
+
+/** Of the real size; the ratios are the same in each. */
+const percent = rounds({
+  what: 'percent of the load of a stack in virtual time',
+  ...{ quick: 1, nightly: 10 },
+});
+const scale = percent / 100;
+const timeout = 3_600_000;
+
+const quickly = new Set([
+  '500/s, counting is down for 60 min',
+  'requests are cut off while counting is down',
+  'a replay fills an empty stack',
+]);
+const scenarios = Object.entries({ ...standstills, ...troubles }).filter(
+  ([name]) => isNightly() || quickly.has(name),
+);
+
+/** What waits, or was replayed, is hardly ever sent again, and is no orphan. */
+const unsent = new Set([...Object.keys(standstills), 'a replay fills an empty stack']);
+
+/** The rate of a stack set up like the scenario's, without faults; each is measured once. */
+const rates = new Map<string, Promise<number>>();
+function rateOf({ days, places, partitionUnits }: Scenario): Promise<number> {
+  const options = {
+    ...(days !== undefined && { days }),
+    ...(places !== undefined && { places }),
+    ...(partitionUnits !== undefined && { partitionUnits }),
+  };
+  const name = JSON.stringify(options);
+  const rate = rates.get(name) ?? fullRate(scale, options);
+  rates.set(name, rate);
+  return rate;
+}
+
+describe('a stack in virtual time', { timeout }, () => {
+  it.each(scenarios)('counts exactly and catches up: %s', async (name, scenario) => {
+    const pipeline = await runScenario(scenario, scale);
+    if (unsent.has(name)) {
+      // But for the last of a backlog: where the queue is shallow, some are hidden for minutes.
+      const { minutes, batches } = pipeline;
+      const sent = minutes.reduce((sum, { resent }) => sum + resent, 0);
+      const most = name in standstills ? 0.02 * (batches.size / scale) : 0;
+      expect(sent).toBeLessThanOrEqual(most);
+      expect(minutes.filter(({ orphans }) => orphans > 0)).toEqual([]);
+    }
+    expect(faultsOf(pipeline, scenario, await rateOf(scenario))).toEqual([]);
+  });
+
+  it.each(isNightly() ? [0.01, 0.1, 0.5, 1] : [0.1, 1])(
+    'is through with messages as fast where %d of them come twice',
+    async (repeats) => {
+      expect(await fullRate(scale, { repeats })).toBeGreaterThan(0.9 * (await fullRate(scale)));
+    },
+  );
+});
+
+const standstill = standstills['500/s, counting is down for 60 min'] as Scenario;
+
+/** The sweeper sent again all that was not counted after 15 minutes, and each repeat cost a transaction. */
+const resendsWhatWaits: TimedVariant = {
+  resendsMax: Number.POSITIVE_INFINITY,
+  sweepPorts: (ports) => ({ ...ports, queueDepth: () => Promise.resolve(0) }),
+};
+const looksNothingUp: TimedVariant = {
+  countingPorts: (ports) => ({ ...ports, known: () => Promise.resolve(new Set()) }),
+};
+
+describe('a stack in virtual time that', { timeout }, () => {
+  it('sends again what waits, and looks nothing up, is caught: it falls behind for good', async () => {
+    const variant = { ...resendsWhatWaits, ...looksNothingUp };
+    const scenario = { ...standstill, minutes: isNightly() ? 130 : 80, drainMinutes: 0, variant };
+    const faults = faultsOf(await runScenario(scenario, scale), scenario, await rateOf(scenario));
+    expect(faults).toContainEqual(expect.stringMatching(/^\d+\/s from minute/));
+  });
+
+  it('looks nothing up is caught: repeats slow it down', async () => {
+    const slow = await fullRate(scale, { repeats: 0.1, variant: looksNothingUp });
+    expect(slow).toBeLessThan(0.9 * (await fullRate(scale)));
+  });
+});

@@ -1,0 +1,110 @@
+import { rawKeyOf, readRawKey } from '../../../src/domain/batch-id.ts';
+import { cutIntoChunks } from '../../../src/pipeline/chunks/chunk.ts';
+import type { DeviceEvent } from '../../../src/domain/device-event.ts';
+
+const [types, states] = [6, 5];
+
+/**
+ * Batches of one item each, by their number: all that is known of them is made from it when it is
+ * asked for, so that millions take little memory.
+ */
+export class TimedBatches {
+  /** Milliseconds since 1970; ascending. */
+  readonly #receivedAt: number[] = [];
+  readonly #replayedAt: number[] = [];
+  readonly #flags: number[] = [];
+  /** When a sweep queued them, of those that one did. */
+  readonly #queuedAt = new Map<number, number>();
+  readonly #days: number;
+
+  /** `days`: on how many days the items count, in turns. */
+  constructor(days: number) {
+    this.#days = days;
+  }
+
+  get size(): number {
+    return this.#flags.length;
+  }
+
+  add(receivedAt: number, replayedAt = 0): number {
+    this.#receivedAt.push(receivedAt);
+    this.#replayedAt.push(replayedAt);
+    return this.#flags.push(0) - 1;
+  }
+
+  receivedAt(batch: number): number {
+    return this.#receivedAt[batch] ?? NaN;
+  }
+
+  /** Undefined where it did not come from elsewhere. */
+  replayedAt(batch: number): number | undefined {
+    const at = this.#replayedAt[batch] ?? 0;
+    return at === 0 ? undefined : at;
+  }
+
+  queue(batch: number, queuedAt: number): void {
+    this.#queuedAt.set(batch, queuedAt);
+  }
+
+  queuedAt(batch: number): number | undefined {
+    return this.#queuedAt.get(batch);
+  }
+
+  has(batch: number, flag: Flag): boolean {
+    return ((this.#flags[batch] ?? 0) & flags[flag]) !== 0;
+  }
+
+  set(batch: number, flag: Flag): void {
+    this.#flags[batch] = (this.#flags[batch] ?? 0) | flags[flag];
+  }
+
+  idOf(batch: number): string {
+    return `00000000-0000-7000-8000-${batch.toString(16).padStart(12, '0')}`;
+  }
+
+  numberOf(batchId: string): number {
+    return Number.parseInt(batchId.slice(-12), 16);
+  }
+
+  rawKeyOf(batch: number): string {
+    return rawKeyOf(this.idOf(batch), this.receivedAt(batch));
+  }
+
+  numberOfKey(rawKey: string): number {
+    return this.numberOf(readRawKey(rawKey)?.batchId ?? '');
+  }
+
+  /** The first batch whose raw key is behind `after`. */
+  firstAfter(after: string): number {
+    let [low, high] = [0, this.size];
+    while (low < high) {
+      const middle = (low + high) >>> 1;
+      if (this.rawKeyOf(middle) > after) high = middle;
+      else low = middle + 1;
+    }
+    return low;
+  }
+
+  event(batch: number): DeviceEvent {
+    const day = `2026-01-${String(1 + (batch % this.#days)).padStart(2, '0')}`;
+    const kind = Math.floor(batch / this.#days) % (types * states);
+    const type = `type ${kind % types}`;
+    const state = `state ${Math.floor(kind / types)}`;
+    return { type, state, timestamp: `${day}T12:00:00Z`, date: day };
+  }
+
+  body(batch: number): Uint8Array {
+    const { type, state, timestamp } = this.event(batch);
+    return Buffer.from(JSON.stringify({ processed_devices: [{ type, state, timestamp }] }));
+  }
+
+  message(batch: number): string {
+    const identity = { batchId: this.idOf(batch), receivedAt: this.receivedAt(batch) };
+    const [chunk] = cutIntoChunks(identity, [this.event(batch)]);
+    return chunk?.message ?? '';
+  }
+}
+
+type Flag = keyof typeof flags;
+/** `row`: its intake came to its end. `mark`: it is counted. */
+const flags = { row: 1, mark: 2 } as const;

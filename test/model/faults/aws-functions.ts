@@ -1,0 +1,314 @@
+import { batchIdMaker } from '../../../src/domain/batch-id.ts';
+import { asWritten, dayRule } from '../../../src/domain/day.ts';
+import { awsCountingPorts } from '../../../src/engines/aws/counters/counting-ports.ts';
+import { awsIntake, type AwsIntakeOptions } from '../../../src/engines/aws/intake/intake.ts';
+import { awsSweepPorts } from '../../../src/engines/aws/intake/sweep-ports.ts';
+import type { Backoff } from '../../../src/util/backoff.ts';
+import {
+  type PassOptions,
+  type StoredLetter,
+} from '../../../src/engines/aws/dead-letters/dead-letter-pass.ts';
+import { dropLetters, type DropOutcome } from '../../../src/engines/aws/dead-letters/drop.ts';
+import { CounterAdmission } from '../../../src/engines/aws/counters/counter-admission.ts';
+import { DynamodbBatchRecords } from '../../../src/engines/aws/ledger/batch-records.ts';
+import {
+  dynamodbCounterStore,
+  type CounterStoreOptions,
+  type LedgerDelivery,
+} from '../../../src/engines/aws/counters/counter-store.ts';
+import { fixDayRule } from '../../../src/engines/aws/ledger/day-rule.ts';
+import { parkingOnce } from '../../../src/engines/aws/dead-letters/parking.ts';
+import { dynamodbReceipts } from '../../../src/engines/aws/ledger/receipts.ts';
+import type { LedgerKey } from '../../../src/engines/aws/ledger/ledger-table.ts';
+import { redriveLetters } from '../../../src/engines/aws/dead-letters/redrive.ts';
+import { s3RawStore, type S3RawBatch } from '../../../src/engines/aws/intake/raw-store.ts';
+import { sqsChunkQueue } from '../../../src/engines/aws/queue/chunk-queue.ts';
+import { sqsDeadLetters } from '../../../src/engines/aws/dead-letters/dead-letter-queue.ts';
+import {
+  countMessages,
+  type QueueMessage,
+  type RepeatWatch,
+} from '../../../src/pipeline/counting/count-messages.ts';
+import { ingest } from '../../../src/pipeline/ingest.ts';
+import type {
+  ChunkQueue,
+  CounterStore,
+  IngestOutcome,
+  Parking,
+  Receipts,
+  Submission,
+} from '../../../src/pipeline/ports.ts';
+import { sweep, sweepBatch } from '../../../src/pipeline/sweep.ts';
+import type { SweepResult } from '../../../src/pipeline/sweep-ports.ts';
+import { clientOf } from './aws-fault-layer.ts';
+import type { Random } from '../simulated-aws/aws-random.ts';
+import type { Invocation, Scheduler } from './aws-scheduler.ts';
+import {
+  bucket,
+  countersTable,
+  deadLetterQueueUrl,
+  ledgerTable,
+  queueUrl,
+} from '../simulated-aws/aws-simulation.ts';
+
+export const dayMs = 86_400_000;
+export const keepMs = 90 * dayMs;
+export const receivesMax = 5;
+export const sweepAfterMs = 15 * 60_000;
+export const timeoutMs = { ingest: 28_000, process: 60_000, sweep: 240_000, command: 600_000 };
+export const dayOf = dayRule(asWritten);
+const ageMsMax = keepMs - 7 * dayMs;
+const bodyBytesMax = 4 * 1024 * 1024;
+
+type BatchRecords = AwsIntakeOptions['records'];
+export type Client = ReturnType<typeof clientOf>;
+
+/** Parts of the engine that a planted bug puts others in the place of. */
+export interface Variant {
+  readonly counterStore?: (
+    options: CounterStoreOptions,
+    messageOf: (delivery: LedgerDelivery) => QueueMessage,
+  ) => CounterStore<LedgerKey, LedgerDelivery>;
+  readonly parking?: (inner: Parking) => Parking;
+  /** Through which messages are sent. */
+  readonly sqsClient?: (inner: Client) => Client;
+  /** Through which a redrive or a drop speaks to AWS. */
+  readonly commandClient?: (inner: Client) => Client;
+  /** Of the intake. */
+  readonly batchRecords?: (inner: DynamodbBatchRecords) => BatchRecords;
+  /** Of the intake. */
+  readonly chunkQueue?: (inner: ChunkQueue) => ChunkQueue;
+  /** As the sweeper reads it. */
+  readonly rawOfSweep?: (raw: S3RawBatch, itemsPerMessageNow: number) => S3RawBatch;
+  readonly ageMsMaxOfProcess?: number;
+  readonly hasNoSweeper?: boolean;
+}
+
+/** What the functions of one schedule have in common. */
+export interface FunctionWorld {
+  readonly scheduler: Scheduler;
+  readonly random: Random;
+  readonly variant: Variant;
+  readonly makeBatchId: (now: number) => string;
+  /** How many distinct counters a day may have. */
+  readonly countersPerDayMax: number;
+  /** Of the ingest function, those that run nothing now. Who is killed does not come back. */
+  readonly environments: IngestEnvironment[];
+  /** Of the processor. */
+  readonly repeats: RepeatWatch;
+}
+
+/** What one environment remembers from invocation to invocation. */
+export interface IngestEnvironment {
+  readonly admission: CounterAdmission;
+  client: Client;
+}
+
+function takeEnvironment(world: FunctionWorld, client: Client): IngestEnvironment {
+  const idle = world.environments.pop();
+  if (idle !== undefined) {
+    idle.client = client;
+    return idle;
+  }
+  const environment: IngestEnvironment = {
+    client,
+    admission: new CounterAdmission({
+      client: { send: (command: object) => environment.client.send(command) },
+      countersTable,
+      countersPerDayMax: world.countersPerDayMax,
+      dayOf,
+      now: () => world.scheduler.now,
+    }),
+  };
+  return environment;
+}
+
+export function batchIds(random: Random): (now: number) => string {
+  return batchIdMaker((count) => random.bytes(count));
+}
+
+/** The ingest function behind its HTTP side. */
+export async function runIngest(
+  world: FunctionWorld,
+  invocation: Invocation,
+  submission: Submission,
+  itemsPerMessage: number,
+): Promise<IngestOutcome> {
+  const { client, sqs, now, backoff } = partsOf(world, invocation);
+  const queue = sqsChunkQueue({ client: sqs, queueUrl, backoff: backoff(6) });
+  const environment = takeEnvironment(world, client);
+  const records = new DynamodbBatchRecords({ client, ledgerTable, keepMs });
+  const intake = awsIntake({
+    records: world.variant.batchRecords?.(records) ?? records,
+    rawStore: s3RawStore(client, bucket),
+    queue: world.variant.chunkQueue?.(queue) ?? queue,
+    itemsPerMessage,
+    admission: environment.admission,
+    dayOf,
+    makeBatchId: world.makeBatchId,
+    now,
+    onFailure: () => undefined,
+  });
+  await begin(world, client);
+  const outcome = await ingest(submission, intake, { bodyBytesMax, dayOf });
+  world.environments.push(environment);
+  return outcome;
+}
+
+/** The process function; the ids of the messages that are to be delivered again. */
+export async function runProcess(
+  world: FunctionWorld,
+  invocation: Invocation,
+  messages: readonly QueueMessage[],
+): Promise<ReadonlySet<string>> {
+  const { client, clientThatTriesOnce, now, backoff } = partsOf(world, invocation);
+  await begin(world, client);
+  const deadline = invocation.endsAt - 5_000;
+  const options = {
+    ...{ countersTable, ledgerTable, keepMs },
+    backoff: backoff(Number.POSITIVE_INFINITY, deadline),
+  };
+  const { variant } = world;
+  const makeStore = variant.counterStore ?? dynamodbCounterStore;
+  const sources = new Map<LedgerDelivery, QueueMessage>();
+  const messageOf = (delivery: LedgerDelivery) => sources.get(delivery) as QueueMessage;
+  const store = makeStore({ ...options, client: clientThatTriesOnce }, messageOf);
+  const ports = awsCountingPorts(store, parkingOf(world, invocation), {
+    ...{ client, ledgerTable, backoff: backoff(4, deadline) },
+  });
+  const left = await countMessages(
+    messages,
+    {
+      ...ports,
+      deliveryOf(message, reading) {
+        const delivery = ports.deliveryOf(message, reading);
+        sources.set(delivery, message);
+        return delivery;
+      },
+    },
+    {
+      dayOf,
+      now,
+      deadline,
+      ageMsMax: variant.ageMsMaxOfProcess ?? ageMsMax,
+      receivesMax,
+      repeats: world.repeats,
+    },
+  );
+  return new Set([...left].map(({ messageId }) => messageId));
+}
+
+/** The sweep function. */
+export async function runSweep(
+  world: FunctionWorld,
+  invocation: Invocation,
+  itemsPerMessageNow: number,
+): Promise<SweepResult> {
+  const { client, sqs, now, backoff } = partsOf(world, invocation);
+  const rawStore = s3RawStore(client, bucket);
+  await begin(world, client);
+  const ports = awsSweepPorts({
+    ledger: { client, ledgerTable, keepMs },
+    rawStore: {
+      ...rawStore,
+      async get(rawKey) {
+        const raw = await rawStore.get(rawKey);
+        const { rawOfSweep } = world.variant;
+        return raw === undefined ? raw : (rawOfSweep?.(raw, itemsPerMessageNow) ?? raw);
+      },
+    },
+    queue: sqsChunkQueue({ client: sqs, queueUrl, backoff: backoff(6) }),
+    ...{ sqs: client, queueUrl, backoff: backoff(6) },
+    parking: parkingOf(world, invocation),
+    width: 32,
+  });
+  return sweep(ports, {
+    ...{ dayOf, now, afterMs: sweepAfterMs, ageMsMax, keepMs },
+    deadline: invocation.endsAt - 20_000,
+    onFailure: () => undefined,
+    onForgotten: () => undefined,
+  });
+}
+
+/** `dlq redrive` of those letters. */
+export function runRedrive(
+  world: FunctionWorld,
+  invocation: Invocation,
+  isChosen: (letter: StoredLetter) => boolean,
+  onLetter: (letter: StoredLetter, left: string | undefined) => void,
+): Promise<unknown> {
+  const { client, now, backoff } = commandPartsOf(world, invocation);
+  const queue = { client, queueUrl, backoff: backoff(6) };
+  const ports = awsSweepPorts({
+    ledger: { client, ledgerTable, keepMs },
+    rawStore: s3RawStore(client, bucket),
+    queue: sqsChunkQueue(queue),
+    ...{ sqs: client, queueUrl, backoff: queue.backoff },
+    parking: { park: () => Promise.resolve(new Set()) },
+    width: 1,
+  });
+  const rules = { ...{ dayOf, now, ageMsMax, keepMs }, afterMs: sweepAfterMs };
+  const late = {
+    deadline: Number.POSITIVE_INFINITY,
+    ...{ onFailure: () => undefined, onForgotten: () => undefined },
+  };
+  const redriveBatch = (rawKey: string) => sweepBatch(rawKey, ports, { ...rules, ...late });
+  const pass = passOf(client, now);
+  return redriveLetters({ pass, queue, redriveBatch, dayOf, ageMsMax }, isChosen, { onLetter });
+}
+
+/** `dlq drop` of those letters. */
+export function runDrop(
+  world: FunctionWorld,
+  invocation: Invocation,
+  isChosen: (letter: StoredLetter) => boolean,
+  onLetter: (letter: StoredLetter, outcome: DropOutcome) => void,
+): Promise<unknown> {
+  const { client, now, backoff } = commandPartsOf(world, invocation);
+  const options = { client, ledgerTable, backoff: backoff(6), pass: passOf(client, now) };
+  return dropLetters(options, isChosen, onLetter);
+}
+
+function passOf(client: Client, now: () => number): PassOptions {
+  return { client, queueUrl: deadLetterQueueUrl, now, limit: 1_000, waitSeconds: 1 };
+}
+
+function commandPartsOf(world: FunctionWorld, invocation: Invocation) {
+  const parts = partsOf(world, invocation);
+  return { ...parts, client: world.variant.commandClient?.(parts.client) ?? parts.client };
+}
+
+export function receiptsOf(world: FunctionWorld, invocation: Invocation): Receipts {
+  const { client, now } = partsOf(world, invocation);
+  return dynamodbReceipts({ client, ledgerTable, keepMs, now });
+}
+
+function partsOf({ scheduler, random, variant }: FunctionWorld, invocation: Invocation) {
+  // As Date.now has it: whole milliseconds, which raw keys can tell.
+  const now = () => Math.floor(scheduler.now);
+  const backoff = (attemptsMax: number, deadline = Number.POSITIVE_INFINITY): Backoff => ({
+    ...{ attemptsMax, delayMsMax: 1_000, deadline, now },
+    sleep: (milliseconds) => scheduler.sleep(invocation, milliseconds),
+    random: () => random.next(),
+  });
+  const client = clientOf(invocation, scheduler, random);
+  const sqs = variant.sqsClient?.(client) ?? client;
+  const clientThatTriesOnce = clientOf(invocation, scheduler, random, 1);
+  return { client, sqs, clientThatTriesOnce, now, backoff };
+}
+
+function parkingOf(world: FunctionWorld, invocation: Invocation): Parking {
+  const { client, sqs, now, backoff } = partsOf(world, invocation);
+  const letters = sqsDeadLetters({
+    client: sqs,
+    queueUrl: deadLetterQueueUrl,
+    backoff: backoff(4),
+  });
+  const inner = world.variant.parking?.(letters) ?? letters;
+  return parkingOnce(inner, { client, ledgerTable, keepMs, now });
+}
+
+/** The first invocation of a container looks at the store's rule. */
+async function begin(world: FunctionWorld, client: Client): Promise<void> {
+  if (world.random.chance(0.2)) await fixDayRule(client, ledgerTable, asWritten);
+}

@@ -1,0 +1,187 @@
+import { hash } from 'node:crypto';
+
+import { mergeTally, rowsOfTally, typeStateKey, type Tally } from '../../../src/domain/counter.ts';
+import {
+  chunkKey,
+  messageKey,
+  type LedgerKey,
+} from '../../../src/engines/aws/ledger/ledger-table.ts';
+import { letterAttributes } from '../../../src/engines/aws/dead-letters/dead-letter-queue.ts';
+import { dayMs, keepMs, receiptsOf } from './aws-functions.ts';
+import { cutAgain, excludedOf, inflated, tallyOfItem, type RecountedChunk } from './aws-recount.ts';
+import type { Item } from '../simulated-aws/aws-simulated-dynamodb.ts';
+import type { SimulatedMessage } from '../simulated-aws/aws-simulated-sqs.ts';
+import type { Post } from './aws-traffic.ts';
+import { retentionMs, Violation, type World } from './aws-world.ts';
+
+const ageMsMax = keepMs - 7 * dayMs;
+
+interface StoredBody {
+  readonly rawKey: string;
+  readonly bodyHash: string;
+  readonly chunks: readonly RecountedChunk[];
+  readonly excluded: number;
+}
+
+/** Holds what is there at rest against a recount of what came. @throws {Violation} */
+export async function judge(world: World, posts: readonly Post[]): Promise<void> {
+  const objects = await world.backend.objects();
+  const bodies = [...objects].filter(([key]) => key.startsWith('raw/'));
+  const stored = bodies.map(([rawKey, object]): StoredBody => {
+    const bodyHash = hash('sha256', inflated(object));
+    const excluded = excludedOf(rawKey, object, (key) => objects.get(key)?.body);
+    const chunks = cutAgain(rawKey, object, excluded);
+    return { rawKey, bodyHash, chunks, excluded: excluded.length };
+  });
+  const letters = [...world.backend.deadLetters.messages.values()];
+  const parked = checkLetters(world, letters);
+  checkCounters(await world.backend.counters(), expectedOf(world, stored, parked));
+  for (const post of posts) checkStored(post, stored, posts);
+  for (const post of posts) await checkReceipts(world, post, stored, parked);
+}
+
+/** The sum of all that is stored and was put on the queue, but for what is named as too old. */
+function expectedOf(
+  world: World,
+  stored: readonly StoredBody[],
+  parked: ReadonlySet<string>,
+): Tally {
+  const expected: Tally = new Map();
+  for (const chunk of stored.flatMap(({ chunks }) => chunks)) {
+    if (!isLost(world, markOf(chunk), parked)) mergeTally(expected, chunk.tally);
+  }
+  for (const { id, item } of world.foreign) {
+    const mark = textOf(messageKey(id, 'counted'));
+    if (!isLost(world, mark, parked)) mergeTally(expected, tallyOfItem(item));
+  }
+  return expected;
+}
+
+/** Among the dead letters for good, or dropped, and never counted before it came there. */
+function isLost(world: World, mark: string, parked: ReadonlySet<string>): boolean {
+  return (parked.has(mark) || world.dropped.has(mark)) && !world.marks.has(mark);
+}
+
+/** The marks of what is parked as too old. Each letter has its reason, and the reason is true. */
+function checkLetters(world: World, letters: readonly SimulatedMessage[]): ReadonlySet<string> {
+  const parked = new Set<string>();
+  const seen = new Map<string, number>();
+  for (const letter of letters) {
+    const { id, body, attributes } = letter;
+    const originalId = attributes[letterAttributes.originalId] ?? id;
+    const reason = attributes[letterAttributes.reason] ?? 'none';
+    const garbage = world.garbage.find((each) => each.id === originalId);
+    const foreign = world.foreignOf(letter);
+    if (garbage !== undefined) {
+      seen.set(originalId, (seen.get(originalId) ?? 0) + 1);
+      if (garbage.body !== body || !reason.startsWith(`${garbage.reason}: `)) {
+        throw new Violation(`garbage ${body} is dead as ${body} for ${reason}`);
+      }
+    } else if (foreign !== undefined) {
+      const ageMs = world.scheduler.now - foreign.sentAt;
+      if (ageMs < retentionMs) throw new Violation(`an item is dead for ${reason}`);
+      parked.add(textOf(messageKey(foreign.id, 'counted')));
+    } else if (/^(?:too_old: |not_counted: |none$)/.test(reason)) {
+      // What the processor did not live to count, or could not, is redriven until it is too old.
+      const chunk = JSON.parse(body) as { batch_id: string; index: number; received_at: string };
+      if (world.scheduler.now - Date.parse(chunk.received_at) < ageMsMax) {
+        throw new Violation(`what came ${chunk.received_at} is dead for ${reason}`);
+      }
+      parked.add(textOf(chunkKey(chunk.batch_id, chunk.index)));
+    } else {
+      throw new Violation(`a letter is dead for ${reason}: ${body.slice(0, 200)}`);
+    }
+  }
+  for (const { id, body, isDisturbed } of world.garbage) {
+    const count = seen.get(id) ?? 0;
+    if (world.dropped.has(textOf(messageKey(id, 'counted')))) continue;
+    if (count === 0 || (count > 1 && !isDisturbed)) {
+      throw new Violation(`garbage ${body} is ${count} times among the dead letters`);
+    }
+  }
+  return parked;
+}
+
+const attributesOfCounter = 'count,date,state,type,type_state';
+
+function checkCounters(items: readonly Item[], expected: Tally): void {
+  const counts = new Map<string, number>();
+  for (const item of items) {
+    const names = Object.keys(item).sort().join();
+    if (names !== attributesOfCounter) throw new Violation(`a counter has ${names}`);
+    counts.set(`${item['date']?.S ?? ''} ${item['type_state']?.S ?? ''}`, Number(item['count']?.N));
+  }
+  const differences: string[] = [];
+  for (const { date, type, state, count } of rowsOfTally(expected)) {
+    const name = `${date} ${typeStateKey(type, state)}`;
+    const found = counts.get(name) ?? 0;
+    counts.delete(name);
+    if (found !== count) differences.push(`${name} is ${found} and should be ${count}`);
+  }
+  for (const [name, found] of counts) differences.push(`${name} is ${found} and should not be`);
+  if (differences.length > 0) {
+    const shown = differences.slice(0, 5).join('; ');
+    throw new Violation(`${differences.length} counters are wrong: ${shown}`);
+  }
+}
+
+/** What was answered 200 is stored, once under each key, and all answers name it alike. */
+function checkStored(post: Post, stored: readonly StoredBody[], posts: readonly Post[]): void {
+  const hashOf = ({ body }: Post) => hash('sha256', body);
+  const own = stored.filter(({ bodyHash }) => bodyHash === hashOf(post));
+  const named = new Set(post.acknowledged.map(({ rawKey }) => rawKey));
+  for (const rawKey of named) {
+    if (!own.some((each) => each.rawKey === rawKey)) throw new Violation(`${rawKey} is not stored`);
+  }
+  for (const { enqueued, rawKey } of post.acknowledged) {
+    const excluded = own.find((each) => each.rawKey === rawKey)?.excluded ?? 0;
+    if (enqueued !== post.accepted - excluded) throw new Violation(`${enqueued} were answered`);
+  }
+  if (post.key === undefined) {
+    if (named.size < post.acknowledged.length) throw new Violation('two batches are one');
+    return;
+  }
+  const answers = new Set(post.acknowledged.map(({ answer }) => answer));
+  if (answers.size > 1) throw new Violation(`one batch is answered as ${[...answers].join('; ')}`);
+  const hashes = posts.filter(({ key }) => key === post.key).map(hashOf);
+  const ofKey = stored.filter(({ bodyHash }) => hashes.includes(bodyHash));
+  if (ofKey.length > 1 || named.size > 1) {
+    throw new Violation(`${ofKey.length} bodies are stored under the key ${post.key}`);
+  }
+}
+
+async function checkReceipts(
+  world: World,
+  post: Post,
+  stored: readonly StoredBody[],
+  parked: ReadonlySet<string>,
+): Promise<void> {
+  for (const { rawKey, batchId, enqueued } of post.acknowledged) {
+    const chunks = stored.find((each) => each.rawKey === rawKey)?.chunks ?? [];
+    const receivedAt = chunks[0]?.receivedAt ?? 0;
+    if (chunks.length > 0 && world.scheduler.now - receivedAt > ageMsMax) continue;
+    if (chunks.some((chunk) => parked.has(markOf(chunk)))) continue;
+    const receipt = await world.ask((self) => receiptsOf(world, self).find(batchId));
+    if (chunks.length === 0 && receipt === undefined) continue;
+    const lost = chunks.filter((chunk) => isLost(world, markOf(chunk), parked));
+    const missing = lost.reduce((sum, { tally }) => sum + itemsOf(tally), 0);
+    const status = missing === 0 ? 'counted' : 'pending';
+    const isRight =
+      receipt?.status === status &&
+      receipt.counted === enqueued - missing &&
+      receipt.rawKey === rawKey;
+    if (!isRight) throw new Violation(`${rawKey} has the receipt ${JSON.stringify(receipt)}`);
+  }
+}
+
+function itemsOf(tally: Tally): number {
+  return [...rowsOfTally(tally)].reduce((sum, { count }) => sum + count, 0);
+}
+
+function markOf({ batchId, index }: RecountedChunk): string {
+  return textOf(chunkKey(batchId, index));
+}
+
+function textOf({ id, entry }: LedgerKey): string {
+  return `${id} ${entry}`;
+}

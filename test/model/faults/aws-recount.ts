@@ -1,0 +1,62 @@
+import { gunzipSync } from 'node:zlib';
+
+import { readBatch, tallyEvents } from '../../../src/domain/batch.ts';
+import { readRawKey } from '../../../src/domain/batch-id.ts';
+import { cutIntoChunks } from '../../../src/pipeline/chunks/chunk.ts';
+import type { Tally } from '../../../src/domain/counter.ts';
+import { fromRanges, type Ranges } from '../../../src/domain/index-ranges.ts';
+import { readDeviceEvent } from '../../../src/domain/device-event.ts';
+import { dayOf } from './aws-functions.ts';
+import type { SimulatedObject } from '../simulated-aws/aws-simulated-s3.ts';
+import type { Item } from './aws-traffic.ts';
+
+/** A part of a stored batch, and what it counts. */
+export interface RecountedChunk {
+  readonly batchId: string;
+  readonly receivedAt: number;
+  readonly index: number;
+  readonly tally: Tally;
+}
+
+export function inflated({ body, contentEncoding }: SimulatedObject): Uint8Array {
+  return contentEncoding === 'gzip' ? gunzipSync(body) : body;
+}
+
+/** The items that were excluded of a batch, as is stored beside its body. */
+export function excludedOf(
+  rawKey: string,
+  { metadata }: SimulatedObject,
+  bodyOf: (key: string) => Uint8Array | undefined,
+): readonly number[] {
+  if (metadata['excluded'] === undefined) return [];
+  const bytes = bodyOf(rawKey.replace(/^raw/, 'excluded'));
+  if (bytes === undefined) throw new Error(`nothing says what is excluded of ${rawKey}`);
+  const { excluded } = JSON.parse(Buffer.from(bytes).toString()) as { excluded: Ranges };
+  const indexes = fromRanges(excluded);
+  if (String(indexes.length) !== metadata['excluded']) throw new Error(`${rawKey} says otherwise`);
+  return indexes;
+}
+
+/** Cuts a stored body by the rules of the domain and by what is stored with it. */
+export function cutAgain(
+  rawKey: string,
+  object: SimulatedObject,
+  excluded: readonly number[],
+): RecountedChunk[] {
+  const identity = readRawKey(rawKey);
+  const reading = readBatch(inflated(object), dayOf, excluded);
+  if (identity === undefined || !reading.readable) throw new Error(`${rawKey} is no raw body`);
+  const per = object.metadata['items-per-message'];
+  const itemsPerMessage = per === 'packed' ? Number.POSITIVE_INFINITY : Number(per);
+  return cutIntoChunks(identity, reading.events, itemsPerMessage).map(({ index, events }) => ({
+    ...identity,
+    index,
+    tally: tallyEvents(events),
+  }));
+}
+
+export function tallyOfItem(item: Item): Tally {
+  const reading = readDeviceEvent(item, dayOf);
+  if (!reading.valid) throw new Error('not an item');
+  return tallyEvents([reading.event]);
+}

@@ -1,0 +1,64 @@
+import { randomUUID } from 'node:crypto';
+
+import { TransactWriteItemsCommand, type TransactWriteItem } from '@aws-sdk/client-dynamodb';
+import { describe, expect, it } from 'vitest';
+
+import { runRebuildSchedule } from './aws-rebuild-schedule.ts';
+import type { Tampering } from './aws-rebuild-world.ts';
+import { Violation } from '../faults/aws-world.ts';
+
+const seedsMax = 2_000;
+
+function changed(
+  command: TransactWriteItemsCommand,
+  change: (writes: readonly TransactWriteItem[]) => TransactWriteItem[],
+): TransactWriteItemsCommand {
+  const { TransactItems = [] } = command.input;
+  // Without its token, a request that is sent again is another one.
+  return new TransactWriteItemsCommand({
+    TransactItems: change(TransactItems),
+    ClientRequestToken: randomUUID(),
+  });
+}
+
+/** Each is a mistake that one could make, and that a few happy runs would not show. */
+const bugs: Record<string, Tampering> = {
+  'corrects without a row that lets it happen once': (command) =>
+    changed(command, (writes) =>
+      writes.map((write) => {
+        const { Put } = write;
+        if (Put?.Item?.['entry']?.S?.startsWith('step:') !== true) return write;
+        return { Put: { TableName: Put.TableName, Item: Put.Item } };
+      }),
+    ),
+  'lets requests of an earlier rebuild take effect': (command) => {
+    const { TransactItems = [], ClientRequestToken } = command.input;
+    const [fence, ...writes] = TransactItems;
+    if (fence?.ConditionCheck === undefined) return command;
+    return new TransactWriteItemsCommand({ TransactItems: writes, ClientRequestToken });
+  },
+};
+
+async function findViolation(tamper: Tampering): Promise<number> {
+  for (let seed = 0; seed < seedsMax; seed++) {
+    try {
+      await runRebuildSchedule(seed, { tamper });
+    } catch (error) {
+      if (error instanceof Violation) return seed;
+      throw error;
+    }
+  }
+  throw new Error(`none of ${seedsMax} schedules shows it`);
+}
+
+describe('a rebuild that', () => {
+  it.each(Object.entries(bugs))(
+    '%s is caught',
+    async (_, tamper) => {
+      const seed = await findViolation(tamper);
+      // Without the bug, the same schedule passes.
+      await expect(runRebuildSchedule(seed)).resolves.toBeGreaterThanOrEqual(0);
+    },
+    600_000,
+  );
+});

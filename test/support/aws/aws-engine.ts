@@ -1,0 +1,246 @@
+import { randomBytes } from 'node:crypto';
+
+import { DeleteMessageCommand, ReceiveMessageCommand } from '@aws-sdk/client-sqs';
+
+import { batchIdMaker } from '../../../src/domain/batch-id.ts';
+import { countersPerDayMaxDefault } from '../../../src/domain/day-bound.ts';
+import { dayRule } from '../../../src/domain/day.ts';
+import { awsCountingPorts } from '../../../src/engines/aws/counters/counting-ports.ts';
+import { awsIntake } from '../../../src/engines/aws/intake/intake.ts';
+import { awsReplayIntake } from '../../../src/engines/aws/intake/replay-intake.ts';
+import { awsSweepPorts } from '../../../src/engines/aws/intake/sweep-ports.ts';
+import type { Backoff } from '../../../src/util/backoff.ts';
+import {
+  passOver,
+  type PassOptions,
+  type StoredLetter,
+} from '../../../src/engines/aws/dead-letters/dead-letter-pass.ts';
+import { CounterAdmission } from '../../../src/engines/aws/counters/counter-admission.ts';
+import { DynamodbBatchRecords } from '../../../src/engines/aws/ledger/batch-records.ts';
+import { dynamodbCounterStore } from '../../../src/engines/aws/counters/counter-store.ts';
+import { parkingOnce } from '../../../src/engines/aws/dead-letters/parking.ts';
+import { dynamodbReceipts } from '../../../src/engines/aws/ledger/receipts.ts';
+import { dynamodbSweepProgress } from '../../../src/engines/aws/ledger/sweep-progress.ts';
+import { s3RawStore } from '../../../src/engines/aws/intake/raw-store.ts';
+import { sqsChunkQueue } from '../../../src/engines/aws/queue/chunk-queue.ts';
+import { sqsDeadLetters } from '../../../src/engines/aws/dead-letters/dead-letter-queue.ts';
+import { countMessages, type QueueMessage } from '../../../src/pipeline/counting/count-messages.ts';
+import { sweep, sweepBatch } from '../../../src/pipeline/sweep.ts';
+import type { SweepResult, SweepRules } from '../../../src/pipeline/sweep-ports.ts';
+import type { AwsEmulators, AwsStore } from './aws-store.ts';
+
+/** Decides what becomes of a call: throws, before or after `proceed`, or lets it be. */
+export type Fault = (command: string, proceed: () => Promise<unknown>) => Promise<unknown>;
+
+export interface AwsEngineOptions {
+  readonly itemsPerMessage?: number;
+  readonly keepMs?: number;
+  readonly attemptsMax?: number;
+  readonly countersPerDayMax?: number;
+}
+
+const dayMs = 86_400_000;
+
+/** The AWS engine's adapters wired up with a clock of their own and faults between them and AWS. */
+export class AwsEngine {
+  now: number;
+  /** In the way of every call, if it is set. */
+  fault: Fault | undefined;
+  /** What becomes of a batch that could not be swept. */
+  onSweepFailure: SweepRules['onFailure'] = (error) => {
+    throw error;
+  };
+  readonly keepMs: number;
+  readonly store: AwsStore;
+  readonly intake;
+  readonly replayIntake;
+  readonly rawStore;
+  readonly receipts;
+  readonly deadLetters;
+  readonly counterStore;
+  readonly #sqs;
+  readonly #ports;
+  readonly #parking;
+  readonly #ledger;
+  readonly #repeats = { expectedUntil: 0 };
+
+  constructor(aws: AwsEmulators, store: AwsStore, now: number, options: AwsEngineOptions = {}) {
+    this.store = store;
+    this.now = now;
+    this.keepMs = options.keepMs ?? 90 * dayMs;
+    const { countersTable, ledgerTable } = store;
+    const dynamodb = this.#faulty(aws.dynamodb);
+    this.#sqs = this.#faulty(aws.sqs);
+    const clock = () => this.now;
+    const backoff: Backoff = {
+      attemptsMax: options.attemptsMax ?? 3,
+      delayMsMax: 0,
+      deadline: Number.POSITIVE_INFINITY,
+      now: clock,
+      sleep: () => Promise.resolve(),
+      random: () => 0,
+    };
+    const ledger = { client: dynamodb, ledgerTable, keepMs: this.keepMs, now: clock };
+    this.#ledger = { client: dynamodb, ledgerTable, backoff };
+    const records = new DynamodbBatchRecords(ledger);
+    const queue = sqsChunkQueue({ client: this.#sqs, queueUrl: store.queueUrl, backoff });
+    const letters = { client: this.#sqs, queueUrl: store.deadLetterQueueUrl, backoff };
+    this.rawStore = s3RawStore(this.#faulty(aws.s3), store.bucket);
+    this.deadLetters = { ...sqsDeadLetters(letters), list: () => this.#letters() };
+    this.receipts = dynamodbReceipts(ledger);
+    this.counterStore = dynamodbCounterStore({ ...ledger, countersTable, backoff });
+    this.#parking = parkingOnce(this.deadLetters, ledger);
+    this.intake = awsIntake({
+      records,
+      rawStore: this.rawStore,
+      queue,
+      itemsPerMessage: options.itemsPerMessage ?? Number.POSITIVE_INFINITY,
+      admission: new CounterAdmission({
+        client: dynamodb,
+        countersTable,
+        countersPerDayMax: options.countersPerDayMax ?? countersPerDayMaxDefault,
+        dayOf: dayRule('as-written'),
+        now: clock,
+      }),
+      dayOf: dayRule('as-written'),
+      makeBatchId: batchIdMaker(randomBytes),
+      now: clock,
+      onFailure: () => undefined,
+    });
+    this.replayIntake = awsReplayIntake({
+      records,
+      rawStore: this.rawStore,
+      queue,
+      orphans: dynamodbSweepProgress(dynamodb, ledgerTable),
+      itemsPerMessage: options.itemsPerMessage ?? Number.POSITIVE_INFINITY,
+      dayOf: dayRule('as-written'),
+      now: clock,
+      leastKeepMs: () => Promise.resolve(this.keepMs),
+      roomMs: 7 * dayMs,
+      onFailure: () => undefined,
+    });
+    this.#ports = awsSweepPorts({
+      ledger,
+      rawStore: this.rawStore,
+      queue,
+      ...{ sqs: this.#sqs, queueUrl: store.queueUrl, backoff },
+      parking: this.#parking,
+      width: 8,
+    });
+  }
+
+  /** Counts what is queued; returns how many messages that were. */
+  async process(): Promise<number> {
+    let received = 0;
+    for (;;) {
+      const { Messages: messages = [] } = await this.#sqs.send(
+        new ReceiveMessageCommand({
+          QueueUrl: this.store.queueUrl,
+          MaxNumberOfMessages: 10,
+          MessageAttributeNames: ['All'],
+          MessageSystemAttributeNames: ['All'],
+        }),
+      );
+      if (messages.length === 0) return received;
+      received += messages.length;
+      const inputs = messages.map(
+        ({ MessageId: messageId = '', Body: body = '', Attributes, MessageAttributes }) => ({
+          messageId,
+          originalId: MessageAttributes?.['original_message_id']?.StringValue ?? messageId,
+          body,
+          ...replayedAtOf(MessageAttributes?.['replayed_at']?.StringValue),
+          sentAt: timeOf(MessageAttributes?.['original_sent_at']?.StringValue) ?? this.now,
+          receives: Number(Attributes?.ApproximateReceiveCount),
+          firstFailedAt: timeOf(MessageAttributes?.['first_failed_at']?.StringValue),
+        }),
+      );
+      const left = await this.count(inputs);
+      for (const [at, { ReceiptHandle }] of messages.entries()) {
+        if (left.has(inputs[at] as QueueMessage)) continue;
+        const QueueUrl = this.store.queueUrl;
+        await this.#sqs.send(new DeleteMessageCommand({ QueueUrl, ReceiptHandle }));
+      }
+    }
+  }
+
+  /** Counts messages that are at hand; returns those that are to be delivered again. */
+  count(messages: readonly QueueMessage[]): Promise<ReadonlySet<QueueMessage>> {
+    return countMessages(
+      messages,
+      awsCountingPorts(this.counterStore, this.#parking, this.#ledger),
+      {
+        dayOf: dayRule('as-written'),
+        now: () => this.now,
+        deadline: Number.POSITIVE_INFINITY,
+        ageMsMax: this.keepMs - 7 * dayMs,
+        receivesMax: 5,
+        repeats: this.#repeats,
+      },
+    );
+  }
+
+  /** @param afterMs how old a batch is to be looked at. */
+  sweep(afterMs = 15 * 60_000): Promise<SweepResult> {
+    return sweep(this.#ports, this.#sweepRules(afterMs));
+  }
+
+  #sweepRules(afterMs: number): SweepRules {
+    return {
+      dayOf: dayRule('as-written'),
+      now: () => this.now,
+      afterMs,
+      ageMsMax: this.keepMs - 7 * dayMs,
+      keepMs: this.keepMs,
+      deadline: Number.POSITIVE_INFINITY,
+      onFailure: (error, rawKey) => this.onSweepFailure(error, rawKey),
+      onForgotten: () => undefined,
+    };
+  }
+
+  /** As a redrive of the letter of a whole batch does. */
+  sweepBatch(rawKey: string): Promise<string | undefined> {
+    return sweepBatch(rawKey, this.#ports, this.#sweepRules(0));
+  }
+
+  /** Over the dead-letter queue. */
+  pass(limit = 1_000): PassOptions {
+    const { deadLetterQueueUrl: queueUrl } = this.store;
+    // The hiding of messages is on the emulator's own clock.
+    return { client: this.#sqs, queueUrl, now: () => this.now, limit, waitSeconds: 0 };
+  }
+
+  async #letters(): Promise<StoredLetter[]> {
+    const letters: StoredLetter[] = [];
+    await passOver(this.pass(), (page) => {
+      letters.push(...page);
+      return Promise.resolve(new Set());
+    });
+    return letters;
+  }
+
+  #faulty<C extends { send(command: never): unknown }>(client: C): Pick<C, 'send'> {
+    const send = (command: object) => {
+      const proceed = () => client.send(command as never) as Promise<unknown>;
+      return this.fault === undefined
+        ? proceed()
+        : this.fault(command.constructor.name.replace(/Command$/, ''), proceed);
+    };
+    return { send };
+  }
+}
+
+function timeOf(text: string | undefined): number | undefined {
+  return text === undefined ? undefined : Date.parse(text);
+}
+
+function replayedAtOf(text: string | undefined): { replayedAt?: number } {
+  return text === undefined ? {} : { replayedAt: Date.parse(text) };
+}
+
+/** An error as the SDK throws it. */
+export function awsError(name: string, status: number): Error {
+  return Object.assign(new Error(`${name}: simulated`), {
+    name,
+    $metadata: { httpStatusCode: status },
+  });
+}

@@ -1,0 +1,48 @@
+import { join } from 'node:path';
+
+import type { TestProject } from 'vitest/node';
+
+import { startDynamoDbLocal } from '../../../infra/local/emulators/dynamodb-local.ts';
+import { meetRequirements, type RequirementName } from './requirements.ts';
+
+declare module 'vitest' {
+  interface ProvidedContext {
+    readonly missing: readonly RequirementName[];
+    readonly tier: 'quick' | 'nightly';
+    /** One DynamoDB Local for all files; undefined where each starts its own. */
+    readonly dynamoDbUrl: string | undefined;
+  }
+  interface TaskMeta {
+    /** See `rounds`. */
+    rounds?: Readonly<Record<string, number>>;
+  }
+}
+
+/** Runs once, before all test files; what it returns runs after them. */
+export async function setup(project: TestProject): Promise<() => Promise<void>> {
+  // The tests start the program some thousand times: it need not be compiled each time.
+  process.env['NODE_COMPILE_CACHE'] = join(
+    import.meta.dirname,
+    '../../../node_modules/.cache/compile',
+  );
+  const say = (line: string) => void process.stdout.write(`${line}\n`);
+  const missing = meetRequirements(say);
+  for (const { name, tests, remedy } of missing) {
+    say(`${name} is missing, so these tests do not run: ${tests}. To get it: ${remedy}`);
+  }
+  // A gate that leaves tests out proves nothing.
+  if (missing.length > 0 && process.env['CI'] === 'true') {
+    say('With CI=true nothing may be missing.');
+    process.exit(1);
+  }
+  const names = missing.map(({ name }) => name);
+  project.provide('missing', names);
+  project.provide('tier', project.vite.config.mode === 'nightly' ? 'nightly' : 'quick');
+
+  // A dozen files need it, and each start takes seconds. A run of single files may need none.
+  const isWholeRun = !process.argv.slice(2).some((argument) => argument.startsWith('test'));
+  const isShared = isWholeRun && !names.includes('Java');
+  const dynamoDb = isShared ? await startDynamoDbLocal() : undefined;
+  project.provide('dynamoDbUrl', dynamoDb?.url);
+  return async () => dynamoDb?.stop();
+}

@@ -1,0 +1,127 @@
+import { spawnSync } from 'node:child_process';
+import { mkdtempSync, rmdirSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+
+import { findChromium, unpackChromium } from '../../../tools/chromium.ts';
+
+export type RequirementName = 'Java' | 'Chromium' | 'Python' | 'curl' | 'sqlite3' | 'ps' | 'root';
+
+/** Something outside the npm dependencies that some tests need. */
+export interface Requirement {
+  readonly name: RequirementName;
+  /** What does not run without it. */
+  readonly tests: string;
+  /** How to get it. */
+  readonly remedy: string;
+  /** What of Debian brings it. */
+  readonly debianPackage?: string;
+  readonly isThere: () => boolean;
+  /** Tries to get it in another way. */
+  readonly unpack?: () => void;
+}
+
+export const requirements: readonly Requirement[] = [
+  {
+    name: 'Java',
+    tests: 'the AWS engine on DynamoDB Local',
+    isThere: hasJava,
+    ...debian('default-jre-headless'),
+  },
+  {
+    name: 'Chromium',
+    tests: 'the dashboard in a browser',
+    isThere: () => findChromium() !== undefined,
+    remedy: 'apt-get install chromium, and set CHROMIUM_PATH=/usr/bin/chromium',
+    unpack: () => void unpackChromium(),
+  },
+  {
+    name: 'Python',
+    tests: "the README's example in Python",
+    isThere: () => runs('python3', ['--version']),
+    ...debian('python3'),
+  },
+  {
+    name: 'curl',
+    tests: "the documents' commands that use curl",
+    isThere: () => runs('curl', ['--version']),
+    ...debian('curl'),
+  },
+  {
+    name: 'sqlite3',
+    tests: 'that the sqlite3 shell reads the counters',
+    isThere: () => runs('sqlite3', ['--version']),
+    ...debian('sqlite3'),
+  },
+  {
+    name: 'ps',
+    tests: 'that Java ends with the process that started it',
+    isThere: () => runs('ps', ['-e']),
+    ...debian('procps'),
+  },
+  {
+    name: 'root',
+    tests: 'full disks and files of other users',
+    isThere: canMount,
+    remedy: 'run the tests as root, where mount is allowed',
+  },
+];
+
+/**
+ * Looks for all requirements, installs what is missing, and returns what still is.
+ * @param say takes a line for each step that takes a while, or fails.
+ */
+export function meetRequirements(say: (line: string) => void): Requirement[] {
+  const missing = requirements.filter(({ isThere }) => !isThere());
+  for (const { name, unpack } of missing) {
+    if (unpack === undefined) continue;
+    say(`unpacking ${name}`);
+    try {
+      unpack();
+    } catch (error) {
+      say(`${name} cannot be unpacked: ${String(error)}`);
+    }
+  }
+  const packages = missing.flatMap(({ debianPackage = [] }) => debianPackage);
+  if (packages.length > 0 && process.getuid?.() === 0) installPackages(packages, say);
+  return missing.filter(({ isThere }) => !isThere());
+}
+
+function installPackages(packages: readonly string[], say: (line: string) => void): void {
+  say(`installing ${packages.join(', ')}`);
+  const env = { ...process.env, DEBIAN_FRONTEND: 'noninteractive' };
+  const steps = [
+    ['update', '-q'],
+    ['install', '-yq', '--no-install-recommends', ...packages],
+  ];
+  for (const args of steps) {
+    const { status, stderr, error } = spawnSync('apt-get', args, { env, encoding: 'utf8' });
+    if (status === 0) continue;
+    const reason = error?.message ?? stderr.trim().split('\n').at(-1) ?? '';
+    say(`apt-get ${args.join(' ')} failed: ${reason}`);
+  }
+}
+
+function runs(program: string, args: readonly string[]): boolean {
+  return spawnSync(program, args, { stdio: 'ignore' }).status === 0;
+}
+
+/** Version 17 or later, as DynamoDB Local needs. */
+function hasJava(): boolean {
+  const { error, stderr } = spawnSync('java', ['-version'], { encoding: 'utf8' });
+  if (error !== undefined) return false;
+  return Number(/version "(?:1\.)?(\d+)/.exec(stderr)?.[1]) >= 17;
+}
+
+function debian(name: string): Pick<Requirement, 'remedy' | 'debianPackage'> {
+  return { remedy: `apt-get install --no-install-recommends ${name}`, debianPackage: name };
+}
+
+function canMount(): boolean {
+  if (process.getuid?.() !== 0) return false;
+  const directory = mkdtempSync(join(tmpdir(), 'device-pipeline-mount-'));
+  const isMounted = runs('mount', ['-t', 'tmpfs', '-o', 'size=1m', 'tmpfs', directory]);
+  if (isMounted) spawnSync('umount', [directory]);
+  rmdirSync(directory);
+  return isMounted;
+}

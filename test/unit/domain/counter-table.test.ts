@@ -1,0 +1,195 @@
+import fc from 'fast-check';
+import { describe, expect, it } from 'vitest';
+
+import {
+  CounterTable,
+  noRoom,
+  type CounterTableLimits,
+} from '../../../src/domain/fast/counter-table.ts';
+import { addToTally, rowsOfTally, type Tally } from '../../../src/domain/counter.ts';
+
+const roomy: CounterTableLimits = { countersMax: 64, keyBytesMax: 4096 };
+
+function find(table: CounterTable, date: number, type: string, state: string): number {
+  const bytes = Buffer.from(`..${type}${state}..`);
+  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+  return table.find(bytes, view, date, 2, type.length, 2 + type.length, state.length);
+}
+
+function add(table: CounterTable, ...numbers: number[]): void {
+  table.addEach(Int32Array.from(numbers), numbers.length);
+}
+
+function unadmitted(table: CounterTable, ...numbers: number[]): readonly number[] {
+  return table.unadmitted(Int32Array.from(numbers), numbers.length);
+}
+
+function rows(tally: Tally): string[] {
+  return [...rowsOfTally(tally)].map((row) => JSON.stringify(row)).sort();
+}
+
+describe('the table of counters', () => {
+  it('adds up as maps do, whatever the names, over several rounds', () => {
+    const name = fc.string({
+      unit: fc.constantFrom('a', 'b', '#', '%', ' '),
+      minLength: 1,
+      maxLength: 9,
+    });
+    const item = fc.record({ date: fc.constantFrom(10101, 20230616), type: name, state: name });
+    const rounds = fc.array(fc.array(item, { maxLength: 40 }), { maxLength: 4 });
+    fc.assert(
+      fc.property(rounds, fc.integer(), (batches, random) => {
+        const table = new CounterTable({ countersMax: 40, keyBytesMax: 720 }, random);
+        for (const items of batches) {
+          const expected: Tally = new Map();
+          const numbers: number[] = [];
+          for (const { date, type, state } of items) {
+            const number = find(table, date, type, state);
+            if (number === noRoom) continue;
+            numbers.push(number);
+            addToTally(expected, { date: dates[date] ?? '', type, state });
+          }
+          add(table, ...numbers);
+          expect(rows(table.tally())).toEqual(rows(expected));
+          expect(table.size).toBe(rows(expected).length);
+          table.clear();
+          expect(rows(table.tally())).toEqual([]);
+        }
+      }),
+    );
+  });
+
+  it('forgets with the rest what was added as a tally', () => {
+    const table = new CounterTable(roomy, 1);
+    const tally: Tally = new Map();
+    addToTally(tally, { date: '2023-06-16', type: 'a', state: 'b' }, 3);
+    table.addTally(tally);
+    expect(rows(table.tally())).toEqual(rows(tally));
+    expect(table.size).toBe(1);
+    table.clear();
+    expect(rows(table.tally())).toEqual([]);
+    expect(table.size).toBe(0);
+  });
+
+  it('keeps names apart that are the same end to end', () => {
+    const table = new CounterTable(roomy, 1);
+    const numbers = [
+      find(table, 20230616, 'ab', 'c'),
+      find(table, 20230616, 'a', 'bc'),
+      find(table, 20230617, 'ab', 'c'),
+      find(table, 20230616, 'abcdef', 'g'),
+      find(table, 20230616, 'abcde', 'fg'),
+    ];
+    expect(new Set(numbers).size).toBe(numbers.length);
+    expect(find(table, 20230616, 'ab', 'c')).toBe(numbers[0]);
+  });
+
+  it('has no room for more counters than it may know, and goes on with those it does', () => {
+    const table = new CounterTable({ ...roomy, countersMax: 3 }, 1);
+    const known = ['a', 'b', 'c'].map((type) => find(table, 20230616, type, 'x'));
+    expect(find(table, 20230616, 'd', 'x')).toBe(noRoom);
+    expect(['a', 'b', 'c'].map((type) => find(table, 20230616, type, 'x'))).toEqual(known);
+  });
+
+  it('has no room for more bytes of names than it may hold', () => {
+    const table = new CounterTable({ ...roomy, keyBytesMax: 10 }, 1);
+    expect(find(table, 20230616, 'abcd', 'efgh')).not.toBe(noRoom);
+    expect(find(table, 20230616, 'abc', 'd')).toBe(noRoom);
+    expect(find(table, 20230616, 'a', 'b')).not.toBe(noRoom);
+  });
+
+  it('makes room again where what it knows fills half of it', () => {
+    const table = new CounterTable({ ...roomy, countersMax: 2 }, 1);
+    add(table, find(table, 20230616, 'a', 'x'), find(table, 20230616, 'b', 'x'));
+    expect(find(table, 20230616, 'c', 'x')).toBe(noRoom);
+    table.clear();
+    add(table, find(table, 20230616, 'c', 'x'));
+    expect(rows(table.tally())).toEqual(['{"date":"2023-06-16","type":"c","state":"x","count":1}']);
+    // As often as it takes: no place of the hash table is lost.
+    for (let round = 0; round < 50; round++) {
+      table.clear();
+      expect(find(table, 20230616, `round ${round}`, 'x')).toBe(0);
+    }
+  });
+
+  it('knows names and admissions after a clear where they do not fill half of the room', () => {
+    const table = new CounterTable({ ...roomy, countersMax: 4 }, 1);
+    const known = find(table, 20230616, 'a', 'x');
+    table.admit([known]);
+    table.clear();
+    expect(find(table, 20230616, 'a', 'x')).toBe(known);
+    expect(unadmitted(table, known)).toEqual([]);
+    const other = find(table, 20230616, 'b', 'x');
+    expect(unadmitted(table, known, other)).toEqual([other]);
+  });
+
+  it('knows what is not admitted after a clear where the names do not fill half of the room', () => {
+    const table = new CounterTable({ ...roomy, countersMax: 8 }, 1);
+    const numbers = [find(table, 20230616, 'a', 'x'), find(table, 20230616, 'b', 'x')];
+    table.admit(numbers.slice(0, 1));
+    table.clear();
+    expect(unadmitted(table, ...numbers)).toEqual(numbers.slice(1));
+  });
+
+  it.each([
+    ['the names', { countersMax: 2, keyBytesMax: 4096 }],
+    ['the bytes of the names', { countersMax: 64, keyBytesMax: 4 }],
+  ])('forgets all where %s fill half of the room', (_, limits) => {
+    const table = new CounterTable(limits, 1);
+    const before = find(table, 20230616, 'a', 'x');
+    table.admit([before]);
+    table.clear();
+    // Two more counters have room again, and the first one takes the number of the one before.
+    const numbers = [find(table, 20230616, 'b', 'x'), find(table, 20230616, 'c', 'x')];
+    expect(numbers).toEqual([before, before + 1]);
+    expect(unadmitted(table, ...numbers)).toEqual(numbers);
+    expect(table.counter(before)).toEqual({ date: '2023-06-16', type: 'b', state: 'x' });
+  });
+
+  it('looks at no counter where all are admitted, also after a clear', () => {
+    // The list that is returned without looking is always the same one.
+    const withoutLooking = unadmitted(new CounterTable(roomy, 1));
+    const table = new CounterTable({ ...roomy, countersMax: 2 }, 1);
+    find(table, 20230616, 'a', 'x');
+    table.clear();
+    const number = find(table, 20230616, 'b', 'x');
+    expect(unadmitted(table, number)).toEqual([number]);
+    table.admit([number]);
+    expect(unadmitted(table, number)).toBe(withoutLooking);
+    table.forgetAdmitted();
+    table.admit(unadmitted(table, number));
+    expect(unadmitted(table, number)).toBe(withoutLooking);
+  });
+
+  it('names each counter that is not admitted once, in order, until it is admitted', () => {
+    const table = new CounterTable(roomy, 1);
+    const [a, b, c] = ['a', 'b', 'c'].map((type) => find(table, 20230616, type, 'x')) as [
+      number,
+      number,
+      number,
+    ];
+    expect(unadmitted(table, b, a, b, a)).toEqual([b, a]);
+    expect(unadmitted(table, b, a, b, a)).toEqual([b, a]);
+    table.admit([b]);
+    expect(unadmitted(table, a, b, c)).toEqual([a, c]);
+    table.admit([a, c]);
+    expect(unadmitted(table, a, b, c)).toEqual([]);
+    table.forgetAdmitted();
+    expect(unadmitted(table, a, b, c)).toEqual([a, b, c]);
+  });
+
+  it('takes tallies too, of any names, and counts them in', () => {
+    const table = new CounterTable(roomy, 1);
+    add(table, find(table, 20230616, 'a', 'x'));
+    const more: Tally = new Map();
+    addToTally(more, { date: '2023-06-16', type: 'a', state: 'x' }, 4);
+    addToTally(more, { date: '2023-06-16', type: 'größer', state: 'x' }, 2);
+    table.addTally(more);
+    expect(rows(table.tally())).toEqual([
+      '{"date":"2023-06-16","type":"a","state":"x","count":5}',
+      '{"date":"2023-06-16","type":"größer","state":"x","count":2}',
+    ]);
+  });
+});
+
+const dates: Record<number, string> = { 10101: '0001-01-01', 20230616: '2023-06-16' };

@@ -1,0 +1,156 @@
+import { mkdtempSync, rmSync, statSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { setImmediate } from 'node:timers/promises';
+import { DatabaseSync } from 'node:sqlite';
+
+import { afterEach, beforeEach, expect, it, vi } from 'vitest';
+
+import type { FromReader } from '../../../src/engines/embedded/writer/messages.ts';
+import { SqliteCounterStore } from '../../../src/engines/embedded/store/counter-store.ts';
+import { openDatabaseReadOnly } from '../../../src/engines/embedded/store/read-only-database.ts';
+import { openDatabase } from '../../../src/engines/embedded/store/schema.ts';
+import { StatsFeeds } from '../../../src/engines/embedded/reader/stats-feeds.ts';
+
+const query = { from: '2023-06-16', to: '2023-06-16', types: [], states: [] };
+const large = { query, groupBy: undefined, format: 'ndjson' } as const;
+const small = { ...large, query: { ...query, types: ['type 1'] } } as const;
+
+let path: string;
+let isHeldUp: boolean;
+let sent: string[];
+let feeds: StatsFeeds;
+
+beforeEach(() => {
+  vi.useFakeTimers({
+    toFake: ['setInterval', 'clearInterval', 'setTimeout', 'clearTimeout'],
+  });
+  path = join(mkdtempSync(join(tmpdir(), 'device-pipeline-')), 'pipeline.db');
+  const database = openDatabase(path);
+  const insert = database.prepare('INSERT INTO counters VALUES (?, ?, ?, ?, 1)');
+  const state = 'x'.repeat(100);
+  database.exec('BEGIN');
+  for (let n = 0; n < 40_000; n++) insert.run(query.from, `type ${n}#${state}`, `type ${n}`, state);
+  database.exec('COMMIT');
+  database.close();
+  [isHeldUp, sent] = [false, []];
+  feeds = new StatsFeeds({
+    connect: () => openDatabaseReadOnly(path),
+    dataVersion: () => 1,
+    isHeldUp: () => isHeldUp,
+    send: ({ kind, ...message }: FromReader) =>
+      void sent.push('id' in message ? `${kind} ${message.id}` : kind),
+    onError: (id, error) => expect.fail(`${id}: ${String(error)}`),
+  });
+});
+
+afterEach(() => {
+  feeds.close();
+  vi.useRealTimers();
+  rmSync(join(path, '..'), { recursive: true });
+});
+
+/** Until nobody has a turn. */
+async function settle(): Promise<void> {
+  for (let before = -1; before !== sent.length;) {
+    before = sent.length;
+    for (let turn = 0; turn < 500; turn++) await setImmediate();
+  }
+}
+
+const told = async () => {
+  await settle();
+  return sent.splice(0);
+};
+const begun = (id: number) => [`stream ${id}`, `piece ${id}`];
+
+it('answers in pieces end, and none begins, while they hold up more than they may', async () => {
+  feeds.stats(1, large, []);
+  expect(await told()).toEqual(begun(1));
+  feeds.stats(2, large, []);
+  expect(await told()).toEqual(begun(2));
+  vi.advanceTimersByTime(5_000);
+  expect(await told()).toEqual([]);
+  isHeldUp = true;
+  vi.advanceTimersByTime(1_000);
+  expect(await told()).toEqual(['busy 1', 'busy 2']);
+  // Nobody holds an earlier state any more.
+  const writer = new DatabaseSync(path);
+  expect(writer.prepare('PRAGMA wal_checkpoint(TRUNCATE)').get()?.['busy']).toBe(0);
+  writer.close();
+  feeds.stats(3, large, []);
+  feeds.stats(4, small, []);
+  expect((await told()).sort()).toEqual(['busy 3', 'whole 4']);
+  isHeldUp = false;
+  feeds.stats(5, large, []);
+  expect(await told()).toEqual(begun(5));
+});
+
+it('a large answer waits for a place, in the order of coming, and not for ever', async () => {
+  for (let id = 1; id <= 25; id++) {
+    feeds.stats(id, large, []);
+    await settle();
+  }
+  expect(sent.splice(0)).toEqual([...[1, 2, 3, 4, 5, 6, 7, 8].flatMap(begun), 'busy 25']);
+  feeds.cancel(3);
+  expect(await told()).toEqual(begun(9));
+  feeds.cancel(10);
+  feeds.cancel(1);
+  expect(await told()).toEqual(begun(11));
+  // What is whole needs no place, though there is none.
+  feeds.stats(30, small, []);
+  expect(await told()).toEqual(['whole 30']);
+  vi.advanceTimersByTime(10_000);
+  expect(await told()).toEqual(
+    [12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24].map((id) => `busy ${id}`),
+  );
+});
+
+it('what nobody wants any more is not read, and holds nothing', async () => {
+  for (let id = 1; id <= 20; id++) feeds.stats(id, large, []);
+  for (let turn = 0; turn < 3; turn++) await setImmediate();
+  for (let id = 1; id <= 20; id++) feeds.cancel(id);
+  expect(await told()).toEqual([]);
+  const writer = new DatabaseSync(path);
+  writer.exec('UPDATE counters SET count = count + 1');
+  expect(writer.prepare('PRAGMA wal_checkpoint(TRUNCATE)').get()?.['busy']).toBe(0);
+  writer.close();
+});
+
+it('a question of a few days waits for none of many days', async () => {
+  const year = { ...query, from: '2023-01-01', to: '2023-12-31' };
+  const day = { ...query, from: '2023-06-15', to: '2023-06-15' };
+  // Nothing is found, after all was looked at; or all is added up.
+  for (let id = 1; id <= 9; id++) {
+    feeds.stats(id, { ...large, query: { ...year, types: [`none ${id}`] } }, []);
+  }
+  for (let id = 11; id <= 19; id++) {
+    feeds.stats(
+      id,
+      { query: { ...year, states: [`${id}`] }, groupBy: ['type'], format: 'csv' },
+      [],
+    );
+  }
+  feeds.stats(20, { ...large, query: day }, []);
+  feeds.rows(21, day);
+  const all = await told();
+  expect(all.slice(0, 3).sort()).toEqual(['end 21', 'rows 21', 'whole 20']);
+  expect(all.filter((message) => message.startsWith('whole'))).toHaveLength(9 + 9 + 1);
+});
+
+it('a journal that has grown while a state was held is cut back, though nothing is counted', () => {
+  const database = openDatabase(path);
+  const store = new SqliteCounterStore(database);
+  const reader = openDatabaseReadOnly(path);
+  reader.exec('BEGIN');
+  reader.prepare('SELECT count(*) FROM counters').get();
+  const size = () => statSync(`${path}-wal`).size / 1024 / 1024;
+  while (size() <= 256) database.exec('UPDATE counters SET count = count + 1');
+  store.shrinkJournal();
+  expect(size()).toBeGreaterThan(256);
+  reader.exec('ROLLBACK');
+  reader.close();
+  store.shrinkJournal();
+  expect(size()).toBe(0);
+  store.close();
+});

@@ -1,0 +1,53 @@
+import { expect, it } from 'vitest';
+
+import type { CounterRow } from '../../../src/domain/counter.ts';
+import { statsPageAnswer } from '../../../src/http/stats/stats-page.ts';
+import type { PipelineStatus } from '../../../src/pipeline/ports.ts';
+
+const quiet: PipelineStatus = {
+  unavailable: undefined,
+  pending: { unit: 'items', amount: 0 },
+  deadLetters: 0,
+  countedThrough: Date.parse('2023-06-16T12:00:00Z'),
+  lastReceivedAt: undefined,
+};
+
+async function pageOf(rows: readonly CounterRow[], status: Partial<PipelineStatus> = {}) {
+  const unused = () => Promise.reject(new Error('not asked for here'));
+  const pipeline = {
+    ...{ ingest: unused, receipt: unused, stats: unused },
+    status: () => Promise.resolve({ ...quiet, ...status }),
+    query: (_: unknown, take: (piece: readonly CounterRow[]) => boolean) => {
+      for (let at = 0; at < rows.length; at += 1_000) take(rows.slice(at, at + 1_000));
+      return Promise.resolve(true);
+    },
+  };
+  return (await statsPageAnswer(pipeline, new URLSearchParams('date=2023-06-16'), '2023-06-17'))
+    .body;
+}
+
+const row = (type: string, count: number) => ({ date: '2023-06-16', type, state: 'x', count });
+
+it('a page says what is not counted yet, and what could not be, where there is such', async () => {
+  expect(await pageOf([])).not.toContain('role="status"');
+  expect(await pageOf([], { pending: { unit: 'items', amount: 1_200 } })).toContain(
+    '<p role="status">1,200 items are accepted and not counted yet; all that came before 2023-06-16T12:00:00.000Z is counted.</p>',
+  );
+  const unknown = { countedThrough: undefined, deadLetters: 1 };
+  expect(await pageOf([], { pending: { unit: 'messages', amount: 1 }, ...unknown })).toContain(
+    '<p role="status">1 message is accepted and not counted yet. 1 dead letter could not be counted: see “dlq list”.</p>',
+  );
+});
+
+it('a page of very many rows shows the first, and the total of all', async () => {
+  const page = await pageOf(Array.from({ length: 12_345 }, (_, at) => row(`type ${at}`, 2)));
+  expect(page.match(/<rect /g)).toHaveLength(10_000);
+  expect(page).toContain('the first 10,000 of 12,345 rows; the total is of all');
+  expect(page).toContain('<td>24,690</td>');
+});
+
+it('a page of one row is that row, and a share is never shown as none', async () => {
+  const one = await pageOf([row('a', 3)]);
+  expect(one).toContain('<rect width="100.0%" height="100%"></rect></svg>100.0%');
+  expect(await pageOf([row('a', 1), row('b', 999_999)])).toContain('&lt;0.1%');
+});
