@@ -2,10 +2,10 @@ import { closeSync, fdatasyncSync, mkdtempSync, openSync, rmSync, writeSync } fr
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 
-import { readBatch, tallyEvents } from '../../src/domain/batch.ts';
+import { readBatch, countEvents } from '../../src/domain/batch.ts';
 import { BatchScanner } from '../../src/domain/fast/batch-scanner.ts';
 import { CounterTable } from '../../src/domain/fast/counter-table.ts';
-import { mergeTally, type Tally } from '../../src/domain/counter.ts';
+import { mergeIncrements, type Increments } from '../../src/domain/counter.ts';
 import { bodyOf } from './traffic.ts';
 
 /*
@@ -16,13 +16,13 @@ import { bodyOf } from './traffic.ts';
 /** JSON.parse, the checks of every item, and the counting; items a second. */
 export function parseBound(items: number, milliseconds: number): number {
   const body = Buffer.from(bodyOf(items));
-  const counters: Tally = new Map();
+  const counters: Increments = new Map();
   return (
     items *
     rate(milliseconds, () => {
       const reading = readBatch(body);
       if (!reading.readable || reading.rejected > 0) throw new Error('the body was refused');
-      mergeTally(counters, tallyEvents(reading.events));
+      mergeIncrements(counters, countEvents(reading.events));
     })
   );
 }

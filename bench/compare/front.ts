@@ -1,6 +1,6 @@
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
-import { readBatch, tallyEvents } from '../../src/domain/batch.ts';
-import { mergeTally, type Tally } from '../../src/domain/counter.ts';
+import { readBatch, countEvents } from '../../src/domain/batch.ts';
+import { mergeIncrements, type Increments } from '../../src/domain/counter.ts';
 import { openClickHouse } from './clickhouse-store.ts';
 import { openPostgres } from './postgres-store.ts';
 import { openRedis } from './redis-store.ts';
@@ -13,7 +13,7 @@ import { openRedis } from './redis-store.ts';
  */
 export interface Store {
   /** Keeps the bodies and adds to the counters, in one step where the database has such. */
-  write(bodies: readonly Buffer[], tally: Tally): Promise<void>;
+  write(bodies: readonly Buffer[], tally: Increments): Promise<void>;
   countedItems(): Promise<number>;
   close(): Promise<void>;
 }
@@ -28,7 +28,7 @@ const writtenBatchesMax = 256;
 
 interface Waiting {
   readonly body: Buffer;
-  readonly tally: Tally;
+  readonly tally: Increments;
   readonly items: number;
   readonly response: ServerResponse;
 }
@@ -47,8 +47,8 @@ async function writeAll(): Promise<void> {
 }
 
 async function write(group: readonly Waiting[]): Promise<void> {
-  const merged: Tally = new Map();
-  for (const { tally } of group) mergeTally(merged, tally);
+  const merged: Increments = new Map();
+  for (const { tally } of group) mergeIncrements(merged, tally);
   try {
     await store.write(
       group.map(({ body }) => body),
@@ -81,7 +81,7 @@ function ingest(request: IncomingMessage, response: ServerResponse): void {
       return;
     }
     const { events } = reading;
-    const batch = { body, tally: tallyEvents(events), items: events.length, response };
+    const batch = { body, tally: countEvents(events), items: events.length, response };
     if (singly !== undefined) {
       void write([batch]);
       return;

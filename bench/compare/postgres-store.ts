@@ -1,6 +1,6 @@
 import pg from 'pg';
 
-import { compareCounters, rowsOfTally, type Tally } from '../../src/domain/counter.ts';
+import { compareCounters, rowsOfIncrements, type Increments } from '../../src/domain/counter.ts';
 import type { Store } from './front.ts';
 
 /** One statement keeps the bodies and adds to the counters: a transaction in one round trip. */
@@ -30,9 +30,9 @@ export async function openPostgres(directory: string): Promise<Store> {
   };
 }
 
-function columnsOf(tally: Tally): unknown[][] {
+function columnsOf(tally: Increments): unknown[][] {
   // In one order, so that transactions that run at the same time do not wait for each other.
-  const rows = [...rowsOfTally(tally)].sort(compareCounters);
+  const rows = [...rowsOfIncrements(tally)].sort(compareCounters);
   return [
     rows.map(({ date }) => date),
     rows.map(({ type }) => type),

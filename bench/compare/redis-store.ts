@@ -1,6 +1,6 @@
 import { createClient } from '@redis/client';
 
-import { rowsOfTally } from '../../src/domain/counter.ts';
+import { rowsOfIncrements } from '../../src/domain/counter.ts';
 import type { Store } from './front.ts';
 
 /** One MULTI adds the bodies to a stream and to the counters of a hash. */
@@ -14,7 +14,7 @@ export async function openRedis(path: string): Promise<Store> {
     async write(bodies, tally) {
       const transaction = client.multi();
       for (const body of bodies) transaction.xAdd('raw', '*', { body });
-      for (const { date, type, state, count } of rowsOfTally(tally)) {
+      for (const { date, type, state, count } of rowsOfIncrements(tally)) {
         transaction.hIncrBy('counters', `${date}\u0000${type}\u0000${state}`, count);
       }
       await transaction.exec();

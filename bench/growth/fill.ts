@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
 
-import { typeStateKey, type Tally } from '../../src/domain/counter.ts';
+import { typeStateKey, type Increments } from '../../src/domain/counter.ts';
 import { dataPaths } from '../../src/engines/embedded/data-directory.ts';
 import { embeddedDefaults } from '../../src/engines/embedded/options.ts';
 import { nodeFileSystem } from '../../src/engines/embedded/log/file-system.ts';
@@ -82,14 +82,14 @@ export async function fillLog(dataDir: string, fill: LogFill): Promise<number> {
 }
 
 /** As if all had been counted; into one counter, which is as good where only the sum is looked at. */
-async function markCounted(path: string, log: SegmentedLog, tally: Tally): Promise<void> {
+async function markCounted(path: string, log: SegmentedLog, tally: Increments): Promise<void> {
   const store = new SqliteCounterStore(openDatabase(path));
   store.adoptLog(log.logId);
   await store.apply([{ mark: { from: 0, to: log.durableEnd }, tally, keys: [], deadLetters: [] }]);
   store.close();
 }
 
-function oneCounter(space: CounterSpace, count: number): Tally {
+function oneCounter(space: CounterSpace, count: number): Increments {
   const { date, type, state } = counterAt(space, 0);
   return new Map([[date, new Map([[type, new Map([[state, count]])]])]]);
 }

@@ -1,4 +1,4 @@
-import { addToTally, type Tally } from './counter.ts';
+import { addIncrement, type Increments } from './counter.ts';
 import type { DayOf } from './day.ts';
 import {
   readDeviceEvent,
@@ -104,9 +104,9 @@ function parseItems(
 }
 
 /** The increments that the events make. */
-export function tallyEvents(events: readonly DeviceEvent[]): Tally {
-  const tally: Tally = new Map();
-  for (const event of events) addToTally(tally, event);
+export function countEvents(events: readonly DeviceEvent[]): Increments {
+  const tally: Increments = new Map();
+  for (const event of events) addIncrement(tally, event);
   return tally;
 }
 

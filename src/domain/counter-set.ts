@@ -1,4 +1,4 @@
-import type { Tally } from './counter.ts';
+import type { Increments } from './counter.ts';
 import type { Counter } from './day-bound.ts';
 import type { CalendarDate } from './timestamp.ts';
 
@@ -15,7 +15,7 @@ export class CounterSet {
     return this.#days.get(date)?.get(type)?.has(state) === true;
   }
 
-  hasAll(tally: Tally): boolean {
+  hasAll(tally: Increments): boolean {
     for (const [date, types] of tally) {
       const known = this.#days.get(date);
       if (known === undefined) return false;

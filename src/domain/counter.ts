@@ -12,11 +12,11 @@ export interface CounterRow {
  * Increments by date, then type, then state. Maps in maps: a third faster than one map over
  * joined keys, and no name can be mistaken for another.
  */
-export type Tally = Map<CalendarDate, Map<string, Map<string, number>>>;
+export type Increments = Map<CalendarDate, Map<string, Map<string, number>>>;
 
 /** Adds to one counter of the tally; returns how many counters that added (0 or 1). */
-export function addToTally(
-  tally: Tally,
+export function addIncrement(
+  tally: Increments,
   { date, type, state }: Omit<CounterRow, 'count'>,
   count = 1,
 ): 0 | 1 {
@@ -30,13 +30,13 @@ export function addToTally(
 }
 
 /** Adds every increment of `more` to `tally`; returns how many counters that added. */
-export function mergeTally(tally: Tally, more: Tally): number {
+export function mergeIncrements(tally: Increments, more: Increments): number {
   let added = 0;
-  for (const row of rowsOfTally(more)) added += addToTally(tally, row, row.count);
+  for (const row of rowsOfIncrements(more)) added += addIncrement(tally, row, row.count);
   return added;
 }
 
-export function* rowsOfTally(tally: Tally): Generator<CounterRow> {
+export function* rowsOfIncrements(tally: Increments): Generator<CounterRow> {
   for (const [date, types] of tally) {
     for (const [type, states] of types) {
       for (const [state, count] of states) yield { date, type, state, count };

@@ -1,4 +1,4 @@
-import { findExcluded, tallyEvents } from '../domain/batch.ts';
+import { findExcluded, countEvents } from '../domain/batch.ts';
 import type { Counter } from '../domain/day-bound.ts';
 import type { DayOf } from '../domain/day.ts';
 import { NothingAdmitted, type Batch } from './ports.ts';
@@ -8,7 +8,7 @@ import { inflateStored, readAgain } from './recount.ts';
  * The batch without the items whose counters `admits` refuses, asked in their order.
  * @throws {NothingAdmitted} where the batch is refused for them.
  */
-export function excludeItems(
+export function refuseOverLimitItems(
   batch: Batch,
   dayOf: DayOf | undefined,
   admits: (counter: Counter) => boolean,
@@ -36,5 +36,5 @@ export function withoutItems(
   const rejected = batch.rejected + more;
   const reading = readAgain({ ...batch, accepted, rejected, excluded }, dayOf);
   if ('reason' in reading) throw new Error(`other items are excluded: ${reading.reason}`);
-  return { ...batch, accepted, rejected, excluded, tally: tallyEvents(reading.events) };
+  return { ...batch, accepted, rejected, excluded, tally: countEvents(reading.events) };
 }

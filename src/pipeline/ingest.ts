@@ -2,13 +2,13 @@ import { hash } from 'node:crypto';
 
 import {
   readBatch,
-  tallyEvents,
+  countEvents,
   type BatchReading,
   type ItemError,
   type RejectedByCode,
 } from '../domain/batch.ts';
 import { rawKeyOf } from '../domain/batch-id.ts';
-import type { Tally } from '../domain/counter.ts';
+import type { Increments } from '../domain/counter.ts';
 import type { DayOf } from '../domain/day.ts';
 import { tooManyCounters } from '../domain/device-event.ts';
 import type { Problem } from '../domain/problem.ts';
@@ -33,7 +33,7 @@ export interface IngestRules {
 
 /** What is kept of a body once it is read: no item of it, since many batches wait for one sync. */
 interface Judgement {
-  readonly tally: Tally;
+  readonly tally: Increments;
   readonly accepted: number;
   readonly rejected: number;
   readonly rejectedByCode: RejectedByCode;
@@ -75,7 +75,7 @@ function judge(
   const reading = readBatch(inflated.body, dayOf, excluded, (event) => tooManyCounters(event));
   if (!reading.readable) return { code: reading.code, detail: reading.detail };
   return {
-    tally: tallyEvents(reading.events),
+    tally: countEvents(reading.events),
     accepted: reading.events.length,
     rejected: reading.rejected,
     rejectedByCode: reading.rejectedByCode,

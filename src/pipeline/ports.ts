@@ -1,7 +1,7 @@
 import type { ItemError, RejectedByCode } from '../domain/batch.ts';
 import type { BatchId } from '../domain/batch-id.ts';
 import type { Chunk } from './chunks/chunk.ts';
-import type { CounterRow, Tally } from '../domain/counter.ts';
+import type { CounterRow, Increments } from '../domain/counter.ts';
 import type { ProblemCode, Problem } from '../domain/problem.ts';
 import type { CalendarDate } from '../domain/timestamp.ts';
 import type { KnownVersions, StatsAnswer, StatsRequest } from './stats.ts';
@@ -58,7 +58,7 @@ export interface Batch {
   readonly idempotency: Idempotency | undefined;
   readonly accepted: number;
   readonly rejected: number;
-  readonly tally: Tally;
+  readonly tally: Increments;
   /** Whether the batch is refused where any of its items is. */
   readonly strict?: boolean;
   /**
@@ -158,7 +158,7 @@ export class Unavailable extends Error {
 /** Increments to add under a mark that makes them count once. */
 export interface Delivery<Mark> {
   readonly mark: Mark;
-  readonly tally: Tally;
+  readonly tally: Increments;
 }
 
 /** Deliveries cannot be counted together, or at all, however often it is tried. */
@@ -230,7 +230,7 @@ export interface RawStore {
 }
 
 /** A message on its way to the dead letters. */
-export interface Letter {
+export interface DeadLetter {
   /** Its id on the queue. A redrive gives it another one, */
   readonly messageId: string;
   /** and this stays, */
@@ -245,9 +245,9 @@ export interface Letter {
   readonly firstFailedAt?: number | undefined;
 }
 
-export interface Parking {
+export interface DeadLetterSink {
   /** Puts messages among the dead letters; returns the ids of those that surely are there. */
-  park(letters: readonly Letter[]): Promise<ReadonlySet<string>>;
+  park(letters: readonly DeadLetter[]): Promise<ReadonlySet<string>>;
 }
 
 /** The queue to the processor. */

@@ -1,5 +1,5 @@
-import { readBatch, tallyEvents } from '../domain/batch.ts';
-import type { Tally } from '../domain/counter.ts';
+import { readBatch, countEvents } from '../domain/batch.ts';
+import type { Increments } from '../domain/counter.ts';
 import type { DayOf } from '../domain/day.ts';
 import type { DeviceEvent } from '../domain/device-event.ts';
 import { inflate, type Inflated } from './inflate.ts';
@@ -18,7 +18,7 @@ export type RecountedBatch = Pick<
 };
 
 export type Recount =
-  { readonly tally: Tally; readonly reason?: never } | { readonly reason: string };
+  { readonly tally: Increments; readonly reason?: never } | { readonly reason: string };
 
 /**
  * Reads a stored body again and says what it counts: the same as when it was accepted, or, with
@@ -26,7 +26,7 @@ export type Recount =
  */
 export function recount(raw: RecountedBatch, dayOf: DayOf): Recount {
   const reading = readAgain(raw, dayOf);
-  return 'reason' in reading ? reading : { tally: tallyEvents(reading.events) };
+  return 'reason' in reading ? reading : { tally: countEvents(reading.events) };
 }
 
 /** A body that was inflated before, whatever limit was in force then. */

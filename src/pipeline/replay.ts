@@ -1,6 +1,6 @@
 import { hash } from 'node:crypto';
 
-import { readBatch, tallyEvents } from '../domain/batch.ts';
+import { readBatch, countEvents } from '../domain/batch.ts';
 import { rawKeyOf } from '../domain/batch-id.ts';
 import type { Problem } from '../domain/problem.ts';
 import { inflate } from './inflate.ts';
@@ -75,6 +75,6 @@ function readAsThere(
   return {
     ...{ body, encoding, caller, idempotency, accepted, rejected, origin },
     ...(excluded !== undefined && { excluded }),
-    tally: tallyEvents(reading.events),
+    tally: countEvents(reading.events),
   };
 }

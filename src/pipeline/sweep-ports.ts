@@ -1,6 +1,6 @@
 import type { BatchId } from '../domain/batch-id.ts';
 import type { DayOf } from '../domain/day.ts';
-import type { ChunkQueue, Parking } from './ports.ts';
+import type { ChunkQueue, DeadLetterSink } from './ports.ts';
 import type { CutBatch } from './chunks/recut.ts';
 
 /** A batch that is looked at again at a later time. */
@@ -40,7 +40,7 @@ export interface SweepPorts {
   /** About how many messages wait to be counted or are being counted. */
   queueDepth(): Promise<number>;
   readonly queue: ChunkQueue;
-  readonly parking: Parking;
+  readonly parking: DeadLetterSink;
   /** Writes what the intake would have written at its end, and when its messages were queued. */
   complete(raw: CutBatch, chunks: number, queuedAt: number): Promise<void>;
   readonly progress: SweepProgress;

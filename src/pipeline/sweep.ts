@@ -1,7 +1,7 @@
 import { readRawKey, type BatchId } from '../domain/batch-id.ts';
 import type { Chunk } from './chunks/chunk.ts';
-import { batchLetterBody } from './chunks/letter-content.ts';
-import type { Letter, Parking } from './ports.ts';
+import { deadLetterBodyOfBatch } from './chunks/letter-content.ts';
+import type { DeadLetter, DeadLetterSink } from './ports.ts';
 import { areAllCounted, recut, type CutBatch } from './chunks/recut.ts';
 import type {
   FinishedIntake,
@@ -41,7 +41,7 @@ export async function sweepBatch(
     return 'raw_missing: its raw body is not in the store';
   }
   const reasons: string[] = [];
-  const parking: Parking = {
+  const parking: DeadLetterSink = {
     park(letters) {
       reasons.push(...letters.map(({ reason }) => reason));
       return Promise.resolve(new Set(letters.map(({ messageId }) => messageId)));
@@ -386,7 +386,7 @@ class Sweep {
     await this.#ports.progress.keep({ rawKey, attempts: attempts + 1 }, now() + delayMs);
   }
 
-  async #park(letters: readonly Letter[]): Promise<Fate> {
+  async #park(letters: readonly DeadLetter[]): Promise<Fate> {
     const parked = await this.#ports.parking.park(letters);
     this.#counts.parked += parked.size;
     if (parked.size < letters.length) throw new Error('the dead-letter queue takes nothing now');
@@ -425,11 +425,17 @@ function lastBefore(page: readonly string[], waiting: string | undefined): strin
   return waiting === undefined ? page.at(-1) : page[page.indexOf(waiting) - 1];
 }
 
-function uncuttable({ receivedAt: sentAt }: CutBatch, rawKey: string, reason: string): Letter {
-  return { messageId: rawKey, originalId: rawKey, sentAt, body: batchLetterBody(rawKey), reason };
+function uncuttable({ receivedAt: sentAt }: CutBatch, rawKey: string, reason: string): DeadLetter {
+  return {
+    messageId: rawKey,
+    originalId: rawKey,
+    sentAt,
+    body: deadLetterBodyOfBatch(rawKey),
+    reason,
+  };
 }
 
-function tooOld({ batchId, index, receivedAt, replayedAt, message }: Chunk): Letter {
+function tooOld({ batchId, index, receivedAt, replayedAt, message }: Chunk): DeadLetter {
   const reason = 'too_old: it was not counted in time, and whether it was is not known any more';
   const messageId = `${batchId}:${index}`;
   const replayed = replayedAt === undefined ? {} : { replayedAt };

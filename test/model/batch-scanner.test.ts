@@ -1,9 +1,9 @@
 import { describe, expect, it } from 'vitest';
 
-import { readBatch, tallyEvents } from '../../src/domain/batch.ts';
+import { readBatch, countEvents } from '../../src/domain/batch.ts';
 import { BatchScanner, notPlain } from '../../src/domain/fast/batch-scanner.ts';
 import { CounterTable } from '../../src/domain/fast/counter-table.ts';
-import { rowsOfTally, type Tally } from '../../src/domain/counter.ts';
+import { rowsOfIncrements, type Increments } from '../../src/domain/counter.ts';
 import { dayRule, utcDayRule } from '../../src/domain/day.ts';
 import { seededRandom } from '../support/processes/server-process.ts';
 import { tortures } from '../fuzz/torture.ts';
@@ -55,13 +55,13 @@ function compare(body: Uint8Array, random: () => number, rule = written): boolea
   expect(reading.rejected).toBe(0);
   expect(items).toBe(reading.events.length);
   scanner.count();
-  expect(sorted(table.tally())).toEqual(sorted(tallyEvents(reading.events)));
+  expect(sorted(table.tally())).toEqual(sorted(countEvents(reading.events)));
   table.clear();
   return true;
 }
 
-function sorted(tally: Tally): string[] {
-  return [...rowsOfTally(tally)].map((row) => JSON.stringify(row)).sort();
+function sorted(tally: Increments): string[] {
+  return [...rowsOfIncrements(tally)].map((row) => JSON.stringify(row)).sort();
 }
 
 function run(

@@ -1,4 +1,4 @@
-import { addToTally, mergeTally, rowsOfTally, type Tally } from '../counter.ts';
+import { addIncrement, mergeIncrements, rowsOfIncrements, type Increments } from '../counter.ts';
 import type { Counter } from '../day-bound.ts';
 
 export interface CounterTableLimits {
@@ -48,7 +48,7 @@ export class CounterTable {
   #known = 0;
   #keyBytes = 0;
   /** What was added by `addTally`. */
-  #tally: Tally = new Map();
+  #tally: Increments = new Map();
   #tallySize = 0;
 
   /** @param random a whole number below 2^32 that nobody else knows. */
@@ -159,17 +159,17 @@ export class CounterTable {
     };
   }
 
-  addTally(tally: Tally): void {
-    this.#tallySize += mergeTally(this.#tally, tally);
+  addTally(tally: Increments): void {
+    this.#tallySize += mergeIncrements(this.#tally, tally);
   }
 
   /** All increments since the last `clear`. */
-  tally(): Tally {
-    const tally: Tally = new Map();
-    for (const row of rowsOfTally(this.#tally)) addToTally(tally, row, row.count);
+  tally(): Increments {
+    const tally: Increments = new Map();
+    for (const row of rowsOfIncrements(this.#tally)) addIncrement(tally, row, row.count);
     for (let index = 0; index < this.#touchedCount; index++) {
       const number = this.#touched[index] as number;
-      addToTally(tally, this.counter(number), this.#counts[number]);
+      addIncrement(tally, this.counter(number), this.#counts[number]);
     }
     return tally;
   }

@@ -18,14 +18,14 @@ export interface DlqOptions {
 }
 
 /** Which dead letters a command is about. */
-export interface LetterChoice {
+export interface DeadLetterChoice {
   /** Batch ids, raw keys, or ids of letters; empty where all are chosen, or those of a reason. */
   ids: readonly string[];
   /** The code that the reason begins with; undefined: any. */
   reason: string | undefined;
 }
 
-export type ChosenLetters = DlqOptions & LetterChoice;
+export type ChosenDeadLetters = DlqOptions & DeadLetterChoice;
 
 const limitDefault = 10_000;
 /** SQS lets 120,000 messages be received and not deleted; whoever else reads has the rest. */
@@ -58,7 +58,7 @@ export function dlqOptions(command: Command): DlqOptions {
   return { place: storePlace(command), json, limit };
 }
 
-export function chosenLetters(command: Command, ids: readonly string[]): ChosenLetters {
+export function chosenLetters(command: Command, ids: readonly string[]): ChosenDeadLetters {
   const { all = false, reason } = command.opts<DlqValues>();
   const isWhole = all || reason !== undefined;
   if (isWhole === ids.length > 0) {
@@ -75,10 +75,10 @@ export interface LetterNames {
 
 /** Says of each letter whether it is chosen, and in the end which ids no letter had. */
 export class Chooser {
-  readonly #choice: LetterChoice;
+  readonly #choice: DeadLetterChoice;
   readonly #missing: Set<string>;
 
-  constructor(choice: LetterChoice) {
+  constructor(choice: DeadLetterChoice) {
     this.#choice = choice;
     this.#missing = new Set(choice.ids);
   }

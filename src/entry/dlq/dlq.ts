@@ -5,8 +5,8 @@ import {
   type StoredDeadLetter,
 } from '../../engines/embedded/store/dead-letters.ts';
 import type { RecordedDeadLetter } from '../../engines/embedded/store/progress-row.ts';
-import { Chooser, type ChosenLetters, type DlqOptions } from './dlq-options.ts';
-import { letterJson, letterText, nameOf, type ShownLetter } from './letter-text.ts';
+import { Chooser, type ChosenDeadLetters, type DlqOptions } from './dlq-options.ts';
+import { deadLetterJson, deadLetterText, nameOf, type ShownDeadLetter } from './letter-text.ts';
 import { withLocalStore } from '../cli/local-store.ts';
 import { jsonText, visible } from '../cli/terminal-text.ts';
 
@@ -20,14 +20,14 @@ export async function dlqList(options: DlqOptions): Promise<number> {
   const { dataDir } = place;
   const letters = await withLocalStore(dataDir, () => listDeadLetters(dataDir).map(shownOf));
   for (const letter of letters) {
-    process.stdout.write(json ? `${letterJson(letter)}\n` : letterText(letter));
+    process.stdout.write(json ? `${deadLetterJson(letter)}\n` : deadLetterText(letter));
   }
   if (letters.length === 0 && !json) process.stdout.write('no dead letters\n');
   return 0;
 }
 
 /** Counts those that can be counted now. Returns the exit code: 1 where some cannot. */
-export async function dlqRedrive(options: ChosenLetters): Promise<number> {
+export async function dlqRedrive(options: ChosenDeadLetters): Promise<number> {
   const { place, json } = options;
   if (place.stack !== undefined) {
     const { redriveOnStack } = await import('./stack-dlq.ts');
@@ -53,7 +53,7 @@ export async function dlqRedrive(options: ChosenLetters): Promise<number> {
 }
 
 /** Decides that they are never counted. Returns the exit code. */
-export async function dlqDrop(options: ChosenLetters): Promise<number> {
+export async function dlqDrop(options: ChosenDeadLetters): Promise<number> {
   const { place, json } = options;
   if (place.stack !== undefined) {
     const { dropFromStack } = await import('./stack-dlq.ts');
@@ -73,7 +73,7 @@ function chosenBy(chooser: Chooser): (letter: RecordedDeadLetter) => boolean {
   return ({ batchId, reason }) => chooser.isChosen({ names: [batchId], reason });
 }
 
-function shownOf(letter: StoredDeadLetter): ShownLetter {
+function shownOf(letter: StoredDeadLetter): ShownDeadLetter {
   const { batchId, rawKey, items, reason, firstFailedAt, lastFailedAt, droppedAt } = letter;
   const { body, encoding } = letter;
   return {

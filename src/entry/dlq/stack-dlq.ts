@@ -4,27 +4,27 @@ import { GetQueueAttributesCommand } from '@aws-sdk/client-sqs';
 
 import { awsSweepPorts } from '../../engines/aws/intake/sweep-ports.ts';
 import {
-  passOver,
+  forEachDeadLetter,
   type PassOptions,
-  type StoredLetter,
+  type StoredDeadLetter,
 } from '../../engines/aws/dead-letters/dead-letter-pass.ts';
 import {
   droppedLetters,
-  dropLetters,
+  dropDeadLetters,
   type DroppedLetter,
 } from '../../engines/aws/dead-letters/drop.ts';
 import { findLeastKeepMs } from '../../engines/aws/ledger/least-keep.ts';
-import { redriveLetters, type RedriveOptions } from '../../engines/aws/dead-letters/redrive.ts';
+import { redriveDeadLetters, type RedriveOptions } from '../../engines/aws/dead-letters/redrive.ts';
 import { s3RawStore } from '../../engines/aws/intake/raw-store.ts';
 import { sqsChunkQueue } from '../../engines/aws/queue/chunk-queue.ts';
 import { checkTablePair } from '../../engines/aws/ledger/table-pair.ts';
 import { sweepBatch } from '../../pipeline/sweep.ts';
 import type { SweepRules } from '../../pipeline/sweep-ports.ts';
 import type { StackPlace } from '../cli/common-options.ts';
-import { Chooser, type ChosenLetters, type DlqOptions } from './dlq-options.ts';
+import { Chooser, type ChosenDeadLetters, type DlqOptions } from './dlq-options.ts';
 import { backoff } from '../lambda/clients.ts';
 import { roomMs } from '../lambda/environment.ts';
-import { letterJson, letterText, type ShownLetter } from './letter-text.ts';
+import { deadLetterJson, deadLetterText, type ShownDeadLetter } from './letter-text.ts';
 import { withStack, type DeployedStack } from '../cli/stack.ts';
 import { jsonText, visible } from '../cli/terminal-text.ts';
 
@@ -47,11 +47,13 @@ function onStack<Options>(act: (stack: DeployedStack, options: Options) => Promi
 async function list(stack: DeployedStack, options: DlqOptions): Promise<number> {
   const { json } = options;
   const hidden = await hiddenLetters(stack);
-  const print = async (letters: readonly ShownLetter[]) => {
-    const text = letters.map((letter) => (json ? `${letterJson(letter)}\n` : letterText(letter)));
+  const print = async (letters: readonly ShownDeadLetter[]) => {
+    const text = letters.map((letter) =>
+      json ? `${deadLetterJson(letter)}\n` : deadLetterText(letter),
+    );
     if (!process.stdout.write(text.join(''))) await once(process.stdout, 'drain');
   };
-  const { letters, isMore } = await passOver(passOf(stack, options), async (page) => {
+  const { letters, isMore } = await forEachDeadLetter(passOf(stack, options), async (page) => {
     await print(page.map(shownOf));
     return new Set();
   });
@@ -71,14 +73,14 @@ async function list(stack: DeployedStack, options: DlqOptions): Promise<number> 
 }
 
 /** Sends letters to be counted again. Returns the exit code: 1 where some are left. */
-async function redrive(stack: DeployedStack, options: ChosenLetters): Promise<number> {
+async function redrive(stack: DeployedStack, options: ChosenDeadLetters): Promise<number> {
   const { json } = options;
   const { dynamodb: client, countersTable, ledgerTable } = stack;
   await checkTablePair({ client, countersTable, ledgerTable });
   const chooser = new Chooser(options);
   let sent = 0;
   const left: { id: string; reason: string }[] = [];
-  const result = await redriveLetters(await redriveOptions(stack, options), by(chooser), {
+  const result = await redriveDeadLetters(await redriveOptions(stack, options), by(chooser), {
     onLetter(letter, reason) {
       const name = nameOfLetter(letter);
       if (reason === undefined) sent++;
@@ -95,11 +97,11 @@ async function redrive(stack: DeployedStack, options: ChosenLetters): Promise<nu
 }
 
 /** Decides that letters are never counted. Returns the exit code. */
-async function drop(stack: DeployedStack, options: ChosenLetters): Promise<number> {
+async function drop(stack: DeployedStack, options: ChosenDeadLetters): Promise<number> {
   const chooser = new Chooser(options);
   let dropped = 0;
   const counted: string[] = [];
-  const result = await dropLetters(
+  const result = await dropDeadLetters(
     {
       pass: passOf(stack, options),
       client: stack.transactions,
@@ -173,7 +175,7 @@ function tellMore(isMore: boolean, { limit }: DlqOptions): void {
   );
 }
 
-function by(chooser: Chooser): (letter: StoredLetter) => boolean {
+function by(chooser: Chooser): (letter: StoredDeadLetter) => boolean {
   return (letter) => {
     const { id, content, reason } = letter;
     const batch = content.kind === 'message' ? [] : [content.batchId, content.rawKey];
@@ -182,15 +184,15 @@ function by(chooser: Chooser): (letter: StoredLetter) => boolean {
 }
 
 /** A chunk goes by its batch and index, as ids are written elsewhere. */
-function nameOfLetter({ id, content }: Pick<StoredLetter, 'id' | 'content'>): string {
+function nameOfLetter({ id, content }: Pick<StoredDeadLetter, 'id' | 'content'>): string {
   return content.kind === 'chunk' ? `${content.batchId}:${content.index}` : id;
 }
 
-function shownOf(letter: StoredLetter): ShownLetter {
+function shownOf(letter: StoredDeadLetter): ShownDeadLetter {
   return shown(letter, Buffer.from(letter.body), undefined);
 }
 
-function shownOfDropped(letter: DroppedLetter): ShownLetter {
+function shownOfDropped(letter: DroppedLetter): ShownDeadLetter {
   const { body, droppedAt } = letter;
   return shown(letter, body === undefined ? undefined : Buffer.from(body), droppedAt);
 }
@@ -199,7 +201,7 @@ function shown(
   letter: Omit<DroppedLetter, 'body' | 'droppedAt'>,
   body: Uint8Array | undefined,
   droppedAt: number | undefined,
-): ShownLetter {
+): ShownDeadLetter {
   const { content, reason, firstFailedAt, lastFailedAt } = letter;
   const isChunk = content.kind === 'chunk';
   const isMessage = content.kind === 'message';

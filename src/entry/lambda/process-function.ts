@@ -6,16 +6,16 @@ import { awsCountingPorts } from '../../engines/aws/counters/counting-ports.ts';
 import { fixDayRule } from '../../engines/aws/ledger/day-rule.ts';
 import { dynamodbCounterStore } from '../../engines/aws/counters/counter-store.ts';
 import { leastKeepMs } from '../../engines/aws/ledger/least-keep.ts';
-import { parkingOnce } from '../../engines/aws/dead-letters/parking.ts';
+import { deadLetterOnce } from '../../engines/aws/dead-letters/parking.ts';
 import {
-  letterAttributes,
+  deadLetterAttributes,
   replayedAtAttribute,
-  sqsDeadLetters,
+  deadLetterQueue,
 } from '../../engines/aws/dead-letters/dead-letter-queue.ts';
 import { deliverSooner } from '../../engines/aws/queue/visibility.ts';
 import { countMessages, type QueueMessage } from '../../pipeline/counting/count-messages.ts';
 import { backoff, requestHandler } from './clients.ts';
-import { batchIdsOf, observedParking, observedPorts } from './telemetry/counted-work.ts';
+import { batchIdsOf, observedDeadLetters, observedPorts } from './telemetry/counted-work.ts';
 import { readEnvironment, roomMs, storeRules } from './environment.ts';
 import { once } from './once.ts';
 import { telemetryOf, type InvocationContext } from './telemetry/telemetry.ts';
@@ -43,12 +43,12 @@ export function processFunction(env: Record<string, string | undefined>): Proces
   const sqs = telemetry.traced(new SQSClient({ requestHandler }));
   // Tried once: an invocation that is at its end has no time for more.
   const sqsOnce = telemetry.traced(new SQSClient({ requestHandler, maxAttempts: 1 }));
-  const deadLetters = sqsDeadLetters({
+  const deadLetters = deadLetterQueue({
     client: sqs,
     queueUrl: environment.text('DEAD_LETTER_QUEUE_URL'),
     backoff: backoff(4),
   });
-  const parking = parkingOnce(observedParking(deadLetters, telemetry), {
+  const parking = deadLetterOnce(observedDeadLetters(deadLetters, telemetry), {
     client: dynamodb,
     ledgerTable,
     keepMs,
@@ -104,7 +104,7 @@ export function processFunction(env: Record<string, string | undefined>): Proces
 }
 
 function messageOf({ messageId, body, attributes, messageAttributes }: SQSRecord): QueueMessage {
-  const { originalId, sentAt, firstFailedAt } = letterAttributes;
+  const { originalId, sentAt, firstFailedAt } = deadLetterAttributes;
   const timeOf = (name: string) => {
     const time = Date.parse(messageAttributes[name]?.stringValue ?? '');
     return Number.isNaN(time) ? undefined : time;

@@ -4,16 +4,16 @@ import { SQSClient } from '@aws-sdk/client-sqs';
 import { awsSweepPorts } from '../../engines/aws/intake/sweep-ports.ts';
 import { fixDayRule } from '../../engines/aws/ledger/day-rule.ts';
 import { leastKeepMs } from '../../engines/aws/ledger/least-keep.ts';
-import { parkingOnce } from '../../engines/aws/dead-letters/parking.ts';
+import { deadLetterOnce } from '../../engines/aws/dead-letters/parking.ts';
 import { s3RawStore } from '../../engines/aws/intake/raw-store.ts';
 import { sqsChunkQueue } from '../../engines/aws/queue/chunk-queue.ts';
-import { sqsDeadLetters } from '../../engines/aws/dead-letters/dead-letter-queue.ts';
+import { deadLetterQueue } from '../../engines/aws/dead-letters/dead-letter-queue.ts';
 import { holdToTablePair } from '../../engines/aws/ledger/table-pair.ts';
 import { sweep } from '../../pipeline/sweep.ts';
 import type { SweepResult } from '../../pipeline/sweep-ports.ts';
 import { readRawKey } from '../../domain/batch-id.ts';
 import { backoff, errorDetails, requestHandler, s3Settings } from './clients.ts';
-import { countSweep, observedParking } from './telemetry/counted-work.ts';
+import { countSweep, observedDeadLetters } from './telemetry/counted-work.ts';
 import { readEnvironment, roomMs, storeRules } from './environment.ts';
 import { once } from './once.ts';
 import { telemetryOf, type InvocationContext } from './telemetry/telemetry.ts';
@@ -46,13 +46,13 @@ export function sweepFunction(env: Record<string, string | undefined>): SweepFun
     queueUrl: environment.text(variable),
     backoff: backoff(6),
   });
-  const deadLetters = sqsDeadLetters(sqsTo('DEAD_LETTER_QUEUE_URL'));
+  const deadLetters = deadLetterQueue(sqsTo('DEAD_LETTER_QUEUE_URL'));
   const ports = awsSweepPorts({
     ledger: { client, ledgerTable, keepMs },
     rawStore,
     queue: sqsChunkQueue(sqsTo('QUEUE_URL')),
     ...{ sqs, queueUrl: environment.text('QUEUE_URL'), backoff: backoff(6) },
-    parking: parkingOnce(observedParking(deadLetters, telemetry), {
+    parking: deadLetterOnce(observedDeadLetters(deadLetters, telemetry), {
       client,
       ledgerTable,
       keepMs,

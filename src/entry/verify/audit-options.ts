@@ -4,9 +4,9 @@ import { addStoreOptions, option, storePlace, type StorePlace } from '../cli/com
 import { dateRange, type DateRange } from '../cli/date-range.ts';
 import { date, timestamp, UsageError, wholeNumber } from '../cli/option-parsers.ts';
 import {
-  addStackProofOptions,
-  stackProofOptions,
-  type StackProofOptions,
+  addStackAuditOptions,
+  stackAuditOptions,
+  type StackAuditOptions,
 } from './stack-options.ts';
 
 /** What `audit` needs to know. */
@@ -19,7 +19,7 @@ export interface AuditCommandOptions {
   /** How many threads read the log; undefined: as many as are worth it. */
   threads: number | undefined;
   json: boolean;
-  stackProof: StackProofOptions;
+  stackProof: StackAuditOptions;
 }
 
 interface AuditValues {
@@ -41,7 +41,7 @@ export function addAuditOptions(command: Command): Command {
   addStoreOptions(addReceivedOptions(command), 'bucket', 'table', 'ledger')
     .addOption(option('--threads <number>', 'read the log on so many threads', wholeNumber(1, 64)))
     .option('--json', 'print the result as JSON');
-  return addStackProofOptions(command);
+  return addStackAuditOptions(command);
 }
 
 /** `--since` and `--until`, the same for every command that takes batches by when they came. */
@@ -62,7 +62,7 @@ export function auditOptions(command: Command): AuditCommandOptions {
     );
   }
   const place = storePlace(command, 'bucket', 'table', 'ledger');
-  return { place, dates, received, threads, json, stackProof: stackProofOptions(command) };
+  return { place, dates, received, threads, json, stackProof: stackAuditOptions(command) };
 }
 
 export function receivedRange({

@@ -4,9 +4,9 @@ import { addStoreOptions, option, storePlace, type StorePlace } from '../cli/com
 import { dateRange, type DateRange } from '../cli/date-range.ts';
 import { date, nonEmpty, UsageError } from '../cli/option-parsers.ts';
 import {
-  addStackProofOptions,
-  stackProofOptions,
-  type StackProofOptions,
+  addStackAuditOptions,
+  stackAuditOptions,
+  type StackAuditOptions,
 } from './stack-options.ts';
 
 /** What `rebuild` needs to know. */
@@ -21,7 +21,7 @@ export interface RebuildCommandOptions {
   /** Where notes are kept, of a stack; undefined: where such files are kept on this system. */
   workDir: string | undefined;
   json: boolean;
-  stackProof: StackProofOptions;
+  stackProof: StackAuditOptions;
 }
 
 interface RebuildValues {
@@ -49,7 +49,7 @@ export function addRebuildOptions(command: Command): Command {
     '--json',
     'print the result as JSON',
   );
-  return addStackProofOptions(command);
+  return addStackAuditOptions(command);
 }
 
 /** The options of `rebuild` as parsed. */
@@ -70,6 +70,6 @@ export function rebuildOptions(command: Command): RebuildCommandOptions {
     ...{ place, dryRun, withoutDamaged, workDir, json },
     replaced: dropOld ? 'drop' : restoreOld ? 'restore' : undefined,
     dates: dateRange(undefined, from, to),
-    stackProof: stackProofOptions(command),
+    stackProof: stackAuditOptions(command),
   };
 }

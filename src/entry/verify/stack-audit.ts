@@ -3,7 +3,7 @@ import type { AuditCommandOptions } from './audit-options.ts';
 import type { StackPlace } from '../cli/common-options.ts';
 import { DifferenceList } from './differences-text.ts';
 import { grouped } from '../cli/progress.ts';
-import { countLines, countsJson, estimateJson, StackProof } from './stack-store.ts';
+import { countLines, countsJson, estimateJson, StackAudit } from './stack-store.ts';
 import { withStore } from '../cli/stack.ts';
 import { jsonText } from '../cli/terminal-text.ts';
 
@@ -17,7 +17,7 @@ export async function auditOfStack(
 ): Promise<number> {
   const { dates, received, json } = options;
   const differences = new DifferenceList();
-  const proof = new StackProof(options.stackProof);
+  const proof = new StackAudit(options.stackProof);
   const summary = await withStore(place, process.env, async (stack) => {
     try {
       return await auditStack({
@@ -37,7 +37,7 @@ export async function auditOfStack(
   return summary.unsettled > 0 ? exitUnsettled : 0;
 }
 
-function asJson(summary: AwsAuditSummary, differences: DifferenceList, proof: StackProof): string {
+function asJson(summary: AwsAuditSummary, differences: DifferenceList, proof: StackAudit): string {
   return jsonText({
     agrees: differences.count === 0,
     ...countsJson(summary),

@@ -4,7 +4,7 @@ import { count, option } from '../cli/common-options.ts';
 import { wholeNumber } from '../cli/option-parsers.ts';
 
 /** How a stack is read for a proof. */
-export interface StackProofOptions {
+export interface StackAuditOptions {
   /** Requests under way at the same time, and a second. */
   width: number;
   requestsPerSecond: number;
@@ -22,7 +22,7 @@ const minuteMs = 60_000;
 /** The sweeper looks at a batch after a quarter of an hour, and its messages take their time. */
 const inFlightMinutes = 30;
 
-export function addStackProofOptions(command: Command): Command {
+export function addStackAuditOptions(command: Command): Command {
   return command
     .addOption(count('--parallel <n>', 'requests to AWS at the same time (a stack)', 256, 32))
     .addOption(count('--max-requests <n>', 'requests to AWS a second (a stack)', 100_000, 1_000))
@@ -35,7 +35,7 @@ export function addStackProofOptions(command: Command): Command {
     );
 }
 
-export function stackProofOptions(command: Command): StackProofOptions {
+export function stackAuditOptions(command: Command): StackAuditOptions {
   const { parallel, maxRequests, inFlight } = command.opts<Values>();
   return { width: parallel, requestsPerSecond: maxRequests, inFlightMs: inFlight * minuteMs };
 }

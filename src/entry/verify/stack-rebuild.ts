@@ -9,7 +9,7 @@ import type { StackPlace } from '../cli/common-options.ts';
 import { DifferenceList } from './differences-text.ts';
 import { grouped } from '../cli/progress.ts';
 import type { RebuildCommandOptions } from './rebuild-options.ts';
-import { commandBackoff, countLines, countsJson, estimateJson, StackProof } from './stack-store.ts';
+import { commandBackoff, countLines, countsJson, estimateJson, StackAudit } from './stack-store.ts';
 import { withStore, type AwsStore } from '../cli/stack.ts';
 import { jsonText } from '../cli/terminal-text.ts';
 
@@ -28,7 +28,7 @@ export function rebuildOfStack(place: StackPlace, options: RebuildCommandOptions
 async function correctStack(stack: AwsStore, options: RebuildCommandOptions): Promise<string> {
   const { dates, dryRun, withoutDamaged, workDir = defaultWorkDir(), json } = options;
   const differences = new DifferenceList();
-  const proof = new StackProof(options.stackProof);
+  const proof = new StackAudit(options.stackProof);
   let summary: RebuildSummary;
   try {
     summary = await rebuildStack({
@@ -76,7 +76,7 @@ function defaultWorkDir(): string {
   return join(state, 'device-pipeline');
 }
 
-function asJson(summary: RebuildSummary, differences: DifferenceList, proof: StackProof): string {
+function asJson(summary: RebuildSummary, differences: DifferenceList, proof: StackAudit): string {
   const { isSwitched, withoutDamaged, corrected, steps, chunksCounted, ledgerRows, left } = summary;
   return jsonText({
     ...{ switched: isSwitched, without_damaged: withoutDamaged, corrected, steps, left },

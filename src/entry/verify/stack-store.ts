@@ -1,11 +1,11 @@
 import { setTimeout as delay } from 'node:timers/promises';
 
-import type { ProofOptions } from '../../engines/aws/verify/audit.ts';
+import type { AuditOptions } from '../../engines/aws/verify/audit.ts';
 import type { Backoff } from '../../util/backoff.ts';
 import type { Estimate } from '../../engines/aws/verify/audit-estimate.ts';
-import type { ProofCounts } from '../../engines/aws/verify/audit-findings.ts';
+import type { AuditCounts } from '../../engines/aws/verify/audit-findings.ts';
 import { grouped, openProgress, type Progress } from '../cli/progress.ts';
-import type { StackProofOptions } from './stack-options.ts';
+import type { StackAuditOptions } from './stack-options.ts';
 import type { AwsStore } from '../cli/stack.ts';
 
 /** Tries where the SDK does not try itself. */
@@ -21,12 +21,12 @@ export function commandBackoff(): Backoff {
 }
 
 /** What a proof of the stack needs, and how it tells what it will cost and how far it is. */
-export class StackProof {
-  readonly #options: StackProofOptions;
+export class StackAudit {
+  readonly #options: StackAuditOptions;
   #progress: Progress | undefined;
   #estimate: Estimate | undefined;
 
-  constructor(options: StackProofOptions) {
+  constructor(options: StackAuditOptions) {
     this.#options = options;
   }
 
@@ -34,7 +34,7 @@ export class StackProof {
     return this.#estimate;
   }
 
-  options(store: AwsStore): Omit<ProofOptions, 'dates' | 'received'> {
+  options(store: AwsStore): Omit<AuditOptions, 'dates' | 'received'> {
     const { width, requestsPerSecond, inFlightMs } = this.#options;
     return {
       ...{ store, width, requestsPerSecond, inFlightMs, backoff: commandBackoff() },
@@ -89,7 +89,7 @@ export function estimateJson({
 }
 
 /** What is told beside differences, a line each. */
-export function countLines(counts: ProofCounts): string[] {
+export function countLines(counts: AuditCounts): string[] {
   const { deadLetters, inFlight, forgotten, dropped, strangers } = counts;
   const { wholeFrom, aboveExpired = 0 } = counts;
   const lines: [number, string][] = [
@@ -109,7 +109,7 @@ export function countLines(counts: ProofCounts): string[] {
   ];
 }
 
-export function countsJson(counts: ProofCounts): object {
+export function countsJson(counts: AuditCounts): object {
   const {
     batches,
     items,

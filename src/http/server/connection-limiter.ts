@@ -16,7 +16,7 @@ export function connectionsWithin(sockets: number): number {
  * Bounds the connections. One too many cuts those on which nothing has happened for the longest
  * time: connections that are opened and left, or send their requests byte by byte, keep nobody out.
  */
-export class ConnectionRoom {
+export class ConnectionLimiter {
   readonly #connectionsMax: number;
   /** When each connection was opened or had its latest request, by the monotonic clock. */
   readonly #lastSign = new Map<Socket, number>();

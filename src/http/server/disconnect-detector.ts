@@ -11,7 +11,7 @@ const againMs = 200;
  * for its answers: what is written to it tells. Who is gone needs none, and what is read for it is ended
  * by whoever sees its connection close.
  */
-export class LeavingClients {
+export class DisconnectDetector {
   /** The responses of a connection that are not ended; the first is the one that may be written. */
   readonly #unanswered = new WeakMap<Socket, Set<ServerResponse>>();
 

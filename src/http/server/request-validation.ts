@@ -26,7 +26,7 @@ export function toOriginForm(request: IncomingMessage): void {
  * are what others on the way may read otherwise than this server: where a request ends and whom
  * it is for must not be a matter of opinion. Source: RFC 9112, sections 3.2 and 6.1.
  */
-export function whyUnsound({
+export function whyInvalid({
   rawHeaders,
   headers,
   httpVersion,

@@ -10,7 +10,7 @@ import { openAccess, type ImmediateAccess } from '../app/access.ts';
 import { problemAnswer, type Answer } from '../app/answer.ts';
 import { hostNotAllowed, type HostRule } from '../app/allowed-hosts.ts';
 import { bytesOf, createApp, toResponse, type AppOptions } from '../app/app.ts';
-import { ConnectionRoom } from './connection-limiter.ts';
+import { ConnectionLimiter } from './connection-limiter.ts';
 import type { CrossOrigins } from '../app/cors.ts';
 import {
   createIngestHandler,
@@ -20,7 +20,7 @@ import {
 } from './ingest-handler.ts';
 import { headersOfRefusal, noteCut, noteRefusal, observeExchange } from './exchanges.ts';
 import { toHttp } from './http-text.ts';
-import { LeavingClients } from './disconnect-detector.ts';
+import { DisconnectDetector } from './disconnect-detector.ts';
 import { MemoryBudget } from './memory-budget.ts';
 import type { Pages } from '../app/pages.ts';
 import {
@@ -31,7 +31,7 @@ import {
   type HttpObserver,
 } from './observer.ts';
 import { PlainConnections } from './plain-connections.ts';
-import { toOriginForm, whyUnsound } from './request-validation.ts';
+import { toOriginForm, whyInvalid } from './request-validation.ts';
 import { UnreadAnswers } from './unread-answers.ts';
 
 export interface HttpServerOptions {
@@ -176,8 +176,8 @@ export function createHttpServer(options: HttpServerOptions): HttpServer {
   });
   /** What `handleOther` is called for: the handler of its errors is not told. */
   let beginning: ServerResponse | undefined;
-  const leaving = new LeavingClients();
-  const room = new ConnectionRoom(options.connectionsMax ?? defaultConnectionsMax);
+  const leaving = new DisconnectDetector();
+  const room = new ConnectionLimiter(options.connectionsMax ?? defaultConnectionsMax);
   /** Of each connection, the latest request's. */
   const latestExchanges = new WeakMap<Socket, Exchange>();
 
@@ -280,7 +280,7 @@ function problemOfRequest(
   request: IncomingMessage,
   isHostAllowed: (host: string | undefined) => boolean,
 ): Problem | undefined {
-  const detail = whyUnsound(request);
+  const detail = whyInvalid(request);
   if (detail !== undefined) return { code: 'malformed_request', detail };
   const { host } = request.headers;
   // Load balancers ask by any name, and what they are told is no secret.

@@ -4,7 +4,7 @@ import { readRawKey, type BatchId } from '../../domain/batch-id.ts';
 import { chunkIndexMax } from './queue-message.ts';
 
 /** What a dead letter is about. */
-export type LetterContent =
+export type DeadLetterContent =
   | {
       readonly kind: 'chunk';
       readonly batchId: BatchId;
@@ -17,10 +17,10 @@ export type LetterContent =
   /** What somebody else put on the queue. */
   | { readonly kind: 'message' };
 
-const message: LetterContent = { kind: 'message' };
+const message: DeadLetterContent = { kind: 'message' };
 
 /** The body of the letter that stands for a whole batch. */
-export function batchLetterBody(rawKey: string): string {
+export function deadLetterBodyOfBatch(rawKey: string): string {
   return JSON.stringify({ raw_key: rawKey });
 }
 
@@ -28,7 +28,7 @@ export function batchLetterBody(rawKey: string): string {
  * Reads what the body of a dead letter says of itself. A chunk is known by its envelope: its items,
  * or its version, may be what it is dead for.
  */
-export function readLetterContent(body: string): LetterContent {
+export function readDeadLetterContent(body: string): DeadLetterContent {
   if (isNestedDeeperThan(Buffer.from(body), jsonDepthMax)) return message;
   let document: unknown;
   try {
@@ -42,7 +42,8 @@ export function readLetterContent(body: string): LetterContent {
   if (typeof rawKey !== 'string') return message;
   const identity = readRawKey(rawKey);
   if (identity === undefined) return message;
-  if (body === batchLetterBody(rawKey)) return { kind: 'batch', batchId: identity.batchId, rawKey };
+  if (body === deadLetterBodyOfBatch(rawKey))
+    return { kind: 'batch', batchId: identity.batchId, rawKey };
   const isChunk =
     batchId === identity.batchId &&
     Array.isArray(items) &&

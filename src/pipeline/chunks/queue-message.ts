@@ -1,8 +1,8 @@
 import { isNestedDeeperThan } from '../../domain/fast/json-depth.ts';
-import { jsonDepthMax, tallyEvents } from '../../domain/batch.ts';
+import { jsonDepthMax, countEvents } from '../../domain/batch.ts';
 import { readRawKey, type BatchId } from '../../domain/batch-id.ts';
 import { chunkCountersMax, chunkVersion } from './chunk.ts';
-import type { Tally } from '../../domain/counter.ts';
+import type { Increments } from '../../domain/counter.ts';
 import type { DayOf } from '../../domain/day.ts';
 import { readDeviceEvent, type DeviceEvent } from '../../domain/device-event.ts';
 
@@ -15,10 +15,10 @@ export type MessageReading =
       /** Milliseconds since 1970. */
       readonly receivedAt: number;
       readonly items: number;
-      readonly tally: Tally;
+      readonly tally: Increments;
     }
   /** An item by itself, which somebody else put on the queue. */
-  | { readonly kind: 'item'; readonly tally: Tally }
+  | { readonly kind: 'item'; readonly tally: Increments }
   | { readonly kind: 'unreadable'; readonly reason: string };
 
 /** So many chunks no body can make: indexes beyond are not ours. */
@@ -71,7 +71,7 @@ function readChunk(document: Record<string, unknown>, dayOf: DayOf): MessageRead
     }
     events.push(reading.event);
   }
-  const tally = tallyEvents(events);
+  const tally = countEvents(events);
   if (countersOf(tally) > chunkCountersMax) {
     const detail = `its items make more than ${chunkCountersMax} counters, and are counted as one`;
     return unreadable('too_many_counters', detail);
@@ -81,11 +81,11 @@ function readChunk(document: Record<string, unknown>, dayOf: DayOf): MessageRead
 
 function readItem(document: Record<string, unknown>, dayOf: DayOf): MessageReading {
   const reading = readDeviceEvent(document, dayOf);
-  if (reading.valid) return { kind: 'item', tally: tallyEvents([reading.event]) };
+  if (reading.valid) return { kind: 'item', tally: countEvents([reading.event]) };
   return unreadable('invalid_item', reading.errors.map(({ message }) => message).join('; '));
 }
 
-function countersOf(tally: Tally): number {
+function countersOf(tally: Increments): number {
   let counters = 0;
   for (const types of tally.values()) for (const states of types.values()) counters += states.size;
   return counters;

@@ -4,8 +4,8 @@ import {
   NotCountable,
   type CounterStore,
   type Delivery,
-  type Letter,
-  type Parking,
+  type DeadLetter,
+  type DeadLetterSink,
 } from '../ports.ts';
 
 /** A message as the queue delivers it. */
@@ -40,7 +40,7 @@ export interface CountingPorts<Mark, D extends Delivery<Mark>> {
   readonly known: (deliveries: readonly D[]) => Promise<ReadonlySet<D>>;
   /** Puts deliveries together that one transaction can take. */
   readonly group: (deliveries: readonly D[]) => readonly (readonly D[])[];
-  readonly parking: Parking;
+  readonly parking: DeadLetterSink;
 }
 
 export interface CountingRules {
@@ -224,10 +224,10 @@ interface Applied<D> {
 
 async function park(
   dead: ReadonlyMap<QueueMessage, string>,
-  parking: Parking,
+  parking: DeadLetterSink,
 ): Promise<ReadonlySet<QueueMessage>> {
   // A message that came twice at once is one letter.
-  const letters = new Map<string, Letter>();
+  const letters = new Map<string, DeadLetter>();
   for (const [{ messageId, originalId, sentAt, replayedAt, body, firstFailedAt }, reason] of dead) {
     const replayed = replayedAt === undefined ? {} : { replayedAt };
     const letter = { messageId, originalId, sentAt, ...replayed, body, reason, firstFailedAt };

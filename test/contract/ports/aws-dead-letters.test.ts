@@ -3,14 +3,14 @@ import { afterAll, beforeAll, expect } from 'vitest';
 import { cutIntoChunks } from '../../../src/pipeline/chunks/chunk.ts';
 import { dayRule } from '../../../src/domain/day.ts';
 import {
-  passOver,
-  type StoredLetter,
+  forEachDeadLetter,
+  type StoredDeadLetter,
 } from '../../../src/engines/aws/dead-letters/dead-letter-pass.ts';
-import { droppedLetters, dropLetters } from '../../../src/engines/aws/dead-letters/drop.ts';
+import { droppedLetters, dropDeadLetters } from '../../../src/engines/aws/dead-letters/drop.ts';
 import { chunkKey } from '../../../src/engines/aws/ledger/ledger-table.ts';
-import { redriveLetters } from '../../../src/engines/aws/dead-letters/redrive.ts';
+import { redriveDeadLetters } from '../../../src/engines/aws/dead-letters/redrive.ts';
 import { sendAll } from '../../../src/engines/aws/queue/send-messages.ts';
-import { batchLetterBody } from '../../../src/pipeline/chunks/letter-content.ts';
+import { deadLetterBodyOfBatch } from '../../../src/pipeline/chunks/letter-content.ts';
 import { awsError, AwsEngine } from '../../support/aws/aws-engine.ts';
 import {
   countersAsStranger,
@@ -57,7 +57,7 @@ async function die(
 async function redrive(engine: AwsEngine) {
   const letters: [string, string | undefined][] = [];
   const queue = { client: aws.sqs, queueUrl: engine.store.queueUrl, backoff };
-  await redriveLetters(
+  await redriveDeadLetters(
     {
       ...{ pass: engine.pass(), queue, dayOf: dayRule('as-written') },
       redriveBatch: (rawKey) => engine.sweepBatch(rawKey),
@@ -72,7 +72,7 @@ async function redrive(engine: AwsEngine) {
 async function drop(engine: AwsEngine) {
   const outcomes: string[] = [];
   const { ledgerTable } = engine.store;
-  await dropLetters(
+  await dropDeadLetters(
     { pass: engine.pass(), client: aws.dynamodb, ledgerTable, backoff },
     everything,
     (_, outcome) => outcomes.push(outcome),
@@ -109,16 +109,16 @@ describe('a pass over the dead letters', () => {
       engine,
       Array.from({ length: 15 }, (_, at) => `letter ${at}`),
     );
-    const visit = () => Promise.resolve(new Set<StoredLetter>());
-    expect(await passOver(engine.pass(12), visit)).toEqual({ letters: 12, isMore: true });
-    expect(await passOver(engine.pass(16), visit)).toEqual({ letters: 15, isMore: false });
+    const visit = () => Promise.resolve(new Set<StoredDeadLetter>());
+    expect(await forEachDeadLetter(engine.pass(12), visit)).toEqual({ letters: 12, isMore: true });
+    expect(await forEachDeadLetter(engine.pass(16), visit)).toEqual({ letters: 15, isMore: false });
   });
 
   it('that fails leaves them there to be seen', async () => {
     const engine = await openEngine();
     await die(engine, ['letter']);
     const visit = () => Promise.reject(new Error('no'));
-    await expect(passOver(engine.pass(), visit)).rejects.toThrow('no');
+    await expect(forEachDeadLetter(engine.pass(), visit)).rejects.toThrow('no');
     expect(await engine.deadLetters.list()).toHaveLength(1);
   });
 });
@@ -181,7 +181,7 @@ describe('a redrive', () => {
     if (raw === undefined) throw new Error('it is not stored');
     await engine.rawStore.put({ ...raw, accepted: 7 });
     const gone = 'raw/2023-06-16T12:00:00.000Z-019b770e-7be9-7000-9f05-000000000000.json';
-    await die(engine, [sound, damaged, gone].map(batchLetterBody));
+    await die(engine, [sound, damaged, gone].map(deadLetterBodyOfBatch));
     const reasons = (await redrive(engine)).map(([, reason]) => reason?.split(':')[0]);
     expect(reasons.sort()).toEqual(['raw_missing', 'recount_differs', undefined]);
     expect(await engine.process()).toBe(1);
@@ -259,9 +259,9 @@ describe('a drop', () => {
 });
 
 /** What lies on a queue, which stays there. */
-async function lettersOf(engine: AwsEngine, queueUrl: string): Promise<StoredLetter[]> {
-  const found: StoredLetter[] = [];
-  await passOver({ ...engine.pass(), queueUrl }, (letters) => {
+async function lettersOf(engine: AwsEngine, queueUrl: string): Promise<StoredDeadLetter[]> {
+  const found: StoredDeadLetter[] = [];
+  await forEachDeadLetter({ ...engine.pass(), queueUrl }, (letters) => {
     found.push(...letters);
     return Promise.resolve(new Set());
   });

@@ -15,7 +15,7 @@ import { batchKey, chunkKey, keyItem } from '../../../src/engines/aws/ledger/led
 import { dynamodbCounterReader } from '../../../src/engines/aws/counters/counter-reader.ts';
 import { dynamodbSweepProgress } from '../../../src/engines/aws/ledger/sweep-progress.ts';
 import { leastKeepMs } from '../../../src/engines/aws/ledger/least-keep.ts';
-import { parkingOnce } from '../../../src/engines/aws/dead-letters/parking.ts';
+import { deadLetterOnce } from '../../../src/engines/aws/dead-letters/parking.ts';
 import { fixDayRule } from '../../../src/engines/aws/ledger/day-rule.ts';
 import type { LedgerDelivery } from '../../../src/engines/aws/counters/counter-store.ts';
 import type { QueueMessage } from '../../../src/pipeline/counting/count-messages.ts';
@@ -625,7 +625,7 @@ describe('dead letters', () => {
   it('that could not all be put there are named one by one', async () => {
     const engine = await openEngine();
     const sent: string[] = [];
-    const parking = parkingOnce(
+    const parking = deadLetterOnce(
       {
         park: (letters) => {
           const taken = letters.filter(({ messageId }) => messageId !== 'b');

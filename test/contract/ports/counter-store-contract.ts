@@ -1,14 +1,14 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 
-import { addToTally, type CounterRow, type Tally } from '../../../src/domain/counter.ts';
+import { addIncrement, type CounterRow, type Increments } from '../../../src/domain/counter.ts';
 import type { CounterStore, Delivery } from '../../../src/pipeline/ports.ts';
 import { sortedRows } from './intake-contract.ts';
 
 export interface CounterStoreHarness<Mark, D extends Delivery<Mark>> {
   readonly store: CounterStore<Mark, D>;
   /** Deliveries as the queue would make them of these tallies, in that order; behind the last. */
-  deliveriesOf(tallies: readonly Tally[]): readonly D[];
+  deliveriesOf(tallies: readonly Increments[]): readonly D[];
   /** All counters, in order. */
   counters(): Promise<readonly CounterRow[]>;
   /** Lets transactions fail, in the way of that name, until the function returned is called. */
@@ -21,7 +21,7 @@ export interface CounterStoreHarness<Mark, D extends Delivery<Mark>> {
 /** Names between which a careless join or order would find no difference. */
 const names = ['a', 'b', 'a#b', 'b#c', 'a%23b', '%', 'ä', '\u{1f98a}', '\uff5e', 'A'];
 
-const tally: fc.Arbitrary<Tally> = fc
+const tally: fc.Arbitrary<Increments> = fc
   .array(
     fc.record({
       date: fc.constantFrom('2023-06-16', '2023-06-17', '0001-01-01'),
@@ -32,12 +32,12 @@ const tally: fc.Arbitrary<Tally> = fc
     { maxLength: 6 },
   )
   .map((rows) => {
-    const sum: Tally = new Map();
-    for (const { count, ...counter } of rows) addToTally(sum, counter, count);
+    const sum: Increments = new Map();
+    for (const { count, ...counter } of rows) addIncrement(sum, counter, count);
     return sum;
   });
 
-function one(type: string, count = 1): Tally {
+function one(type: string, count = 1): Increments {
   return new Map([['2023-06-16', new Map([[type, new Map([['ready', count]])]])]]);
 }
 
@@ -71,7 +71,7 @@ export function describeCounterStore<Mark, D extends Delivery<Mark>>(
     it('does nothing where there is nothing to do', () =>
       withStore(async (harness) => {
         expect(await harness.store.apply([])).toEqual({ counted: [], repeated: [], early: [] });
-        const empty = harness.deliveriesOf([new Map() as Tally]);
+        const empty = harness.deliveriesOf([new Map() as Increments]);
         expect((await harness.store.apply(empty)).counted).toEqual(empty);
         expect((await harness.store.apply(empty)).repeated).toEqual(empty);
         expect(await harness.counters()).toEqual([]);

@@ -8,7 +8,7 @@ import fc from 'fast-check';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 
 import { batchIdAt, formatBatchId } from '../../../src/domain/batch-id.ts';
-import { mergeTally, type CounterRow, type Tally } from '../../../src/domain/counter.ts';
+import { mergeIncrements, type CounterRow, type Increments } from '../../../src/domain/counter.ts';
 import { countersPerDayMaxDefault } from '../../../src/domain/day-bound.ts';
 import { asWritten } from '../../../src/domain/day.ts';
 import { dateOfTimestamp } from '../../../src/domain/timestamp.ts';
@@ -295,7 +295,7 @@ describeCounterStore('SQLite', ['the database is locked', ...Object.keys(obstruc
   let database = openDatabase(path);
   let store = new SqliteCounterStore(database);
   let end = 0;
-  const delivery = (tally: Tally): LogDelivery => {
+  const delivery = (tally: Increments): LogDelivery => {
     const from = end;
     end += 100;
     return { mark: { from, to: end }, tally, keys: [], deadLetters: [] };
@@ -304,7 +304,7 @@ describeCounterStore('SQLite', ['the database is locked', ...Object.keys(obstruc
     get store() {
       return store;
     },
-    deliveriesOf: (tallies: readonly Tally[]) => tallies.map(delivery),
+    deliveriesOf: (tallies: readonly Increments[]) => tallies.map(delivery),
     counters: () => {
       const sql = 'SELECT date, type, state, count FROM counters ORDER BY date, type_state';
       const rows = database.prepare(sql).all() as unknown as CounterRow[];
@@ -692,12 +692,12 @@ describe('the embedded adapters', () => {
   });
 });
 
-async function recountAll({ rawStore }: Engine): Promise<Tally> {
-  const sum: Tally = new Map();
+async function recountAll({ rawStore }: Engine): Promise<Increments> {
+  const sum: Increments = new Map();
   for (const raw of await listAll(rawStore)) {
     const counted = recount(raw, dateOfTimestamp);
     if (counted.reason !== undefined) throw new Error(counted.reason);
-    mergeTally(sum, counted.tally);
+    mergeIncrements(sum, counted.tally);
   }
   return sum;
 }

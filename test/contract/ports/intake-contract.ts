@@ -4,13 +4,13 @@ import { gzipSync } from 'node:zlib';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 
 import { rawKeyOf } from '../../../src/domain/batch-id.ts';
-import { readBatch, tallyEvents } from '../../../src/domain/batch.ts';
+import { readBatch, countEvents } from '../../../src/domain/batch.ts';
 import {
   compareCounters,
-  mergeTally,
-  rowsOfTally,
+  mergeIncrements,
+  rowsOfIncrements,
   type CounterRow,
-  type Tally,
+  type Increments,
 } from '../../../src/domain/counter.ts';
 import type {
   Batch,
@@ -72,14 +72,14 @@ export function batchOf(
     idempotency: options.key === undefined ? undefined : { key: options.key, bodySha256 },
     accepted: reading.events.length,
     rejected: reading.rejected,
-    tally: tallyEvents(reading.events),
+    tally: countEvents(reading.events),
   };
 }
 
-export function sortedRows(...tallies: Tally[]): CounterRow[] {
-  const sum: Tally = new Map();
-  for (const tally of tallies) mergeTally(sum, tally);
-  return [...rowsOfTally(sum)].sort(compareCounters);
+export function sortedRows(...tallies: Increments[]): CounterRow[] {
+  const sum: Increments = new Map();
+  for (const tally of tallies) mergeIncrements(sum, tally);
+  return [...rowsOfIncrements(sum)].sort(compareCounters);
 }
 
 export async function listAll(rawStore: RawStore): Promise<RawBatch[]> {

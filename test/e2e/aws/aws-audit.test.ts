@@ -7,7 +7,7 @@ import { afterAll, beforeAll, beforeEach, expect } from 'vitest';
 
 import { batchIdMaker, rawKeyOf, readRawKey } from '../../../src/domain/batch-id.ts';
 import { dropReplaced, restoreReplaced } from '../../../src/engines/aws/counters/corrections.ts';
-import { encodeExcluded } from '../../../src/engines/aws/ledger/excluded-items.ts';
+import { encodeOverLimitItems } from '../../../src/engines/aws/ledger/excluded-items.ts';
 import { FencedWrites } from '../../../src/engines/aws/ledger/fenced-writes.ts';
 import {
   chunkKey,
@@ -348,7 +348,7 @@ describe('idempotency keys', () => {
   });
 
   it('are not asked for once they may have ended, and keep what was excluded', async () => {
-    const excluded = { excluded: { B: encodeExcluded([0]) } };
+    const excluded = { excluded: { B: encodeOverLimitItems([0]) } };
     const given = await keyRowOf(await post(20, 2, 'key-20'));
     await putLedgerRow({ ...given, ...excluded });
     await lambdas.drain();

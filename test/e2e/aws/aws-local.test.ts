@@ -17,10 +17,10 @@ import {
 } from '../../../infra/local/template/synthesized-template.ts';
 import {
   compareCounters,
-  mergeTally,
-  rowsOfTally,
+  mergeIncrements,
+  rowsOfIncrements,
   type CounterRow,
-  type Tally,
+  type Increments,
 } from '../../../src/domain/counter.ts';
 import { dateOfTimestamp } from '../../../src/domain/timestamp.ts';
 import { s3RawStore } from '../../../src/engines/aws/intake/raw-store.ts';
@@ -87,7 +87,7 @@ async function recountRawStore(
   stack: LocalStack,
 ): Promise<{ batches: number; rows: CounterRow[] }> {
   const client = new S3Client({ ...settings(stack), forcePathStyle: true });
-  const sum: Tally = new Map();
+  const sum: Increments = new Map();
   let batches = 0;
   for await (const raw of s3RawStore(
     client,
@@ -99,10 +99,10 @@ async function recountRawStore(
       ...recount(raw, dateOfTimestamp),
     };
     if (tally === undefined) throw new Error(reason);
-    mergeTally(sum, tally);
+    mergeIncrements(sum, tally);
     batches++;
   }
-  return { batches, rows: [...rowsOfTally(sum)].sort(compareCounters) };
+  return { batches, rows: [...rowsOfIncrements(sum)].sort(compareCounters) };
 }
 
 const batchesSent = rounds({

@@ -7,7 +7,7 @@ import { dynamodbCounterStore } from '../../../src/engines/aws/counters/counter-
 import { countedThrough } from '../../../src/engines/aws/ledger/sweep-progress.ts';
 import { s3RawStore } from '../../../src/engines/aws/intake/raw-store.ts';
 import { sqsChunkQueue } from '../../../src/engines/aws/queue/chunk-queue.ts';
-import { sqsDeadLetters } from '../../../src/engines/aws/dead-letters/dead-letter-queue.ts';
+import { deadLetterQueue } from '../../../src/engines/aws/dead-letters/dead-letter-queue.ts';
 import { deliverSooner } from '../../../src/engines/aws/queue/visibility.ts';
 import {
   countMessages,
@@ -316,7 +316,7 @@ export class TimedPipeline {
       backoff: this.#backoff(attemptsMax, deadline),
     });
     const backoff = this.#backoff(4, deadline);
-    const letters = sqsDeadLetters({ client, queueUrl: deadLetterQueueUrl, backoff });
+    const letters = deadLetterQueue({ client, queueUrl: deadLetterQueueUrl, backoff });
     const ports = awsCountingPorts(store, letters, { client, ledgerTable, backoff });
     const left = await countMessages(
       [...messages.keys()],
@@ -363,7 +363,7 @@ export class TimedPipeline {
       rawStore: s3RawStore(client, bucket),
       queue: sqsChunkQueue({ client, queueUrl, backoff }),
       ...{ sqs: client, queueUrl, backoff },
-      parking: sqsDeadLetters({ client, queueUrl: deadLetterQueueUrl, backoff }),
+      parking: deadLetterQueue({ client, queueUrl: deadLetterQueueUrl, backoff }),
       width: sweepWidth,
     });
     const { resendsMax } = variant ?? {};

@@ -6,9 +6,9 @@ import { awsSweepPorts } from '../../../src/engines/aws/intake/sweep-ports.ts';
 import type { Backoff } from '../../../src/util/backoff.ts';
 import {
   type PassOptions,
-  type StoredLetter,
+  type StoredDeadLetter,
 } from '../../../src/engines/aws/dead-letters/dead-letter-pass.ts';
-import { dropLetters, type DropOutcome } from '../../../src/engines/aws/dead-letters/drop.ts';
+import { dropDeadLetters, type DropOutcome } from '../../../src/engines/aws/dead-letters/drop.ts';
 import { CounterAdmission } from '../../../src/engines/aws/counters/counter-admission.ts';
 import { DynamodbBatchRecords } from '../../../src/engines/aws/ledger/batch-records.ts';
 import {
@@ -17,13 +17,13 @@ import {
   type LedgerDelivery,
 } from '../../../src/engines/aws/counters/counter-store.ts';
 import { fixDayRule } from '../../../src/engines/aws/ledger/day-rule.ts';
-import { parkingOnce } from '../../../src/engines/aws/dead-letters/parking.ts';
+import { deadLetterOnce } from '../../../src/engines/aws/dead-letters/parking.ts';
 import { dynamodbReceipts } from '../../../src/engines/aws/ledger/receipts.ts';
 import type { LedgerKey } from '../../../src/engines/aws/ledger/ledger-table.ts';
-import { redriveLetters } from '../../../src/engines/aws/dead-letters/redrive.ts';
+import { redriveDeadLetters } from '../../../src/engines/aws/dead-letters/redrive.ts';
 import { s3RawStore, type S3RawBatch } from '../../../src/engines/aws/intake/raw-store.ts';
 import { sqsChunkQueue } from '../../../src/engines/aws/queue/chunk-queue.ts';
-import { sqsDeadLetters } from '../../../src/engines/aws/dead-letters/dead-letter-queue.ts';
+import { deadLetterQueue } from '../../../src/engines/aws/dead-letters/dead-letter-queue.ts';
 import {
   countMessages,
   type QueueMessage,
@@ -34,7 +34,7 @@ import type {
   ChunkQueue,
   CounterStore,
   IngestOutcome,
-  Parking,
+  DeadLetterSink,
   Receipts,
   Submission,
 } from '../../../src/pipeline/ports.ts';
@@ -69,7 +69,7 @@ export interface Variant {
     options: CounterStoreOptions,
     messageOf: (delivery: LedgerDelivery) => QueueMessage,
   ) => CounterStore<LedgerKey, LedgerDelivery>;
-  readonly parking?: (inner: Parking) => Parking;
+  readonly parking?: (inner: DeadLetterSink) => DeadLetterSink;
   /** Through which messages are sent. */
   readonly sqsClient?: (inner: Client) => Client;
   /** Through which a redrive or a drop speaks to AWS. */
@@ -234,8 +234,8 @@ export async function runSweep(
 export function runRedrive(
   world: FunctionWorld,
   invocation: Invocation,
-  isChosen: (letter: StoredLetter) => boolean,
-  onLetter: (letter: StoredLetter, left: string | undefined) => void,
+  isChosen: (letter: StoredDeadLetter) => boolean,
+  onLetter: (letter: StoredDeadLetter, left: string | undefined) => void,
 ): Promise<unknown> {
   const { client, now, backoff } = commandPartsOf(world, invocation);
   const queue = { client, queueUrl, backoff: backoff(6) };
@@ -254,19 +254,19 @@ export function runRedrive(
   };
   const redriveBatch = (rawKey: string) => sweepBatch(rawKey, ports, { ...rules, ...late });
   const pass = passOf(client, now);
-  return redriveLetters({ pass, queue, redriveBatch, dayOf, ageMsMax }, isChosen, { onLetter });
+  return redriveDeadLetters({ pass, queue, redriveBatch, dayOf, ageMsMax }, isChosen, { onLetter });
 }
 
 /** `dlq drop` of those letters. */
 export function runDrop(
   world: FunctionWorld,
   invocation: Invocation,
-  isChosen: (letter: StoredLetter) => boolean,
-  onLetter: (letter: StoredLetter, outcome: DropOutcome) => void,
+  isChosen: (letter: StoredDeadLetter) => boolean,
+  onLetter: (letter: StoredDeadLetter, outcome: DropOutcome) => void,
 ): Promise<unknown> {
   const { client, now, backoff } = commandPartsOf(world, invocation);
   const options = { client, ledgerTable, backoff: backoff(6), pass: passOf(client, now) };
-  return dropLetters(options, isChosen, onLetter);
+  return dropDeadLetters(options, isChosen, onLetter);
 }
 
 function passOf(client: Client, now: () => number): PassOptions {
@@ -297,15 +297,15 @@ function partsOf({ scheduler, random, variant }: FunctionWorld, invocation: Invo
   return { client, sqs, clientThatTriesOnce, now, backoff };
 }
 
-function parkingOf(world: FunctionWorld, invocation: Invocation): Parking {
+function parkingOf(world: FunctionWorld, invocation: Invocation): DeadLetterSink {
   const { client, sqs, now, backoff } = partsOf(world, invocation);
-  const letters = sqsDeadLetters({
+  const letters = deadLetterQueue({
     client: sqs,
     queueUrl: deadLetterQueueUrl,
     backoff: backoff(4),
   });
   const inner = world.variant.parking?.(letters) ?? letters;
-  return parkingOnce(inner, { client, ledgerTable, keepMs, now });
+  return deadLetterOnce(inner, { client, ledgerTable, keepMs, now });
 }
 
 /** The first invocation of a container looks at the store's rule. */

@@ -8,7 +8,7 @@ import {
 import { TransactWriteItemsCommand } from '@aws-sdk/client-dynamodb';
 import { describe, expect, it } from 'vitest';
 
-import { letterAttributes } from '../../../src/engines/aws/dead-letters/dead-letter-queue.ts';
+import { deadLetterAttributes } from '../../../src/engines/aws/dead-letters/dead-letter-queue.ts';
 import { runSeed, traceOf } from './aws-fault-suite.ts';
 import type { Client } from './aws-functions.ts';
 import { runLetterSchedule } from './aws-letter-schedule.ts';
@@ -61,7 +61,7 @@ const bugs: Record<string, (inner: Client) => Client> = {
     send(command) {
       if (command instanceof SendMessageBatchCommand) {
         for (const { MessageAttributes } of command.input.Entries ?? []) {
-          delete MessageAttributes?.[letterAttributes.originalId];
+          delete MessageAttributes?.[deadLetterAttributes.originalId];
         }
       }
       return inner.send(command);

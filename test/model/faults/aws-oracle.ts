@@ -1,12 +1,17 @@
 import { hash } from 'node:crypto';
 
-import { mergeTally, rowsOfTally, typeStateKey, type Tally } from '../../../src/domain/counter.ts';
+import {
+  mergeIncrements,
+  rowsOfIncrements,
+  typeStateKey,
+  type Increments,
+} from '../../../src/domain/counter.ts';
 import {
   chunkKey,
   messageKey,
   type LedgerKey,
 } from '../../../src/engines/aws/ledger/ledger-table.ts';
-import { letterAttributes } from '../../../src/engines/aws/dead-letters/dead-letter-queue.ts';
+import { deadLetterAttributes } from '../../../src/engines/aws/dead-letters/dead-letter-queue.ts';
 import { dayMs, keepMs, receiptsOf } from './aws-functions.ts';
 import { cutAgain, excludedOf, inflated, tallyOfItem, type RecountedChunk } from './aws-recount.ts';
 import type { Item } from '../simulated-aws/aws-simulated-dynamodb.ts';
@@ -45,14 +50,14 @@ function expectedOf(
   world: World,
   stored: readonly StoredBody[],
   parked: ReadonlySet<string>,
-): Tally {
-  const expected: Tally = new Map();
+): Increments {
+  const expected: Increments = new Map();
   for (const chunk of stored.flatMap(({ chunks }) => chunks)) {
-    if (!isLost(world, markOf(chunk), parked)) mergeTally(expected, chunk.tally);
+    if (!isLost(world, markOf(chunk), parked)) mergeIncrements(expected, chunk.tally);
   }
   for (const { id, item } of world.foreign) {
     const mark = textOf(messageKey(id, 'counted'));
-    if (!isLost(world, mark, parked)) mergeTally(expected, tallyOfItem(item));
+    if (!isLost(world, mark, parked)) mergeIncrements(expected, tallyOfItem(item));
   }
   return expected;
 }
@@ -68,8 +73,8 @@ function checkLetters(world: World, letters: readonly SimulatedMessage[]): Reado
   const seen = new Map<string, number>();
   for (const letter of letters) {
     const { id, body, attributes } = letter;
-    const originalId = attributes[letterAttributes.originalId] ?? id;
-    const reason = attributes[letterAttributes.reason] ?? 'none';
+    const originalId = attributes[deadLetterAttributes.originalId] ?? id;
+    const reason = attributes[deadLetterAttributes.reason] ?? 'none';
     const garbage = world.garbage.find((each) => each.id === originalId);
     const foreign = world.foreignOf(letter);
     if (garbage !== undefined) {
@@ -104,7 +109,7 @@ function checkLetters(world: World, letters: readonly SimulatedMessage[]): Reado
 
 const attributesOfCounter = 'count,date,state,type,type_state';
 
-function checkCounters(items: readonly Item[], expected: Tally): void {
+function checkCounters(items: readonly Item[], expected: Increments): void {
   const counts = new Map<string, number>();
   for (const item of items) {
     const names = Object.keys(item).sort().join();
@@ -112,7 +117,7 @@ function checkCounters(items: readonly Item[], expected: Tally): void {
     counts.set(`${item['date']?.S ?? ''} ${item['type_state']?.S ?? ''}`, Number(item['count']?.N));
   }
   const differences: string[] = [];
-  for (const { date, type, state, count } of rowsOfTally(expected)) {
+  for (const { date, type, state, count } of rowsOfIncrements(expected)) {
     const name = `${date} ${typeStateKey(type, state)}`;
     const found = counts.get(name) ?? 0;
     counts.delete(name);
@@ -174,8 +179,8 @@ async function checkReceipts(
   }
 }
 
-function itemsOf(tally: Tally): number {
-  return [...rowsOfTally(tally)].reduce((sum, { count }) => sum + count, 0);
+function itemsOf(tally: Increments): number {
+  return [...rowsOfIncrements(tally)].reduce((sum, { count }) => sum + count, 0);
 }
 
 function markOf({ batchId, index }: RecountedChunk): string {

@@ -9,7 +9,7 @@ import {
   type TransactWriteItem,
 } from '@aws-sdk/client-dynamodb';
 
-import { rowsOfTally, typeStateKey } from '../../../src/domain/counter.ts';
+import { rowsOfIncrements, typeStateKey } from '../../../src/domain/counter.ts';
 import { isRetryable, nameOf } from '../../../src/engines/aws/errors.ts';
 import { backOff } from '../../../src/util/backoff.ts';
 import type {
@@ -136,7 +136,7 @@ async function transact(
 }
 
 function increments({ countersTable }: CounterStoreOptions, deliveries: Deliveries) {
-  return [...rowsOfTally(sumOf(deliveries))].map(({ date, type, state, count }) => ({
+  return [...rowsOfIncrements(sumOf(deliveries))].map(({ date, type, state, count }) => ({
     Update: {
       TableName: countersTable,
       Key: { date: { S: date }, type_state: { S: typeStateKey(type, state) } },

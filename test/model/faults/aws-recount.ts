@@ -1,9 +1,9 @@
 import { gunzipSync } from 'node:zlib';
 
-import { readBatch, tallyEvents } from '../../../src/domain/batch.ts';
+import { readBatch, countEvents } from '../../../src/domain/batch.ts';
 import { readRawKey } from '../../../src/domain/batch-id.ts';
 import { cutIntoChunks } from '../../../src/pipeline/chunks/chunk.ts';
-import type { Tally } from '../../../src/domain/counter.ts';
+import type { Increments } from '../../../src/domain/counter.ts';
 import { fromRanges, type Ranges } from '../../../src/domain/index-ranges.ts';
 import { readDeviceEvent } from '../../../src/domain/device-event.ts';
 import { dayOf } from './aws-functions.ts';
@@ -15,7 +15,7 @@ export interface RecountedChunk {
   readonly batchId: string;
   readonly receivedAt: number;
   readonly index: number;
-  readonly tally: Tally;
+  readonly tally: Increments;
 }
 
 export function inflated({ body, contentEncoding }: SimulatedObject): Uint8Array {
@@ -51,12 +51,12 @@ export function cutAgain(
   return cutIntoChunks(identity, reading.events, itemsPerMessage).map(({ index, events }) => ({
     ...identity,
     index,
-    tally: tallyEvents(events),
+    tally: countEvents(events),
   }));
 }
 
-export function tallyOfItem(item: Item): Tally {
+export function tallyOfItem(item: Item): Increments {
   const reading = readDeviceEvent(item, dayOf);
   if (!reading.valid) throw new Error('not an item');
-  return tallyEvents([reading.event]);
+  return countEvents([reading.event]);
 }

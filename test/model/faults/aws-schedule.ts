@@ -1,4 +1,4 @@
-import type { StoredLetter } from '../../../src/engines/aws/dead-letters/dead-letter-pass.ts';
+import type { StoredDeadLetter } from '../../../src/engines/aws/dead-letters/dead-letter-pass.ts';
 import { calm } from './aws-fault-layer.ts';
 import { dayMs, type Variant } from './aws-functions.ts';
 import { judge } from './aws-oracle.ts';
@@ -178,6 +178,6 @@ async function drain(world: World): Promise<void> {
 }
 
 /** Why a letter stays where it is: nobody can count it, now or ever. */
-function isFinal({ reason }: StoredLetter): boolean {
+function isFinal({ reason }: StoredDeadLetter): boolean {
   return !reason.startsWith('not_counted');
 }

@@ -5,11 +5,11 @@ import { TransactWriteItemsCommand } from '@aws-sdk/client-dynamodb';
 
 import { readRawKey } from '../../../src/domain/batch-id.ts';
 import { countersPerDayMaxDefault } from '../../../src/domain/day-bound.ts';
-import { addToTally, mergeTally, type Tally } from '../../../src/domain/counter.ts';
-import type { StoredLetter } from '../../../src/engines/aws/dead-letters/dead-letter-pass.ts';
+import { addIncrement, mergeIncrements, type Increments } from '../../../src/domain/counter.ts';
+import type { StoredDeadLetter } from '../../../src/engines/aws/dead-letters/dead-letter-pass.ts';
 import type { DropOutcome } from '../../../src/engines/aws/dead-letters/drop.ts';
 import { chunkKey, messageKey } from '../../../src/engines/aws/ledger/ledger-table.ts';
-import { letterAttributes } from '../../../src/engines/aws/dead-letters/dead-letter-queue.ts';
+import { deadLetterAttributes } from '../../../src/engines/aws/dead-letters/dead-letter-queue.ts';
 import type { QueueMessage } from '../../../src/pipeline/counting/count-messages.ts';
 import type { IngestOutcome } from '../../../src/pipeline/ports.ts';
 import { calm, FaultLayer, type Weather } from './aws-fault-layer.ts';
@@ -94,8 +94,8 @@ export class World implements FunctionWorld {
   /** Raw bodies by their keys, and what lies beside them, as they were first put. */
   #stored = new Map<string, PutObjectCommandInput>();
   /** What is stored and what others queued: no counter may be beyond it at any time. */
-  readonly #ceiling: Tally = new Map();
-  readonly #added: Tally = new Map();
+  readonly #ceiling: Increments = new Map();
+  readonly #added: Increments = new Map();
   #processors = 0;
   #violation: Violation | undefined;
 
@@ -193,7 +193,7 @@ export class World implements FunctionWorld {
   putForeign(item: Item): void {
     const id = this.backend.queue.put(JSON.stringify(item));
     this.foreign.push({ id, item, sentAt: this.scheduler.now });
-    mergeTally(this.#ceiling, tallyOfItem(item));
+    mergeIncrements(this.#ceiling, tallyOfItem(item));
     this.note(() => `foreign item ${id}`);
   }
 
@@ -220,7 +220,7 @@ export class World implements FunctionWorld {
   /** A message that was received too often goes to the dead letters, and keeps its id. */
   #receive(message: SimulatedMessage): QueueMessage[] {
     const { queue, deadLetters } = this.backend;
-    const originalId = message.attributes[letterAttributes.originalId] ?? message.id;
+    const originalId = message.attributes[deadLetterAttributes.originalId] ?? message.id;
     if (message.receives >= receivesMax) {
       queue.messages.delete(message.id);
       deadLetters.takeOver(message);
@@ -234,7 +234,7 @@ export class World implements FunctionWorld {
     if (isTwice) this.#disturb([originalId]);
     else message.visibleAt = this.scheduler.now + 10_000 + this.random.below(350_000);
     const { id: messageId, body, receives } = message;
-    const firstSentAt = message.attributes[letterAttributes.sentAt];
+    const firstSentAt = message.attributes[deadLetterAttributes.sentAt];
     const sentAt = firstSentAt === undefined ? message.sentAt : Date.parse(firstSentAt);
     const delivered = () => ({ messageId, originalId, body, sentAt, receives });
     return isTwice && this.random.chance(0.3) ? [delivered(), delivered()] : [delivered()];
@@ -291,7 +291,7 @@ export class World implements FunctionWorld {
   }
 
   /** An operator has letters counted again. */
-  redrive(isChosen: (letter: StoredLetter) => boolean): void {
+  redrive(isChosen: (letter: StoredDeadLetter) => boolean): void {
     const invocation: Invocation = this.scheduler.start(
       'redrive',
       timeoutMs.command,
@@ -304,7 +304,7 @@ export class World implements FunctionWorld {
   }
 
   /** An operator decides that letters are never counted. */
-  drop(isChosen: (letter: StoredLetter) => boolean): void {
+  drop(isChosen: (letter: StoredDeadLetter) => boolean): void {
     const invocation: Invocation = this.scheduler.start(
       'drop',
       timeoutMs.command,
@@ -337,7 +337,7 @@ export class World implements FunctionWorld {
   }
 
   foreignOf(letter: SimulatedMessage): ForeignItem | undefined {
-    const known = letter.attributes[letterAttributes.originalId] ?? letter.id;
+    const known = letter.attributes[deadLetterAttributes.originalId] ?? letter.id;
     return this.foreign.find(({ id }) => id === known);
   }
 
@@ -357,7 +357,7 @@ export class World implements FunctionWorld {
       const date = Key?.['date']?.S;
       if (date === undefined) continue;
       const counter = { date, type: values[':type']?.S ?? '', state: values[':state']?.S ?? '' };
-      addToTally(this.#added, counter, Number(values[':count']?.N));
+      addIncrement(this.#added, counter, Number(values[':count']?.N));
       const { type, state } = counter;
       const most = this.#ceiling.get(date)?.get(type)?.get(state) ?? 0;
       const count = this.#added.get(date)?.get(type)?.get(state) ?? 0;
@@ -413,11 +413,11 @@ export class World implements FunctionWorld {
       return;
     }
     const excluded = excludedOf(Key, object, (key) => this.#stored.get(key)?.Body as Uint8Array);
-    for (const { tally } of cutAgain(Key, object, excluded)) mergeTally(this.#ceiling, tally);
+    for (const { tally } of cutAgain(Key, object, excluded)) mergeIncrements(this.#ceiling, tally);
   }
 }
 
-function markOfLetter({ id, content }: Pick<StoredLetter, 'id' | 'content'>): string {
+function markOfLetter({ id, content }: Pick<StoredDeadLetter, 'id' | 'content'>): string {
   const { id: partition, entry } =
     content.kind === 'chunk' ? chunkKey(content.batchId, content.index) : messageKey(id, 'counted');
   return `${partition} ${entry}`;

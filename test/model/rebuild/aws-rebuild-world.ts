@@ -1,10 +1,10 @@
 import { TransactWriteItemsCommand } from '@aws-sdk/client-dynamodb';
 
-import { auditStack, type ProofOptions } from '../../../src/engines/aws/verify/audit.ts';
+import { auditStack, type AuditOptions } from '../../../src/engines/aws/verify/audit.ts';
 import { rebuildWith, type RebuildSummary } from '../../../src/engines/aws/verify/rebuild.ts';
 import type { Backoff } from '../../../src/util/backoff.ts';
 import { Overtaken } from '../../../src/engines/aws/ledger/fenced-writes.ts';
-import { ProofScratch } from '../../../src/engines/aws/verify/audit-database.ts';
+import { AuditDatabase } from '../../../src/engines/aws/verify/audit-database.ts';
 import type { Difference } from '../../../src/pipeline/audit.ts';
 import { clientOf } from '../faults/aws-fault-layer.ts';
 import { dayOf, keepMs, type Client } from '../faults/aws-functions.ts';
@@ -112,7 +112,7 @@ export class RebuildWorld {
         ...{ transactions: tampered, dryRun: false, withoutDamaged: false },
         onDifference: (difference) => this.#world.note(() => difference.detail),
       },
-      new ProofScratch(':memory:'),
+      new AuditDatabase(':memory:'),
     );
   }
 
@@ -141,7 +141,7 @@ export class RebuildWorld {
     return differences;
   }
 
-  #options(self: Invocation): ProofOptions {
+  #options(self: Invocation): AuditOptions {
     const { scheduler, random } = this.#world;
     const client = clientOf(self, scheduler, random, 6);
     const backoff: Backoff = {

@@ -3,7 +3,7 @@ import { DatabaseSync } from 'node:sqlite';
 import { formatBatchId } from '../../../src/domain/batch-id.ts';
 import { dataPaths } from '../../../src/engines/embedded/data-directory.ts';
 import type { EmbeddedOptions } from '../../../src/engines/embedded/options.ts';
-import { readLedger } from '../../../src/engines/embedded/store/progress-row.ts';
+import { readProgressRow } from '../../../src/engines/embedded/store/progress-row.ts';
 import { SegmentedLog } from '../../../src/engines/embedded/log/segmented-log.ts';
 import type { SimulatedMachine } from './simulated-machine.ts';
 import type { Oracle } from './writer-oracle.ts';
@@ -20,7 +20,11 @@ export function storeUncountable(
   const database = new DatabaseSync(dataPaths(dataDir).database);
   const hasLedger =
     database.prepare(`SELECT 1 FROM sqlite_schema WHERE name = 'progress'`).get() !== undefined;
-  const { position = 0, removedThrough = 0, logId } = (hasLedger && readLedger(database)) || {};
+  const {
+    position = 0,
+    removedThrough = 0,
+    logId,
+  } = (hasLedger && readProgressRow(database)) || {};
   database.exec('PRAGMA synchronous = OFF');
   database.close();
   if (logId === undefined) return;

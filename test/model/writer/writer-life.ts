@@ -5,7 +5,7 @@ import type { CounterRow } from '../../../src/domain/counter.ts';
 import { auditDataDirectory } from '../../../src/engines/embedded/verify/audit.ts';
 import { dataPaths } from '../../../src/engines/embedded/data-directory.ts';
 import type { EmbeddedOptions } from '../../../src/engines/embedded/options.ts';
-import { readLedger } from '../../../src/engines/embedded/store/progress-row.ts';
+import { readProgressRow } from '../../../src/engines/embedded/store/progress-row.ts';
 import { LogReader } from '../../../src/engines/embedded/log/log-reader.ts';
 import type { Platform } from '../../../src/engines/embedded/writer/platform.ts';
 import {
@@ -215,7 +215,7 @@ export class WriterLife {
       const rows = database.prepare('SELECT date, type, state, count FROM counters').all();
       this.#oracle.judgeCounters(rows as unknown as CounterRow[]);
       this.#oracle.judgeDeadLetters(database);
-      this.#oracle.judgeRaw(reader, readLedger(database)?.removedThrough ?? 0);
+      this.#oracle.judgeRaw(reader, readProgressRow(database)?.removedThrough ?? 0);
     } finally {
       reader.close();
       database.close();

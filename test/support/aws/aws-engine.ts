@@ -11,19 +11,19 @@ import { awsReplayIntake } from '../../../src/engines/aws/intake/replay-intake.t
 import { awsSweepPorts } from '../../../src/engines/aws/intake/sweep-ports.ts';
 import type { Backoff } from '../../../src/util/backoff.ts';
 import {
-  passOver,
+  forEachDeadLetter,
   type PassOptions,
-  type StoredLetter,
+  type StoredDeadLetter,
 } from '../../../src/engines/aws/dead-letters/dead-letter-pass.ts';
 import { CounterAdmission } from '../../../src/engines/aws/counters/counter-admission.ts';
 import { DynamodbBatchRecords } from '../../../src/engines/aws/ledger/batch-records.ts';
 import { dynamodbCounterStore } from '../../../src/engines/aws/counters/counter-store.ts';
-import { parkingOnce } from '../../../src/engines/aws/dead-letters/parking.ts';
+import { deadLetterOnce } from '../../../src/engines/aws/dead-letters/parking.ts';
 import { dynamodbReceipts } from '../../../src/engines/aws/ledger/receipts.ts';
 import { dynamodbSweepProgress } from '../../../src/engines/aws/ledger/sweep-progress.ts';
 import { s3RawStore } from '../../../src/engines/aws/intake/raw-store.ts';
 import { sqsChunkQueue } from '../../../src/engines/aws/queue/chunk-queue.ts';
-import { sqsDeadLetters } from '../../../src/engines/aws/dead-letters/dead-letter-queue.ts';
+import { deadLetterQueue } from '../../../src/engines/aws/dead-letters/dead-letter-queue.ts';
 import { countMessages, type QueueMessage } from '../../../src/pipeline/counting/count-messages.ts';
 import { sweep, sweepBatch } from '../../../src/pipeline/sweep.ts';
 import type { SweepResult, SweepRules } from '../../../src/pipeline/sweep-ports.ts';
@@ -86,10 +86,10 @@ export class AwsEngine {
     const queue = sqsChunkQueue({ client: this.#sqs, queueUrl: store.queueUrl, backoff });
     const letters = { client: this.#sqs, queueUrl: store.deadLetterQueueUrl, backoff };
     this.rawStore = s3RawStore(this.#faulty(aws.s3), store.bucket);
-    this.deadLetters = { ...sqsDeadLetters(letters), list: () => this.#letters() };
+    this.deadLetters = { ...deadLetterQueue(letters), list: () => this.#letters() };
     this.receipts = dynamodbReceipts(ledger);
     this.counterStore = dynamodbCounterStore({ ...ledger, countersTable, backoff });
-    this.#parking = parkingOnce(this.deadLetters, ledger);
+    this.#parking = deadLetterOnce(this.deadLetters, ledger);
     this.intake = awsIntake({
       records,
       rawStore: this.rawStore,
@@ -209,9 +209,9 @@ export class AwsEngine {
     return { client: this.#sqs, queueUrl, now: () => this.now, limit, waitSeconds: 0 };
   }
 
-  async #letters(): Promise<StoredLetter[]> {
-    const letters: StoredLetter[] = [];
-    await passOver(this.pass(), (page) => {
+  async #letters(): Promise<StoredDeadLetter[]> {
+    const letters: StoredDeadLetter[] = [];
+    await forEachDeadLetter(this.pass(), (page) => {
       letters.push(...page);
       return Promise.resolve(new Set());
     });

@@ -4,8 +4,8 @@ import { dayRule } from '../../../src/domain/day.ts';
 import {
   auditStack,
   type AwsAuditSummary,
-  type ProofOptions,
-  type ProofStore,
+  type AuditOptions,
+  type AuditedStore,
 } from '../../../src/engines/aws/verify/audit.ts';
 import {
   rebuildStack,
@@ -29,9 +29,9 @@ export const testBackoff: Backoff = {
   random: Math.random,
 };
 
-type Options = Partial<Omit<ProofOptions, 'store'>> & Pick<ProofStore, 'rawExpiryMs'>;
+type Options = Partial<Omit<AuditOptions, 'store'>> & Pick<AuditedStore, 'rawExpiryMs'>;
 
-function proofOptions(aws: AwsEmulators, store: AwsStore, options: Options): ProofOptions {
+function proofOptions(aws: AwsEmulators, store: AwsStore, options: Options): AuditOptions {
   const { dynamodb, s3, sqs } = aws;
   return {
     store: {

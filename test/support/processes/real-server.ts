@@ -8,8 +8,8 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { isDeepStrictEqual } from 'node:util';
 
-import { compareCounters, mergeTally, rowsOfTally } from '../../../src/domain/counter.ts';
-import type { CounterRow, Tally } from '../../../src/domain/counter.ts';
+import { compareCounters, mergeIncrements, rowsOfIncrements } from '../../../src/domain/counter.ts';
+import type { CounterRow, Increments } from '../../../src/domain/counter.ts';
 import { dateOfTimestamp } from '../../../src/domain/timestamp.ts';
 import { dataPaths } from '../../../src/engines/embedded/data-directory.ts';
 import { nodeFileSystem } from '../../../src/engines/embedded/log/file-system.ts';
@@ -277,14 +277,14 @@ export function judge(rows: readonly CounterRow[]): (batch: TestBatch) => string
 /** What the raw store, read by itself, says the rows of `/stats` must be. */
 export function recountLog(dataDir: string): CounterRow[] {
   const reader = new LogReader(nodeFileSystem, dataPaths(dataDir).log);
-  const tally: Tally = new Map();
+  const tally: Increments = new Map();
   for (const { record } of reader.records()) {
     const counted = recount(record, dateOfTimestamp);
     if (counted.reason !== undefined) throw new Error(counted.reason);
-    mergeTally(tally, counted.tally);
+    mergeIncrements(tally, counted.tally);
   }
   reader.close();
-  return [...rowsOfTally(tally)].sort(compareCounters);
+  return [...rowsOfIncrements(tally)].sort(compareCounters);
 }
 
 /** Waits until everything that is stored is counted. */

@@ -1,8 +1,8 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 
-import { itemErrorsMax, jsonDepthMax, readBatch, tallyEvents } from '../../../src/domain/batch.ts';
-import { rowsOfTally } from '../../../src/domain/counter.ts';
+import { itemErrorsMax, jsonDepthMax, readBatch, countEvents } from '../../../src/domain/batch.ts';
+import { rowsOfIncrements } from '../../../src/domain/counter.ts';
 import { isNestedDeeperThan } from '../../../src/domain/fast/json-depth.ts';
 
 const item = { type: 'laptop', state: 'erased', timestamp: '2023-06-16T13:00:00Z' };
@@ -227,7 +227,7 @@ describe('the tally of a batch', () => {
   it('has an increment for every event', () => {
     const reading = readItems([item, { ...item, state: 'failed' }, item, 'bad']);
     if (!reading.readable) expect.fail(reading.code);
-    expect([...rowsOfTally(tallyEvents(reading.events))]).toEqual([
+    expect([...rowsOfIncrements(countEvents(reading.events))]).toEqual([
       { date: '2023-06-16', type: 'laptop', state: 'erased', count: 2 },
       { date: '2023-06-16', type: 'laptop', state: 'failed', count: 1 },
     ]);

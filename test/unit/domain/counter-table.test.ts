@@ -6,7 +6,7 @@ import {
   noRoom,
   type CounterTableLimits,
 } from '../../../src/domain/fast/counter-table.ts';
-import { addToTally, rowsOfTally, type Tally } from '../../../src/domain/counter.ts';
+import { addIncrement, rowsOfIncrements, type Increments } from '../../../src/domain/counter.ts';
 
 const roomy: CounterTableLimits = { countersMax: 64, keyBytesMax: 4096 };
 
@@ -24,8 +24,8 @@ function unadmitted(table: CounterTable, ...numbers: number[]): readonly number[
   return table.unadmitted(Int32Array.from(numbers), numbers.length);
 }
 
-function rows(tally: Tally): string[] {
-  return [...rowsOfTally(tally)].map((row) => JSON.stringify(row)).sort();
+function rows(tally: Increments): string[] {
+  return [...rowsOfIncrements(tally)].map((row) => JSON.stringify(row)).sort();
 }
 
 describe('the table of counters', () => {
@@ -41,13 +41,13 @@ describe('the table of counters', () => {
       fc.property(rounds, fc.integer(), (batches, random) => {
         const table = new CounterTable({ countersMax: 40, keyBytesMax: 720 }, random);
         for (const items of batches) {
-          const expected: Tally = new Map();
+          const expected: Increments = new Map();
           const numbers: number[] = [];
           for (const { date, type, state } of items) {
             const number = find(table, date, type, state);
             if (number === noRoom) continue;
             numbers.push(number);
-            addToTally(expected, { date: dates[date] ?? '', type, state });
+            addIncrement(expected, { date: dates[date] ?? '', type, state });
           }
           add(table, ...numbers);
           expect(rows(table.tally())).toEqual(rows(expected));
@@ -61,8 +61,8 @@ describe('the table of counters', () => {
 
   it('forgets with the rest what was added as a tally', () => {
     const table = new CounterTable(roomy, 1);
-    const tally: Tally = new Map();
-    addToTally(tally, { date: '2023-06-16', type: 'a', state: 'b' }, 3);
+    const tally: Increments = new Map();
+    addIncrement(tally, { date: '2023-06-16', type: 'a', state: 'b' }, 3);
     table.addTally(tally);
     expect(rows(table.tally())).toEqual(rows(tally));
     expect(table.size).toBe(1);
@@ -181,9 +181,9 @@ describe('the table of counters', () => {
   it('takes tallies too, of any names, and counts them in', () => {
     const table = new CounterTable(roomy, 1);
     add(table, find(table, 20230616, 'a', 'x'));
-    const more: Tally = new Map();
-    addToTally(more, { date: '2023-06-16', type: 'a', state: 'x' }, 4);
-    addToTally(more, { date: '2023-06-16', type: 'größer', state: 'x' }, 2);
+    const more: Increments = new Map();
+    addIncrement(more, { date: '2023-06-16', type: 'a', state: 'x' }, 4);
+    addIncrement(more, { date: '2023-06-16', type: 'größer', state: 'x' }, 2);
     table.addTally(more);
     expect(rows(table.tally())).toEqual([
       '{"date":"2023-06-16","type":"a","state":"x","count":5}',

@@ -2,14 +2,14 @@ import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 
 import {
-  addToTally,
+  addIncrement,
   compareCounters,
   compareUtf8,
-  mergeTally,
-  rowsOfTally,
+  mergeIncrements,
+  rowsOfIncrements,
   typeStateKey,
   type CounterRow,
-  type Tally,
+  type Increments,
 } from '../../../src/domain/counter.ts';
 
 const wellFormed = fc.string({ unit: 'binary', maxLength: 12 });
@@ -126,9 +126,9 @@ describe('a tally', () => {
     }),
   );
 
-  function tallyOf(increments: readonly CounterRow[]): Tally {
-    const tally: Tally = new Map();
-    for (const row of increments) addToTally(tally, row, row.count);
+  function tallyOf(increments: readonly CounterRow[]): Increments {
+    const tally: Increments = new Map();
+    for (const row of increments) addIncrement(tally, row, row.count);
     return tally;
   }
 
@@ -142,17 +142,17 @@ describe('a tally', () => {
   }
 
   it('counts one more where no count is said, and says which counters are new', () => {
-    const tally: Tally = new Map();
+    const tally: Increments = new Map();
     const counter = { date: '2023-06-16', type: 'laptop', state: 'erased' };
-    expect(addToTally(tally, counter)).toBe(1);
-    expect(addToTally(tally, counter)).toBe(0);
-    expect([...rowsOfTally(tally)]).toEqual([{ ...counter, count: 2 }]);
+    expect(addIncrement(tally, counter)).toBe(1);
+    expect(addIncrement(tally, counter)).toBe(0);
+    expect([...rowsOfIncrements(tally)]).toEqual([{ ...counter, count: 2 }]);
   });
 
   it('holds the sum of all increments, each counter once', () => {
     fc.assert(
       fc.property(rows, (increments) => {
-        const held = [...rowsOfTally(tallyOf(increments))];
+        const held = [...rowsOfIncrements(tallyOf(increments))];
         const sums = sumsOf(increments);
         expect(held).toHaveLength(Object.keys(sums).length);
         expect(sumsOf(held)).toEqual(sums);
@@ -165,12 +165,14 @@ describe('a tally', () => {
       fc.property(rows, rows, (first, second) => {
         const tally = tallyOf(first);
         const more = tallyOf(second);
-        const added = mergeTally(tally, more);
-        expect(sumsOf([...rowsOfTally(tally)])).toEqual(sumsOf([...first, ...second]));
+        const added = mergeIncrements(tally, more);
+        expect(sumsOf([...rowsOfIncrements(tally)])).toEqual(sumsOf([...first, ...second]));
         expect(added).toBe(
           Object.keys(sumsOf([...first, ...second])).length - Object.keys(sumsOf(first)).length,
         );
-        expect(sumsOf([...rowsOfTally(more)]), 'the other is as it was').toEqual(sumsOf(second));
+        expect(sumsOf([...rowsOfIncrements(more)]), 'the other is as it was').toEqual(
+          sumsOf(second),
+        );
       }),
     );
   });

@@ -6,7 +6,10 @@ import {
   RingProducer,
   type OtherOutcomes,
 } from '../../../src/engines/embedded/writer/submission-ring.ts';
-import { WriterTurns, type TurnWriter } from '../../../src/engines/embedded/writer/group-commit.ts';
+import {
+  GroupCommits,
+  type GroupCommitWriter,
+} from '../../../src/engines/embedded/writer/group-commit.ts';
 import type { IngestOutcome } from '../../../src/pipeline/ports.ts';
 
 const refused: IngestOutcome = {
@@ -24,7 +27,7 @@ function turnsOf() {
   const staged: string[] = [];
   const told: { through: number; others: OtherOutcomes }[] = [];
   const state = { isCountDue: false, commits: 0, isDurable: true };
-  const writer: TurnWriter = {
+  const writer: GroupCommitWriter = {
     takePlain: (bytes, at) => {
       const letter = String.fromCharCode(bytes[at] ?? 0);
       if (letter === 'x') return undefined;
@@ -41,7 +44,7 @@ function turnsOf() {
       return state.isCountDue;
     },
   };
-  const turns = new WriterTurns(writer, new RingConsumer(memory), {
+  const turns = new GroupCommits(writer, new RingConsumer(memory), {
     onVerdicts: (through, others) => void told.push({ through, others }),
     onDefect: () => refused,
   });

@@ -7,7 +7,10 @@ import { describe, expect, it } from 'vitest';
 import { dataPaths } from '../../../src/engines/embedded/data-directory.ts';
 import { dayMs } from '../../../src/engines/embedded/options.ts';
 import { nodeFileSystem } from '../../../src/engines/embedded/log/file-system.ts';
-import { readDeadLetters, readLedger } from '../../../src/engines/embedded/store/progress-row.ts';
+import {
+  readDeadLetters,
+  readProgressRow,
+} from '../../../src/engines/embedded/store/progress-row.ts';
 import {
   headerOf,
   listSegments,
@@ -53,7 +56,7 @@ describe('a database of the first version', () => {
     old.close();
     openDatabase(path).close();
     const database = openDatabase(path);
-    expect(readLedger(database)).toEqual({
+    expect(readProgressRow(database)).toEqual({
       logId: Uint8Array.of(1),
       position: 128,
       keysExpiredThrough: 0,

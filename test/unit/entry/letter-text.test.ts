@@ -2,8 +2,15 @@ import { gzipSync } from 'node:zlib';
 
 import { describe, expect, it } from 'vitest';
 
-import { letterJson, letterText, type ShownLetter } from '../../../src/entry/dlq/letter-text.ts';
-import { batchLetterBody, readLetterContent } from '../../../src/pipeline/chunks/letter-content.ts';
+import {
+  deadLetterJson,
+  deadLetterText,
+  type ShownDeadLetter,
+} from '../../../src/entry/dlq/letter-text.ts';
+import {
+  deadLetterBodyOfBatch,
+  readDeadLetterContent,
+} from '../../../src/pipeline/chunks/letter-content.ts';
 
 const batchId = '019b770e-7be9-7000-9f05-000000000000';
 const rawKey = `raw/2026-01-01T00:00:00.000Z-${batchId}.json`;
@@ -12,9 +19,13 @@ const chunk = { version: 1, batch_id: batchId, index: 3, raw_key: rawKey, items:
 describe('what a dead letter is about', () => {
   it('is told by its envelope, whatever is wrong with its items or version', () => {
     const found = { kind: 'chunk', batchId, rawKey, index: 3, items: 2 };
-    expect(readLetterContent(JSON.stringify(chunk))).toEqual(found);
-    expect(readLetterContent(JSON.stringify({ ...chunk, version: 9 }))).toEqual(found);
-    expect(readLetterContent(batchLetterBody(rawKey))).toEqual({ kind: 'batch', batchId, rawKey });
+    expect(readDeadLetterContent(JSON.stringify(chunk))).toEqual(found);
+    expect(readDeadLetterContent(JSON.stringify({ ...chunk, version: 9 }))).toEqual(found);
+    expect(readDeadLetterContent(deadLetterBodyOfBatch(rawKey))).toEqual({
+      kind: 'batch',
+      batchId,
+      rawKey,
+    });
   });
 
   it.each([
@@ -27,19 +38,19 @@ describe('what a dead letter is about', () => {
     [JSON.stringify({ raw_key: '../../etc/passwd' }), 'a name of something else'],
     ['['.repeat(100_000), 'brackets'],
   ])("is somebody else's message where it is %s", (body) => {
-    expect(readLetterContent(body)).toEqual({ kind: 'message' });
+    expect(readDeadLetterContent(body)).toEqual({ kind: 'message' });
   });
 });
 
 describe('a dead letter as it is shown', () => {
-  const letter: ShownLetter = {
+  const letter: ShownDeadLetter = {
     ...{ id: `${batchId}:3`, batchId, rawKey, index: 3, items: 2, reason: 'too_old: \u001b[2J' },
     ...{ firstFailedAt: 1_000, lastFailedAt: undefined, droppedAt: undefined },
     ...{ body: Buffer.from('{\u202e"a":\n1}'), encoding: 'identity' },
   };
 
   it('cannot do anything to a terminal', () => {
-    expect(letterText(letter)).toBe(
+    expect(deadLetterText(letter)).toBe(
       `${rawKey}, chunk 3, 2 items\n  too_old: \\u{1b}[2J\n  first failed 1970-01-01T00:00:01.000Z, last at a time not noted\n  {\\u{202e}"a": 1}\n`,
     );
   });
@@ -48,16 +59,16 @@ describe('a dead letter as it is shown', () => {
     const long = Buffer.from('x'.repeat(10_000));
     const last = (text: string) => text.trimEnd().split('\n').at(-1);
     const shown = `  ${'x'.repeat(160)} …`;
-    expect(last(letterText({ ...letter, body: long }))).toBe(shown);
+    expect(last(deadLetterText({ ...letter, body: long }))).toBe(shown);
     const body = gzipSync(long);
-    expect(last(letterText({ ...letter, body, encoding: 'gzip' }))).toBe(shown);
-    expect(last(letterText({ ...letter, encoding: 'gzip' }))).toMatch(
+    expect(last(deadLetterText({ ...letter, body, encoding: 'gzip' }))).toBe(shown);
+    expect(last(deadLetterText({ ...letter, encoding: 'gzip' }))).toMatch(
       /bytes that cannot be inflated/,
     );
   });
 
   it('is whole as JSON', () => {
-    const document = JSON.parse(letterJson(letter)) as { body_base64: string };
+    const document = JSON.parse(deadLetterJson(letter)) as { body_base64: string };
     expect(document).toMatchObject({ batch_id: batchId, index: 3, items: 2, last_failed_at: null });
     expect(Buffer.from(document.body_base64, 'base64')).toEqual(letter.body);
   });

@@ -3,11 +3,14 @@ import { expect, it } from 'vitest';
 import { dataPaths } from '../../../src/engines/embedded/data-directory.ts';
 import { describeFailure } from '../../../src/engines/embedded/failure-text.ts';
 import { openFilesMax, socketsWithin } from '../../../src/entry/serve/open-files.ts';
-import { ConnectionRoom, connectionsWithin } from '../../../src/http/server/connection-limiter.ts';
+import {
+  ConnectionLimiter,
+  connectionsWithin,
+} from '../../../src/http/server/connection-limiter.ts';
 
 it('connections never take more sockets than there are, and leave one of them at most', () => {
   for (let sockets = 2; sockets <= 300; sockets++) {
-    const { connectionsMostly } = new ConnectionRoom(connectionsWithin(sockets));
+    const { connectionsMostly } = new ConnectionLimiter(connectionsWithin(sockets));
     expect([sockets, sockets - 1]).toContain(connectionsMostly);
   }
 });

@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 
 import { cutIntoChunks } from '../../../src/pipeline/chunks/chunk.ts';
-import { addToTally, rowsOfTally, type Tally } from '../../../src/domain/counter.ts';
+import { addIncrement, rowsOfIncrements, type Increments } from '../../../src/domain/counter.ts';
 import { dayRule } from '../../../src/domain/day.ts';
 import { groupDeliveries, sumOf } from '../../../src/engines/aws/counters/transaction-groups.ts';
 import {
@@ -9,7 +9,7 @@ import {
   type QueueMessage,
   type RepeatWatch,
 } from '../../../src/pipeline/counting/count-messages.ts';
-import { NotCountable, type Delivery, type Letter } from '../../../src/pipeline/ports.ts';
+import { NotCountable, type Delivery, type DeadLetter } from '../../../src/pipeline/ports.ts';
 
 type Applied = Delivery<string>;
 
@@ -22,7 +22,8 @@ const message = (messageId: string, body: string, receives = 1): QueueMessage =>
   sentAt: 0,
   receives,
 });
-const typesOf = (delivery: Applied) => [...rowsOfTally(delivery.tally)].map(({ type }) => type);
+const typesOf = (delivery: Applied) =>
+  [...rowsOfIncrements(delivery.tally)].map(({ type }) => type);
 
 /** Counts with a store that does what it is told by the names in the messages. */
 async function count(
@@ -40,7 +41,7 @@ async function count(
 ) {
   const applied: string[][] = [];
   const lookedUp: string[][] = [];
-  const letters: Letter[] = [];
+  const letters: DeadLetter[] = [];
   let { clock = 0 } = options;
   const left = await countMessages<string, Applied>(
     messages,
@@ -200,12 +201,12 @@ describe('messages', () => {
 
 describe('deliveries', () => {
   const delivery = (mark: string, types: readonly string[]): Applied => {
-    const tally: Tally = new Map();
-    for (const type of types) addToTally(tally, { date: '2023-06-16', type, state: 'ready' });
+    const tally: Increments = new Map();
+    for (const type of types) addIncrement(tally, { date: '2023-06-16', type, state: 'ready' });
     return { mark, tally };
   };
   const writes = (group: readonly Applied[]) =>
-    group.length + [...rowsOfTally(sumOf(group))].length;
+    group.length + [...rowsOfIncrements(sumOf(group))].length;
   const names = (count: number, from = 0) =>
     Array.from({ length: count }, (_, at) => `type ${from + at}`);
 

@@ -3,7 +3,7 @@ import { gzipSync } from 'node:zlib';
 
 import { describe, expect, it } from 'vitest';
 
-import { rowsOfTally } from '../../../src/domain/counter.ts';
+import { rowsOfIncrements } from '../../../src/domain/counter.ts';
 import { ingest } from '../../../src/pipeline/ingest.ts';
 import {
   Unavailable,
@@ -98,7 +98,7 @@ describe('a batch', () => {
     });
     expect(batch?.idempotency).toBeUndefined();
     expect(batch?.body).toBe(body);
-    expect(batch && [...rowsOfTally(batch.tally)]).toEqual([
+    expect(batch && [...rowsOfIncrements(batch.tally)]).toEqual([
       { date: '2023-06-16', type: 'laptop', state: 'erased', count: 2 },
     ]);
   });

@@ -1,7 +1,7 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 
-import { tallyEvents } from '../../../src/domain/batch.ts';
+import { countEvents } from '../../../src/domain/batch.ts';
 import { cutIntoChunks } from '../../../src/pipeline/chunks/chunk.ts';
 import { dayRule } from '../../../src/domain/day.ts';
 import { readDeviceEvent, type DeviceEvent } from '../../../src/domain/device-event.ts';
@@ -37,7 +37,7 @@ describe('a message on the queue', () => {
             ...batch,
             index: cut.index,
             items: cut.events.length,
-            tally: tallyEvents(cut.events),
+            tally: countEvents(cut.events),
           });
         }
       }),

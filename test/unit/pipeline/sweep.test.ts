@@ -2,7 +2,7 @@ import { beforeEach, describe, expect, it } from 'vitest';
 
 import { batchIdMaker, rawKeyOf, readRawKey } from '../../../src/domain/batch-id.ts';
 import { dayRule } from '../../../src/domain/day.ts';
-import type { Letter } from '../../../src/pipeline/ports.ts';
+import type { DeadLetter } from '../../../src/pipeline/ports.ts';
 import type { CutBatch } from '../../../src/pipeline/chunks/recut.ts';
 import { sweep } from '../../../src/pipeline/sweep.ts';
 import type {
@@ -23,7 +23,7 @@ let counted: Map<string, Set<number>>;
 let finished: Map<string, FinishedIntake>;
 let depth: number;
 let sent: string[];
-let letters: Letter[];
+let letters: DeadLetter[];
 let orphans: Map<string, Orphan & { nextAt: number }>;
 let position: { intakesThrough: string; countedThrough: string };
 let forgotten: string[];

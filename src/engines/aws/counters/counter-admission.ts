@@ -1,10 +1,15 @@
 import { QueryCommand, type DynamoDBClient } from '@aws-sdk/client-dynamodb';
 
-import { rowsOfTally, typeAndStateOf, typeStateKey, type Tally } from '../../../domain/counter.ts';
+import {
+  rowsOfIncrements,
+  typeAndStateOf,
+  typeStateKey,
+  type Increments,
+} from '../../../domain/counter.ts';
 import { admitInOrder, type Counter } from '../../../domain/day-bound.ts';
 import type { DayOf } from '../../../domain/day.ts';
 import type { CalendarDate } from '../../../domain/timestamp.ts';
-import { excludeItems } from '../../../pipeline/exclusions.ts';
+import { refuseOverLimitItems } from '../../../pipeline/exclusions.ts';
 import { Unavailable, type Batch } from '../../../pipeline/ports.ts';
 import { inParallel } from '../../../util/in-parallel.ts';
 import type { Item } from '../ledger/ledger-table.ts';
@@ -84,12 +89,12 @@ export class CounterAdmission {
     const has = (counter: Counter) =>
       judged.get(counter.date)?.newcomers.has(keyOf(counter)) !== true;
     const roomOn = (date: CalendarDate) => judged.get(date)?.room ?? 0;
-    return excludeItems(batch, this.#options.dayOf, admitInOrder({ has, roomOn }));
+    return refuseOverLimitItems(batch, this.#options.dayOf, admitInOrder({ has, roomOn }));
   }
 
   /** What is stored will be there. */
-  remember(tally: Tally): void {
-    for (const counter of rowsOfTally(tally)) {
+  remember(tally: Increments): void {
+    for (const counter of rowsOfIncrements(tally)) {
       const day = this.#day(counter.date);
       if (this.#add(day, keyOf(counter))) day.letIn++;
     }
@@ -97,9 +102,9 @@ export class CounterAdmission {
   }
 
   /** The counters that are not known to be there, by the days that have any. */
-  #newcomers(tally: Tally): Map<CalendarDate, Set<string>> {
+  #newcomers(tally: Increments): Map<CalendarDate, Set<string>> {
     const newcomers = new Map<CalendarDate, Set<string>>();
-    for (const counter of rowsOfTally(tally)) {
+    for (const counter of rowsOfIncrements(tally)) {
       const { date } = counter;
       const name = keyOf(counter);
       if (this.#days.get(date)?.names.has(name) === true) continue;

@@ -1,12 +1,12 @@
 import { QueryCommand, type DynamoDBClient } from '@aws-sdk/client-dynamodb';
 
 import {
-  addToTally,
+  addIncrement,
   compareCounters,
-  rowsOfTally,
+  rowsOfIncrements,
   typeAndStateOf,
   type CounterRow,
-  type Tally,
+  type Increments,
 } from '../../../domain/counter.ts';
 import { datesInRange, type CalendarDate } from '../../../domain/timestamp.ts';
 import type { CounterQuery, CounterReader } from '../../../pipeline/ports.ts';
@@ -55,7 +55,7 @@ async function readDay(
   TableName: string,
   date: CalendarDate,
 ): Promise<CounterRow[]> {
-  const tally: Tally = new Map();
+  const tally: Increments = new Map();
   let ExclusiveStartKey: Item | undefined;
   do {
     const page = await client.send(
@@ -71,14 +71,14 @@ async function readDay(
     for (const item of page.Items ?? []) addItem(tally, date, item);
     ExclusiveStartKey = page.LastEvaluatedKey;
   } while (ExclusiveStartKey !== undefined);
-  return [...rowsOfTally(tally)].sort(compareCounters);
+  return [...rowsOfIncrements(tally)].sort(compareCounters);
 }
 
-function addItem(tally: Tally, date: CalendarDate, item: Item): void {
+function addItem(tally: Increments, date: CalendarDate, item: Item): void {
   const named = typeAndStateOf(item['type_state']?.S ?? '');
   const type = item['type']?.S ?? named.type;
   const state = item['state']?.S ?? named.state;
-  addToTally(tally, { date, type, state }, Number(item['count']?.N ?? 0));
+  addIncrement(tally, { date, type, state }, Number(item['count']?.N ?? 0));
 }
 
 function selectRows(rows: readonly CounterRow[], { types, states }: CounterQuery): CounterRow[] {

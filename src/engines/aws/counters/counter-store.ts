@@ -9,7 +9,12 @@ import {
   type TransactWriteItemsCommandInput,
 } from '@aws-sdk/client-dynamodb';
 
-import { rowsOfTally, typeStateKey, type CounterRow, type Tally } from '../../../domain/counter.ts';
+import {
+  rowsOfIncrements,
+  typeStateKey,
+  type CounterRow,
+  type Increments,
+} from '../../../domain/counter.ts';
 import { NotCountable, type CounterStore, type Delivery } from '../../../pipeline/ports.ts';
 import { isRetryable, isRetryableCode, nameOf } from '../errors.ts';
 import { backOff, type Backoff } from '../../../util/backoff.ts';
@@ -120,7 +125,9 @@ function requestOf(
       ConditionExpression: 'attribute_not_exists(id)',
     },
   }));
-  const counters = [...rowsOfTally(sumOf(deliveries))].map((row) => increment(countersTable, row));
+  const counters = [...rowsOfIncrements(sumOf(deliveries))].map((row) =>
+    increment(countersTable, row),
+  );
   const TransactItems = [...marks, ...counters];
   if (TransactItems.length > transactionWritesMax) {
     throw new NotCountable(
@@ -131,8 +138,8 @@ function requestOf(
 }
 
 /** No raw body tells what somebody else's message counted: its mark does. */
-function counterNote(tally: Tally): Item {
-  const [row] = rowsOfTally(tally);
+function counterNote(tally: Increments): Item {
+  const [row] = rowsOfIncrements(tally);
   if (row === undefined) return {};
   return { date: { S: row.date }, type: { S: row.type }, state: { S: row.state } };
 }

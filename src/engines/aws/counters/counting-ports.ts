@@ -2,7 +2,7 @@ import type { DynamoDBClient } from '@aws-sdk/client-dynamodb';
 
 import type { MessageReading } from '../../../pipeline/chunks/queue-message.ts';
 import type { CountingPorts, QueueMessage } from '../../../pipeline/counting/count-messages.ts';
-import type { CounterStore, Parking } from '../../../pipeline/ports.ts';
+import type { CounterStore, DeadLetterSink } from '../../../pipeline/ports.ts';
 import type { Backoff } from '../../../util/backoff.ts';
 import { batchGet } from '../ledger/batch-get.ts';
 import type { LedgerDelivery } from './counter-store.ts';
@@ -21,7 +21,7 @@ const parallelReads = 8;
 /** Counting into DynamoDB, as many deliveries in a transaction as it takes. */
 export function awsCountingPorts(
   store: CounterStore<LedgerKey, LedgerDelivery>,
-  parking: Parking,
+  parking: DeadLetterSink,
   ledger: CountingPortsOptions,
 ): CountingPorts<LedgerKey, LedgerDelivery> {
   const known = (deliveries: readonly LedgerDelivery[]) => knownIn(ledger, deliveries);

@@ -1,4 +1,4 @@
-import { mergeTally, rowsOfTally, type Tally } from '../../../domain/counter.ts';
+import { mergeIncrements, rowsOfIncrements, type Increments } from '../../../domain/counter.ts';
 import type { Delivery } from '../../../pipeline/ports.ts';
 
 /** DynamoDB's limit of one TransactWriteItems. */
@@ -9,7 +9,7 @@ export const transactionWritesMax = 100;
  * the writes of one transaction: the more share their counters, the less each costs.
  */
 export function groupDeliveries<D extends Delivery<unknown>>(deliveries: readonly D[]): D[][] {
-  const groups: { deliveries: D[]; tally: Tally; counters: number }[] = [];
+  const groups: { deliveries: D[]; tally: Increments; counters: number }[] = [];
   for (const delivery of deliveries) {
     const open = groups.at(-1);
     const more = open === undefined ? 0 : countersAdded(open.tally, delivery.tally);
@@ -18,25 +18,29 @@ export function groupDeliveries<D extends Delivery<unknown>>(deliveries: readonl
       open.deliveries.length + 1 + open.counters + more <= transactionWritesMax;
     if (hasRoom) {
       open.deliveries.push(delivery);
-      open.counters += mergeTally(open.tally, delivery.tally);
+      open.counters += mergeIncrements(open.tally, delivery.tally);
     } else {
-      const tally: Tally = new Map();
-      groups.push({ deliveries: [delivery], tally, counters: mergeTally(tally, delivery.tally) });
+      const tally: Increments = new Map();
+      groups.push({
+        deliveries: [delivery],
+        tally,
+        counters: mergeIncrements(tally, delivery.tally),
+      });
     }
   }
   return groups.map((group) => group.deliveries);
 }
 
 /** The increments of all of them, by counter. */
-export function sumOf(deliveries: readonly Delivery<unknown>[]): Tally {
-  const sum: Tally = new Map();
-  for (const { tally } of deliveries) mergeTally(sum, tally);
+export function sumOf(deliveries: readonly Delivery<unknown>[]): Increments {
+  const sum: Increments = new Map();
+  for (const { tally } of deliveries) mergeIncrements(sum, tally);
   return sum;
 }
 
-function countersAdded(tally: Tally, more: Tally): number {
+function countersAdded(tally: Increments, more: Increments): number {
   let added = 0;
-  for (const { date, type, state } of rowsOfTally(more)) {
+  for (const { date, type, state } of rowsOfIncrements(more)) {
     if (tally.get(date)?.get(type)?.get(state) === undefined) added++;
   }
   return added;

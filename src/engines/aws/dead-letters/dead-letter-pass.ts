@@ -6,14 +6,17 @@ import {
   type SQSClient,
 } from '@aws-sdk/client-sqs';
 
-import { readLetterContent, type LetterContent } from '../../../pipeline/chunks/letter-content.ts';
-import { letterAttributes } from './dead-letter-queue.ts';
+import {
+  readDeadLetterContent,
+  type DeadLetterContent,
+} from '../../../pipeline/chunks/letter-content.ts';
+import { deadLetterAttributes } from './dead-letter-queue.ts';
 
 /** A letter as it lies in the dead-letter queue. */
-export interface StoredLetter {
+export interface StoredDeadLetter {
   /** Of the message when it first came, which a redrive keeps. */
   readonly id: string;
-  readonly content: LetterContent;
+  readonly content: DeadLetterContent;
   readonly body: string;
   readonly reason: string;
   /** Milliseconds since 1970; undefined where SQS itself moved the message, and nobody noted it. */
@@ -44,7 +47,7 @@ const hiddenSecondsLeast = 60;
 const lettersPerSecondLeast = 50;
 const closingSeconds = 20;
 
-interface Received extends StoredLetter {
+interface Received extends StoredDeadLetter {
   readonly messageId: string;
 }
 
@@ -54,9 +57,9 @@ interface Received extends StoredLetter {
  * there again afterwards. Returns how many there were, and whether there may be more: it ends at
  * the limit, or after a time in which the letters that it has seen are hidden.
  */
-export async function passOver(
+export async function forEachDeadLetter(
   options: PassOptions,
-  visit: (letters: readonly StoredLetter[]) => Promise<ReadonlySet<StoredLetter>>,
+  visit: (letters: readonly StoredDeadLetter[]) => Promise<ReadonlySet<StoredDeadLetter>>,
 ): Promise<{ readonly letters: number; readonly isMore: boolean }> {
   const { now, limit } = options;
   const hiddenSeconds = hiddenSecondsLeast + Math.ceil(limit / lettersPerSecondLeast);
@@ -126,14 +129,14 @@ function letterOf(message: Message): Received {
     return Number.isNaN(time) ? undefined : time;
   };
   const receives = Number(Attributes.ApproximateReceiveCount);
-  const lastFailedAt = timeOf(letterAttributes.failedAt);
+  const lastFailedAt = timeOf(deadLetterAttributes.failedAt);
   return {
     ...{ messageId, body, receives, lastFailedAt, attributes },
-    id: attributes[letterAttributes.originalId] ?? messageId,
-    content: readLetterContent(body),
-    reason: attributes[letterAttributes.reason] ?? reasonOfSqs(receives),
-    firstFailedAt: timeOf(letterAttributes.firstFailedAt) ?? lastFailedAt,
-    sentAt: timeOf(letterAttributes.sentAt) ?? Number(Attributes.SentTimestamp),
+    id: attributes[deadLetterAttributes.originalId] ?? messageId,
+    content: readDeadLetterContent(body),
+    reason: attributes[deadLetterAttributes.reason] ?? reasonOfSqs(receives),
+    firstFailedAt: timeOf(deadLetterAttributes.firstFailedAt) ?? lastFailedAt,
+    sentAt: timeOf(deadLetterAttributes.sentAt) ?? Number(Attributes.SentTimestamp),
   };
 }
 

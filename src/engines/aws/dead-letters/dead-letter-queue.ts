@@ -1,8 +1,8 @@
-import type { Letter, Parking } from '../../../pipeline/ports.ts';
+import type { DeadLetter, DeadLetterSink } from '../../../pipeline/ports.ts';
 import { sendAll, type SqsOptions } from '../queue/send-messages.ts';
 
 /** The attributes by which a dead letter tells what became of it. */
-export const letterAttributes = {
+export const deadLetterAttributes = {
   reason: 'reason',
   /** When it was put there this time, and the first time. */
   failedAt: 'failed_at',
@@ -27,7 +27,7 @@ export function replayedAttribute(replayedAt: number): Record<string, string> {
 const reasonCharactersMax = 500;
 
 /** The dead-letter queue: bodies as they came, each with why it was put there. */
-export function sqsDeadLetters(options: SqsOptions): Parking {
+export function deadLetterQueue(options: SqsOptions): DeadLetterSink {
   return {
     async park(letters) {
       const { sent } = await sendAll(options, letters.map(messageOf(options.backoff.now())));
@@ -37,14 +37,14 @@ export function sqsDeadLetters(options: SqsOptions): Parking {
 }
 
 function messageOf(now: number) {
-  return ({ originalId, sentAt, replayedAt, body, reason, firstFailedAt = now }: Letter) => ({
+  return ({ originalId, sentAt, replayedAt, body, reason, firstFailedAt = now }: DeadLetter) => ({
     body,
     attributes: {
-      [letterAttributes.reason]: printable(reason).slice(0, reasonCharactersMax),
-      [letterAttributes.failedAt]: new Date(now).toISOString(),
-      [letterAttributes.firstFailedAt]: new Date(firstFailedAt).toISOString(),
-      [letterAttributes.originalId]: originalId,
-      [letterAttributes.sentAt]: new Date(sentAt).toISOString(),
+      [deadLetterAttributes.reason]: printable(reason).slice(0, reasonCharactersMax),
+      [deadLetterAttributes.failedAt]: new Date(now).toISOString(),
+      [deadLetterAttributes.firstFailedAt]: new Date(firstFailedAt).toISOString(),
+      [deadLetterAttributes.originalId]: originalId,
+      [deadLetterAttributes.sentAt]: new Date(sentAt).toISOString(),
       ...(replayedAt !== undefined && replayedAttribute(replayedAt)),
     },
   });

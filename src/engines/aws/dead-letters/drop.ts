@@ -10,7 +10,7 @@ import {
 
 import { isRetryable, isRetryableCode } from '../errors.ts';
 import { backOff, type Backoff } from '../../../util/backoff.ts';
-import { passOver, type PassOptions, type StoredLetter } from './dead-letter-pass.ts';
+import { forEachDeadLetter, type PassOptions, type StoredDeadLetter } from './dead-letter-pass.ts';
 import { inParallel } from '../../../util/in-parallel.ts';
 import {
   chunkKey,
@@ -46,12 +46,12 @@ const bodyBytesMax = 256 * 1024;
  * nothing, and who was counted before is not dropped. Only then the letter is deleted. Who was
  * dropped stays on record.
  */
-export async function dropLetters(
+export async function dropDeadLetters(
   options: DropOptions,
-  isChosen: (letter: StoredLetter) => boolean,
-  onLetter: (letter: StoredLetter, outcome: DropOutcome) => void,
+  isChosen: (letter: StoredDeadLetter) => boolean,
+  onLetter: (letter: StoredDeadLetter, outcome: DropOutcome) => void,
 ): Promise<{ readonly isMore: boolean }> {
-  return passOver(options.pass, async (letters) => {
+  return forEachDeadLetter(options.pass, async (letters) => {
     const chosen = letters.filter(isChosen);
     const outcomes = await inParallel(parallelDrops, chosen, (letter) => drop(options, letter));
     for (const [at, letter] of chosen.entries()) onLetter(letter, outcomes[at] ?? 'dropped');
@@ -59,7 +59,7 @@ export async function dropLetters(
   });
 }
 
-async function drop(options: DropOptions, letter: StoredLetter): Promise<DropOutcome> {
+async function drop(options: DropOptions, letter: StoredDeadLetter): Promise<DropOutcome> {
   const { client, ledgerTable: TableName, backoff } = options;
   const mark = markOf(letter);
   const droppedAt = { N: String(backoff.now()) };
@@ -101,7 +101,7 @@ async function outcomeOf(
   return Item !== undefined && isDropped(Item) ? 'dropped' : 'counted';
 }
 
-function markOf({ id, content }: StoredLetter): LedgerKey {
+function markOf({ id, content }: StoredDeadLetter): LedgerKey {
   switch (content.kind) {
     case 'chunk':
       return chunkKey(content.batchId, content.index);
@@ -114,7 +114,7 @@ function markOf({ id, content }: StoredLetter): LedgerKey {
 
 /** A letter that was dropped, as it is remembered. */
 export interface DroppedLetter extends Omit<
-  StoredLetter,
+  StoredDeadLetter,
   'receives' | 'attributes' | 'body' | 'sentAt'
 > {
   readonly droppedAt: number;
@@ -122,7 +122,7 @@ export interface DroppedLetter extends Omit<
   readonly body: string | undefined;
 }
 
-function recordOf(letter: StoredLetter, droppedAt: { N: string }): Item {
+function recordOf(letter: StoredDeadLetter, droppedAt: { N: string }): Item {
   const { id, content, reason, firstFailedAt, lastFailedAt, body } = letter;
   const mark = markOf(letter);
   const time = (name: string, at: number | undefined) =>
@@ -180,7 +180,7 @@ function readRecord(item: Item): DroppedLetter {
   };
 }
 
-function readContent(item: Item): StoredLetter['content'] {
+function readContent(item: Item): StoredDeadLetter['content'] {
   const kind = textOf(item, 'kind');
   if (kind !== 'chunk' && kind !== 'batch') return { kind: 'message' };
   const batch = { batchId: textOf(item, 'batch_id'), rawKey: textOf(item, 'raw_key') };

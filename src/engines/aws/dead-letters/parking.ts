@@ -1,10 +1,10 @@
 import { GetItemCommand, PutItemCommand, type DynamoDBClient } from '@aws-sdk/client-dynamodb';
 
-import type { Letter, Parking } from '../../../pipeline/ports.ts';
+import type { DeadLetter, DeadLetterSink } from '../../../pipeline/ports.ts';
 import { inParallel } from '../../../util/in-parallel.ts';
 import { expiry, keyItem, messageKey } from '../ledger/ledger-table.ts';
 
-export interface ParkingOptions {
+export interface DeadLetterOnceOptions {
   readonly client: Pick<DynamoDBClient, 'send'>;
   readonly ledgerTable: string;
   /** How long it is known what was parked, in milliseconds. */
@@ -18,7 +18,10 @@ const parallelReads = 8;
  * Parks each message once, however often the queue delivers it: the ledger knows which were. (A
  * message that was redriven is another one to the queue, and is parked again. Who is killed between the sending and the row leaves a second letter, which changes no count.)
  */
-export function parkingOnce(inner: Parking, options: ParkingOptions): Parking {
+export function deadLetterOnce(
+  inner: DeadLetterSink,
+  options: DeadLetterOnceOptions,
+): DeadLetterSink {
   return {
     async park(letters) {
       const known = await inParallel(parallelReads, letters, (letter) => isKnown(options, letter));
@@ -32,15 +35,15 @@ export function parkingOnce(inner: Parking, options: ParkingOptions): Parking {
   };
 }
 
-async function isKnown({ client, ledgerTable }: ParkingOptions, { messageId }: Letter) {
+async function isKnown({ client, ledgerTable }: DeadLetterOnceOptions, { messageId }: DeadLetter) {
   const Key = keyItem(messageKey(messageId, 'parked'));
   const request = { TableName: ledgerTable, Key, ConsistentRead: true };
   return (await client.send(new GetItemCommand(request))).Item !== undefined;
 }
 
 async function remember(
-  { client, ledgerTable, keepMs, now }: ParkingOptions,
-  { messageId }: Letter,
+  { client, ledgerTable, keepMs, now }: DeadLetterOnceOptions,
+  { messageId }: DeadLetter,
 ): Promise<void> {
   const Item = {
     ...keyItem(messageKey(messageId, 'parked')),

@@ -1,9 +1,9 @@
 import type { DayOf } from '../../../domain/day.ts';
 import { readMessage } from '../../../pipeline/chunks/queue-message.ts';
 import { whyTooOld } from '../../../pipeline/counting/count-messages.ts';
-import { passOver, type PassOptions, type StoredLetter } from './dead-letter-pass.ts';
+import { forEachDeadLetter, type PassOptions, type StoredDeadLetter } from './dead-letter-pass.ts';
 import { sendAll, type SqsOptions } from '../queue/send-messages.ts';
-import { letterAttributes, replayedAtAttribute } from './dead-letter-queue.ts';
+import { deadLetterAttributes, replayedAtAttribute } from './dead-letter-queue.ts';
 
 export interface RedriveOptions {
   /** Over the dead-letter queue. */
@@ -22,7 +22,7 @@ export interface RedriveOptions {
 
 export interface RedriveReport {
   /** Is told of each chosen letter once; `left` says why it stays where it is. */
-  readonly onLetter: (letter: StoredLetter, left: string | undefined) => void;
+  readonly onLetter: (letter: StoredDeadLetter, left: string | undefined) => void;
 }
 
 /**
@@ -31,15 +31,15 @@ export interface RedriveReport {
  * which it is counted once. No identity is sent twice in a run, or those that come back at once
  * would go round.
  */
-export async function redriveLetters(
+export async function redriveDeadLetters(
   options: RedriveOptions,
-  isChosen: (letter: StoredLetter) => boolean,
+  isChosen: (letter: StoredDeadLetter) => boolean,
   { onLetter }: RedriveReport,
 ): Promise<{ readonly isMore: boolean }> {
   const tried = new Set<string>();
-  return passOver(options.pass, async (letters) => {
-    const done = new Set<StoredLetter>();
-    const outgoing: StoredLetter[] = [];
+  return forEachDeadLetter(options.pass, async (letters) => {
+    const done = new Set<StoredDeadLetter>();
+    const outgoing: StoredDeadLetter[] = [];
     for (const letter of letters.filter(isChosen)) {
       const isAgain = tried.has(letter.id);
       tried.add(letter.id);
@@ -68,7 +68,7 @@ export async function redriveLetters(
 
 /** The very rule by which the processor would put it away again. */
 function whyNotAgain(
-  { body, sentAt, attributes }: StoredLetter,
+  { body, sentAt, attributes }: StoredDeadLetter,
   { dayOf, ageMsMax, pass }: RedriveOptions,
 ): string | undefined {
   const reading = readMessage(body, dayOf);
@@ -78,15 +78,15 @@ function whyNotAgain(
   return whyTooOld(times, reading, pass.now() - ageMsMax);
 }
 
-function messageOf({ id, body, sentAt, firstFailedAt, attributes }: StoredLetter, now: number) {
+function messageOf({ id, body, sentAt, firstFailedAt, attributes }: StoredDeadLetter, now: number) {
   const replayedAt = attributes[replayedAtAttribute];
   return {
     body,
     attributes: {
-      [letterAttributes.originalId]: id,
-      [letterAttributes.sentAt]: new Date(sentAt).toISOString(),
+      [deadLetterAttributes.originalId]: id,
+      [deadLetterAttributes.sentAt]: new Date(sentAt).toISOString(),
       // What SQS moved failed some time before now: no later time is to stand there.
-      [letterAttributes.firstFailedAt]: new Date(firstFailedAt ?? now).toISOString(),
+      [deadLetterAttributes.firstFailedAt]: new Date(firstFailedAt ?? now).toISOString(),
       ...(replayedAt !== undefined && { [replayedAtAttribute]: replayedAt }),
     },
   };

@@ -7,7 +7,7 @@ import {
 import { timeOfBatchId } from '../../../domain/batch-id.ts';
 import type { DateRange } from '../verify/audit-settlement.ts';
 import { nameOf } from '../errors.ts';
-import type { ProofScratch } from '../verify/audit-database.ts';
+import type { AuditDatabase } from '../verify/audit-database.ts';
 
 const dayMs = 86_400_000;
 const batchesAtOnce = 10_000;
@@ -69,7 +69,7 @@ export function refuseExpired(
  * Counters of earlier days that are above the recount do not differ: the bodies that may explain
  * them are gone. Returns how many such there are. Those below it do.
  */
-export function setExpiredApart(scratch: ProofScratch, first: string): number {
+export function setExpiredApart(scratch: AuditDatabase, first: string): number {
   const above = `FROM verdicts WHERE kind = 'differs' AND excess > 0
     AND counter IN (SELECT id FROM counters WHERE date < ?)`;
   const count = scratch.number(`SELECT count(*) ${above}`, first);
@@ -78,7 +78,7 @@ export function setExpiredApart(scratch: ProofScratch, first: string): number {
 }
 
 /** Marks and rows may outlive the body by a while: of such batches no body is missed. */
-export function forgetExpiredRows(scratch: ProofScratch, expiredBefore: number): void {
+export function forgetExpiredRows(scratch: AuditDatabase, expiredBefore: number): void {
   const known = 'EXISTS (SELECT 1 FROM batches b WHERE b.batch = o.batch)';
   for (let after = ''; ;) {
     const gone = scratch.all<{ batch: string }>(

@@ -12,7 +12,7 @@ import { rawKeyOf, readRawKey } from '../../../domain/batch-id.ts';
 import type { ContentEncoding, RawBatch, RawStore } from '../../../pipeline/ports.ts';
 import { itemsPerMessageText, readItemsPerMessage } from '../../../pipeline/chunks/recut.ts';
 import { nameOf } from '../errors.ts';
-import { excludedDocument, readExcludedDocument } from '../ledger/excluded-items.ts';
+import { overLimitDocument, readOverLimitDocument } from '../ledger/excluded-items.ts';
 
 /** A raw body in the bucket, and how its items were cut into messages. */
 export interface S3RawBatch extends RawBatch {
@@ -80,7 +80,7 @@ export function s3RawStore(client: Pick<S3Client, 'send'>, bucket: string): S3Ra
           new PutObjectCommand({
             Bucket: bucket,
             Key: excludedKeyOf(Key),
-            Body: Buffer.from(excludedDocument(excluded)),
+            Body: Buffer.from(overLimitDocument(excluded)),
             ContentType: 'application/json',
           }),
         );
@@ -214,7 +214,7 @@ async function getExcluded(
     });
   const bytes = (await object.Body?.transformToByteArray()) ?? [];
   try {
-    return readExcludedDocument(Buffer.from(bytes).toString());
+    return readOverLimitDocument(Buffer.from(bytes).toString());
   } catch (error) {
     throw unreadable(error);
   }

@@ -2,7 +2,7 @@ import type { SQSClient } from '@aws-sdk/client-sqs';
 
 import type { BatchId } from '../../../domain/batch-id.ts';
 import { areAllCounted } from '../../../pipeline/chunks/recut.ts';
-import type { ChunkQueue, Parking } from '../../../pipeline/ports.ts';
+import type { ChunkQueue, DeadLetterSink } from '../../../pipeline/ports.ts';
 import type { BatchState, FinishedIntake, SweepPorts } from '../../../pipeline/sweep-ports.ts';
 import type { Backoff } from '../../../util/backoff.ts';
 import { batchGet } from '../ledger/batch-get.ts';
@@ -30,7 +30,7 @@ export interface AwsSweepOptions {
   /** Of the queue, for how much waits there. */
   readonly sqs: Pick<SQSClient, 'send'>;
   readonly queueUrl: string;
-  readonly parking: Parking;
+  readonly parking: DeadLetterSink;
   /** Between tries of what DynamoDB left out. */
   readonly backoff: Backoff;
   /** How many batches, or requests for the rows of 100, are worked on at the same time. */

@@ -9,7 +9,7 @@ import type { BatchId } from '../../../domain/batch-id.ts';
 import type { BatchIdentity } from '../../../pipeline/chunks/chunk.ts';
 import type { EarlierBatch } from '../../../pipeline/ports.ts';
 import { itemsPerMessageText, readItemsPerMessage } from '../../../pipeline/chunks/recut.ts';
-import { decodeExcluded, encodeExcluded } from './excluded-items.ts';
+import { decodeOverLimitItems, encodeOverLimitItems } from './excluded-items.ts';
 import {
   batchKey,
   expiry,
@@ -160,7 +160,7 @@ export function keyRow(key: LedgerKey, record: KeyRecord, keepMs: number): Item 
     received_at: { N: String(record.receivedAt) },
     body_sha256: { B: record.bodySha256 },
     items_per_message: { S: itemsPerMessageText(record.itemsPerMessage) },
-    ...(excluded.length > 0 && { excluded: { B: encodeExcluded(excluded) } }),
+    ...(excluded.length > 0 && { excluded: { B: encodeOverLimitItems(excluded) } }),
     ...replayedAtOf(record),
     expires_at: expiry(keptSince(record) + keepMs),
   };
@@ -190,6 +190,6 @@ function readKey(item: Item | undefined): KeyRecord | undefined {
     ...(item['replayed_at'] !== undefined && { replayedAt: numberOf(item, 'replayed_at') }),
     bodySha256: Buffer.from(item['body_sha256']?.B ?? []),
     itemsPerMessage: readItemsPerMessage(textOf(item, 'items_per_message')),
-    ...(excluded !== undefined && { excluded: decodeExcluded(excluded) }),
+    ...(excluded !== undefined && { excluded: decodeOverLimitItems(excluded) }),
   };
 }

@@ -1,6 +1,6 @@
 import { isBatchId, type BatchId } from '../../../domain/batch-id.ts';
 import { toRanges } from '../../../domain/index-ranges.ts';
-import { decodeExcluded } from './excluded-items.ts';
+import { decodeOverLimitItems } from './excluded-items.ts';
 import { chunkIndexOf, isDropped, keyPrefix, type Item } from './ledger-table.ts';
 
 /** A chunk by its identity. */
@@ -98,7 +98,7 @@ function excludedIn(item: Item): string {
   const bytes = item['excluded']?.B;
   if (bytes === undefined) return excludedText();
   try {
-    return excludedText(decodeExcluded(bytes));
+    return excludedText(decodeOverLimitItems(bytes));
   } catch (error) {
     // What cannot be read is as good as other items.
     return `unreadable: ${String(error)}`;

@@ -2,14 +2,19 @@ import { DatabaseSync, type SQLInputValue, type StatementSync } from 'node:sqlit
 
 import { readRawKey } from '../../../domain/batch-id.ts';
 import {
-  rowsOfTally,
+  rowsOfIncrements,
   typeAndStateOf,
   typeStateKey,
   type CounterRow,
-  type Tally,
+  type Increments,
 } from '../../../domain/counter.ts';
 import type { ChunkId, KeyRow, LedgerRow } from '../ledger/ledger-rows.ts';
-import { batchStates, chunkStates, emptyScratch, prepareScratch } from './audit-schema.ts';
+import {
+  batchStates,
+  chunkStates,
+  emptyAuditDatabase,
+  prepareAuditDatabase,
+} from './audit-schema.ts';
 import type { RawObject, StoredCounter } from './audit-source.ts';
 
 /** What a body was found to hold. */
@@ -21,7 +26,7 @@ export type BodyReading =
       readonly chunks: readonly {
         readonly index: number;
         readonly items: number;
-        readonly tally: Tally;
+        readonly tally: Increments;
       }[];
       /** The idempotency key that it came with, and what the ledger has to say under it. */
       readonly key: BatchKey | undefined;
@@ -40,7 +45,7 @@ export interface OpenChunk extends ChunkId {
  * A proof's notes, in an SQLite file: what it read of the bodies, the ledger and the counters, so
  * that its memory does not grow with the store. Made for one process.
  */
-export class ProofScratch {
+export class AuditDatabase {
   readonly database: DatabaseSync;
   readonly #statements = new Map<string, StatementSync>();
   #counterIds = new Map<string, number>();
@@ -49,7 +54,7 @@ export class ProofScratch {
   /** An empty path is a temporary file that is gone with the process. */
   constructor(path: string) {
     this.database = new DatabaseSync(path);
-    prepareScratch(this.database);
+    prepareAuditDatabase(this.database);
     this.#run = this.number('SELECT coalesce(max(run), 0) + 1 FROM batches');
   }
 
@@ -119,7 +124,7 @@ export class ProofScratch {
   empty(): void {
     this.#statements.clear();
     this.#counterIds.clear();
-    emptyScratch(this.database);
+    emptyAuditDatabase(this.database);
   }
 
   unread(limit: number): string[] {
@@ -171,7 +176,7 @@ export class ProofScratch {
       // A copy of a batch under another time: it is counted once.
       if (typeof chunk !== 'number') continue;
       added.push({ batchId, index });
-      for (const row of rowsOfTally(tally)) {
+      for (const row of rowsOfIncrements(tally)) {
         const counter = this.counterId(row);
         touched.add(counter);
         insert.run(counter, chunk, row.count);

@@ -1,10 +1,10 @@
 import { counterDifference, type Difference } from '../../../pipeline/audit.ts';
 import { batchStates, chunkStates } from './audit-schema.ts';
-import type { ProofScratch } from './audit-database.ts';
+import type { AuditDatabase } from './audit-database.ts';
 import type { VerdictKind } from './audit-settlement.ts';
 
 /** What was found beside differences. */
-export interface ProofCounts {
+export interface AuditCounts {
   readonly batches: number;
   readonly items: number;
   readonly bytes: number;
@@ -42,7 +42,7 @@ const lateChunks = `
  * Tells chunks that the counters have, and whose marks are gone, from those that are not counted:
  * all of their counters exceed by at least what they count. What they explain is no excess any more.
  */
-export function findUnmarked(scratch: ProofScratch): void {
+export function findCountedWithoutDedupRecord(scratch: AuditDatabase): void {
   if (scratch.number(`SELECT count(*) FROM verdicts WHERE kind = 'differs' AND excess > 0`) === 0) {
     return;
   }
@@ -68,7 +68,7 @@ export function findUnmarked(scratch: ProofScratch): void {
 
 /** Chunks that came long enough ago and are not counted. */
 export function chunksNotCounted(
-  scratch: ProofScratch,
+  scratch: AuditDatabase,
   inFlightBefore: number,
 ): { readonly batch: string; readonly chunk: number }[] {
   return scratch.all(lateChunks, inFlightBefore);
@@ -76,7 +76,7 @@ export function chunksNotCounted(
 
 /** Differences of batches, in the order of their names within each kind. */
 export function* batchDifferences(
-  scratch: ProofScratch,
+  scratch: AuditDatabase,
   { inFlightBefore, rowsSince }: { inFlightBefore: number; rowsSince: number },
 ): Generator<Difference> {
   yield* damagedBodies(scratch);
@@ -89,7 +89,7 @@ export function* batchDifferences(
 
 const isNotDropped = 'NOT EXISTS (SELECT 1 FROM dropped d WHERE d.batch = b.batch)';
 
-function* damagedBodies(scratch: ProofScratch): Generator<Difference> {
+function* damagedBodies(scratch: AuditDatabase): Generator<Difference> {
   const sql = `SELECT raw_key, reason FROM batches b WHERE state = ${batchStates.damaged} AND ${isNotDropped} ORDER BY raw_key`;
   for (const { raw_key, reason } of scratch.each<{ raw_key: string; reason: string }>(sql)) {
     const detail = `${raw_key} is damaged: ${reason}.`;
@@ -108,7 +108,7 @@ export const batchesWithoutBody = `
   AND NOT EXISTS (SELECT 1 FROM batches r WHERE r.batch = b.batch AND r.state <> ${batchStates.gone})
   GROUP BY b.batch ORDER BY b.batch`;
 
-export interface StrayMark {
+export interface StrayDedupRecord {
   readonly batch: string;
   readonly chunk: number;
   /** Null where the mark has no number. */
@@ -125,7 +125,7 @@ export const strayMarks = `
   AND NOT EXISTS (SELECT 1 FROM batches x WHERE x.batch = m.batch AND x.state = ${batchStates.damaged})
   GROUP BY m.batch, m.chunk ORDER BY m.batch, m.chunk`;
 
-function* missingBodies(scratch: ProofScratch): Generator<Difference> {
+function* missingBodies(scratch: AuditDatabase): Generator<Difference> {
   type Row = { batch: string; marks: number; items: number | null };
   for (const { batch, marks, items } of scratch.each<Row>(batchesWithoutBody)) {
     const what =
@@ -133,13 +133,13 @@ function* missingBodies(scratch: ProofScratch): Generator<Difference> {
     const detail = `Batch ${batch} is ${what}, says the ledger, and its raw body is gone.`;
     yield { code: 'raw_missing', detail };
   }
-  for (const { batch, chunk, raw_key } of scratch.each<StrayMark>(strayMarks)) {
+  for (const { batch, chunk, raw_key } of scratch.each<StrayDedupRecord>(strayMarks)) {
     const detail = `Chunk ${chunk} of batch ${batch} is counted, says the ledger, and its raw body has no such chunk.`;
     yield { code: 'raw_missing', detail, rawKeys: [raw_key] };
   }
 }
 
-function* notCounted(scratch: ProofScratch, inFlightBefore: number): Generator<Difference> {
+function* notCounted(scratch: AuditDatabase, inFlightBefore: number): Generator<Difference> {
   const sql = `
     SELECT l.batch, group_concat(l.chunk, ', ') AS late, count(*) AS count,
       max(b.raw_key) AS raw_key, max(b.chunks) AS chunks
@@ -156,7 +156,7 @@ function* notCounted(scratch: ProofScratch, inFlightBefore: number): Generator<D
   }
 }
 
-function* unmarkedChunks(scratch: ProofScratch): Generator<Difference> {
+function* unmarkedChunks(scratch: AuditDatabase): Generator<Difference> {
   const sql = `SELECT c.chunk, max(b.raw_key) AS raw_key FROM chunks c JOIN batches b ON b.batch = c.batch
     WHERE c.state = ${unmarked} GROUP BY c.id ORDER BY raw_key, c.chunk`;
   for (const { chunk, raw_key } of scratch.each<{ chunk: number; raw_key: string }>(sql)) {
@@ -165,7 +165,7 @@ function* unmarkedChunks(scratch: ProofScratch): Generator<Difference> {
   }
 }
 
-function* differingMarks(scratch: ProofScratch): Generator<Difference> {
+function* differingMarks(scratch: AuditDatabase): Generator<Difference> {
   const sql = `SELECT c.chunk, c.items, m.items AS marked, max(b.raw_key) AS raw_key FROM chunks c
     JOIN marks m ON m.batch = c.batch AND m.chunk = c.chunk JOIN batches b ON b.batch = c.batch
     WHERE m.dropped = 0 AND m.items IS NOT c.items GROUP BY c.id ORDER BY raw_key, c.chunk`;
@@ -187,7 +187,7 @@ export interface BatchRowIssue {
 
 /** Batches that came long enough ago, and recently enough, and whose row is not there or not right. */
 export function batchRowIssues(
-  scratch: ProofScratch,
+  scratch: AuditDatabase,
   inFlightBefore: number,
   rowsSince: number,
 ): BatchRowIssue[] {
@@ -201,7 +201,7 @@ export function batchRowIssues(
 }
 
 function* batchRows(
-  scratch: ProofScratch,
+  scratch: AuditDatabase,
   inFlightBefore: number,
   rowsSince: number,
 ): Generator<Difference> {
@@ -237,7 +237,7 @@ const namedMax = 5;
 const namedCountersMax = 1_000;
 
 /** Differences of counters, in their order, with some of the batches that they came of. */
-export function* counterDifferences(scratch: ProofScratch): Generator<Difference> {
+export function* counterDifferences(scratch: AuditDatabase): Generator<Difference> {
   const sql = `SELECT v.counter, v.kind, v.counted, v.expected, c.date, c.type, c.state,
       EXISTS (SELECT 1 FROM counted x WHERE x.counter = v.counter) AS has_row
     FROM verdicts v JOIN counters c ON c.id = v.counter ORDER BY c.date, c.type_state`;
@@ -286,7 +286,7 @@ function differenceOf(row: VerdictRow): Difference {
   );
 }
 
-function namedBatches(scratch: ProofScratch, { counter, counted, expected }: VerdictRow) {
+function namedBatches(scratch: AuditDatabase, { counter, counted, expected }: VerdictRow) {
   const rawKeys = scratch.all<{ raw_key: string }>(
     `SELECT DISTINCT b.raw_key FROM increments i JOIN chunks c ON c.id = i.chunk
      JOIN batches b ON b.batch = c.batch WHERE i.counter = ? LIMIT ${namedMax}`,
@@ -314,7 +314,7 @@ function namedBatches(scratch: ProofScratch, { counter, counted, expected }: Ver
 }
 
 /** What was read, and what is told beside differences. */
-export function countsOf(scratch: ProofScratch, inFlightBefore: number): ProofCounts {
+export function countsOf(scratch: AuditDatabase, inFlightBefore: number): AuditCounts {
   const number = (sql: string, ...values: number[]) => scratch.number(sql, ...values);
   const read = `FROM batches WHERE state = ${batchStates.read}`;
   return {

@@ -1,17 +1,17 @@
 import { hash } from 'node:crypto';
 
 import type { DayOf } from '../../../domain/day.ts';
-import { tallyEvents } from '../../../domain/batch.ts';
+import { countEvents } from '../../../domain/batch.ts';
 import { inflateStored } from '../../../pipeline/recount.ts';
 import { itemsPerMessageText, recut } from '../../../pipeline/chunks/recut.ts';
 import { inParallel } from '../../../util/in-parallel.ts';
 import { excludedText, type ChunkId } from '../ledger/ledger-rows.ts';
 import { readRawKey } from '../../../domain/batch-id.ts';
-import type { BatchKey, BodyReading, ProofScratch } from './audit-database.ts';
-import type { ProofSource, TableSize } from './audit-source.ts';
+import type { BatchKey, BodyReading, AuditDatabase } from './audit-database.ts';
+import type { AuditSource, TableSize } from './audit-source.ts';
 import { ExcludedUnreadable, sha256Of, startOf, type S3RawBatch } from '../intake/raw-store.ts';
 
-export interface ProofRules {
+export interface AuditRules {
   readonly dayOf: DayOf;
   /** Milliseconds since 1970. */
   readonly now: () => number;
@@ -46,13 +46,13 @@ const marksAtOnce = 100;
  * The ledger is read before the last listing: a chunk is marked after its body is stored, so that
  * every mark must be explained by an object that is listed then.
  */
-export class ProofReader {
-  readonly #source: ProofSource;
-  readonly #scratch: ProofScratch;
-  readonly #rules: ProofRules;
+export class AuditReader {
+  readonly #source: AuditSource;
+  readonly #scratch: AuditDatabase;
+  readonly #rules: AuditRules;
   #lastKey = '';
 
-  constructor(source: ProofSource, scratch: ProofScratch, rules: ProofRules) {
+  constructor(source: AuditSource, scratch: AuditDatabase, rules: AuditRules) {
     this.#source = source;
     this.#scratch = scratch;
     this.#rules = rules;
@@ -91,7 +91,7 @@ export class ProofReader {
     for await (const page of this.#source.objects(range)) this.#addObjects(page);
   }
 
-  #addObjects(page: Parameters<ProofScratch['addObjects']>[0]): void {
+  #addObjects(page: Parameters<AuditDatabase['addObjects']>[0]): void {
     this.#scratch.addObjects(page);
     for (const { rawKey } of page) if (rawKey > this.#lastKey) this.#lastKey = rawKey;
   }
@@ -155,7 +155,7 @@ export class ProofReader {
     if ('reason' in cut) return { kind: 'damaged', reason: cut.reason };
     const { accepted, rejected } = raw;
     const chunks = cut.chunks.map(({ index, events }) => ({
-      ...{ index, items: events.length, tally: tallyEvents(events) },
+      ...{ index, items: events.length, tally: countEvents(events) },
     }));
     return { kind: 'read', accepted, rejected, chunks, key: batchKeyOf(raw) };
   }

@@ -80,7 +80,7 @@ const ofOneRun = `
 const cacheKib = 64 * 1024;
 
 /** Makes the tables of a proof, or takes up those that an interrupted one left. */
-export function prepareScratch(database: DatabaseSync): void {
+export function prepareAuditDatabase(database: DatabaseSync): void {
   // The file is nobody's truth: what a power cut does to it is found by its check, and it is made anew.
   database.exec(`
     PRAGMA locking_mode = EXCLUSIVE; PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL;
@@ -89,7 +89,7 @@ export function prepareScratch(database: DatabaseSync): void {
 }
 
 /** Forgets all that was read. */
-export function emptyScratch(database: DatabaseSync): void {
+export function emptyAuditDatabase(database: DatabaseSync): void {
   database.exec(`
     BEGIN;
     DROP TABLE IF EXISTS batches; DROP TABLE IF EXISTS chunks; DROP TABLE IF EXISTS counters;

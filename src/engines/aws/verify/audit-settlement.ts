@@ -1,7 +1,7 @@
 import { inParallel } from '../../../util/in-parallel.ts';
-import type { ProofReader, ProofRules } from './audit-rules.ts';
-import type { ProofScratch } from './audit-database.ts';
-import { snapshotChunksMax, type CounterKey, type ProofSource } from './audit-source.ts';
+import type { AuditReader, AuditRules } from './audit-rules.ts';
+import type { AuditDatabase } from './audit-database.ts';
+import { snapshotChunksMax, type CounterKey, type AuditSource } from './audit-source.ts';
 
 /** A counter that is to be held against the chunks. */
 interface Candidate extends CounterKey {
@@ -36,10 +36,10 @@ const roundsMax = 12;
  * counter that no such body touches is said to differ. Writes a verdict for each that does.
  */
 export async function settleCounters(
-  reader: ProofReader,
-  source: ProofSource,
-  scratch: ProofScratch,
-  { width }: Pick<ProofRules, 'width'>,
+  reader: AuditReader,
+  source: AuditSource,
+  scratch: AuditDatabase,
+  { width }: Pick<AuditRules, 'width'>,
   dates: DateRange,
 ): Promise<void> {
   let left = candidatesOf(scratch, dates);
@@ -63,7 +63,7 @@ export async function settleCounters(
   }
 }
 
-function candidatesOf(scratch: ProofScratch, { from, to }: DateRange): Candidate[] {
+function candidatesOf(scratch: AuditDatabase, { from, to }: DateRange): Candidate[] {
   return scratch.all(
     `SELECT id, date, type_state AS typeState FROM counters
      LEFT JOIN counted ON counted.counter = id LEFT JOIN expected ON expected.counter = id
@@ -78,8 +78,8 @@ function candidatesOf(scratch: ProofScratch, { from, to }: DateRange): Candidate
 
 async function look(
   candidate: Candidate,
-  source: ProofSource,
-  scratch: ProofScratch,
+  source: AuditSource,
+  scratch: AuditDatabase,
 ): Promise<Sighting> {
   const { id } = candidate;
   const open = scratch.openChunksOf(id);
@@ -109,7 +109,7 @@ export type VerdictKind = 'differs' | 'differs_at_least' | 'misnamed' | 'broken'
 function judge(
   { candidate: { id }, counted, least, isExact, isSound }: Sighting,
   touched: ReadonlySet<number>,
-  scratch: ProofScratch,
+  scratch: AuditDatabase,
 ): boolean {
   // Marks were read before and after: between them is what was marked at the moment.
   const most = isExact ? least : expectedOf(scratch, id);
@@ -121,7 +121,7 @@ function judge(
   return true;
 }
 
-function giveUp({ candidate: { id }, counted, least }: Sighting, scratch: ProofScratch): void {
+function giveUp({ candidate: { id }, counted, least }: Sighting, scratch: AuditDatabase): void {
   if (Number.isNaN(counted)) {
     scratch.run(insertVerdict, id, 'broken', counted, least, 0);
     return;
@@ -133,6 +133,6 @@ function giveUp({ candidate: { id }, counted, least }: Sighting, scratch: ProofS
 
 const insertVerdict = 'INSERT OR REPLACE INTO verdicts VALUES (?, ?, ?, ?, ?)';
 
-function expectedOf(scratch: ProofScratch, counter: number): number {
+function expectedOf(scratch: AuditDatabase, counter: number): number {
   return scratch.number('SELECT count FROM expected WHERE counter = ?', counter);
 }

@@ -19,7 +19,7 @@ import { batchKey, chunkKey, idempotencyKey, keyItem, type Item } from '../ledge
 import { ledgerRowOf, type ChunkId, type LedgerRow } from '../ledger/ledger-rows.ts';
 import { s3RawStore, type S3RawBatch } from '../intake/raw-store.ts';
 
-export interface ProofSourceOptions {
+export interface AuditSourceOptions {
   readonly dynamodb: Pick<DynamoDBClient, 'send'>;
   readonly s3: Pick<S3Client, 'send'>;
   readonly countersTable: string;
@@ -74,11 +74,11 @@ export const snapshotChunksMax = 99;
 const prefix = 'raw/';
 
 /** What a proof reads of a store on AWS. All reads are consistent. */
-export class ProofSource {
-  readonly #options: ProofSourceOptions;
+export class AuditSource {
+  readonly #options: AuditSourceOptions;
   readonly #rawStore;
 
-  constructor(options: ProofSourceOptions) {
+  constructor(options: AuditSourceOptions) {
     this.#options = options;
     this.#rawStore = s3RawStore(options.s3, options.rawBucket);
   }

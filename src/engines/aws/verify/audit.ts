@@ -9,23 +9,23 @@ import { deadChunks } from '../dead-letters/dead-chunks.ts';
 import { findLeastKeepMs } from '../ledger/least-keep.ts';
 import { compareKeys, keyDifferences } from './key-findings.ts';
 import { pacer, paced } from '../pacer.ts';
-import { ProofReader, type ReceivedRange } from './audit-rules.ts';
+import { AuditReader, type ReceivedRange } from './audit-rules.ts';
 import { estimate, type Estimate } from './audit-estimate.ts';
 import {
   batchDifferences,
   chunksNotCounted,
   counterDifferences,
   countsOf,
-  findUnmarked,
-  type ProofCounts,
+  findCountedWithoutDedupRecord,
+  type AuditCounts,
 } from './audit-findings.ts';
 import { firstWholeDay, forgetExpiredRows, setExpiredApart } from '../intake/raw-expiry.ts';
-import { ProofScratch } from './audit-database.ts';
+import { AuditDatabase } from './audit-database.ts';
 import { settleCounters, type DateRange } from './audit-settlement.ts';
-import { ProofSource } from './audit-source.ts';
+import { AuditSource } from './audit-source.ts';
 
 /** A store on AWS, as a proof reads it. */
-export interface ProofStore {
+export interface AuditedStore {
   readonly dynamodb: Pick<DynamoDBClient, 'send'>;
   readonly s3: Pick<S3Client, 'send'>;
   readonly sqs: Pick<SQSClient, 'send'>;
@@ -41,8 +41,8 @@ export interface ProofStore {
   readonly rawExpiryMs?: number | undefined;
 }
 
-export interface ProofOptions {
-  readonly store: ProofStore;
+export interface AuditOptions {
+  readonly store: AuditedStore;
   /** How it is tried again where the SDK does not; `now` is its clock. */
   readonly backoff: Backoff;
   /** Counters of other dates are not compared. */
@@ -60,7 +60,7 @@ export interface ProofOptions {
   readonly onProgress: (bodies: number, total: number) => void;
 }
 
-export interface AwsAuditSummary extends AuditSummary, ProofCounts {
+export interface AwsAuditSummary extends AuditSummary, AuditCounts {
   /** Counters that could not be held against the batches, since others wrote to them. */
   readonly unsettled: number;
   /** Requests that were sent. */
@@ -69,12 +69,12 @@ export interface AwsAuditSummary extends AuditSummary, ProofCounts {
 
 /** A finished comparison. */
 export interface Proof {
-  readonly scratch: ProofScratch;
+  readonly scratch: AuditDatabase;
   /** A batch that came before, milliseconds since 1970, has had its time to be counted. */
   readonly inFlightBefore: number;
   /** The row of a batch received since then must stand. */
   readonly rowsSince: number;
-  readonly counts: ProofCounts;
+  readonly counts: AuditCounts;
   readonly requests: number;
 }
 
@@ -86,9 +86,9 @@ const allDates: DateRange = { from: '', to: '~' };
  * is gone with the process.
  */
 export async function auditStack(
-  options: ProofOptions & { readonly onDifference: (difference: Difference) => void },
+  options: AuditOptions & { readonly onDifference: (difference: Difference) => void },
 ): Promise<AwsAuditSummary> {
-  const scratch = new ProofScratch('');
+  const scratch = new AuditDatabase('');
   try {
     const proof = await prove(options, scratch);
     let differences = 0;
@@ -111,12 +111,12 @@ export function* differencesOf(proof: Proof): Generator<Difference> {
 }
 
 /** Reads the store into the notes and compares; what differs stands there. */
-export async function prove(options: ProofOptions, scratch: ProofScratch): Promise<Proof> {
+export async function prove(options: AuditOptions, scratch: AuditDatabase): Promise<Proof> {
   const { store, backoff, received, width, inFlightMs } = options;
   const pace = pacer(options.requestsPerSecond);
   const dynamodb = paced(store.dynamodb, pace);
   const sqs = paced(store.sqs, pace);
-  const source = new ProofSource({
+  const source = new AuditSource({
     ...{ dynamodb, s3: paced(store.s3, pace), backoff },
     countersTable: store.countersTable,
     ledgerTable: store.ledgerTable,
@@ -127,7 +127,7 @@ export async function prove(options: ProofOptions, scratch: ProofScratch): Promi
   const leastKeepMs = Math.min(least, store.keepMs);
   const { now } = backoff;
   const rules = { dayOf: store.dayOf, now, leastKeepMs, inFlightMs, width };
-  const reader = new ProofReader(source, scratch, rules);
+  const reader = new AuditReader(source, scratch, rules);
   const survey = await reader.survey(received);
   options.onEstimate(estimate(survey, received === undefined));
   const noteDead = async () => {
@@ -152,7 +152,7 @@ export async function prove(options: ProofOptions, scratch: ProofScratch): Promi
   }
   if (received === undefined) {
     await setStrangersApart(options, { source, scratch });
-    findUnmarked(scratch);
+    findCountedWithoutDedupRecord(scratch);
     allowForUnnoted(scratch);
   }
   const expiry = allowForExpired(scratch, store, now());
@@ -165,8 +165,8 @@ export async function prove(options: ProofOptions, scratch: ProofScratch): Promi
 }
 
 async function compareCounters(
-  { dates = allDates, width }: ProofOptions,
-  parts: { reader: ProofReader; source: ProofSource; scratch: ProofScratch },
+  { dates = allDates, width }: AuditOptions,
+  parts: { reader: AuditReader; source: AuditSource; scratch: AuditDatabase },
 ): Promise<void> {
   const { reader, source, scratch } = parts;
   await reader.addCounters(dates);
@@ -179,8 +179,8 @@ async function compareCounters(
  * to differ.
  */
 async function setStrangersApart(
-  { dates = allDates }: ProofOptions,
-  { source, scratch }: { source: ProofSource; scratch: ProofScratch },
+  { dates = allDates }: AuditOptions,
+  { source, scratch }: { source: AuditSource; scratch: AuditDatabase },
 ): Promise<void> {
   const before = scratch.number('SELECT sum(count) FROM strangers');
   if (before === 0 && scratch.number(`SELECT count(*) ${exceeding}`) === 0) return;
@@ -199,7 +199,7 @@ async function setStrangersApart(
   scratch.run('DROP TABLE strangers_before');
 }
 
-function allowForExpired(scratch: ProofScratch, { rawExpiryMs }: ProofStore, now: number) {
+function allowForExpired(scratch: AuditDatabase, { rawExpiryMs }: AuditedStore, now: number) {
   if (rawExpiryMs === undefined) return {};
   const wholeFrom = firstWholeDay(now, rawExpiryMs);
   forgetExpiredRows(scratch, now - rawExpiryMs);
@@ -209,7 +209,7 @@ function allowForExpired(scratch: ProofScratch, { rawExpiryMs }: ProofStore, now
 const exceeding = `FROM verdicts WHERE kind = 'differs' AND excess > 0`;
 
 /** Marks of earlier versions name no counter: counters may exceed by as many as these are, together. */
-function allowForUnnoted(scratch: ProofScratch): void {
+function allowForUnnoted(scratch: AuditDatabase): void {
   const unnoted = scratch.number('SELECT count FROM strangers WHERE counter = 0');
   const excess = scratch.number(`SELECT sum(excess) ${exceeding}`);
   if (excess <= unnoted) scratch.run(`DELETE ${exceeding}`);

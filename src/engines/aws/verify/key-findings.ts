@@ -1,10 +1,10 @@
 import { rawKeyOf } from '../../../domain/batch-id.ts';
 import type { Difference } from '../../../pipeline/audit.ts';
 import { inParallel } from '../../../util/in-parallel.ts';
-import type { ProofRules } from './audit-rules.ts';
+import type { AuditRules } from './audit-rules.ts';
 import { batchStates } from './audit-schema.ts';
-import type { ProofScratch } from './audit-database.ts';
-import type { ProofSource } from './audit-source.ts';
+import type { AuditDatabase } from './audit-database.ts';
+import type { AuditSource } from './audit-source.ts';
 
 /** What is wrong with a key: `batch` is whose it is, `seen` what its row names. */
 export interface KeyIssue {
@@ -64,9 +64,9 @@ const oneSuspect = suspectsOf('b.key = :key AND NOT is_sound');
  * the ledger was read is looked up once more, now that the body is known. Notes what is wrong then.
  */
 export async function compareKeys(
-  source: Pick<ProofSource, 'keyRowsOf'>,
-  scratch: ProofScratch,
-  rules: Pick<ProofRules, 'now' | 'leastKeepMs' | 'width'>,
+  source: Pick<AuditSource, 'keyRowsOf'>,
+  scratch: AuditDatabase,
+  rules: Pick<AuditRules, 'now' | 'leastKeepMs' | 'width'>,
   isWhole: boolean,
 ): Promise<void> {
   const { leastKeepMs: keep, now, width } = rules;
@@ -103,7 +103,7 @@ export async function compareKeys(
 /** Undefined where the key is rightly another batch's. */
 function codeOf(
   { key, seen, ...suspect }: Suspect,
-  scratch: ProofScratch,
+  scratch: AuditDatabase,
   { recent, isWhole }: { recent: number; isWhole: boolean },
 ): KeyIssue['code'] | undefined {
   if (seen === null) return 'key_missing';
@@ -129,7 +129,7 @@ function codeOf(
  * Rows that name a batch which came under another key, or which was whole and has no body any more.
  * A batch that was never stored is not looked for: its attempt was given up.
  */
-function noteUnexplained(scratch: ProofScratch, since: number): void {
+function noteUnexplained(scratch: AuditDatabase, since: number): void {
   scratch.run(
     `INSERT INTO key_issues SELECT k.key, 'key_unexplained', NULL, k.batch FROM key_rows k
      WHERE ${keptSince('k')} > ? AND NOT EXISTS (SELECT 1 FROM key_issues i WHERE i.key = k.key) AND (
@@ -141,12 +141,12 @@ function noteUnexplained(scratch: ProofScratch, since: number): void {
   );
 }
 
-function note(scratch: ProofScratch, { key, code, batch, seen }: KeyIssue): void {
+function note(scratch: AuditDatabase, { key, code, batch, seen }: KeyIssue): void {
   scratch.run('INSERT OR REPLACE INTO key_issues VALUES (?, ?, ?, ?)', key, code, batch, seen);
 }
 
 /** Differences of keys. Their clear text is known to nobody: they are named by their batches. */
-export function* keyDifferences(scratch: ProofScratch): Generator<Difference> {
+export function* keyDifferences(scratch: AuditDatabase): Generator<Difference> {
   const sql = `SELECT i.*, b.received_at FROM key_issues i LEFT JOIN batch_keys b ON b.batch = i.batch
     ORDER BY i.code, b.received_at, i.key`;
   for (const issue of scratch.each<KeyIssue & { received_at: number | null }>(sql)) {

@@ -4,10 +4,10 @@ import { join } from 'node:path';
 import type { DynamoDBClient, TransactWriteItem } from '@aws-sdk/client-dynamodb';
 
 import { readRawKey } from '../../../domain/batch-id.ts';
-import { tallyEvents } from '../../../domain/batch.ts';
+import { countEvents } from '../../../domain/batch.ts';
 import type { Difference } from '../../../pipeline/audit.ts';
 import { recut } from '../../../pipeline/chunks/recut.ts';
-import { differencesOf, prove, type Proof, type ProofOptions } from './audit.ts';
+import { differencesOf, prove, type Proof, type AuditOptions } from './audit.ts';
 import {
   correct,
   groupCorrections,
@@ -23,17 +23,17 @@ import {
   batchesWithoutBody,
   batchRowIssues,
   chunksNotCounted,
-  type ProofCounts,
+  type AuditCounts,
 } from './audit-findings.ts';
 import { batchStates, chunkStates } from './audit-schema.ts';
 import { refuseExpired } from '../intake/raw-expiry.ts';
-import { ProofScratch } from './audit-database.ts';
+import { AuditDatabase } from './audit-database.ts';
 import type { CounterKey } from './audit-source.ts';
 import { s3RawStore } from '../intake/raw-store.ts';
-import { removeStrayMarks } from './stray-marks.ts';
+import { removeStrayDedupRecords } from './stray-marks.ts';
 import { groupDeliveries } from '../counters/transaction-groups.ts';
 
-export interface RebuildOptions extends Omit<ProofOptions, 'received'> {
+export interface RebuildOptions extends Omit<AuditOptions, 'received'> {
   /** One that tries once, for transactions. */
   readonly transactions: Pick<DynamoDBClient, 'send'>;
   readonly dryRun: boolean;
@@ -50,7 +50,7 @@ export interface NotesOptions {
 
 export interface RebuildSummary {
   readonly isSwitched: boolean;
-  readonly counts: ProofCounts;
+  readonly counts: AuditCounts;
   /** Counters that were corrected, and in how many transactions. */
   readonly corrected: number;
   readonly steps: number;
@@ -89,7 +89,7 @@ export async function rebuildStack(
 /** The same with notes that are at hand. */
 export async function rebuildWith(
   options: RebuildOptions,
-  scratch: ProofScratch,
+  scratch: AuditDatabase,
 ): Promise<RebuildSummary> {
   const { store, backoff, transactions: client } = options;
   if (!options.dryRun) refuseExpired(store.rawExpiryMs, options.dates, backoff.now());
@@ -108,9 +108,9 @@ export async function rebuildWith(
   return { isSwitched: true, counts, ...done, left };
 }
 
-function openNotes(path: string): ProofScratch {
+function openNotes(path: string): AuditDatabase {
   try {
-    return new ProofScratch(path);
+    return new AuditDatabase(path);
   } catch (error) {
     const message = error instanceof Error ? error.message : String(error);
     if (message.includes('locked')) {
@@ -134,7 +134,7 @@ const damagedBatches = `
   AND NOT EXISTS (SELECT 1 FROM dropped d WHERE d.batch = b.batch)
   UNION SELECT batch FROM (${batchesWithoutBody})`;
 
-function refuseDamaged(scratch: ProofScratch): void {
+function refuseDamaged(scratch: AuditDatabase): void {
   const damaged = scratch.number(`SELECT count(*) FROM (${damagedBatches})`);
   if (damaged === 0) return;
   throw new Error(
@@ -147,7 +147,7 @@ type Done = Omit<RebuildSummary, 'isSwitched' | 'counts' | 'left'>;
 class Rebuild {
   readonly #options: RebuildOptions;
   readonly #proof: Proof;
-  readonly #scratch: ProofScratch;
+  readonly #scratch: AuditDatabase;
   readonly #writes: FencedWrites;
   #ledgerRows = 0;
 
@@ -166,7 +166,11 @@ class Rebuild {
     const chunksCounted = await this.#countMissing();
     await this.#writeRows();
     const { store } = this.#options;
-    this.#ledgerRows += await removeStrayMarks(this.#scratch, this.#writes, store.ledgerTable);
+    this.#ledgerRows += await removeStrayDedupRecords(
+      this.#scratch,
+      this.#writes,
+      store.ledgerTable,
+    );
     this.#ledgerRows += await restoreKeys(this.#scratch, this.#writes, store);
     return { corrected, steps, chunksCounted, ledgerRows: this.#ledgerRows, withoutDamaged };
   }
@@ -274,7 +278,7 @@ class Rebuild {
       const deliveries = cut.chunks
         .filter(({ index }) => indexes.has(index))
         .map(({ index, events }): LedgerDelivery => ({
-          ...{ mark: chunkKey(batch, index), tally: tallyEvents(events), items: events.length },
+          ...{ mark: chunkKey(batch, index), tally: countEvents(events), items: events.length },
         }));
       for (const group of groupDeliveries(deliveries)) {
         counted += (await counterStore.apply(group)).counted.length;

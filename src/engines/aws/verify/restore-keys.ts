@@ -6,7 +6,7 @@ import { keyRow, type KeyRecord } from '../ledger/batch-records.ts';
 import type { FencedWrites } from '../ledger/fenced-writes.ts';
 import type { KeyIssue } from './key-findings.ts';
 import { idempotencyKey, keyItem } from '../ledger/ledger-table.ts';
-import type { ProofScratch } from './audit-database.ts';
+import type { AuditDatabase } from './audit-database.ts';
 
 export interface RestoreKeysOptions {
   readonly ledgerTable: string;
@@ -30,7 +30,7 @@ const keysAtOnce = 10;
  * many were written.
  */
 export async function restoreKeys(
-  scratch: ProofScratch,
+  scratch: AuditDatabase,
   writes: Pick<FencedWrites, 'write'>,
   options: RestoreKeysOptions,
 ): Promise<number> {
@@ -52,7 +52,7 @@ export async function restoreKeys(
 
 function writeFor(
   issue: KeyIssue,
-  scratch: ProofScratch,
+  scratch: AuditDatabase,
   { ledgerTable: TableName, keepMs }: RestoreKeysOptions,
 ): TransactWriteItem {
   const key = idempotencyKey(issue.key);
@@ -72,7 +72,7 @@ function stillNames(seen: string | null) {
   };
 }
 
-function recordOf(batchId: string, scratch: ProofScratch): KeyRecord {
+function recordOf(batchId: string, scratch: AuditDatabase): KeyRecord {
   const [found] = scratch.all<KeyOfBatch>('SELECT * FROM batch_keys WHERE batch = ?', batchId);
   if (found === undefined) throw new Error(`the notes have no key of batch ${batchId}`);
   const excluded = fromRanges(JSON.parse(found.excluded) as Ranges);

@@ -2,19 +2,19 @@ import type { TransactWriteItem } from '@aws-sdk/client-dynamodb';
 
 import { fencedWritesMax, type FencedWrites } from '../ledger/fenced-writes.ts';
 import { chunkKey, keyItem } from '../ledger/ledger-table.ts';
-import { strayMarks, type StrayMark } from './audit-findings.ts';
-import type { ProofScratch } from './audit-database.ts';
+import { strayMarks, type StrayDedupRecord } from './audit-findings.ts';
+import type { AuditDatabase } from './audit-database.ts';
 
 /**
  * Takes away marks of chunks that the raw body of their batch does not have, each only if it is
  * still as it was seen, and never one that says that the chunk is dropped. Returns how many.
  */
-export async function removeStrayMarks(
-  scratch: ProofScratch,
+export async function removeStrayDedupRecords(
+  scratch: AuditDatabase,
   writes: Pick<FencedWrites, 'write'>,
   ledgerTable: string,
 ): Promise<number> {
-  const strays = scratch.all<StrayMark>(strayMarks);
+  const strays = scratch.all<StrayDedupRecord>(strayMarks);
   let removed = 0;
   for (let at = 0; at < strays.length; at += fencedWritesMax) {
     const deletes = strays
@@ -33,7 +33,7 @@ function removal({
   batch,
   chunk,
   items,
-}: StrayMark): Omit<NonNullable<TransactWriteItem['Delete']>, 'TableName'> {
+}: StrayDedupRecord): Omit<NonNullable<TransactWriteItem['Delete']>, 'TableName'> {
   const asSeen =
     items === null
       ? 'attribute_exists(id) AND NOT attribute_type(#items, :seen)'

@@ -6,19 +6,19 @@ export interface Applicant {
   readonly refuse: () => void;
 }
 
-export interface PlacesOptions {
+export interface AdmissionQueueOptions {
   readonly placesMax: number;
   readonly waitingMax: number;
   readonly waitMsMax: number;
 }
 
 /** A bounded number of places, and a bounded queue before them, in the order of coming. */
-export class Places {
-  readonly #options: PlacesOptions;
+export class AdmissionQueue {
+  readonly #options: AdmissionQueueOptions;
   readonly #taken = new Set<number>();
   readonly #waiting: { readonly applicant: Applicant; readonly timer: NodeJS.Timeout }[] = [];
 
-  constructor(options: PlacesOptions) {
+  constructor(options: AdmissionQueueOptions) {
     this.#options = options;
   }
 

@@ -16,7 +16,7 @@ interface Question {
  * Lets questions take turns on one thread, so that none waits for another to end: within a lane up to
  * four side by side, in the order in which they came; and no lane waits for another.
  */
-export class Turns {
+export class RoundRobin {
   readonly #begun: Question[] = [];
   readonly #waiting: Question[] = [];
   #next: NodeJS.Immediate | undefined;

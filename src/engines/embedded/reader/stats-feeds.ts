@@ -14,8 +14,8 @@ import {
 import { StatsWriter } from '../../../pipeline/stats-text.ts';
 import { readCounters, readGroups } from '../store/counter-rows.ts';
 import type { FromReader } from '../writer/messages.ts';
-import { Places } from './admission-queue.ts';
-import { Turns } from './round-robin.ts';
+import { AdmissionQueue } from './admission-queue.ts';
+import { RoundRobin } from './round-robin.ts';
 
 /** A larger answer is not gathered, but sent piece by piece. */
 const wholeBytesMax = 2 * 1024 * 1024;
@@ -72,8 +72,11 @@ export interface FeedsOptions {
  */
 export class StatsFeeds {
   readonly #options: FeedsOptions;
-  readonly #turns = new Turns();
-  readonly #places = { text: new Places(places.text), rows: new Places(places.rows) };
+  readonly #turns = new RoundRobin();
+  readonly #places = {
+    text: new AdmissionQueue(places.text),
+    rows: new AdmissionQueue(places.rows),
+  };
   /** Those that wait for a place, or have one. */
   readonly #feeds = new Map<number, Feed>();
   readonly #idle: DatabaseSync[] = [];

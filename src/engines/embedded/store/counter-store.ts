@@ -1,7 +1,7 @@
 import type { DatabaseSync, StatementSync } from 'node:sqlite';
 
 import type { BatchId } from '../../../domain/batch-id.ts';
-import { rowsOfTally, typeStateKey, type Tally } from '../../../domain/counter.ts';
+import { rowsOfIncrements, typeStateKey, type Increments } from '../../../domain/counter.ts';
 import type { Counter } from '../../../domain/day-bound.ts';
 import type { CalendarDate } from '../../../domain/timestamp.ts';
 import type { CounterStore, Delivery, EarlierBatch } from '../../../pipeline/ports.ts';
@@ -255,9 +255,9 @@ export class SqliteCounterStore implements CounterStore<LogSpan, LogDelivery> {
   }
 
   /** Notes what the records between `removedThrough` and a position counted when they came. */
-  noteRemoved(tally: Tally, through: LogPosition): void {
+  noteRemoved(tally: Increments, through: LogPosition): void {
     inTransaction(this.#database, () => {
-      for (const { date, type, state, count } of rowsOfTally(tally)) {
+      for (const { date, type, state, count } of rowsOfIncrements(tally)) {
         this.#addRemoved.run(date, typeStateKey(type, state), type, state, count);
       }
       this.#database.prepare('UPDATE progress SET removed_through = ?').run(through);
@@ -330,8 +330,8 @@ export class SqliteCounterStore implements CounterStore<LogSpan, LogDelivery> {
     return typeof date === 'string' ? date : undefined;
   }
 
-  #addTally(tally: Tally): void {
-    for (const { date, type, state, count } of rowsOfTally(tally)) {
+  #addTally(tally: Increments): void {
+    for (const { date, type, state, count } of rowsOfIncrements(tally)) {
       this.#add.run(date, typeStateKey(type, state), type, state, count);
     }
   }

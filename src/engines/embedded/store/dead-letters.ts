@@ -1,13 +1,13 @@
 import type { DatabaseSync } from 'node:sqlite';
 
 import type { BatchId } from '../../../domain/batch-id.ts';
-import { rowsOfTally, typeStateKey, type Tally } from '../../../domain/counter.ts';
+import { rowsOfIncrements, typeStateKey, type Increments } from '../../../domain/counter.ts';
 import { dayRule, type DayOf } from '../../../domain/day.ts';
 import type { ContentEncoding } from '../../../pipeline/ports.ts';
 import { recount } from '../../../pipeline/recount.ts';
 import { dataPaths } from '../data-directory.ts';
 import { nodeFileSystem } from '../log/file-system.ts';
-import { readDeadLetters, readLedger, type RecordedDeadLetter } from './progress-row.ts';
+import { readDeadLetters, readProgressRow, type RecordedDeadLetter } from './progress-row.ts';
 import type { LogPosition } from '../log/frame.ts';
 import { LogReader } from '../log/log-reader.ts';
 import { findLog, surveyLog } from '../log/survey.ts';
@@ -138,9 +138,9 @@ function change(
   }
 }
 
-function add(database: DatabaseSync, tally: Tally, position: LogPosition): void {
+function add(database: DatabaseSync, tally: Increments, position: LogPosition): void {
   // What is noted of segments to be removed went by before it was counted.
-  const isNoted = position < (readLedger(database)?.removedThrough ?? 0);
+  const isNoted = position < (readProgressRow(database)?.removedThrough ?? 0);
   // And so did what an unfinished rebuild has made, where it has the letter.
   const isInNext =
     hasTable(database, 'dead_letters_next') &&
@@ -149,7 +149,7 @@ function add(database: DatabaseSync, tally: Tally, position: LogPosition): void 
   for (const table of tables) {
     if (table === false) continue;
     const statement = database.prepare(addToCounters(table));
-    for (const { date, type, state, count } of rowsOfTally(tally)) {
+    for (const { date, type, state, count } of rowsOfIncrements(tally)) {
       statement.run(date, typeStateKey(type, state), type, state, count);
     }
   }

@@ -3,7 +3,7 @@ import type { DatabaseSync } from 'node:sqlite';
 import type { LogPosition } from '../log/frame.ts';
 
 /** What the database says of the log: the row of `progress`. */
-export interface Ledger {
+export interface ProgressRow {
   readonly logId: Uint8Array | undefined;
   /** Through which byte the log is counted. */
   readonly position: LogPosition;
@@ -16,7 +16,7 @@ export interface Ledger {
 }
 
 /** Undefined where the row is missing. */
-export function readLedger(database: DatabaseSync): Ledger | undefined {
+export function readProgressRow(database: DatabaseSync): ProgressRow | undefined {
   const row = database.prepare('SELECT * FROM progress').get();
   if (row === undefined) return undefined;
   return {
@@ -30,7 +30,7 @@ export function readLedger(database: DatabaseSync): Ledger | undefined {
 
 /** Whether the idempotency key of a record may be gone, since it has expired. */
 export function mayKeyBeExpired(
-  ledger: Pick<Ledger, 'keysExpiredThrough' | 'keysExpiredBefore'> | undefined,
+  ledger: Pick<ProgressRow, 'keysExpiredThrough' | 'keysExpiredBefore'> | undefined,
   { position, receivedAt }: { readonly position: LogPosition; readonly receivedAt: number },
 ): boolean {
   if (ledger === undefined) return false;

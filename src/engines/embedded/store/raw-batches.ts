@@ -3,7 +3,7 @@ import { statSync } from 'node:fs';
 import type { BatchId } from '../../../domain/batch-id.ts';
 import type { RawBatch } from '../../../pipeline/ports.ts';
 import { dataPaths, whyUnreadable } from '../data-directory.ts';
-import { mayKeyBeExpired, readDeadLetters, readLedger } from './progress-row.ts';
+import { mayKeyBeExpired, readDeadLetters, readProgressRow } from './progress-row.ts';
 import { nodeFileSystem } from '../log/file-system.ts';
 import type { LogPosition } from '../log/frame.ts';
 import { LogReader } from '../log/log-reader.ts';
@@ -124,7 +124,7 @@ export function rememberedKeys(dataDir: string): RememberedKeys {
     return {
       includes(batch) {
         if (batch.idempotencyKey === undefined) return false;
-        const ledger = readLedger(database);
+        const ledger = readProgressRow(database);
         // Its key is in the database once it is counted.
         if (batch.position >= (ledger?.position ?? 0)) return true;
         const row = holder.get(batch.caller, batch.idempotencyKey);

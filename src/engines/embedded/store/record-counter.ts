@@ -2,7 +2,7 @@ import { randomInt } from 'node:crypto';
 
 import { BatchScanner, notPlain } from '../../../domain/fast/batch-scanner.ts';
 import { CounterTable } from '../../../domain/fast/counter-table.ts';
-import type { Tally } from '../../../domain/counter.ts';
+import type { Increments } from '../../../domain/counter.ts';
 import { dayRule, utcDayRule, type DayOf } from '../../../domain/day.ts';
 import { recount } from '../../../pipeline/recount.ts';
 import type { LogRecord } from '../log/frame.ts';
@@ -43,7 +43,7 @@ export class RecordCounter {
   }
 
   /** The increments of all records since the last call. */
-  takeTally(): Tally {
+  takeTally(): Increments {
     const tally = this.table.tally();
     this.table.clear();
     return tally;

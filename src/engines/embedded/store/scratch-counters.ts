@@ -1,6 +1,11 @@
 import { DatabaseSync, type StatementSync } from 'node:sqlite';
 
-import { rowsOfTally, typeStateKey, type CounterRow, type Tally } from '../../../domain/counter.ts';
+import {
+  rowsOfIncrements,
+  typeStateKey,
+  type CounterRow,
+  type Increments,
+} from '../../../domain/counter.ts';
 import { addToCounters } from './counter-store.ts';
 import { countersTable } from './schema.ts';
 
@@ -17,8 +22,8 @@ export class ScratchCounters {
     this.#add = this.#database.prepare(addToCounters('counters'));
   }
 
-  add(tally: Tally): void {
-    this.addRows(rowsOfTally(tally));
+  add(tally: Increments): void {
+    this.addRows(rowsOfIncrements(tally));
   }
 
   addRows(rows: Iterable<CounterRow>): void {

@@ -1,6 +1,6 @@
 import type { DatabaseSync } from 'node:sqlite';
 
-import type { Tally } from '../../../domain/counter.ts';
+import type { Increments } from '../../../domain/counter.ts';
 import type { Difference } from '../../../pipeline/audit.ts';
 import { KeyAudit } from './key-audit.ts';
 import type { RecordedDeadLetter } from '../store/progress-row.ts';
@@ -33,7 +33,7 @@ export interface SpanAuditOptions {
   /** Batches that were received at other times are passed over; undefined: none is. */
   readonly received: ReceivedRange | undefined;
   /** Is given what was counted, now and then and in the end of a span. */
-  readonly onTally: (tally: Tally) => void;
+  readonly onTally: (tally: Increments) => void;
   readonly onDifference: (difference: Difference) => void;
   readonly onProgress: (bytes: number) => void;
 }

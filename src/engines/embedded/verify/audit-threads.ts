@@ -1,7 +1,7 @@
 import { availableParallelism } from 'node:os';
 import { Worker } from 'node:worker_threads';
 
-import { rowsOfTally, type CounterRow } from '../../../domain/counter.ts';
+import { rowsOfIncrements, type CounterRow } from '../../../domain/counter.ts';
 import type { Span, SpanAuditOptions, SpanFindings } from './audit-span.ts';
 import type { LogPlace } from '../log/survey.ts';
 import { workerUrl } from '../worker-url.ts';
@@ -95,6 +95,6 @@ function follow(worker: Worker, waiting: Span[], events: AuditThreadEvents) {
 }
 
 /** What is sent of a tally: the rows, which a copy between threads keeps as they are. */
-export function rowsToSend(tally: Parameters<typeof rowsOfTally>[0]): FromAuditThread {
-  return { kind: 'tally', rows: [...rowsOfTally(tally)] };
+export function rowsToSend(tally: Parameters<typeof rowsOfIncrements>[0]): FromAuditThread {
+  return { kind: 'tally', rows: [...rowsOfIncrements(tally)] };
 }

@@ -16,8 +16,8 @@ import { nodeFileSystem, type FileSystem } from '../log/file-system.ts';
 import { checkLost, finishKeyAudit } from './key-audit.ts';
 import {
   readDeadLetters,
-  readLedger,
-  type Ledger,
+  readProgressRow,
+  type ProgressRow,
   type RecordedDeadLetter,
 } from '../store/progress-row.ts';
 import type { LogPosition } from '../log/frame.ts';
@@ -38,7 +38,7 @@ import type { KeyedBatch } from '../store/counter-store.ts';
 import { openDatabaseReadOnly } from '../store/read-only-database.ts';
 import { checkVersion } from '../store/schema.ts';
 import { checkDayZone } from '../store/day-zone.ts';
-import { nameBatches } from '../writer/blame-batches.ts';
+import { blameBatches } from '../writer/blame-batches.ts';
 
 export interface AuditOptions {
   readonly dataDir: string;
@@ -126,12 +126,12 @@ class Audit {
 
   async run(): Promise<AuditSummary> {
     const from = this.#addRemoved();
-    const soFar = readLedger(this.#database)?.position ?? lastRecordEnd(this.#place);
+    const soFar = readProgressRow(this.#database)?.position ?? lastRecordEnd(this.#place);
     this.#totalBytes = soFar - from;
     await this.#auditSpans(this.#spans(from, soFar));
     // From here on in one state of the database, which is not held for long.
     this.#database.exec('BEGIN');
-    const ledger = readLedger(this.#database);
+    const ledger = readProgressRow(this.#database);
     this.#checkLedger(ledger);
     const through = ledger?.position ?? soFar;
     this.#totalBytes = through - from;
@@ -166,7 +166,7 @@ class Audit {
   /** What removed segments counted is taken as noted. Returns from where on the log is read. */
   #addRemoved(): LogPosition {
     this.#database.exec('BEGIN');
-    const ledger = readLedger(this.#database);
+    const ledger = readProgressRow(this.#database);
     const { from, to } = allDates;
     this.#recounted.addRows(
       this.#database
@@ -235,7 +235,7 @@ class Audit {
     return lost;
   }
 
-  #checkLedger(ledger: Ledger | undefined): void {
+  #checkLedger(ledger: ProgressRow | undefined): void {
     if (ledger === undefined) {
       const detail =
         'Nothing says through which byte the log is counted: the table progress is empty.';
@@ -263,7 +263,7 @@ class Audit {
     return joined;
   }
 
-  #checkMissing(ledger: Ledger | undefined): void {
+  #checkMissing(ledger: ProgressRow | undefined): void {
     const removedThrough = ledger?.removedThrough ?? 0;
     const missing = this.#missing();
     const onRecord = batchesOnRecord(this.#database, missing);
@@ -316,7 +316,7 @@ class Audit {
     }
     if (named.length === 0) return;
     const records = surveyLog({ ...this.#place, from, through });
-    for (const difference of nameBatches(named, records, this.#place.dayZone))
+    for (const difference of blameBatches(named, records, this.#place.dayZone))
       this.#report(difference);
   }
 

@@ -1,6 +1,6 @@
 import type { DatabaseSync, StatementSync } from 'node:sqlite';
 
-import { rowsOfTally, typeStateKey, type Tally } from '../../../domain/counter.ts';
+import { rowsOfIncrements, typeStateKey, type Increments } from '../../../domain/counter.ts';
 import type { LogPosition, LogRecord } from '../log/frame.ts';
 import { keyOf, replayedOf } from '../writer/processor.ts';
 import type { Damage } from '../log/survey.ts';
@@ -39,15 +39,15 @@ export class GenerationWriter {
     );
   }
 
-  addTally(tally: Tally): void {
-    for (const { date, type, state, count } of rowsOfTally(tally)) {
+  addTally(tally: Increments): void {
+    for (const { date, type, state, count } of rowsOfIncrements(tally)) {
       this.#add.run(date, typeStateKey(type, state), type, state, count);
     }
   }
 
   /** Takes out what a record has added before. */
-  takeOutTally(tally: Tally): void {
-    for (const { date, type, state, count } of rowsOfTally(tally)) {
+  takeOutTally(tally: Increments): void {
+    for (const { date, type, state, count } of rowsOfIncrements(tally)) {
       const typeState = typeStateKey(type, state);
       this.#takeOut.run(count, date, typeState);
       this.#deleteEmpty.run(date, typeState);

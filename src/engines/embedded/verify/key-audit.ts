@@ -3,7 +3,7 @@ import type { DatabaseSync, StatementSync } from 'node:sqlite';
 import { rawKeyOf } from '../../../domain/batch-id.ts';
 import type { Difference } from '../../../pipeline/audit.ts';
 import { NameList } from '../store/batches-on-record.ts';
-import { mayKeyBeExpired, type Ledger } from '../store/progress-row.ts';
+import { mayKeyBeExpired, type ProgressRow } from '../store/progress-row.ts';
 import type { LogPosition, LogRecord } from '../log/frame.ts';
 import { keyOf } from '../writer/processor.ts';
 import type { KeyedBatch } from '../store/counter-store.ts';
@@ -81,7 +81,7 @@ export function checkLost(lost: number): void {
 export interface KeysOfSpan {
   readonly lost: readonly KeyedBatch[];
   readonly met: number;
-  readonly ledger: Ledger | undefined;
+  readonly ledger: ProgressRow | undefined;
   readonly from: LogPosition;
   readonly through: LogPosition;
   readonly recordAt: (position: LogPosition) => LogRecord | undefined;

@@ -6,7 +6,7 @@ import { batchesOnRecord } from '../store/batches-on-record.ts';
 import { dataPaths, lockFile } from '../data-directory.ts';
 import { nodeFileSystem, type FileSystem } from '../log/file-system.ts';
 import { GenerationWriter } from './generation-writer.ts';
-import { mayKeyBeExpired, readLedger, type Ledger } from '../store/progress-row.ts';
+import { mayKeyBeExpired, readProgressRow, type ProgressRow } from '../store/progress-row.ts';
 import type { LogPosition } from '../log/frame.ts';
 import { LogReader } from '../log/log-reader.ts';
 import { removedUnnotedHint } from '../log/recovery.ts';
@@ -110,7 +110,7 @@ class Rebuild {
   /** Makes the tables, or finds those that an interrupted rebuild has left. Returns how far it came. */
   #begin(): LogPosition {
     return inTransaction(this.#database, () => {
-      const { removedThrough = 0 } = readLedger(this.#database) ?? {};
+      const { removedThrough = 0 } = readProgressRow(this.#database) ?? {};
       if (hasTable(this.#database, 'rebuild')) {
         const row = this.#database.prepare('SELECT log_id, position FROM rebuild').get();
         const position = Number(row?.['position']);
@@ -144,7 +144,7 @@ class Rebuild {
 
   /** As far as the log is counted by the server; with no ledger left, as far as it goes. */
   #through(): LogPosition {
-    const counted = readLedger(this.#database)?.position;
+    const counted = readProgressRow(this.#database)?.position;
     if (counted === undefined) return lastRecordEnd(this.#place);
     const end = endOfFiles(this.#place);
     if (counted <= end) return counted;
@@ -192,8 +192,8 @@ class Rebuild {
   }
 
   /** The ledger, if it is of this log. */
-  #ownLedger(): Ledger | undefined {
-    const ledger = readLedger(this.#database);
+  #ownLedger(): ProgressRow | undefined {
+    const ledger = readProgressRow(this.#database);
     return ledger?.logId !== undefined && this.#place.logId.equals(ledger.logId)
       ? ledger
       : undefined;
@@ -253,7 +253,7 @@ class Rebuild {
 
   /** Whether segments are missing from the place on at which this began. */
   #isBeginningGone(): boolean {
-    const { removedThrough = 0 } = readLedger(this.#database) ?? {};
+    const { removedThrough = 0 } = readProgressRow(this.#database) ?? {};
     const row = this.#database
       .prepare(`SELECT 1 FROM dead_letters_next WHERE position = ? AND reason LIKE '% is gone%'`)
       .get(removedThrough);
@@ -301,7 +301,7 @@ class Rebuild {
    */
   #mendLedger(): void {
     const database = this.#database;
-    const ledger = readLedger(database);
+    const ledger = readProgressRow(database);
     const { logId } = this.#place;
     if (this.#ownLedger() === undefined) {
       // Positions in another log say nothing of this one.

@@ -1,4 +1,4 @@
-import { rowsOfTally, typeStateKey, type CounterRow } from '../../../domain/counter.ts';
+import { rowsOfIncrements, typeStateKey, type CounterRow } from '../../../domain/counter.ts';
 import { dayRule } from '../../../domain/day.ts';
 import type { Difference } from '../../../pipeline/audit.ts';
 import { recount } from '../../../pipeline/recount.ts';
@@ -20,7 +20,7 @@ interface Suspected {
  * difference: all of their counters are short by at least what they count, as if they had not been
  * counted; or in excess by it, as if they had been counted twice.
  */
-export function nameBatches(
+export function blameBatches(
   differences: readonly Difference[],
   records: Iterable<Surveyed>,
   dayZone: string,
@@ -37,7 +37,7 @@ export function nameBatches(
     if (found.damage !== undefined) continue;
     const counted = recount(found.record, dayOf);
     if (counted.reason !== undefined) continue;
-    const rows = [...rowsOfTally(counted.tally)];
+    const rows = [...rowsOfIncrements(counted.tally)];
     const met = rows.flatMap((row) => suspected.get(keyOf(row)) ?? []);
     if (met.length === 0) continue;
     const rawKey = rawKeyOfRecord(found.record);

@@ -1,9 +1,9 @@
 import { admitInOrder, counterName, type Counter } from '../../../domain/day-bound.ts';
 import { CounterSet } from '../../../domain/counter-set.ts';
-import { rowsOfTally, type Tally } from '../../../domain/counter.ts';
+import { rowsOfIncrements, type Increments } from '../../../domain/counter.ts';
 import { dayRule, type DayOf } from '../../../domain/day.ts';
 import type { CalendarDate } from '../../../domain/timestamp.ts';
-import { excludeItems } from '../../../pipeline/exclusions.ts';
+import { refuseOverLimitItems } from '../../../pipeline/exclusions.ts';
 import { Unavailable, type Batch } from '../../../pipeline/ports.ts';
 import type { LogPosition } from '../log/frame.ts';
 import type { ScannedRecord } from '../log/frame-scanner.ts';
@@ -141,7 +141,7 @@ export class CounterAdmission {
     const isNew = new Set(newcomers.map(({ counter }) => nameOf(counter)));
     const has = (counter: Counter) => !isNew.has(nameOf(counter));
     const roomOn = (date: CalendarDate) => this.#roomOn(date);
-    const left = excludeItems(batch, this.#dayOf, admitInOrder({ has, roomOn }));
+    const left = refuseOverLimitItems(batch, this.#dayOf, admitInOrder({ has, roomOn }));
     const begun = entriesOf(left.tally).filter(({ counter }) => isNew.has(nameOf(counter)));
     return { batch: left, newcomers: begun };
   }
@@ -240,8 +240,8 @@ export class CounterAdmission {
   }
 }
 
-function entriesOf(tally: Tally): { readonly counter: Counter }[] {
-  return [...rowsOfTally(tally)].map((counter) => ({ counter }));
+function entriesOf(tally: Increments): { readonly counter: Counter }[] {
+  return [...rowsOfIncrements(tally)].map((counter) => ({ counter }));
 }
 
 function nameOf(counter: Counter): string {

@@ -13,7 +13,7 @@ const turnItemsMax = 20_000;
 /** To scan so much takes about as long as a sync: it is worth to do both at once. */
 const overlapBytes = 64 * 1024;
 
-export interface TurnEvents {
+export interface GroupCommitEvents {
   /** The verdicts on the submissions below `through` stand in the ring, or among the others. */
   readonly onVerdicts: (through: number, others: OtherOutcomes) => void;
   /** What is told to one who met an error that nobody foresaw. */
@@ -30,7 +30,7 @@ interface Turn {
 }
 
 /** The part of `Writer` that is used here. */
-export type TurnWriter = Pick<
+export type GroupCommitWriter = Pick<
   Writer,
   'takePlain' | 'ingest' | 'commit' | 'startCommit' | 'isCountDue'
 >;
@@ -39,13 +39,13 @@ export type TurnWriter = Pick<
  * Takes submissions from the ring in turns, as many at once as one sync is to cover. While a sync
  * is under way the next turn is read, if there is enough of it.
  */
-export class WriterTurns {
-  readonly #writer: TurnWriter;
+export class GroupCommits {
+  readonly #writer: GroupCommitWriter;
   readonly #ring: RingConsumer;
-  readonly #events: TurnEvents;
+  readonly #events: GroupCommitEvents;
   #underway: Promise<void> | undefined;
 
-  constructor(writer: TurnWriter, ring: RingConsumer, events: TurnEvents) {
+  constructor(writer: GroupCommitWriter, ring: RingConsumer, events: GroupCommitEvents) {
     this.#writer = writer;
     this.#ring = ring;
     this.#events = events;

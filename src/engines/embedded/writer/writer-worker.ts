@@ -5,7 +5,7 @@ import type { FromWriter, ToWriter, WriterSettings } from './messages.ts';
 import { thisMachine } from './platform.ts';
 import { RingConsumer } from './submission-ring.ts';
 import { meteredPlatform, writerMeters } from './writer-meters.ts';
-import { WriterTurns } from './group-commit.ts';
+import { GroupCommits } from './group-commit.ts';
 import { Writer, type WriterEvents } from './writer.ts';
 
 const port = parentPort;
@@ -48,7 +48,7 @@ const waitMs = 1;
 /** Takes what comes through the ring, turn by turn, until it is told to close. */
 function follow(writer: Writer, ring: RingConsumer): void {
   let isAwake = false;
-  const turns = new WriterTurns(writer, ring, {
+  const turns = new GroupCommits(writer, ring, {
     onVerdicts: (through, others) =>
       send({ kind: 'verdicts', through, others, progress: writer.progress() }),
     onDefect,

@@ -1,8 +1,8 @@
 import type { LedgerDelivery } from '../../../engines/aws/counters/counter-store.ts';
 import type { LedgerKey } from '../../../engines/aws/ledger/ledger-table.ts';
 import type { CountingPorts } from '../../../pipeline/counting/count-messages.ts';
-import { readLetterContent } from '../../../pipeline/chunks/letter-content.ts';
-import type { Letter, Parking } from '../../../pipeline/ports.ts';
+import { readDeadLetterContent } from '../../../pipeline/chunks/letter-content.ts';
+import type { DeadLetter, DeadLetterSink } from '../../../pipeline/ports.ts';
 import type { SweepResult } from '../../../pipeline/sweep-ports.ts';
 import { errorDetails } from '../clients.ts';
 import type { Telemetry } from './telemetry.ts';
@@ -35,7 +35,10 @@ export function observedPorts(ports: Ports, { count, log }: Telemetry): Ports {
 }
 
 /** The dead-letter queue, with a line of log for what is put there. */
-export function observedParking(inner: Parking, { log, count }: Telemetry): Parking {
+export function observedDeadLetters(
+  inner: DeadLetterSink,
+  { log, count }: Telemetry,
+): DeadLetterSink {
   return {
     async park(letters) {
       const parked = await inner.park(letters);
@@ -63,7 +66,7 @@ export function countSweep(result: SweepResult, { count }: Telemetry): void {
 }
 
 /** What is behind the code of a reason may quote what was sent. */
-function reasonCode({ reason }: Letter): string {
+function reasonCode({ reason }: DeadLetter): string {
   return /^[a-z_]{1,40}(?=:)/.exec(reason)?.[0] ?? 'other';
 }
 
@@ -74,7 +77,7 @@ export function batchIdsOf(bodies: readonly string[]): { batch_ids: string[] } {
   const ids = new Set<string>();
   for (const body of bodies) {
     if (ids.size === batchIdsMax) break;
-    const content = readLetterContent(body);
+    const content = readDeadLetterContent(body);
     if (content.kind !== 'message') ids.add(content.batchId);
   }
   return { batch_ids: [...ids] };
