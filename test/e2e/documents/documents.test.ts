@@ -14,7 +14,9 @@ import type { RequirementName } from '../../support/run/requirements.ts';
 
 const root = join(import.meta.dirname, '../../..');
 const read = (name: string) => readFileSync(join(root, name), 'utf8');
-const documents = ['README.md', ...globSync('docs/*.md', { cwd: root }).sort()];
+const documents = ['README.md', ...globSync('docs/*.md', { cwd: root }).sort()].filter(
+  (name) => examplesOf(name, read(name)).length > 0,
+);
 /** A command that more than one document has is run once. */
 const seen = new Set<string>();
 

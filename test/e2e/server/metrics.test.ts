@@ -186,7 +186,7 @@ function metricNames(expression: string): string[] {
 
 describe('what is written for Prometheus and Grafana', () => {
   const file = (name: string) =>
-    readFileSync(new URL(`../../docs/${name}`, import.meta.url), 'utf8');
+    readFileSync(new URL(`../../../docs/${name}`, import.meta.url), 'utf8');
 
   it('names only metrics that a scrape has', async () => {
     const { url } = await startServer(temporaryDirectory());
