@@ -12,7 +12,7 @@ import { isNightly, rounds } from '../support/run/tier.ts';
 const seed = Number(process.env['FUZZ_SEED'] ?? (isNightly() ? Date.now() % 2 ** 31 : 1));
 const requests = rounds({ what: 'fuzzed requests', quick: 2_000, nightly: 200_000 });
 
-/** Stated in ARCHITECTURE.md. */
+/** Stated in docs/limits.md. */
 const memoryMiBMax = 768;
 
 it(`stands ${requests} fuzzed requests (FUZZ_SEED=${seed})`, { timeout: 3_600_000 }, async () => {

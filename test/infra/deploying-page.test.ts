@@ -11,21 +11,20 @@ import { projectRoot, Synthesized } from './support.ts';
 
 const page = readFileSync(join(projectRoot, 'docs/deploying.md'), 'utf8');
 
-/** The first two cells of each row that begins with something in backquotes. */
-function rows(heading: string): string[][] {
-  const section = page.split(`\n${heading}\n`)[1]?.split('\n## ')[0] ?? '';
-  return section
-    .split('\n')
-    .filter((line) => line.startsWith('| `'))
-    .map((line) => line.split('|').map((cell) => cell.trim().replaceAll('`', '')))
-    .map(([, first = '', second = '']) => [first, second]);
+function section(heading: string): string {
+  return page.split(`\n${heading}\n`)[1]?.split('\n## ')[0] ?? '';
+}
+
+/** The name and the rest of each item of a list that begins with a name in backquotes. */
+function items(heading: string): [string, string][] {
+  const found = section(heading).matchAll(/^- `(\w+)`:? (.*(?:\n {2}.*)*)/gm);
+  return [...found].map(([, name = '', text = '']) => [name, text.replaceAll(/\s+/g, ' ')]);
 }
 
 describe('docs/deploying.md', () => {
   test('lists every setting with its default', () => {
-    expect(rows('## Settings')).toEqual(
-      settingNames.map((name) => [name, String(settingTable[name].default)]),
-    );
+    const listed = items('## Settings').map(([name, text]) => [name, /^\(`(.*?)`/.exec(text)?.[1]]);
+    expect(listed).toEqual(settingNames.map((name) => [name, String(settingTable[name].default)]));
   });
 
   test('shows settings that are allowed', () => {
@@ -41,8 +40,9 @@ describe('docs/deploying.md', () => {
     const alarms = Object.keys(template.findResources('AWS::CloudWatch::Alarm')).map((id) =>
       id.replace(/[0-9A-F]{8}$/, ''),
     );
-    expect(rows('## Watching it').map(([name]) => name)).toEqual(alarms);
-    const outputs = rows('## Deploy').flatMap(([names = '']) => names.split(', '));
+    expect(items('## Watching it').map(([name]) => name)).toEqual(alarms);
+    const cells = [...section('## Deploy').matchAll(/^\| (`.*?) +\|/gm)];
+    const outputs = cells.flatMap(([, names = '']) => names.replaceAll('`', '').split(', '));
     expect(outputs.sort()).toEqual(Object.keys(template.findOutputs('*')).sort());
   });
 
@@ -76,7 +76,7 @@ describe('docs/deploying.md', () => {
       const { Threshold, Period } = stack.properties('AWS::CloudWatch::Alarm', name);
       return { atLeast: Number(Threshold), minutes: Number(Period) / 60 };
     };
-    const whenOf = Object.fromEntries(rows('## Watching it') as [string, string][]);
+    const whenOf = Object.fromEntries(items('## Watching it'));
     const [server, throttled] = [alarm('ServerErrors'), alarm('RequestsThrottledOften')];
     expect(whenOf).toMatchObject({
       OldestMessageWaits: `what came ${alarm('OldestMessageWaits').atLeast / 60} minutes ago or longer waits to be counted, as SQS or the sweeper sees it`,
@@ -100,8 +100,10 @@ test('docs/scaling.md names the throttles as deployed', () => {
 
 /** The cells of the first table of costs, below its head. */
 function costs(): string[][] {
-  const section = page.split('\n## What it costs\n')[1]?.split('\n## ')[0] ?? '';
-  const table = section.split('\n\n').find((block) => block.startsWith('| a month')) ?? '';
+  const table =
+    section('## What it costs')
+      .split('\n\n')
+      .find((block) => block.startsWith('| a month')) ?? '';
   const lines = table.trim().split('\n').slice(2);
   return lines.map((line) =>
     line
