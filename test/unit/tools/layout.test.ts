@@ -39,7 +39,7 @@ describe('the documents', () => {
   });
 
   it('name only tests that there are', () => {
-    const named = pages.flatMap((page) => read(page).match(/\btest\/[\w/-]+\.ts\b/g) ?? []);
+    const named = pages.flatMap((page) => read(page).match(/\btest\/[\w./-]+\.ts\b/g) ?? []);
     expect(named.length).toBeGreaterThan(30);
     expect(named.filter((name) => !existsSync(join(root, name)))).toEqual([]);
   });
