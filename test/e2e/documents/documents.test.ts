@@ -22,19 +22,28 @@ const seen = new Set<string>();
 
 afterAll(undoAll);
 
-describe.each(documents)('%s', (document) => {
-  for (const example of examplesOf(document, read(document))) {
-    const place = placeOf(example);
-    const names = example.commands.map(({ text }) => `${place} ${comparableCommand(text)}`);
-    // A document's variables are its own.
-    const setsVariables = example.commands.every(({ text }) => /^[A-Z_]+=/.test(text));
-    if (names.every((name) => seen.has(name)) && !setsVariables) continue;
-    for (const name of names) seen.add(name);
-    const [firstLine = ''] = textOf(example).split('\n');
-    const title = `${example.place} ${firstLine}`;
-    needs(...requirementsOf(example, place)).it(title, () => runExample(example, place));
-  }
-});
+for (const document of documents) {
+  const examples = examplesOf(document, read(document)).filter(isFirstOfItsKind);
+  if (examples.length === 0) continue;
+  describe(document, () => {
+    for (const example of examples) {
+      const place = placeOf(example);
+      const [firstLine = ''] = textOf(example).split('\n');
+      const title = `${example.place} ${firstLine}`;
+      needs(...requirementsOf(example, place)).it(title, () => runExample(example, place));
+    }
+  });
+}
+
+function isFirstOfItsKind(example: Example): boolean {
+  const place = placeOf(example);
+  const names = example.commands.map(({ text }) => `${place} ${comparableCommand(text)}`);
+  // A document's variables are its own.
+  const setsVariables = example.commands.every(({ text }) => /^[A-Z_]+=/.test(text));
+  const isKnown = names.every((name) => seen.has(name)) && !setsVariables;
+  for (const name of names) seen.add(name);
+  return !isKnown;
+}
 
 /** Without what makes no other command of it: a remark, and the words of placeholders. */
 function comparableCommand(text: string): string {

@@ -77,7 +77,11 @@ const rules: readonly Rule[] = [
     prints: /^0 differences; nothing was changed/,
     says: anything,
   },
-  { command: command('rebuild.* --drop-old'), prints: /^the old counters are dropped\n$/ },
+  {
+    command: command('rebuild.* --drop-old'),
+    prints: /^the old counters are dropped\n$/,
+    before: ({ run }) => run('', 'npx device-pipeline rebuild'),
+  },
   { command: command('rebuild'), prints: /: 0 differences|^0 counters corrected/, says: anything },
   { command: command('adopt'), prints: /^nothing to adopt: / },
   { command: command('raw list'), prints: /^(\{.*"raw_key":"raw\/.*\}\n)+$/ },
@@ -90,7 +94,8 @@ const rules: readonly Rule[] = [
   },
   {
     command: command('dlq redrive'),
-    prints: /^(.*: sent\n)*(counted 1, not counted 0|sent [1-9]\d* to be counted, left 0)\n$/,
+    prints:
+      /^(.*: sent\n)*(counted [1-9]\d*, not counted 0|sent [1-9]\d* to be counted, left 0)\n$/,
     before: (world, text) => world.addDeadLetter(reasonIn(text)),
   },
   {

@@ -58,6 +58,22 @@ describe('the documents', () => {
   });
 });
 
+describe('the decisions', () => {
+  const names = globSync('docs/adr/0*.md', { cwd: root }).sort();
+
+  it.each(names)('%s has its number, a title, a status and a date', (name) => {
+    const number = Number(/\d{4}/.exec(name)?.[0]);
+    expect(read(name)).toMatch(
+      new RegExp(`^# ${number}\\. .+\n\nStatus: accepted, 20\\d\\d-\\d\\d-\\d\\d\\.`),
+    );
+  });
+
+  it('are numbered without a gap', () => {
+    const numbers = names.map((name) => Number(/\d{4}/.exec(name)?.[0]));
+    expect(numbers).toEqual(numbers.map((_, index) => index + 1));
+  });
+});
+
 function treeLines(markdown: string): string[] {
   const [, tree = ''] = /^```\n(src\/\n[^`]*)```$/m.exec(markdown) ?? [];
   return tree.trimEnd().split('\n');
