@@ -30,12 +30,19 @@ export const localStackName = 'local';
 /** As many as the front has connections. */
 const apiWaitingMax = 4_096;
 
+/** What a stack needs of the emulators. */
+export type StackEmulators = Omit<Emulators, 'javaPid'>;
+
 export interface LocalStackOptions extends FunctionObserver {
   readonly template: Template;
   /** Holds `<role>/index.mjs`, or what the template's handlers say instead of `index`. */
   readonly bundlesDirectory: string;
   /** By what name the command line knows it. */
   readonly name?: string;
+  /** The prefix of the names of its tables, buckets, queues and functions; `local` by default. */
+  readonly resourcePrefix?: string | undefined;
+  /** Running emulators, which the stack stops when it stops; it starts its own by default. */
+  readonly emulators?: StackEmulators | undefined;
   readonly host?: string;
   /** 0, the default, takes any free one. */
   readonly port?: number;
@@ -64,7 +71,6 @@ export interface LocalStack {
   /** Where all services are, for SDK clients (`clientSettings`). */
   readonly endpoint: string;
   readonly description: StackDescription;
-  readonly javaPid: number;
   readonly functions: ReadonlyMap<FunctionRole, LambdaFunction>;
   /** Runs the scheduled functions now, and resolves with their last results. */
   runSchedules(): Promise<InvocationResult[]>;
@@ -82,7 +88,7 @@ export interface LocalStack {
  * @throws JavaMissingError, TemplateError, or what `listen` does
  */
 export async function startLocalStack(options: LocalStackOptions): Promise<LocalStack> {
-  const emulators = await startEmulators();
+  const emulators = options.emulators ?? (await startEmulators());
   const running: Running = { emulators, functions: new Map(), pollers: [], schedulers: [] };
   try {
     return await startAround(options, running);
@@ -94,7 +100,7 @@ export async function startLocalStack(options: LocalStackOptions): Promise<Local
 
 /** What has been started so far. */
 interface Running {
-  readonly emulators: Emulators;
+  readonly emulators: StackEmulators;
   wire?: Wire;
   cloudFormation?: LocalCloudFormation;
   functions: ReadonlyMap<FunctionRole, LambdaFunction>;
@@ -108,7 +114,11 @@ async function startAround(options: LocalStackOptions, running: Running): Promis
   const { host = '127.0.0.1', port = 0, fault, observeCall: observe } = options;
   const cloudFormation = () => running.cloudFormation;
   const wire = (running.wire = await startWire({ ...emulators, cloudFormation, fault, observe }));
-  const description = adjusted(readTemplate(options.template, { endpoint: wire.url }), options);
+  const reading = {
+    endpoint: wire.url,
+    ...(options.resourcePrefix !== undefined && { stackName: options.resourcePrefix }),
+  };
+  const description = adjusted(readTemplate(options.template, reading), options);
   await createResources(description, wire.url);
   const functions = (running.functions = createFunctions(options, description, wire.url));
   const functionOf = (role: FunctionRole) => {
@@ -137,7 +147,6 @@ async function startAround(options: LocalStackOptions, running: Running): Promis
     url,
     endpoint: wire.url,
     description,
-    javaPid: emulators.javaPid,
     functions,
     runSchedules: () => Promise.all(running.schedulers.map((scheduler) => scheduler.run())),
     async stopPollers() {

@@ -6,9 +6,8 @@ import { DeleteItemCommand, DynamoDBClient, UpdateItemCommand } from '@aws-sdk/c
 import { expect } from 'vitest';
 
 import { clientEnvironment, clientSettings } from '../../../infra/local/client-settings.ts';
-import { startLocalStack } from '../../../infra/local/local-stack.ts';
-import { synthesizedTemplate } from '../../../infra/local/template/synthesized-template.ts';
 import { countersAsStranger, scan } from '../../support/aws/aws-store.ts';
+import { promptTemplate, startTestStack } from '../../support/aws/test-stack.ts';
 import { directory, run, start } from '../../support/processes/command-line.ts';
 import { exchange } from '../../support/server.ts';
 import { needs } from '../../support/run/needs.ts';
@@ -18,8 +17,8 @@ const { it } = needs('Java');
 it('the commands prove a stack and make it good, killed again and again', async () => {
   let calls = 0;
   let heldFrom = Number.POSITIVE_INFINITY;
-  const stack = await startLocalStack({
-    ...(await synthesizedTemplate()),
+  const stack = await startTestStack({
+    ...(await promptTemplate()),
     isThrottled: false,
     // What the commands ask for hangs from some call on, so that they are killed within it.
     fault: ({ caller }) =>

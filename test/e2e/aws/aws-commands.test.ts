@@ -14,12 +14,12 @@ import {
   type HttpFront,
   type HttpFrontOptions,
 } from '../../../infra/local/gateway/http-front.ts';
-import { startLocalStack, type LocalStack } from '../../../infra/local/local-stack.ts';
-import { synthesizedTemplate } from '../../../infra/local/template/synthesized-template.ts';
+import type { LocalStack } from '../../../infra/local/local-stack.ts';
 import { createClient } from '../../../src/client/index.ts';
 import { rawKeyOf } from '../../../src/domain/batch-id.ts';
 import { cutIntoChunks } from '../../../src/pipeline/chunks/chunk.ts';
 import { countersAsStranger } from '../../support/aws/aws-store.ts';
+import { promptTemplate, startTestStack } from '../../support/aws/test-stack.ts';
 import { directory, run, start } from '../../support/processes/command-line.ts';
 import { exchange, postBatch } from '../../support/server.ts';
 import { needs } from '../../support/run/needs.ts';
@@ -36,9 +36,7 @@ let sqs: SQSClient;
 let dynamodb: DynamoDBClient;
 
 beforeAll(async () => {
-  // Each message is counted as soon as it comes: nothing is to be waited for here.
-  const settings = { batchSize: 10, batchWindowSeconds: 0 };
-  stack = await startLocalStack({ ...(await synthesizedTemplate(settings)), isThrottled: false });
+  stack = await startTestStack({ ...(await promptTemplate()), isThrottled: false });
   const client = clientSettings(stack.endpoint, stack.description.region, 'test');
   sqs = new SQSClient(client);
   dynamodb = new DynamoDBClient(client);

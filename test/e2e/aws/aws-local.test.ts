@@ -6,11 +6,7 @@ import { S3Client } from '@aws-sdk/client-s3';
 import { beforeAll, expect } from 'vitest';
 
 import { clientSettings } from '../../../infra/local/client-settings.ts';
-import {
-  startLocalStack,
-  type LocalStack,
-  type LocalStackOptions,
-} from '../../../infra/local/local-stack.ts';
+import type { LocalStack, LocalStackOptions } from '../../../infra/local/local-stack.ts';
 import {
   synthesizedTemplate,
   type Synthesized,
@@ -26,10 +22,11 @@ import { dateOfTimestamp } from '../../../src/domain/timestamp.ts';
 import { s3RawStore } from '../../../src/engines/aws/intake/raw-store.ts';
 import { recount } from '../../../src/pipeline/recount.ts';
 import { countersAsStranger } from '../../support/aws/aws-store.ts';
+import { promptTemplate, startTestStack } from '../../support/aws/test-stack.ts';
 import { run } from '../../support/processes/command-line.ts';
 import { exchange, postBatch } from '../../support/server.ts';
 import { needs } from '../../support/run/needs.ts';
-import { rounds } from '../../support/run/tier.ts';
+import { isNightly, rounds } from '../../support/run/tier.ts';
 
 const { describe, it } = needs('Java');
 
@@ -37,7 +34,7 @@ const countedWithinMs = 180_000;
 
 let synthesized: Synthesized;
 beforeAll(async () => {
-  synthesized = await synthesizedTemplate();
+  synthesized = await (isNightly() ? synthesizedTemplate() : promptTemplate());
 });
 
 interface Status {
@@ -50,7 +47,7 @@ async function withStack(
   options: Partial<LocalStackOptions>,
   use: (stack: LocalStack) => Promise<void>,
 ): Promise<void> {
-  const stack = await startLocalStack({ ...synthesized, isThrottled: false, ...options });
+  const stack = await startTestStack({ ...synthesized, isThrottled: false, ...options });
   try {
     await use(stack);
   } finally {

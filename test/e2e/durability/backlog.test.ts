@@ -33,7 +33,7 @@ interface Job {
   location?: string;
 }
 
-const largeMiB = rounds({ what: 'MiB of backlog in large bodies', quick: 16, nightly: 128 });
+const largeMiB = rounds({ what: 'MiB of backlog in large bodies', quick: 6, nightly: 128 });
 const smallMiB = rounds({ what: 'MiB of backlog in single items', quick: 1, nightly: 4 });
 
 describe('batches that come while nothing can be counted', () => {

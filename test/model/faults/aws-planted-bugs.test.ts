@@ -69,12 +69,30 @@ function withoutFailed(inner: Client): Client {
   };
 }
 
-/** Any of the bugs shows long before the last. Those that show the rarest come first. */
-const seeds = [680, 177, 54, ...Array(5_000).keys()];
+/** Seeds that showed a bug when this was written. They are tried before all others. */
+const seedsThatShow: Readonly<Record<string, number>> = {
+  'adds without a ledger': 680,
+  'writes the ledger before the counters': 680,
+  'writes the ledger after the counters': 680,
+  'knows a message by its id': 4,
+  'repeats a transaction of unknown outcome without its condition': 54,
+  'drops all of a transaction of which one was counted': 134,
+  'takes messages for sent that SQS names as failed': 32,
+  'takes dead letters for sent before they are, and is killed': 8,
+  'answers 200 before all is sent, and nobody sweeps': 680,
+  'excludes by what is known now what an earlier attempt did not': 248,
+  'cuts a swept batch by what is set now': 19,
+  'counts what is too old': 141,
+};
+/** Any of the bugs shows long before the last. */
+const allSeeds = [...Array(5_000).keys()];
 
 /** The first seed whose schedule shows the bug, and how. */
-async function findViolation(variant: Variant): Promise<{ seed: number; error: Violation }> {
-  for (const seed of seeds) {
+async function findViolation(
+  name: string,
+  variant: Variant,
+): Promise<{ seed: number; error: Violation }> {
+  for (const seed of [seedsThatShow[name] ?? 0, ...allSeeds]) {
     try {
       await runSchedule(seed, { variant });
     } catch (error) {
@@ -82,12 +100,12 @@ async function findViolation(variant: Variant): Promise<{ seed: number; error: V
       throw error;
     }
   }
-  throw new Error(`none of ${seeds.length} schedules shows it`);
+  throw new Error(`none of ${allSeeds.length} schedules shows it`);
 }
 
 describe('an engine that', () => {
-  it.each(Object.entries(bugs))('%s is caught', async (_, variant) => {
-    const { seed } = await findViolation(variant);
+  it.each(Object.entries(bugs))('%s is caught', async (name, variant) => {
+    const { seed } = await findViolation(name, variant);
     // The same engine without the bug passes the same schedule.
     await expect(runSchedule(seed)).resolves.toBeUndefined();
   });

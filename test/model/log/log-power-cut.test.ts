@@ -12,7 +12,7 @@ import {
   type Operation,
   type OperationKind,
 } from './simulated-disk.ts';
-import { rounds } from '../../support/run/tier.ts';
+import { isNightly, rounds } from '../../support/run/tier.ts';
 
 /*
  * The log lives several lives on a simulated disk. Each is a workload of commits, retention and
@@ -23,7 +23,7 @@ import { rounds } from '../../support/run/tier.ts';
 const lives = rounds({ what: 'logs through power cuts at any operation', quick: 2, nightly: 40 });
 const seeds = Array.from({ length: lives }, (_, seed) => seed);
 const powerCutsPerOperation = 3;
-const secondFaultsPerFault = 2;
+const secondFaultsPerFault = isNightly() ? 2 : 1;
 
 const directory = '/log';
 const segmentBytes = 4096;

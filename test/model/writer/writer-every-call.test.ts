@@ -11,7 +11,7 @@ import { isNightly } from '../../support/run/tier.ts';
 
 const isEvery = isNightly();
 /** Nightly every trouble at every call, some 6,000 runs; else each at every so many calls. */
-const stride = isEvery ? 1 : 30;
+const stride = isEvery ? 1 : 40;
 const tried = isEvery ? [...troubles, ...moreTroubles] : troubles;
 const timeoutMs = 1_200_000;
 

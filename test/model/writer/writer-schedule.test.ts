@@ -5,8 +5,21 @@ import { runSchedule } from './writer-schedule.ts';
 import { rounds } from '../../support/run/tier.ts';
 
 const schedules = rounds({ what: 'schedules of a store', quick: 8, nightly: 1_000 });
-/** So many schedules show any of the bugs, with some to spare. First those that show the rarest. */
-const seeds = [22, 30, 19, 10, 5, ...Array(60).keys()];
+/** Seeds that showed a bug when this was written. They are tried before all others. */
+const seedsThatShow: Readonly<Record<string, number>> = {
+  'does not sync': 22,
+  'does not sync in the background': 19,
+  'acknowledges and counts before the sync, which it does next': 22,
+  'syncs again what it could not sync': 4,
+  'does not sync directories': 30,
+  'counts, then moves its position in another transaction': 22,
+  'moves its position, then counts in another transaction': 22,
+  'moves its position and forgets some counters': 5,
+  'keeps no keys': 22,
+  'removes what the database may still need': 10,
+};
+/** Enough schedules to show any of the bugs. */
+const allSeeds = [...Array(60).keys()];
 
 describe('a store through power cuts, kills, a failing disk and a clock that jumps', () => {
   it('counts what it acknowledged once, the rest whole or not at all', async () => {
@@ -27,8 +40,8 @@ async function traceOf(seed: number): Promise<string[]> {
 }
 
 describe('a writer that', () => {
-  it.each(Object.entries(plantedBugs))('%s is caught', async (_, variant) => {
-    for (const seed of seeds) {
+  it.each(Object.entries(plantedBugs))('%s is caught', async (name, variant) => {
+    for (const seed of [seedsThatShow[name] ?? 0, ...allSeeds]) {
       try {
         await runSchedule(seed, { variant });
       } catch {
@@ -37,6 +50,6 @@ describe('a writer that', () => {
         return;
       }
     }
-    expect.fail(`none of ${seeds.length} schedules shows it`);
+    expect.fail(`none of ${allSeeds.length} schedules shows it`);
   });
 });

@@ -14,11 +14,8 @@ import { CreateQueueCommand, SQSClient } from '@aws-sdk/client-sqs';
 
 import { inject } from 'vitest';
 
-import {
-  startEmulators,
-  startFauxqs,
-  type Emulators,
-} from '../../../infra/local/emulators/emulators.ts';
+import { startEmulators, startFauxqs } from '../../../infra/local/emulators/emulators.ts';
+import type { StackEmulators } from '../../../infra/local/local-stack.ts';
 import { compareCounters, type CounterRow } from '../../../src/domain/counter.ts';
 
 export interface AwsEmulators {
@@ -69,12 +66,13 @@ export async function startAws(): Promise<AwsEmulators> {
   };
 }
 
-/** The run's DynamoDB Local, if it has one, beside a fauxqs of this file. */
-async function openEmulators(): Promise<Pick<Emulators, 'dynamoDbUrl' | 'fauxqsUrl' | 'stop'>> {
+/** The run's DynamoDB Local, if it has one, with a fauxqs of its own. */
+export async function openEmulators(): Promise<StackEmulators> {
   const dynamoDbUrl = inject('dynamoDbUrl');
   if (dynamoDbUrl === undefined) return startEmulators();
   const fauxqs = await startFauxqs();
-  return { dynamoDbUrl, fauxqsUrl: fauxqs.url, stop: () => fauxqs.stop() };
+  const failed = Promise.withResolvers<never>().promise;
+  return { dynamoDbUrl, fauxqsUrl: fauxqs.url, failed, stop: () => fauxqs.stop() };
 }
 
 /** The tables, the bucket and the queues of one store. */

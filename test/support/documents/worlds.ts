@@ -4,12 +4,9 @@ import { join } from 'node:path';
 import { SendMessageCommand, SQSClient } from '@aws-sdk/client-sqs';
 
 import { clientEnvironment, clientSettings } from '../../../infra/local/client-settings.ts';
-import { startLocalStack } from '../../../infra/local/local-stack.ts';
-import {
-  synthesizedTemplate,
-  type Synthesized,
-} from '../../../infra/local/template/synthesized-template.ts';
+import type { Synthesized } from '../../../infra/local/template/synthesized-template.ts';
 import { cutIntoChunks } from '../../../src/pipeline/chunks/chunk.ts';
+import { promptTemplate, startTestStack } from '../aws/test-stack.ts';
 import { change, numberedBatches, store } from '../embedded-store.ts';
 import { afterTest, newClient, waitUntil } from '../processes/real-server.ts';
 import { listen, StandIns, type Account } from './stand-ins.ts';
@@ -69,10 +66,8 @@ async function localWorld(place: Place): Promise<World> {
 }
 
 async function stackWorld(): Promise<World> {
-  // Each message is counted as soon as it comes: nothing is to be waited for here.
-  const settings = { batchSize: 10, batchWindowSeconds: 0 };
-  const template = await synthesizedTemplate(settings);
-  const stack = await startLocalStack({ ...template, name: stackName, isThrottled: false });
+  const template = await promptTemplate();
+  const stack = await startTestStack({ ...template, name: stackName, isThrottled: false });
   const { region, outputs } = stack.description;
   const sqs = new SQSClient(clientSettings(stack.endpoint, region, 'test'));
   afterTest(async () => {

@@ -219,8 +219,8 @@ const stages: readonly Stage[] = [
   'load, nothing being counted',
   'start',
   'stop',
-  'load',
   'rebuild',
+  'load',
 ];
 
 /** Starts and kills the server at moments that the seed chooses. */

@@ -1,3 +1,5 @@
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 
 import type { TestProject } from 'vitest/node';
@@ -11,6 +13,8 @@ declare module 'vitest' {
     readonly tier: 'quick' | 'nightly';
     /** One DynamoDB Local for all files; undefined where each starts its own. */
     readonly dynamoDbUrl: string | undefined;
+    /** Files that the test files of a run share. It is removed after the run. */
+    readonly runDirectory: string;
   }
   interface TaskMeta {
     /** See `rounds`. */
@@ -44,5 +48,10 @@ export async function setup(project: TestProject): Promise<() => Promise<void>> 
   const isShared = isWholeRun && !names.includes('Java');
   const dynamoDb = isShared ? await startDynamoDbLocal() : undefined;
   project.provide('dynamoDbUrl', dynamoDb?.url);
-  return async () => dynamoDb?.stop();
+  const runDirectory = mkdtempSync(join(tmpdir(), 'device-pipeline-run-'));
+  project.provide('runDirectory', runDirectory);
+  return async () => {
+    rmSync(runDirectory, { recursive: true, force: true });
+    await dynamoDb?.stop();
+  };
 }

@@ -6,8 +6,9 @@ import { expect, onTestFinished } from 'vitest';
 
 import { clientSettings } from '../../../infra/local/client-settings.ts';
 import type { InvocationReport } from '../../../infra/local/functions/lambda-runtime.ts';
-import { startLocalStack, type LocalStackOptions } from '../../../infra/local/local-stack.ts';
+import type { LocalStackOptions } from '../../../infra/local/local-stack.ts';
 import { bundles, eventually, packageUrl, standInTemplate } from './stand-ins.ts';
+import { startTestStack } from '../../support/aws/test-stack.ts';
 import { needs } from '../../support/run/needs.ts';
 
 const { describe, it } = needs('Java');
@@ -57,7 +58,7 @@ const sources = {
 };
 
 async function start(options: Partial<LocalStackOptions> = {}) {
-  const stack = await startLocalStack({
+  const stack = await startTestStack({
     ...{ template: standInTemplate(), bundlesDirectory: bundles(sources) },
     ...options,
   });
@@ -97,7 +98,8 @@ describe('a stack on this machine', () => {
     const client = new DynamoDBClient(clientSettings(stack.endpoint, 'us-east-1', 'test'));
     onTestFinished(() => client.destroy());
     const Key = { id: { S: 'apple' }, entry: { S: 'count' } };
-    const { Item } = await client.send(new GetItemCommand({ TableName: 'local-Table', Key }));
+    const TableName = stack.description.tables[0]?.name;
+    const { Item } = await client.send(new GetItemCommand({ TableName, Key }));
     expect(Item?.['n']).toEqual({ N: '2' });
   });
 

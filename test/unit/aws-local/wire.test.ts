@@ -1,4 +1,4 @@
-import { createHash } from 'node:crypto';
+import { createHash, randomUUID } from 'node:crypto';
 
 import {
   CreateTableCommand,
@@ -24,7 +24,6 @@ import {
 import { afterAll, beforeAll, beforeEach, expect } from 'vitest';
 
 import { clientSettings } from '../../../infra/local/client-settings.ts';
-import { startEmulators, type Emulators } from '../../../infra/local/emulators/emulators.ts';
 import {
   startWire,
   type AwsReply,
@@ -32,12 +31,13 @@ import {
   type Wire,
 } from '../../../infra/local/emulators/wire.ts';
 import type { AwsCall } from '../../../infra/local/emulators/wire-call.ts';
-import { singleTry } from '../../support/aws/aws-store.ts';
+import type { StackEmulators } from '../../../infra/local/local-stack.ts';
+import { openEmulators, singleTry } from '../../support/aws/aws-store.ts';
 import { needs } from '../../support/run/needs.ts';
 
 const { describe, it } = needs('Java');
 
-let emulators: Emulators;
+let emulators: StackEmulators;
 let wire: Wire;
 let dynamoDb: DynamoDBClient;
 let s3: S3Client;
@@ -45,10 +45,11 @@ let sqs: SQSClient;
 /** What happens to the next calls, one after the other. */
 const faults: (Fault | undefined)[] = [];
 const seen: { call: AwsCall; reply: AwsReply }[] = [];
+const TableName = `wire-${randomUUID()}`;
 const QueueUrl = 'http://127.0.0.1/000000000000/queue';
 
 beforeAll(async () => {
-  emulators = await startEmulators();
+  emulators = await openEmulators();
   wire = await startWire({
     ...emulators,
     fault: () => faults.shift(),
@@ -60,7 +61,7 @@ beforeAll(async () => {
   sqs = new SQSClient(settings);
   await dynamoDb.send(
     new CreateTableCommand({
-      TableName: 'table',
+      TableName,
       KeySchema: [{ AttributeName: 'id', KeyType: 'HASH' }],
       AttributeDefinitions: [{ AttributeName: 'id', AttributeType: 'S' }],
       BillingMode: 'PAY_PER_REQUEST',
@@ -85,7 +86,7 @@ beforeEach(() => {
 const addTo = (id: string) =>
   dynamoDb.send(
     new UpdateItemCommand({
-      TableName: 'table',
+      TableName,
       Key: { id: { S: id } },
       UpdateExpression: 'ADD #n :one',
       ExpressionAttributeNames: { '#n': 'n' },
@@ -95,7 +96,7 @@ const addTo = (id: string) =>
 
 async function counted(id: string): Promise<number> {
   const { Item } = await dynamoDb.send(
-    new GetItemCommand({ TableName: 'table', Key: { id: { S: id } }, ConsistentRead: true }),
+    new GetItemCommand({ TableName, Key: { id: { S: id } }, ConsistentRead: true }),
   );
   return Number(Item?.['n']?.N ?? 0);
 }
@@ -104,7 +105,7 @@ describe('calls pass the wire', () => {
   it('and are known by service, operation and caller', async () => {
     await counted('x');
     await sqs.send(new GetQueueAttributesCommand({ QueueUrl, AttributeNames: ['All'] }));
-    const Put = { TableName: 'table', Item: { id: { S: 'y' } } };
+    const Put = { TableName, Item: { id: { S: 'y' } } };
     await dynamoDb.send(new TransactWriteItemsCommand({ TransactItems: [{ Put }] }));
     const object = { Bucket: 'bucket', Key: 'raw/a b?.json' };
     await s3.send(new PutObjectCommand({ ...object, Body: 'x' }));
@@ -137,7 +138,7 @@ describe('calls pass the wire', () => {
     const missing = new HeadObjectCommand({ Bucket: 'bucket', Key: 'missing' });
     await expect(s3.send(missing)).rejects.toMatchObject({ name: 'NotFound' });
     const Put = {
-      ...{ TableName: 'table', Item: { id: { S: 'y' } } },
+      ...{ TableName, Item: { id: { S: 'y' } } },
       ConditionExpression: 'attribute_not_exists(id)',
     };
     const transaction = new TransactWriteItemsCommand({ TransactItems: [{ Put }] });

@@ -1,3 +1,5 @@
+import { randomUUID } from 'node:crypto';
+
 import {
   BatchGetItemCommand,
   DynamoDBClient,
@@ -14,12 +16,9 @@ import { afterAll, beforeAll, expect } from 'vitest';
 import { dynamodbUnits } from '../../../bench/aws/dynamodb-units.ts';
 import { createResources } from '../../../infra/local/template/create-resources.ts';
 import { clientSettings } from '../../../infra/local/client-settings.ts';
-import {
-  startDynamoDbLocal,
-  type DynamoDbLocal,
-} from '../../../infra/local/emulators/dynamodb-local.ts';
+import type { StackEmulators } from '../../../infra/local/local-stack.ts';
 import { startWire, type Wire } from '../../../infra/local/emulators/wire.ts';
-import { singleTry } from '../../support/aws/aws-store.ts';
+import { openEmulators, singleTry } from '../../support/aws/aws-store.ts';
 import { needs } from '../../support/run/needs.ts';
 
 const { describe, it } = needs('Java');
@@ -27,19 +26,18 @@ const { describe, it } = needs('Java');
 // DynamoDB Local says what it would bill. What the benchmark tells from requests and replies alone
 // must be the same.
 
-const TableName = 'ledger';
+const TableName = `bench-${randomUUID()}`;
 const ReturnConsumedCapacity = 'TOTAL';
 
-let dynamodb: DynamoDbLocal;
+let emulators: StackEmulators;
 let wire: Wire;
 let client: DynamoDBClient;
 let metered = { write: 0, read: 0 };
 
 beforeAll(async () => {
-  dynamodb = await startDynamoDbLocal();
+  emulators = await openEmulators();
   wire = await startWire({
-    dynamoDbUrl: dynamodb.url,
-    fauxqsUrl: dynamodb.url,
+    ...emulators,
     observe({ operation, requestBody }, { responseBody }) {
       const body = (bytes: Buffer) => JSON.parse(bytes.toString()) as object;
       metered = dynamodbUnits(operation, body(requestBody), body(responseBody)) ?? metered;
@@ -64,7 +62,7 @@ beforeAll(async () => {
 afterAll(async () => {
   client.destroy();
   await wire.stop();
-  await dynamodb.stop();
+  await emulators.stop();
 });
 
 const key = (id: string, entry = 'chunk:000000') => ({ id: { S: id }, entry: { S: entry } });

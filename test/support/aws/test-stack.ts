@@ -1,0 +1,53 @@
+import { randomUUID } from 'node:crypto';
+import { mkdirSync } from 'node:fs';
+import { readFile, rename, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { setTimeout as delay } from 'node:timers/promises';
+
+import { inject } from 'vitest';
+
+import {
+  startLocalStack,
+  type LocalStack,
+  type LocalStackOptions,
+} from '../../../infra/local/local-stack.ts';
+import {
+  synthesizedTemplate,
+  type Synthesized,
+} from '../../../infra/local/template/synthesized-template.ts';
+import { openEmulators } from './aws-store.ts';
+
+/** Below the timeout of hooks. */
+const synthesisMsMax = 170_000;
+
+/** A local stack with tables of its own in the run's DynamoDB Local, if it has one. */
+export async function startTestStack(options: LocalStackOptions): Promise<LocalStack> {
+  const resourcePrefix = `test-${randomUUID().slice(0, 8)}`;
+  return startLocalStack({ ...options, resourcePrefix, emulators: await openEmulators() });
+}
+
+/**
+ * The stack of the CDK app, which processes each message at once, without a batch window. The first
+ * test file that needs it synthesises it for all others.
+ */
+export async function promptTemplate(): Promise<Synthesized> {
+  const path = join(inject('runDirectory'), 'prompt-template.json');
+  if (isFirst(`${path}.lock`)) {
+    const template = await synthesizedTemplate({ batchSize: 10, batchWindowSeconds: 0 });
+    await writeFile(`${path}.draft`, JSON.stringify(template));
+    await rename(`${path}.draft`, path);
+    return template;
+  }
+  const deadline = Date.now() + synthesisMsMax;
+  for (;;) {
+    const text = await readFile(path, 'utf8').catch(() => undefined);
+    if (text !== undefined) return JSON.parse(text) as Synthesized;
+    if (Date.now() > deadline) throw new Error('The stack was not synthesised');
+    await delay(200);
+  }
+}
+
+/** Whether this call made the directory. */
+function isFirst(directory: string): boolean {
+  return mkdirSync(directory, { recursive: true }) !== undefined;
+}
