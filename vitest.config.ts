@@ -13,9 +13,9 @@ const isolated = [
 export default defineConfig({
   test: {
     // Servers are started, killed and waited for: a slow shared machine is not a failure.
-    testTimeout: 180_000,
-    hookTimeout: 180_000,
-    expect: { poll: { timeout: 120_000 } },
+    testTimeout: 600_000,
+    hookTimeout: 600_000,
+    expect: { poll: { timeout: 300_000 } },
     pool: 'forks',
     maxWorkers: 5,
     sequence: { sequencer: EndToEndFirst },

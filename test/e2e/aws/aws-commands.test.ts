@@ -5,7 +5,7 @@ import { gzipSync } from 'node:zlib';
 
 import { DynamoDBClient } from '@aws-sdk/client-dynamodb';
 import { SendMessageCommand, SQSClient } from '@aws-sdk/client-sqs';
-import { afterAll, beforeAll, expect, vi } from 'vitest';
+import { afterAll, beforeAll, expect } from 'vitest';
 
 import type { CompressedForm } from '../../../infra/local/gateway/api-event.ts';
 import { clientEnvironment, clientSettings } from '../../../infra/local/client-settings.ts';
@@ -27,7 +27,6 @@ import { needs } from '../../support/run/needs.ts';
 const { describe, it } = needs('Java');
 
 // A dozen commands, one after the other, on a machine that may be busy.
-vi.setConfig({ testTimeout: 180_000 });
 const countedWithinMs = 120_000;
 const item = { type: 'lamp', state: 'on', timestamp: '2023-06-16T13:00:00Z' };
 
