@@ -36,7 +36,7 @@ const ends = { more: ['--reporter=default'], prints: /Tests .*\d+ passed/ };
 const server = ['--port', '0', '--data-dir', join(directory, 'data')];
 const profiles = join(directory, 'profiles');
 
-/** How each command is tried that is not an npm script. */
+/** How commands are tried; npm scripts need not be. */
 const trials: readonly (readonly [string, Trial | 'not tried'])[] = [
   ['npx vitest run test/unit/domain/day.test.ts', ends],
   ['npx vitest run test/unit/domain/day.test.ts -t zone', ends],
@@ -58,6 +58,10 @@ const trials: readonly (readonly [string, Trial | 'not tried'])[] = [
       after: () => expect(readdirSync(profiles).length).toBeGreaterThan(1),
     },
   ],
+  [
+    'npm run start:watch',
+    { more: ['--', ...server], prints: /listening on http/, signal: 'SIGKILL' },
+  ],
   ['npm pack --dry-run', 'not tried'],
   ['npm ci', 'not tried'],
 ];
@@ -73,8 +77,10 @@ async function tryOut(command: string, { more, prints, signal, after }: Trial): 
     .replace('=profiles', `=${profiles}`)
     .split(' ');
   // The program itself in place of npx: a signal reaches it then.
-  const program = join(root, 'node_modules/.bin', words[1] ?? '');
-  const child = spawn(program, [...words.slice(2), ...more], { cwd: root, detached: true });
+  const isNpx = words[0] === 'npx';
+  const program = isNpx ? join(root, 'node_modules/.bin', words[1] ?? '') : 'npm';
+  const args = [...words.slice(isNpx ? 2 : 1), ...more];
+  const child = spawn(program, args, { cwd: root, detached: true });
   let printed = '';
   const printing = new Promise<void>((resolve) => {
     for (const stream of [child.stdout, child.stderr]) {
