@@ -6,65 +6,45 @@ import {
   type CounterRow,
   type Increments,
 } from '../domain/counter.ts';
-
-export const dimensions = ['date', 'type', 'state'] as const;
-export type Dimension = (typeof dimensions)[number];
-
-export const statsFormats = ['json', 'csv', 'ndjson'] as const;
-export type StatsFormat = (typeof statsFormats)[number];
-
-export function isStatsFormat(text: string): text is StatsFormat {
-  return statsFormats.some((format) => format === text);
-}
-
-/** A row of `/stats`: the dimensions that were asked for, and the count. */
-export type StatsRow = Partial<Pick<CounterRow, Dimension>> & Pick<CounterRow, 'count'>;
+import {
+  dimensions,
+  rowFormats,
+  type Column,
+  type Dimension,
+  type StatsFormat,
+  type StatsRow,
+} from './stats-formats.ts';
 
 /** By it Excel on Windows knows that a file of CSV is UTF-8. */
 const byteOrderMark = '\ufeff';
 
 /** Writes rows as text, piece by piece: `opening`, any number of `piece`, `closing`. */
 export class StatsWriter {
-  readonly #format: StatsFormat;
+  readonly #format: (typeof rowFormats)[StatsFormat];
   readonly #mark: string;
-  /** Of the columns, in their order. */
-  readonly #names: readonly (Dimension | 'count')[];
+  readonly #columns: readonly Column[];
   #isEmpty = true;
 
-  /** @param hasMark whether CSV begins with a byte order mark */
+  /** @param hasMark whether the text begins with a byte order mark */
   constructor(groupBy: readonly Dimension[] | undefined, format: StatsFormat, hasMark = false) {
-    this.#format = format;
+    this.#format = rowFormats[format];
     this.#mark = hasMark ? byteOrderMark : '';
-    this.#names = [...dimensions.filter((name) => groupBy?.includes(name) ?? true), 'count'];
+    this.#columns = [...dimensions.filter((name) => groupBy?.includes(name) ?? true), 'count'];
   }
 
   opening(): string {
-    switch (this.#format) {
-      case 'json':
-        return '[';
-      case 'csv':
-        return this.#mark + csvLine(this.#names);
-      case 'ndjson':
-        return '';
-    }
+    return this.#mark + this.#format.opening(this.#columns);
   }
 
   piece(rows: readonly StatsRow[]): string {
     if (rows.length === 0) return '';
-    const comma = this.#isEmpty ? '' : ',';
+    const separator = this.#isEmpty ? '' : this.#format.separator;
     this.#isEmpty = false;
-    switch (this.#format) {
-      case 'json':
-        return comma + JSON.stringify(rows).slice(1, -1);
-      case 'csv':
-        return rows.map((row) => csvLine(this.#names.map((name) => row[name] ?? ''))).join('');
-      case 'ndjson':
-        return rows.map((row) => `${JSON.stringify(row)}\n`).join('');
-    }
+    return separator + this.#format.rows(rows, this.#columns);
   }
 
   closing(): string {
-    return this.#format === 'json' ? ']' : '';
+    return this.#format.closing;
   }
 }
 
@@ -104,28 +84,6 @@ export class StatsText {
     this.#length += piece.length;
     this.#pieces.push(piece);
   }
-}
-
-/**
- * What makes a spreadsheet take a field for a formula, and the apostrophe that keeps it from that.
- * Source: OWASP, "CSV Injection".
- */
-const formulaStart = /^[=+\-@\t\r\n\uff1d\uff0b\uff0d\uff20']/u;
-const needsQuotes = /[",;\t\r\n]/;
-
-/**
- * A line of CSV with its end. A text that a spreadsheet would calculate gets an apostrophe in front,
- * and so does one that begins with an apostrophe: who takes one away, if there is one, has the text.
- */
-function csvLine(fields: readonly (string | number)[]): string {
-  return `${fields.map(csvField).join(',')}\r\n`;
-}
-
-function csvField(field: string | number): string {
-  if (typeof field === 'number') return String(field);
-  const isGuarded = formulaStart.test(field);
-  const text = isGuarded ? `'${field}` : field;
-  return isGuarded || needsQuotes.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
 }
 
 /** Sums rows over the dimensions that are not grouped by. */

@@ -2,7 +2,8 @@ import { createHash } from 'node:crypto';
 
 import { daysInRange } from '../domain/timestamp.ts';
 import type { CounterQuery, CounterReader } from './ports.ts';
-import { dimensions, StatsText, type Dimension, type StatsFormat } from './stats-text.ts';
+import { dimensions, type Dimension, type StatsFormat } from './stats-formats.ts';
+import { StatsText } from './stats-text.ts';
 
 /** What `/stats` is asked for. */
 export interface StatsRequest {

@@ -165,6 +165,9 @@ function describeStats(starts: readonly (() => Promise<Engine>)[]): void {
       expect((await ask('/stats?date=2001-01-01&format=csv')).text).toBe(
         'date,type,state,count\r\n',
       );
+      expect((await ask('/stats?date=2001-01-01&format=markdown&group_by=state')).text).toBe(
+        '| state | count |\n| --- | ---: |\n',
+      );
       expect((await ask('/stats?date=2001-01-01&group_by=state')).text).toBe('[]');
     });
   });
@@ -175,6 +178,7 @@ function describeStats(starts: readonly (() => Promise<Engine>)[]): void {
 
   describe('the format', () => {
     const csv = 'text/csv; charset=utf-8; header=present';
+    const markdown = 'text/markdown; charset=utf-8; variant=GFM';
     const chrome =
       'text/html,application/xhtml+xml,application/xml;q=0.9,image/avif,image/webp,*/*;q=0.8';
 
@@ -189,6 +193,8 @@ function describeStats(starts: readonly (() => Promise<Engine>)[]): void {
       ['application/json;q=0.5, text/csv;q=0.6', csv],
       ['TEXT/CSV ; Q=1', csv],
       ['application/x-ndjson', 'application/x-ndjson'],
+      ['text/markdown', markdown],
+      ['text/csv;q=0.5, text/*', markdown],
       ['application/*;q=0.1, application/json;q=0', 'application/x-ndjson'],
       ['application/xml', 'application/json'],
       ['*/*;q=0', 'application/json'],
@@ -202,6 +208,17 @@ function describeStats(starts: readonly (() => Promise<Engine>)[]): void {
     it('is by the parameter, whatever Accept says', async () => {
       const answer = await ask('/stats?date=2023-06-16&format=csv', { accept: 'application/json' });
       expect(answer.headers['content-type']).toBe(csv);
+    });
+
+    it('of Markdown is a table, of counters and of sums', async () => {
+      const table = await ask('/stats?date=2023-06-16&format=markdown');
+      expect(table.headers['content-type']).toBe(markdown);
+      expect(table.text).toBe(
+        '| date | type | state | count |\n| --- | --- | --- | ---: |\n' +
+          '| 2023-06-16 | laptop | erased | 2 |\n| 2023-06-16 | laptop | erasure failed | 1 |\n',
+      );
+      const sums = await ask('/stats?date=2023-06-16&group_by=type', { accept: 'text/markdown' });
+      expect(sums.text).toBe('| type | count |\n| --- | ---: |\n| laptop | 3 |\n');
     });
 
     it('of CSV has a byte order mark in front where bom=1 asks for it, and else none', async () => {
@@ -248,7 +265,10 @@ function describeStats(starts: readonly (() => Promise<Engine>)[]): void {
     });
 
     it('is of the format, the filter and the grouping', async () => {
-      const queries = ['', '&format=csv', '&format=ndjson', '&state=erased', '&group_by=type'];
+      const queries = [
+        ...['', '&format=csv', '&format=ndjson', '&format=markdown'],
+        ...['&state=erased', '&group_by=type'],
+      ];
       const tags = await Promise.all(queries.map((more) => tagOf(path + more)));
       expect(new Set([...tags, await tagOf(path, { accept: 'text/csv' })]).size).toBe(
         queries.length,

@@ -122,6 +122,7 @@ const queries = [
   'date=%00',
   'date=2026-03-01&format=csv',
   'date=2026-03-01&format=ndjson',
+  'date=2026-03-01&format=markdown',
   'from=2026-03-01&to=2026-03-02&group_by=type',
   'from=0001-01-01&to=9999-12-31',
   'date=2026-03-01&type=%ff&state=%ed%a0%80',

@@ -10,7 +10,7 @@ import { isDayZone } from '../../domain/day.ts';
 import { dateOfTimestamp, isCalendarDate } from '../../domain/timestamp.ts';
 import { isNameOrAddress } from '../../http/app/allowed-hosts.ts';
 import { isOriginOrAny } from '../../http/app/cors.ts';
-import { dimensions, type Dimension } from '../../pipeline/stats-text.ts';
+import { dimensions, type Dimension } from '../../pipeline/stats-formats.ts';
 
 /** The command line is wrong: the message says how, and the process exits 2. */
 export class UsageError extends Error {

@@ -1,6 +1,12 @@
 import type { Command } from 'commander';
 
-import { dimensions, type Dimension } from '../../pipeline/stats-text.ts';
+import {
+  dimensions,
+  rowFormats,
+  statsFormats,
+  type Dimension,
+  type StatsFormat,
+} from '../../pipeline/stats-formats.ts';
 import {
   addPartOptions,
   dataDirOption,
@@ -24,12 +30,12 @@ export interface StatsOptions {
   types: readonly string[];
   states: readonly string[];
   groupBy: readonly Dimension[] | undefined;
-  format: 'table' | 'json' | 'csv';
+  format: 'table' | StatsFormat;
   /** Whether CSV begins with a byte order mark. */
   hasMark: boolean;
 }
 
-interface StatsValues {
+interface StatsValues extends Partial<Record<StatsFormat, true>> {
   date?: string;
   from?: string;
   to?: string;
@@ -39,8 +45,6 @@ interface StatsValues {
   url?: string;
   token?: string;
   dataDir: string;
-  json?: true;
-  csv?: true;
   bom?: true;
 }
 
@@ -59,17 +63,17 @@ export function addStatsOptions(command: Command): Command {
     .addOption(tokenOption())
     .addOption(dataDirOption())
     .addOption(stackOption());
-  return addPartOptions(command, ['table'])
-    .option('--json', 'print the rows as JSON')
-    .option('--csv', 'print the rows as CSV')
-    .option('--bom', 'with --csv: begin with a byte order mark, for Excel on Windows');
+  addPartOptions(command, ['table']);
+  for (const format of statsFormats)
+    command.option(`--${format}`, `print the rows as ${rowFormats[format].title}`);
+  return command.option('--bom', 'with --csv: begin with a byte order mark, for Excel on Windows');
 }
 
 /** The options of `stats` as parsed. */
 export function statsOptions(command: Command): StatsOptions {
   const values = command.opts<StatsValues>();
   const { type: types = [], state: states = [] } = values;
-  const { json, csv, bom = false } = values;
+  const { bom = false } = values;
   const source = sourceOf(command);
   const range = dateRange(values.date, values.from, values.to);
   if ('url' in source && range?.from === firstDate) {
@@ -79,9 +83,9 @@ export function statsOptions(command: Command): StatsOptions {
     throw new UsageError('the days of a stack are asked for one by one; give --from, too');
   }
   const groupBy = values.groupBy && dimensions.filter((name) => values.groupBy?.includes(name));
-  if (json && csv) throw new UsageError('give either --json or --csv');
-  if (bom && !csv) throw new UsageError('--bom goes with --csv');
-  const format = json ? 'json' : csv ? 'csv' : 'table';
+  const [format = 'table', second] = statsFormats.filter((name) => values[name]);
+  if (second !== undefined) throw new UsageError(`give either --${format} or --${second}`);
+  if (bom && format !== 'csv') throw new UsageError('--bom goes with --csv');
   return { source, range, types, states, groupBy, format, hasMark: bom };
 }
 

@@ -1,13 +1,8 @@
 import { absence, addressHint, describeFailure } from '../../client/failure-text.ts';
 import { requestOverHttp } from '../../client/http-request.ts';
 import { authorization, parseObject, readText, stringOr } from '../../client/post-batch.ts';
-import {
-  dimensions,
-  Groups,
-  StatsWriter,
-  type Dimension,
-  type StatsRow,
-} from '../../pipeline/stats-text.ts';
+import { dimensions, type Dimension, type StatsRow } from '../../pipeline/stats-formats.ts';
+import { Groups, StatsWriter } from '../../pipeline/stats-text.ts';
 import { lastWeek, type DateRange } from '../cli/date-range.ts';
 import type { StackPlace } from '../cli/common-options.ts';
 import type { StatsOptions } from './stats-options.ts';
@@ -44,18 +39,13 @@ async function textOf(
   rows: readonly StatsRow[],
   { format, groupBy = dimensions, hasMark }: StatsOptions,
 ): Promise<string> {
-  switch (format) {
-    case 'json':
-      return `${jsonText(rows)}\n`;
-    case 'csv': {
-      const writer = new StatsWriter(groupBy, 'csv', hasMark && !process.stdout.isTTY);
-      const text = writer.opening() + writer.piece(rows) + writer.closing();
-      // Into a file it goes as it is.
-      return process.stdout.isTTY ? text.split('\r\n').map(visible).join('\n') : text;
-    }
-    case 'table':
-      return rows.length === 0 ? 'nothing counted\n' : `${await table(rows, groupBy)}\n`;
-  }
+  if (format === 'json') return `${jsonText(rows)}\n`;
+  if (format === 'table')
+    return rows.length === 0 ? 'nothing counted\n' : `${await table(rows, groupBy)}\n`;
+  const writer = new StatsWriter(groupBy, format, hasMark && !process.stdout.isTTY);
+  const text = writer.opening() + writer.piece(rows) + writer.closing();
+  // Into a file it goes as it is.
+  return process.stdout.isTTY ? text.split(/\r?\n/).map(visible).join('\n') : text;
 }
 
 async function readLocal(dataDir: string, question: Question): Promise<readonly StatsRow[]> {

@@ -1,4 +1,4 @@
-import { statsFormats, type StatsFormat } from '../../pipeline/stats-text.ts';
+import { rowFormats, statsFormats, type StatsFormat } from '../../pipeline/stats-formats.ts';
 
 interface Preference {
   readonly value: string;
@@ -17,23 +17,17 @@ function readPreferences(header: string): Preference[] {
   });
 }
 
-const mediaTypes: Readonly<Record<StatsFormat, readonly string[]>> = {
-  json: ['application/json'],
-  csv: ['text/csv'],
-  ndjson: ['application/x-ndjson', 'application/ndjson'],
-};
-
 /**
  * The format that `Accept` asks for: the one with the greatest weight; among equals one that is named
- * before one that is only allowed, then JSON, CSV, NDJSON. JSON where it admits none: whoever asks
- * for something else altogether, as browsers do, is shown what there is.
+ * before one that is only allowed, then the first of `rowFormats`. JSON where it admits none, as the
+ * `Accept` of browsers does.
  * Source: RFC 9110, 12.5.1.
  */
 export function formatOfAccept(header: string | undefined): StatsFormat {
   const preferences = readPreferences(header ?? '');
   let best: { format: StatsFormat; weight: number; precision: number } | undefined;
   for (const format of statsFormats) {
-    const [precision, weight] = ratingOf(mediaTypes[format], preferences);
+    const [precision, weight] = ratingOf(rowFormats[format].accepted, preferences);
     if (weight === 0) continue;
     const isBetter =
       best === undefined ||

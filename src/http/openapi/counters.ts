@@ -1,5 +1,11 @@
 import { fieldBytesMax } from '../../domain/device-event.ts';
-import { dimensions, statsFormats } from '../../pipeline/stats-text.ts';
+import {
+  dimensions,
+  rowFormats,
+  statsFormats,
+  type StatsFormat,
+} from '../../pipeline/stats-formats.ts';
+import { StatsWriter } from '../../pipeline/stats-text.ts';
 import {
   acceptEncoding,
   example,
@@ -8,10 +14,10 @@ import {
   ifNoneMatch,
   query,
   textPlan,
+  type MediaType,
   type OperationPlan,
 } from './plan.ts';
 import { refTo, type Schema } from './schemas.ts';
-import { contentTypeOf } from '../stats/stats-answer.ts';
 import { filterValuesMax, rangeDaysMax } from '../stats/stats-query.ts';
 
 const day: Schema = { type: 'string', format: 'date' };
@@ -58,6 +64,26 @@ const statsHeaders = [
   ...['Pipeline-Pending', 'Pipeline-Dead-Letters'],
 ];
 
+const jsonRows: MediaType = {
+  schema: { type: 'array', items: refTo('StatsRow') },
+  examples: {
+    day: example('A day', rows),
+    sums: example('With group_by=type', [
+      { type: 'laptop', count: 1 },
+      { type: 'phone', count: 1 },
+    ]),
+  },
+};
+
+function textRows(format: StatsFormat): MediaType {
+  const writer = new StatsWriter(undefined, format);
+  const text = writer.opening() + writer.piece(rows) + writer.closing();
+  return {
+    schema: { type: 'string', description: rowFormats[format].description },
+    examples: { day: example('A day', text) },
+  };
+}
+
 export const getStats: OperationPlan = {
   id: 'getStats',
   tag: 'Counters',
@@ -65,7 +91,7 @@ export const getStats: OperationPlan = {
   description: [
     'Rows by date, then type and state in the order of their UTF-8 bytes. They are of one moment on one machine; on AWS each day is of one moment.',
     'How complete they are is in the `Pipeline-…` headers, which are asked for before the rows are read. A large answer comes in pieces: where the connection ends before the last chunk, it is not all. On AWS an answer has at most 6 MB, compressed too.',
-    'In CSV, a name that a spreadsheet would take for a formula, or that begins with an apostrophe, has an apostrophe in front.',
+    'In CSV, a name that a spreadsheet would take for a formula, or that begins with an apostrophe, has an apostrophe in front. In Markdown, a backslash stands before each character of a name that Markdown would interpret.',
   ].join('\n\n'),
   parameters: [...statsParameters, ifNoneMatch, acceptEncoding],
   successes: {
@@ -73,31 +99,12 @@ export const getStats: OperationPlan = {
       description: 'The counters.',
       headers: statsHeaders,
       content: {
-        [contentTypeOf.json]: {
-          schema: { type: 'array', items: refTo('StatsRow') },
-          examples: {
-            day: example('A day', rows),
-            sums: example('With group_by=type', [
-              { type: 'laptop', count: 1 },
-              { type: 'phone', count: 1 },
-            ]),
-          },
-        },
-        [contentTypeOf.csv]: {
-          schema: { type: 'string', description: 'RFC 4180, the first line names the columns.' },
-          examples: {
-            day: example(
-              'A day',
-              'date,type,state,count\r\n2023-06-16,laptop,erased,1\r\n2023-06-16,phone,erasure failed,1\r\n',
-            ),
-          },
-        },
-        [contentTypeOf.ndjson]: {
-          schema: { type: 'string', description: 'A row, as in JSON, on each line.' },
-          examples: {
-            day: example('A day', rows.map((row) => `${JSON.stringify(row)}\n`).join('')),
-          },
-        },
+        [rowFormats.json.contentType]: jsonRows,
+        ...Object.fromEntries(
+          statsFormats
+            .filter((format) => format !== 'json')
+            .map((format) => [rowFormats[format].contentType, textRows(format)]),
+        ),
       },
     },
     304: {

@@ -1,6 +1,6 @@
 import type { CalendarDate } from '../../domain/timestamp.ts';
 import type { Pipeline, PipelineStatus } from '../../pipeline/ports.ts';
-import type { StatsFormat } from '../../pipeline/stats-text.ts';
+import { rowFormats } from '../../pipeline/stats-formats.ts';
 import {
   headersOfAll,
   problemAnswer,
@@ -10,13 +10,6 @@ import {
 } from '../app/answer.ts';
 import { formatOfAccept, readIfNoneMatch } from '../app/negotiation.ts';
 import { readParameters, readStatsRequest } from './stats-query.ts';
-
-/** Sources: RFC 8259, RFC 4180, https://github.com/ndjson/ndjson-spec. */
-export const contentTypeOf: Readonly<Record<StatsFormat, string>> = {
-  json: 'application/json',
-  csv: 'text/csv; charset=utf-8; header=present',
-  ndjson: 'application/x-ndjson',
-};
 
 /**
  * Answers `GET /stats`; `search` is the query with its `?`, `header` gives the request's headers, `signal`
@@ -46,7 +39,7 @@ export async function statsAnswer(
     ...completenessHeaders(status),
   };
   if (answer.kind === 'unchanged') return { status: 304, headers, body: '' };
-  const typed = { 'content-type': contentTypeOf[format], ...headers };
+  const typed = { 'content-type': rowFormats[format].contentType, ...headers };
   if (answer.kind === 'whole') return { status: 200, headers: typed, body: answer.bytes };
   return { status: 200, headers: typed, ...metered(answer.pieces) };
 }

@@ -8,7 +8,7 @@ import {
   statsFormats,
   type Dimension,
   type StatsFormat,
-} from '../../pipeline/stats-text.ts';
+} from '../../pipeline/stats-formats.ts';
 
 export const rangeDaysMax = 366;
 export const filterValuesMax = 100;

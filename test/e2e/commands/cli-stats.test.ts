@@ -76,6 +76,19 @@ describe('stats', () => {
     expect(await run(['stats', '--bom'])).toMatchObject({ code: 2 });
   });
 
+  test('prints NDJSON, and a table of Markdown', async () => {
+    answers.push((response) => send(response, 200, [{ ...rows[0], type: 'a|b' }]));
+    answers.push((response) => send(response, 200, [{ state: '*', count: 7 }]));
+    const day = ['stats', '--url', url, '--date', '2026-06-17'];
+    expect((await run([...day, '--ndjson'])).stdout).toBe(
+      '{"date":"2026-06-16","type":"a|b","state":"erased","count":1234}\n',
+    );
+    expect((await run([...day, '--markdown', '--group-by', 'state'])).stdout).toBe(
+      '| state | count |\n| --- | ---: |\n| \\* | 7 |\n',
+    );
+    expect(await run(['stats', '--csv', '--markdown'])).toMatchObject({ code: 2 });
+  });
+
   test('prints CSV for Excel with a byte order mark', async () => {
     answers.push((response) => send(response, 200, []));
     const outcome = await run(['stats', '--url', url, '--date', '2026-06-17', '--csv', '--bom']);

@@ -123,7 +123,7 @@ describe('what the server answers', () => {
     await waitUntilCounted(server.url);
     const targets: readonly (readonly [string, string])[] = [
       ['/ingest/{batchId}', post.headers.location ?? ''],
-      ...['', '&format=csv', '&format=ndjson', '&group_by=date,type'].map(
+      ...['', '&format=csv', '&format=ndjson', '&format=markdown', '&group_by=date,type'].map(
         (more) => ['/stats', `/stats?date=2023-06-16${more}`] as const,
       ),
       ['/stats-html', '/stats-html?date=2023-06-16'],

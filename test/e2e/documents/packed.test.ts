@@ -13,6 +13,11 @@ const root = join(import.meta.dirname, '../../..');
 const dockerfile = await readFile(join(root, 'Dockerfile'), 'utf8');
 const undoing: (() => unknown)[] = [];
 
+interface Manifest {
+  readonly version: string;
+  readonly scripts: Readonly<Record<string, string>>;
+}
+
 /** With this Node, and nothing of the clone on the path. */
 const env = {
   PATH: [dirname(process.execPath), ...(process.env['PATH'] ?? '').split(delimiter)]
@@ -66,6 +71,7 @@ const expectedFiles = [
   'CHANGELOG.md',
   'LICENSE',
   'README.md',
+  'SECURITY.md',
   'bin/device-pipeline.cjs',
   'bin/start.cjs',
   'deploy/device-pipeline.service',
@@ -99,6 +105,7 @@ const expectedFiles = [
   'docs/benchmarks.md',
   'docs/command-line.md',
   'docs/deploying.md',
+  'docs/extending.md',
   'docs/glossary.md',
   'docs/grafana/device-pipeline.json',
   'docs/guarantees.md',
@@ -163,6 +170,20 @@ describe('the packed tarball', () => {
     expect(missing.filter(([link]) => !onlyInClones.test(link))).toEqual([]);
     // A clone has them.
     expect([...links].filter(([link]) => !existsSync(join(root, link)))).toEqual([]);
+  });
+
+  test('may be published, by a CI job of its tag alone', async () => {
+    const manifest = JSON.parse(await readFile(join(root, 'package.json'), 'utf8')) as Manifest;
+    expect(manifest).not.toHaveProperty('private');
+    for (const name of ['name', 'version', 'description', 'keywords', 'license', 'engines'])
+      expect(manifest).toHaveProperty([name]);
+    const check = (more: Record<string, string>) =>
+      run(process.execPath, ['tools/refuse-publish.ts'], { cwd: root, env: { ...env, ...more } });
+    const job = { CI: 'true', GITHUB_REF_TYPE: 'tag', GITHUB_REF_NAME: `v${manifest.version}` };
+    expect(manifest.scripts['prepublishOnly']).toBe('node tools/refuse-publish.ts');
+    await expect(check({})).rejects.toMatchObject({ code: 1 });
+    await expect(check({ ...job, GITHUB_REF_NAME: 'v0' })).rejects.toMatchObject({ code: 1 });
+    await expect(check(job)).resolves.toMatchObject({ stderr: '' });
   });
 
   test('brings no dependency along, and names the licences of what is in it', async () => {

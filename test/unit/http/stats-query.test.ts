@@ -2,7 +2,8 @@ import { describe, expect, it } from 'vitest';
 
 import type { CounterRow } from '../../../src/domain/counter.ts';
 import { readPageDate, readStatsRequest } from '../../../src/http/stats/stats-query.ts';
-import { StatsText, type Dimension, type StatsRow } from '../../../src/pipeline/stats-text.ts';
+import type { Dimension, StatsRow } from '../../../src/pipeline/stats-formats.ts';
+import { StatsText } from '../../../src/pipeline/stats-text.ts';
 
 const read = (query: string) => readStatsRequest(new URLSearchParams(query), 'json');
 
@@ -28,7 +29,7 @@ describe('a query', () => {
     });
   });
 
-  it.each(['json', 'csv', 'ndjson'])('may ask for %s', (format) => {
+  it.each(['json', 'csv', 'ndjson', 'markdown'])('may ask for %s', (format) => {
     expect(valueOf(`date=2023-06-16&format=${format}`).format).toBe(format);
   });
 
@@ -131,6 +132,7 @@ describe('a query', () => {
     ['invalid_format', 'date=2023-06-16&format=csv&bom=1&bom=1'],
     ['invalid_format', 'date=2023-06-16&bom=1'],
     ['invalid_format', 'date=2023-06-16&format=ndjson&bom=1'],
+    ['invalid_format', 'date=2023-06-16&format=markdown&bom=1'],
     ['invalid_filter', `date=2023-06-16&${list('type', 101)}`],
     ['invalid_filter', `date=2023-06-16&${list('state', 101)}`],
   ])('is %s: %s', (code, query) => {

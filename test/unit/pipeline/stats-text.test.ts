@@ -1,7 +1,8 @@
 import { describe, expect, it } from 'vitest';
 
 import type { CounterRow } from '../../../src/domain/counter.ts';
-import { StatsText, type Dimension, type StatsFormat } from '../../../src/pipeline/stats-text.ts';
+import type { Dimension, StatsFormat } from '../../../src/pipeline/stats-formats.ts';
+import { StatsText } from '../../../src/pipeline/stats-text.ts';
 
 function write(format: StatsFormat, rows: readonly CounterRow[], groupBy?: readonly Dimension[]) {
   const text = new StatsText(groupBy, format);
@@ -95,5 +96,37 @@ describe('NDJSON', () => {
     expect(lines.map((line) => JSON.parse(line) as unknown)).toEqual(rows);
     expect(write('ndjson', [])).toBe('');
     expect(write('ndjson', rows, ['date'])).toBe('{"date":"2023-06-16","count":15}\n');
+  });
+});
+
+describe('Markdown', () => {
+  it('is a table with a header, a line for each row, and right-aligned numbers', () => {
+    const head = '| date | type | state | count |\n| --- | --- | --- | ---: |\n';
+    expect(write('markdown', [row('laptop', 'erasure failed', 12), row('phone', 'x')])).toBe(
+      `${head}| 2023-06-16 | laptop | erasure failed | 12 |\n| 2023-06-16 | phone | x | 1 |\n`,
+    );
+    expect(write('markdown', [])).toBe(head);
+  });
+
+  it('has the columns that are grouped by, in their order', () => {
+    const rows = [row('a', 'x|y'), row('b', 'x|y', 2)];
+    expect(write('markdown', rows, ['state', 'date'])).toBe(
+      '| date | state | count |\n| --- | --- | ---: |\n| 2023-06-16 | x\\|y | 3 |\n',
+    );
+  });
+
+  it.each([
+    ['a|b', 'a\\|b'],
+    ['a\\', 'a\\\\'],
+    ['\\|', '\\\\\\|'],
+    ['`a`', '\\`a\\`'],
+    ['**a** __b__', '\\*\\*a\\*\\* \\_\\_b\\_\\_'],
+    ['<img src=x>', '\\<img src=x\\>'],
+    ['![a](b)', '!\\[a\\](b)'],
+    ['&lt;~~a~~', '\\&lt;\\~\\~a\\~\\~'],
+    ['# a-b + 1. é', '# a-b + 1. é'],
+  ])('escapes what Markdown would interpret: %s', (name, escaped) => {
+    const lines = write('markdown', [row(name, name)]).split('\n');
+    expect(lines[2]).toBe(`| 2023-06-16 | ${escaped} | ${escaped} | 1 |`);
   });
 });

@@ -3,7 +3,8 @@ import type { DatabaseSync } from 'node:sqlite';
 import type { CounterRow } from '../../../domain/counter.ts';
 import { daysInRange, type CalendarDate } from '../../../domain/timestamp.ts';
 import type { CounterQuery } from '../../../pipeline/ports.ts';
-import { Groups, type Dimension, type StatsRow } from '../../../pipeline/stats-text.ts';
+import type { Dimension, StatsRow } from '../../../pipeline/stats-formats.ts';
+import { Groups } from '../../../pipeline/stats-text.ts';
 
 /** Few enough to be no burden, enough to make their hand-over cheap. */
 const pieceRows = 1_000;

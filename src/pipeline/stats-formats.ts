@@ -1,0 +1,120 @@
+import type { CounterRow } from '../domain/counter.ts';
+
+export const dimensions = ['date', 'type', 'state'] as const;
+export type Dimension = (typeof dimensions)[number];
+
+/** A row of `/stats`: the dimensions that were asked for, and the count. */
+export type StatsRow = Partial<Pick<CounterRow, Dimension>> & Pick<CounterRow, 'count'>;
+export type Column = Dimension | 'count';
+
+/** How rows become text. A new format is one more entry of `rowFormats` (docs/extending.md). */
+interface RowFormat {
+  readonly title: string;
+  /** The `Content-Type` of an answer. */
+  readonly contentType: string;
+  /** The media types that ask for the format in `Accept`, in lower case, without parameters. */
+  readonly accepted: readonly string[];
+  /** One sentence for the description of the API. */
+  readonly description: string;
+  readonly opening: (columns: readonly Column[]) => string;
+  /** @param rows at least one */
+  readonly rows: (rows: readonly StatsRow[], columns: readonly Column[]) => string;
+  /** Between two calls of `rows`. */
+  readonly separator: string;
+  readonly closing: string;
+}
+
+/**
+ * The formats of `/stats`. The order decides where `Accept` prefers none of two formats.
+ * Sources: RFC 8259, RFC 4180, https://github.com/ndjson/ndjson-spec, RFC 7763 and
+ * https://github.github.com/gfm/#tables-extension-.
+ */
+export const rowFormats = {
+  json: {
+    title: 'JSON',
+    contentType: 'application/json',
+    accepted: ['application/json'],
+    description: 'An array of rows.',
+    opening: () => '[',
+    rows: (rows) => JSON.stringify(rows).slice(1, -1),
+    separator: ',',
+    closing: ']',
+  },
+  csv: {
+    title: 'CSV',
+    contentType: 'text/csv; charset=utf-8; header=present',
+    accepted: ['text/csv'],
+    description: 'RFC 4180, the first line names the columns.',
+    opening: (columns) => csvLine(columns),
+    rows: (rows, columns) => rows.map((row) => csvLine(fieldsOf(row, columns))).join(''),
+    separator: '',
+    closing: '',
+  },
+  ndjson: {
+    title: 'NDJSON',
+    contentType: 'application/x-ndjson',
+    accepted: ['application/x-ndjson', 'application/ndjson'],
+    description: 'A row, as in JSON, on each line.',
+    opening: () => '',
+    rows: (rows) => rows.map((row) => `${JSON.stringify(row)}\n`).join(''),
+    separator: '',
+    closing: '',
+  },
+  markdown: {
+    title: 'Markdown',
+    contentType: 'text/markdown; charset=utf-8; variant=GFM',
+    accepted: ['text/markdown'],
+    description: 'A table of GitHub Flavored Markdown, to paste into an issue.',
+    opening: (columns) =>
+      markdownLine(columns) +
+      markdownLine(columns.map((name) => (name === 'count' ? '---:' : '---'))),
+    rows: (rows, columns) =>
+      rows.map((row) => markdownLine(fieldsOf(row, columns).map(markdownField))).join(''),
+    separator: '',
+    closing: '',
+  },
+} as const satisfies Record<string, RowFormat>;
+
+export type StatsFormat = keyof typeof rowFormats;
+export const statsFormats = Object.keys(rowFormats) as StatsFormat[];
+
+export function isStatsFormat(text: string): text is StatsFormat {
+  return statsFormats.some((format) => format === text);
+}
+
+function fieldsOf(row: StatsRow, columns: readonly Column[]): (string | number)[] {
+  return columns.map((name) => row[name] ?? '');
+}
+
+/**
+ * What makes a spreadsheet take a field for a formula, and the apostrophe that keeps it from that.
+ * Source: OWASP, "CSV Injection".
+ */
+const formulaStart = /^[=+\-@\t\r\n\uff1d\uff0b\uff0d\uff20']/u;
+const needsQuotes = /[",;\t\r\n]/;
+
+/**
+ * A line of CSV with its end. A text that a spreadsheet would calculate gets an apostrophe in front,
+ * and so does a text that begins with an apostrophe: a reader gets the text back by removing one.
+ */
+function csvLine(fields: readonly (string | number)[]): string {
+  return `${fields.map(csvField).join(',')}\r\n`;
+}
+
+function csvField(field: string | number): string {
+  if (typeof field === 'number') return String(field);
+  const isGuarded = formulaStart.test(field);
+  const text = isGuarded ? `'${field}` : field;
+  return isGuarded || needsQuotes.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
+}
+
+function markdownLine(fields: readonly (string | number)[]): string {
+  return `| ${fields.join(' | ')} |\n`;
+}
+
+/** What Markdown would take for a cell's end, an escape, emphasis, code, HTML, a link or an entity. */
+const markup = /[\\|`*_~<>[\]&]/g;
+
+function markdownField(field: string | number): string | number {
+  return typeof field === 'number' ? field : field.replace(markup, '\\$&');
+}
