@@ -18,8 +18,8 @@ import { redriveDeadLetters, type RedriveOptions } from '../../engines/aws/dead-
 import { s3RawStore } from '../../engines/aws/intake/raw-store.ts';
 import { sqsChunkQueue } from '../../engines/aws/queue/chunk-queue.ts';
 import { checkTablePair } from '../../engines/aws/ledger/table-pair.ts';
-import { sweepBatch } from '../../pipeline/sweep.ts';
-import type { SweepRules } from '../../pipeline/sweep-ports.ts';
+import { sweepBatch } from '../../pipeline/sweep/sweep.ts';
+import type { SweepRules } from '../../pipeline/sweep/ports.ts';
 import type { StackPlace } from '../cli/common-options.ts';
 import { Chooser, type ChosenDeadLetters, type DlqOptions } from './dlq-options.ts';
 import { backoff } from '../lambda/clients.ts';
@@ -140,7 +140,7 @@ async function redriveOptions(stack: DeployedStack, options: DlqOptions): Promis
     rawStore: s3RawStore(stack.s3, stack.rawBucket),
     queue: sqsChunkQueue(queue),
     ...{ sqs: queue.client, queueUrl: queue.queueUrl, backoff: queue.backoff },
-    parking: { park: () => Promise.resolve(new Set()) },
+    deadLetters: { park: () => Promise.resolve(new Set()) },
     width: 1,
   });
   const rules: SweepRules = {

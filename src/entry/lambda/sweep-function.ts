@@ -9,8 +9,8 @@ import { s3RawStore } from '../../engines/aws/intake/raw-store.ts';
 import { sqsChunkQueue } from '../../engines/aws/queue/chunk-queue.ts';
 import { deadLetterQueue } from '../../engines/aws/dead-letters/dead-letter-queue.ts';
 import { holdToTablePair } from '../../engines/aws/ledger/table-pair.ts';
-import { sweep } from '../../pipeline/sweep.ts';
-import type { SweepResult } from '../../pipeline/sweep-ports.ts';
+import { sweep } from '../../pipeline/sweep/sweep.ts';
+import type { SweepResult } from '../../pipeline/sweep/ports.ts';
 import { readRawKey } from '../../domain/batch-id.ts';
 import { backoff, errorDetails, requestHandler, s3Settings } from './clients.ts';
 import { countSweep, observedDeadLetters } from './telemetry/counted-work.ts';
@@ -52,7 +52,7 @@ export function sweepFunction(env: Record<string, string | undefined>): SweepFun
     rawStore,
     queue: sqsChunkQueue(sqsTo('QUEUE_URL')),
     ...{ sqs, queueUrl: environment.text('QUEUE_URL'), backoff: backoff(6) },
-    parking: deadLetterOnce(observedDeadLetters(deadLetters, telemetry), {
+    deadLetters: deadLetterOnce(observedDeadLetters(deadLetters, telemetry), {
       client,
       ledgerTable,
       keepMs,

@@ -38,8 +38,8 @@ import type {
   Receipts,
   Submission,
 } from '../../../src/pipeline/ports.ts';
-import { sweep, sweepBatch } from '../../../src/pipeline/sweep.ts';
-import type { SweepResult } from '../../../src/pipeline/sweep-ports.ts';
+import { sweep, sweepBatch } from '../../../src/pipeline/sweep/sweep.ts';
+import type { SweepResult } from '../../../src/pipeline/sweep/ports.ts';
 import { clientOf } from './aws-fault-layer.ts';
 import type { Random } from '../simulated-aws/aws-random.ts';
 import type { Invocation, Scheduler } from './aws-scheduler.ts';
@@ -219,7 +219,7 @@ export async function runSweep(
     },
     queue: sqsChunkQueue({ client: sqs, queueUrl, backoff: backoff(6) }),
     ...{ sqs: client, queueUrl, backoff: backoff(6) },
-    parking: parkingOf(world, invocation),
+    deadLetters: parkingOf(world, invocation),
     width: 32,
   });
   return sweep(ports, {
@@ -244,7 +244,7 @@ export function runRedrive(
     rawStore: s3RawStore(client, bucket),
     queue: sqsChunkQueue(queue),
     ...{ sqs: client, queueUrl, backoff: queue.backoff },
-    parking: { park: () => Promise.resolve(new Set()) },
+    deadLetters: { park: () => Promise.resolve(new Set()) },
     width: 1,
   });
   const rules = { ...{ dayOf, now, ageMsMax, keepMs }, afterMs: sweepAfterMs };

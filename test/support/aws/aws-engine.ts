@@ -25,8 +25,8 @@ import { s3RawStore } from '../../../src/engines/aws/intake/raw-store.ts';
 import { sqsChunkQueue } from '../../../src/engines/aws/queue/chunk-queue.ts';
 import { deadLetterQueue } from '../../../src/engines/aws/dead-letters/dead-letter-queue.ts';
 import { countMessages, type QueueMessage } from '../../../src/pipeline/counting/count-messages.ts';
-import { sweep, sweepBatch } from '../../../src/pipeline/sweep.ts';
-import type { SweepResult, SweepRules } from '../../../src/pipeline/sweep-ports.ts';
+import { sweep, sweepBatch } from '../../../src/pipeline/sweep/sweep.ts';
+import type { SweepResult, SweepRules } from '../../../src/pipeline/sweep/ports.ts';
 import type { AwsEmulators, AwsStore } from './aws-store.ts';
 
 /** Decides what becomes of a call: throws, before or after `proceed`, or lets it be. */
@@ -124,7 +124,7 @@ export class AwsEngine {
       rawStore: this.rawStore,
       queue,
       ...{ sqs: this.#sqs, queueUrl: store.queueUrl, backoff },
-      parking: this.#parking,
+      deadLetters: this.#parking,
       width: 8,
     });
   }

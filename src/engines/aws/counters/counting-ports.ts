@@ -26,8 +26,8 @@ export function awsCountingPorts(
 ): CountingPorts<LedgerKey, LedgerDelivery> {
   const known = (deliveries: readonly LedgerDelivery[]) => knownIn(ledger, deliveries);
   return {
-    ...{ store, parking, deliveryOf, known, group: groupDeliveries },
-    nameOf: ({ mark }) => nameOf(mark),
+    ...{ store, deadLetters: parking, deliveryOf, known, group: groupDeliveries },
+    idOf: ({ mark }) => nameOf(mark),
   };
 }
 

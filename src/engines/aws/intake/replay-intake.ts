@@ -9,7 +9,7 @@ import {
 } from '../../../pipeline/ports.ts';
 import { inflate } from '../../../pipeline/inflate.ts';
 import { recut } from '../../../pipeline/chunks/recut.ts';
-import type { SweepProgress } from '../../../pipeline/sweep-ports.ts';
+import type { SweepProgress } from '../../../pipeline/sweep/ports.ts';
 import type { DynamodbBatchRecords, KeyRecord } from '../ledger/batch-records.ts';
 import { keyIdOf } from '../ledger/ledger-table.ts';
 import type { S3RawBatch, S3RawStore } from './raw-store.ts';
@@ -20,7 +20,7 @@ export interface AwsReplayOptions {
   readonly rawStore: Pick<S3RawStore, 'put' | 'has' | 'get'>;
   readonly queue: ChunkQueue;
   /** Rows by which the sweeper sees that what came here is queued and counted: it passed their time long ago. */
-  readonly orphans: Pick<SweepProgress, 'keep'>;
+  readonly orphans: Pick<SweepProgress, 'saveOrphan'>;
   /** `Infinity`: as many as go into a chunk. */
   readonly itemsPerMessage: number;
   readonly dayOf: DayOf;
@@ -79,7 +79,7 @@ async function replay(options: AwsReplayOptions, batch: ReplayedBatch): Promise<
   };
   const holder = await claimKey(options, batch, raw);
   if (holder !== undefined) return { kind: 'known', batch: holder };
-  await options.orphans.keep({ rawKey, attempts: 1 }, replayedAt + sweepAfterMs);
+  await options.orphans.saveOrphan({ rawKey, attempts: 1 }, replayedAt + sweepAfterMs);
   // One who was held up so long may have lost the key meanwhile.
   if (options.now() - replayedAt > attemptMsMax / 2) {
     throw new Unavailable('storage_failed', notTaken);

@@ -3,7 +3,7 @@ import type { SQSClient } from '@aws-sdk/client-sqs';
 import type { BatchId } from '../../../domain/batch-id.ts';
 import { areAllCounted } from '../../../pipeline/chunks/recut.ts';
 import type { ChunkQueue, DeadLetterSink } from '../../../pipeline/ports.ts';
-import type { BatchState, FinishedIntake, SweepPorts } from '../../../pipeline/sweep-ports.ts';
+import type { BatchState, FinishedIntake, SweepPorts } from '../../../pipeline/sweep/ports.ts';
 import type { Backoff } from '../../../util/backoff.ts';
 import { batchGet } from '../ledger/batch-get.ts';
 import { DynamodbBatchRecords } from '../ledger/batch-records.ts';
@@ -30,7 +30,7 @@ export interface AwsSweepOptions {
   /** Of the queue, for how much waits there. */
   readonly sqs: Pick<SQSClient, 'send'>;
   readonly queueUrl: string;
-  readonly parking: DeadLetterSink;
+  readonly deadLetters: DeadLetterSink;
   /** Between tries of what DynamoDB left out. */
   readonly backoff: Backoff;
   /** How many batches, or requests for the rows of 100, are worked on at the same time. */
@@ -47,7 +47,7 @@ const markedChunksMax = 25;
 
 /** What a sweep works on: the raw bodies in S3, and what the ledger says of them. */
 export function awsSweepPorts(options: AwsSweepOptions): SweepPorts {
-  const { ledger, rawStore, queue, parking, width } = options;
+  const { ledger, rawStore, queue, deadLetters, width } = options;
   const records = new DynamodbBatchRecords(ledger);
   const state = (batchId: BatchId) => stateOf(ledger, batchId);
   const room = new ByteRoom(bodiesBytesMax);
@@ -88,7 +88,7 @@ export function awsSweepPorts(options: AwsSweepOptions): SweepPorts {
     state,
     queueDepth: () => messagesIn(options.sqs, options.queueUrl),
     queue,
-    parking,
+    deadLetters,
     async complete(raw, chunks, queuedAt) {
       await records.complete({ ...raw, chunks, queuedAt });
     },

@@ -7,7 +7,7 @@ import {
 } from '@aws-sdk/client-dynamodb';
 
 import { readRawKey } from '../../../domain/batch-id.ts';
-import type { Orphan, SweepProgress } from '../../../pipeline/sweep-ports.ts';
+import type { Orphan, SweepProgress } from '../../../pipeline/sweep/ports.ts';
 import { keyItem, numberOf, textOf, type Item, type LedgerKey } from './ledger-table.ts';
 
 const sweepId = 'sweep';
@@ -74,7 +74,7 @@ export function dynamodbSweepProgress(
       } while (ExclusiveStartKey !== undefined);
     },
 
-    async keep({ rawKey, attempts }, nextAt) {
+    async saveOrphan({ rawKey, attempts }, nextAt) {
       const Item = {
         ...keyItem(orphanKey(rawKey)),
         attempts: { N: String(attempts) },
@@ -83,7 +83,7 @@ export function dynamodbSweepProgress(
       await client.send(new PutItemCommand({ TableName, Item }));
     },
 
-    async drop(rawKey) {
+    async removeOrphan(rawKey) {
       await client.send(new DeleteItemCommand({ TableName, Key: keyItem(orphanKey(rawKey)) }));
     },
   };
