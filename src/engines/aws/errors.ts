@@ -1,4 +1,4 @@
-/** Names of errors by which a service asks for less haste. */
+/** Names of throttling errors. */
 const throttles = new Set([
   'EC2ThrottledException',
   'LimitExceededException',
@@ -17,7 +17,7 @@ const throttles = new Set([
   'TooManyRequestsException',
 ]);
 
-/** Names of errors that pass, or after which nobody knows whether the request took effect. */
+/** Names of transient errors, and of those after which the effect of the request is unknown. */
 const transient = new Set([
   'AbortError',
   'InternalError',
@@ -46,7 +46,7 @@ export function isThrottle(error: unknown): boolean {
   return error instanceof Error && error.cause !== undefined && isThrottle(error.cause);
 }
 
-/** Whether the same request may succeed when it is sent again. */
+/** Whether the same request may succeed if it is sent again. */
 export function isRetryable(error: unknown): boolean {
   if (isThrottle(error) || transient.has(nameOf(error))) return true;
   const code = error instanceof Error && 'code' in error ? error.code : undefined;
@@ -54,12 +54,12 @@ export function isRetryable(error: unknown): boolean {
   return (statusOf(error) ?? 0) >= 500;
 }
 
-/** The service's name for the error; empty where there is none. */
+/** The service's name for the error; empty if there is none. */
 export function nameOf(error: unknown): string {
   return error instanceof Error ? error.name : '';
 }
 
-/** A code of a transaction's cancellation reason or of a failed batch entry, told likewise. */
+/** The same for the code of a transaction's cancellation reason or of a failed batch entry. */
 export function isRetryableCode(code: string): boolean {
   return throttles.has(code) || throttles.has(`${code}Exception`) || transient.has(code);
 }

@@ -1,10 +1,10 @@
 import { setTimeout as delay } from 'node:timers/promises';
 
-/** Lets requests through, so many a second at the most. */
-export interface Pacer {
+/** Limits the requests per second. */
+interface Pacer {
   /** Resolves when the next request may be sent. */
-  turn(): Promise<void>;
-  /** How many were let through. */
+  next(): Promise<void>;
+  /** The number of requests so far. */
   readonly requests: number;
 }
 
@@ -12,7 +12,7 @@ interface Sending {
   send(command: never): unknown;
 }
 
-/** So much of a pause may be made up for at once. */
+/** After a pause, requests of at most this time may follow at once. */
 const burstMs = 250;
 
 export function pacer(requestsPerSecond: number, now = () => performance.now()): Pacer {
@@ -20,7 +20,7 @@ export function pacer(requestsPerSecond: number, now = () => performance.now()):
   let nextAt = 0;
   let requests = 0;
   return {
-    async turn() {
+    async next() {
       requests++;
       const at = now();
       nextAt = Math.max(nextAt + gapMs, at - burstMs);
@@ -32,13 +32,13 @@ export function pacer(requestsPerSecond: number, now = () => performance.now()):
   };
 }
 
-/** The client, with each of its requests at its turn. */
+/** The client, with each of its requests paced. */
 export function paced<C extends Sending>(
   client: C,
-  { turn }: Pick<Pacer, 'turn'>,
+  { next }: Pick<Pacer, 'next'>,
 ): Pick<C, 'send'> {
   const send = async (command: never): Promise<unknown> => {
-    await turn();
+    await next();
     return client.send(command);
   };
   return { send };

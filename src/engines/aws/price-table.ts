@@ -1,15 +1,15 @@
 /**
- * What AWS asks, in one place: list prices of us-east-1 in US dollars, the first tier, without the
- * free tier. They change: compare with the pages named here before you rely on a figure.
+ * AWS list prices of us-east-1 in US dollars, the first tier, without the free tier. They change:
+ * compare with the pages named here before you rely on a figure.
  */
 export const priceTable = {
   region: 'us-east-1',
   currency: 'USD',
-  /** When the prices were last known to stand; they include all changes up to then. */
+  /** The date of these prices. */
   date: '2025-08-01',
-  /** Dollars a unit. */
+  /** Dollars per unit. */
   units: {
-    /** HTTP API; a request is counted by each 512 KB of it. https://aws.amazon.com/api-gateway/pricing/ */
+    /** HTTP API; each 512 KB of a request count as one. https://aws.amazon.com/api-gateway/pricing/ */
     httpApiRequest: 1.0 / 1e6,
     /** https://aws.amazon.com/lambda/pricing/ */
     lambdaRequest: 0.2 / 1e6,
@@ -19,9 +19,9 @@ export const priceTable = {
     s3WriteRequest: 5.0 / 1e6,
     /** GET, HEAD and all others. */
     s3ReadRequest: 0.4 / 1e6,
-    /** Standard queue; by each 64 KB of payload. https://aws.amazon.com/sqs/pricing/ */
+    /** Standard queue; each 64 KB of payload count as one. https://aws.amazon.com/sqs/pricing/ */
     sqsRequest: 0.4 / 1e6,
-    /** On demand, half of what it was before November 2024. https://aws.amazon.com/dynamodb/pricing/on-demand/ */
+    /** On demand. https://aws.amazon.com/dynamodb/pricing/on-demand/ */
     dynamodbWriteUnit: 0.625 / 1e6,
     dynamodbReadUnit: 0.125 / 1e6,
     /** Storage; a month of a GB. */
@@ -32,7 +32,7 @@ export const priceTable = {
     /** CloudWatch, standard class. https://aws.amazon.com/cloudwatch/pricing/ */
     logGb: 0.5,
     metricMonth: 0.3,
-    /** A metric that an alarm looks at. */
+    /** A metric of an alarm. */
     alarmMetricMonth: 0.1,
     dashboardMonth: 3.0,
     /** Recorded. https://aws.amazon.com/xray/pricing/ */

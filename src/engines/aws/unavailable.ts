@@ -2,8 +2,8 @@ import { Unavailable } from '../../pipeline/ports.ts';
 import { isThrottle } from './errors.ts';
 
 /**
- * What AWS does not do now, the client is to try again: any failure of the act becomes
- * `Unavailable` with the message, and `onFailure` is told what it was.
+ * Turns any failure into `Unavailable` with this message, so that the client tries again, and reports
+ * the failure to `onFailure`.
  */
 export async function orUnavailable<T>(
   message: string,

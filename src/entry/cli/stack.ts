@@ -6,8 +6,7 @@ import { S3Client } from '@aws-sdk/client-s3';
 import { SQSClient } from '@aws-sdk/client-sqs';
 
 import { asWritten, dayRule, type DayOf } from '../../domain/day.ts';
-import { findDayRule } from '../../engines/aws/ledger/day-rule.ts';
-import { findLeastKeepMs } from '../../engines/aws/ledger/least-keep.ts';
+import { findDayRule, findLeastKeepMs } from '../../engines/aws/ledger/settings.ts';
 import { expiryOfBucket } from '../../engines/aws/intake/raw-expiry.ts';
 import { readItemsPerMessage } from '../../pipeline/chunks/recut.ts';
 import type { StackPlace } from './common-options.ts';

@@ -9,17 +9,17 @@ import {
   type StoredDeadLetter,
 } from '../../engines/aws/dead-letters/dead-letter-pass.ts';
 import {
-  droppedLetters,
+  droppedDeadLetters,
   dropDeadLetters,
-  type DroppedLetter,
+  type DroppedDeadLetter,
 } from '../../engines/aws/dead-letters/drop.ts';
-import { findLeastKeepMs } from '../../engines/aws/ledger/least-keep.ts';
+import { findLeastKeepMs } from '../../engines/aws/ledger/settings.ts';
 import { redriveDeadLetters, type RedriveOptions } from '../../engines/aws/dead-letters/redrive.ts';
 import { s3RawStore } from '../../engines/aws/intake/raw-store.ts';
 import { sqsChunkQueue } from '../../engines/aws/queue/chunk-queue.ts';
 import { checkTablePair } from '../../engines/aws/ledger/table-pair.ts';
-import { sweepBatch } from '../../pipeline/sweep.ts';
-import type { SweepRules } from '../../pipeline/sweep-ports.ts';
+import { sweepBatch } from '../../pipeline/sweep/sweep.ts';
+import type { SweepRules } from '../../pipeline/sweep/ports.ts';
 import type { StackPlace } from '../cli/common-options.ts';
 import { Chooser, type ChosenDeadLetters, type DlqOptions } from './dlq-options.ts';
 import { backoff } from '../lambda/clients.ts';
@@ -53,12 +53,12 @@ async function list(stack: DeployedStack, options: DlqOptions): Promise<number> 
     );
     if (!process.stdout.write(text.join(''))) await once(process.stdout, 'drain');
   };
-  const { letters, isMore } = await forEachDeadLetter(passOf(stack, options), async (page) => {
+  const { visited: letters, isMore } = await forEachDeadLetter(passOf(stack, options), async (page) => {
     await print(page.map(shownOf));
     return new Set();
   });
   let dropped = 0;
-  for await (const page of droppedLetters(stack.dynamodb, stack.ledgerTable)) {
+  for await (const page of droppedDeadLetters(stack.dynamodb, stack.ledgerTable)) {
     await print(page.map(shownOfDropped));
     dropped += page.length;
   }
@@ -81,7 +81,7 @@ async function redrive(stack: DeployedStack, options: ChosenDeadLetters): Promis
   let sent = 0;
   const left: { id: string; reason: string }[] = [];
   const result = await redriveDeadLetters(await redriveOptions(stack, options), by(chooser), {
-    onLetter(letter, reason) {
+    onDeadLetter(letter, reason) {
       const name = nameOfLetter(letter);
       if (reason === undefined) sent++;
       else left.push({ id: name, reason });
@@ -140,7 +140,7 @@ async function redriveOptions(stack: DeployedStack, options: DlqOptions): Promis
     rawStore: s3RawStore(stack.s3, stack.rawBucket),
     queue: sqsChunkQueue(queue),
     ...{ sqs: queue.client, queueUrl: queue.queueUrl, backoff: queue.backoff },
-    parking: { park: () => Promise.resolve(new Set()) },
+    deadLetters: { park: () => Promise.resolve(new Set()) },
     width: 1,
   });
   const rules: SweepRules = {
@@ -192,13 +192,13 @@ function shownOf(letter: StoredDeadLetter): ShownDeadLetter {
   return shown(letter, Buffer.from(letter.body), undefined);
 }
 
-function shownOfDropped(letter: DroppedLetter): ShownDeadLetter {
+function shownOfDropped(letter: DroppedDeadLetter): ShownDeadLetter {
   const { body, droppedAt } = letter;
   return shown(letter, body === undefined ? undefined : Buffer.from(body), droppedAt);
 }
 
 function shown(
-  letter: Omit<DroppedLetter, 'body' | 'droppedAt'>,
+  letter: Omit<DroppedDeadLetter, 'body' | 'droppedAt'>,
   body: Uint8Array | undefined,
   droppedAt: number | undefined,
 ): ShownDeadLetter {

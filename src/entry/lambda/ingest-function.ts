@@ -9,9 +9,8 @@ import { awsIntake } from '../../engines/aws/intake/intake.ts';
 import { CounterAdmission } from '../../engines/aws/counters/counter-admission.ts';
 import { DynamodbBatchRecords } from '../../engines/aws/ledger/batch-records.ts';
 import { awsReplayIntake } from '../../engines/aws/intake/replay-intake.ts';
-import { leastKeepMs } from '../../engines/aws/ledger/least-keep.ts';
+import { ensureDayRule, leastKeepMs } from '../../engines/aws/ledger/settings.ts';
 import { dynamodbSweepProgress } from '../../engines/aws/ledger/sweep-progress.ts';
-import { fixDayRule } from '../../engines/aws/ledger/day-rule.ts';
 import { s3RawStore } from '../../engines/aws/intake/raw-store.ts';
 import { sqsChunkQueue } from '../../engines/aws/queue/chunk-queue.ts';
 import { checkTablePair } from '../../engines/aws/ledger/table-pair.ts';
@@ -80,7 +79,7 @@ export function ingestFunction(env: Record<string, string | undefined>): HttpFun
     leastKeepMs: () => leastKeepMs(dynamodb, ledgerTable, keepMs),
     roomMs,
   });
-  const holdToDayRule = once(() => fixDayRule(dynamodb, ledgerTable, dayZone));
+  const holdToDayRule = once(() => ensureDayRule(dynamodb, ledgerTable, dayZone));
   const holdToTables = once(
     () => checkTablePair({ client: dynamodb, countersTable, ledgerTable }),
     tablesCheckedMs,

@@ -3,10 +3,9 @@ import { SQSClient } from '@aws-sdk/client-sqs';
 import type { SQSBatchResponse, SQSEvent, SQSRecord } from 'aws-lambda';
 
 import { awsCountingPorts } from '../../engines/aws/counters/counting-ports.ts';
-import { fixDayRule } from '../../engines/aws/ledger/day-rule.ts';
+import { ensureDayRule, leastKeepMs } from '../../engines/aws/ledger/settings.ts';
 import { dynamodbCounterStore } from '../../engines/aws/counters/counter-store.ts';
-import { leastKeepMs } from '../../engines/aws/ledger/least-keep.ts';
-import { deadLetterOnce } from '../../engines/aws/dead-letters/parking.ts';
+import { deadLetterOnce } from '../../engines/aws/dead-letters/dead-letter-once.ts';
 import {
   deadLetterAttributes,
   replayedAtAttribute,
@@ -57,7 +56,7 @@ export function processFunction(env: Record<string, string | undefined>): Proces
   // Of the environment, which has one invocation at a time.
   const repeats = { expectedUntil: 0 };
   const holdToRules = once(async () => {
-    await fixDayRule(dynamodb, ledgerTable, dayZone);
+    await ensureDayRule(dynamodb, ledgerTable, dayZone);
     return { leastMs: await leastKeepMs(dynamodb, ledgerTable, keepMs) };
   });
 

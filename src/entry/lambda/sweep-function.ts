@@ -2,15 +2,14 @@ import { DynamoDBClient } from '@aws-sdk/client-dynamodb';
 import { S3Client } from '@aws-sdk/client-s3';
 import { SQSClient } from '@aws-sdk/client-sqs';
 import { awsSweepPorts } from '../../engines/aws/intake/sweep-ports.ts';
-import { fixDayRule } from '../../engines/aws/ledger/day-rule.ts';
-import { leastKeepMs } from '../../engines/aws/ledger/least-keep.ts';
-import { deadLetterOnce } from '../../engines/aws/dead-letters/parking.ts';
+import { ensureDayRule, leastKeepMs } from '../../engines/aws/ledger/settings.ts';
+import { deadLetterOnce } from '../../engines/aws/dead-letters/dead-letter-once.ts';
 import { s3RawStore } from '../../engines/aws/intake/raw-store.ts';
 import { sqsChunkQueue } from '../../engines/aws/queue/chunk-queue.ts';
 import { deadLetterQueue } from '../../engines/aws/dead-letters/dead-letter-queue.ts';
-import { holdToTablePair } from '../../engines/aws/ledger/table-pair.ts';
-import { sweep } from '../../pipeline/sweep.ts';
-import type { SweepResult } from '../../pipeline/sweep-ports.ts';
+import { ensureTablePair } from '../../engines/aws/ledger/table-pair.ts';
+import { sweep } from '../../pipeline/sweep/sweep.ts';
+import type { SweepResult } from '../../pipeline/sweep/ports.ts';
 import { readRawKey } from '../../domain/batch-id.ts';
 import { backoff, errorDetails, requestHandler, s3Settings } from './clients.ts';
 import { countSweep, observedDeadLetters } from './telemetry/counted-work.ts';
@@ -52,7 +51,7 @@ export function sweepFunction(env: Record<string, string | undefined>): SweepFun
     rawStore,
     queue: sqsChunkQueue(sqsTo('QUEUE_URL')),
     ...{ sqs, queueUrl: environment.text('QUEUE_URL'), backoff: backoff(6) },
-    parking: deadLetterOnce(observedDeadLetters(deadLetters, telemetry), {
+    deadLetters: deadLetterOnce(observedDeadLetters(deadLetters, telemetry), {
       client,
       ledgerTable,
       keepMs,
@@ -61,13 +60,13 @@ export function sweepFunction(env: Record<string, string | undefined>): SweepFun
     width: sweepWidth,
   });
   const holdToRules = once(async () => {
-    await fixDayRule(client, ledgerTable, dayZone);
+    await ensureDayRule(client, ledgerTable, dayZone);
     return { leastMs: await leastKeepMs(client, ledgerTable, keepMs) };
   });
 
   return telemetry.handler(async (_event, context) => {
     // Each time: a table may be deleted and restored under its name while this environment lives.
-    await holdToTablePair({ client, countersTable, ledgerTable });
+    await ensureTablePair({ client, countersTable, ledgerTable });
     const { leastMs } = await holdToRules();
     const deadline = Date.now() + context.getRemainingTimeInMillis() - closingMs;
     let forgotten = 0;

@@ -5,8 +5,7 @@ import { parseObject, readText, sleep, type Retry } from '../../client/post-batc
 import { RetryReporter } from '../../client/retry-reporter.ts';
 import { awsReplayIntake } from '../../engines/aws/intake/replay-intake.ts';
 import { DynamodbBatchRecords } from '../../engines/aws/ledger/batch-records.ts';
-import { fixDayRule } from '../../engines/aws/ledger/day-rule.ts';
-import { leastKeepMs } from '../../engines/aws/ledger/least-keep.ts';
+import { ensureDayRule, leastKeepMs } from '../../engines/aws/ledger/settings.ts';
 import { dynamodbSweepProgress } from '../../engines/aws/ledger/sweep-progress.ts';
 import { s3RawStore } from '../../engines/aws/intake/raw-store.ts';
 import { sqsChunkQueue } from '../../engines/aws/queue/chunk-queue.ts';
@@ -106,7 +105,7 @@ async function stackTarget(
   const stack = await openStack(name, env);
   const { dynamodb, countersTable, ledgerTable, keepMs, dayZone, dayOf } = stack;
   await checkTablePair({ client: dynamodb, countersTable, ledgerTable });
-  await fixDayRule(dynamodb, ledgerTable, dayZone);
+  await ensureDayRule(dynamodb, ledgerTable, dayZone);
   let least: Promise<number> | undefined;
   const intake = awsReplayIntake({
     records: new DynamodbBatchRecords({ client: dynamodb, ledgerTable, keepMs }),

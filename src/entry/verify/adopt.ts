@@ -21,8 +21,8 @@ export function adopt(place: StackPlace, json: boolean): Promise<number> {
 
 function asJson(pair: TablePair, { countersTable, ledgerTable }: AwsStore, isEnding: boolean) {
   return jsonText({
-    adopted: pair.kind === 'parted',
-    why: pair.kind === 'parted' ? pair.why : null,
+    adopted: pair.kind === 'mismatched',
+    why: pair.kind === 'mismatched' ? pair.why : null,
     ...{ counters_table: countersTable, ledger_table: ledgerTable, time_to_live: isEnding },
   });
 }
@@ -33,7 +33,7 @@ function asText(pair: TablePair, { countersTable, ledgerTable }: AwsStore): stri
       return `nothing to adopt: the counters table ${countersTable} and the ledger table ${ledgerTable} are on record as belonging together`;
     case 'new':
       return `nothing to adopt: the tables ${countersTable} and ${ledgerTable} are new, and the next sweep records them`;
-    case 'parted':
+    case 'mismatched':
       return `adopted: the counters table ${countersTable} and the ledger table ${ledgerTable} are on record as belonging together (before: ${pair.why}); sweeps go on`;
   }
 }

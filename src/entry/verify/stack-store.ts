@@ -90,14 +90,14 @@ export function estimateJson({
 
 /** What is told beside differences, a line each. */
 export function countLines(counts: AuditCounts): string[] {
-  const { deadLetters, inFlight, forgotten, dropped, strangers } = counts;
+  const { deadLetters, inFlight, forgotten, dropped, foreignMessages } = counts;
   const { wholeFrom, aboveExpired = 0 } = counts;
   const lines: [number, string][] = [
     [deadLetters, 'chunks are among the dead letters, and not counted'],
     [inFlight, 'batches came lately and may still be on their way'],
     [forgotten, 'batches are older than the ledger remembers, and taken as counted'],
     [dropped, 'batches were dropped, wholly or in part, and are not counted'],
-    [strangers, 'counted items were queued by others: no raw body tells of them'],
+    [foreignMessages, 'counted items were queued by others: no raw body tells of them'],
   ];
   const told = lines.flatMap(([amount, text]) =>
     amount > 0 ? [`${grouped(amount)} ${text}`] : [],
@@ -120,7 +120,7 @@ export function countsJson(counts: AuditCounts): object {
     inFlight,
     forgotten,
     dropped,
-    strangers,
+    foreignMessages: strangers,
   } = counts;
   return {
     ...{ batches, items, bytes, counters, keys, dead_letters: deadLetters, in_flight: inFlight },

@@ -32,7 +32,7 @@ export interface CountingPorts<Mark, D extends Delivery<Mark>> {
   /** The mark under which a message is counted: its content's identity, if it has one. */
   readonly deliveryOf: (message: QueueMessage, reading: Countable) => D;
   /** The same for deliveries of the same mark. */
-  readonly nameOf: (delivery: D) => string;
+  readonly idOf: (delivery: D) => string;
   /**
    * Those of the deliveries that are counted now. Where it fails, the store finds them out, at the
    * cost of a step for each.
@@ -40,7 +40,7 @@ export interface CountingPorts<Mark, D extends Delivery<Mark>> {
   readonly known: (deliveries: readonly D[]) => Promise<ReadonlySet<D>>;
   /** Puts deliveries together that one transaction can take. */
   readonly group: (deliveries: readonly D[]) => readonly (readonly D[])[];
-  readonly parking: DeadLetterSink;
+  readonly deadLetters: DeadLetterSink;
 }
 
 export interface CountingRules {
@@ -98,7 +98,7 @@ export async function countMessages<Mark, D extends Delivery<Mark>>(
     const isLast = message.receives >= rules.receivesMax || error instanceof NotCountable;
     if (isLast) dead.set(message, `not_counted: ${describe(error)}`);
   }
-  const parked = await park(dead, ports.parking);
+  const parked = await park(dead, ports.deadLetters);
   const left = [...failures.keys(), ...dead.keys()].filter((message) => !parked.has(message));
   return new Set(left);
 }
@@ -138,7 +138,7 @@ function isSuspect(
 /** Tells messages that can be counted from those that never can. */
 function sort<Mark, D extends Delivery<Mark>>(
   messages: readonly QueueMessage[],
-  { deliveryOf, nameOf }: CountingPorts<Mark, D>,
+  { deliveryOf, idOf: nameOf }: CountingPorts<Mark, D>,
   { dayOf, now, ageMsMax, repeats }: CountingRules,
 ) {
   /** What comes twice at once is one delivery. */

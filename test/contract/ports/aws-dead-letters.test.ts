@@ -6,7 +6,7 @@ import {
   forEachDeadLetter,
   type StoredDeadLetter,
 } from '../../../src/engines/aws/dead-letters/dead-letter-pass.ts';
-import { droppedLetters, dropDeadLetters } from '../../../src/engines/aws/dead-letters/drop.ts';
+import { droppedDeadLetters, dropDeadLetters } from '../../../src/engines/aws/dead-letters/drop.ts';
 import { chunkKey } from '../../../src/engines/aws/ledger/ledger-table.ts';
 import { redriveDeadLetters } from '../../../src/engines/aws/dead-letters/redrive.ts';
 import { sendAll } from '../../../src/engines/aws/queue/send-messages.ts';
@@ -64,7 +64,7 @@ async function redrive(engine: AwsEngine) {
       ageMsMax: engine.keepMs - 7 * dayMs,
     },
     everything,
-    { onLetter: ({ id }, left) => letters.push([id, left]) },
+    { onDeadLetter: ({ id }, left) => letters.push([id, left]) },
   );
   return letters;
 }
@@ -110,8 +110,8 @@ describe('a pass over the dead letters', () => {
       Array.from({ length: 15 }, (_, at) => `letter ${at}`),
     );
     const visit = () => Promise.resolve(new Set<StoredDeadLetter>());
-    expect(await forEachDeadLetter(engine.pass(12), visit)).toEqual({ letters: 12, isMore: true });
-    expect(await forEachDeadLetter(engine.pass(16), visit)).toEqual({ letters: 15, isMore: false });
+    expect(await forEachDeadLetter(engine.pass(12), visit)).toEqual({ visited: 12, isMore: true });
+    expect(await forEachDeadLetter(engine.pass(16), visit)).toEqual({ visited: 15, isMore: false });
   });
 
   it('that fails leaves them there to be seen', async () => {
@@ -230,7 +230,7 @@ describe('a drop', () => {
     expect(await counts(engine)).toEqual([1]);
 
     const found = [];
-    for await (const page of droppedLetters(aws.dynamodb, engine.store.ledgerTable)) {
+    for await (const page of droppedDeadLetters(aws.dynamodb, engine.store.ledgerTable)) {
       found.push(...page);
     }
     expect(found).toHaveLength(3);

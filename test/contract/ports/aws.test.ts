@@ -14,9 +14,8 @@ import { rawKeyOf } from '../../../src/domain/batch-id.ts';
 import { batchKey, chunkKey, keyItem } from '../../../src/engines/aws/ledger/ledger-table.ts';
 import { dynamodbCounterReader } from '../../../src/engines/aws/counters/counter-reader.ts';
 import { dynamodbSweepProgress } from '../../../src/engines/aws/ledger/sweep-progress.ts';
-import { leastKeepMs } from '../../../src/engines/aws/ledger/least-keep.ts';
-import { deadLetterOnce } from '../../../src/engines/aws/dead-letters/parking.ts';
-import { fixDayRule } from '../../../src/engines/aws/ledger/day-rule.ts';
+import { ensureDayRule, leastKeepMs } from '../../../src/engines/aws/ledger/settings.ts';
+import { deadLetterOnce } from '../../../src/engines/aws/dead-letters/dead-letter-once.ts';
 import type { LedgerDelivery } from '../../../src/engines/aws/counters/counter-store.ts';
 import type { QueueMessage } from '../../../src/pipeline/counting/count-messages.ts';
 import type { Batch } from '../../../src/pipeline/ports.ts';
@@ -647,10 +646,10 @@ describe('dead letters', () => {
 describe('the day rule', () => {
   it('is that of the store: another one is refused', async () => {
     const { ledgerTable } = await createStore(aws);
-    await fixDayRule(aws.dynamodb, ledgerTable, 'UTC');
-    await fixDayRule(aws.dynamodb, ledgerTable, 'UTC');
-    await expect(fixDayRule(aws.dynamodb, ledgerTable, 'as-written')).rejects.toThrow(
-      'This store takes the day by the rule "UTC", and is set to "as-written" now.',
+    await ensureDayRule(aws.dynamodb, ledgerTable, 'UTC');
+    await ensureDayRule(aws.dynamodb, ledgerTable, 'UTC');
+    await expect(ensureDayRule(aws.dynamodb, ledgerTable, 'as-written')).rejects.toThrow(
+      'This store has the day rule "UTC", but dayZone is "as-written".',
     );
   });
 });

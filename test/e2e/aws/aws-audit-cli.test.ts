@@ -84,7 +84,7 @@ it('the commands prove a stack and make it good, killed again and again', async 
     expect(found.stdout).toContain('counter_differs: ');
     expect(found.stdout).toContain('ledger_missing: ');
 
-    // The notes of a rebuild that was killed are there for the next one.
+    // The next run continues from the audit database of the killed one.
     const workDir = join(directory, 'notes');
     const rebuild = ['rebuild', '--work-dir', workDir, '--parallel', '2'];
     for (const kill of [20, 30, 25]) {

@@ -7,7 +7,7 @@ import { afterAll, beforeAll, beforeEach, expect } from 'vitest';
 
 import { batchIdMaker, rawKeyOf, readRawKey } from '../../../src/domain/batch-id.ts';
 import { dropReplaced, restoreReplaced } from '../../../src/engines/aws/counters/corrections.ts';
-import { encodeOverLimitItems } from '../../../src/engines/aws/ledger/excluded-items.ts';
+import { encodeOverLimitItems } from '../../../src/engines/aws/ledger/over-limit-items.ts';
 import { FencedWrites } from '../../../src/engines/aws/ledger/fenced-writes.ts';
 import {
   chunkKey,
@@ -238,7 +238,7 @@ describe('audit of a store on AWS', () => {
       }),
     );
     await lambdas.drain();
-    expect(await audit()).toMatchObject({ differences: [], summary: { strangers: 1 } });
+    expect(await audit()).toMatchObject({ differences: [], summary: { foreignMessages: 1 } });
     // Marks of earlier versions do not say which counter it was.
     const [mark] = (await scan(aws.dynamodb, lambdas.store.ledgerTable)).filter(({ id }) =>
       id?.S?.startsWith('message:'),
@@ -246,7 +246,7 @@ describe('audit of a store on AWS', () => {
     const { id, entry, items } = mark ?? {};
     const Item = { id: id ?? { S: '' }, entry: entry ?? { S: '' }, items: items ?? { N: '1' } };
     await aws.dynamodb.send(new PutItemCommand({ TableName: lambdas.store.ledgerTable, Item }));
-    expect(await audit()).toMatchObject({ differences: [], summary: { strangersUnnoted: 1 } });
+    expect(await audit()).toMatchObject({ differences: [], summary: { unattributed: 1 } });
     await setCount('own 1', 2);
     expect((await audit()).differences).toHaveLength(2);
   });
@@ -426,7 +426,7 @@ describe('rebuild of a store on AWS', () => {
     await damage(rawKeys[6] ?? '');
     await deleteBody(rawKeys[7] ?? '');
     const before = await counters();
-    await expect(rebuild()).rejects.toThrow('2 batches are damaged or gone');
+    await expect(rebuild()).rejects.toThrow('2 batches are damaged or missing');
     expect(await counters()).toEqual(before);
     expect((await rebuild({ withoutDamaged: true })).summary).toMatchObject({ withoutDamaged: 2 });
     expect(await audit()).toMatchObject({ differences: [], summary: { dropped: 2 } });

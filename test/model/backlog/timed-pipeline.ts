@@ -13,8 +13,8 @@ import {
   countMessages,
   type CountingPorts,
 } from '../../../src/pipeline/counting/count-messages.ts';
-import { sweep } from '../../../src/pipeline/sweep.ts';
-import type { SweepPorts, SweepResult } from '../../../src/pipeline/sweep-ports.ts';
+import { sweep } from '../../../src/pipeline/sweep/sweep.ts';
+import type { SweepPorts, SweepResult } from '../../../src/pipeline/sweep/ports.ts';
 import type { LedgerDelivery } from '../../../src/engines/aws/counters/counter-store.ts';
 import type { LedgerKey } from '../../../src/engines/aws/ledger/ledger-table.ts';
 import { sweepWidth } from '../../../src/entry/lambda/sweep-function.ts';
@@ -363,7 +363,7 @@ export class TimedPipeline {
       rawStore: s3RawStore(client, bucket),
       queue: sqsChunkQueue({ client, queueUrl, backoff }),
       ...{ sqs: client, queueUrl, backoff },
-      parking: deadLetterQueue({ client, queueUrl: deadLetterQueueUrl, backoff }),
+      deadLetters: deadLetterQueue({ client, queueUrl: deadLetterQueueUrl, backoff }),
       width: sweepWidth,
     });
     const { resendsMax } = variant ?? {};

@@ -16,8 +16,8 @@ import {
   type CounterStoreOptions,
   type LedgerDelivery,
 } from '../../../src/engines/aws/counters/counter-store.ts';
-import { fixDayRule } from '../../../src/engines/aws/ledger/day-rule.ts';
-import { deadLetterOnce } from '../../../src/engines/aws/dead-letters/parking.ts';
+import { ensureDayRule } from '../../../src/engines/aws/ledger/settings.ts';
+import { deadLetterOnce } from '../../../src/engines/aws/dead-letters/dead-letter-once.ts';
 import { dynamodbReceipts } from '../../../src/engines/aws/ledger/receipts.ts';
 import type { LedgerKey } from '../../../src/engines/aws/ledger/ledger-table.ts';
 import { redriveDeadLetters } from '../../../src/engines/aws/dead-letters/redrive.ts';
@@ -38,8 +38,8 @@ import type {
   Receipts,
   Submission,
 } from '../../../src/pipeline/ports.ts';
-import { sweep, sweepBatch } from '../../../src/pipeline/sweep.ts';
-import type { SweepResult } from '../../../src/pipeline/sweep-ports.ts';
+import { sweep, sweepBatch } from '../../../src/pipeline/sweep/sweep.ts';
+import type { SweepResult } from '../../../src/pipeline/sweep/ports.ts';
 import { clientOf } from './aws-fault-layer.ts';
 import type { Random } from '../simulated-aws/aws-random.ts';
 import type { Invocation, Scheduler } from './aws-scheduler.ts';
@@ -219,7 +219,7 @@ export async function runSweep(
     },
     queue: sqsChunkQueue({ client: sqs, queueUrl, backoff: backoff(6) }),
     ...{ sqs: client, queueUrl, backoff: backoff(6) },
-    parking: parkingOf(world, invocation),
+    deadLetters: parkingOf(world, invocation),
     width: 32,
   });
   return sweep(ports, {
@@ -234,8 +234,8 @@ export async function runSweep(
 export function runRedrive(
   world: FunctionWorld,
   invocation: Invocation,
-  isChosen: (letter: StoredDeadLetter) => boolean,
-  onLetter: (letter: StoredDeadLetter, left: string | undefined) => void,
+  isChosen: (deadLetter: StoredDeadLetter) => boolean,
+  onDeadLetter: (deadLetter: StoredDeadLetter, left: string | undefined) => void,
 ): Promise<unknown> {
   const { client, now, backoff } = commandPartsOf(world, invocation);
   const queue = { client, queueUrl, backoff: backoff(6) };
@@ -244,7 +244,7 @@ export function runRedrive(
     rawStore: s3RawStore(client, bucket),
     queue: sqsChunkQueue(queue),
     ...{ sqs: client, queueUrl, backoff: queue.backoff },
-    parking: { park: () => Promise.resolve(new Set()) },
+    deadLetters: { park: () => Promise.resolve(new Set()) },
     width: 1,
   });
   const rules = { ...{ dayOf, now, ageMsMax, keepMs }, afterMs: sweepAfterMs };
@@ -254,19 +254,19 @@ export function runRedrive(
   };
   const redriveBatch = (rawKey: string) => sweepBatch(rawKey, ports, { ...rules, ...late });
   const pass = passOf(client, now);
-  return redriveDeadLetters({ pass, queue, redriveBatch, dayOf, ageMsMax }, isChosen, { onLetter });
+  return redriveDeadLetters({ pass, queue, redriveBatch, dayOf, ageMsMax }, isChosen, { onDeadLetter });
 }
 
 /** `dlq drop` of those letters. */
 export function runDrop(
   world: FunctionWorld,
   invocation: Invocation,
-  isChosen: (letter: StoredDeadLetter) => boolean,
-  onLetter: (letter: StoredDeadLetter, outcome: DropOutcome) => void,
+  isChosen: (deadLetter: StoredDeadLetter) => boolean,
+  onDeadLetter: (deadLetter: StoredDeadLetter, outcome: DropOutcome) => void,
 ): Promise<unknown> {
   const { client, now, backoff } = commandPartsOf(world, invocation);
   const options = { client, ledgerTable, backoff: backoff(6), pass: passOf(client, now) };
-  return dropDeadLetters(options, isChosen, onLetter);
+  return dropDeadLetters(options, isChosen, onDeadLetter);
 }
 
 function passOf(client: Client, now: () => number): PassOptions {
@@ -310,5 +310,5 @@ function parkingOf(world: FunctionWorld, invocation: Invocation): DeadLetterSink
 
 /** The first invocation of a container looks at the store's rule. */
 async function begin(world: FunctionWorld, client: Client): Promise<void> {
-  if (world.random.chance(0.2)) await fixDayRule(client, ledgerTable, asWritten);
+  if (world.random.chance(0.2)) await ensureDayRule(client, ledgerTable, asWritten);
 }

@@ -3,7 +3,7 @@ import { TransactWriteItemsCommand } from '@aws-sdk/client-dynamodb';
 import { auditStack, type AuditOptions } from '../../../src/engines/aws/verify/audit.ts';
 import { rebuildWith, type RebuildSummary } from '../../../src/engines/aws/verify/rebuild.ts';
 import type { Backoff } from '../../../src/util/backoff.ts';
-import { Overtaken } from '../../../src/engines/aws/ledger/fenced-writes.ts';
+import { RebuildSuperseded } from '../../../src/engines/aws/ledger/fenced-writes.ts';
 import { AuditDatabase } from '../../../src/engines/aws/verify/audit-database.ts';
 import type { Difference } from '../../../src/pipeline/audit.ts';
 import { clientOf } from '../faults/aws-fault-layer.ts';
@@ -167,5 +167,5 @@ function describe(
   outcome: { readonly value: RebuildSummary } | { readonly error: unknown },
 ): string {
   if ('value' in outcome) return JSON.stringify(outcome.value);
-  return outcome.error instanceof Overtaken ? 'overtaken' : String(outcome.error);
+  return outcome.error instanceof RebuildSuperseded ? 'overtaken' : String(outcome.error);
 }

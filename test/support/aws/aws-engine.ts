@@ -18,15 +18,15 @@ import {
 import { CounterAdmission } from '../../../src/engines/aws/counters/counter-admission.ts';
 import { DynamodbBatchRecords } from '../../../src/engines/aws/ledger/batch-records.ts';
 import { dynamodbCounterStore } from '../../../src/engines/aws/counters/counter-store.ts';
-import { deadLetterOnce } from '../../../src/engines/aws/dead-letters/parking.ts';
+import { deadLetterOnce } from '../../../src/engines/aws/dead-letters/dead-letter-once.ts';
 import { dynamodbReceipts } from '../../../src/engines/aws/ledger/receipts.ts';
 import { dynamodbSweepProgress } from '../../../src/engines/aws/ledger/sweep-progress.ts';
 import { s3RawStore } from '../../../src/engines/aws/intake/raw-store.ts';
 import { sqsChunkQueue } from '../../../src/engines/aws/queue/chunk-queue.ts';
 import { deadLetterQueue } from '../../../src/engines/aws/dead-letters/dead-letter-queue.ts';
 import { countMessages, type QueueMessage } from '../../../src/pipeline/counting/count-messages.ts';
-import { sweep, sweepBatch } from '../../../src/pipeline/sweep.ts';
-import type { SweepResult, SweepRules } from '../../../src/pipeline/sweep-ports.ts';
+import { sweep, sweepBatch } from '../../../src/pipeline/sweep/sweep.ts';
+import type { SweepResult, SweepRules } from '../../../src/pipeline/sweep/ports.ts';
 import type { AwsEmulators, AwsStore } from './aws-store.ts';
 
 /** Decides what becomes of a call: throws, before or after `proceed`, or lets it be. */
@@ -124,7 +124,7 @@ export class AwsEngine {
       rawStore: this.rawStore,
       queue,
       ...{ sqs: this.#sqs, queueUrl: store.queueUrl, backoff },
-      parking: this.#parking,
+      deadLetters: this.#parking,
       width: 8,
     });
   }

@@ -9,7 +9,7 @@ import {
 } from '../../../src/engines/aws/verify/audit.ts';
 import {
   rebuildStack,
-  type NotesOptions,
+  type WorkFileOptions,
   type RebuildOptions,
   type RebuildSummary,
 } from '../../../src/engines/aws/verify/rebuild.ts';
@@ -74,7 +74,7 @@ export async function auditOf(
 }
 
 type RebuildOf = Options &
-  Partial<Pick<RebuildOptions, 'dryRun' | 'withoutDamaged'> & Pick<NotesOptions, 'workDir'>>;
+  Partial<Pick<RebuildOptions, 'dryRun' | 'withoutDamaged'> & Pick<WorkFileOptions, 'workDir'>>;
 
 export async function rebuildOf(
   aws: AwsEmulators,

@@ -26,7 +26,7 @@ async function reasonFor(metadata: Record<string, string> | undefined) {
 }
 
 const ours = { accepted: '1', rejected: '0', 'items-per-message': 'packed' };
-const by = 'in the metadata of the object, which another program must have stored';
+const by = 'in the metadata of the object, which another program stored';
 
 it.each([
   ['no metadata', undefined, 'accepted is missing, rejected is missing'],

@@ -13,8 +13,8 @@ import {
   adoptTables,
   checkTablePair,
   findTablePair,
-  holdToTablePair,
-  TablesParted,
+  ensureTablePair,
+  TablesMismatched,
 } from '../../../src/engines/aws/ledger/table-pair.ts';
 
 const at = Date.UTC(2026, 0, 31, 12);
@@ -63,7 +63,7 @@ class Tables {
 
 async function recorded(): Promise<Tables> {
   const tables = new Tables();
-  await holdToTablePair(tables);
+  await ensureTablePair(tables);
   expect(tables.record).toBeDefined();
   return tables;
 }
@@ -72,7 +72,7 @@ describe('the pair of tables', () => {
   it('is recorded where both tables are new, and holds from then on', async () => {
     const tables = await recorded();
     const { record } = tables;
-    await holdToTablePair(tables);
+    await ensureTablePair(tables);
     await checkTablePair(tables);
     expect(tables.record).toEqual(record);
   });
@@ -94,12 +94,12 @@ describe('the pair of tables', () => {
       const tables = await recorded();
       Object.assign(tables, { counters, ledger });
       const { record } = tables;
-      await expect(checkTablePair(tables)).rejects.toThrow(TablesParted);
-      await expect(holdToTablePair(tables)).rejects.toThrow(why);
+      await expect(checkTablePair(tables)).rejects.toThrow(TablesMismatched);
+      await expect(ensureTablePair(tables)).rejects.toThrow(why);
       expect(tables.record).toEqual(record);
 
-      expect(await adoptTables(tables)).toMatchObject({ kind: 'parted' });
-      await holdToTablePair(tables);
+      expect(await adoptTables(tables)).toMatchObject({ kind: 'mismatched' });
+      await ensureTablePair(tables);
       expect(await adoptTables(tables)).toEqual({ kind: 'recorded' });
     },
   );
@@ -115,29 +115,29 @@ describe('the pair of tables', () => {
     [
       table('c1'),
       table('l1', { CreationDateTime: new Date(at + 2 * hour) }),
-      'the counters table C and the ledger table L were not made together.',
+      'the counters table C and the ledger table L were not created together.',
     ],
   ])('is not taken for new: case %#', async (counters, ledger, why) => {
     const tables = new Tables(counters, ledger);
-    await expect(holdToTablePair(tables)).rejects.toThrow(why);
+    await expect(ensureTablePair(tables)).rejects.toThrow(why);
     expect(tables.record).toBeUndefined();
     await adoptTables(tables);
-    await holdToTablePair(tables);
+    await ensureTablePair(tables);
   });
 
   it('holds to what another sweep recorded in the same moment', async () => {
     const tables = new Tables();
     const other = await recorded();
     tables.meanwhile = () => (tables.record = other.record);
-    await holdToTablePair(tables);
+    await ensureTablePair(tables);
 
     const late = new Tables(table('c2'));
     late.meanwhile = () => (late.record = other.record);
-    await expect(holdToTablePair(late)).rejects.toThrow(TablesParted);
+    await expect(ensureTablePair(late)).rejects.toThrow(TablesMismatched);
   });
 
   it('tells the remedy in a log, however long the names of the tables are', () => {
-    const { error } = safeError(new TablesParted(`the table ${'x'.repeat(255)} is a copy`));
-    expect(error).toMatch(/^TablesParted: .*`npx device-pipeline adopt` \(docs\/restoring\.md\): /);
+    const { error } = safeError(new TablesMismatched(`the table ${'x'.repeat(255)} is a copy`));
+    expect(error).toMatch(/^TablesMismatched: .*`npx device-pipeline adopt` \(docs\/restoring\.md\): /);
   });
 });

@@ -59,7 +59,7 @@ async function count(
         },
       },
       deliveryOf: ({ messageId }, { tally }) => ({ mark: messageId, tally }),
-      nameOf: ({ mark }) => mark,
+      idOf: ({ mark }) => mark,
       known: (deliveries) => {
         lookedUp.push(deliveries.map(({ mark }) => mark));
         const { known = [] } = options;
@@ -70,7 +70,7 @@ async function count(
         Array.from({ length: Math.ceil(deliveries.length / 4) }, (_, at) =>
           deliveries.slice(4 * at, 4 * at + 4),
         ),
-      parking: {
+      deadLetters: {
         park: (more) => {
           letters.push(...more);
           const parked = options.parks === false ? [] : more.map(({ messageId }) => messageId);

@@ -4,13 +4,13 @@ import { batchIdMaker, rawKeyOf, readRawKey } from '../../../src/domain/batch-id
 import { dayRule } from '../../../src/domain/day.ts';
 import type { DeadLetter } from '../../../src/pipeline/ports.ts';
 import type { CutBatch } from '../../../src/pipeline/chunks/recut.ts';
-import { sweep } from '../../../src/pipeline/sweep.ts';
+import { sweep } from '../../../src/pipeline/sweep/sweep.ts';
 import type {
   FinishedIntake,
   Orphan,
   SweepPorts,
   SweepRules,
-} from '../../../src/pipeline/sweep-ports.ts';
+} from '../../../src/pipeline/sweep/ports.ts';
 
 const minute = 60_000;
 const day = 24 * 60 * minute;
@@ -104,7 +104,7 @@ const ports: SweepPorts = {
       return Promise.resolve();
     },
   },
-  parking: {
+  deadLetters: {
     park: (more) => {
       letters.push(...more);
       return Promise.resolve(new Set(more.map(({ messageId }) => messageId)));
@@ -124,9 +124,9 @@ const ports: SweepPorts = {
       const due = [...orphans.values()].filter((each) => each.nextAt <= dueAt);
       for (let at = 0; at < due.length; at += 2) yield await Promise.resolve(due.slice(at, at + 2));
     },
-    keep: (orphan, nextAt) =>
+    saveOrphan: (orphan, nextAt) =>
       Promise.resolve(void orphans.set(orphan.rawKey, { ...orphan, nextAt })),
-    drop: (rawKey) => Promise.resolve(void orphans.delete(rawKey)),
+    removeOrphan: (rawKey) => Promise.resolve(void orphans.delete(rawKey)),
   },
   async each(inputs, work) {
     for (const input of inputs) await work(input);

@@ -1,6 +1,5 @@
 import {
   DeleteItemCommand,
-  QueryCommand,
   type AttributeValue,
   type DynamoDBClient,
   type TransactWriteItem,
@@ -15,12 +14,12 @@ import {
   rebuildStepKey,
   rebuildStepPrefix,
   textOf,
-  type Item,
 } from '../ledger/ledger-table.ts';
+import { queryPages } from '../ledger/pages.ts';
 
-/** A counter's `count` is what was counted, `change` is what is added to it. */
+/** `count`: the counter before the correction; `change`: what to add. */
 export interface Correction extends CounterRow {
-  /** The sort key of its row. */
+  /** The sort key of the counter's row. */
   readonly typeState: string;
   readonly change: number;
 }
@@ -31,13 +30,10 @@ export interface CorrectionTables {
   readonly ledgerTable: string;
 }
 
-/** One row of the transaction is the step's own. */
+/** One write of each transaction is the step's own row. */
 const correctionsMax = fencedWritesMax - 1;
 
-/**
- * Puts corrections of the same date together, as many as a transaction takes: these are made at the
- * same moment.
- */
+/** Groups corrections of one date, as many as fit into a transaction: these take effect together. */
 export function groupCorrections(corrections: readonly Correction[]): Correction[][] {
   const groups: Correction[][] = [];
   for (const correction of corrections) {
@@ -49,7 +45,7 @@ export function groupCorrections(corrections: readonly Correction[]): Correction
   return groups;
 }
 
-/** Makes the corrections in one step, and keeps what was before in a row of the ledger. */
+/** Makes the corrections in one transaction, and records the previous counts in the ledger. */
 export async function correct(
   { countersTable, ledgerTable }: CorrectionTables,
   writes: FencedWrites,
@@ -64,7 +60,7 @@ export async function correct(
           ...keyItem(rebuildStepKey(writes.runId, step)),
           corrections: { L: corrections.map(itemOf) },
         },
-        // Sent again after its token is forgotten, it does not take effect again.
+        // A repeat after the token has expired has no effect.
         ConditionExpression: 'attribute_not_exists(id)',
       },
     },
@@ -74,7 +70,7 @@ export async function correct(
   ]);
 }
 
-/** Removes the row of a counter that is 0, unless something was added to it since. */
+/** Deletes the row of a counter that is still 0. */
 export async function removeZero(
   { client, countersTable }: CorrectionTables,
   { date, typeState }: { date: string; typeState: string },
@@ -94,7 +90,7 @@ export async function removeZero(
   }
 }
 
-/** Takes back what rebuilds corrected, the last first. Returns how many counters that were. */
+/** Undoes the corrections of rebuilds, the last first. Returns the number of counters. */
 export async function restoreReplaced(
   tables: CorrectionTables,
   writes: FencedWrites,
@@ -102,23 +98,23 @@ export async function restoreReplaced(
   let restored = 0;
   const steps = await readSteps(tables);
   for (const { entry, corrections } of steps.reverse()) {
-    const taken: TransactWriteItem = {
+    const step: TransactWriteItem = {
       Delete: {
         TableName: tables.ledgerTable,
         Key: keyItem({ id: rebuildRunKey.id, entry }),
-        // A step is taken back once.
+        // Undoes a step once.
         ConditionExpression: 'attribute_exists(id)',
       },
     };
-    const back = corrections.map((each) =>
+    const undone = corrections.map((each) =>
       increment(tables.countersTable, { ...each, count: -each.change }, each.typeState),
     );
-    if ((await writes.write([taken, ...back])) === 'done') restored += corrections.length;
+    if ((await writes.write([step, ...undone])) === 'done') restored += corrections.length;
   }
   return restored;
 }
 
-/** Forgets what was before. Returns how many counters that were of. */
+/** Deletes the recorded corrections. Returns the number of counters. */
 export async function dropReplaced(tables: CorrectionTables): Promise<number> {
   const steps = await readSteps(tables);
   for (const { entry } of steps) {
@@ -133,29 +129,23 @@ interface Step {
   readonly corrections: readonly Correction[];
 }
 
-/** In the order in which they were made. */
+/** The recorded steps, in order. */
 async function readSteps({ client, ledgerTable }: CorrectionTables): Promise<Step[]> {
   const steps: Step[] = [];
-  let ExclusiveStartKey: Item | undefined;
-  do {
-    const page = await client.send(
-      new QueryCommand({
-        TableName: ledgerTable,
-        KeyConditionExpression: 'id = :id AND begins_with(entry, :step)',
-        ExpressionAttributeValues: {
-          ':id': { S: rebuildRunKey.id },
-          ':step': { S: rebuildStepPrefix },
-        },
-        ConsistentRead: true,
-        ExclusiveStartKey,
-      }),
-    );
-    for (const item of page.Items ?? []) {
+  const pages = queryPages(client, {
+    TableName: ledgerTable,
+    KeyConditionExpression: 'id = :id AND begins_with(entry, :step)',
+    ExpressionAttributeValues: {
+      ':id': { S: rebuildRunKey.id },
+      ':step': { S: rebuildStepPrefix },
+    },
+  });
+  for await (const page of pages) {
+    for (const item of page) {
       const corrections = (item['corrections']?.L ?? []).map(correctionOf);
       steps.push({ entry: textOf(item, 'entry'), corrections });
     }
-    ExclusiveStartKey = page.LastEvaluatedKey;
-  } while (ExclusiveStartKey !== undefined);
+  }
   return steps;
 }
 

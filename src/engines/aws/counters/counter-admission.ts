@@ -22,114 +22,116 @@ export interface CounterAdmissionOptions {
   readonly now: () => number;
 }
 
-/** Names held in memory, and days of which anything is known. */
+/** The bounds of the memory: names of counters, and days. */
 const namesMax = 1_000_000;
 const daysMax = 20_000;
 const parallelReads = 4;
-/** One batch may wait so long for days to be read; what was read by then is kept. */
+/** How long one batch may wait for days to be read; the next batch continues the reading. */
 const readMsMax = 12_000;
-/** Before items are refused the day is read again, unless that was so recent. */
-const refuseAfterMs = 60_000;
+/** Items are refused only by a reading of the day that is no older. */
+const readingAgeMsMax = 60_000;
 
-/** What is to be decided of a batch on one day. */
-interface JudgedDay {
-  readonly newcomers: ReadonlySet<string>;
+/** The new counters of a batch on one day, and how many more the day may have. */
+interface DayDemand {
+  readonly newCounters: ReadonlySet<string>;
   readonly room: number;
 }
 
-/** What an environment knows of a day. */
+/** What a Lambda environment knows of a day. */
 interface Day {
-  /** Sort keys of counters that are there, or surely will be. */
+  /** Sort keys of counters that exist, or surely will. */
   names: Set<string>;
-  /** How many of them were let in here since the day was read, or since ever. */
-  letIn: number;
-  /** When it was last read to its end, milliseconds since 1970; undefined: never. */
+  /** How many of them this environment admitted since it last read the day. */
+  admitted: number;
+  /** When it last read the whole day, milliseconds since 1970; undefined: never. */
   readAt: number | undefined;
-  /** Where reading goes on, if it was cut off. */
+  /** Where to continue an interrupted reading. */
   next: Item | undefined;
-  /** Its names were forgotten for want of room: it has to be read. */
-  isForgotten: boolean;
+  /** The names were evicted from memory: the day must be read again. */
+  isEvicted: boolean;
 }
 
 /**
- * Holds each day to so many distinct counters, as far as environments can that know nothing of each
- * other. Each lets in new names up to a hundredth of the bound on trust; then it reads which counters
- * the day has, and from there on knows how much room is left, reading again after each hundredth.
- * So usual days cost no read, and a day may get a hundredth more than its bound for each environment
- * that runs. A bound below 100 is exact, as far as what others let in is counted.
+ * Limits the number of distinct counters of each day. Environments do not know of each other: each
+ * admits new counters up to a hundredth of the limit without a check, then reads the day's counters
+ * to learn how much room is left, and reads again after each further hundredth. So an ordinary day
+ * costs no read, and a day may exceed its limit by a hundredth for each running environment. A limit
+ * below 100 is exact, except for counters that others admitted and the processor has not written yet.
  */
 export class CounterAdmission {
   readonly #options: CounterAdmissionOptions;
-  readonly #trusted: number;
-  /** The one used last is last. */
+  readonly #uncheckedMax: number;
+  /** In the order of use: the latest is last. */
   readonly #days = new Map<CalendarDate, Day>();
   #names = 0;
 
   constructor(options: CounterAdmissionOptions) {
     this.#options = options;
-    this.#trusted = Math.floor(options.countersPerDayMax / 100);
+    this.#uncheckedMax = Math.floor(options.countersPerDayMax / 100);
   }
 
   /**
-   * The batch without the items whose counters have no room.
+   * Returns the batch without its over-limit items.
    * @throws {NothingAdmitted | Unavailable}
    */
   async admit(batch: Batch): Promise<Batch> {
     if (batch.excluded !== undefined) return batch;
-    const newcomers = this.#newcomers(batch.tally);
-    if (newcomers.size === 0) return batch;
+    const unknown = this.#unknownCounters(batch.tally);
+    if (unknown.size === 0) return batch;
     const deadline = this.#options.now() + readMsMax;
-    const judged = new Map<CalendarDate, JudgedDay>();
-    await inParallel(parallelReads, [...newcomers], async ([date, names]) => {
-      const isSure = this.#isSureOf(date, names.size);
-      judged.set(date, isSure ? this.#judge(date, names) : await this.#read(date, names, deadline));
+    const demands = new Map<CalendarDate, DayDemand>();
+    await inParallel(parallelReads, [...unknown], async ([date, names]) => {
+      const isDecidable = this.#canDecide(date, names.size);
+      const demand = isDecidable
+        ? this.#demandOf(date, names)
+        : await this.#read(date, names, deadline);
+      demands.set(date, demand);
     });
-    const days = [...judged.values()];
-    if (days.every((day) => day.newcomers.size <= day.room)) return batch;
+    const fits = [...demands.values()].every(({ newCounters, room }) => newCounters.size <= room);
+    if (fits) return batch;
     const has = (counter: Counter) =>
-      judged.get(counter.date)?.newcomers.has(keyOf(counter)) !== true;
-    const roomOn = (date: CalendarDate) => judged.get(date)?.room ?? 0;
+      demands.get(counter.date)?.newCounters.has(keyOf(counter)) !== true;
+    const roomOn = (date: CalendarDate) => demands.get(date)?.room ?? 0;
     return refuseOverLimitItems(batch, this.#options.dayOf, admitInOrder({ has, roomOn }));
   }
 
-  /** What is stored will be there. */
-  remember(tally: Increments): void {
-    for (const counter of rowsOfIncrements(tally)) {
+  /** Notes the counters of a stored batch: they will exist. */
+  remember(increments: Increments): void {
+    for (const counter of rowsOfIncrements(increments)) {
       const day = this.#day(counter.date);
-      if (this.#add(day, keyOf(counter))) day.letIn++;
+      if (this.#add(day, keyOf(counter))) day.admitted++;
     }
-    this.#makeRoom();
+    this.#evict();
   }
 
-  /** The counters that are not known to be there, by the days that have any. */
-  #newcomers(tally: Increments): Map<CalendarDate, Set<string>> {
-    const newcomers = new Map<CalendarDate, Set<string>>();
-    for (const counter of rowsOfIncrements(tally)) {
+  /** The counters that may be new, by day. */
+  #unknownCounters(increments: Increments): Map<CalendarDate, Set<string>> {
+    const unknown = new Map<CalendarDate, Set<string>>();
+    for (const counter of rowsOfIncrements(increments)) {
       const { date } = counter;
       const name = keyOf(counter);
       if (this.#days.get(date)?.names.has(name) === true) continue;
-      const names = newcomers.get(date);
-      if (names === undefined) newcomers.set(date, new Set([name]));
+      const names = unknown.get(date);
+      if (names === undefined) unknown.set(date, new Set([name]));
       else names.add(name);
     }
-    return newcomers;
+    return unknown;
   }
 
-  /** Which of the names are new by what is known now, and the room there is for them. */
-  #judge(date: CalendarDate, names: ReadonlySet<string>): JudgedDay {
+  #demandOf(date: CalendarDate, names: ReadonlySet<string>): DayDemand {
     const known = this.#day(date).names;
-    const newcomers = new Set([...names].filter((name) => !known.has(name)));
-    return { newcomers, room: this.#roomOn(date) };
+    const newCounters = new Set([...names].filter((name) => !known.has(name)));
+    return { newCounters, room: this.#roomOn(date) };
   }
 
-  /** Whether so many newcomers can be judged by what is known. */
-  #isSureOf(date: CalendarDate, newcomers: number): boolean {
-    const { letIn, readAt, isForgotten } = this.#day(date);
-    if (isForgotten) return false;
-    if (newcomers > this.#roomOn(date)) {
-      return readAt !== undefined && this.#options.now() - readAt < refuseAfterMs;
+  /** Whether this environment knows enough to admit or refuse the new counters. */
+  #canDecide(date: CalendarDate, newCounters: number): boolean {
+    const { admitted, readAt, isEvicted } = this.#day(date);
+    if (isEvicted) return false;
+    if (newCounters > this.#roomOn(date)) {
+      return readAt !== undefined && this.#options.now() - readAt < readingAgeMsMax;
     }
-    return letIn + newcomers <= this.#trusted;
+    return admitted + newCounters <= this.#uncheckedMax;
   }
 
   #roomOn(date: CalendarDate): number {
@@ -137,12 +139,12 @@ export class CounterAdmission {
     return Math.max(0, this.#options.countersPerDayMax - names.size);
   }
 
-  /** Reads the keys of a day, which are added to those that were let in here, and judges by them. */
+  /** Reads the keys of a day and adds them to those admitted here. */
   async #read(
     date: CalendarDate,
     names: ReadonlySet<string>,
     deadline: number,
-  ): Promise<JudgedDay> {
+  ): Promise<DayDemand> {
     const day = this.#day(date);
     const { client, countersTable: TableName, now } = this.#options;
     const startedAt = now();
@@ -150,7 +152,7 @@ export class CounterAdmission {
       if (now() > deadline) {
         throw new Unavailable(
           'overloaded',
-          'It takes long to find out whether there is room for the new counters of this batch. Send it again after a moment, or in smaller batches.',
+          'Reading the counters of these days takes too long. Send the batch again after a moment, or in smaller batches.',
         );
       }
       const page = await client.send(
@@ -164,17 +166,17 @@ export class CounterAdmission {
         }),
       );
       for (const { type_state: key } of page.Items ?? []) {
-        // Somebody else may have written it without escapes.
+        // Another program may have written the key without escapes.
         if (key?.S !== undefined) this.#add(day, keyOf(typeAndStateOf(key.S)));
       }
       day.next = page.LastEvaluatedKey;
     } while (day.next !== undefined);
     day.readAt = startedAt;
-    day.letIn = 0;
-    day.isForgotten = false;
-    const judged = this.#judge(date, names);
-    this.#makeRoom();
-    return judged;
+    day.admitted = 0;
+    day.isEvicted = false;
+    const demand = this.#demandOf(date, names);
+    this.#evict();
+    return demand;
   }
 
   #add(day: Day, name: string): boolean {
@@ -189,18 +191,18 @@ export class CounterAdmission {
     const known = this.#days.get(date);
     const day: Day = known ?? {
       names: new Set(),
-      letIn: 0,
+      admitted: 0,
       readAt: undefined,
       next: undefined,
-      isForgotten: false,
+      isEvicted: false,
     };
     this.#days.delete(date);
     this.#days.set(date, day);
     return day;
   }
 
-  /** Forgets the names of the days that were not asked about for the longest time, but not of the last. */
-  #makeRoom(): void {
+  /** Evicts the names of the days that were unused for the longest time, except the latest. */
+  #evict(): void {
     let kept = this.#days.size;
     for (const [date, day] of this.#days) {
       if (kept > daysMax) this.#days.delete(date);
@@ -208,7 +210,7 @@ export class CounterAdmission {
       kept--;
       if (day.names.size === 0) continue;
       this.#names -= day.names.size;
-      Object.assign(day, { names: new Set(), next: undefined, isForgotten: true });
+      Object.assign(day, { names: new Set(), next: undefined, isEvicted: true });
     }
   }
 }

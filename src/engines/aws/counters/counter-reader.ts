@@ -1,4 +1,4 @@
-import { QueryCommand, type DynamoDBClient } from '@aws-sdk/client-dynamodb';
+import type { DynamoDBClient } from '@aws-sdk/client-dynamodb';
 
 import {
   addIncrement,
@@ -11,13 +11,14 @@ import {
 import { datesInRange, type CalendarDate } from '../../../domain/timestamp.ts';
 import type { CounterQuery, CounterReader } from '../../../pipeline/ports.ts';
 import type { Item } from '../ledger/ledger-table.ts';
+import { queryPages } from '../ledger/pages.ts';
 
-/** So many days are asked for ahead of the one that is taken. */
+/** The reader queries these days ahead of the one it hands over. */
 const parallelQueries = 16;
 
 /**
- * Reads the counters, one query a day, including rows that others wrote: those with keys and
- * `count` alone, and several rows of one counter whose keys differ in how they are escaped.
+ * Reads the counters, one query a day. It also reads rows that other programs wrote: rows that have
+ * only the key and `count`, and several rows of one counter whose keys are escaped differently.
  */
 export function dynamodbCounterReader(
   client: Pick<DynamoDBClient, 'send'>,
@@ -28,7 +29,7 @@ export function dynamodbCounterReader(
       const days = datesInRange(query.from, query.to);
       const read = (date: CalendarDate) => {
         const day = readDay(client, countersTable, date);
-        // It is waited for later, or not at all; its failure is told to who waits.
+        // The loop below awaits it later, or never: do not report an unhandled rejection.
         day.catch(() => undefined);
         return day;
       };
@@ -43,7 +44,7 @@ export function dynamodbCounterReader(
         }
         return true;
       } finally {
-        // No request goes on behind an answer.
+        // No request outlives the answer.
         await Promise.allSettled(ahead);
       }
     },
@@ -55,30 +56,22 @@ async function readDay(
   TableName: string,
   date: CalendarDate,
 ): Promise<CounterRow[]> {
-  const tally: Increments = new Map();
-  let ExclusiveStartKey: Item | undefined;
-  do {
-    const page = await client.send(
-      new QueryCommand({
-        TableName,
-        KeyConditionExpression: '#date = :date',
-        ExpressionAttributeNames: { '#date': 'date' },
-        ExpressionAttributeValues: { ':date': { S: date } },
-        ConsistentRead: true,
-        ExclusiveStartKey,
-      }),
-    );
-    for (const item of page.Items ?? []) addItem(tally, date, item);
-    ExclusiveStartKey = page.LastEvaluatedKey;
-  } while (ExclusiveStartKey !== undefined);
-  return [...rowsOfIncrements(tally)].sort(compareCounters);
+  const increments: Increments = new Map();
+  const pages = queryPages(client, {
+    TableName,
+    KeyConditionExpression: '#date = :date',
+    ExpressionAttributeNames: { '#date': 'date' },
+    ExpressionAttributeValues: { ':date': { S: date } },
+  });
+  for await (const page of pages) for (const item of page) addItem(increments, date, item);
+  return [...rowsOfIncrements(increments)].sort(compareCounters);
 }
 
-function addItem(tally: Increments, date: CalendarDate, item: Item): void {
+function addItem(increments: Increments, date: CalendarDate, item: Item): void {
   const named = typeAndStateOf(item['type_state']?.S ?? '');
   const type = item['type']?.S ?? named.type;
   const state = item['state']?.S ?? named.state;
-  addIncrement(tally, { date, type, state }, Number(item['count']?.N ?? 0));
+  addIncrement(increments, { date, type, state }, Number(item['count']?.N ?? 0));
 }
 
 function selectRows(rows: readonly CounterRow[], { types, states }: CounterQuery): CounterRow[] {

@@ -1,12 +1,7 @@
-import { randomUUID } from 'node:crypto';
-
 import {
-  TransactWriteItemsCommand,
   TransactionCanceledException,
-  type CancellationReason,
   type DynamoDBClient,
   type TransactWriteItem,
-  type TransactWriteItemsCommandInput,
 } from '@aws-sdk/client-dynamodb';
 
 import {
@@ -16,8 +11,8 @@ import {
   type Increments,
 } from '../../../domain/counter.ts';
 import { NotCountable, type CounterStore, type Delivery } from '../../../pipeline/ports.ts';
-import { isRetryable, isRetryableCode, nameOf } from '../errors.ts';
-import { backOff, type Backoff } from '../../../util/backoff.ts';
+import type { Backoff } from '../../../util/backoff.ts';
+import { nameOf } from '../errors.ts';
 import {
   expiry,
   isMessageKey,
@@ -25,28 +20,29 @@ import {
   type Item,
   type LedgerKey,
 } from '../ledger/ledger-table.ts';
-import { sumOf, transactionWritesMax } from './transaction-groups.ts';
+import { isTransientCode, transact, transactionWritesMax } from '../ledger/transact.ts';
+import { sumOf } from './transaction-groups.ts';
 
-/** Increments, with the row of the ledger that marks them as counted. */
+/** Increments, with the key of the dedup record that says that they are counted. */
 export interface LedgerDelivery extends Delivery<LedgerKey> {
-  /** How many items they are of: receipts add these up. */
+  /** The number of items counted; receipts add these up. */
   readonly items: number;
 }
 
 export interface CounterStoreOptions {
-  /** One that tries once: what is tried again, and how, is decided here. */
+  /** A client that does not retry: the store decides which requests are sent again. */
   readonly client: Pick<DynamoDBClient, 'send'>;
   readonly countersTable: string;
   readonly ledgerTable: string;
-  /** How long marks are kept, in milliseconds. */
+  /** How long dedup records are kept, in milliseconds. */
   readonly keepMs: number;
   readonly backoff: Backoff;
 }
 
 /**
- * Counters and ledger in DynamoDB: one TransactWriteItems puts a row into the ledger for each
- * delivery, on condition that it is not there, and adds to the counters. So a delivery is counted
- * if and only if its mark stands, whatever is repeated, lost or cut off.
+ * Counters and dedup records in DynamoDB. One TransactWriteItems writes the dedup record of each
+ * delivery, on condition that it does not exist, and adds to the counters. So a delivery is counted
+ * if and only if its dedup record exists, whatever is repeated, lost or interrupted.
  */
 export function dynamodbCounterStore(
   options: CounterStoreOptions,
@@ -55,70 +51,61 @@ export function dynamodbCounterStore(
 }
 
 async function apply(options: CounterStoreOptions, deliveries: readonly LedgerDelivery[]) {
-  const { first, again } = splitRepeated(deliveries);
-  let open = first;
-  const known: LedgerDelivery[] = [];
-  let request = requestOf(options, open);
-  for (let attempts = 0; open.length > 0;) {
-    const result = await transact(options, open, request);
-    if (result.kind === 'done') break;
-    if (result.kind === 'marked') {
-      known.push(...result.deliveries);
-      open = open.filter((delivery) => !result.deliveries.includes(delivery));
-      request = requestOf(options, open);
-      continue;
-    }
-    attempts++;
-    if (!(await backOff(options.backoff, attempts))) throw result.error;
-    // A request whose reply was lost is sent again as it was, with its token: DynamoDB then answers
-    // what it would have answered. Any other is another request.
-    if (result.kind === 'cancelled') request = requestOf(options, open);
+  const { distinct, duplicates } = splitDuplicates(deliveries);
+  const repeated: LedgerDelivery[] = [];
+  let open = distinct;
+  while (open.length > 0) {
+    const known = await countNew(options, open);
+    if (known.length === 0) break;
+    repeated.push(...known);
+    open = open.filter((delivery) => !known.includes(delivery));
   }
-  return { counted: open, repeated: [...known, ...again], early: [] };
+  return { counted: open, repeated: [...repeated, ...duplicates], early: [] };
 }
 
-type Attempt =
-  | { readonly kind: 'done' }
-  /** Nothing was written: these are counted already. */
-  | { readonly kind: 'marked'; readonly deliveries: readonly LedgerDelivery[] }
-  /** Nothing was written: others wrote there, or too much was written at once. */
-  | { readonly kind: 'cancelled'; readonly error: unknown }
-  /** Nobody knows. */
-  | { readonly kind: 'unknown'; readonly error: unknown };
-
-/** @throws what trying again cannot mend. */
-async function transact(
+/** Counts all deliveries; if some are counted already, counts none and returns those. */
+async function countNew(
   options: CounterStoreOptions,
   deliveries: readonly LedgerDelivery[],
-  request: TransactWriteItemsCommandInput,
-): Promise<Attempt> {
+): Promise<LedgerDelivery[]> {
   try {
-    await options.client.send(new TransactWriteItemsCommand(request));
-    return { kind: 'done' };
+    const outcome = await transact(options, () => writesOf(options, deliveries));
+    if (outcome.kind === 'done') return [];
+    // The dedup records are the first writes, in the order of the deliveries.
+    return deliveries.filter((_, at) => outcome.places.has(at));
   } catch (error) {
-    if (error instanceof TransactionCanceledException) {
-      return whyCancelled(error, error.CancellationReasons ?? [], deliveries);
-    }
-    if (isRetryable(error)) return { kind: 'unknown', error };
-    if (nameOf(error) !== 'ValidationException') throw error;
-    const why = error instanceof Error ? error.message : String(error);
-    throw new NotCountable(`DynamoDB refuses the transaction: ${why}`, { cause: error });
+    const refusal = whyRefused(error);
+    if (refusal === undefined) throw error;
+    throw new NotCountable(`DynamoDB refuses the transaction${refusal}`, { cause: error });
   }
 }
 
-/** The marks stand first, in the order of the deliveries. */
-function requestOf(
+/** Why DynamoDB refuses the transaction however often it is sent; undefined if it may accept it. */
+function whyRefused(error: unknown): string | undefined {
+  if (error instanceof TransactionCanceledException) {
+    const reasons = error.CancellationReasons ?? [];
+    const at = reasons.findIndex(({ Code = 'None' }) => !isTransientCode(Code));
+    if (at < 0) return undefined;
+    const { Code = error.name, Message = error.message } = reasons[at] ?? {};
+    return `, write ${at}: ${Code}: ${Message}`;
+  }
+  if (nameOf(error) !== 'ValidationException') return undefined;
+  return `: ${error instanceof Error ? error.message : String(error)}`;
+}
+
+/** The dedup records first, in the order of the deliveries; then the counters. */
+function writesOf(
   { countersTable, ledgerTable, keepMs, backoff }: CounterStoreOptions,
   deliveries: readonly LedgerDelivery[],
-): TransactWriteItemsCommandInput {
+): TransactWriteItem[] {
   const now = backoff.now();
-  const marks = deliveries.map(({ mark, items, tally }) => ({
+  const records = deliveries.map(({ mark, items, tally }) => ({
     Put: {
       TableName: ledgerTable,
       Item: {
         ...keyItem(mark),
         items: { N: String(items) },
-        ...(isMessageKey(mark) && counterNote(tally)),
+        ...(isMessageKey(mark) && counterAttributes(tally)),
         counted_at: { N: String(now) },
         expires_at: expiry(now + keepMs),
       },
@@ -128,25 +115,23 @@ function requestOf(
   const counters = [...rowsOfIncrements(sumOf(deliveries))].map((row) =>
     increment(countersTable, row),
   );
-  const TransactItems = [...marks, ...counters];
-  if (TransactItems.length > transactionWritesMax) {
-    throw new NotCountable(
-      `${deliveries.length} deliveries with ${counters.length} counters are more than the ${transactionWritesMax} writes of a transaction`,
-    );
-  }
-  return { TransactItems, ClientRequestToken: randomUUID() };
+  const writes = [...records, ...counters];
+  if (writes.length <= transactionWritesMax) return writes;
+  throw new NotCountable(
+    `${deliveries.length} deliveries with ${counters.length} counters exceed the ${transactionWritesMax} writes of a transaction`,
+  );
 }
 
-/** No raw body tells what somebody else's message counted: its mark does. */
-function counterNote(tally: Increments): Item {
-  const [row] = rowsOfIncrements(tally);
+/** Names the counter in the dedup record of a foreign message, which has no raw body for an audit. */
+function counterAttributes(increments: Increments): Item {
+  const [row] = rowsOfIncrements(increments);
   if (row === undefined) return {};
   return { date: { S: row.date }, type: { S: row.type }, state: { S: row.state } };
 }
 
 /**
- * Adds to a counter, or makes its row. Only ever beside a row that makes it count once. `typeState`:
- * the sort key of a row that somebody else made, where it is not ours.
+ * Adds to a counter, or creates its row. Use it only in a transaction with a condition that holds
+ * once. `typeState`: the sort key of a row that another program created under a key of its own.
  */
 export function increment(
   TableName: string,
@@ -168,34 +153,15 @@ export function increment(
   };
 }
 
-/** The reasons stand in the order of the writes: the marks first, one for each delivery. */
-function whyCancelled(
-  error: TransactionCanceledException,
-  reasons: readonly CancellationReason[],
-  deliveries: readonly LedgerDelivery[],
-): Attempt {
-  const marked = deliveries.filter((_, at) => reasons[at]?.Code === 'ConditionalCheckFailed');
-  if (marked.length > 0) return { kind: 'marked', deliveries: marked };
-  const failed = reasons.filter(({ Code = 'None' }) => Code !== 'None');
-  const lasting = failed.find(({ Code = '' }) => !isRetryableCode(Code));
-  // Without a reason, too: it is no reason to take a chunk for one that never can be counted.
-  if (lasting === undefined) return { kind: 'cancelled', error };
-  const { Code = error.name, Message = error.message } = lasting;
-  throw new NotCountable(
-    `DynamoDB refuses the transaction, write ${reasons.findIndex((each) => each === lasting)}: ${Code}: ${Message}`,
-    { cause: error },
-  );
-}
-
-/** One transaction must not write a row twice. */
-function splitRepeated(deliveries: readonly LedgerDelivery[]) {
+/** A transaction must not write a row twice. */
+function splitDuplicates(deliveries: readonly LedgerDelivery[]) {
   const seen = new Set<string>();
-  const first: LedgerDelivery[] = [];
-  const again: LedgerDelivery[] = [];
+  const distinct: LedgerDelivery[] = [];
+  const duplicates: LedgerDelivery[] = [];
   for (const delivery of deliveries) {
-    const mark = `${delivery.mark.id} ${delivery.mark.entry}`;
-    (seen.has(mark) ? again : first).push(delivery);
-    seen.add(mark);
+    const id = `${delivery.mark.id} ${delivery.mark.entry}`;
+    (seen.has(id) ? duplicates : distinct).push(delivery);
+    seen.add(id);
   }
-  return { first, again };
+  return { distinct, duplicates };
 }

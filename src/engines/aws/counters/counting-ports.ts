@@ -9,29 +9,29 @@ import type { LedgerDelivery } from './counter-store.ts';
 import { chunkKey, keyItem, messageKey, textOf, type LedgerKey } from '../ledger/ledger-table.ts';
 import { groupDeliveries } from './transaction-groups.ts';
 
-export interface CountingPortsOptions {
+interface CountingPortsOptions {
   readonly client: Pick<DynamoDBClient, 'send'>;
   readonly ledgerTable: string;
   readonly backoff: Backoff;
 }
 
-/** Messages of one invocation take no more requests than that. */
+/** Concurrent requests for dedup records. */
 const parallelReads = 8;
 
-/** Counting into DynamoDB, as many deliveries in a transaction as it takes. */
+/** The ports by which the processor counts into DynamoDB, as many deliveries in a transaction as fit. */
 export function awsCountingPorts(
   store: CounterStore<LedgerKey, LedgerDelivery>,
-  parking: DeadLetterSink,
+  deadLetters: DeadLetterSink,
   ledger: CountingPortsOptions,
 ): CountingPorts<LedgerKey, LedgerDelivery> {
   const known = (deliveries: readonly LedgerDelivery[]) => knownIn(ledger, deliveries);
   return {
-    ...{ store, parking, deliveryOf, known, group: groupDeliveries },
-    nameOf: ({ mark }) => nameOf(mark),
+    ...{ store, deadLetters, deliveryOf, known, group: groupDeliveries },
+    idOf: ({ mark }) => keyText(mark),
   };
 }
 
-/** A chunk is known by its batch and index, what others queued by the message's own id. */
+/** A chunk is identified by its batch and index, a foreign message by its message id. */
 function deliveryOf(
   { originalId }: QueueMessage,
   reading: Exclude<MessageReading, { kind: 'unreadable' }>,
@@ -42,20 +42,20 @@ function deliveryOf(
     : { mark: messageKey(originalId, 'counted'), tally, items: 1 };
 }
 
-/** Those whose marks stand. */
+/** The deliveries whose dedup records exist. */
 async function knownIn(
   { client, ledgerTable, backoff }: CountingPortsOptions,
   deliveries: readonly LedgerDelivery[],
 ): Promise<ReadonlySet<LedgerDelivery>> {
-  const keys = new Map(deliveries.map(({ mark }) => [nameOf(mark), keyItem(mark)]));
+  const keys = new Map(deliveries.map(({ mark }) => [keyText(mark), keyItem(mark)]));
   const options = { client, table: ledgerTable, isConsistent: true, attributes: 'id, entry' };
-  const marks = await batchGet({ ...options, width: parallelReads, backoff }, [...keys.values()]);
-  const names = new Set(
-    marks.map((item) => nameOf({ id: textOf(item, 'id'), entry: textOf(item, 'entry') })),
+  const records = await batchGet({ ...options, width: parallelReads, backoff }, [...keys.values()]);
+  const found = new Set(
+    records.map((item) => keyText({ id: textOf(item, 'id'), entry: textOf(item, 'entry') })),
   );
-  return new Set(deliveries.filter(({ mark }) => names.has(nameOf(mark))));
+  return new Set(deliveries.filter(({ mark }) => found.has(keyText(mark))));
 }
 
-function nameOf({ id, entry }: LedgerKey): string {
+function keyText({ id, entry }: LedgerKey): string {
   return `${id} ${entry}`;
 }

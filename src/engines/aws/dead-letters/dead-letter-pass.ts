@@ -12,21 +12,21 @@ import {
 } from '../../../pipeline/chunks/letter-content.ts';
 import { deadLetterAttributes } from './dead-letter-queue.ts';
 
-/** A letter as it lies in the dead-letter queue. */
+/** A dead letter in its queue. */
 export interface StoredDeadLetter {
-  /** Of the message when it first came, which a redrive keeps. */
+  /** The id of the first message; a redrive keeps it. */
   readonly id: string;
   readonly content: DeadLetterContent;
   readonly body: string;
   readonly reason: string;
-  /** Milliseconds since 1970; undefined where SQS itself moved the message, and nobody noted it. */
+  /** Milliseconds since 1970; undefined if SQS itself moved the message, which records no time. */
   readonly firstFailedAt: number | undefined;
   readonly lastFailedAt: number | undefined;
-  /** When it was first sent. */
+  /** When the first message was sent; milliseconds since 1970. */
   readonly sentAt: number;
-  /** How often it was received, by whomever. */
+  /** How often the dead letter was received. */
   readonly receives: number;
-  /** All attributes of the message that are text. */
+  /** The text attributes of the message. */
   readonly attributes: Readonly<Record<string, string>>;
 }
 
@@ -35,16 +35,16 @@ export interface PassOptions {
   /** Of the dead-letter queue. */
   readonly queueUrl: string;
   readonly now: () => number;
-  /** How many letters at most. SQS lets 120,000 messages be received and not deleted, by all. */
+  /** The most dead letters to visit. SQS allows 120,000 messages in flight in a queue. */
   readonly limit: number;
-  /** So long SQS is asked to wait for a letter: from 1 second on it asks all of its servers. */
+  /** The wait time of a receive request; from 1 second on, SQS asks all of its servers. */
   readonly waitSeconds: number;
 }
 
 const pageSize = 10;
-/** What is in hand at its end is shown to others again; after a kill that takes until then. */
-const hiddenSecondsLeast = 60;
-const lettersPerSecondLeast = 50;
+/** A pass hides messages for this long at least, and makes them visible when it ends. */
+const hiddenSecondsMin = 60;
+const deadLettersPerSecondMin = 50;
 const closingSeconds = 20;
 
 interface Received extends StoredDeadLetter {
@@ -52,20 +52,19 @@ interface Received extends StoredDeadLetter {
 }
 
 /**
- * Goes over the letters, some at a time, each once, in the order in which SQS gives them, which is
- * none. `visit` returns the letters that are done with: they are deleted at once, all others are
- * there again afterwards. Returns how many there were, and whether there may be more: it ends at
- * the limit, or after a time in which the letters that it has seen are hidden.
+ * Visits the dead letters once each, in pages, in no order. `visit` returns those to delete; all
+ * others are visible again afterwards. Returns the number visited, and whether there may be more:
+ * the pass ends at the limit, or before the first messages it has received become visible.
  */
 export async function forEachDeadLetter(
   options: PassOptions,
-  visit: (letters: readonly StoredDeadLetter[]) => Promise<ReadonlySet<StoredDeadLetter>>,
-): Promise<{ readonly letters: number; readonly isMore: boolean }> {
+  visit: (deadLetters: readonly StoredDeadLetter[]) => Promise<ReadonlySet<StoredDeadLetter>>,
+): Promise<{ readonly visited: number; readonly isMore: boolean }> {
   const { now, limit } = options;
-  const hiddenSeconds = hiddenSecondsLeast + Math.ceil(limit / lettersPerSecondLeast);
+  const hiddenSeconds = hiddenSecondsMin + Math.ceil(limit / deadLettersPerSecondMin);
   const endsAt = now() + (hiddenSeconds - closingSeconds) * 1_000;
   const seen = new Set<string>();
-  /** The last handle of each message that is kept. */
+  /** The latest receipt handle of each message that stays. */
   const kept = new Map<string, string>();
   const work = async () => {
     while (seen.size < limit && now() < endsAt) {
@@ -73,14 +72,16 @@ export async function forEachDeadLetter(
       if (messages.length === 0) return false;
       const fresh: Received[] = [];
       for (const message of messages) {
-        const letter = letterOf(message);
-        if (!seen.has(letter.messageId)) fresh.push(letter);
-        seen.add(letter.messageId);
-        kept.set(letter.messageId, message.ReceiptHandle ?? '');
+        const deadLetter = deadLetterOf(message);
+        if (!seen.has(deadLetter.messageId)) fresh.push(deadLetter);
+        seen.add(deadLetter.messageId);
+        kept.set(deadLetter.messageId, message.ReceiptHandle ?? '');
       }
       if (fresh.length === 0) continue;
       const done = await visit(fresh);
-      const gone = fresh.filter((letter) => done.has(letter)).map(({ messageId }) => messageId);
+      const gone = fresh
+        .filter((deadLetter) => done.has(deadLetter))
+        .map(({ messageId }) => messageId);
       await remove(
         options,
         gone.map((id) => kept.get(id) ?? ''),
@@ -93,12 +94,12 @@ export async function forEachDeadLetter(
   try {
     isMore = await work();
   } catch (error) {
-    // Nobody should have to wait for the letters before trying again; but that is not what failed.
-    await Promise.allSettled([showAgain(options, [...kept.values()])]);
+    // Lets a second attempt find the messages at once; the first error matters more than one here.
+    await Promise.allSettled([makeVisible(options, [...kept.values()])]);
     throw error;
   }
-  await showAgain(options, [...kept.values()]);
-  return { letters: seen.size, isMore };
+  await makeVisible(options, [...kept.values()]);
+  return { visited: seen.size, isMore };
 }
 
 async function receive(
@@ -117,7 +118,7 @@ async function receive(
   return Messages;
 }
 
-function letterOf(message: Message): Received {
+function deadLetterOf(message: Message): Received {
   const { MessageId: messageId = '', Body: body = '', Attributes = {} } = message;
   const attributes = Object.fromEntries(
     Object.entries(message.MessageAttributes ?? {}).flatMap(([name, { StringValue: text }]) =>
@@ -140,12 +141,12 @@ function letterOf(message: Message): Received {
   };
 }
 
-/** What came to the queue by SQS's own redrive has no reason with it: nobody lived to tell. */
+/** SQS's own redrive policy records no reason. */
 function reasonOfSqs(receives: number): string {
-  return `not_counted: SQS put it there; it was received again and again (${receives} times by now), and whoever received it came to no end`;
+  return `not_counted: SQS moved it after it was received too often (${receives} times by now) without success`;
 }
 
-/** What cannot be deleted now is met again, and then does no harm. */
+/** A message that is not deleted comes again, which does no harm. */
 async function remove(options: PassOptions, handles: readonly string[]): Promise<void> {
   const { client, queueUrl: QueueUrl } = options;
   for (const Entries of entriesOf(handles)) {
@@ -153,7 +154,7 @@ async function remove(options: PassOptions, handles: readonly string[]): Promise
   }
 }
 
-async function showAgain(options: PassOptions, handles: readonly string[]): Promise<void> {
+async function makeVisible(options: PassOptions, handles: readonly string[]): Promise<void> {
   const { client, queueUrl: QueueUrl } = options;
   for (const page of entriesOf(handles)) {
     const Entries = page.map((entry) => ({ ...entry, VisibilityTimeout: 0 }));

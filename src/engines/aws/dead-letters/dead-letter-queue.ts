@@ -1,21 +1,20 @@
 import type { DeadLetter, DeadLetterSink } from '../../../pipeline/ports.ts';
 import { sendAll, type SqsOptions } from '../queue/send-messages.ts';
 
-/** The attributes by which a dead letter tells what became of it. */
+/** The message attributes of a dead letter. */
 export const deadLetterAttributes = {
   reason: 'reason',
-  /** When it was put there this time, and the first time. */
+  /** When it was dead-lettered this time, and the first time. */
   failedAt: 'failed_at',
   firstFailedAt: 'first_failed_at',
-  /** A redrive gives a message another id. By this it is known for the one it was. */
+  /** The id and the time of the first message: a redrive sends a new one. */
   originalId: 'original_message_id',
-  /** And by this for as old as it is. */
   sentAt: 'original_sent_at',
 } as const;
 
 /**
- * Of a chunk of a batch from another installation: when it came here. By this it is known for not
- * too old to be counted; whoever sends it on sends this too.
+ * The arrival time of a replayed batch, on each of its chunks: their age counts from it. Every copy of
+ * a message must carry it.
  */
 export const replayedAtAttribute = 'replayed_at';
 
@@ -26,12 +25,12 @@ export function replayedAttribute(replayedAt: number): Record<string, string> {
 /** SQS counts attributes as a part of the message, and refuses control characters in them. */
 const reasonCharactersMax = 500;
 
-/** The dead-letter queue: bodies as they came, each with why it was put there. */
+/** Sends unchanged message bodies to the dead-letter queue, each with its reason. */
 export function deadLetterQueue(options: SqsOptions): DeadLetterSink {
   return {
-    async park(letters) {
-      const { sent } = await sendAll(options, letters.map(messageOf(options.backoff.now())));
-      return new Set(letters.filter((_, at) => sent.has(at)).map(({ messageId }) => messageId));
+    async park(deadLetters) {
+      const { sent } = await sendAll(options, deadLetters.map(messageOf(options.backoff.now())));
+      return new Set(deadLetters.filter((_, at) => sent.has(at)).map(({ messageId }) => messageId));
     },
   };
 }

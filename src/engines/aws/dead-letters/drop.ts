@@ -1,16 +1,5 @@
-import { randomUUID } from 'node:crypto';
+import { GetItemCommand, type DynamoDBClient } from '@aws-sdk/client-dynamodb';
 
-import {
-  GetItemCommand,
-  QueryCommand,
-  TransactionCanceledException,
-  TransactWriteItemsCommand,
-  type DynamoDBClient,
-} from '@aws-sdk/client-dynamodb';
-
-import { isRetryable, isRetryableCode } from '../errors.ts';
-import { backOff, type Backoff } from '../../../util/backoff.ts';
-import { forEachDeadLetter, type PassOptions, type StoredDeadLetter } from './dead-letter-pass.ts';
 import { inParallel } from '../../../util/in-parallel.ts';
 import {
   chunkKey,
@@ -23,85 +12,72 @@ import {
   type Item,
   type LedgerKey,
 } from '../ledger/ledger-table.ts';
+import { queryPages } from '../ledger/pages.ts';
+import { transact, type TransactOptions } from '../ledger/transact.ts';
+import { forEachDeadLetter, type PassOptions, type StoredDeadLetter } from './dead-letter-pass.ts';
 
-export interface DropOptions {
-  /** Over the dead-letter queue. */
+interface DropOptions extends TransactOptions {
+  /** The pass over the dead-letter queue. */
   readonly pass: PassOptions;
-  readonly client: Pick<DynamoDBClient, 'send'>;
   readonly ledgerTable: string;
-  readonly backoff: Backoff;
 }
 
-/** `counted`: it was counted before, from another copy, and nothing can be dropped of it. */
+/** `counted`: another copy was counted before, so that nothing can be dropped. */
 export type DropOutcome = 'dropped' | 'counted';
 
 const parallelDrops = 8;
 const droppedId = 'dropped';
-/** A row of DynamoDB has 400 KB. */
+/** DynamoDB's limit of a row is 400 KB. */
 const bodyBytesMax = 256 * 1024;
 
 /**
- * Decides that letters are never counted. What is written is the very mark that counting would
- * write, on the same condition, and without an end: so whatever copy of it comes later counts
- * nothing, and who was counted before is not dropped. Only then the letter is deleted. Who was
- * dropped stays on record.
+ * Decides that dead letters are never counted. A drop writes the dedup record that counting would
+ * write, on the same condition, and without an expiry: any later copy counts nothing, and what was
+ * counted before is not dropped. Then the dead letter is deleted; a ledger row remains as a record.
  */
 export async function dropDeadLetters(
   options: DropOptions,
-  isChosen: (letter: StoredDeadLetter) => boolean,
-  onLetter: (letter: StoredDeadLetter, outcome: DropOutcome) => void,
+  isChosen: (deadLetter: StoredDeadLetter) => boolean,
+  onDeadLetter: (deadLetter: StoredDeadLetter, outcome: DropOutcome) => void,
 ): Promise<{ readonly isMore: boolean }> {
-  return forEachDeadLetter(options.pass, async (letters) => {
-    const chosen = letters.filter(isChosen);
-    const outcomes = await inParallel(parallelDrops, chosen, (letter) => drop(options, letter));
-    for (const [at, letter] of chosen.entries()) onLetter(letter, outcomes[at] ?? 'dropped');
+  return forEachDeadLetter(options.pass, async (deadLetters) => {
+    const chosen = deadLetters.filter(isChosen);
+    const outcomes = await inParallel(parallelDrops, chosen, (each) => drop(options, each));
+    for (const [at, each] of chosen.entries()) onDeadLetter(each, outcomes[at] ?? 'dropped');
     return new Set(chosen);
   });
 }
 
-async function drop(options: DropOptions, letter: StoredDeadLetter): Promise<DropOutcome> {
-  const { client, ledgerTable: TableName, backoff } = options;
-  const mark = markOf(letter);
+async function drop(options: DropOptions, deadLetter: StoredDeadLetter): Promise<DropOutcome> {
+  const { ledgerTable: TableName, backoff } = options;
+  const key = dedupKeyOf(deadLetter);
   const droppedAt = { N: String(backoff.now()) };
-  const note = { dropped_at: droppedAt, reason: { S: letter.reason } };
-  const Put = {
-    TableName,
-    Item: { ...keyItem(mark), items: { N: '0' }, ...note },
-    ConditionExpression: 'attribute_not_exists(id)',
-  };
-  const request = new TransactWriteItemsCommand({
-    TransactItems: [{ Put }, { Put: { TableName, Item: recordOf(letter, droppedAt) } }],
-    // Sent again as it is: DynamoDB answers what it would have answered.
-    ClientRequestToken: randomUUID(),
-  });
-  for (let attempts = 0; ;) {
-    try {
-      await client.send(request);
-      return 'dropped';
-    } catch (error) {
-      const codes =
-        error instanceof TransactionCanceledException
-          ? (error.CancellationReasons ?? []).map(({ Code = 'None' }) => Code)
-          : [];
-      if (codes[0] === 'ConditionalCheckFailed') return outcomeOf(options, mark);
-      const failed = codes.filter((code) => code !== 'None');
-      const passes = failed.length > 0 ? failed.every(isRetryableCode) : isRetryable(error);
-      if (!passes || !(await backOff(backoff, ++attempts))) throw error;
-    }
-  }
+  const attributes = { dropped_at: droppedAt, reason: { S: deadLetter.reason } };
+  const outcome = await transact(options, () => [
+    {
+      Put: {
+        TableName,
+        Item: { ...keyItem(key), items: { N: '0' }, ...attributes },
+        ConditionExpression: 'attribute_not_exists(id)',
+      },
+    },
+    { Put: { TableName, Item: rowOf(deadLetter, droppedAt) } },
+  ]);
+  return outcome.kind === 'done' ? 'dropped' : await existingOutcome(options, key);
 }
 
-/** What stands where the mark was to be written. */
-async function outcomeOf(
+/** The meaning of the dedup record that exists already. */
+async function existingOutcome(
   { client, ledgerTable }: DropOptions,
-  mark: LedgerKey,
+  key: LedgerKey,
 ): Promise<DropOutcome> {
-  const request = { TableName: ledgerTable, Key: keyItem(mark), ConsistentRead: true };
+  const request = { TableName: ledgerTable, Key: keyItem(key), ConsistentRead: true };
   const { Item } = await client.send(new GetItemCommand(request));
   return Item !== undefined && isDropped(Item) ? 'dropped' : 'counted';
 }
 
-function markOf({ id, content }: StoredDeadLetter): LedgerKey {
+/** The key of the dedup record under which the dead letter would be counted. */
+function dedupKeyOf({ id, content }: StoredDeadLetter): LedgerKey {
   switch (content.kind) {
     case 'chunk':
       return chunkKey(content.batchId, content.index);
@@ -112,24 +88,24 @@ function markOf({ id, content }: StoredDeadLetter): LedgerKey {
   }
 }
 
-/** A letter that was dropped, as it is remembered. */
-export interface DroppedLetter extends Omit<
+/** A dropped dead letter, as the ledger records it. */
+export interface DroppedDeadLetter extends Omit<
   StoredDeadLetter,
   'receives' | 'attributes' | 'body' | 'sentAt'
 > {
   readonly droppedAt: number;
-  /** Undefined where the raw store has it; shortened where it is long. */
+  /** Undefined if the raw store has it; shortened if it is long. */
   readonly body: string | undefined;
 }
 
-function recordOf(letter: StoredDeadLetter, droppedAt: { N: string }): Item {
-  const { id, content, reason, firstFailedAt, lastFailedAt, body } = letter;
-  const mark = markOf(letter);
+function rowOf(deadLetter: StoredDeadLetter, droppedAt: { N: string }): Item {
+  const { id, content, reason, firstFailedAt, lastFailedAt, body } = deadLetter;
+  const key = dedupKeyOf(deadLetter);
   const time = (name: string, at: number | undefined) =>
     at === undefined ? {} : { [name]: { N: String(at) } };
   const text = Buffer.from(body).subarray(0, bodyBytesMax).toString();
   return {
-    ...keyItem({ id: droppedId, entry: `${mark.id} ${mark.entry}` }),
+    ...keyItem({ id: droppedId, entry: `${key.id} ${key.entry}` }),
     ...{ letter_id: { S: id }, kind: { S: content.kind }, reason: { S: reason } },
     ...time('first_failed_at', firstFailedAt),
     ...time('last_failed_at', lastFailedAt),
@@ -146,28 +122,20 @@ function recordOf(letter: StoredDeadLetter, droppedAt: { N: string }): Item {
   };
 }
 
-/** Those that were dropped, a page at a time. */
-export async function* droppedLetters(
+/** The dropped dead letters, a page at a time. */
+export async function* droppedDeadLetters(
   client: Pick<DynamoDBClient, 'send'>,
   TableName: string,
-): AsyncGenerator<readonly DroppedLetter[]> {
-  let ExclusiveStartKey: Item | undefined;
-  do {
-    const page = await client.send(
-      new QueryCommand({
-        TableName,
-        KeyConditionExpression: 'id = :id',
-        ExpressionAttributeValues: { ':id': { S: droppedId } },
-        ConsistentRead: true,
-        ExclusiveStartKey,
-      }),
-    );
-    yield (page.Items ?? []).map(readRecord);
-    ExclusiveStartKey = page.LastEvaluatedKey;
-  } while (ExclusiveStartKey !== undefined);
+): AsyncGenerator<readonly DroppedDeadLetter[]> {
+  const pages = queryPages(client, {
+    TableName,
+    KeyConditionExpression: 'id = :id',
+    ExpressionAttributeValues: { ':id': { S: droppedId } },
+  });
+  for await (const page of pages) yield page.map(readRow);
 }
 
-function readRecord(item: Item): DroppedLetter {
+function readRow(item: Item): DroppedDeadLetter {
   const time = (name: string) => (item[name] === undefined ? undefined : numberOf(item, name));
   return {
     id: textOf(item, 'letter_id'),

@@ -6,67 +6,63 @@ import { sendAll, type SqsOptions } from '../queue/send-messages.ts';
 import { deadLetterAttributes, replayedAtAttribute } from './dead-letter-queue.ts';
 
 export interface RedriveOptions {
-  /** Over the dead-letter queue. */
+  /** The pass over the dead-letter queue. */
   readonly pass: PassOptions;
   /** The queue to the processor. */
   readonly queue: SqsOptions;
-  /**
-   * Queues again what is missing of a batch as a whole; returns why nothing of it can be, where
-   * that is so.
-   */
+  /** Queues what is missing of a whole batch; returns the reason if nothing can be queued. */
   readonly redriveBatch: (rawKey: string) => Promise<string | undefined>;
   readonly dayOf: DayOf;
-  /** What is older might have been counted and its mark be gone; milliseconds. */
+  /** Older messages may be counted, and their dedup records expired. Milliseconds. */
   readonly ageMsMax: number;
 }
 
-export interface RedriveReport {
-  /** Is told of each chosen letter once; `left` says why it stays where it is. */
-  readonly onLetter: (letter: StoredDeadLetter, left: string | undefined) => void;
+interface RedriveReport {
+  /** Called once for each chosen dead letter; `left` is the reason if it stays. */
+  readonly onDeadLetter: (deadLetter: StoredDeadLetter, left: string | undefined) => void;
 }
 
 /**
- * Sends dead letters to the processor again. A letter is deleted when it surely was sent, so that a
- * kill leaves a second copy at worst; each copy carries the identity of the first message, under
- * which it is counted once. No identity is sent twice in a run, or those that come back at once
- * would go round.
+ * Sends dead letters to the processor again. It deletes a dead letter after the send, so that a kill
+ * leaves a second copy at worst; each copy carries the identity of the first message, under which it
+ * is counted once. It sends no identity twice in a run: one that fails again at once would loop.
  */
 export async function redriveDeadLetters(
   options: RedriveOptions,
-  isChosen: (letter: StoredDeadLetter) => boolean,
-  { onLetter }: RedriveReport,
+  isChosen: (deadLetter: StoredDeadLetter) => boolean,
+  { onDeadLetter }: RedriveReport,
 ): Promise<{ readonly isMore: boolean }> {
   const tried = new Set<string>();
-  return forEachDeadLetter(options.pass, async (letters) => {
+  return forEachDeadLetter(options.pass, async (deadLetters) => {
     const done = new Set<StoredDeadLetter>();
     const outgoing: StoredDeadLetter[] = [];
-    for (const letter of letters.filter(isChosen)) {
-      const isAgain = tried.has(letter.id);
-      tried.add(letter.id);
+    for (const deadLetter of deadLetters.filter(isChosen)) {
+      const isAgain = tried.has(deadLetter.id);
+      tried.add(deadLetter.id);
       if (isAgain) {
-        onLetter(letter, 'sent_already: it, or a copy of it, was sent just now');
-      } else if (letter.content.kind === 'batch') {
-        const reason = await options.redriveBatch(letter.content.rawKey);
-        if (reason === undefined) done.add(letter);
-        onLetter(letter, reason);
+        onDeadLetter(deadLetter, 'sent_already: this run has sent it, or a copy of it');
+      } else if (deadLetter.content.kind === 'batch') {
+        const reason = await options.redriveBatch(deadLetter.content.rawKey);
+        if (reason === undefined) done.add(deadLetter);
+        onDeadLetter(deadLetter, reason);
       } else {
-        const reason = whyNotAgain(letter, options);
-        if (reason === undefined) outgoing.push(letter);
-        else onLetter(letter, reason);
+        const reason = whyNotAgain(deadLetter, options);
+        if (reason === undefined) outgoing.push(deadLetter);
+        else onDeadLetter(deadLetter, reason);
       }
     }
-    const messages = outgoing.map((letter) => messageOf(letter, options.pass.now()));
+    const messages = outgoing.map((deadLetter) => messageOf(deadLetter, options.pass.now()));
     const { sent, error } = await sendAll(options.queue, messages);
-    for (const [at, letter] of outgoing.entries()) {
-      if (sent.has(at)) done.add(letter);
+    for (const [at, deadLetter] of outgoing.entries()) {
+      if (sent.has(at)) done.add(deadLetter);
       const why = error instanceof Error ? error.message : String(error);
-      onLetter(letter, sent.has(at) ? undefined : `not_sent: ${why}`);
+      onDeadLetter(deadLetter, sent.has(at) ? undefined : `not_sent: ${why}`);
     }
     return done;
   });
 }
 
-/** The very rule by which the processor would put it away again. */
+/** The rule by which the processor would dead-letter it again. */
 function whyNotAgain(
   { body, sentAt, attributes }: StoredDeadLetter,
   { dayOf, ageMsMax, pass }: RedriveOptions,
@@ -85,7 +81,7 @@ function messageOf({ id, body, sentAt, firstFailedAt, attributes }: StoredDeadLe
     attributes: {
       [deadLetterAttributes.originalId]: id,
       [deadLetterAttributes.sentAt]: new Date(sentAt).toISOString(),
-      // What SQS moved failed some time before now: no later time is to stand there.
+      // A message that SQS moved has no time of failure; now is its latest possible one.
       [deadLetterAttributes.firstFailedAt]: new Date(firstFailedAt ?? now).toISOString(),
       ...(replayedAt !== undefined && { [replayedAtAttribute]: replayedAt }),
     },

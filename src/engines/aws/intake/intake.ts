@@ -22,45 +22,46 @@ export interface AwsIntakeOptions {
   readonly records: Pick<DynamodbBatchRecords, 'findKey' | 'claimKey' | 'isComplete' | 'complete'>;
   readonly rawStore: Pick<S3RawStore, 'put' | 'has'>;
   readonly queue: ChunkQueue;
-  /** `Infinity`: as many as go into a chunk. */
+  /** `Infinity`: as many as fit into a chunk. */
   readonly itemsPerMessage: number;
   readonly admission: Pick<CounterAdmission, 'admit' | 'remember'>;
   readonly dayOf: DayOf;
   readonly makeBatchId: (now: number) => BatchId;
   readonly now: () => number;
-  /** Is told why a batch was not taken, and which, if it had an id already. */
+  /** Reports why a batch was not accepted, with its id if it had one already. */
   readonly onFailure: (error: unknown, batchId: BatchId | undefined) => void;
 }
 
 /**
- * An attempt may go on with what another one began as long as that is so recent: its own function
- * ends within half a minute, well before
+ * While an attempt is younger than this, a retry joins it under its batch id. A function ends within
+ * half a minute, so that the retry is through before `attemptMsMax`.
  */
 const joinedMsMax = 3 * 60_000;
 /**
- * anybody takes it for ended and begins anew. Between the two nobody does anything, so that no body
- * is stored under an identity that was given up; and the sweeper looks at a batch later than that.
+ * From this age on an attempt without a stored body counts as ended, and a retry replaces it with a
+ * new batch id. Between the two ages a retry is refused, so that no body is stored under a replaced
+ * id. The sweep checks a batch later than that.
  */
 const attemptMsMax = 5 * 60_000;
 
 const notYet =
-  'An earlier attempt at this batch may still be under way. Send it again after some minutes.';
+  'An earlier attempt at this batch may still be in progress. Send it again after some minutes.';
 const notTaken = 'The batch could not be stored and queued. Send it again after a moment.';
 
-/** How a batch stands to what came before under its key. */
-type Turn =
-  /** `isStored`: its body is there, from an attempt that did not come to its end. */
+/** Whether this attempt stores the batch, or an earlier one did. */
+type Claim =
+  /** `isStored`: an interrupted attempt has stored the body. */
   | { readonly kind: 'ours'; readonly identity: KeyRecord; readonly isStored: boolean }
   | { readonly kind: 'earlier'; readonly batch: EarlierBatch };
 
 type Acceptance = Awaited<ReturnType<Intake['accept']>>;
 
 /**
- * Takes a batch in by steps any of which may be the last one: the key's row, the body into S3, the
- * chunks onto the queue, the batch's row. Nothing is queued before the body is stored. What is
- * stored and not wholly queued is completed by a retry under the same key, or else by the sweeper;
- * the ledger lets each chunk be counted once, however often it is queued. Which items are excluded is
- * written with the key: all attempts at a batch exclude the same, so that they cut the same chunks.
+ * The intake on AWS. It accepts a batch in four steps, and may be interrupted after each: the row of
+ * the idempotency key, the body in S3, the chunks on the queue, the batch row. Nothing is queued
+ * before the body is stored. A retry under the same key completes an interrupted intake, or else the
+ * sweep does; dedup records make each chunk count once, however often it is queued. The key's row
+ * also holds the over-limit items, so that all attempts at a batch cut the same chunks.
  */
 export function awsIntake(options: AwsIntakeOptions): Intake {
   const { onFailure } = options;
@@ -70,7 +71,7 @@ export function awsIntake(options: AwsIntakeOptions): Intake {
       const result = await orUnavailable(
         notTaken,
         (error) => onFailure(error, batchId),
-        () => accept(options, batch, (id) => (batchId = id)).catch(asRefusal),
+        () => accept(options, batch, (id) => (batchId = id)).catch(asNothingAdmitted),
       );
       if (result instanceof NothingAdmitted) throw result;
       return result;
@@ -85,7 +86,7 @@ export function awsIntake(options: AwsIntakeOptions): Intake {
 }
 
 /** The batch is at fault, and not AWS. */
-function asRefusal(error: unknown): NothingAdmitted {
+function asNothingAdmitted(error: unknown): NothingAdmitted {
   if (error instanceof NothingAdmitted) return error;
   throw error;
 }
@@ -103,9 +104,9 @@ async function accept(
     bodySha256: batch.idempotency?.bodySha256 ?? new Uint8Array(),
     itemsPerMessage: options.itemsPerMessage,
   };
-  const turn = await takeAdmittedTurn(options, batch, fresh);
-  if (turn.kind === 'earlier') return { earlier: turn.batch };
-  const { identity, isStored } = turn;
+  const claim = await claimAdmitted(options, batch, fresh);
+  if (claim.kind === 'earlier') return { earlier: claim.batch };
+  const { identity, isStored } = claim;
   onIdentity(identity.batchId);
   const taken = withoutItems(batch, options.dayOf, identity.excluded ?? []);
   const raw = {
@@ -113,7 +114,8 @@ async function accept(
     ...(batch.idempotency && { keyId: keyIdOf(batch.caller, batch.idempotency.key) }),
   };
   const cut = recut(raw, options.dayOf);
-  if ('reason' in cut) throw new Error(`a batch reads otherwise than it just did: ${cut.reason}`);
+  if ('reason' in cut)
+    throw new Error(`an accepted batch cannot be cut into chunks: ${cut.reason}`);
   if (!isStored) await options.rawStore.put(raw);
   await options.queue.send(cut.chunks);
   const isFirst = await options.records.complete({ ...raw, chunks: cut.chunks.length });
@@ -125,32 +127,33 @@ async function accept(
 }
 
 /**
- * A batch of which nothing would be admitted now may have been begun when there was room for it.
- * @throws {NothingAdmitted} where it was not.
+ * Claims the key after the admission. If the day's limit admits nothing of the batch now, an earlier
+ * attempt may have been admitted.
+ * @throws {NothingAdmitted} if there was none.
  */
-async function takeAdmittedTurn(
+async function claimAdmitted(
   options: AwsIntakeOptions,
   batch: Batch,
   fresh: KeyRecord,
-): Promise<Turn> {
+): Promise<Claim> {
   try {
     const { excluded } = await options.admission.admit(batch);
-    return await takeTurn(options, batch, { ...fresh, ...(excluded && { excluded }) });
+    return await claimKey(options, batch, { ...fresh, ...(excluded && { excluded }) });
   } catch (error) {
     if (!(error instanceof NothingAdmitted) || batch.idempotency === undefined) throw error;
     const { caller, idempotency } = batch;
     const holder = await options.records.findKey(caller, idempotency.key, options.now());
-    const turn = holder && (await turnUnder(options, holder, idempotency));
-    if (turn === undefined) throw error;
-    return turn;
+    const claim = holder && (await claimHeld(options, holder, idempotency));
+    if (claim === undefined) throw error;
+    return claim;
   }
 }
 
-async function takeTurn(
+async function claimKey(
   options: AwsIntakeOptions,
   { caller, idempotency }: Batch,
   fresh: KeyRecord,
-): Promise<Turn> {
+): Promise<Claim> {
   const { records } = options;
   if (idempotency === undefined) return { kind: 'ours', identity: fresh, isStored: false };
   let replaced: BatchId | undefined;
@@ -158,31 +161,31 @@ async function takeTurn(
     const { key } = idempotency;
     const holder = await records.claimKey(caller, key, fresh, fresh.receivedAt, replaced);
     if (holder === undefined) return { kind: 'ours', identity: fresh, isStored: false };
-    const turn = await turnUnder(options, holder, idempotency);
-    if (turn !== undefined) return turn;
+    const claim = await claimHeld(options, holder, idempotency);
+    if (claim !== undefined) return claim;
     replaced = holder.batchId;
   }
 }
 
-/** What is to be done under a key that is held; undefined where it was given up. */
-async function turnUnder(
+/** The claim on a key that another attempt holds; undefined if that attempt has ended. */
+async function claimHeld(
   { records, rawStore, now }: AwsIntakeOptions,
   holder: KeyRecord,
   { bodySha256 }: Idempotency,
-): Promise<Turn | undefined> {
+): Promise<Claim | undefined> {
   const isSame = Buffer.compare(holder.bodySha256, bodySha256) === 0;
   if (!isSame || (await records.isComplete(holder.batchId))) {
     return { kind: 'earlier', batch: holder };
   }
   const isStored = await rawStore.has(rawKeyOf(holder.batchId, holder.receivedAt));
-  // By the clock as it is now: what was asked may have taken its time.
+  // The current time: the requests above may have taken long.
   const ageMs = now() - (holder.replayedAt ?? holder.receivedAt);
-  // Who brings a batch from elsewhere knows what was accepted of it there: nobody joins in.
+  // A retry cannot join a replay, which brings its own numbers of accepted items.
   const isJoined = ageMs < joinedMsMax && holder.replayedAt === undefined;
   if (isStored || isJoined) return { kind: 'ours', identity: holder, isStored };
   if (ageMs < attemptMsMax) throw new Unavailable('storage_failed', notYet);
-  // Its attempt ended before the body was stored, and the sweeper is past its time: stored under
-  // that time now, it would not be looked after. Nothing of it was queued; it may have a new one.
+  // The attempt ended before it stored the body, and queued nothing. The sweep has passed its time of
+  // receipt and would not check a body that is stored under it now: the batch needs a new identity.
   return undefined;
 }
 

@@ -13,13 +13,13 @@ const dayMs = 86_400_000;
 const batchesAtOnce = 10_000;
 const rawPrefix = 'raw/';
 
-/** After how many milliseconds a rule of the bucket deletes raw bodies; undefined: none does. */
+/** The age in milliseconds at which a lifecycle rule deletes raw bodies; undefined without a rule. */
 export async function expiryOfBucket(
   client: Pick<S3Client, 'send'>,
   Bucket: string,
 ): Promise<number | undefined> {
   const days = (await rulesOf(client, Bucket))
-    .filter((rule) => rule.Status === 'Enabled' && isOfRawBodies(rule))
+    .filter((rule) => rule.Status === 'Enabled' && appliesToRawBodies(rule))
     .flatMap(({ Expiration }) => Expiration?.Days ?? []);
   return days.length === 0 ? undefined : Math.min(...days) * dayMs;
 }
@@ -34,22 +34,21 @@ async function rulesOf(client: Pick<S3Client, 'send'>, Bucket: string): Promise<
   }
 }
 
-function isOfRawBodies({ Filter }: LifecycleRule): boolean {
+function appliesToRawBodies({ Filter }: LifecycleRule): boolean {
   const prefix = Filter?.And?.Prefix ?? Filter?.Prefix ?? '';
   return rawPrefix.startsWith(prefix) || prefix.startsWith(rawPrefix);
 }
 
 /**
- * The first day of which the bucket's rule has deleted no batch that came on it or later, wherever
- * that day begins. Events of a later day in a batch that came before, from a clock that was ahead,
- * are not known of.
+ * The first day since whose start the lifecycle rule has deleted no batch, in every time zone. Earlier
+ * batches may hold events of later days, from a fast clock; these are unknown.
  */
 export function firstWholeDay(now: number, rawExpiryMs: number): string {
   return new Date(now - rawExpiryMs + 2 * dayMs).toISOString().slice(0, 10);
 }
 
 /**
- * What the deleted bodies counted cannot be counted again: it would be taken out.
+ * Refuses to rebuild days with deleted bodies: the rebuild would remove what these counted.
  * @throws an Error that says which days can be rebuilt.
  */
 export function refuseExpired(
@@ -61,40 +60,40 @@ export function refuseExpired(
   const first = firstWholeDay(now, rawExpiryMs);
   if (dates !== undefined && dates.from >= first) return;
   throw new Error(
-    `Raw bodies of this stack are deleted after ${Math.round(rawExpiryMs / dayMs)} days (rawExpiryDays), and what they counted would be taken out of the counters. Rebuild only days of which all batches are still there: --from ${first}, or a later day. Nothing was changed.`,
+    `Raw bodies of this stack are deleted after ${Math.round(rawExpiryMs / dayMs)} days (rawExpiryDays), and a rebuild would remove what they counted. Rebuild only days whose batches all exist: --from ${first}, or a later day. Nothing was changed.`,
   );
 }
 
 /**
- * Counters of earlier days that are above the recount do not differ: the bodies that may explain
- * them are gone. Returns how many such there are. Those below it do.
+ * Removes the findings on counters of days before `first` that are above the recount: deleted bodies
+ * may explain them. Returns their number. Findings on counters below the recount stay.
  */
-export function setExpiredApart(scratch: AuditDatabase, first: string): number {
+export function excludeExpired(database: AuditDatabase, first: string): number {
   const above = `FROM verdicts WHERE kind = 'differs' AND excess > 0
     AND counter IN (SELECT id FROM counters WHERE date < ?)`;
-  const count = scratch.number(`SELECT count(*) ${above}`, first);
-  scratch.run(`DELETE ${above}`, first);
+  const count = database.number(`SELECT count(*) ${above}`, first);
+  database.run(`DELETE ${above}`, first);
   return count;
 }
 
-/** Marks and rows may outlive the body by a while: of such batches no body is missed. */
-export function forgetExpiredRows(scratch: AuditDatabase, expiredBefore: number): void {
-  const known = 'EXISTS (SELECT 1 FROM batches b WHERE b.batch = o.batch)';
+/** Dedup records and batch rows may outlive the body; such batches are no finding. */
+export function forgetExpiredRows(database: AuditDatabase, expiredBefore: number): void {
+  const hasBody = 'EXISTS (SELECT 1 FROM batches b WHERE b.batch = o.batch)';
   for (let after = ''; ;) {
-    const gone = scratch.all<{ batch: string }>(
-      `SELECT batch FROM batch_rows o WHERE batch > ? AND NOT ${known}
-       UNION SELECT batch FROM marks o WHERE batch > ? AND NOT ${known} ORDER BY batch LIMIT ${batchesAtOnce}`,
+    const gone = database.all<{ batch: string }>(
+      `SELECT batch FROM batch_rows o WHERE batch > ? AND NOT ${hasBody}
+       UNION SELECT batch FROM marks o WHERE batch > ? AND NOT ${hasBody} ORDER BY batch LIMIT ${batchesAtOnce}`,
       ...[after, after],
     );
     const last = gone.at(-1);
     if (last === undefined) return;
     after = last.batch;
-    scratch.transaction(() => {
+    database.transaction(() => {
       for (const { batch } of gone) {
         const madeAt = timeOfBatchId(batch);
         if (madeAt === undefined || madeAt >= expiredBefore) continue;
-        scratch.run('DELETE FROM marks WHERE batch = ?', batch);
-        scratch.run('DELETE FROM batch_rows WHERE batch = ?', batch);
+        database.run('DELETE FROM marks WHERE batch = ?', batch);
+        database.run('DELETE FROM batch_rows WHERE batch = ?', batch);
       }
     });
   }

@@ -5,6 +5,7 @@ import {
   HeadObjectCommand,
   ListObjectsV2Command,
   PutObjectCommand,
+  type _Object,
   type S3Client,
 } from '@aws-sdk/client-s3';
 
@@ -12,33 +13,33 @@ import { rawKeyOf, readRawKey } from '../../../domain/batch-id.ts';
 import type { ContentEncoding, RawBatch, RawStore } from '../../../pipeline/ports.ts';
 import { itemsPerMessageText, readItemsPerMessage } from '../../../pipeline/chunks/recut.ts';
 import { nameOf } from '../errors.ts';
-import { overLimitDocument, readOverLimitDocument } from '../ledger/excluded-items.ts';
+import { overLimitDocument, readOverLimitDocument } from '../ledger/over-limit-items.ts';
 
-/** A raw body in the bucket, and how its items were cut into messages. */
+/** A raw body in the bucket, with the metadata of its object. */
 export interface S3RawBatch extends RawBatch {
-  /** `Infinity` where they were packed. */
+  /** `Infinity` if they were packed. */
   readonly itemsPerMessage: number;
-  /** Of the bytes as they were stored, in hex; undefined for bodies of earlier versions. */
+  /** The SHA-256 of the stored bytes, in hex; undefined for bodies of earlier versions. */
   readonly sha256?: string | undefined;
-  /** What is wrong with its metadata, where another program stored it: it cannot be counted. */
+  /** What is wrong with the metadata if another program stored the object: it cannot be counted. */
   readonly invalidMetadata?: string;
-  /** When it came here from another installation, if it did; milliseconds since 1970. */
+  /** Of a replayed batch: when it arrived here; milliseconds since 1970. */
   readonly replayedAt?: number;
-  /** Of the idempotency key that it came with, as `keyIdOf` makes it; bodies of earlier versions have none. */
+  /** The id of its idempotency key, as `keyIdOf` makes it; bodies of earlier versions have none. */
   readonly keyId?: string;
 }
 
 export interface S3RawStore extends RawStore {
   get(rawKey: string): Promise<S3RawBatch | undefined>;
-  /** Writes over a body of the same key, which is then the same batch's; or says that it is there. */
+  /** Overwrites a body of the same raw key; with `if-absent` returns false instead. */
   put(raw: S3RawBatch, how?: 'if-absent'): Promise<boolean>;
   has(rawKey: string): Promise<boolean>;
-  /** What is known of a body, without the body. */
+  /** The metadata of a body. */
   head(rawKey: string): Promise<RawHead | undefined>;
-  /** The raw keys behind `after`, in their order, which is that of time; a page at a time. */
+  /** The raw keys after `after`, in order, which is that of time; a page at a time. */
   keys(range: KeyRange): AsyncIterable<string[]>;
-  /** The same with the size of each, in bytes. */
-  objects(range: KeyRange): AsyncIterable<{ rawKey: string; bytes: number }[]>;
+  /** The same with what the listing says of each object. */
+  objects(range: KeyRange): AsyncIterable<RawObject[]>;
 }
 
 interface KeyRange {
@@ -46,40 +47,50 @@ interface KeyRange {
   readonly before?: string;
 }
 
-export interface RawHead {
+/** An object of the bucket in a listing. */
+export interface RawObject {
+  readonly rawKey: string;
+  readonly bytes: number;
+  /** Changes when the object does. */
+  readonly etag: string;
+  /** When it was stored, milliseconds since 1970; undefined if the listing lacks it. */
+  readonly storedAt: number | undefined;
+}
+
+interface RawHead {
   readonly bytes: number;
   readonly details: Pick<S3RawBatch, 'encoding' | 'accepted' | 'rejected' | 'excluded'>;
 }
 
 const prefix = 'raw/';
-const excludedPrefix = 'excluded/';
+const overLimitPrefix = 'excluded/';
 
 /**
- * Raw bodies as objects `raw/<time>-<batch id>.json`, byte for byte; what is known of each is its
- * metadata. That has room for 2 KB: the indexes of excluded items are an object of their own,
- * `excluded/<time>-<batch id>.json`, of which the metadata tells.
+ * The raw store: objects `raw/<time>-<batch id>.json` with the bodies byte for byte, and their details
+ * as metadata. S3 limits metadata to 2 KB, so the indexes of over-limit items have an object of their
+ * own, `excluded/<time>-<batch id>.json`; the metadata says whether it exists.
  */
 export function s3RawStore(client: Pick<S3Client, 'send'>, bucket: string): S3RawStore {
-  // An object that is not there is forbidden to who may not list all of the bucket.
+  // Without permission to list the whole bucket, S3 answers 403 for a missing object.
   const unlessMissing = (rawKey: string) => async (error: unknown) => {
     const mayBeMissing = ['NoSuchKey', 'NotFound', 'AccessDenied'].includes(nameOf(error));
     if (mayBeMissing && !(await store.has(rawKey))) return undefined;
     throw error;
   };
-  const excludedOf = async (rawKey: string, metadata: Record<string, string>) =>
-    metadata[excludedName] === undefined
+  const overLimitOf = async (rawKey: string, metadata: Record<string, string>) =>
+    metadata[overLimitName] === undefined
       ? {}
-      : { excluded: await getExcluded(client, bucket, rawKey) };
+      : { excluded: await getOverLimitItems(client, bucket, rawKey) };
   const store: S3RawStore = {
     async put(raw, how) {
       const Key = rawKeyOf(raw.batchId, raw.receivedAt);
       const { excluded = [] } = raw;
-      // First: a body that is there is whole.
+      // First, so that a stored body is complete.
       if (excluded.length > 0) {
         await client.send(
           new PutObjectCommand({
             Bucket: bucket,
-            Key: excludedKeyOf(Key),
+            Key: overLimitKeyOf(Key),
             Body: Buffer.from(overLimitDocument(excluded)),
             ContentType: 'application/json',
           }),
@@ -104,7 +115,7 @@ export function s3RawStore(client: Pick<S3Client, 'send'>, bucket: string): S3Ra
     },
 
     async has(rawKey) {
-      // Asked for an object that is not there, S3 answers 403 to who may not list all of the bucket.
+      // A listing, since a request for a missing object may answer 403.
       const { Contents = [] } = await client.send(
         new ListObjectsV2Command({ Bucket: bucket, Prefix: rawKey, MaxKeys: 1 }),
       );
@@ -119,7 +130,7 @@ export function s3RawStore(client: Pick<S3Client, 'send'>, bucket: string): S3Ra
       const metadata = object.Metadata ?? {};
       const { accepted, rejected } = readMetadata(metadata);
       const encoding = encodingOf(object.ContentEncoding);
-      const excluded = await excludedOf(rawKey, metadata);
+      const excluded = await overLimitOf(rawKey, metadata);
       const details = { encoding, accepted, rejected, ...excluded };
       return { bytes: object.ContentLength ?? 0, details };
     },
@@ -138,7 +149,7 @@ export function s3RawStore(client: Pick<S3Client, 'send'>, bucket: string): S3Ra
         body,
         encoding: encodingOf(object.ContentEncoding),
         ...readMetadata(metadata),
-        ...(await excludedOf(rawKey, metadata)),
+        ...(await overLimitOf(rawKey, metadata)),
       };
     },
 
@@ -156,9 +167,7 @@ export function s3RawStore(client: Pick<S3Client, 'send'>, bucket: string): S3Ra
             ...(ContinuationToken === undefined ? { StartAfter: after } : { ContinuationToken }),
           }),
         );
-        const objects = (page.Contents ?? []).flatMap(({ Key: rawKey = '', Size: bytes = 0 }) =>
-          rawKey > after ? [{ rawKey, bytes }] : [],
-        );
+        const objects = (page.Contents ?? []).map(objectOf).filter(({ rawKey }) => rawKey > after);
         const wanted =
           before === undefined ? objects : objects.filter(({ rawKey }) => rawKey < before);
         yield wanted;
@@ -181,7 +190,7 @@ export function s3RawStore(client: Pick<S3Client, 'send'>, bucket: string): S3Ra
   return store;
 }
 
-/** Sorts before every raw key of that millisecond, and behind all of those before it. */
+/** Sorts before every raw key of that millisecond, and after all earlier ones. */
 export function startOf(receivedAt: number): string {
   return `${prefix}${new Date(receivedAt).toISOString()}`;
 }
@@ -190,22 +199,26 @@ function encodingOf(contentEncoding: string | undefined): ContentEncoding {
   return contentEncoding === 'gzip' ? 'gzip' : 'identity';
 }
 
-/** A body says that items of it were excluded, and what says which is gone or no list of indexes. */
-export class ExcludedUnreadable extends Error {
-  override readonly name = 'ExcludedUnreadable';
+function objectOf({ Key = '', Size = 0, ETag = '', LastModified }: _Object): RawObject {
+  return { rawKey: Key, bytes: Size, etag: ETag, storedAt: LastModified?.getTime() };
 }
 
-/** Without them the batch would read otherwise than it did: they must be there. */
-async function getExcluded(
+/** A raw body has over-limit items, but the object that lists them is missing or invalid. */
+export class OverLimitUnreadable extends Error {
+  override readonly name = 'OverLimitUnreadable';
+}
+
+/** Reads the over-limit items; without them the batch cannot be counted correctly. */
+async function getOverLimitItems(
   client: Pick<S3Client, 'send'>,
   bucket: string,
   rawKey: string,
 ): Promise<readonly number[]> {
-  const Key = excludedKeyOf(rawKey);
+  const Key = overLimitKeyOf(rawKey);
   const unreadable = (cause: unknown) => {
     const why = cause instanceof Error ? cause.message : String(cause);
-    const message = `${rawKey} says that items were excluded, and ${Key}, which says which, cannot be read: ${why}`;
-    return new ExcludedUnreadable(message, { cause });
+    const message = `${rawKey} has over-limit items, and their list ${Key} cannot be read: ${why}`;
+    return new OverLimitUnreadable(message, { cause });
   };
   const object = await client
     .send(new GetObjectCommand({ Bucket: bucket, Key }))
@@ -220,14 +233,14 @@ async function getExcluded(
   }
 }
 
-function excludedKeyOf(rawKey: string): string {
-  return excludedPrefix + rawKey.slice(prefix.length);
+function overLimitKeyOf(rawKey: string): string {
+  return overLimitPrefix + rawKey.slice(prefix.length);
 }
 
-/** In the metadata: how many items were excluded, where any were. */
-const excludedName = 'excluded';
+/** The metadata entry with the number of over-limit items, if there are any. */
+const overLimitName = 'excluded';
 
-/** As it stands in the metadata. */
+/** The form in the metadata. */
 export function sha256Of(body: Uint8Array): string {
   return hash('sha256', body);
 }
@@ -238,19 +251,19 @@ function metadataOf(raw: S3RawBatch): Record<string, string> {
     accepted: String(accepted),
     rejected: String(rejected),
     'items-per-message': itemsPerMessageText(itemsPerMessage),
-    ...(excluded.length > 0 && { [excludedName]: String(excluded.length) }),
+    ...(excluded.length > 0 && { [overLimitName]: String(excluded.length) }),
     sha256: sha256Of(body),
     ...(replayedAt !== undefined && { 'replayed-at': new Date(replayedAt).toISOString() }),
     ...(keyId !== undefined && { 'idempotency-key-id': keyId }),
   };
 }
 
-/** Other programs may store objects under names like ours: anything in the metadata may be missing. */
+/** Another program may have stored the object: every metadata entry may be missing. */
 function readMetadata(metadata: Record<string, string>) {
   const replayedAt = Date.parse(metadata['replayed-at'] ?? '');
   const keyId = metadata['idempotency-key-id'];
   const problems: string[] = [];
-  /** Reads an entry, or notes that it is no valid one. */
+  /** Reads an entry; records a problem if it is invalid. */
   const read = (name: string, reader: (text: string) => number, fallback?: string): number => {
     const text = metadata[name] ?? fallback;
     const value = text === undefined ? NaN : reader(text);
@@ -269,7 +282,7 @@ function readMetadata(metadata: Record<string, string>) {
     ...numbers,
     sha256: metadata['sha256'],
     ...(problems.length > 0 && {
-      invalidMetadata: `${problems.join(', ')} in the metadata of the object, which another program must have stored`,
+      invalidMetadata: `${problems.join(', ')} in the metadata of the object, which another program stored`,
     }),
   };
 }

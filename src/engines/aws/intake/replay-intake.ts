@@ -9,45 +9,47 @@ import {
 } from '../../../pipeline/ports.ts';
 import { inflate } from '../../../pipeline/inflate.ts';
 import { recut } from '../../../pipeline/chunks/recut.ts';
-import type { SweepProgress } from '../../../pipeline/sweep-ports.ts';
+import type { SweepProgress } from '../../../pipeline/sweep/ports.ts';
 import type { DynamodbBatchRecords, KeyRecord } from '../ledger/batch-records.ts';
 import { keyIdOf } from '../ledger/ledger-table.ts';
 import type { S3RawBatch, S3RawStore } from './raw-store.ts';
 import { orUnavailable } from '../unavailable.ts';
 
-export interface AwsReplayOptions {
+interface AwsReplayOptions {
   readonly records: DynamodbBatchRecords;
   readonly rawStore: Pick<S3RawStore, 'put' | 'has' | 'get'>;
   readonly queue: ChunkQueue;
-  /** Rows by which the sweeper sees that what came here is queued and counted: it passed their time long ago. */
-  readonly orphans: Pick<SweepProgress, 'keep'>;
-  /** `Infinity`: as many as go into a chunk. */
+  /** The sweep has passed the raw keys of replayed batches long ago: as orphans it checks them. */
+  readonly orphans: Pick<SweepProgress, 'saveOrphan'>;
+  /** `Infinity`: as many as fit into a chunk. */
   readonly itemsPerMessage: number;
   readonly dayOf: DayOf;
   readonly now: () => number;
-  /** How long rows of the ledger live at least, in milliseconds. */
+  /** The shortest time for which ledger rows were ever kept, in milliseconds. */
   readonly leastKeepMs: () => Promise<number>;
-  /** What is older than that less this is not queued any more: its marks might be gone. */
+  /**
+   * Batches older than `leastKeepMs` less this are not queued: their dedup records may have expired.
+   */
   readonly roomMs: number;
-  /** Is told why a batch was not taken. */
+  /** Reports why a batch was not accepted. */
   readonly onFailure: (error: unknown, batchId: BatchId) => void;
 }
 
-/** As `awsIntake` has it: an attempt under way, and one that nobody takes for that any more. */
+/** From this age on an attempt without a stored body counts as ended, as in `awsIntake`. */
 const attemptMsMax = 5 * 60_000;
-/** The sweeper looks after what is still incomplete then. */
+/** The sweep checks the batch after this time. */
 const sweepAfterMs = 15 * 60_000;
-/** What a body may inflate to at most, on any installation. */
+/** The largest inflated body on any installation. */
 const bytesMax = 64 * 1024 * 1024;
 const notTaken = 'The batch could not be stored and queued. Send it again after a moment.';
 const underWay =
-  'A batch with the same Idempotency-Key may be under way. Send this one again after some minutes.';
+  'A request with the same Idempotency-Key may still be in progress. Send this one again after some minutes.';
 
 /**
- * Takes in batches of other installations, under the ids and the raw keys that they have had since
- * they were received. The raw object says whether a batch is here; the ledger lets each of its
- * chunks be counted once. Steps: the key's row, a row for the sweeper, the body, the messages, the
- * batch's row. Any of them may be the last: the next attempt, or the sweeper, does the rest.
+ * Accepts batches of other installations under their batch ids and raw keys. The raw object shows
+ * whether a batch is here; dedup records make each of its chunks count once. The steps: the row of the
+ * idempotency key, an orphan row for the sweep, the body, the messages, the batch row. The replay may
+ * be interrupted after each; the next attempt, or the sweep, does the rest.
  */
 export function awsReplayIntake(options: AwsReplayOptions): ReplayIntake {
   return {
@@ -64,9 +66,9 @@ async function replay(options: AwsReplayOptions, batch: ReplayedBatch): Promise<
   const { records, rawStore } = options;
   const { origin } = batch;
   const rawKey = rawKeyOf(origin.batchId, origin.receivedAt);
-  const there = (await rawStore.has(rawKey)) ? await rawStore.get(rawKey) : undefined;
-  if (there !== undefined) return await goOn(options, batch, there);
-  // Its raw body was removed by the bucket's own rules.
+  const existing = (await rawStore.has(rawKey)) ? await rawStore.get(rawKey) : undefined;
+  if (existing !== undefined) return await completeStored(options, batch, existing);
+  // The bucket's lifecycle rule has deleted the raw body.
   if (await records.isComplete(origin.batchId)) return { kind: 'known', batch: origin };
   const replayedAt = options.now();
   const raw: S3RawBatch = {
@@ -79,22 +81,22 @@ async function replay(options: AwsReplayOptions, batch: ReplayedBatch): Promise<
   };
   const holder = await claimKey(options, batch, raw);
   if (holder !== undefined) return { kind: 'known', batch: holder };
-  await options.orphans.keep({ rawKey, attempts: 1 }, replayedAt + sweepAfterMs);
-  // One who was held up so long may have lost the key meanwhile.
+  await options.orphans.saveOrphan({ rawKey, attempts: 1 }, replayedAt + sweepAfterMs);
+  // After such a delay another attempt may have taken the key.
   if (options.now() - replayedAt > attemptMsMax / 2) {
     throw new Unavailable('storage_failed', notTaken);
   }
   if (!(await rawStore.put(raw, 'if-absent'))) {
-    const { kind } = await goOn(options, batch, (await rawStore.get(rawKey)) ?? raw);
-    // Who stored it in the same moment may have kept the row too.
+    const { kind } = await completeStored(options, batch, (await rawStore.get(rawKey)) ?? raw);
+    // The attempt that stored it at the same time also writes the rows.
     return kind === 'known' ? { kind: 'known', batch: origin } : conflict(rawKey);
   }
   await queueAll(options, raw, rawKey);
   return { kind: 'stored' };
 }
 
-/** A batch whose raw body is here: is it the same, and was all of it queued? */
-async function goOn(
+/** Compares a stored raw body with the batch, and queues what an interrupted attempt may have left. */
+async function completeStored(
   options: AwsReplayOptions,
   batch: ReplayedBatch,
   raw: S3RawBatch,
@@ -105,7 +107,7 @@ async function goOn(
   if (await options.records.isComplete(origin.batchId)) return { kind: 'known', batch: origin };
   const ageMs = options.now() - (raw.replayedAt ?? raw.receivedAt);
   const leastMs = await options.leastKeepMs();
-  // By then the sweeper had completed it, and the row that said so has ended.
+  // The sweep completed it, and its batch row has expired.
   if (ageMs >= leastMs) return { kind: 'known', batch: origin };
   if (ageMs >= leastMs - options.roomMs) return { kind: 'undecidable', detail: undecided(rawKey) };
   await queueAll(options, raw, rawKey);
@@ -118,15 +120,15 @@ async function queueAll(
   rawKey: string,
 ): Promise<void> {
   const cut = recut(raw, dayOf);
-  if ('reason' in cut) throw new Error(`${rawKey} reads otherwise than it did: ${cut.reason}`);
+  if ('reason' in cut) throw new Error(`${rawKey} cannot be cut into chunks: ${cut.reason}`);
   await queue.send(cut.chunks);
   await records.complete({ ...raw, chunks: cut.chunks.length });
 }
 
 /**
- * Makes the key that of this batch; returns the batch under which its
- * client has sent it again, here, if that is so. A key of another body, or of a later batch from
- * elsewhere, stays with that.
+ * Gives the key to this batch. If the client has sent the same body again to this installation,
+ * returns the batch of that request. A key of another body, or of a later replayed batch, keeps its
+ * batch.
  */
 async function claimKey(
   { records, rawStore, now }: AwsReplayOptions,
@@ -135,7 +137,7 @@ async function claimKey(
 ): Promise<KeyRecord | undefined> {
   if (idempotency === undefined) return undefined;
   const { key, bodySha256 } = idempotency;
-  // Another attempt at this very batch may hold it.
+  // Another attempt at the same batch may hold it.
   let replaced: BatchId = raw.batchId;
   for (;;) {
     const record = { ...raw, bodySha256 };
@@ -156,7 +158,7 @@ async function claimKey(
   }
 }
 
-/** A gateway that loses compressed bodies has the same batch come without its encoding. */
+/** The same batch may come in another encoding, where a gateway does not pass compressed bodies. */
 function isSameBody(
   one: Pick<S3RawBatch, 'body' | 'encoding'>,
   other: Pick<ReplayedBatch, 'body' | 'encoding'>,
@@ -169,10 +171,10 @@ function isSameBody(
 }
 
 function conflict(rawKey: string): ReplayResult {
-  const detail = `${rawKey} is here already, with another body. Nothing was stored.`;
+  const detail = `${rawKey} exists here with another body. Nothing was stored.`;
   return { kind: 'conflict', detail };
 }
 
 function undecided(rawKey: string): string {
-  return `${rawKey} is here, was not wholly queued, and is so old that what was counted of it may not be known any more. Nothing was queued; audit tells whether it is counted.`;
+  return `${rawKey} exists here and was not completely queued, but it is so old that the ledger may no longer show what is counted. Nothing was queued; run audit to see whether it is counted.`;
 }

@@ -3,7 +3,7 @@ import type { SQSClient } from '@aws-sdk/client-sqs';
 import type { BatchId } from '../../../domain/batch-id.ts';
 import { areAllCounted } from '../../../pipeline/chunks/recut.ts';
 import type { ChunkQueue, DeadLetterSink } from '../../../pipeline/ports.ts';
-import type { BatchState, FinishedIntake, SweepPorts } from '../../../pipeline/sweep-ports.ts';
+import type { BatchState, FinishedIntake, SweepPorts } from '../../../pipeline/sweep/ports.ts';
 import type { Backoff } from '../../../util/backoff.ts';
 import { batchGet } from '../ledger/batch-get.ts';
 import { DynamodbBatchRecords } from '../ledger/batch-records.ts';
@@ -23,34 +23,33 @@ import {
 import { messagesIn } from '../queue/queue-depth.ts';
 import type { S3RawStore } from './raw-store.ts';
 
-export interface AwsSweepOptions {
+interface AwsSweepOptions {
   readonly ledger: Omit<LedgerReaderOptions, 'now'>;
   readonly rawStore: S3RawStore;
   readonly queue: ChunkQueue;
-  /** Of the queue, for how much waits there. */
   readonly sqs: Pick<SQSClient, 'send'>;
   readonly queueUrl: string;
-  readonly parking: DeadLetterSink;
-  /** Between tries of what DynamoDB left out. */
+  readonly deadLetters: DeadLetterSink;
+  /** Between requests for keys that DynamoDB left unprocessed. */
   readonly backoff: Backoff;
-  /** How many batches, or requests for the rows of 100, are worked on at the same time. */
+  /** How many batches, or requests for 100 ledger rows each, to work on concurrently. */
   readonly width: number;
 }
 
-/** Bounds the bodies held in memory at the same time. */
+/** The limit of the raw bodies in memory. */
 const bodiesBytesMax = 64 * 1024 * 1024;
-/** The size assumed for a body that the current listing does not have: the largest allowed. */
+/** The assumed size of a body that the current listing lacks: the largest allowed. */
 const unlistedBytes = 4 * 1024 * 1024;
 
-/** The marks of batches of more chunks are read by a query each, which is cheaper then. */
-const markedChunksMax = 25;
+/** For a batch of more chunks, one query is cheaper than reading each dedup record. */
+const recordsReadMax = 25;
 
-/** What a sweep works on: the raw bodies in S3, and what the ledger says of them. */
+/** The sweep's ports on AWS: the raw bodies in S3, and their rows in the ledger. */
 export function awsSweepPorts(options: AwsSweepOptions): SweepPorts {
-  const { ledger, rawStore, queue, parking, width } = options;
+  const { ledger, rawStore, queue, deadLetters, width } = options;
   const records = new DynamodbBatchRecords(ledger);
   const state = (batchId: BatchId) => stateOf(ledger, batchId);
-  const room = new ByteRoom(bodiesBytesMax);
+  const bodies = new ByteLimiter(bodiesBytesMax);
   let sizes: ReadonlyMap<unknown, number> = new Map();
   return {
     async *keys(range) {
@@ -61,25 +60,25 @@ export function awsSweepPorts(options: AwsSweepOptions): SweepPorts {
     },
     raw: (rawKey) => rawStore.get(rawKey),
     async intakes(batchIds) {
-      // Two raw keys of one batch are a mistake of others, and no reason to look at nothing.
+      // Another program may have stored one batch under two raw keys.
       const keys = [...new Set(batchIds)].map((batchId) => keyItem(batchKey(batchId)));
-      const rows = await glance(options, keys, 'id, chunks, replayed_at, queued_at');
-      // A row that cannot be read is met again where its batch is looked after by itself.
+      const rows = await readRecent(options, keys, 'id, chunks, replayed_at, queued_at');
+      // The sweep reads the state of the batch itself and fails on an unreadable row there.
       const readable = rows.filter((row) => row['chunks']?.N !== undefined);
       return new Map(readable.map((row) => [batchIdOf(textOf(row, 'id')), intakeOf(row)]));
     },
     async counted(batches) {
-      const few = [...batches].filter(([, { chunks }]) => chunks <= markedChunksMax);
-      const many = [...batches].filter(([, { chunks }]) => chunks > markedChunksMax);
-      const marks = await glance(options, few.flatMap(marksOf), 'id, entry');
+      const few = [...batches].filter(([, { chunks }]) => chunks <= recordsReadMax);
+      const many = [...batches].filter(([, { chunks }]) => chunks > recordsReadMax);
+      const records = await readRecent(options, few.flatMap(dedupKeysOf), 'id, entry');
       const counted = new Map<BatchId, Set<number>>(few.map(([batchId]) => [batchId, new Set()]));
-      for (const mark of marks) {
-        const index = chunkIndexOf(textOf(mark, 'entry'));
-        if (index !== undefined) counted.get(batchIdOf(textOf(mark, 'id')))?.add(index);
+      for (const record of records) {
+        const index = chunkIndexOf(textOf(record, 'entry'));
+        if (index !== undefined) counted.get(batchIdOf(textOf(record, 'id')))?.add(index);
       }
-      const asked = await inParallel(width, many, async ([batchId]) => state(batchId));
+      const states = await inParallel(width, many, async ([batchId]) => state(batchId));
       for (const [at, [batchId]] of many.entries()) {
-        counted.set(batchId, new Set(asked[at]?.counted));
+        counted.set(batchId, new Set(states[at]?.counted));
       }
       const isDone = ([batchId, { chunks }]: [BatchId, FinishedIntake]) =>
         areAllCounted(chunks, counted.get(batchId) ?? new Set());
@@ -88,21 +87,21 @@ export function awsSweepPorts(options: AwsSweepOptions): SweepPorts {
     state,
     queueDepth: () => messagesIn(options.sqs, options.queueUrl),
     queue,
-    parking,
+    deadLetters,
     async complete(raw, chunks, queuedAt) {
       await records.complete({ ...raw, chunks, queuedAt });
     },
     progress: dynamodbSweepProgress(ledger.client, ledger.ledgerTable),
     async each(inputs, work) {
       await inParallel(width, inputs, (input) =>
-        room.hold(sizes.get(input) ?? unlistedBytes, () => work(input)),
+        bodies.hold(sizes.get(input) ?? unlistedBytes, () => work(input)),
       );
     },
   };
 }
 
-/** Lets work begin in its order, as far as there is room for what it holds. */
-class ByteRoom {
+/** Starts work in order, and limits the bytes that running work holds. */
+class ByteLimiter {
   readonly #max: number;
   readonly #waiting: (() => void)[] = [];
   #held = 0;
@@ -126,8 +125,8 @@ class ByteRoom {
   }
 }
 
-/** Rows as they were some moments ago, at half the price: what seems to be missing is asked for again. */
-function glance(
+/** Reads rows eventually consistently, at half the price; the sweep reads missing ones again. */
+function readRecent(
   { ledger: { client, ledgerTable: table }, backoff, width }: AwsSweepOptions,
   keys: readonly Item[],
   attributes: string,
@@ -151,6 +150,6 @@ function intakeOf(row: Item): FinishedIntake {
   };
 }
 
-function marksOf([batchId, { chunks }]: [BatchId, FinishedIntake]): Item[] {
+function dedupKeysOf([batchId, { chunks }]: [BatchId, FinishedIntake]): Item[] {
   return Array.from({ length: chunks }, (_, index) => keyItem(chunkKey(batchId, index)));
 }

@@ -7,13 +7,13 @@ import type { Item } from './ledger-table.ts';
 export interface BatchGetOptions {
   readonly client: Pick<DynamoDBClient, 'send'>;
   readonly table: string;
-  /** Whether what was written last must be seen, at twice the price. */
+  /** Whether to see the latest writes, at twice the price. */
   readonly isConsistent: boolean;
-  /** The attributes that are wanted, with commas between; left out: all. */
+  /** The attributes to read, separated by commas; default: all. */
   readonly attributes?: string;
-  /** How many requests are made at the same time. */
+  /** Concurrent requests. */
   readonly width: number;
-  /** Between the requests for what DynamoDB leaves out, as it does where it is busy. */
+  /** Between requests for keys that a busy DynamoDB left unprocessed. */
   readonly backoff: Backoff;
 }
 
@@ -21,8 +21,8 @@ export interface BatchGetOptions {
 const keysMax = 100;
 
 /**
- * The items that are there of the keys, each of which is given once, in no order.
- * @throws where DynamoDB goes on leaving some out.
+ * The items that exist under the keys, in no order; the keys must be distinct.
+ * @throws if DynamoDB keeps leaving keys unprocessed.
  */
 export async function batchGet(options: BatchGetOptions, keys: readonly Item[]): Promise<Item[]> {
   const pages: Item[][] = [];
@@ -46,7 +46,7 @@ async function getPage(options: BatchGetOptions, keys: readonly Item[]): Promise
     found.push(...(Responses[table] ?? []));
     open = UnprocessedKeys[table]?.Keys ?? [];
     if (open.length > 0 && !(await backOff(backoff, attempts))) {
-      throw new Error('DynamoDB answers only in part, again and again: it is too busy.');
+      throw new Error('DynamoDB is too busy: it left keys unprocessed in every attempt.');
     }
   }
   return found;

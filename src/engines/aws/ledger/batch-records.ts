@@ -9,7 +9,7 @@ import type { BatchId } from '../../../domain/batch-id.ts';
 import type { BatchIdentity } from '../../../pipeline/chunks/chunk.ts';
 import type { EarlierBatch } from '../../../pipeline/ports.ts';
 import { itemsPerMessageText, readItemsPerMessage } from '../../../pipeline/chunks/recut.ts';
-import { decodeOverLimitItems, encodeOverLimitItems } from './excluded-items.ts';
+import { decodeOverLimitItems, encodeOverLimitItems } from './over-limit-items.ts';
 import {
   batchKey,
   expiry,
@@ -29,30 +29,30 @@ export interface BatchRecordsOptions {
   readonly keepMs: number;
 }
 
-/** What a key stands for; which items are excluded is so fixed for all attempts at the batch. */
+/** The batch of an idempotency key. It fixes the over-limit items for all attempts at the batch. */
 export interface KeyRecord extends EarlierBatch {
-  /** When the batch came here from another installation, if it did; milliseconds since 1970. */
+  /** Of a replayed batch: when it arrived here; milliseconds since 1970. */
   readonly replayedAt?: number;
   readonly itemsPerMessage: number;
 }
 
-/** A batch all of which is stored and queued. */
+/** A batch that is stored and queued as a whole. */
 export interface BatchRecord extends BatchIdentity {
   readonly accepted: number;
   readonly rejected: number;
   readonly chunks: number;
-  /** When a sweep queued it, if its intake was cut off; milliseconds since 1970. */
+  /** Of a batch whose interrupted intake a sweep completed: when; milliseconds since 1970. */
   readonly queuedAt?: number;
 }
 
 /**
- * When a key may be given to a batch: `:expired` is the time (ms) up to which keys are forgotten,
- * `:replaced` a batch that may be written over.
+ * The condition on which a batch may take a key. Keys up to `:expired` (milliseconds since 1970) have
+ * expired; the batch `:replaced` may be overwritten.
  */
 export const isKeyFree =
   'attribute_not_exists(id) OR batch_id = :replaced OR replayed_at <= :expired OR (attribute_not_exists(replayed_at) AND received_at <= :expired)';
 
-/** The rows that say whose batch an idempotency key is, and which batches are stored and queued. */
+/** Idempotency keys and batch rows in the ledger. */
 export class DynamodbBatchRecords {
   readonly #options: BatchRecordsOptions;
 
@@ -60,7 +60,7 @@ export class DynamodbBatchRecords {
     this.#options = options;
   }
 
-  /** The batch of the caller's key, if the key is still kept. */
+  /** The batch of the caller's key, unless the key has expired. */
   async findKey(caller: string, key: string, now: number): Promise<KeyRecord | undefined> {
     const record = readKey(await this.#get(keyOf(caller, key)));
     const isKept = record !== undefined && keptSince(record) + this.#options.keepMs > now;
@@ -68,8 +68,8 @@ export class DynamodbBatchRecords {
   }
 
   /**
-   * Gives the key to the batch, unless it is another's: then returns that one. `replaced` may be
-   * written over too.
+   * Gives the key to the batch; if another batch has it, returns that one instead. `replaced`: a
+   * batch that loses its key.
    */
   async claimKey(
     caller: string,
@@ -84,7 +84,7 @@ export class DynamodbBatchRecords {
         new PutItemCommand({
           TableName: ledgerTable,
           Item: keyRow(keyOf(caller, key), record, keepMs),
-          // DynamoDB ends a row some time after its time: until then it may be written over.
+          // DynamoDB deletes expired rows late; until then the condition allows to overwrite them.
           ConditionExpression: isKeyFree,
           ExpressionAttributeValues: {
             ':expired': { N: String(now - keepMs) },
@@ -97,23 +97,23 @@ export class DynamodbBatchRecords {
     } catch (error) {
       if (!(error instanceof ConditionalCheckFailedException)) throw error;
       const holder = readKey(error.Item ?? (await this.#get(keyOf(caller, key))));
-      // Where it has ended in this moment, the key is free.
+      // If DynamoDB has just deleted the row, the key is free.
       return holder ?? (await this.claimKey(caller, key, record, now, replaced));
     }
   }
 
-  /** Whether all of the batch is stored and queued. */
+  /** Whether the batch is stored and queued as a whole. */
   async isComplete(batchId: BatchId): Promise<boolean> {
     return (await this.#get(batchKey(batchId))) !== undefined;
   }
 
-  /** When the batch came, as long as that is remembered. */
+  /** When the batch was received, until its row expires; milliseconds since 1970. */
   async receivedAt(batchId: BatchId): Promise<number | undefined> {
     const record = await this.#get(batchKey(batchId));
     return record && numberOf(record, 'received_at');
   }
 
-  /** Says that all of it is stored and queued; false where that was said before. */
+  /** Records that the batch is stored and queued; false if that is recorded already. */
   async complete(record: BatchRecord): Promise<boolean> {
     const { client, ledgerTable, keepMs } = this.#options;
     try {
@@ -151,7 +151,7 @@ function keyOf(caller: string, key: string): LedgerKey {
   return idempotencyKey(keyIdOf(caller, key));
 }
 
-/** The row of a key that is the batch's. */
+/** The row of an idempotency key that belongs to the batch. */
 export function keyRow(key: LedgerKey, record: KeyRecord, keepMs: number): Item {
   const { excluded = [] } = record;
   return {
@@ -167,8 +167,8 @@ export function keyRow(key: LedgerKey, record: KeyRecord, keepMs: number): Item 
 }
 
 /**
- * From when on the rows of a batch are kept. For one from another installation that is its coming
- * here: of the clock of the other side nothing is known.
+ * The moment from which a batch's rows are kept. For a replayed batch that is its arrival here: the
+ * other installation's clock is unknown.
  */
 function keptSince({
   replayedAt,

@@ -1,36 +1,28 @@
 import { randomUUID } from 'node:crypto';
 
-import {
-  PutItemCommand,
-  TransactWriteItemsCommand,
-  TransactionCanceledException,
-  type DynamoDBClient,
-  type TransactWriteItem,
-} from '@aws-sdk/client-dynamodb';
+import { PutItemCommand, type TransactWriteItem } from '@aws-sdk/client-dynamodb';
 
-import { isRetryable, isRetryableCode } from '../errors.ts';
-import { backOff, type Backoff } from '../../../util/backoff.ts';
+import { isRetryable } from '../errors.ts';
+import { backOff } from '../../../util/backoff.ts';
 import { keyItem, rebuildRunKey } from './ledger-table.ts';
+import { transact, transactionWritesMax, type TransactOptions } from './transact.ts';
 
-export interface FenceOptions {
-  /** One that tries once: what is tried again, and how, is decided here. */
-  readonly client: Pick<DynamoDBClient, 'send'>;
+interface FenceOptions extends TransactOptions {
   readonly ledgerTable: string;
-  readonly backoff: Backoff;
 }
 
-/** So many writes fit into a transaction beside the fence. */
-export const fencedWritesMax = 99;
+/** How many writes fit into a transaction beside the fence. */
+export const fencedWritesMax = transactionWritesMax - 1;
 
-/** Somebody else has begun to rebuild the store. */
-export class Overtaken extends Error {
-  override readonly name = 'Overtaken';
+/** Another rebuild of the store has started. */
+export class RebuildSuperseded extends Error {
+  override readonly name = 'RebuildSuperseded';
 }
 
 /**
- * Writes of one rebuild. A row of the ledger names the rebuild that may write, and every transaction
- * holds to it: once another has begun, nothing of an earlier one takes effect any more, be it still
- * on its way.
+ * The writes of one rebuild. A ledger row names the rebuild that may write, and every transaction
+ * checks it: once another rebuild starts, no write of an earlier one takes effect, not even one that
+ * is in flight.
  */
 export class FencedWrites {
   readonly runId: string;
@@ -41,11 +33,11 @@ export class FencedWrites {
     this.runId = runId;
   }
 
-  /** From now on, writes of others fail. */
+  /** Makes this rebuild the one that may write. */
   static async takeOver(options: FenceOptions): Promise<FencedWrites> {
     const { client, ledgerTable, backoff } = options;
-    const begunAt = new Date(backoff.now()).toISOString();
-    const runId = `${begunAt}-${randomUUID().slice(0, 8)}`;
+    const startedAt = new Date(backoff.now()).toISOString();
+    const runId = `${startedAt}-${randomUUID().slice(0, 8)}`;
     const Item = { ...keyItem(rebuildRunKey), run_id: { S: runId } };
     for (let attempts = 1; ; attempts++) {
       try {
@@ -58,33 +50,17 @@ export class FencedWrites {
   }
 
   /**
-   * Carries all of it out, once, or nothing. `refused`: a condition did not hold.
-   * @throws {Overtaken}
+   * Carries out all writes once, or none. `refused`: a condition did not hold.
+   * @throws {RebuildSuperseded}
    */
   async write(writes: readonly TransactWriteItem[]): Promise<'done' | 'refused'> {
-    const { client, backoff } = this.#options;
-    const TransactItems = [this.#fence(), ...writes];
-    let request = { TransactItems, ClientRequestToken: randomUUID() };
-    for (let attempts = 1; ; attempts++) {
-      try {
-        await client.send(new TransactWriteItemsCommand(request));
-        return 'done';
-      } catch (error) {
-        const codes =
-          error instanceof TransactionCanceledException
-            ? (error.CancellationReasons ?? []).map(({ Code = 'None' }) => Code)
-            : undefined;
-        if (codes?.[0] === 'ConditionalCheckFailed') throw overtaken(error);
-        if (codes?.includes('ConditionalCheckFailed') === true) return 'refused';
-        const isPassing =
-          codes === undefined
-            ? isRetryable(error)
-            : codes.every((code) => code === 'None' || isRetryableCode(code));
-        if (!isPassing || !(await backOff(backoff, attempts))) throw error;
-        // One whose fate is not known is sent as it was: its token keeps it from taking effect twice.
-        if (codes !== undefined) request = { TransactItems, ClientRequestToken: randomUUID() };
-      }
-    }
+    const outcome = await transact(this.#options, () => [this.#fence(), ...writes]);
+    if (outcome.kind === 'done') return 'done';
+    if (!outcome.places.has(0)) return 'refused';
+    throw new RebuildSuperseded(
+      'Another rebuild of this stack has started. The corrections of this one stay; see the report of the other.',
+      { cause: outcome.cause },
+    );
   }
 
   #fence(): TransactWriteItem {
@@ -97,10 +73,4 @@ export class FencedWrites {
       },
     };
   }
-}
-
-function overtaken(cause: unknown): Overtaken {
-  const message =
-    'Another rebuild of this stack has begun meanwhile. What this one has corrected stays; see what the other says.';
-  return new Overtaken(message, { cause });
 }

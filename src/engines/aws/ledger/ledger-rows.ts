@@ -1,6 +1,6 @@
 import { isBatchId, type BatchId } from '../../../domain/batch-id.ts';
 import { toRanges } from '../../../domain/index-ranges.ts';
-import { decodeOverLimitItems } from './excluded-items.ts';
+import { decodeOverLimitItems } from './over-limit-items.ts';
 import { chunkIndexOf, isDropped, keyPrefix, type Item } from './ledger-table.ts';
 
 /** A chunk by its identity. */
@@ -9,10 +9,10 @@ export interface ChunkId {
   readonly index: number;
 }
 
-/** What a row of the ledger says of what is counted. Numbers are NaN where the row has none. */
+/** A ledger row that says what is counted. Missing numbers are NaN. */
 export type LedgerRow =
-  | ({ readonly kind: 'mark'; readonly items: number } & ChunkId)
-  /** Somebody decided that the chunk is never counted. */
+  | ({ readonly kind: 'dedup_record'; readonly items: number } & ChunkId)
+  /** An operator dropped the chunk: it is never counted. */
   | ({ readonly kind: 'dropped_chunk' } & ChunkId)
   | { readonly kind: 'dropped_batch'; readonly batchId: BatchId }
   | {
@@ -23,26 +23,26 @@ export type LedgerRow =
       readonly chunks: number;
     }
   | KeyRow
-  /** A message of somebody else is counted; on which counter, where that is noted. */
-  | { readonly kind: 'stranger'; readonly counter: NotedCounter | undefined };
+  /** A message that another program queued is counted; earlier versions recorded no counter. */
+  | { readonly kind: 'foreign_message'; readonly counter: RecordedCounter | undefined };
 
-/** Whose batch an idempotency key is. */
+/** The row of an idempotency key. */
 export interface KeyRow {
   readonly kind: 'key';
   readonly keyId: string;
-  /** Empty where the row names none. */
+  /** Empty if the row names none. */
   readonly batchId: BatchId;
   readonly receivedAt: number;
   readonly replayedAt: number | undefined;
   readonly bodySha256: Uint8Array;
   readonly itemsPerMessage: string;
-  /** As `excludedText` has it. */
+  /** In the form of `overLimitText`. */
   readonly excluded: string;
   /** Seconds since 1970. */
   readonly expiresAt: number;
 }
 
-export interface NotedCounter {
+interface RecordedCounter {
   readonly date: string;
   readonly type: string;
   readonly state: string;
@@ -51,13 +51,13 @@ export interface NotedCounter {
 const batchPrefix = 'batch:';
 const messagePrefix = 'message:';
 
-/** Reads a row; undefined where it says nothing of what is counted. */
+/** Reads a row; undefined if it is of another kind. */
 export function ledgerRowOf(item: Item): LedgerRow | undefined {
   const id = item['id']?.S ?? '';
   const entry = item['entry']?.S ?? '';
   if (id.startsWith(messagePrefix)) {
     if (entry !== 'counted' || isDropped(item)) return undefined;
-    return { kind: 'stranger', counter: notedCounter(item) };
+    return { kind: 'foreign_message', counter: recordedCounter(item) };
   }
   if (id.startsWith(keyPrefix)) return entry === 'key' ? keyRowOf(id, item) : undefined;
   const batchId = id.slice(batchPrefix.length);
@@ -65,7 +65,7 @@ export function ledgerRowOf(item: Item): LedgerRow | undefined {
   const index = chunkIndexOf(entry);
   if (index !== undefined) {
     if (isDropped(item)) return { kind: 'dropped_chunk', batchId, index };
-    return { kind: 'mark', batchId, index, items: numberIn(item, 'items') };
+    return { kind: 'dedup_record', batchId, index, items: numberIn(item, 'items') };
   }
   if (entry === 'dropped') return { kind: 'dropped_batch', batchId };
   if (entry !== 'batch') return undefined;
@@ -89,23 +89,23 @@ function keyRowOf(id: string, item: Item): KeyRow {
   };
 }
 
-/** Which items are excluded, as runs: the same text for the same items, whoever compressed them. */
-export function excludedText(excluded: readonly number[] = []): string {
+/** The over-limit items as ranges: equal texts for equal items, however they were compressed. */
+export function overLimitText(excluded: readonly number[] = []): string {
   return JSON.stringify(toRanges(excluded));
 }
 
 function excludedIn(item: Item): string {
   const bytes = item['excluded']?.B;
-  if (bytes === undefined) return excludedText();
+  if (bytes === undefined) return overLimitText();
   try {
-    return excludedText(decodeOverLimitItems(bytes));
+    return overLimitText(decodeOverLimitItems(bytes));
   } catch (error) {
-    // What cannot be read is as good as other items.
+    // Differs from every readable text.
     return `unreadable: ${String(error)}`;
   }
 }
 
-function notedCounter(item: Item): NotedCounter | undefined {
+function recordedCounter(item: Item): RecordedCounter | undefined {
   const [date, type, state] = [item['date']?.S, item['type']?.S, item['state']?.S];
   if (date === undefined || type === undefined || state === undefined) return undefined;
   return { date, type, state };

@@ -8,54 +8,55 @@ import type { BatchId } from '../../../domain/batch-id.ts';
  * The ledger table: partition key `id`, sort key `entry`, time to live `expires_at` (seconds).
  *
  *     id                entry            what it is
- *     batch:<batch id>  batch            the batch is stored and queued; its receipt
- *                       chunk:<index>    this chunk is counted; or, with dropped_at, never will be
+ *     batch:<batch id>  batch            the batch row: the batch is stored and queued; its receipt
+ *                       chunk:<index>    the dedup record: this chunk is counted; or, with
+ *                                        dropped_at, never will be
  *                       dropped          nothing of this batch can be counted, nor will be
- *     key:<sha-256>     key              the caller's idempotency key, and whose batch it is
- *     message:<id>      counted          this message of somebody else is counted, or dropped likewise
- *                       parked           this message was put into the dead-letter queue
- *     dropped           <dead letter>    who it was that somebody decided never to count
- *     sweep             position         through which raw key no batch's intake was left cut off
- *                       counted          through which raw key all batches are counted or orphans
- *                       swept            before which moment of receipt that is so of all
+ *     key:<sha-256>     key              the caller's idempotency key, and its batch
+ *     message:<id>      counted          this message of another program is counted; or, with
+ *                                        dropped_at, never will be
+ *                       parked           this message was moved to the dead-letter queue
+ *     dropped           <dead letter>    a dropped dead letter
+ *     sweep             position         the raw key up to which no intake is left interrupted
+ *                       counted          the raw key up to which all batches are counted or orphans
+ *                       swept            the time of receipt before which they are
  *                       orphan:<raw key> a batch whose chunks were sent again
- *     rebuild           run              which rebuild may write
+ *     rebuild           run              the rebuild that may write
  *                       step:<run>:<n>   what it corrected: the counters as they were, until they are dropped
- *     settings          day_rule         the rule by which this store takes the day
- *                       least_keep       the shortest time for which marks were ever kept
- *                       tables           which counters table and which ledger table belong together
+ *     settings          day_rule         the day rule of this store
+ *                       least_keep       the shortest time for which dedup records were ever kept
+ *                       tables           the counters table and the ledger table that belong together
  */
 export interface LedgerKey {
   readonly id: string;
   readonly entry: string;
 }
 
-/** The attributes of an item, as DynamoDB has them. */
+/** The attributes of an item in DynamoDB's form. */
 export type Item = Record<string, AttributeValue>;
 
-/** A batch with so many chunks cannot be: a body is at most some megabytes. */
+/** No batch has more chunks: a body has some megabytes at most. */
 const indexDigits = 6;
 const chunkPrefix = 'chunk:';
-
 const batchPrefix = 'batch:';
 
 export function batchKey(batchId: BatchId): LedgerKey {
   return { id: batchPrefix + batchId, entry: 'batch' };
 }
 
-/** The batch whose rows have this id. */
+/** The batch id in the partition key of its rows. */
 export function batchIdOf(id: string): BatchId {
   return id.slice(batchPrefix.length);
 }
 
 export function chunkKey(batchId: BatchId, index: number): LedgerKey {
   const digits = String(index).padStart(indexDigits, '0');
-  return { id: `batch:${batchId}`, entry: chunkPrefix + digits };
+  return { id: batchPrefix + batchId, entry: chunkPrefix + digits };
 }
 
 /**
- * What an idempotency key is known by: a SHA-256 in hex. The caller's name stands with its length,
- * so that no two pairs are written alike.
+ * The id of an idempotency key: a SHA-256 in hex. The length of the caller's name keeps different
+ * pairs of caller and key apart.
  */
 export function keyIdOf(caller: string, key: string): string {
   return hash('sha256', `${caller.length}:${caller}${key}`);
@@ -63,7 +64,6 @@ export function keyIdOf(caller: string, key: string): string {
 
 export const keyPrefix = 'key:';
 
-/** Whose batch an idempotency key is. */
 export function idempotencyKey(keyId: string): LedgerKey {
   return { id: keyPrefix + keyId, entry: 'key' };
 }
@@ -77,12 +77,11 @@ export function messageKey(messageId: string, entry: 'counted' | 'parked'): Ledg
   return { id: `message:${messageId}`, entry };
 }
 
-/** Nothing of the batch is ever counted. */
 export function droppedBatchKey(batchId: BatchId): LedgerKey {
-  return { id: `batch:${batchId}`, entry: 'dropped' };
+  return { id: batchPrefix + batchId, entry: 'dropped' };
 }
 
-/** Which rebuild may write. */
+/** The rebuild that may write. */
 export const rebuildRunKey: LedgerKey = { id: 'rebuild', entry: 'run' };
 export const rebuildStepPrefix = 'step:';
 
@@ -92,12 +91,12 @@ export function rebuildStepKey(runId: string, step: number): LedgerKey {
   return { id: rebuildRunKey.id, entry: `${rebuildStepPrefix}${runId}:${digits}` };
 }
 
-/** What stands where a mark would, and keeps it from ever standing there. */
+/** Whether the row stands in place of a dedup record and says that its message is never counted. */
 export function isDropped(item: Item): boolean {
   return item['dropped_at'] !== undefined;
 }
 
-/** Whether it is the key of a message of somebody else. */
+/** Whether it is the key of a message that another program queued. */
 export function isMessageKey({ id }: LedgerKey): boolean {
   return id.startsWith('message:');
 }
@@ -106,19 +105,19 @@ export function keyItem({ id, entry }: LedgerKey): Item {
   return { id: { S: id }, entry: { S: entry } };
 }
 
-/** Seconds since 1970, rounded up: an item may outlive its time, never end before it. */
+/** Seconds since 1970, rounded up: an item may outlive its time, but never expire before it. */
 export function expiry(milliseconds: number): AttributeValue {
   return { N: String(Math.ceil(milliseconds / 1000)) };
 }
 
 export function textOf(item: Item, name: string): string {
   const value = item[name]?.S;
-  if (value === undefined) throw new Error(`an item of the ledger has no text ${name}`);
+  if (value === undefined) throw new Error(`a ledger row has no text attribute ${name}`);
   return value;
 }
 
 export function numberOf(item: Item, name: string): number {
   const value = item[name]?.N;
-  if (value === undefined) throw new Error(`an item of the ledger has no number ${name}`);
+  if (value === undefined) throw new Error(`a ledger row has no number attribute ${name}`);
   return Number(value);
 }

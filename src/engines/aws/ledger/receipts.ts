@@ -1,4 +1,4 @@
-import { QueryCommand, type DynamoDBClient } from '@aws-sdk/client-dynamodb';
+import type { DynamoDBClient } from '@aws-sdk/client-dynamodb';
 
 import { isBatchId, rawKeyOf, type BatchId } from '../../../domain/batch-id.ts';
 import type { Receipts } from '../../../pipeline/ports.ts';
@@ -12,6 +12,7 @@ import {
   textOf,
   type Item,
 } from './ledger-table.ts';
+import { queryPages } from './pages.ts';
 
 export interface LedgerReaderOptions {
   readonly client: Pick<DynamoDBClient, 'send'>;
@@ -21,19 +22,19 @@ export interface LedgerReaderOptions {
   readonly now: () => number;
 }
 
-/** What the ledger says of a batch. */
-export interface BatchProgress {
-  /** Undefined while not everything of the batch is stored and queued. */
+/** The ledger's rows of a batch. */
+interface BatchProgress {
+  /** The batch row; undefined until the batch is stored and queued as a whole. */
   readonly batch: Item | undefined;
-  /** The items of the chunks that are counted, by the chunks' index. */
+  /** The number of items of each counted chunk, by its index. */
   readonly countedItems: ReadonlyMap<number, number>;
-  /** The chunks of which somebody decided that they are never counted. */
+  /** The indexes of dropped chunks. */
   readonly dropped: ReadonlySet<number>;
-  /** Whether that was decided of all of it. */
+  /** Whether the whole batch is dropped. */
   readonly isDropped: boolean;
 }
 
-/** Receipts from the rows of the ledger. */
+/** Receipts, read from the ledger. */
 export function dynamodbReceipts(options: LedgerReaderOptions): Receipts {
   return {
     async find(batchId) {
@@ -67,18 +68,13 @@ export async function readProgress(
   const countedItems = new Map<number, number>();
   const dropped = new Set<number>();
   let isBatchDropped = false;
-  let ExclusiveStartKey: Item | undefined;
-  do {
-    const page = await client.send(
-      new QueryCommand({
-        TableName: ledgerTable,
-        KeyConditionExpression: 'id = :id',
-        ExpressionAttributeValues: { ':id': { S: batchKey(batchId).id } },
-        ConsistentRead: true,
-        ExclusiveStartKey,
-      }),
-    );
-    for (const item of page.Items ?? []) {
+  const pages = queryPages(client, {
+    TableName: ledgerTable,
+    KeyConditionExpression: 'id = :id',
+    ExpressionAttributeValues: { ':id': { S: batchKey(batchId).id } },
+  });
+  for await (const page of pages) {
+    for (const item of page) {
       const entry = textOf(item, 'entry');
       const index = chunkIndexOf(entry);
       if (entry === batchKey(batchId).entry) batch = item;
@@ -86,7 +82,6 @@ export async function readProgress(
       else if (index !== undefined && isDropped(item)) dropped.add(index);
       else if (index !== undefined) countedItems.set(index, numberOf(item, 'items'));
     }
-    ExclusiveStartKey = page.LastEvaluatedKey;
-  } while (ExclusiveStartKey !== undefined);
+  }
   return { batch, countedItems, dropped, isDropped: isBatchDropped };
 }

@@ -7,7 +7,7 @@ import { countedThrough } from './sweep-progress.ts';
 import { messagesIn } from '../queue/queue-depth.ts';
 import { startOf, type S3RawStore } from '../intake/raw-store.ts';
 
-export interface AwsStatusOptions {
+interface AwsStatusOptions {
   readonly sqs: Pick<SQSClient, 'send'>;
   readonly queueUrl: string;
   readonly deadLetterQueueUrl: string;
@@ -18,25 +18,22 @@ export interface AwsStatusOptions {
   readonly now: () => number;
 }
 
-/** The latest batch is looked for among those of the last so many seconds, then of more, */
+/** The status looks for the latest batch in these windows, in turn. */
 const lookBackSeconds = [5, 60, 3_600, 86_400, 30 * 86_400];
-/** so many pages of 1,000 each time, */
+/** The pages of 1,000 keys that it reads of each window. */
 const pagesMax = 10;
-/** and what was found is told on for so long. */
-const lookAgainMs = 10_000;
+/** How long it reports the batch it found before it looks again. */
+const latestForMs = 10_000;
 
-/**
- * How many messages wait or are being counted, and how many are dead, as SQS knows it, roughly; and
- * what the sweeper has proven.
- */
+/** The approximate numbers of pending messages and dead letters in SQS, and the progress of sweeps. */
 export function awsStatus(options: AwsStatusOptions): () => Promise<PipelineStatus> {
   const { sqs, queueUrl, deadLetterQueueUrl, dynamodb, ledgerTable, now } = options;
-  let looked: { readonly at: number; readonly lastReceivedAt: number | undefined } | undefined;
+  let found: { readonly at: number; readonly lastReceivedAt: number | undefined } | undefined;
   const latest = async () => {
-    if (looked === undefined || now() - looked.at > lookAgainMs) {
-      looked = { at: now(), lastReceivedAt: await lastReceivedAt(options) };
+    if (found === undefined || now() - found.at > latestForMs) {
+      found = { at: now(), lastReceivedAt: await lastReceivedAt(options) };
     }
-    return looked.lastReceivedAt;
+    return found.lastReceivedAt;
   };
   return async () => {
     const [amount, deadLetters, through, received] = await Promise.all([
@@ -55,7 +52,7 @@ export function awsStatus(options: AwsStatusOptions): () => Promise<PipelineStat
   };
 }
 
-/** By the keys of the raw bodies, which are in the order of time. */
+/** Finds it by the raw keys, which are in the order of time. */
 async function lastReceivedAt({ rawStore, now }: AwsStatusOptions): Promise<number | undefined> {
   for (const seconds of lookBackSeconds) {
     let [last, pages] = ['', 0];

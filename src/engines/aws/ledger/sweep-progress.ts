@@ -7,8 +7,9 @@ import {
 } from '@aws-sdk/client-dynamodb';
 
 import { readRawKey } from '../../../domain/batch-id.ts';
-import type { Orphan, SweepProgress } from '../../../pipeline/sweep-ports.ts';
+import type { Orphan, SweepProgress } from '../../../pipeline/sweep/ports.ts';
 import { keyItem, numberOf, textOf, type Item, type LedgerKey } from './ledger-table.ts';
+import { queryPages } from './pages.ts';
 
 const sweepId = 'sweep';
 const positionKey: LedgerKey = { id: sweepId, entry: 'position' };
@@ -16,7 +17,7 @@ const countedKey: LedgerKey = { id: sweepId, entry: 'counted' };
 const sweptKey: LedgerKey = { id: sweepId, entry: 'swept' };
 const orphanPrefix = 'orphan:';
 
-/** What a sweep leaves behind, in rows of the ledger that have no end. */
+/** The progress of sweeps, in ledger rows that do not expire. */
 export function dynamodbSweepProgress(
   client: Pick<DynamoDBClient, 'send'>,
   TableName: string,
@@ -29,7 +30,7 @@ export function dynamodbSweepProgress(
     async position() {
       const [position, counted] = await Promise.all([get(positionKey), get(countedKey)]);
       const intakesThrough = position === undefined ? '' : textOf(position, 'raw_key');
-      // Earlier versions had one position: each batch was looked at once, and then among the orphans.
+      // Earlier versions had one position: they checked each batch once, and then as an orphan.
       return {
         intakesThrough,
         countedThrough: counted === undefined ? intakesThrough : textOf(counted, 'raw_key'),
@@ -42,7 +43,7 @@ export function dynamodbSweepProgress(
     },
 
     async countedTo(countedThrough, receivedBefore) {
-      // Two rows: earlier versions write the second, and know nothing of the first.
+      // Two rows: earlier versions write only the second.
       const counted = { ...keyItem(countedKey), raw_key: { S: countedThrough } };
       await client.send(new PutItemCommand({ TableName, Item: counted }));
       const swept = { ...keyItem(sweptKey), received_before: { N: String(receivedBefore) } };
@@ -50,31 +51,20 @@ export function dynamodbSweepProgress(
     },
 
     async *orphans(dueAt) {
-      let ExclusiveStartKey: Item | undefined;
-      do {
-        const page = await client.send(
-          new QueryCommand({
-            TableName,
-            KeyConditionExpression: 'id = :id AND begins_with(entry, :orphan)',
-            FilterExpression: 'next_at <= :due',
-            ExpressionAttributeValues: {
-              ':id': { S: sweepId },
-              ':orphan': { S: orphanPrefix },
-              ':due': { N: String(dueAt) },
-            },
-            ConsistentRead: true,
-            ExclusiveStartKey,
-          }),
-        );
-        yield (page.Items ?? []).map((item): Orphan => {
-          const rawKey = textOf(item, 'entry').slice(orphanPrefix.length);
-          return { rawKey, attempts: numberOf(item, 'attempts') };
-        });
-        ExclusiveStartKey = page.LastEvaluatedKey;
-      } while (ExclusiveStartKey !== undefined);
+      const pages = queryPages(client, {
+        TableName,
+        KeyConditionExpression: 'id = :id AND begins_with(entry, :orphan)',
+        FilterExpression: 'next_at <= :due',
+        ExpressionAttributeValues: {
+          ':id': { S: sweepId },
+          ':orphan': { S: orphanPrefix },
+          ':due': { N: String(dueAt) },
+        },
+      });
+      for await (const page of pages) yield page.map(orphanOf);
     },
 
-    async keep({ rawKey, attempts }, nextAt) {
+    async saveOrphan({ rawKey, attempts }, nextAt) {
       const Item = {
         ...keyItem(orphanKey(rawKey)),
         attempts: { N: String(attempts) },
@@ -83,15 +73,15 @@ export function dynamodbSweepProgress(
       await client.send(new PutItemCommand({ TableName, Item }));
     },
 
-    async drop(rawKey) {
+    async removeOrphan(rawKey) {
       await client.send(new DeleteItemCommand({ TableName, Key: keyItem(orphanKey(rawKey)) }));
     },
   };
 }
 
 /**
- * The moment before which every batch that was received here is counted or among the dead letters,
- * as the sweeps have proven it; undefined before the first one. Milliseconds since 1970.
+ * The moment before which every batch received here is counted or a dead letter, as far as sweeps
+ * have checked; undefined before the first sweep. Milliseconds since 1970.
  */
 export async function countedThrough(
   client: Pick<DynamoDBClient, 'send'>,
@@ -109,13 +99,18 @@ export async function countedThrough(
     );
     return Items[0];
   };
-  // The orphans afterwards: a sweep writes them before it says that it has come so far.
+  // Orphans second: a sweep writes them before it moves its position.
   const swept = await first('entry = :entry', sweptKey.entry);
   if (swept === undefined) return undefined;
   const oldest = await first('begins_with(entry, :entry)', orphanPrefix);
   const rawKey = oldest && textOf(oldest, 'entry').slice(orphanPrefix.length);
   const orphanSince = readRawKey(rawKey ?? '')?.receivedAt ?? Number.POSITIVE_INFINITY;
   return Math.min(numberOf(swept, 'received_before'), orphanSince);
+}
+
+function orphanOf(item: Item): Orphan {
+  const rawKey = textOf(item, 'entry').slice(orphanPrefix.length);
+  return { rawKey, attempts: numberOf(item, 'attempts') };
 }
 
 function orphanKey(rawKey: string): LedgerKey {

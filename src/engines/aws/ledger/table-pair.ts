@@ -8,26 +8,26 @@ import {
 
 import { keyItem, textOf, type Item, type LedgerKey } from './ledger-table.ts';
 
-export interface StoreTables {
+interface StoreTables {
   readonly client: Pick<DynamoDBClient, 'send'>;
   readonly countersTable: string;
   readonly ledgerTable: string;
 }
 
-/** Whether the ledger tells what is in the counters. */
+/** Whether the ledger's dedup records match the counters. */
 export type TablePair =
   | { readonly kind: 'recorded' }
-  /** The ledger has no record yet, and both tables are as they were made. */
+  /** The ledger names no tables yet, and neither table was restored. */
   | { readonly kind: 'new' }
-  /** One of the tables, or both, is a copy. */
-  | { readonly kind: 'parted'; readonly why: string };
+  /** A table, or both, is a restored copy. */
+  | { readonly kind: 'mismatched'; readonly why: string };
 
-/** The ledger may not tell what is in the counters: what asks it for marks would count again. */
-export class TablesParted extends Error {
-  override readonly name = 'TablesParted';
+/** The ledger may lack dedup records of what is counted: counting would count it again. */
+export class TablesMismatched extends Error {
+  override readonly name = 'TablesMismatched';
 
   constructor(why: string) {
-    // What to do comes first: a log takes 300 characters, and names of tables may be long.
+    // What to do comes first: logs cut messages at 300 characters, and table names may be long.
     super(
       `Batches could be counted again. After a restore run audit and rebuild, then \`npx device-pipeline adopt\` (docs/restoring.md): ${why}.`,
     );
@@ -35,10 +35,10 @@ export class TablesParted extends Error {
 }
 
 const pairKey: LedgerKey = { id: 'settings', entry: 'tables' };
-/** A deployment makes both tables within seconds. */
-const madeTogetherMs = 3_600_000;
+/** A deployment creates both tables within seconds. */
+const createdTogetherMs = 3_600_000;
 
-/** A table by what no other table has, not even one that is restored under the same name. */
+/** Distinguishes a table from any other, even from one that was restored under the same name. */
 interface TableIdentity {
   readonly id: string;
   readonly createdAt: number;
@@ -47,22 +47,22 @@ interface TableIdentity {
 
 /**
  * Compares the tables with the record in the ledger. Point-in-time recovery, backups and imports
- * always make a new table: the copied record then names the tables of before.
+ * always create a new table: the record in a restored copy names the original tables.
  */
 export async function findTablePair(tables: StoreTables): Promise<TablePair> {
-  return (await look(tables)).pair;
+  return (await inspect(tables)).pair;
 }
 
-/** @throws {TablesParted} */
+/** @throws {TablesMismatched} */
 export async function checkTablePair(tables: StoreTables): Promise<void> {
   const pair = await findTablePair(tables);
-  if (pair.kind === 'parted') throw new TablesParted(pair.why);
+  if (pair.kind === 'mismatched') throw new TablesMismatched(pair.why);
 }
 
-/** As `checkTablePair`, and records new tables. */
-export async function holdToTablePair(tables: StoreTables): Promise<void> {
-  const { pair, item } = await look(tables);
-  if (pair.kind === 'parted') throw new TablesParted(pair.why);
+/** Like `checkTablePair`; also records new tables. */
+export async function ensureTablePair(tables: StoreTables): Promise<void> {
+  const { pair, item } = await inspect(tables);
+  if (pair.kind === 'mismatched') throw new TablesMismatched(pair.why);
   if (pair.kind === 'recorded') return;
   try {
     const ConditionExpression = 'attribute_not_exists(id)';
@@ -75,16 +75,16 @@ export async function holdToTablePair(tables: StoreTables): Promise<void> {
   }
 }
 
-/** Records that these two tables belong together. Returns how they stood before. */
+/** Records that these two tables belong together. Returns the state before. */
 export async function adoptTables(tables: StoreTables): Promise<TablePair> {
-  const { pair, item } = await look(tables);
-  if (pair.kind !== 'parted') return pair;
+  const { pair, item } = await inspect(tables);
+  if (pair.kind !== 'mismatched') return pair;
   await tables.client.send(new PutItemCommand({ TableName: tables.ledgerTable, Item: item }));
   return pair;
 }
 
-/** How the tables stand to each other, and the record that names them both. */
-async function look(tables: StoreTables): Promise<{ pair: TablePair; item: Item }> {
+/** The state of the tables, and the record that names them both. */
+async function inspect(tables: StoreTables): Promise<{ pair: TablePair; item: Item }> {
   const { client, countersTable, ledgerTable } = tables;
   const Key = keyItem(pairKey);
   const [counters, ledger, { Item: record }] = await Promise.all([
@@ -97,7 +97,7 @@ async function look(tables: StoreTables): Promise<{ pair: TablePair; item: Item 
     record === undefined
       ? whyNotNew(tables, counters, ledger)
       : whyNotRecorded(tables, record, item);
-  if (why !== undefined) return { pair: { kind: 'parted', why }, item };
+  if (why !== undefined) return { pair: { kind: 'mismatched', why }, item };
   return { pair: { kind: record === undefined ? 'new' : 'recorded' }, item };
 }
 
@@ -111,8 +111,8 @@ function whyNotNew(
     ...(ledger.isRestored ? [`the ledger table ${ledgerTable}`] : []),
   ];
   if (restored.length > 0) return `restored from a backup: ${restored.join(' and ')}`;
-  if (Math.abs(counters.createdAt - ledger.createdAt) <= madeTogetherMs) return undefined;
-  return `the counters table ${countersTable} and the ledger table ${ledgerTable} were not made together`;
+  if (Math.abs(counters.createdAt - ledger.createdAt) <= createdTogetherMs) return undefined;
+  return `the counters table ${countersTable} and the ledger table ${ledgerTable} were not created together`;
 }
 
 function whyNotRecorded(
@@ -135,7 +135,7 @@ async function identify(client: StoreTables['client'], TableName: string): Promi
   const { TableId, TableArn = TableName, CreationDateTime, RestoreSummary } = Table ?? {};
   const createdAt = CreationDateTime?.getTime() ?? 0;
   return {
-    // DynamoDB Local gives no ids.
+    // DynamoDB Local has no table ids.
     id: TableId ?? `${TableArn} ${createdAt}`,
     createdAt,
     isRestored: RestoreSummary !== undefined,

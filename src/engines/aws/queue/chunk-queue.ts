@@ -3,7 +3,7 @@ import type { ChunkQueue } from '../../../pipeline/ports.ts';
 import { replayedAttribute } from '../dead-letters/dead-letter-queue.ts';
 import { sendAll, type SqsOptions } from './send-messages.ts';
 
-/** The queue to the processor: a message a chunk. */
+/** The queue to the processor, one message for each chunk. */
 export function sqsChunkQueue(options: SqsOptions): ChunkQueue {
   return {
     async send(chunks: readonly Chunk[]) {
@@ -14,7 +14,7 @@ export function sqsChunkQueue(options: SqsOptions): ChunkQueue {
       const { sent, error } = await sendAll(options, messages);
       if (sent.size === chunks.length) return;
       const left = chunks.length - sent.size;
-      throw new Error(`${left} of ${chunks.length} messages were not sent`, { cause: error });
+      throw new Error(`SQS did not accept ${left} of ${chunks.length} messages`, { cause: error });
     },
   };
 }

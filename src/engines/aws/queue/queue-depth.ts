@@ -4,19 +4,19 @@ import {
   type SQSClient,
 } from '@aws-sdk/client-sqs';
 
-const counts: QueueAttributeName[] = [
+const depthAttributes: QueueAttributeName[] = [
   'ApproximateNumberOfMessages',
   'ApproximateNumberOfMessagesDelayed',
   'ApproximateNumberOfMessagesNotVisible',
 ];
 
-/** How many messages wait in a queue or are being worked on, as SQS knows it: roughly. */
+/** The approximate number of messages that wait in a queue, are delayed or are in flight. */
 export async function messagesIn(
   client: Pick<SQSClient, 'send'>,
   QueueUrl: string,
 ): Promise<number> {
   const { Attributes = {} } = await client.send(
-    new GetQueueAttributesCommand({ QueueUrl, AttributeNames: counts }),
+    new GetQueueAttributesCommand({ QueueUrl, AttributeNames: depthAttributes }),
   );
-  return counts.reduce((sum, name) => sum + Number(Attributes[name] ?? 0), 0);
+  return depthAttributes.reduce((sum, name) => sum + Number(Attributes[name] ?? 0), 0);
 }

@@ -9,7 +9,7 @@ import { isRetryable } from '../errors.ts';
 import { backOff, type Backoff } from '../../../util/backoff.ts';
 import { inParallel } from '../../../util/in-parallel.ts';
 
-export interface OutgoingMessage {
+interface OutgoingMessage {
   readonly body: string;
   readonly attributes?: Readonly<Record<string, string>>;
 }
@@ -20,15 +20,15 @@ export interface SqsOptions {
   readonly backoff: Backoff;
 }
 
-/** SQS takes so many messages at a time, */
+/** SQS's limits of one batch: messages, */
 const entriesMax = 10;
-/** and so many bytes of them together (some regions take more). */
+/** and their bytes together (some regions allow more). */
 const batchBytesMax = 256 * 1024;
 const parallelBatches = 24;
 
 /**
- * Sends the messages, and those that SQS names as failed again. Returns which were sent, by their
- * place; the others may have been sent too, where a reply was lost.
+ * Sends the messages, and sends again those that SQS reports as failed. Returns the indexes of the
+ * messages that surely were sent; if a reply was lost, others may have been, too.
  */
 export async function sendAll(
   options: SqsOptions,
@@ -36,12 +36,12 @@ export async function sendAll(
 ): Promise<{ readonly sent: ReadonlySet<number>; readonly error: unknown }> {
   const sent = new Set<number>();
   let error: unknown;
-  await inParallel(parallelBatches, batchesOf(messages), async (places) => {
-    let open = places;
+  await inParallel(parallelBatches, batchesOf(messages), async (indexs) => {
+    let open = indexs;
     for (let attempts = 0; open.length > 0;) {
       const attempt = await sendOnce(options, messages, open);
-      for (const place of attempt.sent) sent.add(place);
-      open = open.filter((place) => !sent.has(place));
+      for (const index of attempt.sent) sent.add(index);
+      open = open.filter((index) => !sent.has(index));
       if (open.length === 0) return;
       attempts++;
       if (attempt.isLasting || !(await backOff(options.backoff, attempts))) {
@@ -56,9 +56,9 @@ export async function sendAll(
 async function sendOnce(
   { client, queueUrl }: SqsOptions,
   messages: readonly OutgoingMessage[],
-  places: readonly number[],
+  indexs: readonly number[],
 ): Promise<{ sent: readonly number[]; error?: unknown; isLasting?: boolean }> {
-  const Entries = places.map((place) => entryOf(place, messages[place]));
+  const Entries = indexs.map((index) => entryOf(index, messages[index]));
   try {
     const { Successful = [], Failed = [] } = await client.send(
       new SendMessageBatchCommand({ QueueUrl: queueUrl, Entries }),
@@ -75,7 +75,7 @@ async function sendOnce(
 }
 
 function entryOf(
-  place: number,
+  index: number,
   message: OutgoingMessage | undefined,
 ): SendMessageBatchRequestEntry {
   const attributes = Object.entries(message?.attributes ?? {}).map(
@@ -85,31 +85,31 @@ function entryOf(
     ],
   );
   return {
-    Id: String(place),
+    Id: String(index),
     MessageBody: message?.body ?? '',
     ...(attributes.length > 0 && { MessageAttributes: Object.fromEntries(attributes) }),
   };
 }
 
-/** The places of the messages, in order, as many together as one request takes. */
+/** The indexes of the messages, in order, in groups that fit into a request. */
 function batchesOf(messages: readonly OutgoingMessage[]): number[][] {
   const batches: number[][] = [];
   let bytes = 0;
-  for (const [place, message] of messages.entries()) {
+  for (const [index, message] of messages.entries()) {
     const size = sizeOf(message);
     const open = batches.at(-1);
     if (open !== undefined && open.length < entriesMax && bytes + size <= batchBytesMax) {
-      open.push(place);
+      open.push(index);
       bytes += size;
     } else {
-      batches.push([place]);
+      batches.push([index]);
       bytes = size;
     }
   }
   return batches;
 }
 
-/** Attributes count by their names, values and types. */
+/** SQS counts the names, values and types of attributes. */
 function sizeOf({ body, attributes = {} }: OutgoingMessage): number {
   let size = Buffer.byteLength(body);
   for (const [name, value] of Object.entries(attributes)) {

@@ -2,8 +2,8 @@ import { ChangeMessageVisibilityBatchCommand, type SQSClient } from '@aws-sdk/cl
 
 import { inParallel } from '../../../util/in-parallel.ts';
 
-/** A message that was received and is to be delivered again. */
-export interface ReceivedMessage {
+/** A received message that SQS is to deliver again. */
+interface ReceivedMessage {
   readonly receiptHandle: string;
   /** How often it was received, this time included. */
   readonly receives: number;
@@ -12,12 +12,13 @@ export interface ReceivedMessage {
 const entriesMax = 10;
 const parallelRequests = 24;
 const firstDelaySeconds = 15;
-/** From here on a message stays hidden for the queue's own time, which is not much longer. */
+/** Above this delay the queue's own visibility timeout applies, which is little longer. */
 const delaySecondsMax = 480;
 
 /**
- * Has messages delivered again soon, and later each time, rather than after the visibility timeout
- * of the queue, which allows for the longest invocation. Where that fails, they come after that.
+ * Makes SQS deliver messages again soon, with a delay that doubles each time, rather than after the
+ * queue's visibility timeout, which allows for the longest invocation. If the request fails, the
+ * timeout applies.
  */
 export async function deliverSooner(
   client: Pick<SQSClient, 'send'>,

@@ -15,9 +15,10 @@ import {
   emptyAuditDatabase,
   prepareAuditDatabase,
 } from './audit-schema.ts';
-import type { RawObject, StoredCounter } from './audit-source.ts';
+import type { RawObject } from '../intake/raw-store.ts';
+import type { StoredCounter } from './audit-source.ts';
 
-/** What a body was found to hold. */
+/** What the audit read of a raw body. */
 export type BodyReading =
   | {
       readonly kind: 'read';
@@ -28,11 +29,11 @@ export type BodyReading =
         readonly items: number;
         readonly tally: Increments;
       }[];
-      /** The idempotency key that it came with, and what the ledger has to say under it. */
+      /** Its idempotency key, and what the ledger must have under it. */
       readonly key: BatchKey | undefined;
     }
   | { readonly kind: 'damaged'; readonly reason: string }
-  /** It was listed, and is there no more. */
+  /** The object was listed, and is deleted now. */
   | { readonly kind: 'gone' };
 
 export type BatchKey = Omit<KeyRow, 'kind' | 'batchId' | 'expiresAt'>;
@@ -42,8 +43,8 @@ export interface OpenChunk extends ChunkId {
 }
 
 /**
- * A proof's notes, in an SQLite file: what it read of the bodies, the ledger and the counters, so
- * that its memory does not grow with the store. Made for one process.
+ * The intermediate results of an audit in an SQLite file: what it read of the raw bodies, the ledger
+ * and the counters, so that memory does not grow with the store. One process may open it.
  */
 export class AuditDatabase {
   readonly database: DatabaseSync;
@@ -51,7 +52,7 @@ export class AuditDatabase {
   #counterIds = new Map<string, number>();
   #run: number;
 
-  /** An empty path is a temporary file that is gone with the process. */
+  /** An empty path creates a temporary file that is deleted with the process. */
   constructor(path: string) {
     this.database = new DatabaseSync(path);
     prepareAuditDatabase(this.database);
@@ -82,23 +83,23 @@ export class AuditDatabase {
     return this.#statement(sql).all(...values) as unknown as Row[];
   }
 
-  /** The same with values by the names of their parameters, `:name`. */
+  /** The same with named parameters, `:name`. */
   named<Row>(sql: string, values: Record<string, SQLInputValue>): Row[] {
     return this.#statement(sql).all(values) as unknown as Row[];
   }
 
-  /** Row by row, while nothing is changed. */
+  /** Row by row; the caller must not write meanwhile. */
   each<Row>(sql: string, ...values: SQLInputValue[]): Iterable<Row> {
     return this.database.prepare(sql).iterate(...values) as unknown as Iterable<Row>;
   }
 
-  /** The first column of the first row; 0 where there is none. */
+  /** The first column of the first row; 0 if there is no row. */
   number(sql: string, ...values: SQLInputValue[]): number {
     const row = this.#statement(sql).get(...values);
     return row === undefined ? 0 : Number(Object.values(row)[0] ?? 0);
   }
 
-  /** Notes what a listing tells. Others' objects are passed over. */
+  /** Adds listed objects, except those of other programs. */
   addObjects(objects: readonly RawObject[]): void {
     this.transaction(() => {
       for (const { rawKey, bytes, etag, storedAt = 0 } of objects) {
@@ -115,7 +116,7 @@ export class AuditDatabase {
     });
   }
 
-  /** Whether what an earlier run read is not what is there now. */
+  /** Whether objects that an earlier run read have changed or are deleted. */
   get isOutdated(): boolean {
     const sql = 'SELECT count(*) FROM batches WHERE state <> 0 AND (run < ? OR etag = ?)';
     return this.number(sql, this.#run, '') > 0;
@@ -132,7 +133,7 @@ export class AuditDatabase {
     return this.all<{ raw_key: string }>(sql, limit).map(({ raw_key }) => raw_key);
   }
 
-  /** Returns the new chunks; `touched` gets the counters that they add to. */
+  /** Returns the new chunks; adds the counters that they increment to `touched`. */
   addBodies(
     bodies: readonly (readonly [string, BodyReading])[],
     touched: Set<number> = new Set(),
@@ -173,7 +174,7 @@ export class AuditDatabase {
       const chunk = this.#statement(
         'INSERT INTO chunks (batch, chunk, items) VALUES (?, ?, ?) ON CONFLICT DO NOTHING RETURNING id',
       ).get(batchId, index, items)?.['id'];
-      // A copy of a batch under another time: it is counted once.
+      // Another copy of the batch, under another raw key: it is counted once.
       if (typeof chunk !== 'number') continue;
       added.push({ batchId, index });
       for (const row of rowsOfIncrements(tally)) {
@@ -193,7 +194,7 @@ export class AuditDatabase {
 
   #addLedgerRow(row: LedgerRow): void {
     switch (row.kind) {
-      case 'mark':
+      case 'dedup_record':
         this.run(
           'INSERT OR REPLACE INTO marks VALUES (?, ?, ?, 0)',
           row.batchId,
@@ -222,7 +223,7 @@ export class AuditDatabase {
         );
         break;
       }
-      case 'stranger': {
+      case 'foreign_message': {
         const counter = row.counter === undefined ? 0 : this.counterId(row.counter);
         const sql =
           'INSERT INTO strangers VALUES (?, 1) ON CONFLICT DO UPDATE SET count = count + 1';
@@ -258,22 +259,22 @@ export class AuditDatabase {
     this.run(sql, counter, row.count, row.isNamedRight ? 1 : 0);
   }
 
-  /** Says of every chunk what becomes of it, and adds up what the marked ones come to. */
+  /** Sets the state of every chunk, and sums up what the counters should be. */
   classify(forgottenBefore: number): void {
-    const { open, marked, forgotten, dropped } = chunkStates;
+    const { open, recorded, forgotten, dropped } = chunkStates;
     this.transaction(() => {
       this.run(
         `UPDATE chunks SET state = CASE
            WHEN EXISTS (SELECT 1 FROM dropped d WHERE d.batch = chunks.batch) THEN ${dropped}
            ELSE coalesce(
-             (SELECT iif(m.dropped, ${dropped}, ${marked}) FROM marks m
+             (SELECT iif(m.dropped, ${dropped}, ${recorded}) FROM marks m
                WHERE m.batch = chunks.batch AND m.chunk = chunks.chunk),
              (SELECT ${open} FROM dead d WHERE d.batch = chunks.batch AND d.chunk = chunks.chunk),
              iif((SELECT max(since) FROM batches b WHERE b.batch = chunks.batch) < ?, ${forgotten}, ${open}))
          END`,
         forgottenBefore,
       );
-      const isCounted = `c.state IN (${marked}, ${forgotten})`;
+      const isCounted = `c.state IN (${recorded}, ${forgotten})`;
       this.run('DELETE FROM expected');
       this.run('DELETE FROM open_increments');
       this.run(
@@ -291,7 +292,7 @@ export class AuditDatabase {
     });
   }
 
-  /** The chunks of a counter whose marks did not stand when last looked. */
+  /** The chunks of a counter that had no dedup record at the last reading. */
   openChunksOf(counter: number): OpenChunk[] {
     return this.all(
       `SELECT c.id, c.batch AS batchId, c.chunk AS "index" FROM open_increments o
@@ -300,7 +301,7 @@ export class AuditDatabase {
     );
   }
 
-  /** Some of all such chunks, behind the one of this id. */
+  /** A page of all such chunks, after this id. */
   openChunks(after: number, limit: number): OpenChunk[] {
     return this.all(
       `SELECT id, batch AS batchId, chunk AS "index" FROM chunks
@@ -309,16 +310,16 @@ export class AuditDatabase {
     );
   }
 
-  /** Notes marks that stand by now: what they count is expected from here on. */
-  addMarks(rows: readonly LedgerRow[]): void {
+  /** Adds dedup records that exist by now, and what they count to the expected counters. */
+  addDedupRecords(rows: readonly LedgerRow[]): void {
     this.transaction(() => {
       for (const row of rows) {
-        if (row.kind !== 'mark' && row.kind !== 'dropped_chunk') continue;
+        if (row.kind !== 'dedup_record' && row.kind !== 'dropped_chunk') continue;
         this.#addLedgerRow(row);
         const sql = `SELECT id FROM chunks WHERE batch = ? AND chunk = ? AND state = ${chunkStates.open}`;
         const chunk = this.number(sql, row.batchId, row.index);
         if (chunk === 0) continue;
-        if (row.kind === 'mark') {
+        if (row.kind === 'dedup_record') {
           this.run(
             `INSERT INTO expected SELECT counter, count FROM open_increments WHERE chunk = ?
              ON CONFLICT DO UPDATE SET count = count + excluded.count`,
@@ -326,7 +327,7 @@ export class AuditDatabase {
           );
         }
         this.run('DELETE FROM open_increments WHERE chunk = ?', chunk);
-        const state = row.kind === 'mark' ? chunkStates.marked : chunkStates.dropped;
+        const state = row.kind === 'dedup_record' ? chunkStates.recorded : chunkStates.dropped;
         this.run('UPDATE chunks SET state = ? WHERE id = ?', state, chunk);
       }
     });
@@ -362,5 +363,5 @@ export class AuditDatabase {
   }
 }
 
-/** So many ids are remembered: names are long, and looking one up costs microseconds. */
+/** The cached counter ids; names are long, and a lookup costs only microseconds. */
 const counterIdsMax = 50_000;

@@ -1,7 +1,7 @@
 import { priceTable } from '../price-table.ts';
-import type { Survey } from './audit-rules.ts';
+import type { StoreSize } from './audit-rules.ts';
 
-/** What a proof is going to ask of AWS, about. */
+/** The approximate requests of an audit, and their price. */
 export interface Estimate {
   readonly objects: number;
   readonly bytes: number;
@@ -9,20 +9,20 @@ export interface Estimate {
   readonly s3Gets: number;
   readonly dynamodbReadUnits: number;
   readonly dollars: number;
-  /** Of the prices. */
+  /** The prices used. */
   readonly prices: { readonly region: string; readonly date: string };
 }
 
 const keysOfList = 1_000;
-/** A consistent read of so many bytes takes one unit. */
+/** The bytes of one consistent read unit. */
 const bytesOfUnit = 4_096;
 
 /**
- * Lists, gets and read units of a proof; `isWhole`: of the whole store, else a query for each batch.
- * What counters that differ take besides is not known before.
+ * Estimates an audit of the whole store, or else (`isWhole` is false) one query for each batch. The
+ * requests for counters that differ cannot be known before.
  */
 export function estimate(
-  { unread, objects, counters, ledger }: Survey,
+  { unread, objects, counters, ledger }: StoreSize,
   isWhole: boolean,
 ): Estimate {
   const s3Lists = Math.ceil(objects / keysOfList) + 1;

@@ -1,36 +1,36 @@
 import { counterDifference, type Difference } from '../../../pipeline/audit.ts';
 import { batchStates, chunkStates } from './audit-schema.ts';
 import type { AuditDatabase } from './audit-database.ts';
-import type { VerdictKind } from './audit-settlement.ts';
+import type { FindingKind } from './audit-settlement.ts';
 
-/** What was found beside differences. */
+/** What an audit reports beside findings. */
 export interface AuditCounts {
   readonly batches: number;
   readonly items: number;
   readonly bytes: number;
   /** Counters compared. */
   readonly counters: number;
-  /** Batches that say by which idempotency key they came. */
+  /** Batches with an idempotency key. */
   readonly keys: number;
-  /** Chunks that are not counted, for reasons that are on record. */
+  /** Uncounted chunks among the dead letters. */
   readonly deadLetters: number;
-  /** Batches not wholly counted that came so recently that they may still be on their way. */
+  /** Young batches that are not completely counted and may still be on their way. */
   readonly inFlight: number;
-  /** Batches whose marks may have ended: taken as counted. */
+  /** Batches whose dedup records may have expired: assumed to be counted. */
   readonly forgotten: number;
-  /** Batches of which somebody decided that they, or a part, are never counted. */
+  /** Batches that an operator dropped, as a whole or in part. */
   readonly dropped: number;
-  /** Counted items that others queued: no raw body tells of them. */
-  readonly strangers: number;
-  /** Of those, on counters that exceed the raw bodies, and are not noted in the ledger. */
-  readonly strangersUnnoted: number;
-  /** Where raw bodies are deleted by rule: the first day of which all are there (`YYYY-MM-DD`), */
+  /** Counted items of foreign messages, which have no raw body. */
+  readonly foreignMessages: number;
+  /** Those of them whose dedup record names no counter. */
+  readonly unattributed: number;
+  /** If a lifecycle rule deletes raw bodies: the first day with all of them (`YYYY-MM-DD`), */
   readonly wholeFrom?: string;
-  /** and counters of earlier days that are above the recount, which is no difference. */
+  /** and the counters of earlier days that are above the recount, which is no finding. */
   readonly aboveExpired?: number;
 }
 
-const { open, forgotten, dropped, unmarked } = chunkStates;
+const { open, forgotten, dropped, unrecorded } = chunkStates;
 const lateChunks = `
   SELECT c.id, c.batch, c.chunk FROM chunks c
   WHERE c.state = ${open}
@@ -39,65 +39,67 @@ const lateChunks = `
   ORDER BY c.batch, c.chunk`;
 
 /**
- * Tells chunks that the counters have, and whose marks are gone, from those that are not counted:
- * all of their counters exceed by at least what they count. What they explain is no excess any more.
+ * Finds chunks that are counted and whose dedup record is missing: each of their counters exceeds its
+ * expected value by at least what the chunk counts. Subtracts what they explain from the findings.
  */
-export function findCountedWithoutDedupRecord(scratch: AuditDatabase): void {
-  if (scratch.number(`SELECT count(*) FROM verdicts WHERE kind = 'differs' AND excess > 0`) === 0) {
+export function findCountedWithoutDedupRecord(database: AuditDatabase): void {
+  if (
+    database.number(`SELECT count(*) FROM verdicts WHERE kind = 'differs' AND excess > 0`) === 0
+  ) {
     return;
   }
-  scratch.transaction(() => {
-    // However young: nobody else would ever look at one that is taken for counted.
-    for (const { id } of scratch.all<{ id: number }>(lateChunks, Number.MAX_SAFE_INTEGER)) {
-      const isExplained = scratch.number(
+  database.transaction(() => {
+    // Also young chunks: without a dedup record they would be counted twice.
+    for (const { id } of database.all<{ id: number }>(lateChunks, Number.MAX_SAFE_INTEGER)) {
+      const isExplained = database.number(
         `SELECT count(*) > 0 AND min(coalesce(v.kind = 'differs' AND v.excess >= o.count, 0))
          FROM open_increments o LEFT JOIN verdicts v ON v.counter = o.counter WHERE o.chunk = ?`,
         id,
       );
       if (isExplained === 0) continue;
-      scratch.run(
+      database.run(
         `UPDATE verdicts SET excess = excess - o.count, expected = expected + o.count
          FROM open_increments o WHERE o.counter = verdicts.counter AND o.chunk = ?`,
         id,
       );
-      scratch.run(`UPDATE chunks SET state = ${unmarked} WHERE id = ?`, id);
+      database.run(`UPDATE chunks SET state = ${unrecorded} WHERE id = ?`, id);
     }
-    scratch.run(`DELETE FROM verdicts WHERE kind = 'differs' AND excess = 0`);
+    database.run(`DELETE FROM verdicts WHERE kind = 'differs' AND excess = 0`);
   });
 }
 
-/** Chunks that came long enough ago and are not counted. */
+/** The uncounted chunks of batches old enough to be counted. */
 export function chunksNotCounted(
-  scratch: AuditDatabase,
+  database: AuditDatabase,
   inFlightBefore: number,
 ): { readonly batch: string; readonly chunk: number }[] {
-  return scratch.all(lateChunks, inFlightBefore);
+  return database.all(lateChunks, inFlightBefore);
 }
 
-/** Differences of batches, in the order of their names within each kind. */
+/** The findings on batches, by kind, then by name. */
 export function* batchDifferences(
-  scratch: AuditDatabase,
+  database: AuditDatabase,
   { inFlightBefore, rowsSince }: { inFlightBefore: number; rowsSince: number },
 ): Generator<Difference> {
-  yield* damagedBodies(scratch);
-  yield* missingBodies(scratch);
-  yield* notCounted(scratch, inFlightBefore);
-  yield* unmarkedChunks(scratch);
-  yield* differingMarks(scratch);
-  yield* batchRows(scratch, inFlightBefore, rowsSince);
+  yield* damagedBodies(database);
+  yield* missingBodies(database);
+  yield* notCounted(database, inFlightBefore);
+  yield* chunksWithoutRecord(database);
+  yield* differingRecords(database);
+  yield* batchRows(database, inFlightBefore, rowsSince);
 }
 
 const isNotDropped = 'NOT EXISTS (SELECT 1 FROM dropped d WHERE d.batch = b.batch)';
 
-function* damagedBodies(scratch: AuditDatabase): Generator<Difference> {
+function* damagedBodies(database: AuditDatabase): Generator<Difference> {
   const sql = `SELECT raw_key, reason FROM batches b WHERE state = ${batchStates.damaged} AND ${isNotDropped} ORDER BY raw_key`;
-  for (const { raw_key, reason } of scratch.each<{ raw_key: string; reason: string }>(sql)) {
+  for (const { raw_key, reason } of database.each<{ raw_key: string; reason: string }>(sql)) {
     const detail = `${raw_key} is damaged: ${reason}.`;
     yield { code: 'raw_damaged', detail, rawKeys: [raw_key] };
   }
 }
 
-/** Batches with marks or a row that no body explains. */
+/** Batches with dedup records or a batch row, and without a raw body. */
 export const batchesWithoutBody = `
   SELECT b.batch, sum(b.is_mark) AS marks, sum(b.items) AS items FROM (
     SELECT batch, 1 AS is_mark, items FROM marks m WHERE dropped = 0
@@ -111,13 +113,13 @@ export const batchesWithoutBody = `
 export interface StrayDedupRecord {
   readonly batch: string;
   readonly chunk: number;
-  /** Null where the mark has no number. */
+  /** Null if the record has no number. */
   readonly items: number | null;
   readonly raw_key: string;
 }
 
-/** Marks of chunks that the raw body, which was read, does not have. */
-export const strayMarks = `
+/** Dedup records of chunks that the raw body of their batch does not have. */
+export const strayDedupRecords = `
   SELECT m.batch, m.chunk, m.items, max(b.raw_key) AS raw_key
   FROM marks m JOIN batches b ON b.batch = m.batch
   WHERE dropped = 0 AND b.state = ${batchStates.read} AND ${isNotDropped}
@@ -125,27 +127,27 @@ export const strayMarks = `
   AND NOT EXISTS (SELECT 1 FROM batches x WHERE x.batch = m.batch AND x.state = ${batchStates.damaged})
   GROUP BY m.batch, m.chunk ORDER BY m.batch, m.chunk`;
 
-function* missingBodies(scratch: AuditDatabase): Generator<Difference> {
+function* missingBodies(database: AuditDatabase): Generator<Difference> {
   type Row = { batch: string; marks: number; items: number | null };
-  for (const { batch, marks, items } of scratch.each<Row>(batchesWithoutBody)) {
+  for (const { batch, marks, items } of database.each<Row>(batchesWithoutBody)) {
     const what =
       marks === 0 ? 'stored and queued' : `counted (${items ?? 0} items in ${marks} chunks)`;
-    const detail = `Batch ${batch} is ${what}, says the ledger, and its raw body is gone.`;
+    const detail = `The ledger says that batch ${batch} is ${what}, but its raw body is missing.`;
     yield { code: 'raw_missing', detail };
   }
-  for (const { batch, chunk, raw_key } of scratch.each<StrayDedupRecord>(strayMarks)) {
-    const detail = `Chunk ${chunk} of batch ${batch} is counted, says the ledger, and its raw body has no such chunk.`;
+  for (const { batch, chunk, raw_key } of database.each<StrayDedupRecord>(strayDedupRecords)) {
+    const detail = `The ledger says that chunk ${chunk} of batch ${batch} is counted, but its raw body has no such chunk.`;
     yield { code: 'raw_missing', detail, rawKeys: [raw_key] };
   }
 }
 
-function* notCounted(scratch: AuditDatabase, inFlightBefore: number): Generator<Difference> {
+function* notCounted(database: AuditDatabase, inFlightBefore: number): Generator<Difference> {
   const sql = `
     SELECT l.batch, group_concat(l.chunk, ', ') AS late, count(*) AS count,
       max(b.raw_key) AS raw_key, max(b.chunks) AS chunks
     FROM (${lateChunks}) l JOIN batches b ON b.batch = l.batch GROUP BY l.batch ORDER BY raw_key`;
   type Row = { late: string; count: number; raw_key: string; chunks: number };
-  for (const { late, count, raw_key, chunks } of scratch.each<Row>(sql, inFlightBefore)) {
+  for (const { late, count, raw_key, chunks } of database.each<Row>(sql, inFlightBefore)) {
     const rawKeys = [raw_key];
     if (count === chunks) {
       yield { code: 'batch_not_counted', detail: `${raw_key} is not counted.`, rawKeys };
@@ -156,27 +158,27 @@ function* notCounted(scratch: AuditDatabase, inFlightBefore: number): Generator<
   }
 }
 
-function* unmarkedChunks(scratch: AuditDatabase): Generator<Difference> {
+function* chunksWithoutRecord(database: AuditDatabase): Generator<Difference> {
   const sql = `SELECT c.chunk, max(b.raw_key) AS raw_key FROM chunks c JOIN batches b ON b.batch = c.batch
-    WHERE c.state = ${unmarked} GROUP BY c.id ORDER BY raw_key, c.chunk`;
-  for (const { chunk, raw_key } of scratch.each<{ chunk: number; raw_key: string }>(sql)) {
-    const detail = `Chunk ${chunk} of ${raw_key} is in the counters, and the ledger's row that says so is gone: delivered again, it would count twice.`;
+    WHERE c.state = ${unrecorded} GROUP BY c.id ORDER BY raw_key, c.chunk`;
+  for (const { chunk, raw_key } of database.each<{ chunk: number; raw_key: string }>(sql)) {
+    const detail = `Chunk ${chunk} of ${raw_key} is counted, but its dedup record is missing from the ledger: a repeated delivery would count it twice.`;
     yield { code: 'ledger_missing', detail, rawKeys: [raw_key] };
   }
 }
 
-function* differingMarks(scratch: AuditDatabase): Generator<Difference> {
-  const sql = `SELECT c.chunk, c.items, m.items AS marked, max(b.raw_key) AS raw_key FROM chunks c
+function* differingRecords(database: AuditDatabase): Generator<Difference> {
+  const sql = `SELECT c.chunk, c.items, m.items AS recorded, max(b.raw_key) AS raw_key FROM chunks c
     JOIN marks m ON m.batch = c.batch AND m.chunk = c.chunk JOIN batches b ON b.batch = c.batch
     WHERE m.dropped = 0 AND m.items IS NOT c.items GROUP BY c.id ORDER BY raw_key, c.chunk`;
-  type Row = { chunk: number; items: number; marked: number | null; raw_key: string };
-  for (const { chunk, items, marked, raw_key } of scratch.each<Row>(sql)) {
-    const detail = `Chunk ${chunk} of ${raw_key} has ${items} items, and the ledger says ${marked ?? 'no number'}.`;
+  type Row = { chunk: number; items: number; recorded: number | null; raw_key: string };
+  for (const { chunk, items, recorded, raw_key } of database.each<Row>(sql)) {
+    const detail = `Chunk ${chunk} of ${raw_key} has ${items} items, but the ledger says ${recorded ?? 'no number'}.`;
     yield { code: 'ledger_differs', detail, rawKeys: [raw_key] };
   }
 }
 
-export interface BatchRowIssue {
+interface BatchRowIssue {
   readonly raw_key: string;
   readonly batch: string;
   readonly accepted: number;
@@ -185,9 +187,9 @@ export interface BatchRowIssue {
   readonly is_missing: 0 | 1;
 }
 
-/** Batches that came long enough ago, and recently enough, and whose row is not there or not right. */
+/** Batches whose row is missing or wrong, if they are old enough to have one and it has not expired. */
 export function batchRowIssues(
-  scratch: AuditDatabase,
+  database: AuditDatabase,
   inFlightBefore: number,
   rowsSince: number,
 ): BatchRowIssue[] {
@@ -197,33 +199,33 @@ export function batchRowIssues(
     AND (r.batch IS NULL AND substr(b.raw_key, 5, 24) > ?
       OR r.batch IS NOT NULL AND (r.accepted IS NOT b.accepted OR r.rejected IS NOT b.rejected OR r.chunks IS NOT b.chunks))
     ORDER BY b.raw_key`;
-  return scratch.all(sql, inFlightBefore, new Date(Math.max(0, rowsSince)).toISOString());
+  return database.all(sql, inFlightBefore, new Date(Math.max(0, rowsSince)).toISOString());
 }
 
 function* batchRows(
-  scratch: AuditDatabase,
+  database: AuditDatabase,
   inFlightBefore: number,
   rowsSince: number,
 ): Generator<Difference> {
-  for (const { raw_key, is_missing } of batchRowIssues(scratch, inFlightBefore, rowsSince)) {
+  for (const { raw_key, is_missing } of batchRowIssues(database, inFlightBefore, rowsSince)) {
     const rawKeys = [raw_key];
     yield is_missing === 1
       ? {
           code: 'ledger_missing',
-          detail: `${raw_key} has no row in the ledger, so no receipt.`,
+          detail: `${raw_key} has no batch row in the ledger, so no receipt.`,
           rawKeys,
         }
       : {
           code: 'ledger_differs',
-          detail: `${raw_key} has other numbers in its row of the ledger.`,
+          detail: `The batch row of ${raw_key} in the ledger has other numbers.`,
           rawKeys,
         };
   }
 }
 
-interface VerdictRow {
+interface FindingRow {
   readonly counter: number;
-  readonly kind: VerdictKind;
+  readonly kind: FindingKind;
   readonly counted: number | null;
   readonly expected: number;
   readonly date: string;
@@ -233,26 +235,26 @@ interface VerdictRow {
 }
 
 const namedMax = 5;
-/** Of so many differing counters the batches are looked for. */
+/** For this many findings, the audit looks up the batches. */
 const namedCountersMax = 1_000;
 
-/** Differences of counters, in their order, with some of the batches that they came of. */
-export function* counterDifferences(scratch: AuditDatabase): Generator<Difference> {
+/** The findings on counters, in order, with some of the batches that explain them. */
+export function* counterDifferences(database: AuditDatabase): Generator<Difference> {
   const sql = `SELECT v.counter, v.kind, v.counted, v.expected, c.date, c.type, c.state,
       EXISTS (SELECT 1 FROM counted x WHERE x.counter = v.counter) AS has_row
     FROM verdicts v JOIN counters c ON c.id = v.counter ORDER BY c.date, c.type_state`;
-  if (scratch.number('SELECT count(*) FROM verdicts') === 0) return;
-  scratch.run('CREATE INDEX IF NOT EXISTS increments_by_chunk ON increments (chunk)');
+  if (database.number('SELECT count(*) FROM verdicts') === 0) return;
+  database.run('CREATE INDEX IF NOT EXISTS increments_by_chunk ON increments (chunk)');
   let named = 0;
-  for (const row of scratch.each<VerdictRow>(sql)) {
+  for (const row of database.each<FindingRow>(sql)) {
     const difference = differenceOf(row);
     yield named++ < namedCountersMax
-      ? { ...difference, ...namedBatches(scratch, row) }
+      ? { ...difference, ...namedBatches(database, row) }
       : difference;
   }
 }
 
-function differenceOf(row: VerdictRow): Difference {
+function differenceOf(row: FindingRow): Difference {
   const { kind, expected: recounted, date, type, state } = row;
   const counter = { date, type, state };
   const counted = row.counted ?? 0;
@@ -268,12 +270,12 @@ function differenceOf(row: VerdictRow): Difference {
   if (kind === 'misnamed') {
     return {
       code: 'counter_differs',
-      detail: `${name} has a type or state that is not its key's.`,
+      detail: `${name} has another type or state than its key.`,
       ...both,
     };
   }
   if (kind === 'unsettled') {
-    const detail = `${name} was written to whenever it was looked at; it is at least the ${recounted} that it must be. Run audit again when less comes in.`;
+    const detail = `${name} was written to at every reading; it is at least ${recounted}, as it must be. Run audit again when fewer batches arrive.`;
     return { code: 'counter_unsettled', detail, ...both };
   }
   const compared = {
@@ -286,15 +288,15 @@ function differenceOf(row: VerdictRow): Difference {
   );
 }
 
-function namedBatches(scratch: AuditDatabase, { counter, counted, expected }: VerdictRow) {
-  const rawKeys = scratch.all<{ raw_key: string }>(
+function namedBatches(database: AuditDatabase, { counter, counted, expected }: FindingRow) {
+  const rawKeys = database.all<{ raw_key: string }>(
     `SELECT DISTINCT b.raw_key FROM increments i JOIN chunks c ON c.id = i.chunk
      JOIN batches b ON b.batch = c.batch WHERE i.counter = ? LIMIT ${namedMax}`,
     counter,
   );
-  // All counters of such a batch are short of, or exceed by, at least what it counts.
+  // A batch that explains the difference: each of its counters differs by at least what it counts.
   const sign = (counted ?? 0) < expected ? -1 : 1;
-  const explainedBy = scratch.all<{ raw_key: string }>(
+  const explainedBy = database.all<{ raw_key: string }>(
     `SELECT max(b.raw_key) AS raw_key FROM (
        SELECT DISTINCT c.batch FROM increments i JOIN chunks c ON c.id = i.chunk
        JOIN verdicts v ON v.counter = i.counter
@@ -313,9 +315,9 @@ function namedBatches(scratch: AuditDatabase, { counter, counted, expected }: Ve
   };
 }
 
-/** What was read, and what is told beside differences. */
-export function countsOf(scratch: AuditDatabase, inFlightBefore: number): AuditCounts {
-  const number = (sql: string, ...values: number[]) => scratch.number(sql, ...values);
+/** What the audit read, and what it reports beside findings. */
+export function countsOf(database: AuditDatabase, inFlightBefore: number): AuditCounts {
+  const number = (sql: string, ...values: number[]) => database.number(sql, ...values);
   const read = `FROM batches WHERE state = ${batchStates.read}`;
   return {
     batches: number(`SELECT count(*) ${read}`),
@@ -336,8 +338,8 @@ export function countsOf(scratch: AuditDatabase, inFlightBefore: number): AuditC
       `SELECT (SELECT count(DISTINCT batch) FROM chunks WHERE state = ${dropped})
        + (SELECT count(*) FROM dropped d WHERE NOT EXISTS (SELECT 1 FROM chunks c WHERE c.batch = d.batch))`,
     ),
-    strangers: number('SELECT sum(count) FROM strangers'),
-    strangersUnnoted: number('SELECT sum(count) FROM strangers WHERE counter = 0'),
+    foreignMessages: number('SELECT sum(count) FROM strangers'),
+    unattributed: number('SELECT sum(count) FROM strangers WHERE counter = 0'),
   };
 }
 

@@ -5,28 +5,29 @@ import { countEvents } from '../../../domain/batch.ts';
 import { inflateStored } from '../../../pipeline/recount.ts';
 import { itemsPerMessageText, recut } from '../../../pipeline/chunks/recut.ts';
 import { inParallel } from '../../../util/in-parallel.ts';
-import { excludedText, type ChunkId } from '../ledger/ledger-rows.ts';
+import { overLimitText, type ChunkId } from '../ledger/ledger-rows.ts';
 import { readRawKey } from '../../../domain/batch-id.ts';
 import type { BatchKey, BodyReading, AuditDatabase } from './audit-database.ts';
 import type { AuditSource, TableSize } from './audit-source.ts';
-import { ExcludedUnreadable, sha256Of, startOf, type S3RawBatch } from '../intake/raw-store.ts';
+import { OverLimitUnreadable, sha256Of, startOf, type S3RawBatch } from '../intake/raw-store.ts';
 
 export interface AuditRules {
   readonly dayOf: DayOf;
   /** Milliseconds since 1970. */
   readonly now: () => number;
-  /** The shortest time for which marks were ever kept, in milliseconds. */
+  /** The shortest time for which dedup records were ever kept, in milliseconds. */
   readonly leastKeepMs: number;
-  /** A batch that came so recently may still be on its way to the counters. */
+  /** A younger batch may still be on its way to the counters; milliseconds. */
   readonly inFlightMs: number;
-  /** Requests under way at the same time. */
+  /** Concurrent requests. */
   readonly width: number;
 }
 
-export interface Survey {
+/** What an audit has to read. */
+export interface StoreSize {
   readonly objects: number;
   readonly bytes: number;
-  /** Those that an interrupted run has not read yet. */
+  /** The objects that an interrupted run has not read yet. */
   readonly unread: { readonly objects: number; readonly bytes: number };
   readonly counters: TableSize;
   readonly ledger: TableSize;
@@ -34,48 +35,49 @@ export interface Survey {
 
 export type ReceivedRange = { readonly from: number; readonly to: number } | undefined;
 
-/** Names of what was stored meanwhile begin so much before the last known one. */
+/** Raw keys of new bodies may sort before the latest known one by this time. */
 const recentMs = 60_000;
+/** Readers of bodies are fewer than concurrent requests by this factor. */
 const readingShare = 4;
-/** So many times as many are read between two notes of them. */
+/** How many bodies each reader reads before they are added to the audit database. */
 const bodiesPerReader = 8;
-const marksAtOnce = 100;
+const dedupRecordsAtOnce = 100;
 
 /**
- * Reads a store on AWS into the notes: the raw bodies, cut again, and what the ledger says of them.
- * The ledger is read before the last listing: a chunk is marked after its body is stored, so that
- * every mark must be explained by an object that is listed then.
+ * Reads a store on AWS into the audit database: the raw bodies, cut into chunks again, and their
+ * ledger rows. It reads the ledger before the last listing: a dedup record is written after its body
+ * is stored, so that the listing must have the body of every dedup record.
  */
 export class AuditReader {
   readonly #source: AuditSource;
-  readonly #scratch: AuditDatabase;
+  readonly #database: AuditDatabase;
   readonly #rules: AuditRules;
   #lastKey = '';
 
-  constructor(source: AuditSource, scratch: AuditDatabase, rules: AuditRules) {
+  constructor(source: AuditSource, database: AuditDatabase, rules: AuditRules) {
     this.#source = source;
-    this.#scratch = scratch;
+    this.#database = database;
     this.#rules = rules;
   }
 
-  /** Lists the bucket, and asks how large the tables are. */
-  async survey(received: ReceivedRange): Promise<Survey> {
+  /** Lists the bucket, and reads the sizes of the tables. */
+  async measure(received: ReceivedRange): Promise<StoreSize> {
     await this.list(received);
-    if (this.#scratch.isOutdated) {
-      this.#scratch.empty();
+    if (this.#database.isOutdated) {
+      this.#database.empty();
       await this.list(received);
     }
     const sizes = await this.#source.sizes();
-    const objects = this.#scratch.number('SELECT count(*) FROM batches');
-    const bytes = this.#scratch.number('SELECT sum(bytes) FROM batches');
+    const objects = this.#database.number('SELECT count(*) FROM batches');
+    const bytes = this.#database.number('SELECT sum(bytes) FROM batches');
     const unread = {
-      objects: this.#scratch.number('SELECT count(*) FROM batches WHERE state = 0'),
-      bytes: this.#scratch.number('SELECT sum(bytes) FROM batches WHERE state = 0'),
+      objects: this.#database.number('SELECT count(*) FROM batches WHERE state = 0'),
+      bytes: this.#database.number('SELECT sum(bytes) FROM batches WHERE state = 0'),
     };
     return { objects, bytes, unread, ...sizes };
   }
 
-  /** Notes what is in the bucket now, all of it or what was received within the range. */
+  /** Lists the bucket, or the part received within the range. */
   async list(received?: ReceivedRange): Promise<void> {
     const range =
       received === undefined
@@ -84,7 +86,7 @@ export class AuditReader {
     for await (const page of this.#source.objects(range)) this.#addObjects(page);
   }
 
-  /** Notes what was stored lately. */
+  /** Lists what was stored recently. */
   async #listRecent(): Promise<void> {
     const receivedAt = readRawKey(this.#lastKey)?.receivedAt;
     const range = receivedAt === undefined ? {} : { after: startOf(receivedAt - recentMs) };
@@ -92,35 +94,35 @@ export class AuditReader {
   }
 
   #addObjects(page: Parameters<AuditDatabase['addObjects']>[0]): void {
-    this.#scratch.addObjects(page);
+    this.#database.addObjects(page);
     for (const { rawKey } of page) if (rawKey > this.#lastKey) this.#lastKey = rawKey;
   }
 
   /** Reads the whole ledger, then all bodies. */
   async readAll(onProgress: (bodies: number) => void): Promise<void> {
-    await this.#source.ledger((rows) => this.#scratch.addLedger(rows));
+    await this.#source.ledger((rows) => this.#database.addLedger(rows));
     await this.#listRecent();
     await this.#readBodies(onProgress);
-    // A mark that nothing explains may be of a body that was stored under an earlier time.
-    if (this.#scratch.number(marksWithoutBody) > 0) {
+    // A dedup record without a body may belong to a body that was stored under an earlier time.
+    if (this.#database.number(recordsWithoutBody) > 0) {
       await this.list();
       await this.#readBodies(onProgress);
     }
     this.#classify();
   }
 
-  /** Reads the bodies that were listed, and what the ledger says of each. */
+  /** Reads the listed bodies, and the ledger rows of each. */
   async readListed(onProgress: (bodies: number) => void): Promise<void> {
     await this.#readBodies(onProgress);
-    const batches = this.#scratch.all<{ batch: string }>('SELECT DISTINCT batch FROM batches');
+    const batches = this.#database.all<{ batch: string }>('SELECT DISTINCT batch FROM batches');
     await inParallel(this.#rules.width, batches, async ({ batch }) => {
-      this.#scratch.addLedger(await this.#source.batchRows(batch));
+      this.#database.addLedger(await this.#source.batchRows(batch));
     });
     this.#classify();
   }
 
   #classify(): void {
-    this.#scratch.classify(this.#rules.now() - this.#rules.leastKeepMs);
+    this.#database.classify(this.#rules.now() - this.#rules.leastKeepMs);
   }
 
   async #readBodies(
@@ -128,14 +130,14 @@ export class AuditReader {
     touched?: Set<number>,
   ): Promise<ChunkId[]> {
     const added: ChunkId[] = [];
-    // Bodies are held in memory: fewer at a time than the requests that are small.
+    // Bodies are large: hold fewer of them in memory than other requests.
     const width = Math.ceil(this.#rules.width / readingShare);
     for (let bodies = 0; ;) {
-      const rawKeys = this.#scratch.unread(bodiesPerReader * width);
+      const rawKeys = this.#database.unread(bodiesPerReader * width);
       if (rawKeys.length === 0) return added;
       const readings = await inParallel(width, rawKeys, (rawKey) => this.#readBody(rawKey));
-      const noted = rawKeys.map((rawKey, at) => [rawKey, readings[at] ?? gone] as const);
-      const chunks = this.#scratch.addBodies(noted, touched);
+      const read = rawKeys.map((rawKey, at) => [rawKey, readings[at] ?? gone] as const);
+      const chunks = this.#database.addBodies(read, touched);
       if (touched !== undefined) added.push(...chunks);
       onProgress((bodies += rawKeys.length));
     }
@@ -143,13 +145,13 @@ export class AuditReader {
 
   async #readBody(rawKey: string): Promise<BodyReading> {
     const raw = await this.#source.body(rawKey).catch((error: unknown) => {
-      if (error instanceof ExcludedUnreadable) return error;
+      if (error instanceof OverLimitUnreadable) return error;
       throw error;
     });
     if (raw === undefined) return gone;
-    if (raw instanceof ExcludedUnreadable) return { kind: 'damaged', reason: raw.message };
+    if (raw instanceof OverLimitUnreadable) return { kind: 'damaged', reason: raw.message };
     if (raw.sha256 !== undefined && raw.sha256 !== sha256Of(raw.body)) {
-      return { kind: 'damaged', reason: 'its bytes are not those that were stored' };
+      return { kind: 'damaged', reason: 'its SHA-256 differs from the stored one' };
     }
     const cut = recut(raw, this.#rules.dayOf);
     if ('reason' in cut) return { kind: 'damaged', reason: cut.reason };
@@ -160,34 +162,34 @@ export class AuditReader {
     return { kind: 'read', accepted, rejected, chunks, key: batchKeyOf(raw) };
   }
 
-  /** Takes in what came meanwhile; returns the counters that it adds to. */
+  /** Reads what was stored meanwhile; returns the counters that it increments. */
   async catchUp(isWhole: boolean): Promise<ReadonlySet<number>> {
     await (isWhole ? this.list() : this.#listRecent());
     const touched = new Set<number>();
     const chunks = await this.#readBodies(() => undefined, touched);
-    this.#scratch.addMarks(await this.#source.marksOf(chunks));
+    this.#database.addDedupRecords(await this.#source.dedupRecordsOf(chunks));
     return touched;
   }
 
-  /** Looks again whether chunks are marked that were not. */
-  async refreshMarks(): Promise<void> {
+  /** Reads the dedup records again of chunks that had none. */
+  async refreshDedupRecords(): Promise<void> {
     for (let after = 0; ;) {
-      const open = this.#scratch.openChunks(after, marksAtOnce * this.#rules.width);
+      const open = this.#database.openChunks(after, dedupRecordsAtOnce * this.#rules.width);
       const last = open.at(-1);
       if (last === undefined) return;
       after = last.id;
       const pages: ChunkId[][] = [];
-      for (let at = 0; at < open.length; at += marksAtOnce) {
-        pages.push(open.slice(at, at + marksAtOnce));
+      for (let at = 0; at < open.length; at += dedupRecordsAtOnce) {
+        pages.push(open.slice(at, at + dedupRecordsAtOnce));
       }
       await inParallel(this.#rules.width, pages, async (page) => {
-        this.#scratch.addMarks(await this.#source.marksOf(page));
+        this.#database.addDedupRecords(await this.#source.dedupRecordsOf(page));
       });
     }
   }
 
   async addCounters(dates: { from: string; to: string }): Promise<void> {
-    await this.#source.counters(dates, (rows) => this.#scratch.addCounted(rows));
+    await this.#source.counters(dates, (rows) => this.#database.addCounted(rows));
   }
 }
 
@@ -199,13 +201,13 @@ function batchKeyOf(raw: S3RawBatch): BatchKey | undefined {
   return {
     ...{ keyId, receivedAt, replayedAt, bodySha256: hash('sha256', inflated.body, 'buffer') },
     itemsPerMessage: itemsPerMessageText(raw.itemsPerMessage),
-    excluded: excludedText(raw.excluded),
+    excluded: overLimitText(raw.excluded),
   };
 }
 
 const gone: BodyReading = { kind: 'gone' };
-/** The last moment that a raw key can name. */
+/** The latest time that a raw key can hold. */
 const timeMax = Date.UTC(9999, 11, 31);
-const marksWithoutBody = `
+const recordsWithoutBody = `
   SELECT count(*) FROM marks m WHERE dropped = 0
   AND NOT EXISTS (SELECT 1 FROM batches b WHERE b.batch = m.batch)`;

@@ -1,23 +1,23 @@
 import type { DatabaseSync } from 'node:sqlite';
 
-/** What becomes of a chunk. Stored as it is. */
+/** The state of a chunk, as stored. */
 export const chunkStates = {
-  /** Its mark does not stand, or did not yet. */
+  /** It has no dedup record, or had none yet. */
   open: 0,
-  /** Its mark stands. */
-  marked: 1,
-  /** It is so old that its mark may have ended: taken as counted. */
+  /** It has a dedup record. */
+  recorded: 1,
+  /** It is so old that its dedup record may have expired: assumed to be counted. */
   forgotten: 2,
-  /** Somebody decided that it is never counted. */
+  /** An operator dropped it: it is never counted. */
   dropped: 3,
-  /** The counters have it, and its mark is gone. */
-  unmarked: 4,
+  /** The counters include it, and its dedup record is missing. */
+  unrecorded: 4,
 } as const;
 
-/** What is known of an object. */
+/** The state of a raw body, as stored. */
 export const batchStates = { unread: 0, read: 1, damaged: 2, gone: 3 } as const;
 
-/** Of the raw store: what an interrupted rebuild has read it need not read again. */
+/** What an interrupted rebuild has read of the raw store; the next one does not read it again. */
 const kept = `
   CREATE TABLE IF NOT EXISTS batches (
     raw_key TEXT PRIMARY KEY, batch TEXT NOT NULL, since INTEGER NOT NULL, bytes INTEGER NOT NULL,
@@ -45,7 +45,7 @@ const kept = `
   ) WITHOUT ROWID;
   CREATE INDEX IF NOT EXISTS batches_by_key ON batch_keys (key);`;
 
-/** Of the tables, the queue and the comparison: each run reads them anew. */
+/** The tables, the dead-letter queue and the comparison; each run reads them again. */
 const ofOneRun = `
   DROP TABLE IF EXISTS marks; DROP TABLE IF EXISTS batch_rows; DROP TABLE IF EXISTS dropped;
   DROP TABLE IF EXISTS dead; DROP TABLE IF EXISTS expected; DROP TABLE IF EXISTS open_increments;
@@ -79,16 +79,16 @@ const ofOneRun = `
 
 const cacheKib = 64 * 1024;
 
-/** Makes the tables of a proof, or takes up those that an interrupted one left. */
+/** Creates the tables, or reuses those of an interrupted rebuild. */
 export function prepareAuditDatabase(database: DatabaseSync): void {
-  // The file is nobody's truth: what a power cut does to it is found by its check, and it is made anew.
+  // The file can be made again, so that it need not survive a power cut.
   database.exec(`
     PRAGMA locking_mode = EXCLUSIVE; PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL;
     PRAGMA cache_size = -${cacheKib};`);
   database.exec(`BEGIN; ${kept} ${ofOneRun} COMMIT;`);
 }
 
-/** Forgets all that was read. */
+/** Deletes everything that was read. */
 export function emptyAuditDatabase(database: DatabaseSync): void {
   database.exec(`
     BEGIN;

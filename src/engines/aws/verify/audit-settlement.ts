@@ -3,21 +3,21 @@ import type { AuditReader, AuditRules } from './audit-rules.ts';
 import type { AuditDatabase } from './audit-database.ts';
 import { snapshotChunksMax, type CounterKey, type AuditSource } from './audit-source.ts';
 
-/** A counter that is to be held against the chunks. */
+/** A counter to compare with the chunks. */
 interface Candidate extends CounterKey {
   readonly id: number;
 }
 
-/** What was seen of one in a round. */
-interface Sighting {
+/** A reading of a counter in one round. */
+interface Observation {
   readonly candidate: Candidate;
   readonly counted: number;
-  /** What the chunks that were surely marked at that moment come to. */
+  /** The sum of the chunks that surely had a dedup record at that moment. */
   readonly least: number;
-  /** Whether that is exact, but for chunks that are not known yet. */
+  /** Whether `least` is exact, except for chunks that the audit does not know yet. */
   readonly isExact: boolean;
-  /** Whether the row is one as we write it. */
-  readonly isSound: boolean;
+  /** Whether the row has a number and the names of its key. */
+  readonly isValid: boolean;
 }
 
 export interface DateRange {
@@ -25,46 +25,46 @@ export interface DateRange {
   readonly to: string;
 }
 
-/** So often it is looked again at counters that others write to. */
+/** How often to read counters that are being written to. */
 const roundsMax = 12;
 
 /**
- * Holds each counter that may differ against the chunks, beside a system that goes on counting. One
- * transaction reads the counter and the marks of all chunks that touch it and were not marked when
- * last looked: the counter must be what the marked ones come to. What is counted by then and not
- * known is found by a listing that begins later, since a body is stored before it is counted: only a
- * counter that no such body touches is said to differ. Writes a verdict for each that does.
+ * Compares each counter that may differ with the chunks, while the system keeps counting. One
+ * transaction reads the counter and the dedup records of those of its chunks that had none at the
+ * last reading: the counter must be the sum of the chunks with a dedup record. A later listing finds
+ * chunks that were counted by then and are unknown, since a body is stored before it is counted: only
+ * a counter that no such body increments is a finding.
  */
 export async function settleCounters(
   reader: AuditReader,
   source: AuditSource,
-  scratch: AuditDatabase,
+  database: AuditDatabase,
   { width }: Pick<AuditRules, 'width'>,
   dates: DateRange,
 ): Promise<void> {
-  let left = candidatesOf(scratch, dates);
+  let left = candidatesOf(database, dates);
   for (let round = 1; left.length > 0; round++) {
-    await reader.refreshMarks();
+    await reader.refreshDedupRecords();
     await reader.catchUp(false);
-    const seen = await inParallel(width, left, (each) => look(each, source, scratch));
-    const suspects = seen.filter(
-      ({ isExact, isSound, counted, least }) => !isExact || !isSound || counted !== least,
+    const observations = await inParallel(width, left, (each) => observe(each, source, database));
+    const doubtful = observations.filter(
+      ({ isExact, isValid, counted, least }) => !isExact || !isValid || counted !== least,
     );
-    if (suspects.length === 0) return;
-    await reader.refreshMarks();
+    if (doubtful.length === 0) return;
+    await reader.refreshDedupRecords();
     const touched = new Set([...(await reader.catchUp(false)), ...(await reader.catchUp(true))]);
     left = [];
-    for (const sighting of suspects) {
-      const isSettled = judge(sighting, touched, scratch);
+    for (const observation of doubtful) {
+      const isSettled = settle(observation, touched, database);
       if (isSettled) continue;
-      if (round < roundsMax) left.push(sighting.candidate);
-      else giveUp(sighting, scratch);
+      if (round < roundsMax) left.push(observation.candidate);
+      else settleUnfinished(observation, database);
     }
   }
 }
 
-function candidatesOf(scratch: AuditDatabase, { from, to }: DateRange): Candidate[] {
-  return scratch.all(
+function candidatesOf(database: AuditDatabase, { from, to }: DateRange): Candidate[] {
+  return database.all(
     `SELECT id, date, type_state AS typeState FROM counters
      LEFT JOIN counted ON counted.counter = id LEFT JOIN expected ON expected.counter = id
      WHERE date BETWEEN ? AND ? AND (
@@ -76,63 +76,66 @@ function candidatesOf(scratch: AuditDatabase, { from, to }: DateRange): Candidat
   );
 }
 
-async function look(
+async function observe(
   candidate: Candidate,
   source: AuditSource,
-  scratch: AuditDatabase,
-): Promise<Sighting> {
+  database: AuditDatabase,
+): Promise<Observation> {
   const { id } = candidate;
-  const open = scratch.openChunksOf(id);
+  const open = database.openChunksOf(id);
   const isExact = open.length <= snapshotChunksMax;
-  const { counter, marked } = await source.snapshot(candidate, isExact ? open : []);
-  scratch.setCounted(id, counter);
-  let least = expectedOf(scratch, id);
+  const { counter, recorded } = await source.snapshot(candidate, isExact ? open : []);
+  database.setCounted(id, counter);
+  let least = expectedOf(database, id);
   for (const [at, chunk] of open.entries()) {
-    if (marked[at] !== true) continue;
+    if (recorded[at] !== true) continue;
     const sql = 'SELECT count FROM open_increments WHERE counter = ? AND chunk = ?';
-    least += scratch.number(sql, id, chunk.id);
+    least += database.number(sql, id, chunk.id);
   }
-  // A row without a number counts nothing, and has to be named.
+  // A row without a number is a finding.
   const counted = counter === undefined ? 0 : counter.count;
-  const isSound = !Number.isNaN(counted) && counter?.isNamedRight !== false;
-  return { candidate, counted, least, isExact, isSound };
+  const isValid = !Number.isNaN(counted) && counter?.isNamedRight !== false;
+  return { candidate, counted, least, isExact, isValid };
 }
 
 /**
- * What becomes of a counter: it `differs` by exactly so much, or `differs_at_least`; it is
- * `misnamed`, with a type and state that are not its key's; `broken`, without a number; or
- * `unsettled`, since others wrote to it whenever it was looked at.
+ * What is wrong with a counter: it `differs` by a known amount, or `differs_at_least`; it is
+ * `misnamed`, with another type or state than its key; `broken`, without a number; or `unsettled`,
+ * since it was written to at every reading.
  */
-export type VerdictKind = 'differs' | 'differs_at_least' | 'misnamed' | 'broken' | 'unsettled';
+export type FindingKind = 'differs' | 'differs_at_least' | 'misnamed' | 'broken' | 'unsettled';
 
-/** Returns whether the counter need not be looked at again. */
-function judge(
-  { candidate: { id }, counted, least, isExact, isSound }: Sighting,
+/** Records a finding if there is one. Returns false if the counter must be read again. */
+function settle(
+  { candidate: { id }, counted, least, isExact, isValid }: Observation,
   touched: ReadonlySet<number>,
-  scratch: AuditDatabase,
+  database: AuditDatabase,
 ): boolean {
-  // Marks were read before and after: between them is what was marked at the moment.
-  const most = isExact ? least : expectedOf(scratch, id);
+  // Dedup records were read before and after: the true sum at the moment lies between the two.
+  const most = isExact ? least : expectedOf(database, id);
   if (touched.has(id) || least !== most) return false;
-  if (counted === least && isSound) return true;
+  if (counted === least && isValid) return true;
   const isBroken = Number.isNaN(counted);
   const kind = isBroken ? 'broken' : counted === least ? 'misnamed' : 'differs';
-  scratch.run(insertVerdict, id, kind, counted, least, isBroken ? 0 : counted - least);
+  database.run(insertFinding, id, kind, counted, least, isBroken ? 0 : counted - least);
   return true;
 }
 
-function giveUp({ candidate: { id }, counted, least }: Sighting, scratch: AuditDatabase): void {
+function settleUnfinished(
+  { candidate: { id }, counted, least }: Observation,
+  database: AuditDatabase,
+): void {
   if (Number.isNaN(counted)) {
-    scratch.run(insertVerdict, id, 'broken', counted, least, 0);
+    database.run(insertFinding, id, 'broken', counted, least, 0);
     return;
   }
-  // Marks stay: less than what was marked before is a difference whatever comes.
+  // Dedup records stay: a counter below their sum stays a finding.
   const kind = counted < least ? 'differs_at_least' : 'unsettled';
-  scratch.run(insertVerdict, id, kind, counted, least, counted - least);
+  database.run(insertFinding, id, kind, counted, least, counted - least);
 }
 
-const insertVerdict = 'INSERT OR REPLACE INTO verdicts VALUES (?, ?, ?, ?, ?)';
+const insertFinding = 'INSERT OR REPLACE INTO verdicts VALUES (?, ?, ?, ?, ?)';
 
-function expectedOf(scratch: AuditDatabase, counter: number): number {
-  return scratch.number('SELECT count FROM expected WHERE counter = ?', counter);
+function expectedOf(database: AuditDatabase, counter: number): number {
+  return database.number('SELECT count FROM expected WHERE counter = ?', counter);
 }

@@ -1,13 +1,11 @@
 import {
   DescribeTableCommand,
-  QueryCommand,
-  ScanCommand,
   TransactGetItemsCommand,
   TransactionCanceledException,
   type AttributeValue,
   type DynamoDBClient,
 } from '@aws-sdk/client-dynamodb';
-import { ListObjectsV2Command, type S3Client } from '@aws-sdk/client-s3';
+import type { S3Client } from '@aws-sdk/client-s3';
 
 import type { BatchId } from '../../../domain/batch-id.ts';
 import { typeAndStateOf } from '../../../domain/counter.ts';
@@ -17,34 +15,25 @@ import { batchGet } from '../ledger/batch-get.ts';
 import { inParallel } from '../../../util/in-parallel.ts';
 import { batchKey, chunkKey, idempotencyKey, keyItem, type Item } from '../ledger/ledger-table.ts';
 import { ledgerRowOf, type ChunkId, type LedgerRow } from '../ledger/ledger-rows.ts';
+import { queryPages, scanPages } from '../ledger/pages.ts';
 import { s3RawStore, type S3RawBatch } from '../intake/raw-store.ts';
 
-export interface AuditSourceOptions {
+interface AuditSourceOptions {
   readonly dynamodb: Pick<DynamoDBClient, 'send'>;
   readonly s3: Pick<S3Client, 'send'>;
   readonly countersTable: string;
   readonly ledgerTable: string;
   readonly rawBucket: string;
   readonly backoff: Backoff;
-  /** How many parts of a table are read at the same time. */
+  /** How many segments of a table to scan concurrently. */
   readonly segments: number;
 }
 
-/** An object in the bucket, as a listing tells of it. */
-export interface RawObject {
-  readonly rawKey: string;
-  readonly bytes: number;
-  /** Changes when the object does. */
-  readonly etag: string;
-  /** When it was put there, milliseconds since 1970; undefined where that is not told. */
-  readonly storedAt: number | undefined;
-}
-
-/** A row of the counters' table, whoever wrote it. */
+/** A row of the counters table, perhaps of another program. */
 export interface StoredCounter {
   readonly date: string;
   readonly typeState: string;
-  /** NaN where it is no number. */
+  /** NaN if the row has no number. */
   readonly count: number;
   /** Whether its type and state are those of its key. */
   readonly isNamedRight: boolean;
@@ -56,12 +45,12 @@ export interface CounterKey {
   readonly typeState: string;
 }
 
-/** What a transaction saw at one moment. */
+/** What one transaction read. */
 export interface Snapshot {
-  /** Undefined where there is no row. */
+  /** Undefined if there is no row. */
   readonly counter: StoredCounter | undefined;
-  /** Which of the chunks were marked, in their order. */
-  readonly marked: readonly boolean[];
+  /** Whether each of the chunks had a dedup record, in their order. */
+  readonly recorded: readonly boolean[];
 }
 
 export interface TableSize {
@@ -69,11 +58,11 @@ export interface TableSize {
   readonly bytes: number;
 }
 
-/** So many chunks fit beside a counter into one TransactGetItems. */
+/** How many chunks fit beside a counter into one TransactGetItems. */
 export const snapshotChunksMax = 99;
 const prefix = 'raw/';
 
-/** What a proof reads of a store on AWS. All reads are consistent. */
+/** What an audit reads of a store on AWS. All reads are consistent. */
 export class AuditSource {
   readonly #options: AuditSourceOptions;
   readonly #rawStore;
@@ -83,36 +72,16 @@ export class AuditSource {
     this.#rawStore = s3RawStore(options.s3, options.rawBucket);
   }
 
-  /** All objects below `raw/` whose names lie between the bounds, a page at a time. */
-  async *objects(range: { after?: string; before?: string } = {}): AsyncGenerator<RawObject[]> {
-    const { after = prefix, before } = range;
-    let ContinuationToken: string | undefined;
-    do {
-      const page = await this.#options.s3.send(
-        new ListObjectsV2Command({
-          Bucket: this.#options.rawBucket,
-          Prefix: prefix,
-          ...(ContinuationToken === undefined ? { StartAfter: after } : { ContinuationToken }),
-        }),
-      );
-      const objects = (page.Contents ?? []).map(
-        ({ Key = '', Size = 0, ETag = '', LastModified }) => ({
-          ...{ rawKey: Key, bytes: Size, etag: ETag, storedAt: LastModified?.getTime() },
-        }),
-      );
-      const wanted =
-        before === undefined ? objects : objects.filter((each) => each.rawKey < before);
-      yield wanted;
-      if (wanted.length < objects.length) return;
-      ContinuationToken = page.NextContinuationToken;
-    } while (ContinuationToken !== undefined);
+  /** The objects below `raw/` whose names lie between the bounds, a page at a time. */
+  objects({ after = prefix, before }: { after?: string; before?: string } = {}) {
+    return this.#rawStore.objects({ after, ...(before !== undefined && { before }) });
   }
 
   body(rawKey: string): Promise<S3RawBatch | undefined> {
     return this.#rawStore.get(rawKey);
   }
 
-  /** Both tables, as DynamoDB knows them from some hours ago. */
+  /** The sizes of both tables; DynamoDB updates them every few hours. */
   async sizes(): Promise<{ counters: TableSize; ledger: TableSize }> {
     const { countersTable, ledgerTable } = this.#options;
     const [counters, ledger] = await Promise.all(
@@ -126,7 +95,7 @@ export class AuditSource {
     return { items: Table?.ItemCount ?? 0, bytes: Table?.TableSizeBytes ?? 0 };
   }
 
-  /** Every row of the ledger that says what is counted. */
+  /** Every ledger row that says what is counted. */
   ledger(take: (rows: readonly LedgerRow[]) => void): Promise<void> {
     return this.#scan(this.#options.ledgerTable, {}, (items) =>
       take(items.flatMap((item) => ledgerRowOf(item) ?? [])),
@@ -136,20 +105,12 @@ export class AuditSource {
   /** The rows of one batch. */
   async batchRows(batchId: BatchId): Promise<LedgerRow[]> {
     const rows: LedgerRow[] = [];
-    let ExclusiveStartKey: Item | undefined;
-    do {
-      const page = await this.#options.dynamodb.send(
-        new QueryCommand({
-          TableName: this.#options.ledgerTable,
-          KeyConditionExpression: 'id = :id',
-          ExpressionAttributeValues: { ':id': { S: batchKey(batchId).id } },
-          ConsistentRead: true,
-          ExclusiveStartKey,
-        }),
-      );
-      rows.push(...(page.Items ?? []).flatMap((item) => ledgerRowOf(item) ?? []));
-      ExclusiveStartKey = page.LastEvaluatedKey;
-    } while (ExclusiveStartKey !== undefined);
+    const pages = queryPages(this.#options.dynamodb, {
+      TableName: this.#options.ledgerTable,
+      KeyConditionExpression: 'id = :id',
+      ExpressionAttributeValues: { ':id': { S: batchKey(batchId).id } },
+    });
+    for await (const page of pages) rows.push(...page.flatMap((item) => ledgerRowOf(item) ?? []));
     return rows;
   }
 
@@ -170,26 +131,17 @@ export class AuditSource {
     const { segments, dynamodb } = this.#options;
     const all = Array.from({ length: segments }, (_, segment) => segment);
     await inParallel(segments, all, async (Segment) => {
-      let ExclusiveStartKey: Item | undefined;
-      do {
-        const page = await dynamodb.send(
-          new ScanCommand({
-            ...{ TableName, Segment, TotalSegments: segments, ConsistentRead: true },
-            ...{ ExclusiveStartKey, ...filter },
-          }),
-        );
-        take(page.Items ?? []);
-        ExclusiveStartKey = page.LastEvaluatedKey;
-      } while (ExclusiveStartKey !== undefined);
+      const pages = scanPages(dynamodb, { TableName, Segment, TotalSegments: segments, ...filter });
+      for await (const page of pages) take(page);
     });
   }
 
-  /** The marks of those chunks that have one. */
-  marksOf(chunks: readonly ChunkId[]): Promise<LedgerRow[]> {
+  /** The existing dedup records of the chunks. */
+  dedupRecordsOf(chunks: readonly ChunkId[]): Promise<LedgerRow[]> {
     return this.#rowsOf(chunks.map(({ batchId, index }) => keyItem(chunkKey(batchId, index))));
   }
 
-  /** The rows of those idempotency keys that have one. */
+  /** The existing rows of the idempotency keys. */
   keyRowsOf(keyIds: readonly string[]): Promise<LedgerRow[]> {
     return this.#rowsOf(keyIds.map((keyId) => keyItem(idempotencyKey(keyId))));
   }
@@ -201,7 +153,7 @@ export class AuditSource {
     return items.map(ledgerRowOf).filter((row) => row !== undefined);
   }
 
-  /** A counter and the marks of some chunks, of one moment. */
+  /** Reads a counter and the dedup records of some chunks at one moment. */
   async snapshot(key: CounterKey, chunks: readonly ChunkId[]): Promise<Snapshot> {
     const { dynamodb, countersTable, ledgerTable, backoff } = this.#options;
     const Counter = { date: { S: key.date }, type_state: { S: key.typeState } };
@@ -216,13 +168,13 @@ export class AuditSource {
         const { Responses = [] } = await dynamodb.send(
           new TransactGetItemsCommand({ TransactItems }),
         );
-        const [counter, ...marks] = Responses.map(({ Item }) => Item);
+        const [counter, ...records] = Responses.map(({ Item }) => Item);
         return {
           counter: counter === undefined ? undefined : counterOf(counter),
-          marked: marks.map((item) => item !== undefined && ledgerRowOf(item)?.kind === 'mark'),
+          recorded: records.map((item) => ledgerRowOf(item ?? {})?.kind === 'dedup_record'),
         };
       } catch (error) {
-        // Somebody writes one of the rows in this moment.
+        // Another transaction is writing one of the rows.
         const isPassing = error instanceof TransactionCanceledException || isRetryable(error);
         if (!isPassing || !(await backOff(backoff, attempts))) throw error;
       }
@@ -235,7 +187,7 @@ const noSize: TableSize = { items: 0, bytes: 0 };
 function counterOf(item: Record<string, AttributeValue>): StoredCounter {
   const typeState = item['type_state']?.S ?? '';
   const named = typeAndStateOf(typeState);
-  // Others may leave the names out: the key has them.
+  // Rows of other programs may have the names only in the key.
   const { S: type = named.type } = item['type'] ?? {};
   const { S: state = named.state } = item['state'] ?? {};
   const isNamedRight = type === named.type && state === named.state;

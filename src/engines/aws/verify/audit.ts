@@ -6,7 +6,7 @@ import type { DayOf } from '../../../domain/day.ts';
 import type { AuditSummary, Difference } from '../../../pipeline/audit.ts';
 import type { Backoff } from '../../../util/backoff.ts';
 import { deadChunks } from '../dead-letters/dead-chunks.ts';
-import { findLeastKeepMs } from '../ledger/least-keep.ts';
+import { findLeastKeepMs } from '../ledger/settings.ts';
 import { compareKeys, keyDifferences } from './key-findings.ts';
 import { pacer, paced } from '../pacer.ts';
 import { AuditReader, type ReceivedRange } from './audit-rules.ts';
@@ -19,12 +19,12 @@ import {
   findCountedWithoutDedupRecord,
   type AuditCounts,
 } from './audit-findings.ts';
-import { firstWholeDay, forgetExpiredRows, setExpiredApart } from '../intake/raw-expiry.ts';
+import { firstWholeDay, forgetExpiredRows, excludeExpired } from '../intake/raw-expiry.ts';
 import { AuditDatabase } from './audit-database.ts';
 import { settleCounters, type DateRange } from './audit-settlement.ts';
 import { AuditSource } from './audit-source.ts';
 
-/** A store on AWS, as a proof reads it. */
+/** A store on AWS, as an audit reads it. */
 export interface AuditedStore {
   readonly dynamodb: Pick<DynamoDBClient, 'send'>;
   readonly s3: Pick<S3Client, 'send'>;
@@ -32,47 +32,47 @@ export interface AuditedStore {
   readonly countersTable: string;
   readonly ledgerTable: string;
   readonly rawBucket: string;
-  /** Undefined where the queue went with its stack. */
+  /** Undefined if the queue was deleted with its stack. */
   readonly deadLetterQueueUrl: string | undefined;
   readonly dayOf: DayOf;
-  /** How long marks and batch rows are kept, in milliseconds. */
+  /** How long dedup records and batch rows are kept, in milliseconds. */
   readonly keepMs: number;
-  /** When raw bodies are deleted by the bucket's rule, in milliseconds after they came; undefined: never. */
+  /** The age at which a lifecycle rule deletes raw bodies, in milliseconds; undefined: never. */
   readonly rawExpiryMs?: number | undefined;
 }
 
 export interface AuditOptions {
   readonly store: AuditedStore;
-  /** How it is tried again where the SDK does not; `now` is its clock. */
+  /** Retries what the SDK does not; `now` is the audit's clock. */
   readonly backoff: Backoff;
-  /** Counters of other dates are not compared. */
+  /** The dates of the counters to compare; undefined: all. */
   readonly dates: DateRange | undefined;
-  /** Only batches received then are read, and no counters compared. */
+  /** If set, the audit reads only these batches and compares no counters. */
   readonly received: ReceivedRange;
-  /** Requests under way at the same time, and a second. */
+  /** Concurrent requests, and requests per second. */
   readonly width: number;
   readonly requestsPerSecond: number;
-  /** A batch that came so recently may still be on its way to the counters. */
+  /** A younger batch may still be on its way to the counters; milliseconds. */
   readonly inFlightMs: number;
-  /** Told before anything is read but the listing. */
+  /** Called after the listing, before anything else is read. */
   readonly onEstimate: (estimate: Estimate) => void;
-  /** Told now and then how many bodies are read, of how many. */
+  /** Called now and then with the number of bodies read, and of all. */
   readonly onProgress: (bodies: number, total: number) => void;
 }
 
 export interface AwsAuditSummary extends AuditSummary, AuditCounts {
-  /** Counters that could not be held against the batches, since others wrote to them. */
+  /** Counters that could not be compared, since they were written to at every reading. */
   readonly unsettled: number;
-  /** Requests that were sent. */
+  /** Requests sent. */
   readonly requests: number;
 }
 
-/** A finished comparison. */
-export interface Proof {
-  readonly scratch: AuditDatabase;
-  /** A batch that came before, milliseconds since 1970, has had its time to be counted. */
+/** The result of an audit; the findings are in the database. */
+export interface AuditResult {
+  readonly database: AuditDatabase;
+  /** Batches received before this must be counted; milliseconds since 1970. */
   readonly inFlightBefore: number;
-  /** The row of a batch received since then must stand. */
+  /** Batches received since this must have a batch row; milliseconds since 1970. */
   readonly rowsSince: number;
   readonly counts: AuditCounts;
   readonly requests: number;
@@ -81,37 +81,40 @@ export interface Proof {
 const allDates: DateRange = { from: '', to: '~' };
 
 /**
- * Counts the raw bodies in S3 again and compares what they come to with the ledger and the counters,
- * beside a running system. Memory does not grow with the store: notes go into a temporary file that
- * is gone with the process.
+ * Audits a stack while it runs: counts the raw bodies in S3 again and compares the sums with the
+ * ledger and the counters. The audit database is a temporary file, so that memory does not grow with
+ * the store.
  */
 export async function auditStack(
   options: AuditOptions & { readonly onDifference: (difference: Difference) => void },
 ): Promise<AwsAuditSummary> {
-  const scratch = new AuditDatabase('');
+  const database = new AuditDatabase('');
   try {
-    const proof = await prove(options, scratch);
+    const result = await runAudit(options, database);
     let differences = 0;
     let unsettled = 0;
-    for (const difference of differencesOf(proof)) {
+    for (const difference of differencesOf(result)) {
       if (difference.code === 'counter_unsettled') unsettled++;
       else differences++;
       options.onDifference(difference);
     }
-    return { ...proof.counts, differences, unsettled, requests: proof.requests };
+    return { ...result.counts, differences, unsettled, requests: result.requests };
   } finally {
-    scratch.close();
+    database.close();
   }
 }
 
-export function* differencesOf(proof: Proof): Generator<Difference> {
-  yield* batchDifferences(proof.scratch, proof);
-  yield* keyDifferences(proof.scratch);
-  yield* counterDifferences(proof.scratch);
+export function* differencesOf(result: AuditResult): Generator<Difference> {
+  yield* batchDifferences(result.database, result);
+  yield* keyDifferences(result.database);
+  yield* counterDifferences(result.database);
 }
 
-/** Reads the store into the notes and compares; what differs stands there. */
-export async function prove(options: AuditOptions, scratch: AuditDatabase): Promise<Proof> {
+/** Reads the store into the audit database and writes the findings there. */
+export async function runAudit(
+  options: AuditOptions,
+  database: AuditDatabase,
+): Promise<AuditResult> {
   const { store, backoff, received, width, inFlightMs } = options;
   const pace = pacer(options.requestsPerSecond);
   const dynamodb = paced(store.dynamodb, pace);
@@ -127,67 +130,67 @@ export async function prove(options: AuditOptions, scratch: AuditDatabase): Prom
   const leastKeepMs = Math.min(least, store.keepMs);
   const { now } = backoff;
   const rules = { dayOf: store.dayOf, now, leastKeepMs, inFlightMs, width };
-  const reader = new AuditReader(source, scratch, rules);
-  const survey = await reader.survey(received);
-  options.onEstimate(estimate(survey, received === undefined));
-  const noteDead = async () => {
+  const reader = new AuditReader(source, database, rules);
+  const size = await reader.measure(received);
+  options.onEstimate(estimate(size, received === undefined));
+  const readDeadLetters = async () => {
     const { deadLetterQueueUrl, dayOf } = store;
     if (deadLetterQueueUrl === undefined) return;
-    const { chunks } = await deadChunks(sqs, deadLetterQueueUrl, dayOf);
-    scratch.addDead(chunks);
+    database.addDead(await deadChunks(sqs, deadLetterQueueUrl, dayOf, now));
   };
-  await noteDead();
-  const onProgress = (bodies: number) => options.onProgress(bodies, survey.unread.objects);
+  await readDeadLetters();
+  const onProgress = (bodies: number) => options.onProgress(bodies, size.unread.objects);
   const inFlightBefore = now() - inFlightMs;
   if (received === undefined) {
     await reader.readAll(onProgress);
-    await compareCounters(options, { reader, source, scratch });
+    await compareCounters(options, { reader, source, database });
   } else {
     await reader.readListed(onProgress);
   }
-  // What was put there meanwhile was on its way when that was looked at.
-  if (chunksNotCounted(scratch, inFlightBefore).length > 0) {
-    await reader.refreshMarks();
-    await noteDead();
+  // A chunk may have been dead-lettered since the first reading of the dead letters.
+  if (chunksNotCounted(database, inFlightBefore).length > 0) {
+    await reader.refreshDedupRecords();
+    await readDeadLetters();
   }
   if (received === undefined) {
-    await setStrangersApart(options, { source, scratch });
-    findCountedWithoutDedupRecord(scratch);
-    allowForUnnoted(scratch);
+    await excludeForeignMessages(options, { source, database });
+    findCountedWithoutDedupRecord(database);
+    tolerateUnattributed(database);
   }
-  const expiry = allowForExpired(scratch, store, now());
-  await compareKeys(source, scratch, rules, received === undefined);
+  const expiry = excludeExpiredBodies(database, store, now());
+  await compareKeys(source, database, rules, received === undefined);
   return {
-    ...{ scratch, inFlightBefore, rowsSince: now() - leastKeepMs },
-    counts: { ...countsOf(scratch, inFlightBefore), ...expiry },
+    ...{ database: database, inFlightBefore, rowsSince: now() - leastKeepMs },
+    counts: { ...countsOf(database, inFlightBefore), ...expiry },
     requests: pace.requests,
   };
 }
 
 async function compareCounters(
   { dates = allDates, width }: AuditOptions,
-  parts: { reader: AuditReader; source: AuditSource; scratch: AuditDatabase },
+  parts: { reader: AuditReader; source: AuditSource; database: AuditDatabase },
 ): Promise<void> {
-  const { reader, source, scratch } = parts;
+  const { reader, source, database } = parts;
   await reader.addCounters(dates);
-  await settleCounters(reader, source, scratch, { width }, dates);
+  await settleCounters(reader, source, database, { width }, dates);
 }
 
 /**
- * What others queued themselves is counted, and no raw body tells of it: their marks name the
- * counter. Where some were counted since the ledger was read, a counter cannot be said to agree or
- * to differ.
+ * Foreign messages are counted and have no raw body; their dedup records name the counter. A counter
+ * that counted some since the ledger was read becomes unsettled: it cannot be compared.
  */
-async function setStrangersApart(
+async function excludeForeignMessages(
   { dates = allDates }: AuditOptions,
-  { source, scratch }: { source: AuditSource; scratch: AuditDatabase },
+  { source, database }: { source: AuditSource; database: AuditDatabase },
 ): Promise<void> {
-  const before = scratch.number('SELECT sum(count) FROM strangers');
-  if (before === 0 && scratch.number(`SELECT count(*) ${exceeding}`) === 0) return;
-  scratch.run('CREATE TEMP TABLE strangers_before AS SELECT * FROM strangers');
-  scratch.run('DELETE FROM strangers');
-  await source.ledger((rows) => scratch.addLedger(rows.filter(({ kind }) => kind === 'stranger')));
-  scratch.run(
+  const before = database.number('SELECT sum(count) FROM strangers');
+  if (before === 0 && database.number(`SELECT count(*) ${exceeding}`) === 0) return;
+  database.run('CREATE TEMP TABLE strangers_before AS SELECT * FROM strangers');
+  database.run('DELETE FROM strangers');
+  await source.ledger((rows) =>
+    database.addLedger(rows.filter(({ kind }) => kind === 'foreign_message')),
+  );
+  database.run(
     `INSERT OR REPLACE INTO verdicts
      SELECT s.counter, 'unsettled', n.count, coalesce(e.count, 0), 0
      FROM strangers s JOIN counters c ON c.id = s.counter
@@ -196,21 +199,24 @@ async function setStrangersApart(
      WHERE s.count > coalesce(b.count, 0) AND c.date BETWEEN ? AND ?`,
     ...[dates.from, dates.to],
   );
-  scratch.run('DROP TABLE strangers_before');
+  database.run('DROP TABLE strangers_before');
 }
 
-function allowForExpired(scratch: AuditDatabase, { rawExpiryMs }: AuditedStore, now: number) {
+function excludeExpiredBodies(database: AuditDatabase, { rawExpiryMs }: AuditedStore, now: number) {
   if (rawExpiryMs === undefined) return {};
   const wholeFrom = firstWholeDay(now, rawExpiryMs);
-  forgetExpiredRows(scratch, now - rawExpiryMs);
-  return { wholeFrom, aboveExpired: setExpiredApart(scratch, wholeFrom) };
+  forgetExpiredRows(database, now - rawExpiryMs);
+  return { wholeFrom, aboveExpired: excludeExpired(database, wholeFrom) };
 }
 
 const exceeding = `FROM verdicts WHERE kind = 'differs' AND excess > 0`;
 
-/** Marks of earlier versions name no counter: counters may exceed by as many as these are, together. */
-function allowForUnnoted(scratch: AuditDatabase): void {
-  const unnoted = scratch.number('SELECT count FROM strangers WHERE counter = 0');
-  const excess = scratch.number(`SELECT sum(excess) ${exceeding}`);
-  if (excess <= unnoted) scratch.run(`DELETE ${exceeding}`);
+/**
+ * Dedup records of earlier versions name no counter. If they can explain all counters that exceed the
+ * recount, these are no findings.
+ */
+function tolerateUnattributed(database: AuditDatabase): void {
+  const unattributed = database.number('SELECT count FROM strangers WHERE counter = 0');
+  const excess = database.number(`SELECT sum(excess) ${exceeding}`);
+  if (excess <= unattributed) database.run(`DELETE ${exceeding}`);
 }

@@ -6,7 +6,7 @@ import { batchStates } from './audit-schema.ts';
 import type { AuditDatabase } from './audit-database.ts';
 import type { AuditSource } from './audit-source.ts';
 
-/** What is wrong with a key: `batch` is whose it is, `seen` what its row names. */
+/** A finding on a key: `batch` is its batch, `seen` the batch that its row names. */
 export interface KeyIssue {
   readonly key: string;
   readonly code: 'key_missing' | 'key_differs' | 'key_unexplained';
@@ -14,16 +14,16 @@ export interface KeyIssue {
   readonly seen: string | null;
 }
 
-/** An attempt so recent may be under way still: its body comes after the row of its key. */
+/** A younger attempt may be in progress: it stores the body after the row of the key. */
 const attemptMsMax = 15 * 60_000;
 const keysAtOnce = 100;
 
-/** From when on a row is kept, as `DynamodbBatchRecords` has it. */
+/** The moment from which a row is kept, as in `DynamodbBatchRecords`. */
 const keptSince = (row: string) => `coalesce(${row}.replayed_at, ${row}.received_at)`;
 
 /**
- * The batch whose a key is: of several that came with it here the last one; one that came here first
- * before those from elsewhere, as the intake has it. Parameters: received since when.
+ * The batch of each key. Of several batches with the key, the latest has it; one that was received
+ * here comes before replayed ones, as in the intake. Parameter: the earliest time of receipt.
  */
 const holders = `
   SELECT b.* FROM batch_keys b WHERE ${keptSince('b')} > :since AND NOT EXISTS (
@@ -32,15 +32,15 @@ const holders = `
       < (b.replayed_at IS NOT NULL, -b.received_at, b.batch))`;
 
 /**
- * How many items went into a message is not looked at for batches from elsewhere: nobody joins an
- * attempt at one, and two at a time may have it differently. The row has to live as long as rows do.
+ * Whether the row of a key is right. The items per message of a replayed batch are not compared: two
+ * concurrent replays may differ in it. The row must not expire before its time.
  */
-const isSound = `coalesce(k.batch = b.batch AND k.received_at = b.received_at
+const isValid = `coalesce(k.batch = b.batch AND k.received_at = b.received_at
   AND k.body_sha256 = b.body_sha256 AND k.excluded = b.excluded
   AND (b.replayed_at IS NOT NULL OR k.items_per_message = b.items_per_message)
   AND k.expires_at * 1000.0 >= ${keptSince('b')} + :keep, 0)`;
 
-interface Suspect {
+interface KeyMismatch {
   readonly key: string;
   readonly batch: string;
   readonly received_at: number;
@@ -48,89 +48,96 @@ interface Suspect {
   readonly seen: string | null;
   readonly seen_received_at: number | null;
   readonly seen_replayed_at: number | null;
-  readonly is_sound: 0 | 1;
+  readonly is_valid: 0 | 1;
 }
 
-const suspectsOf = (condition: string) => `
+const mismatchesWhere = (condition: string) => `
   SELECT b.key, b.batch, b.received_at, b.replayed_at, k.batch AS seen,
-    k.received_at AS seen_received_at, k.replayed_at AS seen_replayed_at, ${isSound} AS is_sound
+    k.received_at AS seen_received_at, k.replayed_at AS seen_replayed_at, ${isValid} AS is_valid
   FROM (${holders}) b LEFT JOIN key_rows k ON k.key = b.key WHERE ${condition}`;
-const nextSuspects = suspectsOf('b.key > :after AND NOT is_sound ORDER BY b.key LIMIT :limit');
-const oneSuspect = suspectsOf('b.key = :key AND NOT is_sound');
+const nextMismatches = mismatchesWhere(
+  'b.key > :after AND NOT is_valid ORDER BY b.key LIMIT :limit',
+);
+const oneMismatch = mismatchesWhere('b.key = :key AND NOT is_valid');
 
 /**
- * Holds the idempotency keys of the batches that were read against the ledger. A key's row is written
- * before the body is stored, and stays the batch's as long as it is kept: whatever was not right when
- * the ledger was read is looked up once more, now that the body is known. Notes what is wrong then.
+ * Compares the idempotency keys of the raw bodies with the ledger. A key's row is written before the
+ * body is stored, and belongs to the batch until it expires. A row that did not match when the ledger
+ * was read is read again, now that the body is known; a mismatch then is a finding.
  */
 export async function compareKeys(
   source: Pick<AuditSource, 'keyRowsOf'>,
-  scratch: AuditDatabase,
+  database: AuditDatabase,
   rules: Pick<AuditRules, 'now' | 'leastKeepMs' | 'width'>,
   isWhole: boolean,
 ): Promise<void> {
   const { leastKeepMs: keep, now, width } = rules;
   const limit = keysAtOnce * width;
   for (let after = ''; ;) {
-    const suspects = scratch.named<Suspect>(nextSuspects, {
+    const mismatches = database.named<KeyMismatch>(nextMismatches, {
       ...{ keep, after, limit, since: now() - keep },
     });
-    const last = suspects.at(-1);
+    const last = mismatches.at(-1);
     if (last === undefined) break;
     after = last.key;
-    const keys = suspects.map(({ key }) => key);
+    const keys = mismatches.map(({ key }) => key);
     const pages = Array.from({ length: Math.ceil(keys.length / keysAtOnce) }, (_, page) =>
       keys.slice(page * keysAtOnce, (page + 1) * keysAtOnce),
     );
     const rows = (await inParallel(width, pages, (page) => source.keyRowsOf(page))).flat();
-    for (const key of keys) scratch.run('DELETE FROM key_rows WHERE key = ?', key);
-    scratch.addLedger(rows);
-    // By the clock as it is now: a row that has ended meanwhile was not lost.
+    for (const key of keys) database.run('DELETE FROM key_rows WHERE key = ?', key);
+    database.addLedger(rows);
+    // The current time: a row that has expired meanwhile is not missing.
     const since = now() - keep;
     const recent = now() - attemptMsMax;
-    scratch.transaction(() => {
+    database.transaction(() => {
       for (const key of keys) {
-        const [suspect] = scratch.named<Suspect>(oneSuspect, { key, keep, since });
-        const code = suspect && codeOf(suspect, scratch, { recent, isWhole });
+        const [mismatch] = database.named<KeyMismatch>(oneMismatch, { key, keep, since });
+        const code = mismatch && codeOf(mismatch, database, { recent, isWhole });
         if (code === undefined) continue;
-        note(scratch, { key, code, batch: suspect?.batch ?? null, seen: suspect?.seen ?? null });
+        addIssue(database, {
+          key,
+          code,
+          batch: mismatch?.batch ?? null,
+          seen: mismatch?.seen ?? null,
+        });
       }
     });
   }
-  if (isWhole) noteUnexplained(scratch, now() - keep);
+  if (isWhole) addUnexplained(database, now() - keep);
 }
 
-/** Undefined where the key is rightly another batch's. */
+/** Undefined if the key belongs to another batch. */
 function codeOf(
-  { key, seen, ...suspect }: Suspect,
-  scratch: AuditDatabase,
+  { key, seen, ...mismatch }: KeyMismatch,
+  database: AuditDatabase,
   { recent, isWhole }: { recent: number; isWhole: boolean },
 ): KeyIssue['code'] | undefined {
   if (seen === null) return 'key_missing';
-  if (seen === suspect.batch) return 'key_differs';
-  const isOthers = scratch.number(
+  if (seen === mismatch.batch) return 'key_differs';
+  const isOthers = database.number(
     'SELECT count(*) FROM batch_keys WHERE batch = ? AND key <> ?',
     ...[seen, key],
   );
   if (isOthers > 0) return 'key_differs';
-  const isLater = (suspect.seen_received_at ?? 0) > suspect.received_at;
-  // A batch from elsewhere leaves its key to a later one, and to one that came here under it.
-  if (suspect.replayed_at !== null) {
-    return isLater || suspect.seen_replayed_at === null ? undefined : 'key_differs';
+  const isLater = (mismatch.seen_received_at ?? 0) > mismatch.received_at;
+  // A replayed batch gives its key to a later batch, and to one that was received here.
+  if (mismatch.replayed_at !== null) {
+    return isLater || mismatch.seen_replayed_at === null ? undefined : 'key_differs';
   }
   if (!isLater) return 'key_differs';
-  const attemptedAt = suspect.seen_replayed_at ?? suspect.seen_received_at ?? 0;
+  const attemptedAt = mismatch.seen_replayed_at ?? mismatch.seen_received_at ?? 0;
   if (!isWhole || attemptedAt > recent) return undefined;
   const stored = `SELECT count(*) FROM batches WHERE batch = ? AND state <> ${batchStates.gone}`;
-  return scratch.number(stored, seen) > 0 ? undefined : 'key_differs';
+  return database.number(stored, seen) > 0 ? undefined : 'key_differs';
 }
 
 /**
- * Rows that name a batch which came under another key, or which was whole and has no body any more.
- * A batch that was never stored is not looked for: its attempt was given up.
+ * Finds rows that name a batch which has another key, or which was complete and has no body. A row of
+ * a batch that was never stored is no finding: its attempt ended before.
  */
-function noteUnexplained(scratch: AuditDatabase, since: number): void {
-  scratch.run(
+function addUnexplained(database: AuditDatabase, since: number): void {
+  database.run(
     `INSERT INTO key_issues SELECT k.key, 'key_unexplained', NULL, k.batch FROM key_rows k
      WHERE ${keptSince('k')} > ? AND NOT EXISTS (SELECT 1 FROM key_issues i WHERE i.key = k.key) AND (
        EXISTS (SELECT 1 FROM batch_keys o WHERE o.batch = k.batch AND o.key <> k.key)
@@ -141,26 +148,26 @@ function noteUnexplained(scratch: AuditDatabase, since: number): void {
   );
 }
 
-function note(scratch: AuditDatabase, { key, code, batch, seen }: KeyIssue): void {
-  scratch.run('INSERT OR REPLACE INTO key_issues VALUES (?, ?, ?, ?)', key, code, batch, seen);
+function addIssue(database: AuditDatabase, { key, code, batch, seen }: KeyIssue): void {
+  database.run('INSERT OR REPLACE INTO key_issues VALUES (?, ?, ?, ?)', key, code, batch, seen);
 }
 
-/** Differences of keys. Their clear text is known to nobody: they are named by their batches. */
-export function* keyDifferences(scratch: AuditDatabase): Generator<Difference> {
+/** The findings on keys. The ledger has only hashes of keys, so that batches name them. */
+export function* keyDifferences(database: AuditDatabase): Generator<Difference> {
   const sql = `SELECT i.*, b.received_at FROM key_issues i LEFT JOIN batch_keys b ON b.batch = i.batch
     ORDER BY i.code, b.received_at, i.key`;
-  for (const issue of scratch.each<KeyIssue & { received_at: number | null }>(sql)) {
+  for (const issue of database.each<KeyIssue & { received_at: number | null }>(sql)) {
     const { code, key, batch, seen } = issue;
     if (code === 'key_unexplained' || batch === null) {
-      const detail = `The ledger has the idempotency key key:${key} for batch ${seen ?? ''}, which did not come with it or whose raw body is gone.`;
+      const detail = `The ledger has the idempotency key key:${key} for batch ${seen ?? ''}, which has another key or whose raw body is missing.`;
       yield { code, detail };
       continue;
     }
     const rawKey = rawKeyOf(batch, issue.received_at ?? 0);
     const detail =
       code === 'key_missing'
-        ? `The idempotency key of ${rawKey} is not in the ledger, though it has not expired: a retry would count twice.`
-        : `What the ledger has under the idempotency key of ${rawKey} is not what it came with.`;
+        ? `The idempotency key of ${rawKey} is missing from the ledger before its expiry: a retry would be counted twice.`
+        : `The row of the idempotency key of ${rawKey} in the ledger has other values.`;
     yield { code, detail, rawKeys: [rawKey] };
   }
 }

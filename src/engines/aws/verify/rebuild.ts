@@ -7,7 +7,7 @@ import { readRawKey } from '../../../domain/batch-id.ts';
 import { countEvents } from '../../../domain/batch.ts';
 import type { Difference } from '../../../pipeline/audit.ts';
 import { recut } from '../../../pipeline/chunks/recut.ts';
-import { differencesOf, prove, type Proof, type AuditOptions } from './audit.ts';
+import { differencesOf, runAudit, type AuditOptions, type AuditResult } from './audit.ts';
 import {
   correct,
   groupCorrections,
@@ -30,102 +30,101 @@ import { refuseExpired } from '../intake/raw-expiry.ts';
 import { AuditDatabase } from './audit-database.ts';
 import type { CounterKey } from './audit-source.ts';
 import { s3RawStore } from '../intake/raw-store.ts';
-import { removeStrayDedupRecords } from './stray-marks.ts';
+import { removeStrayDedupRecords } from './stray-dedup-records.ts';
 import { groupDeliveries } from '../counters/transaction-groups.ts';
 
 export interface RebuildOptions extends Omit<AuditOptions, 'received'> {
-  /** One that tries once, for transactions. */
+  /** A client that does not retry, for transactions. */
   readonly transactions: Pick<DynamoDBClient, 'send'>;
   readonly dryRun: boolean;
   readonly withoutDamaged: boolean;
   readonly onDifference: (difference: Difference) => void;
 }
 
-export interface NotesOptions {
-  /** Where notes are kept until the rebuild is finished; an interrupted one goes on with them. */
+export interface WorkFileOptions {
+  /** The directory of the audit database; an interrupted rebuild continues from it. */
   readonly workDir: string;
-  /** Of the stack: names the notes. */
+  /** The name of the stack, for the name of the file. */
   readonly name: string;
 }
 
 export interface RebuildSummary {
   readonly isSwitched: boolean;
   readonly counts: AuditCounts;
-  /** Counters that were corrected, and in how many transactions. */
+  /** Corrected counters, and the transactions that corrected them. */
   readonly corrected: number;
   readonly steps: number;
-  /** Chunks that were counted, and rows of the ledger that were written or, where stray, taken away. */
+  /** Counted chunks, and ledger rows that were written or deleted. */
   readonly chunksCounted: number;
   readonly ledgerRows: number;
-  /** Batches that are done without. */
+  /** Batches that were dropped, since their body is damaged or missing. */
   readonly withoutDamaged: number;
-  /** Counters that were left as they are, since others wrote to them or they hold no number. */
+  /** Counters left unchanged, since they were written to at every reading or hold no number. */
   readonly left: number;
 }
 
 /**
- * Makes the counters what the raw bodies come to, beside a running system: compares as `auditStack`
- * does, then adds to each counter what it is short of. What others add meanwhile stays: sums do not
- * depend on the order.
- * @throws where bodies are damaged or gone, unless told to do without them.
+ * Rebuilds the counters from the raw bodies while the stack runs: runs the audit, then adds to each
+ * counter what it lacks. Concurrent increments stay, since sums do not depend on the order.
+ * @throws if bodies are damaged or missing, unless `withoutDamaged` is set.
  */
 export async function rebuildStack(
-  options: RebuildOptions & NotesOptions,
+  options: RebuildOptions & WorkFileOptions,
 ): Promise<RebuildSummary> {
   const { workDir, name } = options;
   mkdirSync(workDir, { recursive: true });
   const path = join(workDir, `${name}.rebuild.db`);
-  const scratch = openNotes(path);
+  const database = openDatabase(path);
   let summary: RebuildSummary;
   try {
-    summary = await rebuildWith(options, scratch);
+    summary = await rebuildWith(options, database);
   } finally {
-    scratch.close();
+    database.close();
   }
-  if (summary.isSwitched) removeNotes(path);
+  if (summary.isSwitched) removeDatabase(path);
   return summary;
 }
 
-/** The same with notes that are at hand. */
+/** The same with an open audit database. */
 export async function rebuildWith(
   options: RebuildOptions,
-  scratch: AuditDatabase,
+  database: AuditDatabase,
 ): Promise<RebuildSummary> {
   const { store, backoff, transactions: client } = options;
   if (!options.dryRun) refuseExpired(store.rawExpiryMs, options.dates, backoff.now());
   const fence = { client, ledgerTable: store.ledgerTable, backoff };
   const writes = options.dryRun ? undefined : await FencedWrites.takeOver(fence);
-  const proof = await prove({ ...options, received: undefined }, scratch);
-  for (const difference of differencesOf(proof)) options.onDifference(difference);
-  if (!options.withoutDamaged) refuseDamaged(scratch);
-  const left = scratch.number(
+  const result = await runAudit({ ...options, received: undefined }, database);
+  for (const difference of differencesOf(result)) options.onDifference(difference);
+  if (!options.withoutDamaged) refuseDamaged(database);
+  const left = database.number(
     `SELECT count(*) FROM verdicts WHERE kind NOT IN ('differs', 'misnamed')`,
   );
-  const { counts } = proof;
+  const { counts } = result;
   const nothing = { corrected: 0, steps: 0, chunksCounted: 0, ledgerRows: 0, withoutDamaged: 0 };
   if (writes === undefined) return { isSwitched: false, counts, ...nothing, left };
-  const done = await new Rebuild(options, proof, writes).run();
+  const done = await new Rebuild(options, result, writes).run();
   return { isSwitched: true, counts, ...done, left };
 }
 
-function openNotes(path: string): AuditDatabase {
+function openDatabase(path: string): AuditDatabase {
   try {
     return new AuditDatabase(path);
   } catch (error) {
     const message = error instanceof Error ? error.message : String(error);
     if (message.includes('locked')) {
-      throw new Error(`Another rebuild is at work with ${path}. Wait for it, or end it.`, {
+      throw new Error(`Another rebuild is using ${path}. Wait for it to end, or stop it.`, {
         cause: error,
       });
     }
     throw new Error(
-      `The notes of a rebuild in ${path} cannot be used (${message}). Delete the file: it can be made anew.`,
+      `The audit database ${path} cannot be opened (${message}). Delete the file and run rebuild again.`,
       { cause: error },
     );
   }
 }
 
-function removeNotes(path: string): void {
+function removeDatabase(path: string): void {
   for (const suffix of ['', '-wal', '-shm']) rmSync(path + suffix, { force: true });
 }
 
@@ -134,11 +133,11 @@ const damagedBatches = `
   AND NOT EXISTS (SELECT 1 FROM dropped d WHERE d.batch = b.batch)
   UNION SELECT batch FROM (${batchesWithoutBody})`;
 
-function refuseDamaged(scratch: AuditDatabase): void {
-  const damaged = scratch.number(`SELECT count(*) FROM (${damagedBatches})`);
+function refuseDamaged(database: AuditDatabase): void {
+  const damaged = database.number(`SELECT count(*) FROM (${damagedBatches})`);
   if (damaged === 0) return;
   throw new Error(
-    `The raw bodies of ${damaged} batches are damaged or gone, and what they counted cannot be counted again. Restore them, or do without them: --without-damaged. Nothing was changed.`,
+    `The raw bodies of ${damaged} batches are damaged or missing and cannot be counted again. Restore them, or leave them out with --without-damaged. Nothing was changed.`,
   );
 }
 
@@ -146,37 +145,37 @@ type Done = Omit<RebuildSummary, 'isSwitched' | 'counts' | 'left'>;
 
 class Rebuild {
   readonly #options: RebuildOptions;
-  readonly #proof: Proof;
-  readonly #scratch: AuditDatabase;
+  readonly #result: AuditResult;
+  readonly #database: AuditDatabase;
   readonly #writes: FencedWrites;
   #ledgerRows = 0;
 
-  constructor(options: RebuildOptions, proof: Proof, writes: FencedWrites) {
+  constructor(options: RebuildOptions, result: AuditResult, writes: FencedWrites) {
     this.#options = options;
-    this.#proof = proof;
-    this.#scratch = proof.scratch;
+    this.#result = result;
+    this.#database = result.database;
     this.#writes = writes;
   }
 
-  /** Each step is whole in itself: after any of them another rebuild may begin from what is there. */
+  /** Each step is complete in itself: after an interruption another rebuild can start. */
   async run(): Promise<Done> {
-    const withoutDamaged = await this.#doWithoutDamaged();
-    await this.#markUnmarked();
+    const withoutDamaged = await this.#dropDamaged();
+    await this.#restoreDedupRecords();
     const { corrected, steps } = await this.#correct();
     const chunksCounted = await this.#countMissing();
     await this.#writeRows();
     const { store } = this.#options;
     this.#ledgerRows += await removeStrayDedupRecords(
-      this.#scratch,
+      this.#database,
       this.#writes,
       store.ledgerTable,
     );
-    this.#ledgerRows += await restoreKeys(this.#scratch, this.#writes, store);
+    this.#ledgerRows += await restoreKeys(this.#database, this.#writes, store);
     return { corrected, steps, chunksCounted, ledgerRows: this.#ledgerRows, withoutDamaged };
   }
 
-  async #doWithoutDamaged(): Promise<number> {
-    const batches = this.#scratch.all<{ batch: string }>(damagedBatches);
+  async #dropDamaged(): Promise<number> {
+    const batches = this.#database.all<{ batch: string }>(damagedBatches);
     for (const { batch } of batches) {
       await this.#putRow({
         ...keyItem(droppedBatchKey(batch)),
@@ -187,14 +186,14 @@ class Rebuild {
     return batches.length;
   }
 
-  /** The counters have these chunks. Where a mark stands by now, they were counted twice. */
-  async #markUnmarked(): Promise<void> {
-    const chunks = this.#scratch.all<{ id: number; batch: string; chunk: number; items: number }>(
-      `SELECT id, batch, chunk, items FROM chunks WHERE state = ${chunkStates.unmarked} ORDER BY id`,
+  /** Restores missing dedup records. If one exists by now, the chunk was counted twice. */
+  async #restoreDedupRecords(): Promise<void> {
+    const chunks = this.#database.all<{ id: number; batch: string; chunk: number; items: number }>(
+      `SELECT id, batch, chunk, items FROM chunks WHERE state = ${chunkStates.unrecorded} ORDER BY id`,
     );
     for (const { id, batch, chunk, items } of chunks) {
-      const mark = this.#markOf(batch, chunk, items);
-      const put = this.#put(mark, 'attribute_not_exists(id)');
+      const record = this.#dedupRecord(batch, chunk, items);
+      const put = this.#put(record, 'attribute_not_exists(id)');
       const outcome = await this.#writes.write([put]);
       if (outcome === 'done') this.#ledgerRows++;
       else this.#addExcess(id);
@@ -202,7 +201,7 @@ class Rebuild {
   }
 
   #addExcess(chunk: number): void {
-    this.#scratch.run(
+    this.#database.run(
       `INSERT INTO verdicts
        SELECT o.counter, 'differs', coalesce(n.count, 0), coalesce(n.count, 0) - o.count, o.count
        FROM open_increments o LEFT JOIN counted n ON n.counter = o.counter WHERE o.chunk = ?
@@ -211,7 +210,7 @@ class Rebuild {
     );
   }
 
-  #markOf(batch: string, chunk: number, items: number) {
+  #dedupRecord(batch: string, chunk: number, items: number) {
     const now = this.#options.backoff.now();
     return {
       ...keyItem(chunkKey(batch, chunk)),
@@ -222,7 +221,7 @@ class Rebuild {
   }
 
   async #correct(): Promise<{ corrected: number; steps: number }> {
-    const rows = this.#scratch.all<Correction>(
+    const rows = this.#database.all<Correction>(
       `SELECT c.date, c.type_state AS typeState, c.type, c.state, v.counted AS count,
          -v.excess AS change
        FROM verdicts v JOIN counters c ON c.id = v.counter
@@ -235,9 +234,9 @@ class Rebuild {
     return { corrected: rows.length, steps: groups.length };
   }
 
-  /** Rows that nothing in the raw store explains: somebody made them. */
+  /** Deletes corrected counters that no raw body increments. */
   async #removeZeros(tables: CorrectionTables): Promise<void> {
-    const zeros = this.#scratch.all<CounterKey>(
+    const zeros = this.#database.all<CounterKey>(
       `SELECT c.date, c.type_state AS typeState FROM counters c
        JOIN counted n ON n.counter = c.id LEFT JOIN verdicts v ON v.counter = c.id
        WHERE coalesce(v.kind, 'differs') = 'differs' AND n.count - coalesce(v.excess, 0) = 0
@@ -252,8 +251,8 @@ class Rebuild {
   }
 
   /**
-   * Counts what is not counted, as the processor would: its own delivery then counts nothing. What
-   * came lately too: whether anybody is to deliver it is not known where its mark was taken away.
+   * Counts the uncounted chunks, as the processor would: a later delivery then counts nothing. This
+   * includes young batches, whose messages may be lost.
    */
   async #countMissing(): Promise<number> {
     const { store, backoff, transactions } = this.#options;
@@ -263,12 +262,12 @@ class Rebuild {
     });
     const rawStore = s3RawStore(store.s3, store.rawBucket);
     const missing = new Map<string, Set<number>>();
-    for (const { batch, chunk } of chunksNotCounted(this.#scratch, Infinity)) {
+    for (const { batch, chunk } of chunksNotCounted(this.#database, Infinity)) {
       missing.set(batch, (missing.get(batch) ?? new Set()).add(chunk));
     }
     let counted = 0;
     for (const [batch, indexes] of missing) {
-      const [found] = this.#scratch.all<{ raw_key: string }>(
+      const [found] = this.#database.all<{ raw_key: string }>(
         `SELECT raw_key FROM batches WHERE batch = ? AND state = ${batchStates.read}`,
         batch,
       );
@@ -288,9 +287,9 @@ class Rebuild {
   }
 
   async #writeRows(): Promise<void> {
-    const { inFlightBefore, rowsSince } = this.#proof;
+    const { inFlightBefore, rowsSince } = this.#result;
     const { keepMs } = this.#options.store;
-    for (const row of batchRowIssues(this.#scratch, inFlightBefore, rowsSince)) {
+    for (const row of batchRowIssues(this.#database, inFlightBefore, rowsSince)) {
       const receivedAt = readRawKey(row.raw_key)?.receivedAt ?? 0;
       await this.#putRow({
         ...keyItem(batchKey(row.batch)),
@@ -301,13 +300,13 @@ class Rebuild {
         expires_at: expiry(receivedAt + keepMs),
       });
     }
-    const marks = this.#scratch.all<{ batch: string; chunk: number; items: number }>(
+    const records = this.#database.all<{ batch: string; chunk: number; items: number }>(
       `SELECT c.batch, c.chunk, c.items FROM chunks c
        JOIN marks m ON m.batch = c.batch AND m.chunk = c.chunk
-       WHERE m.dropped = 0 AND m.items IS NOT c.items AND c.state = ${chunkStates.marked}`,
+       WHERE m.dropped = 0 AND m.items IS NOT c.items AND c.state = ${chunkStates.recorded}`,
     );
-    for (const { batch, chunk, items } of marks)
-      await this.#putRow(this.#markOf(batch, chunk, items));
+    for (const { batch, chunk, items } of records)
+      await this.#putRow(this.#dedupRecord(batch, chunk, items));
   }
 
   async #putRow(item: NonNullable<TransactWriteItem['Put']>['Item']): Promise<void> {

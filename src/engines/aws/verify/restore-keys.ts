@@ -8,7 +8,7 @@ import type { KeyIssue } from './key-findings.ts';
 import { idempotencyKey, keyItem } from '../ledger/ledger-table.ts';
 import type { AuditDatabase } from './audit-database.ts';
 
-export interface RestoreKeysOptions {
+interface RestoreKeysOptions {
   readonly ledgerTable: string;
   readonly keepMs: number;
 }
@@ -25,23 +25,22 @@ interface KeyOfBatch {
 const keysAtOnce = 10;
 
 /**
- * Puts back the rows of idempotency keys that are lost or wrong, and takes away those of no batch;
- * each only if it is still as it was seen: a retry may have taken the key meanwhile. Returns how
- * many were written.
+ * Restores missing and wrong rows of idempotency keys, and deletes those without a batch; each only if
+ * it is unchanged, since a retry may have taken the key meanwhile. Returns the number of writes.
  */
 export async function restoreKeys(
-  scratch: AuditDatabase,
+  database: AuditDatabase,
   writes: Pick<FencedWrites, 'write'>,
   options: RestoreKeysOptions,
 ): Promise<number> {
   let written = 0;
   for (let after = ''; ;) {
     const sql = 'SELECT * FROM key_issues WHERE key > ? ORDER BY key LIMIT ?';
-    const issues = scratch.all<KeyIssue>(sql, after, keysAtOnce);
+    const issues = database.all<KeyIssue>(sql, after, keysAtOnce);
     const last = issues.at(-1);
     if (last === undefined) return written;
     after = last.key;
-    const rows = issues.map((issue) => writeFor(issue, scratch, options));
+    const rows = issues.map((issue) => writeFor(issue, database, options));
     if ((await writes.write(rows)) === 'done') {
       written += rows.length;
       continue;
@@ -52,18 +51,18 @@ export async function restoreKeys(
 
 function writeFor(
   issue: KeyIssue,
-  scratch: AuditDatabase,
+  database: AuditDatabase,
   { ledgerTable: TableName, keepMs }: RestoreKeysOptions,
 ): TransactWriteItem {
   const key = idempotencyKey(issue.key);
-  const still = stillNames(issue.seen);
-  if (issue.batch === null) return { Delete: { TableName, Key: keyItem(key), ...still } };
+  const unchanged = ifUnchanged(issue.seen);
+  if (issue.batch === null) return { Delete: { TableName, Key: keyItem(key), ...unchanged } };
   return {
-    Put: { TableName, Item: keyRow(key, recordOf(issue.batch, scratch), keepMs), ...still },
+    Put: { TableName, Item: keyRow(key, recordOf(issue.batch, database), keepMs), ...unchanged },
   };
 }
 
-function stillNames(seen: string | null) {
+function ifUnchanged(seen: string | null) {
   if (seen === null) return { ConditionExpression: 'attribute_not_exists(id)' };
   if (seen === '') return { ConditionExpression: 'attribute_not_exists(batch_id)' };
   return {
@@ -72,9 +71,9 @@ function stillNames(seen: string | null) {
   };
 }
 
-function recordOf(batchId: string, scratch: AuditDatabase): KeyRecord {
-  const [found] = scratch.all<KeyOfBatch>('SELECT * FROM batch_keys WHERE batch = ?', batchId);
-  if (found === undefined) throw new Error(`the notes have no key of batch ${batchId}`);
+function recordOf(batchId: string, database: AuditDatabase): KeyRecord {
+  const [found] = database.all<KeyOfBatch>('SELECT * FROM batch_keys WHERE batch = ?', batchId);
+  if (found === undefined) throw new Error(`the audit database has no key of batch ${batchId}`);
   const excluded = fromRanges(JSON.parse(found.excluded) as Ranges);
   return {
     ...{ batchId, receivedAt: found.received_at, bodySha256: found.body_sha256 },

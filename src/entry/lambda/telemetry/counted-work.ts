@@ -3,7 +3,7 @@ import type { LedgerKey } from '../../../engines/aws/ledger/ledger-table.ts';
 import type { CountingPorts } from '../../../pipeline/counting/count-messages.ts';
 import { readDeadLetterContent } from '../../../pipeline/chunks/letter-content.ts';
 import type { DeadLetter, DeadLetterSink } from '../../../pipeline/ports.ts';
-import type { SweepResult } from '../../../pipeline/sweep-ports.ts';
+import type { SweepResult } from '../../../pipeline/sweep/ports.ts';
 import { errorDetails } from '../clients.ts';
 import type { Telemetry } from './telemetry.ts';
 

@@ -2,19 +2,19 @@ import type { TransactWriteItem } from '@aws-sdk/client-dynamodb';
 
 import { fencedWritesMax, type FencedWrites } from '../ledger/fenced-writes.ts';
 import { chunkKey, keyItem } from '../ledger/ledger-table.ts';
-import { strayMarks, type StrayDedupRecord } from './audit-findings.ts';
+import { strayDedupRecords, type StrayDedupRecord } from './audit-findings.ts';
 import type { AuditDatabase } from './audit-database.ts';
 
 /**
- * Takes away marks of chunks that the raw body of their batch does not have, each only if it is
- * still as it was seen, and never one that says that the chunk is dropped. Returns how many.
+ * Deletes dedup records of chunks that the raw body of their batch does not have, each only if it is
+ * unchanged, and never one of a dropped chunk. Returns their number.
  */
 export async function removeStrayDedupRecords(
-  scratch: AuditDatabase,
+  database: AuditDatabase,
   writes: Pick<FencedWrites, 'write'>,
   ledgerTable: string,
 ): Promise<number> {
-  const strays = scratch.all<StrayDedupRecord>(strayMarks);
+  const strays = database.all<StrayDedupRecord>(strayDedupRecords);
   let removed = 0;
   for (let at = 0; at < strays.length; at += fencedWritesMax) {
     const deletes = strays
@@ -34,13 +34,13 @@ function removal({
   chunk,
   items,
 }: StrayDedupRecord): Omit<NonNullable<TransactWriteItem['Delete']>, 'TableName'> {
-  const asSeen =
+  const isUnchanged =
     items === null
       ? 'attribute_exists(id) AND NOT attribute_type(#items, :seen)'
       : '#items = :seen';
   return {
     Key: keyItem(chunkKey(batch, chunk)),
-    ConditionExpression: `${asSeen} AND attribute_not_exists(dropped_at)`,
+    ConditionExpression: `${isUnchanged} AND attribute_not_exists(dropped_at)`,
     ExpressionAttributeNames: { '#items': 'items' },
     ExpressionAttributeValues: { ':seen': items === null ? { S: 'N' } : { N: String(items) } },
   };

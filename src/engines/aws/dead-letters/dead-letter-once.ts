@@ -4,10 +4,10 @@ import type { DeadLetter, DeadLetterSink } from '../../../pipeline/ports.ts';
 import { inParallel } from '../../../util/in-parallel.ts';
 import { expiry, keyItem, messageKey } from '../ledger/ledger-table.ts';
 
-export interface DeadLetterOnceOptions {
+interface DeadLetterOnceOptions {
   readonly client: Pick<DynamoDBClient, 'send'>;
   readonly ledgerTable: string;
-  /** How long it is known what was parked, in milliseconds. */
+  /** How long the ledger remembers a dead-lettered message, in milliseconds. */
   readonly keepMs: number;
   readonly now: () => number;
 }
@@ -15,22 +15,23 @@ export interface DeadLetterOnceOptions {
 const parallelReads = 8;
 
 /**
- * Parks each message once, however often the queue delivers it: the ledger knows which were. (A
- * message that was redriven is another one to the queue, and is parked again. Who is killed between the sending and the row leaves a second letter, which changes no count.)
+ * Dead-letters each message once, however often the queue delivers it: the ledger records which were.
+ * A redriven message has a new id and is dead-lettered again. A kill between the send and the record
+ * leaves a second dead letter, which changes no count.
  */
 export function deadLetterOnce(
   inner: DeadLetterSink,
   options: DeadLetterOnceOptions,
 ): DeadLetterSink {
   return {
-    async park(letters) {
-      const known = await inParallel(parallelReads, letters, (letter) => isKnown(options, letter));
-      const fresh = letters.filter((_, at) => known[at] !== true);
+    async park(deadLetters) {
+      const known = await inParallel(parallelReads, deadLetters, (each) => isKnown(options, each));
+      const fresh = deadLetters.filter((_, at) => known[at] !== true);
       const sent = fresh.length === 0 ? new Set<string>() : await inner.park(fresh);
-      const parked = fresh.filter(({ messageId }) => sent.has(messageId));
-      await inParallel(parallelReads, parked, (letter) => remember(options, letter));
-      const before = letters.filter((_, at) => known[at] === true);
-      return new Set([...before, ...parked].map(({ messageId }) => messageId));
+      const added = fresh.filter(({ messageId }) => sent.has(messageId));
+      await inParallel(parallelReads, added, (each) => remember(options, each));
+      const before = deadLetters.filter((_, at) => known[at] === true);
+      return new Set([...before, ...added].map(({ messageId }) => messageId));
     },
   };
 }

@@ -2,12 +2,12 @@ import { deflateRawSync, inflateRawSync } from 'node:zlib';
 
 import { fromRanges, toRanges, type Ranges } from '../../../domain/index-ranges.ts';
 
-/** A body of 4 MiB has no more items than this, be they as short as can be. */
+/** More items than any body of 4 MiB can have. */
 const itemsMax = 4 * 1024 * 1024;
 
 /**
- * Indexes as bits, compressed: in a row of DynamoDB, which may have 400 KB. Of a body of 4 MiB, be
- * the indexes as they may, it is less than 300 KB.
+ * Encodes the indexes as compressed bits: at most 300 KB for a body of 4 MiB, so that they fit into a
+ * row of DynamoDB (400 KB).
  */
 export function encodeOverLimitItems(excluded: readonly number[]): Uint8Array {
   const bits = Buffer.alloc(((excluded.at(-1) ?? 0) >> 3) + 1);
@@ -15,7 +15,7 @@ export function encodeOverLimitItems(excluded: readonly number[]): Uint8Array {
   return deflateRawSync(bits);
 }
 
-/** Reads what `encodeExcluded` wrote. */
+/** Reads what `encodeOverLimitItems` wrote. */
 export function decodeOverLimitItems(bytes: Uint8Array): number[] {
   const bits = inflateRawSync(bytes, { maxOutputLength: itemsMax });
   const excluded: number[] = [];
@@ -25,19 +25,19 @@ export function decodeOverLimitItems(bytes: Uint8Array): number[] {
   return excluded;
 }
 
-interface ExcludedDocument {
+interface OverLimitDocument {
   readonly version: 1;
   readonly excluded: Ranges;
 }
 
-/** The object beside a raw body: runs of indexes, that a stranger can read. */
+/** The object beside a raw body: ranges of indexes in JSON, so that other programs can read it. */
 export function overLimitDocument(excluded: readonly number[]): string {
-  return JSON.stringify({ version: 1, excluded: toRanges(excluded) } satisfies ExcludedDocument);
+  return JSON.stringify({ version: 1, excluded: toRanges(excluded) } satisfies OverLimitDocument);
 }
 
-/** Reads what `excludedDocument` wrote. @throws where it is anything else. */
+/** Reads what `overLimitDocument` wrote. @throws for anything else. */
 export function readOverLimitDocument(text: string): number[] {
-  const { version, excluded } = JSON.parse(text) as Partial<ExcludedDocument>;
+  const { version, excluded } = JSON.parse(text) as Partial<OverLimitDocument>;
   if (version === 1 && Array.isArray(excluded)) return fromRanges(excluded as Ranges);
   throw new Error('it is not {"version":1,"excluded":[[first,last],…]}');
 }

@@ -1,0 +1,104 @@
+import {
+  ConditionalCheckFailedException,
+  GetItemCommand,
+  PutItemCommand,
+  type DynamoDBClient,
+} from '@aws-sdk/client-dynamodb';
+
+import { keyItem, numberOf, textOf, type Item, type LedgerKey } from './ledger-table.ts';
+
+type Client = Pick<DynamoDBClient, 'send'>;
+
+const dayRuleKey: LedgerKey = { id: 'settings', entry: 'day_rule' };
+const leastKeepKey: LedgerKey = { id: 'settings', entry: 'least_keep' };
+
+/**
+ * Records the store's day rule once and rejects another one later: batches that are cut or counted
+ * again under another rule would count on other days.
+ * @throws if the store has another rule.
+ */
+export async function ensureDayRule(
+  client: Client,
+  TableName: string,
+  dayZone: string,
+): Promise<void> {
+  const stored = await findDayRule(client, TableName);
+  if (stored !== undefined) {
+    checkDayRule(stored, dayZone);
+    return;
+  }
+  const isWritten = await putSetting(client, {
+    TableName,
+    Item: { ...keyItem(dayRuleKey), day_zone: { S: dayZone } },
+    ConditionExpression: 'attribute_not_exists(id)',
+  });
+  // If another function was first, compare with what it wrote.
+  if (!isWritten) await ensureDayRule(client, TableName, dayZone);
+}
+
+/** The recorded day rule. */
+export async function findDayRule(client: Client, TableName: string): Promise<string | undefined> {
+  const row = await getSetting(client, TableName, dayRuleKey);
+  return row && textOf(row, 'day_zone');
+}
+
+function checkDayRule(stored: string, dayZone: string): void {
+  if (stored === dayZone) return;
+  throw new Error(
+    `This store has the day rule ${JSON.stringify(stored)}, but dayZone is ${JSON.stringify(dayZone)}. Set dayZone back, or create a new stack with the other rule and replay the raw bodies into it.`,
+  );
+}
+
+/**
+ * The shortest time, in milliseconds, for which this store ever kept dedup records; `keepMs` is the
+ * current setting. A record expires by the setting at the time of its writing: after a longer
+ * setting, older records may still be gone.
+ */
+export async function leastKeepMs(
+  client: Client,
+  TableName: string,
+  keepMs: number,
+): Promise<number> {
+  const least = await findLeastKeepMs(client, TableName);
+  if (least !== undefined && least <= keepMs) return least;
+  const isWritten = await putSetting(client, {
+    TableName,
+    Item: { ...keyItem(leastKeepKey), keep_ms: { N: String(keepMs) } },
+    ConditionExpression: 'attribute_not_exists(id) OR keep_ms > :keep_ms',
+    ExpressionAttributeValues: { ':keep_ms': { N: String(keepMs) } },
+  });
+  // If another function has just written less, take that.
+  return isWritten ? keepMs : await leastKeepMs(client, TableName, keepMs);
+}
+
+/** The recorded shortest time; writes nothing. */
+export async function findLeastKeepMs(
+  client: Client,
+  TableName: string,
+): Promise<number | undefined> {
+  const row = await getSetting(client, TableName, leastKeepKey);
+  return row && numberOf(row, 'keep_ms');
+}
+
+async function getSetting(
+  client: Client,
+  TableName: string,
+  key: LedgerKey,
+): Promise<Item | undefined> {
+  const request = { TableName, Key: keyItem(key), ConsistentRead: true };
+  return (await client.send(new GetItemCommand(request))).Item;
+}
+
+/** Returns false if the condition does not hold. */
+async function putSetting(
+  client: Client,
+  input: ConstructorParameters<typeof PutItemCommand>[0],
+): Promise<boolean> {
+  try {
+    await client.send(new PutItemCommand(input));
+    return true;
+  } catch (error) {
+    if (error instanceof ConditionalCheckFailedException) return false;
+    throw error;
+  }
+}
