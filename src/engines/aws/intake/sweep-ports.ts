@@ -1,7 +1,7 @@
 import type { SQSClient } from '@aws-sdk/client-sqs';
 
 import type { BatchId } from '../../../domain/batch-id.ts';
-import { areAllCounted } from '../../../pipeline/chunks/recut.ts';
+import { areAllCounted, type CutBatch } from '../../../pipeline/chunks/recut.ts';
 import type { ChunkQueue, DeadLetterSink } from '../../../pipeline/ports.ts';
 import type { BatchState, FinishedIntake, SweepPorts } from '../../../pipeline/sweep/ports.ts';
 import type { Backoff } from '../../../util/backoff.ts';
@@ -37,10 +37,14 @@ export interface AwsSweepOptions {
   readonly width: number;
 }
 
-/** Bounds the bodies held in memory at the same time. */
+/** Bounds the stored bodies held in memory at the same time, and the inflated ones that are cut. */
 const bodiesBytesMax = 64 * 1024 * 1024;
-/** The size assumed for a body that the current listing does not have: the largest allowed. */
+/** The largest body that clients may send. Assumed for a body that the current listing does not have. */
 const unlistedBytes = 4 * 1024 * 1024;
+/** Deflate makes a body at most so many times smaller. */
+const deflateRatioMax = 1_032;
+/** Messages of single items take several times the memory of packed ones. */
+const singleItemFactor = 4;
 
 /** The marks of batches of more chunks are read by a query each, which is cheaper then. */
 const markedChunksMax = 25;
@@ -51,6 +55,7 @@ export function awsSweepPorts(options: AwsSweepOptions): SweepPorts {
   const records = new DynamodbBatchRecords(ledger);
   const state = (batchId: BatchId) => stateOf(ledger, batchId);
   const room = new ByteRoom(bodiesBytesMax);
+  const cuttingRoom = new ByteRoom(bodiesBytesMax);
   let sizes: ReadonlyMap<unknown, number> = new Map();
   return {
     async *keys(range) {
@@ -93,12 +98,27 @@ export function awsSweepPorts(options: AwsSweepOptions): SweepPorts {
       await records.complete({ ...raw, chunks, queuedAt });
     },
     progress: dynamodbSweepProgress(ledger.client, ledger.ledgerTable),
+    whileCutting: (raw, work) => cuttingRoom.hold(cuttingBytes(raw), work),
     async each(inputs, work) {
       await inParallel(width, inputs, (input) =>
         room.hold(sizes.get(input) ?? unlistedBytes, () => work(input)),
       );
     },
   };
+}
+
+/**
+ * About how much memory the chunks of a body take. Gzip ends with the inflated length, which a hostile
+ * client may understate: up to the largest body of a client the possible length counts.
+ */
+function cuttingBytes({ body, encoding, itemsPerMessage }: CutBatch): number {
+  const factor = Number.isFinite(itemsPerMessage) ? singleItemFactor : 1;
+  if (encoding !== 'gzip' || body.length < 4) return factor * body.length;
+  const possible = Math.min(unlistedBytes, deflateRatioMax * body.length);
+  const stated = Buffer.from(body.buffer, body.byteOffset, body.length).readUInt32LE(
+    body.length - 4,
+  );
+  return factor * Math.max(possible, stated);
 }
 
 /** Lets work begin in its order, as far as there is room for what it holds. */
@@ -111,14 +131,14 @@ class ByteRoom {
     this.#max = max;
   }
 
-  async hold(bytes: number, work: () => Promise<void>): Promise<void> {
+  async hold<T>(bytes: number, work: () => Promise<T>): Promise<T> {
     const held = Math.min(bytes, this.#max);
     while (this.#held + held > this.#max) {
       await new Promise<void>((resolve) => this.#waiting.push(resolve));
     }
     this.#held += held;
     try {
-      await work();
+      return await work();
     } finally {
       this.#held -= held;
       for (const wake of this.#waiting.splice(0)) wake();
