@@ -44,6 +44,8 @@ export interface SweepPorts {
   /** Writes what the intake writes last, and when the sweep queued the messages. */
   complete(raw: CutBatch, chunks: number, queuedAt: number): Promise<void>;
   readonly progress: SweepProgress;
+  /** Starts the work, which cuts the body into chunks and sends them, once there is memory for it. */
+  whileCutting<T>(raw: CutBatch, work: () => Promise<T>): Promise<T>;
   /** Works on several inputs concurrently; starts them in order. */
   each<T>(inputs: readonly T[], work: (input: T) => Promise<void>): Promise<void>;
 }
@@ -113,6 +115,9 @@ export interface SweepResult {
   readonly forgotten: number;
   /** How late the check of intakes is, in milliseconds. */
   readonly behindMs: number;
-  /** The age of the oldest batch that waits to be counted, in milliseconds; 0 if none waits. */
+  /**
+   * The age of the oldest batch that waits to be counted, in milliseconds; 0 if none waits, or if this
+   * sweep completed it.
+   */
   readonly waitingMs: number;
 }

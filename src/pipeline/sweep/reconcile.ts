@@ -15,7 +15,9 @@ export type Outcome =
   /** Its messages may be on the queue, or on their way there. */
   | 'waiting'
   /** Its intake was interrupted and this sweep completed it; now it waits like any other batch. */
-  | 'completed';
+  | 'completed'
+  /** Its intake was interrupted; the budget of this sweep is spent. */
+  | 'postponed';
 
 interface Check {
   /** Whether the caller found no row of its intake. */
@@ -24,7 +26,9 @@ interface Check {
 
 const retryDelayMsMax = 24 * 3_600_000;
 /** A message is received for the last time within about an hour. */
-const overtakenMs = 2 * 3_600_000;
+export const overtakenMs = 2 * 3_600_000;
+/** A message that waited so long is sent again even if no later batch is counted. */
+const waitingMsMax = 24 * 3_600_000;
 /** After so many consecutive failed sends the queue counts as unavailable. */
 const failedSendsMax = 20;
 /** The largest assumed difference between the clocks of two machines. */
@@ -62,7 +66,8 @@ export class BatchReconciler {
     const known = this.#outcomes.get(orphan.rawKey);
     if (known !== undefined) return known;
     const outcome = await this.#reconcileSafely(orphan, check);
-    if (outcome !== 'waiting') this.#outcomes.set(orphan.rawKey, outcome);
+    if (outcome !== 'waiting' && outcome !== 'postponed')
+      this.#outcomes.set(orphan.rawKey, outcome);
     return outcome;
   }
 
@@ -105,7 +110,10 @@ export class BatchReconciler {
     // A replay in progress completes itself; see `awsReplayIntake`.
     const isYoung = ageMs < this.#rules.afterMs && !this.#isForced;
     if (state.intake === undefined && isYoung) return 'waiting';
-    return await this.#requeueMissing(orphan, { raw, ageMs, isInterrupted }, state);
+    return await this.#ports.whileCutting(raw, async () => {
+      if (isInterrupted && this.#budget.isInterruptedSpent) return 'postponed';
+      return await this.#requeueMissing(orphan, { raw, ageMs, isInterrupted }, state);
+    });
   }
 
   async #requeueMissing(
@@ -143,7 +151,7 @@ export class BatchReconciler {
     if (ageMs < afterMs) return true;
     // Messages are counted roughly in order: batches that came hours later are counted already.
     const isOvertaken = queuedAt < this.latestCountedAt - overtakenMs;
-    return !this.#budget.mayResend(isOvertaken);
+    return !this.#budget.mayResend(isOvertaken || ageMs > waitingMsMax);
   }
 
   /** When a waiting batch was received here; milliseconds since 1970. */

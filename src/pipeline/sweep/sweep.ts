@@ -9,7 +9,7 @@ import type {
   SweepRules,
 } from './ports.ts';
 import { batchIdOf, batchIdsOf, startOf, timeOf } from './raw-keys.ts';
-import { BatchReconciler, type Outcome } from './reconcile.ts';
+import { BatchReconciler, overtakenMs, type Outcome } from './reconcile.ts';
 import { SendBudget } from './send-budget.ts';
 
 /**
@@ -113,9 +113,6 @@ class Sweep {
   async #passIntakes(after: string, receivedBefore: number): Promise<IntakePass> {
     const ports = this.#ports;
     let through = after;
-    let latest: { readonly rawKeys: readonly string[]; readonly intakes: PageState['intakes'] } = {
-      ...{ rawKeys: [], intakes: new Map() },
-    };
     for await (const page of ports.keys({ after, before: startOf(receivedBefore) })) {
       const intakes = await ports.intakes(batchIdsOf(page));
       const isComplete = await this.#completeInterrupted(page, intakes);
@@ -123,13 +120,11 @@ class Sweep {
       if (!isComplete || this.#isTimeUp(intakesShare)) return { through, isDone: false };
       this.#counts.batches += batchIdsOf(page).length;
       for (const { chunks } of intakes.values()) this.#arrived += chunks;
-      if (intakes.size > 0) latest = { rawKeys: page, intakes };
       const last = page.at(-1);
       if (last === undefined) continue;
       through = last;
       await ports.progress.moveTo(through);
     }
-    if (latest.rawKeys.length > 0) await this.#noteLatestCounted(latest.rawKeys, latest.intakes);
     return { through, isDone: true };
   }
 
@@ -141,19 +136,28 @@ class Sweep {
     const interrupted = page.filter((rawKey) => !intakes.has(batchIdOf(rawKey)));
     let isComplete = true;
     await this.#ports.each(interrupted, async (rawKey) => {
-      if (this.#budget.isInterruptedSpent || this.#isTimeUp(intakesShare)) isComplete = false;
-      else await this.#reconciler.reconcileOnce({ rawKey, attempts: 0 }, { isInterrupted: true });
+      const mayStart = !this.#budget.isInterruptedSpent && !this.#isTimeUp(intakesShare);
+      const outcome = mayStart
+        ? await this.#reconciler.reconcileOnce({ rawKey, attempts: 0 }, { isInterrupted: true })
+        : 'postponed';
+      if (outcome === 'postponed') isComplete = false;
     });
     return isComplete;
   }
 
-  async #noteLatestCounted(
-    rawKeys: readonly string[],
-    intakes: PageState['intakes'],
-  ): Promise<void> {
-    const counted = await this.#ports.counted(intakes);
-    const last = rawKeys.findLast((rawKey) => counted.has(batchIdOf(rawKey)));
-    this.#reconciler.latestCountedAt = timeOf(last ?? '', 0);
+  /** Looks for a counted batch among those that came hours after the one that waits. */
+  async #isOvertaken(waiting: string): Promise<boolean> {
+    const after = startOf(timeOf(waiting, 0) + overtakenMs);
+    const before = startOf(this.#startedAt - this.#rules.afterMs);
+    for await (const page of this.#ports.keys({ after, before })) {
+      const { counted } = await this.#stateOfPage(page);
+      const last = page.findLast((rawKey) => counted.has(batchIdOf(rawKey)));
+      const latest = Math.max(this.#reconciler.latestCountedAt, timeOf(last ?? '', 0));
+      const isNew = latest > this.#reconciler.latestCountedAt;
+      this.#reconciler.latestCountedAt = latest;
+      return isNew;
+    }
+    return false;
   }
 
   async #passCounted(after: string, intakes: IntakePass, receivedBefore: number): Promise<void> {
@@ -162,7 +166,10 @@ class Sweep {
     let provenBefore = timeOf(after, 0);
     // Up to the first position, which is included.
     for await (const page of ports.keys({ after, before: `${intakes.through}\0` })) {
-      const waiting = await this.#findWaiting(page);
+      let waiting = await this.#findWaiting(page);
+      if (waiting !== undefined && (await this.#isOvertaken(waiting))) {
+        waiting = await this.#findWaiting(page);
+      }
       through = lastBefore(page, waiting) ?? through;
       provenBefore = timeOf(waiting ?? through, provenBefore);
       if (page.length > 0) await ports.progress.countedTo(through, provenBefore);
@@ -242,7 +249,7 @@ class Sweep {
 }
 
 function isWaiting(outcome: Outcome): boolean {
-  return outcome === 'waiting' || outcome === 'completed';
+  return outcome === 'waiting' || outcome === 'completed' || outcome === 'postponed';
 }
 
 /** The last key of the page, or the last before `waiting`, if there is one. */

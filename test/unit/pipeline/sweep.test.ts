@@ -128,6 +128,7 @@ const ports: SweepPorts = {
       Promise.resolve(void orphans.set(orphan.rawKey, { ...orphan, nextAt })),
     removeOrphan: (rawKey) => Promise.resolve(void orphans.delete(rawKey)),
   },
+  whileCutting: (_, work) => work(),
   async each(inputs, work) {
     for (const input of inputs) await work(input);
   },
@@ -342,6 +343,60 @@ describe('a sweep', () => {
     expect(await run()).toMatchObject({ resent: 1, waitingMs: 0 });
     expect(sent).toEqual([`${idOf(lost)}:0`]);
     expect(position.countedThrough).toBe(later.at(-1));
+  });
+
+  it('sends again what was overtaken where batches are counted long after they came', async () => {
+    const lost = storeQueued();
+    depth = 1_000_000;
+    for (let at = 1; at < 60; at++) storeQueued(start + at * 5 * minute);
+    for (now = start + 20 * minute; sent.length === 0 && now < start + day; now += 5 * minute) {
+      for (const rawKey of bodies.keys()) {
+        const isOld = (readRawKey(rawKey)?.receivedAt ?? 0) < now - 30 * minute;
+        if (rawKey !== lost && isOld) count(rawKey, 0);
+      }
+      await run();
+    }
+    expect(sent).toEqual([`${idOf(lost)}:0`]);
+    expect(now - start).toBeLessThan(3 * 60 * minute);
+  });
+
+  it('sends again after a day what is lost on a deep queue, though nothing comes after it', async () => {
+    const lost = storeQueued();
+    depth = 1_000_000;
+    now += day;
+    expect(await run()).toMatchObject({ resent: 0 });
+    now += minute;
+    expect(await run()).toMatchObject({ resent: 1, waitingMs: 0 });
+    expect(sent).toEqual([`${idOf(lost)}:0`]);
+  });
+
+  it('sends no more than its budget of what is cut off, however many are begun side by side', async () => {
+    const rawKeys = Array.from({ length: 4 }, (_, at) => store(900, start + at));
+    now += 20 * minute;
+    depth = 1_000_000;
+    const each: SweepPorts['each'] = async (inputs, work) => {
+      await Promise.all(inputs.map(work));
+    };
+    const oneAtATime: SweepPorts['whileCutting'] = (_, work) => {
+      const result = cutting.then(work);
+      cutting = result.catch(() => undefined);
+      return result;
+    };
+    let cutting: Promise<unknown> = Promise.resolve();
+    const inPages: SweepPorts['keys'] = async function* () {
+      yield await Promise.resolve(rawKeys.filter((rawKey) => rawKey > position.intakesThrough));
+    };
+    const queue: SweepPorts['queue'] = {
+      send: (chunks) => {
+        sent.push(...chunks.map(({ batchId, index }) => `${batchId}:${index}`));
+        return Promise.resolve();
+      },
+    };
+    const sideBySide = { ...ports, each, whileCutting: oneAtATime, keys: inPages, queue };
+    expect(await run({}, sideBySide)).toMatchObject({ orphans: 2, resent: 1_800 });
+    expect(await run({}, sideBySide)).toMatchObject({ orphans: 2, resent: 1_800 });
+    expect(new Set(sent).size).toBe(3_600);
+    expect(position.intakesThrough).toBe(rawKeys.at(-1));
   });
 
   it('does not wait for a replay that is yet to come', async () => {

@@ -1,7 +1,7 @@
 import type { SQSClient } from '@aws-sdk/client-sqs';
 
 import type { BatchId } from '../../../domain/batch-id.ts';
-import { areAllCounted } from '../../../pipeline/chunks/recut.ts';
+import { areAllCounted, type CutBatch } from '../../../pipeline/chunks/recut.ts';
 import type { ChunkQueue, DeadLetterSink } from '../../../pipeline/ports.ts';
 import type { BatchState, FinishedIntake, SweepPorts } from '../../../pipeline/sweep/ports.ts';
 import type { Backoff } from '../../../util/backoff.ts';
@@ -36,10 +36,14 @@ interface AwsSweepOptions {
   readonly width: number;
 }
 
-/** The limit of the raw bodies in memory. */
+/** The limit of the stored bodies in memory, and of the inflated bodies that are cut into chunks. */
 const bodiesBytesMax = 64 * 1024 * 1024;
-/** The assumed size of a body that the current listing lacks: the largest allowed. */
+/** The largest body of a client. Assumed for a body that the current listing lacks. */
 const unlistedBytes = 4 * 1024 * 1024;
+/** The largest compression ratio of deflate. */
+const deflateRatioMax = 1_032;
+/** Messages of single items take several times the memory of packed ones. */
+const singleItemFactor = 4;
 
 /** For a batch of more chunks, one query is cheaper than reading each dedup record. */
 const recordsReadMax = 25;
@@ -50,6 +54,7 @@ export function awsSweepPorts(options: AwsSweepOptions): SweepPorts {
   const records = new DynamodbBatchRecords(ledger);
   const state = (batchId: BatchId) => stateOf(ledger, batchId);
   const bodies = new ByteLimiter(bodiesBytesMax);
+  const cutting = new ByteLimiter(bodiesBytesMax);
   let sizes: ReadonlyMap<unknown, number> = new Map();
   return {
     async *keys(range) {
@@ -92,12 +97,25 @@ export function awsSweepPorts(options: AwsSweepOptions): SweepPorts {
       await records.complete({ ...raw, chunks, queuedAt });
     },
     progress: dynamodbSweepProgress(ledger.client, ledger.ledgerTable),
+    whileCutting: (raw, work) => cutting.hold(cuttingBytes(raw), work),
     async each(inputs, work) {
       await inParallel(width, inputs, (input) =>
         bodies.hold(sizes.get(input) ?? unlistedBytes, () => work(input)),
       );
     },
   };
+}
+
+/**
+ * The approximate memory that the chunks of a body take. Gzip ends with the inflated length, which a
+ * hostile client may understate: up to the largest body of a client, the possible length counts.
+ */
+function cuttingBytes({ body, encoding, itemsPerMessage }: CutBatch): number {
+  const factor = Number.isFinite(itemsPerMessage) ? singleItemFactor : 1;
+  if (encoding !== 'gzip' || body.length < 4) return factor * body.length;
+  const possible = Math.min(unlistedBytes, deflateRatioMax * body.length);
+  const bytes = Buffer.from(body.buffer, body.byteOffset, body.length);
+  return factor * Math.max(possible, bytes.readUInt32LE(body.length - 4));
 }
 
 /** Starts work in order, and limits the bytes that running work holds. */
@@ -110,14 +128,14 @@ class ByteLimiter {
     this.#max = max;
   }
 
-  async hold(bytes: number, work: () => Promise<void>): Promise<void> {
+  async hold<T>(bytes: number, work: () => Promise<T>): Promise<T> {
     const held = Math.min(bytes, this.#max);
     while (this.#held + held > this.#max) {
       await new Promise<void>((resolve) => this.#waiting.push(resolve));
     }
     this.#held += held;
     try {
-      await work();
+      return await work();
     } finally {
       this.#held -= held;
       for (const wake of this.#waiting.splice(0)) wake();
