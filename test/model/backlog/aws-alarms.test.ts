@@ -196,7 +196,7 @@ describe('of the alarms', { timeout: 3_600_000 }, () => {
     },
   );
 
-  it('the one on a sweeper that lags is raised where it is behind or meets what is forgotten', async () => {
+  it('the one on a lagging sweep is raised if it is behind or finds forgotten batches', async () => {
     const { minutes } = await runScenario({ ...steady, perSecond: 0 }, scale);
     const with_ = (more: Partial<Minute>) =>
       minutes.map((each) => (each.minute === 30 ? { ...each, ...more } : each));

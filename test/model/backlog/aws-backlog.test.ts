@@ -79,14 +79,14 @@ const looksNothingUp: TimedVariant = {
 };
 
 describe('a stack in virtual time that', { timeout }, () => {
-  it('sends again what waits, and looks nothing up, is caught: it falls behind for good', async () => {
+  it('sends waiting messages again without lookups is caught: it never catches up', async () => {
     const variant = { ...resendsWhatWaits, ...looksNothingUp };
     const scenario = { ...standstill, minutes: isNightly() ? 130 : 80, drainMinutes: 0, variant };
     const faults = faultsOf(await runScenario(scenario, scale), scenario, await rateOf(scenario));
     expect(faults).toContainEqual(expect.stringMatching(/^\d+\/s from minute/));
   });
 
-  it('looks nothing up is caught: repeats slow it down', async () => {
+  it('makes no lookups is caught: repeats slow it down', async () => {
     const slow = await fullRate(scale, { repeats: 0.1, variant: looksNothingUp });
     expect(slow).toBeLessThan(0.9 * (await fullRate(scale)));
   });

@@ -47,14 +47,14 @@ describe('the AWS engine under schedules of faults', () => {
       if (pattern.test(trace)) seen.set(name, (seen.get(name) ?? 0) + 1);
     }
   });
-  it('shows all that may happen to a message', () => {
+  it('show every kind of event of a message', () => {
     const rare = Object.keys(sights).filter((name) => (seen.get(name) ?? 0) < 2);
     expect(rare, JSON.stringify([...seen])).toEqual([]);
   });
 });
 
 describe('a schedule of faults', () => {
-  it('happens again exactly as it did', async () => {
+  it('is reproducible', async () => {
     for (let seed = 0; seed < 10; seed++) {
       expect(await traceOf(seed)).toEqual(await traceOf(seed));
     }

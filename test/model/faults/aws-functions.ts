@@ -254,7 +254,9 @@ export function runRedrive(
   };
   const redriveBatch = (rawKey: string) => sweepBatch(rawKey, ports, { ...rules, ...late });
   const pass = passOf(client, now);
-  return redriveDeadLetters({ pass, queue, redriveBatch, dayOf, ageMsMax }, isChosen, { onDeadLetter });
+  return redriveDeadLetters({ pass, queue, redriveBatch, dayOf, ageMsMax }, isChosen, {
+    onDeadLetter,
+  });
 }
 
 /** `dlq drop` of those letters. */

@@ -37,8 +37,8 @@ async function retryLate(seed: number): Promise<World> {
   return world;
 }
 
-describe('retries that come when the first attempt is given up', () => {
-  it('make one batch of it all the same', async () => {
+describe('retries that arrive when the first attempt counts as ended', () => {
+  it('still make one batch', async () => {
     for (let seed = 0; seed < seeds; seed++) {
       const world = await retryLate(seed);
       const keys = [...(await world.backend.objects()).keys()];
