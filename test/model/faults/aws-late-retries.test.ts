@@ -9,8 +9,8 @@ const seeds = rounds({ what: 'late retries', quick: 300, nightly: 20_000 });
 const minuteMs = 60_000;
 
 /**
- * A first attempt is killed somewhere; two retries come about the time at which an attempt is given
- * up, and run beside each other. The general schedules hardly ever meet that.
+ * A first attempt is killed somewhere; two concurrent retries arrive about the time at which it counts
+ * as ended. The general schedules hardly ever contain this.
  */
 async function retryLate(seed: number): Promise<World> {
   const world = new World(seed, (options) => new AwsSimulation(options), { isTraced: true });

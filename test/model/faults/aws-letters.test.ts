@@ -114,7 +114,7 @@ describe('an operator whose command', () => {
         await runLetterSchedule(seed, { variant: { commandClient } });
       } catch (error) {
         expect(error).toBeInstanceOf(Violation);
-        // Without the mistake the same schedule is passed.
+        // Without the mistake the same schedule passes.
         await runLetterSchedule(seed);
         return;
       }

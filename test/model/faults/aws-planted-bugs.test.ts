@@ -69,7 +69,7 @@ function withoutFailed(inner: Client): Client {
   };
 }
 
-/** Any of the bugs shows long before the last. Those that show the rarest come first. */
+/** Every bug shows long before the last seed. The seeds that show the rarest bugs come first. */
 const seeds = [680, 177, 54, ...Array(5_000).keys()];
 
 /** The first seed whose schedule shows the bug, and how. */
