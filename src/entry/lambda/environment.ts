@@ -2,7 +2,10 @@ import { countersPerDayMaxDefault } from '../../domain/day-bound.ts';
 import { asWritten, dayRule, type DayOf } from '../../domain/day.ts';
 import { readItemsPerMessage } from '../../pipeline/chunks/recut.ts';
 
-/** The environment variables of a function. */
+/**
+ * The environment variables of a function. This folder holds the four Lambda functions (ingest, process,
+ * query, sweep): each reads its settings here, builds the AWS engine's parts and reports telemetry.
+ */
 export interface Environment {
   /** @throws if it is not set. */
   text(name: string): string;
