@@ -117,7 +117,7 @@ describe('an invocation writes one line of metrics', () => {
       },
     ]);
     expect(log).toMatchObject([
-      { level: 'WARN', message: 'dead letters parked', letters: 1, reasons: ['invalid_json'] },
+      { level: 'WARN', message: 'messages dead-lettered', letters: 1, reasons: ['invalid_json'] },
     ]);
     expect(JSON.stringify(log)).not.toContain('secret');
   });

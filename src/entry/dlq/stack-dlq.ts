@@ -53,10 +53,13 @@ async function list(stack: DeployedStack, options: DlqOptions): Promise<number> 
     );
     if (!process.stdout.write(text.join(''))) await once(process.stdout, 'drain');
   };
-  const { visited: letters, isMore } = await forEachDeadLetter(passOf(stack, options), async (page) => {
-    await print(page.map(shownOf));
-    return new Set();
-  });
+  const { visited: letters, isMore } = await forEachDeadLetter(
+    passOf(stack, options),
+    async (page) => {
+      await print(page.map(shownOf));
+      return new Set();
+    },
+  );
   let dropped = 0;
   for await (const page of droppedDeadLetters(stack.dynamodb, stack.ledgerTable)) {
     await print(page.map(shownOfDropped));

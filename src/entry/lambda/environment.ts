@@ -2,12 +2,15 @@ import { countersPerDayMaxDefault } from '../../domain/day-bound.ts';
 import { asWritten, dayRule, type DayOf } from '../../domain/day.ts';
 import { readItemsPerMessage } from '../../pipeline/chunks/recut.ts';
 
-/** The environment of a function, each variable read by the one method that knows its form. */
+/**
+ * The environment variables of a function. This folder holds the four Lambda functions (ingest, process,
+ * query, sweep): each reads its settings here, builds the AWS engine's parts and reports telemetry.
+ */
 export interface Environment {
-  /** @throws where it is not set. */
+  /** @throws if it is not set. */
   text(name: string): string;
   optional(name: string): string | undefined;
-  /** A whole number from `least`. @throws where it is none. */
+  /** A whole number of at least `least`. @throws for anything else. */
   number(name: string, least: number): number;
 }
 
@@ -24,7 +27,7 @@ export function readEnvironment(env: Record<string, string | undefined>): Enviro
     number(name, least) {
       const value = Number(text(name));
       if (Number.isInteger(value) && value >= least) return value;
-      throw new Error(`${name} must be a whole number from ${least}, not ${text(name)}.`);
+      throw new Error(`${name} must be a whole number of at least ${least}, not ${text(name)}.`);
     },
   };
 }
@@ -32,26 +35,26 @@ export function readEnvironment(env: Record<string, string | undefined>): Enviro
 export const dayMs = 86_400_000;
 export const bodyBytesMax = 4 * 1024 * 1024;
 /**
- * What is older than the marks live, less this, is not counted any more: its mark might be gone.
- * Redrives and the clocks of machines have it for room.
+ * A chunk older than the lifetime of dedup records less this is not counted: its dedup record may have
+ * expired. The margin allows for redrives and for clock differences.
  */
 export const roomMs = 7 * dayMs;
 
 export interface StoreRules {
   readonly dayZone: string;
   readonly dayOf: DayOf;
-  /** How long the rows of the ledger live. */
+  /** The lifetime of ledger rows, in milliseconds. */
   readonly keepMs: number;
 }
 
-/** What all functions of a store must agree on. */
+/** The settings on which all functions of a store must agree. */
 export function storeRules(environment: Environment): StoreRules {
   const dayZone = environment.optional('DAY_ZONE') ?? asWritten;
   const keepMs = environment.number('KEEP_DAYS', 8) * dayMs;
   return { dayZone, dayOf: dayRule(dayZone), keepMs };
 }
 
-/** How many distinct counters a day may have. */
+/** The limit of distinct counters of a day. */
 export function countersPerDayMax(environment: Environment): number {
   const isSet = environment.optional('MAX_COUNTERS_PER_DAY') !== undefined;
   return isSet ? environment.number('MAX_COUNTERS_PER_DAY', 1) : countersPerDayMaxDefault;

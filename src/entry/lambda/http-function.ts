@@ -16,7 +16,7 @@ export type HttpFunction = (
   context: InvocationContext,
 ) => Promise<APIGatewayProxyStructuredResultV2>;
 
-/** The app of the server, for events of API Gateway. */
+/** Serves events of API Gateway with the HTTP app. */
 export function httpFunction(
   pipeline: Pipeline,
   environment: Environment,
@@ -39,7 +39,7 @@ export function httpFunction(
     return answerGatewayEvent(
       (request) => app.fetch(request),
       event,
-      (exchange) => tellAnswered(exchange, telemetry),
+      (exchange) => reportResponse(exchange, telemetry),
     );
   });
 }
@@ -49,13 +49,17 @@ function observed(pipeline: Pipeline, telemetry: Telemetry): Pipeline {
     ...pipeline,
     async ingest(submission) {
       const outcome = await pipeline.ingest(submission);
-      tellJudged(outcome, submission.body.length, telemetry);
+      reportBatch(outcome, submission.body.length, telemetry);
       return outcome;
     },
   };
 }
 
-function tellJudged(outcome: IngestOutcome, bytes: number, { log, about, count }: Telemetry): void {
+function reportBatch(
+  outcome: IngestOutcome,
+  bytes: number,
+  { log, about, count }: Telemetry,
+): void {
   const { rejected = 0, rejectedByCode = [] } = outcome.accepted ? outcome : outcome.problem;
   for (const [code, items] of rejectedByCode) {
     count('ItemsRefused', items);
@@ -70,7 +74,7 @@ function tellJudged(outcome: IngestOutcome, bytes: number, { log, about, count }
   log('DEBUG', 'batch accepted', { items: enqueued, refused: rejected, bytes });
 }
 
-function tellAnswered(
+function reportResponse(
   { route, method, status, problem, seconds }: Exchange,
   { log, count }: Telemetry,
 ): void {

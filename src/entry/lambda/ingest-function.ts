@@ -31,7 +31,7 @@ import { httpFunction, type HttpFunction } from './http-function.ts';
 import { once } from './once.ts';
 import { telemetryOf } from './telemetry/telemetry.ts';
 
-/** For so long replays rely on it that no table was restored. */
+/** How long replays rely on the last check that no table was restored. */
 const tablesCheckedMs = 60_000;
 
 /** The function behind `POST /ingest`. */
@@ -79,20 +79,20 @@ export function ingestFunction(env: Record<string, string | undefined>): HttpFun
     leastKeepMs: () => leastKeepMs(dynamodb, ledgerTable, keepMs),
     roomMs,
   });
-  const holdToDayRule = once(() => ensureDayRule(dynamodb, ledgerTable, dayZone));
-  const holdToTables = once(
+  const checkDayRule = once(() => ensureDayRule(dynamodb, ledgerTable, dayZone));
+  const checkTables = once(
     () => checkTablePair({ client: dynamodb, countersTable, ledgerTable }),
     tablesCheckedMs,
   );
 
   const pipeline: Pipeline = {
     async ingest(submission) {
-      const notTaken = 'No batch can be taken now.';
-      await orUnavailable(notTaken, onFailure, holdToDayRule);
+      const notAccepted = 'Batches cannot be accepted now. Send this one again after a moment.';
+      await orUnavailable(notAccepted, onFailure, checkDayRule);
       const { replayOf } = submission;
       if (replayOf === undefined) return await ingest(submission, intake, { bodyBytesMax, dayOf });
-      // A ledger that is older than the counters would take the batch for one that is not counted.
-      await orUnavailable(notTaken, onFailure, holdToTables);
+      // A restored ledger may lack the dedup records of a counted batch.
+      await orUnavailable(notAccepted, onFailure, checkTables);
       return await replay(submission, replayOf, replayIntake, { bodyBytesMax, dayOf });
     },
     query: notRoutedHere,
@@ -105,5 +105,5 @@ export function ingestFunction(env: Record<string, string | undefined>): HttpFun
 
 /** Everything but batches goes to the query function. */
 function notRoutedHere(): Promise<never> {
-  return Promise.reject(new Error('this is answered by another function'));
+  return Promise.reject(new Error('the query function answers this route'));
 }

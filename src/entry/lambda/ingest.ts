@@ -1,4 +1,4 @@
 import { ingestFunction } from './ingest-function.ts';
 
-/** What Lambda calls. */
+/** The entry point for Lambda. */
 export const handler = ingestFunction(process.env);

@@ -1,4 +1,4 @@
-/** Runs the task until it has succeeded once; from then on that is known, or for `ms`. */
+/** Runs the task until it succeeds, and then returns its result for `ms` milliseconds. */
 export function once<T>(task: () => Promise<T>, ms = Number.POSITIVE_INFINITY): () => Promise<T> {
   let running: Promise<T> | undefined;
   let startedAt = 0;

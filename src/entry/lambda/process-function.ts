@@ -24,10 +24,10 @@ export type ProcessFunction = (
   context: InvocationContext,
 ) => Promise<SQSBatchResponse>;
 
-/** What is left of an invocation for dead letters and the answer, once nothing more is counted. */
+/** The time reserved at the end of an invocation for dead letters and the response. */
 const closingMs = 5_000;
 
-/** The function behind the queue: counts what the messages carry. */
+/** The function that counts the messages of the queue. */
 export function processFunction(env: Record<string, string | undefined>): ProcessFunction {
   const environment = readEnvironment(env);
   const telemetry = telemetryOf('process', environment);
@@ -36,44 +36,44 @@ export function processFunction(env: Record<string, string | undefined>): Proces
   const ledgerTable = environment.text('LEDGER_TABLE');
   const receivesMax = environment.number('MAX_RECEIVES', 1);
   const dynamodb = telemetry.traced(new DynamoDBClient({ requestHandler }));
-  // Transactions are tried again by the counter store alone, which knows what that means.
+  // The counter store alone retries transactions; see `transact`.
   const transactions = telemetry.traced(new DynamoDBClient({ requestHandler, maxAttempts: 1 }));
   const queueUrl = environment.text('QUEUE_URL');
   const sqs = telemetry.traced(new SQSClient({ requestHandler }));
-  // Tried once: an invocation that is at its end has no time for more.
+  // One attempt: at the end of an invocation there is no time for more.
   const sqsOnce = telemetry.traced(new SQSClient({ requestHandler, maxAttempts: 1 }));
   const deadLetters = deadLetterQueue({
     client: sqs,
     queueUrl: environment.text('DEAD_LETTER_QUEUE_URL'),
     backoff: backoff(4),
   });
-  const parking = deadLetterOnce(observedDeadLetters(deadLetters, telemetry), {
+  const deadLetterSink = deadLetterOnce(observedDeadLetters(deadLetters, telemetry), {
     client: dynamodb,
     ledgerTable,
     keepMs,
     now: Date.now,
   });
-  // Of the environment, which has one invocation at a time.
+  // Shared by invocations: an environment runs one at a time.
   const repeats = { expectedUntil: 0 };
-  const holdToRules = once(async () => {
+  const readRules = once(async () => {
     await ensureDayRule(dynamodb, ledgerTable, dayZone);
     return { leastMs: await leastKeepMs(dynamodb, ledgerTable, keepMs) };
   });
 
   return telemetry.handler(async (event, context) => {
-    const { leastMs } = await holdToRules();
+    const { leastMs } = await readRules();
     const deadline = Date.now() + context.getRemainingTimeInMillis() - closingMs;
     const store = dynamodbCounterStore({
       client: transactions,
       countersTable,
       ledgerTable,
       keepMs,
-      // What others write at the same time makes way in the end: until then it is tried again.
+      // Conflicts with concurrent transactions end at some point: retry until the deadline.
       backoff: backoff(Number.POSITIVE_INFINITY, deadline),
     });
     const messages = new Map(event.Records.map((record) => [messageOf(record), record]));
     const ledger = { client: dynamodb, ledgerTable, backoff: backoff(4, deadline) };
-    const ports = observedPorts(awsCountingPorts(store, parking, ledger), telemetry);
+    const ports = observedPorts(awsCountingPorts(store, deadLetterSink, ledger), telemetry);
     const left = await countMessages([...messages.keys()], ports, {
       dayOf,
       now: Date.now,

@@ -1,4 +1,4 @@
 import { processFunction } from './process-function.ts';
 
-/** What Lambda calls. */
+/** The entry point for Lambda. */
 export const handler = processFunction(process.env);

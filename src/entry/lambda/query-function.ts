@@ -15,10 +15,10 @@ import { readEnvironment, storeRules } from './environment.ts';
 import { httpFunction, type HttpFunction } from './http-function.ts';
 import { telemetryOf } from './telemetry/telemetry.ts';
 
-/** Of an answer before it is compressed, by which it becomes about a tenth. */
+/** The limit of an uncompressed answer; compression reduces it to about a tenth. */
 const answerBytesMax = 48 * 1024 * 1024;
 
-/** The function behind everything that is read. */
+/** The function that answers all queries. */
 export function queryFunction(
   env: Record<string, string | undefined>,
   pages?: Pages,
@@ -57,10 +57,10 @@ export function queryFunction(
   return httpFunction(pipeline, environment, telemetry, pages);
 }
 
-/** API Gateway hands batches to the other function if their path is written like this. */
+/** API Gateway routes only this exact path to the ingest function. */
 const wrongAddress: IngestOutcome = {
   accepted: false,
-  problem: { code: 'not_found', detail: 'Send batches to /ingest, written so.' },
+  problem: { code: 'not_found', detail: 'Send batches to the exact path /ingest.' },
 };
 
-const notNow = 'This cannot be answered now. Ask again after a moment.';
+const notNow = 'The query cannot be answered now. Send it again after a moment.';

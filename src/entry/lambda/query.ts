@@ -3,8 +3,8 @@ import { fileURLToPath } from 'node:url';
 import { readPages } from '../pages.ts';
 import { queryFunction } from './query-function.ts';
 
-/** The dashboard lies beside the bundle. */
+/** The dashboard is beside the bundle. */
 const pages = readPages(fileURLToPath(new URL('./dashboard/', import.meta.url)));
 
-/** What Lambda calls. */
+/** The entry point for Lambda. */
 export const handler = queryFunction(process.env, pages);

@@ -19,14 +19,14 @@ import { telemetryOf, type InvocationContext } from './telemetry/telemetry.ts';
 
 export type SweepFunction = (event: unknown, context: InvocationContext) => Promise<SweepResult>;
 
-/** What was begun has this time to come to its end. */
+/** The time reserved at the end of an invocation for work in progress. */
 const closingMs = 20_000;
-/** Their bodies are bounded apart: see `awsSweepPorts`. */
+/** Concurrent batches; `awsSweepPorts` limits the bytes of their bodies. */
 export const sweepWidth = 48;
-/** All of them are in the metric `BatchesForgotten`. */
+/** Log lines for forgotten batches; the metric `BatchesForgotten` counts all. */
 const forgottenShownMax = 20;
 
-/** The function behind the schedule: completes batches whose intake did not come to its end. */
+/** The scheduled function: completes interrupted intakes and sends lost messages again. */
 export function sweepFunction(env: Record<string, string | undefined>): SweepFunction {
   const environment = readEnvironment(env);
   const telemetry = telemetryOf('sweep', environment);
@@ -59,15 +59,15 @@ export function sweepFunction(env: Record<string, string | undefined>): SweepFun
     }),
     width: sweepWidth,
   });
-  const holdToRules = once(async () => {
+  const readRules = once(async () => {
     await ensureDayRule(client, ledgerTable, dayZone);
     return { leastMs: await leastKeepMs(client, ledgerTable, keepMs) };
   });
 
   return telemetry.handler(async (_event, context) => {
-    // Each time: a table may be deleted and restored under its name while this environment lives.
+    // In each invocation: a table may be deleted and restored under its name at any time.
     await ensureTablePair({ client, countersTable, ledgerTable });
-    const { leastMs } = await holdToRules();
+    const { leastMs } = await readRules();
     const deadline = Date.now() + context.getRemainingTimeInMillis() - closingMs;
     let forgotten = 0;
     const result = await sweep(ports, {
@@ -91,7 +91,7 @@ export function sweepFunction(env: Record<string, string | undefined>): SweepFun
     });
     countSweep(result, telemetry);
     telemetry.log('INFO', 'swept', result);
-    // It is tried again, and an alarm tells if that does not help.
+    // Lambda runs the sweep again; an alarm reports repeated failures.
     if (result.failed > 0) throw new Error(`${result.failed} batches could not be swept`);
     return result;
   });

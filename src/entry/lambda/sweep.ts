@@ -1,4 +1,4 @@
 import { sweepFunction } from './sweep-function.ts';
 
-/** What Lambda calls. */
+/** The entry point for Lambda. */
 export const handler = sweepFunction(process.env);

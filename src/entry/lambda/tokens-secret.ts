@@ -13,14 +13,14 @@ import { Unavailable } from '../../pipeline/ports.ts';
 import { errorDetails, requestHandler } from './clients.ts';
 import type { Telemetry } from './telemetry/telemetry.ts';
 
-/** A token that is taken away is refused everywhere after this time. Each read is billed. */
+/** The time after which a removed token is refused everywhere, in milliseconds. Each read is billed. */
 export const refreshMs = 300_000;
-/** After a failed read, the next. */
+/** The delay after a failed read, in milliseconds. */
 const retryMs = 60_000;
-/** How often a refused token may have the secret read: its sender need not be known to us. */
+/** How often refused tokens may cause a read: anyone can send them. */
 const newerRate = { perSecond: 1 / 60, burst: 5 };
 
-/** Admits by the tokens of the secret. */
+/** Authenticates by the tokens in the secret. */
 export function secretAccess(secretArn: string, telemetry: Telemetry): Access {
   const client = telemetry.traced(new SecretsManagerClient({ requestHandler }));
   const command = new GetSecretValueCommand({ SecretId: secretArn });
@@ -38,8 +38,8 @@ export interface CachedTokensOptions {
 }
 
 /**
- * Reads the tokens when they are first needed, again after `refreshMs`, and at once, up to a rate,
- * for a token that is refused. Where they cannot be read again, those of the last time stay in force.
+ * Reads the tokens at first use, again after `refreshMs`, and at once for an unknown token, up to a
+ * rate. If a later read fails, the tokens of the last read stay in force.
  */
 export function cachedTokens({
   read,
@@ -57,7 +57,11 @@ export function cachedTokens({
     } catch (error) {
       onFailure(error);
       if (tokens === undefined) {
-        throw new Unavailable('storage_failed', 'The tokens cannot be read now.', { cause: error });
+        throw new Unavailable(
+          'storage_failed',
+          'The tokens cannot be read now. Send the request again after a moment.',
+          { cause: error },
+        );
       }
       if (dueAt <= now()) dueAt = now() + retryMs;
     }
@@ -71,9 +75,9 @@ export function cachedTokens({
 }
 
 /**
- * Reads `{"tokens":[…],"initial"?}`, entries as a data directory has them. `initial`
- * is a token in clear for everything, with which a stack begins; its owner takes it away.
- * @throws where it is not of that form: who has a token must not be told that it is unknown.
+ * Reads `{"tokens":[…],"initial"?}`; the entries have the form of a data directory's. `initial` is the
+ * first token of a stack, in clear text and for all scopes; its owner removes it.
+ * @throws if the form is another: a valid token must not be rejected for it.
  */
 export function readTokens(secret: string): Token[] {
   let document: unknown;

@@ -10,18 +10,18 @@ import {
 
 /** A message as the queue delivers it. */
 export interface QueueMessage {
-  /** Of this message on the queue: the same however often it is delivered. */
+  /** The id of the message on the queue: the same for every delivery. */
   readonly messageId: string;
-  /** Of the message when it first came: a redrive gives it another id, and this stays. */
+  /** The id of the first message: a redrive sends a new message and keeps this id. */
   readonly originalId: string;
   readonly body: string;
-  /** When it was first sent, before any redrive; milliseconds since 1970. */
+  /** When the first message was sent, before any redrive; milliseconds since 1970. */
   readonly sentAt: number;
-  /** Of a chunk of a batch from another installation: when that came here. */
+  /** Of a chunk of a replayed batch: when the batch arrived here; milliseconds since 1970. */
   readonly replayedAt?: number;
-  /** How often it was received, this time included. */
+  /** How often it was received, including this time. */
   readonly receives: number;
-  /** When it was first found that it cannot be counted; milliseconds since 1970. */
+  /** When it was first dead-lettered; milliseconds since 1970. */
   readonly firstFailedAt?: number | undefined;
 }
 
@@ -29,16 +29,16 @@ type Countable = Exclude<MessageReading, { kind: 'unreadable' }>;
 
 export interface CountingPorts<Mark, D extends Delivery<Mark>> {
   readonly store: CounterStore<Mark, D>;
-  /** The mark under which a message is counted: its content's identity, if it has one. */
+  /** The delivery of a message, identified by its content if possible. */
   readonly deliveryOf: (message: QueueMessage, reading: Countable) => D;
-  /** The same for deliveries of the same mark. */
+  /** Equal for deliveries that count once. */
   readonly idOf: (delivery: D) => string;
   /**
-   * Those of the deliveries that are counted now. Where it fails, the store finds them out, at the
-   * cost of a step for each.
+   * The deliveries that are counted already. If it fails, the store finds them, at the cost of a
+   * transaction for each.
    */
   readonly known: (deliveries: readonly D[]) => Promise<ReadonlySet<D>>;
-  /** Puts deliveries together that one transaction can take. */
+  /** Groups deliveries that fit into one transaction. */
   readonly group: (deliveries: readonly D[]) => readonly (readonly D[])[];
   readonly deadLetters: DeadLetterSink;
 }
@@ -47,83 +47,83 @@ export interface CountingRules {
   readonly dayOf: DayOf;
   /** Milliseconds since 1970. */
   readonly now: () => number;
-  /** No transaction is begun after it; milliseconds since 1970. */
+  /** No transaction starts after it; milliseconds since 1970. */
   readonly deadline: number;
-  /** A message of something older might have been counted and its mark be gone. */
+  /** An older message may be counted and its dedup record expired. Milliseconds. */
   readonly ageMsMax: number;
-  /** After so many receives the queue itself takes a message for dead. */
+  /** After this many receives the queue itself dead-letters a message. */
   readonly receivesMax: number;
   readonly repeats: RepeatWatch;
 }
 
-/** What is remembered from one call to the next. */
+/** State that the caller keeps from one call to the next. */
 export interface RepeatWatch {
   /**
-   * Until when any message may be one that was counted before, since such came unexpectedly;
-   * milliseconds since 1970, 0 at first.
+   * Until when repeated deliveries are likely, since one came unexpectedly; milliseconds since 1970,
+   * initially 0.
    */
   expectedUntil: number;
 }
 
 /**
- * Counts what the messages ask for, each chunk or item once, and puts those among the dead letters,
- * each with its reason, that can never be counted or were received for the last time.
- * Returns the messages that are to be delivered again; all others are done with.
+ * Counts the chunks and items in the messages, each once, and dead-letters the messages that can never
+ * be counted or were received for the last time, each with its reason. Returns the messages to deliver
+ * again; all others are settled.
  */
 export async function countMessages<Mark, D extends Delivery<Mark>>(
   messages: readonly QueueMessage[],
   ports: CountingPorts<Mark, D>,
   rules: CountingRules,
 ): Promise<ReadonlySet<QueueMessage>> {
-  const { countable, dead, suspects } = sort(messages, ports, rules);
+  const { countable, dead, doubtful } = classify(messages, ports, rules);
   const failures = new Map<QueueMessage, unknown>();
   const rest = new Set(countable.keys());
-  await leaveOutKnown(rest, suspects, ports);
+  await removeKnown(rest, doubtful, ports);
   let groups = [...ports.group([...rest])];
-  // One after the other: transactions at the same time would meet at the same counters.
+  // One after the other: concurrent transactions would conflict at the same counters.
   for (let group = groups.shift(); group !== undefined; group = groups.shift()) {
     const { failed, repeated } = await applyGroup(group, ports, rules);
     for (const [delivery, error] of failed) {
       for (const message of countable.get(delivery) ?? []) failures.set(message, error);
     }
     if (repeated === 0 || rules.now() < rules.repeats.expectedUntil) continue;
-    // Each repeat cancels the transaction of a whole group. Where one was not expected, there are
-    // more: those that are left are looked up, too, and all of the next minutes.
+    // Each repeat cancels the transaction of a whole group. After an unexpected one, more are likely:
+    // look up the remaining deliveries, and all of the next minutes.
     rules.repeats.expectedUntil = rules.now() + expectedMs;
     const left = new Set(groups.flat());
-    await leaveOutKnown(left, [...left], ports);
+    await removeKnown(left, [...left], ports);
     groups = [...ports.group([...left])];
   }
   for (const [message, error] of failures) {
     const isLast = message.receives >= rules.receivesMax || error instanceof NotCountable;
     if (isLast) dead.set(message, `not_counted: ${describe(error)}`);
   }
-  const parked = await park(dead, ports.deadLetters);
-  const left = [...failures.keys(), ...dead.keys()].filter((message) => !parked.has(message));
+  const settled = await deadLetter(dead, ports.deadLetters);
+  const left = [...failures.keys(), ...dead.keys()].filter((message) => !settled.has(message));
   return new Set(left);
 }
 
-/** Takes those out that are counted, as far as that is known: they are done with. */
-async function leaveOutKnown<Mark, D extends Delivery<Mark>>(
+/** Removes the deliveries that are known to be counted. */
+async function removeKnown<Mark, D extends Delivery<Mark>>(
   rest: Set<D>,
-  suspects: readonly D[],
+  candidates: readonly D[],
   { known }: CountingPorts<Mark, D>,
 ): Promise<void> {
-  if (suspects.length === 0) return;
-  const found = await known(suspects).catch(() => new Set<D>());
+  if (candidates.length === 0) return;
+  const found = await known(candidates).catch(() => new Set<D>());
   for (const delivery of found) rest.delete(delivery);
 }
 
-/** So long after its batch came, a chunk is on the queue for the first time, */
+/** A chunk is first queued within this time after its batch was received, */
 const queuedMsMax = 5 * 60_000;
-/** or waits there at most, where nothing is behind. */
+/** and waits there no longer, unless there is a backlog. */
 const waitMsMax = 15 * 60_000;
 
-/** For so long after an unexpected repeat, others are expected. */
+/** How long after an unexpected repeat others are likely. */
 const expectedMs = 5 * 60_000;
 
-/** Whether it may well be that the message was counted before. */
-function isSuspect(
+/** Whether the message is likely to have been counted before. */
+function isDoubtful(
   message: QueueMessage,
   reading: Countable,
   now: number,
@@ -135,16 +135,16 @@ function isSuspect(
   return reading.kind === 'chunk' && sentAt - (replayedAt ?? reading.receivedAt) > queuedMsMax;
 }
 
-/** Tells messages that can be counted from those that never can. */
-function sort<Mark, D extends Delivery<Mark>>(
+/** Separates messages that can be counted from those that never can. */
+function classify<Mark, D extends Delivery<Mark>>(
   messages: readonly QueueMessage[],
   { deliveryOf, idOf: nameOf }: CountingPorts<Mark, D>,
   { dayOf, now, ageMsMax, repeats }: CountingRules,
 ) {
-  /** What comes twice at once is one delivery. */
+  /** Two messages with the same content are one delivery. */
   const countable = new Map<D, QueueMessage[]>();
-  const byName = new Map<string, D>();
-  const suspects = new Set<D>();
+  const byId = new Map<string, D>();
+  const doubtful = new Set<D>();
   const dead = new Map<QueueMessage, string>();
   const oldest = now() - ageMsMax;
   for (const message of messages) {
@@ -159,18 +159,15 @@ function sort<Mark, D extends Delivery<Mark>>(
       continue;
     }
     const made = deliveryOf(message, reading);
-    const delivery = byName.get(nameOf(made)) ?? made;
-    byName.set(nameOf(made), delivery);
+    const delivery = byId.get(nameOf(made)) ?? made;
+    byId.set(nameOf(made), delivery);
     countable.set(delivery, [...(countable.get(delivery) ?? []), message]);
-    if (isSuspect(message, reading, now(), repeats)) suspects.add(delivery);
+    if (isDoubtful(message, reading, now(), repeats)) doubtful.add(delivery);
   }
-  return { countable, suspects: [...suspects], dead };
+  return { countable, doubtful: [...doubtful], dead };
 }
 
-/**
- * Why it is too late to count what a message asks for, where it is older than `oldest`
- * (milliseconds since 1970).
- */
+/** The reason why a message is too old to be counted, if it is older than `oldest` (milliseconds since 1970). */
 export function whyTooOld(
   { sentAt, replayedAt }: Pick<QueueMessage, 'sentAt' | 'replayedAt'>,
   reading: Countable,
@@ -178,12 +175,12 @@ export function whyTooOld(
 ): string | undefined {
   const since = reading.kind === 'chunk' ? (replayedAt ?? reading.receivedAt) : sentAt;
   if (since >= oldest) return undefined;
-  return `too_old: it is of ${new Date(since).toISOString()}, and whether that was counted is not known any more`;
+  return `too_old: it is of ${new Date(since).toISOString()}, and the ledger no longer shows whether it is counted`;
 }
 
 /**
- * Applies the deliveries in one step, or by halves where they cannot be counted together: one that
- * cannot be counted must not hold back the others.
+ * Applies the deliveries in one transaction, or by halves if they cannot be counted together: one that
+ * cannot be counted must not block the others.
  */
 async function applyGroup<Mark, D extends Delivery<Mark>>(
   group: readonly D[],
@@ -194,11 +191,11 @@ async function applyGroup<Mark, D extends Delivery<Mark>>(
     failed: group.map((delivery) => [delivery, error] as const),
     repeated: 0,
   });
-  if (rules.now() >= rules.deadline) return fail(new Error('there was no time left for it'));
+  if (rules.now() >= rules.deadline) return fail(new Error('invocation deadline reached'));
   try {
     const { early, repeated } = await ports.store.apply(group);
     const failed = early.map(
-      (delivery) => [delivery, new Error('something is to come before')] as const,
+      (delivery) => [delivery, new Error('an earlier delivery is missing')] as const,
     );
     return { failed, repeated: repeated.length };
   } catch (error) {
@@ -216,26 +213,26 @@ async function applyGroup<Mark, D extends Delivery<Mark>>(
 }
 
 interface Applied<D> {
-  /** Those that are not counted, and why. */
+  /** The deliveries that are not counted, and why. */
   readonly failed: readonly (readonly [D, unknown])[];
-  /** How many were counted before. */
+  /** The number of deliveries that were counted before. */
   readonly repeated: number;
 }
 
-async function park(
+async function deadLetter(
   dead: ReadonlyMap<QueueMessage, string>,
-  parking: DeadLetterSink,
+  sink: DeadLetterSink,
 ): Promise<ReadonlySet<QueueMessage>> {
-  // A message that came twice at once is one letter.
-  const letters = new Map<string, DeadLetter>();
+  // Two deliveries of one message are one dead letter.
+  const deadLetters = new Map<string, DeadLetter>();
   for (const [{ messageId, originalId, sentAt, replayedAt, body, firstFailedAt }, reason] of dead) {
     const replayed = replayedAt === undefined ? {} : { replayedAt };
-    const letter = { messageId, originalId, sentAt, ...replayed, body, reason, firstFailedAt };
-    letters.set(messageId, letter);
+    const content = { originalId, sentAt, ...replayed, body, reason, firstFailedAt };
+    deadLetters.set(messageId, { messageId, ...content });
   }
-  if (letters.size === 0) return new Set();
-  const parked = await parking.park([...letters.values()]);
-  return new Set([...dead.keys()].filter(({ messageId }) => parked.has(messageId)));
+  if (deadLetters.size === 0) return new Set();
+  const stored = await sink.park([...deadLetters.values()]);
+  return new Set([...dead.keys()].filter(({ messageId }) => stored.has(messageId)));
 }
 
 function describe(error: unknown): string {

@@ -205,6 +205,7 @@ function tooOld({ batchId, index, receivedAt, replayedAt, message }: Chunk): Dea
     ...{ messageId: id, originalId: id, sentAt: receivedAt },
     ...(replayedAt !== undefined && { replayedAt }),
     body: message,
-    reason: 'too_old: it was not counted in time, and whether it was is not known any more',
+    reason:
+      'too_old: it was not counted in time, and the ledger no longer shows whether it is counted',
   };
 }

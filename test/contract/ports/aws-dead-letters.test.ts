@@ -42,7 +42,7 @@ async function openEngine(): Promise<AwsEngine> {
   return new AwsEngine(aws, await createStore(aws), start);
 }
 
-/** Puts messages into the dead-letter queue, as SQS itself does: without a word. */
+/** Puts messages into the dead-letter queue as SQS itself does: without a reason. */
 async function die(
   engine: AwsEngine,
   bodies: readonly string[],
@@ -90,7 +90,7 @@ function chunkOf(index: number): string {
 const itemText = (type: string) => JSON.stringify({ ...itemOf(0), type });
 
 describe('a pass over the dead letters', () => {
-  it('shows each once, and all of them to the next one', async () => {
+  it('visits each once, and all of them again in the next pass', async () => {
     const engine = await openEngine();
     await die(
       engine,
@@ -103,7 +103,7 @@ describe('a pass over the dead letters', () => {
     }
   });
 
-  it('ends at its limit, and says that there may be more', async () => {
+  it('ends at its limit, and reports that there may be more', async () => {
     const engine = await openEngine();
     await die(
       engine,
@@ -114,7 +114,7 @@ describe('a pass over the dead letters', () => {
     expect(await forEachDeadLetter(engine.pass(16), visit)).toEqual({ visited: 15, isMore: false });
   });
 
-  it('that fails leaves them there to be seen', async () => {
+  it('leaves them visible if it fails', async () => {
     const engine = await openEngine();
     await die(engine, ['letter']);
     const visit = () => Promise.reject(new Error('no'));
@@ -124,7 +124,7 @@ describe('a pass over the dead letters', () => {
 });
 
 describe('a redrive', () => {
-  it('that is killed before it deletes counts nothing twice when it is done again', async () => {
+  it('counts nothing twice after a kill between the send and the delete', async () => {
     const engine = await openEngine();
     await die(engine, [itemText('foreign'), chunkOf(0)]);
     engine.fault = (command, proceed) =>
@@ -140,7 +140,7 @@ describe('a redrive', () => {
     expect(await engine.deadLetters.list()).toEqual([]);
   });
 
-  it('keeps when a letter failed first, and what it is', async () => {
+  it('keeps the time of the first failure, and the identity', async () => {
     const engine = await openEngine();
     const messageId = 'first';
     await engine.count([
@@ -154,7 +154,7 @@ describe('a redrive', () => {
     ]);
   });
 
-  it('leaves what is too old where it is', async () => {
+  it('leaves a dead letter that is too old', async () => {
     const engine = await openEngine();
     await die(engine, [chunkOf(0)]);
     engine.now += 84 * dayMs;
@@ -164,7 +164,7 @@ describe('a redrive', () => {
     expect(await engine.deadLetters.list()).toHaveLength(1);
   });
 
-  it('sends what is old and came here lately, with when that was', async () => {
+  it('sends an old message that was replayed recently, with the time of the replay', async () => {
     const engine = await openEngine();
     engine.now += 84 * dayMs;
     const replayed = { replayed_at: new Date(engine.now).toISOString() };
@@ -174,7 +174,7 @@ describe('a redrive', () => {
     expect(message?.attributes).toMatchObject(replayed);
   });
 
-  it('queues what is missing of a whole batch, or says why nothing can be', async () => {
+  it('queues the missing chunks of a whole batch, or gives the reason why not', async () => {
     const engine = await openEngine();
     const [sound, damaged] = [await storeUnqueued(engine), await storeUnqueued(engine)];
     const raw = await engine.rawStore.get(damaged);
@@ -186,7 +186,7 @@ describe('a redrive', () => {
     expect(reasons.sort()).toEqual(['raw_missing', 'recount_differs', undefined]);
     expect(await engine.process()).toBe(1);
     expect(await counts(engine)).toEqual([1]);
-    // Nobody need look at what was decided.
+    // The rejected ones need no further check.
     expect(await drop(engine)).toEqual(['dropped', 'dropped']);
     await engine.sweep(-1);
     expect(await engine.deadLetters.list()).toEqual([]);
@@ -211,7 +211,7 @@ async function counts(engine: AwsEngine): Promise<number[]> {
 }
 
 describe('a drop', () => {
-  it('is for ever, and leaves what was counted before as it is', async () => {
+  it('is permanent, and leaves what was counted before unchanged', async () => {
     const engine = await openEngine();
     const message = (messageId: string, body: string) => {
       return { messageId, originalId: messageId, body, sentAt: start, receives: 1 };
@@ -223,7 +223,7 @@ describe('a drop', () => {
     );
     expect(await drop(engine)).toEqual(['counted', 'dropped', 'dropped', 'dropped']);
     expect(await engine.deadLetters.list()).toEqual([]);
-    // Copies of it that come late, and the same decision once more.
+    // Late copies, and the same drop once more.
     await engine.count([message('b', chunkOf(1)), message(foreign?.id ?? '', foreign?.body ?? '')]);
     await die(engine, [chunkOf(1)]);
     expect(await drop(engine)).toEqual(['dropped']);
@@ -245,7 +245,7 @@ describe('a drop', () => {
     expect(mark).not.toHaveProperty('expires_at');
   });
 
-  it('leaves the receipt pending, without what was dropped, and the sweeper nothing to do', async () => {
+  it('leaves the receipt pending, without the dropped items, and nothing for the sweep', async () => {
     const engine = new AwsEngine(aws, await createStore(aws), start, { itemsPerMessage: 1 });
     const taken = await engine.intake.accept(batchOf([itemOf(0), itemOf(1), itemOf(2)]));
     const { batchId } = taken.earlier ?? taken.stored;
@@ -258,7 +258,7 @@ describe('a drop', () => {
   });
 });
 
-/** What lies on a queue, which stays there. */
+/** The messages on a queue, which stay there. */
 async function lettersOf(engine: AwsEngine, queueUrl: string): Promise<StoredDeadLetter[]> {
   const found: StoredDeadLetter[] = [];
   await forEachDeadLetter({ ...engine.pass(), queueUrl }, (letters) => {

@@ -36,7 +36,7 @@ const items = Array.from({ length: 4 }, (_, n) => ({
   timestamp: '2026-01-01T12:00:00Z',
 }));
 const body = Buffer.from(JSON.stringify({ processed_devices: items }));
-/** Of an embedded store, and older than anything that a stack counts of its own. */
+/** From an embedded store, and older than the age limit of a stack's own batches. */
 const origin: ReplayOrigin = {
   batchId: '00000000-0040-8f3a-9c41-5d0e6f2b7a18',
   receivedAt: start - 150 * dayMs,
@@ -76,7 +76,7 @@ async function orphans({ store }: AwsEngine): Promise<number> {
 }
 
 describe('a batch that is replayed into AWS', () => {
-  it('is counted once, though it is older than what is counted here, and has its receipt', async () => {
+  it('is counted once although it is older than the limit here, and has its receipt', async () => {
     const engine = await newEngine();
     expect(await bring(engine)).toBe('stored');
     expect(await engine.process()).toBe(4);
@@ -89,14 +89,14 @@ describe('a batch that is replayed into AWS', () => {
     });
     expect(await engine.rawStore.get(rawKey)).toMatchObject({ replayedAt: start });
     expect(await engine.deadLetters.list()).toEqual([]);
-    // The sweeper has passed its time long ago: by this row it sees that it is counted.
+    // The sweep has passed its time long ago: this row makes it check the batch.
     expect(await orphans(engine)).toBe(1);
     engine.now += 16 * minuteMs;
     expect(await engine.sweep()).toMatchObject({ orphans: 0, resent: 0 });
     expect(await orphans(engine)).toBe(0);
   });
 
-  it('is queued again where its messages are lost', async () => {
+  it('is queued again if its messages are lost', async () => {
     const engine = await newEngine();
     await bring(engine);
     await aws.sqs.send(new PurgeQueueCommand({ QueueUrl: engine.store.queueUrl }));
@@ -106,17 +106,17 @@ describe('a batch that is replayed into AWS', () => {
     expect(await total(engine)).toBe(4);
   });
 
-  it('is not queued again when its marks may be gone', async () => {
+  it('is not queued again if its dedup records may have expired', async () => {
     const engine = await newEngine();
     await bring(engine);
     await engine.process();
     engine.now += 91 * dayMs;
-    // What DynamoDB ends by itself.
+    // As if DynamoDB had expired the row.
     expect(await bring(engine)).toBe('known');
     expect(await engine.process()).toBe(0);
   });
 
-  it('is the same whether it comes compressed or not', async () => {
+  it('is the same batch with or without compression', async () => {
     const engine = await newEngine();
     expect(await bring(engine)).toBe('stored');
     expect(await bring(engine, { body: gzipSync(body), encoding: 'gzip' })).toBe('known');
@@ -125,7 +125,7 @@ describe('a batch that is replayed into AWS', () => {
     expect(await engine.process()).toBe(4);
   });
 
-  it('is refused where another body has its name', async () => {
+  it('is refused if another body has its id', async () => {
     const engine = await newEngine();
     await bring(engine);
     expect(await bring(engine, { body: Buffer.concat([body, Buffer.from(' ')]) })).toBe(
@@ -134,7 +134,7 @@ describe('a batch that is replayed into AWS', () => {
     expect(await engine.process()).toBe(4);
   });
 
-  it('is not what was received here', async () => {
+  it('differs from a batch that was received here', async () => {
     const engine = await newEngine();
     const native = { ...plain, idempotencyKey: undefined };
     const outcome = await ingest(native, engine.intake, rules);
@@ -147,7 +147,7 @@ describe('a batch that is replayed into AWS', () => {
     expect(await total(engine)).toBe(4);
   });
 
-  it('is what its client sends again, on whichever side of the move', async () => {
+  it('is the batch that its client sends again, to either installation', async () => {
     const engine = await newEngine();
     const keyed = { caller: 'fleet', idempotencyKey: 'one' };
     const recent = { ...origin, receivedAt: start - dayMs };
@@ -165,20 +165,20 @@ describe('a batch that is replayed into AWS', () => {
   it.each([
     ['behind', Date.UTC(1970, 0, 1)],
     ['ahead', Date.UTC(2090, 0, 1)],
-  ])('keeps its key, however far the clock of the source was %s', async (_, receivedAt) => {
+  ])('keeps its key although the clock of the source was far %s', async (_, receivedAt) => {
     const engine = await newEngine();
     const keyed = { caller: 'fleet', idempotencyKey: 'one' };
     const taken = { rawKey: rawKeyOf(origin.batchId, receivedAt) };
     expect(await bring(engine, keyed, { ...origin, receivedAt })).toBe('stored');
     engine.now += 89 * dayMs;
     expect(await ingest({ ...plain, ...keyed }, engine.intake, rules)).toMatchObject(taken);
-    // And is forgotten as any other.
+    // And expires as any other.
     engine.now += dayMs;
     expect(await ingest({ ...plain, ...keyed }, engine.intake, rules)).not.toMatchObject(taken);
   });
 
   it.each(['before', 'after'] as const)(
-    'is completed by the sweeper, or by another replay, wherever it is cut off: %s a call',
+    'is completed by the sweep, or by another replay, if interrupted %s any call',
     async (when) => {
       for (const finish of ['sweep', 'replay'] as const) {
         for (let cutAt = 0; ; cutAt++) {

@@ -54,7 +54,7 @@ async function put(engine: AwsEngine, batch: Batch) {
   return result.stored;
 }
 
-/** Counts what is queued, and completes what was not queued. */
+/** Runs the processor and the sweep. */
 async function drain(engine: AwsEngine): Promise<void> {
   engine.fault = undefined;
   await engine.process();
@@ -184,10 +184,10 @@ describe('the ports on AWS', () => {
     };
   });
 
-  // --- What is particular to these adapters
+  // --- Particular to these adapters
 });
 
-describe('an attempt that is cut off', () => {
+describe('an interrupted attempt', () => {
   const batch = batchOf(
     Array.from({ length: 300 }, (_, serial) => ({ ...itemOf(0), type: `type ${serial}` })),
     { key: 'a' },
@@ -209,7 +209,7 @@ describe('an attempt that is cut off', () => {
       if (isCut) throw awsError('TimeoutError', 0);
       return reply;
     };
-    // What SQS did not answer is sent again within the attempt.
+    // The attempt itself sends again what SQS did not answer.
     const first = await engine.intake.accept(batch).catch((error: unknown) => error);
     engine.fault = undefined;
     if (first instanceof Error) expect(first).toMatchObject({ name: 'Unavailable' });
@@ -225,7 +225,7 @@ describe('an attempt that is cut off', () => {
     expect(await engine.receipts.find(batchId)).toMatchObject({ status: 'counted', counted: 300 });
   });
 
-  it('is gone on with at once, waited for after minutes, and begun anew after more', async () => {
+  it('is continued at once, awaited after minutes, and replaced after more', async () => {
     for (const [minutes, result] of [
       [2, 'the same'],
       [4, 'refused'],
@@ -243,7 +243,7 @@ describe('an attempt that is cut off', () => {
     }
   });
 
-  it('is stored under a new time when it comes again late, so that the sweeper finds it', async () => {
+  it('is stored under a new time after a late retry, so that the sweep finds it', async () => {
     const engine = await openEngine();
     engine.fault = refuse(/^PutObject/, unavailable);
     await expect(engine.intake.accept(batch)).rejects.toMatchObject({ name: 'Unavailable' });
@@ -272,12 +272,12 @@ describe('messages', () => {
   const counters = (engine: AwsEngine) =>
     countersAsStranger(aws.dynamodb, engine.store.countersTable);
 
-  it("of somebody else's are counted, an item each, by their own identity", async () => {
+  it('of other programs are counted, one item each, by their message id', async () => {
     const engine = await openEngine();
     const messages = [messageOf(JSON.stringify(item)), messageOf(JSON.stringify(item))];
     expect(await engine.count(messages)).toEqual(new Set());
     expect(await engine.count(messages)).toEqual(new Set());
-    // Redriven by us: another message, and the same item.
+    // A redrive: another message with the same item.
     const [{ originalId } = messageOf('')] = messages;
     await engine.count([messageOf(JSON.stringify(item), { originalId })]);
     expect(await counters(engine)).toEqual([
@@ -285,7 +285,7 @@ describe('messages', () => {
     ]);
   });
 
-  it('that nobody can read are dead letters with their reason, once, and hold back no other', async () => {
+  it('that are unreadable become dead letters with their reason, once, and block no other', async () => {
     const engine = await openEngine();
     const bad = [
       'not JSON',
@@ -314,7 +314,7 @@ describe('messages', () => {
     expect(reasonOf(7)).toMatch(/^invalid_json: it nests deeper/);
   });
 
-  it('that are dead and come again from the dead letters are dead letters again', async () => {
+  it('that fail again after a redrive become dead letters again', async () => {
     const engine = await openEngine();
     const first = messageOf('{');
     await engine.count([first]);
@@ -323,7 +323,7 @@ describe('messages', () => {
     expect(letters.map(({ id }) => id)).toEqual([first.originalId, first.originalId]);
   });
 
-  it('whose counter cannot be added to hold back no other, and say why', async () => {
+  it('whose counter cannot be incremented block no other, and give the reason', async () => {
     const engine = await openEngine();
     const Item = {
       date: { S: '2023-06-16' },
@@ -343,7 +343,7 @@ describe('messages', () => {
     });
   });
 
-  it('that cannot be counted now come again, and at the last receive are dead letters', async () => {
+  it('that cannot be counted now are delivered again, and become dead letters at the last receive', async () => {
     const engine = await openEngine();
     const once = messageOf(JSON.stringify(item), { receives: 4 });
     engine.fault = refuse(/^Transact/, awsError('ThrottlingException', 400));
@@ -359,7 +359,7 @@ describe('messages', () => {
     expect(await counters(engine)).toMatchObject([{ count: 1 }]);
   });
 
-  it('are counted by a transaction whose reply was lost, and that is known', async () => {
+  it('are counted once if the reply of the transaction is lost', async () => {
     const engine = await openEngine();
     let losses = 0;
     engine.fault = async (command, proceed) => {
@@ -375,7 +375,7 @@ describe('messages', () => {
     expect(await counters(engine)).toMatchObject([{ count: 1 }]);
   });
 
-  it('of a batch whose marks may be gone are not counted but parked', async () => {
+  it('of a batch whose dedup records may have expired are dead-lettered, not counted', async () => {
     const engine = await openEngine();
     await put(engine, batchOf([itemOf(0)]));
     engine.now += 83 * 86_400_000 + 1;
@@ -388,7 +388,7 @@ describe('messages', () => {
 });
 
 describe('a transaction that is cancelled without a reason', () => {
-  it('is tried again, and its chunk is not taken for one that can never be counted', async () => {
+  it('is retried, and its chunk is not dead-lettered', async () => {
     const engine = await openEngine();
     await put(engine, batchOf([itemOf(0)]));
     let isFirst = true;
@@ -406,7 +406,7 @@ describe('a transaction that is cancelled without a reason', () => {
 });
 
 describe('a sweep of an earlier version', () => {
-  it('leaves the second position where it was, which that version knows nothing of', async () => {
+  it('leaves the second position unchanged, since that version has only one', async () => {
     const { ledgerTable: TableName } = await createStore(aws);
     const progress = dynamodbSweepProgress(aws.dynamodb, TableName);
     expect(await progress.position()).toEqual({ intakesThrough: '', countedThrough: '' });
@@ -427,8 +427,8 @@ describe('a sweep of an earlier version', () => {
   });
 });
 
-describe('what others put beside our batches', () => {
-  it('holds up no sweep: a second raw key of a batch, a row without its number of chunks', async () => {
+describe('data of other programs', () => {
+  it('blocks no sweep: a second raw key of a batch, a row without its number of chunks', async () => {
     const engine = await openEngine();
     const [twice, odd, cutOff] = [await put(engine, batchOf([itemOf(0)])), randomUUID(), 3];
     const { bucket: Bucket, ledgerTable: TableName } = engine.store;
@@ -451,7 +451,7 @@ describe('what others put beside our batches', () => {
 });
 
 describe('a batch that was queued in part', () => {
-  it('is completed by the sweeper, once', async () => {
+  it('is completed by the sweep, once', async () => {
     const engine = await openEngine();
     const batch = batchOf(
       Array.from({ length: 25 }, (_, serial) => ({ ...itemOf(0), type: `type ${serial}` })),
@@ -462,11 +462,11 @@ describe('a batch that was queued in part', () => {
       command === 'SendMessageBatch' && sends++ > 0 ? Promise.reject(unavailable) : proceed();
     await expect(cut.intake.accept(batch)).rejects.toMatchObject({ name: 'Unavailable' });
     expect(await engine.process()).toBe(10);
-    // Not yet: an intake may still be at work on it.
+    // Not yet: an intake may be in progress.
     engine.now += 14 * 60_000;
     expect(await engine.sweep()).toMatchObject({ batches: 0, resent: 0 });
     engine.now += 2 * 60_000;
-    // The sweeper is of another setting, and cuts as the batch was cut.
+    // The sweep has another setting, but cuts the batch as it was cut before.
     expect(await engine.sweep()).toMatchObject({ batches: 1, orphans: 1, resent: 15 });
     expect(await engine.sweep()).toMatchObject({ batches: 0, orphans: 0, resent: 0 });
     expect(await engine.process()).toBe(15);
@@ -499,7 +499,7 @@ describe('a batch that was queued in part', () => {
 describe('the counters', () => {
   const day = { from: '2023-06-16', to: '2023-06-16', types: [], states: [] };
 
-  it('read rows that strangers wrote, and count on in them', async () => {
+  it('include rows that other programs wrote, and increment them', async () => {
     const engine = await openEngine();
     const TableName = engine.store.countersTable;
     const date = { S: '2023-06-16' };
@@ -516,7 +516,7 @@ describe('the counters', () => {
     const own = { ...itemOf(0), type: 'laptop', state: 'erased' };
     await put(engine, batchOf([own, own]));
     await engine.process();
-    // The plain update of a program that knows the table alone.
+    // The plain update of a program that knows only the table.
     await aws.dynamodb.send(
       new UpdateItemCommand({
         TableName,
@@ -539,7 +539,7 @@ describe('the counters', () => {
     ]);
   });
 
-  it('are rows with these attributes and no others', async () => {
+  it('are rows with exactly these attributes', async () => {
     const engine = await openEngine();
     await put(engine, batchOf([{ ...itemOf(0), type: '50%#1' }]));
     await engine.process();
@@ -554,7 +554,7 @@ describe('the counters', () => {
     ]);
   });
 
-  it('of a day with more than a page of them are all read, and all days of a range', async () => {
+  it('are read completely: all pages of a day, and all days of a range', async () => {
     const engine = await openEngine();
     const long = 'x'.repeat(100);
     const rows = Array.from({ length: 6000 }, (_, serial) => ({
@@ -572,7 +572,7 @@ describe('the counters', () => {
     expect(await readCounters(reader, one)).toMatchObject([{ type: `${long}17`, count: 1 }]);
   });
 
-  it('are added to by many at the same time, and none is lost', async () => {
+  it('lose no increment of concurrent writers', async () => {
     const engine = await openEngine();
     const item = JSON.stringify({ type: 'a', state: 'b', timestamp: '2023-06-16T13:00:00Z' });
     const messages = Array.from({ length: 40 }, (_, at) => {
@@ -589,8 +589,8 @@ describe('the counters', () => {
   });
 });
 
-describe('the time for which marks are kept', () => {
-  it('is the least that was ever set, for what is not counted any more', async () => {
+describe('the lifetime of dedup records', () => {
+  it('is the shortest that was ever set', async () => {
     const { ledgerTable } = await createStore(aws);
     const least = (days: number) => leastKeepMs(aws.dynamodb, ledgerTable, days);
     expect([await least(90), await least(120), await least(30), await least(90)]).toEqual([
@@ -601,8 +601,8 @@ describe('the time for which marks are kept', () => {
   });
 });
 
-describe('a batch of which others queued a chunk that it has not', () => {
-  it('is complete when its own chunks are counted, not when so many are', async () => {
+describe('a batch for which another program queued a chunk that it does not have', () => {
+  it('is complete when its own chunks are counted, not when as many are', async () => {
     const engine = new AwsEngine(aws, await createStore(aws), start, { itemsPerMessage: 1 });
     const { batchId, receivedAt } = await put(engine, batchOf([itemOf(0), itemOf(1)]));
     const event = { ...itemOf(0), date: '2023-06-16' };
@@ -621,10 +621,10 @@ describe('a batch of which others queued a chunk that it has not', () => {
 });
 
 describe('dead letters', () => {
-  it('that could not all be put there are named one by one', async () => {
+  it('that could not all be sent are named one by one', async () => {
     const engine = await openEngine();
     const sent: string[] = [];
-    const parking = deadLetterOnce(
+    const deadLetters = deadLetterOnce(
       {
         park: (letters) => {
           const taken = letters.filter(({ messageId }) => messageId !== 'b');
@@ -637,14 +637,14 @@ describe('dead letters', () => {
     const letters = ['a', 'b', 'c'].map((messageId) => {
       return { messageId, originalId: messageId, sentAt: start, body: '{', reason: 'x: y' };
     });
-    expect(await parking.park(letters)).toEqual(new Set(['a', 'c']));
-    expect(await parking.park(letters)).toEqual(new Set(['a', 'c']));
+    expect(await deadLetters.park(letters)).toEqual(new Set(['a', 'c']));
+    expect(await deadLetters.park(letters)).toEqual(new Set(['a', 'c']));
     expect(sent).toEqual(['a', 'c']);
   });
 });
 
 describe('the day rule', () => {
-  it('is that of the store: another one is refused', async () => {
+  it('belongs to the store: another one is refused', async () => {
     const { ledgerTable } = await createStore(aws);
     await ensureDayRule(aws.dynamodb, ledgerTable, 'UTC');
     await ensureDayRule(aws.dynamodb, ledgerTable, 'UTC');

@@ -35,7 +35,7 @@ interface AlarmProperties extends MetricOf {
   readonly TreatMissingData: 'breaching' | 'notBreaching';
 }
 
-/** A figure for each minute that has one, as the services would write it. */
+/** The metric of each minute that has one, as the services would publish it. */
 function seriesOf({ MetricName, Dimensions = [] }: MetricOf, minutes: readonly Minute[]): Series {
   const isOf = (name: string) => JSON.stringify(Dimensions).includes(`"${name}`);
   const orNone = (value: number) => (value === 0 ? undefined : value);
@@ -60,7 +60,7 @@ function seriesOf({ MetricName, Dimensions = [] }: MetricOf, minutes: readonly M
       return minutes.map(({ offered }) =>
         orNone(Math.max(0, offered - defaultSettings.throttleRate)),
       );
-    // What the simulation has none of: it begins behind the API.
+    // Not simulated: the simulation starts behind the API.
     case '5xx':
     case 'Problem_internal':
     case 'Throttles':
@@ -70,13 +70,13 @@ function seriesOf({ MetricName, Dimensions = [] }: MetricOf, minutes: readonly M
   }
 }
 
-/** A sweep that fails twice is told of in the queue of failures, and stays there. */
+/** A sweep that fails twice puts a message into the queue of failures, which stays there. */
 function failuresUntil(minutes: readonly Minute[], minute: number): number {
   const failed = minutes.filter((each) => each.minute <= minute && each.sweepsFailed > 0).length;
   return Math.floor(failed / 2);
 }
 
-/** Of each period in turn. */
+/** The values of each period, in order. */
 function statOf(series: Series, periodSeconds: number, statistic: string): Series {
   const minutes = Math.max(1, periodSeconds / 60);
   return Array.from({ length: Math.floor(series.length / minutes) }, (_, at) => {
@@ -99,7 +99,7 @@ const expressions: Record<string, (of: (id: string, at: number) => number, at: n
       of('ingest', at) + of('process', at) + of('query', at) + of('sweep', at),
   };
 
-/** Whether the alarm is raised at any time. */
+/** Whether the alarm is ever raised. */
 function isRaised(alarm: AlarmProperties, minutes: readonly Minute[]): boolean {
   const figures = figuresOf(alarm, minutes);
   const isBreaching = (figure: number | undefined) => {
@@ -196,7 +196,7 @@ describe('of the alarms', { timeout: 3_600_000 }, () => {
     },
   );
 
-  it('the one on a sweeper that lags is raised where it is behind or meets what is forgotten', async () => {
+  it('the one on a lagging sweep is raised if it is behind or finds forgotten batches', async () => {
     const { minutes } = await runScenario({ ...steady, perSecond: 0 }, scale);
     const with_ = (more: Partial<Minute>) =>
       minutes.map((each) => (each.minute === 30 ? { ...each, ...more } : each));

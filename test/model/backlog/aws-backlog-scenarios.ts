@@ -1,17 +1,17 @@
 import { TimedPipeline, type Outage, type TimedOptions } from './timed-pipeline.ts';
 
-/** What happens to a stack in a run, and for how long. */
+/** The load and the faults of a run, and its duration. */
 export interface Scenario extends Omit<TimedOptions, 'scale' | 'perSecond'> {
   readonly perSecond: number | ((minute: number) => number);
-  /** How many minutes something comes in, */
+  /** The minutes with load, */
   readonly minutes: number;
-  /** and how many more it may take until all is counted. */
+  /** and the further minutes until everything must be counted. */
   readonly drainMinutes: number;
-  /** Batches that a replay brings in at the begin, each of long ago. */
+  /** Old batches that a replay brings in at the start. */
   readonly replayed?: number;
-  /** How many messages SQS takes for dead: the processor was killed too often. */
+  /** Messages that SQS dead-letters, since the processor was killed too often. */
   readonly deadLettersMax?: number;
-  /** The part of the full rate at which what waits must be counted; 0.9 where it is left out. */
+  /** The fraction of the full rate at which a backlog must be counted; default 0.9. */
   readonly rateShare?: number;
 }
 
@@ -20,7 +20,7 @@ const during =
   (minute: number): readonly Outage[] =>
     minute >= from && minute < to ? outages : [];
 
-/** Counting stands still, as long as one of the review's simulations had it. */
+/** Counting stops for a long time. */
 export const standstills: Record<string, Scenario> = Object.fromEntries(
   [
     [500, 60],
@@ -34,7 +34,7 @@ export const standstills: Record<string, Scenario> = Object.fromEntries(
   ]),
 );
 
-/** Everything else that may go wrong, or come. */
+/** All other faults and loads. */
 export const troubles: Record<string, Scenario> = {
   'DynamoDB fails for an hour': {
     ...{ perSecond: 500, minutes: 120, drainMinutes: 30 },
@@ -99,7 +99,7 @@ export const troubles: Record<string, Scenario> = {
   'the queue is purged after half an hour': {
     ...{ perSecond: 500, minutes: 150, drainMinutes: 30, outages: during(0, 30, 'counting') },
     lost: (minute) => (minute < 30 ? 1 : 0),
-    // A sweep sends no more than 100,000 of them again.
+    // A sweep sends at most 100,000 of them again.
     rateShare: 0.25,
   },
   'requests are cut off while counting is down': {
@@ -112,7 +112,7 @@ export const troubles: Record<string, Scenario> = {
   },
 };
 
-/** Runs a scenario to its end, and returns what can be seen of it. */
+/** Runs a scenario to its end, and returns its metrics. */
 export async function runScenario(scenario: Scenario, scale: number): Promise<TimedPipeline> {
   const { perSecond, minutes, drainMinutes, replayed = 0, ...others } = scenario;
   const rateIn = typeof perSecond === 'number' ? () => perSecond : perSecond;
@@ -125,7 +125,7 @@ export async function runScenario(scenario: Scenario, scale: number): Promise<Ti
   return pipeline;
 }
 
-/** Items a second that are counted where more waits than can be: the rate without faults. */
+/** Items counted per second from a backlog without faults. */
 export async function fullRate(
   scale: number,
   options: Pick<TimedOptions, 'days' | 'places' | 'partitionUnits' | 'repeats' | 'variant'> = {},
@@ -136,7 +136,7 @@ export async function fullRate(
 }
 
 const windowMinutes = 10;
-/** What is cut off is looked at after 15 minutes, by a sweep every five. */
+/** A sweep runs every five minutes and checks an interrupted intake after 15 minutes. */
 const sweptWithinMinutes = 20;
 
 function isAllCutOff({ cutOff }: Scenario, from: number, to: number): boolean {
@@ -145,9 +145,8 @@ function isAllCutOff({ cutOff }: Scenario, from: number, to: number): boolean {
 }
 
 /**
- * What the run of a scenario shows that must not be, in words. `rate`: the full rate of such a stack,
- * in items a second. Where so much waits that it cannot be done within minutes, it must be counted
- * at nine tenths of that.
+ * The violations in the run of a scenario, in words. `rate`: the full rate of such a stack, in items a
+ * second. A backlog that takes longer than minutes must be counted at nine tenths of it.
  */
 export function faultsOf(pipeline: TimedPipeline, scenario: Scenario, rate: number): string[] {
   const { minutes } = pipeline;
@@ -168,7 +167,7 @@ export function faultsOf(pipeline: TimedPipeline, scenario: Scenario, rate: numb
   }
   const last = minutes.at(-1);
   if (pipeline.behind !== 0) faults.push(`${pipeline.behind} items are not counted`);
-  // Looked at after 15 minutes, by sweeps every five.
+  // Checked after 15 minutes, by sweeps every five.
   if (!(Number(last?.throughMinutes) <= 21)) {
     faults.push(`counted_through is ${last?.throughMinutes} minutes behind`);
   }

@@ -11,7 +11,7 @@ import {
 } from './aws-backlog-scenarios.ts';
 import type { TimedVariant } from './timed-pipeline.ts';
 
-/** Of the real size; the ratios are the same in each. */
+/** Fractions of the real size; the ratios are the same in each. */
 const percent = rounds({
   what: 'percent of the load of a stack in virtual time',
   ...{ quick: 1, nightly: 10 },
@@ -28,10 +28,10 @@ const scenarios = Object.entries({ ...standstills, ...troubles }).filter(
   ([name]) => isNightly() || quickly.has(name),
 );
 
-/** What waits, or was replayed, is hardly ever sent again, and is no orphan. */
+/** Waiting or replayed batches are hardly ever sent again, and are no orphans. */
 const unsent = new Set([...Object.keys(standstills), 'a replay fills an empty stack']);
 
-/** The rate of a stack set up like the scenario's, without faults; each is measured once. */
+/** The rate of a stack with the scenario's settings, without faults; measured once for each. */
 const rates = new Map<string, Promise<number>>();
 function rateOf({ days, places, partitionUnits }: Partial<Scenario>): Promise<number> {
   const options = {
@@ -49,7 +49,7 @@ describe('a stack in virtual time', { timeout }, () => {
   it.each(scenarios)('counts exactly and catches up: %s', async (name, scenario) => {
     const pipeline = await runScenario(scenario, scale);
     if (unsent.has(name)) {
-      // But for the last of a backlog: where the queue is shallow, some are hidden for minutes.
+      // Except for the end of a backlog: in a shallow queue some messages are hidden for minutes.
       const { minutes, batches } = pipeline;
       const sent = minutes.reduce((sum, { resent }) => sum + resent, 0);
       const most = name in standstills ? 0.02 * (batches.size / scale) : 0;
@@ -69,7 +69,7 @@ describe('a stack in virtual time', { timeout }, () => {
 
 const standstill = standstills['500/s, counting is down for 60 min'] as Scenario;
 
-/** The sweeper sent again all that was not counted after 15 minutes, and each repeat cost a transaction. */
+/** A sweep that sends again everything uncounted after 15 minutes; each repeat costs a transaction. */
 const resendsWhatWaits: TimedVariant = {
   resendsMax: Number.POSITIVE_INFINITY,
   sweepPorts: (ports) => ({ ...ports, queueDepth: () => Promise.resolve(0) }),
@@ -79,14 +79,14 @@ const looksNothingUp: TimedVariant = {
 };
 
 describe('a stack in virtual time that', { timeout }, () => {
-  it('sends again what waits, and looks nothing up, is caught: it falls behind for good', async () => {
+  it('sends waiting messages again without lookups is caught: it never catches up', async () => {
     const variant = { ...resendsWhatWaits, ...looksNothingUp };
     const scenario = { ...standstill, minutes: isNightly() ? 130 : 80, drainMinutes: 0, variant };
     const faults = faultsOf(await runScenario(scenario, scale), scenario, await rateOf(scenario));
     expect(faults).toContainEqual(expect.stringMatching(/^\d+\/s from minute/));
   });
 
-  it('looks nothing up is caught: repeats slow it down', async () => {
+  it('makes no lookups is caught: repeats slow it down', async () => {
     const slow = await fullRate(scale, { repeats: 0.1, variant: looksNothingUp });
     expect(slow).toBeLessThan(0.9 * (await rateOf({})));
   });

@@ -5,19 +5,19 @@ import type { DeviceEvent } from '../../../src/domain/device-event.ts';
 const [types, states] = [6, 5];
 
 /**
- * Batches of one item each, by their number: all that is known of them is made from it when it is
- * asked for, so that millions take little memory.
+ * Batches of one item each, by number: their details are derived from the number on demand, so that
+ * millions take little memory.
  */
 export class TimedBatches {
   /** Milliseconds since 1970; ascending. */
   readonly #receivedAt: number[] = [];
   readonly #replayedAt: number[] = [];
   readonly #flags: number[] = [];
-  /** When a sweep queued them, of those that one did. */
+  /** When a sweep queued them, if it did. */
   readonly #queuedAt = new Map<number, number>();
   readonly #days: number;
 
-  /** `days`: on how many days the items count, in turns. */
+  /** `days`: the number of days on which the items count, in rotation. */
   constructor(days: number) {
     this.#days = days;
   }
@@ -36,7 +36,7 @@ export class TimedBatches {
     return this.#receivedAt[batch] ?? NaN;
   }
 
-  /** Undefined where it did not come from elsewhere. */
+  /** Undefined for a batch that is not a replay. */
   replayedAt(batch: number): number | undefined {
     const at = this.#replayedAt[batch] ?? 0;
     return at === 0 ? undefined : at;
@@ -74,7 +74,7 @@ export class TimedBatches {
     return this.numberOf(readRawKey(rawKey)?.batchId ?? '');
   }
 
-  /** The first batch whose raw key is behind `after`. */
+  /** The first batch whose raw key is after `after`. */
   firstAfter(after: string): number {
     let [low, high] = [0, this.size];
     while (low < high) {
@@ -106,5 +106,5 @@ export class TimedBatches {
 }
 
 type Flag = keyof typeof flags;
-/** `row`: its intake came to its end. `mark`: it is counted. */
+/** `row`: its intake is complete. `mark`: it is counted. */
 const flags = { row: 1, mark: 2 } as const;

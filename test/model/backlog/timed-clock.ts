@@ -3,17 +3,17 @@ interface Timer {
   readonly fire: () => void;
 }
 
-/** A clock that stands still while anything runs, and else goes to the next moment waited for. */
+/** A clock that stands still while code runs, and otherwise jumps to the next timer. */
 export class TimedClock {
   now: number;
-  /** The next one last. */
+  /** The next timer is last. */
   readonly #timers: Timer[] = [];
 
   constructor(now: number) {
     this.now = now;
   }
 
-  /** Calls back at a moment, in milliseconds since 1970; those of one moment in their order. */
+  /** Calls back at a time, in milliseconds since 1970; callbacks of one time run in order. */
   at(moment: number, fire: () => void): void {
     const at = Math.max(moment, this.now);
     let [low, high] = [0, this.#timers.length];
@@ -22,7 +22,7 @@ export class TimedClock {
       if ((this.#timers[middle]?.at ?? 0) > at) low = middle + 1;
       else high = middle;
     }
-    // Behind the later ones and before those of the same moment, which come first.
+    // Behind later timers and before those of the same time, which run first.
     this.#timers.splice(low, 0, { at, fire });
   }
 
@@ -32,7 +32,7 @@ export class TimedClock {
     });
   }
 
-  /** Lets time pass until the moment. */
+  /** Lets time pass until then. */
   async runTo(moment: number): Promise<void> {
     for (;;) {
       const next = this.#timers.at(-1);
@@ -40,7 +40,7 @@ export class TimedClock {
       this.#timers.pop();
       this.now = next.at;
       next.fire();
-      // Until everything waits for the clock: nothing waits for anything else.
+      // Until everything waits for the clock.
       await new Promise((resolve) => setImmediate(resolve));
     }
     this.now = moment;

@@ -45,7 +45,7 @@ const ageMsMax = 83 * dayMs;
 const dayOf = dayRule(asWritten);
 const start = Date.UTC(2026, 0, 1);
 
-/** Parts of the engine that a planted bug puts others in the place of. */
+/** Parts of the engine that a planted bug replaces. */
 export interface TimedVariant {
   readonly sweepPorts?: (ports: SweepPorts) => SweepPorts;
   readonly resendsMax?: number;
@@ -57,80 +57,79 @@ export interface TimedVariant {
 
 export interface TimedOptions {
   /**
-   * A part of the size of what it stands for: so much less comes in, and so much longer each call
-   * takes. The ratios, and what a group takes, stay what they are.
+   * The fraction of the simulated size: the load is smaller and each call longer by this factor. The
+   * ratios stay the same.
    */
   readonly scale: number;
-  /** Items a second that come in, one a request, in the size of what it stands for. */
+  /** Incoming items per second, one in each request, at full size. */
   readonly perSecond: (minute: number) => number;
-  /** On how many days they count. */
+  /** The number of days on which they count. */
   readonly days?: number;
   /** `processConcurrencyMax`. */
   readonly places?: number;
-  /** Milliseconds, in the size of what it stands for. */
+  /** Milliseconds, at full size. */
   readonly transactionMs?: number;
-  /** Write units a second of a day's counters, likewise; none by default: transactions are the limit. */
+  /** Write units per second of a day's counters; by default transactions are the limit. */
   readonly partitionUnits?: number;
-  /** What part of the messages comes twice. */
+  /** The fraction of messages that arrive twice. */
   readonly repeats?: number;
-  /** Of the requests, what part is cut off before its messages are sent. */
+  /** The fraction of intakes that are interrupted before their messages are sent. */
   readonly cutOff?: (minute: number) => number;
-  /** Of the messages, what part is lost on the queue. */
+  /** The fraction of messages that are lost on the queue. */
   readonly lost?: (minute: number) => number;
-  /** What does not work in a minute. */
+  /** The outage in a minute. */
   readonly outages?: (minute: number) => readonly Outage[];
   readonly variant?: TimedVariant;
   readonly seed?: number;
 }
 
 /**
- * `counting`: the event source starts nothing. `crash`: each invocation ends half way. `denied`:
- * DynamoDB refuses each request at once, as without a permission. While S3 fails nothing is stored,
- * while SQS fails every intake is cut off before its messages are sent, and while DynamoDB fails
+ * `counting`: the event source starts no invocation. `crash`: each invocation ends half way. `denied`:
+ * DynamoDB refuses each request at once, as without a permission. While S3 fails nothing is stored;
+ * while SQS fails every intake is interrupted before its messages are sent, and while DynamoDB fails
  * before its row is written.
  */
 export type Outage = 'counting' | 'crash' | 'sweeper' | 'dynamodb' | 'denied' | 's3' | 'sqs';
 
-/** How it stands at the end of a minute, in the size of what it stands for. */
+/** The state at the end of a minute, at full size. */
 export interface Minute {
   readonly minute: number;
-  /** Requests a second that came. */
+  /** Requests per second. */
   readonly offered: number;
-  /** Items a second that were counted in this minute. */
+  /** Items counted per second in this minute. */
   readonly counted: number;
-  /** Messages a second that were done with, those that were counted before among them. */
+  /** Messages settled per second, including repeats. */
   readonly done: number;
-  /** Items that came and are not counted. */
+  /** Uncounted items. */
   readonly behind: number;
-  /** Messages that the sweeper sent. */
+  /** Messages that sweeps sent. */
   readonly resent: number;
   readonly orphans: number;
-  /** Of the oldest message that waits, in seconds. */
+  /** The age of the oldest waiting message, in seconds. */
   readonly oldestSeconds: number;
   readonly deadLetters: number;
-  /** By how many minutes `counted_through` is behind; undefined before the first sweep. */
+  /** The delay of `counted_through` in minutes; undefined before the first sweep. */
   readonly throughMinutes: number | undefined;
-  /** Sweeps that came to their end, */
+  /** Sweeps that succeeded, */
   readonly sweeps: number;
   /** and those that failed. */
   readonly sweepsFailed: number;
   readonly sweepBehindSeconds: number;
-  /** How long the first batch has waited, as the last sweep of the minute saw it. */
+  /** The age of the oldest waiting batch at the last sweep of the minute. */
   readonly uncountedSeconds: number;
   readonly forgotten: number;
 }
 
-/** Too soon for a message to be suspected of being one that was counted before. */
+/** An age below which the processor does not look a message up. */
 const repeatedAfterMs = 2 * minuteMs;
-/** What an invocation takes before it reads its messages, and between two transactions. */
+/** The time of an invocation before it reads its messages, and between two transactions. */
 const [invokeMs, betweenGroupsMs] = [20, 2];
 
-/** Lambda starts with five pollers, whatever the maximum concurrency is, and adds others up to that. */
+/** Lambda starts with five pollers and adds others up to the maximum concurrency. */
 const pollersMin = 5;
 
 /**
- * The processor and the sweeper, as they are, on services in virtual time. What ingest leaves behind
- * is put there as it would be.
+ * The real processor and sweep on services in virtual time. The results of the intake are simulated.
  */
 export class TimedPipeline {
   readonly services: TimedServices;
@@ -175,7 +174,7 @@ export class TimedPipeline {
     for (let poller = 0; poller < Math.max(pollersMin, places); poller++) void this.#poll();
   }
 
-  /** Lets so many minutes pass. */
+  /** Lets this many minutes pass. */
   async run(minutes: number): Promise<void> {
     for (let passed = 0; passed < minutes; passed++) await this.#passMinute();
   }
@@ -184,7 +183,7 @@ export class TimedPipeline {
     return this.batches.size - this.#counted;
   }
 
-  /** Counters that are not what came, as text; none where all is counted and nothing twice. */
+  /** Wrong counters, as text; none if everything is counted exactly once. */
   differences(): string[] {
     const expected = new Map<string, number>();
     for (let batch = 0; batch < this.batches.size; batch++) {
@@ -198,7 +197,7 @@ export class TimedPipeline {
     });
   }
 
-  /** Batches of long ago, `perSecond` of them, as a replay from elsewhere brings them in. */
+  /** Old batches, `perSecond` of them, as a replay brings them in. */
   replay(batches: number, receivedAt: number): void {
     for (let each = 0; each < batches; each++) this.#arrive(receivedAt + each, this.clock.now);
   }
@@ -276,7 +275,7 @@ export class TimedPipeline {
     if (!this.#random.chance(lost?.(minute) ?? 0)) this.queue.send(batch);
   }
 
-  /** Gathers messages for the window, or until there are enough, and has them counted. */
+  /** Collects messages for the batching window, or until there are enough, and invokes the processor. */
   async #poll(): Promise<never> {
     const { batchSize, batchWindowSeconds } = defaultSettings;
     for (;;) {
@@ -323,7 +322,7 @@ export class TimedPipeline {
       this.#observed(variant?.countingPorts?.(ports) ?? ports),
       { dayOf, now: () => clock.now, deadline, ageMsMax, receivesMax, repeats: this.#repeats },
     );
-    // Killed at its end: what was counted stays counted, and all messages come again.
+    // Killed at its end: what is counted stays counted, and all messages are delivered again.
     if (!this.#outages.has('crash')) {
       const again = [...left].map(({ messageId, receives }) => ({
         receiptHandle: messageId,
@@ -372,7 +371,7 @@ export class TimedPipeline {
         ...{ dayOf, ageMsMax, keepMs, now: () => Math.floor(clock.now) },
         afterMs: sweepAfterSeconds * 1_000,
         deadline: clock.now + functionSpecs.sweep.timeoutSeconds * 1_000 - 20_000,
-        // Of the size that this has.
+        // At the reduced size.
         resendsMax: resendsMax ?? Math.round(100_000 * this.#options.scale),
         shallowDepth: Math.round(1_000 * this.#options.scale),
         queuedMax: Math.round(500_000 * this.#options.scale),
@@ -380,7 +379,7 @@ export class TimedPipeline {
       });
       this.#note(result);
     } catch {
-      // The next one tries again.
+      // The next sweep tries again.
       this.#sums.sweepsFailed++;
     }
     this.#sweeping = false;

@@ -9,7 +9,7 @@ export interface TimedMessage {
   readonly sentAt: number;
   receives: number;
   isDeleted: boolean;
-  /** From when on it may be received; milliseconds since 1970. */
+  /** When it becomes visible; milliseconds since 1970. */
   visibleAt: number;
 }
 
@@ -21,7 +21,7 @@ export interface QueueOptions {
   readonly receivesMax: number;
 }
 
-/** Messages are received about in their order. */
+/** SQS delivers messages roughly in order. */
 const disorder = 50;
 
 /** A standard queue of SQS with its dead-letter queue. */
@@ -31,14 +31,14 @@ export class TimedQueue {
   #first = 0;
   #hidden = 0;
   #made = 0;
-  /** Those that were received too often, or that the processor put away. */
+  /** Messages that were received too often, or that the processor dead-lettered. */
   readonly dead: TimedMessage[] = [];
 
   constructor(options: QueueOptions) {
     this.#options = options;
   }
 
-  /** Those that wait, and those that are being counted. */
+  /** Visible messages and messages in flight. */
   get depth(): number {
     return this.waiting + this.#hidden;
   }
@@ -47,7 +47,7 @@ export class TimedQueue {
     return this.#visible.length - this.#first;
   }
 
-  /** When the message was sent that waits for the longest time; undefined where none does. */
+  /** When the oldest waiting message was sent; undefined if none waits. */
   get oldestSentAt(): number | undefined {
     return this.#visible[this.#first]?.sentAt;
   }
@@ -58,7 +58,7 @@ export class TimedQueue {
     this.#visible.push({ id, batch, sentAt: now, receives: 0, isDeleted: false, visibleAt: now });
   }
 
-  /** Up to so many, hidden for the visibility timeout from now on. */
+  /** Receives up to this many messages and hides them for the visibility timeout. */
   receive(most: number): TimedMessage[] {
     const received: TimedMessage[] = [];
     while (received.length < most && this.waiting > 0) {
@@ -75,7 +75,7 @@ export class TimedQueue {
     return received;
   }
 
-  /** Messages that were received come back so much later, unless they are deleted by then. */
+  /** Makes received messages visible after a delay, unless they are deleted by then. */
   hide(messages: readonly TimedMessage[], milliseconds: number): void {
     const { clock } = this.#options;
     const visibleAt = clock.now + milliseconds;
@@ -95,7 +95,7 @@ export class TimedQueue {
     this.#hidden--;
   }
 
-  /** As the event source hands it over. */
+  /** The record that the event source hands over. */
   delivered(message: TimedMessage): QueueMessage {
     const { batches } = this.#options;
     const { id, batch, sentAt, receives } = message;

@@ -44,24 +44,24 @@ export interface TimedServicesOptions {
   readonly batches: TimedBatches;
   readonly queue: TimedQueue;
   readonly latencies: Latencies;
-  /** Write units a second that all counters of a day take. */
+  /** Write units per second for all counters of a day. */
   readonly partitionUnits: number;
 }
 
 const keysOfPage = 1_000;
 const batchPrefix = 'batch:';
 const unitsOfWrite = 2;
-/** DynamoDB lets what was not used within so many seconds be used later. */
+/** DynamoDB's burst capacity, in seconds of unused throughput. */
 const burstSeconds = 5;
 
-/** The services as the sweeper and the processor use them, each call taking its time. */
+/** The services of the sweep and the processor; each call takes its time. */
 export class TimedServices {
-  /** Those that answer nothing but errors now, and with which. */
+  /** The services that fail now, with their errors. */
   readonly down = new Map<Service, Refusal>();
   readonly counters = new Map<string, number>();
-  /** Messages by their receipt handles, while an invocation has them. */
+  /** Messages in flight, by receipt handle. */
   readonly received = new Map<string, TimedMessage>();
-  /** Dead letters that were put away with a reason. */
+  /** Dead letters with a reason. */
   readonly parked: string[] = [];
   transactions = 0;
   conflicts = 0;
@@ -69,7 +69,7 @@ export class TimedServices {
   /** Calls by the name of the command. */
   readonly calls = new Map<string, number>();
   readonly #options: TimedServicesOptions;
-  /** Rows that are none of a batch: those of the sweeper, the settings. */
+  /** Rows that belong to no batch: those of the sweep, the settings. */
   readonly #rows = new Map<string, Map<string, Item>>();
   readonly #locked = new Set<string>();
   readonly #units = new Map<string, { left: number; at: number }>();
@@ -88,7 +88,7 @@ export class TimedServices {
     return this.#answer(command) as never;
   }
 
-  /** The answer to a question, which takes no time. */
+  /** The answer to a call; takes no time itself. */
   readonly peek = (command: object): Promise<object> => {
     const down = [...this.down];
     this.down.clear();
@@ -228,7 +228,7 @@ export class TimedServices {
     return {};
   }
 
-  /** Whether the partitions of the days take the writes now. */
+  /** Whether the partitions of the days accept the writes now. */
   #takeUnits(writes: readonly TransactWriteItem[]): boolean {
     const { clock, partitionUnits } = this.#options;
     const wanted = new Map<string, number>();

@@ -10,7 +10,7 @@ const { describe, it } = needs('Java');
 
 const seeds = rounds({ what: 'schedules on the emulators', quick: 4, nightly: 100 });
 
-/** The schedules of the simulation, on software that others wrote. */
+/** The schedules of the simulation, on third-party emulators. */
 describe('the AWS engine on DynamoDB Local and fauxqs', () => {
   let aws: AwsEmulators;
   beforeAll(async () => {

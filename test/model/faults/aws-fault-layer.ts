@@ -10,13 +10,13 @@ import {
 } from '../simulated-aws/aws-simulated-errors.ts';
 import type { Backend, Obstruction } from '../simulated-aws/aws-simulation.ts';
 
-/** How probable it is that a call meets each fault. */
+/** The probability of each fault, for each call. */
 export interface Weather {
-  /** Refused before it takes effect: throttled, a failure of the service, of the connection. */
+  /** A refusal before the call takes effect: a throttle, a service or a connection error. */
   readonly refused: number;
-  /** Takes effect, and the reply is lost. */
+  /** The call takes effect, and the reply is lost. */
   readonly replyLost: number;
-  /** A transaction meets others, a batch is taken in part. */
+  /** A transaction conflicts, or a batch request succeeds in part. */
   readonly obstructed: number;
   /** The function is killed before the call takes effect, or after. */
   readonly killed: number;
@@ -27,15 +27,15 @@ export interface Weather {
 export const calm: Weather = { refused: 0, replyLost: 0, obstructed: 0, killed: 0, slow: 0 };
 
 export interface Effects {
-  /** Is told of every call that took effect, and how. */
+  /** Called for every call that took effect, with its result. */
   onEffect(command: object, answer: unknown): void;
-  /** A line for each thing that happens. */
+  /** Adds a line to the trace. */
   trace(line: () => string): void;
 }
 
 type Fault = 'none' | 'refused' | 'replyLost' | 'obstructed' | 'killedBefore' | 'killedAfter';
 
-/** Answers calls by the backend, or by what the weather has for them. */
+/** Answers calls from the backend, or with a fault. */
 export class FaultLayer {
   weather: Weather = calm;
   readonly #backend: Backend;
@@ -50,7 +50,7 @@ export class FaultLayer {
     this.#effects = effects;
   }
 
-  /** Lets one call be answered, and all go on that wait for it. */
+  /** Answers one call, and runs all code that waits for it. */
   async step(): Promise<void> {
     const call = await this.#scheduler.next();
     if (call === undefined) return;
@@ -98,7 +98,7 @@ export class FaultLayer {
       this.#effects.onEffect(command, answer);
       return { answer };
     } catch (error) {
-      // The engine would take it for a failure of AWS, and bear it.
+      // The engine would treat it as a failure of AWS and tolerate it.
       if (error instanceof UnknownToSimulation) throw error;
       return { error };
     }
@@ -155,7 +155,7 @@ const sdkRetries = new Set([
 ]);
 const sdkCodes = new Set(['ECONNRESET', 'ECONNREFUSED', 'EPIPE', 'ETIMEDOUT']);
 
-/** A client of an invocation. Like the SDK's it sends again what is safe to be sent again. */
+/** A client of an invocation. Like the SDK's it retries safe requests. */
 export function clientOf(
   invocation: Invocation,
   scheduler: Scheduler,

@@ -8,7 +8,7 @@ const linesMax = 120;
 
 export type Schedule = (seed: number, options?: ScheduleOptions) => Promise<void>;
 
-/** Runs a schedule and returns all that happened, a line each. An error shows the last of it. */
+/** Runs a schedule and returns its trace. An error shows the end of the trace. */
 export async function runSeed(
   seed: number,
   schedule: Schedule = runSchedule,
@@ -24,7 +24,7 @@ export async function runSeed(
   return trace;
 }
 
-/** All that happens in a schedule, a line each, and what is wrong with it. */
+/** The trace of a schedule, and its violation. */
 export async function traceOf(
   seed: number,
   schedule: Schedule = runSchedule,
@@ -44,7 +44,7 @@ function isUneventful(line: string): boolean {
   return /(?:GetItem|Query|HeadObject|GetObject|ListObjectsV2) none$/.test(line);
 }
 
-/** One test for some hundred seeds, so that a failure is told before all have run. */
+/** One test for some hundred seeds, so that a failure shows before all have run. */
 export function testSeeds(to: number, onTrace: (trace: string) => void): void {
   for (let first = 0; first < to; first += seedsPerTest) {
     const last = Math.min(to, first + seedsPerTest) - 1;

@@ -8,7 +8,7 @@ import { rounds } from '../../support/run/tier.ts';
 const replayed = env['AWS_FAULTS_SEED'];
 const schedules = rounds({ what: 'schedules of faults on AWS', quick: 600, nightly: 20_000 });
 
-/** Each of these is seen in many schedules, or the schedules would show little. */
+/** Events that many schedules must contain to be meaningful. */
 const sights: Record<string, RegExp> = {
   'a transaction whose reply is lost': /TransactWriteItems replyLost/,
   'a transaction that meets others': /TransactWriteItems obstructed/,
@@ -34,7 +34,7 @@ const sights: Record<string, RegExp> = {
     /process(\d+) gets[^]*?process(?!\1)\d+ gets[^]*?process\1 ends/,
 };
 
-/** How often each of `sights` was seen. */
+/** How many schedules contained each of `sights`. */
 const seen = new Map<string, number>();
 
 describe('the AWS engine under schedules of faults', () => {
@@ -47,14 +47,14 @@ describe('the AWS engine under schedules of faults', () => {
       if (pattern.test(trace)) seen.set(name, (seen.get(name) ?? 0) + 1);
     }
   });
-  it('shows all that may happen to a message', () => {
+  it('show every kind of event of a message', () => {
     const rare = Object.keys(sights).filter((name) => (seen.get(name) ?? 0) < 2);
     expect(rare, JSON.stringify([...seen])).toEqual([]);
   });
 });
 
 describe('a schedule of faults', () => {
-  it('happens again exactly as it did', async () => {
+  it('is reproducible', async () => {
     for (let seed = 0; seed < 10; seed++) {
       expect(await traceOf(seed)).toEqual(await traceOf(seed));
     }

@@ -63,16 +63,16 @@ const bodyBytesMax = 4 * 1024 * 1024;
 type BatchRecords = AwsIntakeOptions['records'];
 export type Client = ReturnType<typeof clientOf>;
 
-/** Parts of the engine that a planted bug puts others in the place of. */
+/** Parts of the engine that a planted bug replaces. */
 export interface Variant {
   readonly counterStore?: (
     options: CounterStoreOptions,
     messageOf: (delivery: LedgerDelivery) => QueueMessage,
   ) => CounterStore<LedgerKey, LedgerDelivery>;
   readonly parking?: (inner: DeadLetterSink) => DeadLetterSink;
-  /** Through which messages are sent. */
+  /** The client that sends messages. */
   readonly sqsClient?: (inner: Client) => Client;
-  /** Through which a redrive or a drop speaks to AWS. */
+  /** The client of a redrive or a drop. */
   readonly commandClient?: (inner: Client) => Client;
   /** Of the intake. */
   readonly batchRecords?: (inner: DynamodbBatchRecords) => BatchRecords;
@@ -84,21 +84,21 @@ export interface Variant {
   readonly hasNoSweeper?: boolean;
 }
 
-/** What the functions of one schedule have in common. */
+/** What the functions of one schedule share. */
 export interface FunctionWorld {
   readonly scheduler: Scheduler;
   readonly random: Random;
   readonly variant: Variant;
   readonly makeBatchId: (now: number) => string;
-  /** How many distinct counters a day may have. */
+  /** The limit of distinct counters of a day. */
   readonly countersPerDayMax: number;
-  /** Of the ingest function, those that run nothing now. Who is killed does not come back. */
+  /** The idle environments of the ingest function; a killed one does not return. */
   readonly environments: IngestEnvironment[];
   /** Of the processor. */
   readonly repeats: RepeatWatch;
 }
 
-/** What one environment remembers from invocation to invocation. */
+/** The state of an environment that survives an invocation. */
 export interface IngestEnvironment {
   readonly admission: CounterAdmission;
   client: Client;
@@ -155,7 +155,7 @@ export async function runIngest(
   return outcome;
 }
 
-/** The process function; the ids of the messages that are to be delivered again. */
+/** The process function; returns the ids of the messages to deliver again. */
 export async function runProcess(
   world: FunctionWorld,
   invocation: Invocation,
@@ -230,7 +230,7 @@ export async function runSweep(
   });
 }
 
-/** `dlq redrive` of those letters. */
+/** `dlq redrive` of these dead letters. */
 export function runRedrive(
   world: FunctionWorld,
   invocation: Invocation,
@@ -254,10 +254,12 @@ export function runRedrive(
   };
   const redriveBatch = (rawKey: string) => sweepBatch(rawKey, ports, { ...rules, ...late });
   const pass = passOf(client, now);
-  return redriveDeadLetters({ pass, queue, redriveBatch, dayOf, ageMsMax }, isChosen, { onDeadLetter });
+  return redriveDeadLetters({ pass, queue, redriveBatch, dayOf, ageMsMax }, isChosen, {
+    onDeadLetter,
+  });
 }
 
-/** `dlq drop` of those letters. */
+/** `dlq drop` of these dead letters. */
 export function runDrop(
   world: FunctionWorld,
   invocation: Invocation,
@@ -284,7 +286,7 @@ export function receiptsOf(world: FunctionWorld, invocation: Invocation): Receip
 }
 
 function partsOf({ scheduler, random, variant }: FunctionWorld, invocation: Invocation) {
-  // As Date.now has it: whole milliseconds, which raw keys can tell.
+  // Whole milliseconds, like Date.now: raw keys have no more.
   const now = () => Math.floor(scheduler.now);
   const backoff = (attemptsMax: number, deadline = Number.POSITIVE_INFINITY): Backoff => ({
     ...{ attemptsMax, delayMsMax: 1_000, deadline, now },
@@ -308,7 +310,7 @@ function parkingOf(world: FunctionWorld, invocation: Invocation): DeadLetterSink
   return deadLetterOnce(inner, { client, ledgerTable, keepMs, now });
 }
 
-/** The first invocation of a container looks at the store's rule. */
+/** The first invocation of an environment checks the store's day rule. */
 async function begin(world: FunctionWorld, client: Client): Promise<void> {
   if (world.random.chance(0.2)) await ensureDayRule(client, ledgerTable, asWritten);
 }

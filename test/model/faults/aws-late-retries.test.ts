@@ -9,8 +9,8 @@ const seeds = rounds({ what: 'late retries', quick: 300, nightly: 20_000 });
 const minuteMs = 60_000;
 
 /**
- * A first attempt is killed somewhere; two retries come about the time at which an attempt is given
- * up, and run beside each other. The general schedules hardly ever meet that.
+ * A first attempt is killed somewhere; two concurrent retries arrive about the time at which it counts
+ * as ended. The general schedules hardly ever contain this.
  */
 async function retryLate(seed: number): Promise<World> {
   const world = new World(seed, (options) => new AwsSimulation(options), { isTraced: true });
@@ -37,8 +37,8 @@ async function retryLate(seed: number): Promise<World> {
   return world;
 }
 
-describe('retries that come when the first attempt is given up', () => {
-  it('make one batch of it all the same', async () => {
+describe('retries that arrive when the first attempt counts as ended', () => {
+  it('still make one batch', async () => {
     for (let seed = 0; seed < seeds; seed++) {
       const world = await retryLate(seed);
       const keys = [...(await world.backend.objects()).keys()];

@@ -8,10 +8,10 @@ import { World } from './aws-world.ts';
 const minuteMs = 60_000;
 
 /**
- * What is queued is dead, as if the processor had died over it: chunks of batches, items of others,
- * and what nobody can read; of some a copy waits on the queue all the same. Operators then redrive
- * and drop, several at a time, in any weather, beside the processor and the sweeper.
- * @throws {Violation} where a guarantee did not hold.
+ * All queued messages become dead letters, as if the processor had died over them: chunks of batches,
+ * foreign items, and unreadable messages; copies of some remain on the queue. Operators then redrive
+ * and drop, several at a time, with any faults, beside the processor and the sweep.
+ * @throws {Violation} if a guarantee did not hold.
  */
 export async function runLetterSchedule(
   seed: number,
@@ -45,7 +45,7 @@ function kill(world: World): void {
     deadLetters.takeOver(message);
     queue.messages.delete(message.id);
     world.note(() => `${message.id} is dead`);
-    // The sweeper queues chunks again, under another id.
+    // The sweep queues chunks again, under another message id.
     if (message.body.startsWith('{"version":1,') && random.chance(0.6)) queue.put(message.body);
   }
 }

@@ -39,7 +39,7 @@ describe('dead letters that are redriven and dropped under faults', () => {
     'a drop beside a redrive': /redrive(\d+) \w+ none[^]*drop\d+ \w+ none[^]*redrive\1 ends/,
   };
 
-  it('meet all that may happen to them', async () => {
+  it('meet every kind of event', async () => {
     const traces: string[] = [];
     for (let seed = 0; seed < 300; seed++) {
       traces.push((await traceOf(seed, runLetterSchedule)).trace.join('\n'));
@@ -55,9 +55,9 @@ describe('dead letters that are redriven and dropped under faults', () => {
   });
 });
 
-/** Each is a mistake that one could make in them. */
+/** Plausible mistakes in the commands. */
 const bugs: Record<string, (inner: Client) => Client> = {
-  'sends a letter without the id of the first message': (inner) => ({
+  'redrives a dead letter without the id of the first message': (inner) => ({
     send(command) {
       if (command instanceof SendMessageBatchCommand) {
         for (const { MessageAttributes } of command.input.Entries ?? []) {
@@ -67,8 +67,8 @@ const bugs: Record<string, (inner: Client) => Client> = {
       return inner.send(command);
     },
   }),
-  'deletes a letter before it is sent': deletingFirst,
-  'drops without looking for a mark': (inner) => ({
+  'deletes a dead letter before it is sent': deletingFirst,
+  'drops without checking the dedup record': (inner) => ({
     send(command) {
       if (command instanceof TransactWriteItemsCommand) {
         for (const { Put } of command.input.TransactItems ?? []) delete Put?.ConditionExpression;
@@ -114,7 +114,7 @@ describe('an operator whose command', () => {
         await runLetterSchedule(seed, { variant: { commandClient } });
       } catch (error) {
         expect(error).toBeInstanceOf(Violation);
-        // Without the mistake the same schedule is passed.
+        // Without the mistake the same schedule passes.
         await runLetterSchedule(seed);
         return;
       }

@@ -28,7 +28,7 @@ interface StoredBody {
   readonly excluded: number;
 }
 
-/** Holds what is there at rest against a recount of what came. @throws {Violation} */
+/** Compares the state at rest with a recount of what was received. @throws {Violation} */
 export async function judge(world: World, posts: readonly Post[]): Promise<void> {
   const objects = await world.backend.objects();
   const bodies = [...objects].filter(([key]) => key.startsWith('raw/'));
@@ -45,7 +45,7 @@ export async function judge(world: World, posts: readonly Post[]): Promise<void>
   for (const post of posts) await checkReceipts(world, post, stored, parked);
 }
 
-/** The sum of all that is stored and was put on the queue, but for what is named as too old. */
+/** The sum of everything stored and queued, except what is reported as too old. */
 function expectedOf(
   world: World,
   stored: readonly StoredBody[],
@@ -62,12 +62,12 @@ function expectedOf(
   return expected;
 }
 
-/** Among the dead letters for good, or dropped, and never counted before it came there. */
+/** What stays a dead letter or is dropped, and was never counted before. */
 function isLost(world: World, mark: string, parked: ReadonlySet<string>): boolean {
   return (parked.has(mark) || world.dropped.has(mark)) && !world.marks.has(mark);
 }
 
-/** The marks of what is parked as too old. Each letter has its reason, and the reason is true. */
+/** The dedup keys of dead letters that are too old. Checks the reason of each dead letter. */
 function checkLetters(world: World, letters: readonly SimulatedMessage[]): ReadonlySet<string> {
   const parked = new Set<string>();
   const seen = new Map<string, number>();
@@ -87,7 +87,7 @@ function checkLetters(world: World, letters: readonly SimulatedMessage[]): Reado
       if (ageMs < retentionMs) throw new Violation(`an item is dead for ${reason}`);
       parked.add(textOf(messageKey(foreign.id, 'counted')));
     } else if (/^(?:too_old: |not_counted: |none$)/.test(reason)) {
-      // What the processor did not live to count, or could not, is redriven until it is too old.
+      // The schedule redrives what the processor failed to count until it is too old.
       const chunk = JSON.parse(body) as { batch_id: string; index: number; received_at: string };
       if (world.scheduler.now - Date.parse(chunk.received_at) < ageMsMax) {
         throw new Violation(`what came ${chunk.received_at} is dead for ${reason}`);
@@ -130,7 +130,7 @@ function checkCounters(items: readonly Item[], expected: Increments): void {
   }
 }
 
-/** What was answered 200 is stored, once under each key, and all answers name it alike. */
+/** A batch answered 200 is stored, once under each key, and all answers name the same batch. */
 function checkStored(post: Post, stored: readonly StoredBody[], posts: readonly Post[]): void {
   const hashOf = ({ body }: Post) => hash('sha256', body);
   const own = stored.filter(({ bodyHash }) => bodyHash === hashOf(post));

@@ -12,18 +12,18 @@ import {
 import { runSchedule } from './aws-schedule.ts';
 import { Violation } from './aws-world.ts';
 
-/** Each is a mistake that one could make, and that a few happy runs would not show. */
+/** Plausible mistakes that a few runs without faults would not show. */
 const bugs: Record<string, Variant> = {
   'adds without a ledger': { counterStore: withoutLedger },
   'writes the ledger before the counters': { counterStore: withLedgerApart('before') },
   'writes the ledger after the counters': { counterStore: withLedgerApart('after') },
-  'knows a message by its id': { counterStore: byMessageId },
+  'identifies a chunk by its message id': { counterStore: byMessageId },
   'repeats a transaction of unknown outcome without its condition': {
     counterStore: withoutConditionWhenRepeated,
   },
-  'drops all of a transaction of which one was counted': { counterStore: withoutIndexes },
-  'takes messages for sent that SQS names as failed': { sqsClient: withoutFailed },
-  'takes dead letters for sent before they are, and is killed': {
+  'treats all of a transaction as counted if one was': { counterStore: withoutIndexes },
+  'treats messages as sent that SQS reports as failed': { sqsClient: withoutFailed },
+  'treats dead letters as sent before they are, and is killed': {
     parking: (inner) => ({
       park(letters) {
         void inner.park(letters);
@@ -31,7 +31,7 @@ const bugs: Record<string, Variant> = {
       },
     }),
   },
-  'answers 200 before all is sent, and nobody sweeps': {
+  'answers 200 before all is sent, without a sweep': {
     chunkQueue: (inner) => ({
       send(chunks) {
         inner.send(chunks).catch(() => undefined);
@@ -40,7 +40,7 @@ const bugs: Record<string, Variant> = {
     }),
     hasNoSweeper: true,
   },
-  'excludes by what is known now what an earlier attempt did not': {
+  'rejects over-limit items that an earlier attempt accepted': {
     batchRecords: (inner) => ({
       findKey: (...key) => inner.findKey(...key),
       isComplete: (batchId) => inner.isComplete(batchId),
@@ -52,13 +52,13 @@ const bugs: Record<string, Variant> = {
       },
     }),
   },
-  'cuts a swept batch by what is set now': {
+  'cuts a swept batch by the current setting': {
     rawOfSweep: (raw, itemsPerMessage) => ({ ...raw, itemsPerMessage }),
   },
   'counts what is too old': { ageMsMaxOfProcess: Number.POSITIVE_INFINITY },
 };
 
-/** The sweeper makes good what that does to chunks; nobody does to dead letters. */
+/** The sweep repairs the effect on chunks, but not on dead letters. */
 function withoutFailed(inner: Client): Client {
   return {
     async send(command) {

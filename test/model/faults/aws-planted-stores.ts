@@ -32,7 +32,7 @@ type Deliveries = readonly LedgerDelivery[];
 
 const isNew = { ConditionExpression: 'attribute_not_exists(id)' };
 
-/** Adds, and remembers nothing. */
+/** Adds without dedup records. */
 export function withoutLedger(options: CounterStoreOptions): Store {
   return storeOf(async (deliveries) => {
     await transact(options, () => increments(options, deliveries));
@@ -40,7 +40,7 @@ export function withoutLedger(options: CounterStoreOptions): Store {
   });
 }
 
-/** Marks first and adds then, or adds first: two steps. */
+/** Writes dedup records and counters in two steps, in either order. */
 export function withLedgerApart(order: 'before' | 'after') {
   return (options: CounterStoreOptions): Store =>
     storeOf(async (deliveries) => {
@@ -56,7 +56,7 @@ export function withLedgerApart(order: 'before' | 'after') {
     });
 }
 
-/** Knows a message by the id the queue gave it; the chunk's row is there for the receipt alone. */
+/** Identifies a message by its queue id; the chunk's row serves only the receipt. */
 export function byMessageId(
   options: CounterStoreOptions,
   messageOf: (delivery: LedgerDelivery) => QueueMessage,
@@ -77,7 +77,7 @@ export function byMessageId(
   });
 }
 
-/** Sends a request whose outcome nobody knows again, as another one, and takes no heed of marks. */
+/** Repeats a request of unknown outcome as a new one, without the condition on dedup records. */
 export function withoutConditionWhenRepeated(options: CounterStoreOptions): Store {
   return storeOf(async (deliveries) => {
     const counted: LedgerDelivery[] = [];
@@ -92,7 +92,7 @@ export function withoutConditionWhenRepeated(options: CounterStoreOptions): Stor
   });
 }
 
-/** Takes all of a transaction for counted where one of it was. */
+/** Treats all deliveries of a transaction as counted if one was. */
 export function withoutIndexes(options: CounterStoreOptions): Store {
   return storeOf(async (deliveries) => {
     const open = distinct(deliveries);
@@ -114,7 +114,7 @@ function storeOf(count: (deliveries: Deliveries) => Promise<Deliveries>): Store 
   };
 }
 
-/** False where a condition of it does not hold. What passes is tried again, as a new request. */
+/** False if a condition does not hold. Retries transient errors with a new request. */
 async function transact(
   { client, backoff }: CounterStoreOptions,
   writes: (attempts: number) => TransactWriteItem[],

@@ -10,7 +10,7 @@ import { dayOf } from './aws-functions.ts';
 import type { SimulatedObject } from '../simulated-aws/aws-simulated-s3.ts';
 import type { Item } from './aws-traffic.ts';
 
-/** A part of a stored batch, and what it counts. */
+/** A chunk of a stored batch, and its increments. */
 export interface RecountedChunk {
   readonly batchId: string;
   readonly receivedAt: number;
@@ -22,7 +22,7 @@ export function inflated({ body, contentEncoding }: SimulatedObject): Uint8Array
   return contentEncoding === 'gzip' ? gunzipSync(body) : body;
 }
 
-/** The items that were excluded of a batch, as is stored beside its body. */
+/** The over-limit items of a batch, as stored beside its body. */
 export function excludedOf(
   rawKey: string,
   { metadata }: SimulatedObject,
@@ -37,7 +37,7 @@ export function excludedOf(
   return indexes;
 }
 
-/** Cuts a stored body by the rules of the domain and by what is stored with it. */
+/** Cuts a stored body by the domain rules and its metadata. */
 export function cutAgain(
   rawKey: string,
   object: SimulatedObject,

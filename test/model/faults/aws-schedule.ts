@@ -14,7 +14,7 @@ export interface ScheduleOptions {
   readonly variant?: Variant;
   readonly isTraced?: boolean;
   readonly makeBackend?: (options: SimulationOptions) => Backend;
-  /** Is given the world before anything happens in it. */
+  /** Called with the world before the schedule starts. */
   readonly onWorld?: (world: World) => void;
 }
 
@@ -22,8 +22,8 @@ const minuteMs = 60_000;
 const roundsMax = 24;
 
 /**
- * Draws a schedule from the seed, runs it, lets everything come to rest and has it judged.
- * @throws {Violation} where a guarantee did not hold.
+ * Draws a schedule from the seed, runs it until everything is at rest, and checks the result.
+ * @throws {Violation} if a guarantee did not hold.
  */
 export async function runSchedule(seed: number, options: ScheduleOptions = {}): Promise<void> {
   const makeBackend = options.makeBackend ?? ((given) => new AwsSimulation(given));
@@ -33,9 +33,9 @@ export async function runSchedule(seed: number, options: ScheduleOptions = {}): 
   const posts: Post[] = makePosts(random, 1 + random.below(4));
   const first = posts.filter(({ key }) => key !== undefined && key === posts[0]?.key).length;
   if (random.chance(0.25)) {
-    // Of those under one key all come before their key ends.
+    // All batches under one key arrive before the key expires.
     const early = Math.max(first, 1 + random.below(posts.length));
-    // Half of them wait on the queue while the time goes by.
+    // Half of them wait on the queue while the time passes.
     const isProcessing = random.chance(0.5);
     await trouble(world, actionsOf(world, posts.slice(0, early)), { isProcessing });
     await leap(world);
@@ -50,8 +50,7 @@ export async function runSchedule(seed: number, options: ScheduleOptions = {}): 
 export type Action = () => void;
 
 /**
- * Clients, the queue and whoever else acts at work, in the weather that is drawn for it. Actions
- * may add others.
+ * Runs clients, the queue and other actors, with randomly drawn faults. Actions may add others.
  */
 export async function trouble(
   world: World,
@@ -71,7 +70,7 @@ export async function trouble(
   const isLeftEarly = random.chance(0.3);
   for (;;) {
     const draw = random.next();
-    // What is queued by then waits for what comes next.
+    // What is queued by then waits for the next phase.
     if (isLeftEarly && actions.length === 0 && draw < 0.2) return;
     if (actions.length > 0 && (draw < 0.1 || !scheduler.isBusy)) {
       const [action] = actions.splice(random.below(actions.length), 1);
@@ -82,7 +81,7 @@ export async function trouble(
     } else if (scheduler.isBusy) {
       await world.step();
     } else if (isProcessing && world.backend.queue.messages.size > 0 && draw < 0.8) {
-      // What was not done with becomes visible again.
+      // Unsettled messages become visible again.
       scheduler.pass(3 * minuteMs);
     } else {
       return;
@@ -98,7 +97,7 @@ export function actionsOf(world: World, posts: readonly Post[]): Action[] {
   };
   for (const post of posts) {
     const attempt = () => world.post(post, () => actions.push(attempt));
-    // Some clients are impatient: the same batch comes twice at the same time.
+    // Impatient clients send the same batch twice at the same time.
     times(post.key !== undefined && random.chance(0.3) ? 2 : 1, attempt);
   }
   times(random.below(3), () => world.putForeign(foreignItem(random)));
@@ -106,7 +105,7 @@ export function actionsOf(world: World, posts: readonly Post[]): Action[] {
   times(random.below(8), () => {
     const milliseconds = random.pick([
       ...[10_000, minuteMs, 6 * minuteMs, 16 * minuteMs, 3_600_000],
-      // Then an attempt at a batch ends: those that began before meet those that begin now.
+      // At this age an attempt counts as ended: older attempts meet new ones.
       5 * minuteMs - random.below(20_000),
     ]);
     world.note(() => `${milliseconds} ms pass`);
@@ -124,8 +123,8 @@ export function actionsOf(world: World, posts: readonly Post[]): Action[] {
 }
 
 /**
- * So much time that rows of the ledger end. What is stored by then has been swept, as it would be
- * on any day on which the sweeper runs; the queues keep what they hold, longer than SQS would.
+ * Lets so much time pass that ledger rows expire. Everything stored by then has been swept, as on any
+ * ordinary day; the queues keep their messages, longer than SQS would.
  */
 async function leap(world: World): Promise<void> {
   const { random, scheduler } = world;
@@ -142,13 +141,13 @@ async function leap(world: World): Promise<void> {
   await finish(world);
 }
 
-/** What is left to do is done, without faults, until nothing moves. */
+/** Finishes all work without faults, until nothing changes. */
 export async function comeToRest(world: World): Promise<void> {
   world.weather = calm;
   await finish(world);
   for (let round = 0; round < roundsMax; round++) {
     const isLong = round > 0;
-    // The sweeper looks again after a day at the latest.
+    // The sweep checks an orphan again after a day at the latest.
     world.scheduler.pass(isLong ? 25 * 60 * minuteMs : 16 * minuteMs);
     await world.backend.expire(() => true);
     world.sweep();
@@ -177,7 +176,7 @@ async function drain(world: World): Promise<void> {
   }
 }
 
-/** Why a letter stays where it is: nobody can count it, now or ever. */
+/** Why a dead letter stays: it can never be counted. */
 function isFinal({ reason }: StoredDeadLetter): boolean {
   return !reason.startsWith('not_counted');
 }

@@ -1,14 +1,14 @@
 import type { Random } from '../simulated-aws/aws-random.ts';
 
-/** A run of a function. Once it is dead nothing of it goes on: no call of it is answered. */
+/** A run of a function. Once it is dead, none of its calls is answered. */
 export interface Invocation {
   readonly name: string;
   /** When the platform ends it; milliseconds since 1970. */
   readonly endsAt: number;
   state: 'running' | 'ended' | 'dead';
-  /** How many of its calls met a fault. */
+  /** The number of its calls with a fault. */
   faults: number;
-  /** What is done when it is killed. */
+  /** Called when it is killed. */
   readonly onDeath: () => void;
 }
 
@@ -26,8 +26,8 @@ interface Timer {
 }
 
 /**
- * Runs invocations side by side, none of them ever ahead of its next call: which of the open calls
- * is answered next is drawn. Time passes only here.
+ * Runs invocations concurrently; each stops at its next call, and the scheduler draws which open call
+ * is answered next. Time passes only here.
  */
 export class Scheduler {
   now: number;
@@ -42,7 +42,7 @@ export class Scheduler {
     this.now = now;
   }
 
-  /** Begins an invocation; exactly one of the two functions is called in the end, or neither. */
+  /** Starts an invocation; calls at most one of the two functions at the end. */
   start<T>(
     name: string,
     timeoutMs: number,
@@ -99,13 +99,13 @@ export class Scheduler {
     return this.calls.length > 0 || this.#timers.length > 0;
   }
 
-  /** Lets time pass; who runs out of it is ended. */
+  /** Lets time pass; ends invocations whose deadline has passed. */
   pass(milliseconds: number): void {
     this.now += milliseconds;
     for (const invocation of this.running) if (invocation.endsAt <= this.now) this.kill(invocation);
   }
 
-  /** The call that is to be answered next; where all wait for a moment to come, it comes. */
+  /** The next call to answer; if all wait for a time, that time comes. */
   async next(): Promise<Call | undefined> {
     if (this.calls.length === 0) {
       const due = Math.min(...this.#timers.map((timer) => timer.due));
@@ -120,7 +120,7 @@ export class Scheduler {
     return call;
   }
 
-  /** Until every invocation waits for a call or a moment: none of them waits for anything else. */
+  /** Resolves when every invocation waits for a call or a time. */
   settle(): Promise<void> {
     return new Promise((resolve) => setImmediate(resolve));
   }

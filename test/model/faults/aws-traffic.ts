@@ -14,14 +14,14 @@ export interface Acknowledgement {
   readonly rawKey: string;
   readonly batchId: string;
   readonly enqueued: number;
-  /** All that was answered, as JSON. */
+  /** The body of the answer, as JSON. */
   readonly answer: string;
   readonly at: number;
 }
 
-/** A batch that a client has, and what became of its attempts. */
+/** A batch of a client, and the results of its attempts. */
 export interface Post {
-  /** In the body, as a member that is not ours: by it the raw store is searched. */
+  /** An extra member of the body, by which the test finds it in the raw store. */
   readonly marker: string;
   readonly key: string | undefined;
   readonly body: Buffer;
@@ -36,13 +36,13 @@ export interface Post {
 
 const timestamps = ['2023-06-16T13:00:00Z', '2023-06-16T23:30:00-05:00', '2023-06-17T00:00:00Z'];
 
-/** So many counters fit into one chunk: this makes two, or three, of a packed batch. */
+/** More counters than fit into one chunk: a packed batch has two or three. */
 const wideItems = [85, 161];
 
 export function makePosts(random: Random, count: number): Post[] {
   const posts = Array.from({ length: count }, (_, serial) => makePost(random, serial));
   const [first] = posts;
-  // Another body under the same key: at most one of the two is ever taken.
+  // Another body under the same key: at most one of the two is accepted.
   if (first?.key === undefined || !random.chance(0.15)) return posts;
   const rival = { ...makePost(random, count), key: first.key };
   return [first, rival, ...posts.slice(1)];
@@ -72,7 +72,7 @@ function makeItems(random: Random, serial: number): Item[] {
     return Array.from({ length }, (_, at) => ({ type: `wide ${at}`, state: 'on', timestamp }));
   }
   return Array.from({ length: random.below(7) }, (_, at) => ({
-    // Counters that all batches meet at, and some that are one batch's.
+    // Counters that all batches share, and some of a single batch.
     type: random.chance(0.6) ? random.pick(['lamp', 'a#b', 'ä']) : `own ${serial}`,
     state: at % 2 === 0 ? 'on' : 'off',
     timestamp: random.pick(timestamps),
@@ -93,7 +93,7 @@ export function foreignItem(random: Random): Item {
   return { type: random.pick(['lamp', 'foreign']), state: 'on', timestamp: '2023-06-17T01:00:00Z' };
 }
 
-/** Bodies that nobody can count, and how the reason begins that each is put away for. */
+/** Uncountable bodies, and the start of the reason with which each is dead-lettered. */
 export const garbage: readonly { readonly body: string; readonly reason: string }[] = [
   { body: 'not json', reason: 'invalid_json' },
   { body: '[]', reason: 'invalid_message' },

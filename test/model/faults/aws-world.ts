@@ -46,11 +46,11 @@ export interface GarbageMessage {
   readonly id: string;
   readonly body: string;
   readonly reason: string;
-  /** Whether it may have been put away twice: its delivery met a fault, or another one. */
+  /** Whether it may have two dead letters: its delivery met a fault, or another delivery. */
   isDisturbed: boolean;
 }
 
-/** An oracle found the engine wrong. */
+/** An oracle found a broken guarantee. */
 export class Violation extends Error {
   override readonly name = 'Violation';
 }
@@ -60,14 +60,14 @@ const start = Date.UTC(2026, 0, 1);
 export const retentionMs = 14 * dayMs;
 const processorsMax = 3;
 
-/** What is known of a body but its bytes. */
+/** The metadata of a body. */
 function knownOf(metadata: Record<string, string> = {}): Record<string, string> {
   return Object.fromEntries(Object.entries(metadata).filter(([name]) => name !== 'sha256'));
 }
 
 /**
- * One store with its clients, its event source and its sweeper, under one seed. It does single
- * steps; which, and when, is the schedule's.
+ * One store with its clients, its event source and its sweep, under one seed. It does single steps;
+ * the schedule decides which, and when.
  */
 export class World implements FunctionWorld {
   readonly random: Random;
@@ -77,23 +77,23 @@ export class World implements FunctionWorld {
   readonly makeBatchId: (now: number) => string;
   readonly foreign: ForeignItem[] = [];
   readonly garbage: GarbageMessage[] = [];
-  /** Rows of the ledger that transactions wrote, `id entry`, be they gone by now or not. */
+  /** All ledger rows that transactions ever wrote, as `id entry`. */
   readonly marks = new Set<string>();
-  /** Those that say that somebody decided never to count it. */
+  /** Those of them that say that a message is dropped. */
   readonly dropped = new Set<string>();
   readonly trace: string[] = [];
   readonly countersPerDayMax: number;
   readonly environments: IngestEnvironment[] = [];
   readonly repeats = { expectedUntil: 0 };
   itemsPerMessage = Number.POSITIVE_INFINITY;
-  /** Somebody has changed rows by hand: counters may be anything until they are made good. */
+  /** Rows were changed by hand: counters may have any value until a rebuild. */
   isDamaged = false;
   #faults: FaultLayer;
   #isTraced: boolean;
   #tokens = new Set<string>();
-  /** Raw bodies by their keys, and what lies beside them, as they were first put. */
+  /** Raw bodies and the objects beside them, by key, as first stored. */
   #stored = new Map<string, PutObjectCommandInput>();
-  /** What is stored and what others queued: no counter may be beyond it at any time. */
+  /** The sum of stored batches and foreign messages: no counter may ever exceed it. */
   readonly #ceiling: Increments = new Map();
   readonly #added: Increments = new Map();
   #processors = 0;
@@ -107,7 +107,7 @@ export class World implements FunctionWorld {
     this.random = randomFrom(seed);
     this.scheduler = new Scheduler(this.random, start + this.random.below(dayMs));
     this.variant = options.variant ?? {};
-    // Of some schedules, so that the others are what they would be without a bound.
+    // Only in some schedules, so that the others run as without a limit.
     this.countersPerDayMax = seed % 4 === 0 ? 1 + ((seed / 4) % 6) : countersPerDayMaxDefault;
     this.#isTraced = options.isTraced ?? false;
     this.makeBatchId = batchIds(this.random);
@@ -137,7 +137,7 @@ export class World implements FunctionWorld {
     if (this.#violation !== undefined) throw this.#violation;
   }
 
-  /** Runs what a function asks of AWS to its end, whatever else there is to do. */
+  /** Runs a function's requests to their end, before any other work. */
   async ask<T>(run: (invocation: Invocation) => Promise<T>): Promise<T> {
     let answer: { readonly value: T } | { readonly error: unknown } | undefined;
     const onDeath = () => (answer = { error: new Violation('the question was cut off') });
@@ -147,7 +147,7 @@ export class World implements FunctionWorld {
     return answer.value;
   }
 
-  /** One attempt of a client; `again` is called where it is to try another time. */
+  /** One attempt of a client; calls `again` if it must try again. */
   post(post: Post, again: () => void): void {
     post.firstAt ??= this.scheduler.now;
     const wasStored = this.#isStoredUnderKey(post);
@@ -163,7 +163,7 @@ export class World implements FunctionWorld {
       {
         onEnd: (outcome) => {
           if ('error' in outcome) {
-            // A container that cannot read the store's rule: the client is told 503.
+            // The environment cannot read the store's day rule: the client gets 503.
             retry();
             return;
           }
@@ -189,7 +189,7 @@ export class World implements FunctionWorld {
     this.note(() => `${invocation.name} ${post.marker} ${post.key ?? ''} by ${itemsPerMessage}`);
   }
 
-  /** Somebody else puts an item on the queue. */
+  /** Another program queues an item. */
   putForeign(item: Item): void {
     const id = this.backend.queue.put(JSON.stringify(item));
     this.foreign.push({ id, item, sentAt: this.scheduler.now });
@@ -203,7 +203,7 @@ export class World implements FunctionWorld {
     this.note(() => `garbage ${id}`);
   }
 
-  /** The event source delivers some of what is visible; false where nothing is. */
+  /** The event source delivers some visible messages; false if there are none. */
   deliver(most: number): boolean {
     const { queue } = this.backend;
     const visible = queue.visible();
@@ -217,7 +217,7 @@ export class World implements FunctionWorld {
     return true;
   }
 
-  /** A message that was received too often goes to the dead letters, and keeps its id. */
+  /** SQS moves a message that was received too often to the dead letters; it keeps its id. */
   #receive(message: SimulatedMessage): QueueMessage[] {
     const { queue, deadLetters } = this.backend;
     const originalId = message.attributes[deadLetterAttributes.originalId] ?? message.id;
@@ -257,7 +257,7 @@ export class World implements FunctionWorld {
           this.note(() => `${invocation.name} ends, ${failed.size} of ${ids.length} failed`);
           const done = event.filter(({ messageId }) => !failed.has(messageId));
           for (const { messageId, originalId } of done) {
-            // What is done with is deleted, if that reaches the queue.
+            // Settled messages are deleted, if the request reaches the queue.
             if (this.isCalm || !this.random.chance(0.05)) queue.messages.delete(messageId);
             else this.#disturb([originalId]);
           }
@@ -290,7 +290,7 @@ export class World implements FunctionWorld {
     this.note(() => `${invocation.name} begins`);
   }
 
-  /** An operator has letters counted again. */
+  /** An operator redrives dead letters. */
   redrive(isChosen: (letter: StoredDeadLetter) => boolean): void {
     const invocation: Invocation = this.scheduler.start(
       'redrive',
@@ -303,7 +303,7 @@ export class World implements FunctionWorld {
     );
   }
 
-  /** An operator decides that letters are never counted. */
+  /** An operator drops dead letters. */
   drop(isChosen: (letter: StoredDeadLetter) => boolean): void {
     const invocation: Invocation = this.scheduler.start(
       'drop',
@@ -317,7 +317,7 @@ export class World implements FunctionWorld {
     );
   }
 
-  /** What it had in hand may be there twice, or comes back later. */
+  /** Its messages may exist twice, or become visible later. */
   #commandEnds(invocation: () => Invocation) {
     const disturb = () => {
       for (const each of this.garbage) each.isDisturbed = true;
@@ -345,13 +345,13 @@ export class World implements FunctionWorld {
     if (command instanceof PutObjectCommand) this.#watchObject(command.input);
     if (!(command instanceof TransactWriteItemsCommand)) return;
     const { TransactItems = [], ClientRequestToken = '' } = command.input;
-    // The answer to a request that was sent again: it took effect before.
+    // The answer to a repeated request, which took effect before.
     if (this.#tokens.has(ClientRequestToken)) return;
     this.#tokens.add(ClientRequestToken);
     const isRebuild = TransactItems.some((each) => each.ConditionCheck !== undefined);
     for (const { Put, Update } of TransactItems) {
       if (Put?.Item !== undefined) this.#watchMark(Put.Item);
-      // What a rebuild corrects is no increment.
+      // Corrections of a rebuild are no increments.
       if (isRebuild) continue;
       const { Key, ExpressionAttributeValues: values = {} } = Update ?? {};
       const date = Key?.['date']?.S;
@@ -376,7 +376,7 @@ export class World implements FunctionWorld {
     this.#violation ??= new Violation(`${mark} is counted, and was dropped`);
   }
 
-  /** Whether a body is stored that a retry of the post surely is the same batch as. */
+  /** Whether a body is stored that a retry of the post surely joins. */
   #isStoredUnderKey({ key, body }: Post): boolean {
     if (key === undefined) return false;
     const since = this.scheduler.now - keepMs + dayMs;
@@ -391,7 +391,7 @@ export class World implements FunctionWorld {
     const { Key = '', Body, ContentEncoding, Metadata } = input;
     const first = this.#stored.get(Key);
     if (first !== undefined) {
-      // A retry may be compressed anew, into other bytes.
+      // A retry may be compressed again, into other bytes.
       const isSame =
         isDeepStrictEqual(knownOf(first.Metadata), knownOf(Metadata)) &&
         (Key.startsWith('raw/') || isDeepStrictEqual(first.Body, Body));

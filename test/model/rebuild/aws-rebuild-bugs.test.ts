@@ -14,14 +14,14 @@ function changed(
   change: (writes: readonly TransactWriteItem[]) => TransactWriteItem[],
 ): TransactWriteItemsCommand {
   const { TransactItems = [] } = command.input;
-  // Without its token, a request that is sent again is another one.
+  // Without its token, a repeated request is a new one.
   return new TransactWriteItemsCommand({
     TransactItems: change(TransactItems),
     ClientRequestToken: randomUUID(),
   });
 }
 
-/** Each is a mistake that one could make, and that a few happy runs would not show. */
+/** Plausible mistakes that a few runs without faults would not show. */
 const bugs: Record<string, Tampering> = {
   'corrects without a row that lets it happen once': (command) =>
     changed(command, (writes) =>

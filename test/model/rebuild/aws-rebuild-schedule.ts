@@ -9,17 +9,17 @@ import { Violation, World } from '../faults/aws-world.ts';
 export interface RebuildScheduleOptions {
   readonly tamper?: Tampering;
   readonly isTraced?: boolean;
-  /** Is given the world before anything happens in it. */
+  /** Called with the world before the schedule starts. */
   readonly onWorld?: (world: World) => void;
 }
 
 const attemptsMax = 30;
 
 /**
- * Traffic, then damage by hand, then rebuilds beside more traffic, with faults at every call: they
- * are cut off, replies are lost, requests arrive when nobody waits for them any more. At rest all
- * must be exact, and an audit must say so. Returns how many counters were corrected.
- * @throws {Violation} where that is not so.
+ * Traffic, then damage by hand, then rebuilds beside more traffic, with faults at every call:
+ * interruptions, lost replies, requests that arrive late. At rest all counts must be exact, and an audit
+ * must confirm it. Returns the number of corrected counters.
+ * @throws {Violation} otherwise.
  */
 export async function runRebuildSchedule(
   seed: number,
@@ -42,7 +42,7 @@ export async function runRebuildSchedule(
   await trouble(world, [...actionsOf(world, posts.slice(early)), ...attempts], {
     isProcessing: true,
   });
-  // One has to come to its end, in weather in which that can be.
+  // One rebuild must finish, with faults that allow it.
   const killed = random.pick([0, 0.003, 0.01]);
   world.weather = { refused: 0.02, replyLost: 0.05, obstructed: 0.1, killed, slow: 0.01 };
   for (let tries = 0; rebuilds.done.length === 0; tries++) {

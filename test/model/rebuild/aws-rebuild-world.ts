@@ -18,17 +18,17 @@ import {
 } from '../simulated-aws/aws-simulation.ts';
 import type { World } from '../faults/aws-world.ts';
 
-/** What a planted bug does to the transactions of a rebuild. */
+/** A planted bug in the transactions of a rebuild. */
 export type Tampering = (command: TransactWriteItemsCommand) => TransactWriteItemsCommand;
 
 const hourMs = 3_600_000;
 
-/** Audits and rebuilds in a world, and damage to what they look after. */
+/** Audits and rebuilds in a world, and damage by hand. */
 export class RebuildWorld {
   readonly #world: World;
   readonly #simulation: AwsSimulation;
   readonly #tamper: Tampering;
-  /** Rebuilds that ended, and what they said. */
+  /** The finished rebuilds, and their reports. */
   readonly done: RebuildSummary[] = [];
   running = 0;
 
@@ -38,7 +38,7 @@ export class RebuildWorld {
     this.#tamper = tamper;
   }
 
-  /** Somebody changes, deletes or adds a counter, or deletes a mark, by hand. */
+  /** Changes, deletes or adds a counter, or deletes a dedup record, by hand. */
   damage(): void {
     const { random } = this.#world;
     const counters = this.#simulation.dynamodb.tables.get(countersTable);
@@ -61,7 +61,7 @@ export class RebuildWorld {
     }
   }
 
-  /** Begins a rebuild; one that is cut off or fails begins anew after a while. */
+  /** Starts a rebuild; starts it again some time after an interruption or a failure. */
   rebuild(again: () => void): void {
     const { scheduler } = this.#world;
     this.running++;
@@ -81,7 +81,7 @@ export class RebuildWorld {
           end('value' in outcome);
         },
         onDeath: () => {
-          // What it had sent may be on its way for a while.
+          // Its requests may still be in flight.
           if (pending !== undefined) this.#deliverLate(pending);
           end(false);
         },

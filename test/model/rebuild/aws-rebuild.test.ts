@@ -27,7 +27,7 @@ async function runSeed(seed: number): Promise<number> {
   }
 }
 
-it('a rebuild makes good what was damaged, whatever cuts it off and whoever counts beside it', async () => {
+it('a rebuild repairs damage, despite interruptions and concurrent counting', async () => {
   let corrected = 0;
   for (let seed = firstSeed; seed < firstSeed + seeds; seed++) corrected += await runSeed(seed);
   if (seeds > 10) expect(corrected).toBeGreaterThan(seeds / 4);

@@ -36,9 +36,9 @@ interface Answer {
 }
 
 /**
- * Calls take effect in DynamoDB Local and fauxqs, through the SDK. What is sent is received there at
- * once and goes on through the simulated queue, since the emulator's clock cannot be moved; and a
- * transaction that is to meet others does not reach the emulator.
+ * Calls take effect in DynamoDB Local and fauxqs, through the SDK. The backend receives a sent message
+ * there at once and puts it on the simulated queue, since the emulator's clock cannot be set; a
+ * transaction with a simulated conflict does not reach the emulator.
  */
 export class EmulatedBackend implements Backend {
   readonly queue: SimulatedQueue;
@@ -66,7 +66,7 @@ export class EmulatedBackend implements Backend {
   async execute(command: object, { obstructed, failed }: Obstruction = {}): Promise<unknown> {
     const { input } = command as { input: Input };
     if (command instanceof SendMessageBatchCommand) return this.#sendBatch(command.input, failed);
-    // What lies on the queues was carried into the simulated ones.
+    // The messages are on the simulated queues.
     if ('QueueUrl' in input) return executeOnQueue(this, command, failed);
     const Command = command.constructor as new (input: unknown) => never;
     if (obstructed !== undefined) throw cancelled(input, obstructed);

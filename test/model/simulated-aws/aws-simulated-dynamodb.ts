@@ -28,12 +28,12 @@ export interface TableKeys {
   readonly sort: string;
 }
 
-/** How long DynamoDB remembers the token of a transaction. */
+/** The lifetime of a transaction token in DynamoDB. */
 const tokenMs = 10 * 60_000;
 const writesMax = 100;
 const $metadata = { httpStatusCode: 400 };
 
-/** Expressions are not parsed: these are the ones the engine uses, and what they mean. */
+/** The expressions that the engine uses, with their meaning; the simulation parses none. */
 const conditions: Record<string, (old: Item | undefined, values: Values) => boolean> = {
   'attribute_not_exists(id)': (old) => old === undefined,
   [isKeyFree]: (old, values) =>
@@ -61,7 +61,7 @@ const increment = 'SET #type = :type, #state = :state ADD #count :count';
 /** DynamoDB as far as the engine uses it: each call is one atomic step. */
 export class SimulatedDynamodb {
   readonly tables = new Map<string, SimulatedTable>();
-  /** So many items are read for one page of a query, where the query says nothing. */
+  /** The page size of a query without a limit. */
   readonly pageItems: number;
   readonly #now: () => number;
   readonly #tokens = new Map<string, { writes: readonly TransactWriteItem[]; at: number }>();
@@ -156,8 +156,8 @@ export class SimulatedDynamodb {
   }
 
   /**
-   * Now and then a part of the keys is left for another request. Reads that may be old do not see
-   * what was written last.
+   * Now and then leaves a part of the keys unprocessed. Eventually consistent reads miss the latest
+   * writes.
    */
   batchGetItem({ RequestItems = {}, ...others }: BatchGetItemCommandInput) {
     knowsOnly(others, []);
@@ -218,7 +218,7 @@ export class SimulatedDynamodb {
       .filter((item) => start === undefined || compareUtf8(item[sort]?.S ?? '', start) > 0);
     const page = found.slice(0, request.Limit ?? this.pageItems);
     const last = page.at(-1);
-    // A full page is followed by another, though there be nothing on it.
+    // Another page follows a full one, even if it is empty.
     const isFull = page.length === (request.Limit ?? this.pageItems);
     const projection = request.ProjectionExpression;
     if (projection !== undefined && projection !== sort) throw unknownToSimulation(projection);
@@ -232,7 +232,7 @@ export class SimulatedDynamodb {
     };
   }
 
-  /** `obstructed`: the writes that meet others' writes or a throttle, and the code for each. */
+  /** `obstructed`: the writes with a conflict or a throttle, and the code for each. */
   transactWriteItems(
     request: TransactWriteItemsCommandInput,
     obstructed: ReadonlyMap<number, string> = new Map(),

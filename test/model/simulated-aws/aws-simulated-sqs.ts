@@ -41,7 +41,7 @@ export class SimulatedQueue {
     return id;
   }
 
-  /** What another queue takes for dead keeps its id and the time at which it was sent. */
+  /** A message that SQS dead-letters keeps its id and its time of sending. */
   takeOver(message: SimulatedMessage): void {
     this.messages.set(message.id, { ...message, visibleAt: this.#now() });
   }
@@ -50,7 +50,7 @@ export class SimulatedQueue {
     return [...this.messages.values()].filter(({ visibleAt }) => visibleAt <= this.#now());
   }
 
-  /** `failed`: the entries, by their place, that SQS takes not. */
+  /** `failed`: the indexes of the entries that SQS refuses. */
   sendMessageBatch(
     { Entries = [] }: SendMessageBatchCommandInput,
     failed: ReadonlySet<number> = new Set(),

@@ -24,7 +24,7 @@ const comparisons = rounds({
 const seeds = Array.from({ length: comparisons }, (_, at) => at);
 const options = { now: () => Date.now(), makeId: () => crypto.randomUUID() };
 
-/** An answer, or an error, as far as the engine looks at it. */
+/** The parts of an answer, or of an error, that the engine uses. */
 async function outcomeOf(backend: Backend, command: object): Promise<unknown> {
   try {
     return await comparable((await backend.execute(command)) as Record<string, unknown>);
@@ -37,7 +37,7 @@ async function outcomeOf(backend: Backend, command: object): Promise<unknown> {
   }
 }
 
-/** Whatever else is in an answer the simulation leaves out. */
+/** Removes the parts of an answer that the simulation lacks. */
 async function comparable(answer: Record<string, unknown>): Promise<unknown> {
   const body = answer['Body'] as { transformToByteArray(): Promise<Uint8Array> } | undefined;
   const contents = answer['Contents'] as readonly { Key?: string }[] | undefined;
@@ -49,7 +49,7 @@ async function comparable(answer: Record<string, unknown>): Promise<unknown> {
   };
 }
 
-/** The simulation is true as far as software that others wrote says so. */
+/** Compares the simulation with third-party emulators. */
 needs('Java').describe('the simulated AWS', () => {
   let aws: AwsEmulators;
   beforeAll(async () => {
@@ -140,7 +140,7 @@ async function counts(QueueUrl: string, execute: Backend['execute']): Promise<un
   return ((await execute(command)) as { Attributes?: unknown }).Attributes;
 }
 
-/** All that is visible, which is made visible again. */
+/** All visible messages, which stay visible. */
 async function receiveAll(QueueUrl: string, execute: Backend['execute']): Promise<unknown> {
   const seen: unknown[] = [];
   const handles: (string | undefined)[] = [];

@@ -34,11 +34,11 @@ export const bucket = 'raw-bodies';
 export const queueUrl = 'https://sqs.local/queue';
 export const deadLetterQueueUrl = 'https://sqs.local/dead-letters';
 
-/** What befalls a call within the service. */
+/** Faults of a call within the service. */
 export interface Obstruction {
-  /** Codes by the place of the write in the transaction. */
+  /** Codes by the index of the write in the transaction. */
   readonly obstructed?: ReadonlyMap<number, string>;
-  /** Places of the entries that SQS does not take. */
+  /** Indexes of the entries that SQS refuses. */
   readonly failed?: ReadonlySet<number>;
 }
 
@@ -46,11 +46,11 @@ export interface Obstruction {
 export interface Backend {
   readonly queue: SimulatedQueue;
   readonly deadLetters: SimulatedQueue;
-  /** The command takes effect, or the error is thrown that the service answers. */
+  /** Carries out the command, or throws the error of the service. */
   execute(command: object, obstruction?: Obstruction): unknown;
   counters(): Promise<readonly Item[]>;
   objects(): Promise<ReadonlyMap<string, SimulatedObject>>;
-  /** Removes rows of the ledger whose time is over: those that `isReached`. */
+  /** Removes the expired ledger rows for which `isReached` holds. */
   expire(isReached: () => boolean): Promise<void>;
 }
 
@@ -119,7 +119,7 @@ export class AwsSimulation implements Backend {
   }
 }
 
-/** `failed`: the entries, by their place, that SQS takes not. */
+/** `failed`: the indexes of the entries that SQS refuses. */
 export function executeOnQueue(
   { queue, deadLetters }: Pick<Backend, 'queue' | 'deadLetters'>,
   command: object,

@@ -15,7 +15,7 @@ const rule = (Days: number, more: Partial<LifecycleRule> = {}): LifecycleRule =>
   ...more,
 });
 
-it('is what the rules for raw bodies say, the shortest of them', async () => {
+it('is the shortest of the rules for raw bodies', async () => {
   expect(await bucketWith([rule(400)])).toBe(400 * dayMs);
   expect(await bucketWith([rule(400), rule(60, { Filter: { Prefix: 'raw/' } })])).toBe(60 * dayMs);
   expect(await bucketWith([rule(60, { Filter: { And: { Prefix: 'raw/2026' } } })])).toBe(
@@ -23,7 +23,7 @@ it('is what the rules for raw bodies say, the shortest of them', async () => {
   );
 });
 
-it('is never where no rule deletes raw bodies', async () => {
+it('is undefined without a rule for raw bodies', async () => {
   const missing = Object.assign(new Error(), { name: 'NoSuchLifecycleConfiguration' });
   expect(await bucketWith(missing)).toBeUndefined();
   expect(
@@ -35,7 +35,7 @@ it('is never where no rule deletes raw bodies', async () => {
   ).toBeUndefined();
 });
 
-it('is not known where the rules may not be read', async () => {
+it('fails if the rules cannot be read', async () => {
   const denied = Object.assign(new Error('denied'), { name: 'AccessDenied' });
   await expect(bucketWith(denied)).rejects.toThrow('denied');
 });

@@ -8,7 +8,7 @@ const rawKey = 'raw/2023-06-16T12:00:00.000Z-019b770e-7be9-7000-9f05-00000000000
 const item = { type: 'laptop', state: 'erased', timestamp: '2023-06-16T13:00:00Z' };
 const body = Buffer.from(JSON.stringify({ processed_devices: [item] }));
 
-/** The store over a bucket with one object, which has this metadata. */
+/** The store of a bucket with one object, which has this metadata. */
 function storeWith(Metadata: Record<string, string> | undefined) {
   const object = {
     Metadata,
@@ -47,7 +47,7 @@ it.each([
   },
 );
 
-it('an object of an earlier version, and one with an odd time of replay, are counted', async () => {
+it('accepts an object of an earlier version, and one with an invalid time of replay', async () => {
   const { accepted, rejected } = ours;
   expect(await reasonFor({ accepted, rejected })).toBe(1);
   expect(await reasonFor({ ...ours, 'replayed-at': 'yesterday' })).toBe(1);

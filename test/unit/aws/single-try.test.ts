@@ -7,7 +7,7 @@ import { expect, it, onTestFinished } from 'vitest';
 
 import { singleTry } from '../../support/aws/aws-store.ts';
 
-it('a client that tries once meets no connection that the server has closed meanwhile', async () => {
+it('a client without retries reuses no connection that the server has closed', async () => {
   let connections = 0;
   const server = createServer((request, response) => {
     request.resume();

@@ -27,7 +27,7 @@ const restored: TableDescription = {
   RestoreSummary: { RestoreDateTime: new Date(at), RestoreInProgress: false },
 };
 
-/** Two tables, of whose rows this knows the record alone. */
+/** Two tables; it simulates only the record of the pair. */
 class Tables {
   record: Item | undefined;
   counters: TableDescription;
@@ -69,7 +69,7 @@ async function recorded(): Promise<Tables> {
 }
 
 describe('the pair of tables', () => {
-  it('is recorded where both tables are new, and holds from then on', async () => {
+  it('is recorded if both tables are new', async () => {
     const tables = await recorded();
     const { record } = tables;
     await ensureTablePair(tables);
@@ -77,7 +77,7 @@ describe('the pair of tables', () => {
     expect(tables.record).toEqual(record);
   });
 
-  it('is not recorded by what only reads', async () => {
+  it('is not recorded by a check', async () => {
     const tables = new Tables();
     await checkTablePair(tables);
     expect(await findTablePair(tables)).toEqual({ kind: 'new' });
@@ -125,7 +125,7 @@ describe('the pair of tables', () => {
     await ensureTablePair(tables);
   });
 
-  it('holds to what another sweep recorded in the same moment', async () => {
+  it('respects a concurrent record of another sweep', async () => {
     const tables = new Tables();
     const other = await recorded();
     tables.meanwhile = () => (tables.record = other.record);
@@ -136,8 +136,10 @@ describe('the pair of tables', () => {
     await expect(ensureTablePair(late)).rejects.toThrow(TablesMismatched);
   });
 
-  it('tells the remedy in a log, however long the names of the tables are', () => {
+  it('names the remedy in a log line, however long the table names are', () => {
     const { error } = safeError(new TablesMismatched(`the table ${'x'.repeat(255)} is a copy`));
-    expect(error).toMatch(/^TablesMismatched: .*`npx device-pipeline adopt` \(docs\/restoring\.md\): /);
+    expect(error).toMatch(
+      /^TablesMismatched: .*`npx device-pipeline adopt` \(docs\/restoring\.md\): /,
+    );
   });
 });

@@ -3,7 +3,7 @@ import { expect, it } from 'vitest';
 
 import { deliverSooner } from '../../../src/engines/aws/queue/visibility.ts';
 
-it('has messages delivered again later each time, ten in a request, whatever fails', async () => {
+it('delays messages longer each time, ten in a request, and ignores failures', async () => {
   const hidden = new Map<string, number>();
   const sizes: number[] = [];
   const client = {
@@ -29,7 +29,7 @@ it('has messages delivered again later each time, ten in a request, whatever fai
   expect([1, 2, 3, 4, 5, 6].map((receives) => hidden.get(`received ${receives}`))).toEqual([
     15, 30, 60, 120, 240, 480,
   ]);
-  // From then on the queue's own time is as good.
+  // Above the limit the queue's own timeout applies.
   expect(hidden.has('received 7')).toBe(false);
   expect(hidden.size).toBe(13);
 });

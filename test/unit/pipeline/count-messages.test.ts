@@ -25,17 +25,17 @@ const message = (messageId: string, body: string, receives = 1): QueueMessage =>
 const typesOf = (delivery: Applied) =>
   [...rowsOfIncrements(delivery.tally)].map(({ type }) => type);
 
-/** Counts with a store that does what it is told by the names in the messages. */
+/** Counts with a store whose behaviour depends on the names in the messages. */
 async function count(
   messages: readonly QueueMessage[],
   options: {
     deadline?: number;
     parks?: boolean;
-    /** Ids of messages that are counted already; or the look at that fails. */
+    /** Ids of messages that are counted already, or the error of the lookup. */
     known?: readonly string[] | Error;
     counted?: readonly string[];
     repeats?: RepeatWatch;
-    /** The time at the begin, milliseconds since 1970. */
+    /** The time at the start, milliseconds since 1970. */
     clock?: number;
   } = {},
 ) {
@@ -91,7 +91,7 @@ async function count(
 }
 
 describe('messages', () => {
-  it('that cannot be counted together are counted by halves, and the bad one is parked', async () => {
+  it('that cannot be counted together are counted by halves, and the bad one is dead-lettered', async () => {
     const types = ['a', 'b', 'broken', 'c'];
     const result = await count(types.map((type, at) => message(String(at), item(type))));
     expect(result.applied).toEqual([types, ['a', 'b'], ['broken', 'c'], ['broken'], ['c']]);
@@ -101,14 +101,14 @@ describe('messages', () => {
     expect(result.left).toEqual([]);
   });
 
-  it('whose time is up come again', async () => {
+  it('are delivered again after the deadline', async () => {
     const messages = Array.from({ length: 12 }, (_, at) => message(String(at), item('a')));
     const { left, applied } = await count(messages, { deadline: 2 });
     expect(applied).toHaveLength(2);
     expect(left).toEqual(['8', '9', '10', '11']);
   });
 
-  it('that fail for now come again, until the queue would take them for dead', async () => {
+  it('that fail for now are delivered again, up to the receive limit of the queue', async () => {
     const { left, letters } = await count([
       message('first', item('busy')),
       message('last', item('busy'), 5),
@@ -119,12 +119,12 @@ describe('messages', () => {
     ]);
   });
 
-  it('that cannot be parked come again', async () => {
+  it('that cannot be dead-lettered are delivered again', async () => {
     const { left } = await count([message('0', '{'), message('1', item('a'))], { parks: false });
     expect(left).toEqual(['0']);
   });
 
-  it('that were received before are looked up, and those that are counted are left out', async () => {
+  it('that were received before are looked up, and skipped if they are counted', async () => {
     const [first, known, again] = [
       message('first', item('a')),
       message('known', item('b'), 2),
@@ -136,7 +136,7 @@ describe('messages', () => {
     expect(left).toEqual([]);
   });
 
-  it('that were redriven, sent again or waited for long are looked up', async () => {
+  it('that were redriven, sent again or waited long are looked up', async () => {
     const receivedAt = Date.UTC(2023, 5, 16, 13);
     const batchId = '00000000-0000-4000-8000-000000000000';
     const [late] = cutIntoChunks({ batchId, receivedAt }, [
@@ -159,7 +159,7 @@ describe('messages', () => {
     expect(lookedUp).toEqual([['sent again', 'redriven', 'waited']]);
   });
 
-  it('of which one was counted unexpectedly make the others be looked up', async () => {
+  it('are looked up after an unexpected repeat among them', async () => {
     const messages = Array.from({ length: 12 }, (_, at) => message(String(at), item(`t${at}`)));
     const known = ['1', '6', '7', '8'];
     const { applied, lookedUp } = await count(messages, { known });
@@ -177,7 +177,7 @@ describe('messages', () => {
     expect(later.lookedUp).toEqual([]);
   });
 
-  it('that come twice at once are counted together, and both come again where that fails', async () => {
+  it('with equal content are counted together, and both are delivered again if that fails', async () => {
     const twice = (type: string) => [message('0', item(type)), message('0', item(type))];
     expect((await count(twice('a'))).applied).toEqual([['a']]);
     const { applied, left } = await count(twice('busy'));
@@ -185,14 +185,14 @@ describe('messages', () => {
     expect(left).toEqual(['0', '0']);
   });
 
-  it('are counted all the same where they cannot be looked up', async () => {
+  it('are counted if the lookup fails', async () => {
     const known = new Error('DynamoDB does not answer');
     const { applied, left } = await count([message('0', item('a'), 2)], { known });
     expect(applied).toEqual([['a']]);
     expect(left).toEqual([]);
   });
 
-  it('that come twice at once are one letter', async () => {
+  it('that are delivered twice at once are one dead letter', async () => {
     const { left, letters } = await count([message('0', '{'), message('0', '{')]);
     expect(letters).toHaveLength(1);
     expect(left).toEqual([]);
@@ -210,14 +210,14 @@ describe('deliveries', () => {
   const names = (count: number, from = 0) =>
     Array.from({ length: count }, (_, at) => `type ${from + at}`);
 
-  it('share a transaction as long as their marks and counters are at most a hundred', () => {
+  it('share a transaction while their dedup records and counters are at most a hundred', () => {
     const same = Array.from({ length: 200 }, (_, at) => delivery(String(at), names(20)));
     const groups = groupDeliveries(same);
     expect(groups.map(writes)).toEqual([100, 100, 60]);
     expect(groups.flat()).toEqual(same);
   });
 
-  it('that share no counters take a transaction each, where two are too many', () => {
+  it('without common counters take a transaction each if two do not fit', () => {
     const apart = [
       delivery('a', names(80)),
       delivery('b', names(80, 80)),
@@ -229,7 +229,7 @@ describe('deliveries', () => {
     ]);
   });
 
-  it('with nothing to count have their marks all the same', () => {
+  it('without counts have dedup records, too', () => {
     const empty = Array.from({ length: 101 }, (_, at) => delivery(String(at), []));
     expect(groupDeliveries(empty).map(writes)).toEqual([100, 1]);
     expect(groupDeliveries([])).toEqual([]);

@@ -23,7 +23,7 @@ let counted: Map<string, Set<number>>;
 let finished: Map<string, FinishedIntake>;
 let depth: number;
 let sent: string[];
-let letters: DeadLetter[];
+let deadLetters: DeadLetter[];
 let orphans: Map<string, Orphan & { nextAt: number }>;
 let position: { intakesThrough: string; countedThrough: string };
 let forgotten: string[];
@@ -37,12 +37,12 @@ beforeEach(() => {
   counted = new Map<string, Set<number>>();
   orphans = new Map<string, Orphan & { nextAt: number }>();
   finished = new Map<string, FinishedIntake>();
-  [sent, letters, failures, forgotten] = [[], [], [], []];
+  [sent, deadLetters, failures, forgotten] = [[], [], [], []];
   position = { intakesThrough: '', countedThrough: '' };
   depth = 0;
 });
 
-/** Stores a batch of so many items, an item a message. */
+/** Stores a batch of this many items, one item in each message. */
 function store(items: number, receivedAt = start, text?: string): string {
   const item = { type: 'phone', state: 'erased', timestamp: '2023-06-16T13:00:00Z' };
   const processed_devices = Array.from({ length: items }, () => item);
@@ -64,7 +64,7 @@ function idOf(rawKey: string): string {
   return readRawKey(rawKey)?.batchId ?? '';
 }
 
-/** Stores a batch of one item all of which was queued. */
+/** Stores a completely queued batch of one item. */
 function storeQueued(receivedAt = start, replayedAt?: number): string {
   const rawKey = store(1, receivedAt);
   finished.set(idOf(rawKey), { chunks: 1, ...(replayedAt !== undefined && { replayedAt }) });
@@ -106,7 +106,7 @@ const ports: SweepPorts = {
   },
   deadLetters: {
     park: (more) => {
-      letters.push(...more);
+      deadLetters.push(...more);
       return Promise.resolve(new Set(more.map(({ messageId }) => messageId)));
     },
   },
@@ -149,7 +149,7 @@ function run(more: Partial<SweepRules> = {}, on = ports) {
 }
 
 describe('a sweep', () => {
-  it('queues what is missing of a batch, and says that it is complete', async () => {
+  it('queues the missing chunks of a batch, and records that its intake is complete', async () => {
     const whole = store(3);
     count(whole, 0, 1, 2);
     const part = store(3);
@@ -170,7 +170,7 @@ describe('a sweep', () => {
     expect(position).toEqual({ intakesThrough: part, countedThrough: part });
   });
 
-  it('sends again what it completed and what was lost then, in a later sweep', async () => {
+  it('sends again in a later sweep what it completed and was lost then', async () => {
     const rawKey = store(1);
     now += 20 * minute;
     expect(await run()).toMatchObject({ orphans: 1, resent: 1 });
@@ -181,7 +181,7 @@ describe('a sweep', () => {
     expect([...orphans.keys()]).toEqual([rawKey]);
   });
 
-  it('completes few of those that were cut off while very many messages wait', async () => {
+  it('completes few interrupted intakes while very many messages wait', async () => {
     const rawKeys = Array.from({ length: 2_000 }, (_, at) => store(1, start + at));
     now += 20 * minute;
     depth = 600_000;
@@ -193,7 +193,7 @@ describe('a sweep', () => {
     expect(new Set(sent).size).toBe(2_000);
   });
 
-  it('gives up where nothing can be sent, and the next one begins where it was', async () => {
+  it('gives up if nothing can be sent, and the next one continues there', async () => {
     const rawKeys = Array.from({ length: 100 }, (_, at) => store(1, start + at));
     now += 20 * minute;
     const queue = { send: () => Promise.reject(new Error('unavailable')) };
@@ -205,7 +205,7 @@ describe('a sweep', () => {
     expect(position.intakesThrough).toBe(rawKeys.at(-1));
   });
 
-  it('is not held up by a batch that cannot be looked after, which comes again', async () => {
+  it('is not blocked by a batch that it cannot reconcile, and tries it again', async () => {
     const [bad, good] = [store(14), store(1)];
     now += 20 * minute;
     expect(await run()).toMatchObject({ batches: 2, resent: 1, failed: 1 });
@@ -218,7 +218,7 @@ describe('a sweep', () => {
     expect([...orphans]).toEqual([]);
   });
 
-  it('that runs out of time is gone on with by the next one', async () => {
+  it('that runs out of time is continued by the next one', async () => {
     const rawKeys = Array.from({ length: 7 }, () => store(1));
     now += 20 * minute;
     let looks = 0;
@@ -236,7 +236,7 @@ describe('a sweep', () => {
     expect(position.intakesThrough).toBe(rawKeys.at(-1));
   });
 
-  it('says how far it has come once it has seen all, and not before', async () => {
+  it('records how far it came once it has checked everything, and not before', async () => {
     const rawKeys = Array.from({ length: 3 }, (_, at) => store(1, start + at));
     count(rawKeys[0] ?? '', 0);
     now += 20 * minute;
@@ -251,7 +251,7 @@ describe('a sweep', () => {
     expect([...orphans.keys()]).toEqual([]);
   });
 
-  it('sends nothing again that may be on a deep queue, whatever waits there', async () => {
+  it('sends nothing again that may be on a deep queue', async () => {
     const rawKeys = Array.from({ length: 40 }, (_, at) => storeQueued(start + at));
     for (const rawKey of rawKeys.slice(0, 3)) count(rawKey, 0);
     now += 60 * minute;
@@ -308,7 +308,7 @@ describe('a sweep', () => {
     },
   );
 
-  it('takes as many as come between two sweeps for no backlog', async () => {
+  it('does not treat the messages of one sweep interval as a backlog', async () => {
     const rawKeys = Array.from({ length: 20 }, (_, at) => storeQueued(start + at));
     for (const rawKey of rawKeys.slice(1)) count(rawKey, 0);
     now += 20 * minute;
@@ -317,7 +317,7 @@ describe('a sweep', () => {
     expect(sent).toEqual([`${idOf(rawKeys[0] ?? '')}:0`]);
   });
 
-  it('knows a batch from elsewhere by when it was replayed', async () => {
+  it('takes the age of a replayed batch from the time of the replay', async () => {
     const long = start - 60 * day;
     const [replayed, underWay, cutOff] = [storeQueued(long, start), store(1, long + 1), store(1)];
     const body = bodies.get(underWay);
@@ -334,7 +334,7 @@ describe('a sweep', () => {
     expect(position).toEqual({ intakesThrough: cutOff, countedThrough: underWay });
   });
 
-  it('sends again what was overtaken, however deep the queue is with messages of others', async () => {
+  it('sends again what was overtaken, however deep the queue is', async () => {
     const lost = storeQueued();
     const later = [storeQueued(start + 1), storeQueued(start + 3 * 60 * minute)];
     for (const rawKey of later) count(rawKey, 0);
@@ -399,7 +399,7 @@ describe('a sweep', () => {
     expect(position.intakesThrough).toBe(rawKeys.at(-1));
   });
 
-  it('does not wait for a replay that is yet to come', async () => {
+  it('ignores a time of replay in the future', async () => {
     const rawKey = store(1);
     const body = bodies.get(rawKey);
     if (body !== undefined) bodies.set(rawKey, { ...body, replayedAt: start + 365 * day });
@@ -418,7 +418,7 @@ describe('a sweep', () => {
     expect([...orphans.keys()]).toEqual([young, behind]);
   });
 
-  it('leaves orphans for a later sweep where the queue is deep', async () => {
+  it('leaves orphans for a later sweep if the queue is deep', async () => {
     const rawKey = storeQueued();
     now += 20 * minute;
     await run();
@@ -437,7 +437,7 @@ describe('a sweep', () => {
     expect([...orphans]).toEqual([]);
   });
 
-  it('parks what is missing of a batch whose marks may be gone', async () => {
+  it('dead-letters the missing chunks of a batch whose dedup records may have expired', async () => {
     const before = `raw/${new Date(start - day).toISOString()}`;
     position = { intakesThrough: before, countedThrough: before };
     const rawKey = store(2);
@@ -445,7 +445,7 @@ describe('a sweep', () => {
     now += 84 * day;
     expect(await run()).toMatchObject({ orphans: 1, resent: 0, parked: 1 });
     expect(sent).toEqual([]);
-    expect(letters).toMatchObject([
+    expect(deadLetters).toMatchObject([
       {
         messageId: `${idOf(rawKey)}:1`,
         reason: expect.stringMatching(/^too_old/) as string,
@@ -453,7 +453,7 @@ describe('a sweep', () => {
     ]);
   });
 
-  it('names what is so old that nothing is known of it any more', async () => {
+  it('names batches that are older than the ledger rows', async () => {
     const before = `raw/${new Date(start - day).toISOString()}`;
     position = { intakesThrough: before, countedThrough: before };
     const [old, waiting] = [store(1), storeQueued(start + 1)];
@@ -472,17 +472,17 @@ describe('a sweep', () => {
     expect([...orphans.keys()]).toEqual([]);
   });
 
-  it('lets be what came before there was a ledger', async () => {
+  it('ignores what is older than the ledger', async () => {
     store(1);
     now += 91 * day;
     expect(await run()).toMatchObject({ batches: 0, forgotten: 0 });
   });
 
-  it('parks a body that reads otherwise than when it came, and goes on', async () => {
+  it('dead-letters a body that reads differently than at its receipt, and continues', async () => {
     const [bad, good] = [store(2, start, '{"processed_devices":[]}'), store(1)];
     now += 20 * minute;
     expect(await run()).toMatchObject({ batches: 2, resent: 1, parked: 1 });
-    expect(letters).toMatchObject([
+    expect(deadLetters).toMatchObject([
       {
         messageId: bad,
         body: JSON.stringify({ raw_key: bad }),
@@ -492,7 +492,7 @@ describe('a sweep', () => {
     expect(sent).toEqual([`${idOf(good)}:0`]);
   });
 
-  it('lets be what is no raw body of ours, or is gone', async () => {
+  it('ignores objects of other programs, and deleted bodies', async () => {
     store(1);
     now += 20 * minute;
     const without = { ...ports, raw: () => Promise.resolve(undefined) };

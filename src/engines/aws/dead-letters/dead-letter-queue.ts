@@ -1,7 +1,10 @@
 import type { DeadLetter, DeadLetterSink } from '../../../pipeline/ports.ts';
 import { sendAll, type SqsOptions } from '../queue/send-messages.ts';
 
-/** The message attributes of a dead letter. */
+/**
+ * The message attributes of a dead letter. The processor and the sweep send dead letters here
+ * (`dead-letter-once.ts`); operators list, redrive and drop them (`dead-letter-pass.ts`).
+ */
 export const deadLetterAttributes = {
   reason: 'reason',
   /** When it was dead-lettered this time, and the first time. */

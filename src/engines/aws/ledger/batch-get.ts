@@ -4,7 +4,7 @@ import { backOff, type Backoff } from '../../../util/backoff.ts';
 import { inParallel } from '../../../util/in-parallel.ts';
 import type { Item } from './ledger-table.ts';
 
-export interface BatchGetOptions {
+interface BatchGetOptions {
   readonly client: Pick<DynamoDBClient, 'send'>;
   readonly table: string;
   /** Whether to see the latest writes, at twice the price. */

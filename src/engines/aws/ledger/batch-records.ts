@@ -22,7 +22,7 @@ import {
   type LedgerKey,
 } from './ledger-table.ts';
 
-export interface BatchRecordsOptions {
+interface BatchRecordsOptions {
   readonly client: Pick<DynamoDBClient, 'send'>;
   readonly ledgerTable: string;
   /** How long receipts and idempotency keys are kept, in milliseconds. */
@@ -37,7 +37,7 @@ export interface KeyRecord extends EarlierBatch {
 }
 
 /** A batch that is stored and queued as a whole. */
-export interface BatchRecord extends BatchIdentity {
+interface BatchRecord extends BatchIdentity {
   readonly accepted: number;
   readonly rejected: number;
   readonly chunks: number;

@@ -19,7 +19,7 @@ export interface TransactOptions {
   readonly backoff: Backoff;
 }
 
-export type TransactionOutcome =
+type TransactionOutcome =
   | { readonly kind: 'done' }
   /** Nothing was written; `places` are the indexes of the writes whose condition failed. */
   | { readonly kind: 'refused'; readonly places: ReadonlySet<number>; readonly cause: unknown };

@@ -9,7 +9,7 @@ import type { Telemetry } from './telemetry.ts';
 
 type Ports = CountingPorts<LedgerKey, LedgerDelivery>;
 
-/** The ports, with counts of what is counted by them, and of what was counted before. */
+/** The ports with metrics of counted and repeated chunks. */
 export function observedPorts(ports: Ports, { count, log }: Telemetry): Ports {
   return {
     ...ports,
@@ -24,8 +24,8 @@ export function observedPorts(ports: Ports, { count, log }: Telemetry): Ports {
     },
     async known(deliveries) {
       const known = await ports.known(deliveries).catch((error: unknown) => {
-        // It goes on without them, more slowly.
-        log('WARN', 'marks could not be looked up', errorDetails(error));
+        // The processor continues without them, more slowly.
+        log('WARN', 'dedup records could not be looked up', errorDetails(error));
         throw error;
       });
       count('ChunksRepeated', known.size);
@@ -34,22 +34,22 @@ export function observedPorts(ports: Ports, { count, log }: Telemetry): Ports {
   };
 }
 
-/** The dead-letter queue, with a line of log for what is put there. */
+/** The dead-letter queue with a log line and a metric for each call. */
 export function observedDeadLetters(
   inner: DeadLetterSink,
   { log, count }: Telemetry,
 ): DeadLetterSink {
   return {
-    async park(letters) {
-      const parked = await inner.park(letters);
-      const told = letters.filter(({ messageId }) => parked.has(messageId));
-      count('DeadLettersParked', told.length);
-      if (told.length > 0) {
-        const reasons = [...new Set(told.map(reasonCode))];
-        const ids = batchIdsOf(told.map(({ body }) => body));
-        log('WARN', 'dead letters parked', { letters: told.length, reasons, ...ids });
+    async park(deadLetters) {
+      const stored = await inner.park(deadLetters);
+      const added = deadLetters.filter(({ messageId }) => stored.has(messageId));
+      count('DeadLettersParked', added.length);
+      if (added.length > 0) {
+        const reasons = [...new Set(added.map(reasonCode))];
+        const ids = batchIdsOf(added.map(({ body }) => body));
+        log('WARN', 'messages dead-lettered', { letters: added.length, reasons, ...ids });
       }
-      return parked;
+      return stored;
     },
   };
 }
@@ -65,14 +65,14 @@ export function countSweep(result: SweepResult, { count }: Telemetry): void {
   if (result.failed === 0) count('SweepsDone', 1);
 }
 
-/** What is behind the code of a reason may quote what was sent. */
+/** The code of a reason; the rest may quote a request. */
 function reasonCode({ reason }: DeadLetter): string {
   return /^[a-z_]{1,40}(?=:)/.exec(reason)?.[0] ?? 'other';
 }
 
 const batchIdsMax = 20;
 
-/** Which batches messages are of, as far as they are of any: 20 at the most, for a log. */
+/** The batches of messages, at most 20, for a log line. */
 export function batchIdsOf(bodies: readonly string[]): { batch_ids: string[] } {
   const ids = new Set<string>();
   for (const body of bodies) {

@@ -4,14 +4,14 @@ import type { Context } from 'aws-lambda';
 
 import type { ItemErrorCode } from '../../../domain/device-event.ts';
 import type { ProblemCode } from '../../../domain/problem.ts';
-import { errorAsTold, errorDetails } from '../clients.ts';
+import { withoutQuotations, errorDetails } from '../clients.ts';
 import type { Environment } from '../environment.ts';
 import { traced, tracingOf } from './tracing.ts';
 
 export type FunctionName = 'ingest' | 'process' | 'query' | 'sweep';
 type Level = 'DEBUG' | 'INFO' | 'WARN' | 'ERROR';
 
-/** All that is counted, beside `Duration` and `ColdStart`: CloudWatch bills each name. */
+/** All metrics beside `Duration` and `ColdStart`; CloudWatch bills each name. */
 export type MetricName =
   | 'Requests'
   | 'BatchesAccepted'
@@ -34,25 +34,25 @@ export type MetricName =
   | `Problem_${ProblemCode}`
   | `ItemError_${ItemErrorCode}`;
 
-/** What Lambda says of an invocation. */
+/** Lambda's context of an invocation. */
 export type InvocationContext = Omit<Context, 'done' | 'fail' | 'succeed'>;
 type Handler<Event, Result> = (event: Event, context: InvocationContext) => Promise<Result>;
 
 /**
- * What a function says of itself, in lines on its standard output: a structured log, and at the end
- * of each invocation one line of metrics in CloudWatch's embedded metric format, and in traces. An environment has
- * one invocation at a time, so that both belong to the one that runs.
+ * The telemetry of a function: a structured log on standard output, one line of metrics in CloudWatch's
+ * embedded metric format at the end of each invocation, and traces. An environment runs one invocation
+ * at a time, so that all three belong to the current one.
  */
 export interface Telemetry {
   /** The details hold no token, header or body; see `errorDetails`. */
   readonly log: (level: Level, message: string, details?: object) => void;
-  /** Puts the keys into all further lines of this invocation, and into its trace. */
+  /** Adds the keys to all further lines of this invocation, and to its trace. */
   readonly about: (keys: { request_id?: string; batch_id?: string }) => void;
-  /** Adds to a metric of this invocation. What is zero is left out: it costs, and says nothing. */
+  /** Adds to a metric of this invocation; omits zeros, which would cost money. */
   readonly count: (name: MetricName, amount: number) => void;
-  /** The client, each of whose calls is a part of the trace. */
+  /** Adds the client's calls to the trace; returns the client. */
   readonly traced: <Client extends { readonly middlewareStack: object }>(client: Client) => Client;
-  /** The handler, with its lines, its metrics and its duration. */
+  /** The handler with log, metrics and trace. */
   readonly handler: <Event, Result>(handle: Handler<Event, Result>) => Handler<Event, Result>;
 }
 
@@ -71,7 +71,7 @@ export function telemetryOf(name: FunctionName, environment: Environment): Telem
   });
   const tracing = tracingOf(environment);
   const amounts = new Map<MetricName, number>();
-  // An environment that was made ready ahead of its time keeps nobody waiting.
+  // With provisioned concurrency no request waits for the start of an environment.
   const start = environment.optional('AWS_LAMBDA_INITIALIZATION_TYPE') ?? 'on-demand';
   let isCold = start === 'on-demand';
 
@@ -82,7 +82,7 @@ export function telemetryOf(name: FunctionName, environment: Environment): Telem
     metrics.addMetric('Duration', MetricUnit.Milliseconds, ms);
     if (isCold) metrics.addMetric('ColdStart', MetricUnit.Count, 1);
     isCold = false;
-    // Not a dimension: it only leads from the line to the others of the invocation.
+    // Metadata, not a dimension: it relates the line to the others of the invocation.
     metrics.addMetadata('function_request_id', requestId).publishStoredMetrics();
   }
 
@@ -108,7 +108,7 @@ export function telemetryOf(name: FunctionName, environment: Environment): Telem
         return await tracing.invocation(name, about, () => handle(event, context));
       } catch (error) {
         log('ERROR', 'the invocation failed', errorDetails(error));
-        throw errorAsTold(error);
+        throw withoutQuotations(error);
       } finally {
         publish(startedAt, context.awsRequestId);
       }

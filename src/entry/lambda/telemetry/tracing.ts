@@ -1,35 +1,35 @@
 import type { DynamoDBClient } from '@aws-sdk/client-dynamodb';
 
 import { isThrottle } from '../../../engines/aws/errors.ts';
-import { errorAsTold } from '../clients.ts';
+import { withoutQuotations } from '../clients.ts';
 import type { Environment } from '../environment.ts';
 import type { Subsegment } from './xray.ts';
 
 type Annotations = Readonly<Record<string, string | number | boolean>>;
 
 export interface Tracing {
-  /** Runs an invocation in a subsegment of its own, where its trace is sampled. */
+  /** Runs an invocation in a subsegment if its trace is sampled. */
   readonly invocation: <T>(name: string, about: Annotations, act: () => Promise<T>) => Promise<T>;
-  /** Adds to the subsegment of the invocation that runs. */
+  /** Adds to the subsegment of the current invocation. */
   readonly annotate: (annotations: Annotations) => void;
-  /** A call of AWS in a subsegment, within that of the invocation. */
+  /** Runs a call of AWS in a subsegment of the invocation's. */
   readonly call: <T extends { output: object }>(call: AwsCall, act: () => Promise<T>) => Promise<T>;
 }
 
 export interface AwsCall {
-  /** As the class of the client is called, `S3Client`. */
+  /** The class of the client, `S3Client`. */
   readonly clientName: string;
-  /** `PutObjectCommand`. */
+  /** The class of the command, `PutObjectCommand`. */
   readonly commandName: string;
   readonly input: object;
 }
 
-/** Traces exist on Lambda alone, whose daemon takes them: elsewhere nothing of it is loaded. */
+/** Traces need Lambda's daemon: elsewhere no tracing library is loaded. */
 export function tracingOf(environment: Environment): Tracing {
   const isOn =
     environment.optional('LAMBDA_TASK_ROOT') !== undefined &&
     environment.optional('POWERTOOLS_TRACE_ENABLED') !== 'false';
-  // Lambda writes another one for each invocation.
+  // Lambda sets the variable for each invocation.
   const isSampled = () => /(?:^|;)Sampled=1(?:;|$)/.test(process.env['_X_AMZN_TRACE_ID'] ?? '');
   let current: Subsegment | undefined;
 
@@ -67,12 +67,12 @@ export function tracingOf(environment: Environment): Tracing {
 
 type Stack = DynamoDBClient['middlewareStack'];
 
-/** The client, each of whose calls is then a part of the trace. */
+/** Adds the client's calls to the trace; returns the client. */
 export function traced<Client extends { readonly middlewareStack: object }>(
   client: Client,
   { call }: Tracing,
 ): Client {
-  // The stacks of all clients are the same but for the types of what goes through.
+  // The middleware stacks of all clients differ only in their types.
   (client.middlewareStack as Stack).add(
     (next, { clientName = '', commandName = '' }) =>
       (args) =>
@@ -88,13 +88,13 @@ async function within<T>(subsegment: Subsegment | undefined, act: () => Promise<
     subsegment?.close();
     return result;
   } catch (error) {
-    // What an error says may be of a body or a token.
-    subsegment?.close(errorAsTold(error));
+    // The message of an error may quote a body or a token.
+    subsegment?.close(withoutQuotations(error));
     throw error;
   }
 }
 
-/** Of a call's input only where it goes to. Source: AWS X-Ray Developer Guide, "AWS resource data". */
+/** The target of a call, and nothing else of its input. Source: AWS X-Ray Developer Guide, "AWS resource data". */
 function placeOf(input: object) {
   const { TableName, QueueUrl, Bucket } = input as Record<string, unknown>;
   return { table_name: TableName, queue_url: QueueUrl, bucket_name: Bucket };

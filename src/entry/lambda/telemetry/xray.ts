@@ -1,23 +1,23 @@
 import { Tracer } from '@aws-lambda-powertools/tracer';
 
 /*
- * Loaded when the first sampled invocation comes: the SDK of X-Ray takes half as long to load as all
- * else in a bundle, and of many requests most are not sampled.
+ * Loaded at the first sampled invocation: the X-Ray SDK takes half as long to load as the rest of the
+ * bundle, and most requests are not sampled.
  */
 
-// Its wrapper of node:http would name hosts and paths; the clients of AWS have subsegments of ours.
+// Its wrapper of node:http would record hosts and paths; `tracing.ts` records the calls of AWS.
 const tracer = new Tracer({ captureHTTPsRequests: false });
-// The SDK puts the segment that Lambda has opened into the context in which it is loaded.
+// The SDK puts the segment that Lambda opened into the context in which the SDK is loaded.
 const lambdaSegment = tracer.getSegment();
 
 export type Subsegment = ReturnType<NonNullable<typeof lambdaSegment>['addNewSubsegment']>;
 
-/** Opens a part of the trace that runs now; undefined where there is none. */
+/** Opens a subsegment of the current trace; undefined if there is none. */
 export function openSubsegment(name: string): Subsegment | undefined {
   if (lambdaSegment === undefined) return undefined;
   return tracer.provider.getNamespace().runAndReturn(() => {
     tracer.setSegment(lambdaSegment);
-    // Asking for it lets it take the id of this invocation's trace.
+    // Reading the segment makes it take the id of this invocation's trace.
     return tracer.getSegment()?.addNewSubsegment(name);
   });
 }
