@@ -90,7 +90,7 @@ export class StatsText {
 export class Groups {
   readonly #groupBy: readonly Dimension[];
   /** What is not grouped by is empty there. */
-  readonly #tally: Increments = new Map();
+  readonly #increments: Increments = new Map();
 
   constructor(groupBy: readonly Dimension[]) {
     this.#groupBy = groupBy;
@@ -106,7 +106,7 @@ export class Groups {
         type: hasType ? type : '',
         state: hasState ? state : '',
       };
-      const isNew = addIncrement(this.#tally, group, count) === 1;
+      const isNew = addIncrement(this.#increments, group, count) === 1;
       if (isNew) more += group.date.length + group.type.length + group.state.length;
     }
     return more;
@@ -115,7 +115,7 @@ export class Groups {
   /** In the order of the rows. */
   rows(): StatsRow[] {
     const kept = dimensions.filter((name) => this.#groupBy.includes(name));
-    return [...rowsOfIncrements(this.#tally)]
+    return [...rowsOfIncrements(this.#increments)]
       .map((row) => ({ row, key: row.date + bytesKey(typeStateKey(row.type, row.state)) }))
       .sort((a, b) => (a.key < b.key ? -1 : 1))
       .map(({ row }) => ({

@@ -5,7 +5,7 @@ import type { Pipeline } from '../../pipeline/ports.ts';
 import { ingestScope, refusalAnswer, replayScope, type ImmediateAccess } from '../app/access.ts';
 import { ingestAnswer, problemAnswer, type Answer } from '../app/answer.ts';
 import { corsHeaders, type CrossOrigins } from '../app/cors.ts';
-import { headersOfRefusal, requestIdFor } from './exchanges.ts';
+import { recordRefusal, requestIdFor } from './exchanges.ts';
 import { InflationQueue } from './inflation-queue.ts';
 import { bodyTooLarge, readIngestHeaders } from '../app/ingest-headers.ts';
 import type { MemoryBudget } from './memory-budget.ts';
@@ -23,11 +23,11 @@ export interface IngestHandlerOptions {
   readonly corsOrigins: CrossOrigins;
   /** Whether connections are to be closed after their answer. */
   readonly isStopping: () => boolean;
-  readonly onDefect: (error: Error) => void;
+  readonly onUnexpectedError: (error: Error) => void;
   readonly observer: HttpObserver;
 }
 
-const gone = Promise.resolve(undefined);
+const cancelled = Promise.resolve(undefined);
 
 type BodyReading =
   | { readonly body: Buffer }
@@ -40,7 +40,7 @@ type BodyReading =
  */
 export function createIngestHandler(options: IngestHandlerOptions) {
   const { pipeline, bodyBytesMax, budget, lingerMs, access, corsOrigins, isStopping } = options;
-  const { onDefect, observer } = options;
+  const { onUnexpectedError: onDefect, observer } = options;
 
   const inflations = new InflationQueue(bodyBytesMax, bodyBytesMax);
 
@@ -72,24 +72,24 @@ export function createIngestHandler(options: IngestHandlerOptions) {
       return;
     }
     if (expectsContinue) response.writeContinue();
-    let heldBytes = 0;
-    const letGo = () => {
-      budget.release(heldBytes);
-      heldBytes = 0;
+    let reservedBytes = 0;
+    const releaseMemory = () => {
+      budget.release(reservedBytes);
+      reservedBytes = 0;
     };
-    const hold = (bytes: number) => {
+    const reserveMemory = (bytes: number) => {
       const hasRoom = budget.reserve(bytes);
-      if (hasRoom) heldBytes += bytes;
+      if (hasRoom) reservedBytes += bytes;
       // The body is dropped, however long the rest of it takes to come.
-      else letGo();
+      else releaseMemory();
       return hasRoom;
     };
     try {
-      const body = await readBody(request, response, bodyBytesMax, refusal, hold);
+      const body = await readBody(request, response, bodyBytesMax, refusal, reserveMemory);
       // A client that was told meanwhile that it is late must not find its batch taken after all.
       if (body === 'aborted' || response.headersSent) return;
       if ('refusal' in body) {
-        letGo();
+        releaseMemory();
         if (body.isTooLarge) await refuseAndClose(request, response, body.refusal, lingerMs);
         else send(response, body.refusal, isStopping());
         return;
@@ -101,17 +101,17 @@ export function createIngestHandler(options: IngestHandlerOptions) {
           ? await pipeline.ingest(submission)
           : await inflations.run(request.socket, body.body.length, () =>
               // One who is gone could not be told.
-              response.destroyed ? gone : pipeline.ingest(submission),
+              response.destroyed ? cancelled : pipeline.ingest(submission),
             );
       if (outcome === undefined) return;
-      observer.judged(outcome, body.body.length, requestIdFor(response));
+      observer.decided(outcome, body.body.length, requestIdFor(response));
       send(response, ingestAnswer(outcome, headers.strict), isStopping());
     } catch (error) {
       onDefect(error instanceof Error ? error : new Error(String(error)));
       const detail = 'The batch met an error of ours.';
       send(response, problemAnswer({ code: 'internal', detail }), true);
     } finally {
-      letGo();
+      releaseMemory();
     }
   };
 }
@@ -150,7 +150,7 @@ function readBody(
   response: ServerResponse,
   bytesMax: number,
   refusal: Answer | undefined,
-  hold: (bytes: number) => boolean,
+  reserveMemory: (bytes: number) => boolean,
 ): Promise<BodyReading> {
   return new Promise((resolve) => {
     let chunks: Buffer[] = [];
@@ -163,7 +163,7 @@ function readBody(
         request.removeAllListeners('data');
         chunks = [];
         resolve({ refusal: bodyTooLarge(bytesMax), isTooLarge: true });
-      } else if (refused === undefined && !hold(chunk.length)) {
+      } else if (refused === undefined && !reserveMemory(chunk.length)) {
         refused = overloaded;
         chunks = [];
       } else if (refused === undefined) {
@@ -194,7 +194,7 @@ function send(
   if (response.destroyed) return;
   response.writeHead(status, {
     ...headers,
-    ...headersOfRefusal(response, problem),
+    ...recordRefusal(response, problem),
     'content-length': Buffer.byteLength(body),
     ...(close && { connection: 'close' }),
   });
@@ -226,7 +226,7 @@ export function refuseAndClose(
   return new Promise((resolve) => {
     response.writeHead(status, {
       ...headers,
-      ...headersOfRefusal(response, problem),
+      ...recordRefusal(response, problem),
       'content-length': Buffer.byteLength(body),
       connection: 'close',
     });

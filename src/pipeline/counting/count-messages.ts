@@ -1,7 +1,7 @@
 import type { DayOf } from '../../domain/day.ts';
 import { readMessage, type MessageReading } from '../chunks/queue-message.ts';
 import {
-  NotCountable,
+  PermanentFailure,
   type CounterStore,
   type Delivery,
   type DeadLetter,
@@ -95,7 +95,7 @@ export async function countMessages<Mark, D extends Delivery<Mark>>(
     groups = [...ports.group([...left])];
   }
   for (const [message, error] of failures) {
-    const isLast = message.receives >= rules.receivesMax || error instanceof NotCountable;
+    const isLast = message.receives >= rules.receivesMax || error instanceof PermanentFailure;
     if (isLast) dead.set(message, `not_counted: ${describe(error)}`);
   }
   const settled = await deadLetter(dead, ports.deadLetters);
@@ -199,7 +199,7 @@ async function applyGroup<Mark, D extends Delivery<Mark>>(
     );
     return { failed, repeated: repeated.length };
   } catch (error) {
-    if (!(error instanceof NotCountable) || group.length === 1) return fail(error);
+    if (!(error instanceof PermanentFailure) || group.length === 1) return fail(error);
     const half = Math.ceil(group.length / 2);
     const halves = [
       await applyGroup(group.slice(0, half), ports, rules),
@@ -231,7 +231,7 @@ async function deadLetter(
     deadLetters.set(messageId, { messageId, ...content });
   }
   if (deadLetters.size === 0) return new Set();
-  const stored = await sink.park([...deadLetters.values()]);
+  const stored = await sink.add([...deadLetters.values()]);
   return new Set([...dead.keys()].filter(({ messageId }) => stored.has(messageId)));
 }
 

@@ -185,7 +185,7 @@ export class BatchReconciler {
   }
 
   async #deadLetter(deadLetters: readonly DeadLetter[]): Promise<Outcome> {
-    const stored = await this.#ports.deadLetters.park(deadLetters);
+    const stored = await this.#ports.deadLetters.add(deadLetters);
     this.counts.parked += stored.size;
     if (stored.size < deadLetters.length) {
       throw new Error('the dead-letter queue accepts no messages now');

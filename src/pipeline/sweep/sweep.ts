@@ -41,7 +41,7 @@ export async function sweepBatch(
   }
   const reasons: string[] = [];
   const deadLetters: DeadLetterSink = {
-    park(letters) {
+    add(letters) {
       reasons.push(...letters.map(({ reason }) => reason));
       return Promise.resolve(new Set(letters.map(({ messageId }) => messageId)));
     },

@@ -90,7 +90,7 @@ async function recountRawStore(
     client,
     stack.description.outputs['BucketName'] ?? '',
   ).list()) {
-    const { tally, reason } = {
+    const { increments: tally, reason } = {
       reason: undefined,
       tally: undefined,
       ...recount(raw, dateOfTimestamp),

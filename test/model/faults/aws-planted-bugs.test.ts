@@ -25,8 +25,8 @@ const bugs: Record<string, Variant> = {
   'treats messages as sent that SQS reports as failed': { sqsClient: withoutFailed },
   'treats dead letters as sent before they are, and is killed': {
     parking: (inner) => ({
-      park(letters) {
-        void inner.park(letters);
+      add(letters) {
+        void inner.add(letters);
         return Promise.resolve(new Set(letters.map(({ messageId }) => messageId)));
       },
     }),
@@ -74,14 +74,14 @@ const seedsThatShow: Readonly<Record<string, number>> = {
   'adds without a ledger': 680,
   'writes the ledger before the counters': 680,
   'writes the ledger after the counters': 680,
-  'knows a message by its id': 4,
+  'identifies a chunk by its message id': 4,
   'repeats a transaction of unknown outcome without its condition': 54,
-  'drops all of a transaction of which one was counted': 134,
-  'takes messages for sent that SQS names as failed': 32,
-  'takes dead letters for sent before they are, and is killed': 8,
-  'answers 200 before all is sent, and nobody sweeps': 680,
-  'excludes by what is known now what an earlier attempt did not': 248,
-  'cuts a swept batch by what is set now': 19,
+  'treats all of a transaction as counted if one was': 134,
+  'treats messages as sent that SQS reports as failed': 32,
+  'treats dead letters as sent before they are, and is killed': 8,
+  'answers 200 before all is sent, without a sweep': 680,
+  'rejects over-limit items that an earlier attempt accepted': 248,
+  'cuts a swept batch by the current setting': 19,
   'counts what is too old': 141,
 };
 /** Any of the bugs shows long before the last. */

@@ -105,7 +105,7 @@ const ports: SweepPorts = {
     },
   },
   deadLetters: {
-    park: (more) => {
+    add: (more) => {
       deadLetters.push(...more);
       return Promise.resolve(new Set(more.map(({ messageId }) => messageId)));
     },

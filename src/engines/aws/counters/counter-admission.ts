@@ -9,7 +9,7 @@ import {
 import { admitInOrder, type Counter } from '../../../domain/day-bound.ts';
 import type { DayOf } from '../../../domain/day.ts';
 import type { CalendarDate } from '../../../domain/timestamp.ts';
-import { refuseOverLimitItems } from '../../../pipeline/exclusions.ts';
+import { rejectOverLimitItems } from '../../../pipeline/exclusions.ts';
 import { Unavailable, type Batch } from '../../../pipeline/ports.ts';
 import { inParallel } from '../../../util/in-parallel.ts';
 import type { Item } from '../ledger/ledger-table.ts';
@@ -76,7 +76,7 @@ export class CounterAdmission {
    */
   async admit(batch: Batch): Promise<Batch> {
     if (batch.excluded !== undefined) return batch;
-    const unknown = this.#unknownCounters(batch.tally);
+    const unknown = this.#unknownCounters(batch.increments);
     if (unknown.size === 0) return batch;
     const deadline = this.#options.now() + readMsMax;
     const demands = new Map<CalendarDate, DayDemand>();
@@ -92,7 +92,11 @@ export class CounterAdmission {
     const has = (counter: Counter) =>
       demands.get(counter.date)?.newCounters.has(keyOf(counter)) !== true;
     const roomOn = (date: CalendarDate) => demands.get(date)?.room ?? 0;
-    return refuseOverLimitItems(batch, this.#options.dayOf, admitInOrder({ has, roomOn }));
+    return rejectOverLimitItems(
+      batch,
+      this.#options.dayOf,
+      admitInOrder({ has, newCountersLeft: roomOn }),
+    );
   }
 
   /** Notes the counters of a stored batch: they will exist. */

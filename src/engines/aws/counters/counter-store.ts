@@ -10,7 +10,7 @@ import {
   type CounterRow,
   type Increments,
 } from '../../../domain/counter.ts';
-import { NotCountable, type CounterStore, type Delivery } from '../../../pipeline/ports.ts';
+import { PermanentFailure, type CounterStore, type Delivery } from '../../../pipeline/ports.ts';
 import type { Backoff } from '../../../util/backoff.ts';
 import { nameOf } from '../errors.ts';
 import {
@@ -76,7 +76,7 @@ async function countNew(
   } catch (error) {
     const refusal = whyRefused(error);
     if (refusal === undefined) throw error;
-    throw new NotCountable(`DynamoDB refuses the transaction${refusal}`, { cause: error });
+    throw new PermanentFailure(`DynamoDB refuses the transaction${refusal}`, { cause: error });
   }
 }
 
@@ -99,7 +99,7 @@ function writesOf(
   deliveries: readonly LedgerDelivery[],
 ): TransactWriteItem[] {
   const now = backoff.now();
-  const records = deliveries.map(({ mark, items, tally }) => ({
+  const records = deliveries.map(({ dedupKey: mark, items, increments: tally }) => ({
     Put: {
       TableName: ledgerTable,
       Item: {
@@ -117,7 +117,7 @@ function writesOf(
   );
   const writes = [...records, ...counters];
   if (writes.length <= transactionWritesMax) return writes;
-  throw new NotCountable(
+  throw new PermanentFailure(
     `${deliveries.length} deliveries with ${counters.length} counters exceed the ${transactionWritesMax} writes of a transaction`,
   );
 }
@@ -159,7 +159,7 @@ function splitDuplicates(deliveries: readonly LedgerDelivery[]) {
   const distinct: LedgerDelivery[] = [];
   const duplicates: LedgerDelivery[] = [];
   for (const delivery of deliveries) {
-    const id = `${delivery.mark.id} ${delivery.mark.entry}`;
+    const id = `${delivery.dedupKey.id} ${delivery.dedupKey.entry}`;
     (seen.has(id) ? duplicates : distinct).push(delivery);
     seen.add(id);
   }

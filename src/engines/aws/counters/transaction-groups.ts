@@ -10,16 +10,16 @@ export function groupDeliveries<D extends Delivery<unknown>>(deliveries: readonl
   const groups: { deliveries: D[]; sum: Increments; counters: number }[] = [];
   for (const delivery of deliveries) {
     const open = groups.at(-1);
-    const more = open === undefined ? 0 : newCounters(open.sum, delivery.tally);
+    const more = open === undefined ? 0 : newCounters(open.sum, delivery.increments);
     const hasRoom =
       open !== undefined &&
       open.deliveries.length + 1 + open.counters + more <= transactionWritesMax;
     if (hasRoom) {
       open.deliveries.push(delivery);
-      open.counters += mergeIncrements(open.sum, delivery.tally);
+      open.counters += mergeIncrements(open.sum, delivery.increments);
     } else {
       const sum: Increments = new Map();
-      const counters = mergeIncrements(sum, delivery.tally);
+      const counters = mergeIncrements(sum, delivery.increments);
       groups.push({ deliveries: [delivery], sum, counters });
     }
   }
@@ -29,7 +29,7 @@ export function groupDeliveries<D extends Delivery<unknown>>(deliveries: readonl
 /** The sum of all their increments. */
 export function sumOf(deliveries: readonly Delivery<unknown>[]): Increments {
   const sum: Increments = new Map();
-  for (const { tally } of deliveries) mergeIncrements(sum, tally);
+  for (const { increments: tally } of deliveries) mergeIncrements(sum, tally);
   return sum;
 }
 

@@ -24,10 +24,10 @@ export function deadLetterOnce(
   options: DeadLetterOnceOptions,
 ): DeadLetterSink {
   return {
-    async park(deadLetters) {
+    async add(deadLetters) {
       const known = await inParallel(parallelReads, deadLetters, (each) => isKnown(options, each));
       const fresh = deadLetters.filter((_, at) => known[at] !== true);
-      const sent = fresh.length === 0 ? new Set<string>() : await inner.park(fresh);
+      const sent = fresh.length === 0 ? new Set<string>() : await inner.add(fresh);
       const added = fresh.filter(({ messageId }) => sent.has(messageId));
       await inParallel(parallelReads, added, (each) => remember(options, each));
       const before = deadLetters.filter((_, at) => known[at] === true);

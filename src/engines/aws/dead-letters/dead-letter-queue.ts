@@ -31,7 +31,7 @@ const reasonCharactersMax = 500;
 /** Sends unchanged message bodies to the dead-letter queue, each with its reason. */
 export function deadLetterQueue(options: SqsOptions): DeadLetterSink {
   return {
-    async park(deadLetters) {
+    async add(deadLetters) {
       const { sent } = await sendAll(options, deadLetters.map(messageOf(options.backoff.now())));
       return new Set(deadLetters.filter((_, at) => sent.has(at)).map(({ messageId }) => messageId));
     },

@@ -2,7 +2,7 @@ import { rawKeyOf, type BatchId } from '../../../domain/batch-id.ts';
 import type { DayOf } from '../../../domain/day.ts';
 import { withoutItems } from '../../../pipeline/exclusions.ts';
 import {
-  NothingAdmitted,
+  AllItemsOverLimit,
   Unavailable,
   type Batch,
   type ChunkQueue,
@@ -73,7 +73,7 @@ export function awsIntake(options: AwsIntakeOptions): Intake {
         (error) => onFailure(error, batchId),
         () => accept(options, batch, (id) => (batchId = id)).catch(asNothingAdmitted),
       );
-      if (result instanceof NothingAdmitted) throw result;
+      if (result instanceof AllItemsOverLimit) throw result;
       return result;
     },
     recall: (caller, key) =>
@@ -86,8 +86,8 @@ export function awsIntake(options: AwsIntakeOptions): Intake {
 }
 
 /** The batch is at fault, and not AWS. */
-function asNothingAdmitted(error: unknown): NothingAdmitted {
-  if (error instanceof NothingAdmitted) return error;
+function asNothingAdmitted(error: unknown): AllItemsOverLimit {
+  if (error instanceof AllItemsOverLimit) return error;
   throw error;
 }
 
@@ -119,7 +119,7 @@ async function accept(
   if (!isStored) await options.rawStore.put(raw);
   await options.queue.send(cut.chunks);
   const isFirst = await options.records.complete({ ...raw, chunks: cut.chunks.length });
-  options.admission.remember(taken.tally);
+  options.admission.remember(taken.increments);
   const stored = storedAs(identity);
   return isFirst && !isStored
     ? { stored }
@@ -129,7 +129,7 @@ async function accept(
 /**
  * Claims the key after the admission. If the day's limit admits nothing of the batch now, an earlier
  * attempt may have been admitted.
- * @throws {NothingAdmitted} if there was none.
+ * @throws {AllItemsOverLimit} if there was none.
  */
 async function claimAdmitted(
   options: AwsIntakeOptions,
@@ -140,7 +140,7 @@ async function claimAdmitted(
     const { excluded } = await options.admission.admit(batch);
     return await claimKey(options, batch, { ...fresh, ...(excluded && { excluded }) });
   } catch (error) {
-    if (!(error instanceof NothingAdmitted) || batch.idempotency === undefined) throw error;
+    if (!(error instanceof AllItemsOverLimit) || batch.idempotency === undefined) throw error;
     const { caller, idempotency } = batch;
     const holder = await options.records.findKey(caller, idempotency.key, options.now());
     const claim = holder && (await claimHeld(options, holder, idempotency));

@@ -3,7 +3,7 @@ import { randomUUID } from 'node:crypto';
 import { PutItemCommand, type TransactWriteItem } from '@aws-sdk/client-dynamodb';
 
 import { isRetryable } from '../errors.ts';
-import { backOff } from '../../../util/backoff.ts';
+import { waitForRetry } from '../../../util/backoff.ts';
 import { keyItem, rebuildRunKey } from './ledger-table.ts';
 import { transact, transactionWritesMax, type TransactOptions } from './transact.ts';
 
@@ -44,7 +44,7 @@ export class FencedWrites {
         await client.send(new PutItemCommand({ TableName: ledgerTable, Item }));
         return new FencedWrites(options, runId);
       } catch (error) {
-        if (!isRetryable(error) || !(await backOff(backoff, attempts))) throw error;
+        if (!isRetryable(error) || !(await waitForRetry(backoff, attempts))) throw error;
       }
     }
   }

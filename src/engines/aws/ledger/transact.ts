@@ -7,7 +7,7 @@ import {
   type TransactWriteItem,
 } from '@aws-sdk/client-dynamodb';
 
-import { backOff, type Backoff } from '../../../util/backoff.ts';
+import { waitForRetry, type Backoff } from '../../../util/backoff.ts';
 import { isRetryable, isRetryableCode } from '../errors.ts';
 
 /** DynamoDB's limit of writes in one TransactWriteItems. */
@@ -44,7 +44,7 @@ export async function transact(
       const places = failedConditions(codes ?? []);
       if (places.size > 0) return { kind: 'refused', places, cause: error };
       const isTransient = codes?.every(isTransientCode) ?? isRetryable(error);
-      if (!isTransient || !(await backOff(backoff, attempts))) throw error;
+      if (!isTransient || !(await waitForRetry(backoff, attempts))) throw error;
       if (codes !== undefined) request = requestOf(writesOf());
     }
   }

@@ -10,7 +10,7 @@ import type { S3Client } from '@aws-sdk/client-s3';
 import type { BatchId } from '../../../domain/batch-id.ts';
 import { typeAndStateOf } from '../../../domain/counter.ts';
 import { isRetryable } from '../errors.ts';
-import { backOff, type Backoff } from '../../../util/backoff.ts';
+import { waitForRetry, type Backoff } from '../../../util/backoff.ts';
 import { batchGet } from '../ledger/batch-get.ts';
 import { inParallel } from '../../../util/in-parallel.ts';
 import { batchKey, chunkKey, idempotencyKey, keyItem, type Item } from '../ledger/ledger-table.ts';
@@ -176,7 +176,7 @@ export class AuditSource {
       } catch (error) {
         // Another transaction is writing one of the rows.
         const isPassing = error instanceof TransactionCanceledException || isRetryable(error);
-        if (!isPassing || !(await backOff(backoff, attempts))) throw error;
+        if (!isPassing || !(await waitForRetry(backoff, attempts))) throw error;
       }
     }
   }

@@ -40,8 +40,8 @@ export function observedDeadLetters(
   { log, count }: Telemetry,
 ): DeadLetterSink {
   return {
-    async park(deadLetters) {
-      const stored = await inner.park(deadLetters);
+    async add(deadLetters) {
+      const stored = await inner.add(deadLetters);
       const added = deadLetters.filter(({ messageId }) => stored.has(messageId));
       count('DeadLettersParked', added.length);
       if (added.length > 0) {
