@@ -84,7 +84,7 @@ function parseItems(
     return unreadable('empty_body', 'The body is empty; send {"processed_devices":[…]}.');
   }
   if (isNestedDeeperThan(body, jsonDepthMax)) {
-    return unreadable('invalid_json', `The body nests deeper than ${jsonDepthMax} levels.`);
+    return unreadable('invalid_json', `The JSON is nested deeper than ${jsonDepthMax} levels.`);
   }
   let document: unknown;
   try {
@@ -97,7 +97,7 @@ function parseItems(
   if (items === undefined) {
     return unreadable(
       'invalid_body',
-      'The body must be an object whose member processed_devices is a list of items.',
+      'The body must be a JSON object with an array of items as processed_devices.',
     );
   }
   return { items };
@@ -163,6 +163,6 @@ function unreadable(code: 'empty_body' | 'invalid_json' | 'invalid_body', detail
 }
 
 function whyNotJson(error: unknown): string {
-  if (error instanceof SyntaxError) return `The body is not JSON: ${error.message}.`;
+  if (error instanceof SyntaxError) return `The body is not valid JSON: ${error.message}.`;
   return 'The body is not UTF-8.';
 }

@@ -47,7 +47,7 @@ const explanations: Record<FieldErrorCode, string> = {
 /** All there are, with what each says of a field or an item. */
 export const itemErrors: Readonly<Record<ItemErrorCode, string>> = {
   ...explanations,
-  too_many_counters: 'would begin a new counter on a day that has as many as it may have',
+  too_many_counters: 'needs a new counter on a day that has reached its limit of counters',
 };
 
 /** Why a field of an item, or (field null) the item as a whole, is refused. */
@@ -99,8 +99,8 @@ export function readDeviceEvent(
 
 /** Why a valid item is refused whose counter would be one more than its day may have. */
 export function tooManyCounters({ date }: DeviceEvent): FieldError {
-  // Without the bound: a retry gets the same answer, whatever it is by then.
-  const message = `the item would begin a new counter, and ${date} has as many as a day may have; send types and states that the day has, or have the bound raised`;
+  // The message omits the limit, so that a retry gets the same answer after the limit has changed.
+  const message = `the item needs a new counter, and ${date} has reached its limit of counters; use types and states that the day has, or raise the limit`;
   return { field: null, code: 'too_many_counters', message };
 }
 

@@ -21,7 +21,7 @@ export function inflate(body: Uint8Array, encoding: ContentEncoding, bytesMax: n
       return { code: 'body_too_large', detail };
     }
     const why = error instanceof Error ? error.message : String(error);
-    return { code: 'invalid_gzip', detail: `The body cannot be inflated: ${why}.` };
+    return { code: 'invalid_gzip', detail: `The body is not a valid gzip stream: ${why}.` };
   }
 }
 

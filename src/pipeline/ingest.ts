@@ -131,7 +131,7 @@ function repeated(
     return acknowledged(earlier, judgementOf(earlier.excluded));
   }
   const detail =
-    'This Idempotency-Key came before with another body. Use a new key for a new batch.';
+    'This Idempotency-Key was already used with another body. Use a new key for a new batch.';
   return refused({ code: 'idempotency_key_reused', detail });
 }
 
@@ -157,7 +157,7 @@ function itemsProblem(
   const why =
     excluded === 0
       ? ''
-      : ` ${excluded} of them are valid, and would begin more counters than their days may have.`;
+      : ` ${excluded} of them are valid, but exceed the limit of counters of their days.`;
   if (events.length === 0) {
     const detail =
       excluded === 0

@@ -45,9 +45,9 @@ export function readAgain(
   const reading = readBatch(inflated.body, dayOf, excluded);
   if (!reading.readable) return { reason: `${reading.code}: ${reading.detail}` };
   if (reading.events.length !== accepted || reading.rejected !== rejected) {
-    const now = `${reading.events.length} accepted and ${reading.rejected} refused`;
+    const now = `${reading.events.length} accepted and ${reading.rejected} rejected`;
     return {
-      reason: `recount_differs: the items read as ${now}, ${accepted} and ${rejected} when the batch came`,
+      reason: `recount_differs: ${now} items now, ${accepted} and ${rejected} when the batch was received`,
     };
   }
   return { events: reading.events };

@@ -61,11 +61,11 @@ function readAsThere(
   if (inflated.code !== undefined) return inflated;
   const reading = readBatch(inflated.body, dayOf, excluded);
   if (!reading.readable) {
-    return { code: 'replay_differs', detail: `The body cannot be read here: ${reading.detail}` };
+    return { code: 'replay_differs', detail: `The body is not valid here: ${reading.detail}` };
   }
   if (reading.events.length !== accepted || reading.rejected !== rejected) {
-    const here = `${reading.events.length} items are accepted and ${reading.rejected} refused`;
-    const detail = `Here ${here}, and ${accepted} and ${rejected} where it came from. Nothing was stored.`;
+    const here = `${reading.events.length} items are valid here and ${reading.rejected} are not`;
+    const detail = `${here}; the source accepted ${accepted} and rejected ${rejected}. Nothing was stored.`;
     return { code: 'replay_differs', detail };
   }
   const idempotency =

@@ -254,7 +254,7 @@ function describeBound(installations: readonly (() => Promise<Installation>)[]):
         field: null,
         code: beyond,
         message:
-          'the item would begin a new counter, and 2023-06-16 has as many as a day may have; send types and states that the day has, or have the bound raised',
+          'the item needs a new counter, and 2023-06-16 has reached its limit of counters; use types and states that the day has, or raise the limit',
       });
     }
   });

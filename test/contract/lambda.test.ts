@@ -245,7 +245,7 @@ describe('settings', () => {
       'MAX_RECEIVES must be a whole number from 1, not 0.',
     );
     expect(() => ingestFunction({ ...environment, ITEMS_PER_MESSAGE: 'all' })).toThrow(
-      'Items per message are packed or a whole number from 1 to 10000, not "all".',
+      'Items per message must be packed or a whole number from 1 to 10000, not "all".',
     );
     expect(() => queryFunction({ ...environment, DAY_ZONE: 'Mars' })).toThrow(/Mars/);
   });

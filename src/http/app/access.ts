@@ -155,16 +155,16 @@ function admitByToken(
 ): Admission {
   const text = shownToken(authorization);
   if (text === undefined)
-    return { problem: unauthorized('Send a token: Authorization: Bearer ….') };
+    return { problem: unauthorized('Send a bearer token: Authorization: Bearer TOKEN.') };
   const token = table.find(text);
-  if (token === undefined) return invalidToken('The token is not known here.');
+  if (token === undefined) return invalidToken('The token is unknown or revoked.');
   if (token.expiresAt !== undefined && token.expiresAt <= now) {
     return invalidToken('The token has expired.');
   }
   if (scopes.some((scope) => token.for.includes(scope))) {
     return { caller: token.name, rate: token.rate ?? rate };
   }
-  const detail = `The token is for ${token.for.join(' and ')}, and this takes one for ${scopes.join(' or ')}.`;
+  const detail = `The token has the scope ${token.for.join(' and ')}; this request needs ${scopes.join(' or ')}.`;
   return {
     problem: { code: 'forbidden', detail },
     challenge: `error="insufficient_scope", scope="${scopes.join(' ')}"`,
@@ -192,6 +192,6 @@ function unauthorized(detail: string): Problem {
 }
 
 function tooManyRequests({ perSecond, burst }: RateLimit, retryAfterSeconds: number): Refused {
-  const detail = `More than ${perSecond} requests a second (${burst} at once) come from you. Send this one again later.`;
+  const detail = `You exceed your rate limit of ${perSecond} requests per second (${burst} at once). Send this request again later.`;
   return { problem: { code: 'too_many_requests', detail, retryAfterSeconds } };
 }

@@ -63,7 +63,7 @@ function hostName(host: string): string {
 export function hostNotAllowed(host: string): Problem {
   const shown = JSON.stringify(host.slice(0, 255));
   const detail =
-    `The Host ${shown} is not one that this server answers to without a token. If the name is yours, ` +
-    'start the server with --allowed-host NAME (or DEVICE_PIPELINE_ALLOWED_HOST), or make a token.';
+    `The Host ${shown} is not allowed on a server that requires no token. If the name is yours, ` +
+    'start the server with --allowed-host NAME (or DEVICE_PIPELINE_ALLOWED_HOST), or create a token.';
   return { code: 'host_not_allowed', detail };
 }

@@ -111,7 +111,7 @@ const compressionLost = problemAnswer(
   {
     code: 'compression_not_supported',
     detail:
-      'The gateway in front of this server has handed the compressed body over as text, in which its bytes are lost. Send the batch without Content-Encoding, or have the gateway treat bodies as binary.',
+      'The gateway in front of this server decoded the compressed body as text, which destroyed it. Send the batch without Content-Encoding, or configure the gateway to treat bodies as binary.',
   },
   { 'accept-encoding': 'identity' },
 );
@@ -119,11 +119,11 @@ const notUtf8 = problemAnswer({ code: 'invalid_json', detail: 'The body is not U
 const perhapsNotUtf8 = problemAnswer({
   code: 'invalid_json',
   detail:
-    'The body is not UTF-8, or holds the character U+FFFD, which cannot be told from that here. Write that character as \\ufffd.',
+    'The body is not UTF-8, or contains U+FFFD, which the gateway puts in the place of invalid bytes. Escape that character as \\ufffd.',
 });
 const malformed = problemAnswer({
   code: 'malformed_request',
-  detail: 'The request names no sound URL, or has a header that HTTP does not allow.',
+  detail: 'The request target is not a valid URL, or a header field is not valid.',
 });
 
 /** @throws {TypeError} for a URL, a method or a header that is none. */

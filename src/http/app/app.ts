@@ -63,7 +63,7 @@ const noPages: Pages = new Map();
 /** What is wrong with a batch id, or a batch that is no longer kept, is the same to the caller. */
 const batchNotFound = problemAnswer({
   code: 'batch_not_found',
-  detail: 'No batch with this id is kept here.',
+  detail: 'No batch with this id is stored here.',
 });
 
 /** The pipeline over HTTP, as a function from Request to Response: for a server or for Lambda. */
@@ -146,7 +146,9 @@ export function createApp(pipeline: Pipeline, options: AppOptions): Hono<Env> {
 
   // Who has no token is not told either what there is.
   app.all('*', admit(anyScope), ({ req }) =>
-    toResponse(problemAnswer({ code: 'not_found', detail: `There is no ${req.path} here.` })),
+    toResponse(
+      problemAnswer({ code: 'not_found', detail: `There is no resource at ${req.path}.` }),
+    ),
   );
   app.onError((error) => toResponse(errorAnswer(error, onDefect)));
   return app;
@@ -209,7 +211,7 @@ function errorAnswer(error: Error, onDefect: AppOptions['onDefect']): Answer {
     return problemAnswer({ code, detail, retryAfterSeconds });
   }
   onDefect(error);
-  return problemAnswer({ code: 'internal', detail: 'The request met an error of ours.' });
+  return problemAnswer({ code: 'internal', detail: 'Internal error while handling the request.' });
 }
 
 /** The answer to a method that is not one of the path's own. Load balancers ask with OPTIONS. */

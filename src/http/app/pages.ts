@@ -70,15 +70,15 @@ export function pageAnswer(
 /** Where the dashboard was not built there is still the plain page. */
 export function missingPage(path: string): Answer {
   if (path !== '/') {
-    return problemAnswer({ code: 'not_found', detail: `There is no ${path} here.` });
+    return problemAnswer({ code: 'not_found', detail: `There is no resource at ${path}.` });
   }
   return {
     status: 200,
     headers: { ...headersOfAll, 'content-type': 'text/html; charset=utf-8' },
     body:
       '<!doctype html><html lang="en"><meta charset="utf-8"><title>Device pipeline</title>' +
-      '<h1>Device pipeline</h1><p>The dashboard is not built here: run <code>npm run build:dashboard</code> ' +
-      `and start again. The counts of a day are on a <a href="stats-html?date=${new Date().toISOString().slice(0, 10)}">plain page</a>.</p></html>`,
+      '<h1>Device pipeline</h1><p>The dashboard is not built. Run <code>npm run build:dashboard</code> ' +
+      `and restart the server. The <a href="stats-html?date=${new Date().toISOString().slice(0, 10)}">plain page</a> shows the counts of one day.</p></html>`,
   };
 }
 

@@ -108,7 +108,7 @@ export function createIngestHandler(options: IngestHandlerOptions) {
       send(response, ingestAnswer(outcome, headers.strict), isStopping());
     } catch (error) {
       onDefect(error instanceof Error ? error : new Error(String(error)));
-      const detail = 'The batch met an error of ours.';
+      const detail = internalErrorDetail;
       send(response, problemAnswer({ code: 'internal', detail }), true);
     } finally {
       letGo();
@@ -180,9 +180,13 @@ function readBody(
   });
 }
 
+/** The batch may be stored or not: the client sends it again, and it counts once. */
+export const internalErrorDetail =
+  'Internal error while handling the batch. Send it again with the same Idempotency-Key.';
+
 const overloaded = problemAnswer({
   code: 'overloaded',
-  detail: 'Too many batches are on their way to storage. Send this one again after a moment.',
+  detail: 'The memory for request bodies is full. Send this batch again after a moment.',
   retryAfterSeconds: 1,
 });
 

@@ -5,6 +5,7 @@ import type { IngestOutcome, Pipeline } from '../../pipeline/ports.ts';
 import { ingestScope, refusalAnswer, type Admitted, type ImmediateAccess } from '../app/access.ts';
 import { ingestAnswer, problemAnswer, type Answer } from '../app/answer.ts';
 import { acceptedText, toHttp } from './http-text.ts';
+import { internalErrorDetail } from './ingest-handler.ts';
 import type { MemoryBudget } from './memory-budget.ts';
 import { requestIdOf, type HttpObserver } from './observer.ts';
 import { readPlainRequest, type PlainRequest } from './plain-request.ts';
@@ -283,7 +284,7 @@ class PlainConnection {
     this.#isBusy = false;
     this.#letGo();
     this.#all.options.onDefect(error instanceof Error ? error : new Error(String(error)));
-    this.#answerLast(defect);
+    this.#answerLast(internalError);
   };
 
   #answerLast(answer: Answer): void {
@@ -333,7 +334,4 @@ class PlainConnection {
   };
 }
 
-const defect: Answer = problemAnswer({
-  code: 'internal',
-  detail: 'The batch met an error of ours.',
-});
+const internalError: Answer = problemAnswer({ code: 'internal', detail: internalErrorDetail });

@@ -33,7 +33,7 @@ export function whyInvalid({
   url = '',
 }: IncomingMessage): string | undefined {
   if (!url.startsWith('/')) {
-    return 'The target of the request is no URL: it begins with / or http://HOST/.';
+    return 'The request target is not a valid URL: it must begin with / or http://HOST/.';
   }
   let hosts = 0;
   for (let at = 0; at < rawHeaders.length; at += 2) {
@@ -41,13 +41,13 @@ export function whyInvalid({
     if (name.length === 4 && name.toLowerCase() === 'host') hosts++;
   }
   if (hosts === 0 && httpVersion === '1.1') {
-    return 'A request of HTTP/1.1 names the host that it is for.';
+    return 'An HTTP/1.1 request must have a Host header.';
   }
-  if (hosts > 1) return 'A request names one host, and once.';
-  if (!isHost(headers.host ?? '')) return 'The Host of the request is no host.';
+  if (hosts > 1) return 'The request has more than one Host header.';
+  if (!isHost(headers.host ?? '')) return 'The Host header is not a valid host.';
   const coding = headers['transfer-encoding'];
   if (coding === undefined) return undefined;
-  if (httpVersion === '1.0') return 'HTTP/1.0 knows no Transfer-Encoding; send a Content-Length.';
+  if (httpVersion === '1.0') return 'HTTP/1.0 has no Transfer-Encoding; send a Content-Length.';
   if (coding.trim().toLowerCase() === 'chunked') return undefined;
-  return 'The only Transfer-Encoding that is known here is chunked.';
+  return 'The only supported Transfer-Encoding is chunked.';
 }

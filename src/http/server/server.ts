@@ -294,18 +294,18 @@ const publicRoutes = new Set(['/', '/assets/:file', '/docs', '/openapi.json']);
 const tooManyUnread = problemAnswer({
   code: 'overloaded',
   detail:
-    'Large answers that others have not read yet fill the memory for them. Ask again after a moment, or for less.',
+    'The memory for large responses is full of responses that clients have not read yet. Retry after a moment, or request less.',
   retryAfterSeconds: 5,
 });
 
 /** The app is not asked where a request has no sound URL. */
 function listenerError(error: unknown, onDefect: HttpServerOptions['onDefect']): Answer {
   if (error instanceof RequestError) {
-    const detail = `The request names no sound URL: ${error.message}.`;
+    const detail = `The request target is not a valid URL: ${error.message}.`;
     return problemAnswer({ code: 'malformed_request', detail });
   }
   onDefect(toError(error));
-  return problemAnswer({ code: 'internal', detail: 'The request met an error of ours.' });
+  return problemAnswer({ code: 'internal', detail: 'Internal error while handling the request.' });
 }
 
 function toError(thrown: unknown): Error {
@@ -377,11 +377,11 @@ function problemOf(
   switch (code) {
     case 'ERR_HTTP_REQUEST_TIMEOUT': {
       const { headersMs, requestMs } = timeouts;
-      const detail = `Headers must come within ${headersMs / 1000} s, the whole request within ${requestMs / 1000} s.`;
+      const detail = `Send the headers within ${headersMs / 1000} s, and the whole request within ${requestMs / 1000} s.`;
       return { code: 'request_timeout', detail };
     }
     case 'HPE_HEADER_OVERFLOW': {
-      const detail = 'The headers are larger than 16 KiB together.';
+      const detail = 'The request header fields are larger than 16 KiB in total.';
       return { code: 'headers_too_large', detail };
     }
     case undefined:
@@ -392,5 +392,5 @@ function problemOf(
 
 const malformed: Problem = {
   code: 'malformed_request',
-  detail: 'The request cannot be read as HTTP/1.1.',
+  detail: 'The request is not valid HTTP/1.1.',
 };

@@ -55,7 +55,7 @@ export async function statsAnswer(
 export const tooLarge = {
   code: 'answer_too_large',
   detail:
-    'The answer is larger than can be sent at once. Ask for fewer days, for some types or states, for sums (group_by), or with Accept-Encoding: gzip.',
+    'The response is too large. Request fewer days, some types or states, sums (group_by), or Accept-Encoding: gzip.',
 } as const;
 
 const hourMs = 3_600_000;

@@ -5,7 +5,7 @@ import { headersOfAll, problemAnswer, type Answer } from '../app/answer.ts';
 import { scriptlessPolicy } from '../app/pages.ts';
 import { readPageDate } from './stats-query.ts';
 
-/** More are not shown: a browser would take long, and a reader longer. */
+/** The page shows at most this many rows, so that a browser can render it quickly. */
 const rowsMax = 10_000;
 const dayMs = 86_400_000;
 
@@ -143,7 +143,7 @@ function incompleteness({ pending, deadLetters, countedThrough }: PipelineStatus
   const sentences = [
     pending.amount > 0 &&
       `${plural(pending.amount, pending.unit)} ${pending.amount === 1 ? 'is' : 'are'} accepted and not counted yet${
-        through === undefined ? '' : `; all that came before ${through} is counted`
+        through === undefined ? '' : `; everything received before ${through} is counted`
       }.`,
     deadLetters > 0 &&
       `${plural(deadLetters, 'dead letters')} could not be counted: see “dlq list”.`,
@@ -161,14 +161,14 @@ function table(day: Day): string {
   const more =
     rowsInAll === rows.length
       ? ''
-      : `<p>These are the first ${formatCount(rows.length)} of ${formatCount(rowsInAll)} rows; the total is of all.</p>\n`;
+      : `<p>The table shows the first ${formatCount(rows.length)} of ${formatCount(rowsInAll)} rows; the total includes all of them.</p>\n`;
   return `${more}<table>
 <thead><tr><th scope="col">Type</th><th scope="col">State</th><th scope="col">Count</th><th scope="col">Share</th></tr></thead>
 <tbody>
 ${rows.map((row) => rowOf(row, day)).join('')}</tbody>
 <tfoot><tr><th scope="row" colspan="2">Total</th><td>${formatCount(total)}</td><td>${total === 0 ? '' : '100%'}</td></tr></tfoot>
 </table>
-<p>The same as <a href="stats?date=${date}&amp;format=csv&amp;bom=1">CSV</a> or <a href="stats?date=${date}">JSON</a>.</p>`;
+<p>Download as <a href="stats?date=${date}&amp;format=csv&amp;bom=1">CSV</a> or <a href="stats?date=${date}">JSON</a>.</p>`;
 }
 
 /** `bdi`: a name in a right-to-left script must not turn round what stands beside it. */

@@ -37,7 +37,7 @@ export function readParameters(search: string): Reading<URLSearchParams> {
     if (!(error instanceof URIError)) throw error;
     return refuse(
       'invalid_filter',
-      'Percent-encode the query as UTF-8: after each % come two hexadecimal digits.',
+      'The query must be percent-encoded UTF-8: two hexadecimal digits follow each %.',
     );
   }
   return { value: new URLSearchParams(search) };
@@ -60,15 +60,15 @@ export function readStatsRequest(
   if (filter !== undefined) return refuse('invalid_filter', filter);
   const [format = preferred, secondFormat] = parameters.getAll('format');
   if (!isStatsFormat(format) || secondFormat !== undefined) {
-    return refuse('invalid_format', `The format is one of ${statsFormats.join(', ')}.`);
+    return refuse('invalid_format', `format must be one of ${statsFormats.join(', ')}.`);
   }
   const [bom = '0', secondBom] = parameters.getAll('bom');
   if (!/^[01]$/.test(bom) || secondBom !== undefined) {
-    return refuse('invalid_format', 'bom is 1, for a byte order mark in front of CSV, or 0.');
+    return refuse('invalid_format', 'bom must be 0, or 1 for a byte order mark before CSV.');
   }
   const hasMark = bom === '1';
   if (hasMark && format !== 'csv') {
-    return refuse('invalid_format', 'bom=1 is for CSV alone: ask with format=csv too.');
+    return refuse('invalid_format', 'bom=1 requires format=csv.');
   }
   const query = { ...range.value, types, states };
   return { value: { query, groupBy: groupBy.value, format, ...(hasMark && { hasMark }) } };
@@ -83,7 +83,7 @@ export function readPageDate(parameters: URLSearchParams): Reading<CalendarDate>
 function readDate(parameters: URLSearchParams): Reading<CalendarDate> {
   const [date, second] = parameters.getAll('date');
   if (date === undefined) {
-    return refuse('missing_date', 'Name a date: ?date=YYYY-MM-DD.');
+    return refuse('missing_date', 'Specify a date: ?date=YYYY-MM-DD.');
   }
   if (second !== undefined || !isCalendarDate(date)) return invalidDate('date');
   return { value: date };
@@ -93,16 +93,16 @@ function readDate(parameters: URLSearchParams): Reading<CalendarDate> {
 function whyUnknown(parameters: URLSearchParams, known: readonly string[]): string | undefined {
   const unknown = [...parameters.keys()].find((name) => !known.includes(name));
   if (unknown === undefined) return undefined;
-  return `There is no parameter ${shown(unknown)}; there is ${known.join(', ')}.`;
+  return `Unknown parameter ${shown(unknown)}; the parameters are ${known.join(', ')}.`;
 }
 
 function whyNoFilter(field: 'type' | 'state', values: readonly string[]): string | undefined {
   if (values.length > filterValuesMax)
-    return `Name at most ${filterValuesMax} of each of type, state.`;
+    return `Specify at most ${filterValuesMax} values of ${field}.`;
   for (const value of values) {
     const error = nameError(field, value);
     if (error === undefined) continue;
-    return `No counter can have the ${field} ${shown(value)}: ${error.message}. Leave the parameter out for all.`;
+    return `No counter can have the ${field} ${shown(value)}: ${error.message}. Omit the parameter to get all.`;
   }
   return undefined;
 }
@@ -119,11 +119,12 @@ function readRange(parameters: URLSearchParams): Reading<{ from: CalendarDate; t
     const date = readDate(parameters);
     if (!('problem' in date)) return { value: { from: date.value, to: date.value } };
     if (date.problem.code !== 'missing_date') return date;
-    return refuse('missing_date', 'Name a date, ?date=YYYY-MM-DD, or a range, ?from=…&to=….');
+    return refuse('missing_date', 'Specify a date, ?date=YYYY-MM-DD, or a range, ?from=…&to=….');
   }
-  if (parameters.has('date')) return refuse('invalid_range', 'Name a date or a range, not both.');
+  if (parameters.has('date'))
+    return refuse('invalid_range', 'Specify a date or a range, not both.');
   if (from === undefined || to === undefined) {
-    return refuse('invalid_range', 'A range has two ends: ?from=YYYY-MM-DD&to=YYYY-MM-DD.');
+    return refuse('invalid_range', 'A range needs both ends: ?from=YYYY-MM-DD&to=YYYY-MM-DD.');
   }
   if (secondFrom !== undefined || !isCalendarDate(from)) return invalidDate('from');
   if (secondTo !== undefined || !isCalendarDate(to)) return invalidDate('to');
@@ -131,7 +132,10 @@ function readRange(parameters: URLSearchParams): Reading<{ from: CalendarDate; t
   if (days < 1)
     return refuse('invalid_range', `The range ends (${to}) before it starts (${from}).`);
   if (days > rangeDaysMax) {
-    return refuse('invalid_range', `The range holds ${days} days; ${rangeDaysMax} are allowed.`);
+    return refuse(
+      'invalid_range',
+      `The range has ${days} days; at most ${rangeDaysMax} are allowed.`,
+    );
   }
   return { value: { from, to } };
 }
@@ -143,7 +147,10 @@ function readGroupBy(parameters: URLSearchParams): Reading<readonly Dimension[] 
   for (const name of names) {
     const dimension = dimensions.find((known) => known === name);
     if (dimension === undefined) {
-      return refuse('invalid_group_by', `Group by one or more of ${dimensions.join(', ')}.`);
+      return refuse(
+        'invalid_group_by',
+        `group_by must be one or more of ${dimensions.join(', ')}.`,
+      );
     }
     groupBy.add(dimension);
   }
@@ -151,7 +158,7 @@ function readGroupBy(parameters: URLSearchParams): Reading<readonly Dimension[] 
 }
 
 function invalidDate(parameter: string) {
-  const detail = `${parameter} must be given once, as YYYY-MM-DD, and be a day that the calendar has.`;
+  const detail = `${parameter} must be a single calendar date, written as YYYY-MM-DD.`;
   return refuse('invalid_date', detail);
 }
 

@@ -31,7 +31,7 @@ export const chunkIndexMax = 999_999;
 export function readMessage(body: string, dayOf: DayOf): MessageReading {
   const bytes = Buffer.from(body);
   if (isNestedDeeperThan(bytes, jsonDepthMax)) {
-    return unreadable('invalid_json', `it nests deeper than ${jsonDepthMax} levels`);
+    return unreadable('invalid_json', `nested deeper than ${jsonDepthMax} levels`);
   }
   let document: unknown;
   try {
@@ -40,7 +40,7 @@ export function readMessage(body: string, dayOf: DayOf): MessageReading {
     return unreadable('invalid_json', error instanceof Error ? error.message : String(error));
   }
   if (!isObject(document)) {
-    return unreadable('invalid_message', 'it is neither a chunk nor an item');
+    return unreadable('invalid_message', 'the message is neither a chunk nor an item');
   }
   // Other members of an item are ignored, whatever their names.
   const isChunk = 'batch_id' in document && 'items' in document;
@@ -50,18 +50,18 @@ export function readMessage(body: string, dayOf: DayOf): MessageReading {
 function readChunk(document: Record<string, unknown>, dayOf: DayOf): MessageReading {
   const { version, batch_id: batchId, index, raw_key: rawKey, items } = document;
   if (version !== chunkVersion) {
-    const detail = `its version is ${JSON.stringify(version)}, and ${chunkVersion} is known here`;
+    const detail = `expected version ${chunkVersion}, not ${JSON.stringify(version)}`;
     return unreadable('unsupported_version', detail);
   }
   const batch = typeof rawKey === 'string' ? readRawKey(rawKey) : undefined;
   if (batch === undefined || batch.batchId !== batchId) {
-    return unreadable('invalid_message', 'its raw_key and batch_id name no batch');
+    return unreadable('invalid_message', 'raw_key and batch_id do not identify a batch');
   }
   if (!isIndex(index)) {
-    return unreadable('invalid_message', `its index is no number from 0 to ${chunkIndexMax}`);
+    return unreadable('invalid_message', `index is not a whole number from 0 to ${chunkIndexMax}`);
   }
   if (!Array.isArray(items) || items.length === 0) {
-    return unreadable('invalid_message', 'it has no items');
+    return unreadable('invalid_message', 'the chunk has no items');
   }
   const events: DeviceEvent[] = [];
   for (const [at, item] of items.entries()) {
@@ -73,7 +73,7 @@ function readChunk(document: Record<string, unknown>, dayOf: DayOf): MessageRead
   }
   const tally = countEvents(events);
   if (countersOf(tally) > chunkCountersMax) {
-    const detail = `its items make more than ${chunkCountersMax} counters, and are counted as one`;
+    const detail = `the chunk has more than ${chunkCountersMax} counters, the limit of one transaction`;
     return unreadable('too_many_counters', detail);
   }
   return { kind: 'chunk', ...batch, index, items: events.length, tally };

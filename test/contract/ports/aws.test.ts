@@ -310,9 +310,9 @@ describe('messages', () => {
     expect(reasonOf(0)).toMatch(/^invalid_json: /);
     expect(reasonOf(1)).toMatch(/^invalid_message: /);
     expect(reasonOf(4)).toMatch(/^invalid_item: state must not be empty/);
-    expect(reasonOf(5)).toMatch(/^unsupported_version: its version is 2/);
-    expect(reasonOf(6)).toMatch(/^invalid_message: its raw_key/);
-    expect(reasonOf(7)).toMatch(/^invalid_json: it nests deeper/);
+    expect(reasonOf(5)).toMatch(/^unsupported_version: expected version 1, not 2/);
+    expect(reasonOf(6)).toMatch(/^invalid_message: raw_key/);
+    expect(reasonOf(7)).toMatch(/^invalid_json: nested deeper/);
   });
 
   it('that are dead and come again from the dead letters are dead letters again', async () => {

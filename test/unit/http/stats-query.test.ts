@@ -74,7 +74,7 @@ describe('a query', () => {
       problem: {
         code: 'unknown_parameter',
         detail:
-          'There is no parameter "stat"; there is date, from, to, type, state, group_by, format, bom.',
+          'Unknown parameter "stat"; the parameters are date, from, to, type, state, group_by, format, bom.',
       },
     });
   });
