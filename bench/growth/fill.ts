@@ -85,7 +85,9 @@ export async function fillLog(dataDir: string, fill: LogFill): Promise<number> {
 async function markCounted(path: string, log: SegmentedLog, tally: Increments): Promise<void> {
   const store = new SqliteCounterStore(openDatabase(path));
   store.adoptLog(log.logId);
-  await store.apply([{ mark: { from: 0, to: log.durableEnd }, tally, keys: [], deadLetters: [] }]);
+  await store.apply([
+    { dedupKey: { from: 0, to: log.durableEnd }, increments: tally, keys: [], deadLetters: [] },
+  ]);
   store.close();
 }
 

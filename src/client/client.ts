@@ -161,7 +161,7 @@ class BatchingClient implements Client {
   readonly #buffer: EventBuffer;
   readonly #slots: Slots;
   readonly #inFlight = new Set<Promise<void>>();
-  readonly #leaving = new AbortController();
+  readonly #closing = new AbortController();
   readonly #signal: AbortSignal;
   readonly #totals = { accepted: 0, refused: 0, givenUp: 0 };
   readonly #losses = new Losses();
@@ -179,23 +179,23 @@ class BatchingClient implements Client {
     const { onRetry, onCompressionOff, complain = writeError } = options;
     if (onRetry === undefined) this.#reporter = new RetryReporter(url, complain);
     this.#hooks = {
-      onRetry: this.#reporter?.onRetry ?? ((retry) => this.#tell(() => onRetry?.(retry))),
+      onRetry: this.#reporter?.onRetry ?? ((retry) => this.#callBack(() => onRetry?.(retry))),
       onCompressionOff: (reason) =>
         onCompressionOff === undefined
           ? complain(`${url} does not get compressed batches intact; sending them plain: ${reason}`)
-          : this.#tell(() => onCompressionOff(reason)),
+          : this.#callBack(() => onCompressionOff(reason)),
     };
     this.#gzipBytesMin = atLeast(0, 'gzipBytesMin', options.gzipBytesMin ?? 1024);
     this.#slots = new Slots(atLeast(1, 'concurrency', options.concurrency ?? 4));
     this.#signal =
       options.signal === undefined
-        ? this.#leaving.signal
-        : AbortSignal.any([options.signal, this.#leaving.signal]);
+        ? this.#closing.signal
+        : AbortSignal.any([options.signal, this.#closing.signal]);
     this.#buffer = new EventBuffer({
       itemsMax: atLeast(1, 'batchItemsMax', options.batchItemsMax ?? 1000),
       bytesMax: atLeast(1, 'batchBytesMax', options.batchBytesMax ?? 1024 * 1024),
       msMax: timerMs('batchMsMax', options.batchMsMax ?? 200),
-      roomBytes: atLeast(1, 'bufferBytesMax', options.bufferBytesMax ?? 16 * 1024 * 1024),
+      memoryBytesMax: atLeast(1, 'bufferBytesMax', options.bufferBytesMax ?? 16 * 1024 * 1024),
       signal: this.#signal,
       onBatch: (events) => this.#begin(events),
     });
@@ -227,7 +227,7 @@ class BatchingClient implements Client {
   async close(timeoutMs = 30_000): Promise<Totals> {
     const leaveMs = timerMs('timeoutMs', timeoutMs);
     this.#buffer.close();
-    const timer = setTimeout(() => this.#leaving.abort(), leaveMs);
+    const timer = setTimeout(() => this.#closing.abort(), leaveMs);
     try {
       return await this.flush();
     } finally {
@@ -253,7 +253,7 @@ class BatchingClient implements Client {
    * One that throws, or whose promise rejects, must not take the other events or the process with it:
    * the next flush says so.
    */
-  #tell(callback: () => unknown): void {
+  #callBack(callback: () => unknown): void {
     const fail = (error: unknown) => this.#losses.add(`a callback has failed: ${textOf(error)}`);
     try {
       Promise.resolve(callback()).catch(fail);
@@ -324,7 +324,7 @@ class BatchingClient implements Client {
       this.#losses.add(`an event was refused: ${code}: ${message}`);
     } else {
       const { onRefused } = this.#options;
-      this.#tell(() => onRefused(event.event, { field, code, message }));
+      this.#callBack(() => onRefused(event.event, { field, code, message }));
     }
   }
 
@@ -340,7 +340,7 @@ class BatchingClient implements Client {
     } else {
       const { onGaveUp } = this.#options;
       const given = { reason, key, body, headers: { ...headers } };
-      this.#tell(() => onGaveUp({ ...given, events: events.map(({ event }) => event) }));
+      this.#callBack(() => onGaveUp({ ...given, events: events.map(({ event }) => event) }));
     }
   }
 }

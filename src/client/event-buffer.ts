@@ -14,7 +14,7 @@ export interface BufferOptions {
   readonly bytesMax: number;
   readonly msMax: number;
   /** Of memory, by estimate. */
-  readonly roomBytes: number;
+  readonly memoryBytesMax: number;
   /** Aborted, those who wait for room are told. */
   readonly signal: AbortSignal;
   readonly onBatch: (events: readonly BufferedEvent[]) => void;
@@ -25,7 +25,7 @@ const frameBytes = 24;
 /** What an event takes of memory beside its text: so many empty events do not fit either. */
 const overheadBytes = 64;
 
-function roomOf({ bytes }: BufferedEvent): number {
+function memoryOf({ bytes }: BufferedEvent): number {
   return bytes + overheadBytes;
 }
 
@@ -37,8 +37,8 @@ export class EventBuffer {
   #usedBytes = 0;
   #timer: NodeJS.Timeout | undefined;
   /** Ends when every event so far has been let in: they come in one after the other. */
-  #admitted: Promise<void> = Promise.resolve();
-  #onRoom: (() => void) | undefined;
+  #inserted: Promise<void> = Promise.resolve();
+  #onSpaceFreed: (() => void) | undefined;
   #isClosed = false;
 
   constructor(options: BufferOptions) {
@@ -49,16 +49,16 @@ export class EventBuffer {
     if (this.#isClosed) throw new Error('the client is closed');
     this.#options.signal.throwIfAborted();
     const buffered = bufferedEvent(event);
-    const { bytesMax, roomBytes } = this.#options;
+    const { bytesMax, memoryBytesMax: roomBytes } = this.#options;
     const size = `an event of ${buffered.bytes} bytes is larger than`;
     if (frameBytes + buffered.bytes > bytesMax) {
       throw new RangeError(`${size} a batch may be; batchBytesMax is ${bytesMax}`);
     }
-    if (roomOf(buffered) > roomBytes) {
+    if (memoryOf(buffered) > roomBytes) {
       throw new RangeError(`${size} the buffer; bufferBytesMax is ${roomBytes}`);
     }
-    const admission = this.#admitted.then(() => this.#admit(buffered));
-    this.#admitted = admission.catch(() => undefined);
+    const admission = this.#inserted.then(() => this.#insert(buffered));
+    this.#inserted = admission.catch(() => undefined);
     await admission;
   }
 
@@ -69,47 +69,47 @@ export class EventBuffer {
 
   /** Resolves once all events so far are in a batch that was handed on. */
   async drain(): Promise<void> {
-    await this.#admitted;
-    this.#cut();
+    await this.#inserted;
+    this.#closeBatch();
   }
 
   /** Gives back the room of settled events. */
   release(events: readonly BufferedEvent[]): void {
-    for (const event of events) this.#usedBytes -= roomOf(event);
-    this.#onRoom?.();
+    for (const event of events) this.#usedBytes -= memoryOf(event);
+    this.#onSpaceFreed?.();
   }
 
-  async #admit(buffered: BufferedEvent): Promise<void> {
-    const { signal, roomBytes, itemsMax, bytesMax, msMax } = this.#options;
-    while (this.#usedBytes + roomOf(buffered) > roomBytes) {
-      this.#cut();
-      await this.#room(signal);
+  async #insert(buffered: BufferedEvent): Promise<void> {
+    const { signal, memoryBytesMax: roomBytes, itemsMax, bytesMax, msMax } = this.#options;
+    while (this.#usedBytes + memoryOf(buffered) > roomBytes) {
+      this.#closeBatch();
+      await this.#spaceFreed(signal);
     }
     signal.throwIfAborted();
     // A comma stands before each event but the first.
-    if (this.#batchBytes + 1 + buffered.bytes > bytesMax) this.#cut();
+    if (this.#batchBytes + 1 + buffered.bytes > bytesMax) this.#closeBatch();
     this.#batchBytes += buffered.bytes + (this.#batch.length === 0 ? 0 : 1);
     this.#batch.push(buffered);
-    this.#usedBytes += roomOf(buffered);
-    if (this.#batch.length >= itemsMax) this.#cut();
-    else this.#timer ??= setTimeout(() => this.#cut(), msMax);
+    this.#usedBytes += memoryOf(buffered);
+    if (this.#batch.length >= itemsMax) this.#closeBatch();
+    else this.#timer ??= setTimeout(() => this.#closeBatch(), msMax);
   }
 
-  async #room(signal: AbortSignal): Promise<void> {
+  async #spaceFreed(signal: AbortSignal): Promise<void> {
     signal.throwIfAborted();
     const { promise, resolve, reject } = Promise.withResolvers<undefined>();
     const onAbort = () => reject(signal.reason as Error);
     signal.addEventListener('abort', onAbort, { once: true });
-    this.#onRoom = () => resolve(undefined);
+    this.#onSpaceFreed = () => resolve(undefined);
     try {
       await promise;
     } finally {
-      this.#onRoom = undefined;
+      this.#onSpaceFreed = undefined;
       signal.removeEventListener('abort', onAbort);
     }
   }
 
-  #cut(): void {
+  #closeBatch(): void {
     clearTimeout(this.#timer);
     this.#timer = undefined;
     if (this.#batch.length === 0) return;

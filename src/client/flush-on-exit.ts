@@ -1,6 +1,6 @@
 import { timerMs } from './checks.ts';
 import type { Client } from './client.ts';
-import { tellAll, textOf, writeError } from './losses.ts';
+import { reportAll, textOf, writeError } from './losses.ts';
 
 const signals = ['SIGTERM', 'SIGINT', 'SIGHUP'] as const;
 
@@ -47,7 +47,7 @@ function onSignal(signal: NodeJS.Signals): void {
   const closed = [...closings].map((close) => close().catch(failed));
   closings.clear();
   void Promise.all(closed).finally(() => {
-    tellAll();
+    reportAll();
     process.off('SIGHUP', ignore);
     process.kill(process.pid, signal);
   });

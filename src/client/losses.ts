@@ -29,26 +29,26 @@ export class Losses {
 const clientsMax = 1000;
 
 /** One listener for all clients, and only while something is untold. */
-const untold = new Set<Losses>();
+const unreported = new Set<Losses>();
 
 function watch(losses: Losses): void {
-  if (untold.has(losses)) return;
-  const [oldest] = untold;
-  if (untold.size >= clientsMax && oldest !== undefined) tell(oldest);
-  if (untold.size === 0) process.on('exit', tellAll);
-  untold.add(losses);
+  if (unreported.has(losses)) return;
+  const [oldest] = unreported;
+  if (unreported.size >= clientsMax && oldest !== undefined) report(oldest);
+  if (unreported.size === 0) process.on('exit', reportAll);
+  unreported.add(losses);
 }
 
 function unwatch(losses: Losses): void {
-  if (untold.delete(losses) && untold.size === 0) process.off('exit', tellAll);
+  if (unreported.delete(losses) && unreported.size === 0) process.off('exit', reportAll);
 }
 
 /** Writes what is untold; a process that is ended by a signal has no other end. */
-export function tellAll(): void {
-  for (const losses of untold) tell(losses);
+export function reportAll(): void {
+  for (const losses of unreported) report(losses);
 }
 
-function tell(losses: Losses): void {
+function report(losses: Losses): void {
   const text = losses.take();
   if (text !== undefined) {
     writeError(`no onRefused, onGaveUp, flush or close was told: ${text}`);

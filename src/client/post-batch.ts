@@ -122,7 +122,7 @@ export const realEffects: Effects = {
 /** Statuses that say "not now"; other refusals would be the same again. */
 const retryableStatuses = new Set([408, 429, 502, 503, 504]);
 /** These say that nobody there will ever know how. */
-const hopelessStatuses = new Set([501, 505]);
+const permanentStatuses = new Set([501, 505]);
 
 /**
  * Any other failure of a server, or of what stands before it, leaves open whether the batch is counted:
@@ -130,12 +130,12 @@ const hopelessStatuses = new Set([501, 505]);
  */
 function isRetryable(status: number, hasKey: boolean): boolean {
   return (
-    retryableStatuses.has(status) || (hasKey && status >= 500 && !hopelessStatuses.has(status))
+    retryableStatuses.has(status) || (hasKey && status >= 500 && !permanentStatuses.has(status))
   );
 }
 
 /** Failures after a connection was made: somebody listens, even if nobody has answered yet. */
-const connectedFailures = new Set([
+const failuresAfterConnect = new Set([
   ...['ECONNRESET', 'EPIPE', 'ERR_STREAM_PREMATURE_CLOSE', 'TIMEOUT'],
 ]);
 
@@ -185,7 +185,7 @@ export async function postBatch(
     if (isOutOfTime || attempts >= limits.attemptsMax) {
       const after = `${answer.reason}, after ${attempts} ${attempts === 1 ? 'attempt' : 'attempts'}`;
       const isAskedTooMuch = answer.retryAfterMs > Math.max(0, leftMs);
-      const asked = isAskedTooMuch ? `; ${impatience(answer.retryAfterMs, totalMsMax)}` : '';
+      const asked = isAskedTooMuch ? `; ${waitTooLong(answer.retryAfterMs, totalMsMax)}` : '';
       return { ...gaveUp, reason: `${after}${asked}` };
     }
     const soFar = { attempts, elapsedMs: effects.now() - startedAt };
@@ -195,7 +195,7 @@ export async function postBatch(
 }
 
 /** Why a wait that the server asks for is not even begun. */
-function impatience(retryAfterMs: number, totalMsMax: number): string {
+function waitTooLong(retryAfterMs: number, totalMsMax: number): string {
   const [asked, most] = [retryAfterMs, totalMsMax].map((ms) => Math.ceil(ms / 1000));
   return `the server asks to wait ${asked} s, and a batch is tried for ${most} s at most`;
 }
@@ -263,7 +263,7 @@ async function request(
     return interpret(answer, batch.key !== undefined, effects.now());
   } catch (error) {
     const { code, reason } = describeFailure(error, timeoutMs);
-    return { kind: 'retry', reason, retryAfterMs: 0, connected: connectedFailures.has(code) };
+    return { kind: 'retry', reason, retryAfterMs: 0, connected: failuresAfterConnect.has(code) };
   }
 }
 

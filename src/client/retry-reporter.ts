@@ -3,7 +3,7 @@ import type { Retry } from './post-batch.ts';
 /** A batch that is tried, or will have waited, for longer than this is reported, */
 const reportAfterMs = 5_000;
 /** one whose request has no answer yet after this time, */
-const silentAfterMs = 10_000;
+const noAnswerAfterMs = 10_000;
 /** and others only after this time: an outage is one line now and then. */
 const reportEveryMs = 30_000;
 
@@ -40,7 +40,7 @@ export class RetryReporter {
     const timer = setInterval(() => {
       const seconds = Math.round((this.#now() - startedAt) / 1000);
       this.#report(`has not answered a batch for ${seconds} s; waiting`);
-    }, silentAfterMs).unref();
+    }, noAnswerAfterMs).unref();
     try {
       return await outcome;
     } finally {

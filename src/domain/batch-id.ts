@@ -5,14 +5,14 @@ const uuid = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/;
 const rawKeyForm = /^raw\/(\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}\.\d{3}Z)-([0-9a-f-]{36})\.json$/;
 
 /** Places in the log beyond this, 256 TiB, cannot be carried by a batch id. */
-export const placeMax = 2 ** 48 - 1;
+export const positionMax = 2 ** 48 - 1;
 
 /**
  * A UUIDv8 (RFC 9562, 5.8) that carries the batch's place in the log in its first 48 bits; the
  * rest but version and variant is random, so that an id cannot be guessed from a place.
  * `random` is 10 bytes.
  */
-export function batchIdAt(place: number, random: Uint8Array): Uint8Array {
+export function batchIdAtPosition(place: number, random: Uint8Array): Uint8Array {
   const bytes = Buffer.allocUnsafe(16);
   bytes.writeUIntBE(place, 0, 6);
   bytes.set(random.subarray(0, 10), 6);
@@ -22,7 +22,7 @@ export function batchIdAt(place: number, random: Uint8Array): Uint8Array {
 }
 
 /** The place that an id made by `batchIdAt` carries; undefined where the text is no such id. */
-export function placeOfBatchId(id: string): number | undefined {
+export function positionOfBatchId(id: string): number | undefined {
   if (!uuid.test(id) || id[14] !== '8') return undefined;
   return Number.parseInt(id.slice(0, 8) + id.slice(9, 13), 16);
 }

@@ -64,7 +64,7 @@ export function readBatch(
  * The indexes, ascending, of the valid items that `admits` refuses. It is asked once for each, in
  * their order. @throws where the body is not readable.
  */
-export function findExcluded(
+export function findOverLimit(
   body: Uint8Array,
   dayOf: DayOf = dateOfTimestamp,
   admits: (event: DeviceEvent) => boolean,
@@ -105,9 +105,9 @@ function parseItems(
 
 /** The increments that the events make. */
 export function countEvents(events: readonly DeviceEvent[]): Increments {
-  const tally: Increments = new Map();
-  for (const event of events) addIncrement(tally, event);
-  return tally;
+  const increments: Increments = new Map();
+  for (const event of events) addIncrement(increments, event);
+  return increments;
 }
 
 interface ItemRules {

@@ -15,8 +15,8 @@ export class CounterSet {
     return this.#days.get(date)?.get(type)?.has(state) === true;
   }
 
-  hasAll(tally: Increments): boolean {
-    for (const [date, types] of tally) {
+  hasAll(increments: Increments): boolean {
+    for (const [date, types] of increments) {
       const known = this.#days.get(date);
       if (known === undefined) return false;
       for (const [type, states] of types) {

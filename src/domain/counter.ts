@@ -16,12 +16,12 @@ export type Increments = Map<CalendarDate, Map<string, Map<string, number>>>;
 
 /** Adds to one counter of the tally; returns how many counters that added (0 or 1). */
 export function addIncrement(
-  tally: Increments,
+  increments: Increments,
   { date, type, state }: Omit<CounterRow, 'count'>,
   count = 1,
 ): 0 | 1 {
-  let types = tally.get(date);
-  if (types === undefined) tally.set(date, (types = new Map<string, Map<string, number>>()));
+  let types = increments.get(date);
+  if (types === undefined) increments.set(date, (types = new Map<string, Map<string, number>>()));
   let states = types.get(type);
   if (states === undefined) types.set(type, (states = new Map<string, number>()));
   const before = states.get(state);
@@ -30,14 +30,14 @@ export function addIncrement(
 }
 
 /** Adds every increment of `more` to `tally`; returns how many counters that added. */
-export function mergeIncrements(tally: Increments, more: Increments): number {
+export function mergeIncrements(increments: Increments, more: Increments): number {
   let added = 0;
-  for (const row of rowsOfIncrements(more)) added += addIncrement(tally, row, row.count);
+  for (const row of rowsOfIncrements(more)) added += addIncrement(increments, row, row.count);
   return added;
 }
 
-export function* rowsOfIncrements(tally: Increments): Generator<CounterRow> {
-  for (const [date, types] of tally) {
+export function* rowsOfIncrements(increments: Increments): Generator<CounterRow> {
+  for (const [date, types] of increments) {
     for (const [type, states] of types) {
       for (const [state, count] of states) yield { date, type, state, count };
     }

@@ -16,7 +16,7 @@ export interface KnownCounters {
   /** Whether the counter is there, or surely will be. */
   has(counter: Counter): boolean;
   /** How many more may come into being on a day. */
-  roomOn(date: CalendarDate): number;
+  newCountersLeft(date: CalendarDate): number;
 }
 
 /**
@@ -30,7 +30,7 @@ export function admitInOrder(known: KnownCounters): (counter: Counter) => boolea
     const name = counterName(counter);
     const names = taken.get(date);
     if (names?.has(name) === true || known.has(counter)) return true;
-    if (known.roomOn(date) <= (names?.size ?? 0)) return false;
+    if (known.newCountersLeft(date) <= (names?.size ?? 0)) return false;
     if (names === undefined) taken.set(date, new Set([name]));
     else names.add(name);
     return true;

@@ -44,14 +44,14 @@ export type DayOfUtc = (date: number, minute: number) => number;
 
 /** The rule for times in UTC alone; undefined where their day is the one that is written. */
 export function utcDayRule(zone: string): DayOfUtc | undefined {
-  return zone === asWritten || zone === 'UTC' ? undefined : cachedDays(datesIn(zone));
+  return zone === asWritten || zone === 'UTC' ? undefined : cachedDaysOfUtc(datesIn(zone));
 }
 
 const cachedDaysMax = 4096;
 const quartersOfDay = 96;
 
 /** A cache without objects, in which a quarter of an hour has one place that others may take. */
-function cachedDays({ ofQuarter }: ZoneDates): DayOfUtc {
+function cachedDaysOfUtc({ ofQuarter }: ZoneDates): DayOfUtc {
   const quarters = new Float64Array(cachedDaysMax);
   const days = new Int32Array(cachedDaysMax);
   return (date, minute) => {

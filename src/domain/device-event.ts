@@ -31,7 +31,7 @@ export type ItemErrorCode =
 /** What a field may be refused for, whatever there is besides it. */
 type FieldErrorCode = Exclude<ItemErrorCode, 'too_many_counters'>;
 
-const explanations: Record<FieldErrorCode, string> = {
+const fieldErrors: Record<FieldErrorCode, string> = {
   not_an_object: 'must be an object with type, state and timestamp',
   missing: 'is missing',
   not_a_string: 'must be a string',
@@ -46,7 +46,7 @@ const explanations: Record<FieldErrorCode, string> = {
 
 /** All there are, with what each says of a field or an item. */
 export const itemErrors: Readonly<Record<ItemErrorCode, string>> = {
-  ...explanations,
+  ...fieldErrors,
   too_many_counters: 'needs a new counter on a day that has reached its limit of counters',
 };
 
@@ -143,5 +143,5 @@ function isTooLong(value: string): boolean {
 }
 
 function fieldError(field: EventField | null, code: FieldErrorCode): FieldError {
-  return { field, code, message: `${field ?? 'the item'} ${explanations[code]}` };
+  return { field, code, message: `${field ?? 'the item'} ${fieldErrors[code]}` };
 }

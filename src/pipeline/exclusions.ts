@@ -1,24 +1,24 @@
-import { findExcluded, countEvents } from '../domain/batch.ts';
+import { findOverLimit, countEvents } from '../domain/batch.ts';
 import type { Counter } from '../domain/day-bound.ts';
 import type { DayOf } from '../domain/day.ts';
-import { NothingAdmitted, type Batch } from './ports.ts';
-import { inflateStored, readAgain } from './recount.ts';
+import { AllItemsOverLimit, type Batch } from './ports.ts';
+import { inflateStored, readStored } from './recount.ts';
 
 /**
  * The batch without the items whose counters `admits` refuses, asked in their order.
- * @throws {NothingAdmitted} where the batch is refused for them.
+ * @throws {AllItemsOverLimit} where the batch is refused for them.
  */
-export function refuseOverLimitItems(
+export function rejectOverLimitItems(
   batch: Batch,
   dayOf: DayOf | undefined,
   admits: (counter: Counter) => boolean,
 ): Batch {
   const inflated = inflateStored(batch);
   if (inflated.code !== undefined) throw new Error(inflated.detail);
-  const excluded = findExcluded(inflated.body, dayOf, admits);
+  const excluded = findOverLimit(inflated.body, dayOf, admits);
   if (excluded.length === 0) return batch;
   if (batch.strict === true || excluded.length >= batch.accepted) {
-    throw new NothingAdmitted(excluded);
+    throw new AllItemsOverLimit(excluded);
   }
   return withoutItems(batch, dayOf, excluded);
 }
@@ -34,7 +34,7 @@ export function withoutItems(
   const more = excluded.length - before.length;
   const accepted = batch.accepted - more;
   const rejected = batch.rejected + more;
-  const reading = readAgain({ ...batch, accepted, rejected, excluded }, dayOf);
+  const reading = readStored({ ...batch, accepted, rejected, excluded }, dayOf);
   if ('reason' in reading) throw new Error(`other items are excluded: ${reading.reason}`);
-  return { ...batch, accepted, rejected, excluded, tally: countEvents(reading.events) };
+  return { ...batch, accepted, rejected, excluded, increments: countEvents(reading.events) };
 }

@@ -14,7 +14,7 @@ import { tooManyCounters } from '../domain/device-event.ts';
 import type { Problem } from '../domain/problem.ts';
 import { inflate } from './inflate.ts';
 import {
-  NothingAdmitted,
+  AllItemsOverLimit,
   Unavailable,
   type EarlierBatch,
   type Idempotency,
@@ -32,8 +32,8 @@ export interface IngestRules {
 }
 
 /** What is kept of a body once it is read: no item of it, since many batches wait for one sync. */
-interface Judgement {
-  readonly tally: Increments;
+interface Assessment {
+  readonly increments: Increments;
   readonly accepted: number;
   readonly rejected: number;
   readonly rejectedByCode: RejectedByCode;
@@ -54,28 +54,28 @@ export async function ingest(
   intake: Intake,
   rules: IngestRules,
 ): Promise<IngestOutcome> {
-  const judgement = judge(submission, rules);
-  if ('code' in judgement) return refused(judgement);
+  const judgement = assess(submission, rules);
+  if ('code' in judgement) return refusedOutcome(judgement);
   try {
     return await store(submission, judgement, intake, rules);
   } catch (error) {
     if (!(error instanceof Unavailable)) throw error;
     const { code, message: detail, retryAfterSeconds } = error;
-    return refused({ code, detail, retryAfterSeconds });
+    return refusedOutcome({ code, detail, retryAfterSeconds });
   }
 }
 
-function judge(
+function assess(
   { body, encoding, strict, idempotencyKey }: Submission,
   { bodyBytesMax, dayOf }: IngestRules,
   excluded: readonly number[] = [],
-): Judgement | Problem {
+): Assessment | Problem {
   const inflated = inflate(body, encoding, bodyBytesMax);
   if (inflated.code !== undefined) return inflated;
   const reading = readBatch(inflated.body, dayOf, excluded, (event) => tooManyCounters(event));
   if (!reading.readable) return { code: reading.code, detail: reading.detail };
   return {
-    tally: countEvents(reading.events),
+    increments: countEvents(reading.events),
     accepted: reading.events.length,
     rejected: reading.rejected,
     rejectedByCode: reading.rejectedByCode,
@@ -90,30 +90,30 @@ function judge(
 
 async function store(
   submission: Submission,
-  judgement: Judgement,
+  judgement: Assessment,
   intake: Intake,
   rules: IngestRules,
 ): Promise<IngestOutcome> {
   const { body, encoding, caller, strict } = submission;
-  const { tally, accepted, rejected, idempotency, problem } = judgement;
+  const { increments, accepted, rejected, idempotency, problem } = judgement;
   const judgementOf = (excluded: readonly number[] | undefined) =>
-    judgeWithout(submission, judgement, rules, excluded);
+    assessWithout(submission, judgement, rules, excluded);
   if (idempotency !== undefined) {
     const earlier = await intake.recall(caller, idempotency.key);
-    if (earlier !== undefined) return repeated(earlier, idempotency, judgementOf);
+    if (earlier !== undefined) return outcomeOfRetry(earlier, idempotency, judgementOf);
   }
-  if (problem !== undefined) return refused(problem);
-  const batch = { body, encoding, caller, idempotency, accepted, rejected, tally, strict };
+  if (problem !== undefined) return refusedOutcome(problem);
+  const batch = { body, encoding, caller, idempotency, accepted, rejected, increments, strict };
   try {
     const result = await intake.accept(batch);
     return result.earlier === undefined
-      ? acknowledged(result.stored, judgementOf(result.stored.excluded))
-      : repeated(result.earlier, idempotency, judgementOf);
+      ? acceptedOutcome(result.stored, judgementOf(result.stored.excluded))
+      : outcomeOfRetry(result.earlier, idempotency, judgementOf);
   } catch (error) {
-    if (!(error instanceof NothingAdmitted)) throw error;
+    if (!(error instanceof AllItemsOverLimit)) throw error;
     const { problem: why } = judgementOf(error.excluded);
     if (why === undefined) throw error;
-    return refused(why);
+    return refusedOutcome(why);
   }
 }
 
@@ -121,29 +121,29 @@ async function store(
  * The same body is judged the same, but for the items that were excluded, so that the earlier
  * answer need not have been kept.
  */
-function repeated(
+function outcomeOfRetry(
   earlier: EarlierBatch,
   idempotency: Idempotency | undefined,
-  judgementOf: (excluded: readonly number[] | undefined) => Judgement,
+  judgementOf: (excluded: readonly number[] | undefined) => Assessment,
 ): IngestOutcome {
   const { bodySha256 = new Uint8Array() } = idempotency ?? {};
   if (Buffer.compare(earlier.bodySha256, bodySha256) === 0) {
-    return acknowledged(earlier, judgementOf(earlier.excluded));
+    return acceptedOutcome(earlier, judgementOf(earlier.excluded));
   }
   const detail =
     'This Idempotency-Key was already used with another body. Use a new key for a new batch.';
-  return refused({ code: 'idempotency_key_reused', detail });
+  return refusedOutcome({ code: 'idempotency_key_reused', detail });
 }
 
 /** What is answered where items are excluded: the body is read once more, with them refused. */
-function judgeWithout(
+function assessWithout(
   submission: Submission,
-  judgement: Judgement,
+  judgement: Assessment,
   rules: IngestRules,
   excluded: readonly number[] = [],
-): Judgement {
+): Assessment {
   if (excluded.length === 0) return judgement;
-  const again = judge(submission, rules, excluded);
+  const again = assess(submission, rules, excluded);
   if ('code' in again) throw new Error(`a body reads otherwise than it just did: ${again.detail}`);
   return again;
 }
@@ -172,12 +172,15 @@ function itemsProblem(
   return undefined;
 }
 
-function acknowledged({ batchId, receivedAt }: StoredBatch, judgement: Judgement): IngestOutcome {
+function acceptedOutcome(
+  { batchId, receivedAt }: StoredBatch,
+  judgement: Assessment,
+): IngestOutcome {
   const { accepted: enqueued, rejected, rejectedByCode, errors } = judgement;
   const rawKey = rawKeyOf(batchId, receivedAt);
   return { accepted: true, batchId, rawKey, enqueued, rejected, rejectedByCode, errors };
 }
 
-function refused(problem: Problem): IngestOutcome {
+function refusedOutcome(problem: Problem): IngestOutcome {
   return { accepted: false, problem };
 }

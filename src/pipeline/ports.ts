@@ -58,7 +58,7 @@ export interface Batch {
   readonly idempotency: Idempotency | undefined;
   readonly accepted: number;
   readonly rejected: number;
-  readonly tally: Increments;
+  readonly increments: Increments;
   /** Whether the batch is refused where any of its items is. */
   readonly strict?: boolean;
   /**
@@ -97,7 +97,7 @@ export interface Intake {
    * before is not stored again: the earlier one is returned, once it is durable. Items whose
    * counters would be more than their day may have are excluded, and what is returned says which.
    * @throws {Unavailable} nothing is acknowledged; all of the batch will be counted, or none.
-   * @throws {NothingAdmitted} nothing is stored, since all items are excluded, or one is and the
+   * @throws {AllItemsOverLimit} nothing is stored, since all items are excluded, or one is and the
    *   batch is strict.
    */
   accept(
@@ -108,7 +108,7 @@ export interface Intake {
 }
 
 /** A batch is refused for the items that would have been excluded of it. */
-export class NothingAdmitted extends Error {
+export class AllItemsOverLimit extends Error {
   override readonly name = 'NothingAdmitted';
   readonly excluded: readonly number[];
 
@@ -157,12 +157,12 @@ export class Unavailable extends Error {
 
 /** Increments to add under a mark that makes them count once. */
 export interface Delivery<Mark> {
-  readonly mark: Mark;
-  readonly tally: Increments;
+  readonly dedupKey: Mark;
+  readonly increments: Increments;
 }
 
 /** Deliveries cannot be counted together, or at all, however often it is tried. */
-export class NotCountable extends Error {
+export class PermanentFailure extends Error {
   override readonly name = 'NotCountable';
 }
 
@@ -171,7 +171,7 @@ export interface CounterStore<Mark, D extends Delivery<Mark> = Delivery<Mark>> {
    * Adds the increments of the deliveries that are new and marks them, in one atomic step.
    * `repeated` were counted before. `early` cannot be counted yet, since a delivery before them
    * is missing; nothing of them is counted and they may be offered again.
-   * @throws {NotCountable} or another error: nothing is counted, or nobody knows whether all is.
+   * @throws {PermanentFailure} or another error: nothing is counted, or nobody knows whether all is.
    */
   apply(
     deliveries: readonly D[],
@@ -247,7 +247,7 @@ export interface DeadLetter {
 
 export interface DeadLetterSink {
   /** Puts messages among the dead letters; returns the ids of those that surely are there. */
-  park(letters: readonly DeadLetter[]): Promise<ReadonlySet<string>>;
+  add(letters: readonly DeadLetter[]): Promise<ReadonlySet<string>>;
 }
 
 /** The queue to the processor. */

@@ -18,15 +18,15 @@ export type RecountedBatch = Pick<
 };
 
 export type Recount =
-  { readonly tally: Increments; readonly reason?: never } | { readonly reason: string };
+  { readonly increments: Increments; readonly reason?: never } | { readonly reason: string };
 
 /**
  * Reads a stored body again and says what it counts: the same as when it was accepted, or, with
  * the reason, that it does not and must not be counted unseen.
  */
 export function recount(raw: RecountedBatch, dayOf: DayOf): Recount {
-  const reading = readAgain(raw, dayOf);
-  return 'reason' in reading ? reading : { tally: countEvents(reading.events) };
+  const reading = readStored(raw, dayOf);
+  return 'reason' in reading ? reading : { increments: countEvents(reading.events) };
 }
 
 /** A body that was inflated before, whatever limit was in force then. */
@@ -35,7 +35,7 @@ export function inflateStored({ body, encoding }: Pick<RawBatch, 'body' | 'encod
 }
 
 /** The accepted events of a stored body: the same as when it was accepted, or why they are not. */
-export function readAgain(
+export function readStored(
   { body, encoding, accepted, rejected, excluded, invalidMetadata }: RecountedBatch,
   dayOf?: DayOf,
 ): { readonly events: readonly DeviceEvent[] } | { readonly reason: string } {

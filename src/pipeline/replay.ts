@@ -25,7 +25,7 @@ export async function replay(
   intake: ReplayIntake,
   rules: IngestRules,
 ): Promise<IngestOutcome> {
-  const batch = readAsThere(submission, origin, rules);
+  const batch = readAsAtSource(submission, origin, rules);
   if ('code' in batch) return { accepted: false, problem: batch };
   const { accepted: enqueued, rejected } = origin;
   const taken = ({ batchId, receivedAt } = origin, isKnown = false): IngestOutcome => {
@@ -51,7 +51,7 @@ export async function replay(
   }
 }
 
-function readAsThere(
+function readAsAtSource(
   { body, encoding, caller, idempotencyKey }: Submission,
   origin: ReplayOrigin,
   { bodyBytesMax, dayOf }: IngestRules,
@@ -75,6 +75,6 @@ function readAsThere(
   return {
     ...{ body, encoding, caller, idempotency, accepted, rejected, origin },
     ...(excluded !== undefined && { excluded }),
-    tally: countEvents(reading.events),
+    increments: countEvents(reading.events),
   };
 }

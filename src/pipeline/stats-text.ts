@@ -132,7 +132,7 @@ function csvField(field: string | number): string {
 export class Groups {
   readonly #groupBy: readonly Dimension[];
   /** What is not grouped by is empty there. */
-  readonly #tally: Increments = new Map();
+  readonly #increments: Increments = new Map();
 
   constructor(groupBy: readonly Dimension[]) {
     this.#groupBy = groupBy;
@@ -148,7 +148,7 @@ export class Groups {
         type: hasType ? type : '',
         state: hasState ? state : '',
       };
-      const isNew = addIncrement(this.#tally, group, count) === 1;
+      const isNew = addIncrement(this.#increments, group, count) === 1;
       if (isNew) more += group.date.length + group.type.length + group.state.length;
     }
     return more;
@@ -157,7 +157,7 @@ export class Groups {
   /** In the order of the rows. */
   rows(): StatsRow[] {
     const kept = dimensions.filter((name) => this.#groupBy.includes(name));
-    return [...rowsOfIncrements(this.#tally)]
+    return [...rowsOfIncrements(this.#increments)]
       .map((row) => ({ row, key: row.date + bytesKey(typeStateKey(row.type, row.state)) }))
       .sort((a, b) => (a.key < b.key ? -1 : 1))
       .map(({ row }) => ({

@@ -20,10 +20,10 @@ export function isSummed({ groupBy }: StatsRequest): boolean {
 }
 
 /** Questions of no more days wait for none that look at more. */
-const fewDays = 7;
+const fewDaysMax = 7;
 
 export function isOfManyDays({ query: { from, to } }: StatsRequest): boolean {
-  return daysInRange(from, to) > fewDays;
+  return daysInRange(from, to) > fewDaysMax;
 }
 
 /** The versions of an answer that the caller has; `any`: whichever there is will do. */

@@ -42,7 +42,7 @@ export async function sweepBatch(
   }
   const reasons: string[] = [];
   const parking: DeadLetterSink = {
-    park(letters) {
+    add(letters) {
       reasons.push(...letters.map(({ reason }) => reason));
       return Promise.resolve(new Set(letters.map(({ messageId }) => messageId)));
     },
@@ -387,7 +387,7 @@ class Sweep {
   }
 
   async #park(letters: readonly DeadLetter[]): Promise<Fate> {
-    const parked = await this.#ports.parking.park(letters);
+    const parked = await this.#ports.parking.add(letters);
     this.#counts.parked += parked.size;
     if (parked.size < letters.length) throw new Error('the dead-letter queue takes nothing now');
     return 'done';

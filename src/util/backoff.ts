@@ -18,7 +18,7 @@ const firstDelayMs = 25;
  * doubles, so that those who collided do not collide again ("full jitter"). False where no try is
  * left or there is no time for one.
  */
-export async function backOff(backoff: Backoff, attempts: number): Promise<boolean> {
+export async function waitForRetry(backoff: Backoff, attempts: number): Promise<boolean> {
   if (attempts >= backoff.attemptsMax) return false;
   const delayMs = backoff.random() * Math.min(backoff.delayMsMax, firstDelayMs * 2 ** attempts);
   if (backoff.now() + delayMs >= backoff.deadline) return false;

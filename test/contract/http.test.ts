@@ -89,7 +89,10 @@ const embeddedThroughApp = async () => {
   const onDefect = (error: Error) => {
     throw error;
   };
-  const app = createApp(server.pipeline, { bodyBytesMax: 4 * 1024 * 1024, onDefect });
+  const app = createApp(server.pipeline, {
+    bodyBytesMax: 4 * 1024 * 1024,
+    onUnexpectedError: onDefect,
+  });
   return embedded(server, async ({ method = 'GET', path = '/', headers = {}, body }) => {
     const bytes = body === undefined ? null : Buffer.from(body);
     const response = await app.request(path, { method, headers, body: bytes });

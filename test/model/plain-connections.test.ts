@@ -60,7 +60,7 @@ beforeAll(async () => {
     corsOrigins: ['https://app.example'],
     bodyBytesMax,
     bodiesBytesMax: 100_000,
-    onDefect: (error) => {
+    onUnexpectedError: (error) => {
       throw error;
     },
   });

@@ -1,7 +1,7 @@
 import { Ajv2020, type ValidateFunction } from 'ajv/dist/2020.js';
 import { expect } from 'vitest';
 
-import { headersOfAll } from '../../src/http/app/answer.ts';
+import { browserHeaders } from '../../src/http/app/answer.ts';
 import type { MediaType } from '../../src/http/openapi/plan.ts';
 import type { OpenApi, OperationObject, ResponseObject } from '../../src/http/openapi/openapi.ts';
 import type { Received } from './server.ts';
@@ -11,7 +11,7 @@ const ofTheConnection = [
   ...['connection', 'content-length', 'content-type', 'date', 'keep-alive', 'transfer-encoding'],
   ...['cross-origin-opener-policy', 'x-frame-options', 'vary'],
 ];
-const unlisted = new Set([...ofTheConnection, ...Object.keys(headersOfAll)]);
+const unlisted = new Set([...ofTheConnection, ...Object.keys(browserHeaders)]);
 
 type Operations = Readonly<Record<string, OperationObject | undefined>>;
 

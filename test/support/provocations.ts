@@ -78,7 +78,7 @@ async function ofFault(
   };
   const http = createHttpServer({
     ...{ pipeline, bodyBytesMax: 1_000_000, bodiesBytesMax: 1_000_000 },
-    onDefect: () => undefined,
+    onUnexpectedError: () => undefined,
   });
   await new Promise<void>((resolve) => http.server.listen(0, '127.0.0.1', resolve));
   try {

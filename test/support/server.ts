@@ -56,7 +56,7 @@ export async function startServer(options: TestServerOptions = {}): Promise<Test
     ...options.http,
     pipeline,
     bodyBytesMax,
-    onDefect,
+    onUnexpectedError: onDefect,
   });
   const { promise: listening, resolve, reject } = Promise.withResolvers<undefined>();
   http.server.once('error', reject);

@@ -1,12 +1,12 @@
 import { jsonDepthMax } from '../batch.ts';
-import { noRoom, type CounterTable } from './counter-table.ts';
+import { tableFull, type CounterTable } from './counter-table.ts';
 import type { DayOfUtc } from '../day.ts';
 import { fieldBytesMax } from '../device-event.ts';
 import { skipJsonString, skipJsonValue, skipSpace } from './json-skipper.ts';
 import { dateNumberAt, endOfTimestamp, minuteOfDayAt } from './timestamp-bytes.ts';
 
 /** Told instead of a number of items where the general path, `readBatch`, has to look at a body. */
-export const notPlain = -1;
+export const needsSlowPath = -1;
 
 const quote = 0x22;
 const comma = 0x2c;
@@ -82,28 +82,28 @@ export class BatchScanner {
     this.#items = 0;
     let hasList = false;
     let at = skipSpace(bytes, from, to);
-    if (at >= to || bytes[at] !== openBrace) return notPlain;
+    if (at >= to || bytes[at] !== openBrace) return needsSlowPath;
     at = skipSpace(bytes, at + 1, to);
     for (;;) {
       const isOurs = isKey(bytes, at, to, keys.processedDevices);
       const keyEnd = isOurs ? at + keys.processedDevices.length : skipOtherKey(bytes, at, to);
       at = skipColon(bytes, keyEnd, to);
-      if (at < 0 || (isOurs && hasList)) return notPlain;
+      if (at < 0 || (isOurs && hasList)) return needsSlowPath;
       at = isOurs ? this.#scanList(bytes, at, to) : skipJsonValue(bytes, at, to, jsonDepthMax - 1);
-      if (at < 0) return notPlain;
+      if (at < 0) return needsSlowPath;
       hasList ||= isOurs;
       at = skipSpace(bytes, at, to);
-      if (at >= to) return notPlain;
+      if (at >= to) return needsSlowPath;
       if (bytes[at] === closeBrace) break;
-      if (bytes[at] !== comma) return notPlain;
+      if (bytes[at] !== comma) return needsSlowPath;
       at = skipSpace(bytes, at + 1, to);
     }
-    return hasList && skipSpace(bytes, at + 1, to) === to ? this.#items : notPlain;
+    return hasList && skipSpace(bytes, at + 1, to) === to ? this.#items : needsSlowPath;
   }
 
   /** The counters of the last scan, of a body that was plain, that are not admitted; each once. */
-  unadmitted(): readonly number[] {
-    return this.#counters.unadmitted(this.#numbers, this.#items);
+  newCounters(): readonly number[] {
+    return this.#counters.newCounters(this.#numbers, this.#items);
   }
 
   /** Adds the items of the last scan, of a body that was plain, to their counters. */
@@ -161,7 +161,7 @@ export class BatchScanner {
         found = member.timestamp;
         at += 13;
       } else {
-        at = this.#toMember(bytes, at, to);
+        at = this.#readKey(bytes, at, to);
         if (at < 0) return -1;
         found = this.#member;
       }
@@ -207,7 +207,7 @@ export class BatchScanner {
       stateAt,
       stateBytes,
     );
-    if (number === noRoom) return -1;
+    if (number === tableFull) return -1;
     if (this.#items === this.#numbers.length) this.#grow();
     this.#numbers[this.#items++] = number;
     return at;
@@ -217,7 +217,7 @@ export class BatchScanner {
    * Reads any key and what stands between it and its value: behind the opening quote of a member
    * of ours, or where another's value begins; -1 where it is not plain. `#member` says which it is.
    */
-  #toMember(bytes: Uint8Array, from: number, to: number): number {
+  #readKey(bytes: Uint8Array, from: number, to: number): number {
     const at = skipSpace(bytes, from, to);
     const found = memberAt(bytes, at, to);
     this.#member = found;

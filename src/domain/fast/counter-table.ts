@@ -9,7 +9,7 @@ export interface CounterTableLimits {
 }
 
 /** Told instead of a counter's number where there is no room for another one. */
-export const noRoom = -1;
+export const tableFull = -1;
 
 const none: readonly number[] = [];
 /** Whether it is known of a counter that it may be counted; `asked`: within one question. */
@@ -44,12 +44,12 @@ export class CounterTable {
   #touchedCount = 0;
   readonly #admissions: Uint8Array;
   /** How many of those that are known are not admitted. */
-  #unadmitted = 0;
+  #unadmittedCount = 0;
   #known = 0;
   #keyBytes = 0;
   /** What was added by `addTally`. */
-  #tally: Increments = new Map();
-  #tallySize = 0;
+  #otherIncrements: Increments = new Map();
+  #otherSize = 0;
 
   /** @param random a whole number below 2^32 that nobody else knows. */
   constructor(limits: CounterTableLimits, random: number) {
@@ -71,7 +71,7 @@ export class CounterTable {
 
   /** How many counters have increments since the last `clear`, or a few more. */
   get size(): number {
-    return this.#touchedCount + this.#tallySize;
+    return this.#touchedCount + this.#otherSize;
   }
 
   /**
@@ -107,7 +107,7 @@ export class CounterTable {
       }
       slot = (slot + 1) & mask;
     }
-    return noRoom;
+    return tableFull;
   }
 
   /** Adds 1 to each of the first `length` counters of a list of numbers. */
@@ -122,8 +122,8 @@ export class CounterTable {
   }
 
   /** Those of the first `length` counters of a list that are not admitted, each once, in order. */
-  unadmitted(numbers: Int32Array, length: number): readonly number[] {
-    if (this.#unadmitted === 0) return none;
+  newCounters(numbers: Int32Array, length: number): readonly number[] {
+    if (this.#unadmittedCount === 0) return none;
     const found: number[] = [];
     for (let index = 0; index < length; index++) {
       const number = numbers[index] as number;
@@ -138,13 +138,13 @@ export class CounterTable {
   /** Remembers of counters that are not admitted that they are. */
   admit(numbers: readonly number[]): void {
     for (const number of numbers) this.#admissions[number] = admission.admitted;
-    this.#unadmitted -= numbers.length;
+    this.#unadmittedCount -= numbers.length;
   }
 
   /** Which are admitted has to be asked again. */
-  forgetAdmitted(): void {
+  forgetAdmissions(): void {
     this.#admissions.fill(admission.unknown);
-    this.#unadmitted = this.#known;
+    this.#unadmittedCount = this.#known;
   }
 
   /** The counter with a number. */
@@ -159,19 +159,20 @@ export class CounterTable {
     };
   }
 
-  addTally(tally: Increments): void {
-    this.#tallySize += mergeIncrements(this.#tally, tally);
+  addIncrements(increments: Increments): void {
+    this.#otherSize += mergeIncrements(this.#otherIncrements, increments);
   }
 
   /** All increments since the last `clear`. */
-  tally(): Increments {
-    const tally: Increments = new Map();
-    for (const row of rowsOfIncrements(this.#tally)) addIncrement(tally, row, row.count);
+  increments(): Increments {
+    const increments: Increments = new Map();
+    for (const row of rowsOfIncrements(this.#otherIncrements))
+      addIncrement(increments, row, row.count);
     for (let index = 0; index < this.#touchedCount; index++) {
       const number = this.#touched[index] as number;
-      addIncrement(tally, this.counter(number), this.#counts[number]);
+      addIncrement(increments, this.counter(number), this.#counts[number]);
     }
-    return tally;
+    return increments;
   }
 
   /** Sets all increments to 0. Names stay known for the next time, unless they fill half the room. */
@@ -180,13 +181,13 @@ export class CounterTable {
       this.#counts[this.#touched[index] as number] = 0;
     }
     this.#touchedCount = 0;
-    this.#tally = new Map();
-    this.#tallySize = 0;
+    this.#otherIncrements = new Map();
+    this.#otherSize = 0;
     const { countersMax, keyBytesMax } = this.#limits;
     if (this.#known * 2 < countersMax && this.#keyBytes * 2 < keyBytesMax) return;
     this.#slots.fill(0);
     this.#admissions.fill(admission.unknown);
-    this.#unadmitted = 0;
+    this.#unadmittedCount = 0;
     this.#known = 0;
     this.#keyBytes = 0;
   }
@@ -238,10 +239,11 @@ export class CounterTable {
   ): number {
     const { countersMax, keyBytesMax } = this.#limits;
     const keyAt = this.#keyBytes;
-    if (this.#known >= countersMax || keyAt + typeBytes + stateBytes > keyBytesMax) return noRoom;
+    if (this.#known >= countersMax || keyAt + typeBytes + stateBytes > keyBytesMax)
+      return tableFull;
     const number = this.#known++;
     this.#slots[slot] = number + 1;
-    this.#unadmitted++;
+    this.#unadmittedCount++;
     this.#hashes[number] = hash;
     this.#dates[number] = date;
     this.#typeBytes[number] = typeBytes;

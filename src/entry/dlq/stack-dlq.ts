@@ -140,7 +140,7 @@ async function redriveOptions(stack: DeployedStack, options: DlqOptions): Promis
     rawStore: s3RawStore(stack.s3, stack.rawBucket),
     queue: sqsChunkQueue(queue),
     ...{ sqs: queue.client, queueUrl: queue.queueUrl, backoff: queue.backoff },
-    parking: { park: () => Promise.resolve(new Set()) },
+    parking: { add: () => Promise.resolve(new Set()) },
     width: 1,
   });
   const rules: SweepRules = {

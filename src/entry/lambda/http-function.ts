@@ -30,7 +30,8 @@ export function httpFunction(
     version: packageJson.version,
     dayZone: storeRules(environment).dayZone,
     corsOrigins,
-    onDefect: (error) => telemetry.log('ERROR', 'a request met an error', errorDetails(error)),
+    onUnexpectedError: (error) =>
+      telemetry.log('ERROR', 'a request met an error', errorDetails(error)),
     ...(pages !== undefined && { pages }),
     ...(secretArn !== undefined && { access: secretAccess(secretArn, telemetry) }),
   });

@@ -65,7 +65,7 @@ export function cachedTokens({
   }
   return {
     known: async () => (tokens !== undefined && now() < dueAt ? tokens : readAgain()),
-    newer: async () =>
+    refreshed: async () =>
       tokens !== undefined && limiter.take('', newerRate) > 0 ? tokens : readAgain(),
   };
 }

@@ -4,10 +4,10 @@ import { join } from 'node:path';
 import { collectDefaultMetrics, Registry } from 'prom-client';
 
 import { problemCodes } from '../../domain/problem.ts';
-import { headersOfAll, type Answer } from '../../http/app/answer.ts';
+import { browserHeaders, type Answer } from '../../http/app/answer.ts';
 import { prefersOpenMetrics } from '../../http/app/negotiation.ts';
 import { cutReasons } from '../../http/server/observer.ts';
-import type { Held } from '../../http/server/server.ts';
+import type { MemoryUsage } from '../../http/server/server.ts';
 import type { PipelineStatus } from '../../pipeline/ports.ts';
 import type { DataPaths } from '../../engines/embedded/data-directory.ts';
 import type { CounterSizes } from '../../engines/embedded/writer/messages.ts';
@@ -30,7 +30,7 @@ export interface ServerMetricsSources {
   /** Nothing of these waits for another thread. */
   readonly status: () => Promise<PipelineStatus>;
   readonly measures: () => EmbeddedMeasures;
-  readonly held: () => Held;
+  readonly held: () => MemoryUsage;
   /** Rows and dates of the counters: they come from the reader's thread. */
   readonly counters: () => Promise<CounterSizes>;
   readonly paths: DataPaths;
@@ -67,7 +67,7 @@ export class ServerMetrics {
   readonly answer = async (accept: string | undefined): Promise<Answer> => {
     const isOpenMetrics = prefersOpenMetrics(accept);
     const contentType = isOpenMetrics ? openMetricsType : prometheusType;
-    const headers = { 'content-type': contentType, ...headersOfAll, vary: 'Accept' };
+    const headers = { 'content-type': contentType, ...browserHeaders, vary: 'Accept' };
     return { status: 200, headers, body: exposition(await this.families(), isOpenMetrics) };
   };
 
@@ -233,7 +233,7 @@ function ofBacklog(status: PipelineStatus, measures: EmbeddedMeasures): MetricFa
 }
 
 function ofResources(
-  held: Held,
+  held: MemoryUsage,
   counters: CounterSizes | undefined,
   disk: DiskUse | undefined,
 ): MetricFamily[] {

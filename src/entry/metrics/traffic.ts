@@ -41,7 +41,7 @@ export class Traffic implements HttpObserver {
     this.#ingestDurations.observe(seconds);
   }
 
-  judged(outcome: IngestOutcome, bodyBytes: number): void {
+  decided(outcome: IngestOutcome, bodyBytes: number): void {
     this.bytesReceived += bodyBytes;
     const { rejectedByCode = [] } = outcome.accepted ? outcome : outcome.problem;
     for (const [code, items] of rejectedByCode) {

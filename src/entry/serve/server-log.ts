@@ -177,8 +177,8 @@ export function observers(traffic: HttpObserver, log: ServerLog): HttpObserver {
       traffic.acceptedPlain(items, bytes, seconds, batchId, requestId);
       if (isDebug) log.accepted({ requestId, batchId, items, refused: 0, bytes });
     },
-    judged(outcome, bytes, requestId) {
-      traffic.judged(outcome, bytes, requestId);
+    decided(outcome, bytes, requestId) {
+      traffic.decided(outcome, bytes, requestId);
       if (!isDebug || !outcome.accepted) return;
       const { batchId, enqueued: items, rejected: refused } = outcome;
       log.accepted({ requestId, batchId, items, refused, bytes });

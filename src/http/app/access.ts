@@ -10,16 +10,16 @@ import type { Problem } from '../../domain/problem.ts';
 import { problemAnswer, type Answer } from './answer.ts';
 import { RateLimiter } from './rate-limiter.ts';
 
-export type Admission = Admitted | Refused;
+export type AccessDecision = AccessGranted | AccessDenied;
 
-export interface Admitted {
+export interface AccessGranted {
   /** The token's name; empty where nobody need say who they are. */
   readonly caller: string;
   readonly rate?: RateLimit | undefined;
   readonly problem?: never;
 }
 
-export interface Refused {
+export interface AccessDenied {
   readonly problem: Problem;
   /** What `WWW-Authenticate` says beside the realm. */
   readonly challenge?: string | undefined;
@@ -28,18 +28,18 @@ export interface Refused {
 /** Says who asks, and whether they may do one of these things. Asked once for each request. */
 export interface Access {
   /** Whether whoever shows no token is refused. */
-  asksForToken(): boolean;
+  requiresToken(): boolean;
   admit(
     authorization: string | undefined,
     scopes: readonly Scope[],
-  ): Admission | Promise<Admission>;
+  ): AccessDecision | Promise<AccessDecision>;
 }
 
 /** One that knows at once. */
 export interface ImmediateAccess extends Access {
-  admit(authorization: string | undefined, scopes: readonly Scope[]): Admission;
+  admit(authorization: string | undefined, scopes: readonly Scope[]): AccessDecision;
   /** Takes an admission back: the same request will be asked about again. */
-  giveBack(admitted: Admitted): void;
+  refund(admitted: AccessGranted): void;
 }
 
 /** Tokens by their hashes. */
@@ -71,7 +71,7 @@ export interface TokenSource {
   /** The tokens as they are known; they may be some minutes old. */
   known(): Promise<readonly Token[]>;
   /** Asked after a token that those refuse: it may be newer than they are. */
-  newer(): Promise<readonly Token[]>;
+  refreshed(): Promise<readonly Token[]>;
 }
 
 /** Admits requests that show one of the tokens as `Authorization: Bearer …` (RFC 6750). */
@@ -82,7 +82,7 @@ export function tokenAccess(source: TokenSource, now: () => number = Date.now): 
     tokens: readonly Token[],
     authorization: string | undefined,
     scopes: readonly Scope[],
-  ): Admission {
+  ): AccessDecision {
     if (tokens !== known) {
       known = tokens;
       table = new TokenTable(known);
@@ -90,11 +90,11 @@ export function tokenAccess(source: TokenSource, now: () => number = Date.now): 
     return admitByToken(table, authorization, scopes, now());
   }
   return {
-    asksForToken: () => true,
+    requiresToken: () => true,
     async admit(authorization, scopes) {
       const first = admitWith(await source.known(), authorization, scopes);
       if (first.problem === undefined || shownToken(authorization) === undefined) return first;
-      const tokens = await source.newer();
+      const tokens = await source.refreshed();
       return tokens === known ? first : admitWith(tokens, authorization, scopes);
     },
   };
@@ -114,9 +114,9 @@ export interface ServerAccessOptions {
 /** For one process: by token where there are any, and each caller no faster than is allowed. */
 export function serverAccess(options: ServerAccessOptions): ImmediateAccess {
   const { tokens, isOpenWithoutTokens, now = Date.now, limiter = new RateLimiter() } = options;
-  const anybody: Admitted = { caller: '', rate: options.rate };
+  const anybody: AccessGranted = { caller: '', rate: options.rate };
   return {
-    asksForToken: () => !(isOpenWithoutTokens && tokens().isUnset),
+    requiresToken: () => !(isOpenWithoutTokens && tokens().isUnset),
     admit(authorization, scopes) {
       const table = tokens();
       const admission =
@@ -127,20 +127,20 @@ export function serverAccess(options: ServerAccessOptions): ImmediateAccess {
       const seconds = limiter.take(admission.caller, admission.rate);
       return seconds === 0 ? admission : tooManyRequests(admission.rate, seconds);
     },
-    giveBack({ caller, rate }) {
-      if (rate !== undefined) limiter.giveBack(caller, rate);
+    refund({ caller, rate }) {
+      if (rate !== undefined) limiter.refund(caller, rate);
     },
   };
 }
 
 /** Where nobody has to say who they are. */
 export const openAccess: ImmediateAccess = {
-  asksForToken: () => false,
+  requiresToken: () => false,
   admit: () => anonymous,
-  giveBack: () => undefined,
+  refund: () => undefined,
 };
 
-const anonymous: Admitted = { caller: '' };
+const anonymous: AccessGranted = { caller: '' };
 
 function shownToken(authorization = ''): string | undefined {
   return /^bearer +([!-~]+) *$/i.exec(authorization)?.[1];
@@ -152,7 +152,7 @@ function admitByToken(
   scopes: readonly Scope[],
   now: number,
   rate?: RateLimit,
-): Admission {
+): AccessDecision {
   const text = shownToken(authorization);
   if (text === undefined)
     return { problem: unauthorized('Send a bearer token: Authorization: Bearer TOKEN.') };
@@ -172,7 +172,7 @@ function admitByToken(
 }
 
 /** The answer to one who is not admitted. Source of the challenge: RFC 6750, section 3. */
-export function refusalAnswer({ problem, challenge }: Refused): Answer {
+export function refusalAnswer({ problem, challenge }: AccessDenied): Answer {
   if (problem.code === 'too_many_requests') return problemAnswer(problem);
   const more = challenge === undefined ? '' : `, ${challenge}`;
   return problemAnswer(problem, { 'www-authenticate': `Bearer realm="device-pipeline"${more}` });
@@ -183,7 +183,7 @@ export const anyScope = allScopes;
 export const ingestScope: readonly Scope[] = ['ingest'];
 export const replayScope: readonly Scope[] = ['replay'];
 
-function invalidToken(detail: string): Refused {
+function invalidToken(detail: string): AccessDenied {
   return { problem: unauthorized(detail), challenge: 'error="invalid_token"' };
 }
 
@@ -191,7 +191,7 @@ function unauthorized(detail: string): Problem {
   return { code: 'unauthorized', detail };
 }
 
-function tooManyRequests({ perSecond, burst }: RateLimit, retryAfterSeconds: number): Refused {
+function tooManyRequests({ perSecond, burst }: RateLimit, retryAfterSeconds: number): AccessDenied {
   const detail = `You exceed your rate limit of ${perSecond} requests per second (${burst} at once). Send this request again later.`;
   return { problem: { code: 'too_many_requests', detail, retryAfterSeconds } };
 }

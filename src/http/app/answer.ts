@@ -31,7 +31,7 @@ export interface Progress {
   /** How many have been taken so far, before they are compressed. */
   readonly bytes: number;
   /** Is to cut the connection where the rest cannot be had; without, taking the next piece fails. */
-  cut?: (why: unknown) => void;
+  fail?: (why: unknown) => void;
 }
 
 export type AnyAnswer = Answer | BytesAnswer | StreamAnswer;
@@ -40,14 +40,14 @@ export function isStream(answer: AnyAnswer): answer is StreamAnswer {
   return 'progress' in answer;
 }
 
-const bare = { 'cache-control': 'no-store', 'x-content-type-options': 'nosniff' };
+const baseHeaders = { 'cache-control': 'no-store', 'x-content-type-options': 'nosniff' };
 
 /**
  * For browsers, on every answer but a batch's acceptance, which nothing but a script can ask for:
  * it is no page, is shown in none, and is not read by those of other origins.
  */
-export const headersOfAll = {
-  ...bare,
+export const browserHeaders = {
+  ...baseHeaders,
   'content-security-policy': "default-src 'none'; frame-ancestors 'none'",
   'cross-origin-resource-policy': 'same-origin',
   'referrer-policy': 'no-referrer',
@@ -59,7 +59,7 @@ export function jsonAnswer(status: number, value: unknown): Answer {
 
 /** The same, of what is written already. */
 export function textAnswer(status: number, contentType: string, body: string): Answer {
-  return { status, headers: { 'content-type': contentType, ...headersOfAll }, body };
+  return { status, headers: { 'content-type': contentType, ...browserHeaders }, body };
 }
 
 /** Source: RFC 9457. */
@@ -75,7 +75,7 @@ export function problemAnswer(
     status: statusOfProblem(problem.code),
     headers: {
       'content-type': 'application/problem+json',
-      ...headersOfAll,
+      ...browserHeaders,
       ...retryAfter,
       ...headers,
     },
@@ -97,7 +97,7 @@ export function ingestAnswer(outcome: IngestOutcome, isStrict: boolean): Answer 
   const location = `/ingest/${batchId}`;
   return {
     status: 200,
-    headers: { 'content-type': 'application/json', ...bare, location, ...preference },
+    headers: { 'content-type': 'application/json', ...baseHeaders, location, ...preference },
     body: JSON.stringify(rejected === 0 ? accepted : { ...accepted, rejected, errors }),
   };
 }

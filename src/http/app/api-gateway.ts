@@ -4,7 +4,7 @@ import type { ProblemCode } from '../../domain/problem.ts';
 import { problemAnswer, type Answer } from './answer.ts';
 import { problemOf } from '../server/exchanges.ts';
 import { methodOf, requestIdOf, routeOf, type Exchange } from '../server/observer.ts';
-import { tooLarge } from '../stats/stats-answer.ts';
+import { tooLargeProblem } from '../stats/stats-answer.ts';
 
 /** What answers a request. */
 export type Fetch = (request: Request) => Response | Promise<Response>;
@@ -48,7 +48,7 @@ export function requestIdOfEvent({ headers, requestContext }: APIGatewayProxyEve
 
 async function outcomeOf(fetch: Fetch, event: APIGatewayProxyEventV2): Promise<Outcome> {
   const body = bodyOf(event);
-  const alteration = alterationOf(event);
+  const alteration = alteredBodyAnswer(event);
   if (alteration !== undefined) return plainOutcome(alteration);
   let request: Request;
   try {
@@ -80,7 +80,7 @@ function bodyOf({ body, isBase64Encoded }: APIGatewayProxyEventV2): Buffer | und
  * character from the start cannot be told from it, and what is stored must be what was sent. A
  * compressed body has lost its bytes in this way; the same batch uncompressed can still be taken.
  */
-function alterationOf(event: APIGatewayProxyEventV2): Answer | undefined {
+function alteredBodyAnswer(event: APIGatewayProxyEventV2): Answer | undefined {
   const { headers, isBase64Encoded, body: text = '' } = event;
   if (isBase64Encoded) return undefined;
   if (isCompressed(headers['content-encoding']) && text !== '' && !isJson(text)) {
@@ -165,7 +165,7 @@ async function toOutcome(response: Response, request: Request): Promise<Outcome>
   // It is at most six bytes for one of them.
   if (body.length < resultBytesMax / 6) return outcome;
   return Buffer.byteLength(JSON.stringify(result)) > resultBytesMax
-    ? plainOutcome(problemAnswer(tooLarge))
+    ? plainOutcome(problemAnswer(tooLargeProblem))
     : outcome;
 }
 

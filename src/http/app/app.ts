@@ -13,7 +13,7 @@ import {
   type Access,
 } from './access.ts';
 import {
-  headersOfAll,
+  browserHeaders,
   isStream,
   ingestAnswer,
   jsonAnswer,
@@ -30,7 +30,7 @@ import { corsHeaders, preflightAnswer, type CrossOrigins } from './cors.ts';
 import { rememberProblem, rememberProblemOfRequest } from '../server/exchanges.ts';
 import { bodyTooLarge, readIngestHeaders } from './ingest-headers.ts';
 import { replayHeader } from './replay-header.ts';
-import { encoded, withVary } from './compression.ts';
+import { compressed, withVary } from './compression.ts';
 import { statsAnswer } from '../stats/stats-answer.ts';
 import { statsPageAnswer } from '../stats/stats-page.ts';
 
@@ -38,7 +38,7 @@ export interface AppOptions {
   /** The largest body in bytes. */
   readonly bodyBytesMax: number;
   /** Is told of errors that nobody foresaw. */
-  readonly onDefect: (error: Error) => void;
+  readonly onUnexpectedError: (error: Error) => void;
   /** Who may ask; without, anybody. */
   readonly access?: Access;
   /** Origins whose pages may ask too; without, none. */
@@ -70,7 +70,7 @@ const batchNotFound = problemAnswer({
 export function createApp(pipeline: Pipeline, options: AppOptions): Hono<Env> {
   const {
     bodyBytesMax,
-    onDefect,
+    onUnexpectedError: onDefect,
     access = openAccess,
     corsOrigins = [],
     pages = noPages,
@@ -117,7 +117,7 @@ export function createApp(pipeline: Pipeline, options: AppOptions): Hono<Env> {
   });
 
   get(app, '/healthz', () => {
-    const asked = access.asksForToken() ? 'token' : 'open';
+    const asked = access.requiresToken() ? 'token' : 'open';
     return jsonAnswer(200, { status: 'ok', access: asked, day_zone: dayZone });
   });
 
@@ -171,7 +171,7 @@ function get(
 ) {
   app.get(path, async (context) => {
     const { req } = context;
-    const given = await encoded(await answer(context), req.header('accept-encoding'));
+    const given = await compressed(await answer(context), req.header('accept-encoding'));
     return toResponse(req.method === 'HEAD' ? headOf(given) : given);
   });
   app.all(path, ({ req }) => otherMethod(req.method, 'GET, HEAD'));
@@ -205,7 +205,7 @@ function crossOrigin(origins: CrossOrigins): MiddlewareHandler<Env> {
   };
 }
 
-function errorAnswer(error: Error, onDefect: AppOptions['onDefect']): Answer {
+function errorAnswer(error: Error, onDefect: AppOptions['onUnexpectedError']): Answer {
   if (error instanceof Unavailable) {
     const { code, message: detail, retryAfterSeconds } = error;
     return problemAnswer({ code, detail, retryAfterSeconds });
@@ -218,7 +218,7 @@ function errorAnswer(error: Error, onDefect: AppOptions['onDefect']): Answer {
 function otherMethod(method: string, methods: string): Response {
   const allow = `${methods}, OPTIONS`;
   if (method === 'OPTIONS') {
-    return toResponse({ status: 204, headers: { ...headersOfAll, allow }, body: '' });
+    return toResponse({ status: 204, headers: { ...browserHeaders, allow }, body: '' });
   }
   const detail = `Method not allowed; use one of ${allow}.`;
   return toResponse(problemAnswer({ code: 'method_not_allowed', detail }, { allow }));

@@ -5,23 +5,23 @@ import { isStream, type AnyAnswer } from './answer.ts';
 import { acceptsGzip } from './negotiation.ts';
 
 /** Below, what is saved is less than what it costs. */
-const worthwhileBytes = 1024;
+const compressedBytesMin = 1024;
 /** Beyond the first level, counters become a twentieth smaller, in twice the time and more. */
 const settings = { level: 1, chunkSize: 64 * 1024 };
 /** Of the four threads that Node has for such work, as many are left to the log's syncs. */
-const atOnceMax = 2;
+const concurrencyMax = 2;
 
 const isText = /^text\/|json|javascript|xml|openmetrics-text/;
 const gzipWhole = promisify<Uint8Array, typeof settings, Buffer<ArrayBuffer>>(gzip);
 
 /** Compresses what is large enough, if the client takes that. */
-export async function encoded(
+export async function compressed(
   answer: AnyAnswer,
   acceptEncoding: string | undefined,
 ): Promise<AnyAnswer> {
   const { headers } = answer;
   const isCompressible =
-    (isStream(answer) || Buffer.byteLength(answer.body) >= worthwhileBytes) &&
+    (isStream(answer) || Buffer.byteLength(answer.body) >= compressedBytesMin) &&
     headers['content-encoding'] === undefined &&
     isText.test(headers['content-type'] ?? '');
   if (!isCompressible) return answer;
@@ -38,7 +38,7 @@ export async function encoded(
   if (isStream(answer)) return { ...answer, headers: changed, body: gzipPieces(answer.body) };
   const { body } = answer;
   const bytes = typeof body === 'string' ? Buffer.from(body) : body;
-  return { ...answer, headers: changed, body: await inTurn(() => gzipWhole(bytes, settings)) };
+  return { ...answer, headers: changed, body: await limited(() => gzipWhole(bytes, settings)) };
 }
 
 /** What an answer depends on, with one header more. */
@@ -71,7 +71,7 @@ async function* generateGzip(pieces: Pieces): AsyncGenerator<Uint8Array<ArrayBuf
   stream.on('data', (bytes: Buffer<ArrayBuffer>) => ready.push(bytes));
   try {
     for await (const piece of pieces) {
-      await inTurn(() => written(stream, piece));
+      await limited(() => written(stream, piece));
       yield* ready.splice(0);
     }
     const end = new Promise((resolve, reject) => stream.once('end', resolve).once('error', reject));
@@ -93,8 +93,8 @@ let running = 0;
 const waiting: (() => void)[] = [];
 
 /** At most so many at once, in the order in which they come. */
-async function inTurn<T>(work: () => Promise<T>): Promise<T> {
-  if (running >= atOnceMax) await new Promise<void>((resolve) => waiting.push(resolve));
+async function limited<T>(work: () => Promise<T>): Promise<T> {
+  if (running >= concurrencyMax) await new Promise<void>((resolve) => waiting.push(resolve));
   else running++;
   try {
     return await work();

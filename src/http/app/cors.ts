@@ -1,11 +1,11 @@
-import { headersOfAll, type Answer } from './answer.ts';
+import { browserHeaders, type Answer } from './answer.ts';
 
 /** Origins whose pages may ask; `*` alone: those of any. Empty: none. */
 export type CrossOrigins = readonly string[];
 
-const asked =
+const allowedHeaders =
   'Authorization, Content-Type, Content-Encoding, Idempotency-Key, If-None-Match, Prefer, X-Request-Id';
-const told =
+const exposedHeaders =
   'ETag, Location, Retry-After, X-Request-Id, Pipeline-Counted-Through, Pipeline-Pending, Pipeline-Dead-Letters';
 
 /**
@@ -23,7 +23,7 @@ export function corsHeaders(
   if (origin === undefined || !(isAny || origins.includes(origin))) return vary;
   return {
     'access-control-allow-origin': isAny ? '*' : origin,
-    'access-control-expose-headers': told,
+    'access-control-expose-headers': exposedHeaders,
     ...vary,
   };
 }
@@ -44,10 +44,10 @@ export function preflightAnswer(
   if (allowed['access-control-allow-origin'] === undefined) return undefined;
   const answers = {
     'access-control-allow-methods': 'GET, HEAD, POST',
-    'access-control-allow-headers': asked,
+    'access-control-allow-headers': allowedHeaders,
     'access-control-max-age': '600',
   };
-  return { status: 204, headers: { ...headersOfAll, ...allowed, ...answers }, body: '' };
+  return { status: 204, headers: { ...browserHeaders, ...allowed, ...answers }, body: '' };
 }
 
 /**

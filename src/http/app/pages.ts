@@ -1,7 +1,7 @@
 import { hash } from 'node:crypto';
 
 import { isKnown } from '../../pipeline/stats.ts';
-import { headersOfAll, problemAnswer, type Answer, type BytesAnswer } from './answer.ts';
+import { browserHeaders, problemAnswer, type Answer, type BytesAnswer } from './answer.ts';
 import { namesCoding, readIfNoneMatch } from './negotiation.ts';
 
 export type PageEncoding = 'identity' | 'gzip' | 'br';
@@ -55,7 +55,7 @@ export function pageAnswer(
   const etag = etagOf(body);
   const known = readIfNoneMatch(header('if-none-match'));
   const headers = {
-    ...headersOfAll,
+    ...browserHeaders,
     'content-security-policy': pagePolicy,
     'content-type': contentType,
     'cache-control': isForever ? 'public, max-age=31536000, immutable' : 'no-cache',
@@ -74,7 +74,7 @@ export function missingPage(path: string): Answer {
   }
   return {
     status: 200,
-    headers: { ...headersOfAll, 'content-type': 'text/html; charset=utf-8' },
+    headers: { ...browserHeaders, 'content-type': 'text/html; charset=utf-8' },
     body:
       '<!doctype html><html lang="en"><meta charset="utf-8"><title>Device pipeline</title>' +
       '<h1>Device pipeline</h1><p>The dashboard is not built. Run <code>npm run build:dashboard</code> ' +

@@ -30,7 +30,7 @@ export class RateLimiter {
   }
 
   /** Undoes `take` for a request that will be asked for again. */
-  giveBack(caller: string, { perSecond }: RateLimit): void {
+  refund(caller: string, { perSecond }: RateLimit): void {
     const known = this.#fullAt.get(caller);
     if (known !== undefined) this.#fullAt.set(caller, known - 1000 / perSecond);
   }

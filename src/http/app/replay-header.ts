@@ -15,13 +15,13 @@ export const replayHeaderBytesMax = 8_000;
 
 const countMax = 2 ** 31;
 
-export interface ReplayClaim {
+export interface ReplayHeader {
   readonly replayOf: ReplayOrigin;
   readonly caller: string;
 }
 
 /** What the header says; undefined where it is not sound. */
-export function readReplayHeader(text: string): ReplayClaim | undefined {
+export function readReplayHeader(text: string): ReplayHeader | undefined {
   if (text.length > replayHeaderBytesMax) return undefined;
   let document: unknown;
   try {
@@ -60,7 +60,7 @@ export function readReplayHeader(text: string): ReplayClaim | undefined {
 /** Writes what `readReplayHeader` reads; undefined where it were too long. */
 export function writeReplayHeader(
   rawKey: string,
-  { replayOf, caller }: ReplayClaim,
+  { replayOf, caller }: ReplayHeader,
 ): string | undefined {
   const { accepted, rejected, excluded, logId } = replayOf;
   const text = JSON.stringify({

@@ -1,6 +1,6 @@
 import { hash } from 'node:crypto';
 
-import { headersOfAll, type Answer } from '../app/answer.ts';
+import { browserHeaders, type Answer } from '../app/answer.ts';
 import { docsPage } from './docs-page.ts';
 import { docsStyle } from './docs-style.ts';
 import { readIfNoneMatch } from '../app/negotiation.ts';
@@ -33,7 +33,7 @@ function textPage(make: () => string, ownHeaders: Readonly<Record<string, string
     made ??= withTag(make());
     const { body, tag } = made;
     const headers = {
-      ...headersOfAll,
+      ...browserHeaders,
       ...ownHeaders,
       'cache-control': 'no-cache',
       vary: 'Accept-Encoding',

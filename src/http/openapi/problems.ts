@@ -48,15 +48,15 @@ export const remedies: Readonly<Record<ProblemCode, string>> = {
 };
 
 /** Problems found before the route is known. */
-const ofAnyHost = [
+const beforeRouting = [
   'malformed_request',
   'request_timeout',
   'headers_too_large',
   'internal',
 ] as const;
-const ofHttp = [...ofAnyHost, 'host_not_allowed'] as const;
-const ofAccess = ['unauthorized', 'forbidden', 'too_many_requests'] as const;
-const ofStorage = ['overloaded', 'stopping', 'storage_failed'] as const;
+const anyRoute = [...beforeRouting, 'host_not_allowed'] as const;
+const accessProblems = ['unauthorized', 'forbidden', 'too_many_requests'] as const;
+const storageProblems = ['overloaded', 'stopping', 'storage_failed'] as const;
 
 /** The problems of each operation; `elsewhere`: of unknown paths and unsupported methods. */
 export const problemsOf: Readonly<Record<OperationId | 'elsewhere', readonly ProblemCode[]>> = {
@@ -76,11 +76,11 @@ export const problemsOf: Readonly<Record<OperationId | 'elsewhere', readonly Pro
     'replay_conflict',
     'replay_differs',
     'replay_undecidable',
-    ...ofAccess,
-    ...ofHttp,
-    ...ofStorage,
+    ...accessProblems,
+    ...anyRoute,
+    ...storageProblems,
   ],
-  getReceipt: ['batch_not_found', ...ofAccess, ...ofHttp, ...ofStorage],
+  getReceipt: ['batch_not_found', ...accessProblems, ...anyRoute, ...storageProblems],
   getStats: [
     'missing_date',
     'invalid_date',
@@ -90,27 +90,27 @@ export const problemsOf: Readonly<Record<OperationId | 'elsewhere', readonly Pro
     'invalid_format',
     'unknown_parameter',
     'answer_too_large',
-    ...ofAccess,
-    ...ofHttp,
-    ...ofStorage,
+    ...accessProblems,
+    ...anyRoute,
+    ...storageProblems,
   ],
   getStatsPage: [
     'missing_date',
     'invalid_date',
     'unknown_parameter',
     'answer_too_large',
-    ...ofAccess,
-    ...ofHttp,
-    ...ofStorage,
+    ...accessProblems,
+    ...anyRoute,
+    ...storageProblems,
   ],
-  getHealth: ofAnyHost,
-  getReadiness: [...ofAccess, ...ofHttp, ...ofStorage],
-  getMetrics: ['not_found', ...ofAccess, ...ofHttp, ...ofStorage],
-  getDashboard: [...ofHttp, 'overloaded'],
-  getAsset: [...ofHttp, 'not_found', 'overloaded'],
-  getDocs: [...ofHttp, 'overloaded'],
-  getOpenApi: [...ofHttp, 'overloaded'],
-  elsewhere: ['not_found', 'method_not_allowed', ...ofAccess, ...ofHttp],
+  getHealth: beforeRouting,
+  getReadiness: [...accessProblems, ...anyRoute, ...storageProblems],
+  getMetrics: ['not_found', ...accessProblems, ...anyRoute, ...storageProblems],
+  getDashboard: [...anyRoute, 'overloaded'],
+  getAsset: [...anyRoute, 'not_found', 'overloaded'],
+  getDocs: [...anyRoute, 'overloaded'],
+  getOpenApi: [...anyRoute, 'overloaded'],
+  elsewhere: ['not_found', 'method_not_allowed', ...accessProblems, ...anyRoute],
 };
 
 export type OperationId =

@@ -1,15 +1,15 @@
 import type { Socket } from 'node:net';
 
 /** Cut at once when there is no room: to look for one costs as much as to look for all of them. */
-const cutAtOnceMax = 64;
+const closedAtOnceMax = 64;
 
-function cutAtOnceOf(connectionsMax: number): number {
-  return Math.max(1, Math.min(cutAtOnceMax, Math.floor(connectionsMax / 2)));
+function closedAtOnce(connectionsMax: number): number {
+  return Math.max(1, Math.min(closedAtOnceMax, Math.floor(connectionsMax / 2)));
 }
 
 /** The bound on connections where at most `sockets` (2 or more) may be open at any moment. */
 export function connectionsWithin(sockets: number): number {
-  return Math.max(sockets - cutAtOnceMax, Math.ceil((2 * sockets - 1) / 3));
+  return Math.max(sockets - closedAtOnceMax, Math.ceil((2 * sockets - 1) / 3));
 }
 
 /**
@@ -19,38 +19,38 @@ export function connectionsWithin(sockets: number): number {
 export class ConnectionLimiter {
   readonly #connectionsMax: number;
   /** When each connection was opened or had its latest request, by the monotonic clock. */
-  readonly #lastSign = new Map<Socket, number>();
+  readonly #lastActivity = new Map<Socket, number>();
 
   constructor(connectionsMax: number) {
     this.#connectionsMax = connectionsMax;
   }
 
   /** So many connections may be open for a moment, until those that are cut have closed. */
-  get connectionsMostly(): number {
-    return this.#connectionsMax + cutAtOnceOf(this.#connectionsMax);
+  get hardLimit(): number {
+    return this.#connectionsMax + closedAtOnce(this.#connectionsMax);
   }
 
   get connections(): number {
-    return this.#lastSign.size;
+    return this.#lastActivity.size;
   }
 
   add(socket: Socket): void {
-    if (this.#lastSign.size >= this.#connectionsMax) this.#makeRoom();
-    this.#lastSign.set(socket, performance.now());
-    socket.once('close', () => this.#lastSign.delete(socket));
+    if (this.#lastActivity.size >= this.#connectionsMax) this.#closeIdlest();
+    this.#lastActivity.set(socket, performance.now());
+    socket.once('close', () => this.#lastActivity.delete(socket));
   }
 
   /** A request has begun on a connection, or was answered. */
-  sign(socket: Socket): void {
-    if (this.#lastSign.has(socket)) this.#lastSign.set(socket, performance.now());
+  recordActivity(socket: Socket): void {
+    if (this.#lastActivity.has(socket)) this.#lastActivity.set(socket, performance.now());
   }
 
-  #makeRoom(): void {
-    const longestSilent = [...this.#lastSign]
+  #closeIdlest(): void {
+    const longestSilent = [...this.#lastActivity]
       .sort(([, a], [, b]) => a - b)
-      .slice(0, cutAtOnceOf(this.#connectionsMax));
+      .slice(0, closedAtOnce(this.#connectionsMax));
     for (const [socket] of longestSilent) {
-      this.#lastSign.delete(socket);
+      this.#lastActivity.delete(socket);
       socket.destroy();
     }
   }

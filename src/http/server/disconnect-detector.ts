@@ -2,9 +2,9 @@ import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Socket } from 'node:net';
 
 /** So long a client that has ended its side is taken for one that waits. */
-const leavingMs = 1_000;
+const firstProbeMs = 1_000;
 /** It is asked again after so long, then after twice as long, and so on. */
-const againMs = 200;
+const secondProbeMs = 200;
 
 /**
  * Notices clients that have gone before they were answered. One that has ended its side may still wait
@@ -21,7 +21,7 @@ export class DisconnectDetector {
     const responses = this.#unanswered.get(socket) ?? new Set();
     if (!this.#unanswered.has(socket)) {
       this.#unanswered.set(socket, responses);
-      const begin = () => askWhetherThere(socket, responses, leavingMs, againMs);
+      const begin = () => probe(socket, responses, firstProbeMs, secondProbeMs);
       if (socket.readableEnded) begin();
       else socket.once('end', begin);
     }
@@ -30,7 +30,7 @@ export class DisconnectDetector {
   }
 }
 
-function askWhetherThere(
+function probe(
   socket: Socket,
   responses: Set<ServerResponse>,
   waitMs: number,
@@ -41,7 +41,7 @@ function askWhetherThere(
     if (first === undefined || socket.destroyed) return;
     // What is written first makes the machine of a client that is gone say so; the next one meets it.
     if (!first.headersSent) first.writeProcessing();
-    askWhetherThere(socket, responses, thenMs, 2 * thenMs);
+    probe(socket, responses, thenMs, 2 * thenMs);
   }, waitMs);
   timer.unref();
 }

@@ -7,13 +7,13 @@ import type { Answer, BytesAnswer } from '../app/answer.ts';
 import { methodOf, requestIdOf, routeOf, type CutReason, type HttpObserver } from './observer.ts';
 
 /** What is known of a request on `node:http` beside what the client has sent. */
-interface Noted {
+interface ExchangeState {
   readonly requestId: string;
   problem: ProblemCode | undefined;
   cut: CutReason | undefined;
 }
 
-const noted = new WeakMap<ServerResponse, Noted>();
+const exchangeStates = new WeakMap<ServerResponse, ExchangeState>();
 
 /** Tells the observer of a request once it is answered. One whose client has left is not told of. */
 export function observeExchange(
@@ -24,8 +24,8 @@ export function observeExchange(
 ): void {
   const requestId = requestIdOf(request.headers['x-request-id']);
   let startedAt = performance.now();
-  const note: Noted = { requestId, problem: undefined, cut: undefined };
-  noted.set(response, note);
+  const note: ExchangeState = { requestId, problem: undefined, cut: undefined };
+  exchangeStates.set(response, note);
   // How long a client sends is not how long it waits.
   if (isIngest) request.once('end', () => (startedAt = performance.now()));
   response.once('close', () => {
@@ -43,21 +43,21 @@ export function observeExchange(
 }
 
 export function requestIdFor(response: ServerResponse): string | undefined {
-  return noted.get(response)?.requestId;
+  return exchangeStates.get(response)?.requestId;
 }
 
 /** Takes note that an answer is about to be cut. */
-export function noteCut(response: ServerResponse, why: CutReason): void {
-  const note = noted.get(response);
+export function recordCut(response: ServerResponse, why: CutReason): void {
+  const note = exchangeStates.get(response);
   if (note !== undefined) note.cut = why;
 }
 
 /** Takes note of a refusal; returns the headers that it gets beside its own. */
-export function headersOfRefusal(
+export function recordRefusal(
   response: ServerResponse,
   problem: ProblemCode | undefined,
 ): Record<string, string> {
-  const note = noted.get(response);
+  const note = exchangeStates.get(response);
   if (problem === undefined || note === undefined) return {};
   note.problem = problem;
   return { 'x-request-id': note.requestId };
@@ -86,12 +86,12 @@ export function problemOf(response: Response, request: Request): ProblemCode | u
 }
 
 /** Takes note of the refusal that a response is, if it is one, and gives it the request's id. */
-export function noteRefusal(
+export function withRefusal(
   outgoing: ServerResponse,
   response: Response,
   request: Request,
 ): Response {
-  const headers = headersOfRefusal(outgoing, problemOf(response, request));
+  const headers = recordRefusal(outgoing, problemOf(response, request));
   for (const [name, value] of Object.entries(headers)) response.headers.set(name, value);
   return response;
 }

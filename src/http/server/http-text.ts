@@ -10,7 +10,7 @@ type KeepAlive = number | undefined;
 export function toHttp({ status, headers, body }: Answer, keepAliveMs: KeepAlive): string {
   const lines = Object.entries(headers).map(([name, value]) => `${name}: ${value}\r\n`);
   const head = `HTTP/1.1 ${status} ${STATUS_CODES[status] ?? ''}\r\n${lines.join('')}`;
-  return `${head}content-length: ${Buffer.byteLength(body)}\r\n${common(keepAliveMs)}\r\n${body}`;
+  return `${head}content-length: ${Buffer.byteLength(body)}\r\n${commonHeaders(keepAliveMs)}\r\n${body}`;
 }
 
 /**
@@ -22,7 +22,7 @@ export function acceptedText(
   keepAliveMs: KeepAlive,
 ): string {
   const body = `{"status":"accepted","raw_key":"${rawKey}","enqueued":${enqueued}}`;
-  return `${acceptedHead}${batchId}\r\ncontent-length: ${body.length}\r\n${common(keepAliveMs)}\r\n${body}`;
+  return `${acceptedHead}${batchId}\r\ncontent-length: ${body.length}\r\n${commonHeaders(keepAliveMs)}\r\n${body}`;
 }
 
 const acceptedHead =
@@ -30,7 +30,7 @@ const acceptedHead =
   'x-content-type-options: nosniff\r\nlocation: /ingest/';
 
 /** What node:http adds to each answer; the same for all within a second. */
-function common(keepAliveMs: KeepAlive): string {
+function commonHeaders(keepAliveMs: KeepAlive): string {
   const second = Math.floor(Date.now() / 1000);
   if (second !== last.second || keepAliveMs !== last.keepAliveMs) {
     const connection =

@@ -1,9 +1,9 @@
 /** Deflate makes no more of a byte than this. Source: zlib, "Technical Details". */
 const inflationMax = 1032;
 
-interface Waiting {
+interface QueuedBody {
   readonly bytes: number;
-  readonly enter: () => void;
+  readonly start: () => void;
 }
 
 /**
@@ -16,7 +16,7 @@ export class InflationQueue {
   readonly #bodyBytesMax: number;
   #bytes = 0;
   /** In the order of their turns. */
-  readonly #waiting = new Map<object, Waiting[]>();
+  readonly #waiting = new Map<object, QueuedBody[]>();
 
   /** @param bodyBytesMax no body is inflated further; one is let in whatever the bound. */
   constructor(bytesMax: number, bodyBytesMax: number) {
@@ -27,41 +27,41 @@ export class InflationQueue {
   /** Does the work, for a connection and a compressed body of so many bytes, when it is its turn. */
   async run<T>(connection: object, compressedBytes: number, work: () => Promise<T>): Promise<T> {
     const bytes = Math.min(compressedBytes * inflationMax, this.#bodyBytesMax);
-    if (this.#waiting.size > 0 || !this.#hasRoom(bytes)) await this.#turn(connection, bytes);
+    if (this.#waiting.size > 0 || !this.#fits(bytes)) await this.#enqueue(connection, bytes);
     else this.#bytes += bytes;
     try {
       return await work();
     } finally {
       this.#bytes -= bytes;
-      this.#letIn();
+      this.#startNext();
     }
   }
 
-  #hasRoom(bytes: number): boolean {
+  #fits(bytes: number): boolean {
     return this.#bytes === 0 || this.#bytes + bytes <= this.#bytesMax;
   }
 
-  #turn(connection: object, bytes: number): Promise<void> {
+  #enqueue(connection: object, bytes: number): Promise<void> {
     return new Promise((resolve) => {
-      const waiting = { bytes, enter: () => resolve() };
+      const waiting = { bytes, start: () => resolve() };
       const others = this.#waiting.get(connection);
       if (others === undefined) this.#waiting.set(connection, [waiting]);
       else others.push(waiting);
     });
   }
 
-  #letIn(): void {
+  #startNext(): void {
     for (;;) {
       const [next] = this.#waiting;
       if (next === undefined) return;
       const [connection, waiting] = next;
       const [first] = waiting;
-      if (first === undefined || !this.#hasRoom(first.bytes)) return;
+      if (first === undefined || !this.#fits(first.bytes)) return;
       this.#bytes += first.bytes;
       waiting.shift();
       this.#waiting.delete(connection);
       if (waiting.length > 0) this.#waiting.set(connection, waiting);
-      first.enter();
+      first.start();
     }
   }
 }

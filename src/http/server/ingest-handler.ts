@@ -5,7 +5,7 @@ import type { Pipeline } from '../../pipeline/ports.ts';
 import { ingestScope, refusalAnswer, replayScope, type ImmediateAccess } from '../app/access.ts';
 import { ingestAnswer, problemAnswer, type Answer } from '../app/answer.ts';
 import { corsHeaders, type CrossOrigins } from '../app/cors.ts';
-import { headersOfRefusal, requestIdFor } from './exchanges.ts';
+import { recordRefusal, requestIdFor } from './exchanges.ts';
 import { InflationQueue } from './inflation-queue.ts';
 import { bodyTooLarge, readIngestHeaders } from '../app/ingest-headers.ts';
 import type { MemoryBudget } from './memory-budget.ts';
@@ -23,7 +23,7 @@ export interface IngestHandlerOptions {
   readonly corsOrigins: CrossOrigins;
   /** Whether connections are to be closed after their answer. */
   readonly isStopping: () => boolean;
-  readonly onDefect: (error: Error) => void;
+  readonly onUnexpectedError: (error: Error) => void;
   readonly observer: HttpObserver;
 }
 
@@ -40,7 +40,7 @@ type BodyReading =
  */
 export function createIngestHandler(options: IngestHandlerOptions) {
   const { pipeline, bodyBytesMax, budget, lingerMs, access, corsOrigins, isStopping } = options;
-  const { onDefect, observer } = options;
+  const { onUnexpectedError: onDefect, observer } = options;
 
   const inflations = new InflationQueue(bodyBytesMax, bodyBytesMax);
 
@@ -104,7 +104,7 @@ export function createIngestHandler(options: IngestHandlerOptions) {
               response.destroyed ? gone : pipeline.ingest(submission),
             );
       if (outcome === undefined) return;
-      observer.judged(outcome, body.body.length, requestIdFor(response));
+      observer.decided(outcome, body.body.length, requestIdFor(response));
       send(response, ingestAnswer(outcome, headers.strict), isStopping());
     } catch (error) {
       onDefect(error instanceof Error ? error : new Error(String(error)));
@@ -198,7 +198,7 @@ function send(
   if (response.destroyed) return;
   response.writeHead(status, {
     ...headers,
-    ...headersOfRefusal(response, problem),
+    ...recordRefusal(response, problem),
     'content-length': Buffer.byteLength(body),
     ...(close && { connection: 'close' }),
   });
@@ -230,7 +230,7 @@ export function refuseAndClose(
   return new Promise((resolve) => {
     response.writeHead(status, {
       ...headers,
-      ...headersOfRefusal(response, problem),
+      ...recordRefusal(response, problem),
       'content-length': Buffer.byteLength(body),
       connection: 'close',
     });

@@ -36,7 +36,7 @@ export interface Exchange {
 /** Is told of what the HTTP side does. None of it may throw, or wait. */
 export interface HttpObserver {
   /** A batch was judged; the bytes are those of its body as sent. */
-  judged(outcome: IngestOutcome, bodyBytes: number, requestId: string | undefined): void;
+  decided(outcome: IngestOutcome, bodyBytes: number, requestId: string | undefined): void;
   /** The quick path of `POST /ingest`: a whole batch was accepted, and answered with 200. */
   acceptedPlain(
     items: number,
@@ -49,7 +49,7 @@ export interface HttpObserver {
 }
 
 export const silentObserver: HttpObserver = {
-  judged: () => undefined,
+  decided: () => undefined,
   acceptedPlain: () => undefined,
   answered: () => undefined,
 };

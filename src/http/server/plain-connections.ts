@@ -2,7 +2,12 @@ import type { Server } from 'node:http';
 import type { Socket } from 'node:net';
 
 import type { IngestOutcome, Pipeline } from '../../pipeline/ports.ts';
-import { ingestScope, refusalAnswer, type Admitted, type ImmediateAccess } from '../app/access.ts';
+import {
+  ingestScope,
+  refusalAnswer,
+  type AccessGranted,
+  type ImmediateAccess,
+} from '../app/access.ts';
 import { ingestAnswer, problemAnswer, type Answer } from '../app/answer.ts';
 import { acceptedText, toHttp } from './http-text.ts';
 import { internalErrorDetail } from './ingest-handler.ts';
@@ -23,10 +28,10 @@ export interface PlainConnectionsOptions {
   /** What is not there after so long is awaited by node:http, which has an eye on slow clients. */
   readonly checkMs: number;
   /** What a client is told that ends in the middle of its body. */
-  readonly cutShort: Answer;
+  readonly truncatedBodyAnswer: Answer;
   /** A request was answered on a connection that stays open. */
   readonly onAnswered: (socket: Socket) => void;
-  readonly onDefect: (error: Error) => void;
+  readonly onUnexpectedError: (error: Error) => void;
   readonly observer: HttpObserver;
 }
 
@@ -38,7 +43,7 @@ export interface PlainConnectionsOptions {
 export class PlainConnections {
   readonly options: PlainConnectionsOptions;
   readonly #connections = new Set<PlainConnection>();
-  readonly #giveOver: (socket: Socket) => void;
+  readonly #nodeListener: (socket: Socket) => void;
   readonly #check: NodeJS.Timeout;
   #joined = Buffer.alloc(0);
   #isStopping = false;
@@ -49,7 +54,7 @@ export class PlainConnections {
     const [listener] = server.listeners('connection');
     if (listener === undefined) throw new Error('node:http listens to no connection');
     server.removeAllListeners('connection');
-    this.#giveOver = (socket) => void Reflect.apply(listener, server, [socket]);
+    this.#nodeListener = (socket) => void Reflect.apply(listener, server, [socket]);
     server.on('connection', (socket: Socket) => {
       this.#connections.add(new PlainConnection(socket, this));
     });
@@ -74,7 +79,7 @@ export class PlainConnections {
     for (const connection of this.#connections) connection.socket.destroy();
   }
 
-  forget(connection: PlainConnection): void {
+  remove(connection: PlainConnection): void {
     this.#connections.delete(connection);
   }
 
@@ -87,8 +92,8 @@ export class PlainConnections {
     return this.#joined.subarray(0, length);
   }
 
-  giveOver(socket: Socket, bytes?: Buffer): void {
-    this.#giveOver(socket);
+  handOff(socket: Socket, bytes?: Buffer): void {
+    this.#nodeListener(socket);
     if (bytes !== undefined) socket.unshift(bytes);
   }
 }
@@ -96,16 +101,16 @@ export class PlainConnections {
 /** A request whose body is still coming. */
 interface Partial {
   readonly request: PlainRequest;
-  readonly admitted: Admitted;
+  readonly admitted: AccessGranted;
   readonly pieces: Buffer[];
 }
 
 class PlainConnection {
   readonly socket: Socket;
-  readonly #all: PlainConnections;
+  readonly #owner: PlainConnections;
   #partial: Partial | undefined;
   /** Of the memory for bodies. */
-  #heldBytes = 0;
+  #reservedBytes = 0;
   /** Whether a request is with the pipeline. */
   #isBusy = false;
   #hasEnded = false;
@@ -119,7 +124,7 @@ class PlainConnection {
 
   constructor(socket: Socket, all: PlainConnections) {
     this.socket = socket;
-    this.#all = all;
+    this.#owner = all;
     this.#deadline = performance.now() + all.options.checkMs;
     socket.on('data', this.#onData);
     socket.on('end', this.#onEnd);
@@ -129,9 +134,9 @@ class PlainConnection {
 
   checkTime(now: number): void {
     if (this.#isBusy || now < this.#deadline) return;
-    if (this.#partial !== undefined) this.#giveOver(this.#take(this.#partial));
+    if (this.#partial !== undefined) this.#handOff(this.#abandonPartial(this.#partial));
     else if (this.#hasAnswered) this.socket.destroy();
-    else this.#giveOver();
+    else this.#handOff();
   }
 
   endIfIdle(): void {
@@ -144,14 +149,14 @@ class PlainConnection {
       this.socket.pause();
       this.socket.unshift(chunk);
     } else if (this.#partial !== undefined) {
-      this.#goOn(this.#partial, chunk);
+      this.#continueBody(this.#partial, chunk);
     } else {
       this.#begin(chunk);
     }
   };
 
   #begin(chunk: Buffer): void {
-    const { access, isHostAllowed, bodyBytesMax } = this.#all.options;
+    const { access, isHostAllowed, bodyBytesMax } = this.#owner.options;
     const request = readPlainRequest(chunk);
     const isOurs =
       request !== undefined &&
@@ -160,76 +165,80 @@ class PlainConnection {
       chunk.length <= request.bodyAt + request.bodyBytes &&
       // One who does not read the answers is kept waiting by node:http.
       this.socket.writableLength === 0 &&
-      !this.#all.isStopping;
-    if (!isOurs || !this.#hold(chunk.length)) {
-      this.#giveOver(chunk);
+      !this.#owner.isStopping;
+    if (!isOurs || !this.#reserveMemory(chunk.length)) {
+      this.#handOff(chunk);
       return;
     }
     const isWhole = chunk.length === request.bodyAt + request.bodyBytes;
     const admission = access.admit(request.authorization, ingestScope);
     if (admission.problem !== undefined) {
-      this.#letGo();
+      this.#releaseMemory();
       if (isWhole && admission.problem.code === 'too_many_requests') {
-        this.#note(request.requestId, 0);
+        this.#startObserving(request.requestId, 0);
         this.#refuseWhole(refusalAnswer(admission));
       } else {
-        this.#giveOver(chunk);
+        this.#handOff(chunk);
       }
     } else if (isWhole) {
       this.#submit(request, admission, chunk.subarray(request.bodyAt));
     } else {
-      this.#deadline = performance.now() + this.#all.options.checkMs;
+      this.#deadline = performance.now() + this.#owner.options.checkMs;
       this.#partial = { request, admitted: admission, pieces: [chunk] };
     }
   }
 
-  #goOn(partial: Partial, chunk: Buffer): void {
+  #continueBody(partial: Partial, chunk: Buffer): void {
     const { request, admitted, pieces } = partial;
     pieces.push(chunk);
-    const isTaken = this.#hold(chunk.length);
-    const missing = request.bodyAt + request.bodyBytes - this.#heldBytes;
-    if (!isTaken || missing < 0) this.#giveOver(this.#take(partial));
+    const isTaken = this.#reserveMemory(chunk.length);
+    const missing = request.bodyAt + request.bodyBytes - this.#reservedBytes;
+    if (!isTaken || missing < 0) this.#handOff(this.#abandonPartial(partial));
     else if (missing === 0) {
-      this.#submit(request, admitted, this.#all.join(pieces).subarray(request.bodyAt));
+      this.#submit(request, admitted, this.#owner.join(pieces).subarray(request.bodyAt));
     }
   }
 
   /** All that has come of a request, which is given up here. */
-  #take({ admitted, pieces }: Partial): Buffer {
-    this.#letGo();
-    this.#all.options.access.giveBack(admitted);
+  #abandonPartial({ admitted, pieces }: Partial): Buffer {
+    this.#releaseMemory();
+    this.#owner.options.access.refund(admitted);
     return Buffer.concat(pieces);
   }
 
-  #hold(bytes: number): boolean {
-    const isTaken = this.#all.options.budget.reserve(bytes);
-    if (isTaken) this.#heldBytes += bytes;
+  #reserveMemory(bytes: number): boolean {
+    const isTaken = this.#owner.options.budget.reserve(bytes);
+    if (isTaken) this.#reservedBytes += bytes;
     return isTaken;
   }
 
-  #letGo(): void {
-    this.#all.options.budget.release(this.#heldBytes);
-    this.#heldBytes = 0;
+  #releaseMemory(): void {
+    this.#owner.options.budget.release(this.#reservedBytes);
+    this.#reservedBytes = 0;
     this.#partial = undefined;
   }
 
-  #submit({ idempotencyKey, requestId }: PlainRequest, { caller }: Admitted, body: Buffer): void {
+  #submit(
+    { idempotencyKey, requestId }: PlainRequest,
+    { caller }: AccessGranted,
+    body: Buffer,
+  ): void {
     this.#isBusy = true;
-    this.#note(requestId, body.length);
+    this.#startObserving(requestId, body.length);
     this.#partial = undefined;
-    this.#all.options.pipeline
+    this.#owner.options.pipeline
       .ingest({ body, encoding: 'identity', strict: false, caller, idempotencyKey })
-      .then(this.#answer, this.#answerDefect);
+      .then(this.#answer, this.#answerInternalError);
   }
 
   readonly #answer = (outcome: IngestOutcome): void => {
     this.#isBusy = false;
-    this.#letGo();
-    const { keepAliveMs, observer } = this.#all.options;
+    this.#releaseMemory();
+    const { keepAliveMs, observer } = this.#owner.options;
     const isPlain = outcome.accepted && outcome.rejected === 0;
-    const isLast = this.#hasEnded || this.#all.isStopping;
+    const isLast = this.#hasEnded || this.#owner.isStopping;
     if (!isPlain || isLast || this.socket.destroyed) {
-      observer.judged(outcome, this.#bodyBytes, this.#requestId);
+      observer.decided(outcome, this.#bodyBytes, this.#requestId);
     }
     if (this.socket.destroyed) return;
     if (isLast) {
@@ -245,11 +254,11 @@ class PlainConnection {
     } else {
       this.#refuseWhole(ingestAnswer(outcome, false));
     }
-    if (this.socket.readableLength > 0) this.#giveOver();
+    if (this.socket.readableLength > 0) this.#handOff();
   };
 
   /** Remembers of a request what is told of it once it is answered. */
-  #note(requestId: string | undefined, bodyBytes: number): void {
+  #startObserving(requestId: string | undefined, bodyBytes: number): void {
     this.#requestId = requestId;
     this.#bodyBytes = bodyBytes;
     this.#startedAt = performance.now();
@@ -257,16 +266,16 @@ class PlainConnection {
 
   /** The same as `#answerWhole`, of answers that are not of the quick kind. */
   #refuseWhole(answer: Answer): void {
-    this.#answerWhole(toHttp(this.#told(answer), this.#all.options.keepAliveMs));
+    this.#answerWhole(toHttp(this.#observed(answer), this.#owner.options.keepAliveMs));
   }
 
   /** Tells the observer of an answer; returns it with the request's id, if it is a refusal. */
-  #told(answer: Answer): Answer {
+  #observed(answer: Answer): Answer {
     const { status, problem, headers } = answer;
     const requestId = requestIdOf(this.#requestId);
     const seconds = (performance.now() - this.#startedAt) / 1000;
     const exchange = { requestId, route: '/ingest', method: 'POST', status, seconds, problem };
-    this.#all.options.observer.answered(exchange);
+    this.#owner.options.observer.answered(exchange);
     return problem === undefined
       ? answer
       : { ...answer, headers: { ...headers, 'x-request-id': requestId } };
@@ -276,19 +285,21 @@ class PlainConnection {
   #answerWhole(text: string, encoding: 'latin1' | 'utf8' = 'utf8', now = performance.now()): void {
     this.#hasAnswered = true;
     this.socket.write(text, encoding);
-    this.#deadline = now + this.#all.options.keepAliveMs;
-    this.#all.options.onAnswered(this.socket);
+    this.#deadline = now + this.#owner.options.keepAliveMs;
+    this.#owner.options.onAnswered(this.socket);
   }
 
-  readonly #answerDefect = (error: unknown): void => {
+  readonly #answerInternalError = (error: unknown): void => {
     this.#isBusy = false;
-    this.#letGo();
-    this.#all.options.onDefect(error instanceof Error ? error : new Error(String(error)));
+    this.#releaseMemory();
+    this.#owner.options.onUnexpectedError(
+      error instanceof Error ? error : new Error(String(error)),
+    );
     this.#answerLast(internalError);
   };
 
   #answerLast(answer: Answer): void {
-    this.socket.write(toHttp(this.#told(answer), undefined));
+    this.socket.write(toHttp(this.#observed(answer), undefined));
     this.#close();
   }
 
@@ -302,13 +313,13 @@ class PlainConnection {
     this.socket.destroySoon();
   }
 
-  #giveOver(bytes?: Buffer): void {
-    this.#leave();
+  #handOff(bytes?: Buffer): void {
+    this.#detach();
     this.socket.resume();
-    this.#all.giveOver(this.socket, bytes);
+    this.#owner.handOff(this.socket, bytes);
   }
 
-  #leave(): void {
+  #detach(): void {
     this.socket.off('data', this.#onData);
     this.socket.off('end', this.#onEnd);
     this.socket.off('error', this.#onError);
@@ -319,8 +330,8 @@ class PlainConnection {
   readonly #onEnd = (): void => {
     this.#hasEnded = true;
     if (this.#partial !== undefined) {
-      this.#note(this.#partial.request.requestId, 0);
-      this.socket.end(toHttp(this.#told(this.#all.options.cutShort), undefined));
+      this.#startObserving(this.#partial.request.requestId, 0);
+      this.socket.end(toHttp(this.#observed(this.#owner.options.truncatedBodyAnswer), undefined));
     } else if (!this.#isBusy) this.socket.end();
   };
 
@@ -329,8 +340,8 @@ class PlainConnection {
 
   readonly #onClose = (): void => {
     // A batch that is with the pipeline holds its memory until it is judged.
-    if (!this.#isBusy) this.#letGo();
-    this.#all.forget(this);
+    if (!this.#isBusy) this.#releaseMemory();
+    this.#owner.remove(this);
   };
 }
 

@@ -22,7 +22,7 @@ const colon = 0x3a;
 const space = 0x20;
 
 /** Headers that change nothing here, whatever they say. */
-const withoutEffect = new Set([
+const ignoredHeaders = new Set([
   'accept',
   'accept-encoding',
   'accept-language',
@@ -95,7 +95,7 @@ export function readPlainRequest(bytes: Buffer): PlainRequest | undefined {
         requestId = value;
         break;
       default:
-        if (!withoutEffect.has(name)) return undefined;
+        if (!ignoredHeaders.has(name)) return undefined;
     }
   }
   return undefined;

@@ -18,7 +18,7 @@ import {
   isIngestRequest,
   refuseAndClose,
 } from './ingest-handler.ts';
-import { headersOfRefusal, noteCut, noteRefusal, observeExchange } from './exchanges.ts';
+import { recordRefusal, recordCut, withRefusal, observeExchange } from './exchanges.ts';
 import { toHttp } from './http-text.ts';
 import { DisconnectDetector } from './disconnect-detector.ts';
 import { MemoryBudget } from './memory-budget.ts';
@@ -41,7 +41,7 @@ export interface HttpServerOptions {
   /** All bodies together that are being read or are not answered yet, in bytes. */
   readonly bodiesBytesMax: number;
   /** Is told of errors that nobody foresaw. */
-  readonly onDefect: (error: Error) => void;
+  readonly onUnexpectedError: (error: Error) => void;
   /** Who may ask, and how often; without, anybody. */
   readonly access?: ImmediateAccess;
   /** Which hosts are answered where no token is asked for; without, any. */
@@ -92,7 +92,7 @@ export const defaultConnectionsMax = 4_096;
 const defaultAnswersBytesMax = 64 * 1024 * 1024;
 
 /** What is in memory now for clients. */
-export interface Held {
+export interface MemoryUsage {
   readonly connections: number;
   /** Bodies that are being read, or not judged yet. */
   readonly bodiesBytes: number;
@@ -102,7 +102,7 @@ export interface Held {
 
 export interface HttpServer {
   readonly server: Server;
-  held(): Held;
+  memoryUsage(): MemoryUsage;
   /**
    * Takes no new connection, answers the requests that are under way, and closes; after `graceMs`
    * what is left is cut.
@@ -112,7 +112,7 @@ export interface HttpServer {
 
 /** The server for one process: `POST /ingest` by itself, everything else by the app. */
 export function createHttpServer(options: HttpServerOptions): HttpServer {
-  const { pipeline, bodyBytesMax, bodiesBytesMax, onDefect } = options;
+  const { pipeline, bodyBytesMax, bodiesBytesMax, onUnexpectedError: onDefect } = options;
   const {
     access = openAccess,
     hostRule,
@@ -123,7 +123,7 @@ export function createHttpServer(options: HttpServerOptions): HttpServer {
   const timeouts = options.timeouts ?? defaultTimeouts;
   let isStopping = false;
   const isHostAllowed = (host: string | undefined) =>
-    hostRule === undefined || access.asksForToken() || hostRule(host);
+    hostRule === undefined || access.requiresToken() || hostRule(host);
   const budget = new MemoryBudget(bodiesBytesMax);
   const handleIngest = createIngestHandler({
     pipeline,
@@ -133,11 +133,11 @@ export function createHttpServer(options: HttpServerOptions): HttpServer {
     access,
     corsOrigins,
     isStopping: () => isStopping,
-    onDefect,
+    onUnexpectedError: onDefect,
     observer,
   });
   const app = createApp(pipeline, {
-    ...{ bodyBytesMax, onDefect, access, corsOrigins },
+    ...{ bodyBytesMax, onUnexpectedError: onDefect, access, corsOrigins },
     ...(metrics !== undefined && { metrics }),
     ...(options.pages !== undefined && { pages: options.pages }),
     ...(options.dayZone !== undefined && { dayZone: options.dayZone }),
@@ -153,23 +153,23 @@ export function createHttpServer(options: HttpServerOptions): HttpServer {
     const size = bytesOf(response);
     if (typeof size !== 'number') {
       // Who reads it must not take what has gone for all there is.
-      size.cut = (why) => {
-        noteCut(outgoing, why instanceof Unavailable ? why.code : 'internal');
+      size.fail = (why) => {
+        recordCut(outgoing, why instanceof Unavailable ? why.code : 'internal');
         outgoing.destroy();
         if (!(why instanceof Unavailable)) onDefect(toError(why));
       };
     }
     const isPublic = publicRoutes.has(routeOf(incoming.url ?? ''));
-    if (unread.admit(outgoing, size, isPublic)) return noteRefusal(outgoing, response, request);
+    if (unread.admit(outgoing, size, isPublic)) return withRefusal(outgoing, response, request);
     void response.body?.cancel();
-    return noteRefusal(outgoing, toResponse(tooManyUnread), request);
+    return withRefusal(outgoing, toResponse(tooManyUnread), request);
   };
   const handleOther = getRequestListener(answerOther, {
     overrideGlobalObjects: false,
     errorHandler: (error) => {
       const answer = listenerError(error, onDefect);
       const response = toResponse(answer);
-      const headers = beginning ? headersOfRefusal(beginning, answer.problem) : {};
+      const headers = beginning ? recordRefusal(beginning, answer.problem) : {};
       for (const [name, value] of Object.entries(headers)) response.headers.set(name, value);
       return response;
     },
@@ -188,10 +188,10 @@ export function createHttpServer(options: HttpServerOptions): HttpServer {
     }
     toOriginForm(request);
     const isIngest = isIngestRequest(request);
-    room.sign(request.socket);
+    room.recordActivity(request.socket);
     latestExchanges.set(request.socket, { response, awaitsBody: isIngest });
     observeExchange(observer, request, response, isIngest);
-    const problem = problemOfRequest(request, isHostAllowed);
+    const problem = requestProblem(request, isHostAllowed);
     if (problem !== undefined) {
       void refuseAndClose(request, response, problemAnswer(problem), timeouts.lingerMs);
       return;
@@ -218,7 +218,7 @@ export function createHttpServer(options: HttpServerOptions): HttpServer {
     // It is required by `whyUnsound`, which says so in the words of all refusals.
     requireHostHeader: false,
   });
-  server.maxConnections = room.connectionsMostly;
+  server.maxConnections = room.hardLimit;
   // A client that ends its side after its request is answered all the same, as it is by
   // PlainConnections. (Node has had this since its beginnings, and does not list it.)
   Object.assign(server, { httpAllowHalfOpen: true });
@@ -246,16 +246,16 @@ export function createHttpServer(options: HttpServerOptions): HttpServer {
     budget,
     keepAliveMs: timeouts.keepAliveMs,
     checkMs: timeouts.checkMs,
-    cutShort: problemAnswer(malformed),
-    onAnswered: (socket) => room.sign(socket),
-    onDefect,
+    truncatedBodyAnswer: problemAnswer(malformed),
+    onAnswered: (socket) => room.recordActivity(socket),
+    onUnexpectedError: onDefect,
     observer,
   });
   server.prependListener('connection', (socket: Socket) => room.add(socket));
 
   return {
     server,
-    held: () => ({
+    memoryUsage: () => ({
       connections: room.connections,
       bodiesBytes: budget.bytes,
       unreadBytes: unread.bytes,
@@ -276,7 +276,7 @@ export function createHttpServer(options: HttpServerOptions): HttpServer {
 }
 
 /** Why a request is refused whatever it asks for; undefined where it is not. */
-function problemOfRequest(
+function requestProblem(
   request: IncomingMessage,
   isHostAllowed: (host: string | undefined) => boolean,
 ): Problem | undefined {
@@ -299,7 +299,7 @@ const tooManyUnread = problemAnswer({
 });
 
 /** The app is not asked where a request has no sound URL. */
-function listenerError(error: unknown, onDefect: HttpServerOptions['onDefect']): Answer {
+function listenerError(error: unknown, onDefect: HttpServerOptions['onUnexpectedError']): Answer {
   if (error instanceof RequestError) {
     const detail = `The request target is not a valid URL: ${error.message}.`;
     return problemAnswer({ code: 'malformed_request', detail });
@@ -339,7 +339,7 @@ function answerClientError(
     socket.destroy();
     return;
   }
-  const problem = problemOf(error, timeouts);
+  const problem = clientErrorProblem(error, timeouts);
   const refuse = () => {
     const exchange = unreadable(problem.code);
     const answer = problemAnswer(problem, { 'x-request-id': exchange.requestId });
@@ -370,7 +370,7 @@ function hangUp(socket: Socket, lastWords: string, lingerMs: number): void {
   socket.once('close', () => clearTimeout(timer));
 }
 
-function problemOf(
+function clientErrorProblem(
   { code }: { readonly code?: string | undefined },
   timeouts: HttpTimeouts,
 ): Problem {

@@ -1,7 +1,7 @@
 import type { ServerResponse } from 'node:http';
 
 import type { Progress } from '../app/answer.ts';
-import { noteCut } from './exchanges.ts';
+import { recordCut } from './exchanges.ts';
 import { MemoryBudget } from './memory-budget.ts';
 
 /** Smaller answers cost no more than their connections, and are not counted. */
@@ -59,7 +59,7 @@ export class UnreadAnswers {
   }
 
   #limit(response: ServerResponse): () => void {
-    const timer = setTimeout(() => cut(response), this.#readMs);
+    const timer = setTimeout(() => disconnect(response), this.#readMs);
     return () => clearTimeout(timer);
   }
 
@@ -70,13 +70,13 @@ export class UnreadAnswers {
       const now = performance.now();
       if (progress.bytes !== taken) [taken, takenAt] = [progress.bytes, now];
       const isLate = now - startedAt > this.#readMs + taken / streamBytesPerMs;
-      if (isLate || now - takenAt >= this.#readMs) cut(response);
+      if (isLate || now - takenAt >= this.#readMs) disconnect(response);
     }, this.#readMs / checksEach);
     return () => clearInterval(timer);
   }
 }
 
-function cut(response: ServerResponse): void {
-  noteCut(response, 'too_slow');
+function disconnect(response: ServerResponse): void {
+  recordCut(response, 'too_slow');
   response.destroy();
 }

@@ -2,7 +2,7 @@ import type { CalendarDate } from '../../domain/timestamp.ts';
 import type { Pipeline, PipelineStatus } from '../../pipeline/ports.ts';
 import type { StatsFormat } from '../../pipeline/stats-text.ts';
 import {
-  headersOfAll,
+  browserHeaders,
   problemAnswer,
   type AnyAnswer,
   type Progress,
@@ -37,9 +37,9 @@ export async function statsAnswer(
   const status = await pipeline.status();
   const known = readIfNoneMatch(header('if-none-match'));
   const answer = await pipeline.stats(request.value, known, signal);
-  if (answer.kind === 'too_large') return problemAnswer(tooLarge);
+  if (answer.kind === 'too_large') return problemAnswer(tooLargeProblem);
   const headers = {
-    ...headersOfAll,
+    ...browserHeaders,
     'cache-control': cacheControlOf(query.to, Date.now()),
     vary: 'Accept, Accept-Encoding',
     ...(answer.version !== undefined && { etag: `W/"${answer.version}"` }),
@@ -48,11 +48,11 @@ export async function statsAnswer(
   if (answer.kind === 'unchanged') return { status: 304, headers, body: '' };
   const typed = { 'content-type': contentTypeOf[format], ...headers };
   if (answer.kind === 'whole') return { status: 200, headers: typed, body: answer.bytes };
-  return { status: 200, headers: typed, ...metered(answer.pieces) };
+  return { status: 200, headers: typed, ...withProgress(answer.pieces) };
 }
 
 /** The answer where it would be more than a client can be given at once. */
-export const tooLarge = {
+export const tooLargeProblem = {
   code: 'answer_too_large',
   detail:
     'The response is too large. Request fewer days, some types or states, sums (group_by), or Accept-Encoding: gzip.',
@@ -84,7 +84,7 @@ function completenessHeaders(status: PipelineStatus): Record<string, string> {
 type Pieces = AsyncIterableIterator<Uint8Array<ArrayBuffer>>;
 
 /** The pieces as a body. */
-function metered(pieces: Pieces): Pick<StreamAnswer, 'body' | 'progress'> {
+function withProgress(pieces: Pieces): Pick<StreamAnswer, 'body' | 'progress'> {
   const progress: { bytes: number } & Progress = { bytes: 0 };
   const body: Pieces = {
     async next() {
@@ -93,8 +93,8 @@ function metered(pieces: Pieces): Pick<StreamAnswer, 'body' | 'progress'> {
         if (result.done !== true) progress.bytes += result.value.length;
         return result;
       } catch (error) {
-        if (progress.cut === undefined) throw error;
-        progress.cut(error);
+        if (progress.fail === undefined) throw error;
+        progress.fail(error);
         return { done: true, value: undefined };
       }
     },

@@ -1,7 +1,7 @@
 import type { CounterRow } from '../../domain/counter.ts';
 import { isCalendarDate, type CalendarDate } from '../../domain/timestamp.ts';
 import type { Pipeline, PipelineStatus } from '../../pipeline/ports.ts';
-import { headersOfAll, problemAnswer, type Answer } from '../app/answer.ts';
+import { browserHeaders, problemAnswer, type Answer } from '../app/answer.ts';
 import { scriptlessPolicy } from '../app/pages.ts';
 import { readPageDate } from './stats-query.ts';
 
@@ -83,7 +83,7 @@ function pageAnswer(body: string): Answer {
   return {
     status: 200,
     headers: {
-      ...headersOfAll,
+      ...browserHeaders,
       'content-type': 'text/html; charset=utf-8',
       'content-security-policy': contentSecurityPolicy,
       'cross-origin-opener-policy': 'same-origin',

@@ -48,7 +48,7 @@ export function readStatsRequest(
   parameters: URLSearchParams,
   preferred: StatsFormat,
 ): Reading<StatsRequest> {
-  const unknown = whyUnknown(parameters, statsParameters);
+  const unknown = unknownParameter(parameters, statsParameters);
   if (unknown !== undefined) return refuse('unknown_parameter', unknown);
   const range = readRange(parameters);
   if ('problem' in range) return range;
@@ -56,7 +56,7 @@ export function readStatsRequest(
   if ('problem' in groupBy) return groupBy;
   const types = parameters.getAll('type');
   const states = parameters.getAll('state');
-  const filter = whyNoFilter('type', types) ?? whyNoFilter('state', states);
+  const filter = filterProblem('type', types) ?? filterProblem('state', states);
   if (filter !== undefined) return refuse('invalid_filter', filter);
   const [format = preferred, secondFormat] = parameters.getAll('format');
   if (!isStatsFormat(format) || secondFormat !== undefined) {
@@ -76,7 +76,7 @@ export function readStatsRequest(
 
 /** The single date that `/stats-html` asks for. */
 export function readPageDate(parameters: URLSearchParams): Reading<CalendarDate> {
-  const unknown = whyUnknown(parameters, ['date']);
+  const unknown = unknownParameter(parameters, ['date']);
   return unknown === undefined ? readDate(parameters) : refuse('unknown_parameter', unknown);
 }
 
@@ -90,25 +90,28 @@ function readDate(parameters: URLSearchParams): Reading<CalendarDate> {
 }
 
 /** One that is misspelt would be a filter that does not filter. */
-function whyUnknown(parameters: URLSearchParams, known: readonly string[]): string | undefined {
+function unknownParameter(
+  parameters: URLSearchParams,
+  known: readonly string[],
+): string | undefined {
   const unknown = [...parameters.keys()].find((name) => !known.includes(name));
   if (unknown === undefined) return undefined;
-  return `Unknown parameter ${shown(unknown)}; the parameters are ${known.join(', ')}.`;
+  return `Unknown parameter ${quoted(unknown)}; the parameters are ${known.join(', ')}.`;
 }
 
-function whyNoFilter(field: 'type' | 'state', values: readonly string[]): string | undefined {
+function filterProblem(field: 'type' | 'state', values: readonly string[]): string | undefined {
   if (values.length > filterValuesMax)
     return `Specify at most ${filterValuesMax} values of ${field}.`;
   for (const value of values) {
     const error = nameError(field, value);
     if (error === undefined) continue;
-    return `No counter can have the ${field} ${shown(value)}: ${error.message}. Omit the parameter to get all.`;
+    return `No counter can have the ${field} ${quoted(value)}: ${error.message}. Omit the parameter to get all.`;
   }
   return undefined;
 }
 
 /** The beginning of a text that somebody has sent, in quotation marks. */
-function shown(text: string): string {
+function quoted(text: string): string {
   return JSON.stringify(text.length > 64 ? `${text.slice(0, 64)}…` : text);
 }
 

@@ -15,10 +15,10 @@ export type MessageReading =
       /** Milliseconds since 1970. */
       readonly receivedAt: number;
       readonly items: number;
-      readonly tally: Increments;
+      readonly increments: Increments;
     }
   /** An item by itself, which somebody else put on the queue. */
-  | { readonly kind: 'item'; readonly tally: Increments }
+  | { readonly kind: 'item'; readonly increments: Increments }
   | { readonly kind: 'unreadable'; readonly reason: string };
 
 /** So many chunks no body can make: indexes beyond are not ours. */
@@ -71,23 +71,24 @@ function readChunk(document: Record<string, unknown>, dayOf: DayOf): MessageRead
     }
     events.push(reading.event);
   }
-  const tally = countEvents(events);
-  if (countersOf(tally) > chunkCountersMax) {
+  const increments = countEvents(events);
+  if (countersOf(increments) > chunkCountersMax) {
     const detail = `the chunk has more than ${chunkCountersMax} counters, the limit of one transaction`;
     return unreadable('too_many_counters', detail);
   }
-  return { kind: 'chunk', ...batch, index, items: events.length, tally };
+  return { kind: 'chunk', ...batch, index, items: events.length, increments: increments };
 }
 
 function readItem(document: Record<string, unknown>, dayOf: DayOf): MessageReading {
   const reading = readDeviceEvent(document, dayOf);
-  if (reading.valid) return { kind: 'item', tally: countEvents([reading.event]) };
+  if (reading.valid) return { kind: 'item', increments: countEvents([reading.event]) };
   return unreadable('invalid_item', reading.errors.map(({ message }) => message).join('; '));
 }
 
-function countersOf(tally: Increments): number {
+function countersOf(increments: Increments): number {
   let counters = 0;
-  for (const types of tally.values()) for (const states of types.values()) counters += states.size;
+  for (const types of increments.values())
+    for (const states of types.values()) counters += states.size;
   return counters;
 }
 

@@ -1,6 +1,6 @@
 import { cutIntoChunks, type BatchIdentity, type Chunk } from './chunk.ts';
 import type { DayOf } from '../../domain/day.ts';
-import { readAgain, type RecountedBatch } from '../recount.ts';
+import { readStored, type RecountedBatch } from '../recount.ts';
 
 /** A stored batch, and how many of its items go into a message at most (`Infinity`: packed). */
 export interface CutBatch extends BatchIdentity, RecountedBatch {
@@ -15,7 +15,7 @@ export function recut(
   raw: CutBatch,
   dayOf: DayOf,
 ): { readonly chunks: readonly Chunk[] } | { readonly reason: string } {
-  const reading = readAgain(raw, dayOf);
+  const reading = readStored(raw, dayOf);
   if ('reason' in reading) return reading;
   return { chunks: cutIntoChunks(raw, reading.events, raw.itemsPerMessage) };
 }

@@ -1,7 +1,7 @@
 import type { DayOf } from '../../domain/day.ts';
 import { readMessage, type MessageReading } from '../chunks/queue-message.ts';
 import {
-  NotCountable,
+  PermanentFailure,
   type CounterStore,
   type Delivery,
   type DeadLetter,
@@ -95,7 +95,7 @@ export async function countMessages<Mark, D extends Delivery<Mark>>(
     groups = [...ports.group([...left])];
   }
   for (const [message, error] of failures) {
-    const isLast = message.receives >= rules.receivesMax || error instanceof NotCountable;
+    const isLast = message.receives >= rules.receivesMax || error instanceof PermanentFailure;
     if (isLast) dead.set(message, `not_counted: ${describe(error)}`);
   }
   const parked = await park(dead, ports.parking);
@@ -202,7 +202,7 @@ async function applyGroup<Mark, D extends Delivery<Mark>>(
     );
     return { failed, repeated: repeated.length };
   } catch (error) {
-    if (!(error instanceof NotCountable) || group.length === 1) return fail(error);
+    if (!(error instanceof PermanentFailure) || group.length === 1) return fail(error);
     const half = Math.ceil(group.length / 2);
     const halves = [
       await applyGroup(group.slice(0, half), ports, rules),
@@ -234,7 +234,7 @@ async function park(
     letters.set(messageId, letter);
   }
   if (letters.size === 0) return new Set();
-  const parked = await parking.park([...letters.values()]);
+  const parked = await parking.add([...letters.values()]);
   return new Set([...dead.keys()].filter(({ messageId }) => parked.has(messageId)));
 }
 

@@ -140,7 +140,11 @@ describe('the ports on AWS', () => {
         },
       },
       deliveriesOf: (tallies) =>
-        tallies.map((tally) => ({ mark: chunkKey(batchId, index++), tally, items: 1 })),
+        tallies.map((tally) => ({
+          dedupKey: chunkKey(batchId, index++),
+          increments: tally,
+          items: 1,
+        })),
       counters: async () => {
         await pending;
         const rows = await countersAsStranger(aws.dynamodb, TableName);
@@ -222,7 +226,7 @@ describe('an attempt that is cut off', () => {
     expect((await engine.intake.recall('', 'a'))?.batchId).toBe(batchId);
     await drain(engine);
     const counters = () => countersAsStranger(aws.dynamodb, engine.store.countersTable);
-    expect(await counters()).toEqual(sortedRows(batch.tally));
+    expect(await counters()).toEqual(sortedRows(batch.increments));
     expect(await engine.receipts.find(batchId)).toMatchObject({ status: 'counted', counted: 300 });
   });
 
@@ -258,7 +262,7 @@ describe('an attempt that is cut off', () => {
     expect(await engine.sweep()).toMatchObject({ batches: 1, orphans: 1, resent: 4 });
     await engine.process();
     expect(await countersAsStranger(aws.dynamodb, engine.store.countersTable)).toEqual(
-      sortedRows(batch.tally),
+      sortedRows(batch.increments),
     );
   });
 });
@@ -476,7 +480,7 @@ describe('a batch that was queued in part', () => {
     expect(await engine.sweep()).toMatchObject({ batches: 0 });
     expect(await engine.process()).toBe(0);
     expect(await countersAsStranger(aws.dynamodb, engine.store.countersTable)).toEqual(
-      sortedRows(batch.tally),
+      sortedRows(batch.increments),
     );
     const [raw] = await listAll(engine.rawStore);
     expect(await engine.receipts.find(raw?.batchId ?? '')).toMatchObject({ status: 'counted' });
@@ -568,7 +572,7 @@ describe('the counters', () => {
     await engine.process();
     const reader = dynamodbCounterReader(aws.dynamodb, engine.store.countersTable);
     const range = { ...day, from: '2022-12-31', to: '2023-12-31' };
-    expect(await readCounters(reader, range)).toEqual(sortedRows(batch.tally));
+    expect(await readCounters(reader, range)).toEqual(sortedRows(batch.increments));
     const one = { ...range, types: [`${long}17`], states: [long] };
     expect(await readCounters(reader, one)).toMatchObject([{ type: `${long}17`, count: 1 }]);
   });
@@ -627,7 +631,7 @@ describe('dead letters', () => {
     const sent: string[] = [];
     const parking = deadLetterOnce(
       {
-        park: (letters) => {
+        add: (letters) => {
           const taken = letters.filter(({ messageId }) => messageId !== 'b');
           sent.push(...taken.map(({ messageId }) => messageId));
           return Promise.resolve(new Set(taken.map(({ messageId }) => messageId)));
@@ -638,8 +642,8 @@ describe('dead letters', () => {
     const letters = ['a', 'b', 'c'].map((messageId) => {
       return { messageId, originalId: messageId, sentAt: start, body: '{', reason: 'x: y' };
     });
-    expect(await parking.park(letters)).toEqual(new Set(['a', 'c']));
-    expect(await parking.park(letters)).toEqual(new Set(['a', 'c']));
+    expect(await parking.add(letters)).toEqual(new Set(['a', 'c']));
+    expect(await parking.add(letters)).toEqual(new Set(['a', 'c']));
     expect(sent).toEqual(['a', 'c']);
   });
 });

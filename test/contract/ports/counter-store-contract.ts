@@ -98,14 +98,16 @@ export function describeCounterStore<Mark, D extends Delivery<Mark>>(
           (tallies, offers, reopenBefore) =>
             withStore(async (harness) => {
               const deliveries = harness.deliveriesOf(tallies);
-              const done = new Set<D['mark']>();
+              const done = new Set<D['dedupKey']>();
               const offer = async (offered: readonly D[]) => {
                 const result = await harness.store.apply(
                   offered.map((each) => structuredClone(each)),
                 );
                 checkResult(offered, result, done);
                 const sum = sortedRows(
-                  ...deliveries.filter(({ mark }) => isIn(done, mark)).map((each) => each.tally),
+                  ...deliveries
+                    .filter(({ dedupKey }) => isIn(done, dedupKey))
+                    .map((each) => each.increments),
                 );
                 expect(await harness.counters()).toEqual(sum);
                 return result.early;
@@ -184,14 +186,14 @@ function checkResult<Mark>(
   done: Set<Mark>,
 ): void {
   const marks = (deliveries: readonly Delivery<Mark>[]) =>
-    deliveries.map(({ mark }) => JSON.stringify(mark)).sort();
+    deliveries.map(({ dedupKey }) => JSON.stringify(dedupKey)).sort();
   const { counted, repeated, early } = result;
   expect(marks([...counted, ...repeated, ...early])).toEqual(marks(offered));
   // One may be early and, behind what it waited for, counted in the same step.
-  for (const { mark } of early) expect(isIn(done, mark)).toBe(false);
-  for (const { mark } of counted) {
-    expect(isIn(done, mark)).toBe(false);
-    done.add(mark);
+  for (const { dedupKey } of early) expect(isIn(done, dedupKey)).toBe(false);
+  for (const { dedupKey } of counted) {
+    expect(isIn(done, dedupKey)).toBe(false);
+    done.add(dedupKey);
   }
-  for (const { mark } of repeated) expect(isIn(done, mark)).toBe(true);
+  for (const { dedupKey } of repeated) expect(isIn(done, dedupKey)).toBe(true);
 }

@@ -7,7 +7,7 @@ import { DatabaseSync } from 'node:sqlite';
 import fc from 'fast-check';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 
-import { batchIdAt, formatBatchId } from '../../../src/domain/batch-id.ts';
+import { batchIdAtPosition, formatBatchId } from '../../../src/domain/batch-id.ts';
 import { mergeIncrements, type CounterRow, type Increments } from '../../../src/domain/counter.ts';
 import { countersPerDayMaxDefault } from '../../../src/domain/day-bound.ts';
 import { asWritten } from '../../../src/domain/day.ts';
@@ -298,7 +298,7 @@ describeCounterStore('SQLite', ['the database is locked', ...Object.keys(obstruc
   const delivery = (tally: Increments): LogDelivery => {
     const from = end;
     end += 100;
-    return { mark: { from, to: end }, tally, keys: [], deadLetters: [] };
+    return { dedupKey: { from, to: end }, increments: tally, keys: [], deadLetters: [] };
   };
   return Promise.resolve({
     get store() {
@@ -396,8 +396,8 @@ describe('the embedded adapters', () => {
         for (let serial = 0; serial < 60; serial++) {
           await other.put(batchOf([itemOf(serial)], { key: `${serial}` }));
         }
-        const ends = delivered.map(({ mark }) => mark.to);
-        expect(delivered.map(({ mark }) => mark.from)).toEqual([0, ...ends.slice(0, -1)]);
+        const ends = delivered.map(({ dedupKey }) => dedupKey.to);
+        expect(delivered.map(({ dedupKey }) => dedupKey.from)).toEqual([0, ...ends.slice(0, -1)]);
         expect(ends.at(-1)).toBe(other.log.durableEnd);
         expect(delivered.map(({ keys }) => keys[0]?.key)).toEqual(
           Array.from({ length: 60 }, (_, serial) => `${serial}`),
@@ -453,7 +453,7 @@ describe('the embedded adapters', () => {
       const last = position + 64 + 2 * copied.length;
       for (let place = position + 1; place <= last; place++) {
         for (const random of [first.record.batchId.subarray(6), randomBytes(10)]) {
-          const id = formatBatchId(batchIdAt(place, random));
+          const id = formatBatchId(batchIdAtPosition(place, random));
           expect(await engine.receipts.find(id)).toBeUndefined();
         }
       }
@@ -473,7 +473,7 @@ describe('the embedded adapters', () => {
   describe('SqliteCounterStore', () => {
     it('refuses a delivery of which a part is counted', async () => {
       const delivery = (from: number, to: number): LogDelivery => {
-        return { mark: { from, to }, tally: new Map(), keys: [], deadLetters: [] };
+        return { dedupKey: { from, to }, increments: new Map(), keys: [], deadLetters: [] };
       };
       await engine.store.apply([delivery(0, 100)]);
       await expect(engine.store.apply([delivery(50, 200)])).rejects.toThrow('counted in part');
@@ -515,7 +515,7 @@ describe('the embedded adapters', () => {
     const idle = 'idle';
 
     async function expectCounted(...batches: readonly Batch[]): Promise<void> {
-      expect(engine.rows()).toEqual(sortedRows(...batches.map(({ tally }) => tally)));
+      expect(engine.rows()).toEqual(sortedRows(...batches.map(({ increments }) => increments)));
       expect(engine.rows()).toEqual(sortedRows(await recountAll(engine)));
     }
 
@@ -572,7 +572,7 @@ describe('the embedded adapters', () => {
       try {
         for (const batch of batches) await many.put(batch);
         await many.drain();
-        expect(many.rows()).toEqual(sortedRows(...batches.map(({ tally }) => tally)));
+        expect(many.rows()).toEqual(sortedRows(...batches.map(({ increments }) => increments)));
         const keyed = Array.from({ length: 10_100 }, (_, index) =>
           batchOf([], { key: `${index}` }),
         );
@@ -580,7 +580,7 @@ describe('the embedded adapters', () => {
         await many.drain();
         expect(many.store.findKey('', '0')).toBeDefined();
         expect(many.store.findKey('', '10099')).toBeDefined();
-        expect(many.rows()).toEqual(sortedRows(...batches.map(({ tally }) => tally)));
+        expect(many.rows()).toEqual(sortedRows(...batches.map(({ increments }) => increments)));
       } finally {
         many.close();
       }
@@ -609,7 +609,7 @@ describe('the embedded adapters', () => {
         steps.push(other.processor.step());
         await Promise.all(steps);
         await other.drain();
-        expect(other.rows()).toEqual(sortedRows(...batches.map(({ tally }) => tally)));
+        expect(other.rows()).toEqual(sortedRows(...batches.map(({ increments }) => increments)));
       } finally {
         other.close();
       }
@@ -632,7 +632,7 @@ describe('the embedded adapters', () => {
       await engine.drain();
 
       const expectPutAside = () => {
-        expect(engine.rows()).toEqual(sortedRows(sound.tally, sound.tally));
+        expect(engine.rows()).toEqual(sortedRows(sound.increments, sound.increments));
         expect(engine.store.deadLetters).toBe(bad.length);
         expect(engine.deadLetters()).toEqual(
           bad.map(({ position, batchId, reason }) => ({
@@ -697,7 +697,7 @@ async function recountAll({ rawStore }: Engine): Promise<Increments> {
   for (const raw of await listAll(rawStore)) {
     const counted = recount(raw, dateOfTimestamp);
     if (counted.reason !== undefined) throw new Error(counted.reason);
-    mergeIncrements(sum, counted.tally);
+    mergeIncrements(sum, counted.increments);
   }
   return sum;
 }
@@ -721,7 +721,7 @@ async function interleave(actions: readonly Action[]): Promise<void> {
       } else if (kind === 'offer') {
         // Most often the next one that would be counted, as the intake would offer it.
         const chosen = delivered[at % (2 * delivered.length)];
-        const next = delivered.find(({ mark }) => mark.from >= engine.store.position);
+        const next = delivered.find(({ dedupKey }) => dedupKey.from >= engine.store.position);
         const offered = chosen ?? next;
         if (offered !== undefined) engine.offer(structuredClone(offered));
       } else if (kind === 'busy') {
@@ -739,7 +739,7 @@ async function interleave(actions: readonly Action[]): Promise<void> {
       }
     }
     await engine.drain();
-    expect(engine.rows()).toEqual(sortedRows(...batches.map(({ tally }) => tally)));
+    expect(engine.rows()).toEqual(sortedRows(...batches.map(({ increments }) => increments)));
     expect(engine.rows()).toEqual(sortedRows(await recountAll(engine)));
     expect(engine.deadLetters()).toEqual([]);
     for (const { idempotency, caller } of batches) {

@@ -72,7 +72,7 @@ export function batchOf(
     idempotency: options.key === undefined ? undefined : { key: options.key, bodySha256 },
     accepted: reading.events.length,
     rejected: reading.rejected,
-    tally: countEvents(reading.events),
+    increments: countEvents(reading.events),
   };
 }
 
@@ -115,7 +115,9 @@ export function describeIntake(
 
     async function expectCounted(...batches: readonly Batch[]): Promise<void> {
       await engine.drain();
-      expect(await engine.counters()).toEqual(sortedRows(...batches.map(({ tally }) => tally)));
+      expect(await engine.counters()).toEqual(
+        sortedRows(...batches.map(({ increments }) => increments)),
+      );
     }
 
     describe('an accepted batch', () => {

@@ -2,7 +2,12 @@ import { randomBytes, randomUUID } from 'node:crypto';
 
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 
-import { batchIdAt, formatBatchId, placeMax, rawKeyOf } from '../../../src/domain/batch-id.ts';
+import {
+  batchIdAtPosition,
+  formatBatchId,
+  positionMax,
+  rawKeyOf,
+} from '../../../src/domain/batch-id.ts';
 import type { Batch, Receipts, StoredBatch } from '../../../src/pipeline/ports.ts';
 import { batchOf, itemOf } from './intake-contract.ts';
 
@@ -96,8 +101,8 @@ export function describeReceipts(name: string, open: () => Promise<ReceiptsHarne
           return batchId.slice(0, at) + digit + batchId.slice(at + 1);
         }),
         // Of the form that carries a place in a log, wherever that may be.
-        ...[0, 1, 63, 64, 65, 1000, 2 ** 31, 2 ** 32, 2 ** 40, placeMax - 1, placeMax].map(
-          (place) => formatBatchId(batchIdAt(place, randomBytes(10))),
+        ...[0, 1, 63, 64, 65, 1000, 2 ** 31, 2 ** 32, 2 ** 40, positionMax - 1, positionMax].map(
+          (place) => formatBatchId(batchIdAtPosition(place, randomBytes(10))),
         ),
       ];
       for (const id of unknown.filter((each) => each !== batchId)) {

@@ -326,7 +326,7 @@ describe('idempotency keys', () => {
       const result = await engine.replayIntake.replay({
         ...{ body, encoding: 'identity', caller: 'there', accepted: 1, rejected: 0 },
         idempotency: { key: 'key-20', bodySha256: hash('sha256', body, 'buffer') },
-        tally: new Map(),
+        increments: new Map(),
         origin: { batchId, receivedAt, accepted: 1, rejected: 0 },
       });
       expect(result).toEqual({ kind: 'stored' });

@@ -50,7 +50,7 @@ describe('the document', () => {
   it('has every route of the app, and no other', () => {
     const app = createApp({} as Pipeline, {
       ...settings,
-      onDefect: () => undefined,
+      onUnexpectedError: () => undefined,
       metrics: () => Promise.reject(new Error('not asked')),
     });
     const routed = app.routes

@@ -26,7 +26,7 @@ async function serve(stats: (real: Stats) => Stats) {
       stats: stats((...args) => pipeline.stats(...args)),
     },
     ...{ bodyBytesMax: 4096, bodiesBytesMax: 65_536 },
-    onDefect: (error) => expect.fail(String(error)),
+    onUnexpectedError: (error) => expect.fail(String(error)),
     observer: { ...silentObserver, answered: (exchange) => void exchanges.push(exchange) },
   });
   http.server.listen(0, '127.0.0.1');

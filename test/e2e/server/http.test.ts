@@ -1151,7 +1151,7 @@ async function serveHttp(
     pipeline: { query: unused, stats: unused, receipt: unused, status: unused, ...pipeline },
     bodyBytesMax: 10_000,
     bodiesBytesMax: 10_000,
-    onDefect: (error) => {
+    onUnexpectedError: (error) => {
       throw error;
     },
     ...options,

@@ -244,7 +244,7 @@ export function runRedrive(
     rawStore: s3RawStore(client, bucket),
     queue: sqsChunkQueue(queue),
     ...{ sqs: client, queueUrl, backoff: queue.backoff },
-    parking: { park: () => Promise.resolve(new Set()) },
+    parking: { add: () => Promise.resolve(new Set()) },
     width: 1,
   });
   const rules = { ...{ dayOf, now, ageMsMax, keepMs }, afterMs: sweepAfterMs };

@@ -25,8 +25,8 @@ const bugs: Record<string, Variant> = {
   'takes messages for sent that SQS names as failed': { sqsClient: withoutFailed },
   'takes dead letters for sent before they are, and is killed': {
     parking: (inner) => ({
-      park(letters) {
-        void inner.park(letters);
+      add(letters) {
+        void inner.add(letters);
         return Promise.resolve(new Set(letters.map(({ messageId }) => messageId)));
       },
     }),

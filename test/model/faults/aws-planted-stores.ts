@@ -11,7 +11,7 @@ import {
 
 import { rowsOfIncrements, typeStateKey } from '../../../src/domain/counter.ts';
 import { isRetryable, nameOf } from '../../../src/engines/aws/errors.ts';
-import { backOff } from '../../../src/util/backoff.ts';
+import { waitForRetry } from '../../../src/util/backoff.ts';
 import type {
   CounterStoreOptions,
   LedgerDelivery,
@@ -25,7 +25,7 @@ import {
 } from '../../../src/engines/aws/ledger/ledger-table.ts';
 import { sumOf } from '../../../src/engines/aws/counters/transaction-groups.ts';
 import type { QueueMessage } from '../../../src/pipeline/counting/count-messages.ts';
-import { NotCountable, type CounterStore } from '../../../src/pipeline/ports.ts';
+import { PermanentFailure, type CounterStore } from '../../../src/pipeline/ports.ts';
 
 type Store = CounterStore<LedgerKey, LedgerDelivery>;
 type Deliveries = readonly LedgerDelivery[];
@@ -65,9 +65,9 @@ export function byMessageId(
     const counted: LedgerDelivery[] = [];
     for (const delivery of deliveries) {
       const seen = messageKey(messageOf(delivery).messageId, 'counted');
-      const isChunk = delivery.mark.id.startsWith('batch:');
+      const isChunk = delivery.dedupKey.id.startsWith('batch:');
       const isCounted = await transact(options, () => [
-        { Put: { ...rowOf(options, { ...delivery, mark: seen }), ...isNew } },
+        { Put: { ...rowOf(options, { ...delivery, dedupKey: seen }), ...isNew } },
         ...(isChunk ? [{ Put: rowOf(options, delivery) }] : []),
         ...increments(options, [delivery]),
       ]);
@@ -128,9 +128,9 @@ async function transact(
       const isCancelled = error instanceof TransactionCanceledException;
       const codes = isCancelled ? (error.CancellationReasons ?? []).map(({ Code }) => Code) : [];
       if (codes.includes('ConditionalCheckFailed')) return false;
-      if (nameOf(error) === 'ValidationException') throw new NotCountable('too much at once');
+      if (nameOf(error) === 'ValidationException') throw new PermanentFailure('too much at once');
       if (!isCancelled && !isRetryable(error)) throw error;
-      if (!(await backOff(backoff, ++attempts))) throw error;
+      if (!(await waitForRetry(backoff, ++attempts))) throw error;
     }
   }
 }
@@ -153,7 +153,7 @@ function increments({ countersTable }: CounterStoreOptions, deliveries: Deliveri
 
 function rowOf(
   { ledgerTable, keepMs, backoff }: CounterStoreOptions,
-  { mark: key, items }: LedgerDelivery,
+  { dedupKey: key, items }: LedgerDelivery,
 ): { TableName: string; Item: Item } {
   const expires_at = expiry(backoff.now() + keepMs);
   return {
@@ -174,13 +174,15 @@ async function mark(options: CounterStoreOptions, delivery: LedgerDelivery): Pro
 
 async function isUnmarked(
   { client, ledgerTable: TableName }: CounterStoreOptions,
-  { mark: key }: LedgerDelivery,
+  { dedupKey: key }: LedgerDelivery,
 ): Promise<boolean> {
   const request = { TableName, Key: keyItem(key), ConsistentRead: true };
   return (await client.send(new GetItemCommand(request))).Item === undefined;
 }
 
 function distinct(deliveries: Deliveries): LedgerDelivery[] {
-  const byMark = new Map(deliveries.map((each) => [`${each.mark.id} ${each.mark.entry}`, each]));
+  const byMark = new Map(
+    deliveries.map((each) => [`${each.dedupKey.id} ${each.dedupKey.entry}`, each]),
+  );
   return [...byMark.values()];
 }

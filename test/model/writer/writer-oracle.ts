@@ -1,7 +1,7 @@
 import { gzipSync } from 'node:zlib';
 import type { DatabaseSync } from 'node:sqlite';
 
-import { placeOfBatchId } from '../../../src/domain/batch-id.ts';
+import { positionOfBatchId } from '../../../src/domain/batch-id.ts';
 import type { CounterRow } from '../../../src/domain/counter.ts';
 import type { LogReader } from '../../../src/engines/embedded/log/log-reader.ts';
 import type { IngestOutcome, Submission } from '../../../src/pipeline/ports.ts';
@@ -148,7 +148,7 @@ export class Oracle {
   judgeRaw(reader: LogReader, removedThrough: number): void {
     for (const { state, acknowledged, submission } of this.batches) {
       for (const id of acknowledged) {
-        const place = placeOfBatchId(id) ?? -1;
+        const place = positionOfBatchId(id) ?? -1;
         if (place < removedThrough) continue;
         const found = reader.recordAt(place);
         const isThere = found !== undefined && Buffer.compare(found.body, submission.body) === 0;

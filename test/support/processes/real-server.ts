@@ -281,7 +281,7 @@ export function recountLog(dataDir: string): CounterRow[] {
   for (const { record } of reader.records()) {
     const counted = recount(record, dateOfTimestamp);
     if (counted.reason !== undefined) throw new Error(counted.reason);
-    mergeIncrements(tally, counted.tally);
+    mergeIncrements(tally, counted.increments);
   }
   reader.close();
   return [...rowsOfIncrements(tally)].sort(compareCounters);

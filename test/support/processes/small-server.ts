@@ -38,7 +38,7 @@ const http = createHttpServer({
   bodyBytesMax,
   bodiesBytesMax: inFlightBytesMax,
   connectionsMax,
-  onDefect: report,
+  onUnexpectedError: report,
 });
 http.server.listen(0, '127.0.0.1', () => {
   const address = http.server.address();

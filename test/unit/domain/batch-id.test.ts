@@ -4,22 +4,22 @@ import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 
 import {
-  batchIdAt,
+  batchIdAtPosition,
   formatBatchId,
-  placeMax,
-  placeOfBatchId,
+  positionMax,
+  positionOfBatchId,
   rawKeyOf,
   readRawKey,
 } from '../../../src/domain/batch-id.ts';
 
 const places = fc.oneof(
-  fc.integer({ min: 0, max: placeMax }),
-  fc.constantFrom(0, 1, 2 ** 16, 2 ** 32 - 1, 2 ** 32, placeMax),
+  fc.integer({ min: 0, max: positionMax }),
+  fc.constantFrom(0, 1, 2 ** 16, 2 ** 32 - 1, 2 ** 32, positionMax),
 );
 const random = fc.uint8Array({ minLength: 10, maxLength: 10 });
 const ids = fc
   .tuple(places, random)
-  .map(([place, bytes]) => formatBatchId(batchIdAt(place, bytes)));
+  .map(([place, bytes]) => formatBatchId(batchIdAtPosition(place, bytes)));
 /** From the year 1970 to 9999. */
 const times = fc.integer({ min: 0, max: Date.parse('9999-12-31T23:59:59.999Z') });
 
@@ -35,19 +35,19 @@ describe('a batch id', () => {
   it('carries its place in the log, whatever the random bytes', () => {
     fc.assert(
       fc.property(places, random, (place, bytes) => {
-        expect(placeOfBatchId(formatBatchId(batchIdAt(place, bytes)))).toBe(place);
+        expect(positionOfBatchId(formatBatchId(batchIdAtPosition(place, bytes)))).toBe(place);
       }),
     );
   });
 
   it('differs with each of 74 of the 80 random bits; six say version and variant', () => {
     const bytes = Uint8Array.from({ length: 10 }, (_, index) => 37 * index);
-    const id = formatBatchId(batchIdAt(42, bytes));
+    const id = formatBatchId(batchIdAtPosition(42, bytes));
     const without = Array.from({ length: 80 }, (_, bit) => bit).filter((bit) => {
       const flipped = bytes.map((byte, at) =>
         at === bit >> 3 ? byte ^ (0x80 >> (bit & 7)) : byte,
       );
-      return formatBatchId(batchIdAt(42, flipped)) === id;
+      return formatBatchId(batchIdAtPosition(42, flipped)) === id;
     });
     expect(without).toEqual([0, 1, 2, 3, 16, 17]);
   });
@@ -68,7 +68,7 @@ describe('a batch id', () => {
     '00000000-002a-8abc-9def-00000000000g',
     '00000000-002a-8abc-9def-000000000001\n',
   ])('%j carries no place', (id) => {
-    expect(placeOfBatchId(id)).toBeUndefined();
+    expect(positionOfBatchId(id)).toBeUndefined();
   });
 });
 

@@ -3,7 +3,7 @@ import { describe, expect, it } from 'vitest';
 
 import {
   CounterTable,
-  noRoom,
+  tableFull,
   type CounterTableLimits,
 } from '../../../src/domain/fast/counter-table.ts';
 import { addIncrement, rowsOfIncrements, type Increments } from '../../../src/domain/counter.ts';
@@ -21,7 +21,7 @@ function add(table: CounterTable, ...numbers: number[]): void {
 }
 
 function unadmitted(table: CounterTable, ...numbers: number[]): readonly number[] {
-  return table.unadmitted(Int32Array.from(numbers), numbers.length);
+  return table.newCounters(Int32Array.from(numbers), numbers.length);
 }
 
 function rows(tally: Increments): string[] {
@@ -45,15 +45,15 @@ describe('the table of counters', () => {
           const numbers: number[] = [];
           for (const { date, type, state } of items) {
             const number = find(table, date, type, state);
-            if (number === noRoom) continue;
+            if (number === tableFull) continue;
             numbers.push(number);
             addIncrement(expected, { date: dates[date] ?? '', type, state });
           }
           add(table, ...numbers);
-          expect(rows(table.tally())).toEqual(rows(expected));
+          expect(rows(table.increments())).toEqual(rows(expected));
           expect(table.size).toBe(rows(expected).length);
           table.clear();
-          expect(rows(table.tally())).toEqual([]);
+          expect(rows(table.increments())).toEqual([]);
         }
       }),
     );
@@ -63,11 +63,11 @@ describe('the table of counters', () => {
     const table = new CounterTable(roomy, 1);
     const tally: Increments = new Map();
     addIncrement(tally, { date: '2023-06-16', type: 'a', state: 'b' }, 3);
-    table.addTally(tally);
-    expect(rows(table.tally())).toEqual(rows(tally));
+    table.addIncrements(tally);
+    expect(rows(table.increments())).toEqual(rows(tally));
     expect(table.size).toBe(1);
     table.clear();
-    expect(rows(table.tally())).toEqual([]);
+    expect(rows(table.increments())).toEqual([]);
     expect(table.size).toBe(0);
   });
 
@@ -87,24 +87,26 @@ describe('the table of counters', () => {
   it('has no room for more counters than it may know, and goes on with those it does', () => {
     const table = new CounterTable({ ...roomy, countersMax: 3 }, 1);
     const known = ['a', 'b', 'c'].map((type) => find(table, 20230616, type, 'x'));
-    expect(find(table, 20230616, 'd', 'x')).toBe(noRoom);
+    expect(find(table, 20230616, 'd', 'x')).toBe(tableFull);
     expect(['a', 'b', 'c'].map((type) => find(table, 20230616, type, 'x'))).toEqual(known);
   });
 
   it('has no room for more bytes of names than it may hold', () => {
     const table = new CounterTable({ ...roomy, keyBytesMax: 10 }, 1);
-    expect(find(table, 20230616, 'abcd', 'efgh')).not.toBe(noRoom);
-    expect(find(table, 20230616, 'abc', 'd')).toBe(noRoom);
-    expect(find(table, 20230616, 'a', 'b')).not.toBe(noRoom);
+    expect(find(table, 20230616, 'abcd', 'efgh')).not.toBe(tableFull);
+    expect(find(table, 20230616, 'abc', 'd')).toBe(tableFull);
+    expect(find(table, 20230616, 'a', 'b')).not.toBe(tableFull);
   });
 
   it('makes room again where what it knows fills half of it', () => {
     const table = new CounterTable({ ...roomy, countersMax: 2 }, 1);
     add(table, find(table, 20230616, 'a', 'x'), find(table, 20230616, 'b', 'x'));
-    expect(find(table, 20230616, 'c', 'x')).toBe(noRoom);
+    expect(find(table, 20230616, 'c', 'x')).toBe(tableFull);
     table.clear();
     add(table, find(table, 20230616, 'c', 'x'));
-    expect(rows(table.tally())).toEqual(['{"date":"2023-06-16","type":"c","state":"x","count":1}']);
+    expect(rows(table.increments())).toEqual([
+      '{"date":"2023-06-16","type":"c","state":"x","count":1}',
+    ]);
     // As often as it takes: no place of the hash table is lost.
     for (let round = 0; round < 50; round++) {
       table.clear();
@@ -156,7 +158,7 @@ describe('the table of counters', () => {
     expect(unadmitted(table, number)).toEqual([number]);
     table.admit([number]);
     expect(unadmitted(table, number)).toBe(withoutLooking);
-    table.forgetAdmitted();
+    table.forgetAdmissions();
     table.admit(unadmitted(table, number));
     expect(unadmitted(table, number)).toBe(withoutLooking);
   });
@@ -174,7 +176,7 @@ describe('the table of counters', () => {
     expect(unadmitted(table, a, b, c)).toEqual([a, c]);
     table.admit([a, c]);
     expect(unadmitted(table, a, b, c)).toEqual([]);
-    table.forgetAdmitted();
+    table.forgetAdmissions();
     expect(unadmitted(table, a, b, c)).toEqual([a, b, c]);
   });
 
@@ -184,8 +186,8 @@ describe('the table of counters', () => {
     const more: Increments = new Map();
     addIncrement(more, { date: '2023-06-16', type: 'a', state: 'x' }, 4);
     addIncrement(more, { date: '2023-06-16', type: 'größer', state: 'x' }, 2);
-    table.addTally(more);
-    expect(rows(table.tally())).toEqual([
+    table.addIncrements(more);
+    expect(rows(table.increments())).toEqual([
       '{"date":"2023-06-16","type":"a","state":"x","count":5}',
       '{"date":"2023-06-16","type":"größer","state":"x","count":2}',
     ]);

@@ -1,7 +1,7 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 
-import { placeMax } from '../../../src/domain/batch-id.ts';
+import { positionMax } from '../../../src/domain/batch-id.ts';
 import {
   claimedLength,
   decodeFrame,
@@ -34,8 +34,8 @@ const plain: LogRecord = {
 
 /** Six bytes on the disk. */
 const sixBytes = fc.oneof(
-  fc.constantFrom(0, 1, 2 ** 31, 2 ** 32 - 1, 2 ** 32, placeMax),
-  fc.integer({ min: 0, max: placeMax }),
+  fc.constantFrom(0, 1, 2 ** 31, 2 ** 32 - 1, 2 ** 32, positionMax),
+  fc.integer({ min: 0, max: positionMax }),
 );
 const count = fc.oneof(fc.constantFrom(0, 2 ** 31, 2 ** 32 - 1), fc.nat());
 const bytes = (length: number) => fc.uint8Array({ minLength: length, maxLength: length });
@@ -160,7 +160,7 @@ describe('a frame', () => {
   it('is sound at its own position alone: a write that went elsewhere shows', () => {
     const frame = frameOf(plain);
     expect(decodeFrame(frame, salt, plain.position)).toBeDefined();
-    for (const elsewhere of [0, plain.position - 1, plain.position + 1, placeMax]) {
+    for (const elsewhere of [0, plain.position - 1, plain.position + 1, positionMax]) {
       expect(decodeFrame(frame, salt, elsewhere)).toBeUndefined();
       expect(claimedLength(frame, 0, elsewhere)).toBeUndefined();
     }

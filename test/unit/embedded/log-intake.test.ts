@@ -13,7 +13,7 @@ function batchOf(items: number): Batch {
     idempotency: undefined,
     accepted: items,
     rejected: 0,
-    tally: new Map(),
+    increments: new Map(),
   };
 }
 

@@ -5,7 +5,7 @@ import { join } from 'node:path';
 
 import { describe, expect, it, vi } from 'vitest';
 
-import { formatBatchId, placeOfBatchId } from '../../../src/domain/batch-id.ts';
+import { formatBatchId, positionOfBatchId } from '../../../src/domain/batch-id.ts';
 import { nodeFileSystem } from '../../../src/engines/embedded/log/file-system.ts';
 import {
   encodeFrame,
@@ -125,7 +125,7 @@ describe('appending', () => {
       // A segment's header takes positions too.
       const gap = staged.position - previousEnd;
       expect([0, headerBytesOf(log)]).toContain(gap);
-      expect(placeOfBatchId(formatBatchId(staged.batchId))).toBe(staged.position);
+      expect(positionOfBatchId(formatBatchId(staged.batchId))).toBe(staged.position);
       previousEnd = staged.end;
       expect(log.durableEnd).toBe(staged.end);
     }

@@ -10,7 +10,7 @@ import {
 
 it('connections never take more sockets than there are, and leave one of them at most', () => {
   for (let sockets = 2; sockets <= 300; sockets++) {
-    const { connectionsMostly } = new ConnectionLimiter(connectionsWithin(sockets));
+    const { hardLimit: connectionsMostly } = new ConnectionLimiter(connectionsWithin(sockets));
     expect([sockets, sockets - 1]).toContain(connectionsMostly);
   }
 });

@@ -9,7 +9,7 @@ import {
   serverAccess,
   tokenAccess,
   TokenTable,
-  type Admission,
+  type AccessDecision,
 } from '../../../src/http/app/access.ts';
 import { RateLimiter } from '../../../src/http/app/rate-limiter.ts';
 
@@ -29,7 +29,7 @@ const tokens = [
 ];
 const unchanging = (known: readonly Token[]) => ({
   known: () => Promise.resolve(known),
-  newer: () => Promise.resolve(known),
+  refreshed: () => Promise.resolve(known),
 });
 const access = tokenAccess(unchanging(tokens), () => now);
 
@@ -67,7 +67,7 @@ describe('a request', () => {
 });
 
 /** What is told to one who is refused. */
-function challengeOf(admission: Admission): string | undefined {
+function challengeOf(admission: AccessDecision): string | undefined {
   if (admission.problem === undefined) throw new Error('admitted');
   return refusalAnswer(admission).headers['www-authenticate'];
 }
@@ -92,7 +92,7 @@ describe('the server', () => {
     const table = new TokenTable(known);
     return serverAccess({ tokens: () => table, isOpenWithoutTokens, now: () => now });
   };
-  const codeOf = ({ problem }: Admission) => problem?.code;
+  const codeOf = ({ problem }: AccessDecision) => problem?.code;
 
   it('lets anybody in who can reach it, until there is a token', () => {
     expect(serverOf(undefined, true).admit(undefined, ['read'])).toMatchObject({ caller: '' });
@@ -151,7 +151,7 @@ describe('the server', () => {
     expect([times('slow'), times('fast')]).toEqual([1, 0]);
     const admitted = server.admit('Bearer secret-of-slow', ['ingest']);
     expect(codeOf(admitted)).toBe('too_many_requests');
-    server.giveBack({ caller: 'slow', rate: { perSecond: 1, burst: 2 } });
+    server.refund({ caller: 'slow', rate: { perSecond: 1, burst: 2 } });
     expect(times('slow')).toBe(1);
   });
 
@@ -292,7 +292,7 @@ it('tokens that cannot be read for a refused one are read again when they are du
   });
   await source.known();
   clock = 290_000;
-  await source.newer();
+  await source.refreshed();
   clock = 300_000;
   await source.known();
   expect(reads).toEqual([0, 290_000, 300_000]);

@@ -9,7 +9,7 @@ import {
   type QueueMessage,
   type RepeatWatch,
 } from '../../../src/pipeline/counting/count-messages.ts';
-import { NotCountable, type Delivery, type DeadLetter } from '../../../src/pipeline/ports.ts';
+import { PermanentFailure, type Delivery, type DeadLetter } from '../../../src/pipeline/ports.ts';
 
 type Applied = Delivery<string>;
 
@@ -23,7 +23,7 @@ const message = (messageId: string, body: string, receives = 1): QueueMessage =>
   receives,
 });
 const typesOf = (delivery: Applied) =>
-  [...rowsOfIncrements(delivery.tally)].map(({ type }) => type);
+  [...rowsOfIncrements(delivery.increments)].map(({ type }) => type);
 
 /** Counts with a store that does what it is told by the names in the messages. */
 async function count(
@@ -51,27 +51,29 @@ async function count(
           clock++;
           const types = deliveries.flatMap(typesOf);
           applied.push(types);
-          if (types.includes('broken')) return Promise.reject(new NotCountable('it is broken'));
+          if (types.includes('broken')) return Promise.reject(new PermanentFailure('it is broken'));
           if (types.includes('busy')) return Promise.reject(new Error('come again'));
           const { known = [], counted = known instanceof Error ? [] : known } = options;
-          const repeated = deliveries.filter(({ mark }) => counted.includes(mark));
+          const repeated = deliveries.filter(({ dedupKey }) => counted.includes(dedupKey));
           return Promise.resolve({ counted: deliveries, repeated, early: [] });
         },
       },
-      deliveryOf: ({ messageId }, { tally }) => ({ mark: messageId, tally }),
-      nameOf: ({ mark }) => mark,
+      deliveryOf: ({ messageId }, { increments }) => ({ dedupKey: messageId, increments }),
+      nameOf: ({ dedupKey }) => dedupKey,
       known: (deliveries) => {
-        lookedUp.push(deliveries.map(({ mark }) => mark));
+        lookedUp.push(deliveries.map(({ dedupKey }) => dedupKey));
         const { known = [] } = options;
         if (known instanceof Error) return Promise.reject(known);
-        return Promise.resolve(new Set(deliveries.filter(({ mark }) => known.includes(mark))));
+        return Promise.resolve(
+          new Set(deliveries.filter(({ dedupKey }) => known.includes(dedupKey))),
+        );
       },
       group: (deliveries) =>
         Array.from({ length: Math.ceil(deliveries.length / 4) }, (_, at) =>
           deliveries.slice(4 * at, 4 * at + 4),
         ),
       parking: {
-        park: (more) => {
+        add: (more) => {
           letters.push(...more);
           const parked = options.parks === false ? [] : more.map(({ messageId }) => messageId);
           return Promise.resolve(new Set(parked));
@@ -203,7 +205,7 @@ describe('deliveries', () => {
   const delivery = (mark: string, types: readonly string[]): Applied => {
     const tally: Increments = new Map();
     for (const type of types) addIncrement(tally, { date: '2023-06-16', type, state: 'ready' });
-    return { mark, tally };
+    return { dedupKey: mark, increments: tally };
   };
   const writes = (group: readonly Applied[]) =>
     group.length + [...rowsOfIncrements(sumOf(group))].length;
@@ -223,7 +225,7 @@ describe('deliveries', () => {
       delivery('b', names(80, 80)),
       delivery('c', names(18, 80)),
     ];
-    expect(groupDeliveries(apart).map((group) => group.map(({ mark }) => mark))).toEqual([
+    expect(groupDeliveries(apart).map((group) => group.map(({ dedupKey }) => dedupKey))).toEqual([
       ['a'],
       ['b', 'c'],
     ]);

@@ -98,7 +98,7 @@ describe('a batch', () => {
     });
     expect(batch?.idempotency).toBeUndefined();
     expect(batch?.body).toBe(body);
-    expect(batch && [...rowsOfIncrements(batch.tally)]).toEqual([
+    expect(batch && [...rowsOfIncrements(batch.increments)]).toEqual([
       { date: '2023-06-16', type: 'laptop', state: 'erased', count: 2 },
     ]);
   });

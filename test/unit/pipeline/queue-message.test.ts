@@ -49,7 +49,7 @@ describe('a message on the queue', () => {
     const item = { type: 'a', state: 'ready', timestamp: '2023-06-16T23:30:00-05:00', other: 1 };
     expect(readMessage(JSON.stringify(item), dayOf)).toMatchObject({ kind: 'item' });
     const inUtc = readMessage(JSON.stringify(item), dayRule('UTC'));
-    expect(inUtc.kind === 'item' && [...inUtc.tally.keys()]).toEqual(['2023-06-17']);
+    expect(inUtc.kind === 'item' && [...inUtc.increments.keys()]).toEqual(['2023-06-17']);
   });
 
   it.each(['version', 'items', 'batch_id', 'raw_key', 'index'])(

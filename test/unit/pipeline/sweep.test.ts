@@ -105,7 +105,7 @@ const ports: SweepPorts = {
     },
   },
   parking: {
-    park: (more) => {
+    add: (more) => {
       letters.push(...more);
       return Promise.resolve(new Set(more.map(({ messageId }) => messageId)));
     },

@@ -9,7 +9,7 @@ import {
 import { admitInOrder, type Counter } from '../../../domain/day-bound.ts';
 import type { DayOf } from '../../../domain/day.ts';
 import type { CalendarDate } from '../../../domain/timestamp.ts';
-import { refuseOverLimitItems } from '../../../pipeline/exclusions.ts';
+import { rejectOverLimitItems } from '../../../pipeline/exclusions.ts';
 import { Unavailable, type Batch } from '../../../pipeline/ports.ts';
 import { inParallel } from '../../../util/in-parallel.ts';
 import type { Item } from '../ledger/ledger-table.ts';
@@ -76,7 +76,7 @@ export class CounterAdmission {
    */
   async admit(batch: Batch): Promise<Batch> {
     if (batch.excluded !== undefined) return batch;
-    const newcomers = this.#newcomers(batch.tally);
+    const newcomers = this.#newcomers(batch.increments);
     if (newcomers.size === 0) return batch;
     const deadline = this.#options.now() + readMsMax;
     const judged = new Map<CalendarDate, JudgedDay>();
@@ -89,7 +89,11 @@ export class CounterAdmission {
     const has = (counter: Counter) =>
       judged.get(counter.date)?.newcomers.has(keyOf(counter)) !== true;
     const roomOn = (date: CalendarDate) => judged.get(date)?.room ?? 0;
-    return refuseOverLimitItems(batch, this.#options.dayOf, admitInOrder({ has, roomOn }));
+    return rejectOverLimitItems(
+      batch,
+      this.#options.dayOf,
+      admitInOrder({ has, newCountersLeft: roomOn }),
+    );
   }
 
   /** What is stored will be there. */

@@ -15,9 +15,9 @@ import {
   type CounterRow,
   type Increments,
 } from '../../../domain/counter.ts';
-import { NotCountable, type CounterStore, type Delivery } from '../../../pipeline/ports.ts';
+import { PermanentFailure, type CounterStore, type Delivery } from '../../../pipeline/ports.ts';
 import { isRetryable, isRetryableCode, nameOf } from '../errors.ts';
-import { backOff, type Backoff } from '../../../util/backoff.ts';
+import { waitForRetry, type Backoff } from '../../../util/backoff.ts';
 import {
   expiry,
   isMessageKey,
@@ -69,7 +69,7 @@ async function apply(options: CounterStoreOptions, deliveries: readonly LedgerDe
       continue;
     }
     attempts++;
-    if (!(await backOff(options.backoff, attempts))) throw result.error;
+    if (!(await waitForRetry(options.backoff, attempts))) throw result.error;
     // A request whose reply was lost is sent again as it was, with its token: DynamoDB then answers
     // what it would have answered. Any other is another request.
     if (result.kind === 'cancelled') request = requestOf(options, open);
@@ -102,7 +102,7 @@ async function transact(
     if (isRetryable(error)) return { kind: 'unknown', error };
     if (nameOf(error) !== 'ValidationException') throw error;
     const why = error instanceof Error ? error.message : String(error);
-    throw new NotCountable(`DynamoDB refuses the transaction: ${why}`, { cause: error });
+    throw new PermanentFailure(`DynamoDB refuses the transaction: ${why}`, { cause: error });
   }
 }
 
@@ -112,7 +112,7 @@ function requestOf(
   deliveries: readonly LedgerDelivery[],
 ): TransactWriteItemsCommandInput {
   const now = backoff.now();
-  const marks = deliveries.map(({ mark, items, tally }) => ({
+  const marks = deliveries.map(({ dedupKey: mark, items, increments: tally }) => ({
     Put: {
       TableName: ledgerTable,
       Item: {
@@ -130,7 +130,7 @@ function requestOf(
   );
   const TransactItems = [...marks, ...counters];
   if (TransactItems.length > transactionWritesMax) {
-    throw new NotCountable(
+    throw new PermanentFailure(
       `${deliveries.length} deliveries with ${counters.length} counters are more than the ${transactionWritesMax} writes of a transaction`,
     );
   }
@@ -181,7 +181,7 @@ function whyCancelled(
   // Without a reason, too: it is no reason to take a chunk for one that never can be counted.
   if (lasting === undefined) return { kind: 'cancelled', error };
   const { Code = error.name, Message = error.message } = lasting;
-  throw new NotCountable(
+  throw new PermanentFailure(
     `DynamoDB refuses the transaction, write ${reasons.findIndex((each) => each === lasting)}: ${Code}: ${Message}`,
     { cause: error },
   );
@@ -193,7 +193,7 @@ function splitRepeated(deliveries: readonly LedgerDelivery[]) {
   const first: LedgerDelivery[] = [];
   const again: LedgerDelivery[] = [];
   for (const delivery of deliveries) {
-    const mark = `${delivery.mark.id} ${delivery.mark.entry}`;
+    const mark = `${delivery.dedupKey.id} ${delivery.dedupKey.entry}`;
     (seen.has(mark) ? again : first).push(delivery);
     seen.add(mark);
   }

@@ -27,7 +27,7 @@ export function awsCountingPorts(
   const known = (deliveries: readonly LedgerDelivery[]) => knownIn(ledger, deliveries);
   return {
     ...{ store, parking, deliveryOf, known, group: groupDeliveries },
-    nameOf: ({ mark }) => nameOf(mark),
+    nameOf: ({ dedupKey: mark }) => nameOf(mark),
   };
 }
 
@@ -36,10 +36,14 @@ function deliveryOf(
   { originalId }: QueueMessage,
   reading: Exclude<MessageReading, { kind: 'unreadable' }>,
 ): LedgerDelivery {
-  const { tally } = reading;
+  const { increments: tally } = reading;
   return reading.kind === 'chunk'
-    ? { mark: chunkKey(reading.batchId, reading.index), tally, items: reading.items }
-    : { mark: messageKey(originalId, 'counted'), tally, items: 1 };
+    ? {
+        dedupKey: chunkKey(reading.batchId, reading.index),
+        increments: tally,
+        items: reading.items,
+      }
+    : { dedupKey: messageKey(originalId, 'counted'), increments: tally, items: 1 };
 }
 
 /** Those whose marks stand. */
@@ -47,13 +51,13 @@ async function knownIn(
   { client, ledgerTable, backoff }: CountingPortsOptions,
   deliveries: readonly LedgerDelivery[],
 ): Promise<ReadonlySet<LedgerDelivery>> {
-  const keys = new Map(deliveries.map(({ mark }) => [nameOf(mark), keyItem(mark)]));
+  const keys = new Map(deliveries.map(({ dedupKey: mark }) => [nameOf(mark), keyItem(mark)]));
   const options = { client, table: ledgerTable, isConsistent: true, attributes: 'id, entry' };
   const marks = await batchGet({ ...options, width: parallelReads, backoff }, [...keys.values()]);
   const names = new Set(
     marks.map((item) => nameOf({ id: textOf(item, 'id'), entry: textOf(item, 'entry') })),
   );
-  return new Set(deliveries.filter(({ mark }) => names.has(nameOf(mark))));
+  return new Set(deliveries.filter(({ dedupKey: mark }) => names.has(nameOf(mark))));
 }
 
 function nameOf({ id, entry }: LedgerKey): string {

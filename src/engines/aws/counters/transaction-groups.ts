@@ -12,19 +12,19 @@ export function groupDeliveries<D extends Delivery<unknown>>(deliveries: readonl
   const groups: { deliveries: D[]; tally: Increments; counters: number }[] = [];
   for (const delivery of deliveries) {
     const open = groups.at(-1);
-    const more = open === undefined ? 0 : countersAdded(open.tally, delivery.tally);
+    const more = open === undefined ? 0 : countersAdded(open.tally, delivery.increments);
     const hasRoom =
       open !== undefined &&
       open.deliveries.length + 1 + open.counters + more <= transactionWritesMax;
     if (hasRoom) {
       open.deliveries.push(delivery);
-      open.counters += mergeIncrements(open.tally, delivery.tally);
+      open.counters += mergeIncrements(open.tally, delivery.increments);
     } else {
       const tally: Increments = new Map();
       groups.push({
         deliveries: [delivery],
         tally,
-        counters: mergeIncrements(tally, delivery.tally),
+        counters: mergeIncrements(tally, delivery.increments),
       });
     }
   }
@@ -34,7 +34,7 @@ export function groupDeliveries<D extends Delivery<unknown>>(deliveries: readonl
 /** The increments of all of them, by counter. */
 export function sumOf(deliveries: readonly Delivery<unknown>[]): Increments {
   const sum: Increments = new Map();
-  for (const { tally } of deliveries) mergeIncrements(sum, tally);
+  for (const { increments: tally } of deliveries) mergeIncrements(sum, tally);
   return sum;
 }
 

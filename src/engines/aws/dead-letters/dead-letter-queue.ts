@@ -29,7 +29,7 @@ const reasonCharactersMax = 500;
 /** The dead-letter queue: bodies as they came, each with why it was put there. */
 export function deadLetterQueue(options: SqsOptions): DeadLetterSink {
   return {
-    async park(letters) {
+    async add(letters) {
       const { sent } = await sendAll(options, letters.map(messageOf(options.backoff.now())));
       return new Set(letters.filter((_, at) => sent.has(at)).map(({ messageId }) => messageId));
     },

@@ -9,7 +9,7 @@ import {
 } from '@aws-sdk/client-dynamodb';
 
 import { isRetryable, isRetryableCode } from '../errors.ts';
-import { backOff, type Backoff } from '../../../util/backoff.ts';
+import { waitForRetry, type Backoff } from '../../../util/backoff.ts';
 import { forEachDeadLetter, type PassOptions, type StoredDeadLetter } from './dead-letter-pass.ts';
 import { inParallel } from '../../../util/in-parallel.ts';
 import {
@@ -86,7 +86,7 @@ async function drop(options: DropOptions, letter: StoredDeadLetter): Promise<Dro
       if (codes[0] === 'ConditionalCheckFailed') return outcomeOf(options, mark);
       const failed = codes.filter((code) => code !== 'None');
       const passes = failed.length > 0 ? failed.every(isRetryableCode) : isRetryable(error);
-      if (!passes || !(await backOff(backoff, ++attempts))) throw error;
+      if (!passes || !(await waitForRetry(backoff, ++attempts))) throw error;
     }
   }
 }

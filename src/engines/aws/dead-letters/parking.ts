@@ -23,10 +23,10 @@ export function deadLetterOnce(
   options: DeadLetterOnceOptions,
 ): DeadLetterSink {
   return {
-    async park(letters) {
+    async add(letters) {
       const known = await inParallel(parallelReads, letters, (letter) => isKnown(options, letter));
       const fresh = letters.filter((_, at) => known[at] !== true);
-      const sent = fresh.length === 0 ? new Set<string>() : await inner.park(fresh);
+      const sent = fresh.length === 0 ? new Set<string>() : await inner.add(fresh);
       const parked = fresh.filter(({ messageId }) => sent.has(messageId));
       await inParallel(parallelReads, parked, (letter) => remember(options, letter));
       const before = letters.filter((_, at) => known[at] === true);

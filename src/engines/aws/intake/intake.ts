@@ -2,7 +2,7 @@ import { rawKeyOf, type BatchId } from '../../../domain/batch-id.ts';
 import type { DayOf } from '../../../domain/day.ts';
 import { withoutItems } from '../../../pipeline/exclusions.ts';
 import {
-  NothingAdmitted,
+  AllItemsOverLimit,
   Unavailable,
   type Batch,
   type ChunkQueue,
@@ -72,7 +72,7 @@ export function awsIntake(options: AwsIntakeOptions): Intake {
         (error) => onFailure(error, batchId),
         () => accept(options, batch, (id) => (batchId = id)).catch(asRefusal),
       );
-      if (result instanceof NothingAdmitted) throw result;
+      if (result instanceof AllItemsOverLimit) throw result;
       return result;
     },
     recall: (caller, key) =>
@@ -85,8 +85,8 @@ export function awsIntake(options: AwsIntakeOptions): Intake {
 }
 
 /** The batch is at fault, and not AWS. */
-function asRefusal(error: unknown): NothingAdmitted {
-  if (error instanceof NothingAdmitted) return error;
+function asRefusal(error: unknown): AllItemsOverLimit {
+  if (error instanceof AllItemsOverLimit) return error;
   throw error;
 }
 
@@ -117,7 +117,7 @@ async function accept(
   if (!isStored) await options.rawStore.put(raw);
   await options.queue.send(cut.chunks);
   const isFirst = await options.records.complete({ ...raw, chunks: cut.chunks.length });
-  options.admission.remember(taken.tally);
+  options.admission.remember(taken.increments);
   const stored = storedAs(identity);
   return isFirst && !isStored
     ? { stored }
@@ -126,7 +126,7 @@ async function accept(
 
 /**
  * A batch of which nothing would be admitted now may have been begun when there was room for it.
- * @throws {NothingAdmitted} where it was not.
+ * @throws {AllItemsOverLimit} where it was not.
  */
 async function takeAdmittedTurn(
   options: AwsIntakeOptions,
@@ -137,7 +137,7 @@ async function takeAdmittedTurn(
     const { excluded } = await options.admission.admit(batch);
     return await takeTurn(options, batch, { ...fresh, ...(excluded && { excluded }) });
   } catch (error) {
-    if (!(error instanceof NothingAdmitted) || batch.idempotency === undefined) throw error;
+    if (!(error instanceof AllItemsOverLimit) || batch.idempotency === undefined) throw error;
     const { caller, idempotency } = batch;
     const holder = await options.records.findKey(caller, idempotency.key, options.now());
     const turn = holder && (await turnUnder(options, holder, idempotency));

@@ -1,6 +1,6 @@
 import { BatchGetItemCommand, type DynamoDBClient } from '@aws-sdk/client-dynamodb';
 
-import { backOff, type Backoff } from '../../../util/backoff.ts';
+import { waitForRetry, type Backoff } from '../../../util/backoff.ts';
 import { inParallel } from '../../../util/in-parallel.ts';
 import type { Item } from './ledger-table.ts';
 
@@ -45,7 +45,7 @@ async function getPage(options: BatchGetOptions, keys: readonly Item[]): Promise
     );
     found.push(...(Responses[table] ?? []));
     open = UnprocessedKeys[table]?.Keys ?? [];
-    if (open.length > 0 && !(await backOff(backoff, attempts))) {
+    if (open.length > 0 && !(await waitForRetry(backoff, attempts))) {
       throw new Error('DynamoDB answers only in part, again and again: it is too busy.');
     }
   }

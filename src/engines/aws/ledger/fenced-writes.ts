@@ -9,7 +9,7 @@ import {
 } from '@aws-sdk/client-dynamodb';
 
 import { isRetryable, isRetryableCode } from '../errors.ts';
-import { backOff, type Backoff } from '../../../util/backoff.ts';
+import { waitForRetry, type Backoff } from '../../../util/backoff.ts';
 import { keyItem, rebuildRunKey } from './ledger-table.ts';
 
 export interface FenceOptions {
@@ -52,7 +52,7 @@ export class FencedWrites {
         await client.send(new PutItemCommand({ TableName: ledgerTable, Item }));
         return new FencedWrites(options, runId);
       } catch (error) {
-        if (!isRetryable(error) || !(await backOff(backoff, attempts))) throw error;
+        if (!isRetryable(error) || !(await waitForRetry(backoff, attempts))) throw error;
       }
     }
   }
@@ -80,7 +80,7 @@ export class FencedWrites {
           codes === undefined
             ? isRetryable(error)
             : codes.every((code) => code === 'None' || isRetryableCode(code));
-        if (!isPassing || !(await backOff(backoff, attempts))) throw error;
+        if (!isPassing || !(await waitForRetry(backoff, attempts))) throw error;
         // One whose fate is not known is sent as it was: its token keeps it from taking effect twice.
         if (codes !== undefined) request = { TransactItems, ClientRequestToken: randomUUID() };
       }

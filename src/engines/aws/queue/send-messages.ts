@@ -6,7 +6,7 @@ import {
 } from '@aws-sdk/client-sqs';
 
 import { isRetryable } from '../errors.ts';
-import { backOff, type Backoff } from '../../../util/backoff.ts';
+import { waitForRetry, type Backoff } from '../../../util/backoff.ts';
 import { inParallel } from '../../../util/in-parallel.ts';
 
 export interface OutgoingMessage {
@@ -44,7 +44,7 @@ export async function sendAll(
       open = open.filter((place) => !sent.has(place));
       if (open.length === 0) return;
       attempts++;
-      if (attempt.isLasting || !(await backOff(options.backoff, attempts))) {
+      if (attempt.isLasting || !(await waitForRetry(options.backoff, attempts))) {
         error = attempt.error;
         return;
       }

@@ -12,7 +12,7 @@ import { ListObjectsV2Command, type S3Client } from '@aws-sdk/client-s3';
 import type { BatchId } from '../../../domain/batch-id.ts';
 import { typeAndStateOf } from '../../../domain/counter.ts';
 import { isRetryable } from '../errors.ts';
-import { backOff, type Backoff } from '../../../util/backoff.ts';
+import { waitForRetry, type Backoff } from '../../../util/backoff.ts';
 import { batchGet } from '../ledger/batch-get.ts';
 import { inParallel } from '../../../util/in-parallel.ts';
 import { batchKey, chunkKey, idempotencyKey, keyItem, type Item } from '../ledger/ledger-table.ts';
@@ -224,7 +224,7 @@ export class AuditSource {
       } catch (error) {
         // Somebody writes one of the rows in this moment.
         const isPassing = error instanceof TransactionCanceledException || isRetryable(error);
-        if (!isPassing || !(await backOff(backoff, attempts))) throw error;
+        if (!isPassing || !(await waitForRetry(backoff, attempts))) throw error;
       }
     }
   }

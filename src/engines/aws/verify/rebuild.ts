@@ -278,7 +278,11 @@ class Rebuild {
       const deliveries = cut.chunks
         .filter(({ index }) => indexes.has(index))
         .map(({ index, events }): LedgerDelivery => ({
-          ...{ mark: chunkKey(batch, index), tally: countEvents(events), items: events.length },
+          ...{
+            dedupKey: chunkKey(batch, index),
+            increments: countEvents(events),
+            items: events.length,
+          },
         }));
       for (const group of groupDeliveries(deliveries)) {
         counted += (await counterStore.apply(group)).counted.length;

@@ -1,4 +1,9 @@
-import { formatBatchId, placeOfBatchId, rawKeyOf, type BatchId } from '../../../domain/batch-id.ts';
+import {
+  formatBatchId,
+  positionOfBatchId,
+  rawKeyOf,
+  type BatchId,
+} from '../../../domain/batch-id.ts';
 import type { LogPosition, LogRecord } from './frame.ts';
 
 /**
@@ -27,7 +32,7 @@ export function findRecord(
 ): LogRecord | undefined {
   const isOurs = (record: LogRecord | undefined) =>
     record !== undefined && batchIdOf(record) === batchId;
-  const ownPlace = placeOfBatchId(batchId);
+  const ownPlace = positionOfBatchId(batchId);
   const own = ownPlace === undefined ? undefined : recordAt(ownPlace);
   if (isOurs(own)) return own;
   const place = placeOfReplayed(batchId);

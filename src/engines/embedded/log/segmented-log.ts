@@ -1,6 +1,6 @@
 import { randomFillSync } from 'node:crypto';
 
-import { batchIdAt, placeMax } from '../../../domain/batch-id.ts';
+import { batchIdAtPosition, positionMax } from '../../../domain/batch-id.ts';
 import { asWritten } from '../../../domain/day.ts';
 import type { FileSystem, LogFile } from './file-system.ts';
 import type { ScannedRecord } from './frame-scanner.ts';
@@ -160,13 +160,13 @@ export class SegmentedLog {
     return this.#guard(() => {
       const length = frameLength(draft);
       const previousEnd = this.#recordEnd(this.#end);
-      if (this.#end + length > placeMax) throw new Error('the log is full: 256 TiB');
+      if (this.#end + length > positionMax) throw new Error('the log is full: 256 TiB');
       if (!this.#fits(length)) {
         this.#commitStaged();
         this.#rotate();
       }
       const position = this.#end;
-      const batchId = batchIdAt(position, randomBytes(10));
+      const batchId = batchIdAtPosition(position, randomBytes(10));
       const record = { ...draft, position, syncedThrough: this.#durableEnd, batchId };
       this.#encode(record, length);
       this.#end += length;

@@ -206,7 +206,7 @@ export class SqliteCounterStore implements CounterStore<LogSpan, LogDelivery> {
     const early: LogDelivery[] = [];
     let position = this.#position;
     for (const delivery of deliveries) {
-      const { from, to } = delivery.mark;
+      const { from, to } = delivery.dedupKey;
       if (to <= position) {
         repeated.push(delivery);
       } else if (from === position) {
@@ -303,7 +303,7 @@ export class SqliteCounterStore implements CounterStore<LogSpan, LogDelivery> {
 
   #commit(deliveries: readonly LogDelivery[], position: LogPosition): void {
     this.#latestDate = inTransaction(this.#database, () => {
-      for (const { tally, keys, replayed = [], deadLetters } of deliveries) {
+      for (const { increments: tally, keys, replayed = [], deadLetters } of deliveries) {
         this.#addTally(tally);
         for (const { caller, key, bodySha256, batchId, receivedAt, position: place } of keys) {
           this.#addKey.run(caller, key, bodySha256, batchId, receivedAt, place);

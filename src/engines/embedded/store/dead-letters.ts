@@ -86,7 +86,7 @@ export function redriveDeadLetters(
     const record = recordOf(reader, letter);
     const result = record === undefined ? { reason: letter.reason } : recount(record, dayOf);
     if (result.reason === undefined) {
-      add(database, result.tally, letter.position);
+      add(database, result.increments, letter.position);
       deleteFrom(database, 'dead_letters', letter.position);
       counted++;
     } else {

@@ -1,6 +1,6 @@
 import { randomInt } from 'node:crypto';
 
-import { BatchScanner, notPlain } from '../../../domain/fast/batch-scanner.ts';
+import { BatchScanner, needsSlowPath } from '../../../domain/fast/batch-scanner.ts';
 import { CounterTable } from '../../../domain/fast/counter-table.ts';
 import type { Increments } from '../../../domain/counter.ts';
 import { dayRule, utcDayRule, type DayOf } from '../../../domain/day.ts';
@@ -32,19 +32,19 @@ export class RecordCounter {
   /** Adds what a record counts; returns why it cannot be counted, if it cannot. */
   count(record: LogRecord): string | undefined {
     const { body, encoding, accepted, rejected } = record;
-    const items = encoding === 'identity' ? this.scanner.scan(body, 0, body.length) : notPlain;
+    const items = encoding === 'identity' ? this.scanner.scan(body, 0, body.length) : needsSlowPath;
     if (items === accepted && rejected === 0) {
       this.scanner.count();
       return undefined;
     }
     const counted = recount(record, this.#dayOf);
-    if (counted.reason === undefined) this.table.addTally(counted.tally);
+    if (counted.reason === undefined) this.table.addIncrements(counted.increments);
     return counted.reason;
   }
 
   /** The increments of all records since the last call. */
   takeTally(): Increments {
-    const tally = this.table.tally();
+    const tally = this.table.increments();
     this.table.clear();
     return tally;
   }

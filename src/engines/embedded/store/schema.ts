@@ -1,7 +1,7 @@
 import { statSync } from 'node:fs';
 import { DatabaseSync } from 'node:sqlite';
 
-import { placeOfBatchId } from '../../../domain/batch-id.ts';
+import { positionOfBatchId } from '../../../domain/batch-id.ts';
 import { whyUnreadable } from '../data-directory.ts';
 import { checkJournal, stampCommit } from './journal-check.ts';
 import { connectSqlite, type Connect } from '../writer/platform.ts';
@@ -182,7 +182,7 @@ export function openDatabase(path: string, connect: Connect = connectSqlite): Da
     const version = userVersion(database);
     const change = changes[version];
     if (change !== undefined) {
-      database.function('place_of', (batchId) => placeOfBatchId(String(batchId)) ?? 0);
+      database.function('place_of', (batchId) => positionOfBatchId(String(batchId)) ?? 0);
       database.exec(`BEGIN IMMEDIATE; ${change}; PRAGMA user_version = ${schemaVersion}; COMMIT`);
     } else if (version !== schemaVersion) {
       throw writtenByAnother(path, version);

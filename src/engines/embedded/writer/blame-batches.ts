@@ -37,7 +37,7 @@ export function blameBatches(
     if (found.damage !== undefined) continue;
     const counted = recount(found.record, dayOf);
     if (counted.reason !== undefined) continue;
-    const rows = [...rowsOfIncrements(counted.tally)];
+    const rows = [...rowsOfIncrements(counted.increments)];
     const met = rows.flatMap((row) => suspected.get(keyOf(row)) ?? []);
     if (met.length === 0) continue;
     const rawKey = rawKeyOfRecord(found.record);

@@ -3,7 +3,7 @@ import { CounterSet } from '../../../domain/counter-set.ts';
 import { rowsOfIncrements, type Increments } from '../../../domain/counter.ts';
 import { dayRule, type DayOf } from '../../../domain/day.ts';
 import type { CalendarDate } from '../../../domain/timestamp.ts';
-import { refuseOverLimitItems } from '../../../pipeline/exclusions.ts';
+import { rejectOverLimitItems } from '../../../pipeline/exclusions.ts';
 import { Unavailable, type Batch } from '../../../pipeline/ports.ts';
 import type { LogPosition } from '../log/frame.ts';
 import type { ScannedRecord } from '../log/frame-scanner.ts';
@@ -135,14 +135,18 @@ export class CounterAdmission {
    * @throws {NothingAdmitted | Unavailable}
    */
   admit(batch: Batch): { readonly batch: Batch; readonly newcomers: Newcomers } {
-    if (this.#known.hasAll(batch.tally)) return { batch, newcomers: [] };
-    const newcomers = this.newcomers(entriesOf(batch.tally));
+    if (this.#known.hasAll(batch.increments)) return { batch, newcomers: [] };
+    const newcomers = this.newcomers(entriesOf(batch.increments));
     if (batch.excluded !== undefined || this.hasRoomFor(newcomers)) return { batch, newcomers };
     const isNew = new Set(newcomers.map(({ counter }) => nameOf(counter)));
     const has = (counter: Counter) => !isNew.has(nameOf(counter));
     const roomOn = (date: CalendarDate) => this.#roomOn(date);
-    const left = refuseOverLimitItems(batch, this.#dayOf, admitInOrder({ has, roomOn }));
-    const begun = entriesOf(left.tally).filter(({ counter }) => isNew.has(nameOf(counter)));
+    const left = rejectOverLimitItems(
+      batch,
+      this.#dayOf,
+      admitInOrder({ has, newCountersLeft: roomOn }),
+    );
+    const begun = entriesOf(left.increments).filter(({ counter }) => isNew.has(nameOf(counter)));
     return { batch: left, newcomers: begun };
   }
 

@@ -1,4 +1,4 @@
-import { formatBatchId, placeOfBatchId, type BatchId } from '../../../domain/batch-id.ts';
+import { formatBatchId, positionOfBatchId, type BatchId } from '../../../domain/batch-id.ts';
 import {
   Unavailable,
   type Batch,
@@ -152,7 +152,7 @@ export class LogIntake implements Intake, ReplayIntake {
     const { log } = this.#options;
     const isRemoved = this.#placeOfReplayed(origin.batchId) !== undefined;
     if (isRemoved || this.#findRecord(origin.batchId) !== undefined) return this.#compare(batch);
-    const place = placeOfBatchId(origin.batchId) ?? Number.POSITIVE_INFINITY;
+    const place = positionOfBatchId(origin.batchId) ?? Number.POSITIVE_INFINITY;
     const isOfAnotherLog = origin.logId !== undefined && origin.logId !== log.logId.toString('hex');
     if (place >= log.begin || isOfAnotherLog) return undefined;
     return { kind: 'undecidable', detail: mayBeRemoved };
@@ -267,7 +267,7 @@ export class LogIntake implements Intake, ReplayIntake {
   ): { stored: StoredBatch; durable: Promise<void> } {
     const { log, now, admission } = this.#options;
     const receivedAt = origin?.receivedAt ?? now();
-    const { body, encoding, caller, idempotency, accepted, rejected, tally } = batch;
+    const { body, encoding, caller, idempotency, accepted, rejected, increments: tally } = batch;
     const excluded = batch.excluded?.length ? { excluded: batch.excluded } : {};
     const draft = { body, encoding, caller, idempotency, accepted, rejected, ...excluded };
     let staged;
@@ -298,7 +298,7 @@ export class LogIntake implements Intake, ReplayIntake {
     const mark = { from: staged.previousEnd, to: staged.end };
     const { promise: durable, resolve, reject } = Promise.withResolvers<undefined>();
     this.#waiting.push({
-      delivery: { mark, tally, keys, replayed: replays, deadLetters: [] },
+      delivery: { dedupKey: mark, increments: tally, keys, replayed: replays, deadLetters: [] },
       accepted,
       resolve: () => resolve(undefined),
       reject,

@@ -92,7 +92,7 @@ export class LogProcessor {
 
   /** The counters of the body scanned last of which it is not known that they are admitted. */
   unadmitted(): readonly ScannedCounter[] {
-    const numbers = this.#scanner.unadmitted();
+    const numbers = this.#scanner.newCounters();
     return numbers.map((number) => ({ number, counter: this.#counters.counter(number) }));
   }
 
@@ -102,7 +102,7 @@ export class LogProcessor {
   }
 
   forgetAdmitted(): void {
-    this.#counters.forgetAdmitted();
+    this.#counters.forgetAdmissions();
   }
 
   /** Takes the body scanned last, staged at a place in the log, as `offer` does. */
@@ -111,10 +111,13 @@ export class LogProcessor {
   }
 
   /** Takes a delivery if it follows what is counted and held; else it will be read from the log. */
-  offer({ mark, tally, keys, replayed = [] }: LogDelivery, items: number): void {
+  offer(
+    { dedupKey: mark, increments: tally, keys, replayed = [] }: LogDelivery,
+    items: number,
+  ): void {
     const held = this.#hold(mark, items);
     if (held === undefined) return;
-    this.#counters.addTally(tally);
+    this.#counters.addIncrements(tally);
     held.keys.push(...keys);
     held.replayed.push(...replayed);
   }
@@ -158,8 +161,11 @@ export class LogProcessor {
   #heldDelivery(): Step | undefined {
     if (this.#held === undefined) return undefined;
     const { from, to, items, ...rest } = this.#held;
-    const tally = this.#counters.tally();
-    return { delivery: { mark: { from, to }, tally, ...rest, deadLetters: [] }, items };
+    const tally = this.#counters.increments();
+    return {
+      delivery: { dedupKey: { from, to }, increments: tally, ...rest, deadLetters: [] },
+      items,
+    };
   }
 
   #readDelivery(): Step | undefined {
@@ -186,8 +192,11 @@ export class LogProcessor {
       if (isEnough || now() - startedAt >= stepMs) break;
     }
     if (to === from) throw noRecordAt(from);
-    const tally = this.#counters.tally();
-    return { delivery: { mark: { from, to }, tally, keys, replayed, deadLetters }, items };
+    const tally = this.#counters.increments();
+    return {
+      delivery: { dedupKey: { from, to }, increments: tally, keys, replayed, deadLetters },
+      items,
+    };
   }
 }
 

@@ -1,4 +1,4 @@
-import { notPlain } from '../../../domain/fast/batch-scanner.ts';
+import { needsSlowPath } from '../../../domain/fast/batch-scanner.ts';
 import { dayRule } from '../../../domain/day.ts';
 import { ingest, type IngestRules } from '../../../pipeline/ingest.ts';
 import { Unavailable, type IngestOutcome, type Submission } from '../../../pipeline/ports.ts';
@@ -197,7 +197,7 @@ export class Writer {
       return undefined;
     }
     const enqueued = this.#processor.scan(bytes, at, at + length);
-    if (enqueued === notPlain) return undefined;
+    if (enqueued === needsSlowPath) return undefined;
     const asked = this.#processor.unadmitted();
     const newcomers = asked.length === 0 ? asked : this.#admitAll(asked);
     if (newcomers === undefined) return undefined;

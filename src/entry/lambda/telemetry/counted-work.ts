@@ -40,8 +40,8 @@ export function observedDeadLetters(
   { log, count }: Telemetry,
 ): DeadLetterSink {
   return {
-    async park(letters) {
-      const parked = await inner.park(letters);
+    async add(letters) {
+      const parked = await inner.add(letters);
       const told = letters.filter(({ messageId }) => parked.has(messageId));
       count('DeadLettersParked', told.length);
       if (told.length > 0) {
