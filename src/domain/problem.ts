@@ -45,16 +45,16 @@ export type ProblemCode = keyof typeof problems;
 
 export const problemCodes = Object.keys(problems) as ProblemCode[];
 
-/** A refusal, before it is written as `application/problem+json`. */
+/** A problem of one request, before it is serialised as `application/problem+json`. */
 export interface Problem {
   readonly code: ProblemCode;
   /** One or two sentences: what is wrong with this request, and what to do. */
   readonly detail: string;
   readonly errors?: readonly ItemError[];
   readonly rejected?: number;
-  /** For who keeps count; the client is told `errors`. */
+  /** For metrics; not sent to the client. */
   readonly rejectedByCode?: RejectedByCode;
-  /** Present where the same request may succeed later. */
+  /** Set if the same request may succeed later. */
   readonly retryAfterSeconds?: number;
 }
 
@@ -62,7 +62,7 @@ export function statusOfProblem(code: ProblemCode): number {
   return problems[code][0];
 }
 
-/** The members of a problem details document (RFC 9457). `type` is a name, not an address. */
+/** The members of a problem details document (RFC 9457). `type` is a URN. */
 export function problemDetails({ code, detail, errors, rejected }: Problem) {
   const [status, title] = problems[code];
   const type = `urn:problem-type:device-pipeline:${code}`;

@@ -15,9 +15,9 @@ import {
 } from './ports.ts';
 
 /**
- * Takes in a batch that another installation has taken in, as what it was there: under its id and
- * its time, with the same items accepted and refused. Where its body reads otherwise here, nothing
- * is stored: both sides would never agree.
+ * Accepts a batch of another installation as it was there: with its id and time, and with the same
+ * items accepted and rejected. If its body is read differently here, nothing is stored, because the
+ * counts of both installations could never agree.
  */
 export async function replay(
   submission: Submission,

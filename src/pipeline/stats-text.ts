@@ -17,17 +17,17 @@ export function isStatsFormat(text: string): text is StatsFormat {
   return statsFormats.some((format) => format === text);
 }
 
-/** A row of `/stats`: the dimensions that were asked for, and the count. */
+/** A row of `/stats`: the requested dimensions and the count. */
 export type StatsRow = Partial<Pick<CounterRow, Dimension>> & Pick<CounterRow, 'count'>;
 
-/** By it Excel on Windows knows that a file of CSV is UTF-8. */
+/** Makes Excel on Windows read CSV as UTF-8. */
 const byteOrderMark = '\ufeff';
 
-/** Writes rows as text, piece by piece: `opening`, any number of `piece`, `closing`. */
+/** Writes rows as text: `opening`, any number of `piece`, `closing`. */
 export class StatsWriter {
   readonly #format: StatsFormat;
   readonly #mark: string;
-  /** Of the columns, in their order. */
+  /** The columns in order. */
   readonly #names: readonly (Dimension | 'count')[];
   #isEmpty = true;
 
@@ -68,7 +68,7 @@ export class StatsWriter {
   }
 }
 
-/** Gathers counters, piece by piece, and the text of the answer. */
+/** Collects counters and builds the text of an answer. */
 export class StatsText {
   readonly #writer: StatsWriter;
   readonly #groups: Groups | undefined;
@@ -83,7 +83,7 @@ export class StatsText {
     this.#length = 0;
   }
 
-  /** UTF-16 code units of text so far; where there are groups, not more than those. */
+  /** UTF-16 code units of text so far; with groups, a lower bound. */
   get length(): number {
     return this.#length;
   }
@@ -93,7 +93,7 @@ export class StatsText {
     else this.#addPiece(rows);
   }
 
-  /** The whole answer. Nothing can be added then. */
+  /** The whole answer. Call it once, at the end. */
   text(): string {
     if (this.#groups !== undefined) this.#addPiece(this.#groups.rows());
     return this.#pieces.join('') + this.#writer.closing();
@@ -107,15 +107,16 @@ export class StatsText {
 }
 
 /**
- * What makes a spreadsheet take a field for a formula, and the apostrophe that keeps it from that.
+ * The characters that make a spreadsheet treat a field as a formula, and the apostrophe.
  * Source: OWASP, "CSV Injection".
  */
 const formulaStart = /^[=+\-@\t\r\n\uff1d\uff0b\uff0d\uff20']/u;
 const needsQuotes = /[",;\t\r\n]/;
 
 /**
- * A line of CSV with its end. A text that a spreadsheet would calculate gets an apostrophe in front,
- * and so does one that begins with an apostrophe: who takes one away, if there is one, has the text.
+ * A line of CSV with its line end. Texts that a spreadsheet would treat as a formula are prefixed with
+ * an apostrophe, and so are those that begin with one: removing one leading apostrophe restores any
+ * text.
  */
 function csvLine(fields: readonly (string | number)[]): string {
   return `${fields.map(csvField).join(',')}\r\n`;
@@ -131,14 +132,14 @@ function csvField(field: string | number): string {
 /** Sums rows over the dimensions that are not grouped by. */
 export class Groups {
   readonly #groupBy: readonly Dimension[];
-  /** What is not grouped by is empty there. */
+  /** Dimensions that are not grouped by are empty. */
   readonly #increments: Increments = new Map();
 
   constructor(groupBy: readonly Dimension[]) {
     this.#groupBy = groupBy;
   }
 
-  /** Returns how many code units of names there are more. */
+  /** Returns the code units of the names of new groups. */
   add(rows: readonly StatsRow[]): number {
     let more = 0;
     const [hasDate, hasType, hasState] = dimensions.map((name) => this.#groupBy.includes(name));
@@ -154,7 +155,7 @@ export class Groups {
     return more;
   }
 
-  /** In the order of the rows. */
+  /** The sums in the order of rows. */
   rows(): StatsRow[] {
     const kept = dimensions.filter((name) => this.#groupBy.includes(name));
     return [...rowsOfIncrements(this.#increments)]

@@ -3,7 +3,7 @@ import type { ContentEncoding, Submission } from '../../pipeline/ports.ts';
 import { problemAnswer, type Answer } from './answer.ts';
 import { readReplayHeader, replayHeader } from './replay-header.ts';
 
-/** `caller` is there where the headers say it: of a batch of another installation. */
+/** `caller` is set only for a replayed batch. */
 export type IngestHeaders = Omit<Submission, 'body' | 'caller'> &
   Partial<Pick<Submission, 'caller'>>;
 
@@ -21,7 +21,7 @@ const encodings = new Map<string, ContentEncoding>([
 export const idempotencyKeyCharactersMax = 255;
 const visibleAscii = new RegExp(`^[!-~]{1,${idempotencyKeyCharactersMax}}$`);
 
-/** What the headers of `POST /ingest` ask for, or why it is refused before its body is read. */
+/** Reads the headers of `POST /ingest`; or the refusal before the body is read. */
 export function readIngestHeaders(header: (name: string) => string | undefined): HeadersReading {
   const contentType = header('content-type') ?? '';
   const encoding = encodings.get((header('content-encoding') ?? '').trim().toLowerCase());
@@ -45,7 +45,7 @@ export function readIngestHeaders(header: (name: string) => string | undefined):
   const replay = header(replayHeader);
   if (replay !== undefined) {
     const claim = readReplayHeader(replay);
-    // What was taken elsewhere is taken as it was there, however strict one would be now.
+    // A replayed batch is accepted as at its source; `Prefer` has no effect.
     if (claim !== undefined)
       return { headers: { encoding, strict: false, idempotencyKey, ...claim } };
     const detail =

@@ -19,8 +19,9 @@ export const contentTypeOf: Readonly<Record<StatsFormat, string>> = {
 };
 
 /**
- * Answers `GET /stats`; `search` is the query with its `?`, `header` gives the request's headers, `signal`
- * is aborted once its client has gone.
+ * Answers `GET /stats`: reads the query, negotiates the format, and sends 304 for a known version.
+ * `search` is the query with its `?`, `header` returns request headers, `signal` is aborted when the
+ * client disconnects.
  */
 export async function statsAnswer(
   pipeline: Pipeline,
@@ -33,7 +34,7 @@ export async function statsAnswer(
   const request = readStatsRequest(parameters.value, formatOfAccept(header('accept')));
   if ('problem' in request) return problemAnswer(request.problem);
   const { query, format } = request.value;
-  // Before the rows: what it says of the counters holds for those that are read then.
+  // Read the status before the rows: the rows are then at least as complete as it says.
   const status = await pipeline.status();
   const known = readIfNoneMatch(header('if-none-match'));
   const answer = await pipeline.stats(request.value, known, signal);
@@ -51,7 +52,7 @@ export async function statsAnswer(
   return { status: 200, headers: typed, ...withProgress(answer.pieces) };
 }
 
-/** The answer where it would be more than a client can be given at once. */
+/** The refusal of a response that exceeds the limit of its transport. */
 export const tooLargeProblem = {
   code: 'answer_too_large',
   detail:
@@ -61,8 +62,8 @@ export const tooLargeProblem = {
 const hourMs = 3_600_000;
 
 /**
- * A day that is over everywhere on earth, the places behind UTC-12 being the last, hardly changes any
- * more; one that is not changes all the time.
+ * A day that is over in all time zones, the last one being UTC-12, rarely changes any more, so
+ * caches may reuse it for a minute.
  */
 export function cacheControlOf(lastDay: CalendarDate, now: number): string {
   const isOver = now >= Date.parse(`${lastDay}T00:00:00Z`) + 36 * hourMs;
@@ -83,7 +84,7 @@ function completenessHeaders(status: PipelineStatus): Record<string, string> {
 
 type Pieces = AsyncIterableIterator<Uint8Array<ArrayBuffer>>;
 
-/** The pieces as a body. */
+/** Wraps the pieces so that they report their progress. */
 function withProgress(pieces: Pieces): Pick<StreamAnswer, 'body' | 'progress'> {
   const progress: { bytes: number } & Progress = { bytes: 0 };
   const body: Pieces = {

@@ -27,8 +27,8 @@ export const statsParameters = [
 type Reading<T> = { readonly value: T } | { readonly problem: Problem };
 
 /**
- * The parameters of a query, `?…` or nothing. What is no UTF-8 is refused: U+FFFD, by which it is read,
- * would find names that were not asked for.
+ * The parameters of a query, `?…` or empty. Invalid UTF-8 is refused: URLSearchParams would read it
+ * as U+FFFD and filter by another name.
  */
 export function readParameters(search: string): Reading<URLSearchParams> {
   try {
@@ -43,7 +43,7 @@ export function readParameters(search: string): Reading<URLSearchParams> {
   return { value: new URLSearchParams(search) };
 }
 
-/** What the parameters of `/stats` ask for; without `format`, it is the preferred one. */
+/** Reads the parameters of `/stats`. `preferred` is the format if there is no `format`. */
 export function readStatsRequest(
   parameters: URLSearchParams,
   preferred: StatsFormat,
@@ -74,7 +74,7 @@ export function readStatsRequest(
   return { value: { query, groupBy: groupBy.value, format, ...(hasMark && { hasMark }) } };
 }
 
-/** The single date that `/stats-html` asks for. */
+/** Reads the date of `/stats-html`. */
 export function readPageDate(parameters: URLSearchParams): Reading<CalendarDate> {
   const unknown = unknownParameter(parameters, ['date']);
   return unknown === undefined ? readDate(parameters) : refuse('unknown_parameter', unknown);
@@ -89,7 +89,7 @@ function readDate(parameters: URLSearchParams): Reading<CalendarDate> {
   return { value: date };
 }
 
-/** One that is misspelt would be a filter that does not filter. */
+/** Unknown parameters are refused, because a misspelt filter would not filter. */
 function unknownParameter(
   parameters: URLSearchParams,
   known: readonly string[],
@@ -110,7 +110,7 @@ function filterProblem(field: 'type' | 'state', values: readonly string[]): stri
   return undefined;
 }
 
-/** The beginning of a text that somebody has sent, in quotation marks. */
+/** The beginning of an untrusted text, quoted. */
 function quoted(text: string): string {
   return JSON.stringify(text.length > 64 ? `${text.slice(0, 64)}…` : text);
 }

@@ -6,7 +6,7 @@ import type { Increments } from '../../domain/counter.ts';
 import type { DayOf } from '../../domain/day.ts';
 import { readDeviceEvent, type DeviceEvent } from '../../domain/device-event.ts';
 
-/** What a message on the queue asks to be counted, or why it cannot be. */
+/** The increments of a queue message, or why it cannot be counted. */
 export type MessageReading =
   | {
       readonly kind: 'chunk';
@@ -17,16 +17,16 @@ export type MessageReading =
       readonly items: number;
       readonly increments: Increments;
     }
-  /** An item by itself, which somebody else put on the queue. */
+  /** A single item, which another program put on the queue. */
   | { readonly kind: 'item'; readonly increments: Increments }
   | { readonly kind: 'unreadable'; readonly reason: string };
 
-/** So many chunks no body can make: indexes beyond are not ours. */
+/** Above the number of chunks of any body. */
 export const chunkIndexMax = 999_999;
 
 /**
- * Reads the body of a queue message: a chunk that `cutIntoChunks` wrote, or a single item
- * `{"type","state","timestamp"}`. Either is read in whole or not at all.
+ * Reads the body of a queue message: a chunk from `cutIntoChunks`, or a single item
+ * `{"type","state","timestamp"}`. One invalid item makes the whole message unreadable.
  */
 export function readMessage(body: string, dayOf: DayOf): MessageReading {
   const bytes = Buffer.from(body);
@@ -42,7 +42,7 @@ export function readMessage(body: string, dayOf: DayOf): MessageReading {
   if (!isObject(document)) {
     return unreadable('invalid_message', 'the message is neither a chunk nor an item');
   }
-  // Other members of an item are ignored, whatever their names.
+  // Items may have other members, also one with either name.
   const isChunk = 'batch_id' in document && 'items' in document;
   return isChunk ? readChunk(document, dayOf) : readItem(document, dayOf);
 }
