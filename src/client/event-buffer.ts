@@ -8,7 +8,7 @@ export interface BufferedEvent {
   readonly bytes: number;
 }
 
-export interface BufferOptions {
+interface BufferOptions {
   readonly itemsMax: number;
   /** The largest body of a batch, before compression. */
   readonly bytesMax: number;

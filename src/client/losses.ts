@@ -51,7 +51,7 @@ export function reportAll(): void {
 function report(losses: Losses): void {
   const text = losses.take();
   if (text !== undefined) {
-    writeError(`no onRefused, onGaveUp, flush or close was told: ${text}`);
+    writeError(`not reported by onRefused, onGaveUp, flush or close: ${text}`);
   }
 }
 

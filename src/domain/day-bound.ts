@@ -12,7 +12,7 @@ export function counterName({ type, state }: Pick<Counter, 'type' | 'state'>): s
   return `${type}\u0000${state}`;
 }
 
-export interface KnownCounters {
+interface KnownCounters {
   /** Whether the counter exists, or is certain to. */
   has(counter: Counter): boolean;
   /** How many new counters fit the limit of the day. */

@@ -57,7 +57,7 @@ export interface FieldError {
   readonly message: string;
 }
 
-export type EventReading =
+type EventReading =
   | { readonly valid: true; readonly event: DeviceEvent }
   | {
       readonly valid: false;

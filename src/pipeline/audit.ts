@@ -1,7 +1,7 @@
 import { compareCounters, type CounterRow } from '../domain/counter.ts';
 
 /** The kinds of findings: differences between raw store, ledger and counters. */
-export type DifferenceCode =
+type DifferenceCode =
   /** A counter differs from the sum of the raw bodies. */
   | 'counter_differs'
   | 'counter_missing'
@@ -56,7 +56,7 @@ export interface AuditSummary {
 }
 
 /** Both counts of one counter; undefined if a side has no row. */
-export interface ComparedCounter {
+interface ComparedCounter {
   readonly counter: Omit<CounterRow, 'count'>;
   readonly counted: number | undefined;
   readonly recounted: number | undefined;

@@ -17,7 +17,7 @@ export type RecountedBatch = Pick<
   readonly invalidMetadata?: string | undefined;
 };
 
-export type Recount =
+type Recount =
   { readonly increments: Increments; readonly reason?: never } | { readonly reason: string };
 
 /**

@@ -47,7 +47,7 @@ export type StatsAnswer =
   | { readonly kind: 'too_large' };
 
 /** A hash of the content: the same for any engine, before and after a restart or a rebuild. */
-export function versionOf(bytes: Uint8Array): string {
+function versionOf(bytes: Uint8Array): string {
   return createHash('sha256').update(bytes).digest('base64url').slice(0, 22);
 }
 

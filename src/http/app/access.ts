@@ -99,7 +99,7 @@ export function tokenAccess(source: TokenSource, now: () => number = Date.now): 
   };
 }
 
-export interface ServerAccessOptions {
+interface ServerAccessOptions {
   /** The current tokens. */
   readonly tokens: () => TokenTable;
   /** Whether access is open until the first token is created. */
@@ -113,14 +113,14 @@ export interface ServerAccessOptions {
 /** Access for one process: by token if there are any, with rate limits by caller. */
 export function serverAccess(options: ServerAccessOptions): ImmediateAccess {
   const { tokens, isOpenWithoutTokens, now = Date.now, limiter = new RateLimiter() } = options;
-  const anybody: AccessGranted = { caller: '', rate: options.rate };
+  const openGrant: AccessGranted = { caller: '', rate: options.rate };
   return {
     requiresToken: () => !(isOpenWithoutTokens && tokens().isUnset),
     admit(authorization, scopes) {
       const table = tokens();
       const admission =
         isOpenWithoutTokens && table.isUnset
-          ? anybody
+          ? openGrant
           : admitByToken(table, authorization, scopes, now(), options.rate);
       if (admission.problem !== undefined || admission.rate === undefined) return admission;
       const seconds = limiter.take(admission.caller, admission.rate);

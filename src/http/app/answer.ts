@@ -58,7 +58,7 @@ export function jsonAnswer(status: number, value: unknown): Answer {
 }
 
 /** An answer of a serialised body. */
-export function textAnswer(status: number, contentType: string, body: string): Answer {
+function textAnswer(status: number, contentType: string, body: string): Answer {
   return { status, headers: { 'content-type': contentType, ...browserHeaders }, body };
 }
 

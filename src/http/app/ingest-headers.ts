@@ -4,10 +4,9 @@ import { problemAnswer, type Answer } from './answer.ts';
 import { readReplayHeader, replayHeader } from './replay-header.ts';
 
 /** `caller` is set only for a replayed batch. */
-export type IngestHeaders = Omit<Submission, 'body' | 'caller'> &
-  Partial<Pick<Submission, 'caller'>>;
+type IngestHeaders = Omit<Submission, 'body' | 'caller'> & Partial<Pick<Submission, 'caller'>>;
 
-export type HeadersReading =
+type HeadersReading =
   | { readonly headers: IngestHeaders; readonly refusal?: never }
   | { readonly headers?: never; readonly refusal: Answer };
 

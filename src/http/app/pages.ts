@@ -4,7 +4,7 @@ import { isKnown } from '../../pipeline/stats.ts';
 import { browserHeaders, problemAnswer, type Answer, type BytesAnswer } from './answer.ts';
 import { namesCoding, readIfNoneMatch } from './negotiation.ts';
 
-export type PageEncoding = 'identity' | 'gzip' | 'br';
+type PageEncoding = 'identity' | 'gzip' | 'br';
 
 /** A static file of the dashboard. It contains no data, so it needs no token. */
 export interface Page {

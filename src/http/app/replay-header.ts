@@ -14,7 +14,7 @@ export const replayHeaderBytesMax = 8_000;
 
 const countMax = 2 ** 31;
 
-export interface ReplayHeader {
+interface ReplayHeader {
   readonly replayOf: ReplayOrigin;
   readonly caller: string;
 }

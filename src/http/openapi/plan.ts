@@ -20,7 +20,7 @@ export interface MediaType {
 }
 
 /** A successful response. `headers` are names in `components.headers`. */
-export interface Success {
+interface Success {
   readonly description: string;
   readonly headers: readonly string[];
   readonly content?: Readonly<Record<string, MediaType>>;

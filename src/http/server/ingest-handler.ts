@@ -12,7 +12,7 @@ import type { MemoryBudget } from './memory-budget.ts';
 import type { HttpObserver } from './observer.ts';
 import { replayHeader } from '../app/replay-header.ts';
 
-export interface IngestHandlerOptions {
+interface IngestHandlerOptions {
   readonly pipeline: Pick<Pipeline, 'ingest'>;
   readonly bodyBytesMax: number;
   /** Limits the memory of bodies that are being read or not answered yet. */

@@ -15,7 +15,7 @@ import type { MemoryBudget } from './memory-budget.ts';
 import { requestIdOf, type HttpObserver } from './observer.ts';
 import { readPlainRequest, type PlainRequest } from './plain-request.ts';
 
-export interface PlainConnectionsOptions {
+interface PlainConnectionsOptions {
   /** Must copy the body before `ingest` returns: its buffer is reused afterwards. */
   readonly pipeline: Pick<Pipeline, 'ingest'>;
   readonly access: ImmediateAccess;

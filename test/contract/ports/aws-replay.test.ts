@@ -106,7 +106,7 @@ describe('a batch that is replayed into AWS', () => {
     expect(await total(engine)).toBe(4);
   });
 
-  it('is not queued again when its marks may be gone', async () => {
+  it('is not queued again when its dedup records may have expired', async () => {
     const engine = await newEngine();
     await bring(engine);
     await engine.process();

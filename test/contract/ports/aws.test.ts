@@ -192,7 +192,7 @@ describe('the ports on AWS', () => {
   // --- What is particular to these adapters
 });
 
-describe('an attempt that is cut off', () => {
+describe('an interrupted attempt', () => {
   const batch = batchOf(
     Array.from({ length: 300 }, (_, serial) => ({ ...itemOf(0), type: `type ${serial}` })),
     { key: 'a' },
@@ -230,7 +230,7 @@ describe('an attempt that is cut off', () => {
     expect(await engine.receipts.find(batchId)).toMatchObject({ status: 'counted', counted: 300 });
   });
 
-  it('is gone on with at once, waited for after minutes, and begun anew after more', async () => {
+  it('is continued at once, waited for after minutes, and restarted after more', async () => {
     for (const [minutes, result] of [
       [2, 'the same'],
       [4, 'refused'],
@@ -277,7 +277,7 @@ describe('messages', () => {
   const counters = (engine: AwsEngine) =>
     countersAsStranger(aws.dynamodb, engine.store.countersTable);
 
-  it("of somebody else's are counted, an item each, by their own identity", async () => {
+  it('of other programs are counted, an item each, by their own identity', async () => {
     const engine = await openEngine();
     const messages = [messageOf(JSON.stringify(item)), messageOf(JSON.stringify(item))];
     expect(await engine.count(messages)).toEqual(new Set());
@@ -290,7 +290,7 @@ describe('messages', () => {
     ]);
   });
 
-  it('that nobody can read are dead letters with their reason, once, and hold back no other', async () => {
+  it('that are unreadable are dead letters with their reason, once, and do not delay others', async () => {
     const engine = await openEngine();
     const bad = [
       'not JSON',
@@ -319,7 +319,7 @@ describe('messages', () => {
     expect(reasonOf(7)).toMatch(/^invalid_json: nested deeper/);
   });
 
-  it('that are dead and come again from the dead letters are dead letters again', async () => {
+  it('that are redriven and still cannot be counted are dead letters again', async () => {
     const engine = await openEngine();
     const first = messageOf('{');
     await engine.count([first]);
@@ -348,7 +348,7 @@ describe('messages', () => {
     });
   });
 
-  it('that cannot be counted now come again, and at the last receive are dead letters', async () => {
+  it('that cannot be counted now are received again, and become dead letters at the last receive', async () => {
     const engine = await openEngine();
     const once = messageOf(JSON.stringify(item), { receives: 4 });
     engine.fault = refuse(/^Transact/, awsError('ThrottlingException', 400));
@@ -380,7 +380,7 @@ describe('messages', () => {
     expect(await counters(engine)).toMatchObject([{ count: 1 }]);
   });
 
-  it('of a batch whose marks may be gone are not counted but parked', async () => {
+  it('of a batch whose dedup records may have expired are not counted but dead-lettered', async () => {
     const engine = await openEngine();
     await put(engine, batchOf([itemOf(0)]));
     engine.now += 83 * 86_400_000 + 1;
@@ -504,7 +504,7 @@ describe('a batch that was queued in part', () => {
 describe('the counters', () => {
   const day = { from: '2023-06-16', to: '2023-06-16', types: [], states: [] };
 
-  it('read rows that strangers wrote, and count on in them', async () => {
+  it('read rows that other programs wrote, and add to them', async () => {
     const engine = await openEngine();
     const TableName = engine.store.countersTable;
     const date = { S: '2023-06-16' };
@@ -594,7 +594,7 @@ describe('the counters', () => {
   });
 });
 
-describe('the time for which marks are kept', () => {
+describe('the retention of dedup records', () => {
   it('is the least that was ever set, for what is not counted any more', async () => {
     const { ledgerTable } = await createStore(aws);
     const least = (days: number) => leastKeepMs(aws.dynamodb, ledgerTable, days);
@@ -607,7 +607,7 @@ describe('the time for which marks are kept', () => {
 });
 
 describe('a batch of which others queued a chunk that it has not', () => {
-  it('is complete when its own chunks are counted, not when so many are', async () => {
+  it('is complete when its own chunks are counted, not when as many others are', async () => {
     const engine = new AwsEngine(aws, await createStore(aws), start, { itemsPerMessage: 1 });
     const { batchId, receivedAt } = await put(engine, batchOf([itemOf(0), itemOf(1)]));
     const event = { ...itemOf(0), date: '2023-06-16' };

@@ -25,7 +25,7 @@ const message = (messageId: string, body: string, receives = 1): QueueMessage =>
 const typesOf = (delivery: Applied) =>
   [...rowsOfIncrements(delivery.increments)].map(({ type }) => type);
 
-/** Counts with a store that does what it is told by the names in the messages. */
+/** Counts with a store whose behaviour the names in the messages determine. */
 async function count(
   messages: readonly QueueMessage[],
   options: {
@@ -93,7 +93,7 @@ async function count(
 }
 
 describe('messages', () => {
-  it('that cannot be counted together are counted by halves, and the bad one is parked', async () => {
+  it('that cannot be counted together are counted by halves, and the bad one is dead-lettered', async () => {
     const types = ['a', 'b', 'broken', 'c'];
     const result = await count(types.map((type, at) => message(String(at), item(type))));
     expect(result.applied).toEqual([types, ['a', 'b'], ['broken', 'c'], ['broken'], ['c']]);
@@ -121,7 +121,7 @@ describe('messages', () => {
     ]);
   });
 
-  it('that cannot be parked come again', async () => {
+  it('that cannot be dead-lettered are received again', async () => {
     const { left } = await count([message('0', '{'), message('1', item('a'))], { parks: false });
     expect(left).toEqual(['0']);
   });
@@ -194,7 +194,7 @@ describe('messages', () => {
     expect(left).toEqual([]);
   });
 
-  it('that come twice at once are one letter', async () => {
+  it('that are received twice at once are one dead letter', async () => {
     const { left, letters } = await count([message('0', '{'), message('0', '{')]);
     expect(letters).toHaveLength(1);
     expect(left).toEqual([]);
@@ -212,7 +212,7 @@ describe('deliveries', () => {
   const names = (count: number, from = 0) =>
     Array.from({ length: count }, (_, at) => `type ${from + at}`);
 
-  it('share a transaction as long as their marks and counters are at most a hundred', () => {
+  it('share a transaction as long as their dedup records and counters are at most a hundred', () => {
     const same = Array.from({ length: 200 }, (_, at) => delivery(String(at), names(20)));
     const groups = groupDeliveries(same);
     expect(groups.map(writes)).toEqual([100, 100, 60]);
@@ -231,7 +231,7 @@ describe('deliveries', () => {
     ]);
   });
 
-  it('with nothing to count have their marks all the same', () => {
+  it('with nothing to count have dedup records, too', () => {
     const empty = Array.from({ length: 101 }, (_, at) => delivery(String(at), []));
     expect(groupDeliveries(empty).map(writes)).toEqual([100, 1]);
     expect(groupDeliveries([])).toEqual([]);

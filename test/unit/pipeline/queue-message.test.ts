@@ -37,7 +37,7 @@ describe('a message on the queue', () => {
             ...batch,
             index: cut.index,
             items: cut.events.length,
-            tally: countEvents(cut.events),
+            increments: countEvents(cut.events),
           });
         }
       }),
