@@ -66,7 +66,7 @@ export function readTokenEntry(value: unknown): Token | undefined {
     burst,
   } = Object(value) as Record<string, unknown>;
   const expiresAt = typeof expires === 'string' ? Date.parse(expires) : undefined;
-  const isSound =
+  const isValid =
     typeof name === 'string' &&
     isTokenName(name) &&
     typeof sha256 === 'string' &&
@@ -75,7 +75,7 @@ export function readTokenEntry(value: unknown): Token | undefined {
     given.every((scope) => scopes.includes(scope as Scope)) &&
     (expires === undefined || Number.isFinite(expiresAt)) &&
     (rate === undefined ? burst === undefined : isRate(rate) && isBurst(burst));
-  if (!isSound) return undefined;
+  if (!isValid) return undefined;
   return {
     name,
     sha256: sha256.toLowerCase(),

@@ -345,10 +345,10 @@ class BatchingClient implements Client {
 
 /** The valid item errors by index. */
 function byIndex(errors: readonly ItemError[], items: number): ReadonlyMap<number, ItemError> {
-  const sound = errors.filter(
+  const valid = errors.filter(
     ({ index }) => Number.isInteger(index) && index >= 0 && index < items,
   );
-  return new Map(sound.map((error) => [error.index, error]));
+  return new Map(valid.map((error) => [error.index, error]));
 }
 
 function reasonOf(outcome: Exclude<PostOutcome, { kind: 'accepted' }>): string {

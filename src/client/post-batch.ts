@@ -183,9 +183,9 @@ export async function postBatch(
     if (isAbsent && isOutOfTime) return { ...gaveUp, reason: absence(server.url, answer) };
     if (isOutOfTime || attempts >= limits.attemptsMax) {
       const after = `${answer.reason}, after ${attempts} ${attempts === 1 ? 'attempt' : 'attempts'}`;
-      const isAskedTooMuch = answer.retryAfterMs > Math.max(0, leftMs);
-      const asked = isAskedTooMuch ? `; ${waitTooLong(answer.retryAfterMs, totalMsMax)}` : '';
-      return { ...gaveUp, reason: `${after}${asked}` };
+      const isWaitTooLong = answer.retryAfterMs > Math.max(0, leftMs);
+      const waitText = isWaitTooLong ? `; ${waitTooLong(answer.retryAfterMs, totalMsMax)}` : '';
+      return { ...gaveUp, reason: `${after}${waitText}` };
     }
     const soFar = { attempts, elapsedMs: effects.now() - startedAt };
     onRetry?.({ reason: answer.reason, ...soFar, waitMs, key: batch.key });

@@ -54,10 +54,10 @@ export async function ingest(
   intake: Intake,
   rules: IngestRules,
 ): Promise<IngestOutcome> {
-  const judgement = assess(submission, rules);
-  if ('code' in judgement) return refusedOutcome(judgement);
+  const assessment = assess(submission, rules);
+  if ('code' in assessment) return refusedOutcome(assessment);
   try {
-    return await store(submission, judgement, intake, rules);
+    return await store(submission, assessment, intake, rules);
   } catch (error) {
     if (!(error instanceof Unavailable)) throw error;
     const { code, message: detail, retryAfterSeconds } = error;
@@ -90,28 +90,28 @@ function assess(
 
 async function store(
   submission: Submission,
-  judgement: Assessment,
+  assessment: Assessment,
   intake: Intake,
   rules: IngestRules,
 ): Promise<IngestOutcome> {
   const { body, encoding, caller, strict } = submission;
-  const { increments, accepted, rejected, idempotency, problem } = judgement;
-  const judgementOf = (excluded: readonly number[] | undefined) =>
-    assessWithout(submission, judgement, rules, excluded);
+  const { increments, accepted, rejected, idempotency, problem } = assessment;
+  const assessmentOf = (excluded: readonly number[] | undefined) =>
+    assessWithout(submission, assessment, rules, excluded);
   if (idempotency !== undefined) {
     const earlier = await intake.recall(caller, idempotency.key);
-    if (earlier !== undefined) return outcomeOfRetry(earlier, idempotency, judgementOf);
+    if (earlier !== undefined) return outcomeOfRetry(earlier, idempotency, assessmentOf);
   }
   if (problem !== undefined) return refusedOutcome(problem);
   const batch = { body, encoding, caller, idempotency, accepted, rejected, increments, strict };
   try {
     const result = await intake.accept(batch);
     return result.earlier === undefined
-      ? acceptedOutcome(result.stored, judgementOf(result.stored.excluded))
-      : outcomeOfRetry(result.earlier, idempotency, judgementOf);
+      ? acceptedOutcome(result.stored, assessmentOf(result.stored.excluded))
+      : outcomeOfRetry(result.earlier, idempotency, assessmentOf);
   } catch (error) {
     if (!(error instanceof AllItemsOverLimit)) throw error;
-    const { problem: why } = judgementOf(error.excluded);
+    const { problem: why } = assessmentOf(error.excluded);
     if (why === undefined) throw error;
     return refusedOutcome(why);
   }
@@ -124,11 +124,11 @@ async function store(
 function outcomeOfRetry(
   earlier: EarlierBatch,
   idempotency: Idempotency | undefined,
-  judgementOf: (excluded: readonly number[] | undefined) => Assessment,
+  assessmentOf: (excluded: readonly number[] | undefined) => Assessment,
 ): IngestOutcome {
   const { bodySha256 = new Uint8Array() } = idempotency ?? {};
   if (Buffer.compare(earlier.bodySha256, bodySha256) === 0) {
-    return acceptedOutcome(earlier, judgementOf(earlier.excluded));
+    return acceptedOutcome(earlier, assessmentOf(earlier.excluded));
   }
   const detail =
     'This Idempotency-Key was already used with another body. Use a new key for a new batch.';
@@ -138,11 +138,11 @@ function outcomeOfRetry(
 /** The assessment with over-limit items: the body is read again, and they are rejected. */
 function assessWithout(
   submission: Submission,
-  judgement: Assessment,
+  assessment: Assessment,
   rules: IngestRules,
   excluded: readonly number[] = [],
 ): Assessment {
-  if (excluded.length === 0) return judgement;
+  if (excluded.length === 0) return assessment;
   const again = assess(submission, rules, excluded);
   if ('code' in again) throw new Error(`the body is no longer readable: ${again.detail}`);
   return again;
@@ -174,9 +174,9 @@ function itemsProblem(
 
 function acceptedOutcome(
   { batchId, receivedAt }: StoredBatch,
-  judgement: Assessment,
+  assessment: Assessment,
 ): IngestOutcome {
-  const { accepted: enqueued, rejected, rejectedByCode, errors } = judgement;
+  const { accepted: enqueued, rejected, rejectedByCode, errors } = assessment;
   const rawKey = rawKeyOf(batchId, receivedAt);
   return { accepted: true, batchId, rawKey, enqueued, rejected, rejectedByCode, errors };
 }

@@ -92,7 +92,7 @@ export function tokenAccess(source: TokenSource, now: () => number = Date.now): 
     requiresToken: () => true,
     async admit(authorization, scopes) {
       const first = admitWith(await source.known(), authorization, scopes);
-      if (first.problem === undefined || shownToken(authorization) === undefined) return first;
+      if (first.problem === undefined || bearerToken(authorization) === undefined) return first;
       const tokens = await source.refreshed();
       return tokens === known ? first : admitWith(tokens, authorization, scopes);
     },
@@ -141,7 +141,7 @@ export const openAccess: ImmediateAccess = {
 
 const anonymous: AccessGranted = { caller: '' };
 
-function shownToken(authorization = ''): string | undefined {
+function bearerToken(authorization = ''): string | undefined {
   return /^bearer +([!-~]+) *$/i.exec(authorization)?.[1];
 }
 
@@ -152,7 +152,7 @@ function admitByToken(
   now: number,
   rate?: RateLimit,
 ): AccessDecision {
-  const text = shownToken(authorization);
+  const text = bearerToken(authorization);
   if (text === undefined)
     return { problem: unauthorized('Send a bearer token: Authorization: Bearer TOKEN.') };
   const token = table.find(text);

@@ -121,8 +121,8 @@ export function createApp(pipeline: Pipeline, options: AppOptions): Hono<Env> {
   });
 
   get(app, '/healthz', () => {
-    const asked = access.requiresToken() ? 'token' : 'open';
-    return jsonAnswer(200, { status: 'ok', access: asked, day_zone: dayZone });
+    const mode = access.requiresToken() ? 'token' : 'open';
+    return jsonAnswer(200, { status: 'ok', access: mode, day_zone: dayZone });
   });
 
   app.use('/readyz', admit(anyScope));

@@ -46,10 +46,10 @@ export class ConnectionLimiter {
   }
 
   #closeIdlest(): void {
-    const longestSilent = [...this.#lastActivity]
+    const idlest = [...this.#lastActivity]
       .sort(([, a], [, b]) => a - b)
       .slice(0, closedAtOnce(this.#connectionsMax));
-    for (const [socket] of longestSilent) {
+    for (const [socket] of idlest) {
       this.#lastActivity.delete(socket);
       socket.destroy();
     }

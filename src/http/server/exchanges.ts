@@ -24,8 +24,8 @@ export function observeExchange(
 ): void {
   const requestId = requestIdOf(request.headers['x-request-id']);
   let startedAt = performance.now();
-  const note: ExchangeState = { requestId, problem: undefined, cut: undefined };
-  exchangeStates.set(response, note);
+  const state: ExchangeState = { requestId, problem: undefined, cut: undefined };
+  exchangeStates.set(response, state);
   // The duration does not include the time in which the client sends the body.
   if (isIngest) request.once('end', () => (startedAt = performance.now()));
   response.once('close', () => {
@@ -36,8 +36,8 @@ export function observeExchange(
       method: methodOf(request.method),
       status: response.statusCode,
       seconds: (performance.now() - startedAt) / 1000,
-      problem: note.problem,
-      cut: note.cut,
+      problem: state.problem,
+      cut: state.cut,
     });
   });
 }
@@ -48,8 +48,8 @@ export function requestIdFor(response: ServerResponse): string | undefined {
 
 /** Records why the answer is about to be cut off. */
 export function recordCut(response: ServerResponse, why: CutReason): void {
-  const note = exchangeStates.get(response);
-  if (note !== undefined) note.cut = why;
+  const state = exchangeStates.get(response);
+  if (state !== undefined) state.cut = why;
 }
 
 /** Records the problem of a refusal; returns the additional headers of the refusal. */
@@ -57,10 +57,10 @@ export function recordRefusal(
   response: ServerResponse,
   problem: ProblemCode | undefined,
 ): Record<string, string> {
-  const note = exchangeStates.get(response);
-  if (problem === undefined || note === undefined) return {};
-  note.problem = problem;
-  return { 'x-request-id': note.requestId };
+  const state = exchangeStates.get(response);
+  if (problem === undefined || state === undefined) return {};
+  state.problem = problem;
+  return { 'x-request-id': state.requestId };
 }
 
 const problems = new WeakMap<Response, ProblemCode>();

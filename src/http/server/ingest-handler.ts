@@ -27,7 +27,7 @@ interface IngestHandlerOptions {
   readonly observer: HttpObserver;
 }
 
-const gone = Promise.resolve(undefined);
+const cancelled = Promise.resolve(undefined);
 
 type BodyReading =
   | { readonly body: Buffer }
@@ -72,24 +72,24 @@ export function createIngestHandler(options: IngestHandlerOptions) {
       return;
     }
     if (expectsContinue) response.writeContinue();
-    let heldBytes = 0;
-    const letGo = () => {
-      budget.release(heldBytes);
-      heldBytes = 0;
+    let reservedBytes = 0;
+    const releaseMemory = () => {
+      budget.release(reservedBytes);
+      reservedBytes = 0;
     };
-    const hold = (bytes: number) => {
+    const reserveMemory = (bytes: number) => {
       const hasRoom = budget.reserve(bytes);
-      if (hasRoom) heldBytes += bytes;
+      if (hasRoom) reservedBytes += bytes;
       // Free the memory at once, although the rest of the body is still coming.
-      else letGo();
+      else releaseMemory();
       return hasRoom;
     };
     try {
-      const body = await readBody(request, response, bodyBytesMax, refusal, hold);
+      const body = await readBody(request, response, bodyBytesMax, refusal, reserveMemory);
       // If a timeout was answered meanwhile, the batch must not be stored after all.
       if (body === 'aborted' || response.headersSent) return;
       if ('refusal' in body) {
-        letGo();
+        releaseMemory();
         if (body.isTooLarge) await refuseAndClose(request, response, body.refusal, lingerMs);
         else send(response, body.refusal, isStopping());
         return;
@@ -101,7 +101,7 @@ export function createIngestHandler(options: IngestHandlerOptions) {
           ? await pipeline.ingest(submission)
           : await inflations.run(request.socket, body.body.length, () =>
               // The client has disconnected; skip the work.
-              response.destroyed ? gone : pipeline.ingest(submission),
+              response.destroyed ? cancelled : pipeline.ingest(submission),
             );
       if (outcome === undefined) return;
       observer.decided(outcome, body.body.length, requestIdFor(response));
@@ -111,7 +111,7 @@ export function createIngestHandler(options: IngestHandlerOptions) {
       const detail = internalErrorDetail;
       send(response, problemAnswer({ code: 'internal', detail }), true);
     } finally {
-      letGo();
+      releaseMemory();
     }
   };
 }
@@ -142,7 +142,7 @@ function headerOf(request: IncomingMessage, name: string): string | undefined {
 }
 
 /**
- * Reads the whole body. Once the request is refused (by `refusal`, or because `hold` returns
+ * Reads the whole body. Once the request is refused (by `refusal`, or because `reserveMemory` is
  * false), it drops the rest of the body, so that the connection can be used again.
  */
 function readBody(
@@ -150,7 +150,7 @@ function readBody(
   response: ServerResponse,
   bytesMax: number,
   refusal: Answer | undefined,
-  hold: (bytes: number) => boolean,
+  reserveMemory: (bytes: number) => boolean,
 ): Promise<BodyReading> {
   return new Promise((resolve) => {
     let chunks: Buffer[] = [];
@@ -163,7 +163,7 @@ function readBody(
         request.removeAllListeners('data');
         chunks = [];
         resolve({ refusal: bodyTooLarge(bytesMax), isTooLarge: true });
-      } else if (refused === undefined && !hold(chunk.length)) {
+      } else if (refused === undefined && !reserveMemory(chunk.length)) {
         refused = overloaded;
         chunks = [];
       } else if (refused === undefined) {

@@ -122,10 +122,10 @@ class PlainConnection {
   /** When `checkTime` acts on the connection, by `performance.now`. */
   #deadline: number;
 
-  constructor(socket: Socket, all: PlainConnections) {
+  constructor(socket: Socket, owner: PlainConnections) {
     this.socket = socket;
-    this.#owner = all;
-    this.#deadline = performance.now() + all.options.checkMs;
+    this.#owner = owner;
+    this.#deadline = performance.now() + owner.options.checkMs;
     socket.on('data', this.#onData);
     socket.on('end', this.#onEnd);
     socket.on('error', this.#onError);
@@ -191,9 +191,9 @@ class PlainConnection {
   #continueBody(partial: Partial, chunk: Buffer): void {
     const { request, admitted, pieces } = partial;
     pieces.push(chunk);
-    const isTaken = this.#reserveMemory(chunk.length);
+    const isReserved = this.#reserveMemory(chunk.length);
     const missing = request.bodyAt + request.bodyBytes - this.#reservedBytes;
-    if (!isTaken || missing < 0) this.#handOff(this.#abandonPartial(partial));
+    if (!isReserved || missing < 0) this.#handOff(this.#abandonPartial(partial));
     else if (missing === 0) {
       this.#submit(request, admitted, this.#owner.join(pieces).subarray(request.bodyAt));
     }
@@ -207,9 +207,9 @@ class PlainConnection {
   }
 
   #reserveMemory(bytes: number): boolean {
-    const isTaken = this.#owner.options.budget.reserve(bytes);
-    if (isTaken) this.#reservedBytes += bytes;
-    return isTaken;
+    const isReserved = this.#owner.options.budget.reserve(bytes);
+    if (isReserved) this.#reservedBytes += bytes;
+    return isReserved;
   }
 
   #releaseMemory(): void {

@@ -180,8 +180,8 @@ export function createHttpServer(options: HttpServerOptions): HttpServer {
   });
   /** The response that `handleOther` starts: its error handler does not get it as an argument. */
   let beginning: ServerResponse | undefined;
-  const leaving = new DisconnectDetector();
-  const room = new ConnectionLimiter(options.connectionsMax ?? defaultConnectionsMax);
+  const disconnects = new DisconnectDetector();
+  const connectionLimiter = new ConnectionLimiter(options.connectionsMax ?? defaultConnectionsMax);
   /** The latest exchange of each connection. */
   const latestExchanges = new WeakMap<Socket, Exchange>();
 
@@ -192,7 +192,7 @@ export function createHttpServer(options: HttpServerOptions): HttpServer {
     }
     toOriginForm(request);
     const isIngest = isIngestRequest(request);
-    room.recordActivity(request.socket);
+    connectionLimiter.recordActivity(request.socket);
     latestExchanges.set(request.socket, { response, awaitsBody: isIngest });
     observeExchange(observer, request, response, isIngest);
     const problem = requestProblem(request, isHostAllowed);
@@ -206,7 +206,7 @@ export function createHttpServer(options: HttpServerOptions): HttpServer {
     }
     if (expectsContinue) response.writeContinue();
     if (isStopping) response.setHeader('connection', 'close');
-    leaving.watch(request, response);
+    disconnects.watch(request, response);
     // The app builds its URLs from the Host, but not every valid Host makes a valid URL: `pipeline.1`.
     request.headers.host = 'localhost';
     beginning = response;
@@ -222,7 +222,7 @@ export function createHttpServer(options: HttpServerOptions): HttpServer {
     // `whyInvalid` requires it, and refuses with problem details.
     requireHostHeader: false,
   });
-  server.maxConnections = room.hardLimit;
+  server.maxConnections = connectionLimiter.hardLimit;
   // Answer clients that end their side after the request, as PlainConnections does. (An
   // undocumented but old option of Node.)
   Object.assign(server, { httpAllowHalfOpen: true });
@@ -251,16 +251,16 @@ export function createHttpServer(options: HttpServerOptions): HttpServer {
     keepAliveMs: timeouts.keepAliveMs,
     checkMs: timeouts.checkMs,
     truncatedBodyAnswer: problemAnswer(malformed),
-    onAnswered: (socket) => room.recordActivity(socket),
+    onAnswered: (socket) => connectionLimiter.recordActivity(socket),
     onUnexpectedError: onDefect,
     observer,
   });
-  server.prependListener('connection', (socket: Socket) => room.add(socket));
+  server.prependListener('connection', (socket: Socket) => connectionLimiter.add(socket));
 
   return {
     server,
     memoryUsage: () => ({
-      connections: room.connections,
+      connections: connectionLimiter.connections,
       bodiesBytes: budget.bytes,
       unreadBytes: unread.bytes,
     }),

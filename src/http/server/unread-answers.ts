@@ -48,12 +48,12 @@ export class UnreadAnswers {
     if (bytes < countedBytes) return true;
     // A response above the limit is sent only when nothing else is in flight.
     const budget = isPublic ? this.#publicBudget : this.#budget;
-    const held = Math.min(bytes, budget.bytesMax);
-    if (!budget.reserve(held)) return false;
+    const reserved = Math.min(bytes, budget.bytesMax);
+    if (!budget.reserve(reserved)) return false;
     const stop = typeof size === 'number' ? this.#limit(response) : this.#watch(response, size);
     response.once('close', () => {
       stop();
-      budget.release(held);
+      budget.release(reserved);
     });
     return true;
   }
