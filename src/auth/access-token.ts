@@ -1,42 +1,42 @@
 import { hash } from 'node:crypto';
 
 /**
- * What a token may be for: to send batches, to read counters, or to bring batches of another
- * installation, under names, times and exceptions that their sender chooses.
+ * What a token allows: to send batches, to read counters and metrics, or to replay batches of
+ * another installation, for which the sender chooses ids, times, callers and over-limit items.
  */
 export type Scope = 'ingest' | 'read' | 'replay';
 
 export const scopes: readonly Scope[] = ['ingest', 'read', 'replay'];
 
-/** So many requests a second on average, and so many at once. Both are above zero. */
+/** A rate limit: requests per second on average, and requests at once. Both are above 0. */
 export interface RateLimit {
   readonly perSecond: number;
   readonly burst: number;
 }
 
 export interface Token {
-  /** Who shows it. Idempotency keys and rate limits go by it; two tokens may share it. */
+  /** The caller. Idempotency keys and rate limits are per name; two tokens may share one. */
   readonly name: string;
-  /** Of the token's text, in lower-case hexadecimal. The text itself is not kept. */
+  /** The SHA-256 of the token's text, in lower-case hexadecimal. The text itself is not stored. */
   readonly sha256: string;
   readonly for: readonly Scope[];
-  /** Milliseconds since 1970; undefined: no end. */
+  /** Milliseconds since 1970; undefined: never. */
   readonly expiresAt: number | undefined;
-  /** Undefined: as the server says. */
+  /** Undefined: the server's default. */
   readonly rate?: RateLimit | undefined;
 }
 
-/** A longer text is no token: what it costs to look one up is bounded. */
+/** The longest token, which limits the cost of hashing one. */
 export const tokenCharactersMax = 512;
 
 export const rateMax = 1_000_000;
 
-/** Printable ASCII, no space at either end. */
+/** Whether a name is 1 to 64 characters of printable ASCII without spaces at either end. */
 export function isTokenName(name: string): boolean {
   return /^[!-~](?:[ -~]{0,62}[!-~])?$/.test(name);
 }
 
-/** What a token's text is kept as. */
+/** The stored hash of a token's text. */
 export function tokenHash(text: string): string {
   return hash('sha256', text);
 }
@@ -55,7 +55,7 @@ export function tokenEntry({ name, sha256, for: given, expiresAt, rate }: Token)
 export const tokenEntryForm =
   '{"name" (1 to 64 characters of printable ASCII),"sha256" (64 hexadecimal digits),"for":["ingest","read","replay"],"expires" (a date-time, or left out),"rate" and "burst" (requests a second and at once, or left out)}';
 
-/** Reads what `tokenEntry` writes; undefined where it is not of that form. */
+/** Reads what `tokenEntry` writes; undefined if it is invalid. */
 export function readTokenEntry(value: unknown): Token | undefined {
   const {
     name,

@@ -1,29 +1,29 @@
 import type { RetryLimits } from './post-batch.ts';
 
-/** A timer takes no more milliseconds, and would take one of more for one of 1. */
+/** The longest timer in milliseconds; Node runs longer ones after 1 ms. */
 export const timerMsMax = 2 ** 31 - 1;
 
-/** A longer text is no token to the server. */
+/** The longest token that the server accepts. */
 export const tokenCharactersMax = 512;
 
-/** Whether the header that shows a token can carry it. */
+/** Whether the text is a token that `Authorization: Bearer` can carry. */
 export function isBearerToken(text: unknown): text is string {
   return typeof text === 'string' && text.length <= tokenCharactersMax && /^[!-~]+$/.test(text);
 }
 
 /**
- * The address of a server, without slashes at its end. Undefined for another scheme, and with
- * credentials, a query or a fragment: no request could be sent there.
+ * The address of a server, without trailing slashes. Undefined for other schemes, and for URLs with
+ * credentials, a query or a fragment.
  */
 export function serverAddress(text: string): string | undefined {
   const url = URL.parse(text);
   if (url === null || !/^https?:$/.test(url.protocol)) return undefined;
-  // A bare "?" or "#" is in `href` alone.
+  // `search` and `hash` are empty for a bare "?" or "#".
   if (`${url.username}${url.password}` !== '' || /[?#]/.test(url.href)) return undefined;
   return url.href.replace(/\/+$/, '');
 }
 
-/** @throws TypeError that does not show what may be a secret. */
+/** @throws TypeError whose message omits URLs that may contain a secret. */
 export function checkedAddress(url: string): string {
   const address = serverAddress(url);
   if (address !== undefined) return address;
@@ -33,14 +33,14 @@ export function checkedAddress(url: string): string {
   throw new TypeError(`url must be ${form}${given}`);
 }
 
-/** @throws TypeError without the token. */
+/** @throws TypeError whose message omits the token. */
 export function checkedToken(token: string | undefined): string | undefined {
   if (token === undefined || isBearerToken(token)) return token;
   const form = `1 to ${tokenCharactersMax} characters of visible ASCII, without spaces`;
   throw new TypeError(`token must be ${form}; leave it out where the server asks for none`);
 }
 
-/** What is left out, or undefined, is as in `defaults`. @throws RangeError for what is no limit. */
+/** Fills in `defaults`. @throws RangeError for an invalid limit. */
 export function checkedLimits(
   given: { readonly [Name in keyof RetryLimits]?: RetryLimits[Name] | undefined },
   defaults: RetryLimits,
@@ -53,12 +53,12 @@ export function checkedLimits(
   return limits;
 }
 
-/** @throws RangeError for what is no time that can be waited. */
+/** @throws RangeError for an invalid time. */
 export function timerMs(name: string, value: number): number {
   return Math.min(atLeast(0, name, value), timerMsMax);
 }
 
-/** @throws RangeError for less, and for what is no number. */
+/** @throws RangeError for a smaller number, and for anything that is not a number. */
 export function atLeast(least: number, name: string, value: number): number {
   if (typeof value === 'number' && value >= least) return value;
   throw new RangeError(`${name} must be a number of at least ${least}, and is ${String(value)}`);

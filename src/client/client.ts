@@ -23,82 +23,80 @@ import { Slots } from './slots.ts';
 
 const compress = promisify(gzip);
 
-/** AbortSignal, where the program has the types of Node.js or of browsers; they need not be there. */
+/** AbortSignal, if the program has the types of Node.js or of browsers, otherwise never. */
 type Signal = typeof globalThis extends { AbortSignal: { prototype: infer Type } } ? Type : never;
 
-/** One event of a device. Other members are kept in the raw body, and not looked at. */
+/** One event of a device. Other members are stored with the raw body and otherwise ignored. */
 export interface DeviceEvent {
   readonly type: string;
   readonly state: string;
-  /** A Date, or RFC 3339 with its zone: the event counts on the date as it is written there. */
+  /** A Date, or RFC 3339 with an offset: by default the event counts on the date as written. */
   readonly timestamp: string | Date;
   readonly [other: string]: unknown;
 }
 
-/** A batch that is not tried any more: its events may or may not have been counted. */
+/** A batch that the client has stopped sending. Its events may or may not be counted. */
 export interface GivenUpBatch {
   readonly reason: string;
-  /** Under this key the same body can be sent again later, with `sendBatch`, and counts once. */
+  /** With this key, `sendBatch` can send the same body again later; it counts once. */
   readonly key: string;
-  /** As it was first sent; compressed if `headers` says so. */
+  /** The body as first sent; compressed if `headers` says so. */
   readonly body: Uint8Array | string;
   readonly headers: Readonly<Record<string, string>>;
   readonly events: readonly DeviceEvent[];
 }
 
-/** What is wrong with a refused event; `field` is null where it is the event as a whole. */
+/** Why an event was refused; `field` is null for the event as a whole. */
 export type Refusal = Omit<ItemError, 'index'>;
 
 export interface ClientOptions {
-  /** Where the server is: `http://127.0.0.1:8080`. */
+  /** The address of the server: `http://127.0.0.1:8080`. */
   readonly url: string;
   /** 1 to 512 characters of visible ASCII. */
   readonly token?: string | undefined;
-  /** A batch is sent once it has so many events (1,000), */
+  /** A batch is sent when it has this number of events (default: 1,000), */
   readonly batchItemsMax?: number | undefined;
-  /** or so many bytes, before it is compressed (1 MiB; the server's bound is 4 MiB unless it was set), */
+  /** or this number of bytes before compression (default: 1 MiB; the server's default limit is 4 MiB), */
   readonly batchBytesMax?: number | undefined;
-  /** or once its first event has waited so long (200 ms). */
+  /** or when its first event has waited this long (default: 200 ms). */
   readonly batchMsMax?: number | undefined;
-  /** Bytes of memory for events that are not acknowledged yet, by estimate; then `send` waits (16 MiB). */
+  /** The estimated memory of unacknowledged events at which `send` waits (default: 16 MiB). */
   readonly bufferBytesMax?: number | undefined;
-  /** Batches under way at a time (4). */
+  /** Batches in flight at a time (default: 4). */
   readonly concurrency?: number | undefined;
-  /** Batches of `send` are compressed from so many bytes on (1,024); `Infinity`: none is. */
+  /** Batches of `send` with at least this many bytes are compressed (default: 1,024; `Infinity`: none). */
   readonly gzipBytesMin?: number | undefined;
   /**
-   * False: batches go uncompressed, also those that `sendBatch` is given compressed (true). By itself a client
-   * leaves compression out as soon as the server answers that compressed batches do not reach it intact.
+   * False: all batches are sent uncompressed, also compressed ones passed to `sendBatch` (default: true).
+   * The client stops compressing by itself when the server answers `compression_not_supported`.
    */
   readonly compress?: boolean | undefined;
-  /** How long a batch is tried: 60 requests or ten minutes, as `defaultRetryLimits` says. */
+  /** How long a batch is retried (default: `defaultRetryLimits`, 60 requests or ten minutes). */
   readonly retry?:
     { readonly [Name in keyof RetryLimits]?: RetryLimits[Name] | undefined } | undefined;
   /**
-   * Told of each event that the server refuses. What it throws, or its promise rejects with, the next
-   * `flush` tells; nothing waits for its promise.
+   * Called for each event that the server refuses. The next `flush` rejects with what it throws or its
+   * promise rejects with; the promise is not awaited.
    */
   readonly onRefused?: ((event: DeviceEvent, refusal: Refusal) => unknown) | undefined;
-  /** Told of each batch of `send` that could not be delivered; the same. */
+  /** Called for each batch of `send` that could not be delivered; errors as for `onRefused`. */
   readonly onGaveUp?: ((batch: GivenUpBatch) => unknown) | undefined;
   /**
-   * Called before each wait for a batch to be sent again; errors are reported as those of `onRefused`.
-   * Without it, a line on stderr says so of a batch that is tried for more than five seconds, or has no
-   * answer for ten, at most every 30 seconds.
+   * Called before each wait for a retry; errors as for `onRefused`. Without it, the client writes a line
+   * to stderr when a batch is retried for more than 5 s or has no answer for 10 s, at most every 30 s.
    */
   readonly onRetry?: ((retry: Retry) => unknown) | undefined;
   /**
-   * Called once, with the server's answer, where compressed batches do not reach the server intact and the
-   * client goes on without compression; errors are reported as those of `onRefused`. Without it, a line on
-   * stderr says so.
+   * Called once, with the server's answer, when the client stops compressing because a gateway destroys
+   * compressed batches; errors as for `onRefused`. Without it, the client writes a line to stderr.
    */
   readonly onCompressionOff?: ((reason: string) => unknown) | undefined;
   /**
-   * Writes those lines elsewhere.
+   * Writes those lines to another place than stderr.
    * @internal
    */
   readonly complain?: (text: string) => void;
-  /** Aborted, it gives up all that is not acknowledged. */
+  /** When aborted, the client gives up all unacknowledged events. */
   readonly signal?: Signal | undefined;
 }
 
@@ -110,8 +108,8 @@ export interface Totals {
 }
 
 /**
- * Events were refused or given up, and no `onRefused` or `onGaveUp` was there to be told, or it failed.
- * Tells of the first, and how many more there were.
+ * Events were refused or given up, and `onRefused` or `onGaveUp` was missing or failed. The message has
+ * the first loss and the number of further ones.
  */
 export class DeliveryError extends Error {
   override readonly name = 'DeliveryError';
@@ -119,33 +117,33 @@ export class DeliveryError extends Error {
 
 export interface Client extends AsyncDisposable {
   /**
-   * Resolves once the event is in the buffer; waits while that is full.
+   * Resolves once the event is in the buffer; waits while the buffer is full.
    * @throws RangeError for an event larger than a batch, TypeError for one that is not JSON, Error
    *   after `close`.
    */
   send(event: DeviceEvent): Promise<void>;
   /**
-   * Sends what is there, and resolves once all events of earlier calls of `send` are acknowledged,
+   * Sends the buffered events, and resolves once all events of earlier calls of `send` are acknowledged,
    * refused or given up.
-   * @throws DeliveryError for losses since the last `flush` that nobody was told of. What no `flush`
-   *   tells of, the end of the process writes to stderr.
+   * @throws DeliveryError for losses since the last `flush` that no callback has handled. Losses that no
+   *   `flush` reports are written to stderr when the process ends.
    */
   flush(): Promise<Totals>;
   /**
-   * Takes no more events, flushes, and after `timeoutMs` (30,000) gives up what is left.
-   * @throws DeliveryError as `flush` does, RangeError for a time that cannot be waited: then nothing
-   *   is closed.
+   * Accepts no more events, flushes, and gives up the remaining ones after `timeoutMs` (default: 30,000).
+   * @throws DeliveryError as `flush` does; RangeError for an invalid time, and then nothing is closed.
    */
   close(timeoutMs?: number): Promise<Totals>;
-  /** Sends one body as it is, at once, beside the buffer, and says what became of it; never rejects. */
+  /** Sends one body at once, without the buffer, and returns its outcome; never rejects. */
   sendBatch(batch: Batch, signal?: Signal): Promise<PostOutcome>;
   /** Whether the server has ever answered. */
   readonly hasReached: boolean;
 }
 
 /**
- * A client for one server. It starts nothing before the first event.
- * @throws TypeError or RangeError for an option that could never work; the message says which.
+ * Creates a client for one server: it buffers events, sends them in batches with an idempotency key,
+ * and retries until each batch is acknowledged. It opens no connection before the first event.
+ * @throws TypeError or RangeError for an invalid option; the message says which.
  */
 export function createClient(options: ClientOptions): Client {
   return new BatchingClient(options);
@@ -171,7 +169,7 @@ class BatchingClient implements Client {
     const token = checkedToken(options.token);
     const { compress } = options;
     this.#server = serverAt(checkedAddress(options.url), { token, compress });
-    // An application may well start before its server: that is waited for like a restart.
+    // An application may start before its server: treat this like a restart of the server.
     const firstContactMsMax = options.retry?.totalMsMax ?? defaultRetryLimits.totalMsMax;
     const defaults = { ...defaultRetryLimits, firstContactMsMax };
     this.#limits = checkedLimits(options.retry ?? {}, defaults);
@@ -250,8 +248,8 @@ class BatchingClient implements Client {
   }
 
   /**
-   * One that throws, or whose promise rejects, must not take the other events or the process with it:
-   * the next flush says so.
+   * Calls a user's callback. An error of it must not affect other events or end the process; the next
+   * flush reports it.
    */
   #callBack(callback: () => unknown): void {
     const fail = (error: unknown) => this.#losses.add(`a callback has failed: ${textOf(error)}`);
@@ -263,8 +261,8 @@ class BatchingClient implements Client {
   }
 
   /**
-   * Strict, for the server names at most twenty refused items of a batch: those are taken out, and
-   * the rest is sent under a new key. Nothing of a batch refused in this way was stored.
+   * Sends a batch with strict handling: if an item is invalid, nothing is stored. The answer names at
+   * most twenty invalid items; the client removes them and sends the rest with a new key.
    */
   async #deliver(all: readonly BufferedEvent[]): Promise<void> {
     let events = all;
@@ -276,7 +274,7 @@ class BatchingClient implements Client {
         return;
       }
       if (outcome.kind === 'refused' && outcome.status === 413 && events.length > 1) {
-        // The server's bound is lower than ours.
+        // The server's size limit is lower than ours.
         const half = events.length >> 1;
         await this.#deliver(events.slice(0, half));
         events = events.slice(half);
@@ -293,7 +291,7 @@ class BatchingClient implements Client {
     }
   }
 
-  /** Not all of them, where the server was not told to be strict: a proxy may drop the header. */
+  /** An accepted batch can have rejected items if a proxy has dropped `Prefer: handling=strict`. */
   #accept(
     events: readonly BufferedEvent[],
     { enqueued, rejected, errors }: Extract<PostOutcome, { kind: 'accepted' }>,
@@ -345,7 +343,7 @@ class BatchingClient implements Client {
   }
 }
 
-/** The refused items by their index. */
+/** The valid item errors by index. */
 function byIndex(errors: readonly ItemError[], items: number): ReadonlyMap<number, ItemError> {
   const valid = errors.filter(
     ({ index }) => Number.isInteger(index) && index >= 0 && index < items,

@@ -2,41 +2,41 @@ import type { DeviceEvent } from './client.ts';
 
 export interface BufferedEvent {
   readonly event: DeviceEvent;
-  /** Its JSON. */
+  /** The event as JSON. */
   readonly text: string;
-  /** Of its JSON, as UTF-8. */
+  /** The bytes of its JSON in UTF-8. */
   readonly bytes: number;
 }
 
-export interface BufferOptions {
+interface BufferOptions {
   readonly itemsMax: number;
-  /** Of a batch's body, before it is compressed. */
+  /** The largest body of a batch, before compression. */
   readonly bytesMax: number;
   readonly msMax: number;
-  /** Of memory, by estimate. */
+  /** The memory of buffered events, by estimate. */
   readonly memoryBytesMax: number;
-  /** Aborted, those who wait for room are told. */
+  /** Rejects waiting calls of `add` when aborted. */
   readonly signal: AbortSignal;
   readonly onBatch: (events: readonly BufferedEvent[]) => void;
 }
 
 /** `{"processed_devices":[]}` */
 const frameBytes = 24;
-/** What an event takes of memory beside its text: so many empty events do not fit either. */
+/** The estimated memory of an event besides its text. */
 const overheadBytes = 64;
 
 function memoryOf({ bytes }: BufferedEvent): number {
   return bytes + overheadBytes;
 }
 
-/** Events on their way into batches. Their room is given back once they are settled. */
+/** Collects events into batches. Events occupy memory until `release`. */
 export class EventBuffer {
   readonly #options: BufferOptions;
   #batch: BufferedEvent[] = [];
   #batchBytes = frameBytes;
   #usedBytes = 0;
   #timer: NodeJS.Timeout | undefined;
-  /** Ends when every event so far has been let in: they come in one after the other. */
+  /** Resolves when all events so far are inserted; they are inserted one after another. */
   #inserted: Promise<void> = Promise.resolve();
   #onSpaceFreed: (() => void) | undefined;
   #isClosed = false;
@@ -62,18 +62,18 @@ export class EventBuffer {
     await admission;
   }
 
-  /** Takes no more events; those that wait still come in. */
+  /** Rejects further events; waiting ones are still inserted. */
   close(): void {
     this.#isClosed = true;
   }
 
-  /** Resolves once all events so far are in a batch that was handed on. */
+  /** Resolves once all events so far are in batches that were passed to `onBatch`. */
   async drain(): Promise<void> {
     await this.#inserted;
     this.#closeBatch();
   }
 
-  /** Gives back the room of settled events. */
+  /** Frees the memory of acknowledged, refused or given-up events. */
   release(events: readonly BufferedEvent[]): void {
     for (const event of events) this.#usedBytes -= memoryOf(event);
     this.#onSpaceFreed?.();
@@ -86,7 +86,7 @@ export class EventBuffer {
       await this.#spaceFreed(signal);
     }
     signal.throwIfAborted();
-    // A comma stands before each event but the first.
+    // 1 for the comma before each event but the first.
     if (this.#batchBytes + 1 + buffered.bytes > bytesMax) this.#closeBatch();
     this.#batchBytes += buffered.bytes + (this.#batch.length === 0 ? 0 : 1);
     this.#batch.push(buffered);
@@ -123,7 +123,8 @@ export class EventBuffer {
 function bufferedEvent(event: DeviceEvent): BufferedEvent {
   const json = JSON.stringify(event) as string | undefined;
   if (json?.startsWith('{') !== true) throw new TypeError('an event must be an object');
-  // A gateway that hands bodies over as text puts this character in the place of lost bytes.
+  // Escape U+FFFD: behind a gateway that decodes bodies as text, the server cannot tell it from
+  // damaged bytes.
   const text = json.replaceAll('\ufffd', '\\ufffd');
   return { event, text, bytes: Buffer.byteLength(text) };
 }

@@ -1,11 +1,18 @@
-/** What OpenSSL says where a server answers in plain text. */
-const notTls = /wrong[ _]version[ _]number|packet[ _]length[ _]too[ _]long/i;
+/**
+ * OpenSSL's errors for a server that answers in plain text: WRONG_VERSION_NUMBER and
+ * PACKET_LENGTH_TOO_LONG. Node has them as the code, or as a number in the message of an EPROTO.
+ */
+const plainTextError =
+  /^ERR_SSL_(?:WRONG_VERSION_NUMBER|PACKET_LENGTH_TOO_LONG) |:error:0A0(?:0010B|000C6):/i;
 
-/** What went wrong with a request that got no answer. */
-export function describeFailure(
-  error: unknown,
-  timeoutMs: number,
-): { code: string; reason: string } {
+interface Failure {
+  /** The error code of Node, or `TIMEOUT`. */
+  readonly code: string;
+  readonly reason: string;
+}
+
+/** Why a request got no answer. */
+export function describeFailure(error: unknown, timeoutMs: number): Failure {
   if (error instanceof Error && error.name === 'TimeoutError') {
     return { code: 'TIMEOUT', reason: `no answer within ${Math.ceil(timeoutMs / 1000)} s` };
   }
@@ -13,10 +20,11 @@ export function describeFailure(
   const inner: unknown = outer instanceof AggregateError ? outer.errors[0] : outer;
   if (!(inner instanceof Error)) return { code: '', reason: String(inner) };
   const code = 'code' in inner && typeof inner.code === 'string' ? inner.code : '';
-  if (notTls.test(`${code} ${inner.message}`)) {
+  if (plainTextError.test(`${code} ${inner.message}`)) {
     return { code, reason: 'it does not speak TLS; is the address one with http://?' };
   }
-  if (code === 'ECONNRESET' && inner.message === 'socket hang up') {
+  // Errors of the operating system have a `syscall`; this one is of Node's HTTP client.
+  if (code === 'ECONNRESET' && !('syscall' in inner)) {
     return {
       code,
       reason: 'it closed the connection without an answer; is the address one with https://?',
@@ -25,7 +33,7 @@ export function describeFailure(
   return { code, reason: inner.message === '' ? code : inner.message };
 }
 
-/** What to do where the address of a route was given for that of the server. */
+/** A hint for users who give the address of a route instead of that of the server. */
 export function addressHint(url: string, status: number): string {
   const [, address, route] =
     /^(.*)(\/(?:ingest|stats|stats-html|docs|healthz|readyz))$/.exec(url) ?? [];
@@ -33,9 +41,9 @@ export function addressHint(url: string, status: number): string {
   return ` Give the server's address, without ${route}: ${address}`;
 }
 
-/** One sentence for a server that cannot be reached. */
-export function absence(url: string, reason: string): string {
-  return reason.includes('ECONNREFUSED')
+/** Says that a server cannot be reached. */
+export function absence(url: string, { code, reason }: Failure): string {
+  return code === 'ECONNREFUSED'
     ? `nothing listens at ${url}; start one with \`npx device-pipeline serve\``
     : `cannot reach ${url}: ${reason}`;
 }

@@ -4,16 +4,16 @@ import { reportAll, textOf, writeError } from './losses.ts';
 
 const signals = ['SIGTERM', 'SIGINT', 'SIGHUP'] as const;
 
-/** What is to be closed at a signal. The first one to be closed must not end the others. */
+/** Closes the registered clients. All of them close before the process ends. */
 const closings = new Set<() => Promise<void>>();
 
 /**
- * Closes the client when the process is asked to end (SIGTERM, SIGINT, SIGHUP), and then lets it end
- * as that signal ends it. Nothing does this unless it is called; the answer undoes it. A process that has
- * nothing left to do needs it not: it stays until what is buffered is sent. `process.exit` waits for
- * nothing: call `close` before it. An error of `close` goes to `onError`, whose promise nothing waits for, or
- * else to stderr.
- * @throws RangeError for a `timeoutMs` that cannot be waited.
+ * Closes the client on SIGTERM, SIGINT or SIGHUP, and then ends the process with that signal. Returns
+ * a function that removes this again. It is not needed for a process that ends because it has
+ * nothing left to do: such a process stays until the buffer is sent. `process.exit` does not wait:
+ * call `close` before it. An error of `close` goes to `onError`, whose promise is not awaited, or to
+ * stderr.
+ * @throws RangeError for an invalid `timeoutMs`.
  */
 export function flushOnExit(
   client: Client,
@@ -40,7 +40,7 @@ export function flushOnExit(
   };
 }
 
-/** A second signal ends the process at once, unless it is SIGHUP: a terminal may send it twice. */
+/** A second signal ends the process at once, except SIGHUP, which a terminal may send twice. */
 function onSignal(signal: NodeJS.Signals): void {
   stopListening();
   process.on('SIGHUP', ignore);

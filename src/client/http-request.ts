@@ -13,9 +13,9 @@ export interface HttpRequest {
 }
 
 /**
- * As `fetch`, with any port: `fetch` refuses those of a list, such as 10080 and 6000. Follows no
- * redirect: it would turn the POST into a GET, or hand the batch to another host. An aborted signal
- * rejects with its reason, also while the body is read.
+ * Like `fetch`, but allows any port; `fetch` blocks some, such as 10080 and 6000. It follows no
+ * redirects, which would turn the POST into a GET or send the batch to another host. An aborted
+ * signal rejects with its reason, also while the body is read.
  * @internal
  */
 export async function requestOverHttp(
@@ -38,13 +38,13 @@ export async function requestOverHttp(
       received = response;
       resolve(toResponse(response));
     });
-    // It stays: a server may answer and close before it has taken the whole body.
+    // Keep this listener: a server may answer and close before it has read the whole body.
     request.on('error', reject);
     request.end(body);
   });
 }
 
-/** These have no body, and a `Response` of them may have none. */
+/** The `Response` constructor rejects bodies with these statuses. */
 const bodiless = new Set([204, 205, 304]);
 
 function toResponse(response: IncomingMessage): Response {
@@ -58,7 +58,7 @@ function toResponse(response: IncomingMessage): Response {
     return new Response(null, { status, headers });
   }
   const isGzip = response.headers['content-encoding'] === 'gzip';
-  // An error of either stream ends the other and surfaces where the body is read.
+  // An error of either stream destroys the other and rejects the read of the body.
   const body = isGzip ? pipeline(response, createGunzip(), () => undefined) : response;
   const stream = Readable.toWeb(body) as BodyStream<Uint8Array<ArrayBuffer>>;
   return new Response(stream, { status, headers });

@@ -1,8 +1,8 @@
 import { inspect } from 'node:util';
 
 /**
- * Losses that nobody was told of. Whoever takes them tells of them; what is left when the process
- * ends is written to stderr.
+ * Lost events that no callback has reported. `take` returns them for an error; those that are not
+ * taken when the process ends are written to stderr.
  */
 export class Losses {
   #first: string | undefined;
@@ -14,7 +14,7 @@ export class Losses {
     watch(this);
   }
 
-  /** One sentence for those since the last call; undefined where there are none. */
+  /** The losses since the last call as one sentence; undefined without losses. */
   take(): string | undefined {
     unwatch(this);
     const first = this.#first;
@@ -25,10 +25,10 @@ export class Losses {
   }
 }
 
-/** Of clients that were dropped without a flush: those of so many are kept for the end. */
+/** The most clients whose losses wait for the exit; those of further ones are written at once. */
 const clientsMax = 1000;
 
-/** One listener for all clients, and only while something is untold. */
+/** The clients with unreported losses. While there are any, one exit listener serves all of them. */
 const unreported = new Set<Losses>();
 
 function watch(losses: Losses): void {
@@ -43,7 +43,7 @@ function unwatch(losses: Losses): void {
   if (unreported.delete(losses) && unreported.size === 0) process.off('exit', reportAll);
 }
 
-/** Writes what is untold; a process that is ended by a signal has no other end. */
+/** Writes all unreported losses. A process that a signal ends emits no 'exit'. */
 export function reportAll(): void {
   for (const losses of unreported) report(losses);
 }
@@ -51,16 +51,16 @@ export function reportAll(): void {
 function report(losses: Losses): void {
   const text = losses.take();
   if (text !== undefined) {
-    writeError(`no onRefused, onGaveUp, flush or close was told: ${text}`);
+    writeError(`not reported by onRefused, onGaveUp, flush or close: ${text}`);
   }
 }
 
-/** A line on stderr; what servers and callbacks say must not steer a terminal. */
+/** Writes a line to stderr, without control characters from servers and callbacks. */
 export function writeError(text: string): void {
   process.stderr.write(`device-pipeline: ${text.replace(/\p{Cc}+/gu, ' ')}\n`);
 }
 
-/** What was thrown may be anything, also what has no text. */
+/** A text for any thrown value. */
 export function textOf(error: unknown): string {
   return error instanceof Error ? String(error) : inspect(error);
 }

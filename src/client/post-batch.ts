@@ -6,8 +6,8 @@ import { requestOverHttp, type HttpRequest } from './http-request.ts';
 import { uncompressed } from './uncompressed.ts';
 
 /**
- * Why one item of a batch was refused. `index` counts from 0 within the batch; `field` is null
- * where it is the item as a whole.
+ * Why one item of a batch was rejected. `index` is its index in the batch, from 0; `field` is null
+ * for the item as a whole.
  */
 export interface ItemError {
   index: number;
@@ -17,8 +17,8 @@ export interface ItemError {
 }
 
 /**
- * What became of a batch. `attempts` counts the requests made for it; one that went again at once
- * without compression counts as one.
+ * The outcome of a batch. `attempts` is the number of requests for it; a request and its immediate
+ * repetition without compression count as one.
  */
 export type PostOutcome = { attempts: number } & (
   | {
@@ -27,53 +27,53 @@ export type PostOutcome = { attempts: number } & (
       rejected: number;
       errors: ItemError[];
       rawKey: string;
-      /** Whether a replayed batch was there before; undefined of any other. */
+      /** For a replayed batch: whether the server already had it. */
       isKnown?: boolean;
     }
   | { kind: 'refused'; status: number; code: string; detail: string; errors: ItemError[] }
   | { kind: 'gave_up'; reason: string; neverReached: boolean }
 );
 
-/** A request for a batch failed, and the batch will be sent again. */
+/** A failed request for a batch that will be sent again. */
 export interface Retry {
-  /** What was wrong: the answer, or why there was none. */
+  /** The answer, or why there was none. */
   readonly reason: string;
-  /** Requests made for the batch so far. */
+  /** The number of requests for the batch so far. */
   readonly attempts: number;
-  /** Since the first of them. */
+  /** Since the first request. */
   readonly elapsedMs: number;
-  /** Until the next one. */
+  /** Until the next request. */
   readonly waitMs: number;
   readonly key: string | undefined;
 }
 
-/** A server to post to, and what is known of it, shared by all its batches. */
+/** A server with the state that all its batches share. */
 export interface Server {
   readonly url: string;
   readonly headers: Readonly<Record<string, string>>;
-  /** Whether any request got an answer. */
+  /** Whether any request has got an answer. */
   reached: boolean;
-  /** Whether compressed bodies may be sent: until an answer says that they do not reach it intact. */
+  /** Whether to send compressed bodies; false once an answer says that a gateway destroys them. */
   takesCompressed: boolean;
 }
 
-/** A request body, and the key under which the server counts it once, however often it comes. */
+/** A request body with its idempotency key: however often it is sent, it counts once. */
 export interface Batch {
   body: Uint8Array | string;
   key: string | undefined;
-  /** Whether one bad item refuses the whole batch; else the good ones are accepted. */
+  /** Whether one invalid item refuses the whole batch; otherwise valid items are accepted. */
   strict?: boolean;
-  /** Of this batch alone, such as `content-encoding`. */
+  /** Additional headers, such as `content-encoding`. */
   headers?: Readonly<Record<string, string>>;
 }
 
-/** How long to try; all bounds hold at once. */
+/** How long to retry; all limits apply. */
 export interface RetryLimits {
   attemptsMax: number;
-  /** One request, with its answer. */
+  /** For one request with its answer. */
   attemptMsMax: number;
   totalMsMax: number;
-  /** For a server that has never answered: it is more likely absent than busy. */
+  /** In total, for a server that has never answered: it is more likely absent than busy. */
   firstContactMsMax: number;
   /** The longest wait before the first retry; it doubles with each, up to `backoffMsMax`. */
   backoffMsMin: number;
@@ -91,7 +91,7 @@ export const defaultRetryLimits: RetryLimits = {
 };
 
 /**
- * The world as the client sees it. `sleep` resolves early, without error, at an aborted signal.
+ * The side effects of the client. `sleep` resolves early, without an error, if the signal is aborted.
  * @internal
  */
 export interface Effects {
@@ -102,12 +102,12 @@ export interface Effects {
 }
 
 /**
- * What is reported while a batch is posted.
+ * Callbacks while a batch is posted.
  * @internal
  */
 export interface PostHooks {
   onRetry?: (retry: Retry) => void;
-  /** Called once for a server, with its answer to the first compressed body. */
+  /** Called once per server, with its answer to the first compressed body. */
   onCompressionOff?: (reason: string) => void;
 }
 
@@ -119,14 +119,14 @@ export const realEffects: Effects = {
   sleep,
 };
 
-/** Statuses that say "not now"; other refusals would be the same again. */
+/** Statuses of temporary failures. */
 const retryableStatuses = new Set([408, 429, 502, 503, 504]);
-/** These say that nobody there will ever know how. */
+/** Statuses of 500 and above that stay the same however often one tries. */
 const permanentStatuses = new Set([501, 505]);
 
 /**
- * Any other failure of a server, or of what stands before it, leaves open whether the batch is counted:
- * with a key it is sent again, and counts once.
+ * Other failures of the server or a proxy leave open whether the batch is stored: with a key it can
+ * be sent again and counts once.
  */
 function isRetryable(status: number, hasKey: boolean): boolean {
   return (
@@ -134,19 +134,18 @@ function isRetryable(status: number, hasKey: boolean): boolean {
   );
 }
 
-/** Failures after a connection was made: somebody listens, even if nobody has answered yet. */
+/** Failures after the connection was established: the server exists, even if it has not answered yet. */
 const failuresAfterConnect = new Set([
   ...['ECONNRESET', 'EPIPE', 'ERR_STREAM_PREMATURE_CLOSE', 'TIMEOUT'],
 ]);
 
 const answerBytesMax = 1024 * 1024;
 
-/** The header that shows a token, if there is one. */
+/** The `Authorization` header, if there is a token. */
 export function authorization(token: string | undefined): Record<string, string> {
   return token === undefined ? {} : { authorization: `Bearer ${token}` };
 }
 
-/** Describes the server at `url`. */
 export function serverAt(
   url: string,
   { token, compress = true }: { token?: string | undefined; compress?: boolean | undefined } = {},
@@ -156,7 +155,7 @@ export function serverAt(
 }
 
 /**
- * Posts a batch until it is answered for good or the limits are reached; never rejects.
+ * Posts a batch until it gets a final answer or reaches the limits; never rejects.
  * @internal
  */
 export async function postBatch(
@@ -181,7 +180,7 @@ export async function postBatch(
     const waitMs = answer.retryAfterMs + backoffMs(attempts, limits, effects.random);
     const leftMs = totalMsMax - (effects.now() - startedAt);
     const isOutOfTime = waitMs > leftMs;
-    if (isAbsent && isOutOfTime) return { ...gaveUp, reason: absence(server.url, answer.reason) };
+    if (isAbsent && isOutOfTime) return { ...gaveUp, reason: absence(server.url, answer) };
     if (isOutOfTime || attempts >= limits.attemptsMax) {
       const after = `${answer.reason}, after ${attempts} ${attempts === 1 ? 'attempt' : 'attempts'}`;
       const isWaitTooLong = answer.retryAfterMs > Math.max(0, leftMs);
@@ -194,7 +193,7 @@ export async function postBatch(
   }
 }
 
-/** Why a wait that the server asks for is not even begun. */
+/** Says that the server's Retry-After exceeds the limits. */
 function waitTooLong(retryAfterMs: number, totalMsMax: number): string {
   const [asked, most] = [retryAfterMs, totalMsMax].map((ms) => Math.ceil(ms / 1000));
   return `the server asks to wait ${asked} s, and a batch is tried for ${most} s at most`;
@@ -207,12 +206,13 @@ type Settled = PostOutcome extends infer Outcome
   : never;
 
 type Attempt =
-  Settled | { kind: 'retry'; reason: string; retryAfterMs: number; connected: boolean };
+  | Settled
+  | { kind: 'retry'; code: string; reason: string; retryAfterMs: number; connected: boolean };
 
-/** What a server answers to a compressed body that a gateway before it has made unreadable. */
+/** The problem code for a compressed body that a gateway has destroyed. */
 const compressionNotSupported = 'compression_not_supported';
 
-/** Where the compressed body does not reach the server intact, the plain one follows at once. */
+/** Sends one request; if a gateway destroys the compressed body, it sends the plain body at once. */
 async function attempt(
   server: Server,
   batch: Batch,
@@ -263,7 +263,13 @@ async function request(
     return interpret(answer, batch.key !== undefined, effects.now());
   } catch (error) {
     const { code, reason } = describeFailure(error, timeoutMs);
-    return { kind: 'retry', reason, retryAfterMs: 0, connected: failuresAfterConnect.has(code) };
+    return {
+      kind: 'retry',
+      code,
+      reason,
+      retryAfterMs: 0,
+      connected: failuresAfterConnect.has(code),
+    };
   }
 }
 
@@ -282,7 +288,8 @@ function interpret(
   const errors = itemErrors(body['errors']);
   if (isRetryable(status, hasKey)) {
     const retryAfterMs = parseRetryAfter(response.headers.get('retry-after'), now);
-    return { kind: 'retry', reason: `${status} ${code}: ${detail}`, retryAfterMs, connected: true };
+    const reason = `${status} ${code}: ${detail}`;
+    return { kind: 'retry', code, reason, retryAfterMs, connected: true };
   }
   if (!response.ok) return { kind: 'refused', status, code, detail, errors };
 
@@ -302,8 +309,7 @@ function interpret(
 }
 
 /**
- * Milliseconds to wait by a Retry-After header (RFC 9110, 10.2.3: seconds or a date); 0 if there
- * is none.
+ * The milliseconds of a Retry-After header (RFC 9110, 10.2.3: seconds or a date); 0 without one.
  */
 export function parseRetryAfter(header: string | null, now: number): number {
   if (header === null) return 0;
@@ -312,14 +318,14 @@ export function parseRetryAfter(header: string | null, now: number): number {
   return Number.isNaN(at) ? 0 : Math.max(0, at - now);
 }
 
-/** Exponential back-off, full jitter: clients turned away together do not return together. */
+/** Exponential backoff with full jitter, so that clients do not retry all at the same time. */
 function backoffMs(attempts: number, limits: RetryLimits, random: () => number): number {
   const ceilingMs = limits.backoffMsMin * 2 ** Math.min(attempts - 1, 30);
   return random() * Math.min(limits.backoffMsMax, ceilingMs);
 }
 
 /**
- * The text of an answer, cut at `bytesMax`: what answers need not be our server.
+ * The text of an answer, cut at `bytesMax` because any program may be at the address.
  * @internal
  */
 export async function readText(response: Response, bytesMax: number): Promise<string> {
@@ -333,7 +339,7 @@ export async function readText(response: Response, bytesMax: number): Promise<st
   return Buffer.concat(parts).toString('utf8', 0, bytesMax);
 }
 
-/** The members of a JSON object; none where the text is something else. */
+/** The members of a JSON object; empty for any other text. */
 export function parseObject(text: string): Record<string, unknown> {
   try {
     const value: unknown = JSON.parse(text);
@@ -358,7 +364,7 @@ function itemErrors(value: unknown): ItemError[] {
   });
 }
 
-/** The value if it is a string with something in it, else the fallback. */
+/** The value if it is a non-empty string, otherwise the fallback. */
 export function stringOr(value: unknown, fallback: string): string {
   return typeof value === 'string' && value !== '' ? value : fallback;
 }

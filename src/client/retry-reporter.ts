@@ -1,15 +1,14 @@
 import type { Retry } from './post-batch.ts';
 
-/** A batch that is tried, or will have waited, for longer than this is reported, */
+/** A batch is reported if its retries, including the next wait, take longer than this, */
 const reportAfterMs = 5_000;
-/** one whose request has no answer yet after this time, */
+/** or if its request has no answer after this time, */
 const noAnswerAfterMs = 10_000;
-/** and others only after this time: an outage is one line now and then. */
+/** but at most once in this time, so that an outage does not flood the output. */
 const reportEveryMs = 30_000;
 
 /**
- * Writes a line where batches are tried for more than some seconds, so that the user of a program
- * sees why nothing moves.
+ * Writes a line when batches are retried for some seconds, so that users see why nothing happens.
  */
 export class RetryReporter {
   readonly #target: string;
@@ -34,7 +33,7 @@ export class RetryReporter {
     this.#report(`has not taken a batch${since}; trying again${after}: ${reason}`);
   };
 
-  /** Reports it, too, where a batch has no outcome for long and no retry was reported meanwhile. */
+  /** Reports a batch that has no outcome for long although no retry was reported. */
   async watch<Outcome>(outcome: Promise<Outcome>): Promise<Outcome> {
     const startedAt = this.#now();
     const timer = setInterval(() => {

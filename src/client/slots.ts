@@ -1,4 +1,4 @@
-/** Runs work, so many at a time, in the order of the calls. */
+/** Runs at most `count` pieces of work at a time, in the order of the calls. */
 export class Slots {
   #free: number;
   readonly #waiting: (() => void)[] = [];

@@ -3,7 +3,7 @@ import { gunzip } from 'node:zlib';
 
 const inflate = promisify(gunzip);
 
-/** No gateway that loses compressed bodies takes larger ones. */
+/** Gateways that destroy compressed bodies accept no larger ones. */
 const inflatedBytesMax = 64 * 1024 * 1024;
 
 interface Body {
@@ -12,8 +12,8 @@ interface Body {
 }
 
 /**
- * The same batch without compression, which under its key is the same to the server. Undefined where it
- * is not compressed, or its body is not gzip.
+ * The same batch without compression. The server treats it as the same batch, since keys go with the
+ * inflated body. Undefined if it is not compressed, or its body is not gzip.
  */
 export async function uncompressed<Batch extends Body>(batch: Batch): Promise<Batch | undefined> {
   const all = Object.entries(batch.headers ?? {});
@@ -26,7 +26,7 @@ export async function uncompressed<Batch extends Body>(batch: Batch): Promise<Ba
     const headers = Object.fromEntries(all.filter((header) => !isEncoding(header)));
     return { ...batch, body, headers };
   } catch {
-    // The server says of it what is wrong.
+    // The server's answer says what is wrong.
     return undefined;
   }
 }

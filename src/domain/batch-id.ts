@@ -4,12 +4,12 @@ export type BatchId = string;
 const uuid = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/;
 const rawKeyForm = /^raw\/(\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}\.\d{3}Z)-([0-9a-f-]{36})\.json$/;
 
-/** Places in the log beyond this, 256 TiB, cannot be carried by a batch id. */
+/** The largest log position that fits into a batch id: 256 TiB. */
 export const positionMax = 2 ** 48 - 1;
 
 /**
- * A UUIDv8 (RFC 9562, 5.8) that carries the batch's place in the log in its first 48 bits; the
- * rest but version and variant is random, so that an id cannot be guessed from a place.
+ * A UUIDv8 (RFC 9562, 5.8) with the batch's position in the log in its first 48 bits; the rest,
+ * except version and variant, is random, so that ids cannot be guessed from positions.
  * `random` is 10 bytes.
  */
 export function batchIdAtPosition(place: number, random: Uint8Array): Uint8Array {
@@ -21,7 +21,7 @@ export function batchIdAtPosition(place: number, random: Uint8Array): Uint8Array
   return bytes;
 }
 
-/** The place that an id made by `batchIdAt` carries; undefined where the text is no such id. */
+/** The log position in an id; undefined if it is not a UUIDv8. */
 export function positionOfBatchId(id: string): number | undefined {
   if (!uuid.test(id) || id[14] !== '8') return undefined;
   return Number.parseInt(id.slice(0, 8) + id.slice(9, 13), 16);
@@ -33,7 +33,7 @@ export function formatBatchId(bytes: Uint8Array): BatchId {
   return `${hex.slice(0, 8)}-${hex.slice(8, 12)}-${hex.slice(12, 16)}-${hex.slice(16, 20)}-${hex.slice(20)}`;
 }
 
-/** The name of a raw body: when it was received (milliseconds since 1970) and whose it is. */
+/** The raw key of a batch. `receivedAt` is milliseconds since 1970. */
 export function rawKeyOf(batchId: BatchId, receivedAt: number): string {
   if (receivedAt !== last.receivedAt) {
     last = { receivedAt, received: new Date(receivedAt).toISOString() };
@@ -41,30 +41,30 @@ export function rawKeyOf(batchId: BatchId, receivedAt: number): string {
   return `raw/${last.received}-${batchId}.json`;
 }
 
-/** Many batches come within a millisecond, and writing it out is a good part of a raw key's cost. */
+/** A cache: many batches arrive within a millisecond, and formatting the time is expensive. */
 let last = { receivedAt: NaN, received: '' };
 
-/** What a raw key says, or undefined where the text is none. */
+/** Parses a raw key; undefined if the text is not one. */
 export function readRawKey(rawKey: string): { batchId: BatchId; receivedAt: number } | undefined {
   const match = rawKeyForm.exec(rawKey);
   const [, received, batchId] = match ?? [];
   if (received === undefined || batchId === undefined || !uuid.test(batchId)) return undefined;
   const receivedAt = Date.parse(received);
   if (Number.isNaN(receivedAt)) return undefined;
-  // Date.parse takes February 30th, and the hour 24, for a moment that another key names.
+  // Date.parse normalises February 30th and the hour 24 to times of other keys.
   return rawKeyOf(batchId, receivedAt) === rawKey ? { batchId, receivedAt } : undefined;
 }
 
 /**
- * Makes ids that sort by the time they were made, those of one maker strictly: UUIDv7 (RFC 9562,
- * 5.7) whose 12 bits behind the time count on within a millisecond (6.2, method 1). `now` is in
- * milliseconds since 1970, `random` gives so many random bytes.
+ * Returns a function that makes UUIDv7 ids (RFC 9562, 5.7). They sort by time; those of one maker
+ * sort strictly, because the 12 bits after the time count within a millisecond (6.2, method 1).
+ * `now` is milliseconds since 1970, `random` returns the given number of random bytes.
  */
 export function batchIdMaker(random: (bytes: number) => Uint8Array): (now: number) => BatchId {
   let time = 0;
   let count = 0;
   return (now) => {
-    // The counter's carry goes into the time, as long as the clock stands or goes back.
+    // If the clock stands still or goes back, the counter carries into the time.
     if (now > time) [time, count] = [now, 0];
     else if (++count > 0xfff) [time, count] = [time + 1, 0];
     const bytes = Buffer.alloc(16);
@@ -76,7 +76,7 @@ export function batchIdMaker(random: (bytes: number) => Uint8Array): (now: numbe
   };
 }
 
-/** The time that an id of `batchIdMaker` was made with; undefined where the text is no UUIDv7. */
+/** The time in an id of `batchIdMaker`; undefined if the text is not a UUIDv7. */
 export function timeOfBatchId(id: string): number | undefined {
   if (!uuid.test(id) || id[14] !== '7') return undefined;
   return Number.parseInt(id.slice(0, 8) + id.slice(9, 13), 16);

@@ -9,18 +9,18 @@ import {
 import { isNestedDeeperThan } from './fast/json-depth.ts';
 import { dateOfTimestamp } from './timestamp.ts';
 
-/** Bodies that nest deeper are refused as invalid JSON, in members that are not ours too. */
+/** The nesting limit of a body, including members other than ours; deeper is invalid JSON. */
 export const jsonDepthMax = 64;
 
-/** So many item errors are listed in an answer; the rest are only counted. */
+/** The most item errors in an answer; further ones are only counted. */
 export const itemErrorsMax = 20;
 
-/** An error of one item: `index` is its place in `processed_devices`, from 0. */
+/** An error of one item: `index` is its index in `processed_devices`, from 0. */
 export interface ItemError extends FieldError {
   readonly index: number;
 }
 
-/** How many items were refused, each by the code of its first error. */
+/** The numbers of rejected items by the code of their first error. */
 export type RejectedByCode = ReadonlyMap<ItemErrorCode, number>;
 
 interface Unreadable {
@@ -35,18 +35,18 @@ export type BatchReading =
       readonly readable: true;
       /** The valid items, in order. */
       readonly events: readonly DeviceEvent[];
-      /** How many items are not valid. */
+      /** The number of rejected items. */
       readonly rejected: number;
       readonly rejectedByCode: RejectedByCode;
-      /** The first errors of those, `itemErrorsMax` at most. */
+      /** Their first errors, at most `itemErrorsMax`. */
       readonly errors: readonly ItemError[];
     };
 
 /**
- * Reads the body of a batch, `{"processed_devices":[…]}` as UTF-8 JSON, inflated. The same bytes
- * give the same reading at any later time: counts are proven and restored from the raw bodies.
- * `excluded` are indexes of items, ascending, that were refused for what the body does not tell: they
- * are read as refused again, for what `explain` says, or without an error.
+ * Reads the inflated body of a batch, `{"processed_devices":[…]}` as UTF-8 JSON. The same bytes
+ * always give the same reading: audit and rebuild depend on it. `excluded` are the ascending indexes
+ * of over-limit items, which the body does not show: they are rejected again, with the error that
+ * `explain` returns, or without an error.
  */
 export function readBatch(
   body: Uint8Array,
@@ -61,8 +61,8 @@ export function readBatch(
 }
 
 /**
- * The indexes, ascending, of the valid items that `admits` refuses. It is asked once for each, in
- * their order. @throws where the body is not readable.
+ * The ascending indexes of the valid items that `admits` refuses. It is called once for each valid
+ * item, in order. @throws if the body is not readable.
  */
 export function findOverLimit(
   body: Uint8Array,
@@ -70,7 +70,7 @@ export function findOverLimit(
   admits: (event: DeviceEvent) => boolean,
 ): number[] {
   const { items } = parseItems(body);
-  if (items === undefined) throw new Error('a body that was readable is not any more');
+  if (items === undefined) throw new Error('the body is no longer readable');
   return [...items.entries()].flatMap(([index, item]) => {
     const reading = readDeviceEvent(item, dayOf);
     return reading.valid && !admits(reading.event) ? [index] : [];
@@ -84,11 +84,11 @@ function parseItems(
     return unreadable('empty_body', 'The body is empty; send {"processed_devices":[…]}.');
   }
   if (isNestedDeeperThan(body, jsonDepthMax)) {
-    return unreadable('invalid_json', `The body nests deeper than ${jsonDepthMax} levels.`);
+    return unreadable('invalid_json', `The JSON is nested deeper than ${jsonDepthMax} levels.`);
   }
   let document: unknown;
   try {
-    // Throws on malformed UTF-8, and strips a byte order mark.
+    // Throws on invalid UTF-8, and strips a byte order mark.
     document = JSON.parse(new TextDecoder('utf-8', { fatal: true }).decode(body));
   } catch (error) {
     return unreadable('invalid_json', whyNotJson(error));
@@ -97,13 +97,13 @@ function parseItems(
   if (items === undefined) {
     return unreadable(
       'invalid_body',
-      'The body must be an object whose member processed_devices is a list of items.',
+      'The body must be a JSON object with an array of items as processed_devices.',
     );
   }
   return { items };
 }
 
-/** The increments that the events make. */
+/** The increments of the events. */
 export function countEvents(events: readonly DeviceEvent[]): Increments {
   const increments: Increments = new Map();
   for (const event of events) addIncrement(increments, event);
@@ -135,12 +135,12 @@ function readItems(
   items.forEach((item, index) => {
     const isExcluded = excluded[nextExcluded] === index;
     if (isExcluded) nextExcluded++;
-    // What is only counted need not be looked at.
+    // Without an error to write, the item need not be read.
     if (isExcluded && (explain === undefined || errors.length >= itemErrorsMax)) {
       refuse(index, 'too_many_counters', []);
       return;
     }
-    // A body may hold a million bad items: what nobody is told is not put together.
+    // Bodies may have a million invalid items: do not build errors that are not reported.
     const reading = readDeviceEvent(item, dayOf, itemErrorsMax - errors.length);
     if (!reading.valid) refuse(index, reading.code, reading.errors);
     else if (isExcluded && explain !== undefined) {
@@ -163,6 +163,6 @@ function unreadable(code: 'empty_body' | 'invalid_json' | 'invalid_body', detail
 }
 
 function whyNotJson(error: unknown): string {
-  if (error instanceof SyntaxError) return `The body is not JSON: ${error.message}.`;
+  if (error instanceof SyntaxError) return `The body is not valid JSON: ${error.message}.`;
   return 'The body is not UTF-8.';
 }

@@ -2,7 +2,7 @@ import type { Increments } from './counter.ts';
 import type { Counter } from './day-bound.ts';
 import type { CalendarDate } from './timestamp.ts';
 
-/** A set of counters: maps in maps, as in a tally, so that no names are joined to look one up. */
+/** A set of counters: nested maps like `Increments`, so that lookups need not join names. */
 export class CounterSet {
   readonly #days = new Map<CalendarDate, Map<string, Set<string>>>();
   #size = 0;

@@ -1,6 +1,6 @@
 import type { CalendarDate } from './timestamp.ts';
 
-/** One counter: how many devices of a type came to a state on a date. */
+/** One counter: how many devices of a type reached a state on a date. */
 export interface CounterRow {
   readonly date: CalendarDate;
   readonly type: string;
@@ -9,12 +9,12 @@ export interface CounterRow {
 }
 
 /**
- * Increments by date, then type, then state. Maps in maps: a third faster than one map over
- * joined keys, and no name can be mistaken for another.
+ * Increments by date, then type, then state. Nested maps are a third faster than one map with joined
+ * keys, and need no escaping.
  */
 export type Increments = Map<CalendarDate, Map<string, Map<string, number>>>;
 
-/** Adds to one counter of the tally; returns how many counters that added (0 or 1). */
+/** Adds to one counter; returns the number of counters that are new in `increments` (0 or 1). */
 export function addIncrement(
   increments: Increments,
   { date, type, state }: Omit<CounterRow, 'count'>,
@@ -29,7 +29,7 @@ export function addIncrement(
   return before === undefined ? 1 : 0;
 }
 
-/** Adds every increment of `more` to `tally`; returns how many counters that added. */
+/** Adds `more` to `increments`; returns the number of counters that are new there. */
 export function mergeIncrements(increments: Increments, more: Increments): number {
   let added = 0;
   for (const row of rowsOfIncrements(more)) added += addIncrement(increments, row, row.count);
@@ -45,14 +45,14 @@ export function* rowsOfIncrements(increments: Increments): Generator<CounterRow>
 }
 
 /**
- * The sort key of a counter within its date: type, `#`, state. `%` and `#` in the type are
- * written `%25` and `%23`, so that `a#b`+`c` and `a`+`b#c` stay apart.
+ * The sort key of a counter within its date: type, `#`, state. `%` and `#` in the type are escaped
+ * as `%25` and `%23`, so that `a#b`+`c` and `a`+`b#c` differ.
  */
 export function typeStateKey(type: string, state: string): string {
   return `${type.replace(/[%#]/g, (mark) => (mark === '%' ? '%25' : '%23'))}#${state}`;
 }
 
-/** By date, then by type and state in the UTF-8 byte order of their sort key. */
+/** Orders counters by date, then by sort key in UTF-8 byte order. */
 export function compareCounters(
   a: Omit<CounterRow, 'count'>,
   b: Omit<CounterRow, 'count'>,
@@ -61,17 +61,17 @@ export function compareCounters(
   return compareUtf8(typeStateKey(a.type, a.state), typeStateKey(b.type, b.state));
 }
 
-/** The order of the strings' UTF-8 bytes. JavaScript's own order differs beyond U+FFFF. */
+/** Compares strings by their UTF-8 bytes. JavaScript's own order differs beyond U+FFFF. */
 export function compareUtf8(a: string, b: string): number {
   return Buffer.compare(Buffer.from(a), Buffer.from(b));
 }
 
-/** A string that compares as the UTF-8 bytes of another do. */
+/** A string whose order in JavaScript is the UTF-8 byte order of `text`. */
 export function bytesKey(text: string): string {
   return Buffer.from(text).toString('latin1');
 }
 
-/** The type and state that a sort key names. One that somebody else wrote may be escaped or not. */
+/** The type and state of a sort key. Keys that other programs wrote may lack the escaping. */
 export function typeAndStateOf(key: string): { readonly type: string; readonly state: string } {
   const at = key.indexOf('#');
   const escaped = at === -1 ? key : key.slice(0, at);

@@ -1,27 +1,27 @@
 import type { CounterRow } from './counter.ts';
 import type { CalendarDate } from './timestamp.ts';
 
-/** So many distinct counters may a day have, where nothing else is set. */
+/** The default limit of distinct counters of a day. */
 export const countersPerDayMaxDefault = 100_000;
 
-/** A counter without what it has counted. */
+/** A counter without its count. */
 export type Counter = Omit<CounterRow, 'count'>;
 
-/** One text for the names of a counter within its day: no name holds a control character. */
+/** The names of a counter as one text, unique within its day: names have no control characters. */
 export function counterName({ type, state }: Pick<Counter, 'type' | 'state'>): string {
   return `${type}\u0000${state}`;
 }
 
-export interface KnownCounters {
-  /** Whether the counter is there, or surely will be. */
+interface KnownCounters {
+  /** Whether the counter exists, or is certain to. */
   has(counter: Counter): boolean;
-  /** How many more may come into being on a day. */
+  /** How many new counters fit the limit of the day. */
   newCountersLeft(date: CalendarDate): number;
 }
 
 /**
- * Says of counters, one after the other, whether each may be counted: it is there, came before in
- * the same row, or is a new one for which its day has room. Those that come first get the room.
+ * Returns a function that admits counters one after another, first come, first served. It admits
+ * known counters, those it has admitted before, and new ones that fit the limit of their day.
  */
 export function admitInOrder(known: KnownCounters): (counter: Counter) => boolean {
   const taken = new Map<CalendarDate, Set<string>>();

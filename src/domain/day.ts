@@ -1,18 +1,18 @@
 import { dateOfTimestamp, type CalendarDate } from './timestamp.ts';
 
 /**
- * The day on which an RFC 3339 date-time counts; undefined where it is none, or where the day lies
- * outside the years 0001 to 9999.
+ * The day on which an RFC 3339 date-time counts; undefined for other texts, and for days outside the
+ * years 0001 to 9999.
  */
 export type DayOf = (timestamp: string) => CalendarDate | undefined;
 
-/** The day that is written, whatever its offset: the rule where nothing else is set. */
+/** The default day rule: the date as written, whatever its offset. */
 export const asWritten = 'as-written';
 
 /**
- * The rule by which an installation takes the day: `as-written`, or the day in UTC or in a zone of
- * the IANA database. One store has one rule: with two, a retry could count on another day.
- * @throws {RangeError} for a zone that is not known here.
+ * The day rule of an installation: the date as written, or the date in UTC or in a zone of the IANA
+ * database. A store keeps one rule forever: with another one, a retry could count on another day.
+ * @throws {RangeError} for an unknown zone.
  */
 export function dayRule(zone: string): DayOf {
   if (zone === asWritten) return dateOfTimestamp;
@@ -23,10 +23,10 @@ export function dayRule(zone: string): DayOf {
   };
 }
 
-/** Whether there is a rule of this name: `as-written`, `UTC` or a zone of the IANA database. */
+/** Whether the name is a day rule: `as-written`, `UTC` or a zone of the IANA database. */
 export function isDayZone(name: string): boolean {
   if (name === asWritten) return true;
-  // Intl also takes offsets such as +01:00, which are no zones: they have no summer time.
+  // Intl also accepts offsets such as +01:00, which have no daylight saving time.
   if (!/^[A-Za-z]/.test(name)) return false;
   try {
     return new Intl.DateTimeFormat('en', { timeZone: name }).resolvedOptions().timeZone !== '';
@@ -37,12 +37,12 @@ export function isDayZone(name: string): boolean {
 }
 
 /**
- * The day of a time in UTC, given as the whole number YYYYMMDD and the minute of that day; 0 where
- * only the general rule can tell.
+ * The day of a time in UTC, which is given as the number YYYYMMDD and the minute of that day. 0: use
+ * the general rule.
  */
 export type DayOfUtc = (date: number, minute: number) => number;
 
-/** The rule for times in UTC alone; undefined where their day is the one that is written. */
+/** The rule for times in UTC only; undefined if their day is the date as written. */
 export function utcDayRule(zone: string): DayOfUtc | undefined {
   return zone === asWritten || zone === 'UTC' ? undefined : cachedDaysOfUtc(datesIn(zone));
 }
@@ -50,7 +50,7 @@ export function utcDayRule(zone: string): DayOfUtc | undefined {
 const cachedDaysMax = 4096;
 const quartersOfDay = 96;
 
-/** A cache without objects, in which a quarter of an hour has one place that others may take. */
+/** A direct-mapped cache in typed arrays, by quarter of an hour. */
 function cachedDaysOfUtc({ ofQuarter }: ZoneDates): DayOfUtc {
   const quarters = new Float64Array(cachedDaysMax);
   const days = new Int32Array(cachedDaysMax);
@@ -73,7 +73,7 @@ function cachedDaysOfUtc({ ofQuarter }: ZoneDates): DayOfUtc {
   };
 }
 
-/** Milliseconds since 1970. A leap second is taken for the second before, on the same day. */
+/** Milliseconds since 1970. A leap second counts as the second before it, on the same day. */
 function instantOf(timestamp: string): number {
   const date = timestamp.slice(0, 17).toUpperCase();
   const second = timestamp.slice(17, 19) === '60' ? '59' : timestamp.slice(17, 19);
@@ -87,7 +87,7 @@ function dateInUtc(instant: number): CalendarDate | undefined {
 }
 
 const quarterHourMs = 15 * 60_000;
-/** Since then nearly all zones have differed from UTC by whole quarters of an hour. */
+/** Since 1973 nearly all zones have offsets of whole quarters of an hour. */
 const evenOffsetsSince = Date.UTC(1973, 0);
 const evenOffsetsSinceDate = 1973_01_01;
 const cacheSizeMax = 10_000;
@@ -96,13 +96,13 @@ interface ZoneDates {
   /** The date at an instant, in milliseconds since 1970. */
   readonly at: (instant: number) => CalendarDate | undefined;
   /**
-   * The date of a whole quarter of an hour since 1970, from 1973 on. Undefined where it has two: some
-   * zones set their clocks back at 00:01, and Kiritimati differed by 10:40 h until 1979.
+   * The date of a quarter of an hour, numbered since 1970, from 1973 on. Undefined if it spans two
+   * dates: some zones set their clocks back at 00:01, and Kiritimati had -10:40 until 1979.
    */
   readonly ofQuarter: (quarter: number) => CalendarDate | undefined;
 }
 
-/** Formatting costs microseconds, and most events of a fleet are of the same hours. */
+/** Caches dates, because formatting takes microseconds and most events are of the same hours. */
 function datesIn(zone: string): ZoneDates {
   const format = new Intl.DateTimeFormat('en-u-ca-gregory-nu-latn', {
     timeZone: zone,

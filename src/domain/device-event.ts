@@ -25,10 +25,10 @@ export type ItemErrorCode =
   | 'control_character'
   | 'edge_whitespace'
   | 'not_rfc3339'
-  /** The item is valid; its counter would be one too many. */
+  /** The item is valid, but over the limit of counters of its day. */
   | 'too_many_counters';
 
-/** What a field may be refused for, whatever there is besides it. */
+/** The errors of one field by itself. */
 type FieldErrorCode = Exclude<ItemErrorCode, 'too_many_counters'>;
 
 const fieldErrors: Record<FieldErrorCode, string> = {
@@ -44,32 +44,32 @@ const fieldErrors: Record<FieldErrorCode, string> = {
     'must be an RFC 3339 date-time of a day that the calendar has, such as 2023-06-16T13:00:00Z',
 };
 
-/** All there are, with what each says of a field or an item. */
+/** All item errors, with the text that follows the name of the field. */
 export const itemErrors: Readonly<Record<ItemErrorCode, string>> = {
   ...fieldErrors,
-  too_many_counters: 'would begin a new counter on a day that has as many as it may have',
+  too_many_counters: 'needs a new counter on a day that has reached its limit of counters',
 };
 
-/** Why a field of an item, or (field null) the item as a whole, is refused. */
+/** Why a field of an item, or the whole item (`field` null), is invalid. */
 export interface FieldError {
   readonly field: EventField | null;
   readonly code: ItemErrorCode;
   readonly message: string;
 }
 
-export type EventReading =
+type EventReading =
   | { readonly valid: true; readonly event: DeviceEvent }
   | {
       readonly valid: false;
-      /** That of the first error, which is among the others, or is not told of. */
+      /** The code of the first error, also if `errors` is empty. */
       readonly code: ItemErrorCode;
       readonly errors: readonly FieldError[];
     };
 
 /**
- * Reads one item of a batch as parsed from JSON. Members other than ours are ignored. Nothing is
- * trimmed, folded or normalised: what differs in bytes is a different name. Every bad field is
- * named, each with its first error; of `errorsMax` 0, none is.
+ * Validates one item of a batch as parsed from JSON. Other members are ignored. Names are not
+ * trimmed, case-folded or normalised: different bytes are different names. `errors` has the first
+ * error of each invalid field; it is empty if `errorsMax` is 0.
  */
 export function readDeviceEvent(
   item: unknown,
@@ -97,23 +97,23 @@ export function readDeviceEvent(
   return { valid: false, code, errors };
 }
 
-/** Why a valid item is refused whose counter would be one more than its day may have. */
+/** The error of an over-limit item. */
 export function tooManyCounters({ date }: DeviceEvent): FieldError {
-  // Without the bound: a retry gets the same answer, whatever it is by then.
-  const message = `the item would begin a new counter, and ${date} has as many as a day may have; send types and states that the day has, or have the bound raised`;
+  // The message omits the limit, so that a retry gets the same answer after the limit has changed.
+  const message = `the item needs a new counter, and ${date} has reached its limit of counters; use types and states that the day has, or raise the limit`;
   return { field: null, code: 'too_many_counters', message };
 }
 
-/** Why no item can have a name; undefined where one can. */
+/** Why no item can have a name; undefined if the name is valid. */
 export function nameError(field: 'type' | 'state', name: string): FieldError | undefined {
   const code = checkName(name);
   return code && fieldError(field, code);
 }
 
-const controlCharacter = /[\u0000-\u001f\u007f]/; // eslint-disable-line no-control-regex -- they are what is looked for
+const controlCharacter = /[\u0000-\u001f\u007f]/; // eslint-disable-line no-control-regex -- it looks for control characters
 const onlyWhiteSpace = /^\p{White_Space}*$/u;
 const edgeWhiteSpace = /^\p{White_Space}|\p{White_Space}$/u;
-/** Printable ASCII without white space at its ends: the names that need no closer look. */
+/** A quick check for valid names: printable ASCII without white space at either end. */
 const plainName = /^[!-~](?:[ -~]{0,126}[!-~])?$/;
 
 function checkName(value: unknown): FieldErrorCode | undefined {
@@ -138,7 +138,7 @@ function readTimestamp(
 }
 
 function isTooLong(value: string): boolean {
-  // No UTF-16 code unit is less than one byte of UTF-8: a long string need not be encoded.
+  // Each UTF-16 code unit takes at least one byte of UTF-8, so long strings need not be encoded.
   return value.length > fieldBytesMax || Buffer.byteLength(value) > fieldBytesMax;
 }
 

@@ -1,7 +1,7 @@
-/** Runs of indexes as pairs of their first and last, both counted. */
+/** Ranges of indexes, inclusive. */
 export type Ranges = readonly (readonly [first: number, last: number])[];
 
-/** Indexes in ascending order, as runs: those that are refused stand together more often than not. */
+/** Compresses ascending indexes to ranges: over-limit items are often adjacent. */
 export function toRanges(indexes: readonly number[]): Ranges {
   const ranges: [number, number][] = [];
   for (const index of indexes) {

@@ -7,9 +7,9 @@ const rfc3339 =
 const fullDate = /^(\d{4})-(\d{2})-(\d{2})$/;
 
 /**
- * The date part of an RFC 3339 date-time as it is written, whatever its offset; undefined where
- * the text is no RFC 3339 date-time or no calendar has that day. Second 60 is a leap second and
- * stands only at 23:59:60 UTC. The year 0000 is refused.
+ * The date part of an RFC 3339 date-time as written, whatever its offset; undefined if the text is
+ * not an RFC 3339 date-time of a valid calendar date. Second 60, a leap second, is valid only at
+ * 23:59:60 UTC. The year 0000 is invalid.
  * Source: RFC 3339, sections 5.6 and 5.7.
  */
 export function dateOfTimestamp(timestamp: string): CalendarDate | undefined {
@@ -34,8 +34,8 @@ export function dateOfTimestamp(timestamp: string): CalendarDate | undefined {
 const minutesPerDay = 24 * 60;
 
 /**
- * Whether it is valid and of the form that most are, `2023-06-16T13:00:00Z`; a leap second is left
- * to the general rule. Ten times faster than that, which was a fifth of the cost of a batch.
+ * A fast check for the usual form, `2023-06-16T13:00:00Z` without leap seconds: ten times faster than
+ * the regular expression, which took a fifth of the cost of a batch.
  */
 function isPlainUtc(timestamp: string): boolean {
   if (timestamp.length !== 20 || timestamp[10] !== 'T' || timestamp[19] !== 'Z') return false;
@@ -50,7 +50,7 @@ function isPlainUtc(timestamp: string): boolean {
   );
 }
 
-/** The number that two digits make; NaN, which compares as false, where they are none. */
+/** The number of two digits; NaN, for which all comparisons are false, for other characters. */
 function twoDigits(text: string, at: number): number {
   const tens = text.charCodeAt(at) - 48;
   const ones = text.charCodeAt(at + 1) - 48;
@@ -63,7 +63,7 @@ export function isCalendarDate(text: string): boolean {
   return match !== null && isDay(Number(match[1]), Number(match[2]), Number(match[3]));
 }
 
-/** How many days the range holds, both ends counted; negative or 0 where it ends before it starts. */
+/** The number of days of the range, inclusive; 0 or less if it ends before it starts. */
 export function daysInRange(from: CalendarDate, to: CalendarDate): number {
   return (Date.parse(to) - Date.parse(from)) / 86_400_000 + 1;
 }
@@ -81,7 +81,7 @@ function isLeapYear(year: number): boolean {
   return year % 4 === 0 && (year % 100 !== 0 || year % 400 === 0);
 }
 
-/** Every date of the range, both ends included; none where it ends before it starts. */
+/** The dates of the range, inclusive; empty if it ends before it starts. */
 export function datesInRange(from: CalendarDate, to: CalendarDate): CalendarDate[] {
   const days = Math.max(0, daysInRange(from, to));
   const start = Date.parse(from);

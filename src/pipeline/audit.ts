@@ -1,31 +1,31 @@
 import { compareCounters, type CounterRow } from '../domain/counter.ts';
 
-/** What can differ between the raw store, the ledger and the counters. */
-export type DifferenceCode =
-  /** A counter is not what the raw bodies add up to. */
+/** The kinds of findings: differences between raw store, ledger and counters. */
+type DifferenceCode =
+  /** A counter differs from the sum of the raw bodies. */
   | 'counter_differs'
   | 'counter_missing'
   /** A counter that no raw body explains. */
   | 'counter_unexplained'
-  /** So much comes in that a counter could not be held against the batches. No difference yet. */
+  /** A counter changed too often to be compared. Not a difference yet. */
   | 'counter_unsettled'
-  /** A stored body that cannot be read any more, or is gone. */
+  /** A stored body is unreadable or missing. */
   | 'raw_damaged'
   | 'raw_missing'
-  /** A batch or a part of it that is neither counted nor among the dead letters. */
+  /** A batch or a part of it is neither counted nor a dead letter. */
   | 'batch_not_counted'
   | 'batch_counted_in_part'
   /** A dead letter that the raw store does not explain. */
   | 'dead_letter_unexplained'
-  /** An idempotency key that is lost, or says something else than its batch: a retry would count twice. */
+  /** An idempotency key is lost or does not match its batch: a retry would count twice. */
   | 'key_missing'
   | 'key_differs'
   | 'key_unexplained'
-  /** A batch from another installation that is not on record as such: replayed again, it counts twice. */
+  /** The record of a replayed batch is lost or wrong: replayed again, it would count twice. */
   | 'replayed_missing'
   | 'replayed_differs'
   | 'replayed_unexplained'
-  /** The ledger does not say what is counted. */
+  /** The ledger does not match the counters. */
   | 'ledger_missing'
   | 'ledger_differs';
 
@@ -34,35 +34,35 @@ export interface Difference {
   /** One or two sentences. */
   readonly detail: string;
   readonly counter?: Omit<CounterRow, 'count'>;
-  /** What the counter says, and what the raw store adds up to. */
+  /** The value of the counter, and the sum of the raw store. */
   readonly counted?: number;
   readonly recounted?: number;
-  /** The batch, or some of the batches, that it is about. */
+  /** The batch, or some of the batches, concerned. */
   readonly rawKeys?: readonly string[];
-  /** Batches each of which, not counted or counted twice, would alone explain it. */
+  /** Batches any one of which would explain the difference if it was not counted, or counted twice. */
   readonly explainedBy?: readonly string[];
 }
 
 export interface AuditSummary {
-  /** What was read of the raw store. */
+  /** What the audit read from the raw store. */
   readonly batches: number;
   readonly items: number;
   readonly bytes: number;
-  /** Batches that are not counted, for reasons that are on record. */
+  /** Batches that are not counted because they are dead letters. */
   readonly deadLetters: number;
-  /** Rows that were compared. */
+  /** The number of compared rows. */
   readonly counters: number;
   readonly differences: number;
 }
 
-/** A pair of counts of one counter; undefined where a side has no row. */
-export interface ComparedCounter {
+/** Both counts of one counter; undefined if a side has no row. */
+interface ComparedCounter {
   readonly counter: Omit<CounterRow, 'count'>;
   readonly counted: number | undefined;
   readonly recounted: number | undefined;
 }
 
-/** Goes through two lists of rows, both in the order of counters, side by side. */
+/** Merges two lists of rows, both in the order of counters. */
 export function* compareRows(
   counted: Iterable<CounterRow>,
   recounted: Iterable<CounterRow>,
@@ -85,10 +85,10 @@ export function* compareRows(
   }
 }
 
-/** The difference of a counter's two sides, or undefined where they agree. */
+/** The difference between both counts, or undefined if they agree. */
 export function counterDifference(compared: ComparedCounter): Difference | undefined {
   const { counter, counted, recounted } = compared;
-  // A row of 0 and no row say the same.
+  // A row of 0 equals no row.
   if ((counted ?? 0) === (recounted ?? 0)) return undefined;
   const name = `${counter.date} ${JSON.stringify(counter.type)} ${JSON.stringify(counter.state)}`;
   const both = { counter, counted: counted ?? 0, recounted: recounted ?? 0 };

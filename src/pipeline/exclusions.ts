@@ -5,8 +5,8 @@ import { AllItemsOverLimit, type Batch } from './ports.ts';
 import { inflateStored, readStored } from './recount.ts';
 
 /**
- * The batch without the items whose counters `admits` refuses, asked in their order.
- * @throws {AllItemsOverLimit} where the batch is refused for them.
+ * The batch without its over-limit items, those whose counters `admits` refuses in item order.
+ * @throws {AllItemsOverLimit} if the batch is refused for them.
  */
 export function rejectOverLimitItems(
   batch: Batch,
@@ -23,7 +23,7 @@ export function rejectOverLimitItems(
   return withoutItems(batch, dayOf, excluded);
 }
 
-/** The batch without the items at some indexes, whatever was excluded of it before. */
+/** The batch with exactly the items at `excluded` as its over-limit items. */
 export function withoutItems(
   batch: Batch,
   dayOf: DayOf | undefined,
@@ -35,6 +35,6 @@ export function withoutItems(
   const accepted = batch.accepted - more;
   const rejected = batch.rejected + more;
   const reading = readStored({ ...batch, accepted, rejected, excluded }, dayOf);
-  if ('reason' in reading) throw new Error(`other items are excluded: ${reading.reason}`);
+  if ('reason' in reading) throw new Error(`the over-limit items differ: ${reading.reason}`);
   return { ...batch, accepted, rejected, excluded, increments: countEvents(reading.events) };
 }

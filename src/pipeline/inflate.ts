@@ -6,7 +6,7 @@ export type Inflated =
   | { readonly body: Uint8Array; readonly code?: never }
   | { readonly code: 'body_too_large' | 'invalid_gzip'; readonly detail: string };
 
-/** The body without its encoding, if that is sound and gives at most `bytesMax` bytes. */
+/** Decodes the body, if it is valid and at most `bytesMax` bytes. */
 export function inflate(body: Uint8Array, encoding: ContentEncoding, bytesMax: number): Inflated {
   if (encoding === 'identity') {
     if (body.length <= bytesMax) return { body };
@@ -21,7 +21,7 @@ export function inflate(body: Uint8Array, encoding: ContentEncoding, bytesMax: n
       return { code: 'body_too_large', detail };
     }
     const why = error instanceof Error ? error.message : String(error);
-    return { code: 'invalid_gzip', detail: `The body cannot be inflated: ${why}.` };
+    return { code: 'invalid_gzip', detail: `The body is not a valid gzip stream: ${why}.` };
   }
 }
 

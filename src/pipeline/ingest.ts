@@ -25,13 +25,13 @@ import {
 } from './ports.ts';
 
 export interface IngestRules {
-  /** The largest body, as it came and inflated, in bytes. */
+  /** The largest body in bytes, as sent and inflated. */
   readonly bodyBytesMax: number;
-  /** As the timestamp is written, where nothing else is said. */
+  /** The day rule; default: the date as written. */
   readonly dayOf?: DayOf;
 }
 
-/** What is kept of a body once it is read: no item of it, since many batches wait for one sync. */
+/** The result of reading a body. Without items, to save memory: many batches wait for one sync. */
 interface Assessment {
   readonly increments: Increments;
   readonly accepted: number;
@@ -39,15 +39,15 @@ interface Assessment {
   readonly rejectedByCode: RejectedByCode;
   readonly errors: readonly ItemError[];
   readonly idempotency: Idempotency | undefined;
-  /** Why the batch is refused, unless its key came before. */
+  /** Why the batch is refused, unless it is a retry of an accepted one. */
   readonly problem: Problem | undefined;
 }
 
 /**
- * Takes in one batch: reads it, refuses it or stores and queues it. It is stored if at least one
- * item is valid (all, if strict) or the list is empty. A key that came before with the same body
- * gets the answer it got then, before any other check: a retry is the same batch. Items that the
- * intake excludes are refused like those that are not valid.
+ * Reads a batch and then refuses it, or stores and queues it. It is stored if at least one item is
+ * valid (if strict: all) or the list is empty. A retry, with the same key and the same body as an
+ * earlier batch, gets the earlier answer before any other check. Over-limit items are rejected like
+ * invalid ones.
  */
 export async function ingest(
   submission: Submission,
@@ -95,7 +95,7 @@ async function store(
   rules: IngestRules,
 ): Promise<IngestOutcome> {
   const { body, encoding, caller, strict } = submission;
-  const { increments: tally, accepted, rejected, idempotency, problem } = assessment;
+  const { increments, accepted, rejected, idempotency, problem } = assessment;
   const assessmentOf = (excluded: readonly number[] | undefined) =>
     assessWithout(submission, assessment, rules, excluded);
   if (idempotency !== undefined) {
@@ -103,7 +103,7 @@ async function store(
     if (earlier !== undefined) return outcomeOfRetry(earlier, idempotency, assessmentOf);
   }
   if (problem !== undefined) return refusedOutcome(problem);
-  const batch = { body, encoding, caller, idempotency, accepted, rejected, tally, strict };
+  const batch = { body, encoding, caller, idempotency, accepted, rejected, increments, strict };
   try {
     const result = await intake.accept(batch);
     return result.earlier === undefined
@@ -118,8 +118,8 @@ async function store(
 }
 
 /**
- * The same body is judged the same, but for the items that were excluded, so that the earlier
- * answer need not have been kept.
+ * The outcome for a key that is already used: the earlier answer, or a refusal if the body differs.
+ * The answer need not be stored: the same body with the same over-limit items gives it again.
  */
 function outcomeOfRetry(
   earlier: EarlierBatch,
@@ -131,11 +131,11 @@ function outcomeOfRetry(
     return acceptedOutcome(earlier, assessmentOf(earlier.excluded));
   }
   const detail =
-    'This Idempotency-Key came before with another body. Use a new key for a new batch.';
+    'This Idempotency-Key was already used with another body. Use a new key for a new batch.';
   return refusedOutcome({ code: 'idempotency_key_reused', detail });
 }
 
-/** What is answered where items are excluded: the body is read once more, with them refused. */
+/** The assessment with over-limit items: the body is read again, and they are rejected. */
 function assessWithout(
   submission: Submission,
   assessment: Assessment,
@@ -144,7 +144,7 @@ function assessWithout(
 ): Assessment {
   if (excluded.length === 0) return assessment;
   const again = assess(submission, rules, excluded);
-  if ('code' in again) throw new Error(`a body reads otherwise than it just did: ${again.detail}`);
+  if ('code' in again) throw new Error(`the body is no longer readable: ${again.detail}`);
   return again;
 }
 
@@ -157,7 +157,7 @@ function itemsProblem(
   const why =
     excluded === 0
       ? ''
-      : ` ${excluded} of them are valid, and would begin more counters than their days may have.`;
+      : ` ${excluded} of them are valid, but exceed the limit of counters of their days.`;
   if (events.length === 0) {
     const detail =
       excluded === 0

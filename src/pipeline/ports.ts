@@ -6,31 +6,37 @@ import type { ProblemCode, Problem } from '../domain/problem.ts';
 import type { CalendarDate } from '../domain/timestamp.ts';
 import type { KnownVersions, StatsAnswer, StatsRequest } from './stats.ts';
 
-/** How a raw body is encoded, as `Content-Encoding` said. */
+/*
+ * The ports: what the pipeline needs of an engine (intake, counters, receipts, raw store, dead
+ * letters) and what HTTP needs of the pipeline. Each engine in src/engines implements them on one
+ * kind of storage; test/contract/ports has a suite per port that runs on every engine.
+ */
+
+/** The `Content-Encoding` of a raw body. */
 export type ContentEncoding = 'identity' | 'gzip';
 
-/** A request to take in a batch, after the transport's own checks. */
+/** A request to ingest a batch, after the checks of the transport. */
 export interface Submission {
-  /** The body byte for byte, still encoded. */
+  /** The body as sent, still encoded. */
   readonly body: Uint8Array;
   readonly encoding: ContentEncoding;
-  /** Whether one bad item refuses the batch (`Prefer: handling=strict`). */
+  /** Whether one invalid item refuses the batch (`Prefer: handling=strict`). */
   readonly strict: boolean;
-  /** Whose idempotency keys these are; empty for a caller without a name. */
+  /** The owner of the idempotency key; empty without a token. */
   readonly caller: string;
   readonly idempotencyKey: string | undefined;
-  /** Of a batch that was taken in elsewhere before: what it was there. */
+  /** Set for a replayed batch: what it was at its source. */
   readonly replayOf?: ReplayOrigin;
 }
 
-/** A batch as another installation has taken it in, but for its body. */
+/** A batch as another installation accepted it, without its body. */
 export interface ReplayOrigin extends StoredBatch {
-  /** How many items were accepted and refused there. */
+  /** The numbers of items that were accepted and rejected there. */
   readonly accepted: number;
   readonly rejected: number;
   /** See `RawBatch`. */
   readonly excluded?: readonly number[];
-  /** The log in which it was received, in hexadecimal, where it was one and that is known. */
+  /** The id of the log that received it, in hexadecimal, if known. */
   readonly logId?: string;
 }
 
@@ -39,13 +45,13 @@ export type IngestOutcome =
       readonly accepted: true;
       readonly batchId: BatchId;
       readonly rawKey: string;
-      /** Items that are or will be counted. */
+      /** The number of accepted items. */
       readonly enqueued: number;
       readonly rejected: number;
-      /** Absent where nothing was, or where that is another installation's affair. */
+      /** Absent if no item was rejected, and for a replayed batch. */
       readonly rejectedByCode?: RejectedByCode;
       readonly errors: readonly ItemError[];
-      /** Of a replayed batch: whether it was here before, and nothing was done. */
+      /** For a replayed batch: whether it was already here, so that nothing was stored. */
       readonly isKnown?: boolean;
     }
   | { readonly accepted: false; readonly problem: Problem };
@@ -59,18 +65,18 @@ export interface Batch {
   readonly accepted: number;
   readonly rejected: number;
   readonly increments: Increments;
-  /** Whether the batch is refused where any of its items is. */
+  /** Whether one rejected item refuses the batch. */
   readonly strict?: boolean;
   /**
-   * Items that are valid and were refused all the same, as in `RawBatch`; they are among `rejected`.
-   * Given, if only as an empty list, it is settled which those are, and no bound is asked about.
+   * The over-limit items, as in `StoredBatch`; `rejected` includes them. If it is set, even to an
+   * empty list, it is final and the limits are not checked again.
    */
   readonly excluded?: readonly number[];
 }
 
 export interface Idempotency {
   readonly key: string;
-  /** Of the body once inflated: a retry may be compressed anew into other bytes. 32 bytes. */
+  /** SHA-256 of the inflated body, 32 bytes: a retry may compress the body differently. */
   readonly bodySha256: Uint8Array;
 }
 
@@ -79,70 +85,70 @@ export interface StoredBatch {
   /** Milliseconds since 1970. */
   readonly receivedAt: number;
   /**
-   * Items that are valid and were refused all the same, by their index, ascending; they are among
-   * the refused. The body does not tell of them, so they are stored with it. Absent: none.
+   * The ascending indexes of the over-limit items. They cannot be derived from the body, so they are
+   * stored with it. Absent: none.
    */
   readonly excluded?: readonly number[];
 }
 
-/** A batch that came earlier under an idempotency key, with the SHA-256 it had then. */
+/** The batch that first used an idempotency key, with the SHA-256 of its inflated body. */
 export interface EarlierBatch extends StoredBatch {
   readonly bodySha256: Uint8Array;
 }
 
-/** Raw store and queue as one act. */
+/** Stores a batch and queues it in one step. */
 export interface Intake {
   /**
-   * Makes the raw body durable and queues its items, then answers; a batch whose key was used
-   * before is not stored again: the earlier one is returned, once it is durable. Items whose
-   * counters would be more than their day may have are excluded, and what is returned says which.
-   * @throws {Unavailable} nothing is acknowledged; all of the batch will be counted, or none.
-   * @throws {AllItemsOverLimit} nothing is stored, since all items are excluded, or one is and the
-   *   batch is strict.
+   * Makes the raw body durable and queues its items before it resolves. If the key is already used,
+   * it stores nothing and returns the earlier batch, once that is durable. Over-limit items are
+   * rejected; the stored batch lists them.
+   * @throws {Unavailable} nothing is acknowledged; the batch is counted as a whole or not at all.
+   * @throws {AllItemsOverLimit} nothing is stored, because all items are over the limit, or one is
+   *   and the batch is strict.
    */
   accept(
     batch: Batch,
   ): Promise<{ earlier: EarlierBatch } | { earlier?: never; stored: StoredBatch }>;
-  /** The durable batch that came under the caller's key, if it is still kept. */
+  /** The durable batch of the caller's key, if the key is still kept. */
   recall(caller: string, key: string): Promise<EarlierBatch | undefined>;
 }
 
-/** A batch is refused for the items that would have been excluded of it. */
+/** The batch is refused for its over-limit items. */
 export class AllItemsOverLimit extends Error {
   override readonly name = 'NothingAdmitted';
   readonly excluded: readonly number[];
 
   constructor(excluded: readonly number[]) {
-    super(`${excluded.length} items would begin more counters than their days may have`);
+    super(`${excluded.length} items exceed the limit of counters of their days`);
     this.excluded = excluded;
   }
 }
 
-/** A batch that another installation has taken in, on its way to storage. */
+/** A batch of another installation on its way to storage. */
 export interface ReplayedBatch extends Batch {
   readonly origin: ReplayOrigin;
 }
 
 export type ReplayResult =
   | { readonly kind: 'stored' }
-  /** It is here, and counted or about to be, perhaps under another id: its key came here too. */
+  /** The batch is already here, perhaps under another id: its idempotency key was used here, too. */
   | { readonly kind: 'known'; readonly batch: StoredBatch }
-  /** Under its id another body is here. */
+  /** Another body has its id here. */
   | { readonly kind: 'conflict'; readonly detail: string }
-  /** Whether it was counted here is not known any more. */
+  /** It is no longer known whether the batch was counted here. */
   | { readonly kind: 'undecidable'; readonly detail: string };
 
-/** Takes in what another installation has taken in, under the id that it has had there. */
+/** Accepts batches of another installation under their original ids. */
 export interface ReplayIntake {
   /**
-   * Makes the raw body durable and queues its items, once, however often and from wherever the
-   * batch comes.
+   * Makes the raw body durable and queues its items, once per batch id, however often the batch is
+   * sent.
    * @throws {Unavailable} as `Intake` does.
    */
   replay(batch: ReplayedBatch): Promise<ReplayResult>;
 }
 
-/** The batch cannot be taken now. */
+/** The batch cannot be stored now. */
 export class Unavailable extends Error {
   readonly code: Extract<ProblemCode, 'overloaded' | 'stopping' | 'storage_failed'>;
   readonly retryAfterSeconds: number;
@@ -155,23 +161,24 @@ export class Unavailable extends Error {
   }
 }
 
-/** Increments to add under a mark that makes them count once. */
+/** Increments with a deduplication key, so that they count once. */
 export interface Delivery<Mark> {
   readonly dedupKey: Mark;
   readonly increments: Increments;
 }
 
-/** Deliveries cannot be counted together, or at all, however often it is tried. */
+/** The deliveries can never be counted, at least not together; retries are pointless. */
 export class PermanentFailure extends Error {
   override readonly name = 'NotCountable';
 }
 
 export interface CounterStore<Mark, D extends Delivery<Mark> = Delivery<Mark>> {
   /**
-   * Adds the increments of the deliveries that are new and marks them, in one atomic step.
-   * `repeated` were counted before. `early` cannot be counted yet, since a delivery before them
-   * is missing; nothing of them is counted and they may be offered again.
-   * @throws {PermanentFailure} or another error: nothing is counted, or nobody knows whether all is.
+   * Adds the increments of the new deliveries and records their keys, in one atomic step. `repeated`
+   * were counted before. `early` cannot be counted yet, because an earlier delivery is missing; they
+   * are not counted and can be applied again later.
+   * @throws {PermanentFailure} or another error: either nothing is counted, or it is unknown whether
+   *   everything is.
    */
   apply(
     deliveries: readonly D[],
@@ -179,7 +186,7 @@ export interface CounterStore<Mark, D extends Delivery<Mark> = Delivery<Mark>> {
 }
 
 export interface CounterQuery {
-  /** Both ends counted. */
+  /** The range is inclusive. */
   readonly from: CalendarDate;
   readonly to: CalendarDate;
   /** Empty: all. */
@@ -188,14 +195,14 @@ export interface CounterQuery {
   readonly states: readonly string[];
 }
 
-/** Says whether more is wanted. */
+/** Takes rows; returns whether it wants more. */
 export type TakeRows = (rows: readonly CounterRow[]) => boolean;
 
 export interface CounterReader {
   /**
-   * Hands the rows over, by date, then by sort key in UTF-8 byte order, in pieces: there may be
-   * millions. Where `take` says that it wants no more, the rest is not read, and the result is false.
-   * Nor is it once `signal` is aborted, which may throw.
+   * Passes the rows to `take` in pieces, because there may be millions; by date, then by sort key in
+   * UTF-8 byte order. If `take` returns false, it stops and returns false. It also stops when `signal`
+   * is aborted, and may then throw.
    */
   query(query: CounterQuery, take: TakeRows, signal?: AbortSignal): Promise<boolean>;
 }
@@ -214,79 +221,79 @@ export interface Receipts {
   find(batchId: string): Promise<Receipt | undefined>;
 }
 
-/** A raw body as it came, with what is known of it. */
+/** A raw body with its metadata. */
 export interface RawBatch extends StoredBatch {
   readonly body: Uint8Array;
   readonly encoding: ContentEncoding;
-  /** How many items were accepted and refused when it came. */
+  /** The numbers of items that were accepted and rejected at intake. */
   readonly accepted: number;
   readonly rejected: number;
 }
 
 export interface RawStore {
   get(rawKey: string): Promise<RawBatch | undefined>;
-  /** In the order they were stored. Times are milliseconds since 1970, `to` excluded. */
+  /** In the order of storage. Times are milliseconds since 1970; `to` is exclusive. */
   list(range?: { readonly from?: number; readonly to?: number }): AsyncIterable<RawBatch>;
 }
 
-/** A message on its way to the dead letters. */
+/** A message that cannot be counted. */
 export interface DeadLetter {
-  /** Its id on the queue. A redrive gives it another one, */
+  /** The id on the queue, which changes with a redrive. */
   readonly messageId: string;
-  /** and this stays, */
+  /** The id of the first send, which stays the same. */
   readonly originalId: string;
-  /** as does when it was first sent; milliseconds since 1970. */
+  /** When it was first sent; milliseconds since 1970. */
   readonly sentAt: number;
-  /** Of a batch from another installation, when that came here. */
+  /** For a replayed batch: when it was received here; milliseconds since 1970. */
   readonly replayedAt?: number;
   readonly body: string;
   readonly reason: string;
-  /** When it was first put there, before any redrive; undefined where this is the first time. */
+  /** When it first became a dead letter; undefined if it is not one yet. */
   readonly firstFailedAt?: number | undefined;
 }
 
 export interface DeadLetterSink {
-  /** Puts messages among the dead letters; returns the ids of those that surely are there. */
+  /** Adds dead letters; returns the message ids of those that are certainly stored. */
   add(letters: readonly DeadLetter[]): Promise<ReadonlySet<string>>;
 }
 
 /** The queue to the processor. */
 export interface ChunkQueue {
-  /** @throws where not every chunk was sent; some may have been. */
+  /** @throws if not every chunk was sent; some may have been. */
   send(chunks: readonly Chunk[]): Promise<void>;
 }
 
-/** What a pipeline is doing, for health checks. */
+/** The state of a pipeline, for health checks. */
 export interface PipelineStatus {
-  /** Why no batch would be taken now; undefined where one would. */
+  /** Why no batch would be accepted now; undefined if one would. */
   readonly unavailable: { readonly code: Unavailable['code']; readonly detail: string } | undefined;
-  /** What is accepted and not counted yet: exactly so many items, or about so many messages. */
+  /** The backlog: the exact number of items, or the approximate number of messages. */
   readonly pending: {
     readonly unit: 'items' | 'messages';
     readonly amount: number;
-    /** What they take in the log, where there is one. */
+    /** Their size in the log, if there is a log. */
     readonly bytes?: number;
   };
   readonly deadLetters: number;
   /**
-   * Whatever was acknowledged before this moment is counted, or among the dead letters; undefined
-   * where that is not known. Milliseconds since 1970.
+   * Everything acknowledged before this moment is counted or a dead letter. Milliseconds since 1970;
+   * undefined: unknown.
    */
   readonly countedThrough: number | undefined;
-  /** When the latest batch came, where one has and that is known; milliseconds since 1970. */
+  /** When the latest batch was received; milliseconds since 1970; undefined: none, or unknown. */
   readonly lastReceivedAt: number | undefined;
-  /** The latest date that has counts, where one has and that is known. */
+  /** The latest date that has counters; undefined: none, or unknown. */
   readonly latestDate?: CalendarDate | undefined;
 }
 
-/** The whole pipeline, as the HTTP side sees it. */
+/** The pipeline as HTTP uses it. */
 export interface Pipeline extends CounterReader {
-  /** @throws never for bad input, which is an outcome. */
+  /** Invalid input is an outcome, not an error. */
   ingest(submission: Submission): Promise<IngestOutcome>;
   /**
-   * The answer to a request of `/stats`, in the caller's hands already where `known` names it.
-   * `signal` is aborted by whoever does not want it any more: nothing more need be read for it then.
-   * @throws {Unavailable} where the counters cannot be read now.
+   * Answers a request to `/stats`; `unchanged` if `known` has the version of the answer. An aborted
+   * `signal` cancels the request.
+   * @throws {Unavailable} if the counters cannot be read now.
    */
   stats(request: StatsRequest, known: KnownVersions, signal?: AbortSignal): Promise<StatsAnswer>;
   receipt(batchId: string): Promise<Receipt | undefined>;

@@ -5,36 +5,36 @@ import type { DeviceEvent } from '../domain/device-event.ts';
 import { inflate, type Inflated } from './inflate.ts';
 import type { RawBatch } from './ports.ts';
 
-/** An inflated body can be no longer than this, whatever limit was in force when it came. */
+/** Above any limit that was in force when a body was received. */
 const inflatedBytesMax = 1024 * 1024 * 1024;
 
-/** What is read of a stored batch to count it again. */
+/** A stored batch as far as recounting needs it. */
 export type RecountedBatch = Pick<
   RawBatch,
   'body' | 'encoding' | 'accepted' | 'rejected' | 'excluded'
 > & {
-  /** Why what is stored with the body cannot be used, where it cannot. */
+  /** Why the stored metadata is unusable, if it is. */
   readonly invalidMetadata?: string | undefined;
 };
 
-export type Recount =
+type Recount =
   { readonly increments: Increments; readonly reason?: never } | { readonly reason: string };
 
 /**
- * Reads a stored body again and says what it counts: the same as when it was accepted, or, with
- * the reason, that it does not and must not be counted unseen.
+ * Counts a stored body again. The result equals that at intake; if it does not, a reason is returned
+ * instead, and the batch must not be counted.
  */
 export function recount(raw: RecountedBatch, dayOf: DayOf): Recount {
   const reading = readStored(raw, dayOf);
   return 'reason' in reading ? reading : { increments: countEvents(reading.events) };
 }
 
-/** A body that was inflated before, whatever limit was in force then. */
+/** Inflates a stored body, whatever limit was in force when it was received. */
 export function inflateStored({ body, encoding }: Pick<RawBatch, 'body' | 'encoding'>): Inflated {
   return inflate(body, encoding, inflatedBytesMax);
 }
 
-/** The accepted events of a stored body: the same as when it was accepted, or why they are not. */
+/** The accepted events of a stored body, the same as at intake; or the reason why they differ. */
 export function readStored(
   { body, encoding, accepted, rejected, excluded, invalidMetadata }: RecountedBatch,
   dayOf?: DayOf,
@@ -45,9 +45,9 @@ export function readStored(
   const reading = readBatch(inflated.body, dayOf, excluded);
   if (!reading.readable) return { reason: `${reading.code}: ${reading.detail}` };
   if (reading.events.length !== accepted || reading.rejected !== rejected) {
-    const now = `${reading.events.length} accepted and ${reading.rejected} refused`;
+    const now = `${reading.events.length} accepted and ${reading.rejected} rejected`;
     return {
-      reason: `recount_differs: the items read as ${now}, ${accepted} and ${rejected} when the batch came`,
+      reason: `recount_differs: ${now} items now, ${accepted} and ${rejected} when the batch was received`,
     };
   }
   return { events: reading.events };

@@ -15,9 +15,9 @@ import {
 } from './ports.ts';
 
 /**
- * Takes in a batch that another installation has taken in, as what it was there: under its id and
- * its time, with the same items accepted and refused. Where its body reads otherwise here, nothing
- * is stored: both sides would never agree.
+ * Accepts a batch of another installation as it was there: with its id and time, and with the same
+ * items accepted and rejected. If its body is read differently here, nothing is stored, because the
+ * counts of both installations could never agree.
  */
 export async function replay(
   submission: Submission,
@@ -61,11 +61,11 @@ function readAsAtSource(
   if (inflated.code !== undefined) return inflated;
   const reading = readBatch(inflated.body, dayOf, excluded);
   if (!reading.readable) {
-    return { code: 'replay_differs', detail: `The body cannot be read here: ${reading.detail}` };
+    return { code: 'replay_differs', detail: `The body is not valid here: ${reading.detail}` };
   }
   if (reading.events.length !== accepted || reading.rejected !== rejected) {
-    const here = `${reading.events.length} items are accepted and ${reading.rejected} refused`;
-    const detail = `Here ${here}, and ${accepted} and ${rejected} where it came from. Nothing was stored.`;
+    const here = `${reading.events.length} items are valid here and ${reading.rejected} are not`;
+    const detail = `${here}; the source accepted ${accepted} and rejected ${rejected}. Nothing was stored.`;
     return { code: 'replay_differs', detail };
   }
   const idempotency =

@@ -15,10 +15,10 @@ import {
   type StatsRow,
 } from './stats-formats.ts';
 
-/** By it Excel on Windows knows that a file of CSV is UTF-8. */
+/** Makes Excel on Windows read CSV as UTF-8. */
 const byteOrderMark = '\ufeff';
 
-/** Writes rows as text, piece by piece: `opening`, any number of `piece`, `closing`. */
+/** Writes rows as text: `opening`, any number of `piece`, `closing`. */
 export class StatsWriter {
   readonly #format: (typeof rowFormats)[StatsFormat];
   readonly #mark: string;
@@ -48,7 +48,7 @@ export class StatsWriter {
   }
 }
 
-/** Gathers counters, piece by piece, and the text of the answer. */
+/** Collects counters and builds the text of an answer. */
 export class StatsText {
   readonly #writer: StatsWriter;
   readonly #groups: Groups | undefined;
@@ -63,7 +63,7 @@ export class StatsText {
     this.#length = 0;
   }
 
-  /** UTF-16 code units of text so far; where there are groups, not more than those. */
+  /** UTF-16 code units of text so far; with groups, a lower bound. */
   get length(): number {
     return this.#length;
   }
@@ -73,7 +73,7 @@ export class StatsText {
     else this.#addPiece(rows);
   }
 
-  /** The whole answer. Nothing can be added then. */
+  /** The whole answer. Call it once, at the end. */
   text(): string {
     if (this.#groups !== undefined) this.#addPiece(this.#groups.rows());
     return this.#pieces.join('') + this.#writer.closing();
@@ -96,7 +96,7 @@ export class Groups {
     this.#groupBy = groupBy;
   }
 
-  /** Returns how many code units of names there are more. */
+  /** Returns the code units of the names of new groups. */
   add(rows: readonly StatsRow[]): number {
     let more = 0;
     const [hasDate, hasType, hasState] = dimensions.map((name) => this.#groupBy.includes(name));
@@ -112,7 +112,7 @@ export class Groups {
     return more;
   }
 
-  /** In the order of the rows. */
+  /** The sums in the order of rows. */
   rows(): StatsRow[] {
     const kept = dimensions.filter((name) => this.#groupBy.includes(name));
     return [...rowsOfIncrements(this.#increments)]

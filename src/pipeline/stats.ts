@@ -5,50 +5,50 @@ import type { CounterQuery, CounterReader } from './ports.ts';
 import { dimensions, type Dimension, type StatsFormat } from './stats-formats.ts';
 import { StatsText } from './stats-text.ts';
 
-/** What `/stats` is asked for. */
+/** A request to `/stats`. */
 export interface StatsRequest {
   readonly query: CounterQuery;
-  /** In the order of `dimensions`; undefined: every counter by itself. */
+  /** In the order of `dimensions`; undefined: one row per counter. */
   readonly groupBy: readonly Dimension[] | undefined;
   readonly format: StatsFormat;
   /** Whether CSV begins with a byte order mark. */
   readonly hasMark?: boolean;
 }
 
-/** Whether rows have to be added up for it, all of them before the first can be told. */
+/** Whether the answer sums rows, so that it needs all of them before its first row. */
 export function isSummed({ groupBy }: StatsRequest): boolean {
   return groupBy !== undefined && groupBy.length < dimensions.length;
 }
 
-/** Questions of no more days wait for none that look at more. */
+/** Queries of at most this many days do not wait for longer ones. */
 const fewDaysMax = 7;
 
 export function isOfManyDays({ query: { from, to } }: StatsRequest): boolean {
   return daysInRange(from, to) > fewDaysMax;
 }
 
-/** The versions of an answer that the caller has; `any`: whichever there is will do. */
+/** The versions of an answer that the caller has, from `If-None-Match`; `any`: `*`. */
 export type KnownVersions = readonly string[] | 'any';
 
 /**
- * An answer as text in UTF-8. `version` names its content: as long as it is the same, so is the
- * answer to the same request.
+ * An answer as text in UTF-8. `version` identifies its content: the same request with the same
+ * version has the same answer.
  */
 export type StatsAnswer =
-  /** The caller has it. */
+  /** The caller has this version. */
   | { readonly kind: 'unchanged'; readonly version: string | undefined }
   | { readonly kind: 'whole'; readonly version: string; readonly bytes: Uint8Array<ArrayBuffer> }
   | {
       readonly kind: 'stream';
       readonly version: string | undefined;
-      /** Made as they are taken. Whoever does not want all calls `return`. Fails where rows do. */
+      /** Produced on demand. Call `return` to stop early. `next` rejects if reading rows fails. */
       readonly pieces: AsyncIterableIterator<Uint8Array<ArrayBuffer>>;
     }
-  /** It would be larger than can be answered. */
+  /** The answer exceeds the size limit. */
   | { readonly kind: 'too_large' };
 
-/** Of the content alone: the same for any engine, before and after a restart or a rebuild. */
-export function versionOf(bytes: Uint8Array): string {
+/** A hash of the content: the same for any engine, before and after a restart or a rebuild. */
+function versionOf(bytes: Uint8Array): string {
   return createHash('sha256').update(bytes).digest('base64url').slice(0, 22);
 }
 
@@ -56,7 +56,7 @@ export function isKnown(known: KnownVersions, version: string | undefined): bool
   return known === 'any' || (version !== undefined && known.includes(version));
 }
 
-/** The whole answer, or the word that the caller has it. */
+/** The whole answer, or `unchanged` if the caller has its version. */
 export function wholeAnswer(
   bytes: Uint8Array<ArrayBuffer>,
   known: KnownVersions,
@@ -66,7 +66,7 @@ export function wholeAnswer(
   return { kind: 'whole', version, bytes };
 }
 
-/** Gathers an answer in memory, where it is not more than `bytesMax`. */
+/** Builds an answer of at most `bytesMax` bytes in memory. */
 export async function gatherStats(
   reader: CounterReader,
   { query, groupBy, format, hasMark }: StatsRequest,

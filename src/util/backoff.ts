@@ -1,9 +1,9 @@
-/** When to try again, and when to give up. */
+/** The limits of retries, with clock, sleep and randomness as arguments. */
 export interface Backoff {
-  /** Tries in all. */
+  /** The number of attempts, including the first. */
   readonly attemptsMax: number;
   readonly delayMsMax: number;
-  /** Milliseconds since 1970. No new try is begun after it. */
+  /** Milliseconds since 1970. No attempt begins after it. */
   readonly deadline: number;
   readonly now: () => number;
   readonly sleep: (milliseconds: number) => Promise<void>;
@@ -14,9 +14,8 @@ export interface Backoff {
 const firstDelayMs = 25;
 
 /**
- * Waits before the next try, `attempts` having been made: anything from nothing to a bound that
- * doubles, so that those who collided do not collide again ("full jitter"). False where no try is
- * left or there is no time for one.
+ * Waits before the next attempt: exponential backoff with full jitter. `attempts` is the number made
+ * so far. Returns false if no attempt is left or the deadline comes first.
  */
 export async function waitForRetry(backoff: Backoff, attempts: number): Promise<boolean> {
   if (attempts >= backoff.attemptsMax) return false;

@@ -1,11 +1,10 @@
 /**
- * How often something took how long, in fixed buckets. The numbers lie in memory that two threads
- * may share: one observes, the others read, and may see an observation in one number before they
- * see it in another.
+ * A histogram of durations with fixed buckets, in memory that threads can share: one observes, the
+ * others read. A reader may see an observation in one number before it sees it in another.
  */
 export class Histogram {
   readonly #bounds: readonly number[];
-  /** The observations of each bucket, those beyond all bounds, and the sum. */
+  /** The count of each bucket, the count above all bounds, and the sum. */
   readonly #numbers: Float64Array;
 
   /** @param bounds upper ends of the buckets, ascending, in seconds. */
@@ -24,7 +23,7 @@ export class Histogram {
     numbers[sumAt] = (numbers[sumAt] ?? 0) + seconds;
   }
 
-  /** `buckets` as Prometheus has them: each holds those below it too, and the last all. */
+  /** `buckets` are cumulative, as in Prometheus. */
   read(): HistogramReading {
     let count = 0;
     const buckets = [...this.#bounds, Infinity].map((through, index) => {
@@ -47,7 +46,7 @@ export function histogramMemory(bounds: readonly number[]): SharedArrayBuffer {
   return new SharedArrayBuffer((bounds.length + 2) * Float64Array.BYTES_PER_ELEMENT);
 }
 
-/** From a tenth of a millisecond, which a sync of a good disk takes, to ten seconds. */
+/** Bounds in seconds, from a fast disk's sync (0.1 ms) to 10 s. */
 export const durationBounds: readonly number[] = [
   0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10,
 ];

@@ -1,6 +1,6 @@
 /**
- * The results in the order of the inputs, at most `width` being worked on at a time. After an error
- * no more are begun.
+ * Maps the inputs with at most `width` calls at a time; the results are in the order of the inputs.
+ * After an error it starts no further calls.
  */
 export async function inParallel<T, R>(
   width: number,

@@ -254,7 +254,7 @@ function describeBound(installations: readonly (() => Promise<Installation>)[]):
         field: null,
         code: beyond,
         message:
-          'the item would begin a new counter, and 2023-06-16 has as many as a day may have; send types and states that the day has, or have the bound raised',
+          'the item needs a new counter, and 2023-06-16 has reached its limit of counters; use types and states that the day has, or raise the limit',
       });
     }
   });
@@ -277,14 +277,14 @@ needs('Java').describe('on AWS', () => {
   const batch = (...types: string[]) =>
     batchOf(types.map((type) => ({ type, state: 'on', timestamp: '2023-06-16T13:00:00Z' })));
 
-  it('what was excluded lies beside the body, and a body without it is not read', async () => {
+  it('over-limit items are stored beside the body, which is not read without them', async () => {
     const store = await createStore(aws);
     const engine = new AwsEngine(aws, store, start, { countersPerDayMax: 2 });
     await engine.intake.accept(batch('a', 'b', 'c', 'a', 'd'));
     const [raw] = await listAll(engine.rawStore);
     expect(raw).toMatchObject({ accepted: 3, rejected: 2, excluded: [2, 4] });
     const rawKey = rawKeyOf(raw?.batchId ?? '', start);
-    // A listing tells of it too: what is exported can be replayed as it was counted.
+    // A listing has them, too, so that an exported batch is replayed as it was counted.
     expect((await s3RawStore(aws.s3, store.bucket).head(rawKey))?.details.excluded).toEqual([2, 4]);
     const Key = `excluded/${new Date(start).toISOString()}-${raw?.batchId ?? ''}.json`;
     await aws.s3.send(new DeleteObjectCommand({ Bucket: store.bucket, Key }));

@@ -274,7 +274,7 @@ function describeContract(installations: Installations): void {
   });
 
   describe('names of any kind', () => {
-    it.concurrent('are told apart, counted and shown alike', () => {
+    it.concurrent('are distinguished, counted and shown alike', () => {
       return checkAll(oddNames, installations, (_, open) => askOfNames(open));
     });
   });

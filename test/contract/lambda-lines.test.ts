@@ -100,7 +100,7 @@ describe('an invocation writes one line of metrics', () => {
     ]);
   });
 
-  it('of messages: what was counted, repeated and parked', async () => {
+  it('of messages: what was counted, repeated and dead-lettered', async () => {
     const lambdas = await Lambdas.create(aws, powertools);
     const seen = output();
     await post(lambdas, batch(item, item));

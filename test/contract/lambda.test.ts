@@ -170,10 +170,10 @@ describe('a dead letter that is put back', () => {
     const { Messages: [letter] = [] } = await aws.sqs.send(
       new ReceiveMessageCommand({ QueueUrl: deadLetterQueueUrl, MessageAttributeNames: ['All'] }),
     );
-    const told = letter?.MessageAttributes ?? {};
-    expect(told['original_message_id']?.StringValue).toBe('old');
-    expect(told['first_failed_at']?.StringValue).toBe('2026-01-01T00:00:00.000Z');
-    expect(told['failed_at']?.StringValue).not.toBe('2026-01-01T00:00:00.000Z');
+    const attributes = letter?.MessageAttributes ?? {};
+    expect(attributes['original_message_id']?.StringValue).toBe('old');
+    expect(attributes['first_failed_at']?.StringValue).toBe('2026-01-01T00:00:00.000Z');
+    expect(attributes['failed_at']?.StringValue).not.toBe('2026-01-01T00:00:00.000Z');
   });
 });
 
@@ -245,7 +245,7 @@ describe('settings', () => {
       'MAX_RECEIVES must be a whole number of at least 1, not 0.',
     );
     expect(() => ingestFunction({ ...environment, ITEMS_PER_MESSAGE: 'all' })).toThrow(
-      'Items per message are packed or a whole number from 1 to 10000, not "all".',
+      'Items per message must be packed or a whole number from 1 to 10000, not "all".',
     );
     expect(() => queryFunction({ ...environment, DAY_ZONE: 'Mars' })).toThrow(/Mars/);
   });
@@ -380,7 +380,7 @@ describe('with tokens', () => {
     expect([...statuses].sort()).toEqual([200, 204, 400, 401, 403, 404, 405, 415]);
   });
 
-  it('nobody is let in while the tokens cannot be read, and told to come again', async () => {
+  it('all requests are refused with Retry-After while the tokens cannot be read', async () => {
     isDown = true;
     const fresh = await Lambdas.create(aws, { TOKENS_SECRET_ARN: 'arn:aws:secretsmanager:tokens' });
     const answer = await send(fresh, [item], bearer('g'));

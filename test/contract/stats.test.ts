@@ -149,11 +149,11 @@ function describeStats(starts: readonly (() => Promise<Engine>)[]): void {
             const key = JSON.stringify(names.map((name) => row[name]));
             sums.set(key, (sums.get(key) ?? 0) + Number(row['count']));
           }
-          const told = groups.map((row) => [
+          const received = groups.map((row) => [
             JSON.stringify(names.map((name) => row[name])),
             Number(row['count']),
           ]);
-          expect(new Map(told as [string, number][])).toEqual(sums);
+          expect(new Map(received as [string, number][])).toEqual(sums);
           for (const row of groups) expect(Object.keys(row)).toEqual([...names, 'count']);
         }
       },
@@ -328,7 +328,7 @@ function describeStats(starts: readonly (() => Promise<Engine>)[]): void {
   });
 
   describe('for pages of other origins', () => {
-    it('the headers may be read, and caches are told of the origin', async () => {
+    it('pages may read the headers, and Vary names the origin', async () => {
       const { headers } = await ask('/stats?date=2023-06-16', { origin: 'https://app.example' });
       expect(headers['vary']).toBe('Accept, Accept-Encoding, Origin');
       const exposed = String(headers['access-control-expose-headers']).split(', ');
@@ -353,7 +353,7 @@ function describeStats(starts: readonly (() => Promise<Engine>)[]): void {
       ['/stats?date=2023-06-16&type=%zz', 'invalid_filter'],
       ['/stats-html?date=2023-06-16&type=x', 'unknown_parameter'],
       ['/stats?date=2023-06-16&format=xlsx', 'invalid_format'],
-    ])('is told, and kept by no cache: %s', async (path, code) => {
+    ])('has its code, and is not cached: %s', async (path, code) => {
       const answer = await ask(path);
       expect(answer.status).toBe(400);
       expect(json(answer)).toMatchObject({ code });

@@ -5,7 +5,7 @@ import { fieldBytesMax } from '../device-event.ts';
 import { skipJsonString, skipJsonValue, skipSpace } from './json-skipper.ts';
 import { dateNumberAt, endOfTimestamp, minuteOfDayAt } from './timestamp-bytes.ts';
 
-/** Told instead of a number of items where the general path, `readBatch`, has to look at a body. */
+/** Returned when the fast path cannot handle the body; use the slow path, `readBatch`. */
 export const needsSlowPath = -1;
 
 const quote = 0x22;
@@ -28,7 +28,7 @@ const keys = {
 const member = { other: 0, type: 1, state: 2, timestamp: 3 } as const;
 type Member = (typeof member)[keyof typeof member];
 
-/** How members of ours begin where there is no white space, as words of four bytes. */
+/** The beginnings of our members without white space, as words of four bytes. */
 const [typeHead, typeHead2] = words('"type":"') as [number, number];
 const [stateHead, stateHead2] = words('"state":') as [number, number];
 const [timestampHead, timestampHead2, timestampHead3] = words('"timestamp":') as [
@@ -43,36 +43,37 @@ function words(text: string): readonly number[] {
   return Array.from({ length: bytes.length / 4 }, (_, index) => bytes.readInt32LE(4 * index));
 }
 
-/** The depth of an item's members: the document, the list, the item. */
+/** The depth of an item's members: document, list, item. */
 const itemDepth = 3;
 
 /**
- * Reads bodies of the common shape, all items valid, from their bytes, and builds no object: any
- * order of members, white space, and members that are not ours, but none of ours twice; names in
- * ASCII without escapes; timestamps such as `2023-06-16T13:00:00Z`. What it does not take for
- * plain says nothing of a body; what it takes, `readBatch` takes too, with the same events (a
- * fuzz proves that). A body is scanned as a whole before any of it is counted.
+ * The fast path for reading a batch: scans the bytes and builds no objects. It handles bodies whose
+ * items are all valid, with names in ASCII without escapes and timestamps such as
+ * `2023-06-16T13:00:00Z`; the members may have any order, white space and other members between
+ * them, but no duplicates. It declines every other body, which may still be valid. What it accepts,
+ * `readBatch` accepts with the same events (a differential fuzz test checks this). Call `scan`, and
+ * then `newCounters` and `count`, before the next `scan`.
  */
 export class BatchScanner {
   readonly #counters: CounterTable;
   readonly #dayOfUtc: DayOfUtc | undefined;
-  /** The counters of the items of the last scan. */
+  /** The counter numbers of the items of the last scan. */
   #numbers = new Int32Array(1024);
   #items = 0;
-  /** Of the buffer of the bytes that are scanned, from their first byte on. */
+  /** A view of the scanned bytes. */
   #view: DataView = new DataView(new ArrayBuffer(0));
   #viewed: Uint8Array | undefined;
   #member: Member = member.other;
 
-  /** @param dayOfUtc the day on which an item counts; undefined: the one that is written. */
+  /** @param dayOfUtc the day rule; undefined: the date as written. */
   constructor(counters: CounterTable, dayOfUtc?: DayOfUtc) {
     this.#counters = counters;
     this.#dayOfUtc = dayOfUtc;
   }
 
   /**
-   * How many items the body `bytes[from, to)` has; `notPlain` where it is not of the common shape,
-   * one is invalid, or there is no room for a new counter.
+   * Returns the number of items of the body `bytes[from, to)`, or `needsSlowPath`, also if the
+   * counter table is full.
    */
   scan(bytes: Uint8Array, from: number, to: number): number {
     if (this.#viewed !== bytes) {
@@ -101,17 +102,17 @@ export class BatchScanner {
     return hasList && skipSpace(bytes, at + 1, to) === to ? this.#items : needsSlowPath;
   }
 
-  /** The counters of the last scan, of a body that was plain, that are not admitted; each once. */
+  /** The distinct counters of the last scan that are not admitted yet. */
   newCounters(): readonly number[] {
     return this.#counters.newCounters(this.#numbers, this.#items);
   }
 
-  /** Adds the items of the last scan, of a body that was plain, to their counters. */
+  /** Adds the items of the last scan to their counters. */
   count(): void {
     this.#counters.addEach(this.#numbers, this.#items);
   }
 
-  /** From the list's bracket to the place behind it; -1 where it is not plain. */
+  /** Scans the list; returns the index after it, or -1. */
   #scanList(bytes: Uint8Array, from: number, to: number): number {
     if (bytes[from] !== openBracket) return -1;
     let at = skipSpace(bytes, from + 1, to);
@@ -128,7 +129,7 @@ export class BatchScanner {
     }
   }
 
-  /** From the item's brace to the place behind it, its counter noted; -1 where it is not plain. */
+  /** Scans an item and records its counter; returns the index after it, or -1. */
   #scanItem(bytes: Uint8Array, from: number, to: number): number {
     let typeAt = 0;
     let typeBytes = 0;
@@ -140,7 +141,7 @@ export class BatchScanner {
     const view = this.#view;
     for (;;) {
       let found: Member;
-      // Without white space, as nearly all write it, four bytes at once tell which member it is.
+      // Without white space, the usual form, comparing words identifies the member.
       const word = at + longestHeadBytes < to ? view.getInt32(at, true) : 0;
       if (word === typeHead && view.getInt32(at + 4, true) === typeHead2) {
         found = member.type;
@@ -214,8 +215,8 @@ export class BatchScanner {
   }
 
   /**
-   * Reads any key and what stands between it and its value: behind the opening quote of a member
-   * of ours, or where another's value begins; -1 where it is not plain. `#member` says which it is.
+   * Reads a key in any form and sets `#member`. Returns the index after the opening quote of the
+   * value of one of our members, or the index of another member's value; or -1.
    */
   #readKey(bytes: Uint8Array, from: number, to: number): number {
     const at = skipSpace(bytes, from, to);
@@ -233,7 +234,7 @@ export class BatchScanner {
   }
 }
 
-/** Whether a key, with its quotes, stands at a place. */
+/** Whether the key, with its quotes, is at `at`. */
 function isKey(bytes: Uint8Array, at: number, to: number, key: Uint8Array): boolean {
   const { length } = key;
   if (at + length > to) return false;
@@ -256,7 +257,7 @@ const isWithinName = Uint8Array.from({ length: 256 }, (_, byte) =>
   byte >= space && byte <= 0x7e && byte !== quote && byte !== backslash ? 1 : 0,
 );
 
-/** The place of a name's closing quote; -1 where it is not 1 to 128 bytes of plain text. */
+/** The index of a name's closing quote; -1 unless it is 1 to 128 bytes of unescaped ASCII. */
 function endOfName(bytes: Uint8Array, from: number, to: number): number {
   const end = Math.min(to, from + fieldBytesMax + 1);
   let at = from;
@@ -267,12 +268,12 @@ function endOfName(bytes: Uint8Array, from: number, to: number): number {
   return bytes[from] === space || bytes[at - 1] === space ? -1 : at;
 }
 
-/** Behind the key, which must have no escapes: it could be one of ours in disguise. */
+/** Skips a key without escapes: an escaped key could be one of ours. */
 function skipOtherKey(bytes: Uint8Array, at: number, to: number): number {
   return skipJsonString(bytes, at, to, false);
 }
 
-/** Behind a colon and the space around it, where something stands; -1 where there is none. */
+/** Skips a colon with white space around it; -1 if there is no colon or nothing follows. */
 function skipColon(bytes: Uint8Array, from: number, to: number): number {
   if (from < 0) return -1;
   let at = skipSpace(bytes, from, to);

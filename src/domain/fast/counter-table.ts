@@ -2,56 +2,55 @@ import { addIncrement, mergeIncrements, rowsOfIncrements, type Increments } from
 import type { Counter } from '../day-bound.ts';
 
 export interface CounterTableLimits {
-  /** So many counters are known at the most, */
+  /** The most counters in the table. */
   readonly countersMax: number;
-  /** with so many bytes of names. */
+  /** The most bytes of their names. */
   readonly keyBytesMax: number;
 }
 
-/** Told instead of a counter's number where there is no room for another one. */
+/** Returned instead of a counter's number when the table cannot hold a new counter. */
 export const tableFull = -1;
 
 const none: readonly number[] = [];
-/** Whether it is known of a counter that it may be counted; `asked`: within one question. */
+/** Whether the limit of its day admits a counter; `asked`: temporarily, to list it once. */
 const admission = { unknown: 0, admitted: 1, asked: 2 } as const;
 
-/** A lookup that meets more others than this gives up: chosen names must not make it slow. */
+/** A lookup gives up after this many probes, so that adversarial names cannot make it slow. */
 const probesMax = 32;
 
 /**
- * Increments by counter, for the names that `BatchScanner` takes: found by their bytes, without a
- * string being made. An open-addressing hash table in typed arrays; its hash begins with a random
- * number, so that nobody can choose names that collide. Counters of any other names can be added
- * as a tally. A known counter has a number, until `clear`. With it is remembered whether the counter
- * was admitted, so that this need not be asked again.
+ * Increments by counter, for the names that `BatchScanner` reads: a lookup by bytes that creates no
+ * strings. An open-addressing hash table in typed arrays, with a random seed against chosen
+ * collisions. `addIncrements` adds counters with any names. Each counter in the table has a number
+ * until `clear`, and a flag whether the limit of its day admits it.
  */
 export class CounterTable {
   readonly #limits: CounterTableLimits;
   readonly #seed: number;
-  /** Numbers of counters plus 1, by hash; 0 where there is none. Twice as many as counters. */
+  /** Counter numbers plus 1, by hash; 0: empty. At least twice as many slots as counters. */
   readonly #slots: Int32Array;
   readonly #hashes: Int32Array;
   readonly #dates: Int32Array;
   readonly #typeBytes: Uint8Array;
   readonly #stateBytes: Uint8Array;
   readonly #keyAt: Int32Array;
-  /** The bytes of type and state, end to end. */
+  /** The bytes of all types and states. */
   readonly #keys: Buffer;
   readonly #keyView: DataView;
   readonly #counts: Float64Array;
-  /** The numbers of those that have increments. */
+  /** The numbers of the counters with increments. */
   readonly #touched: Int32Array;
   #touchedCount = 0;
   readonly #admissions: Uint8Array;
-  /** How many of those that are known are not admitted. */
+  /** The number of counters in the table that are not admitted. */
   #unadmittedCount = 0;
   #known = 0;
   #keyBytes = 0;
-  /** What was added by `addTally`. */
+  /** From `addIncrements`. */
   #otherIncrements: Increments = new Map();
   #otherSize = 0;
 
-  /** @param random a whole number below 2^32 that nobody else knows. */
+  /** @param random a secret whole number below 2^32. */
   constructor(limits: CounterTableLimits, random: number) {
     const { countersMax, keyBytesMax } = limits;
     this.#limits = limits;
@@ -69,15 +68,14 @@ export class CounterTable {
     this.#admissions = new Uint8Array(countersMax);
   }
 
-  /** How many counters have increments since the last `clear`, or a few more. */
+  /** The number of counters with increments since the last `clear`; some may be counted twice. */
   get size(): number {
     return this.#touchedCount + this.#otherSize;
   }
 
   /**
-   * The number of the counter with a date (as the whole number YYYYMMDD) and the names that
-   * stand at two places of `bytes`, 1 to 128 bytes of ASCII each; `noRoom` where it is not known
-   * and cannot be.
+   * Finds or adds the counter with a date (as the number YYYYMMDD) and two names in `bytes`, 1 to
+   * 128 bytes of ASCII each. Returns its number, or `tableFull`.
    */
   find(
     bytes: Uint8Array,
@@ -121,7 +119,7 @@ export class CounterTable {
     }
   }
 
-  /** Those of the first `length` counters of a list that are not admitted, each once, in order. */
+  /** The distinct counters among the first `length` of a list that are not admitted, in order. */
   newCounters(numbers: Int32Array, length: number): readonly number[] {
     if (this.#unadmittedCount === 0) return none;
     const found: number[] = [];
@@ -135,13 +133,13 @@ export class CounterTable {
     return found;
   }
 
-  /** Remembers of counters that are not admitted that they are. */
+  /** Marks counters as admitted. They must not be admitted yet. */
   admit(numbers: readonly number[]): void {
     for (const number of numbers) this.#admissions[number] = admission.admitted;
     this.#unadmittedCount -= numbers.length;
   }
 
-  /** Which are admitted has to be asked again. */
+  /** Marks all counters as not admitted. */
   forgetAdmissions(): void {
     this.#admissions.fill(admission.unknown);
     this.#unadmittedCount = this.#known;
@@ -175,7 +173,7 @@ export class CounterTable {
     return increments;
   }
 
-  /** Sets all increments to 0. Names stay known for the next time, unless they fill half the room. */
+  /** Sets all increments to 0. Keeps the counters, unless they fill half of the table. */
   clear(): void {
     for (let index = 0; index < this.#touchedCount; index++) {
       this.#counts[this.#touched[index] as number] = 0;
@@ -259,7 +257,7 @@ export class CounterTable {
   }
 }
 
-/** Compares four bytes at once, the last four perhaps once more. */
+/** Compares four bytes at a time; the last four may overlap. */
 function isSame(a: DataView, aAt: number, b: DataView, bAt: number, bytes: number): boolean {
   if (bytes < 4) {
     for (let at = 0; at < bytes; at++)

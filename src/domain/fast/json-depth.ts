@@ -2,8 +2,8 @@ const quote = 0x22;
 const backslash = 0x5c;
 
 /**
- * Whether arrays and objects in a JSON text nest deeper than `depthMax`. Brackets within strings
- * do not count. The text need not be valid JSON; a parser says that afterwards.
+ * Whether a JSON text is nested deeper than `depthMax`, ignoring brackets in strings. The text need
+ * not be valid JSON; a parser checks that afterwards.
  */
 export function isNestedDeeperThan(text: Uint8Array, depthMax: number): boolean {
   let depth = 0;
@@ -12,7 +12,7 @@ export function isNestedDeeperThan(text: Uint8Array, depthMax: number): boolean 
     if (byte === quote) {
       at = endOfString(text, at);
     } else if ((byte | 0x20) === 0x7b) {
-      // `[` or `{`: they differ in that one bit, as `]` and `}` do.
+      // `[` or `{`: they differ only in the bit 0x20, as `]` and `}` do.
       if (++depth > depthMax) return true;
     } else if ((byte | 0x20) === 0x7d) {
       depth--;

@@ -1,7 +1,7 @@
 /*
- * Finds the end of JSON in ASCII, by the grammar of RFC 8259. Each function takes the place where
- * something should begin and returns the place behind it, or -1 where it is not sound or not
- * whole before `to`, or holds a byte above 127: whether that is UTF-8 is for others to say.
+ * Finds the ends of JSON values in ASCII, by the grammar of RFC 8259. Each function takes the index
+ * where a value begins and returns the index after it, or -1 if it is invalid, incomplete before
+ * `to`, or has a byte above 127 (the slow path checks UTF-8).
  */
 
 const quote = 0x22;
@@ -15,7 +15,7 @@ const closeBracket = 0x5d;
 const openBrace = 0x7b;
 const closeBrace = 0x7d;
 
-/** Behind the white space, of which there may be none: never -1. */
+/** Skips optional white space; never -1. */
 export function skipSpace(bytes: Uint8Array, from: number, to: number): number {
   let at = from;
   while (at < to) {
@@ -26,7 +26,7 @@ export function skipSpace(bytes: Uint8Array, from: number, to: number): number {
   return at;
 }
 
-/** @param depthMax how many arrays and objects may lie in each other there. */
+/** @param depthMax how deep the value may be nested. */
 export function skipJsonValue(
   bytes: Uint8Array,
   from: number,
@@ -53,7 +53,7 @@ export function skipJsonValue(
   }
 }
 
-/** @param allowsEscapes whether there may be any. */
+/** @param allowsEscapes whether the string may have escapes. */
 export function skipJsonString(
   bytes: Uint8Array,
   from: number,
@@ -73,7 +73,7 @@ export function skipJsonString(
   return -1;
 }
 
-/** How long an escape is behind its backslash; 0 where it is none. */
+/** The length of an escape after its backslash; 0 if it is invalid. */
 function escapeLength(bytes: Uint8Array, at: number, to: number): number {
   const letter = bytes[at] as number;
   if (letter !== 0x75) return '"\\/bfnrt'.includes(String.fromCharCode(letter)) ? 1 : 0;
@@ -130,7 +130,7 @@ function skipWord(bytes: Uint8Array, from: number, to: number, word: string): nu
 
 function skipNumber(bytes: Uint8Array, from: number, to: number): number {
   let at = bytes[from] === minus ? from + 1 : from;
-  // No digit may follow a leading zero; what else follows is seen by the caller.
+  // No digit may follow a leading zero; the caller checks what follows the number.
   at = at < to && bytes[at] === 0x30 ? at + 1 : skipDigits(bytes, at, to);
   if (at < 0) return -1;
   if (at < to && bytes[at] === point) at = skipDigits(bytes, at + 1, to);
@@ -143,7 +143,7 @@ function skipNumber(bytes: Uint8Array, from: number, to: number): number {
   return at;
 }
 
-/** One digit or more. */
+/** Skips one or more digits. */
 function skipDigits(bytes: Uint8Array, from: number, to: number): number {
   let at = from;
   while (at < to && isDigit(bytes[at] as number)) at++;

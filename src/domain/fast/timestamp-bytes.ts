@@ -4,13 +4,12 @@ import { isDay } from '../timestamp.ts';
 const wholeSecondsBytes = 19;
 
 /**
- * The end of a timestamp such as `2023-06-16T13:00:00Z` or `2023-06-16T13:00:00.000Z`, its time one
- * that the clock has, but for leap seconds; -1 where there is none before `to`. Its date is not
- * looked at.
+ * The end of a timestamp such as `2023-06-16T13:00:00Z` or `2023-06-16T13:00:00.000Z` with a valid
+ * time and no leap second; -1 if there is none before `to`. It does not check the date.
  */
 export function endOfTimestamp(bytes: Uint8Array, view: DataView, at: number, to: number): number {
   if (at + wholeSecondsBytes >= to) return -1;
-  // 'T' and the hour, then '::' and what stands around it.
+  // `T13:` and `:00:` as words: the outer bytes are the separators.
   const hour = view.getInt32(at + 10, true);
   const minute = view.getInt32(at + 13, true);
   if ((hour & 0xff0000ff) !== 0x3a000054 || (minute & 0xff0000ff) !== 0x3a00003a) return -1;
@@ -27,8 +26,8 @@ export function endOfTimestamp(bytes: Uint8Array, view: DataView, at: number, to
 }
 
 /**
- * The date that is written as `YYYY-MM-DD` at a place, as the number YYYYMMDD; 0 where none is.
- * There must be ten bytes.
+ * The date `YYYY-MM-DD` at `at`, as the number YYYYMMDD; 0 if there is no valid date. At least ten
+ * bytes must follow.
  */
 export function dateNumberAt(view: DataView, at: number): number {
   const monthAndDashes = view.getInt32(at + 4, true);
@@ -40,17 +39,17 @@ export function dateNumberAt(view: DataView, at: number): number {
   return year <= 9999 && isDay(year, month, day) ? year * 10_000 + month * 100 + day : 0;
 }
 
-/** The minute of the day of a timestamp that `endOfTimestamp` has found an end of. */
+/** The minute of the day of a timestamp that `endOfTimestamp` has checked. */
 export function minuteOfDayAt(view: DataView, at: number): number {
   return 60 * twoDigits(view.getUint16(at + 11, true)) + twoDigits(view.getUint16(at + 14, true));
 }
 
-/** The number that the two bytes in the middle of a word make. */
+/** The number of the two digits in the middle of a word. */
 function middleNumber(word: number): number {
   return twoDigits((word >>> 8) & 0xffff);
 }
 
-/** The number that two digits make; 10,000 and more where one is none. */
+/** The number of two digits; 10,000 for other bytes. */
 function twoDigits(pair: number): number {
   const tens = (pair & 0xff) - 0x30;
   const ones = (pair >>> 8) - 0x30;

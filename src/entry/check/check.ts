@@ -213,7 +213,7 @@ class CheckedServer {
       const text = await readText(response, answerBytesMax);
       return { status: response.status, text, body: parseObject(text) };
     } catch (error) {
-      return failed(absence(this.url, describeFailure(error, requestMsMax).reason));
+      return failed(absence(this.url, describeFailure(error, requestMsMax)));
     }
   }
 }

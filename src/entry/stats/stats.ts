@@ -131,7 +131,7 @@ async function get(
     const text = await readText(response, answerBytesMax);
     return { status: response.status, location, text };
   } catch (error) {
-    throw new Error(absence(url, describeFailure(error, requestMsMax).reason), { cause: error });
+    throw new Error(absence(url, describeFailure(error, requestMsMax)), { cause: error });
   }
 }
 

@@ -13,7 +13,7 @@ import { RateLimiter } from './rate-limiter.ts';
 export type AccessDecision = AccessGranted | AccessDenied;
 
 export interface AccessGranted {
-  /** The token's name; empty where nobody need say who they are. */
+  /** The name of the token; empty where no token is required. */
   readonly caller: string;
   readonly rate?: RateLimit | undefined;
   readonly problem?: never;
@@ -21,13 +21,13 @@ export interface AccessGranted {
 
 export interface AccessDenied {
   readonly problem: Problem;
-  /** What `WWW-Authenticate` says beside the realm. */
+  /** The parameters of `WWW-Authenticate` after the realm. */
   readonly challenge?: string | undefined;
 }
 
-/** Says who asks, and whether they may do one of these things. Asked once for each request. */
+/** Authenticates and authorises requests. Called once for each request. */
 export interface Access {
-  /** Whether whoever shows no token is refused. */
+  /** Whether requests without a token are refused. */
   requiresToken(): boolean;
   admit(
     authorization: string | undefined,
@@ -35,16 +35,16 @@ export interface Access {
   ): AccessDecision | Promise<AccessDecision>;
 }
 
-/** One that knows at once. */
+/** Decides synchronously. */
 export interface ImmediateAccess extends Access {
   admit(authorization: string | undefined, scopes: readonly Scope[]): AccessDecision;
-  /** Takes an admission back: the same request will be asked about again. */
+  /** Undoes the rate limit of an admission, because `admit` will be called for the request again. */
   refund(admitted: AccessGranted): void;
 }
 
 /** Tokens by their hashes. */
 export class TokenTable {
-  /** Whether nobody has ever made a token. Where all were taken away again, nobody has one. */
+  /** Whether no token has ever been created. False after the last one is revoked. */
   readonly isUnset: boolean;
   readonly #tokens: ReadonlyMap<string, Token>;
 
@@ -58,23 +58,22 @@ export class TokenTable {
   }
 
   /**
-   * What is looked up is a hash, of which nobody can choose a part: how long it takes tells
-   * nothing of any token.
+   * Finds a token by its text. The lookup is by hash, so its timing reveals nothing.
    */
   find(text: string): Token | undefined {
     return text.length > tokenCharactersMax ? undefined : this.#tokens.get(tokenHash(text));
   }
 }
 
-/** Where tokens are kept that take time to read. */
+/** A remote store of tokens. */
 export interface TokenSource {
-  /** The tokens as they are known; they may be some minutes old. */
+  /** The cached tokens; they may be some minutes old. */
   known(): Promise<readonly Token[]>;
-  /** Asked after a token that those refuse: it may be newer than they are. */
+  /** Called for a token that the cached ones refuse: it may be newer than the cache. */
   refreshed(): Promise<readonly Token[]>;
 }
 
-/** Admits requests that show one of the tokens as `Authorization: Bearer …` (RFC 6750). */
+/** Admits requests with a known token as `Authorization: Bearer …` (RFC 6750). */
 export function tokenAccess(source: TokenSource, now: () => number = Date.now): Access {
   let known: readonly Token[] = [];
   let table = new TokenTable(known);
@@ -100,18 +99,18 @@ export function tokenAccess(source: TokenSource, now: () => number = Date.now): 
   };
 }
 
-export interface ServerAccessOptions {
-  /** The tokens of now. */
+interface ServerAccessOptions {
+  /** The current tokens. */
   readonly tokens: () => TokenTable;
-  /** Whether anybody is let in as long as nobody has ever made a token. */
+  /** Whether access is open until the first token is created. */
   readonly isOpenWithoutTokens: boolean;
-  /** For tokens that have none of their own, and for all together who need none. */
+  /** The rate limit of tokens without their own, and of all requests together in open access. */
   readonly rate?: RateLimit | undefined;
   readonly now?: () => number;
   readonly limiter?: RateLimiter;
 }
 
-/** For one process: by token where there are any, and each caller no faster than is allowed. */
+/** Access for one process: by token if there are any, with rate limits by caller. */
 export function serverAccess(options: ServerAccessOptions): ImmediateAccess {
   const { tokens, isOpenWithoutTokens, now = Date.now, limiter = new RateLimiter() } = options;
   const openGrant: AccessGranted = { caller: '', rate: options.rate };
@@ -133,7 +132,7 @@ export function serverAccess(options: ServerAccessOptions): ImmediateAccess {
   };
 }
 
-/** Where nobody has to say who they are. */
+/** Access without authentication. */
 export const openAccess: ImmediateAccess = {
   requiresToken: () => false,
   admit: () => anonymous,
@@ -155,30 +154,30 @@ function admitByToken(
 ): AccessDecision {
   const text = bearerToken(authorization);
   if (text === undefined)
-    return { problem: unauthorized('Send a token: Authorization: Bearer ….') };
+    return { problem: unauthorized('Send a bearer token: Authorization: Bearer TOKEN.') };
   const token = table.find(text);
-  if (token === undefined) return invalidToken('The token is not known here.');
+  if (token === undefined) return invalidToken('The token is unknown or revoked.');
   if (token.expiresAt !== undefined && token.expiresAt <= now) {
     return invalidToken('The token has expired.');
   }
   if (scopes.some((scope) => token.for.includes(scope))) {
     return { caller: token.name, rate: token.rate ?? rate };
   }
-  const detail = `The token is for ${token.for.join(' and ')}, and this takes one for ${scopes.join(' or ')}.`;
+  const detail = `The token has the scope ${token.for.join(' and ')}; this request needs ${scopes.join(' or ')}.`;
   return {
     problem: { code: 'forbidden', detail },
     challenge: `error="insufficient_scope", scope="${scopes.join(' ')}"`,
   };
 }
 
-/** The answer to one who is not admitted. Source of the challenge: RFC 6750, section 3. */
+/** The answer to a denied request. Source of the challenge: RFC 6750, section 3. */
 export function refusalAnswer({ problem, challenge }: AccessDenied): Answer {
   if (problem.code === 'too_many_requests') return problemAnswer(problem);
   const more = challenge === undefined ? '' : `, ${challenge}`;
   return problemAnswer(problem, { 'www-authenticate': `Bearer realm="device-pipeline"${more}` });
 }
 
-/** Scopes of what anybody may do who has a token at all. */
+/** For routes that accept any token. */
 export const anyScope = allScopes;
 export const ingestScope: readonly Scope[] = ['ingest'];
 export const replayScope: readonly Scope[] = ['replay'];
@@ -192,6 +191,6 @@ function unauthorized(detail: string): Problem {
 }
 
 function tooManyRequests({ perSecond, burst }: RateLimit, retryAfterSeconds: number): AccessDenied {
-  const detail = `More than ${perSecond} requests a second (${burst} at once) come from you. Send this one again later.`;
+  const detail = `You exceed your rate limit of ${perSecond} requests per second (${burst} at once). Send this request again later.`;
   return { problem: { code: 'too_many_requests', detail, retryAfterSeconds } };
 }

@@ -2,7 +2,7 @@ import { BlockList, isIP } from 'node:net';
 
 import type { Problem } from '../../domain/problem.ts';
 
-/** Whether requests for this host, as the `Host` header has it, may be answered without a token. */
+/** Whether requests with this `Host` header may be answered without a token. */
 export type HostRule = (host: string | undefined) => boolean;
 
 const loopback = new BlockList();
@@ -10,10 +10,10 @@ loopback.addSubnet('127.0.0.0', 8, 'ipv4');
 loopback.addAddress('::1', 'ipv6');
 
 /**
- * Keeps out DNS rebinding: a web page whose name is made to point to this machine has that name in
- * `Host`, and to its browser the answers are of its own origin. Allowed are `localhost`, the given
- * names, and addresses, to which no name can be made to point: those of loopback, and any where the
- * server listens on another one than that. A request without a host is of no browser.
+ * Prevents DNS rebinding: an attacker points the name of their web page to this machine, so that
+ * the browser treats the server's answers as same-origin; `Host` then has that name. Allowed are
+ * `localhost`, the given names and IP addresses: loopback ones, and all of them if the server
+ * listens on another address than loopback. Browsers always send a Host, so its absence is allowed.
  * @param listensOn the address or name that the server listens on
  */
 export function hostRule(listensOn: string, names: readonly string[]): HostRule {
@@ -23,7 +23,7 @@ export function hostRule(listensOn: string, names: readonly string[]): HostRule 
     ...names.map((name) => hostName(bracketed(name))),
   ]);
   const isLocal = isLoopback(listensOn);
-  /** Nearly all requests name the same host. */
+  /** A cache, because nearly all requests have the same host. */
   let latest = 'localhost';
   return (host = '') => {
     if (host === latest || host === '') return true;
@@ -45,17 +45,17 @@ function isLoopback(host: string): boolean {
     : loopback.check(host, version === 4 ? 'ipv4' : 'ipv6');
 }
 
-/** What `--allowed-host` takes: a name or an address, without a port. */
+/** Whether the text is valid for `--allowed-host`: a name or an address, without a port. */
 export function isNameOrAddress(text: string): boolean {
   return isIP(text) !== 0 || /^\w[\w.-]{0,252}$/.test(text);
 }
 
-/** An address of IPv6 as it stands in `Host`. */
+/** Puts an IPv6 address in brackets, as in `Host`. */
 function bracketed(host: string): string {
   return isIP(host) === 6 ? `[${host}]` : host;
 }
 
-/** Without the port and the dot of the root, in lower case. */
+/** The host in lower case, without the port and a trailing dot. */
 function hostName(host: string): string {
   return host.replace(/:\d*$/, '').replace(/\.$/, '').toLowerCase();
 }
@@ -63,7 +63,7 @@ function hostName(host: string): string {
 export function hostNotAllowed(host: string): Problem {
   const shown = JSON.stringify(host.slice(0, 255));
   const detail =
-    `The Host ${shown} is not one that this server answers to without a token. If the name is yours, ` +
-    'start the server with --allowed-host NAME (or DEVICE_PIPELINE_ALLOWED_HOST), or make a token.';
+    `The Host ${shown} is not allowed on a server that requires no token. If the name is yours, ` +
+    'start the server with --allowed-host NAME (or DEVICE_PIPELINE_ALLOWED_HOST), or create a token.';
   return { code: 'host_not_allowed', detail };
 }

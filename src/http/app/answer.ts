@@ -11,26 +11,26 @@ export interface Answer {
   readonly status: number;
   readonly headers: Readonly<Record<string, string>>;
   readonly body: string;
-  /** Of a refusal. */
+  /** Set if the answer is a refusal. */
   readonly problem?: ProblemCode;
 }
 
-/** The same of what is no text, or is encoded already. */
+/** An answer with a binary or encoded body. */
 export interface BytesAnswer extends Omit<Answer, 'body'> {
   readonly body: Uint8Array<ArrayBuffer>;
 }
 
-/** One that is made while it is taken. */
+/** A streamed answer. */
 export interface StreamAnswer extends Omit<Answer, 'body'> {
   readonly body: AsyncIterableIterator<Uint8Array<ArrayBuffer>>;
   readonly progress: Progress;
 }
 
-/** Of an answer while it is taken. */
+/** The progress of a streamed answer. */
 export interface Progress {
-  /** How many have been taken so far, before they are compressed. */
+  /** The bytes read so far, before compression. */
   readonly bytes: number;
-  /** Is to cut the connection where the rest cannot be had; without, taking the next piece fails. */
+  /** Called if the rest of the answer fails; closes the connection. Without it, `next` rejects. */
   fail?: (why: unknown) => void;
 }
 
@@ -43,8 +43,8 @@ export function isStream(answer: AnyAnswer): answer is StreamAnswer {
 const baseHeaders = { 'cache-control': 'no-store', 'x-content-type-options': 'nosniff' };
 
 /**
- * For browsers, on every answer but a batch's acceptance, which nothing but a script can ask for:
- * it is no page, is shown in none, and is not read by those of other origins.
+ * Security headers for browsers: the answer is not a page, cannot be framed, and other origins cannot
+ * read it. Only the answer to an accepted batch omits them, because only scripts request it.
  */
 export const browserHeaders = {
   ...baseHeaders,
@@ -57,8 +57,8 @@ export function jsonAnswer(status: number, value: unknown): Answer {
   return textAnswer(status, 'application/json', JSON.stringify(value));
 }
 
-/** The same, of what is written already. */
-export function textAnswer(status: number, contentType: string, body: string): Answer {
+/** An answer of a serialised body. */
+function textAnswer(status: number, contentType: string, body: string): Answer {
   return { status, headers: { 'content-type': contentType, ...browserHeaders }, body };
 }
 
@@ -85,7 +85,7 @@ export function problemAnswer(
 }
 
 export function ingestAnswer(outcome: IngestOutcome, isStrict: boolean): Answer {
-  // A retry of a batch that came before is that batch, however strict the retry is.
+  // A retry gets the answer to the first request, even if only the retry is strict.
   const isApplied = isStrict && (!outcome.accepted || outcome.rejected === 0);
   const preference: Record<string, string> = isApplied
     ? { 'preference-applied': 'handling=strict' }

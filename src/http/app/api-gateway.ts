@@ -6,19 +6,19 @@ import { problemOf } from '../server/exchanges.ts';
 import { methodOf, requestIdOf, routeOf, type Exchange } from '../server/observer.ts';
 import { tooLargeProblem } from '../stats/stats-answer.ts';
 
-/** What answers a request. */
+/** A function that answers a request, such as `app.fetch`. */
 export type Fetch = (request: Request) => Response | Promise<Response>;
 
-/** What is done for a request: the answer, and what it refuses. */
+/** The result of a request, and its problem if it is refused. */
 interface Outcome {
   readonly result: APIGatewayProxyStructuredResultV2;
   readonly problem: ProblemCode | undefined;
 }
 
 /**
- * Answers an event of an API Gateway HTTP API, payload format 2.0, as the server answers the
- * request: no header is left out or written anew, and the body has the bytes that were sent.
- * A refusal has the request's id (`requestIdOfEvent`), and `onAnswered` is told of all answers.
+ * Answers an event of an API Gateway HTTP API, payload format 2.0, as the server answers the same
+ * request: with the same headers and the same bytes. A refusal has the request id
+ * (`requestIdOfEvent`). `onAnswered` gets every exchange.
  * Source: API Gateway Developer Guide, "Create AWS Lambda proxy integrations for HTTP APIs".
  */
 export async function answerGatewayEvent(
@@ -41,7 +41,7 @@ export async function answerGatewayEvent(
   return result;
 }
 
-/** The id that the client has given its request, where it may stand in a log, or else the gateway's. */
+/** The client's request id, if it is safe in a log, otherwise that of the gateway. */
 export function requestIdOfEvent({ headers, requestContext }: APIGatewayProxyEventV2): string {
   return requestIdOf(headers['x-request-id'], () => requestContext.requestId);
 }
@@ -61,8 +61,8 @@ async function outcomeOf(fetch: Fetch, event: APIGatewayProxyEventV2): Promise<O
 }
 
 /**
- * The path without the name of the stage, which stands in front unless it is `$default`. (The key
- * of the mapping of a custom domain is not in it.)
+ * The path without the stage, which prefixes it unless it is `$default`. (`rawPath` does not contain
+ * the key of a custom domain's mapping.)
  */
 function pathOf({ rawPath, requestContext: { stage } }: APIGatewayProxyEventV2): string {
   const prefix = `/${stage}`;
@@ -70,15 +70,16 @@ function pathOf({ rawPath, requestContext: { stage } }: APIGatewayProxyEventV2):
   return rawPath.startsWith(`${prefix}/`) ? rawPath.slice(prefix.length) : rawPath;
 }
 
-/** The gateway hands a body over as text, where its type is one of text, or else as base64. */
+/** The gateway passes bodies of text types as text, and others as base64. */
 function bodyOf({ body, isBase64Encoded }: APIGatewayProxyEventV2): Buffer | undefined {
   return body === undefined ? undefined : Buffer.from(body, isBase64Encoded ? 'base64' : 'utf8');
 }
 
 /**
- * Where a body comes as text, bytes that are no UTF-8 have become U+FFFD. A body that had that
- * character from the start cannot be told from it, and what is stored must be what was sent. A
- * compressed body has lost its bytes in this way; the same batch uncompressed can still be taken.
+ * The refusal of a body that the gateway has altered, because the stored bytes must be those that
+ * were sent. In text bodies, invalid UTF-8 has become U+FFFD, which is indistinguishable from a
+ * U+FFFD that the client sent. A compressed body as text is destroyed, but the client can send the
+ * batch uncompressed.
  */
 function alteredBodyAnswer(event: APIGatewayProxyEventV2): Answer | undefined {
   const { headers, isBase64Encoded, body: text = '' } = event;
@@ -96,7 +97,7 @@ function isCompressed(contentEncoding = ''): boolean {
   return !['', 'identity'].includes(contentEncoding.trim().toLowerCase());
 }
 
-/** JSON that is labelled as compressed by mistake has all its bytes, and is answered as such. */
+/** Plain JSON with a wrong Content-Encoding is intact; the app refuses it as invalid gzip. */
 function isJson(text: string): boolean {
   try {
     JSON.parse(text);
@@ -111,7 +112,7 @@ const compressionLost = problemAnswer(
   {
     code: 'compression_not_supported',
     detail:
-      'The gateway in front of this server has handed the compressed body over as text, in which its bytes are lost. Send the batch without Content-Encoding, or have the gateway treat bodies as binary.',
+      'The gateway in front of this server decoded the compressed body as text, which destroyed it. Send the batch without Content-Encoding, or configure the gateway to treat bodies as binary.',
   },
   { 'accept-encoding': 'identity' },
 );
@@ -119,14 +120,14 @@ const notUtf8 = problemAnswer({ code: 'invalid_json', detail: 'The body is not U
 const perhapsNotUtf8 = problemAnswer({
   code: 'invalid_json',
   detail:
-    'The body is not UTF-8, or holds the character U+FFFD, which cannot be told from that here. Write that character as \\ufffd.',
+    'The body is not UTF-8, or contains U+FFFD, which the gateway puts in the place of invalid bytes. Escape that character as \\ufffd.',
 });
 const malformed = problemAnswer({
   code: 'malformed_request',
-  detail: 'The request names no sound URL, or has a header that HTTP does not allow.',
+  detail: 'The request target is not a valid URL, or a header field is not valid.',
 });
 
-/** @throws {TypeError} for a URL, a method or a header that is none. */
+/** @throws {TypeError} for an invalid URL, method or header. */
 function toRequest(event: APIGatewayProxyEventV2, body: Buffer | undefined): Request {
   const { http } = event.requestContext;
   const path = pathOf(event).replace(/[?#]/g, encodeURIComponent);
@@ -139,7 +140,7 @@ function toRequest(event: APIGatewayProxyEventV2, body: Buffer | undefined): Req
   const hasBody = body !== undefined && http.method !== 'GET' && http.method !== 'HEAD';
   headers.delete('transfer-encoding');
   if (hasBody) headers.set('content-length', String(body.length));
-  // Not every domain name makes a URL, and nothing here depends on it.
+  // A fixed host: not every valid Host is valid in a URL, and the app does not use it.
   return new Request(`https://localhost${path}${query}`, {
     method: http.method,
     headers,
@@ -147,13 +148,13 @@ function toRequest(event: APIGatewayProxyEventV2, body: Buffer | undefined): Req
   });
 }
 
-/** As a server reads the bytes of a header, which are of no certain encoding. */
+/** Header bytes decoded as Latin 1, as `node:http` does. */
 function inLatin1(value: string): string {
   return /[^\u0000-\u00ff]/.test(value) ? Buffer.from(value).toString('latin1') : value; // eslint-disable-line no-control-regex -- the range is all of Latin 1
 }
 
 /**
- * What a function can answer, as the JSON that it gives, is at most 6 MB.
+ * The limit of a function's response as JSON: 6 MB.
  * Source: AWS Lambda Developer Guide, "Lambda quotas".
  */
 const resultBytesMax = 6_000_000;
@@ -162,7 +163,7 @@ async function toOutcome(response: Response, request: Request): Promise<Outcome>
   const result = await resultOf(response);
   const { body = '' } = result;
   const outcome = { result, problem: problemOf(response, request) };
-  // It is at most six bytes for one of them.
+  // JSON escapes one character as at most six bytes.
   if (body.length < resultBytesMax / 6) return outcome;
   return Buffer.byteLength(JSON.stringify(result)) > resultBytesMax
     ? plainOutcome(problemAnswer(tooLargeProblem))
@@ -170,9 +171,9 @@ async function toOutcome(response: Response, request: Request): Promise<Outcome>
 }
 
 async function resultOf(response: Response): Promise<APIGatewayProxyStructuredResultV2> {
-  // The gateway finds the length by itself; of HEAD there is none that it could hold the body against.
+  // The gateway sets the length itself, and rejects a length that differs from the body, as for HEAD.
   response.headers.delete('content-length');
-  // Not `text()`, which takes a byte order mark away.
+  // `text()` would remove a byte order mark.
   const bytes = Buffer.from(await response.arrayBuffer());
   return {
     statusCode: response.status,
@@ -186,7 +187,7 @@ async function resultOf(response: Response): Promise<APIGatewayProxyStructuredRe
   };
 }
 
-/** Whether the gateway can hand the body on as a text of JSON, in which other bytes would be lost. */
+/** Whether the body can be passed to the gateway as text instead of base64. */
 function isPlainText(headers: Headers): boolean {
   const type = headers.get('content-type') ?? 'text/plain';
   return !headers.has('content-encoding') && /^text\/|json|javascript/.test(type);

@@ -37,36 +37,40 @@ import { statsPageAnswer } from '../stats/stats-page.ts';
 export interface AppOptions {
   /** The largest body in bytes. */
   readonly bodyBytesMax: number;
-  /** Is told of errors that nobody foresaw. */
+  /** Called with unexpected errors. */
   readonly onUnexpectedError: (error: Error) => void;
-  /** Who may ask; without, anybody. */
+  /** Authentication; default: open access. */
   readonly access?: Access;
-  /** Origins whose pages may ask too; without, none. */
+  /** Other origins whose pages may call the API; default: none. */
   readonly corsOrigins?: CrossOrigins;
-  /** Files for browsers, which need no token; without, there is no dashboard. */
+  /** The files of the dashboard, which need no token; default: no dashboard. */
   readonly pages?: Pages;
-  /** Answers `GET /metrics`, in the form that an Accept header asks for; without, there is none. */
+  /** Answers `GET /metrics` in the format that Accept prefers; default: no such route. */
   readonly metrics?: (accept: string | undefined) => Promise<Answer>;
-  /** The rule by which the store takes the day of an item; without, `as-written`. */
+  /** The day rule; default: `as-written`. */
   readonly dayZone?: string;
-  /** Of the program, for `/openapi.json`. */
+  /** The program's version, for `/openapi.json`. */
   readonly version?: string;
 }
 
-/** Variables of a request: who sent it, empty where nobody is named. */
+/** The name of the request's token; empty without one. */
 interface Env {
   Variables: { caller: string };
 }
 
 const noPages: Pages = new Map();
 
-/** What is wrong with a batch id, or a batch that is no longer kept, is the same to the caller. */
+/** The same answer for invalid ids and for expired batches. */
 const batchNotFound = problemAnswer({
   code: 'batch_not_found',
-  detail: 'No batch with this id is kept here.',
+  detail: 'No batch with this id is stored here.',
 });
 
-/** The pipeline over HTTP, as a function from Request to Response: for a server or for Lambda. */
+/**
+ * The HTTP app: routes, access, negotiation and problem details over a pipeline, as a function from
+ * Request to Response. The server (../server/server.ts) and the Lambda functions (api-gateway.ts)
+ * run the same app, so that both answer alike.
+ */
 export function createApp(pipeline: Pipeline, options: AppOptions): Hono<Env> {
   const {
     bodyBytesMax,
@@ -144,15 +148,17 @@ export function createApp(pipeline: Pipeline, options: AppOptions): Hono<Env> {
     });
   }
 
-  // Who has no token is not told either what there is.
+  // Require a token even for 404, to hide which routes exist.
   app.all('*', admit(anyScope), ({ req }) =>
-    toResponse(problemAnswer({ code: 'not_found', detail: `There is no ${req.path} here.` })),
+    toResponse(
+      problemAnswer({ code: 'not_found', detail: `There is no resource at ${req.path}.` }),
+    ),
   );
   app.onError((error) => toResponse(errorAnswer(error, onDefect)));
   return app;
 }
 
-/** What was taken elsewhere comes under names and times that its sender chooses: that is another right. */
+/** Replayed batches need the scope `replay`: their sender chooses their ids, times and callers. */
 function admitIngest(
   admit: (scopes: readonly Scope[]) => MiddlewareHandler<Env>,
 ): MiddlewareHandler<Env> {
@@ -161,7 +167,7 @@ function admitIngest(
     (context.req.header(replayHeader) === undefined ? ingest : replay)(context, next);
 }
 
-/** A route that is read: GET and HEAD. */
+/** Adds a route for GET and HEAD. */
 function get(
   app: Hono<Env>,
   path: string,
@@ -175,7 +181,7 @@ function get(
   app.all(path, ({ req }) => otherMethod(req.method, 'GET, HEAD'));
 }
 
-/** Lets those through who may do one of these things, under their name. */
+/** Middleware that admits requests with one of the scopes and sets their caller. */
 function admission(access: Access, scopes: readonly Scope[]): MiddlewareHandler<Env> {
   return async (context, next) => {
     const admitted = await access.admit(context.req.header('authorization'), scopes);
@@ -186,7 +192,7 @@ function admission(access: Access, scopes: readonly Scope[]): MiddlewareHandler<
   };
 }
 
-/** Before all else: a browser shows no token when it asks whether a page may. */
+/** CORS middleware. It runs before authentication, because preflight requests have no token. */
 function crossOrigin(origins: CrossOrigins): MiddlewareHandler<Env> {
   return async (context, next) => {
     const { req } = context;
@@ -209,10 +215,10 @@ function errorAnswer(error: Error, onDefect: AppOptions['onUnexpectedError']): A
     return problemAnswer({ code, detail, retryAfterSeconds });
   }
   onDefect(error);
-  return problemAnswer({ code: 'internal', detail: 'The request met an error of ours.' });
+  return problemAnswer({ code: 'internal', detail: 'Internal error while handling the request.' });
 }
 
-/** The answer to a method that is not one of the path's own. Load balancers ask with OPTIONS. */
+/** Answers OPTIONS, which load balancers use, and refuses other methods. */
 function otherMethod(method: string, methods: string): Response {
   const allow = `${methods}, OPTIONS`;
   if (method === 'OPTIONS') {
@@ -222,7 +228,7 @@ function otherMethod(method: string, methods: string): Response {
   return toResponse(problemAnswer({ code: 'method_not_allowed', detail }, { allow }));
 }
 
-/** The answer to HEAD: what there is to GET, but for the body. */
+/** The answer to HEAD: that to GET without its body. */
 function headOf(answer: AnyAnswer): Answer {
   const { status, headers } = answer;
   if (isStream(answer)) {
@@ -250,7 +256,7 @@ export function toResponse(answer: AnyAnswer): Response {
   return rememberProblem(response, answer);
 }
 
-/** The bytes of an answer's body, as `toResponse` made it; 0 for others, such as those to HEAD. */
+/** The body size of a response from `toResponse`; 0 for others, such as those to HEAD. */
 export function bytesOf(response: Response): number | Progress {
   return sizes.get(response) ?? 0;
 }

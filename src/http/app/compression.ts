@@ -4,17 +4,17 @@ import { createGzip, gzip, type Gzip } from 'node:zlib';
 import { isStream, type AnyAnswer } from './answer.ts';
 import { acceptsGzip } from './negotiation.ts';
 
-/** Below, what is saved is less than what it costs. */
+/** Below this size, compression costs more than it saves. */
 const compressedBytesMin = 1024;
-/** Beyond the first level, counters become a twentieth smaller, in twice the time and more. */
+/** Higher levels make counters 5 % smaller but take at least twice the time. */
 const settings = { level: 1, chunkSize: 64 * 1024 };
-/** Of the four threads that Node has for such work, as many are left to the log's syncs. */
+/** Half of libuv's four threads; the others remain for the log's syncs. */
 const concurrencyMax = 2;
 
 const isText = /^text\/|json|javascript|xml|openmetrics-text/;
 const gzipWhole = promisify<Uint8Array, typeof settings, Buffer<ArrayBuffer>>(gzip);
 
-/** Compresses what is large enough, if the client takes that. */
+/** Compresses an answer that is large enough, if the client accepts gzip. */
 export async function compressed(
   answer: AnyAnswer,
   acceptEncoding: string | undefined,
@@ -32,7 +32,7 @@ export async function compressed(
     ...headers,
     vary,
     'content-encoding': 'gzip',
-    // These are other bytes.
+    // The bytes differ, so the tag is only weak.
     ...(etag?.startsWith('"') === true && { etag: `W/${etag}` }),
   };
   if (isStream(answer)) return { ...answer, headers: changed, body: gzipPieces(answer.body) };
@@ -41,7 +41,7 @@ export async function compressed(
   return { ...answer, headers: changed, body: await limited(() => gzipWhole(bytes, settings)) };
 }
 
-/** What an answer depends on, with one header more. */
+/** Adds a header name to `Vary`. */
 export function withVary(vary: string | null | undefined, name: string): string {
   if (vary === null || vary === undefined || vary === '') return name;
   const isThere = vary.split(',').some((each) => each.trim().toLowerCase() === name.toLowerCase());
@@ -55,7 +55,7 @@ function gzipPieces(pieces: Pieces): Pieces {
   return {
     next: () => generator.next(),
     async return() {
-      // First: the generator may be waiting for the next of them.
+      // Return the source first: the generator may be waiting for its next piece.
       await pieces.return?.();
       return await generator.return(undefined);
     },
@@ -92,7 +92,7 @@ function written(stream: Gzip, piece: Uint8Array): Promise<void> {
 let running = 0;
 const waiting: (() => void)[] = [];
 
-/** At most so many at once, in the order in which they come. */
+/** Runs at most `concurrencyMax` compressions at a time, in order. */
 async function limited<T>(work: () => Promise<T>): Promise<T> {
   if (running >= concurrencyMax) await new Promise<void>((resolve) => waiting.push(resolve));
   else running++;

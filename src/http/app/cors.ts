@@ -1,6 +1,6 @@
 import { browserHeaders, type Answer } from './answer.ts';
 
-/** Origins whose pages may ask; `*` alone: those of any. Empty: none. */
+/** Origins whose pages may call the API; `*`: any origin; empty: none. */
 export type CrossOrigins = readonly string[];
 
 const allowedHeaders =
@@ -9,8 +9,8 @@ const exposedHeaders =
   'ETag, Location, Retry-After, X-Request-Id, Pipeline-Counted-Through, Pipeline-Pending, Pipeline-Dead-Letters';
 
 /**
- * What tells a browser that a page of this origin may see the answer; nothing for others. That the
- * answer depends on the origin is for caches, which keep none of a POST.
+ * The CORS headers of an answer. `Vary: Origin` is for caches, so POST answers without an origin
+ * omit it.
  */
 export function corsHeaders(
   origins: CrossOrigins,
@@ -29,8 +29,8 @@ export function corsHeaders(
 }
 
 /**
- * The answer to a browser's question whether a page may ask (Fetch standard, "CORS-preflight
- * request"). Undefined where it is no such question, or of an origin that may not.
+ * The answer to a preflight request (Fetch standard, "CORS-preflight request"). Undefined for other
+ * requests, and for origins that are not allowed.
  */
 export function preflightAnswer(
   origins: CrossOrigins,
@@ -51,8 +51,8 @@ export function preflightAnswer(
 }
 
 /**
- * Whether a text is an origin as browsers send it (RFC 6454), or `*`. `null` is none: any page
- * can come from it.
+ * Whether a text is an origin as browsers send it (RFC 6454), or `*`. `null` is not allowed: any
+ * page can have that origin.
  */
 export function isOriginOrAny(text: string): boolean {
   if (text === '*') return true;

@@ -3,11 +3,10 @@ import type { ContentEncoding, Submission } from '../../pipeline/ports.ts';
 import { problemAnswer, type Answer } from './answer.ts';
 import { readReplayHeader, replayHeader } from './replay-header.ts';
 
-/** `caller` is there where the headers say it: of a batch of another installation. */
-export type IngestHeaders = Omit<Submission, 'body' | 'caller'> &
-  Partial<Pick<Submission, 'caller'>>;
+/** `caller` is set only for a replayed batch. */
+type IngestHeaders = Omit<Submission, 'body' | 'caller'> & Partial<Pick<Submission, 'caller'>>;
 
-export type HeadersReading =
+type HeadersReading =
   | { readonly headers: IngestHeaders; readonly refusal?: never }
   | { readonly headers?: never; readonly refusal: Answer };
 
@@ -21,35 +20,35 @@ const encodings = new Map<string, ContentEncoding>([
 export const idempotencyKeyCharactersMax = 255;
 const visibleAscii = new RegExp(`^[!-~]{1,${idempotencyKeyCharactersMax}}$`);
 
-/** What the headers of `POST /ingest` ask for, or why it is refused before its body is read. */
+/** Reads the headers of `POST /ingest`; or the refusal before the body is read. */
 export function readIngestHeaders(header: (name: string) => string | undefined): HeadersReading {
   const contentType = header('content-type') ?? '';
   const encoding = encodings.get((header('content-encoding') ?? '').trim().toLowerCase());
   const knownEncodings = encoding === undefined ? { 'accept-encoding': 'gzip' } : undefined;
   if (!isJson(contentType)) {
-    const detail = `Send the batch as Content-Type: application/json in UTF-8, not ${JSON.stringify(contentType)}.`;
+    const detail = `Unsupported Content-Type ${JSON.stringify(contentType)}; send application/json in UTF-8.`;
     return refuse(
       { code: 'unsupported_media_type', detail },
       { accept: 'application/json', ...knownEncodings },
     );
   }
   if (encoding === undefined) {
-    const detail = 'Send the body plain or with Content-Encoding: gzip.';
+    const detail = 'Unsupported Content-Encoding; send the body plain or with gzip.';
     return refuse({ code: 'unsupported_media_type', detail }, knownEncodings);
   }
   const idempotencyKey = header('idempotency-key');
   if (idempotencyKey !== undefined && !visibleAscii.test(idempotencyKey)) {
-    const detail = `An Idempotency-Key is 1 to ${idempotencyKeyCharactersMax} visible ASCII characters, without spaces.`;
+    const detail = `Idempotency-Key must be 1 to ${idempotencyKeyCharactersMax} visible ASCII characters, without spaces.`;
     return refuse({ code: 'invalid_idempotency_key', detail });
   }
   const replay = header(replayHeader);
   if (replay !== undefined) {
     const claim = readReplayHeader(replay);
-    // What was taken elsewhere is taken as it was there, however strict one would be now.
+    // A replayed batch is accepted as at its source; `Prefer` has no effect.
     if (claim !== undefined)
       return { headers: { encoding, strict: false, idempotencyKey, ...claim } };
     const detail =
-      'Replay-Of is {"raw_key","accepted","rejected"} in at most 8,000 bytes of ASCII JSON, and where there are such "excluded", "caller", "log_id".';
+      'Replay-Of must be at most 8,000 bytes of ASCII JSON with the members "raw_key", "accepted" and "rejected", and optionally "excluded", "caller" and "log_id".';
     return refuse({ code: 'invalid_replay', detail });
   }
   const strict = prefersStrict(header('prefer') ?? '');
@@ -58,7 +57,7 @@ export function readIngestHeaders(header: (name: string) => string | undefined):
 
 /** The refusal of a body of more than `bytesMax` bytes. */
 export function bodyTooLarge(bytesMax: number): Answer {
-  const detail = `The body is larger than ${bytesMax} bytes. Send the items in several batches.`;
+  const detail = `The body is larger than ${bytesMax} bytes. Split the items into several batches.`;
   return problemAnswer({ code: 'body_too_large', detail });
 }
 

@@ -2,11 +2,11 @@ import { rowFormats, statsFormats, type StatsFormat } from '../../pipeline/stats
 
 interface Preference {
   readonly value: string;
-  /** From 0, not at all, to 1. */
+  /** From 0 (not acceptable) to 1. */
   readonly weight: number;
 }
 
-/** The members of `Accept` or `Accept-Encoding`, in lower case, without parameters but the weight. */
+/** The members of `Accept` or `Accept-Encoding` in lower case, with their weights. */
 function readPreferences(header: string): Preference[] {
   return header.split(',').flatMap((member) => {
     const [value = '', ...parameters] = member.split(';').map((part) => part.trim().toLowerCase());
@@ -18,9 +18,8 @@ function readPreferences(header: string): Preference[] {
 }
 
 /**
- * The format that `Accept` asks for: the one with the greatest weight; among equals one that is named
- * before one that is only allowed, then the first of `rowFormats`. JSON where it admits none, as the
- * `Accept` of browsers does.
+ * The format that `Accept` prefers: the one with the greatest weight; among equals, one that is
+ * named exactly over a wildcard, then the first of `rowFormats`. JSON if none is acceptable, as for browsers.
  * Source: RFC 9110, 12.5.1.
  */
 export function formatOfAccept(header: string | undefined): StatsFormat {
@@ -38,7 +37,7 @@ export function formatOfAccept(header: string | undefined): StatsFormat {
   return best?.format ?? 'json';
 }
 
-/** Whether `Accept` names OpenMetrics, and wants nothing else that there is more. */
+/** Whether `Accept` names OpenMetrics and does not prefer `text/plain` to it. */
 export function prefersOpenMetrics(header: string | undefined): boolean {
   const preferences = readPreferences(header ?? '');
   const [precision, weight] = ratingOf(['application/openmetrics-text'], preferences);
@@ -46,7 +45,7 @@ export function prefersOpenMetrics(header: string | undefined): boolean {
   return precision === 2 && weight > 0 && weight >= plainWeight;
 }
 
-/** How precisely a type is named (2: itself, 1: of its kind, 0: any), and its weight. */
+/** How precisely a type is named (2: exactly, 1: as `text/*`, 0: by a full wildcard), and its weight. */
 function ratingOf(
   types: readonly string[],
   preferences: readonly Preference[],
@@ -63,12 +62,12 @@ function ratingOf(
   return [0, 0];
 }
 
-/** Whether `Accept-Encoding` names a coding, and not as one that is not wanted. */
+/** Whether `Accept-Encoding` names a coding with a weight above 0. */
 export function namesCoding(header: string | undefined, coding: string): boolean {
   return readPreferences(header ?? '').some(({ value, weight }) => value === coding && weight > 0);
 }
 
-/** Whether `Accept-Encoding` would rather have gzip, or as gladly. Source: RFC 9110, 12.5.3. */
+/** Whether `Accept-Encoding` weighs gzip at least as high as identity. Source: RFC 9110, 12.5.3. */
 export function acceptsGzip(header: string | undefined): boolean {
   const weights = new Map(
     readPreferences(header ?? '').map(({ value, weight }) => [value, weight] as const),
@@ -78,7 +77,7 @@ export function acceptsGzip(header: string | undefined): boolean {
   return gzip > 0 && gzip >= identity;
 }
 
-/** The tags of `If-None-Match`, compared weakly (RFC 9110, 13.1.2); none where it is missing. */
+/** The tags of `If-None-Match`, without `W/` for weak comparison (RFC 9110, 13.1.2). */
 export function readIfNoneMatch(header: string | undefined): readonly string[] | 'any' {
   if (header === undefined) return [];
   if (header.trim() === '*') return 'any';

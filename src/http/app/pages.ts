@@ -4,23 +4,23 @@ import { isKnown } from '../../pipeline/stats.ts';
 import { browserHeaders, problemAnswer, type Answer, type BytesAnswer } from './answer.ts';
 import { namesCoding, readIfNoneMatch } from './negotiation.ts';
 
-export type PageEncoding = 'identity' | 'gzip' | 'br';
+type PageEncoding = 'identity' | 'gzip' | 'br';
 
-/** A file that a browser may ask for without a token: it holds no data. */
+/** A static file of the dashboard. It contains no data, so it needs no token. */
 export interface Page {
   readonly contentType: string;
-  /** Its name says its content, so that a browser may keep it for good. */
+  /** Whether the name contains a hash of the content, so that it can be cached forever. */
   readonly isForever: boolean;
-  /** The same content in each encoding that there is; identity there is always. */
+  /** The content in each available encoding; identity is always available. */
   readonly bodies: Readonly<Partial<Record<PageEncoding, Uint8Array<ArrayBuffer>>>> & {
     readonly identity: Uint8Array<ArrayBuffer>;
   };
 }
 
-/** By the path of the URL. */
+/** By URL path. */
 export type Pages = ReadonlyMap<string, Page>;
 
-/** Scripts, styles and data come from here and from nowhere else; nothing is inline. */
+/** Allows scripts, styles and data from this origin only, and nothing inline. */
 const pagePolicy = [
   "default-src 'none'",
   "script-src 'self'",
@@ -32,7 +32,7 @@ const pagePolicy = [
   "frame-ancestors 'none'",
 ].join('; ');
 
-/** For a page that runs no script and loads nothing, with one style in it. */
+/** The policy of a page without scripts that has one inline style and loads nothing. */
 export function scriptlessPolicy(style: string, formAction: "'none'" | "'self'"): string {
   return [
     "default-src 'none'",
@@ -45,7 +45,7 @@ export function scriptlessPolicy(style: string, formAction: "'none'" | "'self'")
 
 const etags = new WeakMap<Uint8Array, string>();
 
-/** What answers GET and HEAD of a page. `header` gives the request's headers. */
+/** Answers GET and HEAD of a page. `header` returns request headers. */
 export function pageAnswer(
   { contentType, isForever, bodies }: Page,
   header: (name: string) => string | undefined,
@@ -67,18 +67,18 @@ export function pageAnswer(
   return { status: 200, headers: { ...headers, 'content-encoding': encoding }, body };
 }
 
-/** Where the dashboard was not built there is still the plain page. */
+/** The answer if the dashboard is not built: a link to the plain page. */
 export function missingPage(path: string): Answer {
   if (path !== '/') {
-    return problemAnswer({ code: 'not_found', detail: `There is no ${path} here.` });
+    return problemAnswer({ code: 'not_found', detail: `There is no resource at ${path}.` });
   }
   return {
     status: 200,
     headers: { ...browserHeaders, 'content-type': 'text/html; charset=utf-8' },
     body:
       '<!doctype html><html lang="en"><meta charset="utf-8"><title>Device pipeline</title>' +
-      '<h1>Device pipeline</h1><p>The dashboard is not built here: run <code>npm run build:dashboard</code> ' +
-      `and start again. The counts of a day are on a <a href="stats-html?date=${new Date().toISOString().slice(0, 10)}">plain page</a>.</p></html>`,
+      '<h1>Device pipeline</h1><p>The dashboard is not built. Run <code>npm run build:dashboard</code> ' +
+      `and restart the server. The <a href="stats-html?date=${new Date().toISOString().slice(0, 10)}">plain page</a> shows the counts of one day.</p></html>`,
   };
 }
 
@@ -91,7 +91,7 @@ function etagOf(body: Uint8Array): string {
   return etag;
 }
 
-/** The smallest of those that the client takes. Source: RFC 9110, 12.5.3. */
+/** The smallest encoding that the client accepts. Source: RFC 9110, 12.5.3. */
 function encodingFor(accepted: string | undefined, there: readonly string[]): PageEncoding {
   const known: readonly PageEncoding[] = ['br', 'gzip'];
   return known.find((name) => there.includes(name) && namesCoding(accepted, name)) ?? 'identity';

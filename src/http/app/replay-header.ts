@@ -3,24 +3,23 @@ import { fromRanges, toRanges } from '../../domain/index-ranges.ts';
 import type { ReplayOrigin } from '../../pipeline/ports.ts';
 
 /**
- * The header of a batch that another installation has taken in: JSON in ASCII,
- * `{"raw_key","accepted","rejected"}`, and where there is anything to say `"excluded"` (pairs of
- * the first and last index of items that are valid and were refused), `"caller"` (whose
- * idempotency keys they are) and `"log_id"`.
+ * The header of a replayed batch: ASCII JSON with `"raw_key"`, `"accepted"` and `"rejected"`, and
+ * optionally `"excluded"` (the over-limit items, as pairs of first and last index), `"caller"` (the
+ * owner of the idempotency key) and `"log_id"`.
  */
 export const replayHeader = 'replay-of';
 
-/** API Gateway takes 10,240 bytes of headers in all. */
+/** API Gateway accepts 10,240 bytes of headers in total. */
 export const replayHeaderBytesMax = 8_000;
 
 const countMax = 2 ** 31;
 
-export interface ReplayHeader {
+interface ReplayHeader {
   readonly replayOf: ReplayOrigin;
   readonly caller: string;
 }
 
-/** What the header says; undefined where it is not sound. */
+/** Reads the header; undefined if it is invalid. */
 export function readReplayHeader(text: string): ReplayHeader | undefined {
   if (text.length > replayHeaderBytesMax) return undefined;
   let document: unknown;
@@ -57,7 +56,7 @@ export function readReplayHeader(text: string): ReplayHeader | undefined {
   };
 }
 
-/** Writes what `readReplayHeader` reads; undefined where it were too long. */
+/** Writes the header; undefined if it would be too long. */
 export function writeReplayHeader(
   rawKey: string,
   { replayOf, caller }: ReplayHeader,
@@ -72,10 +71,10 @@ export function writeReplayHeader(
   return text.length > replayHeaderBytesMax ? undefined : text;
 }
 
-/** More items no body has that a server takes by default. */
+/** More than the items of the largest default body. */
 const excludedMax = 1_000_000;
 
-/** The indexes, ascending; undefined where the pairs are none, or not in order. */
+/** The indexes in ascending order; undefined if the pairs are invalid or not in order. */
 function readRanges(value: unknown): readonly number[] | undefined {
   if (!Array.isArray(value)) return undefined;
   const ranges: [number, number][] = [];

@@ -7,12 +7,12 @@ import { readIfNoneMatch } from '../app/negotiation.ts';
 import { openApi, type ApiSettings } from './openapi.ts';
 import { scriptlessPolicy } from '../app/pages.ts';
 
-/** What answers GET and HEAD of a text that does not change, by its `If-None-Match`. */
+/** Answers GET and HEAD of a constant text; takes the `If-None-Match` of the request. */
 type TextPage = (ifNoneMatch: string | undefined) => Answer;
 
 const docsPolicy = scriptlessPolicy(docsStyle, "'none'");
 
-/** `/openapi.json` and `/docs`. They are made when they are first asked for. */
+/** `/openapi.json` and `/docs`, built on the first request. */
 export function apiPages(settings: ApiSettings): { document: TextPage; docs: TextPage } {
   return {
     document: textPage(() => JSON.stringify(openApi(settings)), {

@@ -16,31 +16,31 @@ const batch = {
 export const postBatch: OperationPlan = {
   id: 'postBatch',
   tag: 'Batches',
-  summary: 'Take in a batch',
+  summary: 'Send a batch',
   description: [
-    '200 means that the raw body is durable, and that every accepted item will be counted exactly once, whatever breaks then. No answer, or a 5xx, means that all of it is counted or nothing: send it again with the same `Idempotency-Key`.',
-    'Good items are taken and bad ones named, unless `Prefer: handling=strict` is sent. A retry with the same key and body is the same batch, with the same answer, counted once. Keys belong to the name of the token, and are remembered for a limited time (90 days, unless set otherwise).',
+    '200 means that the raw body is durable and every accepted item will be counted exactly once, whatever fails afterwards. No response, or a 5xx, leaves open whether the batch was stored: send it again with the same `Idempotency-Key`, and it counts once. It is counted as a whole or not at all.',
+    'Valid items are accepted; invalid ones are rejected and listed in `errors`. With `Prefer: handling=strict`, one invalid item refuses the whole batch. A retry with the same key and body is the same batch: it gets the same response and counts once. Keys belong to the name of the token and are kept for a limited time (90 days by default).',
   ].join('\n\n'),
   parameters: [
     header(
       'Idempotency-Key',
       { type: 'string', minLength: 1, maxLength: idempotencyKeyCharactersMax, pattern: '^[!-~]+$' },
-      'Makes a retry safe. Visible ASCII; a new one, such as a UUID, for each batch.',
+      'Makes a retry safe. Visible ASCII; use a new key, such as a UUID, for each batch.',
     ),
     header(
       'Prefer',
       { type: 'string', examples: ['handling=strict'] },
-      '`handling=strict`: one bad item refuses the whole batch, and nothing is stored (RFC 7240).',
+      '`handling=strict`: one invalid item refuses the whole batch, and nothing is stored (RFC 7240).',
     ),
     header(
       'Content-Encoding',
       { enum: ['identity', 'gzip', 'x-gzip'], default: 'identity' },
-      'How the body is encoded. The limit holds for both, as sent and inflated.',
+      'How the body is encoded. The size limit applies to the body as sent and to the inflated body.',
     ),
     header(
       'Replay-Of',
       { type: 'string', maxLength: replayHeaderBytesMax },
-      `For moving batches between installations, with a token for \`${replayScope.join()}\`: JSON in ASCII, \`{"raw_key","accepted","rejected"}\` and perhaps \`"excluded"\`, \`"caller"\`, \`"log_id"\`. The command \`replay\` writes it.`,
+      `Moves a batch from another installation; needs a token with the scope \`${replayScope.join()}\`. ASCII JSON with \`"raw_key"\`, \`"accepted"\` and \`"rejected"\`, and optionally \`"excluded"\`, \`"caller"\` and \`"log_id"\`. The command \`replay\` writes it.`,
     ),
   ],
   body: {
@@ -54,14 +54,18 @@ export const postBatch: OperationPlan = {
   },
   successes: {
     200: {
-      description: 'The batch is durable; its accepted items are counted, or will be.',
+      description: 'The batch is durable; its accepted items are or will be counted.',
       headers: ['Location', 'Preference-Applied'],
       content: {
         'application/json': {
           schema: refTo('Acceptance'),
           examples: {
-            all: example('All items taken', { status: 'accepted', raw_key: rawKey, enqueued: 2 }),
-            some: example('One item refused', {
+            all: example('All items accepted', {
+              status: 'accepted',
+              raw_key: rawKey,
+              enqueued: 2,
+            }),
+            some: example('One item rejected', {
               ...{ status: 'accepted', raw_key: rawKey, enqueued: 1, rejected: 1 },
               errors: [
                 {
@@ -99,7 +103,8 @@ export const getReceipt: OperationPlan = {
   id: 'getReceipt',
   tag: 'Batches',
   summary: 'Read the receipt of a batch',
-  description: 'Whether its items are counted. `Location` of an accepted batch leads here.',
+  description:
+    'Says whether the items of the batch are counted. The response to an accepted batch links here in `Location`.',
   parameters: [
     {
       ...{ name: 'batchId', in: 'path', required: true, example: batchId },
@@ -125,5 +130,5 @@ export const getReceipt: OperationPlan = {
     },
   },
   scopes: anyScope,
-  samples: [{ label: 'Ask', source: `curl -s ${host}/ingest/${batchId}` }],
+  samples: [{ label: 'Request', source: `curl -s ${host}/ingest/${batchId}` }],
 };

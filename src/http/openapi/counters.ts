@@ -27,9 +27,11 @@ const rows = [
 ];
 
 const statsParameters = [
-  query('date', day, 'One day, or else a range: `from` and `to`.', { example: '2023-06-16' }),
+  query('date', day, 'One day; for a range use `from` and `to` instead.', {
+    example: '2023-06-16',
+  }),
   query('from', day, `The first day of a range of at most ${rangeDaysMax} days.`),
-  query('to', day, 'Its last day, counted in.'),
+  query('to', day, 'The last day of the range, inclusive.'),
   ...(['type', 'state'] as const).map((name) =>
     query(
       name,
@@ -37,25 +39,21 @@ const statsParameters = [
         ...{ type: 'array', maxItems: filterValuesMax },
         items: { type: 'string', minLength: 1, maxLength: fieldBytesMax },
       },
-      `Only these, exactly as written. Repeat it for several, at most ${filterValuesMax}. Without: all.`,
+      `Selects exact values. Repeat the parameter for several, at most ${filterValuesMax}. Default: all.`,
       { explode: true },
     ),
   ),
   query(
     'group_by',
     { type: 'array', items: { enum: dimensions }, minItems: 1 },
-    'Sums over what is not named here. Without: no sums, a row for each counter.',
+    'Groups by these dimensions and sums over the others. Default: one row per counter.',
     { explode: false },
   ),
-  query(
-    'format',
-    { enum: statsFormats, default: 'json' },
-    'Goes before `Accept`, by which the format may be asked for too.',
-  ),
+  query('format', { enum: statsFormats, default: 'json' }, 'Takes precedence over `Accept`.'),
   query(
     'bom',
     { enum: ['0', '1'], default: '0' },
-    '`1`: CSV begins with a byte order mark, by which Excel on Windows knows UTF-8.',
+    '`1`: CSV begins with a byte order mark, so that Excel on Windows reads it as UTF-8.',
   ),
 ];
 
@@ -89,9 +87,9 @@ export const getStats: OperationPlan = {
   tag: 'Counters',
   summary: 'Read the counters',
   description: [
-    'Rows by date, then type and state in the order of their UTF-8 bytes. They are of one moment on one machine; on AWS each day is of one moment.',
-    'How complete they are is in the `Pipeline-…` headers, which are asked for before the rows are read. A large answer comes in pieces: where the connection ends before the last chunk, it is not all. On AWS an answer has at most 6 MB, compressed too.',
-    'In CSV, a name that a spreadsheet would take for a formula, or that begins with an apostrophe, has an apostrophe in front. In Markdown, a backslash stands before each character of a name that Markdown would interpret.',
+    'Rows are sorted by date, then by type and state in the order of their UTF-8 bytes. On one machine all rows are a consistent snapshot; on AWS the rows of each day are.',
+    'The `Pipeline-…` headers say how complete the counters are. They are determined before the rows are read. A large response is streamed: if the connection ends before the last chunk, the response is incomplete. On AWS a response has at most 6 MB, compressed or not.',
+    'In CSV, a name that a spreadsheet would treat as a formula, or that begins with an apostrophe, is prefixed with an apostrophe. In Markdown, a backslash precedes each character of a name that Markdown would interpret.',
   ].join('\n\n'),
   parameters: [...statsParameters, ifNoneMatch, acceptEncoding],
   successes: {
@@ -108,19 +106,19 @@ export const getStats: OperationPlan = {
       },
     },
     304: {
-      description: 'Nothing has changed since the answer that `If-None-Match` names.',
+      description: 'The counters still match the `ETag` in `If-None-Match`.',
       headers: statsHeaders.filter((name) => name !== 'Content-Encoding'),
     },
   },
   scopes: ['read'],
   samples: [
-    { label: 'A day', source: `curl -s '${host}/stats?date=2023-06-16'` },
+    { label: 'One day', source: `curl -s '${host}/stats?date=2023-06-16'` },
     {
       label: 'Sums of a month as CSV',
       source: `curl -s --compressed '${host}/stats?from=2023-06-01&to=2023-06-30&group_by=date,state&format=csv'`,
     },
     {
-      label: 'Two types, with a token, and the headers',
+      label: 'Two types, with a token, showing the headers',
       source: `curl -si '${host}/stats?date=2023-06-16&type=laptop&type=phone' \\
   -H "Authorization: Bearer $TOKEN"`,
     },
@@ -130,7 +128,7 @@ export const getStats: OperationPlan = {
 export const getStatsPage = textPlan({
   ...{ id: 'getStatsPage', tag: 'Counters', path: '/stats-html?date=2023-06-16', types: html },
   summary: 'A day as a page',
-  description: 'A table with bars and totals, without scripts, of at most 10,000 rows.',
+  description: 'A table with bars and totals, at most 10,000 rows, without scripts.',
   parameters: [query('date', day, 'The day.', { required: true, example: '2023-06-16' })],
   ...{ isCached: false, scopes: ['read'] },
 });

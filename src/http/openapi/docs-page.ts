@@ -4,9 +4,15 @@ import { docsStyle } from './docs-style.ts';
 import type { MediaType, Parameter } from './plan.ts';
 import { remedies } from './problems.ts';
 import type { Schema } from './schemas.ts';
-import type { OpenApi, OperationObject, PathItem, ResponseObject } from './openapi.ts';
+import {
+  itemErrorsText,
+  type OpenApi,
+  type OperationObject,
+  type PathItem,
+  type ResponseObject,
+} from './openapi.ts';
 
-/** The document as a page to read, without scripts. */
+/** Renders the OpenAPI document as an HTML page without scripts. */
 export function docsPage(api: OpenApi): string {
   const { title, version, summary, description } = api.info;
   return `<!doctype html>
@@ -18,13 +24,13 @@ export function docsPage(api: OpenApi): string {
 <style>${docsStyle}</style>
 </head>
 <body>
-<a class="skip" href="#content">To the content</a>
+<a class="skip" href="#content">Skip to the content</a>
 ${navigation(api)}
 <main id="content">
 <h1>${escaped(title)} API</h1>
 <p class="lead">${escaped(summary)}</p>
 ${prose(withoutItemErrors(description))}
-<p>Version ${escaped(version)}. The same for programs: <a href="openapi.json">openapi.json</a> (OpenAPI ${escaped(api.openapi)}). <a href="./">The dashboard</a>.</p>
+<p>Version ${escaped(version)}. Machine-readable: <a href="openapi.json">openapi.json</a> (OpenAPI ${escaped(api.openapi)}). <a href="./">The dashboard</a>.</p>
 ${access(api)}
 ${api.tags.map(({ name, description: about }) => group(name, about, api)).join('')}
 ${schemaTables(api)}
@@ -82,7 +88,7 @@ function access(api: OpenApi): string {
   return `<section aria-labelledby="access"><h2 id="access"><a href="#access">Access and rates</a></h2>
 ${prose(bearer?.description ?? '')}
 <pre><code>Authorization: Bearer $TOKEN</code></pre>
-${prose('Without a token where one is needed, or with one that is not known or has expired, the answer is 401; with one for something else it is 403. `WWW-Authenticate` says which scope is needed. 429 means that you come faster than you may, 503 that more is waiting than may wait: `Retry-After` says for how many seconds to wait.')}
+${prose('401: the token is missing, unknown or expired. 403: the token lacks the scope that `WWW-Authenticate` names. 429: you exceed your rate limit. 503: the server is overloaded, stopping, or cannot reach its storage. Wait for the seconds in `Retry-After` after a 429 or 503.')}
 </section>`;
 }
 
@@ -102,8 +108,8 @@ function operationArticle({ path, method, operation }: Entry, api: OpenApi): str
   const need =
     scopes.length === 0
       ? 'No token is needed.'
-      : `Where tokens are on: one for ${scopes.map((scope) => `\`${scope}\``).join(' or ')}.`;
-  const also = method === 'GET' ? ' HEAD too.' : '';
+      : `Scope: ${scopes.map((scope) => `\`${scope}\``).join(' or ')}, if the server requires tokens.`;
+  const also = method === 'GET' ? ' HEAD is supported, too.' : '';
   return `<article class="operation" aria-labelledby="${id}">
 <div>
 <h3 id="${id}"><a href="#${id}">${escaped(summary)}</a></h3>
@@ -116,7 +122,7 @@ ${
     ? ''
     : `<h4>Body</h4>${prose(`\`application/json\`: ${requestBody.description}`)}${schemaLinks(requestBody.content)}`
 }
-<h4>Answers</h4>
+<h4>Responses</h4>
 ${answerTable(operation.responses, api)}
 </div>
 <div class="samples" role="region" aria-label="Examples: ${escaped(summary)}" tabindex="0">${samplesOf(operation)}</div>
@@ -124,7 +130,11 @@ ${answerTable(operation.responses, api)}
 `;
 }
 
-const placeNames = { query: 'Parameters', path: 'In the path', header: 'Headers' } as const;
+const placeNames = {
+  query: 'Query parameters',
+  path: 'Path parameters',
+  header: 'Headers',
+} as const;
 
 function parameterLists(parameters: readonly Parameter[]): string {
   return (['path', 'query', 'header'] as const)
@@ -146,7 +156,7 @@ function definition(name: string, schema: Schema, required: boolean, description
   return `<dt><code>${escaped(name)}</code> <span>${inline(typeText(schema))}</span>${must}</dt><dd>${inline(description)}</dd>`;
 }
 
-/** A type with its limits, in a few words. */
+/** A type with its limits, such as `string, 1 to 128 characters`. */
 function typeText(schema: Schema): string {
   const { $ref, type, format, minLength, maxLength, minItems, maxItems, items } = schema;
   if (typeof $ref === 'string') return nameOfRef($ref);
@@ -210,7 +220,7 @@ function answerTable(responses: Readonly<Record<string, ResponseObject>>, api: O
       : `<p>${codesOf(description)}</p>${names.length > 1 ? headerText : ''}`;
     return `<tr><td class="status ${isGood ? 'good' : 'bad'}">${status}</td><td>${what}</td></tr>`;
   });
-  return `<table><thead><tr><th scope="col">Status</th><th scope="col">What it means</th></tr></thead><tbody>${rows.join('')}</tbody></table>`;
+  return `<table><thead><tr><th scope="col">Status</th><th scope="col">Meaning</th></tr></thead><tbody>${rows.join('')}</tbody></table>`;
 }
 
 function headerNames(names: readonly string[], { components }: OpenApi): string {
@@ -223,7 +233,7 @@ function headerNames(names: readonly string[], { components }: OpenApi): string 
     .join(', ');
 }
 
-/** The codes that a description names, as links to what they say. */
+/** Turns the codes in a description into links to the table of problems. */
 function codesOf(description: string): string {
   return description.replace(
     /`(\w+)`/g,
@@ -276,7 +286,7 @@ function itemErrorTable(): string {
       `<tr id="item-${code}"><td><code>${code}</code></td><td>The item or field ${escaped(meaning)}.</td></tr>`,
   );
   return `<section aria-labelledby="item-errors"><h2 id="item-errors"><a href="#item-errors">Item errors</a></h2>
-<p>Why an item was refused, by <code>index</code> and <code>field</code>, in <code>errors</code> of the answer to a batch.</p>
+<p>Why an item was rejected. The response to a batch lists item errors in <code>errors</code>, by <code>index</code> and <code>field</code>.</p>
 <table><thead><tr><th scope="col">Code</th><th scope="col">Meaning</th></tr></thead><tbody>${rows.join('')}</tbody></table></section>`;
 }
 
@@ -289,24 +299,24 @@ function problemTable(api: OpenApi): string {
     .map(({ description }) => codesOf(description))
     .join(', ');
   const sample = {
-    ...problemDetails({ code: 'missing_date', detail: 'Name a date: ?date=YYYY-MM-DD.' }),
+    ...problemDetails({ code: 'missing_date', detail: 'Specify a date: ?date=YYYY-MM-DD.' }),
   };
   return `<section aria-labelledby="problems"><h2 id="problems"><a href="#problems">Problem codes</a></h2>
-<p>Every refusal has this form (RFC 9457). Act on <code>code</code>; <code>detail</code> is for people.</p>
+<p>Every refusal has this form (RFC 9457). Programs use <code>code</code>; <code>detail</code> is for humans.</p>
 <pre><code>${escaped(JSON.stringify(sample, null, 2))}</code></pre>
-<p>On paths and to methods that are not listed here: ${elsewhere}.</p>
+<p>On unknown paths and for unsupported methods: ${elsewhere}.</p>
 <table><thead><tr><th scope="col">Code</th><th scope="col">Status</th><th scope="col">Meaning</th><th scope="col">What to do</th></tr></thead><tbody>${rows.join('')}</tbody></table></section>`;
 }
 
-/** They have a table of their own. */
+/** The page lists the item errors in a table. */
 function withoutItemErrors(description: string): string {
   return description
     .split('\n\n')
-    .filter((paragraph) => !paragraph.startsWith('Item errors:'))
+    .filter((paragraph) => paragraph !== itemErrorsText)
     .join('\n\n');
 }
 
-/** Paragraphs, with code in backticks. */
+/** Renders paragraphs with code in backticks. */
 function prose(text: string): string {
   if (text === '') return '';
   return text

@@ -1,4 +1,4 @@
-/** Of `/docs`. Its hash is in the page's policy. */
+/** The style of `/docs`. The page's content security policy contains its hash. */
 export const docsStyle = `
 :root { color-scheme: light dark; --text: #1a1f36; --soft: #566077; --line: #e3e8ee; --side: #f7f9fb; --page: #fff; --code: #f4f6f9; --link: #4638c9; --get: #0b6b50; --post: #3a4fd0; --bad: #b3261e; --mark: #eef0fd; }
 @media (prefers-color-scheme: dark) { :root { --text: #e4e8f1; --soft: #a3adc2; --line: #2a3040; --side: #141822; --page: #0f121a; --code: #191e2a; --link: #a9b4ff; --get: #58cfa5; --post: #9db0ff; --bad: #ff9d94; --mark: #202747; } }

@@ -58,44 +58,44 @@ export interface OpenApi {
     readonly schemas: Readonly<Record<string, Schema>>;
     readonly headers: typeof headers;
     readonly securitySchemes: Readonly<Record<string, Schema>>;
-    /** What is answered on paths, and to methods, that there are not. */
+    /** The responses on unknown paths and to unsupported methods. */
     readonly responses: Readonly<Record<string, ResponseObject>>;
   };
 }
 
 const text: Schema = { type: 'string' };
 
-/** All that answers carry, but for what is of every answer of HTTP, and for browsers alone. */
+/** The response headers, except the general ones of HTTP and those that only browsers use. */
 const headers = {
   Location: {
     ...{ required: true, schema: { type: 'string', pattern: '^/ingest/.' } },
     description:
-      'The path of the receipt. Where a proxy or a stage puts a prefix in front of all paths, put it in front of this one too.',
+      'The path of the receipt. If a proxy or a stage adds a prefix to all paths, add it to this one too.',
   },
   'Preference-Applied': {
     schema: { const: 'handling=strict' },
-    description: 'The preference that was followed.',
+    description: 'The preference that the server applied.',
   },
-  ETag: { schema: text, description: 'Names this content; for `If-None-Match`.' },
+  ETag: { schema: text, description: 'Identifies this content; for `If-None-Match`.' },
   'Cache-Control': {
     ...{ required: true, schema: text },
-    description: 'Whether it may be used again without asking.',
+    description: 'Whether and how long the response may be cached.',
   },
-  Vary: { schema: text, description: 'The headers that the answer depends on.' },
-  'Content-Encoding': { schema: { enum: ['gzip', 'br'] }, description: 'Absent: plain.' },
+  Vary: { schema: text, description: 'The request headers that the response depends on.' },
+  'Content-Encoding': { schema: { enum: ['gzip', 'br'] }, description: 'Absent: not encoded.' },
   'Pipeline-Counted-Through': {
     schema: { type: 'string', format: 'date-time' },
     description:
-      'Whatever was acknowledged before is counted, or a dead letter. Absent: not known.',
+      'Everything acknowledged before this moment is counted or a dead letter. Absent: unknown.',
   },
   'Pipeline-Pending': {
     ...{ required: true, schema: { type: 'string', pattern: '^\\d+;unit=(items|messages)$' } },
     description:
-      'Accepted and not counted yet: exactly so many items, or on AWS about so many messages (an item of RFC 9651).',
+      'Accepted but not counted yet: the exact number of items, or on AWS the approximate number of messages (an RFC 9651 item).',
   },
   'Pipeline-Dead-Letters': {
     ...{ required: true, schema: { type: 'string', pattern: '^\\d+$' } },
-    description: 'How much could not be counted: see `dlq list`.',
+    description: 'The number of dead letters; `dlq list` shows them.',
   },
   'Retry-After': {
     ...{ required: true, schema: { type: 'string', pattern: '^\\d+$' } },
@@ -105,25 +105,28 @@ const headers = {
     ...{ required: true, schema: { type: 'string', pattern: '^Bearer realm=' } },
     description: 'RFC 6750: what is wrong with the token, and which scope is needed.',
   },
-  Allow: { schema: text, description: 'The methods that there are.' },
-  Accept: { schema: { const: 'application/json' }, description: 'The type that is taken.' },
+  Allow: { schema: text, description: 'The methods that the path supports.' },
+  Accept: { schema: { const: 'application/json' }, description: 'The supported media type.' },
   'Accept-Encoding': {
     schema: { enum: ['gzip', 'identity'] },
-    description: 'The encoding that is taken; `identity`: none.',
+    description: 'The supported encoding; `identity`: none.',
   },
   'X-Request-Id': {
     schema: text,
-    description: 'The id under which the refusal is in the log: that of the request, or a new one.',
+    description:
+      'The id under which the log has the refused request: the one of the request, or a new one.',
   },
-  'Access-Control-Allow-Origin': { schema: text, description: 'Whose page may ask.' },
-  'Access-Control-Allow-Methods': { schema: text, description: 'How.' },
-  'Access-Control-Allow-Headers': { schema: text, description: 'Which headers it may send.' },
+  'Access-Control-Allow-Origin': {
+    ...{ schema: text, description: 'The origin whose pages may read the response.' },
+  },
+  'Access-Control-Allow-Methods': { schema: text, description: 'The methods that pages may use.' },
+  'Access-Control-Allow-Headers': { schema: text, description: 'The headers that pages may send.' },
   'Access-Control-Expose-Headers': {
-    ...{ schema: text, description: 'Which headers of the answer it sees.' },
+    ...{ schema: text, description: 'The response headers that pages may read.' },
   },
   'Access-Control-Max-Age': {
     schema: { type: 'string', pattern: '^\\d+$' },
-    description: 'For how many seconds this holds.',
+    description: 'How many seconds a browser may cache this preflight response.',
   },
 } as const;
 
@@ -144,23 +147,23 @@ function headerRefs(names: readonly string[]): Readonly<Record<string, Ref>> {
   );
 }
 
-/** The document of `/openapi.json`: all limits and codes are those of the code. */
+/** Builds the document of `/openapi.json` from the limits and codes that the server itself uses. */
 export function openApi({ version, bodyBytesMax }: ApiSettings): OpenApi {
   return {
     openapi: '3.1.1',
     info: {
       title: 'device-pipeline',
       version,
-      summary: 'Takes in events from a fleet of devices, and counts them exactly once.',
+      summary: 'Accepts events from a fleet of devices and counts them exactly once.',
       description: infoDescription(bodyBytesMax),
       license: { name: 'Apache-2.0', identifier: 'Apache-2.0' },
     },
     servers: [{ url: '.', description: 'This server, relative to this document' }],
     tags: [
-      { name: 'Batches', description: 'Sending events.' },
-      { name: 'Counters', description: 'Reading what was counted.' },
-      { name: 'Operation', description: 'Whether it is well.' },
-      { name: 'Pages', description: 'For people. They hold no data, and need no token.' },
+      { name: 'Batches', description: 'Send events.' },
+      { name: 'Counters', description: 'Read the counts.' },
+      { name: 'Operation', description: 'Check health and read metrics.' },
+      { name: 'Pages', description: 'Web pages. They contain no data and need no token.' },
     ],
     paths: Object.fromEntries(
       Object.entries(plans).map(
@@ -185,10 +188,9 @@ export function openApi({ version, bodyBytesMax }: ApiSettings): OpenApi {
   };
 }
 
-/** To OPTIONS of any path; the headers of CORS where `--cors-origin` names the origin that asks. */
+/** To OPTIONS of any path; with CORS headers where `--cors-origin` allows the origin. */
 const optionsAnswer: ResponseObject = {
-  description:
-    'To OPTIONS: which methods a path has, or whether a page of another origin may ask, where a browser wants to know that.',
+  description: 'To OPTIONS: the methods of the path, or the response to a CORS preflight request.',
   headers: headerRefs([
     'Allow',
     ...['Access-Control-Allow-Origin', 'Access-Control-Allow-Methods'],
@@ -196,15 +198,17 @@ const optionsAnswer: ResponseObject = {
   ]),
 };
 
+export const itemErrorsText = `Item errors: ${Object.entries(itemErrors)
+  .map(([code, explanation]) => `\`${code}\` (${explanation})`)
+  .join('; ')}.`;
+
 function infoDescription(bodyBytesMax: number): string {
   return [
-    `Send batches to \`/ingest\`, of at most ${bodyBytesMax.toLocaleString('en')} bytes each, as sent and inflated, and of JSON that nests at most ${jsonDepthMax} deep. Read the counters, by date, type and state, from \`/stats\`.`,
-    'Every refusal is `application/problem+json` (RFC 9457) with a stable `code`. Where `Retry-After` is there, the same request may succeed later. Another path is `not_found`, another method `method_not_allowed`, with `Allow`; OPTIONS of a path that there is is answered 204 with `Allow`.',
-    'Each caller may be held to a rate (`--rate-limit`); beyond it the answer is 429 with `Retry-After`. A server that asks for no token answers only to `localhost`, to addresses, and to the names of `--allowed-host`: to any other `Host` it answers 421. Pages of other origins may ask where `--cors-origin` names them: a browser that asks first, with OPTIONS of any path, is answered 204.',
-    `Item errors: ${Object.entries(itemErrors)
-      .map(([code, explanation]) => `\`${code}\` (${explanation})`)
-      .join('; ')}.`,
-    'On AWS, API Gateway answers by itself what it does not let through, such as 429 and 503, as `{"message":…}`.',
+    `Send batches to \`/ingest\`: at most ${bodyBytesMax.toLocaleString('en')} bytes each, as sent and inflated, with JSON nested at most ${jsonDepthMax} levels deep. Read the counters by date, type and state from \`/stats\`.`,
+    'Every refusal is `application/problem+json` (RFC 9457) with a stable `code`. With `Retry-After`, the same request may succeed later. An unknown path gets `not_found`, an unsupported method `method_not_allowed` with `Allow`. OPTIONS on a known path gets 204 with `Allow`.',
+    'Callers can have a rate limit (`--rate-limit`); a request above it gets 429 with `Retry-After`. A server that requires no token accepts only the hosts `localhost`, IP addresses and the names of `--allowed-host`, and answers 421 to any other `Host`. Pages of other origins have access where `--cors-origin` names the origin; preflight requests, OPTIONS on any path, get 204.',
+    itemErrorsText,
+    'On AWS, API Gateway itself answers requests that it does not forward, such as 429 and 503, as `{"message":…}`.',
   ].join('\n\n');
 }
 
@@ -234,7 +238,7 @@ function operation(plan: OperationPlan): OperationObject {
     parameters,
     ...(body !== undefined && { requestBody: { required: true, ...body } }),
     responses: { ...Object.fromEntries(answers), ...refusals(problemsOf[id], id === 'postBatch') },
-    // One of them is enough, and where nobody has made a token, none.
+    // Any one of the scopes suffices; `{}` because a server without tokens needs none.
     security: scopes.length === 0 ? [] : [...scopes.map((scope) => ({ bearer: [scope] })), {}],
     'x-codeSamples': samples.map((sample) => ({ lang: 'Shell' as const, ...sample })),
   };
@@ -243,12 +247,12 @@ function operation(plan: OperationPlan): OperationObject {
 function withBodyLimit(post: OperationObject, bodyBytesMax: number): OperationObject {
   const { requestBody } = post;
   if (requestBody === undefined) return post;
-  const limit = `At most ${bodyBytesMax.toLocaleString('en')} bytes, as sent and inflated, nested at most ${jsonDepthMax} deep.`;
+  const limit = `At most ${bodyBytesMax.toLocaleString('en')} bytes, as sent and inflated, nested at most ${jsonDepthMax} levels deep.`;
   const description = `${requestBody.description} ${limit}`;
   return { ...post, requestBody: { ...requestBody, description } };
 }
 
-/** The same without bodies. */
+/** HEAD: the responses of GET without their bodies. */
 function headOperation(get: OperationObject): OperationObject {
   const { operationId, tags, summary, parameters, security } = get;
   const responses = Object.entries(get.responses).map(([status, response]) => {
@@ -258,13 +262,13 @@ function headOperation(get: OperationObject): OperationObject {
   return {
     operationId: operationId.replace(/^get/, 'head'),
     ...{ tags, parameters, security },
-    summary: `${summary}: the headers alone`,
-    description: 'As GET, without the body.',
+    summary: `${summary}: headers only`,
+    description: 'Like GET, without the body.',
     responses: Object.fromEntries(responses),
   };
 }
 
-/** @param isOfBatch that refusals too may say which preference was followed. */
+/** @param isOfBatch whether refusals may have `Preference-Applied`, too. */
 function refusals(
   codes: readonly ProblemCode[],
   isOfBatch = false,

@@ -6,12 +6,12 @@ import { example, host, html, textPlan, type OperationPlan } from './plan.ts';
 import { refTo } from './schemas.ts';
 
 const getHealth: OperationPlan = {
-  ...{ id: 'getHealth', tag: 'Operation', summary: 'Is it up', parameters: [], scopes: [] },
+  ...{ id: 'getHealth', tag: 'Operation', summary: 'Liveness', parameters: [], scopes: [] },
   description:
-    'Whether the process answers; it looks at nothing else. `access` says whether the others ask for a token, `day_zone` on which day an item counts.',
+    'Checks only that the process responds. `access` says whether the other routes need a token, `day_zone` on which day an item counts.',
   successes: {
     200: {
-      description: 'It is up.',
+      description: 'The server is up.',
       headers: [],
       content: {
         'application/json': {
@@ -23,17 +23,17 @@ const getHealth: OperationPlan = {
       },
     },
   },
-  samples: [{ label: 'Ask', source: `curl -s ${host}/healthz` }],
+  samples: [{ label: 'Request', source: `curl -s ${host}/healthz` }],
 };
 
 const getReadiness: OperationPlan = {
   ...{ id: 'getReadiness', tag: 'Operation', parameters: [], scopes: anyScope },
-  summary: 'Would it take a batch',
+  summary: 'Readiness',
   description:
-    'And how much waits to be counted, and through which moment everything is. 503 where a batch would not be taken now.',
+    'Whether a batch would be accepted now (200) or not (503), how much waits to be counted, and the moment before which everything is counted.',
   successes: {
     200: {
-      description: 'A batch would be taken.',
+      description: 'A batch would be accepted.',
       headers: [],
       content: {
         'application/json': {
@@ -51,7 +51,7 @@ const getReadiness: OperationPlan = {
       },
     },
   },
-  samples: [{ label: 'Ask', source: `curl -s ${host}/readyz` }],
+  samples: [{ label: 'Request', source: `curl -s ${host}/readyz` }],
 };
 
 const getMetrics = textPlan({
@@ -62,13 +62,13 @@ const getMetrics = textPlan({
   ],
   summary: 'Metrics for Prometheus',
   description:
-    'Of the embedded server; elsewhere the answer is `not_found`, and CloudWatch has them. `Accept: application/openmetrics-text` asks for OpenMetrics. What each means is in docs/operations.md.',
+    'Embedded server only. On AWS the response is `not_found`, and the metrics are in CloudWatch. Send `Accept: application/openmetrics-text` for OpenMetrics. docs/operations.md explains each metric.',
 });
 
 const getDashboard = textPlan({
   ...{ id: 'getDashboard', tag: 'Pages', path: '/', types: html, isCached: true, scopes: [] },
   summary: 'The dashboard',
-  description: 'A page that asks `/stats` and `/readyz`, with a token where one is needed.',
+  description: 'A page that requests `/stats` and `/readyz`, with a token where one is needed.',
 });
 
 const getAsset = textPlan({
@@ -76,30 +76,30 @@ const getAsset = textPlan({
   types: ['text/javascript; charset=utf-8', 'text/css; charset=utf-8', 'image/svg+xml'],
   scopes: [],
   summary: 'A file of the dashboard',
-  description: 'Its name holds a hash of its content, so that it may be kept for good.',
+  description: 'The name contains a hash of the content, so it can be cached forever.',
   parameters: [
     {
       ...{ name: 'file', in: 'path', required: true, schema: { type: 'string' } },
-      description: 'As the page names it.',
+      description: 'The file name, as in the page.',
     },
   ],
 });
 
 const getDocs = textPlan({
   ...{ id: 'getDocs', tag: 'Pages', path: '/docs', types: html, isCached: true, scopes: [] },
-  summary: 'This description, to read',
-  description: 'Made from `/openapi.json`, without scripts.',
+  summary: 'The API documentation as a page',
+  description: 'Generated from `/openapi.json`, without scripts.',
 });
 
 const getOpenApi = textPlan({
   ...{ id: 'getOpenApi', tag: 'Pages', path: '/openapi.json', isCached: true, scopes: [] },
   types: ['application/json'],
   schema: { type: 'object', required: ['openapi', 'info', 'paths'] },
-  summary: 'This description, for programs',
+  summary: 'The API description',
   description: 'OpenAPI 3.1.',
 });
 
-/** Every path, with what can be asked of it; whatever takes GET takes HEAD too. */
+/** The operations of every path. HEAD follows from GET. */
 export const plans: Readonly<
   Record<string, { readonly get?: OperationPlan; readonly post?: OperationPlan }>
 > = {
@@ -116,4 +116,4 @@ export const plans: Readonly<
   '/openapi.json': { get: getOpenApi },
 };
 
-export const bearerDescription = `\`Authorization: Bearer\` with a token of at most ${tokenCharactersMax} characters, made by \`token create\`. As long as nobody has made one, a server on one machine asks for none. Scopes: \`ingest\` sends batches, \`read\` reads counters and metrics, \`replay\` brings batches of another installation.`;
+export const bearerDescription = `\`Authorization: Bearer\` with a token of at most ${tokenCharactersMax} characters, from \`token create\`. A server on one machine needs no token until the first one is created. Scopes: \`ingest\` sends batches, \`read\` reads counters and metrics, \`replay\` sends batches of another installation.`;

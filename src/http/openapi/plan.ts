@@ -19,8 +19,8 @@ export interface MediaType {
   >;
 }
 
-/** An answer that is no refusal. `headers` are names in `components.headers`. */
-export interface Success {
+/** A successful response. `headers` are names in `components.headers`. */
+interface Success {
   readonly description: string;
   readonly headers: readonly string[];
   readonly content?: Readonly<Record<string, MediaType>>;
@@ -62,15 +62,15 @@ export function example(summary: string, value: unknown) {
 export const ifNoneMatch = header(
   'If-None-Match',
   { type: 'string' },
-  'The `ETag` of the answer at hand: what has not changed since is 304.',
+  'The `ETag` of a cached response; if it still matches, the response is 304.',
 );
 export const acceptEncoding = header(
   'Accept-Encoding',
   { type: 'string', examples: ['gzip'] },
-  'With `gzip`, an answer of 1 KiB or more is compressed.',
+  'With `gzip`, a response of 1 KiB or more is compressed.',
 );
 
-/** A page, a file, or a text for programs that are no JSON. */
+/** Describes a page, a file or a text response. */
 export function textPlan(
   plan: Pick<OperationPlan, 'id' | 'tag' | 'summary' | 'description' | 'scopes'> & {
     readonly path: string;
@@ -89,17 +89,17 @@ export function textPlan(
     parameters: [...parameters, ...(isCached ? [ifNoneMatch] : []), acceptEncoding],
     successes: {
       200: {
-        description: 'It is there.',
+        description: 'The content.',
         headers,
         content: Object.fromEntries(types.map((type) => [type, { schema }])),
       },
       ...(isCached && {
         304: {
-          description: 'It is what the client has.',
+          description: 'The content still matches the `ETag` in `If-None-Match`.',
           headers: headers.filter((name) => name !== 'Content-Encoding'),
         },
       }),
     },
-    samples: [{ label: 'Ask', source: `curl -s '${host}${path}'` }],
+    samples: [{ label: 'Request', source: `curl -s '${host}${path}'` }],
   };
 }

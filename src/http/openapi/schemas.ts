@@ -3,7 +3,7 @@ import { fieldBytesMax, itemErrors } from '../../domain/device-event.ts';
 import { problemCodes, problemDetails, type ProblemCode } from '../../domain/problem.ts';
 import { remedies } from './problems.ts';
 
-/** Of JSON Schema 2020-12, what is used here. */
+/** A JSON Schema (2020-12). */
 export interface Schema {
   readonly [keyword: string]: unknown;
   readonly description?: string;
@@ -15,10 +15,10 @@ const day: Schema = { type: 'string', format: 'date', pattern: '^\\d{4}-\\d{2}-\
 const rawKey: Schema = {
   type: 'string',
   pattern: '^raw/.+\\.json$',
-  description: 'The name of the stored body.',
+  description: 'The key of the stored body.',
 };
 const name: Schema = { type: 'string', minLength: 1, maxLength: fieldBytesMax };
-const nameRule = `1 to ${fieldBytesMax} bytes of UTF-8, no control characters, no white space at the ends. Not changed in any way.`;
+const nameRule = `1 to ${fieldBytesMax} bytes of UTF-8, without control characters and without white space at either end. Stored as sent.`;
 
 export function refTo(schema: string): Schema {
   return { $ref: `#/components/schemas/${schema}` };
@@ -38,39 +38,39 @@ export function problemSchemaName(code: ProblemCode): string {
 
 const batch: Schema = {
   type: 'object',
-  description: 'A batch. Other members are kept in the raw body, and not looked at.',
+  description: 'A batch. Other members are stored with the raw body and otherwise ignored.',
   required: ['processed_devices'],
   properties: {
     processed_devices: {
       type: 'array',
-      // A bad item does not make the request bad: it is refused by itself.
+      // An invalid item does not make the request invalid: it is rejected individually.
       items: refTo('Item'),
-      description: 'The items, in any number that fits into the body.',
+      description: 'The items. Only the size of the body limits their number.',
     },
   },
 };
 
 const item: Schema = {
   type: 'object',
-  description: 'An item that is counted. One that is not of this form is refused by itself.',
+  description: 'A valid item. An item that does not match is rejected individually.',
   required: ['type', 'state', 'timestamp'],
   properties: {
-    type: { ...name, description: `What it is. ${nameRule}` },
-    state: { ...name, description: `What became of it. ${nameRule}` },
+    type: { ...name, description: `The type of the device. ${nameRule}` },
+    state: { ...name, description: `The resulting state of the device. ${nameRule}` },
     timestamp: {
       ...{ type: 'string', format: 'date-time', maxLength: fieldBytesMax },
       description:
-        'RFC 3339 with its zone. The item counts on the date as written: `2023-06-16T23:30:00-05:00` counts on 2023-06-16 (an installation may be set to another zone).',
+        'RFC 3339 with an offset. The item counts on the date as written: `2023-06-16T23:30:00-05:00` counts on 2023-06-16 (unless the installation uses another day rule).',
     },
   },
 };
 
 const itemError = object(
   {
-    index: { ...count, description: 'The place in `processed_devices`, from 0.' },
+    index: { ...count, description: 'The index in `processed_devices`, from 0.' },
     field: { enum: ['type', 'state', 'timestamp', null], description: 'null: the whole item.' },
-    code: { enum: Object.keys(itemErrors), description: 'Stable: act on it.' },
-    message: { type: 'string', minLength: 1, description: 'For people.' },
+    code: { enum: Object.keys(itemErrors), description: 'Stable; for programs.' },
+    message: { type: 'string', minLength: 1, description: 'For humans; may change.' },
   },
   ['index', 'field', 'code', 'message'],
 );
@@ -79,18 +79,18 @@ const errors: Schema = {
   ...{ type: 'array', items: refTo('ItemError'), maxItems: itemErrorsMax },
   description: `The first ${itemErrorsMax} errors.`,
 };
-const rejected: Schema = { ...count, description: 'How many items were refused.' };
+const rejected: Schema = { ...count, description: 'The number of rejected items.' };
 
 const acceptance = object(
   {
     status: { const: 'accepted' },
     raw_key: rawKey,
-    enqueued: { ...count, description: 'How many items are counted, or will be.' },
-    rejected: { ...rejected, description: 'How many items were refused. Absent: none.' },
+    enqueued: { ...count, description: 'The number of accepted items.' },
+    rejected: { ...rejected, description: 'The number of rejected items. Absent: none.' },
     errors,
     already_there: {
       type: 'boolean',
-      description: 'Of a replayed batch: it was here before, and nothing was done.',
+      description: 'For a replayed batch: whether it was already here, so that nothing was stored.',
     },
   },
   ['status', 'raw_key', 'enqueued'],
@@ -101,8 +101,8 @@ const receipt = object(
   {
     status: { enum: ['pending', 'counted'] },
     raw_key: rawKey,
-    enqueued: { ...count, description: 'Items that are or will be counted.' },
-    counted: { ...count, description: 'Items that are counted.' },
+    enqueued: { ...count, description: 'The number of accepted items.' },
+    counted: { ...count, description: 'The number of items counted so far.' },
     rejected,
     received_at: moment,
   },
@@ -114,35 +114,47 @@ const statsRow = object(
     date: day,
     type: name,
     state: name,
-    count: { type: 'integer', minimum: 1, description: 'Items counted.' },
+    count: { type: 'integer', minimum: 1, description: 'The number of items.' },
   },
   ['count'],
-  { description: 'With `group_by`, only the dimensions that it names are there.' },
+  { description: 'With `group_by`, a row has only those dimensions.' },
 );
 
 const ready = object(
   {
     status: { const: 'ready' },
-    pending_items: { ...count, description: 'Accepted and not counted yet, exactly. Embedded.' },
-    pending_bytes: { ...count, description: 'What those take in the log. Embedded.' },
-    pending_messages: { ...count, description: 'About so many wait in the queue. On AWS.' },
-    dead_letters: { ...count, description: 'What could not be counted: see `dlq list`.' },
+    pending_items: {
+      ...count,
+      description: 'Embedded: the exact number of items accepted but not counted yet.',
+    },
+    pending_bytes: { ...count, description: 'Embedded: the size of those items in the log.' },
+    pending_messages: {
+      ...count,
+      description: 'On AWS: the approximate number of messages in the queue.',
+    },
+    dead_letters: {
+      ...count,
+      description: 'The number of dead letters; `dlq list` shows them.',
+    },
     counted_through: {
       ...moment,
       description:
-        'Whatever was acknowledged before is counted, or a dead letter. Absent: not known.',
+        'Everything acknowledged before this moment is counted or a dead letter. Absent: unknown.',
     },
-    last_received_at: { ...moment, description: 'When the latest batch came. Absent: not known.' },
+    last_received_at: {
+      ...moment,
+      description: 'When the latest batch was received. Absent: unknown.',
+    },
     latest_date: {
       ...day,
-      description: 'The latest date that has counts. Absent: there is none. Embedded.',
+      description: 'Embedded: the latest date that has counters. Absent: there are no counters.',
     },
   },
   ['status', 'dead_letters'],
   { oneOf: [{ required: ['pending_items'] }, { required: ['pending_messages'] }] },
 );
 
-/** A refusal as RFC 9457 has it, each with a code of its own. */
+/** Problem details (RFC 9457) of one code. */
 function problemSchema(code: ProblemCode): Schema {
   const { type, title, status } = problemDetails({ code, detail: '' });
   const namesItems = code === 'no_valid_items' || code === 'invalid_items';
@@ -151,7 +163,7 @@ function problemSchema(code: ProblemCode): Schema {
       type: { const: type },
       title: { const: title },
       status: { const: status },
-      detail: { type: 'string', minLength: 1, description: 'What is wrong here, and what to do.' },
+      detail: { type: 'string', minLength: 1, description: 'What is wrong, and what to do.' },
       code: { const: code },
       ...(namesItems && { rejected, errors }),
     },
@@ -170,7 +182,7 @@ const health = object(
     day_zone: {
       type: 'string',
       description:
-        'On which day an item counts: that of its timestamp `as-written`, or the one in `UTC` or in a time zone such as `Europe/Berlin`.',
+        'The day rule: an item counts on the date of its timestamp `as-written`, or on the date in `UTC` or in a time zone such as `Europe/Berlin`.',
     },
   },
   ['status', 'access', 'day_zone'],

@@ -1,31 +1,31 @@
 import type { Socket } from 'node:net';
 
-/** Cut at once when there is no room: to look for one costs as much as to look for all of them. */
+/** Connections closed together at the limit: finding the idlest one sorts all of them anyway. */
 const closedAtOnceMax = 64;
 
 function closedAtOnce(connectionsMax: number): number {
   return Math.max(1, Math.min(closedAtOnceMax, Math.floor(connectionsMax / 2)));
 }
 
-/** The bound on connections where at most `sockets` (2 or more) may be open at any moment. */
+/** The limit of connections that keeps the number of open sockets at `sockets` (2 or more) or less. */
 export function connectionsWithin(sockets: number): number {
   return Math.max(sockets - closedAtOnceMax, Math.ceil((2 * sockets - 1) / 3));
 }
 
 /**
- * Bounds the connections. One too many cuts those on which nothing has happened for the longest
- * time: connections that are opened and left, or send their requests byte by byte, keep nobody out.
+ * Limits the number of connections. A connection above the limit closes those that have been idle
+ * longest, so that idle or very slow connections cannot lock out other clients.
  */
 export class ConnectionLimiter {
   readonly #connectionsMax: number;
-  /** When each connection was opened or had its latest request, by the monotonic clock. */
+  /** When each connection was opened or had its latest request or answer, by `performance.now`. */
   readonly #lastActivity = new Map<Socket, number>();
 
   constructor(connectionsMax: number) {
     this.#connectionsMax = connectionsMax;
   }
 
-  /** So many connections may be open for a moment, until those that are cut have closed. */
+  /** The most sockets that are open for a moment, until the closed ones are gone. */
   get hardLimit(): number {
     return this.#connectionsMax + closedAtOnce(this.#connectionsMax);
   }
@@ -40,7 +40,7 @@ export class ConnectionLimiter {
     socket.once('close', () => this.#lastActivity.delete(socket));
   }
 
-  /** A request has begun on a connection, or was answered. */
+  /** Call it when a request begins on a connection, and when it is answered. */
   recordActivity(socket: Socket): void {
     if (this.#lastActivity.has(socket)) this.#lastActivity.set(socket, performance.now());
   }

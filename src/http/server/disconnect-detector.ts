@@ -1,22 +1,22 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Socket } from 'node:net';
 
-/** So long a client that has ended its side is taken for one that waits. */
+/** How long after a client has ended its side of the connection the first probe is sent. */
 const firstProbeMs = 1_000;
-/** It is asked again after so long, then after twice as long, and so on. */
+/** The delay of the second probe; each further delay doubles. */
 const secondProbeMs = 200;
 
 /**
- * Notices clients that have gone before they were answered. One that has ended its side may still wait
- * for its answers: what is written to it tells. Who is gone needs none, and what is read for it is ended
- * by whoever sees its connection close.
+ * Detects clients that disconnect before they are answered, so that work for them can be cancelled.
+ * A client that has ended its side may still be reading: only a write shows whether it is. The probe
+ * is an interim response (102); if the client is gone, the connection closes with a reset.
  */
 export class DisconnectDetector {
-  /** The responses of a connection that are not ended; the first is the one that may be written. */
+  /** The open responses of each connection; only the first one may be written to. */
   readonly #unanswered = new WeakMap<Socket, Set<ServerResponse>>();
 
   watch({ socket, httpVersion }: IncomingMessage, response: ServerResponse): void {
-    // No answer goes before the last one to older clients.
+    // HTTP/1.0 has no interim responses.
     if (httpVersion !== '1.1') return;
     const responses = this.#unanswered.get(socket) ?? new Set();
     if (!this.#unanswered.has(socket)) {
@@ -39,7 +39,7 @@ function probe(
   const timer = setTimeout(() => {
     const [first] = responses;
     if (first === undefined || socket.destroyed) return;
-    // What is written first makes the machine of a client that is gone say so; the next one meets it.
+    // A gone client's machine answers the first probe with a reset; the next write fails.
     if (!first.headersSent) first.writeProcessing();
     probe(socket, responses, thenMs, 2 * thenMs);
   }, waitMs);

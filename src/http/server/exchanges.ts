@@ -6,7 +6,7 @@ import type { ProblemCode } from '../../domain/problem.ts';
 import type { Answer, BytesAnswer } from '../app/answer.ts';
 import { methodOf, requestIdOf, routeOf, type CutReason, type HttpObserver } from './observer.ts';
 
-/** What is known of a request on `node:http` beside what the client has sent. */
+/** What the server records about an exchange on `node:http`, for its observer. */
 interface ExchangeState {
   readonly requestId: string;
   problem: ProblemCode | undefined;
@@ -15,7 +15,7 @@ interface ExchangeState {
 
 const exchangeStates = new WeakMap<ServerResponse, ExchangeState>();
 
-/** Tells the observer of a request once it is answered. One whose client has left is not told of. */
+/** Reports an exchange to the observer once it is answered; not if the client disconnected before. */
 export function observeExchange(
   observer: HttpObserver,
   request: IncomingMessage,
@@ -26,7 +26,7 @@ export function observeExchange(
   let startedAt = performance.now();
   const state: ExchangeState = { requestId, problem: undefined, cut: undefined };
   exchangeStates.set(response, state);
-  // How long a client sends is not how long it waits.
+  // The duration does not include the time in which the client sends the body.
   if (isIngest) request.once('end', () => (startedAt = performance.now()));
   response.once('close', () => {
     if (!response.headersSent) return;
@@ -46,13 +46,13 @@ export function requestIdFor(response: ServerResponse): string | undefined {
   return exchangeStates.get(response)?.requestId;
 }
 
-/** Takes note that an answer is about to be cut. */
+/** Records why the answer is about to be cut off. */
 export function recordCut(response: ServerResponse, why: CutReason): void {
   const state = exchangeStates.get(response);
   if (state !== undefined) state.cut = why;
 }
 
-/** Takes note of a refusal; returns the headers that it gets beside its own. */
+/** Records the problem of a refusal; returns the additional headers of the refusal. */
 export function recordRefusal(
   response: ServerResponse,
   problem: ProblemCode | undefined,
@@ -65,13 +65,13 @@ export function recordRefusal(
 
 const problems = new WeakMap<Response, ProblemCode>();
 
-/** Remembers what an answer refuses, for `noteRefusal`. */
+/** Remembers the problem of a response, for `problemOf`. */
 export function rememberProblem(response: Response, answer: Answer | BytesAnswer): Response {
   if ('problem' in answer) problems.set(response, answer.problem);
   return response;
 }
 
-/** The same by the request: of an answer to HEAD the app's router makes another response. */
+/** By request, because Hono makes a new response for HEAD. */
 const problemsOfRequests = new WeakMap<Request, ProblemCode>();
 
 export const rememberProblemOfRequest: MiddlewareHandler = async (context, next) => {
@@ -80,12 +80,12 @@ export const rememberProblemOfRequest: MiddlewareHandler = async (context, next)
   if (problem !== undefined) problemsOfRequests.set(context.req.raw, problem);
 };
 
-/** What a response of the app refuses, if it is a refusal. */
+/** The problem of a response, if it is a refusal. */
 export function problemOf(response: Response, request: Request): ProblemCode | undefined {
   return problems.get(response) ?? problemsOfRequests.get(request);
 }
 
-/** Takes note of the refusal that a response is, if it is one, and gives it the request's id. */
+/** Records the problem of a response, if it is a refusal, and adds the request id to it. */
 export function withRefusal(
   outgoing: ServerResponse,
   response: Response,

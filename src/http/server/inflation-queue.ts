@@ -1,4 +1,4 @@
-/** Deflate makes no more of a byte than this. Source: zlib, "Technical Details". */
+/** The largest compression ratio of deflate. Source: zlib, "Technical Details". */
 const inflationMax = 1032;
 
 interface QueuedBody {
@@ -7,24 +7,24 @@ interface QueuedBody {
 }
 
 /**
- * Bounds what the compressed bodies that are with the pipeline could inflate to. A few kilobytes
- * can keep the writer busy for a tenth of a second: let in as they come, a thousand of them would
- * hold up everybody behind them. Those that wait are let in connection by connection in turn.
+ * Limits the possible inflated size of all compressed bodies in the pipeline. A few kilobytes can
+ * keep the writer busy for a tenth of a second, so a thousand of them would block everything behind
+ * them. Waiting bodies start in round-robin order over their connections.
  */
 export class InflationQueue {
   readonly #bytesMax: number;
   readonly #bodyBytesMax: number;
   #bytes = 0;
-  /** In the order of their turns. */
+  /** By connection, in round-robin order. */
   readonly #waiting = new Map<object, QueuedBody[]>();
 
-  /** @param bodyBytesMax no body is inflated further; one is let in whatever the bound. */
+  /** @param bodyBytesMax the limit of one inflated body. A single body runs whatever `bytesMax` is. */
   constructor(bytesMax: number, bodyBytesMax: number) {
     this.#bytesMax = bytesMax;
     this.#bodyBytesMax = bodyBytesMax;
   }
 
-  /** Does the work, for a connection and a compressed body of so many bytes, when it is its turn. */
+  /** Runs `work` for a compressed body once it fits within the limit. */
   async run<T>(connection: object, compressedBytes: number, work: () => Promise<T>): Promise<T> {
     const bytes = Math.min(compressedBytes * inflationMax, this.#bodyBytesMax);
     if (this.#waiting.size > 0 || !this.#fits(bytes)) await this.#enqueue(connection, bytes);
@@ -43,7 +43,7 @@ export class InflationQueue {
 
   #enqueue(connection: object, bytes: number): Promise<void> {
     return new Promise((resolve) => {
-      const waiting = { bytes, enter: () => resolve() };
+      const waiting = { bytes, start: () => resolve() };
       const others = this.#waiting.get(connection);
       if (others === undefined) this.#waiting.set(connection, [waiting]);
       else others.push(waiting);

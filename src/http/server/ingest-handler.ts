@@ -12,16 +12,16 @@ import type { MemoryBudget } from './memory-budget.ts';
 import type { HttpObserver } from './observer.ts';
 import { replayHeader } from '../app/replay-header.ts';
 
-export interface IngestHandlerOptions {
+interface IngestHandlerOptions {
   readonly pipeline: Pick<Pipeline, 'ingest'>;
   readonly bodyBytesMax: number;
-  /** Bounds the bodies that are being read or are not answered yet. */
+  /** Limits the memory of bodies that are being read or not answered yet. */
   readonly budget: MemoryBudget;
-  /** A client that sends on after its refusal is listened to for so long, and no more. */
+  /** How long the connection of a refused request stays open while the client still sends. */
   readonly lingerMs: number;
   readonly access: ImmediateAccess;
   readonly corsOrigins: CrossOrigins;
-  /** Whether connections are to be closed after their answer. */
+  /** Whether connections close after their answer. */
   readonly isStopping: () => boolean;
   readonly onUnexpectedError: (error: Error) => void;
   readonly observer: HttpObserver;
@@ -35,8 +35,8 @@ type BodyReading =
   | 'aborted';
 
 /**
- * `POST /ingest` straight from `node:http`: the one request whose cost counts. Answers as the app
- * does; a test runs the same cases through both.
+ * Handles `POST /ingest` on `node:http` without the app, because this is the request whose cost
+ * matters. It answers as the app does; a test runs the same cases through both.
  */
 export function createIngestHandler(options: IngestHandlerOptions) {
   const { pipeline, bodyBytesMax, budget, lingerMs, access, corsOrigins, isStopping } = options;
@@ -44,7 +44,7 @@ export function createIngestHandler(options: IngestHandlerOptions) {
 
   const inflations = new InflationQueue(bodyBytesMax, bodyBytesMax);
 
-  /** @param expectsContinue whether the client waits for leave to send its body. */
+  /** @param expectsContinue whether the client waits for `100 Continue` before it sends the body. */
   return async function handleIngest(
     request: IncomingMessage,
     response: ServerResponse,
@@ -55,7 +55,7 @@ export function createIngestHandler(options: IngestHandlerOptions) {
     const admission = access.admit(request.headers.authorization, scope);
     const refused = admission.problem && refusalAnswer(admission);
     if (refused !== undefined && refused.status !== 429) {
-      // A stranger's body is not waited for.
+      // Do not read the body of an unauthenticated client.
       await refuseAndClose(request, response, refused, lingerMs);
       return;
     }
@@ -80,13 +80,13 @@ export function createIngestHandler(options: IngestHandlerOptions) {
     const reserveMemory = (bytes: number) => {
       const hasRoom = budget.reserve(bytes);
       if (hasRoom) reservedBytes += bytes;
-      // The body is dropped, however long the rest of it takes to come.
+      // Free the memory at once, although the rest of the body is still coming.
       else releaseMemory();
       return hasRoom;
     };
     try {
       const body = await readBody(request, response, bodyBytesMax, refusal, reserveMemory);
-      // A client that was told meanwhile that it is late must not find its batch taken after all.
+      // If a timeout was answered meanwhile, the batch must not be stored after all.
       if (body === 'aborted' || response.headersSent) return;
       if ('refusal' in body) {
         releaseMemory();
@@ -100,7 +100,7 @@ export function createIngestHandler(options: IngestHandlerOptions) {
         headers.encoding === 'identity'
           ? await pipeline.ingest(submission)
           : await inflations.run(request.socket, body.body.length, () =>
-              // One who is gone could not be told.
+              // The client has disconnected; skip the work.
               response.destroyed ? cancelled : pipeline.ingest(submission),
             );
       if (outcome === undefined) return;
@@ -108,7 +108,7 @@ export function createIngestHandler(options: IngestHandlerOptions) {
       send(response, ingestAnswer(outcome, headers.strict), isStopping());
     } catch (error) {
       onDefect(error instanceof Error ? error : new Error(String(error)));
-      const detail = 'The batch met an error of ours.';
+      const detail = internalErrorDetail;
       send(response, problemAnswer({ code: 'internal', detail }), true);
     } finally {
       releaseMemory();
@@ -116,11 +116,11 @@ export function createIngestHandler(options: IngestHandlerOptions) {
   };
 }
 
-/** Whether a request is for the handler, as far as its target and method tell. */
+/** Whether the method and target of a request are those of the handler. */
 export function isIngestRequest({ method, url = '' }: IncomingMessage): boolean {
   if (method !== 'POST') return false;
   if (url === '/ingest' || url.startsWith('/ingest?')) return true;
-  // The app knows other forms of this target too, and would read the body without a bound on all.
+  // Catch other spellings of the path, too: the app would read their bodies outside the budget.
   const path = URL.parse(`http://localhost${url}`)?.pathname ?? '';
   return path.replace(/%[0-7][0-9a-f]/gi, decodeURIComponent) === '/ingest';
 }
@@ -142,8 +142,8 @@ function headerOf(request: IncomingMessage, name: string): string | undefined {
 }
 
 /**
- * The whole body. Once it is clear that the request is refused (`refusal`, or no room), what
- * still comes is read and dropped, so that the connection can go on.
+ * Reads the whole body. Once the request is refused (by `refusal`, or because `reserveMemory` is
+ * false), it drops the rest of the body, so that the connection can be used again.
  */
 function readBody(
   request: IncomingMessage,
@@ -174,15 +174,19 @@ function readBody(
       if (refused !== undefined) resolve({ refusal: refused, isTooLarge: false });
       else resolve({ body: chunks.length === 1 && chunks[0] ? chunks[0] : Buffer.concat(chunks) });
     });
-    // Without an answer the client cannot take the batch for stored, and it is not. (A request
-    // that was answered before its end is told nothing of the end of its connection.)
+    // The client gets no answer and the batch is not stored. (Listen to the response: a request
+    // that was answered before its end gets no event when its connection closes.)
     response.on('close', () => resolve('aborted'));
   });
 }
 
+/** The batch may be stored or not: the client sends it again, and it counts once. */
+export const internalErrorDetail =
+  'Internal error while handling the batch. Send it again with the same Idempotency-Key.';
+
 const overloaded = problemAnswer({
   code: 'overloaded',
-  detail: 'Too many batches are on their way to storage. Send this one again after a moment.',
+  detail: 'The memory for request bodies is full. Send this batch again after a moment.',
   retryAfterSeconds: 1,
 });
 
@@ -204,17 +208,16 @@ function send(
 const closing = new WeakSet<Socket>();
 
 /**
- * Whether a client was told on a connection that it is closed. Whatever else comes on it must not
- * be looked at: what is left of a body that was refused could pass for a request. Source: RFC
- * 9112, section 9.6.
+ * Whether the server has announced that it closes the connection. Ignore everything that still
+ * arrives: the rest of a refused body could be mistaken for a request. Source: RFC 9112, section 9.6.
  */
 export function isClosing(socket: Socket): boolean {
   return closing.has(socket);
 }
 
 /**
- * Answers before the body has come, and closes. The connection stays open for a moment while
- * what the client still sends is dropped: closed at once, it would lose the answer too.
+ * Answers before the body is complete, and closes the connection. It stays open for up to
+ * `lingerMs` and drops what the client still sends: closing at once could lose the answer.
  */
 export function refuseAndClose(
   request: IncomingMessage,

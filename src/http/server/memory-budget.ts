@@ -1,4 +1,4 @@
-/** A bound on bytes held at once, shared by all who hold some. */
+/** A shared limit of bytes in memory. */
 export class MemoryBudget {
   readonly bytesMax: number;
   #bytes = 0;
@@ -7,12 +7,12 @@ export class MemoryBudget {
     this.bytesMax = bytesMax;
   }
 
-  /** Held now. */
+  /** The bytes reserved now. */
   get bytes(): number {
     return this.#bytes;
   }
 
-  /** Takes the bytes if there is room for them; says whether there was. */
+  /** Reserves the bytes and returns true, or returns false if they exceed the limit. */
   reserve(bytes: number): boolean {
     if (this.#bytes + bytes > this.bytesMax) return false;
     this.#bytes += bytes;

@@ -3,7 +3,7 @@ import { randomUUID } from 'node:crypto';
 import type { ProblemCode } from '../../domain/problem.ts';
 import type { IngestOutcome } from '../../pipeline/ports.ts';
 
-/** What can be asked for, in so few words that each may be counted by itself. */
+/** Routes as values of a metric label: a small fixed set. */
 export const routes = [
   ...['/ingest', '/ingest/:batchId', '/stats', '/stats-html', '/healthz', '/readyz', '/metrics'],
   ...['/', '/assets/:file', '/docs', '/openapi.json', 'other'],
@@ -11,7 +11,7 @@ export const routes = [
 const fixedRoutes = new Set<string>(routes);
 const methods = new Set(['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE', 'OPTIONS']);
 
-/** Why an answer ended before its end. `too_slow`: its client did not read it in time. */
+/** Why an answer was cut off. `too_slow`: the client did not read it in time. */
 export const cutReasons = [
   'too_slow',
   'overloaded',
@@ -21,7 +21,7 @@ export const cutReasons = [
 ] as const;
 export type CutReason = (typeof cutReasons)[number];
 
-/** A request that was answered. It holds nothing that the client has chosen, but a sane id. */
+/** An answered request. Of what the client sent it has only a checked request id. */
 export interface Exchange {
   readonly requestId: string;
   readonly route: string;
@@ -29,15 +29,15 @@ export interface Exchange {
   readonly status: number;
   readonly seconds: number;
   readonly problem?: ProblemCode | undefined;
-  /** Of an answer that was begun, and not ended: its client has not all of it. */
+  /** Set if the answer was begun but not completed. */
   readonly cut?: CutReason | undefined;
 }
 
-/** Is told of what the HTTP side does. None of it may throw, or wait. */
+/** Receives the events of the HTTP side. Its methods must neither throw nor block. */
 export interface HttpObserver {
-  /** A batch was judged; the bytes are those of its body as sent. */
+  /** The pipeline accepted or refused a batch. `bodyBytes` is the size of its body as sent. */
   decided(outcome: IngestOutcome, bodyBytes: number, requestId: string | undefined): void;
-  /** The quick path of `POST /ingest`: a whole batch was accepted, and answered with 200. */
+  /** The fast path of `POST /ingest` accepted all items of a batch and answered 200. */
   acceptedPlain(
     items: number,
     bodyBytes: number,
@@ -54,7 +54,7 @@ export const silentObserver: HttpObserver = {
   answered: () => undefined,
 };
 
-/** The route of a request target: one of a fixed few, whatever a client asks for. */
+/** The route of a request target; `other` for unknown ones. */
 export function routeOf(target: string): string {
   const path = target.split('?', 1)[0] ?? '';
   if (fixedRoutes.has(path) && path.startsWith('/') && !path.includes(':')) return path;
@@ -67,8 +67,8 @@ export function methodOf(method: string | undefined): string {
 }
 
 /**
- * The id that a client has given its request, where it may stand in a log and a header, and is no
- * token put into the wrong place; or else the one that is made.
+ * The client's request id, if it is safe in a log and a header and is not a misplaced token;
+ * otherwise a new id.
  */
 export function requestIdOf(
   given: string | readonly string[] | undefined,

@@ -10,23 +10,24 @@ import {
 } from '../app/access.ts';
 import { ingestAnswer, problemAnswer, type Answer } from '../app/answer.ts';
 import { acceptedText, toHttp } from './http-text.ts';
+import { internalErrorDetail } from './ingest-handler.ts';
 import type { MemoryBudget } from './memory-budget.ts';
 import { requestIdOf, type HttpObserver } from './observer.ts';
 import { readPlainRequest, type PlainRequest } from './plain-request.ts';
 
-export interface PlainConnectionsOptions {
-  /** Takes the body before `ingest` returns: its bytes change afterwards. */
+interface PlainConnectionsOptions {
+  /** Must copy the body before `ingest` returns: its buffer is reused afterwards. */
   readonly pipeline: Pick<Pipeline, 'ingest'>;
   readonly access: ImmediateAccess;
   readonly isHostAllowed: (host: string) => boolean;
   readonly bodyBytesMax: number;
-  /** Bounds the bodies that are being read. */
+  /** Limits the memory of bodies that are being read. */
   readonly budget: MemoryBudget;
-  /** Another request must begin within so long after an answer. */
+  /** How long after an answer the next request must begin. */
   readonly keepAliveMs: number;
-  /** What is not there after so long is awaited by node:http, which has an eye on slow clients. */
+  /** A request that is incomplete after this time goes to `node:http`, which handles slow clients. */
   readonly checkMs: number;
-  /** What a client is told that ends in the middle of its body. */
+  /** The answer to a client that ends the connection in the middle of a body. */
   readonly truncatedBodyAnswer: Answer;
   /** A request was answered on a connection that stays open. */
   readonly onAnswered: (socket: Socket) => void;
@@ -35,9 +36,9 @@ export interface PlainConnectionsOptions {
 }
 
 /**
- * Serves plain requests (`readPlainRequest`) straight from their connections, at twice the rate
- * of `node:http`. A connection on which anything else comes is given over to `node:http`, with
- * the bytes that have come, for as long as it lives: nothing but the plain is judged here.
+ * The fast path of `POST /ingest`: serves plain requests (`readPlainRequest`) directly from their
+ * sockets, at twice the rate of `node:http`. Any other request hands its connection, with the bytes
+ * received so far, to `node:http` for the rest of its life.
  */
 export class PlainConnections {
   readonly options: PlainConnectionsOptions;
@@ -47,11 +48,11 @@ export class PlainConnections {
   #joined = Buffer.alloc(0);
   #isStopping = false;
 
-  /** Stands between the server and its connections. */
+  /** Takes the place of the server's only connection listener, and calls it to hand off. */
   constructor(server: Server, options: PlainConnectionsOptions) {
     this.options = options;
     const [listener] = server.listeners('connection');
-    if (listener === undefined) throw new Error('node:http listens to no connection');
+    if (listener === undefined) throw new Error('the server has no connection listener');
     server.removeAllListeners('connection');
     this.#nodeListener = (socket) => void Reflect.apply(listener, server, [socket]);
     server.on('connection', (socket: Socket) => {
@@ -67,7 +68,7 @@ export class PlainConnections {
     return this.#isStopping;
   }
 
-  /** Ends the connections on which nothing is under way, and the others after their answer. */
+  /** Ends idle connections now, and the others after their answer. */
   stop(): void {
     this.#isStopping = true;
     for (const connection of this.#connections) connection.endIfIdle();
@@ -82,7 +83,7 @@ export class PlainConnections {
     this.#connections.delete(connection);
   }
 
-  /** The pieces end to end, until it is called again: new memory for each were garbage at once. */
+  /** Concatenates the pieces into one buffer that every call reuses, to avoid garbage per request. */
   join(pieces: readonly Buffer[]): Buffer {
     const length = pieces.reduce((sum, piece) => sum + piece.length, 0);
     if (length > this.#joined.length) this.#joined = Buffer.allocUnsafeSlow(length);
@@ -97,7 +98,7 @@ export class PlainConnections {
   }
 }
 
-/** A request whose body is still coming. */
+/** A request whose body is incomplete. */
 interface Partial {
   readonly request: PlainRequest;
   readonly admitted: AccessGranted;
@@ -108,17 +109,17 @@ class PlainConnection {
   readonly socket: Socket;
   readonly #owner: PlainConnections;
   #partial: Partial | undefined;
-  /** Of the memory for bodies. */
+  /** The bytes reserved in the memory budget. */
   #reservedBytes = 0;
-  /** Whether a request is with the pipeline. */
+  /** Whether the pipeline is processing a request. */
   #isBusy = false;
   #hasEnded = false;
-  /** Of the request that is under way. */
+  /** Of the current request. */
   #requestId: string | undefined;
   #bodyBytes = 0;
   #startedAt = 0;
   #hasAnswered = false;
-  /** Until when the client is waited for here, by the monotonic clock. */
+  /** When `checkTime` acts on the connection, by `performance.now`. */
   #deadline: number;
 
   constructor(socket: Socket, owner: PlainConnections) {
@@ -144,7 +145,7 @@ class PlainConnection {
 
   readonly #onData = (chunk: Buffer): void => {
     if (this.#isBusy) {
-      // Given back: the end of a connection is not told before all that came on it is taken.
+      // Put the bytes back: 'end' is not emitted before all data is read.
       this.socket.pause();
       this.socket.unshift(chunk);
     } else if (this.#partial !== undefined) {
@@ -162,7 +163,7 @@ class PlainConnection {
       isHostAllowed(request.host) &&
       request.bodyBytes <= bodyBytesMax &&
       chunk.length <= request.bodyAt + request.bodyBytes &&
-      // One who does not read the answers is kept waiting by node:http.
+      // node:http applies backpressure to clients that do not read their answers.
       this.socket.writableLength === 0 &&
       !this.#owner.isStopping;
     if (!isOurs || !this.#reserveMemory(chunk.length)) {
@@ -198,7 +199,7 @@ class PlainConnection {
     }
   }
 
-  /** All that has come of a request, which is given up here. */
+  /** Undoes the admission of an incomplete request; returns the bytes received so far. */
   #abandonPartial({ admitted, pieces }: Partial): Buffer {
     this.#releaseMemory();
     this.#owner.options.access.refund(admitted);
@@ -256,19 +257,19 @@ class PlainConnection {
     if (this.socket.readableLength > 0) this.#handOff();
   };
 
-  /** Remembers of a request what is told of it once it is answered. */
+  /** Records what the observer gets once the request is answered. */
   #startObserving(requestId: string | undefined, bodyBytes: number): void {
     this.#requestId = requestId;
     this.#bodyBytes = bodyBytes;
     this.#startedAt = performance.now();
   }
 
-  /** The same as `#answerWhole`, of answers that are not of the quick kind. */
+  /** Sends an answer that is not from `acceptedText`. */
   #refuseWhole(answer: Answer): void {
     this.#answerWhole(toHttp(this.#observed(answer), this.#owner.options.keepAliveMs));
   }
 
-  /** Tells the observer of an answer; returns it with the request's id, if it is a refusal. */
+  /** Reports an answer to the observer; returns it, with the request id if it is a refusal. */
   #observed(answer: Answer): Answer {
     const { status, problem, headers } = answer;
     const requestId = requestIdOf(this.#requestId);
@@ -280,7 +281,7 @@ class PlainConnection {
       : { ...answer, headers: { ...headers, 'x-request-id': requestId } };
   }
 
-  /** Answers a request of which all has been read; another may follow. */
+  /** Answers a request that was read completely; another may follow. */
   #answerWhole(text: string, encoding: 'latin1' | 'utf8' = 'utf8', now = performance.now()): void {
     this.#hasAnswered = true;
     this.socket.write(text, encoding);
@@ -294,7 +295,7 @@ class PlainConnection {
     this.#owner.options.onUnexpectedError(
       error instanceof Error ? error : new Error(String(error)),
     );
-    this.#answerLast(defect);
+    this.#answerLast(internalError);
   };
 
   #answerLast(answer: Answer): void {
@@ -303,8 +304,8 @@ class PlainConnection {
   }
 
   /**
-   * Once what is written has gone. Nothing more is read: it could not be answered. And the client
-   * need not close its end: a stop would wait for it.
+   * Closes the connection once all output is sent. It reads nothing more, because it could not
+   * answer, and does not wait for the client to close its side, which would delay a stop.
    */
   #close(): void {
     this.socket.off('data', this.#onData);
@@ -334,17 +335,14 @@ class PlainConnection {
     } else if (!this.#isBusy) this.socket.end();
   };
 
-  /** The connection closes by itself. */
+  /** 'close' follows. */
   readonly #onError = (): void => undefined;
 
   readonly #onClose = (): void => {
-    // A batch that is with the pipeline holds its memory until it is judged.
+    // While the pipeline processes the batch, its memory stays reserved.
     if (!this.#isBusy) this.#releaseMemory();
     this.#owner.remove(this);
   };
 }
 
-const defect: Answer = problemAnswer({
-  code: 'internal',
-  detail: 'The batch met an error of ours.',
-});
+const internalError: Answer = problemAnswer({ code: 'internal', detail: internalErrorDetail });

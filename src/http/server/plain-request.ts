@@ -1,6 +1,6 @@
 import { isHost } from './request-validation.ts';
 
-/** A `POST /ingest` of the form that nearly all have, as far as its head tells. */
+/** The head of a `POST /ingest` in the usual form. */
 export interface PlainRequest {
   /** Where the body begins, from the request's first byte. */
   readonly bodyAt: number;
@@ -13,7 +13,7 @@ export interface PlainRequest {
 }
 
 const requestLine = Buffer.from('POST /ingest HTTP/1.1\r\n', 'latin1');
-/** A longer head is not plain. */
+/** `node:http` reads longer heads. */
 const headBytesMax = 2048;
 
 const carriageReturn = 0x0d;
@@ -21,7 +21,7 @@ const lineFeed = 0x0a;
 const colon = 0x3a;
 const space = 0x20;
 
-/** Headers that change nothing here, whatever they say. */
+/** Headers that have no effect on `POST /ingest`. */
 const ignoredHeaders = new Set([
   'accept',
   'accept-encoding',
@@ -36,11 +36,10 @@ const ignoredHeaders = new Set([
 ]);
 
 /**
- * Reads the head of a request, if it is a plain one and all of it is there. Undefined for
- * everything else, sound or not: that is for Node's own parser, which is asked to judge whatever
- * is the least unusual here. Only heads are plain that have nothing in them but, each once, in
- * printable ASCII: Host, Content-Length, `Content-Type: application/json`, `Connection:
- * keep-alive`, an Idempotency-Key, Authorization, and headers without effect.
+ * Reads the head of a plain request. Returns undefined for everything else, valid or not: Node's
+ * own parser decides on it. A plain head is complete, in printable ASCII, and has nothing but
+ * these, each at most once: Host, Content-Length, `Content-Type: application/json`, `Connection:
+ * keep-alive`, Idempotency-Key, Authorization, and headers without effect.
  * Source: RFC 9112, sections 2 to 6.
  */
 export function readPlainRequest(bytes: Buffer): PlainRequest | undefined {
@@ -105,7 +104,7 @@ function startsWith(bytes: Buffer, prefix: Buffer): boolean {
   return bytes.compare(prefix, 0, prefix.length, 0, prefix.length) === 0;
 }
 
-/** The place of the colon behind a name of letters and hyphens; -1 where there is none. */
+/** The index of the colon after a name of letters and hyphens; -1 if there is no such name. */
 function endOfName(bytes: Buffer, from: number, end: number): number {
   for (let at = from; at < end; at++) {
     const byte = bytes[at] ?? 0;
@@ -116,7 +115,7 @@ function endOfName(bytes: Buffer, from: number, end: number): number {
   return -1;
 }
 
-/** The place of the CR LF behind a value of printable ASCII; -1 where there is none. */
+/** The index of the CR LF after a value of printable ASCII; -1 if there is no such value. */
 function endOfValue(bytes: Buffer, from: number, end: number): number {
   for (let at = from; at < end - 1; at++) {
     const byte = bytes[at] ?? 0;

@@ -1,8 +1,8 @@
 import type { IncomingMessage } from 'node:http';
 
 /**
- * A host and perhaps a port, or nothing. Node takes anything, and so would whoever stands between
- * the client and this server read another host than is named here. Source: RFC 9110, section 7.2.
+ * Whether a Host header is a host with an optional port, or empty. Node accepts any text, which an
+ * intermediary could interpret as another host. Source: RFC 9110, section 7.2.
  */
 export function isHost(value: string): boolean {
   return /^(?:\[[0-9a-f:.]+\]|(?:[\w\-.~!$&'()*+;=]|%[0-9a-f]{2})*)(?::(?:\d{0,4}|[0-5]\d{4}|6[0-4]\d{3}|65[0-4]\d\d|655[0-2]\d|6553[0-5]))?$/i.test(
@@ -11,8 +11,8 @@ export function isHost(value: string): boolean {
 }
 
 /**
- * Rewrites a target in absolute form, `http://host/path`, to `/path`, and takes the host that it
- * names for that of the request, as RFC 9112 (3.2.2) demands. All that follows sees one form.
+ * Rewrites a target in absolute form, `http://host/path`, to origin form, `/path`, and sets the
+ * Host header to its host, as RFC 9112 (3.2.2) requires.
  */
 export function toOriginForm(request: IncomingMessage): void {
   const [, host, path = ''] = /^https?:\/\/([^/?#]+)(.*)$/i.exec(request.url ?? '') ?? [];
@@ -22,9 +22,9 @@ export function toOriginForm(request: IncomingMessage): void {
 }
 
 /**
- * What is wrong with a request, in origin form, that Node's parser let through; undefined where nothing is. These
- * are what others on the way may read otherwise than this server: where a request ends and whom
- * it is for must not be a matter of opinion. Source: RFC 9112, sections 3.2 and 6.1.
+ * Why a request in origin form is invalid although Node's parser accepts it; undefined if it is
+ * valid. An intermediary might disagree with this server about the end or the host of such requests
+ * (request smuggling). Source: RFC 9112, sections 3.2 and 6.1.
  */
 export function whyInvalid({
   rawHeaders,
@@ -33,7 +33,7 @@ export function whyInvalid({
   url = '',
 }: IncomingMessage): string | undefined {
   if (!url.startsWith('/')) {
-    return 'The target of the request is no URL: it begins with / or http://HOST/.';
+    return 'The request target is not a valid URL: it must begin with / or http://HOST/.';
   }
   let hosts = 0;
   for (let at = 0; at < rawHeaders.length; at += 2) {
@@ -41,13 +41,13 @@ export function whyInvalid({
     if (name.length === 4 && name.toLowerCase() === 'host') hosts++;
   }
   if (hosts === 0 && httpVersion === '1.1') {
-    return 'A request of HTTP/1.1 names the host that it is for.';
+    return 'An HTTP/1.1 request must have a Host header.';
   }
-  if (hosts > 1) return 'A request names one host, and once.';
-  if (!isHost(headers.host ?? '')) return 'The Host of the request is no host.';
+  if (hosts > 1) return 'The request has more than one Host header.';
+  if (!isHost(headers.host ?? '')) return 'The Host header is not a valid host.';
   const coding = headers['transfer-encoding'];
   if (coding === undefined) return undefined;
-  if (httpVersion === '1.0') return 'HTTP/1.0 knows no Transfer-Encoding; send a Content-Length.';
+  if (httpVersion === '1.0') return 'HTTP/1.0 has no Transfer-Encoding; send a Content-Length.';
   if (coding.trim().toLowerCase() === 'chunked') return undefined;
-  return 'The only Transfer-Encoding that is known here is chunked.';
+  return 'The only supported Transfer-Encoding is chunked.';
 }

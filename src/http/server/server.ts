@@ -38,19 +38,19 @@ export interface HttpServerOptions {
   readonly pipeline: Pipeline;
   /** The largest body in bytes. */
   readonly bodyBytesMax: number;
-  /** All bodies together that are being read or are not answered yet, in bytes. */
+  /** The limit of all bodies that are being read or not answered yet, in bytes. */
   readonly bodiesBytesMax: number;
-  /** Is told of errors that nobody foresaw. */
+  /** Called with unexpected errors. */
   readonly onUnexpectedError: (error: Error) => void;
-  /** Who may ask, and how often; without, anybody. */
+  /** Authentication and rate limits; default: open access. */
   readonly access?: ImmediateAccess;
-  /** Which hosts are answered where no token is asked for; without, any. */
+  /** Which hosts are allowed where no token is required; default: any. */
   readonly hostRule?: HostRule;
-  /** Origins whose pages may ask too; without, none. */
+  /** Other origins whose pages may call the API; default: none. */
   readonly corsOrigins?: CrossOrigins;
-  /** Files for browsers. */
+  /** The files of the dashboard. */
   readonly pages?: Pages;
-  /** Is told of what is done; without, nobody. */
+  /** Receives events; default: none. */
   readonly observer?: HttpObserver;
   /** See `AppOptions`. */
   readonly metrics?: AppOptions['metrics'];
@@ -59,24 +59,24 @@ export interface HttpServerOptions {
   /** See `AppOptions`. */
   readonly version?: string;
   readonly timeouts?: HttpTimeouts;
-  /** How many connections may be open; without, 4,096. */
+  /** How many connections may be open; default: 4,096. */
   readonly connectionsMax?: number;
-  /** All large answers together that are not read yet, in bytes; without, 64 MiB. */
+  /** The limit of all large answers that are not read yet, in bytes; default: 64 MiB. */
   readonly answersBytesMax?: number;
 }
 
-/** How long a client may take. */
+/** Timeouts of clients, in milliseconds. */
 export interface HttpTimeouts {
   readonly headersMs: number;
   /** For a whole request. */
   readonly requestMs: number;
   /** Between two requests on a connection. */
   readonly keepAliveMs: number;
-  /** A slow client is noticed so much later than its time at the most. */
+  /** How often the timeouts are checked. */
   readonly checkMs: number;
-  /** To read its refusal, when the connection is then closed: it may still be sending. */
+  /** How long a refused connection stays open for a client that is still sending. */
   readonly lingerMs: number;
-  /** To read a large answer. */
+  /** For reading a large answer. */
   readonly readMs: number;
 }
 
@@ -91,12 +91,12 @@ const defaultTimeouts: HttpTimeouts = {
 export const defaultConnectionsMax = 4_096;
 const defaultAnswersBytesMax = 64 * 1024 * 1024;
 
-/** What is in memory now for clients. */
+/** What clients occupy in memory now. */
 export interface MemoryUsage {
   readonly connections: number;
-  /** Bodies that are being read, or not judged yet. */
+  /** Bodies that are being read or not answered yet. */
   readonly bodiesBytes: number;
-  /** Large answers that are not read yet. */
+  /** Large answers that clients have not read yet. */
   readonly unreadBytes: number;
 }
 
@@ -104,13 +104,17 @@ export interface HttpServer {
   readonly server: Server;
   memoryUsage(): MemoryUsage;
   /**
-   * Takes no new connection, answers the requests that are under way, and closes; after `graceMs`
-   * what is left is cut.
+   * Accepts no new connection, answers the current requests, and closes; after `graceMs` it
+   * disconnects the remaining clients.
    */
   stop(graceMs: number): Promise<void>;
 }
 
-/** The server for one process: `POST /ingest` by itself, everything else by the app. */
+/**
+ * Creates the HTTP server of one process. A connection starts on the fast path (plain-connections.ts)
+ * and moves to `node:http` with the first request that is not plain; there ingest-handler.ts serves
+ * batches and ../app/app.ts everything else. All limits on clients are applied here.
+ */
 export function createHttpServer(options: HttpServerOptions): HttpServer {
   const { pipeline, bodyBytesMax, bodiesBytesMax, onUnexpectedError: onDefect } = options;
   const {
@@ -152,7 +156,7 @@ export function createHttpServer(options: HttpServerOptions): HttpServer {
     const { incoming, outgoing } = env as HttpBindings;
     const size = bytesOf(response);
     if (typeof size !== 'number') {
-      // Who reads it must not take what has gone for all there is.
+      // Destroy the socket so that a truncated body is not taken as complete.
       size.fail = (why) => {
         recordCut(outgoing, why instanceof Unavailable ? why.code : 'internal');
         outgoing.destroy();
@@ -174,11 +178,11 @@ export function createHttpServer(options: HttpServerOptions): HttpServer {
       return response;
     },
   });
-  /** What `handleOther` is called for: the handler of its errors is not told. */
+  /** The response that `handleOther` starts: its error handler does not get it as an argument. */
   let beginning: ServerResponse | undefined;
   const disconnects = new DisconnectDetector();
   const connectionLimiter = new ConnectionLimiter(options.connectionsMax ?? defaultConnectionsMax);
-  /** Of each connection, the latest request's. */
+  /** The latest exchange of each connection. */
   const latestExchanges = new WeakMap<Socket, Exchange>();
 
   const handle = (request: IncomingMessage, response: ServerResponse, expectsContinue: boolean) => {
@@ -203,7 +207,7 @@ export function createHttpServer(options: HttpServerOptions): HttpServer {
     if (expectsContinue) response.writeContinue();
     if (isStopping) response.setHeader('connection', 'close');
     disconnects.watch(request, response);
-    // The app's URLs are built from it, and not every Host makes one: `pipeline.1` does not.
+    // The app builds its URLs from the Host, but not every valid Host makes a valid URL: `pipeline.1`.
     request.headers.host = 'localhost';
     beginning = response;
     void handleOther(request, response);
@@ -215,24 +219,24 @@ export function createHttpServer(options: HttpServerOptions): HttpServer {
     requestTimeout: timeouts.requestMs,
     keepAliveTimeout: timeouts.keepAliveMs,
     connectionsCheckingInterval: timeouts.checkMs,
-    // It is required by `whyUnsound`, which says so in the words of all refusals.
+    // `whyInvalid` requires it, and refuses with problem details.
     requireHostHeader: false,
   });
   server.maxConnections = connectionLimiter.hardLimit;
-  // A client that ends its side after its request is answered all the same, as it is by
-  // PlainConnections. (Node has had this since its beginnings, and does not list it.)
+  // Answer clients that end their side after the request, as PlainConnections does. (An
+  // undocumented but old option of Node.)
   Object.assign(server, { httpAllowHalfOpen: true });
   server.on('request', (request, response) => handle(request, response, false));
   server.on('checkContinue', (request: IncomingMessage, response: ServerResponse) =>
     handle(request, response, true),
   );
-  // An expectation that nobody knows may be ignored (RFC 9110, 10.1.1).
+  // Unknown expectations may be ignored (RFC 9110, 10.1.1).
   server.on('checkExpectation', (request: IncomingMessage, response: ServerResponse) =>
     handle(request, response, false),
   );
   const refusedConnections = new WeakSet<Socket>();
   server.on('clientError', (error: NodeJS.ErrnoException, socket: Socket) => {
-    // What comes after the first error is no HTTP either.
+    // Report only the first error of a connection.
     if (refusedConnections.has(socket)) return;
     refusedConnections.add(socket);
     answerClientError(error, socket, latestExchanges.get(socket), { timeouts, observer });
@@ -264,7 +268,7 @@ export function createHttpServer(options: HttpServerOptions): HttpServer {
       isStopping = true;
       plain.stop();
       const closed = new Promise<void>((resolve) => server.close(() => resolve()));
-      // A connection that becomes idle meanwhile is closed too.
+      // Connections that become idle during the stop close, too.
       const idle = setInterval(() => server.closeIdleConnections(), 50);
       await Promise.race([closed, delay(graceMs, undefined, { ref: false })]);
       clearInterval(idle);
@@ -275,7 +279,7 @@ export function createHttpServer(options: HttpServerOptions): HttpServer {
   };
 }
 
-/** Why a request is refused whatever it asks for; undefined where it is not. */
+/** Why a request is refused before routing; undefined if it is not. */
 function requestProblem(
   request: IncomingMessage,
   isHostAllowed: (host: string | undefined) => boolean,
@@ -283,36 +287,36 @@ function requestProblem(
   const detail = whyInvalid(request);
   if (detail !== undefined) return { code: 'malformed_request', detail };
   const { host } = request.headers;
-  // Load balancers ask by any name, and what they are told is no secret.
+  // Load balancers use any Host, and the answer is not secret.
   if (isHostAllowed(host) || routeOf(request.url ?? '') === '/healthz') return undefined;
   return hostNotAllowed(host ?? '');
 }
 
-/** Those whose large answers need no token. */
+/** The routes with large responses that need no token. */
 const publicRoutes = new Set(['/', '/assets/:file', '/docs', '/openapi.json']);
 
 const tooManyUnread = problemAnswer({
   code: 'overloaded',
   detail:
-    'Large answers that others have not read yet fill the memory for them. Ask again after a moment, or for less.',
+    'The memory for large responses is full of responses that clients have not read yet. Retry after a moment, or request less.',
   retryAfterSeconds: 5,
 });
 
-/** The app is not asked where a request has no sound URL. */
+/** Answers errors of the listener, which creates the URL before it calls the app. */
 function listenerError(error: unknown, onDefect: HttpServerOptions['onUnexpectedError']): Answer {
   if (error instanceof RequestError) {
-    const detail = `The request names no sound URL: ${error.message}.`;
+    const detail = `The request target is not a valid URL: ${error.message}.`;
     return problemAnswer({ code: 'malformed_request', detail });
   }
   onDefect(toError(error));
-  return problemAnswer({ code: 'internal', detail: 'The request met an error of ours.' });
+  return problemAnswer({ code: 'internal', detail: 'Internal error while handling the request.' });
 }
 
 function toError(thrown: unknown): Error {
   return thrown instanceof Error ? thrown : new Error(String(thrown));
 }
 
-/** A request that could not be read, so that nothing is known of it. */
+/** The exchange of a request that could not be parsed. */
 function unreadable(problem: ProblemCode): ObservedExchange {
   const what = { route: 'other', method: 'other', status: statusOfProblem(problem) };
   return { requestId: requestIdOf(undefined), ...what, seconds: 0, problem };
@@ -325,8 +329,8 @@ interface Exchange {
 }
 
 /**
- * Tells a client what Node has against its bytes, or that they are late. The answers to requests
- * that were sound go before: who reads them in order must not take this for one of them.
+ * Answers a parser error or timeout of Node. It waits for the answers to earlier valid requests on
+ * the connection, so that the client does not mistake this answer for one of those.
  */
 function answerClientError(
   error: NodeJS.ErrnoException,
@@ -353,7 +357,7 @@ function answerClientError(
   const { response, awaitsBody } = latest;
   const isInBody = !response.req.complete;
   if (response.closed) {
-    // What is left of the body of a request that was answered is no request.
+    // The error is in the rest of a body whose request is already answered.
     if (isInBody || isClosing(socket)) hangUp(socket, '', timeouts.lingerMs);
     else refuse();
   } else if (isInBody && awaitsBody && !response.headersSent) {
@@ -363,7 +367,7 @@ function answerClientError(
   }
 }
 
-/** Node looks after a connection no more whose client has erred: it could stay for ever. */
+/** Closes the connection after `lingerMs`: Node no longer applies its timeouts after a client error. */
 function hangUp(socket: Socket, lastWords: string, lingerMs: number): void {
   socket.end(lastWords);
   const timer = setTimeout(() => socket.destroy(), lingerMs);
@@ -377,11 +381,11 @@ function clientErrorProblem(
   switch (code) {
     case 'ERR_HTTP_REQUEST_TIMEOUT': {
       const { headersMs, requestMs } = timeouts;
-      const detail = `Headers must come within ${headersMs / 1000} s, the whole request within ${requestMs / 1000} s.`;
+      const detail = `Send the headers within ${headersMs / 1000} s, and the whole request within ${requestMs / 1000} s.`;
       return { code: 'request_timeout', detail };
     }
     case 'HPE_HEADER_OVERFLOW': {
-      const detail = 'The headers are larger than 16 KiB together.';
+      const detail = 'The request header fields are larger than 16 KiB in total.';
       return { code: 'headers_too_large', detail };
     }
     case undefined:
@@ -392,5 +396,5 @@ function clientErrorProblem(
 
 const malformed: Problem = {
   code: 'malformed_request',
-  detail: 'The request cannot be read as HTTP/1.1.',
+  detail: 'The request is not valid HTTP/1.1.',
 };

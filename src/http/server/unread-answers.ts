@@ -4,32 +4,32 @@ import type { Progress } from '../app/answer.ts';
 import { recordCut } from './exchanges.ts';
 import { MemoryBudget } from './memory-budget.ts';
 
-/** Smaller answers cost no more than their connections, and are not counted. */
+/** Smaller answers are not counted: they cost no more than their connections. */
 const countedBytes = 64 * 1024;
 
-/** What one that is made while it is taken has in memory at most, on both threads. */
+/** The memory of a streamed answer, at most, on both threads. */
 const streamBytes = 4 * 1024 * 1024;
-/** One that is taken more slowly than this, before it is compressed, holds up the database too long. */
+/** A streamed answer that is read more slowly, before compression, blocks the database too long. */
 const streamBytesPerMs = 64;
-/** A client that is too slow is noticed so much of its time later, as a fraction. */
-const checksEach = 8;
+/** How often within `readMs` the progress of a streamed answer is checked. */
+const checksPerReadMs = 8;
 
-/** The part of all that answers may have which anybody may ask for, without a token. */
+/** The share of the budget for responses that need no token. */
 const publicShare = 1 / 8;
 
 /**
- * Bounds the answers that clients have asked for and not read yet: each lies in memory until it has
- * gone. Beyond the bound large ones are refused, and who does not read one in time is cut off.
+ * Limits the memory of answers that clients have not read yet. Above the limit, large answers are
+ * refused. A client that does not read its answer in time is disconnected.
  */
 export class UnreadAnswers {
   readonly #budget: MemoryBudget;
-  /** Whoever may not read the counters must not take the room of those who may. */
+  /** Public responses have their own budget, so they cannot starve authenticated ones. */
   readonly #publicBudget: MemoryBudget;
   readonly #readMs: number;
 
   /**
-   * @param readMs so long may a client take to read an answer; of one that is made meanwhile, to
-   *   read the next piece, and for every 64 KiB a second more.
+   * @param readMs how long a client may take to read an answer. For a streamed answer: to read the
+   *   next piece, and in total one second more for every 64 KB.
    */
   constructor(bytesMax: number, readMs: number) {
     this.#budget = new MemoryBudget(bytesMax * (1 - publicShare));
@@ -37,16 +37,16 @@ export class UnreadAnswers {
     this.#readMs = readMs;
   }
 
-  /** Of the answers that are counted. */
+  /** The bytes of all counted answers. */
   get bytes(): number {
     return this.#budget.bytes + this.#publicBudget.bytes;
   }
 
-  /** Whether an answer of so many bytes, or so made, may be given; it is counted until it has gone. */
+  /** Whether an answer may be sent; if so, its memory is reserved until the response closes. */
   admit(response: ServerResponse, size: number | Progress, isPublic: boolean): boolean {
     const bytes = typeof size === 'number' ? size : streamBytes;
     if (bytes < countedBytes) return true;
-    // One that is larger than the bound is given alone.
+    // A response above the limit is sent only when nothing else is in flight.
     const budget = isPublic ? this.#publicBudget : this.#budget;
     const reserved = Math.min(bytes, budget.bytesMax);
     if (!budget.reserve(reserved)) return false;
@@ -71,7 +71,7 @@ export class UnreadAnswers {
       if (progress.bytes !== taken) [taken, takenAt] = [progress.bytes, now];
       const isLate = now - startedAt > this.#readMs + taken / streamBytesPerMs;
       if (isLate || now - takenAt >= this.#readMs) disconnect(response);
-    }, this.#readMs / checksEach);
+    }, this.#readMs / checksPerReadMs);
     return () => clearInterval(timer);
   }
 }

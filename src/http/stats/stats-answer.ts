@@ -12,8 +12,9 @@ import { formatOfAccept, readIfNoneMatch } from '../app/negotiation.ts';
 import { readParameters, readStatsRequest } from './stats-query.ts';
 
 /**
- * Answers `GET /stats`; `search` is the query with its `?`, `header` gives the request's headers, `signal`
- * is aborted once its client has gone.
+ * Answers `GET /stats`: reads the query, negotiates the format, and sends 304 for a known version.
+ * `search` is the query with its `?`, `header` returns request headers, `signal` is aborted when the
+ * client disconnects.
  */
 export async function statsAnswer(
   pipeline: Pipeline,
@@ -26,7 +27,7 @@ export async function statsAnswer(
   const request = readStatsRequest(parameters.value, formatOfAccept(header('accept')));
   if ('problem' in request) return problemAnswer(request.problem);
   const { query, format } = request.value;
-  // Before the rows: what it says of the counters holds for those that are read then.
+  // Read the status before the rows: the rows are then at least as complete as it says.
   const status = await pipeline.status();
   const known = readIfNoneMatch(header('if-none-match'));
   const answer = await pipeline.stats(request.value, known, signal);
@@ -44,18 +45,18 @@ export async function statsAnswer(
   return { status: 200, headers: typed, ...withProgress(answer.pieces) };
 }
 
-/** The answer where it would be more than a client can be given at once. */
+/** The refusal of a response that exceeds the limit of its transport. */
 export const tooLargeProblem = {
   code: 'answer_too_large',
   detail:
-    'The answer is larger than can be sent at once. Ask for fewer days, for some types or states, for sums (group_by), or with Accept-Encoding: gzip.',
+    'The response is too large. Request fewer days, some types or states, sums (group_by), or Accept-Encoding: gzip.',
 } as const;
 
 const hourMs = 3_600_000;
 
 /**
- * A day that is over everywhere on earth, the places behind UTC-12 being the last, hardly changes any
- * more; one that is not changes all the time.
+ * A day that is over in all time zones, the last one being UTC-12, rarely changes any more, so
+ * caches may reuse it for a minute.
  */
 export function cacheControlOf(lastDay: CalendarDate, now: number): string {
   const isOver = now >= Date.parse(`${lastDay}T00:00:00Z`) + 36 * hourMs;
@@ -76,7 +77,7 @@ function completenessHeaders(status: PipelineStatus): Record<string, string> {
 
 type Pieces = AsyncIterableIterator<Uint8Array<ArrayBuffer>>;
 
-/** The pieces as a body. */
+/** Wraps the pieces so that they report their progress. */
 function withProgress(pieces: Pieces): Pick<StreamAnswer, 'body' | 'progress'> {
   const progress: { bytes: number } & Progress = { bytes: 0 };
   const body: Pieces = {

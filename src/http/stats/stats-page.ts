@@ -5,7 +5,7 @@ import { browserHeaders, problemAnswer, type Answer } from '../app/answer.ts';
 import { scriptlessPolicy } from '../app/pages.ts';
 import { readPageDate } from './stats-query.ts';
 
-/** More are not shown: a browser would take long, and a reader longer. */
+/** The page shows at most this many rows, so that a browser can render it quickly. */
 const rowsMax = 10_000;
 const dayMs = 86_400_000;
 
@@ -37,10 +37,10 @@ rect { fill: var(--bar); }
 }
 `;
 
-/** Names in it are other people's text. */
+/** A safety net: types and states are untrusted text. */
 const contentSecurityPolicy = scriptlessPolicy(style, "'self'");
 
-/** Answers `GET /stats-html`; `signal` is aborted once its client has gone. */
+/** Answers `GET /stats-html`; `signal` is aborted when the client disconnects. */
 export async function statsPageAnswer(
   pipeline: Pipeline,
   parameters: URLSearchParams,
@@ -62,9 +62,9 @@ export async function statsPageAnswer(
 
 interface Day {
   readonly date: CalendarDate;
-  /** Those that are shown. */
+  /** The rows to show, at most `rowsMax`. */
   readonly rows: CounterRow[];
-  /** Of all there are. */
+  /** The number of all rows. */
   rowsInAll: number;
   total: number;
   largest: number;
@@ -118,7 +118,7 @@ ${incomplete === '' ? '' : `<p role="status">${incomplete}</p>\n`}${
 `;
 }
 
-/** Addresses are relative: there may be a proxy with a path in front. */
+/** The links are relative, because a proxy may add a path prefix. */
 function navigation(date: CalendarDate, today: CalendarDate): string {
   const link = (to: CalendarDate | undefined, text: string, rel: string) =>
     to === undefined ? '' : `<a href="?date=${to}"${rel}>${text}</a>`;
@@ -137,13 +137,13 @@ ${links.filter((each) => each !== '').join('\n')}
 </nav>`;
 }
 
-/** What of all that was acknowledged may be missing, in a sentence or two. */
+/** Says what is acknowledged but not in the counters, in one or two sentences. */
 function incompleteness({ pending, deadLetters, countedThrough }: PipelineStatus): string {
   const through = countedThrough === undefined ? undefined : new Date(countedThrough).toISOString();
   const sentences = [
     pending.amount > 0 &&
       `${plural(pending.amount, pending.unit)} ${pending.amount === 1 ? 'is' : 'are'} accepted and not counted yet${
-        through === undefined ? '' : `; all that came before ${through} is counted`
+        through === undefined ? '' : `; everything received before ${through} is counted`
       }.`,
     deadLetters > 0 &&
       `${plural(deadLetters, 'dead letters')} could not be counted: see “dlq list”.`,
@@ -161,17 +161,17 @@ function table(day: Day): string {
   const more =
     rowsInAll === rows.length
       ? ''
-      : `<p>These are the first ${formatCount(rows.length)} of ${formatCount(rowsInAll)} rows; the total is of all.</p>\n`;
+      : `<p>The table shows the first ${formatCount(rows.length)} of ${formatCount(rowsInAll)} rows; the total includes all of them.</p>\n`;
   return `${more}<table>
 <thead><tr><th scope="col">Type</th><th scope="col">State</th><th scope="col">Count</th><th scope="col">Share</th></tr></thead>
 <tbody>
 ${rows.map((row) => rowOf(row, day)).join('')}</tbody>
 <tfoot><tr><th scope="row" colspan="2">Total</th><td>${formatCount(total)}</td><td>${total === 0 ? '' : '100%'}</td></tr></tfoot>
 </table>
-<p>The same as <a href="stats?date=${date}&amp;format=csv&amp;bom=1">CSV</a> or <a href="stats?date=${date}">JSON</a>.</p>`;
+<p>Download as <a href="stats?date=${date}&amp;format=csv&amp;bom=1">CSV</a> or <a href="stats?date=${date}">JSON</a>.</p>`;
 }
 
-/** `bdi`: a name in a right-to-left script must not turn round what stands beside it. */
+/** `bdi` keeps right-to-left names from reordering the text beside them. */
 function rowOf({ type, state, count }: CounterRow, { total, largest }: Day): string {
   const share = total === 0 ? 0 : (100 * count) / total;
   const width = largest === 0 ? 0 : (100 * count) / largest;
@@ -205,7 +205,7 @@ function dateOf(at: number): CalendarDate {
   return new Date(at).toISOString().slice(0, 10);
 }
 
-/** Undefined where the calendar has no such day. */
+/** The date `days` later; undefined outside the years 0001 to 9999. */
 function dayAfter(date: CalendarDate, days: number): CalendarDate | undefined {
   const text = dateOf(Date.parse(`${date}T00:00:00Z`) + days * dayMs);
   return isCalendarDate(text) ? text : undefined;

@@ -27,8 +27,8 @@ export const statsParameters = [
 type Reading<T> = { readonly value: T } | { readonly problem: Problem };
 
 /**
- * The parameters of a query, `?…` or nothing. What is no UTF-8 is refused: U+FFFD, by which it is read,
- * would find names that were not asked for.
+ * The parameters of a query, `?…` or empty. Invalid UTF-8 is refused: URLSearchParams would read it
+ * as U+FFFD and filter by another name.
  */
 export function readParameters(search: string): Reading<URLSearchParams> {
   try {
@@ -37,13 +37,13 @@ export function readParameters(search: string): Reading<URLSearchParams> {
     if (!(error instanceof URIError)) throw error;
     return refuse(
       'invalid_filter',
-      'Percent-encode the query as UTF-8: after each % come two hexadecimal digits.',
+      'The query must be percent-encoded UTF-8: two hexadecimal digits follow each %.',
     );
   }
   return { value: new URLSearchParams(search) };
 }
 
-/** What the parameters of `/stats` ask for; without `format`, it is the preferred one. */
+/** Reads the parameters of `/stats`. `preferred` is the format if there is no `format`. */
 export function readStatsRequest(
   parameters: URLSearchParams,
   preferred: StatsFormat,
@@ -60,21 +60,21 @@ export function readStatsRequest(
   if (filter !== undefined) return refuse('invalid_filter', filter);
   const [format = preferred, secondFormat] = parameters.getAll('format');
   if (!isStatsFormat(format) || secondFormat !== undefined) {
-    return refuse('invalid_format', `The format is one of ${statsFormats.join(', ')}.`);
+    return refuse('invalid_format', `format must be one of ${statsFormats.join(', ')}.`);
   }
   const [bom = '0', secondBom] = parameters.getAll('bom');
   if (!/^[01]$/.test(bom) || secondBom !== undefined) {
-    return refuse('invalid_format', 'bom is 1, for a byte order mark in front of CSV, or 0.');
+    return refuse('invalid_format', 'bom must be 0, or 1 for a byte order mark before CSV.');
   }
   const hasMark = bom === '1';
   if (hasMark && format !== 'csv') {
-    return refuse('invalid_format', 'bom=1 is for CSV alone: ask with format=csv too.');
+    return refuse('invalid_format', 'bom=1 requires format=csv.');
   }
   const query = { ...range.value, types, states };
   return { value: { query, groupBy: groupBy.value, format, ...(hasMark && { hasMark }) } };
 }
 
-/** The single date that `/stats-html` asks for. */
+/** Reads the date of `/stats-html`. */
 export function readPageDate(parameters: URLSearchParams): Reading<CalendarDate> {
   const unknown = unknownParameter(parameters, ['date']);
   return unknown === undefined ? readDate(parameters) : refuse('unknown_parameter', unknown);
@@ -83,34 +83,34 @@ export function readPageDate(parameters: URLSearchParams): Reading<CalendarDate>
 function readDate(parameters: URLSearchParams): Reading<CalendarDate> {
   const [date, second] = parameters.getAll('date');
   if (date === undefined) {
-    return refuse('missing_date', 'Name a date: ?date=YYYY-MM-DD.');
+    return refuse('missing_date', 'Specify a date: ?date=YYYY-MM-DD.');
   }
   if (second !== undefined || !isCalendarDate(date)) return invalidDate('date');
   return { value: date };
 }
 
-/** One that is misspelt would be a filter that does not filter. */
+/** Unknown parameters are refused, because a misspelt filter would not filter. */
 function unknownParameter(
   parameters: URLSearchParams,
   known: readonly string[],
 ): string | undefined {
   const unknown = [...parameters.keys()].find((name) => !known.includes(name));
   if (unknown === undefined) return undefined;
-  return `There is no parameter ${quoted(unknown)}; there is ${known.join(', ')}.`;
+  return `Unknown parameter ${quoted(unknown)}; the parameters are ${known.join(', ')}.`;
 }
 
 function filterProblem(field: 'type' | 'state', values: readonly string[]): string | undefined {
   if (values.length > filterValuesMax)
-    return `Name at most ${filterValuesMax} of each of type, state.`;
+    return `Specify at most ${filterValuesMax} values of ${field}.`;
   for (const value of values) {
     const error = nameError(field, value);
     if (error === undefined) continue;
-    return `No counter can have the ${field} ${quoted(value)}: ${error.message}. Leave the parameter out for all.`;
+    return `No counter can have the ${field} ${quoted(value)}: ${error.message}. Omit the parameter to get all.`;
   }
   return undefined;
 }
 
-/** The beginning of a text that somebody has sent, in quotation marks. */
+/** The beginning of an untrusted text, quoted. */
 function quoted(text: string): string {
   return JSON.stringify(text.length > 64 ? `${text.slice(0, 64)}…` : text);
 }
@@ -122,11 +122,12 @@ function readRange(parameters: URLSearchParams): Reading<{ from: CalendarDate; t
     const date = readDate(parameters);
     if (!('problem' in date)) return { value: { from: date.value, to: date.value } };
     if (date.problem.code !== 'missing_date') return date;
-    return refuse('missing_date', 'Name a date, ?date=YYYY-MM-DD, or a range, ?from=…&to=….');
+    return refuse('missing_date', 'Specify a date, ?date=YYYY-MM-DD, or a range, ?from=…&to=….');
   }
-  if (parameters.has('date')) return refuse('invalid_range', 'Name a date or a range, not both.');
+  if (parameters.has('date'))
+    return refuse('invalid_range', 'Specify a date or a range, not both.');
   if (from === undefined || to === undefined) {
-    return refuse('invalid_range', 'A range has two ends: ?from=YYYY-MM-DD&to=YYYY-MM-DD.');
+    return refuse('invalid_range', 'A range needs both ends: ?from=YYYY-MM-DD&to=YYYY-MM-DD.');
   }
   if (secondFrom !== undefined || !isCalendarDate(from)) return invalidDate('from');
   if (secondTo !== undefined || !isCalendarDate(to)) return invalidDate('to');
@@ -134,7 +135,10 @@ function readRange(parameters: URLSearchParams): Reading<{ from: CalendarDate; t
   if (days < 1)
     return refuse('invalid_range', `The range ends (${to}) before it starts (${from}).`);
   if (days > rangeDaysMax) {
-    return refuse('invalid_range', `The range holds ${days} days; ${rangeDaysMax} are allowed.`);
+    return refuse(
+      'invalid_range',
+      `The range has ${days} days; at most ${rangeDaysMax} are allowed.`,
+    );
   }
   return { value: { from, to } };
 }
@@ -146,7 +150,10 @@ function readGroupBy(parameters: URLSearchParams): Reading<readonly Dimension[] 
   for (const name of names) {
     const dimension = dimensions.find((known) => known === name);
     if (dimension === undefined) {
-      return refuse('invalid_group_by', `Group by one or more of ${dimensions.join(', ')}.`);
+      return refuse(
+        'invalid_group_by',
+        `group_by must be one or more of ${dimensions.join(', ')}.`,
+      );
     }
     groupBy.add(dimension);
   }
@@ -154,7 +161,7 @@ function readGroupBy(parameters: URLSearchParams): Reading<readonly Dimension[] 
 }
 
 function invalidDate(parameter: string) {
-  const detail = `${parameter} must be given once, as YYYY-MM-DD, and be a day that the calendar has.`;
+  const detail = `${parameter} must be a single calendar date, written as YYYY-MM-DD.`;
   return refuse('invalid_date', detail);
 }
 

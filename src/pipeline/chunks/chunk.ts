@@ -1,21 +1,21 @@
 import { rawKeyOf, type BatchId } from '../../domain/batch-id.ts';
 import type { DeviceEvent } from '../../domain/device-event.ts';
 
-/** The version of the cutting rules. Another cut of the same batch needs another version. */
+/** The version of the cutting rules; a change of the rules needs a new version. */
 export const chunkVersion = 1;
 export const chunkBytesMax = 64 * 1024;
-/** So many counters fit into one DynamoDB transaction of 100 writes, with room for ledger marks. */
+/** Fits into one DynamoDB transaction of 100 writes, together with dedup records. */
 export const chunkCountersMax = 80;
 
 export interface BatchIdentity {
   readonly batchId: BatchId;
   /** Milliseconds since 1970. */
   readonly receivedAt: number;
-  /** When it came here from another installation, if it did; milliseconds since 1970. */
+  /** For a replayed batch: when it was received here; milliseconds since 1970. */
   readonly replayedAt?: number;
 }
 
-/** A part of a batch that is counted as one. Its identity is (batch id, index). */
+/** Some items of a batch that are counted atomically. Its identity is (batch id, index). */
 export interface Chunk extends BatchIdentity {
   readonly index: number;
   readonly events: readonly DeviceEvent[];
@@ -25,8 +25,8 @@ export interface Chunk extends BatchIdentity {
 
 /**
  * Cuts the accepted events of a batch, in order, into chunks of at most `chunkBytesMax` bytes,
- * `chunkCountersMax` distinct counters and `eventsMax` events. A function of its arguments alone:
- * a batch can be cut again at any later time, into the same chunks. No events make no chunk.
+ * `chunkCountersMax` distinct counters and `eventsMax` events. A pure function: a batch can be cut
+ * into the same chunks again at any time. Without events there are no chunks.
  */
 export function cutIntoChunks(
   batch: BatchIdentity,
@@ -86,7 +86,7 @@ function closeChunk(batch: BatchIdentity, { index, head, events, items }: OpenCh
   return { batchId, receivedAt, ...replayed, index, events, message };
 }
 
-/** JSON in ASCII alone: as many bytes as characters, and readable through any encoding. */
+/** JSON in ASCII: as many bytes as characters, and independent of encodings. */
 function asciiJson(value: unknown): string {
   return JSON.stringify(value).replace(
     /[\u007f-\uffff]/g,

@@ -3,7 +3,7 @@ import { jsonDepthMax } from '../../domain/batch.ts';
 import { readRawKey, type BatchId } from '../../domain/batch-id.ts';
 import { chunkIndexMax } from './queue-message.ts';
 
-/** What a dead letter is about. */
+/** The subject of a dead letter. */
 export type DeadLetterContent =
   | {
       readonly kind: 'chunk';
@@ -12,21 +12,21 @@ export type DeadLetterContent =
       readonly index: number;
       readonly items: number;
     }
-  /** A whole batch, of whose stored body no chunks can be made. */
+  /** A whole batch whose stored body cannot be cut into chunks. */
   | { readonly kind: 'batch'; readonly batchId: BatchId; readonly rawKey: string }
-  /** What somebody else put on the queue. */
+  /** A message that another program put on the queue. */
   | { readonly kind: 'message' };
 
 const message: DeadLetterContent = { kind: 'message' };
 
-/** The body of the letter that stands for a whole batch. */
+/** The body of a dead letter for a whole batch. */
 export function deadLetterBodyOfBatch(rawKey: string): string {
   return JSON.stringify({ raw_key: rawKey });
 }
 
 /**
- * Reads what the body of a dead letter says of itself. A chunk is known by its envelope: its items,
- * or its version, may be what it is dead for.
+ * Reads the subject of a dead letter from its body. Only the envelope of a chunk is checked: its
+ * items or its version may be the reason why it is a dead letter.
  */
 export function readDeadLetterContent(body: string): DeadLetterContent {
   if (isNestedDeeperThan(Buffer.from(body), jsonDepthMax)) return message;
@@ -34,7 +34,6 @@ export function readDeadLetterContent(body: string): DeadLetterContent {
   try {
     document = JSON.parse(body);
   } catch {
-    // Whatever it is, it is not ours.
     return message;
   }
   if (typeof document !== 'object' || document === null) return message;

@@ -6,7 +6,7 @@ import type { Increments } from '../../domain/counter.ts';
 import type { DayOf } from '../../domain/day.ts';
 import { readDeviceEvent, type DeviceEvent } from '../../domain/device-event.ts';
 
-/** What a message on the queue asks to be counted, or why it cannot be. */
+/** The increments of a queue message, or why it cannot be counted. */
 export type MessageReading =
   | {
       readonly kind: 'chunk';
@@ -17,21 +17,21 @@ export type MessageReading =
       readonly items: number;
       readonly increments: Increments;
     }
-  /** An item by itself, which somebody else put on the queue. */
+  /** A single item, which another program put on the queue. */
   | { readonly kind: 'item'; readonly increments: Increments }
   | { readonly kind: 'unreadable'; readonly reason: string };
 
-/** So many chunks no body can make: indexes beyond are not ours. */
+/** Above the number of chunks of any body. */
 export const chunkIndexMax = 999_999;
 
 /**
- * Reads the body of a queue message: a chunk that `cutIntoChunks` wrote, or a single item
- * `{"type","state","timestamp"}`. Either is read in whole or not at all.
+ * Reads the body of a queue message: a chunk from `cutIntoChunks`, or a single item
+ * `{"type","state","timestamp"}`. One invalid item makes the whole message unreadable.
  */
 export function readMessage(body: string, dayOf: DayOf): MessageReading {
   const bytes = Buffer.from(body);
   if (isNestedDeeperThan(bytes, jsonDepthMax)) {
-    return unreadable('invalid_json', `it nests deeper than ${jsonDepthMax} levels`);
+    return unreadable('invalid_json', `nested deeper than ${jsonDepthMax} levels`);
   }
   let document: unknown;
   try {
@@ -40,9 +40,9 @@ export function readMessage(body: string, dayOf: DayOf): MessageReading {
     return unreadable('invalid_json', error instanceof Error ? error.message : String(error));
   }
   if (!isObject(document)) {
-    return unreadable('invalid_message', 'it is neither a chunk nor an item');
+    return unreadable('invalid_message', 'the message is neither a chunk nor an item');
   }
-  // Other members of an item are ignored, whatever their names.
+  // Items may have other members, also one with either name.
   const isChunk = 'batch_id' in document && 'items' in document;
   return isChunk ? readChunk(document, dayOf) : readItem(document, dayOf);
 }
@@ -50,18 +50,18 @@ export function readMessage(body: string, dayOf: DayOf): MessageReading {
 function readChunk(document: Record<string, unknown>, dayOf: DayOf): MessageReading {
   const { version, batch_id: batchId, index, raw_key: rawKey, items } = document;
   if (version !== chunkVersion) {
-    const detail = `its version is ${JSON.stringify(version)}, and ${chunkVersion} is known here`;
+    const detail = `expected version ${chunkVersion}, not ${JSON.stringify(version)}`;
     return unreadable('unsupported_version', detail);
   }
   const batch = typeof rawKey === 'string' ? readRawKey(rawKey) : undefined;
   if (batch === undefined || batch.batchId !== batchId) {
-    return unreadable('invalid_message', 'its raw_key and batch_id name no batch');
+    return unreadable('invalid_message', 'raw_key and batch_id do not identify a batch');
   }
   if (!isIndex(index)) {
-    return unreadable('invalid_message', `its index is no number from 0 to ${chunkIndexMax}`);
+    return unreadable('invalid_message', `index is not a whole number from 0 to ${chunkIndexMax}`);
   }
   if (!Array.isArray(items) || items.length === 0) {
-    return unreadable('invalid_message', 'it has no items');
+    return unreadable('invalid_message', 'the chunk has no items');
   }
   const events: DeviceEvent[] = [];
   for (const [at, item] of items.entries()) {
@@ -73,7 +73,7 @@ function readChunk(document: Record<string, unknown>, dayOf: DayOf): MessageRead
   }
   const increments = countEvents(events);
   if (countersOf(increments) > chunkCountersMax) {
-    const detail = `its items make more than ${chunkCountersMax} counters, and are counted as one`;
+    const detail = `the chunk has more than ${chunkCountersMax} counters, the limit of one transaction`;
     return unreadable('too_many_counters', detail);
   }
   return { kind: 'chunk', ...batch, index, items: events.length, increments: increments };

@@ -2,14 +2,14 @@ import { cutIntoChunks, type BatchIdentity, type Chunk } from './chunk.ts';
 import type { DayOf } from '../../domain/day.ts';
 import { readStored, type RecountedBatch } from '../recount.ts';
 
-/** A stored batch, and how many of its items go into a message at most (`Infinity`: packed). */
+/** A stored batch with the most items per message (`Infinity`: packed). */
 export interface CutBatch extends BatchIdentity, RecountedBatch {
   readonly itemsPerMessage: number;
 }
 
 /**
- * Cuts a stored body into its chunks: the same ones whenever it is done, by whom it is done, since
- * they depend on the stored bytes and what is stored with them alone.
+ * Cuts a stored body into chunks. They depend only on the stored bytes and metadata, so the result
+ * is always the same.
  */
 export function recut(
   raw: CutBatch,
@@ -20,9 +20,9 @@ export function recut(
   return { chunks: cutIntoChunks(raw, reading.events, raw.itemsPerMessage) };
 }
 
-/** Whether the chunks from 0 on, so many, are all among those that are counted. */
+/** Whether `counted` has all chunks from 0 to `chunks` - 1. */
 export function areAllCounted(chunks: number, counted: ReadonlySet<number>): boolean {
-  // Others may have queued what calls itself a chunk of the batch: how many there are says nothing.
+  // Comparing sizes is not enough: other programs may have queued messages with further indexes.
   for (let index = 0; index < chunks; index++) if (!counted.has(index)) return false;
   return true;
 }
@@ -43,6 +43,6 @@ export function readItemsPerMessage(text: string): number {
   const items = Number(text);
   if (Number.isInteger(items) && items >= 1 && items <= itemsMax) return items;
   throw new RangeError(
-    `Items per message are ${packed} or a whole number from 1 to ${itemsMax}, not ${JSON.stringify(text)}.`,
+    `Items per message must be ${packed} or a whole number from 1 to ${itemsMax}, not ${JSON.stringify(text)}.`,
   );
 }

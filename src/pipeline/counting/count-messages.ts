@@ -231,8 +231,8 @@ async function deadLetter(
     deadLetters.set(messageId, { messageId, ...content });
   }
   if (deadLetters.size === 0) return new Set();
-  const stored = await sink.add([...deadLetters.values()]);
-  return new Set([...dead.keys()].filter(({ messageId }) => stored.has(messageId)));
+  const added = await sink.add([...deadLetters.values()]);
+  return new Set([...dead.keys()].filter(({ messageId }) => added.has(messageId)));
 }
 
 function describe(error: unknown): string {

@@ -139,7 +139,11 @@ describe('the ports on AWS', () => {
         },
       },
       deliveriesOf: (tallies) =>
-        tallies.map((tally) => ({ mark: chunkKey(batchId, index++), tally, items: 1 })),
+        tallies.map((tally) => ({
+          dedupKey: chunkKey(batchId, index++),
+          increments: tally,
+          items: 1,
+        })),
       counters: async () => {
         await pending;
         const rows = await countersAsStranger(aws.dynamodb, TableName);
@@ -309,9 +313,9 @@ describe('messages', () => {
     expect(reasonOf(0)).toMatch(/^invalid_json: /);
     expect(reasonOf(1)).toMatch(/^invalid_message: /);
     expect(reasonOf(4)).toMatch(/^invalid_item: state must not be empty/);
-    expect(reasonOf(5)).toMatch(/^unsupported_version: its version is 2/);
-    expect(reasonOf(6)).toMatch(/^invalid_message: its raw_key/);
-    expect(reasonOf(7)).toMatch(/^invalid_json: it nests deeper/);
+    expect(reasonOf(5)).toMatch(/^unsupported_version: expected version 1, not 2/);
+    expect(reasonOf(6)).toMatch(/^invalid_message: raw_key/);
+    expect(reasonOf(7)).toMatch(/^invalid_json: nested deeper/);
   });
 
   it('that fail again after a redrive become dead letters again', async () => {

@@ -7,7 +7,7 @@ import { sortedRows } from './intake-contract.ts';
 
 export interface CounterStoreHarness<Mark, D extends Delivery<Mark>> {
   readonly store: CounterStore<Mark, D>;
-  /** Deliveries as the queue would make them of these tallies, in that order; behind the last. */
+  /** Deliveries of these increments as the queue would make them, in order, after the last ones. */
   deliveriesOf(tallies: readonly Increments[]): readonly D[];
   /** All counters, in order. */
   counters(): Promise<readonly CounterRow[]>;
@@ -146,7 +146,7 @@ export function describeCounterStore<Mark, D extends Delivery<Mark>>(
         expect(await harness.counters()).toEqual(sortedRows(one('a'), one('b'), one('c')));
       }));
 
-    it.each(faults)('counts and marks nothing where the transaction fails: %s', (fault) =>
+    it.each(faults)('counts and records nothing where the transaction fails: %s', (fault) =>
       withStore(async (harness) => {
         const before = harness.deliveriesOf([one('a')]);
         await harness.store.apply(before);

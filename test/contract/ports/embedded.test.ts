@@ -278,12 +278,12 @@ const obstructions: Record<string, { begin: string; end: string }> = {
             BEGIN SELECT RAISE(ABORT, 'obstructed'); END`,
     end: 'DROP TRIGGER obstruction',
   },
-  'the mark fails': {
+  'the update of the progress row fails': {
     begin: `CREATE TRIGGER obstruction BEFORE UPDATE ON progress
             BEGIN SELECT RAISE(ABORT, 'obstructed'); END`,
     end: 'DROP TRIGGER obstruction',
   },
-  'somebody else has moved the mark': {
+  'another process has moved the progress row': {
     begin: 'UPDATE progress SET position = position + 1',
     end: 'UPDATE progress SET position = position - 1',
   },
@@ -459,7 +459,7 @@ describe('the embedded adapters', () => {
       }
     });
 
-    it('never say of a batch that it is counted where it is a dead letter', async () => {
+    it('never say that a dead letter is counted', async () => {
       const { batchId } = engine.putRecord(Buffer.from('{"processed_devices":[]}'), 5);
       await engine.drain();
       expect(await engine.receipts.find(batchId)).toMatchObject({
@@ -534,7 +534,7 @@ describe('the embedded adapters', () => {
       await expectCounted(...batches);
     });
 
-    it('says that it is busy while somebody has locked the database, and loses nothing', async () => {
+    it('is busy while another process locks the database, and loses nothing', async () => {
       const [one, two, three] = [0, 1, 2].map((serial) => batchOf([itemOf(serial)]));
       await engine.put(one as Batch);
       const unlock = locked(engine.databasePath);

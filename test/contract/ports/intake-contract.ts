@@ -249,7 +249,7 @@ export function describeIntake(
 
     describe('another body under a key that was used', () => {
       it.each(['at once', 'counted', 'restarted'])(
-        'is told apart and not stored: %s',
+        'is distinguished and not stored: %s',
         async (when) => {
           const first = batchOf([itemOf(0)], { key: 'a' });
           const other = batchOf([itemOf(1)], { key: 'a' });

@@ -106,7 +106,7 @@ export function describeRawStore(name: string, open: () => Promise<RawStoreHarne
       );
     });
 
-    it('lists what was received in a time, the end excluded', async () => {
+    it('lists what was received in a period, without its end', async () => {
       const stored: StoredBatch[] = [];
       for (const time of [0, 1, 2, 3, 4]) stored.push(await store.put(batchOf([]), noon + time));
       const between = async (range: { from?: number; to?: number }) =>

@@ -90,13 +90,13 @@ async function recountRawStore(
     client,
     stack.description.outputs['BucketName'] ?? '',
   ).list()) {
-    const { increments: tally, reason } = {
+    const { increments, reason } = {
       reason: undefined,
-      tally: undefined,
+      increments: undefined,
       ...recount(raw, dateOfTimestamp),
     };
-    if (tally === undefined) throw new Error(reason);
-    mergeIncrements(sum, tally);
+    if (increments === undefined) throw new Error(reason);
+    mergeIncrements(sum, increments);
     batches++;
   }
   return { batches, rows: [...rowsOfIncrements(sum)].sort(compareCounters) };

@@ -161,7 +161,10 @@ describe('check', () => {
     const url = await inFront(({ path }) =>
       path === '/healthz'
         ? { status: 200, body: { status: 'ok', access: 'token' } }
-        : { status: 401, body: { code: 'unauthorized', detail: 'The token is not known here.' } },
+        : {
+            status: 401,
+            body: { code: 'unauthorized', detail: 'The token is unknown or revoked.' },
+          },
     );
     const without = await checked(url);
     expect([without.code, without.lines[1], without.lines.length]).toEqual([
@@ -169,7 +172,7 @@ describe('check', () => {
     ]);
     const wrong = await checked(url, { token: 'x' });
     expect([wrong.code, wrong.lines[2], wrong.lines.length]).toEqual([
-      ...[1, 'failed   readiness   401 unauthorized: The token is not known here.', 4],
+      ...[1, 'failed   readiness   401 unauthorized: The token is unknown or revoked.', 4],
     ]);
   });
 });

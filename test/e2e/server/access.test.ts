@@ -211,7 +211,7 @@ interface WireAnswer {
   readonly text: string;
 }
 
-/** Sends bytes and takes so many answers, or those until the server ends the connection. */
+/** Sends bytes and reads a number of answers, or those until the server ends the connection. */
 async function talk(port: number, bytes: string | Buffer, count: number) {
   const socket = connect(port, '127.0.0.1');
   afterTest(() => void socket.destroy());
@@ -339,7 +339,7 @@ describe('a batch', () => {
     expect(leave?.status).toBe(100);
   });
 
-  it('of a stranger is refused before its body has come', async () => {
+  it('without a token is refused before its body is complete', async () => {
     const { port } = await serverWith({}, tokenOf('a', ['ingest']));
     const whole = requestOf(bearer('x'), body.padEnd(1_000_000));
     const answers = await talk(port, whole.subarray(0, 2_000), 1);
@@ -422,7 +422,7 @@ describe('pages of other origins', () => {
     }
     const read = await exchange(url, { path: '/ingest/x', headers: { origin, ...bearer('a') } });
     expect(read).toMatchObject({ status: 404, headers: allowed });
-    // Of others nothing is told, but that it depends on who asks.
+    // Other origins get only Vary.
     const other = { ...preflight, origin: 'https://app.example.evil' };
     const refused = await exchange(url, { method: 'OPTIONS', path: '/ingest', headers: other });
     expect(told(refused)).toBe('401 unauthorized');

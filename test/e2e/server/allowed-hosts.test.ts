@@ -101,7 +101,7 @@ describe('a name that is made to point to a server without tokens', () => {
     expect(await itemsCounted()).toBe(before + 2);
   });
 
-  it('is told what to do, and the refusal is counted and logged like others', async () => {
+  it('gets an answer that says what to do, and the refusal is counted and logged like others', async () => {
     const answer = await exchange(server.url, {
       path: '/stats',
       headers: { host: 'evil.example' },

@@ -93,7 +93,7 @@ it('how long a client takes to send is not how long it waits', async () => {
 });
 
 it.each(['GET /\\..\\stats', 'GET http://[x/stats', 'GET /stats HTTP/1.1\r\nHost: x:99999'])(
-  'a refusal of an address that is none has an id, and is told of: %j',
+  'a refusal of an invalid address has an id and is observed: %j',
   async (line) => {
     const { open, exchanges } = await serve((real) => real);
     const start = line.includes('Host') ? line : `${line} HTTP/1.1\r\nHost: x`;

@@ -247,7 +247,7 @@ describe('Expect: 100-continue', () => {
     expectProblem(await wire.answer(), 405, 'method_not_allowed');
   });
 
-  it('and another expectation, which nobody has to meet, is ignored', async () => {
+  it('and unknown expectations are ignored', async () => {
     const body = bodyOf(item);
     acceptedOf(await postBatch(server().url, body, { expect: 'the-unexpected' }));
   });
@@ -728,7 +728,7 @@ describe('a slow client', () => {
   const unfinished =
     head('POST /ingest', { ...json, 'content-length': '1000' }) + body.slice(0, 900);
 
-  it('that does not finish its headers is told so', async () => {
+  it('that does not finish its headers gets 408', async () => {
     const wire = await Wire.open(await serve({ http: { timeouts } }));
     wire.send('POST /ingest HTTP/1.1\r\nhost: x\r\n');
     const answer = await wire.answer();
@@ -737,7 +737,7 @@ describe('a slow client', () => {
     expect(await wire.rest()).toBe('');
   });
 
-  it('that does not finish its body is told so; nothing is stored, and its memory is free', async () => {
+  it('that does not finish its body gets 408; nothing is stored, and its memory is freed', async () => {
     const server = await serve({ http: { timeouts, bodiesBytesMax: 1000 } });
     const [wire, connection] = await Wire.openBoth(server);
     wire.send(unfinished);
@@ -766,7 +766,7 @@ describe('a slow client', () => {
   it.each([
     ['a batch', {}],
     ['what would be refused anyway', { 'content-type': 'text/plain' }],
-  ])('that finishes late what it was told is late does not have it taken: %s', async (_, more) => {
+  ])('that finishes its body after the 408 does not have it stored: %s', async (_, more) => {
     const server = await serve({ http: { timeouts: { ...timeouts, lingerMs: 60_000 } } });
     const [wire, connection] = await Wire.openBoth(server);
     const read = followBody(server);
@@ -913,7 +913,7 @@ describe('the memory for bodies', () => {
     },
   );
 
-  it('is held for a batch that is being judged, though its client has gone', async () => {
+  it('stays reserved while the pipeline processes a batch whose client has disconnected', async () => {
     const { promise, resolve } = Promise.withResolvers<IngestOutcome>();
     const judged = [promise];
     const server = await serveHttp({ ingest: () => judged.pop() ?? Promise.resolve(taken) });
@@ -1282,7 +1282,7 @@ async function nextRequest(server: Pick<TestServer, 'http'>): Promise<IncomingMe
   return request;
 }
 
-/** Follows the body of the next request; resolves once the server has read so many bytes of it. */
+/** Follows the body of the next request; resolves once the server has read that number of bytes. */
 function followBody(server: Pick<TestServer, 'http'>): (bytes: number) => Promise<void> {
   const reads = new EventEmitter();
   let read = 0;

@@ -36,7 +36,7 @@ function changes(before: Scraped, after: Scraped): Record<string, number> {
   return Object.fromEntries(pairs.filter((pair) => isOurs(pair) && pair[1] !== 0));
 }
 
-/** A client whose body is too large, and who hangs up as soon as it is told so. */
+/** A client whose body is too large, and which hangs up at the refusal. */
 async function refusedInTheMiddle(port: number): Promise<void> {
   const socket = connect(port, '127.0.0.1');
   const head = 'POST /ingest HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n';
@@ -116,7 +116,7 @@ describe('GET /metrics', () => {
     expect((await scrape(url)).samples.get('device_pipeline_backlog_items')).toBe(0);
   });
 
-  it('is for tokens that may read, and tells of those that may not', async () => {
+  it('is for tokens that may read, and counts the refusals of others', async () => {
     const dataDir = temporaryDirectory();
     changeTokens(dataPaths(dataDir), () => [
       { name: 'prometheus', sha256: tokenHash('reads'), for: ['read'], expiresAt: undefined },

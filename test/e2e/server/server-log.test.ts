@@ -34,7 +34,7 @@ it('an answer that is cut is written and counted, by its reason', async () => {
 });
 
 describe('the log of serve', () => {
-  it('tells of the start, refusals with their ids, and the stop, a JSON line each', async () => {
+  it('has the start, refusals with their ids, and the stop, a JSON line each', async () => {
     const started = await startServer(temporaryDirectory());
     const { url } = started;
     await postBatch(url, [good]);

@@ -11,7 +11,7 @@ import { sendSteadily, type Manner } from '../../fuzz/steady-client.ts';
 import { readCounters } from '../../support/counters.ts';
 import { exchange, startServer, waitUntilCounted, type TestServer } from '../../support/server.ts';
 
-/** Slow clients are told so after a second and a half at the most. */
+/** Slow clients get their 408 after at most 1.5 s. */
 const timeouts = {
   headersMs: 700,
   requestMs: 1_200,
@@ -66,7 +66,7 @@ async function openSlow({ port }: TestServer, count: number, kinds: readonly Slo
   return slow;
 }
 
-it('others are served while hundreds are slow, and these are told so and cut', async () => {
+it('others are served while hundreds are slow, and these get 408 and are disconnected', async () => {
   const server = await startServer({ http: { timeouts } });
   onTestFinished(() => server.stop());
   let isOver = false;
@@ -78,7 +78,7 @@ it('others are served while hundreds are slow, and these are told so and cut', a
   expect(slow.toldLate).toBe(600);
 });
 
-it('connections that are held for nothing keep nobody out', async () => {
+it('idle connections do not lock out other clients', async () => {
   const server = await startServer({ http: { timeouts: patient, connectionsMax: 200 } });
   onTestFinished(() => server.stop());
   const slow = await openSlow(server, 200, ['nothing', 'headers', 'body']);
@@ -93,7 +93,7 @@ it('connections that are held for nothing keep nobody out', async () => {
   expect(again.closed).toBeLessThan(400);
 });
 
-it('large answers that nobody reads are bounded, and cut when their time is over', async () => {
+it('the memory of unread large answers is limited, and they are cut off when their time is over', async () => {
   const timeouts = { ...patient, readMs: 1_500 };
   const cuts: unknown[] = [];
   const observer = { ...silentObserver, answered: ({ cut }: Exchange) => void cuts.push(cut) };

@@ -61,7 +61,7 @@ async function streamOf(pipeline: EmbeddedPipeline) {
 const linesIn = (piece: Uint8Array) =>
   piece.reduce((lines, byte) => lines + Number(byte === 10), 0);
 
-/** Whether all that is in the WAL can go into the database: nobody holds an earlier state. */
+/** Whether the whole WAL can be checkpointed: no reader holds an earlier snapshot. */
 function canCheckpoint(database: DatabaseSync): boolean {
   return database.prepare('PRAGMA wal_checkpoint(RESTART)').get()?.['busy'] === 0;
 }
@@ -115,7 +115,7 @@ it('a version names a state: the same while nothing changes, another after a cha
   expect('version' in changed && changed.version).not.toBe(version);
 });
 
-it('too many at once are told to come again', async () => {
+it('too many at once get 503 with Retry-After', async () => {
   const { pipeline } = await openPipeline();
   const streams = [];
   for (let count = 0; count < 8; count++) streams.push(await streamOf(pipeline));
@@ -137,7 +137,7 @@ it('too many at once are told to come again', async () => {
   );
 });
 
-it('what nobody takes is not made; the end of the pipeline is an error of what is under way', async () => {
+it('pieces that are not read are not produced; the end of the pipeline fails open streams', async () => {
   const { pipeline, close } = await openPipeline();
   const { pieces } = await streamOf(pipeline);
   // Whatever would be made by now is made.

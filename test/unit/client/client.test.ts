@@ -156,7 +156,7 @@ describe('a batch without an answer that counts', () => {
     await expect(closed.send(event(3))).rejects.toThrow('closed');
   });
 
-  test('and nobody to tell: the flush fails, once', async () => {
+  test('without a callback makes the flush fail, once', async () => {
     const { url } = await serverThat((response) => json(response, 401, { code: 'unauthorized' }));
     const client = clientOf(url);
     await client.send(event(1));
@@ -165,7 +165,7 @@ describe('a batch without an answer that counts', () => {
   });
 });
 
-test('refused events are told of themselves, and the others are sent', async () => {
+test('refused events are reported one by one, and the others are sent', async () => {
   const { url, requests } = await serverThat((response) =>
     json(response, 400, {
       code: 'invalid_items',
@@ -248,8 +248,8 @@ test('send waits while the buffer is full, and an abort ends the wait', async ()
 
   await client.send(event(3));
   const fifth = client.send(event(4));
-  const told = expect(fifth).rejects.toThrow('stop');
+  const rejected = expect(fifth).rejects.toThrow('stop');
   abort.abort(new Error('stop'));
-  await told;
+  await rejected;
   expect((await client.flush()).accepted).toBeGreaterThanOrEqual(2);
 });

@@ -33,7 +33,7 @@ async function run(program: string, signal?: NodeJS.Signals) {
   return { stderr, ended };
 }
 
-describe('a callback that fails takes no other event with it, and the flush tells of it', () => {
+describe('an error of a callback affects no other event, and the flush reports it', () => {
   const fail = () => {
     throw new Error('ours');
   };
@@ -58,7 +58,7 @@ describe('a callback that fails takes no other event with it, and the flush tell
   });
 });
 
-test('the flush tells of the first loss, and how many more there were', async () => {
+test('the flush reports the first loss and the number of further ones', async () => {
   const { url } = await serverThat(refuse(0), refuse(0), refuse(0));
   const client = clientOf(url);
   for (let n = 0; n < 10; n++) await client.send(event(n));
@@ -67,7 +67,7 @@ test('the flush tells of the first loss, and how many more there were', async ()
   );
 });
 
-describe('a batch that is accepted in part, for nobody has read that it must not be', () => {
+describe('a batch that is accepted in part, because "Prefer" is lost on the way', () => {
   const error = (index: number) => ({ index, field: 'type', code: 'blank', message: 'no' });
   const partly =
     (members: object): Answer =>
@@ -140,7 +140,7 @@ describe('the end of a process', () => {
         ${url === '' ? '' : send}
       }`,
       );
-      // As a terminal does that closes: the second SIGHUP must not cut off the flush.
+      // A closing terminal may send SIGHUP twice: the second one must not interrupt the flush.
       const hangUpTwice =
         "process.once('SIGHUP', () => setImmediate(() => process.kill(process.pid, 'SIGHUP')));";
       const { stderr, ended } = await run(`${hangUpTwice} ${program.join('\n')} up();`, signal);
@@ -150,14 +150,14 @@ describe('the end of a process', () => {
     },
   );
 
-  test('by a signal tells of the clients that nothing flushes, too', async () => {
+  test('by a signal reports the losses of clients that were not flushed, too', async () => {
     const { url } = await serverThat(refuse(0));
     const program = `
       const other = createClient({ url: '${url}', batchItemsMax: 1, onRefused: () => { up(); throw 'ours'; } });
       flushOnExit(createClient({ url: '${url}' }));
       await other.send(${JSON.stringify(event(7))});`;
     const { stderr, ended } = await run(program, 'SIGTERM');
-    expect(stderr).toContain("close was told: a callback has failed: 'ours'");
+    expect(stderr).toContain("flush or close: a callback has failed: 'ours'");
     expect(ended).toEqual([null, 'SIGTERM']);
   });
 
@@ -174,7 +174,7 @@ describe('the end of a process', () => {
     });
   });
 
-  test('tells of losses that no flush has told of, on one line for each client', async () => {
+  test('writes losses that no flush has reported, one line per client', async () => {
     const escape: Answer = (response) =>
       json(response, 400, { code: 'bad\u001b[2J', detail: 'two\nlines' });
     const odd = await serverThat(escape);
@@ -186,12 +186,12 @@ describe('the end of a process', () => {
         if (n === 20) await client.flush().catch(({ message }) => console.error(message));
       }`;
     const { stderr, ended } = await run(program);
-    const nobody = 'device-pipeline: no onRefused, onGaveUp, flush or close was told: ';
+    const unreported = 'device-pipeline: not reported by onRefused, onGaveUp, flush or close: ';
     const refused = 'an event was refused: blank: No state.';
     expect(stderr.trimEnd().split('\n').sort()).toEqual([
       refused,
-      `${nobody}1 event was given up: 400 bad [2J: two lines`,
-      ...Array.from({ length: 19 }, () => `${nobody}${refused}`),
+      `${unreported}1 event was given up: 400 bad [2J: two lines`,
+      ...Array.from({ length: 19 }, () => `${unreported}${refused}`),
     ]);
     expect(ended).toEqual([0, null]);
   });

@@ -250,7 +250,7 @@ describe('a retry', () => {
     });
   });
 
-  test('is made for a few seconds only where nobody has ever answered', async () => {
+  test('ends after a few seconds if the server has never answered', async () => {
     const it = world(networkFailure('ECONNREFUSED'));
     expect(await post(it)).toMatchObject({
       kind: 'gave_up',
@@ -268,7 +268,7 @@ describe('a retry', () => {
     expect(it.elapsedMs()).toBeGreaterThan(300_000);
   });
 
-  test('is made for the whole time where somebody listens but drops the connection', async () => {
+  test('goes on for the whole time if the server accepts connections but drops them', async () => {
     const it = world(networkFailure('ECONNRESET'));
     expect(await post(it)).toMatchObject({ kind: 'gave_up' });
     expect(it.elapsedMs()).toBeGreaterThan(300_000);
@@ -313,7 +313,7 @@ describe('work on many values', () => {
     for (let number = 0; number < count; number += 1) yield await Promise.resolve(number);
   }
 
-  test('is done for each, so many at a time', async () => {
+  test('runs for each, a limited number at a time', async () => {
     const done: number[] = [];
     let atOnce = 0;
     let atOnceMost = 0;

@@ -21,7 +21,7 @@ afterEach(() => vi.restoreAllMocks());
 
 const hangUp: Answer = (response) => response.destroy();
 
-/** Each look at the clock finds it so much later. */
+/** A clock that advances with each reading. */
 function clockThatJumps(ms: number): void {
   let now = Date.now();
   vi.spyOn(Date, 'now').mockImplementation(() => (now += ms));

@@ -223,7 +223,7 @@ describe('reading a batch', () => {
   });
 });
 
-describe('the tally of a batch', () => {
+describe('the increments of a batch', () => {
   it('has an increment for every event', () => {
     const reading = readItems([item, { ...item, state: 'failed' }, item, 'bad']);
     if (!reading.readable) expect.fail(reading.code);

@@ -24,8 +24,8 @@ function unadmitted(table: CounterTable, ...numbers: number[]): readonly number[
   return table.newCounters(Int32Array.from(numbers), numbers.length);
 }
 
-function rows(tally: Increments): string[] {
-  return [...rowsOfIncrements(tally)].map((row) => JSON.stringify(row)).sort();
+function rows(increments: Increments): string[] {
+  return [...rowsOfIncrements(increments)].map((row) => JSON.stringify(row)).sort();
 }
 
 describe('the table of counters', () => {
@@ -59,7 +59,7 @@ describe('the table of counters', () => {
     );
   });
 
-  it('forgets with the rest what was added as a tally', () => {
+  it('clears increments of addIncrements, too', () => {
     const table = new CounterTable(roomy, 1);
     const tally: Increments = new Map();
     addIncrement(tally, { date: '2023-06-16', type: 'a', state: 'b' }, 3);
@@ -180,7 +180,7 @@ describe('the table of counters', () => {
     expect(unadmitted(table, a, b, c)).toEqual([a, b, c]);
   });
 
-  it('takes tallies too, of any names, and counts them in', () => {
+  it('adds increments with any names', () => {
     const table = new CounterTable(roomy, 1);
     add(table, find(table, 20230616, 'a', 'x'));
     const more: Increments = new Map();

@@ -116,7 +116,7 @@ describe('the order of counters', () => {
   });
 });
 
-describe('a tally', () => {
+describe('increments', () => {
   const rows = fc.array(
     fc.record({
       date: fc.constantFrom('2023-06-15', '2023-06-16'),

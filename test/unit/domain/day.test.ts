@@ -86,7 +86,7 @@ describe('the day of a timestamp', () => {
     );
   });
 
-  it('has no rule for a zone that nobody knows', () => {
+  it('has no rule for an unknown zone', () => {
     expect(() => dayRule('Mars/Olympus_Mons')).toThrow(RangeError);
   });
 });

@@ -3,8 +3,8 @@ import { describe, expect, it } from 'vitest';
 import { readBatch } from '../../../src/domain/batch.ts';
 import { tortures } from '../../fuzz/torture.ts';
 
-/** What each kind of body is told: how many items are taken, and why others are not; or the code. */
-const told: Record<string, readonly string[]> = {
+/** Bodies by result: the number of accepted items and why others are rejected, or the code. */
+const results: Record<string, readonly string[]> = {
   invalid_json: [
     'nothing but white space',
     'white space that JSON does not know',
@@ -111,9 +111,11 @@ const told: Record<string, readonly string[]> = {
 };
 
 describe('a torture of JSON', () => {
-  const cases = Object.entries(told).flatMap(([what, names]) => names.map((name) => [name, what]));
+  const cases = Object.entries(results).flatMap(([what, names]) =>
+    names.map((name) => [name, what]),
+  );
 
-  it.each(cases)('%s is told: %s', (name, what) => {
+  it.each(cases)('%s: %s', (name, what) => {
     const body = tortures.get(name);
     expect(body).toBeDefined();
     const reading = readBatch(body ?? Buffer.alloc(0));

@@ -29,7 +29,7 @@ const tokens = [
 ];
 const unchanging = (known: readonly Token[]) => ({
   known: () => Promise.resolve(known),
-  newer: () => Promise.resolve(known),
+  refreshed: () => Promise.resolve(known),
 });
 const access = tokenAccess(unchanging(tokens), () => now);
 
@@ -58,7 +58,7 @@ describe('a request', () => {
     expect(await access.admit(header, ['ingest'])).toMatchObject({ problem: { code } });
   });
 
-  it('is let in by nobody where there are no tokens', async () => {
+  it('is refused where there are no tokens', async () => {
     const none = tokenAccess(unchanging([]));
     expect(await none.admit('Bearer x', ['read'])).toMatchObject({
       problem: { code: 'unauthorized' },
@@ -66,7 +66,7 @@ describe('a request', () => {
   });
 });
 
-/** What is told to one who is refused. */
+/** The answer to a refused request. */
 function challengeOf(admission: AccessDecision): string | undefined {
   if (admission.problem === undefined) throw new Error('admitted');
   return refusalAnswer(admission).headers['www-authenticate'];
@@ -94,7 +94,7 @@ describe('the server', () => {
   };
   const codeOf = ({ problem }: AccessDecision) => problem?.code;
 
-  it('lets anybody in who can reach it, until there is a token', () => {
+  it('is open until the first token is created', () => {
     expect(serverOf(undefined, true).admit(undefined, ['read'])).toMatchObject({ caller: '' });
     expect(serverOf(undefined, true).admit('Bearer x', ['read'])).toMatchObject({ caller: '' });
     expect(codeOf(serverOf(tokens, true).admit(undefined, ['read']))).toBe('unauthorized');
@@ -106,11 +106,11 @@ describe('the server', () => {
     expect(codeOf(expired.admit('Bearer secret-of-old', ['read']))).toBe('unauthorized');
   });
 
-  it('lets nobody in once the last token is taken away', () => {
+  it('refuses all requests once the last token is revoked', () => {
     expect(codeOf(serverOf([], true).admit(undefined, ['read']))).toBe('unauthorized');
   });
 
-  it('that others can reach lets nobody in without tokens', () => {
+  it('that listens on other addresses than loopback refuses all requests without tokens', () => {
     expect(codeOf(serverOf(undefined, false).admit(undefined, ['read']))).toBe('unauthorized');
   });
 

@@ -6,7 +6,7 @@ import { InflationQueue } from '../../../src/http/server/inflation-queue.ts';
 
 const [first, second] = [{}, {}];
 
-/** Work under way, by name, that ends when it is told to. */
+/** Running work by name; the test ends it. */
 function workshop(queue: InflationQueue) {
   const begun: string[] = [];
   const ends = new Map<string, PromiseWithResolvers<string>>();
@@ -25,7 +25,7 @@ function workshop(queue: InflationQueue) {
   return { begun, start, end, fail: (name: string) => ends.get(name)?.reject(new Error(name)) };
 }
 
-it('lets in what could inflate to so much, and the others in turn', async () => {
+it('starts bodies whose inflated sizes fit the limit, and the others as it frees', async () => {
   const { begun, start, end } = workshop(new InflationQueue(8_000, 4_000));
   const all = ['a', 'b', 'c', 'd', 'e'].map((name) => start(name, first, 1_000));
   all.push(start('other', second, 1_000));

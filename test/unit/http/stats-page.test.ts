@@ -31,7 +31,7 @@ const row = (type: string, count: number) => ({ date: '2023-06-16', type, state:
 it('a page says what is not counted yet, and what could not be, where there is such', async () => {
   expect(await pageOf([])).not.toContain('role="status"');
   expect(await pageOf([], { pending: { unit: 'items', amount: 1_200 } })).toContain(
-    '<p role="status">1,200 items are accepted and not counted yet; all that came before 2023-06-16T12:00:00.000Z is counted.</p>',
+    '<p role="status">1,200 items are accepted and not counted yet; everything received before 2023-06-16T12:00:00.000Z is counted.</p>',
   );
   const unknown = { countedThrough: undefined, deadLetters: 1 };
   expect(await pageOf([], { pending: { unit: 'messages', amount: 1 }, ...unknown })).toContain(
@@ -42,7 +42,7 @@ it('a page says what is not counted yet, and what could not be, where there is s
 it('a page of very many rows shows the first, and the total of all', async () => {
   const page = await pageOf(Array.from({ length: 12_345 }, (_, at) => row(`type ${at}`, 2)));
   expect(page.match(/<rect /g)).toHaveLength(10_000);
-  expect(page).toContain('the first 10,000 of 12,345 rows; the total is of all');
+  expect(page).toContain('the first 10,000 of 12,345 rows; the total includes all');
   expect(page).toContain('<td>24,690</td>');
 });
 

@@ -70,12 +70,12 @@ describe('a query', () => {
     expect(preferring('date=2023-06-16&format=json')).toMatchObject({ value: { format: 'json' } });
   });
 
-  it('with a parameter that there is not is refused, and told which there are', () => {
+  it('with an unknown parameter is refused, and the answer lists the parameters', () => {
     expect(read('date=2023-06-16&stat=erased')).toEqual({
       problem: {
         code: 'unknown_parameter',
         detail:
-          'There is no parameter "stat"; there is date, from, to, type, state, group_by, format, bom.',
+          'Unknown parameter "stat"; the parameters are date, from, to, type, state, group_by, format, bom.',
       },
     });
   });

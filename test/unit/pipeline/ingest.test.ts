@@ -298,7 +298,7 @@ describe('an intake that takes nothing', () => {
     expect(problemOf(outcome).code).toBe('storage_failed');
   });
 
-  it('of an error that nobody foresaw is not taken for one', async () => {
+  it('does not include unexpected errors', async () => {
     const defect = new TypeError('a defect');
     await expect(submit(failing(defect), bodyOf(item))).rejects.toBe(defect);
   });

@@ -37,7 +37,7 @@ describe('a message on the queue', () => {
             ...batch,
             index: cut.index,
             items: cut.events.length,
-            tally: countEvents(cut.events),
+            increments: countEvents(cut.events),
           });
         }
       }),
@@ -62,27 +62,27 @@ describe('a message on the queue', () => {
 
   it.each([
     ['no JSON', '{', /^invalid_json: /],
-    ['a list', '[]', /^invalid_message: it is neither/],
-    ['null', 'null', /^invalid_message: it is neither/],
+    ['a list', '[]', /^invalid_message: the message is neither/],
+    ['null', 'null', /^invalid_message: the message is neither/],
     ['an object of nothing', '{}', /^invalid_item: type is missing; state is missing; time/],
-    ['another version', chunk({ version: 2 }), /^unsupported_version: its version is 2/],
+    ['another version', chunk({ version: 2 }), /^unsupported_version: expected version 1, not 2/],
     ['no version', chunk({ version: undefined }), /^unsupported_version: /],
-    ['another batch', chunk({ batch_id: 'x' }), /^invalid_message: its raw_key and batch_id/],
-    ['no raw key', chunk({ raw_key: 1 }), /^invalid_message: its raw_key and batch_id/],
-    ['a negative index', chunk({ index: -1 }), /^invalid_message: its index/],
-    ['half an index', chunk({ index: 0.5 }), /^invalid_message: its index/],
-    ['a large index', chunk({ index: 1e6 }), /^invalid_message: its index/],
-    ['an index as text', chunk({ index: '0' }), /^invalid_message: its index/],
-    ['no items', chunk({ items: [] }), /^invalid_message: it has no items/],
-    ['items that are none', chunk({ items: {} }), /^invalid_message: it has no items/],
+    ['another batch', chunk({ batch_id: 'x' }), /^invalid_message: raw_key and batch_id/],
+    ['no raw key', chunk({ raw_key: 1 }), /^invalid_message: raw_key and batch_id/],
+    ['a negative index', chunk({ index: -1 }), /^invalid_message: index/],
+    ['half an index', chunk({ index: 0.5 }), /^invalid_message: index/],
+    ['a large index', chunk({ index: 1e6 }), /^invalid_message: index/],
+    ['an index as text', chunk({ index: '0' }), /^invalid_message: index/],
+    ['no items', chunk({ items: [] }), /^invalid_message: the chunk has no items/],
+    ['items that are none', chunk({ items: {} }), /^invalid_message: the chunk has no items/],
     ['a bad item among good ones', chunk({ items: [eventOf('a'), {}] }), /^invalid_item: item 1: /],
     [
       'more counters than a transaction takes',
       chunk({ items: Array.from({ length: 81 }, (_, serial) => eventOf(`t${serial}`)) }),
       /^too_many_counters: /,
     ],
-    ['deep nesting', '['.repeat(65) + ']'.repeat(65), /^invalid_json: it nests deeper/],
-  ])('that nobody can read says why: %s', (_, body, reason) => {
+    ['deep nesting', '['.repeat(65) + ']'.repeat(65), /^invalid_json: nested deeper/],
+  ])('that cannot be read is refused with a reason: %s', (_, body, reason) => {
     const reading = readMessage(body, dayOf);
     expect(reading.kind === 'unreadable' && reading.reason).toMatch(reason);
   });
