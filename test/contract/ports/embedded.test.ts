@@ -17,7 +17,7 @@ import { nodeFileSystem, type FileSystem } from '../../../src/engines/embedded/l
 import { encodeFrame, frameLength } from '../../../src/engines/embedded/log/frame.ts';
 import { LogIntake } from '../../../src/engines/embedded/writer/intake.ts';
 import { keyOf, LogProcessor } from '../../../src/engines/embedded/writer/processor.ts';
-import { LogRawStore } from '../../../src/engines/embedded/log/log-raw-store.ts';
+import { LogRawStore } from '../../support/log-raw-store.ts';
 import { LogReader } from '../../../src/engines/embedded/log/log-reader.ts';
 import { LogReceipts } from '../../../src/engines/embedded/reader/receipts.ts';
 import { LogDamaged } from '../../../src/engines/embedded/log/recovery.ts';

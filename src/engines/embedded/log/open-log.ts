@@ -8,7 +8,7 @@ import type { Platform } from '../writer/platform.ts';
 import { SegmentedLog } from './segmented-log.ts';
 import type { KeyedBatch, ReplayedBatch, SqliteCounterStore } from '../store/counter-store.ts';
 
-export interface LogParts {
+interface LogParts {
   readonly options: EmbeddedOptions;
   readonly platform: Platform;
   /** Of the log that is there. */

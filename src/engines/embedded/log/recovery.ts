@@ -41,7 +41,7 @@ export class RemovedUnnoted extends Error {
   }
 }
 
-export interface RecoveryOptions {
+interface RecoveryOptions {
   readonly fileSystem: FileSystem;
   readonly directory: string;
   /** The position up to which the counters have counted. */

@@ -16,7 +16,7 @@ const pieceBytes = 1024 * 1024;
 
 const copyName = 'rewrite.copy';
 
-export interface Rewrite {
+interface Rewrite {
   readonly fileSystem: FileSystem;
   readonly directory: string;
   readonly logId: Buffer;

@@ -19,7 +19,7 @@ export interface LogIdentity {
   readonly dayZone: string;
 }
 
-export interface SegmentHeader extends LogIdentity {
+interface SegmentHeader extends LogIdentity {
   /** When the segment was begun, in milliseconds since 1970. */
   readonly createdAt: number;
 }

@@ -53,7 +53,7 @@ export function findLog(
   return { ...placeOfLog(fileSystem, directory, identity), logId, dayZone };
 }
 
-export interface SurveyOptions extends LogPlace {
+interface SurveyOptions extends LogPlace {
   /** The end of a record, or 0. */
   readonly from: LogPosition;
   /** As far as the log is durable, at most. */

@@ -1,4 +1,4 @@
-export interface Applicant {
+interface Applicant {
   readonly id: number;
   /** There is a place; `leave` gives it back. */
   readonly start: () => void;
@@ -6,7 +6,7 @@ export interface Applicant {
   readonly refuse: () => void;
 }
 
-export interface AdmissionQueueOptions {
+interface AdmissionQueueOptions {
   readonly placesMax: number;
   readonly waitingMax: number;
   readonly waitMsMax: number;

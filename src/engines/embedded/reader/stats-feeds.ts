@@ -55,7 +55,7 @@ interface Feed {
   isScheduled: boolean;
 }
 
-export interface FeedsOptions {
+interface FeedsOptions {
   readonly connect: () => DatabaseSync;
   /** Another number whenever the counters may have changed. */
   readonly dataVersion: () => number;

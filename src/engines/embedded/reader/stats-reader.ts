@@ -10,7 +10,7 @@ import { placeOfReplayed } from '../store/counter-store.ts';
 import { openDatabaseReadOnly } from '../store/read-only-database.ts';
 
 /** Reads the counters of a data directory, with or without a server running on it. */
-export interface StatsReader {
+interface StatsReader {
   /**
    * Pieces of rows by date, then by type and state in UTF-8 byte order of their sort key; they
    * show one state of the counters, which is held until the last is read; one query at a time.

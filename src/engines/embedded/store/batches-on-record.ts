@@ -5,13 +5,13 @@ import type { LogPosition } from '../log/frame.ts';
 
 const namedMax = 5;
 
-export interface PlaceInLog {
+interface PlaceInLog {
   readonly from: LogPosition;
   readonly to: LogPosition;
 }
 
 /** Batches that the database knows to stand in a part of the log: those with keys, or replayed. */
-export interface BatchesOnRecord {
+interface BatchesOnRecord {
   /** Of some of those whose time of receipt is known. */
   readonly rawKeys: readonly string[];
   /** Such as `raw/… and 3 more`; of a replayed batch without a key, only the id is known. Empty where none is known. */

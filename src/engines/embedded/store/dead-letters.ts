@@ -46,13 +46,13 @@ export function listDeadLetters(dataDir: string): StoredDeadLetter[] {
   }
 }
 
-export interface RedriveResult {
+interface RedriveResult {
   readonly counted: number;
   /** Those that cannot be counted still, with the reason they have now. */
   readonly failed: readonly FailedRedrive[];
 }
 
-export interface FailedRedrive {
+interface FailedRedrive {
   /** Empty where what was stored there is damaged. */
   readonly batchId: string;
   readonly reason: string;

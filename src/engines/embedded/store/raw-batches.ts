@@ -76,7 +76,7 @@ export function logEndOf(dataDir: string): LogPosition {
   return lastRecordEnd(findLogOrThrow(directory));
 }
 
-export interface ReplayGaps {
+interface ReplayGaps {
   /** So much of the log was removed by --keep-raw. */
   readonly removedBytes: number;
   /** Where records stand that are not counted. */

@@ -1,4 +1,4 @@
-export type SqliteFailure = 'busy' | 'readOnly' | 'ioError' | 'corrupt' | 'full' | 'cannotOpen';
+type SqliteFailure = 'busy' | 'readOnly' | 'ioError' | 'corrupt' | 'full' | 'cannotOpen';
 
 /** Primary result codes, which are the low byte of an extended one. Source: sqlite.org/rescode.html */
 const primaryCodes: Record<number, SqliteFailure> = {

@@ -31,7 +31,7 @@ import { nodeFileSystem } from '../log/file-system.ts';
 import { areTokensRequired, requireTokens } from './token-marker.ts';
 
 /** So many tokens a data directory has at the most. */
-export const tokensMax = 1_000;
+const tokensMax = 1_000;
 const fileBytesMax = 1024 * 1024;
 
 /** How long another command that changes the tokens is waited for. */
@@ -56,7 +56,7 @@ export class TokenFileUnusable extends Error {
 }
 
 /** There are as many tokens as there may be. */
-export class TooManyTokens extends Error {
+class TooManyTokens extends Error {
   override readonly name = 'TooManyTokens';
 }
 

@@ -24,7 +24,7 @@ export type FromAuditThread =
 
 type OnDifference = SpanAuditOptions['onDifference'];
 
-export interface AuditThreadEvents {
+interface AuditThreadEvents {
   readonly onRows: (rows: readonly CounterRow[]) => void;
   readonly onDifference: OnDifference;
   readonly onProgress: (bytes: number) => void;

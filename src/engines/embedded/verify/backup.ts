@@ -18,7 +18,7 @@ import {
 import { openDatabaseReadOnly } from '../store/read-only-database.ts';
 import { areTokensRequired, requireTokens } from '../tokens/token-marker.ts';
 
-export interface BackupOptions {
+interface BackupOptions {
   readonly dataDir: string;
   /** Missing, or empty. */
   readonly directory: string;
@@ -26,7 +26,7 @@ export interface BackupOptions {
   readonly onProgress: (bytes: number, total: number) => void;
 }
 
-export interface BackupSummary {
+interface BackupSummary {
   readonly bytes: number;
   readonly hasTokens: boolean;
 }

@@ -78,7 +78,7 @@ export function checkLost(lost: number): void {
   );
 }
 
-export interface KeysOfSpan {
+interface KeysOfSpan {
   readonly lost: readonly KeyedBatch[];
   readonly met: number;
   readonly ledger: ProgressRow | undefined;

@@ -66,7 +66,7 @@ export class ReplayAudit {
   }
 }
 
-export interface ReplaysOfSpan {
+interface ReplaysOfSpan {
   readonly missed: readonly MissedReplay[];
   readonly met: number;
   readonly from: LogPosition;

@@ -13,7 +13,7 @@ const turnItemsMax = 20_000;
 /** To scan so much takes about as long as a sync: it is worth to do both at once. */
 const overlapBytes = 64 * 1024;
 
-export interface GroupCommitEvents {
+interface GroupCommitEvents {
   /** The verdicts on the submissions below `through` stand in the ring, or among the others. */
   readonly onVerdicts: (through: number, others: OtherOutcomes) => void;
   /** What is told to one who met an error that nobody foresaw. */

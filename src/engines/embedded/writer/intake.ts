@@ -21,7 +21,7 @@ import type {
   ReplayedBatch as ReplayedRecord,
 } from '../store/counter-store.ts';
 
-export interface LogIntakeOptions {
+interface LogIntakeOptions {
   readonly log: SegmentedLog;
   readonly admission: Pick<CounterAdmission, 'admit' | 'take'>;
   /** Finds a key among the batches that are counted, where it has not expired. */

@@ -18,7 +18,7 @@ const expireKeysAtOnce = 1_000;
 /** Read in one step of counting what is to be removed: some ten milliseconds' worth. */
 const removeBytesAtOnce = 1024 * 1024;
 
-export interface MaintenanceParts {
+interface MaintenanceParts {
   readonly store: SqliteCounterStore;
   readonly log: SegmentedLog;
   readonly options: EmbeddedOptions;

@@ -16,7 +16,7 @@ import type {
 } from '../store/counter-store.ts';
 import { isSqliteBusy } from '../store/sqlite-errors.ts';
 
-export interface LogProcessorOptions {
+interface LogProcessorOptions {
   readonly store: SqliteCounterStore;
   readonly reader: LogReader;
   /** The day rule of the log. */

@@ -1,10 +1,10 @@
-import { readRawKey } from '../../../domain/batch-id.ts';
-import type { RawBatch, RawStore } from '../../../pipeline/ports.ts';
-import type { LogRecord } from './frame.ts';
-import type { LogReader } from './log-reader.ts';
-import { batchIdOf, findRecord, type FindSources } from './record-identity.ts';
+import { readRawKey } from '../../src/domain/batch-id.ts';
+import type { RawBatch, RawStore } from '../../src/pipeline/ports.ts';
+import type { LogRecord } from '../../src/engines/embedded/log/frame.ts';
+import type { LogReader } from '../../src/engines/embedded/log/log-reader.ts';
+import { batchIdOf, findRecord, type FindSources } from '../../src/engines/embedded/log/record-identity.ts';
 
-/** The raw bodies as the log keeps them. */
+/** The log as a raw store, for the suites that run on every engine. */
 export class LogRawStore implements RawStore {
   readonly #reader: LogReader;
   readonly #find: FindSources;
