@@ -14,7 +14,7 @@ import {
   rawBatches,
   rememberedKeys,
 } from '../../../src/engines/embedded/store/raw-batches.ts';
-import { ReplayedTail } from '../../../src/engines/embedded/log/replayed-tail.ts';
+import { ReplayedTail } from '../../../src/engines/embedded/log/uncounted-replays.ts';
 import { openStatsReader } from '../../../src/engines/embedded/reader/stats-reader.ts';
 import type { Writer } from '../../../src/engines/embedded/writer/writer.ts';
 import type { IngestOutcome, ReplayOrigin, Submission } from '../../../src/pipeline/ports.ts';

@@ -4,7 +4,7 @@ import { batchIdAt, placeMax } from '../../../domain/batch-id.ts';
 import { asWritten } from '../../../domain/day.ts';
 import type { FileSystem, LogFile } from './file-system.ts';
 import type { ScannedRecord } from './frame-scanner.ts';
-import type { SegmentStart } from './log-age.ts';
+import type { SegmentStart } from '../store/log-age.ts';
 import {
   encodeFrame,
   frameHeaderBytes,

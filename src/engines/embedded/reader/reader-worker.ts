@@ -5,13 +5,13 @@ import { describeFailure } from '../failure-text.ts';
 import { nodeFileSystem } from '../log/file-system.ts';
 import { LogReader } from '../log/log-reader.ts';
 import { LogReceipts } from './receipts.ts';
-import { ReplayedTail } from '../log/replayed-tail.ts';
+import { ReplayedTail } from '../log/uncounted-replays.ts';
 import type { FromReader, ReaderRequest, ToReader, WorkerSettings } from '../writer/messages.ts';
 import { sqliteFailure } from '../store/sqlite-errors.ts';
 import { openDatabaseReadOnly } from '../store/read-only-database.ts';
 import { journalBytes } from '../store/journal-check.ts';
 import { journalBytesMax } from '../store/schema.ts';
-import { StatsFeeds } from './stats-feeds.ts';
+import { StatsFeeds } from './stats-responder.ts';
 import { openStatsReader } from './stats-reader.ts';
 
 const port = parentPort;

@@ -6,7 +6,7 @@ import type { Counter } from '../../../domain/day-bound.ts';
 import type { CalendarDate } from '../../../domain/timestamp.ts';
 import type { CounterStore, Delivery, EarlierBatch } from '../../../pipeline/ports.ts';
 import { journalBytes } from './journal-check.ts';
-import { LogAge } from '../log/log-age.ts';
+import { LogAge } from './log-age.ts';
 import type { LogPosition } from '../log/frame.ts';
 import { inTransaction, journalBytesMax } from './schema.ts';
 

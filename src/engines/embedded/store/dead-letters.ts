@@ -10,7 +10,7 @@ import { nodeFileSystem } from '../log/file-system.ts';
 import { readDeadLetters, readProgressRow, type RecordedDeadLetter } from './progress-row.ts';
 import type { LogPosition } from '../log/frame.ts';
 import { LogReader } from '../log/log-reader.ts';
-import { findLog, surveyLog } from '../log/survey.ts';
+import { findLog, surveyLog } from '../log/scan-log.ts';
 import { dayZoneOf } from './raw-batches.ts';
 import { batchIdOf, rawKeyOfRecord } from '../log/record-identity.ts';
 import { addToCounters } from './counter-store.ts';

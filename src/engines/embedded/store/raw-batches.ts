@@ -9,7 +9,7 @@ import type { LogPosition } from '../log/frame.ts';
 import { LogReader } from '../log/log-reader.ts';
 import { listSegments, type LogIdentity } from '../log/segment.ts';
 import { batchIdOf, findRecord, rawKeyOfRecord } from '../log/record-identity.ts';
-import { findLog, lastRecordEnd, surveyLog, type Damage, type LogPlace } from '../log/survey.ts';
+import { findLog, lastRecordEnd, surveyLog, type Damage, type LogPlace } from '../log/scan-log.ts';
 import { openDatabaseReadOnly } from './read-only-database.ts';
 import { checkVersion } from './schema.ts';
 

@@ -5,7 +5,7 @@ import type { Difference } from '../../../pipeline/audit.ts';
 import { KeyAudit } from './key-audit.ts';
 import type { RecordedDeadLetter } from '../store/progress-row.ts';
 import type { LogPosition, LogRecord } from '../log/frame.ts';
-import { surveyLog, type Damage, type LogPlace } from '../log/survey.ts';
+import { surveyLog, type Damage, type LogPlace } from '../log/scan-log.ts';
 import { RecordCounter } from '../store/record-counter.ts';
 import { rawKeyOfRecord } from '../log/record-identity.ts';
 import { ReplayAudit, type MissedReplay } from './replay-audit.ts';

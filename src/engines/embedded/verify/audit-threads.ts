@@ -3,7 +3,7 @@ import { Worker } from 'node:worker_threads';
 
 import { rowsOfIncrements, type CounterRow } from '../../../domain/counter.ts';
 import type { Span, SpanAuditOptions, SpanFindings } from './audit-span.ts';
-import type { LogPlace } from '../log/survey.ts';
+import type { LogPlace } from '../log/scan-log.ts';
 import { workerUrl } from '../worker-url.ts';
 
 export interface AuditThreadSettings {

@@ -10,7 +10,7 @@ import {
 } from '../../../pipeline/audit.ts';
 import { SpanAudit, type ReceivedRange, type Span, type SpanFindings } from './audit-span.ts';
 import { auditOnThreads, threadsFor } from './audit-threads.ts';
-import { batchesOnRecord } from '../store/batches-on-record.ts';
+import { batchesOnRecord } from '../store/known-batches.ts';
 import { dataPaths } from '../data-directory.ts';
 import { nodeFileSystem, type FileSystem } from '../log/file-system.ts';
 import { checkLost, finishKeyAudit } from './key-audit.ts';
@@ -31,14 +31,14 @@ import {
   surveyLog,
   type Damage,
   type LogPlace,
-} from '../log/survey.ts';
+} from '../log/scan-log.ts';
 import { finishReplayAudit } from './replay-audit.ts';
-import { ScratchCounters, selectCounters } from '../store/scratch-counters.ts';
+import { ScratchCounters, selectCounters } from '../store/temporary-counters.ts';
 import type { KeyedBatch } from '../store/counter-store.ts';
 import { openDatabaseReadOnly } from '../store/read-only-database.ts';
 import { checkVersion } from '../store/schema.ts';
 import { checkDayZone } from '../store/day-zone.ts';
-import { blameBatches } from '../writer/blame-batches.ts';
+import { blameBatches } from './blame-batches.ts';
 
 export interface AuditOptions {
   readonly dataDir: string;

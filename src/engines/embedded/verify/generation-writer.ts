@@ -3,7 +3,7 @@ import type { DatabaseSync, StatementSync } from 'node:sqlite';
 import { rowsOfIncrements, typeStateKey, type Increments } from '../../../domain/counter.ts';
 import type { LogPosition, LogRecord } from '../log/frame.ts';
 import { keyOf, replayedOf } from '../writer/processor.ts';
-import type { Damage } from '../log/survey.ts';
+import type { Damage } from '../log/scan-log.ts';
 import { batchIdOf } from '../log/record-identity.ts';
 import { addKeyTo, addReplayedTo, addToCounters } from '../store/counter-store.ts';
 

@@ -2,7 +2,7 @@ import type { DatabaseSync, StatementSync } from 'node:sqlite';
 
 import { rawKeyOf } from '../../../domain/batch-id.ts';
 import type { Difference } from '../../../pipeline/audit.ts';
-import { NameList } from '../store/batches-on-record.ts';
+import { NameList } from '../store/known-batches.ts';
 import { mayKeyBeExpired, type ProgressRow } from '../store/progress-row.ts';
 import type { LogPosition, LogRecord } from '../log/frame.ts';
 import { keyOf } from '../writer/processor.ts';

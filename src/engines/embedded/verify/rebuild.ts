@@ -2,7 +2,7 @@ import { join } from 'node:path';
 import type { DatabaseSync } from 'node:sqlite';
 
 import { counterDifference, type Difference } from '../../../pipeline/audit.ts';
-import { batchesOnRecord } from '../store/batches-on-record.ts';
+import { batchesOnRecord } from '../store/known-batches.ts';
 import { dataPaths, lockFile } from '../data-directory.ts';
 import { nodeFileSystem, type FileSystem } from '../log/file-system.ts';
 import { GenerationWriter } from './generation-writer.ts';
@@ -11,7 +11,7 @@ import type { LogPosition } from '../log/frame.ts';
 import { LogReader } from '../log/log-reader.ts';
 import { removedUnnotedHint } from '../log/recovery.ts';
 import type { LogIdentity } from '../log/segment.ts';
-import { endOfFiles, findLog, lastRecordEnd, surveyLog, type LogPlace } from '../log/survey.ts';
+import { endOfFiles, findLog, lastRecordEnd, surveyLog, type LogPlace } from '../log/scan-log.ts';
 import { RecordCounter } from '../store/record-counter.ts';
 import { checkDayZone } from '../store/day-zone.ts';
 import {

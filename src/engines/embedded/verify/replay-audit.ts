@@ -1,7 +1,7 @@
 import type { DatabaseSync, StatementSync } from 'node:sqlite';
 
 import type { Difference } from '../../../pipeline/audit.ts';
-import { NameList } from '../store/batches-on-record.ts';
+import { NameList } from '../store/known-batches.ts';
 import type { LogPosition, LogRecord } from '../log/frame.ts';
 import { replayedOf } from '../writer/processor.ts';
 import { rawKeyOfRecord } from '../log/record-identity.ts';

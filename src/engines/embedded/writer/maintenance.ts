@@ -2,7 +2,7 @@ import { dataPaths } from '../data-directory.ts';
 import type { EmbeddedOptions } from '../options.ts';
 import type { LogPosition } from '../log/frame.ts';
 import { LogDamaged, noRecordAt, RemovedUnnoted } from '../log/recovery.ts';
-import { placeOfLog, surveyLog } from '../log/survey.ts';
+import { placeOfLog, surveyLog } from '../log/scan-log.ts';
 import type { Platform } from './platform.ts';
 import { RecordCounter } from '../store/record-counter.ts';
 import type { SegmentedLog } from '../log/segmented-log.ts';

@@ -17,7 +17,7 @@ import { LogReader } from '../log/log-reader.ts';
 import { Maintenance } from './maintenance.ts';
 import type { Progress } from './messages.ts';
 import { thisMachine, type Platform } from './platform.ts';
-import { openLog } from '../log/open-log.ts';
+import { openLog } from './open-log.ts';
 import type { SegmentedLog } from '../log/segmented-log.ts';
 import { SqliteCounterStore } from '../store/counter-store.ts';
 import { isSqliteBusy, isSqliteError } from '../store/sqlite-errors.ts';

@@ -2,7 +2,7 @@ import { rowsOfIncrements, typeStateKey, type CounterRow } from '../../../domain
 import { dayRule } from '../../../domain/day.ts';
 import type { Difference } from '../../../pipeline/audit.ts';
 import { recount } from '../../../pipeline/recount.ts';
-import type { Surveyed } from '../log/survey.ts';
+import type { Surveyed } from '../log/scan-log.ts';
 import { rawKeyOfRecord } from '../log/record-identity.ts';
 
 const namedMax = 5;

@@ -1,7 +1,7 @@
 import type { DatabaseSync, StatementSync } from 'node:sqlite';
 
-import type { LogPosition } from './frame.ts';
-import { inTransaction } from '../store/schema.ts';
+import type { LogPosition } from '../log/frame.ts';
+import { inTransaction } from './schema.ts';
 
 /** No log is older than this software. Milliseconds since 1970. */
 const earliestLog = Date.UTC(2025, 0);

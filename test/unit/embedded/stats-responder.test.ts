@@ -10,7 +10,7 @@ import type { FromReader } from '../../../src/engines/embedded/writer/messages.t
 import { SqliteCounterStore } from '../../../src/engines/embedded/store/counter-store.ts';
 import { openDatabaseReadOnly } from '../../../src/engines/embedded/store/read-only-database.ts';
 import { openDatabase } from '../../../src/engines/embedded/store/schema.ts';
-import { StatsFeeds } from '../../../src/engines/embedded/reader/stats-feeds.ts';
+import { StatsFeeds } from '../../../src/engines/embedded/reader/stats-responder.ts';
 
 const query = { from: '2023-06-16', to: '2023-06-16', types: [], states: [] };
 const large = { query, groupBy: undefined, format: 'ndjson' } as const;

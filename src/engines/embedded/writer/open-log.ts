@@ -1,11 +1,11 @@
-import type { Backlog } from '../writer/backlog.ts';
-import type { CounterAdmission } from '../writer/counter-admission.ts';
+import type { Backlog } from './backlog.ts';
+import type { CounterAdmission } from './counter-admission.ts';
 import { dataPaths } from '../data-directory.ts';
 import type { EmbeddedOptions } from '../options.ts';
-import { keyOf, replayedOf } from '../writer/processor.ts';
-import type { LogIdentity } from './segment.ts';
-import type { Platform } from '../writer/platform.ts';
-import { SegmentedLog } from './segmented-log.ts';
+import { keyOf, replayedOf } from './processor.ts';
+import type { LogIdentity } from '../log/segment.ts';
+import type { Platform } from './platform.ts';
+import { SegmentedLog } from '../log/segmented-log.ts';
 import type { KeyedBatch, ReplayedBatch, SqliteCounterStore } from '../store/counter-store.ts';
 
 interface LogParts {
