@@ -156,7 +156,7 @@ async function withRawStore<T>(dataDir: string, read: (store: LogRawStore) => Pr
   const reader = new LogReader(nodeFileSystem, dataPaths(dataDir).log);
   const stats = openStatsReader(dataDir);
   try {
-    return await read(new LogRawStore(reader, (batchId) => stats.placeOfReplayed(batchId)));
+    return await read(new LogRawStore(reader, (batchId) => stats.positionOfReplayed(batchId)));
   } finally {
     stats.close();
     reader.close();

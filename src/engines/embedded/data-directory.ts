@@ -57,13 +57,13 @@ const heldLocks = new Set<DatabaseSync>();
  * that holds nothing, so that none is left behind.
  * @throws {DataDirectoryUnusable}
  */
-export function takeDataDirectory({ root, log }: DataPaths): DirectoryLock {
+export function lockDataDirectory({ root, log }: DataPaths): DirectoryLock {
   try {
     makeDirectories(log);
     accessSync(root, constants.R_OK | constants.W_OK | constants.X_OK);
     accessSync(log, constants.R_OK | constants.W_OK | constants.X_OK);
   } catch (error) {
-    throw unusable(root, error);
+    throw directoryUnusable(root, error);
   }
   const ownerPath = join(root, 'owner.json');
   let lock: DirectoryLock | undefined;
@@ -72,7 +72,7 @@ export function takeDataDirectory({ root, log }: DataPaths): DirectoryLock {
     if (lock !== undefined) writeOwner(ownerPath);
   } catch (error) {
     lock?.release();
-    throw unusable(root, error);
+    throw directoryUnusable(root, error);
   }
   if (lock !== undefined) return lock;
   throw new DataDirectoryUnusable(
@@ -114,7 +114,7 @@ export function makeDataDirectory({ root }: DataPaths): void {
     makeDirectories(root);
     accessSync(root, constants.R_OK | constants.W_OK | constants.X_OK);
   } catch (error) {
-    throw unusable(root, error);
+    throw directoryUnusable(root, error);
   }
 }
 
@@ -125,11 +125,11 @@ export function makeDataDirectory({ root }: DataPaths): void {
 export function makeLogDirectory(paths: DataPaths): void {
   if (statSync(paths.log, { throwIfNoEntry: false })?.isDirectory() === true) return;
   makeDirectories(paths.log);
-  giveToOwner(paths, paths.log);
+  chownToOwner(paths, paths.log);
 }
 
 /** Gives what root makes to the owner of the directory: the user under whom the server runs. */
-export function giveToOwner({ root }: DataPaths, path: string): void {
+export function chownToOwner({ root }: DataPaths, path: string): void {
   if (process.getuid?.() !== 0) return;
   const { uid, gid } = statSync(root);
   if (uid !== 0) chownSync(path, uid, gid);
@@ -161,7 +161,11 @@ function ownerOf(path: string): string {
   }
 }
 
-export function unusable(root: string, error: unknown, lock = 'lock.db'): DataDirectoryUnusable {
+export function directoryUnusable(
+  root: string,
+  error: unknown,
+  lock = 'lock.db',
+): DataDirectoryUnusable {
   const cause = error as NodeJS.ErrnoException;
   const isNoLock = ['corrupt', 'cannotOpen'].includes(sqliteFailure(error) ?? '');
   const reason = isNoLock
@@ -177,7 +181,7 @@ export function unusable(root: string, error: unknown, lock = 'lock.db'): DataDi
  * What to throw where a file of a data directory cannot be looked at: `absent` where it is not there.
  * Any other error is returned as it is.
  */
-export function whyUnreadable(path: string, error: unknown, absent: string): Error {
+export function readError(path: string, error: unknown, absent: string): Error {
   const { code } = error as NodeJS.ErrnoException;
   if (code === 'ENOENT' || code === 'ENOTDIR') return new Error(absent, { cause: error });
   if (code !== 'EACCES' && code !== 'EPERM') return error as Error;

@@ -23,8 +23,8 @@ import type { WriterMeters } from './writer/writer-meters.ts';
 
 export interface EmbeddedMeasures extends WriterMeters {
   /** Submissions between the main thread and the writer, and how many may be. */
-  readonly underway: number;
-  readonly underwayMax: number;
+  readonly inFlight: number;
+  readonly inFlightMax: number;
   /** Bytes that the log has ever held, as it stands on the disk. */
   readonly storedEnd: number;
 }
@@ -46,14 +46,14 @@ export class EmbeddedPipeline implements Pipeline {
   #isClosing = false;
 
   /**
-   * @param onDefect is told of errors of ours that a submission met and survived.
+   * @param onUnexpectedError is told of errors of ours that a submission met and survived.
    * @throws an Error whose message says what is wrong and what to do.
    */
   static async open(
     options: EmbeddedOptions,
-    onDefect: (message: string) => void,
+    onUnexpectedError: (message: string) => void,
   ): Promise<EmbeddedPipeline> {
-    const { writer, opened } = await WriterClient.start(options, onDefect);
+    const { writer, opened } = await WriterClient.start(options, onUnexpectedError);
     try {
       return new EmbeddedPipeline(writer, await ReaderClient.start(options), opened, options);
     } catch (error) {
@@ -127,8 +127,8 @@ export class EmbeddedPipeline implements Pipeline {
 
   /** What is measured beside `status`; nothing of it waits for another thread. */
   get measures(): EmbeddedMeasures {
-    const { meters, underway, progress } = this.#writer;
-    return { ...meters, underway, underwayMax: ringSlots, storedEnd: progress.durableEnd };
+    const { meters, inFlight, progress } = this.#writer;
+    return { ...meters, inFlight, inFlightMax: ringSlots, storedEnd: progress.durableEnd };
   }
 
   /** Answers what was taken in, counts what it can, and lets the data directory go. */

@@ -9,7 +9,7 @@ import {
   dropDeadLetters,
   listDeadLetters,
 } from '../../../src/engines/embedded/store/dead-letters.ts';
-import { dropReplaced } from '../../../src/engines/embedded/verify/rebuild.ts';
+import { dropReplacedTables } from '../../../src/engines/embedded/verify/rebuild.ts';
 import { openStatsReader } from '../../../src/engines/embedded/reader/stats-reader.ts';
 import {
   auditOf,
@@ -266,8 +266,8 @@ describe('rebuild', () => {
     change(dataDir, `UPDATE counters SET count = 7 WHERE state = 'own 5'`);
     rebuild(dataDir);
     expect(() => rebuild(dataDir)).toThrow(/--drop-old/);
-    expect(dropReplaced(dataDir)).toBe(true);
-    expect(dropReplaced(dataDir)).toBe(false);
+    expect(dropReplacedTables(dataDir)).toBe(true);
+    expect(dropReplacedTables(dataDir)).toBe(false);
     expect(rebuild(dataDir).differences).toEqual([]);
   });
 
@@ -286,7 +286,7 @@ describe('rebuild', () => {
     ]);
     expect(counts()).toEqual({ ...others, 'phone shared': batches - 1, 'a b': 1 });
     expect(await auditOf(dataDir)).toEqual([]);
-    dropReplaced(dataDir);
+    dropReplacedTables(dataDir);
     expect(rebuild(dataDir)).toMatchObject({ damagedSpans: 0, differences: [] });
   });
 
@@ -298,7 +298,7 @@ describe('rebuild', () => {
       const [letter] = listDeadLetters(dataDir);
       expect(letter?.reason).toMatch(/^damaged: .* is damaged; among it were: raw/);
       expect(letter?.reason.split('among it were: ')).toEqual([expect.anything(), rawKeys[30]]);
-      dropReplaced(dataDir);
+      dropReplacedTables(dataDir);
     }
   });
 

@@ -680,7 +680,7 @@ function isDamage(opens: () => void): boolean {
     opens();
     return false;
   } catch (error) {
-    return /has a hole/.test(String(error));
+    return /has a gap/.test(String(error));
   }
 }
 

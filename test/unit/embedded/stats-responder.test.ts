@@ -10,7 +10,7 @@ import type { FromReader } from '../../../src/engines/embedded/writer/messages.t
 import { SqliteCounterStore } from '../../../src/engines/embedded/store/counter-store.ts';
 import { openDatabaseReadOnly } from '../../../src/engines/embedded/store/read-only-database.ts';
 import { openDatabase } from '../../../src/engines/embedded/store/schema.ts';
-import { StatsFeeds } from '../../../src/engines/embedded/reader/stats-responder.ts';
+import { StatsResponder } from '../../../src/engines/embedded/reader/stats-responder.ts';
 
 const query = { from: '2023-06-16', to: '2023-06-16', types: [], states: [] };
 const large = { query, groupBy: undefined, format: 'ndjson' } as const;
@@ -19,7 +19,7 @@ const small = { ...large, query: { ...query, types: ['type 1'] } } as const;
 let path: string;
 let isHeldUp: boolean;
 let sent: string[];
-let feeds: StatsFeeds;
+let feeds: StatsResponder;
 
 beforeEach(() => {
   vi.useFakeTimers({
@@ -34,10 +34,10 @@ beforeEach(() => {
   database.exec('COMMIT');
   database.close();
   [isHeldUp, sent] = [false, []];
-  feeds = new StatsFeeds({
+  feeds = new StatsResponder({
     connect: () => openDatabaseReadOnly(path),
     dataVersion: () => 1,
-    isHeldUp: () => isHeldUp,
+    isJournalTooLarge: () => isHeldUp,
     send: ({ kind, ...message }: FromReader) =>
       void sent.push('id' in message ? `${kind} ${message.id}` : kind),
     onError: (id, error) => expect.fail(`${id}: ${String(error)}`),

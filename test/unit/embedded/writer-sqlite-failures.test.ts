@@ -20,7 +20,7 @@ function openWriter(dataDir: string) {
     {
       onProgress: () => undefined,
       onFailure: (message) => failures.push(message),
-      onDefect: (message) => expect.fail(message),
+      onUnexpectedError: (message) => expect.fail(message),
     },
     {
       ...thisMachine,
@@ -44,7 +44,7 @@ function store(writer: Writer, counters: number, type: string): void {
     timestamp: '2023-06-16T13:00:00Z',
   }));
   const body = Buffer.from(JSON.stringify({ processed_devices: items }));
-  expect(writer.takePlain(body, 0, body.length, '')).toMatchObject({ enqueued: counters });
+  expect(writer.stagePlain(body, 0, body.length, '')).toMatchObject({ enqueued: counters });
   expect(writer.commit()).toBe(true);
 }
 

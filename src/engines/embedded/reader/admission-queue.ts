@@ -1,4 +1,4 @@
-interface Applicant {
+interface Entrant {
   readonly id: number;
   /** There is a place; `leave` gives it back. */
   readonly start: () => void;
@@ -7,7 +7,7 @@ interface Applicant {
 }
 
 interface AdmissionQueueOptions {
-  readonly placesMax: number;
+  readonly runningMax: number;
   readonly waitingMax: number;
   readonly waitMsMax: number;
 }
@@ -15,8 +15,8 @@ interface AdmissionQueueOptions {
 /** A bounded number of places, and a bounded queue before them, in the order of coming. */
 export class AdmissionQueue {
   readonly #options: AdmissionQueueOptions;
-  readonly #taken = new Set<number>();
-  readonly #waiting: { readonly applicant: Applicant; readonly timer: NodeJS.Timeout }[] = [];
+  readonly #running = new Set<number>();
+  readonly #waiting: { readonly applicant: Entrant; readonly timer: NodeJS.Timeout }[] = [];
 
   constructor(options: AdmissionQueueOptions) {
     this.#options = options;
@@ -24,13 +24,13 @@ export class AdmissionQueue {
 
   /** Whether one more would have a place, or wait for one. */
   get hasRoom(): boolean {
-    const { placesMax, waitingMax } = this.#options;
-    return this.#taken.size < placesMax || this.#waiting.length < waitingMax;
+    const { runningMax, waitingMax } = this.#options;
+    return this.#running.size < runningMax || this.#waiting.length < waitingMax;
   }
 
-  enter(applicant: Applicant): void {
-    if (this.#taken.size < this.#options.placesMax) {
-      this.#taken.add(applicant.id);
+  enter(applicant: Entrant): void {
+    if (this.#running.size < this.#options.runningMax) {
+      this.#running.add(applicant.id);
       applicant.start();
     } else if (this.hasRoom) {
       const timer = setTimeout(() => this.#refuse(applicant.id), this.#options.waitMsMax);
@@ -40,12 +40,12 @@ export class AdmissionQueue {
 
   /** Of whoever has a place, or waits for one. */
   leave(id: number): void {
-    this.#forget(id);
-    if (!this.#taken.delete(id)) return;
+    this.#dequeue(id);
+    if (!this.#running.delete(id)) return;
     const next = this.#waiting.shift();
     if (next === undefined) return;
     clearTimeout(next.timer);
-    this.#taken.add(next.applicant.id);
+    this.#running.add(next.applicant.id);
     next.applicant.start();
   }
 
@@ -59,10 +59,10 @@ export class AdmissionQueue {
   }
 
   #refuse(id: number): void {
-    this.#forget(id)?.refuse();
+    this.#dequeue(id)?.refuse();
   }
 
-  #forget(id: number): Applicant | undefined {
+  #dequeue(id: number): Entrant | undefined {
     const at = this.#waiting.findIndex(({ applicant }) => applicant.id === id);
     const [found] = at < 0 ? [] : this.#waiting.splice(at, 1);
     clearTimeout(found?.timer);

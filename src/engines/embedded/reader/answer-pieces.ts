@@ -1,6 +1,6 @@
 interface Reader {
   /** So many bytes are not in memory here any more: as many can come. */
-  taken(bytes: number): void;
+  consumed(bytes: number): void;
   /** Nothing more is wanted. */
   cancel(): void;
 }
@@ -27,13 +27,13 @@ export class AnswerPieces implements AsyncIterableIterator<Uint8Array<ArrayBuffe
   add(piece: Uint8Array<ArrayBuffer>): void {
     if (this.#end !== undefined) return;
     this.#pieces.push(piece);
-    this.#serve();
+    this.#deliver();
   }
 
   /** From the reader: that was all, or there is no more for this reason. */
   finish(why: 'ended' | Error): void {
     this.#end ??= why;
-    this.#serve();
+    this.#deliver();
   }
 
   [Symbol.asyncIterator](): this {
@@ -44,7 +44,7 @@ export class AnswerPieces implements AsyncIterableIterator<Uint8Array<ArrayBuffe
   next(): Promise<Result> {
     const { promise, resolve, reject } = Promise.withResolvers<Result>();
     this.#waiting = { resolve, reject };
-    this.#serve();
+    this.#deliver();
     return promise;
   }
 
@@ -52,18 +52,18 @@ export class AnswerPieces implements AsyncIterableIterator<Uint8Array<ArrayBuffe
     this.#pieces.length = 0;
     if (this.#end === undefined) this.#reader.cancel();
     this.#end = 'ended';
-    this.#serve();
+    this.#deliver();
     return Promise.resolve({ done: true, value: undefined });
   }
 
-  #serve(): void {
+  #deliver(): void {
     const waiting = this.#waiting;
     if (waiting === undefined) return;
     const value = this.#pieces.shift();
     if (value === undefined && this.#end === undefined) return;
     this.#waiting = undefined;
     if (value !== undefined) {
-      this.#reader.taken(value.length);
+      this.#reader.consumed(value.length);
       waiting.resolve({ done: false, value });
     } else if (this.#end instanceof Error) waiting.reject(this.#end);
     else waiting.resolve({ done: true, value: undefined });

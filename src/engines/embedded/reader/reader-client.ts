@@ -18,25 +18,25 @@ import type { EmbeddedOptions } from '../options.ts';
 import type { CounterSizes, FromReader, ReaderRequest, ToReader } from '../writer/messages.ts';
 import { workerUrl } from '../worker-url.ts';
 
-type OfQuestion = Exclude<FromReader, { kind: 'ready' | 'broken' | 'busy' | 'failed' }>;
+type AnswerMessage = Exclude<FromReader, { kind: 'ready' | 'broken' | 'busy' | 'failed' }>;
 
 /** A question that is not answered to its end. */
-interface Asked {
+interface AnswerHandler {
   /** Takes a message; says whether it was the last one. */
-  readonly take: (message: OfQuestion) => boolean;
+  readonly receive: (message: AnswerMessage) => boolean;
   readonly fail: (reason: Error) => void;
   /** Whether its answer is under way. */
   readonly isStreaming: () => boolean;
 }
 
-interface Question extends Asked {
+interface PendingQuestion extends AnswerHandler {
   readonly isLong: boolean;
 }
 
 const notStreaming = () => false;
 
 /** Of those that look at many days, and of the others: these are not refused on account of those. */
-const askedMax = 256;
+const pendingMax = 256;
 
 /** The reader's thread, seen from the main thread: queries do not hold up requests. */
 export class ReaderClient {
@@ -44,7 +44,7 @@ export class ReaderClient {
   readonly failed: Promise<Error>;
   readonly #reportFailure: (error: Error) => void;
   readonly #worker: Worker;
-  readonly #asked = new Map<number, Question>();
+  readonly #pending = new Map<number, PendingQuestion>();
   #nextId = 0;
   #isGone = false;
 
@@ -83,7 +83,7 @@ export class ReaderClient {
     return await this.#ask<StatsAnswer>(question, signal, (id, settle) => {
       let pieces: AnswerPieces | undefined;
       return {
-        take: (message) => {
+        receive: (message) => {
           switch (message.kind) {
             case 'whole':
             case 'unchanged':
@@ -91,7 +91,7 @@ export class ReaderClient {
               return true;
             case 'stream':
               pieces = new AnswerPieces({
-                taken: (size) => this.#send({ kind: 'taken', id, size }),
+                consumed: (size) => this.#send({ kind: 'taken', id, size }),
                 cancel: () => this.#cancel(id),
               });
               settle({ kind: 'stream', version: message.version, pieces });
@@ -116,7 +116,7 @@ export class ReaderClient {
   /** Hands rows over until there are no more, or no more are wanted. @throws as `stats` does. */
   async rows(query: CounterQuery, take: TakeRows, signal?: AbortSignal): Promise<boolean> {
     return await this.#ask<boolean>({ kind: 'rows', query }, signal, (id, settle) => ({
-      take: (message) => {
+      receive: (message) => {
         if (message.kind === 'rows' && take(message.rows)) {
           this.#send({ kind: 'taken', id, size: message.size });
           return false;
@@ -134,7 +134,7 @@ export class ReaderClient {
   async receipt(batchId: string): Promise<Receipt | undefined> {
     const question = { kind: 'receipt', batchId } as const;
     return await this.#ask<Receipt | undefined>(question, undefined, (_, settle) => ({
-      take: (message) => {
+      receive: (message) => {
         settle(message.kind === 'receipt' ? message.receipt : undefined);
         return true;
       },
@@ -146,7 +146,7 @@ export class ReaderClient {
   /** @throws as `stats` does. */
   async sizes(): Promise<CounterSizes> {
     return await this.#ask<CounterSizes>({ kind: 'sizes' }, undefined, (_, settle) => ({
-      take: (message) => {
+      receive: (message) => {
         if (message.kind === 'sizes') settle(message.sizes);
         return true;
       },
@@ -157,12 +157,12 @@ export class ReaderClient {
 
   async close(): Promise<void> {
     // Who takes an answer piece by piece may take all day.
-    for (const [id, { isStreaming }] of [...this.#asked]) {
+    for (const [id, { isStreaming }] of [...this.#pending]) {
       if (!isStreaming()) continue;
       this.#send({ kind: 'cancel', id });
       this.#fail(id, new Unavailable('stopping', 'The server is stopping.'));
     }
-    while (this.#asked.size > 0) await new Promise((done) => setTimeout(done, 5));
+    while (this.#pending.size > 0) await new Promise((done) => setTimeout(done, 5));
     if (this.#worker.threadId < 0) return;
     const exit = once(this.#worker, 'exit');
     this.#send({ kind: 'close' });
@@ -172,18 +172,18 @@ export class ReaderClient {
   async #ask<T>(
     request: ReaderRequest,
     signal: AbortSignal | undefined,
-    begin: (id: number, settle: (result: T) => void) => Asked,
+    begin: (id: number, settle: (result: T) => void) => AnswerHandler,
   ): Promise<T> {
     if (this.#isGone) throw new Unavailable('stopping', 'The server is stopping.');
-    if (signal?.aborted === true) throw unwanted();
+    if (signal?.aborted === true) throw cancelled();
     const isLong = request.kind === 'stats' && isOfManyDays(request.request);
-    const alike = [...this.#asked.values()].filter((asked) => asked.isLong === isLong);
-    if (alike.length >= askedMax) throw tooMany();
+    const alike = [...this.#pending.values()].filter((asked) => asked.isLong === isLong);
+    if (alike.length >= pendingMax) throw tooMany();
     const id = this.#nextId++;
     const { promise, resolve, reject } = Promise.withResolvers<T>();
-    const { take, fail, isStreaming } = begin(id, resolve);
-    this.#asked.set(id, {
-      take,
+    const { receive, fail, isStreaming } = begin(id, resolve);
+    this.#pending.set(id, {
+      receive,
       isLong,
       isStreaming,
       fail: (reason) => {
@@ -193,7 +193,7 @@ export class ReaderClient {
     });
     const abort = () => {
       this.#cancel(id);
-      reject(unwanted());
+      reject(cancelled());
     };
     signal?.addEventListener('abort', abort);
     this.#send({ ...request, id });
@@ -209,7 +209,7 @@ export class ReaderClient {
   }
 
   #cancel(id: number): void {
-    if (this.#asked.delete(id)) this.#send({ kind: 'cancel', id });
+    if (this.#pending.delete(id)) this.#send({ kind: 'cancel', id });
   }
 
   #receive(message: FromReader): void {
@@ -219,28 +219,28 @@ export class ReaderClient {
       return;
     }
     const { id } = message;
-    const asked = this.#asked.get(id);
+    const asked = this.#pending.get(id);
     if (message.kind === 'failed') this.#fail(id, new Error(message.message));
     else if (message.kind === 'busy') this.#fail(id, tooMany());
-    else if (asked?.take(message) === true) this.#asked.delete(id);
+    else if (asked?.receive(message) === true) this.#pending.delete(id);
   }
 
   #fail(id: number, reason: Error): void {
-    const asked = this.#asked.get(id);
-    this.#asked.delete(id);
+    const asked = this.#pending.get(id);
+    this.#pending.delete(id);
     asked?.fail(reason);
   }
 
   #abandon(why: string): void {
     this.#isGone = true;
     this.#reportFailure(new Error(why));
-    for (const id of [...this.#asked.keys()]) {
+    for (const id of [...this.#pending.keys()]) {
       this.#fail(id, new Unavailable('storage_failed', 'The counters cannot be read now.'));
     }
   }
 }
 
-function unwanted(): Unavailable {
+function cancelled(): Unavailable {
   return new Unavailable('stopping', 'Nobody waits for the answer any more.');
 }
 

@@ -1,5 +1,5 @@
 /** So many questions of a lane are begun and not ended; the others wait. */
-const begunMax = 4;
+const activeMax = 4;
 /** A turn may take so long; a question that needs no more is answered in one. */
 const turnMs = 5;
 
@@ -17,49 +17,49 @@ interface Question {
  * four side by side, in the order in which they came; and no lane waits for another.
  */
 export class RoundRobin {
-  readonly #begun: Question[] = [];
+  readonly #active: Question[] = [];
   readonly #waiting: Question[] = [];
   #next: NodeJS.Immediate | undefined;
 
   add(id: number, lane: string, reading: Reading): void {
     this.#waiting.push({ id, lane, reading });
-    this.#begin(lane);
+    this.#activate(lane);
   }
 
   /** Nobody wants it any more. */
   remove(id: number): void {
-    for (const questions of [this.#begun, this.#waiting]) {
+    for (const questions of [this.#active, this.#waiting]) {
       const at = questions.findIndex((question) => question.id === id);
       const [question] = at < 0 ? [] : questions.splice(at, 1);
       if (question === undefined) continue;
       question.reading.return?.();
-      this.#begin(question.lane);
+      this.#activate(question.lane);
     }
   }
 
   close(): void {
     clearImmediate(this.#next);
     this.#waiting.length = 0;
-    for (const { reading } of this.#begun.splice(0)) reading.return?.();
+    for (const { reading } of this.#active.splice(0)) reading.return?.();
   }
 
-  #begin(lane: string): void {
-    const begun = this.#begun.filter((question) => question.lane === lane).length;
+  #activate(lane: string): void {
+    const begun = this.#active.filter((question) => question.lane === lane).length;
     const at = this.#waiting.findIndex((question) => question.lane === lane);
-    if (begun < begunMax && at >= 0) this.#begun.push(...this.#waiting.splice(at, 1));
-    if (this.#begun.length > 0) this.#next ??= setImmediate(() => this.#take());
+    if (begun < activeMax && at >= 0) this.#active.push(...this.#waiting.splice(at, 1));
+    if (this.#active.length > 0) this.#next ??= setImmediate(() => this.#runNext());
   }
 
   /** Between two turns other messages are looked at. */
-  #take(): void {
+  #runNext(): void {
     this.#next = undefined;
-    const question = this.#begun.shift();
+    const question = this.#active.shift();
     if (question === undefined) return;
     const until = performance.now() + turnMs;
     let isDone: boolean;
     do isDone = question.reading.next().done === true;
     while (!isDone && performance.now() < until);
-    if (!isDone) this.#begun.push(question);
-    this.#begin(question.lane);
+    if (!isDone) this.#active.push(question);
+    this.#activate(question.lane);
   }
 }

@@ -6,7 +6,7 @@ import { nodeFileSystem } from '../log/file-system.ts';
 import type { LogPosition } from '../log/frame.ts';
 import { LogReader } from '../log/log-reader.ts';
 import type { CounterSizes } from '../writer/messages.ts';
-import { placeOfReplayed } from '../store/counter-store.ts';
+import { selectReplayedPosition } from '../store/counter-store.ts';
 import { openDatabaseReadOnly } from '../store/read-only-database.ts';
 
 /** Reads the counters of a data directory, with or without a server running on it. */
@@ -27,7 +27,7 @@ interface StatsReader {
   /** Whether the record at a position could not be counted. */
   isDeadLetter(position: LogPosition): boolean;
   /** Where a batch that came from another installation stands in the log, if it is counted. */
-  placeOfReplayed(batchId: string): LogPosition | undefined;
+  positionOfReplayed(batchId: string): LogPosition | undefined;
   /** Bytes of the log that are not counted yet. Reads them. */
   pendingBytes(): number;
   close(): void;
@@ -60,8 +60,8 @@ export function openStatsReader(dataDir: string): StatsReader {
     },
     countedThrough,
     isDeadLetter: (position) => deadLetter.get(position) !== undefined,
-    placeOfReplayed(batchId) {
-      const row = database.prepare(placeOfReplayed).get(batchId);
+    positionOfReplayed(batchId) {
+      const row = database.prepare(selectReplayedPosition).get(batchId);
       return row === undefined ? undefined : Number(row['position']);
     },
     pendingBytes() {

@@ -29,25 +29,25 @@ const windowBytes = 1024 * 1024;
  * rows go to this process, which takes them at once, and nothing of them is read before. What is whole
  * needs no place.
  */
-const places = {
-  text: { placesMax: 8, waitingMax: 16, waitMsMax: 10_000 },
-  rows: { placesMax: 16, waitingMax: 256, waitMsMax: 10_000 },
+const admissionLimits = {
+  text: { runningMax: 8, waitingMax: 16, waitMsMax: 10_000 },
+  rows: { runningMax: 16, waitingMax: 256, waitMsMax: 10_000 },
 } as const;
 /** So often it is looked whether they hold up too much. */
-const lookMs = 1_000;
+const journalCheckMs = 1_000;
 /** Connections that are kept for the next question. */
-const idleMax = 2;
+const idleConnectionsMax = 2;
 /** Of so many requests it is known which version of the answer belongs to which state. */
-const remembersMax = 64;
+const rememberedVersionsMax = 64;
 /** A row on its way to another thread is about as large. */
 const rowBytes = 200;
 
 type Content =
   { readonly bytes: Uint8Array<ArrayBuffer> } | { readonly rows: readonly CounterRow[] };
 
-interface Feed {
+interface OpenAnswer {
   readonly id: number;
-  readonly kind: keyof typeof places;
+  readonly kind: keyof typeof admissionLimits;
   readonly database: DatabaseSync;
   readonly contents: Generator<Content>;
   /** Sent and not taken. */
@@ -55,12 +55,12 @@ interface Feed {
   isScheduled: boolean;
 }
 
-interface FeedsOptions {
+interface StatsResponderOptions {
   readonly connect: () => DatabaseSync;
   /** Another number whenever the counters may have changed. */
   readonly dataVersion: () => number;
   /** Whether more waits to go into the database than may, since states are held. */
-  readonly isHeldUp: () => boolean;
+  readonly isJournalTooLarge: () => boolean;
   readonly send: (message: FromReader, transfer?: ArrayBuffer[]) => void;
   readonly onError: (id: number, error: unknown) => void;
 }
@@ -70,23 +70,23 @@ interface FeedsOptions {
  * as fast as it is taken. Each reads one state of the counters, on a connection of its own: what a slow
  * one holds on to, others do not see.
  */
-export class StatsFeeds {
-  readonly #options: FeedsOptions;
-  readonly #turns = new RoundRobin();
-  readonly #places = {
-    text: new AdmissionQueue(places.text),
-    rows: new AdmissionQueue(places.rows),
+export class StatsResponder {
+  readonly #options: StatsResponderOptions;
+  readonly #roundRobin = new RoundRobin();
+  readonly #admission = {
+    text: new AdmissionQueue(admissionLimits.text),
+    rows: new AdmissionQueue(admissionLimits.rows),
   };
   /** Those that wait for a place, or have one. */
-  readonly #feeds = new Map<number, Feed>();
-  readonly #idle: DatabaseSync[] = [];
-  #looking: NodeJS.Timeout | undefined;
+  readonly #openAnswers = new Map<number, OpenAnswer>();
+  readonly #idleConnections: DatabaseSync[] = [];
+  #journalCheck: NodeJS.Timeout | undefined;
   /** By request; the least recently used is the first. */
   readonly #remembered = new Map<string, { readonly state: number; readonly version: string }>();
   /** States are numbered by each process anew. */
   readonly #process = randomUUID();
 
-  constructor(options: FeedsOptions) {
+  constructor(options: StatsResponderOptions) {
     this.#options = options;
   }
 
@@ -98,22 +98,22 @@ export class StatsFeeds {
       return;
     }
     const lane = isOfManyDays(request) ? 'many days' : 'few days';
-    this.#turns.add(id, lane, this.#text(id, request, known));
+    this.#roundRobin.add(id, lane, this.#text(id, request, known));
   }
 
   /** Sends counters as they are. */
   rows(id: number, query: CounterQuery): void {
-    this.#places.rows.enter({
+    this.#admission.rows.enter({
       id,
       start: () => {
         try {
-          const feed = this.#begin(id, 'rows', function* (database) {
+          const feed = this.#open(id, 'rows', function* (database) {
             for (const rows of readCounters(database, query)) yield { rows };
           });
-          this.#keep(feed);
+          this.#track(feed);
           this.#schedule(feed);
         } catch (error) {
-          this.#places.rows.leave(id);
+          this.#admission.rows.leave(id);
           this.#options.onError(id, error);
         }
       },
@@ -124,12 +124,12 @@ export class StatsFeeds {
   /** In turns with others: the answer, or its beginning. */
   *#text(id: number, request: StatsRequest, known: KnownVersions): Generator<undefined> {
     const { send, dataVersion, onError } = this.#options;
-    let feed: Feed | undefined;
+    let feed: OpenAnswer | undefined;
     try {
       const key = JSON.stringify(request);
       // Before the rows: what is counted in between makes the state another one.
       const state = dataVersion();
-      feed = this.#begin(id, 'text', (database) => textOf(database, request));
+      feed = this.#open(id, 'text', (database) => textOf(database, request));
       const gathered = yield* this.#gather(feed);
       if (gathered.isWhole) {
         const answer = wholeAnswer(gathered.bytes, known);
@@ -156,15 +156,15 @@ export class StatsFeeds {
   }
 
   /** As soon as there is a place for it. */
-  #stream(feed: Feed, version: string | undefined, bytes: Uint8Array<ArrayBuffer>): void {
+  #stream(feed: OpenAnswer, version: string | undefined, bytes: Uint8Array<ArrayBuffer>): void {
     const { id } = feed;
-    if (this.#options.isHeldUp()) {
+    if (this.#options.isJournalTooLarge()) {
       this.#release(feed);
       this.#options.send({ kind: 'busy', id });
       return;
     }
-    this.#keep(feed);
-    this.#places.text.enter({
+    this.#track(feed);
+    this.#admission.text.enter({
       id,
       start: () => {
         this.#options.send({ kind: 'stream', id, version });
@@ -175,8 +175,8 @@ export class StatsFeeds {
   }
 
   /** What was sent has been taken, or some of it: more can come. */
-  taken(id: number, bytes: number): void {
-    const feed = this.#feeds.get(id);
+  consumed(id: number, bytes: number): void {
+    const feed = this.#openAnswers.get(id);
     if (feed === undefined) return;
     feed.bytes -= bytes;
     this.#schedule(feed);
@@ -184,50 +184,50 @@ export class StatsFeeds {
 
   /** Nobody wants the answer, or the rest of it. */
   cancel(id: number): void {
-    this.#turns.remove(id);
-    const feed = this.#feeds.get(id);
-    if (feed !== undefined) this.#end(feed);
-    else this.#places.rows.leave(id);
+    this.#roundRobin.remove(id);
+    const feed = this.#openAnswers.get(id);
+    if (feed !== undefined) this.#finish(feed);
+    else this.#admission.rows.leave(id);
   }
 
   close(): void {
-    clearInterval(this.#looking);
-    this.#turns.close();
-    for (const each of Object.values(this.#places)) each.close();
-    for (const feed of this.#feeds.values()) this.#release(feed);
-    for (const database of this.#idle.splice(0)) database.close();
+    clearInterval(this.#journalCheck);
+    this.#roundRobin.close();
+    for (const each of Object.values(this.#admission)) each.close();
+    for (const feed of this.#openAnswers.values()) this.#release(feed);
+    for (const database of this.#idleConnections.splice(0)) database.close();
   }
 
-  #begin(
+  #open(
     id: number,
-    kind: Feed['kind'],
+    kind: OpenAnswer['kind'],
     read: (database: DatabaseSync) => Generator<Content>,
-  ): Feed {
-    const database = this.#idle.pop() ?? this.#options.connect();
+  ): OpenAnswer {
+    const database = this.#idleConnections.pop() ?? this.#options.connect();
     return { id, kind, database, contents: read(database), bytes: 0, isScheduled: false };
   }
 
-  #keep(feed: Feed): void {
-    this.#feeds.set(feed.id, feed);
+  #track(feed: OpenAnswer): void {
+    this.#openAnswers.set(feed.id, feed);
     // Who reads slowly must not make the journal grow for ever.
-    this.#looking ??= setInterval(() => {
-      if (!this.#options.isHeldUp()) return;
-      this.#places.text.refuseWaiting();
-      for (const held of [...this.#feeds.values()]) this.#refuse(held);
-    }, lookMs);
+    this.#journalCheck ??= setInterval(() => {
+      if (!this.#options.isJournalTooLarge()) return;
+      this.#admission.text.refuseWaiting();
+      for (const held of [...this.#openAnswers.values()]) this.#refuse(held);
+    }, journalCheckMs);
   }
 
-  #refuse(feed: Feed): void {
-    this.#end(feed);
+  #refuse(feed: OpenAnswer): void {
+    this.#finish(feed);
     this.#options.send({ kind: 'busy', id: feed.id });
   }
 
   /** The beginning of an answer, if not all of it. */
-  *#gather(feed: Feed) {
+  *#gather(feed: OpenAnswer) {
     const pieces: Uint8Array[] = [];
     let stateThen: number | undefined;
     let length = 0;
-    while (length <= (this.#places.text.hasRoom ? wholeBytesMax : wholeBytesMaxOfBusy)) {
+    while (length <= (this.#admission.text.hasRoom ? wholeBytesMax : wholeBytesMaxOfBusy)) {
       const { value, done } = feed.contents.next() as IteratorResult<Content, undefined>;
       stateThen ??= this.#options.dataVersion();
       if (done === true) return { isWhole: true, bytes: joined(pieces), stateThen };
@@ -241,28 +241,28 @@ export class StatsFeeds {
   }
 
   /** One piece at a time: other questions come in between. */
-  #schedule(feed: Feed): void {
+  #schedule(feed: OpenAnswer): void {
     if (feed.isScheduled || feed.bytes >= windowBytes) return;
     feed.isScheduled = true;
     setImmediate(() => {
       feed.isScheduled = false;
-      if (this.#feeds.get(feed.id) !== feed) return;
+      if (this.#openAnswers.get(feed.id) !== feed) return;
       try {
         const { value, done } = feed.contents.next() as IteratorResult<Content, undefined>;
         if (done !== true) {
           this.#send(feed, value);
           return;
         }
-        this.#end(feed);
+        this.#finish(feed);
         this.#options.send({ kind: 'end', id: feed.id });
       } catch (error) {
-        this.#end(feed);
+        this.#finish(feed);
         this.#options.onError(feed.id, error);
       }
     });
   }
 
-  #send(feed: Feed, content: Content): void {
+  #send(feed: OpenAnswer, content: Content): void {
     const { id } = feed;
     if ('bytes' in content && content.bytes.length === 0) {
       // Nothing was found among so many rows.
@@ -278,20 +278,21 @@ export class StatsFeeds {
   }
 
   /** Of one that has a place, or waits for one. */
-  #end(feed: Feed): void {
-    this.#feeds.delete(feed.id);
-    if (this.#feeds.size === 0) {
-      clearInterval(this.#looking);
-      this.#looking = undefined;
+  #finish(feed: OpenAnswer): void {
+    this.#openAnswers.delete(feed.id);
+    if (this.#openAnswers.size === 0) {
+      clearInterval(this.#journalCheck);
+      this.#journalCheck = undefined;
     }
     this.#release(feed);
-    this.#places[feed.kind].leave(feed.id);
+    this.#admission[feed.kind].leave(feed.id);
   }
 
   /** Lets the state of the counters go that the answer was read from. */
-  #release(feed: Feed): void {
+  #release(feed: OpenAnswer): void {
     feed.contents.return(undefined);
-    if (this.#idle.length < idleMax) this.#idle.push(feed.database);
+    if (this.#idleConnections.length < idleConnectionsMax)
+      this.#idleConnections.push(feed.database);
     else feed.database.close();
   }
 
@@ -303,7 +304,7 @@ export class StatsFeeds {
   #remember(key: string, state: number, version: string): void {
     this.#remembered.delete(key);
     this.#remembered.set(key, { state, version });
-    if (this.#remembered.size <= remembersMax) return;
+    if (this.#remembered.size <= rememberedVersionsMax) return;
     const [oldest] = this.#remembered.keys();
     if (oldest !== undefined) this.#remembered.delete(oldest);
   }

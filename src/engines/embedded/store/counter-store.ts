@@ -24,7 +24,7 @@ export interface KeyedBatch extends EarlierBatch {
 }
 
 /** A batch that came from another installation, and where its record stands. */
-export interface ReplayedBatch {
+export interface ReplayedRecord {
   readonly batchId: BatchId;
   readonly position: LogPosition;
 }
@@ -40,7 +40,7 @@ export interface LogDeadLetter {
 /** What a span of the log adds to the database. */
 export interface LogDelivery extends Delivery<LogSpan> {
   readonly keys: readonly KeyedBatch[];
-  readonly replayed?: readonly ReplayedBatch[];
+  readonly replayed?: readonly ReplayedRecord[];
   readonly deadLetters: readonly LogDeadLetter[];
 }
 
@@ -67,7 +67,7 @@ export class SqliteCounterStore implements CounterStore<LogSpan, LogDelivery> {
   readonly #addReplayed: StatementSync;
   readonly #findReplayed: StatementSync;
   readonly #addDeadLetter: StatementSync;
-  readonly #moveOn: StatementSync;
+  readonly #advancePosition: StatementSync;
   readonly #hasCounter: StatementSync;
   readonly #countDay: StatementSync;
   readonly #lastDay: StatementSync;
@@ -102,7 +102,7 @@ export class SqliteCounterStore implements CounterStore<LogSpan, LogDelivery> {
        (SELECT caller, key FROM idempotency_keys WHERE position < ? LIMIT ?)`,
     );
     this.#addReplayed = database.prepare(addReplayedTo('replayed_batches'));
-    this.#findReplayed = database.prepare(placeOfReplayed);
+    this.#findReplayed = database.prepare(selectReplayedPosition);
     this.#addDeadLetter = database.prepare(
       `INSERT INTO dead_letters (position, batch_id, reason, first_failed_at, last_failed_at)
        VALUES (?, ?, ?, ?, ?)`,
@@ -112,7 +112,7 @@ export class SqliteCounterStore implements CounterStore<LogSpan, LogDelivery> {
     this.#lastDay = database.prepare('SELECT max(date) AS date FROM counters');
     this.#dataVersion = database.prepare('PRAGMA data_version');
     this.#schemaVersion = database.prepare('PRAGMA schema_version');
-    this.#moveOn = database.prepare(
+    this.#advancePosition = database.prepare(
       'UPDATE progress SET position = ?, run_ms = ? WHERE position = ?',
     );
     const progress = database.prepare('SELECT position, removed_through FROM progress').get();
@@ -125,12 +125,12 @@ export class SqliteCounterStore implements CounterStore<LogSpan, LogDelivery> {
     this.#removedThrough = Number(progress['removed_through']);
     this.#deadLetters = 0;
     this.#latestDate = this.#readLatestDate();
-    this.lookUpDeadLetters();
-    this.takeChange();
+    this.refreshDeadLetterCount();
+    this.pollChange();
   }
 
   /** Others may count or drop them. */
-  lookUpDeadLetters(): void {
+  refreshDeadLetterCount(): void {
     const row = this.#database.prepare('SELECT count(*) AS count FROM dead_letters').get();
     const count = Number(row?.['count']);
     if (count < this.#deadLetters && this.#change === 'none') this.#change = 'added';
@@ -138,11 +138,11 @@ export class SqliteCounterStore implements CounterStore<LogSpan, LogDelivery> {
   }
 
   /** What has become of the counters since the last call, but for what this store adds. */
-  takeChange(): CountersChange {
+  pollChange(): CountersChange {
     const data = Number(this.#dataVersion.get()?.['data_version']);
     if (data !== this.#seen.data) {
       const schema = Number(this.#schemaVersion.get()?.['schema_version']);
-      this.lookUpDeadLetters();
+      this.refreshDeadLetterCount();
       if (schema !== this.#seen.schema) this.#change = 'replaced';
       this.#seen = { data, schema };
     }
@@ -255,7 +255,7 @@ export class SqliteCounterStore implements CounterStore<LogSpan, LogDelivery> {
   }
 
   /** Notes what the records between `removedThrough` and a position counted when they came. */
-  noteRemoved(tally: Increments, through: LogPosition): void {
+  recordRemoved(tally: Increments, through: LogPosition): void {
     inTransaction(this.#database, () => {
       for (const { date, type, state, count } of rowsOfIncrements(tally)) {
         this.#addRemoved.run(date, typeStateKey(type, state), type, state, count);
@@ -266,7 +266,7 @@ export class SqliteCounterStore implements CounterStore<LogSpan, LogDelivery> {
   }
 
   /** Damage in the log that is among the dead letters: the ends of it, by where it begins. */
-  setAside(): Map<LogPosition, LogPosition> {
+  acceptedDamage(): Map<LogPosition, LogPosition> {
     const rows = this.#database
       .prepare(
         'SELECT position, damaged_through FROM dead_letters WHERE damaged_through IS NOT NULL',
@@ -304,7 +304,7 @@ export class SqliteCounterStore implements CounterStore<LogSpan, LogDelivery> {
   #commit(deliveries: readonly LogDelivery[], position: LogPosition): void {
     this.#latestDate = inTransaction(this.#database, () => {
       for (const { tally, keys, replayed = [], deadLetters } of deliveries) {
-        this.#addTally(tally);
+        this.#addIncrements(tally);
         for (const { caller, key, bodySha256, batchId, receivedAt, position: place } of keys) {
           this.#addKey.run(caller, key, bodySha256, batchId, receivedAt, place);
         }
@@ -313,7 +313,7 @@ export class SqliteCounterStore implements CounterStore<LogSpan, LogDelivery> {
           this.#addDeadLetter.run(place, batchId, reason, failedAt, failedAt);
         }
       }
-      if (this.#moveOn.run(position, this.age.runMs(), this.#position).changes !== 1) {
+      if (this.#advancePosition.run(position, this.age.runMs(), this.#position).changes !== 1) {
         throw new Error('another process has moved the position in pipeline.db; stop that one');
       }
       return this.#readLatestDate();
@@ -330,7 +330,7 @@ export class SqliteCounterStore implements CounterStore<LogSpan, LogDelivery> {
     return typeof date === 'string' ? date : undefined;
   }
 
-  #addTally(tally: Increments): void {
+  #addIncrements(tally: Increments): void {
     for (const { date, type, state, count } of rowsOfIncrements(tally)) {
       this.#add.run(date, typeStateKey(type, state), type, state, count);
     }
@@ -356,4 +356,4 @@ export function addReplayedTo(table: string): string {
 }
 
 /** A statement that says where a replayed batch stands. */
-export const placeOfReplayed = 'SELECT position FROM replayed_batches WHERE batch_id = ?';
+export const selectReplayedPosition = 'SELECT position FROM replayed_batches WHERE batch_id = ?';

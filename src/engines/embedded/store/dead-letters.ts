@@ -10,7 +10,7 @@ import { nodeFileSystem } from '../log/file-system.ts';
 import { readDeadLetters, readProgressRow, type RecordedDeadLetter } from './progress-row.ts';
 import type { LogPosition } from '../log/frame.ts';
 import { LogReader } from '../log/log-reader.ts';
-import { findLog, surveyLog } from '../log/scan-log.ts';
+import { findLog, scanLog } from '../log/scan-log.ts';
 import { dayZoneOf } from './raw-batches.ts';
 import { batchIdOf, rawKeyOfRecord } from '../log/record-identity.ts';
 import { addToCounters } from './counter-store.ts';
@@ -76,7 +76,7 @@ export function redriveDeadLetters(
   let counted = 0;
   const failed: FailedRedrive[] = [];
   let dayOf: DayOf | undefined;
-  change(dataDir, isChosen, (database, reader, letter) => {
+  changeSelected(dataDir, isChosen, (database, reader, letter) => {
     const batchId = restoredBatch(dataDir, letter);
     if (batchId !== undefined) {
       failed.push({ batchId, reason: restored, isRestored: true });
@@ -106,7 +106,7 @@ export function dropDeadLetters(
   now: number,
 ): number {
   let dropped = 0;
-  change(dataDir, isChosen, (database, _reader, { position }) => {
+  changeSelected(dataDir, isChosen, (database, _reader, { position }) => {
     database
       .prepare('UPDATE dead_letters SET dropped_at = ? WHERE position = ?')
       .run(now, position);
@@ -116,7 +116,7 @@ export function dropDeadLetters(
 }
 
 /** Changes chosen ones that are not dropped, each in a transaction of its own, if still there. */
-function change(
+function changeSelected(
   dataDir: string,
   isChosen: (letter: RecordedDeadLetter) => boolean,
   act: (database: DatabaseSync, reader: LogReader, letter: RecordedDeadLetter) => void,
@@ -173,7 +173,7 @@ function restoredBatch(
   const place = findLog(nodeFileSystem, dataPaths(dataDir).log);
   if (place === undefined) return undefined;
   let first: BatchId | undefined;
-  for (const found of surveyLog({ ...place, from: position, through: damagedThrough })) {
+  for (const found of scanLog({ ...place, from: position, through: damagedThrough })) {
     if (found.damage !== undefined || found.end > damagedThrough) return undefined;
     first ??= batchIdOf(found.record);
   }

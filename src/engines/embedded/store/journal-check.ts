@@ -28,7 +28,7 @@ export function journalBytes(path: string): number {
 }
 
 /** The journal of a running server may change while it is read. */
-const looksMax = 3;
+const attemptsMax = 3;
 
 /**
  * Holds the journal beside a database against it, beside a running server, too.
@@ -40,7 +40,7 @@ export function checkJournal(path: string): void {
   for (let look = 1; ; look++) {
     const found = mismatch(path);
     if (found === undefined) return;
-    if (look < looksMax) continue;
+    if (look < attemptsMax) continue;
     throw new Error(
       `${path}-wal does not belong to ${path}, which is ${found}: SQLite would mix the two. Nothing was changed. If ${path} was restored, remove its -wal and -shm files; the log is counted again from where it stands. Else restore the whole data directory from a backup.`,
     );
@@ -81,7 +81,7 @@ function journalStamps(file: number): { first: number; last: number } | undefine
   const pageBytes = header.readUInt32BE(8);
   const salts = header.subarray(16, 24);
   let sum = checksum(header.subarray(0, 24), isBigEndian, [0, 0]);
-  if (!isSum(header, 24, sum)) return undefined;
+  if (!matchesChecksum(header, 24, sum)) return undefined;
   let found: { first: number; last: number } | undefined;
   let uncommitted: number | undefined;
   for (let at = headerBytes; ; at += frameHeaderBytes + pageBytes) {
@@ -89,7 +89,7 @@ function journalStamps(file: number): { first: number; last: number } | undefine
     if (frame === undefined || !frame.subarray(8, 16).equals(salts)) return found;
     const page = frame.subarray(frameHeaderBytes);
     sum = checksum(page, isBigEndian, checksum(frame.subarray(0, 8), isBigEndian, sum));
-    if (!isSum(frame, 16, sum)) return found;
+    if (!matchesChecksum(frame, 16, sum)) return found;
     if (frame.readUInt32BE(0) === 1) uncommitted = page.readInt32BE(stampAt);
     const isCommit = frame.readUInt32BE(4) > 0;
     if (!isCommit || uncommitted === undefined) continue;
@@ -109,7 +109,7 @@ function checksum(bytes: Buffer, isBigEndian: boolean, [first, second]: Checksum
   return [a, b];
 }
 
-function isSum(bytes: Buffer, at: number, [first, second]: Checksum): boolean {
+function matchesChecksum(bytes: Buffer, at: number, [first, second]: Checksum): boolean {
   return bytes.readUInt32BE(at) === first && bytes.readUInt32BE(at + 4) === second;
 }
 

@@ -5,13 +5,13 @@ import type { LogPosition } from '../log/frame.ts';
 
 const namedMax = 5;
 
-interface PlaceInLog {
+interface ByteRange {
   readonly from: LogPosition;
   readonly to: LogPosition;
 }
 
 /** Batches that the database knows to stand in a part of the log: those with keys, or replayed. */
-interface BatchesOnRecord {
+interface KnownBatches {
   /** Of some of those whose time of receipt is known. */
   readonly rawKeys: readonly string[];
   /** Such as `raw/… and 3 more`; of a replayed batch without a key, only the id is known. Empty where none is known. */
@@ -22,15 +22,12 @@ interface BatchesOnRecord {
  * What was stored in parts of the log that cannot be read any more, as far as the tables in force
  * tell. `places` are in order and apart; the answers are in theirs. Reads each table once.
  */
-export function batchesOnRecord(
-  database: DatabaseSync,
-  places: readonly PlaceInLog[],
-): BatchesOnRecord[] {
+export function knownBatches(database: DatabaseSync, places: readonly ByteRange[]): KnownBatches[] {
   const found = places.map((place) => ({ place, names: new NameList(), rawKeys: [] as string[] }));
   const first = found[0];
   const last = found.at(-1);
   if (first === undefined || last === undefined) return [];
-  const rows = database.prepare(batchesByPlace).iterate(first.place.from, last.place.to);
+  const rows = database.prepare(batchesByPosition).iterate(first.place.from, last.place.to);
   let index = 0;
   for (const row of rows) {
     const position = Number(row['position']);
@@ -46,7 +43,7 @@ export function batchesOnRecord(
 }
 
 /** Both tables give a replayed batch with a key the same id. */
-const batchesByPlace = `
+const batchesByPosition = `
   SELECT position, batch_id, max(received_at) AS received_at FROM (
     SELECT position, batch_id, received_at FROM idempotency_keys
     UNION ALL

@@ -1,16 +1,11 @@
 import type { DatabaseSync, StatementSync } from 'node:sqlite';
 
 import type { LogPosition } from '../log/frame.ts';
+import type { SegmentStart } from '../log/segment.ts';
 import { inTransaction } from './schema.ts';
 
 /** No log is older than this software. Milliseconds since 1970. */
 const earliestLog = Date.UTC(2025, 0);
-
-/** A segment, and when it was begun by the wall clock of then, in milliseconds since 1970. */
-export interface SegmentStart {
-  readonly base: LogPosition;
-  readonly createdAt: number;
-}
 
 /**
  * Says how old the places of the log are, in time that servers ran on it. That is what expiry goes
@@ -23,8 +18,8 @@ export class LogAge {
   readonly #startedMs: number;
   /** Of all runs before this one. */
   readonly #earlierMs: number;
-  readonly #addMark: StatementSync;
-  readonly #findMark: StatementSync;
+  readonly #addAge: StatementSync;
+  readonly #findPosition: StatementSync;
   readonly #saveRunMs: StatementSync;
 
   /** @param elapsedMs milliseconds since some moment; never goes back. */
@@ -32,8 +27,8 @@ export class LogAge {
     this.#database = database;
     this.#elapsedMs = elapsedMs;
     this.#startedMs = elapsedMs();
-    this.#addMark = database.prepare('INSERT INTO log_ages (position, run_ms) VALUES (?, ?)');
-    this.#findMark = database.prepare(
+    this.#addAge = database.prepare('INSERT INTO log_ages (position, run_ms) VALUES (?, ?)');
+    this.#findPosition = database.prepare(
       'SELECT max(position) AS position FROM log_ages WHERE run_ms <= ?',
     );
     this.#saveRunMs = database.prepare('UPDATE progress SET run_ms = ?');
@@ -55,7 +50,7 @@ export class LogAge {
    * than `everyMs`. Some 9,000 notes a year stay, since retention may be set later.
    * @throws SQLite's errors.
    */
-  mark(position: LogPosition, everyMs: number): void {
+  note(position: LogPosition, everyMs: number): void {
     const last = this.#database
       .prepare('SELECT position, run_ms FROM log_ages ORDER BY position DESC LIMIT 1')
       .get();
@@ -63,14 +58,14 @@ export class LogAge {
     if (last !== undefined && position <= Number(last['position'])) return;
     if (last !== undefined && runMs - Number(last['run_ms']) < everyMs) return;
     inTransaction(this.#database, () => {
-      this.#addMark.run(position, runMs);
+      this.#addAge.run(position, runMs);
       this.#saveRunMs.run(runMs);
     });
   }
 
   /** Up to which position the log was there when servers had run `ageMs` less than they have now. */
   positionAtAge(ageMs: number): LogPosition {
-    return Number(this.#findMark.get(this.runMs() - ageMs)?.['position'] ?? 0);
+    return Number(this.#findPosition.get(this.runMs() - ageMs)?.['position'] ?? 0);
   }
 
   /** @throws SQLite's errors. */
@@ -86,10 +81,10 @@ export class LogAge {
     if (this.#database.prepare('SELECT 1 FROM log_ages').get() !== undefined) return;
     const runMs = this.runMs();
     inTransaction(this.#database, () => {
-      this.#addMark.run(0, runMs);
+      this.#addAge.run(0, runMs);
       for (const { base, createdAt } of segments()) {
         const isPossible = createdAt >= earliestLog && createdAt <= now;
-        if (base > 0) this.#addMark.run(base, runMs - (isPossible ? now - createdAt : 0));
+        if (base > 0) this.#addAge.run(base, runMs - (isPossible ? now - createdAt : 0));
       }
     });
   }

@@ -2,14 +2,14 @@ import { statSync } from 'node:fs';
 
 import type { BatchId } from '../../../domain/batch-id.ts';
 import type { RawBatch } from '../../../pipeline/ports.ts';
-import { dataPaths, whyUnreadable } from '../data-directory.ts';
+import { dataPaths, readError } from '../data-directory.ts';
 import { mayKeyBeExpired, readDeadLetters, readProgressRow } from './progress-row.ts';
 import { nodeFileSystem } from '../log/file-system.ts';
 import type { LogPosition } from '../log/frame.ts';
 import { LogReader } from '../log/log-reader.ts';
 import { listSegments, type LogIdentity } from '../log/segment.ts';
 import { batchIdOf, findRecord, rawKeyOfRecord } from '../log/record-identity.ts';
-import { findLog, lastRecordEnd, surveyLog, type Damage, type LogPlace } from '../log/scan-log.ts';
+import { findLog, lastRecordEnd, scanLog, type Damage, type LogLocation } from '../log/scan-log.ts';
 import { openDatabaseReadOnly } from './read-only-database.ts';
 import { checkVersion } from './schema.ts';
 
@@ -40,7 +40,7 @@ export function* rawBatches(
   const { log: directory } = dataPaths(dataDir);
   const place = findLogOrThrow(directory);
   const { logId } = place;
-  for (const found of surveyLog({ ...place, from: 0, through: lastRecordEnd(place) })) {
+  for (const found of scanLog({ ...place, from: 0, through: lastRecordEnd(place) })) {
     if (found.damage !== undefined) {
       // Segments that were removed by --keep-raw are no damage.
       if (found.damage.from > 0 || !found.damage.isFileMissing) yield { damage: found.damage };
@@ -99,7 +99,7 @@ export function replayGaps(dataDir: string): ReplayGaps {
   }
 }
 
-export interface RememberedKeys {
+export interface KeptKeys {
   /** Whether a retry with the key of the batch would be this batch still. */
   includes(batch: StoredBody): boolean;
   close(): void;
@@ -110,7 +110,7 @@ export interface RememberedKeys {
  * by now, must not come to life again elsewhere. All of them, where the database is gone.
  * @throws where the database cannot be read, or is of another version.
  */
-export function rememberedKeys(dataDir: string): RememberedKeys {
+export function keptKeys(dataDir: string): KeptKeys {
   const { database: path } = dataPaths(dataDir);
   if (statSync(path, { throwIfNoEntry: false }) === undefined) {
     return { includes: (batch) => batch.idempotencyKey !== undefined, close: () => undefined };
@@ -144,22 +144,22 @@ export function rememberedKeys(dataDir: string): RememberedKeys {
  * The body of one batch, or undefined where the directory does not have it.
  * @throws where there is no log.
  */
-export function findStored(dataDir: string, batchId: BatchId): Uint8Array | undefined {
+export function findStoredBody(dataDir: string, batchId: BatchId): Uint8Array | undefined {
   const { log: directory } = dataPaths(dataDir);
   const place = findLogOrThrow(directory);
   const reader = new LogReader(nodeFileSystem, directory);
   try {
     const recordAt = (position: LogPosition) => reader.recordAt(position);
-    const placeOfReplayed = () => placeInLog(place, batchId);
-    return findRecord({ recordAt, placeOfReplayed }, batchId)?.body;
+    const positionOfReplayed = () => positionInLog(place, batchId);
+    return findRecord({ recordAt, positionOfReplayed }, batchId)?.body;
   } finally {
     reader.close();
   }
 }
 
 /** Where a batch from another installation stands. Reads the log: the database may be missing. */
-function placeInLog(place: LogPlace, batchId: BatchId): LogPosition | undefined {
-  for (const found of surveyLog({ ...place, from: 0, through: lastRecordEnd(place) })) {
+function positionInLog(place: LogLocation, batchId: BatchId): LogPosition | undefined {
+  for (const found of scanLog({ ...place, from: 0, through: lastRecordEnd(place) })) {
     if (found.damage === undefined && found.record.originId === batchId) {
       return found.record.position;
     }
@@ -167,13 +167,13 @@ function placeInLog(place: LogPlace, batchId: BatchId): LogPosition | undefined 
   return undefined;
 }
 
-function findLogOrThrow(directory: string): LogPlace & LogIdentity {
+function findLogOrThrow(directory: string): LogLocation & LogIdentity {
   const absent = `There is no log in ${directory}. Start one with serve, or name its --data-dir.`;
-  let log: (LogPlace & LogIdentity) | undefined;
+  let log: (LogLocation & LogIdentity) | undefined;
   try {
     log = findLog(nodeFileSystem, directory);
   } catch (error) {
-    throw whyUnreadable(directory, error, absent);
+    throw readError(directory, error, absent);
   }
   if (log !== undefined) return log;
   throw new Error(absent);

@@ -43,7 +43,7 @@ export class RecordCounter {
   }
 
   /** The increments of all records since the last call. */
-  takeTally(): Increments {
+  takeIncrements(): Increments {
     const tally = this.table.tally();
     this.table.clear();
     return tally;

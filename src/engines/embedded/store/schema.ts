@@ -2,7 +2,7 @@ import { statSync } from 'node:fs';
 import { DatabaseSync } from 'node:sqlite';
 
 import { placeOfBatchId } from '../../../domain/batch-id.ts';
-import { whyUnreadable } from '../data-directory.ts';
+import { readError } from '../data-directory.ts';
 import { checkJournal, stampCommit } from './journal-check.ts';
 import { connectSqlite, type Connect } from '../writer/platform.ts';
 import { sqliteFailure } from './sqlite-errors.ts';
@@ -242,7 +242,7 @@ export function checkExists(path: string): void {
     statSync(path);
   } catch (error) {
     const absent = `There is no pipeline at ${path}. Start one with serve, or name its --data-dir.`;
-    throw whyUnreadable(path, error, absent);
+    throw readError(path, error, absent);
   }
 }
 

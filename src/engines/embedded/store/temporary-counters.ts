@@ -13,7 +13,7 @@ import { countersTable } from './schema.ts';
  * Counters in a temporary database that nobody else sees: it spills to the disk, so that memory
  * does not grow with them, and is gone with the process.
  */
-export class ScratchCounters {
+export class TemporaryCounters {
   readonly #database = new DatabaseSync('');
   readonly #add: StatementSync;
 

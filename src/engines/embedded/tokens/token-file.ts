@@ -20,10 +20,10 @@ import {
 } from '../../../auth/access-token.ts';
 import {
   DataDirectoryUnusable,
-  giveToOwner,
+  chownToOwner,
   lockFile,
   makeDataDirectory,
-  unusable,
+  directoryUnusable,
   type DataPaths,
   type DirectoryLock,
 } from '../data-directory.ts';
@@ -35,8 +35,8 @@ const tokensMax = 1_000;
 const fileBytesMax = 1024 * 1024;
 
 /** How long another command that changes the tokens is waited for. */
-const lockMsMax = 5_000;
-const lockAgainMs = 20;
+const lockWaitMsMax = 5_000;
+const lockRetryMs = 20;
 
 interface Remedy {
   readonly cause?: unknown;
@@ -138,7 +138,7 @@ export function changeTokens(
   change: (tokens: readonly Token[]) => readonly Token[],
 ): void {
   makeDataDirectory(paths);
-  const lock = takeLock(paths);
+  const lock = acquireLock(paths);
   try {
     // Not `readTokenFile`: new tokens may take the place of a file that is gone.
     const tokens = change(readTokensIfAny(paths) ?? []);
@@ -185,26 +185,26 @@ function write(paths: DataPaths, text: string): void {
     } finally {
       closeSync(descriptor);
     }
-    giveToOwner(paths, temporary);
+    chownToOwner(paths, temporary);
     renameSync(temporary, paths.tokens);
     nodeFileSystem.syncDirectory(paths.root);
   } catch (error) {
     rmSync(temporary, { force: true });
-    throw unusable(paths.root, error);
+    throw directoryUnusable(paths.root, error);
   }
 }
 
-function takeLock(paths: DataPaths): DirectoryLock {
+function acquireLock(paths: DataPaths): DirectoryLock {
   const path = join(paths.root, 'tokens-lock.db');
-  const deadline = performance.now() + lockMsMax;
+  const deadline = performance.now() + lockWaitMsMax;
   for (;;) {
     let lock: DirectoryLock | undefined;
     try {
       lock = lockFile(path);
-      if (lock !== undefined) giveToOwner(paths, path);
+      if (lock !== undefined) chownToOwner(paths, path);
     } catch (error) {
       lock?.release();
-      throw unusable(paths.root, error, 'tokens-lock.db');
+      throw directoryUnusable(paths.root, error, 'tokens-lock.db');
     }
     if (lock !== undefined) return lock;
     if (performance.now() > deadline) {
@@ -212,6 +212,6 @@ function takeLock(paths: DataPaths): DirectoryLock {
         `Another command is changing the tokens of ${paths.root}. Try again when it has ended.`,
       );
     }
-    Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, lockAgainMs);
+    Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, lockRetryMs);
   }
 }

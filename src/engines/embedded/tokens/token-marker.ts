@@ -1,6 +1,11 @@
 import { closeSync, fsyncSync, openSync, statSync, writeFileSync } from 'node:fs';
 
-import { giveToOwner, makeLogDirectory, unusable, type DataPaths } from '../data-directory.ts';
+import {
+  chownToOwner,
+  makeLogDirectory,
+  directoryUnusable,
+  type DataPaths,
+} from '../data-directory.ts';
 import { nodeFileSystem } from '../log/file-system.ts';
 
 const text = `Tokens were made for this data directory: without its tokens.json, serve does not start.
@@ -19,7 +24,7 @@ export function requireTokens(paths: DataPaths): void {
     // Even where the file was there: a killed process may have left it without this sync.
     nodeFileSystem.syncDirectory(paths.log);
   } catch (error) {
-    throw unusable(paths.root, error);
+    throw directoryUnusable(paths.root, error);
   }
 }
 
@@ -41,5 +46,5 @@ function writeMarker(paths: DataPaths): void {
   } finally {
     closeSync(descriptor);
   }
-  giveToOwner(paths, paths.tokensRequired);
+  chownToOwner(paths, paths.tokensRequired);
 }

@@ -9,7 +9,7 @@ import {
 import { requireTokens } from './token-marker.ts';
 
 /** A change is known after so long. */
-const lookEveryMs = 500;
+const pollMs = 500;
 
 export interface TokenWatch {
   close(): void;
@@ -39,13 +39,13 @@ export function watchTokens(
     state = current;
     // Moving the file away must not open the server to all.
     if (current === undefined) onProblem(`${paths.tokens} is gone. Put it back. ${before}`);
-    else takeTokens(paths, onTokens, onProblem);
+    else reloadTokens(paths, onTokens, onProblem);
   };
-  const timer = setInterval(look, lookEveryMs).unref();
+  const timer = setInterval(look, pollMs).unref();
   return { close: () => clearInterval(timer) };
 }
 
-function takeTokens(
+function reloadTokens(
   paths: DataPaths,
   onTokens: (tokens: readonly Token[] | undefined) => void,
   onProblem: (problem: string) => void,

@@ -5,10 +5,10 @@ import type { Difference } from '../../../pipeline/audit.ts';
 import { KeyAudit } from './key-audit.ts';
 import type { RecordedDeadLetter } from '../store/progress-row.ts';
 import type { LogPosition, LogRecord } from '../log/frame.ts';
-import { surveyLog, type Damage, type LogPlace } from '../log/scan-log.ts';
+import { scanLog, type Damage, type LogLocation } from '../log/scan-log.ts';
 import { RecordCounter } from '../store/record-counter.ts';
 import { rawKeyOfRecord } from '../log/record-identity.ts';
-import { ReplayAudit, type MissedReplay } from './replay-audit.ts';
+import { ReplayAudit, type NamedReplay } from './replay-audit.ts';
 import type { KeyedBatch } from '../store/counter-store.ts';
 
 /** Times of receipt in milliseconds since 1970, `to` excluded. */
@@ -24,7 +24,7 @@ export interface Span {
 }
 
 export interface SpanAuditOptions {
-  readonly place: LogPlace;
+  readonly place: LogLocation;
   /** The day rule of the log. */
   readonly dayZone: string;
   readonly database: DatabaseSync;
@@ -33,7 +33,7 @@ export interface SpanAuditOptions {
   /** Batches that were received at other times are passed over; undefined: none is. */
   readonly received: ReceivedRange | undefined;
   /** Is given what was counted, now and then and in the end of a span. */
-  readonly onTally: (tally: Increments) => void;
+  readonly onIncrements: (tally: Increments) => void;
   readonly onDifference: (difference: Difference) => void;
   readonly onProgress: (bytes: number) => void;
 }
@@ -44,15 +44,15 @@ export interface SpanFindings {
   readonly items: number;
   readonly bytes: number;
   /** Dead letters that the log has, by their position. */
-  readonly metDeadLetters: readonly LogPosition[];
+  readonly foundDeadLetters: readonly LogPosition[];
   /** Where nothing sound is found: retention may have been at work, which the end decides. */
   readonly missing: readonly Damage[];
   /** How many idempotency keys are as they should be, and which were not found. */
-  readonly metKeys: number;
-  readonly lostKeys: readonly KeyedBatch[];
+  readonly matchedKeys: number;
+  readonly missingKeys: readonly KeyedBatch[];
   /** The same of batches that came from other installations. */
-  readonly metReplays: number;
-  readonly missedReplays: readonly MissedReplay[];
+  readonly matchedReplays: number;
+  readonly missingReplays: readonly NamedReplay[];
 }
 
 const progressBytes = 4 * 1024 * 1024;
@@ -64,7 +64,7 @@ export class SpanAudit {
   readonly #deadLetters: ReadonlyMap<LogPosition, RecordedDeadLetter>;
   #keys: KeyAudit;
   #replays: ReplayAudit;
-  #metDeadLetters: LogPosition[] = [];
+  #foundDeadLetters: LogPosition[] = [];
   #missing: Damage[] = [];
   #batches = 0;
   #items = 0;
@@ -79,17 +79,18 @@ export class SpanAudit {
   }
 
   audit({ from, through }: Span): SpanFindings {
-    const { place, received, onTally, onProgress } = this.#options;
+    const { place, received, onIncrements, onProgress } = this.#options;
     let toldAt = from;
-    for (const found of surveyLog({ ...place, from, through })) {
+    for (const found of scanLog({ ...place, from, through })) {
       if (found.damage !== undefined) this.#checkDamage(found.damage);
       else if (found.end > through) this.#reportInside(found.record, through);
-      else if (received === undefined || isWithin(found.record, received)) this.#take(found.record);
+      else if (received === undefined || isWithin(found.record, received))
+        this.#check(found.record);
       if (found.end - toldAt < progressBytes) continue;
       onProgress(Math.min(found.end, through) - toldAt);
       toldAt = Math.min(found.end, through);
     }
-    onTally(this.#counter.takeTally());
+    onIncrements(this.#counter.takeIncrements());
     onProgress(through - toldAt);
     return this.#takeFindings();
   }
@@ -97,27 +98,27 @@ export class SpanAudit {
   #takeFindings(): SpanFindings {
     const findings = {
       ...{ batches: this.#batches, items: this.#items, bytes: this.#bytes },
-      ...{ metDeadLetters: this.#metDeadLetters, missing: this.#missing },
-      ...{ metKeys: this.#keys.met, lostKeys: this.#keys.lost },
-      ...{ metReplays: this.#replays.met, missedReplays: this.#replays.missed },
+      ...{ foundDeadLetters: this.#foundDeadLetters, missing: this.#missing },
+      ...{ matchedKeys: this.#keys.matched, missingKeys: this.#keys.missing },
+      ...{ matchedReplays: this.#replays.matched, missingReplays: this.#replays.missing },
     };
     const { database, onDifference } = this.#options;
     this.#keys = new KeyAudit(database, onDifference);
     this.#replays = new ReplayAudit(database, onDifference);
-    this.#metDeadLetters = [];
+    this.#foundDeadLetters = [];
     this.#missing = [];
     this.#batches = this.#items = this.#bytes = 0;
     return findings;
   }
 
-  #take(record: LogRecord): void {
+  #check(record: LogRecord): void {
     this.#batches++;
     this.#items += record.accepted;
     this.#bytes += record.body.length;
     this.#keys.add(record);
     this.#replays.add(record);
     if (this.#deadLetters.has(record.position)) {
-      this.#metDeadLetters.push(record.position);
+      this.#foundDeadLetters.push(record.position);
       return;
     }
     const reason = this.#counter.count(record);
@@ -126,7 +127,7 @@ export class SpanAudit {
       const detail = `${rawKey} cannot be counted (${reason}), and is not among the dead letters.`;
       this.#options.onDifference({ code: 'batch_not_counted', detail, rawKeys: [rawKey] });
     }
-    if (this.#counter.isFull) this.#options.onTally(this.#counter.takeTally());
+    if (this.#counter.isFull) this.#options.onIncrements(this.#counter.takeIncrements());
   }
 
   #checkDamage(damage: Damage): void {
@@ -136,7 +137,7 @@ export class SpanAudit {
         this.#missing.push({ ...damage, from: at });
         return;
       }
-      this.#metDeadLetters.push(at);
+      this.#foundDeadLetters.push(at);
       at = known.damagedThrough;
     }
   }

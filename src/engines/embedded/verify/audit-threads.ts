@@ -3,12 +3,12 @@ import { Worker } from 'node:worker_threads';
 
 import { rowsOfIncrements, type CounterRow } from '../../../domain/counter.ts';
 import type { Span, SpanAuditOptions, SpanFindings } from './audit-span.ts';
-import type { LogPlace } from '../log/scan-log.ts';
+import type { LogLocation } from '../log/scan-log.ts';
 import { workerUrl } from '../worker-url.ts';
 
 export interface AuditThreadSettings {
   readonly databasePath: string;
-  readonly place: Omit<LogPlace, 'fileSystem'>;
+  readonly place: Omit<LogLocation, 'fileSystem'>;
   readonly dayZone: string;
   readonly deadLetters: SpanAuditOptions['deadLetters'];
   readonly received: SpanAuditOptions['received'];

@@ -10,10 +10,10 @@ import {
 } from '../../../pipeline/audit.ts';
 import { SpanAudit, type ReceivedRange, type Span, type SpanFindings } from './audit-span.ts';
 import { auditOnThreads, threadsFor } from './audit-threads.ts';
-import { batchesOnRecord } from '../store/known-batches.ts';
+import { knownBatches } from '../store/known-batches.ts';
 import { dataPaths } from '../data-directory.ts';
 import { nodeFileSystem, type FileSystem } from '../log/file-system.ts';
-import { checkLost, finishKeyAudit } from './key-audit.ts';
+import { checkMissingKeys, finishKeyAudit } from './key-audit.ts';
 import {
   readDeadLetters,
   readProgressRow,
@@ -22,18 +22,18 @@ import {
 } from '../store/progress-row.ts';
 import type { LogPosition } from '../log/frame.ts';
 import { LogReader } from '../log/log-reader.ts';
-import { removedUnnotedHint } from '../log/recovery.ts';
+import { unrecordedRemovalHint } from '../log/recovery.ts';
 import { listSegments } from '../log/segment.ts';
 import {
   findLog,
   lastRecordEnd,
-  placeOfLog,
-  surveyLog,
+  logLocation,
+  scanLog,
   type Damage,
-  type LogPlace,
+  type LogLocation,
 } from '../log/scan-log.ts';
 import { finishReplayAudit } from './replay-audit.ts';
-import { ScratchCounters, selectCounters } from '../store/temporary-counters.ts';
+import { TemporaryCounters, selectCounters } from '../store/temporary-counters.ts';
 import type { KeyedBatch } from '../store/counter-store.ts';
 import { openDatabaseReadOnly } from '../store/read-only-database.ts';
 import { checkVersion } from '../store/schema.ts';
@@ -94,11 +94,11 @@ export async function auditDataDirectory(options: AuditOptions): Promise<AuditSu
 /** One of which no header can be read: all of it is damaged. */
 function unreadableLog(fileSystem: FileSystem, directory: string): AuditedLog {
   const identity = { logId: Buffer.alloc(0), dayZone: asWritten };
-  const place = placeOfLog(fileSystem, directory, identity);
+  const place = logLocation(fileSystem, directory, identity);
   return { ...place, logId: undefined, dayZone: asWritten };
 }
 
-interface AuditedLog extends LogPlace {
+interface AuditedLog extends LogLocation {
   readonly logId: Buffer | undefined;
   readonly dayZone: string;
 }
@@ -106,8 +106,8 @@ interface AuditedLog extends LogPlace {
 class Audit {
   readonly #options: AuditOptions;
   readonly #database: DatabaseSync;
-  readonly #place: AuditedLog;
-  readonly #recounted = new ScratchCounters();
+  readonly #log: AuditedLog;
+  readonly #recounted = new TemporaryCounters();
   readonly #deadLetters: readonly RecordedDeadLetter[];
   readonly #findings: SpanFindings[] = [];
   readonly #reader: LogReader;
@@ -119,31 +119,31 @@ class Audit {
   constructor(options: AuditOptions, database: DatabaseSync, place: AuditedLog) {
     this.#options = options;
     this.#database = database;
-    this.#place = place;
+    this.#log = place;
     this.#reader = new LogReader(place.fileSystem, place.directory);
     this.#deadLetters = readDeadLetters(database);
   }
 
   async run(): Promise<AuditSummary> {
     const from = this.#addRemoved();
-    const soFar = readProgressRow(this.#database)?.position ?? lastRecordEnd(this.#place);
+    const soFar = readProgressRow(this.#database)?.position ?? lastRecordEnd(this.#log);
     this.#totalBytes = soFar - from;
     await this.#auditSpans(this.#spans(from, soFar));
     // From here on in one state of the database, which is not held for long.
     this.#database.exec('BEGIN');
-    const ledger = readProgressRow(this.#database);
-    this.#checkLedger(ledger);
-    const through = ledger?.position ?? soFar;
+    const progress = readProgressRow(this.#database);
+    this.#checkProgress(progress);
+    const through = progress?.position ?? soFar;
     this.#totalBytes = through - from;
     this.#auditHere([{ from: soFar, through }]);
-    this.#checkMissing(ledger);
+    this.#checkMissing(progress);
     this.#checkDeadLetters(from, through);
     if (this.#options.received === undefined) {
       const recordAt = (position: LogPosition) => this.#reader.recordAt(position);
-      const keys = { lost: this.#lostKeys(), met: this.#sum('metKeys'), ledger };
+      const keys = { missing: this.#missingKeys(), matched: this.#sum('matchedKeys'), progress };
       finishKeyAudit(this.#database, { ...keys, from, through, recordAt }, this.#report);
-      const missed = this.#findings.flatMap(({ missedReplays }) => missedReplays);
-      const replays = { missed, met: this.#sum('metReplays') };
+      const missing = this.#findings.flatMap(({ missingReplays }) => missingReplays);
+      const replays = { missing, matched: this.#sum('matchedReplays') };
       finishReplayAudit(this.#database, { ...replays, from, through, recordAt }, this.#report);
       this.#compareCounters(from, through);
     }
@@ -166,7 +166,7 @@ class Audit {
   /** What removed segments counted is taken as noted. Returns from where on the log is read. */
   #addRemoved(): LogPosition {
     this.#database.exec('BEGIN');
-    const ledger = readProgressRow(this.#database);
+    const progress = readProgressRow(this.#database);
     const { from, to } = allDates;
     this.#recounted.addRows(
       this.#database
@@ -174,12 +174,12 @@ class Audit {
         .iterate(from, to) as unknown as Iterable<CounterRow>,
     );
     this.#database.exec('COMMIT');
-    return ledger?.removedThrough ?? 0;
+    return progress?.removedThrough ?? 0;
   }
 
   /** The log between two positions, cut where its segments begin. */
   #spans(from: LogPosition, through: LogPosition): Span[] {
-    const { fileSystem, directory } = this.#place;
+    const { fileSystem, directory } = this.#log;
     const bases = listSegments(fileSystem, directory).map(({ base }) => base);
     const cuts = [from, ...bases.filter((base) => base > from && base < through), through];
     return cuts.slice(1).map((end, index) => ({ from: cuts[index] ?? from, through: end }));
@@ -192,7 +192,7 @@ class Audit {
       return;
     }
     const { received } = this.#options;
-    const { directory, salt, headerBytes, dayZone } = this.#place;
+    const { directory, salt, headerBytes, dayZone } = this.#log;
     // Where it is read from a copy, the threads read that.
     const databasePath = this.#database.location() ?? dataPaths(this.#options.dataDir).database;
     const place = { directory, salt, headerBytes };
@@ -208,12 +208,12 @@ class Audit {
 
   #auditHere(spans: readonly Span[]): void {
     const audit = new SpanAudit({
-      place: this.#place,
-      dayZone: this.#place.dayZone,
+      place: this.#log,
+      dayZone: this.#log.dayZone,
       database: this.#database,
       deadLetters: this.#deadLetters,
       received: this.#options.received,
-      onTally: (tally) => this.#recounted.add(tally),
+      onIncrements: (tally) => this.#recounted.add(tally),
       onDifference: this.#report,
       onProgress: this.#onProgress,
     });
@@ -225,25 +225,25 @@ class Audit {
     this.#options.onProgress(this.#readBytes, this.#totalBytes);
   };
 
-  #sum(name: 'batches' | 'items' | 'bytes' | 'metKeys' | 'metReplays'): number {
+  #sum(name: 'batches' | 'items' | 'bytes' | 'matchedKeys' | 'matchedReplays'): number {
     return this.#findings.reduce((sum, findings) => sum + findings[name], 0);
   }
 
-  #lostKeys(): KeyedBatch[] {
-    const lost = this.#findings.flatMap(({ lostKeys }) => lostKeys);
-    checkLost(lost.length);
-    return lost;
+  #missingKeys(): KeyedBatch[] {
+    const missing = this.#findings.flatMap(({ missingKeys }) => missingKeys);
+    checkMissingKeys(missing.length);
+    return missing;
   }
 
-  #checkLedger(ledger: ProgressRow | undefined): void {
-    if (ledger === undefined) {
+  #checkProgress(progress: ProgressRow | undefined): void {
+    if (progress === undefined) {
       const detail =
         'Nothing says through which byte the log is counted: the table progress is empty.';
       this.#report({ code: 'ledger_missing', detail });
       return;
     }
-    const { logId } = ledger;
-    const ownId = this.#place.logId;
+    const { logId } = progress;
+    const ownId = this.#log.logId;
     if (logId !== undefined && ownId !== undefined && !ownId.equals(logId)) {
       this.#report({ code: 'ledger_differs', detail: 'The counters are of another log.' });
     }
@@ -263,10 +263,10 @@ class Audit {
     return joined;
   }
 
-  #checkMissing(ledger: ProgressRow | undefined): void {
-    const removedThrough = ledger?.removedThrough ?? 0;
+  #checkMissing(progress: ProgressRow | undefined): void {
+    const removedThrough = progress?.removedThrough ?? 0;
     const missing = this.#missing();
-    const onRecord = batchesOnRecord(this.#database, missing);
+    const onRecord = knownBatches(this.#database, missing);
     for (const [index, { from, to, path, offset, isFileMissing }] of missing.entries()) {
       if (isFileMissing && from < removedThrough) {
         throw new Error('Old segments were removed meanwhile (--keep-raw). Run audit again.');
@@ -275,7 +275,7 @@ class Audit {
       const { rawKeys = [], text = '' } = onRecord[index] ?? {};
       const named = text === '' ? '' : ` Among them, by the keys and replays on record: ${text}.`;
       if (isFileMissing) {
-        const hint = from === removedThrough ? ` ${removedUnnotedHint}` : '';
+        const hint = from === removedThrough ? ` ${unrecordedRemovalHint}` : '';
         const detail = `The raw bodies in ${bytes} are gone, though they were counted (near ${path}).${named}${hint}`;
         this.#report({ code: 'raw_missing', detail, rawKeys });
       } else {
@@ -293,9 +293,9 @@ class Audit {
       throw new Error('The dead letters changed meanwhile. Run audit again.');
     }
     if (this.#options.received !== undefined) return;
-    const met = new Set(this.#findings.flatMap(({ metDeadLetters }) => metDeadLetters));
+    const found = new Set(this.#findings.flatMap(({ foundDeadLetters }) => foundDeadLetters));
     for (const { position, batchId, reason } of now) {
-      if (position < from || met.has(position)) continue;
+      if (position < from || found.has(position)) continue;
       const detail = `Batch ${batchId} is among the dead letters (${reason}), and the raw store has none at byte ${position} of the log.`;
       this.#report({ code: 'dead_letter_unexplained', detail });
     }
@@ -315,8 +315,8 @@ class Audit {
       else this.#report(difference);
     }
     if (named.length === 0) return;
-    const records = surveyLog({ ...this.#place, from, through });
-    for (const difference of blameBatches(named, records, this.#place.dayZone))
+    const records = scanLog({ ...this.#log, from, through });
+    for (const difference of blameBatches(named, records, this.#log.dayZone))
       this.#report(difference);
   }
 

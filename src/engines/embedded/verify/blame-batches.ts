@@ -2,12 +2,12 @@ import { rowsOfIncrements, typeStateKey, type CounterRow } from '../../../domain
 import { dayRule } from '../../../domain/day.ts';
 import type { Difference } from '../../../pipeline/audit.ts';
 import { recount } from '../../../pipeline/recount.ts';
-import type { Surveyed } from '../log/scan-log.ts';
+import type { ScannedEntry } from '../log/scan-log.ts';
 import { rawKeyOfRecord } from '../log/record-identity.ts';
 
 const namedMax = 5;
 
-interface Suspected {
+interface DifferingCounter {
   readonly difference: Difference;
   /** How many are counted too many (above 0) or too few. */
   readonly excess: number;
@@ -22,10 +22,10 @@ interface Suspected {
  */
 export function blameBatches(
   differences: readonly Difference[],
-  records: Iterable<Surveyed>,
+  records: Iterable<ScannedEntry>,
   dayZone: string,
 ): Difference[] {
-  const suspected = new Map<string, Suspected>();
+  const suspected = new Map<string, DifferingCounter>();
   for (const difference of differences) {
     const { counter, counted = 0, recounted = 0 } = difference;
     if (counter === undefined) continue;
@@ -42,7 +42,7 @@ export function blameBatches(
     if (met.length === 0) continue;
     const rawKey = rawKeyOfRecord(found.record);
     for (const { rawKeys } of met) if (rawKeys.length < namedMax) rawKeys.push(rawKey);
-    if (!wouldExplain(rows, suspected)) continue;
+    if (!explains(rows, suspected)) continue;
     for (const { explainedBy } of met) {
       if (explainedBy.length < namedMax) explainedBy.push(rawKey);
     }
@@ -54,9 +54,9 @@ export function blameBatches(
   }));
 }
 
-function wouldExplain(
+function explains(
   rows: readonly CounterRow[],
-  suspected: ReadonlyMap<string, Suspected>,
+  suspected: ReadonlyMap<string, DifferingCounter>,
 ): boolean {
   const excesses = rows.map((row) => ({
     count: row.count,

@@ -10,7 +10,7 @@ import { addKeyTo, addReplayedTo, addToCounters } from '../store/counter-store.t
 /** Writes what the log says into the tables that will be in force. */
 export class GenerationWriter {
   readonly #add: StatementSync;
-  readonly #takeOut: StatementSync;
+  readonly #subtract: StatementSync;
   readonly #deleteEmpty: StatementSync;
   readonly #addKey: StatementSync;
   readonly #addReplayed: StatementSync;
@@ -22,7 +22,7 @@ export class GenerationWriter {
   constructor(database: DatabaseSync, now: number) {
     this.#now = now;
     this.#add = database.prepare(addToCounters('counters_next'));
-    this.#takeOut = database.prepare(
+    this.#subtract = database.prepare(
       'UPDATE counters_next SET count = count - ? WHERE date = ? AND type_state = ?',
     );
     this.#deleteEmpty = database.prepare(
@@ -39,17 +39,17 @@ export class GenerationWriter {
     );
   }
 
-  addTally(tally: Increments): void {
+  addIncrements(tally: Increments): void {
     for (const { date, type, state, count } of rowsOfIncrements(tally)) {
       this.#add.run(date, typeStateKey(type, state), type, state, count);
     }
   }
 
   /** Takes out what a record has added before. */
-  takeOutTally(tally: Increments): void {
+  subtract(tally: Increments): void {
     for (const { date, type, state, count } of rowsOfIncrements(tally)) {
       const typeState = typeStateKey(type, state);
-      this.#takeOut.run(count, date, typeState);
+      this.#subtract.run(count, date, typeState);
       this.#deleteEmpty.run(date, typeState);
     }
   }

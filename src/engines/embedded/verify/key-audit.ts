@@ -9,7 +9,7 @@ import { keyOf } from '../writer/processor.ts';
 import type { KeyedBatch } from '../store/counter-store.ts';
 
 /** Keys that were not found are looked up once more in the end; more than so many are told at once. */
-const lostKeysMax = 100_000;
+const missingKeysMax = 100_000;
 
 /**
  * Compares the idempotency keys of the log's records with those in the database: one that is lost
@@ -18,8 +18,8 @@ const lostKeysMax = 100_000;
 export class KeyAudit {
   readonly #find: StatementSync;
   readonly #report: (difference: Difference) => void;
-  readonly #lost: KeyedBatch[] = [];
-  #met = 0;
+  readonly #missing: KeyedBatch[] = [];
+  #matched = 0;
 
   constructor(database: DatabaseSync, report: (difference: Difference) => void) {
     this.#report = report;
@@ -29,20 +29,20 @@ export class KeyAudit {
   }
 
   /** How many keys were those of their batches. */
-  get met(): number {
-    return this.#met;
+  get matched(): number {
+    return this.#matched;
   }
 
   /** Those that were not found: expired, not counted yet, or lost. */
-  get lost(): readonly KeyedBatch[] {
-    return this.#lost;
+  get missing(): readonly KeyedBatch[] {
+    return this.#missing;
   }
 
   add(record: LogRecord): void {
     const keyed = keyOf(record);
     if (keyed === undefined) return;
-    if (!this.check(keyed)) this.#lost.push(keyed);
-    checkLost(this.#lost.length);
+    if (!this.check(keyed)) this.#missing.push(keyed);
+    checkMissingKeys(this.#missing.length);
   }
 
   /** Says whether the key is there, of this batch or of a later one. */
@@ -51,7 +51,7 @@ export class KeyAudit {
     if (row === undefined) return false;
     const found = Number(row['position']);
     if (found === position) {
-      this.#met++;
+      this.#matched++;
       const isSame =
         row['batch_id'] === batchId &&
         Number(row['received_at']) === receivedAt &&
@@ -71,17 +71,17 @@ export class KeyAudit {
 }
 
 /** @throws where so many keys are lost that one of them says no more than all. */
-export function checkLost(lost: number): void {
-  if (lost <= lostKeysMax) return;
+export function checkMissingKeys(lost: number): void {
+  if (lost <= missingKeysMax) return;
   throw new Error(
-    `More than ${lostKeysMax} idempotency keys of the log are not in the database. Run rebuild, which restores them.`,
+    `More than ${missingKeysMax} idempotency keys of the log are not in the database. Run rebuild, which restores them.`,
   );
 }
 
 interface KeysOfSpan {
-  readonly lost: readonly KeyedBatch[];
-  readonly met: number;
-  readonly ledger: ProgressRow | undefined;
+  readonly missing: readonly KeyedBatch[];
+  readonly matched: number;
+  readonly progress: ProgressRow | undefined;
   readonly from: LogPosition;
   readonly through: LogPosition;
   readonly recordAt: (position: LogPosition) => LogRecord | undefined;
@@ -93,12 +93,12 @@ interface KeysOfSpan {
  */
 export function finishKeyAudit(
   database: DatabaseSync,
-  { lost, met, ledger, from, through, recordAt }: KeysOfSpan,
+  { missing, matched, progress, from, through, recordAt }: KeysOfSpan,
   report: (difference: Difference) => void,
 ): void {
   const audit = new KeyAudit(database, report);
-  for (const keyed of lost) {
-    if (mayKeyBeExpired(ledger, keyed) || audit.check(keyed)) continue;
+  for (const keyed of missing) {
+    if (mayKeyBeExpired(progress, keyed) || audit.check(keyed)) continue;
     const rawKey = rawKeyOf(keyed.batchId, keyed.receivedAt);
     const detail = `The idempotency key ${JSON.stringify(keyed.key)} of ${rawKey} is not kept, though it has not expired: a retry would count twice.`;
     report({ code: 'key_missing', detail, rawKeys: [rawKey] });
@@ -106,11 +106,11 @@ export function finishKeyAudit(
   const within = database
     .prepare('SELECT count(*) AS count FROM idempotency_keys WHERE position >= ? AND position < ?')
     .get(from, through);
-  const unexplained = Number(within?.['count']) - met - audit.met;
+  const unexplained = Number(within?.['count']) - matched - audit.matched;
   if (unexplained <= 0) return;
   const names = new NameList();
   const rawKeys: string[] = [];
-  const rows = database.prepare(keysByPlace).iterate(from, through);
+  const rows = database.prepare(keysByPosition).iterate(from, through);
   for (const { caller, key, batch_id: id, received_at: receivedAt, position } of rows) {
     const record = recordAt(Number(position));
     const own = record && keyOf(record);
@@ -128,6 +128,6 @@ export function finishKeyAudit(
   report({ code: 'key_unexplained', detail, rawKeys });
 }
 
-const keysByPlace = `
+const keysByPosition = `
   SELECT caller, key, batch_id, received_at, position FROM idempotency_keys
     WHERE position >= ? AND position < ? ORDER BY position`;

@@ -2,16 +2,16 @@ import { join } from 'node:path';
 import type { DatabaseSync } from 'node:sqlite';
 
 import { counterDifference, type Difference } from '../../../pipeline/audit.ts';
-import { batchesOnRecord } from '../store/known-batches.ts';
+import { knownBatches } from '../store/known-batches.ts';
 import { dataPaths, lockFile } from '../data-directory.ts';
 import { nodeFileSystem, type FileSystem } from '../log/file-system.ts';
 import { GenerationWriter } from './generation-writer.ts';
 import { mayKeyBeExpired, readProgressRow, type ProgressRow } from '../store/progress-row.ts';
 import type { LogPosition } from '../log/frame.ts';
 import { LogReader } from '../log/log-reader.ts';
-import { removedUnnotedHint } from '../log/recovery.ts';
+import { unrecordedRemovalHint } from '../log/recovery.ts';
 import type { LogIdentity } from '../log/segment.ts';
-import { endOfFiles, findLog, lastRecordEnd, surveyLog, type LogPlace } from '../log/scan-log.ts';
+import { endOfFiles, findLog, lastRecordEnd, scanLog, type LogLocation } from '../log/scan-log.ts';
 import { RecordCounter } from '../store/record-counter.ts';
 import { checkDayZone } from '../store/day-zone.ts';
 import {
@@ -70,7 +70,7 @@ export function rebuildDataDirectory(options: RebuildOptions): RebuildSummary {
 }
 
 /** Drops the tables that a rebuild has replaced. Says whether there were any. */
-export function dropReplaced(dataDir: string, fileSystem = nodeFileSystem): boolean {
+export function dropReplacedTables(dataDir: string, fileSystem = nodeFileSystem): boolean {
   return withDatabase({ dataDir, fileSystem }, (database) => {
     if (!hasTable(database, 'counters_before')) return false;
     inTransaction(database, () => {
@@ -80,19 +80,19 @@ export function dropReplaced(dataDir: string, fileSystem = nodeFileSystem): bool
   });
 }
 
-type Place = LogPlace & LogIdentity;
+type OpenedLog = LogLocation & LogIdentity;
 
 class Rebuild {
   readonly #options: RebuildOptions;
   readonly #database: DatabaseSync;
-  readonly #place: Place;
+  readonly #log: OpenedLog;
   readonly #counter: RecordCounter;
   #position: LogPosition = 0;
 
-  constructor(options: RebuildOptions, database: DatabaseSync, place: Place) {
+  constructor(options: RebuildOptions, database: DatabaseSync, place: OpenedLog) {
     this.#options = options;
     this.#database = database;
-    this.#place = place;
+    this.#log = place;
     this.#counter = new RecordCounter(place.dayZone);
   }
 
@@ -114,7 +114,7 @@ class Rebuild {
       if (hasTable(this.#database, 'rebuild')) {
         const row = this.#database.prepare('SELECT log_id, position FROM rebuild').get();
         const position = Number(row?.['position']);
-        const isOfThisLog = this.#place.logId.equals(row?.['log_id'] as Uint8Array);
+        const isOfThisLog = this.#log.logId.equals(row?.['log_id'] as Uint8Array);
         // What lies before was removed meanwhile, perhaps uncounted here.
         if (isOfThisLog && position >= removedThrough) return position;
         dropUnfinished(this.#database);
@@ -125,7 +125,7 @@ class Rebuild {
       );
       this.#database
         .prepare('INSERT INTO rebuild VALUES (?, ?)')
-        .run(this.#place.logId, removedThrough);
+        .run(this.#log.logId, removedThrough);
       this.#copyRemoved(removedThrough);
       return removedThrough;
     });
@@ -145,10 +145,10 @@ class Rebuild {
   /** As far as the log is counted by the server; with no ledger left, as far as it goes. */
   #through(): LogPosition {
     const counted = readProgressRow(this.#database)?.position;
-    if (counted === undefined) return lastRecordEnd(this.#place);
-    const end = endOfFiles(this.#place);
+    if (counted === undefined) return lastRecordEnd(this.#log);
+    const end = endOfFiles(this.#log);
     if (counted <= end) return counted;
-    if (this.#options.withoutDamaged) return lastRecordEnd(this.#place);
+    if (this.#options.withoutDamaged) return lastRecordEnd(this.#log);
     throw new Error(
       `The log is said to be counted through byte ${counted}, and its files end at byte ${end}. Restore the log from a backup, or count what is there: rebuild --without-damaged. The counters are as they were.`,
     );
@@ -165,10 +165,10 @@ class Rebuild {
     const dropped = this.#database.prepare(
       'SELECT 1 FROM dead_letters WHERE position = ? AND dropped_at IS NOT NULL',
     );
-    const ledger = this.#ownLedger();
+    const ledger = this.#progressOfThisLog();
     let position = this.#position;
     let isAtEnd = true;
-    for (const found of surveyLog({ ...this.#place, from: position, through })) {
+    for (const found of scanLog({ ...this.#log, from: position, through })) {
       if (found.damage !== undefined) {
         writer.addDamage(found.damage);
       } else {
@@ -186,28 +186,26 @@ class Rebuild {
     }
     // Behind the last record there may be a segment's header.
     if (isAtEnd) position = Math.max(position, through);
-    writer.addTally(this.#counter.takeTally());
+    writer.addIncrements(this.#counter.takeIncrements());
     this.#database.prepare('UPDATE rebuild SET position = ?').run(position);
     this.#position = position;
   }
 
   /** The ledger, if it is of this log. */
-  #ownLedger(): ProgressRow | undefined {
+  #progressOfThisLog(): ProgressRow | undefined {
     const ledger = readProgressRow(this.#database);
-    return ledger?.logId !== undefined && this.#place.logId.equals(ledger.logId)
-      ? ledger
-      : undefined;
+    return ledger?.logId !== undefined && this.#log.logId.equals(ledger.logId) ? ledger : undefined;
   }
 
   /** Within one transaction: counts the rest, shows what differs, and switches. */
   #finish(): RebuildSummary {
     const database = this.#database;
     while (this.#position < this.#through()) this.#count(this.#through(), Number.POSITIVE_INFINITY);
-    this.#takeOutDropped();
-    const damagedSpans = this.#newlyDamaged();
+    this.#subtractDropped();
+    const damagedSpans = this.#nameNewDamage();
     if (damagedSpans > 0 && !this.#options.withoutDamaged) {
       throw new Error(
-        `The log is damaged in ${damagedSpans} ${damagedSpans === 1 ? 'place' : 'places'} (audit names them), and what was stored there cannot be counted again. Restore the log from a backup, or count without those batches: rebuild --without-damaged. ${this.#isBeginningGone() ? `${removedUnnotedHint} ` : ''}The counters are as they were.`,
+        `The log is damaged in ${damagedSpans} ${damagedSpans === 1 ? 'place' : 'places'} (audit names them), and what was stored there cannot be counted again. Restore the log from a backup, or count without those batches: rebuild --without-damaged. ${this.#isBeginningMissing() ? `${unrecordedRemovalHint} ` : ''}The counters are as they were.`,
       );
     }
     let differences = 0;
@@ -234,16 +232,16 @@ class Rebuild {
    * What was dropped after it was counted here, by an earlier run or by this one, is taken out
    * again. One that no sound record stands for any more was told as damage, or never counted.
    */
-  #takeOutDropped(): void {
-    const rows = this.#database.prepare(droppedSince).all(this.#position);
+  #subtractDropped(): void {
+    const rows = this.#database.prepare(droppedMeanwhile).all(this.#position);
     if (rows.length === 0) return;
     const writer = new GenerationWriter(this.#database, this.#options.now());
-    const reader = new LogReader(this.#place.fileSystem, this.#place.directory);
+    const reader = new LogReader(this.#log.fileSystem, this.#log.directory);
     try {
       for (const row of rows) {
         const record = reader.recordAt(Number(row['position']));
         if (record === undefined || this.#counter.count(record) !== undefined) continue;
-        writer.takeOutTally(this.#counter.takeTally());
+        writer.subtract(this.#counter.takeIncrements());
         writer.addDeadLetter(record, undefined);
       }
     } finally {
@@ -252,7 +250,7 @@ class Rebuild {
   }
 
   /** Whether segments are missing from the place on at which this began. */
-  #isBeginningGone(): boolean {
+  #isBeginningMissing(): boolean {
     const { removedThrough = 0 } = readProgressRow(this.#database) ?? {};
     const row = this.#database
       .prepare(`SELECT 1 FROM dead_letters_next WHERE position = ? AND reason LIKE '% is gone%'`)
@@ -261,7 +259,7 @@ class Rebuild {
   }
 
   /** Returns how many places are damaged that were not known to be, after it has named their batches. */
-  #newlyDamaged(): number {
+  #nameNewDamage(): number {
     const rows = this.#database.prepare(newlyDamaged).all();
     const places = rows.map((row) => ({
       from: Number(row['position']),
@@ -270,7 +268,7 @@ class Rebuild {
     const write = this.#database.prepare(
       'UPDATE dead_letters_next SET reason = ? WHERE position = ?',
     );
-    for (const [index, { text }] of batchesOnRecord(this.#database, places).entries()) {
+    for (const [index, { text }] of knownBatches(this.#database, places).entries()) {
       // A dry run may have named them before.
       const reason = String(rows[index]?.['reason']).split(reasonNames, 1).join('');
       if (text !== '') write.run(`${reason}${reasonNames}${text}`, places[index]?.from ?? null);
@@ -292,18 +290,18 @@ class Rebuild {
     database.exec(
       `DROP INDEX IF EXISTS idempotency_keys_by_position; ${keysByPosition}; DROP TABLE rebuild`,
     );
-    this.#mendLedger();
+    this.#repairProgress();
   }
 
   /**
    * A ledger that is missing or wrong is made as the rebuilt counters are. Beside a running server
    * it is neither: a record ends at its position.
    */
-  #mendLedger(): void {
+  #repairProgress(): void {
     const database = this.#database;
     const ledger = readProgressRow(database);
-    const { logId } = this.#place;
-    if (this.#ownLedger() === undefined) {
+    const { logId } = this.#log;
+    if (this.#progressOfThisLog() === undefined) {
       // Positions in another log say nothing of this one.
       database.exec('DELETE FROM log_ages; INSERT INTO log_ages (position, run_ms) VALUES (0, 0)');
       database.exec('UPDATE progress SET keys_expired_through = 0, run_ms = 0');
@@ -339,13 +337,13 @@ const newlyDamaged = `
 const reasonNames = '; among it were: ';
 
 /** Letters that were dropped, of which the new tables know nothing. */
-const droppedSince = `
+const droppedMeanwhile = `
   SELECT position FROM dead_letters AS known WHERE dropped_at IS NOT NULL AND position < ?
     AND NOT EXISTS (SELECT 1 FROM dead_letters_next AS next WHERE next.position = known.position)`;
 
 function withDatabase<T>(
   { dataDir, fileSystem = nodeFileSystem }: Pick<RebuildOptions, 'dataDir' | 'fileSystem'>,
-  act: (database: DatabaseSync, place: Place) => T,
+  act: (database: DatabaseSync, place: OpenedLog) => T,
 ): T {
   const paths = dataPaths(dataDir);
   const database = openDatabaseForChange(paths.database);

@@ -5,14 +5,14 @@ import { NameList } from '../store/known-batches.ts';
 import type { LogPosition, LogRecord } from '../log/frame.ts';
 import { replayedOf } from '../writer/processor.ts';
 import { rawKeyOfRecord } from '../log/record-identity.ts';
-import { placeOfReplayed, type ReplayedBatch } from '../store/counter-store.ts';
+import { selectReplayedPosition, type ReplayedRecord } from '../store/counter-store.ts';
 
-export interface MissedReplay extends ReplayedBatch {
+export interface NamedReplay extends ReplayedRecord {
   readonly rawKey: string;
 }
 
 /** So many rows that are lost say no more than one that all are. */
-const missedMax = 100_000;
+const missingMax = 100_000;
 
 /**
  * Compares the log's batches from other installations with the rows by which they are known: where
@@ -21,43 +21,43 @@ const missedMax = 100_000;
 export class ReplayAudit {
   readonly #find: StatementSync;
   readonly #report: (difference: Difference) => void;
-  readonly #missed: MissedReplay[] = [];
-  #met = 0;
+  readonly #missing: NamedReplay[] = [];
+  #matched = 0;
 
   constructor(database: DatabaseSync, report: (difference: Difference) => void) {
     this.#report = report;
-    this.#find = database.prepare(placeOfReplayed);
+    this.#find = database.prepare(selectReplayedPosition);
   }
 
   /** How many were on record as they should be. */
-  get met(): number {
-    return this.#met;
+  get matched(): number {
+    return this.#matched;
   }
 
   /** Those that were not: not counted yet, or lost. */
-  get missed(): readonly MissedReplay[] {
-    return this.#missed;
+  get missing(): readonly NamedReplay[] {
+    return this.#missing;
   }
 
   add(record: LogRecord): void {
     const replayed = replayedOf(record);
     if (replayed === undefined) return;
     const batch = { ...replayed, rawKey: rawKeyOfRecord(record) };
-    if (!this.check(batch)) this.#missed.push(batch);
-    if (this.#missed.length > missedMax) {
+    if (!this.check(batch)) this.#missing.push(batch);
+    if (this.#missing.length > missingMax) {
       throw new Error(
-        `More than ${missedMax} replayed batches of the log are not in the database. Run rebuild, which restores them.`,
+        `More than ${missingMax} replayed batches of the log are not in the database. Run rebuild, which restores them.`,
       );
     }
   }
 
   /** Says whether the batch is on record. */
-  check({ batchId, position, rawKey }: MissedReplay): boolean {
+  check({ batchId, position, rawKey }: NamedReplay): boolean {
     const row = this.#find.get(batchId);
     if (row === undefined) return false;
     const found = Number(row['position']);
     if (found === position) {
-      this.#met++;
+      this.#matched++;
       return true;
     }
     const detail = `${rawKey} stands at byte ${position} of the log and is on record at byte ${found}: it is stored twice, or the record is wrong.`;
@@ -67,8 +67,8 @@ export class ReplayAudit {
 }
 
 interface ReplaysOfSpan {
-  readonly missed: readonly MissedReplay[];
-  readonly met: number;
+  readonly missing: readonly NamedReplay[];
+  readonly matched: number;
   readonly from: LogPosition;
   readonly through: LogPosition;
   readonly recordAt: (position: LogPosition) => LogRecord | undefined;
@@ -77,11 +77,11 @@ interface ReplaysOfSpan {
 /** As `finishKeyAudit`. */
 export function finishReplayAudit(
   database: DatabaseSync,
-  { missed, met, from, through, recordAt }: ReplaysOfSpan,
+  { missing, matched, from, through, recordAt }: ReplaysOfSpan,
   report: (difference: Difference) => void,
 ): void {
   const audit = new ReplayAudit(database, report);
-  for (const batch of missed) {
+  for (const batch of missing) {
     if (audit.check(batch)) continue;
     const detail = `${batch.rawKey} came from another installation and is not on record as such: replayed again, it would count twice.`;
     report({ code: 'replayed_missing', detail, rawKeys: [batch.rawKey] });
@@ -89,7 +89,7 @@ export function finishReplayAudit(
   const within = database
     .prepare('SELECT count(*) AS count FROM replayed_batches WHERE position >= ? AND position < ?')
     .get(from, through);
-  const unexplained = Number(within?.['count']) - met - audit.met;
+  const unexplained = Number(within?.['count']) - matched - audit.matched;
   if (unexplained <= 0) return;
   const names = new NameList();
   const rows = database

@@ -11,7 +11,7 @@ import { RecordCounter } from '../store/record-counter.ts';
 import type { SqliteCounterStore } from '../store/counter-store.ts';
 
 export interface CounterAdmissionOptions {
-  readonly store: Pick<SqliteCounterStore, 'position' | 'takeChange' | 'withoutRow' | 'countersOn'>;
+  readonly store: Pick<SqliteCounterStore, 'position' | 'pollChange' | 'withoutRow' | 'countersOn'>;
   readonly countersPerDayMax: number;
   /** The day rule of the log. */
   readonly dayZone: string;
@@ -33,7 +33,7 @@ const readUncountedMs = 2_000;
 const lookUpBytes = 1024 * 1024;
 
 /** Counters that are not there yet, each once. */
-export type Newcomers = readonly { readonly counter: Counter }[];
+export type NewCounters = readonly { readonly counter: Counter }[];
 
 interface Pending {
   readonly date: CalendarDate;
@@ -66,7 +66,7 @@ export class CounterAdmission {
   /** Uncounted records before this were not read. */
   #unreadThrough: LogPosition = 0;
   /** What is pending may have got rows from another process: it is counted twice until it is counted. */
-  #isTooMany = false;
+  #mayCountTwice = false;
   #read: ReadRecords | undefined;
   #readUntil: number | undefined;
 
@@ -91,18 +91,18 @@ export class CounterAdmission {
     });
     read.counter.count(record);
     read.end = end;
-    if (end - read.from >= lookUpBytes || read.counter.isFull) this.#takeRead(read);
+    if (end - read.from >= lookUpBytes || read.counter.isFull) this.#addPendingOfRead(read);
   }
 
   /** All has been told that is not counted yet. */
-  endUncounted(): void {
-    if (this.#read !== undefined) this.#takeRead(this.#read);
+  finishUncounted(): void {
+    if (this.#read !== undefined) this.#addPendingOfRead(this.#read);
     this.#read = undefined;
   }
 
   /** Its counters are taken to begin with the last record, which is counted the latest. */
-  #takeRead(read: ReadRecords): void {
-    this.take(this.#withoutRow(entriesOf(read.counter.takeTally())), read.end);
+  #addPendingOfRead(read: ReadRecords): void {
+    this.addPending(this.#withoutRow(entriesOf(read.counter.takeIncrements())), read.end);
     read.from = read.end;
   }
 
@@ -110,20 +110,20 @@ export class CounterAdmission {
    * Those of the counters that are not there yet, and will not be by what is staged.
    * @throws {Unavailable} where that cannot be told now, or too many wait to be counted.
    */
-  newcomers<T extends { readonly counter: Counter }>(entries: readonly T[]): T[] {
+  newCounters<T extends { readonly counter: Counter }>(entries: readonly T[]): T[] {
     const unknown = entries.filter(({ counter }) => !this.#isKnown(counter));
     if (unknown.length === 0) return unknown;
-    this.noticeChanges();
+    this.checkForChanges();
     this.#forgetCounted();
-    const newcomers = this.#withoutRow(unknown);
-    if (newcomers.length > 0) this.#checkCapacity(newcomers.length);
-    return newcomers;
+    const newCounters = this.#withoutRow(unknown);
+    if (newCounters.length > 0) this.#checkCapacity(newCounters.length);
+    return newCounters;
   }
 
   /** Whether all of them may come into being. */
-  hasRoomFor(newcomers: Newcomers): boolean {
+  hasRoomFor(newCounters: NewCounters): boolean {
     const byDay = new Map<CalendarDate, number>();
-    for (const { counter } of newcomers) {
+    for (const { counter } of newCounters) {
       byDay.set(counter.date, (byDay.get(counter.date) ?? 0) + 1);
     }
     for (const [date, count] of byDay) if (count > this.#roomOn(date)) return false;
@@ -134,21 +134,21 @@ export class CounterAdmission {
    * The batch without the items whose counters have no room, and the counters that it begins.
    * @throws {NothingAdmitted | Unavailable}
    */
-  admit(batch: Batch): { readonly batch: Batch; readonly newcomers: Newcomers } {
-    if (this.#known.hasAll(batch.tally)) return { batch, newcomers: [] };
-    const newcomers = this.newcomers(entriesOf(batch.tally));
-    if (batch.excluded !== undefined || this.hasRoomFor(newcomers)) return { batch, newcomers };
-    const isNew = new Set(newcomers.map(({ counter }) => nameOf(counter)));
+  admit(batch: Batch): { readonly batch: Batch; readonly newCounters: NewCounters } {
+    if (this.#known.hasAll(batch.tally)) return { batch, newCounters: [] };
+    const newCounters = this.newCounters(entriesOf(batch.tally));
+    if (batch.excluded !== undefined || this.hasRoomFor(newCounters)) return { batch, newCounters };
+    const isNew = new Set(newCounters.map(({ counter }) => nameOf(counter)));
     const has = (counter: Counter) => !isNew.has(nameOf(counter));
     const roomOn = (date: CalendarDate) => this.#roomOn(date);
     const left = refuseOverLimitItems(batch, this.#dayOf, admitInOrder({ has, roomOn }));
     const begun = entriesOf(left.tally).filter(({ counter }) => isNew.has(nameOf(counter)));
-    return { batch: left, newcomers: begun };
+    return { batch: left, newCounters: begun };
   }
 
-  /** The newcomers come into being by a record that ends there. */
-  take(newcomers: Newcomers, end: LogPosition): void {
-    for (const { counter } of newcomers) {
+  /** The newCounters come into being by a record that ends there. */
+  addPending(newCounters: NewCounters, end: LogPosition): void {
+    for (const { counter } of newCounters) {
       const { date } = counter;
       const name = nameOf(counter);
       if (this.#pending.has(name)) continue;
@@ -161,11 +161,11 @@ export class CounterAdmission {
   }
 
   /** Forgets what another process may have changed; to be called now and then. */
-  noticeChanges(): void {
-    const change = this.#options.store.takeChange();
+  checkForChanges(): void {
+    const change = this.#options.store.pollChange();
     if (change === 'none') return;
     this.#sizes.clear();
-    this.#isTooMany = this.#pending.size > 0;
+    this.#mayCountTwice = this.#pending.size > 0;
     if (change === 'added') return;
     this.#known = new CounterSet();
     this.#knownBefore = new CounterSet();
@@ -223,8 +223,8 @@ export class CounterAdmission {
       if (left > 0) this.#pendingOn.set(date, left);
       else this.#pendingOn.delete(date);
     }
-    if (!this.#isTooMany) return;
-    this.#isTooMany = false;
+    if (!this.#mayCountTwice) return;
+    this.#mayCountTwice = false;
     this.#sizes.clear();
   }
 

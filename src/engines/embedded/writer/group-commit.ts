@@ -7,21 +7,21 @@ import type { Writer } from './writer.ts';
  * One turn covers so many bytes, so that clients are answered and send on while the next are
  * read;
  */
-const turnBytesMax = 512 * 1024;
+const groupBytesMax = 512 * 1024;
 /** and so many items: what is parsed of them is held until the sync. */
-const turnItemsMax = 20_000;
+const groupItemsMax = 20_000;
 /** To scan so much takes about as long as a sync: it is worth to do both at once. */
 const overlapBytes = 64 * 1024;
 
 interface GroupCommitEvents {
   /** The verdicts on the submissions below `through` stand in the ring, or among the others. */
-  readonly onVerdicts: (through: number, others: OtherOutcomes) => void;
+  readonly onOutcomes: (through: number, others: OtherOutcomes) => void;
   /** What is told to one who met an error that nobody foresaw. */
-  readonly onDefect: (error: unknown) => IngestOutcome;
+  readonly onUnexpectedError: (error: unknown) => IngestOutcome;
 }
 
 /** The submissions from `first` on, of which one sync covers those below `through`. */
-interface Turn {
+interface CommitGroup {
   readonly first: number;
   readonly through: number;
   readonly bytes: number;
@@ -32,18 +32,18 @@ interface Turn {
 /** The part of `Writer` that is used here. */
 export type GroupCommitWriter = Pick<
   Writer,
-  'takePlain' | 'ingest' | 'commit' | 'startCommit' | 'isCountDue'
+  'stagePlain' | 'ingest' | 'commit' | 'startCommit' | 'isCountDue'
 >;
 
 /**
  * Takes submissions from the ring in turns, as many at once as one sync is to cover. While a sync
  * is under way the next turn is read, if there is enough of it.
  */
-export class GroupCommits {
+export class GroupCommitter {
   readonly #writer: GroupCommitWriter;
   readonly #ring: RingConsumer;
   readonly #events: GroupCommitEvents;
-  #underway: Promise<void> | undefined;
+  #sync: Promise<void> | undefined;
 
   constructor(writer: GroupCommitWriter, ring: RingConsumer, events: GroupCommitEvents) {
     this.#writer = writer;
@@ -53,51 +53,51 @@ export class GroupCommits {
 
   /** Whether a sync is under way. */
   get isSyncing(): boolean {
-    return this.#underway !== undefined;
+    return this.#sync !== undefined;
   }
 
   /** Resolves when no sync is under way. */
   async settled(): Promise<void> {
-    await this.#underway;
+    await this.#sync;
   }
 
-  async next(): Promise<void> {
+  async commitNext(): Promise<void> {
     const turn = this.#stagePlain();
-    await this.#underway;
+    await this.#sync;
     const { others } = turn;
     if (others.length === 0 && this.#isMoreWaiting(turn)) {
-      this.#underway = this.#writer.startCommit().then((isDurable) => {
-        this.#underway = undefined;
-        this.#tell(turn, isDurable, []);
+      this.#sync = this.#writer.startCommit().then((isDurable) => {
+        this.#sync = undefined;
+        this.#reportOutcomes(turn, isDurable, []);
       });
       return;
     }
     const outcomes = await Promise.all(
       others.map((number) =>
-        this.#writer.ingest(this.#ring.submission(number)).catch(this.#events.onDefect),
+        this.#writer.ingest(this.#ring.submission(number)).catch(this.#events.onUnexpectedError),
       ),
     );
     const isDurable = this.#writer.commit();
-    const told = others.map((number, index) => [number, outcomes[index] ?? lost] as const);
-    this.#tell(turn, isDurable, told);
+    const told = others.map((number, index) => [number, outcomes[index] ?? notStored] as const);
+    this.#reportOutcomes(turn, isDurable, told);
   }
 
   /**
    * Stages the submissions that need no more than the scanner. Those that do come after them in
    * the log, whatever their order in the ring: the counters can so take each kind at one go.
    */
-  #stagePlain(): Turn {
+  #stagePlain(): CommitGroup {
     const ring = this.#ring;
-    const first = ring.taken;
+    const first = ring.next;
     const available = first + ring.waiting;
     const others: number[] = [];
     let [bytes, items] = [0, 0];
     let through = first;
-    for (; through < available && bytes < turnBytesMax && items < turnItemsMax; through++) {
+    for (; through < available && bytes < groupBytesMax && items < groupItemsMax; through++) {
       const length = ring.bodyBytes(through);
       bytes += length;
       const verdict = ring.isPlain(through)
-        ? this.#writer.takePlain(
+        ? this.#writer.stagePlain(
             ring.bytes,
             ring.bodyAt(through),
             length,
@@ -112,19 +112,23 @@ export class GroupCommits {
         ring.writeAccepted(through, verdict);
       }
     }
-    ring.take(through);
+    ring.advanceTo(through);
     return { first, through, bytes, others };
   }
 
-  #isMoreWaiting({ first, through, bytes }: Turn): boolean {
+  #isMoreWaiting({ first, through, bytes }: CommitGroup): boolean {
     const waitingBytes = (this.#ring.waiting * bytes) / (through - first);
     return waitingBytes >= overlapBytes && !this.#writer.isCountDue;
   }
 
   /** What was not made durable is told so, but for those who know more. */
-  #tell({ first, through }: Turn, isDurable: boolean, others: OtherOutcomes): void {
+  #reportOutcomes(
+    { first, through }: CommitGroup,
+    isDurable: boolean,
+    others: OtherOutcomes,
+  ): void {
     if (isDurable) {
-      this.#events.onVerdicts(through, others);
+      this.#events.onOutcomes(through, others);
       return;
     }
     const known = new Set(others.map(([number]) => number));
@@ -132,10 +136,10 @@ export class GroupCommits {
     for (let number = first; number < through; number++) {
       if (known.has(number)) continue;
       this.#ring.writeOther(number);
-      told.push([number, lost]);
+      told.push([number, notStored]);
     }
-    this.#events.onVerdicts(through, told);
+    this.#events.onOutcomes(through, told);
   }
 }
 
-const lost = refusal('storage_failed');
+const notStored = refusal('storage_failed');

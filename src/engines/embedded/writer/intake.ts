@@ -11,23 +11,23 @@ import {
   type ReplayResult,
   type StoredBatch,
 } from '../../../pipeline/ports.ts';
-import type { CounterAdmission, Newcomers } from './counter-admission.ts';
+import type { CounterAdmission, NewCounters } from './counter-admission.ts';
 import type { LogPosition, LogRecord } from '../log/frame.ts';
 import { findRecord } from '../log/record-identity.ts';
 import type { SegmentedLog, Staged } from '../log/segmented-log.ts';
 import type {
   KeyedBatch,
   LogDelivery,
-  ReplayedBatch as ReplayedRecord,
+  ReplayedRecord as ReplayedRecord,
 } from '../store/counter-store.ts';
 
 interface LogIntakeOptions {
   readonly log: SegmentedLog;
-  readonly admission: Pick<CounterAdmission, 'admit' | 'take'>;
+  readonly admission: Pick<CounterAdmission, 'admit' | 'addPending'>;
   /** Finds a key among the batches that are counted, where it has not expired. */
   readonly findKey: (caller: string, key: string) => EarlierBatch | undefined;
   /** Where a batch from another installation stands that is counted, though its record be gone. */
-  readonly placeOfReplayed: (batchId: BatchId) => LogPosition | undefined;
+  readonly positionOfReplayed: (batchId: BatchId) => LogPosition | undefined;
   readonly recordAt: (position: LogPosition) => LogRecord | undefined;
   readonly countedThrough: () => LogPosition;
   /** Called with each batch that is staged: its end in the log, how many items it counts, the time. */
@@ -107,9 +107,9 @@ export class LogIntake implements Intake, ReplayIntake {
     const known = batch.idempotency && this.#lookUp(batch.caller, batch.idempotency.key);
     if (known !== undefined) {
       await known.durable;
-      return { earlier: this.#asStored(known) };
+      return { earlier: this.#withOverLimitItems(known) };
     }
-    const reason = this.#whyNot();
+    const reason = this.#reasonToRefuse();
     if (reason !== undefined) throw reason;
     // Nor between admitting counters and staging what begins them.
     const { stored, durable } = this.#stage(this.#options.admission.admit(batch));
@@ -123,18 +123,18 @@ export class LogIntake implements Intake, ReplayIntake {
     const pending = this.#pendingReplays.get(origin.batchId);
     if (pending !== undefined) {
       await pending.durable;
-      return this.#compare(batch);
+      return this.#compareWithStored(batch);
     }
-    const known = this.#whatIsKnown(batch);
+    const known = this.#knownResult(batch);
     if (known !== undefined) return known;
     const holder = idempotency && this.#lookUp(caller, idempotency.key);
-    const isFromElsewhere = holder && this.#placeOfReplayed(holder.batchId) !== undefined;
+    const isFromElsewhere = holder && this.#positionOfReplayed(holder.batchId) !== undefined;
     if (holder !== undefined && isFromElsewhere !== true && isSameBody(holder, idempotency)) {
       // Its client has sent it again, here.
       await holder.durable;
       return { kind: 'known', batch: holder };
     }
-    const reason = this.#whyNot();
+    const reason = this.#reasonToRefuse();
     if (reason !== undefined) throw reason;
     const hasKey =
       holder === undefined || (isFromElsewhere === true && holder.receivedAt < origin.receivedAt);
@@ -147,39 +147,43 @@ export class LogIntake implements Intake, ReplayIntake {
   }
 
   /** What is to be said of a batch of which no more is known than its record, or its removal. */
-  #whatIsKnown(batch: ReplayedBatch): ReplayResult | undefined {
+  #knownResult(batch: ReplayedBatch): ReplayResult | undefined {
     const { origin } = batch;
     const { log } = this.#options;
-    const isRemoved = this.#placeOfReplayed(origin.batchId) !== undefined;
-    if (isRemoved || this.#findRecord(origin.batchId) !== undefined) return this.#compare(batch);
+    const isRemoved = this.#positionOfReplayed(origin.batchId) !== undefined;
+    if (isRemoved || this.#findRecord(origin.batchId) !== undefined)
+      return this.#compareWithStored(batch);
     const place = placeOfBatchId(origin.batchId) ?? Number.POSITIVE_INFINITY;
     const isOfAnotherLog = origin.logId !== undefined && origin.logId !== log.logId.toString('hex');
     if (place >= log.begin || isOfAnotherLog) return undefined;
-    return { kind: 'undecidable', detail: mayBeRemoved };
+    return { kind: 'undecidable', detail: removedDetail };
   }
 
   /** A batch that is here already, or was until its record was removed. */
-  #compare({ origin, body }: ReplayedBatch): ReplayResult {
+  #compareWithStored({ origin, body }: ReplayedBatch): ReplayResult {
     const record = this.#findRecord(origin.batchId);
     const isSame =
       record === undefined ||
       (record.receivedAt === origin.receivedAt && Buffer.compare(record.body, body) === 0);
-    return isSame ? { kind: 'known', batch: origin } : { kind: 'conflict', detail: otherBody };
+    return isSame ? { kind: 'known', batch: origin } : { kind: 'conflict', detail: conflictDetail };
   }
 
   #findRecord(batchId: BatchId): LogRecord | undefined {
     const { recordAt } = this.#options;
-    return findRecord({ recordAt, placeOfReplayed: (id) => this.#placeOfReplayed(id) }, batchId);
+    return findRecord(
+      { recordAt, positionOfReplayed: (id) => this.#positionOfReplayed(id) },
+      batchId,
+    );
   }
 
-  #placeOfReplayed(batchId: BatchId): LogPosition | undefined {
-    return this.#pendingReplays.get(batchId)?.position ?? this.#options.placeOfReplayed(batchId);
+  #positionOfReplayed(batchId: BatchId): LogPosition | undefined {
+    return this.#pendingReplays.get(batchId)?.position ?? this.#options.positionOfReplayed(batchId);
   }
 
   async recall(caller: string, key: string): Promise<EarlierBatch | undefined> {
     const known = this.#lookUp(caller, key);
     await known?.durable;
-    return known && this.#asStored(known);
+    return known && this.#withOverLimitItems(known);
   }
 
   /** Forgets the keys and ids of batches that end at or before a position: the counters hold them now. */
@@ -201,7 +205,7 @@ export class LogIntake implements Intake, ReplayIntake {
     accepted: number,
     caller: string,
   ): (Staged & { receivedAt: number }) | undefined {
-    if (this.#whyNot() !== undefined) return undefined;
+    if (this.#reasonToRefuse() !== undefined) return undefined;
     const receivedAt = this.#options.now();
     try {
       const staged = this.#options.log.stage({ ...plain, caller, body, accepted, receivedAt });
@@ -255,14 +259,14 @@ export class LogIntake implements Intake, ReplayIntake {
   }
 
   /** The record is there: what it says need not be held in memory or in a row. */
-  #asStored({ batchId, receivedAt, bodySha256 }: EarlierBatch): EarlierBatch {
+  #withOverLimitItems({ batchId, receivedAt, bodySha256 }: EarlierBatch): EarlierBatch {
     const excluded = this.#findRecord(batchId)?.excluded;
     return { batchId, receivedAt, bodySha256, ...(excluded && { excluded }) };
   }
 
   /** @param origin what the batch was in another installation, if it comes from one. */
   #stage(
-    { batch, newcomers }: { readonly batch: Batch; readonly newcomers: Newcomers },
+    { batch, newCounters }: { readonly batch: Batch; readonly newCounters: NewCounters },
     origin?: ReplayOrigin,
   ): { stored: StoredBatch; durable: Promise<void> } {
     const { log, now, admission } = this.#options;
@@ -278,7 +282,7 @@ export class LogIntake implements Intake, ReplayIntake {
       this.#fail(error);
       throw storageFailed(error);
     }
-    admission.take(newcomers, staged.end);
+    admission.addPending(newCounters, staged.end);
     this.#options.onStaged(staged.end, accepted, now());
     const { position } = staged;
     const stored = { batchId: origin?.batchId ?? formatBatchId(staged.batchId), receivedAt };
@@ -320,7 +324,7 @@ export class LogIntake implements Intake, ReplayIntake {
   }
 
   /** Why nothing can be taken now. */
-  #whyNot(): Unavailable | undefined {
+  #reasonToRefuse(): Unavailable | undefined {
     const { log, countedThrough, backlogBytesMax } = this.#options;
     if (log.failure !== undefined) return storageFailed(log.failure);
     const backlogBytes = log.durableEnd - countedThrough();
@@ -340,9 +344,9 @@ export class LogIntake implements Intake, ReplayIntake {
   }
 }
 
-const otherBody =
+const conflictDetail =
   'A batch with this id is here already, with another body or of another time. Nothing was stored.';
-const mayBeRemoved =
+const removedDetail =
   'The batch may have been received here and its raw body removed since (--keep-raw): whether it was counted is not known. Nothing was stored.';
 
 function isSameBody(one: EarlierBatch, other: Idempotency | undefined): boolean {

@@ -6,9 +6,9 @@ import { keyOf, replayedOf } from './processor.ts';
 import type { LogIdentity } from '../log/segment.ts';
 import type { Platform } from './platform.ts';
 import { SegmentedLog } from '../log/segmented-log.ts';
-import type { KeyedBatch, ReplayedBatch, SqliteCounterStore } from '../store/counter-store.ts';
+import type { KeyedBatch, ReplayedRecord, SqliteCounterStore } from '../store/counter-store.ts';
 
-interface LogParts {
+interface OpenLogOptions {
   readonly options: EmbeddedOptions;
   readonly platform: Platform;
   /** Of the log that is there. */
@@ -25,7 +25,7 @@ interface LogParts {
  * admission and the backlog.
  * @throws an Error for a log to which they do not belong, and what `SegmentedLog.open` throws.
  */
-export function openLog(parts: LogParts) {
+export function openLog(parts: OpenLogOptions) {
   const { options, identity, dayZone, store, admission, backlog } = parts;
   const { fileSystem, now } = parts.platform;
   const directory = dataPaths(options.dataDir).log;
@@ -33,7 +33,7 @@ export function openLog(parts: LogParts) {
   // Before the log is opened, too: of another log, the counters' position says nothing.
   if (known !== undefined && identity?.logId.equals(known) === false) throw ofAnotherLog();
   const uncountedKeys: (KeyedBatch & { end: number })[] = [];
-  const uncountedReplays: (ReplayedBatch & { end: number })[] = [];
+  const uncountedReplays: (ReplayedRecord & { end: number })[] = [];
   const log = SegmentedLog.open({
     directory,
     fileSystem,
@@ -42,7 +42,7 @@ export function openLog(parts: LogParts) {
     dayZone,
     countedThrough: store.position,
     removedThrough: store.removedThrough,
-    setAside: store.setAside(),
+    acceptedDamage: store.acceptedDamage(),
     onUncounted: (scanned) => {
       const { record, end } = scanned;
       backlog.add(end, record.accepted, record.receivedAt);
@@ -54,7 +54,7 @@ export function openLog(parts: LogParts) {
     },
     now,
   });
-  admission.endUncounted();
+  admission.finishUncounted();
   if (known === undefined) store.adoptLog(log.logId);
   else if (!log.logId.equals(known)) {
     log.close();

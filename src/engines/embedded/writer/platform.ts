@@ -1,13 +1,13 @@
 import { DatabaseSync } from 'node:sqlite';
 
-import { takeDataDirectory, type DataPaths, type DirectoryLock } from '../data-directory.ts';
+import { lockDataDirectory, type DataPaths, type DirectoryLock } from '../data-directory.ts';
 import { nodeFileSystem, type FileSystem } from '../log/file-system.ts';
 
 /** What the writer stands on: its disk, its database, its clocks and its timers. */
 export interface Platform {
   readonly fileSystem: FileSystem;
   /** @throws {DataDirectoryUnusable} */
-  readonly takeDirectory: (paths: DataPaths) => DirectoryLock;
+  readonly lockDirectory: (paths: DataPaths) => DirectoryLock;
   readonly connect: Connect;
   /** Milliseconds since 1970, as the clock on the wall has it: it may go back, or jump. */
   readonly now: () => number;
@@ -25,7 +25,7 @@ export const connectSqlite: Connect = (path, timeoutMs) =>
 
 export const thisMachine: Platform = {
   fileSystem: nodeFileSystem,
-  takeDirectory: takeDataDirectory,
+  lockDirectory: lockDataDirectory,
   connect: connectSqlite,
   now: Date.now,
   elapsedMs: () => performance.now(),

@@ -11,7 +11,7 @@ import type {
   LogDeadLetter,
   LogDelivery,
   LogSpan,
-  ReplayedBatch,
+  ReplayedRecord,
   SqliteCounterStore,
 } from '../store/counter-store.ts';
 import { isSqliteBusy } from '../store/sqlite-errors.ts';
@@ -48,7 +48,7 @@ interface Held {
   readonly from: LogPosition;
   to: LogPosition;
   readonly keys: KeyedBatch[];
-  readonly replayed: ReplayedBatch[];
+  readonly replayed: ReplayedRecord[];
   items: number;
 }
 
@@ -106,7 +106,7 @@ export class LogProcessor {
   }
 
   /** Takes the body scanned last, staged at a place in the log, as `offer` does. */
-  takeScanned(mark: LogSpan, items: number): void {
+  addScanned(mark: LogSpan, items: number): void {
     if (this.#hold(mark, items) !== undefined) this.#scanner.count();
   }
 
@@ -168,7 +168,7 @@ export class LogProcessor {
     const from = store.position;
     if (this.#held !== undefined || from >= through) return undefined;
     const keys: KeyedBatch[] = [];
-    const replayed: ReplayedBatch[] = [];
+    const replayed: ReplayedRecord[] = [];
     const deadLetters: LogDeadLetter[] = [];
     let [to, items] = [from, 0];
     const startedAt = now();
@@ -207,7 +207,7 @@ export function keyOf(record: LogRecord): KeyedBatch | undefined {
 }
 
 /** The record as a batch that came from another installation, if it did. */
-export function replayedOf({ originId, position }: LogRecord): ReplayedBatch | undefined {
+export function replayedOf({ originId, position }: LogRecord): ReplayedRecord | undefined {
   return originId === undefined ? undefined : { batchId: originId, position };
 }
 

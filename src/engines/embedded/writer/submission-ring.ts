@@ -27,10 +27,10 @@ const isAsleep = 2;
  */
 const slotWords = 4;
 const allDetails = 0;
-const callerAlone = 1;
+const callerOnly = 1;
 
 /** Of a verdict: 16 bytes batch id, f64 received at (ms), i32 enqueued, i32 kind. */
-const verdictBytes = 32;
+const outcomeBytes = 32;
 const kindAt = 28;
 const otherKind = 0;
 const acceptedKind = 1;
@@ -39,7 +39,7 @@ const acceptedKind = 1;
 export interface RingMemory {
   readonly control: SharedArrayBuffer;
   readonly slots: SharedArrayBuffer;
-  readonly verdicts: SharedArrayBuffer;
+  readonly outcomes: SharedArrayBuffer;
   readonly bodies: SharedArrayBuffer;
 }
 
@@ -48,7 +48,7 @@ export function ringMemory(bodyBytes: number): RingMemory {
   return {
     control: new SharedArrayBuffer(controlWords * 4),
     slots: new SharedArrayBuffer(ringSlots * slotWords * 4),
-    verdicts: new SharedArrayBuffer(ringSlots * verdictBytes),
+    outcomes: new SharedArrayBuffer(ringSlots * outcomeBytes),
     bodies: new SharedArrayBuffer(bodyBytes),
   };
 }
@@ -60,7 +60,7 @@ type Details = Omit<Submission, 'body'>;
 export class RingProducer {
   readonly #control: Int32Array;
   readonly #slots: Int32Array;
-  readonly #verdicts: Buffer;
+  readonly #outcomes: Buffer;
   readonly #bodies: Buffer;
   /** Slots put, and slots given back; they count on for ever, their remainders are the slots. */
   #put = 0;
@@ -72,7 +72,7 @@ export class RingProducer {
   constructor(memory: RingMemory) {
     this.#control = new Int32Array(memory.control);
     this.#slots = new Int32Array(memory.slots);
-    this.#verdicts = Buffer.from(memory.verdicts);
+    this.#outcomes = Buffer.from(memory.outcomes);
     this.#bodies = Buffer.from(memory.bodies);
   }
 
@@ -105,7 +105,7 @@ export class RingProducer {
     this.#slots[slot] = at + details.length;
     this.#slots[slot + 1] = body.length;
     this.#slots[slot + 2] = details.length;
-    this.#slots[slot + 3] = isPlain ? callerAlone : allDetails;
+    this.#slots[slot + 3] = isPlain ? callerOnly : allDetails;
     this.#head = at + details.length + body.length;
     this.#put++;
     return true;
@@ -120,13 +120,13 @@ export class RingProducer {
   }
 
   /** The accepted batch that a verdict speaks of; undefined where it is another outcome. */
-  verdict(number: number): Verdict | undefined {
-    const at = (number & slotMask) * verdictBytes;
-    if (this.#verdicts.readInt32LE(at + kindAt) === otherKind) return undefined;
+  acceptance(number: number): Acceptance | undefined {
+    const at = (number & slotMask) * outcomeBytes;
+    if (this.#outcomes.readInt32LE(at + kindAt) === otherKind) return undefined;
     return {
-      batchId: this.#verdicts.subarray(at, at + 16),
-      receivedAt: this.#verdicts.readDoubleLE(at + 16),
-      enqueued: this.#verdicts.readInt32LE(at + 24),
+      batchId: this.#outcomes.subarray(at, at + 16),
+      receivedAt: this.#outcomes.readDoubleLE(at + 16),
+      enqueued: this.#outcomes.readInt32LE(at + 24),
     };
   }
 
@@ -152,7 +152,7 @@ export class RingProducer {
   }
 }
 
-export interface Verdict {
+export interface Acceptance {
   /** 16 bytes, valid until the slot is released. */
   readonly batchId: Uint8Array;
   /** Milliseconds since 1970. */
@@ -165,31 +165,31 @@ export class RingConsumer {
   readonly bytes: Uint8Array;
   readonly #control: Int32Array;
   readonly #slots: Int32Array;
-  readonly #verdicts: Buffer;
-  #taken = 0;
+  readonly #outcomes: Buffer;
+  #next = 0;
 
   constructor(memory: RingMemory) {
     this.#control = new Int32Array(memory.control);
     this.#slots = new Int32Array(memory.slots);
-    this.#verdicts = Buffer.from(memory.verdicts);
+    this.#outcomes = Buffer.from(memory.outcomes);
     this.bytes = new Uint8Array(memory.bodies);
   }
 
   /** The number of the next submission to take. */
-  get taken(): number {
-    return this.#taken;
+  get next(): number {
+    return this.#next;
   }
 
   /** How many submissions wait. */
   get waiting(): number {
-    return (Atomics.load(this.#control, published) - this.#taken) | 0;
+    return (Atomics.load(this.#control, published) - this.#next) | 0;
   }
 
   /** Blocks the thread until something waits, but not longer; says whether it does. */
   wait(milliseconds: number): boolean {
     if (this.waiting > 0) return true;
     Atomics.store(this.#control, watch, isWaiting);
-    Atomics.wait(this.#control, published, this.#taken | 0, milliseconds);
+    Atomics.wait(this.#control, published, this.#next | 0, milliseconds);
     Atomics.store(this.#control, watch, isAwake);
     return this.waiting > 0;
   }
@@ -214,7 +214,7 @@ export class RingConsumer {
 
   /** Whether it is nothing but a caller's body: not compressed, not strict, without a key. */
   isPlain(number: number): boolean {
-    return this.#slots[(number & slotMask) * slotWords + 3] === callerAlone;
+    return this.#slots[(number & slotMask) * slotWords + 3] === callerOnly;
   }
 
   /** Who sent it, where it is plain. */
@@ -239,21 +239,21 @@ export class RingConsumer {
   }
 
   /** Takes the submissions below `through` for done, whose verdicts are written. */
-  take(through: number): void {
-    this.#taken = through;
+  advanceTo(through: number): void {
+    this.#next = through;
   }
 
-  writeAccepted(number: number, { batchId, receivedAt, enqueued }: Verdict): void {
-    const at = (number & slotMask) * verdictBytes;
-    this.#verdicts.set(batchId, at);
-    this.#verdicts.writeDoubleLE(receivedAt, at + 16);
-    this.#verdicts.writeInt32LE(enqueued, at + 24);
-    this.#verdicts.writeInt32LE(acceptedKind, at + kindAt);
+  writeAccepted(number: number, { batchId, receivedAt, enqueued }: Acceptance): void {
+    const at = (number & slotMask) * outcomeBytes;
+    this.#outcomes.set(batchId, at);
+    this.#outcomes.writeDoubleLE(receivedAt, at + 16);
+    this.#outcomes.writeInt32LE(enqueued, at + 24);
+    this.#outcomes.writeInt32LE(acceptedKind, at + kindAt);
   }
 
   /** Another outcome, which goes by message. */
   writeOther(number: number): void {
-    this.#verdicts.writeInt32LE(otherKind, (number & slotMask) * verdictBytes + kindAt);
+    this.#outcomes.writeInt32LE(otherKind, (number & slotMask) * outcomeBytes + kindAt);
   }
 }
 

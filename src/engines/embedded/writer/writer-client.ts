@@ -5,7 +5,12 @@ import type { IngestOutcome, Submission, Unavailable } from '../../../pipeline/p
 import type { EmbeddedOptions } from '../options.ts';
 import type { FromWriter, Opened, Progress, ToWriter, WriterSettings } from './messages.ts';
 import { refusal } from '../refusals.ts';
-import { ringMemory, RingProducer, type OtherOutcomes, type Verdict } from './submission-ring.ts';
+import {
+  ringMemory,
+  RingProducer,
+  type OtherOutcomes,
+  type Acceptance,
+} from './submission-ring.ts';
 import { workerUrl } from '../worker-url.ts';
 import { metersMemory, writerMeters, type WriterMeters } from './writer-meters.ts';
 
@@ -38,7 +43,7 @@ export class WriterClient {
   readonly meters: WriterMeters;
   readonly #worker: Worker;
   readonly #ring: RingProducer;
-  readonly #onDefect: (message: string) => void;
+  readonly #onUnexpectedError: (message: string) => void;
   /** Of the submissions from `#answered` on, in their order. */
   #waiting: Resolve[] = [];
   #answered = 0;
@@ -53,7 +58,7 @@ export class WriterClient {
   /** @throws an Error whose message says what is wrong and what to do. */
   static async start(
     options: EmbeddedOptions,
-    onDefect: (message: string) => void,
+    onUnexpectedError: (message: string) => void,
   ): Promise<{ writer: WriterClient; opened: Opened }> {
     const ring = ringMemory(options.inFlightBytesMax);
     const meters = metersMemory();
@@ -73,7 +78,7 @@ export class WriterClient {
     const writer = new WriterClient(
       worker,
       new RingProducer(ring),
-      onDefect,
+      onUnexpectedError,
       first.progress,
       writerMeters(meters),
     );
@@ -83,14 +88,14 @@ export class WriterClient {
   private constructor(
     worker: Worker,
     ring: RingProducer,
-    onDefect: (message: string) => void,
+    onUnexpectedError: (message: string) => void,
     progress: Progress,
     meters: WriterMeters,
   ) {
     this.meters = meters;
     this.#worker = worker;
     this.#ring = ring;
-    this.#onDefect = onDefect;
+    this.#onUnexpectedError = onUnexpectedError;
     this.#progress = progress;
     const { promise, resolve } = Promise.withResolvers<Error>();
     this.failed = promise;
@@ -104,7 +109,7 @@ export class WriterClient {
   }
 
   /** Submissions that are on their way. */
-  get underway(): number {
+  get inFlight(): number {
     return this.#ring.used;
   }
 
@@ -161,7 +166,7 @@ export class WriterClient {
         this.#progress = message.progress;
         return;
       case 'defect':
-        this.#onDefect(message.message);
+        this.#onUnexpectedError(message.message);
         return;
       case 'failed':
         this.#fail(message.message);
@@ -180,7 +185,7 @@ export class WriterClient {
     const byNumber = new Map(others);
     resolves.forEach((resolve, index) => {
       const number = this.#answered + index;
-      const verdict = this.#ring.verdict(number);
+      const verdict = this.#ring.acceptance(number);
       resolve(verdict ? accepted(verdict) : (byNumber.get(number) ?? refusal('storage_failed')));
     });
     this.#answered = through;
@@ -204,7 +209,7 @@ export class WriterClient {
   }
 }
 
-function accepted({ batchId: bytes, receivedAt, enqueued }: Verdict): IngestOutcome {
+function accepted({ batchId: bytes, receivedAt, enqueued }: Acceptance): IngestOutcome {
   const batchId = formatBatchId(bytes);
   const rawKey = rawKeyOf(batchId, receivedAt);
   return { accepted: true, batchId, rawKey, enqueued, rejected: 0, errors: [] };

@@ -5,7 +5,7 @@ import type { FromWriter, ToWriter, WriterSettings } from './messages.ts';
 import { thisMachine } from './platform.ts';
 import { RingConsumer } from './submission-ring.ts';
 import { meteredPlatform, writerMeters } from './writer-meters.ts';
-import { GroupCommits } from './group-commit.ts';
+import { GroupCommitter } from './group-commit.ts';
 import { Writer, type WriterEvents } from './writer.ts';
 
 const port = parentPort;
@@ -16,7 +16,7 @@ const send = (message: FromWriter) => port.postMessage(message);
 const { options, ring, meters } = workerData as WriterSettings;
 const writer = open();
 if (writer !== undefined) {
-  follow(writer, new RingConsumer(ring));
+  consume(writer, new RingConsumer(ring));
   const { tornBytes, dayZone } = writer;
   send({ kind: 'ready', progress: writer.progress(), tornBytes, dayZone });
 }
@@ -26,7 +26,7 @@ function open(): Writer | undefined {
     const events: WriterEvents = {
       onProgress: (progress) => send({ kind: 'progress', progress }),
       onFailure: (message) => send({ kind: 'failed', message }),
-      onDefect: (message) => send({ kind: 'defect', message }),
+      onUnexpectedError: (message) => send({ kind: 'defect', message }),
     };
     return Writer.open(options, events, meteredPlatform(thisMachine, writerMeters(meters)));
   } catch (error) {
@@ -46,15 +46,15 @@ function sendFailure(error: unknown): void {
 const waitMs = 1;
 
 /** Takes what comes through the ring, turn by turn, until it is told to close. */
-function follow(writer: Writer, ring: RingConsumer): void {
+function consume(writer: Writer, ring: RingConsumer): void {
   let isAwake = false;
-  const turns = new GroupCommits(writer, ring, {
-    onVerdicts: (through, others) =>
+  const turns = new GroupCommitter(writer, ring, {
+    onOutcomes: (through, others) =>
       send({ kind: 'verdicts', through, others, progress: writer.progress() }),
-    onDefect,
+    onUnexpectedError: unexpectedError,
   });
   const turn = async () => {
-    await turns.next();
+    await turns.commitNext();
     if (!turns.isSyncing) ring.wait(waitMs);
     goOn();
   };
@@ -71,7 +71,7 @@ function follow(writer: Writer, ring: RingConsumer): void {
 }
 
 /** An error that nobody foresaw must not take the other submissions with it. */
-function onDefect(error: unknown): IngestOutcome {
+function unexpectedError(error: unknown): IngestOutcome {
   const message = error instanceof Error ? (error.stack ?? error.message) : String(error);
   send({ kind: 'defect', message });
   const detail = 'The batch met an error of ours and was not stored. Please report it.';

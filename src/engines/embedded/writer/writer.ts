@@ -22,7 +22,7 @@ import type { SegmentedLog } from '../log/segmented-log.ts';
 import { SqliteCounterStore } from '../store/counter-store.ts';
 import { isSqliteBusy, isSqliteError } from '../store/sqlite-errors.ts';
 import { storeDayZone } from '../store/day-zone.ts';
-import type { Verdict } from './submission-ring.ts';
+import type { Acceptance } from './submission-ring.ts';
 import { openDatabase } from '../store/schema.ts';
 
 export interface WriterEvents {
@@ -30,7 +30,7 @@ export interface WriterEvents {
   /** The writer takes nothing more; the message says why and what to do. */
   readonly onFailure: (message: string) => void;
   /** Something is wrong and the writer goes on. */
-  readonly onDefect: (message: string) => void;
+  readonly onUnexpectedError: (message: string) => void;
 }
 
 const busyDelayMs = 100;
@@ -55,7 +55,7 @@ export class Writer {
   readonly #processor: LogProcessor;
   readonly #maintenance: Maintenance;
   #lastReceivedAt: number | undefined;
-  #isPumpDue = false;
+  #isCountingScheduled = false;
   /** Counting was due while more was held than was durable. */
   #isCountDue = false;
   #hasFailed = false;
@@ -63,7 +63,7 @@ export class Writer {
   /** @throws an Error whose message says what is wrong and what to do. */
   static open(options: EmbeddedOptions, events: WriterEvents, platform = thisMachine): Writer {
     const paths = dataPaths(options.dataDir);
-    const lock = platform.takeDirectory(paths);
+    const lock = platform.lockDirectory(paths);
     try {
       return new Writer(options, events, platform, lock);
     } catch (error) {
@@ -110,7 +110,7 @@ export class Writer {
       options,
       platform,
       onFailure: (error) => this.#fail(error),
-      onDefect: events.onDefect,
+      onUnexpectedError: events.onUnexpectedError,
     });
     this.#lastReceivedAt = log.lastReceivedAt;
     this.#reader = new LogReader(platform.fileSystem, paths.log);
@@ -121,9 +121,9 @@ export class Writer {
       dayZone,
       durableEnd: () => log.durableEnd,
       onCounted: (through, items) => {
-        this.#backlog.take(through, items);
+        this.#backlog.removeCounted(through, items);
         this.#intake.forgetKeys(through);
-        this.#noticeChanges();
+        this.#checkForChanges();
         this.#events.onProgress(this.progress());
       },
       now: platform.now,
@@ -132,11 +132,11 @@ export class Writer {
       {
         log,
         admission: {
-          admit: (batch) => this.#ask(() => this.#admission.admit(batch)),
-          take: (newcomers, end) => this.#admission.take(newcomers, end),
+          admit: (batch) => this.#queryStore(() => this.#admission.admit(batch)),
+          addPending: (newCounters, end) => this.#admission.addPending(newCounters, end),
         },
-        findKey: (caller, key) => this.#ask(() => this.#store.findKey(caller, key)),
-        placeOfReplayed: (batchId) => this.#ask(() => this.#store.findReplayed(batchId)),
+        findKey: (caller, key) => this.#queryStore(() => this.#store.findKey(caller, key)),
+        positionOfReplayed: (batchId) => this.#queryStore(() => this.#store.findReplayed(batchId)),
         recordAt: (position) => this.#recordAt(position),
         countedThrough: () => this.#store.position,
         onStaged: (end, accepted, at) => {
@@ -145,7 +145,7 @@ export class Writer {
         },
         onDurable: (delivery, accepted) => {
           this.#processor.offer(delivery, accepted);
-          this.#schedulePump(options.countDelayMs);
+          this.#scheduleCounting(options.countDelayMs);
         },
         onFailure: (error) => this.#fail(error),
         defer: queueMicrotask,
@@ -155,7 +155,7 @@ export class Writer {
       uncountedKeys,
       uncountedReplays,
     );
-    this.#schedulePump(0);
+    this.#scheduleCounting(0);
     this.#maintenance.run();
   }
 
@@ -191,7 +191,12 @@ export class Writer {
    * Stages the batch whose body, of the common shape, is `bytes` from `at` on: it is accepted as
    * soon as a commit has said so. Undefined where `ingest` has to look at it.
    */
-  takePlain(bytes: Uint8Array, at: number, length: number, caller: string): Verdict | undefined {
+  stagePlain(
+    bytes: Uint8Array,
+    at: number,
+    length: number,
+    caller: string,
+  ): Acceptance | undefined {
     const callerBytes = caller === '' ? 0 : Buffer.byteLength(caller);
     if (length > this.#options.bodyBytesMax || !this.#log.hasRoomFor(callerBytes + length)) {
       return undefined;
@@ -199,15 +204,15 @@ export class Writer {
     const enqueued = this.#processor.scan(bytes, at, at + length);
     if (enqueued === notPlain) return undefined;
     const asked = this.#processor.unadmitted();
-    const newcomers = asked.length === 0 ? asked : this.#admitAll(asked);
-    if (newcomers === undefined) return undefined;
+    const newCounters = asked.length === 0 ? asked : this.#admitAll(asked);
+    if (newCounters === undefined) return undefined;
     const staged = this.#intake.stagePlain(bytes.subarray(at, at + length), enqueued, caller);
     if (staged === undefined) return undefined;
     if (asked.length > 0) {
-      this.#admission.take(newcomers, staged.end);
+      this.#admission.addPending(newCounters, staged.end);
       this.#processor.rememberAdmitted(asked);
     }
-    this.#processor.takeScanned({ from: staged.previousEnd, to: staged.end }, enqueued);
+    this.#processor.addScanned({ from: staged.previousEnd, to: staged.end }, enqueued);
     return { batchId: staged.batchId, receivedAt: staged.receivedAt, enqueued };
   }
 
@@ -230,8 +235,8 @@ export class Writer {
   }
 
   #afterCommit(isDurable: boolean): boolean {
-    if (isDurable && this.isCountDue) this.#pump();
-    else if (isDurable) this.#schedulePump(this.#options.countDelayMs);
+    if (isDurable && this.isCountDue) this.#countNext();
+    else if (isDurable) this.#scheduleCounting(this.#options.countDelayMs);
     return isDurable;
   }
 
@@ -240,7 +245,7 @@ export class Writer {
    * @throws an Error whose message says what is wrong and what to do.
    */
   async close(): Promise<void> {
-    this.#maintenance.end();
+    this.#maintenance.stop();
     this.#intake.commit();
     const { elapsedMs, runLater } = this.#platform;
     const deadline = elapsedMs() + drainMs;
@@ -276,8 +281,8 @@ export class Writer {
   /** Those that are new, where all of them may be counted; undefined where that needs a closer look. */
   #admitAll(asked: readonly ScannedCounter[]): readonly ScannedCounter[] | undefined {
     try {
-      const newcomers = this.#admission.newcomers(asked);
-      return this.#admission.hasRoomFor(newcomers) ? newcomers : undefined;
+      const newCounters = this.#admission.newCounters(asked);
+      return this.#admission.hasRoomFor(newCounters) ? newCounters : undefined;
     } catch {
       // Whoever looks closer meets it again, and tells.
       return undefined;
@@ -300,9 +305,9 @@ export class Writer {
     }
   }
 
-  #noticeChanges(): void {
+  #checkForChanges(): void {
     try {
-      this.#admission.noticeChanges();
+      this.#admission.checkForChanges();
       this.#store.shrinkJournal();
     } catch (error) {
       // It is looked at again after what is counted next.
@@ -311,7 +316,7 @@ export class Writer {
   }
 
   /** Asks the database. @throws {Unavailable} where it does not answer. */
-  #ask<T>(question: () => T): T {
+  #queryStore<T>(question: () => T): T {
     try {
       return question();
     } catch (error) {
@@ -325,20 +330,20 @@ export class Writer {
     }
   }
 
-  #schedulePump(delayMs: number): void {
-    if (this.#isPumpDue || this.#hasFailed) return;
-    this.#isPumpDue = true;
+  #scheduleCounting(delayMs: number): void {
+    if (this.#isCountingScheduled || this.#hasFailed) return;
+    this.#isCountingScheduled = true;
     this.#platform.runLater(() => {
-      this.#isPumpDue = false;
-      this.#pump();
+      this.#isCountingScheduled = false;
+      this.#countNext();
     }, delayMs);
   }
 
   /** Counts a piece, and comes back for what is left. */
-  #pump(): void {
+  #countNext(): void {
     void this.#step().then((state) => {
-      if (state === 'behind') this.#schedulePump(0);
-      if (state === 'busy') this.#schedulePump(busyDelayMs);
+      if (state === 'behind') this.#scheduleCounting(0);
+      if (state === 'busy') this.#scheduleCounting(busyDelayMs);
     });
   }
 
@@ -357,7 +362,7 @@ export class Writer {
   #fail(error: unknown): void {
     if (this.#hasFailed) return;
     this.#hasFailed = true;
-    this.#maintenance.end();
+    this.#maintenance.stop();
     this.#events.onFailure(describeFailure(error, dataPaths(this.#options.dataDir)));
   }
 }
