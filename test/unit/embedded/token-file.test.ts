@@ -93,7 +93,7 @@ describe('the file of the tokens', () => {
     const paths = dataPaths(temporaryDirectory());
     writeFileSync(paths.tokens, text);
     expect(() => readTokenFile(paths)).toThrow(why);
-    expect(() => readTokenFile(paths)).toThrow(/Mend it, or move it away/);
+    expect(() => readTokenFile(paths)).toThrow(/Repair it, or move it away/);
     expect(() => readTokenFile(paths)).not.toThrow('dpl_secret');
     // Nor is it written over.
     expect(() => add(paths, 'a')).toThrow(why);
@@ -184,14 +184,14 @@ describe('one who watches the file', () => {
     writeFileSync(paths.tokens, sound.subarray(0, 20));
     wait();
     wait();
-    expect(problems).toEqual([expect.stringMatching(/is not JSON.*stay in force/)]);
+    expect(problems).toEqual([expect.stringMatching(/is not JSON.*stay valid/)]);
     writeFileSync(paths.tokens, sound);
     wait();
     renameSync(paths.tokens, `${paths.tokens}.away`);
     wait();
     wait();
     expect(problems).toHaveLength(2);
-    expect(problems[1]).toMatch(/is gone.*stay in force/);
+    expect(problems[1]).toMatch(/is missing.*stay valid/);
     expect(seen).toEqual([undefined, ['a'], ['a']]);
   });
 

@@ -1,8 +1,8 @@
 interface Entrant {
   readonly id: number;
-  /** There is a place; `leave` gives it back. */
+  /** Called when the entrant may run; it then ends with `leave`. */
   readonly start: () => void;
-  /** There is none, and will be none soon. */
+  /** Called if the queue is full, or the wait was too long. */
   readonly refuse: () => void;
 }
 
@@ -12,7 +12,7 @@ interface AdmissionQueueOptions {
   readonly waitMsMax: number;
 }
 
-/** A bounded number of places, and a bounded queue before them, in the order of coming. */
+/** Limits how many entrants run at a time; a bounded number of others wait, first in, first out. */
 export class AdmissionQueue {
   readonly #options: AdmissionQueueOptions;
   readonly #running = new Set<number>();
@@ -22,7 +22,7 @@ export class AdmissionQueue {
     this.#options = options;
   }
 
-  /** Whether one more would have a place, or wait for one. */
+  /** Whether one more entrant could run or wait. */
   get hasRoom(): boolean {
     const { runningMax, waitingMax } = this.#options;
     return this.#running.size < runningMax || this.#waiting.length < waitingMax;
@@ -38,7 +38,7 @@ export class AdmissionQueue {
     } else applicant.refuse();
   }
 
-  /** Of whoever has a place, or waits for one. */
+  /** Removes an entrant that runs or waits, and starts the next. */
   leave(id: number): void {
     this.#dequeue(id);
     if (!this.#running.delete(id)) return;
@@ -49,7 +49,7 @@ export class AdmissionQueue {
     next.applicant.start();
   }
 
-  /** All that wait are told that there is no place. */
+  /** Refuses all waiting entrants. */
   refuseWaiting(): void {
     for (const { applicant } of [...this.#waiting]) this.#refuse(applicant.id);
   }

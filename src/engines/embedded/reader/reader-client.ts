@@ -20,12 +20,12 @@ import { workerUrl } from '../worker-url.ts';
 
 type AnswerMessage = Exclude<FromReader, { kind: 'ready' | 'broken' | 'busy' | 'failed' }>;
 
-/** A question that is not answered to its end. */
+/** Handles the messages that answer one question. */
 interface AnswerHandler {
-  /** Takes a message; says whether it was the last one. */
+  /** Handles a message; returns whether it was the last one. */
   readonly receive: (message: AnswerMessage) => boolean;
   readonly fail: (reason: Error) => void;
-  /** Whether its answer is under way. */
+  /** Whether the consumer is receiving a streamed answer. */
   readonly isStreaming: () => boolean;
 }
 
@@ -35,12 +35,18 @@ interface PendingQuestion extends AnswerHandler {
 
 const notStreaming = () => false;
 
-/** Of those that look at many days, and of the others: these are not refused on account of those. */
+/** Limit for queries of many days, and separately for all others, which those must not crowd out. */
 const pendingMax = 256;
 
-/** The reader's thread, seen from the main thread: queries do not hold up requests. */
+/**
+ * The main thread's side of a reader thread. This folder's files work together so: the client sends
+ * questions to `reader-worker`, which answers receipts (`receipts`) and sizes (`stats-reader`) at once.
+ * `StatsResponder` answers queries of the counters: queries share the thread by `RoundRobin`, small
+ * answers are sent whole, large ones are streamed as fast as their consumers read (`AnswerPieces`),
+ * and `AdmissionQueue` limits how many are streamed at a time.
+ */
 export class ReaderClient {
-  /** Resolves, with why and what to do, if nothing can be read any more; never rejects. */
+  /** Resolves if the reader fails, with the reason and what to do; never rejects. */
   readonly failed: Promise<Error>;
   readonly #reportFailure: (error: Error) => void;
   readonly #worker: Worker;
@@ -71,8 +77,8 @@ export class ReaderClient {
   }
 
   /**
-   * @param signal aborted by whoever does not want the answer any more
-   * @throws {Unavailable} when too many questions wait, the reader is gone, or nobody wants the answer.
+   * @param signal cancels the question
+   * @throws {Unavailable} if too many questions wait, the reader has ended, or `signal` is aborted.
    */
   async stats(
     request: StatsRequest,
@@ -91,7 +97,7 @@ export class ReaderClient {
               return true;
             case 'stream':
               pieces = new AnswerPieces({
-                consumed: (size) => this.#send({ kind: 'taken', id, size }),
+                consumed: (size) => this.#send({ kind: 'consumed', id, size }),
                 cancel: () => this.#cancel(id),
               });
               settle({ kind: 'stream', version: message.version, pieces });
@@ -113,12 +119,12 @@ export class ReaderClient {
     });
   }
 
-  /** Hands rows over until there are no more, or no more are wanted. @throws as `stats` does. */
+  /** Passes rows to `take` until it returns false or there are no more. @throws as `stats` does. */
   async rows(query: CounterQuery, take: TakeRows, signal?: AbortSignal): Promise<boolean> {
     return await this.#ask<boolean>({ kind: 'rows', query }, signal, (id, settle) => ({
       receive: (message) => {
         if (message.kind === 'rows' && take(message.rows)) {
-          this.#send({ kind: 'taken', id, size: message.size });
+          this.#send({ kind: 'consumed', id, size: message.size });
           return false;
         }
         if (message.kind === 'rows') this.#cancel(id);
@@ -156,7 +162,7 @@ export class ReaderClient {
   }
 
   async close(): Promise<void> {
-    // Who takes an answer piece by piece may take all day.
+    // A slow consumer of a streamed answer must not delay the stop.
     for (const [id, { isStreaming }] of [...this.#pending]) {
       if (!isStreaming()) continue;
       this.#send({ kind: 'cancel', id });
@@ -241,12 +247,12 @@ export class ReaderClient {
 }
 
 function cancelled(): Unavailable {
-  return new Unavailable('stopping', 'Nobody waits for the answer any more.');
+  return new Unavailable('stopping', 'The request was cancelled.');
 }
 
 function tooMany(): Unavailable {
   return new Unavailable(
     'overloaded',
-    'As many queries are answered as may be at once, or they hold up what is counted. Ask again after a moment, for less if you can.',
+    'Too many queries are being answered, or they delay counting. Send the request again after a moment, for fewer days or rows if possible.',
   );
 }

@@ -25,7 +25,7 @@ const tail = new UncountedReplays(log, () => stats.countedThrough());
 const receipts = new LogReceipts(
   {
     recordAt: (position) => log.recordAt(position),
-    // The row first: what is counted between the two is in it, or was in the tail.
+    // The database again at last: the batch may have been counted between the first two lookups.
     positionOfReplayed: (batchId) =>
       stats.positionOfReplayed(batchId) ?? tail.find(batchId) ?? stats.positionOfReplayed(batchId),
   },
@@ -35,7 +35,7 @@ const receipts = new LogReceipts(
 
 const send = (message: FromReader, transfer: ArrayBuffer[] = []) =>
   port.postMessage(message, transfer);
-const feeds = new StatsResponder({
+const responder = new StatsResponder({
   connect: () => openDatabaseReadOnly(paths.database),
   dataVersion: () => stats.dataVersion(),
   isJournalTooLarge: () => journalBytes(paths.database) > journalBytesMax,
@@ -45,14 +45,14 @@ const feeds = new StatsResponder({
 
 port.on('message', (request: ToReader) => {
   switch (request.kind) {
-    case 'taken':
-      feeds.consumed(request.id, request.size);
+    case 'consumed':
+      responder.consumed(request.id, request.size);
       return;
     case 'cancel':
-      feeds.cancel(request.id);
+      responder.cancel(request.id);
       return;
     case 'close':
-      feeds.close();
+      responder.close();
       stats.close();
       log.close();
       port.close();
@@ -71,10 +71,10 @@ async function answer(request: ReaderRequest & { readonly id: number }): Promise
   try {
     switch (request.kind) {
       case 'stats':
-        feeds.stats(id, request.request, request.known);
+        responder.stats(id, request.request, request.known);
         return;
       case 'rows':
-        feeds.rows(id, request.query);
+        responder.rows(id, request.query);
         return;
       case 'sizes':
         send({ kind: 'sizes', id, sizes: stats.sizes() });

@@ -3,8 +3,8 @@ import { frameLength, type LogPosition } from '../log/frame.ts';
 import { findRecord, rawKeyOfRecord, type RecordLookup } from '../log/record-identity.ts';
 
 /**
- * Receipts cost no row: the batch id, or the row by which a batch from elsewhere is known, leads to
- * the record, and the position tells if it is counted.
+ * Receipts need no storage of their own: the batch id (or, for a replayed batch, its row) leads to the
+ * record, whose position tells whether it is counted.
  */
 export class LogReceipts implements Receipts {
   readonly #find: RecordLookup;

@@ -1,9 +1,9 @@
-/** So many questions of a lane are begun and not ended; the others wait. */
+/** Maximum number of active queries of a lane; others wait. */
 const activeMax = 4;
-/** A turn may take so long; a question that needs no more is answered in one. */
+/** Time slice of a query, in milliseconds. */
 const turnMs = 5;
 
-/** What is read a piece at a time by `next`; `return` lets go what it holds. */
+/** A query whose `next` does one step; `return` releases its resources. */
 export type Reading = Iterator<void>;
 
 interface Question {
@@ -13,8 +13,8 @@ interface Question {
 }
 
 /**
- * Lets questions take turns on one thread, so that none waits for another to end: within a lane up to
- * four side by side, in the order in which they came; and no lane waits for another.
+ * Runs queries on one thread in time slices, so that short ones need not wait for long ones: up to
+ * four of a lane at a time, in the order of arrival. Lanes do not wait for each other.
  */
 export class RoundRobin {
   readonly #active: Question[] = [];
@@ -26,7 +26,7 @@ export class RoundRobin {
     this.#activate(lane);
   }
 
-  /** Nobody wants it any more. */
+  /** Cancels a query. */
   remove(id: number): void {
     for (const questions of [this.#active, this.#waiting]) {
       const at = questions.findIndex((question) => question.id === id);
@@ -50,7 +50,7 @@ export class RoundRobin {
     if (this.#active.length > 0) this.#next ??= setImmediate(() => this.#runNext());
   }
 
-  /** Between two turns other messages are looked at. */
+  /** Runs one time slice. Messages are handled between slices. */
   #runNext(): void {
     this.#next = undefined;
     const question = this.#active.shift();

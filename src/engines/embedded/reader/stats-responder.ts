@@ -17,29 +17,29 @@ import type { FromReader } from '../writer/messages.ts';
 import { AdmissionQueue } from './admission-queue.ts';
 import { RoundRobin } from './round-robin.ts';
 
-/** A larger answer is not gathered, but sent piece by piece. */
+/** Answers above this size are streamed. */
 const wholeBytesMax = 2 * 1024 * 1024;
-/** Where it would find no place then, less is read in vain. */
+/** The same while no further answer can be streamed, so that less is read in vain. */
 const wholeBytesMaxOfBusy = 256 * 1024;
-/** So much of an answer may be under way, and not taken yet. */
+/** Maximum bytes of an answer that are sent and not consumed. */
 const windowBytes = 1024 * 1024;
 /**
- * So many answers that are taken piece by piece are under way at once: each holds a connection, and a
- * state of the counters. Text goes to clients, as slowly as they read, and waits with its beginning in memory;
- * rows go to this process, which takes them at once, and nothing of them is read before. What is whole
- * needs no place.
+ * Limits of streamed answers, each of which holds a connection and a state of the counters. Text goes
+ * to clients, as slowly as they read, and waits with its beginning in memory. Rows go to this process,
+ * which consumes them at once, and none are read before the answer starts: they have limits of their
+ * own, so that slow clients cannot block them. Whole answers are not limited.
  */
 const admissionLimits = {
   text: { runningMax: 8, waitingMax: 16, waitMsMax: 10_000 },
   rows: { runningMax: 16, waitingMax: 256, waitMsMax: 10_000 },
 } as const;
-/** So often it is looked whether they hold up too much. */
+/** Interval of the journal check. */
 const journalCheckMs = 1_000;
-/** Connections that are kept for the next question. */
+/** Maximum number of idle connections kept for later queries. */
 const idleConnectionsMax = 2;
-/** Of so many requests it is known which version of the answer belongs to which state. */
+/** Maximum number of requests whose versions are cached. */
 const rememberedVersionsMax = 64;
-/** A row on its way to another thread is about as large. */
+/** Approximate size of a row in a message to another thread. */
 const rowBytes = 200;
 
 type Content =
@@ -50,25 +50,25 @@ interface OpenAnswer {
   readonly kind: keyof typeof admissionLimits;
   readonly database: DatabaseSync;
   readonly contents: Generator<Content>;
-  /** Sent and not taken. */
+  /** Sent and not consumed. */
   bytes: number;
   isScheduled: boolean;
 }
 
 interface StatsResponderOptions {
   readonly connect: () => DatabaseSync;
-  /** Another number whenever the counters may have changed. */
+  /** A number that changes whenever the counters may have changed. */
   readonly dataVersion: () => number;
-  /** Whether more waits to go into the database than may, since states are held. */
+  /** Whether the journal has grown too large, since answers hold earlier states. */
   readonly isJournalTooLarge: () => boolean;
   readonly send: (message: FromReader, transfer?: ArrayBuffer[]) => void;
   readonly onError: (id: number, error: unknown) => void;
 }
 
 /**
- * Answers what is asked of the counters, side by side: small answers whole, large ones in pieces, each
- * as fast as it is taken. Each reads one state of the counters, on a connection of its own: what a slow
- * one holds on to, others do not see.
+ * Answers queries of the counters concurrently: small answers whole, large ones streamed, each as fast
+ * as it is consumed. Each has a connection of its own and reads one state of the counters, so that a
+ * slow answer does not affect others.
  */
 export class StatsResponder {
   readonly #options: StatsResponderOptions;
@@ -77,20 +77,20 @@ export class StatsResponder {
     text: new AdmissionQueue(admissionLimits.text),
     rows: new AdmissionQueue(admissionLimits.rows),
   };
-  /** Those that wait for a place, or have one. */
+  /** Answers that are streamed or wait to be. */
   readonly #openAnswers = new Map<number, OpenAnswer>();
   readonly #idleConnections: DatabaseSync[] = [];
   #journalCheck: NodeJS.Timeout | undefined;
-  /** By request; the least recently used is the first. */
+  /** Versions by request; the least recently used is first. */
   readonly #remembered = new Map<string, { readonly state: number; readonly version: string }>();
-  /** States are numbered by each process anew. */
+  /** Part of versions, since each process numbers states anew. */
   readonly #process = randomUUID();
 
   constructor(options: StatsResponderOptions) {
     this.#options = options;
   }
 
-  /** Sends the text of an answer. @throws where the counters cannot be read. */
+  /** Answers with text. @throws if the counters cannot be read. */
   stats(id: number, request: StatsRequest, known: KnownVersions): void {
     const version = this.#recall(JSON.stringify(request), this.#options.dataVersion());
     if (version !== undefined && isKnown(known, version)) {
@@ -101,7 +101,7 @@ export class StatsResponder {
     this.#roundRobin.add(id, lane, this.#text(id, request, known));
   }
 
-  /** Sends counters as they are. */
+  /** Answers with rows. */
   rows(id: number, query: CounterQuery): void {
     this.#admission.rows.enter({
       id,
@@ -121,13 +121,13 @@ export class StatsResponder {
     });
   }
 
-  /** In turns with others: the answer, or its beginning. */
+  /** Reads the answer, or its beginning, in time slices, and sends it. */
   *#text(id: number, request: StatsRequest, known: KnownVersions): Generator<undefined> {
     const { send, dataVersion, onError } = this.#options;
     let feed: OpenAnswer | undefined;
     try {
       const key = JSON.stringify(request);
-      // Before the rows: what is counted in between makes the state another one.
+      // Before the rows: if something is counted in between, the state's number differs below.
       const state = dataVersion();
       feed = this.#open(id, 'text', (database) => textOf(database, request));
       const gathered = yield* this.#gather(feed);
@@ -137,7 +137,7 @@ export class StatsResponder {
         send({ id, ...answer }, answer.kind === 'whole' ? [answer.bytes.buffer] : []);
         return;
       }
-      // With the first row the state is fixed. Two answers of different rows must not have one version.
+      // Reading the first row fixed the state. Answers of different states must not share a version.
       const isOfState = gathered.stateThen === state;
       const version = isOfState ? `${this.#process}.${state}.${layoutOf(request)}` : undefined;
       if (version !== undefined) this.#remember(key, state, version);
@@ -155,7 +155,7 @@ export class StatsResponder {
     }
   }
 
-  /** As soon as there is a place for it. */
+  /** Streams an answer as soon as the limits allow it. */
   #stream(feed: OpenAnswer, version: string | undefined, bytes: Uint8Array<ArrayBuffer>): void {
     const { id } = feed;
     if (this.#options.isJournalTooLarge()) {
@@ -174,7 +174,7 @@ export class StatsResponder {
     });
   }
 
-  /** What was sent has been taken, or some of it: more can come. */
+  /** The client has consumed this many bytes, so that more can be sent. */
   consumed(id: number, bytes: number): void {
     const feed = this.#openAnswers.get(id);
     if (feed === undefined) return;
@@ -182,7 +182,7 @@ export class StatsResponder {
     this.#schedule(feed);
   }
 
-  /** Nobody wants the answer, or the rest of it. */
+  /** The client does not need the answer, or the rest of it. */
   cancel(id: number): void {
     this.#roundRobin.remove(id);
     const feed = this.#openAnswers.get(id);
@@ -209,7 +209,7 @@ export class StatsResponder {
 
   #track(feed: OpenAnswer): void {
     this.#openAnswers.set(feed.id, feed);
-    // Who reads slowly must not make the journal grow for ever.
+    // A slow consumer must not make the journal grow without limit.
     this.#journalCheck ??= setInterval(() => {
       if (!this.#options.isJournalTooLarge()) return;
       this.#admission.text.refuseWaiting();
@@ -222,7 +222,7 @@ export class StatsResponder {
     this.#options.send({ kind: 'busy', id: feed.id });
   }
 
-  /** The beginning of an answer, if not all of it. */
+  /** Collects an answer, or its beginning if it is large. */
   *#gather(feed: OpenAnswer) {
     const pieces: Uint8Array[] = [];
     let stateThen: number | undefined;
@@ -240,7 +240,7 @@ export class StatsResponder {
     return { isWhole: false, bytes: joined(pieces), stateThen };
   }
 
-  /** One piece at a time: other questions come in between. */
+  /** Sends one piece per iteration of the event loop, so that other queries run in between. */
   #schedule(feed: OpenAnswer): void {
     if (feed.isScheduled || feed.bytes >= windowBytes) return;
     feed.isScheduled = true;
@@ -265,7 +265,7 @@ export class StatsResponder {
   #send(feed: OpenAnswer, content: Content): void {
     const { id } = feed;
     if ('bytes' in content && content.bytes.length === 0) {
-      // Nothing was found among so many rows.
+      // None of the rows read in this step matched.
     } else if ('bytes' in content) {
       feed.bytes += content.bytes.length;
       this.#options.send({ kind: 'piece', id, ...content }, [content.bytes.buffer]);
@@ -277,7 +277,7 @@ export class StatsResponder {
     this.#schedule(feed);
   }
 
-  /** Of one that has a place, or waits for one. */
+  /** Ends an answer that is streamed or waits to be. */
   #finish(feed: OpenAnswer): void {
     this.#openAnswers.delete(feed.id);
     if (this.#openAnswers.size === 0) {
@@ -288,7 +288,7 @@ export class StatsResponder {
     this.#admission[feed.kind].leave(feed.id);
   }
 
-  /** Lets the state of the counters go that the answer was read from. */
+  /** Ends the read transaction and reuses or closes the connection. */
   #release(feed: OpenAnswer): void {
     feed.contents.return(undefined);
     if (this.#idleConnections.length < idleConnectionsMax)
@@ -310,7 +310,7 @@ export class StatsResponder {
   }
 }
 
-/** What else the text depends on than the rows. */
+/** What the text depends on apart from the rows. */
 function layoutOf({ format, hasMark = false }: StatsRequest): string {
   return hasMark ? `${format}-bom` : format;
 }

@@ -13,15 +13,15 @@ To let clients in without tokens, stop the server and remove this file and token
 `;
 
 /**
- * Notes in the log's directory that tokens were made, durably. A copy of the log, the documented
- * backup, brings the note along; without it, a restore that lacks tokens.json would be open to all.
- * The note stays when the last token is revoked.
+ * Durably creates a marker file in the log's directory that says that tokens were created. A copy of
+ * the log includes it: otherwise a restored directory without tokens.json would be open to everyone.
+ * The marker stays when the last token is revoked.
  * @throws {DataDirectoryUnusable}
  */
 export function requireTokens(paths: DataPaths): void {
   try {
     if (!areTokensRequired(paths)) writeMarker(paths);
-    // Even where the file was there: a killed process may have left it without this sync.
+    // Even if the file exists: a killed process may not have synced the directory.
     nodeFileSystem.syncDirectory(paths.log);
   } catch (error) {
     throw directoryUnusable(paths.root, error);
@@ -29,9 +29,9 @@ export function requireTokens(paths: DataPaths): void {
 }
 
 /**
- * Whether tokens were ever made for the data directory. The name counts, not the content, which
- * a power failure may take.
- * @throws the file system's error where that cannot be looked up.
+ * Whether tokens were ever created for the data directory: whether the marker exists. Its content does
+ * not matter, since a power failure may take it.
+ * @throws the file system's error if that is unknown.
  */
 export function areTokensRequired({ tokensRequired }: DataPaths): boolean {
   return statSync(tokensRequired, { throwIfNoEntry: false }) !== undefined;

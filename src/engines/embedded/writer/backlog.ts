@@ -1,35 +1,35 @@
 import type { LogPosition } from '../log/frame.ts';
 
-/** So many places are remembered; beyond, two become one that is as old as the older of them. */
+/** Maximum number of spans; above it, pairs are merged into spans as old as their older part. */
 const spansMax = 4_096;
 
-/** Some records in a row. */
+/** Consecutive records. */
 interface Span {
   end: LogPosition;
-  /** Not after any of them was staged, nor any behind them; milliseconds since 1970. */
+  /** No record of this or a later span was staged before this; milliseconds since 1970. */
   since: number;
 }
 
-/** What is stored and not counted yet: how much, and since when. */
+/** What is stored but not counted yet: the number of items, and since when. */
 export class Backlog {
   #items = 0;
   /** In the order of the log. */
   #spans: Span[] = [];
-  /** So many moments make a place; the last has so many. */
+  /** How many distinct times a span covers, and how many the last one covers so far. */
   #momentsPerSpan = 1;
   #momentsInLastSpan = 0;
 
-  /** Items that are stored, or about to be, and not counted. */
+  /** Items that are staged or stored, but not counted. */
   get items(): number {
     return this.#items;
   }
 
-  /** Whatever was acknowledged before this moment is counted; undefined where nothing waits. */
+  /** Everything acknowledged before this is counted; undefined if the backlog is empty. */
   get since(): number | undefined {
     return this.#spans[0]?.since;
   }
 
-  /** Takes note of a record, in the order of the log. */
+  /** Adds a record; to be called in the order of the log. */
   add(end: LogPosition, items: number, at: number): void {
     this.#items += items;
     const last = this.#spans.at(-1);
@@ -48,7 +48,7 @@ export class Backlog {
     if (this.#spans.length > spansMax) this.#mergePairs();
   }
 
-  /** What ends at or before a position is counted now, and so many items with it. */
+  /** Removes the records that end at or before a position, and their items. */
   removeCounted(countedThrough: LogPosition, items: number): void {
     this.#items -= items;
     const first = this.#spans.findIndex(({ end }) => end > countedThrough);
@@ -56,7 +56,7 @@ export class Backlog {
     if (first === -1) this.#momentsPerSpan = 1;
   }
 
-  /** A clock that was put back: what is stored before is not older than what comes now. */
+  /** After the clock was set back: earlier records must not have later times. */
   #lowerTimesTo(at: number): void {
     for (let index = this.#spans.length - 1; index >= 0; index--) {
       const place = this.#spans[index];

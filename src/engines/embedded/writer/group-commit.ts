@@ -4,40 +4,40 @@ import type { OtherOutcomes, RingConsumer } from './submission-ring.ts';
 import type { Writer } from './writer.ts';
 
 /**
- * One turn covers so many bytes, so that clients are answered and send on while the next are
- * read;
+ * Maximum bytes of a commit, so that its clients are answered, and send more, while the next
+ * submissions are read.
  */
 const groupBytesMax = 512 * 1024;
-/** and so many items: what is parsed of them is held until the sync. */
+/** Maximum items of a commit, since parsed items stay in memory until the sync. */
 const groupItemsMax = 20_000;
-/** To scan so much takes about as long as a sync: it is worth to do both at once. */
+/** Scanning this many bytes takes about as long as a sync, so doing both at once pays off. */
 const overlapBytes = 64 * 1024;
 
 interface GroupCommitEvents {
-  /** The verdicts on the submissions below `through` stand in the ring, or among the others. */
+  /** The outcomes of the submissions below `through` are in the ring, or in `others`. */
   readonly onOutcomes: (through: number, others: OtherOutcomes) => void;
-  /** What is told to one who met an error that nobody foresaw. */
+  /** Reports an unexpected error and returns the outcome of its submission. */
   readonly onUnexpectedError: (error: unknown) => IngestOutcome;
 }
 
-/** The submissions from `first` on, of which one sync covers those below `through`. */
+/** The submissions from `first` up to, not including, `through`, which one sync covers. */
 interface CommitGroup {
   readonly first: number;
   readonly through: number;
   readonly bytes: number;
-  /** Those that need more than the scanner. */
+  /** Those that the fast path cannot handle. */
   readonly others: readonly number[];
 }
 
-/** The part of `Writer` that is used here. */
+/** The part of `Writer` that group commits use. */
 export type GroupCommitWriter = Pick<
   Writer,
   'stagePlain' | 'ingest' | 'commit' | 'startCommit' | 'isCountDue'
 >;
 
 /**
- * Takes submissions from the ring in turns, as many at once as one sync is to cover. While a sync
- * is under way the next turn is read, if there is enough of it.
+ * Takes submissions from the ring and commits them in groups, each with one sync. During a sync it
+ * already reads the next group, if enough submissions wait.
  */
 export class GroupCommitter {
   readonly #writer: GroupCommitWriter;
@@ -51,24 +51,24 @@ export class GroupCommitter {
     this.#events = events;
   }
 
-  /** Whether a sync is under way. */
+  /** Whether a background sync is running. */
   get isSyncing(): boolean {
     return this.#sync !== undefined;
   }
 
-  /** Resolves when no sync is under way. */
+  /** Resolves when no background sync is running. */
   async settled(): Promise<void> {
     await this.#sync;
   }
 
   async commitNext(): Promise<void> {
-    const turn = this.#stagePlain();
+    const group = this.#stagePlain();
     await this.#sync;
-    const { others } = turn;
-    if (others.length === 0 && this.#isMoreWaiting(turn)) {
+    const { others } = group;
+    if (others.length === 0 && this.#isMoreWaiting(group)) {
       this.#sync = this.#writer.startCommit().then((isDurable) => {
         this.#sync = undefined;
-        this.#reportOutcomes(turn, isDurable, []);
+        this.#reportOutcomes(group, isDurable, []);
       });
       return;
     }
@@ -78,13 +78,15 @@ export class GroupCommitter {
       ),
     );
     const isDurable = this.#writer.commit();
-    const told = others.map((number, index) => [number, outcomes[index] ?? notStored] as const);
-    this.#reportOutcomes(turn, isDurable, told);
+    const ownOutcomes = others.map(
+      (number, index) => [number, outcomes[index] ?? notStored] as const,
+    );
+    this.#reportOutcomes(group, isDurable, ownOutcomes);
   }
 
   /**
-   * Stages the submissions that need no more than the scanner. Those that do come after them in
-   * the log, whatever their order in the ring: the counters can so take each kind at one go.
+   * Stages the submissions that the fast path can handle. The others follow them in the log, whatever
+   * their order in the ring, so that each kind is counted in one go.
    */
   #stagePlain(): CommitGroup {
     const ring = this.#ring;
@@ -121,7 +123,7 @@ export class GroupCommitter {
     return waitingBytes >= overlapBytes && !this.#writer.isCountDue;
   }
 
-  /** What was not made durable is told so, but for those who know more. */
+  /** Reports the outcomes. If the sync failed, those without an outcome of their own were not stored. */
   #reportOutcomes(
     { first, through }: CommitGroup,
     isDurable: boolean,
@@ -132,13 +134,13 @@ export class GroupCommitter {
       return;
     }
     const known = new Set(others.map(([number]) => number));
-    const told = [...others];
+    const outcomes = [...others];
     for (let number = first; number < through; number++) {
       if (known.has(number)) continue;
       this.#ring.writeOther(number);
-      told.push([number, notStored]);
+      outcomes.push([number, notStored]);
     }
-    this.#events.onOutcomes(through, told);
+    this.#events.onOutcomes(through, outcomes);
   }
 }
 

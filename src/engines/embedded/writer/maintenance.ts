@@ -10,12 +10,12 @@ import type { SqliteCounterStore } from '../store/counter-store.ts';
 import { isSqliteBusy } from '../store/sqlite-errors.ts';
 
 const intervalMs = 60_000;
-/** How exactly it is known how old places of the log are: expiry comes so much later at most. */
+/** Interval of the log's age entries, in milliseconds; expiry is late by at most that. */
 const ageNoteMs = 3_600_000;
-/** While more is to be cleared away than is done in one step. */
+/** Delay between steps while there is more to do. */
 const continueMs = 50;
 const keysPerStep = 1_000;
-/** Read in one step of counting what is to be removed: some ten milliseconds' worth. */
+/** Bytes of records counted per step before their removal: some ten milliseconds of work. */
 const removalBytesPerStep = 1024 * 1024;
 
 interface MaintenanceOptions {
@@ -27,7 +27,7 @@ interface MaintenanceOptions {
   readonly onUnexpectedError: (message: string) => void;
 }
 
-/** Clears away what is old: keys, and raw bodies where they are not kept for good. */
+/** Expires idempotency keys, and removes old segments if retention (--keep-raw) is set. */
 export class Maintenance {
   readonly #store: SqliteCounterStore;
   readonly #log: SegmentedLog;
@@ -37,7 +37,7 @@ export class Maintenance {
   readonly #onUnexpectedError: (message: string) => void;
   #cancel: () => void = () => undefined;
   #hasStopped = false;
-  /** What is damaged can not be told apart from what nobody can explain: it is not removed. */
+  /** False once damage was found: removing damaged segments would make the counters unexplainable. */
   #isRemoving = true;
   #removedRecords: RecordCounter | undefined;
 
@@ -50,7 +50,7 @@ export class Maintenance {
     this.#onUnexpectedError = onUnexpectedError;
   }
 
-  /** Now, and from then on until `end`. */
+  /** Runs one step now, and further ones until `stop`. */
   run(): void {
     if (this.#hasStopped) return;
     const delayMs = this.#maintain() ? continueMs : intervalMs;
@@ -62,14 +62,14 @@ export class Maintenance {
     this.#cancel();
   }
 
-  /** Says whether there is more to do. */
+  /** Returns whether there is more to do. */
   #maintain(): boolean {
     const { keepKeysMs, keepRawMs } = this.#options;
     const { age } = this.#store;
     try {
       this.#store.refreshDeadLetterCount();
       this.#store.shrinkJournal();
-      // What is counted stays in the log: a place behind it may be written again, by a later batch.
+      // Only counted positions are final: recovery may cut off later ones, and other records take them.
       age.note(this.#store.position, Math.min(ageNoteMs, keepRawMs ?? ageNoteMs));
       const expired = this.#store.expireKeys(age.positionAtAge(keepKeysMs), keysPerStep);
       if (expired === keysPerStep) return true;
@@ -82,11 +82,11 @@ export class Maintenance {
   }
 
   /**
-   * Removes the segments before a position, once what they counted is noted apart: an audit must
-   * be able to tell it from what nobody can explain. Says whether there is more to do.
+   * Removes the segments before a position, after their increments are in `removed_counters`, so that
+   * an audit can still explain the counters. Returns whether there is more to do.
    */
   #removeOldSegments(old: LogPosition): boolean {
-    // What a power failure may take from the database must stay in the log.
+    // Commits that a power failure may undo must stay in the log.
     const durable = this.#store.checkpoint();
     if (durable === undefined) return false;
     const through = Math.min(durable, this.#log.removableThrough(old));
@@ -97,7 +97,7 @@ export class Maintenance {
       } catch (error) {
         if (!(error instanceof LogDamaged || error instanceof RemovalNotRecorded)) throw error;
         this.#isRemoving = false;
-        this.#onUnexpectedError(`${error.message} Old segments are kept until that is mended.`);
+        this.#onUnexpectedError(`${error.message} Old segments are kept until that is repaired.`);
         return false;
       }
     }
@@ -112,7 +112,7 @@ export class Maintenance {
     const directory = dataPaths(this.#options.dataDir).log;
     const place = logLocation(fileSystem, directory, this.#log);
     for (const found of scanLog({ ...place, from, through })) {
-      // What was never counted is among the dead letters, and stays there.
+      // Dead letters were never counted, and stay dead letters.
       if (found.damage === undefined) {
         if (!this.#store.isDeadLetter(found.record.position)) counter.count(found.record);
       } else if (!this.#store.isDeadLetter(found.damage.from)) {

@@ -11,7 +11,7 @@ import type { KeyedBatch, ReplayedRecord, SqliteCounterStore } from '../store/co
 interface OpenLogOptions {
   readonly options: EmbeddedOptions;
   readonly platform: Platform;
-  /** Of the log that is there. */
+  /** Of the existing log, if there is one. */
   readonly identity: LogIdentity | undefined;
   /** The day rule of the log. */
   readonly dayZone: string;
@@ -21,16 +21,16 @@ interface OpenLogOptions {
 }
 
 /**
- * The log to which the store's counters belong. What it holds beyond them is made known to the
- * admission and the backlog.
- * @throws an Error for a log to which they do not belong, and what `SegmentedLog.open` throws.
+ * Opens the log and checks that the store's counters belong to it. Adds its uncounted records to the
+ * admission and the backlog, and returns their keys and replayed ids.
+ * @throws if the counters belong to another log, and what `SegmentedLog.open` throws.
  */
 export function openLog(parts: OpenLogOptions) {
   const { options, identity, dayZone, store, admission, backlog } = parts;
   const { fileSystem, now } = parts.platform;
   const directory = dataPaths(options.dataDir).log;
   const known = store.logId();
-  // Before the log is opened, too: of another log, the counters' position says nothing.
+  // Check before opening, too: recovery relies on the counters' position.
   if (known !== undefined && identity?.logId.equals(known) === false) throw ofAnotherLog();
   const uncountedKeys: (KeyedBatch & { end: number })[] = [];
   const uncountedReplays: (ReplayedRecord & { end: number })[] = [];

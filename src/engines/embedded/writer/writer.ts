@@ -27,17 +27,24 @@ import { openDatabase } from '../store/schema.ts';
 
 export interface WriterEvents {
   readonly onProgress: (progress: Progress) => void;
-  /** The writer takes nothing more; the message says why and what to do. */
+  /** The writer accepts nothing more; the message says why and what to do. */
   readonly onFailure: (message: string) => void;
-  /** Something is wrong and the writer goes on. */
+  /** Non-fatal error. */
   readonly onUnexpectedError: (message: string) => void;
 }
 
 const busyDelayMs = 100;
-/** A stop waits so long for what is stored to be counted; the rest is counted after the start. */
+/** How long `close` counts the backlog, in milliseconds; the rest is counted after the next start. */
 const drainMs = 5_000;
 
-/** The one owner of a data directory: takes batches in, counts them, and clears away what is old. */
+/**
+ * The single writer of a data directory. This folder's files work together so: the main thread's
+ * `WriterClient` puts submissions into the ring (`submission-ring`); on the writer thread
+ * (`writer-worker`), `GroupCommitter` takes them in groups, and this class scans plain bodies itself
+ * or passes others to `LogIntake`, which looks up keys. `CounterAdmission` checks the days' limits,
+ * the log stages the records, one sync makes a group durable, and `LogProcessor` counts it into the
+ * database. `Maintenance` expires keys and old segments; `Backlog` knows what is not counted yet.
+ */
 export class Writer {
   readonly #options: EmbeddedOptions;
   readonly #rules: IngestRules;
@@ -47,7 +54,7 @@ export class Writer {
   readonly #log: SegmentedLog;
   readonly #store: SqliteCounterStore;
   readonly #reader: LogReader;
-  /** Of records that are looked up, beside the one that is counted from. */
+  /** For lookups of single records; `#reader` is for counting. */
   readonly #lookups: LogReader;
   readonly #admission: CounterAdmission;
   readonly #backlog = new Backlog();
@@ -56,7 +63,7 @@ export class Writer {
   readonly #maintenance: Maintenance;
   #lastReceivedAt: number | undefined;
   #isCountingScheduled = false;
-  /** Counting was due while more was held than was durable. */
+  /** A step of counting had to wait for a sync. */
   #isCountDue = false;
   #hasFailed = false;
 
@@ -188,8 +195,8 @@ export class Writer {
   }
 
   /**
-   * Stages the batch whose body, of the common shape, is `bytes` from `at` on: it is accepted as
-   * soon as a commit has said so. Undefined where `ingest` has to look at it.
+   * The fast path: stages a batch whose body of the common shape is in `bytes` from `at` on. It is
+   * accepted once a commit has returned true. Undefined if `ingest` must handle the batch.
    */
   stagePlain(
     bytes: Uint8Array,
@@ -203,33 +210,33 @@ export class Writer {
     }
     const enqueued = this.#processor.scan(bytes, at, at + length);
     if (enqueued === notPlain) return undefined;
-    const asked = this.#processor.unadmitted();
-    const newCounters = asked.length === 0 ? asked : this.#admitAll(asked);
+    const unadmitted = this.#processor.unadmitted();
+    const newCounters = unadmitted.length === 0 ? unadmitted : this.#admitAll(unadmitted);
     if (newCounters === undefined) return undefined;
     const staged = this.#intake.stagePlain(bytes.subarray(at, at + length), enqueued, caller);
     if (staged === undefined) return undefined;
-    if (asked.length > 0) {
+    if (unadmitted.length > 0) {
       this.#admission.addPending(newCounters, staged.end);
-      this.#processor.rememberAdmitted(asked);
+      this.#processor.rememberAdmitted(unadmitted);
     }
     this.#processor.addScanned({ from: staged.previousEnd, to: staged.end }, enqueued);
     return { batchId: staged.batchId, receivedAt: staged.receivedAt, enqueued };
   }
 
-  /** Makes all that is staged durable. Says whether it is. */
+  /** Makes all staged batches durable. Returns whether that succeeded. */
   commit(): boolean {
     return this.#afterCommit(this.#intake.commit());
   }
 
   /**
-   * The same in the background. Until it resolves, `takePlain` may be called, and nothing else
-   * that stages or commits.
+   * Commits in the background. Until the promise resolves, of the methods that stage or commit only
+   * `stagePlain` may be called.
    */
   async startCommit(): Promise<boolean> {
     return this.#afterCommit(await this.#intake.startCommit());
   }
 
-  /** Whether all that is staged should be made durable now, so that it can be counted. */
+  /** Whether counting waits for the next commit, which should therefore not be delayed. */
   get isCountDue(): boolean {
     return this.#isCountDue || this.#processor.isFull;
   }
@@ -241,7 +248,7 @@ export class Writer {
   }
 
   /**
-   * Counts what is stored, if that can be done soon, and lets the directory go.
+   * Counts the backlog for up to `drainMs`, and releases the data directory.
    * @throws an Error whose message says what is wrong and what to do.
    */
   async close(): Promise<void> {
@@ -273,24 +280,24 @@ export class Writer {
     try {
       this.#store.age.save();
     } catch (error) {
-      // What is kept is kept a little longer then.
+      // Expiry is a little late then.
       if (!isSqliteBusy(error)) throw error;
     }
   }
 
-  /** Those that are new, where all of them may be counted; undefined where that needs a closer look. */
-  #admitAll(asked: readonly ScannedCounter[]): readonly ScannedCounter[] | undefined {
+  /** New counters if all fit the days' limits; otherwise undefined (use the slow path). */
+  #admitAll(unadmitted: readonly ScannedCounter[]): readonly ScannedCounter[] | undefined {
     try {
-      const newCounters = this.#admission.newCounters(asked);
+      const newCounters = this.#admission.newCounters(unadmitted);
       return this.#admission.hasRoomFor(newCounters) ? newCounters : undefined;
     } catch {
-      // Whoever looks closer meets it again, and tells.
+      // The slow path hits the same error and reports it.
       return undefined;
     }
   }
 
   /**
-   * The record of an earlier batch. A disk that cannot be read is no reason to take nothing more.
+   * The record of an earlier batch. A failed read only fails this submission, not the writer.
    * @throws {Unavailable}
    */
   #recordAt(position: LogPosition): LogRecord | undefined {
@@ -310,12 +317,12 @@ export class Writer {
       this.#admission.checkForChanges();
       this.#store.shrinkJournal();
     } catch (error) {
-      // It is looked at again after what is counted next.
+      // The next transaction checks again.
       if (!isSqliteBusy(error)) this.#fail(error);
     }
   }
 
-  /** Asks the database. @throws {Unavailable} where it does not answer. */
+  /** Queries the database. @throws {Unavailable} if that fails. */
   #queryStore<T>(question: () => T): T {
     try {
       return question();
@@ -324,7 +331,7 @@ export class Writer {
       if (!isSqliteBusy(error)) this.#fail(error);
       throw new Unavailable(
         'storage_failed',
-        'What is known of earlier batches cannot be read. Nothing of this batch was stored; send it again, with the same Idempotency-Key if it had one.',
+        'The database cannot be read, so earlier batches are not known. Nothing of this batch was stored; send it again, with the same Idempotency-Key if it had one.',
         { cause: error },
       );
     }
@@ -339,7 +346,7 @@ export class Writer {
     }, delayMs);
   }
 
-  /** Counts a piece, and comes back for what is left. */
+  /** Runs one step of counting, and schedules the next if there is more. */
   #countNext(): void {
     void this.#step().then((state) => {
       if (state === 'behind') this.#scheduleCounting(0);
