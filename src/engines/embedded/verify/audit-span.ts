@@ -11,13 +11,13 @@ import { rawKeyOfRecord } from '../log/record-identity.ts';
 import { ReplayAudit, type NamedReplay } from './replay-audit.ts';
 import type { KeyedBatch } from '../store/counter-store.ts';
 
-/** Times of receipt in milliseconds since 1970, `to` excluded. */
+/** Times of receipt in milliseconds since 1970, without `to`. */
 export interface ReceivedRange {
   readonly from: number;
   readonly to: number;
 }
 
-/** A part of the log that is audited by itself: its ends are ends of records, or of segments. */
+/** A part of the log that is audited separately; it begins and ends where records or segments do. */
 export interface Span {
   readonly from: LogPosition;
   readonly through: LogPosition;
@@ -28,36 +28,36 @@ export interface SpanAuditOptions {
   /** The day rule of the log. */
   readonly dayZone: string;
   readonly database: DatabaseSync;
-  /** Of the whole log, as they were when the audit began. */
+  /** All dead letters at the beginning of the audit. */
   readonly deadLetters: readonly RecordedDeadLetter[];
-  /** Batches that were received at other times are passed over; undefined: none is. */
+  /** Batches received at other times are skipped; undefined: none are. */
   readonly received: ReceivedRange | undefined;
-  /** Is given what was counted, now and then and in the end of a span. */
+  /** Called with increments, now and then and at the end of a span. */
   readonly onIncrements: (tally: Increments) => void;
   readonly onDifference: (difference: Difference) => void;
   readonly onProgress: (bytes: number) => void;
 }
 
-/** What is found in a span but what was counted. */
+/** The results of a span, apart from its increments. */
 export interface SpanFindings {
   readonly batches: number;
   readonly items: number;
   readonly bytes: number;
-  /** Dead letters that the log has, by their position. */
+  /** Positions of dead letters that exist in the log. */
   readonly foundDeadLetters: readonly LogPosition[];
-  /** Where nothing sound is found: retention may have been at work, which the end decides. */
+  /** Damaged and missing ranges; the end of the audit decides which of them retention has removed. */
   readonly missing: readonly Damage[];
-  /** How many idempotency keys are as they should be, and which were not found. */
+  /** The number of idempotency keys that match, and those that were not found. */
   readonly matchedKeys: number;
   readonly missingKeys: readonly KeyedBatch[];
-  /** The same of batches that came from other installations. */
+  /** The same of replayed batches. */
   readonly matchedReplays: number;
   readonly missingReplays: readonly NamedReplay[];
 }
 
 const progressBytes = 4 * 1024 * 1024;
 
-/** Counts spans of the log again, and compares what each record says with the database. */
+/** Counts spans of the log again, and compares their records with the database. */
 export class SpanAudit {
   readonly #options: SpanAuditOptions;
   readonly #counter: RecordCounter;
@@ -144,7 +144,7 @@ export class SpanAudit {
 
   #reportInside(record: LogRecord, position: LogPosition): void {
     const rawKey = rawKeyOfRecord(record);
-    const detail = `The log is said to be counted through byte ${position}, which lies within ${rawKey}.`;
+    const detail = `According to pipeline.db the log is counted through byte ${position}, which lies within ${rawKey}.`;
     this.#options.onDifference({ code: 'ledger_differs', detail, rawKeys: [rawKey] });
   }
 }

@@ -42,16 +42,16 @@ import { blameBatches } from './blame-batches.ts';
 
 export interface AuditOptions {
   readonly dataDir: string;
-  /** Of the log. This machine's by default; with another one, `threads` is 1. */
+  /** The log's file system; this machine's by default. With another one, `threads` must be 1. */
   readonly fileSystem?: FileSystem;
-  /** Counters of other dates are not compared. Both ends counted. */
+  /** Only counters of these dates are compared; both ends are included. */
   readonly dates: DateRange | undefined;
-  /** Only batches received then are read, and no counters compared: they do not know when their items came. */
+  /** Only batches received then are audited, and no counters, which do not know when items came. */
   readonly received: ReceivedRange | undefined;
-  /** How many threads read the log; undefined: as many as are worth it. */
+  /** How many threads read the log; undefined: as many as pay off. */
   readonly threads: number | undefined;
   readonly onDifference: (difference: Difference) => void;
-  /** Told now and then how many bytes of the log are read, of how many. */
+  /** Called now and then with the number of bytes read, and of all to read. */
   readonly onProgress: (bytes: number, total: number) => void;
 }
 
@@ -61,15 +61,20 @@ export interface DateRange {
 }
 
 const allDates: DateRange = { from: '0000-01-01', to: '9999-12-31' };
-/** Of so many differing counters the batches are looked for. */
+/** Maximum number of differing counters whose batches are named. */
 const namedCountersMax = 1_000;
 
 /**
- * Counts the log again and compares what it says with the counters, the idempotency keys, the dead
- * letters and the position in the database, beside a running server too: what is compared is one
- * state of the database, and the log as far as that has counted it. Memory does not grow with the
- * store. Segments are read on as many threads as there are processors.
- * @throws where the directory holds no pipeline, or changed in a way that takes another run.
+ * Audits a data directory: counts the log again and compares the result with the counters, the
+ * idempotency keys, the dead letters and the position in the database. Works while a server runs,
+ * because it compares one state of the database with the log up to that state's position. Memory does
+ * not grow with the store.
+ *
+ * `audit-span` audits one part of the log, on threads (`audit-threads`) if there is much to read;
+ * `key-audit` and `replay-audit` compare keys and replayed batches; `blame-batches` names the batches
+ * behind differing counters. Beside the audit, this folder holds the rebuild (`rebuild`, which writes
+ * new tables with `generation-writer`) and the backup.
+ * @throws if there is no pipeline in the directory, or a change requires another run.
  */
 export async function auditDataDirectory(options: AuditOptions): Promise<AuditSummary> {
   const paths = dataPaths(options.dataDir);
@@ -91,7 +96,7 @@ export async function auditDataDirectory(options: AuditOptions): Promise<AuditSu
   }
 }
 
-/** One of which no header can be read: all of it is damaged. */
+/** A log without a valid header: all of it is damaged. */
 function unreadableLog(fileSystem: FileSystem, directory: string): AuditedLog {
   const identity = { logId: Buffer.alloc(0), dayZone: asWritten };
   const place = logLocation(fileSystem, directory, identity);
@@ -129,7 +134,7 @@ class Audit {
     const soFar = readProgressRow(this.#database)?.position ?? lastRecordEnd(this.#log);
     this.#totalBytes = soFar - from;
     await this.#auditSpans(this.#spans(from, soFar));
-    // From here on in one state of the database, which is not held for long.
+    // From here on, read one state of the database, which is not held for long.
     this.#database.exec('BEGIN');
     const progress = readProgressRow(this.#database);
     this.#checkProgress(progress);
@@ -163,7 +168,7 @@ class Audit {
     this.#recounted.close();
   }
 
-  /** What removed segments counted is taken as noted. Returns from where on the log is read. */
+  /** Adds the recorded increments of removed segments. Returns the position from which to read the log. */
   #addRemoved(): LogPosition {
     this.#database.exec('BEGIN');
     const progress = readProgressRow(this.#database);
@@ -177,7 +182,7 @@ class Audit {
     return progress?.removedThrough ?? 0;
   }
 
-  /** The log between two positions, cut where its segments begin. */
+  /** The log between two positions, divided at the beginnings of its segments. */
   #spans(from: LogPosition, through: LogPosition): Span[] {
     const { fileSystem, directory } = this.#log;
     const bases = listSegments(fileSystem, directory).map(({ base }) => base);
@@ -193,7 +198,7 @@ class Audit {
     }
     const { received } = this.#options;
     const { directory, salt, headerBytes, dayZone } = this.#log;
-    // Where it is read from a copy, the threads read that.
+    // If the database is read from a copy, the threads read the same copy.
     const databasePath = this.#database.location() ?? dataPaths(this.#options.dataDir).database;
     const place = { directory, salt, headerBytes };
     const deadLetters = this.#deadLetters;
@@ -213,7 +218,7 @@ class Audit {
       database: this.#database,
       deadLetters: this.#deadLetters,
       received: this.#options.received,
-      onIncrements: (tally) => this.#recounted.add(tally),
+      onIncrements: (increments) => this.#recounted.add(increments),
       onDifference: this.#report,
       onProgress: this.#onProgress,
     });
@@ -238,18 +243,18 @@ class Audit {
   #checkProgress(progress: ProgressRow | undefined): void {
     if (progress === undefined) {
       const detail =
-        'Nothing says through which byte the log is counted: the table progress is empty.';
+        'pipeline.db does not say through which byte the log is counted: its table progress is empty.';
       this.#report({ code: 'ledger_missing', detail });
       return;
     }
     const { logId } = progress;
     const ownId = this.#log.logId;
     if (logId !== undefined && ownId !== undefined && !ownId.equals(logId)) {
-      this.#report({ code: 'ledger_differs', detail: 'The counters are of another log.' });
+      this.#report({ code: 'ledger_differs', detail: 'The counters belong to another log.' });
     }
   }
 
-  /** Damage that segments cut in two is told once. */
+  /** Damaged and missing ranges; adjacent missing files are one range. */
   #missing(): Damage[] {
     const joined: Damage[] = [];
     const missing = this.#findings.flatMap((findings) => findings.missing);
@@ -269,17 +274,19 @@ class Audit {
     const onRecord = knownBatches(this.#database, missing);
     for (const [index, { from, to, path, offset, isFileMissing }] of missing.entries()) {
       if (isFileMissing && from < removedThrough) {
-        throw new Error('Old segments were removed meanwhile (--keep-raw). Run audit again.');
+        throw new Error(
+          'Old segments were removed during the audit (--keep-raw). Run audit again.',
+        );
       }
       const bytes = `bytes ${from} to ${to} of the log`;
       const { rawKeys = [], text = '' } = onRecord[index] ?? {};
-      const named = text === '' ? '' : ` Among them, by the keys and replays on record: ${text}.`;
+      const named = text === '' ? '' : ` Among them, by idempotency keys and replays: ${text}.`;
       if (isFileMissing) {
         const hint = from === removedThrough ? ` ${unrecordedRemovalHint}` : '';
-        const detail = `The raw bodies in ${bytes} are gone, though they were counted (near ${path}).${named}${hint}`;
+        const detail = `The raw bodies in ${bytes} are missing, though they were counted (near ${path}).${named}${hint}`;
         this.#report({ code: 'raw_missing', detail, rawKeys });
       } else {
-        const detail = `No sound record stands in ${bytes}, at byte ${offset} of ${path}: the batches that were stored there are damaged.${named}`;
+        const detail = `There is no valid record in ${bytes}, at byte ${offset} of ${path}: the batches stored there are damaged.${named}`;
         this.#report({ code: 'raw_damaged', detail, rawKeys });
       }
     }
@@ -290,13 +297,13 @@ class Audit {
     const known = new Set(this.#deadLetters.map(({ position }) => position));
     const isSame = now.every(({ position }) => known.has(position));
     if (!isSame || now.length !== known.size) {
-      throw new Error('The dead letters changed meanwhile. Run audit again.');
+      throw new Error('The dead letters changed during the audit. Run audit again.');
     }
     if (this.#options.received !== undefined) return;
     const found = new Set(this.#findings.flatMap(({ foundDeadLetters }) => foundDeadLetters));
     for (const { position, batchId, reason } of now) {
       if (position < from || found.has(position)) continue;
-      const detail = `Batch ${batchId} is among the dead letters (${reason}), and the raw store has none at byte ${position} of the log.`;
+      const detail = `Batch ${batchId} is a dead letter (${reason}), and the raw store has none at byte ${position} of the log.`;
       this.#report({ code: 'dead_letter_unexplained', detail });
     }
   }

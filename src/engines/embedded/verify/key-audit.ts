@@ -8,12 +8,12 @@ import type { LogPosition, LogRecord } from '../log/frame.ts';
 import { keyOf } from '../writer/processor.ts';
 import type { KeyedBatch } from '../store/counter-store.ts';
 
-/** Keys that were not found are looked up once more in the end; more than so many are told at once. */
+/** Maximum number of missing keys held for the second lookup; above it, the audit stops. */
 const missingKeysMax = 100_000;
 
 /**
- * Compares the idempotency keys of the log's records with those in the database: one that is lost
- * makes a retry a new batch, which counts twice.
+ * Compares the idempotency keys of the log's records with those in the database. If a key is lost, a
+ * retry becomes a new batch and counts twice.
  */
 export class KeyAudit {
   readonly #find: StatementSync;
@@ -28,12 +28,12 @@ export class KeyAudit {
     );
   }
 
-  /** How many keys were those of their batches. */
+  /** The number of keys that belong to their record. */
   get matched(): number {
     return this.#matched;
   }
 
-  /** Those that were not found: expired, not counted yet, or lost. */
+  /** Keys that were not found: expired, not counted yet, or lost. */
   get missing(): readonly KeyedBatch[] {
     return this.#missing;
   }
@@ -45,7 +45,7 @@ export class KeyAudit {
     checkMissingKeys(this.#missing.length);
   }
 
-  /** Says whether the key is there, of this batch or of a later one. */
+  /** Returns whether the key exists, of this batch or of a later one. */
   check({ caller, key, batchId, receivedAt, bodySha256, position }: KeyedBatch): boolean {
     const row = this.#find.get(caller, key);
     if (row === undefined) return false;
@@ -65,12 +65,12 @@ export class KeyAudit {
 
   #reportOther(batchId: string, receivedAt: number, key: string): void {
     const rawKey = rawKeyOf(batchId, receivedAt);
-    const detail = `What is kept under the idempotency key ${JSON.stringify(key)} is not what ${rawKey} came with.`;
+    const detail = `The row of the idempotency key ${JSON.stringify(key)} does not match ${rawKey}.`;
     this.#report({ code: 'key_differs', detail, rawKeys: [rawKey] });
   }
 }
 
-/** @throws where so many keys are lost that one of them says no more than all. */
+/** @throws if too many keys are missing to report each of them. */
 export function checkMissingKeys(lost: number): void {
   if (lost <= missingKeysMax) return;
   throw new Error(
@@ -88,8 +88,8 @@ interface KeysOfSpan {
 }
 
 /**
- * To be called within one state of the database, after all records from one place to another:
- * looks once more for the keys that were not found, and for those that no record explains.
+ * Finishes the audit of keys, in one state of the database: looks up missing keys again, and reports
+ * keys in the database that no record between the two positions explains.
  */
 export function finishKeyAudit(
   database: DatabaseSync,

@@ -11,12 +11,12 @@ export interface NamedReplay extends ReplayedRecord {
   readonly rawKey: string;
 }
 
-/** So many rows that are lost say no more than one that all are. */
+/** Maximum number of missing rows; above it, the audit stops. */
 const missingMax = 100_000;
 
 /**
- * Compares the log's batches from other installations with the rows by which they are known: where
- * one is lost, the batch counts twice when it is replayed again.
+ * Compares the log's replayed batches with their rows in the database. If a row is lost, a repeated
+ * replay counts twice.
  */
 export class ReplayAudit {
   readonly #find: StatementSync;
@@ -29,12 +29,12 @@ export class ReplayAudit {
     this.#find = database.prepare(selectReplayedPosition);
   }
 
-  /** How many were on record as they should be. */
+  /** The number of replayed batches with a matching row. */
   get matched(): number {
     return this.#matched;
   }
 
-  /** Those that were not: not counted yet, or lost. */
+  /** Those without a row: not counted yet, or lost. */
   get missing(): readonly NamedReplay[] {
     return this.#missing;
   }
@@ -51,7 +51,7 @@ export class ReplayAudit {
     }
   }
 
-  /** Says whether the batch is on record. */
+  /** Returns whether the batch has a row. */
   check({ batchId, position, rawKey }: NamedReplay): boolean {
     const row = this.#find.get(batchId);
     if (row === undefined) return false;
@@ -60,7 +60,7 @@ export class ReplayAudit {
       this.#matched++;
       return true;
     }
-    const detail = `${rawKey} stands at byte ${position} of the log and is on record at byte ${found}: it is stored twice, or the record is wrong.`;
+    const detail = `${rawKey} is at byte ${position} of the log, but pipeline.db says byte ${found}: it is stored twice, or the row is wrong.`;
     this.#report({ code: 'replayed_differs', detail, rawKeys: [rawKey] });
     return true;
   }
@@ -74,7 +74,7 @@ interface ReplaysOfSpan {
   readonly recordAt: (position: LogPosition) => LogRecord | undefined;
 }
 
-/** As `finishKeyAudit`. */
+/** Like `finishKeyAudit`, for replayed batches. */
 export function finishReplayAudit(
   database: DatabaseSync,
   { missing, matched, from, through, recordAt }: ReplaysOfSpan,
@@ -83,7 +83,7 @@ export function finishReplayAudit(
   const audit = new ReplayAudit(database, report);
   for (const batch of missing) {
     if (audit.check(batch)) continue;
-    const detail = `${batch.rawKey} came from another installation and is not on record as such: replayed again, it would count twice.`;
+    const detail = `${batch.rawKey} was replayed from another installation, but pipeline.db does not list it: replayed again, it would count twice.`;
     report({ code: 'replayed_missing', detail, rawKeys: [batch.rawKey] });
   }
   const within = database
@@ -104,6 +104,6 @@ export function finishReplayAudit(
     names.add(`batch ${String(id)}`);
     if (names.isFull) break;
   }
-  const detail = `On record as replayed, but not in the raw store: ${names.text(unexplained)}. Replayed now, they would not be counted.`;
+  const detail = `Listed as replayed in pipeline.db, but not in the raw store: ${names.text(unexplained)}. Replayed now, they would not be counted.`;
   report({ code: 'replayed_unexplained', detail });
 }
