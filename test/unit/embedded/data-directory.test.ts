@@ -193,7 +193,7 @@ describe('a path that cannot be used', () => {
     ['the directory of the log', () => makeOpen(join(root, 'log'), root)],
   ])('is refused where this user may not write to it: %s', async (_, prepare) => {
     const closed = prepare();
-    // Nobody stops the superuser: the process becomes another user once it has read its code.
+    // Permissions do not bind the superuser: the process becomes another user once it has read its code.
     const before = 'if (process.getuid() === 0) { process.setgid(65534); process.setuid(65534); }';
     chmodSync(directory, 0o777);
     chmodSync(closed, 0o555);

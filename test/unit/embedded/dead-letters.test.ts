@@ -25,7 +25,7 @@ const batches = 9;
 let dataDir: string;
 
 /** As if the rules had once refused a whole batch, which is taken out of the counters again. */
-function park(n: number): void {
+function makeDeadLetter(n: number): void {
   change(
     dataDir,
     `INSERT INTO dead_letters
@@ -46,8 +46,8 @@ let rawKeys: string[];
 beforeEach(async () => {
   dataDir = newDataDirectory();
   rawKeys = await store(dataDir, numberedBatches(batches));
-  park(0);
-  park(3);
+  makeDeadLetter(0);
+  makeDeadLetter(3);
   expect(await auditOf(dataDir)).toEqual([]);
 });
 

@@ -25,7 +25,7 @@ function turnsOf() {
   const producer = new RingProducer(memory);
   const syncs: ((isDurable: boolean) => void)[] = [];
   const staged: string[] = [];
-  const told: { through: number; others: OtherOutcomes }[] = [];
+  const outcomes: { through: number; others: OtherOutcomes }[] = [];
   const state = { isCountDue: false, commits: 0, isDurable: true };
   const writer: GroupCommitWriter = {
     stagePlain: (bytes, at) => {
@@ -45,7 +45,7 @@ function turnsOf() {
     },
   };
   const turns = new GroupCommitter(writer, new RingConsumer(memory), {
-    onOutcomes: (through, others) => void told.push({ through, others }),
+    onOutcomes: (through, others) => void outcomes.push({ through, others }),
     onUnexpectedError: () => refused,
   });
   const put = (letters: string, bytes = largeBytes) => {
@@ -56,22 +56,22 @@ function turnsOf() {
     }
     producer.publish();
   };
-  return { turns, producer, put, syncs, staged, told, state };
+  return { turns, producer, put, syncs, staged, outcomes, state };
 }
 
 describe('a turn', () => {
-  it('is told when its sync has ended, while the next one is read', async () => {
-    const { turns, put, syncs, staged, told } = turnsOf();
+  it('is answered when its sync has ended, while the next one is read', async () => {
+    const { turns, put, syncs, staged, outcomes } = turnsOf();
     put('abcdef');
     await turns.commitNext();
     expect(staged.join('')).toBe('abc');
     expect(turns.isSyncing).toBe(true);
     const second = turns.commitNext();
     expect(staged.join('')).toBe('abcdef');
-    expect(told).toEqual([]);
+    expect(outcomes).toEqual([]);
     syncs[0]?.(true);
     await second;
-    expect(told).toEqual([
+    expect(outcomes).toEqual([
       { through: 3, others: [] },
       { through: 6, others: [] },
     ]);
@@ -90,10 +90,10 @@ describe('a turn', () => {
   });
 
   it('syncs at once where nothing waits, or counting is due', async () => {
-    const { turns, put, syncs, told, state } = turnsOf();
+    const { turns, put, syncs, outcomes, state } = turnsOf();
     put('a');
     await turns.commitNext();
-    expect(told).toEqual([{ through: 1, others: [] }]);
+    expect(outcomes).toEqual([{ through: 1, others: [] }]);
     put('bcdefg');
     state.isCountDue = true;
     await turns.commitNext();
@@ -101,15 +101,15 @@ describe('a turn', () => {
   });
 
   it('reads what is not plain when no sync is under way, and tells it by its number', async () => {
-    const { turns, put, syncs, told, producer } = turnsOf();
+    const { turns, put, syncs, outcomes, producer } = turnsOf();
     put('abcdxe');
     await turns.commitNext();
     const second = turns.commitNext();
     await new Promise((resolve) => void setImmediate(resolve));
-    expect(told).toEqual([]);
+    expect(outcomes).toEqual([]);
     syncs[0]?.(true);
     await second;
-    expect(told).toEqual([
+    expect(outcomes).toEqual([
       { through: 3, others: [] },
       { through: 6, others: [[4, refused]] },
     ]);
@@ -123,13 +123,13 @@ describe('a turn', () => {
   it.each(['in the background', 'at once'])(
     'tells nobody accepted whose sync failed %s',
     async (how) => {
-      const { turns, put, syncs, told, producer, state } = turnsOf();
+      const { turns, put, syncs, outcomes, producer, state } = turnsOf();
       put(how === 'at once' ? 'ax' : 'abcdef');
       state.isDurable = false;
       await turns.commitNext();
       syncs[0]?.(false);
       await turns.settled();
-      const [{ through, others } = { through: 0, others: [] }] = told;
+      const [{ through, others } = { through: 0, others: [] }] = outcomes;
       expect(others).toHaveLength(through);
       for (const [number, outcome] of others) {
         expect(outcome.accepted).toBe(false);

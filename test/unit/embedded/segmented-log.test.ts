@@ -216,7 +216,7 @@ describe('appending', () => {
 });
 
 describe('the file system of this machine', () => {
-  it('syncs what it is told to', () => {
+  it('syncs the file', () => {
     const path = join(mkdtempSync(join(tmpdir(), 'log-')), 'file');
     const calls = vi.spyOn(fs, 'fdatasyncSync');
     const background = vi.spyOn(fs, 'fdatasync');

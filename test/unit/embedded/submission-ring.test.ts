@@ -140,7 +140,7 @@ describe('the ring', () => {
     expect(lastBodyFits(round)).toBe(false);
   });
 
-  it('tells verdicts, also after the numbers of the slots have come round', () => {
+  it('returns outcomes, also after the slot numbers have wrapped around', () => {
     const { producer, consumer } = ringOf(1000);
     for (let number = 0; number < 3 * ringSlots; number++) {
       producer.put(submissionOf(Uint8Array.of(1)));
@@ -149,18 +149,18 @@ describe('the ring', () => {
       if (number % 3 === 0) consumer.writeOther(number);
       else consumer.writeAccepted(number, { batchId, receivedAt: 1e12 + number, enqueued: number });
       consumer.advanceTo(number + 1);
-      const verdict = producer.acceptance(number);
-      if (number % 3 === 0) expect(verdict).toBeUndefined();
-      else expect(verdict?.enqueued).toBe(number);
+      const outcome = producer.acceptance(number);
+      if (number % 3 === 0) expect(outcome).toBeUndefined();
+      else expect(outcome?.enqueued).toBe(number);
       if (number % 3 !== 0 && number % 1000 === 1) {
-        expect(Uint8Array.from(verdict?.batchId ?? [])).toEqual(batchId);
-        expect(verdict?.receivedAt).toBe(1e12 + number);
+        expect(Uint8Array.from(outcome?.batchId ?? [])).toEqual(batchId);
+        expect(outcome?.receivedAt).toBe(1e12 + number);
       }
       producer.release(number + 1);
     }
   });
 
-  it('wakes one that sleeps, once, and lets nobody sleep over what has come', () => {
+  it('wakes a sleeping consumer once, and does not let it sleep while submissions wait', () => {
     const { producer, consumer } = ringOf(1000);
     expect(consumer.sleep()).toBe(true);
     producer.put(submissionOf(Uint8Array.of(1)));

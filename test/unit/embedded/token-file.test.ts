@@ -162,7 +162,7 @@ describe('one who watches the file', () => {
     return { paths, seen, problems, wait: () => vi.advanceTimersByTime(1_000) };
   }
 
-  it('is told of each change, and of nothing else', () => {
+  it('reports each change, and nothing else', () => {
     const { paths, seen, problems, wait } = watched();
     wait();
     add(paths, 'a');
@@ -176,7 +176,7 @@ describe('one who watches the file', () => {
     expect(problems).toEqual([]);
   });
 
-  it('keeps those it knows while the file is broken or gone, and is told so once', () => {
+  it('keeps the known tokens while the file is broken or missing, and reports that once', () => {
     const { paths, seen, problems, wait } = watched();
     add(paths, 'a');
     wait();
