@@ -64,7 +64,7 @@ export function openWriter(dataDir: string, options: Partial<EmbeddedOptions> = 
     {
       onProgress: () => undefined,
       onFailure: (message) => expect.fail(message),
-      onDefect: (message) => expect.fail(message),
+      onUnexpectedError: (message) => expect.fail(message),
     },
   );
 }

@@ -9,7 +9,6 @@ import { dataPaths } from '../../src/engines/embedded/data-directory.ts';
 import { EmbeddedPipeline } from '../../src/engines/embedded/embedded-pipeline.ts';
 import { embeddedDefaults, type EmbeddedOptions } from '../../src/engines/embedded/options.ts';
 import { nodeFileSystem } from '../../src/engines/embedded/log/file-system.ts';
-import { LogRawStore } from '../../src/engines/embedded/log/log-raw-store.ts';
 import { openStatsReader } from '../../src/engines/embedded/reader/stats-reader.ts';
 import { LogReader } from '../../src/engines/embedded/log/log-reader.ts';
 import {
@@ -18,6 +17,7 @@ import {
   type HttpServerOptions,
 } from '../../src/http/server/server.ts';
 import type { RawBatch } from '../../src/pipeline/ports.ts';
+import { LogRawStore } from './log-raw-store.ts';
 
 /** What differs from the settings of `serve`. */
 export interface TestServerOptions {
@@ -156,7 +156,7 @@ async function withRawStore<T>(dataDir: string, read: (store: LogRawStore) => Pr
   const reader = new LogReader(nodeFileSystem, dataPaths(dataDir).log);
   const stats = openStatsReader(dataDir);
   try {
-    return await read(new LogRawStore(reader, (batchId) => stats.placeOfReplayed(batchId)));
+    return await read(new LogRawStore(reader, (batchId) => stats.positionOfReplayed(batchId)));
   } finally {
     stats.close();
     reader.close();

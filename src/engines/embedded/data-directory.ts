@@ -15,7 +15,7 @@ import { DatabaseSync } from 'node:sqlite';
 import { nodeFileSystem } from './log/file-system.ts';
 import { isSqliteBusy, sqliteFailure } from './store/sqlite-errors.ts';
 
-/** Where things lie in a data directory. */
+/** The paths in a data directory. */
 export interface DataPaths {
   readonly root: string;
   /** The directory of the log's segments. */
@@ -24,7 +24,7 @@ export interface DataPaths {
   readonly database: string;
   /** The hashes of the tokens. */
   readonly tokens: string;
-  /** Exists once tokens were made; beside the log, so that a copy of the log has it too. */
+  /** Exists once tokens were created; in the log's directory, so that copies of the log include it. */
   readonly tokensRequired: string;
 }
 
@@ -48,22 +48,22 @@ export class DataDirectoryUnusable extends Error {
   override readonly name = 'DataDirectoryUnusable';
 }
 
-/** A connection that nobody refers to is closed by the garbage collector, and its lock with it. */
+/** Keeps the connections alive: the garbage collector would close them, and release their locks. */
 const heldLocks = new Set<DatabaseSync>();
 
 /**
- * Makes the directory where it is missing and takes it for this process alone, until `release`
- * or the end of the process, however it ends: the lock is the kernel's, taken by SQLite on a file
- * that holds nothing, so that none is left behind.
+ * Creates the directory if it is missing and locks it for this process, until `release` or the end of
+ * the process. SQLite takes the lock, a kernel lock on an otherwise unused file, so that a killed
+ * process leaves none behind.
  * @throws {DataDirectoryUnusable}
  */
-export function takeDataDirectory({ root, log }: DataPaths): DirectoryLock {
+export function lockDataDirectory({ root, log }: DataPaths): DirectoryLock {
   try {
     makeDirectories(log);
     accessSync(root, constants.R_OK | constants.W_OK | constants.X_OK);
     accessSync(log, constants.R_OK | constants.W_OK | constants.X_OK);
   } catch (error) {
-    throw unusable(root, error);
+    throw directoryUnusable(root, error);
   }
   const ownerPath = join(root, 'owner.json');
   let lock: DirectoryLock | undefined;
@@ -72,7 +72,7 @@ export function takeDataDirectory({ root, log }: DataPaths): DirectoryLock {
     if (lock !== undefined) writeOwner(ownerPath);
   } catch (error) {
     lock?.release();
-    throw unusable(root, error);
+    throw directoryUnusable(root, error);
   }
   if (lock !== undefined) return lock;
   throw new DataDirectoryUnusable(
@@ -81,8 +81,8 @@ export function takeDataDirectory({ root, log }: DataPaths): DirectoryLock {
 }
 
 /**
- * Takes a lock on a file that holds nothing, which is made where it is missing; undefined where
- * another process has it.
+ * Locks a file that is used for nothing else, and creates it if it is missing; undefined if another
+ * process holds the lock.
  * @throws SQLite's errors.
  */
 export function lockFile(path: string): DirectoryLock | undefined {
@@ -106,7 +106,7 @@ export function lockFile(path: string): DirectoryLock | undefined {
 }
 
 /**
- * Makes the directory where it is missing, so that it outlives a power failure.
+ * Creates the directory if it is missing, durably.
  * @throws {DataDirectoryUnusable}
  */
 export function makeDataDirectory({ root }: DataPaths): void {
@@ -114,37 +114,37 @@ export function makeDataDirectory({ root }: DataPaths): void {
     makeDirectories(root);
     accessSync(root, constants.R_OK | constants.W_OK | constants.X_OK);
   } catch (error) {
-    throw unusable(root, error);
+    throw directoryUnusable(root, error);
   }
 }
 
 /**
- * Makes the directory of the log where it is missing, for the user under whom the server runs.
+ * Creates the directory of the log if it is missing, for the user under which the server runs.
  * @throws the file system's error.
  */
 export function makeLogDirectory(paths: DataPaths): void {
   if (statSync(paths.log, { throwIfNoEntry: false })?.isDirectory() === true) return;
   makeDirectories(paths.log);
-  giveToOwner(paths, paths.log);
+  chownToOwner(paths, paths.log);
 }
 
-/** Gives what root makes to the owner of the directory: the user under whom the server runs. */
-export function giveToOwner({ root }: DataPaths, path: string): void {
+/** If this process runs as root: changes a path's owner to the directory's, under which the server runs. */
+export function chownToOwner({ root }: DataPaths, path: string): void {
   if (process.getuid?.() !== 0) return;
   const { uid, gid } = statSync(root);
   if (uid !== 0) chownSync(path, uid, gid);
 }
 
-/** As mkdir's own recursion, which never ends where a parent is there and takes nothing (/proc). */
+/** Not mkdir's `recursive`, which never returns if a parent exists and accepts no entries (/proc). */
 function makeDirectories(path: string): void {
   if (statSync(path, { throwIfNoEntry: false })?.isDirectory() === true) return;
   makeDirectories(dirname(path));
   mkdirSync(path, { mode: 0o750 });
-  // A power failure must not take the directory with all that was acknowledged in it.
+  // A power failure must not remove the directory and everything acknowledged in it.
   nodeFileSystem.syncDirectory(dirname(path));
 }
 
-/** For the message of a second process alone; the lock is what counts. */
+/** Only for the error message of a second process; the lock decides. */
 function writeOwner(path: string): void {
   const owner = { pid: process.pid, started_at: new Date().toISOString() };
   const temporary = `${path}.${randomBytes(4).toString('hex')}`;
@@ -161,23 +161,27 @@ function ownerOf(path: string): string {
   }
 }
 
-export function unusable(root: string, error: unknown, lock = 'lock.db'): DataDirectoryUnusable {
+export function directoryUnusable(
+  root: string,
+  error: unknown,
+  lock = 'lock.db',
+): DataDirectoryUnusable {
   const cause = error as NodeJS.ErrnoException;
   const isNoLock = ['corrupt', 'cannotOpen'].includes(sqliteFailure(error) ?? '');
   const reason = isNoLock
     ? `${lock} in it is no lock file (${cause.message}); remove that file`
     : (reasons[sqliteFailure(error) === 'full' ? 'ENOSPC' : (cause.code ?? '')] ?? cause.message);
   return new DataDirectoryUnusable(
-    `The data directory ${root} cannot be used: ${reason}. Choose another with --data-dir, or mend that.`,
+    `The data directory ${root} cannot be used: ${reason}. Choose another with --data-dir, or correct that.`,
     { cause },
   );
 }
 
 /**
- * What to throw where a file of a data directory cannot be looked at: `absent` where it is not there.
- * Any other error is returned as it is.
+ * The error to throw if a file of a data directory cannot be accessed: with the message `absent` if it
+ * does not exist, with advice if this user lacks permission, otherwise `error` itself.
  */
-export function whyUnreadable(path: string, error: unknown, absent: string): Error {
+export function readError(path: string, error: unknown, absent: string): Error {
   const { code } = error as NodeJS.ErrnoException;
   if (code === 'ENOENT' || code === 'ENOTDIR') return new Error(absent, { cause: error });
   if (code !== 'EACCES' && code !== 'EPERM') return error as Error;

@@ -22,38 +22,43 @@ import { WriterClient } from './writer/writer-client.ts';
 import type { WriterMeters } from './writer/writer-meters.ts';
 
 export interface EmbeddedMeasures extends WriterMeters {
-  /** Submissions between the main thread and the writer, and how many may be. */
-  readonly underway: number;
-  readonly underwayMax: number;
-  /** Bytes that the log has ever held, as it stands on the disk. */
+  /** Submissions between the main thread and the writer, and their maximum. */
+  readonly inFlight: number;
+  readonly inFlightMax: number;
+  /** All bytes ever stored in the log, including removed segments. */
   readonly storedEnd: number;
 }
 
-/** The pipeline in one process and one data directory: a writer thread and a reader thread, and one more for sums. */
+/**
+ * The pipeline in one process and one data directory. It runs a writer thread (`writer/`), which stores
+ * batches in the log (`log/`) and counts them into SQLite (`store/`), and reader threads (`reader/`),
+ * one for queries and receipts and one for sums. Commands use the same files while it runs: `verify/`
+ * for audit, rebuild and backup, `tokens/` for access tokens.
+ */
 export class EmbeddedPipeline implements Pipeline {
-  /** Resolves, with why and what to do, if the pipeline can take nothing more. */
+  /** Resolves if the pipeline fails, with the reason and what to do. */
   readonly failed: Promise<Error>;
-  /** Bytes of a torn tail that were cut off the log at the start: none of them acknowledged. */
+  /** Bytes of a torn tail of the log that the start cut off; none were acknowledged. */
   readonly tornBytes: number;
-  /** The rule by which the store takes the day of an item. */
+  /** The day rule of the store. */
   readonly dayZone: string;
   readonly #writer: WriterClient;
   readonly #reader: ReaderClient;
   readonly #options: EmbeddedOptions;
   readonly #reportFailure: (error: Error) => void;
-  /** For what takes long before anything can be told; started when first asked. */
+  /** The reader for queries that sum, which take long to answer; started by the first one. */
   #summing: Promise<ReaderClient> | undefined;
   #isClosing = false;
 
   /**
-   * @param onDefect is told of errors of ours that a submission met and survived.
+   * @param onUnexpectedError called with non-fatal errors.
    * @throws an Error whose message says what is wrong and what to do.
    */
   static async open(
     options: EmbeddedOptions,
-    onDefect: (message: string) => void,
+    onUnexpectedError: (message: string) => void,
   ): Promise<EmbeddedPipeline> {
-    const { writer, opened } = await WriterClient.start(options, onDefect);
+    const { writer, opened } = await WriterClient.start(options, onUnexpectedError);
     try {
       return new EmbeddedPipeline(writer, await ReaderClient.start(options), opened, options);
     } catch (error) {
@@ -113,7 +118,7 @@ export class EmbeddedPipeline implements Pipeline {
       unavailable,
       pending: { unit: 'items', amount: pendingItems, bytes: pendingBytes },
       deadLetters,
-      // What this side has acknowledged stands in the progress that came with its verdict.
+      // The progress that came with an outcome includes that submission.
       countedThrough: pendingSince ?? Date.now(),
       lastReceivedAt,
       latestDate,
@@ -125,18 +130,18 @@ export class EmbeddedPipeline implements Pipeline {
     return await (await this.#summingReader()).sizes();
   }
 
-  /** What is measured beside `status`; nothing of it waits for another thread. */
+  /** Measurements beside `status`, without waiting for another thread. */
   get measures(): EmbeddedMeasures {
-    const { meters, underway, progress } = this.#writer;
-    return { ...meters, underway, underwayMax: ringSlots, storedEnd: progress.durableEnd };
+    const { meters, inFlight, progress } = this.#writer;
+    return { ...meters, inFlight, inFlightMax: ringSlots, storedEnd: progress.durableEnd };
   }
 
-  /** Answers what was taken in, counts what it can, and lets the data directory go. */
+  /** Answers all submissions and questions, counts what it can, and releases the data directory. */
   async close(): Promise<void> {
     await this.#writer.finish();
     this.#isClosing = true;
     const summing = await this.#summing?.catch(() => undefined);
-    // The writer last: the database is put in order by the last connection, if that one may write.
+    // The writer last: the last connection checkpoints the database, which a reader cannot.
     await Promise.all([this.#reader.close(), summing?.close()]);
     await this.#writer.close();
   }
@@ -160,7 +165,7 @@ export class EmbeddedPipeline implements Pipeline {
 }
 
 const details: Record<Unavailable['code'], string> = {
-  overloaded: 'More waits to be stored or counted than may wait.',
+  overloaded: 'Too many batches wait to be stored or counted.',
   stopping: 'The server is stopping.',
   storage_failed: 'The storage has failed; the server is about to end.',
 };

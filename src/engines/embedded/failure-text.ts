@@ -3,7 +3,7 @@ import { LogDamaged } from './log/recovery.ts';
 import { sqliteFailure } from './store/sqlite-errors.ts';
 import { databaseDamaged } from './store/schema.ts';
 
-/** One sentence that says what failed, and one that says what to do. */
+/** Describes a failure: what failed, and what to do. */
 export function describeFailure(error: unknown, paths: DataPaths): string {
   if (!(error instanceof Error)) return String(error);
   if (error instanceof LogDamaged) return error.message;
@@ -19,14 +19,14 @@ function ofDatabase(error: Error, { root, database }: DataPaths): string | undef
     case 'ioError':
       return broken(root, error);
     case 'readOnly':
-      // SQLite gives the files beside it the same rights, so that they may outlive a refused start.
+      // The files beside the database may have wrong permissions, too: SQLite copies the database's.
       return unwritable(`${database}, or its -wal or -shm file,`, error);
     case 'cannotOpen':
       return `${database} cannot be opened (${error.message}). It and its -wal and -shm files must be plain files that this user may read and write. If they are, raise the limit on open files (ulimit -n).`;
     case 'busy':
       return `${database} is held by another program. Let that one end, then start again.`;
     case undefined:
-      // Such as a table that is not there.
+      // Such as a missing table.
       return 'errcode' in error ? databaseDamaged(database, error).message : undefined;
   }
 }

@@ -4,29 +4,29 @@ import { countersPerDayMaxDefault } from '../../domain/day-bound.ts';
 export interface EmbeddedOptions {
   readonly dataDir: string;
   /**
-   * The rule by which the day of an item is taken, fixed when the store is made: a store with another
-   * one is refused. Undefined: the store's own.
+   * The day rule, fixed when the store is created: a store with another one is refused. Undefined: the
+   * store's own.
    */
   readonly dayZone: string | undefined;
-  /** The rule of a store that is made now, where `dayZone` is undefined; `as-written` by default. */
+  /** The day rule of a new store if `dayZone` is undefined; `as-written` by default. */
   readonly newDayZone?: string | undefined;
-  /** The largest body, as it came and inflated. */
+  /** Maximum size of a body, both as received and inflated. */
   readonly bodyBytesMax: number;
-  /** Beyond so many bytes that are stored and not counted, batches are refused for a while. */
+  /** Bytes of stored but uncounted batches above which batches are refused. */
   readonly backlogBytesMax: number;
-  /** Beyond so many bytes of bodies on their way to the log, batches are refused for a while. */
+  /** Bytes of bodies between the main thread and the log above which batches are refused. */
   readonly inFlightBytesMax: number;
-  /** A segment of the log is closed before it grows beyond this. */
+  /** Maximum size of a segment of the log, unless a single record is larger. */
   readonly segmentBytes: number;
-  /** So much of a segment is allocated ahead of what is written. */
+  /** Bytes of a segment that are allocated ahead. */
   readonly allocateBytes: number;
-  /** How many distinct counters a day may have. */
+  /** Maximum number of counters of a day. */
   readonly countersPerDayMax: number;
   /** How long idempotency keys are kept. */
   readonly keepKeysMs: number;
-  /** How long raw bodies, and with them receipts, are kept at least; undefined: for ever. */
+  /** How long raw bodies, and so receipts, are kept at least; undefined: without limit. */
   readonly keepRawMs: number | undefined;
-  /** How long counts wait in memory to be committed together. */
+  /** How long increments wait in memory to be committed together. */
   readonly countDelayMs: number;
 }
 

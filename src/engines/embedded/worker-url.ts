@@ -1,8 +1,8 @@
 import { basename } from 'node:path';
 
 /**
- * The module of a worker: `path` below this directory, as TypeScript, in a clone; beside the other
- * bundles once built.
+ * The module of a worker: in a clone, the TypeScript file `path` below this directory; once built, the
+ * bundle beside the others.
  */
 export function workerUrl(path: string): URL {
   const isBuilt = import.meta.url.endsWith('.js');

@@ -222,8 +222,8 @@ function ofBacklog(status: PipelineStatus, measures: EmbeddedMeasures): MetricFa
       'When the latest batch came; absent where none has.',
       lastReceivedAt === undefined ? undefined : lastReceivedAt / 1000,
     ),
-    gauge('device_pipeline_queue_batches', 'Batches on their way to the log.', measures.underway),
-    gauge('device_pipeline_queue_batches_max', 'How many may be.', measures.underwayMax),
+    gauge('device_pipeline_queue_batches', 'Batches on their way to the log.', measures.inFlight),
+    gauge('device_pipeline_queue_batches_max', 'How many may be.', measures.inFlightMax),
     gauge(
       'device_pipeline_log_end_bytes',
       'The end of what is durable: all bytes that the log has ever held.',

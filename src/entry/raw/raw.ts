@@ -5,11 +5,11 @@ import { join } from 'node:path';
 import { isBatchId, readRawKey } from '../../domain/batch-id.ts';
 import {
   dayZoneOf,
-  findStored,
+  findStoredBody,
   rawBatches,
-  rememberedKeys,
+  keptKeys,
   type FoundBatch,
-  type RememberedKeys,
+  type KeptKeys,
 } from '../../engines/embedded/store/raw-batches.ts';
 import type { StorePlace } from '../cli/common-options.ts';
 import { checkExportDirectory, exportListOf } from '../cli/directory-kinds.ts';
@@ -47,7 +47,7 @@ export async function rawGet(place: StorePlace, name: string): Promise<number> {
   if (!isBatchId(batchId)) {
     throw new UsageError(`'${name}' is neither a raw key (raw/….json) nor a batch id`);
   }
-  const body = findStored(dataDir, batchId);
+  const body = findStoredBody(dataDir, batchId);
   if (body === undefined) throw new Error(`${name} is not in the raw store of ${dataDir}.`);
   if (!process.stdout.write(body)) await once(process.stdout, 'drain');
   return 0;
@@ -68,7 +68,7 @@ export async function rawExport(options: RawRangeOptions, directory: string): Pr
   const { dataDir } = place;
   return await withLocalStore(dataDir, () => {
     const dayZone = dayZoneOf(dataDir);
-    const keys = rememberedKeys(dataDir);
+    const keys = keptKeys(dataDir);
     try {
       return exportOf({ dataDir, dayZone, keys }, options, directory);
     } finally {
@@ -82,7 +82,7 @@ function exportOf(
     dataDir,
     dayZone,
     keys,
-  }: { readonly dataDir: string; readonly dayZone: string; readonly keys: RememberedKeys },
+  }: { readonly dataDir: string; readonly dayZone: string; readonly keys: KeptKeys },
   { received, isBrief }: RawRangeOptions,
   directory: string,
 ): number {

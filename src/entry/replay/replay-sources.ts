@@ -11,7 +11,7 @@ import {
   dayZoneOf,
   logEndOf,
   rawBatches,
-  rememberedKeys,
+  keptKeys,
   replayGaps,
 } from '../../engines/embedded/store/raw-batches.ts';
 import type { ContentEncoding, ReplayOrigin } from '../../pipeline/ports.ts';
@@ -70,7 +70,7 @@ export async function openSource(
 
 function directorySource(dataDir: string, received: Received): ReplaySource {
   const { removedBytes, deadLetters } = replayGaps(dataDir);
-  const keys = rememberedKeys(dataDir);
+  const keys = keptKeys(dataDir);
   return {
     dayZone: dayZoneOf(dataDir),
     total: logEndOf(dataDir),

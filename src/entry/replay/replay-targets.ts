@@ -74,7 +74,7 @@ function directoryTarget(dataDir: string, sourceZone: string | undefined): Repla
     {
       onProgress: () => undefined,
       onFailure: (message) => (failure = message),
-      onDefect: warn,
+      onUnexpectedError: warn,
     },
   );
   const ingest = async (submission: Submission) => {

@@ -2,7 +2,7 @@ import { randomBytes } from 'node:crypto';
 import { statSync } from 'node:fs';
 
 import { tokenEntry, tokenHash, type Token } from '../../auth/access-token.ts';
-import { dataPaths, whyUnreadable } from '../../engines/embedded/data-directory.ts';
+import { dataPaths, readError } from '../../engines/embedded/data-directory.ts';
 import { changeTokens, readTokenFile } from '../../engines/embedded/tokens/token-file.ts';
 import { jsonText } from '../cli/terminal-text.ts';
 import type { TokenCreateOptions } from './token-options.ts';
@@ -108,7 +108,7 @@ function checkIsThere(dataDir: string): void {
   try {
     if (statSync(root).isDirectory()) return;
   } catch (error) {
-    throw whyUnreadable(tokens, error, absent);
+    throw readError(tokens, error, absent);
   }
   throw new Error(absent);
 }

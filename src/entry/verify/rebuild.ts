@@ -1,5 +1,5 @@
 import {
-  dropReplaced,
+  dropReplacedTables,
   rebuildDataDirectory,
   type RebuildSummary,
 } from '../../engines/embedded/verify/rebuild.ts';
@@ -24,7 +24,7 @@ function rebuildDirectory(
   { dryRun, withoutDamaged, replaced, json }: RebuildCommandOptions,
 ): number {
   if (replaced !== undefined) {
-    const isDropped = dropReplaced(dataDir);
+    const isDropped = dropReplacedTables(dataDir);
     const text = isDropped ? 'the old counters are dropped' : 'no old counters are kept';
     process.stdout.write(`${json ? jsonText({ dropped: isDropped }) : text}\n`);
     return 0;

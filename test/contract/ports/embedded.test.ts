@@ -17,7 +17,7 @@ import { nodeFileSystem, type FileSystem } from '../../../src/engines/embedded/l
 import { encodeFrame, frameLength } from '../../../src/engines/embedded/log/frame.ts';
 import { LogIntake } from '../../../src/engines/embedded/writer/intake.ts';
 import { keyOf, LogProcessor } from '../../../src/engines/embedded/writer/processor.ts';
-import { LogRawStore } from '../../../src/engines/embedded/log/log-raw-store.ts';
+import { LogRawStore } from '../../support/log-raw-store.ts';
 import { LogReader } from '../../../src/engines/embedded/log/log-reader.ts';
 import { LogReceipts } from '../../../src/engines/embedded/reader/receipts.ts';
 import { LogDamaged } from '../../../src/engines/embedded/log/recovery.ts';
@@ -110,11 +110,11 @@ class Engine {
       now: () => this.now,
     });
     this.reader = new LogReader(nodeFileSystem, this.logDirectory);
-    const placeOfReplayed = (batchId: string) => this.store.findReplayed(batchId);
+    const positionOfReplayed = (batchId: string) => this.store.findReplayed(batchId);
     const recordAt = (position: number) => this.reader.recordAt(position);
-    this.rawStore = new LogRawStore(this.reader, placeOfReplayed);
+    this.rawStore = new LogRawStore(this.reader, positionOfReplayed);
     this.receipts = new LogReceipts(
-      { recordAt, placeOfReplayed },
+      { recordAt, positionOfReplayed },
       () => this.store.position,
       (position) => this.deadLetters().some((each) => each['position'] === position),
     );
@@ -131,7 +131,7 @@ class Engine {
         log: this.log,
         admission,
         findKey: (caller, key) => this.store.findKey(caller, key),
-        placeOfReplayed,
+        positionOfReplayed,
         recordAt,
         countedThrough: () => this.store.position,
         onStaged: () => undefined,
@@ -147,7 +147,7 @@ class Engine {
 
   /** Time passes, and what has expired is cleared away. */
   advance(milliseconds: number): void {
-    this.store.age.mark(this.store.position, 0);
+    this.store.age.note(this.store.position, 0);
     this.now += milliseconds;
     this.elapsedMs += milliseconds;
     this.store.expireKeys(this.store.age.positionAtAge(this.options.keepKeysMs), 1_000);
@@ -476,7 +476,7 @@ describe('the embedded adapters', () => {
         return { dedupKey: { from, to }, increments: new Map(), keys: [], deadLetters: [] };
       };
       await engine.store.apply([delivery(0, 100)]);
-      await expect(engine.store.apply([delivery(50, 200)])).rejects.toThrow('counted in part');
+      await expect(engine.store.apply([delivery(50, 200)])).rejects.toThrow('partly counted');
       expect(engine.store.position).toBe(100);
     });
 
@@ -500,7 +500,7 @@ describe('the embedded adapters', () => {
         await engine.put(batchOf([itemOf(0)], { key: `${time}` }));
         await engine.drain();
         engine.elapsedMs++;
-        age.mark(engine.store.position, 0);
+        age.note(engine.store.position, 0);
       }
       const old = age.positionAtAge(1);
       expect(engine.store.expireKeys(old, 2)).toBe(2);

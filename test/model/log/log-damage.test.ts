@@ -452,7 +452,11 @@ describe('a data directory', () => {
   const openWriter = (dataDir: string) =>
     Writer.open(
       { ...embeddedDefaults, dataDir },
-      { onProgress: () => undefined, onFailure: () => undefined, onDefect: () => undefined },
+      {
+        onProgress: () => undefined,
+        onFailure: () => undefined,
+        onUnexpectedError: () => undefined,
+      },
     );
 
   /** With one batch, stored and counted. */

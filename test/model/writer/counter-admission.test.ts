@@ -85,7 +85,7 @@ function randomBatch(random: () => number, serial: number): TestBatch {
 async function send(writer: Writer, { body, submission }: TestBatch): Promise<IngestOutcome> {
   const { encoding, strict, idempotencyKey } = submission;
   const isPlain = encoding === 'identity' && !strict && idempotencyKey === undefined;
-  const verdict = isPlain ? writer.takePlain(body, 0, body.length, '') : undefined;
+  const verdict = isPlain ? writer.stagePlain(body, 0, body.length, '') : undefined;
   if (verdict === undefined) return writer.ingest(submission);
   expect(writer.commit()).toBe(true);
   const batchId = formatBatchId(verdict.batchId);
@@ -228,7 +228,7 @@ describe('counters that wait to be counted', () => {
         get position() {
           return state.position;
         },
-        takeChange: () => 'none',
+        pollChange: () => 'none',
         withoutRow: (entries) => entries.filter((each) => !state.rows.has(each.counter.type)),
         countersOn: () => state.rows.size,
       },
@@ -245,30 +245,30 @@ describe('counters that wait to be counted', () => {
     admission.addUncounted({ record: recordOf('read'), end: 100 });
     state.now = 10_000;
     admission.addUncounted({ record: recordOf('not read'), end: 200 });
-    admission.endUncounted();
-    expect(admission.newcomers([counter('read')])).toEqual([]);
-    expect(() => admission.newcomers([counter('other')])).toThrow(Unavailable);
+    admission.finishUncounted();
+    expect(admission.newCounters([counter('read')])).toEqual([]);
+    expect(() => admission.newCounters([counter('other')])).toThrow(Unavailable);
     state.position = 100;
     state.rows.add('read');
-    expect(() => admission.newcomers([counter('other')])).toThrow(Unavailable);
+    expect(() => admission.newCounters([counter('other')])).toThrow(Unavailable);
     state.position = 200;
     state.rows.add('not read');
-    const newcomers = admission.newcomers([counter('other'), counter('not read')]);
-    expect(newcomers).toEqual([counter('other')]);
-    expect(admission.hasRoomFor(newcomers)).toBe(true);
-    expect(admission.hasRoomFor([...newcomers, counter('more')])).toBe(false);
+    const newCounters = admission.newCounters([counter('other'), counter('not read')]);
+    expect(newCounters).toEqual([counter('other')]);
+    expect(admission.hasRoomFor(newCounters)).toBe(true);
+    expect(admission.hasRoomFor([...newCounters, counter('more')])).toBe(false);
   });
 
   it('are so many at most, and those of one batch', () => {
     const { state, admission } = world(10_000_000);
     const many = Array.from({ length: 250_000 }, (_, at) => counter(`type ${at}`));
-    const newcomers = admission.newcomers(many);
-    expect(newcomers).toHaveLength(many.length);
-    admission.take(newcomers, 100);
-    expect(admission.newcomers(many)).toEqual([]);
-    expect(() => admission.newcomers([counter('other')])).toThrow(Unavailable);
+    const newCounters = admission.newCounters(many);
+    expect(newCounters).toHaveLength(many.length);
+    admission.addPending(newCounters, 100);
+    expect(admission.newCounters(many)).toEqual([]);
+    expect(() => admission.newCounters([counter('other')])).toThrow(Unavailable);
     state.position = 100;
-    expect(admission.newcomers([counter('other')])).toHaveLength(1);
+    expect(admission.newCounters([counter('other')])).toHaveLength(1);
   });
 
   it('are days of any number, each with its room', () => {
@@ -278,7 +278,7 @@ describe('counters that wait to be counted', () => {
     }));
     for (const [at, day] of days.entries()) {
       expect(admission.hasRoomFor([day])).toBe(true);
-      admission.take([day], at);
+      admission.addPending([day], at);
     }
     // What was forgotten of the first ones is known from what waits.
     const others = days.map(({ counter: { date } }) => ({

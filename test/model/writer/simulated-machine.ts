@@ -82,8 +82,8 @@ export class SimulatedMachine implements Platform {
 
   /** The machine as an object that can be taken apart. */
   platform(): Platform {
-    const { fileSystem, takeDirectory, connect, now, elapsedMs, runLater } = this;
-    return { fileSystem, takeDirectory, connect, now, elapsedMs, runLater };
+    const { fileSystem, lockDirectory: takeDirectory, connect, now, elapsedMs, runLater } = this;
+    return { fileSystem, lockDirectory: takeDirectory, connect, now, elapsedMs, runLater };
   }
 
   get isDead(): boolean {
@@ -94,7 +94,7 @@ export class SimulatedMachine implements Platform {
     return this.#calls;
   }
 
-  readonly takeDirectory = (): DirectoryLock => ({ release: () => undefined });
+  readonly lockDirectory = (): DirectoryLock => ({ release: () => undefined });
 
   readonly connect = (path: string): WatchedDatabase => {
     this.assertAlive();

@@ -9,10 +9,10 @@ import { readProgressRow } from '../../../src/engines/embedded/store/progress-ro
 import { LogReader } from '../../../src/engines/embedded/log/log-reader.ts';
 import type { Platform } from '../../../src/engines/embedded/writer/platform.ts';
 import {
-  dropReplaced,
+  dropReplacedTables,
   rebuildDataDirectory,
 } from '../../../src/engines/embedded/verify/rebuild.ts';
-import type { Verdict } from '../../../src/engines/embedded/writer/submission-ring.ts';
+import type { Acceptance } from '../../../src/engines/embedded/writer/submission-ring.ts';
 import { Writer } from '../../../src/engines/embedded/writer/writer.ts';
 import type { IngestOutcome } from '../../../src/pipeline/ports.ts';
 import type { SimulatedMachine } from './simulated-machine.ts';
@@ -63,7 +63,7 @@ export class WriterLife {
             assert(this.#failure === undefined, () => `the writer failed twice: ${message}`);
             this.#failure = message;
           },
-          onDefect: (message) => assert(false, () => `a defect: ${message}`),
+          onUnexpectedError: (message) => assert(false, () => `a defect: ${message}`),
         },
         this.#platform,
       );
@@ -84,9 +84,9 @@ export class WriterLife {
 
   /** Two turns, the second of which is staged while the first is synced. */
   async overlap(first: readonly SentBatch[], second: readonly SentBatch[]): Promise<void> {
-    const covered = first.map((batch) => [batch, this.#takePlain(batch)] as const);
+    const covered = first.map((batch) => [batch, this.#stagePlain(batch)] as const);
     const committed = this.#writer.startCommit();
-    const meanwhile = second.map((batch) => [batch, this.#takePlain(batch)] as const);
+    const meanwhile = second.map((batch) => [batch, this.#stagePlain(batch)] as const);
     const isDurable = await this.#machine.until(committed);
     const taken = covered.filter((each) => each[1] !== undefined);
     this.#tell(
@@ -158,7 +158,7 @@ export class WriterLife {
     this.#releaseDatabase();
     await this.#beside(() => {
       const { dataDir } = this.#options;
-      dropReplaced(dataDir, this.#machine.fileSystem);
+      dropReplacedTables(dataDir, this.#machine.fileSystem);
       const summary = rebuildDataDirectory({
         dataDir,
         dryRun,
@@ -243,14 +243,14 @@ export class WriterLife {
     this.goOn();
   }
 
-  #stage(batch: SentBatch): Promise<IngestOutcome | Verdict> {
-    const verdict = isPlain(batch) ? this.#takePlain(batch) : undefined;
+  #stage(batch: SentBatch): Promise<IngestOutcome | Acceptance> {
+    const verdict = isPlain(batch) ? this.#stagePlain(batch) : undefined;
     return verdict === undefined ? this.#ingest(batch) : Promise.resolve(verdict);
   }
 
-  #takePlain(batch: SentBatch): Verdict | undefined {
+  #stagePlain(batch: SentBatch): Acceptance | undefined {
     const { body, caller } = batch.submission;
-    const verdict = this.#writer.takePlain(body, 0, body.length, caller);
+    const verdict = this.#writer.stagePlain(body, 0, body.length, caller);
     if (verdict !== undefined) this.#oracle.sent(batch);
     return verdict && { ...verdict, batchId: Uint8Array.from(verdict.batchId) };
   }
@@ -263,7 +263,7 @@ export class WriterLife {
   /** What was answered after the end, nobody has heard. */
   #tell(
     batches: readonly SentBatch[],
-    outcomes: readonly (IngestOutcome | Verdict | undefined)[],
+    outcomes: readonly (IngestOutcome | Acceptance | undefined)[],
     isDurable: boolean,
   ): void {
     if (this.#machine.isDead) return;
@@ -292,7 +292,7 @@ function isViolation(error: unknown): boolean {
   return error instanceof Error && error.name === 'Violation';
 }
 
-function acceptedOf({ batchId: bytes, receivedAt, enqueued }: Verdict): IngestOutcome {
+function acceptedOf({ batchId: bytes, receivedAt, enqueued }: Acceptance): IngestOutcome {
   const batchId = formatBatchId(bytes);
   const rawKey = rawKeyOf(batchId, receivedAt);
   return { accepted: true, batchId, rawKey, enqueued, rejected: 0, errors: [] };

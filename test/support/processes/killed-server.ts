@@ -4,7 +4,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 
 import { auditDataDirectory } from '../../../src/engines/embedded/verify/audit.ts';
-import { dropReplaced } from '../../../src/engines/embedded/verify/rebuild.ts';
+import { dropReplacedTables } from '../../../src/engines/embedded/verify/rebuild.ts';
 import {
   holdDatabase,
   judge,
@@ -315,7 +315,7 @@ class Killer {
 
   /** A rebuild beside the server: it is killed after it, or runs to its end. */
   async #rebuild(): Promise<() => Promise<void>> {
-    dropReplaced(this.#dataDir);
+    dropReplacedTables(this.#dataDir);
     const child = spawn(process.execPath, [cliPath, 'rebuild', '--data-dir', this.#dataDir], {
       stdio: 'ignore',
     });

@@ -47,7 +47,7 @@ function world(countersPerDayMax: number, rows: Set<string> | 'all' = new Set())
       get position() {
         return store.position;
       },
-      takeChange: () => {
+      pollChange: () => {
         const { change } = store;
         store.change = 'none';
         return change;
@@ -73,7 +73,7 @@ function world(countersPerDayMax: number, rows: Set<string> | 'all' = new Set())
 /** How often the store is asked for rows to judge the counters. */
 function lookupsFor({ store, admission }: ReturnType<typeof world>, ...asked: Counter[]): number {
   const before = store.lookups;
-  admission.newcomers(asked.map((each) => ({ counter: each })));
+  admission.newCounters(asked.map((each) => ({ counter: each })));
   return store.lookups - before;
 }
 
@@ -87,7 +87,7 @@ describe('names that are there', () => {
 
   it('are remembered from when they are taken, beyond when they are counted', () => {
     const all = world(10);
-    all.admission.take([counter('a')], 100);
+    all.admission.addPending([counter('a')], 100);
     all.store.position = 100;
     // From here on it is not pending any more.
     expect(all.admission.hasRoomFor([counter('b')])).toBe(true);
@@ -97,10 +97,10 @@ describe('names that are there', () => {
   it('are remembered for two generations', () => {
     const all = world(10, 'all');
     const { admission } = all;
-    admission.newcomers(counters(0, generation));
-    admission.newcomers(counters(generation, generation + 1));
+    admission.newCounters(counters(0, generation));
+    admission.newCounters(counters(generation, generation + 1));
     expect(lookupsFor(all, counter('type 0').counter)).toBe(0);
-    admission.newcomers(counters(generation + 1, 3 * generation));
+    admission.newCounters(counters(generation + 1, 3 * generation));
     expect(lookupsFor(all, counter('type 1').counter)).toBe(1);
   });
 });
@@ -113,16 +113,16 @@ describe('a change by another process', () => {
   ] as const)('%s: onForget is called %i times', (change, times) => {
     const { store, admission } = world(10);
     store.change = change;
-    admission.noticeChanges();
+    admission.checkForChanges();
     expect(store.forgotten).toBe(times);
   });
 
   it('none: nothing is asked again', () => {
     const { store, admission } = world(10, new Set(['a']));
     for (let asked = 0; asked < 3; asked++) {
-      admission.newcomers([counter('a')]);
+      admission.newCounters([counter('a')]);
       admission.hasRoomFor([counter('b')]);
-      admission.noticeChanges();
+      admission.checkForChanges();
     }
     expect([store.lookups, store.sizes]).toEqual([1, 1]);
   });
@@ -130,11 +130,11 @@ describe('a change by another process', () => {
   it('added: the size of a day is asked again, names are not', () => {
     const all = world(2, new Set(['a']));
     const { store, admission } = all;
-    admission.newcomers([counter('a')]);
+    admission.newCounters([counter('a')]);
     expect(admission.hasRoomFor([counter('b')])).toBe(true);
     store.rows = new Set(['a', 'redriven']);
     store.change = 'added';
-    admission.noticeChanges();
+    admission.checkForChanges();
     expect(admission.hasRoomFor([counter('b')])).toBe(false);
     expect(lookupsFor(all, counter('a').counter)).toBe(0);
   });
@@ -142,26 +142,26 @@ describe('a change by another process', () => {
   it('replaced: names are looked up again, those of the generation before too', () => {
     const all = world(10, 'all');
     const { store, admission } = all;
-    admission.newcomers(counters(0, generation + 1));
+    admission.newCounters(counters(0, generation + 1));
     store.rows = new Set();
     store.change = 'replaced';
-    admission.noticeChanges();
+    admission.checkForChanges();
     const [old, recent] = [counter('type 0'), counter(`type ${generation}`)];
-    expect(admission.newcomers([old, recent])).toEqual([old, recent]);
+    expect(admission.newCounters([old, recent])).toEqual([old, recent]);
   });
 
   it('that has counted what is pending counts it twice until it is counted here', () => {
     const { store, admission } = world(2);
-    admission.take([counter('a')], 100);
+    admission.addPending([counter('a')], 100);
     store.rows = new Set(['a']);
     store.change = 'added';
-    admission.noticeChanges();
+    admission.checkForChanges();
     expect(admission.hasRoomFor([counter('b')])).toBe(false);
     store.position = 100;
     expect(admission.hasRoomFor([counter('b')])).toBe(true);
     // The size is right from now on, and remembered.
     const { sizes } = store;
-    admission.take([counter('b')], 200);
+    admission.addPending([counter('b')], 200);
     store.position = 200;
     expect(admission.hasRoomFor([counter('c')])).toBe(false);
     expect(store.sizes).toBe(sizes);
@@ -171,8 +171,8 @@ describe('a change by another process', () => {
 describe('counters that wait to be counted', () => {
   it('are counted once, however often they are taken', () => {
     const { admission } = world(2);
-    admission.take([counter('a')], 100);
-    admission.take([counter('a')], 200);
+    admission.addPending([counter('a')], 100);
+    admission.addPending([counter('a')], 200);
     expect(admission.hasRoomFor([counter('b')])).toBe(true);
   });
 
@@ -183,9 +183,9 @@ describe('counters that wait to be counted', () => {
     expect(store.lookups).toBe(1);
     admission.addUncounted({ record: recordOf('b', piece), end: piece + 100 });
     expect(store.lookups).toBe(1);
-    admission.endUncounted();
+    admission.finishUncounted();
     expect(store.lookups).toBe(2);
-    expect(admission.newcomers([counter('a'), counter('b')])).toEqual([]);
+    expect(admission.newCounters([counter('a'), counter('b')])).toEqual([]);
   });
 });
 

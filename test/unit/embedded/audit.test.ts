@@ -9,7 +9,7 @@ import {
   dropDeadLetters,
   listDeadLetters,
 } from '../../../src/engines/embedded/store/dead-letters.ts';
-import { dropReplaced } from '../../../src/engines/embedded/verify/rebuild.ts';
+import { dropReplacedTables } from '../../../src/engines/embedded/verify/rebuild.ts';
 import { openStatsReader } from '../../../src/engines/embedded/reader/stats-reader.ts';
 import {
   auditOf,
@@ -59,7 +59,7 @@ function damage(n: number): void {
 }
 
 describe('audit', () => {
-  it('finds nothing in what nobody touched, by dates and by times too', async () => {
+  it('finds nothing in an unchanged directory, also by dates and by times', async () => {
     expect(await auditOf(dataDir)).toEqual([]);
     expect(await auditOf(dataDir, { dates: { from: '2026-03-01', to: '2026-03-01' } })).toEqual([]);
     expect(await auditOf(dataDir, { received: { from: 0, to: Date.now() + 1 } })).toEqual([]);
@@ -103,12 +103,12 @@ describe('audit', () => {
     for (const { explainedBy } of differences) expect(explainedBy).toEqual([rawKeys[7]]);
   });
 
-  it('says that the ledger is gone', async () => {
+  it('reports that the row of progress is missing', async () => {
     change(dataDir, 'DELETE FROM progress');
     expect(codesOf(await auditOf(dataDir))).toEqual(['ledger_missing']);
   });
 
-  it('says that the ledger stands elsewhere', async () => {
+  it('reports that the position is wrong', async () => {
     change(dataDir, 'UPDATE progress SET position = position - 10');
     expect(codesOf(await auditOf(dataDir))).toContain('ledger_differs');
     change(dataDir, 'UPDATE progress SET position = position + 10000');
@@ -229,15 +229,18 @@ describe('rebuild', () => {
   it.each([
     ['counters', `UPDATE counters SET count = count + 2`],
     ['counters that are gone', 'DELETE FROM counters'],
-    ['a counter of nobody', `INSERT INTO counters VALUES ('2026-03-02', 'a#b', 'a', 'b', 3)`],
+    [
+      'a counter that no batch explains',
+      `INSERT INTO counters VALUES ('2026-03-02', 'a#b', 'a', 'b', 3)`,
+    ],
     [
       'keys',
       `DELETE FROM idempotency_keys; INSERT INTO idempotency_keys VALUES ('', 'x', x'00', 'y', 1, 64)`,
     ],
-    ['the ledger', 'DELETE FROM progress'],
-    ['the ledger that stands elsewhere', 'UPDATE progress SET position = position - 10'],
-    ['the ledger of another log', "UPDATE progress SET log_id = x'00'"],
-  ])('mends %s', async (_, sql) => {
+    ['a missing row of progress', 'DELETE FROM progress'],
+    ['a wrong position', 'UPDATE progress SET position = position - 10'],
+    ['a row of progress of another log', "UPDATE progress SET log_id = x'00'"],
+  ])('repairs %s', async (_, sql) => {
     const before = counts();
     change(dataDir, sql);
     expect(await auditOf(dataDir)).not.toEqual([]);
@@ -262,33 +265,36 @@ describe('rebuild', () => {
     expect(counts()['laptop own 5']).toBe(1);
   });
 
-  it('keeps the old counters until it is told otherwise', () => {
+  it('keeps the old counters until they are dropped', () => {
     change(dataDir, `UPDATE counters SET count = 7 WHERE state = 'own 5'`);
     rebuild(dataDir);
     expect(() => rebuild(dataDir)).toThrow(/--drop-old/);
-    expect(dropReplaced(dataDir)).toBe(true);
-    expect(dropReplaced(dataDir)).toBe(false);
+    expect(dropReplacedTables(dataDir)).toBe(true);
+    expect(dropReplacedTables(dataDir)).toBe(false);
     expect(rebuild(dataDir).differences).toEqual([]);
   });
 
-  it.each([0, 30, batches - 1])('does without damaged batch %i only if told to', async (n) => {
-    damage(n);
-    const before = counts();
-    expect(() => rebuild(dataDir)).toThrow(/--without-damaged/);
-    expect(counts()).toEqual(before);
-    expect(rebuild(dataDir, { withoutDamaged: true }).damagedSpans).toBe(1);
-    expect(await auditOf(dataDir)).toEqual([]);
-    const { [`laptop own ${n}`]: lost, ...others } = before;
-    expect(lost).toBe(1);
-    expect(counts()).toEqual({ ...others, 'phone shared': batches - 1 });
-    await store(dataDir, [
-      { items: [{ type: 'a', state: 'b', timestamp: '2026-03-01T12:00:00Z' }] },
-    ]);
-    expect(counts()).toEqual({ ...others, 'phone shared': batches - 1, 'a b': 1 });
-    expect(await auditOf(dataDir)).toEqual([]);
-    dropReplaced(dataDir);
-    expect(rebuild(dataDir)).toMatchObject({ damagedSpans: 0, differences: [] });
-  });
+  it.each([0, 30, batches - 1])(
+    'counts without damaged batch %i only with --without-damaged',
+    async (n) => {
+      damage(n);
+      const before = counts();
+      expect(() => rebuild(dataDir)).toThrow(/--without-damaged/);
+      expect(counts()).toEqual(before);
+      expect(rebuild(dataDir, { withoutDamaged: true }).damagedSpans).toBe(1);
+      expect(await auditOf(dataDir)).toEqual([]);
+      const { [`laptop own ${n}`]: lost, ...others } = before;
+      expect(lost).toBe(1);
+      expect(counts()).toEqual({ ...others, 'phone shared': batches - 1 });
+      await store(dataDir, [
+        { items: [{ type: 'a', state: 'b', timestamp: '2026-03-01T12:00:00Z' }] },
+      ]);
+      expect(counts()).toEqual({ ...others, 'phone shared': batches - 1, 'a b': 1 });
+      expect(await auditOf(dataDir)).toEqual([]);
+      dropReplacedTables(dataDir);
+      expect(rebuild(dataDir)).toMatchObject({ damagedSpans: 0, differences: [] });
+    },
+  );
 
   it('says in the dead letter which batch was damaged, after the keys are gone too', () => {
     damage(30);
@@ -298,11 +304,11 @@ describe('rebuild', () => {
       const [letter] = listDeadLetters(dataDir);
       expect(letter?.reason).toMatch(/^damaged: .* is damaged; among it were: raw/);
       expect(letter?.reason.split('among it were: ')).toEqual([expect.anything(), rawKeys[30]]);
-      dropReplaced(dataDir);
+      dropReplacedTables(dataDir);
     }
   });
 
-  it('does without the end of a log that was cut short only if told to', async () => {
+  it('counts without the lost end of a log only with --without-damaged', async () => {
     const last = segments().at(-1) ?? '';
     truncateSync(last, statSync(last).size - 20);
     expect(() => rebuild(dataDir)).toThrow(/--without-damaged/);
@@ -315,7 +321,7 @@ describe('rebuild', () => {
   });
 
   /** Puts a batch with a key among the dead letters, as if the rules had once refused it. */
-  function park(n: number): void {
+  function makeDeadLetter(n: number): void {
     change(
       dataDir,
       `INSERT INTO dead_letters SELECT position, batch_id, 'a reason', 1, 2, NULL, NULL
@@ -333,7 +339,7 @@ describe('rebuild', () => {
   }
 
   it('does not count what is dropped after a dry run', async () => {
-    park(3);
+    makeDeadLetter(3);
     rebuild(dataDir, { dryRun: true });
     expect(dropDeadLetters(dataDir, () => true, 5)).toBe(1);
     const { differences } = rebuild(dataDir, { dryRun: true });
@@ -344,7 +350,7 @@ describe('rebuild', () => {
   it('does not count what is dropped between an interrupted rebuild and the next', async () => {
     const large = { items: Array.from({ length: 20_000 }, () => item) };
     await store(dataDir, [large, large, large]);
-    park(3);
+    makeDeadLetter(3);
     const stop = () => {
       throw new Error('stopped');
     };

@@ -21,7 +21,7 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import {
   DataDirectoryUnusable,
   dataPaths,
-  takeDataDirectory,
+  lockDataDirectory,
 } from '../../../src/engines/embedded/data-directory.ts';
 
 const moduleUrl = new URL('../../../src/engines/embedded/data-directory.ts', import.meta.url).href;
@@ -43,10 +43,10 @@ afterEach(async () => {
 /** A process of its own that takes the directory, or says why not. */
 function startTaker({ before = '', after = '' } = {}) {
   const script = `
-    const { takeDataDirectory, dataPaths } = await import(${JSON.stringify(moduleUrl)});
+    const { lockDataDirectory, dataPaths } = await import(${JSON.stringify(moduleUrl)});
     ${before}
     try {
-      takeDataDirectory(dataPaths(${JSON.stringify(root)}));
+      lockDataDirectory(dataPaths(${JSON.stringify(root)}));
       console.log('taken');
       ${after}
     } catch (error) {
@@ -76,7 +76,7 @@ async function kill(child: ChildProcess): Promise<void> {
 
 function refusal(): DataDirectoryUnusable {
   try {
-    takeDataDirectory(dataPaths(root)).release();
+    lockDataDirectory(dataPaths(root)).release();
   } catch (error) {
     if (error instanceof DataDirectoryUnusable) return error;
     throw error;
@@ -87,7 +87,7 @@ function refusal(): DataDirectoryUnusable {
 describe('taking a data directory', () => {
   it('makes it, and what is above it, for the owner and the group alone', () => {
     root = join(directory, 'a', 'b', 'data');
-    const lock = takeDataDirectory(dataPaths(root));
+    const lock = lockDataDirectory(dataPaths(root));
     expect(statSync(join(root, 'log')).isDirectory()).toBe(true);
     expect(statSync(root).mode & 0o007).toBe(0);
     lock.release();
@@ -98,7 +98,7 @@ describe('taking a data directory', () => {
   });
 
   it('says who has it, so that a second process can say so', async () => {
-    const lock = takeDataDirectory(dataPaths(root));
+    const lock = lockDataDirectory(dataPaths(root));
     const child = startTaker();
     const said = await text(child.stdout);
     expect(said).toContain('DataDirectoryUnusable: ');
@@ -118,20 +118,20 @@ describe('taking a data directory', () => {
 
   it('is free again when the process that had it was killed', async () => {
     await kill(await startHolder());
-    const lock = takeDataDirectory(dataPaths(root));
+    const lock = lockDataDirectory(dataPaths(root));
     expect(refusal().message).toContain(`in use by process ${process.pid} `);
     lock.release();
   });
 
   it('is refused twice in one process too, and free after the release', () => {
-    const lock = takeDataDirectory(dataPaths(root));
+    const lock = lockDataDirectory(dataPaths(root));
     expect(refusal().message).toContain(`in use by process ${process.pid} `);
     lock.release();
-    takeDataDirectory(dataPaths(root)).release();
+    lockDataDirectory(dataPaths(root)).release();
   });
 
   it('is refused under another name as well', () => {
-    const lock = takeDataDirectory(dataPaths(root));
+    const lock = lockDataDirectory(dataPaths(root));
     const link = join(directory, 'link');
     symlinkSync(root, link);
     root = link;
@@ -140,14 +140,14 @@ describe('taking a data directory', () => {
   });
 
   it('does without the name of the owner where that cannot be read', () => {
-    const lock = takeDataDirectory(dataPaths(root));
+    const lock = lockDataDirectory(dataPaths(root));
     writeFileSync(join(root, 'owner.json'), '{');
     expect(refusal().message).toContain('in use by another process.');
     lock.release();
   });
 
   it('leaves nothing behind that would hold up the next one', () => {
-    for (let round = 0; round < 3; round++) takeDataDirectory(dataPaths(root)).release();
+    for (let round = 0; round < 3; round++) lockDataDirectory(dataPaths(root)).release();
     expect(readdirSync(root).sort()).toEqual(['lock.db', 'log', 'owner.json']);
     const owner: unknown = JSON.parse(readFileSync(join(root, 'owner.json'), 'utf8'));
     expect(owner).toMatchObject({ pid: process.pid });
@@ -193,7 +193,7 @@ describe('a path that cannot be used', () => {
     ['the directory of the log', () => makeOpen(join(root, 'log'), root)],
   ])('is refused where this user may not write to it: %s', async (_, prepare) => {
     const closed = prepare();
-    // Nobody stops the superuser: the process becomes another user once it has read its code.
+    // Permissions do not bind the superuser: the process becomes another user once it has read its code.
     const before = 'if (process.getuid() === 0) { process.setgid(65534); process.setuid(65534); }';
     chmodSync(directory, 0o777);
     chmodSync(closed, 0o555);

@@ -46,7 +46,7 @@ async function fill(dataDir: string, options: Partial<EmbeddedOptions>): Promise
   for (const timestamp of timestamps) {
     const body = bodyOf([itemOf(timestamp)]);
     const submission = { body, encoding: 'identity', strict: false, caller: '' } as const;
-    if (writer.takePlain(body, 0, body.length, '') === undefined) {
+    if (writer.stagePlain(body, 0, body.length, '') === undefined) {
       const outcome = await writer.ingest({ ...submission, idempotencyKey: undefined });
       expect(outcome).toMatchObject({ accepted: true, enqueued: 1 });
     }

@@ -9,7 +9,7 @@ import {
   listDeadLetters,
   redriveDeadLetters,
 } from '../../../src/engines/embedded/store/dead-letters.ts';
-import { dropReplaced } from '../../../src/engines/embedded/verify/rebuild.ts';
+import { dropReplacedTables } from '../../../src/engines/embedded/verify/rebuild.ts';
 import { openStatsReader } from '../../../src/engines/embedded/reader/stats-reader.ts';
 import {
   auditOf,
@@ -25,7 +25,7 @@ const batches = 9;
 let dataDir: string;
 
 /** As if the rules had once refused a whole batch, which is taken out of the counters again. */
-function park(n: number): void {
+function makeDeadLetter(n: number): void {
   change(
     dataDir,
     `INSERT INTO dead_letters
@@ -46,8 +46,8 @@ let rawKeys: string[];
 beforeEach(async () => {
   dataDir = newDataDirectory();
   rawKeys = await store(dataDir, numberedBatches(batches));
-  park(0);
-  park(3);
+  makeDeadLetter(0);
+  makeDeadLetter(3);
   expect(await auditOf(dataDir)).toEqual([]);
 });
 
@@ -111,7 +111,7 @@ it('counts it in what an unfinished rebuild has copied too', async () => {
   expect(rebuild(dataDir)).toMatchObject({ differences: [], isSwitched: true });
   expect(total()).toBe(2 * batches - 2);
   expect(redriveDeadLetters(dataDir, everything, 5000).counted).toBe(1);
-  dropReplaced(dataDir);
+  dropReplacedTables(dataDir);
   expect(rebuild(dataDir).differences).toEqual([]);
   expect(total()).toBe(2 * batches);
   expect(await auditOf(dataDir)).toEqual([]);
@@ -150,7 +150,7 @@ it('says of damage that was restored that a rebuild counts it', async () => {
       },
     ],
   });
-  dropReplaced(dataDir);
+  dropReplacedTables(dataDir);
   rebuild(dataDir);
   expect(listDeadLetters(dataDir)).toEqual([]);
   expect(total()).toBe(2 * batches);

@@ -7,7 +7,7 @@ import {
   type OtherOutcomes,
 } from '../../../src/engines/embedded/writer/submission-ring.ts';
 import {
-  GroupCommits,
+  GroupCommitter,
   type GroupCommitWriter,
 } from '../../../src/engines/embedded/writer/group-commit.ts';
 import type { IngestOutcome } from '../../../src/pipeline/ports.ts';
@@ -25,10 +25,10 @@ function turnsOf() {
   const producer = new RingProducer(memory);
   const syncs: ((isDurable: boolean) => void)[] = [];
   const staged: string[] = [];
-  const told: { through: number; others: OtherOutcomes }[] = [];
+  const outcomes: { through: number; others: OtherOutcomes }[] = [];
   const state = { isCountDue: false, commits: 0, isDurable: true };
   const writer: GroupCommitWriter = {
-    takePlain: (bytes, at) => {
+    stagePlain: (bytes, at) => {
       const letter = String.fromCharCode(bytes[at] ?? 0);
       if (letter === 'x') return undefined;
       staged.push(letter);
@@ -44,9 +44,9 @@ function turnsOf() {
       return state.isCountDue;
     },
   };
-  const turns = new GroupCommits(writer, new RingConsumer(memory), {
-    onVerdicts: (through, others) => void told.push({ through, others }),
-    onDefect: () => refused,
+  const turns = new GroupCommitter(writer, new RingConsumer(memory), {
+    onOutcomes: (through, others) => void outcomes.push({ through, others }),
+    onUnexpectedError: () => refused,
   });
   const put = (letters: string, bytes = largeBytes) => {
     for (const letter of letters) {
@@ -56,22 +56,22 @@ function turnsOf() {
     }
     producer.publish();
   };
-  return { turns, producer, put, syncs, staged, told, state };
+  return { turns, producer, put, syncs, staged, outcomes, state };
 }
 
 describe('a turn', () => {
-  it('is told when its sync has ended, while the next one is read', async () => {
-    const { turns, put, syncs, staged, told } = turnsOf();
+  it('is answered when its sync has ended, while the next one is read', async () => {
+    const { turns, put, syncs, staged, outcomes } = turnsOf();
     put('abcdef');
-    await turns.next();
+    await turns.commitNext();
     expect(staged.join('')).toBe('abc');
     expect(turns.isSyncing).toBe(true);
-    const second = turns.next();
+    const second = turns.commitNext();
     expect(staged.join('')).toBe('abcdef');
-    expect(told).toEqual([]);
+    expect(outcomes).toEqual([]);
     syncs[0]?.(true);
     await second;
-    expect(told).toEqual([
+    expect(outcomes).toEqual([
       { through: 3, others: [] },
       { through: 6, others: [] },
     ]);
@@ -80,8 +80,8 @@ describe('a turn', () => {
   it('does not begin a sync while another is under way', async () => {
     const { turns, put, syncs, state } = turnsOf();
     put('abcdefghi');
-    await turns.next();
-    const second = turns.next();
+    await turns.commitNext();
+    const second = turns.commitNext();
     await new Promise((resolve) => void setImmediate(resolve));
     expect([syncs.length, state.commits]).toEqual([1, 0]);
     syncs[0]?.(true);
@@ -90,30 +90,30 @@ describe('a turn', () => {
   });
 
   it('syncs at once where nothing waits, or counting is due', async () => {
-    const { turns, put, syncs, told, state } = turnsOf();
+    const { turns, put, syncs, outcomes, state } = turnsOf();
     put('a');
-    await turns.next();
-    expect(told).toEqual([{ through: 1, others: [] }]);
+    await turns.commitNext();
+    expect(outcomes).toEqual([{ through: 1, others: [] }]);
     put('bcdefg');
     state.isCountDue = true;
-    await turns.next();
+    await turns.commitNext();
     expect([syncs.length, state.commits]).toEqual([0, 2]);
   });
 
   it('reads what is not plain when no sync is under way, and tells it by its number', async () => {
-    const { turns, put, syncs, told, producer } = turnsOf();
+    const { turns, put, syncs, outcomes, producer } = turnsOf();
     put('abcdxe');
-    await turns.next();
-    const second = turns.next();
+    await turns.commitNext();
+    const second = turns.commitNext();
     await new Promise((resolve) => void setImmediate(resolve));
-    expect(told).toEqual([]);
+    expect(outcomes).toEqual([]);
     syncs[0]?.(true);
     await second;
-    expect(told).toEqual([
+    expect(outcomes).toEqual([
       { through: 3, others: [] },
       { through: 6, others: [[4, refused]] },
     ]);
-    expect([3, 4, 5].map((number) => producer.verdict(number) !== undefined)).toEqual([
+    expect([3, 4, 5].map((number) => producer.acceptance(number) !== undefined)).toEqual([
       true,
       false,
       true,
@@ -123,17 +123,17 @@ describe('a turn', () => {
   it.each(['in the background', 'at once'])(
     'tells nobody accepted whose sync failed %s',
     async (how) => {
-      const { turns, put, syncs, told, producer, state } = turnsOf();
+      const { turns, put, syncs, outcomes, producer, state } = turnsOf();
       put(how === 'at once' ? 'ax' : 'abcdef');
       state.isDurable = false;
-      await turns.next();
+      await turns.commitNext();
       syncs[0]?.(false);
       await turns.settled();
-      const [{ through, others } = { through: 0, others: [] }] = told;
+      const [{ through, others } = { through: 0, others: [] }] = outcomes;
       expect(others).toHaveLength(through);
       for (const [number, outcome] of others) {
         expect(outcome.accepted).toBe(false);
-        expect(producer.verdict(number)).toBeUndefined();
+        expect(producer.acceptance(number)).toBeUndefined();
       }
       expect(others.some(([, outcome]) => outcome === refused)).toBe(how === 'at once');
     },

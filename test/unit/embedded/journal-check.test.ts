@@ -10,7 +10,7 @@ import { dataPaths } from '../../../src/engines/embedded/data-directory.ts';
 import { dropDeadLetters } from '../../../src/engines/embedded/store/dead-letters.ts';
 import { checkJournal, stampAfter } from '../../../src/engines/embedded/store/journal-check.ts';
 import { openDatabaseReadOnly } from '../../../src/engines/embedded/store/read-only-database.ts';
-import { dropReplaced } from '../../../src/engines/embedded/verify/rebuild.ts';
+import { dropReplacedTables } from '../../../src/engines/embedded/verify/rebuild.ts';
 import { SqliteCounterStore } from '../../../src/engines/embedded/store/counter-store.ts';
 import { openDatabase, openDatabaseForChange } from '../../../src/engines/embedded/store/schema.ts';
 import {
@@ -81,7 +81,7 @@ it('a database from before a rebuild is noticed beside a later journal', async (
   copyFileSync(database, before);
   for (let round = 0; round < 3; round++) {
     rebuild(dataDir);
-    dropReplaced(dataDir);
+    dropReplacedTables(dataDir);
   }
   const killed = await killedAfter(dataDir, 1);
   copyFileSync(before, dataPaths(killed).database);
@@ -94,9 +94,9 @@ describe('a commit that is stamped', () => {
     'of a dry run': (_, dataDir) => rebuild(dataDir, { dryRun: true }),
     'of a dead letter': (_, dataDir) => dropDeadLetters(dataDir, () => true, 1),
     'of keys that expire': (counters) => counters.expireKeys(counters.position, 10),
-    'of segments to be removed': (counters) => counters.noteRemoved(new Map(), 1),
+    'of segments to be removed': (counters) => counters.recordRemoved(new Map(), 1),
     'of the log': (counters) => counters.adoptLog(new Uint8Array(16)),
-    'of the age of the log': (counters) => counters.age.mark(counters.position + 1, 0),
+    'of the age of the log': (counters) => counters.age.note(counters.position + 1, 0),
     'of the running time': (counters) => counters.age.save(),
   };
   it.each(Object.entries(changes))('%s', async (_, commit) => {

@@ -108,7 +108,7 @@ describe('a frame', () => {
     );
   });
 
-  it('is written where it is told, and touches nothing else', () => {
+  it('is written at the given offset, and nowhere else', () => {
     fc.assert(
       fc.property(record, fc.nat({ max: 100 }), fc.nat({ max: 100 }), (written, before, behind) => {
         const length = frameLength(written);

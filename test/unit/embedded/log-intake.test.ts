@@ -30,9 +30,9 @@ it('waits for no more batches once those that wait hold many items', async () =>
   const intake = new LogIntake(
     {
       log,
-      admission: { admit: (batch) => ({ batch, newcomers: [] }), take: () => undefined },
+      admission: { admit: (batch) => ({ batch, newCounters: [] }), addPending: () => undefined },
       findKey: () => undefined,
-      placeOfReplayed: () => undefined,
+      positionOfReplayed: () => undefined,
       recordAt: () => undefined,
       countedThrough: () => log.durableEnd,
       onStaged: () => undefined,

@@ -45,7 +45,7 @@ function world() {
   const take = () => {
     expect(processor.scan(body, 0, body.length)).toBe(1);
     const staged = stage();
-    processor.takeScanned({ from: staged.previousEnd, to: staged.end }, 1);
+    processor.addScanned({ from: staged.previousEnd, to: staged.end }, 1);
   };
   return { disk, log, store, processor, stage, take, counted: () => countedIn(database) };
 }

@@ -216,7 +216,7 @@ describe('appending', () => {
 });
 
 describe('the file system of this machine', () => {
-  it('syncs what it is told to', () => {
+  it('syncs the file', () => {
     const path = join(mkdtempSync(join(tmpdir(), 'log-')), 'file');
     const calls = vi.spyOn(fs, 'fdatasyncSync');
     const background = vi.spyOn(fs, 'fdatasync');
@@ -680,7 +680,7 @@ function isDamage(opens: () => void): boolean {
     opens();
     return false;
   } catch (error) {
-    return /has a hole/.test(String(error));
+    return /has a gap/.test(String(error));
   }
 }
 

@@ -76,7 +76,7 @@ describe('a database of the first version', () => {
     ]);
     const counters = new SqliteCounterStore(database);
     expect(counters.expireKeys(10, 10)).toBe(0);
-    counters.noteRemoved(new Map(), 64);
+    counters.recordRemoved(new Map(), 64);
     counters.close();
   });
 });

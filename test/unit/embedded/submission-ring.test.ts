@@ -53,11 +53,11 @@ describe('the ring', () => {
             else expect(producer.used).toBeGreaterThan(0);
             producer.publish();
           } else if (step.kind === 'take') {
-            const through = Math.min(consumer.taken + step.count, expected.length);
-            expect(consumer.waiting).toBe(expected.length - consumer.taken);
-            consumer.take(through);
+            const through = Math.min(consumer.next + step.count, expected.length);
+            expect(consumer.waiting).toBe(expected.length - consumer.next);
+            consumer.advanceTo(through);
           } else {
-            released = Math.min(released + step.count, consumer.taken);
+            released = Math.min(released + step.count, consumer.next);
             producer.release(released);
           }
           // What is not released stays as it was, whatever came behind it.
@@ -76,7 +76,7 @@ describe('the ring', () => {
       expect(producer.put(submissionOf(new Uint8Array(50).fill(number)))).toBe(true);
       producer.publish();
       expect(consumer.submission(number).body[49]).toBe(number);
-      consumer.take(number + 1);
+      consumer.advanceTo(number + 1);
       producer.release(number + 1);
     }
   });
@@ -103,7 +103,7 @@ describe('the ring', () => {
     producer.put(submissionOf(new Uint8Array(40)));
     producer.put(submissionOf(new Uint8Array(40).fill(7)));
     producer.publish();
-    consumer.take(1);
+    consumer.advanceTo(1);
     producer.release(1);
     for (const size of [...sizes, 20]) producer.put(submissionOf(new Uint8Array(size).fill(9)));
     expect(consumer.submission(1).body).toEqual(new Uint8Array(40).fill(7));
@@ -114,8 +114,8 @@ describe('the ring', () => {
     for (let put = 0; put < 2; put++) producer.put(submissionOf(new Uint8Array(40)));
     producer.publish();
     expect(producer.put(submissionOf(new Uint8Array(30)))).toBe(false);
-    consumer.take(1);
-    expect([consumer.taken, consumer.waiting]).toEqual([1, 1]);
+    consumer.advanceTo(1);
+    expect([consumer.next, consumer.waiting]).toEqual([1, 1]);
     producer.release(1);
     expect(producer.put(submissionOf(new Uint8Array(30)))).toBe(true);
   });
@@ -140,7 +140,7 @@ describe('the ring', () => {
     expect(lastBodyFits(round)).toBe(false);
   });
 
-  it('tells verdicts, also after the numbers of the slots have come round', () => {
+  it('returns outcomes, also after the slot numbers have wrapped around', () => {
     const { producer, consumer } = ringOf(1000);
     for (let number = 0; number < 3 * ringSlots; number++) {
       producer.put(submissionOf(Uint8Array.of(1)));
@@ -148,19 +148,19 @@ describe('the ring', () => {
       const batchId = new Uint8Array(16).fill(number);
       if (number % 3 === 0) consumer.writeOther(number);
       else consumer.writeAccepted(number, { batchId, receivedAt: 1e12 + number, enqueued: number });
-      consumer.take(number + 1);
-      const verdict = producer.verdict(number);
-      if (number % 3 === 0) expect(verdict).toBeUndefined();
-      else expect(verdict?.enqueued).toBe(number);
+      consumer.advanceTo(number + 1);
+      const outcome = producer.acceptance(number);
+      if (number % 3 === 0) expect(outcome).toBeUndefined();
+      else expect(outcome?.enqueued).toBe(number);
       if (number % 3 !== 0 && number % 1000 === 1) {
-        expect(Uint8Array.from(verdict?.batchId ?? [])).toEqual(batchId);
-        expect(verdict?.receivedAt).toBe(1e12 + number);
+        expect(Uint8Array.from(outcome?.batchId ?? [])).toEqual(batchId);
+        expect(outcome?.receivedAt).toBe(1e12 + number);
       }
       producer.release(number + 1);
     }
   });
 
-  it('wakes one that sleeps, once, and lets nobody sleep over what has come', () => {
+  it('wakes a sleeping consumer once, and does not let it sleep while submissions wait', () => {
     const { producer, consumer } = ringOf(1000);
     expect(consumer.sleep()).toBe(true);
     producer.put(submissionOf(Uint8Array.of(1)));

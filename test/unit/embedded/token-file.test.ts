@@ -93,7 +93,7 @@ describe('the file of the tokens', () => {
     const paths = dataPaths(temporaryDirectory());
     writeFileSync(paths.tokens, text);
     expect(() => readTokenFile(paths)).toThrow(why);
-    expect(() => readTokenFile(paths)).toThrow(/Mend it, or move it away/);
+    expect(() => readTokenFile(paths)).toThrow(/Repair it, or move it away/);
     expect(() => readTokenFile(paths)).not.toThrow('dpl_secret');
     // Nor is it written over.
     expect(() => add(paths, 'a')).toThrow(why);
@@ -162,7 +162,7 @@ describe('one who watches the file', () => {
     return { paths, seen, problems, wait: () => vi.advanceTimersByTime(1_000) };
   }
 
-  it('is told of each change, and of nothing else', () => {
+  it('reports each change, and nothing else', () => {
     const { paths, seen, problems, wait } = watched();
     wait();
     add(paths, 'a');
@@ -176,7 +176,7 @@ describe('one who watches the file', () => {
     expect(problems).toEqual([]);
   });
 
-  it('keeps those it knows while the file is broken or gone, and is told so once', () => {
+  it('keeps the known tokens while the file is broken or missing, and reports that once', () => {
     const { paths, seen, problems, wait } = watched();
     add(paths, 'a');
     wait();
@@ -184,14 +184,14 @@ describe('one who watches the file', () => {
     writeFileSync(paths.tokens, sound.subarray(0, 20));
     wait();
     wait();
-    expect(problems).toEqual([expect.stringMatching(/is not JSON.*stay in force/)]);
+    expect(problems).toEqual([expect.stringMatching(/is not JSON.*stay valid/)]);
     writeFileSync(paths.tokens, sound);
     wait();
     renameSync(paths.tokens, `${paths.tokens}.away`);
     wait();
     wait();
     expect(problems).toHaveLength(2);
-    expect(problems[1]).toMatch(/is gone.*stay in force/);
+    expect(problems[1]).toMatch(/is missing.*stay valid/);
     expect(seen).toEqual([undefined, ['a'], ['a']]);
   });
 

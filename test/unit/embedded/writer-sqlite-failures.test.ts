@@ -11,7 +11,7 @@ import { embeddedDefaults } from '../../../src/engines/embedded/options.ts';
 import { connectSqlite, thisMachine } from '../../../src/engines/embedded/writer/platform.ts';
 import { Writer } from '../../../src/engines/embedded/writer/writer.ts';
 
-/** A writer on this machine, what it told, and its own connection to the database. */
+/** A writer on this machine, the failures it reported, and its connection to the database. */
 function openWriter(dataDir: string) {
   const failures: string[] = [];
   let database: DatabaseSync | undefined;
@@ -20,7 +20,7 @@ function openWriter(dataDir: string) {
     {
       onProgress: () => undefined,
       onFailure: (message) => failures.push(message),
-      onDefect: (message) => expect.fail(message),
+      onUnexpectedError: (message) => expect.fail(message),
     },
     {
       ...thisMachine,
@@ -44,7 +44,7 @@ function store(writer: Writer, counters: number, type: string): void {
     timestamp: '2023-06-16T13:00:00Z',
   }));
   const body = Buffer.from(JSON.stringify({ processed_devices: items }));
-  expect(writer.takePlain(body, 0, body.length, '')).toMatchObject({ enqueued: counters });
+  expect(writer.stagePlain(body, 0, body.length, '')).toMatchObject({ enqueued: counters });
   expect(writer.commit()).toBe(true);
 }
 
@@ -80,14 +80,14 @@ describe('what SQLite itself refuses', () => {
         const pages = Number(database.prepare('PRAGMA page_count').get()?.['page_count']);
         database.exec(`PRAGMA max_page_count = ${pages}`);
       },
-      told: /is full\. Make room and start again/,
+      message: /is full\. Make room and start again/,
     },
     {
       what: 'a database that cannot be written any more',
       refuse: (database: DatabaseSync) => database.exec('PRAGMA query_only = 1'),
-      told: /cannot be written .* Give this user the right to/,
+      message: /cannot be written .* Give this user the right to/,
     },
-  ])('$what: told once, and nothing that was acknowledged is lost', async ({ refuse, told }) => {
+  ])('$what: reported once, and nothing acknowledged is lost', async ({ refuse, message }) => {
     const dataDir = temporaryDirectory();
     const { writer, failures, database } = openWriter(dataDir);
     store(writer, 100, 'before');
@@ -95,7 +95,7 @@ describe('what SQLite itself refuses', () => {
     refuse(database);
     store(writer, 5000, 'after');
     await vi.waitUntil(() => failures.length > 0, { timeout: 120_000 });
-    expect(failures).toEqual([expect.stringMatching(told)]);
+    expect(failures).toEqual([expect.stringMatching(message)]);
     await writer.close();
     await expectCounted(dataDir, 5100);
   });

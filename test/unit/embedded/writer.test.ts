@@ -21,7 +21,7 @@ async function openWriter() {
     {
       onProgress: () => undefined,
       onFailure: (message) => expect.fail(message),
-      onDefect: (message) => expect.fail(message),
+      onUnexpectedError: (message) => expect.fail(message),
     },
   );
   onTestFinished(async () => {
@@ -40,7 +40,7 @@ function take(writer: Writer, counters: number, type: string): void {
     timestamp: '2023-06-16T13:00:00Z',
   }));
   const body = Buffer.from(JSON.stringify({ processed_devices: items }));
-  expect(writer.takePlain(body, 0, body.length, '')).toMatchObject({ enqueued: counters });
+  expect(writer.stagePlain(body, 0, body.length, '')).toMatchObject({ enqueued: counters });
 }
 
 async function expectToBeCounted(writer: Writer): Promise<void> {
@@ -55,7 +55,7 @@ it('tells how many items wait, since when, and when the last batch came, over a 
   const events = {
     onProgress: () => undefined,
     onFailure: (message: string) => expect.fail(message),
-    onDefect: (message: string) => expect.fail(message),
+    onUnexpectedError: (message: string) => expect.fail(message),
   };
   onTestFinished(() => rmSync(dataDir, { recursive: true }));
   const before = Date.now();

@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { beforeEach, describe, expect, it } from 'vitest';
 
 import { dataPaths } from '../../../src/engines/embedded/data-directory.ts';
-import { findStored, logEndOf } from '../../../src/engines/embedded/store/raw-batches.ts';
+import { findStoredBody, logEndOf } from '../../../src/engines/embedded/store/raw-batches.ts';
 import { readTokenFile } from '../../../src/engines/embedded/tokens/token-file.ts';
 import { openDatabaseReadOnly } from '../../../src/engines/embedded/store/read-only-database.ts';
 import { audit } from '../../../src/entry/verify/audit.ts';
@@ -98,7 +98,7 @@ function withoutRights(act: () => void): void {
 it.each<[string, () => unknown]>([
   ['the counters', () => openDatabaseReadOnly(dataPaths(dataDir).database)],
   ['the log', () => logEndOf(dataDir)],
-  ['a raw batch', () => findStored(dataDir, '00000000-0000-4000-8000-000000000000')],
+  ['a raw batch', () => findStoredBody(dataDir, '00000000-0000-4000-8000-000000000000')],
 ])('says that this user may not read %s of another', (_, act) => {
   withoutRights(() => {
     expect(act).toThrow(

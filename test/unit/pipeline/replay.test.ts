@@ -7,14 +7,14 @@ import { rawKeyOf, readRawKey } from '../../../src/domain/batch-id.ts';
 import type { CounterRow } from '../../../src/domain/counter.ts';
 import { dataPaths } from '../../../src/engines/embedded/data-directory.ts';
 import { nodeFileSystem } from '../../../src/engines/embedded/log/file-system.ts';
-import { dropReplaced } from '../../../src/engines/embedded/verify/rebuild.ts';
+import { dropReplacedTables } from '../../../src/engines/embedded/verify/rebuild.ts';
 import { LogReader } from '../../../src/engines/embedded/log/log-reader.ts';
 import {
-  findStored,
+  findStoredBody,
   rawBatches,
-  rememberedKeys,
+  keptKeys,
 } from '../../../src/engines/embedded/store/raw-batches.ts';
-import { ReplayedTail } from '../../../src/engines/embedded/log/replayed-tail.ts';
+import { UncountedReplays } from '../../../src/engines/embedded/log/uncounted-replays.ts';
 import { openStatsReader } from '../../../src/engines/embedded/reader/stats-reader.ts';
 import type { Writer } from '../../../src/engines/embedded/writer/writer.ts';
 import type { IngestOutcome, ReplayOrigin, Submission } from '../../../src/pipeline/ports.ts';
@@ -94,7 +94,7 @@ it('counts a batch from elsewhere once, under the name that it has', async () =>
   });
   expect(total(dataDir)).toBe(2);
   expect([...rawBatches(dataDir, undefined)].map(({ batch }) => batch?.rawKey)).toEqual([rawKey]);
-  expect(findStored(dataDir, origin.batchId)).toEqual(body);
+  expect(findStoredBody(dataDir, origin.batchId)).toEqual(body);
   expect(await auditOf(dataDir)).toEqual([]);
 });
 
@@ -117,7 +117,7 @@ it('finds what is not counted yet in the log', async () => {
   await within(dataDir, (writer) => writer.ingest(submission(origin)));
   const reader = new LogReader(nodeFileSystem, dataPaths(dataDir).log);
   let counted = 0;
-  const tail = new ReplayedTail(reader, () => counted);
+  const tail = new UncountedReplays(reader, () => counted);
   const place = tail.find(origin.batchId);
   expect(place === undefined ? undefined : reader.recordAt(place)).toMatchObject({
     originId: origin.batchId,
@@ -213,7 +213,7 @@ it('audit names rows that were lost, changed and added; rebuild mends them', asy
     change(dataDir, sql);
     expect(codesOf(await auditOf(dataDir))).toEqual([code]);
     expect(rebuild(dataDir)).toMatchObject({ isSwitched: true });
-    dropReplaced(dataDir);
+    dropReplacedTables(dataDir);
     expect(await auditOf(dataDir)).toEqual([]);
   }
 });
@@ -268,7 +268,7 @@ it('brings no key to life that its source has forgotten, or given to a later bat
   const dataDir = newDataDirectory();
   await store(dataDir, numberedBatches(10));
   const rememberedNow = () => {
-    const keys = rememberedKeys(dataDir);
+    const keys = keptKeys(dataDir);
     const kept = [...rawBatches(dataDir, undefined)].flatMap(({ batch }) =>
       batch !== undefined && keys.includes(batch) ? [String(batch.idempotencyKey)] : [],
     );

@@ -1,6 +1,6 @@
 /**
- * As `target.set(source, offset)`, at ten times its speed where one of both lies in shared memory:
- * `set` copies that byte by byte, each as an access of its own.
+ * Like `target.set(source, offset)`, but ten times as fast if one of them is shared memory, which
+ * `set` copies byte by byte.
  */
 export function copyBytes(source: Uint8Array, target: Buffer, offset: number): void {
   asBuffer(source).copy(target, offset);

@@ -15,21 +15,21 @@ import {
 } from 'node:fs';
 
 /**
- * The few file operations the log stands on, and the seam at which tests make the disk fail.
- * All but one are synchronous: the log lives on a worker thread that has nothing better to do.
- * Failures are thrown as Node's system errors (`code` such as ENOSPC, EIO, EACCES).
+ * The file operations that the log needs, and the seam at which tests make the disk fail. All but
+ * one are synchronous, since the log runs on a thread of its own. Failures are thrown as Node's
+ * system errors (`code` such as ENOSPC, EIO, EACCES).
  */
 export interface FileSystem {
   /** Makes the directory and its missing parents. Durable once the parent is synced. */
   makeDirectory(directory: string): void;
   /** The names in a directory, in no particular order. */
   list(directory: string): string[];
-  /** `create` fails with EEXIST on a file that is there; `read` and `read-write` with ENOENT. */
+  /** `create` fails with EEXIST if the file exists; the others with ENOENT if it does not. */
   open(path: string, mode: 'read' | 'read-write' | 'create'): LogFile;
   remove(path: string): void;
-  /** Within a directory, in the place of what has the name: at any time the one or the other. */
+  /** Renames within a directory; atomically replaces the file that has the name. */
   rename(from: string, to: string): void;
-  /** Makes the creations, removals and renamings in a directory durable. */
+  /** Makes creations, removals and renames in a directory durable. */
   syncDirectory(directory: string): void;
 }
 
@@ -41,11 +41,11 @@ export interface LogFile {
   /** Writes at `offset`; returns how many bytes were written, which may be fewer. */
   write(bytes: Uint8Array, offset: number): number;
   truncate(length: number): void;
-  /** Makes content and length durable (fdatasync). After a failure nothing may be assumed. */
+  /** Makes content and length durable (fdatasync). After a failure, the content on disk is unknown. */
   sync(): void;
   /**
-   * The same in the background, for what is written before; `done` is called later, with the
-   * error or null. Not during another sync; the file stays open until then.
+   * Syncs in the background what was written before the call; `done` is called with the error or
+   * null. The caller must not start another sync, nor close the file, before that.
    */
   startSync(done: (error: unknown) => void): void;
   close(): void;

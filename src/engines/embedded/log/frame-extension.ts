@@ -8,7 +8,7 @@ interface Document {
   readonly excluded?: Ranges;
 }
 
-/** What few records have, as JSON: undefined where a record has nothing of it. */
+/** The rare fields of a record as JSON; undefined if it has none. */
 export function encodeExtension({ excluded, originId }: Extension): Buffer | undefined {
   if (excluded === undefined && originId === undefined) return undefined;
   const document: Document = {
@@ -18,7 +18,7 @@ export function encodeExtension({ excluded, originId }: Extension): Buffer | und
   return Buffer.from(JSON.stringify(document), 'latin1');
 }
 
-/** Reads what `encodeExtension` wrote; a checksum has told that it is whole. */
+/** Reads what `encodeExtension` wrote. The caller has verified the frame's checksum. */
 export function readExtension(text: string): Extension {
   const { origin_id: originId, excluded } = JSON.parse(text) as Document;
   return {

@@ -11,16 +11,16 @@ import { readFully, type Segment } from './segment.ts';
 
 const windowBytes = 1024 * 1024;
 
-/** A record and the position behind it. Its body shares memory with the scanner's buffer. */
+/** A record and the position at which it ends. Its body shares memory with the scanner's buffer. */
 export interface ScannedRecord {
   readonly record: LogRecord;
   readonly end: LogPosition;
 }
 
 /**
- * The sound records of a segment in order, from the record at `from` on and below `through`.
- * Returns the position at which it stopped: `through`, the end of the file, or the place of bytes
- * that are no sound record. Memory: 1 MiB, or the largest record if that is more.
+ * Yields the valid records of a segment in order, from the one at `from` up to `through`. Returns
+ * the position at which it stopped: `through`, the end of the file, or the first bytes that are not
+ * a valid record. Memory: 1 MiB, or the size of the largest record if that is more.
  */
 export function* scanFrames(
   file: LogFile,
@@ -53,8 +53,9 @@ export function* scanFrames(
 }
 
 /**
- * The sound records behind bytes that are none: every place from `from` on where a frame stands
- * whole, whatever is between. They tell a torn tail from damage.
+ * Searches for valid records after damaged bytes: every position from `from` on at which there is a
+ * complete frame. If one of them was written after a sync of the damaged bytes, those are damage
+ * and not a torn tail.
  */
 export function* searchFrames(
   file: LogFile,
@@ -74,12 +75,12 @@ export function* searchFrames(
       found = bytes.indexOf(frameMagic, found + 1);
     }
     if (bytes.length < window.length) return;
-    // A magic may lie across the seam of two windows.
+    // The magic may span two windows.
     windowAt += bytes.length - (frameMagic.length - 1);
   }
 }
 
-/** The sound record that stands at a position, or undefined. */
+/** The record at a position; undefined if there is no valid one. */
 export function readFrameAt(
   file: LogFile,
   segment: Segment,

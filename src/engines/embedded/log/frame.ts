@@ -6,12 +6,12 @@ import { copyBytes } from './copy-bytes.ts';
 import { encodeExtension, readExtension } from './frame-extension.ts';
 
 /**
- * A byte position in the log, counted through all its segments: the place of a record, and the
- * number that puts records in order. Below 2^48.
+ * An offset in the log in bytes, counted over all its segments. Identifies a record and orders
+ * records. Below 2^48.
  */
 export type LogPosition = number;
 
-/** What is written of a batch. Lengths of caller and key: at most 255 bytes each. */
+/** A batch as the log stores it. Caller and key have at most 255 bytes each. */
 export interface LogRecord {
   readonly position: LogPosition;
   /** Everything before this position was durable when the record was staged. */
@@ -20,7 +20,7 @@ export interface LogRecord {
   readonly batchId: Uint8Array;
   /** Milliseconds since 1970. */
   readonly receivedAt: number;
-  /** Items accepted and refused. */
+  /** Numbers of items. */
   readonly accepted: number;
   readonly rejected: number;
   readonly encoding: ContentEncoding;
@@ -28,26 +28,26 @@ export interface LogRecord {
   readonly idempotency: { readonly key: string; readonly bodySha256: Uint8Array } | undefined;
   /** See `RawBatch`. */
   readonly excluded?: readonly number[];
-  /** Of a batch that came from another installation: the id that it has had since it was received. */
+  /** Of a replayed batch: its id in the installation that received it. */
   readonly originId?: BatchId;
-  /** Byte for byte as it came. */
+  /** The raw body, byte for byte. */
   readonly body: Uint8Array;
 }
 
 /*
  * A frame, little-endian:
- *   0  u32 magic        4  u32 CRC-32 of all that follows it, begun with the log's salt
+ *   0  u32 magic        4  u32 CRC-32 of all that follows, with the log's salt as initial value
  *   8  u32 frame length
  *  12  u8 version      13  u8 encoding     14  u8 caller length  15  u8 key length
  *  16  u48 position    24  u48 synced through                    32  u48 received at, ms
  *  40  u32 accepted    44  u32 rejected    48  16 bytes batch id
- *  64  SHA-256 of the body (32 bytes, where there is a key), caller, key, body
+ *  64  SHA-256 of the body (32 bytes, only if there is a key), caller, key, body
  *
- * A frame of version 2 has between key and body what few records have: a u32 length, and so many
- * bytes of JSON (`log-frame-extension.ts`). All others are of version 1.
+ * Records with rare fields have version 2: between key and body, a u32 length and that many bytes
+ * of JSON (`frame-extension.ts`). All others have version 1.
  *
- * The position inside the frame shows a write that went elsewhere or a stale block; the salt
- * keeps bytes inside a client's body from passing for a frame.
+ * The position in the frame reveals misdirected writes and stale blocks. The salt prevents bytes
+ * inside a client's body from being read as a frame.
  */
 const magic = 0x31_52_50_44; // 'DPR1'
 const version = 1;
@@ -71,7 +71,7 @@ function extensionBytes(record: Pick<LogRecord, 'excluded' | 'originId'>): numbe
   return extension === undefined ? 0 : extensionLengthBytes + extension.length;
 }
 
-/** Writes the frame of a record at `offset` of `target`, which has room; returns its length. */
+/** Writes the frame of a record at `offset` of `target`, which must be large enough; returns its length. */
 export function encodeFrame(
   record: LogRecord,
   salt: number,
@@ -113,8 +113,8 @@ export function encodeFrame(
 }
 
 /**
- * The length that a frame header at `offset` claims, or undefined where there is no header of a
- * record at `position`. The claim is proven by `decodeFrame` alone.
+ * The length in the frame header at `offset`; undefined if it is not the header of a record at
+ * `position`. Only `decodeFrame` verifies it.
  */
 export function claimedLength(
   bytes: Buffer,
@@ -129,7 +129,7 @@ export function claimedLength(
   return length < frameHeaderBytes ? undefined : length;
 }
 
-/** The record whose frame is exactly `frame`, sharing its memory; undefined if it is not sound. */
+/** Decodes a frame, whose memory the record shares; undefined if it is not valid. */
 export function decodeFrame(
   frame: Buffer,
   salt: number,
@@ -168,7 +168,7 @@ export function decodeFrame(
   };
 }
 
-/** Positions and times take 6 bytes and leave 2 zero. */
+/** Positions and times are 6 bytes, followed by 2 zero bytes. */
 export function writePosition(target: Buffer, position: number, offset: number): void {
   target.writeUIntLE(position, offset, 6);
   target.writeUInt16LE(0, offset + 6);

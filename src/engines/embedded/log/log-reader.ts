@@ -1,7 +1,7 @@
 import type { FileSystem, LogFile } from './file-system.ts';
 import { readFrameAt, scanFrames, type ScannedRecord } from './frame-scanner.ts';
 import type { LogPosition, LogRecord } from './frame.ts';
-import { badHeader, badRecord, hole } from './recovery.ts';
+import { badHeader, badRecord, missingSegment } from './recovery.ts';
 import {
   headerBytesOf,
   listSegments,
@@ -18,7 +18,7 @@ interface OpenSegment {
   readonly salt: number;
 }
 
-/** Reads a log, also beside the process that writes it. Holds one file open at a time. */
+/** Reads a log, also while another process writes it. Keeps at most one file open. */
 export class LogReader {
   readonly #fileSystem: FileSystem;
   readonly #directory: string;
@@ -30,7 +30,7 @@ export class LogReader {
     this.#directory = directory;
   }
 
-  /** The record at a position, or undefined where no sound one begins. */
+  /** The record at a position; undefined if there is no valid one. */
   recordAt(position: LogPosition): LogRecord | undefined {
     const segment = this.#segmentOf(position);
     const opened = segment && this.#openSegment(segment);
@@ -39,11 +39,11 @@ export class LogReader {
   }
 
   /**
-   * The records from a record's place (or an end, or 0) on, below `through`, in order. Stops
-   * before the first in the last segment that is not sound: beside a running writer, that is one
-   * being written. What retention removes meanwhile is passed over.
-   * A record is valid until the next one is asked for.
-   * @throws {LogDamaged} where a record is bad, or a file missing, that others follow.
+   * Yields the records between two positions in order; `from` is a record's position or end, or 0.
+   * Stops before the first invalid record of the last segment: the writer may be writing it.
+   * Skips segments that retention removes meanwhile. Each record is valid until the next one is
+   * requested.
+   * @throws {LogDamaged} if an invalid record or a missing file is followed by another segment.
    */
   *records(from: LogPosition = 0, through = Number.POSITIVE_INFINITY): Generator<ScannedRecord> {
     this.#segments = listSegments(this.#fileSystem, this.#directory);
@@ -59,12 +59,12 @@ export class LogReader {
       }
       this.#segments = listSegments(this.#fileSystem, this.#directory);
       if (!this.#segments.some(({ base }) => base > segment.base)) return;
-      // One that was the last may have grown since, before the next was begun: it is read again.
+      // The last segment may have grown before the next one was created: read it again.
       if (!wasLast) this.#checkReadThrough(segment, opened?.file.size(), from);
     }
   }
 
-  /** The end of the sound records from an end (or 0) on. */
+  /** The end of the last valid record after `position`, which is a record's end or 0. */
   endFrom(position: LogPosition): LogPosition {
     let end = position;
     for (const scanned of this.records(position)) ({ end } = scanned);
@@ -76,7 +76,7 @@ export class LogReader {
     this.#open = undefined;
   }
 
-  /** A segment that others follow is sound to its end, and the next begins there. */
+  /** Every segment but the last must be valid to its end, and the next one must begin there. */
   #checkReadThrough(segment: Segment, size: number | undefined, end: LogPosition): void {
     const isKept = this.#segments.some(({ base }) => base === segment.base);
     if (size === undefined) {
@@ -85,12 +85,12 @@ export class LogReader {
     }
     if (end < segment.base + size) throw badRecord(segment, end);
     const next = this.#segments.find(({ base }) => base > segment.base);
-    if (isKept && next !== undefined && next.base !== end) throw hole(end, next);
+    if (isKept && next !== undefined && next.base !== end) throw missingSegment(end, next);
   }
 
   #segmentOf(position: LogPosition): Segment | undefined {
     const known = segmentOf(this.#segments, position);
-    // The last known segment may have been followed by another, or been removed.
+    // There may be a newer segment than the last known one, or that one may have been removed.
     if (known !== undefined && known !== this.#segments.at(-1)) return known;
     this.#segments = listSegments(this.#fileSystem, this.#directory);
     return segmentOf(this.#segments, position);
@@ -98,7 +98,7 @@ export class LogReader {
 
   #openSegment(segment: Segment): OpenSegment | undefined {
     const open = this.#open;
-    // One that was empty may have been made again since.
+    // A segment without records may have been replaced.
     if (open?.segment.base === segment.base && open.file.size() > open.headerBytes) return open;
     let file: LogFile;
     try {

@@ -7,8 +7,8 @@ import {
 import type { LogPosition, LogRecord } from './frame.ts';
 
 /**
- * The id by which the world knows the batch of a record: the one made here, or, of a batch that
- * came from another installation, the one that it has had since it was received.
+ * The batch id of a record: the one assigned here, or, of a replayed batch, the one that the
+ * original installation assigned.
  */
 export function batchIdOf({ batchId, originId }: Pick<LogRecord, 'batchId' | 'originId'>): BatchId {
   return originId ?? formatBatchId(batchId);
@@ -18,24 +18,24 @@ export function rawKeyOfRecord(record: LogRecord): string {
   return rawKeyOf(batchIdOf(record), record.receivedAt);
 }
 
-/** Finds the record of a batch, wherever it stands. */
-export interface FindSources {
+/** What `findRecord` needs to look up records. */
+export interface RecordLookup {
   readonly recordAt: (position: LogPosition) => LogRecord | undefined;
-  /** Where a batch that came from another installation stands. */
-  readonly placeOfReplayed: (batchId: BatchId) => LogPosition | undefined;
+  /** The position of a replayed batch. */
+  readonly positionOfReplayed: (batchId: BatchId) => LogPosition | undefined;
 }
 
-/** The record of a batch: an id made here carries its place, others are looked up. */
+/** The record of a batch. An id assigned here contains the position; others are looked up. */
 export function findRecord(
-  { recordAt, placeOfReplayed }: FindSources,
+  { recordAt, positionOfReplayed }: RecordLookup,
   batchId: BatchId,
 ): LogRecord | undefined {
   const isOurs = (record: LogRecord | undefined) =>
     record !== undefined && batchIdOf(record) === batchId;
-  const ownPlace = positionOfBatchId(batchId);
-  const own = ownPlace === undefined ? undefined : recordAt(ownPlace);
+  const ownPosition = positionOfBatchId(batchId);
+  const own = ownPosition === undefined ? undefined : recordAt(ownPosition);
   if (isOurs(own)) return own;
-  const place = placeOfReplayed(batchId);
+  const place = positionOfReplayed(batchId);
   const replayed = place === undefined ? undefined : recordAt(place);
   return isOurs(replayed) ? replayed : undefined;
 }

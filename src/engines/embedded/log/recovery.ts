@@ -2,7 +2,7 @@ import type { FileSystem, LogFile } from './file-system.ts';
 import { scanFrames, searchFrames, type ScannedRecord } from './frame-scanner.ts';
 import type { LogPosition } from './frame.ts';
 import {
-  createSegmentAgain,
+  replaceSegment,
   headerBytesMax,
   headerBytesOf,
   listSegments,
@@ -16,7 +16,7 @@ import {
 } from './segment.ts';
 import { finishRewrite, rewrite } from './rewrite.ts';
 
-/** The log cannot be opened without losing what was acknowledged. Nothing was changed. */
+/** The log cannot be opened without losing acknowledged batches. Nothing was changed. */
 export class LogDamaged extends Error {
   constructor(what: string) {
     super(
@@ -27,30 +27,30 @@ export class LogDamaged extends Error {
   }
 }
 
-/** What to do about segments that are gone, of which pipeline.db does not know what they counted. */
-export const removedUnnotedHint =
-  'If old segments were removed there (--keep-raw) by a version that did not note what they counted, or if pipeline.db was restored from a backup older than their removal, the counters are right as they are: put back the pipeline.db that was in use when they were removed, or leave all as it is, and do not rebuild.';
+/** What to do about missing segments whose increments pipeline.db has not recorded. */
+export const unrecordedRemovalHint =
+  'If old segments were removed there (--keep-raw) by a version that did not record what they counted, or if pipeline.db was restored from a backup older than their removal, the counters are correct: put back the pipeline.db that was in use when they were removed, or leave everything as it is, and do not rebuild.';
 
-export class RemovedUnnoted extends Error {
+export class RemovalNotRecorded extends Error {
   override readonly name = 'RemovedUnnoted';
 
   constructor(through: LogPosition) {
     super(
-      `The log before byte ${through} is gone, and pipeline.db does not say what it counted. ${removedUnnotedHint}`,
+      `The log before byte ${through} is missing, and pipeline.db does not record what it counted. ${unrecordedRemovalHint}`,
     );
   }
 }
 
-export interface RecoveryOptions {
+interface RecoveryOptions {
   readonly fileSystem: FileSystem;
   readonly directory: string;
-  /** The position up to which the counters have counted. */
+  /** The log is counted up to this position. */
   readonly countedThrough: LogPosition;
-  /** Segments that end before this may have been removed. */
+  /** Retention may have removed segments that end at or before this. */
   readonly removedThrough: LogPosition;
-  /** Damage that somebody has decided to do without: the ends of it, by where it begins. */
-  readonly setAside: ReadonlyMap<LogPosition, LogPosition>;
-  /** Called with the records that are read, in order: all behind that position, perhaps some before. */
+  /** Damaged ranges that an operator has accepted: their ends by their beginnings. */
+  readonly acceptedDamage: ReadonlyMap<LogPosition, LogPosition>;
+  /** Called in order with all records after `countedThrough`, and some before it. */
   readonly visit: (scanned: ScannedRecord) => void;
   /** Milliseconds since 1970. */
   readonly now: () => number;
@@ -61,26 +61,25 @@ export interface RecoveredLog extends LogIdentity {
   /** The last segment, open for writing. */
   readonly file: LogFile;
   readonly end: LogPosition;
-  /** Bytes of a torn tail that were cut off. */
+  /** Bytes of a torn tail that recovery cut off. */
   readonly tornBytes: number;
 }
 
 /**
- * Opens a log as a crash or a power failure may have left it. What was synced is all there or
- * the log is damaged; what was not, and so was never acknowledged, is kept as far as it is whole
- * and in order, and cut off from the first record that is not. The rule that tells the two apart:
- * a bad record is damage if the counters had counted it or if a sound record behind it says that
- * it was synced. Only segments that may hold uncounted records, and the last, are read. Nothing
- * is changed before all that is read is found sound, but that a recovery that was cut short is
- * made good.
- * @returns undefined where there is no log yet.
+ * Opens a log after a stop, crash or power failure. Synced records must all be valid; otherwise the
+ * log is damaged. Records that were never synced, and so never acknowledged, are kept up to the first
+ * invalid one; the rest is cut off. An invalid record is damage if it was counted, or if a later
+ * valid record says that it was synced. Reads the last segment and those that may hold uncounted
+ * records. Changes nothing before all of that is verified, except that it first completes an
+ * interrupted rewrite.
+ * @returns undefined if there is no log yet.
  * @throws {LogDamaged}
  */
 export function recoverLog(options: RecoveryOptions): RecoveredLog | undefined {
-  const { fileSystem, directory, countedThrough, removedThrough, setAside, visit } = options;
+  const { fileSystem, directory, countedThrough, removedThrough, acceptedDamage, visit } = options;
   const found = listSegments(fileSystem, directory);
   finishRewrite(fileSystem, directory, found);
-  const leftOver = leftOverByRemoval(fileSystem, found, removedThrough);
+  const leftOver = leftoverSegments(fileSystem, found, removedThrough);
   const segments = found.slice(leftOver.length);
   const last = segments.at(-1);
   if (last === undefined) {
@@ -90,30 +89,31 @@ export function recoverLog(options: RecoveryOptions): RecoveredLog | undefined {
   const first = segments[0] ?? last;
   if (countedThrough < first.base) {
     throw new LogDamaged(
-      `The counters need the log from byte ${countedThrough} on, but it begins at byte ${first.base}: pipeline.db is missing or older than what was removed with --keep-raw.`,
+      `The counters need the log from byte ${countedThrough} on, but it begins at byte ${first.base}: pipeline.db is missing, or older than the removal of segments by --keep-raw.`,
     );
   }
   const isLastEmpty = holdsNoRecord(options, segments, last);
   const identity = checkHeaders(fileSystem, segments, isLastEmpty);
   if (identity === undefined) {
     if (countedThrough > 0) throw countersAhead(countedThrough, `${last.path} holds no record`);
-    // Not even the first segment was finished, and nothing was ever stored.
+    // The creation of the first segment was interrupted, so nothing was ever stored.
     fileSystem.remove(last.path);
     return undefined;
   }
   const headerBytes = headerBytesOf(identity);
-  const how = { salt: saltOfLog(identity.logId), headerBytes, setAside };
+  const scanOptions = { salt: saltOfLog(identity.logId), headerBytes, acceptedDamage };
   const scanFrom = segmentOf(segments, Math.min(countedThrough, last.base)) ?? first;
 
   for (const segment of segments.slice(segments.indexOf(scanFrom), -1)) {
-    scanSealedSegment(fileSystem, segment, how, visit);
+    scanSealedSegment(fileSystem, segment, scanOptions, visit);
   }
   for (const { path } of leftOver) fileSystem.remove(path);
-  if (isLastEmpty) return { segments, ...identity, ...makeAgain(options, last, identity) };
+  if (isLastEmpty)
+    return { segments, ...identity, ...recreateEmptySegment(options, last, identity) };
   const file = fileSystem.open(last.path, 'read-write');
   try {
-    const tail = recoverTail(options, { file, segment: last, ...identity }, how, visit);
-    // A process that was killed may have removed segments and not synced that.
+    const tail = recoverTail(options, { file, segment: last, ...identity }, scanOptions, visit);
+    // A killed process may have removed segments without syncing the directory.
     fileSystem.syncDirectory(directory);
     return { segments, ...identity, file, ...tail };
   } catch (error) {
@@ -123,10 +123,10 @@ export function recoverLog(options: RecoveryOptions): RecoveredLog | undefined {
 }
 
 /**
- * The first segments, where one is missing behind them that may have been removed: its removal is
- * durable and theirs, before it, is not, since the sync of a directory failed.
+ * Segments that retention removed, but whose removal was not durable although that of a later segment
+ * was: those before the last gap in the part of the log that may be removed.
  */
-function leftOverByRemoval(
+function leftoverSegments(
   fileSystem: FileSystem,
   segments: readonly Segment[],
   removedThrough: LogPosition,
@@ -141,26 +141,26 @@ function leftOverByRemoval(
   return segments.slice(0, count);
 }
 
-/** Whether the last segment may be one whose creation was cut short: none holds a record then. */
+/** Whether the last segment has no record, perhaps because its creation was interrupted. */
 function holdsNoRecord(
   { fileSystem, directory }: RecoveryOptions,
   segments: readonly Segment[],
   last: Segment,
 ): boolean {
-  // Where the segments before it were removed, its creation had been completed.
+  // The segments before it were removed, which happens only after its creation is complete.
   if (segments.length === 1 && last.base > 0) return false;
   const bytes = withFile(fileSystem, last, (file) => file.size());
   if (bytes > headerBytesMax) return false;
   const known = readLogIdentity(fileSystem, directory);
-  // Where no header can be read, it may be one of either length: no record fits into the longer.
+  // Without a valid header its length is unknown; no record fits into the longer one.
   return known === undefined || bytes <= headerBytesOf(known);
 }
 
 /**
- * Replaces a last segment that holds no record. Nothing proves that its header and its entry in
- * the directory are durable, and a sync would not do where one has failed before.
+ * Replaces a last segment that has no record. Its header and directory entry may not be durable, and
+ * after a failed sync another sync does not prove that they are.
  */
-function makeAgain(
+function recreateEmptySegment(
   { fileSystem, directory, countedThrough, now }: RecoveryOptions,
   segment: Segment,
   identity: LogIdentity,
@@ -169,13 +169,13 @@ function makeAgain(
     throw countersAhead(countedThrough, `${segment.path} holds no record`);
   }
   const header = { ...identity, createdAt: now() };
-  const file = createSegmentAgain(fileSystem, directory, segment, header);
+  const file = replaceSegment(fileSystem, directory, segment, header);
   return { file, end: segment.base + headerBytesOf(identity), tornBytes: 0 };
 }
 
 /**
- * Every header sound, of one log, and each segment beginning where the one before it ends.
- * The last may have no header yet if it is empty; returns undefined where no other is there.
+ * Verifies that all headers are valid and of one log, and that each segment begins where the one
+ * before it ends. Only an empty last segment may lack a header; undefined if it is the only one.
  */
 function checkHeaders(
   fileSystem: FileSystem,
@@ -186,7 +186,7 @@ function checkHeaders(
   let expectedBase = segments[0]?.base ?? 0;
   for (const segment of segments) {
     if (segment.base !== expectedBase) {
-      throw hole(expectedBase, segment);
+      throw missingSegment(expectedBase, segment);
     }
     withFile(fileSystem, segment, (file) => {
       const header = readSegmentHeader(file, segment);
@@ -205,15 +205,15 @@ function isSameLog(one: LogIdentity, other: LogIdentity): boolean {
   return one.logId.equals(other.logId) && one.dayZone === other.dayZone;
 }
 
-/** All of a segment was synced before the next one was begun: a bad record in it is damage. */
+/** A segment is synced before the next one is created, so an invalid record in it is damage. */
 function scanSealedSegment(
   fileSystem: FileSystem,
   segment: Segment,
-  how: ScanOptions,
+  options: ScanOptions,
   visit: (scanned: ScannedRecord) => void,
 ): void {
   withFile(fileSystem, segment, (file) => {
-    const end = scan(file, segment, how, visit);
+    const end = scan(file, segment, options, visit);
     if (end < segment.base + file.size()) throw badRecord(segment, end);
   });
 }
@@ -221,35 +221,35 @@ function scanSealedSegment(
 function recoverTail(
   { fileSystem, directory, countedThrough }: RecoveryOptions,
   last: { readonly file: LogFile; readonly segment: Segment; readonly logId: Buffer },
-  how: ScanOptions,
+  options: ScanOptions,
   visit: (scanned: ScannedRecord) => void,
 ): { end: LogPosition; tornBytes: number } {
   const { file, segment } = last;
-  let provenThrough = Math.max(countedThrough, segment.base + how.headerBytes);
-  const end = scan(file, segment, how, (scanned) => {
+  let provenThrough = Math.max(countedThrough, segment.base + options.headerBytes);
+  const end = scan(file, segment, options, (scanned) => {
     provenThrough = Math.max(provenThrough, scanned.record.syncedThrough);
     visit(scanned);
   });
   if (segment.base + file.size() > end) {
     if (countedThrough > end) throw badRecord(segment, end);
-    for (const later of searchFrames(file, segment, how.salt, end)) {
+    for (const later of searchFrames(file, segment, options.salt, end)) {
       if (later.syncedThrough > end) throw badRecord(segment, end);
     }
   }
   if (countedThrough > end) {
     throw countersAhead(countedThrough, `${segment.path} ends at byte ${end}`);
   }
-  const tornBytes = bytesBeforeZeros(file, end - segment.base);
-  // Also where nothing is torn: a length may be as unproven as bytes are.
+  const tornBytes = tornBytesFrom(file, end - segment.base);
+  // Even if nothing is torn, the file's length may not be durable.
   file.truncate(end - segment.base);
-  // What no record proves to be durable is written again: after a failed sync the kernel may hold
-  // such bytes in memory as if they were on the disk, and only another write makes it write them.
+  // Rewrite what no record proves durable: after a failed sync, the kernel may hold bytes in memory
+  // as if they were on disk, and only another write makes it write them.
   rewrite({ fileSystem, directory, ...last, from: provenThrough, end });
   return { end, tornBytes };
 }
 
-/** How many bytes there are from `offset` on, without the zeros that were allocated ahead. */
-function bytesBeforeZeros(file: LogFile, offset: number): number {
+/** The number of bytes from `offset` to the last one that is not zero. */
+function tornBytesFrom(file: LogFile, offset: number): number {
   const piece = Buffer.allocUnsafe(1024 * 1024);
   let bytes = 0;
   for (let at = offset; ; at += piece.length) {
@@ -263,13 +263,13 @@ function bytesBeforeZeros(file: LogFile, offset: number): number {
 interface ScanOptions {
   readonly salt: number;
   readonly headerBytes: number;
-  readonly setAside: ReadonlyMap<LogPosition, LogPosition>;
+  readonly acceptedDamage: ReadonlyMap<LogPosition, LogPosition>;
 }
 
 function scan(
   file: LogFile,
   segment: Segment,
-  { salt, headerBytes, setAside }: ScanOptions,
+  { salt, headerBytes, acceptedDamage }: ScanOptions,
   visit: (scanned: ScannedRecord) => void,
 ): LogPosition {
   let frames = scanFrames(file, segment, salt, segment.base + headerBytes);
@@ -279,39 +279,37 @@ function scan(
       visit(next.value);
       continue;
     }
-    const end = setAside.get(next.value);
+    const end = acceptedDamage.get(next.value);
     if (end === undefined || end > segment.base + file.size()) return next.value;
     frames = scanFrames(file, segment, salt, end);
   }
 }
 
 function countersAhead(countedThrough: LogPosition, fact: string): LogDamaged {
-  return new LogDamaged(
-    `The counters hold what the log had up to byte ${countedThrough}, but ${fact}.`,
-  );
+  return new LogDamaged(`The counters include the log up to byte ${countedThrough}, but ${fact}.`);
 }
 
 export function badHeader({ path }: Segment): LogDamaged {
   return new LogDamaged(`The header of ${path} is damaged or of another log.`);
 }
 
-/** `next` is the segment that is there instead of the one that should be. */
-export function hole(expectedBase: LogPosition, next: Segment): LogDamaged {
+/** `next` is the first segment after the gap. */
+export function missingSegment(expectedBase: LogPosition, next: Segment): LogDamaged {
   return new LogDamaged(
-    `The log has a hole: the file that begins at byte ${expectedBase} is missing or cut short before ${next.path}.`,
+    `The log has a gap: the file that begins at byte ${expectedBase} is missing, or too short, before ${next.path}.`,
   );
 }
 
 export function badRecord(segment: Segment, position: LogPosition): LogDamaged {
   return new LogDamaged(
-    `The log is damaged: the record at byte ${position - segment.base} of ${segment.path} does not match its checksum, though it was safely stored.`,
+    `The log is damaged: the record at byte ${position - segment.base} of ${segment.path} was stored durably, but does not match its checksum.`,
   );
 }
 
-/** Where records were safely stored, none is found. */
+/** There is no record at a position at which one was stored. */
 export function noRecordAt(position: LogPosition): LogDamaged {
   return new LogDamaged(
-    `The log is damaged: no sound record stands at byte ${position}, though it was safely stored.`,
+    `The log is damaged: the record at byte ${position} was stored durably, but is missing or invalid.`,
   );
 }
 

@@ -6,9 +6,9 @@ import { readPosition, writePosition, type LogPosition } from './frame.ts';
 import { readFully, readSegmentHeader, segmentOf, writeFully, type Segment } from './segment.ts';
 
 /*
- * The copy, little-endian:
- *  0  8 bytes magic   8  u32 CRC-32 of the bytes, then of what follows here   16  16 bytes log id
- * 32  u48 from       40  u48 length of the bytes, which follow
+ * The copy file, little-endian:
+ *  0  8 bytes magic   8  u32 CRC-32 of the copied bytes, then of bytes 16 to 48 of this header
+ * 16  16 bytes log id 32  u48 from   40  u48 length of the copied bytes, which follow the header
  */
 const magic = Buffer.from('DPCOPY1\n', 'latin1');
 const headerBytes = 48;
@@ -16,7 +16,7 @@ const pieceBytes = 1024 * 1024;
 
 const copyName = 'rewrite.copy';
 
-export interface Rewrite {
+interface RewriteOptions {
   readonly fileSystem: FileSystem;
   readonly directory: string;
   readonly logId: Buffer;
@@ -27,11 +27,19 @@ export interface Rewrite {
 }
 
 /**
- * Writes bytes of a segment again, in their place, and makes the file durable. A disk may leave
- * garbage where it was writing when the power failed, and these bytes may be acknowledged: so a
- * copy of them is durable before. It is removed; syncing the directory is the caller's.
+ * Writes bytes of a segment again, in place, and syncs the file. These bytes may be acknowledged,
+ * and a power failure during a write may leave garbage: so a copy of them is made durable first,
+ * and removed afterwards. The caller syncs the directory.
  */
-export function rewrite({ fileSystem, directory, logId, file, segment, from, end }: Rewrite): void {
+export function rewrite({
+  fileSystem,
+  directory,
+  logId,
+  file,
+  segment,
+  from,
+  end,
+}: RewriteOptions): void {
   if (from >= end) {
     file.sync();
     return;
@@ -58,8 +66,8 @@ export function rewrite({ fileSystem, directory, logId, file, segment, from, end
 }
 
 /**
- * Finishes what `rewrite` had begun when it was cut short. Never wrong: the log is appended to
- * alone, so that a copy says what stands there however old it is. Removes the copy.
+ * Completes an interrupted `rewrite` and removes the copy. This is safe however old the copy is,
+ * because bytes of the log never change.
  */
 export function finishRewrite(
   fileSystem: FileSystem,
@@ -71,8 +79,8 @@ export function finishRewrite(
   const copy = fileSystem.open(path, 'read');
   try {
     const header = readHeader(copy);
-    // One that is not whole was not used yet.
-    if (header !== undefined) writeFrom(fileSystem, copy, header, segments);
+    // An incomplete copy was never used: the segment is untouched.
+    if (header !== undefined) applyCopy(fileSystem, copy, header, segments);
   } finally {
     copy.close();
   }
@@ -85,7 +93,7 @@ interface CopyHeader {
   readonly length: number;
 }
 
-function writeFrom(
+function applyCopy(
   fileSystem: FileSystem,
   copy: LogFile,
   { logId, from, length }: CopyHeader,
@@ -97,7 +105,7 @@ function writeFrom(
   try {
     const offset = from - segment.base;
     const isOfThisLog = readSegmentHeader(file, segment)?.logId.equals(logId) === true;
-    // The length may have been lost of what was kept and not synced yet: it is made again.
+    // The file may be shorter than the copied range, since its length was not durable either.
     if (!isOfThisLog || file.size() < offset) return;
     for (const { bytes, at } of pieces(copy, headerBytes, headerBytes + length)) {
       writeFully(file, bytes, at - headerBytes + offset);
@@ -118,7 +126,7 @@ function headerOf(logId: Buffer, from: LogPosition, length: number, checksum: nu
   return header;
 }
 
-/** Undefined where the copy is not whole. */
+/** Undefined if the copy is incomplete. */
 function readHeader(copy: LogFile): CopyHeader | undefined {
   const header = Buffer.alloc(headerBytes);
   if (readFully(copy, header, 0) < headerBytes) return undefined;
@@ -133,7 +141,7 @@ function readHeader(copy: LogFile): CopyHeader | undefined {
   return { logId: header.subarray(16, 32), from, length };
 }
 
-/** The bytes of a file between two offsets; each piece is valid until the next is asked for. */
+/** The bytes of a file between two offsets; each piece is valid until the next one is requested. */
 function* pieces(file: LogFile, from: number, to: number) {
   const buffer = Buffer.allocUnsafe(Math.min(pieceBytes, to - from));
   for (let at = from; at < to; at += buffer.length) {

@@ -5,34 +5,40 @@ import { asWritten } from '../../../domain/day.ts';
 import type { FileSystem, LogFile } from './file-system.ts';
 import { readPosition, writePosition, type LogPosition } from './frame.ts';
 
-/** A file of the log. It holds the positions from `base` on; its header is the first of them. */
+/** A file of the log. Its first byte, where its header begins, has the position `base`. */
 export interface Segment {
   readonly base: LogPosition;
   readonly path: string;
 }
 
-/** What all segments of a log have in common. */
+/** What all segments of a log share. */
 export interface LogIdentity {
   /** 16 random bytes. */
   readonly logId: Buffer;
-  /** The rule by which the day of an item is taken, as `dayRule` knows it. */
+  /** The day rule, as `dayRule` names it. */
   readonly dayZone: string;
 }
 
-export interface SegmentHeader extends LogIdentity {
-  /** When the segment was begun, in milliseconds since 1970. */
+interface SegmentHeader extends LogIdentity {
+  /** Milliseconds since 1970. */
+  readonly createdAt: number;
+}
+
+/** A segment, and its creation by the wall clock, in milliseconds since 1970. */
+export interface SegmentStart {
+  readonly base: LogPosition;
   readonly createdAt: number;
 }
 
 /*
  * A segment header, little-endian:
- *  0  8 bytes magic   8  u32 CRC-32 of all that follows it   12  u32 version
+ *  0  8 bytes magic   8  u32 CRC-32 of all that follows      12  u32 version
  * 16  16 bytes log id 32  u48 base  40  u48 created at, ms    48  16 bytes zero
  *
- * Version 2, where the day is not the one that is written:
+ * Version 2, for a log with a day zone:
  * 48  u8 length of the day zone, and the zone in ASCII         112  16 bytes zero
  *
- * A program that knows version 1 alone so refuses a log that it would count on other days.
+ * Releases that only know version 1 thus refuse such a log instead of counting it on other days.
  */
 const magic = Buffer.from('DPSEGM1\n', 'latin1');
 const version = 1;
@@ -42,10 +48,10 @@ const plainHeaderBytes = 64;
 const zonedHeaderBytes = 128;
 export const headerBytesMax = zonedHeaderBytes;
 const zoneAt = 48;
-/** IANA's names have 32 at most. */
+/** The longest name of the IANA time zone database has 32 bytes. */
 const dayZoneBytesMax = 63;
 
-/** The length of each segment's header; records begin behind it. */
+/** The length of each segment's header, after which its records begin. */
 export function headerBytesOf({ dayZone }: Pick<LogIdentity, 'dayZone'>): number {
   return dayZone === asWritten ? plainHeaderBytes : zonedHeaderBytes;
 }
@@ -56,7 +62,7 @@ export function segmentAt(directory: string, base: LogPosition): Segment {
   return { base, path: join(directory, `${String(base).padStart(16, '0')}.log`) };
 }
 
-/** The segments in a directory, by base. Files with other names are left alone. */
+/** The segments in a directory, by base. Ignores files with other names. */
 export function listSegments(fileSystem: FileSystem, directory: string): Segment[] {
   return fileSystem
     .list(directory)
@@ -65,7 +71,7 @@ export function listSegments(fileSystem: FileSystem, directory: string): Segment
     .sort((a, b) => a.base - b.base);
 }
 
-/** The segment among `segments` (by base) that holds the position. */
+/** The one of `segments`, sorted by base, that contains the position. */
 export function segmentOf(
   segments: readonly Segment[],
   position: LogPosition,
@@ -74,8 +80,8 @@ export function segmentOf(
 }
 
 /**
- * Makes the file with its header, durable under its name before the first record goes in: a
- * longer file whose header is unsound is damage, not a creation that was cut short.
+ * Creates a segment with its header, and makes both durable before the first record is written: so
+ * a bad header in a longer file is damage, not an interrupted creation.
  */
 export function createSegment(
   fileSystem: FileSystem,
@@ -91,10 +97,10 @@ export function createSegment(
 }
 
 /**
- * The same in the place of a file that is there, which stays until the new one is durable: a
- * first segment must not be without the log's id at any time.
+ * Replaces a segment by a new, empty one. The old file stays until the new one is durable, because
+ * the first segment holds the log's id, which must not be missing at any time.
  */
-export function createSegmentAgain(
+export function replaceSegment(
   fileSystem: FileSystem,
   directory: string,
   { base, path }: Segment,
@@ -118,14 +124,16 @@ export function headerOf(base: LogPosition, { logId, createdAt, dayZone }: Segme
   writePosition(bytes, base, 32);
   writePosition(bytes, createdAt, 40);
   if (dayZone !== asWritten) {
-    if (dayZone.length > dayZoneBytesMax) throw new Error(`${dayZone} is too long for a header`);
+    if (dayZone.length > dayZoneBytesMax) {
+      throw new Error(`day zone ${dayZone} is longer than ${dayZoneBytesMax} bytes`);
+    }
     bytes.writeUInt8(bytes.write(dayZone, zoneAt + 1, 'latin1'), zoneAt);
   }
   bytes.writeUInt32LE(crc32(bytes.subarray(12)), 8);
   return bytes;
 }
 
-/** The header, or undefined where it is not sound or belongs elsewhere. */
+/** The header; undefined if it is invalid or of another position. */
 export function readSegmentHeader(file: LogFile, { base }: Segment): SegmentHeader | undefined {
   const read = Buffer.alloc(zonedHeaderBytes);
   const length = readFully(file, read, 0);
@@ -143,7 +151,7 @@ export function readSegmentHeader(file: LogFile, { base }: Segment): SegmentHead
   };
 }
 
-/** The identity of the log in a directory; undefined where no header of it can be read. */
+/** The identity of the log in a directory; undefined if none of its headers is valid. */
 export function readLogIdentity(
   fileSystem: FileSystem,
   directory: string,
@@ -160,12 +168,12 @@ export function readLogIdentity(
   return undefined;
 }
 
-/** What the checksums of a log's frames begin with. No client can know it. */
+/** The initial value of the checksums of a log's frames. Clients cannot know it. */
 export function saltOfLog(logId: Uint8Array): number {
   return crc32(logId);
 }
 
-/** Writes all of `bytes`, however short each write is. */
+/** Writes all of `bytes`, in as many writes as that takes. */
 export function writeFully(file: LogFile, bytes: Uint8Array, offset: number): void {
   let written = 0;
   while (written < bytes.length) {
@@ -175,7 +183,7 @@ export function writeFully(file: LogFile, bytes: Uint8Array, offset: number): vo
   }
 }
 
-/** Fills `target` as far as the file goes; returns how many bytes were read. */
+/** Fills `target` from the file; returns the number of bytes read, fewer only at the file's end. */
 export function readFully(file: LogFile, target: Uint8Array, offset: number): number {
   let read = 0;
   while (read < target.length) {

@@ -4,7 +4,6 @@ import { batchIdAtPosition, positionMax } from '../../../domain/batch-id.ts';
 import { asWritten } from '../../../domain/day.ts';
 import type { FileSystem, LogFile } from './file-system.ts';
 import type { ScannedRecord } from './frame-scanner.ts';
-import type { SegmentStart } from './log-age.ts';
 import {
   encodeFrame,
   frameHeaderBytes,
@@ -22,12 +21,13 @@ import {
   segmentAt,
   writeFully,
   type Segment,
+  type SegmentStart,
 } from './segment.ts';
 
-/** Records staged beyond this are written, not yet synced, before the commit. */
+/** Staged records are written, but not synced, once they exceed this number of bytes. */
 const stagingBytes = 4 * 1024 * 1024;
 
-/** A commit that grows a file by more gains less by zeros ahead of it than they cost. */
+/** For commits that write more bytes than this, allocating ahead costs more than it saves. */
 const smallCommitBytes = 64 * 1024;
 
 const noRoomCodes = new Set(['ENOSPC', 'EDQUOT', 'EFBIG']);
@@ -35,22 +35,22 @@ const noRoomCodes = new Set(['ENOSPC', 'EDQUOT', 'EFBIG']);
 export interface LogOptions {
   readonly directory: string;
   readonly fileSystem: FileSystem;
-  /** A segment is closed before it grows beyond this, in bytes. */
+  /** Maximum size of a segment in bytes, unless a single record is larger. */
   readonly segmentBytes: number;
   /**
-   * So many zeros are written ahead of small commits: a sync over blocks that the file has already
-   * costs half of one that makes it grow. None by default.
+   * Bytes of zeros written ahead of small commits: a sync within the file's length costs half as much
+   * as one that extends it. 0 by default.
    */
   readonly allocateBytes?: number;
-  /** The position through which the counters have counted. */
+  /** The log is counted up to this position. */
   readonly countedThrough: LogPosition;
-  /** The day rule of a log that is made; `as-written` by default. One that is there keeps its own. */
+  /** The day rule of a new log; `as-written` by default. An existing log keeps its own. */
   readonly dayZone?: string;
-  /** Segments that end before this may have been removed. None by default. */
+  /** Retention may have removed segments that end at or before this. 0 by default. */
   readonly removedThrough?: LogPosition;
-  /** Damage that somebody has decided to do without: the ends of it, by where it begins. */
-  readonly setAside?: ReadonlyMap<LogPosition, LogPosition>;
-  /** Called while opening with each record behind that position, in order. */
+  /** Damaged ranges that an operator has accepted: their ends by their beginnings. */
+  readonly acceptedDamage?: ReadonlyMap<LogPosition, LogPosition>;
+  /** Called while opening with each record after `countedThrough`, in order. */
   readonly onUncounted?: (scanned: ScannedRecord) => void;
   /** Milliseconds since 1970. */
   readonly now: () => number;
@@ -60,23 +60,23 @@ export type RecordDraft = Omit<LogRecord, 'position' | 'syncedThrough' | 'batchI
 
 export interface Staged {
   readonly batchId: Uint8Array;
-  /** The end of the record before, the place of this one, and its own end. */
+  /** The end of the record before it; the record begins at `position` and ends at `end`. */
   readonly previousEnd: LogPosition;
   readonly position: LogPosition;
   readonly end: LogPosition;
 }
 
 /**
- * The append-only log, for its one writer. Records are staged, then committed together: one sync
- * covers all that gathered. After any failure the log takes nothing more (a failed sync is never
- * tried again, since nothing can be known after it); what it acknowledged stays true.
+ * The append-only log, for its only writer. Records are staged, then committed together with one
+ * sync. After any failure the log accepts nothing more: a failed sync is never retried, because the
+ * kernel may report success although the data is lost. Committed records stay durable.
  */
 export class SegmentedLog {
   readonly logId: Buffer;
   readonly dayZone: string;
   /** Bytes of a torn tail that were cut off when the log was opened. */
   readonly tornBytes: number;
-  /** When the last batch came of those found at the opening, if there was one; ms since 1970. */
+  /** Receipt of the last batch that opening read, if any; milliseconds since 1970. */
   readonly lastReceivedAt: number | undefined;
   readonly #options: LogOptions;
   readonly #salt: number;
@@ -85,11 +85,11 @@ export class SegmentedLog {
   #file: LogFile;
   #staging = Buffer.allocUnsafe(stagingBytes);
   #stagedBytes = 0;
-  /** Where staged bytes will go, and the end of what is staged and of what is synced. */
+  /** The ends of what is written, of what is staged, and of what is synced. */
   #writtenEnd: LogPosition;
   #end: LogPosition;
   #durableEnd: LogPosition;
-  /** Length of the last segment's file as far as it is known to be allocated. */
+  /** Known allocated length of the last segment's file, in bytes. */
   #allocatedBytes = 0;
   #zeros: Buffer | undefined;
   #isSyncing = false;
@@ -101,18 +101,18 @@ export class SegmentedLog {
       fileSystem,
       directory,
       onUncounted,
-      setAside = new Map(),
+      acceptedDamage = new Map(),
       removedThrough = 0,
       dayZone = asWritten,
     } = options;
     let lastReceivedAt: number | undefined;
     const visit = (scanned: ScannedRecord) => {
       const { originId, receivedAt } = scanned.record;
-      // A batch from another installation was received there.
+      // A replayed batch was received elsewhere.
       if (originId === undefined) lastReceivedAt = receivedAt;
       if (scanned.end > options.countedThrough) onUncounted?.(scanned);
     };
-    const recovered = recoverLog({ ...options, setAside, removedThrough, visit });
+    const recovered = recoverLog({ ...options, acceptedDamage, removedThrough, visit });
     if (recovered !== undefined) return new SegmentedLog(options, recovered, lastReceivedAt);
     const identity = { logId: randomFillSync(Buffer.alloc(16)), dayZone };
     const segment = segmentAt(directory, 0);
@@ -135,32 +135,33 @@ export class SegmentedLog {
     this.#writtenEnd = this.#end = this.#durableEnd = recovered.end;
   }
 
-  /** The end of the last record that is durable; 0 before the first. */
+  /** The end of the last durable record; 0 before the first. */
   get durableEnd(): LogPosition {
     return this.#recordEnd(this.#durableEnd);
   }
 
-  /** Where the log begins: what was before is removed. */
+  /** The position at which the log begins; everything before it has been removed. */
   get begin(): LogPosition {
     return this.#segments[0]?.base ?? 0;
   }
 
-  /** Why the log takes nothing more, if it does not. */
+  /** The error after which the log accepts nothing more. */
   get failure(): unknown {
     return this.#failure;
   }
 
-  /** Bytes on disk and in staging. */
+  /** Bytes on disk and staged. */
   get bytes(): number {
     return this.#end - (this.#segments[0]?.base ?? 0);
   }
 
-  /** Puts a record in line. It is durable once `durableEnd` has reached its end. */
+  /** Stages a record. It is durable once `durableEnd` has reached its end. */
   stage(draft: RecordDraft): Staged {
     return this.#guard(() => {
       const length = frameLength(draft);
       const previousEnd = this.#recordEnd(this.#end);
-      if (this.#end + length > positionMax) throw new Error('the log is full: 256 TiB');
+      if (this.#end + length > positionMax)
+        throw new Error('the log has reached its limit, 256 TiB');
       if (!this.#fits(length)) {
         this.#commitStaged();
         this.#rotate();
@@ -174,14 +175,14 @@ export class SegmentedLog {
     });
   }
 
-  /** Makes all that is staged durable. */
+  /** Makes all staged records durable. */
   commit(): void {
     this.#guard(() => this.#commitStaged());
   }
 
   /**
-   * Makes all that is staged by now durable in the background; `done` is called with null or why
-   * it failed. Until then, only what `hasRoomFor` may be staged, and nothing else may be called.
+   * Makes all staged records durable in the background; `done` is called with the error or null.
+   * Until then, the caller may only stage records for which `hasRoomFor` is true.
    */
   startCommit(done: (error: unknown) => void): void {
     this.#guard(() => {
@@ -198,17 +199,17 @@ export class SegmentedLog {
     });
   }
 
-  /** Whether a record with so many bytes of body and caller can be staged without a new segment. */
+  /** Whether a record whose body and caller have `bytes` in sum fits into the current segment. */
   hasRoomFor(bytes: number): boolean {
     return this.#fits(frameHeaderBytes + bytes);
   }
 
-  /** Where the log begins when the segments before a position are removed; never behind the last. */
+  /** Where the log would begin after `removeSegments(through)`. */
   removableThrough(through: LogPosition): LogPosition {
     return this.#segments.findLast(({ base }) => base <= through)?.base ?? this.begin;
   }
 
-  /** The segments, oldest first, and when each was begun. Reads their headers. */
+  /** The segments, oldest first. Reads their headers. */
   segmentStarts(): SegmentStart[] {
     return this.#segments.map((segment) => ({
       base: segment.base,
@@ -216,7 +217,7 @@ export class SegmentedLog {
     }));
   }
 
-  /** Removes whole segments, oldest first, that lie before `through`; never the last. Returns how many. */
+  /** Removes the segments before `through`, oldest first, never the last. Returns their number. */
   removeSegments(through: LogPosition): number {
     const { fileSystem, directory } = this.#options;
     const keptFrom = this.removableThrough(through);
@@ -226,7 +227,7 @@ export class SegmentedLog {
       if (oldest === undefined || next === undefined || next.base > keptFrom) break;
       fileSystem.remove(oldest.path);
       this.#segments.shift();
-      // One by one: a power failure must not bring one back without those that follow it.
+      // Sync after each: a power failure must not restore a segment without its successors.
       fileSystem.syncDirectory(directory);
       removed++;
     }
@@ -234,11 +235,11 @@ export class SegmentedLog {
   }
 
   close(): void {
-    if (this.#failure === undefined) this.#cutAllocated();
+    if (this.#failure === undefined) this.#trimAllocated();
     this.#file.close();
   }
 
-  /** A segment without records ends, as far as records go, where the one before it ended. */
+  /** Where the last record ends: in a segment without records, at the end of the segment before it. */
   #recordEnd(position: LogPosition): LogPosition {
     const base = this.#lastBase();
     return position === base + this.#headerBytes ? base : position;
@@ -283,7 +284,7 @@ export class SegmentedLog {
   }
 
   #commitStaged(): void {
-    if (this.#isSyncing) throw new Error('a sync is under way');
+    if (this.#isSyncing) throw new Error('commit during a background sync');
     if (this.#end === this.#durableEnd) return;
     this.#write();
     this.#allocateAhead();
@@ -305,27 +306,27 @@ export class SegmentedLog {
       writeFully(this.#file, this.#zeros.subarray(0, bytes), usedBytes);
       this.#allocatedBytes = usedBytes + bytes;
     } catch (error) {
-      // The disk is as good as full; what is left of it is for records and counters.
+      // The disk is nearly full: leave the rest to records and counters.
       if (!noRoomCodes.has((error as NodeJS.ErrnoException).code ?? '')) throw error;
       this.#file.truncate(usedBytes);
       this.#allocatedBytes = Number.POSITIVE_INFINITY;
     }
   }
 
-  /** Takes back what was allocated and not used: a file that is closed ends with its last record. */
-  #cutAllocated(): void {
+  /** Truncates unused allocated bytes, so that a closed segment ends with its last record. */
+  #trimAllocated(): void {
     const usedBytes = this.#writtenEnd - this.#lastBase();
     if (this.#file.size() > usedBytes) this.#file.truncate(usedBytes);
   }
 
-  /** Begins the next segment. Its header takes positions too, so that file and position agree. */
+  /** Starts the next segment. Its header has positions, too, so that offsets and positions agree. */
   #rotate(): void {
     const { fileSystem, directory, now } = this.#options;
     const segment = segmentAt(directory, this.#end);
     const header = { logId: this.logId, dayZone: this.dayZone, createdAt: now() };
     if (this.#allocatedBytes > 0) {
-      // Durable before the next one is: that one begins where this one ends.
-      this.#cutAllocated();
+      // The next segment begins where this one ends, so this length must be durable first.
+      this.#trimAllocated();
       this.#file.sync();
       this.#allocatedBytes = 0;
     }

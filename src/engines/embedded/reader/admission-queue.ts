@@ -1,36 +1,36 @@
-export interface Applicant {
+interface Entrant {
   readonly id: number;
-  /** There is a place; `leave` gives it back. */
+  /** Called when the entrant may run; it then ends with `leave`. */
   readonly start: () => void;
-  /** There is none, and will be none soon. */
+  /** Called if the queue is full, or the wait was too long. */
   readonly refuse: () => void;
 }
 
-export interface AdmissionQueueOptions {
-  readonly placesMax: number;
+interface AdmissionQueueOptions {
+  readonly runningMax: number;
   readonly waitingMax: number;
   readonly waitMsMax: number;
 }
 
-/** A bounded number of places, and a bounded queue before them, in the order of coming. */
+/** Limits how many entrants run at a time; a bounded number of others wait, first in, first out. */
 export class AdmissionQueue {
   readonly #options: AdmissionQueueOptions;
-  readonly #taken = new Set<number>();
-  readonly #waiting: { readonly applicant: Applicant; readonly timer: NodeJS.Timeout }[] = [];
+  readonly #running = new Set<number>();
+  readonly #waiting: { readonly applicant: Entrant; readonly timer: NodeJS.Timeout }[] = [];
 
   constructor(options: AdmissionQueueOptions) {
     this.#options = options;
   }
 
-  /** Whether one more would have a place, or wait for one. */
+  /** Whether one more entrant could run or wait. */
   get hasRoom(): boolean {
-    const { placesMax, waitingMax } = this.#options;
-    return this.#taken.size < placesMax || this.#waiting.length < waitingMax;
+    const { runningMax, waitingMax } = this.#options;
+    return this.#running.size < runningMax || this.#waiting.length < waitingMax;
   }
 
-  enter(applicant: Applicant): void {
-    if (this.#taken.size < this.#options.placesMax) {
-      this.#taken.add(applicant.id);
+  enter(applicant: Entrant): void {
+    if (this.#running.size < this.#options.runningMax) {
+      this.#running.add(applicant.id);
       applicant.start();
     } else if (this.hasRoom) {
       const timer = setTimeout(() => this.#refuse(applicant.id), this.#options.waitMsMax);
@@ -38,18 +38,18 @@ export class AdmissionQueue {
     } else applicant.refuse();
   }
 
-  /** Of whoever has a place, or waits for one. */
+  /** Removes an entrant that runs or waits, and starts the next. */
   leave(id: number): void {
-    this.#forget(id);
-    if (!this.#taken.delete(id)) return;
+    this.#dequeue(id);
+    if (!this.#running.delete(id)) return;
     const next = this.#waiting.shift();
     if (next === undefined) return;
     clearTimeout(next.timer);
-    this.#taken.add(next.applicant.id);
+    this.#running.add(next.applicant.id);
     next.applicant.start();
   }
 
-  /** All that wait are told that there is no place. */
+  /** Refuses all waiting entrants. */
   refuseWaiting(): void {
     for (const { applicant } of [...this.#waiting]) this.#refuse(applicant.id);
   }
@@ -59,10 +59,10 @@ export class AdmissionQueue {
   }
 
   #refuse(id: number): void {
-    this.#forget(id)?.refuse();
+    this.#dequeue(id)?.refuse();
   }
 
-  #forget(id: number): Applicant | undefined {
+  #dequeue(id: number): Entrant | undefined {
     const at = this.#waiting.findIndex(({ applicant }) => applicant.id === id);
     const [found] = at < 0 ? [] : this.#waiting.splice(at, 1);
     clearTimeout(found?.timer);

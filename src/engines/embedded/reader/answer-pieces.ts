@@ -1,7 +1,7 @@
 interface Reader {
-  /** So many bytes are not in memory here any more: as many can come. */
-  taken(bytes: number): void;
-  /** Nothing more is wanted. */
+  /** The consumer has received this many bytes, so that more can be sent. */
+  consumed(bytes: number): void;
+  /** The consumer needs no more pieces. */
   cancel(): void;
 }
 
@@ -12,7 +12,7 @@ interface Waiting {
   readonly reject: (reason: Error) => void;
 }
 
-/** The pieces of an answer, between the reader's thread that makes them and the one who takes them. */
+/** The pieces of a streamed answer, between the reader thread and their consumer. */
 export class AnswerPieces implements AsyncIterableIterator<Uint8Array<ArrayBuffer>> {
   readonly #reader: Reader;
   readonly #pieces: Uint8Array<ArrayBuffer>[] = [];
@@ -23,28 +23,28 @@ export class AnswerPieces implements AsyncIterableIterator<Uint8Array<ArrayBuffe
     this.#reader = reader;
   }
 
-  /** From the reader. */
+  /** Adds a piece from the reader. */
   add(piece: Uint8Array<ArrayBuffer>): void {
     if (this.#end !== undefined) return;
     this.#pieces.push(piece);
-    this.#serve();
+    this.#deliver();
   }
 
-  /** From the reader: that was all, or there is no more for this reason. */
+  /** Ends the answer, or fails it with an error. */
   finish(why: 'ended' | Error): void {
     this.#end ??= why;
-    this.#serve();
+    this.#deliver();
   }
 
   [Symbol.asyncIterator](): this {
     return this;
   }
 
-  /** For one at a time. */
+  /** Must not be called again before its promise is settled. */
   next(): Promise<Result> {
     const { promise, resolve, reject } = Promise.withResolvers<Result>();
     this.#waiting = { resolve, reject };
-    this.#serve();
+    this.#deliver();
     return promise;
   }
 
@@ -52,18 +52,18 @@ export class AnswerPieces implements AsyncIterableIterator<Uint8Array<ArrayBuffe
     this.#pieces.length = 0;
     if (this.#end === undefined) this.#reader.cancel();
     this.#end = 'ended';
-    this.#serve();
+    this.#deliver();
     return Promise.resolve({ done: true, value: undefined });
   }
 
-  #serve(): void {
+  #deliver(): void {
     const waiting = this.#waiting;
     if (waiting === undefined) return;
     const value = this.#pieces.shift();
     if (value === undefined && this.#end === undefined) return;
     this.#waiting = undefined;
     if (value !== undefined) {
-      this.#reader.taken(value.length);
+      this.#reader.consumed(value.length);
       waiting.resolve({ done: false, value });
     } else if (this.#end instanceof Error) waiting.reject(this.#end);
     else waiting.resolve({ done: true, value: undefined });

@@ -18,33 +18,39 @@ import type { EmbeddedOptions } from '../options.ts';
 import type { CounterSizes, FromReader, ReaderRequest, ToReader } from '../writer/messages.ts';
 import { workerUrl } from '../worker-url.ts';
 
-type OfQuestion = Exclude<FromReader, { kind: 'ready' | 'broken' | 'busy' | 'failed' }>;
+type AnswerMessage = Exclude<FromReader, { kind: 'ready' | 'broken' | 'busy' | 'failed' }>;
 
-/** A question that is not answered to its end. */
-interface Asked {
-  /** Takes a message; says whether it was the last one. */
-  readonly take: (message: OfQuestion) => boolean;
+/** Handles the messages that answer one question. */
+interface AnswerHandler {
+  /** Handles a message; returns whether it was the last one. */
+  readonly receive: (message: AnswerMessage) => boolean;
   readonly fail: (reason: Error) => void;
-  /** Whether its answer is under way. */
+  /** Whether the consumer is receiving a streamed answer. */
   readonly isStreaming: () => boolean;
 }
 
-interface Question extends Asked {
+interface PendingQuestion extends AnswerHandler {
   readonly isLong: boolean;
 }
 
 const notStreaming = () => false;
 
-/** Of those that look at many days, and of the others: these are not refused on account of those. */
-const askedMax = 256;
+/** Limit for queries of many days, and separately for all others, which those must not crowd out. */
+const pendingMax = 256;
 
-/** The reader's thread, seen from the main thread: queries do not hold up requests. */
+/**
+ * The main thread's side of a reader thread. This folder's files work together so: the client sends
+ * questions to `reader-worker`, which answers receipts (`receipts`) and sizes (`stats-reader`) at once.
+ * `StatsResponder` answers queries of the counters: queries share the thread by `RoundRobin`, small
+ * answers are sent whole, large ones are streamed as fast as their consumers read (`AnswerPieces`),
+ * and `AdmissionQueue` limits how many are streamed at a time.
+ */
 export class ReaderClient {
-  /** Resolves, with why and what to do, if nothing can be read any more; never rejects. */
+  /** Resolves if the reader fails, with the reason and what to do; never rejects. */
   readonly failed: Promise<Error>;
   readonly #reportFailure: (error: Error) => void;
   readonly #worker: Worker;
-  readonly #asked = new Map<number, Question>();
+  readonly #pending = new Map<number, PendingQuestion>();
   #nextId = 0;
   #isGone = false;
 
@@ -71,8 +77,8 @@ export class ReaderClient {
   }
 
   /**
-   * @param signal aborted by whoever does not want the answer any more
-   * @throws {Unavailable} when too many questions wait, the reader is gone, or nobody wants the answer.
+   * @param signal cancels the question
+   * @throws {Unavailable} if too many questions wait, the reader has ended, or `signal` is aborted.
    */
   async stats(
     request: StatsRequest,
@@ -83,7 +89,7 @@ export class ReaderClient {
     return await this.#ask<StatsAnswer>(question, signal, (id, settle) => {
       let pieces: AnswerPieces | undefined;
       return {
-        take: (message) => {
+        receive: (message) => {
           switch (message.kind) {
             case 'whole':
             case 'unchanged':
@@ -91,7 +97,7 @@ export class ReaderClient {
               return true;
             case 'stream':
               pieces = new AnswerPieces({
-                taken: (size) => this.#send({ kind: 'taken', id, size }),
+                consumed: (size) => this.#send({ kind: 'consumed', id, size }),
                 cancel: () => this.#cancel(id),
               });
               settle({ kind: 'stream', version: message.version, pieces });
@@ -113,12 +119,12 @@ export class ReaderClient {
     });
   }
 
-  /** Hands rows over until there are no more, or no more are wanted. @throws as `stats` does. */
+  /** Passes rows to `take` until it returns false or there are no more. @throws as `stats` does. */
   async rows(query: CounterQuery, take: TakeRows, signal?: AbortSignal): Promise<boolean> {
     return await this.#ask<boolean>({ kind: 'rows', query }, signal, (id, settle) => ({
-      take: (message) => {
+      receive: (message) => {
         if (message.kind === 'rows' && take(message.rows)) {
-          this.#send({ kind: 'taken', id, size: message.size });
+          this.#send({ kind: 'consumed', id, size: message.size });
           return false;
         }
         if (message.kind === 'rows') this.#cancel(id);
@@ -134,7 +140,7 @@ export class ReaderClient {
   async receipt(batchId: string): Promise<Receipt | undefined> {
     const question = { kind: 'receipt', batchId } as const;
     return await this.#ask<Receipt | undefined>(question, undefined, (_, settle) => ({
-      take: (message) => {
+      receive: (message) => {
         settle(message.kind === 'receipt' ? message.receipt : undefined);
         return true;
       },
@@ -146,7 +152,7 @@ export class ReaderClient {
   /** @throws as `stats` does. */
   async sizes(): Promise<CounterSizes> {
     return await this.#ask<CounterSizes>({ kind: 'sizes' }, undefined, (_, settle) => ({
-      take: (message) => {
+      receive: (message) => {
         if (message.kind === 'sizes') settle(message.sizes);
         return true;
       },
@@ -156,13 +162,13 @@ export class ReaderClient {
   }
 
   async close(): Promise<void> {
-    // Who takes an answer piece by piece may take all day.
-    for (const [id, { isStreaming }] of [...this.#asked]) {
+    // A slow consumer of a streamed answer must not delay the stop.
+    for (const [id, { isStreaming }] of [...this.#pending]) {
       if (!isStreaming()) continue;
       this.#send({ kind: 'cancel', id });
       this.#fail(id, new Unavailable('stopping', 'The server is stopping.'));
     }
-    while (this.#asked.size > 0) await new Promise((done) => setTimeout(done, 5));
+    while (this.#pending.size > 0) await new Promise((done) => setTimeout(done, 5));
     if (this.#worker.threadId < 0) return;
     const exit = once(this.#worker, 'exit');
     this.#send({ kind: 'close' });
@@ -172,18 +178,18 @@ export class ReaderClient {
   async #ask<T>(
     request: ReaderRequest,
     signal: AbortSignal | undefined,
-    begin: (id: number, settle: (result: T) => void) => Asked,
+    begin: (id: number, settle: (result: T) => void) => AnswerHandler,
   ): Promise<T> {
     if (this.#isGone) throw new Unavailable('stopping', 'The server is stopping.');
-    if (signal?.aborted === true) throw unwanted();
+    if (signal?.aborted === true) throw cancelled();
     const isLong = request.kind === 'stats' && isOfManyDays(request.request);
-    const alike = [...this.#asked.values()].filter((asked) => asked.isLong === isLong);
-    if (alike.length >= askedMax) throw tooMany();
+    const alike = [...this.#pending.values()].filter((asked) => asked.isLong === isLong);
+    if (alike.length >= pendingMax) throw tooMany();
     const id = this.#nextId++;
     const { promise, resolve, reject } = Promise.withResolvers<T>();
-    const { take, fail, isStreaming } = begin(id, resolve);
-    this.#asked.set(id, {
-      take,
+    const { receive, fail, isStreaming } = begin(id, resolve);
+    this.#pending.set(id, {
+      receive,
       isLong,
       isStreaming,
       fail: (reason) => {
@@ -193,7 +199,7 @@ export class ReaderClient {
     });
     const abort = () => {
       this.#cancel(id);
-      reject(unwanted());
+      reject(cancelled());
     };
     signal?.addEventListener('abort', abort);
     this.#send({ ...request, id });
@@ -209,7 +215,7 @@ export class ReaderClient {
   }
 
   #cancel(id: number): void {
-    if (this.#asked.delete(id)) this.#send({ kind: 'cancel', id });
+    if (this.#pending.delete(id)) this.#send({ kind: 'cancel', id });
   }
 
   #receive(message: FromReader): void {
@@ -219,34 +225,34 @@ export class ReaderClient {
       return;
     }
     const { id } = message;
-    const asked = this.#asked.get(id);
+    const asked = this.#pending.get(id);
     if (message.kind === 'failed') this.#fail(id, new Error(message.message));
     else if (message.kind === 'busy') this.#fail(id, tooMany());
-    else if (asked?.take(message) === true) this.#asked.delete(id);
+    else if (asked?.receive(message) === true) this.#pending.delete(id);
   }
 
   #fail(id: number, reason: Error): void {
-    const asked = this.#asked.get(id);
-    this.#asked.delete(id);
+    const asked = this.#pending.get(id);
+    this.#pending.delete(id);
     asked?.fail(reason);
   }
 
   #abandon(why: string): void {
     this.#isGone = true;
     this.#reportFailure(new Error(why));
-    for (const id of [...this.#asked.keys()]) {
+    for (const id of [...this.#pending.keys()]) {
       this.#fail(id, new Unavailable('storage_failed', 'The counters cannot be read now.'));
     }
   }
 }
 
-function unwanted(): Unavailable {
-  return new Unavailable('stopping', 'Nobody waits for the answer any more.');
+function cancelled(): Unavailable {
+  return new Unavailable('stopping', 'The request was cancelled.');
 }
 
 function tooMany(): Unavailable {
   return new Unavailable(
     'overloaded',
-    'As many queries are answered as may be at once, or they hold up what is counted. Ask again after a moment, for less if you can.',
+    'Too many queries are being answered, or they delay counting. Send the request again after a moment, for fewer days or rows if possible.',
   );
 }

@@ -5,13 +5,13 @@ import { describeFailure } from '../failure-text.ts';
 import { nodeFileSystem } from '../log/file-system.ts';
 import { LogReader } from '../log/log-reader.ts';
 import { LogReceipts } from './receipts.ts';
-import { ReplayedTail } from '../log/replayed-tail.ts';
+import { UncountedReplays } from '../log/uncounted-replays.ts';
 import type { FromReader, ReaderRequest, ToReader, WorkerSettings } from '../writer/messages.ts';
 import { sqliteFailure } from '../store/sqlite-errors.ts';
 import { openDatabaseReadOnly } from '../store/read-only-database.ts';
 import { journalBytes } from '../store/journal-check.ts';
 import { journalBytesMax } from '../store/schema.ts';
-import { StatsFeeds } from './stats-feeds.ts';
+import { StatsResponder } from './stats-responder.ts';
 import { openStatsReader } from './stats-reader.ts';
 
 const port = parentPort;
@@ -21,13 +21,13 @@ const { dataDir } = workerData as WorkerSettings;
 const paths = dataPaths(dataDir);
 const stats = openStatsReader(dataDir);
 const log = new LogReader(nodeFileSystem, paths.log);
-const tail = new ReplayedTail(log, () => stats.countedThrough());
+const tail = new UncountedReplays(log, () => stats.countedThrough());
 const receipts = new LogReceipts(
   {
     recordAt: (position) => log.recordAt(position),
-    // The row first: what is counted between the two is in it, or was in the tail.
-    placeOfReplayed: (batchId) =>
-      stats.placeOfReplayed(batchId) ?? tail.find(batchId) ?? stats.placeOfReplayed(batchId),
+    // The database again at last: the batch may have been counted between the first two lookups.
+    positionOfReplayed: (batchId) =>
+      stats.positionOfReplayed(batchId) ?? tail.find(batchId) ?? stats.positionOfReplayed(batchId),
   },
   () => stats.countedThrough(),
   (at) => stats.isDeadLetter(at),
@@ -35,24 +35,24 @@ const receipts = new LogReceipts(
 
 const send = (message: FromReader, transfer: ArrayBuffer[] = []) =>
   port.postMessage(message, transfer);
-const feeds = new StatsFeeds({
+const responder = new StatsResponder({
   connect: () => openDatabaseReadOnly(paths.database),
   dataVersion: () => stats.dataVersion(),
-  isHeldUp: () => journalBytes(paths.database) > journalBytesMax,
+  isJournalTooLarge: () => journalBytes(paths.database) > journalBytesMax,
   send,
-  onError: tellFailure,
+  onError: sendFailure,
 });
 
 port.on('message', (request: ToReader) => {
   switch (request.kind) {
-    case 'taken':
-      feeds.taken(request.id, request.size);
+    case 'consumed':
+      responder.consumed(request.id, request.size);
       return;
     case 'cancel':
-      feeds.cancel(request.id);
+      responder.cancel(request.id);
       return;
     case 'close':
-      feeds.close();
+      responder.close();
       stats.close();
       log.close();
       port.close();
@@ -71,10 +71,10 @@ async function answer(request: ReaderRequest & { readonly id: number }): Promise
   try {
     switch (request.kind) {
       case 'stats':
-        feeds.stats(id, request.request, request.known);
+        responder.stats(id, request.request, request.known);
         return;
       case 'rows':
-        feeds.rows(id, request.query);
+        responder.rows(id, request.query);
         return;
       case 'sizes':
         send({ kind: 'sizes', id, sizes: stats.sizes() });
@@ -83,11 +83,11 @@ async function answer(request: ReaderRequest & { readonly id: number }): Promise
         send({ kind: 'receipt', id, receipt: await receipts.find(request.batchId) });
     }
   } catch (error) {
-    tellFailure(id, error);
+    sendFailure(id, error);
   }
 }
 
-function tellFailure(id: number, error: unknown): void {
+function sendFailure(id: number, error: unknown): void {
   const message = describeFailure(error, paths);
   const failure = sqliteFailure(error);
   if (failure === undefined || failure === 'busy') send({ kind: 'failed', id, message });

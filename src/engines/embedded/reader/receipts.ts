@@ -1,18 +1,18 @@
 import type { Receipt, Receipts } from '../../../pipeline/ports.ts';
 import { frameLength, type LogPosition } from '../log/frame.ts';
-import { findRecord, rawKeyOfRecord, type FindSources } from '../log/record-identity.ts';
+import { findRecord, rawKeyOfRecord, type RecordLookup } from '../log/record-identity.ts';
 
 /**
- * Receipts cost no row: the batch id, or the row by which a batch from elsewhere is known, leads to
- * the record, and the position tells if it is counted.
+ * Receipts need no storage of their own: the batch id (or, for a replayed batch, its row) leads to the
+ * record, whose position tells whether it is counted.
  */
 export class LogReceipts implements Receipts {
-  readonly #find: FindSources;
+  readonly #find: RecordLookup;
   readonly #countedThrough: () => LogPosition;
   readonly #isDeadLetter: (position: LogPosition) => boolean;
 
   constructor(
-    find: FindSources,
+    find: RecordLookup,
     countedThrough: () => LogPosition,
     isDeadLetter: (position: LogPosition) => boolean,
   ) {

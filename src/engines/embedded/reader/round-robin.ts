@@ -1,9 +1,9 @@
-/** So many questions of a lane are begun and not ended; the others wait. */
-const begunMax = 4;
-/** A turn may take so long; a question that needs no more is answered in one. */
+/** Maximum number of active queries of a lane; others wait. */
+const activeMax = 4;
+/** Time slice of a query, in milliseconds. */
 const turnMs = 5;
 
-/** What is read a piece at a time by `next`; `return` lets go what it holds. */
+/** A query whose `next` does one step; `return` releases its resources. */
 export type Reading = Iterator<void>;
 
 interface Question {
@@ -13,53 +13,53 @@ interface Question {
 }
 
 /**
- * Lets questions take turns on one thread, so that none waits for another to end: within a lane up to
- * four side by side, in the order in which they came; and no lane waits for another.
+ * Runs queries on one thread in time slices, so that short ones need not wait for long ones: up to
+ * four of a lane at a time, in the order of arrival. Lanes do not wait for each other.
  */
 export class RoundRobin {
-  readonly #begun: Question[] = [];
+  readonly #active: Question[] = [];
   readonly #waiting: Question[] = [];
   #next: NodeJS.Immediate | undefined;
 
   add(id: number, lane: string, reading: Reading): void {
     this.#waiting.push({ id, lane, reading });
-    this.#begin(lane);
+    this.#activate(lane);
   }
 
-  /** Nobody wants it any more. */
+  /** Cancels a query. */
   remove(id: number): void {
-    for (const questions of [this.#begun, this.#waiting]) {
+    for (const questions of [this.#active, this.#waiting]) {
       const at = questions.findIndex((question) => question.id === id);
       const [question] = at < 0 ? [] : questions.splice(at, 1);
       if (question === undefined) continue;
       question.reading.return?.();
-      this.#begin(question.lane);
+      this.#activate(question.lane);
     }
   }
 
   close(): void {
     clearImmediate(this.#next);
     this.#waiting.length = 0;
-    for (const { reading } of this.#begun.splice(0)) reading.return?.();
+    for (const { reading } of this.#active.splice(0)) reading.return?.();
   }
 
-  #begin(lane: string): void {
-    const begun = this.#begun.filter((question) => question.lane === lane).length;
+  #activate(lane: string): void {
+    const begun = this.#active.filter((question) => question.lane === lane).length;
     const at = this.#waiting.findIndex((question) => question.lane === lane);
-    if (begun < begunMax && at >= 0) this.#begun.push(...this.#waiting.splice(at, 1));
-    if (this.#begun.length > 0) this.#next ??= setImmediate(() => this.#take());
+    if (begun < activeMax && at >= 0) this.#active.push(...this.#waiting.splice(at, 1));
+    if (this.#active.length > 0) this.#next ??= setImmediate(() => this.#runNext());
   }
 
-  /** Between two turns other messages are looked at. */
-  #take(): void {
+  /** Runs one time slice. Messages are handled between slices. */
+  #runNext(): void {
     this.#next = undefined;
-    const question = this.#begun.shift();
+    const question = this.#active.shift();
     if (question === undefined) return;
     const until = performance.now() + turnMs;
     let isDone: boolean;
     do isDone = question.reading.next().done === true;
     while (!isDone && performance.now() < until);
-    if (!isDone) this.#begun.push(question);
-    this.#begin(question.lane);
+    if (!isDone) this.#active.push(question);
+    this.#activate(question.lane);
   }
 }

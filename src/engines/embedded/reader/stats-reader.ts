@@ -6,34 +6,33 @@ import { nodeFileSystem } from '../log/file-system.ts';
 import type { LogPosition } from '../log/frame.ts';
 import { LogReader } from '../log/log-reader.ts';
 import type { CounterSizes } from '../writer/messages.ts';
-import { placeOfReplayed } from '../store/counter-store.ts';
+import { selectReplayedPosition } from '../store/counter-store.ts';
 import { openDatabaseReadOnly } from '../store/read-only-database.ts';
 
-/** Reads the counters of a data directory, with or without a server running on it. */
-export interface StatsReader {
+/** Reads the counters of a data directory, also while a server runs. */
+interface StatsReader {
   /**
-   * Pieces of rows by date, then by type and state in UTF-8 byte order of their sort key; they
-   * show one state of the counters, which is held until the last is read; one query at a time.
+   * See `readCounters`. Only one query at a time.
    */
   query(query: CounterQuery): Generator<readonly CounterRow[]>;
-  /** The first and the last date that have counters; undefined where none has. */
+  /** The first and the last date with counters; undefined if there are none. */
   dates(): { readonly first: string; readonly last: string } | undefined;
-  /** Another number whenever anything has been changed, by whomever. */
+  /** A number that changes with every commit, of any process. */
   dataVersion(): number;
-  /** How many there are; reads all of them. */
+  /** The number of counters and dates; reads all counters. */
   sizes(): CounterSizes;
-  /** The position through which the log is counted. */
+  /** The log is counted up to this position. */
   countedThrough(): LogPosition;
-  /** Whether the record at a position could not be counted. */
+  /** Whether the record at a position is a dead letter. */
   isDeadLetter(position: LogPosition): boolean;
-  /** Where a batch that came from another installation stands in the log, if it is counted. */
-  placeOfReplayed(batchId: string): LogPosition | undefined;
-  /** Bytes of the log that are not counted yet. Reads them. */
+  /** The position of a replayed batch, if it is counted. */
+  positionOfReplayed(batchId: string): LogPosition | undefined;
+  /** Bytes of the log that are not counted yet; reads them. */
   pendingBytes(): number;
   close(): void;
 }
 
-/** @throws where the directory holds no pipeline. */
+/** @throws if there is no pipeline in the directory. */
 export function openStatsReader(dataDir: string): StatsReader {
   const paths = dataPaths(dataDir);
   const database = openDatabaseReadOnly(paths.database);
@@ -60,8 +59,8 @@ export function openStatsReader(dataDir: string): StatsReader {
     },
     countedThrough,
     isDeadLetter: (position) => deadLetter.get(position) !== undefined,
-    placeOfReplayed(batchId) {
-      const row = database.prepare(placeOfReplayed).get(batchId);
+    positionOfReplayed(batchId) {
+      const row = database.prepare(selectReplayedPosition).get(batchId);
       return row === undefined ? undefined : Number(row['position']);
     },
     pendingBytes() {

@@ -6,19 +6,19 @@ import type { CounterQuery } from '../../../pipeline/ports.ts';
 import type { Dimension, StatsRow } from '../../../pipeline/stats-formats.ts';
 import { Groups } from '../../../pipeline/stats-text.ts';
 
-/** Few enough to be no burden, enough to make their hand-over cheap. */
+/** Rows per piece: bounds memory, and spreads the cost of passing a piece on. */
 const pieceRows = 1_000;
 
 /**
- * Pieces of rows by date, then by type and state in UTF-8 byte order of their sort key. They show
- * one state of the counters, which is held until the last is read, or `return` is called. Nobody
- * else may use the connection meanwhile.
+ * Yields pieces of rows, ordered by date, then by sort key in UTF-8 byte order. All are of one state
+ * of the counters: the read transaction ends after the last piece or with `return`. The caller must
+ * not use the connection otherwise until then.
  */
 export function* readCounters(
   database: DatabaseSync,
   { from, to, types, states }: CounterQuery,
 ): Generator<readonly CounterRow[]> {
-  // One bound at each end: of two, SQLite would look up the wrong one.
+  // One bound at each end: given two, SQLite would use the less selective one for its lookup.
   const after = 'FROM counters WHERE (date, type_state) > (?, ?)';
   const order = 'ORDER BY date, type_state';
   const found = `${filterOf(types, states)} ${order}`;
@@ -28,7 +28,7 @@ export function* readCounters(
   const endOfPiece = database.prepare(
     `SELECT date, type_state ${after} AND date <= ? ${order} LIMIT 1 OFFSET ${pieceRows - 1}`,
   );
-  // Row by row an iterator takes twice as long.
+  // `all` for each piece takes half as long as iterating over rows.
   database.exec('BEGIN');
   try {
     for (let place: readonly [string, string] = [from, '']; ;) {
@@ -42,18 +42,18 @@ export function* readCounters(
       place = next;
     }
   } finally {
-    // Some failures end it by themselves.
+    // Some errors have already ended the transaction.
     if (database.isTransaction) database.exec('ROLLBACK');
   }
 }
 
-/** So long the sums of some days may take at a time: others are asked meanwhile. */
+/** Target duration of summing one step's days, in milliseconds; other queries run between steps. */
 const sumMs = 10;
 const dayMs = 86_400_000;
 
 /**
- * Pieces of the same, summed over the dimensions that are not grouped by. Some are empty: so many days
- * have been added up.
+ * Like `readCounters`, but sums over the dimensions that are not in `groupBy`. Yields an empty piece
+ * after each step, so that other queries can run.
  */
 export function* readGroups(
   database: DatabaseSync,
@@ -67,7 +67,7 @@ export function* readGroups(
       `GROUP BY ${names} ORDER BY ${orderOf(groupBy)}`,
   );
   const firstFrom = database.prepare('SELECT min(date) AS day FROM counters WHERE date >= ?');
-  // Rows of different days are never of one group.
+  // If grouped by date, groups never span days, so each step's rows are final.
   const groups = groupBy.includes('date') ? undefined : new Groups(groupBy);
   database.exec('BEGIN');
   try {
@@ -106,7 +106,7 @@ function filterOf(types: readonly string[], states: readonly string[]): string {
   return among('type', types) + among('state', states);
 }
 
-/** The order of the sort keys, of which a part may be summed over. */
+/** Orders by sort key, without the parts that are summed over. */
 function orderOf(groupBy: readonly Dimension[]): string {
   const hasType = groupBy.includes('type');
   const hasState = groupBy.includes('state');

@@ -6,11 +6,11 @@ import type { Counter } from '../../../domain/day-bound.ts';
 import type { CalendarDate } from '../../../domain/timestamp.ts';
 import type { CounterStore, Delivery, EarlierBatch } from '../../../pipeline/ports.ts';
 import { journalBytes } from './journal-check.ts';
-import { LogAge } from '../log/log-age.ts';
+import { LogAge } from './log-age.ts';
 import type { LogPosition } from '../log/frame.ts';
 import { inTransaction, journalBytesMax } from './schema.ts';
 
-/** Records of the log that follow each other: from the end of the one before to their own end. */
+/** Consecutive records of the log: from the end of the record before them to the end of the last. */
 export interface LogSpan {
   readonly from: LogPosition;
   readonly to: LogPosition;
@@ -19,12 +19,12 @@ export interface LogSpan {
 export interface KeyedBatch extends EarlierBatch {
   readonly caller: string;
   readonly key: string;
-  /** Where its record stands. */
+  /** Of its record. */
   readonly position: LogPosition;
 }
 
-/** A batch that came from another installation, and where its record stands. */
-export interface ReplayedBatch {
+/** A replayed batch, and the position of its record. */
+export interface ReplayedRecord {
   readonly batchId: BatchId;
   readonly position: LogPosition;
 }
@@ -37,22 +37,22 @@ export interface LogDeadLetter {
   readonly failedAt: number;
 }
 
-/** What a span of the log adds to the database. */
+/** What counting a span of the log adds to the database. */
 export interface LogDelivery extends Delivery<LogSpan> {
   readonly keys: readonly KeyedBatch[];
-  readonly replayed?: readonly ReplayedBatch[];
+  readonly replayed?: readonly ReplayedRecord[];
   readonly deadLetters: readonly LogDeadLetter[];
 }
 
 /**
- * `added`: another process has counted dead letters. `replaced`: a rebuild has put other counters in
- * their place, or what was to be counted was not. What is changed by hand is not noticed.
+ * `added`: another process has counted dead letters. `replaced`: a rebuild has replaced the counters,
+ * or a record became a dead letter. Changes by hand are not detected.
  */
 export type CountersChange = 'none' | 'added' | 'replaced';
 
 /**
- * The counters, the idempotency keys and the position in the log, always moved on together in one
- * transaction. The position is the ledger: what lies before it is counted, what lies behind is not.
+ * The counters, the idempotency keys and the position in the log, always updated in one transaction.
+ * Records before the position are counted, those after it are not: so each counts exactly once.
  */
 export class SqliteCounterStore implements CounterStore<LogSpan, LogDelivery> {
   readonly age: LogAge;
@@ -67,7 +67,7 @@ export class SqliteCounterStore implements CounterStore<LogSpan, LogDelivery> {
   readonly #addReplayed: StatementSync;
   readonly #findReplayed: StatementSync;
   readonly #addDeadLetter: StatementSync;
-  readonly #moveOn: StatementSync;
+  readonly #advancePosition: StatementSync;
   readonly #hasCounter: StatementSync;
   readonly #countDay: StatementSync;
   readonly #lastDay: StatementSync;
@@ -81,8 +81,9 @@ export class SqliteCounterStore implements CounterStore<LogSpan, LogDelivery> {
   #latestDate: CalendarDate | undefined;
 
   /**
-   * `database` as `openDatabase` gives it; this store is its only writer. `elapsedMs`: milliseconds
-   * since some moment, which never go back.
+   * @param database from `openDatabase`. This store is its only writer, except for short
+   *   transactions of operators' commands.
+   * @param elapsedMs a monotonic clock, in milliseconds.
    */
   constructor(database: DatabaseSync, elapsedMs: () => number = () => performance.now()) {
     this.#database = database;
@@ -102,7 +103,7 @@ export class SqliteCounterStore implements CounterStore<LogSpan, LogDelivery> {
        (SELECT caller, key FROM idempotency_keys WHERE position < ? LIMIT ?)`,
     );
     this.#addReplayed = database.prepare(addReplayedTo('replayed_batches'));
-    this.#findReplayed = database.prepare(placeOfReplayed);
+    this.#findReplayed = database.prepare(selectReplayedPosition);
     this.#addDeadLetter = database.prepare(
       `INSERT INTO dead_letters (position, batch_id, reason, first_failed_at, last_failed_at)
        VALUES (?, ?, ?, ?, ?)`,
@@ -112,7 +113,7 @@ export class SqliteCounterStore implements CounterStore<LogSpan, LogDelivery> {
     this.#lastDay = database.prepare('SELECT max(date) AS date FROM counters');
     this.#dataVersion = database.prepare('PRAGMA data_version');
     this.#schemaVersion = database.prepare('PRAGMA schema_version');
-    this.#moveOn = database.prepare(
+    this.#advancePosition = database.prepare(
       'UPDATE progress SET position = ?, run_ms = ? WHERE position = ?',
     );
     const progress = database.prepare('SELECT position, removed_through FROM progress').get();
@@ -125,24 +126,24 @@ export class SqliteCounterStore implements CounterStore<LogSpan, LogDelivery> {
     this.#removedThrough = Number(progress['removed_through']);
     this.#deadLetters = 0;
     this.#latestDate = this.#readLatestDate();
-    this.lookUpDeadLetters();
-    this.takeChange();
+    this.refreshDeadLetterCount();
+    this.pollChange();
   }
 
-  /** Others may count or drop them. */
-  lookUpDeadLetters(): void {
+  /** To be called now and then, since other processes may redrive dead letters. */
+  refreshDeadLetterCount(): void {
     const row = this.#database.prepare('SELECT count(*) AS count FROM dead_letters').get();
     const count = Number(row?.['count']);
     if (count < this.#deadLetters && this.#change === 'none') this.#change = 'added';
     this.#deadLetters = count;
   }
 
-  /** What has become of the counters since the last call, but for what this store adds. */
-  takeChange(): CountersChange {
+  /** How other processes have changed the counters since the last call. */
+  pollChange(): CountersChange {
     const data = Number(this.#dataVersion.get()?.['data_version']);
     if (data !== this.#seen.data) {
       const schema = Number(this.#schemaVersion.get()?.['schema_version']);
-      this.lookUpDeadLetters();
+      this.refreshDeadLetterCount();
       if (schema !== this.#seen.schema) this.#change = 'replaced';
       this.#seen = { data, schema };
     }
@@ -151,42 +152,42 @@ export class SqliteCounterStore implements CounterStore<LogSpan, LogDelivery> {
     return change;
   }
 
-  /** Those of the counters that have no row. */
+  /** Returns the entries whose counters have no row. */
   withoutRow<T extends { readonly counter: Counter }>(entries: readonly T[]): T[] {
     const missing = () =>
       entries.filter(({ counter: { date, type, state } }) => {
         return this.#hasCounter.get(date, typeStateKey(type, state)) === undefined;
       });
-    // One reading transaction for all is several times as fast as one for each.
+    // One read transaction for all is several times as fast as one for each.
     return entries.length < 2 ? missing() : inTransaction(this.#database, missing, 'BEGIN');
   }
 
-  /** How many counters a day has. */
+  /** The number of a day's counters. */
   countersOn(date: CalendarDate): number {
     return Number(this.#countDay.get(date)?.['count']);
   }
 
-  /** How many records were not counted, when that was last looked up or a record added. */
+  /** The number of dead letters, as of the last refresh or commit. */
   get deadLetters(): number {
     return this.#deadLetters;
   }
 
-  /** The latest date that has counts, when something was counted last. */
+  /** The latest date with counts, as of the last commit. */
   get latestDate(): CalendarDate | undefined {
     return this.#latestDate;
   }
 
-  /** The position through which the log is counted. */
+  /** The log is counted up to this position. */
   get position(): LogPosition {
     return this.#position;
   }
 
-  /** What records before this counted is noted apart, so that their segments may be removed. */
+  /** `removed_counters` holds the increments of all records before this, so their segments may be removed. */
   get removedThrough(): LogPosition {
     return this.#removedThrough;
   }
 
-  /** The id of the log that is counted here; undefined before `adoptLog`. */
+  /** The id of the log to which the counters belong; undefined before `adoptLog`. */
   logId(): Uint8Array | undefined {
     const row = this.#database.prepare('SELECT log_id FROM progress').get();
     return (row?.['log_id'] as Uint8Array | null | undefined) ?? undefined;
@@ -198,7 +199,7 @@ export class SqliteCounterStore implements CounterStore<LogSpan, LogDelivery> {
     });
   }
 
-  /** @throws SQLite's errors; nothing of the deliveries is counted then. */
+  /** @throws SQLite's errors; then none of the deliveries is counted. */
   // eslint-disable-next-line @typescript-eslint/require-await -- the port is asynchronous, SQLite is not
   async apply(deliveries: readonly LogDelivery[]) {
     const counted: LogDelivery[] = [];
@@ -216,7 +217,7 @@ export class SqliteCounterStore implements CounterStore<LogSpan, LogDelivery> {
         early.push(delivery);
       } else {
         throw new Error(
-          `bytes ${from} to ${to} of the log are counted in part, through ${position}`,
+          `bytes ${from} to ${to} of the log are partly counted, through byte ${position}`,
         );
       }
     }
@@ -234,16 +235,16 @@ export class SqliteCounterStore implements CounterStore<LogSpan, LogDelivery> {
     };
   }
 
-  /** Where a batch that came from another installation stands in the log, if it is counted. */
+  /** The position of a replayed batch, if it is counted. */
   findReplayed(batchId: BatchId): LogPosition | undefined {
     const row = this.#findReplayed.get(batchId);
     return row === undefined ? undefined : Number(row['position']);
   }
 
-  /** Deletes up to `limit` keys of records before a position; returns how many there were. */
+  /** Deletes up to `limit` keys of records before a position; returns their number. */
   expireKeys(through: LogPosition, limit: number): number {
     if (this.#findExpired.get(through) === undefined) {
-      // A stamped commit would write a page each minute. This writes none, and fails where none could be.
+      // A stamped commit would write a page every minute. This writes nothing, yet fails if the database is not writable.
       return Number(this.#expireKeys.run(through, 0).changes);
     }
     return inTransaction(this.#database, () => {
@@ -254,10 +255,10 @@ export class SqliteCounterStore implements CounterStore<LogSpan, LogDelivery> {
     });
   }
 
-  /** Notes what the records between `removedThrough` and a position counted when they came. */
-  noteRemoved(tally: Increments, through: LogPosition): void {
+  /** Adds the increments of the records from `removedThrough` up to a position to `removed_counters`. */
+  recordRemoved(increments: Increments, through: LogPosition): void {
     inTransaction(this.#database, () => {
-      for (const { date, type, state, count } of rowsOfIncrements(tally)) {
+      for (const { date, type, state, count } of rowsOfIncrements(increments)) {
         this.#addRemoved.run(date, typeStateKey(type, state), type, state, count);
       }
       this.#database.prepare('UPDATE progress SET removed_through = ?').run(through);
@@ -265,8 +266,8 @@ export class SqliteCounterStore implements CounterStore<LogSpan, LogDelivery> {
     this.#removedThrough = through;
   }
 
-  /** Damage in the log that is among the dead letters: the ends of it, by where it begins. */
-  setAside(): Map<LogPosition, LogPosition> {
+  /** Damaged ranges of the log that are dead letters: their ends by their beginnings. */
+  acceptedDamage(): Map<LogPosition, LogPosition> {
     const rows = this.#database
       .prepare(
         'SELECT position, damaged_through FROM dead_letters WHERE damaged_through IS NOT NULL',
@@ -275,14 +276,14 @@ export class SqliteCounterStore implements CounterStore<LogSpan, LogDelivery> {
     return new Map(rows.map((row) => [Number(row['position']), Number(row['damaged_through'])]));
   }
 
-  /** Whether the record at a position is not counted. */
+  /** Whether the record at a position is a dead letter. */
   isDeadLetter(position: LogPosition): boolean {
     return this.#findDeadLetter.get(position) !== undefined;
   }
 
   /**
-   * Makes all that is committed durable and returns the position it has come to, or undefined
-   * where a reader holds that up.
+   * Makes all commits durable and returns the position they have reached; undefined if a reader
+   * prevents that.
    */
   checkpoint(): LogPosition | undefined {
     const position = this.#position;
@@ -290,7 +291,7 @@ export class SqliteCounterStore implements CounterStore<LogSpan, LogDelivery> {
     return result?.['busy'] === 0 ? position : undefined;
   }
 
-  /** Cuts the journal back where it has become too large, unless a reader holds that up. */
+  /** Truncates a journal that has grown too large, unless a reader prevents that. */
   shrinkJournal(): void {
     const path = this.#database.location();
     if (path === null || journalBytes(path) <= journalBytesMax) return;
@@ -303,8 +304,8 @@ export class SqliteCounterStore implements CounterStore<LogSpan, LogDelivery> {
 
   #commit(deliveries: readonly LogDelivery[], position: LogPosition): void {
     this.#latestDate = inTransaction(this.#database, () => {
-      for (const { increments: tally, keys, replayed = [], deadLetters } of deliveries) {
-        this.#addTally(tally);
+      for (const { increments, keys, replayed = [], deadLetters } of deliveries) {
+        this.#addIncrements(increments);
         for (const { caller, key, bodySha256, batchId, receivedAt, position: place } of keys) {
           this.#addKey.run(caller, key, bodySha256, batchId, receivedAt, place);
         }
@@ -313,8 +314,10 @@ export class SqliteCounterStore implements CounterStore<LogSpan, LogDelivery> {
           this.#addDeadLetter.run(place, batchId, reason, failedAt, failedAt);
         }
       }
-      if (this.#moveOn.run(position, this.age.runMs(), this.#position).changes !== 1) {
-        throw new Error('another process has moved the position in pipeline.db; stop that one');
+      if (this.#advancePosition.run(position, this.age.runMs(), this.#position).changes !== 1) {
+        throw new Error(
+          'another process has changed the position in pipeline.db; stop that process',
+        );
       }
       return this.#readLatestDate();
     });
@@ -330,30 +333,30 @@ export class SqliteCounterStore implements CounterStore<LogSpan, LogDelivery> {
     return typeof date === 'string' ? date : undefined;
   }
 
-  #addTally(tally: Increments): void {
-    for (const { date, type, state, count } of rowsOfIncrements(tally)) {
+  #addIncrements(increments: Increments): void {
+    for (const { date, type, state, count } of rowsOfIncrements(increments)) {
       this.#add.run(date, typeStateKey(type, state), type, state, count);
     }
   }
 }
 
-/** A statement that adds to a row of a table of counters: date, type_state, type, state, count. */
+/** SQL that adds to a counter; parameters: date, type_state, type, state, count. */
 export function addToCounters(table: string): string {
   return `INSERT INTO ${table} (date, type_state, type, state, count) VALUES (?, ?, ?, ?, ?)
     ON CONFLICT DO UPDATE SET count = count + excluded.count`;
 }
 
-/** A statement that puts a row into a table of keys: caller, key, body_sha256, batch_id, received_at, position. */
+/** SQL that writes a key; parameters: caller, key, body_sha256, batch_id, received_at, position. */
 export function addKeyTo(table: string): string {
   return `INSERT INTO ${table} (caller, key, body_sha256, batch_id, received_at, position)
     VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET
     body_sha256 = excluded.body_sha256, batch_id = excluded.batch_id, received_at = excluded.received_at, position = excluded.position`;
 }
 
-/** A statement that puts a row into a table of replayed batches: batch_id, position. */
+/** SQL that adds a replayed batch; parameters: batch_id, position. */
 export function addReplayedTo(table: string): string {
   return `INSERT INTO ${table} (batch_id, position) VALUES (?, ?) ON CONFLICT DO NOTHING`;
 }
 
-/** A statement that says where a replayed batch stands. */
-export const placeOfReplayed = 'SELECT position FROM replayed_batches WHERE batch_id = ?';
+/** SQL that finds a replayed batch; parameter: batch_id. */
+export const selectReplayedPosition = 'SELECT position FROM replayed_batches WHERE batch_id = ?';

@@ -3,9 +3,9 @@ import type { EmbeddedOptions } from '../options.ts';
 import type { LogIdentity } from '../log/segment.ts';
 
 /**
- * The day rule of a data directory, which its log names; where there is no log yet, that of the
- * options. What was counted by one rule cannot be counted by another.
- * @throws where the log has another rule than the wanted one, or one that is not known here.
+ * The day rule of a data directory: its log's, or, if there is no log yet, the options'. One store
+ * never mixes two rules.
+ * @throws if the log has another rule than the requested one, or one that this Node.js does not know.
  */
 export function storeDayZone(
   log: LogIdentity | undefined,
@@ -22,7 +22,7 @@ export function storeDayZone(
 
 type DayZoneOptions = Pick<EmbeddedOptions, 'dataDir' | 'dayZone' | 'newDayZone'>;
 
-/** @throws where this version of Node.js does not know the zone of a store. */
+/** @throws if this Node.js does not know the time zone of a store. */
 export function checkDayZone(stored: string, dataDir: string): void {
   if (isDayZone(stored)) return;
   throw new Error(

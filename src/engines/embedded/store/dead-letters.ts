@@ -10,7 +10,7 @@ import { nodeFileSystem } from '../log/file-system.ts';
 import { readDeadLetters, readProgressRow, type RecordedDeadLetter } from './progress-row.ts';
 import type { LogPosition } from '../log/frame.ts';
 import { LogReader } from '../log/log-reader.ts';
-import { findLog, surveyLog } from '../log/survey.ts';
+import { findLog, scanLog } from '../log/scan-log.ts';
 import { dayZoneOf } from './raw-batches.ts';
 import { batchIdOf, rawKeyOfRecord } from '../log/record-identity.ts';
 import { addToCounters } from './counter-store.ts';
@@ -18,27 +18,27 @@ import { openDatabaseReadOnly } from './read-only-database.ts';
 import { checkVersion, hasTable, inTransaction, openDatabaseForChange } from './schema.ts';
 
 export interface StoredDeadLetter extends RecordedDeadLetter {
-  /** Undefined where the raw body is damaged or gone. */
+  /** Undefined if the raw body is damaged or missing. */
   readonly rawKey: string | undefined;
-  /** How many items were accepted when it came. */
+  /** The number of accepted items. */
   readonly items: number | undefined;
-  /** The body as it came, of which nothing can be counted. */
+  /** The raw body. */
   readonly body: Uint8Array | undefined;
   readonly encoding: ContentEncoding;
 }
 
-/** The batches that are not counted, in the order they came. @throws where there is no pipeline. */
+/** The dead letters, in the order of their receipt. @throws if there is no pipeline. */
 export function listDeadLetters(dataDir: string): StoredDeadLetter[] {
   const paths = dataPaths(dataDir);
   const database = openDatabaseReadOnly(paths.database);
   try {
     checkVersion(database, paths.database);
     return withReader(dataDir, (reader) =>
-      readDeadLetters(database).map((letter) => {
-        const record = recordOf(reader, letter);
+      readDeadLetters(database).map((deadLetter) => {
+        const record = recordOf(reader, deadLetter);
         const rawKey = record && rawKeyOfRecord(record);
         const { accepted: items, body, encoding = 'identity' } = record ?? {};
-        return { ...letter, rawKey, items, body, encoding };
+        return { ...deadLetter, rawKey, items, body, encoding };
       }),
     );
   } finally {
@@ -46,67 +46,65 @@ export function listDeadLetters(dataDir: string): StoredDeadLetter[] {
   }
 }
 
-export interface RedriveResult {
+interface RedriveResult {
   readonly counted: number;
-  /** Those that cannot be counted still, with the reason they have now. */
+  /** Those that still cannot be counted, with their new reasons. */
   readonly failed: readonly FailedRedrive[];
 }
 
-export interface FailedRedrive {
-  /** Empty where what was stored there is damaged. */
+interface FailedRedrive {
+  /** Empty if the stored bytes are damaged. */
   readonly batchId: string;
   readonly reason: string;
-  /** What was damaged stands in the log again. Its keys and what follows it are a rebuild's work. */
+  /** The damaged bytes have been restored; only a rebuild can count them, with their keys. */
   readonly isRestored: boolean;
 }
 
 const restored = 'its raw body can be read again: run rebuild, which counts it';
 
 /**
- * Counts dead letters that can be counted now, beside a running server too. Each leaves the dead
- * letters in the very transaction that counts it, so that this may be repeated and interrupted.
- * What was dropped stays so.
- * @param isChosen says which.
+ * Redrives the chosen dead letters, also while a server runs. One transaction counts a dead deadLetter and
+ * deletes it, so that a redrive may be interrupted and repeated. Dropped ones stay dropped.
  */
 export function redriveDeadLetters(
   dataDir: string,
-  isChosen: (letter: RecordedDeadLetter) => boolean,
+  isChosen: (deadLetter: RecordedDeadLetter) => boolean,
   now: number,
 ): RedriveResult {
   let counted = 0;
   const failed: FailedRedrive[] = [];
   let dayOf: DayOf | undefined;
-  change(dataDir, isChosen, (database, reader, letter) => {
-    const batchId = restoredBatch(dataDir, letter);
+  changeSelected(dataDir, isChosen, (database, reader, deadLetter) => {
+    const batchId = restoredBatch(dataDir, deadLetter);
     if (batchId !== undefined) {
       failed.push({ batchId, reason: restored, isRestored: true });
       return;
     }
     dayOf ??= dayRule(dayZoneOf(dataDir));
-    const record = recordOf(reader, letter);
-    const result = record === undefined ? { reason: letter.reason } : recount(record, dayOf);
+    const record = recordOf(reader, deadLetter);
+    const result = record === undefined ? { reason: deadLetter.reason } : recount(record, dayOf);
     if (result.reason === undefined) {
-      add(database, result.increments, letter.position);
-      deleteFrom(database, 'dead_letters', letter.position);
+      add(database, result.increments, deadLetter.position);
+      deleteFrom(database, 'dead_letters', deadLetter.position);
       counted++;
     } else {
       database
         .prepare('UPDATE dead_letters SET reason = ?, last_failed_at = ? WHERE position = ?')
-        .run(result.reason, now, letter.position);
-      failed.push({ batchId: letter.batchId, reason: result.reason, isRestored: false });
+        .run(result.reason, now, deadLetter.position);
+      failed.push({ batchId: deadLetter.batchId, reason: result.reason, isRestored: false });
     }
   });
   return { counted, failed };
 }
 
-/** Decides that dead letters are never counted. They stay on record. Returns how many. */
+/** Drops the chosen dead letters: they are never counted, but stay listed. Returns their number. */
 export function dropDeadLetters(
   dataDir: string,
-  isChosen: (letter: RecordedDeadLetter) => boolean,
+  isChosen: (deadLetter: RecordedDeadLetter) => boolean,
   now: number,
 ): number {
   let dropped = 0;
-  change(dataDir, isChosen, (database, _reader, { position }) => {
+  changeSelected(dataDir, isChosen, (database, _reader, { position }) => {
     database
       .prepare('UPDATE dead_letters SET dropped_at = ? WHERE position = ?')
       .run(now, position);
@@ -115,21 +113,21 @@ export function dropDeadLetters(
   return dropped;
 }
 
-/** Changes chosen ones that are not dropped, each in a transaction of its own, if still there. */
-function change(
+/** Calls `act` for each chosen dead deadLetter that exists and is not dropped, in a transaction each. */
+function changeSelected(
   dataDir: string,
-  isChosen: (letter: RecordedDeadLetter) => boolean,
-  act: (database: DatabaseSync, reader: LogReader, letter: RecordedDeadLetter) => void,
+  isChosen: (deadLetter: RecordedDeadLetter) => boolean,
+  act: (database: DatabaseSync, reader: LogReader, deadLetter: RecordedDeadLetter) => void,
 ): void {
   const database = openDatabaseForChange(dataPaths(dataDir).database);
   try {
     withReader(dataDir, (reader) => {
-      for (const letter of readDeadLetters(database).filter(isChosen)) {
+      for (const deadLetter of readDeadLetters(database).filter(isChosen)) {
         inTransaction(database, () => {
           const isThere = database
             .prepare('SELECT 1 FROM dead_letters WHERE position = ? AND dropped_at IS NULL')
-            .get(letter.position);
-          if (isThere !== undefined) act(database, reader, letter);
+            .get(deadLetter.position);
+          if (isThere !== undefined) act(database, reader, deadLetter);
         });
       }
     });
@@ -139,13 +137,13 @@ function change(
 }
 
 function add(database: DatabaseSync, tally: Increments, position: LogPosition): void {
-  // What is noted of segments to be removed went by before it was counted.
-  const isNoted = position < (readProgressRow(database)?.removedThrough ?? 0);
-  // And so did what an unfinished rebuild has made, where it has the letter.
+  // Its segment's increments were recorded without it.
+  const isRecorded = position < (readProgressRow(database)?.removedThrough ?? 0);
+  // And an unfinished rebuild that has this dead deadLetter counted without it.
   const isInNext =
     hasTable(database, 'dead_letters_next') &&
     deleteFrom(database, 'dead_letters_next', position) > 0;
-  const tables = ['counters', isNoted && 'removed_counters', isInNext && 'counters_next'];
+  const tables = ['counters', isRecorded && 'removed_counters', isInNext && 'counters_next'];
   for (const table of tables) {
     if (table === false) continue;
     const statement = database.prepare(addToCounters(table));
@@ -155,7 +153,7 @@ function add(database: DatabaseSync, tally: Increments, position: LogPosition): 
   }
 }
 
-/** Returns how many were there. */
+/** Returns the number of deleted rows. */
 function deleteFrom(database: DatabaseSync, table: string, position: LogPosition): number {
   return Number(database.prepare(`DELETE FROM ${table} WHERE position = ?`).run(position).changes);
 }
@@ -164,7 +162,7 @@ function recordOf(reader: LogReader, { position, damagedThrough }: RecordedDeadL
   return damagedThrough === undefined ? reader.recordAt(position) : undefined;
 }
 
-/** The id of the first batch of a damaged place in which nothing is damaged any more. */
+/** The id of the first batch in a formerly damaged range, if all of the range is valid now. */
 function restoredBatch(
   dataDir: string,
   { position, damagedThrough }: RecordedDeadLetter,
@@ -173,7 +171,7 @@ function restoredBatch(
   const place = findLog(nodeFileSystem, dataPaths(dataDir).log);
   if (place === undefined) return undefined;
   let first: BatchId | undefined;
-  for (const found of surveyLog({ ...place, from: position, through: damagedThrough })) {
+  for (const found of scanLog({ ...place, from: position, through: damagedThrough })) {
     if (found.damage !== undefined || found.end > damagedThrough) return undefined;
     first ??= batchIdOf(found.record);
   }

@@ -2,22 +2,22 @@ import { closeSync, openSync, readSync, statSync } from 'node:fs';
 import type { DatabaseSync } from 'node:sqlite';
 
 /*
- * SQLite does not notice a journal (-wal) beside a database that is not the one it was written for,
- * and mixes the pages of both. So each commit, of any process, writes a number, one higher than the
- * last, as the application id into the first page, which has a fixed place in both files.
+ * SQLite does not detect a journal (-wal) that belongs to another database, and mixes the pages of
+ * both. So each commit, of any process, increments a number in the first page, which has a fixed
+ * place in both files: the application id.
  * Source of the formats: sqlite.org/fileformat2.html, sections 1.3 and 4.
  */
 const stampAt = 68;
 const headerBytes = 32;
 const frameHeaderBytes = 24;
 
-/** Stamps what the current transaction commits. @throws SQLite's errors. */
+/** Stamps the current transaction. @throws SQLite's errors. */
 export function stampCommit(database: DatabaseSync): void {
   const stamp = Number(database.prepare('PRAGMA application_id').get()?.['application_id']);
   database.exec(`PRAGMA application_id = ${stampAfter(stamp)}`);
 }
 
-/** The number that follows a stamp. */
+/** The next stamp, which wraps around. */
 export function stampAfter(stamp: number): number {
   return (stamp + 1) | 0;
 }
@@ -27,20 +27,20 @@ export function journalBytes(path: string): number {
   return statSync(`${path}-wal`, { throwIfNoEntry: false })?.size ?? 0;
 }
 
-/** The journal of a running server may change while it is read. */
-const looksMax = 3;
+/** The journal of a running server may change during a check, which then fails by mistake. */
+const attemptsMax = 3;
 
 /**
- * Holds the journal beside a database against it, beside a running server, too.
- * @throws an Error where the journal begins after the database, as where an old database was put beside
- *   a newer journal, or where it ends before.
+ * Checks that a database and the journal beside it belong together, also while a server runs.
+ * @throws if the journal begins after the state of the database, such as when an old database was
+ *   restored beside a newer journal, or ends before it.
  */
 export function checkJournal(path: string): void {
   if (journalBytes(path) === 0) return;
-  for (let look = 1; ; look++) {
+  for (let attempt = 1; ; attempt++) {
     const found = mismatch(path);
     if (found === undefined) return;
-    if (look < looksMax) continue;
+    if (attempt < attemptsMax) continue;
     throw new Error(
       `${path}-wal does not belong to ${path}, which is ${found}: SQLite would mix the two. Nothing was changed. If ${path} was restored, remove its -wal and -shm files; the log is counted again from where it stands. Else restore the whole data directory from a backup.`,
     );
@@ -48,9 +48,9 @@ export function checkJournal(path: string): void {
 }
 
 /**
- * What a database is, seen from its journal. All that it has stood in the journal before; so what it has
- * now is in a journal that is read later, unless that has begun anew with later commits; and where the
- * journal begins, the database has come to by then.
+ * Whether the database is older or newer than its journal. Commits reach the journal first: so a
+ * journal read after the database contains the database's stamp, unless it has restarted with later
+ * ones; and a database read after the journal has at least the stamp before the journal's first.
  */
 function mismatch(path: string): 'older' | 'newer' | undefined {
   const before = stampOf(path);
@@ -65,14 +65,14 @@ function stampOf(path: string): number | undefined {
   return withFile(path, (file) => readAt(file, stampAt, 4)?.readInt32BE());
 }
 
-/** How far one stamp is ahead of another; they wrap around. */
+/** How far `stamp` is ahead of `other`; stamps wrap around. */
 function difference(stamp: number, other: number): number {
   return (stamp - other) | 0;
 }
 
 /**
- * The first and the last stamp of what is committed in a journal, by the rule of SQLite's recovery: it
- * ends before the first frame whose salts or running checksum are not right. Undefined where it has none.
+ * The first and the last stamp of the commits in a journal, by the rule of SQLite's recovery: it ends
+ * before the first frame with wrong salts or a wrong running checksum. Undefined if it has no commit.
  */
 function journalStamps(file: number): { first: number; last: number } | undefined {
   const header = readAt(file, 0, headerBytes);
@@ -81,7 +81,7 @@ function journalStamps(file: number): { first: number; last: number } | undefine
   const pageBytes = header.readUInt32BE(8);
   const salts = header.subarray(16, 24);
   let sum = checksum(header.subarray(0, 24), isBigEndian, [0, 0]);
-  if (!isSum(header, 24, sum)) return undefined;
+  if (!matchesChecksum(header, 24, sum)) return undefined;
   let found: { first: number; last: number } | undefined;
   let uncommitted: number | undefined;
   for (let at = headerBytes; ; at += frameHeaderBytes + pageBytes) {
@@ -89,7 +89,7 @@ function journalStamps(file: number): { first: number; last: number } | undefine
     if (frame === undefined || !frame.subarray(8, 16).equals(salts)) return found;
     const page = frame.subarray(frameHeaderBytes);
     sum = checksum(page, isBigEndian, checksum(frame.subarray(0, 8), isBigEndian, sum));
-    if (!isSum(frame, 16, sum)) return found;
+    if (!matchesChecksum(frame, 16, sum)) return found;
     if (frame.readUInt32BE(0) === 1) uncommitted = page.readInt32BE(stampAt);
     const isCommit = frame.readUInt32BE(4) > 0;
     if (!isCommit || uncommitted === undefined) continue;
@@ -109,11 +109,11 @@ function checksum(bytes: Buffer, isBigEndian: boolean, [first, second]: Checksum
   return [a, b];
 }
 
-function isSum(bytes: Buffer, at: number, [first, second]: Checksum): boolean {
+function matchesChecksum(bytes: Buffer, at: number, [first, second]: Checksum): boolean {
   return bytes.readUInt32BE(at) === first && bytes.readUInt32BE(at + 4) === second;
 }
 
-/** Undefined where the file ends before. */
+/** Undefined if the file is too short. */
 function readAt(file: number, at: number, bytes: number): Buffer | undefined {
   const buffer = Buffer.alloc(bytes);
   return readSync(file, buffer, 0, bytes, at) === bytes ? buffer : undefined;

@@ -2,20 +2,20 @@ import type { DatabaseSync } from 'node:sqlite';
 
 import type { LogPosition } from '../log/frame.ts';
 
-/** What the database says of the log: the row of `progress`. */
+/** The row of the table `progress`, which relates the database to the log. */
 export interface ProgressRow {
   readonly logId: Uint8Array | undefined;
-  /** Through which byte the log is counted. */
+  /** The log is counted up to this position. */
   readonly position: LogPosition;
-  /** Keys of records before this may be gone. */
+  /** Keys of records before this may have expired. */
   readonly keysExpiredThrough: LogPosition;
-  /** The same by when they were received, in milliseconds since 1970, of earlier versions. */
+  /** So may keys received before this, in milliseconds since 1970: written by earlier versions. */
   readonly keysExpiredBefore: number;
-  /** What records before this counted is noted apart, since their segments may be gone. */
+  /** `removed_counters` holds the increments of all records before this, whose segments may be removed. */
   readonly removedThrough: LogPosition;
 }
 
-/** Undefined where the row is missing. */
+/** Undefined if the row is missing. */
 export function readProgressRow(database: DatabaseSync): ProgressRow | undefined {
   const row = database.prepare('SELECT * FROM progress').get();
   if (row === undefined) return undefined;
@@ -28,13 +28,13 @@ export function readProgressRow(database: DatabaseSync): ProgressRow | undefined
   };
 }
 
-/** Whether the idempotency key of a record may be gone, since it has expired. */
+/** Whether the idempotency key of a record may have expired. */
 export function mayKeyBeExpired(
-  ledger: Pick<ProgressRow, 'keysExpiredThrough' | 'keysExpiredBefore'> | undefined,
+  progress: Pick<ProgressRow, 'keysExpiredThrough' | 'keysExpiredBefore'> | undefined,
   { position, receivedAt }: { readonly position: LogPosition; readonly receivedAt: number },
 ): boolean {
-  if (ledger === undefined) return false;
-  return position < ledger.keysExpiredThrough || receivedAt < ledger.keysExpiredBefore;
+  if (progress === undefined) return false;
+  return position < progress.keysExpiredThrough || receivedAt < progress.keysExpiredBefore;
 }
 
 export interface RecordedDeadLetter {
@@ -44,13 +44,13 @@ export interface RecordedDeadLetter {
   /** Milliseconds since 1970. */
   readonly firstFailedAt: number;
   readonly lastFailedAt: number;
-  /** When somebody decided that it is never counted. */
+  /** When an operator dropped it; milliseconds since 1970. */
   readonly droppedAt: number | undefined;
-  /** The end of the damage, where nothing sound stands in the log. */
+  /** Of a damaged range of the log: its end. */
   readonly damagedThrough: LogPosition | undefined;
 }
 
-/** By position. */
+/** All dead letters, by position. */
 export function readDeadLetters(database: DatabaseSync): RecordedDeadLetter[] {
   const rows = database.prepare('SELECT * FROM dead_letters ORDER BY position').all();
   return rows.map((row) => ({

@@ -2,14 +2,14 @@ import { statSync } from 'node:fs';
 
 import type { BatchId } from '../../../domain/batch-id.ts';
 import type { RawBatch } from '../../../pipeline/ports.ts';
-import { dataPaths, whyUnreadable } from '../data-directory.ts';
+import { dataPaths, readError } from '../data-directory.ts';
 import { mayKeyBeExpired, readDeadLetters, readProgressRow } from './progress-row.ts';
 import { nodeFileSystem } from '../log/file-system.ts';
 import type { LogPosition } from '../log/frame.ts';
 import { LogReader } from '../log/log-reader.ts';
 import { listSegments, type LogIdentity } from '../log/segment.ts';
 import { batchIdOf, findRecord, rawKeyOfRecord } from '../log/record-identity.ts';
-import { findLog, lastRecordEnd, surveyLog, type Damage, type LogPlace } from '../log/survey.ts';
+import { findLog, lastRecordEnd, scanLog, type Damage, type LogLocation } from '../log/scan-log.ts';
 import { openDatabaseReadOnly } from './read-only-database.ts';
 import { checkVersion } from './schema.ts';
 
@@ -17,21 +17,21 @@ export type FoundBatch =
   | { readonly batch: StoredBody; readonly damage?: never }
   | { readonly batch?: never; readonly damage: Damage };
 
-/** A raw batch with all that its record says. */
+/** A raw batch with all fields of its record. */
 export interface StoredBody extends RawBatch {
   readonly rawKey: string;
-  /** Where its record stands. */
+  /** Of its record. */
   readonly position: LogPosition;
   readonly caller: string;
   readonly idempotencyKey: string | undefined;
-  /** The log in which it was received, where that is this one. */
+  /** The id of this log, unless the batch was received by another installation. */
   readonly logId?: string;
 }
 
 /**
- * The raw batches of a data directory, beside its server too, in the order they were stored; and
- * the damage between them. A body is valid until the next batch is asked for.
- * @throws where there is no log.
+ * Yields the raw batches of a data directory in the order of their storage, and the damaged ranges
+ * between them; also while a server runs. Each body is valid until the next entry is requested.
+ * @throws if there is no log.
  */
 export function* rawBatches(
   dataDir: string,
@@ -40,9 +40,9 @@ export function* rawBatches(
   const { log: directory } = dataPaths(dataDir);
   const place = findLogOrThrow(directory);
   const { logId } = place;
-  for (const found of surveyLog({ ...place, from: 0, through: lastRecordEnd(place) })) {
+  for (const found of scanLog({ ...place, from: 0, through: lastRecordEnd(place) })) {
     if (found.damage !== undefined) {
-      // Segments that were removed by --keep-raw are no damage.
+      // Segments that --keep-raw removed are not damage.
       if (found.damage.from > 0 || !found.damage.isFileMissing) yield { damage: found.damage };
       continue;
     }
@@ -65,27 +65,27 @@ export function* rawBatches(
   }
 }
 
-/** The day rule of a data directory. @throws where there is no log. */
+/** The day rule of a data directory. @throws if there is no log. */
 export function dayZoneOf(dataDir: string): string {
   return findLogOrThrow(dataPaths(dataDir).log).dayZone;
 }
 
-/** Where the log of a data directory ends now. */
+/** The current end of a data directory's log. @throws if there is no log. */
 export function logEndOf(dataDir: string): LogPosition {
   const { log: directory } = dataPaths(dataDir);
   return lastRecordEnd(findLogOrThrow(directory));
 }
 
-export interface ReplayGaps {
-  /** So much of the log was removed by --keep-raw. */
+interface ReplayGaps {
+  /** Bytes of the log that --keep-raw has removed. */
   readonly removedBytes: number;
-  /** Where records stand that are not counted. */
+  /** Positions of dead letters. */
   readonly deadLetters: ReadonlySet<LogPosition>;
 }
 
 /**
- * What a replay of a data directory does not bring along.
- * @throws where there is no pipeline, or of another version.
+ * What a replay of a data directory cannot transfer.
+ * @throws if there is no pipeline, or one of another version.
  */
 export function replayGaps(dataDir: string): ReplayGaps {
   const { database: path, log } = dataPaths(dataDir);
@@ -99,18 +99,18 @@ export function replayGaps(dataDir: string): ReplayGaps {
   }
 }
 
-export interface RememberedKeys {
-  /** Whether a retry with the key of the batch would be this batch still. */
+export interface KeptKeys {
+  /** Whether a retry with the batch's key would still be recognised as this batch. */
   includes(batch: StoredBody): boolean;
   close(): void;
 }
 
 /**
- * Which idempotency keys a data directory remembers: one that has expired, or stands for a later batch
- * by now, must not come to life again elsewhere. All of them, where the database is gone.
- * @throws where the database cannot be read, or is of another version.
+ * The idempotency keys that a data directory keeps: a replay must not revive one that has expired or
+ * that a later batch has taken over. If the database is missing, all keys count as kept.
+ * @throws if the database cannot be read, or is of another version.
  */
-export function rememberedKeys(dataDir: string): RememberedKeys {
+export function keptKeys(dataDir: string): KeptKeys {
   const { database: path } = dataPaths(dataDir);
   if (statSync(path, { throwIfNoEntry: false }) === undefined) {
     return { includes: (batch) => batch.idempotencyKey !== undefined, close: () => undefined };
@@ -124,12 +124,12 @@ export function rememberedKeys(dataDir: string): RememberedKeys {
     return {
       includes(batch) {
         if (batch.idempotencyKey === undefined) return false;
-        const ledger = readProgressRow(database);
-        // Its key is in the database once it is counted.
-        if (batch.position >= (ledger?.position ?? 0)) return true;
+        const progress = readProgressRow(database);
+        // Its key is written to the database when it is counted.
+        if (batch.position >= (progress?.position ?? 0)) return true;
         const row = holder.get(batch.caller, batch.idempotencyKey);
         return row === undefined
-          ? !mayKeyBeExpired(ledger, batch)
+          ? !mayKeyBeExpired(progress, batch)
           : row['batch_id'] === batch.batchId;
       },
       close: () => database.close(),
@@ -141,25 +141,25 @@ export function rememberedKeys(dataDir: string): RememberedKeys {
 }
 
 /**
- * The body of one batch, or undefined where the directory does not have it.
- * @throws where there is no log.
+ * The raw body of a batch; undefined if the directory does not have it.
+ * @throws if there is no log.
  */
-export function findStored(dataDir: string, batchId: BatchId): Uint8Array | undefined {
+export function findStoredBody(dataDir: string, batchId: BatchId): Uint8Array | undefined {
   const { log: directory } = dataPaths(dataDir);
   const place = findLogOrThrow(directory);
   const reader = new LogReader(nodeFileSystem, directory);
   try {
     const recordAt = (position: LogPosition) => reader.recordAt(position);
-    const placeOfReplayed = () => placeInLog(place, batchId);
-    return findRecord({ recordAt, placeOfReplayed }, batchId)?.body;
+    const positionOfReplayed = () => positionInLog(place, batchId);
+    return findRecord({ recordAt, positionOfReplayed }, batchId)?.body;
   } finally {
     reader.close();
   }
 }
 
-/** Where a batch from another installation stands. Reads the log: the database may be missing. */
-function placeInLog(place: LogPlace, batchId: BatchId): LogPosition | undefined {
-  for (const found of surveyLog({ ...place, from: 0, through: lastRecordEnd(place) })) {
+/** The position of a replayed batch. Searches the log, since the database may be missing. */
+function positionInLog(place: LogLocation, batchId: BatchId): LogPosition | undefined {
+  for (const found of scanLog({ ...place, from: 0, through: lastRecordEnd(place) })) {
     if (found.damage === undefined && found.record.originId === batchId) {
       return found.record.position;
     }
@@ -167,13 +167,13 @@ function placeInLog(place: LogPlace, batchId: BatchId): LogPosition | undefined 
   return undefined;
 }
 
-function findLogOrThrow(directory: string): LogPlace & LogIdentity {
+function findLogOrThrow(directory: string): LogLocation & LogIdentity {
   const absent = `There is no log in ${directory}. Start one with serve, or name its --data-dir.`;
-  let log: (LogPlace & LogIdentity) | undefined;
+  let log: (LogLocation & LogIdentity) | undefined;
   try {
     log = findLog(nodeFileSystem, directory);
   } catch (error) {
-    throw whyUnreadable(directory, error, absent);
+    throw readError(directory, error, absent);
   }
   if (log !== undefined) return log;
   throw new Error(absent);

@@ -19,9 +19,9 @@ import { checkExists } from './schema.ts';
 const copiesMax = 3;
 
 /**
- * Opens the database beside its writer, or where nothing can be written: on a read-only file system,
- * or in a copy that belongs to another user.
- * @throws where there is none, or its journal belongs to an older one.
+ * Opens the database for reading, also while its writer runs, or where this process cannot write: on a
+ * read-only file system, or in another user's directory.
+ * @throws if there is no database, or its journal does not belong to it.
  */
 export function openDatabaseReadOnly(path: string): DatabaseSync {
   checkExists(path);
@@ -33,7 +33,7 @@ export function openDatabaseReadOnly(path: string): DatabaseSync {
     return database;
   } catch (error) {
     database.close();
-    // In WAL mode also a reader needs files beside the database, and may have to make them.
+    // In WAL mode a reader, too, needs files beside the database, and may have to create them.
     const isUnwritable = ['cannotOpen', 'readOnly'].includes(sqliteFailure(error) ?? '');
     if (!isUnwritable || isWritable(dirname(path))) throw error;
     return journalBytes(path) === 0 ? new ImmutableDatabase(path) : copyOf(path);
@@ -41,8 +41,8 @@ export function openDatabaseReadOnly(path: string): DatabaseSync {
 }
 
 /**
- * A database all of which is in its one file. SQLite takes no locks then, so another user who writes
- * to it would go unnoticed but for the look at the files in the end.
+ * A database without a journal, opened as immutable. SQLite takes no locks then, so `close` checks
+ * whether another process has written to the files.
  */
 export class ImmutableDatabase extends DatabaseSync {
   readonly #path: string;
@@ -57,7 +57,7 @@ export class ImmutableDatabase extends DatabaseSync {
     this.#state = state;
   }
 
-  /** @throws an Error where the files have changed since it was opened. */
+  /** @throws if the files have changed since it was opened. */
   override close(): void {
     super.close();
     if (stateOf(this.#path) !== this.#state) {
@@ -66,7 +66,7 @@ export class ImmutableDatabase extends DatabaseSync {
   }
 }
 
-/** A copy, with what is committed in its journal, in the directory for temporary files. */
+/** A copy of the database and its journal in the directory for temporary files. */
 class TemporaryDatabase extends DatabaseSync {
   readonly #remove: () => void;
 
@@ -83,7 +83,7 @@ class TemporaryDatabase extends DatabaseSync {
   }
 }
 
-/** Its journal can only be read together with an index, for which there is no place beside it. */
+/** Reading the journal requires an index file, which cannot be created beside the original. */
 function copyOf(path: string): DatabaseSync {
   const directory = mkdtempSync(join(tmpdir(), 'device-pipeline-'));
   const remove = () => rmSync(directory, { recursive: true, force: true });
@@ -110,7 +110,7 @@ function copyUnchanged(path: string, copy: string): void {
   throw new Error('it was written to meanwhile');
 }
 
-/** Tells one state of the database's files from another. */
+/** Identifies the state of the database's files. */
 function stateOf(path: string): string {
   return ['', '-wal']
     .map((suffix) => statSync(`${path}${suffix}`, { bigint: true, throwIfNoEntry: false }))

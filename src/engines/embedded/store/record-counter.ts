@@ -7,12 +7,12 @@ import { dayRule, utcDayRule, type DayOf } from '../../../domain/day.ts';
 import { recount } from '../../../pipeline/recount.ts';
 import type { LogRecord } from '../log/frame.ts';
 
-/** Counters held in memory; what counts more in one batch is held all the same. */
+/** Counters in memory at which increments should be taken; a single batch may exceed it. */
 const heldCountersMax = 20_000;
-/** More than are held: a batch that is read while they come near it must still find room. */
+/** Well above `heldCountersMax`, since a batch that is read just below it must still fit. */
 const tableLimits = { countersMax: 524_288, keyBytesMax: 32 * 1024 * 1024 };
 
-/** Counts records again, bodies of the common shape without building objects. */
+/** Counts records, those with bodies of the common shape without building objects. */
 export class RecordCounter {
   readonly table = new CounterTable(tableLimits, randomInt(2 ** 32));
   readonly scanner: BatchScanner;
@@ -24,12 +24,12 @@ export class RecordCounter {
     this.#dayOf = dayRule(dayZone);
   }
 
-  /** Whether the increments should be taken before more is counted. */
+  /** Whether the caller should take the increments before it counts more. */
   get isFull(): boolean {
     return this.table.size >= heldCountersMax;
   }
 
-  /** Adds what a record counts; returns why it cannot be counted, if it cannot. */
+  /** Adds a record's increments; returns the reason if it cannot be counted. */
   count(record: LogRecord): string | undefined {
     const { body, encoding, accepted, rejected } = record;
     const items = encoding === 'identity' ? this.scanner.scan(body, 0, body.length) : needsSlowPath;
@@ -43,9 +43,9 @@ export class RecordCounter {
   }
 
   /** The increments of all records since the last call. */
-  takeTally(): Increments {
-    const tally = this.table.increments();
+  takeIncrements(): Increments {
+    const increments = this.table.increments();
     this.table.clear();
-    return tally;
+    return increments;
   }
 }

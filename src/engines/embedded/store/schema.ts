@@ -2,7 +2,7 @@ import { statSync } from 'node:fs';
 import { DatabaseSync } from 'node:sqlite';
 
 import { positionOfBatchId } from '../../../domain/batch-id.ts';
-import { whyUnreadable } from '../data-directory.ts';
+import { readError } from '../data-directory.ts';
 import { checkJournal, stampCommit } from './journal-check.ts';
 import { connectSqlite, type Connect } from '../writer/platform.ts';
 import { sqliteFailure } from './sqlite-errors.ts';
@@ -10,9 +10,9 @@ import { sqliteFailure } from './sqlite-errors.ts';
 const schemaVersion = 4;
 
 /*
- * Plain tables, for any reader of SQLite. `type_state` orders the rows of a date as the engine on
- * AWS does: type, '#', state, compared as UTF-8 bytes. The first four hold what the log says, and
- * are made again from it by a rebuild, as tables with a suffix.
+ * Plain tables that any SQLite client can read. `type_state` orders the rows of a date as the engine
+ * on AWS does: type, '#', state, compared as UTF-8 bytes. The first four tables follow from the log; a
+ * rebuild makes them again under names with a suffix.
  */
 /** A table of counters. */
 export const countersTable = (name: string) => `
@@ -25,7 +25,7 @@ export const countersTable = (name: string) => `
     PRIMARY KEY (date, type_state)
   ) STRICT, WITHOUT ROWID;`;
 
-/* `position`: where the record of the batch stands in the log. */
+/* `position`: of the batch's record in the log. */
 const idempotencyKeys = (name: string) => `
   CREATE TABLE ${name} (
     caller TEXT NOT NULL,
@@ -38,9 +38,8 @@ const idempotencyKeys = (name: string) => `
   ) STRICT, WITHOUT ROWID;`;
 
 /*
- * Batches that came from another installation, under the ids that they have had since they were
- * received, and where their records stand. The rows stay when the records are removed: a batch
- * that is replayed again must not count again.
+ * Replayed batches, under the ids that the original installation assigned, and the positions of their
+ * records. The rows stay when the records are removed, so that a repeated replay does not count again.
  */
 const replayedBatches = (name: string) => `
   CREATE TABLE ${name} (
@@ -49,8 +48,8 @@ const replayedBatches = (name: string) => `
   ) STRICT, WITHOUT ROWID;`;
 
 /*
- * Records that are not counted, by their position in the log. Where nothing sound stands there,
- * `damaged_through` is the end of the damage. What was dropped is never counted.
+ * Dead letters, by the position of their record. For a damaged range of the log, `damaged_through` is
+ * its end. Dropped ones are never counted.
  */
 const deadLetters = (name: string) => `
   CREATE TABLE ${name} (
@@ -63,11 +62,11 @@ const deadLetters = (name: string) => `
     damaged_through INTEGER
   ) STRICT;`;
 
-/** Keys expire by their place in the log. */
+/** For expiry, which deletes keys by position. */
 export const keysByPosition =
   'CREATE INDEX idempotency_keys_by_position ON idempotency_keys (position)';
 
-/** What the log says, and a rebuild makes anew. */
+/** The tables that follow from the log and that a rebuild replaces. */
 export const generationTables = [
   'counters',
   'idempotency_keys',
@@ -75,7 +74,7 @@ export const generationTables = [
   'replayed_batches',
 ] as const;
 
-/** Makes those tables under names with a suffix. */
+/** Creates the tables that follow from the log, under names with a suffix. */
 export function createGeneration(database: DatabaseSync, suffix: string): void {
   database.exec(countersTable(`counters${suffix}`));
   database.exec(idempotencyKeys(`idempotency_keys${suffix}`));
@@ -84,11 +83,11 @@ export function createGeneration(database: DatabaseSync, suffix: string): void {
 }
 
 /*
- * progress, one row: of which log the counters are, and through which byte of it they have counted;
- * keys of records before `keys_expired_through` may be gone, and those received before
- * `keys_expired_before` (ms), which earlier versions went by; what records before `removed_through`
- * counted stands in `removed_counters` too, since their segments may be gone; `run_ms`: how long
- * servers have run. log_ages: up to which position the log was there when they had run so long.
+ * progress, one row: the log that is counted, and the position up to which it is counted. Keys of
+ * records before `keys_expired_through` may have expired, as may those received before
+ * `keys_expired_before` (ms), which earlier versions wrote. `removed_counters` holds the increments of
+ * the records before `removed_through`, whose segments may be removed. `run_ms`: running time of all
+ * servers. log_ages: the position that the log had reached at some running times.
  */
 const logAges = `
   CREATE TABLE log_ages (
@@ -128,7 +127,7 @@ const fromVersion1 = `
   DROP TABLE dead_letters_1;
 `;
 
-/** An interrupted rebuild begins anew: its tables are of the earlier form. */
+/** An interrupted rebuild starts again, since its tables have the earlier schema. */
 const fromVersion2 = `
   DROP TABLE IF EXISTS counters_next;
   DROP TABLE IF EXISTS idempotency_keys_next;
@@ -153,14 +152,14 @@ const fromVersion3 = `
 `;
 
 /**
- * What is committed and not moved into the database yet stands in SQLite's journal (`pipeline.db-wal`),
- * which grows as long as somebody reads an older state. No answer is read slowly beside one of more
- * bytes than this, and it is cut back to a quarter of that as soon as nobody holds it up.
+ * SQLite's journal (`pipeline.db-wal`) holds commits that are not in the database file yet, and grows
+ * as long as a connection reads an older state. Above this size, in bytes, no streamed answer goes on,
+ * and the journal is truncated to a quarter of it as soon as no reader prevents that.
  */
 export const journalBytesMax = 256 * 1024 * 1024;
 const journalBytesKept = journalBytesMax / 4;
 
-/** What makes a database of the version before into one of the next. */
+/** By version: the statements that bring a database of that version up to date. */
 const changes = [
   schema,
   fromVersion1 + fromVersion2 + fromVersion3,
@@ -169,9 +168,8 @@ const changes = [
 ];
 
 /**
- * Opens the database for its one writer and makes the tables where they are missing.
- * WAL with synchronous=NORMAL: a power failure may take the last transactions, whole; they are
- * counted again from the log.
+ * Opens the database for its writer, and creates or migrates the tables. WAL with synchronous=NORMAL:
+ * a power failure may undo the last transactions as a whole; they are counted again from the log.
  */
 export function openDatabase(path: string, connect: Connect = connectSqlite): DatabaseSync {
   const database = connect(path, 5000);
@@ -187,7 +185,7 @@ export function openDatabase(path: string, connect: Connect = connectSqlite): Da
     } else if (version !== schemaVersion) {
       throw writtenByAnother(path, version);
     }
-    // From here on a lock that somebody holds must not hold up the log: the processor tries again.
+    // From here on, another process's lock must not block the log: the processor retries.
     database.exec('PRAGMA busy_timeout = 0');
     return database;
   } catch (error) {
@@ -197,8 +195,9 @@ export function openDatabase(path: string, connect: Connect = connectSqlite): Da
 }
 
 /**
- * Opens the database to change it beside its writer, which waits while a transaction is open.
- * @throws where there is none, or it is of another version.
+ * Opens the database for a command that changes it while a server may run; the server waits during
+ * transactions.
+ * @throws if there is no database, or one of another version.
  */
 export function openDatabaseForChange(path: string): DatabaseSync {
   checkExists(path);
@@ -218,7 +217,7 @@ export function hasTable(database: DatabaseSync, name: string): boolean {
   return database.prepare('SELECT 1 FROM sqlite_schema WHERE name = ?').get(name) !== undefined;
 }
 
-/** All of it is done, or nothing. What only reads takes `BEGIN`. */
+/** Runs `act` in a transaction. Use `BEGIN` if it only reads. */
 export function inTransaction<T>(
   database: DatabaseSync,
   act: () => T,
@@ -236,17 +235,17 @@ export function inTransaction<T>(
   }
 }
 
-/** @throws where there is no database, or this user may not read it. */
+/** @throws if there is no database, or this user may not read it. */
 export function checkExists(path: string): void {
   try {
     statSync(path);
   } catch (error) {
     const absent = `There is no pipeline at ${path}. Start one with serve, or name its --data-dir.`;
-    throw whyUnreadable(path, error, absent);
+    throw readError(path, error, absent);
   }
 }
 
-/** @throws where the tables are not as this version knows them. */
+/** @throws if the database has another schema version. */
 export function checkVersion(database: DatabaseSync, path: string): void {
   const version = userVersion(database);
   if (version === schemaVersion) return;
@@ -266,7 +265,7 @@ function writtenByAnother(path: string, version: number): Error {
 
 export function databaseDamaged(path: string, cause: unknown): Error {
   return new Error(
-    `${path} is damaged. Move it and its -wal and -shm files away and start again: the counters are made anew from the log. If old segments were removed from the log (--keep-raw), restore ${path} from a backup instead.`,
+    `${path} is damaged. Move it and its -wal and -shm files away and start again: the log is counted again. If old segments were removed from the log (--keep-raw), restore ${path} from a backup instead.`,
     { cause },
   );
 }

@@ -20,59 +20,59 @@ import {
 } from '../../../auth/access-token.ts';
 import {
   DataDirectoryUnusable,
-  giveToOwner,
+  chownToOwner,
   lockFile,
   makeDataDirectory,
-  unusable,
+  directoryUnusable,
   type DataPaths,
   type DirectoryLock,
 } from '../data-directory.ts';
 import { nodeFileSystem } from '../log/file-system.ts';
 import { areTokensRequired, requireTokens } from './token-marker.ts';
 
-/** So many tokens a data directory has at the most. */
-export const tokensMax = 1_000;
+/** Maximum number of tokens of a data directory. */
+const tokensMax = 1_000;
 const fileBytesMax = 1024 * 1024;
 
-/** How long another command that changes the tokens is waited for. */
-const lockMsMax = 5_000;
-const lockAgainMs = 20;
+/** How long to wait for another command that changes the tokens. */
+const lockWaitMsMax = 5_000;
+const lockRetryMs = 20;
 
 interface Remedy {
   readonly cause?: unknown;
   readonly remedy?: string;
 }
 
-/** The file with the tokens cannot be used; the message says why, and quotes nothing of it. */
+/** The token file cannot be used; the message says why, without quoting its content. */
 export class TokenFileUnusable extends Error {
   override readonly name = 'TokenFileUnusable';
 
   constructor(
     what: string,
-    { cause, remedy = 'Mend it, or move it away and make new tokens.' }: Remedy = {},
+    { cause, remedy = 'Repair it, or move it away and create new tokens.' }: Remedy = {},
   ) {
     super(`${what} ${remedy}`, { cause });
   }
 }
 
-/** There are as many tokens as there may be. */
-export class TooManyTokens extends Error {
+/** The change would exceed the maximum number of tokens. */
+class TooManyTokens extends Error {
   override readonly name = 'TooManyTokens';
 }
 
-/** Tokens were made, and the file with them is gone; the message says what to do. */
+/** Tokens were created, but their file is missing; the message says what to do. */
 export class TokenFileMissing extends Error {
   override readonly name = 'TokenFileMissing';
 
   constructor({ root, tokens, tokensRequired }: DataPaths) {
     super(
-      `${tokens} is missing, though tokens were made for this data directory. Restore it from a backup, or make new tokens with \`npx device-pipeline token create --data-dir ${root} --name NAME --for ingest,read\`. To let clients in without tokens, remove ${tokensRequired}.`,
+      `${tokens} is missing, though tokens were created for this data directory. Restore it from a backup, or create new tokens with \`npx device-pipeline token create --data-dir ${root} --name NAME --for ingest,read\`. To let clients in without tokens, remove ${tokensRequired}.`,
     );
   }
 }
 
 /**
- * The tokens of a data directory; undefined where none were ever made.
+ * The tokens of a data directory; undefined if none were ever created.
  * @throws {TokenFileUnusable | TokenFileMissing}
  */
 export function readTokenFile(paths: DataPaths): readonly Token[] | undefined {
@@ -81,7 +81,7 @@ export function readTokenFile(paths: DataPaths): readonly Token[] | undefined {
   return tokens;
 }
 
-/** @throws {TokenFileUnusable} where that cannot be known: it must not open the server to all. */
+/** @throws {TokenFileUnusable} if that is unknown, which must not open the server to everyone. */
 function isProtected(paths: DataPaths): boolean {
   try {
     return areTokensRequired(paths);
@@ -115,39 +115,39 @@ function unreadable(path: string, error: unknown): TokenFileUnusable {
   });
 }
 
-/** Tells one state of the file from another; undefined where there is none. */
+/** Identifies the state of the token file; undefined if there is none. */
 export function tokenFileState({ tokens: path }: DataPaths): string | undefined {
   let stats: BigIntStats | undefined;
   try {
     stats = statSync(path, { bigint: true, throwIfNoEntry: false });
   } catch (error) {
-    // What is wrong is told by who reads it.
+    // Reading the file reports the error.
     return (error as NodeJS.ErrnoException).code;
   }
   return stats && [stats.dev, stats.ino, stats.size, stats.mtimeNs, stats.ctimeNs].join(' ');
 }
 
 /**
- * Changes the tokens, durably and as one step, whoever else changes or reads them. Makes the
- * directory where it is missing.
- * @throws {TokenFileUnusable | TooManyTokens | DataDirectoryUnusable}, and what `change` throws; nothing is
- * changed then.
+ * Changes the tokens, durably and atomically, also if other processes read or change them. Creates the
+ * directory if it is missing.
+ * @throws {TokenFileUnusable | TooManyTokens | DataDirectoryUnusable}, and what `change` throws; then
+ *   nothing is changed.
  */
 export function changeTokens(
   paths: DataPaths,
   change: (tokens: readonly Token[]) => readonly Token[],
 ): void {
   makeDataDirectory(paths);
-  const lock = takeLock(paths);
+  const lock = acquireLock(paths);
   try {
-    // Not `readTokenFile`: new tokens may take the place of a file that is gone.
+    // Not `readTokenFile`: new tokens may replace a missing file.
     const tokens = change(readTokensIfAny(paths) ?? []);
     if (tokens.length > tokensMax) {
       throw new TooManyTokens(
         `A data directory has at most ${tokensMax} tokens. Revoke some that are not used any more.`,
       );
     }
-    // First: tokens that nothing remembers could be lost unnoticed.
+    // First, so that the loss of the new file would be noticed.
     requireTokens(paths);
     write(paths, `${JSON.stringify({ tokens: tokens.map(tokenEntry) }, null, 2)}\n`);
   } finally {
@@ -174,7 +174,7 @@ function readDocument(path: string, text: string): readonly Token[] {
   });
 }
 
-/** Whoever reads finds the old content or the new one, after a power failure too. */
+/** Replaces the file atomically, also with respect to power failures. */
 function write(paths: DataPaths, text: string): void {
   const temporary = `${paths.tokens}.${randomBytes(4).toString('hex')}`;
   try {
@@ -185,26 +185,26 @@ function write(paths: DataPaths, text: string): void {
     } finally {
       closeSync(descriptor);
     }
-    giveToOwner(paths, temporary);
+    chownToOwner(paths, temporary);
     renameSync(temporary, paths.tokens);
     nodeFileSystem.syncDirectory(paths.root);
   } catch (error) {
     rmSync(temporary, { force: true });
-    throw unusable(paths.root, error);
+    throw directoryUnusable(paths.root, error);
   }
 }
 
-function takeLock(paths: DataPaths): DirectoryLock {
+function acquireLock(paths: DataPaths): DirectoryLock {
   const path = join(paths.root, 'tokens-lock.db');
-  const deadline = performance.now() + lockMsMax;
+  const deadline = performance.now() + lockWaitMsMax;
   for (;;) {
     let lock: DirectoryLock | undefined;
     try {
       lock = lockFile(path);
-      if (lock !== undefined) giveToOwner(paths, path);
+      if (lock !== undefined) chownToOwner(paths, path);
     } catch (error) {
       lock?.release();
-      throw unusable(paths.root, error, 'tokens-lock.db');
+      throw directoryUnusable(paths.root, error, 'tokens-lock.db');
     }
     if (lock !== undefined) return lock;
     if (performance.now() > deadline) {
@@ -212,6 +212,6 @@ function takeLock(paths: DataPaths): DirectoryLock {
         `Another command is changing the tokens of ${paths.root}. Try again when it has ended.`,
       );
     }
-    Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, lockAgainMs);
+    Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, lockRetryMs);
   }
 }

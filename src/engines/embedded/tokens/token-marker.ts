@@ -1,6 +1,11 @@
 import { closeSync, fsyncSync, openSync, statSync, writeFileSync } from 'node:fs';
 
-import { giveToOwner, makeLogDirectory, unusable, type DataPaths } from '../data-directory.ts';
+import {
+  chownToOwner,
+  makeLogDirectory,
+  directoryUnusable,
+  type DataPaths,
+} from '../data-directory.ts';
 import { nodeFileSystem } from '../log/file-system.ts';
 
 const text = `Tokens were made for this data directory: without its tokens.json, serve does not start.
@@ -8,25 +13,25 @@ To let clients in without tokens, stop the server and remove this file and token
 `;
 
 /**
- * Notes in the log's directory that tokens were made, durably. A copy of the log, the documented
- * backup, brings the note along; without it, a restore that lacks tokens.json would be open to all.
- * The note stays when the last token is revoked.
+ * Durably creates a marker file in the log's directory that says that tokens were created. A copy of
+ * the log includes it: otherwise a restored directory without tokens.json would be open to everyone.
+ * The marker stays when the last token is revoked.
  * @throws {DataDirectoryUnusable}
  */
 export function requireTokens(paths: DataPaths): void {
   try {
     if (!areTokensRequired(paths)) writeMarker(paths);
-    // Even where the file was there: a killed process may have left it without this sync.
+    // Even if the file exists: a killed process may not have synced the directory.
     nodeFileSystem.syncDirectory(paths.log);
   } catch (error) {
-    throw unusable(paths.root, error);
+    throw directoryUnusable(paths.root, error);
   }
 }
 
 /**
- * Whether tokens were ever made for the data directory. The name counts, not the content, which
- * a power failure may take.
- * @throws the file system's error where that cannot be looked up.
+ * Whether tokens were ever created for the data directory: whether the marker exists. Its content does
+ * not matter, since a power failure may take it.
+ * @throws the file system's error if that is unknown.
  */
 export function areTokensRequired({ tokensRequired }: DataPaths): boolean {
   return statSync(tokensRequired, { throwIfNoEntry: false }) !== undefined;
@@ -41,5 +46,5 @@ function writeMarker(paths: DataPaths): void {
   } finally {
     closeSync(descriptor);
   }
-  giveToOwner(paths, paths.tokensRequired);
+  chownToOwner(paths, paths.tokensRequired);
 }

@@ -8,26 +8,29 @@ import {
 } from './token-file.ts';
 import { requireTokens } from './token-marker.ts';
 
-/** A change is known after so long. */
-const lookEveryMs = 500;
+/** Interval, in milliseconds, at which the file is checked for changes. */
+const pollMs = 500;
 
 export interface TokenWatch {
   close(): void;
 }
 
 /**
- * Looks at the tokens from time to time and hands them over when they have changed, the first
- * time before it returns; undefined where none were ever made. While they cannot be read, those of before stay in force: `onProblem` is
- * called once for each state of the file. That there are tokens is noted beside the log, whichever
- * way the file came there.
- * @throws {TokenFileUnusable | TokenFileMissing | DataDirectoryUnusable} at first.
+ * Polls the token file and calls `onTokens` before it returns and after each change, with undefined if
+ * no tokens were ever created. While the file cannot be read, the previous tokens stay valid;
+ * `onProblem` is called once per state of the file. Creates the marker (`token-marker`) if there are
+ * tokens, in whatever way the file was created.
+ *
+ * This folder: `token-file` reads and changes tokens.json under a lock, `token-marker` makes its loss
+ * noticeable, and this file keeps a running server up to date.
+ * @throws {TokenFileUnusable | TokenFileMissing | DataDirectoryUnusable} if the first read fails.
  */
 export function watchTokens(
   paths: DataPaths,
   onTokens: (tokens: readonly Token[] | undefined) => void,
   onProblem: (problem: string) => void,
 ): TokenWatch {
-  // Before the content: what changes between is seen at the next look.
+  // Before reading the content: a change in between is noticed by the next poll.
   let state = tokenFileState(paths);
   const tokens = readTokenFile(paths);
   if (tokens !== undefined) requireTokens(paths);
@@ -37,15 +40,15 @@ export function watchTokens(
     const current = tokenFileState(paths);
     if (current === state) return;
     state = current;
-    // Moving the file away must not open the server to all.
-    if (current === undefined) onProblem(`${paths.tokens} is gone. Put it back. ${before}`);
-    else takeTokens(paths, onTokens, onProblem);
+    // Moving the file away must not open the server to everyone.
+    if (current === undefined) onProblem(`${paths.tokens} is missing. Put it back. ${before}`);
+    else reloadTokens(paths, onTokens, onProblem);
   };
-  const timer = setInterval(look, lookEveryMs).unref();
+  const timer = setInterval(look, pollMs).unref();
   return { close: () => clearInterval(timer) };
 }
 
-function takeTokens(
+function reloadTokens(
   paths: DataPaths,
   onTokens: (tokens: readonly Token[] | undefined) => void,
   onProblem: (problem: string) => void,
@@ -63,4 +66,4 @@ function takeTokens(
   }
 }
 
-const before = 'Until then the tokens of before stay in force.';
+const before = 'Until then the previous tokens stay valid.';

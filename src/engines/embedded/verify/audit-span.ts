@@ -5,66 +5,66 @@ import type { Difference } from '../../../pipeline/audit.ts';
 import { KeyAudit } from './key-audit.ts';
 import type { RecordedDeadLetter } from '../store/progress-row.ts';
 import type { LogPosition, LogRecord } from '../log/frame.ts';
-import { surveyLog, type Damage, type LogPlace } from '../log/survey.ts';
+import { scanLog, type Damage, type LogLocation } from '../log/scan-log.ts';
 import { RecordCounter } from '../store/record-counter.ts';
 import { rawKeyOfRecord } from '../log/record-identity.ts';
-import { ReplayAudit, type MissedReplay } from './replay-audit.ts';
+import { ReplayAudit, type NamedReplay } from './replay-audit.ts';
 import type { KeyedBatch } from '../store/counter-store.ts';
 
-/** Times of receipt in milliseconds since 1970, `to` excluded. */
+/** Times of receipt in milliseconds since 1970, without `to`. */
 export interface ReceivedRange {
   readonly from: number;
   readonly to: number;
 }
 
-/** A part of the log that is audited by itself: its ends are ends of records, or of segments. */
+/** A part of the log that is audited separately; it begins and ends where records or segments do. */
 export interface Span {
   readonly from: LogPosition;
   readonly through: LogPosition;
 }
 
 export interface SpanAuditOptions {
-  readonly place: LogPlace;
+  readonly place: LogLocation;
   /** The day rule of the log. */
   readonly dayZone: string;
   readonly database: DatabaseSync;
-  /** Of the whole log, as they were when the audit began. */
+  /** All dead letters at the beginning of the audit. */
   readonly deadLetters: readonly RecordedDeadLetter[];
-  /** Batches that were received at other times are passed over; undefined: none is. */
+  /** Batches received at other times are skipped; undefined: none are. */
   readonly received: ReceivedRange | undefined;
-  /** Is given what was counted, now and then and in the end of a span. */
-  readonly onTally: (tally: Increments) => void;
+  /** Called with increments, now and then and at the end of a span. */
+  readonly onIncrements: (tally: Increments) => void;
   readonly onDifference: (difference: Difference) => void;
   readonly onProgress: (bytes: number) => void;
 }
 
-/** What is found in a span but what was counted. */
+/** The results of a span, apart from its increments. */
 export interface SpanFindings {
   readonly batches: number;
   readonly items: number;
   readonly bytes: number;
-  /** Dead letters that the log has, by their position. */
-  readonly metDeadLetters: readonly LogPosition[];
-  /** Where nothing sound is found: retention may have been at work, which the end decides. */
+  /** Positions of dead letters that exist in the log. */
+  readonly foundDeadLetters: readonly LogPosition[];
+  /** Damaged and missing ranges; the end of the audit decides which of them retention has removed. */
   readonly missing: readonly Damage[];
-  /** How many idempotency keys are as they should be, and which were not found. */
-  readonly metKeys: number;
-  readonly lostKeys: readonly KeyedBatch[];
-  /** The same of batches that came from other installations. */
-  readonly metReplays: number;
-  readonly missedReplays: readonly MissedReplay[];
+  /** The number of idempotency keys that match, and those that were not found. */
+  readonly matchedKeys: number;
+  readonly missingKeys: readonly KeyedBatch[];
+  /** The same of replayed batches. */
+  readonly matchedReplays: number;
+  readonly missingReplays: readonly NamedReplay[];
 }
 
 const progressBytes = 4 * 1024 * 1024;
 
-/** Counts spans of the log again, and compares what each record says with the database. */
+/** Counts spans of the log again, and compares their records with the database. */
 export class SpanAudit {
   readonly #options: SpanAuditOptions;
   readonly #counter: RecordCounter;
   readonly #deadLetters: ReadonlyMap<LogPosition, RecordedDeadLetter>;
   #keys: KeyAudit;
   #replays: ReplayAudit;
-  #metDeadLetters: LogPosition[] = [];
+  #foundDeadLetters: LogPosition[] = [];
   #missing: Damage[] = [];
   #batches = 0;
   #items = 0;
@@ -79,17 +79,18 @@ export class SpanAudit {
   }
 
   audit({ from, through }: Span): SpanFindings {
-    const { place, received, onTally, onProgress } = this.#options;
+    const { place, received, onIncrements, onProgress } = this.#options;
     let toldAt = from;
-    for (const found of surveyLog({ ...place, from, through })) {
+    for (const found of scanLog({ ...place, from, through })) {
       if (found.damage !== undefined) this.#checkDamage(found.damage);
       else if (found.end > through) this.#reportInside(found.record, through);
-      else if (received === undefined || isWithin(found.record, received)) this.#take(found.record);
+      else if (received === undefined || isWithin(found.record, received))
+        this.#check(found.record);
       if (found.end - toldAt < progressBytes) continue;
       onProgress(Math.min(found.end, through) - toldAt);
       toldAt = Math.min(found.end, through);
     }
-    onTally(this.#counter.takeTally());
+    onIncrements(this.#counter.takeIncrements());
     onProgress(through - toldAt);
     return this.#takeFindings();
   }
@@ -97,27 +98,27 @@ export class SpanAudit {
   #takeFindings(): SpanFindings {
     const findings = {
       ...{ batches: this.#batches, items: this.#items, bytes: this.#bytes },
-      ...{ metDeadLetters: this.#metDeadLetters, missing: this.#missing },
-      ...{ metKeys: this.#keys.met, lostKeys: this.#keys.lost },
-      ...{ metReplays: this.#replays.met, missedReplays: this.#replays.missed },
+      ...{ foundDeadLetters: this.#foundDeadLetters, missing: this.#missing },
+      ...{ matchedKeys: this.#keys.matched, missingKeys: this.#keys.missing },
+      ...{ matchedReplays: this.#replays.matched, missingReplays: this.#replays.missing },
     };
     const { database, onDifference } = this.#options;
     this.#keys = new KeyAudit(database, onDifference);
     this.#replays = new ReplayAudit(database, onDifference);
-    this.#metDeadLetters = [];
+    this.#foundDeadLetters = [];
     this.#missing = [];
     this.#batches = this.#items = this.#bytes = 0;
     return findings;
   }
 
-  #take(record: LogRecord): void {
+  #check(record: LogRecord): void {
     this.#batches++;
     this.#items += record.accepted;
     this.#bytes += record.body.length;
     this.#keys.add(record);
     this.#replays.add(record);
     if (this.#deadLetters.has(record.position)) {
-      this.#metDeadLetters.push(record.position);
+      this.#foundDeadLetters.push(record.position);
       return;
     }
     const reason = this.#counter.count(record);
@@ -126,7 +127,7 @@ export class SpanAudit {
       const detail = `${rawKey} cannot be counted (${reason}), and is not among the dead letters.`;
       this.#options.onDifference({ code: 'batch_not_counted', detail, rawKeys: [rawKey] });
     }
-    if (this.#counter.isFull) this.#options.onTally(this.#counter.takeTally());
+    if (this.#counter.isFull) this.#options.onIncrements(this.#counter.takeIncrements());
   }
 
   #checkDamage(damage: Damage): void {
@@ -136,14 +137,14 @@ export class SpanAudit {
         this.#missing.push({ ...damage, from: at });
         return;
       }
-      this.#metDeadLetters.push(at);
+      this.#foundDeadLetters.push(at);
       at = known.damagedThrough;
     }
   }
 
   #reportInside(record: LogRecord, position: LogPosition): void {
     const rawKey = rawKeyOfRecord(record);
-    const detail = `The log is said to be counted through byte ${position}, which lies within ${rawKey}.`;
+    const detail = `According to pipeline.db the log is counted through byte ${position}, which lies within ${rawKey}.`;
     this.#options.onDifference({ code: 'ledger_differs', detail, rawKeys: [rawKey] });
   }
 }

@@ -20,7 +20,7 @@ const audit = new SpanAudit({
   ...rest,
   place: { ...place, fileSystem: nodeFileSystem },
   database: openDatabaseReadOnly(databasePath),
-  onTally: (tally) => send(rowsToSend(tally)),
+  onIncrements: (increments) => send(rowsToSend(increments)),
   onDifference: (difference) => send({ kind: 'difference', difference }),
   onProgress: (bytes) => send({ kind: 'progress', bytes }),
 });

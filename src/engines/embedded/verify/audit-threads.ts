@@ -3,12 +3,12 @@ import { Worker } from 'node:worker_threads';
 
 import { rowsOfIncrements, type CounterRow } from '../../../domain/counter.ts';
 import type { Span, SpanAuditOptions, SpanFindings } from './audit-span.ts';
-import type { LogPlace } from '../log/survey.ts';
+import type { LogLocation } from '../log/scan-log.ts';
 import { workerUrl } from '../worker-url.ts';
 
 export interface AuditThreadSettings {
   readonly databasePath: string;
-  readonly place: Omit<LogPlace, 'fileSystem'>;
+  readonly place: Omit<LogLocation, 'fileSystem'>;
   readonly dayZone: string;
   readonly deadLetters: SpanAuditOptions['deadLetters'];
   readonly received: SpanAuditOptions['received'];
@@ -17,33 +17,33 @@ export interface AuditThreadSettings {
 export type ToAuditThread = Span;
 
 export type FromAuditThread =
-  | { readonly kind: 'tally'; readonly rows: readonly CounterRow[] }
+  | { readonly kind: 'increments'; readonly rows: readonly CounterRow[] }
   | { readonly kind: 'difference'; readonly difference: Parameters<OnDifference>[0] }
   | { readonly kind: 'progress'; readonly bytes: number }
   | { readonly kind: 'done'; readonly findings: SpanFindings };
 
 type OnDifference = SpanAuditOptions['onDifference'];
 
-export interface AuditThreadEvents {
+interface AuditThreadEvents {
   readonly onRows: (rows: readonly CounterRow[]) => void;
   readonly onDifference: OnDifference;
   readonly onProgress: (bytes: number) => void;
 }
 
-/** A thread holds some tens of megabytes. */
+/** A thread uses some tens of megabytes. */
 const threadsMax = 8;
 
-/** To start one takes as long as to read some megabytes. */
+/** Starting a thread takes as long as reading some megabytes. */
 const bytesPerThreadMin = 32 * 1024 * 1024;
 
-/** How many threads are worth it for so many bytes. */
+/** The number of threads that pays off for this many bytes. */
 export function threadsFor(bytes: number): number {
   return Math.min(availableParallelism(), Math.floor(bytes / bytesPerThreadMin), threadsMax);
 }
 
 /**
- * Audits the spans on so many threads, each taking the next one when it is done with one.
- * @throws the first error that a thread met; the others are ended then.
+ * Audits spans on `threads` threads, each of which takes the next span when it is done with one.
+ * @throws the first error of a thread, after it has ended the others.
  */
 export async function auditOnThreads(
   spans: readonly Span[],
@@ -73,10 +73,10 @@ function follow(worker: Worker, waiting: Span[], events: AuditThreadEvents) {
       else worker.postMessage(span satisfies ToAuditThread);
     };
     worker.on('error', reject);
-    worker.on('exit', () => reject(new Error('a thread of the audit ended too early')));
+    worker.on('exit', () => reject(new Error('an audit thread ended unexpectedly')));
     worker.on('message', (message: FromAuditThread) => {
       switch (message.kind) {
-        case 'tally':
+        case 'increments':
           events.onRows(message.rows);
           return;
         case 'difference':
@@ -94,7 +94,7 @@ function follow(worker: Worker, waiting: Span[], events: AuditThreadEvents) {
   });
 }
 
-/** What is sent of a tally: the rows, which a copy between threads keeps as they are. */
-export function rowsToSend(tally: Parameters<typeof rowsOfIncrements>[0]): FromAuditThread {
-  return { kind: 'tally', rows: [...rowsOfIncrements(tally)] };
+/** Increments as a message between threads. */
+export function rowsToSend(increments: Parameters<typeof rowsOfIncrements>[0]): FromAuditThread {
+  return { kind: 'increments', rows: [...rowsOfIncrements(increments)] };
 }

@@ -10,10 +10,10 @@ import {
 } from '../../../pipeline/audit.ts';
 import { SpanAudit, type ReceivedRange, type Span, type SpanFindings } from './audit-span.ts';
 import { auditOnThreads, threadsFor } from './audit-threads.ts';
-import { batchesOnRecord } from '../store/batches-on-record.ts';
+import { knownBatches } from '../store/known-batches.ts';
 import { dataPaths } from '../data-directory.ts';
 import { nodeFileSystem, type FileSystem } from '../log/file-system.ts';
-import { checkLost, finishKeyAudit } from './key-audit.ts';
+import { checkMissingKeys, finishKeyAudit } from './key-audit.ts';
 import {
   readDeadLetters,
   readProgressRow,
@@ -22,36 +22,36 @@ import {
 } from '../store/progress-row.ts';
 import type { LogPosition } from '../log/frame.ts';
 import { LogReader } from '../log/log-reader.ts';
-import { removedUnnotedHint } from '../log/recovery.ts';
+import { unrecordedRemovalHint } from '../log/recovery.ts';
 import { listSegments } from '../log/segment.ts';
 import {
   findLog,
   lastRecordEnd,
-  placeOfLog,
-  surveyLog,
+  logLocation,
+  scanLog,
   type Damage,
-  type LogPlace,
-} from '../log/survey.ts';
+  type LogLocation,
+} from '../log/scan-log.ts';
 import { finishReplayAudit } from './replay-audit.ts';
-import { ScratchCounters, selectCounters } from '../store/scratch-counters.ts';
+import { TemporaryCounters, selectCounters } from '../store/temporary-counters.ts';
 import type { KeyedBatch } from '../store/counter-store.ts';
 import { openDatabaseReadOnly } from '../store/read-only-database.ts';
 import { checkVersion } from '../store/schema.ts';
 import { checkDayZone } from '../store/day-zone.ts';
-import { blameBatches } from '../writer/blame-batches.ts';
+import { blameBatches } from './blame-batches.ts';
 
 export interface AuditOptions {
   readonly dataDir: string;
-  /** Of the log. This machine's by default; with another one, `threads` is 1. */
+  /** The log's file system; this machine's by default. With another one, `threads` must be 1. */
   readonly fileSystem?: FileSystem;
-  /** Counters of other dates are not compared. Both ends counted. */
+  /** Only counters of these dates are compared; both ends are included. */
   readonly dates: DateRange | undefined;
-  /** Only batches received then are read, and no counters compared: they do not know when their items came. */
+  /** Only batches received then are audited, and no counters, which do not know when items came. */
   readonly received: ReceivedRange | undefined;
-  /** How many threads read the log; undefined: as many as are worth it. */
+  /** How many threads read the log; undefined: as many as pay off. */
   readonly threads: number | undefined;
   readonly onDifference: (difference: Difference) => void;
-  /** Told now and then how many bytes of the log are read, of how many. */
+  /** Called now and then with the number of bytes read, and of all to read. */
   readonly onProgress: (bytes: number, total: number) => void;
 }
 
@@ -61,15 +61,20 @@ export interface DateRange {
 }
 
 const allDates: DateRange = { from: '0000-01-01', to: '9999-12-31' };
-/** Of so many differing counters the batches are looked for. */
+/** Maximum number of differing counters whose batches are named. */
 const namedCountersMax = 1_000;
 
 /**
- * Counts the log again and compares what it says with the counters, the idempotency keys, the dead
- * letters and the position in the database, beside a running server too: what is compared is one
- * state of the database, and the log as far as that has counted it. Memory does not grow with the
- * store. Segments are read on as many threads as there are processors.
- * @throws where the directory holds no pipeline, or changed in a way that takes another run.
+ * Audits a data directory: counts the log again and compares the result with the counters, the
+ * idempotency keys, the dead letters and the position in the database. Works while a server runs,
+ * because it compares one state of the database with the log up to that state's position. Memory does
+ * not grow with the store.
+ *
+ * `audit-span` audits one part of the log, on threads (`audit-threads`) if there is much to read;
+ * `key-audit` and `replay-audit` compare keys and replayed batches; `blame-batches` names the batches
+ * behind differing counters. Beside the audit, this folder holds the rebuild (`rebuild`, which writes
+ * new tables with `generation-writer`) and the backup.
+ * @throws if there is no pipeline in the directory, or a change requires another run.
  */
 export async function auditDataDirectory(options: AuditOptions): Promise<AuditSummary> {
   const paths = dataPaths(options.dataDir);
@@ -91,14 +96,14 @@ export async function auditDataDirectory(options: AuditOptions): Promise<AuditSu
   }
 }
 
-/** One of which no header can be read: all of it is damaged. */
+/** A log without a valid header: all of it is damaged. */
 function unreadableLog(fileSystem: FileSystem, directory: string): AuditedLog {
   const identity = { logId: Buffer.alloc(0), dayZone: asWritten };
-  const place = placeOfLog(fileSystem, directory, identity);
+  const place = logLocation(fileSystem, directory, identity);
   return { ...place, logId: undefined, dayZone: asWritten };
 }
 
-interface AuditedLog extends LogPlace {
+interface AuditedLog extends LogLocation {
   readonly logId: Buffer | undefined;
   readonly dayZone: string;
 }
@@ -106,8 +111,8 @@ interface AuditedLog extends LogPlace {
 class Audit {
   readonly #options: AuditOptions;
   readonly #database: DatabaseSync;
-  readonly #place: AuditedLog;
-  readonly #recounted = new ScratchCounters();
+  readonly #log: AuditedLog;
+  readonly #recounted = new TemporaryCounters();
   readonly #deadLetters: readonly RecordedDeadLetter[];
   readonly #findings: SpanFindings[] = [];
   readonly #reader: LogReader;
@@ -119,31 +124,31 @@ class Audit {
   constructor(options: AuditOptions, database: DatabaseSync, place: AuditedLog) {
     this.#options = options;
     this.#database = database;
-    this.#place = place;
+    this.#log = place;
     this.#reader = new LogReader(place.fileSystem, place.directory);
     this.#deadLetters = readDeadLetters(database);
   }
 
   async run(): Promise<AuditSummary> {
     const from = this.#addRemoved();
-    const soFar = readProgressRow(this.#database)?.position ?? lastRecordEnd(this.#place);
+    const soFar = readProgressRow(this.#database)?.position ?? lastRecordEnd(this.#log);
     this.#totalBytes = soFar - from;
     await this.#auditSpans(this.#spans(from, soFar));
-    // From here on in one state of the database, which is not held for long.
+    // From here on, read one state of the database, which is not held for long.
     this.#database.exec('BEGIN');
-    const ledger = readProgressRow(this.#database);
-    this.#checkLedger(ledger);
-    const through = ledger?.position ?? soFar;
+    const progress = readProgressRow(this.#database);
+    this.#checkProgress(progress);
+    const through = progress?.position ?? soFar;
     this.#totalBytes = through - from;
     this.#auditHere([{ from: soFar, through }]);
-    this.#checkMissing(ledger);
+    this.#checkMissing(progress);
     this.#checkDeadLetters(from, through);
     if (this.#options.received === undefined) {
       const recordAt = (position: LogPosition) => this.#reader.recordAt(position);
-      const keys = { lost: this.#lostKeys(), met: this.#sum('metKeys'), ledger };
+      const keys = { missing: this.#missingKeys(), matched: this.#sum('matchedKeys'), progress };
       finishKeyAudit(this.#database, { ...keys, from, through, recordAt }, this.#report);
-      const missed = this.#findings.flatMap(({ missedReplays }) => missedReplays);
-      const replays = { missed, met: this.#sum('metReplays') };
+      const missing = this.#findings.flatMap(({ missingReplays }) => missingReplays);
+      const replays = { missing, matched: this.#sum('matchedReplays') };
       finishReplayAudit(this.#database, { ...replays, from, through, recordAt }, this.#report);
       this.#compareCounters(from, through);
     }
@@ -163,10 +168,10 @@ class Audit {
     this.#recounted.close();
   }
 
-  /** What removed segments counted is taken as noted. Returns from where on the log is read. */
+  /** Adds the recorded increments of removed segments. Returns the position from which to read the log. */
   #addRemoved(): LogPosition {
     this.#database.exec('BEGIN');
-    const ledger = readProgressRow(this.#database);
+    const progress = readProgressRow(this.#database);
     const { from, to } = allDates;
     this.#recounted.addRows(
       this.#database
@@ -174,12 +179,12 @@ class Audit {
         .iterate(from, to) as unknown as Iterable<CounterRow>,
     );
     this.#database.exec('COMMIT');
-    return ledger?.removedThrough ?? 0;
+    return progress?.removedThrough ?? 0;
   }
 
-  /** The log between two positions, cut where its segments begin. */
+  /** The log between two positions, divided at the beginnings of its segments. */
   #spans(from: LogPosition, through: LogPosition): Span[] {
-    const { fileSystem, directory } = this.#place;
+    const { fileSystem, directory } = this.#log;
     const bases = listSegments(fileSystem, directory).map(({ base }) => base);
     const cuts = [from, ...bases.filter((base) => base > from && base < through), through];
     return cuts.slice(1).map((end, index) => ({ from: cuts[index] ?? from, through: end }));
@@ -192,8 +197,8 @@ class Audit {
       return;
     }
     const { received } = this.#options;
-    const { directory, salt, headerBytes, dayZone } = this.#place;
-    // Where it is read from a copy, the threads read that.
+    const { directory, salt, headerBytes, dayZone } = this.#log;
+    // If the database is read from a copy, the threads read the same copy.
     const databasePath = this.#database.location() ?? dataPaths(this.#options.dataDir).database;
     const place = { directory, salt, headerBytes };
     const deadLetters = this.#deadLetters;
@@ -208,12 +213,12 @@ class Audit {
 
   #auditHere(spans: readonly Span[]): void {
     const audit = new SpanAudit({
-      place: this.#place,
-      dayZone: this.#place.dayZone,
+      place: this.#log,
+      dayZone: this.#log.dayZone,
       database: this.#database,
       deadLetters: this.#deadLetters,
       received: this.#options.received,
-      onTally: (tally) => this.#recounted.add(tally),
+      onIncrements: (increments) => this.#recounted.add(increments),
       onDifference: this.#report,
       onProgress: this.#onProgress,
     });
@@ -225,31 +230,31 @@ class Audit {
     this.#options.onProgress(this.#readBytes, this.#totalBytes);
   };
 
-  #sum(name: 'batches' | 'items' | 'bytes' | 'metKeys' | 'metReplays'): number {
+  #sum(name: 'batches' | 'items' | 'bytes' | 'matchedKeys' | 'matchedReplays'): number {
     return this.#findings.reduce((sum, findings) => sum + findings[name], 0);
   }
 
-  #lostKeys(): KeyedBatch[] {
-    const lost = this.#findings.flatMap(({ lostKeys }) => lostKeys);
-    checkLost(lost.length);
-    return lost;
+  #missingKeys(): KeyedBatch[] {
+    const missing = this.#findings.flatMap(({ missingKeys }) => missingKeys);
+    checkMissingKeys(missing.length);
+    return missing;
   }
 
-  #checkLedger(ledger: ProgressRow | undefined): void {
-    if (ledger === undefined) {
+  #checkProgress(progress: ProgressRow | undefined): void {
+    if (progress === undefined) {
       const detail =
-        'Nothing says through which byte the log is counted: the table progress is empty.';
+        'pipeline.db does not say through which byte the log is counted: its table progress is empty.';
       this.#report({ code: 'ledger_missing', detail });
       return;
     }
-    const { logId } = ledger;
-    const ownId = this.#place.logId;
+    const { logId } = progress;
+    const ownId = this.#log.logId;
     if (logId !== undefined && ownId !== undefined && !ownId.equals(logId)) {
-      this.#report({ code: 'ledger_differs', detail: 'The counters are of another log.' });
+      this.#report({ code: 'ledger_differs', detail: 'The counters belong to another log.' });
     }
   }
 
-  /** Damage that segments cut in two is told once. */
+  /** Damaged and missing ranges; adjacent missing files are one range. */
   #missing(): Damage[] {
     const joined: Damage[] = [];
     const missing = this.#findings.flatMap((findings) => findings.missing);
@@ -263,23 +268,25 @@ class Audit {
     return joined;
   }
 
-  #checkMissing(ledger: ProgressRow | undefined): void {
-    const removedThrough = ledger?.removedThrough ?? 0;
+  #checkMissing(progress: ProgressRow | undefined): void {
+    const removedThrough = progress?.removedThrough ?? 0;
     const missing = this.#missing();
-    const onRecord = batchesOnRecord(this.#database, missing);
+    const onRecord = knownBatches(this.#database, missing);
     for (const [index, { from, to, path, offset, isFileMissing }] of missing.entries()) {
       if (isFileMissing && from < removedThrough) {
-        throw new Error('Old segments were removed meanwhile (--keep-raw). Run audit again.');
+        throw new Error(
+          'Old segments were removed during the audit (--keep-raw). Run audit again.',
+        );
       }
       const bytes = `bytes ${from} to ${to} of the log`;
       const { rawKeys = [], text = '' } = onRecord[index] ?? {};
-      const named = text === '' ? '' : ` Among them, by the keys and replays on record: ${text}.`;
+      const named = text === '' ? '' : ` Among them, by idempotency keys and replays: ${text}.`;
       if (isFileMissing) {
-        const hint = from === removedThrough ? ` ${removedUnnotedHint}` : '';
-        const detail = `The raw bodies in ${bytes} are gone, though they were counted (near ${path}).${named}${hint}`;
+        const hint = from === removedThrough ? ` ${unrecordedRemovalHint}` : '';
+        const detail = `The raw bodies in ${bytes} are missing, though they were counted (near ${path}).${named}${hint}`;
         this.#report({ code: 'raw_missing', detail, rawKeys });
       } else {
-        const detail = `No sound record stands in ${bytes}, at byte ${offset} of ${path}: the batches that were stored there are damaged.${named}`;
+        const detail = `There is no valid record in ${bytes}, at byte ${offset} of ${path}: the batches stored there are damaged.${named}`;
         this.#report({ code: 'raw_damaged', detail, rawKeys });
       }
     }
@@ -290,13 +297,13 @@ class Audit {
     const known = new Set(this.#deadLetters.map(({ position }) => position));
     const isSame = now.every(({ position }) => known.has(position));
     if (!isSame || now.length !== known.size) {
-      throw new Error('The dead letters changed meanwhile. Run audit again.');
+      throw new Error('The dead letters changed during the audit. Run audit again.');
     }
     if (this.#options.received !== undefined) return;
-    const met = new Set(this.#findings.flatMap(({ metDeadLetters }) => metDeadLetters));
+    const found = new Set(this.#findings.flatMap(({ foundDeadLetters }) => foundDeadLetters));
     for (const { position, batchId, reason } of now) {
-      if (position < from || met.has(position)) continue;
-      const detail = `Batch ${batchId} is among the dead letters (${reason}), and the raw store has none at byte ${position} of the log.`;
+      if (position < from || found.has(position)) continue;
+      const detail = `Batch ${batchId} is a dead letter (${reason}), and the raw store has none at byte ${position} of the log.`;
       this.#report({ code: 'dead_letter_unexplained', detail });
     }
   }
@@ -315,8 +322,8 @@ class Audit {
       else this.#report(difference);
     }
     if (named.length === 0) return;
-    const records = surveyLog({ ...this.#place, from, through });
-    for (const difference of blameBatches(named, records, this.#place.dayZone))
+    const records = scanLog({ ...this.#log, from, through });
+    for (const difference of blameBatches(named, records, this.#log.dayZone))
       this.#report(difference);
   }
 

@@ -18,36 +18,36 @@ import {
 import { openDatabaseReadOnly } from '../store/read-only-database.ts';
 import { areTokensRequired, requireTokens } from '../tokens/token-marker.ts';
 
-export interface BackupOptions {
+interface BackupOptions {
   readonly dataDir: string;
-  /** Missing, or empty. */
+  /** Must be missing or empty. */
   readonly directory: string;
-  /** Called now and then with how many bytes are copied, of about how many. */
+  /** Called now and then with the number of bytes copied, and of about all to copy. */
   readonly onProgress: (bytes: number, total: number) => void;
 }
 
-export interface BackupSummary {
+interface BackupSummary {
   readonly bytes: number;
   readonly hasTokens: boolean;
 }
 
-/** Retention may remove a segment that is to be copied: then the database is copied again. */
+/** If retention removes a segment that is to be copied, the backup starts again with the database. */
 const attemptsMax = 5;
 /** 4 MiB of SQLite's pages. */
 const pagesAtOnce = 1024;
 const pieceBytes = 1024 * 1024;
 
 /**
- * Copies a data directory, beside its server too, into a directory from which a server can start:
- * one state of the database, the log at least as far as that has counted it, and the tokens. Until
- * the copy is complete and durable, its log is called `log.part`: no server starts on it.
- * @throws an Error whose message says what is wrong; what was written is removed then.
+ * Copies a data directory, also while a server runs, into one from which a server can start: one state
+ * of the database, the log at least up to that state's position, and the tokens. Until the copy is
+ * complete and durable, its log is called `log.part`, so that no server starts on it.
+ * @throws an Error whose message says what is wrong, after it has removed what was written.
  */
 export async function backUp(options: BackupOptions): Promise<BackupSummary> {
   const from = dataPaths(options.dataDir);
   const to = dataPaths(options.directory);
   const part = join(to.root, 'log.part');
-  // Before anything is made: there may be nothing to copy.
+  // Check that there is something to copy before creating anything.
   openDatabaseReadOnly(from.database).close();
   try {
     mkdirSync(part, { recursive: true, mode: 0o750 });
@@ -68,12 +68,12 @@ export async function backUp(options: BackupOptions): Promise<BackupSummary> {
     const failure = new Error(`The backup in ${to.root} could not be made: ${message}`, {
       cause: error,
     });
-    // The command line says by the code what to do.
+    // The command line chooses its advice by the code.
     throw code === undefined ? failure : Object.assign(failure, { code });
   }
 }
 
-/** A segment that was to be copied is gone. */
+/** Retention has removed a segment that was to be copied. */
 class SegmentRemoved extends Error {
   override readonly name = 'SegmentRemoved';
 }
@@ -83,7 +83,7 @@ class DirectoryCopy {
   readonly #to: DataPaths;
   readonly #part: string;
   readonly #onProgress: BackupOptions['onProgress'];
-  /** Segments that others follow do not change: they are copied once. */
+  /** Completely copied segments, by base; they do not change any more. */
   readonly #closed = new Set<LogPosition>();
   #total = 0;
   #bytes = 0;
@@ -106,7 +106,7 @@ class DirectoryCopy {
 
   async run(): Promise<void> {
     for (let attempt = 1; ; attempt++) {
-      // The database first: what it has counted must be in the log.
+      // The database first, since the log's copy must contain all that it has counted.
       const { position, removedThrough } = await this.#copyDatabase();
       try {
         this.#copyLog(position, removedThrough);
@@ -122,7 +122,7 @@ class DirectoryCopy {
     rmSync(path, { force: true });
     const database = openDatabaseReadOnly(this.#from.database);
     try {
-      // In one reading transaction: what is counted meanwhile would make SQLite begin again.
+      // In a read transaction, since SQLite restarts the copy after each change otherwise.
       database.exec('BEGIN');
       const place = placeOf(database);
       const { bytes, pageBytes } = sizeOf(database);
@@ -148,7 +148,7 @@ class DirectoryCopy {
     return last === undefined ? 0 : Math.max(0, last.base + fileSize(last) - isCopied);
   }
 
-  /** Copies the sound records behind what is counted too, and no byte behind them. */
+  /** Copies the log up to the end of its last valid record. */
   #copyLog(counted: LogPosition, removedThrough: LogPosition): void {
     const reader = new LogReader(nodeFileSystem, this.#from.log);
     let end: LogPosition;
@@ -168,7 +168,7 @@ class DirectoryCopy {
     }
     for (const [index, segment] of segments.entries()) {
       const next = segments[index + 1]?.base ?? Number.POSITIVE_INFINITY;
-      // What is left over of segments that were removed.
+      // A leftover of removed segments.
       if (next <= removedThrough || this.#closed.has(segment.base)) continue;
       if (segment.base >= end && index > 0) break;
       const bytes = Math.max(headerBytes, Math.min(end, next) - segment.base);
@@ -188,7 +188,7 @@ class DirectoryCopy {
         const piece = Buffer.allocUnsafe(Math.min(bytes, pieceBytes));
         for (let at = 0; at < bytes;) {
           const read = file.read(piece.subarray(0, Math.min(piece.length, bytes - at)), at);
-          // It is damaged, which is for audit to name.
+          // The file is too short: audit reports such damage.
           if (read === 0) break;
           writeFully(copy, piece.subarray(0, read), at);
           at += read;
@@ -214,11 +214,13 @@ function openSegment({ path }: Segment) {
     return nodeFileSystem.open(path, 'read');
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error;
-    throw new SegmentRemoved(`${path} was removed meanwhile. Run it again.`, { cause: error });
+    throw new SegmentRemoved(`${path} was removed during the backup. Run backup again.`, {
+      cause: error,
+    });
   }
 }
 
-/** Of a database of an earlier version too: a backup comes before an upgrade. */
+/** Also reads earlier schema versions, since a backup precedes an upgrade. */
 function placeOf(database: DatabaseSync): { position: LogPosition; removedThrough: LogPosition } {
   const row = database.prepare('SELECT * FROM progress').get();
   return {
@@ -233,7 +235,7 @@ function sizeOf(database: DatabaseSync): { bytes: number; pageBytes: number } {
   return { bytes: pages * pageBytes, pageBytes };
 }
 
-/** Says whether there are any. */
+/** Returns whether there are tokens. */
 function copyTokens(from: DataPaths, to: DataPaths): boolean {
   const hasFile = existsSync(from.tokens);
   if (hasFile) {

@@ -3,14 +3,14 @@ import type { DatabaseSync, StatementSync } from 'node:sqlite';
 import { rowsOfIncrements, typeStateKey, type Increments } from '../../../domain/counter.ts';
 import type { LogPosition, LogRecord } from '../log/frame.ts';
 import { keyOf, replayedOf } from '../writer/processor.ts';
-import type { Damage } from '../log/survey.ts';
+import type { Damage } from '../log/scan-log.ts';
 import { batchIdOf } from '../log/record-identity.ts';
 import { addKeyTo, addReplayedTo, addToCounters } from '../store/counter-store.ts';
 
-/** Writes what the log says into the tables that will be in force. */
+/** Writes records into the new tables of a rebuild. */
 export class GenerationWriter {
   readonly #add: StatementSync;
-  readonly #takeOut: StatementSync;
+  readonly #subtract: StatementSync;
   readonly #deleteEmpty: StatementSync;
   readonly #addKey: StatementSync;
   readonly #addReplayed: StatementSync;
@@ -22,7 +22,7 @@ export class GenerationWriter {
   constructor(database: DatabaseSync, now: number) {
     this.#now = now;
     this.#add = database.prepare(addToCounters('counters_next'));
-    this.#takeOut = database.prepare(
+    this.#subtract = database.prepare(
       'UPDATE counters_next SET count = count - ? WHERE date = ? AND type_state = ?',
     );
     this.#deleteEmpty = database.prepare(
@@ -39,22 +39,22 @@ export class GenerationWriter {
     );
   }
 
-  addTally(tally: Increments): void {
-    for (const { date, type, state, count } of rowsOfIncrements(tally)) {
+  addIncrements(increments: Increments): void {
+    for (const { date, type, state, count } of rowsOfIncrements(increments)) {
       this.#add.run(date, typeStateKey(type, state), type, state, count);
     }
   }
 
-  /** Takes out what a record has added before. */
-  takeOutTally(tally: Increments): void {
-    for (const { date, type, state, count } of rowsOfIncrements(tally)) {
+  /** Subtracts increments that were added before. */
+  subtract(increments: Increments): void {
+    for (const { date, type, state, count } of rowsOfIncrements(increments)) {
       const typeState = typeStateKey(type, state);
-      this.#takeOut.run(count, date, typeState);
+      this.#subtract.run(count, date, typeState);
       this.#deleteEmpty.run(date, typeState);
     }
   }
 
-  /** Unless it has expired; one that is in force has not. */
+  /** Adds the record's key, unless it has expired: a key that may have is only kept if it exists. */
   addKey(record: LogRecord, mayBeExpired: boolean): void {
     const keyed = keyOf(record);
     if (keyed === undefined) return;
@@ -68,7 +68,7 @@ export class GenerationWriter {
     if (replayed !== undefined) this.#addReplayed.run(replayed.batchId, replayed.position);
   }
 
-  /** `reason` undefined: as it is known. */
+  /** @param reason undefined to keep the known one. */
   addDeadLetter(record: LogRecord, reason: string | undefined): void {
     this.#addKnown(record.position, batchIdOf(record), reason, null);
   }
@@ -76,7 +76,7 @@ export class GenerationWriter {
   addDamage({ from, to, path, offset, isFileMissing }: Damage): void {
     const what = isFileMissing ? 'is gone' : 'is damaged';
     const reason = `damaged: what was stored at byte ${offset} of ${path} ${what}`;
-    // What was known of its batches is not known any more.
+    // Keep the known reason, which may name batches, only if the range is the same.
     const isKnown = this.#knownDeadLetter.get(from)?.['damaged_through'] === to;
     this.#addKnown(from, '', isKnown ? undefined : reason, to);
   }

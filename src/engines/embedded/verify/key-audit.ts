@@ -2,24 +2,24 @@ import type { DatabaseSync, StatementSync } from 'node:sqlite';
 
 import { rawKeyOf } from '../../../domain/batch-id.ts';
 import type { Difference } from '../../../pipeline/audit.ts';
-import { NameList } from '../store/batches-on-record.ts';
+import { NameList } from '../store/known-batches.ts';
 import { mayKeyBeExpired, type ProgressRow } from '../store/progress-row.ts';
 import type { LogPosition, LogRecord } from '../log/frame.ts';
 import { keyOf } from '../writer/processor.ts';
 import type { KeyedBatch } from '../store/counter-store.ts';
 
-/** Keys that were not found are looked up once more in the end; more than so many are told at once. */
-const lostKeysMax = 100_000;
+/** Maximum number of missing keys held for the second lookup; above it, the audit stops. */
+const missingKeysMax = 100_000;
 
 /**
- * Compares the idempotency keys of the log's records with those in the database: one that is lost
- * makes a retry a new batch, which counts twice.
+ * Compares the idempotency keys of the log's records with those in the database. If a key is lost, a
+ * retry becomes a new batch and counts twice.
  */
 export class KeyAudit {
   readonly #find: StatementSync;
   readonly #report: (difference: Difference) => void;
-  readonly #lost: KeyedBatch[] = [];
-  #met = 0;
+  readonly #missing: KeyedBatch[] = [];
+  #matched = 0;
 
   constructor(database: DatabaseSync, report: (difference: Difference) => void) {
     this.#report = report;
@@ -28,30 +28,30 @@ export class KeyAudit {
     );
   }
 
-  /** How many keys were those of their batches. */
-  get met(): number {
-    return this.#met;
+  /** The number of keys that belong to their record. */
+  get matched(): number {
+    return this.#matched;
   }
 
-  /** Those that were not found: expired, not counted yet, or lost. */
-  get lost(): readonly KeyedBatch[] {
-    return this.#lost;
+  /** Keys that were not found: expired, not counted yet, or lost. */
+  get missing(): readonly KeyedBatch[] {
+    return this.#missing;
   }
 
   add(record: LogRecord): void {
     const keyed = keyOf(record);
     if (keyed === undefined) return;
-    if (!this.check(keyed)) this.#lost.push(keyed);
-    checkLost(this.#lost.length);
+    if (!this.check(keyed)) this.#missing.push(keyed);
+    checkMissingKeys(this.#missing.length);
   }
 
-  /** Says whether the key is there, of this batch or of a later one. */
+  /** Returns whether the key exists, of this batch or of a later one. */
   check({ caller, key, batchId, receivedAt, bodySha256, position }: KeyedBatch): boolean {
     const row = this.#find.get(caller, key);
     if (row === undefined) return false;
     const found = Number(row['position']);
     if (found === position) {
-      this.#met++;
+      this.#matched++;
       const isSame =
         row['batch_id'] === batchId &&
         Number(row['received_at']) === receivedAt &&
@@ -65,40 +65,40 @@ export class KeyAudit {
 
   #reportOther(batchId: string, receivedAt: number, key: string): void {
     const rawKey = rawKeyOf(batchId, receivedAt);
-    const detail = `What is kept under the idempotency key ${JSON.stringify(key)} is not what ${rawKey} came with.`;
+    const detail = `The row of the idempotency key ${JSON.stringify(key)} does not match ${rawKey}.`;
     this.#report({ code: 'key_differs', detail, rawKeys: [rawKey] });
   }
 }
 
-/** @throws where so many keys are lost that one of them says no more than all. */
-export function checkLost(lost: number): void {
-  if (lost <= lostKeysMax) return;
+/** @throws if too many keys are missing to report each of them. */
+export function checkMissingKeys(lost: number): void {
+  if (lost <= missingKeysMax) return;
   throw new Error(
-    `More than ${lostKeysMax} idempotency keys of the log are not in the database. Run rebuild, which restores them.`,
+    `More than ${missingKeysMax} idempotency keys of the log are not in the database. Run rebuild, which restores them.`,
   );
 }
 
-export interface KeysOfSpan {
-  readonly lost: readonly KeyedBatch[];
-  readonly met: number;
-  readonly ledger: ProgressRow | undefined;
+interface KeysOfSpan {
+  readonly missing: readonly KeyedBatch[];
+  readonly matched: number;
+  readonly progress: ProgressRow | undefined;
   readonly from: LogPosition;
   readonly through: LogPosition;
   readonly recordAt: (position: LogPosition) => LogRecord | undefined;
 }
 
 /**
- * To be called within one state of the database, after all records from one place to another:
- * looks once more for the keys that were not found, and for those that no record explains.
+ * Finishes the audit of keys, in one state of the database: looks up missing keys again, and reports
+ * keys in the database that no record between the two positions explains.
  */
 export function finishKeyAudit(
   database: DatabaseSync,
-  { lost, met, ledger, from, through, recordAt }: KeysOfSpan,
+  { missing, matched, progress, from, through, recordAt }: KeysOfSpan,
   report: (difference: Difference) => void,
 ): void {
   const audit = new KeyAudit(database, report);
-  for (const keyed of lost) {
-    if (mayKeyBeExpired(ledger, keyed) || audit.check(keyed)) continue;
+  for (const keyed of missing) {
+    if (mayKeyBeExpired(progress, keyed) || audit.check(keyed)) continue;
     const rawKey = rawKeyOf(keyed.batchId, keyed.receivedAt);
     const detail = `The idempotency key ${JSON.stringify(keyed.key)} of ${rawKey} is not kept, though it has not expired: a retry would count twice.`;
     report({ code: 'key_missing', detail, rawKeys: [rawKey] });
@@ -106,11 +106,11 @@ export function finishKeyAudit(
   const within = database
     .prepare('SELECT count(*) AS count FROM idempotency_keys WHERE position >= ? AND position < ?')
     .get(from, through);
-  const unexplained = Number(within?.['count']) - met - audit.met;
+  const unexplained = Number(within?.['count']) - matched - audit.matched;
   if (unexplained <= 0) return;
   const names = new NameList();
   const rawKeys: string[] = [];
-  const rows = database.prepare(keysByPlace).iterate(from, through);
+  const rows = database.prepare(keysByPosition).iterate(from, through);
   for (const { caller, key, batch_id: id, received_at: receivedAt, position } of rows) {
     const record = recordAt(Number(position));
     const own = record && keyOf(record);
@@ -128,6 +128,6 @@ export function finishKeyAudit(
   report({ code: 'key_unexplained', detail, rawKeys });
 }
 
-const keysByPlace = `
+const keysByPosition = `
   SELECT caller, key, batch_id, received_at, position FROM idempotency_keys
     WHERE position >= ? AND position < ? ORDER BY position`;

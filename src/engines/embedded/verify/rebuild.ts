@@ -2,16 +2,16 @@ import { join } from 'node:path';
 import type { DatabaseSync } from 'node:sqlite';
 
 import { counterDifference, type Difference } from '../../../pipeline/audit.ts';
-import { batchesOnRecord } from '../store/batches-on-record.ts';
+import { knownBatches } from '../store/known-batches.ts';
 import { dataPaths, lockFile } from '../data-directory.ts';
 import { nodeFileSystem, type FileSystem } from '../log/file-system.ts';
 import { GenerationWriter } from './generation-writer.ts';
 import { mayKeyBeExpired, readProgressRow, type ProgressRow } from '../store/progress-row.ts';
 import type { LogPosition } from '../log/frame.ts';
 import { LogReader } from '../log/log-reader.ts';
-import { removedUnnotedHint } from '../log/recovery.ts';
+import { unrecordedRemovalHint } from '../log/recovery.ts';
 import type { LogIdentity } from '../log/segment.ts';
-import { endOfFiles, findLog, lastRecordEnd, surveyLog, type LogPlace } from '../log/survey.ts';
+import { endOfFiles, findLog, lastRecordEnd, scanLog, type LogLocation } from '../log/scan-log.ts';
 import { RecordCounter } from '../store/record-counter.ts';
 import { checkDayZone } from '../store/day-zone.ts';
 import {
@@ -25,14 +25,14 @@ import {
 
 export interface RebuildOptions {
   readonly dataDir: string;
-  /** Of the log. This machine's by default. */
+  /** The log's file system; this machine's by default. */
   readonly fileSystem?: FileSystem;
-  /** Only shows the difference; what is built is kept for the next rebuild. */
+  /** Only reports differences; the new tables are kept for the next rebuild. */
   readonly dryRun: boolean;
-  /** Counts without the batches whose raw bodies are damaged: they become dead letters. */
+  /** Batches whose raw bodies are damaged become dead letters, instead of preventing the rebuild. */
   readonly withoutDamaged: boolean;
   readonly onDifference: (difference: Difference) => void;
-  /** Told now and then how many bytes of the log are counted, of how many. */
+  /** Called now and then with the number of bytes counted, and of all to count. */
   readonly onProgress: (bytes: number, total: number) => void;
   /** Milliseconds since 1970. */
   readonly now: () => number;
@@ -40,23 +40,22 @@ export interface RebuildOptions {
 
 export interface RebuildSummary {
   readonly differences: number;
-  /** Whether the new counters are in force. */
+  /** Whether the new counters have replaced the old ones. */
   readonly isSwitched: boolean;
   readonly damagedSpans: number;
 }
 
-/** Counted in one transaction at most: the server's own must not wait long. */
+/** Maximum bytes counted in one transaction, so that the server's transactions do not wait long. */
 const stepBytes = 2 * 1024 * 1024;
-/** With less than this left to count, the rest is counted in the transaction that switches. */
+/** Once no more than this is left, the rest is counted in the transaction that replaces the tables. */
 const lastBytes = 1024 * 1024;
 
 /**
- * Counts the whole log again into tables of its own, beside a running server, then puts them in
- * the place of those in force, in one transaction. Interrupted anywhere, it leaves the counters as
- * they were, and the next rebuild goes on where it stopped. The counters that were in force are
- * kept as `counters_before`.
- * @throws where the directory holds no pipeline, counters of an earlier rebuild are still kept, or
- *   batches are damaged and `withoutDamaged` does not say to do without them.
+ * Counts the whole log again into new tables, also while a server runs, then replaces the old ones in
+ * one transaction. An interrupted rebuild leaves the counters unchanged, and the next one continues
+ * it. The old counters are kept as `counters_before`.
+ * @throws if there is no pipeline in the directory, counters of an earlier rebuild are still kept, or
+ *   batches are damaged and `withoutDamaged` is not set.
  */
 export function rebuildDataDirectory(options: RebuildOptions): RebuildSummary {
   return withDatabase(options, (database, place) => {
@@ -69,8 +68,8 @@ export function rebuildDataDirectory(options: RebuildOptions): RebuildSummary {
   });
 }
 
-/** Drops the tables that a rebuild has replaced. Says whether there were any. */
-export function dropReplaced(dataDir: string, fileSystem = nodeFileSystem): boolean {
+/** Drops the tables that a rebuild has replaced. Returns whether there were any. */
+export function dropReplacedTables(dataDir: string, fileSystem = nodeFileSystem): boolean {
   return withDatabase({ dataDir, fileSystem }, (database) => {
     if (!hasTable(database, 'counters_before')) return false;
     inTransaction(database, () => {
@@ -80,19 +79,19 @@ export function dropReplaced(dataDir: string, fileSystem = nodeFileSystem): bool
   });
 }
 
-type Place = LogPlace & LogIdentity;
+type OpenedLog = LogLocation & LogIdentity;
 
 class Rebuild {
   readonly #options: RebuildOptions;
   readonly #database: DatabaseSync;
-  readonly #place: Place;
+  readonly #log: OpenedLog;
   readonly #counter: RecordCounter;
   #position: LogPosition = 0;
 
-  constructor(options: RebuildOptions, database: DatabaseSync, place: Place) {
+  constructor(options: RebuildOptions, database: DatabaseSync, place: OpenedLog) {
     this.#options = options;
     this.#database = database;
-    this.#place = place;
+    this.#log = place;
     this.#counter = new RecordCounter(place.dayZone);
   }
 
@@ -107,15 +106,15 @@ class Rebuild {
     return inTransaction(this.#database, () => this.#finish());
   }
 
-  /** Makes the tables, or finds those that an interrupted rebuild has left. Returns how far it came. */
+  /** Creates the new tables, or continues those of an interrupted rebuild. Returns their position. */
   #begin(): LogPosition {
     return inTransaction(this.#database, () => {
       const { removedThrough = 0 } = readProgressRow(this.#database) ?? {};
       if (hasTable(this.#database, 'rebuild')) {
         const row = this.#database.prepare('SELECT log_id, position FROM rebuild').get();
         const position = Number(row?.['position']);
-        const isOfThisLog = this.#place.logId.equals(row?.['log_id'] as Uint8Array);
-        // What lies before was removed meanwhile, perhaps uncounted here.
+        const isOfThisLog = this.#log.logId.equals(row?.['log_id'] as Uint8Array);
+        // Otherwise segments that the new tables have not counted may have been removed.
         if (isOfThisLog && position >= removedThrough) return position;
         dropUnfinished(this.#database);
       }
@@ -125,13 +124,13 @@ class Rebuild {
       );
       this.#database
         .prepare('INSERT INTO rebuild VALUES (?, ?)')
-        .run(this.#place.logId, removedThrough);
+        .run(this.#log.logId, removedThrough);
       this.#copyRemoved(removedThrough);
       return removedThrough;
     });
   }
 
-  /** Of segments that may be gone, what was noted is all that is known. */
+  /** Takes over what the database knows of segments that may have been removed. */
   #copyRemoved(through: LogPosition): void {
     const database = this.#database;
     database.exec('INSERT INTO counters_next SELECT * FROM removed_counters');
@@ -142,15 +141,15 @@ class Rebuild {
     }
   }
 
-  /** As far as the log is counted by the server; with no ledger left, as far as it goes. */
+  /** The position up to which the server has counted; without that, the end of the log. */
   #through(): LogPosition {
     const counted = readProgressRow(this.#database)?.position;
-    if (counted === undefined) return lastRecordEnd(this.#place);
-    const end = endOfFiles(this.#place);
+    if (counted === undefined) return lastRecordEnd(this.#log);
+    const end = endOfFiles(this.#log);
     if (counted <= end) return counted;
-    if (this.#options.withoutDamaged) return lastRecordEnd(this.#place);
+    if (this.#options.withoutDamaged) return lastRecordEnd(this.#log);
     throw new Error(
-      `The log is said to be counted through byte ${counted}, and its files end at byte ${end}. Restore the log from a backup, or count what is there: rebuild --without-damaged. The counters are as they were.`,
+      `According to pipeline.db the log is counted through byte ${counted}, but its files end at byte ${end}. Restore the log from a backup, or count what is there: rebuild --without-damaged. The counters are unchanged.`,
     );
   }
 
@@ -159,16 +158,16 @@ class Rebuild {
     inTransaction(this.#database, () => this.#count(through, from + stepBytes));
   }
 
-  /** Counts from the position on, through about `enough`, into the tables. */
+  /** Counts from the current position into the new tables, up to about `enough`. */
   #count(through: LogPosition, enough: LogPosition): void {
     const writer = new GenerationWriter(this.#database, this.#options.now());
     const dropped = this.#database.prepare(
       'SELECT 1 FROM dead_letters WHERE position = ? AND dropped_at IS NOT NULL',
     );
-    const ledger = this.#ownLedger();
+    const progress = this.#progressOfThisLog();
     let position = this.#position;
     let isAtEnd = true;
-    for (const found of surveyLog({ ...this.#place, from: position, through })) {
+    for (const found of scanLog({ ...this.#log, from: position, through })) {
       if (found.damage !== undefined) {
         writer.addDamage(found.damage);
       } else {
@@ -176,7 +175,7 @@ class Rebuild {
         const isDropped = dropped.get(record.position) !== undefined;
         const reason = isDropped ? undefined : this.#counter.count(record);
         if (isDropped || reason !== undefined) writer.addDeadLetter(record, reason);
-        writer.addKey(record, mayKeyBeExpired(ledger, record));
+        writer.addKey(record, mayKeyBeExpired(progress, record));
         writer.addReplayed(record);
       }
       position = found.end;
@@ -184,30 +183,30 @@ class Rebuild {
       isAtEnd = false;
       break;
     }
-    // Behind the last record there may be a segment's header.
+    // The last record may be followed by a segment header.
     if (isAtEnd) position = Math.max(position, through);
-    writer.addTally(this.#counter.takeTally());
+    writer.addIncrements(this.#counter.takeIncrements());
     this.#database.prepare('UPDATE rebuild SET position = ?').run(position);
     this.#position = position;
   }
 
-  /** The ledger, if it is of this log. */
-  #ownLedger(): ProgressRow | undefined {
-    const ledger = readProgressRow(this.#database);
-    return ledger?.logId !== undefined && this.#place.logId.equals(ledger.logId)
-      ? ledger
+  /** The row of `progress`, if it belongs to this log. */
+  #progressOfThisLog(): ProgressRow | undefined {
+    const progress = readProgressRow(this.#database);
+    return progress?.logId !== undefined && this.#log.logId.equals(progress.logId)
+      ? progress
       : undefined;
   }
 
-  /** Within one transaction: counts the rest, shows what differs, and switches. */
+  /** In one transaction: counts the rest, reports differences, and replaces the tables. */
   #finish(): RebuildSummary {
     const database = this.#database;
     while (this.#position < this.#through()) this.#count(this.#through(), Number.POSITIVE_INFINITY);
-    this.#takeOutDropped();
-    const damagedSpans = this.#newlyDamaged();
+    this.#subtractDropped();
+    const damagedSpans = this.#nameNewDamage();
     if (damagedSpans > 0 && !this.#options.withoutDamaged) {
       throw new Error(
-        `The log is damaged in ${damagedSpans} ${damagedSpans === 1 ? 'place' : 'places'} (audit names them), and what was stored there cannot be counted again. Restore the log from a backup, or count without those batches: rebuild --without-damaged. ${this.#isBeginningGone() ? `${removedUnnotedHint} ` : ''}The counters are as they were.`,
+        `The log is damaged in ${damagedSpans} ${damagedSpans === 1 ? 'place' : 'places'} (audit names them), and what was stored there cannot be counted again. Restore the log from a backup, or count without those batches: rebuild --without-damaged. ${this.#isBeginningMissing() ? `${unrecordedRemovalHint} ` : ''}The counters are unchanged.`,
       );
     }
     let differences = 0;
@@ -231,19 +230,19 @@ class Rebuild {
   }
 
   /**
-   * What was dropped after it was counted here, by an earlier run or by this one, is taken out
-   * again. One that no sound record stands for any more was told as damage, or never counted.
+   * Subtracts dead letters that were dropped after this rebuild, or the run that it continues, had
+   * counted them. Those without a valid record are reported as damage, or were never counted.
    */
-  #takeOutDropped(): void {
-    const rows = this.#database.prepare(droppedSince).all(this.#position);
+  #subtractDropped(): void {
+    const rows = this.#database.prepare(droppedMeanwhile).all(this.#position);
     if (rows.length === 0) return;
     const writer = new GenerationWriter(this.#database, this.#options.now());
-    const reader = new LogReader(this.#place.fileSystem, this.#place.directory);
+    const reader = new LogReader(this.#log.fileSystem, this.#log.directory);
     try {
       for (const row of rows) {
         const record = reader.recordAt(Number(row['position']));
         if (record === undefined || this.#counter.count(record) !== undefined) continue;
-        writer.takeOutTally(this.#counter.takeTally());
+        writer.subtract(this.#counter.takeIncrements());
         writer.addDeadLetter(record, undefined);
       }
     } finally {
@@ -251,8 +250,8 @@ class Rebuild {
     }
   }
 
-  /** Whether segments are missing from the place on at which this began. */
-  #isBeginningGone(): boolean {
+  /** Whether segments are missing at the position at which the rebuild began. */
+  #isBeginningMissing(): boolean {
     const { removedThrough = 0 } = readProgressRow(this.#database) ?? {};
     const row = this.#database
       .prepare(`SELECT 1 FROM dead_letters_next WHERE position = ? AND reason LIKE '% is gone%'`)
@@ -260,8 +259,8 @@ class Rebuild {
     return row !== undefined;
   }
 
-  /** Returns how many places are damaged that were not known to be, after it has named their batches. */
-  #newlyDamaged(): number {
+  /** Names the known batches of newly damaged ranges in their reasons; returns the number of ranges. */
+  #nameNewDamage(): number {
     const rows = this.#database.prepare(newlyDamaged).all();
     const places = rows.map((row) => ({
       from: Number(row['position']),
@@ -270,8 +269,8 @@ class Rebuild {
     const write = this.#database.prepare(
       'UPDATE dead_letters_next SET reason = ? WHERE position = ?',
     );
-    for (const [index, { text }] of batchesOnRecord(this.#database, places).entries()) {
-      // A dry run may have named them before.
+    for (const [index, { text }] of knownBatches(this.#database, places).entries()) {
+      // A dry run may already have named them.
       const reason = String(rows[index]?.['reason']).split(reasonNames, 1).join('');
       if (text !== '') write.run(`${reason}${reasonNames}${text}`, places[index]?.from ?? null);
     }
@@ -280,7 +279,7 @@ class Rebuild {
 
   #switch(): void {
     const database = this.#database;
-    // What was dropped while this counted.
+    // Take over which dead letters were dropped meanwhile.
     database.exec(
       `UPDATE dead_letters_next SET dropped_at =
        (SELECT dropped_at FROM dead_letters AS known WHERE known.position = dead_letters_next.position)`,
@@ -292,24 +291,24 @@ class Rebuild {
     database.exec(
       `DROP INDEX IF EXISTS idempotency_keys_by_position; ${keysByPosition}; DROP TABLE rebuild`,
     );
-    this.#mendLedger();
+    this.#repairProgress();
   }
 
   /**
-   * A ledger that is missing or wrong is made as the rebuilt counters are. Beside a running server
-   * it is neither: a record ends at its position.
+   * Makes the row of `progress` match the rebuilt counters, if it was missing or wrong. It is neither
+   * while a server runs.
    */
-  #mendLedger(): void {
+  #repairProgress(): void {
     const database = this.#database;
-    const ledger = readProgressRow(database);
-    const { logId } = this.#place;
-    if (this.#ownLedger() === undefined) {
-      // Positions in another log say nothing of this one.
+    const progress = readProgressRow(database);
+    const { logId } = this.#log;
+    if (this.#progressOfThisLog() === undefined) {
+      // Positions in another log do not apply to this one.
       database.exec('DELETE FROM log_ages; INSERT INTO log_ages (position, run_ms) VALUES (0, 0)');
       database.exec('UPDATE progress SET keys_expired_through = 0, run_ms = 0');
     }
     database.prepare('DELETE FROM log_ages WHERE position > ?').run(this.#position);
-    if (ledger === undefined) {
+    if (progress === undefined) {
       database
         .prepare('INSERT INTO progress (one, log_id, position) VALUES (1, ?, ?)')
         .run(logId, this.#position);
@@ -335,24 +334,26 @@ const newlyDamaged = `
       (SELECT 1 FROM dead_letters AS known
         WHERE known.position = next.position AND known.damaged_through >= next.damaged_through)
     ORDER BY position`;
-/** Stands in the reason of a damaged place before the batches that are known to have stood there. */
+/** Precedes the names of batches in the reason of a damaged range. */
 const reasonNames = '; among it were: ';
 
-/** Letters that were dropped, of which the new tables know nothing. */
-const droppedSince = `
+/** Dropped dead letters that the new tables do not have. */
+const droppedMeanwhile = `
   SELECT position FROM dead_letters AS known WHERE dropped_at IS NOT NULL AND position < ?
     AND NOT EXISTS (SELECT 1 FROM dead_letters_next AS next WHERE next.position = known.position)`;
 
 function withDatabase<T>(
   { dataDir, fileSystem = nodeFileSystem }: Pick<RebuildOptions, 'dataDir' | 'fileSystem'>,
-  act: (database: DatabaseSync, place: Place) => T,
+  act: (database: DatabaseSync, place: OpenedLog) => T,
 ): T {
   const paths = dataPaths(dataDir);
   const database = openDatabaseForChange(paths.database);
   const lock = lockFile(join(paths.root, 'rebuild-lock.db'));
   try {
     if (lock === undefined) {
-      throw new Error('Another rebuild is under way in this data directory. Let it end first.');
+      throw new Error(
+        'Another rebuild is running in this data directory. Wait until it has ended.',
+      );
     }
     const place = findLog(fileSystem, paths.log);
     if (place === undefined) throw new Error(`${paths.log} holds no log to count.`);

@@ -1,76 +1,76 @@
 import type { LogPosition } from '../log/frame.ts';
 
-/** So many places are remembered; beyond, two become one that is as old as the older of them. */
-const placesMax = 4_096;
+/** Maximum number of spans; above it, pairs are merged into spans as old as their older part. */
+const spansMax = 4_096;
 
-/** Some records in a row. */
-interface Place {
+/** Consecutive records. */
+interface Span {
   end: LogPosition;
-  /** Not after any of them was staged, nor any behind them; milliseconds since 1970. */
+  /** No record of this or a later span was staged before this; milliseconds since 1970. */
   since: number;
 }
 
-/** What is stored and not counted yet: how much, and since when. */
+/** What is stored but not counted yet: the number of items, and since when. */
 export class Backlog {
   #items = 0;
   /** In the order of the log. */
-  #places: Place[] = [];
-  /** So many moments make a place; the last has so many. */
-  #momentsEach = 1;
-  #momentsInLast = 0;
+  #spans: Span[] = [];
+  /** How many distinct times a span covers, and how many the last one covers so far. */
+  #momentsPerSpan = 1;
+  #momentsInLastSpan = 0;
 
-  /** Items that are stored, or about to be, and not counted. */
+  /** Items that are staged or stored, but not counted. */
   get items(): number {
     return this.#items;
   }
 
-  /** Whatever was acknowledged before this moment is counted; undefined where nothing waits. */
+  /** Everything acknowledged before this is counted; undefined if the backlog is empty. */
   get since(): number | undefined {
-    return this.#places[0]?.since;
+    return this.#spans[0]?.since;
   }
 
-  /** Takes note of a record, in the order of the log. */
+  /** Adds a record; to be called in the order of the log. */
   add(end: LogPosition, items: number, at: number): void {
     this.#items += items;
-    const last = this.#places.at(-1);
+    const last = this.#spans.at(-1);
     if (last?.since === at) {
       last.end = end;
       return;
     }
-    this.#holdBack(at);
-    if (last !== undefined && this.#momentsInLast < this.#momentsEach) {
+    this.#lowerTimesTo(at);
+    if (last !== undefined && this.#momentsInLastSpan < this.#momentsPerSpan) {
       last.end = end;
-      this.#momentsInLast++;
+      this.#momentsInLastSpan++;
       return;
     }
-    this.#places.push({ end, since: at });
-    this.#momentsInLast = 1;
-    if (this.#places.length > placesMax) this.#thinOut();
+    this.#spans.push({ end, since: at });
+    this.#momentsInLastSpan = 1;
+    if (this.#spans.length > spansMax) this.#mergePairs();
   }
 
-  /** What ends at or before a position is counted now, and so many items with it. */
-  take(countedThrough: LogPosition, items: number): void {
+  /** Removes the records that end at or before a position, and their items. */
+  removeCounted(countedThrough: LogPosition, items: number): void {
     this.#items -= items;
-    const first = this.#places.findIndex(({ end }) => end > countedThrough);
-    this.#places.splice(0, first === -1 ? this.#places.length : first);
-    if (first === -1) this.#momentsEach = 1;
+    const first = this.#spans.findIndex(({ end }) => end > countedThrough);
+    this.#spans.splice(0, first === -1 ? this.#spans.length : first);
+    if (first === -1) this.#momentsPerSpan = 1;
   }
 
-  /** A clock that was put back: what is stored before is not older than what comes now. */
-  #holdBack(at: number): void {
-    for (let index = this.#places.length - 1; index >= 0; index--) {
-      const place = this.#places[index];
+  /** After the clock was set back: earlier records must not have later times. */
+  #lowerTimesTo(at: number): void {
+    for (let index = this.#spans.length - 1; index >= 0; index--) {
+      const place = this.#spans[index];
       if (place === undefined || place.since <= at) return;
       place.since = at;
     }
   }
 
-  #thinOut(): void {
-    const places = this.#places;
-    this.#places = places
+  #mergePairs(): void {
+    const places = this.#spans;
+    this.#spans = places
       .filter((_, index) => index % 2 === 0)
       .map(({ since, end }, index) => ({ since, end: places[2 * index + 1]?.end ?? end }));
-    this.#momentsInLast += places.length % 2 === 0 ? this.#momentsEach : 0;
-    this.#momentsEach *= 2;
+    this.#momentsInLastSpan += places.length % 2 === 0 ? this.#momentsPerSpan : 0;
+    this.#momentsPerSpan *= 2;
   }
 }

@@ -11,37 +11,37 @@ import { RecordCounter } from '../store/record-counter.ts';
 import type { SqliteCounterStore } from '../store/counter-store.ts';
 
 export interface CounterAdmissionOptions {
-  readonly store: Pick<SqliteCounterStore, 'position' | 'takeChange' | 'withoutRow' | 'countersOn'>;
+  readonly store: Pick<SqliteCounterStore, 'position' | 'pollChange' | 'withoutRow' | 'countersOn'>;
   readonly countersPerDayMax: number;
   /** The day rule of the log. */
   readonly dayZone: string;
-  /** Called where what was known of counters is not sure any more. */
+  /** Called when another process may have removed counters: nothing that was known of them holds. */
   readonly onForget: () => void;
   /** Milliseconds since 1970. */
   readonly now: () => number;
 }
 
-/** Names that are known to be there: so many at least, and twice as many at most. */
+/** Size at which a generation of known counters is replaced; two are kept. */
 const knownMax = 65_536;
-/** So many names may wait to be counted, and those of one batch. */
+/** Maximum number of pending counters, apart from those of one batch. */
 const pendingMax = 200_000;
-/** Days whose size is remembered. */
+/** Maximum number of days whose sizes are cached. */
 const daysMax = 4_096;
-/** What is not counted at the start is read for so long; new counters wait for the rest of it. */
+/** Time limit for reading uncounted records at the start; new counters wait until the rest is counted. */
 const readUncountedMs = 2_000;
-/** So much of it is read before its counters are looked up, most of which come again and again. */
+/** Bytes of uncounted records whose counters are looked up together, since most of them recur. */
 const lookUpBytes = 1024 * 1024;
 
-/** Counters that are not there yet, each once. */
-export type Newcomers = readonly { readonly counter: Counter }[];
+/** New counters, without duplicates. */
+export type NewCounters = readonly { readonly counter: Counter }[];
 
 interface Pending {
   readonly date: CalendarDate;
-  /** The end of the record that begins the counter. */
+  /** The end of the record that creates the counter. */
   readonly end: LogPosition;
 }
 
-/** Records that were read, and whose counters are not looked up yet. */
+/** Uncounted records whose counters are not looked up yet. */
 interface ReadRecords {
   readonly counter: RecordCounter;
   from: LogPosition;
@@ -49,24 +49,25 @@ interface ReadRecords {
 }
 
 /**
- * Holds each day to so many distinct counters. A day has those with a row, and those of batches that
- * are staged and not counted yet; both are known exactly, since one thread stages and counts.
+ * Enforces the maximum number of counters per day. A day's counters are those with a row and the
+ * pending ones of batches that are staged but not counted. Both are known exactly, because one thread
+ * stages and counts.
  */
 export class CounterAdmission {
   readonly #options: CounterAdmissionOptions;
   readonly #dayOf: DayOf;
-  /** Counters that have a row or are pending, and the generation of them before. */
+  /** Counters that have a row or are pending: the current and the previous generation of the cache. */
   #known = new CounterSet();
   #knownBefore = new CounterSet();
   /** In the order of the log. */
   readonly #pending = new Map<string, Pending>();
   readonly #pendingOn = new Map<CalendarDate, number>();
-  /** How many counters days have, with those that are pending; the one used last is last. */
+  /** Counters per day, including pending ones; the most recently used day is last. */
   readonly #sizes = new Map<CalendarDate, number>();
-  /** Uncounted records before this were not read. */
+  /** The end of the uncounted records that the start did not read. */
   #unreadThrough: LogPosition = 0;
-  /** What is pending may have got rows from another process: it is counted twice until it is counted. */
-  #isTooMany = false;
+  /** Another process may have added rows of pending counters, so that sizes include them twice. */
+  #mayCountTwice = false;
   #read: ReadRecords | undefined;
   #readUntil: number | undefined;
 
@@ -75,7 +76,7 @@ export class CounterAdmission {
     this.#dayOf = dayRule(options.dayZone);
   }
 
-  /** Takes note of a record that is not counted yet, before any other question; in order. */
+  /** Adds an uncounted record at the start; to be called in the order of the log. */
   addUncounted({ record, end }: ScannedRecord): void {
     const { dayZone } = this.#options;
     const now = this.#options.now();
@@ -91,39 +92,39 @@ export class CounterAdmission {
     });
     read.counter.count(record);
     read.end = end;
-    if (end - read.from >= lookUpBytes || read.counter.isFull) this.#takeRead(read);
+    if (end - read.from >= lookUpBytes || read.counter.isFull) this.#addPendingOfRead(read);
   }
 
-  /** All has been told that is not counted yet. */
-  endUncounted(): void {
-    if (this.#read !== undefined) this.#takeRead(this.#read);
+  /** To be called after the last `addUncounted`. */
+  finishUncounted(): void {
+    if (this.#read !== undefined) this.#addPendingOfRead(this.#read);
     this.#read = undefined;
   }
 
-  /** Its counters are taken to begin with the last record, which is counted the latest. */
-  #takeRead(read: ReadRecords): void {
-    this.take(this.#withoutRow(entriesOf(read.counter.takeTally())), read.end);
+  /** Treats the last record as the one that creates all the counters, since it is counted last. */
+  #addPendingOfRead(read: ReadRecords): void {
+    this.addPending(this.#withoutRow(entriesOf(read.counter.takeIncrements())), read.end);
     read.from = read.end;
   }
 
   /**
-   * Those of the counters that are not there yet, and will not be by what is staged.
-   * @throws {Unavailable} where that cannot be told now, or too many wait to be counted.
+   * Returns the entries whose counters have no row and are not pending.
+   * @throws {Unavailable} if that is not known yet, or too many counters are pending.
    */
-  newcomers<T extends { readonly counter: Counter }>(entries: readonly T[]): T[] {
+  newCounters<T extends { readonly counter: Counter }>(entries: readonly T[]): T[] {
     const unknown = entries.filter(({ counter }) => !this.#isKnown(counter));
     if (unknown.length === 0) return unknown;
-    this.noticeChanges();
+    this.checkForChanges();
     this.#forgetCounted();
-    const newcomers = this.#withoutRow(unknown);
-    if (newcomers.length > 0) this.#checkCapacity(newcomers.length);
-    return newcomers;
+    const newCounters = this.#withoutRow(unknown);
+    if (newCounters.length > 0) this.#checkCapacity(newCounters.length);
+    return newCounters;
   }
 
-  /** Whether all of them may come into being. */
-  hasRoomFor(newcomers: Newcomers): boolean {
+  /** Whether the days' limits allow all of them. */
+  hasRoomFor(newCounters: NewCounters): boolean {
     const byDay = new Map<CalendarDate, number>();
-    for (const { counter } of newcomers) {
+    for (const { counter } of newCounters) {
       byDay.set(counter.date, (byDay.get(counter.date) ?? 0) + 1);
     }
     for (const [date, count] of byDay) if (count > this.#roomOn(date)) return false;
@@ -131,28 +132,24 @@ export class CounterAdmission {
   }
 
   /**
-   * The batch without the items whose counters have no room, and the counters that it begins.
+   * The batch without its over-limit items, and the counters that it creates.
    * @throws {NothingAdmitted | Unavailable}
    */
-  admit(batch: Batch): { readonly batch: Batch; readonly newcomers: Newcomers } {
-    if (this.#known.hasAll(batch.increments)) return { batch, newcomers: [] };
-    const newcomers = this.newcomers(entriesOf(batch.increments));
-    if (batch.excluded !== undefined || this.hasRoomFor(newcomers)) return { batch, newcomers };
-    const isNew = new Set(newcomers.map(({ counter }) => nameOf(counter)));
+  admit(batch: Batch): { readonly batch: Batch; readonly newCounters: NewCounters } {
+    if (this.#known.hasAll(batch.increments)) return { batch, newCounters: [] };
+    const newCounters = this.newCounters(entriesOf(batch.increments));
+    if (batch.excluded !== undefined || this.hasRoomFor(newCounters)) return { batch, newCounters };
+    const isNew = new Set(newCounters.map(({ counter }) => nameOf(counter)));
     const has = (counter: Counter) => !isNew.has(nameOf(counter));
-    const roomOn = (date: CalendarDate) => this.#roomOn(date);
-    const left = rejectOverLimitItems(
-      batch,
-      this.#dayOf,
-      admitInOrder({ has, newCountersLeft: roomOn }),
-    );
+    const newCountersLeft = (date: CalendarDate) => this.#roomOn(date);
+    const left = rejectOverLimitItems(batch, this.#dayOf, admitInOrder({ has, newCountersLeft }));
     const begun = entriesOf(left.increments).filter(({ counter }) => isNew.has(nameOf(counter)));
-    return { batch: left, newcomers: begun };
+    return { batch: left, newCounters: begun };
   }
 
-  /** The newcomers come into being by a record that ends there. */
-  take(newcomers: Newcomers, end: LogPosition): void {
-    for (const { counter } of newcomers) {
+  /** Adds counters that a staged record creates; `end` is the record's end. */
+  addPending(newCounters: NewCounters, end: LogPosition): void {
+    for (const { counter } of newCounters) {
       const { date } = counter;
       const name = nameOf(counter);
       if (this.#pending.has(name)) continue;
@@ -164,12 +161,12 @@ export class CounterAdmission {
     }
   }
 
-  /** Forgets what another process may have changed; to be called now and then. */
-  noticeChanges(): void {
-    const change = this.#options.store.takeChange();
+  /** Discards what another process may have changed; to be called now and then. */
+  checkForChanges(): void {
+    const change = this.#options.store.pollChange();
     if (change === 'none') return;
     this.#sizes.clear();
-    this.#isTooMany = this.#pending.size > 0;
+    this.#mayCountTwice = this.#pending.size > 0;
     if (change === 'added') return;
     this.#known = new CounterSet();
     this.#knownBefore = new CounterSet();
@@ -191,7 +188,7 @@ export class CounterAdmission {
     this.#known.add(counter);
   }
 
-  /** Remembers the others. */
+  /** Returns the entries without a row that are not pending; caches the others as known. */
   #withoutRow<T extends { readonly counter: Counter }>(entries: readonly T[]): T[] {
     const unknown = entries.filter(({ counter }) => !this.#pending.has(nameOf(counter)));
     const missing = this.#options.store.withoutRow(unknown);
@@ -217,7 +214,7 @@ export class CounterAdmission {
     return size;
   }
 
-  /** What is counted has rows. */
+  /** Removes pending counters whose records are counted: they have rows now. */
   #forgetCounted(): void {
     const { position } = this.#options.store;
     for (const [name, { date, end }] of this.#pending) {
@@ -227,8 +224,8 @@ export class CounterAdmission {
       if (left > 0) this.#pendingOn.set(date, left);
       else this.#pendingOn.delete(date);
     }
-    if (!this.#isTooMany) return;
-    this.#isTooMany = false;
+    if (!this.#mayCountTwice) return;
+    this.#mayCountTwice = false;
     this.#sizes.clear();
   }
 
@@ -239,7 +236,7 @@ export class CounterAdmission {
     if (!isUnread && !isFull) return;
     throw new Unavailable(
       'overloaded',
-      'The batch has counters that are new, and so much waits to be counted that it is not known yet whether there is room for them. Nothing of it was stored; send it again after a moment.',
+      'The batch has new counters, and until more of the backlog is counted it is not known whether their days have room for them. Nothing of it was stored; send it again after a moment.',
     );
   }
 }

@@ -4,46 +4,46 @@ import type { OtherOutcomes, RingConsumer } from './submission-ring.ts';
 import type { Writer } from './writer.ts';
 
 /**
- * One turn covers so many bytes, so that clients are answered and send on while the next are
- * read;
+ * Maximum bytes of a commit, so that its clients are answered, and send more, while the next
+ * submissions are read.
  */
-const turnBytesMax = 512 * 1024;
-/** and so many items: what is parsed of them is held until the sync. */
-const turnItemsMax = 20_000;
-/** To scan so much takes about as long as a sync: it is worth to do both at once. */
+const groupBytesMax = 512 * 1024;
+/** Maximum items of a commit, since parsed items stay in memory until the sync. */
+const groupItemsMax = 20_000;
+/** Scanning this many bytes takes about as long as a sync, so doing both at once pays off. */
 const overlapBytes = 64 * 1024;
 
-export interface GroupCommitEvents {
-  /** The verdicts on the submissions below `through` stand in the ring, or among the others. */
-  readonly onVerdicts: (through: number, others: OtherOutcomes) => void;
-  /** What is told to one who met an error that nobody foresaw. */
-  readonly onDefect: (error: unknown) => IngestOutcome;
+interface GroupCommitEvents {
+  /** The outcomes of the submissions below `through` are in the ring, or in `others`. */
+  readonly onOutcomes: (through: number, others: OtherOutcomes) => void;
+  /** Reports an unexpected error and returns the outcome of its submission. */
+  readonly onUnexpectedError: (error: unknown) => IngestOutcome;
 }
 
-/** The submissions from `first` on, of which one sync covers those below `through`. */
-interface Turn {
+/** The submissions from `first` up to, not including, `through`, which one sync covers. */
+interface CommitGroup {
   readonly first: number;
   readonly through: number;
   readonly bytes: number;
-  /** Those that need more than the scanner. */
+  /** Those that the fast path cannot handle. */
   readonly others: readonly number[];
 }
 
-/** The part of `Writer` that is used here. */
+/** The part of `Writer` that group commits use. */
 export type GroupCommitWriter = Pick<
   Writer,
-  'takePlain' | 'ingest' | 'commit' | 'startCommit' | 'isCountDue'
+  'stagePlain' | 'ingest' | 'commit' | 'startCommit' | 'isCountDue'
 >;
 
 /**
- * Takes submissions from the ring in turns, as many at once as one sync is to cover. While a sync
- * is under way the next turn is read, if there is enough of it.
+ * Takes submissions from the ring and commits them in groups, each with one sync. During a sync it
+ * already reads the next group, if enough submissions wait.
  */
-export class GroupCommits {
+export class GroupCommitter {
   readonly #writer: GroupCommitWriter;
   readonly #ring: RingConsumer;
   readonly #events: GroupCommitEvents;
-  #underway: Promise<void> | undefined;
+  #sync: Promise<void> | undefined;
 
   constructor(writer: GroupCommitWriter, ring: RingConsumer, events: GroupCommitEvents) {
     this.#writer = writer;
@@ -51,53 +51,55 @@ export class GroupCommits {
     this.#events = events;
   }
 
-  /** Whether a sync is under way. */
+  /** Whether a background sync is running. */
   get isSyncing(): boolean {
-    return this.#underway !== undefined;
+    return this.#sync !== undefined;
   }
 
-  /** Resolves when no sync is under way. */
+  /** Resolves when no background sync is running. */
   async settled(): Promise<void> {
-    await this.#underway;
+    await this.#sync;
   }
 
-  async next(): Promise<void> {
-    const turn = this.#stagePlain();
-    await this.#underway;
-    const { others } = turn;
-    if (others.length === 0 && this.#isMoreWaiting(turn)) {
-      this.#underway = this.#writer.startCommit().then((isDurable) => {
-        this.#underway = undefined;
-        this.#tell(turn, isDurable, []);
+  async commitNext(): Promise<void> {
+    const group = this.#stagePlain();
+    await this.#sync;
+    const { others } = group;
+    if (others.length === 0 && this.#isMoreWaiting(group)) {
+      this.#sync = this.#writer.startCommit().then((isDurable) => {
+        this.#sync = undefined;
+        this.#reportOutcomes(group, isDurable, []);
       });
       return;
     }
     const outcomes = await Promise.all(
       others.map((number) =>
-        this.#writer.ingest(this.#ring.submission(number)).catch(this.#events.onDefect),
+        this.#writer.ingest(this.#ring.submission(number)).catch(this.#events.onUnexpectedError),
       ),
     );
     const isDurable = this.#writer.commit();
-    const told = others.map((number, index) => [number, outcomes[index] ?? lost] as const);
-    this.#tell(turn, isDurable, told);
+    const ownOutcomes = others.map(
+      (number, index) => [number, outcomes[index] ?? notStored] as const,
+    );
+    this.#reportOutcomes(group, isDurable, ownOutcomes);
   }
 
   /**
-   * Stages the submissions that need no more than the scanner. Those that do come after them in
-   * the log, whatever their order in the ring: the counters can so take each kind at one go.
+   * Stages the submissions that the fast path can handle. The others follow them in the log, whatever
+   * their order in the ring, so that each kind is counted in one go.
    */
-  #stagePlain(): Turn {
+  #stagePlain(): CommitGroup {
     const ring = this.#ring;
-    const first = ring.taken;
+    const first = ring.next;
     const available = first + ring.waiting;
     const others: number[] = [];
     let [bytes, items] = [0, 0];
     let through = first;
-    for (; through < available && bytes < turnBytesMax && items < turnItemsMax; through++) {
+    for (; through < available && bytes < groupBytesMax && items < groupItemsMax; through++) {
       const length = ring.bodyBytes(through);
       bytes += length;
       const verdict = ring.isPlain(through)
-        ? this.#writer.takePlain(
+        ? this.#writer.stagePlain(
             ring.bytes,
             ring.bodyAt(through),
             length,
@@ -112,30 +114,34 @@ export class GroupCommits {
         ring.writeAccepted(through, verdict);
       }
     }
-    ring.take(through);
+    ring.advanceTo(through);
     return { first, through, bytes, others };
   }
 
-  #isMoreWaiting({ first, through, bytes }: Turn): boolean {
+  #isMoreWaiting({ first, through, bytes }: CommitGroup): boolean {
     const waitingBytes = (this.#ring.waiting * bytes) / (through - first);
     return waitingBytes >= overlapBytes && !this.#writer.isCountDue;
   }
 
-  /** What was not made durable is told so, but for those who know more. */
-  #tell({ first, through }: Turn, isDurable: boolean, others: OtherOutcomes): void {
+  /** Reports the outcomes. If the sync failed, those without an outcome of their own were not stored. */
+  #reportOutcomes(
+    { first, through }: CommitGroup,
+    isDurable: boolean,
+    others: OtherOutcomes,
+  ): void {
     if (isDurable) {
-      this.#events.onVerdicts(through, others);
+      this.#events.onOutcomes(through, others);
       return;
     }
     const known = new Set(others.map(([number]) => number));
-    const told = [...others];
+    const outcomes = [...others];
     for (let number = first; number < through; number++) {
       if (known.has(number)) continue;
       this.#ring.writeOther(number);
-      told.push([number, lost]);
+      outcomes.push([number, notStored]);
     }
-    this.#events.onVerdicts(through, told);
+    this.#events.onOutcomes(through, outcomes);
   }
 }
 
-const lost = refusal('storage_failed');
+const notStored = refusal('storage_failed');

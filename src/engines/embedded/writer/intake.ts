@@ -11,48 +11,48 @@ import {
   type ReplayResult,
   type StoredBatch,
 } from '../../../pipeline/ports.ts';
-import type { CounterAdmission, Newcomers } from './counter-admission.ts';
+import type { CounterAdmission, NewCounters } from './counter-admission.ts';
 import type { LogPosition, LogRecord } from '../log/frame.ts';
 import { findRecord } from '../log/record-identity.ts';
 import type { SegmentedLog, Staged } from '../log/segmented-log.ts';
 import type {
   KeyedBatch,
   LogDelivery,
-  ReplayedBatch as ReplayedRecord,
+  ReplayedRecord as ReplayedRecord,
 } from '../store/counter-store.ts';
 
-export interface LogIntakeOptions {
+interface LogIntakeOptions {
   readonly log: SegmentedLog;
-  readonly admission: Pick<CounterAdmission, 'admit' | 'take'>;
-  /** Finds a key among the batches that are counted, where it has not expired. */
+  readonly admission: Pick<CounterAdmission, 'admit' | 'addPending'>;
+  /** Finds the key of a counted batch, unless it has expired. */
   readonly findKey: (caller: string, key: string) => EarlierBatch | undefined;
-  /** Where a batch from another installation stands that is counted, though its record be gone. */
-  readonly placeOfReplayed: (batchId: BatchId) => LogPosition | undefined;
+  /** The position of a counted replayed batch, even if its record has been removed. */
+  readonly positionOfReplayed: (batchId: BatchId) => LogPosition | undefined;
   readonly recordAt: (position: LogPosition) => LogRecord | undefined;
   readonly countedThrough: () => LogPosition;
-  /** Called with each batch that is staged: its end in the log, how many items it counts, the time. */
+  /** Called when a batch is staged: the end of its record, its accepted items, the time. */
   readonly onStaged: (end: LogPosition, accepted: number, at: number) => void;
   /** Called with each batch once it is durable, in the order of the log. */
   readonly onDurable: (delivery: LogDelivery, accepted: number) => void;
-  /** Called once, with why the log takes nothing more. */
+  /** Called with the error after which the log accepts nothing more. */
   readonly onFailure: (error: unknown) => void;
-  /** Runs a function once all that is to gather has gathered. */
+  /** Runs `commit` later, so that more batches can join the commit. */
   readonly defer: (commit: () => void) => void;
   /** Milliseconds since 1970. */
   readonly now: () => number;
-  /** Beyond so many bytes that are stored and not counted, nothing more is taken. */
+  /** Bytes of stored but uncounted batches above which batches are refused. */
   readonly backlogBytesMax: number;
 }
 
 /**
- * With so many items waiting for a sync, no more are waited for: their tallies are held in memory
- * until then, and compressed bodies may hold many in few bytes.
+ * Number of items at which a commit starts at once: their increments stay in memory until then, and
+ * compressed bodies may hold many items in few bytes.
  */
 const waitingItemsMax = 20_000;
-/** So many keys and ids of replayed batches may wait to be counted: they are held in memory until then. */
+/** Maximum number of keys and replayed ids of uncounted batches, which stay in memory. */
 const pendingKeysMax = 100_000;
 
-/** What a record says of a batch that has nothing but a body, of which all items are valid. */
+/** The record fields of a plain batch: only a body, all items valid. */
 const plain = { encoding: 'identity', idempotency: undefined, rejected: 0 } as const;
 
 interface Waiter {
@@ -62,7 +62,7 @@ interface Waiter {
   readonly reject: (reason: Unavailable) => void;
 }
 
-/** A batch from another installation that is not counted yet. */
+/** A replayed batch that is not counted yet. */
 interface PendingReplay {
   readonly position: LogPosition;
   readonly end: LogPosition;
@@ -75,8 +75,8 @@ interface PendingKey extends EarlierBatch {
 }
 
 /**
- * Takes batches into the log. Batches that arrive while the log syncs are made durable together
- * by the next sync; each is acknowledged after the sync that covers it.
+ * Stores batches in the log, after it has looked up their idempotency keys. Batches that arrive during
+ * a sync become durable together with the next one; each is acknowledged after its sync.
  */
 export class LogIntake implements Intake, ReplayIntake {
   readonly #options: LogIntakeOptions;
@@ -102,16 +102,16 @@ export class LogIntake implements Intake, ReplayIntake {
   }
 
   async accept(batch: Batch): Promise<{ earlier: EarlierBatch } | { stored: StoredBatch }> {
-    // Between looking for the key and staging the batch nothing may wait: two batches with one
-    // key would both find it new.
+    // No await between looking up the key and staging the batch: two batches with the same key would
+    // both find it unused.
     const known = batch.idempotency && this.#lookUp(batch.caller, batch.idempotency.key);
     if (known !== undefined) {
       await known.durable;
-      return { earlier: this.#asStored(known) };
+      return { earlier: this.#withOverLimitItems(known) };
     }
-    const reason = this.#whyNot();
+    const reason = this.#reasonToRefuse();
     if (reason !== undefined) throw reason;
-    // Nor between admitting counters and staging what begins them.
+    // Nor between admitting new counters and staging the batch that creates them.
     const { stored, durable } = this.#stage(this.#options.admission.admit(batch));
     await durable;
     return { stored };
@@ -119,70 +119,74 @@ export class LogIntake implements Intake, ReplayIntake {
 
   async replay(batch: ReplayedBatch): Promise<ReplayResult> {
     const { origin, caller, idempotency } = batch;
-    // As above, nothing may wait between the looking and the staging.
+    // As in `accept`, no await between the lookups and the staging.
     const pending = this.#pendingReplays.get(origin.batchId);
     if (pending !== undefined) {
       await pending.durable;
-      return this.#compare(batch);
+      return this.#compareWithStored(batch);
     }
-    const known = this.#whatIsKnown(batch);
+    const known = this.#knownResult(batch);
     if (known !== undefined) return known;
     const holder = idempotency && this.#lookUp(caller, idempotency.key);
-    const isFromElsewhere = holder && this.#placeOfReplayed(holder.batchId) !== undefined;
+    const isFromElsewhere = holder && this.#positionOfReplayed(holder.batchId) !== undefined;
     if (holder !== undefined && isFromElsewhere !== true && isSameBody(holder, idempotency)) {
-      // Its client has sent it again, here.
+      // Its client has also sent it to this installation.
       await holder.durable;
       return { kind: 'known', batch: holder };
     }
-    const reason = this.#whyNot();
+    const reason = this.#reasonToRefuse();
     if (reason !== undefined) throw reason;
     const hasKey =
       holder === undefined || (isFromElsewhere === true && holder.receivedAt < origin.receivedAt);
     const taken = hasKey ? batch : { ...batch, idempotency: undefined };
-    // What was excluded of it is settled: it counts what it counted where it came from.
+    // The original installation decided which items are over the limit: the batch counts the same here.
     const settled = { ...taken, excluded: origin.excluded ?? [] };
     const { durable } = this.#stage(this.#options.admission.admit(settled), origin);
     await durable;
     return { kind: 'stored' };
   }
 
-  /** What is to be said of a batch of which no more is known than its record, or its removal. */
-  #whatIsKnown(batch: ReplayedBatch): ReplayResult | undefined {
+  /** The result for a batch that is stored here, or was and may have been removed. */
+  #knownResult(batch: ReplayedBatch): ReplayResult | undefined {
     const { origin } = batch;
     const { log } = this.#options;
-    const isRemoved = this.#placeOfReplayed(origin.batchId) !== undefined;
-    if (isRemoved || this.#findRecord(origin.batchId) !== undefined) return this.#compare(batch);
+    const isRemoved = this.#positionOfReplayed(origin.batchId) !== undefined;
+    if (isRemoved || this.#findRecord(origin.batchId) !== undefined)
+      return this.#compareWithStored(batch);
     const place = positionOfBatchId(origin.batchId) ?? Number.POSITIVE_INFINITY;
     const isOfAnotherLog = origin.logId !== undefined && origin.logId !== log.logId.toString('hex');
     if (place >= log.begin || isOfAnotherLog) return undefined;
-    return { kind: 'undecidable', detail: mayBeRemoved };
+    return { kind: 'undecidable', detail: removedDetail };
   }
 
-  /** A batch that is here already, or was until its record was removed. */
-  #compare({ origin, body }: ReplayedBatch): ReplayResult {
+  /** The result for a batch whose id is known; without its record, it counts as the same batch. */
+  #compareWithStored({ origin, body }: ReplayedBatch): ReplayResult {
     const record = this.#findRecord(origin.batchId);
     const isSame =
       record === undefined ||
       (record.receivedAt === origin.receivedAt && Buffer.compare(record.body, body) === 0);
-    return isSame ? { kind: 'known', batch: origin } : { kind: 'conflict', detail: otherBody };
+    return isSame ? { kind: 'known', batch: origin } : { kind: 'conflict', detail: conflictDetail };
   }
 
   #findRecord(batchId: BatchId): LogRecord | undefined {
     const { recordAt } = this.#options;
-    return findRecord({ recordAt, placeOfReplayed: (id) => this.#placeOfReplayed(id) }, batchId);
+    return findRecord(
+      { recordAt, positionOfReplayed: (id) => this.#positionOfReplayed(id) },
+      batchId,
+    );
   }
 
-  #placeOfReplayed(batchId: BatchId): LogPosition | undefined {
-    return this.#pendingReplays.get(batchId)?.position ?? this.#options.placeOfReplayed(batchId);
+  #positionOfReplayed(batchId: BatchId): LogPosition | undefined {
+    return this.#pendingReplays.get(batchId)?.position ?? this.#options.positionOfReplayed(batchId);
   }
 
   async recall(caller: string, key: string): Promise<EarlierBatch | undefined> {
     const known = this.#lookUp(caller, key);
     await known?.durable;
-    return known && this.#asStored(known);
+    return known && this.#withOverLimitItems(known);
   }
 
-  /** Forgets the keys and ids of batches that end at or before a position: the counters hold them now. */
+  /** Drops the keys and ids of batches that end at or before a position: the database has them now. */
   forgetKeys(countedThrough: LogPosition): void {
     for (const pending of [this.#pendingKeys, this.#pendingReplays]) {
       for (const [id, { end }] of pending) {
@@ -193,15 +197,15 @@ export class LogIntake implements Intake, ReplayIntake {
   }
 
   /**
-   * Stages a batch that has nothing but a body, without anybody waiting for it: it is stored once
-   * `commit` has said so. Undefined where it cannot be taken; `accept` would say why.
+   * Stages a plain batch without a promise: it is stored once `commit` has returned true. Undefined if
+   * it cannot be accepted; `accept` throws the reason.
    */
   stagePlain(
     body: Uint8Array,
     accepted: number,
     caller: string,
   ): (Staged & { receivedAt: number }) | undefined {
-    if (this.#whyNot() !== undefined) return undefined;
+    if (this.#reasonToRefuse() !== undefined) return undefined;
     const receivedAt = this.#options.now();
     try {
       const staged = this.#options.log.stage({ ...plain, caller, body, accepted, receivedAt });
@@ -214,8 +218,8 @@ export class LogIntake implements Intake, ReplayIntake {
   }
 
   /**
-   * Makes all that was staged by `stagePlain` durable in the background; says whether it is.
-   * Meanwhile nothing may be staged but by `stagePlain`, of what the log has room for.
+   * Makes all plain batches durable in the background; resolves to whether that succeeded. Until then,
+   * only `stagePlain` may be called, for batches that fit into the current segment.
    */
   startCommit(): Promise<boolean> {
     return new Promise((resolve) => {
@@ -231,7 +235,7 @@ export class LogIntake implements Intake, ReplayIntake {
     });
   }
 
-  /** Makes all that is staged durable and acknowledges it. Says whether it is. */
+  /** Makes all staged batches durable and acknowledges them. Returns whether that succeeded. */
   commit(): boolean {
     this.#isCommitDue = false;
     this.#waitingItems = 0;
@@ -254,15 +258,15 @@ export class LogIntake implements Intake, ReplayIntake {
     return this.#options.findKey(caller, key);
   }
 
-  /** The record is there: what it says need not be held in memory or in a row. */
-  #asStored({ batchId, receivedAt, bodySha256 }: EarlierBatch): EarlierBatch {
+  /** Reads the over-limit items from the record, so that neither memory nor a row holds them. */
+  #withOverLimitItems({ batchId, receivedAt, bodySha256 }: EarlierBatch): EarlierBatch {
     const excluded = this.#findRecord(batchId)?.excluded;
     return { batchId, receivedAt, bodySha256, ...(excluded && { excluded }) };
   }
 
-  /** @param origin what the batch was in another installation, if it comes from one. */
+  /** @param origin of a replayed batch. */
   #stage(
-    { batch, newcomers }: { readonly batch: Batch; readonly newcomers: Newcomers },
+    { batch, newCounters }: { readonly batch: Batch; readonly newCounters: NewCounters },
     origin?: ReplayOrigin,
   ): { stored: StoredBatch; durable: Promise<void> } {
     const { log, now, admission } = this.#options;
@@ -278,7 +282,7 @@ export class LogIntake implements Intake, ReplayIntake {
       this.#fail(error);
       throw storageFailed(error);
     }
-    admission.take(newcomers, staged.end);
+    admission.addPending(newCounters, staged.end);
     this.#options.onStaged(staged.end, accepted, now());
     const { position } = staged;
     const stored = { batchId: origin?.batchId ?? formatBatchId(staged.batchId), receivedAt };
@@ -319,8 +323,8 @@ export class LogIntake implements Intake, ReplayIntake {
     return { stored: { ...stored, ...excluded }, durable };
   }
 
-  /** Why nothing can be taken now. */
-  #whyNot(): Unavailable | undefined {
+  /** Why batches are refused now, if they are. */
+  #reasonToRefuse(): Unavailable | undefined {
     const { log, countedThrough, backlogBytesMax } = this.#options;
     if (log.failure !== undefined) return storageFailed(log.failure);
     const backlogBytes = log.durableEnd - countedThrough();
@@ -340,9 +344,9 @@ export class LogIntake implements Intake, ReplayIntake {
   }
 }
 
-const otherBody =
-  'A batch with this id is here already, with another body or of another time. Nothing was stored.';
-const mayBeRemoved =
+const conflictDetail =
+  'A batch with this id is already stored, with another body or time of receipt. Nothing was stored.';
+const removedDetail =
   'The batch may have been received here and its raw body removed since (--keep-raw): whether it was counted is not known. Nothing was stored.';
 
 function isSameBody(one: EarlierBatch, other: Idempotency | undefined): boolean {

@@ -1,8 +1,8 @@
 import { dataPaths } from '../data-directory.ts';
 import type { EmbeddedOptions } from '../options.ts';
 import type { LogPosition } from '../log/frame.ts';
-import { LogDamaged, noRecordAt, RemovedUnnoted } from '../log/recovery.ts';
-import { placeOfLog, surveyLog } from '../log/survey.ts';
+import { LogDamaged, noRecordAt, RemovalNotRecorded } from '../log/recovery.ts';
+import { logLocation, scanLog } from '../log/scan-log.ts';
 import type { Platform } from './platform.ts';
 import { RecordCounter } from '../store/record-counter.ts';
 import type { SegmentedLog } from '../log/segmented-log.ts';
@@ -10,71 +10,71 @@ import type { SqliteCounterStore } from '../store/counter-store.ts';
 import { isSqliteBusy } from '../store/sqlite-errors.ts';
 
 const intervalMs = 60_000;
-/** How exactly it is known how old places of the log are: expiry comes so much later at most. */
-const markMs = 3_600_000;
-/** While more is to be cleared away than is done in one step. */
-const againMs = 50;
-const expireKeysAtOnce = 1_000;
-/** Read in one step of counting what is to be removed: some ten milliseconds' worth. */
-const removeBytesAtOnce = 1024 * 1024;
+/** Interval of the log's age entries, in milliseconds; expiry is late by at most that. */
+const ageNoteMs = 3_600_000;
+/** Delay between steps while there is more to do. */
+const continueMs = 50;
+const keysPerStep = 1_000;
+/** Bytes of records counted per step before their removal: some ten milliseconds of work. */
+const removalBytesPerStep = 1024 * 1024;
 
-export interface MaintenanceParts {
+interface MaintenanceOptions {
   readonly store: SqliteCounterStore;
   readonly log: SegmentedLog;
   readonly options: EmbeddedOptions;
   readonly platform: Platform;
   readonly onFailure: (error: unknown) => void;
-  readonly onDefect: (message: string) => void;
+  readonly onUnexpectedError: (message: string) => void;
 }
 
-/** Clears away what is old: keys, and raw bodies where they are not kept for good. */
+/** Expires idempotency keys, and removes old segments if retention (--keep-raw) is set. */
 export class Maintenance {
   readonly #store: SqliteCounterStore;
   readonly #log: SegmentedLog;
   readonly #options: EmbeddedOptions;
   readonly #platform: Platform;
   readonly #onFailure: (error: unknown) => void;
-  readonly #onDefect: (message: string) => void;
+  readonly #onUnexpectedError: (message: string) => void;
   #cancel: () => void = () => undefined;
-  #hasEnded = false;
-  /** What is damaged can not be told apart from what nobody can explain: it is not removed. */
+  #hasStopped = false;
+  /** False once damage was found: removing damaged segments would make the counters unexplainable. */
   #isRemoving = true;
   #removedRecords: RecordCounter | undefined;
 
-  constructor({ store, log, options, platform, onFailure, onDefect }: MaintenanceParts) {
+  constructor({ store, log, options, platform, onFailure, onUnexpectedError }: MaintenanceOptions) {
     this.#store = store;
     this.#log = log;
     this.#options = options;
     this.#platform = platform;
     this.#onFailure = onFailure;
-    this.#onDefect = onDefect;
+    this.#onUnexpectedError = onUnexpectedError;
   }
 
-  /** Now, and from then on until `end`. */
+  /** Runs one step now, and further ones until `stop`. */
   run(): void {
-    if (this.#hasEnded) return;
-    const delayMs = this.#maintain() ? againMs : intervalMs;
+    if (this.#hasStopped) return;
+    const delayMs = this.#maintain() ? continueMs : intervalMs;
     this.#cancel = this.#platform.runLater(() => this.run(), delayMs);
   }
 
-  end(): void {
-    this.#hasEnded = true;
+  stop(): void {
+    this.#hasStopped = true;
     this.#cancel();
   }
 
-  /** Says whether there is more to do. */
+  /** Returns whether there is more to do. */
   #maintain(): boolean {
     const { keepKeysMs, keepRawMs } = this.#options;
     const { age } = this.#store;
     try {
-      this.#store.lookUpDeadLetters();
+      this.#store.refreshDeadLetterCount();
       this.#store.shrinkJournal();
-      // What is counted stays in the log: a place behind it may be written again, by a later batch.
-      age.mark(this.#store.position, Math.min(markMs, keepRawMs ?? markMs));
-      const expired = this.#store.expireKeys(age.positionAtAge(keepKeysMs), expireKeysAtOnce);
-      if (expired === expireKeysAtOnce) return true;
+      // Only counted positions are final: recovery may cut off later ones, and other records take them.
+      age.note(this.#store.position, Math.min(ageNoteMs, keepRawMs ?? ageNoteMs));
+      const expired = this.#store.expireKeys(age.positionAtAge(keepKeysMs), keysPerStep);
+      if (expired === keysPerStep) return true;
       if (keepRawMs === undefined || !this.#isRemoving) return false;
-      return this.#removeOld(age.positionAtAge(keepRawMs));
+      return this.#removeOldSegments(age.positionAtAge(keepRawMs));
     } catch (error) {
       if (!isSqliteBusy(error)) this.#onFailure(error);
       return false;
@@ -82,22 +82,22 @@ export class Maintenance {
   }
 
   /**
-   * Removes the segments before a position, once what they counted is noted apart: an audit must
-   * be able to tell it from what nobody can explain. Says whether there is more to do.
+   * Removes the segments before a position, after their increments are in `removed_counters`, so that
+   * an audit can still explain the counters. Returns whether there is more to do.
    */
-  #removeOld(old: LogPosition): boolean {
-    // What a power failure may take from the database must stay in the log.
+  #removeOldSegments(old: LogPosition): boolean {
+    // Commits that a power failure may undo must stay in the log.
     const durable = this.#store.checkpoint();
     if (durable === undefined) return false;
     const through = Math.min(durable, this.#log.removableThrough(old));
     const noted = this.#store.removedThrough;
     if (noted < through) {
       try {
-        return this.#noteRemoved(noted, through);
+        return this.#recordRemoved(noted, through);
       } catch (error) {
-        if (!(error instanceof LogDamaged || error instanceof RemovedUnnoted)) throw error;
+        if (!(error instanceof LogDamaged || error instanceof RemovalNotRecorded)) throw error;
         this.#isRemoving = false;
-        this.#onDefect(`${error.message} Old segments are kept until that is mended.`);
+        this.#onUnexpectedError(`${error.message} Old segments are kept until that is repaired.`);
         return false;
       }
     }
@@ -105,24 +105,24 @@ export class Maintenance {
     return false;
   }
 
-  #noteRemoved(from: LogPosition, through: LogPosition): boolean {
+  #recordRemoved(from: LogPosition, through: LogPosition): boolean {
     const counter = (this.#removedRecords ??= new RecordCounter(this.#log.dayZone));
     let to = from;
     const { fileSystem } = this.#platform;
     const directory = dataPaths(this.#options.dataDir).log;
-    const place = placeOfLog(fileSystem, directory, this.#log);
-    for (const found of surveyLog({ ...place, from, through })) {
-      // What was never counted is among the dead letters, and stays there.
+    const place = logLocation(fileSystem, directory, this.#log);
+    for (const found of scanLog({ ...place, from, through })) {
+      // Dead letters were never counted, and stay dead letters.
       if (found.damage === undefined) {
         if (!this.#store.isDeadLetter(found.record.position)) counter.count(found.record);
       } else if (!this.#store.isDeadLetter(found.damage.from)) {
         const { from: place, to: end, isFileMissing } = found.damage;
-        throw isFileMissing ? new RemovedUnnoted(end) : noRecordAt(place);
+        throw isFileMissing ? new RemovalNotRecorded(end) : noRecordAt(place);
       }
       to = found.end;
-      if (to - from >= removeBytesAtOnce || counter.isFull) break;
+      if (to - from >= removalBytesPerStep || counter.isFull) break;
     }
-    this.#store.noteRemoved(counter.takeTally(), to);
+    this.#store.recordRemoved(counter.takeIncrements(), to);
     return true;
   }
 }

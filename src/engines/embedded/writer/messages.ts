@@ -6,7 +6,7 @@ import type { EmbeddedOptions } from '../options.ts';
 import type { OtherOutcomes, RingMemory } from './submission-ring.ts';
 import type { MetersMemory } from './writer-meters.ts';
 
-/** `wake`: there is something in the ring. */
+/** `wake`: the ring has submissions. */
 export type ToWriter = { readonly kind: 'wake' } | { readonly kind: 'close' };
 
 export interface WriterSettings {
@@ -15,22 +15,22 @@ export interface WriterSettings {
   readonly meters: MetersMemory;
 }
 
-/** How far the writer has come. Positions in the log, in bytes. */
+/** The writer's state. Positions are bytes of the log. */
 export interface Progress {
   readonly durableEnd: number;
   readonly countedThrough: number;
   readonly deadLetters: number;
-  /** Items that are stored and not counted. */
+  /** Items that are stored but not counted. */
   readonly pendingItems: number;
-  /** Whatever was acknowledged before is counted; undefined where nothing waits. Ms since 1970. */
+  /** Everything acknowledged before this is counted; undefined if nothing is pending. Ms since 1970. */
   readonly pendingSince: number | undefined;
-  /** When the last batch came, if that is known; ms since 1970. */
+  /** Receipt of the last batch, if known; ms since 1970. */
   readonly lastReceivedAt: number | undefined;
-  /** The latest date that has counts, as it was when something was counted last. */
+  /** The latest date with counts, as of the last commit. */
   readonly latestDate: CalendarDate | undefined;
 }
 
-/** What the writer has found in the data directory. */
+/** What the writer found when it opened the data directory. */
 export interface Opened {
   readonly tornBytes: number;
   readonly dayZone: string;
@@ -38,21 +38,21 @@ export interface Opened {
 
 export type FromWriter =
   | ({ readonly kind: 'ready'; readonly progress: Progress } & Opened)
-  /** The verdicts on the submissions below `through` stand in the ring, or among the others. */
+  /** The outcomes of the submissions below `through` are in the ring, or in `others`. */
   | {
-      readonly kind: 'verdicts';
+      readonly kind: 'outcomes';
       readonly through: number;
       readonly others: OtherOutcomes;
       readonly progress: Progress;
     }
   | { readonly kind: 'progress'; readonly progress: Progress }
-  /** An error of ours that one submission met. */
-  | { readonly kind: 'defect'; readonly message: string }
-  /** Nothing more will be taken; the message says why and what to do. */
+  /** A non-fatal error, such as one that failed a single submission. */
+  | { readonly kind: 'unexpected'; readonly message: string }
+  /** The writer accepts nothing more; the message says why and what to do. */
   | { readonly kind: 'failed'; readonly message: string }
   | { readonly kind: 'closed' };
 
-/** How many counters there are, and how many dates have any. */
+/** The number of counters, and of dates that have counters. */
 export interface CounterSizes {
   readonly rows: number;
   readonly dates: number;
@@ -66,19 +66,19 @@ export type ReaderRequest =
 
 export type ToReader =
   | (ReaderRequest & { readonly id: number })
-  /** So much of what was sent has been taken, in the measure of its message. */
-  | { readonly kind: 'taken'; readonly id: number; readonly size: number }
-  /** The rest is not wanted. */
+  /** The client has consumed content of this size, as its message gave it: more can be sent. */
+  | { readonly kind: 'consumed'; readonly id: number; readonly size: number }
+  /** The client does not need the rest. */
   | { readonly kind: 'cancel'; readonly id: number }
   | { readonly kind: 'close' };
 
 export type FromReader =
   | { readonly kind: 'ready' }
   | (Extract<StatsAnswer, { kind: 'whole' | 'unchanged' }> & { readonly id: number })
-  /** An answer in pieces, more of which come as those are taken; then comes `end`. */
+  /** A streamed answer begins: then come `piece` messages, as fast as they are consumed, and `end`. */
   | { readonly kind: 'stream'; readonly id: number; readonly version: string | undefined }
   | { readonly kind: 'piece'; readonly id: number; readonly bytes: Uint8Array<ArrayBuffer> }
-  /** The same of `rows`, without a beginning. */
+  /** Rows, as fast as they are consumed, then `end`. */
   | {
       readonly kind: 'rows';
       readonly id: number;
@@ -88,10 +88,10 @@ export type FromReader =
   | { readonly kind: 'end'; readonly id: number }
   | { readonly kind: 'receipt'; readonly id: number; readonly receipt: Receipt | undefined }
   | { readonly kind: 'sizes'; readonly id: number; readonly sizes: CounterSizes }
-  /** Too many others are being answered. */
+  /** Refused, since too many answers are in progress or the journal is too large. */
   | { readonly kind: 'busy'; readonly id: number }
   | { readonly kind: 'failed'; readonly id: number; readonly message: string }
-  /** The files cannot be read; the message says why and what to do. */
+  /** The data directory cannot be read; the message says why and what to do. */
   | { readonly kind: 'broken'; readonly message: string };
 
 export type WorkerSettings = EmbeddedOptions;

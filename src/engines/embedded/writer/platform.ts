@@ -1,23 +1,23 @@
 import { DatabaseSync } from 'node:sqlite';
 
-import { takeDataDirectory, type DataPaths, type DirectoryLock } from '../data-directory.ts';
+import { lockDataDirectory, type DataPaths, type DirectoryLock } from '../data-directory.ts';
 import { nodeFileSystem, type FileSystem } from '../log/file-system.ts';
 
-/** What the writer stands on: its disk, its database, its clocks and its timers. */
+/** The writer's disk, database, clocks and timers, which tests replace. */
 export interface Platform {
   readonly fileSystem: FileSystem;
   /** @throws {DataDirectoryUnusable} */
-  readonly takeDirectory: (paths: DataPaths) => DirectoryLock;
+  readonly lockDirectory: (paths: DataPaths) => DirectoryLock;
   readonly connect: Connect;
-  /** Milliseconds since 1970, as the clock on the wall has it: it may go back, or jump. */
+  /** The wall clock, in milliseconds since 1970; it may jump, also backwards. */
   readonly now: () => number;
-  /** Milliseconds since some moment; never goes back. */
+  /** A monotonic clock, in milliseconds. */
   readonly elapsedMs: () => number;
-  /** Runs something later, once. Returns how to call it off. */
+  /** Calls `act` once, later. Returns a function that cancels it. */
   readonly runLater: (act: () => void, delayMs: number) => () => void;
 }
 
-/** Opens a connection to a SQLite database, which waits so long for locks. */
+/** Opens a connection to a SQLite database that waits up to `timeoutMs` for locks. */
 export type Connect = (path: string, timeoutMs: number) => DatabaseSync;
 
 export const connectSqlite: Connect = (path, timeoutMs) =>
@@ -25,7 +25,7 @@ export const connectSqlite: Connect = (path, timeoutMs) =>
 
 export const thisMachine: Platform = {
   fileSystem: nodeFileSystem,
-  takeDirectory: takeDataDirectory,
+  lockDirectory: lockDataDirectory,
   connect: connectSqlite,
   now: Date.now,
   elapsedMs: () => performance.now(),

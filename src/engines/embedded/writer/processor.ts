@@ -11,31 +11,31 @@ import type {
   LogDeadLetter,
   LogDelivery,
   LogSpan,
-  ReplayedBatch,
+  ReplayedRecord,
   SqliteCounterStore,
 } from '../store/counter-store.ts';
 import { isSqliteBusy } from '../store/sqlite-errors.ts';
 
-export interface LogProcessorOptions {
+interface LogProcessorOptions {
   readonly store: SqliteCounterStore;
   readonly reader: LogReader;
   /** The day rule of the log. */
   readonly dayZone: string;
-  /** The end of what is durable in the log. */
+  /** The end of the log's last durable record. */
   readonly durableEnd: () => LogPosition;
-  /** Called after each transaction, with the position it has come to and the items up to there. */
+  /** Called after each transaction, with the new position and the number of items counted. */
   readonly onCounted: (through: LogPosition, items: number) => void;
   /** Milliseconds since 1970. */
   readonly now: () => number;
 }
 
-/** Held in memory at most: beyond it, what comes is read back from the log later. */
+/** Maximum number of keys held in memory; records beyond it are read back from the log later. */
 const heldKeysMax = 10_000;
-/** Read back from the log in one step: some ten milliseconds' worth of counting. */
+/** Bytes read back from the log per step: some ten milliseconds of counting. */
 const stepBytes = 1024 * 1024;
 const stepMs = 20;
 
-/** A counter that the scanner has met, by its number until the next step. */
+/** A counter of the scanned body, with its number in the table until the next step. */
 export interface ScannedCounter {
   readonly number: number;
   readonly counter: Counter;
@@ -43,26 +43,25 @@ export interface ScannedCounter {
 
 export type CountingState = 'idle' | 'behind' | 'busy' | 'undurable';
 
-/** A span of the log whose increments stand in the table. */
+/** A span of the log whose increments are in the counter table, to be counted in the next step. */
 interface Held {
   readonly from: LogPosition;
   to: LogPosition;
   readonly keys: KeyedBatch[];
-  readonly replayed: ReplayedBatch[];
+  readonly replayed: ReplayedRecord[];
   items: number;
 }
 
-/** What is counted in one step, and of how many items. */
+/** What one step counts, and its number of items. */
 interface Step {
   readonly delivery: LogDelivery;
   readonly items: number;
 }
 
 /**
- * Follows the log and counts it into the database. Where it stands at the log's end, it takes the
- * tally that the intake has made already; where it is behind (after a restart, or when the
- * database was held up), it reads the log. Either way each record is counted at its place in the
- * log, once.
+ * Counts the log into the database. At the log's end it uses the increments that the intake has
+ * already computed; behind it (after a restart, or while the database was locked) it reads the log.
+ * Either way it counts each record once, in the order of the log.
  */
 export class LogProcessor {
   readonly #options: LogProcessorOptions;
@@ -79,24 +78,24 @@ export class LogProcessor {
     this.#scanner = this.#records.scanner;
   }
 
-  /** Whether what is held should be counted soon: nothing more may be held. */
+  /** Whether nothing more may be held before the next step. */
   get isFull(): boolean {
     const { keys, replayed } = this.#held ?? { keys: [], replayed: [] };
     return this.#records.isFull || keys.length + replayed.length >= heldKeysMax;
   }
 
-  /** The items of a body of the common shape, to be taken by `takeScanned`; else `notPlain`. */
+  /** Scans a body of the common shape for `addScanned`; returns its number of items, else `needsSlowPath`. */
   scan(bytes: Uint8Array, from: number, to: number): number {
     return this.#scanner.scan(bytes, from, to);
   }
 
-  /** The counters of the body scanned last of which it is not known that they are admitted. */
+  /** The counters of the last scanned body that are not known to be admitted. */
   unadmitted(): readonly ScannedCounter[] {
     const numbers = this.#scanner.newCounters();
     return numbers.map((number) => ({ number, counter: this.#counters.counter(number) }));
   }
 
-  /** Remembers, for a while, that they are. */
+  /** Remembers that counters are admitted, until the table is cleared or `forgetAdmitted`. */
   rememberAdmitted(counters: readonly ScannedCounter[]): void {
     this.#counters.admit(counters.map(({ number }) => number));
   }
@@ -105,19 +104,16 @@ export class LogProcessor {
     this.#counters.forgetAdmissions();
   }
 
-  /** Takes the body scanned last, staged at a place in the log, as `offer` does. */
-  takeScanned(mark: LogSpan, items: number): void {
+  /** Like `offer`, for the last scanned body. */
+  addScanned(mark: LogSpan, items: number): void {
     if (this.#hold(mark, items) !== undefined) this.#scanner.count();
   }
 
-  /** Takes a delivery if it follows what is counted and held; else it will be read from the log. */
-  offer(
-    { dedupKey: mark, increments: tally, keys, replayed = [] }: LogDelivery,
-    items: number,
-  ): void {
-    const held = this.#hold(mark, items);
+  /** Holds a delivery if it directly follows what is counted and held; otherwise a later step reads it from the log. */
+  offer({ dedupKey, increments, keys, replayed = [] }: LogDelivery, items: number): void {
+    const held = this.#hold(dedupKey, items);
     if (held === undefined) return;
-    this.#counters.addIncrements(tally);
+    this.#counters.addIncrements(increments);
     held.keys.push(...keys);
     held.replayed.push(...replayed);
   }
@@ -132,9 +128,9 @@ export class LogProcessor {
   }
 
   /**
-   * Counts what is held, or else a piece of what the log has. `behind`: there is more to do now;
-   * `busy`: somebody holds the database, try again later; `undurable`: what is held is not all
-   * durable yet, and what is never may not be counted.
+   * Counts what is held, or else a piece of the log. `behind`: there is more to count; `busy`: another
+   * process has locked the database, so retry later; `undurable`: not everything held is durable yet,
+   * and a record must not be counted before it is.
    * @throws {LogDamaged}, or SQLite's errors.
    */
   async step(): Promise<CountingState> {
@@ -145,7 +141,7 @@ export class LogProcessor {
     try {
       await this.#options.store.apply([step.delivery]);
     } catch (error) {
-      // What was read will be read again; what is held is held on.
+      // What was read will be read again; what is held stays held.
       if (this.#held === undefined) this.#counters.clear();
       if (isSqliteBusy(error)) return 'busy';
       throw error;
@@ -174,7 +170,7 @@ export class LogProcessor {
     const from = store.position;
     if (this.#held !== undefined || from >= through) return undefined;
     const keys: KeyedBatch[] = [];
-    const replayed: ReplayedBatch[] = [];
+    const replayed: ReplayedRecord[] = [];
     const deadLetters: LogDeadLetter[] = [];
     let [to, items] = [from, 0];
     const startedAt = now();
@@ -187,7 +183,7 @@ export class LogProcessor {
       const origin = replayedOf(record);
       if (origin !== undefined) replayed.push(origin);
       to = end;
-      // Compressed bodies may hold much in few bytes.
+      // Compressed bodies may hold many items in few bytes, so limit the time, too.
       const isEnough = to - from >= stepBytes || this.#records.isFull;
       if (isEnough || now() - startedAt >= stepMs) break;
     }
@@ -200,7 +196,7 @@ export class LogProcessor {
   }
 }
 
-/** The idempotency key of a record, with copies of the bytes that its buffer shares. */
+/** The idempotency key of a record, if any; copies the bytes of the record's buffer. */
 export function keyOf(record: LogRecord): KeyedBatch | undefined {
   const { idempotency, caller, position, receivedAt } = record;
   if (idempotency === undefined) return undefined;
@@ -215,8 +211,8 @@ export function keyOf(record: LogRecord): KeyedBatch | undefined {
   };
 }
 
-/** The record as a batch that came from another installation, if it did. */
-export function replayedOf({ originId, position }: LogRecord): ReplayedBatch | undefined {
+/** The record as a replayed batch, if it is one. */
+export function replayedOf({ originId, position }: LogRecord): ReplayedRecord | undefined {
   return originId === undefined ? undefined : { batchId: originId, position };
 }
 

@@ -2,12 +2,12 @@ import { copyBytes } from '../log/copy-bytes.ts';
 import type { IngestOutcome, Submission } from '../../../pipeline/ports.ts';
 
 /*
- * Submissions go from the main thread to the writer, and their verdicts back, through memory that
- * both share: nothing is serialised, and a body is copied once. Slots are taken and given back in
- * order. One thread puts, one takes.
+ * Submissions go from the main thread to the writer, and their outcomes back, through shared memory:
+ * a body is copied once and not serialised. Slots are used and released in order. There is one
+ * producer and one consumer.
  */
 
-/** So many submissions may be on their way. */
+/** Maximum number of submissions in flight. */
 export const ringSlots = 16_384;
 const slotMask = ringSlots - 1;
 
@@ -16,77 +16,77 @@ const published = 0;
 const watch = 1;
 const controlWords = 2;
 
-/** Whether the writer watches the ring by itself, waits for `published` to change, or sleeps. */
+/** Whether the writer polls the ring, blocks until `published` changes, or sleeps until a `wake`. */
 const isAwake = 0;
 const isWaiting = 1;
 const isAsleep = 2;
 
 /**
- * Words of a slot: where the body begins, its length, that of the details before it, and what
- * those are: all that a submission says beyond its body, or the caller alone.
+ * Words of a slot: the offset of the body, its length, the length of the details before it, and their
+ * kind: all fields of a submission but the body, or only the caller.
  */
 const slotWords = 4;
 const allDetails = 0;
-const callerAlone = 1;
+const callerOnly = 1;
 
-/** Of a verdict: 16 bytes batch id, f64 received at (ms), i32 enqueued, i32 kind. */
-const verdictBytes = 32;
+/** An outcome: 16 bytes batch id, f64 received at (ms), i32 enqueued, i32 kind. */
+const outcomeBytes = 32;
 const kindAt = 28;
 const otherKind = 0;
 const acceptedKind = 1;
 
-/** The memory of a ring, to be handed to the other thread. */
+/** The shared memory of a ring. */
 export interface RingMemory {
   readonly control: SharedArrayBuffer;
   readonly slots: SharedArrayBuffer;
-  readonly verdicts: SharedArrayBuffer;
+  readonly outcomes: SharedArrayBuffer;
   readonly bodies: SharedArrayBuffer;
 }
 
-/** Bodies of up to half of `bodyBytes` always fit into an empty ring. */
+/** Creates the memory of a ring. Bodies of up to half of `bodyBytes` always fit into an empty ring. */
 export function ringMemory(bodyBytes: number): RingMemory {
   return {
     control: new SharedArrayBuffer(controlWords * 4),
     slots: new SharedArrayBuffer(ringSlots * slotWords * 4),
-    verdicts: new SharedArrayBuffer(ringSlots * verdictBytes),
+    outcomes: new SharedArrayBuffer(ringSlots * outcomeBytes),
     bodies: new SharedArrayBuffer(bodyBytes),
   };
 }
 
-/** What a submission says beyond its body. */
+/** All fields of a submission but its body. */
 type Details = Omit<Submission, 'body'>;
 
 /** The main thread's side. */
 export class RingProducer {
   readonly #control: Int32Array;
   readonly #slots: Int32Array;
-  readonly #verdicts: Buffer;
+  readonly #outcomes: Buffer;
   readonly #bodies: Buffer;
-  /** Slots put, and slots given back; they count on for ever, their remainders are the slots. */
+  /** Numbers of submissions put and released so far; modulo `ringSlots`, they are slots. */
   #put = 0;
   #released = 0;
-  /** Where the next body goes, and where the oldest one that is kept begins. */
+  /** The offset for the next body, and that of the oldest one in use. */
   #head = 0;
   #tail = 0;
 
   constructor(memory: RingMemory) {
     this.#control = new Int32Array(memory.control);
     this.#slots = new Int32Array(memory.slots);
-    this.#verdicts = Buffer.from(memory.verdicts);
+    this.#outcomes = Buffer.from(memory.outcomes);
     this.#bodies = Buffer.from(memory.bodies);
   }
 
-  /** Submissions put and not released. */
+  /** Number of submissions put and not released. */
   get used(): number {
     return this.#put - this.#released;
   }
 
-  /** Whether not even an empty body has room. */
+  /** Whether there is not even room for an empty body. */
   get isFull(): boolean {
     return this.used >= ringSlots || this.#room(1) === undefined;
   }
 
-  /** Copies a submission into the ring; says whether there was room. Unseen before `publish`. */
+  /** Copies a submission into the ring; returns whether there was room. Invisible to the writer before `publish`. */
   put({ body, encoding, strict, caller, idempotencyKey, replayOf }: Submission): boolean {
     if (this.used >= ringSlots) return false;
     const isPlain =
@@ -105,13 +105,13 @@ export class RingProducer {
     this.#slots[slot] = at + details.length;
     this.#slots[slot + 1] = body.length;
     this.#slots[slot + 2] = details.length;
-    this.#slots[slot + 3] = isPlain ? callerAlone : allDetails;
+    this.#slots[slot + 3] = isPlain ? callerOnly : allDetails;
     this.#head = at + details.length + body.length;
     this.#put++;
     return true;
   }
 
-  /** Shows the writer all that was put. Returns whether it sleeps and has to be woken. */
+  /** Makes all submissions visible to the writer. Returns whether it sleeps and must be woken. */
   publish(): boolean {
     Atomics.store(this.#control, published, this.#put | 0);
     const was = Atomics.exchange(this.#control, watch, isAwake);
@@ -119,18 +119,18 @@ export class RingProducer {
     return was === isAsleep;
   }
 
-  /** The accepted batch that a verdict speaks of; undefined where it is another outcome. */
-  verdict(number: number): Verdict | undefined {
-    const at = (number & slotMask) * verdictBytes;
-    if (this.#verdicts.readInt32LE(at + kindAt) === otherKind) return undefined;
+  /** The outcome of a submission, if it is plainly accepted; other outcomes go by message. */
+  acceptance(number: number): Acceptance | undefined {
+    const at = (number & slotMask) * outcomeBytes;
+    if (this.#outcomes.readInt32LE(at + kindAt) === otherKind) return undefined;
     return {
-      batchId: this.#verdicts.subarray(at, at + 16),
-      receivedAt: this.#verdicts.readDoubleLE(at + 16),
-      enqueued: this.#verdicts.readInt32LE(at + 24),
+      batchId: this.#outcomes.subarray(at, at + 16),
+      receivedAt: this.#outcomes.readDoubleLE(at + 16),
+      enqueued: this.#outcomes.readInt32LE(at + 24),
     };
   }
 
-  /** Gives the slots below `through` back, with their bodies. */
+  /** Releases the slots below `through` and their bodies. */
   release(through: number): void {
     this.#released = through;
     if (this.used === 0) {
@@ -141,18 +141,18 @@ export class RingProducer {
     this.#tail = (this.#slots[oldest] ?? 0) - (this.#slots[oldest + 2] ?? 0);
   }
 
-  /** Where so many bytes have room in one piece. */
+  /** The offset at which `bytes` fit contiguously. */
   #room(bytes: number): number | undefined {
     const { length } = this.#bodies;
     if (this.used === 0) return bytes <= length ? 0 : undefined;
-    // The head may not come up to the tail from below: full would look like empty.
+    // The head must not reach the tail from below: full would look like empty.
     if (this.#head < this.#tail) return this.#head + bytes < this.#tail ? this.#head : undefined;
     if (this.#head + bytes <= length) return this.#head;
     return bytes < this.#tail ? 0 : undefined;
   }
 }
 
-export interface Verdict {
+export interface Acceptance {
   /** 16 bytes, valid until the slot is released. */
   readonly batchId: Uint8Array;
   /** Milliseconds since 1970. */
@@ -165,45 +165,45 @@ export class RingConsumer {
   readonly bytes: Uint8Array;
   readonly #control: Int32Array;
   readonly #slots: Int32Array;
-  readonly #verdicts: Buffer;
-  #taken = 0;
+  readonly #outcomes: Buffer;
+  #next = 0;
 
   constructor(memory: RingMemory) {
     this.#control = new Int32Array(memory.control);
     this.#slots = new Int32Array(memory.slots);
-    this.#verdicts = Buffer.from(memory.verdicts);
+    this.#outcomes = Buffer.from(memory.outcomes);
     this.bytes = new Uint8Array(memory.bodies);
   }
 
   /** The number of the next submission to take. */
-  get taken(): number {
-    return this.#taken;
+  get next(): number {
+    return this.#next;
   }
 
-  /** How many submissions wait. */
+  /** The number of waiting submissions. */
   get waiting(): number {
-    return (Atomics.load(this.#control, published) - this.#taken) | 0;
+    return (Atomics.load(this.#control, published) - this.#next) | 0;
   }
 
-  /** Blocks the thread until something waits, but not longer; says whether it does. */
+  /** Blocks the thread until a submission waits or the time is over; returns whether one waits. */
   wait(milliseconds: number): boolean {
     if (this.waiting > 0) return true;
     Atomics.store(this.#control, watch, isWaiting);
-    Atomics.wait(this.#control, published, this.#taken | 0, milliseconds);
+    Atomics.wait(this.#control, published, this.#next | 0, milliseconds);
     Atomics.store(this.#control, watch, isAwake);
     return this.waiting > 0;
   }
 
-  /** Says that the producer has to wake this side. False where something has come meanwhile. */
+  /** Declares that the producer must wake this side. Returns false if a submission has arrived meanwhile. */
   sleep(): boolean {
     Atomics.store(this.#control, watch, isAsleep);
     if (this.waiting === 0) return true;
-    // Where the producer has seen it too, it wakes this side for nothing.
+    // If the producer has already seen `isAsleep`, it sends a needless wake.
     Atomics.store(this.#control, watch, isAwake);
     return false;
   }
 
-  /** Where the body of a submission begins in `bytes`. */
+  /** The offset of a submission's body in `bytes`. */
   bodyAt(number: number): number {
     return this.#slots[(number & slotMask) * slotWords] ?? 0;
   }
@@ -212,18 +212,18 @@ export class RingConsumer {
     return this.#slots[(number & slotMask) * slotWords + 1] ?? 0;
   }
 
-  /** Whether it is nothing but a caller's body: not compressed, not strict, without a key. */
+  /** Whether a submission is plain: not compressed, not strict, without a key, not a replay. */
   isPlain(number: number): boolean {
-    return this.#slots[(number & slotMask) * slotWords + 3] === callerAlone;
+    return this.#slots[(number & slotMask) * slotWords + 3] === callerOnly;
   }
 
-  /** Who sent it, where it is plain. */
+  /** The caller of a plain submission. */
   plainCaller(number: number): string {
     const details = this.#details(number);
     return details.length === 0 ? '' : details.toString();
   }
 
-  /** The submission with a copy of its body: not every library takes shared memory. */
+  /** The submission, with a copy of its body, since not every library accepts shared memory. */
   submission(number: number): Submission {
     const at = this.bodyAt(number);
     const details = this.isPlain(number)
@@ -238,22 +238,22 @@ export class RingConsumer {
     return length === 0 ? noDetails : Buffer.from(this.bytes.slice(at - length, at).buffer);
   }
 
-  /** Takes the submissions below `through` for done, whose verdicts are written. */
-  take(through: number): void {
-    this.#taken = through;
+  /** Moves past the submissions below `through`, whose outcomes are written. */
+  advanceTo(through: number): void {
+    this.#next = through;
   }
 
-  writeAccepted(number: number, { batchId, receivedAt, enqueued }: Verdict): void {
-    const at = (number & slotMask) * verdictBytes;
-    this.#verdicts.set(batchId, at);
-    this.#verdicts.writeDoubleLE(receivedAt, at + 16);
-    this.#verdicts.writeInt32LE(enqueued, at + 24);
-    this.#verdicts.writeInt32LE(acceptedKind, at + kindAt);
+  writeAccepted(number: number, { batchId, receivedAt, enqueued }: Acceptance): void {
+    const at = (number & slotMask) * outcomeBytes;
+    this.#outcomes.set(batchId, at);
+    this.#outcomes.writeDoubleLE(receivedAt, at + 16);
+    this.#outcomes.writeInt32LE(enqueued, at + 24);
+    this.#outcomes.writeInt32LE(acceptedKind, at + kindAt);
   }
 
-  /** Another outcome, which goes by message. */
+  /** Notes an outcome other than plain acceptance, which goes by message. */
   writeOther(number: number): void {
-    this.#verdicts.writeInt32LE(otherKind, (number & slotMask) * verdictBytes + kindAt);
+    this.#outcomes.writeInt32LE(otherKind, (number & slotMask) * outcomeBytes + kindAt);
   }
 }
 
@@ -273,5 +273,5 @@ function decodeDetails(bytes: Buffer): Details {
   return { ...details, idempotencyKey: details.idempotencyKey };
 }
 
-/** Outcomes that are no plain acceptance, by the number of their submission. */
+/** Outcomes other than plain acceptance, by the number of their submission. */
 export type OtherOutcomes = readonly (readonly [number, IngestOutcome])[];

@@ -5,13 +5,18 @@ import type { IngestOutcome, Submission, Unavailable } from '../../../pipeline/p
 import type { EmbeddedOptions } from '../options.ts';
 import type { FromWriter, Opened, Progress, ToWriter, WriterSettings } from './messages.ts';
 import { refusal } from '../refusals.ts';
-import { ringMemory, RingProducer, type OtherOutcomes, type Verdict } from './submission-ring.ts';
+import {
+  ringMemory,
+  RingProducer,
+  type OtherOutcomes,
+  type Acceptance,
+} from './submission-ring.ts';
 import { workerUrl } from '../worker-url.ts';
 import { metersMemory, writerMeters, type WriterMeters } from './writer-meters.ts';
 
 /**
- * A parsed body is garbage soon; with more room, more of it piles up before it is collected. One
- * body takes up to some 25 times its size, as a list of empty objects.
+ * Parsed bodies are short-lived garbage, of which a larger young generation would only accumulate more.
+ * In the worst case, a list of empty objects, a parsed body takes some 25 times its size.
  */
 function heapLimits(bodyBytesMax: number) {
   const bodyMiB = Math.ceil(bodyBytesMax / 1024 / 1024);
@@ -19,30 +24,29 @@ function heapLimits(bodyBytesMax: number) {
 }
 
 /**
- * What comes in one turn of the event loop is shown to the writer at its end, or as soon as it is
- * so many bytes: scanning them takes the writer as long as this side takes to read the next.
+ * Submissions of one iteration of the event loop are published at its end, or once they have this many
+ * bytes: the writer scans them in the time that this side takes to read as many.
  */
 const publishBytes = 64 * 1024;
 
 type Resolve = (outcome: IngestOutcome) => void;
 
 /**
- * The writer's thread, seen from the main thread. Submissions are put into a ring that both share,
- * which bounds what is on its way in bytes and in number, and shown to the writer once for each
- * turn of the event loop.
+ * The main thread's side of the writer thread. Puts submissions into the shared ring, which bounds
+ * those in flight in bytes and in number, and publishes them once per iteration of the event loop.
  */
 export class WriterClient {
-  /** Resolves, with why, if the writer fails; never rejects. */
+  /** Resolves with the reason if the writer fails; never rejects. */
   readonly failed: Promise<Error>;
-  /** As the writer's thread goes on measuring. */
+  /** Updated by the writer thread. */
   readonly meters: WriterMeters;
   readonly #worker: Worker;
   readonly #ring: RingProducer;
-  readonly #onDefect: (message: string) => void;
-  /** Of the submissions from `#answered` on, in their order. */
+  readonly #onUnexpectedError: (message: string) => void;
+  /** Resolvers of the submissions from number `#answered` on, in order. */
   #waiting: Resolve[] = [];
   #answered = 0;
-  /** With why it could not be closed, if so. */
+  /** Resolves to the error if closing failed. */
   readonly #closed = Promise.withResolvers<Error | undefined>();
   #failure: Error | undefined;
   readonly #reportFailure: (error: Error) => void;
@@ -53,7 +57,7 @@ export class WriterClient {
   /** @throws an Error whose message says what is wrong and what to do. */
   static async start(
     options: EmbeddedOptions,
-    onDefect: (message: string) => void,
+    onUnexpectedError: (message: string) => void,
   ): Promise<{ writer: WriterClient; opened: Opened }> {
     const ring = ringMemory(options.inFlightBytesMax);
     const meters = metersMemory();
@@ -73,7 +77,7 @@ export class WriterClient {
     const writer = new WriterClient(
       worker,
       new RingProducer(ring),
-      onDefect,
+      onUnexpectedError,
       first.progress,
       writerMeters(meters),
     );
@@ -83,14 +87,14 @@ export class WriterClient {
   private constructor(
     worker: Worker,
     ring: RingProducer,
-    onDefect: (message: string) => void,
+    onUnexpectedError: (message: string) => void,
     progress: Progress,
     meters: WriterMeters,
   ) {
     this.meters = meters;
     this.#worker = worker;
     this.#ring = ring;
-    this.#onDefect = onDefect;
+    this.#onUnexpectedError = onUnexpectedError;
     this.#progress = progress;
     const { promise, resolve } = Promise.withResolvers<Error>();
     this.failed = promise;
@@ -103,8 +107,8 @@ export class WriterClient {
     worker.on('exit', () => this.#fail('the writer thread ended'));
   }
 
-  /** Submissions that are on their way. */
-  get underway(): number {
+  /** The number of submissions in flight. */
+  get inFlight(): number {
     return this.#ring.used;
   }
 
@@ -112,7 +116,7 @@ export class WriterClient {
     return this.#progress;
   }
 
-  /** Why nothing is taken now, if it is not. */
+  /** Why submissions are refused now, if they are. */
   get unavailable(): Unavailable['code'] | undefined {
     if (this.#unavailable !== undefined) return this.#unavailable;
     return this.#ring.isFull ? 'overloaded' : undefined;
@@ -127,15 +131,15 @@ export class WriterClient {
     return new Promise((resolve) => void this.#waiting.push(resolve));
   }
 
-  /** Takes nothing more; resolves when all that was taken is answered. */
+  /** Refuses further submissions; resolves when all earlier ones are answered. */
   async finish(): Promise<void> {
     this.#unavailable ??= 'stopping';
     while (this.#waiting.length > 0) await new Promise((done) => setTimeout(done, 5));
   }
 
   /**
-   * Counts what it can, lets the data directory go, and ends the thread.
-   * @throws why it could not, or why the writer had failed before.
+   * Counts what it can, releases the data directory and ends the thread.
+   * @throws the reason if that failed, or if the writer had failed before.
    */
   async close(): Promise<void> {
     await this.finish();
@@ -153,15 +157,15 @@ export class WriterClient {
 
   #receive(message: FromWriter): void {
     switch (message.kind) {
-      case 'verdicts':
+      case 'outcomes':
         this.#progress = message.progress;
         this.#answer(message.through, message.others);
         return;
       case 'progress':
         this.#progress = message.progress;
         return;
-      case 'defect':
-        this.#onDefect(message.message);
+      case 'unexpected':
+        this.#onUnexpectedError(message.message);
         return;
       case 'failed':
         this.#fail(message.message);
@@ -174,13 +178,13 @@ export class WriterClient {
   }
 
   #answer(through: number, others: OtherOutcomes): void {
-    // A writer that has failed may still tell what it knows, after those who waited were told.
+    // A failed writer may still report outcomes of submissions that `#fail` has answered.
     if (through <= this.#answered) return;
     const resolves = this.#waiting.splice(0, through - this.#answered);
     const byNumber = new Map(others);
     resolves.forEach((resolve, index) => {
       const number = this.#answered + index;
-      const verdict = this.#ring.verdict(number);
+      const verdict = this.#ring.acceptance(number);
       resolve(verdict ? accepted(verdict) : (byNumber.get(number) ?? refusal('storage_failed')));
     });
     this.#answered = through;
@@ -192,7 +196,7 @@ export class WriterClient {
     this.#closed.resolve(this.#failure);
     this.#unavailable = 'storage_failed';
     this.#reportFailure(this.#failure);
-    // What the writer has answers itself, unless its thread is gone.
+    // The writer answers what it has, unless its thread has ended.
     setTimeout(() => {
       this.#answered += this.#waiting.length;
       for (const resolve of this.#waiting.splice(0)) resolve(refusal('storage_failed'));
@@ -204,7 +208,7 @@ export class WriterClient {
   }
 }
 
-function accepted({ batchId: bytes, receivedAt, enqueued }: Verdict): IngestOutcome {
+function accepted({ batchId: bytes, receivedAt, enqueued }: Acceptance): IngestOutcome {
   const batchId = formatBatchId(bytes);
   const rawKey = rawKeyOf(batchId, receivedAt);
   return { accepted: true, batchId, rawKey, enqueued, rejected: 0, errors: [] };

@@ -2,20 +2,20 @@ import { durationBounds, Histogram, histogramMemory } from '../../../util/histog
 import type { FileSystem, LogFile } from '../log/file-system.ts';
 import type { Connect, Platform } from './platform.ts';
 
-/** Memory in which the writer's thread measures, and the main thread reads. */
+/** Shared memory that the writer thread updates and the main thread reads. */
 export interface MetersMemory {
   readonly commits: SharedArrayBuffer;
   readonly syncs: SharedArrayBuffer;
   readonly transactions: SharedArrayBuffer;
 }
 
-/** How long the writer's steps take. */
+/** Durations of the writer's steps, in seconds. */
 export interface WriterMeters {
-  /** From the first byte that is written to the log until it is durable, and can be acknowledged. */
+  /** From the first byte written to the log until it is durable and can be acknowledged. */
   readonly commits: Histogram;
   /** Each sync of the log's files. */
   readonly syncs: Histogram;
-  /** Each transaction of SQLite that changes something, from its first word to its commit. */
+  /** Each write transaction of SQLite, from its begin to its commit. */
   readonly transactions: Histogram;
 }
 

@@ -5,7 +5,7 @@ import type { FromWriter, ToWriter, WriterSettings } from './messages.ts';
 import { thisMachine } from './platform.ts';
 import { RingConsumer } from './submission-ring.ts';
 import { meteredPlatform, writerMeters } from './writer-meters.ts';
-import { GroupCommits } from './group-commit.ts';
+import { GroupCommitter } from './group-commit.ts';
 import { Writer, type WriterEvents } from './writer.ts';
 
 const port = parentPort;
@@ -16,7 +16,7 @@ const send = (message: FromWriter) => port.postMessage(message);
 const { options, ring, meters } = workerData as WriterSettings;
 const writer = open();
 if (writer !== undefined) {
-  follow(writer, new RingConsumer(ring));
+  consume(writer, new RingConsumer(ring));
   const { tornBytes, dayZone } = writer;
   send({ kind: 'ready', progress: writer.progress(), tornBytes, dayZone });
 }
@@ -26,7 +26,7 @@ function open(): Writer | undefined {
     const events: WriterEvents = {
       onProgress: (progress) => send({ kind: 'progress', progress }),
       onFailure: (message) => send({ kind: 'failed', message }),
-      onDefect: (message) => send({ kind: 'defect', message }),
+      onUnexpectedError: (message) => send({ kind: 'unexpected', message }),
     };
     return Writer.open(options, events, meteredPlatform(thisMachine, writerMeters(meters)));
   } catch (error) {
@@ -40,41 +40,41 @@ function sendFailure(error: unknown): void {
 }
 
 /**
- * Under load the next submission is here soon: to wait for it is quicker than to sleep, and short
- * enough for the timers and messages that stand back meanwhile.
+ * Under load the next submission arrives soon: blocking for it is faster than sleeping, and short
+ * enough for the timers and messages that it delays.
  */
 const waitMs = 1;
 
-/** Takes what comes through the ring, turn by turn, until it is told to close. */
-function follow(writer: Writer, ring: RingConsumer): void {
+/** Commits the ring's submissions group by group, until the client sends `close`. */
+function consume(writer: Writer, ring: RingConsumer): void {
   let isAwake = false;
-  const turns = new GroupCommits(writer, ring, {
-    onVerdicts: (through, others) =>
-      send({ kind: 'verdicts', through, others, progress: writer.progress() }),
-    onDefect,
+  const committer = new GroupCommitter(writer, ring, {
+    onOutcomes: (through, others) =>
+      send({ kind: 'outcomes', through, others, progress: writer.progress() }),
+    onUnexpectedError: unexpectedError,
   });
-  const turn = async () => {
-    await turns.next();
-    if (!turns.isSyncing) ring.wait(waitMs);
-    goOn();
+  const commitGroup = async () => {
+    await committer.commitNext();
+    if (!committer.isSyncing) ring.wait(waitMs);
+    continueOrSleep();
   };
-  const goOn = () => {
+  const continueOrSleep = () => {
     isAwake = ring.waiting > 0 || !ring.sleep();
-    // Timers and messages have their time between.
-    if (isAwake) setImmediate(() => void turn());
+    // Lets timers and messages run between groups.
+    if (isAwake) setImmediate(() => void commitGroup());
   };
   port?.on('message', (message: ToWriter) => {
-    if (message.kind === 'close') void turns.settled().then(() => close(writer));
-    else if (!isAwake) goOn();
+    if (message.kind === 'close') void committer.settled().then(() => close(writer));
+    else if (!isAwake) continueOrSleep();
   });
   ring.sleep();
 }
 
-/** An error that nobody foresaw must not take the other submissions with it. */
-function onDefect(error: unknown): IngestOutcome {
+/** Reports an unexpected error, which fails only its own submission. */
+function unexpectedError(error: unknown): IngestOutcome {
   const message = error instanceof Error ? (error.stack ?? error.message) : String(error);
-  send({ kind: 'defect', message });
-  const detail = 'The batch met an error of ours and was not stored. Please report it.';
+  send({ kind: 'unexpected', message });
+  const detail = 'Internal error; the batch was not stored. Please report it.';
   return { accepted: false, problem: { code: 'internal', detail } };
 }
 

@@ -17,27 +17,34 @@ import { LogReader } from '../log/log-reader.ts';
 import { Maintenance } from './maintenance.ts';
 import type { Progress } from './messages.ts';
 import { thisMachine, type Platform } from './platform.ts';
-import { openLog } from '../log/open-log.ts';
+import { openLog } from './open-log.ts';
 import type { SegmentedLog } from '../log/segmented-log.ts';
 import { SqliteCounterStore } from '../store/counter-store.ts';
 import { isSqliteBusy, isSqliteError } from '../store/sqlite-errors.ts';
 import { storeDayZone } from '../store/day-zone.ts';
-import type { Verdict } from './submission-ring.ts';
+import type { Acceptance } from './submission-ring.ts';
 import { openDatabase } from '../store/schema.ts';
 
 export interface WriterEvents {
   readonly onProgress: (progress: Progress) => void;
-  /** The writer takes nothing more; the message says why and what to do. */
+  /** The writer accepts nothing more; the message says why and what to do. */
   readonly onFailure: (message: string) => void;
-  /** Something is wrong and the writer goes on. */
-  readonly onDefect: (message: string) => void;
+  /** Non-fatal error. */
+  readonly onUnexpectedError: (message: string) => void;
 }
 
 const busyDelayMs = 100;
-/** A stop waits so long for what is stored to be counted; the rest is counted after the start. */
+/** How long `close` counts the backlog, in milliseconds; the rest is counted after the next start. */
 const drainMs = 5_000;
 
-/** The one owner of a data directory: takes batches in, counts them, and clears away what is old. */
+/**
+ * The single writer of a data directory. This folder's files work together so: the main thread's
+ * `WriterClient` puts submissions into the ring (`submission-ring`); on the writer thread
+ * (`writer-worker`), `GroupCommitter` takes them in groups, and this class scans plain bodies itself
+ * or passes others to `LogIntake`, which looks up keys. `CounterAdmission` checks the days' limits,
+ * the log stages the records, one sync makes a group durable, and `LogProcessor` counts it into the
+ * database. `Maintenance` expires keys and old segments; `Backlog` knows what is not counted yet.
+ */
 export class Writer {
   readonly #options: EmbeddedOptions;
   readonly #rules: IngestRules;
@@ -47,7 +54,7 @@ export class Writer {
   readonly #log: SegmentedLog;
   readonly #store: SqliteCounterStore;
   readonly #reader: LogReader;
-  /** Of records that are looked up, beside the one that is counted from. */
+  /** For lookups of single records; `#reader` is for counting. */
   readonly #lookups: LogReader;
   readonly #admission: CounterAdmission;
   readonly #backlog = new Backlog();
@@ -55,15 +62,15 @@ export class Writer {
   readonly #processor: LogProcessor;
   readonly #maintenance: Maintenance;
   #lastReceivedAt: number | undefined;
-  #isPumpDue = false;
-  /** Counting was due while more was held than was durable. */
+  #isCountingScheduled = false;
+  /** A step of counting had to wait for a sync. */
   #isCountDue = false;
   #hasFailed = false;
 
   /** @throws an Error whose message says what is wrong and what to do. */
   static open(options: EmbeddedOptions, events: WriterEvents, platform = thisMachine): Writer {
     const paths = dataPaths(options.dataDir);
-    const lock = platform.takeDirectory(paths);
+    const lock = platform.lockDirectory(paths);
     try {
       return new Writer(options, events, platform, lock);
     } catch (error) {
@@ -110,7 +117,7 @@ export class Writer {
       options,
       platform,
       onFailure: (error) => this.#fail(error),
-      onDefect: events.onDefect,
+      onUnexpectedError: events.onUnexpectedError,
     });
     this.#lastReceivedAt = log.lastReceivedAt;
     this.#reader = new LogReader(platform.fileSystem, paths.log);
@@ -121,9 +128,9 @@ export class Writer {
       dayZone,
       durableEnd: () => log.durableEnd,
       onCounted: (through, items) => {
-        this.#backlog.take(through, items);
+        this.#backlog.removeCounted(through, items);
         this.#intake.forgetKeys(through);
-        this.#noticeChanges();
+        this.#checkForChanges();
         this.#events.onProgress(this.progress());
       },
       now: platform.now,
@@ -132,11 +139,11 @@ export class Writer {
       {
         log,
         admission: {
-          admit: (batch) => this.#ask(() => this.#admission.admit(batch)),
-          take: (newcomers, end) => this.#admission.take(newcomers, end),
+          admit: (batch) => this.#queryStore(() => this.#admission.admit(batch)),
+          addPending: (newCounters, end) => this.#admission.addPending(newCounters, end),
         },
-        findKey: (caller, key) => this.#ask(() => this.#store.findKey(caller, key)),
-        placeOfReplayed: (batchId) => this.#ask(() => this.#store.findReplayed(batchId)),
+        findKey: (caller, key) => this.#queryStore(() => this.#store.findKey(caller, key)),
+        positionOfReplayed: (batchId) => this.#queryStore(() => this.#store.findReplayed(batchId)),
         recordAt: (position) => this.#recordAt(position),
         countedThrough: () => this.#store.position,
         onStaged: (end, accepted, at) => {
@@ -145,7 +152,7 @@ export class Writer {
         },
         onDurable: (delivery, accepted) => {
           this.#processor.offer(delivery, accepted);
-          this.#schedulePump(options.countDelayMs);
+          this.#scheduleCounting(options.countDelayMs);
         },
         onFailure: (error) => this.#fail(error),
         defer: queueMicrotask,
@@ -155,7 +162,7 @@ export class Writer {
       uncountedKeys,
       uncountedReplays,
     );
-    this.#schedulePump(0);
+    this.#scheduleCounting(0);
     this.#maintenance.run();
   }
 
@@ -188,59 +195,64 @@ export class Writer {
   }
 
   /**
-   * Stages the batch whose body, of the common shape, is `bytes` from `at` on: it is accepted as
-   * soon as a commit has said so. Undefined where `ingest` has to look at it.
+   * The fast path: stages a batch whose body of the common shape is in `bytes` from `at` on. It is
+   * accepted once a commit has returned true. Undefined if `ingest` must handle the batch.
    */
-  takePlain(bytes: Uint8Array, at: number, length: number, caller: string): Verdict | undefined {
+  stagePlain(
+    bytes: Uint8Array,
+    at: number,
+    length: number,
+    caller: string,
+  ): Acceptance | undefined {
     const callerBytes = caller === '' ? 0 : Buffer.byteLength(caller);
     if (length > this.#options.bodyBytesMax || !this.#log.hasRoomFor(callerBytes + length)) {
       return undefined;
     }
     const enqueued = this.#processor.scan(bytes, at, at + length);
     if (enqueued === needsSlowPath) return undefined;
-    const asked = this.#processor.unadmitted();
-    const newcomers = asked.length === 0 ? asked : this.#admitAll(asked);
-    if (newcomers === undefined) return undefined;
+    const unadmitted = this.#processor.unadmitted();
+    const newCounters = unadmitted.length === 0 ? unadmitted : this.#admitAll(unadmitted);
+    if (newCounters === undefined) return undefined;
     const staged = this.#intake.stagePlain(bytes.subarray(at, at + length), enqueued, caller);
     if (staged === undefined) return undefined;
-    if (asked.length > 0) {
-      this.#admission.take(newcomers, staged.end);
-      this.#processor.rememberAdmitted(asked);
+    if (unadmitted.length > 0) {
+      this.#admission.addPending(newCounters, staged.end);
+      this.#processor.rememberAdmitted(unadmitted);
     }
-    this.#processor.takeScanned({ from: staged.previousEnd, to: staged.end }, enqueued);
+    this.#processor.addScanned({ from: staged.previousEnd, to: staged.end }, enqueued);
     return { batchId: staged.batchId, receivedAt: staged.receivedAt, enqueued };
   }
 
-  /** Makes all that is staged durable. Says whether it is. */
+  /** Makes all staged batches durable. Returns whether that succeeded. */
   commit(): boolean {
     return this.#afterCommit(this.#intake.commit());
   }
 
   /**
-   * The same in the background. Until it resolves, `takePlain` may be called, and nothing else
-   * that stages or commits.
+   * Commits in the background. Until the promise resolves, of the methods that stage or commit only
+   * `stagePlain` may be called.
    */
   async startCommit(): Promise<boolean> {
     return this.#afterCommit(await this.#intake.startCommit());
   }
 
-  /** Whether all that is staged should be made durable now, so that it can be counted. */
+  /** Whether counting waits for the next commit, which should therefore not be delayed. */
   get isCountDue(): boolean {
     return this.#isCountDue || this.#processor.isFull;
   }
 
   #afterCommit(isDurable: boolean): boolean {
-    if (isDurable && this.isCountDue) this.#pump();
-    else if (isDurable) this.#schedulePump(this.#options.countDelayMs);
+    if (isDurable && this.isCountDue) this.#countNext();
+    else if (isDurable) this.#scheduleCounting(this.#options.countDelayMs);
     return isDurable;
   }
 
   /**
-   * Counts what is stored, if that can be done soon, and lets the directory go.
+   * Counts the backlog for up to `drainMs`, and releases the data directory.
    * @throws an Error whose message says what is wrong and what to do.
    */
   async close(): Promise<void> {
-    this.#maintenance.end();
+    this.#maintenance.stop();
     this.#intake.commit();
     const { elapsedMs, runLater } = this.#platform;
     const deadline = elapsedMs() + drainMs;
@@ -268,24 +280,24 @@ export class Writer {
     try {
       this.#store.age.save();
     } catch (error) {
-      // What is kept is kept a little longer then.
+      // Expiry is a little late then.
       if (!isSqliteBusy(error)) throw error;
     }
   }
 
-  /** Those that are new, where all of them may be counted; undefined where that needs a closer look. */
-  #admitAll(asked: readonly ScannedCounter[]): readonly ScannedCounter[] | undefined {
+  /** New counters if all fit the days' limits; otherwise undefined (use the slow path). */
+  #admitAll(unadmitted: readonly ScannedCounter[]): readonly ScannedCounter[] | undefined {
     try {
-      const newcomers = this.#admission.newcomers(asked);
-      return this.#admission.hasRoomFor(newcomers) ? newcomers : undefined;
+      const newCounters = this.#admission.newCounters(unadmitted);
+      return this.#admission.hasRoomFor(newCounters) ? newCounters : undefined;
     } catch {
-      // Whoever looks closer meets it again, and tells.
+      // The slow path hits the same error and reports it.
       return undefined;
     }
   }
 
   /**
-   * The record of an earlier batch. A disk that cannot be read is no reason to take nothing more.
+   * The record of an earlier batch. A failed read only fails this submission, not the writer.
    * @throws {Unavailable}
    */
   #recordAt(position: LogPosition): LogRecord | undefined {
@@ -300,18 +312,18 @@ export class Writer {
     }
   }
 
-  #noticeChanges(): void {
+  #checkForChanges(): void {
     try {
-      this.#admission.noticeChanges();
+      this.#admission.checkForChanges();
       this.#store.shrinkJournal();
     } catch (error) {
-      // It is looked at again after what is counted next.
+      // The next transaction checks again.
       if (!isSqliteBusy(error)) this.#fail(error);
     }
   }
 
-  /** Asks the database. @throws {Unavailable} where it does not answer. */
-  #ask<T>(question: () => T): T {
+  /** Queries the database. @throws {Unavailable} if that fails. */
+  #queryStore<T>(question: () => T): T {
     try {
       return question();
     } catch (error) {
@@ -319,26 +331,26 @@ export class Writer {
       if (!isSqliteBusy(error)) this.#fail(error);
       throw new Unavailable(
         'storage_failed',
-        'What is known of earlier batches cannot be read. Nothing of this batch was stored; send it again, with the same Idempotency-Key if it had one.',
+        'The database cannot be read, so earlier batches are not known. Nothing of this batch was stored; send it again, with the same Idempotency-Key if it had one.',
         { cause: error },
       );
     }
   }
 
-  #schedulePump(delayMs: number): void {
-    if (this.#isPumpDue || this.#hasFailed) return;
-    this.#isPumpDue = true;
+  #scheduleCounting(delayMs: number): void {
+    if (this.#isCountingScheduled || this.#hasFailed) return;
+    this.#isCountingScheduled = true;
     this.#platform.runLater(() => {
-      this.#isPumpDue = false;
-      this.#pump();
+      this.#isCountingScheduled = false;
+      this.#countNext();
     }, delayMs);
   }
 
-  /** Counts a piece, and comes back for what is left. */
-  #pump(): void {
+  /** Runs one step of counting, and schedules the next if there is more. */
+  #countNext(): void {
     void this.#step().then((state) => {
-      if (state === 'behind') this.#schedulePump(0);
-      if (state === 'busy') this.#schedulePump(busyDelayMs);
+      if (state === 'behind') this.#scheduleCounting(0);
+      if (state === 'busy') this.#scheduleCounting(busyDelayMs);
     });
   }
 
@@ -357,7 +369,7 @@ export class Writer {
   #fail(error: unknown): void {
     if (this.#hasFailed) return;
     this.#hasFailed = true;
-    this.#maintenance.end();
+    this.#maintenance.stop();
     this.#events.onFailure(describeFailure(error, dataPaths(this.#options.dataDir)));
   }
 }

@@ -3,13 +3,13 @@ import type { LogPosition } from './frame.ts';
 import type { LogReader } from './log-reader.ts';
 
 /**
- * Where batches from other installations stand in the part of the log that is not counted yet, of
- * which the database does not know. What is looked for is read once, however often that is done.
+ * Finds replayed batches in the part of the log that is not counted yet, which the database does not
+ * cover. Reads each record once, however often `find` is called.
  */
-export class ReplayedTail {
+export class UncountedReplays {
   readonly #reader: LogReader;
   readonly #countedThrough: () => LogPosition;
-  readonly #places = new Map<BatchId, LogPosition>();
+  readonly #positions = new Map<BatchId, LogPosition>();
   #readThrough: LogPosition = 0;
 
   constructor(reader: LogReader, countedThrough: () => LogPosition) {
@@ -19,14 +19,14 @@ export class ReplayedTail {
 
   find(batchId: BatchId): LogPosition | undefined {
     const counted = this.#countedThrough();
-    for (const [id, place] of this.#places) {
+    for (const [id, place] of this.#positions) {
       if (place >= counted) break;
-      this.#places.delete(id);
+      this.#positions.delete(id);
     }
     for (const { record, end } of this.#reader.records(Math.max(counted, this.#readThrough))) {
-      if (record.originId !== undefined) this.#places.set(record.originId, record.position);
+      if (record.originId !== undefined) this.#positions.set(record.originId, record.position);
       this.#readThrough = end;
     }
-    return this.#places.get(batchId);
+    return this.#positions.get(batchId);
   }
 }

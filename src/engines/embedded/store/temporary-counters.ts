@@ -10,10 +10,10 @@ import { addToCounters } from './counter-store.ts';
 import { countersTable } from './schema.ts';
 
 /**
- * Counters in a temporary database that nobody else sees: it spills to the disk, so that memory
- * does not grow with them, and is gone with the process.
+ * Counters in a temporary database of this process. SQLite spills it to disk, so that memory does not
+ * grow with the number of counters.
  */
-export class ScratchCounters {
+export class TemporaryCounters {
   readonly #database = new DatabaseSync('');
   readonly #add: StatementSync;
 
@@ -22,8 +22,8 @@ export class ScratchCounters {
     this.#add = this.#database.prepare(addToCounters('counters'));
   }
 
-  add(tally: Increments): void {
-    this.addRows(rowsOfIncrements(tally));
+  add(increments: Increments): void {
+    this.addRows(rowsOfIncrements(increments));
   }
 
   addRows(rows: Iterable<CounterRow>): void {
@@ -34,7 +34,7 @@ export class ScratchCounters {
     this.#database.exec('COMMIT');
   }
 
-  /** The rows between two dates, both included, in the order of counters. */
+  /** The rows between two dates, both included, by date and sort key. */
   rows(from: string, to: string): Iterable<CounterRow> {
     return this.#database
       .prepare(selectCounters('counters'))
@@ -46,7 +46,7 @@ export class ScratchCounters {
   }
 }
 
-/** A statement that reads a table of counters between two dates, both included, in order. */
+/** SQL that reads counters by date and sort key; parameters: first and last date, both included. */
 export function selectCounters(table: string): string {
   return `SELECT date, type, state, count FROM ${table} WHERE date BETWEEN ? AND ? ORDER BY date, type_state`;
 }

@@ -1,17 +1,17 @@
-import type { Backlog } from '../writer/backlog.ts';
-import type { CounterAdmission } from '../writer/counter-admission.ts';
+import type { Backlog } from './backlog.ts';
+import type { CounterAdmission } from './counter-admission.ts';
 import { dataPaths } from '../data-directory.ts';
 import type { EmbeddedOptions } from '../options.ts';
-import { keyOf, replayedOf } from '../writer/processor.ts';
-import type { LogIdentity } from './segment.ts';
-import type { Platform } from '../writer/platform.ts';
-import { SegmentedLog } from './segmented-log.ts';
-import type { KeyedBatch, ReplayedBatch, SqliteCounterStore } from '../store/counter-store.ts';
+import { keyOf, replayedOf } from './processor.ts';
+import type { LogIdentity } from '../log/segment.ts';
+import type { Platform } from './platform.ts';
+import { SegmentedLog } from '../log/segmented-log.ts';
+import type { KeyedBatch, ReplayedRecord, SqliteCounterStore } from '../store/counter-store.ts';
 
-export interface LogParts {
+interface OpenLogOptions {
   readonly options: EmbeddedOptions;
   readonly platform: Platform;
-  /** Of the log that is there. */
+  /** Of the existing log, if there is one. */
   readonly identity: LogIdentity | undefined;
   /** The day rule of the log. */
   readonly dayZone: string;
@@ -21,19 +21,19 @@ export interface LogParts {
 }
 
 /**
- * The log to which the store's counters belong. What it holds beyond them is made known to the
- * admission and the backlog.
- * @throws an Error for a log to which they do not belong, and what `SegmentedLog.open` throws.
+ * Opens the log and checks that the store's counters belong to it. Adds its uncounted records to the
+ * admission and the backlog, and returns their keys and replayed ids.
+ * @throws if the counters belong to another log, and what `SegmentedLog.open` throws.
  */
-export function openLog(parts: LogParts) {
+export function openLog(parts: OpenLogOptions) {
   const { options, identity, dayZone, store, admission, backlog } = parts;
   const { fileSystem, now } = parts.platform;
   const directory = dataPaths(options.dataDir).log;
   const known = store.logId();
-  // Before the log is opened, too: of another log, the counters' position says nothing.
+  // Check before opening, too: recovery relies on the counters' position.
   if (known !== undefined && identity?.logId.equals(known) === false) throw ofAnotherLog();
   const uncountedKeys: (KeyedBatch & { end: number })[] = [];
-  const uncountedReplays: (ReplayedBatch & { end: number })[] = [];
+  const uncountedReplays: (ReplayedRecord & { end: number })[] = [];
   const log = SegmentedLog.open({
     directory,
     fileSystem,
@@ -42,7 +42,7 @@ export function openLog(parts: LogParts) {
     dayZone,
     countedThrough: store.position,
     removedThrough: store.removedThrough,
-    setAside: store.setAside(),
+    acceptedDamage: store.acceptedDamage(),
     onUncounted: (scanned) => {
       const { record, end } = scanned;
       backlog.add(end, record.accepted, record.receivedAt);
@@ -54,7 +54,7 @@ export function openLog(parts: LogParts) {
     },
     now,
   });
-  admission.endUncounted();
+  admission.finishUncounted();
   if (known === undefined) store.adoptLog(log.logId);
   else if (!log.logId.equals(known)) {
     log.close();

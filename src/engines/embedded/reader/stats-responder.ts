@@ -17,80 +17,80 @@ import type { FromReader } from '../writer/messages.ts';
 import { AdmissionQueue } from './admission-queue.ts';
 import { RoundRobin } from './round-robin.ts';
 
-/** A larger answer is not gathered, but sent piece by piece. */
+/** Answers above this size are streamed. */
 const wholeBytesMax = 2 * 1024 * 1024;
-/** Where it would find no place then, less is read in vain. */
+/** The same while no further answer can be streamed, so that less is read in vain. */
 const wholeBytesMaxOfBusy = 256 * 1024;
-/** So much of an answer may be under way, and not taken yet. */
+/** Maximum bytes of an answer that are sent and not consumed. */
 const windowBytes = 1024 * 1024;
 /**
- * So many answers that are taken piece by piece are under way at once: each holds a connection, and a
- * state of the counters. Text goes to clients, as slowly as they read, and waits with its beginning in memory;
- * rows go to this process, which takes them at once, and nothing of them is read before. What is whole
- * needs no place.
+ * Limits of streamed answers, each of which holds a connection and a state of the counters. Text goes
+ * to clients, as slowly as they read, and waits with its beginning in memory. Rows go to this process,
+ * which consumes them at once, and none are read before the answer starts: they have limits of their
+ * own, so that slow clients cannot block them. Whole answers are not limited.
  */
-const places = {
-  text: { placesMax: 8, waitingMax: 16, waitMsMax: 10_000 },
-  rows: { placesMax: 16, waitingMax: 256, waitMsMax: 10_000 },
+const admissionLimits = {
+  text: { runningMax: 8, waitingMax: 16, waitMsMax: 10_000 },
+  rows: { runningMax: 16, waitingMax: 256, waitMsMax: 10_000 },
 } as const;
-/** So often it is looked whether they hold up too much. */
-const lookMs = 1_000;
-/** Connections that are kept for the next question. */
-const idleMax = 2;
-/** Of so many requests it is known which version of the answer belongs to which state. */
-const remembersMax = 64;
-/** A row on its way to another thread is about as large. */
+/** Interval of the journal check. */
+const journalCheckMs = 1_000;
+/** Maximum number of idle connections kept for later queries. */
+const idleConnectionsMax = 2;
+/** Maximum number of requests whose versions are cached. */
+const rememberedVersionsMax = 64;
+/** Approximate size of a row in a message to another thread. */
 const rowBytes = 200;
 
 type Content =
   { readonly bytes: Uint8Array<ArrayBuffer> } | { readonly rows: readonly CounterRow[] };
 
-interface Feed {
+interface OpenAnswer {
   readonly id: number;
-  readonly kind: keyof typeof places;
+  readonly kind: keyof typeof admissionLimits;
   readonly database: DatabaseSync;
   readonly contents: Generator<Content>;
-  /** Sent and not taken. */
+  /** Sent and not consumed. */
   bytes: number;
   isScheduled: boolean;
 }
 
-export interface FeedsOptions {
+interface StatsResponderOptions {
   readonly connect: () => DatabaseSync;
-  /** Another number whenever the counters may have changed. */
+  /** A number that changes whenever the counters may have changed. */
   readonly dataVersion: () => number;
-  /** Whether more waits to go into the database than may, since states are held. */
-  readonly isHeldUp: () => boolean;
+  /** Whether the journal has grown too large, since answers hold earlier states. */
+  readonly isJournalTooLarge: () => boolean;
   readonly send: (message: FromReader, transfer?: ArrayBuffer[]) => void;
   readonly onError: (id: number, error: unknown) => void;
 }
 
 /**
- * Answers what is asked of the counters, side by side: small answers whole, large ones in pieces, each
- * as fast as it is taken. Each reads one state of the counters, on a connection of its own: what a slow
- * one holds on to, others do not see.
+ * Answers queries of the counters concurrently: small answers whole, large ones streamed, each as fast
+ * as it is consumed. Each has a connection of its own and reads one state of the counters, so that a
+ * slow answer does not affect others.
  */
-export class StatsFeeds {
-  readonly #options: FeedsOptions;
-  readonly #turns = new RoundRobin();
-  readonly #places = {
-    text: new AdmissionQueue(places.text),
-    rows: new AdmissionQueue(places.rows),
+export class StatsResponder {
+  readonly #options: StatsResponderOptions;
+  readonly #roundRobin = new RoundRobin();
+  readonly #admission = {
+    text: new AdmissionQueue(admissionLimits.text),
+    rows: new AdmissionQueue(admissionLimits.rows),
   };
-  /** Those that wait for a place, or have one. */
-  readonly #feeds = new Map<number, Feed>();
-  readonly #idle: DatabaseSync[] = [];
-  #looking: NodeJS.Timeout | undefined;
-  /** By request; the least recently used is the first. */
+  /** Answers that are streamed or wait to be. */
+  readonly #openAnswers = new Map<number, OpenAnswer>();
+  readonly #idleConnections: DatabaseSync[] = [];
+  #journalCheck: NodeJS.Timeout | undefined;
+  /** Versions by request; the least recently used is first. */
   readonly #remembered = new Map<string, { readonly state: number; readonly version: string }>();
-  /** States are numbered by each process anew. */
+  /** Part of versions, since each process numbers states anew. */
   readonly #process = randomUUID();
 
-  constructor(options: FeedsOptions) {
+  constructor(options: StatsResponderOptions) {
     this.#options = options;
   }
 
-  /** Sends the text of an answer. @throws where the counters cannot be read. */
+  /** Answers with text. @throws if the counters cannot be read. */
   stats(id: number, request: StatsRequest, known: KnownVersions): void {
     const version = this.#recall(JSON.stringify(request), this.#options.dataVersion());
     if (version !== undefined && isKnown(known, version)) {
@@ -98,22 +98,22 @@ export class StatsFeeds {
       return;
     }
     const lane = isOfManyDays(request) ? 'many days' : 'few days';
-    this.#turns.add(id, lane, this.#text(id, request, known));
+    this.#roundRobin.add(id, lane, this.#text(id, request, known));
   }
 
-  /** Sends counters as they are. */
+  /** Answers with rows. */
   rows(id: number, query: CounterQuery): void {
-    this.#places.rows.enter({
+    this.#admission.rows.enter({
       id,
       start: () => {
         try {
-          const feed = this.#begin(id, 'rows', function* (database) {
+          const feed = this.#open(id, 'rows', function* (database) {
             for (const rows of readCounters(database, query)) yield { rows };
           });
-          this.#keep(feed);
+          this.#track(feed);
           this.#schedule(feed);
         } catch (error) {
-          this.#places.rows.leave(id);
+          this.#admission.rows.leave(id);
           this.#options.onError(id, error);
         }
       },
@@ -121,15 +121,15 @@ export class StatsFeeds {
     });
   }
 
-  /** In turns with others: the answer, or its beginning. */
+  /** Reads the answer, or its beginning, in time slices, and sends it. */
   *#text(id: number, request: StatsRequest, known: KnownVersions): Generator<undefined> {
     const { send, dataVersion, onError } = this.#options;
-    let feed: Feed | undefined;
+    let feed: OpenAnswer | undefined;
     try {
       const key = JSON.stringify(request);
-      // Before the rows: what is counted in between makes the state another one.
+      // Before the rows: if something is counted in between, the state's number differs below.
       const state = dataVersion();
-      feed = this.#begin(id, 'text', (database) => textOf(database, request));
+      feed = this.#open(id, 'text', (database) => textOf(database, request));
       const gathered = yield* this.#gather(feed);
       if (gathered.isWhole) {
         const answer = wholeAnswer(gathered.bytes, known);
@@ -137,7 +137,7 @@ export class StatsFeeds {
         send({ id, ...answer }, answer.kind === 'whole' ? [answer.bytes.buffer] : []);
         return;
       }
-      // With the first row the state is fixed. Two answers of different rows must not have one version.
+      // Reading the first row fixed the state. Answers of different states must not share a version.
       const isOfState = gathered.stateThen === state;
       const version = isOfState ? `${this.#process}.${state}.${layoutOf(request)}` : undefined;
       if (version !== undefined) this.#remember(key, state, version);
@@ -155,16 +155,16 @@ export class StatsFeeds {
     }
   }
 
-  /** As soon as there is a place for it. */
-  #stream(feed: Feed, version: string | undefined, bytes: Uint8Array<ArrayBuffer>): void {
+  /** Streams an answer as soon as the limits allow it. */
+  #stream(feed: OpenAnswer, version: string | undefined, bytes: Uint8Array<ArrayBuffer>): void {
     const { id } = feed;
-    if (this.#options.isHeldUp()) {
+    if (this.#options.isJournalTooLarge()) {
       this.#release(feed);
       this.#options.send({ kind: 'busy', id });
       return;
     }
-    this.#keep(feed);
-    this.#places.text.enter({
+    this.#track(feed);
+    this.#admission.text.enter({
       id,
       start: () => {
         this.#options.send({ kind: 'stream', id, version });
@@ -174,60 +174,60 @@ export class StatsFeeds {
     });
   }
 
-  /** What was sent has been taken, or some of it: more can come. */
-  taken(id: number, bytes: number): void {
-    const feed = this.#feeds.get(id);
+  /** The client has consumed this many bytes, so that more can be sent. */
+  consumed(id: number, bytes: number): void {
+    const feed = this.#openAnswers.get(id);
     if (feed === undefined) return;
     feed.bytes -= bytes;
     this.#schedule(feed);
   }
 
-  /** Nobody wants the answer, or the rest of it. */
+  /** The client does not need the answer, or the rest of it. */
   cancel(id: number): void {
-    this.#turns.remove(id);
-    const feed = this.#feeds.get(id);
-    if (feed !== undefined) this.#end(feed);
-    else this.#places.rows.leave(id);
+    this.#roundRobin.remove(id);
+    const feed = this.#openAnswers.get(id);
+    if (feed !== undefined) this.#finish(feed);
+    else this.#admission.rows.leave(id);
   }
 
   close(): void {
-    clearInterval(this.#looking);
-    this.#turns.close();
-    for (const each of Object.values(this.#places)) each.close();
-    for (const feed of this.#feeds.values()) this.#release(feed);
-    for (const database of this.#idle.splice(0)) database.close();
+    clearInterval(this.#journalCheck);
+    this.#roundRobin.close();
+    for (const each of Object.values(this.#admission)) each.close();
+    for (const feed of this.#openAnswers.values()) this.#release(feed);
+    for (const database of this.#idleConnections.splice(0)) database.close();
   }
 
-  #begin(
+  #open(
     id: number,
-    kind: Feed['kind'],
+    kind: OpenAnswer['kind'],
     read: (database: DatabaseSync) => Generator<Content>,
-  ): Feed {
-    const database = this.#idle.pop() ?? this.#options.connect();
+  ): OpenAnswer {
+    const database = this.#idleConnections.pop() ?? this.#options.connect();
     return { id, kind, database, contents: read(database), bytes: 0, isScheduled: false };
   }
 
-  #keep(feed: Feed): void {
-    this.#feeds.set(feed.id, feed);
-    // Who reads slowly must not make the journal grow for ever.
-    this.#looking ??= setInterval(() => {
-      if (!this.#options.isHeldUp()) return;
-      this.#places.text.refuseWaiting();
-      for (const held of [...this.#feeds.values()]) this.#refuse(held);
-    }, lookMs);
+  #track(feed: OpenAnswer): void {
+    this.#openAnswers.set(feed.id, feed);
+    // A slow consumer must not make the journal grow without limit.
+    this.#journalCheck ??= setInterval(() => {
+      if (!this.#options.isJournalTooLarge()) return;
+      this.#admission.text.refuseWaiting();
+      for (const held of [...this.#openAnswers.values()]) this.#refuse(held);
+    }, journalCheckMs);
   }
 
-  #refuse(feed: Feed): void {
-    this.#end(feed);
+  #refuse(feed: OpenAnswer): void {
+    this.#finish(feed);
     this.#options.send({ kind: 'busy', id: feed.id });
   }
 
-  /** The beginning of an answer, if not all of it. */
-  *#gather(feed: Feed) {
+  /** Collects an answer, or its beginning if it is large. */
+  *#gather(feed: OpenAnswer) {
     const pieces: Uint8Array[] = [];
     let stateThen: number | undefined;
     let length = 0;
-    while (length <= (this.#places.text.hasRoom ? wholeBytesMax : wholeBytesMaxOfBusy)) {
+    while (length <= (this.#admission.text.hasRoom ? wholeBytesMax : wholeBytesMaxOfBusy)) {
       const { value, done } = feed.contents.next() as IteratorResult<Content, undefined>;
       stateThen ??= this.#options.dataVersion();
       if (done === true) return { isWhole: true, bytes: joined(pieces), stateThen };
@@ -240,32 +240,32 @@ export class StatsFeeds {
     return { isWhole: false, bytes: joined(pieces), stateThen };
   }
 
-  /** One piece at a time: other questions come in between. */
-  #schedule(feed: Feed): void {
+  /** Sends one piece per iteration of the event loop, so that other queries run in between. */
+  #schedule(feed: OpenAnswer): void {
     if (feed.isScheduled || feed.bytes >= windowBytes) return;
     feed.isScheduled = true;
     setImmediate(() => {
       feed.isScheduled = false;
-      if (this.#feeds.get(feed.id) !== feed) return;
+      if (this.#openAnswers.get(feed.id) !== feed) return;
       try {
         const { value, done } = feed.contents.next() as IteratorResult<Content, undefined>;
         if (done !== true) {
           this.#send(feed, value);
           return;
         }
-        this.#end(feed);
+        this.#finish(feed);
         this.#options.send({ kind: 'end', id: feed.id });
       } catch (error) {
-        this.#end(feed);
+        this.#finish(feed);
         this.#options.onError(feed.id, error);
       }
     });
   }
 
-  #send(feed: Feed, content: Content): void {
+  #send(feed: OpenAnswer, content: Content): void {
     const { id } = feed;
     if ('bytes' in content && content.bytes.length === 0) {
-      // Nothing was found among so many rows.
+      // None of the rows read in this step matched.
     } else if ('bytes' in content) {
       feed.bytes += content.bytes.length;
       this.#options.send({ kind: 'piece', id, ...content }, [content.bytes.buffer]);
@@ -277,21 +277,22 @@ export class StatsFeeds {
     this.#schedule(feed);
   }
 
-  /** Of one that has a place, or waits for one. */
-  #end(feed: Feed): void {
-    this.#feeds.delete(feed.id);
-    if (this.#feeds.size === 0) {
-      clearInterval(this.#looking);
-      this.#looking = undefined;
+  /** Ends an answer that is streamed or waits to be. */
+  #finish(feed: OpenAnswer): void {
+    this.#openAnswers.delete(feed.id);
+    if (this.#openAnswers.size === 0) {
+      clearInterval(this.#journalCheck);
+      this.#journalCheck = undefined;
     }
     this.#release(feed);
-    this.#places[feed.kind].leave(feed.id);
+    this.#admission[feed.kind].leave(feed.id);
   }
 
-  /** Lets the state of the counters go that the answer was read from. */
-  #release(feed: Feed): void {
+  /** Ends the read transaction and reuses or closes the connection. */
+  #release(feed: OpenAnswer): void {
     feed.contents.return(undefined);
-    if (this.#idle.length < idleMax) this.#idle.push(feed.database);
+    if (this.#idleConnections.length < idleConnectionsMax)
+      this.#idleConnections.push(feed.database);
     else feed.database.close();
   }
 
@@ -303,13 +304,13 @@ export class StatsFeeds {
   #remember(key: string, state: number, version: string): void {
     this.#remembered.delete(key);
     this.#remembered.set(key, { state, version });
-    if (this.#remembered.size <= remembersMax) return;
+    if (this.#remembered.size <= rememberedVersionsMax) return;
     const [oldest] = this.#remembered.keys();
     if (oldest !== undefined) this.#remembered.delete(oldest);
   }
 }
 
-/** What else the text depends on than the rows. */
+/** What the text depends on apart from the rows. */
 function layoutOf({ format, hasMark = false }: StatsRequest): string {
   return hasMark ? `${format}-bom` : format;
 }

@@ -2,35 +2,35 @@ import { rowsOfIncrements, typeStateKey, type CounterRow } from '../../../domain
 import { dayRule } from '../../../domain/day.ts';
 import type { Difference } from '../../../pipeline/audit.ts';
 import { recount } from '../../../pipeline/recount.ts';
-import type { Surveyed } from '../log/survey.ts';
+import type { ScannedEntry } from '../log/scan-log.ts';
 import { rawKeyOfRecord } from '../log/record-identity.ts';
 
 const namedMax = 5;
 
-interface Suspected {
+interface DifferingCounter {
   readonly difference: Difference;
-  /** How many are counted too many (above 0) or too few. */
+  /** The counter's value less the recounted one. */
   readonly excess: number;
   readonly rawKeys: string[];
   readonly explainedBy: string[];
 }
 
 /**
- * Says of which batches the items of differing counters came, and which batches would explain a
- * difference: all of their counters are short by at least what they count, as if they had not been
- * counted; or in excess by it, as if they had been counted twice.
+ * Names the batches that add to differing counters, and those that explain a difference: all of a
+ * batch's counters are too low by at least its increments, as if it had not been counted, or too high
+ * by them, as if it had been counted twice.
  */
 export function blameBatches(
   differences: readonly Difference[],
-  records: Iterable<Surveyed>,
+  records: Iterable<ScannedEntry>,
   dayZone: string,
 ): Difference[] {
-  const suspected = new Map<string, Suspected>();
+  const differing = new Map<string, DifferingCounter>();
   for (const difference of differences) {
     const { counter, counted = 0, recounted = 0 } = difference;
     if (counter === undefined) continue;
     const excess = counted - recounted;
-    suspected.set(keyOf(counter), { difference, excess, rawKeys: [], explainedBy: [] });
+    differing.set(keyOf(counter), { difference, excess, rawKeys: [], explainedBy: [] });
   }
   const dayOf = dayRule(dayZone);
   for (const found of records) {
@@ -38,29 +38,29 @@ export function blameBatches(
     const counted = recount(found.record, dayOf);
     if (counted.reason !== undefined) continue;
     const rows = [...rowsOfIncrements(counted.increments)];
-    const met = rows.flatMap((row) => suspected.get(keyOf(row)) ?? []);
-    if (met.length === 0) continue;
+    const touched = rows.flatMap((row) => differing.get(keyOf(row)) ?? []);
+    if (touched.length === 0) continue;
     const rawKey = rawKeyOfRecord(found.record);
-    for (const { rawKeys } of met) if (rawKeys.length < namedMax) rawKeys.push(rawKey);
-    if (!wouldExplain(rows, suspected)) continue;
-    for (const { explainedBy } of met) {
+    for (const { rawKeys } of touched) if (rawKeys.length < namedMax) rawKeys.push(rawKey);
+    if (!explains(rows, differing)) continue;
+    for (const { explainedBy } of touched) {
       if (explainedBy.length < namedMax) explainedBy.push(rawKey);
     }
   }
-  return [...suspected.values()].map(({ difference, rawKeys, explainedBy }) => ({
+  return [...differing.values()].map(({ difference, rawKeys, explainedBy }) => ({
     ...difference,
     rawKeys,
     explainedBy,
   }));
 }
 
-function wouldExplain(
+function explains(
   rows: readonly CounterRow[],
-  suspected: ReadonlyMap<string, Suspected>,
+  differing: ReadonlyMap<string, DifferingCounter>,
 ): boolean {
   const excesses = rows.map((row) => ({
     count: row.count,
-    excess: suspected.get(keyOf(row))?.excess ?? 0,
+    excess: differing.get(keyOf(row))?.excess ?? 0,
   }));
   return (
     excesses.every(({ count, excess }) => -excess >= count) ||

@@ -5,32 +5,30 @@ import type { LogPosition } from '../log/frame.ts';
 
 const namedMax = 5;
 
-export interface PlaceInLog {
+interface ByteRange {
   readonly from: LogPosition;
   readonly to: LogPosition;
 }
 
-/** Batches that the database knows to stand in a part of the log: those with keys, or replayed. */
-export interface BatchesOnRecord {
-  /** Of some of those whose time of receipt is known. */
+/** Batches of a part of the log that the database knows: those with idempotency keys, and replayed ones. */
+interface KnownBatches {
+  /** Of up to five batches whose time of receipt is known. */
   readonly rawKeys: readonly string[];
-  /** Such as `raw/… and 3 more`; of a replayed batch without a key, only the id is known. Empty where none is known. */
+  /** Such as `raw/… and 3 more`, empty if no batch is known. Replayed batches without a key appear with their id. */
   readonly text: string;
 }
 
 /**
- * What was stored in parts of the log that cannot be read any more, as far as the tables in force
- * tell. `places` are in order and apart; the answers are in theirs. Reads each table once.
+ * Names what was stored in parts of the log that cannot be read any more, as far as the database
+ * knows. `places` are sorted and do not overlap; the results are in the same order. Reads each table
+ * once.
  */
-export function batchesOnRecord(
-  database: DatabaseSync,
-  places: readonly PlaceInLog[],
-): BatchesOnRecord[] {
+export function knownBatches(database: DatabaseSync, places: readonly ByteRange[]): KnownBatches[] {
   const found = places.map((place) => ({ place, names: new NameList(), rawKeys: [] as string[] }));
   const first = found[0];
   const last = found.at(-1);
   if (first === undefined || last === undefined) return [];
-  const rows = database.prepare(batchesByPlace).iterate(first.place.from, last.place.to);
+  const rows = database.prepare(batchesByPosition).iterate(first.place.from, last.place.to);
   let index = 0;
   for (const row of rows) {
     const position = Number(row['position']);
@@ -45,20 +43,20 @@ export function batchesOnRecord(
   return found.map(({ rawKeys, names }) => ({ rawKeys, text: names.text() }));
 }
 
-/** Both tables give a replayed batch with a key the same id. */
-const batchesByPlace = `
+/** A replayed batch with a key has the same id in both tables, so grouping merges its rows. */
+const batchesByPosition = `
   SELECT position, batch_id, max(received_at) AS received_at FROM (
     SELECT position, batch_id, received_at FROM idempotency_keys
     UNION ALL
     SELECT position, batch_id, NULL FROM replayed_batches)
   WHERE position >= ? AND position < ? GROUP BY position, batch_id ORDER BY position`;
 
-/** The first few of many names. */
+/** A list of names that shows the first five. */
 export class NameList {
   readonly #names: string[] = [];
   #more = 0;
 
-  /** Says whether it will be named. */
+  /** Returns whether the list shows the name. */
   add(name: string): boolean {
     if (this.#names.length === namedMax) {
       this.#more++;
@@ -72,7 +70,7 @@ export class NameList {
     return this.#names.length === namedMax;
   }
 
-  /** `total`: how many there are, where not all were added. */
+  /** @param total the number of names, if not all were added. */
   text(total = this.#names.length + this.#more): string {
     const more = total - this.#names.length;
     return this.#names.join(', ') + (more > 0 ? ` and ${more} more` : '');

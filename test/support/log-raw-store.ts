@@ -1,17 +1,21 @@
-import { readRawKey } from '../../../domain/batch-id.ts';
-import type { RawBatch, RawStore } from '../../../pipeline/ports.ts';
-import type { LogRecord } from './frame.ts';
-import type { LogReader } from './log-reader.ts';
-import { batchIdOf, findRecord, type FindSources } from './record-identity.ts';
+import { readRawKey } from '../../src/domain/batch-id.ts';
+import type { RawBatch, RawStore } from '../../src/pipeline/ports.ts';
+import type { LogRecord } from '../../src/engines/embedded/log/frame.ts';
+import type { LogReader } from '../../src/engines/embedded/log/log-reader.ts';
+import {
+  batchIdOf,
+  findRecord,
+  type RecordLookup,
+} from '../../src/engines/embedded/log/record-identity.ts';
 
-/** The raw bodies as the log keeps them. */
+/** The log as a raw store, for the suites that run on every engine. */
 export class LogRawStore implements RawStore {
   readonly #reader: LogReader;
-  readonly #find: FindSources;
+  readonly #find: RecordLookup;
 
-  constructor(reader: LogReader, placeOfReplayed: FindSources['placeOfReplayed']) {
+  constructor(reader: LogReader, positionOfReplayed: RecordLookup['positionOfReplayed']) {
     this.#reader = reader;
-    this.#find = { recordAt: (position) => reader.recordAt(position), placeOfReplayed };
+    this.#find = { recordAt: (position) => reader.recordAt(position), positionOfReplayed };
   }
 
   // eslint-disable-next-line @typescript-eslint/require-await -- the port is asynchronous

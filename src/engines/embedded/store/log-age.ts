@@ -1,39 +1,34 @@
 import type { DatabaseSync, StatementSync } from 'node:sqlite';
 
-import type { LogPosition } from './frame.ts';
-import { inTransaction } from '../store/schema.ts';
+import type { LogPosition } from '../log/frame.ts';
+import type { SegmentStart } from '../log/segment.ts';
+import { inTransaction } from './schema.ts';
 
 /** No log is older than this software. Milliseconds since 1970. */
 const earliestLog = Date.UTC(2025, 0);
 
-/** A segment, and when it was begun by the wall clock of then, in milliseconds since 1970. */
-export interface SegmentStart {
-  readonly base: LogPosition;
-  readonly createdAt: number;
-}
-
 /**
- * Says how old the places of the log are, in time that servers ran on it. That is what expiry goes
- * by: a wall clock may jump, and a batch received a second ago would look 56 years old. The time
- * between two runs does not count, since only the wall clock could tell it.
+ * Knows the age of positions in the log, measured in running time of servers. Expiry uses it because
+ * a wall clock may jump, so that a batch received a second ago would look 56 years old. Time between
+ * two runs does not count, since only the wall clock could measure it.
  */
 export class LogAge {
   readonly #database: DatabaseSync;
   readonly #elapsedMs: () => number;
   readonly #startedMs: number;
-  /** Of all runs before this one. */
+  /** Running time of all earlier runs. */
   readonly #earlierMs: number;
-  readonly #addMark: StatementSync;
-  readonly #findMark: StatementSync;
+  readonly #addAge: StatementSync;
+  readonly #findPosition: StatementSync;
   readonly #saveRunMs: StatementSync;
 
-  /** @param elapsedMs milliseconds since some moment; never goes back. */
+  /** @param elapsedMs a monotonic clock, in milliseconds. */
   constructor(database: DatabaseSync, elapsedMs: () => number) {
     this.#database = database;
     this.#elapsedMs = elapsedMs;
     this.#startedMs = elapsedMs();
-    this.#addMark = database.prepare('INSERT INTO log_ages (position, run_ms) VALUES (?, ?)');
-    this.#findMark = database.prepare(
+    this.#addAge = database.prepare('INSERT INTO log_ages (position, run_ms) VALUES (?, ?)');
+    this.#findPosition = database.prepare(
       'SELECT max(position) AS position FROM log_ages WHERE run_ms <= ?',
     );
     this.#saveRunMs = database.prepare('UPDATE progress SET run_ms = ?');
@@ -45,17 +40,17 @@ export class LogAge {
     this.#earlierMs = Number(saved?.['run_ms'] ?? 0);
   }
 
-  /** How long servers have run on this store. */
+  /** Running time of all servers on this store, in milliseconds. */
   runMs(): number {
     return this.#earlierMs + Math.floor(this.#elapsedMs() - this.#startedMs);
   }
 
   /**
-   * Notes that the log up to a position is as old as now, if that is new and the last note is older
-   * than `everyMs`. Some 9,000 notes a year stay, since retention may be set later.
+   * Records that the log has reached a position by now, if it has grown and the last entry is older
+   * than `everyMs`. Entries are never deleted, some 9,000 a year, since retention may be enabled later.
    * @throws SQLite's errors.
    */
-  mark(position: LogPosition, everyMs: number): void {
+  note(position: LogPosition, everyMs: number): void {
     const last = this.#database
       .prepare('SELECT position, run_ms FROM log_ages ORDER BY position DESC LIMIT 1')
       .get();
@@ -63,14 +58,14 @@ export class LogAge {
     if (last !== undefined && position <= Number(last['position'])) return;
     if (last !== undefined && runMs - Number(last['run_ms']) < everyMs) return;
     inTransaction(this.#database, () => {
-      this.#addMark.run(position, runMs);
+      this.#addAge.run(position, runMs);
       this.#saveRunMs.run(runMs);
     });
   }
 
-  /** Up to which position the log was there when servers had run `ageMs` less than they have now. */
+  /** The end of the log's part that is at least `ageMs` old. */
   positionAtAge(ageMs: number): LogPosition {
-    return Number(this.#findMark.get(this.runMs() - ageMs)?.['position'] ?? 0);
+    return Number(this.#findPosition.get(this.runMs() - ageMs)?.['position'] ?? 0);
   }
 
   /** @throws SQLite's errors. */
@@ -79,17 +74,17 @@ export class LogAge {
   }
 
   /**
-   * For a database of an earlier version, which noted nothing: takes the ages of segments by the wall
-   * clock, once, but for times that cannot be true.
+   * Initialises the ages in a database of an earlier version from the segments' creation times,
+   * ignoring times that cannot be true.
    */
   adoptSegments(segments: () => readonly SegmentStart[], now: number): void {
     if (this.#database.prepare('SELECT 1 FROM log_ages').get() !== undefined) return;
     const runMs = this.runMs();
     inTransaction(this.#database, () => {
-      this.#addMark.run(0, runMs);
+      this.#addAge.run(0, runMs);
       for (const { base, createdAt } of segments()) {
         const isPossible = createdAt >= earliestLog && createdAt <= now;
-        if (base > 0) this.#addMark.run(base, runMs - (isPossible ? now - createdAt : 0));
+        if (base > 0) this.#addAge.run(base, runMs - (isPossible ? now - createdAt : 0));
       }
     });
   }

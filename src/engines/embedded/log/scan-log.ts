@@ -10,79 +10,79 @@ import {
   type Segment,
 } from './segment.ts';
 
-/** Bytes of the log, all of them once durable, in which no sound record stands. */
+/** A range of the log that was durable and holds no valid record. */
 export interface Damage {
   readonly from: LogPosition;
   readonly to: LogPosition;
-  /** The file, and where in it. */
+  /** The file, and the offset in it at which the damage begins. */
   readonly path: string;
   readonly offset: number;
   readonly isFileMissing: boolean;
 }
 
-export type Surveyed =
+export type ScannedEntry =
   (ScannedRecord & { readonly damage?: never }) | { readonly damage: Damage; readonly end: number };
 
-export interface LogPlace {
+export interface LogLocation {
   readonly fileSystem: FileSystem;
   readonly directory: string;
-  /** What the checksums of the log's frames begin with. */
+  /** See `saltOfLog`. */
   readonly salt: number;
-  /** Of each segment. */
+  /** Length of each segment's header. */
   readonly headerBytes: number;
 }
 
-/** Where the log of that identity is read. */
-export function placeOfLog(
+export function logLocation(
   fileSystem: FileSystem,
   directory: string,
   identity: LogIdentity,
-): LogPlace {
+): LogLocation {
   const headerBytes = headerBytesOf(identity);
   return { fileSystem, directory, salt: saltOfLog(identity.logId), headerBytes };
 }
 
-/** The log in a directory, where a header of it can be read. */
+/** The log in a directory; undefined if none of its headers is valid. */
 export function findLog(
   fileSystem: FileSystem,
   directory: string,
-): (LogPlace & LogIdentity) | undefined {
+): (LogLocation & LogIdentity) | undefined {
   const identity = readLogIdentity(fileSystem, directory);
   if (identity === undefined) return undefined;
   const { logId, dayZone } = identity;
-  return { ...placeOfLog(fileSystem, directory, identity), logId, dayZone };
+  return { ...logLocation(fileSystem, directory, identity), logId, dayZone };
 }
 
-export interface SurveyOptions extends LogPlace {
+interface ScanRange extends LogLocation {
   /** The end of a record, or 0. */
   readonly from: LogPosition;
-  /** As far as the log is durable, at most. */
+  /** Not after the end of what is durable. */
   readonly through: LogPosition;
 }
 
 /**
- * All records between two positions in order, and the damage between them: where `LogReader`
- * stops, this goes on behind it. A record is valid until the next one is asked for.
+ * Yields all records between two positions in order, and the damaged ranges between them, at which
+ * `LogReader` would stop. Each record is valid until the next entry is requested.
  */
-export function* surveyLog(options: SurveyOptions): Generator<Surveyed> {
+export function* scanLog(options: ScanRange): Generator<ScannedEntry> {
   const { fileSystem, directory, from, through } = options;
   const segments = listSegments(fileSystem, directory);
   let position = from;
   for (const [index, segment] of segments.entries()) {
     const end = Math.min(through, segments[index + 1]?.base ?? through);
     if (end <= position) continue;
-    if (segment.base > position) yield missing(segment, position, Math.min(segment.base, through));
+    if (segment.base > position)
+      yield missingFile(segment, position, Math.min(segment.base, through));
     if (segment.base >= through) return;
-    yield* surveySegment(options, segment, position, end);
+    yield* scanSegment(options, segment, position, end);
     position = end;
   }
   if (position < through) {
-    yield missing(segments.at(-1) ?? { base: 0, path: directory }, position, through);
+    yield missingFile(segments.at(-1) ?? { base: 0, path: directory }, position, through);
   }
 }
 
-/** Where the files of the log end, zeros ahead of the records included. */
-export function endOfFiles({ fileSystem, directory }: LogPlace): LogPosition {
+/** The end of the log's files, including zeros allocated ahead. */
+export function endOfFiles({ fileSystem, directory }: LogLocation): LogPosition {
   const last = listSegments(fileSystem, directory).at(-1);
   if (last === undefined) return 0;
   const file = openOrMissing(fileSystem, last);
@@ -91,28 +91,28 @@ export function endOfFiles({ fileSystem, directory }: LogPlace): LogPosition {
   return end;
 }
 
-/** The end of the last sound record, as far as can be told without knowing what was durable. */
-export function lastRecordEnd(place: LogPlace): LogPosition {
+/** The end of the last valid record in the last segment. */
+export function lastRecordEnd(place: LogLocation): LogPosition {
   const last = listSegments(place.fileSystem, place.directory).at(-1);
   if (last === undefined) return 0;
   const through = endOfFiles(place);
   const options = { ...place, from: last.base, through };
   let end = last.base;
-  for (const found of surveySegment(options, last, last.base, through)) {
+  for (const found of scanSegment(options, last, last.base, through)) {
     if (found.damage === undefined) ({ end } = found);
   }
   return end;
 }
 
-function* surveySegment(
-  { fileSystem, salt, headerBytes }: SurveyOptions,
+function* scanSegment(
+  { fileSystem, salt, headerBytes }: ScanRange,
   segment: Segment,
   from: LogPosition,
   to: LogPosition,
-): Generator<Surveyed> {
+): Generator<ScannedEntry> {
   const file = openOrMissing(fileSystem, segment);
   if (file === undefined) {
-    yield missing(segment, from, to);
+    yield missingFile(segment, from, to);
     return;
   }
   try {
@@ -120,7 +120,7 @@ function* surveySegment(
     while (position < to) {
       position = yield* scanFrames(file, segment, salt, position, to);
       if (position >= to) return;
-      const sound = nextSound(file, segment, salt, position, to);
+      const sound = nextSoundRecord(file, segment, salt, position, to);
       const offset = position - segment.base;
       const isFileMissing = offset >= file.size();
       const damage = { from: position, to: sound, path: segment.path, offset, isFileMissing };
@@ -132,8 +132,8 @@ function* surveySegment(
   }
 }
 
-/** The place of the first sound record behind bytes that are none, or `to` where none is. */
-function nextSound(
+/** The position of the next valid record after damaged bytes; `to` if there is none before it. */
+function nextSoundRecord(
   file: LogFile,
   segment: Segment,
   salt: number,
@@ -144,7 +144,7 @@ function nextSound(
   return to;
 }
 
-function missing({ path }: Segment, from: LogPosition, to: LogPosition): Surveyed {
+function missingFile({ path }: Segment, from: LogPosition, to: LogPosition): ScannedEntry {
   return { damage: { from, to, path, offset: 0, isFileMissing: true }, end: to };
 }
 

@@ -10,7 +10,7 @@ import type { FromReader } from '../../../src/engines/embedded/writer/messages.t
 import { SqliteCounterStore } from '../../../src/engines/embedded/store/counter-store.ts';
 import { openDatabaseReadOnly } from '../../../src/engines/embedded/store/read-only-database.ts';
 import { openDatabase } from '../../../src/engines/embedded/store/schema.ts';
-import { StatsFeeds } from '../../../src/engines/embedded/reader/stats-feeds.ts';
+import { StatsResponder } from '../../../src/engines/embedded/reader/stats-responder.ts';
 
 const query = { from: '2023-06-16', to: '2023-06-16', types: [], states: [] };
 const large = { query, groupBy: undefined, format: 'ndjson' } as const;
@@ -19,7 +19,7 @@ const small = { ...large, query: { ...query, types: ['type 1'] } } as const;
 let path: string;
 let isHeldUp: boolean;
 let sent: string[];
-let feeds: StatsFeeds;
+let feeds: StatsResponder;
 
 beforeEach(() => {
   vi.useFakeTimers({
@@ -34,10 +34,10 @@ beforeEach(() => {
   database.exec('COMMIT');
   database.close();
   [isHeldUp, sent] = [false, []];
-  feeds = new StatsFeeds({
+  feeds = new StatsResponder({
     connect: () => openDatabaseReadOnly(path),
     dataVersion: () => 1,
-    isHeldUp: () => isHeldUp,
+    isJournalTooLarge: () => isHeldUp,
     send: ({ kind, ...message }: FromReader) =>
       void sent.push('id' in message ? `${kind} ${message.id}` : kind),
     onError: (id, error) => expect.fail(`${id}: ${String(error)}`),
@@ -50,7 +50,7 @@ afterEach(() => {
   rmSync(join(path, '..'), { recursive: true });
 });
 
-/** Until nobody has a turn. */
+/** Until no query runs any more. */
 async function settle(): Promise<void> {
   for (let before = -1; before !== sent.length;) {
     before = sent.length;
@@ -58,7 +58,7 @@ async function settle(): Promise<void> {
   }
 }
 
-const told = async () => {
+const sentMessages = async () => {
   await settle();
   return sent.splice(0);
 };
@@ -66,24 +66,24 @@ const begun = (id: number) => [`stream ${id}`, `piece ${id}`];
 
 it('answers in pieces end, and none begins, while they hold up more than they may', async () => {
   feeds.stats(1, large, []);
-  expect(await told()).toEqual(begun(1));
+  expect(await sentMessages()).toEqual(begun(1));
   feeds.stats(2, large, []);
-  expect(await told()).toEqual(begun(2));
+  expect(await sentMessages()).toEqual(begun(2));
   vi.advanceTimersByTime(5_000);
-  expect(await told()).toEqual([]);
+  expect(await sentMessages()).toEqual([]);
   isHeldUp = true;
   vi.advanceTimersByTime(1_000);
-  expect(await told()).toEqual(['busy 1', 'busy 2']);
-  // Nobody holds an earlier state any more.
+  expect(await sentMessages()).toEqual(['busy 1', 'busy 2']);
+  // No answer holds an earlier state any more.
   const writer = new DatabaseSync(path);
   expect(writer.prepare('PRAGMA wal_checkpoint(TRUNCATE)').get()?.['busy']).toBe(0);
   writer.close();
   feeds.stats(3, large, []);
   feeds.stats(4, small, []);
-  expect((await told()).sort()).toEqual(['busy 3', 'whole 4']);
+  expect((await sentMessages()).sort()).toEqual(['busy 3', 'whole 4']);
   isHeldUp = false;
   feeds.stats(5, large, []);
-  expect(await told()).toEqual(begun(5));
+  expect(await sentMessages()).toEqual(begun(5));
 });
 
 it('a large answer waits for a place, in the order of coming, and not for ever', async () => {
@@ -93,24 +93,24 @@ it('a large answer waits for a place, in the order of coming, and not for ever',
   }
   expect(sent.splice(0)).toEqual([...[1, 2, 3, 4, 5, 6, 7, 8].flatMap(begun), 'busy 25']);
   feeds.cancel(3);
-  expect(await told()).toEqual(begun(9));
+  expect(await sentMessages()).toEqual(begun(9));
   feeds.cancel(10);
   feeds.cancel(1);
-  expect(await told()).toEqual(begun(11));
+  expect(await sentMessages()).toEqual(begun(11));
   // What is whole needs no place, though there is none.
   feeds.stats(30, small, []);
-  expect(await told()).toEqual(['whole 30']);
+  expect(await sentMessages()).toEqual(['whole 30']);
   vi.advanceTimersByTime(10_000);
-  expect(await told()).toEqual(
+  expect(await sentMessages()).toEqual(
     [12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24].map((id) => `busy ${id}`),
   );
 });
 
-it('what nobody wants any more is not read, and holds nothing', async () => {
+it('cancelled queries are not read, and hold nothing', async () => {
   for (let id = 1; id <= 20; id++) feeds.stats(id, large, []);
   for (let turn = 0; turn < 3; turn++) await setImmediate();
   for (let id = 1; id <= 20; id++) feeds.cancel(id);
-  expect(await told()).toEqual([]);
+  expect(await sentMessages()).toEqual([]);
   const writer = new DatabaseSync(path);
   writer.exec('UPDATE counters SET count = count + 1');
   expect(writer.prepare('PRAGMA wal_checkpoint(TRUNCATE)').get()?.['busy']).toBe(0);
@@ -133,7 +133,7 @@ it('a question of a few days waits for none of many days', async () => {
   }
   feeds.stats(20, { ...large, query: day }, []);
   feeds.rows(21, day);
-  const all = await told();
+  const all = await sentMessages();
   expect(all.slice(0, 3).sort()).toEqual(['end 21', 'rows 21', 'whole 20']);
   expect(all.filter((message) => message.startsWith('whole'))).toHaveLength(9 + 9 + 1);
 });
