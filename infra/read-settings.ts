@@ -10,7 +10,7 @@ import {
   type Settings,
 } from './settings.ts';
 
-export type SettingsReading =
+type SettingsReading =
   { kind: 'read'; settings: Settings } | { kind: 'wrong'; problems: string[] };
 
 type Values = Record<string, unknown>;

@@ -2,7 +2,7 @@ import { isDayZone } from '../src/domain/day.ts';
 import { isOriginOrAny } from '../src/http/app/cors.ts';
 
 /** A value, or what is allowed instead of what was given, to follow "must be". */
-export type Parsed<Value> = { value: Value } | { allowed: string };
+type Parsed<Value> = { value: Value } | { allowed: string };
 
 /** Reads a value as it stands in JSON or, as text, on the command line. */
 export type Parse<Value> = (given: unknown) => Parsed<Value>;

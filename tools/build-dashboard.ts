@@ -7,7 +7,7 @@ import { brotliCompressSync, constants, gzipSync } from 'node:zlib';
 import { build } from 'esbuild';
 
 const source = fileURLToPath(new URL('../src/dashboard/', import.meta.url));
-export const dashboardDirectory = fileURLToPath(new URL('../dist/dashboard/', import.meta.url));
+const dashboardDirectory = fileURLToPath(new URL('../dist/dashboard/', import.meta.url));
 
 /** What the server needs to know of the files beside it; `src/entry/pages.ts` reads it. */
 interface Manifest {

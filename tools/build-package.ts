@@ -34,7 +34,7 @@ const options: BuildOptions = {
  * the licences of all that is bundled. The command's files lie in one directory, two below
  * package.json: they find it, the dashboard and the threads beside them by that.
  */
-export async function buildPackage(): Promise<void> {
+async function buildPackage(): Promise<void> {
   await Promise.all(
     [cliDirectory, clientDirectory].map((path) => rm(path, { recursive: true, force: true })),
   );

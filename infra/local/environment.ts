@@ -16,7 +16,7 @@ export type Outcome =
   /** The environment is gone, and what it was doing with it. */
   | { readonly kind: 'lost'; readonly reason: 'timeout' | 'killed' | 'ended'; detail: string };
 
-export interface EnvironmentSettings {
+interface EnvironmentSettings {
   readonly id: string;
   readonly data: EnvironmentData;
   readonly variables: Readonly<Record<string, string>>;

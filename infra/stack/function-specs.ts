@@ -1,6 +1,6 @@
 import type { HandlerName } from '../bundle.ts';
 
-export interface FunctionSpec {
+interface FunctionSpec {
   description: string;
   /** Lambda gives processor time in proportion: 1769 MB are one processor. */
   memoryMegabytes: number;

@@ -22,7 +22,7 @@ import { functionSpecs } from './function-specs.ts';
 import { permissionsOf, type Resources } from './permissions.ts';
 import type { Settings } from '../settings.ts';
 
-export interface PipelineFunction {
+interface PipelineFunction {
   lambda: LambdaFunction;
   logGroup: LogGroup;
 }

@@ -10,7 +10,7 @@ import type { ScheduleDescription } from '../template/stack-description.ts';
 /** Lambda waits so long before it repeats a failed asynchronous invocation. */
 const retryDelaysMs: readonly number[] = [60_000, 120_000];
 
-export interface SchedulerOptions {
+interface SchedulerOptions {
   readonly schedule: ScheduleDescription;
   readonly functionArn: string;
   readonly endpoint: string;

@@ -1,7 +1,7 @@
 import type { IncomingMessage } from 'node:http';
 
 /** An event of API Gateway's HTTP API for a Lambda function, payload format 2.0. */
-export interface ApiEvent {
+interface ApiEvent {
   readonly version: '2.0';
   readonly routeKey: string;
   readonly rawPath: string;
@@ -21,7 +21,7 @@ export interface ApiEvent {
 export const compressedForms = ['base64', 'text'] as const;
 export type CompressedForm = (typeof compressedForms)[number];
 
-export interface ApiRequest {
+interface ApiRequest {
   readonly request: IncomingMessage;
   readonly body: Buffer;
   readonly routeKey: string;

@@ -1,5 +1,5 @@
 /** What CloudFormation answers of a stack. */
-export interface StackAnswer {
+interface StackAnswer {
   readonly status: number;
   readonly body: string;
 }

@@ -20,7 +20,7 @@ import {
   type Template,
 } from './template.ts';
 
-export interface ReadTemplateOptions {
+interface ReadTemplateOptions {
   /** Where the services will be, such as the wire's URL: queues are addressed by it. */
   readonly endpoint: string;
   readonly stackName?: string;
@@ -215,7 +215,7 @@ function readQueues(reading: Reading): QueueDescription[] {
 }
 
 /** The role of the function with an ARN; `where` is named in errors. */
-export type RoleOf = (functionArn: unknown, where: string) => FunctionRole;
+type RoleOf = (functionArn: unknown, where: string) => FunctionRole;
 
 function readFunctions(reading: Reading): {
   functions: FunctionDescription[];

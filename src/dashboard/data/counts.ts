@@ -114,7 +114,7 @@ export function changeOf(now: number, before: number): Change {
   return { kind: 'percent', percent: ((now - before) / before) * 100 };
 }
 
-export interface HeatMap {
+interface HeatMap {
   /** Undefined: the others. */
   readonly types: readonly (string | undefined)[];
   readonly states: readonly (string | undefined)[];

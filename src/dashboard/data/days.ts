@@ -111,7 +111,7 @@ const long = new Intl.DateTimeFormat('en-GB', {
   timeZone: 'UTC',
 });
 
-export function shortDay(day: Day): string {
+function shortDay(day: Day): string {
   return short.format(timeOf(day));
 }
 

@@ -7,7 +7,7 @@ export const presets = [
   { name: '90', label: '90 days', days: 90 },
   { name: '365', label: 'Year', days: 365 },
 ] as const;
-export type PresetName = (typeof presets)[number]['name'];
+type PresetName = (typeof presets)[number]['name'];
 
 export const columns = ['date', 'type', 'state', 'count'] as const;
 export type Column = (typeof columns)[number];

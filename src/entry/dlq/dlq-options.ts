@@ -18,7 +18,7 @@ export interface DlqOptions {
 }
 
 /** Which dead letters a command is about. */
-export interface DeadLetterChoice {
+interface DeadLetterChoice {
   /** Batch ids, raw keys, or ids of letters; empty where all are chosen, or those of a reason. */
   ids: readonly string[];
   /** The code that the reason begins with; undefined: any. */
@@ -68,7 +68,7 @@ export function chosenLetters(command: Command, ids: readonly string[]): ChosenD
 }
 
 /** What a letter is known by. */
-export interface LetterNames {
+interface LetterNames {
   readonly names: readonly (string | undefined)[];
   readonly reason: string;
 }

@@ -14,7 +14,7 @@ export interface Pack {
 }
 
 /** How much a request body holds at most. */
-export interface PackBounds {
+interface PackBounds {
   readonly itemsMax: number;
   readonly bytesMax: number;
   /** How long an item waits for others; undefined: until a body is full. */

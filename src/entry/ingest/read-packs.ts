@@ -9,7 +9,7 @@ import { JsonSlicer, type RawItem } from './split-json.ts';
 import { LineSlicer, layoutOf, newline, type BadLine, type Layout } from './split-lines.ts';
 
 /** What an input is, and how much a request may hold. */
-export interface PackOptions {
+interface PackOptions {
   readonly format: InputFormat;
   readonly itemsPerBatch: number;
   readonly bodyBytesMax: number;

@@ -1,8 +1,8 @@
 import type { HistogramReading } from '../../util/histogram.ts';
 
-export type MetricType = 'counter' | 'gauge' | 'histogram' | 'summary';
+type MetricType = 'counter' | 'gauge' | 'histogram' | 'summary';
 
-export interface Sample {
+interface Sample {
   /** Where it is not the family's name: such as that of a bucket. */
   readonly name?: string;
   readonly labels: Readonly<Record<string, string | number>>;

@@ -24,7 +24,7 @@ import {
 } from './exposition.ts';
 import type { Traffic } from './traffic.ts';
 
-export interface ServerMetricsSources {
+interface ServerMetricsSources {
   readonly version: string;
   readonly traffic: Traffic;
   /** Nothing of these waits for another thread. */

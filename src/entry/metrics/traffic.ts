@@ -3,9 +3,9 @@ import type { Exchange, HttpObserver } from '../../http/server/observer.ts';
 import type { IngestOutcome } from '../../pipeline/ports.ts';
 
 /** The routes whose durations are measured. */
-export const measuredRoutes = ['/ingest', '/stats'] as const;
+const measuredRoutes = ['/ingest', '/stats'] as const;
 
-export interface RequestCount {
+interface RequestCount {
   readonly route: string;
   readonly method: string;
   readonly status: number;

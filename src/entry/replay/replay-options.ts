@@ -5,7 +5,7 @@ import { count, option, tokenOption } from '../cli/common-options.ts';
 import { nonEmpty, serverUrl, UsageError } from '../cli/option-parsers.ts';
 
 /** One end of a replay. */
-export type ReplayPlace =
+type ReplayPlace =
   | { kind: 'directory'; path: string }
   | { kind: 'stack'; name: string }
   | { kind: 'url'; url: string };

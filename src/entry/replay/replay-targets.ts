@@ -23,7 +23,7 @@ import type { SourceBatch } from './replay-sources.ts';
 import { commandClient, complain } from '../cli/sending.ts';
 import { openStack } from '../cli/stack.ts';
 
-export type TargetOutcome =
+type TargetOutcome =
   | { readonly kind: 'sent' | 'known'; readonly rawKey: string }
   /** The same again would fare no better; `isHopeless`: nor would any other batch. */
   | { readonly kind: 'refused'; readonly detail: string; readonly isHopeless: boolean }

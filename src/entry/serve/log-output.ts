@@ -1,7 +1,7 @@
 import { writeSync } from 'node:fs';
 import { setTimeout as delay } from 'node:timers/promises';
 
-export interface LogOutputOptions {
+interface LogOutputOptions {
   /** Writes some of the bytes and returns how many; throws as `fs.writeSync` does. */
   readonly write: (bytes: Uint8Array) => number;
   /** Called once lines can be written again, to log how many were dropped and why. */

@@ -36,7 +36,7 @@ export function tokenCreate(options: TokenCreateOptions): number {
   return 0;
 }
 
-export interface TokenRotateOptions {
+interface TokenRotateOptions {
   dataDir: string;
   name: string;
   /** How long the tokens of before are valid beside the new one. */
