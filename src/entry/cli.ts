@@ -6,9 +6,14 @@ import { Command, CommanderError } from 'commander';
 import { addAdoptCommand } from './verify/adopt-command.ts';
 import { addAuditOptions, auditOptions } from './verify/audit-options.ts';
 import { addCheckOptions, checkOptions } from './check/check-options.ts';
-import { addChoiceOptions, addDlqOptions, chosenLetters, dlqOptions } from './dlq/dlq-options.ts';
+import {
+  addChoiceOptions,
+  addDlqOptions,
+  chosenDeadLetters,
+  dlqOptions,
+} from './dlq/dlq-options.ts';
 import { dropEmptySettings, dropSettings, unknownSettings } from './cli/environment.ts';
-import { sentenceOf } from './cli/error-text.ts';
+import { errorText } from './cli/error-text.ts';
 import { addFeedOptions, feedOptions } from './feed/feed-options.ts';
 import { addIngestOptions, ingestOptions } from './ingest/ingest-options.ts';
 import { UsageError } from './cli/option-parsers.ts';
@@ -18,7 +23,7 @@ import { addRebuildOptions, rebuildOptions } from './verify/rebuild-options.ts';
 import { addReplayOptions, replayOptions } from './replay/replay-options.ts';
 import { addServeOptions, serveOptions } from './serve/serve-options.ts';
 import { addStatsOptions, statsOptions } from './stats/stats-options.ts';
-import { endWithStandardOutput } from './cli/standard-streams.ts';
+import { exitOnStandardOutputError } from './cli/standard-streams.ts';
 import { addTokenCommand } from './token/token-command.ts';
 import { visible } from './cli/terminal-text.ts';
 
@@ -335,21 +340,21 @@ function addDlq(root: Command): void {
   const redrive = addChoiceOptions(dlq.command('redrive [ids...]'));
   redrive.description('count those that can be counted now').action(async (ids: string[]) => {
     const { dlqRedrive } = await import('./dlq/dlq.ts');
-    process.exitCode = await dlqRedrive(chosenLetters(redrive, ids));
+    process.exitCode = await dlqRedrive(chosenDeadLetters(redrive, ids));
   });
   const drop = addChoiceOptions(dlq.command('drop [ids...]'));
   drop.description('never count them; they stay on record').action(async (ids: string[]) => {
     const { dlqDrop } = await import('./dlq/dlq.ts');
-    process.exitCode = await dlqDrop(chosenLetters(drop, ids));
+    process.exitCode = await dlqDrop(chosenDeadLetters(drop, ids));
   });
 }
 
-function explain(error: unknown): number {
+function reportError(error: unknown): number {
   // commander has printed its own errors, and help and version are among them.
   if (error instanceof CommanderError) {
     return error.exitCode === 0 ? exitCodes.done : exitCodes.wrongUsage;
   }
-  process.stderr.write(`device-pipeline: ${visible(sentenceOf(error))}\n`);
+  process.stderr.write(`device-pipeline: ${visible(errorText(error))}\n`);
   if (error instanceof UsageError) return exitCodes.wrongUsage;
   if (process.env['DEVICE_PIPELINE_DEBUG'] === '1' && error instanceof Error) {
     process.stderr.write(`${error.stack ?? ''}\n`);
@@ -365,7 +370,7 @@ async function main(): Promise<void> {
     process.exitCode = exitCodes.failed;
     return;
   }
-  endWithStandardOutput();
+  exitOnStandardOutputError();
   const { env, argv } = process;
   dropEmptySettings(env);
   const root = program();
@@ -377,7 +382,7 @@ async function main(): Promise<void> {
   try {
     await root.parseAsync();
   } catch (error) {
-    process.exitCode = explain(error);
+    process.exitCode = reportError(error);
   }
 }
 

@@ -50,7 +50,7 @@ export async function check(
     process.stdout.write(`${result.padEnd(8)} ${name.padEnd(11)} ${visible(text)}\n`);
     if (isFinal) break;
   }
-  process.stdout.write(`${summary(results)}${server.leftovers()}\n`);
+  process.stdout.write(`${summary(results)}${server.sideEffectsText()}\n`);
   return results.includes('failed') ? 1 : 0;
 }
 
@@ -106,7 +106,7 @@ class CheckedServer {
     ];
   }
 
-  leftovers(): string {
+  sideEffectsText(): string {
     const { size } = new Set(this.#rawKeys.values());
     if (size === 0) return '';
     return `; no item was sent, so no count was changed and counting was not tried; ${size} raw ${size === 1 ? 'body' : 'bodies'} without items stay`;

@@ -15,7 +15,7 @@ export function holdsExport(directory: string): boolean {
 }
 
 /** The path without symbolic links, as far as it is there. */
-function realOf(path: string): string {
+function realPathIfExists(path: string): string {
   try {
     return realpathSync(path);
   } catch (error) {
@@ -68,7 +68,9 @@ function realPath(path: string): string {
 export function checkReplayEnds({ from, to }: Pick<ReplayOptions, 'from' | 'to'>): void {
   const isSameStack = from.kind === 'stack' && to.kind === 'stack' && from.name === to.name;
   const isSameDirectory =
-    from.kind === 'directory' && to.kind === 'directory' && realOf(from.path) === realOf(to.path);
+    from.kind === 'directory' &&
+    to.kind === 'directory' &&
+    realPathIfExists(from.path) === realPathIfExists(to.path);
   if (isSameStack || isSameDirectory) {
     throw new UsageError('--from and --to are the same; replay brings batches into another place');
   }

@@ -4,9 +4,9 @@ type Environment = Record<string, string | undefined>;
 
 const prefix = 'DEVICE_PIPELINE_';
 /** Read beside the settings that are options, too. */
-const others = ['DEVICE_PIPELINE_DEBUG', 'DEVICE_PIPELINE_INSECURE'];
+const nonOptionVariables = ['DEVICE_PIPELINE_DEBUG', 'DEVICE_PIPELINE_INSECURE'];
 /** Kubernetes sets these in every container beside a service of the name device-pipeline. */
-const ofKubernetes = /^DEVICE_PIPELINE_(SERVICE|PORT)_/;
+const kubernetesVariable = /^DEVICE_PIPELINE_(SERVICE|PORT)_/;
 
 /** Takes empty settings for unset ones, as they are in a compose file whose variable has no value. */
 export function dropEmptySettings(env: Environment): void {
@@ -20,9 +20,9 @@ export function dropSettings(env: Environment): void {
 
 /** A warning for each variable of ours that no command reads. */
 export function unknownSettings(env: Environment, program: Command): string[] {
-  const known = [...new Set([...others, ...variablesOf(program)])].sort();
+  const known = [...new Set([...nonOptionVariables, ...variablesOf(program)])].sort();
   return settingsIn(env)
-    .filter((name) => !known.includes(name) && !ofKubernetes.test(name))
+    .filter((name) => !known.includes(name) && !kubernetesVariable.test(name))
     .map((name) => {
       const nearest = nearestOf(name, known);
       const hint = nearest === undefined ? `there are ${known.join(', ')}` : `is it ${nearest}?`;

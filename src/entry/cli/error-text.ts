@@ -19,11 +19,11 @@ function nameAndMessage({ name, message }: Error): string {
   if (name === 'SyntaxError') return name;
   // The services of AWS, and Node, put what they were given on further lines or behind these words.
   const [line = ''] = message.split(/[\r\n]/);
-  const told = line
+  const redacted = line
     .replace(/\b(?:Received|received|got) .*$/, '…')
     .replace(/\bBearer +\S+/gi, 'Bearer …')
     .replace(/\bdpl_[\w-]+/g, 'dpl_…');
-  return `${name}: ${told.slice(0, messageCharactersMax)}`;
+  return `${name}: ${redacted.slice(0, messageCharactersMax)}`;
 }
 
 /** What to do about errors of the system that name no file and no remedy. */
@@ -39,7 +39,7 @@ const remedies: Readonly<Record<string, string>> = {
 };
 
 /** An error in words for the user of a command. */
-export function sentenceOf(error: unknown): string {
+export function errorText(error: unknown): string {
   if (!(error instanceof Error)) return String(error);
   const remedy = remedies[(error as NodeJS.ErrnoException).code ?? ''];
   return remedy === undefined ? error.message : `${error.message}. ${remedy}`;

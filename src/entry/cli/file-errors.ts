@@ -8,7 +8,7 @@ const reasons: Readonly<Record<string, string>> = {
 };
 
 /** Why a file cannot be read, in words; the system's message where it is something rare. */
-export function whyNoFile(error: unknown): string {
+export function fileErrorText(error: unknown): string {
   const { code = '', message } = error as NodeJS.ErrnoException;
   return reasons[code] ?? message;
 }

@@ -1,7 +1,7 @@
 import cliProgress from 'cli-progress';
 
 /** A number with its thousands separated. */
-export function grouped(number: number): string {
+export function withThousands(number: number): string {
   return number.toLocaleString('en-US');
 }
 
@@ -25,10 +25,10 @@ export function openProgress(total: number | undefined): Progress {
     bar.start(total, 0, { note: '' });
     return { update: (value, note) => bar.update(value, { note }), stop: () => bar.stop() };
   }
-  let saidAt = performance.now();
+  let printedAt = performance.now();
   const update = (value: number, note: string) => {
-    if (performance.now() - saidAt < plainLineMs) return;
-    saidAt = performance.now();
+    if (performance.now() - printedAt < plainLineMs) return;
+    printedAt = performance.now();
     stderr.write(`${total ? `${Math.floor((100 * value) / total)}%  ` : ''}${note}\n`);
   };
   return { update, stop: () => undefined };
@@ -46,7 +46,10 @@ export class LogProgress {
   /** Both in bytes. */
   update(bytes: number, total: number): void {
     this.#progress ??= openProgress(total);
-    this.#progress.update(bytes, `${grouped(Math.round(bytes / 1024 ** 2))} MiB ${this.#verb}`);
+    this.#progress.update(
+      bytes,
+      `${withThousands(Math.round(bytes / 1024 ** 2))} MiB ${this.#verb}`,
+    );
   }
 
   stop(): void {

@@ -7,7 +7,7 @@ import { visible } from './terminal-text.ts';
 /** Begin no new batch once `stopping` is aborted; leave those under way once `leaving` is. */
 export interface Interruption {
   readonly stopping: AbortSignal;
-  readonly leaving: AbortSignal;
+  readonly aborting: AbortSignal;
   /** Whether it was the user who asked, with Ctrl-C or another signal. */
   readonly isByUser: () => boolean;
   /** Of a process that a signal has stopped. */
@@ -26,11 +26,17 @@ export function commandClient({
   readonly token?: string | undefined;
   readonly compress?: boolean | undefined;
 }): Client {
-  return createClient({ url, token, compress, complain, retry: { firstContactMsMax: 3_000 } });
+  return createClient({
+    url,
+    token,
+    compress,
+    complain: printWarning,
+    retry: { firstContactMsMax: 3_000 },
+  });
 }
 
 /** A line on stderr, in place of a progress bar that is drawn again after it. */
-export function complain(text: string): void {
+export function printWarning(text: string): void {
   const { stderr } = process;
   const clear = stderr.isTTY ? '\r\u001b[K' : '';
   stderr.write(`${clear}device-pipeline: ${visible(text)}\n`);
@@ -54,7 +60,7 @@ export function watchInterrupt(graceMs = 10_000): Interruption {
   const ignoreSignals = onStopSignal(onSignal);
   return {
     stopping: stopping.signal,
-    leaving: leaving.signal,
+    aborting: leaving.signal,
     isByUser: () => timer !== undefined,
     exitCode: () => exitCode,
     stop: () => stopping.abort(),
@@ -76,21 +82,21 @@ export async function forEachConcurrently<Value>(
   stopping: AbortSignal,
   work: (value: Value) => Promise<void>,
 ): Promise<void> {
-  const takeTurns = async () => {
+  const runWorker = async () => {
     while (!stopping.aborted) {
       const next = await source.next();
       if (next.done === true) return;
       await work(next.value);
     }
   };
-  const ends = await Promise.allSettled(Array.from({ length: concurrency }, takeTurns));
+  const ends = await Promise.allSettled(Array.from({ length: concurrency }, runWorker));
   await source.return();
   const failed = ends.find((end) => end.status === 'rejected');
   if (failed !== undefined) throw failed.reason;
 }
 
 /** What is wrong with a batch that was not accepted in full. */
-export function inWords(outcome: PostOutcome): string | undefined {
+export function describeOutcome(outcome: PostOutcome): string | undefined {
   switch (outcome.kind) {
     case 'accepted':
       return outcome.rejected === 0
@@ -104,7 +110,7 @@ export function inWords(outcome: PostOutcome): string | undefined {
 }
 
 /** Whether the next batch would fare no better: nobody is there, or nobody who takes ours. */
-export function isHopeless(outcome: PostOutcome): boolean {
+export function affectsAllBatches(outcome: PostOutcome): boolean {
   if (outcome.kind === 'gave_up') return true;
   return (
     outcome.kind === 'refused' &&

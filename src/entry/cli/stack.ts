@@ -103,7 +103,7 @@ async function openStore(place: StackPlace, env: Variables): Promise<AwsStore> {
   }
   const clients = openClients(env);
   try {
-    return { ...namesOf(place), ...(await rulesOf(place, clients)), ...clients };
+    return { ...namesOf(place), ...(await readRules(place, clients)), ...clients };
   } catch (error) {
     clients.close();
     throw error;
@@ -136,7 +136,7 @@ function namesOf(place: StackPlace) {
 }
 
 /** What a stack says in its outputs, as the ledger and the bucket tell it. */
-async function rulesOf(
+async function readRules(
   { bucket, table, ledger }: StackPlace,
   { dynamodb, s3 }: Pick<AwsStore, 'dynamodb' | 's3'>,
 ): Promise<Pick<AwsStore, 'dayZone' | 'dayOf' | 'keepMs' | 'rawExpiryMs'>> {
@@ -176,9 +176,9 @@ export async function withStore<T>(
   use: (store: AwsStore) => Promise<T>,
 ): Promise<T> {
   try {
-    return await usedThenClosed(await openStore(place, env), use);
+    return await useAndClose(await openStore(place, env), use);
   } catch (error) {
-    throw explained(error, place);
+    throw withResourceNames(error, place);
   }
 }
 
@@ -191,10 +191,10 @@ export async function withStack<T>(
   if (name === undefined) {
     throw new UsageError('the queues of the stack are needed: name it with --stack');
   }
-  return usedThenClosed(await openStack(name, env, parts), use);
+  return useAndClose(await openStack(name, env, parts), use);
 }
 
-async function usedThenClosed<Store extends AwsStore, T>(
+async function useAndClose<Store extends AwsStore, T>(
   store: Store,
   use: (store: Store) => Promise<T>,
 ): Promise<T> {
@@ -206,23 +206,23 @@ async function usedThenClosed<Store extends AwsStore, T>(
 }
 
 /** Names what a service only calls a resource. */
-function explained(error: unknown, { bucket, table, ledger }: StackPlace): unknown {
+function withResourceNames(error: unknown, { bucket, table, ledger }: StackPlace): unknown {
   const kind = error instanceof Error ? error.name : '';
   const tables = [table, ledger].filter((each) => each !== undefined).join(' and ');
   if (kind === 'NoSuchBucket' && bucket !== undefined) {
-    return new Error(`There is no bucket ${bucket}. ${elsewhere}`, { cause: error });
+    return new Error(`There is no bucket ${bucket}. ${checkNameHint}`, { cause: error });
   }
   if (kind === 'ResourceNotFoundException' && tables !== '') {
-    const message = `There is no such table: ${tables}. ${elsewhere}`;
+    const message = `There is no such table: ${tables}. ${checkNameHint}`;
     return new Error(message, { cause: error });
   }
-  return whyUnreachable(error) ?? error;
+  return missingSettingError(error) ?? error;
 }
 
-const elsewhere = 'Check the name, or set AWS_REGION and AWS_PROFILE.';
+const checkNameHint = 'Check the name, or set AWS_REGION and AWS_PROFILE.';
 
 /** What is missing on this machine; undefined where the error is another. */
-function whyUnreachable(error: unknown): Error | undefined {
+function missingSettingError(error: unknown): Error | undefined {
   if (!(error instanceof Error)) return undefined;
   const { name, message } = error;
   if (message.includes('Region is missing')) {
@@ -245,13 +245,13 @@ async function outputsOf(name: string): Promise<ReadonlyMap<string, string>> {
       Outputs.map(({ OutputKey = '', OutputValue = '' }) => [OutputKey, OutputValue] as const),
     );
   } catch (error) {
-    throw whyUnreachable(error) ?? new Error(whyNot(name, error), { cause: error });
+    throw missingSettingError(error) ?? new Error(lookupErrorText(name, error), { cause: error });
   } finally {
     client.destroy();
   }
 }
 
-function whyNot(name: string, error: unknown): string {
+function lookupErrorText(name: string, error: unknown): string {
   const message = error instanceof Error ? error.message : String(error);
   const kind = error instanceof Error ? error.name : '';
   if (kind === 'ValidationError' && message.includes('does not exist')) {

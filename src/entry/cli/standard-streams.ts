@@ -9,13 +9,13 @@ const failedCode = 1;
  * enough, such as `head`, else with a sentence. A lost stderr changes nothing: the exit code tells
  * how the command ended.
  */
-export function endWithStandardOutput(): void {
+export function exitOnStandardOutputError(): void {
   process.stdout.on('error', endCommand);
   process.stderr.on('error', () => undefined);
 }
 
 /** For a server, which goes on without its standard output. */
-export function outliveStandardOutput(onLost: (reason: string) => void): void {
+export function ignoreStandardOutputErrors(onLost: (reason: string) => void): void {
   process.stdout.off('error', endCommand);
   process.stdout.on('error', (error: NodeJS.ErrnoException) => onLost(reasonOf(error)));
 }

@@ -58,7 +58,7 @@ export function dlqOptions(command: Command): DlqOptions {
   return { place: storePlace(command), json, limit };
 }
 
-export function chosenLetters(command: Command, ids: readonly string[]): ChosenDeadLetters {
+export function chosenDeadLetters(command: Command, ids: readonly string[]): ChosenDeadLetters {
   const { all = false, reason } = command.opts<DlqValues>();
   const isWhole = all || reason !== undefined;
   if (isWhole === ids.length > 0) {
@@ -68,13 +68,13 @@ export function chosenLetters(command: Command, ids: readonly string[]): ChosenD
 }
 
 /** What a letter is known by. */
-interface LetterNames {
+interface Candidate {
   readonly names: readonly (string | undefined)[];
   readonly reason: string;
 }
 
 /** Says of each letter whether it is chosen, and in the end which ids no letter had. */
-export class Chooser {
+export class DeadLetterFilter {
   readonly #choice: DeadLetterChoice;
   readonly #missing: Set<string>;
 
@@ -83,7 +83,7 @@ export class Chooser {
     this.#missing = new Set(choice.ids);
   }
 
-  isChosen({ names, reason }: LetterNames): boolean {
+  isChosen({ names, reason }: Candidate): boolean {
     const { ids, reason: code } = this.#choice;
     if (code !== undefined && reason.split(':', 1)[0] !== code) return false;
     if (ids.length === 0) return true;
@@ -93,7 +93,7 @@ export class Chooser {
   }
 
   /** Says on stderr which ids no letter had. Returns whether each had one. */
-  tellMissing(): boolean {
+  reportMissing(): boolean {
     for (const id of this.#missing) {
       process.stderr.write(`${JSON.stringify(id)} is not among the dead letters\n`);
     }

@@ -5,8 +5,13 @@ import {
   type StoredDeadLetter,
 } from '../../engines/embedded/store/dead-letters.ts';
 import type { RecordedDeadLetter } from '../../engines/embedded/store/progress-row.ts';
-import { Chooser, type ChosenDeadLetters, type DlqOptions } from './dlq-options.ts';
-import { deadLetterJson, deadLetterText, nameOf, type ShownDeadLetter } from './letter-text.ts';
+import { DeadLetterFilter, type ChosenDeadLetters, type DlqOptions } from './dlq-options.ts';
+import {
+  deadLetterJson,
+  deadLetterText,
+  deadLetterName,
+  type DeadLetterView,
+} from './dead-letter-text.ts';
 import { withLocalStore } from '../cli/local-store.ts';
 import { jsonText, visible } from '../cli/terminal-text.ts';
 
@@ -33,7 +38,7 @@ export async function dlqRedrive(options: ChosenDeadLetters): Promise<number> {
     const { redriveOnStack } = await import('./stack-dlq.ts');
     return redriveOnStack(place.stack, options);
   }
-  const chooser = new Chooser(options);
+  const chooser = new DeadLetterFilter(options);
   const { dataDir } = place;
   const { counted, failed } = await withLocalStore(dataDir, () =>
     redriveDeadLetters(dataDir, chosenBy(chooser), Date.now()),
@@ -43,13 +48,13 @@ export async function dlqRedrive(options: ChosenDeadLetters): Promise<number> {
     process.stdout.write(`${jsonText({ counted, failed: failures })}\n`);
   } else {
     for (const { batchId, reason, isRestored } of failed) {
-      const name = nameOf({ id: batchId, rawKey: undefined });
+      const name = deadLetterName({ id: batchId, rawKey: undefined });
       const prefix = isRestored ? '' : 'still not counted: ';
       process.stdout.write(`${name}: ${prefix}${visible(reason)}\n`);
     }
     process.stdout.write(`counted ${counted}, not counted ${failed.length}\n`);
   }
-  return chooser.tellMissing() && failed.length === 0 ? 0 : 1;
+  return chooser.reportMissing() && failed.length === 0 ? 0 : 1;
 }
 
 /** Decides that they are never counted. Returns the exit code. */
@@ -59,21 +64,21 @@ export async function dlqDrop(options: ChosenDeadLetters): Promise<number> {
     const { dropFromStack } = await import('./stack-dlq.ts');
     return dropFromStack(place.stack, options);
   }
-  const chooser = new Chooser(options);
+  const chooser = new DeadLetterFilter(options);
   const { dataDir } = place;
   const dropped = await withLocalStore(dataDir, () =>
     dropDeadLetters(dataDir, chosenBy(chooser), Date.now()),
   );
   const text = `dropped ${dropped}; they stay on record and are never counted`;
   process.stdout.write(`${json ? jsonText({ dropped }) : text}\n`);
-  return chooser.tellMissing() ? 0 : 1;
+  return chooser.reportMissing() ? 0 : 1;
 }
 
-function chosenBy(chooser: Chooser): (letter: RecordedDeadLetter) => boolean {
+function chosenBy(chooser: DeadLetterFilter): (letter: RecordedDeadLetter) => boolean {
   return ({ batchId, reason }) => chooser.isChosen({ names: [batchId], reason });
 }
 
-function shownOf(letter: StoredDeadLetter): ShownDeadLetter {
+function shownOf(letter: StoredDeadLetter): DeadLetterView {
   const { batchId, rawKey, items, reason, firstFailedAt, lastFailedAt, droppedAt } = letter;
   const { body, encoding } = letter;
   return {

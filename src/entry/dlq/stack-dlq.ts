@@ -21,10 +21,10 @@ import { checkTablePair } from '../../engines/aws/ledger/table-pair.ts';
 import { sweepBatch } from '../../pipeline/sweep.ts';
 import type { SweepRules } from '../../pipeline/sweep-ports.ts';
 import type { StackPlace } from '../cli/common-options.ts';
-import { Chooser, type ChosenDeadLetters, type DlqOptions } from './dlq-options.ts';
+import { DeadLetterFilter, type ChosenDeadLetters, type DlqOptions } from './dlq-options.ts';
 import { backoff } from '../lambda/clients.ts';
 import { roomMs } from '../lambda/environment.ts';
-import { deadLetterJson, deadLetterText, type ShownDeadLetter } from './letter-text.ts';
+import { deadLetterJson, deadLetterText, type DeadLetterView } from './dead-letter-text.ts';
 import { withStack, type DeployedStack } from '../cli/stack.ts';
 import { jsonText, visible } from '../cli/terminal-text.ts';
 
@@ -46,8 +46,8 @@ function onStack<Options>(act: (stack: DeployedStack, options: Options) => Promi
 /** Prints what lies in the dead-letter queue and what was dropped. Returns the exit code. */
 async function list(stack: DeployedStack, options: DlqOptions): Promise<number> {
   const { json } = options;
-  const hidden = await hiddenLetters(stack);
-  const print = async (letters: readonly ShownDeadLetter[]) => {
+  const hidden = await countInFlight(stack);
+  const print = async (letters: readonly DeadLetterView[]) => {
     const text = letters.map((letter) =>
       json ? `${deadLetterJson(letter)}\n` : deadLetterText(letter),
     );
@@ -63,7 +63,7 @@ async function list(stack: DeployedStack, options: DlqOptions): Promise<number> 
     dropped += page.length;
   }
   if (letters + dropped === 0 && !json) process.stdout.write('no dead letters\n');
-  tellMore(isMore, options);
+  reportLimit(isMore, options);
   if (hidden > 0) {
     process.stderr.write(
       `about ${hidden} letters were in the hands of another command or console; list again in some minutes\n`,
@@ -77,12 +77,12 @@ async function redrive(stack: DeployedStack, options: ChosenDeadLetters): Promis
   const { json } = options;
   const { dynamodb: client, countersTable, ledgerTable } = stack;
   await checkTablePair({ client, countersTable, ledgerTable });
-  const chooser = new Chooser(options);
+  const chooser = new DeadLetterFilter(options);
   let sent = 0;
   const left: { id: string; reason: string }[] = [];
-  const result = await redriveDeadLetters(await redriveOptions(stack, options), by(chooser), {
+  const result = await redriveDeadLetters(await redriveOptions(stack, options), filterBy(chooser), {
     onLetter(letter, reason) {
-      const name = nameOfLetter(letter);
+      const name = nameOfDeadLetter(letter);
       if (reason === undefined) sent++;
       else left.push({ id: name, reason });
       if (json) return;
@@ -92,13 +92,13 @@ async function redrive(stack: DeployedStack, options: ChosenDeadLetters): Promis
   });
   const text = `sent ${sent} to be counted, left ${left.length}`;
   process.stdout.write(`${json ? jsonText({ sent, left }) : text}\n`);
-  tellMore(result.isMore, options);
-  return chooser.tellMissing() && left.length === 0 ? 0 : 1;
+  reportLimit(result.isMore, options);
+  return chooser.reportMissing() && left.length === 0 ? 0 : 1;
 }
 
 /** Decides that letters are never counted. Returns the exit code. */
 async function drop(stack: DeployedStack, options: ChosenDeadLetters): Promise<number> {
-  const chooser = new Chooser(options);
+  const chooser = new DeadLetterFilter(options);
   let dropped = 0;
   const counted: string[] = [];
   const result = await dropDeadLetters(
@@ -108,10 +108,10 @@ async function drop(stack: DeployedStack, options: ChosenDeadLetters): Promise<n
       ledgerTable: stack.ledgerTable,
       backoff: backoff(sendAttemptsMax),
     },
-    by(chooser),
+    filterBy(chooser),
     (letter, outcome) => {
       if (outcome === 'dropped') dropped++;
-      else counted.push(nameOfLetter(letter));
+      else counted.push(nameOfDeadLetter(letter));
     },
   );
   if (options.json) {
@@ -122,8 +122,8 @@ async function drop(stack: DeployedStack, options: ChosenDeadLetters): Promise<n
     }
     process.stdout.write(`dropped ${dropped}; they stay on record and are never counted\n`);
   }
-  tellMore(result.isMore, options);
-  return chooser.tellMissing() ? 0 : 1;
+  reportLimit(result.isMore, options);
+  return chooser.reportMissing() ? 0 : 1;
 }
 
 async function redriveOptions(stack: DeployedStack, options: DlqOptions): Promise<RedriveOptions> {
@@ -160,7 +160,7 @@ function passOf({ sqs, deadLetterQueueUrl }: DeployedStack, { limit }: DlqOption
 }
 
 /** How many letters somebody else has received and not given back; as SQS knows it, roughly. */
-async function hiddenLetters({ sqs, deadLetterQueueUrl }: DeployedStack): Promise<number> {
+async function countInFlight({ sqs, deadLetterQueueUrl }: DeployedStack): Promise<number> {
   const name = 'ApproximateNumberOfMessagesNotVisible';
   const { Attributes = {} } = await sqs.send(
     new GetQueueAttributesCommand({ QueueUrl: deadLetterQueueUrl, AttributeNames: [name] }),
@@ -168,31 +168,31 @@ async function hiddenLetters({ sqs, deadLetterQueueUrl }: DeployedStack): Promis
   return Number(Attributes[name] ?? 0);
 }
 
-function tellMore(isMore: boolean, { limit }: DlqOptions): void {
+function reportLimit(isMore: boolean, { limit }: DlqOptions): void {
   if (!isMore) return;
   process.stderr.write(
     `there may be more letters than were looked at (--limit ${limit}); run it again, or with a larger --limit\n`,
   );
 }
 
-function by(chooser: Chooser): (letter: StoredDeadLetter) => boolean {
+function filterBy(chooser: DeadLetterFilter): (letter: StoredDeadLetter) => boolean {
   return (letter) => {
     const { id, content, reason } = letter;
     const batch = content.kind === 'message' ? [] : [content.batchId, content.rawKey];
-    return chooser.isChosen({ names: [id, nameOfLetter(letter), ...batch], reason });
+    return chooser.isChosen({ names: [id, nameOfDeadLetter(letter), ...batch], reason });
   };
 }
 
 /** A chunk goes by its batch and index, as ids are written elsewhere. */
-function nameOfLetter({ id, content }: Pick<StoredDeadLetter, 'id' | 'content'>): string {
+function nameOfDeadLetter({ id, content }: Pick<StoredDeadLetter, 'id' | 'content'>): string {
   return content.kind === 'chunk' ? `${content.batchId}:${content.index}` : id;
 }
 
-function shownOf(letter: StoredDeadLetter): ShownDeadLetter {
+function shownOf(letter: StoredDeadLetter): DeadLetterView {
   return shown(letter, Buffer.from(letter.body), undefined);
 }
 
-function shownOfDropped(letter: DroppedLetter): ShownDeadLetter {
+function shownOfDropped(letter: DroppedLetter): DeadLetterView {
   const { body, droppedAt } = letter;
   return shown(letter, body === undefined ? undefined : Buffer.from(body), droppedAt);
 }
@@ -201,12 +201,12 @@ function shown(
   letter: Omit<DroppedLetter, 'body' | 'droppedAt'>,
   body: Uint8Array | undefined,
   droppedAt: number | undefined,
-): ShownDeadLetter {
+): DeadLetterView {
   const { content, reason, firstFailedAt, lastFailedAt } = letter;
   const isChunk = content.kind === 'chunk';
   const isMessage = content.kind === 'message';
   return {
-    id: nameOfLetter(letter),
+    id: nameOfDeadLetter(letter),
     batchId: isMessage ? undefined : content.batchId,
     rawKey: isMessage ? undefined : content.rawKey,
     index: isChunk ? content.index : undefined,

@@ -1,9 +1,9 @@
 import type { ItemError, PostOutcome } from '../../client/index.ts';
 import type { IngestOptions } from './ingest-options.ts';
 import type { Pack } from './pack-items.ts';
-import { grouped } from '../cli/progress.ts';
+import { withThousands } from '../cli/progress.ts';
 import type { ReadingState } from './read-packs.ts';
-import { isHopeless } from '../cli/sending.ts';
+import { affectsAllBatches } from '../cli/sending.ts';
 import type { BadLine } from './split-lines.ts';
 import { jsonText, visible } from '../cli/terminal-text.ts';
 
@@ -48,7 +48,7 @@ export interface IngestRun {
   isRepeatable: boolean;
 }
 
-function complain(text: string): void {
+function printWarning(text: string): void {
   process.stderr.write(`${visible(text)}\n`);
 }
 
@@ -64,7 +64,7 @@ export function listBadLine(report: FileReport, bad: BadLine): void {
   report.bad_lines += 1;
   if (report.lines.length === listedMax) return;
   report.lines.push(bad);
-  if (report.reading.isLive) complain(`${report.file}: ${bad.message}`);
+  if (report.reading.isLive) printWarning(`${report.file}: ${bad.message}`);
 }
 
 export function recordOutcome(
@@ -86,8 +86,8 @@ export function recordOutcome(
       report.refused += batch.items;
       listItems(report, batch, outcome.errors);
       // What any batch would meet ends the run, which says so once.
-      if (!isHopeless(outcome)) {
-        explain(report, batch, `${outcome.status} ${outcome.code}: ${outcome.detail}`);
+      if (!affectsAllBatches(outcome)) {
+        recordRefusedBatch(report, batch, `${outcome.status} ${outcome.code}: ${outcome.detail}`);
       }
       break;
     case 'gave_up':
@@ -112,7 +112,11 @@ export function listItems(
   report.errors.sort((a, b) => a.item - b.item).splice(listedMax);
 }
 
-export function explain(report: FileReport, { firstItem, items }: Pack, reason: string): void {
+export function recordRefusedBatch(
+  report: FileReport,
+  { firstItem, items }: Pack,
+  reason: string,
+): void {
   if (report.troubles.length === troublesMax) return;
   report.troubles.push(
     `items ${firstItem + 1} to ${firstItem + items} were refused together: ${reason}`,
@@ -143,10 +147,10 @@ export function report(
   seconds: number,
   withSummary: boolean,
 ): void {
-  for (const file of run.files) for (const text of complaints(file)) complain(text);
+  for (const file of run.files) for (const text of warningsOf(file)) printWarning(text);
   if (run.failure !== undefined) {
-    const unanswered = withSummary ? '' : unansweredOf(run);
-    complain(`device-pipeline: ${run.failure}${unsent(run)}${unanswered}`);
+    const unanswered = withSummary ? '' : unansweredText(run);
+    printWarning(`device-pipeline: ${run.failure}${unsentText(run)}${unanswered}`);
   }
   if (!withSummary) return;
 
@@ -158,24 +162,24 @@ export function report(
     run.failure === undefined && unconfirmed === 0 && run.files.length === options.files.length;
   const isBegun = batches.accepted + batches.refused + batches.gave_up > 0;
   const isOffered = isBegun && !isComplete && run.isRepeatable;
-  const perSecond = grouped(Math.round(accepted / seconds));
+  const perSecond = withThousands(Math.round(accepted / seconds));
   const lines = [
-    `batches  ${inNumbers(batches.accepted, batches.refused, batches.gave_up)}`,
-    `items    ${inNumbers(accepted, sum(run, 'refused'), unconfirmed)}`,
-    ...(badLines === 0 ? [] : [`lines    ${grouped(badLines)} not sent: ${mending}`]),
-    `time     ${seconds.toFixed(1)} s, ${perSecond} items/s, ${grouped(run.retries)} retries`,
+    `batches  ${outcomeText(batches.accepted, batches.refused, batches.gave_up)}`,
+    `items    ${outcomeText(accepted, sum(run, 'refused'), unconfirmed)}`,
+    ...(badLines === 0 ? [] : [`lines    ${withThousands(badLines)} not sent: ${badLineHint}`]),
+    `time     ${seconds.toFixed(1)} s, ${perSecond} items/s, ${withThousands(run.retries)} retries`,
     ...(isOffered ? [`again    the same command with --key ${run.key} counts nothing twice`] : []),
   ];
   process.stdout.write(`${lines.join('\n')}\n`);
 }
 
 /** In the same file they would move the items behind them into other requests. */
-const mending = 'correct them and send them in a file of their own';
+const badLineHint = 'correct them and send them in a file of their own';
 
-function* complaints(report: FileReport): Generator<string, void> {
+function* warningsOf(report: FileReport): Generator<string, void> {
   const { file, lines, errors, troubles, refused, bad_lines: badLines } = report;
   if (!report.reading.isLive) for (const { message } of lines) yield `${file}: ${message}`;
-  if (badLines > lines.length) yield `${file}: ${grouped(badLines)} bad lines in all`;
+  if (badLines > lines.length) yield `${file}: ${withThousands(badLines)} bad lines in all`;
   for (const { item, line, field, code, message } of errors) {
     const place = line === null ? `item ${item}` : `line ${line}, item ${item}`;
     yield `${file}: ${place}: ${field === null ? '' : `${field}: `}${code}: ${message}`;
@@ -186,29 +190,29 @@ function* complaints(report: FileReport): Generator<string, void> {
 }
 
 /** What of the inputs was read, and is in no request. */
-function unsent({ files, isInterrupted }: IngestRun): string {
+function unsentText({ files, isInterrupted }: IngestRun): string {
   const items = files.reduce((total, { reading, taken }) => total + reading.items - taken, 0);
   const bytes = isInterrupted
     ? files.reduce((total, { reading }) => total + reading.unfinishedBytes, 0)
     : 0;
   const parts = [
-    ...(items === 0 ? [] : [inItems(items)]),
-    ...(bytes === 0 ? [] : [`${grouped(bytes)} bytes that are not cut into items yet`]),
+    ...(items === 0 ? [] : [itemsText(items)]),
+    ...(bytes === 0 ? [] : [`${withThousands(bytes)} bytes that are not cut into items yet`]),
   ];
   return parts.length === 0 ? '' : `; read and not sent: ${parts.join(' and ')}`;
 }
 
 /** Of a server that has never answered. Where none listens, nothing was sent. */
-function unansweredOf(run: IngestRun): string {
+function unansweredText(run: IngestRun): string {
   const items = run.isInterrupted ? sum(run, 'unconfirmed') : 0;
-  return items === 0 ? '' : `; sent and not answered: ${inItems(items)}`;
+  return items === 0 ? '' : `; sent and not answered: ${itemsText(items)}`;
 }
 
-function inItems(items: number): string {
-  return items === 1 ? '1 item' : `${grouped(items)} items`;
+function itemsText(items: number): string {
+  return items === 1 ? '1 item' : `${withThousands(items)} items`;
 }
 
-function inNumbers(accepted: number, refused: number, unanswered: number): string {
-  const rest = unanswered === 0 ? '' : `, ${grouped(unanswered)} without an answer`;
-  return `${grouped(accepted)} accepted, ${grouped(refused)} refused${rest}`;
+function outcomeText(accepted: number, refused: number, unanswered: number): string {
+  const rest = unanswered === 0 ? '' : `, ${withThousands(unanswered)} without an answer`;
+  return `${withThousands(accepted)} accepted, ${withThousands(refused)} refused${rest}`;
 }

@@ -4,7 +4,7 @@ import type { Client } from '../../client/index.ts';
 import { readBatch } from '../../domain/batch.ts';
 import type { IngestOptions } from './ingest-options.ts';
 import {
-  explain,
+  recordRefusedBatch,
   listBadLine,
   listItems,
   newFileReport,
@@ -17,13 +17,13 @@ import {
 } from './ingest-report.ts';
 import { openInputs, rereadable, type Input } from './inputs.ts';
 import type { Pack } from './pack-items.ts';
-import { grouped, openProgress } from '../cli/progress.ts';
+import { withThousands, openProgress } from '../cli/progress.ts';
 import { readPacks, type ReadingState } from './read-packs.ts';
 import {
   commandClient,
   forEachConcurrently,
-  inWords,
-  isHopeless,
+  describeOutcome,
+  affectsAllBatches,
   watchInterrupt,
   type Interruption,
 } from '../cli/sending.ts';
@@ -102,14 +102,15 @@ async function check(
 ): Promise<void> {
   for await (const batch of outgoing(options, inputs, run, stopping)) {
     const reading = readBatch(batch.body);
-    if (!reading.readable) explain(batch.report, batch, `${reading.code}: ${reading.detail}`);
+    if (!reading.readable)
+      recordRefusedBatch(batch.report, batch, `${reading.code}: ${reading.detail}`);
     else listItems(batch.report, batch, reading.errors);
     batch.report.refused += reading.readable ? reading.rejected : batch.items;
     batch.report.taken += batch.items;
   }
   const [lines, items] = [sum(run, 'bad_lines'), sum(run, 'refused')];
   if (lines + items === 0 || run.failure !== undefined) return;
-  const found = `${grouped(lines)} bad lines and ${grouped(items)} bad items`;
+  const found = `${withThousands(lines)} bad lines and ${withThousands(items)} bad items`;
   run.failure = `nothing was sent: there are ${found}, and --strict sends all or nothing`;
 }
 
@@ -120,7 +121,7 @@ async function send(
   client: Client,
   interruption: Interruption,
 ): Promise<void> {
-  const { stopping, leaving } = interruption;
+  const { stopping, aborting: leaving } = interruption;
   const progress = openProgress(totalOf(inputs));
   const keyOf = keys(run.key, inputs.length > 1);
   try {
@@ -133,12 +134,12 @@ async function send(
         report.taken += items;
         const outcome = await client.sendBatch({ body, key, strict: options.strict }, leaving);
         recordOutcome(run, batch, outcome);
-        if (isHopeless(outcome)) {
-          run.failure ??= inWords(outcome);
+        if (affectsAllBatches(outcome)) {
+          run.failure ??= describeOutcome(outcome);
           interruption.stop();
         }
         const read = run.files.reduce((bytes, { reading }) => bytes + reading.bytes, 0);
-        progress.update(read, `${grouped(sum(run, 'accepted'))} items accepted`);
+        progress.update(read, `${withThousands(sum(run, 'accepted'))} items accepted`);
       },
     );
   } finally {

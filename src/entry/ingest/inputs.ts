@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import { addAbortSignal, Readable } from 'node:stream';
 import { setImmediate, setTimeout as delay } from 'node:timers/promises';
 
-import { whyNoFile } from '../cli/file-errors.ts';
+import { fileErrorText } from '../cli/file-errors.ts';
 
 /** A file or standard input. */
 export interface Input {
@@ -39,7 +39,7 @@ async function fileInput(name: string): Promise<Input> {
     stats = await stat(name);
     await access(name, constants.R_OK);
   } catch (error) {
-    throw new Error(`${name}: ${whyNoFile(error)}`, { cause: error });
+    throw new Error(`${name}: ${fileErrorText(error)}`, { cause: error });
   }
   if (stats.isDirectory()) throw new Error(`${name} is a directory; name the files in it`);
   return {

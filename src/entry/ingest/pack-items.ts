@@ -1,4 +1,4 @@
-import { PatientReader } from './patient-reader.ts';
+import { TimedReader } from './timed-reader.ts';
 import { listName, type RawItem } from './split-json.ts';
 
 /** A request body made of items. */
@@ -33,7 +33,7 @@ export async function* packItems(
   slices: AsyncIterable<RawItem[]> | Iterable<RawItem[]>,
   { itemsMax, bytesMax, waitMsMax }: PackBounds,
 ): AsyncGenerator<Pack, void> {
-  const reader = new PatientReader(slices);
+  const reader = new TimedReader(slices);
   let parts: RawItem[] = [];
   let bytes = packOverheadBytes;
   let firstItem = 0;

@@ -4,7 +4,7 @@ import { createGunzip } from 'node:zlib';
 import type { InputFormat } from './ingest-options.ts';
 import { readInput, type Input } from './inputs.ts';
 import { packItems, packOverheadBytes, type Pack } from './pack-items.ts';
-import { PatientReader } from './patient-reader.ts';
+import { TimedReader } from './timed-reader.ts';
 import { JsonSlicer, type RawItem } from './split-json.ts';
 import { LineSlicer, layoutOf, newline, type BadLine, type Layout } from './split-lines.ts';
 
@@ -46,7 +46,7 @@ export async function* readPacks(
 ): AsyncGenerator<Pack, void> {
   const { itemsPerBatch: itemsMax, bodyBytesMax: bytesMax } = options;
   const waitMsMax = input.isLive && options.isSentSoon ? liveWaitMs : undefined;
-  const chunks = new PatientReader(inflate(input.name, read(input, stopping, state)));
+  const chunks = new TimedReader(inflate(input.name, read(input, stopping, state)));
   const { head, isWhole, layout } = await readHead(chunks, input.name, options, state, waitMsMax);
   const offset = bomBytes(head);
   const text = chain(head.subarray(offset), chunks.rest());
@@ -82,7 +82,7 @@ async function* inflate(
   name: string,
   source: AsyncGenerator<Buffer, void>,
 ): AsyncGenerator<Buffer, void> {
-  const reader = new PatientReader(source);
+  const reader = new TimedReader(source);
   const head = await readAhead(reader, 2);
   const isGzip = head[0] === 0x1f && head[1] === 0x8b;
   if (!isGzip && name.endsWith('.gz')) throw new Error('it is not gzip data, as its name says');
@@ -119,7 +119,7 @@ interface Head {
  * sent soon, what comes in `waitMs`.
  */
 async function readHead(
-  chunks: PatientReader<Buffer>,
+  chunks: TimedReader<Buffer>,
   name: string,
   { format, bodyBytesMax }: PackOptions,
   state: ReadingState,
@@ -158,7 +158,7 @@ function bomBytes(head: Buffer): number {
 }
 
 /** The first `bytes` bytes or a little more, or all there is. */
-async function readAhead(chunks: PatientReader<Buffer>, bytes: number): Promise<Buffer> {
+async function readAhead(chunks: TimedReader<Buffer>, bytes: number): Promise<Buffer> {
   let head = Buffer.alloc(0);
   while (head.length < bytes) {
     const next = await chunks.next();

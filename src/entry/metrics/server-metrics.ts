@@ -54,14 +54,14 @@ const countersAgeMs = 60_000;
 export class ServerMetrics {
   readonly #sources: ServerMetricsSources;
   readonly #defaults = new Registry();
-  readonly #counters: Remembered<CounterSizes>;
-  readonly #disk: Remembered<DiskUse>;
+  readonly #counters: CachedValue<CounterSizes>;
+  readonly #disk: CachedValue<DiskUse>;
 
   constructor(sources: ServerMetricsSources) {
     this.#sources = sources;
     collectDefaultMetrics({ register: this.#defaults });
-    this.#counters = new Remembered(sources.counters, countersAgeMs);
-    this.#disk = new Remembered(() => diskUse(sources.paths), 0);
+    this.#counters = new CachedValue(sources.counters, countersAgeMs);
+    this.#disk = new CachedValue(() => diskUse(sources.paths), 0);
   }
 
   readonly answer = async (accept: string | undefined): Promise<Answer> => {
@@ -259,7 +259,7 @@ function ofResources(
 }
 
 /** The last answer to a question that may take long, or undefined; asked again once it is old. */
-class Remembered<Value> {
+class CachedValue<Value> {
   readonly #ask: () => Promise<Value>;
   readonly #ageMs: number;
   #latest: { value: Value; at: number } | undefined;

@@ -15,7 +15,7 @@ import type { StorePlace } from '../cli/common-options.ts';
 import { checkExportDirectory, exportListOf } from '../cli/directory-kinds.ts';
 import { withLocalStore } from '../cli/local-store.ts';
 import { UsageError } from '../cli/option-parsers.ts';
-import { grouped, openProgress } from '../cli/progress.ts';
+import { withThousands, openProgress } from '../cli/progress.ts';
 import type { RawRangeOptions } from './raw-options.ts';
 import { batchLine } from './raw-text.ts';
 
@@ -28,7 +28,7 @@ export async function rawList(options: RawRangeOptions): Promise<number> {
   }
   let damaged = 0;
   for (const found of rawBatches(place.dataDir, received)) {
-    if (found.damage !== undefined) damaged += warnOf(found.damage);
+    if (found.damage !== undefined) damaged += warnOfDamage(found.damage);
     else if (!process.stdout.write(`${lineOf(found.batch, isBrief)}\n`)) {
       await once(process.stdout, 'drain');
     }
@@ -94,7 +94,7 @@ function exportOf(
   let damaged = 0;
   for (const found of rawBatches(dataDir, received)) {
     if (found.damage !== undefined) {
-      damaged += warnOf(found.damage);
+      damaged += warnOfDamage(found.damage);
       continue;
     }
     const path = join(directory, found.batch.rawKey);
@@ -106,11 +106,11 @@ function exportOf(
       : { ...found.batch, idempotencyKey: undefined };
     writeFileSync(`${list}.part`, `${lineOf(batch, isBrief, dayZone)}\n`, { flag: 'a' });
     batches++;
-    progress.update(batches, `${grouped(batches)} batches`);
+    progress.update(batches, `${withThousands(batches)} batches`);
   }
   renameSync(`${list}.part`, list);
   progress.stop();
-  process.stdout.write(`${grouped(batches)} batches in ${directory}\n`);
+  process.stdout.write(`${withThousands(batches)} batches in ${directory}\n`);
   return damaged === 0 ? 0 : 1;
 }
 
@@ -127,7 +127,7 @@ function lineOf(batch: Batch, isBrief: boolean, dayZone?: string): string {
   return batchLine(isBrief ? line : { ...line, details: batch });
 }
 
-function warnOf({
+function warnOfDamage({
   from,
   to,
   path,

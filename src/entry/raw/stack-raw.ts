@@ -16,7 +16,7 @@ import {
 import type { StackPlace } from '../cli/common-options.ts';
 import { exportListOf } from '../cli/directory-kinds.ts';
 import { UsageError } from '../cli/option-parsers.ts';
-import { grouped, openProgress } from '../cli/progress.ts';
+import { withThousands, openProgress } from '../cli/progress.ts';
 import type { RawRangeOptions } from './raw-options.ts';
 import { batchLine } from './raw-text.ts';
 import { withStore, type AwsStore } from '../cli/stack.ts';
@@ -95,10 +95,13 @@ export function rawExportOfStack(
     let bytes = 0;
     for await (const page of pagesOf(store, received)) {
       const lines = await inParallel(parallelBodies, page, async (listed) => {
-        const line = await save(store, directory, { ...listed, ...zone }, isBrief);
+        const line = await exportBatch(store, directory, { ...listed, ...zone }, isBrief);
         if (line !== undefined) batches++;
         bytes += listed.bytes;
-        progress.update(batches, `${grouped(batches)} batches, ${grouped(bytes)} bytes`);
+        progress.update(
+          batches,
+          `${withThousands(batches)} batches, ${withThousands(bytes)} bytes`,
+        );
         return line === undefined ? '' : `${line}\n`;
       });
       if (!list.write(lines.join(''))) await once(list, 'drain');
@@ -107,7 +110,7 @@ export function rawExportOfStack(
     await finished(list);
     await rename(`${path}.part`, path);
     progress.stop();
-    process.stdout.write(`${grouped(batches)} batches in ${directory}\n`);
+    process.stdout.write(`${withThousands(batches)} batches in ${directory}\n`);
     return 0;
   });
 }
@@ -119,7 +122,7 @@ interface Listed {
 }
 
 /** Returns the line that tells of it; undefined where it was removed meanwhile. */
-async function save(
+async function exportBatch(
   store: S3RawStore,
   directory: string,
   listed: Listed & { readonly dayZone?: string },

@@ -16,7 +16,7 @@ import {
 } from '../../engines/embedded/store/raw-batches.ts';
 import type { ContentEncoding, ReplayOrigin } from '../../pipeline/ports.ts';
 import { exportListOf, holdsExport } from '../cli/directory-kinds.ts';
-import { whyNoFile } from '../cli/file-errors.ts';
+import { fileErrorText } from '../cli/file-errors.ts';
 import { withLocalStore } from '../cli/local-store.ts';
 import type { ReplayOptions } from './replay-options.ts';
 import { openStack } from '../cli/stack.ts';
@@ -168,9 +168,12 @@ async function bodyIn(directory: string, rawKey: string): Promise<Buffer> {
   try {
     return await readFile(join(directory, rawKey));
   } catch (error) {
-    throw new Error(`${join(directory, rawKey)}, which batches.ndjson names: ${whyNoFile(error)}`, {
-      cause: error,
-    });
+    throw new Error(
+      `${join(directory, rawKey)}, which batches.ndjson names: ${fileErrorText(error)}`,
+      {
+        cause: error,
+      },
+    );
   }
 }
 

@@ -20,7 +20,7 @@ import { backoff } from '../lambda/clients.ts';
 import { roomMs } from '../lambda/environment.ts';
 import type { ReplayOptions } from './replay-options.ts';
 import type { SourceBatch } from './replay-sources.ts';
-import { commandClient, complain } from '../cli/sending.ts';
+import { commandClient, printWarning } from '../cli/sending.ts';
 import { openStack } from '../cli/stack.ts';
 
 type TargetOutcome =
@@ -34,7 +34,7 @@ export interface ReplayTarget {
   readonly dayZone: string | undefined;
   /** How it is checked what came of it. */
   readonly check: string;
-  take(batch: SourceBatch, signal: AbortSignal): Promise<TargetOutcome>;
+  store(batch: SourceBatch, signal: AbortSignal): Promise<TargetOutcome>;
   close(): Promise<void>;
 }
 
@@ -86,7 +86,7 @@ function directoryTarget(dataDir: string, sourceZone: string | undefined): Repla
   return {
     dayZone: writer.dayZone,
     check: `npx device-pipeline audit --data-dir ${dataDir}`,
-    take: intoTarget(dataDir, ingest),
+    store: withRetries(dataDir, ingest),
     async close() {
       const isBehind = () => {
         const { countedThrough, durableEnd } = writer.progress();
@@ -134,7 +134,7 @@ async function stackTarget(
   return {
     dayZone,
     check: `npx device-pipeline audit --stack ${name}, once the queue is empty`,
-    take: intoTarget(name, ingest),
+    store: withRetries(name, ingest),
     close() {
       stack.close();
       return Promise.resolve();
@@ -164,7 +164,7 @@ function urlTarget(
   return {
     dayZone,
     check: `npx device-pipeline stats --url ${url}, and audit where its data is`,
-    async take({ rawKey, body, encoding, idempotencyKey: key, ...claim }, signal) {
+    async store({ rawKey, body, encoding, idempotencyKey: key, ...claim }, signal) {
       const header = writeReplayHeader(rawKey, claim);
       if (header === undefined) {
         const detail = `Too many separate items of ${rawKey} were refused to tell of them in a header. Replay it into the data directory, or the stack, itself.`;
@@ -197,13 +197,13 @@ function urlTarget(
 
 type Ingest = (submission: Submission) => Promise<IngestOutcome>;
 
-function intoTarget(target: string, ingest: Ingest): ReplayTarget['take'] {
-  const { onRetry } = new RetryReporter(target, complain);
-  return (batch, signal) => takeInto(ingest, batch, signal, onRetry);
+function withRetries(target: string, ingest: Ingest): ReplayTarget['store'] {
+  const { onRetry } = new RetryReporter(target, printWarning);
+  return (batch, signal) => storeWithRetries(ingest, batch, signal, onRetry);
 }
 
 /** Offers the batch again for as long as it is told to come later. */
-async function takeInto(
+async function storeWithRetries(
   ingest: Ingest,
   { rawKey: name, ...batch }: SourceBatch,
   signal: AbortSignal,

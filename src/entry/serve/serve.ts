@@ -16,7 +16,7 @@ import { openFilesMax, socketsWithin } from './open-files.ts';
 import { UsageError } from '../cli/option-parsers.ts';
 import type { ServeOptions } from './serve-options.ts';
 import { readPages } from '../pages.ts';
-import { outliveStandardOutput } from '../cli/standard-streams.ts';
+import { ignoreStandardOutputErrors } from '../cli/standard-streams.ts';
 import { onStopSignal, type StopSignal } from '../cli/stop-signals.ts';
 import { observers, openLog, ServerLog } from './server-log.ts';
 
@@ -34,7 +34,7 @@ const lastOutputMs = 2_000;
 export async function serve(options: ServeOptions, version: string): Promise<void> {
   const { log: logger, output } = openLog(options.log);
   const log = new ServerLog(logger, output);
-  outliveStandardOutput((reason) => {
+  ignoreStandardOutputErrors((reason) => {
     log.warn('stdout_lost', { reason }, `cannot write to standard output: ${reason}`);
   });
   const onDefect = (error: Error | string) => log.defect(error);

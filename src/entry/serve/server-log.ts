@@ -46,7 +46,7 @@ const linesMax = 10;
 const windowMs = 1_000;
 
 /** Bounds what is logged of requests: a flood of bad ones must not fill a disk. */
-export class BoundedLines {
+export class LineLimiter {
   readonly #write: (kind: string, suppressed: number) => void;
   readonly #kinds = new Map<string, { lines: number; suppressed: number }>();
   #timer: NodeJS.Timeout | undefined;
@@ -82,16 +82,16 @@ export class BoundedLines {
 export class ServerLog {
   readonly #log: Logger;
   readonly #output: LogOutput | undefined;
-  readonly #refusals: BoundedLines;
-  readonly #defects: BoundedLines;
+  readonly #refusals: LineLimiter;
+  readonly #defects: LineLimiter;
 
   constructor(log: Logger, output?: LogOutput) {
     this.#log = log;
     this.#output = output;
     const more = (event: string) => (kind: string, suppressed: number) =>
       log.warn({ event, kind, suppressed }, `and ${suppressed.toLocaleString('en')} more: ${kind}`);
-    this.#refusals = new BoundedLines(more('requests_refused'));
-    this.#defects = new BoundedLines(more('defects'));
+    this.#refusals = new LineLimiter(more('requests_refused'));
+    this.#defects = new LineLimiter(more('defects'));
   }
 
   /** Lines that stderr did not take. */

@@ -10,11 +10,11 @@ export function adopt(place: StackPlace, json: boolean): Promise<number> {
   return withStore(place, process.env, async (store) => {
     const { dynamodb: client, countersTable, ledgerTable } = store;
     const pair = await adoptTables({ client, countersTable, ledgerTable });
-    const isEnding = await hasTimeToLive(store);
+    const hasTimeToLiveNow = await hasTimeToLive(store);
     process.stdout.write(
-      `${json ? asJson(pair, store, isEnding) : visible(asText(pair, store))}\n`,
+      `${json ? asJson(pair, store, hasTimeToLiveNow) : visible(asText(pair, store))}\n`,
     );
-    if (!isEnding) process.stderr.write(`${visible(howToEnd(ledgerTable))}\n`);
+    if (!hasTimeToLiveNow) process.stderr.write(`${visible(timeToLiveHint(ledgerTable))}\n`);
     return 0;
   });
 }
@@ -45,6 +45,6 @@ async function hasTimeToLive({ dynamodb, ledgerTable }: AwsStore): Promise<boole
   return status === 'ENABLED' || status === 'ENABLING';
 }
 
-function howToEnd(ledgerTable: string): string {
+function timeToLiveHint(ledgerTable: string): string {
   return `time to live is off: rows of the ledger would stay for ever. Turn it on: aws dynamodb update-time-to-live --table-name ${ledgerTable} --time-to-live-specification Enabled=true,AttributeName=expires_at`;
 }

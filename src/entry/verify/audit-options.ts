@@ -19,7 +19,7 @@ export interface AuditCommandOptions {
   /** How many threads read the log; undefined: as many as are worth it. */
   threads: number | undefined;
   json: boolean;
-  stackProof: StackAuditOptions;
+  stackAudit: StackAuditOptions;
 }
 
 interface AuditValues {
@@ -62,7 +62,7 @@ export function auditOptions(command: Command): AuditCommandOptions {
     );
   }
   const place = storePlace(command, 'bucket', 'table', 'ledger');
-  return { place, dates, received, threads, json, stackProof: stackAuditOptions(command) };
+  return { place, dates, received, threads, json, stackAudit: stackAuditOptions(command) };
 }
 
 export function receivedRange({

@@ -1,5 +1,5 @@
 import type { Difference } from '../../pipeline/audit.ts';
-import { grouped } from '../cli/progress.ts';
+import { withThousands } from '../cli/progress.ts';
 import { visible } from '../cli/terminal-text.ts';
 
 /** More differences than these are counted, not shown. */
@@ -44,11 +44,11 @@ export class DifferenceList {
       ],
     );
     const hidden = this.#count - this.#shown.length;
-    return hidden > 0 ? [...lines, `… and ${grouped(hidden)} more`] : lines;
+    return hidden > 0 ? [...lines, `… and ${withThousands(hidden)} more`] : lines;
   }
 
   /** Such as `1 difference`. */
   total(): string {
-    return `${grouped(this.#count)} ${this.#count === 1 ? 'difference' : 'differences'}`;
+    return `${withThousands(this.#count)} ${this.#count === 1 ? 'difference' : 'differences'}`;
   }
 }

@@ -21,7 +21,7 @@ export interface RebuildCommandOptions {
   /** Where notes are kept, of a stack; undefined: where such files are kept on this system. */
   workDir: string | undefined;
   json: boolean;
-  stackProof: StackAuditOptions;
+  stackAudit: StackAuditOptions;
 }
 
 interface RebuildValues {
@@ -70,6 +70,6 @@ export function rebuildOptions(command: Command): RebuildCommandOptions {
     ...{ place, dryRun, withoutDamaged, workDir, json },
     replaced: dropOld ? 'drop' : restoreOld ? 'restore' : undefined,
     dates: dateRange(undefined, from, to),
-    stackProof: stackAuditOptions(command),
+    stackAudit: stackAuditOptions(command),
   };
 }

@@ -7,9 +7,15 @@ import { FencedWrites } from '../../engines/aws/ledger/fenced-writes.ts';
 import { checkTablePair } from '../../engines/aws/ledger/table-pair.ts';
 import type { StackPlace } from '../cli/common-options.ts';
 import { DifferenceList } from './differences-text.ts';
-import { grouped } from '../cli/progress.ts';
+import { withThousands } from '../cli/progress.ts';
 import type { RebuildCommandOptions } from './rebuild-options.ts';
-import { commandBackoff, countLines, countsJson, estimateJson, StackAudit } from './stack-store.ts';
+import {
+  commandBackoff,
+  noteLines,
+  countsJson,
+  estimateJson,
+  StackAuditRun,
+} from './stack-store.ts';
 import { withStore, type AwsStore } from '../cli/stack.ts';
 import { jsonText } from '../cli/terminal-text.ts';
 
@@ -28,7 +34,7 @@ export function rebuildOfStack(place: StackPlace, options: RebuildCommandOptions
 async function correctStack(stack: AwsStore, options: RebuildCommandOptions): Promise<string> {
   const { dates, dryRun, withoutDamaged, workDir = defaultWorkDir(), json } = options;
   const differences = new DifferenceList();
-  const proof = new StackAudit(options.stackProof);
+  const proof = new StackAuditRun(options.stackAudit);
   let summary: RebuildSummary;
   try {
     summary = await rebuildStack({
@@ -58,14 +64,16 @@ async function useReplaced(
   if (what === 'drop') {
     const dropped = await dropReplaced(tables);
     if (json) return jsonText({ dropped: dropped > 0, counters: dropped });
-    return dropped > 0 ? `the old counts of ${grouped(dropped)} counters are dropped` : nothingKept;
+    return dropped > 0
+      ? `the old counts of ${withThousands(dropped)} counters are dropped`
+      : nothingKept;
   }
   // An older ledger may hold old counts that were dropped since.
   await checkTablePair(tables);
   const fence = { client: stack.transactions, ledgerTable, backoff: commandBackoff() };
   const restored = await restoreReplaced(tables, await FencedWrites.takeOver(fence));
   if (json) return jsonText({ restored: restored > 0, counters: restored });
-  return restored > 0 ? `${grouped(restored)} counters are as they were` : nothingKept;
+  return restored > 0 ? `${withThousands(restored)} counters are as they were` : nothingKept;
 }
 
 const nothingKept = 'no old counters are kept';
@@ -76,7 +84,11 @@ function defaultWorkDir(): string {
   return join(state, 'device-pipeline');
 }
 
-function asJson(summary: RebuildSummary, differences: DifferenceList, proof: StackAudit): string {
+function asJson(
+  summary: RebuildSummary,
+  differences: DifferenceList,
+  proof: StackAuditRun,
+): string {
   const { isSwitched, withoutDamaged, corrected, steps, chunksCounted, ledgerRows, left } = summary;
   return jsonText({
     ...{ switched: isSwitched, without_damaged: withoutDamaged, corrected, steps, left },
@@ -93,13 +105,15 @@ function asText(summary: RebuildSummary, differences: DifferenceList): string {
   const kept = corrected > 0 ? '; what they were is kept until rebuild --drop-old' : '';
   return [
     ...differences.lines(),
-    ...countLines(summary.counts),
-    ...(withoutDamaged > 0 ? [`batches that are done without: ${grouped(withoutDamaged)}`] : []),
+    ...noteLines(summary.counts),
+    ...(withoutDamaged > 0
+      ? [`batches that are done without: ${withThousands(withoutDamaged)}`]
+      : []),
     ...(left > 0
-      ? [`counters that could not be corrected now: ${grouped(left)}; run it again`]
+      ? [`counters that could not be corrected now: ${withThousands(left)}; run it again`]
       : []),
     isSwitched
-      ? `${grouped(corrected)} counters corrected in ${grouped(steps)} transactions, ${grouped(chunksCounted)} chunks counted, ${grouped(ledgerRows)} rows of the ledger written or removed${kept}`
+      ? `${withThousands(corrected)} counters corrected in ${withThousands(steps)} transactions, ${withThousands(chunksCounted)} chunks counted, ${withThousands(ledgerRows)} rows of the ledger written or removed${kept}`
       : `${differences.total()}; nothing was changed, and rebuild goes on from here`,
   ].join('\n');
 }

@@ -4,7 +4,7 @@ import type { AuditOptions } from '../../engines/aws/verify/audit.ts';
 import type { Backoff } from '../../util/backoff.ts';
 import type { Estimate } from '../../engines/aws/verify/audit-estimate.ts';
 import type { AuditCounts } from '../../engines/aws/verify/audit-findings.ts';
-import { grouped, openProgress, type Progress } from '../cli/progress.ts';
+import { withThousands, openProgress, type Progress } from '../cli/progress.ts';
 import type { StackAuditOptions } from './stack-options.ts';
 import type { AwsStore } from '../cli/stack.ts';
 
@@ -21,7 +21,7 @@ export function commandBackoff(): Backoff {
 }
 
 /** What a proof of the stack needs, and how it tells what it will cost and how far it is. */
-export class StackAudit {
+export class StackAuditRun {
   readonly #options: StackAuditOptions;
   #progress: Progress | undefined;
   #estimate: Estimate | undefined;
@@ -44,7 +44,7 @@ export class StackAudit {
       },
       onProgress: (bodies, total) => {
         this.#progress ??= openProgress(total);
-        this.#progress.update(bodies, `${grouped(bodies)} bodies read`);
+        this.#progress.update(bodies, `${withThousands(bodies)} bodies read`);
       },
     };
   }
@@ -63,8 +63,8 @@ function estimateText({
   dollars,
   prices,
 }: Estimate) {
-  const mib = grouped(Math.ceil(bytes / 1024 ** 2));
-  return `will read ${grouped(objects)} bodies (${mib} MiB): about ${grouped(s3Lists)} lists and ${grouped(s3Gets)} gets of S3 and ${grouped(dynamodbReadUnits)} read units of DynamoDB, ${dollars.toFixed(4)} dollars by the list prices of ${prices.region} of ${prices.date}; counters that differ take a little more`;
+  const mib = withThousands(Math.ceil(bytes / 1024 ** 2));
+  return `will read ${withThousands(objects)} bodies (${mib} MiB): about ${withThousands(s3Lists)} lists and ${withThousands(s3Gets)} gets of S3 and ${withThousands(dynamodbReadUnits)} read units of DynamoDB, ${dollars.toFixed(4)} dollars by the list prices of ${prices.region} of ${prices.date}; counters that differ take a little more`;
 }
 
 export function estimateJson({
@@ -89,7 +89,7 @@ export function estimateJson({
 }
 
 /** What is told beside differences, a line each. */
-export function countLines(counts: AuditCounts): string[] {
+export function noteLines(counts: AuditCounts): string[] {
   const { deadLetters, inFlight, forgotten, dropped, strangers } = counts;
   const { wholeFrom, aboveExpired = 0 } = counts;
   const lines: [number, string][] = [
@@ -99,13 +99,13 @@ export function countLines(counts: AuditCounts): string[] {
     [dropped, 'batches were dropped, wholly or in part, and are not counted'],
     [strangers, 'counted items were queued by others: no raw body tells of them'],
   ];
-  const told = lines.flatMap(([amount, text]) =>
-    amount > 0 ? [`${grouped(amount)} ${text}`] : [],
+  const notes = lines.flatMap(([amount, text]) =>
+    amount > 0 ? [`${withThousands(amount)} ${text}`] : [],
   );
-  if (wholeFrom === undefined) return told;
+  if (wholeFrom === undefined) return notes;
   return [
-    ...told,
-    `raw bodies are deleted by rule (rawExpiryDays): counters of days before ${wholeFrom} may be above the recount, and ${grouped(aboveExpired)} are`,
+    ...notes,
+    `raw bodies are deleted by rule (rawExpiryDays): counters of days before ${wholeFrom} may be above the recount, and ${withThousands(aboveExpired)} are`,
   ];
 }
 

@@ -44,11 +44,11 @@ const filters = {
 function commands(): [string, () => Promise<number>][] {
   const place = { dataDir };
   return [
-    ['audit', () => audit({ place, ...ranges, json: true, stackProof })],
-    ['rebuild', () => rebuild({ place, ...steps, json: true, stackProof })],
+    ['audit', () => audit({ place, ...ranges, json: true, stackAudit: stackProof })],
+    ['rebuild', () => rebuild({ place, ...steps, json: true, stackAudit: stackProof })],
     [
       'rebuild --drop-old',
-      () => rebuild({ place, ...steps, replaced: 'drop', json: true, stackProof }),
+      () => rebuild({ place, ...steps, replaced: 'drop', json: true, stackAudit: stackProof }),
     ],
     ['stats', () => stats({ source: { dataDir }, ...filters })],
     ['dlq list', () => dlqList({ place, ...letters })],

@@ -1,7 +1,7 @@
 import { setTimeout as delay } from 'node:timers/promises';
 
 /** Reads values of a source, and lets its caller stop waiting for the next one without losing it. */
-export class PatientReader<Value> {
+export class TimedReader<Value> {
   readonly #source: AsyncGenerator<Value, void>;
   #next: Promise<IteratorResult<Value, void>> | undefined;
 

@@ -4,7 +4,7 @@ import type { ContentEncoding } from '../../pipeline/ports.ts';
 import { jsonText, visible } from '../cli/terminal-text.ts';
 
 /** A dead letter of either engine, as it is shown. */
-export interface ShownDeadLetter {
+export interface DeadLetterView {
   /** By which commands know it, beside its batch id and raw key. Empty: nobody can name it. */
   readonly id: string;
   readonly batchId: string | undefined;
@@ -22,7 +22,7 @@ export interface ShownDeadLetter {
 }
 
 /** One line of JSON, with the whole body. */
-export function deadLetterJson(letter: ShownDeadLetter): string {
+export function deadLetterJson(letter: DeadLetterView): string {
   const { id, batchId, rawKey, index, items, reason, body } = letter;
   return jsonText({
     id: id || null,
@@ -40,14 +40,14 @@ export function deadLetterJson(letter: ShownDeadLetter): string {
 }
 
 /** Some lines for people, with the beginning of the body. */
-export function deadLetterText(letter: ShownDeadLetter): string {
+export function deadLetterText(letter: DeadLetterView): string {
   const { index, items, reason, droppedAt } = letter;
   const part = index === undefined ? '' : `, chunk ${index}`;
   const size = items === undefined ? '' : `, ${items} ${items === 1 ? 'item' : 'items'}`;
   const dropped = droppedAt === undefined ? '' : `, dropped ${timeText(droppedAt)}`;
   const excerpt = excerptOf(letter);
   return [
-    `${nameOf(letter)}${part}${size}`,
+    `${deadLetterName(letter)}${part}${size}`,
     `  ${visible(reason)}`,
     `  first failed ${timeText(letter.firstFailedAt)}, last ${timeText(letter.lastFailedAt)}${dropped}`,
     ...(excerpt === '' ? [] : [`  ${excerpt}`]),
@@ -56,14 +56,14 @@ export function deadLetterText(letter: ShownDeadLetter): string {
 }
 
 /** The same in one line, where it is only named. */
-export function nameOf({ id, rawKey }: Pick<ShownDeadLetter, 'id' | 'rawKey'>): string {
+export function deadLetterName({ id, rawKey }: Pick<DeadLetterView, 'id' | 'rawKey'>): string {
   return visible(rawKey ?? (id || 'damaged'));
 }
 
 const excerptCharacters = 160;
 const excerptBytes = 4_096;
 
-function excerptOf({ body, encoding }: ShownDeadLetter): string {
+function excerptOf({ body, encoding }: DeadLetterView): string {
   if (body === undefined) return '';
   const head = body.subarray(0, excerptBytes);
   const text = encoding === 'gzip' ? inflatedHead(head) : Buffer.from(head).toString();

@@ -5,8 +5,8 @@ import { describe, expect, it } from 'vitest';
 import {
   deadLetterJson,
   deadLetterText,
-  type ShownDeadLetter,
-} from '../../../src/entry/dlq/letter-text.ts';
+  type DeadLetterView,
+} from '../../../src/entry/dlq/dead-letter-text.ts';
 import {
   deadLetterBodyOfBatch,
   readDeadLetterContent,
@@ -43,7 +43,7 @@ describe('what a dead letter is about', () => {
 });
 
 describe('a dead letter as it is shown', () => {
-  const letter: ShownDeadLetter = {
+  const letter: DeadLetterView = {
     ...{ id: `${batchId}:3`, batchId, rawKey, index: 3, items: 2, reason: 'too_old: \u001b[2J' },
     ...{ firstFailedAt: 1_000, lastFailedAt: undefined, droppedAt: undefined },
     ...{ body: Buffer.from('{\u202e"a":\n1}'), encoding: 'identity' },
