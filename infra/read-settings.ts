@@ -10,8 +10,7 @@ import {
   type Settings,
 } from './settings.ts';
 
-type SettingsReading =
-  { kind: 'read'; settings: Settings } | { kind: 'wrong'; problems: string[] };
+type SettingsReading = { kind: 'read'; settings: Settings } | { kind: 'wrong'; problems: string[] };
 
 type Values = Record<string, unknown>;
 type FileReading = { values: Values } | { problem: string };

@@ -4,19 +4,19 @@ import { createClient, type Client, type PostOutcome } from '../../client/index.
 import { onStopSignal, type StopSignal } from './stop-signals.ts';
 import { visible } from './terminal-text.ts';
 
-/** Begin no new batch once `stopping` is aborted; leave those under way once `leaving` is. */
+/** `stopping` aborts: start no new batch. `aborting` aborts: give up the batches in flight. */
 export interface Interruption {
   readonly stopping: AbortSignal;
   readonly aborting: AbortSignal;
-  /** Whether it was the user who asked, with Ctrl-C or another signal. */
+  /** Whether a signal caused it, such as Ctrl-C, and not a call of `stop`. */
   readonly isByUser: () => boolean;
-  /** Of a process that a signal has stopped. */
+  /** The conventional exit code after the signal that was received. */
   readonly exitCode: () => number;
   readonly stop: () => void;
   readonly dispose: () => void;
 }
 
-/** Of a command: whoever types it wants to be told soon that nobody listens. */
+/** A client for commands: it fails within seconds if no server listens. */
 export function commandClient({
   url,
   token,
@@ -35,7 +35,7 @@ export function commandClient({
   });
 }
 
-/** A line on stderr, in place of a progress bar that is drawn again after it. */
+/** Writes a line to stderr. It replaces a progress bar, which is drawn again below. */
 export function printWarning(text: string): void {
   const { stderr } = process;
   const clear = stderr.isTTY ? '\r\u001b[K' : '';
@@ -43,8 +43,8 @@ export function printWarning(text: string): void {
 }
 
 /**
- * Ctrl-C, SIGTERM and SIGHUP stop, and give the requests under way `graceMs` to end. A second one
- * leaves them, unless it is SIGHUP.
+ * Handles Ctrl-C, SIGTERM and SIGHUP: the first signal stops and gives requests in flight `graceMs` to
+ * finish; a second one, unless it is SIGHUP, aborts them.
  */
 export function watchInterrupt(graceMs = 10_000): Interruption {
   const stopping = new AbortController();
@@ -72,9 +72,8 @@ export function watchInterrupt(graceMs = 10_000): Interruption {
 }
 
 /**
- * Does the work for each value of the source, at most `concurrency` at a time, and takes no more
- * values once `stopping` is aborted. What has begun is always waited for, also where the source
- * fails.
+ * Calls `work` for each value of the source, with at most `concurrency` calls at a time, and reads no
+ * more values once `stopping` is aborted. Waits for all calls, also if the source fails.
  */
 export async function forEachConcurrently<Value>(
   source: AsyncGenerator<Value, void>,
@@ -95,13 +94,13 @@ export async function forEachConcurrently<Value>(
   if (failed !== undefined) throw failed.reason;
 }
 
-/** What is wrong with a batch that was not accepted in full. */
+/** Says what is wrong with a batch; undefined if it was accepted in full. */
 export function describeOutcome(outcome: PostOutcome): string | undefined {
   switch (outcome.kind) {
     case 'accepted':
       return outcome.rejected === 0
         ? undefined
-        : `${outcome.rejected} items of a batch were refused`;
+        : `${outcome.rejected} items of a batch were rejected`;
     case 'refused':
       return `the server refused a batch: ${outcome.status} ${outcome.code}: ${outcome.detail}`;
     case 'gave_up':
@@ -109,7 +108,7 @@ export function describeOutcome(outcome: PostOutcome): string | undefined {
   }
 }
 
-/** Whether the next batch would fare no better: nobody is there, or nobody who takes ours. */
+/** Whether every other batch would fail, too: the server is unreachable, or refuses this client. */
 export function affectsAllBatches(outcome: PostOutcome): boolean {
   if (outcome.kind === 'gave_up') return true;
   return (

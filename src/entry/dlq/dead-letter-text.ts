@@ -3,17 +3,17 @@ import { constants, gunzipSync } from 'node:zlib';
 import type { ContentEncoding } from '../../pipeline/ports.ts';
 import { jsonText, visible } from '../cli/terminal-text.ts';
 
-/** A dead letter of either engine, as it is shown. */
+/** A dead letter of either engine, for display. */
 export interface DeadLetterView {
-  /** By which commands know it, beside its batch id and raw key. Empty: nobody can name it. */
+  /** Selects it in commands, as do its batch id and raw key. Empty: only `--all` or `--reason` does. */
   readonly id: string;
   readonly batchId: string | undefined;
   readonly rawKey: string | undefined;
-  /** Of the chunk, where it is a part of a batch. */
+  /** The index of the chunk, if it is a part of a batch. */
   readonly index: number | undefined;
   readonly items: number | undefined;
   readonly reason: string;
-  /** Milliseconds since 1970; undefined where nobody noted it. */
+  /** Milliseconds since 1970; undefined if unknown. */
   readonly firstFailedAt: number | undefined;
   readonly lastFailedAt: number | undefined;
   readonly droppedAt: number | undefined;
@@ -39,7 +39,7 @@ export function deadLetterJson(letter: DeadLetterView): string {
   });
 }
 
-/** Some lines for people, with the beginning of the body. */
+/** Several lines for people, with the beginning of the body. */
 export function deadLetterText(letter: DeadLetterView): string {
   const { index, items, reason, droppedAt } = letter;
   const part = index === undefined ? '' : `, chunk ${index}`;
@@ -55,7 +55,7 @@ export function deadLetterText(letter: DeadLetterView): string {
   ].join('\n');
 }
 
-/** The same in one line, where it is only named. */
+/** The name of a dead letter in messages. */
 export function deadLetterName({ id, rawKey }: Pick<DeadLetterView, 'id' | 'rawKey'>): string {
   return visible(rawKey ?? (id || 'damaged'));
 }
@@ -73,7 +73,7 @@ function excerptOf({ body, encoding }: DeadLetterView): string {
   return visible(line.slice(0, excerptCharacters)) + (isCut ? ' …' : '');
 }
 
-/** What the first bytes of a compressed body hold: these are few, and so is that. */
+/** Inflates the head of a compressed body. Its few bytes cannot inflate to much. */
 function inflatedHead(head: Uint8Array): string | undefined {
   try {
     return gunzipSync(head, { finishFlush: constants.Z_SYNC_FLUSH }).toString();
@@ -83,7 +83,7 @@ function inflatedHead(head: Uint8Array): string | undefined {
 }
 
 function timeText(time: number | undefined): string {
-  return time === undefined ? 'at a time not noted' : new Date(time).toISOString();
+  return time === undefined ? 'at an unknown time' : new Date(time).toISOString();
 }
 
 function timeOrNull(time: number | undefined): string | null {

@@ -15,7 +15,7 @@ import {
 import { withLocalStore } from '../cli/local-store.ts';
 import { jsonText, visible } from '../cli/terminal-text.ts';
 
-/** Prints what is not counted, and why. Returns the exit code. */
+/** Prints the dead letters with their reasons. Returns the exit code. */
 export async function dlqList(options: DlqOptions): Promise<number> {
   const { place, json } = options;
   if (place.stack !== undefined) {
@@ -31,7 +31,7 @@ export async function dlqList(options: DlqOptions): Promise<number> {
   return 0;
 }
 
-/** Counts those that can be counted now. Returns the exit code: 1 where some cannot. */
+/** Counts the dead letters that can be counted now. Returns the exit code: 1 if some cannot. */
 export async function dlqRedrive(options: ChosenDeadLetters): Promise<number> {
   const { place, json } = options;
   if (place.stack !== undefined) {
@@ -57,7 +57,7 @@ export async function dlqRedrive(options: ChosenDeadLetters): Promise<number> {
   return chooser.reportMissing() && failed.length === 0 ? 0 : 1;
 }
 
-/** Decides that they are never counted. Returns the exit code. */
+/** Decides that dead letters are never counted. Returns the exit code. */
 export async function dlqDrop(options: ChosenDeadLetters): Promise<number> {
   const { place, json } = options;
   if (place.stack !== undefined) {

@@ -28,10 +28,10 @@ import { deadLetterJson, deadLetterText, type DeadLetterView } from './dead-lett
 import { withStack, type DeployedStack } from '../cli/stack.ts';
 import { jsonText, visible } from '../cli/terminal-text.ts';
 
-/** So long SQS looks for a letter before it says that there is none. */
+/** Long polling: how long SQS waits for a message before it returns none. */
 const waitSeconds = 1;
 const sendAttemptsMax = 6;
-/** As the sweeper has it by default. */
+/** The default of the sweeper. */
 const sweepAfterMs = 15 * 60_000;
 
 export const listOfStack = onStack(list);
@@ -43,7 +43,7 @@ function onStack<Options>(act: (stack: DeployedStack, options: Options) => Promi
     withStack(place, process.env, (stack) => act(stack, options));
 }
 
-/** Prints what lies in the dead-letter queue and what was dropped. Returns the exit code. */
+/** Prints the dead-letter queue and the dropped dead letters. Returns the exit code. */
 async function list(stack: DeployedStack, options: DlqOptions): Promise<number> {
   const { json } = options;
   const hidden = await countInFlight(stack);
@@ -66,13 +66,13 @@ async function list(stack: DeployedStack, options: DlqOptions): Promise<number> 
   reportLimit(isMore, options);
   if (hidden > 0) {
     process.stderr.write(
-      `about ${hidden} letters were in the hands of another command or console; list again in some minutes\n`,
+      `about ${hidden} dead letters are in flight to another command or console; list again in some minutes\n`,
     );
   }
   return 0;
 }
 
-/** Sends letters to be counted again. Returns the exit code: 1 where some are left. */
+/** Moves dead letters back to the queue. Returns the exit code: 1 if some are left. */
 async function redrive(stack: DeployedStack, options: ChosenDeadLetters): Promise<number> {
   const { json } = options;
   const { dynamodb: client, countersTable, ledgerTable } = stack;
@@ -96,7 +96,7 @@ async function redrive(stack: DeployedStack, options: ChosenDeadLetters): Promis
   return chooser.reportMissing() && left.length === 0 ? 0 : 1;
 }
 
-/** Decides that letters are never counted. Returns the exit code. */
+/** Decides that dead letters are never counted. Returns the exit code. */
 async function drop(stack: DeployedStack, options: ChosenDeadLetters): Promise<number> {
   const chooser = new DeadLetterFilter(options);
   let dropped = 0;
@@ -118,7 +118,7 @@ async function drop(stack: DeployedStack, options: ChosenDeadLetters): Promise<n
     process.stdout.write(`${jsonText({ dropped, counted_before: counted })}\n`);
   } else {
     for (const name of counted) {
-      process.stdout.write(`${visible(name)}: counted already, from another copy; put away\n`);
+      process.stdout.write(`${visible(name)}: already counted from another copy; removed\n`);
     }
     process.stdout.write(`dropped ${dropped}; they stay on record and are never counted\n`);
   }
@@ -159,7 +159,7 @@ function passOf({ sqs, deadLetterQueueUrl }: DeployedStack, { limit }: DlqOption
   return { client: sqs, queueUrl: deadLetterQueueUrl, now: Date.now, limit, waitSeconds };
 }
 
-/** How many letters somebody else has received and not given back; as SQS knows it, roughly. */
+/** The approximate number of dead letters that another reader has received and not deleted. */
 async function countInFlight({ sqs, deadLetterQueueUrl }: DeployedStack): Promise<number> {
   const name = 'ApproximateNumberOfMessagesNotVisible';
   const { Attributes = {} } = await sqs.send(
@@ -171,7 +171,7 @@ async function countInFlight({ sqs, deadLetterQueueUrl }: DeployedStack): Promis
 function reportLimit(isMore: boolean, { limit }: DlqOptions): void {
   if (!isMore) return;
   process.stderr.write(
-    `there may be more letters than were looked at (--limit ${limit}); run it again, or with a larger --limit\n`,
+    `there may be more dead letters than --limit ${limit} allows; run the command again, or with a larger --limit\n`,
   );
 }
 
@@ -183,7 +183,7 @@ function filterBy(chooser: DeadLetterFilter): (letter: StoredDeadLetter) => bool
   };
 }
 
-/** A chunk goes by its batch and index, as ids are written elsewhere. */
+/** A chunk is named by its batch id and index. */
 function nameOfDeadLetter({ id, content }: Pick<StoredDeadLetter, 'id' | 'content'>): string {
   return content.kind === 'chunk' ? `${content.batchId}:${content.index}` : id;
 }

@@ -19,13 +19,13 @@ interface FeedSummary {
   batches: { sent: number; accepted: number; refused: number; gave_up: number };
   items: { sent: number; accepted: number; refused: number };
   retries: number;
-  /** The first few refusals, in words. */
+  /** The first few failures, as messages. */
   troubles: string[];
 }
 
 const troublesMax = 5;
 
-/** Posts random events and prints what became of them. Returns the exit code. */
+/** Posts random events and prints how many were accepted. Returns the exit code. */
 export async function feed(options: FeedOptions): Promise<number> {
   const events: RandomFeed = {
     seed: options.seed ?? randomBytes(6).toString('hex'),
@@ -34,7 +34,7 @@ export async function feed(options: FeedOptions): Promise<number> {
     untilMs: options.untilMs ?? Date.now(),
   };
   const client = commandClient(options);
-  const output: FeedSummary = {
+  const summary: FeedSummary = {
     batches: { sent: 0, accepted: 0, refused: 0, gave_up: 0 },
     items: { sent: 0, accepted: 0, refused: 0 },
     retries: 0,
@@ -45,20 +45,20 @@ export async function feed(options: FeedOptions): Promise<number> {
   const progress = openProgress(options.batches * options.items);
   try {
     await send(options, events, client, interruption, (outcome) => {
-      count(output, options.items, outcome);
+      count(summary, options.items, outcome);
       if (affectsAllBatches(outcome)) interruption.stop();
       progress.update(
-        output.items.sent,
-        `${withThousands(output.items.accepted)} items accepted`,
+        summary.items.sent,
+        `${withThousands(summary.items.accepted)} items accepted`,
       );
     });
   } finally {
     progress.stop();
     interruption.dispose();
   }
-  report(options, events, client, output, (performance.now() - startedAt) / 1000);
+  report(options, events, client, summary, (performance.now() - startedAt) / 1000);
   if (interruption.isByUser()) return interruption.exitCode();
-  return output.batches.accepted === options.batches && output.items.refused === 0 ? 0 : 1;
+  return summary.batches.accepted === options.batches && summary.items.refused === 0 ? 0 : 1;
 }
 
 async function send(
@@ -68,7 +68,7 @@ async function send(
   { stopping, aborting: leaving }: Interruption,
   onOutcome: (outcome: PostOutcome) => void,
 ): Promise<void> {
-  // Keys differ from run to run: the same events sent again are meant to count again.
+  // Each run has its own keys, so that the same events count again.
   const run = randomUUID();
   await forEachConcurrently(
     paced(options, stopping),
@@ -81,7 +81,7 @@ async function send(
   );
 }
 
-/** The numbers of the batches, each when it is due. A late one is not made up for by a burst. */
+/** Yields the number of each batch when it is due. A delay is not made up for by a burst. */
 async function* paced(options: FeedOptions, stopping: AbortSignal): AsyncGenerator<number, void> {
   const intervalMs = options.rate === undefined ? 0 : (options.items / options.rate) * 1000;
   let dueAt = performance.now();
@@ -145,7 +145,7 @@ function report(
   const outcomes = ({ sent, accepted, refused }: typeof items) =>
     `${withThousands(sent)} sent, ${withThousands(accepted)} accepted, ${withThousands(refused)} refused`;
   const gaveUp =
-    batches.gave_up === 0 ? '' : `, ${withThousands(batches.gave_up)} without an answer`;
+    batches.gave_up === 0 ? '' : `, ${withThousands(batches.gave_up)} without a response`;
   process.stdout.write(
     [
       `batches  ${outcomes(batches)}${gaveUp}`,

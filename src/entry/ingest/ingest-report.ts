@@ -8,20 +8,20 @@ import type { BadLine } from './split-lines.ts';
 import { jsonText, visible } from '../cli/terminal-text.ts';
 
 /**
- * What became of a file. Items are numbered from 1, lines too; `unconfirmed` items were sent and
- * never answered for. The `field` of an error is null where it is the item as a whole.
+ * The result for one file. Items and lines are numbered from 1; `unconfirmed` items were sent, but got
+ * no response. The `field` of an error is null if it concerns the whole item.
  */
 export interface FileReport {
   readonly file: string;
   readonly reading: ReadingState;
   items: number;
-  /** Items for which a request was begun. */
+  /** Items in requests that were started. */
   taken: number;
   accepted: number;
   refused: number;
   unconfirmed: number;
   bad_lines: number;
-  /** The first ones, as the others of this kind. */
+  /** The first few; the same holds for `errors` and `troubles`. */
   readonly lines: BadLine[];
   readonly errors: RefusedItem[];
   readonly troubles: string[];
@@ -35,16 +35,16 @@ interface RefusedItem {
   readonly message: string;
 }
 
-/** What became of all files. */
+/** The result for all files. */
 export interface IngestRun {
   readonly key: string;
   files: FileReport[];
   readonly batches: { accepted: number; refused: number; gave_up: number };
   retries: number;
-  /** Why the run ended before its time. */
+  /** Why the run ended early. */
   failure: string | undefined;
   isInterrupted: boolean;
-  /** Whether the same command under the same key makes the same requests. */
+  /** Whether the same command with the same key would make the same requests. */
   isRepeatable: boolean;
 }
 
@@ -85,7 +85,7 @@ export function recordOutcome(
       run.batches.refused += 1;
       report.refused += batch.items;
       listItems(report, batch, outcome.errors);
-      // What any batch would meet ends the run, which says so once.
+      // A failure of every batch ends the run, which reports it once.
       if (!affectsAllBatches(outcome)) {
         recordRefusedBatch(report, batch, `${outcome.status} ${outcome.code}: ${outcome.detail}`);
       }
@@ -96,7 +96,7 @@ export function recordOutcome(
   }
 }
 
-/** Batches are answered in any order; what is listed of a file are its first refused items. */
+/** Lists the first rejected items of the file; the responses come in any order. */
 export function listItems(
   report: FileReport,
   { firstItem, lines }: Pack,
@@ -119,7 +119,7 @@ export function recordRefusedBatch(
 ): void {
   if (report.troubles.length === troublesMax) return;
   report.troubles.push(
-    `items ${firstItem + 1} to ${firstItem + items} were refused together: ${reason}`,
+    `items ${firstItem + 1} to ${firstItem + items} were refused as a batch: ${reason}`,
   );
 }
 
@@ -173,8 +173,8 @@ export function report(
   process.stdout.write(`${lines.join('\n')}\n`);
 }
 
-/** In the same file they would move the items behind them into other requests. */
-const badLineHint = 'correct them and send them in a file of their own';
+/** Corrected in the same file, they would shift later items into other requests, with other keys. */
+const badLineHint = 'correct them and send them in a separate file';
 
 function* warningsOf(report: FileReport): Generator<string, void> {
   const { file, lines, errors, troubles, refused, bad_lines: badLines } = report;
@@ -185,11 +185,11 @@ function* warningsOf(report: FileReport): Generator<string, void> {
     yield `${file}: ${place}: ${field === null ? '' : `${field}: `}${code}: ${message}`;
   }
   if (errors.length > 0 && refused > errors.length)
-    yield `${file}: ${refused} items refused in all`;
+    yield `${file}: ${refused} items rejected in all`;
   for (const trouble of troubles) yield `${file}: ${trouble}`;
 }
 
-/** What of the inputs was read, and is in no request. */
+/** Says how much of the inputs was read, but not sent. */
 function unsentText({ files, isInterrupted }: IngestRun): string {
   const items = files.reduce((total, { reading, taken }) => total + reading.items - taken, 0);
   const bytes = isInterrupted
@@ -197,15 +197,15 @@ function unsentText({ files, isInterrupted }: IngestRun): string {
     : 0;
   const parts = [
     ...(items === 0 ? [] : [itemsText(items)]),
-    ...(bytes === 0 ? [] : [`${withThousands(bytes)} bytes that are not cut into items yet`]),
+    ...(bytes === 0 ? [] : [`${withThousands(bytes)} bytes of an incomplete item`]),
   ];
   return parts.length === 0 ? '' : `; read and not sent: ${parts.join(' and ')}`;
 }
 
-/** Of a server that has never answered. Where none listens, nothing was sent. */
+/** Says how many items were sent without any response. If no server listens, none were sent. */
 function unansweredText(run: IngestRun): string {
   const items = run.isInterrupted ? sum(run, 'unconfirmed') : 0;
-  return items === 0 ? '' : `; sent and not answered: ${itemsText(items)}`;
+  return items === 0 ? '' : `; sent without a response: ${itemsText(items)}`;
 }
 
 function itemsText(items: number): string {
@@ -213,6 +213,6 @@ function itemsText(items: number): string {
 }
 
 function outcomeText(accepted: number, refused: number, unanswered: number): string {
-  const rest = unanswered === 0 ? '' : `, ${withThousands(unanswered)} without an answer`;
+  const rest = unanswered === 0 ? '' : `, ${withThousands(unanswered)} without a response`;
   return `${withThousands(accepted)} accepted, ${withThousands(refused)} refused${rest}`;
 }

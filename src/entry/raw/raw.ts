@@ -19,7 +19,7 @@ import { withThousands, openProgress } from '../cli/progress.ts';
 import type { RawRangeOptions } from './raw-options.ts';
 import { batchLine } from './raw-text.ts';
 
-/** Prints a line of JSON for each batch. Returns the exit code: 1 where some are damaged. */
+/** Prints a line of JSON for each batch. Returns the exit code: 1 if some are damaged. */
 export async function rawList(options: RawRangeOptions): Promise<number> {
   const { place, received, isBrief } = options;
   if (place.stack !== undefined) {
@@ -36,7 +36,7 @@ export async function rawList(options: RawRangeOptions): Promise<number> {
   return damaged === 0 ? 0 : 1;
 }
 
-/** Writes the body of a batch to standard output, byte for byte as it came. */
+/** Writes the body of a batch to standard output, byte for byte as received. */
 export async function rawGet(place: StorePlace, name: string): Promise<number> {
   if (place.stack !== undefined) {
     const { rawGetOfStack } = await import('./stack-raw.ts');
@@ -54,9 +54,8 @@ export async function rawGet(place: StorePlace, name: string): Promise<number> {
 }
 
 /**
- * Writes the bodies as files into a directory, in the layout of the bucket on AWS, with a line for
- * each in `batches.ndjson`, without idempotency keys that are forgotten. Returns the exit code: 1
- * where some are damaged.
+ * Writes the bodies as files, in the layout of the bucket on AWS, with a line for each batch in
+ * `batches.ndjson`; expired idempotency keys are omitted. Returns the exit code: 1 if some are damaged.
  */
 export async function rawExport(options: RawRangeOptions, directory: string): Promise<number> {
   const { place } = options;
@@ -98,7 +97,7 @@ function exportOf(
       continue;
     }
     const path = join(directory, found.batch.rawKey);
-    // A file under its name is whole, however an earlier export ended.
+    // A file with its final name is complete, even if the export is interrupted.
     writeFileSync(`${path}.part`, found.batch.body);
     renameSync(`${path}.part`, path);
     const batch = keys.includes(found.batch)
@@ -139,7 +138,7 @@ function warnOfDamage({
   offset: number;
 }): 1 {
   process.stderr.write(
-    `${to - from} bytes at byte ${offset} of ${path} are damaged; what was stored there is passed over\n`,
+    `${to - from} bytes at byte ${offset} of ${path} are damaged; the batches in them are skipped\n`,
   );
   return 1;
 }

@@ -18,13 +18,13 @@ interface ReplaySummary {
   failed: number;
   dead_letters: number;
   missing: number;
-  /** The first few that were not taken, by raw key, with why. */
+  /** The first few batches that were not replayed, with the reasons. */
   troubles: { raw_key: string | null; detail: string }[];
 }
 
 const troublesMax = 20;
 
-/** Brings the raw batches of one installation into another. Returns the exit code. */
+/** Copies the raw batches of one installation into another. Returns the exit code. */
 export async function replayBatches(
   options: ReplayOptions,
   env: Record<string, string | undefined>,
@@ -60,7 +60,7 @@ function checkDays(
 ): void {
   if (from === undefined || to === undefined || from === to || isAllowed) return;
   throw new Error(
-    `The source takes the day of an item by the rule ${from}, the target by ${to}: items near midnight count on other dates there. Say --allow-other-days if that is meant.`,
+    `The day rule of the source is ${from}, that of the target ${to}, so items near midnight would count on other dates. Give --allow-other-days if that is intended.`,
   );
 }
 
@@ -84,7 +84,7 @@ async function copyBatches(
     const items = batch.replayOf.accepted;
     const outcome = await target.store({ ...batch, caller: batch.caller || caller }, leaving);
     const isForAllBatches =
-      outcome.kind === 'failed' || (outcome.kind === 'refused' && outcome.isHopeless);
+      outcome.kind === 'failed' || (outcome.kind === 'refused' && outcome.isForAllBatches);
     if (isForAllBatches) interruption.stop();
     if (outcome.kind === 'failed') summary.failed++;
     else add(summary[outcome.kind === 'known' ? 'already_there' : outcome.kind], items);
@@ -114,7 +114,7 @@ function recordSkipped(found: Exclude<Found, { kind: 'batch' }>, summary: Replay
 }
 
 function addProblem({ troubles }: ReplaySummary, rawKey: string | null, detail: string): void {
-  // Batches under way at the same time meet the same refusal.
+  // Batches in flight at the same time fail in the same way.
   const isRepeated = rawKey === null && troubles.some((told) => told.detail === detail);
   if (!isRepeated && troubles.length < troublesMax) troubles.push({ raw_key: rawKey, detail });
 }
@@ -123,9 +123,9 @@ function progressText({ sent, already_there: known }: ReplaySummary): string {
   return `${withThousands(sent.batches)} batches sent, ${withThousands(known.batches)} already there`;
 }
 
-/** A stack keeps hashes of keys, which tell a retry from another batch there alone. */
+/** A stack stores only hashes of keys, which are of no use elsewhere. */
 const unknownKeys =
-  'keys     no idempotency keys came along (a stack does not know them): retries of what clients sent there count as new batches';
+  'keys     the source has no idempotency keys (a stack stores only hashes): a client that retries a batch sent to the source creates a new batch';
 
 function report(
   { json }: ReplayOptions,
@@ -146,9 +146,9 @@ function report(
   }
   const { sent, already_there: known, refused, failed, dead_letters: dead, missing } = summary;
   const more = [
-    [failed, 'not taken now: run it again'],
-    [dead, 'dead letters passed over'],
-    [missing, 'places missing or damaged'],
+    [failed, 'failed: run the command again'],
+    [dead, 'dead letters skipped'],
+    [missing, 'gaps: raw batches are deleted or damaged'],
   ] as const;
   const rest = more.flatMap(([number, what]) =>
     number === 0 ? [] : [`         ${withThousands(number)} ${what}`],

@@ -30,15 +30,15 @@ function asJson(pair: TablePair, { countersTable, ledgerTable }: AwsStore, isEnd
 function asText(pair: TablePair, { countersTable, ledgerTable }: AwsStore): string {
   switch (pair.kind) {
     case 'recorded':
-      return `nothing to adopt: the counters table ${countersTable} and the ledger table ${ledgerTable} are on record as belonging together`;
+      return `nothing to adopt: the counters table ${countersTable} and the ledger table ${ledgerTable} are already recorded as a pair`;
     case 'new':
-      return `nothing to adopt: the tables ${countersTable} and ${ledgerTable} are new, and the next sweep records them`;
+      return `nothing to adopt: the tables ${countersTable} and ${ledgerTable} are new, and the next sweep records them as a pair`;
     case 'parted':
-      return `adopted: the counters table ${countersTable} and the ledger table ${ledgerTable} are on record as belonging together (before: ${pair.why}); sweeps go on`;
+      return `adopted: the counters table ${countersTable} and the ledger table ${ledgerTable} are now recorded as a pair (before: ${pair.why}); the sweeper continues`;
   }
 }
 
-/** A restore does not bring it back. */
+/** Whether time to live is enabled: a restored table does not have it. */
 async function hasTimeToLive({ dynamodb, ledgerTable }: AwsStore): Promise<boolean> {
   const request = new DescribeTimeToLiveCommand({ TableName: ledgerTable });
   const { TimeToLiveStatus: status } = (await dynamodb.send(request)).TimeToLiveDescription ?? {};
@@ -46,5 +46,5 @@ async function hasTimeToLive({ dynamodb, ledgerTable }: AwsStore): Promise<boole
 }
 
 function timeToLiveHint(ledgerTable: string): string {
-  return `time to live is off: rows of the ledger would stay for ever. Turn it on: aws dynamodb update-time-to-live --table-name ${ledgerTable} --time-to-live-specification Enabled=true,AttributeName=expires_at`;
+  return `time to live is off, so expired rows of the ledger are never deleted. Enable it: aws dynamodb update-time-to-live --table-name ${ledgerTable} --time-to-live-specification Enabled=true,AttributeName=expires_at`;
 }

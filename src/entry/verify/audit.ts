@@ -6,7 +6,7 @@ import { withLocalStore } from '../cli/local-store.ts';
 import { withThousands, LogProgress } from '../cli/progress.ts';
 import { jsonText } from '../cli/terminal-text.ts';
 
-/** Compares the counters with the raw batches. Returns the exit code: 1 where something differs. */
+/** Compares the counters with the raw batches. Returns the exit code: 1 if there are findings. */
 export async function audit(options: AuditCommandOptions): Promise<number> {
   const { place } = options;
   if (place.stack === undefined) {
@@ -64,10 +64,10 @@ function asText(
   const compared = isPart ? 'no counters compared' : `${withThousands(counters)} counters compared`;
   return [
     ...differences.lines(),
-    `${withThousands(items)} items of ${withThousands(batches)} batches counted again, ${compared}`,
+    `${withThousands(items)} items of ${withThousands(batches)} batches recounted, ${compared}`,
     ...(deadLetters > 0 ? [`${withThousands(deadLetters)} dead letters are not counted`] : []),
     differences.count === 0
       ? 'everything agrees'
-      : `${differences.total()}; rebuild makes the counters anew from the raw batches`,
+      : `${differences.total()}; run rebuild to correct the counters`,
   ].join('\n');
 }

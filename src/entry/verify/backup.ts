@@ -18,7 +18,7 @@ export async function backupDirectory(dataDir: string, directory: string): Promi
     progress.stop();
     const tokens = hasTokens ? ', with the tokens' : '';
     process.stdout.write(
-      `${withThousands(Math.ceil(bytes / 1024 ** 2))} MiB in ${directory}${tokens}. Prove it with audit --data-dir ${directory}\n`,
+      `${withThousands(Math.ceil(bytes / 1024 ** 2))} MiB in ${directory}${tokens}. Check it with audit --data-dir ${directory}\n`,
     );
   } finally {
     progress.stop();

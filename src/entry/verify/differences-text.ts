@@ -2,10 +2,10 @@ import type { Difference } from '../../pipeline/audit.ts';
 import { withThousands } from '../cli/progress.ts';
 import { visible } from '../cli/terminal-text.ts';
 
-/** More differences than these are counted, not shown. */
+/** How many differences are shown; the rest is only counted. */
 const shownMax = 1_000;
 
-/** The differences that are shown, and how many there are. */
+/** The first differences, and the number of all. */
 export class DifferenceList {
   readonly #shown: Difference[] = [];
   #count = 0;

@@ -7,10 +7,10 @@ import { noteLines, countsJson, estimateJson, StackAuditRun } from './stack-stor
 import { withStore } from '../cli/stack.ts';
 import { jsonText } from '../cli/terminal-text.ts';
 
-/** Nothing differs, as far as could be seen: some counters were written to all the time. */
+/** No findings, but some counters changed too often to be compared. */
 const exitUnsettled = 3;
 
-/** As `audit`, of a deployed stack. */
+/** `audit` for a deployed stack. */
 export async function auditOfStack(
   place: StackPlace,
   options: AuditCommandOptions,
@@ -58,7 +58,7 @@ function asText(summary: AwsAuditSummary, differences: DifferenceList, isPart: b
   const compared = isPart ? 'no counters compared' : `${withThousands(counters)} counters compared`;
   return [
     ...differences.lines(),
-    `${withThousands(items)} items of ${withThousands(batches)} batches counted again, ${compared}`,
+    `${withThousands(items)} items of ${withThousands(batches)} batches recounted, ${compared}`,
     ...noteLines(summary),
     conclusion(summary.differences, unsettled),
   ].join('\n');
@@ -67,8 +67,8 @@ function asText(summary: AwsAuditSummary, differences: DifferenceList, isPart: b
 function conclusion(differences: number, unsettled: number): string {
   if (differences > 0) {
     const text = differences === 1 ? '1 difference' : `${withThousands(differences)} differences`;
-    return `${text}; rebuild makes the counters anew from the raw batches`;
+    return `${text}; run rebuild to correct the counters`;
   }
   if (unsettled === 0) return 'everything agrees';
-  return `no difference, but ${withThousands(unsettled)} counters could not be compared; run audit again when less comes in`;
+  return `no difference, but ${withThousands(unsettled)} counters changed too often to be compared; run audit again at a quieter time`;
 }

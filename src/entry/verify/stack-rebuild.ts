@@ -19,7 +19,7 @@ import {
 import { withStore, type AwsStore } from '../cli/stack.ts';
 import { jsonText } from '../cli/terminal-text.ts';
 
-/** As `rebuild`, of a deployed stack. */
+/** `rebuild` for a deployed stack. */
 export function rebuildOfStack(place: StackPlace, options: RebuildCommandOptions): Promise<number> {
   return withStore(place, process.env, async (stack) => {
     const text =
@@ -45,7 +45,7 @@ async function correctStack(stack: AwsStore, options: RebuildCommandOptions): Pr
       onDifference: (difference) => differences.add(difference),
     });
   } catch (error) {
-    // What is damaged has to be seen, too.
+    // The differences name the damaged batches that the error mentions.
     for (const line of differences.lines()) process.stderr.write(`${line}\n`);
     throw error;
   } finally {
@@ -65,20 +65,20 @@ async function useReplaced(
     const dropped = await dropReplaced(tables);
     if (json) return jsonText({ dropped: dropped > 0, counters: dropped });
     return dropped > 0
-      ? `the old counts of ${withThousands(dropped)} counters are dropped`
+      ? `dropped the old counts of ${withThousands(dropped)} counters`
       : nothingKept;
   }
-  // An older ledger may hold old counts that were dropped since.
+  // A restored ledger may hold old counts that have been dropped since.
   await checkTablePair(tables);
   const fence = { client: stack.transactions, ledgerTable, backoff: commandBackoff() };
   const restored = await restoreReplaced(tables, await FencedWrites.takeOver(fence));
   if (json) return jsonText({ restored: restored > 0, counters: restored });
-  return restored > 0 ? `${withThousands(restored)} counters are as they were` : nothingKept;
+  return restored > 0 ? `restored ${withThousands(restored)} counters` : nothingKept;
 }
 
-const nothingKept = 'no old counters are kept';
+const nothingKept = 'there are no old counters';
 
-/** By the XDG Base Directory Specification: state is not for backups, and outlives a restart. */
+/** The state directory of the XDG Base Directory Specification, which survives restarts. */
 function defaultWorkDir(): string {
   const state = process.env['XDG_STATE_HOME'] ?? join(homedir(), '.local', 'state');
   return join(state, 'device-pipeline');
@@ -102,18 +102,16 @@ function asJson(
 
 function asText(summary: RebuildSummary, differences: DifferenceList): string {
   const { isSwitched, withoutDamaged, corrected, steps, chunksCounted, ledgerRows, left } = summary;
-  const kept = corrected > 0 ? '; what they were is kept until rebuild --drop-old' : '';
+  const kept = corrected > 0 ? '; the old counts are kept until rebuild --drop-old' : '';
   return [
     ...differences.lines(),
     ...noteLines(summary.counts),
-    ...(withoutDamaged > 0
-      ? [`batches that are done without: ${withThousands(withoutDamaged)}`]
-      : []),
+    ...(withoutDamaged > 0 ? [`damaged batches skipped: ${withThousands(withoutDamaged)}`] : []),
     ...(left > 0
-      ? [`counters that could not be corrected now: ${withThousands(left)}; run it again`]
+      ? [`counters that could not be corrected: ${withThousands(left)}; run rebuild again`]
       : []),
     isSwitched
       ? `${withThousands(corrected)} counters corrected in ${withThousands(steps)} transactions, ${withThousands(chunksCounted)} chunks counted, ${withThousands(ledgerRows)} rows of the ledger written or removed${kept}`
-      : `${differences.total()}; nothing was changed, and rebuild goes on from here`,
+      : `${differences.total()}; nothing was changed, and rebuild continues from here`,
   ].join('\n');
 }

@@ -8,7 +8,7 @@ import { withThousands, openProgress, type Progress } from '../cli/progress.ts';
 import type { StackAuditOptions } from './stack-options.ts';
 import type { AwsStore } from '../cli/stack.ts';
 
-/** Tries where the SDK does not try itself. */
+/** Retries for requests that the SDK does not retry. */
 export function commandBackoff(): Backoff {
   return {
     attemptsMax: 30,
@@ -20,7 +20,7 @@ export function commandBackoff(): Backoff {
   };
 }
 
-/** What a proof of the stack needs, and how it tells what it will cost and how far it is. */
+/** The common part of `audit` and `rebuild` on a stack: options, cost estimate and progress. */
 export class StackAuditRun {
   readonly #options: StackAuditOptions;
   #progress: Progress | undefined;
@@ -64,7 +64,7 @@ function estimateText({
   prices,
 }: Estimate) {
   const mib = withThousands(Math.ceil(bytes / 1024 ** 2));
-  return `will read ${withThousands(objects)} bodies (${mib} MiB): about ${withThousands(s3Lists)} lists and ${withThousands(s3Gets)} gets of S3 and ${withThousands(dynamodbReadUnits)} read units of DynamoDB, ${dollars.toFixed(4)} dollars by the list prices of ${prices.region} of ${prices.date}; counters that differ take a little more`;
+  return `will read ${withThousands(objects)} bodies (${mib} MiB): about ${withThousands(s3Lists)} S3 list requests, ${withThousands(s3Gets)} S3 get requests and ${withThousands(dynamodbReadUnits)} DynamoDB read units, ${dollars.toFixed(4)} dollars at the list prices of ${prices.region} of ${prices.date}; each difference costs a little more`;
 }
 
 export function estimateJson({
@@ -88,16 +88,16 @@ export function estimateJson({
   };
 }
 
-/** What is told beside differences, a line each. */
+/** Notes beside the differences, one per line. */
 export function noteLines(counts: AuditCounts): string[] {
   const { deadLetters, inFlight, forgotten, dropped, strangers } = counts;
   const { wholeFrom, aboveExpired = 0 } = counts;
   const lines: [number, string][] = [
-    [deadLetters, 'chunks are among the dead letters, and not counted'],
-    [inFlight, 'batches came lately and may still be on their way'],
-    [forgotten, 'batches are older than the ledger remembers, and taken as counted'],
-    [dropped, 'batches were dropped, wholly or in part, and are not counted'],
-    [strangers, 'counted items were queued by others: no raw body tells of them'],
+    [deadLetters, 'chunks are dead letters and not counted'],
+    [inFlight, 'batches are recent and may not be counted yet'],
+    [forgotten, 'batches are older than the rows of the ledger and assumed to be counted'],
+    [dropped, 'batches were dropped as a whole or in part and are not counted'],
+    [strangers, 'counted items came from foreign messages and have no raw body'],
   ];
   const notes = lines.flatMap(([amount, text]) =>
     amount > 0 ? [`${withThousands(amount)} ${text}`] : [],
@@ -105,7 +105,7 @@ export function noteLines(counts: AuditCounts): string[] {
   if (wholeFrom === undefined) return notes;
   return [
     ...notes,
-    `raw bodies are deleted by rule (rawExpiryDays): counters of days before ${wholeFrom} may be above the recount, and ${withThousands(aboveExpired)} are`,
+    `rawExpiryDays deletes raw bodies, so counters of days before ${wholeFrom} may exceed the recount, and ${withThousands(aboveExpired)} do`,
   ];
 }
 

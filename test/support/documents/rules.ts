@@ -17,7 +17,7 @@ export interface Rule {
 }
 
 const anything = /^[^]*$/;
-const shownOnce = /^\S+, for [\w,]+.*\. It is shown this once; .*\n$/;
+const shownOnce = /^\S+, for [\w,]+.*\. It cannot be shown again\. .*\n$/;
 
 /** The first that fits holds. */
 const rules: readonly Rule[] = [
@@ -46,11 +46,11 @@ const rules: readonly Rule[] = [
   { command: /^curl .*\/readyz/, prints: /^\{"status":"ready",/ },
   {
     command: command('check'),
-    prints: /\nall steps passed(, with 1 warning)?; no item was sent/,
+    prints: /\nall steps passed(, with 1 warning)?; no items were sent/,
   },
   {
     command: /^DEVICE_PIPELINE_TOKEN=\$TOKEN npx device-pipeline check --stack \S+$/,
-    prints: /\nall steps passed(, with 1 warning)?; no item was sent/,
+    prints: /\nall steps passed(, with 1 warning)?; no items were sent/,
   },
   { command: command('feed'), prints: /^batches +[1-9].*, 0 refused\n/, says: anything },
   { command: command('ingest'), prints: /^batches +[1-9]/, says: anything, before: addFiles },
@@ -77,7 +77,7 @@ const rules: readonly Rule[] = [
     prints: /^0 differences; nothing was changed/,
     says: anything,
   },
-  { command: command('rebuild.* --drop-old'), prints: /^the old counters are dropped\n$/ },
+  { command: command('rebuild.* --drop-old'), prints: /^old counters dropped\n$/ },
   { command: command('rebuild'), prints: /: 0 differences|^0 counters corrected/, says: anything },
   { command: command('adopt'), prints: /^nothing to adopt: / },
   { command: command('raw list'), prints: /^(\{.*"raw_key":"raw\/.*\}\n)+$/ },
@@ -95,7 +95,7 @@ const rules: readonly Rule[] = [
   },
   {
     command: command('dlq drop'),
-    prints: /^(dropped 1|\S+: counted already, from another copy; put away\ndropped 0); they stay/,
+    prints: /^(dropped 1|\S+: already counted from another copy; removed\ndropped 0); they stay/,
     before: async (world, text) => {
       if (/--(all|reason)/.test(text)) await world.addDeadLetter(reasonIn(text));
     },

@@ -161,11 +161,11 @@ describe('the directory of a backup', () => {
     mkdirSync(join(directory, 'lost+found'), { recursive: true });
     expect(check(directory)).not.toThrow();
     writeFileSync(join(directory, 'x'), '');
-    expect(check(directory)).toThrow(/is not empty. Name a new directory/);
-    expect(check(join(directory, 'x'))).toThrow(/is a file. Name a new directory/);
+    expect(check(directory)).toThrow(/is not empty. Choose a new directory/);
+    expect(check(join(directory, 'x'))).toThrow(/is a file. Choose a new directory/);
     symlinkSync(dataDir, join(parent, 'link'));
     for (const path of [dataDir, join(dataDir, 'a', 'b'), join(parent, 'link', 'a')]) {
-      expect(check(path)).toThrow(/lies in the data directory/);
+      expect(check(path)).toThrow(/is inside the data directory/);
     }
   });
 });

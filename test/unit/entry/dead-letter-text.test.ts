@@ -51,7 +51,7 @@ describe('a dead letter as it is shown', () => {
 
   it('cannot do anything to a terminal', () => {
     expect(deadLetterText(letter)).toBe(
-      `${rawKey}, chunk 3, 2 items\n  too_old: \\u{1b}[2J\n  first failed 1970-01-01T00:00:01.000Z, last at a time not noted\n  {\\u{202e}"a": 1}\n`,
+      `${rawKey}, chunk 3, 2 items\n  too_old: \\u{1b}[2J\n  first failed 1970-01-01T00:00:01.000Z, last at an unknown time\n  {\\u{202e}"a": 1}\n`,
     );
   });
 

@@ -71,7 +71,7 @@ describe('a stack that commands work on', () => {
     expect(ItemsPerMessage).toBe('packed');
     await startCloudFormation(earlier);
     await expect(openStack('local', process.env)).rejects.toThrow(
-      /ItemsPerMessage.*deployed again/,
+      /ItemsPerMessage.*deploy it again/,
     );
   });
 });
