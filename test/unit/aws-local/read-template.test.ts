@@ -92,7 +92,7 @@ describe('what the local engine cannot do is refused by name', () => {
     [
       'a resource that is not there',
       withVariable({ Ref: 'Nothing' }),
-      'refers to Nothing, which is no resource',
+      'refers to Nothing, which is not a resource',
     ],
     [
       'an attribute of something that does not run here',
@@ -102,7 +102,7 @@ describe('what the local engine cannot do is refused by name', () => {
     [
       'a kind of resource',
       standInTemplate({ Cluster: { Type: 'AWS::ECS::Cluster' } }),
-      'does not know what to do with Cluster (AWS::ECS::Cluster)',
+      'does not support Cluster (AWS::ECS::Cluster)',
     ],
     [
       'a function that nothing calls',
