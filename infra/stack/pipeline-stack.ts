@@ -71,7 +71,7 @@ function warn(stack: Stack, settings: Settings): void {
   if (settings.tokens === 'off') {
     Annotations.of(stack).addWarningV2(
       'device-pipeline:tokensOff',
-      'tokens is off: whoever knows the address of the API may send batches and read counters.',
+      'tokens is off: anyone who knows the URL of the API can send batches and read counters.',
     );
   }
 }

@@ -136,7 +136,7 @@ describe('the dashboard of an empty store', () => {
 });
 
 describe('the first batch, while it waits to be counted', () => {
-  it('is told of, and shown once it is', async () => {
+  it('is reported, and shown once it is counted', async () => {
     const url = await serve();
     const tab = await openTab(browser);
     const ready = { status: 'ready', pending_messages: 20, last_received_at: new Date() };
@@ -281,7 +281,7 @@ describe('the dashboard', () => {
     expect(await page.getByLabel('From').inputValue()).toBe(dayAgo(29));
   });
 
-  it('what the numbers are of is told while others are loaded, and presets end today', async () => {
+  it('the range of the numbers is shown while others are loaded, and presets end today', async () => {
     const url = await serve();
     await count(url, fleet);
     const { page } = await openTab(browser);
@@ -403,7 +403,7 @@ describe('the days', () => {
     }
   });
 
-  it('of one clock that is wrong are told of, and change no preset', async () => {
+  it('of one wrong clock are reported, and change no preset', async () => {
     const url = await serve();
     await count(url, [event('2026-11-28T10:00:00Z'), event('9999-12-31T10:00:00Z')]);
     const tab = await openAt('UTC', url);
@@ -415,7 +415,7 @@ describe('the days', () => {
     await becomes(tab.page, 'Events', '1');
   });
 
-  it('of one clock that is wrong by weeks are told of where the pipeline does not name the latest', async () => {
+  it('of a clock that is wrong by weeks are reported if the pipeline does not state the latest date', async () => {
     const url = await serve();
     await count(url, [event('2026-11-28T10:00:00Z'), event('2027-01-31T10:00:00Z')]);
     const tab = await openTab(browser, { timezoneId: 'UTC' });

@@ -22,8 +22,8 @@ export interface DeadLetterView {
 }
 
 /** One line of JSON, with the whole body. */
-export function deadLetterJson(letter: DeadLetterView): string {
-  const { id, batchId, rawKey, index, items, reason, body } = letter;
+export function deadLetterJson(deadLetter: DeadLetterView): string {
+  const { id, batchId, rawKey, index, items, reason, body } = deadLetter;
   return jsonText({
     id: id || null,
     batch_id: batchId ?? null,
@@ -31,25 +31,25 @@ export function deadLetterJson(letter: DeadLetterView): string {
     index: index ?? null,
     items: items ?? null,
     reason,
-    first_failed_at: timeOrNull(letter.firstFailedAt),
-    last_failed_at: timeOrNull(letter.lastFailedAt),
-    dropped_at: timeOrNull(letter.droppedAt),
-    encoding: letter.encoding,
+    first_failed_at: timeOrNull(deadLetter.firstFailedAt),
+    last_failed_at: timeOrNull(deadLetter.lastFailedAt),
+    dropped_at: timeOrNull(deadLetter.droppedAt),
+    encoding: deadLetter.encoding,
     body_base64: body === undefined ? null : Buffer.from(body).toString('base64'),
   });
 }
 
 /** Several lines for people, with the beginning of the body. */
-export function deadLetterText(letter: DeadLetterView): string {
-  const { index, items, reason, droppedAt } = letter;
+export function deadLetterText(deadLetter: DeadLetterView): string {
+  const { index, items, reason, droppedAt } = deadLetter;
   const part = index === undefined ? '' : `, chunk ${index}`;
   const size = items === undefined ? '' : `, ${items} ${items === 1 ? 'item' : 'items'}`;
   const dropped = droppedAt === undefined ? '' : `, dropped ${timeText(droppedAt)}`;
-  const excerpt = excerptOf(letter);
+  const excerpt = excerptOf(deadLetter);
   return [
-    `${deadLetterName(letter)}${part}${size}`,
+    `${deadLetterName(deadLetter)}${part}${size}`,
     `  ${visible(reason)}`,
-    `  first failed ${timeText(letter.firstFailedAt)}, last ${timeText(letter.lastFailedAt)}${dropped}`,
+    `  first failed ${timeText(deadLetter.firstFailedAt)}, last ${timeText(deadLetter.lastFailedAt)}${dropped}`,
     ...(excerpt === '' ? [] : [`  ${excerpt}`]),
     '',
   ].join('\n');

@@ -23,11 +23,11 @@ export async function dlqList(options: DlqOptions): Promise<number> {
     return listOfStack(place.stack, options);
   }
   const { dataDir } = place;
-  const letters = await withLocalStore(dataDir, () => listDeadLetters(dataDir).map(shownOf));
-  for (const letter of letters) {
-    process.stdout.write(json ? `${deadLetterJson(letter)}\n` : deadLetterText(letter));
+  const deadLetters = await withLocalStore(dataDir, () => listDeadLetters(dataDir).map(shownOf));
+  for (const deadLetter of deadLetters) {
+    process.stdout.write(json ? `${deadLetterJson(deadLetter)}\n` : deadLetterText(deadLetter));
   }
-  if (letters.length === 0 && !json) process.stdout.write('no dead letters\n');
+  if (deadLetters.length === 0 && !json) process.stdout.write('no dead letters\n');
   return 0;
 }
 
@@ -38,10 +38,10 @@ export async function dlqRedrive(options: ChosenDeadLetters): Promise<number> {
     const { redriveOnStack } = await import('./stack-dlq.ts');
     return redriveOnStack(place.stack, options);
   }
-  const chooser = new DeadLetterFilter(options);
+  const filter = new DeadLetterFilter(options);
   const { dataDir } = place;
   const { counted, failed } = await withLocalStore(dataDir, () =>
-    redriveDeadLetters(dataDir, chosenBy(chooser), Date.now()),
+    redriveDeadLetters(dataDir, chosenBy(filter), Date.now()),
   );
   if (json) {
     const failures = failed.map(({ batchId, reason }) => ({ batch_id: batchId, reason }));
@@ -54,7 +54,7 @@ export async function dlqRedrive(options: ChosenDeadLetters): Promise<number> {
     }
     process.stdout.write(`counted ${counted}, not counted ${failed.length}\n`);
   }
-  return chooser.reportMissing() && failed.length === 0 ? 0 : 1;
+  return filter.reportMissing() && failed.length === 0 ? 0 : 1;
 }
 
 /** Decides that dead letters are never counted. Returns the exit code. */
@@ -64,23 +64,23 @@ export async function dlqDrop(options: ChosenDeadLetters): Promise<number> {
     const { dropFromStack } = await import('./stack-dlq.ts');
     return dropFromStack(place.stack, options);
   }
-  const chooser = new DeadLetterFilter(options);
+  const filter = new DeadLetterFilter(options);
   const { dataDir } = place;
   const dropped = await withLocalStore(dataDir, () =>
-    dropDeadLetters(dataDir, chosenBy(chooser), Date.now()),
+    dropDeadLetters(dataDir, chosenBy(filter), Date.now()),
   );
   const text = `dropped ${dropped}; they stay on record and are never counted`;
   process.stdout.write(`${json ? jsonText({ dropped }) : text}\n`);
-  return chooser.reportMissing() ? 0 : 1;
+  return filter.reportMissing() ? 0 : 1;
 }
 
-function chosenBy(chooser: DeadLetterFilter): (letter: RecordedDeadLetter) => boolean {
-  return ({ batchId, reason }) => chooser.isChosen({ names: [batchId], reason });
+function chosenBy(filter: DeadLetterFilter): (deadLetter: RecordedDeadLetter) => boolean {
+  return ({ batchId, reason }) => filter.isChosen({ names: [batchId], reason });
 }
 
-function shownOf(letter: StoredDeadLetter): DeadLetterView {
-  const { batchId, rawKey, items, reason, firstFailedAt, lastFailedAt, droppedAt } = letter;
-  const { body, encoding } = letter;
+function shownOf(deadLetter: StoredDeadLetter): DeadLetterView {
+  const { batchId, rawKey, items, reason, firstFailedAt, lastFailedAt, droppedAt } = deadLetter;
+  const { body, encoding } = deadLetter;
   return {
     ...{ id: batchId, batchId: batchId || undefined, rawKey, index: undefined, items, reason },
     ...{ firstFailedAt, lastFailedAt, droppedAt, body, encoding },

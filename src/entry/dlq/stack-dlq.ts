@@ -48,8 +48,8 @@ async function list(stack: DeployedStack, options: DlqOptions): Promise<number> 
   const { json } = options;
   const hidden = await countInFlight(stack);
   const print = async (letters: readonly DeadLetterView[]) => {
-    const text = letters.map((letter) =>
-      json ? `${deadLetterJson(letter)}\n` : deadLetterText(letter),
+    const text = letters.map((deadLetter) =>
+      json ? `${deadLetterJson(deadLetter)}\n` : deadLetterText(deadLetter),
     );
     if (!process.stdout.write(text.join(''))) await once(process.stdout, 'drain');
   };
@@ -77,12 +77,12 @@ async function redrive(stack: DeployedStack, options: ChosenDeadLetters): Promis
   const { json } = options;
   const { dynamodb: client, countersTable, ledgerTable } = stack;
   await checkTablePair({ client, countersTable, ledgerTable });
-  const chooser = new DeadLetterFilter(options);
+  const filter = new DeadLetterFilter(options);
   let sent = 0;
   const left: { id: string; reason: string }[] = [];
-  const result = await redriveDeadLetters(await redriveOptions(stack, options), filterBy(chooser), {
-    onLetter(letter, reason) {
-      const name = nameOfDeadLetter(letter);
+  const result = await redriveDeadLetters(await redriveOptions(stack, options), filterBy(filter), {
+    onLetter(deadLetter, reason) {
+      const name = nameOfDeadLetter(deadLetter);
       if (reason === undefined) sent++;
       else left.push({ id: name, reason });
       if (json) return;
@@ -93,12 +93,12 @@ async function redrive(stack: DeployedStack, options: ChosenDeadLetters): Promis
   const text = `sent ${sent} to be counted, left ${left.length}`;
   process.stdout.write(`${json ? jsonText({ sent, left }) : text}\n`);
   reportLimit(result.isMore, options);
-  return chooser.reportMissing() && left.length === 0 ? 0 : 1;
+  return filter.reportMissing() && left.length === 0 ? 0 : 1;
 }
 
 /** Decides that dead letters are never counted. Returns the exit code. */
 async function drop(stack: DeployedStack, options: ChosenDeadLetters): Promise<number> {
-  const chooser = new DeadLetterFilter(options);
+  const filter = new DeadLetterFilter(options);
   let dropped = 0;
   const counted: string[] = [];
   const result = await dropDeadLetters(
@@ -108,10 +108,10 @@ async function drop(stack: DeployedStack, options: ChosenDeadLetters): Promise<n
       ledgerTable: stack.ledgerTable,
       backoff: backoff(sendAttemptsMax),
     },
-    filterBy(chooser),
-    (letter, outcome) => {
+    filterBy(filter),
+    (deadLetter, outcome) => {
       if (outcome === 'dropped') dropped++;
-      else counted.push(nameOfDeadLetter(letter));
+      else counted.push(nameOfDeadLetter(deadLetter));
     },
   );
   if (options.json) {
@@ -123,7 +123,7 @@ async function drop(stack: DeployedStack, options: ChosenDeadLetters): Promise<n
     process.stdout.write(`dropped ${dropped}; they stay on record and are never counted\n`);
   }
   reportLimit(result.isMore, options);
-  return chooser.reportMissing() ? 0 : 1;
+  return filter.reportMissing() ? 0 : 1;
 }
 
 async function redriveOptions(stack: DeployedStack, options: DlqOptions): Promise<RedriveOptions> {
@@ -175,11 +175,11 @@ function reportLimit(isMore: boolean, { limit }: DlqOptions): void {
   );
 }
 
-function filterBy(chooser: DeadLetterFilter): (letter: StoredDeadLetter) => boolean {
-  return (letter) => {
-    const { id, content, reason } = letter;
+function filterBy(filter: DeadLetterFilter): (deadLetter: StoredDeadLetter) => boolean {
+  return (deadLetter) => {
+    const { id, content, reason } = deadLetter;
     const batch = content.kind === 'message' ? [] : [content.batchId, content.rawKey];
-    return chooser.isChosen({ names: [id, nameOfDeadLetter(letter), ...batch], reason });
+    return filter.isChosen({ names: [id, nameOfDeadLetter(deadLetter), ...batch], reason });
   };
 }
 
@@ -188,25 +188,25 @@ function nameOfDeadLetter({ id, content }: Pick<StoredDeadLetter, 'id' | 'conten
   return content.kind === 'chunk' ? `${content.batchId}:${content.index}` : id;
 }
 
-function shownOf(letter: StoredDeadLetter): DeadLetterView {
-  return shown(letter, Buffer.from(letter.body), undefined);
+function shownOf(deadLetter: StoredDeadLetter): DeadLetterView {
+  return shown(deadLetter, Buffer.from(deadLetter.body), undefined);
 }
 
-function shownOfDropped(letter: DroppedLetter): DeadLetterView {
-  const { body, droppedAt } = letter;
-  return shown(letter, body === undefined ? undefined : Buffer.from(body), droppedAt);
+function shownOfDropped(deadLetter: DroppedLetter): DeadLetterView {
+  const { body, droppedAt } = deadLetter;
+  return shown(deadLetter, body === undefined ? undefined : Buffer.from(body), droppedAt);
 }
 
 function shown(
-  letter: Omit<DroppedLetter, 'body' | 'droppedAt'>,
+  deadLetter: Omit<DroppedLetter, 'body' | 'droppedAt'>,
   body: Uint8Array | undefined,
   droppedAt: number | undefined,
 ): DeadLetterView {
-  const { content, reason, firstFailedAt, lastFailedAt } = letter;
+  const { content, reason, firstFailedAt, lastFailedAt } = deadLetter;
   const isChunk = content.kind === 'chunk';
   const isMessage = content.kind === 'message';
   return {
-    id: nameOfDeadLetter(letter),
+    id: nameOfDeadLetter(deadLetter),
     batchId: isMessage ? undefined : content.batchId,
     rawKey: isMessage ? undefined : content.rawKey,
     index: isChunk ? content.index : undefined,

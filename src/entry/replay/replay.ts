@@ -115,7 +115,7 @@ function recordSkipped(found: Exclude<Found, { kind: 'batch' }>, summary: Replay
 
 function addProblem({ troubles }: ReplaySummary, rawKey: string | null, detail: string): void {
   // Batches in flight at the same time fail in the same way.
-  const isRepeated = rawKey === null && troubles.some((told) => told.detail === detail);
+  const isRepeated = rawKey === null && troubles.some((known) => known.detail === detail);
   if (!isRepeated && troubles.length < troublesMax) troubles.push({ raw_key: rawKey, detail });
 }
 

@@ -20,7 +20,7 @@ import {
 } from '../../support/processes/server-process.ts';
 import { rounds } from '../../support/run/tier.ts';
 
-/** Posts batches, several at a time, until it is told to stop; each must be accepted. */
+/** Posts batches, several at a time, until it is stopped; each must be accepted. */
 function keepPosting(client: Client, url: string) {
   const batches: TestBatch[] = [];
   let isStopped = false;

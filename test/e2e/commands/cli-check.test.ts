@@ -67,7 +67,7 @@ async function inFront(answer: (asked: Asked) => Reply | undefined): Promise<str
 const lost = { status: 415, body: { code: 'compression_not_supported', detail: 'As text.' } };
 
 describe('check', () => {
-  it('says of each step that it works, and changes no count', async () => {
+  it('reports that each step works, and changes no counter', async () => {
     expect(await checked(server.url)).toEqual({
       code: 0,
       lines: [
@@ -87,7 +87,7 @@ describe('check', () => {
     expect((await exchange(server.url, { path: `/stats?${range}` })).text).toBe('[]');
   });
 
-  it('warns, and exits with 0, where a gateway loses compressed bodies', async () => {
+  it('warns, and exits with 0, if a gateway breaks compressed bodies', async () => {
     const url = await inFront(({ headers }) =>
       headers['content-encoding'] === undefined ? undefined : lost,
     );
@@ -149,13 +149,13 @@ describe('check', () => {
       /^failed {3}health {6}404: Not Found; is this the URL of a device-pipeline\?$/,
       () => ({ status: 404, body: { message: 'Not Found' } }),
     ],
-  ])('says what is wrong where %s', async (_, line, answer) => {
+  ])('says what is wrong if %s', async (_, line, answer) => {
     const { code, lines } = await checked(await inFront(answer));
     expect(lines).toContainEqual(expect.stringMatching(line));
     expect(code).toBe(line.source.startsWith('^failed') ? 1 : 0);
   });
 
-  it('ends at once where nothing listens, or a token is missing', async () => {
+  it('ends at once if no server listens or a token is missing', async () => {
     const nowhere = await checked('http://127.0.0.1:1');
     expect(nowhere.code).toBe(1);
     expect(nowhere.lines[1]).toMatch(/^failed {3}health {6}nothing listens at http/);

@@ -127,7 +127,7 @@ describe('ingest', () => {
     );
   });
 
-  test('tells what batch was refused whole', async () => {
+  test('reports which batch was refused as a whole', async () => {
     const detail = 'The body is larger than 10 bytes.';
     answers.push(accept, (response) => send(response, 413, { code: 'body_too_large', detail }));
     const path = await file('a.json', JSON.stringify(numbered(9)));
@@ -139,7 +139,7 @@ describe('ingest', () => {
     expect(outcome.stdout).toMatch(/items {4}6 accepted, 3 refused\n/);
   });
 
-  test('asks for strict handling only if told to', async () => {
+  test('requests strict handling only with --strict', async () => {
     const path = await file('a.json', JSON.stringify([event]));
     await run(['ingest', path, '--url', url]);
     await run(['ingest', path, '--url', url, '--strict']);
@@ -338,7 +338,7 @@ describe('ingest', () => {
       for (const key of ofA) expect(key).toMatch(/^[!-~]{1,255}$/);
     });
 
-    test('tells equal files, other names and other bytes apart', async () => {
+    test('distinguishes equal files, other names and other bytes', async () => {
       const a = await file('a.json', '[1]');
       const same = await file('same.json', '[1]');
       const other = await file('other.json', '[ 2]');

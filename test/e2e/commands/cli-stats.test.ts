@@ -103,7 +103,7 @@ describe('stats', () => {
     });
   });
 
-  test('says that nobody listens', async () => {
+  test('says that no server listens', async () => {
     await closeServer();
     const outcome = await run(['stats', '--url', url]);
     expect(outcome.code).toBe(1);

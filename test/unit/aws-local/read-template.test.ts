@@ -36,7 +36,7 @@ describe('what a template says', () => {
     });
   });
 
-  it('tells the functions apart by what calls them, and resolves their variables', () => {
+  it('identifies the functions by what calls them, and resolves their variables', () => {
     const byRole = Object.fromEntries(read().functions.map((each) => [each.role, each]));
     expect(Object.keys(byRole).sort()).toEqual(['ingest', 'process', 'query', 'sweep']);
     expect(byRole['ingest']?.environment).toEqual({
@@ -75,7 +75,7 @@ describe('what a template says', () => {
   });
 });
 
-describe('what the local engine cannot do is refused by name', () => {
+describe('the local engine rejects unsupported parts by name', () => {
   const withVariable = (value: unknown) => {
     const template = standInTemplate();
     const { Query } = template.Resources;

@@ -17,7 +17,7 @@ const rawKey = `raw/2026-01-01T00:00:00.000Z-${batchId}.json`;
 const chunk = { version: 1, batch_id: batchId, index: 3, raw_key: rawKey, items: [{}, {}] };
 
 describe('what a dead letter is about', () => {
-  it('is told by its envelope, whatever is wrong with its items or version', () => {
+  it('is recognised by its envelope, even if its items or version are invalid', () => {
     const found = { kind: 'chunk', batchId, rawKey, index: 3, items: 2 };
     expect(readDeadLetterContent(JSON.stringify(chunk))).toEqual(found);
     expect(readDeadLetterContent(JSON.stringify({ ...chunk, version: 9 }))).toEqual(found);
@@ -37,7 +37,7 @@ describe('what a dead letter is about', () => {
     [JSON.stringify({ ...chunk, items: 'x' }), 'a chunk of nothing'],
     [JSON.stringify({ raw_key: '../../etc/passwd' }), 'a name of something else'],
     ['['.repeat(100_000), 'brackets'],
-  ])("is somebody else's message where it is %s", (body) => {
+  ])('is a foreign message if it is %s', (body) => {
     expect(readDeadLetterContent(body)).toEqual({ kind: 'message' });
   });
 });

@@ -125,7 +125,7 @@ it('says that a data directory is missing, and makes none', () => {
   expect(existsSync(missing)).toBe(false);
 });
 
-it('tells other failures as they are', async () => {
+it('does not change the messages of other errors', async () => {
   const place = { dataDir: `${dataDir}/none` };
   await expect(dlqList({ place, ...letters })).rejects.toThrow('There is no pipeline at');
 });
