@@ -1,9 +1,9 @@
 #!/usr/bin/env node
-// In syntax that every version of Node can read, so that an old one can say what is wrong.
+// In syntax of old versions of Node, so that they can report that they are too old.
 'use strict';
 var fs = require('fs');
 var path = require('path');
-// In a clone, `npm ci` installs the Node that runs the program.
+// In a clone, `npm ci` installs the Node that runs the command.
 var ownNode = path.join(__dirname, '../node_modules/node/bin/node');
 
 if (Number(process.versions.node.split('.')[0]) >= 24) {
@@ -28,7 +28,7 @@ function runWith(node) {
   process.on('SIGTERM', forward);
   process.on('SIGHUP', forward);
   process.on('SIGINT', function (signal) {
-    // A terminal has sent it to the child as well.
+    // A terminal sends the signal to the child, too.
     if (!process.stdin.isTTY) forward(signal);
   });
   child.on('error', function (error) {

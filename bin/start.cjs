@@ -2,7 +2,7 @@
 const { existsSync } = require('node:fs');
 const { join } = require('node:path');
 
-// A clone runs from its source; the package has the bundle alone.
+// A clone runs from its source; the package contains only the bundle.
 const isClone = existsSync(join(__dirname, '../src/entry/cli.ts'));
 const hasDependencies = existsSync(join(__dirname, '../node_modules/commander'));
 if (isClone && !hasDependencies) {

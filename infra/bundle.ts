@@ -53,7 +53,7 @@ async function bundleHandler(name: HandlerName, outDir: string, entryDir: string
   const code = result.outputFiles?.[0]?.contents ?? new Uint8Array();
   const directory = join(outDir, name);
   await mkdir(directory, { recursive: true });
-  // Another process may be reading or writing the same bundle: it is replaced as a whole.
+  // Replace the bundle atomically: another process may be reading or writing it.
   const draft = join(outDir, `.${name}-${process.pid}-${Date.now()}.mjs`);
   await writeFile(draft, code);
   await rename(draft, join(directory, 'index.mjs'));
@@ -63,7 +63,7 @@ async function bundleHandler(name: HandlerName, outDir: string, entryDir: string
   return { name, directory, bytes: code.length };
 }
 
-/** What lies in the directory is deployed, so that leftovers of other builds must go. */
+/** Removes files of other builds, because everything in the directory is deployed. */
 async function removeAllBut(kept: readonly string[], directory: string): Promise<void> {
   for (const file of await readdir(directory)) {
     if (!kept.includes(file)) await rm(join(directory, file), { recursive: true, force: true });

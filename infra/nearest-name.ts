@@ -1,6 +1,6 @@
 /**
- * The known name that `name` was probably meant to be: the one that the fewest changed characters
- * lead to, whatever the case, if they are at most half of its length.
+ * The known name that `name` probably means: the one with the smallest edit distance, ignoring case,
+ * if that is at most half of its length.
  */
 export function nearestName(name: string, known: readonly string[]): string | undefined {
   const [nearest] = known

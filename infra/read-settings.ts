@@ -10,21 +10,20 @@ import {
   type Settings,
 } from './settings.ts';
 
-export type SettingsReading =
-  { kind: 'read'; settings: Settings } | { kind: 'wrong'; problems: string[] };
+type SettingsReading = { kind: 'read'; settings: Settings } | { kind: 'wrong'; problems: string[] };
 
 type Values = Record<string, unknown>;
 type FileReading = { values: Values } | { problem: string };
 
-/** The file that is read where it exists, unless `-c settings=FILE` names another. */
+/** The settings file, unless `-c settings=FILE` names another; it need not exist. */
 const usualFile = 'pipeline.settings.json';
 
-/** Names that the CDK's own tool puts into an app's context beside ours. */
+/** Names that the CDK CLI itself adds to the context of an app. */
 const contextOfTheTool = new Set(['settings', 'cli-telemetry', 'acknowledged-issue-numbers']);
 
 /**
- * The settings from their file and, over it, from the app's context (`-c name=value`). All that is
- * wrong is told at once. `directory` is where the file's name is looked up.
+ * Reads the settings from their file, overridden by the app's context (`-c name=value`). Reports all
+ * problems at once. The name of the file is relative to `directory`.
  */
 export function readSettings(context: Values, directory: string): SettingsReading {
   const file = readFile(context['settings'], directory);
@@ -35,7 +34,7 @@ export function readSettings(context: Values, directory: string): SettingsReadin
   return checkSettings({ ...file.values, ...overrides });
 }
 
-/** Checks values by name, in the forms that JSON and the command line have. */
+/** Checks values by name. Values from JSON are typed; values from the command line are text. */
 export function checkSettings(values: Values): SettingsReading {
   const problems = Object.keys(values).flatMap(unknownName);
   const settings: Values = { ...defaultSettings };
@@ -45,7 +44,7 @@ export function checkSettings(values: Values): SettingsReading {
     if ('value' in parsed) settings[name] = parsed.value;
     else problems.push(`${name} is ${shown(values[name])}, but must be ${parsed.allowed}.`);
   }
-  // Settings that contradict each other can be told only where each of them is understood.
+  // Compare settings with each other only if each is valid.
   if (problems.length === 0) problems.push(...contradictions(settings as unknown as Settings));
   if (problems.length > 0) return { kind: 'wrong', problems };
   return { kind: 'read', settings: settings as unknown as Settings };
@@ -55,7 +54,7 @@ function unknownName(name: string): string[] {
   if (Object.hasOwn(settingTable, name)) return [];
   const nearest = nearestName(name, settingNames);
   if (nearest !== undefined) return [`There is no setting ${name}; did you mean ${nearest}?`];
-  return [`There is no setting ${name}. Known are ${settingNames.join(', ')}.`];
+  return [`There is no setting ${name}. The settings are ${settingNames.join(', ')}.`];
 }
 
 function shown(value: unknown): string {

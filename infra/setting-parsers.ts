@@ -1,10 +1,10 @@
 import { isDayZone } from '../src/domain/day.ts';
 import { isOriginOrAny } from '../src/http/app/cors.ts';
 
-/** A value, or what is allowed instead of what was given, to follow "must be". */
-export type Parsed<Value> = { value: Value } | { allowed: string };
+/** A value, or what is allowed, phrased to follow "must be". */
+type Parsed<Value> = { value: Value } | { allowed: string };
 
-/** Reads a value as it stands in JSON or, as text, on the command line. */
+/** Parses a value from JSON, or text from the command line. */
 export type Parse<Value> = (given: unknown) => Parsed<Value>;
 
 function numberFrom(given: unknown): number {
@@ -21,7 +21,7 @@ export function wholeNumber(from: number, to: number): Parse<number> {
   };
 }
 
-/** As `wholeNumber`, or the word. */
+/** As `wholeNumber`, but also accepts the word. */
 export function wholeNumberOr<Word extends string>(
   word: Word,
   from: number,
@@ -57,7 +57,7 @@ export const stackName: Parse<string> = (given) =>
     ? { value: given }
     : { allowed: 'letters, digits and hyphens, at most 128, beginning with a letter' };
 
-/** The name of something that exists already, or 'new'. */
+/** The name of an existing resource, or 'new'. */
 function existing(what: string, form: RegExp): Parse<string> {
   return (given) =>
     typeof given === 'string' && form.test(given)
@@ -65,21 +65,21 @@ function existing(what: string, form: RegExp): Parse<string> {
       : { allowed: `the name of ${what} that exists, or 'new'` };
 }
 
-/** By the naming rules of S3 and of DynamoDB. */
+/** According to the naming rules of S3 and DynamoDB. */
 export const existingBucket = existing('a bucket', /^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$/);
 export const existingTable = existing('a table', /^[A-Za-z0-9_.-]{3,255}$/);
 
-/** Which day an event counts on: the one written in its timestamp, or the one in a time zone. */
+/** The day rule: the date as written in the timestamp, or the date in a time zone. */
 export const dayZone: Parse<string> = (given) =>
   typeof given === 'string' && isDayZone(given)
     ? { value: given }
     : { allowed: "'as-written', 'UTC' or the name of a time zone such as 'Europe/Berlin'" };
 
-/** Origins of web pages that may ask, with commas between, as text or as a list. */
+/** Allowed web origins (CORS), as comma-separated text or as a list. */
 export const corsOrigins: Parse<string> = (given) => {
   const list = Array.isArray(given) ? given.map(String) : [];
   if (typeof given === 'string') list.push(...given.split(',').map((origin) => origin.trim()));
-  // The variables of a function have 4 KB together.
+  // Lambda limits all environment variables of a function to 4 KB.
   const isSound = list.every(isOriginOrAny) && list.length > 0 && list.join().length <= 2_000;
   return given === 'none' || isSound
     ? { value: list.join(',') }

@@ -14,7 +14,7 @@ import {
   type Parse,
 } from './setting-parsers.ts';
 
-/** What the owner of a stack may choose. All durations are in the unit that the name ends with. */
+/** The settings of a stack. The name of a duration ends with its unit. */
 export interface Settings {
   stackName: string;
   itemsPerMessage: 'packed' | number;
@@ -25,16 +25,16 @@ export interface Settings {
   rawInfrequentAccessDays: 'never' | number;
   rawGlacierDays: 'never' | number;
   logRetentionDays: RetentionDays;
-  /** `debug` writes a line for each batch that is accepted. */
+  /** `debug` logs each accepted batch. */
   logLevel: 'info' | 'debug';
   throttleRate: number;
   throttleBurst: number;
   queryThrottleRate: number;
   queryThrottleBurst: number;
   tokens: 'on' | 'off';
-  /** Origins with commas between, or 'none'. */
+  /** Comma-separated origins, or 'none'. */
   corsOrigins: string;
-  /** An address, or 'none'. */
+  /** An e-mail address, or 'none'. */
   alarmEmail: string;
   batchSize: number;
   batchWindowSeconds: number;
@@ -43,7 +43,7 @@ export interface Settings {
   queryConcurrency: 'unreserved' | number;
   sweepConcurrency: 'unreserved' | number;
   removalPolicy: 'retain' | 'destroy';
-  /** 'new', or the name of a bucket that the stack works on and leaves as it is; and likewise tables. */
+  /** 'new', or the name of an existing bucket, whose configuration the stack does not change; so for tables. */
   rawBucketName: string;
   countersTableName: string;
   ledgerTableName: string;
@@ -54,13 +54,13 @@ interface Setting<Value> {
   parse: Parse<Value>;
 }
 
-/** The days that CloudWatch Logs knows; for ever is not offered. */
+/** The retention times that CloudWatch Logs supports, without "never expire". */
 const logRetentionDays = Object.values(RetentionDays)
   .filter((days) => typeof days === 'number')
   .filter((days) => days !== RetentionDays.INFINITE)
   .sort((a, b) => a - b);
 
-/** Every setting with its default and what it allows. docs/deploying.md lists the same. */
+/** Every setting with its default and its parser. docs/deploying.md lists the same. */
 export const settingTable: { [Name in keyof Settings]: Setting<Settings[Name]> } = {
   stackName: { default: 'device-pipeline', parse: stackName },
   itemsPerMessage: { default: 'packed', parse: wholeNumberOr('packed', 1, 10_000) },
@@ -97,7 +97,7 @@ export const defaultSettings = Object.fromEntries(
   settingNames.map((name) => [name, settingTable[name].default]),
 ) as unknown as Settings;
 
-/** What is wrong with settings that are right one by one, in a sentence each. */
+/** Checks valid settings against each other; returns a sentence for each problem. */
 export function contradictions(settings: Settings): string[] {
   const { batchSize, batchWindowSeconds, rawExpiryDays, keepReceiptsDays } = settings;
   const problems: string[] = [];
@@ -114,20 +114,20 @@ export function contradictions(settings: Settings): string[] {
   return [...problems, ...lifecycleContradictions(settings), ...tableContradictions(settings)];
 }
 
-/** A ledger tells what is in one counters table, and in no other. */
+/** A ledger belongs to one counters table: its dedup records say what that table contains. */
 function tableContradictions({ countersTableName, ledgerTableName }: Settings): string[] {
   if ((countersTableName === 'new') !== (ledgerTableName === 'new')) {
     return [
-      `countersTableName is '${countersTableName}' and ledgerTableName is '${ledgerTableName}', but they must both be 'new' or both name a table. The outputs TableName and LedgerTableName of a stack name those that it has.`,
+      `countersTableName is '${countersTableName}' and ledgerTableName is '${ledgerTableName}', but must both be 'new' or both name a table. The outputs TableName and LedgerTableName of a stack give the names of its tables.`,
     ];
   }
   if (countersTableName === 'new' || countersTableName !== ledgerTableName) return [];
   return [
-    `countersTableName and ledgerTableName are both '${ledgerTableName}', but are two tables.`,
+    `countersTableName and ledgerTableName are both '${ledgerTableName}', but must name two different tables.`,
   ];
 }
 
-/** S3 refuses lifecycle rules whose steps are not in this order. */
+/** S3 rejects lifecycle rules whose steps are not in this order. */
 function lifecycleContradictions(settings: Settings): string[] {
   const { rawInfrequentAccessDays, rawGlacierDays, rawExpiryDays } = settings;
   const problems: string[] = [];
@@ -144,7 +144,7 @@ function lifecycleContradictions(settings: Settings): string[] {
     const days = settings[name];
     if (rawExpiryDays !== 'never' && days !== 'never' && rawExpiryDays <= days) {
       problems.push(
-        `rawExpiryDays is ${rawExpiryDays}, but must be more than ${name} (${days}); '${name}': 'never' leaves that step out.`,
+        `rawExpiryDays is ${rawExpiryDays}, but must be more than ${name} (${days}); set ${name} to 'never' to omit that step.`,
       );
     }
   }

@@ -7,11 +7,11 @@ import { brotliCompressSync, constants, gzipSync } from 'node:zlib';
 import { build } from 'esbuild';
 
 const source = fileURLToPath(new URL('../src/dashboard/', import.meta.url));
-export const dashboardDirectory = fileURLToPath(new URL('../dist/dashboard/', import.meta.url));
+const dashboardDirectory = fileURLToPath(new URL('../dist/dashboard/', import.meta.url));
 
-/** What the server needs to know of the files beside it; `src/entry/pages.ts` reads it. */
+/** The list of the files beside it, which `src/entry/pages.ts` reads. */
 interface Manifest {
-  /** By the path that a browser asks for. */
+  /** By the path of the request. */
   readonly pages: Record<string, { file: string; contentType: string; isForever: boolean }>;
 }
 
@@ -23,8 +23,8 @@ const contentTypes: Record<string, string> = {
 };
 
 /**
- * Builds the dashboard: each file plain, as gzip and as Brotli. Another process may be reading or
- * building the same: every file is replaced as a whole, the list of them last.
+ * Builds the dashboard: each file plain, gzipped and as Brotli. Another process may be reading or
+ * building the same files, so each is replaced atomically, and their list last.
  */
 export async function buildDashboard(directory = dashboardDirectory): Promise<void> {
   const files = await (built ??= buildFiles());
@@ -39,10 +39,10 @@ export async function buildDashboard(directory = dashboardDirectory): Promise<vo
   }
 }
 
-/** Once in a process: Brotli at its best takes most of a second. */
+/** Computed once per process: Brotli at its highest level takes most of a second. */
 let built: Promise<ReadonlyMap<string, Uint8Array>> | undefined;
 
-/** By name, the list of them last. */
+/** The files by name, their list last. */
 async function buildFiles(): Promise<ReadonlyMap<string, Uint8Array>> {
   const manifest: Manifest = { pages: {} };
   const names: Record<string, string> = {};

@@ -14,7 +14,7 @@ const cliDirectory = join(root, 'dist/cli');
 const clientDirectory = join(root, 'dist/client');
 const licensesFile = join(root, 'dist/THIRD-PARTY-LICENSES');
 
-/** Readable: whoever looks for the cause of a stack trace finds the names of the source. */
+/** Not minified, so that stack traces contain the names of the source. */
 const options: BuildOptions = {
   absWorkingDir: root,
   bundle: true,
@@ -30,11 +30,11 @@ const options: BuildOptions = {
 };
 
 /**
- * Builds what `npm pack` takes along: the command, the client with its types, the dashboard, and
- * the licences of all that is bundled. The command's files lie in one directory, two below
- * package.json: they find it, the dashboard and the threads beside them by that.
+ * Builds the content of the npm package: the command, the client with its types, the dashboard and the
+ * licences of bundled packages. All files of the command are in one directory, two below package.json,
+ * because they find it, the dashboard and the worker threads by relative paths.
  */
-export async function buildPackage(): Promise<void> {
+async function buildPackage(): Promise<void> {
   await Promise.all(
     [cliDirectory, clientDirectory].map((path) => rm(path, { recursive: true, force: true })),
   );
@@ -70,7 +70,7 @@ async function buildTypes(): Promise<void> {
   await promisify(execFile)(process.execPath, args, { cwd: root });
 }
 
-/** Only for what is in it: the dashboard builds its own files. */
+/** Returns the bundled packages only; the dashboard builds its own files. */
 function surveyDashboard() {
   return build({
     absWorkingDir: root,
@@ -94,7 +94,7 @@ async function licensesOf(metafiles: readonly (Metafile | undefined)[]): Promise
   }
   const entries = await Promise.all([...directories].sort().map(licenseOf));
   const intro =
-    'The files of device-pipeline in dist/ have parts of the following packages in them.\n';
+    'The files of device-pipeline in dist/ contain parts of the following packages.\n';
   return `${intro}\n${[...new Set(entries)].join('\n')}`;
 }
 

@@ -4,7 +4,7 @@ import { createRequire } from 'node:module';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
-/** For tests and pictures: no sandbox, as in a container, and no calls to other hosts. */
+/** For tests and screenshots: no sandbox, as containers require, and no requests to other hosts. */
 const browserArguments = [
   '--no-sandbox',
   '--disable-gpu',
@@ -17,11 +17,11 @@ const browserArguments = [
 /** How to start Chromium. */
 export interface Chromium {
   readonly executablePath: string;
-  /** Variables that it needs beside those of this process. */
+  /** Environment variables beside those of this process. */
   readonly env: Readonly<Record<string, string>>;
 }
 
-/** The npm package that carries a Chromium for Linux on x64, with the libraries that it needs. */
+/** The npm package with a Chromium for Linux on x64, including its libraries. */
 const { resolve } = createRequire(import.meta.url);
 const packageDirectory = join(dirname(resolve('@sparticuz/chromium')), '..');
 const { version } = JSON.parse(readFileSync(join(packageDirectory, 'package.json'), 'utf8')) as {
@@ -33,7 +33,7 @@ const unpacked = fileURLToPath(
 
 const canUnpack = process.platform === 'linux' && process.arch === 'x64';
 
-/** The one that `CHROMIUM_PATH` names, else the npm package's, where it runs, else Debian's. */
+/** Finds Chromium: `CHROMIUM_PATH`, or that of the npm package if it runs here, or Debian's. */
 export function findChromium(named = process.env['CHROMIUM_PATH']): Chromium | undefined {
   if (named !== undefined && named !== '') return existing(named, {});
   if (!canUnpack) return existing('/usr/bin/chromium', {});
@@ -49,7 +49,7 @@ function existing(executablePath: string, env: Chromium['env']): Chromium | unde
 
 /**
  * For `chromium.launch` of Playwright.
- * @throws where there is no Chromium, with what to do.
+ * @throws an Error that says how to install Chromium, if there is none.
  */
 export function launchOptions(): {
   executablePath: string;
@@ -66,10 +66,10 @@ export function launchOptions(): {
   return { executablePath, env: { ...process.env, ...env }, args: browserArguments };
 }
 
-/** Unpacks the npm package's Chromium, where it runs on this machine; returns whether it tried. */
+/** Unpacks the npm package's Chromium if it runs on this machine; returns whether it does. */
 export function unpackChromium(): boolean {
   if (!canUnpack) return false;
-  // Another process may do the same now: whichever is done first puts its directory in place.
+  // Another process may do the same: the first to finish moves its directory into place.
   const staging = `${unpacked}.${process.pid}`;
   mkdirSync(staging, { recursive: true });
   // The package unpacks into the directory for temporary files.
@@ -94,7 +94,7 @@ import { inflate } from '@sparticuz/chromium';
 const files = ['chromium.br', 'fonts.tar.br', 'al2023.tar.br'];
 await Promise.all(files.map((file) => inflate(join(process.argv[1], file))));`;
 
-/** The package's own names directories that are not there outside AWS Lambda. */
+/** The package's own value names directories that exist only on AWS Lambda. */
 const fontsConfiguration = `<?xml version="1.0"?>
 <!DOCTYPE fontconfig SYSTEM "fonts.dtd">
 <fontconfig>

@@ -12,7 +12,7 @@ import { buildDashboard } from './build-dashboard.ts';
 import { launchOptions } from './chromium.ts';
 
 /*
- * Takes pictures of every state of the dashboard. `npm run screenshots` renews the two of the README;
+ * Takes screenshots of every state of the dashboard. `npm run screenshots` updates the two of the README;
  * `npm run screenshots -- --all DIRECTORY` writes all of them there.
  */
 const { values } = parseArgs({ options: { all: { type: 'string' } } });
@@ -76,7 +76,7 @@ async function counted(url: string): Promise<void> {
     if (ready.pending_items === 0) return;
     await new Promise((resolve) => setTimeout(resolve, 20));
   }
-  throw new Error('waited in vain for all to be counted');
+  throw new Error('timed out while waiting for all batches to be counted');
 }
 
 interface Picture {

@@ -1,6 +1,6 @@
 /**
  * Settings of an SDK client that calls the emulators through the wire. The wire names the caller by
- * the access key id, which must be of letters and digits; nobody checks the signature.
+ * the access key id, which must consist of letters and digits; the signature is not checked.
  */
 export function clientSettings(endpoint: string, region: string, caller: string) {
   return { endpoint, region, credentials: { accessKeyId: caller, secretAccessKey: 'local' } };

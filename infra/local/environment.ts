@@ -7,28 +7,28 @@ import type {
   InvocationMessage,
 } from './functions/lambda-messages.ts';
 
-/** Lambda gives the initialisation so long. */
+/** Lambda's time limit of the initialisation. */
 const initMsMax = 10_000;
 
 export type Outcome =
   | { readonly kind: 'succeeded'; readonly payload: string }
   | { readonly kind: 'failed'; readonly error: HandlerError }
-  /** The environment is gone, and what it was doing with it. */
+  /** The environment has ended, and with it the invocation. */
   | { readonly kind: 'lost'; readonly reason: 'timeout' | 'killed' | 'ended'; detail: string };
 
-export interface EnvironmentSettings {
+interface EnvironmentSettings {
   readonly id: string;
   readonly data: EnvironmentData;
   readonly variables: Readonly<Record<string, string>>;
-  /** What the handler writes to its console. */
+  /** Receives what the handler writes to its console. */
   readonly onOutput: ((text: string) => void) | undefined;
 }
 
 /**
- * An execution environment: a worker thread with environment variables and a heap of its own. A
- * thread, not a process: it starts in a tenth of the time and takes messages without a pipe, and
- * `terminate` stops it between any two instructions just as well, its sockets included. What it does
- * not give is a limit on memory outside the heap (Buffers).
+ * An execution environment: a worker thread with its own environment variables and heap. Compared to a
+ * process, a thread starts in a tenth of the time and needs no pipe, and `terminate` stops it between
+ * any two instructions just as well, including its sockets. But it has no limit on memory outside the
+ * heap (Buffers).
  */
 export class Environment {
   readonly id: string;
@@ -47,7 +47,7 @@ export class Environment {
       execArgv: [],
       stdout: true,
       stderr: true,
-      // Node leaves about a tenth of the memory to what is not the heap.
+      // About a tenth of the memory remains for what is not the heap.
       resourceLimits: { maxOldGenerationSizeMb: Math.floor(data.memoryMb * 0.9) },
     });
     for (const stream of [this.#worker.stdout, this.#worker.stderr]) {
@@ -99,7 +99,7 @@ export class Environment {
     return promise;
   }
 
-  /** Stops it where it is. Who waits for an outcome is told when nothing runs any more. */
+  /** Kills it. The outcome of its invocation settles when the thread has ended. */
   destroy(reason: 'timeout' | 'killed'): void {
     if (this.#isLost) return;
     this.#isLost = true;
@@ -107,7 +107,7 @@ export class Environment {
     void this.#worker.terminate().then(() => this.#settle({ kind: 'lost', reason, detail }));
   }
 
-  /** Ends it, and resolves when the thread is gone. */
+  /** Ends it, and resolves when the thread has ended. */
   async close(): Promise<void> {
     this.#lose('killed', 'signal: killed');
     await this.#worker.terminate();

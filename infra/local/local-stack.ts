@@ -23,11 +23,11 @@ import type {
 import type { Template } from './template/template.ts';
 import { startWire, type Wire, type WireOptions } from './emulators/wire.ts';
 
-/** An environment is some 30 MB; AWS would start one for each request under way. */
+/** An environment takes about 30 MB; AWS would start one for each concurrent request. */
 const apiEnvironmentsMax = 4;
-/** By what name the command line knows it by default. */
+/** The default name of the stack for commands. */
 export const localStackName = 'local';
-/** As many as the front has connections. */
+/** As many as the HTTP front allows connections. */
 const apiWaitingMax = 4_096;
 
 /** What a stack needs of the emulators. */
@@ -37,26 +37,26 @@ export interface LocalStackOptions extends FunctionObserver {
   readonly template: Template;
   /** Holds `<role>/index.mjs`, or what the template's handlers say instead of `index`. */
   readonly bundlesDirectory: string;
-  /** By what name the command line knows it. */
+  /** The name of the stack for commands. */
   readonly name?: string;
   /** The prefix of the names of its tables, buckets, queues and functions; `local` by default. */
   readonly resourcePrefix?: string | undefined;
   /** Running emulators, which the stack stops when it stops; it starts its own by default. */
   readonly emulators?: StackEmulators | undefined;
   readonly host?: string;
-  /** 0, the default, takes any free one. */
+  /** 0, the default, picks a free port. */
   readonly port?: number;
   readonly disorder?: DisorderOptions | undefined;
-  /** Instead of the template's. */
+  /** Overrides the template. */
   readonly visibilityTimeoutSeconds?: number | undefined;
   readonly sweepEveryMs?: number | undefined;
-  /** Environment variables over the template's, for all functions. */
+  /** Environment variables of all functions; they override those of the template. */
   readonly variables?: Readonly<Record<string, string>> | undefined;
-  /** False takes the throttling of the template's routes off. */
+  /** False disables the throttling of the template's routes. */
   readonly isThrottled?: boolean;
-  /** How the HTTP API hands compressed bodies to its functions; `base64`, if it is left out. */
+  /** How the HTTP API passes compressed bodies to its functions; default `base64`. */
   readonly compressedAs?: CompressedForm | undefined;
-  /** Environments of each function behind the HTTP API. */
+  /** The most environments of each function behind the HTTP API. */
   readonly apiEnvironmentsMax?: number;
   readonly fault?: WireOptions['fault'];
   readonly observeCall?: WireOptions['observe'];
@@ -66,25 +66,25 @@ export interface LocalStackOptions extends FunctionObserver {
 
 /** A deployed stack on this machine. */
 export interface LocalStack {
-  /** Where the HTTP API is. */
+  /** The URL of the HTTP API. */
   readonly url: string;
-  /** Where all services are, for SDK clients (`clientSettings`). */
+  /** The endpoint of all services, for SDK clients (`clientSettings`). */
   readonly endpoint: string;
   readonly description: StackDescription;
   readonly functions: ReadonlyMap<FunctionRole, LambdaFunction>;
   /** Runs the scheduled functions now, and resolves with their last results. */
   runSchedules(): Promise<InvocationResult[]>;
-  /** Stops the event sources, as disabling them on AWS does; what is received is finished. */
+  /** Disables the event sources; received messages are still processed. */
   stopPollers(): Promise<void>;
-  /** Resolves if an emulator ends by itself. */
+  /** Resolves if an emulator ends unexpectedly. */
   readonly failed: Promise<Error>;
-  /** Ends everything, the emulators last; requests under way get so long. */
+  /** Stops everything, the emulators last; waits up to this time for requests in flight. */
   stop(graceMs?: number): Promise<void>;
 }
 
 /**
- * Starts the emulators, creates what the template says, and runs its functions behind an HTTP front,
- * its event sources and its schedules.
+ * Starts the emulators, creates the resources of the template, and runs its functions with an HTTP
+ * front, event sources and schedules. This file leads the folder.
  * @throws JavaMissingError, TemplateError, or what `listen` does
  */
 export async function startLocalStack(options: LocalStackOptions): Promise<LocalStack> {
@@ -98,7 +98,7 @@ export async function startLocalStack(options: LocalStackOptions): Promise<Local
   }
 }
 
-/** What has been started so far. */
+/** The parts that have been started so far. */
 interface Running {
   readonly emulators: StackEmulators;
   wire?: Wire;
@@ -160,14 +160,14 @@ async function startAround(options: LocalStackOptions, running: Running): Promis
 async function stopAll(running: Running, graceMs: number): Promise<void> {
   const { emulators, wire, functions, pollers, schedulers, front } = running;
   await front?.stop(graceMs);
-  // What still runs is cut off: all that it could have written is gone in a moment.
+  // Kill what still runs: the stores that it could write to end in a moment.
   const parts = [...pollers, ...schedulers].map((part) => part.stop());
   await Promise.all([...parts, ...[...functions.values()].map((each) => each.close())]);
   await wire?.stop();
   await emulators.stop();
 }
 
-/** The description with what the options put in place of the template's. */
+/** The description of the template with the overrides of the options. */
 function adjusted(description: StackDescription, options: LocalStackOptions): StackDescription {
   const { visibilityTimeoutSeconds, sweepEveryMs } = options;
   const polled = new Set(description.eventSources.map(({ queueArn }) => queueArn));
@@ -214,7 +214,7 @@ function createFunctions(
   return new Map(created);
 }
 
-/** How many environments a function may have at a time, and how many invocations may wait. */
+/** How many environments a function may have, and how many invocations may wait. */
 function concurrencyOf(
   options: LocalStackOptions,
   description: StackDescription,

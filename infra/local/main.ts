@@ -12,12 +12,12 @@ const exitCodes = { done: 0, failed: 1, wrongUsage: 2 };
 const stopGraceMs = 3_000;
 
 async function main(): Promise<void> {
-  // Functions of Lambda run in UTC; the threads they are here have the zone of the process.
+  // Lambda functions run in UTC. Here they are threads, which have the time zone of the process.
   process.env['TZ'] = 'UTC';
   const command = new Command('aws:local')
     .description('Runs the AWS stack on this machine, against emulators. All data is in memory.')
     .exitOverride()
-    .showHelpAfterError('(--help says more)')
+    .showHelpAfterError('(use --help to show the options)')
     .configureOutput({
       outputError: (text, write) => write(text.replace(/^error: /, 'aws:local: ')),
     });
@@ -33,24 +33,24 @@ async function main(): Promise<void> {
 /** Runs until SIGTERM, SIGINT or SIGHUP, or until an emulator fails. */
 async function run(options: LocalOptions): Promise<void> {
   const stopping = stopSignal();
-  // What is loaded takes a second: wrong usage should not wait for it.
+  // Imported late: loading takes a second, and wrong usage should fail at once.
   const { checkJava } = await import('./emulators/dynamodb-local.ts');
   await checkJava();
   const { localStackName, startLocalStack } = await import('./local-stack.ts');
   const { synthesizedTemplate } = await import('./template/synthesized-template.ts');
-  tell('bundling the functions and synthesising the stack …');
+  printStatus('bundling the functions and synthesising the stack …');
   const { itemsPerMessage } = options;
   const settings = itemsPerMessage === undefined ? {} : { itemsPerMessage };
   const synthesized = await synthesizedTemplate(settings, stopping).catch((error: unknown) => {
     if (!stopping.aborted) throw error;
   });
   if (synthesized === undefined) return;
-  tell('starting the emulators …');
+  printStatus('starting the emulators …');
   const stack = await startLocalStack({ ...synthesized, ...stackOptions(options) });
   try {
     if (stopping.aborted) return;
     process.stdout.write(`listening on ${stack.url}\n`);
-    tell(`for commands with --stack ${localStackName}: ${commandEnvironment(stack)}`);
+    printStatus(`for commands with --stack ${localStackName}: ${commandEnvironment(stack)}`);
     const stopped = once(stopping, 'abort').then(() => undefined);
     const failure = await Promise.race([stopped, stack.failed]);
     if (failure !== undefined) throw failure;
@@ -59,7 +59,7 @@ async function run(options: LocalOptions): Promise<void> {
   }
 }
 
-/** What the SDK needs to find the emulators, to be pasted into a shell. */
+/** The environment variables with which the SDK finds the emulators, to paste into a shell. */
 function commandEnvironment({ endpoint, description }: LocalStack): string {
   const { AWS_REGION, AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY } = clientEnvironment(
     endpoint,
@@ -85,11 +85,11 @@ function stackOptions(options: LocalOptions) {
     sweepEveryMs: sweepEvery === undefined ? undefined : sweepEvery * 1000,
     variables: sweepAfter === undefined ? {} : { SWEEP_AFTER_SECONDS: String(sweepAfter) },
     onOutput: isVerbose ? (_: string, text: string) => void process.stderr.write(text) : undefined,
-    onTrouble: isVerbose ? tell : undefined,
+    onTrouble: isVerbose ? printStatus : undefined,
   };
 }
 
-function tell(text: string): void {
+function printStatus(text: string): void {
   process.stderr.write(`aws:local: ${text}\n`);
 }
 
@@ -108,11 +108,11 @@ function stopSignal(): AbortSignal {
 }
 
 function explain(error: unknown): number {
-  // commander has printed its own errors, and help is among them.
+  // commander has already printed its errors; help is one of them.
   if (error instanceof CommanderError) {
     return error.exitCode === 0 ? exitCodes.done : exitCodes.wrongUsage;
   }
-  tell(whyNot(error));
+  printStatus(whyNot(error));
   return error instanceof UsageError ? exitCodes.wrongUsage : exitCodes.failed;
 }
 
@@ -127,7 +127,7 @@ function whyNot(error: unknown): string {
     port?: number;
   };
   if (code === 'EADDRINUSE') {
-    return `Port ${port} of ${address} is in use. Stop what listens there, or choose another with --port.`;
+    return `Port ${port} of ${address} is in use. Stop the other program, or choose another port with --port.`;
   }
   return error.message;
 }

@@ -1,4 +1,4 @@
-/** Repeatable numbers from 0 up to, not with, 1 (mulberry32). */
+/** Repeatable random numbers in [0, 1) (mulberry32). */
 export function seededRandom(seed: number): () => number {
   let state = seed >>> 0;
   return () => {

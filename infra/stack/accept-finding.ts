@@ -2,8 +2,8 @@ import { Validations } from 'aws-cdk-lib';
 import type { IConstruct } from 'constructs';
 
 /**
- * Accepts one finding of cdk-nag on one construct. `rule` is as the report shows it, with the part
- * in brackets where it has one: `AwsSolutions-IAM5[Resource::*]`.
+ * Accepts one finding of cdk-nag on one construct. `rule` is written as in the report, including a part
+ * in brackets such as in `AwsSolutions-IAM5[Resource::*]`.
  */
 export function acceptFinding(construct: IConstruct, rule: string, reason: string): void {
   Validations.of(construct).acknowledge({ id: rule, reason });

@@ -32,9 +32,9 @@ interface AlarmSpec {
   description: string;
   metric: IMetric;
   atLeast: number;
-  /** It is raised below that number, and where there is no figure at all. */
+  /** The alarm is raised below `atLeast`, and if there is no data. */
   isLeast?: boolean;
-  /** For how many periods of the metric in a row; 1 unless it is said. */
+  /** For how many consecutive periods of the metric; default 1. */
   periods?: number;
 }
 
@@ -42,7 +42,7 @@ const fiveMinutes = Duration.minutes(5);
 const sum = { statistic: 'Sum', period: fiveMinutes };
 const most = { statistic: 'Maximum', period: Duration.minutes(1) };
 
-/** What no service measures; that of the stack alone, however many stacks an account has. */
+/** Metrics that the functions write themselves, of this stack only. */
 export interface StackMetrics {
   orphans: Metric;
   sweeps: Metric;
@@ -59,7 +59,7 @@ export function addStackMetrics(
 ): StackMetrics {
   return {
     orphans: ownMetric(settings, 'sweep', 'OrphansFound', sum),
-    // SQS leaves out what was received three times in vain; the sweeper sees it.
+    // The age metric of SQS omits messages that were received three times; the sweeper reports them.
     waiting: new MathExpression({
       expression: 'MAX([FILL(queued, 0), FILL(uncounted, 0)])',
       usingMetrics: {
@@ -97,7 +97,7 @@ export function addStackMetrics(
       label: 'defects',
       period: fiveMinutes,
     }),
-    // API Gateway has no metric of its own for this.
+    // API Gateway has no metric for this.
     requestsThrottled: new MetricFilter(scope, 'RequestsThrottled', {
       logGroup: api.accessLog,
       metricNamespace: `${ownNamespace}/${settings.stackName}`,
@@ -108,7 +108,7 @@ export function addStackMetrics(
   };
 }
 
-/** Alarms on what needs a person; with an address in the settings they send an e-mail. */
+/** Alarms on problems that need a person. They send an e-mail if the settings name an address. */
 export function addAlarms(
   scope: Construct,
   settings: Settings,
@@ -126,7 +126,7 @@ export function addAlarms(
         ? ComparisonOperator.LESS_THAN_THRESHOLD
         : ComparisonOperator.GREATER_THAN_OR_EQUAL_TO_THRESHOLD,
       evaluationPeriods: periods,
-      // Services report nothing where nothing happens.
+      // AWS services report no data while they are idle.
       treatMissingData: isLeast ? TreatMissingData.BREACHING : TreatMissingData.NOT_BREACHING,
     });
     if (topic !== undefined) {
@@ -142,51 +142,52 @@ function alarmSpecs({ functions, queues, api }: Observed, stackMetrics: StackMet
   return [
     {
       id: 'DeadLettersPresent',
-      description: 'messages are in the dead-letter queue. They are not counted.',
+      description: 'the dead-letter queue contains messages, which are not counted.',
       metric: deadLetterQueue.metricApproximateNumberOfMessagesVisible(most),
       atLeast: 1,
     },
     {
       id: 'OldestMessageWaits',
-      description: 'what came 15 minutes ago, or longer, waits to be counted.',
+      description: 'batches wait to be counted for 15 minutes or longer.',
       metric: stackMetrics.waiting,
       atLeast: 900,
       periods: 2,
     },
     {
       id: 'ServerErrors',
-      description: 'requests are answered with 5xx.',
+      description: 'requests get 5xx responses.',
       metric: api.api.metricServerError(sum),
       atLeast: 5,
     },
     {
       id: 'DefectsMet',
-      description: 'a request met an error of ours: the log says where.',
+      description: 'an unexpected error occurred in a function; see its log.',
       metric: stackMetrics.defects,
       atLeast: 1,
     },
     {
       id: 'FunctionsThrottled',
-      description: 'Lambda refuses to run functions: the concurrency of the account is used up.',
+      description:
+        'Lambda throttles functions, because the concurrency limit of the account is reached.',
       metric: functionsThrottled(functions),
       atLeast: 1,
     },
     {
       id: 'RequestsThrottledOften',
       description:
-        'requests are answered with 429: raise throttleRate and throttleBurst (POST /ingest), or queryThrottleRate and queryThrottleBurst (all else)?',
+        'requests get 429 responses. Consider raising throttleRate and throttleBurst (POST /ingest), or queryThrottleRate and queryThrottleBurst (other routes).',
       metric: stackMetrics.requestsThrottled,
       atLeast: 10,
     },
     {
       id: 'SweepFoundOrphans',
-      description: 'the sweeper found batches whose intake was cut off, and completed them.',
+      description: 'the sweeper completed batches whose intake was interrupted.',
       metric: stackMetrics.orphans,
       atLeast: 1,
     },
     {
       id: 'SweepMissing',
-      description: 'no sweep has come to its end for 20 minutes.',
+      description: 'no sweep has finished for 20 minutes.',
       metric: stackMetrics.sweeps,
       atLeast: 1,
       isLeast: true,
@@ -195,13 +196,13 @@ function alarmSpecs({ functions, queues, api }: Observed, stackMetrics: StackMet
     {
       id: 'SweepLags',
       description:
-        'the sweeper is an hour behind, or met batches of which nothing is known any more.',
+        'the sweeper is an hour behind, or found batches whose ledger rows have expired.',
       metric: stackMetrics.sweepLag,
       atLeast: 1,
     },
     {
       id: 'SweepFailuresPresent',
-      description: 'sweeps failed for good; the queue SweepFailures says why.',
+      description: 'sweeps failed after all retries; the queue SweepFailures contains the reasons.',
       metric: sweepFailures.metricApproximateNumberOfMessagesVisible(most),
       atLeast: 1,
     },
@@ -213,7 +214,7 @@ function functionsThrottled(functions: Functions): MathExpression {
     (name) => [name, functions[name].lambda.metricThrottles(sum)] as const,
   );
   return new MathExpression({
-    // A function that was not started has no figure, and a plain sum with it would have none.
+    // FILL: a function without invocations has no data, and a sum with missing data is missing, too.
     expression: `SUM([${handlerNames.map((name) => `FILL(${name}, 0)`).join(', ')}])`,
     usingMetrics: Object.fromEntries(metrics),
     label: 'throttled',
@@ -225,7 +226,7 @@ function addTopic(scope: Construct, settings: Settings): Topic | undefined {
   if (settings.alarmEmail === 'none') return undefined;
   const topic = new Topic(scope, 'Alarms', { enforceSSL: true });
   topic.addSubscription(new EmailSubscription(settings.alarmEmail));
-  // A topic with a policy, here for TLS, no longer takes what the account's services send.
+  // A topic with a policy (enforceSSL adds one) no longer accepts messages of the account's services.
   topic.addToResourcePolicy(
     new PolicyStatement({
       principals: [new ServicePrincipal('cloudwatch.amazonaws.com')],

@@ -26,7 +26,7 @@ interface Shown {
   alarms: Alarm[];
 }
 
-/** One page: what comes in, what waits, what the functions do, what the tables take. */
+/** The CloudWatch dashboard: requests, backlog, functions and tables on one page. */
 export function addDashboard(
   scope: Construct,
   { settings, observed, storage, stackMetrics, alarms }: Shown,
@@ -86,7 +86,7 @@ export function addDashboard(
   );
 }
 
-/** What the functions count themselves. */
+/** Metrics that the functions write themselves. */
 function ownGraphs(settings: Settings): GraphWidget[] {
   const sum = { statistic: 'Sum', period };
   const of = (...[handler, name, label]: [HandlerName, MetricName, string]) =>
@@ -103,8 +103,8 @@ function ownGraphs(settings: Settings): GraphWidget[] {
     graph(
       'Counting',
       of('process', 'ChunksRepeated', 'repeated chunks, not counted again'),
-      of('process', 'MessagesLeft', 'messages left for another time'),
-      of('process', 'DeadLettersParked', 'messages put among the dead letters'),
+      of('process', 'MessagesLeft', 'messages left for another delivery'),
+      of('process', 'DeadLettersParked', 'messages moved to the dead-letter queue'),
       of('sweep', 'MessagesResent', 'messages sent again by the sweeper'),
     ),
   ];

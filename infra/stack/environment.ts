@@ -7,7 +7,7 @@ import type { Settings } from '../settings.ts';
 
 type Variables = Record<string, string>;
 
-/** The environment variables of a function: those that its handler reads, and no others. */
+/** The environment variables of a function: exactly those that its handler reads. */
 export function environmentOf(
   name: HandlerName,
   settings: Settings,

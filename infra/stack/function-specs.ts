@@ -1,45 +1,44 @@
 import type { HandlerName } from '../bundle.ts';
 
-export interface FunctionSpec {
+interface FunctionSpec {
   description: string;
-  /** Lambda gives processor time in proportion: 1769 MB are one processor. */
+  /** In MB. CPU time is proportional: 1769 MB give one vCPU. */
   memoryMegabytes: number;
   timeoutSeconds: number;
 }
 
-/** How long the sweeper leaves a batch to be counted before it looks for what is missing. */
+/** The age at which the sweeper checks a batch for items that are not counted. */
 export const sweepAfterSeconds = 900;
 export const sweepEveryMinutes = 5;
 
 export const functionSpecs: Record<HandlerName, FunctionSpec> = {
   ingest: {
-    description: 'Checks a batch, keeps its raw body, and puts its items on the queue',
-    // A body of 4 MiB is checked while a client waits, and is held several times over: as the
-    // event, as text, as items.
+    description: 'Validates a batch, stores its raw body and queues its items',
+    // A client waits while a body of up to 4 MiB is validated. The function holds it several times:
+    // as event, text and items.
     memoryMegabytes: 1024,
-    // API Gateway gives up after 30 s; before that the function can still say 503 itself.
+    // API Gateway times out after 30 s; before that, the function can still answer 503.
     timeoutSeconds: 29,
   },
   process: {
-    description: 'Counts what is on the queue, each chunk once',
-    // It holds one invocation's 6 MB of messages and waits for DynamoDB most of the time.
+    description: 'Counts the chunks on the queue, each exactly once',
+    // It holds up to 6 MB of messages and mostly waits for DynamoDB.
     memoryMegabytes: 512,
-    // The transactions of one invocation fit, also where no two of its messages can share one; six
-    // times as long a crashed invocation's messages stay hidden.
+    // Enough for one transaction per message. After a crash, messages stay invisible six times as long.
     timeoutSeconds: 120,
   },
   query: {
-    description: 'Answers everything but POST /ingest',
-    // A range of 366 days may be sorted and grouped in memory while a client waits.
+    description: 'Answers all requests except POST /ingest',
+    // A client waits while up to 366 days are sorted and grouped in memory.
     memoryMegabytes: 1024,
     timeoutSeconds: 29,
   },
   sweep: {
-    description: 'Finds batches of which something was never counted, and sends it again',
-    // After an outage it may hold 64 MiB of raw bodies at once, each several times over; on
-    // other days it runs for a second every five minutes, and the memory costs next to nothing.
+    description: 'Finds batches with uncounted chunks and queues these again',
+    // After an outage it may hold 64 MiB of raw bodies, each several times. Usually it runs for a
+    // second every five minutes, so the memory costs very little.
     memoryMegabytes: 1769,
-    // Less than the time to the next sweep.
+    // Shorter than the interval between sweeps.
     timeoutSeconds: 240,
   },
 };

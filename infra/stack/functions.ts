@@ -22,7 +22,7 @@ import { functionSpecs } from './function-specs.ts';
 import { permissionsOf, type Resources } from './permissions.ts';
 import type { Settings } from '../settings.ts';
 
-export interface PipelineFunction {
+interface PipelineFunction {
   lambda: LambdaFunction;
   logGroup: LogGroup;
 }
@@ -31,7 +31,7 @@ export type Functions = Record<HandlerName, PipelineFunction>;
 interface Parts {
   settings: Settings;
   resources: Resources;
-  /** Holds a directory with index.mjs for each handler. */
+  /** The directory with `<handler>/index.mjs` for each handler. */
   bundlesDirectory: string;
 }
 
@@ -74,9 +74,9 @@ function addFunction(scope: Construct, name: HandlerName, parts: Parts): Pipelin
     tracing: Tracing.ACTIVE,
     logGroup,
     loggingFormat: LoggingFormat.JSON,
-    // Lambda takes away what is below, whatever the function would write.
+    // Lambda drops lines below this level.
     applicationLogLevelV2: logLevels[settings.logLevel],
-    // A line for each start and end of an invocation would be most of the log.
+    // Lines for the start and end of each invocation would be most of the log.
     systemLogLevelV2: SystemLogLevel.WARN,
     ...(concurrency !== undefined && { reservedConcurrentExecutions: concurrency }),
   });
@@ -89,9 +89,9 @@ function addFunction(scope: Construct, name: HandlerName, parts: Parts): Pipelin
 }
 
 /**
- * Nothing is reserved by default. A new AWS account may run 10 functions at once, all of which must
- * stay unreserved: reserving a single one would make its first deployment fail. The process
- * function is bounded by its event source instead, and sweeps that overlap do no harm.
+ * By default no concurrency is reserved. A new AWS account has a limit of 10, all of which must stay
+ * unreserved, so reserving any would make the first deployment fail. The event source limits the
+ * process function instead, and overlapping sweeps do no harm.
  */
 function reservedConcurrency(name: HandlerName, settings: Settings): number | undefined {
   const { ingestConcurrency, queryConcurrency, sweepConcurrency } = settings;
@@ -109,7 +109,7 @@ function addRole(
 ): Role {
   const role = new Role(scope, `${ids[name]}Role`, {
     assumedBy: new ServicePrincipal('lambda.amazonaws.com'),
-    description: `What the ${name} function may do`,
+    description: `Permissions of the ${name} function`,
   });
   logGroup.grantWrite(role);
   for (const statement of permissionsOf(name, resources)) role.addToPolicy(statement);
@@ -122,12 +122,12 @@ function acceptRawObjects(role: Role, { rawBucket }: Resources): void {
     acceptFinding(
       role,
       `AwsSolutions-IAM5[Resource::${arnOf(rawBucket)}/${folder}/*]`,
-      `Every batch has an object of its own under ${folder}/, whose name is not known before.`,
+      `Every batch has its own object under ${folder}/, whose name is not known in advance.`,
     );
   }
 }
 
-/** As a finding shows it. */
+/** As in a finding. */
 function arnOf(rawBucket: Resources['rawBucket']): string {
   const { defaultChild: own } = rawBucket.node;
   return CfnResource.isCfnResource(own)

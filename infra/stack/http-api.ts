@@ -22,7 +22,7 @@ export interface Api {
   accessLog: LogGroup;
 }
 
-/** One JSON object a request. Neither headers nor query strings: they may hold what is private. */
+/** One JSON object per request, without headers and query strings, which may be private. */
 const accessLogFields = {
   time: '$context.requestTime',
   requestId: '$context.requestId',
@@ -78,8 +78,8 @@ function addRoute(
 
 function addStage(scope: Construct, settings: Settings, ingestRoute: HttpRoute): LogGroup {
   const accessLog = new LogGroup(scope, 'AccessLog', {
-    // API Gateway adds each log group to one resource policy of the account, unless its name begins
-    // so. The policy has a maximum length, and where it is reached the deployment fails.
+    // Unless the name has this prefix, API Gateway adds the log group to a resource policy of the
+    // account, whose maximum length would eventually make deployments fail.
     logGroupName: `/aws/vendedlogs/device-pipeline/${settings.stackName}/access`,
     retention: settings.logRetentionDays,
     removalPolicy: RemovalPolicy.DESTROY,
@@ -98,7 +98,7 @@ function addStage(scope: Construct, settings: Settings, ingestRoute: HttpRoute):
   return accessLog;
 }
 
-/** Its own limit, so that readers, who need no token to be turned away, take nothing from devices. */
+/** POST /ingest has its own limit, so that readers, even without a token, cannot starve devices. */
 function throttleIngest(stage: HttpStage, settings: Settings, ingestRoute: HttpRoute): void {
   (stage.node.defaultChild as CfnStage).routeSettings = {
     [ingestRouteKey.key]: {
@@ -106,6 +106,6 @@ function throttleIngest(stage: HttpStage, settings: Settings, ingestRoute: HttpR
       ThrottlingBurstLimit: settings.throttleBurst,
     },
   };
-  // API Gateway refuses settings of a route that does not exist yet.
+  // API Gateway rejects settings of a route that does not exist yet.
   stage.node.addDependency(ingestRoute);
 }

@@ -4,13 +4,13 @@ import type { MetricName } from '../../src/entry/lambda/telemetry/telemetry.ts';
 import type { HandlerName } from '../bundle.ts';
 import type { Settings } from '../settings.ts';
 
-/** Of the metrics that the functions write; all stacks of an account share it. */
+/** The namespace of the metrics that the functions write, shared by all stacks of an account. */
 export const ownNamespace = 'DevicePipeline';
 
 type OwnName = MetricName | 'Duration' | 'ColdStart';
 type Statistic = Pick<MetricProps, 'statistic' | 'period' | 'label'>;
 
-/** A metric that a function of this stack writes. It has no figure where there was nothing to count. */
+/** A metric that a function of this stack writes. It has no data while there is nothing to count. */
 export function ownMetric(
   { stackName }: Settings,
   handler: HandlerName,
@@ -21,7 +21,7 @@ export function ownMetric(
   return new Metric({ namespace: ownNamespace, metricName, dimensionsMap, ...statistic });
 }
 
-/** All metrics of the stack whose names begin so, as far as there are any; for graphs only. */
+/** All existing metrics of the stack with this name prefix; for graphs only. */
 export function ownMetricsNamed(
   { stackName }: Settings,
   beginning: 'Problem' | 'ItemError',
@@ -31,7 +31,7 @@ export function ownMetricsNamed(
   return new MathExpression({
     expression: `SEARCH('${schema} service="${stackName}" ${beginning}', '${statistic}', ${period.toSeconds()})`,
     usingMetrics: {},
-    // The names of what is found are shown.
+    // An empty label shows the names of the metrics.
     label: '',
     period,
   });

@@ -6,13 +6,13 @@ import type { Queues } from './queues.ts';
 import type { Storage } from './storage.ts';
 
 export interface Resources extends Storage, Queues {
-  /** Undefined where no tokens are asked for. */
+  /** Undefined if no tokens are required. */
   tokensSecret: Secret | undefined;
 }
 
 /**
- * What each function may do: the calls that it makes, on the resources that it makes them on.
- * TransactWriteItems needs the permissions of the writes that it holds, here PutItem and UpdateItem.
+ * Grants each function the calls that it makes, on the resources that it uses. TransactWriteItems needs
+ * the permissions of the writes that it contains, here PutItem and UpdateItem.
  */
 export function permissionsOf(name: HandlerName, resources: Resources): PolicyStatement[] {
   switch (name) {
@@ -30,9 +30,9 @@ export function permissionsOf(name: HandlerName, resources: Resources): PolicySt
 function ingestPermissions(resources: Resources) {
   const { countersTable, ledgerTable, rawBucket, queue, tokensSecret } = resources;
   return [
-    // Which counters a day has, where it gets very many.
+    // To read which counters a day has when it approaches its limit.
     allow(countersTable.tableArn, 'dynamodb:Query'),
-    // A batch that is replayed is compared with what is there.
+    // To compare a replayed batch with the stored one.
     allow(ledgerTable.tableArn, 'dynamodb:GetItem', 'dynamodb:PutItem'),
     allow(rawBucket.arnForObjects('raw/*'), 's3:GetObject', 's3:PutObject'),
     allow(rawBucket.arnForObjects('excluded/*'), 's3:GetObject', 's3:PutObject'),
@@ -61,7 +61,7 @@ function processPermissions({ ledgerTable, countersTable, queue, deadLetterQueue
 function queryPermissions(resources: Resources) {
   const { countersTable, ledgerTable, rawBucket, queue, deadLetterQueue, tokensSecret } = resources;
   return [
-    // When the latest batch came.
+    // To find when the latest batch was received.
     listRawBodies(rawBucket.bucketArn),
     allow(countersTable.tableArn, 'dynamodb:Query'),
     allow(ledgerTable.tableArn, 'dynamodb:Query'),
@@ -86,10 +86,10 @@ function sweepPermissions(resources: Resources) {
       'dynamodb:Query',
     ),
     ...describeTables(resources),
-    // How much waits there: what may be among it is not sent again.
+    // To read the length of the queue: chunks that may be in it are not sent again.
     allow(queue.queueArn, 'sqs:GetQueueAttributes', 'sqs:SendMessage'),
     allow(deadLetterQueue.queueArn, 'sqs:SendMessage'),
-    // Lambda hands a failed sweep on with the function's own role.
+    // Lambda sends a failed sweep to its destination with the function's own role.
     allow(sweepFailures.queueArn, 'sqs:SendMessage'),
   ];
 }
@@ -98,14 +98,14 @@ function allow(resource: string, ...actions: string[]): PolicyStatement {
   return new PolicyStatement({ actions, resources: [resource] });
 }
 
-/** Whether one of the tables was restored. */
+/** Allows to check whether one of the tables was restored. */
 function describeTables({ countersTable, ledgerTable }: Resources): PolicyStatement[] {
   return [countersTable, ledgerTable].map(({ tableArn }) =>
     allow(tableArn, 'dynamodb:DescribeTable'),
   );
 }
 
-/** Lists raw bodies, and nothing else that may be put into the bucket. */
+/** Allows to list raw bodies only, not other objects of the bucket. */
 function listRawBodies(bucketArn: string): PolicyStatement {
   return new PolicyStatement({
     actions: ['s3:ListBucket'],

@@ -14,13 +14,15 @@ import { addTokensSecret } from './tokens.ts';
 import { addTriggers } from './triggers.ts';
 
 /**
- * Adds the pipeline's stack to an app, and the check of cdk-nag that synthesis must pass.
- * `bundlesDirectory` holds `<handler>/index.mjs` for each handler. The stack names no account and
- * no region, so that it can be synthesised without either.
+ * Adds the pipeline's stack to an app, and the cdk-nag checks that synthesis must pass. This file leads
+ * the folder: it puts together storage, queues, functions, their triggers and the HTTP API.
+ * `bundlesDirectory` holds `<handler>/index.mjs` for each handler. The stack names no account and no
+ * region, so that it can be synthesised without either.
  */
 export function addPipelineStack(app: App, settings: Settings, bundlesDirectory: string): Stack {
   const stack = new Stack(app, settings.stackName, {
-    description: 'device-pipeline: takes in events, keeps every raw byte, counts them exactly once',
+    description:
+      'device-pipeline: receives events, stores every raw body, counts each event exactly once',
   });
   const storage = addStorage(stack, settings);
   const queues = addQueues(stack, settings);
@@ -55,7 +57,7 @@ function addOutputs(
   output('TableName', resources.countersTable.tableName, 'The counters');
   output('LedgerTableName', resources.ledgerTable.tableName, 'What has been counted');
   output('DeadLetterQueueUrl', resources.deadLetterQueue.queueUrl, 'What could not be counted');
-  // What the command line has to know to count and to cut as the functions do.
+  // The command line reads these to count and to cut chunks as the functions do.
   output('ItemsPerMessage', String(settings.itemsPerMessage), 'How batches are cut');
   output('DayZone', settings.dayZone, 'On which day an item counts');
   output('KeepReceiptsDays', String(settings.keepReceiptsDays), 'How long the ledger is kept');
@@ -69,7 +71,7 @@ function warn(stack: Stack, settings: Settings): void {
   if (settings.tokens === 'off') {
     Annotations.of(stack).addWarningV2(
       'device-pipeline:tokensOff',
-      'tokens is off: whoever knows the address of the API may send batches and read counters.',
+      'tokens is off: anyone who knows the URL of the API can send batches and read counters.',
     );
   }
 }

@@ -9,14 +9,14 @@ import type { Settings } from '../settings.ts';
 export interface Queues {
   queue: Queue;
   deadLetterQueue: Queue;
-  /** What became of sweeps that failed for good, and of schedules that reached no function. */
+  /** Receives sweeps that failed after all retries, and scheduled events that reached no function. */
   sweepFailures: Queue;
 }
 
 /**
- * How often a message is received before it goes to the dead-letter queue. It is delivered again
- * after 15 seconds, then after twice as long each time, and at last after 12 minutes: the twelfth time
- * comes after 76 minutes, however fast it fails.
+ * How often a message is received before SQS moves it to the dead-letter queue. The delay between
+ * deliveries starts at 15 seconds and doubles up to 12 minutes, so the twelfth delivery is 76 minutes
+ * after the first, however fast each fails.
  */
 export const receivesMax = 12;
 
@@ -30,8 +30,8 @@ export function addQueues(scope: Construct, settings: Settings): Queues {
   const deadLetterQueue = new Queue(scope, 'DeadLetterQueue', common);
   const queue = new Queue(scope, 'Queue', {
     ...common,
-    // AWS asks for six times the function's timeout and the batching window: a message that comes
-    // back while it is still being counted would cost a second try.
+    // AWS recommends six times the function's timeout plus the batching window, so that a message does
+    // not become visible again while it is being counted.
     visibilityTimeout: Duration.seconds(
       6 * functionSpecs.process.timeoutSeconds + settings.batchWindowSeconds,
     ),

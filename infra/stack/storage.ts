@@ -28,8 +28,9 @@ export interface Storage {
 }
 
 /**
- * What outlives the stack unless it is a trial: raw bodies, counters, and the ledger. What exists
- * already and is named in the settings does not belong to the stack, which leaves its settings alone.
+ * The bucket of raw bodies, the counters table and the ledger table. They remain when the stack is
+ * deleted, unless `removalPolicy` is `destroy`. The stack does not manage existing resources that the
+ * settings name.
  */
 export function addStorage(scope: Construct, settings: Settings): Storage {
   return {
@@ -76,10 +77,10 @@ function addRawBucket(scope: Construct, settings: Settings): Bucket | IBucket {
     versioned: true,
     lifecycleRules: lifecycleRules(settings),
     removalPolicy: isRetained ? RemovalPolicy.RETAIN : RemovalPolicy.DESTROY,
-    // A bucket can be deleted only when it is empty; for a trial CloudFormation has to empty it.
+    // Only an empty bucket can be deleted, so CloudFormation must empty it first.
     autoDeleteObjects: !isRetained,
   });
-  // It stays with the bucket, which takes TLS alone also when the stack is gone.
+  // The policy stays with the bucket, which must require TLS even after the stack is deleted.
   if (isRetained) bucket.policy?.applyRemovalPolicy(RemovalPolicy.RETAIN);
   acceptFinding(
     bucket,
@@ -99,13 +100,13 @@ function lifecycleRules(settings: Settings): LifecycleRule[] {
     {
       id: 'RawBodies',
       abortIncompleteMultipartUploadAfter: Duration.days(7),
-      // The pipeline never overwrites or deletes: an older version is somebody's mistake, which
-      // may be undone for a month.
+      // The pipeline never overwrites or deletes objects: an older version is the result of a mistake,
+      // which can be undone for a month.
       noncurrentVersionExpiration: Duration.days(30),
       ...(transitions.length > 0 && { transitions }),
       ...(rawExpiryDays !== 'never' && { expiration: Duration.days(rawExpiryDays) }),
     },
-    // S3 does not allow this one in a rule that also expires objects.
+    // S3 does not allow this setting in a rule that also expires objects.
     { id: 'DeleteMarkers', expiredObjectDeleteMarker: true },
   ];
 }

@@ -6,8 +6,8 @@ import { acceptFinding } from './accept-finding.ts';
 import type { Settings } from '../settings.ts';
 
 /**
- * The secret with the tokens, where they are asked for. CloudFormation makes up the first one, so
- * that none is ever in the template; later deployments leave the secret as its owner changed it.
+ * The secret with the tokens, if tokens are required. CloudFormation generates the first token, so that
+ * the template contains none; later deployments do not change the secret.
  */
 export function addTokensSecret(scope: Construct, settings: Settings): Secret | undefined {
   if (settings.tokens === 'off') return undefined;

@@ -9,14 +9,14 @@ import type { Functions } from './functions.ts';
 import type { Queues } from './queues.ts';
 import type { Settings } from '../settings.ts';
 
-/** What starts the functions that no request starts: messages on the queue, and the clock. */
+/** The triggers of the functions that no request starts: the queue and the schedule. */
 export function addTriggers(
   scope: Construct,
   settings: Settings,
   functions: Functions,
   queues: Queues,
 ): void {
-  // Not SqsEventSource, which would grant the function more than it needs.
+  // SqsEventSource would grant the function more than it needs.
   new EventSourceMapping(scope, 'ProcessSource', {
     target: functions.process.lambda,
     eventSourceArn: queues.queue.queueArn,
@@ -30,7 +30,7 @@ export function addTriggers(
     function: lambda,
     retryAttempts: 1,
     maxEventAge: Duration.minutes(2 * sweepEveryMinutes),
-    // Not SqsDestination, which would grant more than sending.
+    // SqsDestination would grant more than sending.
     onFailure: { bind: () => ({ destination: queues.sweepFailures.queueArn }) },
   });
   new Rule(scope, 'SweepSchedule', {

@@ -1,4 +1,9 @@
 #!/usr/bin/env node
+/**
+ * The command line. This file declares the commands with their help; each imports what it runs only
+ * when it is called, so that `--help` and `serve` do not load the AWS SDK. `cli/` holds what commands
+ * share; each other folder is one family of commands: options, the work, and the text it prints.
+ */
 import { readFileSync } from 'node:fs';
 
 import { Command, CommanderError } from 'commander';
@@ -6,9 +11,14 @@ import { Command, CommanderError } from 'commander';
 import { addAdoptCommand } from './verify/adopt-command.ts';
 import { addAuditOptions, auditOptions } from './verify/audit-options.ts';
 import { addCheckOptions, checkOptions } from './check/check-options.ts';
-import { addChoiceOptions, addDlqOptions, chosenLetters, dlqOptions } from './dlq/dlq-options.ts';
+import {
+  addChoiceOptions,
+  addDlqOptions,
+  chosenDeadLetters,
+  dlqOptions,
+} from './dlq/dlq-options.ts';
 import { dropEmptySettings, dropSettings, unknownSettings } from './cli/environment.ts';
-import { sentenceOf } from './cli/error-text.ts';
+import { errorText } from './cli/error-text.ts';
 import { addFeedOptions, feedOptions } from './feed/feed-options.ts';
 import { addIngestOptions, ingestOptions } from './ingest/ingest-options.ts';
 import { UsageError } from './cli/option-parsers.ts';
@@ -18,13 +28,13 @@ import { addRebuildOptions, rebuildOptions } from './verify/rebuild-options.ts';
 import { addReplayOptions, replayOptions } from './replay/replay-options.ts';
 import { addServeOptions, serveOptions } from './serve/serve-options.ts';
 import { addStatsOptions, statsOptions } from './stats/stats-options.ts';
-import { endWithStandardOutput } from './cli/standard-streams.ts';
+import { exitOnStandardOutputError } from './cli/standard-streams.ts';
 import { addTokenCommand } from './token/token-command.ts';
 import { visible } from './cli/terminal-text.ts';
 
 const exitCodes = { done: 0, failed: 1, wrongUsage: 2 };
 
-/** Not where it is the value of an option. */
+/** Whether `--help` or `-h` is an argument of its own and not the value of an option. */
 const isHelp = (argument: string, at: number, all: readonly string[]) =>
   ['--help', '-h'].includes(argument) && all[at - 1]?.startsWith('--') !== true;
 
@@ -32,7 +42,6 @@ function isTooOld(version: string): boolean {
   return Number(version.split('.')[0]) < 24;
 }
 
-/** Of this package. */
 function packageVersion(): string {
   const { version } = JSON.parse(
     readFileSync(new URL('../../package.json', import.meta.url), 'utf8'),
@@ -43,11 +52,11 @@ function packageVersion(): string {
 function program(): Command {
   const root = new Command('device-pipeline')
     .description(
-      'Takes in events from a fleet of devices, keeps every raw byte, and counts them exactly once.',
+      'Receives events from a fleet of devices, stores every raw body, and counts each event exactly once.',
     )
     .version(packageVersion())
     .exitOverride()
-    .showHelpAfterError('(--help says more)')
+    .showHelpAfterError('(use --help to show the options)')
     .configureOutput({
       outputError: (text, write) => write(text.replace(/^error: /, 'device-pipeline: ')),
     });
@@ -134,20 +143,20 @@ function addIngest(root: Command): void {
 
 const ingestNotes = `
 A JSON file is {"processed_devices":[…]}, a list of items, or a single item. A document that fits in a
-request is sent byte for byte as it is; a larger one is cut into requests of as many items as --items
-and --max-body allow. NDJSON has one item, or one such document, on each line. A bad line is named by
-its number, and the others are sent; refused items are named by their line and their number in the
-file, from 1. The exit code is then 1. With --strict nothing is sent unless all lines and items of all
-files are good: they are read twice, standard input from a temporary copy (in TMPDIR).
+request is sent unchanged; a larger one is split into requests within --items and --max-body. NDJSON
+has one item, or one such document, on each line. Malformed lines are reported by line number and the
+other lines are sent; rejected items are reported by line and by item number, counted from 1. The exit
+code is then 1. With --strict nothing is sent unless all lines and items of all files are valid: files
+are read twice, standard input from a temporary copy in TMPDIR.
 
-Lines from a pipe (tail -f events.ndjson | npx device-pipeline ingest -) are sent after a second at the
-latest. With --key they wait until a request is full, so that the same input makes the same requests;
-keep --items and --max-body as they were, too.`;
+Lines from a pipe (tail -f events.ndjson | npx device-pipeline ingest -) are sent within a second. With
+--key they are sent only when a request is full, so that the same input gives the same requests; when
+you repeat the command, keep --items and --max-body unchanged, too.`;
 
 function addStats(root: Command): void {
   const command = root
     .command('stats')
-    .description('print the counters, of the data directory or of a server');
+    .description('print the counters of a data directory, a server or a stack');
   addStatsOptions(command);
   command.addHelpText(
     'after',
@@ -169,7 +178,7 @@ function addStats(root: Command): void {
 function addCheck(root: Command): void {
   const command = root
     .command('check')
-    .description('check that a server, or a deployed stack, takes batches and can be read');
+    .description('check that a server or a deployed stack accepts batches and answers queries');
   addCheckOptions(command);
   command.addHelpText('after', checkNotes);
   command.addHelpText(
@@ -188,15 +197,15 @@ function addCheck(root: Command): void {
 }
 
 const checkNotes = `
-It sends batches without items: plain, repeated, compressed and too large. They change no count, so
-that counting itself is not tried, and the raw bodies of those that are taken stay. Then it reads a receipt and the counters. The exit code
-is 0 where all of it works, also where a gateway in front of the server makes compressed batches
-unreadable and the same batch uncompressed is taken. It needs a token that may ingest and read.`;
+Sends batches without items (plain, repeated, compressed, too large), then reads a receipt and the
+counters. The batches change no counter, so counting itself is not tested; the raw bodies of accepted
+batches remain. The exit code is 0 if every step passes. A gateway that breaks compressed bodies is a
+warning only, if the same batch is accepted uncompressed. Needs a token with the scopes ingest and read.`;
 
 function addAudit(root: Command): void {
   const command = root
     .command('audit')
-    .description('count the raw batches again and compare with the counters');
+    .description('recount the raw batches and compare the result with the counters');
   addAuditOptions(command);
   command.addHelpText('after', auditNotes);
   command.addHelpText(
@@ -216,14 +225,14 @@ function addAudit(root: Command): void {
 }
 
 const auditNotes = `
-It may run beside the server. The exit code is 0 where everything agrees, 1 where something differs.
-Of a stack it says first what it will read and about what that costs; the exit code is 3 where
-nothing differs and some counters were written to so often that they could not be compared.`;
+May run while the server runs. The exit code is 0 if everything agrees and 1 if there are findings.
+For a stack it first prints how much it will read and the estimated cost; the exit code is 3 if
+nothing differs, but some counters changed too often to be compared.`;
 
 function addRebuild(root: Command): void {
   const command = root
     .command('rebuild')
-    .description('make the counters anew from the raw batches, beside a running server');
+    .description('rebuild the counters from the raw batches, while the server runs');
   addRebuildOptions(command);
   command.addHelpText('after', rebuildNotes);
   command.addHelpText(
@@ -243,15 +252,15 @@ function addRebuild(root: Command): void {
 }
 
 const rebuildNotes = `
-Until the new counters are complete, the old ones answer. They are then kept beside them, as the
-table counters_before, until --drop-old. An interrupted rebuild goes on where it stopped. Of a stack,
-the counters are corrected where they stand, a date's at a time; what they were is kept in the ledger
-until --drop-old, and --restore-old brings it back.`;
+Queries use the old counters until the new ones are complete. The old ones are then kept in the table
+counters_before until --drop-old. An interrupted rebuild continues where it stopped. On a stack, the
+counters are corrected in place, one date at a time; the old counts are kept in the ledger until
+--drop-old, and --restore-old restores them.`;
 
 function addBackup(root: Command): void {
   const command = root
     .command('backup <directory>')
-    .description('copy the data directory, beside a running server, into a new one')
+    .description('copy the data directory into a new one, while the server runs')
     .addOption(dataDirOption());
   command.addHelpText('after', backupNotes);
   command.addHelpText('after', examples('backup /mnt/backups/2026-01-31'));
@@ -263,14 +272,14 @@ function addBackup(root: Command): void {
 }
 
 const backupNotes = `
-The copy is consistent: the counters, the raw batches at least as far as they are counted, and the
-tokens' hashes. audit --data-dir proves it, and serve starts on it. An interrupted backup holds
-log.part in place of log: remove it and begin again.`;
+The copy is consistent: the counters, at least all raw batches that they count, and the hashes of the
+tokens. Check it with audit --data-dir; serve can start on it. An interrupted backup holds log.part
+instead of log: remove the directory and start again.`;
 
 function addReplay(root: Command): void {
   const command = root
     .command('replay')
-    .description('bring raw batches into another installation, each as the batch that it is');
+    .description('copy raw batches into another installation, with their batch ids');
   addReplayOptions(command);
   command.addHelpText('after', replayNotes);
   command.addHelpText(
@@ -289,24 +298,24 @@ function addReplay(root: Command): void {
 }
 
 const replayNotes = `
-Batches keep their ids: what is in the target already counts nothing, so that this may be
-interrupted and repeated. A data directory may have a server running on it as the source, not as
-the target; a stack is worked on directly, with your rights. A server with tokens asks for one
-made for replay.`;
+Batches keep their ids, and a batch that the target already has is not counted again: you may
+interrupt the command and repeat it. A server may run on a source directory, but not on a target
+directory. A stack is accessed directly, with your AWS permissions. A server that requires tokens
+needs one with the scope replay.`;
 
 function addRaw(root: Command): void {
-  const raw = root.command('raw').description('give back the raw batches exactly as they came');
+  const raw = root.command('raw').description('read the raw batches, byte for byte as received');
   raw.addHelpText(
     'after',
     examples('raw list --since 2026-01-31', 'raw get raw/….json > body.json', 'raw export ./copy'),
   );
-  const list = raw.command('list').description('list them, a line of JSON each');
+  const list = raw.command('list').description('list batches, one line of JSON each');
   addRawRangeOptions(list).action(async () => {
     const { rawList } = await import('./raw/raw.ts');
     process.exitCode = await rawList(rawRangeOptions(list));
   });
   const get = addStoreOptions(raw.command('get <name>'), 'bucket', 'ledger').description(
-    'write the body of one to standard output; <name> is a raw key or a batch id',
+    'write the body of a batch to standard output; <name> is a raw key or a batch id',
   );
   get.action(async (name: string) => {
     const { rawGet } = await import('./raw/raw.ts');
@@ -314,7 +323,7 @@ function addRaw(root: Command): void {
   });
   const all = raw
     .command('export <directory>')
-    .description('write them as files, in the layout of the bucket on AWS');
+    .description('write batches as files, in the layout of the bucket on AWS');
   addRawRangeOptions(all).action(async (directory: string) => {
     const { rawExport } = await import('./raw/raw.ts');
     process.exitCode = await rawExport(rawRangeOptions(all), directory);
@@ -322,34 +331,37 @@ function addRaw(root: Command): void {
 }
 
 function addDlq(root: Command): void {
-  const dlq = root.command('dlq').description('the dead letters: what is not counted');
+  const dlq = root
+    .command('dlq')
+    .description('list, redrive or drop dead letters: batches that could not be counted');
   dlq.addHelpText(
     'after',
     examples('dlq list', 'dlq redrive --all --stack device-pipeline', 'dlq drop <batch-id>'),
   );
   const list = addDlqOptions(dlq.command('list'));
-  list.description('list them, with the reason of each').action(async () => {
+  list.description('list dead letters with their reasons').action(async () => {
     const { dlqList } = await import('./dlq/dlq.ts');
     process.exitCode = await dlqList(dlqOptions(list));
   });
   const redrive = addChoiceOptions(dlq.command('redrive [ids...]'));
-  redrive.description('count those that can be counted now').action(async (ids: string[]) => {
+  redrive.description('try again to count dead letters').action(async (ids: string[]) => {
     const { dlqRedrive } = await import('./dlq/dlq.ts');
-    process.exitCode = await dlqRedrive(chosenLetters(redrive, ids));
+    process.exitCode = await dlqRedrive(chosenDeadLetters(redrive, ids));
   });
   const drop = addChoiceOptions(dlq.command('drop [ids...]'));
-  drop.description('never count them; they stay on record').action(async (ids: string[]) => {
+  drop.description('decide that they are never counted; they stay on record');
+  drop.action(async (ids: string[]) => {
     const { dlqDrop } = await import('./dlq/dlq.ts');
-    process.exitCode = await dlqDrop(chosenLetters(drop, ids));
+    process.exitCode = await dlqDrop(chosenDeadLetters(drop, ids));
   });
 }
 
-function explain(error: unknown): number {
-  // commander has printed its own errors, and help and version are among them.
+function reportError(error: unknown): number {
+  // commander has already printed its errors; help and version are "errors" with exit code 0.
   if (error instanceof CommanderError) {
     return error.exitCode === 0 ? exitCodes.done : exitCodes.wrongUsage;
   }
-  process.stderr.write(`device-pipeline: ${visible(sentenceOf(error))}\n`);
+  process.stderr.write(`device-pipeline: ${visible(errorText(error))}\n`);
   if (error instanceof UsageError) return exitCodes.wrongUsage;
   if (process.env['DEVICE_PIPELINE_DEBUG'] === '1' && error instanceof Error) {
     process.stderr.write(`${error.stack ?? ''}\n`);
@@ -360,24 +372,24 @@ function explain(error: unknown): number {
 async function main(): Promise<void> {
   if (isTooOld(process.versions.node)) {
     process.stderr.write(
-      `device-pipeline needs Node 24 or later, and this is ${process.versions.node}\n`,
+      `device-pipeline needs Node 24 or later; this is Node ${process.versions.node}\n`,
     );
     process.exitCode = exitCodes.failed;
     return;
   }
-  endWithStandardOutput();
+  exitOnStandardOutputError();
   const { env, argv } = process;
   dropEmptySettings(env);
   const root = program();
   for (const warning of unknownSettings(env, root)) {
     process.stderr.write(`device-pipeline: ${visible(warning)}\n`);
   }
-  // commander would refuse a bad setting before it shows the help that explains it.
+  // commander would report an invalid variable before it shows the help that explains it.
   if (argv.some(isHelp)) dropSettings(env);
   try {
     await root.parseAsync();
   } catch (error) {
-    process.exitCode = explain(error);
+    process.exitCode = reportError(error);
   }
 }
 

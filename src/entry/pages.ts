@@ -4,17 +4,17 @@ import { fileURLToPath } from 'node:url';
 
 import type { Page, Pages } from '../http/app/pages.ts';
 
-/** What `tools/build-dashboard.ts` writes beside the files. */
+/** Written by `tools/build-dashboard.ts` beside the files. */
 interface Manifest {
   readonly pages: Readonly<
     Record<string, { file: string; contentType: string; isForever: boolean }>
   >;
 }
 
-/** The built dashboard, in the repository and in the package. */
+/** The built dashboard: the same path in the repository and in the package. */
 const builtDirectory = fileURLToPath(new URL('../../dist/dashboard/', import.meta.url));
 
-/** The dashboard's files, read at once: together they are about half a megabyte. Empty where it was not built. */
+/** Reads the dashboard's files into memory, about half a megabyte. Empty if it was not built. */
 export function readPages(directory: string = builtDirectory): Pages {
   const pages = new Map<string, Page>();
   const list = join(directory, 'manifest.json');

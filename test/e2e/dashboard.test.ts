@@ -136,7 +136,7 @@ describe('the dashboard of an empty store', () => {
 });
 
 describe('the first batch, while it waits to be counted', () => {
-  it('is told of, and shown once it is', async () => {
+  it('is reported, and shown once it is counted', async () => {
     const url = await serve();
     const tab = await openTab(browser);
     const ready = { status: 'ready', pending_messages: 20, last_received_at: new Date() };
@@ -243,7 +243,7 @@ describe('the dashboard', () => {
         : route.continue();
     });
     await page.goto(`${url}/?type=laptop&live=1`);
-    await page.getByText('These counts cannot be read').waitFor();
+    await page.getByText('These counts are not available').waitFor();
     await page.getByText('Ask for less.', { exact: true }).waitFor();
     const asked = answers.filter(({ path }) => path.includes('laptop')).length;
     await page.clock.runFor(120_000);
@@ -281,7 +281,7 @@ describe('the dashboard', () => {
     expect(await page.getByLabel('From').inputValue()).toBe(dayAgo(29));
   });
 
-  it('what the numbers are of is told while others are loaded, and presets end today', async () => {
+  it('the range of the numbers is shown while others are loaded, and presets end today', async () => {
     const url = await serve();
     await count(url, fleet);
     const { page } = await openTab(browser);
@@ -403,7 +403,7 @@ describe('the days', () => {
     }
   });
 
-  it('of one clock that is wrong are told of, and change no preset', async () => {
+  it('of one wrong clock are reported, and change no preset', async () => {
     const url = await serve();
     await count(url, [event('2026-11-28T10:00:00Z'), event('9999-12-31T10:00:00Z')]);
     const tab = await openAt('UTC', url);
@@ -415,7 +415,7 @@ describe('the days', () => {
     await becomes(tab.page, 'Events', '1');
   });
 
-  it('of one clock that is wrong by weeks are told of where the pipeline does not name the latest', async () => {
+  it('of a clock that is wrong by weeks are reported if the pipeline does not state the latest date', async () => {
     const url = await serve();
     await count(url, [event('2026-11-28T10:00:00Z'), event('2027-01-31T10:00:00Z')]);
     const tab = await openTab(browser, { timezoneId: 'UTC' });
@@ -497,11 +497,11 @@ describe('live', () => {
     const { page } = await openFleet();
     await page.route(/\/(stats|readyz)/, (route) => route.abort());
     await button(page, 'Live').click();
-    await page.getByText('The counts cannot be read now').waitFor();
+    await page.getByText('The counts are not available now').waitFor();
     await expectAccessible(page);
     await page.unroute(/\/(stats|readyz)/);
     await button(page, 'Try again').click();
-    await page.getByText('The counts cannot be read now').waitFor({ state: 'detached' });
+    await page.getByText('The counts are not available now').waitFor({ state: 'detached' });
   });
 });
 
@@ -531,12 +531,12 @@ describe('with tokens', () => {
     expect(await page.evaluate('document.activeElement.type')).toBe('password');
     await expectSound(tab);
     await tryToken('dpl_ключ');
-    await page.getByText('A token has no blanks').waitFor();
+    await page.getByText('A token consists of ASCII characters').waitFor();
     expect(await page.evaluate('sessionStorage.length')).toBe(0);
     await tryToken('dpl_nobody');
-    await page.getByText('This token is not known here').waitFor();
+    await page.getByText('Unknown token').waitFor();
     await tryToken('dpl_sender');
-    await page.getByText('may not read the counters').waitFor();
+    await page.getByText('lacks the scope read').waitFor();
     await expectAccessible(page);
     await tryToken('dpl_reader');
     await becomes(page, 'Events', '12');
@@ -568,7 +568,7 @@ describe('with tokens', () => {
     await page.route(/\/(stats|readyz)/, (route) => route.abort());
     await page.getByLabel('Token').fill('dpl_reader');
     await page.getByLabel('Token').press('Enter');
-    await page.getByText('The pipeline does not answer').first().waitFor();
+    await page.getByText('The server does not respond').first().waitFor();
     expect(await page.getByLabel('Token').count()).toBe(1);
     await page.unroute(/\/(stats|readyz)/);
     await becomes(page, 'Events', '12');
@@ -608,7 +608,7 @@ describe('with tokens', () => {
     await button(page, '90 days').click();
     await answered.promise;
     known = new TokenTable([token('sender', 'ingest')]);
-    const refused = page.getByText('This token is not known here');
+    const refused = page.getByText('Unknown token');
     await refused.waitFor();
     released.resolve(null);
     await setTimeout(300);
@@ -638,7 +638,7 @@ describe('with tokens', () => {
       .toBe(1);
     known = new TokenTable([token('sender', 'ingest')]);
     // Step by step: half a minute at once would end the requests that are on their way.
-    const refused = page.getByText('This token is not known here');
+    const refused = page.getByText('Unknown token');
     const looking = { interval: 200, timeout: 120_000 };
     await expect
       .poll(async () => {

@@ -72,7 +72,7 @@ describe('cdk-nag', () => {
     );
   });
 
-  test('is told to accept nothing that it does not find, each on the one construct, with a reason', () => {
+  test('accepts only existing findings, each on one construct and with a reason', () => {
     const { stack } = buildStack();
     const found = findings(stack);
     for (const { construct, rule, reason } of accepted(stack)) {

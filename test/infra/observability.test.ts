@@ -165,7 +165,7 @@ describe('an alarm is raised', () => {
     );
   });
 
-  test('in no other case, and without an address nobody is told', () => {
+  test('in no other case, and never without an address', () => {
     expect(Object.keys(stack.all(alarm))).toHaveLength(10);
     for (const { Properties } of Object.values(stack.all(alarm))) {
       expect(Properties).not.toHaveProperty('AlarmActions');

@@ -148,7 +148,7 @@ describe('each function may do what it does, and no more', () => {
 });
 
 describe('only its own trigger may start a function', () => {
-  test('the API the two that answer requests, the rule the sweeper, nobody process', () => {
+  test('the API may invoke ingest and query, the rule the sweeper, and none of them process', () => {
     const permissions = Object.values(on.all('AWS::Lambda::Permission')).map(({ Properties }) => [
       resourceName(Properties['FunctionName']),
       Properties['Principal'],

@@ -132,7 +132,7 @@ describe('settings', () => {
       'There is no setting Tokens; did you mean tokens?',
     ]);
     expect(problemsOf({ colour: 'red' })).toEqual([
-      `There is no setting colour. Known are ${Object.keys(defaultSettings).join(', ')}.`,
+      `There is no setting colour. The settings are ${Object.keys(defaultSettings).join(', ')}.`,
     ]);
     expect(problemsOf({ toString: 1 })).toHaveLength(1);
   });
@@ -170,7 +170,7 @@ describe('settings that contradict each other', () => {
 
   test('raw bodies do not expire before they have moved', () => {
     expect(problemsOf({ rawExpiryDays: 90 })).toEqual([
-      "rawExpiryDays is 90, but must be more than rawGlacierDays (90); 'rawGlacierDays': 'never' leaves that step out.",
+      "rawExpiryDays is 90, but must be more than rawGlacierDays (90); set rawGlacierDays to 'never' to omit that step.",
     ]);
     expect(problemsOf({ rawExpiryDays: 91 })).toEqual([]);
     expect(problemsOf({ rawExpiryDays: 90, rawGlacierDays: 'never' })).toEqual([]);
@@ -180,11 +180,11 @@ describe('settings that contradict each other', () => {
 describe('settings that name tables', () => {
   test('name two, of which neither is new', () => {
     expect(problemsOf({ countersTableName: 'c-1' })).toEqual([
-      "countersTableName is 'c-1' and ledgerTableName is 'new', but they must both be 'new' or both name a table. The outputs TableName and LedgerTableName of a stack name those that it has.",
+      "countersTableName is 'c-1' and ledgerTableName is 'new', but must both be 'new' or both name a table. The outputs TableName and LedgerTableName of a stack give the names of its tables.",
     ]);
     expect(problemsOf({ ledgerTableName: 'l-1' })).toHaveLength(1);
     expect(problemsOf({ countersTableName: 'c-1', ledgerTableName: 'c-1' })).toEqual([
-      "countersTableName and ledgerTableName are both 'c-1', but are two tables.",
+      "countersTableName and ledgerTableName are both 'c-1', but must name two different tables.",
     ]);
     const named = { countersTableName: 'c-1', ledgerTableName: 'l-1' };
     expect(settingsOf(named)).toEqual({ ...defaultSettings, ...named });

@@ -149,9 +149,12 @@ describe('the functions', () => {
     ['Process', { ...common, ...counters, ...send, ...bury, MAX_RECEIVES: '12' }],
     ['Query', { ...common, ...counters, ...raw, ...send, ...bury, ...tokens }],
     ['Sweep', { ...common, ...counters, ...raw, ...send, ...bury, SWEEP_AFTER_SECONDS: '900' }],
-  ])('%s is told in its environment exactly what its handler reads', (name, variables) => {
-    expect(environment(name)).toEqual(variables);
-  });
+  ])(
+    'the environment of %s has exactly the variables that its handler reads',
+    (name, variables) => {
+      expect(environment(name)).toEqual(variables);
+    },
+  );
 });
 
 describe('the raw bucket', () => {
@@ -386,7 +389,7 @@ test('the first token is made up by CloudFormation, long and alphanumeric', () =
   });
 });
 
-test('the outputs tell where everything is', () => {
+test('the outputs name all resources', () => {
   const outputs = template.findOutputs('*') as Record<string, { Value: unknown }>;
   const values = Object.fromEntries(Object.entries(outputs).map(([name, o]) => [name, o.Value]));
   expect(values).toEqual({

@@ -61,7 +61,7 @@ export function buildStack(overrides: Partial<Settings> = {}): { app: App; stack
 /** A synthesised stack; to be asked for what it holds. */
 export class Synthesized {
   readonly template: Template;
-  /** What synthesis told the user. */
+  /** The messages of the synthesis. */
   readonly messages: string;
 
   constructor(overrides: Partial<Settings> = {}) {

@@ -49,7 +49,7 @@ describe('cdk synth, with neither Docker nor an AWS account', () => {
     }
   });
 
-  test('tells all that is wrong with the settings, and no stack trace', async () => {
+  test('reports all invalid settings, without a stack trace', async () => {
     const { code, stdout, stderr } = await synthesize(
       temporaryDirectory(),
       ...['-c', 'tokens=maybe', '-c', 'batchSiez=10', '-c', 'throttleRate=0'],

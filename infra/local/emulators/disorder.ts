@@ -1,36 +1,36 @@
 import { seededRandom } from '../seeded-random.ts';
 import type { SqsRecord } from '../functions/sqs-event.ts';
 
-/** What SQS and Lambda may do at any time, made frequent. Chances are from 0 to 1. */
+/** Makes rare behaviour of SQS and Lambda frequent. Probabilities are from 0 to 1. */
 export interface DisorderOptions {
   readonly seed?: number | undefined;
-  /** A message is delivered once more: in the same batch, or in another one beside it or later. */
+  /** A message is delivered twice: in the same batch, a concurrent one or a later one. */
   readonly duplicate?: number | undefined;
-  /** The messages of a batch come in any order. */
+  /** The messages of a batch are shuffled. */
   readonly reorder?: number | undefined;
-  /** The function is killed in the middle of an invocation. */
+  /** The function is killed during an invocation. */
   readonly kill?: number | undefined;
-  /** How much later a repeated message comes, at the most. */
+  /** The maximum delay of a repeated message. */
   readonly laterMsMax?: number | undefined;
 }
 
 export interface Disorder {
-  /** The record as often as it is to be in this batch; a copy may be held back for another. */
+  /** The copies of the record in this batch; further copies may be held back for another. */
   repeated(record: SqsRecord): SqsRecord[];
-  /** Copies that are due now. */
+  /** Returns held-back copies that are due. */
   takeHeldBack(most: number): SqsRecord[];
-  /** Whether there are copies that are due, or will be. */
+  /** Whether any copies are held back. */
   holdsBack(): boolean;
   shuffled(records: SqsRecord[]): SqsRecord[];
-  /** When to kill an invocation that starts now; undefined for not at all. */
+  /** After how many milliseconds to kill an invocation that starts now; undefined: never. */
   killAfterMs(): number | undefined;
-  /** Kills fall in the middle of invocations only if it is known how long those take. */
+  /** Records a duration, so that kills hit the middle of invocations. */
   noteDuration(ms: number): void;
 }
 
 const heldBackMax = 10_000;
 
-/** All decisions are drawn from the seed, in the order in which they are asked for. */
+/** The seed determines all decisions, in the order of the calls. */
 export function createDisorder(options: DisorderOptions = {}): Disorder {
   const { seed = 1, duplicate = 0, reorder = 0, kill = 0, laterMsMax = 2_000 } = options;
   const random = seededRandom(seed);

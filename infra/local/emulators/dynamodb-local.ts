@@ -13,7 +13,7 @@ const stopMsMax = 3_000;
 const startsMax = 3;
 const stderrCharactersMax = 2_000;
 
-/** Java is not there or too old: the message says, in one line, how to get it. */
+/** Java is missing or too old; the message says how to install it. */
 export class JavaMissingError extends Error {
   override readonly name = 'JavaMissingError';
 }
@@ -22,15 +22,15 @@ export class JavaMissingError extends Error {
 export interface DynamoDbLocal {
   readonly url: string;
   readonly javaPid: number;
-  /** Resolves if the process ends without having been stopped. */
+  /** Resolves if the process ends unexpectedly. */
   readonly failed: Promise<Error>;
-  /** Resolves when the Java process is gone. */
+  /** Resolves when the Java process has ended. */
   stop(): Promise<void>;
 }
 
 /**
- * Starts DynamoDB Local on a free port and waits until it answers. It listens on all interfaces,
- * and has no option against it; it holds test data only.
+ * Starts DynamoDB Local on a free port and waits until it answers. It listens on all interfaces, and no
+ * option changes that; it holds test data only.
  * @throws JavaMissingError, or an Error with what Java wrote.
  */
 export async function startDynamoDbLocal(): Promise<DynamoDbLocal> {
@@ -38,7 +38,7 @@ export async function startDynamoDbLocal(): Promise<DynamoDbLocal> {
   for (let starts = 1; ; starts++) {
     const started = await startOnce(await freePort());
     if (started.kind === 'started') return started.dynamoDb;
-    // Between the search for the port and its use, somebody else may have taken it.
+    // Another process may have taken the port between the search and its use.
     if (starts === startsMax) throw new Error(`DynamoDB Local did not start: ${started.reason}`);
   }
 }
@@ -69,10 +69,9 @@ async function startOnce(port: number): Promise<Start> {
 }
 
 /**
- * A shell stands between: it ends Java as soon as the pipe to this process closes, however this
- * process ended, reaps it, and removes what it left. It writes nothing meanwhile, for there may be
- * nobody to read. In a process group of its own, so that Ctrl-C reaches only us and the stop is in
- * order.
+ * Starts Java below a shell, which kills and reaps Java as soon as the pipe to this process closes,
+ * however this process ended, and removes its files. The shell writes nothing, because its output may
+ * have no reader. It has its own process group, so that Ctrl-C reaches only this process.
  */
 const supervisor = `
 temporary=$1
@@ -92,7 +91,7 @@ exit "$status"
 `;
 
 const javaOptions = [
-  // The quick compiler alone halves the time to start and the work of the first minutes.
+  // Without the optimising compiler, start-up and the first minutes take half the CPU time.
   '-XX:TieredStopAtLevel=1',
   '-XX:+UseSerialGC',
   // Otherwise Java leaves a file in /tmp when it is killed.
@@ -105,7 +104,7 @@ function superviseJava(port: number): {
   end(): Promise<void>;
 } {
   const library = libraryDirectory();
-  // It unpacks a library there, which it leaves behind when it is killed.
+  // Java unpacks a library there and leaves it behind when it is killed.
   const temporary = mkdtempSync(join(tmpdir(), 'device-pipeline-java-'));
   const child = spawn(
     'sh',
@@ -180,7 +179,7 @@ export function checkJava(): Promise<void> {
       } else if (Number(version) < 17) {
         reject(
           new JavaMissingError(
-            `DynamoDB Local needs Java 17 or later, and this is ${version}. ${how}`,
+            `DynamoDB Local needs Java 17 or later; this is Java ${version}. ${how}`,
           ),
         );
       } else {
@@ -205,7 +204,7 @@ async function waitForAnswer(url: string): Promise<undefined> {
   const deadline = Date.now() + startMsMax;
   while (Date.now() < deadline) {
     try {
-      // 400, for want of a signature, is an answer.
+      // Any response will do: without a signature it is 400.
       await (await fetch(url)).arrayBuffer();
       return undefined;
     } catch {

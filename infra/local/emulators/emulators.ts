@@ -4,20 +4,20 @@ import { buildApp } from 'fauxqs';
 
 import { startDynamoDbLocal } from './dynamodb-local.ts';
 
-/** What stands in for the services of AWS. Everything is in memory and gone with `stop`. */
+/** The emulators of AWS services. They keep all data in memory and lose it with `stop`. */
 export interface Emulators {
   readonly dynamoDbUrl: string;
   /** SQS and S3. */
   readonly fauxqsUrl: string;
   readonly javaPid: number;
-  /** Resolves if one of them ends by itself. */
+  /** Resolves if an emulator ends unexpectedly. */
   readonly failed: Promise<Error>;
   stop(): Promise<void>;
 }
 
 /**
  * Starts DynamoDB Local, and fauxqs within this process.
- * @throws JavaMissingError where there is no Java 17.
+ * @throws JavaMissingError
  */
 export async function startEmulators(): Promise<Emulators> {
   const dynamoDb = await startDynamoDbLocal();
@@ -38,7 +38,7 @@ export async function startEmulators(): Promise<Emulators> {
   }
 }
 
-/** SQS and S3 alone. Not by fauxqs' own `startFauxqs`, which listens on all interfaces. */
+/** Starts SQS and S3 only. Does not use fauxqs' own `startFauxqs`, which listens on all interfaces. */
 export async function startFauxqs(): Promise<{ url: string; stop(): Promise<void> }> {
   const fauxqs = buildApp({ logger: false });
   await fauxqs.listen({ host: '127.0.0.1', port: 0 });

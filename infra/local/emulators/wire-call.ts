@@ -2,14 +2,14 @@ import type { IncomingMessage } from 'node:http';
 
 export type Service = 'dynamodb' | 'sqs' | 's3';
 
-/** A request to a service of AWS, as it passes. The body must not be changed. */
+/** A request to an AWS service that passes the wire. Do not modify its body. */
 export interface AwsCall {
   readonly service: Service;
   /** As the API names it: `TransactWriteItems`, `SendMessageBatch`, `PutObject`. */
   readonly operation: string;
-  /** Who calls: the name of a function, `eventsource`, `eventinvoke`, `deployment`, or another. */
+  /** The caller: the name of a function, `eventsource`, `eventinvoke`, `deployment` or another. */
   readonly caller: string;
-  /** Of a function, which of its environments calls: `process3`. */
+  /** The environment of a calling function, such as `process3`. */
   readonly environmentId: string | undefined;
   /** The path with the query, as sent. */
   readonly target: string;
@@ -17,11 +17,11 @@ export interface AwsCall {
   readonly requestBody: Buffer;
 }
 
-/** Reads off a request what it asks for, and of whom. */
+/** Parses service, operation and caller of a request. */
 export function describeCall(request: IncomingMessage, requestBody: Buffer): AwsCall {
   const { headers, url: target = '/' } = request;
   const [prefix = '', operation] = String(headers['x-amz-target'] ?? '').split('.');
-  // By the access key id: each environment of a function has its own.
+  // Each environment of a function has its own access key id.
   const keyId = /Credential=([^/]+)\//.exec(headers.authorization ?? '')?.[1] ?? '';
   const caller = keyId.replace(/\d+$/, '');
   const environmentId = caller === keyId ? undefined : keyId;
@@ -35,7 +35,7 @@ export function describeCall(request: IncomingMessage, requestBody: Buffer): Aws
   return { ...common, service: 's3', operation: s3Operation(request) };
 }
 
-/** S3 has no name of the operation in its requests: method, path and query are the name. */
+/** Requests to S3 do not name the operation: method, path and query determine it. */
 function s3Operation({ method = 'GET', url = '/', headers }: IncomingMessage): string {
   const { pathname, searchParams } = new URL(url, 'http://s3');
   const [, bucket = '', ...rest] = pathname.split('/');

@@ -7,21 +7,21 @@ import { setTimeout as delay } from 'node:timers/promises';
 import type { LocalCloudFormation } from '../template/cloudformation.ts';
 import { describeCall, type AwsCall } from './wire-call.ts';
 
-/** Above what any of the emulators takes. */
+/** Above the limits of all emulators. */
 const bodyBytesMax = 16 * 1024 * 1024;
 const connectionsMax = 1_024;
 
-/** What goes wrong with one call. */
+/** A fault to inject into a call. */
 export type Fault =
-  /** Not carried out: the service says no, in its own format. */
+  /** The service refuses the call, with an error in its own format. */
   | { readonly kind: 'refuse'; readonly status: number; readonly code: string }
-  /** Carried out so much later. */
+  /** The call is executed after a delay. */
   | { readonly kind: 'hold'; readonly ms: number }
-  /** Carried out, and the connection ends without the reply. */
+  /** The call is executed, but the connection closes without a response. */
   | { readonly kind: 'lose-reply' }
-  /** The connection ends, and nothing was carried out. */
+  /** The connection closes; the call is not executed. */
   | { readonly kind: 'cut' }
-  /** Carried out twice, one after the other; the reply is the second one's. */
+  /** The call is executed twice, in sequence; the response is that of the second. */
   | { readonly kind: 'repeat' };
 
 export interface AwsReply {
@@ -33,22 +33,22 @@ export interface AwsReply {
 export interface WireOptions {
   readonly dynamoDbUrl: string;
   readonly fauxqsUrl: string;
-  /** What the stack says of itself, once it is there. */
+  /** The emulated CloudFormation; undefined until the stack exists. */
   readonly cloudFormation?: (() => LocalCloudFormation | undefined) | undefined;
-  /** Decides over each call before it is carried out. */
+  /** Called before each call is executed; may return a fault. */
   readonly fault?: ((call: AwsCall) => Fault | undefined) | undefined;
-  /** Sees each reply of a service, also one that is lost on its way back. */
+  /** Called with each response of a service, even if a fault then drops it. */
   readonly observe?: ((call: AwsCall, reply: AwsReply) => void) | undefined;
 }
 
-/** A proxy in front of the emulators: all calls of the functions pass here, byte for byte. */
+/** A proxy in front of the emulators. All calls of the functions pass through it unchanged. */
 export interface Wire {
   readonly url: string;
   stop(): Promise<void>;
 }
 
 export async function startWire(options: WireOptions): Promise<Wire> {
-  // Idle connections end here before the emulators end them: a request never meets a closed one.
+  // Close idle connections before the emulators do, so that no request uses a closed one.
   const agent = new Agent({ keepAlive: true, timeout: 5_000, scheduling: 'lifo' });
   const server = createServer({ keepAliveTimeout: 60_000 }, (incoming, response) => {
     pass(options, agent, incoming, response).catch(() => response.destroy());
@@ -117,7 +117,7 @@ async function pass(
   answer(await carryOut(), incoming.method === 'HEAD', response);
 }
 
-/** Of the services here CloudFormation alone is asked by forms. */
+/** Of the emulated services, only CloudFormation gets form-encoded requests. */
 function isQueryProtocol({ headers }: IncomingMessage): boolean {
   return headers['content-type']?.startsWith('application/x-www-form-urlencoded') === true;
 }
@@ -173,7 +173,7 @@ function endToEnd(rawHeaders: readonly string[], alsoDropped = 'content-length')
 
 function answer(reply: ForwardedReply, isHead: boolean, response: ServerResponse): void {
   const { status, rawHeaders, responseBody } = reply;
-  // The length in the answer to HEAD is the object's.
+  // The content-length of a response to HEAD is the size of the object.
   const headers = isHead
     ? endToEnd(rawHeaders, '')
     : [...endToEnd(rawHeaders), 'content-length', String(responseBody.length)];
@@ -200,13 +200,13 @@ function refuse(
   response.end(JSON.stringify({ __type: `${prefix}#${code}`, message }));
 }
 
-/** @throws where the sender breaks off, or sends more than any service takes. */
+/** @throws if the client disconnects, or sends more than any service accepts. */
 async function readAll(stream: Readable): Promise<Buffer> {
   const parts: Buffer[] = [];
   let bytes = 0;
   for await (const part of stream as AsyncIterable<Buffer>) {
     bytes += part.length;
-    if (bytes > bodyBytesMax) throw new Error(`more than ${bodyBytesMax} bytes in one body`);
+    if (bytes > bodyBytesMax) throw new Error(`the body is larger than ${bodyBytesMax} bytes`);
     parts.push(part);
   }
   return parts.length === 1 && parts[0] !== undefined ? parts[0] : Buffer.concat(parts);

@@ -34,7 +34,7 @@ async function invoke(handler: Handler, message: InvocationMessage): Promise<Env
       callbackWaitsForEmptyEventLoop: true,
       getRemainingTimeInMillis: () => Math.max(0, deadline - Date.now()),
     });
-    // `undefined` is no JSON; Lambda answers null then.
+    // `undefined` is not JSON; Lambda returns null for it.
     const text = (JSON.stringify(result) as string | undefined) ?? 'null';
     return { kind: 'succeeded', payload: text };
   } catch (error) {

@@ -1,4 +1,4 @@
-/** What the environment of a function is started with. */
+/** The worker data of an environment. */
 export interface EnvironmentData {
   /** The URL of the module, and the name of its export that is the handler. */
   readonly moduleUrl: string;
@@ -8,7 +8,7 @@ export interface EnvironmentData {
   readonly memoryMb: number;
 }
 
-/** To an environment: one event. It is sent the next one when it has answered. */
+/** To an environment: one event. The next one follows after its response. */
 export interface InvocationMessage {
   readonly requestId: string;
   readonly payload: string;

@@ -3,14 +3,14 @@ import { pathToFileURL } from 'node:url';
 
 import { Environment, type Outcome } from '../environment.ts';
 
-/** The largest event and the largest answer of a synchronous invocation, in bytes. */
+/** The largest event and the largest response of a synchronous invocation, in bytes. */
 export const payloadBytesMax = 6 * 1024 * 1024;
 
 export interface FunctionSettings {
-  /** Letters: with a number, it is an environment's id and the access key id of its calls. */
+  /** Letters only. With a number, it is the id of an environment and the access key id of its calls. */
   readonly name: string;
   readonly arn: string;
-  /** The path of the module, and what it exports. */
+  /** The path of the module, and the name of its export. */
   readonly modulePath: string;
   readonly handlerName: string;
   readonly timeoutMs: number;
@@ -19,8 +19,8 @@ export interface FunctionSettings {
   readonly variables: (environmentId: string) => Readonly<Record<string, string>>;
   readonly environmentsMax: number;
   /**
-   * How many invocations may wait for an environment; beyond, they are throttled. On Lambda it is
-   * none, but there 1,000 environments come before.
+   * How many invocations may wait for an environment; further ones are throttled. On Lambda none wait,
+   * but there may be 1,000 environments.
    */
   readonly waitingMax: number;
 }
@@ -31,18 +31,18 @@ export type InvocationResult =
   | { readonly kind: 'throttled' }
   | { readonly kind: 'too-large'; readonly bytes: number };
 
-/** What Lambda writes into its REPORT line, for each invocation that ran. */
+/** The content of Lambda's REPORT line for an invocation. */
 export interface InvocationReport {
   readonly functionName: string;
   readonly environmentId: string;
   readonly requestId: string;
   readonly outcome: 'succeeded' | 'failed' | 'timeout' | 'killed';
   readonly durationMs: number;
-  /** From the start of the environment until the handler could be called; 0 where it was warm. */
+  /** From the start of the environment until the handler is ready; 0 if it was warm. */
   readonly initMs: number;
   /** The part of it in which the bundle was loaded. */
   readonly importMs: number;
-  /** Initialisation and run, rounded up to 1 ms. */
+  /** Initialisation and execution, rounded up to 1 ms. */
   readonly billedMs: number;
   readonly memoryMb: number;
   readonly requestBytes: number;
@@ -54,12 +54,12 @@ export interface FunctionObserver {
   readonly onOutput?: ((functionName: string, text: string) => void) | undefined;
 }
 
-/** One function: its environments, each with one event at a time, started when they are needed. */
+/** A function with its environments. Each handles one event at a time and is started on demand. */
 export class LambdaFunction {
   readonly #settings: FunctionSettings;
   readonly #observer: FunctionObserver;
   readonly #environments = new Set<Environment>();
-  /** Warm ones with nothing to do; the last used is used first. */
+  /** Idle environments; the last used one is used first. */
   readonly #idle: Environment[] = [];
   readonly #waiting: ((environment: Environment | undefined) => void)[] = [];
   #started = 0;
@@ -75,8 +75,8 @@ export class LambdaFunction {
   }
 
   /**
-   * Runs the handler once. It never rejects: what goes wrong is a result, as for the services that
-   * call Lambda. With `killAfterMs`, the environment is destroyed then if it still runs.
+   * Runs the handler once. Never rejects: errors are results, as for the services that call Lambda. With
+   * `killAfterMs`, an environment that still runs by then is killed.
    */
   async invoke(
     payload: string,
@@ -109,14 +109,14 @@ export class LambdaFunction {
     return this.#result(outcome, requestId, responseBytes);
   }
 
-  /** Destroys an environment where it is, if there still is one of this id. */
+  /** Kills the environment with this id, if it still exists. */
   kill(environmentId: string): void {
     for (const environment of this.#environments) {
       if (environment.id === environmentId) environment.destroy('killed');
     }
   }
 
-  /** Ends all environments; what runs fails, and what waits is throttled. */
+  /** Ends all environments: running invocations fail, and waiting ones are throttled. */
   async close(): Promise<void> {
     this.#isClosed = true;
     for (const giveUp of this.#waiting.splice(0)) giveUp(undefined);

@@ -7,10 +7,10 @@ import { clientSettings } from '../client-settings.ts';
 import type { InvocationResult } from './lambda-runtime.ts';
 import type { ScheduleDescription } from '../template/stack-description.ts';
 
-/** Lambda waits so long before it repeats a failed asynchronous invocation. */
+/** How long Lambda waits before it retries a failed asynchronous invocation. */
 const retryDelaysMs: readonly number[] = [60_000, 120_000];
 
-export interface SchedulerOptions {
+interface SchedulerOptions {
   readonly schedule: ScheduleDescription;
   readonly functionArn: string;
   readonly endpoint: string;
@@ -83,7 +83,7 @@ function describe(result: InvocationResult): string {
   return result.kind === 'failed' ? `${result.errorType}: ${result.errorMessage}` : result.kind;
 }
 
-/** EventBridge's event of a rule that has a rate. */
+/** The event that EventBridge sends for a rule with a rate. */
 function scheduledEvent({ schedule, region, accountId }: SchedulerOptions): object {
   return {
     version: '0',
@@ -98,7 +98,7 @@ function scheduledEvent({ schedule, region, accountId }: SchedulerOptions): obje
   };
 }
 
-/** What Lambda sends to the failure destination of an asynchronous invocation. */
+/** The record that Lambda sends to the failure destination of an asynchronous invocation. */
 function failureRecord(
   { functionArn }: SchedulerOptions,
   payload: string,

@@ -1,6 +1,6 @@
 import type { Message } from '@aws-sdk/client-sqs';
 
-/** A message as Lambda's event source hands it to a function. */
+/** A message in the form in which Lambda's event source passes it to a function. */
 export interface SqsRecord {
   readonly messageId: string;
   readonly receiptHandle: string;
@@ -40,8 +40,8 @@ export function sqsRecord(message: Message, eventSourceARN: string, awsRegion: s
 }
 
 /**
- * Which records a function's reply says are done. As AWS documents: no failures, or no reply, is a
- * success of all; an unknown or empty id, or a list that is not one, a failure of all.
+ * The records that a function's response reports as successful. As documented by AWS: without failures
+ * or without a response, all succeed; with an unknown or empty id, or an invalid list, all fail.
  */
 export function recordsDone(
   records: readonly SqsRecord[],

@@ -8,11 +8,11 @@ import { payloadBytesMax, type InvocationResult } from './lambda-runtime.ts';
 import type { EventSourceDescription } from '../template/stack-description.ts';
 import { recordsDone, sqsRecord, type SqsRecord } from './sqs-event.ts';
 
-/** Lambda starts with five pollers, whatever the maximum concurrency is. Each gathers for itself. */
+/** Lambda starts with five pollers, whatever the maximum concurrency is. Each collects its own batch. */
 const pollersDefault = 5;
 const longPollSeconds = 20;
 const retryMs = 500;
-/** What the JSON around the records takes at the most. */
+/** The maximum size of the JSON around the records, in bytes. */
 const envelopeBytes = 64;
 
 export interface SqsPollerOptions {
@@ -24,18 +24,18 @@ export interface SqsPollerOptions {
     options: { killAfterMs: number | undefined },
   ) => Promise<InvocationResult>;
   readonly disorder?: DisorderOptions | undefined;
-  /** How many gather from the start; 5 where it is left out, as on AWS. */
+  /** How many pollers there are at the start; default 5, as on AWS. */
   readonly pollers?: number;
-  /** Told of each batch that failed, wholly or in part, and of calls to the queue that did. */
+  /** Called for each batch that failed as a whole or in part, and for failed calls to the queue. */
   readonly onTrouble?: ((text: string) => void) | undefined;
 }
 
 export interface SqsPoller {
-  /** Receives no more, and resolves when what has been received is done with. */
+  /** Stops receiving, and resolves when all received messages are processed. */
   stop(): Promise<void>;
 }
 
-/** Behaves as Lambda's event source for SQS: receives, gathers, invokes, deletes what is done. */
+/** Emulates Lambda's event source for SQS: receives, batches, invokes and deletes successful messages. */
 export function startSqsPoller(options: SqsPollerOptions): SqsPoller {
   const poller = new Poller(options);
   return { stop: () => poller.stop() };
@@ -57,8 +57,8 @@ class Poller {
     this.#disorder = createDisorder(options.disorder);
     this.#pollers = options.pollers ?? pollersDefault;
     this.#places = options.eventSource.concurrencyMax;
-    // A loop gathers, invokes and deletes one batch after the other, and waits for a place to invoke
-    // in. Only the first few wait in long polls.
+    // A loop batches, invokes and deletes, one batch after the other, within the maximum concurrency.
+    // Only the first few loops use long polls.
     const length = Math.max(this.#pollers, this.#places);
     this.#loops = Array.from({ length }, (_, index) => this.#loop(index));
   }
@@ -69,7 +69,7 @@ class Poller {
     this.#client.destroy();
   }
 
-  /** The loops beyond the first few start when those are busy all the time: see `#waitForNeed`. */
+  /** Further loops start when the first few are always busy: see `#waitForNeed`. */
   async #loop(index: number): Promise<void> {
     while (!this.#isStopping) {
       if (index >= this.#pollers && !(await this.#waitForNeed())) continue;
@@ -90,7 +90,7 @@ class Poller {
 
   #busy = 0;
 
-  /** Lambda adds pollers while there is more than those there can take. */
+  /** Lambda adds pollers while the existing ones cannot keep up. */
   async #waitForNeed(): Promise<boolean> {
     if (this.#busy >= this.#pollers) return true;
     await this.#pause(100);
@@ -118,7 +118,7 @@ class Poller {
     return this.#disorder.shuffled(records);
   }
 
-  /** What has been received already is delivered also when the poller is stopped meanwhile. */
+  /** Messages that are already received are delivered even if the poller is stopped meanwhile. */
   async #receiveMore(most: number, waitSeconds: number): Promise<SqsRecord[]> {
     try {
       return await this.#receive(most, waitSeconds);
@@ -137,7 +137,7 @@ class Poller {
       MessageSystemAttributeNames: ['All'],
       MessageAttributeNames: ['All'],
     });
-    // One of its own for each call: listeners do not gather on the long-lived one.
+    // A new signal for each call, so that listeners do not accumulate on the long-lived one.
     const abortSignal = AbortSignal.any([this.#stopping.signal]);
     const { Messages = [] } = await this.#client.send(command, { abortSignal });
     const { region } = this.#options;
@@ -145,7 +145,7 @@ class Poller {
     return records.flatMap((record) => this.#disorder.repeated(record));
   }
 
-  /** Deliveries are cut where the event would be larger than Lambda takes. */
+  /** Splits deliveries so that no event is larger than Lambda's limit. */
   async #deliver(records: readonly SqsRecord[]): Promise<void> {
     this.#busy++;
     try {
@@ -173,7 +173,7 @@ class Poller {
     const result = await invoke(JSON.stringify({ Records: records }), { killAfterMs });
     if (killAfterMs === undefined) this.#disorder.noteDuration(Date.now() - began);
     if (result.kind !== 'succeeded') {
-      // Nothing is deleted: the messages come back after the visibility timeout.
+      // Delete nothing: the messages become visible again after the timeout.
       this.#tell(`a batch of ${records.length} failed: ${why(result)}`);
       return;
     }
@@ -184,7 +184,7 @@ class Poller {
     await this.#delete(done);
   }
 
-  /** A message that cannot be deleted comes again, as on AWS. */
+  /** A message that cannot be deleted is delivered again, as on AWS. */
   async #delete(records: readonly SqsRecord[]): Promise<void> {
     const handles = [...new Set(records.map(({ receiptHandle }) => receiptHandle))];
     for (let index = 0; index < handles.length; index += 10) {

@@ -1,4 +1,4 @@
-/** What API Gateway answers to the client. */
+/** The response of API Gateway to the client. */
 export interface ApiAnswer {
   readonly status: number;
   readonly headers: Readonly<Record<string, string>>;
@@ -6,14 +6,14 @@ export interface ApiAnswer {
   readonly body: Buffer;
 }
 
-/** An answer of API Gateway's own. */
+/** A response that API Gateway creates itself. */
 export function gatewayAnswer(status: number, message: string): ApiAnswer {
   return jsonAnswer(status, JSON.stringify({ message }));
 }
 
 /**
- * What becomes of a function's reply in payload format 2.0. A reply without a status code is taken
- * for the body of a 200; one that is not well-formed is a failure of the function.
+ * Converts a function's result in payload format 2.0. A result without a status code is the body of a
+ * 200 response; a malformed one is a failure of the function.
  */
 export function apiAnswer(payload: string): ApiAnswer {
   const reply = JSON.parse(payload) as unknown;

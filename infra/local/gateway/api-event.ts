@@ -1,7 +1,7 @@
 import type { IncomingMessage } from 'node:http';
 
 /** An event of API Gateway's HTTP API for a Lambda function, payload format 2.0. */
-export interface ApiEvent {
+interface ApiEvent {
   readonly version: '2.0';
   readonly routeKey: string;
   readonly rawPath: string;
@@ -15,13 +15,13 @@ export interface ApiEvent {
 }
 
 /**
- * How the gateway hands over a compressed body whose type is one of text. AWS does not document it
- * for HTTP APIs: as base64, in which it is whole, or as text, in which its bytes are lost.
+ * How the gateway passes on a compressed body whose media type is textual. AWS does not document it for
+ * HTTP APIs: as base64, which preserves it, or as text, which corrupts it.
  */
 export const compressedForms = ['base64', 'text'] as const;
 export type CompressedForm = (typeof compressedForms)[number];
 
-export interface ApiRequest {
+interface ApiRequest {
   readonly request: IncomingMessage;
   readonly body: Buffer;
   readonly routeKey: string;
@@ -33,7 +33,7 @@ export interface ApiRequest {
   readonly compressedAs: CompressedForm;
 }
 
-/** A request as a Lambda function gets it from API Gateway. */
+/** A request in the form in which API Gateway passes it to a Lambda function. */
 export function apiEvent(api: ApiRequest): ApiEvent {
   const { request, body, routeKey, path, query } = api;
   const { cookie, ...headers } = joinedHeaders(request);
@@ -54,7 +54,7 @@ export function apiEvent(api: ApiRequest): ApiEvent {
   };
 }
 
-/** The path as API Gateway hands it over: decoded, and cut off at a `?` that comes out of that. */
+/** The path as API Gateway passes it on: decoded, and truncated at a `?` that was encoded. */
 export function decodedPath(rawPath: string): string | undefined {
   try {
     return decodeURIComponent(rawPath).split('?')[0];
@@ -89,14 +89,14 @@ function forwardingHeaders(
   };
 }
 
-/** API Gateway hands bodies of these types over as text. */
+/** API Gateway passes bodies of these types on as text. */
 function isTextBody(headers: Record<string, string>, compressedAs: CompressedForm): boolean {
   if (headers['content-encoding'] !== undefined && compressedAs === 'base64') return false;
   const type = (headers['content-type'] ?? '').split(';')[0]?.trim().toLowerCase() ?? '';
   return /^(text\/.+|application\/(json|javascript|xml))$/.test(type);
 }
 
-/** Decoded, repeated ones joined by a comma; undefined where there are none. */
+/** Decoded, repeated ones joined by a comma; undefined if there are none. */
 function queryParameters(query: string): Record<string, string> | undefined {
   if (query === '') return undefined;
   const parameters = new Map<string, string>();

@@ -16,11 +16,11 @@ import type {
 const bodyBytesMax = 10 * 1024 * 1024;
 const headerBytesMax = 10_240;
 const integrationMsMax = 30_000;
-/** Limits of this machine: beyond them the answer is 503. */
+/** Limits of this machine; beyond them the response is 503. */
 const bodiesBytesMax = 256 * 1024 * 1024;
 const connectionsMax = 4_096;
 
-/** No token is asked for here. API Gateway too answers 403 to a host that it does not know. */
+/** Checked because no token is required. API Gateway, too, answers 403 to an unknown host. */
 const isHostAllowed = hostRule('127.0.0.1', []);
 
 export interface HttpFrontOptions {
@@ -28,9 +28,9 @@ export interface HttpFrontOptions {
   readonly accountId: string;
   readonly invoke: (role: FunctionRole, payload: string) => Promise<InvocationResult>;
   readonly integrationMs?: number;
-  /** `base64`, if it is left out. */
+  /** Default `base64`. */
   readonly compressedAs?: CompressedForm | undefined;
-  /** Sees each request with its answer, for counting. */
+  /** Called for each request with its response, for counting. */
   readonly observe?: ((seen: FrontRequest) => void) | undefined;
 }
 
@@ -41,11 +41,11 @@ export interface FrontRequest {
   readonly responseBytes: number;
 }
 
-/** Behaves as an HTTP API of API Gateway in front of Lambda functions. */
+/** Emulates an HTTP API of API Gateway in front of Lambda functions. */
 export interface HttpFront {
-  /** Returns the port. It rejects with the error of `net`. */
+  /** Returns the port; rejects with the error of `net`. */
   listen(host: string, port: number): Promise<number>;
-  /** Takes no more requests, and waits so long for those under way. */
+  /** Stops accepting requests, and waits up to this time for those in flight. */
   stop(graceMs: number): Promise<void>;
 }
 
@@ -92,7 +92,7 @@ export function createHttpFront(options: HttpFrontOptions): HttpFront {
         options.observe?.({ routeKey, status, requestBytes, responseBytes: body.length });
         send(response, answer, request);
       },
-      // The client has broken off.
+      // The client has disconnected.
       () => response.destroy(),
     );
   });
@@ -142,7 +142,7 @@ function matchRoute<Route extends RouteDescription>(
   return undefined;
 }
 
-/** A token bucket, as API Gateway has one for each route: `burst` at once, refilled at the rate. */
+/** A token bucket like API Gateway's for each route: `burst` at once, refilled at `rate`. */
 function throttling(throttle: ThrottleDescription | undefined): (now: number) => boolean {
   if (throttle === undefined) return () => true;
   const { ratePerSecond, burst } = throttle;
@@ -157,7 +157,7 @@ function throttling(throttle: ThrottleDescription | undefined): (now: number) =>
   };
 }
 
-/** `hold` is told of the bytes that come to be in memory, and says whether they may. */
+/** Calls `hold` with the bytes of each chunk; if it returns false, there is no memory left for them. */
 async function readBody(
   request: IncomingMessage,
   hold: (bytes: number) => boolean,
@@ -165,7 +165,7 @@ async function readBody(
   if (Number(request.headers['content-length'] ?? 0) > bodyBytesMax) return 'too-large';
   const parts: Buffer[] = [];
   let bytes = 0;
-  // Left alive, for there will be an answer on its connection.
+  // Not destroyed, because the connection still carries the response.
   for await (const part of request.iterator({ destroyOnReturn: false }) as AsyncIterable<Buffer>) {
     bytes += part.length;
     if (bytes > bodyBytesMax) return 'too-large';
@@ -177,7 +177,7 @@ async function readBody(
 
 type Integration = InvocationResult | { readonly kind: 'late' };
 
-/** The function is not stopped by it: it runs on, and nobody gets its reply. */
+/** A timeout does not stop the function; its result is ignored. */
 async function within(result: Promise<InvocationResult>, ms: number): Promise<Integration> {
   const timer = new AbortController();
   const late = delay<Integration>(ms, { kind: 'late' }, { signal: timer.signal });
@@ -202,12 +202,12 @@ function answerTo(result: Integration): ApiAnswer {
   }
 }
 
-/** Ours to say, whatever the function says. */
+/** Headers that the gateway sets, whatever the function returns. */
 const ofTheConnection = new Set(['connection', 'content-length', 'transfer-encoding']);
 
 function send(response: ServerResponse, answer: ApiAnswer, request: IncomingMessage): void {
   const { status, headers, cookies, body } = answer;
-  // Of a body that was not read, the rest would be taken for the next request.
+  // The rest of an unread body would be parsed as the next request.
   if (!request.complete) {
     response.setHeader('connection', 'close');
     request.resume();

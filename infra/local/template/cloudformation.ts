@@ -1,15 +1,15 @@
-/** What CloudFormation answers of a stack. */
-export interface StackAnswer {
+/** CloudFormation's response about a stack. */
+interface StackAnswer {
   readonly status: number;
   readonly body: string;
 }
 
-/** CloudFormation of the local stack: it knows one stack, and to tell its outputs. */
+/** Emulates CloudFormation for one stack and its outputs. */
 export interface LocalCloudFormation {
   answer(form: URLSearchParams): StackAnswer;
 }
 
-/** Answers DescribeStacks in the form of AWS's query protocol, and refuses everything else. */
+/** Answers DescribeStacks in AWS's query protocol, and refuses all other actions. */
 export function localCloudFormation(
   stackName: string,
   outputs: Readonly<Record<string, string>>,
@@ -17,7 +17,8 @@ export function localCloudFormation(
   return {
     answer(form) {
       const action = form.get('Action') ?? '';
-      if (action !== 'DescribeStacks') return error('InvalidAction', `${action} is not known here`);
+      if (action !== 'DescribeStacks')
+        return error('InvalidAction', `${action} is not supported by the local engine`);
       const asked = form.get('StackName') ?? stackName;
       if (asked !== stackName) {
         return error('ValidationError', `Stack with id ${asked} does not exist`);

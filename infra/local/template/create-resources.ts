@@ -19,7 +19,7 @@ export async function createResources(stack: StackDescription, endpoint: string)
   try {
     for (const table of stack.tables) await createTable(dynamoDb, table);
     for (const Bucket of stack.buckets) await s3.send(new CreateBucketCommand({ Bucket }));
-    // One after the other: a redrive policy names a queue that must be there.
+    // In sequence: a redrive policy names a queue that must exist.
     for (const queue of stack.queues) await createQueue(sqs, queue);
   } finally {
     for (const client of [dynamoDb, s3, sqs]) client.destroy();
@@ -44,7 +44,7 @@ async function createTable(client: DynamoDBClient, table: TableDescription): Pro
 
 async function createQueue(client: SQSClient, queue: QueueDescription): Promise<void> {
   const { name: QueueName, attributes: Attributes } = queue;
-  // fauxqs answers with a URL of its own host, and finds a queue by the name in any URL: the
-  // functions have one that leads through the wire.
+  // fauxqs returns a URL with its own host, but finds a queue by the name in any URL; the functions
+  // use one that goes through the wire.
   await client.send(new CreateQueueCommand({ QueueName, Attributes }));
 }

@@ -20,14 +20,14 @@ import {
   type Template,
 } from './template.ts';
 
-export interface ReadTemplateOptions {
-  /** Where the services will be, such as the wire's URL: queues are addressed by it. */
+interface ReadTemplateOptions {
+  /** The endpoint of the services, such as the wire's URL; queue URLs start with it. */
   readonly endpoint: string;
   readonly stackName?: string;
   readonly region?: string;
 }
 
-/** The account that fauxqs has. */
+/** The account id of fauxqs. */
 const accountId = '000000000000';
 
 /** One resource of the template with its references resolved. */
@@ -36,7 +36,7 @@ export interface Item {
   readonly properties: Properties;
 }
 
-/** What the readers of the single parts need. */
+/** The input of the functions that read single parts. */
 export interface Reading {
   readonly template: Template;
   readonly region: string;
@@ -47,17 +47,17 @@ export interface Reading {
   physicalOf(id: string): Physical;
 }
 
-/** Types that matter for running, and what they are called by. */
+/** Resource types that the local engine emulates. */
 const modelled =
   /^AWS::(DynamoDB::(Table|GlobalTable)|S3::Bucket|SQS::Queue|Lambda::(Function|EventSourceMapping|EventInvokeConfig)|ApiGatewayV2::(Api|Integration|Route|Stage)|Events::Rule|Scheduler::(Schedule|ScheduleGroup))$/;
 
-/** Types that make no difference to what is counted: rights, logs, watching. */
+/** Resource types that the local engine ignores: permissions, logs, monitoring. */
 const ignored =
   /^AWS::(IAM::|Logs::|CloudWatch::|SNS::|KMS::|CDK::Metadata$|S3::BucketPolicy$|SQS::QueuePolicy$|Lambda::Permission$|SecretsManager::Secret$)/;
 
 /**
- * Reads from a template all that the local engine runs.
- * @throws TemplateError for what it does not know and cannot leave out.
+ * Reads from a template everything that the local engine runs.
+ * @throws TemplateError for unsupported parts that it cannot ignore.
  */
 export function readTemplate(template: Template, options: ReadTemplateOptions): StackDescription {
   const { endpoint, stackName = 'local', region = 'us-east-1' } = options;
@@ -81,7 +81,7 @@ export function readTemplate(template: Template, options: ReadTemplateOptions): 
         .map(([id, { Properties = {} }]) => ({ id, properties: Properties })),
     physicalOf(id) {
       const found = physical.get(id);
-      if (found === undefined) throw new TemplateError(`There is no ${id} in the template`);
+      if (found === undefined) throw new TemplateError(`The template has no resource ${id}`);
       return found;
     },
   };
@@ -115,7 +115,7 @@ function physicalNames(
   for (const [id, { Type }] of Object.entries(Resources)) {
     if (!modelled.test(Type)) {
       if (ignored.test(Type)) continue;
-      throw new TemplateError(`The local engine does not know what to do with ${id} (${Type})`);
+      throw new TemplateError(`The local engine does not support ${id} (${Type})`);
     }
     const name = `${stackName}-${id}`;
     const physical = (ref: string, attributes: Record<string, string> = {}) =>
@@ -176,7 +176,7 @@ function readTables(reading: Reading): TableDescription[] {
   });
 }
 
-/** What CreateQueue has under the same name. */
+/** Properties that CreateQueue has under the same name. */
 const queueAttributes = [
   'VisibilityTimeout',
   'MessageRetentionPeriod',
@@ -215,7 +215,7 @@ function readQueues(reading: Reading): QueueDescription[] {
 }
 
 /** The role of the function with an ARN; `where` is named in errors. */
-export type RoleOf = (functionArn: unknown, where: string) => FunctionRole;
+type RoleOf = (functionArn: unknown, where: string) => FunctionRole;
 
 function readFunctions(reading: Reading): {
   functions: FunctionDescription[];
@@ -225,7 +225,9 @@ function readFunctions(reading: Reading): {
   const roleOf: RoleOf = (functionArn, where) => {
     const role = roles.get(textOf(functionArn, where));
     if (role !== undefined) return role;
-    throw new TemplateError(`${where} calls ${String(functionArn)}, which is no function here`);
+    throw new TemplateError(
+      `${where} calls ${String(functionArn)}, which is not a function of the template`,
+    );
   };
   const functions = reading.items('AWS::Lambda::Function').map(({ id, properties }) => {
     const where = `${id}.Environment`;
@@ -234,7 +236,7 @@ function readFunctions(reading: Reading): {
     const role = roles.get(arn);
     if (role === undefined) {
       throw new TemplateError(
-        `No route, event source or schedule calls ${id}: which bundle is it?`,
+        `No route, event source or schedule calls ${id}, so its bundle is unknown`,
       );
     }
     const environment = propertiesOf(properties['Environment'], where);
@@ -256,7 +258,7 @@ function readFunctions(reading: Reading): {
   return { functions, roleOf };
 }
 
-/** Tells the functions apart by what calls them, for their names and assets are CDK's. */
+/** Identifies functions by what calls them, because the CDK generates their names and assets. */
 function functionRoles(reading: Reading): Map<string, FunctionRole> {
   const roles = new Map<string, FunctionRole>();
   const note = (functionArn: unknown, where: string, role: FunctionRole) => {

@@ -8,10 +8,10 @@ import type {
 } from './stack-description.ts';
 import { listOf, numberOf, propertiesOf, TemplateError, textOf } from './template.ts';
 
-/** Says which function an ARN is. */
+/** Returns the function of an ARN. */
 type RoleFor = (functionArn: unknown, where: string, routeKey: string) => FunctionRole;
 
-/** What calls the functions through the HTTP API. */
+/** The routes of the HTTP API that call functions. */
 export function readRoutes(reading: Reading, roleFor: RoleFor): RouteDescription[] {
   const integrations = new Map<string, unknown>();
   for (const { id, properties } of reading.items('AWS::ApiGatewayV2::Integration')) {
@@ -23,11 +23,13 @@ export function readRoutes(reading: Reading, roleFor: RoleFor): RouteDescription
   return reading.items('AWS::ApiGatewayV2::Route').map(({ id, properties }) => {
     const routeKey = textOf(properties['RouteKey'], `${id}.RouteKey`);
     if (routeKey.includes('{')) {
-      throw new TemplateError(`${id} is ${routeKey}: the local engine knows no path parameters`);
+      throw new TemplateError(
+        `${id} is ${routeKey}; the local engine does not support path parameters`,
+      );
     }
     const authorization = properties['AuthorizationType'] ?? 'NONE';
     if (authorization !== 'NONE') {
-      throw new TemplateError(`${id} asks for an authorizer, which the local engine does not have`);
+      throw new TemplateError(`${id} has an authorizer, which the local engine does not support`);
     }
     const target = textOf(reading.resolve(properties['Target'], `${id}.Target`), `${id}.Target`);
     const functionArn = integrations.get(target.replace(/^integrations\//, ''));
@@ -36,7 +38,7 @@ export function readRoutes(reading: Reading, roleFor: RoleFor): RouteDescription
   });
 }
 
-/** The limits of a route: its own or else the stage's; undefined where there are none. */
+/** The limits of a route: its own or the stage's; undefined if there are none. */
 function readThrottle(reading: Reading, routeKey: string): ThrottleDescription | undefined {
   const [stage] = reading.items('AWS::ApiGatewayV2::Stage');
   if (stage === undefined) return undefined;
@@ -66,7 +68,7 @@ export function readEventSources(reading: Reading, roleFor: RoleFor): EventSourc
       queueUrl: queueUrlOf(reading, queueArn, id),
       batchSize: numberOf(value('BatchSize'), 10, `${id}.BatchSize`),
       windowMs: numberOf(value('MaximumBatchingWindowInSeconds'), 0, id) * 1000,
-      // Without the setting, it is the account's concurrency; a machine has fewer cores.
+      // The default is the account's concurrency; a machine has fewer cores.
       concurrencyMax: numberOf(scaling['MaximumConcurrency'], 5, id),
       reportsItemFailures: responses.includes('ReportBatchItemFailures'),
     };
@@ -103,7 +105,7 @@ function readSchedule(
   };
 }
 
-/** How often a failed asynchronous invocation is repeated, and where it goes then. */
+/** The retries and the failure destination of asynchronous invocations. */
 function failureHandling(
   reading: Reading,
   functionArn: unknown,
@@ -142,12 +144,12 @@ function queueUrlOf(reading: Reading, queueArn: string, where: string): string {
     .map(({ id }) => reading.physicalOf(id))
     .find(({ attributes }) => attributes['Arn'] === queueArn);
   if (found !== undefined) return found.ref;
-  throw new TemplateError(`${where} names ${queueArn}, which is no queue of the template`);
+  throw new TemplateError(`${where} names ${queueArn}, which is not a queue of the template`);
 }
 
 function rateMs(expression: string, id: string): number {
   const [, count, unit] = /^rate\((\d+) (minute|hour|day)s?\)$/.exec(expression) ?? [];
   const unitMs = { minute: 60_000, hour: 3_600_000, day: 86_400_000 }[unit ?? ''];
   if (unitMs !== undefined) return Number(count) * unitMs;
-  throw new TemplateError(`${id} is due at ${expression}; the local engine knows rate(…) only`);
+  throw new TemplateError(`${id} is due at ${expression}; the local engine supports only rate(…)`);
 }

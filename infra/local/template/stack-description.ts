@@ -1,10 +1,10 @@
-/** What a template says, in the words of the local engine; all references are resolved. */
+/** A template in the terms of the local engine, with all references resolved. */
 export interface StackDescription {
   readonly region: string;
   readonly accountId: string;
   readonly tables: readonly TableDescription[];
   readonly buckets: readonly string[];
-  /** Dead-letter queues stand before the queues that send to them. */
+  /** Dead-letter queues precede the queues that send to them. */
   readonly queues: readonly QueueDescription[];
   readonly functions: readonly FunctionDescription[];
   readonly routes: readonly RouteDescription[];
@@ -32,19 +32,19 @@ export interface QueueDescription {
   readonly name: string;
   readonly url: string;
   readonly arn: string;
-  /** As CreateQueue takes them, `RedrivePolicy` included. */
+  /** In the form of CreateQueue, including `RedrivePolicy`. */
   readonly attributes: Readonly<Record<string, string>>;
   readonly deadLetterQueueArn: string | undefined;
 }
 
-/** Functions are known by what the template has them do, and their bundles are named so. */
+/** The role of a function, by which its bundle is named. */
 export type FunctionRole = 'ingest' | 'process' | 'query' | 'sweep';
 
 export interface FunctionDescription {
   readonly role: FunctionRole;
   readonly name: string;
   readonly arn: string;
-  /** The module in the bundle and what it exports, as in `index.handler`. */
+  /** The module in the bundle and its export, such as `index.handler`. */
   readonly handler: string;
   readonly timeoutMs: number;
   readonly memoryMb: number;
@@ -53,10 +53,10 @@ export interface FunctionDescription {
 }
 
 export interface RouteDescription {
-  /** As in `POST /ingest`, or `$default`. */
+  /** Such as `POST /ingest` or `$default`. */
   readonly routeKey: string;
   readonly role: FunctionRole;
-  /** Undefined: as many requests as come. */
+  /** Undefined: no limit. */
   readonly throttle: ThrottleDescription | undefined;
 }
 
@@ -79,7 +79,7 @@ export interface ScheduleDescription {
   readonly role: FunctionRole;
   readonly ruleArn: string;
   readonly everyMs: number;
-  /** The payload, where the template gives one; otherwise it is EventBridge's own event. */
+  /** The payload; undefined: EventBridge's own event. */
   readonly input: string | undefined;
   readonly retriesMax: number;
   readonly failureQueueUrl: string | undefined;

@@ -8,12 +8,12 @@ import { bundleHandlers, bundlesDirectory } from '../../bundle.ts';
 import { addPipelineStack } from '../../stack/pipeline-stack.ts';
 import { readSettings } from '../../read-settings.ts';
 
-// Run by synthesizedTemplate: leaves the template and the place of the bundles in a directory.
+// Run by synthesizedTemplate: writes the template and the path of the bundles to a directory.
 
 const [directory = '', settingsJson = '{}'] = process.argv.slice(2);
 const root = fileURLToPath(new URL('../../..', import.meta.url));
 const overrides = JSON.parse(settingsJson) as Record<string, unknown>;
-// The emulators begin empty.
+// The emulators start empty.
 const storage = { rawBucketName: 'new', countersTableName: 'new', ledgerTableName: 'new' };
 const reading = readSettings({ tokens: 'off', ...overrides, ...storage }, root);
 if (reading.kind === 'wrong') {
@@ -24,7 +24,7 @@ if (reading.kind === 'wrong') {
   const app = new App({
     outdir: join(directory, 'cdk.out'),
     analyticsReporting: false,
-    // Takes three seconds; `cdk synth` itself does it.
+    // Skips a check of three seconds, which `cdk synth` does anyway.
     builtinCloudFormationValidation: false,
   });
   const stack = addPipelineStack(app, reading.settings, bundlesDirectory);

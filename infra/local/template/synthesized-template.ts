@@ -14,10 +14,10 @@ export interface Synthesized {
 }
 
 /**
- * Bundles the handlers and synthesises the stack as `cdk synth` would, with the settings of this
- * clone, but with tokens off, for which there is no emulator. In a process of its own: the CDK takes 200 MB
- * and writes to the standard output.
- * @param settings settings over those of the settings file, by name
+ * Bundles the handlers and synthesises the stack like `cdk synth`, with the settings of this clone, but
+ * without tokens, because there is no emulator for the secret. Uses a separate process: the CDK takes
+ * 200 MB and writes to standard output.
+ * @param settings settings by name; they override the settings file
  */
 export async function synthesizedTemplate(
   settings: Readonly<Record<string, unknown>> = {},

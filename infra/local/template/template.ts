@@ -1,4 +1,4 @@
-/** A CloudFormation template, as far as the local engine reads it. */
+/** The parts of a CloudFormation template that the local engine reads. */
 export interface Template {
   readonly Resources: Readonly<Record<string, Resource>>;
   readonly Outputs?: Readonly<Record<string, { readonly Value: unknown }>>;
@@ -11,23 +11,23 @@ export interface Resource {
 
 export type Properties = Readonly<Record<string, unknown>>;
 
-/** The template says something that the local engine cannot do; the message says what and where. */
+/** The template contains something that the local engine does not support; the message says what. */
 export class TemplateError extends Error {
   override readonly name = 'TemplateError';
 }
 
-/** What `Ref` and `Fn::GetAtt` of a resource are. */
+/** The values of `Ref` and `Fn::GetAtt` of a resource. */
 export interface Physical {
   readonly ref: string;
   readonly attributes: Readonly<Record<string, string>>;
 }
 
-/** Replaces the intrinsic functions within a value; `where` is named in errors. */
+/** Resolves the intrinsic functions within a value; errors name `where`. */
 export type Resolve = (value: unknown, where: string) => unknown;
 
 /**
  * A resolver for the resources in `physical` and the pseudo parameters. It throws TemplateError for
- * anything else, rather than to let the emulated stack run with half a value.
+ * anything else, so that the emulated stack does not run with incomplete values.
  */
 export function resolver(
   template: Template,
@@ -81,7 +81,7 @@ export function resolver(
     const intrinsic = intrinsics[name];
     if (intrinsic !== undefined) return intrinsic(argument, where);
     throw new TemplateError(
-      `${where} uses ${name}, which the local engine does not know (${JSON.stringify(value)})`,
+      `${where} uses ${name}, which the local engine does not support (${JSON.stringify(value)})`,
     );
   }
   return resolve;
@@ -89,7 +89,7 @@ export function resolver(
 
 function describe(template: Template, name: string): string {
   const type = template.Resources[name]?.Type;
-  if (type === undefined) return `${name}, which is no resource of the template`;
+  if (type === undefined) return `${name}, which is not a resource of the template`;
   const hint =
     type === 'AWS::SecretsManager::Secret'
       ? ': nothing stands in for Secrets Manager here, so synthesise the stack with tokens off'
@@ -103,7 +103,7 @@ export function textOf(value: unknown, where: string): string {
   throw new TemplateError(`${where} must be a text, got ${JSON.stringify(value)}`);
 }
 
-/** A number, also one written as a text, or the default where there is none. */
+/** A number, possibly written as a string; the default if it is missing. */
 export function numberOf(value: unknown, defaultValue: number, where: string): number {
   if (value === undefined) return defaultValue;
   const number = Number(textOf(value, where));

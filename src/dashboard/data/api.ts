@@ -1,11 +1,11 @@
 import { recall, remember } from './storage.ts';
 
-/** The answer is not one that the page can show. */
+/** A request failed, or its response cannot be shown. */
 export class ApiError extends Error {
-  /** 0: no answer at all. */
+  /** The HTTP status; 0: no response. */
   readonly status: number;
 
-  /** The same question may have another answer later. */
+  /** Whether a retry may succeed. */
   get isPassing(): boolean {
     return this.status === 0 || this.status === 408 || this.status === 429 || this.status >= 500;
   }
@@ -18,25 +18,25 @@ export class ApiError extends Error {
 
 export interface Reply {
   readonly value: unknown;
-  /** Whether it is what was answered before. */
+  /** Whether the value is the same as in the previous response. */
   readonly isSame: boolean;
 }
 
 const keptMax = 4;
-/** For an answer to begin, and for all of it. */
+/** The timeouts until the response starts and until it is complete. */
 const waitMsMax = 30_000;
 const bodyMsMax = 600_000;
 const tokenKey = 'device-pipeline-token';
-/** A page asks several things at once: where it may ask only so often, it waits its turn. */
+/** The page sends several requests at once; with a rate limit, they are retried after 429. */
 const turnsMax = 8;
 const turnMsMax = 5_000;
 
-/** Whether a header can carry it; those that are made here are letters and digits. */
+/** Whether the text can be sent in a header. */
 export function isToken(text: string): boolean {
   return /^[!-~]{1,4096}$/.test(text);
 }
 
-/** Asks the pipeline, with this tab's token, and for what is known only whether it changed. */
+/** Sends requests with this tab's token, and conditional ones (ETag) for values that it has cached. */
 export class Api {
   readonly #kept = new Map<string, { etag: string; value: unknown }>();
 
@@ -51,8 +51,8 @@ export class Api {
 
   /**
    * @param path relative to the page: a proxy may serve it under a prefix
-   * @param isKept of what will be asked again, to be told then only whether it has changed
-   * @throws {ApiError} and, where `signal` says so, the reason of its abort.
+   * @param isKept whether to cache the value, so that the next request is conditional
+   * @throws {ApiError} or, if `signal` is aborted, its reason
    */
   async get(path: string, signal: AbortSignal, isKept = false): Promise<Reply> {
     const kept = isKept ? this.#kept.get(path) : undefined;
@@ -65,7 +65,7 @@ export class Api {
     return { value, isSame: false };
   }
 
-  /** The bytes of an answer, as a file to save. */
+  /** The bytes of a response, as a file to save. */
   async blob(path: string, signal: AbortSignal): Promise<Blob> {
     const response = await this.#fetch(path, signal);
     if (!response.ok) throw await errorOf(response);
@@ -105,7 +105,7 @@ async function ask(path: string, headers: Headers, signal: AbortSignal): Promise
     });
   } catch (error) {
     if (signal.aborted) throw error;
-    throw new ApiError(0, 'The pipeline does not answer. Is it running?');
+    throw new ApiError(0, 'The server does not respond. Check that it is running.');
   } finally {
     clearTimeout(timer);
   }
@@ -116,7 +116,7 @@ async function whole<T>(body: Promise<T>, signal: AbortSignal): Promise<T> {
     return await body;
   } catch (error) {
     if (signal.aborted) throw error;
-    throw new ApiError(0, 'The answer broke off before its end.');
+    throw new ApiError(0, 'The response was cut off before its end.');
   }
 }
 
@@ -140,6 +140,6 @@ async function errorOf(response: Response): Promise<ApiError> {
   const detail =
     typeof problem === 'object' && problem !== null && 'detail' in problem
       ? String(problem.detail)
-      : `The answer was ${response.status}.`;
+      : `The server answered with status ${response.status}.`;
   return new ApiError(response.status, detail);
 }

@@ -1,6 +1,6 @@
 /**
- * Told apart with any colour vision, on light and on dark: after Okabe and Ito, "Color Universal
- * Design". As many as there are series with a name.
+ * Distinguishable with any colour vision, on light and on dark: after Okabe and Ito, "Color Universal
+ * Design". One for each named series.
  */
 const palette = [
   { light: '#7a8f3c', dark: '#a3b865' },
@@ -12,7 +12,7 @@ const palette = [
   { light: '#3b6fd4', dark: '#6f9bf2' },
   { light: '#8c6d4f', dark: '#b8967a' },
 ] as const;
-/** The first is also that of all failures together. */
+/** The first is also the colour of the sum of all failures. */
 const failures = [
   { light: '#d1495b', dark: '#f0707f' },
   { light: '#8f2136', dark: '#b8434f' },
@@ -23,9 +23,8 @@ const others = { light: '#a9b0bd', dark: '#6b7384' };
 export type Scheme = 'light' | 'dark';
 
 /**
- * A colour for each name, for as many as there are colours: one of the reds for what fails, as long
- * as there is one; else the one that its letters give, or where another name of the same set has
- * it, the next.
+ * Assigns a colour to each name while there are colours. Failures get a red one if one is free; other
+ * names get the colour of their hash, or the next free one.
  */
 export function coloursOf(
   names: readonly string[],

@@ -1,6 +1,6 @@
 import type { Bucket, Day } from './days.ts';
 
-/** A row of `/stats`, with the dimensions that were asked for. */
+/** A row of `/stats`, with the requested dimensions. */
 export interface Row {
   readonly date: Day;
   readonly type: string;
@@ -32,7 +32,7 @@ export function totalOf(rows: Iterable<{ readonly count: number }>): number {
   return total;
 }
 
-/** The names with the largest sums, those first; of equal ones, the first by name. */
+/** The names with the largest sums, in descending order; equal sums by name. */
 export function topNames(sums: ReadonlyMap<string, number>, max: number): string[] {
   return [...sums]
     .sort(([nameA, a], [nameB, b]) => b - a || (nameA < nameB ? -1 : 1))
@@ -41,15 +41,15 @@ export function topNames(sums: ReadonlyMap<string, number>, max: number): string
 }
 
 export interface Series {
-  /** Undefined: all the names that have no series of their own. */
+  /** Undefined: the sum of all names without a series of their own. */
   readonly name: string | undefined;
-  /** How many names it stands for. */
+  /** How many names it sums. */
   readonly names: number;
-  /** For each bucket. */
+  /** One value for each bucket. */
   readonly values: readonly number[];
 }
 
-/** Splits daily totals into the series of the top names and one of the others, if there are any. */
+/** Splits daily totals into series of the top names, and one of all others if there are any. */
 export function seriesOf(
   buckets: readonly Bucket[],
   rows: readonly { readonly date: Day; readonly name: string; readonly count: number }[],
@@ -97,7 +97,7 @@ function zeros(length: number): number[] {
   return new Array<number>(length).fill(0);
 }
 
-/** Whether no line leads to this value: there is none before it and none after it. */
+/** Whether a value has no neighbour, so that no line leads to it. */
 export function standsAlone(values: readonly (number | null)[], index: number): boolean {
   return [index - 1, index + 1].every((beside) => typeof values[beside] !== 'number');
 }
@@ -107,15 +107,15 @@ export type Change =
   | { readonly kind: 'new' }
   | { readonly kind: 'percent'; readonly percent: number };
 
-/** From the previous range to this one. From nothing to something is no percentage. */
+/** The change from the previous range; without a percentage if that had no events. */
 export function changeOf(now: number, before: number): Change {
   if (now === before) return { kind: 'same' };
   if (before === 0) return { kind: 'new' };
   return { kind: 'percent', percent: ((now - before) / before) * 100 };
 }
 
-export interface HeatMap {
-  /** Undefined: the others. */
+interface HeatMap {
+  /** Undefined: all others. */
   readonly types: readonly (string | undefined)[];
   readonly states: readonly (string | undefined)[];
   /** By type, then by state. */
@@ -123,7 +123,7 @@ export interface HeatMap {
   readonly largest: number;
 }
 
-/** The sums of type × state, of the top names and the others. */
+/** The sums by type and state, of the top names and all others. */
 export function heatMapOf(pairs: readonly PairRow[], typesMax: number, statesMax: number): HeatMap {
   const axis = (keyOf: (row: PairRow) => string, max: number) => {
     const sums = sumBy(pairs, keyOf);

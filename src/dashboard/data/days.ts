@@ -8,7 +8,7 @@ export interface Range {
 }
 
 export const rangeDaysMax = 366;
-/** `/stats` knows no day before. */
+/** The earliest day of `/stats`. */
 const firstDay: Day = '0001-01-01';
 const dayMs = 86_400_000;
 
@@ -23,10 +23,10 @@ export function dayOf(time: number): Day {
   return new Date(time).toISOString().slice(0, 10);
 }
 
-/** The day rule where an item counts on the day that its timestamp has written. */
+/** The day rule by which an item counts on the date as written in its timestamp. */
 export const asWritten = 'as-written';
 
-/** Today by the day rule of the pipeline; by a rule that names no zone, today where the viewer is. */
+/** Today by the day rule of the pipeline; by a rule without a time zone, today in the viewer's zone. */
 export function todayIn(dayZone: string, now: number): Day {
   if (dayZone === 'UTC') return dayOf(now);
   const parts = clockOf(dayZone).formatToParts(now);
@@ -41,17 +41,17 @@ function clockOf(dayZone: string): Intl.DateTimeFormat {
   try {
     return new Intl.DateTimeFormat('en-u-ca-gregory-nu-latn', { ...form, timeZone: dayZone });
   } catch {
-    // The browser does not know the zone.
+    // The browser does not support the zone.
     return viewers();
   }
 }
 
-/** The latest day that it is anywhere: no clock that is right is a day ahead of UTC. */
+/** Today's date in the time zone where it is latest. */
 export function latestToday(now: number): Day {
   return addDays(dayOf(now), 1);
 }
 
-/** What a day is by the rule of the pipeline. */
+/** Describes the day rule. */
 export function dayRuleText(dayZone: string): string {
   return dayZone === asWritten ? 'Days as written in the timestamps' : `Days in ${dayZone}`;
 }
@@ -79,14 +79,14 @@ export function previousRange({ from, to }: Range): Range | undefined {
   return { from: addDays(from, -length), to: addDays(from, -1) };
 }
 
-/** What one bar stands for: a day, or where there would be too many bars, a week or its part. */
+/** The range of one bar: a day, or if there would be too many bars, a week or a part of one. */
 export interface Bucket extends Range {
   readonly label: string;
 }
 
 const daysAsBarsMax = 100;
 
-/** Weeks begin on Monday (ISO 8601); the first and the last may be cut by the range. */
+/** Weeks start on Monday (ISO 8601); the range may cut the first and the last. */
 export function bucketsOf(range: Range): Bucket[] {
   const days = daysOf(range);
   if (days.length <= daysAsBarsMax) {
@@ -111,7 +111,7 @@ const long = new Intl.DateTimeFormat('en-GB', {
   timeZone: 'UTC',
 });
 
-export function shortDay(day: Day): string {
+function shortDay(day: Day): string {
   return short.format(timeOf(day));
 }
 

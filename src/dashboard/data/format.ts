@@ -7,7 +7,7 @@ const percent = new Intl.NumberFormat('en', { style: 'percent', maximumFractionD
 export const wholeText = (value: number) => whole.format(value);
 export const compactText = (value: number) => compact.format(value);
 
-/** `part` of `all`; a dash where there is nothing to have a part of. */
+/** `part` of `all` in percent; a dash if `all` is 0. */
 export function shareText(part: number, all: number): string {
   return all === 0 ? '–' : percent.format(part / all);
 }
@@ -27,7 +27,7 @@ export function changeText(change: Change): string {
   }
 }
 
-/** How long ago, in the largest unit that fits. */
+/** How long ago it was, in the largest unit that fits. */
 export function agoText(time: number, now: number): string {
   const seconds = Math.max(0, Math.round((now - time) / 1000));
   if (seconds < 60) return `${seconds} s ago`;

@@ -1,13 +1,13 @@
 import { isDay, type Day } from './days.ts';
 
-/** What `/readyz` says of the pipeline. */
+/** The state of the pipeline according to `/readyz`. */
 export type Health =
   | {
       readonly kind: 'ready';
       readonly pending:
         { readonly amount: number; readonly unit: 'items' | 'messages' } | undefined;
       readonly deadLetters: number | undefined;
-      /** Milliseconds since 1970, as the next. */
+      /** Milliseconds since 1970; the same for the next. */
       readonly countedThrough: number | undefined;
       readonly lastReceivedAt: number | undefined;
     }
@@ -44,7 +44,7 @@ export function readHealth(value: unknown): Health {
   };
 }
 
-/** The latest date that has counts, by the same answer; the one on AWS does not say it. */
+/** The latest date with counts, from the same response; stacks on AWS do not report it. */
 export function readLatestDate(value: unknown): Day | undefined {
   const { latest_date: date } = (value ?? {}) as Record<string, unknown>;
   return typeof date === 'string' && isDay(date) ? date : undefined;

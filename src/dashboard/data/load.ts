@@ -12,45 +12,45 @@ import {
 import type { TableRow } from './table-rows.ts';
 import { filterValuesMax, rangeOf, statsQuery, type PresetDays, type View } from './view.ts';
 
-/** All that a view shows. */
+/** The data of a view. */
 export interface Snapshot {
   readonly range: Range;
   readonly daily: ReadonlyMap<Day, number>;
   readonly failedDaily: ReadonlyMap<Day, number>;
-  /** Of the top names by `view.split`. */
+  /** The top names by `view.split`. */
   readonly splitRows: readonly { date: Day; name: string; count: number }[];
-  /** With the filters. */
+  /** Daily totals with the filters applied. */
   readonly pairs: readonly PairRow[];
-  /** Every counter of the range by itself; undefined where there may be too many to load. */
+  /** Every counter of the range; undefined if there may be too many to load. */
   readonly rows: readonly TableRow[] | undefined;
-  /** What the filters offer. */
+  /** The choices of the filters. */
   readonly allTypes: readonly string[];
   readonly allStates: readonly string[];
   readonly previous: { readonly total: number; readonly failed: number } | undefined;
-  /** Where the range is empty: the latest days that are not. */
+  /** If the range is empty: the latest days with counts. */
   readonly elsewhere: Range | undefined;
 }
 
-/** The count of a day, with the filters: what a probe tells. */
+/** The result of a probe: the count of a day, with the filters applied. */
 export type DailyRow = Pick<Row, 'date' | 'count'>;
 
 export const seriesMax = 8;
-/** So many rows at most are loaded one by one; beyond, the server sums. */
+/** The most rows to load; beyond that, the server computes sums. */
 export const rowsMax = 40_000;
-/** So far back the page looks for days that have counts. */
+/** How many years back the page looks for days with counts. */
 export const yearsMax = 5;
 
 export function probePath(view: View, days: PresetDays): string {
   return statsQuery(rangeOf(view, days), view, 'date');
 }
 
-/** Tells which days have counts that are still to come here; undefined where none can be. */
+/** Queries days after today that have counts; undefined if no time zone has reached tomorrow. */
 export function aheadPath(today: Day, now: number): string | undefined {
   const range = { from: addDays(today, 1), to: latestToday(now) };
   return range.from > range.to ? undefined : statsQuery(range, noFilters, 'date');
 }
 
-/** The latest date that has counts within a year from now; undefined where none is still to come. */
+/** The latest date with counts within a year from now; undefined if no future date has any. */
 export async function lookAhead(api: Api, signal: AbortSignal): Promise<Day | undefined> {
   const from = addDays(latestToday(Date.now()), 1);
   const path = statsQuery({ from, to: addDays(from, rangeDaysMax - 1) }, noFilters, 'date');
@@ -58,10 +58,10 @@ export async function lookAhead(api: Api, signal: AbortSignal): Promise<Day | un
 }
 
 /**
- * Few rows are loaded once, and all that is shown is summed from them. Where there may be many, the
- * server sums: then what is loaded is bounded by the names of the range, not by its days. `isInUse`
- * tells whether there may be counts of other days. `daily` is what the probe has told, before anything of
- * this was asked: whatever comes in between makes the next probe tell something else.
+ * Loads the data of a view. If there are few rows, they are loaded once and summed here. If there may be
+ * many, the server computes sums, whose number depends on the names in the range, not on its days.
+ * `isInUse`: whether other days may have counts. `daily` is the result of the probe that preceded these
+ * requests: a change in between shows in the next probe.
  * @throws {ApiError}
  */
 export async function load(
@@ -131,7 +131,7 @@ function sumRows(
   };
 }
 
-/** In the order of the server's own, which were asked for a moment before; new ones come last. */
+/** Keeps the order of the server's response a moment before; new names come last. */
 function pairsOf(rows: readonly Row[], ordered: readonly PairRow[]): PairRow[] {
   const keyOf = ({ type, state }: PairRow) => JSON.stringify([type, state]);
   const pairs = new Map(ordered.map((pair) => [keyOf(pair), { ...pair, count: 0 }]));
@@ -172,7 +172,7 @@ async function askSums(
   };
 }
 
-/** By as many requests as the filters of each can name. */
+/** Splits the names over requests, because each can name only some in its filters. */
 async function askFailures(
   ask: Ask,
   range: Range,
@@ -187,7 +187,7 @@ async function askFailures(
   return answers;
 }
 
-/** From the last year that has any, the days between which there are counts. */
+/** The first and last day with counts in the last year that has any. */
 async function latestDays(ask: Ask, isInUse: () => Promise<boolean>): Promise<Range | undefined> {
   let to = latestToday(Date.now());
   for (let years = 0; years < yearsMax; years++) {

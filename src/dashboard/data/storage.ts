@@ -1,6 +1,6 @@
 type Place = 'sessionStorage' | 'localStorage';
 
-/** Of a browser that lets pages keep nothing, as long as this page is open. */
+/** The fallback for browsers without storage: it lasts as long as the page is open. */
 const instead = new Map<string, string>();
 
 export function recall(place: Place, key: string): string | undefined {

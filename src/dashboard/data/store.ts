@@ -6,27 +6,27 @@ import { readView, writeView, type PresetDays, type View } from './view.ts';
 
 export interface State {
   readonly view: View;
-  /** Undefined until the first answer. */
+  /** Undefined until the first response. */
   readonly snapshot: Snapshot | undefined;
-  /** The view that the snapshot is of. */
+  /** The view that the snapshot shows. */
   readonly shownView: View;
   readonly health: Health | undefined;
   readonly isLoading: boolean;
   readonly error: Failure | undefined;
-  /** Undefined: none is needed, as far as is known. */
+  /** Undefined: no token is required, as far as is known. */
   readonly signIn: { readonly message: string | undefined } | undefined;
   readonly isSignedIn: boolean;
-  /** The rule by which the pipeline takes the day of an item; undefined until it has said so. */
+  /** The day rule of the pipeline; undefined until it is known. */
   readonly dayZone: string | undefined;
   readonly days: PresetDays;
-  /** The latest date that has counts, as far as that is known. */
+  /** The latest date with counts, if known. */
   readonly latestDate: Day | undefined;
   readonly now: number;
 }
 
 export interface Failure {
   readonly text: string;
-  /** Whether the page asks again by itself. */
+  /** Whether the page reloads automatically. */
   readonly isPassing: boolean;
 }
 
@@ -34,19 +34,19 @@ type Loaded = Pick<State, 'snapshot' | 'shownView' | 'days'>;
 
 const pollMs = 2_000;
 const backOffMsMax = 60_000;
-/** Without live mode it is asked how it is, and nothing else. */
+/** The interval of health requests without live mode. */
 const healthMs = 30_000;
-/** Every so many polls the pipeline is also asked how it is. */
+/** Every how many polls the page also requests the health of the pipeline. */
 const healthEvery = 3;
 
-/** What the page knows, and how it comes to know more. */
+/** The state of the page, and the actions that change it. This file leads the folder. */
 export class Store {
   readonly api = new Api();
   readonly #listeners = new Set<(state: State) => void>();
   #state: State;
   #loading = new AbortController();
   #timer: ReturnType<typeof setTimeout> | undefined;
-  /** Whether no batch had come when the page was opened, and none is counted since. */
+  /** Whether there was no batch when the page was opened, and none has been counted since. */
   #isFirstRun = false;
   /** Whether it is known that no token is needed. */
   #isOpen = false;
@@ -89,7 +89,7 @@ export class Store {
     return () => void this.#listeners.delete(listener);
   }
 
-  /** Shows another view; `isTyping` makes no step to go back to. */
+  /** Shows another view; with `isTyping` it replaces the current entry of the browser's history. */
   show(change: Partial<View>, isTyping = false): void {
     const view = { ...this.#state.view, ...change };
     const url = `${location.pathname}${writeView(view)}`;
@@ -103,7 +103,7 @@ export class Store {
   signIn(token: string): void {
     if (!isToken(token)) {
       this.#set({
-        signIn: { message: 'A token has no blanks and no letters with accents in it.' },
+        signIn: { message: 'A token consists of ASCII characters without spaces.' },
       });
       return;
     }
@@ -118,7 +118,7 @@ export class Store {
     void this.refresh();
   }
 
-  /** Loads all that the view shows. */
+  /** Loads the data of the view. */
   async refresh(): Promise<void> {
     this.#loading.abort();
     const { signal } = (this.#loading = new AbortController());
@@ -142,8 +142,8 @@ export class Store {
   }
 
   /**
-   * Asks `/healthz`, which never refuses: a browser logs each refusal as an error. The answer also says
-   * how the day of an event is taken, which is read once.
+   * Requests `/healthz`, which needs no token: browsers log each 401 as an error. The response also has
+   * the day rule, which is read once.
    */
   async #asksForToken(signal: AbortSignal): Promise<boolean> {
     const isAdmitted = this.api.token !== undefined || this.#isOpen;
@@ -155,7 +155,7 @@ export class Store {
     return this.api.token === undefined && !this.#isOpen;
   }
 
-  /** Which days the presets are now. */
+  /** The days of the presets now. */
   async #askDays(signal: AbortSignal): Promise<PresetDays> {
     const now = Date.now();
     const today = todayIn(this.#state.dayZone ?? asWritten, now);
@@ -168,7 +168,7 @@ export class Store {
   async #load(signal: AbortSignal): Promise<Loaded> {
     const { view } = this.#state;
     const days = await this.#askDays(signal);
-    // Before all else: what changes later, it tells the next time. And who may not ask is told so once.
+    // First, so that later changes show in the next probe, and so that a 401 is reported only once.
     const probe = await this.api.get(probePath(view, days), signal, true);
     const health = this.#askHealth(signal);
     const isInUse = async () => (await health, hasBatches(this.#state));
@@ -179,7 +179,7 @@ export class Store {
     return { snapshot, shownView: view, days };
   }
 
-  /** Where the pipeline does not say which date is the latest, as on AWS: once, since it is much to ask. */
+  /** Once, because it is expensive: for stacks on AWS, which do not report the latest date. */
   async #lookAhead(signal: AbortSignal): Promise<void> {
     if (this.#hasLookedAhead || this.#state.latestDate !== undefined) return;
     const latestDate = await lookAhead(this.api, signal);
@@ -197,7 +197,7 @@ export class Store {
       isSignedIn: this.api.token !== undefined,
       now: Date.now(),
     });
-    // Who sends a first batch wants to see the next ones, too.
+    // After the first batch, show the next ones, too.
     if (this.#isFirstRun && !hasNothing(loaded.snapshot)) {
       this.#isFirstRun = false;
       this.show({ isLive: true }, true);
@@ -212,7 +212,7 @@ export class Store {
     if (todayIn(dayZone, now) !== todayIn(dayZone, Date.now())) void this.refresh();
   }
 
-  /** Asks whether anything changed, and only then for more. */
+  /** Requests the probe, and the rest only if it has changed. */
   async #poll(): Promise<void> {
     const { signal } = this.#loading;
     try {
@@ -235,7 +235,7 @@ export class Store {
     this.#schedule();
   }
 
-  /** So that what the page says of the latest batch does not grow old. */
+  /** Keeps the displayed age of the latest batch up to date. */
   async #lookAtHealth(): Promise<void> {
     const { signal } = this.#loading;
     try {
@@ -251,7 +251,7 @@ export class Store {
     this.#schedule();
   }
 
-  /** Whether one may ask. */
+  /** Whether requests are allowed now. */
   async #askHealth(signal: AbortSignal): Promise<boolean> {
     try {
       const { value } = await this.api.get('readyz', signal);
@@ -275,7 +275,7 @@ export class Store {
       const isOfApi = error instanceof ApiError;
       this.#set({
         isLoading: false,
-        // What was last heard of it holds no more.
+        // The last known health is no longer valid.
         ...(isOfApi && error.status === 0 && { health: { kind: 'unreachable' } }),
         error: {
           text: textOf(error),
@@ -285,17 +285,17 @@ export class Store {
       });
       return;
     }
-    // What was answered before the refusal must not be shown after it.
+    // Data from before the refusal must not be shown any longer.
     this.#loading.abort();
     const hadToken = this.api.token !== undefined;
     this.api.token = undefined;
     this.#isOpen = false;
-    // What was asked at the same time is refused, too, and has nothing new to say.
+    // Concurrent requests are refused, too; they add nothing.
     const message = !hadToken
       ? this.#state.signIn?.message
       : error instanceof ApiError && error.status === 403
-        ? 'This token may not read the counters. Use one that is for read: npx device-pipeline token create --name NAME --for read'
-        : 'This token is not known here: mistyped, revoked or expired.';
+        ? 'This token lacks the scope read. Create one with: npx device-pipeline token create --name NAME --for read'
+        : 'Unknown token: it is mistyped, revoked or expired.';
     this.#set({
       isLoading: false,
       isSignedIn: false,
@@ -310,7 +310,7 @@ export class Store {
     const { view, snapshot, error, signIn } = this.#state;
     const isWaiting = error?.isPassing ?? (view.isLive || hasNothing(snapshot));
     if (document.visibilityState !== 'visible') return;
-    // Nobody has said yet who they are, or what they said was refused.
+    // No token was entered yet, or the entered one was refused.
     if (signIn !== undefined && (this.api.token === undefined || error === undefined)) return;
     if (!isWaiting) {
       this.#timer = setTimeout(() => void this.#lookAtHealth(), healthMs);
@@ -329,14 +329,14 @@ export class Store {
 
 const ofTable = new Set<string>(['sort', 'text', 'rows']);
 
-/** Whether neither the range nor the year has counts: what comes first is worth waiting for. */
+/** Whether neither the range nor the year has counts, so that the page waits for the first ones. */
 function hasNothing(snapshot: Snapshot | undefined): boolean {
   return (
     snapshot !== undefined && snapshot.allTypes.length === 0 && snapshot.elsewhere === undefined
   );
 }
 
-/** Whether no batch ever came, as far as can be told. */
+/** Whether no batch was ever received, as far as the page knows. */
 export function isFirstRun(state: State): boolean {
   return hasNothing(state.snapshot) && !hasBatches(state);
 }

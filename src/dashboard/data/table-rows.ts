@@ -1,10 +1,10 @@
 import type { Row } from './counts.ts';
 import type { Column, View } from './view.ts';
 
-/** A row of the table; one for the whole range has no date. */
+/** A row of the table; without a date if it sums the whole range. */
 export type TableRow = Omit<Row, 'date'> & Partial<Pick<Row, 'date'>>;
 
-/** Those whose date, type or state contains the text, in whatever case. */
+/** The rows whose date, type or state contains the text, ignoring case. */
 export function matching(rows: readonly TableRow[], text: string): readonly TableRow[] {
   const wanted = text.trim().toLowerCase();
   if (wanted === '') return rows;
@@ -13,7 +13,7 @@ export function matching(rows: readonly TableRow[], text: string): readonly Tabl
   );
 }
 
-/** Without a sort, in the order of the server. Equal ones keep that order. */
+/** Sorts the rows. Without a sort, and for equal values, the order is that of the server. */
 export function sorted(rows: readonly TableRow[], sort: View['sort']): readonly TableRow[] {
   if (sort === undefined) return rows;
   const { column, isDescending } = sort;
@@ -27,14 +27,14 @@ function compare(a: TableRow, b: TableRow, column: Column): number {
   return x === y ? 0 : x < y ? -1 : 1;
 }
 
-/** What a spreadsheet takes for a formula. As in the server's CSV. */
+/** Text that a spreadsheet would execute as a formula; the same rule as in the server's CSV. */
 const formulaStart = /^[=+\-@\t\r\n\uff1d\uff0b\uff0d\uff20']/u;
 const needsQuotes = /[",;\t\r\n]/;
 
-/** In front of a file of CSV: by it Excel on Windows knows that the file is UTF-8. */
+/** Byte order mark at the start of a CSV file, so that Excel on Windows reads it as UTF-8. */
 export const byteOrderMark = '\ufeff';
 
-/** The bytes that `/stats?format=csv` has for these rows. */
+/** The same bytes as `/stats?format=csv` for these rows. */
 export function csvOf(rows: readonly TableRow[], columns: readonly Column[]): string {
   const line = (fields: readonly (string | number)[]) => `${fields.map(csvField).join(',')}\r\n`;
   return [columns, ...rows.map((row) => columns.map((name) => row[name] ?? ''))]

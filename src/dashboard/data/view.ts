@@ -7,26 +7,26 @@ export const presets = [
   { name: '90', label: '90 days', days: 90 },
   { name: '365', label: 'Year', days: 365 },
 ] as const;
-export type PresetName = (typeof presets)[number]['name'];
+type PresetName = (typeof presets)[number]['name'];
 
 export const columns = ['date', 'type', 'state', 'count'] as const;
 export type Column = (typeof columns)[number];
 export type Split = 'type' | 'state';
 
-/** All that the page shows can be told from this, and this from the URL's query. */
+/** What the page shows. The query of the URL encodes it. */
 export interface View {
-  /** A preset goes by what `PresetDays` says; else the days that were named. */
+  /** A preset, relative to `PresetDays`, or two days. */
   readonly range: { readonly preset: PresetName } | Range;
   readonly types: readonly string[];
   readonly states: readonly string[];
   readonly split: Split;
   readonly sort: { readonly column: Column; readonly isDescending: boolean } | undefined;
-  /** What the table's rows must contain. */
+  /** The text filter of the table. */
   readonly text: string;
-  /** Whether the table has a row for each day, or one for the range. */
+  /** Whether the table has one row per day, or one for the range. */
   readonly rows: 'day' | 'range';
   readonly isLive: boolean;
-  /** A state that contains one of these counts as a failure, in whatever case. */
+  /** A state that contains one of these texts is a failure, ignoring case. */
   readonly failureWords: readonly string[];
 }
 
@@ -42,13 +42,13 @@ export const defaultView: View = {
   failureWords: ['fail'],
 };
 
-/** `/stats` takes no more. */
+/** The limit of `/stats`. */
 export const filterValuesMax = 100;
 const nameBytesMax = 128;
-/** So long, in characters of a URL, the filters may be: servers bound the head of a request. */
+/** The maximum length of the filters in a URL, because servers limit the head of a request. */
 const filterCharactersMax = 6_000;
 
-/** What cannot be understood is taken as if it were not there. */
+/** Parses a query. Invalid parameters are ignored. */
 export function readView(search: string): View {
   const query = new URLSearchParams(search);
   const fail = query.get('fail');
@@ -80,7 +80,7 @@ function readFilters(query: URLSearchParams): Filters {
 
 const edgeWhiteSpace = /^\p{White_Space}|\p{White_Space}$/u;
 
-/** Whether an event can have this type or state: `/stats` refuses to look for any other. */
+/** Whether the text is a valid type or state; `/stats` refuses any other. */
 export function isName(text: string): boolean {
   return (
     text !== '' &&
@@ -91,7 +91,7 @@ export function isName(text: string): boolean {
   );
 }
 
-/** Whether one name more can be asked for beside those that are. */
+/** Whether the filters have room for one more name. */
 export function hasRoomFor(name: string, filters: Filters, field: keyof Filters): boolean {
   const query = filterQuery(filters);
   query.append('type', name);
@@ -132,7 +132,7 @@ export function wordsOf(text: string): string[] {
     .filter((word) => word !== '');
 }
 
-/** The query with its question mark, without what is as by default. */
+/** The query with its question mark, without default values. */
 export function writeView(view: View): string {
   const { range } = view;
   const isDefault = 'preset' in range && range.preset === '30';
@@ -151,14 +151,14 @@ export function writeView(view: View): string {
   return text === '' ? '' : `?${text}`;
 }
 
-/** What presets go by. */
+/** The days to which presets are relative. */
 export interface PresetDays {
   readonly today: Day;
-  /** Where they end: today, or a day after it on which it is today elsewhere and that has counts. */
+  /** Where presets end: today, or tomorrow if it has begun in some time zone and has counts. */
   readonly latest: Day;
 }
 
-/** The number of days up to today, and later days that have counts. */
+/** The range of a preset: a number of days up to today, and later days with counts. */
 export function rangeOf({ range }: View, { today, latest }: PresetDays): Range {
   if (!('preset' in range)) return range;
   const days = presets.find(({ name }) => name === range.preset)?.days ?? 30;
@@ -167,7 +167,7 @@ export function rangeOf({ range }: View, { today, latest }: PresetDays): Range {
   return { from: from < first ? first : from, to: latest };
 }
 
-/** What to ask `/stats` for the view's days and filters, relative to the page. */
+/** The query of `/stats` for the view's days and filters, relative to the page. */
 export function statsQuery({ from, to }: Range, filters: Filters, groupBy?: string): string {
   const query = filterQuery(filters, { from, to });
   if (groupBy !== undefined) query.set('group_by', groupBy);

@@ -26,7 +26,7 @@ export function App({ store }: { store: Store }) {
       </main>
       <footer>
         {!state.isSignedIn && state.signIn === undefined && (
-          <a href={`stats-html?date=${state.days.today}`}>Plain page of today</a>
+          <a href={`stats-html?date=${state.days.today}`}>Plain HTML page of today</a>
         )}
         <a href="docs">API</a>
       </footer>
@@ -34,7 +34,7 @@ export function App({ store }: { store: Store }) {
   );
 }
 
-/** Where what has the focus goes away or is disabled, the keyboard goes on from somewhere near. */
+/** Moves the focus to a near element when the focused one is removed or disabled. */
 function keepFocus(goOn: () => void): () => void {
   let latest: Element | undefined;
   const note = ({ target }: Event) => {
@@ -90,9 +90,11 @@ function Loading() {
 function FailureNotice({ store, failure }: { store: Store; failure: Failure }) {
   return (
     <div class="notice failure" role="alert">
-      <h2>{failure.isPassing ? 'The counts cannot be read now' : 'These counts cannot be read'}</h2>
+      <h2>
+        {failure.isPassing ? 'The counts are not available now' : 'These counts are not available'}
+      </h2>
       <p>
-        {failure.text} {failure.isPassing && 'This page tries again by itself.'}
+        {failure.text} {failure.isPassing && 'This page retries automatically.'}
       </p>
       <button type="button" onClick={() => void store.refresh()}>
         Try again

@@ -46,7 +46,7 @@ interface CanvasProps<Kind extends 'bar' | 'line'> {
   config: ChartConfiguration<Kind>;
 }
 
-/** Draws anew only what the configuration changes, so that an open tooltip stays. */
+/** Redraws only what the configuration changes, so that an open tooltip stays. */
 function Canvas<Kind extends 'bar' | 'line'>({ label, config }: CanvasProps<Kind>) {
   const canvas = useRef<HTMLCanvasElement>(null);
   const chart = useRef<Chart<Kind>>(undefined);
@@ -105,7 +105,7 @@ const common = {
   interaction: { mode: 'index', intersect: false },
 } as const;
 
-/** A name may be long, or of another direction: U+2068 and U+2069 keep it by itself. */
+/** Shortens a name. U+2068 and U+2069 isolate the direction of its text. */
 function shortName(name: string): string {
   const characters = Array.from(name);
   const text = characters.length > 40 ? `${characters.slice(0, 39).join('')}…` : name;
@@ -205,7 +205,7 @@ function sumOf({ values }: Series): number {
   return values.reduce((sum, value) => sum + value, 0);
 }
 
-/** By CSSOM, which the page's policy allows; a style attribute it would not. */
+/** Sets a style by CSSOM: the page's Content-Security-Policy forbids style attributes. */
 function Swatch({ colour }: { colour: string }) {
   return <span class="swatch" aria-hidden="true" style={{ background: colour }} />;
 }
@@ -247,7 +247,7 @@ function barConfig(
           padding: 10,
           boxPadding: 4,
           usePointStyle: true,
-          // Of a day without any, one row stays: the title is told by it.
+          // Keep one row for a day without events: the title is taken from it.
           filter: ({ parsed, datasetIndex, dataIndex }) =>
             (parsed.y ?? 0) > 0 ||
             (datasetIndex === 0 && series.every(({ values }) => (values[dataIndex] ?? 0) === 0)),
@@ -325,7 +325,7 @@ export function FailureChart({
   );
 }
 
-/** A day without events has no rate: the line has a gap there. */
+/** A day without events has no rate, so the line has a gap there. */
 function lineConfig(
   buckets: readonly Bucket[],
   totals: readonly number[],
@@ -373,7 +373,7 @@ function lineConfig(
   };
 }
 
-/** Many points would hide their line; one that stands alone has no line to be seen by. */
+/** Many points would hide their line, but a point without neighbours has no line. */
 function pointRadii(rates: readonly (number | null)[]): number[] {
   const usual = rates.length > 40 ? 0 : 2;
   return rates.map((_, index) => (standsAlone(rates, index) ? 2.5 : usual));

@@ -9,7 +9,7 @@ export function Controls({ store, state }: { store: Store; state: State }) {
   const preset = 'preset' in view.range ? view.range.preset : undefined;
   const failureId = useId();
   return (
-    <section class="controls" aria-label="What is shown">
+    <section class="controls" aria-label="View settings">
       <div class="segments" role="group" aria-label="Days">
         {presets.map(({ name, label }) => (
           <button
@@ -67,7 +67,7 @@ export function Controls({ store, state }: { store: Store; state: State }) {
   );
 }
 
-/** What a day is, and whether there are counts behind the end of all presets. */
+/** The day rule, and whether there are counts after the end of all presets. */
 function DayNote({ store, state }: { store: Store; state: State }) {
   const { dayZone, latestDate: latest, now } = state;
   if (dayZone === undefined) return null;
@@ -100,7 +100,7 @@ function DayPickers({
   onRange: (range: Range) => void;
 }) {
   const [draft, setDraft] = useState(range);
-  // Choosing the same days again takes back what was half typed.
+  // Choosing the same days again discards incomplete input.
   useEffect(() => setDraft(range), [chosen, range.from, range.to]);
   const change = (part: Partial<Range>) => {
     const next = { ...draft, ...part };
@@ -188,7 +188,7 @@ function Filter({
     <details
       class="filter"
       ref={details}
-      // What is chosen comes first; while it is open, nothing moves from under the pointer.
+      // Chosen names come first; the order does not change while the list is open.
       onToggle={() => setFirst(chosen)}
       onKeyDown={({ key, currentTarget }) => {
         if (key !== 'Escape') return;
@@ -220,7 +220,7 @@ function Filter({
             type="button"
             class="quiet"
             onClick={() => {
-              // It goes away with what it takes back.
+              // The button disappears together with the choice that it clears.
               details.current?.querySelector('summary')?.focus();
               onChoose([]);
             }}

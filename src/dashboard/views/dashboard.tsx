@@ -39,7 +39,7 @@ export function Dashboard({ store, state, snapshot, scheme }: Shown) {
   );
 }
 
-/** What a view needs counts for, as text. */
+/** A text that identifies the data that a view needs. */
 function countsOf({ range, types, states, split }: View): string {
   return JSON.stringify([range, types, states, split]);
 }
@@ -79,7 +79,7 @@ function Figures({
           {previous && (
             <span>
               {previous.total === 0
-                ? 'No events before'
+                ? 'No events in the previous range'
                 : `${shareText(previous.failed, previous.total)} before`}
             </span>
           )}
@@ -133,8 +133,8 @@ function NothingHere({ store, state, snapshot }: Omit<Shown, 'scheme'>) {
       <h2>No counts here</h2>
       <p>
         {isFiltered
-          ? 'None of these days has counts of the chosen types and states.'
-          : `Nothing is counted for ${rangeText(snapshot.range)}.`}
+          ? 'There are no counts for the chosen types and states on these days.'
+          : `There are no counts for ${rangeText(snapshot.range)}.`}
       </p>
       {isFiltered && (
         <button type="button" class="main" onClick={() => store.show({ types: [], states: [] })}>
@@ -153,7 +153,7 @@ function NothingHere({ store, state, snapshot }: Omit<Shown, 'scheme'>) {
         </p>
       )}
       {!isFiltered && elsewhere === undefined && !(pending !== undefined && pending.amount > 0) && (
-        <p>The last {yearsMax} years have none either. Choose the days that your events are of.</p>
+        <p>There are none in the last {yearsMax} years either. Choose the days of your events.</p>
       )}
     </section>
   );

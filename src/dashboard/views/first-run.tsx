@@ -10,7 +10,7 @@ export function FirstRun({ isSignedIn }: { isSignedIn: boolean }) {
   return (
     <section class="first-run">
       <h2>Ready for the first batch</h2>
-      <p>Nothing is counted yet. Send an event, and this page becomes the dashboard by itself.</p>
+      <p>There are no counts yet. Send an event, and this page turns into the dashboard.</p>
       {isSignedIn && (
         <p class="aside">
           Sending takes a token that is for <code>ingest</code>, here in{' '}
@@ -20,7 +20,7 @@ export function FirstRun({ isSignedIn }: { isSignedIn: boolean }) {
       )}
       <h3>One event</h3>
       <Command text={curl} />
-      <h3>Or some random ones, to look around</h3>
+      <h3>Or send random events to explore</h3>
       <Command text={`npx device-pipeline feed ${address}`} />
       <p class="waiting" role="status">
         <span class="dot" aria-hidden="true" />
@@ -37,8 +37,8 @@ function Command({ text }: { text: string }) {
       await navigator.clipboard.writeText(text);
       setSaid('Copied');
     } catch {
-      // Pages that are not served securely have no clipboard.
-      setSaid('Select it and copy');
+      // Without HTTPS, pages cannot use the clipboard.
+      setSaid('Select the text and copy it');
     }
   };
   return (

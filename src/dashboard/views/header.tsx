@@ -62,7 +62,7 @@ function HealthLine({ health, now }: { health: Health | undefined; now: number }
       <div class="health bad" role="status">
         <span class="dot" aria-hidden="true" />
         {health.kind === 'unreachable' ? (
-          <span>The pipeline does not answer. Is it running?</span>
+          <span>The server does not respond. Check that it is running.</span>
         ) : (
           <span>Not ready: {health.detail}</span>
         )}

@@ -7,7 +7,7 @@ const typesMax = 9;
 const statesMax = 6;
 const shades = 8;
 
-/** The shade of a cell, from 0 (nothing) up. By logarithm: counts differ by powers of ten. */
+/** The shade of a cell, from 0 (no events) up; logarithmic, because counts differ by powers of ten. */
 function shadeOf(count: number, largest: number): number {
   if (count === 0) return 0;
   return largest <= 1

@@ -136,7 +136,7 @@ function Heading({ store, view, column }: { store: Store; view: View; column: Co
   );
 }
 
-/** The server writes what is too much for the page. */
+/** Offers a download of the CSV from the server if there are too many rows for the page. */
 function TooMany({ store, path, name }: { store: Store; path: string; name: string }) {
   const [said, setSaid] = useState('');
   const download = async () => {

@@ -9,7 +9,7 @@ import {
 } from '../cli/common-options.ts';
 import { bodySize, serverUrl, UsageError } from '../cli/option-parsers.ts';
 
-/** What `check` needs to know: the server by its address, or the stack by its name. */
+/** The options of `check`. `place` is a server by its URL, or a stack by its name. */
 export interface CheckOptions {
   readonly place: { readonly url: string } | { readonly stack: string };
   readonly bodyBytesMax: number;
@@ -27,17 +27,17 @@ interface CheckValues {
 export function addCheckOptions(command: Command): Command {
   const maxBody = "the server's limit for a request body";
   return command
-    .addOption(setting('--url <url>', 'the address of the server', serverUrl).default(defaultUrl))
+    .addOption(setting('--url <url>', 'the URL of the server', serverUrl).default(defaultUrl))
     .addOption(stackOption())
     .addOption(setting('--max-body <size>', maxBody, bodySize).default(defaultBodyBytesMax, '4MiB'))
     .addOption(tokenOption());
 }
 
-/** The options of `check` as parsed. */
+/** Returns the parsed options of `check`. */
 export function checkOptions(command: Command): CheckOptions {
   const { url, stack, maxBody: bodyBytesMax, token } = command.opts<CheckValues>();
   if (stack !== undefined && command.getOptionValueSource('url') === 'cli') {
-    throw new UsageError('--url and --stack are two servers; give one of them');
+    throw new UsageError('--url and --stack name two servers; give only one');
   }
   return { place: stack === undefined ? { url } : { stack }, bodyBytesMax, token };
 }

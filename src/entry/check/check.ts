@@ -10,14 +10,14 @@ import { readRawKey } from '../../domain/batch-id.ts';
 import type { CheckOptions } from './check-options.ts';
 import { visible } from '../cli/terminal-text.ts';
 
-/** A batch whose key is always there. */
+/** A batch with an idempotency key. */
 interface Batch {
   readonly body: Uint8Array | string;
   readonly key: string;
   readonly headers?: Readonly<Record<string, string>>;
 }
 
-/** What a step has found. After a final one the other steps would find the same. */
+/** The result of a step. After a final one, the remaining steps are skipped. */
 interface Finding {
   readonly result: 'ok' | 'warning' | 'failed';
   readonly text: string;
@@ -32,10 +32,10 @@ interface Answer {
 
 const requestMsMax = 30_000;
 const answerBytesMax = 1024 * 1024;
-/** Of random bytes, so that a body compresses to bytes that are no text. */
+/** Random, so that the compressed body contains bytes that are not text. */
 const paddingBytes = 4096;
 
-/** Sends a server what clients send, and prints a line for each step. Returns the exit code. */
+/** Sends requests as clients do and prints a line for each step. Returns the exit code. */
 export async function check(
   { place, bodyBytesMax, token }: CheckOptions,
   env: Record<string, string | undefined>,
@@ -50,7 +50,7 @@ export async function check(
     process.stdout.write(`${result.padEnd(8)} ${name.padEnd(11)} ${visible(text)}\n`);
     if (isFinal) break;
   }
-  process.stdout.write(`${summary(results)}${server.leftovers()}\n`);
+  process.stdout.write(`${summary(results)}${server.sideEffectsText()}\n`);
   return results.includes('failed') ? 1 : 0;
 }
 
@@ -65,18 +65,18 @@ function summary(results: readonly Finding['result'][]): string {
     return length === 0 ? undefined : `${length} ${what}${length === 1 ? '' : 's'}`;
   };
   const failures = count('failed', 'failure');
-  if (failures !== undefined) return `it does not work: ${failures}`;
+  if (failures !== undefined) return `the check failed: ${failures}`;
   const warnings = count('warning', 'warning');
   return warnings === undefined ? 'all steps passed' : `all steps passed, with ${warnings}`;
 }
 
-/** All batches are without items, so that they count nothing. */
+/** The server under check. All batches have no items, so they change no counter. */
 class CheckedServer {
   readonly url: string;
   readonly #token: string | undefined;
   readonly #client: Client;
   readonly #run = `check-${randomUUID()}`;
-  /** Of the batches that were taken, by their idempotency keys. */
+  /** The raw keys of the accepted batches, by idempotency key. */
   readonly #rawKeys = new Map<string, string>();
   #compressionOff: string | undefined;
 
@@ -97,7 +97,7 @@ class CheckedServer {
     return [
       ['health', () => this.#health()],
       ['readiness', () => this.#readiness()],
-      ['batch', () => this.#taken(plain, 'taken')],
+      ['batch', () => this.#accepted(plain, 'accepted')],
       ['repeat', () => this.#repeated(plain)],
       ['receipt', () => this.#receipt()],
       ['compressed', () => this.#compressed()],
@@ -106,10 +106,10 @@ class CheckedServer {
     ];
   }
 
-  leftovers(): string {
+  sideEffectsText(): string {
     const { size } = new Set(this.#rawKeys.values());
     if (size === 0) return '';
-    return `; no item was sent, so no count was changed and counting was not tried; ${size} raw ${size === 1 ? 'body' : 'bodies'} without items stay`;
+    return `; no items were sent, so no counter changed and counting was not tested; ${size} raw ${size === 1 ? 'body' : 'bodies'} without items remain`;
   }
 
   async #health(): Promise<Finding> {
@@ -117,13 +117,13 @@ class CheckedServer {
     if ('result' in answer) return { ...answer, isFinal: true };
     const { status, body } = answer;
     if (status !== 200 || body['status'] !== 'ok') {
-      const hint = addressHint(this.url, status) || '; is this the address of a device-pipeline?';
+      const hint = addressHint(this.url, status) || '; is this the URL of a device-pipeline?';
       const text = `${refusal(answer)}${hint}`;
       return { ...failed(text), isFinal: true };
     }
-    if (body['access'] !== 'token') return ok('up, asks for no token');
-    if (this.#token !== undefined) return ok('up, asks for a token');
-    const text = 'it asks for a token; give one in DEVICE_PIPELINE_TOKEN';
+    if (body['access'] !== 'token') return ok('up, requires no token');
+    if (this.#token !== undefined) return ok('up, requires a token');
+    const text = 'the server requires a token; set DEVICE_PIPELINE_TOKEN';
     return { ...failed(text), isFinal: true };
   }
 
@@ -131,56 +131,56 @@ class CheckedServer {
     const answer = await this.#ask('/readyz');
     if ('result' in answer) return answer;
     const { status, body } = answer;
-    // No other step would fare better with this token.
+    // Every other step would fail with this token, too.
     if (status === 401) return { ...failed(refusal(answer)), isFinal: true };
     if (status !== 200) return failed(refusal(answer));
-    const letters = Number(body['dead_letters']);
-    if (letters === 0) return ok('ready, no dead letters');
-    return warning(`ready; dead letters: ${letters}; npx device-pipeline dlq list says why`);
+    const deadLetters = Number(body['dead_letters']);
+    if (deadLetters === 0) return ok('ready, no dead letters');
+    return warning(`ready; ${deadLetters} dead letters: see npx device-pipeline dlq list`);
   }
 
-  /** A batch that must be accepted. */
-  async #taken(batch: Batch, text: string): Promise<Finding> {
+  /** Sends a batch that must be accepted. */
+  async #accepted(batch: Batch, text: string): Promise<Finding> {
     const outcome = await this.#client.sendBatch(batch);
     if (outcome.kind !== 'accepted') return failed(wrongOutcome(outcome));
     this.#rawKeys.set(batch.key, outcome.rawKey);
     if (outcome.enqueued === 0) return ok(text);
-    return failed(`the batch has no items, and the answer says ${outcome.enqueued}`);
+    return failed(`the batch has no items, but the response says ${outcome.enqueued}`);
   }
 
-  /** The same batch again, which is the same to the server. */
-  async #repeated(batch: Batch, text = 'taken for the same batch'): Promise<Finding> {
+  /** Repeats a batch, which the server must recognise as the same one. */
+  async #repeated(batch: Batch, text = 'recognised as the same batch'): Promise<Finding> {
     const before = this.#rawKeys.get(batch.key);
-    if (before === undefined) return failed('not tried, for the batch was not taken');
-    const finding = await this.#taken(batch, text);
+    if (before === undefined) return failed('skipped, because the batch was not accepted');
+    const finding = await this.#accepted(batch, text);
     if (this.#rawKeys.get(batch.key) === before) return finding;
     return failed(
-      'the same body under the same Idempotency-Key was taken for another batch: retries would count twice; does a proxy drop the header, or change the body?',
+      'the same body with the same Idempotency-Key was accepted as a new batch, so retries would count twice; check whether a proxy drops the header or changes the body',
     );
   }
 
   async #receipt(): Promise<Finding> {
     const [rawKey = ''] = this.#rawKeys.values();
     const batchId = readRawKey(rawKey)?.batchId;
-    if (batchId === undefined) return failed('not tried, for the batch was not taken');
+    if (batchId === undefined) return failed('skipped, because the batch was not accepted');
     const answer = await this.#ask(`/ingest/${batchId}`);
     if ('result' in answer) return answer;
     const { status, body } = answer;
     if (status !== 200) return failed(refusal(answer));
     if (body['raw_key'] === rawKey) return ok(`says ${stringOr(body['status'], 'nothing')}`);
-    return failed('it is of another batch; does a cache stand in front of the server?');
+    return failed('it belongs to another batch; check whether a cache is in front of the server');
   }
 
-  /** That the plain body is the same to the server shows that it has inflated what was sent. */
+  /** The server recognises the plain body as the same batch only if it has inflated the gzipped one. */
   async #compressed(): Promise<Finding> {
     const plain = { body: emptyBatch(), key: `${this.#run}-compressed` };
     const headers = { 'content-encoding': 'gzip' };
-    const taken = await this.#taken({ ...plain, body: gzipSync(plain.body), headers }, '');
-    if (taken.result === 'failed') return taken;
-    const repeated = await this.#repeated(plain, 'taken, and the same as the plain batch');
+    const accepted = await this.#accepted({ ...plain, body: gzipSync(plain.body), headers }, '');
+    if (accepted.result === 'failed') return accepted;
+    const repeated = await this.#repeated(plain, 'accepted, and the same as the plain batch');
     if (repeated.result === 'failed' || this.#compressionOff === undefined) return repeated;
     return warning(
-      `they do not arrive intact; the same batch uncompressed was taken, and clients of this package do that by themselves: ${this.#compressionOff}`,
+      `compressed bodies do not arrive intact; uncompressed ones do, and the client of this package switches to them automatically: ${this.#compressionOff}`,
     );
   }
 
@@ -191,7 +191,7 @@ class CheckedServer {
     if (outcome.kind === 'refused' && outcome.status === 413) return ok(`${size} refused with 413`);
     if (outcome.kind !== 'accepted') return failed(`413 expected: ${wrongOutcome(outcome)}`);
     this.#rawKeys.set(batch.key, outcome.rawKey);
-    return failed(`${size} were taken; if the server's limit is higher, give it as --max-body`);
+    return failed(`${size} were accepted; if the server's limit is higher, give it as --max-body`);
   }
 
   async #counters(): Promise<Finding> {
@@ -200,7 +200,7 @@ class CheckedServer {
     if ('result' in answer) return answer;
     if (answer.status !== 200) return failed(refusal(answer));
     const isList = Array.isArray(parseObject(`{"rows":${answer.text}}`)['rows']);
-    return isList ? ok('can be read') : failed('the answer is no list of counters');
+    return isList ? ok('can be read') : failed('the response is not a list of counters');
   }
 
   async #ask(path: string): Promise<Answer | Finding> {
@@ -218,7 +218,7 @@ class CheckedServer {
   }
 }
 
-/** A batch without items, padded to a size in bytes where one is given. */
+/** A body without items, of the given size in bytes if there is one. */
 function emptyBatch(bytes?: number): string {
   const frame = '{"processed_devices":[],"padding":""}'.length;
   const padding =

@@ -8,13 +8,13 @@ import {
   type ParserFor,
 } from './option-parsers.ts';
 
-/** Where the server is, unless a command is told otherwise. */
+/** The default of `--url`. */
 export const defaultUrl = 'http://127.0.0.1:8080';
 
-/** The largest request body the server takes, in bytes, unless it is told otherwise. */
+/** The default of `--max-body`: the largest request body, in bytes. */
 export const defaultBodyBytesMax = 4 * 1024 * 1024;
 
-/** An option with a value. */
+/** An option with a value, which the parser checks. */
 export function option<Value>(
   flags: string,
   description: string,
@@ -24,7 +24,7 @@ export function option<Value>(
   return made.argParser(parserFor(`--${made.name()}`));
 }
 
-/** An option that can also be given as `DEVICE_PIPELINE_<NAME>`, to the same parser. */
+/** An option that can also be set as `DEVICE_PIPELINE_<NAME>`, checked by the same parser. */
 export function setting<Value>(
   flags: string,
   description: string,
@@ -34,29 +34,29 @@ export function setting<Value>(
   return made.env(`DEVICE_PIPELINE_${made.name().replaceAll('-', '_').toUpperCase()}`);
 }
 
-/** An option that is a whole number from 1 to `most`. */
+/** An option that is a whole number from 1 to `most`; `value` is the default. */
 export function count(flags: string, description: string, most: number, value: number): Option {
   return option(flags, description, wholeNumber(1, most)).default(value);
 }
 
-/** `--token`, for servers that ask for one. Others on the machine see the options of a command. */
+/** `--token`. The environment is safer: other users of the machine can see command lines. */
 export function tokenOption(): Option {
-  const description = "the server's token; better given by the environment";
+  const description = "the server's token; prefer the environment variable";
   return setting('--token <text>', description, bearerToken);
 }
 
-/** `--data-dir`, the same for every command that works on the local store. */
+/** `--data-dir`, the same for every command that uses a data directory. */
 export function dataDirOption(): Option {
-  return setting('--data-dir <directory>', 'where the data is', nonEmpty).default('./data');
+  return setting('--data-dir <directory>', 'the data directory', nonEmpty).default('./data');
 }
 
-/** `--stack`, beside `--data-dir`. Never from the environment: a store in the cloud is named. */
+/** `--stack`. Never read from the environment, so that no command works on a stack by accident. */
 export function stackOption(): Option {
-  const description = 'work on a deployed stack of this name, not on a data directory';
+  const description = 'use the deployed stack of this name instead of a data directory';
   return option('--stack <name>', description, nonEmpty);
 }
 
-/** The parts of a store on AWS that have names of their own, as the options for them are called. */
+/** The resources of a store on AWS that have an option of their own. */
 export type StorePart = 'bucket' | 'table' | 'ledger';
 
 const partOptions: Record<StorePart, readonly [flags: string, what: string]> = {
@@ -65,17 +65,20 @@ const partOptions: Record<StorePart, readonly [flags: string, what: string]> = {
   ledger: ['--ledger <name>', 'the ledger table'],
 };
 
-/** A store on AWS: a stack by its name, parts of which go by other names, or the parts alone. */
+/**
+ * A store on AWS: a stack by its name, the names of its resources, or both; a named resource then
+ * replaces the one of the stack.
+ */
 export interface StackPlace extends Readonly<Partial<Record<StorePart, string>>> {
   readonly name?: string;
 }
 
-/** What a command works on: a data directory, or a store on AWS. */
+/** The store that a command uses: a data directory, or a store on AWS. */
 export type StorePlace =
   | { readonly dataDir: string; readonly stack?: never }
   | { readonly stack: StackPlace; readonly dataDir?: never };
 
-/** `--data-dir` or `--stack`, and the options for those parts of a store on AWS that are used. */
+/** Adds `--data-dir`, `--stack`, and an option for each resource that the command uses. */
 export function addStoreOptions(command: Command, ...parts: readonly StorePart[]): Command {
   return addPartOptions(command.addOption(dataDirOption()).addOption(stackOption()), parts);
 }
@@ -83,14 +86,14 @@ export function addStoreOptions(command: Command, ...parts: readonly StorePart[]
 export function addPartOptions(command: Command, parts: readonly StorePart[]): Command {
   for (const part of parts) {
     const [flags, what] = partOptions[part];
-    command.addOption(option(flags, `${what}, not the one of the stack`, nonEmpty));
+    command.addOption(option(flags, `${what}, instead of the stack's own`, nonEmpty));
   }
   return command;
 }
 
 /**
- * The store as parsed.
- * @param needed what has to be named where no stack is; nothing: the stack has to be
+ * Returns the store that the options name.
+ * @param needed resources that must be named if no stack is; none: a stack must be named
  */
 export function storePlace(command: Command, ...needed: readonly StorePart[]): StorePlace {
   const { dataDir } = command.opts<{ dataDir: string }>();
@@ -98,12 +101,12 @@ export function storePlace(command: Command, ...needed: readonly StorePart[]): S
   if (stack === undefined) return { dataDir };
   if (command.getOptionValueSource('dataDir') === 'cli') {
     const first = stack.name === undefined ? 'the names of a store on AWS' : '--stack';
-    throw new UsageError(`${first} and --data-dir are two stores; give one of them`);
+    throw new UsageError(`${first} and --data-dir name two stores; give only one`);
   }
   return { stack };
 }
 
-/** The store on AWS as parsed; undefined where none is named. */
+/** Returns the store on AWS that the options name; undefined if they name none. */
 export function stackPlace(
   command: Command,
   ...needed: readonly StorePart[]
@@ -119,7 +122,7 @@ export function stackPlace(
   if (needed.length > 0 && missing.length === 0) return parts;
   const what = needed.length === 0 ? '--stack' : `${flagsOf(missing)}, or --stack`;
   throw new UsageError(
-    `${flagsOf(Object.keys(parts))} alone does not name the store: give ${what}`,
+    `${flagsOf(Object.keys(parts))} alone does not identify the store; also give ${what}`,
   );
 }
 

@@ -6,14 +6,14 @@ export interface DateRange {
   readonly to: string;
 }
 
-/** The first date that can be written. */
+/** The earliest date that a timestamp can have. */
 export const firstDate = '0000-01-01';
 
 const dayMs = 86_400_000;
 
 /**
- * The dates that `--date`, or `--from` and `--to`, ask for; undefined where none is given. `--from`
- * alone is until today, where that is latest, `--to` alone from the first date on.
+ * The dates of `--date`, or of `--from` and `--to`; undefined if none is given. `--from` alone ends
+ * today, in the time zone where the date is latest; `--to` alone starts at the earliest date.
  */
 export function dateRange(
   date: string | undefined,
@@ -23,7 +23,7 @@ export function dateRange(
 ): DateRange | undefined {
   if (date !== undefined) {
     if (from === undefined && to === undefined) return { from: date, to: date };
-    throw new UsageError('--date is for one day; give either --date or --from and --to');
+    throw new UsageError('give either --date, or --from and --to');
   }
   if (from === undefined && to === undefined) return undefined;
   const today = latestToday(now);
@@ -35,15 +35,15 @@ export function dateRange(
   return range;
 }
 
-/** No correct clock is further ahead of UTC. */
+/** The time zone that is furthest ahead of UTC. */
 const aheadMsMax = 14 * 3_600_000;
 
-/** Today in UTC and the six days before it, and tomorrow where it has begun in some time zone. */
+/** Today in UTC and the six days before, plus tomorrow if it has begun in some time zone. */
 export function lastWeek(now = Date.now()): DateRange {
   return { from: dateAt(now - 6 * dayMs), to: latestToday(now) };
 }
 
-/** Today where the day has begun first. */
+/** Today's date in the time zone where it is latest. */
 function latestToday(now: number): string {
   return dateAt(now + aheadMsMax);
 }

@@ -5,7 +5,7 @@ import { dataPaths } from '../../engines/embedded/data-directory.ts';
 import { UsageError } from './option-parsers.ts';
 import type { ReplayOptions } from '../replay/replay-options.ts';
 
-/** What `raw export` writes last: which batches there are. */
+/** The list of batches; `raw export` writes it last, so its presence marks a complete export. */
 export function exportListOf(directory: string): string {
   return join(directory, 'batches.ndjson');
 }
@@ -14,8 +14,8 @@ export function holdsExport(directory: string): boolean {
   return existsSync(exportListOf(directory));
 }
 
-/** The path without symbolic links, as far as it is there. */
-function realOf(path: string): string {
+/** The path without symbolic links; the given path if it does not exist. */
+function realPathIfExists(path: string): string {
   try {
     return realpathSync(path);
   } catch (error) {
@@ -30,31 +30,31 @@ function holdsPipeline(directory: string): boolean {
   return existsSync(log) || existsSync(database);
 }
 
-/** @throws {UsageError} where an export would lie beside a log: which is meant could not be told. */
+/** @throws {UsageError} if the directory is a data directory: replay could not tell which to read. */
 export function checkExportDirectory(directory: string): void {
   if (!holdsPipeline(directory)) return;
-  throw new UsageError(
-    `${directory} is a data directory. Name another one for the export, a new one for instance`,
-  );
+  throw new UsageError(`${directory} is a data directory. Choose another directory for the export`);
 }
 
-/** @throws {UsageError} where a backup would be mixed with other files, or be part of what it copies. */
+/** @throws {UsageError} if the target is not empty, or lies within the data directory. */
 export function checkBackupDirectory(dataDir: string, directory: string): void {
   const path = resolve(directory);
   const stats = statSync(path, { throwIfNoEntry: false });
-  // A file system of its own has that.
+  // The root of an ext file system holds lost+found.
   const isEmpty = () => readdirSync(path).every((name) => name === 'lost+found');
   if (stats !== undefined && !(stats.isDirectory() && isEmpty())) {
     const what = stats.isDirectory() ? 'is not empty' : 'is a file';
-    throw new UsageError(`${directory} ${what}. Name a new directory for the backup`);
+    throw new UsageError(`${directory} ${what}. Choose a new directory for the backup`);
   }
   const way = relative(realPath(resolve(dataDir)), realPath(path));
   if (way !== '..' && !way.startsWith('../')) {
-    throw new UsageError(`${directory} lies in the data directory ${dataDir}. Name one elsewhere`);
+    throw new UsageError(
+      `${directory} is inside the data directory ${dataDir}. Choose a directory elsewhere`,
+    );
   }
 }
 
-/** Without symbolic links, as far as it is there. */
+/** Resolves symbolic links in the part of the path that exists. */
 function realPath(path: string): string {
   const parent = dirname(path);
   if (existsSync(path) || parent === path) return realpathSync(path);
@@ -62,24 +62,26 @@ function realPath(path: string): string {
 }
 
 /**
- * @throws {UsageError} where it is not clear what is to be read, an export would be written into, or
- * both ends are the same.
+ * @throws {UsageError} if source and target are the same, the source is ambiguous, or the target holds
+ * an export.
  */
 export function checkReplayEnds({ from, to }: Pick<ReplayOptions, 'from' | 'to'>): void {
   const isSameStack = from.kind === 'stack' && to.kind === 'stack' && from.name === to.name;
   const isSameDirectory =
-    from.kind === 'directory' && to.kind === 'directory' && realOf(from.path) === realOf(to.path);
+    from.kind === 'directory' &&
+    to.kind === 'directory' &&
+    realPathIfExists(from.path) === realPathIfExists(to.path);
   if (isSameStack || isSameDirectory) {
-    throw new UsageError('--from and --to are the same; replay brings batches into another place');
+    throw new UsageError('--from and --to are the same; replay copies batches to another store');
   }
   if (from.kind === 'directory' && holdsExport(from.path) && holdsPipeline(from.path)) {
     throw new UsageError(
-      `${from.path} holds both a data directory and an export (batches.ndjson, raw). Move the export elsewhere and say which is meant`,
+      `${from.path} holds both a data directory and an export (batches.ndjson, raw). Move the export to a directory of its own`,
     );
   }
   if (to.kind === 'directory' && holdsExport(to.path)) {
     throw new UsageError(
-      `${to.path} holds an export (batches.ndjson). Name a data directory, or a new one`,
+      `${to.path} holds an export (batches.ndjson). Give a data directory or a new directory as --to`,
     );
   }
 }

@@ -3,29 +3,30 @@ import type { Command } from 'commander';
 type Environment = Record<string, string | undefined>;
 
 const prefix = 'DEVICE_PIPELINE_';
-/** Read beside the settings that are options, too. */
-const others = ['DEVICE_PIPELINE_DEBUG', 'DEVICE_PIPELINE_INSECURE'];
-/** Kubernetes sets these in every container beside a service of the name device-pipeline. */
-const ofKubernetes = /^DEVICE_PIPELINE_(SERVICE|PORT)_/;
+/** Variables that no option declares. */
+const nonOptionVariables = ['DEVICE_PIPELINE_DEBUG', 'DEVICE_PIPELINE_INSECURE'];
+/** Kubernetes sets these in each container of a namespace that has a service named device-pipeline. */
+const kubernetesVariable = /^DEVICE_PIPELINE_(SERVICE|PORT)_/;
 
-/** Takes empty settings for unset ones, as they are in a compose file whose variable has no value. */
+/** Removes settings with an empty value, which compose files produce for variables without a value. */
 export function dropEmptySettings(env: Environment): void {
   for (const name of settingsIn(env)) if (env[name] === '') Reflect.deleteProperty(env, name);
 }
 
-/** Takes away all settings. */
+/** Removes all settings. */
 export function dropSettings(env: Environment): void {
   for (const name of settingsIn(env)) Reflect.deleteProperty(env, name);
 }
 
-/** A warning for each variable of ours that no command reads. */
+/** Returns a warning for each `DEVICE_PIPELINE_` variable that no command reads. */
 export function unknownSettings(env: Environment, program: Command): string[] {
-  const known = [...new Set([...others, ...variablesOf(program)])].sort();
+  const known = [...new Set([...nonOptionVariables, ...variablesOf(program)])].sort();
   return settingsIn(env)
-    .filter((name) => !known.includes(name) && !ofKubernetes.test(name))
+    .filter((name) => !known.includes(name) && !kubernetesVariable.test(name))
     .map((name) => {
       const nearest = nearestOf(name, known);
-      const hint = nearest === undefined ? `there are ${known.join(', ')}` : `is it ${nearest}?`;
+      const hint =
+        nearest === undefined ? `known: ${known.join(', ')}` : `did you mean ${nearest}?`;
       return `no command reads the environment variable ${name}; ${hint}`;
     });
 }
@@ -39,7 +40,7 @@ function variablesOf(command: Command): string[] {
   return [...own, ...command.commands.flatMap(variablesOf)];
 }
 
-/** The name with the fewest edits; undefined where more than a third of it would be edited. */
+/** The known name with the smallest edit distance, if that is at most a third of the name. */
 function nearestOf(name: string, known: readonly string[]): string | undefined {
   const given = name.slice(prefix.length);
   const ranked = known
@@ -49,7 +50,7 @@ function nearestOf(name: string, known: readonly string[]): string | undefined {
   return best !== undefined && best.edits <= Math.max(1, given.length / 3) ? best.each : undefined;
 }
 
-/** How many characters are to be added, removed, replaced or swapped with their neighbour. */
+/** The Damerau–Levenshtein distance (optimal string alignment). */
 function editsBetween(from: string, to: string): number {
   const rows: number[][] = [];
   const at = (row: number, column: number) => rows[row]?.[column] ?? Number.POSITIVE_INFINITY;

@@ -1,12 +1,11 @@
-/** A line of a stack that says where, and nothing else. */
+/** A line of a stack trace that is a stack frame. */
 const frame = /^\s+at .{1,400}$/;
 const framesMax = 20;
 const messageCharactersMax = 300;
 
 /**
- * What may be written into a log of an error: its name, its message as far as that can quote
- * nothing of a request, and where it happened. A log is read by many who may read no body and
- * hold no token.
+ * What a log may show of an error: its name, its message without parts that may quote a request, and
+ * its stack frames. Readers of the log need not have access to request bodies or tokens.
  */
 export function safeError(error: unknown): { readonly error: string; readonly stack: string } {
   if (!(error instanceof Error)) return { error: `a thrown ${typeof error}`, stack: '' };
@@ -15,31 +14,31 @@ export function safeError(error: unknown): { readonly error: string; readonly st
 }
 
 function nameAndMessage({ name, message }: Error): string {
-  // Those of JSON.parse quote the text.
+  // The messages of JSON.parse quote the text.
   if (name === 'SyntaxError') return name;
-  // The services of AWS, and Node, put what they were given on further lines or behind these words.
+  // AWS services and Node quote their input on further lines, or after these words.
   const [line = ''] = message.split(/[\r\n]/);
-  const told = line
+  const redacted = line
     .replace(/\b(?:Received|received|got) .*$/, '…')
     .replace(/\bBearer +\S+/gi, 'Bearer …')
     .replace(/\bdpl_[\w-]+/g, 'dpl_…');
-  return `${name}: ${told.slice(0, messageCharactersMax)}`;
+  return `${name}: ${redacted.slice(0, messageCharactersMax)}`;
 }
 
-/** What to do about errors of the system that name no file and no remedy. */
+/** What to do about system errors, whose messages suggest nothing. */
 const remedies: Readonly<Record<string, string>> = {
-  ENOSPC: 'Make room on that disk and run the command again.',
-  EDQUOT: 'Make room in the quota of that disk and run the command again.',
-  EACCES: 'This user may not do that: run the command as the user that the server runs as.',
-  EPERM: 'This user may not do that: run the command as the user that the server runs as.',
-  EROFS: 'Name a place that can be written to.',
-  ENOTDIR: 'A part of that path is a file: name a directory.',
-  EEXIST: 'Something else has that name: name another place.',
+  ENOSPC: 'Free space on that disk and run the command again.',
+  EDQUOT: 'Free space in the quota of that disk and run the command again.',
+  EACCES: 'Permission denied: run the command as the user that the server runs as.',
+  EPERM: 'Permission denied: run the command as the user that the server runs as.',
+  EROFS: 'The file system is read-only: choose another path.',
+  ENOTDIR: 'A part of that path is a file: choose a directory.',
+  EEXIST: 'That path exists already: choose another one.',
   EMFILE: 'Raise the limit on open files (ulimit -n) and run the command again.',
 };
 
-/** An error in words for the user of a command. */
-export function sentenceOf(error: unknown): string {
+/** The message of an error, with what to do about it, for the user of a command. */
+export function errorText(error: unknown): string {
   if (!(error instanceof Error)) return String(error);
   const remedy = remedies[(error as NodeJS.ErrnoException).code ?? ''];
   return remedy === undefined ? error.message : `${error.message}. ${remedy}`;

@@ -2,8 +2,8 @@ import { dataPaths } from '../../engines/embedded/data-directory.ts';
 import { describeFailure } from '../../engines/embedded/failure-text.ts';
 
 /**
- * Does something with a data directory. What SQLite throws is told as `serve` tells it: which file
- * it is about, and what to do.
+ * Runs an action on a data directory. An error of SQLite is replaced by one that names the file and
+ * says what to do, with the same words as `serve`.
  */
 export async function withLocalStore<T>(dataDir: string, act: () => T | Promise<T>): Promise<T> {
   try {

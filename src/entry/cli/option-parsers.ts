@@ -12,12 +12,12 @@ import { isNameOrAddress } from '../../http/app/allowed-hosts.ts';
 import { isOriginOrAny } from '../../http/app/cors.ts';
 import { dimensions, type Dimension } from '../../pipeline/stats-formats.ts';
 
-/** The command line is wrong: the message says how, and the process exits 2. */
+/** An error in the command line; the process exits with code 2. */
 export class UsageError extends Error {
   override readonly name = 'UsageError';
 }
 
-/** Makes a parser that says in its errors which option it was given for; it throws UsageError. */
+/** Makes a parser for the option `name`. The parser throws a UsageError that names the option. */
 export type ParserFor<Value> = (name: string) => (text: string) => Value;
 
 /** A parser of whole numbers within the bounds, both included. */
@@ -46,7 +46,7 @@ const unitBytes: Record<string, number> = {
   GiB: 1024 ** 3,
 };
 
-/** A parser of one of some words. */
+/** A parser of one of the given words. */
 export function oneOf<Word extends string>(words: readonly Word[]): ParserFor<Word> {
   return (flag) => (text) => {
     const word = words.find((each) => each === text);
@@ -65,7 +65,7 @@ export function size(flag: string): (text: string) => number {
   };
 }
 
-/** As `size`, and no less than a request with one item takes. */
+/** As `size`, but at least 1 KiB, in which a request with one item fits. */
 export function bodySize(flag: string): (text: string) => number {
   return (text) => {
     const bytes = size(flag)(text);
@@ -74,7 +74,7 @@ export function bodySize(flag: string): (text: string) => number {
   };
 }
 
-/** A parser of names that idempotency keys are made from. */
+/** A parser of the prefix of idempotency keys. */
 export function keyName(flag: string): (text: string) => string {
   return (text) => {
     if (/^[\x21-\x7e]{1,128}$/.test(text)) return text;
@@ -82,7 +82,7 @@ export function keyName(flag: string): (text: string) => string {
   };
 }
 
-/** A parser of dates as in `2023-06-16`; the calendar is checked. */
+/** A parser of calendar dates such as `2023-06-16`. */
 export function date(flag: string): (text: string) => string {
   return (text) => {
     if (isCalendarDate(text)) return text;
@@ -91,8 +91,7 @@ export function date(flag: string): (text: string) => string {
 }
 
 /**
- * A parser of RFC 3339 timestamps, or dates (their first moment in UTC), to milliseconds since
- * 1970.
+ * A parser of RFC 3339 timestamps and of dates, which mean midnight UTC, to milliseconds since 1970.
  */
 export function timestamp(flag: string): (text: string) => number {
   return (text) => {
@@ -103,16 +102,16 @@ export function timestamp(flag: string): (text: string) => number {
   };
 }
 
-/** A parser of the address of a server, returned without a slash at its end. */
+/** A parser of the URL of a server, returned without a trailing slash. */
 export function serverUrl(flag: string): (text: string) => string {
   return (text) => {
     const address = serverAddress(text);
     if (address !== undefined) return address;
-    throw new UsageError(`${flag} must be an address such as http://127.0.0.1:8080, got '${text}'`);
+    throw new UsageError(`${flag} must be a URL such as http://127.0.0.1:8080, got '${text}'`);
   };
 }
 
-/** A parser of texts that must not be blank. */
+/** A parser of text that is not blank. */
 export function nonEmpty(flag: string): (text: string) => string {
   return (text) => {
     if (text.trim() !== '') return text;
@@ -120,7 +119,7 @@ export function nonEmpty(flag: string): (text: string) => string {
   };
 }
 
-/** A parser of bearer tokens; what is wrong with one is told without it. */
+/** A parser of bearer tokens. Its errors do not quote the token. */
 export function bearerToken(flag: string): (text: string) => string {
   return (text) => {
     if (isBearerToken(text)) return text;
@@ -129,7 +128,7 @@ export function bearerToken(flag: string): (text: string) => string {
   };
 }
 
-/** A parser of rates: requests a second. */
+/** A parser of rates in requests per second. */
 export function rate(flag: string): (text: string) => number {
   return (text) => {
     const number = positiveNumber(flag)(text);
@@ -138,7 +137,7 @@ export function rate(flag: string): (text: string) => number {
   };
 }
 
-/** A parser of the origins of web pages, given one by one or in a list with commas. */
+/** A parser of web origins: a repeated option, or a comma-separated list. */
 export function origins(flag: string): (text: string, earlier?: readonly string[]) => string[] {
   return (text, earlier = []) => {
     const given = text.split(',').map((origin) => origin.trim());
@@ -152,7 +151,7 @@ export function origins(flag: string): (text: string, earlier?: readonly string[
   };
 }
 
-/** A parser of names and addresses of hosts, given one by one or in a list with commas. */
+/** A parser of host names and addresses: a repeated option, or a comma-separated list. */
 export function hosts(flag: string): (text: string, earlier?: readonly string[]) => string[] {
   return (text, earlier = []) => {
     const given = text.split(',').map((host) => host.trim());
@@ -166,7 +165,7 @@ export function hosts(flag: string): (text: string, earlier?: readonly string[])
   };
 }
 
-/** A parser of rules by which the day of an item is taken. */
+/** A parser of day rules. */
 export function dayZone(flag: string): (text: string) => string {
   return (text) => {
     if (isDayZone(text)) return text;
@@ -176,7 +175,7 @@ export function dayZone(flag: string): (text: string) => string {
   };
 }
 
-/** A parser of the names of tokens. */
+/** A parser of token names. */
 export function tokenName(flag: string): (text: string) => string {
   return (text) => {
     if (isTokenName(text)) return text;
@@ -184,7 +183,7 @@ export function tokenName(flag: string): (text: string) => string {
   };
 }
 
-/** A parser of what a token is for, given one by one or in a list with commas. */
+/** A parser of token scopes: a repeated option, or a comma-separated list. */
 export function tokenScopes(flag: string): (text: string, earlier?: readonly Scope[]) => Scope[] {
   return (text, earlier = []) => {
     const given = text.split(',').map((word) => {
@@ -196,7 +195,7 @@ export function tokenScopes(flag: string): (text: string, earlier?: readonly Sco
   };
 }
 
-/** A parser of columns to sum by, given one by one or in a list with commas. */
+/** A parser of columns to group by: a repeated option, or a comma-separated list. */
 export function statsDimensions(
   flag: string,
 ): (text: string, earlier?: readonly Dimension[]) => Dimension[] {
@@ -204,7 +203,7 @@ export function statsDimensions(
   return (text, earlier = []) => [...earlier, ...text.split(',').map((name) => parse(name.trim()))];
 }
 
-/** A parser of how many days to keep something. */
+/** A parser of retention times in days. */
 export function daysToKeep(from: number, to: number): ParserFor<number | 'forever'> {
   return (flag) => (text) => {
     if (text === 'forever') return text;
@@ -218,17 +217,17 @@ export function daysToKeep(from: number, to: number): ParserFor<number | 'foreve
 
 const unitMs: Record<string, number> = { m: 60_000, h: 3_600_000, d: 86_400_000 };
 
-/** A parser of spans of time such as `90d`, `12h` or `30m`, to milliseconds. */
+/** A parser of durations such as `90d`, `12h` or `30m`, to milliseconds. */
 export function duration(flag: string): (text: string) => number {
   return (text) => {
     const [, number, unit = ''] = /^(\d{1,6})([dhm])$/.exec(text) ?? [];
     const milliseconds = Number(number) * (unitMs[unit] ?? Number.NaN);
     if (milliseconds > 0 && milliseconds <= 100 * 366 * 86_400_000) return milliseconds;
-    throw new UsageError(`${flag} must be a span of time such as 90d, 12h or 30m, got '${text}'`);
+    throw new UsageError(`${flag} must be a duration such as 90d, 12h or 30m, got '${text}'`);
   };
 }
 
-/** A parser of environment variables that are on or off; an empty one is off. */
+/** A parser of boolean environment variables; an empty one is false. */
 export function yesOrNo(name: string): (text: string) => boolean {
   return (text) => {
     if (/^(|0|no|false)$/i.test(text)) return false;

@@ -1,11 +1,11 @@
 import cliProgress from 'cli-progress';
 
-/** A number with its thousands separated. */
-export function grouped(number: number): string {
+/** A number with thousands separators. */
+export function withThousands(number: number): string {
   return number.toLocaleString('en-US');
 }
 
-/** Shows how far a long work is, on stderr. */
+/** Shows on stderr how much of a task is done. */
 export interface Progress {
   readonly update: (value: number, note: string) => void;
   readonly stop: () => void;
@@ -13,7 +13,7 @@ export interface Progress {
 
 const plainLineMs = 5_000;
 
-/** A bar on a terminal where the total is known, else a plain line at most every five seconds. */
+/** A bar on a terminal if the total is known; otherwise a plain line at most every five seconds. */
 export function openProgress(total: number | undefined): Progress {
   const { stderr } = process;
   if (stderr.isTTY && total !== undefined && total > 0) {
@@ -25,16 +25,16 @@ export function openProgress(total: number | undefined): Progress {
     bar.start(total, 0, { note: '' });
     return { update: (value, note) => bar.update(value, { note }), stop: () => bar.stop() };
   }
-  let saidAt = performance.now();
+  let printedAt = performance.now();
   const update = (value: number, note: string) => {
-    if (performance.now() - saidAt < plainLineMs) return;
-    saidAt = performance.now();
+    if (performance.now() - printedAt < plainLineMs) return;
+    printedAt = performance.now();
     stderr.write(`${total ? `${Math.floor((100 * value) / total)}%  ` : ''}${note}\n`);
   };
   return { update, stop: () => undefined };
 }
 
-/** Shows how much of a log is read, or copied, once it is known how much there is. */
+/** The progress of reading or copying a log, whose size the first update gives. */
 export class LogProgress {
   readonly #verb: string;
   #progress: Progress | undefined;
@@ -43,10 +43,13 @@ export class LogProgress {
     this.#verb = verb;
   }
 
-  /** Both in bytes. */
+  /** Both arguments are in bytes. */
   update(bytes: number, total: number): void {
     this.#progress ??= openProgress(total);
-    this.#progress.update(bytes, `${grouped(Math.round(bytes / 1024 ** 2))} MiB ${this.#verb}`);
+    this.#progress.update(
+      bytes,
+      `${withThousands(Math.round(bytes / 1024 ** 2))} MiB ${this.#verb}`,
+    );
   }
 
   stop(): void {

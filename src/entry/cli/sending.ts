@@ -4,19 +4,19 @@ import { createClient, type Client, type PostOutcome } from '../../client/index.
 import { onStopSignal, type StopSignal } from './stop-signals.ts';
 import { visible } from './terminal-text.ts';
 
-/** Begin no new batch once `stopping` is aborted; leave those under way once `leaving` is. */
+/** `stopping` aborts: start no new batch. `aborting` aborts: give up the batches in flight. */
 export interface Interruption {
   readonly stopping: AbortSignal;
-  readonly leaving: AbortSignal;
-  /** Whether it was the user who asked, with Ctrl-C or another signal. */
+  readonly aborting: AbortSignal;
+  /** Whether a signal caused it, such as Ctrl-C, and not a call of `stop`. */
   readonly isByUser: () => boolean;
-  /** Of a process that a signal has stopped. */
+  /** The conventional exit code after the signal that was received. */
   readonly exitCode: () => number;
   readonly stop: () => void;
   readonly dispose: () => void;
 }
 
-/** Of a command: whoever types it wants to be told soon that nobody listens. */
+/** A client for commands: it fails within seconds if no server listens. */
 export function commandClient({
   url,
   token,
@@ -26,19 +26,25 @@ export function commandClient({
   readonly token?: string | undefined;
   readonly compress?: boolean | undefined;
 }): Client {
-  return createClient({ url, token, compress, complain, retry: { firstContactMsMax: 3_000 } });
+  return createClient({
+    url,
+    token,
+    compress,
+    complain: printWarning,
+    retry: { firstContactMsMax: 3_000 },
+  });
 }
 
-/** A line on stderr, in place of a progress bar that is drawn again after it. */
-export function complain(text: string): void {
+/** Writes a line to stderr. It replaces a progress bar, which is drawn again below. */
+export function printWarning(text: string): void {
   const { stderr } = process;
   const clear = stderr.isTTY ? '\r\u001b[K' : '';
   stderr.write(`${clear}device-pipeline: ${visible(text)}\n`);
 }
 
 /**
- * Ctrl-C, SIGTERM and SIGHUP stop, and give the requests under way `graceMs` to end. A second one
- * leaves them, unless it is SIGHUP.
+ * Handles Ctrl-C, SIGTERM and SIGHUP: the first signal stops and gives requests in flight `graceMs` to
+ * finish; a second one, unless it is SIGHUP, aborts them.
  */
 export function watchInterrupt(graceMs = 10_000): Interruption {
   const stopping = new AbortController();
@@ -54,7 +60,7 @@ export function watchInterrupt(graceMs = 10_000): Interruption {
   const ignoreSignals = onStopSignal(onSignal);
   return {
     stopping: stopping.signal,
-    leaving: leaving.signal,
+    aborting: leaving.signal,
     isByUser: () => timer !== undefined,
     exitCode: () => exitCode,
     stop: () => stopping.abort(),
@@ -66,9 +72,8 @@ export function watchInterrupt(graceMs = 10_000): Interruption {
 }
 
 /**
- * Does the work for each value of the source, at most `concurrency` at a time, and takes no more
- * values once `stopping` is aborted. What has begun is always waited for, also where the source
- * fails.
+ * Calls `work` for each value of the source, with at most `concurrency` calls at a time, and reads no
+ * more values once `stopping` is aborted. Waits for all calls, also if the source fails.
  */
 export async function forEachConcurrently<Value>(
   source: AsyncGenerator<Value, void>,
@@ -76,26 +81,26 @@ export async function forEachConcurrently<Value>(
   stopping: AbortSignal,
   work: (value: Value) => Promise<void>,
 ): Promise<void> {
-  const takeTurns = async () => {
+  const runWorker = async () => {
     while (!stopping.aborted) {
       const next = await source.next();
       if (next.done === true) return;
       await work(next.value);
     }
   };
-  const ends = await Promise.allSettled(Array.from({ length: concurrency }, takeTurns));
+  const ends = await Promise.allSettled(Array.from({ length: concurrency }, runWorker));
   await source.return();
   const failed = ends.find((end) => end.status === 'rejected');
   if (failed !== undefined) throw failed.reason;
 }
 
-/** What is wrong with a batch that was not accepted in full. */
-export function inWords(outcome: PostOutcome): string | undefined {
+/** Says what is wrong with a batch; undefined if it was accepted in full. */
+export function describeOutcome(outcome: PostOutcome): string | undefined {
   switch (outcome.kind) {
     case 'accepted':
       return outcome.rejected === 0
         ? undefined
-        : `${outcome.rejected} items of a batch were refused`;
+        : `${outcome.rejected} items of a batch were rejected`;
     case 'refused':
       return `the server refused a batch: ${outcome.status} ${outcome.code}: ${outcome.detail}`;
     case 'gave_up':
@@ -103,8 +108,8 @@ export function inWords(outcome: PostOutcome): string | undefined {
   }
 }
 
-/** Whether the next batch would fare no better: nobody is there, or nobody who takes ours. */
-export function isHopeless(outcome: PostOutcome): boolean {
+/** Whether every other batch would fail, too: the server is unreachable, or refuses this client. */
+export function affectsAllBatches(outcome: PostOutcome): boolean {
   if (outcome.kind === 'gave_up') return true;
   return (
     outcome.kind === 'refused' &&

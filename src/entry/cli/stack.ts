@@ -12,54 +12,54 @@ import { readItemsPerMessage } from '../../pipeline/chunks/recut.ts';
 import type { StackPlace } from './common-options.ts';
 import { UsageError } from './option-parsers.ts';
 
-/** A store on AWS, as the command line works on it: with the rights of whoever runs it. */
+/** A store on AWS, accessed with the AWS permissions of the user who runs the command. */
 export interface AwsStore {
-  /** No other store has it on this machine. */
+  /** Unique among the stores that are used from this machine. */
   readonly name: string;
-  /** Of these, what was not named and no stack has is empty. */
+  /** This and the two table names are empty if neither an option nor a stack names them. */
   readonly rawBucket: string;
   readonly countersTable: string;
   readonly ledgerTable: string;
-  /** Undefined where no stack is named, whose queues went with it. */
+  /** Undefined if no stack is named. */
   readonly deadLetterQueueUrl: string | undefined;
-  /** Undefined where neither a stack nor a ledger is named. */
+  /** Undefined if neither a stack nor a ledger is named. */
   readonly dayZone: string | undefined;
   readonly dayOf: DayOf;
   /** How long the rows of the ledger live, in milliseconds. */
   readonly keepMs: number;
-  /** When the bucket deletes raw bodies, in milliseconds after they came; undefined: never, as far as is known. */
+  /** The age in milliseconds at which the bucket deletes raw bodies; undefined: never, or unknown. */
   readonly rawExpiryMs: number | undefined;
   readonly dynamodb: DynamoDBClient;
-  /** One that tries once, for transactions: what is tried again is decided by who knows of marks. */
+  /** For transactions. It does not retry: only callers that check dedup records may do that safely. */
   readonly transactions: DynamoDBClient;
   readonly s3: S3Client;
   readonly sqs: SQSClient;
-  /** Lets the connections go. */
+  /** Closes the connections. */
   close(): void;
 }
 
-/** A store with the stack that fills it. */
+/** A store with its deployed stack. */
 export interface DeployedStack extends AwsStore {
   readonly apiUrl: string;
   readonly queueUrl: string;
   readonly deadLetterQueueUrl: string;
-  /** `Infinity` where items are packed. */
+  /** `Infinity` if messages are packed as full as their size allows. */
   readonly itemsPerMessage: number;
   readonly dayZone: string;
 }
 
-/** No request is waited for longer; the SDK tries it again where that is safe. */
+/** In milliseconds. After a timeout, the SDK retries requests that are safe to repeat. */
 const requestHandler = { connectionTimeout: 3_000, requestTimeout: 20_000 };
 const dayMs = 86_400_000;
 
-/** As the stack has it by default. */
+/** The stack's default. */
 const keepDaysDefault = 90;
 
 type Variables = Record<string, string | undefined>;
 
 /**
- * Finds a stack by its name, in the region and with the credentials that the SDK finds in the
- * environment. An endpoint that is set there (`AWS_ENDPOINT_URL`) is used for all services.
+ * Looks up a stack by its name. The SDK takes region, credentials and endpoints (`AWS_ENDPOINT_URL`)
+ * from the environment.
  * @throws an Error that says what is wrong and what to do.
  */
 export async function openStack(
@@ -72,7 +72,7 @@ export async function openStack(
     const value = outputs.get(key);
     if (value !== undefined) return value;
     throw new Error(
-      `The stack ${name} has no output ${key}. Is it one of device-pipeline? One of an earlier version has to be deployed again first.`,
+      `The stack ${name} has no output ${key}. Check that it is a device-pipeline stack; deploy it again if an earlier version created it.`,
     );
   };
   return {
@@ -92,7 +92,7 @@ export async function openStack(
   };
 }
 
-/** Opens what the place names: a stack, or a store whose stack is gone. */
+/** Opens the named stack, or the named tables and bucket if their stack no longer exists. */
 async function openStore(place: StackPlace, env: Variables): Promise<AwsStore> {
   const { name, ...parts } = place;
   if (name !== undefined) {
@@ -102,7 +102,7 @@ async function openStore(place: StackPlace, env: Variables): Promise<AwsStore> {
   }
   const clients = openClients(env);
   try {
-    return { ...namesOf(place), ...(await rulesOf(place, clients)), ...clients };
+    return { ...namesOf(place), ...(await readRules(place, clients)), ...clients };
   } catch (error) {
     clients.close();
     throw error;
@@ -110,7 +110,7 @@ async function openStore(place: StackPlace, env: Variables): Promise<AwsStore> {
 }
 
 function openClients(env: Variables) {
-  // An emulator has no host for each bucket.
+  // Emulators do not resolve a host name for each bucket.
   const isEmulated = (env['AWS_ENDPOINT_URL_S3'] ?? env['AWS_ENDPOINT_URL'] ?? '') !== '';
   const dynamodb = new DynamoDBClient({ requestHandler });
   const transactions = new DynamoDBClient({ requestHandler, maxAttempts: 1 });
@@ -134,8 +134,8 @@ function namesOf(place: StackPlace) {
   };
 }
 
-/** What a stack says in its outputs, as the ledger and the bucket tell it. */
-async function rulesOf(
+/** Reads from the ledger and the bucket what a stack states in its outputs. */
+async function readRules(
   { bucket, table, ledger }: StackPlace,
   { dynamodb, s3 }: Pick<AwsStore, 'dynamodb' | 's3'>,
 ): Promise<Pick<AwsStore, 'dayZone' | 'dayOf' | 'keepMs' | 'rawExpiryMs'>> {
@@ -144,56 +144,56 @@ async function rulesOf(
   const dayZone = await findDayRule(dynamodb, ledger);
   if (dayZone === undefined) {
     throw new Error(
-      `The table ${ledger} does not say by which rule days are taken. Is it the ledger of a stack of device-pipeline?`,
+      `The table ${ledger} does not record a day rule. Check that it is the ledger table of a device-pipeline stack.`,
     );
   }
   return {
     ...{ dayZone, dayOf: dayRule(dayZone) },
     keepMs: (await findLeastKeepMs(dynamodb, ledger)) ?? keepDaysDefault * dayMs,
-    // Of use only to what compares the bodies with the counters.
+    // Only commands that compare bodies with counters name both, and only they need it.
     rawExpiryMs:
       bucket === undefined || table === undefined ? undefined : await expiryOfBucket(s3, bucket),
   };
 }
 
-/** Notes of a rebuild go by it: one of a stack's own tables must not go on with those of a copy. */
+/** Names the work files of a rebuild, so that a stack's tables and a copy of them do not share any. */
 function nameOf({ name = 'store', ...parts }: StackPlace): string {
   const { bucket = '', table = '', ledger = '' } = parts;
   if (`${bucket}${table}${ledger}` === '') return name;
   return `${name}-${hash('sha256', `${bucket} ${table} ${ledger}`).slice(0, 12)}`;
 }
 
-/** Stacks of earlier versions do not say it. */
+/** Stacks of earlier versions lack this output. */
 function readExpiry(days: string | undefined): number | undefined {
   return days === undefined || days === 'never' ? undefined : Number(days) * dayMs;
 }
 
-/** Opens a store for the time in which it is used. */
+/** Opens a store, calls `use` and closes the store. */
 export async function withStore<T>(
   place: StackPlace,
   env: Variables,
   use: (store: AwsStore) => Promise<T>,
 ): Promise<T> {
   try {
-    return await usedThenClosed(await openStore(place, env), use);
+    return await useAndClose(await openStore(place, env), use);
   } catch (error) {
-    throw explained(error, place);
+    throw withResourceNames(error, place);
   }
 }
 
-/** As `withStore`, for what needs the queues of the stack. */
+/** As `withStore`, for commands that need the queues of the stack. */
 export async function withStack<T>(
   { name, ...parts }: StackPlace,
   env: Variables,
   use: (stack: DeployedStack) => Promise<T>,
 ): Promise<T> {
   if (name === undefined) {
-    throw new UsageError('the queues of the stack are needed: name it with --stack');
+    throw new UsageError('this command needs the queues of the stack; name it with --stack');
   }
-  return usedThenClosed(await openStack(name, env, parts), use);
+  return useAndClose(await openStack(name, env, parts), use);
 }
 
-async function usedThenClosed<Store extends AwsStore, T>(
+async function useAndClose<Store extends AwsStore, T>(
   store: Store,
   use: (store: Store) => Promise<T>,
 ): Promise<T> {
@@ -204,33 +204,33 @@ async function usedThenClosed<Store extends AwsStore, T>(
   }
 }
 
-/** Names what a service only calls a resource. */
-function explained(error: unknown, { bucket, table, ledger }: StackPlace): unknown {
+/** Replaces an error about an unnamed resource by one that gives its name. */
+function withResourceNames(error: unknown, { bucket, table, ledger }: StackPlace): unknown {
   const kind = error instanceof Error ? error.name : '';
   const tables = [table, ledger].filter((each) => each !== undefined).join(' and ');
   if (kind === 'NoSuchBucket' && bucket !== undefined) {
-    return new Error(`There is no bucket ${bucket}. ${elsewhere}`, { cause: error });
+    return new Error(`There is no bucket ${bucket}. ${checkNameHint}`, { cause: error });
   }
   if (kind === 'ResourceNotFoundException' && tables !== '') {
-    const message = `There is no such table: ${tables}. ${elsewhere}`;
+    const message = `No such table: ${tables}. ${checkNameHint}`;
     return new Error(message, { cause: error });
   }
-  return whyUnreachable(error) ?? error;
+  return missingSettingError(error) ?? error;
 }
 
-const elsewhere = 'Check the name, or set AWS_REGION and AWS_PROFILE.';
+const checkNameHint = 'Check the name, or set AWS_REGION and AWS_PROFILE.';
 
-/** What is missing on this machine; undefined where the error is another. */
-function whyUnreachable(error: unknown): Error | undefined {
+/** An error that says which setting is missing on this machine; undefined for other errors. */
+function missingSettingError(error: unknown): Error | undefined {
   if (!(error instanceof Error)) return undefined;
   const { name, message } = error;
   if (message.includes('Region is missing')) {
-    return new Error('No region is set. Say where the stack is: AWS_REGION=… or AWS_PROFILE=….', {
+    return new Error('No region is set. Set AWS_REGION or AWS_PROFILE.', {
       cause: error,
     });
   }
   if (name !== 'CredentialsProviderError') return undefined;
-  return new Error(`There are no credentials for AWS (${message}). Sign in, or set AWS_PROFILE.`, {
+  return new Error(`No AWS credentials were found (${message}). Sign in, or set AWS_PROFILE.`, {
     cause: error,
   });
 }
@@ -244,17 +244,17 @@ async function outputsOf(name: string): Promise<ReadonlyMap<string, string>> {
       Outputs.map(({ OutputKey = '', OutputValue = '' }) => [OutputKey, OutputValue] as const),
     );
   } catch (error) {
-    throw whyUnreachable(error) ?? new Error(whyNot(name, error), { cause: error });
+    throw missingSettingError(error) ?? new Error(lookupErrorText(name, error), { cause: error });
   } finally {
     client.destroy();
   }
 }
 
-function whyNot(name: string, error: unknown): string {
+function lookupErrorText(name: string, error: unknown): string {
   const message = error instanceof Error ? error.message : String(error);
   const kind = error instanceof Error ? error.name : '';
   if (kind === 'ValidationError' && message.includes('does not exist')) {
-    return `There is no stack ${name} in this account and region. Name it as it was deployed, or set AWS_REGION and AWS_PROFILE.`;
+    return `There is no stack ${name} in this account and region. Check the name, or set AWS_REGION and AWS_PROFILE.`;
   }
   return `The stack ${name} cannot be looked up: ${message}`;
 }

@@ -1,21 +1,20 @@
 import { getSystemErrorMessage } from 'node:util';
 
-/** What a shell reports of a program that SIGPIPE ended. */
+/** The exit status that a shell reports after SIGPIPE. */
 const closedPipeCode = 128 + 13;
 const failedCode = 1;
 
 /**
- * A command whose standard output is lost ends: quietly where the reader of the pipe has read
- * enough, such as `head`, else with a sentence. A lost stderr changes nothing: the exit code tells
- * how the command ended.
+ * Ends a command that can no longer write to standard output: silently if the reader closed the pipe,
+ * as `head` does, otherwise with a message. Errors of stderr are ignored: the exit code is enough.
  */
-export function endWithStandardOutput(): void {
+export function exitOnStandardOutputError(): void {
   process.stdout.on('error', endCommand);
   process.stderr.on('error', () => undefined);
 }
 
-/** For a server, which goes on without its standard output. */
-export function outliveStandardOutput(onLost: (reason: string) => void): void {
+/** For a server, which continues without standard output. */
+export function ignoreStandardOutputErrors(onLost: (reason: string) => void): void {
   process.stdout.off('error', endCommand);
   process.stdout.on('error', (error: NodeJS.ErrnoException) => onLost(reasonOf(error)));
 }

@@ -1,15 +1,15 @@
 import { readFileSync } from 'node:fs';
 
-/** What asks a process to end. SIGHUP comes when its terminal closes, more than once by some shells. */
+/** Signals that ask a process to end. Some shells send SIGHUP more than once when a terminal closes. */
 const stopSignals = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const;
 export type StopSignal = (typeof stopSignals)[number];
 
 const parentCheckMs = 500;
 
 /**
- * Calls back at each signal that asks this process to end; returns how to stop that. npx runs a program
- * below a shell, which does not pass on the SIGTERM that npx passes to it; of SIGHUP npx itself ends. So
- * below npx, the end of the shell or of npx is taken for SIGTERM.
+ * Calls `callback` at each signal to stop; returns a function that ends this. npx runs a program in a
+ * shell that does not forward SIGTERM, and npx itself ends at SIGHUP. So if npx started this process,
+ * the end of that shell or of npx counts as SIGTERM.
  */
 export function onStopSignal(callback: (signal: StopSignal) => void): () => void {
   for (const signal of stopSignals) process.on(signal, callback);
@@ -22,7 +22,7 @@ export function onStopSignal(callback: (signal: StopSignal) => void): () => void
 
 function watchParents(callback: (signal: StopSignal) => void): NodeJS.Timeout {
   const parent = process.ppid;
-  // What stands above npx may end without it.
+  // The parent of npx may end earlier, so only these two are watched.
   const npx = isShellOfCommand(parent) ? parentOf(parent) : undefined;
   const timer = setInterval(() => {
     if (process.ppid === parent && (npx === undefined || parentOf(parent) === npx)) return;
@@ -32,13 +32,13 @@ function watchParents(callback: (signal: StopSignal) => void): NodeJS.Timeout {
   return timer.unref();
 }
 
-/** Whether a process is `sh -c …`; false where the system does not tell. */
+/** Whether a process is `sh -c …`; false on systems without /proc. */
 function isShellOfCommand(pid: number): boolean {
   return readProcess(pid, 'cmdline').split('\0')[1] === '-c';
 }
 
 function parentOf(pid: number): number {
-  // Behind the name, which stands in parentheses and may hold any character: state, parent.
+  // The fields after the name, which is in parentheses and may hold any character: state, parent.
   const stat = readProcess(pid, 'stat');
   return Number(stat.slice(stat.lastIndexOf(')') + 2).split(' ')[1]);
 }

@@ -1,6 +1,6 @@
 const invisible = /[\p{Cc}\p{Cf}\p{Cs}\p{Zl}\p{Zp}]/gu;
 
-/** Text that cannot move the cursor, change colours or turn the reading direction. */
+/** Escapes what could move the cursor, change colours or the reading direction of a terminal. */
 export function visible(text: string): string {
   return text.replace(
     invisible,
@@ -8,7 +8,7 @@ export function visible(text: string): string {
   );
 }
 
-/** JSON that is safe to show on a terminal and reads back the same. */
+/** JSON that is safe to show on a terminal and parses to the same value. */
 export function jsonText(value: unknown): string {
   return JSON.stringify(value).replace(invisible, (character) =>
     Array.from({ length: character.length }, (_, at) => {

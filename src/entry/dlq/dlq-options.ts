@@ -9,26 +9,26 @@ import {
 } from '../cli/common-options.ts';
 import { nonEmpty, UsageError } from '../cli/option-parsers.ts';
 
-/** What the commands of `dlq` need to know. */
+/** The options of all `dlq` commands. */
 export interface DlqOptions {
   place: StorePlace;
   json: boolean;
-  /** How many letters of a stack are looked at. */
+  /** How many dead letters of a stack are read. */
   limit: number;
 }
 
-/** Which dead letters a command is about. */
-export interface DeadLetterChoice {
-  /** Batch ids, raw keys, or ids of letters; empty where all are chosen, or those of a reason. */
+/** Selects dead letters by id or reason. */
+interface DeadLetterChoice {
+  /** Batch ids, raw keys or ids of dead letters; empty with `--all` or `--reason`. */
   ids: readonly string[];
-  /** The code that the reason begins with; undefined: any. */
+  /** The code at the start of the reason; undefined: any. */
   reason: string | undefined;
 }
 
 export type ChosenDeadLetters = DlqOptions & DeadLetterChoice;
 
 const limitDefault = 10_000;
-/** SQS lets 120,000 messages be received and not deleted; whoever else reads has the rest. */
+/** SQS allows 120,000 messages in flight; this leaves the rest to other readers of the queue. */
 const limitMax = 100_000;
 
 interface DlqValues {
@@ -38,19 +38,19 @@ interface DlqValues {
   limit: number;
 }
 
-/** Adds the options that all commands of `dlq` have. */
+/** Adds the options of all `dlq` commands. */
 export function addDlqOptions(command: Command): Command {
-  const limit = 'look at so many letters of a stack at most';
+  const limit = 'how many dead letters of a stack to read at most';
   return addStoreOptions(command, 'bucket', 'table', 'ledger')
     .addOption(count('--limit <number>', limit, limitMax, limitDefault))
     .option('--json', 'print JSON');
 }
 
-/** And those of the ones that are about some letters. */
+/** Adds the options of `dlq redrive` and `dlq drop`. */
 export function addChoiceOptions(command: Command): Command {
   return addDlqOptions(command)
-    .option('--all', 'all of them')
-    .addOption(option('--reason <code>', 'those with this reason, such as too_old', nonEmpty));
+    .option('--all', 'select all dead letters')
+    .addOption(option('--reason <code>', 'select by reason, such as too_old', nonEmpty));
 }
 
 export function dlqOptions(command: Command): DlqOptions {
@@ -58,23 +58,23 @@ export function dlqOptions(command: Command): DlqOptions {
   return { place: storePlace(command), json, limit };
 }
 
-export function chosenLetters(command: Command, ids: readonly string[]): ChosenDeadLetters {
+export function chosenDeadLetters(command: Command, ids: readonly string[]): ChosenDeadLetters {
   const { all = false, reason } = command.opts<DlqValues>();
   const isWhole = all || reason !== undefined;
   if (isWhole === ids.length > 0) {
-    throw new UsageError('name the letters, or choose by --reason, or say --all');
+    throw new UsageError('select dead letters by their ids, by --reason, or with --all');
   }
   return { ...dlqOptions(command), ids, reason };
 }
 
-/** What a letter is known by. */
-export interface LetterNames {
+/** The attributes of a dead letter that a filter compares. */
+interface Candidate {
   readonly names: readonly (string | undefined)[];
   readonly reason: string;
 }
 
-/** Says of each letter whether it is chosen, and in the end which ids no letter had. */
-export class Chooser {
+/** Selects dead letters, and reports ids that matched none. */
+export class DeadLetterFilter {
   readonly #choice: DeadLetterChoice;
   readonly #missing: Set<string>;
 
@@ -83,7 +83,7 @@ export class Chooser {
     this.#missing = new Set(choice.ids);
   }
 
-  isChosen({ names, reason }: LetterNames): boolean {
+  isChosen({ names, reason }: Candidate): boolean {
     const { ids, reason: code } = this.#choice;
     if (code !== undefined && reason.split(':', 1)[0] !== code) return false;
     if (ids.length === 0) return true;
@@ -92,8 +92,8 @@ export class Chooser {
     return found.length > 0;
   }
 
-  /** Says on stderr which ids no letter had. Returns whether each had one. */
-  tellMissing(): boolean {
+  /** Reports on stderr which ids matched no dead letter. Returns whether all matched. */
+  reportMissing(): boolean {
     for (const id of this.#missing) {
       process.stderr.write(`${JSON.stringify(id)} is not among the dead letters\n`);
     }

@@ -5,12 +5,17 @@ import {
   type StoredDeadLetter,
 } from '../../engines/embedded/store/dead-letters.ts';
 import type { RecordedDeadLetter } from '../../engines/embedded/store/progress-row.ts';
-import { Chooser, type ChosenDeadLetters, type DlqOptions } from './dlq-options.ts';
-import { deadLetterJson, deadLetterText, nameOf, type ShownDeadLetter } from './letter-text.ts';
+import { DeadLetterFilter, type ChosenDeadLetters, type DlqOptions } from './dlq-options.ts';
+import {
+  deadLetterJson,
+  deadLetterText,
+  deadLetterName,
+  type DeadLetterView,
+} from './dead-letter-text.ts';
 import { withLocalStore } from '../cli/local-store.ts';
 import { jsonText, visible } from '../cli/terminal-text.ts';
 
-/** Prints what is not counted, and why. Returns the exit code. */
+/** Prints the dead letters with their reasons. Returns the exit code. */
 export async function dlqList(options: DlqOptions): Promise<number> {
   const { place, json } = options;
   if (place.stack !== undefined) {
@@ -18,64 +23,64 @@ export async function dlqList(options: DlqOptions): Promise<number> {
     return listOfStack(place.stack, options);
   }
   const { dataDir } = place;
-  const letters = await withLocalStore(dataDir, () => listDeadLetters(dataDir).map(shownOf));
-  for (const letter of letters) {
-    process.stdout.write(json ? `${deadLetterJson(letter)}\n` : deadLetterText(letter));
+  const deadLetters = await withLocalStore(dataDir, () => listDeadLetters(dataDir).map(shownOf));
+  for (const deadLetter of deadLetters) {
+    process.stdout.write(json ? `${deadLetterJson(deadLetter)}\n` : deadLetterText(deadLetter));
   }
-  if (letters.length === 0 && !json) process.stdout.write('no dead letters\n');
+  if (deadLetters.length === 0 && !json) process.stdout.write('no dead letters\n');
   return 0;
 }
 
-/** Counts those that can be counted now. Returns the exit code: 1 where some cannot. */
+/** Counts the dead letters that can be counted now. Returns the exit code: 1 if some cannot. */
 export async function dlqRedrive(options: ChosenDeadLetters): Promise<number> {
   const { place, json } = options;
   if (place.stack !== undefined) {
     const { redriveOnStack } = await import('./stack-dlq.ts');
     return redriveOnStack(place.stack, options);
   }
-  const chooser = new Chooser(options);
+  const filter = new DeadLetterFilter(options);
   const { dataDir } = place;
   const { counted, failed } = await withLocalStore(dataDir, () =>
-    redriveDeadLetters(dataDir, chosenBy(chooser), Date.now()),
+    redriveDeadLetters(dataDir, chosenBy(filter), Date.now()),
   );
   if (json) {
     const failures = failed.map(({ batchId, reason }) => ({ batch_id: batchId, reason }));
     process.stdout.write(`${jsonText({ counted, failed: failures })}\n`);
   } else {
     for (const { batchId, reason, isRestored } of failed) {
-      const name = nameOf({ id: batchId, rawKey: undefined });
+      const name = deadLetterName({ id: batchId, rawKey: undefined });
       const prefix = isRestored ? '' : 'still not counted: ';
       process.stdout.write(`${name}: ${prefix}${visible(reason)}\n`);
     }
     process.stdout.write(`counted ${counted}, not counted ${failed.length}\n`);
   }
-  return chooser.tellMissing() && failed.length === 0 ? 0 : 1;
+  return filter.reportMissing() && failed.length === 0 ? 0 : 1;
 }
 
-/** Decides that they are never counted. Returns the exit code. */
+/** Decides that dead letters are never counted. Returns the exit code. */
 export async function dlqDrop(options: ChosenDeadLetters): Promise<number> {
   const { place, json } = options;
   if (place.stack !== undefined) {
     const { dropFromStack } = await import('./stack-dlq.ts');
     return dropFromStack(place.stack, options);
   }
-  const chooser = new Chooser(options);
+  const filter = new DeadLetterFilter(options);
   const { dataDir } = place;
   const dropped = await withLocalStore(dataDir, () =>
-    dropDeadLetters(dataDir, chosenBy(chooser), Date.now()),
+    dropDeadLetters(dataDir, chosenBy(filter), Date.now()),
   );
   const text = `dropped ${dropped}; they stay on record and are never counted`;
   process.stdout.write(`${json ? jsonText({ dropped }) : text}\n`);
-  return chooser.tellMissing() ? 0 : 1;
+  return filter.reportMissing() ? 0 : 1;
 }
 
-function chosenBy(chooser: Chooser): (letter: RecordedDeadLetter) => boolean {
-  return ({ batchId, reason }) => chooser.isChosen({ names: [batchId], reason });
+function chosenBy(filter: DeadLetterFilter): (deadLetter: RecordedDeadLetter) => boolean {
+  return ({ batchId, reason }) => filter.isChosen({ names: [batchId], reason });
 }
 
-function shownOf(letter: StoredDeadLetter): ShownDeadLetter {
-  const { batchId, rawKey, items, reason, firstFailedAt, lastFailedAt, droppedAt } = letter;
-  const { body, encoding } = letter;
+function shownOf(deadLetter: StoredDeadLetter): DeadLetterView {
+  const { batchId, rawKey, items, reason, firstFailedAt, lastFailedAt, droppedAt } = deadLetter;
+  const { body, encoding } = deadLetter;
   return {
     ...{ id: batchId, batchId: batchId || undefined, rawKey, index: undefined, items, reason },
     ...{ firstFailedAt, lastFailedAt, droppedAt, body, encoding },

@@ -21,17 +21,17 @@ import { checkTablePair } from '../../engines/aws/ledger/table-pair.ts';
 import { sweepBatch } from '../../pipeline/sweep/sweep.ts';
 import type { SweepRules } from '../../pipeline/sweep/ports.ts';
 import type { StackPlace } from '../cli/common-options.ts';
-import { Chooser, type ChosenDeadLetters, type DlqOptions } from './dlq-options.ts';
+import { DeadLetterFilter, type ChosenDeadLetters, type DlqOptions } from './dlq-options.ts';
 import { backoff } from '../lambda/clients.ts';
 import { roomMs } from '../lambda/environment.ts';
-import { deadLetterJson, deadLetterText, type ShownDeadLetter } from './letter-text.ts';
+import { deadLetterJson, deadLetterText, type DeadLetterView } from './dead-letter-text.ts';
 import { withStack, type DeployedStack } from '../cli/stack.ts';
 import { jsonText, visible } from '../cli/terminal-text.ts';
 
-/** So long SQS looks for a letter before it says that there is none. */
+/** Long polling: how long SQS waits for a message before it returns none. */
 const waitSeconds = 1;
 const sendAttemptsMax = 6;
-/** As the sweeper has it by default. */
+/** The default of the sweeper. */
 const sweepAfterMs = 15 * 60_000;
 
 export const listOfStack = onStack(list);
@@ -43,13 +43,13 @@ function onStack<Options>(act: (stack: DeployedStack, options: Options) => Promi
     withStack(place, process.env, (stack) => act(stack, options));
 }
 
-/** Prints what lies in the dead-letter queue and what was dropped. Returns the exit code. */
+/** Prints the dead-letter queue and the dropped dead letters. Returns the exit code. */
 async function list(stack: DeployedStack, options: DlqOptions): Promise<number> {
   const { json } = options;
-  const hidden = await hiddenLetters(stack);
-  const print = async (letters: readonly ShownDeadLetter[]) => {
-    const text = letters.map((letter) =>
-      json ? `${deadLetterJson(letter)}\n` : deadLetterText(letter),
+  const hidden = await countInFlight(stack);
+  const print = async (letters: readonly DeadLetterView[]) => {
+    const text = letters.map((deadLetter) =>
+      json ? `${deadLetterJson(deadLetter)}\n` : deadLetterText(deadLetter),
     );
     if (!process.stdout.write(text.join(''))) await once(process.stdout, 'drain');
   };
@@ -66,26 +66,26 @@ async function list(stack: DeployedStack, options: DlqOptions): Promise<number> 
     dropped += page.length;
   }
   if (letters + dropped === 0 && !json) process.stdout.write('no dead letters\n');
-  tellMore(isMore, options);
+  reportLimit(isMore, options);
   if (hidden > 0) {
     process.stderr.write(
-      `about ${hidden} letters were in the hands of another command or console; list again in some minutes\n`,
+      `about ${hidden} dead letters are in flight to another command or console; list again in some minutes\n`,
     );
   }
   return 0;
 }
 
-/** Sends letters to be counted again. Returns the exit code: 1 where some are left. */
+/** Moves dead letters back to the queue. Returns the exit code: 1 if some are left. */
 async function redrive(stack: DeployedStack, options: ChosenDeadLetters): Promise<number> {
   const { json } = options;
   const { dynamodb: client, countersTable, ledgerTable } = stack;
   await checkTablePair({ client, countersTable, ledgerTable });
-  const chooser = new Chooser(options);
+  const filter = new DeadLetterFilter(options);
   let sent = 0;
   const left: { id: string; reason: string }[] = [];
-  const result = await redriveDeadLetters(await redriveOptions(stack, options), by(chooser), {
-    onDeadLetter(letter, reason) {
-      const name = nameOfLetter(letter);
+  const result = await redriveDeadLetters(await redriveOptions(stack, options), filterBy(filter), {
+    onDeadLetter(deadLetter, reason) {
+      const name = nameOfDeadLetter(deadLetter);
       if (reason === undefined) sent++;
       else left.push({ id: name, reason });
       if (json) return;
@@ -95,13 +95,13 @@ async function redrive(stack: DeployedStack, options: ChosenDeadLetters): Promis
   });
   const text = `sent ${sent} to be counted, left ${left.length}`;
   process.stdout.write(`${json ? jsonText({ sent, left }) : text}\n`);
-  tellMore(result.isMore, options);
-  return chooser.tellMissing() && left.length === 0 ? 0 : 1;
+  reportLimit(result.isMore, options);
+  return filter.reportMissing() && left.length === 0 ? 0 : 1;
 }
 
-/** Decides that letters are never counted. Returns the exit code. */
+/** Decides that dead letters are never counted. Returns the exit code. */
 async function drop(stack: DeployedStack, options: ChosenDeadLetters): Promise<number> {
-  const chooser = new Chooser(options);
+  const filter = new DeadLetterFilter(options);
   let dropped = 0;
   const counted: string[] = [];
   const result = await dropDeadLetters(
@@ -111,22 +111,22 @@ async function drop(stack: DeployedStack, options: ChosenDeadLetters): Promise<n
       ledgerTable: stack.ledgerTable,
       backoff: backoff(sendAttemptsMax),
     },
-    by(chooser),
-    (letter, outcome) => {
+    filterBy(filter),
+    (deadLetter, outcome) => {
       if (outcome === 'dropped') dropped++;
-      else counted.push(nameOfLetter(letter));
+      else counted.push(nameOfDeadLetter(deadLetter));
     },
   );
   if (options.json) {
     process.stdout.write(`${jsonText({ dropped, counted_before: counted })}\n`);
   } else {
     for (const name of counted) {
-      process.stdout.write(`${visible(name)}: counted already, from another copy; put away\n`);
+      process.stdout.write(`${visible(name)}: already counted from another copy; removed\n`);
     }
     process.stdout.write(`dropped ${dropped}; they stay on record and are never counted\n`);
   }
-  tellMore(result.isMore, options);
-  return chooser.tellMissing() ? 0 : 1;
+  reportLimit(result.isMore, options);
+  return filter.reportMissing() ? 0 : 1;
 }
 
 async function redriveOptions(stack: DeployedStack, options: DlqOptions): Promise<RedriveOptions> {
@@ -162,8 +162,8 @@ function passOf({ sqs, deadLetterQueueUrl }: DeployedStack, { limit }: DlqOption
   return { client: sqs, queueUrl: deadLetterQueueUrl, now: Date.now, limit, waitSeconds };
 }
 
-/** How many letters somebody else has received and not given back; as SQS knows it, roughly. */
-async function hiddenLetters({ sqs, deadLetterQueueUrl }: DeployedStack): Promise<number> {
+/** The approximate number of dead letters that another reader has received and not deleted. */
+async function countInFlight({ sqs, deadLetterQueueUrl }: DeployedStack): Promise<number> {
   const name = 'ApproximateNumberOfMessagesNotVisible';
   const { Attributes = {} } = await sqs.send(
     new GetQueueAttributesCommand({ QueueUrl: deadLetterQueueUrl, AttributeNames: [name] }),
@@ -171,45 +171,45 @@ async function hiddenLetters({ sqs, deadLetterQueueUrl }: DeployedStack): Promis
   return Number(Attributes[name] ?? 0);
 }
 
-function tellMore(isMore: boolean, { limit }: DlqOptions): void {
+function reportLimit(isMore: boolean, { limit }: DlqOptions): void {
   if (!isMore) return;
   process.stderr.write(
-    `there may be more letters than were looked at (--limit ${limit}); run it again, or with a larger --limit\n`,
+    `there may be more dead letters than --limit ${limit} allows; run the command again, or with a larger --limit\n`,
   );
 }
 
-function by(chooser: Chooser): (letter: StoredDeadLetter) => boolean {
-  return (letter) => {
-    const { id, content, reason } = letter;
+function filterBy(filter: DeadLetterFilter): (deadLetter: StoredDeadLetter) => boolean {
+  return (deadLetter) => {
+    const { id, content, reason } = deadLetter;
     const batch = content.kind === 'message' ? [] : [content.batchId, content.rawKey];
-    return chooser.isChosen({ names: [id, nameOfLetter(letter), ...batch], reason });
+    return filter.isChosen({ names: [id, nameOfDeadLetter(deadLetter), ...batch], reason });
   };
 }
 
-/** A chunk goes by its batch and index, as ids are written elsewhere. */
-function nameOfLetter({ id, content }: Pick<StoredDeadLetter, 'id' | 'content'>): string {
+/** A chunk is named by its batch id and index. */
+function nameOfDeadLetter({ id, content }: Pick<StoredDeadLetter, 'id' | 'content'>): string {
   return content.kind === 'chunk' ? `${content.batchId}:${content.index}` : id;
 }
 
-function shownOf(letter: StoredDeadLetter): ShownDeadLetter {
-  return shown(letter, Buffer.from(letter.body), undefined);
+function shownOf(deadLetter: StoredDeadLetter): DeadLetterView {
+  return shown(deadLetter, Buffer.from(deadLetter.body), undefined);
 }
 
-function shownOfDropped(letter: DroppedDeadLetter): ShownDeadLetter {
-  const { body, droppedAt } = letter;
-  return shown(letter, body === undefined ? undefined : Buffer.from(body), droppedAt);
+function shownOfDropped(deadLetter: DroppedDeadLetter): DeadLetterView {
+  const { body, droppedAt } = deadLetter;
+  return shown(deadLetter, body === undefined ? undefined : Buffer.from(body), droppedAt);
 }
 
 function shown(
-  letter: Omit<DroppedDeadLetter, 'body' | 'droppedAt'>,
+  deadLetter: Omit<DroppedDeadLetter, 'body' | 'droppedAt'>,
   body: Uint8Array | undefined,
   droppedAt: number | undefined,
-): ShownDeadLetter {
-  const { content, reason, firstFailedAt, lastFailedAt } = letter;
+): DeadLetterView {
+  const { content, reason, firstFailedAt, lastFailedAt } = deadLetter;
   const isChunk = content.kind === 'chunk';
   const isMessage = content.kind === 'message';
   return {
-    id: nameOfLetter(letter),
+    id: nameOfDeadLetter(deadLetter),
     batchId: isMessage ? undefined : content.batchId,
     rawKey: isMessage ? undefined : content.rawKey,
     index: isChunk ? content.index : undefined,

@@ -3,29 +3,29 @@ import { randomBytes, randomUUID } from 'node:crypto';
 import type { Client, PostOutcome } from '../../client/index.ts';
 import { sleep } from '../../client/post-batch.ts';
 import type { FeedOptions } from './feed-options.ts';
-import { grouped, openProgress } from '../cli/progress.ts';
+import { withThousands, openProgress } from '../cli/progress.ts';
 import { randomBody, type RandomFeed } from './random-events.ts';
 import {
   commandClient,
   forEachConcurrently,
-  inWords,
-  isHopeless,
+  describeOutcome,
+  affectsAllBatches,
   watchInterrupt,
   type Interruption,
 } from '../cli/sending.ts';
 import { visible } from '../cli/terminal-text.ts';
 
-interface Tally {
+interface FeedSummary {
   batches: { sent: number; accepted: number; refused: number; gave_up: number };
   items: { sent: number; accepted: number; refused: number };
   retries: number;
-  /** The first few refusals, in words. */
+  /** The first few failures, as messages. */
   troubles: string[];
 }
 
 const troublesMax = 5;
 
-/** Posts random events and prints what became of them. Returns the exit code. */
+/** Posts random events and prints how many were accepted. Returns the exit code. */
 export async function feed(options: FeedOptions): Promise<number> {
   const events: RandomFeed = {
     seed: options.seed ?? randomBytes(6).toString('hex'),
@@ -34,7 +34,7 @@ export async function feed(options: FeedOptions): Promise<number> {
     untilMs: options.untilMs ?? Date.now(),
   };
   const client = commandClient(options);
-  const tally: Tally = {
+  const summary: FeedSummary = {
     batches: { sent: 0, accepted: 0, refused: 0, gave_up: 0 },
     items: { sent: 0, accepted: 0, refused: 0 },
     retries: 0,
@@ -45,27 +45,30 @@ export async function feed(options: FeedOptions): Promise<number> {
   const progress = openProgress(options.batches * options.items);
   try {
     await send(options, events, client, interruption, (outcome) => {
-      count(tally, options.items, outcome);
-      if (isHopeless(outcome)) interruption.stop();
-      progress.update(tally.items.sent, `${grouped(tally.items.accepted)} items accepted`);
+      count(summary, options.items, outcome);
+      if (affectsAllBatches(outcome)) interruption.stop();
+      progress.update(
+        summary.items.sent,
+        `${withThousands(summary.items.accepted)} items accepted`,
+      );
     });
   } finally {
     progress.stop();
     interruption.dispose();
   }
-  report(options, events, client, tally, (performance.now() - startedAt) / 1000);
+  report(options, events, client, summary, (performance.now() - startedAt) / 1000);
   if (interruption.isByUser()) return interruption.exitCode();
-  return tally.batches.accepted === options.batches && tally.items.refused === 0 ? 0 : 1;
+  return summary.batches.accepted === options.batches && summary.items.refused === 0 ? 0 : 1;
 }
 
 async function send(
   options: FeedOptions,
   events: RandomFeed,
   client: Client,
-  { stopping, leaving }: Interruption,
+  { stopping, aborting: leaving }: Interruption,
   onOutcome: (outcome: PostOutcome) => void,
 ): Promise<void> {
-  // Keys differ from run to run: the same events sent again are meant to count again.
+  // Each run has its own keys, so that the same events count again.
   const run = randomUUID();
   await forEachConcurrently(
     paced(options, stopping),
@@ -78,7 +81,7 @@ async function send(
   );
 }
 
-/** The numbers of the batches, each when it is due. A late one is not made up for by a burst. */
+/** Yields the number of each batch when it is due. A delay is not made up for by a burst. */
 async function* paced(options: FeedOptions, stopping: AbortSignal): AsyncGenerator<number, void> {
   const intervalMs = options.rate === undefined ? 0 : (options.items / options.rate) * 1000;
   let dueAt = performance.now();
@@ -91,31 +94,31 @@ async function* paced(options: FeedOptions, stopping: AbortSignal): AsyncGenerat
   }
 }
 
-function count(tally: Tally, items: number, outcome: PostOutcome): void {
-  const { batches } = tally;
+function count(summary: FeedSummary, items: number, outcome: PostOutcome): void {
+  const { batches } = summary;
   batches.sent += 1;
-  tally.items.sent += items;
-  tally.retries += outcome.attempts - 1;
+  summary.items.sent += items;
+  summary.retries += outcome.attempts - 1;
   switch (outcome.kind) {
     case 'accepted':
       batches.accepted += 1;
-      tally.items.accepted += outcome.enqueued;
-      tally.items.refused += outcome.rejected;
+      summary.items.accepted += outcome.enqueued;
+      summary.items.refused += outcome.rejected;
       break;
     case 'refused':
       batches.refused += 1;
-      tally.items.refused += items;
+      summary.items.refused += items;
       break;
     case 'gave_up':
       batches.gave_up += 1;
   }
-  const trouble = inWords(outcome);
+  const trouble = describeOutcome(outcome);
   if (
     trouble !== undefined &&
-    tally.troubles.length < troublesMax &&
-    !tally.troubles.includes(trouble)
+    summary.troubles.length < troublesMax &&
+    !summary.troubles.includes(trouble)
   ) {
-    tally.troubles.push(trouble);
+    summary.troubles.push(trouble);
   }
 }
 
@@ -123,30 +126,31 @@ function report(
   options: FeedOptions,
   events: RandomFeed,
   client: Client,
-  tally: Tally,
+  summary: FeedSummary,
   seconds: number,
 ): void {
-  const { troubles, ...counts } = tally;
+  const { troubles, ...counts } = summary;
   for (const trouble of troubles) process.stderr.write(`device-pipeline: ${visible(trouble)}\n`);
   const perSecond = Math.round(counts.items.accepted / seconds);
   const until = new Date(events.untilMs).toISOString();
   if (options.json) {
     const timing = { seconds: Number(seconds.toFixed(3)), items_per_second: perSecond };
-    const summary = { url: options.url, seed: events.seed, until, ...counts, ...timing };
-    process.stdout.write(`${JSON.stringify(summary)}\n`);
+    const output = { url: options.url, seed: events.seed, until, ...counts, ...timing };
+    process.stdout.write(`${JSON.stringify(output)}\n`);
     return;
   }
   if (!client.hasReached) return;
   const { batches, items } = counts;
-  const retries = grouped(counts.retries);
+  const retries = withThousands(counts.retries);
   const outcomes = ({ sent, accepted, refused }: typeof items) =>
-    `${grouped(sent)} sent, ${grouped(accepted)} accepted, ${grouped(refused)} refused`;
-  const gaveUp = batches.gave_up === 0 ? '' : `, ${grouped(batches.gave_up)} without an answer`;
+    `${withThousands(sent)} sent, ${withThousands(accepted)} accepted, ${withThousands(refused)} refused`;
+  const gaveUp =
+    batches.gave_up === 0 ? '' : `, ${withThousands(batches.gave_up)} without a response`;
   process.stdout.write(
     [
       `batches  ${outcomes(batches)}${gaveUp}`,
       `items    ${outcomes(items)}`,
-      `time     ${seconds.toFixed(1)} s, ${grouped(perSecond)} items/s, ${retries} retries`,
+      `time     ${seconds.toFixed(1)} s, ${withThousands(perSecond)} items/s, ${retries} retries`,
       `again    --seed ${events.seed} --until ${until}`,
       '',
     ].join('\n'),

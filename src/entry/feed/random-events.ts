@@ -1,13 +1,13 @@
 import { createHash } from 'node:crypto';
 
-/** One event as it stands in a request body. */
+/** One item of a request body. */
 export interface RandomEvent {
   type: string;
   state: string;
   timestamp: string;
 }
 
-/** What the random events depend on, and nothing else: equal values give equal bytes. */
+/** The input of the generator: equal values give equal bytes. */
 export interface RandomFeed {
   seed: string;
   itemsPerBatch: number;
@@ -18,7 +18,7 @@ export interface RandomFeed {
 
 type Weights = readonly (readonly [value: string, weight: number])[];
 
-/** What happens to a machine that holds data, in the shares a refurbishing centre would see. */
+/** What happens to a machine that holds data, weighted as in a refurbishing centre. */
 const machineStates: Weights = [
   ['erased', 54],
   ['erasure failed', 4],
@@ -84,7 +84,7 @@ const pickType = picker(
   types.map(([type, weight, states]) => [{ type, ...statePicker(states) }, weight]),
 );
 
-/** Most sites write UTC; the others write their own time, with its offset. */
+/** Most sites write UTC, the others local time with its offset. */
 const pickOffsetMinutes = picker<number>([
   [0, 84],
   [60, 4],
@@ -94,7 +94,7 @@ const pickOffsetMinutes = picker<number>([
   [330, 2],
 ]);
 
-/** How busy each hour of the day is, from midnight, against the busiest. */
+/** How busy each hour of the day is, from midnight, relative to the busiest. */
 const busyHours = [
   0.03, 0.02, 0.02, 0.02, 0.03, 0.06, 0.2, 0.5, 0.9, 1, 1, 0.95, 0.6, 0.9, 1, 0.95, 0.8, 0.5, 0.25,
   0.15, 0.1, 0.08, 0.05, 0.04,
@@ -103,7 +103,7 @@ const weekendShare = 0.25;
 const minuteMs = 60_000;
 const dayMs = 86_400_000;
 
-/** The events of batch `index`: the same whichever batches were made before it. */
+/** The events of batch `index`. They do not depend on other batches. */
 export function randomBatch(feed: RandomFeed, index: number): RandomEvent[] {
   const random = randomSource(`${feed.seed}\n${index}`);
   return Array.from({ length: feed.itemsPerBatch }, () => randomEvent(feed, random));
@@ -122,7 +122,7 @@ function randomEvent(feed: RandomFeed, random: () => number): RandomEvent {
   return { type, state, timestamp: write(at, offsetMinutes, random() < 0.1) };
 }
 
-/** A moment at which the site is likely at work. Bounded: a feed may cover nothing but a night. */
+/** A moment in likely working hours. The number of tries is limited: a feed may cover only a night. */
 function randomMoment(feed: RandomFeed, offsetMinutes: number, random: () => number): number {
   const spanMs = feed.days * dayMs;
   let at = feed.untilMs;
@@ -150,7 +150,7 @@ function statePicker(states: Weights): { pickState: (random: () => number) => st
   return { pickState: picker(states) };
 }
 
-/** A function that draws one of the values, each as often as its weight says. */
+/** Returns a function that draws a value at random, by weight. */
 function picker<Value>(
   weighted: readonly (readonly [value: Value, weight: number])[],
 ): (random: () => number) => Value {
@@ -166,8 +166,8 @@ function picker<Value>(
 }
 
 /**
- * Numbers in [0, 1) by sfc32 (Chris Doty-Humphrey's Small Fast Counter), started from a hash of
- * the text.
+ * Numbers in [0, 1) from sfc32 (Chris Doty-Humphrey's Small Fast Counter), seeded with a hash of the
+ * text.
  */
 export function randomSource(text: string): () => number {
   const hash = createHash('sha256').update(text).digest();

@@ -11,12 +11,12 @@ import {
 import { bodySize, keyName, serverUrl, UsageError } from '../cli/option-parsers.ts';
 
 /**
- * What an input is. `json`: one document, a list of items or an object with `processed_devices`.
- * `ndjson`: on each line an item or such a document. `auto`: whichever the input shows.
+ * The format of an input. `json`: one document, that is, a list of items or an object with
+ * `processed_devices`. `ndjson`: on each line an item or such a document. `auto`: detected.
  */
 export type InputFormat = 'json' | 'ndjson' | 'auto';
 
-/** What `ingest` needs to know. Under the same `key`, the same files count once. */
+/** The options of `ingest`. With the same `key`, the same files count once. */
 export interface IngestOptions {
   files: readonly string[];
   url: string;
@@ -47,24 +47,24 @@ export function addIngestOptions(command: Command): Command {
   const maxBody = "the server's limit for a request body";
   const formats: InputFormat[] = ['auto', 'json', 'ndjson'];
   return command
-    .argument('<file...>', 'JSON or NDJSON, also gzipped; - is standard input')
-    .addOption(setting('--url <url>', 'the address of the server', serverUrl).default(defaultUrl))
-    .addOption(count('--items <number>', 'most items in a request', 1e6, 1000))
+    .argument('<file...>', 'JSON or NDJSON, plain or gzipped; - is standard input')
+    .addOption(setting('--url <url>', 'the URL of the server', serverUrl).default(defaultUrl))
+    .addOption(count('--items <number>', 'the most items in a request', 1e6, 1000))
     .addOption(setting('--max-body <size>', maxBody, bodySize).default(defaultBodyBytesMax, '4MiB'))
     .addOption(count('--concurrency <number>', 'requests at a time', 256, 4))
     .addOption(
-      new Option('--format <format>', 'what the files are').choices(formats).default('auto'),
+      new Option('--format <format>', 'the format of the files').choices(formats).default('auto'),
     )
-    .option('--strict', 'send nothing unless all lines and items are good')
-    .addOption(option('--key <name>', 'a name under which the same files count once', keyName))
+    .option('--strict', 'send nothing unless all lines and items are valid')
+    .addOption(option('--key <name>', 'an idempotency key: the same files count once', keyName))
     .addOption(tokenOption())
     .option('--json', 'print the summary as JSON');
 }
 
-/** The options of `ingest` as parsed; `files` are its arguments. */
+/** Returns the parsed options of `ingest`; `files` are its arguments. */
 export function ingestOptions(command: Command, files: readonly string[]): IngestOptions {
   if (files.indexOf('-') !== files.lastIndexOf('-')) {
-    throw new UsageError('standard input can be read once only');
+    throw new UsageError('standard input (-) is given twice; it can be read only once');
   }
   const {
     items,

@@ -1,27 +1,27 @@
 import type { ItemError, PostOutcome } from '../../client/index.ts';
 import type { IngestOptions } from './ingest-options.ts';
 import type { Pack } from './pack-items.ts';
-import { grouped } from '../cli/progress.ts';
+import { withThousands } from '../cli/progress.ts';
 import type { ReadingState } from './read-packs.ts';
-import { isHopeless } from '../cli/sending.ts';
+import { affectsAllBatches } from '../cli/sending.ts';
 import type { BadLine } from './split-lines.ts';
 import { jsonText, visible } from '../cli/terminal-text.ts';
 
 /**
- * What became of a file. Items are numbered from 1, lines too; `unconfirmed` items were sent and
- * never answered for. The `field` of an error is null where it is the item as a whole.
+ * The result for one file. Items and lines are numbered from 1; `unconfirmed` items were sent, but got
+ * no response. The `field` of an error is null if it concerns the whole item.
  */
 export interface FileReport {
   readonly file: string;
   readonly reading: ReadingState;
   items: number;
-  /** Items for which a request was begun. */
+  /** Items in requests that were started. */
   taken: number;
   accepted: number;
   refused: number;
   unconfirmed: number;
   bad_lines: number;
-  /** The first ones, as the others of this kind. */
+  /** The first few; the same holds for `errors` and `troubles`. */
   readonly lines: BadLine[];
   readonly errors: RefusedItem[];
   readonly troubles: string[];
@@ -35,20 +35,20 @@ interface RefusedItem {
   readonly message: string;
 }
 
-/** What became of all files. */
+/** The result for all files. */
 export interface IngestRun {
   readonly key: string;
   files: FileReport[];
   readonly batches: { accepted: number; refused: number; gave_up: number };
   retries: number;
-  /** Why the run ended before its time. */
+  /** Why the run ended early. */
   failure: string | undefined;
   isInterrupted: boolean;
-  /** Whether the same command under the same key makes the same requests. */
+  /** Whether the same command with the same key would make the same requests. */
   isRepeatable: boolean;
 }
 
-function complain(text: string): void {
+function printWarning(text: string): void {
   process.stderr.write(`${visible(text)}\n`);
 }
 
@@ -64,7 +64,7 @@ export function listBadLine(report: FileReport, bad: BadLine): void {
   report.bad_lines += 1;
   if (report.lines.length === listedMax) return;
   report.lines.push(bad);
-  if (report.reading.isLive) complain(`${report.file}: ${bad.message}`);
+  if (report.reading.isLive) printWarning(`${report.file}: ${bad.message}`);
 }
 
 export function recordOutcome(
@@ -85,9 +85,9 @@ export function recordOutcome(
       run.batches.refused += 1;
       report.refused += batch.items;
       listItems(report, batch, outcome.errors);
-      // What any batch would meet ends the run, which says so once.
-      if (!isHopeless(outcome)) {
-        explain(report, batch, `${outcome.status} ${outcome.code}: ${outcome.detail}`);
+      // A failure of every batch ends the run, which reports it once.
+      if (!affectsAllBatches(outcome)) {
+        recordRefusedBatch(report, batch, `${outcome.status} ${outcome.code}: ${outcome.detail}`);
       }
       break;
     case 'gave_up':
@@ -96,7 +96,7 @@ export function recordOutcome(
   }
 }
 
-/** Batches are answered in any order; what is listed of a file are its first refused items. */
+/** Lists the first rejected items of the file; the responses come in any order. */
 export function listItems(
   report: FileReport,
   { firstItem, lines }: Pack,
@@ -112,10 +112,14 @@ export function listItems(
   report.errors.sort((a, b) => a.item - b.item).splice(listedMax);
 }
 
-export function explain(report: FileReport, { firstItem, items }: Pack, reason: string): void {
+export function recordRefusedBatch(
+  report: FileReport,
+  { firstItem, items }: Pack,
+  reason: string,
+): void {
   if (report.troubles.length === troublesMax) return;
   report.troubles.push(
-    `items ${firstItem + 1} to ${firstItem + items} were refused together: ${reason}`,
+    `items ${firstItem + 1} to ${firstItem + items} were refused as a batch: ${reason}`,
   );
 }
 
@@ -143,10 +147,10 @@ export function report(
   seconds: number,
   withSummary: boolean,
 ): void {
-  for (const file of run.files) for (const text of complaints(file)) complain(text);
+  for (const file of run.files) for (const text of warningsOf(file)) printWarning(text);
   if (run.failure !== undefined) {
-    const unanswered = withSummary ? '' : unansweredOf(run);
-    complain(`device-pipeline: ${run.failure}${unsent(run)}${unanswered}`);
+    const unanswered = withSummary ? '' : unansweredText(run);
+    printWarning(`device-pipeline: ${run.failure}${unsentText(run)}${unanswered}`);
   }
   if (!withSummary) return;
 
@@ -158,57 +162,57 @@ export function report(
     run.failure === undefined && unconfirmed === 0 && run.files.length === options.files.length;
   const isBegun = batches.accepted + batches.refused + batches.gave_up > 0;
   const isOffered = isBegun && !isComplete && run.isRepeatable;
-  const perSecond = grouped(Math.round(accepted / seconds));
+  const perSecond = withThousands(Math.round(accepted / seconds));
   const lines = [
-    `batches  ${inNumbers(batches.accepted, batches.refused, batches.gave_up)}`,
-    `items    ${inNumbers(accepted, sum(run, 'refused'), unconfirmed)}`,
-    ...(badLines === 0 ? [] : [`lines    ${grouped(badLines)} not sent: ${mending}`]),
-    `time     ${seconds.toFixed(1)} s, ${perSecond} items/s, ${grouped(run.retries)} retries`,
+    `batches  ${outcomeText(batches.accepted, batches.refused, batches.gave_up)}`,
+    `items    ${outcomeText(accepted, sum(run, 'refused'), unconfirmed)}`,
+    ...(badLines === 0 ? [] : [`lines    ${withThousands(badLines)} not sent: ${badLineHint}`]),
+    `time     ${seconds.toFixed(1)} s, ${perSecond} items/s, ${withThousands(run.retries)} retries`,
     ...(isOffered ? [`again    the same command with --key ${run.key} counts nothing twice`] : []),
   ];
   process.stdout.write(`${lines.join('\n')}\n`);
 }
 
-/** In the same file they would move the items behind them into other requests. */
-const mending = 'correct them and send them in a file of their own';
+/** Corrected in the same file, they would shift later items into other requests, with other keys. */
+const badLineHint = 'correct them and send them in a separate file';
 
-function* complaints(report: FileReport): Generator<string, void> {
+function* warningsOf(report: FileReport): Generator<string, void> {
   const { file, lines, errors, troubles, refused, bad_lines: badLines } = report;
   if (!report.reading.isLive) for (const { message } of lines) yield `${file}: ${message}`;
-  if (badLines > lines.length) yield `${file}: ${grouped(badLines)} bad lines in all`;
+  if (badLines > lines.length) yield `${file}: ${withThousands(badLines)} bad lines in all`;
   for (const { item, line, field, code, message } of errors) {
     const place = line === null ? `item ${item}` : `line ${line}, item ${item}`;
     yield `${file}: ${place}: ${field === null ? '' : `${field}: `}${code}: ${message}`;
   }
   if (errors.length > 0 && refused > errors.length)
-    yield `${file}: ${refused} items refused in all`;
+    yield `${file}: ${refused} items rejected in all`;
   for (const trouble of troubles) yield `${file}: ${trouble}`;
 }
 
-/** What of the inputs was read, and is in no request. */
-function unsent({ files, isInterrupted }: IngestRun): string {
+/** Says how much of the inputs was read, but not sent. */
+function unsentText({ files, isInterrupted }: IngestRun): string {
   const items = files.reduce((total, { reading, taken }) => total + reading.items - taken, 0);
   const bytes = isInterrupted
     ? files.reduce((total, { reading }) => total + reading.unfinishedBytes, 0)
     : 0;
   const parts = [
-    ...(items === 0 ? [] : [inItems(items)]),
-    ...(bytes === 0 ? [] : [`${grouped(bytes)} bytes that are not cut into items yet`]),
+    ...(items === 0 ? [] : [itemsText(items)]),
+    ...(bytes === 0 ? [] : [`${withThousands(bytes)} bytes of an incomplete item`]),
   ];
   return parts.length === 0 ? '' : `; read and not sent: ${parts.join(' and ')}`;
 }
 
-/** Of a server that has never answered. Where none listens, nothing was sent. */
-function unansweredOf(run: IngestRun): string {
+/** Says how many items were sent without any response. If no server listens, none were sent. */
+function unansweredText(run: IngestRun): string {
   const items = run.isInterrupted ? sum(run, 'unconfirmed') : 0;
-  return items === 0 ? '' : `; sent and not answered: ${inItems(items)}`;
+  return items === 0 ? '' : `; sent without a response: ${itemsText(items)}`;
 }
 
-function inItems(items: number): string {
-  return items === 1 ? '1 item' : `${grouped(items)} items`;
+function itemsText(items: number): string {
+  return items === 1 ? '1 item' : `${withThousands(items)} items`;
 }
 
-function inNumbers(accepted: number, refused: number, unanswered: number): string {
-  const rest = unanswered === 0 ? '' : `, ${grouped(unanswered)} without an answer`;
-  return `${grouped(accepted)} accepted, ${grouped(refused)} refused${rest}`;
+function outcomeText(accepted: number, refused: number, unanswered: number): string {
+  const rest = unanswered === 0 ? '' : `, ${withThousands(unanswered)} without a response`;
+  return `${withThousands(accepted)} accepted, ${withThousands(refused)} refused${rest}`;
 }

@@ -4,7 +4,7 @@ import type { Client } from '../../client/index.ts';
 import { readBatch } from '../../domain/batch.ts';
 import type { IngestOptions } from './ingest-options.ts';
 import {
-  explain,
+  recordRefusedBatch,
   listBadLine,
   listItems,
   newFileReport,
@@ -17,13 +17,13 @@ import {
 } from './ingest-report.ts';
 import { openInputs, rereadable, type Input } from './inputs.ts';
 import type { Pack } from './pack-items.ts';
-import { grouped, openProgress } from '../cli/progress.ts';
+import { withThousands, openProgress } from '../cli/progress.ts';
 import { readPacks, type ReadingState } from './read-packs.ts';
 import {
   commandClient,
   forEachConcurrently,
-  inWords,
-  isHopeless,
+  describeOutcome,
+  affectsAllBatches,
   watchInterrupt,
   type Interruption,
 } from '../cli/sending.ts';
@@ -32,7 +32,7 @@ interface Outgoing extends Pack {
   readonly report: FileReport;
 }
 
-/** Posts files and prints what became of their items. Returns the exit code. */
+/** Posts files and prints how many items were accepted. Returns the exit code. */
 export async function ingest(options: IngestOptions): Promise<number> {
   const inputs = await openInputs(options.files);
   const run: IngestRun = {
@@ -64,10 +64,9 @@ export async function ingest(options: IngestOptions): Promise<number> {
   return run.failure === undefined && left === 0 ? 0 : 1;
 }
 
-const interruptedBefore =
-  'interrupted; nothing was sent: --strict reads and checks everything first';
+const interruptedBefore = 'interrupted; nothing was sent, because --strict checks everything first';
 
-/** Sends nothing unless all lines and items of all inputs are good. */
+/** Sends nothing unless all lines and items of all inputs are valid. */
 async function checkAndSend(
   options: IngestOptions,
   inputs: readonly Input[],
@@ -102,15 +101,16 @@ async function check(
 ): Promise<void> {
   for await (const batch of outgoing(options, inputs, run, stopping)) {
     const reading = readBatch(batch.body);
-    if (!reading.readable) explain(batch.report, batch, `${reading.code}: ${reading.detail}`);
+    if (!reading.readable)
+      recordRefusedBatch(batch.report, batch, `${reading.code}: ${reading.detail}`);
     else listItems(batch.report, batch, reading.errors);
     batch.report.refused += reading.readable ? reading.rejected : batch.items;
     batch.report.taken += batch.items;
   }
   const [lines, items] = [sum(run, 'bad_lines'), sum(run, 'refused')];
   if (lines + items === 0 || run.failure !== undefined) return;
-  const found = `${grouped(lines)} bad lines and ${grouped(items)} bad items`;
-  run.failure = `nothing was sent: there are ${found}, and --strict sends all or nothing`;
+  const found = `${withThousands(lines)} bad lines and ${withThousands(items)} bad items`;
+  run.failure = `nothing was sent: --strict found ${found}`;
 }
 
 async function send(
@@ -120,7 +120,7 @@ async function send(
   client: Client,
   interruption: Interruption,
 ): Promise<void> {
-  const { stopping, leaving } = interruption;
+  const { stopping, aborting: leaving } = interruption;
   const progress = openProgress(totalOf(inputs));
   const keyOf = keys(run.key, inputs.length > 1);
   try {
@@ -133,12 +133,12 @@ async function send(
         report.taken += items;
         const outcome = await client.sendBatch({ body, key, strict: options.strict }, leaving);
         recordOutcome(run, batch, outcome);
-        if (isHopeless(outcome)) {
-          run.failure ??= inWords(outcome);
+        if (affectsAllBatches(outcome)) {
+          run.failure ??= describeOutcome(outcome);
           interruption.stop();
         }
         const read = run.files.reduce((bytes, { reading }) => bytes + reading.bytes, 0);
-        progress.update(read, `${grouped(sum(run, 'accepted'))} items accepted`);
+        progress.update(read, `${withThousands(sum(run, 'accepted'))} items accepted`);
       },
     );
   } finally {
@@ -146,7 +146,7 @@ async function send(
   }
 }
 
-/** Undefined where the size of one is not known. */
+/** The total size in bytes; undefined if one size is unknown. */
 function totalOf(inputs: readonly Input[]): number | undefined {
   const sizes = inputs.map(({ bytes }) => bytes ?? Number.NaN);
   const total = sizes.reduce((all, bytes) => all + bytes, 0);
@@ -154,8 +154,8 @@ function totalOf(inputs: readonly Input[]): number | undefined {
 }
 
 /**
- * The batches of all inputs. Where one cannot be read on, what is left of it and later ones are not
- * sent.
+ * The batches of all inputs. Stops at the first input that cannot be read: its rest and later inputs
+ * are not sent.
  */
 async function* outgoing(
   options: IngestOptions,
@@ -163,7 +163,7 @@ async function* outgoing(
   run: IngestRun,
   stopping: AbortSignal,
 ): AsyncGenerator<Outgoing, void> {
-  // Under a key the same input makes the same requests, however fast it comes.
+  // With a key, the requests must not depend on how fast the input arrives.
   const isSentSoon = options.key === undefined && !options.strict;
   for (const input of inputs) {
     const reading: ReadingState = {
@@ -199,9 +199,8 @@ async function* keyed(
 }
 
 /**
- * A batch's key: the same for the same bytes in the same place of a file under the same name,
- * whatever other files are beside it. Equal batches of several files are told apart by counting
- * them.
+ * Makes idempotency keys from the name, the batch's number in its file and its bytes, so that they do
+ * not depend on the other files. Equal batches of several files get a number to tell them apart.
  */
 function keys(name: string, hasSeveralFiles: boolean): KeyOf {
   const seen = new Map<string, number>();

@@ -6,27 +6,27 @@ import { join } from 'node:path';
 import { addAbortSignal, Readable } from 'node:stream';
 import { setImmediate, setTimeout as delay } from 'node:timers/promises';
 
-import { whyNoFile } from '../cli/file-errors.ts';
+import { fileErrorText } from '../cli/file-errors.ts';
 
 /** A file or standard input. */
 export interface Input {
   /** As given on the command line; `-` is standard input. */
   readonly name: string;
-  /** Whether more may come to it while it is read, as to a pipe. */
+  /** Whether data may still arrive while it is read, as from a pipe. */
   readonly isLive: boolean;
-  /** Undefined where that is not known. */
+  /** The size; undefined if unknown. */
   readonly bytes: number | undefined;
-  /** From its first byte. */
+  /** Opens it at its first byte. */
   open(): Readable;
   close(): Promise<void>;
 }
 
 const chunkBytes = 256 * 1024;
 
-/** For a signal that comes together with the end of a pipe. */
+/** How long to wait at the end of a pipe for a signal that arrives together with it. */
 const settleMs = 100;
 
-/** @throws an Error that names the file, where one cannot be read. */
+/** @throws an Error that names the file that cannot be read. */
 export async function openInputs(names: readonly string[]): Promise<Input[]> {
   const inputs: Input[] = [];
   for (const name of names) inputs.push(name === '-' ? standardInput() : await fileInput(name));
@@ -39,9 +39,9 @@ async function fileInput(name: string): Promise<Input> {
     stats = await stat(name);
     await access(name, constants.R_OK);
   } catch (error) {
-    throw new Error(`${name}: ${whyNoFile(error)}`, { cause: error });
+    throw new Error(`${name}: ${fileErrorText(error)}`, { cause: error });
   }
-  if (stats.isDirectory()) throw new Error(`${name} is a directory; name the files in it`);
+  if (stats.isDirectory()) throw new Error(`${name} is a directory; give the files in it`);
   return {
     name,
     isLive: !stats.isFile(),
@@ -62,8 +62,8 @@ function standardInput(): Input {
 }
 
 /**
- * The bytes of an input. Ctrl-C ends the program at the other end of a pipe, too: what came until then
- * must not be taken for all of it, which under a key would make other requests.
+ * The bytes of an input. Ctrl-C also ends the program at the other end of a pipe: the bytes until then
+ * must not be taken as the complete input, because with --key that would give other requests.
  * @throws AbortError once `stopping` is aborted.
  */
 export async function* readInput(
@@ -72,13 +72,13 @@ export async function* readInput(
 ): AsyncGenerator<Buffer, void> {
   for await (const chunk of addAbortSignal(stopping, input.open()) as AsyncIterable<Buffer>) {
     yield chunk;
-    // A pipe that is always full would keep signals waiting for two megabytes.
+    // Yield to the event loop: a full pipe would delay signals by two megabytes.
     if (input.isLive) await setImmediate();
   }
   if (input.isLive) await delay(settleMs, undefined, { signal: stopping });
 }
 
-/** Makes the input one that can be opened again: what is no file is copied to a temporary one. */
+/** Returns an input that can be opened again; a pipe is copied to a temporary file. */
 export async function rereadable(input: Input, stopping: AbortSignal): Promise<Input> {
   if (!input.isLive && input.name !== '-') return input;
   const copy = await copyOf(input, stopping);
@@ -100,7 +100,7 @@ async function* chunksOf(file: FileHandle): AsyncGenerator<Buffer, void> {
   }
 }
 
-/** A file without a name, which goes with the process however that ends. */
+/** Copies the input to an unlinked file, which disappears with the process however that ends. */
 async function copyOf(input: Input, stopping: AbortSignal): Promise<FileHandle> {
   const path = join(tmpdir(), `device-pipeline-${randomUUID()}`);
   try {
@@ -111,7 +111,7 @@ async function copyOf(input: Input, stopping: AbortSignal): Promise<FileHandle> 
   } catch (error) {
     if (stopping.aborted) throw error;
     const reason = error instanceof Error ? error.message : String(error);
-    throw new Error(`cannot keep a copy of the input in ${tmpdir()} (TMPDIR): ${reason}`, {
+    throw new Error(`cannot write a copy of the input to ${tmpdir()} (TMPDIR): ${reason}`, {
       cause: error,
     });
   }

@@ -1,4 +1,4 @@
-/** Where and why an input cannot be read. `offset` counts bytes from 0, `line` lines from 1. */
+/** A syntax error in an input. `offset` counts bytes from 0, `line` lines from 1. */
 export class InputError extends Error {
   override readonly name = 'InputError';
   readonly offset: number;
@@ -23,7 +23,7 @@ const escape = 8;
 const hex = 9;
 const scalar = 10;
 
-/** What each state waits for. */
+/** What each state expects, for error messages. */
 const expected = [
   'a value',
   'a value',
@@ -43,8 +43,8 @@ const scalarBytesMax = 4096;
 const depthMax = 100_000;
 
 /**
- * Told of every value, and of every name in an object at the root. `end` is the offset after the
- * last byte.
+ * Callbacks for every value, and for every name in an object at the root. `end` is the offset after
+ * the last byte.
  */
 export interface JsonListener {
   valueStart(depth: number, byte: number, offset: number): void;
@@ -53,7 +53,7 @@ export interface JsonListener {
   keyEnd(end: number): void;
 }
 
-/** Checks a sequence of JSON values (RFC 8259) however it is cut into chunks; builds nothing. */
+/** A streaming checker of JSON values (RFC 8259). It reports where values are and builds none. */
 export class JsonScanner {
   offset: number;
   line: number;
@@ -79,7 +79,7 @@ export class JsonScanner {
     this.offset += chunk.length;
   }
 
-  /** `what` is the name of what ends here, for the error. */
+  /** Checks that the text is complete. `what` names it in the error, such as `line`. */
   end(what: string): void {
     if (this.#state === scalar) this.#endScalar(this.offset);
     if (this.#state === between) return;
@@ -187,7 +187,7 @@ export class JsonScanner {
   }
 }
 
-/** The place of the first byte from `from` on that is not plain text of a string. */
+/** The index of the first byte at or after `from` that needs a look: a quote, backslash or control. */
 function skipText(chunk: Uint8Array, from: number): number {
   let at = from;
   while (at < chunk.length) {
@@ -202,7 +202,7 @@ function isSpace(byte: number): boolean {
   return byte === 0x20 || byte === 0x0a || byte === 0x0d || byte === 0x09;
 }
 
-/** Whether a byte may stand in a number, true, false or null, or in what was meant for one. */
+/** Whether a byte may be part of a number, true, false, null, or a misspelt one of these. */
 function isScalar(byte: number): boolean {
   const isLetter = (byte | 0x20) >= 0x61 && (byte | 0x20) <= 0x7a;
   return (

@@ -1,4 +1,4 @@
-import { PatientReader } from './patient-reader.ts';
+import { TimedReader } from './timed-reader.ts';
 import { listName, type RawItem } from './split-json.ts';
 
 /** A request body made of items. */
@@ -9,15 +9,15 @@ export interface Pack {
   firstItem: number;
   /** The line of the input on which each item begins. */
   lines: readonly number[];
-  /** Whether it ends where it does because no more came in time. */
+  /** Whether it was sent before it was full, because no further item came in time. */
   isCutByTime: boolean;
 }
 
-/** How much a request body holds at most. */
-export interface PackBounds {
+/** The limits of a request body. */
+interface PackBounds {
   readonly itemsMax: number;
   readonly bytesMax: number;
-  /** How long an item waits for others; undefined: until a body is full. */
+  /** How long an item waits for further ones; undefined: until the body is full. */
   readonly waitMsMax?: number | undefined;
 }
 
@@ -25,15 +25,15 @@ const head = Buffer.from(`{"${listName}":[`);
 const comma = Buffer.from(',');
 const tail = Buffer.from(']}');
 
-/** How many bytes a body has beside its items and the commas between them. */
+/** The bytes of a body without its items and the commas between them. */
 export const packOverheadBytes = head.length + tail.length;
 
-/** Packs items in order, byte for byte, into bodies within all bounds. Each must fit in a body. */
+/** Packs items in order, unchanged, into bodies within the limits. Each item must fit in a body. */
 export async function* packItems(
   slices: AsyncIterable<RawItem[]> | Iterable<RawItem[]>,
   { itemsMax, bytesMax, waitMsMax }: PackBounds,
 ): AsyncGenerator<Pack, void> {
-  const reader = new PatientReader(slices);
+  const reader = new TimedReader(slices);
   let parts: RawItem[] = [];
   let bytes = packOverheadBytes;
   let firstItem = 0;

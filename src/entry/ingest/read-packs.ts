@@ -4,39 +4,39 @@ import { createGunzip } from 'node:zlib';
 import type { InputFormat } from './ingest-options.ts';
 import { readInput, type Input } from './inputs.ts';
 import { packItems, packOverheadBytes, type Pack } from './pack-items.ts';
-import { PatientReader } from './patient-reader.ts';
+import { TimedReader } from './timed-reader.ts';
 import { JsonSlicer, type RawItem } from './split-json.ts';
 import { LineSlicer, layoutOf, newline, type BadLine, type Layout } from './split-lines.ts';
 
-/** What an input is, and how much a request may hold. */
-export interface PackOptions {
+/** The format of an input and the limits of a request. */
+interface PackOptions {
   readonly format: InputFormat;
   readonly itemsPerBatch: number;
   readonly bodyBytesMax: number;
-  /** Whether lines of a live input are sent although a request has room for more. */
+  /** Whether lines of a live input are sent soon, in requests that are not full. */
   readonly isSentSoon: boolean;
 }
 
-/** How far an input is read; it is kept up to date. */
+/** How far an input is read; updated while it is read. */
 export interface ReadingState {
-  /** Whether it may go on for long: then its bad lines are named as they come. */
+  /** If so, bad lines are reported at once and not at the end, which may be far away. */
   readonly isLive: boolean;
   bytes: number;
   items: number;
-  /** Bytes of an item or a line that has not ended. */
+  /** Bytes of an incomplete item or line. */
   unfinishedBytes: number;
   readonly onBadLine: (bad: BadLine) => void;
 }
 
 const bom = Buffer.from('\ufeff');
 
-/** Half for the first bytes, which show the format, and half for a request. */
+/** A line waits at most a second: half for detecting the format, half for filling a request. */
 const liveWaitMs = 1_000 / 2;
 
 /**
- * Reads an input, gzipped or not, into request bodies. A document that fits goes out byte for byte as
- * it is; of anything else the items do.
- * @throws InputError where a document is malformed, or the error of reading or inflating it.
+ * Reads an input, plain or gzipped, into request bodies. A document that fits in a request is sent
+ * unchanged; otherwise its items are sent unchanged.
+ * @throws InputError if a document is malformed, or the error of reading or inflating it.
  */
 export async function* readPacks(
   input: Input,
@@ -46,7 +46,7 @@ export async function* readPacks(
 ): AsyncGenerator<Pack, void> {
   const { itemsPerBatch: itemsMax, bodyBytesMax: bytesMax } = options;
   const waitMsMax = input.isLive && options.isSentSoon ? liveWaitMs : undefined;
-  const chunks = new PatientReader(inflate(input.name, read(input, stopping, state)));
+  const chunks = new TimedReader(inflate(input.name, read(input, stopping, state)));
   const { head, isWhole, layout } = await readHead(chunks, input.name, options, state, waitMsMax);
   const offset = bomBytes(head);
   const text = chain(head.subarray(offset), chunks.rest());
@@ -82,13 +82,14 @@ async function* inflate(
   name: string,
   source: AsyncGenerator<Buffer, void>,
 ): AsyncGenerator<Buffer, void> {
-  const reader = new PatientReader(source);
+  const reader = new TimedReader(source);
   const head = await readAhead(reader, 2);
   const isGzip = head[0] === 0x1f && head[1] === 0x8b;
-  if (!isGzip && name.endsWith('.gz')) throw new Error('it is not gzip data, as its name says');
+  if (!isGzip && name.endsWith('.gz'))
+    throw new Error('its name ends in .gz, but it is not gzip data');
   if (!isGzip) return yield* chain(head, reader.rest());
   const gunzip = createGunzip({ chunkSize: 256 * 1024 });
-  // An error of either stream ends the other and surfaces below, where the inflated bytes are read.
+  // An error of either stream ends the other, and is thrown below where the inflated bytes are read.
   pipeline(chain(head, reader.rest()), gunzip, () => undefined);
   yield* gunzip as AsyncIterable<Buffer>;
 }
@@ -109,17 +110,17 @@ async function* slicesOf(
 
 interface Head {
   readonly head: Buffer;
-  /** Whether that is all there is. */
+  /** Whether it is the whole input. */
   readonly isWhole: boolean;
   readonly layout: Layout;
 }
 
 /**
- * Reads what shows the layout: as much as fits in a request and a little more, or, of an input that is
- * sent soon, what comes in `waitMs`.
+ * Reads the head of the input to detect its layout: a little more than fits in a request, or for an
+ * input that is sent soon, what arrives within `waitMs`.
  */
 async function readHead(
-  chunks: PatientReader<Buffer>,
+  chunks: TimedReader<Buffer>,
   name: string,
   { format, bodyBytesMax }: PackOptions,
   state: ReadingState,
@@ -145,7 +146,7 @@ async function readHead(
       parts.push(next.value);
       state.unfinishedBytes += next.value.length;
     }
-    // Only another line can change what is known.
+    // Try again only when another line is complete.
     if (next !== undefined && !(isLate && next.value.includes(newline))) continue;
     const head = headOf(false);
     if (head.layout === 'lines') return head;
@@ -157,8 +158,8 @@ function bomBytes(head: Buffer): number {
   return head.subarray(0, bom.length).equals(bom) ? bom.length : 0;
 }
 
-/** The first `bytes` bytes or a little more, or all there is. */
-async function readAhead(chunks: PatientReader<Buffer>, bytes: number): Promise<Buffer> {
+/** Reads at least `bytes` bytes, or the whole input. */
+async function readAhead(chunks: TimedReader<Buffer>, bytes: number): Promise<Buffer> {
   let head = Buffer.alloc(0);
   while (head.length < bytes) {
     const next = await chunks.next();

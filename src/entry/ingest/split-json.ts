@@ -3,7 +3,7 @@ import { isUtf8 } from 'node:buffer';
 import { jsonDepthMax } from '../../domain/batch.ts';
 import { InputError, JsonScanner, type JsonListener } from './json-scanner.ts';
 
-/** One item exactly as it stands in the input, and where it begins there. */
+/** The unchanged bytes of an item, and where it begins in the input. */
 export interface RawItem extends Place {
   bytes: Uint8Array;
 }
@@ -15,15 +15,15 @@ export interface Place {
 }
 
 /**
- * What a text may hold. `document`: a list of items, an object with `processed_devices`, or an item.
- * `values`: one or more values, each a document or else an item. `line`: any number of those.
+ * What a text may contain. `document`: one list of items, object with `processed_devices`, or item.
+ * `values`: one or more documents or items. `line`: any number of these.
  */
 export type TextKind = 'document' | 'values' | 'line';
 
-/** An item is two levels deep in the body of a request, and the server takes no deeper body. */
+/** The server limits the depth of a body, in which an item is two levels deep. */
 const itemDepthMax = jsonDepthMax - 2;
 
-/** The bytes between two places of the input, gathered from the chunks they lie in. */
+/** The bytes between two places of the input, collected from its chunks. */
 class Span {
   from = -1;
   line = 0;
@@ -34,7 +34,7 @@ class Span {
     this.line = line;
   }
 
-  /** Keeps what lies in a chunk that ends before the span does. */
+  /** Keeps the span's part of a chunk, if the span does not end in it. */
   keep(chunk: Uint8Array, chunkOffset: number): void {
     if (this.from >= 0) this.#parts.push(chunk.subarray(Math.max(0, this.from - chunkOffset)));
   }
@@ -60,13 +60,13 @@ export const listName = 'processed_devices';
 const listNameQuoted = Buffer.from(`"${listName}"`);
 
 /**
- * Cuts items out of JSON as it streams by: push every chunk, then end; each returns the items
- * completed since. The items are views of the chunks, so chunks must not be written to again.
- * Throws InputError at the first byte that is wrong. Holds no more than one item, of at most
- * `itemBytesMax`, besides the last chunk.
+ * Extracts items from a stream of JSON: call `push` with every chunk, then `end`; each returns the
+ * items completed since the last call. Items are views of the chunks, so do not reuse the chunks.
+ * Throws InputError at the first invalid byte. Beside the last chunk, it holds at most one item of at
+ * most `itemBytesMax` bytes.
  */
 export class JsonSlicer implements JsonListener {
-  /** How many values the input had at its root so far. */
+  /** The number of values at the root so far. */
   values = 0;
   /** Whether the last of them was an object with `processed_devices`. */
   isObjectWithList = false;
@@ -81,11 +81,11 @@ export class JsonSlicer implements JsonListener {
   #rootLine = 1;
   #isListNext = false;
   #hasList = false;
-  /** Whether the value at the root is an item, unless a list is found in it. */
+  /** Whether the value at the root is an item, unless it turns out to contain the list. */
   #isRootItem = false;
-  /** The depth at which the values are items; -1 outside of a list. */
+  /** The depth at which values are items; -1 outside of a list. */
   #itemDepth = -1;
-  /** The depth of the most deeply nested container since the last item or root began. */
+  /** The depth of the deepest container since the start of the current item or root. */
   #deepest = 0;
 
   constructor(kind: TextKind, itemBytesMax: number, start: Place = { offset: 0, line: 1 }) {
@@ -94,7 +94,7 @@ export class JsonSlicer implements JsonListener {
     this.#scanner = new JsonScanner(start, this);
   }
 
-  /** How much came of the item that has not ended. */
+  /** The bytes read of an incomplete item. */
   get unfinishedBytes(): number {
     return this.#item.from < 0 ? 0 : this.#scanner.offset - this.#item.from;
   }
@@ -113,7 +113,7 @@ export class JsonSlicer implements JsonListener {
     this.#chunk = new Uint8Array();
     this.#scanner.end(this.#kind === 'line' ? 'line' : 'input');
     if (this.values === 0 && this.#kind !== 'line')
-      throw new InputError('there is nothing in it', 0, 1);
+      throw new InputError('the input is empty', 0, 1);
     return this.#takeItems();
   }
 
@@ -141,8 +141,8 @@ export class JsonSlicer implements JsonListener {
   keyEnd(end: number): void {
     const offset = this.#key.from;
     if (!isListName(this.#key.close(this.#chunk, this.#scanner.offset, end))) return;
-    // JSON.parse would take the last one, and the items of the first would be lost without a word.
-    if (this.#hasList) this.#fail(`a second "${listName}"`, offset);
+    // JSON.parse would use the last one and silently lose the items of the first.
+    if (this.#hasList) this.#fail(`a duplicate "${listName}"`, offset);
     this.#hasList = true;
     this.isObjectWithList = true;
     this.#isListNext = true;
@@ -175,7 +175,7 @@ export class JsonSlicer implements JsonListener {
   #closeItem(depth: number, end: number): RawItem {
     this.#bound(end);
     const { from: offset, line } = this.#item;
-    // The server would refuse the whole request for it, and the other lines with it.
+    // The server would refuse the whole request with all its lines.
     if (this.#kind === 'line' && this.#deepest - depth >= itemDepthMax) {
       throw new InputError(`the item that begins here is nested too deep`, offset, line);
     }
@@ -185,13 +185,12 @@ export class JsonSlicer implements JsonListener {
     return { bytes, offset, line };
   }
 
-  /** Keeps memory bounded. A root value too large for an item may still turn out to hold a list. */
+  /** Limits memory. A root value too large for an item may still turn out to contain a list. */
   #bound(end: number): void {
     for (const span of [this.#item, this.#key]) {
       if (span.from < 0 || end - span.from <= this.#itemBytesMax) continue;
       const isItem = span === this.#key || this.#itemDepth >= 0;
-      const limit = `the ${this.#itemBytesMax} bytes that fit in a request`;
-      const message = `what begins here is larger than ${limit}`;
+      const message = `the item that begins here is larger than the ${this.#itemBytesMax} bytes that fit in a request`;
       if (isItem) throw new InputError(message, span.from, span.line);
       span.discard();
     }
@@ -205,7 +204,7 @@ export class JsonSlicer implements JsonListener {
 
   #failWithoutList(): never {
     const hint = this.#isRootItem ? ' and is too large for an item' : '';
-    const message = `the document is no list and has no "${listName}" at its root${hint}`;
+    const message = `the document is not a list and has no "${listName}" at its root${hint}`;
     throw new InputError(message, this.#rootOffset, this.#rootLine);
   }
 
@@ -216,7 +215,7 @@ export class JsonSlicer implements JsonListener {
 
 function isListName(quoted: Uint8Array): boolean {
   if (listNameQuoted.equals(quoted)) return true;
-  // With every character written as \uXXXX, the name takes six bytes for one.
+  // Written as \uXXXX, a character of the name takes six bytes.
   if (!quoted.includes(0x5c) || quoted.length > 6 * listNameQuoted.length) return false;
   return JSON.parse(Buffer.from(quoted).toString()) === listName;
 }

@@ -1,13 +1,13 @@
 import { InputError } from './json-scanner.ts';
 import { JsonSlicer, listName, type RawItem } from './split-json.ts';
 
-/** A line that is not read, with the reason in words. */
+/** A line that cannot be parsed, and why. */
 export interface BadLine {
   readonly line: number;
   readonly message: string;
 }
 
-/** A longer line is a bad one: a line is held in memory, so that none of a bad one is sent. */
+/** The longest line. A line is held in memory, so that no item of a bad line is sent. */
 const lineBytesMaxDefault = 64 * 1024 * 1024;
 
 export const newline = 0x0a;
@@ -16,15 +16,15 @@ const openingBracket = 0x5b;
 const openingBrace = 0x7b;
 
 /**
- * Cuts items out of NDJSON as it streams by: push every chunk, then end; each returns the items of
- * the lines completed since. A line that is malformed goes to `onBadLine`, and the lines after it are
- * read. The items are views of the chunks, so chunks must not be written to again.
+ * Extracts items from a stream of NDJSON: call `push` with every chunk, then `end`; each returns the
+ * items of the lines completed since the last call. Reports malformed lines to `onBadLine` and
+ * continues. Items are views of the chunks, so do not reuse the chunks.
  */
 export class LineSlicer {
   readonly #itemBytesMax: number;
   readonly #lineBytesMax: number;
   readonly #onBadLine: (bad: BadLine) => void;
-  /** What came of the line that has not ended, unless it is too long. */
+  /** The parts of the incomplete line, unless it is too long. */
   #parts: Uint8Array[] = [];
   #bytes = 0;
   #offset: number;
@@ -41,7 +41,7 @@ export class LineSlicer {
     this.#lineBytesMax = lineBytesMax;
   }
 
-  /** How much came of the line that has not ended. */
+  /** The bytes read of an incomplete line. */
   get unfinishedBytes(): number {
     return this.#bytes;
   }
@@ -95,23 +95,23 @@ export class LineSlicer {
   }
 }
 
-/** `lines`: one value or more on each line. `document`: values that may go over several lines. */
+/** `lines`: one or more values on each line. `document`: values that may span lines. */
 export type Layout = 'lines' | 'document';
 
-/** The number of first lines that may show the layout; each of them may be broken. */
+/** How many lines to look at; each of them may be malformed. */
 const shownLinesMax = 16;
 
 /**
- * The layout of the text that begins so; undefined where that shows only further on. Lines are NDJSON
- * where the first holds complete values, and also where a document could not go on in this way and
- * lines stand there that are complete objects: then the first ones are broken lines, or cut ones.
+ * Detects the layout from the head of a text; undefined if that needs more of it. The text is NDJSON
+ * if its first line holds complete values. It is also NDJSON if the head cannot be the beginning of a
+ * document and some lines are complete objects: then the first lines are malformed or truncated.
  */
 export function layoutOf(head: Buffer, isWhole: boolean): Layout | undefined {
   const lines = firstLines(head, isWhole);
   const [first, second] = lines;
   if (first === undefined) return isWhole ? 'document' : undefined;
   if (stateOf(first) === 'whole') return isWhole && second === undefined ? 'document' : 'lines';
-  // A broken list has items on its further lines, which must not be taken for NDJSON.
+  // The lines of a malformed list may be items, but the text is not NDJSON.
   if (first[0] === openingBracket || first.includes(listName)) return 'document';
   if (isBroken(lines, isWhole)) {
     const objects = lines.map((line) => line[0] === openingBrace && stateOf(line) === 'whole');
@@ -123,7 +123,7 @@ export function layoutOf(head: Buffer, isWhole: boolean): Layout | undefined {
   return isWhole || lines.length === shownLinesMax ? 'document' : undefined;
 }
 
-/** Whether values that may go over several lines cannot begin so. */
+/** Whether these lines cannot be the beginning of values that span lines. */
 function isBroken(lines: readonly Buffer[], isWhole: boolean): boolean {
   const slicer = new JsonSlicer('values', Number.POSITIVE_INFINITY);
   try {
@@ -139,7 +139,7 @@ function isBroken(lines: readonly Buffer[], isWhole: boolean): boolean {
   }
 }
 
-/** The first lines that have ended and are not blank, without white space around them. */
+/** The first complete lines that are not blank, trimmed. */
 function firstLines(head: Buffer, isWhole: boolean): Buffer[] {
   const lines: Buffer[] = [];
   for (let from = 0; from < head.length && lines.length < shownLinesMax;) {
@@ -153,12 +153,12 @@ function firstLines(head: Buffer, isWhole: boolean): Buffer[] {
   return lines;
 }
 
-/** Whether a line holds complete values, one that goes on, or an error. */
+/** Whether a line holds complete values, the beginning of one, or a syntax error. */
 function stateOf(line: Uint8Array): 'whole' | 'open' | 'broken' {
   const slicer = new JsonSlicer('line', Number.POSITIVE_INFINITY);
   try {
     slicer.push(line);
-    // Ends a number or a word; a string may not go on behind it.
+    // The line end completes a number or word, and is an error within a string.
     slicer.push(lineEnd);
   } catch (error) {
     if (error instanceof InputError) return 'broken';

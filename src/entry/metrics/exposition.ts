@@ -1,9 +1,9 @@
 import type { HistogramReading } from '../../util/histogram.ts';
 
-export type MetricType = 'counter' | 'gauge' | 'histogram' | 'summary';
+type MetricType = 'counter' | 'gauge' | 'histogram' | 'summary';
 
-export interface Sample {
-  /** Where it is not the family's name: such as that of a bucket. */
+interface Sample {
+  /** If it differs from the family's name, as for a bucket. */
   readonly name?: string;
   readonly labels: Readonly<Record<string, string | number>>;
   readonly value: number;
@@ -24,7 +24,7 @@ export function counter(name: string, help: string, samples: number | readonly S
   return family(name, help, 'counter', samples);
 }
 
-/** A gauge; one whose value is not known now has no sample. */
+/** A gauge; without a sample if its value is unknown. */
 export function gauge(
   name: string,
   help: string,
@@ -62,8 +62,8 @@ function family(
 }
 
 /**
- * The families as Prometheus reads them. Sources: Prometheus, "Exposition formats"; the OpenMetrics
- * specification 1.0.0, which names the family of a counter without its `_total`.
+ * Formats the families. Sources: Prometheus, "Exposition formats"; the OpenMetrics specification
+ * 1.0.0, in which the name of a counter's family lacks the suffix `_total`.
  */
 export function exposition(families: readonly MetricFamily[], isOpenMetrics: boolean): string {
   const texts = families.map(({ name, help, type, samples }) => {

@@ -24,17 +24,17 @@ import {
 } from './exposition.ts';
 import type { Traffic } from './traffic.ts';
 
-export interface ServerMetricsSources {
+interface ServerMetricsSources {
   readonly version: string;
   readonly traffic: Traffic;
-  /** Nothing of these waits for another thread. */
+  /** This, `measures` and `held` do not wait for another thread. */
   readonly status: () => Promise<PipelineStatus>;
   readonly measures: () => EmbeddedMeasures;
   readonly held: () => MemoryUsage;
-  /** Rows and dates of the counters: they come from the reader's thread. */
+  /** Rows and dates of the counters, from the reader thread. */
   readonly counters: () => Promise<CounterSizes>;
   readonly paths: DataPaths;
-  /** Lines of the log that stderr did not take. */
+  /** Lines of the log that could not be written to stderr. */
   readonly logLinesDropped: () => number;
 }
 
@@ -45,23 +45,23 @@ interface DiskUse {
   readonly journalBytes: number;
 }
 
-/** What has not come by then is left out, and said to be missing. */
+/** How long a scrape waits for a value; then it omits the value and reports it as missing. */
 const waitMs = 500;
-/** To count all counters costs something: what was counted is good for so long. */
+/** How long the number of counters is cached, because counting them is expensive. */
 const countersAgeMs = 60_000;
 
 /** `GET /metrics` of the embedded server. */
 export class ServerMetrics {
   readonly #sources: ServerMetricsSources;
   readonly #defaults = new Registry();
-  readonly #counters: Remembered<CounterSizes>;
-  readonly #disk: Remembered<DiskUse>;
+  readonly #counters: CachedValue<CounterSizes>;
+  readonly #disk: CachedValue<DiskUse>;
 
   constructor(sources: ServerMetricsSources) {
     this.#sources = sources;
     collectDefaultMetrics({ register: this.#defaults });
-    this.#counters = new Remembered(sources.counters, countersAgeMs);
-    this.#disk = new Remembered(() => diskUse(sources.paths), 0);
+    this.#counters = new CachedValue(sources.counters, countersAgeMs);
+    this.#disk = new CachedValue(() => diskUse(sources.paths), 0);
   }
 
   readonly answer = async (accept: string | undefined): Promise<Answer> => {
@@ -71,7 +71,7 @@ export class ServerMetrics {
     return { status: 200, headers, body: exposition(await this.families(), isOpenMetrics) };
   };
 
-  /** Lets go of what measures the event loop. */
+  /** Stops measuring the event loop. */
   close(): void {
     this.#defaults.clear();
   }
@@ -93,12 +93,12 @@ export class ServerMetrics {
       ...ofResources(held(), counters, disk),
       counter(
         'device_pipeline_log_lines_dropped_total',
-        'Lines of the log that were dropped because stderr could not be written.',
+        'Log lines that were dropped because they could not be written to stderr.',
         this.#sources.logLinesDropped(),
       ),
       gauge(
         'device_pipeline_scrape_missing',
-        '1 where this part could not be read in time for this scrape, and is left out.',
+        '1 if this part could not be read in time and is missing from this scrape.',
         Object.entries(missing).map(([part, value]) => ({
           labels: { part },
           value: value === undefined ? 1 : 0,
@@ -112,7 +112,7 @@ export class ServerMetrics {
 function ofBuild(version: string): MetricFamily[] {
   const labels = { version, node: process.versions.node };
   return [
-    gauge('device_pipeline_build_info', 'Always 1; the labels say what runs.', [
+    gauge('device_pipeline_build_info', 'Always 1; the labels hold the versions.', [
       { labels, value: 1 },
     ]),
   ];
@@ -130,12 +130,12 @@ function ofTraffic(traffic: Traffic): MetricFamily[] {
     counter(name('http_requests'), 'Requests answered.', requests),
     counter(
       name('problems'),
-      'Requests refused, by the code of the problem.',
+      'Requests refused, by problem code.',
       coded(traffic.problems, problemCodes),
     ),
     counter(
       name('http_answers_cut'),
-      'Answers that were begun and not ended, by the reason.',
+      'Responses that were cut off, by reason.',
       cutReasons.map((reason) => ({
         labels: { reason },
         value: traffic.answersCut.get(reason) ?? 0,
@@ -143,32 +143,32 @@ function ofTraffic(traffic: Traffic): MetricFamily[] {
     ),
     counter(
       name('batches_accepted'),
-      'Batches acknowledged, retries among them.',
+      'Batches acknowledged, including retries.',
       traffic.batchesAccepted,
     ),
     counter(
       name('items_accepted'),
-      'Items acknowledged, those of retries among them.',
+      'Items acknowledged, including those of retries.',
       traffic.itemsAccepted,
     ),
     counter(
       name('items_refused'),
-      'Items refused, in batches that were read.',
+      'Items rejected, in batches that could be parsed.',
       traffic.itemsRefused,
     ),
     counter(
       name('item_errors'),
-      'Items refused, by the code of their first error.',
+      'Items rejected, by the code of their first error.',
       coded(traffic.itemErrors, ['missing', 'not_rfc3339', 'too_many_counters']),
     ),
     counter(
       name('body_received_bytes'),
-      'Bytes of bodies that were judged, as sent.',
+      'Bytes of validated bodies, as sent.',
       traffic.bytesReceived,
     ),
     counter(
       name('body_accepted_bytes'),
-      'Bytes of bodies that were accepted, as sent.',
+      'Bytes of accepted bodies, as sent.',
       traffic.bytesAccepted,
     ),
   ];
@@ -183,22 +183,22 @@ function ofLatency(traffic: Traffic, measures: EmbeddedMeasures): MetricFamily[]
   return [
     histogram(
       'device_pipeline_http_request_duration_seconds',
-      'From when a request is whole (/ingest) or its headers are read until its client has the answer.',
+      'From the complete request (/ingest) or its headers (/stats) until the response is sent.',
       durations,
     ),
     histogram(
       'device_pipeline_log_commit_duration_seconds',
-      'From the first byte written to the log until it is durable.',
+      'One commit: from the first byte written to the log until all is durable.',
       one(measures.commits),
     ),
     histogram(
       'device_pipeline_log_fsync_duration_seconds',
-      'Each sync of the log to the disk.',
+      'One sync of the log to the disk.',
       one(measures.syncs),
     ),
     histogram(
       'device_pipeline_sqlite_transaction_duration_seconds',
-      'Each transaction that counts or clears away.',
+      'One transaction that counts, or deletes expired rows.',
       one(measures.transactions),
     ),
   ];
@@ -208,25 +208,29 @@ function ofBacklog(status: PipelineStatus, measures: EmbeddedMeasures): MetricFa
   const { pending, countedThrough, lastReceivedAt, deadLetters, unavailable } = status;
   const lag = pending.amount === 0 ? 0 : (Date.now() - (countedThrough ?? Date.now())) / 1000;
   return [
-    gauge('device_pipeline_ready', '1 where a batch would be taken now.', unavailable ? 0 : 1),
-    gauge('device_pipeline_backlog_items', 'Items stored and not counted.', pending.amount),
-    gauge('device_pipeline_backlog_bytes', 'Bytes of the log not counted.', pending.bytes),
+    gauge('device_pipeline_ready', '1 if the server accepts batches now.', unavailable ? 0 : 1),
+    gauge('device_pipeline_backlog_items', 'Items not counted yet.', pending.amount),
+    gauge('device_pipeline_backlog_bytes', 'Bytes of the log not counted yet.', pending.bytes),
     gauge(
       'device_pipeline_backlog_age_seconds',
-      'The age of the oldest batch that is not counted; 0 where none waits.',
+      'Age of the oldest batch that is not counted yet; 0 if there is none.',
       Math.max(0, lag),
     ),
-    gauge('device_pipeline_dead_letters', 'Records that could not be counted.', deadLetters),
+    gauge(
+      'device_pipeline_dead_letters',
+      'Dead letters: records that cannot be counted.',
+      deadLetters,
+    ),
     gauge(
       'device_pipeline_last_received_timestamp_seconds',
-      'When the latest batch came; absent where none has.',
+      'Time at which the latest batch was received; absent if there is none.',
       lastReceivedAt === undefined ? undefined : lastReceivedAt / 1000,
     ),
-    gauge('device_pipeline_queue_batches', 'Batches on their way to the log.', measures.inFlight),
-    gauge('device_pipeline_queue_batches_max', 'How many may be.', measures.inFlightMax),
+    gauge('device_pipeline_queue_batches', 'Batches waiting for the log.', measures.inFlight),
+    gauge('device_pipeline_queue_batches_max', 'The limit of that number.', measures.inFlightMax),
     gauge(
       'device_pipeline_log_end_bytes',
-      'The end of what is durable: all bytes that the log has ever held.',
+      'Position of the end of the durable log: all bytes ever appended to it.',
       measures.storedEnd,
     ),
   ];
@@ -238,28 +242,36 @@ function ofResources(
   disk: DiskUse | undefined,
 ): MetricFamily[] {
   return [
-    gauge('device_pipeline_http_connections', 'Connections that are open.', held.connections),
-    gauge('device_pipeline_http_bodies_bytes', 'Bodies being read or judged.', held.bodiesBytes),
+    gauge('device_pipeline_http_connections', 'Open connections.', held.connections),
+    gauge(
+      'device_pipeline_http_bodies_bytes',
+      'Bytes of request bodies in memory.',
+      held.bodiesBytes,
+    ),
     gauge(
       'device_pipeline_http_unread_answers_bytes',
-      'Large answers that clients have not read yet.',
+      'Bytes of large responses that clients have not read yet.',
       held.unreadBytes,
     ),
-    gauge('device_pipeline_counters', 'Counters: rows of /stats over all days.', counters?.rows),
+    gauge('device_pipeline_counters', 'Counters of all days.', counters?.rows),
     gauge('device_pipeline_counter_dates', 'Days that have counters.', counters?.dates),
     gauge('device_pipeline_log_segments', 'Files of the log.', disk?.segments),
-    gauge('device_pipeline_log_disk_bytes', 'Bytes of the files of the log.', disk?.bytes),
+    gauge('device_pipeline_log_disk_bytes', 'Size of the files of the log.', disk?.bytes),
     gauge(
       'device_pipeline_database_journal_bytes',
-      'Bytes that are counted and not moved into the database yet (pipeline.db-wal).',
+      'Size of the write-ahead log of the database (pipeline.db-wal).',
       disk?.journalBytes,
     ),
-    gauge('device_pipeline_disk_free_bytes', 'Room on the disk of the data.', disk?.freeBytes),
+    gauge(
+      'device_pipeline_disk_free_bytes',
+      'Free space on the disk of the data directory.',
+      disk?.freeBytes,
+    ),
   ];
 }
 
-/** The last answer to a question that may take long, or undefined; asked again once it is old. */
-class Remembered<Value> {
+/** Caches a value that may take long to get; undefined if it is too old or does not come in time. */
+class CachedValue<Value> {
   readonly #ask: () => Promise<Value>;
   readonly #ageMs: number;
   #latest: { value: Value; at: number } | undefined;
@@ -288,7 +300,7 @@ class Remembered<Value> {
       const value = await this.#ask();
       this.#latest = { value, at: performance.now() };
     } catch {
-      // It is told by its absence: device_pipeline_scrape_missing.
+      // The scrape reports it in device_pipeline_scrape_missing.
       this.#latest = undefined;
     } finally {
       this.#asking = undefined;
@@ -300,7 +312,7 @@ async function diskUse({ log: directory, database }: DataPaths): Promise<DiskUse
   const names = await readdir(directory);
   let bytes = 0;
   for (const name of names) {
-    // A segment may be removed meanwhile.
+    // The server may remove a segment at any time.
     const file = await stat(join(directory, name)).catch(() => undefined);
     bytes += file?.size ?? 0;
   }

@@ -3,9 +3,9 @@ import type { Exchange, HttpObserver } from '../../http/server/observer.ts';
 import type { IngestOutcome } from '../../pipeline/ports.ts';
 
 /** The routes whose durations are measured. */
-export const measuredRoutes = ['/ingest', '/stats'] as const;
+const measuredRoutes = ['/ingest', '/stats'] as const;
 
-export interface RequestCount {
+interface RequestCount {
   readonly route: string;
   readonly method: string;
   readonly status: number;
@@ -13,8 +13,8 @@ export interface RequestCount {
 }
 
 /**
- * Counts what clients send and are told. Tens of thousands of batches a second come through
- * `acceptedPlain`: it adds to plain numbers, which are read when somebody asks for the metrics.
+ * Counts requests, batches and items. `acceptedPlain` is called up to tens of thousands of times a
+ * second, so it only adds to plain numbers, which each scrape of the metrics reads.
  */
 export class Traffic implements HttpObserver {
   batchesAccepted = 0;
@@ -61,7 +61,7 @@ export class Traffic implements HttpObserver {
     if (cut !== undefined) add(this.answersCut, cut);
   }
 
-  /** By route, method and status. */
+  /** Requests by route, method and status. */
   requests(): RequestCount[] {
     const plain = { ...this.#countOf('/ingest', 'POST', 200) };
     plain.count += this.#plain;

@@ -3,12 +3,12 @@ import type { Command } from 'commander';
 import { addReceivedOptions, receivedRange } from '../verify/audit-options.ts';
 import { addStoreOptions, storePlace, type StorePlace } from '../cli/common-options.ts';
 
-/** What `raw list` and `raw export` need to know. */
+/** The options of `raw list` and `raw export`. */
 export interface RawRangeOptions {
   place: StorePlace;
-  /** By when batches came (milliseconds since 1970, `to` excluded); undefined: all. */
+  /** Batches received in this range (milliseconds since 1970, `to` excluded); undefined: all. */
   received: { from: number; to: number } | undefined;
-  /** Only what a listing tells: on a stack, anything else is a request for each batch. */
+  /** Omit what a listing of the bucket lacks; on a stack, that takes a request for each batch. */
   isBrief: boolean;
 }
 
@@ -20,7 +20,7 @@ interface RawValues {
 
 /** Adds the options of `raw list` and `raw export` to a command. */
 export function addRawRangeOptions(command: Command): Command {
-  const brief = 'leave out encoding and counts, which on a stack are a request for each batch';
+  const brief = 'omit encoding and counts, which on a stack take a request for each batch';
   return addStoreOptions(addReceivedOptions(command), 'bucket', 'ledger').option('--brief', brief);
 }
 

@@ -2,21 +2,21 @@ import { asWritten } from '../../domain/day.ts';
 import { toRanges } from '../../domain/index-ranges.ts';
 import type { RawBatch } from '../../pipeline/ports.ts';
 
-/** What a line of `raw list` and of `batches.ndjson` tells. */
+/** The content of a line of `raw list` and of `batches.ndjson`. */
 export interface ListedBatch {
   readonly rawKey: string;
   /** Milliseconds since 1970. */
   readonly receivedAt: number;
-  /** Of the body as it came. */
+  /** The size of the body as received. */
   readonly bytes: number;
-  /** The day rule of the store, for an export, which has nothing else to say it. */
+  /** The day rule of the store; in exports only. */
   readonly dayZone?: string;
-  /** Undefined where that was not asked for. */
+  /** Undefined with `--brief`. */
   readonly details?: BatchDetails;
 }
 
 type BatchDetails = Pick<RawBatch, 'encoding' | 'accepted' | 'rejected' | 'excluded'> & {
-  /** Of batches of an embedded store. */
+  /** This and the next two: embedded engine only. */
   readonly caller?: string | undefined;
   readonly idempotencyKey?: string | undefined;
   readonly logId?: string | undefined;
@@ -32,7 +32,7 @@ export function batchLine({ rawKey, receivedAt, bytes, dayZone, details }: Liste
   });
 }
 
-/** Excluded items as runs of indexes, each by its first and last. */
+/** Over-limit items (`excluded`) are ranges of indexes, each with its first and last. */
 function documentOf({ excluded, caller, idempotencyKey, logId, ...rest }: BatchDetails): object {
   return {
     ...{ encoding: rest.encoding, accepted: rest.accepted, rejected: rest.rejected },

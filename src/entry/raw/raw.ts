@@ -15,11 +15,11 @@ import type { StorePlace } from '../cli/common-options.ts';
 import { checkExportDirectory, exportListOf } from '../cli/directory-kinds.ts';
 import { withLocalStore } from '../cli/local-store.ts';
 import { UsageError } from '../cli/option-parsers.ts';
-import { grouped, openProgress } from '../cli/progress.ts';
+import { withThousands, openProgress } from '../cli/progress.ts';
 import type { RawRangeOptions } from './raw-options.ts';
 import { batchLine } from './raw-text.ts';
 
-/** Prints a line of JSON for each batch. Returns the exit code: 1 where some are damaged. */
+/** Prints a line of JSON for each batch. Returns the exit code: 1 if some are damaged. */
 export async function rawList(options: RawRangeOptions): Promise<number> {
   const { place, received, isBrief } = options;
   if (place.stack !== undefined) {
@@ -28,7 +28,7 @@ export async function rawList(options: RawRangeOptions): Promise<number> {
   }
   let damaged = 0;
   for (const found of rawBatches(place.dataDir, received)) {
-    if (found.damage !== undefined) damaged += warnOf(found.damage);
+    if (found.damage !== undefined) damaged += warnOfDamage(found.damage);
     else if (!process.stdout.write(`${lineOf(found.batch, isBrief)}\n`)) {
       await once(process.stdout, 'drain');
     }
@@ -36,7 +36,7 @@ export async function rawList(options: RawRangeOptions): Promise<number> {
   return damaged === 0 ? 0 : 1;
 }
 
-/** Writes the body of a batch to standard output, byte for byte as it came. */
+/** Writes the body of a batch to standard output, byte for byte as received. */
 export async function rawGet(place: StorePlace, name: string): Promise<number> {
   if (place.stack !== undefined) {
     const { rawGetOfStack } = await import('./stack-raw.ts');
@@ -54,9 +54,8 @@ export async function rawGet(place: StorePlace, name: string): Promise<number> {
 }
 
 /**
- * Writes the bodies as files into a directory, in the layout of the bucket on AWS, with a line for
- * each in `batches.ndjson`, without idempotency keys that are forgotten. Returns the exit code: 1
- * where some are damaged.
+ * Writes the bodies as files, in the layout of the bucket on AWS, with a line for each batch in
+ * `batches.ndjson`; expired idempotency keys are omitted. Returns the exit code: 1 if some are damaged.
  */
 export async function rawExport(options: RawRangeOptions, directory: string): Promise<number> {
   const { place } = options;
@@ -94,11 +93,11 @@ function exportOf(
   let damaged = 0;
   for (const found of rawBatches(dataDir, received)) {
     if (found.damage !== undefined) {
-      damaged += warnOf(found.damage);
+      damaged += warnOfDamage(found.damage);
       continue;
     }
     const path = join(directory, found.batch.rawKey);
-    // A file under its name is whole, however an earlier export ended.
+    // A file with its final name is complete, even if the export is interrupted.
     writeFileSync(`${path}.part`, found.batch.body);
     renameSync(`${path}.part`, path);
     const batch = keys.includes(found.batch)
@@ -106,11 +105,11 @@ function exportOf(
       : { ...found.batch, idempotencyKey: undefined };
     writeFileSync(`${list}.part`, `${lineOf(batch, isBrief, dayZone)}\n`, { flag: 'a' });
     batches++;
-    progress.update(batches, `${grouped(batches)} batches`);
+    progress.update(batches, `${withThousands(batches)} batches`);
   }
   renameSync(`${list}.part`, list);
   progress.stop();
-  process.stdout.write(`${grouped(batches)} batches in ${directory}\n`);
+  process.stdout.write(`${withThousands(batches)} batches in ${directory}\n`);
   return damaged === 0 ? 0 : 1;
 }
 
@@ -127,7 +126,7 @@ function lineOf(batch: Batch, isBrief: boolean, dayZone?: string): string {
   return batchLine(isBrief ? line : { ...line, details: batch });
 }
 
-function warnOf({
+function warnOfDamage({
   from,
   to,
   path,
@@ -139,7 +138,7 @@ function warnOf({
   offset: number;
 }): 1 {
   process.stderr.write(
-    `${to - from} bytes at byte ${offset} of ${path} are damaged; what was stored there is passed over\n`,
+    `${to - from} bytes at byte ${offset} of ${path} are damaged; the batches in them are skipped\n`,
   );
   return 1;
 }

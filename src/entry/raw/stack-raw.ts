@@ -16,12 +16,12 @@ import {
 import type { StackPlace } from '../cli/common-options.ts';
 import { exportListOf } from '../cli/directory-kinds.ts';
 import { UsageError } from '../cli/option-parsers.ts';
-import { grouped, openProgress } from '../cli/progress.ts';
+import { withThousands, openProgress } from '../cli/progress.ts';
 import type { RawRangeOptions } from './raw-options.ts';
 import { batchLine } from './raw-text.ts';
 import { withStore, type AwsStore } from '../cli/stack.ts';
 
-/** How many objects are asked for at a time: bodies are of 4 MiB at most, and a page has 1,000. */
+/** Concurrent requests. A body has at most 4 MiB, and a page of a listing has 1,000 objects. */
 const parallelHeads = 32;
 const parallelBodies = 16;
 
@@ -36,7 +36,7 @@ export function rawListOfStack(
       const lines = await inParallel(parallelHeads, page, async ({ rawKey, receivedAt, bytes }) => {
         if (isBrief) return `${batchLine({ rawKey, receivedAt, bytes })}\n`;
         const head = await store.head(rawKey);
-        // Somebody has removed it since it was listed.
+        // Undefined if it was deleted since it was listed.
         return head === undefined ? '' : `${batchLine({ rawKey, receivedAt, ...head })}\n`;
       });
       if (!process.stdout.write(lines.join(''))) await once(process.stdout, 'drain');
@@ -45,7 +45,7 @@ export function rawListOfStack(
   });
 }
 
-/** Writes the body of a batch to standard output, byte for byte as it came. */
+/** Writes the body of a batch to standard output, byte for byte as received. */
 export function rawGetOfStack(place: StackPlace, wanted: string): Promise<number> {
   if (readRawKey(wanted) === undefined && !isBatchId(wanted)) {
     throw new UsageError(`'${wanted}' is neither a raw key (raw/….json) nor a batch id`);
@@ -61,7 +61,7 @@ export function rawGetOfStack(place: StackPlace, wanted: string): Promise<number
 async function find(stack: AwsStore, wanted: string): Promise<S3RawBatch | undefined> {
   const store = s3RawStore(stack.s3, stack.rawBucket);
   if (readRawKey(wanted) !== undefined) return await store.get(wanted);
-  // Ours carry the time at which they were made, which is when the batch came, as a rule.
+  // Our batch ids contain their creation time, which is usually the time of receipt.
   const time = timeOfBatchId(wanted);
   const guessed = time === undefined ? undefined : await store.get(rawKeyOf(wanted, time));
   if (guessed !== undefined) return guessed;
@@ -70,13 +70,13 @@ async function find(stack: AwsStore, wanted: string): Promise<S3RawBatch | undef
   const receivedAt = ledgerTable === '' ? undefined : await records.receivedAt(wanted);
   if (receivedAt !== undefined) return await store.get(rawKeyOf(wanted, receivedAt));
   throw new Error(
-    `Where ${wanted} is in the raw store is not known any more. Name its raw key: raw list shows them.`,
+    `The ledger no longer has the raw key of ${wanted}. Give the raw key itself; raw list shows it.`,
   );
 }
 
 /**
- * Writes the bodies as files into a directory, in the layout of the bucket, with a line for each in
- * `batches.ndjson`. What an earlier export wrote is not fetched again. Returns the exit code.
+ * Writes the bodies as files, in the layout of the bucket, with a line for each batch in
+ * `batches.ndjson`. Does not download bodies again that an earlier export wrote. Returns the exit code.
  */
 export function rawExportOfStack(
   place: StackPlace,
@@ -95,10 +95,13 @@ export function rawExportOfStack(
     let bytes = 0;
     for await (const page of pagesOf(store, received)) {
       const lines = await inParallel(parallelBodies, page, async (listed) => {
-        const line = await save(store, directory, { ...listed, ...zone }, isBrief);
+        const line = await exportBatch(store, directory, { ...listed, ...zone }, isBrief);
         if (line !== undefined) batches++;
         bytes += listed.bytes;
-        progress.update(batches, `${grouped(batches)} batches, ${grouped(bytes)} bytes`);
+        progress.update(
+          batches,
+          `${withThousands(batches)} batches, ${withThousands(bytes)} bytes`,
+        );
         return line === undefined ? '' : `${line}\n`;
       });
       if (!list.write(lines.join(''))) await once(list, 'drain');
@@ -107,7 +110,7 @@ export function rawExportOfStack(
     await finished(list);
     await rename(`${path}.part`, path);
     progress.stop();
-    process.stdout.write(`${grouped(batches)} batches in ${directory}\n`);
+    process.stdout.write(`${withThousands(batches)} batches in ${directory}\n`);
     return 0;
   });
 }
@@ -118,15 +121,15 @@ interface Listed {
   readonly bytes: number;
 }
 
-/** Returns the line that tells of it; undefined where it was removed meanwhile. */
-async function save(
+/** Writes a body and returns its line of the list; undefined if it was deleted meanwhile. */
+async function exportBatch(
   store: S3RawStore,
   directory: string,
   listed: Listed & { readonly dayZone?: string },
   isBrief: boolean,
 ): Promise<string | undefined> {
   const path = join(directory, listed.rawKey);
-  // A file under its name is whole, and a body never changes.
+  // A file with its final name is complete, and a body never changes.
   if ((await sizeOf(path)) === listed.bytes) {
     const head = isBrief ? { bytes: listed.bytes } : await store.head(listed.rawKey);
     return head && batchLine({ ...listed, ...head });
@@ -158,11 +161,11 @@ async function* pagesOf(
   for await (const page of store.objects({ after, ...before })) {
     yield page.flatMap(({ rawKey, bytes }) => {
       const identity = readRawKey(rawKey);
-      // Somebody else's object.
+      // Not one of our keys.
       return identity === undefined ? [] : [{ rawKey, receivedAt: identity.receivedAt, bytes }];
     });
   }
 }
 
-/** Beyond that a time has no four-digit year. */
+/** Later times have no four-digit year, as raw keys need. */
 const lastTime = Date.UTC(9999, 11, 31);

@@ -5,22 +5,22 @@ import { count, option, tokenOption } from '../cli/common-options.ts';
 import { nonEmpty, serverUrl, UsageError } from '../cli/option-parsers.ts';
 
 /** One end of a replay. */
-export type ReplayPlace =
+type ReplayPlace =
   | { kind: 'directory'; path: string }
   | { kind: 'stack'; name: string }
   | { kind: 'url'; url: string };
 
-/** What `replay` needs to know. */
+/** The options of `replay`. */
 export interface ReplayOptions {
   from: Exclude<ReplayPlace, { kind: 'url' }>;
   to: ReplayPlace;
-  /** By when batches came (milliseconds since 1970, `to` excluded); undefined: all. */
+  /** Batches received in this range (milliseconds since 1970, `to` excluded); undefined: all. */
   received: { from: number; to: number } | undefined;
   concurrency: number;
-  /** Whose the idempotency keys are of batches that came from nobody in particular. */
+  /** The token name that owns the idempotency keys of batches that were sent without a token. */
   caller: string;
   allowOtherDays: boolean;
-  /** Whether an address gets compressed bodies as they are. */
+  /** Whether compressed bodies are sent to a server compressed. */
   compress: boolean;
   token: string | undefined;
   json: boolean;
@@ -43,7 +43,7 @@ interface ReplayValues {
 export function addReplayOptions(command: Command): Command {
   const source = option(
     '--from <source>',
-    'a data directory, a directory that raw export has written, or stack:NAME',
+    'a data directory, a directory written by raw export, or stack:NAME',
     place,
   );
   const target = option('--to <target>', 'a data directory, http://…, or stack:NAME', place);
@@ -51,18 +51,19 @@ export function addReplayOptions(command: Command): Command {
   return addReceivedOptions(command)
     .addOption(count('--concurrency <number>', 'batches at a time', 256, 16))
     .addOption(
-      option('--caller <token-name>', 'whose the keys are of clients that had no token', nonEmpty),
+      option(
+        '--caller <token-name>',
+        'the token name for idempotency keys of clients without a token',
+        nonEmpty,
+      ),
     )
-    .option('--allow-other-days', 'also where the target takes the day of an item by another rule')
-    .option(
-      '--no-compress',
-      'send an address the bodies uncompressed, also those that came compressed',
-    )
+    .option('--allow-other-days', 'replay even if the target has another day rule')
+    .option('--no-compress', 'send all bodies to a server uncompressed')
     .addOption(tokenOption())
     .option('--json', 'print the summary as JSON');
 }
 
-/** The options of `replay` as parsed. */
+/** Returns the parsed options of `replay`. */
 export function replayOptions(command: Command): ReplayOptions {
   const values = command.opts<ReplayValues>();
   const {
@@ -76,10 +77,10 @@ export function replayOptions(command: Command): ReplayOptions {
     json = false,
   } = values;
   if (from.kind === 'url') {
-    throw new UsageError('--from is a data directory, an exported directory, or stack:NAME');
+    throw new UsageError('--from must be a data directory, an exported directory, or stack:NAME');
   }
   if (!compress && to.kind !== 'url') {
-    throw new UsageError('--no-compress goes with an address as --to');
+    throw new UsageError('--no-compress requires a URL as --to');
   }
   const received = receivedRange(values);
   return { from, to, received, concurrency, caller, allowOtherDays, compress, token, json };
@@ -87,16 +88,16 @@ export function replayOptions(command: Command): ReplayOptions {
 
 function stackName(flag: string, name: string): string {
   if (name.trim() !== '') return name;
-  throw new UsageError(`${flag} stack: lacks the name of the stack, as in stack:device-pipeline`);
+  throw new UsageError(`${flag} stack: needs the name of a stack, as in stack:device-pipeline`);
 }
 
 function place(flag: string): (text: string) => ReplayPlace {
   return (text) => {
     if (/^https?:/i.test(text)) return { kind: 'url', url: serverUrl(flag)(text) };
-    // A directory of that name would be a misspelt address, as a rule.
+    // More likely a misspelt URL than a directory.
     if (text.includes('://')) {
       throw new UsageError(
-        `${flag} must be a directory, an address with http:// or https://, or stack:NAME, got '${text}'`,
+        `${flag} must be a directory, a URL with http:// or https://, or stack:NAME, got '${text}'`,
       );
     }
     const [, stack] = /^stack:(.*)$/s.exec(text) ?? [];

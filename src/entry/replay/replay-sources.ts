@@ -16,12 +16,12 @@ import {
 } from '../../engines/embedded/store/raw-batches.ts';
 import type { ContentEncoding, ReplayOrigin } from '../../pipeline/ports.ts';
 import { exportListOf, holdsExport } from '../cli/directory-kinds.ts';
-import { whyNoFile } from '../cli/file-errors.ts';
+import { fileErrorText } from '../cli/file-errors.ts';
 import { withLocalStore } from '../cli/local-store.ts';
 import type { ReplayOptions } from './replay-options.ts';
 import { openStack } from '../cli/stack.ts';
 
-/** A batch with all that goes along with it. */
+/** A batch with everything that is replayed with it. */
 export interface SourceBatch {
   readonly rawKey: string;
   readonly body: Uint8Array;
@@ -35,22 +35,22 @@ export type Found =
   | {
       readonly kind: 'batch';
       readonly rawKey: string;
-      /** How far the source is read with it, in its own unit. */
+      /** How far the source is read after this batch, in the unit of `ReplaySource.total`. */
       readonly at: number;
       readonly load: () => Promise<SourceBatch>;
     }
-  /** On record as not counted, and so not replayed. */
+  /** Not counted in the source, and so not replayed. */
   | { readonly kind: 'dead_letter'; readonly rawKey: string }
-  /** What is not there any more. */
+  /** Batches that the source no longer has. */
   | { readonly kind: 'missing'; readonly detail: string };
 
 export interface ReplaySource {
-  /** The rule by which the day of an item is taken; undefined where nothing tells. */
+  /** The day rule; undefined if unknown. */
   readonly dayZone: string | undefined;
-  /** What `at` comes to in the end; undefined where that is not known. */
+  /** The final value of `at`, for progress; undefined if unknown. */
   readonly total: number | undefined;
   batches(): AsyncGenerator<Found, void>;
-  /** Once all are read: whether their idempotency keys came along. A stack knows hashes alone. */
+  /** Whether the batches had idempotency keys, known after all are read. A stack has only hashes. */
   hasKeys(): boolean;
   close(): void;
 }
@@ -77,7 +77,7 @@ function directorySource(dataDir: string, received: Received): ReplaySource {
     // eslint-disable-next-line @typescript-eslint/require-await -- the others wait
     async *batches() {
       if (removedBytes > 0 && received === undefined) {
-        const detail = `${removedBytes} bytes of raw batches were removed by --keep-raw: what they counted is not replayed.`;
+        const detail = `--keep-raw has deleted ${removedBytes} bytes of raw batches, which cannot be replayed.`;
         yield { kind: 'missing', detail };
       }
       for (const { batch, damage } of rawBatches(dataDir, received)) {
@@ -92,7 +92,7 @@ function directorySource(dataDir: string, received: Received): ReplaySource {
           yield { kind: 'dead_letter', rawKey };
           continue;
         }
-        // The next batch takes the place of this one's bytes.
+        // The next batch overwrites the buffer.
         const body = Uint8Array.from(batch.body);
         const loaded = {
           rawKey,
@@ -142,7 +142,7 @@ async function exportSource(
         const { raw_key: rawKey, caller = '', encoding, excluded, log_id: logId } = listed;
         const identity = readRawKey(rawKey);
         if (identity === undefined)
-          throw new Error(`${list} names ${rawKey}, which is no raw key.`);
+          throw new Error(`${list} contains ${rawKey}, which is not a raw key.`);
         if (!isWithin(identity.receivedAt, received)) continue;
         isEmpty = false;
         hasKeys ||= listed.idempotency_key !== undefined;
@@ -158,7 +158,7 @@ async function exportSource(
         yield { kind: 'batch', rawKey, at, load };
       }
     },
-    // Where none has one, it may be of a stack.
+    // If no batch has a key, this may be the export of a stack.
     hasKeys: () => isEmpty || hasKeys,
     close: () => undefined,
   };
@@ -168,13 +168,16 @@ async function bodyIn(directory: string, rawKey: string): Promise<Buffer> {
   try {
     return await readFile(join(directory, rawKey));
   } catch (error) {
-    throw new Error(`${join(directory, rawKey)}, which batches.ndjson names: ${whyNoFile(error)}`, {
-      cause: error,
-    });
+    throw new Error(
+      `${join(directory, rawKey)}, listed in batches.ndjson: ${fileErrorText(error)}`,
+      {
+        cause: error,
+      },
+    );
   }
 }
 
-/** All batches are of one store, and each line names its rule, unless it is `as-written`. */
+/** All batches come from one store, so the first line has the day rule; none means `as-written`. */
 async function dayZoneOfExport(list: string): Promise<string | undefined> {
   const input = createReadStream(list);
   try {
@@ -203,13 +206,13 @@ async function stackSource(
       let at = 0;
       for await (const page of store.keys({ after, ...before })) {
         for (const rawKey of page) {
-          // Somebody else's object.
+          // Not one of our keys.
           if (readRawKey(rawKey) === undefined) continue;
           const load = async () => {
             const raw = await store.get(rawKey);
-            if (raw === undefined) throw new Error(`${rawKey} was removed meanwhile.`);
+            if (raw === undefined) throw new Error(`${rawKey} was deleted during the replay.`);
             const { body, encoding } = raw;
-            // The ledger has the keys as hashes alone.
+            // The ledger has only hashes of idempotency keys.
             const unkeyed = { caller: '', idempotencyKey: undefined };
             return { rawKey, body, encoding, ...unkeyed, replayOf: originOf(raw) };
           };

@@ -19,36 +19,36 @@ import { backoff } from '../lambda/clients.ts';
 import { roomMs } from '../lambda/environment.ts';
 import type { ReplayOptions } from './replay-options.ts';
 import type { SourceBatch } from './replay-sources.ts';
-import { commandClient, complain } from '../cli/sending.ts';
+import { affectsAllBatches, commandClient, printWarning } from '../cli/sending.ts';
 import { openStack } from '../cli/stack.ts';
 
-export type TargetOutcome =
+type TargetOutcome =
   | { readonly kind: 'sent' | 'known'; readonly rawKey: string }
-  /** The same again would fare no better; `isHopeless`: nor would any other batch. */
-  | { readonly kind: 'refused'; readonly detail: string; readonly isHopeless: boolean }
+  /** A retry would fail, too; `isForAllBatches`: and so would every other batch. */
+  | { readonly kind: 'refused'; readonly detail: string; readonly isForAllBatches: boolean }
   | { readonly kind: 'failed'; readonly detail: string };
 
 export interface ReplayTarget {
-  /** The rule by which the day of an item is taken; undefined where that is not known. */
+  /** The day rule; undefined if unknown. */
   readonly dayZone: string | undefined;
-  /** How it is checked what came of it. */
+  /** A command that checks the result. */
   readonly check: string;
-  take(batch: SourceBatch, signal: AbortSignal): Promise<TargetOutcome>;
+  store(batch: SourceBatch, signal: AbortSignal): Promise<TargetOutcome>;
   close(): Promise<void>;
 }
 
-/** Larger than any body that a store holds. */
+/** Larger than any stored body. */
 const bodyBytesMax = 1024 * 1024 * 1024;
-/** Keys expire where a server runs, by its own rule. */
+/** Expires no keys here: the server does that by its own settings. */
 const keepKeysMs = 36_500 * dayMs;
-/** A server is asked so long for its day rule, and its answer is no larger. */
+/** The limits of the request for a server's day rule. */
 const askMsMax = 5_000;
 const answerBytesMax = 64 * 1024;
-/** One batch is tried so long. */
+/** How long a batch is retried. */
 const tryMsMax = 600_000;
 
 /**
- * @param sourceZone the day rule of the source, which a data directory that is made for it gets too.
+ * @param sourceZone the day rule of the source, which a new data directory adopts.
  * @throws an Error that says what is wrong with the target.
  */
 export async function openTarget(
@@ -85,7 +85,7 @@ function directoryTarget(dataDir: string, sourceZone: string | undefined): Repla
   return {
     dayZone: writer.dayZone,
     check: `npx device-pipeline audit --data-dir ${dataDir}`,
-    take: intoTarget(dataDir, ingest),
+    store: withRetries(dataDir, ingest),
     async close() {
       const isBehind = () => {
         const { countedThrough, durableEnd } = writer.progress();
@@ -117,13 +117,13 @@ async function stackTarget(
     now: Date.now,
     leastKeepMs: () => (least ??= leastKeepMs(dynamodb, ledgerTable, keepMs)),
     roomMs,
-    // What is wrong in the end is told with the batch.
+    // Reported with the batch if its retries fail.
     onFailure: (error) => (lastFailure = error),
   });
   let lastFailure: unknown;
   const ingest = async (submission: Submission): Promise<IngestOutcome> => {
     const { replayOf } = submission;
-    if (replayOf === undefined) throw new Error('a batch without its origin');
+    if (replayOf === undefined) throw new Error('the batch lacks its origin');
     const outcome = await replay(submission, replayOf, intake, { bodyBytesMax, dayOf });
     if (outcome.accepted || outcome.problem.retryAfterSeconds === undefined) return outcome;
     const why = lastFailure instanceof Error ? ` (${lastFailure.message})` : '';
@@ -133,7 +133,7 @@ async function stackTarget(
   return {
     dayZone,
     check: `npx device-pipeline audit --stack ${name}, once the queue is empty`,
-    take: intoTarget(name, ingest),
+    store: withRetries(name, ingest),
     close() {
       stack.close();
       return Promise.resolve();
@@ -141,7 +141,7 @@ async function stackTarget(
   };
 }
 
-/** Undefined where the server does not say it; whether it is there at all, the batches will show. */
+/** Undefined if the server does not state it, or cannot be reached; then sending a batch fails, too. */
 async function dayZoneOfServer(url: string): Promise<string | undefined> {
   try {
     const signal = AbortSignal.timeout(askMsMax);
@@ -163,11 +163,11 @@ function urlTarget(
   return {
     dayZone,
     check: `npx device-pipeline stats --url ${url}, and audit where its data is`,
-    async take({ rawKey, body, encoding, idempotencyKey: key, ...claim }, signal) {
+    async store({ rawKey, body, encoding, idempotencyKey: key, ...claim }, signal) {
       const header = writeReplayHeader(rawKey, claim);
       if (header === undefined) {
-        const detail = `Too many separate items of ${rawKey} were refused to tell of them in a header. Replay it into the data directory, or the stack, itself.`;
-        return { kind: 'refused', detail, isHopeless: false };
+        const detail = `The over-limit items of ${rawKey} do not fit in the header ${replayHeader}. Replay it directly into the data directory or the stack.`;
+        return { kind: 'refused', detail, isForAllBatches: false };
       }
       const headers = {
         [replayHeader]: header,
@@ -177,14 +177,13 @@ function urlTarget(
       switch (outcome.kind) {
         case 'accepted':
           if (outcome.isKnown === undefined) {
-            const detail = `${url} does not know of replays and has taken ${rawKey} for a new batch. Is it of an earlier version?`;
-            return { kind: 'refused', detail, isHopeless: true };
+            const detail = `${url} does not support replays and accepted ${rawKey} as a new batch. Check the version of the server.`;
+            return { kind: 'refused', detail, isForAllBatches: true };
           }
           return { kind: outcome.isKnown ? 'known' : 'sent', rawKey: outcome.rawKey };
         case 'refused': {
           const detail = `${outcome.status} ${outcome.code}: ${outcome.detail}`;
-          const isHopeless = [401, 403, 404, 405].includes(outcome.status) || outcome.status < 400;
-          return { kind: 'refused', detail, isHopeless };
+          return { kind: 'refused', detail, isForAllBatches: affectsAllBatches(outcome) };
         }
         case 'gave_up':
           return { kind: 'failed', detail: outcome.reason };
@@ -196,13 +195,13 @@ function urlTarget(
 
 type Ingest = (submission: Submission) => Promise<IngestOutcome>;
 
-function intoTarget(target: string, ingest: Ingest): ReplayTarget['take'] {
-  const { onRetry } = new RetryReporter(target, complain);
-  return (batch, signal) => takeInto(ingest, batch, signal, onRetry);
+function withRetries(target: string, ingest: Ingest): ReplayTarget['store'] {
+  const { onRetry } = new RetryReporter(target, printWarning);
+  return (batch, signal) => storeWithRetries(ingest, batch, signal, onRetry);
 }
 
-/** Offers the batch again for as long as it is told to come later. */
-async function takeInto(
+/** Retries the batch while the target answers with a time to wait. */
+async function storeWithRetries(
   ingest: Ingest,
   { rawKey: name, ...batch }: SourceBatch,
   signal: AbortSignal,
@@ -216,7 +215,7 @@ async function takeInto(
     }
     const { code, detail, retryAfterSeconds } = outcome.problem;
     if (retryAfterSeconds === undefined) {
-      return { kind: 'refused', detail: `${code}: ${detail}`, isHopeless: false };
+      return { kind: 'refused', detail: `${code}: ${detail}`, isForAllBatches: false };
     }
     const elapsedMs = performance.now() - startedAt;
     if (signal.aborted || elapsedMs > tryMsMax) {

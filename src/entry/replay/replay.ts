@@ -1,5 +1,5 @@
 import { checkReplayEnds } from '../cli/directory-kinds.ts';
-import { grouped, openProgress } from '../cli/progress.ts';
+import { withThousands, openProgress } from '../cli/progress.ts';
 import type { ReplayOptions } from './replay-options.ts';
 import { openSource, type Found, type ReplaySource } from './replay-sources.ts';
 import { openTarget, type ReplayTarget } from './replay-targets.ts';
@@ -11,20 +11,20 @@ interface Sums {
   items: number;
 }
 
-interface Tally {
+interface ReplaySummary {
   sent: Sums;
   already_there: Sums;
   refused: Sums;
   failed: number;
   dead_letters: number;
   missing: number;
-  /** The first few that were not taken, by raw key, with why. */
+  /** The first few batches that were not replayed, with the reasons. */
   troubles: { raw_key: string | null; detail: string }[];
 }
 
 const troublesMax = 20;
 
-/** Brings the raw batches of one installation into another. Returns the exit code. */
+/** Copies the raw batches of one installation into another. Returns the exit code. */
 export async function replayBatches(
   options: ReplayOptions,
   env: Record<string, string | undefined>,
@@ -33,7 +33,7 @@ export async function replayBatches(
   const source = await openSource(options, env);
   const target = await openTarget(options, env, source.dayZone);
   const interruption = watchInterrupt();
-  const tally: Tally = {
+  const summary: ReplaySummary = {
     sent: { batches: 0, items: 0 },
     already_there: { batches: 0, items: 0 },
     refused: { batches: 0, items: 0 },
@@ -42,15 +42,15 @@ export async function replayBatches(
   const startedAt = performance.now();
   try {
     checkDays(source, target, options.allowOtherDays);
-    await bring(options, source, target, interruption, tally);
+    await copyBatches(options, source, target, interruption, summary);
   } finally {
     interruption.dispose();
     source.close();
     await target.close();
   }
-  report(options, { source, target }, tally, (performance.now() - startedAt) / 1000);
+  report(options, { source, target }, summary, (performance.now() - startedAt) / 1000);
   if (interruption.isByUser()) return interruption.exitCode();
-  return tally.refused.batches + tally.failed + tally.missing === 0 ? 0 : 1;
+  return summary.refused.batches + summary.failed + summary.missing === 0 ? 0 : 1;
 }
 
 function checkDays(
@@ -60,39 +60,40 @@ function checkDays(
 ): void {
   if (from === undefined || to === undefined || from === to || isAllowed) return;
   throw new Error(
-    `The source takes the day of an item by the rule ${from}, the target by ${to}: items near midnight count on other dates there. Say --allow-other-days if that is meant.`,
+    `The day rule of the source is ${from}, that of the target ${to}, so items near midnight would count on other dates. Give --allow-other-days if that is intended.`,
   );
 }
 
-async function bring(
+async function copyBatches(
   { concurrency, caller }: ReplayOptions,
   source: ReplaySource,
   target: ReplayTarget,
   interruption: Interruption,
-  tally: Tally,
+  summary: ReplaySummary,
 ): Promise<void> {
   const progress = openProgress(source.total);
-  const { stopping, leaving } = interruption;
+  const { stopping, aborting: leaving } = interruption;
   let reached = 0;
-  const give = async (found: Found) => {
+  const copyOne = async (found: Found) => {
     if (found.kind !== 'batch') {
-      passOver(found, tally);
+      recordSkipped(found, summary);
       return;
     }
     const { rawKey, at } = found;
     const batch = await found.load();
     const items = batch.replayOf.accepted;
-    const outcome = await target.take({ ...batch, caller: batch.caller || caller }, leaving);
-    const isOfAll = outcome.kind === 'failed' || (outcome.kind === 'refused' && outcome.isHopeless);
-    if (isOfAll) interruption.stop();
-    if (outcome.kind === 'failed') tally.failed++;
-    else add(tally[outcome.kind === 'known' ? 'already_there' : outcome.kind], items);
-    if ('detail' in outcome) tell(tally, isOfAll ? null : rawKey, outcome.detail);
+    const outcome = await target.store({ ...batch, caller: batch.caller || caller }, leaving);
+    const isForAllBatches =
+      outcome.kind === 'failed' || (outcome.kind === 'refused' && outcome.isForAllBatches);
+    if (isForAllBatches) interruption.stop();
+    if (outcome.kind === 'failed') summary.failed++;
+    else add(summary[outcome.kind === 'known' ? 'already_there' : outcome.kind], items);
+    if ('detail' in outcome) addProblem(summary, isForAllBatches ? null : rawKey, outcome.detail);
     reached = Math.max(reached, at);
-    progress.update(reached, noteOf(tally));
+    progress.update(reached, progressText(summary));
   };
   try {
-    await forEachConcurrently(source.batches(), concurrency, stopping, give);
+    await forEachConcurrently(source.batches(), concurrency, stopping, copyOne);
   } finally {
     progress.stop();
   }
@@ -103,64 +104,64 @@ function add(sums: Sums, items: number): void {
   sums.items += items;
 }
 
-function passOver(found: Exclude<Found, { kind: 'batch' }>, tally: Tally): void {
+function recordSkipped(found: Exclude<Found, { kind: 'batch' }>, summary: ReplaySummary): void {
   if (found.kind === 'dead_letter') {
-    tally.dead_letters++;
+    summary.dead_letters++;
     return;
   }
-  tally.missing++;
-  tell(tally, null, found.detail);
+  summary.missing++;
+  addProblem(summary, null, found.detail);
 }
 
-function tell({ troubles }: Tally, rawKey: string | null, detail: string): void {
-  // Batches under way at the same time meet the same refusal.
-  const isTold = rawKey === null && troubles.some((told) => told.detail === detail);
-  if (!isTold && troubles.length < troublesMax) troubles.push({ raw_key: rawKey, detail });
+function addProblem({ troubles }: ReplaySummary, rawKey: string | null, detail: string): void {
+  // Batches in flight at the same time fail in the same way.
+  const isRepeated = rawKey === null && troubles.some((known) => known.detail === detail);
+  if (!isRepeated && troubles.length < troublesMax) troubles.push({ raw_key: rawKey, detail });
 }
 
-function noteOf({ sent, already_there: known }: Tally): string {
-  return `${grouped(sent.batches)} batches sent, ${grouped(known.batches)} already there`;
+function progressText({ sent, already_there: known }: ReplaySummary): string {
+  return `${withThousands(sent.batches)} batches sent, ${withThousands(known.batches)} already there`;
 }
 
-/** A stack keeps hashes of keys, which tell a retry from another batch there alone. */
+/** A stack stores only hashes of keys, which are of no use elsewhere. */
 const unknownKeys =
-  'keys     no idempotency keys came along (a stack does not know them): retries of what clients sent there count as new batches';
+  'keys     the source has no idempotency keys (a stack stores only hashes): a client that retries a batch sent to the source creates a new batch';
 
 function report(
   { json }: ReplayOptions,
   { source, target: { check } }: { source: ReplaySource; target: ReplayTarget },
-  { troubles, ...tally }: Tally,
+  { troubles, ...summary }: ReplaySummary,
   seconds: number,
 ): void {
-  const rate = Math.round((tally.sent.items + tally.already_there.items) / seconds);
+  const rate = Math.round((summary.sent.items + summary.already_there.items) / seconds);
   const keys = source.hasKeys() ? 'known' : 'not_known';
   if (json) {
     const timing = { seconds: Number(seconds.toFixed(3)), items_per_second: rate };
-    process.stdout.write(`${jsonText({ ...tally, keys, ...timing, troubles, check })}\n`);
+    process.stdout.write(`${jsonText({ ...summary, keys, ...timing, troubles, check })}\n`);
     return;
   }
   for (const { raw_key: rawKey, detail } of troubles) {
     const name = rawKey === null ? '' : `${rawKey}: `;
     process.stderr.write(`device-pipeline: ${visible(name + detail)}\n`);
   }
-  const { sent, already_there: known, refused, failed, dead_letters: dead, missing } = tally;
+  const { sent, already_there: known, refused, failed, dead_letters: dead, missing } = summary;
   const more = [
-    [failed, 'not taken now: run it again'],
-    [dead, 'dead letters passed over'],
-    [missing, 'places missing or damaged'],
+    [failed, 'failed: run the command again'],
+    [dead, 'dead letters skipped'],
+    [missing, 'gaps: raw batches are deleted or damaged'],
   ] as const;
   const rest = more.flatMap(([number, what]) =>
-    number === 0 ? [] : [`         ${grouped(number)} ${what}`],
+    number === 0 ? [] : [`         ${withThousands(number)} ${what}`],
   );
   const line = (name: keyof Sums) =>
-    `${grouped(sent[name])} sent, ${grouped(known[name])} already there, ${grouped(refused[name])} refused`;
+    `${withThousands(sent[name])} sent, ${withThousands(known[name])} already there, ${withThousands(refused[name])} refused`;
   process.stdout.write(
     [
       `batches  ${line('batches')}`,
       `items    ${line('items')}`,
       ...rest,
       ...(keys === 'known' ? [] : [unknownKeys]),
-      `time     ${seconds.toFixed(1)} s, ${grouped(rate)} items/s`,
+      `time     ${seconds.toFixed(1)} s, ${withThousands(rate)} items/s`,
       `check    ${check}`,
       '',
     ].join('\n'),

@@ -1,32 +1,32 @@
 import { writeSync } from 'node:fs';
 import { setTimeout as delay } from 'node:timers/promises';
 
-export interface LogOutputOptions {
-  /** Writes some of the bytes and returns how many; throws as `fs.writeSync` does. */
+interface LogOutputOptions {
+  /** Writes some of the bytes and returns how many; throws like `fs.writeSync`. */
   readonly write: (bytes: Uint8Array) => number;
-  /** Called once lines can be written again, to log how many were dropped and why. */
+  /** Called when lines can be written again, to log how many were dropped and why. */
   readonly onRecovered: (lines: number, reason: string) => void;
 }
 
-/** Bytes that wait for a slow reader of a pipe. Lines beyond that are dropped. */
+/** How many bytes may wait for a slow reader of a pipe; further lines are dropped. */
 const waitingBytesMax = 1024 * 1024;
-/** A full pipe is tried again after this time, */
+/** The time until the next attempt to write to a full pipe, */
 const slowRetryMs = 50;
-/** and an output that failed, such as a file on a full disk, after this. */
+/** and to an output that failed, such as a file on a full disk. */
 const failureRetryMs = 1_000;
 
 /**
- * Writes lines without waiting and without failing. A line is written at once where that is
- * possible, so that the last lines before a crash are not lost. Lines that cannot be written are
- * dropped and counted: a full disk or a reader that has stopped must not stop the server.
+ * Writes lines; never blocks and never throws. It writes a line at once if it can, so that the last
+ * lines before a crash are not lost. It drops and counts lines that it cannot write: a full disk or a
+ * stalled reader must not stop the server.
  */
 export class LogOutput {
   readonly #options: LogOutputOptions;
   #waiting: Buffer[] = [];
   #waitingBytes = 0;
-  /** Whether the beginning of the first waiting line is written already. */
+  /** Whether the first waiting line is written in part. */
   #isCut = false;
-  /** Whether the output failed and was not tried again since. */
+  /** Whether the last attempt to write failed. */
   #hasFailed = false;
   #dropped = 0;
   #unreported = 0;
@@ -54,11 +54,11 @@ export class LogOutput {
     }
     this.#waiting.push(bytes);
     this.#waitingBytes += bytes.length;
-    // Lines that wait already go first, at the next retry: an attempt for each line would be slow.
+    // A pending retry writes the waiting lines first: an attempt for each line would be slow.
     if (this.#timer === undefined) this.#flush();
   }
 
-  /** Waits until all is written, at most `graceMs`. */
+  /** Waits until everything is written, at most `graceMs`. */
   async close(graceMs: number): Promise<void> {
     const deadline = performance.now() + graceMs;
     this.#flush();
@@ -92,7 +92,7 @@ export class LogOutput {
       this.#retryAfter(slowRetryMs);
       return;
     }
-    // The rest of a line that was begun is kept, so that the next line begins a line.
+    // Keep the rest of a line that is written in part, so that the next line starts on a new line.
     const kept = this.#isCut ? this.#waiting.slice(0, 1) : [];
     this.#drop(this.#waiting.length - kept.length, message);
     this.#waiting = kept;
@@ -107,7 +107,7 @@ export class LogOutput {
     this.#reason = reason;
   }
 
-  /** Logs how many lines were dropped. Where that line cannot be written either, nothing changes. */
+  /** Logs how many lines were dropped. If that line is dropped, too, the counts stay as they were. */
   #report(): void {
     const [dropped, unreported] = [this.#dropped, this.#unreported];
     this.#unreported = 0;
@@ -127,8 +127,8 @@ export class LogOutput {
 }
 
 /**
- * The log's output on stderr. Node sets a pipe to non-blocking when it opens `process.stderr`: a
- * full one then gives EAGAIN instead of stopping the server until the reader goes on.
+ * The log's output on stderr. Opening `process.stderr` makes Node set a pipe to non-blocking, so that
+ * writing to a full pipe fails with EAGAIN instead of blocking the server.
  */
 export function stderrOutput(onRecovered: LogOutputOptions['onRecovered']): LogOutput {
   const { fd } = process.stderr;

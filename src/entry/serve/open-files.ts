@@ -1,15 +1,15 @@
 import { readdirSync } from 'node:fs';
 
 /**
- * File descriptors that a server opens: the threads with their databases, the segment of the log,
- * the lock (20 at the start), and later the thread for sums (9), the next segment and its directory,
- * segments that are read again, files of SQLite, tokens, the metrics of the disk.
+ * File descriptors that a server needs beside sockets: 20 at the start (threads with their databases,
+ * the log segment, the lock), and later 9 for the thread that computes sums, and some for the next
+ * segment and its directory, segments that are read again, SQLite files, tokens and disk metrics.
  */
 const storageMax = 38;
-/** What Node itself holds open, where it cannot be counted. */
+/** An estimate of what Node itself holds open, for systems without /dev/fd. */
 const openAtStart = 24;
 
-/** How many files and sockets the process may have open; undefined where there is no limit. */
+/** The limit on open files and sockets of this process; undefined if there is none. */
 export function openFilesMax(): number | undefined {
   const { userLimits } = process.report.getReport() as {
     readonly userLimits?: { readonly open_files?: { readonly soft?: unknown } };
@@ -20,19 +20,18 @@ export function openFilesMax(): number | undefined {
 }
 
 /**
- * How many sockets may be open, so that storage always has the descriptors that it needs. To be
- * called before storage is opened.
- * @throws an Error that says what to do, where there is no room for any.
+ * The number of sockets that leave enough file descriptors for storage. Call it before opening storage.
+ * @throws an Error that says what to do if the limit is too low.
  */
 export function socketsWithin(openFiles: number): number {
   const sockets = openFiles - countOpen(openFiles) - storageMax;
   if (sockets >= 2) return sockets;
   throw new Error(
-    `This process may open ${openFiles} files and sockets, and needs ${openFiles + 2 - sockets} at least. Raise the limit (ulimit -n, or LimitNOFILE= of systemd); 1,024 are enough for most.`,
+    `The limit on open files is ${openFiles}, but the server needs at least ${openFiles + 2 - sockets}. Raise it (ulimit -n, or LimitNOFILE= in systemd); 1024 is usually enough.`,
   );
 }
 
-/** Those below the limit: a higher one was inherited, and takes no room. */
+/** Counts descriptors below the limit; inherited ones above it do not count towards it. */
 function countOpen(openFiles: number): number {
   try {
     return readdirSync('/dev/fd').filter((fd) => Number(fd) < openFiles).length;

@@ -26,23 +26,24 @@ import {
   type LogSettings,
 } from './log-settings.ts';
 
-/** What `serve` needs to know. `keepRawDays` is undefined where raw bodies are kept for ever. */
+/** The options of `serve`. */
 export interface ServeOptions {
   host: string;
   port: number;
   dataDir: string;
-  /** Undefined: that of the store, and `as-written` for a new one. */
+  /** Undefined: the day rule of the store, or `as-written` for a new one. */
   dayZone: string | undefined;
   maxBodyBytes: number;
   maxBacklogBytes: number;
   maxCountersPerDay: number;
   keepReceiptsDays: number;
+  /** Undefined: for ever. */
   keepRawDays: number | undefined;
-  /** Whether anybody may ask while the data directory has no token. */
+  /** Whether requests need no token while the data directory has none. */
   isOpenWithoutTokens: boolean;
-  /** For each token that has none of its own; undefined: no limit. */
+  /** The limit of each token without one of its own; undefined: no limit. */
   rate: RateLimit | undefined;
-  /** Names by which it is asked beside `localhost` and addresses, where no token is asked for. */
+  /** Host names that requests may use beside `localhost` and IP addresses, if no token is required. */
   allowedHosts: readonly string[];
   corsOrigins: readonly string[];
   log: LogSettings;
@@ -69,23 +70,23 @@ interface ServeValues {
 
 const insecureVariable = 'DEVICE_PIPELINE_INSECURE';
 
-/** Adds the options of `serve` to a command; each can also be given by an environment variable. */
+/** Adds the options of `serve` to a command; each can also be set by an environment variable. */
 export function addServeOptions(command: Command): Command {
   const port = wholeNumber(0, 65_535);
   const days = wholeNumber(1, 36_500);
   const options = [
     setting('--host <address>', 'the address to listen on', nonEmpty).default('127.0.0.1'),
-    setting('--port <number>', 'the port; 0 takes any free one', port).default(8080),
+    setting('--port <number>', 'the port; 0 picks a free one', port).default(8080),
     dataDirOption(),
     setting(
       '--day-zone <zone>',
-      "on which day an item counts: as-written, UTC, or a time zone such as Europe/Berlin; fixed when the store is created (default: the store's own; as-written for a new one)",
+      "the day rule: as-written, UTC, or a time zone such as Europe/Berlin; fixed when the store is created (default: the store's own; as-written for a new one)",
       dayZone,
     ),
-    // Not a setting: commander takes a flag for set whatever its variable says.
+    // Not a `setting`: commander would treat the flag as set whatever the variable's value is.
     new Option(
       '--insecure',
-      `listen beyond this machine without any token too, if none was ever made (env: ${insecureVariable}=1)`,
+      `listen on public addresses although no token was ever created (env: ${insecureVariable}=1)`,
     ),
     setting('--max-body <size>', 'the largest request body', size).default(
       defaultBodyBytesMax,
@@ -93,40 +94,42 @@ export function addServeOptions(command: Command): Command {
     ),
     setting(
       '--max-backlog <size>',
-      'how much may wait before the server answers 503',
+      'how much may wait to be counted before the server answers 503',
       size,
     ).default(128 * 1024 * 1024, '128MiB'),
     setting(
       '--max-counters-per-day <number>',
-      'how many distinct counters a day may have; beyond, items with new ones are refused',
+      'how many counters a day may have; items that need a new one beyond that are rejected',
       wholeNumber(1, 10_000_000),
     ).default(countersPerDayMaxDefault),
-    setting('--keep-receipts <days>', 'how long receipts and idempotency keys live', days).default(
-      90,
-    ),
-    setting('--keep-raw <days>', 'how long raw bodies live', daysToKeep(1, 36_500)).default(
+    setting(
+      '--keep-receipts <days>',
+      'how long to keep receipts and idempotency keys',
+      days,
+    ).default(90),
+    setting('--keep-raw <days>', 'how long to keep raw bodies', daysToKeep(1, 36_500)).default(
       'forever',
     ),
-    setting('--rate-limit <number>', 'requests a second with each token (default: no limit)', rate),
+    setting('--rate-limit <number>', 'requests per second and token (default: no limit)', rate),
     setting(
       '--rate-burst <number>',
-      'requests at once with each token (default: those of a second)',
+      'requests at once per token (default: those of one second)',
       wholeNumber(1, rateMax),
     ),
     setting(
       '--allowed-host <name...>',
-      'without tokens, answer to these names too, not only to localhost and addresses',
+      'if no token is required: accept these host names beside localhost and IP addresses',
       hosts,
     ),
-    setting('--cors-origin <origin...>', 'web pages of these origins may ask too', origins),
+    setting('--cors-origin <origin...>', 'web origins that may send requests (CORS)', origins),
     setting(
       '--log-level <level>',
-      `what is logged: ${logLevels.join(', ')}`,
+      `the least severe level to log: ${logLevels.join(', ')}`,
       oneOf(logLevels),
     ).default('info'),
     setting(
       '--log-format <format>',
-      'how: json, text, or auto (text on a terminal)',
+      'the format of the log: json, text, or auto (text on a terminal)',
       oneOf(logFormats),
     ).default('auto'),
   ];
@@ -134,7 +137,7 @@ export function addServeOptions(command: Command): Command {
   return command;
 }
 
-/** The options of `serve` as parsed, and `--insecure` also from the environment. */
+/** Returns the parsed options of `serve`, with `--insecure` also from the environment. */
 export function serveOptions(
   command: Command,
   env: Record<string, string | undefined>,
@@ -145,8 +148,8 @@ export function serveOptions(
   const isInsecure = values.insecure ?? yesOrNo(insecureVariable)(env[insecureVariable] ?? '');
   if (keepRawDays !== undefined && keepRawDays < keepReceiptsDays) {
     throw new UsageError(
-      `Receipts live as long as the raw batches: --keep-raw ${keepRawDays} is shorter than ` +
-        `--keep-receipts ${keepReceiptsDays}. Make --keep-receipts shorter too.`,
+      `--keep-raw ${keepRawDays} is shorter than --keep-receipts ${keepReceiptsDays}, but a receipt ` +
+        `needs its raw batch. Make --keep-receipts shorter, too.`,
     );
   }
   return {
@@ -170,7 +173,7 @@ export function serveOptions(
 function rateLimit({ rateLimit: perSecond, rateBurst }: ServeValues): RateLimit | undefined {
   if (perSecond === undefined) {
     if (rateBurst === undefined) return undefined;
-    throw new UsageError('--rate-burst is of no use without --rate-limit');
+    throw new UsageError('--rate-burst requires --rate-limit');
   }
   return { perSecond, burst: rateBurst ?? Math.ceil(perSecond) };
 }

@@ -16,25 +16,26 @@ import { openFilesMax, socketsWithin } from './open-files.ts';
 import { UsageError } from '../cli/option-parsers.ts';
 import type { ServeOptions } from './serve-options.ts';
 import { readPages } from '../pages.ts';
-import { outliveStandardOutput } from '../cli/standard-streams.ts';
+import { ignoreStandardOutputErrors } from '../cli/standard-streams.ts';
 import { onStopSignal, type StopSignal } from '../cli/stop-signals.ts';
 import { observers, openLog, ServerLog } from './server-log.ts';
 
-/** A stop waits so long for requests under way. */
+/** How long a stop waits for requests in flight. */
 const stopGraceMs = 10_000;
-/** After a failure of the storage, those who wait are only told so. */
+/** The same after a storage failure, when requests in flight only get an error response. */
 const failureGraceMs = 1_500;
-/** For the last lines on stdout and stderr. */
+/** How long the process waits at its end for readers of stdout and stderr. */
 const lastOutputMs = 2_000;
 
 /**
- * Runs the embedded pipeline until SIGTERM, SIGINT or SIGHUP (exit code 0) or until its storage fails.
+ * Runs the server with the embedded engine until SIGTERM, SIGINT or SIGHUP (exit code 0), or until its
+ * storage fails.
  * @throws an Error whose message says what is wrong and what to do.
  */
 export async function serve(options: ServeOptions, version: string): Promise<void> {
   const { log: logger, output } = openLog(options.log);
   const log = new ServerLog(logger, output);
-  outliveStandardOutput((reason) => {
+  ignoreStandardOutputErrors((reason) => {
     log.warn('stdout_lost', { reason }, `cannot write to standard output: ${reason}`);
   });
   const onDefect = (error: Error | string) => log.defect(error);
@@ -46,7 +47,7 @@ export async function serve(options: ServeOptions, version: string): Promise<voi
       dataDir: options.dataDir,
       dayZone: options.dayZone,
       bodyBytesMax: options.maxBodyBytes,
-      // A single body must fit in, however large bodies may be.
+      // The largest body must fit.
       inFlightBytesMax: Math.max(embeddedDefaults.inFlightBytesMax, 2 * options.maxBodyBytes),
       backlogBytesMax: options.maxBacklogBytes,
       countersPerDayMax: options.maxCountersPerDay,
@@ -88,7 +89,7 @@ export async function serve(options: ServeOptions, version: string): Promise<voi
       log.warn(
         'torn_tail',
         { bytes: pipeline.tornBytes },
-        `${pipeline.tornBytes} bytes of batches that were never acknowledged were cut off the log`,
+        `removed ${pipeline.tornBytes} bytes of unacknowledged batches from the end of the log`,
       );
     }
     log.info(
@@ -98,28 +99,28 @@ export async function serve(options: ServeOptions, version: string): Promise<voi
     );
     process.stdout.write(`listening on ${url}\n`);
     const failure = await Promise.race([stop, pipeline.failed]);
-    if (failure === undefined) log.info('stopping', {}, 'stopping: answering what is under way');
+    if (failure === undefined) log.info('stopping', {}, 'stopping: finishing requests in flight');
     else log.failure(failure.message);
     await http.stop(failure === undefined ? stopGraceMs : failureGraceMs);
     if (failure !== undefined) throw failure;
   } finally {
     watch.close();
     try {
-      // What failed within the stop is told too.
+      // Throws if the storage fails during the stop.
       await pipeline.close();
       log.info('stopped', {}, 'stopped');
     } finally {
       metrics.close();
       await log.close();
-      // A reader of stdout or stderr that has stopped must not hold up the end.
+      // A stalled reader of stdout or stderr must not keep the process alive.
       setTimeout(() => process.exit(), lastOutputMs).unref();
     }
   }
 }
 
 /**
- * How many connections may be open, so that storage has the file descriptors that it needs.
- * @throws where there would be none.
+ * The number of connections that leave enough file descriptors for storage.
+ * @throws if the limit on open files is too low for any.
  */
 function boundConnections(log: ServerLog): number {
   const openFiles = openFilesMax();
@@ -129,12 +130,12 @@ function boundConnections(log: ServerLog): number {
   log.warn(
     'connections_bounded',
     { connections_max: connectionsMax, open_files_max: openFiles },
-    `at most ${connectionsMax} connections, since this process may open ${openFiles} files and sockets (ulimit -n)`,
+    `at most ${connectionsMax} connections, because the limit on open files is ${openFiles} (ulimit -n)`,
   );
   return connectionsMax;
 }
 
-/** The settings that tell why a server behaves as it does. */
+/** The settings that explain how a server behaves, for the log. */
 function settingsOf(options: ServeOptions): Record<string, unknown> {
   const { dataDir, maxBodyBytes, maxBacklogBytes, maxCountersPerDay } = options;
   return {
@@ -150,8 +151,8 @@ function settingsOf(options: ServeOptions): Record<string, unknown> {
 }
 
 /**
- * Access by the tokens of the data directory, as they are at any time.
- * @throws {UsageError} where others could come in without any.
+ * Access with the tokens of the data directory; changes of the token file take effect at once.
+ * @throws {UsageError} if other machines could access the server without a token.
  */
 function openAccess(
   { dataDir, host, isOpenWithoutTokens, rate }: ServeOptions,
@@ -165,21 +166,21 @@ function openAccess(
   );
   if (table.isEmpty && !table.isUnset) {
     onProblem(
-      `All tokens of ${dataDir} are revoked, so every client is refused. Make one with token create. To let clients in without tokens, stop the server and remove tokens.json and log/tokens-required.log.`,
+      `All tokens of ${dataDir} are revoked, so every request is refused. Create one with token create. To allow requests without tokens, stop the server and remove tokens.json and log/tokens-required.log.`,
     );
   }
   if (table.isEmpty && !isOpenWithoutTokens) {
     watch.close();
     throw new UsageError(
-      `${host} can be reached from other machines, and ${dataDir} has no token yet. Make one with ` +
+      `${host} can be reached from other machines, and ${dataDir} has no token. Create one with ` +
         `\`npx device-pipeline token create --data-dir ${dataDir} --name NAME --for ingest,read\`, ` +
-        'bind 127.0.0.1, or say --insecure if the network is trusted.',
+        'bind 127.0.0.1, or give --insecure if the network is trusted.',
     );
   }
   return { access: serverAccess({ tokens: () => table, isOpenWithoutTokens, rate }), watch };
 }
 
-/** Resolves at the first signal to stop. A second one, unless it is SIGHUP, ends the process at once. */
+/** Resolves at the first stop signal. A second one, unless it is SIGHUP, ends the process at once. */
 function stopSignal(): Promise<undefined> {
   return new Promise((resolve) => {
     let isStopping = false;
@@ -192,7 +193,7 @@ function stopSignal(): Promise<undefined> {
   });
 }
 
-/** Returns the address that it listens on, as a URL. */
+/** Starts listening and returns the server's URL. */
 function listen(
   { server }: HttpServer,
   { host, port }: ServeOptions,
@@ -204,7 +205,7 @@ function listen(
     };
     server.once('error', onError);
     server.listen(port, host, () => {
-      // A connection that cannot be accepted, such as for want of descriptors, is no reason to end.
+      // From here on errors concern single connections, such as a lack of file descriptors.
       server.off('error', onError).on('error', onDefect);
       const address = server.address();
       const actualPort = typeof address === 'object' && address !== null ? address.port : port;
@@ -216,12 +217,12 @@ function listen(
 function whyNotListening(error: NodeJS.ErrnoException, host: string, port: number): string {
   switch (error.code) {
     case 'EADDRINUSE':
-      return `Port ${port} of ${host} is in use. Stop what listens there, or choose another with --port.`;
+      return `Port ${port} of ${host} is in use. Stop the other program, or choose another port with --port.`;
     case 'EACCES':
-      return `Port ${port} needs more rights than this user has. Choose one above 1023 with --port.`;
+      return `This user may not listen on port ${port}. Choose one above 1023 with --port.`;
     case 'EADDRNOTAVAIL':
     case 'ENOTFOUND':
-      return `${host} is no address of this machine. Choose another with --host.`;
+      return `${host} is not an address of this machine. Choose another with --host.`;
     case undefined:
     default:
       return `The server cannot listen on ${host}:${port}: ${error.message}.`;

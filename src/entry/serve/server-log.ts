@@ -7,10 +7,10 @@ import { stderrOutput, type LogOutput } from './log-output.ts';
 import type { LogSettings } from './log-settings.ts';
 import { visible } from '../cli/terminal-text.ts';
 
-/** How long the end of the process waits for a slow reader of the log. */
+/** How long the process waits at its end for a slow reader of the log. */
 const closeMs = 1_000;
 
-/** A log on stderr. Lines that stderr does not take are dropped and counted. */
+/** A log on stderr. Lines that cannot be written are dropped and counted. */
 export function openLog({ level, format }: LogSettings): { log: Logger; output: LogOutput } {
   const isText = format === 'text' || (format === 'auto' && process.stderr.isTTY);
   const options = {
@@ -21,10 +21,7 @@ export function openLog({ level, format }: LogSettings): { log: Logger; output: 
   };
   const output = stderrOutput((lines, reason) => {
     const fields = { event: 'log_lines_dropped', lines, reason };
-    log.warn(
-      fields,
-      `${lines.toLocaleString('en')} lines of this log were dropped: ${visible(reason)}`,
-    );
+    log.warn(fields, `dropped ${lines.toLocaleString('en')} lines of this log: ${visible(reason)}`);
   });
   const toText = isText ? textFormat() : (line: string) => line;
   const log = pino(options, { write: (line) => output.write(toText(line)) });
@@ -33,7 +30,7 @@ export function openLog({ level, format }: LogSettings): { log: Logger; output: 
 
 function textFormat(): (line: string) => string {
   return prettyFactory({
-    // It knows NO_COLOR; what is no terminal does not have it.
+    // hasColors honours NO_COLOR, but exists only on terminals.
     colorize: process.stderr.isTTY && process.stderr.hasColors(),
     singleLine: true,
     translateTime: 'SYS:HH:MM:ss.l',
@@ -41,22 +38,22 @@ function textFormat(): (line: string) => string {
   });
 }
 
-/** So many lines of a kind are written in a second; of the others, their number. */
+/** How many lines of a kind are written per window; the rest is only counted. */
 const linesMax = 10;
 const windowMs = 1_000;
 
-/** Bounds what is logged of requests: a flood of bad ones must not fill a disk. */
-export class BoundedLines {
+/** Limits how many lines are logged, so that a flood of bad requests cannot fill a disk. */
+export class LineLimiter {
   readonly #write: (kind: string, suppressed: number) => void;
   readonly #kinds = new Map<string, { lines: number; suppressed: number }>();
   #timer: NodeJS.Timeout | undefined;
 
-  /** @param write is told once a second of each kind how many lines were left out, if any were. */
+  /** @param write called once per window for each kind whose lines were suppressed. */
   constructor(write: (kind: string, suppressed: number) => void) {
     this.#write = write;
   }
 
-  /** Whether one more line of a kind may be written. There must be few kinds. */
+  /** Whether one more line of a kind may be written. The number of kinds must be small. */
   admit(kind: string): boolean {
     this.#timer ??= setTimeout(() => this.flush(), windowMs).unref();
     const seen = this.#kinds.get(kind) ?? { lines: 0, suppressed: 0 };
@@ -78,23 +75,23 @@ export class BoundedLines {
   }
 }
 
-/** What `serve` writes into its log. */
+/** The log of `serve`. */
 export class ServerLog {
   readonly #log: Logger;
   readonly #output: LogOutput | undefined;
-  readonly #refusals: BoundedLines;
-  readonly #defects: BoundedLines;
+  readonly #refusals: LineLimiter;
+  readonly #defects: LineLimiter;
 
   constructor(log: Logger, output?: LogOutput) {
     this.#log = log;
     this.#output = output;
     const more = (event: string) => (kind: string, suppressed: number) =>
       log.warn({ event, kind, suppressed }, `and ${suppressed.toLocaleString('en')} more: ${kind}`);
-    this.#refusals = new BoundedLines(more('requests_refused'));
-    this.#defects = new BoundedLines(more('defects'));
+    this.#refusals = new LineLimiter(more('requests_refused'));
+    this.#defects = new LineLimiter(more('defects'));
   }
 
-  /** Lines that stderr did not take. */
+  /** Lines that could not be written to stderr. */
   get linesDropped(): number {
     return this.#output?.dropped ?? 0;
   }
@@ -111,12 +108,12 @@ export class ServerLog {
     this.#log.warn({ event, ...fields }, visible(message));
   }
 
-  /** The storage has failed, and the server ends. */
+  /** Logs that the storage failed and the server ends. */
   failure(message: string): void {
     this.#log.fatal({ event: 'storage_failed' }, visible(message));
   }
 
-  /** An error of ours, or something that is wrong while the server goes on. */
+  /** Logs an unexpected error after which the server continues. */
   defect(error: Error | string): void {
     if (!this.#defects.admit('defect')) return;
     if (typeof error === 'string') {
@@ -130,11 +127,11 @@ export class ServerLog {
     );
   }
 
-  /** Nothing of what it writes was chosen by a client, but the request's id. */
+  /** Logs a request that failed. Of its fields, clients control only the request id. */
   answered({ requestId, route, method, status, seconds, problem, cut }: Exchange): void {
     if (cut !== undefined && this.#refusals.admit(`cut ${cut}`)) {
       const fields = { request_id: requestId, method, route, reason: cut };
-      const message = `the answer to ${method} ${route} was cut: ${cut}`;
+      const message = `the response to ${method} ${route} was cut off: ${cut}`;
       this.#log.warn({ event: 'answer_cut', ...fields }, message);
     }
     if (problem === undefined) return;
@@ -150,10 +147,10 @@ export class ServerLog {
   accepted(batch: AcceptedBatch): void {
     const { requestId, batchId, items, refused, bytes } = batch;
     const fields = { request_id: requestIdOf(requestId), batch_id: batchId, items, refused, bytes };
-    this.#log.debug({ event: 'batch_accepted', ...fields }, 'a batch was accepted');
+    this.#log.debug({ event: 'batch_accepted', ...fields }, 'batch accepted');
   }
 
-  /** Writes what is left, of lines that were left out. */
+  /** Logs the counts of suppressed lines, and waits for a slow reader. */
   async close(): Promise<void> {
     this.#refusals.flush();
     this.#defects.flush();
@@ -169,7 +166,7 @@ interface AcceptedBatch {
   readonly bytes: number;
 }
 
-/** Tells both; the log of accepted batches only where it wants to know. */
+/** An observer that forwards to the traffic counters and the log; accepted batches at level debug only. */
 export function observers(traffic: HttpObserver, log: ServerLog): HttpObserver {
   const { isDebug } = log;
   return {

@@ -21,8 +21,8 @@ import { dateRange, firstDate, type DateRange } from '../cli/date-range.ts';
 import { date, serverUrl, statsDimensions, UsageError } from '../cli/option-parsers.ts';
 
 /**
- * What `stats` needs to know. `source` is a server, a data directory or a store on AWS; without `range`, it is the
- * last week. `groupBy` has the dimensions in their order; undefined: all.
+ * The options of `stats`. `source` is a server, a data directory or a store on AWS. `range` is undefined
+ * for the last week; `groupBy` has the dimensions in their fixed order and is undefined for all.
  */
 export interface StatsOptions {
   source: { url: string; token: string | undefined } | { dataDir: string } | { stack: StackPlace };
@@ -31,7 +31,7 @@ export interface StatsOptions {
   states: readonly string[];
   groupBy: readonly Dimension[] | undefined;
   format: 'table' | StatsFormat;
-  /** Whether CSV begins with a byte order mark. */
+  /** Whether CSV starts with a byte order mark. */
   hasMark: boolean;
 }
 
@@ -57,19 +57,19 @@ export function addStatsOptions(command: Command): Command {
     .option('--type <name...>', 'only these types')
     .option('--state <name...>', 'only these states')
     .addOption(
-      option('--group-by <columns...>', 'sums by date, type or state, or several', statsDimensions),
+      option('--group-by <columns...>', 'sum by date, type, state or several', statsDimensions),
     )
-    .addOption(setting('--url <url>', 'ask a server, not the data directory', serverUrl))
+    .addOption(setting('--url <url>', 'query a server instead of a data directory', serverUrl))
     .addOption(tokenOption())
     .addOption(dataDirOption())
     .addOption(stackOption());
   addPartOptions(command, ['table']);
   for (const format of statsFormats)
     command.option(`--${format}`, `print the rows as ${rowFormats[format].title}`);
-  return command.option('--bom', 'with --csv: begin with a byte order mark, for Excel on Windows');
+  return command.option('--bom', 'with --csv: start with a byte order mark, for Excel on Windows');
 }
 
-/** The options of `stats` as parsed. */
+/** Returns the parsed options of `stats`. */
 export function statsOptions(command: Command): StatsOptions {
   const values = command.opts<StatsValues>();
   const { type: types = [], state: states = [] } = values;
@@ -77,15 +77,15 @@ export function statsOptions(command: Command): StatsOptions {
   const source = sourceOf(command);
   const range = dateRange(values.date, values.from, values.to);
   if ('url' in source && range?.from === firstDate) {
-    throw new UsageError('a server answers for at most 366 days; give --from, too');
+    throw new UsageError('a server returns at most 366 days; give --from, too');
   }
   if ('stack' in source && range?.from === firstDate) {
-    throw new UsageError('the days of a stack are asked for one by one; give --from, too');
+    throw new UsageError('a stack needs one query per day; give --from, too');
   }
   const groupBy = values.groupBy && dimensions.filter((name) => values.groupBy?.includes(name));
   const [format = 'table', second] = statsFormats.filter((name) => values[name]);
   if (second !== undefined) throw new UsageError(`give either --${format} or --${second}`);
-  if (bom && format !== 'csv') throw new UsageError('--bom goes with --csv');
+  if (bom && format !== 'csv') throw new UsageError('--bom requires --csv');
   return { source, range, types, states, groupBy, format, hasMark: bom };
 }
 
@@ -94,14 +94,12 @@ function sourceOf(command: Command): StatsOptions['source'] {
   const stack = stackPlace(command, 'table');
   const isTyped = (name: string) => command.getOptionValueSource(name) === 'cli';
   if (isTyped('dataDir') && isTyped('url')) {
-    throw new UsageError('--url asks a server and --data-dir reads a directory; give one of them');
+    throw new UsageError('--url and --data-dir name two sources; give only one');
   }
   if (stack !== undefined) {
     if (!isTyped('dataDir') && !isTyped('url')) return { stack };
-    throw new UsageError(
-      '--stack or --table reads the counters on AWS; leave --url and --data-dir out',
-    );
+    throw new UsageError('--stack and --table read the counters on AWS; omit --url and --data-dir');
   }
-  // What is typed counts more than what the environment says.
+  // An option takes precedence over the environment.
   return url === undefined || isTyped('dataDir') ? { dataDir } : { url, token };
 }

@@ -8,7 +8,7 @@ import type { StackPlace } from '../cli/common-options.ts';
 import type { StatsOptions } from './stats-options.ts';
 import { jsonText, visible } from '../cli/terminal-text.ts';
 
-/** What is asked for, with the dates that stand for none. */
+/** The options with the default range filled in. */
 interface Question extends StatsOptions {
   readonly range: DateRange;
 }
@@ -20,7 +20,7 @@ const answerBytesMax = 256 * 1024 * 1024;
 export async function stats(options: StatsOptions): Promise<number> {
   const { source, range = lastWeek() } = options;
   if (options.range === undefined)
-    note(`the last 7 days, ${range.from} to ${range.to}; --from and --to give others`);
+    note(`the last 7 days, ${range.from} to ${range.to}; choose others with --from and --to`);
   const question = { ...options, range };
   process.stdout.write(await textOf(await readRowsOf(source, question), options));
   return 0;
@@ -41,10 +41,10 @@ async function textOf(
 ): Promise<string> {
   if (format === 'json') return `${jsonText(rows)}\n`;
   if (format === 'table')
-    return rows.length === 0 ? 'nothing counted\n' : `${await table(rows, groupBy)}\n`;
+    return rows.length === 0 ? 'no counters\n' : `${await table(rows, groupBy)}\n`;
   const writer = new StatsWriter(groupBy, format, hasMark && !process.stdout.isTTY);
   const text = writer.opening() + writer.piece(rows) + writer.closing();
-  // Into a file it goes as it is.
+  // Only a terminal needs escapes.
   return process.stdout.isTTY ? text.split(/\r?\n/).map(visible).join('\n') : text;
 }
 
@@ -109,7 +109,7 @@ async function fetchRows(
     const reason = stringOr(detail, stringOr(title, fallback));
     const hint = addressHint(server.url, status);
     const named = typeof code === 'string' ? ` ${code}` : '';
-    const why = reason === '' ? '; is it a device-pipeline?' : `: ${reason}`;
+    const why = reason === '' ? '; is it a device-pipeline server?' : `: ${reason}`;
     throw new Error(`the server answered ${status}${named}${why}${hint}`);
   }
   return parseRows(text, groupBy ?? dimensions);
@@ -135,17 +135,19 @@ async function get(
   }
 }
 
-/** @throws where it is another's answer, or was cut at the bound. */
+/** @throws an Error if the response is too large, or not a list of counters. */
 function parseRows(text: string, columns: readonly Dimension[]): StatsRow[] {
-  // No text of so few characters has so many bytes.
+  // UTF-8 takes at most four bytes per UTF-16 unit, so shorter texts need no exact count.
   if (text.length >= answerBytesMax / 4 && Buffer.byteLength(text) >= answerBytesMax) {
     throw new Error(
-      'the answer is larger than 256 MiB; name fewer days, or some types and states (--type, --state)',
+      'the response is larger than 256 MiB; choose fewer days, or some types and states (--type, --state)',
     );
   }
   const rows = parseObject(`{"rows":${text}}`)['rows'];
   if (Array.isArray(rows) && rows.every((row) => isRow(row, columns))) return rows as StatsRow[];
-  throw new Error('the answer is not one of device-pipeline; is this its address?');
+  throw new Error(
+    'the response is not a list of counters; is this the URL of a device-pipeline server?',
+  );
 }
 
 function isRow(value: unknown, columns: readonly Dimension[]): boolean {
@@ -155,7 +157,7 @@ function isRow(value: unknown, columns: readonly Dimension[]): boolean {
 
 async function table(rows: readonly StatsRow[], columns: readonly Dimension[]): Promise<string> {
   const { default: CliTable } = await import('cli-table3');
-  // cli-table3 colours by itself, also into a file.
+  // cli-table3 would write colours to a file, too.
   const isColourful = process.stdout.isTTY && !process.env['NO_COLOR'];
   const output = new CliTable({
     head: [...columns, 'count'],

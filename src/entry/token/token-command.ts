@@ -6,14 +6,14 @@ import { addTokenCreateOptions, tokenCreateOptions } from './token-options.ts';
 
 const day = 86_400_000;
 
-/** Adds `token` and what can be done with tokens. */
+/** Adds the command `token` with its subcommands. */
 export function addTokenCommand(root: Command): void {
   const token = root
     .command('token')
-    .description('the tokens by which a server knows who may send and read');
+    .description('manage the tokens that allow clients to send and read');
   token.addHelpText('after', notes);
   const create = addTokenCreateOptions(
-    token.command('create').description('make one and print it, this once'),
+    token.command('create').description('create a token and print it; it cannot be shown again'),
   );
   create.action(async () => {
     const { tokenCreate } = await import('./token.ts');
@@ -21,7 +21,7 @@ export function addTokenCommand(root: Command): void {
   });
   const list = token
     .command('list')
-    .description('list them, without their texts')
+    .description('list the tokens, without their secret texts')
     .addOption(dataDirOption())
     .option('--json', 'print JSON');
   list.action(async () => {
@@ -31,9 +31,9 @@ export function addTokenCommand(root: Command): void {
   });
   const rotate = token
     .command('rotate <name>')
-    .description('make another of the same name and print it')
+    .description('replace a token by a new one of the same name, and print it')
     .addOption(
-      option('--overlap <time>', 'how long the one before is valid beside it', overlap).default(
+      option('--overlap <time>', 'how long the old token remains valid', overlap).default(
         day,
         '24h',
       ),
@@ -46,7 +46,7 @@ export function addTokenCommand(root: Command): void {
   });
   const revoke = token
     .command('revoke <name>')
-    .description('take all of a name away')
+    .description('revoke all tokens of a name')
     .addOption(dataDirOption());
   revoke.action(async (name: string) => {
     const { tokenRevoke } = await import('./token.ts');
@@ -54,15 +54,15 @@ export function addTokenCommand(root: Command): void {
   });
 }
 
-/** As `duration`, or `0`: none. */
+/** As `duration`, but also accepts `0`. */
 function overlap(flag: string): (text: string) => number {
   return (text) => (text === '0' ? 0 : duration(flag)(text));
 }
 
 const notes = `
-A running server takes a change within a second. Once a data directory has a token, also one that
-has expired, its server asks for one wherever it listens. Idempotency keys go by the name of a
-token: rotate a token rather than make one of another name, or a retry may be counted again.
+A running server applies a change within a second. As soon as a data directory has a token, even an
+expired one, its server requires a token on every address. Idempotency keys belong to the name of a
+token: rotate a token instead of creating one of another name, or a retry may be counted again.
 
 Examples:
   npx device-pipeline token create --name gateway-7 --for ingest --expires 90d

@@ -12,7 +12,7 @@ import {
   wholeNumber,
 } from '../cli/option-parsers.ts';
 
-/** What `token create` needs to know. */
+/** The options of `token create`. */
 export interface TokenCreateOptions {
   dataDir: string;
   name: string;
@@ -20,7 +20,7 @@ export interface TokenCreateOptions {
   /** Milliseconds since 1970; undefined: never. */
   expiresAt: number | undefined;
   rate: RateLimit | undefined;
-  /** Only print the token and its entry; the data directory is not touched. */
+  /** Print the token and its entry only; leave the data directory unchanged. */
   printEntry: boolean;
 }
 
@@ -37,44 +37,44 @@ interface TokenCreateValues {
 /** Adds the options of `token create` to a command. */
 export function addTokenCreateOptions(command: Command): Command {
   return command
-    .addOption(option('--name <name>', 'whose it is', tokenName).makeOptionMandatory())
+    .addOption(option('--name <name>', 'who uses the token', tokenName).makeOptionMandatory())
     .addOption(
       option(
         '--for <scope>',
-        'ingest, read, replay, or several: repeated or with a comma',
+        'its scopes: ingest, read, replay; repeat the option or separate with commas',
         tokenScopes,
       ).makeOptionMandatory(),
     )
-    .addOption(option('--expires <when>', 'after 90d, 12h or 30m, or at a time', expiry))
-    .addOption(option('--rate <number>', 'requests a second, instead of --rate-limit', rate))
+    .addOption(option('--expires <when>', 'a duration (90d, 12h, 30m) or a time', expiry))
+    .addOption(option('--rate <number>', 'requests per second, instead of --rate-limit', rate))
     .addOption(
       option(
         '--burst <number>',
-        'requests at once (default: those of a second)',
+        'requests at once (default: those of one second)',
         wholeNumber(1, rateMax),
       ),
     )
-    .option('--print-entry', 'print it with its entry for the secret on AWS; store nothing')
+    .option('--print-entry', 'print the token and its entry for the AWS secret; store nothing')
     .addOption(dataDirOption());
 }
 
-/** The options of `token create` as parsed. */
+/** Returns the parsed options of `token create`. */
 export function tokenCreateOptions(command: Command): TokenCreateOptions {
   const values = command.opts<TokenCreateValues>();
   const { dataDir, name, for: scopes, expires: expiresAt, printEntry = false } = values;
   const { rate: perSecond, burst } = values;
   if (perSecond === undefined && burst !== undefined) {
-    throw new UsageError('--burst is of no use without --rate');
+    throw new UsageError('--burst requires --rate');
   }
   if (printEntry && perSecond !== undefined) {
-    throw new UsageError('on AWS no token has a rate of its own: leave --rate out');
+    throw new UsageError('tokens on AWS have no rate limit of their own; omit --rate');
   }
   const limit =
     perSecond === undefined ? undefined : { perSecond, burst: burst ?? Math.ceil(perSecond) };
   return { dataDir, name, scopes, expiresAt, rate: limit, printEntry };
 }
 
-/** A parser of ends, from now on or as a time, to milliseconds since 1970. */
+/** A parser of expiry times, given as a duration from now or as a time, to milliseconds since 1970. */
 function expiry(flag: string): (text: string) => number {
   return (text) => {
     const isSpan = /^\d+[a-z]$/.test(text);

@@ -9,12 +9,12 @@ import type { TokenCreateOptions } from './token-options.ts';
 
 const secretBytes = 32;
 
-/** By which those who look for leaked secrets can tell what one is. */
+/** Lets secret scanners recognise a leaked token. */
 const prefix = 'dpl_';
 
 /**
- * Makes a token and prints it, alone, on standard output; nothing can show it again. Returns the
- * exit code.
+ * Creates a token and prints it to standard output. Only its hash is stored, so it cannot be shown
+ * again. Returns the exit code.
  */
 export function tokenCreate(options: TokenCreateOptions): number {
   const { dataDir, name, scopes, expiresAt, rate, printEntry } = options;
@@ -27,7 +27,7 @@ export function tokenCreate(options: TokenCreateOptions): number {
   changeTokens(dataPaths(dataDir), (tokens) => {
     if (tokens.some((known) => known.name === name)) {
       throw new Error(
-        `There is a token ${name} already. Choose another --name, or replace it with \`token rotate\`.`,
+        `The token ${name} exists already. Choose another --name, or replace it with \`token rotate\`.`,
       );
     }
     return [...tokens, token];
@@ -36,14 +36,14 @@ export function tokenCreate(options: TokenCreateOptions): number {
   return 0;
 }
 
-export interface TokenRotateOptions {
+interface TokenRotateOptions {
   dataDir: string;
   name: string;
-  /** How long the tokens of before are valid beside the new one. */
+  /** How long the old tokens remain valid. */
   overlapMs: number;
 }
 
-/** Makes another token of the same name and prints it like `tokenCreate`. */
+/** Creates another token of the same name and prints it like `tokenCreate`. */
 export function tokenRotate({ dataDir, name, overlapMs }: TokenRotateOptions): number {
   const text = newToken();
   const endOfOld = Date.now() + overlapMs;
@@ -60,11 +60,11 @@ export function tokenRotate({ dataDir, name, overlapMs }: TokenRotateOptions): n
       .filter((token) => token.name !== name || (token.expiresAt ?? Infinity) > Date.now());
     return [...kept, { ...latest, sha256: tokenHash(text) }];
   });
-  show(text, `${name}; the one before it ends at ${new Date(endOfOld).toISOString()}`);
+  show(text, `${name}; the old token expires at ${new Date(endOfOld).toISOString()}`);
   return 0;
 }
 
-/** Takes away all tokens of a name. */
+/** Revokes all tokens of a name. */
 export function tokenRevoke(dataDir: string, name: string): number {
   let left = 0;
   checkIsThere(dataDir);
@@ -77,20 +77,21 @@ export function tokenRevoke(dataDir: string, name: string): number {
   process.stdout.write(`revoked ${name}\n`);
   if (left === 0) {
     process.stderr.write(
-      'There is no token left, so every client is refused. Make another. To let clients in without tokens, stop the server and remove tokens.json and log/tokens-required.log.\n',
+      'No token is left, so every request is refused. Create another. To allow requests without tokens, stop the server and remove tokens.json and log/tokens-required.log.\n',
     );
   }
   return 0;
 }
 
-/** Prints the tokens, without their texts, which nobody knows. */
+/** Prints the tokens without their texts, which are not stored. */
 export function tokenList(dataDir: string, json: boolean): number {
   checkIsThere(dataDir);
   const tokens = readTokenFile(dataPaths(dataDir)) ?? [];
   for (const token of tokens) {
     const isExpired = token.expiresAt !== undefined && token.expiresAt <= Date.now();
     const { name, sha256, for: scopes, rate } = token;
-    const limit = rate === undefined ? '' : `, ${rate.perSecond} a second (${rate.burst} at once)`;
+    const limit =
+      rate === undefined ? '' : `, ${rate.perSecond} per second (${rate.burst} at once)`;
     process.stdout.write(
       json
         ? `${jsonText({ ...tokenEntry(token), expired: isExpired })}\n`
@@ -101,10 +102,10 @@ export function tokenList(dataDir: string, json: boolean): number {
   return 0;
 }
 
-/** A misspelt directory would have no tokens, too. */
+/** Without this check, a misspelt directory would look like one without tokens. */
 function checkIsThere(dataDir: string): void {
   const { root, tokens } = dataPaths(dataDir);
-  const absent = `There is no data directory ${root}. Start serve there, or name another with --data-dir.`;
+  const absent = `There is no data directory ${root}. Start serve there, or give another --data-dir.`;
   try {
     if (statSync(root).isDirectory()) return;
   } catch (error) {
@@ -117,11 +118,11 @@ function newToken(): string {
   return `${prefix}${randomBytes(secretBytes).toString('base64url')}`;
 }
 
-/** The token goes to standard output alone, so that a shell can take it into a variable. */
+/** Writes only the token to standard output, so that a shell can assign it to a variable. */
 function show(text: string, what: string): void {
   process.stdout.write(`${text}\n`);
   process.stderr.write(
-    `${what}. It is shown this once; a running server takes it within a second.\n`,
+    `${what}. It cannot be shown again. A running server accepts it within a second.\n`,
   );
 }
 
@@ -130,7 +131,7 @@ function named(tokens: readonly Token[], name: string): readonly Token[] {
 }
 
 function unknown(name: string): Error {
-  return new Error(`There is no token ${name}. \`token list\` shows those that there are.`);
+  return new Error(`There is no token ${name}. \`token list\` shows all tokens.`);
 }
 
 function ending({ expiresAt }: Token, isExpired = false): string {

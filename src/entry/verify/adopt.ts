@@ -10,11 +10,11 @@ export function adopt(place: StackPlace, json: boolean): Promise<number> {
   return withStore(place, process.env, async (store) => {
     const { dynamodb: client, countersTable, ledgerTable } = store;
     const pair = await adoptTables({ client, countersTable, ledgerTable });
-    const isEnding = await hasTimeToLive(store);
+    const hasTimeToLiveNow = await hasTimeToLive(store);
     process.stdout.write(
-      `${json ? asJson(pair, store, isEnding) : visible(asText(pair, store))}\n`,
+      `${json ? asJson(pair, store, hasTimeToLiveNow) : visible(asText(pair, store))}\n`,
     );
-    if (!isEnding) process.stderr.write(`${visible(howToEnd(ledgerTable))}\n`);
+    if (!hasTimeToLiveNow) process.stderr.write(`${visible(timeToLiveHint(ledgerTable))}\n`);
     return 0;
   });
 }
@@ -30,21 +30,21 @@ function asJson(pair: TablePair, { countersTable, ledgerTable }: AwsStore, isEnd
 function asText(pair: TablePair, { countersTable, ledgerTable }: AwsStore): string {
   switch (pair.kind) {
     case 'recorded':
-      return `nothing to adopt: the counters table ${countersTable} and the ledger table ${ledgerTable} are on record as belonging together`;
+      return `nothing to adopt: the counters table ${countersTable} and the ledger table ${ledgerTable} are already recorded as a pair`;
     case 'new':
-      return `nothing to adopt: the tables ${countersTable} and ${ledgerTable} are new, and the next sweep records them`;
+      return `nothing to adopt: the tables ${countersTable} and ${ledgerTable} are new, and the next sweep records them as a pair`;
     case 'mismatched':
-      return `adopted: the counters table ${countersTable} and the ledger table ${ledgerTable} are on record as belonging together (before: ${pair.why}); sweeps go on`;
+      return `adopted: the counters table ${countersTable} and the ledger table ${ledgerTable} are now recorded as a pair (before: ${pair.why}); the sweeper continues`;
   }
 }
 
-/** A restore does not bring it back. */
+/** Whether time to live is enabled: a restored table does not have it. */
 async function hasTimeToLive({ dynamodb, ledgerTable }: AwsStore): Promise<boolean> {
   const request = new DescribeTimeToLiveCommand({ TableName: ledgerTable });
   const { TimeToLiveStatus: status } = (await dynamodb.send(request)).TimeToLiveDescription ?? {};
   return status === 'ENABLED' || status === 'ENABLING';
 }
 
-function howToEnd(ledgerTable: string): string {
-  return `time to live is off: rows of the ledger would stay for ever. Turn it on: aws dynamodb update-time-to-live --table-name ${ledgerTable} --time-to-live-specification Enabled=true,AttributeName=expires_at`;
+function timeToLiveHint(ledgerTable: string): string {
+  return `time to live is off, so expired rows of the ledger are never deleted. Enable it: aws dynamodb update-time-to-live --table-name ${ledgerTable} --time-to-live-specification Enabled=true,AttributeName=expires_at`;
 }

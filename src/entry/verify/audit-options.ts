@@ -9,17 +9,17 @@ import {
   type StackAuditOptions,
 } from './stack-options.ts';
 
-/** What `audit` needs to know. */
+/** The options of `audit`. */
 export interface AuditCommandOptions {
   place: StorePlace;
   /** The counters to compare; undefined: all. */
   dates: DateRange | undefined;
-  /** The batches to read, by when they came (milliseconds since 1970, `to` excluded). */
+  /** Read batches received in this range (milliseconds since 1970, `to` excluded); undefined: all. */
   received: { from: number; to: number } | undefined;
-  /** How many threads read the log; undefined: as many as are worth it. */
+  /** How many threads read the log; undefined: chosen by the engine. */
   threads: number | undefined;
   json: boolean;
-  stackProof: StackAuditOptions;
+  stackAudit: StackAuditOptions;
 }
 
 interface AuditValues {
@@ -39,30 +39,30 @@ export function addAuditOptions(command: Command): Command {
     .addOption(option('--from <date>', 'the first day to compare (default: any)', date))
     .addOption(option('--to <date>', 'the last day (default with --from: today)', date));
   addStoreOptions(addReceivedOptions(command), 'bucket', 'table', 'ledger')
-    .addOption(option('--threads <number>', 'read the log on so many threads', wholeNumber(1, 64)))
+    .addOption(option('--threads <number>', 'how many threads read the log', wholeNumber(1, 64)))
     .option('--json', 'print the result as JSON');
   return addStackAuditOptions(command);
 }
 
-/** `--since` and `--until`, the same for every command that takes batches by when they came. */
+/** `--since` and `--until`, for every command that selects batches by time of receipt. */
 export function addReceivedOptions(command: Command): Command {
   return command
-    .addOption(option('--since <time>', 'only batches received from then on', timestamp))
-    .addOption(option('--until <time>', 'only batches received before then', timestamp));
+    .addOption(option('--since <time>', 'only batches received at this time or later', timestamp))
+    .addOption(option('--until <time>', 'only batches received before this time', timestamp));
 }
 
-/** The options of `audit` as parsed. */
+/** Returns the parsed options of `audit`. */
 export function auditOptions(command: Command): AuditCommandOptions {
   const { date: day, from, to, threads, json = false, ...values } = command.opts<AuditValues>();
   const dates = dateRange(day, from, to);
   const received = receivedRange(values);
   if (dates !== undefined && received !== undefined) {
     throw new UsageError(
-      'dates (--date, --from, --to) choose counters and times (--since, --until) choose batches; give one of them',
+      '--date, --from and --to select counters, --since and --until select batches; give only one kind',
     );
   }
   const place = storePlace(command, 'bucket', 'table', 'ledger');
-  return { place, dates, received, threads, json, stackProof: stackAuditOptions(command) };
+  return { place, dates, received, threads, json, stackAudit: stackAuditOptions(command) };
 }
 
 export function receivedRange({

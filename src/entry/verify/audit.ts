@@ -3,10 +3,10 @@ import type { AuditSummary } from '../../pipeline/audit.ts';
 import type { AuditCommandOptions } from './audit-options.ts';
 import { DifferenceList } from './differences-text.ts';
 import { withLocalStore } from '../cli/local-store.ts';
-import { grouped, LogProgress } from '../cli/progress.ts';
+import { withThousands, LogProgress } from '../cli/progress.ts';
 import { jsonText } from '../cli/terminal-text.ts';
 
-/** Compares the counters with the raw batches. Returns the exit code: 1 where something differs. */
+/** Compares the counters with the raw batches. Returns the exit code: 1 if there are findings. */
 export async function audit(options: AuditCommandOptions): Promise<number> {
   const { place } = options;
   if (place.stack === undefined) {
@@ -61,13 +61,13 @@ function asText(
   differences: DifferenceList,
   isPart: boolean,
 ): string {
-  const compared = isPart ? 'no counters compared' : `${grouped(counters)} counters compared`;
+  const compared = isPart ? 'no counters compared' : `${withThousands(counters)} counters compared`;
   return [
     ...differences.lines(),
-    `${grouped(items)} items of ${grouped(batches)} batches counted again, ${compared}`,
-    ...(deadLetters > 0 ? [`${grouped(deadLetters)} dead letters are not counted`] : []),
+    `${withThousands(items)} items of ${withThousands(batches)} batches recounted, ${compared}`,
+    ...(deadLetters > 0 ? [`${withThousands(deadLetters)} dead letters are not counted`] : []),
     differences.count === 0
       ? 'everything agrees'
-      : `${differences.total()}; rebuild makes the counters anew from the raw batches`,
+      : `${differences.total()}; run rebuild to correct the counters`,
   ].join('\n');
 }

@@ -1,7 +1,7 @@
 import { backUp } from '../../engines/embedded/verify/backup.ts';
 import { checkBackupDirectory } from '../cli/directory-kinds.ts';
 import { withLocalStore } from '../cli/local-store.ts';
-import { grouped, LogProgress } from '../cli/progress.ts';
+import { withThousands, LogProgress } from '../cli/progress.ts';
 
 /** Copies a data directory. Returns the exit code. */
 export async function backupDirectory(dataDir: string, directory: string): Promise<number> {
@@ -18,7 +18,7 @@ export async function backupDirectory(dataDir: string, directory: string): Promi
     progress.stop();
     const tokens = hasTokens ? ', with the tokens' : '';
     process.stdout.write(
-      `${grouped(Math.ceil(bytes / 1024 ** 2))} MiB in ${directory}${tokens}. Prove it with audit --data-dir ${directory}\n`,
+      `${withThousands(Math.ceil(bytes / 1024 ** 2))} MiB in ${directory}${tokens}. Check it with audit --data-dir ${directory}\n`,
     );
   } finally {
     progress.stop();

@@ -1,11 +1,11 @@
 import type { Difference } from '../../pipeline/audit.ts';
-import { grouped } from '../cli/progress.ts';
+import { withThousands } from '../cli/progress.ts';
 import { visible } from '../cli/terminal-text.ts';
 
-/** More differences than these are counted, not shown. */
+/** How many differences are shown; the rest is only counted. */
 const shownMax = 1_000;
 
-/** The differences that are shown, and how many there are. */
+/** The first differences, and the number of all. */
 export class DifferenceList {
   readonly #shown: Difference[] = [];
   #count = 0;
@@ -44,11 +44,11 @@ export class DifferenceList {
       ],
     );
     const hidden = this.#count - this.#shown.length;
-    return hidden > 0 ? [...lines, `… and ${grouped(hidden)} more`] : lines;
+    return hidden > 0 ? [...lines, `… and ${withThousands(hidden)} more`] : lines;
   }
 
   /** Such as `1 difference`. */
   total(): string {
-    return `${grouped(this.#count)} ${this.#count === 1 ? 'difference' : 'differences'}`;
+    return `${withThousands(this.#count)} ${this.#count === 1 ? 'difference' : 'differences'}`;
   }
 }

@@ -9,19 +9,19 @@ import {
   type StackAuditOptions,
 } from './stack-options.ts';
 
-/** What `rebuild` needs to know. */
+/** The options of `rebuild`. */
 export interface RebuildCommandOptions {
   place: StorePlace;
   dryRun: boolean;
   withoutDamaged: boolean;
-  /** What to do with what the last rebuild replaced, instead of another rebuild. */
+  /** Drop or restore the old counters of the last rebuild, instead of another rebuild. */
   replaced: 'drop' | 'restore' | undefined;
-  /** The counters to correct, of a stack; undefined: all. */
+  /** The counters to correct (stack only); undefined: all. */
   dates: DateRange | undefined;
-  /** Where notes are kept, of a stack; undefined: where such files are kept on this system. */
+  /** The directory for work files (stack only); undefined: the system's default. */
   workDir: string | undefined;
   json: boolean;
-  stackProof: StackAuditOptions;
+  stackAudit: StackAuditOptions;
 }
 
 interface RebuildValues {
@@ -39,12 +39,14 @@ interface RebuildValues {
 export function addRebuildOptions(command: Command): Command {
   command
     .option('--dry-run', 'show what would change, and change nothing')
-    .option('--without-damaged', 'do without batches whose raw bodies are damaged')
-    .option('--drop-old', 'drop the counters that the last rebuild replaced')
-    .option('--restore-old', 'bring them back (a stack)')
-    .addOption(option('--from <date>', 'the first day to correct (a stack; default: any)', date))
-    .addOption(option('--to <date>', 'the last day (a stack; default with --from: today)', date))
-    .addOption(option('--work-dir <directory>', 'where notes are kept (a stack)', nonEmpty));
+    .option('--without-damaged', 'skip batches whose raw bodies are damaged')
+    .option('--drop-old', 'drop the old counters of the last rebuild')
+    .option('--restore-old', 'restore the old counters of the last rebuild (stack only)')
+    .addOption(option('--from <date>', 'the first day to correct (stack only; default: any)', date))
+    .addOption(option('--to <date>', 'the last day (stack only; default with --from: today)', date))
+    .addOption(
+      option('--work-dir <directory>', 'the directory for work files (stack only)', nonEmpty),
+    );
   addStoreOptions(command, 'bucket', 'table', 'ledger').option(
     '--json',
     'print the result as JSON',
@@ -52,7 +54,7 @@ export function addRebuildOptions(command: Command): Command {
   return addStackAuditOptions(command);
 }
 
-/** The options of `rebuild` as parsed. */
+/** Returns the parsed options of `rebuild`. */
 export function rebuildOptions(command: Command): RebuildCommandOptions {
   const values = command.opts<RebuildValues>();
   const { dryRun = false, withoutDamaged = false, dropOld = false, restoreOld = false } = values;
@@ -60,16 +62,16 @@ export function rebuildOptions(command: Command): RebuildCommandOptions {
   const place = storePlace(command, 'bucket', 'table', 'ledger');
   if ((dropOld || restoreOld) && (dryRun || withoutDamaged || (dropOld && restoreOld))) {
     throw new UsageError(
-      '--drop-old and --restore-old are about what the last rebuild replaced, and take no other option',
+      '--drop-old and --restore-old cannot be combined with each other, --dry-run or --without-damaged',
     );
   }
   if (place.stack === undefined && (restoreOld || from !== undefined || to !== undefined)) {
-    throw new UsageError('--restore-old, --from and --to are for a stack: name it with --stack');
+    throw new UsageError('--restore-old, --from and --to require --stack');
   }
   return {
     ...{ place, dryRun, withoutDamaged, workDir, json },
     replaced: dropOld ? 'drop' : restoreOld ? 'restore' : undefined,
     dates: dateRange(undefined, from, to),
-    stackProof: stackAuditOptions(command),
+    stackAudit: stackAuditOptions(command),
   };
 }

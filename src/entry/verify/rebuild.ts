@@ -9,7 +9,7 @@ import { LogProgress } from '../cli/progress.ts';
 import type { RebuildCommandOptions } from './rebuild-options.ts';
 import { jsonText } from '../cli/terminal-text.ts';
 
-/** Makes the counters anew from the raw batches. Returns the exit code. */
+/** Rebuilds the counters from the raw batches. Returns the exit code. */
 export async function rebuild(options: RebuildCommandOptions): Promise<number> {
   const { place } = options;
   if (place.stack === undefined) {
@@ -25,7 +25,7 @@ function rebuildDirectory(
 ): number {
   if (replaced !== undefined) {
     const isDropped = dropReplacedTables(dataDir);
-    const text = isDropped ? 'the old counters are dropped' : 'no old counters are kept';
+    const text = isDropped ? 'old counters dropped' : 'there are no old counters';
     process.stdout.write(`${json ? jsonText({ dropped: isDropped }) : text}\n`);
     return 0;
   }
@@ -60,9 +60,11 @@ function asJson({ isSwitched, damagedSpans }: RebuildSummary, differences: Diffe
 function asText({ isSwitched, damagedSpans }: RebuildSummary, differences: DifferenceList): string {
   return [
     ...differences.lines(),
-    ...(damagedSpans > 0 ? [`damaged places that are now dead letters: ${damagedSpans}`] : []),
+    ...(damagedSpans > 0
+      ? [`damaged spans of the log recorded as dead letters: ${damagedSpans}`]
+      : []),
     isSwitched
-      ? `the counters are made anew: ${differences.total()} to those before, which are kept until rebuild --drop-old`
-      : `${differences.total()}; nothing was changed, and rebuild goes on from here`,
+      ? `counters rebuilt: ${differences.total()} to the old ones, which are kept until rebuild --drop-old`
+      : `${differences.total()}; nothing was changed, and rebuild continues from here`,
   ].join('\n');
 }

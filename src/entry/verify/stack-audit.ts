@@ -2,22 +2,22 @@ import { auditStack, type AwsAuditSummary } from '../../engines/aws/verify/audit
 import type { AuditCommandOptions } from './audit-options.ts';
 import type { StackPlace } from '../cli/common-options.ts';
 import { DifferenceList } from './differences-text.ts';
-import { grouped } from '../cli/progress.ts';
-import { countLines, countsJson, estimateJson, StackAudit } from './stack-store.ts';
+import { withThousands } from '../cli/progress.ts';
+import { noteLines, countsJson, estimateJson, StackAuditRun } from './stack-store.ts';
 import { withStore } from '../cli/stack.ts';
 import { jsonText } from '../cli/terminal-text.ts';
 
-/** Nothing differs, as far as could be seen: some counters were written to all the time. */
+/** No findings, but some counters changed too often to be compared. */
 const exitUnsettled = 3;
 
-/** As `audit`, of a deployed stack. */
+/** `audit` for a deployed stack. */
 export async function auditOfStack(
   place: StackPlace,
   options: AuditCommandOptions,
 ): Promise<number> {
   const { dates, received, json } = options;
   const differences = new DifferenceList();
-  const proof = new StackAudit(options.stackProof);
+  const proof = new StackAuditRun(options.stackAudit);
   const summary = await withStore(place, process.env, async (stack) => {
     try {
       return await auditStack({
@@ -37,7 +37,11 @@ export async function auditOfStack(
   return summary.unsettled > 0 ? exitUnsettled : 0;
 }
 
-function asJson(summary: AwsAuditSummary, differences: DifferenceList, proof: StackAudit): string {
+function asJson(
+  summary: AwsAuditSummary,
+  differences: DifferenceList,
+  proof: StackAuditRun,
+): string {
   return jsonText({
     agrees: differences.count === 0,
     ...countsJson(summary),
@@ -51,20 +55,20 @@ function asJson(summary: AwsAuditSummary, differences: DifferenceList, proof: St
 
 function asText(summary: AwsAuditSummary, differences: DifferenceList, isPart: boolean): string {
   const { items, batches, counters, unsettled } = summary;
-  const compared = isPart ? 'no counters compared' : `${grouped(counters)} counters compared`;
+  const compared = isPart ? 'no counters compared' : `${withThousands(counters)} counters compared`;
   return [
     ...differences.lines(),
-    `${grouped(items)} items of ${grouped(batches)} batches counted again, ${compared}`,
-    ...countLines(summary),
+    `${withThousands(items)} items of ${withThousands(batches)} batches recounted, ${compared}`,
+    ...noteLines(summary),
     conclusion(summary.differences, unsettled),
   ].join('\n');
 }
 
 function conclusion(differences: number, unsettled: number): string {
   if (differences > 0) {
-    const text = differences === 1 ? '1 difference' : `${grouped(differences)} differences`;
-    return `${text}; rebuild makes the counters anew from the raw batches`;
+    const text = differences === 1 ? '1 difference' : `${withThousands(differences)} differences`;
+    return `${text}; run rebuild to correct the counters`;
   }
   if (unsettled === 0) return 'everything agrees';
-  return `no difference, but ${grouped(unsettled)} counters could not be compared; run audit again when less comes in`;
+  return `no difference, but ${withThousands(unsettled)} counters changed too often to be compared; run audit again at a quieter time`;
 }

@@ -3,12 +3,12 @@ import type { Command } from 'commander';
 import { count, option } from '../cli/common-options.ts';
 import { wholeNumber } from '../cli/option-parsers.ts';
 
-/** How a stack is read for a proof. */
+/** How `audit` and `rebuild` read a stack. */
 export interface StackAuditOptions {
-  /** Requests under way at the same time, and a second. */
+  /** Concurrent requests to AWS. */
   width: number;
   requestsPerSecond: number;
-  /** A batch that came so recently may still be on its way to the counters. */
+  /** A batch received within this time may not be counted yet, which is no finding. */
   inFlightMs: number;
 }
 
@@ -19,17 +19,19 @@ interface Values {
 }
 
 const minuteMs = 60_000;
-/** The sweeper looks at a batch after a quarter of an hour, and its messages take their time. */
+/** The sweeper checks a batch after 15 minutes, and may then have to send its messages again. */
 const inFlightMinutes = 30;
 
 export function addStackAuditOptions(command: Command): Command {
   return command
-    .addOption(count('--parallel <n>', 'requests to AWS at the same time (a stack)', 256, 32))
-    .addOption(count('--max-requests <n>', 'requests to AWS a second (a stack)', 100_000, 1_000))
+    .addOption(count('--parallel <n>', 'concurrent requests to AWS (stack only)', 256, 32))
+    .addOption(
+      count('--max-requests <n>', 'requests per second to AWS (stack only)', 100_000, 1_000),
+    )
     .addOption(
       option(
         '--in-flight <minutes>',
-        'batches that came so recently may still be on their way (a stack)',
+        'how old a batch must be to count as missing (stack only)',
         wholeNumber(0, 1_000_000),
       ).default(inFlightMinutes),
     );

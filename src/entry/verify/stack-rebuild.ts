@@ -7,13 +7,19 @@ import { FencedWrites } from '../../engines/aws/ledger/fenced-writes.ts';
 import { checkTablePair } from '../../engines/aws/ledger/table-pair.ts';
 import type { StackPlace } from '../cli/common-options.ts';
 import { DifferenceList } from './differences-text.ts';
-import { grouped } from '../cli/progress.ts';
+import { withThousands } from '../cli/progress.ts';
 import type { RebuildCommandOptions } from './rebuild-options.ts';
-import { commandBackoff, countLines, countsJson, estimateJson, StackAudit } from './stack-store.ts';
+import {
+  commandBackoff,
+  noteLines,
+  countsJson,
+  estimateJson,
+  StackAuditRun,
+} from './stack-store.ts';
 import { withStore, type AwsStore } from '../cli/stack.ts';
 import { jsonText } from '../cli/terminal-text.ts';
 
-/** As `rebuild`, of a deployed stack. */
+/** `rebuild` for a deployed stack. */
 export function rebuildOfStack(place: StackPlace, options: RebuildCommandOptions): Promise<number> {
   return withStore(place, process.env, async (stack) => {
     const text =
@@ -28,7 +34,7 @@ export function rebuildOfStack(place: StackPlace, options: RebuildCommandOptions
 async function correctStack(stack: AwsStore, options: RebuildCommandOptions): Promise<string> {
   const { dates, dryRun, withoutDamaged, workDir = defaultWorkDir(), json } = options;
   const differences = new DifferenceList();
-  const proof = new StackAudit(options.stackProof);
+  const proof = new StackAuditRun(options.stackAudit);
   let summary: RebuildSummary;
   try {
     summary = await rebuildStack({
@@ -39,7 +45,7 @@ async function correctStack(stack: AwsStore, options: RebuildCommandOptions): Pr
       onDifference: (difference) => differences.add(difference),
     });
   } catch (error) {
-    // What is damaged has to be seen, too.
+    // The differences name the damaged batches that the error mentions.
     for (const line of differences.lines()) process.stderr.write(`${line}\n`);
     throw error;
   } finally {
@@ -58,25 +64,31 @@ async function useReplaced(
   if (what === 'drop') {
     const dropped = await dropReplaced(tables);
     if (json) return jsonText({ dropped: dropped > 0, counters: dropped });
-    return dropped > 0 ? `the old counts of ${grouped(dropped)} counters are dropped` : nothingKept;
+    return dropped > 0
+      ? `dropped the old counts of ${withThousands(dropped)} counters`
+      : nothingKept;
   }
-  // An older ledger may hold old counts that were dropped since.
+  // A restored ledger may hold old counts that have been dropped since.
   await checkTablePair(tables);
   const fence = { client: stack.transactions, ledgerTable, backoff: commandBackoff() };
   const restored = await restoreReplaced(tables, await FencedWrites.takeOver(fence));
   if (json) return jsonText({ restored: restored > 0, counters: restored });
-  return restored > 0 ? `${grouped(restored)} counters are as they were` : nothingKept;
+  return restored > 0 ? `restored ${withThousands(restored)} counters` : nothingKept;
 }
 
-const nothingKept = 'no old counters are kept';
+const nothingKept = 'there are no old counters';
 
-/** By the XDG Base Directory Specification: state is not for backups, and outlives a restart. */
+/** The state directory of the XDG Base Directory Specification, which survives restarts. */
 function defaultWorkDir(): string {
   const state = process.env['XDG_STATE_HOME'] ?? join(homedir(), '.local', 'state');
   return join(state, 'device-pipeline');
 }
 
-function asJson(summary: RebuildSummary, differences: DifferenceList, proof: StackAudit): string {
+function asJson(
+  summary: RebuildSummary,
+  differences: DifferenceList,
+  proof: StackAuditRun,
+): string {
   const { isSwitched, withoutDamaged, corrected, steps, chunksCounted, ledgerRows, left } = summary;
   return jsonText({
     ...{ switched: isSwitched, without_damaged: withoutDamaged, corrected, steps, left },
@@ -90,16 +102,16 @@ function asJson(summary: RebuildSummary, differences: DifferenceList, proof: Sta
 
 function asText(summary: RebuildSummary, differences: DifferenceList): string {
   const { isSwitched, withoutDamaged, corrected, steps, chunksCounted, ledgerRows, left } = summary;
-  const kept = corrected > 0 ? '; what they were is kept until rebuild --drop-old' : '';
+  const kept = corrected > 0 ? '; the old counts are kept until rebuild --drop-old' : '';
   return [
     ...differences.lines(),
-    ...countLines(summary.counts),
-    ...(withoutDamaged > 0 ? [`batches that are done without: ${grouped(withoutDamaged)}`] : []),
+    ...noteLines(summary.counts),
+    ...(withoutDamaged > 0 ? [`damaged batches skipped: ${withThousands(withoutDamaged)}`] : []),
     ...(left > 0
-      ? [`counters that could not be corrected now: ${grouped(left)}; run it again`]
+      ? [`counters that could not be corrected: ${withThousands(left)}; run rebuild again`]
       : []),
     isSwitched
-      ? `${grouped(corrected)} counters corrected in ${grouped(steps)} transactions, ${grouped(chunksCounted)} chunks counted, ${grouped(ledgerRows)} rows of the ledger written or removed${kept}`
-      : `${differences.total()}; nothing was changed, and rebuild goes on from here`,
+      ? `${withThousands(corrected)} counters corrected in ${withThousands(steps)} transactions, ${withThousands(chunksCounted)} chunks counted, ${withThousands(ledgerRows)} rows of the ledger written or removed${kept}`
+      : `${differences.total()}; nothing was changed, and rebuild continues from here`,
   ].join('\n');
 }

@@ -4,11 +4,11 @@ import type { AuditOptions } from '../../engines/aws/verify/audit.ts';
 import type { Backoff } from '../../util/backoff.ts';
 import type { Estimate } from '../../engines/aws/verify/audit-estimate.ts';
 import type { AuditCounts } from '../../engines/aws/verify/audit-findings.ts';
-import { grouped, openProgress, type Progress } from '../cli/progress.ts';
+import { withThousands, openProgress, type Progress } from '../cli/progress.ts';
 import type { StackAuditOptions } from './stack-options.ts';
 import type { AwsStore } from '../cli/stack.ts';
 
-/** Tries where the SDK does not try itself. */
+/** Retries for requests that the SDK does not retry. */
 export function commandBackoff(): Backoff {
   return {
     attemptsMax: 30,
@@ -20,8 +20,8 @@ export function commandBackoff(): Backoff {
   };
 }
 
-/** What a proof of the stack needs, and how it tells what it will cost and how far it is. */
-export class StackAudit {
+/** The common part of `audit` and `rebuild` on a stack: options, cost estimate and progress. */
+export class StackAuditRun {
   readonly #options: StackAuditOptions;
   #progress: Progress | undefined;
   #estimate: Estimate | undefined;
@@ -44,7 +44,7 @@ export class StackAudit {
       },
       onProgress: (bodies, total) => {
         this.#progress ??= openProgress(total);
-        this.#progress.update(bodies, `${grouped(bodies)} bodies read`);
+        this.#progress.update(bodies, `${withThousands(bodies)} bodies read`);
       },
     };
   }
@@ -63,8 +63,8 @@ function estimateText({
   dollars,
   prices,
 }: Estimate) {
-  const mib = grouped(Math.ceil(bytes / 1024 ** 2));
-  return `will read ${grouped(objects)} bodies (${mib} MiB): about ${grouped(s3Lists)} lists and ${grouped(s3Gets)} gets of S3 and ${grouped(dynamodbReadUnits)} read units of DynamoDB, ${dollars.toFixed(4)} dollars by the list prices of ${prices.region} of ${prices.date}; counters that differ take a little more`;
+  const mib = withThousands(Math.ceil(bytes / 1024 ** 2));
+  return `will read ${withThousands(objects)} bodies (${mib} MiB): about ${withThousands(s3Lists)} S3 list requests, ${withThousands(s3Gets)} S3 get requests and ${withThousands(dynamodbReadUnits)} DynamoDB read units, ${dollars.toFixed(4)} dollars at the list prices of ${prices.region} of ${prices.date}; each difference costs a little more`;
 }
 
 export function estimateJson({
@@ -88,24 +88,24 @@ export function estimateJson({
   };
 }
 
-/** What is told beside differences, a line each. */
-export function countLines(counts: AuditCounts): string[] {
+/** Notes beside the differences, one per line. */
+export function noteLines(counts: AuditCounts): string[] {
   const { deadLetters, inFlight, forgotten, dropped, foreignMessages } = counts;
   const { wholeFrom, aboveExpired = 0 } = counts;
   const lines: [number, string][] = [
-    [deadLetters, 'chunks are among the dead letters, and not counted'],
-    [inFlight, 'batches came lately and may still be on their way'],
-    [forgotten, 'batches are older than the ledger remembers, and taken as counted'],
-    [dropped, 'batches were dropped, wholly or in part, and are not counted'],
-    [foreignMessages, 'counted items were queued by others: no raw body tells of them'],
+    [deadLetters, 'chunks are dead letters and not counted'],
+    [inFlight, 'batches are recent and may not be counted yet'],
+    [forgotten, 'batches are older than the rows of the ledger and assumed to be counted'],
+    [dropped, 'batches were dropped as a whole or in part and are not counted'],
+    [foreignMessages, 'counted items came from foreign messages and have no raw body'],
   ];
-  const told = lines.flatMap(([amount, text]) =>
-    amount > 0 ? [`${grouped(amount)} ${text}`] : [],
+  const notes = lines.flatMap(([amount, text]) =>
+    amount > 0 ? [`${withThousands(amount)} ${text}`] : [],
   );
-  if (wholeFrom === undefined) return told;
+  if (wholeFrom === undefined) return notes;
   return [
-    ...told,
-    `raw bodies are deleted by rule (rawExpiryDays): counters of days before ${wholeFrom} may be above the recount, and ${grouped(aboveExpired)} are`,
+    ...notes,
+    `rawExpiryDays deletes raw bodies, so counters of days before ${wholeFrom} may exceed the recount, and ${withThousands(aboveExpired)} do`,
   ];
 }
 

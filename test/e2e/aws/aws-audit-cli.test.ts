@@ -55,7 +55,7 @@ it('the commands prove a stack and make it good, killed again and again', async 
 
     const clean = await command('audit', '--json');
     expect(clean, clean.stderr + clean.stdout).toMatchObject({ code: 0 });
-    expect(clean.stderr).toMatch(/^will read 60 bodies .* dollars by the list prices of us-east-1/);
+    expect(clean.stderr).toMatch(/^will read 60 bodies .* dollars at the list prices of us-east-1/);
     expect(JSON.parse(clean.stdout)).toMatchObject({
       ...{ agrees: true, batches: 60, items: 1200, differences: [] },
       estimate: { objects: 60, s3_gets: 60 },

@@ -141,7 +141,7 @@ const tables = () => ({
 });
 
 describe('audit of a store on AWS', () => {
-  it('agrees with one that nobody has touched', async () => {
+  it('agrees with an unchanged stack', async () => {
     const { differences, summary } = await audit();
     expect(differences).toEqual([]);
     expect(summary).toMatchObject({
@@ -439,7 +439,7 @@ describe('a store whose raw bodies are deleted by rule', () => {
   const dayMs = 86_400_000;
   const rawExpiryMs = 90 * dayMs;
 
-  it('has counters of early days above the recount, which is told and is no difference', async () => {
+  it('reports counters of early days above the recount, but not as differences', async () => {
     await setCount('own 3', 7);
     await setCount('nobody', 5);
     expect(await audit({ rawExpiryMs })).toMatchObject({

@@ -72,7 +72,7 @@ interface Status {
   readonly dead_letters: number;
 }
 
-/** Resolves when nothing waits, and so many letters are dead. */
+/** Resolves when the queue is empty and there is this number of dead letters. */
 async function atRest(deadLetters: number): Promise<void> {
   const deadline = Date.now() + countedWithinMs;
   for (;;) {
@@ -106,7 +106,7 @@ async function countOf(type: string): Promise<number> {
   return rows.filter((row) => row.type === type).reduce((sum, { count }) => sum + count, 0);
 }
 
-/** A message of a batch that nobody stored. */
+/** A message of a batch that was never stored. */
 function chunkOf(receivedAt: number, type: string): { name: string; message: string } {
   const batchId = `019b770e-7be9-7000-9f05-${String(receivedAt).slice(-12).padStart(12, '0')}`;
   const event = { ...item, type, date: '2023-06-16' };
@@ -168,7 +168,7 @@ it('raw gives back each body byte for byte', async () => {
 describe.each<[CompressedForm, RegExp, string[]]>([
   ['base64', /\nok {7}compressed {2}taken, /, []],
   ['text', /\nwarning {2}compressed {2}they do not arrive intact; /, ['compression_not_supported']],
-])('where the API hands compressed bodies over as %s', (compressedAs, line, told) => {
+])('if the API passes compressed bodies on as %s', (compressedAs, line, told) => {
   let front: HttpFront;
   let url: string;
   beforeAll(async () => {

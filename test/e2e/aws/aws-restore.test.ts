@@ -192,6 +192,6 @@ describe('after a restore', () => {
     expect(dead).toMatchObject({ code: 2, stdout: '' });
     expect(dead.stderr).toContain('give --stack');
     expect(absent).toMatchObject({ code: 1, stdout: '' });
-    expect(absent.stderr).toContain('There is no such table: no-such and no-such-ledger.');
+    expect(absent.stderr).toContain('No such table: no-such and no-such-ledger.');
   });
 });

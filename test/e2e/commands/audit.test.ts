@@ -20,7 +20,7 @@ import {
 } from '../../support/processes/server-process.ts';
 import { rounds } from '../../support/run/tier.ts';
 
-/** Posts batches, several at a time, until it is told to stop; each must be accepted. */
+/** Posts batches, several at a time, until it is stopped; each must be accepted. */
 function keepPosting(client: Client, url: string) {
   const batches: TestBatch[] = [];
   let isStopped = false;
@@ -68,7 +68,7 @@ it('backs up, audits and rebuilds beside a server that takes batches, however of
   expect(inCopy).toBeGreaterThan(500);
   expect(await run(['backup', copy, '--data-dir', dataDir])).toMatchObject({
     code: 2,
-    stderr: expect.stringMatching(/is not empty\. Name a new directory/) as string,
+    stderr: expect.stringMatching(/is not empty\. Choose a new directory/) as string,
   });
 
   change(dataDir, `UPDATE counters SET count = count + 1 WHERE state = 'state 3'`);
@@ -97,7 +97,7 @@ it('backs up, audits and rebuilds beside a server that takes batches, however of
   expect(await server.waitExit()).toEqual({ code: 0, signal: null });
   expect(rows).toEqual(recountLog(dataDir));
   const dropped = await run(['rebuild', '--drop-old', '--data-dir', dataDir]);
-  expect(dropped).toEqual({ code: 0, stdout: 'the old counters are dropped\n', stderr: '' });
+  expect(dropped).toEqual({ code: 0, stdout: 'old counters dropped\n', stderr: '' });
 });
 
 it('says in one line what is wrong with its use', async () => {

@@ -67,36 +67,38 @@ async function inFront(answer: (asked: Asked) => Reply | undefined): Promise<str
 const lost = { status: 415, body: { code: 'compression_not_supported', detail: 'As text.' } };
 
 describe('check', () => {
-  it('says of each step that it works, and changes no count', async () => {
+  it('reports that each step works, and changes no counter', async () => {
     expect(await checked(server.url)).toEqual({
       code: 0,
       lines: [
         `checking ${server.url}`,
-        'ok       health      up, asks for no token',
+        'ok       health      up, requires no token',
         'ok       readiness   ready, no dead letters',
-        'ok       batch       taken',
-        'ok       repeat      taken for the same batch',
+        'ok       batch       accepted',
+        'ok       repeat      recognised as the same batch',
         expect.stringMatching(/^ok {7}receipt {5}says (pending|counted)$/) as string,
-        'ok       compressed  taken, and the same as the plain batch',
+        'ok       compressed  accepted, and the same as the plain batch',
         'ok       too large   65537 bytes refused with 413',
         'ok       counters    can be read',
-        'all steps passed; no item was sent, so no count was changed and counting was not tried; 2 raw bodies without items stay',
+        'all steps passed; no items were sent, so no counter changed and counting was not tested; 2 raw bodies without items remain',
       ],
     });
     const range = 'from=2000-01-01&to=2000-12-31';
     expect((await exchange(server.url, { path: `/stats?${range}` })).text).toBe('[]');
   });
 
-  it('warns, and exits with 0, where a gateway loses compressed bodies', async () => {
+  it('warns, and exits with 0, if a gateway breaks compressed bodies', async () => {
     const url = await inFront(({ headers }) =>
       headers['content-encoding'] === undefined ? undefined : lost,
     );
     const { code, lines } = await checked(url);
     expect([code, lines.at(-1)]).toEqual([
       0,
-      'all steps passed, with 1 warning; no item was sent, so no count was changed and counting was not tried; 2 raw bodies without items stay',
+      'all steps passed, with 1 warning; no items were sent, so no counter changed and counting was not tested; 2 raw bodies without items remain',
     ]);
-    expect(lines[6]).toMatch(/^warning {2}compressed {2}they do not .*: 415 .*: As text\.$/);
+    expect(lines[6]).toMatch(
+      /^warning {2}compressed {2}compressed bodies do not .*: 415 .*: As text\.$/,
+    );
   });
 
   const counters = { status: 200, body: { rows: 1 } };
@@ -106,7 +108,7 @@ describe('check', () => {
   it.each<[string, RegExp, (asked: Asked) => Reply | undefined]>([
     [
       'a proxy drops the key',
-      /^failed {3}repeat .*another batch/,
+      /^failed {3}repeat .*as a new batch/,
       ({ headers }) => {
         delete headers['idempotency-key'];
         return undefined;
@@ -124,7 +126,7 @@ describe('check', () => {
     ],
     [
       'no body is too large',
-      /^failed {3}too large {3}65537 bytes were taken; .*--max-body$/,
+      /^failed {3}too large {3}65537 bytes were accepted; .*--max-body$/,
       ({ bytes }) => (bytes > bodyBytesMax ? taken : undefined),
     ],
     [
@@ -134,26 +136,26 @@ describe('check', () => {
     ],
     [
       'the counters are none',
-      /^failed {3}counters {4}the answer is no list of counters$/,
+      /^failed {3}counters {4}the response is not a list of counters$/,
       ({ path }) => (path.startsWith('/stats') ? counters : undefined),
     ],
     [
       'there are dead letters',
-      /^warning {2}readiness {3}ready; dead letters: 2; .*dlq list/,
+      /^warning {2}readiness {3}ready; 2 dead letters: .*dlq list/,
       ({ path }) => (path === '/readyz' ? ready : undefined),
     ],
     [
       'it is something else',
-      /^failed {3}health {6}404: Not Found; is this the address of a device-pipeline\?$/,
+      /^failed {3}health {6}404: Not Found; is this the URL of a device-pipeline\?$/,
       () => ({ status: 404, body: { message: 'Not Found' } }),
     ],
-  ])('says what is wrong where %s', async (_, line, answer) => {
+  ])('says what is wrong if %s', async (_, line, answer) => {
     const { code, lines } = await checked(await inFront(answer));
     expect(lines).toContainEqual(expect.stringMatching(line));
     expect(code).toBe(line.source.startsWith('^failed') ? 1 : 0);
   });
 
-  it('ends at once where nothing listens, or a token is missing', async () => {
+  it('ends at once if no server listens or a token is missing', async () => {
     const nowhere = await checked('http://127.0.0.1:1');
     expect(nowhere.code).toBe(1);
     expect(nowhere.lines[1]).toMatch(/^failed {3}health {6}nothing listens at http/);
@@ -168,7 +170,7 @@ describe('check', () => {
     );
     const without = await checked(url);
     expect([without.code, without.lines[1], without.lines.length]).toEqual([
-      ...[1, 'failed   health      it asks for a token; give one in DEVICE_PIPELINE_TOKEN', 3],
+      ...[1, 'failed   health      the server requires a token; set DEVICE_PIPELINE_TOKEN', 3],
     ]);
     const wrong = await checked(url, { token: 'x' });
     expect([wrong.code, wrong.lines[2], wrong.lines.length]).toEqual([

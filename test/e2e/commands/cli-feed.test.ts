@@ -86,7 +86,7 @@ describe('feed', () => {
     expect(outcome.stderr).toMatch(/403 forbidden: Not you\./);
   });
 
-  test('says in one sentence that nobody listens', async () => {
+  test('says in one sentence that no server listens', async () => {
     await closeServer();
     const outcome = await run(['feed', url]);
     expect(outcome).toEqual({

@@ -127,19 +127,19 @@ describe('ingest', () => {
     );
   });
 
-  test('tells what batch was refused whole', async () => {
+  test('reports which batch was refused as a whole', async () => {
     const detail = 'The body is larger than 10 bytes.';
     answers.push(accept, (response) => send(response, 413, { code: 'body_too_large', detail }));
     const path = await file('a.json', JSON.stringify(numbered(9)));
     const outcome = await run(['ingest', path, '--url', url, '--items', '3', '--concurrency', '1']);
     expect(outcome.code).toBe(1);
     expect(outcome.stderr).toBe(
-      `${path}: items 4 to 6 were refused together: 413 body_too_large: ${detail}\n`,
+      `${path}: items 4 to 6 were refused as a batch: 413 body_too_large: ${detail}\n`,
     );
     expect(outcome.stdout).toMatch(/items {4}6 accepted, 3 refused\n/);
   });
 
-  test('asks for strict handling only if told to', async () => {
+  test('requests strict handling only with --strict', async () => {
     const path = await file('a.json', JSON.stringify([event]));
     await run(['ingest', path, '--url', url]);
     await run(['ingest', path, '--url', url, '--strict']);
@@ -153,7 +153,7 @@ describe('ingest', () => {
     const path = await file('a.json', '[1]');
     const outcome = await run(['ingest', path, join(directory, 'missing.json'), '--url', url]);
     expect(outcome.code).toBe(1);
-    expect(outcome.stderr).toMatch(/missing\.json: there is no such file\n$/);
+    expect(outcome.stderr).toMatch(/missing\.json: no such file\n$/);
     expect(received).toEqual([]);
   });
 
@@ -216,7 +216,7 @@ describe('ingest', () => {
     ] as const) {
       const outcome = await run(['ingest', '--strict', ...files, '--url', url], input);
       expect(outcome).toMatchObject({ code: 1, stdout: '' });
-      expect(outcome.stderr).toContain(`nothing was sent: there are ${found}`);
+      expect(outcome.stderr).toContain(`nothing was sent: --strict found ${found}`);
       expect(outcome.stderr).toMatch(/(bad\.ndjson|-): line 2, /);
     }
     expect(received).toEqual([]);
@@ -242,7 +242,7 @@ describe('ingest', () => {
     const { code, stdout, stderr } = await outcome;
     expect(code).toBe(130);
     expect(stderr).toContain(
-      'device-pipeline: interrupted; read and not sent: 5 bytes that are not cut into items yet\n',
+      'device-pipeline: interrupted; read and not sent: 5 bytes of an incomplete item\n',
     );
     expect(stdout).toContain('items    3 accepted, 0 refused\n');
     expect(stdout).not.toContain('again');
@@ -257,7 +257,7 @@ describe('ingest', () => {
     child.kill('SIGINT');
     const { code, stderr } = await outcome;
     expect(code).toBe(130);
-    expect(stderr).toContain('device-pipeline: interrupted; nothing was sent: --strict reads and');
+    expect(stderr).toContain('device-pipeline: interrupted; nothing was sent, because --strict');
     expect(received).toEqual([]);
   });
 
@@ -275,7 +275,7 @@ describe('ingest', () => {
     child.kill('SIGTERM');
     const { code, stderr } = await outcome;
     expect(code).toBeGreaterThan(128);
-    expect(stderr).toContain('interrupted; sent and not answered: 2 items\n');
+    expect(stderr).toContain('interrupted; sent without a response: 2 items\n');
   });
 
   test('from a pipe that begins in the middle of a line names bad lines as they come', async () => {
@@ -300,7 +300,7 @@ describe('ingest', () => {
     ],
     ['not.json.gz', () => Buffer.from('[1]'), /not gzip/],
     ['large.json', () => Buffer.from(`[1,"${'x'.repeat(3000)}"]`), /line 1, byte 3: .*larger/],
-    ['empty.json', () => Buffer.from(''), /nothing in it/],
+    ['empty.json', () => Buffer.from(''), /the input is empty/],
     [
       'scalars.json',
       () => Buffer.from('{"type":phone}'),
@@ -338,7 +338,7 @@ describe('ingest', () => {
       for (const key of ofA) expect(key).toMatch(/^[!-~]{1,255}$/);
     });
 
-    test('tells equal files, other names and other bytes apart', async () => {
+    test('distinguishes equal files, other names and other bytes', async () => {
       const a = await file('a.json', '[1]');
       const same = await file('same.json', '[1]');
       const other = await file('other.json', '[ 2]');

@@ -119,7 +119,7 @@ describe('replay', () => {
     await store(source, [{ items }], { dayZone: 'UTC' });
     const copy = join(directory, 'copy');
     expect(await run(['raw', 'export', copy, '--data-dir', source])).toMatchObject({ code: 0 });
-    const refusal = 'The source takes the day of an item by the rule UTC, the target by';
+    const refusal = 'The day rule of the source is UTC, that of the target';
     await store(target, [], { dayZone: 'Europe/Berlin' });
     const { code, stderr } = await replay(source, target);
     expect([code, stderr]).toEqual([1, expect.stringContaining(`${refusal} Europe/Berlin`)]);
@@ -159,8 +159,8 @@ describe('replay', () => {
     const refused = await summaryOf(replay(copy, target), 1);
     expect(refused).toMatchObject({ refused: { batches: 1 }, keys: 'not_known' });
     const told = await run(['replay', '--from', copy, '--to', target]);
-    expect(told.stdout).toMatch(/^keys {5}no idempotency keys came along .*$/m);
-    expect(refused.troubles[0]?.detail).toMatch(/^replay_differs: 0 items are valid here/);
+    expect(told.stdout).toMatch(/^keys {5}the source has no idempotency keys .*$/m);
+    expect(refused.troubles[0]?.detail).toMatch(/^replay_differs: Here 0 items are accepted/);
   });
 
   it('says once that the target refuses the token', async () => {

@@ -49,7 +49,7 @@ describe('stats', () => {
   test('says what an answer without a body was', async () => {
     answers.push((response) => response.writeHead(204).end());
     const outcome = await run(['stats', '--url', url, '--date', '2026-06-17']);
-    const message = 'device-pipeline: the server answered 204; is it a device-pipeline?\n';
+    const message = 'device-pipeline: the server answered 204; is it a device-pipeline server?\n';
     expect(outcome).toMatchObject({ code: 1, stdout: '', stderr: message });
   });
 
@@ -98,7 +98,7 @@ describe('stats', () => {
   test('asks a server for the last week by default, and says so', async () => {
     answers.push((response) => send(response, 200, []));
     const outcome = await run(['stats', '--url', url]);
-    expect(outcome).toMatchObject({ code: 0, stdout: 'nothing counted\n' });
+    expect(outcome).toMatchObject({ code: 0, stdout: 'no counters\n' });
     expect(outcome.stderr).toMatch(/the last 7 days, \S+ to \S+/);
     const [from = '', to = ''] = received[0]?.url.match(/\d{4}-\d\d-\d\d/g) ?? [];
     // Tomorrow in UTC is there, too, once it has begun in the east.
@@ -116,7 +116,7 @@ describe('stats', () => {
     });
   });
 
-  test('says that nobody listens', async () => {
+  test('says that no server listens', async () => {
     await closeServer();
     const outcome = await run(['stats', '--url', url]);
     expect(outcome.code).toBe(1);

@@ -19,7 +19,7 @@ describe('the command line', () => {
     [[], /Usage:/],
     [['bogus'], /unknown command 'bogus'/],
     [['feed', '--bogus'], /unknown option '--bogus'/],
-    [['feed', 'localhost'], /url must be an address such as/],
+    [['feed', 'localhost'], /url must be a URL such as/],
     [['feed', '--concurrency', '257'], /--concurrency must be a whole number from 1 to 256/],
     [['serve', '--port', 'x'], /--port must be a whole number from 0 to 65535, got 'x'/],
     [
@@ -33,18 +33,21 @@ describe('the command line', () => {
       /--for must be ingest or read or replay/,
     ],
     [['token', 'create', '--name', 'a', '--for', 'read', '--expires', '2020-01-01'], /future/],
-    [['token', 'create', '--name', 'a', '--for', 'read', '--burst', '2'], /without --rate/],
-    [['serve', '--keep-raw', '1'], /--keep-raw 1 is shorter than --keep-receipts 90\./],
+    [
+      ['token', 'create', '--name', 'a', '--for', 'read', '--burst', '2'],
+      /--burst requires --rate/,
+    ],
+    [['serve', '--keep-raw', '1'], /--keep-raw 1 is shorter than --keep-receipts 90, /],
     [['feed', '--secret', 'x'], /unknown option '--secret'/],
     [['feed', '--token', 'two words'], /--token must be visible ASCII, without spaces/],
     [['dlq'], /^Usage: device-pipeline dlq /],
     [['raw'], /^Usage: device-pipeline raw /],
     [['token'], /^Usage: device-pipeline token /],
     [['ingest'], /missing required argument 'file'/],
-    [['ingest', '-', '-'], /standard input can be read once only/],
+    [['ingest', '-', '-'], /standard input \(-\) is given twice/],
     [['ingest', '--format', 'xml', 'a'], /Allowed choices are auto, json, ndjson/],
     [['stats', '--date', '2023-02-30'], /--date must be a date/],
-    [['stats', '--url', 'http://a', '--data-dir', 'b'], /give one of them/],
+    [['stats', '--url', 'http://a', '--data-dir', 'b'], /give only one/],
   ])('%j is wrong usage and exits 2', async (args, message) => {
     const outcome = await run(args);
     expect(outcome).toMatchObject({ code: 2, stdout: '' });
@@ -60,7 +63,7 @@ describe('the command line', () => {
     const outcome = await run(['dlq', 'list'], '', env);
     expect(outcome.code).toBe(1);
     expect(outcome.stderr).toMatch(
-      /^device-pipeline: no command reads the environment variable DEVICE_PIPELINE_PROT; is it DEVICE_PIPELINE_PORT\?\ndevice-pipeline: There is no pipeline at \S+\/data\//,
+      /^device-pipeline: no command reads the environment variable DEVICE_PIPELINE_PROT; did you mean DEVICE_PIPELINE_PORT\?\ndevice-pipeline: There is no pipeline at \S+\/data\//,
     );
   });
 

@@ -137,7 +137,7 @@ it.each(commands)('%s … ends quietly where the reader of its output has gone',
   expect(await ended(child)).toEqual({ code: 141, stderr: '' });
 });
 
-it('a command ends as it does otherwise where nobody reads its stderr', async () => {
+it('a command ends as usual if its stderr is closed', async () => {
   const full = openSync('/dev/full', 'w');
   const child = spawn(process.execPath, [cli, 'serve', '--port', 'none'], {
     cwd: directory,

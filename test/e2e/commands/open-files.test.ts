@@ -62,6 +62,6 @@ it('serve does not start where there is no room for connections, and says what t
   const server = new ServerProcess(temporaryDirectory(), { shellBefore: 'ulimit -n 40' });
   expect(await server.waitExit()).toEqual({ code: 1, signal: null });
   expect(server.log).toMatch(
-    /^device-pipeline: This process may open 40 files and sockets, and needs \d+ at least\. Raise the limit \(ulimit -n, .*\n$/,
+    /^device-pipeline: The limit on open files is 40, but the server needs at least \d+\. Raise it \(ulimit -n, .*\n$/,
   );
 });

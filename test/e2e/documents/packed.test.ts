@@ -230,7 +230,7 @@ describe('the packed tarball', () => {
     server.kill('SIGTERM');
     expect(await once(server, 'exit')).toEqual([0, null]);
     const audit = await command('audit', '--data-dir', data);
-    expect(audit.stdout + audit.stderr).toContain('200 items of 20 batches counted again');
+    expect(audit.stdout + audit.stderr).toContain('200 items of 20 batches recounted');
   });
 
   test('has a client that an ES module imports, with exact types', async () => {

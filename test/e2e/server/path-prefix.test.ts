@@ -67,7 +67,7 @@ it('the dashboard and all that it leads to work under a path prefix', async () =
   await page.getByRole('button', { name: 'All days' }).click();
   await page.waitForURL(`${proxied}/?rows=range`);
 
-  await link(page, 'Plain page of today').click();
+  await link(page, 'Plain HTML page of today').click();
   await page.waitForURL(`${proxied}/stats-html?date=*`);
   await link(page, '← Previous day').click();
   await link(page, 'Next day →').click();

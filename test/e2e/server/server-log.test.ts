@@ -2,7 +2,7 @@ import { pino } from 'pino';
 import { describe, expect, it } from 'vitest';
 
 import { Traffic } from '../../../src/entry/metrics/traffic.ts';
-import { BoundedLines, observers, ServerLog } from '../../../src/entry/serve/server-log.ts';
+import { LineLimiter, observers, ServerLog } from '../../../src/entry/serve/server-log.ts';
 import { logLines } from '../../support/processes/server-log.ts';
 import { startServer, temporaryDirectory } from '../../support/processes/server-process.ts';
 import { exchange, postBatch } from '../../support/server.ts';
@@ -81,7 +81,7 @@ describe('the log of serve', () => {
 
   it('writes ten lines a second of a kind at the most, and the number of the others', () => {
     const more: [string, number][] = [];
-    const lines = new BoundedLines((kind, suppressed) => more.push([kind, suppressed]));
+    const lines = new LineLimiter((kind, suppressed) => more.push([kind, suppressed]));
     const admitted = Array.from({ length: 1_244 }, () => lines.admit('400 invalid_json'));
     expect(admitted.filter(Boolean)).toHaveLength(10);
     expect(lines.admit('404 not_found')).toBe(true);

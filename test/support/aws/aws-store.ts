@@ -155,7 +155,7 @@ export async function scan(
   return items;
 }
 
-/** The counters as somebody reads them who knows the table and nothing of us. */
+/** Reads the counters directly from the table, without code of the pipeline. */
 export async function countersAsStranger(
   client: DynamoDBClient,
   TableName: string,

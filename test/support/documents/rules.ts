@@ -17,7 +17,7 @@ export interface Rule {
 }
 
 const anything = /^[^]*$/;
-const shownOnce = /^\S+, for [\w,]+.*\. It is shown this once; .*\n$/;
+const shownOnce = /^\S+, for [\w,]+.*\. It cannot be shown again\. .*\n$/;
 
 /** The first that fits holds. */
 const rules: readonly Rule[] = [
@@ -46,11 +46,11 @@ const rules: readonly Rule[] = [
   { command: /^curl .*\/readyz/, prints: /^\{"status":"ready",/ },
   {
     command: command('check'),
-    prints: /\nall steps passed(, with 1 warning)?; no item was sent/,
+    prints: /\nall steps passed(, with 1 warning)?; no items were sent/,
   },
   {
     command: /^DEVICE_PIPELINE_TOKEN=\$TOKEN npx device-pipeline check --stack \S+$/,
-    prints: /\nall steps passed(, with 1 warning)?; no item was sent/,
+    prints: /\nall steps passed(, with 1 warning)?; no items were sent/,
   },
   { command: command('feed'), prints: /^batches +[1-9].*, 0 refused\n/, says: anything },
   { command: command('ingest'), prints: /^batches +[1-9]/, says: anything, before: addFiles },
@@ -79,7 +79,7 @@ const rules: readonly Rule[] = [
   },
   {
     command: command('rebuild.* --drop-old'),
-    prints: /^the old counters are dropped\n$/,
+    prints: /^old counters dropped\n$/,
     before: ({ run }) => run('', 'npx device-pipeline rebuild'),
   },
   { command: command('rebuild'), prints: /: 0 differences|^0 counters corrected/, says: anything },
@@ -100,7 +100,7 @@ const rules: readonly Rule[] = [
   },
   {
     command: command('dlq drop'),
-    prints: /^(dropped 1|\S+: counted already, from another copy; put away\ndropped 0); they stay/,
+    prints: /^(dropped 1|\S+: already counted from another copy; removed\ndropped 0); they stay/,
     before: async (world, text) => {
       if (/--(all|reason)/.test(text)) await world.addDeadLetter(reasonIn(text));
     },

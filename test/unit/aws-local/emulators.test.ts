@@ -13,7 +13,7 @@ import { eventually, temporaryDirectory } from './stand-ins.ts';
 
 const local = (name: string) => new URL(`../../../infra/local/${name}`, import.meta.url).href;
 
-/** Whether a Java process of this id runs; a dead one that nobody waits for does not. */
+/** Whether a Java process of this id runs; a zombie does not count. */
 async function runs(pid: number): Promise<boolean> {
   try {
     const status = await readFile(`/proc/${pid}/status`, 'utf8');

@@ -102,7 +102,7 @@ describe('a function', () => {
   });
 });
 
-describe('what goes wrong in a function is told as Lambda tells it', () => {
+describe('errors of a function are reported like on Lambda', () => {
   it('an error, and the environment lives on', async () => {
     const called = lambda(`
       let calls = 0;

@@ -67,7 +67,7 @@ describe('npm run aws:local', () => {
 
   it.each([
     [['--host', '0.0.0.0'], '0.0.0.0 can be reached from other machines'],
-    [['--kill', '2'], "--kill must be a chance from 0 to 1 such as 0.1, got '2'"],
+    [['--kill', '2'], "--kill must be a probability from 0 to 1 such as 0.1, got '2'"],
     [['--port', 'x'], "--port must be a whole number from 0 to 65535, got 'x'"],
     [['--color'], "unknown option '--color'"],
   ])('%j is wrong usage', async (args, message) => {

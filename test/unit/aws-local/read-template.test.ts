@@ -36,7 +36,7 @@ describe('what a template says', () => {
     });
   });
 
-  it('tells the functions apart by what calls them, and resolves their variables', () => {
+  it('identifies the functions by what calls them, and resolves their variables', () => {
     const byRole = Object.fromEntries(read().functions.map((each) => [each.role, each]));
     expect(Object.keys(byRole).sort()).toEqual(['ingest', 'process', 'query', 'sweep']);
     expect(byRole['ingest']?.environment).toEqual({
@@ -75,7 +75,7 @@ describe('what a template says', () => {
   });
 });
 
-describe('what the local engine cannot do is refused by name', () => {
+describe('the local engine rejects unsupported parts by name', () => {
   const withVariable = (value: unknown) => {
     const template = standInTemplate();
     const { Query } = template.Resources;
@@ -92,7 +92,7 @@ describe('what the local engine cannot do is refused by name', () => {
     [
       'a resource that is not there',
       withVariable({ Ref: 'Nothing' }),
-      'refers to Nothing, which is no resource',
+      'refers to Nothing, which is not a resource',
     ],
     [
       'an attribute of something that does not run here',
@@ -102,7 +102,7 @@ describe('what the local engine cannot do is refused by name', () => {
     [
       'a kind of resource',
       standInTemplate({ Cluster: { Type: 'AWS::ECS::Cluster' } }),
-      'does not know what to do with Cluster (AWS::ECS::Cluster)',
+      'does not support Cluster (AWS::ECS::Cluster)',
     ],
     [
       'a function that nothing calls',

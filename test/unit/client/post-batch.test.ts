@@ -364,7 +364,7 @@ describe('an interruption', () => {
       expect(interruption.isByUser()).toBe(true);
       expect(interruption.exitCode()).toBe({ SIGINT: 130, SIGTERM: 143, SIGHUP: 129 }[signal]);
       process.emit('SIGHUP', 'SIGHUP');
-      expect(interruption.leaving.aborted).toBe(false);
+      expect(interruption.aborting.aborted).toBe(false);
     } finally {
       interruption.dispose();
     }
@@ -375,9 +375,9 @@ describe('an interruption', () => {
     try {
       process.emit('SIGINT', 'SIGINT');
       expect(interruption.stopping.aborted).toBe(true);
-      expect(interruption.leaving.aborted).toBe(false);
+      expect(interruption.aborting.aborted).toBe(false);
       process.emit('SIGINT', 'SIGINT');
-      expect(interruption.leaving.aborted).toBe(true);
+      expect(interruption.aborting.aborted).toBe(true);
       expect(interruption.isByUser()).toBe(true);
     } finally {
       interruption.dispose();

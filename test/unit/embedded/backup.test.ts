@@ -16,7 +16,7 @@ import { beforeEach, describe, expect, it } from 'vitest';
 import { backUp } from '../../../src/engines/embedded/verify/backup.ts';
 import { dataPaths } from '../../../src/engines/embedded/data-directory.ts';
 import { changeTokens, readTokenFile } from '../../../src/engines/embedded/tokens/token-file.ts';
-import { sentenceOf } from '../../../src/entry/cli/error-text.ts';
+import { errorText } from '../../../src/entry/cli/error-text.ts';
 import { checkBackupDirectory } from '../../../src/entry/cli/directory-kinds.ts';
 import {
   auditOf,
@@ -120,9 +120,7 @@ describe('a backup', () => {
     const failure = await backup(() => {
       throw Object.assign(new Error('EACCES: permission denied'), { code: 'EACCES' });
     }).catch((error: unknown) => error);
-    expect(sentenceOf(failure)).toMatch(
-      /could not be made: EACCES: .* as the user that the server/,
-    );
+    expect(errorText(failure)).toMatch(/could not be made: EACCES: .* as the user that the server/);
   });
 
   it('of an empty store starts as it does', async () => {
@@ -163,11 +161,11 @@ describe('the directory of a backup', () => {
     mkdirSync(join(directory, 'lost+found'), { recursive: true });
     expect(check(directory)).not.toThrow();
     writeFileSync(join(directory, 'x'), '');
-    expect(check(directory)).toThrow(/is not empty. Name a new directory/);
-    expect(check(join(directory, 'x'))).toThrow(/is a file. Name a new directory/);
+    expect(check(directory)).toThrow(/is not empty. Choose a new directory/);
+    expect(check(join(directory, 'x'))).toThrow(/is a file. Choose a new directory/);
     symlinkSync(dataDir, join(parent, 'link'));
     for (const path of [dataDir, join(dataDir, 'a', 'b'), join(parent, 'link', 'a')]) {
-      expect(check(path)).toThrow(/lies in the data directory/);
+      expect(check(path)).toThrow(/is inside the data directory/);
     }
   });
 });

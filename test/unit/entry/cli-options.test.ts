@@ -82,7 +82,7 @@ describe('the ends of a replay', () => {
     };
     expect(parse('http://a').compress).toBe(false);
     expect(parseReplay('data', 'http://a').compress).toBe(true);
-    expect(() => parse('other')).toThrow('--no-compress goes with an address as --to');
+    expect(() => parse('other')).toThrow('--no-compress requires a URL as --to');
   });
 
   test('are not taken from an address', () => {
@@ -103,7 +103,7 @@ describe('the options of check', () => {
     });
     expect(parse('--stack', 'a').place).toEqual({ stack: 'a' });
     expect(() => parse('--stack', 'a', '--url', 'http://a')).toThrow(
-      new UsageError('--url and --stack are two servers; give one of them'),
+      new UsageError('--url and --stack name two servers; give only one'),
     );
   });
 });
@@ -169,7 +169,7 @@ describe('the options of serve', () => {
     ],
     ['--rate-limit', '0', "--rate-limit must be a number above 0, got '0'"],
     ['--rate-limit', '1000001', "--rate-limit must be at most 1000000, got '1000001'"],
-    ['--rate-burst', '5', '--rate-burst is of no use without --rate-limit'],
+    ['--rate-burst', '5', '--rate-burst requires --rate-limit'],
     ['--cors-origin', 'https://a.example/', corsMessage('https://a.example/')],
     ['--cors-origin', 'null', corsMessage('null')],
     ['--cors-origin', 'https://a.example,ftp://b', corsMessage('ftp://b')],
@@ -211,7 +211,7 @@ describe('the options of serve', () => {
     expect(parseServe(['--keep-raw', '90']).keepRawDays).toBe(90);
     expect(() => parseServe(['--keep-raw', '89'])).toThrow(
       new UsageError(
-        'Receipts live as long as the raw batches: --keep-raw 89 is shorter than --keep-receipts 90. Make --keep-receipts shorter too.',
+        '--keep-raw 89 is shorter than --keep-receipts 90, but a receipt needs its raw batch. Make --keep-receipts shorter, too.',
       ),
     );
     expect(parseServe(['--keep-raw', '7', '--keep-receipts', '7']).keepRawDays).toBe(7);
@@ -303,7 +303,7 @@ describe('a range of dates', () => {
   });
 
   test.each([
-    ['2026-01-01', '2026-01-01', undefined, 'give either --date or --from and --to'],
+    ['2026-01-01', '2026-01-01', undefined, 'give either --date, or --from and --to'],
     [undefined, '2026-01-02', '2026-01-01', '--from 2026-01-02 is after --to 2026-01-01'],
     [
       undefined,
@@ -438,18 +438,18 @@ describe('the store that a command works on', () => {
     });
     expect(() => parse(['--table', 'c'], 'bucket', 'table', 'ledger')).toThrow(
       new UsageError(
-        '--table alone does not name the store: give --bucket and --ledger, or --stack',
+        '--table alone does not identify the store; also give --bucket and --ledger, or --stack',
       ),
     );
     expect(() => parse(['--ledger', 'l'])).toThrow(
-      new UsageError('--ledger alone does not name the store: give --stack'),
+      new UsageError('--ledger alone does not identify the store; also give --stack'),
     );
   });
 
   test('is one of them', () => {
     expect(() => parse(['--stack', 'prod', '--data-dir', '/srv'])).toThrow(UsageError);
     expect(() => parse(['--bucket', 'b', '--data-dir', '/srv'], 'bucket')).toThrow(
-      'the names of a store on AWS and --data-dir are two stores; give one of them',
+      'the names of a store on AWS and --data-dir name two stores; give only one',
     );
     expect(() => parse(['--stack', ' '])).toThrow('--stack must not be empty');
     expect(() => parse(['--table', ' '])).toThrow('--table must not be empty');

@@ -27,14 +27,14 @@ describe('settings in the environment', () => {
     ['INSECUR', 'INSECURE'],
   ])('%s may be a misspelt %s', (given, nearest) => {
     expect(warn(given)).toEqual([
-      `no command reads the environment variable DEVICE_PIPELINE_${given}; is it DEVICE_PIPELINE_${nearest}?`,
+      `no command reads the environment variable DEVICE_PIPELINE_${given}; did you mean DEVICE_PIPELINE_${nearest}?`,
     ]);
   });
 
-  test('like none of ours are told with all that there are', () => {
+  test('that resemble no setting are reported with the list of settings', () => {
     expect(warn('COLOUR_OF_LOG')).toEqual([
       expect.stringMatching(
-        /; there are DEVICE_PIPELINE_DEBUG, .*DEVICE_PIPELINE_MAX_BODY, DEVICE_PIPELINE_PORT, /,
+        /; known: DEVICE_PIPELINE_DEBUG, .*DEVICE_PIPELINE_MAX_BODY, DEVICE_PIPELINE_PORT, /,
       ),
     ]);
   });

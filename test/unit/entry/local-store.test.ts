@@ -44,11 +44,11 @@ const filters = {
 function commands(): [string, () => Promise<number>][] {
   const place = { dataDir };
   return [
-    ['audit', () => audit({ place, ...ranges, json: true, stackProof })],
-    ['rebuild', () => rebuild({ place, ...steps, json: true, stackProof })],
+    ['audit', () => audit({ place, ...ranges, json: true, stackAudit: stackProof })],
+    ['rebuild', () => rebuild({ place, ...steps, json: true, stackAudit: stackProof })],
     [
       'rebuild --drop-old',
-      () => rebuild({ place, ...steps, replaced: 'drop', json: true, stackProof }),
+      () => rebuild({ place, ...steps, replaced: 'drop', json: true, stackAudit: stackProof }),
     ],
     ['stats', () => stats({ source: { dataDir }, ...filters })],
     ['dlq list', () => dlqList({ place, ...letters })],
@@ -125,7 +125,7 @@ it('says that a data directory is missing, and makes none', () => {
   expect(existsSync(missing)).toBe(false);
 });
 
-it('tells other failures as they are', async () => {
+it('does not change the messages of other errors', async () => {
   const place = { dataDir: `${dataDir}/none` };
   await expect(dlqList({ place, ...letters })).rejects.toThrow('There is no pipeline at');
 });

@@ -20,7 +20,7 @@ it('storage keeps its descriptors, whatever the limit', () => {
   expect(open).toBeGreaterThan(50);
   expect(2_000 - socketsWithin(2_000)).toBe(open);
   expect(() => socketsWithin(40)).toThrow(
-    /^This process may open 40 files and sockets, and needs \d+ at least\. Raise the limit \(ulimit -n/,
+    /^The limit on open files is 40, but the server needs at least \d+\. Raise it \(ulimit -n/,
   );
 });
 

@@ -138,11 +138,11 @@ describe('slicing values one after the other', () => {
 
 describe('what cannot be read', () => {
   test.each<[string, TextKind, number, number, RegExp]>([
-    ['', 'values', 0, 1, /nothing in it/],
+    ['', 'values', 0, 1, /the input is empty/],
     ['{"a":1} {"a":2}', 'document', 8, 1, /text after the document/],
     ['\n 7', 'document', 2, 2, /no "processed_devices"/],
     ['{"processed_devices":{}}', 'values', 21, 1, /must be a list/],
-    ['{"processed_devices":[],\n"processed_devices":[]}', 'values', 25, 2, /a second/],
+    ['{"processed_devices":[],\n"processed_devices":[]}', 'values', 25, 2, /a duplicate/],
     ['[] []', 'document', 3, 1, /text after the document/],
     ['[{"type":laptop}]', 'values', 9, 1, /found laptop/],
     ['[01]', 'values', 1, 1, /found 01/],

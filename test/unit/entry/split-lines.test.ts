@@ -40,7 +40,7 @@ describe('slicing NDJSON', () => {
     ['{"n":oops}', /^line 2, byte 13: expected a value, found oops$/],
     ['{"n":"x', /^line 2, byte 15: the line ends where a string/],
     ['[1,2', /^line 2, byte 12: the line ends where a comma/],
-    ['{"processed_devices":[1,2],"processed_devices":[3]}', /^line 2, .*a second/],
+    ['{"processed_devices":[1,2],"processed_devices":[3]}', /^line 2, .*a duplicate/],
     ['}', /^line 2, byte 8: expected a value, found }/],
     [
       `${'['.repeat(64)}${']'.repeat(64)}`,

@@ -61,17 +61,17 @@ describe('a stack that commands work on', () => {
     stack.close();
   });
 
-  it('that is not there is told with what to do', async () => {
+  it('that does not exist is an error that says what to do', async () => {
     await startCloudFormation(outputs);
     await expect(openStack('other', process.env)).rejects.toThrow(/no stack other .*AWS_REGION/);
   });
 
-  it('of an earlier version has to be deployed again', async () => {
+  it('of an earlier version must be deployed again', async () => {
     const { ItemsPerMessage, ...earlier } = outputs;
     expect(ItemsPerMessage).toBe('packed');
     await startCloudFormation(earlier);
     await expect(openStack('local', process.env)).rejects.toThrow(
-      /ItemsPerMessage.*deployed again/,
+      /ItemsPerMessage.*deploy it again/,
     );
   });
 });

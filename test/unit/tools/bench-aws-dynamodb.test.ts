@@ -78,7 +78,7 @@ async function compare(
   return metered;
 }
 
-describe('the units of DynamoDB, as DynamoDB Local tells them', () => {
+describe('the units of DynamoDB, as DynamoDB Local reports them', () => {
   const put = (Item: ReturnType<typeof key>) =>
     client.send(new PutItemCommand({ TableName, Item, ReturnConsumedCapacity }));
 

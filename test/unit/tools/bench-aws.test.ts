@@ -87,7 +87,7 @@ describe('the meter of AWS', () => {
     expect(meter.idle.lines()).toMatchObject([{ units: 1 }]);
   });
 
-  it('tells requests to S3 that write or list from those that read', () => {
+  it('distinguishes S3 requests that write or list from those that read', () => {
     const meter = new Meter();
     for (const operation of ['PutObject', 'ListObjectsV2', 'GetObject', 'HeadObject']) {
       meter.onCall(call({ service: 's3', operation }), reply());
@@ -121,7 +121,7 @@ describe('the meter of AWS', () => {
     });
   });
 
-  it('names calls whose units it cannot tell', () => {
+  it('names calls whose units it does not know', () => {
     const meter = new Meter();
     meter.onCall(call({ service: 'dynamodb', operation: 'Scan' }, {}), reply({}));
     expect([...meter.unmetered]).toEqual(['ingest Scan']);
@@ -177,7 +177,7 @@ describe('the units of DynamoDB', () => {
 });
 
 describe('the cost of what was used', () => {
-  it('adds up by service, and for so many events', () => {
+  it('adds up by service and by number of events', () => {
     const usage = new Usage();
     usage.add('SQS', 'ingest SendMessageBatch', 'sqsRequest', 1000);
     usage.add('SQS', 'ingest SendMessageBatch', 'sqsRequest', 1000);

@@ -3,17 +3,17 @@ import { constants, gunzipSync } from 'node:zlib';
 import type { ContentEncoding } from '../../pipeline/ports.ts';
 import { jsonText, visible } from '../cli/terminal-text.ts';
 
-/** A dead letter of either engine, as it is shown. */
-export interface ShownDeadLetter {
-  /** By which commands know it, beside its batch id and raw key. Empty: nobody can name it. */
+/** A dead letter of either engine, for display. */
+export interface DeadLetterView {
+  /** Selects it in commands, as do its batch id and raw key. Empty: only `--all` or `--reason` does. */
   readonly id: string;
   readonly batchId: string | undefined;
   readonly rawKey: string | undefined;
-  /** Of the chunk, where it is a part of a batch. */
+  /** The index of the chunk, if it is a part of a batch. */
   readonly index: number | undefined;
   readonly items: number | undefined;
   readonly reason: string;
-  /** Milliseconds since 1970; undefined where nobody noted it. */
+  /** Milliseconds since 1970; undefined if unknown. */
   readonly firstFailedAt: number | undefined;
   readonly lastFailedAt: number | undefined;
   readonly droppedAt: number | undefined;
@@ -22,8 +22,8 @@ export interface ShownDeadLetter {
 }
 
 /** One line of JSON, with the whole body. */
-export function deadLetterJson(letter: ShownDeadLetter): string {
-  const { id, batchId, rawKey, index, items, reason, body } = letter;
+export function deadLetterJson(deadLetter: DeadLetterView): string {
+  const { id, batchId, rawKey, index, items, reason, body } = deadLetter;
   return jsonText({
     id: id || null,
     batch_id: batchId ?? null,
@@ -31,39 +31,39 @@ export function deadLetterJson(letter: ShownDeadLetter): string {
     index: index ?? null,
     items: items ?? null,
     reason,
-    first_failed_at: timeOrNull(letter.firstFailedAt),
-    last_failed_at: timeOrNull(letter.lastFailedAt),
-    dropped_at: timeOrNull(letter.droppedAt),
-    encoding: letter.encoding,
+    first_failed_at: timeOrNull(deadLetter.firstFailedAt),
+    last_failed_at: timeOrNull(deadLetter.lastFailedAt),
+    dropped_at: timeOrNull(deadLetter.droppedAt),
+    encoding: deadLetter.encoding,
     body_base64: body === undefined ? null : Buffer.from(body).toString('base64'),
   });
 }
 
-/** Some lines for people, with the beginning of the body. */
-export function deadLetterText(letter: ShownDeadLetter): string {
-  const { index, items, reason, droppedAt } = letter;
+/** Several lines for people, with the beginning of the body. */
+export function deadLetterText(deadLetter: DeadLetterView): string {
+  const { index, items, reason, droppedAt } = deadLetter;
   const part = index === undefined ? '' : `, chunk ${index}`;
   const size = items === undefined ? '' : `, ${items} ${items === 1 ? 'item' : 'items'}`;
   const dropped = droppedAt === undefined ? '' : `, dropped ${timeText(droppedAt)}`;
-  const excerpt = excerptOf(letter);
+  const excerpt = excerptOf(deadLetter);
   return [
-    `${nameOf(letter)}${part}${size}`,
+    `${deadLetterName(deadLetter)}${part}${size}`,
     `  ${visible(reason)}`,
-    `  first failed ${timeText(letter.firstFailedAt)}, last ${timeText(letter.lastFailedAt)}${dropped}`,
+    `  first failed ${timeText(deadLetter.firstFailedAt)}, last ${timeText(deadLetter.lastFailedAt)}${dropped}`,
     ...(excerpt === '' ? [] : [`  ${excerpt}`]),
     '',
   ].join('\n');
 }
 
-/** The same in one line, where it is only named. */
-export function nameOf({ id, rawKey }: Pick<ShownDeadLetter, 'id' | 'rawKey'>): string {
+/** The name of a dead letter in messages. */
+export function deadLetterName({ id, rawKey }: Pick<DeadLetterView, 'id' | 'rawKey'>): string {
   return visible(rawKey ?? (id || 'damaged'));
 }
 
 const excerptCharacters = 160;
 const excerptBytes = 4_096;
 
-function excerptOf({ body, encoding }: ShownDeadLetter): string {
+function excerptOf({ body, encoding }: DeadLetterView): string {
   if (body === undefined) return '';
   const head = body.subarray(0, excerptBytes);
   const text = encoding === 'gzip' ? inflatedHead(head) : Buffer.from(head).toString();
@@ -73,7 +73,7 @@ function excerptOf({ body, encoding }: ShownDeadLetter): string {
   return visible(line.slice(0, excerptCharacters)) + (isCut ? ' …' : '');
 }
 
-/** What the first bytes of a compressed body hold: these are few, and so is that. */
+/** Inflates the head of a compressed body. Its few bytes cannot inflate to much. */
 function inflatedHead(head: Uint8Array): string | undefined {
   try {
     return gunzipSync(head, { finishFlush: constants.Z_SYNC_FLUSH }).toString();
@@ -83,7 +83,7 @@ function inflatedHead(head: Uint8Array): string | undefined {
 }
 
 function timeText(time: number | undefined): string {
-  return time === undefined ? 'at a time not noted' : new Date(time).toISOString();
+  return time === undefined ? 'at an unknown time' : new Date(time).toISOString();
 }
 
 function timeOrNull(time: number | undefined): string | null {

@@ -1,7 +1,7 @@
 import { setTimeout as delay } from 'node:timers/promises';
 
-/** Reads values of a source, and lets its caller stop waiting for the next one without losing it. */
-export class PatientReader<Value> {
+/** Reads values from a source with a timeout. A value that comes after the timeout is not lost. */
+export class TimedReader<Value> {
   readonly #source: AsyncGenerator<Value, void>;
   #next: Promise<IteratorResult<Value, void>> | undefined;
 
@@ -9,12 +9,12 @@ export class PatientReader<Value> {
     this.#source = each(source);
   }
 
-  /** The next value; undefined where none comes within `waitMs`. */
+  /** The next value; undefined if none comes within `waitMs`. */
   async next(waitMs = Number.POSITIVE_INFINITY): Promise<IteratorResult<Value, void> | undefined> {
     this.#next ??= this.#source.next();
     const next = this.#next;
     if (waitMs === Number.POSITIVE_INFINITY) return await this.#taken(next);
-    // Without a listener, a failure while nothing waits for the value would end the process.
+    // Without a handler, a rejection after the timeout would end the process.
     next.catch(() => undefined);
     const timer = new AbortController();
     const waited = delay(waitMs, undefined, { signal: timer.signal }).catch(() => undefined);
@@ -26,7 +26,7 @@ export class PatientReader<Value> {
     }
   }
 
-  /** What has not been taken yet. */
+  /** All values that have not been read yet. */
   async *rest(): AsyncGenerator<Value, void> {
     try {
       for (;;) {
@@ -39,7 +39,7 @@ export class PatientReader<Value> {
     }
   }
 
-  /** Ends the source, once it has given what it was asked for. */
+  /** Ends the source after a pending read. */
   close(): void {
     this.#source.return().catch(() => undefined);
   }

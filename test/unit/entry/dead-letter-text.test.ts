@@ -5,8 +5,8 @@ import { describe, expect, it } from 'vitest';
 import {
   deadLetterJson,
   deadLetterText,
-  type ShownDeadLetter,
-} from '../../../src/entry/dlq/letter-text.ts';
+  type DeadLetterView,
+} from '../../../src/entry/dlq/dead-letter-text.ts';
 import {
   deadLetterBodyOfBatch,
   readDeadLetterContent,
@@ -17,7 +17,7 @@ const rawKey = `raw/2026-01-01T00:00:00.000Z-${batchId}.json`;
 const chunk = { version: 1, batch_id: batchId, index: 3, raw_key: rawKey, items: [{}, {}] };
 
 describe('what a dead letter is about', () => {
-  it('is told by its envelope, whatever is wrong with its items or version', () => {
+  it('is recognised by its envelope, even if its items or version are invalid', () => {
     const found = { kind: 'chunk', batchId, rawKey, index: 3, items: 2 };
     expect(readDeadLetterContent(JSON.stringify(chunk))).toEqual(found);
     expect(readDeadLetterContent(JSON.stringify({ ...chunk, version: 9 }))).toEqual(found);
@@ -37,13 +37,13 @@ describe('what a dead letter is about', () => {
     [JSON.stringify({ ...chunk, items: 'x' }), 'a chunk of nothing'],
     [JSON.stringify({ raw_key: '../../etc/passwd' }), 'a name of something else'],
     ['['.repeat(100_000), 'brackets'],
-  ])("is somebody else's message where it is %s", (body) => {
+  ])('is a foreign message if it is %s', (body) => {
     expect(readDeadLetterContent(body)).toEqual({ kind: 'message' });
   });
 });
 
 describe('a dead letter as it is shown', () => {
-  const letter: ShownDeadLetter = {
+  const letter: DeadLetterView = {
     ...{ id: `${batchId}:3`, batchId, rawKey, index: 3, items: 2, reason: 'too_old: \u001b[2J' },
     ...{ firstFailedAt: 1_000, lastFailedAt: undefined, droppedAt: undefined },
     ...{ body: Buffer.from('{\u202e"a":\n1}'), encoding: 'identity' },
@@ -51,7 +51,7 @@ describe('a dead letter as it is shown', () => {
 
   it('cannot do anything to a terminal', () => {
     expect(deadLetterText(letter)).toBe(
-      `${rawKey}, chunk 3, 2 items\n  too_old: \\u{1b}[2J\n  first failed 1970-01-01T00:00:01.000Z, last at a time not noted\n  {\\u{202e}"a": 1}\n`,
+      `${rawKey}, chunk 3, 2 items\n  too_old: \\u{1b}[2J\n  first failed 1970-01-01T00:00:01.000Z, last at an unknown time\n  {\\u{202e}"a": 1}\n`,
     );
   });
 
