@@ -93,8 +93,7 @@ async function licensesOf(metafiles: readonly (Metafile | undefined)[]): Promise
     }
   }
   const entries = await Promise.all([...directories].sort().map(licenseOf));
-  const intro =
-    'The files of device-pipeline in dist/ contain parts of the following packages.\n';
+  const intro = 'The files of device-pipeline in dist/ contain parts of the following packages.\n';
   return `${intro}\n${[...new Set(entries)].join('\n')}`;
 }
 
