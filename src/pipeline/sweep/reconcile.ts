@@ -29,7 +29,7 @@ const retryDelayMsMax = 24 * 3_600_000;
 export const overtakenMs = 2 * 3_600_000;
 /** A message that waited so long is sent again even if no later batch is counted. */
 const waitingMsMax = 24 * 3_600_000;
-/** After so many consecutive failed sends the queue counts as unavailable. */
+/** After this number of consecutive failed sends the queue counts as unavailable. */
 const failedSendsMax = 20;
 /** The largest assumed difference between the clocks of two machines. */
 const clockSkewMsMax = 3_600_000;
