@@ -288,7 +288,7 @@ needs('Java').describe('on AWS', () => {
     expect((await s3RawStore(aws.s3, store.bucket).head(rawKey))?.details.excluded).toEqual([2, 4]);
     const Key = `excluded/${new Date(start).toISOString()}-${raw?.batchId ?? ''}.json`;
     await aws.s3.send(new DeleteObjectCommand({ Bucket: store.bucket, Key }));
-    await expect(listAll(engine.rawStore)).rejects.toThrow(`and ${Key}, which says which`);
+    await expect(listAll(engine.rawStore)).rejects.toThrow(`their list ${Key} cannot be read`);
   });
 
   it('a hundredth of the bound is let in without a reading, and then the day is read', async () => {

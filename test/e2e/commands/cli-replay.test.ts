@@ -160,7 +160,7 @@ describe('replay', () => {
     expect(refused).toMatchObject({ refused: { batches: 1 }, keys: 'not_known' });
     const told = await run(['replay', '--from', copy, '--to', target]);
     expect(told.stdout).toMatch(/^keys {5}the source has no idempotency keys .*$/m);
-    expect(refused.troubles[0]?.detail).toMatch(/^replay_differs: Here 0 items are accepted/);
+    expect(refused.troubles[0]?.detail).toMatch(/^replay_differs: 0 items are valid here/);
   });
 
   it('says once that the target refuses the token', async () => {

@@ -181,7 +181,7 @@ it('what is asked of tokens that are not there, or there already, is refused', a
   expect((await token('create', '--name', 'a', '--for', 'read')).code).toBe(0);
   const again = await token('create', '--name', 'a', '--for', 'read');
   expect(again).toMatchObject({ code: 1, stdout: '' });
-  expect(again.stderr).toMatch(/There is a token a already/);
+  expect(again.stderr).toMatch(/The token a exists already/);
   for (const command of ['rotate', 'revoke']) {
     const unknown = await token(command, 'b');
     expect(unknown).toMatchObject({ code: 1, stdout: '' });

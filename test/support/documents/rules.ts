@@ -117,7 +117,7 @@ const rules: readonly Rule[] = [
     ...{ says: shownOnce, before: freeName, after: hasToken },
   },
   { command: /^pipeline token create /, prints: /^dpl_\S+\n$/, says: shownOnce },
-  { command: command('token rotate'), prints: /^dpl_\S+\n$/, says: /the one before it ends at/ },
+  { command: command('token rotate'), prints: /^dpl_\S+\n$/, says: /the old token expires at/ },
   { command: command('token revoke'), prints: /^revoked \S+\n$/, says: anything },
   { command: command('token list'), prints: /^(\S+ +for .*sha256 .*\n)+$/ },
   { command: /^npx device-pipeline COMMAND$/, prints: /^\d+\.\d+\.\d+\n$/ },
