@@ -167,7 +167,11 @@ it('raw gives back each body byte for byte', async () => {
 
 describe.each<[CompressedForm, RegExp, string[]]>([
   ['base64', /\nok {7}compressed {2}accepted, /, []],
-  ['text', /\nwarning {2}compressed {2}compressed bodies do not arrive intact; /, ['compression_not_supported']],
+  [
+    'text',
+    /\nwarning {2}compressed {2}compressed bodies do not arrive intact; /,
+    ['compression_not_supported'],
+  ],
 ])('if the API passes compressed bodies on as %s', (compressedAs, line, told) => {
   let front: HttpFront;
   let url: string;
