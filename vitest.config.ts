@@ -17,7 +17,7 @@ export default defineConfig({
     hookTimeout: 600_000,
     expect: { poll: { timeout: 300_000 } },
     pool: 'forks',
-    maxWorkers: 6,
+    maxWorkers: 5,
     sequence: { sequencer: EndToEndFirst },
     globalSetup: ['test/support/run/global-setup.ts'],
     reporters: ['default', new SummaryReporter()],
