@@ -27,7 +27,7 @@ interface Check {
 const retryDelayMsMax = 24 * 3_600_000;
 /** A message is received for the last time within about an hour. */
 export const overtakenMs = 2 * 3_600_000;
-/** A message that waited so long is sent again even if no later batch is counted. */
+/** A message that has waited for longer is sent again even if no later batch is counted. */
 const waitingMsMax = 24 * 3_600_000;
 /** After this number of consecutive failed sends the queue counts as unavailable. */
 const failedSendsMax = 20;
@@ -45,8 +45,8 @@ export class BatchReconciler {
   readonly #isForced: boolean;
   /** The outcomes of this sweep, so that it reconciles no batch twice. */
   readonly #outcomes = new Map<string, Outcome>();
-  /** When waiting batches were received; milliseconds since 1970. */
-  readonly #waitingSince = new Map<string, number>();
+  /** When waiting batches were received and queued; milliseconds since 1970. */
+  readonly #waiting = new Map<string, { readonly receivedAt: number; readonly queuedAt: number }>();
   /** Failed sends since the last success. */
   #failedSends = 0;
 
@@ -95,7 +95,8 @@ export class BatchReconciler {
     ]);
     if (state.intake !== undefined) {
       if (areAllCounted(state.intake.chunks, state.counted)) return 'settled';
-      this.#waitingSince.set(rawKey, this.#receivedAt(rawKey, state.intake));
+      const receivedAt = this.#receivedAt(rawKey, state.intake);
+      this.#waiting.set(rawKey, { receivedAt, queuedAt: state.intake.queuedAt ?? receivedAt });
       if (this.mayWait(rawKey, state.intake)) return 'waiting';
     }
     const raw = prefetched ?? (await this.#ports.raw(rawKey));
@@ -155,8 +156,13 @@ export class BatchReconciler {
   }
 
   /** When a waiting batch was received here; milliseconds since 1970. */
-  waitingSince(rawKey: string): number | undefined {
-    return this.#waitingSince.get(rawKey);
+  receivedAt(rawKey: string): number | undefined {
+    return this.#waiting.get(rawKey)?.receivedAt;
+  }
+
+  /** When a waiting batch was queued; milliseconds since 1970. */
+  queuedAt(rawKey: string): number | undefined {
+    return this.#waiting.get(rawKey)?.queuedAt;
   }
 
   /** When the batch was received here; milliseconds since 1970. */

@@ -113,6 +113,7 @@ class Sweep {
   async #passIntakes(after: string, receivedBefore: number): Promise<IntakePass> {
     const ports = this.#ports;
     let through = after;
+    let latest: readonly string[] = [];
     for await (const page of ports.keys({ after, before: startOf(receivedBefore) })) {
       const intakes = await ports.intakes(batchIdsOf(page));
       const isComplete = await this.#completeInterrupted(page, intakes);
@@ -122,9 +123,11 @@ class Sweep {
       for (const { chunks } of intakes.values()) this.#arrived += chunks;
       const last = page.at(-1);
       if (last === undefined) continue;
+      latest = page;
       through = last;
       await ports.progress.moveTo(through);
     }
+    await this.#noteLatestCounted(latest);
     return { through, isDone: true };
   }
 
@@ -145,19 +148,24 @@ class Sweep {
     return isComplete;
   }
 
-  /** Looks for a counted batch among those that came hours after the one that waits. */
+  /** Looks for a counted batch among those that came hours after the one that waits was queued. */
   async #isOvertaken(waiting: string): Promise<boolean> {
-    const after = startOf(timeOf(waiting, 0) + overtakenMs);
+    const after = startOf((this.#reconciler.queuedAt(waiting) ?? this.#startedAt) + overtakenMs);
     const before = startOf(this.#startedAt - this.#rules.afterMs);
+    const known = this.#reconciler.latestCountedAt;
     for await (const page of this.#ports.keys({ after, before })) {
-      const { counted } = await this.#stateOfPage(page);
-      const last = page.findLast((rawKey) => counted.has(batchIdOf(rawKey)));
-      const latest = Math.max(this.#reconciler.latestCountedAt, timeOf(last ?? '', 0));
-      const isNew = latest > this.#reconciler.latestCountedAt;
-      this.#reconciler.latestCountedAt = latest;
-      return isNew;
+      await this.#noteLatestCounted(page);
+      break;
     }
-    return false;
+    return this.#reconciler.latestCountedAt > known;
+  }
+
+  async #noteLatestCounted(page: readonly string[]): Promise<void> {
+    if (page.length === 0) return;
+    const { counted } = await this.#stateOfPage(page);
+    const last = page.findLast((rawKey) => counted.has(batchIdOf(rawKey)));
+    const { latestCountedAt } = this.#reconciler;
+    this.#reconciler.latestCountedAt = Math.max(latestCountedAt, timeOf(last ?? '', 0));
   }
 
   async #passCounted(after: string, intakes: IntakePass, receivedBefore: number): Promise<void> {
@@ -174,7 +182,7 @@ class Sweep {
       provenBefore = timeOf(waiting ?? through, provenBefore);
       if (page.length > 0) await ports.progress.countedTo(through, provenBefore);
       if (waiting !== undefined) {
-        const since = this.#reconciler.waitingSince(waiting) ?? this.#startedAt;
+        const since = this.#reconciler.receivedAt(waiting) ?? this.#startedAt;
         this.#counts.waitingMs = this.#startedAt - since;
         return;
       }

@@ -360,6 +360,36 @@ describe('a sweep', () => {
     expect(now - start).toBeLessThan(3 * 60 * minute);
   });
 
+  it('sends again a lost replay that later batches overtook', async () => {
+    const lost = storeQueued(start - 60 * day, start);
+    depth = 1_000_000;
+    // More than a page of old batches, so that those after the replay are not found by its raw key.
+    for (let at = 1; at < 5; at++) count(storeQueued(start - 50 * day + at), 0);
+    for (let at = 1; at < 40; at++) storeQueued(start + at * 5 * minute);
+    for (now = start + 20 * minute; sent.length === 0 && now < start + day; now += 5 * minute) {
+      for (const rawKey of bodies.keys()) {
+        const isOld = (readRawKey(rawKey)?.receivedAt ?? 0) < now - 30 * minute;
+        if (rawKey !== lost && isOld) count(rawKey, 0);
+      }
+      await run();
+    }
+    expect(sent).toEqual([`${idOf(lost)}:0`]);
+    expect(now - start).toBeLessThan(4 * 60 * minute);
+  });
+
+  it('sends again an orphan that was lost and overtaken, however deep the queue is', async () => {
+    const lost = storeQueued();
+    now += 20 * minute;
+    await run();
+    expect(sent).toHaveLength(1);
+    depth = 1_000_000;
+    const later = storeQueued(start + 3 * 60 * minute);
+    count(later, 0);
+    now = start + 3 * 60 * minute + 20 * minute;
+    expect(await run()).toMatchObject({ resent: 1 });
+    expect(orphans.get(lost)?.attempts).toBe(2);
+  });
+
   it('sends again after a day what is lost on a deep queue, though nothing comes after it', async () => {
     const lost = storeQueued();
     depth = 1_000_000;
