@@ -50,8 +50,6 @@ import {
 import { needs } from '../../support/run/needs.ts';
 import { logLines } from '../../support/processes/server-log.ts';
 
-const isRoot = process.getuid?.() === 0;
-const nobody = 65_534;
 const { it: itWithDisk } = needs('root');
 
 describe('a full disk', () => {
@@ -122,8 +120,8 @@ describe('a full disk', () => {
 describe('a data directory that cannot be used', () => {
   it('is named when this user may not write there', async () => {
     const dataDir = temporaryDirectory();
-    chmodSync(dataDir, isRoot ? 0o755 : 0o555);
-    const options = isRoot ? { userId: nobody } : {};
+    chmodSync(dataDir, 0o555);
+    const options = { isUnprivileged: true };
     await expectRefusal(dataDir, options, dataDir, 'may not write there', '--data-dir');
     await expectRefusal(join(dataDir, 'new'), options, 'may not write there', '--data-dir');
   });
@@ -134,12 +132,11 @@ describe('a data directory that cannot be used', () => {
     const acknowledged = await postSome(newClient(1), url, 3);
     await stop(server);
     const { database, log } = dataPaths(dataDir);
-    const others = isRoot ? { userId: nobody } : {};
     for (const path of [dataDir, log, ...filesIn(log)]) chmodSync(path, 0o777);
     chmodSync(join(dataDir, 'lock.db'), 0o666);
     chmodSync(database, 0o444);
     const parts = [database, '-wal or -shm', 'cannot be written', '--data-dir'];
-    await expectRefusal(dataDir, others, ...parts);
+    await expectRefusal(dataDir, { isUnprivileged: true }, ...parts);
     for (const path of filesIn(dataDir)) chmodSync(path, 0o777);
     await expectCounted(dataDir, { acknowledged });
   });

@@ -42,8 +42,8 @@ export function temporaryDirectory(): string {
 export interface SpawnOptions {
   /** More arguments of `serve`. */
   readonly args?: readonly string[];
-  /** Runs as this user and group. */
-  readonly userId?: number;
+  /** Runs without root's power over permission bits, where the tests have it. */
+  readonly isUnprivileged?: boolean;
   /** Runs under `sh` after this command, such as a `ulimit`. */
   readonly shellBefore?: string;
   /** What is run instead of the command line, with the same options. */
@@ -65,18 +65,20 @@ export class ServerProcess {
 
   constructor(
     dataDir: string,
-    { args = [], userId, shellBefore, program = cliPath }: SpawnOptions = {},
+    { args = [], isUnprivileged = false, shellBefore, program = cliPath }: SpawnOptions = {},
   ) {
     const serve = [program, 'serve', '--port', '0', '--data-dir', dataDir, ...args];
-    const [command, ...rest] =
+    // Not another user: such a one may be unable to read this clone, which may lie in /root.
+    const drop = ['setpriv', '--bounding-set=-dac_override,-dac_read_search'];
+    const isDropped = isUnprivileged && process.getuid?.() === 0;
+    const [command = '', ...rest] =
       shellBefore === undefined
-        ? [process.execPath, ...serve]
+        ? [...(isDropped ? drop : []), process.execPath, ...serve]
         : ['sh', '-c', `${shellBefore} && exec "$0" "$@"`, process.execPath, ...serve];
     const child = spawn(command, rest, {
       stdio: ['ignore', 'pipe', 'pipe'],
       cwd: tmpdir(),
       env: environment(),
-      ...(userId !== undefined && { uid: userId, gid: userId }),
     });
     this.#child = child;
     const { promise: listening, resolve: onListening, reject } = Promise.withResolvers<string>();
