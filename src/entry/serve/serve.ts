@@ -38,9 +38,9 @@ export async function serve(options: ServeOptions, version: string): Promise<voi
   ignoreStandardOutputErrors((reason) => {
     log.warn('stdout_lost', { reason }, `cannot write to standard output: ${reason}`);
   });
-  const onDefect = (error: Error | string) => log.defect(error);
+  const onUnexpectedError = (error: Error | string) => log.defect(error);
   const connectionsMax = boundConnections(log);
-  const { access, watch } = openAccess(options, onDefect);
+  const { access, watch } = openAccess(options, onUnexpectedError);
   const pipeline = await EmbeddedPipeline.open(
     {
       ...embeddedDefaults,
@@ -54,7 +54,7 @@ export async function serve(options: ServeOptions, version: string): Promise<voi
       keepKeysMs: options.keepReceiptsDays * dayMs,
       keepRawMs: options.keepRawDays === undefined ? undefined : options.keepRawDays * dayMs,
     },
-    onDefect,
+    onUnexpectedError,
   );
   const traffic = new Traffic();
   const metrics = new ServerMetrics({
@@ -76,7 +76,7 @@ export async function serve(options: ServeOptions, version: string): Promise<voi
     hostRule: hostRule(options.host, options.allowedHosts),
     corsOrigins: options.corsOrigins,
     pages: readPages(),
-    onUnexpectedError: onDefect,
+    onUnexpectedError,
     observer: observers(traffic, log),
     metrics: metrics.answer,
     dayZone: pipeline.dayZone,
@@ -84,7 +84,7 @@ export async function serve(options: ServeOptions, version: string): Promise<voi
   });
   const stop = stopSignal();
   try {
-    const url = await listen(http, options, onDefect);
+    const url = await listen(http, options, onUnexpectedError);
     if (pipeline.tornBytes > 0) {
       log.warn(
         'torn_tail',
@@ -197,7 +197,7 @@ function stopSignal(): Promise<undefined> {
 function listen(
   { server }: HttpServer,
   { host, port }: ServeOptions,
-  onDefect: (error: Error) => void,
+  onUnexpectedError: (error: Error) => void,
 ): Promise<string> {
   return new Promise((resolve, reject) => {
     const onError = (error: NodeJS.ErrnoException) => {
@@ -206,7 +206,7 @@ function listen(
     server.once('error', onError);
     server.listen(port, host, () => {
       // From here on errors concern single connections, such as a lack of file descriptors.
-      server.off('error', onError).on('error', onDefect);
+      server.off('error', onError).on('error', onUnexpectedError);
       const address = server.address();
       const actualPort = typeof address === 'object' && address !== null ? address.port : port;
       resolve(`http://${host.includes(':') ? `[${host}]` : host}:${actualPort}`);

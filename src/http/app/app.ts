@@ -74,7 +74,7 @@ const batchNotFound = problemAnswer({
 export function createApp(pipeline: Pipeline, options: AppOptions): Hono<Env> {
   const {
     bodyBytesMax,
-    onUnexpectedError: onDefect,
+    onUnexpectedError,
     access = openAccess,
     corsOrigins = [],
     pages = noPages,
@@ -154,7 +154,7 @@ export function createApp(pipeline: Pipeline, options: AppOptions): Hono<Env> {
       problemAnswer({ code: 'not_found', detail: `There is no resource at ${req.path}.` }),
     ),
   );
-  app.onError((error) => toResponse(errorAnswer(error, onDefect)));
+  app.onError((error) => toResponse(errorAnswer(error, onUnexpectedError)));
   return app;
 }
 
@@ -209,12 +209,12 @@ function crossOrigin(origins: CrossOrigins): MiddlewareHandler<Env> {
   };
 }
 
-function errorAnswer(error: Error, onDefect: AppOptions['onUnexpectedError']): Answer {
+function errorAnswer(error: Error, onUnexpectedError: AppOptions['onUnexpectedError']): Answer {
   if (error instanceof Unavailable) {
     const { code, message: detail, retryAfterSeconds } = error;
     return problemAnswer({ code, detail, retryAfterSeconds });
   }
-  onDefect(error);
+  onUnexpectedError(error);
   return problemAnswer({ code: 'internal', detail: 'Internal error while handling the request.' });
 }
 

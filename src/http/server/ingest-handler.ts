@@ -40,7 +40,7 @@ type BodyReading =
  */
 export function createIngestHandler(options: IngestHandlerOptions) {
   const { pipeline, bodyBytesMax, budget, lingerMs, access, corsOrigins, isStopping } = options;
-  const { onUnexpectedError: onDefect, observer } = options;
+  const { onUnexpectedError, observer } = options;
 
   const inflations = new InflationQueue(bodyBytesMax, bodyBytesMax);
 
@@ -107,7 +107,7 @@ export function createIngestHandler(options: IngestHandlerOptions) {
       observer.decided(outcome, body.body.length, requestIdFor(response));
       send(response, ingestAnswer(outcome, headers.strict), isStopping());
     } catch (error) {
-      onDefect(error instanceof Error ? error : new Error(String(error)));
+      onUnexpectedError(error instanceof Error ? error : new Error(String(error)));
       const detail = internalErrorDetail;
       send(response, problemAnswer({ code: 'internal', detail }), true);
     } finally {

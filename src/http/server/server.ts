@@ -116,7 +116,7 @@ export interface HttpServer {
  * batches and ../app/app.ts everything else. All limits on clients are applied here.
  */
 export function createHttpServer(options: HttpServerOptions): HttpServer {
-  const { pipeline, bodyBytesMax, bodiesBytesMax, onUnexpectedError: onDefect } = options;
+  const { pipeline, bodyBytesMax, bodiesBytesMax, onUnexpectedError } = options;
   const {
     access = openAccess,
     hostRule,
@@ -137,11 +137,11 @@ export function createHttpServer(options: HttpServerOptions): HttpServer {
     access,
     corsOrigins,
     isStopping: () => isStopping,
-    onUnexpectedError: onDefect,
+    onUnexpectedError,
     observer,
   });
   const app = createApp(pipeline, {
-    ...{ bodyBytesMax, onUnexpectedError: onDefect, access, corsOrigins },
+    ...{ bodyBytesMax, onUnexpectedError, access, corsOrigins },
     ...(metrics !== undefined && { metrics }),
     ...(options.pages !== undefined && { pages: options.pages }),
     ...(options.dayZone !== undefined && { dayZone: options.dayZone }),
@@ -160,7 +160,7 @@ export function createHttpServer(options: HttpServerOptions): HttpServer {
       size.fail = (why) => {
         recordCut(outgoing, why instanceof Unavailable ? why.code : 'internal');
         outgoing.destroy();
-        if (!(why instanceof Unavailable)) onDefect(toError(why));
+        if (!(why instanceof Unavailable)) onUnexpectedError(toError(why));
       };
     }
     const isPublic = publicRoutes.has(routeOf(incoming.url ?? ''));
@@ -171,7 +171,7 @@ export function createHttpServer(options: HttpServerOptions): HttpServer {
   const handleOther = getRequestListener(answerOther, {
     overrideGlobalObjects: false,
     errorHandler: (error) => {
-      const answer = listenerError(error, onDefect);
+      const answer = listenerError(error, onUnexpectedError);
       const response = toResponse(answer);
       const headers = beginning ? recordRefusal(beginning, answer.problem) : {};
       for (const [name, value] of Object.entries(headers)) response.headers.set(name, value);
@@ -252,7 +252,7 @@ export function createHttpServer(options: HttpServerOptions): HttpServer {
     checkMs: timeouts.checkMs,
     truncatedBodyAnswer: problemAnswer(malformed),
     onAnswered: (socket) => connectionLimiter.recordActivity(socket),
-    onUnexpectedError: onDefect,
+    onUnexpectedError,
     observer,
   });
   server.prependListener('connection', (socket: Socket) => connectionLimiter.add(socket));
@@ -303,12 +303,15 @@ const tooManyUnread = problemAnswer({
 });
 
 /** Answers errors of the listener, which creates the URL before it calls the app. */
-function listenerError(error: unknown, onDefect: HttpServerOptions['onUnexpectedError']): Answer {
+function listenerError(
+  error: unknown,
+  onUnexpectedError: HttpServerOptions['onUnexpectedError'],
+): Answer {
   if (error instanceof RequestError) {
     const detail = `The request target is not a valid URL: ${error.message}.`;
     return problemAnswer({ code: 'malformed_request', detail });
   }
-  onDefect(toError(error));
+  onUnexpectedError(toError(error));
   return problemAnswer({ code: 'internal', detail: 'Internal error while handling the request.' });
 }
 

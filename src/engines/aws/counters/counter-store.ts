@@ -99,13 +99,13 @@ function writesOf(
   deliveries: readonly LedgerDelivery[],
 ): TransactWriteItem[] {
   const now = backoff.now();
-  const records = deliveries.map(({ dedupKey: mark, items, increments: tally }) => ({
+  const records = deliveries.map(({ dedupKey, items, increments }) => ({
     Put: {
       TableName: ledgerTable,
       Item: {
-        ...keyItem(mark),
+        ...keyItem(dedupKey),
         items: { N: String(items) },
-        ...(isMessageKey(mark) && counterAttributes(tally)),
+        ...(isMessageKey(dedupKey) && counterAttributes(increments)),
         counted_at: { N: String(now) },
         expires_at: expiry(now + keepMs),
       },

@@ -27,7 +27,7 @@ export function awsCountingPorts(
   const known = (deliveries: readonly LedgerDelivery[]) => knownIn(ledger, deliveries);
   return {
     ...{ store, deadLetters, deliveryOf, known, group: groupDeliveries },
-    idOf: ({ dedupKey: mark }) => keyText(mark),
+    idOf: ({ dedupKey }) => keyText(dedupKey),
   };
 }
 
@@ -36,14 +36,14 @@ function deliveryOf(
   { originalId }: QueueMessage,
   reading: Exclude<MessageReading, { kind: 'unreadable' }>,
 ): LedgerDelivery {
-  const { increments: tally } = reading;
+  const { increments } = reading;
   return reading.kind === 'chunk'
     ? {
         dedupKey: chunkKey(reading.batchId, reading.index),
-        increments: tally,
+        increments,
         items: reading.items,
       }
-    : { dedupKey: messageKey(originalId, 'counted'), increments: tally, items: 1 };
+    : { dedupKey: messageKey(originalId, 'counted'), increments, items: 1 };
 }
 
 /** The deliveries whose dedup records exist. */
@@ -51,13 +51,13 @@ async function knownIn(
   { client, ledgerTable, backoff }: CountingPortsOptions,
   deliveries: readonly LedgerDelivery[],
 ): Promise<ReadonlySet<LedgerDelivery>> {
-  const keys = new Map(deliveries.map(({ dedupKey: mark }) => [keyText(mark), keyItem(mark)]));
+  const keys = new Map(deliveries.map(({ dedupKey }) => [keyText(dedupKey), keyItem(dedupKey)]));
   const options = { client, table: ledgerTable, isConsistent: true, attributes: 'id, entry' };
   const records = await batchGet({ ...options, width: parallelReads, backoff }, [...keys.values()]);
   const found = new Set(
     records.map((item) => keyText({ id: textOf(item, 'id'), entry: textOf(item, 'entry') })),
   );
-  return new Set(deliveries.filter(({ dedupKey: mark }) => found.has(keyText(mark))));
+  return new Set(deliveries.filter(({ dedupKey }) => found.has(keyText(dedupKey))));
 }
 
 function keyText({ id, entry }: LedgerKey): string {

@@ -29,7 +29,7 @@ export function groupDeliveries<D extends Delivery<unknown>>(deliveries: readonl
 /** The sum of all their increments. */
 export function sumOf(deliveries: readonly Delivery<unknown>[]): Increments {
   const sum: Increments = new Map();
-  for (const { increments: tally } of deliveries) mergeIncrements(sum, tally);
+  for (const { increments } of deliveries) mergeIncrements(sum, increments);
   return sum;
 }
 

@@ -27,7 +27,7 @@ export type BodyReading =
       readonly chunks: readonly {
         readonly index: number;
         readonly items: number;
-        readonly tally: Increments;
+        readonly increments: Increments;
       }[];
       /** Its idempotency key, and what the ledger must have under it. */
       readonly key: BatchKey | undefined;
@@ -170,14 +170,14 @@ export class AuditDatabase {
     }
     const insert = this.#statement('INSERT INTO increments VALUES (?, ?, ?)');
     const insertOpen = this.#statement('INSERT INTO open_increments VALUES (?, ?, ?)');
-    for (const { index, items, tally } of chunks) {
+    for (const { index, items, increments } of chunks) {
       const chunk = this.#statement(
         'INSERT INTO chunks (batch, chunk, items) VALUES (?, ?, ?) ON CONFLICT DO NOTHING RETURNING id',
       ).get(batchId, index, items)?.['id'];
       // Another copy of the batch, under another raw key: it is counted once.
       if (typeof chunk !== 'number') continue;
       added.push({ batchId, index });
-      for (const row of rowsOfIncrements(tally)) {
+      for (const row of rowsOfIncrements(increments)) {
         const counter = this.counterId(row);
         touched.add(counter);
         insert.run(counter, chunk, row.count);

@@ -157,7 +157,7 @@ export class AuditReader {
     if ('reason' in cut) return { kind: 'damaged', reason: cut.reason };
     const { accepted, rejected } = raw;
     const chunks = cut.chunks.map(({ index, events }) => ({
-      ...{ index, items: events.length, tally: countEvents(events) },
+      ...{ index, items: events.length, increments: countEvents(events) },
     }));
     return { kind: 'read', accepted, rejected, chunks, key: batchKeyOf(raw) };
   }

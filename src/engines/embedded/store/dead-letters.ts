@@ -136,7 +136,7 @@ function changeSelected(
   }
 }
 
-function add(database: DatabaseSync, tally: Increments, position: LogPosition): void {
+function add(database: DatabaseSync, increments: Increments, position: LogPosition): void {
   // Its segment's increments were recorded without it.
   const isRecorded = position < (readProgressRow(database)?.removedThrough ?? 0);
   // And an unfinished rebuild that has this dead deadLetter counted without it.
@@ -147,7 +147,7 @@ function add(database: DatabaseSync, tally: Increments, position: LogPosition): 
   for (const table of tables) {
     if (table === false) continue;
     const statement = database.prepare(addToCounters(table));
-    for (const { date, type, state, count } of rowsOfIncrements(tally)) {
+    for (const { date, type, state, count } of rowsOfIncrements(increments)) {
       statement.run(date, typeStateKey(type, state), type, state, count);
     }
   }

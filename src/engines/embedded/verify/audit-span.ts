@@ -33,7 +33,7 @@ export interface SpanAuditOptions {
   /** Batches received at other times are skipped; undefined: none are. */
   readonly received: ReceivedRange | undefined;
   /** Called with increments, now and then and at the end of a span. */
-  readonly onIncrements: (tally: Increments) => void;
+  readonly onIncrements: (increments: Increments) => void;
   readonly onDifference: (difference: Difference) => void;
   readonly onProgress: (bytes: number) => void;
 }

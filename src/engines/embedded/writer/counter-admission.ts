@@ -241,8 +241,8 @@ export class CounterAdmission {
   }
 }
 
-function entriesOf(tally: Increments): { readonly counter: Counter }[] {
-  return [...rowsOfIncrements(tally)].map((counter) => ({ counter }));
+function entriesOf(increments: Increments): { readonly counter: Counter }[] {
+  return [...rowsOfIncrements(increments)].map((counter) => ({ counter }));
 }
 
 function nameOf(counter: Counter): string {

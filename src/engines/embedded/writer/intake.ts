@@ -271,7 +271,7 @@ export class LogIntake implements Intake, ReplayIntake {
   ): { stored: StoredBatch; durable: Promise<void> } {
     const { log, now, admission } = this.#options;
     const receivedAt = origin?.receivedAt ?? now();
-    const { body, encoding, caller, idempotency, accepted, rejected, increments: tally } = batch;
+    const { body, encoding, caller, idempotency, accepted, rejected, increments } = batch;
     const excluded = batch.excluded?.length ? { excluded: batch.excluded } : {};
     const draft = { body, encoding, caller, idempotency, accepted, rejected, ...excluded };
     let staged;
@@ -299,10 +299,10 @@ export class LogIntake implements Intake, ReplayIntake {
             },
           ];
     const replays = origin === undefined ? [] : [{ batchId: origin.batchId, position }];
-    const mark = { from: staged.previousEnd, to: staged.end };
+    const dedupKey = { from: staged.previousEnd, to: staged.end };
     const { promise: durable, resolve, reject } = Promise.withResolvers<undefined>();
     this.#waiting.push({
-      delivery: { dedupKey: mark, increments: tally, keys, replayed: replays, deadLetters: [] },
+      delivery: { dedupKey, increments, keys, replayed: replays, deadLetters: [] },
       accepted,
       resolve: () => resolve(undefined),
       reject,

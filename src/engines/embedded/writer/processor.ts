@@ -105,8 +105,8 @@ export class LogProcessor {
   }
 
   /** Like `offer`, for the last scanned body. */
-  addScanned(mark: LogSpan, items: number): void {
-    if (this.#hold(mark, items) !== undefined) this.#scanner.count();
+  addScanned(span: LogSpan, items: number): void {
+    if (this.#hold(span, items) !== undefined) this.#scanner.count();
   }
 
   /** Holds a delivery if it directly follows what is counted and held; otherwise a later step reads it from the log. */
@@ -157,9 +157,9 @@ export class LogProcessor {
   #heldDelivery(): Step | undefined {
     if (this.#held === undefined) return undefined;
     const { from, to, items, ...rest } = this.#held;
-    const tally = this.#counters.increments();
+    const increments = this.#counters.increments();
     return {
-      delivery: { dedupKey: { from, to }, increments: tally, ...rest, deadLetters: [] },
+      delivery: { dedupKey: { from, to }, increments, ...rest, deadLetters: [] },
       items,
     };
   }
@@ -188,9 +188,9 @@ export class LogProcessor {
       if (isEnough || now() - startedAt >= stepMs) break;
     }
     if (to === from) throw noRecordAt(from);
-    const tally = this.#counters.increments();
+    const increments = this.#counters.increments();
     return {
-      delivery: { dedupKey: { from, to }, increments: tally, keys, replayed, deadLetters },
+      delivery: { dedupKey: { from, to }, increments, keys, replayed, deadLetters },
       items,
     };
   }
