@@ -103,12 +103,14 @@ async function* chunksOf(file: FileHandle): AsyncGenerator<Buffer, void> {
 /** Copies the input to an unlinked file, which disappears with the process however that ends. */
 async function copyOf(input: Input, stopping: AbortSignal): Promise<FileHandle> {
   const path = join(tmpdir(), `device-pipeline-${randomUUID()}`);
+  let copy: FileHandle | undefined;
   try {
-    const copy = await open(path, 'wx+', 0o600);
+    copy = await open(path, 'wx+', 0o600);
     await unlink(path);
     for await (const chunk of readInput(input, stopping)) await copy.writeFile(chunk);
     return copy;
   } catch (error) {
+    await copy?.close();
     if (stopping.aborted) throw error;
     const reason = error instanceof Error ? error.message : String(error);
     throw new Error(`cannot write a copy of the input to ${tmpdir()} (TMPDIR): ${reason}`, {

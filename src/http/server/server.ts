@@ -303,15 +303,12 @@ const tooManyUnread = problemAnswer({
 });
 
 /** Answers errors of the listener, which creates the URL before it calls the app. */
-function listenerError(
-  error: unknown,
-  onUnexpectedError: HttpServerOptions['onUnexpectedError'],
-): Answer {
+function listenerError(error: unknown, report: HttpServerOptions['onUnexpectedError']): Answer {
   if (error instanceof RequestError) {
     const detail = `The request target is not a valid URL: ${error.message}.`;
     return problemAnswer({ code: 'malformed_request', detail });
   }
-  onUnexpectedError(toError(error));
+  report(toError(error));
   return problemAnswer({ code: 'internal', detail: 'Internal error while handling the request.' });
 }
 

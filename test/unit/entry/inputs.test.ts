@@ -1,3 +1,4 @@
+import { readdirSync, readlinkSync } from 'node:fs';
 import { Readable } from 'node:stream';
 import { setImmediate } from 'node:timers/promises';
 
@@ -29,6 +30,25 @@ it('the end of a pipe is not the end of the input where a signal comes with it',
   await expect(readWithSignal((stopping) => rereadable(pipe, stopping))).rejects.toMatchObject(
     isAborted,
   );
+});
+
+/** Temporary copies of inputs that this process has open. Linux lists them. */
+function openCopies(): string[] {
+  return readdirSync('/proc/self/fd').flatMap((fd) => {
+    try {
+      const path = readlinkSync(`/proc/self/fd/${fd}`);
+      return path.includes('/device-pipeline-') && path.endsWith('(deleted)') ? [path] : [];
+    } catch {
+      // The directory itself, which is closed again.
+      return [];
+    }
+  });
+}
+
+it.runIf(process.platform === 'linux')('an interrupted copy of a pipe is closed', async () => {
+  const stopping = AbortSignal.abort();
+  await expect(rereadable(pipe, stopping)).rejects.toMatchObject({ name: 'AbortError' });
+  expect(openCopies()).toEqual([]);
 });
 
 it('else it is', async () => {
