@@ -3,7 +3,13 @@ import { join } from 'node:path';
 
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 
-import type { CounterRow } from '../../src/domain/counter.ts';
+import {
+  addIncrement,
+  compareCounters,
+  rowsOfIncrements,
+  type CounterRow,
+  type Increments,
+} from '../../src/domain/counter.ts';
 import { s3RawStore } from '../../src/engines/aws/intake/raw-store.ts';
 import { createApp } from '../../src/http/app/app.ts';
 import { countersAsStranger, startAws, type AwsEmulators } from '../support/aws/aws-store.ts';
@@ -353,16 +359,32 @@ async function askOfNames(open: () => Promise<Installation>): Promise<unknown> {
   return answers.map(comparable);
 }
 
-async function checkIngestCase(
-  { request, expect: expected }: IngestCase,
-  open: () => Promise<Installation>,
-) {
-  await using own = expected.rawStored ? await open() : undefined;
-  const installation = own ?? (await share(open, []));
-  const { ask } = installation;
-  const sent = toSent(request);
+/** The cases that store a batch go one after another to one installation: of each, what it adds. */
+const turns = new Map<() => Promise<Installation>, Promise<unknown>>();
 
-  const answer = await ask(sent);
+function checkIngestCase(each: IngestCase, open: () => Promise<Installation>): Promise<unknown> {
+  if (!each.expect.rawStored) return ingestCase(each, share(open, []));
+  const before = turns.get(open) ?? Promise.resolve();
+  const turn = before.then(() => ingestCase(each, share(open, [itemBefore])));
+  turns.set(
+    open,
+    turn.catch(() => undefined),
+  );
+  return turn;
+}
+
+const itemBefore = { type: 'laptop', state: 'erased', timestamp: '2023-06-16T13:00:00Z' };
+
+async function ingestCase(
+  { request, expect: expected }: IngestCase,
+  opened: Promise<Installation>,
+) {
+  const installation = await opened;
+  const sent = toSent(request);
+  const bodiesBefore = await installation.rawBodies();
+  const countsBefore = await installation.counters();
+
+  const answer = await installation.ask(sent);
 
   expect(answer.status, answer.text).toBe(expected.status);
   const document = JSON.parse(answer.text) as IngestAnswer;
@@ -376,25 +398,39 @@ async function checkIngestCase(
   const itemErrors = document.errors?.map(({ index, field, code }) => ({ index, field, code }));
   expect(itemErrors).toEqual(expected.itemErrors);
 
-  const stored = await installation.rawBodies();
-  expect(stored).toEqual(expected.rawStored ? [Buffer.from(sent.body ?? '')] : []);
+  const body = Buffer.from(sent.body ?? '');
+  const bodies = [...bodiesBefore, ...(expected.rawStored ? [body] : [])];
+  expect(sorted(await installation.rawBodies())).toEqual(sorted(bodies));
   if (expected.rawStored) {
-    expect(await installation.rawBody(document.raw_key)).toEqual(stored[0]);
+    expect(await installation.rawBody(document.raw_key)).toEqual(body);
   }
 
   await installation.drain();
-  await expectCounts(installation, expected.counts ?? []);
+  await expectCounts(installation, expected.counts ?? [], countsBefore);
   return comparable(answer);
 }
 
-/** `/stats` over the dates there should be, and nothing at any other date. */
-async function expectCounts(installation: Installation, counts: readonly CounterRow[]) {
-  const dates = counts.map(({ date }) => date);
-  const from = dates[0] ?? '2023-01-01';
-  const to = dates.at(-1) ?? '2023-12-31';
+function sorted(bodies: readonly Buffer[]): readonly Buffer[] {
+  return bodies.toSorted((a, b) => Buffer.compare(a, b));
+}
+
+/**
+ * The counters are those `before` and the new counts. `/stats` has them, too, over the dates of the
+ * new counts.
+ */
+async function expectCounts(
+  installation: Installation,
+  counts: readonly CounterRow[],
+  before: readonly CounterRow[] = [],
+) {
+  const increments: Increments = new Map();
+  for (const row of [...before, ...counts]) addIncrement(increments, row, row.count);
+  const all = [...rowsOfIncrements(increments)].toSorted(compareCounters);
+  expect(await installation.counters()).toEqual(all);
+  const from = counts[0]?.date ?? '2023-01-01';
+  const to = counts.at(-1)?.date ?? '2023-12-31';
   const { text } = await installation.ask({ path: `/stats?from=${from}&to=${to}` });
-  expect(JSON.parse(text)).toEqual(counts);
-  expect(await installation.counters()).toEqual(counts);
+  expect(JSON.parse(text)).toEqual(all.filter(({ date }) => date >= from && date <= to));
 }
 
 async function checkQueryCase(
