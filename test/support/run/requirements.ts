@@ -37,7 +37,7 @@ export const requirements: readonly Requirement[] = [
   },
   {
     name: 'Python',
-    tests: "the README's example in Python",
+    tests: "the documents' example in Python",
     isThere: () => runs('python3', ['--version']),
     ...debian('python3'),
   },
