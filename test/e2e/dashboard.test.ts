@@ -447,7 +447,7 @@ describe('the days', () => {
     await page.goto(`${url}/?range=today&live=1`);
     await becomes(page, 'Events', '1');
     await count(url, [event('2026-11-29T09:00:00+13:00')]);
-    const looking = { interval: 200, timeout: 120_000 };
+    const looking = { interval: 200, timeout: 500_000 };
     await expect
       .poll(async () => {
         await page.clock.runFor(2_000);
@@ -639,7 +639,7 @@ describe('with tokens', () => {
     known = new TokenTable([token('sender', 'ingest')]);
     // Step by step: half a minute at once would end the requests that are on their way.
     const refused = page.getByText('Unknown token');
-    const looking = { interval: 200, timeout: 120_000 };
+    const looking = { interval: 200, timeout: 500_000 };
     await expect
       .poll(async () => {
         await page.clock.runFor(2_000);

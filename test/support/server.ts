@@ -73,7 +73,7 @@ export async function startServer(options: TestServerOptions = {}): Promise<Test
   return { url, port, http, pipeline, dataDir, stop, [Symbol.asyncDispose]: () => stop() };
 }
 
-const countedWithinMs = 120_000;
+const countedWithinMs = 500_000;
 
 /** Resolves once everything that was accepted is counted. */
 export async function waitUntilCounted(url: string): Promise<void> {

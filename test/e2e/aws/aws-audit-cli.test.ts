@@ -116,4 +116,4 @@ it('the commands prove a stack and make it good, killed again and again', async 
   } finally {
     await stack.stop();
   }
-}, 240_000);
+});

@@ -920,7 +920,7 @@ describe('the memory for bodies', () => {
     const [wire, connection] = await Wire.openBoth(server);
     const post = head('POST /ingest', { ...json, 'content-length': '6000' }) + paddedBody(6000);
     wire.send(post);
-    await vi.waitUntil(() => judged.length === 0, { timeout: 120_000 });
+    await vi.waitUntil(() => judged.length === 0, { timeout: 500_000 });
     wire.socket.resetAndDestroy();
     await closeOf(connection);
 

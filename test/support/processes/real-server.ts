@@ -20,7 +20,7 @@ import { sentences } from './server-log.ts';
 const cliPath = fileURLToPath(new URL('../../../src/entry/cli.ts', import.meta.url));
 
 /** What a test waits for comes within this, or the test has failed. For a slow, shared machine. */
-const waitMsMax = 120_000;
+const waitMsMax = 500_000;
 
 const undoing: (() => void | Promise<void>)[] = [];
 

@@ -211,6 +211,8 @@ describe('the event source', () => {
     let most = 0;
     const { batches } = poll(async () => {
       most = Math.max(most, ++running);
+      await eventually(() => most >= 3);
+      // Time for a fourth, which must not come.
       await new Promise((resolve) => setTimeout(resolve, 50));
       running--;
     });

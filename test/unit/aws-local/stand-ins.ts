@@ -29,7 +29,7 @@ export function packageUrl(name: string): string {
 }
 
 /** Looks again and again until it holds; fails after `msMax`. */
-export async function eventually(holds: () => boolean | Promise<boolean>, msMax = 120_000) {
+export async function eventually(holds: () => boolean | Promise<boolean>, msMax = 500_000) {
   const deadline = Date.now() + msMax;
   while (!(await holds())) {
     if (Date.now() > deadline) throw new Error(`waited in vain for ${holds.toString()}`);

@@ -50,7 +50,7 @@ function store(writer: Writer, counters: number, type: string): void {
 
 async function waitCounted(writer: Writer): Promise<void> {
   await vi.waitUntil(() => writer.progress().countedThrough === writer.progress().durableEnd, {
-    timeout: 120_000,
+    timeout: 500_000,
   });
 }
 
@@ -94,7 +94,7 @@ describe('what SQLite itself refuses', () => {
     await waitCounted(writer);
     refuse(database);
     store(writer, 5000, 'after');
-    await vi.waitUntil(() => failures.length > 0, { timeout: 120_000 });
+    await vi.waitUntil(() => failures.length > 0, { timeout: 500_000 });
     expect(failures).toEqual([expect.stringMatching(message)]);
     await writer.close();
     await expectCounted(dataDir, 5100);

@@ -45,7 +45,7 @@ function take(writer: Writer, counters: number, type: string): void {
 
 async function expectToBeCounted(writer: Writer): Promise<void> {
   await vi.waitUntil(() => writer.progress().countedThrough === writer.progress().durableEnd, {
-    timeout: 120_000,
+    timeout: 500_000,
   });
 }
 
