@@ -17,7 +17,7 @@ import { checkTablePair } from '../../engines/aws/ledger/table-pair.ts';
 import { orUnavailable } from '../../engines/aws/unavailable.ts';
 import { ingest } from '../../pipeline/ingest.ts';
 import { replay } from '../../pipeline/replay.ts';
-import type { Pipeline } from '../../pipeline/ports.ts';
+import type { Ingest, IngestOutcome } from '../../pipeline/ports.ts';
 import { backoff, errorDetails, requestHandler, s3Settings } from './clients.ts';
 import {
   bodyBytesMax,
@@ -29,7 +29,7 @@ import {
 } from './environment.ts';
 import { httpFunction, type HttpFunction } from './http-function.ts';
 import { once } from './once.ts';
-import { telemetryOf } from './telemetry/telemetry.ts';
+import { telemetryOf, type Telemetry } from './telemetry/telemetry.ts';
 
 /** How long replays rely on the last check that no table was restored. */
 const tablesCheckedMs = 60_000;
@@ -85,25 +85,40 @@ export function ingestFunction(env: Record<string, string | undefined>): HttpFun
     tablesCheckedMs,
   );
 
-  const pipeline: Pipeline = {
-    async ingest(submission) {
-      const notAccepted = 'Batches cannot be accepted now. Send this one again after a moment.';
-      await orUnavailable(notAccepted, onFailure, checkDayRule);
-      const { replayOf } = submission;
-      if (replayOf === undefined) return await ingest(submission, intake, { bodyBytesMax, dayOf });
-      // A restored ledger may lack the dedup records of a counted batch.
-      await orUnavailable(notAccepted, onFailure, checkTables);
-      return await replay(submission, replayOf, replayIntake, { bodyBytesMax, dayOf });
-    },
-    query: notRoutedHere,
-    stats: notRoutedHere,
-    receipt: notRoutedHere,
-    status: notRoutedHere,
+  const accept: Ingest['ingest'] = async (submission) => {
+    const notAccepted = 'Batches cannot be accepted now. Send this one again after a moment.';
+    await orUnavailable(notAccepted, onFailure, checkDayRule);
+    const { replayOf } = submission;
+    if (replayOf === undefined) return await ingest(submission, intake, { bodyBytesMax, dayOf });
+    // A restored ledger may lack the dedup records of a counted batch.
+    await orUnavailable(notAccepted, onFailure, checkTables);
+    return await replay(submission, replayOf, replayIntake, { bodyBytesMax, dayOf });
   };
-  return httpFunction(pipeline, environment, telemetry);
+  const batches: Ingest = {
+    async ingest(submission) {
+      const outcome = await accept(submission);
+      reportBatch(outcome, submission.body.length, telemetry);
+      return outcome;
+    },
+  };
+  return httpFunction({ batches }, environment, telemetry);
 }
 
-/** Everything but batches goes to the query function. */
-function notRoutedHere(): Promise<never> {
-  return Promise.reject(new Error('the query function answers this route'));
+function reportBatch(
+  outcome: IngestOutcome,
+  bytes: number,
+  { log, about, count }: Telemetry,
+): void {
+  const { rejected = 0, rejectedByCode = [] } = outcome.accepted ? outcome : outcome.problem;
+  for (const [code, items] of rejectedByCode) {
+    count('ItemsRefused', items);
+    count(`ItemError_${code}`, items);
+  }
+  if (!outcome.accepted) return;
+  const { batchId, enqueued } = outcome;
+  count('BatchesAccepted', 1);
+  count('ItemsAccepted', enqueued);
+  count('BodyBytes', bytes);
+  about({ batch_id: batchId });
+  log('DEBUG', 'batch accepted', { items: enqueued, refused: rejected, bytes });
 }

@@ -8,7 +8,7 @@ import { dynamodbReceipts } from '../../engines/aws/ledger/receipts.ts';
 import { s3RawStore } from '../../engines/aws/intake/raw-store.ts';
 import { orUnavailable } from '../../engines/aws/unavailable.ts';
 import type { Pages } from '../../http/app/pages.ts';
-import type { IngestOutcome, Pipeline } from '../../pipeline/ports.ts';
+import type { Queries } from '../../pipeline/ports.ts';
 import { gatherStats } from '../../pipeline/stats.ts';
 import { errorDetails, requestHandler, s3Settings } from './clients.ts';
 import { readEnvironment, storeRules } from './environment.ts';
@@ -47,20 +47,13 @@ export function queryFunction(
     telemetry.log('ERROR', 'a query failed', errorDetails(error));
   const answered = <T>(act: () => Promise<T>) => orUnavailable(notNow, onFailure, act);
 
-  const pipeline: Pipeline = {
-    ingest: () => Promise.resolve(wrongAddress),
+  const queries: Queries = {
     query: (query, take) => answered(() => reader.query(query, take)),
     stats: (request, known) => answered(() => gatherStats(reader, request, known, answerBytesMax)),
     receipt: (batchId) => answered(() => receipts.find(batchId)),
     status: () => answered(status),
   };
-  return httpFunction(pipeline, environment, telemetry, pages);
+  return httpFunction({ queries }, environment, telemetry, pages);
 }
-
-/** API Gateway routes only this exact path to the ingest function. */
-const wrongAddress: IngestOutcome = {
-  accepted: false,
-  problem: { code: 'not_found', detail: 'Send batches to the exact path /ingest.' },
-};
 
 const notNow = 'The query cannot be answered now. Send it again after a moment.';

@@ -84,6 +84,15 @@ export function problemAnswer(
   };
 }
 
+export const internalError = problemAnswer({
+  code: 'internal',
+  detail: 'Internal error while handling the request.',
+});
+
+export function notFound(path: string): Answer {
+  return problemAnswer({ code: 'not_found', detail: `There is no resource at ${path}.` });
+}
+
 export function ingestAnswer(outcome: IngestOutcome, isStrict: boolean): Answer {
   // A retry gets the answer to the first request, even if only the retry is strict.
   const isApplied = isStrict && (!outcome.accepted || outcome.rejected === 0);
