@@ -1,5 +1,6 @@
 import { itemErrors } from '../../domain/device-event.ts';
 import { problemCodes, problemDetails, type ProblemCode } from '../../domain/problem.ts';
+import { escaped } from '../app/html.ts';
 import { docsStyle } from './docs-style.ts';
 import type { MediaType, Parameter } from './plan.ts';
 import { remedies } from './problems.ts';
@@ -86,7 +87,7 @@ ${groups.join('\n')}
 function access(api: OpenApi): string {
   const { bearer } = api.components.securitySchemes;
   return `<section aria-labelledby="access"><h2 id="access"><a href="#access">Access and rates</a></h2>
-${prose(bearer?.description ?? '')}
+${prose(bearer.description)}
 <pre><code>Authorization: Bearer $TOKEN</code></pre>
 ${prose('401: the token is missing, unknown or expired. 403: the token lacks the scope that `WWW-Authenticate` names. 429: you exceed your rate limit. 503: the server is overloaded, stopping, or cannot reach its storage. Wait for the seconds in `Retry-After` after a 429 or 503.')}
 </section>`;
@@ -327,15 +328,4 @@ function prose(text: string): string {
 
 function inline(text: string): string {
   return escaped(text).replace(/`([^`]*)`/g, '<code>$1</code>');
-}
-
-const entities: Readonly<Record<string, string>> = {
-  '&': '&amp;',
-  '<': '&lt;',
-  '>': '&gt;',
-  '"': '&quot;',
-};
-
-function escaped(text: string): string {
-  return text.replace(/[&<>"]/g, (character) => entities[character] ?? '');
 }

@@ -2,6 +2,7 @@ import type { CounterRow } from '../../domain/counter.ts';
 import { isCalendarDate, type CalendarDate } from '../../domain/timestamp.ts';
 import type { PipelineStatus, Queries } from '../../pipeline/ports.ts';
 import { browserHeaders, problemAnswer, type Answer } from '../app/answer.ts';
+import { escaped } from '../app/html.ts';
 import { scriptlessPolicy } from '../app/pages.ts';
 import { readPageDate } from './stats-query.ts';
 
@@ -181,18 +182,6 @@ function rowOf({ type, state, count }: CounterRow, { total, largest }: Day): str
 
 function percent(share: number): string {
   return share > 0 && share < 0.1 ? '&lt;0.1%' : `${share.toFixed(1)}%`;
-}
-
-const entities: Readonly<Record<string, string>> = {
-  '&': '&amp;',
-  '<': '&lt;',
-  '>': '&gt;',
-  '"': '&quot;',
-  "'": '&#39;',
-};
-
-function escaped(text: string): string {
-  return text.replace(/[&<>"']/g, (character) => entities[character] ?? '');
 }
 
 const numbers = new Intl.NumberFormat('en');
