@@ -6,7 +6,8 @@ import { createApp, type Served } from '../../http/app/app.ts';
 import type { AnsweredRequest } from '../../http/server/observer.ts';
 import type { Pages } from '../../http/app/pages.ts';
 import { errorDetails } from './clients.ts';
-import { bodyBytesMax, storeRules, type Environment } from './environment.ts';
+import { bodyBytesMax } from './environment.ts';
+import type { FunctionParts } from './function-parts.ts';
 import type { InvocationContext, Telemetry } from './telemetry/telemetry.ts';
 import { secretAccess } from './tokens-secret.ts';
 
@@ -18,8 +19,7 @@ export type HttpFunction = (
 /** Serves events of API Gateway with the routes that the app has for these parts. */
 export function httpFunction(
   served: Served,
-  environment: Environment,
-  telemetry: Telemetry,
+  { environment, telemetry, dayZone }: FunctionParts,
   pages?: Pages,
 ): HttpFunction {
   const secretArn = environment.optional('TOKENS_SECRET_ARN');
@@ -27,7 +27,7 @@ export function httpFunction(
   const app = createApp(served, {
     bodyBytesMax,
     version: packageJson.version,
-    dayZone: storeRules(environment).dayZone,
+    dayZone,
     corsOrigins,
     onUnexpectedError: (error) =>
       telemetry.log('ERROR', 'a request met an error', errorDetails(error)),

@@ -8,7 +8,7 @@ import {
 } from '../../http/server/observer.ts';
 import { safeError } from '../cli/error-text.ts';
 import { stderrOutput, type LogOutput } from './log-output.ts';
-import type { LogSettings } from './log-settings.ts';
+import type { LogSettings } from './serve-options.ts';
 import { visible } from '../cli/terminal-text.ts';
 
 /** How long the process waits at its end for a slow reader of the log. */

@@ -1,5 +1,5 @@
 import type { ProblemCode } from '../../domain/problem.ts';
-import { isStream, type AnyAnswer, type Progress } from './answer.ts';
+import { isStream, type AnyAnswer, type Bytes, type Progress } from './answer.ts';
 
 /** A request that is being answered. The transport makes it, and the app records its answer in it. */
 export interface Exchange {
@@ -21,7 +21,7 @@ export function toResponse(answer: AnyAnswer, exchange: Exchange): Response {
   });
 }
 
-function bodyOf(answer: AnyAnswer): ReadableStream | string | Uint8Array<ArrayBuffer> | null {
+function bodyOf(answer: AnyAnswer): ReadableStream | string | Bytes | null {
   if (isStream(answer)) return ReadableStream.from(answer.body);
   return answer.body.length === 0 ? null : answer.body;
 }

@@ -1,7 +1,7 @@
 import { hash } from 'node:crypto';
 
 import { isKnown } from '../../pipeline/stats.ts';
-import { browserHeaders, notFound, type Answer, type BytesAnswer } from './answer.ts';
+import { browserHeaders, notFound, type Answer, type Bytes, type BytesAnswer } from './answer.ts';
 import { namesCoding, readIfNoneMatch } from './negotiation.ts';
 
 /** Answers GET and HEAD of a file that stays the same, by the request's headers. */
@@ -19,8 +19,6 @@ interface PageContent {
   /** Further headers; default: the policy of the dashboard. */
   readonly headers?: Readonly<Record<string, string>>;
 }
-
-type Bytes = Uint8Array<ArrayBuffer>;
 
 /** Allows scripts, styles and data from this origin only, and nothing inline. */
 const pagePolicy = [

@@ -5,6 +5,7 @@ import {
   browserHeaders,
   problemAnswer,
   type AnyAnswer,
+  type Pieces,
   type Progress,
   type StreamAnswer,
 } from '../app/answer.ts';
@@ -71,8 +72,6 @@ function completenessHeaders(status: PipelineStatus): Record<string, string> {
     'pipeline-dead-letters': String(deadLetters),
   };
 }
-
-type Pieces = AsyncIterableIterator<Uint8Array<ArrayBuffer>>;
 
 /** Wraps the pieces so that they report their progress. */
 function withProgress(pieces: Pieces): Pick<StreamAnswer, 'body' | 'progress'> {
