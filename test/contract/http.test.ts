@@ -12,6 +12,7 @@ import {
 } from '../../src/domain/counter.ts';
 import { s3RawStore } from '../../src/engines/aws/intake/raw-store.ts';
 import { createApp } from '../../src/http/app/app.ts';
+import type { Exchange } from '../../src/http/app/exchange.ts';
 import { countersAsStranger, startAws, type AwsEmulators } from '../support/aws/aws-store.ts';
 import { readCounters } from '../support/counters.ts';
 import { Lambdas, type BodyForm } from '../support/aws/lambda.ts';
@@ -95,13 +96,12 @@ const embeddedThroughApp = async () => {
   const onDefect = (error: Error) => {
     throw error;
   };
-  const app = createApp(server.pipeline, {
-    bodyBytesMax: 4 * 1024 * 1024,
-    onUnexpectedError: onDefect,
-  });
+  const served = { batches: server.pipeline, queries: server.pipeline };
+  const app = createApp(served, { bodyBytesMax: 4 * 1024 * 1024, onUnexpectedError: onDefect });
   return embedded(server, async ({ method = 'GET', path = '/', headers = {}, body }) => {
     const bytes = body === undefined ? null : Buffer.from(body);
-    const response = await app.request(path, { method, headers, body: bytes });
+    const exchange: Exchange = { requestId: 'of-a-test' };
+    const response = await app.request(path, { method, headers, body: bytes }, exchange);
     const { status } = response;
     return { status, headers: Object.fromEntries(response.headers), text: await response.text() };
   });

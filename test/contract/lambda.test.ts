@@ -16,6 +16,7 @@ import { queryFunction } from '../../src/entry/lambda/query-function.ts';
 import { countersAsStranger, startAws, type AwsEmulators } from '../support/aws/aws-store.ts';
 import type { Token } from '../../src/auth/access-token.ts';
 import { serverAccess, TokenTable } from '../../src/http/app/access.ts';
+import { pageOf } from '../../src/http/app/pages.ts';
 import { Lambdas } from '../support/aws/lambda.ts';
 import { exchange, startServer, type Received, type Sent } from '../support/server.ts';
 import { needs } from '../support/run/needs.ts';
@@ -331,10 +332,11 @@ describe('with tokens', () => {
 
   it('each is answered as by the embedded server, also on pages of other origins', async () => {
     const origin = 'https://app.example';
-    const page = { contentType: 'text/html', bodies: { identity: new TextEncoder().encode('a') } };
+    const bodies = { identity: new TextEncoder().encode('a') };
+    const page = (isForever: boolean) => pageOf({ contentType: 'text/html', isForever, bodies });
     const pages = new Map([
-      ['/', { ...page, isForever: false }],
-      ['/assets/a.js', { ...page, isForever: true }],
+      ['/', page(false)],
+      ['/assets/a.js', page(true)],
     ]);
     const here = await Lambdas.create(
       aws,
@@ -351,7 +353,7 @@ describe('with tokens', () => {
     const corsOrigins = ['https://other.example', origin];
     await using server = await startServer({ http: { access, corsOrigins, pages } });
 
-    const bodies = { method: 'POST', path: '/ingest', body: 'no' };
+    const batch = { method: 'POST', path: '/ingest', body: 'no' };
     const requests: Sent[] = [undefined, 'g', 'r', 'x'].flatMap((token) => {
       const headers = token === undefined ? {} : bearer(token);
       return [{}, { origin }, { origin: 'https://no.example' }].flatMap((more) => [
@@ -360,8 +362,8 @@ describe('with tokens', () => {
             return { path, headers: { ...headers, ...more } };
           },
         ),
-        { ...bodies, headers: { ...json, ...headers, ...more } },
-        { ...bodies, headers: { 'content-type': 'text/plain', ...headers, ...more } },
+        { ...batch, headers: { ...json, ...headers, ...more } },
+        { ...batch, headers: { 'content-type': 'text/plain', ...headers, ...more } },
         ...['/ingest', '/stats'].map((path) => ({
           method: 'OPTIONS',
           path,

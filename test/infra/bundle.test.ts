@@ -54,7 +54,7 @@ describe('the bundle of query', () => {
     await bundleHandlers(directory);
     const pages = readPages(join(directory, 'query/dashboard'));
     expect([...pages.keys()].filter((path) => path.endsWith('.js'))).toHaveLength(1);
-    const html = new TextDecoder().decode(pages.get('/')?.bodies.identity);
+    const html = String(Buffer.from(pages.get('/')?.(new Headers()).body ?? ''));
     for (const path of pages.keys()) if (path !== '/') expect(html).toContain(`"${path.slice(1)}"`);
   });
 });

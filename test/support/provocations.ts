@@ -10,7 +10,7 @@ import { serverAccess, TokenTable } from '../../src/http/app/access.ts';
 import { hostRule } from '../../src/http/app/allowed-hosts.ts';
 import { answerGatewayEvent } from '../../src/http/app/api-gateway.ts';
 import { createHttpServer } from '../../src/http/server/server.ts';
-import { Unavailable, type Pipeline } from '../../src/pipeline/ports.ts';
+import { Unavailable, type Borrowed, type Ingest, type Queries } from '../../src/pipeline/ports.ts';
 import { exchange, postBatch, startServer, type Received, type Sent } from './server.ts';
 
 /** What was asked, as the document names it (path undefined: elsewhere), and the answer. */
@@ -60,13 +60,13 @@ export function closedServer(rate?: RateLimit) {
 
 /** The answer of the real HTTP side where the pipeline behind it does this. */
 async function ofFault(
-  fault: Partial<Pipeline>,
+  fault: Partial<Ingest<Borrowed> & Queries>,
   path: string,
   sent: Sent,
   method: 'get' | 'post' = 'get',
 ): Promise<Provoked> {
   const unused = () => Promise.reject(new Error('not asked here'));
-  const pipeline: Pipeline = {
+  const pipeline: Ingest<Borrowed> & Queries = {
     ...{ ingest: unused, query: unused, stats: unused, receipt: unused },
     status: () =>
       Promise.resolve({

@@ -6,7 +6,7 @@ import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { tokenHash, type Token } from '../../../src/auth/access-token.ts';
 import { serverAccess, TokenTable } from '../../../src/http/app/access.ts';
 import { hostRule } from '../../../src/http/app/allowed-hosts.ts';
-import type { Exchange } from '../../../src/http/server/observer.ts';
+import type { AnsweredRequest } from '../../../src/http/server/observer.ts';
 import { silentObserver } from '../../../src/http/server/observer.ts';
 import { readCounters } from '../../support/counters.ts';
 import {
@@ -21,7 +21,7 @@ const body = JSON.stringify({
 
 let server: TestServer;
 let tokens: TokenTable;
-const exchanges: Exchange[] = [];
+const exchanges: AnsweredRequest[] = [];
 
 beforeAll(async () => {
   server = await startServer({

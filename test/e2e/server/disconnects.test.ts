@@ -4,19 +4,19 @@ import { setTimeout } from 'node:timers/promises';
 
 import { expect, it, onTestFinished, vi } from 'vitest';
 
-import { silentObserver, type Exchange } from '../../../src/http/server/observer.ts';
+import { silentObserver, type AnsweredRequest } from '../../../src/http/server/observer.ts';
 import { createHttpServer } from '../../../src/http/server/server.ts';
-import { Unavailable, type Pipeline } from '../../../src/pipeline/ports.ts';
+import { Unavailable, type Queries } from '../../../src/pipeline/ports.ts';
 import { startServer } from '../../support/server.ts';
 
-type Stats = Pipeline['stats'];
+type Stats = Queries['stats'];
 
 /** A server whose `/stats` takes as long as the test wants, and whatever it tells its observer. */
 async function serve(stats: (real: Stats) => Stats) {
   const real = await startServer();
   onTestFinished(() => real.stop());
   const { pipeline } = real;
-  const exchanges: Exchange[] = [];
+  const exchanges: AnsweredRequest[] = [];
   const http = createHttpServer({
     pipeline: {
       ingest: (submission) => pipeline.ingest(submission),

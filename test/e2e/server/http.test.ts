@@ -9,8 +9,9 @@ import { gzipSync } from 'node:zlib';
 import { parse, type DefaultTreeAdapterTypes as Tree } from 'parse5';
 import { afterAll, beforeAll, describe, expect, it, onTestFinished, vi } from 'vitest';
 
-import { createHttpServer, type HttpTimeouts } from '../../../src/http/server/server.ts';
-import type { IngestOutcome, Pipeline } from '../../../src/pipeline/ports.ts';
+import { createHttpServer } from '../../../src/http/server/server.ts';
+import type { HttpTimeouts } from '../../../src/http/server/server-parts.ts';
+import type { Borrowed, Ingest, IngestOutcome } from '../../../src/pipeline/ports.ts';
 import { readCounters } from '../../support/counters.ts';
 import {
   exchange,
@@ -1143,7 +1144,7 @@ const taken: IngestOutcome = {
 
 /** The HTTP side alone, on a pipeline that the test plays. */
 async function serveHttp(
-  pipeline: Pick<Pipeline, 'ingest'>,
+  pipeline: Ingest<Borrowed>,
   options: { readonly timeouts?: HttpTimeouts } = {},
 ): Promise<Pick<TestServer, 'port' | 'http'>> {
   const unused = () => Promise.reject(new Error('the test does not play this'));

@@ -4,7 +4,7 @@ import { connect, Socket } from 'node:net';
 import { expect, it, onTestFinished, vi } from 'vitest';
 
 import { seededRandom } from '../../../infra/local/seeded-random.ts';
-import { silentObserver, type Exchange } from '../../../src/http/server/observer.ts';
+import { silentObserver, type AnsweredRequest } from '../../../src/http/server/observer.ts';
 import { UnreadAnswers } from '../../../src/http/server/unread-answers.ts';
 import { SlowClients, type Slowness } from '../../fuzz/slow.ts';
 import { sendSteadily, type Manner } from '../../fuzz/steady-client.ts';
@@ -96,7 +96,10 @@ it('idle connections do not lock out other clients', async () => {
 it('the memory of unread large answers is limited, and they are cut off when their time is over', async () => {
   const timeouts = { ...patient, readMs: 1_500 };
   const cuts: unknown[] = [];
-  const observer = { ...silentObserver, answered: ({ cut }: Exchange) => void cuts.push(cut) };
+  const observer = {
+    ...silentObserver,
+    answered: ({ cut }: AnsweredRequest) => void cuts.push(cut),
+  };
   const http = { timeouts, answersBytesMax: 1024 * 1024, observer };
   const server = await startServer({ http });
   const { port, url } = server;
@@ -136,7 +139,7 @@ it('answers that need no token take no room from the others', () => {
   const admit = (unread: UnreadAnswers, bytes: number, isPublic: boolean) => {
     const response = new ServerResponse(new IncomingMessage(new Socket()));
     responses.push(response);
-    return unread.admit(response, bytes, isPublic);
+    return unread.admit({ response, size: bytes, cutOff: () => undefined }, isPublic);
   };
   const unread = new UnreadAnswers(800_000, 600_000);
   expect(admit(unread, 90_000, true)).toBe(true);
