@@ -3,7 +3,6 @@ import { join } from 'node:path';
 
 import { describe, expect, test } from 'vitest';
 
-import { nearestName } from '../../infra/nearest-name.ts';
 import { checkSettings, readSettings } from '../../infra/read-settings.ts';
 import { defaultSettings } from '../../infra/settings.ts';
 import { temporaryDirectory } from './support.ts';
@@ -259,15 +258,21 @@ describe('settings are read', () => {
   });
 });
 
-describe('the nearest name', () => {
-  const known = ['batchSize', 'batchWindowSeconds', 'tokens'];
+describe('an unknown setting', () => {
   test.each([
     ['batchSiez', 'batchSize'],
     ['BATCHSIZE', 'batchSize'],
     ['token', 'tokens'],
     ['batchWindow', 'batchWindowSeconds'],
-    ['x', undefined],
-  ])('to %s is %s', (name, nearest) => {
-    expect(nearestName(name, known)).toBe(nearest);
+  ])('%s is refused, with the hint %s', (name, nearest) => {
+    expect(problemsOf({ [name]: 1 })).toEqual([
+      `There is no setting ${name}; did you mean ${nearest}?`,
+    ]);
+  });
+
+  test('that resembles no setting is refused with the list of settings', () => {
+    expect(problemsOf({ x: 1 })[0]).toMatch(
+      /^There is no setting x\. The settings are stackName, /,
+    );
   });
 });
