@@ -39,7 +39,7 @@ describe('dead letters that are redriven and dropped under faults', () => {
     'a drop beside a redrive': /redrive(\d+) \w+ none[^]*drop\d+ \w+ none[^]*redrive\1 ends/,
   };
 
-  it('meet every kind of event', async () => {
+  it('have every kind of event', async () => {
     const traces: string[] = [];
     for (let seed = 0; seed < 300; seed++) {
       traces.push((await traceOf(seed, runLetterSchedule)).trace.join('\n'));
@@ -76,7 +76,7 @@ const bugs: Record<string, (inner: Client) => Client> = {
       return inner.send(command);
     },
   }),
-  'deletes a letter and writes no mark': (inner) => ({
+  'deletes a dead letter without a dedup record': (inner) => ({
     send(command) {
       if (command instanceof TransactWriteItemsCommand) return Promise.resolve({} as never);
       return inner.send(command);
@@ -107,8 +107,8 @@ function deletingFirst(inner: Client): Client {
   };
 }
 
-describe('an operator whose command', () => {
-  it.each(Object.entries(bugs))('%s is caught', async (_, commandClient) => {
+describe('the simulation', () => {
+  it.each(Object.entries(bugs))('catches a command that %s', async (_, commandClient) => {
     for (let seed = 0; ; seed++) {
       try {
         await runLetterSchedule(seed, { variant: { commandClient } });
