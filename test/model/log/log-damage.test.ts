@@ -134,7 +134,7 @@ type Verdict =
   | { readonly kind: 'unread'; readonly says: RegExp };
 
 /** The expected result if the bytes `from` to `to` (excluded) of a file are invalid. */
-function verdictOn(index: number, from: number, to: number, countedThrough: number): Verdict {
+function expectedResult(index: number, from: number, to: number, countedThrough: number): Verdict {
   const base = bases[index] ?? 0;
   const path = paths[index] ?? '';
   if (from < segmentHeaderBytes) return { kind: 'damaged', says: sentence('The header of', path) };
@@ -227,7 +227,7 @@ describe.each(files)('the log when bytes of $path are invalid', ({ path, index, 
         copy.writeUInt8(copy.readUInt8(at) ^ (1 << (at & 7)), at);
         return copy;
       });
-      const verdict = verdictOn(index, at, at + 1, countedFor(at));
+      const verdict = expectedResult(index, at, at + 1, countedFor(at));
       kinds.add(verdict.kind);
       expectVerdict(flipped, countedFor(at), verdict);
     }
@@ -240,7 +240,7 @@ describe.each(files)('the log when bytes of $path are invalid', ({ path, index, 
         return Buffer.from(content).fill(0, at, Math.min(size, at + sectorBytes));
       });
       for (const countedThrough of [0, end, countedFor(at)]) {
-        const verdict = verdictOn(index, at, at + sectorBytes, countedThrough);
+        const verdict = expectedResult(index, at, at + sectorBytes, countedThrough);
         expectVerdict(zeroed, countedThrough, verdict);
       }
     }
@@ -261,7 +261,7 @@ describe.each(files)('the log when bytes of $path are invalid', ({ path, index, 
     });
     const to = (other?.end ?? 0) - base;
     for (const countedThrough of [0, end]) {
-      const verdict = verdictOn(index, segmentHeaderBytes, to, countedThrough);
+      const verdict = expectedResult(index, segmentHeaderBytes, to, countedThrough);
       expectVerdict(exchanged, countedThrough, verdict);
     }
   });
@@ -296,7 +296,7 @@ describe('the last commit, if it is not counted', () => {
       const from = position - (bases[index] ?? 0);
       const to = recordEnd - (bases[index] ?? 0);
       const isOfLastCommit = lastCommit.some((record) => record.position === position);
-      expect(verdictOn(index, from, to, 0).kind).toBe(isOfLastCommit ? 'torn' : 'damaged');
+      expect(expectedResult(index, from, to, 0).kind).toBe(isOfLastCommit ? 'torn' : 'damaged');
     }
   });
 

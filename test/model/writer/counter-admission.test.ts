@@ -110,7 +110,7 @@ function check(outcome: IngestOutcome, batch: TestBatch, excluded: readonly numb
   expect(outcome).toMatchObject({ enqueued: length - excluded.length, rejected: excluded.length });
 }
 
-const turns = () => new Promise((resolve) => setTimeout(resolve, 2));
+const aMoment = () => new Promise((resolve) => setTimeout(resolve, 2));
 
 async function runLives(seed: number): Promise<void> {
   const random = seededRandom(seed);
@@ -138,7 +138,7 @@ async function runLives(seed: number): Promise<void> {
       if (earlier !== undefined && random() < 0.4) {
         expect(await writer.ingest(earlier.batch.submission)).toEqual(earlier.outcome);
       }
-      if (random() < 0.3) await turns();
+      if (random() < 0.3) await aMoment();
     }
     // A crash: the next life has what is on the disk now.
     const next = newDataDirectory();
@@ -185,7 +185,7 @@ describe('the limit of counters of a day', () => {
     const writer = openWriter(dataDir, { countersPerDayMax: 2, countDelayMs: 0 });
     expect(await sendOne(writer, 'a')).toEqual([]);
     expect(await sendOne(writer, 'b')).toEqual(['too_many_counters']);
-    await turns();
+    await aMoment();
     expect(rebuild(dataDir).differences).toMatchObject([{ code: 'counter_unexplained' }]);
     expect(await sendOne(writer, 'b')).toEqual([]);
     expect(await sendOne(writer, 'x')).toEqual(['too_many_counters']);

@@ -32,17 +32,17 @@ describe('an idempotency key', () => {
   it('is valid exactly as long as it is kept, also over restarts', () =>
     live(async ({ life, keyed }) => {
       const batch = keyed();
-      await life.turn([batch]);
+      await life.commit([batch]);
       await life.pass(untilNotedMs);
       life.skip(20 * dayMs);
       await life.restart();
       life.skip(9 * dayMs);
       await life.pass(minuteOfMaintenanceMs);
-      await life.turn([batch]);
+      await life.commit([batch]);
       expect(batch.acknowledged.size).toBe(1);
       life.skip(dayMs);
       await life.pass(minuteOfMaintenanceMs);
-      await life.turn([batch]);
+      await life.commit([batch]);
       expect(batch.acknowledged.size).toBe(2);
     }));
 
@@ -55,18 +55,18 @@ describe('an idempotency key', () => {
     live(async ({ life, keyed }) => {
       life.setClock(first, others.length === 0);
       const batches = [keyed()];
-      await life.turn(batches);
+      await life.commit(batches);
       for (const wallMs of others) {
         await life.pass(3_000);
         life.setClock(wallMs, false);
         await life.pass(minuteOfMaintenanceMs);
         batches.push(keyed());
-        await life.turn(batches);
+        await life.commit(batches);
         await life.restart();
-        await life.turn(batches);
+        await life.commit(batches);
         await life.judge();
         await life.rebuild(false);
-        await life.turn(batches);
+        await life.commit(batches);
       }
       expect(batches.map(({ acknowledged }) => acknowledged.size)).toEqual(batches.map(() => 1));
     }),
@@ -85,7 +85,7 @@ describe('a raw body', () => {
   ])('is kept exactly as long as configured if the clock %s', (_, wallMs) =>
     live(async ({ life, machine, plain }) => {
       life.setClock(wallMs, false);
-      await life.turn([plain(3000), plain(3000), plain(3000)]);
+      await life.commit([plain(3000), plain(3000), plain(3000)]);
       await life.pass(untilNotedMs);
       life.setClock(Date.UTC(2026, 10, 28), false);
       life.skip(0.9 * dayMs);
@@ -105,7 +105,7 @@ describe('a clock that jumps by months within a life', () => {
     live(async ({ life, machine, plain }) => {
       for (const jump of [400, -800, 40, -0.1, 0, 2]) {
         life.setClock(machine.wallMs + jump * dayMs, jump === 0);
-        await life.turn([plain(1500), plain(1500)]);
+        await life.commit([plain(1500), plain(1500)]);
         await life.pass(minuteOfMaintenanceMs);
       }
     }));

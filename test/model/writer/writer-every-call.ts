@@ -113,7 +113,7 @@ async function tryCall(lives: Lives, stage: Stage, trouble: Trouble, number: num
   const { end, next } = await lives.live(stage.world, stage.act, trouble.faultFor(number));
   const last = await lives.live(next(trouble.ending, number), async ({ life, oracle }) => {
     for (const batch of oracle.batches) {
-      if (batch.submission.idempotencyKey !== undefined) await life.turn([batch]);
+      if (batch.submission.idempotencyKey !== undefined) await life.commit([batch]);
     }
     await life.judge();
     await life.close();

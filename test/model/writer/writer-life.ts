@@ -74,7 +74,7 @@ export class WriterLife {
   }
 
   /** One commit of the writer: batches that one sync covers. */
-  async turn(batches: readonly SentBatch[]): Promise<void> {
+  async commit(batches: readonly SentBatch[]): Promise<void> {
     const staged = batches.map((batch) => this.#stage(batch));
     const outcomes = await this.#machine.until(Promise.all(staged));
     const isDurable = this.#writer.commit();

@@ -35,7 +35,7 @@ export interface SentBatch {
 const types = ['laptop', 'phone', 'Gerät'];
 const dates = ['2026-03-01', '2026-03-02', '2026-03-03'];
 /** More than all the waits within operations, in which time passes, too. */
-const turnsMs = 3_600_000;
+const operationsMs = 3_600_000;
 const shared = { type: 'phone', state: 'shared', timestamp: '2026-03-02T00:00:00Z' };
 
 /** Knows what was sent and answered, and says what must and what may be in the store. */
@@ -177,7 +177,7 @@ export class Oracle {
 
   /** Independent of the wall clock. */
   mayHaveExpired({ sentAtMs }: Pick<SentBatch, 'sentAtMs'>): boolean {
-    return this.#runMs + turnsMs - this.keepKeysMs >= sentAtMs;
+    return this.#runMs + operationsMs - this.keepKeysMs >= sentAtMs;
   }
 }
 

@@ -118,7 +118,7 @@ class Schedule {
     this.summary.lives++;
     const life = (this.#life = this.#open());
     for (const batch of this.#oracle.batches) {
-      if (batch.submission.idempotencyKey !== undefined) await life.turn([batch]);
+      if (batch.submission.idempotencyKey !== undefined) await life.commit([batch]);
     }
     await life.judge();
     await life.close();
@@ -257,9 +257,9 @@ const steps: readonly (readonly [kind: string, act: StepAct])[] = [
     { length: 4 },
     () =>
       [
-        'turn',
+        'commit',
         (life: WriterLife, schedule: Schedule) =>
-          life.turn(schedule.newBatches((chance) => chance.oneIn(2))),
+          life.commit(schedule.newBatches((chance) => chance.oneIn(2))),
       ] as const,
   ),
   [
@@ -278,8 +278,8 @@ const steps: readonly (readonly [kind: string, act: StepAct])[] = [
         schedule.newBatches(() => false),
       ),
   ],
-  ['retry', (life, schedule) => life.turn(schedule.keyedBatches())],
-  ['retry', (life, schedule) => life.turn(schedule.keyedBatches())],
+  ['retry', (life, schedule) => life.commit(schedule.keyedBatches())],
+  ['retry', (life, schedule) => life.commit(schedule.keyedBatches())],
   [
     'misuse of a key',
     async (life, schedule) => {

@@ -178,19 +178,19 @@ function nthSyncCut(number: number): FaultFor {
 const idle: Act = () => undefined;
 
 const firstStart: Act = async ({ life, plain, keyed }) => {
-  await life.turn([plain(10), keyed()]);
+  await life.commit([plain(10), keyed()]);
   await life.pass(60);
   await life.close();
 };
 
 const work: Act = async ({ life, plain, keyed, lastKeyed }) => {
-  await life.turn([plain(10), keyed(), keyed()]);
+  await life.commit([plain(10), keyed(), keyed()]);
   await life.overlap([plain(300), plain(10)], [plain(10)]);
   await life.pass(60);
-  await life.turn([lastKeyed(), plain(1500)]);
-  await life.turn([plain(2000)]);
+  await life.commit([lastKeyed(), plain(1500)]);
+  await life.commit([plain(2000)]);
   await life.pass(60);
-  await life.turn([keyed(), plain(5000)]);
+  await life.commit([keyed(), plain(5000)]);
   await life.close();
 };
 
@@ -201,7 +201,7 @@ const retention: Act = async ({ life, plain, keyed }) => {
     life.skip(days * dayMs);
     await life.pass(61_000);
   }
-  await life.turn([keyed(), plain(10)]);
+  await life.commit([keyed(), plain(10)]);
   await life.close();
 };
 
@@ -210,24 +210,24 @@ const expiry: Act = async ({ life, keyed, lastKeyed }) => {
     life.skip(days * dayMs);
     await life.pass(61_000);
   }
-  await life.turn([lastKeyed(), keyed()]);
+  await life.commit([lastKeyed(), keyed()]);
   await life.close();
 };
 
 const startAgain: Act = async ({ life, plain, keyed, lastKeyed }) => {
-  await life.turn([lastKeyed()]);
+  await life.commit([lastKeyed()]);
   await life.pass(60);
-  await life.turn([plain(10), keyed()]);
+  await life.commit([plain(10), keyed()]);
   await life.close();
 };
 
 const loadAndNoMore: Act = async ({ life, plain, keyed }) => {
-  await life.turn([plain(10), keyed()]);
-  await life.turn([plain(100)]);
+  await life.commit([plain(10), keyed()]);
+  await life.commit([plain(100)]);
 };
 
 const loadCutAtSync: Act = async ({ life, machine, plain, keyed }) => {
   await life.pass(60);
   machine.faultFor = nthSyncCut(0);
-  await life.turn([plain(10), keyed(), plain(700), plain(10)]);
+  await life.commit([plain(10), keyed(), plain(700), plain(10)]);
 };

@@ -23,7 +23,7 @@ import {
   store,
 } from '../../support/embedded-store.ts';
 
-/** The state in which a killed server leaves a directory that has counted so many batches more. */
+/** The state in which a killed server leaves a directory after it has counted `batches` further batches. */
 async function killedAfter(dataDir: string, batches: number): Promise<string> {
   const killed = join(newDataDirectory(), 'killed');
   // A reader keeps the journal from being moved into the database in the end.

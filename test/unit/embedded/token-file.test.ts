@@ -144,7 +144,7 @@ describe('that tokens were made', () => {
   });
 });
 
-describe('one who watches the file', () => {
+describe('a watcher of the token file', () => {
   function watched(root = temporaryDirectory()) {
     const paths = dataPaths(root);
     const seen: (string[] | undefined)[] = [];

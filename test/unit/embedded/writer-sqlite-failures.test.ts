@@ -36,7 +36,7 @@ function temporaryDirectory(): string {
   return directory;
 }
 
-/** Acknowledges a batch with so many counters of its own. */
+/** Acknowledges a batch with `counters` counters of its own. */
 function store(writer: Writer, counters: number, type: string): void {
   const items = Array.from({ length: counters }, (_, at) => ({
     type: `${type} ${at}`,
@@ -54,7 +54,7 @@ async function waitCounted(writer: Writer): Promise<void> {
   });
 }
 
-/** A start counts each of so many counters once, and an audit finds nothing. */
+/** A start counts each of the counters once, and an audit finds nothing. */
 async function expectCounted(dataDir: string, counters: number): Promise<void> {
   const { writer, failures, database } = openWriter(dataDir);
   await waitCounted(writer);

@@ -14,7 +14,7 @@ const minuteMs = 60_000;
  * sweep.
  * @throws {Violation} if a guarantee did not hold.
  */
-export async function runLetterSchedule(
+export async function runDeadLetterSchedule(
   seed: number,
   options: ScheduleOptions = {},
 ): Promise<void> {
