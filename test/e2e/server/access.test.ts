@@ -284,7 +284,7 @@ describe.each(Object.entries(ways))('a batch that is sent %s', (_, request) => {
     const realm = 'Bearer realm="device-pipeline"';
     const refusals = [
       [{}, '401 unauthorized', realm],
-      [bearer('nobody'), '401 unauthorized', `${realm}, error="invalid_token"`],
+      [bearer('unknown'), '401 unauthorized', `${realm}, error="invalid_token"`],
       [bearer('old'), '401 unauthorized', `${realm}, error="invalid_token"`],
       [bearer('reader'), '403 forbidden', `${realm}, error="insufficient_scope", scope="ingest"`],
     ] as const;

@@ -61,7 +61,7 @@ it('a read for a client that disconnects is cancelled, and a stop does not wait 
     asked++;
     await new Promise((resolve) => signal?.addEventListener('abort', resolve));
     left++;
-    throw new Unavailable('stopping', 'nobody waits');
+    throw new Unavailable('stopping', 'the request was cancelled');
   });
   const clients = [1, 2, 3].map(() => open(question));
   await vi.waitFor(() => expect(asked).toBe(3), { timeout: 120_000 });

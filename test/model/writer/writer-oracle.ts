@@ -87,7 +87,7 @@ export class Oracle {
       body: isCompressed ? gzipSync(text) : Buffer.from(text),
       encoding: isCompressed ? 'gzip' : 'identity',
       strict: false,
-      caller: isKeyed && chance.oneIn(2) ? 'somebody' : '',
+      caller: isKeyed && chance.oneIn(2) ? 'a client' : '',
       idempotencyKey: isKeyed ? `key-${number}` : undefined,
     } as const;
     const acknowledged = new Set<string>();

@@ -5,12 +5,12 @@ import {
   RingConsumer,
   RingProducer,
   type OtherOutcomes,
-} from '../../../src/engines/embedded/writer/submission-ring.ts';
+} from '../../../../src/engines/embedded/writer/submission-ring.ts';
 import {
   GroupCommitter,
   type GroupCommitWriter,
-} from '../../../src/engines/embedded/writer/group-commit.ts';
-import type { IngestOutcome } from '../../../src/pipeline/ports.ts';
+} from '../../../../src/engines/embedded/writer/group-commit.ts';
+import type { IngestOutcome } from '../../../../src/pipeline/ports.ts';
 
 const refused: IngestOutcome = {
   accepted: false,

@@ -14,15 +14,15 @@ import { join } from 'node:path';
 
 import { describe, expect, it, vi } from 'vitest';
 
-import type { Token } from '../../../src/auth/access-token.ts';
-import { dataPaths } from '../../../src/engines/embedded/data-directory.ts';
+import type { Token } from '../../../../src/auth/access-token.ts';
+import { dataPaths } from '../../../../src/engines/embedded/data-directory.ts';
 import {
   changeTokens,
   readTokenFile,
   TokenFileMissing,
-} from '../../../src/engines/embedded/tokens/token-file.ts';
-import { watchTokens } from '../../../src/engines/embedded/tokens/token-watch.ts';
-import { afterTest, temporaryDirectory } from '../../support/processes/server-process.ts';
+} from '../../../../src/engines/embedded/tokens/token-file.ts';
+import { watchTokens } from '../../../../src/engines/embedded/tokens/token-watch.ts';
+import { afterTest, temporaryDirectory } from '../../../support/processes/server-process.ts';
 
 const token = (name: string): Token => ({
   name,

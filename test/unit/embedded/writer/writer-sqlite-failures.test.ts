@@ -5,11 +5,11 @@ import { DatabaseSync } from 'node:sqlite';
 
 import { describe, expect, it, onTestFinished, vi } from 'vitest';
 
-import { auditDataDirectory } from '../../../src/engines/embedded/verify/audit.ts';
-import { dataPaths } from '../../../src/engines/embedded/data-directory.ts';
-import { embeddedDefaults } from '../../../src/engines/embedded/options.ts';
-import { connectSqlite, thisMachine } from '../../../src/engines/embedded/writer/platform.ts';
-import { Writer } from '../../../src/engines/embedded/writer/writer.ts';
+import { auditDataDirectory } from '../../../../src/engines/embedded/verify/audit.ts';
+import { dataPaths } from '../../../../src/engines/embedded/data-directory.ts';
+import { embeddedDefaults } from '../../../../src/engines/embedded/options.ts';
+import { connectSqlite, thisMachine } from '../../../../src/engines/embedded/writer/platform.ts';
+import { Writer } from '../../../../src/engines/embedded/writer/writer.ts';
 
 /** A writer on this machine, the failures it reported, and its connection to the database. */
 function openWriter(dataDir: string) {
