@@ -69,7 +69,7 @@ describe('the file of the tokens', () => {
 
   it('loses nothing where many processes change it at once', async () => {
     const paths = dataPaths(temporaryDirectory());
-    const file = join(import.meta.dirname, '../../../src/engines/embedded/tokens/token-file.ts');
+    const file = join(import.meta.dirname, '../../../../src/engines/embedded/tokens/token-file.ts');
     const script = `const { changeTokens } = await import(${JSON.stringify(file)});
       for (let i = 0; i < 10; i++) changeTokens(${JSON.stringify(paths)}, (tokens) =>
         [...tokens, { name: process.argv[1] + i, sha256: 'a'.repeat(64), for: ['read'] }]);`;
