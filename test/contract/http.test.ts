@@ -13,7 +13,7 @@ import {
 import { s3RawStore } from '../../src/engines/aws/intake/raw-store.ts';
 import { createApp } from '../../src/http/app/app.ts';
 import type { Exchange } from '../../src/http/app/exchange.ts';
-import { countersAsStranger, startAws, type AwsEmulators } from '../support/aws/aws-store.ts';
+import { readCountersDirectly, startAws, type AwsEmulators } from '../support/aws/aws-store.ts';
 import { readCounters } from '../support/counters.ts';
 import { Lambdas, type BodyForm } from '../support/aws/lambda.ts';
 import { needs } from '../support/run/needs.ts';
@@ -157,7 +157,7 @@ async function onLambda(aws: AwsEmulators, form: BodyForm): Promise<Installation
       return batch && Buffer.from(batch.body);
     },
     drain: () => lambdas.drain(),
-    counters: () => countersAsStranger(aws.dynamodb, countersTable),
+    counters: () => readCountersDirectly(aws.dynamodb, countersTable),
     [Symbol.asyncDispose]: () => Promise.resolve(),
   };
 }

@@ -13,7 +13,7 @@ import { afterAll, afterEach, beforeAll, expect } from 'vitest';
 import { ingestFunction } from '../../src/entry/lambda/ingest-function.ts';
 import { processFunction } from '../../src/entry/lambda/process-function.ts';
 import { queryFunction } from '../../src/entry/lambda/query-function.ts';
-import { countersAsStranger, startAws, type AwsEmulators } from '../support/aws/aws-store.ts';
+import { readCountersDirectly, startAws, type AwsEmulators } from '../support/aws/aws-store.ts';
 import type { Token } from '../../src/auth/access-token.ts';
 import { serverAccess, TokenTable } from '../../src/http/app/access.ts';
 import { pageOf } from '../../src/http/app/pages.ts';
@@ -71,7 +71,7 @@ describe('a batch', () => {
     expect(await queued(single)).toBe(3);
     for (const lambdas of [packed, single]) {
       await lambdas.drain();
-      const rows = await countersAsStranger(aws.dynamodb, lambdas.store.countersTable);
+      const rows = await readCountersDirectly(aws.dynamodb, lambdas.store.countersTable);
       expect(rows).toMatchObject([{ type: 'phone', count: 3 }]);
     }
   });
@@ -140,7 +140,7 @@ describe('what others put on the queue', () => {
     }
     await send(lambdas, [item]);
     await lambdas.drain();
-    expect(await countersAsStranger(aws.dynamodb, countersTable)).toMatchObject([{ count: 3 }]);
+    expect(await readCountersDirectly(aws.dynamodb, countersTable)).toMatchObject([{ count: 3 }]);
     expect(await queued(lambdas, deadLetterQueueUrl)).toBe(1);
   });
 });
@@ -166,7 +166,7 @@ describe('a dead letter that is put back', () => {
     await put('two', new Date());
     await put('old', new Date(Date.now() - 84 * 86_400_000));
     await lambdas.drain();
-    expect(await countersAsStranger(aws.dynamodb, countersTable)).toMatchObject([{ count: 2 }]);
+    expect(await readCountersDirectly(aws.dynamodb, countersTable)).toMatchObject([{ count: 2 }]);
     expect(await queued(lambdas, deadLetterQueueUrl)).toBe(1);
     const { Messages: [letter] = [] } = await aws.sqs.send(
       new ReceiveMessageCommand({ QueueUrl: deadLetterQueueUrl, MessageAttributeNames: ['All'] }),
@@ -202,7 +202,7 @@ describe('where AWS does not answer', () => {
       expect((await send(healed, [item], { 'idempotency-key': 'a' })).status).toBe(200);
       await healed.drain();
       await healed.sweep();
-      const rows = await countersAsStranger(aws.dynamodb, store.countersTable);
+      const rows = await readCountersDirectly(aws.dynamodb, store.countersTable);
       expect(rows).toMatchObject([{ count: 1 }]);
     },
   );
@@ -256,7 +256,7 @@ describe('settings', () => {
     expect((await lambdas.ask({ path: '/healthz' })).text).toContain('"day_zone":"UTC"');
     await send(lambdas, [{ ...item, timestamp: '2023-06-16T23:30:00-05:00' }]);
     await lambdas.drain();
-    const rows = await countersAsStranger(aws.dynamodb, lambdas.store.countersTable);
+    const rows = await readCountersDirectly(aws.dynamodb, lambdas.store.countersTable);
     expect(rows).toMatchObject([{ date: '2023-06-17', count: 1 }]);
     const other = new Lambdas(aws, lambdas.store, {});
     expect(codeOf(await send(other, [item]))).toBe('503 storage_failed');

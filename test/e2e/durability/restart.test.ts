@@ -58,7 +58,7 @@ it(`serves at once after a start with ${uncounted * itemsPerBatch} uncounted ite
   expect(server.stderr).toBe('');
 });
 
-/** Posts `count` batches, all of them acknowledged. */
+/** Posts `count` batches; all are acknowledged. */
 async function post(
   client: Client,
   url: string,

@@ -6,9 +6,9 @@ import { setImmediate, setTimeout } from 'node:timers/promises';
 
 import { expect, it, onTestFinished, vi } from 'vitest';
 
-import { dataPaths } from '../../../src/engines/embedded/data-directory.ts';
-import { embeddedDefaults } from '../../../src/engines/embedded/options.ts';
-import { Writer } from '../../../src/engines/embedded/writer/writer.ts';
+import { dataPaths } from '../../../../src/engines/embedded/data-directory.ts';
+import { embeddedDefaults } from '../../../../src/engines/embedded/options.ts';
+import { Writer } from '../../../../src/engines/embedded/writer/writer.ts';
 
 /** More new counters than are held: what comes after them is read from the log. */
 const overfilling = 21_000;

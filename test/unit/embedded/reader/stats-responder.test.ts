@@ -6,11 +6,11 @@ import { DatabaseSync } from 'node:sqlite';
 
 import { afterEach, beforeEach, expect, it, vi } from 'vitest';
 
-import type { FromReader } from '../../../src/engines/embedded/writer/messages.ts';
-import { SqliteCounterStore } from '../../../src/engines/embedded/store/counter-store.ts';
-import { openDatabaseReadOnly } from '../../../src/engines/embedded/store/read-only-database.ts';
-import { openDatabase } from '../../../src/engines/embedded/store/schema.ts';
-import { StatsResponder } from '../../../src/engines/embedded/reader/stats-responder.ts';
+import type { FromReader } from '../../../../src/engines/embedded/writer/messages.ts';
+import { SqliteCounterStore } from '../../../../src/engines/embedded/store/counter-store.ts';
+import { openDatabaseReadOnly } from '../../../../src/engines/embedded/store/read-only-database.ts';
+import { openDatabase } from '../../../../src/engines/embedded/store/schema.ts';
+import { StatsResponder } from '../../../../src/engines/embedded/reader/stats-responder.ts';
 
 const query = { from: '2023-06-16', to: '2023-06-16', types: [], states: [] };
 const large = { query, groupBy: undefined, format: 'ndjson' } as const;

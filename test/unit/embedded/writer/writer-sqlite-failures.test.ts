@@ -5,11 +5,11 @@ import { DatabaseSync } from 'node:sqlite';
 
 import { describe, expect, it, onTestFinished, vi } from 'vitest';
 
-import { auditDataDirectory } from '../../../src/engines/embedded/verify/audit.ts';
-import { dataPaths } from '../../../src/engines/embedded/data-directory.ts';
-import { embeddedDefaults } from '../../../src/engines/embedded/options.ts';
-import { connectSqlite, thisMachine } from '../../../src/engines/embedded/writer/platform.ts';
-import { Writer } from '../../../src/engines/embedded/writer/writer.ts';
+import { auditDataDirectory } from '../../../../src/engines/embedded/verify/audit.ts';
+import { dataPaths } from '../../../../src/engines/embedded/data-directory.ts';
+import { embeddedDefaults } from '../../../../src/engines/embedded/options.ts';
+import { connectSqlite, thisMachine } from '../../../../src/engines/embedded/writer/platform.ts';
+import { Writer } from '../../../../src/engines/embedded/writer/writer.ts';
 
 /** A writer on this machine, the failures it reported, and its connection to the database. */
 function openWriter(dataDir: string) {
@@ -36,7 +36,7 @@ function temporaryDirectory(): string {
   return directory;
 }
 
-/** Acknowledges a batch with so many counters of its own. */
+/** Acknowledges a batch with `counters` counters of its own. */
 function store(writer: Writer, counters: number, type: string): void {
   const items = Array.from({ length: counters }, (_, at) => ({
     type: `${type} ${at}`,
@@ -54,7 +54,7 @@ async function waitCounted(writer: Writer): Promise<void> {
   });
 }
 
-/** A start counts each of so many counters once, and an audit finds nothing. */
+/** A start counts each of the counters once, and an audit finds nothing. */
 async function expectCounted(dataDir: string, counters: number): Promise<void> {
   const { writer, failures, database } = openWriter(dataDir);
   await waitCounted(writer);
