@@ -144,7 +144,7 @@ export function postBatch(
 
 /** What the log holds, read beside the server. */
 export async function storedBatches(dataDir: string): Promise<readonly RawBatch[]> {
-  return await withRawStore(dataDir, async (store) => await Array.fromAsync(store.list()));
+  return await withRawStore(dataDir, (store) => Promise.resolve(store.list()));
 }
 
 /** The raw body that a raw key names. */

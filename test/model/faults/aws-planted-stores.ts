@@ -109,7 +109,7 @@ function storeOf(count: (deliveries: Deliveries) => Promise<Deliveries>): Store 
     async apply(deliveries) {
       const counted = deliveries.length === 0 ? [] : await count(deliveries);
       const repeated = deliveries.filter((delivery) => !counted.includes(delivery));
-      return { counted, repeated, early: [] };
+      return { counted, repeated };
     },
   };
 }

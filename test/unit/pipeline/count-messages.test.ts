@@ -55,7 +55,7 @@ async function count(
           if (types.includes('busy')) return Promise.reject(new Error('come again'));
           const { known = [], counted = known instanceof Error ? [] : known } = options;
           const repeated = deliveries.filter(({ dedupKey: mark }) => counted.includes(mark));
-          return Promise.resolve({ counted: deliveries, repeated, early: [] });
+          return Promise.resolve({ counted: deliveries, repeated });
         },
       },
       deliveryOf: ({ messageId }, { increments: tally }) => ({

@@ -60,7 +60,7 @@ async function apply(options: CounterStoreOptions, deliveries: readonly LedgerDe
     repeated.push(...known);
     open = open.filter((delivery) => !known.includes(delivery));
   }
-  return { counted: open, repeated: [...repeated, ...duplicates], early: [] };
+  return { counted: open, repeated: [...repeated, ...duplicates] };
 }
 
 /** Counts all deliveries; if some are counted already, counts none and returns those. */

@@ -10,7 +10,7 @@ import {
 } from '@aws-sdk/client-s3';
 
 import { rawKeyOf, readRawKey } from '../../../domain/batch-id.ts';
-import type { ContentEncoding, RawBatch, RawStore } from '../../../pipeline/ports.ts';
+import type { ContentEncoding, RawBatch } from '../../../pipeline/ports.ts';
 import { itemsPerMessageText, readItemsPerMessage } from '../../../pipeline/chunks/recut.ts';
 import { nameOf } from '../errors.ts';
 import { overLimitDocument, readOverLimitDocument } from '../ledger/over-limit-items.ts';
@@ -29,7 +29,7 @@ export interface S3RawBatch extends RawBatch {
   readonly keyId?: string;
 }
 
-export interface S3RawStore extends RawStore {
+export interface S3RawStore {
   get(rawKey: string): Promise<S3RawBatch | undefined>;
   /** Overwrites a body of the same raw key; with `if-absent` returns false instead. */
   put(raw: S3RawBatch, how?: 'if-absent'): Promise<boolean>;
@@ -174,17 +174,6 @@ export function s3RawStore(client: Pick<S3Client, 'send'>, bucket: string): S3Ra
         if (wanted.length < objects.length) return;
         ContinuationToken = page.NextContinuationToken;
       } while (ContinuationToken !== undefined);
-    },
-
-    async *list({ from, to } = {}) {
-      const after = from === undefined ? prefix : startOf(from);
-      const before = to === undefined ? {} : { before: startOf(to) };
-      for await (const page of store.keys({ after, ...before })) {
-        for (const key of page) {
-          const raw = await store.get(key);
-          if (raw !== undefined) yield raw;
-        }
-      }
     },
   };
   return store;

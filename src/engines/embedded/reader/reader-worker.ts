@@ -4,7 +4,8 @@ import { dataPaths } from '../data-directory.ts';
 import { describeFailure } from '../failure-text.ts';
 import { nodeFileSystem } from '../log/file-system.ts';
 import { LogReader } from '../log/log-reader.ts';
-import { LogReceipts } from './receipts.ts';
+import type { RecordLookup } from '../log/record-identity.ts';
+import { findReceipt } from './receipts.ts';
 import { UncountedReplays } from '../log/uncounted-replays.ts';
 import type { FromReader, ReaderRequest, ToReader, WorkerSettings } from '../writer/messages.ts';
 import { sqliteFailure } from '../store/sqlite-errors.ts';
@@ -22,16 +23,12 @@ const paths = dataPaths(dataDir);
 const stats = openStatsReader(dataDir);
 const log = new LogReader(nodeFileSystem, paths.log);
 const tail = new UncountedReplays(log, () => stats.countedThrough());
-const receipts = new LogReceipts(
-  {
-    recordAt: (position) => log.recordAt(position),
-    // The database again at last: the batch may have been counted between the first two lookups.
-    positionOfReplayed: (batchId) =>
-      stats.positionOfReplayed(batchId) ?? tail.find(batchId) ?? stats.positionOfReplayed(batchId),
-  },
-  () => stats.countedThrough(),
-  (at) => stats.isDeadLetter(at),
-);
+const lookup: RecordLookup = {
+  recordAt: (position) => log.recordAt(position),
+  // The database again at last: the batch may have been counted between the first two lookups.
+  positionOfReplayed: (batchId) =>
+    stats.positionOfReplayed(batchId) ?? tail.find(batchId) ?? stats.positionOfReplayed(batchId),
+};
 
 const send = (message: FromReader, transfer: ArrayBuffer[] = []) =>
   port.postMessage(message, transfer);
@@ -46,7 +43,7 @@ const responder = new StatsResponder({
 port.on('message', (request: ToReader) => {
   switch (request.kind) {
     case 'consumed':
-      responder.consumed(request.id, request.size);
+      responder.consumed(request.id, request.bytes);
       return;
     case 'cancel':
       responder.cancel(request.id);
@@ -58,29 +55,25 @@ port.on('message', (request: ToReader) => {
       port.close();
       return;
     case 'stats':
-    case 'rows':
     case 'receipt':
     case 'sizes':
-      void answer(request);
+      answer(request);
   }
 });
 send({ kind: 'ready' });
 
-async function answer(request: ReaderRequest & { readonly id: number }): Promise<void> {
+function answer(request: ReaderRequest & { readonly id: number }): void {
   const { id } = request;
   try {
     switch (request.kind) {
       case 'stats':
-        responder.stats(id, request.request, request.known);
-        return;
-      case 'rows':
-        responder.rows(id, request.query);
+        responder.stats(id, request);
         return;
       case 'sizes':
         send({ kind: 'sizes', id, sizes: stats.sizes() });
         return;
       case 'receipt':
-        send({ kind: 'receipt', id, receipt: await receipts.find(request.batchId) });
+        send({ kind: 'receipt', id, receipt: findReceipt(lookup, stats, request.batchId) });
     }
   } catch (error) {
     sendFailure(id, error);

@@ -1,7 +1,7 @@
 import type { DatabaseSync } from 'node:sqlite';
 
 import type { BatchId } from '../../../domain/batch-id.ts';
-import { rowsOfIncrements, typeStateKey, type Increments } from '../../../domain/counter.ts';
+import { rowsOfIncrements, type Increments } from '../../../domain/counter.ts';
 import { dayRule, type DayOf } from '../../../domain/day.ts';
 import type { ContentEncoding } from '../../../pipeline/ports.ts';
 import { recount } from '../../../pipeline/recount.ts';
@@ -13,9 +13,9 @@ import { LogReader } from '../log/log-reader.ts';
 import { findLog, scanLog } from '../log/scan-log.ts';
 import { dayZoneOf } from './raw-batches.ts';
 import { batchIdOf, rawKeyOfRecord } from '../log/record-identity.ts';
-import { addToCounters } from './counter-store.ts';
-import { openDatabaseReadOnly } from './read-only-database.ts';
-import { checkVersion, hasTable, inTransaction, openDatabaseForChange } from './schema.ts';
+import { counterAdder } from './counter-store.ts';
+import { openCurrentReadOnly } from './read-only-database.ts';
+import { hasTable, inTransaction, openDatabaseForChange } from './schema.ts';
 
 export interface StoredDeadLetter extends RecordedDeadLetter {
   /** Undefined if the raw body is damaged or missing. */
@@ -29,10 +29,8 @@ export interface StoredDeadLetter extends RecordedDeadLetter {
 
 /** The dead letters, in the order of their receipt. @throws if there is no pipeline. */
 export function listDeadLetters(dataDir: string): StoredDeadLetter[] {
-  const paths = dataPaths(dataDir);
-  const database = openDatabaseReadOnly(paths.database);
+  const database = openCurrentReadOnly(dataPaths(dataDir).database);
   try {
-    checkVersion(database, paths.database);
     return withReader(dataDir, (reader) =>
       readDeadLetters(database).map((deadLetter) => {
         const record = recordOf(reader, deadLetter);
@@ -63,7 +61,7 @@ interface FailedRedrive {
 const restored = 'its raw body can be read again: run rebuild, which counts it';
 
 /**
- * Redrives the chosen dead letters, also while a server runs. One transaction counts a dead deadLetter and
+ * Redrives the chosen dead letters, also while a server runs. One transaction counts a dead letter and
  * deletes it, so that a redrive may be interrupted and repeated. Dropped ones stay dropped.
  */
 export function redriveDeadLetters(
@@ -113,7 +111,7 @@ export function dropDeadLetters(
   return dropped;
 }
 
-/** Calls `act` for each chosen dead deadLetter that exists and is not dropped, in a transaction each. */
+/** Calls `act` for each chosen dead letter that exists and is not dropped, in a transaction each. */
 function changeSelected(
   dataDir: string,
   isChosen: (deadLetter: RecordedDeadLetter) => boolean,
@@ -139,17 +137,13 @@ function changeSelected(
 function add(database: DatabaseSync, increments: Increments, position: LogPosition): void {
   // Its segment's increments were recorded without it.
   const isRecorded = position < (readProgressRow(database)?.removedThrough ?? 0);
-  // And an unfinished rebuild that has this dead deadLetter counted without it.
+  // And an unfinished rebuild that has this dead letter counted without it.
   const isInNext =
     hasTable(database, 'dead_letters_next') &&
     deleteFrom(database, 'dead_letters_next', position) > 0;
   const tables = ['counters', isRecorded && 'removed_counters', isInNext && 'counters_next'];
   for (const table of tables) {
-    if (table === false) continue;
-    const statement = database.prepare(addToCounters(table));
-    for (const { date, type, state, count } of rowsOfIncrements(increments)) {
-      statement.run(date, typeStateKey(type, state), type, state, count);
-    }
+    if (table !== false) counterAdder(database, table)(rowsOfIncrements(increments));
   }
 }
 

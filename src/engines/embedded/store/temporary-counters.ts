@@ -1,12 +1,7 @@
-import { DatabaseSync, type StatementSync } from 'node:sqlite';
+import { DatabaseSync } from 'node:sqlite';
 
-import {
-  rowsOfIncrements,
-  typeStateKey,
-  type CounterRow,
-  type Increments,
-} from '../../../domain/counter.ts';
-import { addToCounters } from './counter-store.ts';
+import { rowsOfIncrements, type CounterRow, type Increments } from '../../../domain/counter.ts';
+import { counterAdder } from './counter-store.ts';
 import { countersTable } from './schema.ts';
 
 /**
@@ -15,11 +10,11 @@ import { countersTable } from './schema.ts';
  */
 export class TemporaryCounters {
   readonly #database = new DatabaseSync('');
-  readonly #add: StatementSync;
+  readonly #add;
 
   constructor() {
     this.#database.exec(`PRAGMA synchronous = OFF; ${countersTable('counters')}`);
-    this.#add = this.#database.prepare(addToCounters('counters'));
+    this.#add = counterAdder(this.#database, 'counters');
   }
 
   add(increments: Increments): void {
@@ -28,9 +23,7 @@ export class TemporaryCounters {
 
   addRows(rows: Iterable<CounterRow>): void {
     this.#database.exec('BEGIN');
-    for (const { date, type, state, count } of rows) {
-      this.#add.run(date, typeStateKey(type, state), type, state, count);
-    }
+    this.#add(rows);
     this.#database.exec('COMMIT');
   }
 
