@@ -13,7 +13,7 @@ import { dirname, join, resolve } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
 
 import { nodeFileSystem } from './log/file-system.ts';
-import { isSqliteBusy, sqliteFailure } from './store/sqlite-errors.ts';
+import { isSqliteBusy, sqliteFailure } from '../../util/sqlite.ts';
 
 /** The paths in a data directory. */
 export interface DataPaths {

@@ -3,7 +3,7 @@ import { describe, expect, it } from 'vitest';
 import { cutIntoChunks } from '../../../src/pipeline/chunks/chunk.ts';
 import { addIncrement, rowsOfIncrements, type Increments } from '../../../src/domain/counter.ts';
 import { dayRule } from '../../../src/domain/day.ts';
-import { groupDeliveries, sumOf } from '../../../src/engines/aws/counters/transaction-groups.ts';
+import { groupDeliveries, sumOf } from '../../../src/engines/aws/counters/counter-store.ts';
 import {
   countMessages,
   type QueueMessage,

@@ -5,6 +5,7 @@ import {
 } from '@aws-sdk/client-dynamodb';
 
 import {
+  mergeIncrements,
   rowsOfIncrements,
   typeStateKey,
   type CounterRow,
@@ -20,8 +21,8 @@ import {
   type Item,
   type LedgerKey,
 } from '../ledger/ledger-table.ts';
+import { ifNew } from '../ledger/items.ts';
 import { isTransientCode, transact, transactionWritesMax } from '../ledger/transact.ts';
-import { sumOf } from './transaction-groups.ts';
 
 /** Increments, with the key of the dedup record that says that they are counted. */
 export interface LedgerDelivery extends Delivery<LedgerKey> {
@@ -109,7 +110,7 @@ function writesOf(
         counted_at: { N: String(now) },
         expires_at: expiry(now + keepMs),
       },
-      ConditionExpression: 'attribute_not_exists(id)',
+      ...ifNew,
     },
   }));
   const counters = [...rowsOfIncrements(sumOf(deliveries))].map((row) =>
@@ -164,4 +165,43 @@ function splitDuplicates(deliveries: readonly LedgerDelivery[]) {
     seen.add(id);
   }
   return { distinct, duplicates };
+}
+
+/**
+ * Groups deliveries, in order, so that the dedup records and distinct counters of each group fit into
+ * one transaction. Deliveries that share counters share their cost.
+ */
+export function groupDeliveries<D extends Delivery<unknown>>(deliveries: readonly D[]): D[][] {
+  const groups: { deliveries: D[]; sum: Increments; counters: number }[] = [];
+  for (const delivery of deliveries) {
+    const open = groups.at(-1);
+    const more = open === undefined ? 0 : newCounters(open.sum, delivery.increments);
+    const hasRoom =
+      open !== undefined &&
+      open.deliveries.length + 1 + open.counters + more <= transactionWritesMax;
+    if (hasRoom) {
+      open.deliveries.push(delivery);
+      open.counters += mergeIncrements(open.sum, delivery.increments);
+    } else {
+      const sum: Increments = new Map();
+      const counters = mergeIncrements(sum, delivery.increments);
+      groups.push({ deliveries: [delivery], sum, counters });
+    }
+  }
+  return groups.map((group) => group.deliveries);
+}
+
+/** The sum of all their increments. */
+export function sumOf(deliveries: readonly Delivery<unknown>[]): Increments {
+  const sum: Increments = new Map();
+  for (const { increments } of deliveries) mergeIncrements(sum, increments);
+  return sum;
+}
+
+function newCounters(sum: Increments, more: Increments): number {
+  let added = 0;
+  for (const { date, type, state } of rowsOfIncrements(more)) {
+    if (sum.get(date)?.get(type)?.get(state) === undefined) added++;
+  }
+  return added;
 }

@@ -42,11 +42,11 @@ const joinedMsMax = 3 * 60_000;
  * new batch id. Between the two ages a retry is refused, so that no body is stored under a replaced
  * id. The sweep checks a batch later than that.
  */
-const attemptMsMax = 5 * 60_000;
+export const attemptMsMax = 5 * 60_000;
 
 const notYet =
   'An earlier attempt at this batch may still be in progress. Send it again after some minutes.';
-const notTaken = 'The batch could not be stored and queued. Send it again after a moment.';
+export const notTaken = 'The batch could not be stored and queued. Send it again after a moment.';
 
 /** Whether this attempt stores the batch, or an earlier one did. */
 type Claim =
@@ -154,17 +154,15 @@ async function claimKey(
   { caller, idempotency }: Batch,
   fresh: KeyRecord,
 ): Promise<Claim> {
-  const { records } = options;
-  if (idempotency === undefined) return { kind: 'ours', identity: fresh, isStored: false };
-  let replaced: BatchId | undefined;
-  for (;;) {
-    const { key } = idempotency;
-    const holder = await records.claimKey(caller, key, fresh, fresh.receivedAt, replaced);
-    if (holder === undefined) return { kind: 'ours', identity: fresh, isStored: false };
-    const claim = await claimHeld(options, holder, idempotency);
-    if (claim !== undefined) return claim;
-    replaced = holder.batchId;
-  }
+  const claim =
+    idempotency &&
+    (await options.records.claimKey(
+      { caller, key: idempotency.key },
+      fresh,
+      () => fresh.receivedAt,
+      (holder) => claimHeld(options, holder, idempotency),
+    ));
+  return claim ?? { kind: 'ours', identity: fresh, isStored: false };
 }
 
 /** The claim on a key that another attempt holds; undefined if that attempt has ended. */

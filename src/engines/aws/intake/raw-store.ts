@@ -15,6 +15,8 @@ import { itemsPerMessageText, readItemsPerMessage } from '../../../pipeline/chun
 import { nameOf } from '../errors.ts';
 import { overLimitDocument, readOverLimitDocument } from '../ledger/over-limit-items.ts';
 
+export { startOf } from '../../../pipeline/sweep/raw-keys.ts';
+
 /** A raw body in the bucket, with the metadata of its object. */
 export interface S3RawBatch extends RawBatch {
   /** `Infinity` if they were packed. */
@@ -42,7 +44,7 @@ export interface S3RawStore {
   objects(range: KeyRange): AsyncIterable<RawObject[]>;
 }
 
-interface KeyRange {
+export interface KeyRange {
   readonly after: string;
   readonly before?: string;
 }
@@ -62,7 +64,8 @@ interface RawHead {
   readonly details: Pick<S3RawBatch, 'encoding' | 'accepted' | 'rejected' | 'excluded'>;
 }
 
-const prefix = 'raw/';
+/** Of all raw keys. */
+export const rawPrefix = 'raw/';
 const overLimitPrefix = 'excluded/';
 
 /**
@@ -163,7 +166,7 @@ export function s3RawStore(client: Pick<S3Client, 'send'>, bucket: string): S3Ra
         const page = await client.send(
           new ListObjectsV2Command({
             Bucket: bucket,
-            Prefix: prefix,
+            Prefix: rawPrefix,
             ...(ContinuationToken === undefined ? { StartAfter: after } : { ContinuationToken }),
           }),
         );
@@ -177,11 +180,6 @@ export function s3RawStore(client: Pick<S3Client, 'send'>, bucket: string): S3Ra
     },
   };
   return store;
-}
-
-/** Sorts before every raw key of that millisecond, and after all earlier ones. */
-export function startOf(receivedAt: number): string {
-  return `${prefix}${new Date(receivedAt).toISOString()}`;
 }
 
 function encodingOf(contentEncoding: string | undefined): ContentEncoding {
@@ -223,7 +221,7 @@ async function getOverLimitItems(
 }
 
 function overLimitKeyOf(rawKey: string): string {
-  return overLimitPrefix + rawKey.slice(prefix.length);
+  return overLimitPrefix + rawKey.slice(rawPrefix.length);
 }
 
 /** The metadata entry with the number of over-limit items, if there are any. */

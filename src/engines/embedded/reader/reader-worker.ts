@@ -8,7 +8,7 @@ import type { RecordLookup } from '../log/record-identity.ts';
 import { findReceipt } from './receipts.ts';
 import { UncountedReplays } from '../log/uncounted-replays.ts';
 import type { FromReader, ReaderRequest, ToReader, WorkerSettings } from '../writer/messages.ts';
-import { sqliteFailure } from '../store/sqlite-errors.ts';
+import { sqliteFailure } from '../../../util/sqlite.ts';
 import { openDatabaseReadOnly } from '../store/read-only-database.ts';
 import { journalBytes } from '../store/journal-check.ts';
 import { journalBytesMax } from '../store/schema.ts';

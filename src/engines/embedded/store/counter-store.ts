@@ -11,9 +11,10 @@ import type { Counter } from '../../../domain/day-bound.ts';
 import type { CalendarDate } from '../../../domain/timestamp.ts';
 import type { CounterStore, Delivery, EarlierBatch } from '../../../pipeline/ports.ts';
 import { journalBytes } from './journal-check.ts';
-import { LogAge } from './log-age.ts';
+import { LogAge, type Transact } from './log-age.ts';
 import type { LogPosition } from '../log/frame.ts';
 import { inTransaction, journalBytesMax } from './schema.ts';
+import { transaction } from '../../../util/sqlite.ts';
 
 /** Consecutive records of the log: from the end of the record before them to the end of the last. */
 export interface LogSpan {
@@ -62,6 +63,7 @@ export type CountersChange = 'none' | 'added' | 'replaced';
 export class SqliteCounterStore implements CounterStore<LogSpan, LogDelivery> {
   readonly age: LogAge;
   readonly #database: DatabaseSync;
+  readonly #transact: Transact;
   readonly #sql: ReturnType<typeof prepareStatements>;
   #seen = { data: 0, schema: 0 };
   #change: CountersChange = 'none';
@@ -74,10 +76,21 @@ export class SqliteCounterStore implements CounterStore<LogSpan, LogDelivery> {
    * @param database from `openDatabase`. This store is its only writer, except for short
    *   transactions of operators' commands.
    * @param elapsedMs a monotonic clock, in milliseconds.
+   * @param onTransaction called with the duration of each transaction that writes, in milliseconds.
    */
-  constructor(database: DatabaseSync, elapsedMs: () => number = () => performance.now()) {
+  constructor(
+    database: DatabaseSync,
+    elapsedMs: () => number = () => performance.now(),
+    onTransaction: (milliseconds: number) => void = () => undefined,
+  ) {
     this.#database = database;
-    this.age = new LogAge(database, elapsedMs);
+    this.#transact = (act) => {
+      const startedAt = elapsedMs();
+      const result = inTransaction(database, act);
+      onTransaction(elapsedMs() - startedAt);
+      return result;
+    };
+    this.age = new LogAge(database, elapsedMs, this.#transact);
     this.#sql = prepareStatements(database);
     const progress = database.prepare('SELECT position, removed_through FROM progress').get();
     if (progress === undefined) {
@@ -122,7 +135,7 @@ export class SqliteCounterStore implements CounterStore<LogSpan, LogDelivery> {
         return this.#sql.hasCounter.get(date, typeStateKey(type, state)) === undefined;
       });
     // One read transaction for all is several times as fast as one for each.
-    return entries.length < 2 ? missing() : inTransaction(this.#database, missing, 'BEGIN');
+    return entries.length < 2 ? missing() : transaction(this.#database, 'BEGIN', missing);
   }
 
   /** The number of a day's counters. */
@@ -157,7 +170,7 @@ export class SqliteCounterStore implements CounterStore<LogSpan, LogDelivery> {
   }
 
   adoptLog(logId: Uint8Array): void {
-    inTransaction(this.#database, () => {
+    this.#transact(() => {
       this.#database.prepare('UPDATE progress SET log_id = ?').run(logId);
     });
   }
@@ -211,7 +224,7 @@ export class SqliteCounterStore implements CounterStore<LogSpan, LogDelivery> {
       // A stamped commit would write a page every minute. This writes nothing, yet fails if the database is not writable.
       return Number(this.#sql.expireKeys.run(through, 0).changes);
     }
-    return inTransaction(this.#database, () => {
+    return this.#transact(() => {
       this.#database
         .prepare('UPDATE progress SET keys_expired_through = max(keys_expired_through, ?)')
         .run(through);
@@ -221,7 +234,7 @@ export class SqliteCounterStore implements CounterStore<LogSpan, LogDelivery> {
 
   /** Adds the increments of the records from `removedThrough` up to a position to `removed_counters`. */
   recordRemoved(increments: Increments, through: LogPosition): void {
-    inTransaction(this.#database, () => {
+    this.#transact(() => {
       this.#sql.addRemoved(rowsOfIncrements(increments));
       this.#database.prepare('UPDATE progress SET removed_through = ?').run(through);
     });
@@ -265,7 +278,7 @@ export class SqliteCounterStore implements CounterStore<LogSpan, LogDelivery> {
   }
 
   #commit(deliveries: readonly LogDelivery[], position: LogPosition): void {
-    this.#latestDate = inTransaction(this.#database, () => {
+    this.#latestDate = this.#transact(() => {
       for (const { increments, keys, replayed = [], deadLetters } of deliveries) {
         this.#sql.add(rowsOfIncrements(increments));
         for (const key of keys) this.#sql.addKey(key);

@@ -12,7 +12,7 @@ import { dirname, join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
 import { pathToFileURL } from 'node:url';
 
-import { sqliteFailure } from './sqlite-errors.ts';
+import { sqliteFailure } from '../../../util/sqlite.ts';
 import { checkJournal, journalBytes } from './journal-check.ts';
 import { checkExists, checkVersion } from './schema.ts';
 

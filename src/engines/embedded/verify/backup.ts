@@ -3,7 +3,7 @@ import { basename, dirname, join } from 'node:path';
 import { backup, type DatabaseSync } from 'node:sqlite';
 
 import { dataPaths, type DataPaths } from '../data-directory.ts';
-import { nodeFileSystem } from '../log/file-system.ts';
+import { nodeFileSystem, openIfExists, withFile, type LogFile } from '../log/file-system.ts';
 import type { LogPosition } from '../log/frame.ts';
 import { LogReader } from '../log/log-reader.ts';
 import { LogDamaged } from '../log/recovery.ts';
@@ -181,42 +181,33 @@ class DirectoryCopy {
     const { path } = segment;
     const copyPath = join(this.#part, path.slice(this.#from.log.length + 1));
     rmSync(copyPath, { force: true });
-    const file = openSegment(segment);
+    const file = openIfExists(nodeFileSystem, path);
+    if (file === undefined) {
+      throw new SegmentRemoved(`${path} was removed during the backup. Run backup again.`);
+    }
     try {
-      const copy = nodeFileSystem.open(copyPath, 'create');
-      try {
-        const piece = Buffer.allocUnsafe(Math.min(bytes, pieceBytes));
-        for (let at = 0; at < bytes;) {
-          const read = file.read(piece.subarray(0, Math.min(piece.length, bytes - at)), at);
-          // The file is too short: audit reports such damage.
-          if (read === 0) break;
-          writeFully(copy, piece.subarray(0, read), at);
-          at += read;
-          this.#add(read);
-        }
-        copy.sync();
-      } finally {
-        copy.close();
-      }
+      withFile(nodeFileSystem, copyPath, (copy) => this.#copyFile(file, copy, bytes), 'create');
     } finally {
       file.close();
     }
   }
 
+  #copyFile(file: LogFile, copy: LogFile, bytes: number): void {
+    const piece = Buffer.allocUnsafe(Math.min(bytes, pieceBytes));
+    for (let at = 0; at < bytes;) {
+      const read = file.read(piece.subarray(0, Math.min(piece.length, bytes - at)), at);
+      // The file is too short: audit reports such damage.
+      if (read === 0) break;
+      writeFully(copy, piece.subarray(0, read), at);
+      at += read;
+      this.#add(read);
+    }
+    copy.sync();
+  }
+
   #add(bytes: number): void {
     this.#bytes += bytes;
     this.#onProgress(this.#bytes, Math.max(this.#total, this.#bytes));
-  }
-}
-
-function openSegment({ path }: Segment) {
-  try {
-    return nodeFileSystem.open(path, 'read');
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error;
-    throw new SegmentRemoved(`${path} was removed during the backup. Run backup again.`, {
-      cause: error,
-    });
   }
 }
 
@@ -250,19 +241,9 @@ function copyTokens(from: DataPaths, to: DataPaths): boolean {
 }
 
 function fileSize({ path }: Segment): number {
-  const file = nodeFileSystem.open(path, 'read');
-  try {
-    return file.size();
-  } finally {
-    file.close();
-  }
+  return withFile(nodeFileSystem, path, (file) => file.size());
 }
 
 function syncFile(path: string): void {
-  const file = nodeFileSystem.open(path, 'read-write');
-  try {
-    file.sync();
-  } finally {
-    file.close();
-  }
+  withFile(nodeFileSystem, path, (file) => file.sync(), 'read-write');
 }

@@ -118,9 +118,9 @@ class Rebuild {
         if (isOfThisLog && position >= removedThrough) return position;
         dropUnfinished(this.#database);
       }
-      createGeneration(this.#database, '_next');
       this.#database.exec(
-        'CREATE TABLE rebuild (log_id BLOB NOT NULL, position INTEGER NOT NULL) STRICT',
+        `${createGeneration('_next')}
+         CREATE TABLE rebuild (log_id BLOB NOT NULL, position INTEGER NOT NULL) STRICT`,
       );
       this.#database
         .prepare('INSERT INTO rebuild VALUES (?, ?)')
