@@ -3,7 +3,7 @@ import { randomUUID } from 'node:crypto';
 import type { TransactWriteItem } from '@aws-sdk/client-dynamodb';
 
 import { isRetryable } from '../errors.ts';
-import { waitForRetry } from '../../../util/backoff.ts';
+import { withRetries } from '../../../util/backoff.ts';
 import { putRow } from './items.ts';
 import { keyItem, rebuildRunKey } from './ledger-table.ts';
 import { transact, transactionWritesMax, type TransactOptions } from './transact.ts';
@@ -40,14 +40,8 @@ export class FencedWrites {
     const startedAt = new Date(backoff.now()).toISOString();
     const runId = `${startedAt}-${randomUUID().slice(0, 8)}`;
     const row = { ...keyItem(rebuildRunKey), run_id: { S: runId } };
-    for (let attempts = 1; ; attempts++) {
-      try {
-        await putRow(client, ledgerTable, row);
-        return new FencedWrites(options, runId);
-      } catch (error) {
-        if (!isRetryable(error) || !(await waitForRetry(backoff, attempts))) throw error;
-      }
-    }
+    await withRetries(backoff, isRetryable, () => putRow(client, ledgerTable, row));
+    return new FencedWrites(options, runId);
   }
 
   /**

@@ -10,7 +10,7 @@ import type { S3Client } from '@aws-sdk/client-s3';
 import type { BatchId } from '../../../domain/batch-id.ts';
 import { typeAndStateOf } from '../../../domain/counter.ts';
 import { isRetryable } from '../errors.ts';
-import { waitForRetry, type Backoff } from '../../../util/backoff.ts';
+import { withRetries, type Backoff } from '../../../util/backoff.ts';
 import { inParallel } from '../../../util/in-parallel.ts';
 import { batchKey, chunkKey, idempotencyKey, keyItem, type Item } from '../ledger/ledger-table.ts';
 import { ledgerRowOf, type ChunkId, type LedgerRow } from '../ledger/ledger-rows.ts';
@@ -140,22 +140,17 @@ export class AuditSource {
         Get: { TableName: ledgerTable, Key: keyItem(chunkKey(batchId, index)) },
       })),
     ];
-    for (let attempts = 1; ; attempts++) {
-      try {
-        const { Responses = [] } = await dynamodb.send(
-          new TransactGetItemsCommand({ TransactItems }),
-        );
-        const [counter, ...records] = Responses.map(({ Item }) => Item);
-        return {
-          counter: counter === undefined ? undefined : counterOf(counter),
-          recorded: records.map((item) => ledgerRowOf(item ?? {})?.kind === 'dedup_record'),
-        };
-      } catch (error) {
-        // Another transaction is writing one of the rows.
-        const isPassing = error instanceof TransactionCanceledException || isRetryable(error);
-        if (!isPassing || !(await waitForRetry(backoff, attempts))) throw error;
-      }
-    }
+    // Another transaction may be writing one of the rows.
+    const mayPass = (error: unknown) =>
+      error instanceof TransactionCanceledException || isRetryable(error);
+    const { Responses = [] } = await withRetries(backoff, mayPass, () =>
+      dynamodb.send(new TransactGetItemsCommand({ TransactItems })),
+    );
+    const [counter, ...records] = Responses.map(({ Item }) => Item);
+    return {
+      counter: counter === undefined ? undefined : counterOf(counter),
+      recorded: records.map((item) => ledgerRowOf(item ?? {})?.kind === 'dedup_record'),
+    };
   }
 }
 

@@ -76,6 +76,10 @@ export class LogReader {
     this.#open = undefined;
   }
 
+  [Symbol.dispose](): void {
+    this.close();
+  }
+
   /** Every segment but the last must be valid to its end, and the next one must begin there. */
   #checkReadThrough(segment: Segment, size: number | undefined, end: LogPosition): void {
     const isKept = this.#segments.some(({ base }) => base === segment.base);

@@ -7,7 +7,8 @@ import { LogReader } from '../log/log-reader.ts';
 import type { RecordLookup } from '../log/record-identity.ts';
 import { findReceipt } from './receipts.ts';
 import { UncountedReplays } from '../log/uncounted-replays.ts';
-import type { FromReader, ReaderRequest, ToReader, WorkerSettings } from '../writer/messages.ts';
+import type { EmbeddedOptions } from '../options.ts';
+import type { FromReader, ReaderRequest, ToReader } from '../writer/messages.ts';
 import { sqliteFailure } from '../../../util/sqlite.ts';
 import { openDatabaseReadOnly } from '../store/read-only-database.ts';
 import { journalBytes } from '../store/journal-check.ts';
@@ -18,7 +19,7 @@ import { openStatsReader } from './stats-reader.ts';
 const port = parentPort;
 if (port === null) throw new Error('this module runs as a worker');
 
-const { dataDir } = workerData as WorkerSettings;
+const { dataDir } = workerData as EmbeddedOptions;
 const paths = dataPaths(dataDir);
 const stats = openStatsReader(dataDir);
 const log = new LogReader(nodeFileSystem, paths.log);

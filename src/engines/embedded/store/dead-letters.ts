@@ -31,14 +31,13 @@ export interface StoredDeadLetter extends RecordedDeadLetter {
 export function listDeadLetters(dataDir: string): StoredDeadLetter[] {
   const database = openCurrentReadOnly(dataPaths(dataDir).database);
   try {
-    return withReader(dataDir, (reader) =>
-      readDeadLetters(database).map((deadLetter) => {
-        const record = recordOf(reader, deadLetter);
-        const rawKey = record && rawKeyOfRecord(record);
-        const { accepted: items, body, encoding = 'identity' } = record ?? {};
-        return { ...deadLetter, rawKey, items, body, encoding };
-      }),
-    );
+    using reader = logReader(dataDir);
+    return readDeadLetters(database).map((deadLetter) => {
+      const record = recordOf(reader, deadLetter);
+      const rawKey = record && rawKeyOfRecord(record);
+      const { accepted: items, body, encoding = 'identity' } = record ?? {};
+      return { ...deadLetter, rawKey, items, body, encoding };
+    });
   } finally {
     database.close();
   }
@@ -119,16 +118,15 @@ function changeSelected(
 ): void {
   const database = openDatabaseForChange(dataPaths(dataDir).database);
   try {
-    withReader(dataDir, (reader) => {
-      for (const deadLetter of readDeadLetters(database).filter(isChosen)) {
-        inTransaction(database, () => {
-          const isThere = database
-            .prepare('SELECT 1 FROM dead_letters WHERE position = ? AND dropped_at IS NULL')
-            .get(deadLetter.position);
-          if (isThere !== undefined) act(database, reader, deadLetter);
-        });
-      }
-    });
+    using reader = logReader(dataDir);
+    const find = database.prepare(
+      'SELECT 1 FROM dead_letters WHERE position = ? AND dropped_at IS NULL',
+    );
+    for (const deadLetter of readDeadLetters(database).filter(isChosen)) {
+      inTransaction(database, () => {
+        if (find.get(deadLetter.position) !== undefined) act(database, reader, deadLetter);
+      });
+    }
   } finally {
     database.close();
   }
@@ -172,11 +170,6 @@ function restoredBatch(
   return first;
 }
 
-function withReader<T>(dataDir: string, use: (reader: LogReader) => T): T {
-  const reader = new LogReader(nodeFileSystem, dataPaths(dataDir).log);
-  try {
-    return use(reader);
-  } finally {
-    reader.close();
-  }
+function logReader(dataDir: string): LogReader {
+  return new LogReader(nodeFileSystem, dataPaths(dataDir).log);
 }

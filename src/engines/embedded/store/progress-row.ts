@@ -64,6 +64,7 @@ export function readDeadLetters(database: DatabaseSync): RecordedDeadLetter[] {
   }));
 }
 
-function numberOrUndefined(value: unknown): number | undefined {
+/** A nullable number. */
+export function numberOrUndefined(value: unknown): number | undefined {
   return value === null ? undefined : Number(value);
 }

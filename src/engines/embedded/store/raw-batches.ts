@@ -139,14 +139,10 @@ export function keptKeys(dataDir: string): KeptKeys {
 export function findStoredBody(dataDir: string, batchId: BatchId): Uint8Array | undefined {
   const { log: directory } = dataPaths(dataDir);
   const place = findLogOrThrow(directory);
-  const reader = new LogReader(nodeFileSystem, directory);
-  try {
-    const recordAt = (position: LogPosition) => reader.recordAt(position);
-    const positionOfReplayed = () => positionInLog(place, batchId);
-    return findRecord({ recordAt, positionOfReplayed }, batchId)?.body;
-  } finally {
-    reader.close();
-  }
+  using reader = new LogReader(nodeFileSystem, directory);
+  const recordAt = (position: LogPosition) => reader.recordAt(position);
+  const positionOfReplayed = () => positionInLog(place, batchId);
+  return findRecord({ recordAt, positionOfReplayed }, batchId)?.body;
 }
 
 /** The position of a replayed batch. Searches the log, since the database may be missing. */

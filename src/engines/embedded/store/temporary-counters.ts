@@ -27,11 +27,9 @@ export class TemporaryCounters {
     this.#database.exec('COMMIT');
   }
 
-  /** The rows between two dates, both included, by date and sort key. */
-  rows(from: string, to: string): Iterable<CounterRow> {
-    return this.#database
-      .prepare(selectCounters('counters'))
-      .iterate(from, to) as unknown as Iterable<CounterRow>;
+  /** See `countersBetween`. */
+  rows(dates: DateRange): Iterable<CounterRow> {
+    return countersBetween(this.#database, 'counters', dates);
   }
 
   close(): void {
@@ -39,7 +37,18 @@ export class TemporaryCounters {
   }
 }
 
-/** SQL that reads counters by date and sort key; parameters: first and last date, both included. */
-export function selectCounters(table: string): string {
-  return `SELECT date, type, state, count FROM ${table} WHERE date BETWEEN ? AND ? ORDER BY date, type_state`;
+/** Two dates, both included. */
+export interface DateRange {
+  readonly from: string;
+  readonly to: string;
+}
+
+/** The rows of a table of counters between two dates, by date and sort key. */
+export function countersBetween(
+  database: DatabaseSync,
+  table: string,
+  { from, to }: DateRange,
+): Iterable<CounterRow> {
+  const sql = `SELECT date, type, state, count FROM ${table} WHERE date BETWEEN ? AND ? ORDER BY date, type_state`;
+  return database.prepare(sql).iterate(from, to) as unknown as Iterable<CounterRow>;
 }

@@ -1,6 +1,5 @@
 import type { DatabaseSync } from 'node:sqlite';
 
-import type { CounterRow } from '../../../domain/counter.ts';
 import { asWritten } from '../../../domain/day.ts';
 import {
   compareRows,
@@ -32,7 +31,7 @@ import {
   type LogLocation,
 } from '../log/scan-log.ts';
 import { keyTable, replayTable, TableAudit } from './table-audit.ts';
-import { TemporaryCounters, selectCounters } from '../store/temporary-counters.ts';
+import { countersBetween, TemporaryCounters, type DateRange } from '../store/temporary-counters.ts';
 import { openCurrentReadOnly } from '../store/read-only-database.ts';
 import { checkDayZone } from '../store/day-zone.ts';
 import { blameBatches } from './blame-batches.ts';
@@ -50,11 +49,6 @@ export interface AuditOptions {
   readonly onDifference: (difference: Difference) => void;
   /** Called now and then with the number of bytes read, and of all to read. */
   readonly onProgress: (bytes: number, total: number) => void;
-}
-
-export interface DateRange {
-  readonly from: string;
-  readonly to: string;
 }
 
 const allDates: DateRange = { from: '0000-01-01', to: '9999-12-31' };
@@ -169,12 +163,7 @@ class Audit {
   #addRemoved(): LogPosition {
     this.#database.exec('BEGIN');
     const progress = readProgressRow(this.#database);
-    const { from, to } = allDates;
-    this.#recounted.addRows(
-      this.#database
-        .prepare(selectCounters('removed_counters'))
-        .iterate(from, to) as unknown as Iterable<CounterRow>,
-    );
+    this.#recounted.addRows(countersBetween(this.#database, 'removed_counters', allDates));
     this.#database.exec('COMMIT');
     return progress?.removedThrough ?? 0;
   }
@@ -301,11 +290,9 @@ class Audit {
 
   #compareCounters(from: LogPosition, through: LogPosition): void {
     const dates = this.#options.dates ?? allDates;
-    const counted = this.#database
-      .prepare(selectCounters('counters'))
-      .iterate(dates.from, dates.to) as unknown as Iterable<CounterRow>;
+    const counted = countersBetween(this.#database, 'counters', dates);
     const named: Difference[] = [];
-    for (const compared of compareRows(counted, this.#recounted.rows(dates.from, dates.to))) {
+    for (const compared of compareRows(counted, this.#recounted.rows(dates))) {
       this.#compared++;
       const difference = counterDifference(compared);
       if (difference === undefined) continue;

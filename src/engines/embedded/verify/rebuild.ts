@@ -6,7 +6,12 @@ import { knownBatches } from '../store/known-batches.ts';
 import { dataPaths, lockFile } from '../data-directory.ts';
 import { nodeFileSystem, type FileSystem } from '../log/file-system.ts';
 import { generationWriter } from './generation-writer.ts';
-import { mayKeyBeExpired, readProgressRow, type ProgressRow } from '../store/progress-row.ts';
+import {
+  mayKeyBeExpired,
+  numberOrUndefined,
+  readProgressRow,
+  type ProgressRow,
+} from '../store/progress-row.ts';
 import type { LogPosition } from '../log/frame.ts';
 import { LogReader } from '../log/log-reader.ts';
 import { unrecordedRemovalHint } from '../log/recovery.ts';
@@ -237,16 +242,12 @@ class Rebuild {
     const rows = this.#database.prepare(droppedMeanwhile).all(this.#position);
     if (rows.length === 0) return;
     const writer = generationWriter(this.#database, this.#options.now());
-    const reader = new LogReader(this.#log.fileSystem, this.#log.directory);
-    try {
-      for (const row of rows) {
-        const record = reader.recordAt(Number(row['position']));
-        if (record === undefined || this.#counter.count(record) !== undefined) continue;
-        writer.subtract(this.#counter.takeIncrements());
-        writer.addDeadLetter(record, undefined);
-      }
-    } finally {
-      reader.close();
+    using reader = new LogReader(this.#log.fileSystem, this.#log.directory);
+    for (const row of rows) {
+      const record = reader.recordAt(Number(row['position']));
+      if (record === undefined || this.#counter.count(record) !== undefined) continue;
+      writer.subtract(this.#counter.takeIncrements());
+      writer.addDeadLetter(record, undefined);
     }
   }
 
@@ -370,8 +371,4 @@ function withDatabase<T>(
 function dropUnfinished(database: DatabaseSync): void {
   for (const table of generationTables) database.exec(`DROP TABLE IF EXISTS ${table}_next`);
   database.exec('DROP TABLE rebuild');
-}
-
-function numberOrUndefined(value: unknown): number | undefined {
-  return value === null ? undefined : Number(value);
 }

@@ -85,5 +85,3 @@ export type FromReader =
   | { readonly kind: 'failed'; readonly id: number; readonly message: string }
   /** The data directory cannot be read; the message says why and what to do. */
   | { readonly kind: 'broken'; readonly message: string };
-
-export type WorkerSettings = EmbeddedOptions;
