@@ -104,11 +104,8 @@ function writesOf(
     Put: {
       TableName: ledgerTable,
       Item: {
-        ...keyItem(dedupKey),
-        items: { N: String(items) },
+        ...dedupRecord(dedupKey, items, now, keepMs),
         ...(isMessageKey(dedupKey) && counterAttributes(increments)),
-        counted_at: { N: String(now) },
-        expires_at: expiry(now + keepMs),
       },
       ...ifNew,
     },
@@ -121,6 +118,16 @@ function writesOf(
   throw new PermanentFailure(
     `${deliveries.length} deliveries with ${counters.length} counters exceed the ${transactionWritesMax} writes of a transaction`,
   );
+}
+
+/** The ledger row that says that a chunk or message is counted; times in milliseconds. */
+export function dedupRecord(key: LedgerKey, items: number, now: number, keepMs: number): Item {
+  return {
+    ...keyItem(key),
+    items: { N: String(items) },
+    counted_at: { N: String(now) },
+    expires_at: expiry(now + keepMs),
+  };
 }
 
 /** Names the counter in the dedup record of a foreign message, which has no raw body for an audit. */

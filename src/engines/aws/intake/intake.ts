@@ -66,15 +66,13 @@ type Acceptance = Awaited<ReturnType<Intake['accept']>>;
 export function awsIntake(options: AwsIntakeOptions): Intake {
   const { onFailure } = options;
   return {
-    async accept(batch) {
+    accept(batch) {
       let batchId: BatchId | undefined;
-      const result = await orUnavailable(
+      return orUnavailable(
         notTaken,
         (error) => onFailure(error, batchId),
-        () => accept(options, batch, (id) => (batchId = id)).catch(asNothingAdmitted),
+        () => accept(options, batch, (id) => (batchId = id)),
       );
-      if (result instanceof AllItemsOverLimit) throw result;
-      return result;
     },
     recall: (caller, key) =>
       orUnavailable(
@@ -83,12 +81,6 @@ export function awsIntake(options: AwsIntakeOptions): Intake {
         () => recall(options, caller, key),
       ),
   };
-}
-
-/** The batch is at fault, and not AWS. */
-function asNothingAdmitted(error: unknown): AllItemsOverLimit {
-  if (error instanceof AllItemsOverLimit) return error;
-  throw error;
 }
 
 async function accept(

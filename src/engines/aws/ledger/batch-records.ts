@@ -121,17 +121,7 @@ export class DynamodbBatchRecords {
   /** Records that the batch is stored and queued; false if that is recorded already. */
   async complete(record: BatchRecord): Promise<boolean> {
     const { client, ledgerTable, keepMs } = this.#options;
-    const row = {
-      ...keyItem(batchKey(record.batchId)),
-      received_at: { N: String(record.receivedAt) },
-      accepted: { N: String(record.accepted) },
-      rejected: { N: String(record.rejected) },
-      chunks: { N: String(record.chunks) },
-      ...replayedAtOf(record),
-      ...(record.queuedAt !== undefined && { queued_at: { N: String(record.queuedAt) } }),
-      expires_at: expiry(keptSince(record) + keepMs),
-    };
-    return await putRow(client, ledgerTable, row, ifNew);
+    return await putRow(client, ledgerTable, batchRow(record, keepMs), ifNew);
   }
 
   #get(key: LedgerKey): Promise<Item | undefined> {
@@ -155,6 +145,20 @@ export function keyRow(key: LedgerKey, record: KeyRecord, keepMs: number): Item 
     items_per_message: { S: itemsPerMessageText(record.itemsPerMessage) },
     ...(excluded.length > 0 && { excluded: { B: encodeOverLimitItems(excluded) } }),
     ...replayedAtOf(record),
+    expires_at: expiry(keptSince(record) + keepMs),
+  };
+}
+
+/** The row of a batch that is stored and queued as a whole. */
+export function batchRow(record: BatchRecord, keepMs: number): Item {
+  return {
+    ...keyItem(batchKey(record.batchId)),
+    received_at: { N: String(record.receivedAt) },
+    accepted: { N: String(record.accepted) },
+    rejected: { N: String(record.rejected) },
+    chunks: { N: String(record.chunks) },
+    ...replayedAtOf(record),
+    ...(record.queuedAt !== undefined && { queued_at: { N: String(record.queuedAt) } }),
     expires_at: expiry(keptSince(record) + keepMs),
   };
 }

@@ -17,21 +17,16 @@ import {
   type CorrectionTables,
 } from '../counters/corrections.ts';
 import {
+  dedupRecord,
   dynamodbCounterStore,
   groupDeliveries,
   type LedgerDelivery,
 } from '../counters/counter-store.ts';
 import { FencedWrites } from '../ledger/fenced-writes.ts';
 import { removeStrayDedupRecords, restoreKeys } from './restore-ledger.ts';
+import { batchRow } from '../ledger/batch-records.ts';
 import { ifNew } from '../ledger/items.ts';
-import {
-  batchKey,
-  chunkKey,
-  droppedBatchKey,
-  expiry,
-  keyItem,
-  type Item,
-} from '../ledger/ledger-table.ts';
+import { chunkKey, droppedBatchKey, keyItem, type Item } from '../ledger/ledger-table.ts';
 import {
   batchesWithoutBody,
   batchRowIssues,
@@ -214,14 +209,9 @@ class Rebuild {
     );
   }
 
-  #dedupRecord(batch: string, chunk: number, items: number) {
-    const now = this.#options.backoff.now();
-    return {
-      ...keyItem(chunkKey(batch, chunk)),
-      items: { N: String(items) },
-      counted_at: { N: String(now) },
-      expires_at: expiry(now + this.#options.store.keepMs),
-    };
+  #dedupRecord(batch: string, chunk: number, items: number): Item {
+    const { backoff, store } = this.#options;
+    return dedupRecord(chunkKey(batch, chunk), items, backoff.now(), store.keepMs);
   }
 
   async #correct(): Promise<{ corrected: number; steps: number }> {
@@ -293,14 +283,7 @@ class Rebuild {
     const { keepMs } = this.#options.store;
     for (const row of batchRowIssues(this.#database, inFlightBefore, rowsSince)) {
       const receivedAt = readRawKey(row.raw_key)?.receivedAt ?? 0;
-      await this.#putRow({
-        ...keyItem(batchKey(row.batch)),
-        received_at: { N: String(receivedAt) },
-        accepted: { N: String(row.accepted) },
-        rejected: { N: String(row.rejected) },
-        chunks: { N: String(row.chunks) },
-        expires_at: expiry(receivedAt + keepMs),
-      });
+      await this.#putRow(batchRow({ ...row, batchId: row.batch, receivedAt }, keepMs));
     }
     const records = this.#database.all<{ batch: string; chunk: number; items: number }>(
       `SELECT c.batch, c.chunk, c.items FROM chunks c

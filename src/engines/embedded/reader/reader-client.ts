@@ -1,5 +1,5 @@
 import { once } from 'node:events';
-import { Worker } from 'node:worker_threads';
+import type { Worker } from 'node:worker_threads';
 
 import type { CounterRow } from '../../../domain/counter.ts';
 import {
@@ -17,7 +17,7 @@ import {
 import { AnswerPieces } from './answer-pieces.ts';
 import type { EmbeddedOptions } from '../options.ts';
 import type { CounterSizes, FromReader, ReaderRequest, ToReader } from '../writer/messages.ts';
-import { workerUrl } from '../worker-url.ts';
+import { followWorker, startWorker } from '../workers.ts';
 
 /** What answers a question of each kind. */
 interface Answers {
@@ -55,11 +55,7 @@ export class ReaderClient {
   #isGone = false;
 
   static async start(options: EmbeddedOptions): Promise<ReaderClient> {
-    const worker = new Worker(workerUrl('reader/reader-worker'), { workerData: options });
-    await new Promise((resolve, reject) => {
-      worker.once('message', resolve);
-      worker.once('error', reject);
-    });
+    const { worker } = await startWorker('reader/reader-worker', { workerData: options });
     return new ReaderClient(worker);
   }
 
@@ -68,12 +64,8 @@ export class ReaderClient {
     const { promise, resolve } = Promise.withResolvers<Error>();
     this.failed = promise;
     this.#reportFailure = resolve;
-    worker.removeAllListeners('error');
     worker.on('message', (message: FromReader) => this.#receive(message));
-    worker.on('error', (error) => {
-      this.#abandon(error instanceof Error ? error.message : String(error));
-    });
-    worker.on('exit', () => this.#abandon('the reader thread ended'));
+    followWorker(worker, 'reader', (why) => this.#abandon(why));
   }
 
   /**

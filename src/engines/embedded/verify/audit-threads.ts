@@ -1,11 +1,11 @@
 import { availableParallelism } from 'node:os';
-import { Worker } from 'node:worker_threads';
+import type { Worker } from 'node:worker_threads';
 
 import type { CounterRow } from '../../../domain/counter.ts';
 import type { Difference } from '../../../pipeline/audit.ts';
 import type { Span, SpanAuditOptions, SpanFindings } from './audit-span.ts';
 import type { LogLocation } from '../log/scan-log.ts';
-import { workerUrl } from '../worker-url.ts';
+import { newWorker } from '../workers.ts';
 
 export interface AuditThreadSettings extends Pick<
   SpanAuditOptions,
@@ -47,9 +47,8 @@ export async function auditOnThreads(
   events: AuditThreadEvents,
 ): Promise<SpanFindings[]> {
   const waiting = [...spans];
-  const workers = Array.from(
-    { length: threads },
-    () => new Worker(workerUrl('verify/audit-thread'), { workerData: settings }),
+  const workers = Array.from({ length: threads }, () =>
+    newWorker('verify/audit-thread', { workerData: settings }),
   );
   try {
     const found = await Promise.all(workers.map((worker) => follow(worker, waiting, events)));
