@@ -6,7 +6,7 @@ import { nodeFileSystem } from '../log/file-system.ts';
 import { LogReader } from '../log/log-reader.ts';
 import type { RecordLookup } from '../log/record-identity.ts';
 import { findReceipt } from './receipts.ts';
-import { UncountedReplays } from '../log/uncounted-replays.ts';
+import { findUncountedReplay } from '../log/uncounted-replays.ts';
 import type { EmbeddedOptions } from '../options.ts';
 import type { FromReader, ReaderRequest, ToReader } from '../writer/messages.ts';
 import { sqliteFailure } from '../../../util/sqlite.ts';
@@ -23,12 +23,14 @@ const { dataDir } = workerData as EmbeddedOptions;
 const paths = dataPaths(dataDir);
 const stats = openStatsReader(dataDir);
 const log = new LogReader(nodeFileSystem, paths.log);
-const tail = new UncountedReplays(log, () => stats.countedThrough());
+const findUncounted = findUncountedReplay(log, () => stats.countedThrough());
 const lookup: RecordLookup = {
   recordAt: (position) => log.recordAt(position),
   // The database again at last: the batch may have been counted between the first two lookups.
   positionOfReplayed: (batchId) =>
-    stats.positionOfReplayed(batchId) ?? tail.find(batchId) ?? stats.positionOfReplayed(batchId),
+    stats.positionOfReplayed(batchId) ??
+    findUncounted(batchId) ??
+    stats.positionOfReplayed(batchId),
 };
 
 const send = (message: FromReader, transfer: ArrayBuffer[] = []) =>

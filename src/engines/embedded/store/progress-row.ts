@@ -64,7 +64,6 @@ export function readDeadLetters(database: DatabaseSync): RecordedDeadLetter[] {
   }));
 }
 
-/** A nullable number. */
-export function numberOrUndefined(value: unknown): number | undefined {
+function numberOrUndefined(value: unknown): number | undefined {
   return value === null ? undefined : Number(value);
 }

@@ -1,17 +1,13 @@
 import { join } from 'node:path';
 import type { DatabaseSync } from 'node:sqlite';
 
+import type { CounterRow } from '../../../domain/counter.ts';
 import { counterDifference, type Difference } from '../../../pipeline/audit.ts';
 import { knownBatches } from '../store/known-batches.ts';
 import { dataPaths, lockFile } from '../data-directory.ts';
 import { nodeFileSystem, type FileSystem } from '../log/file-system.ts';
 import { generationWriter } from './generation-writer.ts';
-import {
-  mayKeyBeExpired,
-  numberOrUndefined,
-  readProgressRow,
-  type ProgressRow,
-} from '../store/progress-row.ts';
+import { mayKeyBeExpired, readProgressRow, type ProgressRow } from '../store/progress-row.ts';
 import type { LogPosition } from '../log/frame.ts';
 import { LogReader } from '../log/log-reader.ts';
 import { unrecordedRemovalHint } from '../log/recovery.ts';
@@ -215,16 +211,10 @@ class Rebuild {
       );
     }
     let differences = 0;
-    for (const row of database.prepare(differing).iterate()) {
-      const difference = counterDifference({
-        counter: {
-          date: String(row['date']),
-          type: String(row['type']),
-          state: String(row['state']),
-        },
-        counted: numberOrUndefined(row['counted']),
-        recounted: numberOrUndefined(row['recounted']),
-      });
+    const rows = database.prepare(differing).iterate() as unknown as Iterable<DifferingRow>;
+    for (const { counted, recounted, ...counter } of rows) {
+      const both = { counted: counted ?? undefined, recounted: recounted ?? undefined };
+      const difference = counterDifference({ counter, ...both });
       if (difference === undefined) continue;
       differences++;
       this.#options.onDifference(difference);
@@ -319,6 +309,11 @@ class Rebuild {
       database.prepare('UPDATE progress SET log_id = ?, position = ?').run(logId, this.#position);
     }
   }
+}
+
+interface DifferingRow extends Omit<CounterRow, 'count'> {
+  readonly counted: number | null;
+  readonly recounted: number | null;
 }
 
 const differing = `
