@@ -7,8 +7,8 @@ import type { CalendarDate } from '../domain/timestamp.ts';
 import type { KnownVersions, StatsAnswer, StatsRequest } from './stats.ts';
 
 /*
- * The ports: what the pipeline needs of an engine (intake, counters, receipts, raw store, dead
- * letters) and what HTTP needs of the pipeline. Each engine in src/engines implements them on one
+ * The ports: what the pipeline needs of an engine (intake, counters, receipts, dead letters) and what
+ * HTTP needs of the pipeline. Each engine in src/engines implements them on one
  * kind of storage; test/contract/ports has a suite per port that runs on every engine.
  */
 
@@ -181,14 +181,11 @@ export class PermanentFailure extends Error {
 export interface CounterStore<Mark, D extends Delivery<Mark> = Delivery<Mark>> {
   /**
    * Adds the increments of the new deliveries and records their keys, in one atomic step. `repeated`
-   * were counted before. `early` cannot be counted yet, because an earlier delivery is missing; they
-   * are not counted and can be applied again later.
+   * were counted before.
    * @throws {PermanentFailure} or another error: either nothing is counted, or it is unknown whether
    *   everything is.
    */
-  apply(
-    deliveries: readonly D[],
-  ): Promise<{ counted: readonly D[]; repeated: readonly D[]; early: readonly D[] }>;
+  apply(deliveries: readonly D[]): Promise<{ counted: readonly D[]; repeated: readonly D[] }>;
 }
 
 export interface CounterQuery {
@@ -234,12 +231,6 @@ export interface RawBatch extends StoredBatch {
   /** The numbers of items that were accepted and rejected at intake. */
   readonly accepted: number;
   readonly rejected: number;
-}
-
-export interface RawStore {
-  get(rawKey: string): Promise<RawBatch | undefined>;
-  /** In the order of storage. Times are milliseconds since 1970; `to` is exclusive. */
-  list(range?: { readonly from?: number; readonly to?: number }): AsyncIterable<RawBatch>;
 }
 
 /** A message that cannot be counted. */

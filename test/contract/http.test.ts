@@ -16,6 +16,7 @@ import type { Exchange } from '../../src/http/app/exchange.ts';
 import { readCountersDirectly, startAws, type AwsEmulators } from '../support/aws/aws-store.ts';
 import { readCounters } from '../support/counters.ts';
 import { Lambdas, type BodyForm } from '../support/aws/lambda.ts';
+import { listBodies } from '../support/list-bodies.ts';
 import { needs } from '../support/run/needs.ts';
 import { isNightly } from '../support/run/tier.ts';
 import {
@@ -150,8 +151,7 @@ async function onLambda(aws: AwsEmulators, form: BodyForm): Promise<Installation
   const rawStore = s3RawStore(aws.s3, bucket);
   return {
     ask: (request) => lambdas.ask(request, form),
-    rawBodies: async () =>
-      (await Array.fromAsync(rawStore.list())).map(({ body }) => Buffer.from(body)),
+    rawBodies: async () => (await listBodies(rawStore)).map(({ body }) => Buffer.from(body)),
     async rawBody(rawKey) {
       const batch = await rawStore.get(rawKey);
       return batch && Buffer.from(batch.body);

@@ -149,7 +149,7 @@ export function postBatch(
 
 /** The content of the log, read beside the server. */
 export async function storedBatches(dataDir: string): Promise<readonly RawBatch[]> {
-  return await withRawStore(dataDir, async (store) => await Array.fromAsync(store.list()));
+  return await withRawStore(dataDir, (store) => Promise.resolve(store.list()));
 }
 
 /** The raw body with a raw key. */

@@ -19,6 +19,7 @@ import { deadLetterOnce } from '../../../src/engines/aws/dead-letters/dead-lette
 import type { LedgerDelivery } from '../../../src/engines/aws/counters/counter-store.ts';
 import type { QueueMessage } from '../../../src/pipeline/counting/count-messages.ts';
 import type { Batch } from '../../../src/pipeline/ports.ts';
+import { listBodies } from '../../support/list-bodies.ts';
 import { awsError, AwsEngine, type Fault } from '../../support/aws/aws-engine.ts';
 import {
   readCountersDirectly,
@@ -29,7 +30,7 @@ import {
 } from '../../support/aws/aws-store.ts';
 import { readCounters } from '../../support/counters.ts';
 import { describeCounterStore } from './counter-store-contract.ts';
-import { batchOf, describeIntake, itemOf, listAll, sortedRows } from './intake-contract.ts';
+import { batchOf, describeIntake, itemOf, sortedRows } from './intake-contract.ts';
 import { describeRawStore } from './raw-store-contract.ts';
 import { describeReceipts } from './receipts-contract.ts';
 import { needs } from '../../support/run/needs.ts';
@@ -221,7 +222,7 @@ describe('an interrupted attempt', () => {
 
     const again = await engine.intake.accept(batch);
     const { batchId } = again.earlier ?? again.stored;
-    expect(await listAll(engine.rawStore)).toMatchObject([{ batchId }]);
+    expect(await listBodies(engine.rawStore)).toMatchObject([{ batchId }]);
     expect((await engine.intake.recall('', 'a'))?.batchId).toBe(batchId);
     await drain(engine);
     const counters = () => readCountersDirectly(aws.dynamodb, engine.store.countersTable);
@@ -255,7 +256,7 @@ describe('an interrupted attempt', () => {
     engine.fault = refuse(/^SendMessage/, unavailable);
     await expect(engine.intake.accept(batch)).rejects.toMatchObject({ name: 'Unavailable' });
     engine.fault = undefined;
-    expect(await listAll(engine.rawStore)).toMatchObject([{ receivedAt: engine.now }]);
+    expect(await listBodies(engine.rawStore)).toMatchObject([{ receivedAt: engine.now }]);
     expect(await engine.sweep()).toMatchObject({ batches: 0 });
     engine.now += 16 * 60_000;
     expect(await engine.sweep()).toMatchObject({ batches: 1, orphans: 1, resent: 4 });
@@ -481,7 +482,7 @@ describe('a batch that was queued in part', () => {
     expect(await readCountersDirectly(aws.dynamodb, engine.store.countersTable)).toEqual(
       sortedRows(batch.increments),
     );
-    const [raw] = await listAll(engine.rawStore);
+    const [raw] = await listBodies(engine.rawStore);
     expect(await engine.receipts.find(raw?.batchId ?? '')).toMatchObject({ status: 'counted' });
   });
 

@@ -25,6 +25,7 @@ import { readCountersDirectly } from '../../support/aws/aws-store.ts';
 import { promptTemplate, startTestStack } from '../../support/aws/test-stack.ts';
 import { run } from '../../support/processes/command-line.ts';
 import { exchange, postBatch } from '../../support/server.ts';
+import { listBodies } from '../../support/list-bodies.ts';
 import { needs } from '../../support/run/needs.ts';
 import { isNightly, rounds } from '../../support/run/tier.ts';
 
@@ -86,10 +87,8 @@ async function recountRawStore(
   const client = new S3Client({ ...settings(stack), forcePathStyle: true });
   const sum: Increments = new Map();
   let batches = 0;
-  for await (const raw of s3RawStore(
-    client,
-    stack.description.outputs['BucketName'] ?? '',
-  ).list()) {
+  const rawStore = s3RawStore(client, stack.description.outputs['BucketName'] ?? '');
+  for (const raw of await listBodies(rawStore)) {
     const { increments, reason } = {
       reason: undefined,
       increments: undefined,

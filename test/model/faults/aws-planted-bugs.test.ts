@@ -45,11 +45,10 @@ const bugs: Record<string, Variant> = {
       findKey: (...key) => inner.findKey(...key),
       isComplete: (batchId) => inner.isComplete(batchId),
       complete: (record) => inner.complete(record),
-      async claimKey(...claim) {
-        const holder = await inner.claimKey(...claim);
-        const [, , { excluded }] = claim;
-        return holder && { ...holder, excluded: excluded ?? [] };
-      },
+      claimKey: (owner, record, now, decide) =>
+        inner.claimKey(owner, record, now, (holder) =>
+          decide({ ...holder, excluded: record.excluded ?? [] }),
+        ),
     }),
   },
   'cuts a swept batch by the current setting': {

@@ -12,9 +12,10 @@ import {
 import { rowsOfIncrements, typeStateKey } from '../../../src/domain/counter.ts';
 import { isRetryable, nameOf } from '../../../src/engines/aws/errors.ts';
 import { waitForRetry } from '../../../src/util/backoff.ts';
-import type {
-  CounterStoreOptions,
-  LedgerDelivery,
+import {
+  sumOf,
+  type CounterStoreOptions,
+  type LedgerDelivery,
 } from '../../../src/engines/aws/counters/counter-store.ts';
 import {
   expiry,
@@ -23,7 +24,6 @@ import {
   type Item,
   type LedgerKey,
 } from '../../../src/engines/aws/ledger/ledger-table.ts';
-import { sumOf } from '../../../src/engines/aws/counters/transaction-groups.ts';
 import type { QueueMessage } from '../../../src/pipeline/counting/count-messages.ts';
 import { PermanentFailure, type CounterStore } from '../../../src/pipeline/ports.ts';
 
@@ -112,7 +112,7 @@ function storeOf(count: (deliveries: Deliveries) => Promise<Deliveries>): Store 
     async apply(deliveries) {
       const counted = deliveries.length === 0 ? [] : await count(deliveries);
       const repeated = deliveries.filter((delivery) => !counted.includes(delivery));
-      return { counted, repeated, early: [] };
+      return { counted, repeated };
     },
   };
 }

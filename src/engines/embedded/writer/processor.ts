@@ -14,7 +14,7 @@ import type {
   ReplayedRecord,
   SqliteCounterStore,
 } from '../store/counter-store.ts';
-import { isSqliteBusy } from '../store/sqlite-errors.ts';
+import { isSqliteBusy } from '../../../util/sqlite.ts';
 
 interface LogProcessorOptions {
   readonly store: SqliteCounterStore;

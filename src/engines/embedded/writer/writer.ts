@@ -19,7 +19,7 @@ import { thisMachine, type Platform } from './platform.ts';
 import { openLog } from './open-log.ts';
 import type { SegmentedLog } from '../log/segmented-log.ts';
 import { SqliteCounterStore } from '../store/counter-store.ts';
-import { isSqliteBusy, isSqliteError } from '../store/sqlite-errors.ts';
+import { isSqliteBusy, isSqliteError } from '../../../util/sqlite.ts';
 import { storeDayZone } from '../store/day-zone.ts';
 import type { Acceptance } from './submission-ring.ts';
 import { openDatabase } from '../store/schema.ts';
@@ -96,6 +96,7 @@ export class Writer {
     this.#store = new SqliteCounterStore(
       openDatabase(paths.database, platform.connect),
       platform.elapsedMs,
+      platform.onTransaction,
     );
     this.#admission = new CounterAdmission({
       store: this.#store,

@@ -10,7 +10,11 @@ import type { FromReader } from '../../../../src/engines/embedded/writer/message
 import { SqliteCounterStore } from '../../../../src/engines/embedded/store/counter-store.ts';
 import { openDatabaseReadOnly } from '../../../../src/engines/embedded/store/read-only-database.ts';
 import { openDatabase } from '../../../../src/engines/embedded/store/schema.ts';
-import { StatsResponder } from '../../../../src/engines/embedded/reader/stats-responder.ts';
+import {
+  StatsResponder,
+  type Consumer,
+} from '../../../../src/engines/embedded/reader/stats-responder.ts';
+import type { StatsRequest } from '../../../../src/pipeline/stats.ts';
 
 const query = { from: '2023-06-16', to: '2023-06-16', types: [], states: [] };
 const large = { query, groupBy: undefined, format: 'ndjson' } as const;
@@ -50,6 +54,9 @@ afterEach(() => {
   rmSync(join(path, '..'), { recursive: true });
 });
 
+const ask = (id: number, request: StatsRequest, consumer: Consumer = 'client') =>
+  feeds.stats(id, { request, known: [], consumer });
+
 /** Until no query runs any more. */
 async function settle(): Promise<void> {
   for (let before = -1; before !== sent.length;) {
@@ -65,9 +72,9 @@ const sentMessages = async () => {
 const begun = (id: number) => [`stream ${id}`, `piece ${id}`];
 
 it('answers in pieces end, and none begins, while they hold up more than they may', async () => {
-  feeds.stats(1, large, []);
+  ask(1, large);
   expect(await sentMessages()).toEqual(begun(1));
-  feeds.stats(2, large, []);
+  ask(2, large);
   expect(await sentMessages()).toEqual(begun(2));
   vi.advanceTimersByTime(5_000);
   expect(await sentMessages()).toEqual([]);
@@ -78,17 +85,17 @@ it('answers in pieces end, and none begins, while they hold up more than they ma
   const writer = new DatabaseSync(path);
   expect(writer.prepare('PRAGMA wal_checkpoint(TRUNCATE)').get()?.['busy']).toBe(0);
   writer.close();
-  feeds.stats(3, large, []);
-  feeds.stats(4, small, []);
+  ask(3, large);
+  ask(4, small);
   expect((await sentMessages()).sort()).toEqual(['busy 3', 'whole 4']);
   isHeldUp = false;
-  feeds.stats(5, large, []);
+  ask(5, large);
   expect(await sentMessages()).toEqual(begun(5));
 });
 
 it('a large answer waits for a place, in the order of coming, and not for ever', async () => {
   for (let id = 1; id <= 25; id++) {
-    feeds.stats(id, large, []);
+    ask(id, large);
     await settle();
   }
   expect(sent.splice(0)).toEqual([...[1, 2, 3, 4, 5, 6, 7, 8].flatMap(begun), 'busy 25']);
@@ -98,7 +105,7 @@ it('a large answer waits for a place, in the order of coming, and not for ever',
   feeds.cancel(1);
   expect(await sentMessages()).toEqual(begun(11));
   // What is whole needs no place, though there is none.
-  feeds.stats(30, small, []);
+  ask(30, small);
   expect(await sentMessages()).toEqual(['whole 30']);
   vi.advanceTimersByTime(10_000);
   expect(await sentMessages()).toEqual(
@@ -106,8 +113,16 @@ it('a large answer waits for a place, in the order of coming, and not for ever',
   );
 });
 
+it('answers to this process wait for no client', async () => {
+  for (let id = 1; id <= 9; id++) ask(id, large);
+  await settle();
+  sent.length = 0;
+  ask(10, large, 'process');
+  expect(await sentMessages()).toEqual(begun(10));
+});
+
 it('cancelled queries are not read, and hold nothing', async () => {
-  for (let id = 1; id <= 20; id++) feeds.stats(id, large, []);
+  for (let id = 1; id <= 20; id++) ask(id, large);
   for (let turn = 0; turn < 3; turn++) await setImmediate();
   for (let id = 1; id <= 20; id++) feeds.cancel(id);
   expect(await sentMessages()).toEqual([]);
@@ -122,20 +137,16 @@ it('a question of a few days waits for none of many days', async () => {
   const day = { ...query, from: '2023-06-15', to: '2023-06-15' };
   // Nothing is found, after all was looked at; or all is added up.
   for (let id = 1; id <= 9; id++) {
-    feeds.stats(id, { ...large, query: { ...year, types: [`none ${id}`] } }, []);
+    ask(id, { ...large, query: { ...year, types: [`none ${id}`] } });
   }
   for (let id = 11; id <= 19; id++) {
-    feeds.stats(
-      id,
-      { query: { ...year, states: [`${id}`] }, groupBy: ['type'], format: 'csv' },
-      [],
-    );
+    ask(id, { query: { ...year, states: [`${id}`] }, groupBy: ['type'], format: 'csv' });
   }
-  feeds.stats(20, { ...large, query: day }, []);
-  feeds.rows(21, day);
+  ask(20, { ...large, query: day });
+  ask(21, { ...large, query: day }, 'process');
   const all = await sentMessages();
-  expect(all.slice(0, 3).sort()).toEqual(['end 21', 'rows 21', 'whole 20']);
-  expect(all.filter((message) => message.startsWith('whole'))).toHaveLength(9 + 9 + 1);
+  expect(all.slice(0, 2).sort()).toEqual(['whole 20', 'whole 21']);
+  expect(all.filter((message) => message.startsWith('whole'))).toHaveLength(9 + 9 + 2);
 });
 
 it('a journal that has grown while a state was held is cut back, though nothing is counted', () => {

@@ -3,9 +3,11 @@ import type { TransactWriteItem } from '@aws-sdk/client-dynamodb';
 import { fromRanges, type Ranges } from '../../../domain/index-ranges.ts';
 import { readItemsPerMessage } from '../../../pipeline/chunks/recut.ts';
 import { keyRow, type KeyRecord } from '../ledger/batch-records.ts';
-import type { FencedWrites } from '../ledger/fenced-writes.ts';
+import { pagesOf } from '../../../util/pages-of.ts';
+import { strayDedupRecords, type StrayDedupRecord } from './audit-findings.ts';
+import { fencedWritesMax, type FencedWrites } from '../ledger/fenced-writes.ts';
 import type { KeyIssue } from './key-findings.ts';
-import { idempotencyKey, keyItem } from '../ledger/ledger-table.ts';
+import { chunkKey, idempotencyKey, keyItem } from '../ledger/ledger-table.ts';
 import type { AuditDatabase } from './audit-database.ts';
 
 interface RestoreKeysOptions {
@@ -30,7 +32,7 @@ const keysAtOnce = 10;
  */
 export async function restoreKeys(
   database: AuditDatabase,
-  writes: Pick<FencedWrites, 'write'>,
+  writes: Pick<FencedWrites, 'writeEach'>,
   options: RestoreKeysOptions,
 ): Promise<number> {
   let written = 0;
@@ -40,12 +42,7 @@ export async function restoreKeys(
     const last = issues.at(-1);
     if (last === undefined) return written;
     after = last.key;
-    const rows = issues.map((issue) => writeFor(issue, database, options));
-    if ((await writes.write(rows)) === 'done') {
-      written += rows.length;
-      continue;
-    }
-    for (const row of rows) if ((await writes.write([row])) === 'done') written++;
+    written += await writes.writeEach(issues.map((issue) => writeFor(issue, database, options)));
   }
 }
 
@@ -80,5 +77,41 @@ function recordOf(batchId: string, database: AuditDatabase): KeyRecord {
     ...(found.replayed_at !== null && { replayedAt: found.replayed_at }),
     itemsPerMessage: readItemsPerMessage(found.items_per_message),
     ...(excluded.length > 0 && { excluded }),
+  };
+}
+
+/**
+ * Deletes dedup records of chunks that the raw body of their batch does not have, each only if it is
+ * unchanged, and never one of a dropped chunk. Returns their number.
+ */
+export async function removeStrayDedupRecords(
+  database: AuditDatabase,
+  writes: Pick<FencedWrites, 'writeEach'>,
+  { ledgerTable: TableName }: Pick<RestoreKeysOptions, 'ledgerTable'>,
+): Promise<number> {
+  const strays = database.all<StrayDedupRecord>(strayDedupRecords);
+  let removed = 0;
+  for (const page of pagesOf(strays, fencedWritesMax)) {
+    removed += await writes.writeEach(
+      page.map((stray) => ({ Delete: { TableName, ...removal(stray) } })),
+    );
+  }
+  return removed;
+}
+
+function removal({
+  batch,
+  chunk,
+  items,
+}: StrayDedupRecord): Omit<NonNullable<TransactWriteItem['Delete']>, 'TableName'> {
+  const isUnchanged =
+    items === null
+      ? 'attribute_exists(id) AND NOT attribute_type(#items, :seen)'
+      : '#items = :seen';
+  return {
+    Key: keyItem(chunkKey(batch, chunk)),
+    ConditionExpression: `${isUnchanged} AND attribute_not_exists(dropped_at)`,
+    ExpressionAttributeNames: { '#items': 'items' },
+    ExpressionAttributeValues: { ':seen': items === null ? { S: 'N' } : { N: String(items) } },
   };
 }

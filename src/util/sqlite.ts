@@ -1,3 +1,5 @@
+import type { DatabaseSync } from 'node:sqlite';
+
 type SqliteFailure = 'busy' | 'readOnly' | 'ioError' | 'corrupt' | 'full' | 'cannotOpen';
 
 /** Primary result codes, which are the low byte of an extended one. Source: sqlite.org/rescode.html */
@@ -30,4 +32,22 @@ export function isSqliteError(error: unknown): boolean {
 /** Whether another connection holds the lock, so that a retry may succeed. */
 export function isSqliteBusy(error: unknown): boolean {
   return sqliteFailure(error) === 'busy';
+}
+
+/** Runs `act` between `begin` and the commit; an error rolls everything back. */
+export function transaction<T>(
+  database: DatabaseSync,
+  begin: 'BEGIN' | 'BEGIN IMMEDIATE',
+  act: () => T,
+): T {
+  database.exec(begin);
+  try {
+    const result = act();
+    database.exec('COMMIT');
+    return result;
+  } catch (error) {
+    // Some errors have already ended the transaction.
+    if (database.isTransaction) database.exec('ROLLBACK');
+    throw error;
+  }
 }
