@@ -230,6 +230,15 @@ export interface RawBatch extends StoredBatch {
   readonly rejected: number;
 }
 
+/** A raw batch without its body. */
+export type BatchDetails = Pick<RawBatch, 'encoding' | 'accepted' | 'rejected' | 'excluded'> & {
+  /** This and the next two: if the engine records them. The token name of the sender, or empty. */
+  readonly caller?: string | undefined;
+  readonly idempotencyKey?: string | undefined;
+  /** The id of the log that received the batch, in hexadecimal. */
+  readonly logId?: string | undefined;
+};
+
 export interface RawStore {
   get(rawKey: string): Promise<RawBatch | undefined>;
   /** In the order of storage. Times are milliseconds since 1970; `to` is exclusive. */

@@ -55,7 +55,7 @@ export async function check(
 }
 
 async function urlOfStack(name: string, env: Record<string, string | undefined>): Promise<string> {
-  const { withStack } = await import('../cli/stack.ts');
+  const { withStack } = await import('../../engines/aws/admin/stack.ts');
   return await withStack({ name }, env, ({ apiUrl }) => Promise.resolve(apiUrl));
 }
 

@@ -1,5 +1,6 @@
 import { Option, type Command } from 'commander';
 
+import type { StackPlace } from '../../engines/aws/admin/stack.ts';
 import {
   bearerToken,
   nonEmpty,
@@ -65,13 +66,7 @@ const partOptions: Record<StorePart, readonly [flags: string, what: string]> = {
   ledger: ['--ledger <name>', 'the ledger table'],
 };
 
-/**
- * A store on AWS: a stack by its name, the names of its resources, or both; a named resource then
- * replaces the one of the stack.
- */
-export interface StackPlace extends Readonly<Partial<Record<StorePart, string>>> {
-  readonly name?: string;
-}
+export type { StackPlace };
 
 /** The store that a command uses: a data directory, or a store on AWS. */
 export type StorePlace =

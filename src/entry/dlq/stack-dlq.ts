@@ -25,7 +25,7 @@ import { DeadLetterFilter, type ChosenDeadLetters, type DlqOptions } from './dlq
 import { backoff } from '../lambda/clients.ts';
 import { roomMs } from '../lambda/environment.ts';
 import { deadLetterJson, deadLetterText, type DeadLetterView } from './dead-letter-text.ts';
-import { withStack, type DeployedStack } from '../cli/stack.ts';
+import { withStack, type DeployedStack } from '../../engines/aws/admin/stack.ts';
 import { jsonText, visible } from '../cli/terminal-text.ts';
 
 /** Long polling: how long SQS waits for a message before it returns none. */

@@ -19,7 +19,7 @@ import { exportListOf, holdsExport } from '../cli/directory-kinds.ts';
 import { fileErrorText } from '../cli/file-errors.ts';
 import { withLocalStore } from '../cli/local-store.ts';
 import type { ReplayOptions } from './replay-options.ts';
-import { openStack } from '../cli/stack.ts';
+import { openStack } from '../../engines/aws/admin/stack.ts';
 
 /** A batch with everything that is replayed with it. */
 export interface SourceBatch {

@@ -20,7 +20,7 @@ import { roomMs } from '../lambda/environment.ts';
 import type { ReplayOptions } from './replay-options.ts';
 import type { SourceBatch } from './replay-sources.ts';
 import { affectsAllBatches, commandClient, printWarning } from '../cli/sending.ts';
-import { openStack } from '../cli/stack.ts';
+import { openStack } from '../../engines/aws/admin/stack.ts';
 
 type TargetOutcome =
   | { readonly kind: 'sent' | 'known'; readonly rawKey: string }

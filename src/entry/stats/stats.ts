@@ -77,9 +77,9 @@ async function readStack(
   place: StackPlace,
   { range, types, states, groupBy }: Question,
 ): Promise<readonly StatsRow[]> {
-  const { withStore } = await import('../cli/stack.ts');
+  const { withAwsStore } = await import('../../engines/aws/admin/stack.ts');
   const { dynamodbCounterReader } = await import('../../engines/aws/counters/counter-reader.ts');
-  return withStore(place, process.env, async ({ dynamodb, countersTable }) => {
+  return withAwsStore(place, process.env, async ({ dynamodb, countersTable }) => {
     const all: StatsRow[] = [];
     const groups = groupBy && new Groups(groupBy);
     await dynamodbCounterReader(dynamodb, countersTable).query(

@@ -4,7 +4,7 @@ import type { StackPlace } from '../cli/common-options.ts';
 import { DifferenceList } from './differences-text.ts';
 import { withThousands } from '../cli/progress.ts';
 import { noteLines, countsJson, estimateJson, StackAuditRun } from './stack-store.ts';
-import { withStore } from '../cli/stack.ts';
+import { withAwsStore } from '../../engines/aws/admin/stack.ts';
 import { jsonText } from '../cli/terminal-text.ts';
 
 /** No findings, but some counters changed too often to be compared. */
@@ -18,10 +18,10 @@ export async function auditOfStack(
   const { dates, received, json } = options;
   const differences = new DifferenceList();
   const proof = new StackAuditRun(options.stackAudit);
-  const summary = await withStore(place, process.env, async (stack) => {
+  const summary = await withAwsStore(place, process.env, async (stack) => {
     try {
       return await auditStack({
-        ...proof.options(stack),
+        ...(await proof.options(stack)),
         ...{ dates, received },
         onDifference: (difference) => differences.add(difference),
       });

@@ -16,12 +16,12 @@ import {
   estimateJson,
   StackAuditRun,
 } from './stack-store.ts';
-import { withStore, type AwsStore } from '../cli/stack.ts';
+import { withAwsStore, type AwsStore } from '../../engines/aws/admin/stack.ts';
 import { jsonText } from '../cli/terminal-text.ts';
 
 /** `rebuild` for a deployed stack. */
 export function rebuildOfStack(place: StackPlace, options: RebuildCommandOptions): Promise<number> {
-  return withStore(place, process.env, async (stack) => {
+  return withAwsStore(place, process.env, async (stack) => {
     const text =
       options.replaced === undefined
         ? await correctStack(stack, options)
@@ -38,7 +38,7 @@ async function correctStack(stack: AwsStore, options: RebuildCommandOptions): Pr
   let summary: RebuildSummary;
   try {
     summary = await rebuildStack({
-      ...proof.options(stack),
+      ...(await proof.options(stack)),
       ...{ dates, dryRun, withoutDamaged, workDir },
       transactions: stack.transactions,
       name: stack.name,

@@ -6,7 +6,7 @@ import type { Estimate } from '../../engines/aws/verify/audit-estimate.ts';
 import type { AuditCounts } from '../../engines/aws/verify/audit-findings.ts';
 import { withThousands, openProgress, type Progress } from '../cli/progress.ts';
 import type { StackAuditOptions } from './stack-options.ts';
-import type { AwsStore } from '../cli/stack.ts';
+import type { AwsStore } from '../../engines/aws/admin/stack.ts';
 
 /** Retries for requests that the SDK does not retry. */
 export function commandBackoff(): Backoff {
@@ -34,10 +34,17 @@ export class StackAuditRun {
     return this.#estimate;
   }
 
-  options(store: AwsStore): Omit<AuditOptions, 'dates' | 'received'> {
+  async options(store: AwsStore): Promise<Omit<AuditOptions, 'dates' | 'received'>> {
     const { width, requestsPerSecond, inFlightMs } = this.#options;
+    const rawExpiryMs = await store.rawExpiryMs();
     return {
-      ...{ store, width, requestsPerSecond, inFlightMs, backoff: commandBackoff() },
+      ...{
+        store: { ...store, rawExpiryMs },
+        width,
+        requestsPerSecond,
+        inFlightMs,
+        backoff: commandBackoff(),
+      },
       onEstimate: (estimate) => {
         this.#estimate = estimate;
         process.stderr.write(`${estimateText(estimate)}\n`);

@@ -1,0 +1,24 @@
+import type { StoreAdmin } from '../../../pipeline/store-admin.ts';
+import { awsRawBodies } from './raw-bodies.ts';
+import { explainAwsError, openAwsStore, type AwsStore, type StackPlace } from './stack.ts';
+
+/**
+ * Opens a store on AWS for operators, with the AWS permissions of this user.
+ * @throws an Error that says what is wrong and what to do.
+ */
+export async function openAwsStoreAdmin(
+  place: StackPlace,
+  env: Record<string, string | undefined>,
+): Promise<StoreAdmin> {
+  return awsStoreAdmin(await openAwsStore(place, env), place);
+}
+
+/** The port on an opened store. */
+export function awsStoreAdmin(store: AwsStore, place: StackPlace): StoreAdmin {
+  return {
+    dayZone: () => store.dayZone,
+    raw: awsRawBodies(store),
+    explain: (error) => explainAwsError(error, place),
+    close: () => store.close(),
+  };
+}
