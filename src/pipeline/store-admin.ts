@@ -1,4 +1,4 @@
-import type { BatchDetails } from './ports.ts';
+import type { BatchDetails, ContentEncoding, CounterReader } from './ports.ts';
 
 /*
  * The operators' port: what the commands `raw`, `dlq`, `audit`, `rebuild`, `replay` and `stats` need of an
@@ -27,10 +27,21 @@ export interface StoreAdmin {
    */
   dayZone(): string | undefined;
   readonly raw: RawBodies;
+  readonly deadLetters: DeadLetters;
+  /**
+   * Opens the counters for queries, one after the other.
+   * @throws if there are none.
+   */
+  openCounters(): OpenedCounters;
   /** Returns an error with the names of the store's parts and what to do; other errors as they are. */
   explain(error: unknown): unknown;
   /** Closes files and connections. Called once, after all calls have ended. */
   close(): void;
+}
+
+export interface OpenedCounters extends CounterReader {
+  /** Bytes of raw bodies that are stored and not counted yet; 0 if the engine cannot say. */
+  readonly pendingBytes: number;
 }
 
 /** The raw bodies of a store. */
@@ -73,4 +84,79 @@ export interface RawBatchEntry {
    * batch was deleted since it was listed.
    */
   load(): Awaitable<{ readonly body: Uint8Array; readonly details: BatchDetails } | undefined>;
+}
+
+/** The dead letters of a store. A call that is interrupted may be repeated. */
+export interface DeadLetters {
+  /**
+   * Passes the dead letters to `show`, those that were dropped last, and waits for it after each page.
+   * @param limit the number to read at most, if reading hides them from others for a while.
+   */
+  list(
+    limit: number,
+    show: (page: readonly DeadLetterView[]) => Promise<void>,
+  ): Awaitable<{
+    /** Whether there may be more than `limit`. */
+    readonly isMore: boolean;
+    /** About how many another reader has hidden at the moment. */
+    readonly hidden: number;
+  }>;
+  /**
+   * Tries again to count the chosen dead letters, except dropped ones.
+   * @param report called for each with its id and what became of it, in a few words.
+   */
+  redrive(
+    selection: DeadLetterSelection,
+    report: (id: string, outcome: string) => void,
+  ): Awaitable<RedriveResult>;
+  /** Decides that the chosen dead letters are never counted. They stay on record. */
+  drop(selection: DeadLetterSelection): Awaitable<DropResult>;
+}
+
+export interface DeadLetterSelection {
+  /**
+   * Whether to act on a dead letter. Called once for each.
+   * @param names what it may be called by: its id, batch id and raw key.
+   */
+  readonly isChosen: (names: readonly string[], reason: string) => boolean;
+  /** As in `list`. */
+  readonly limit: number;
+}
+
+export interface RedriveResult {
+  /** Whether they are counted now, or sent to the processor, which counts them later. */
+  readonly how: 'counted' | 'sent';
+  readonly done: number;
+  /** Those that stay dead letters. An id is empty if the stored bytes are damaged. */
+  readonly left: readonly { readonly id: string; readonly reason: string }[];
+  readonly isMore: boolean;
+}
+
+export interface DropResult {
+  readonly dropped: number;
+  /**
+   * The ids of those that another copy had counted before, so that only the dead letter was removed;
+   * undefined if the engine has no copies.
+   */
+  readonly countedBefore: readonly string[] | undefined;
+  readonly isMore: boolean;
+}
+
+/** A dead letter for display. */
+export interface DeadLetterView {
+  /** Selects it in commands, as do its batch id and raw key. Empty: only `--all` or `--reason` does. */
+  readonly id: string;
+  readonly batchId: string | undefined;
+  readonly rawKey: string | undefined;
+  /** The index of the chunk, if it is a part of a batch. */
+  readonly index: number | undefined;
+  readonly items: number | undefined;
+  /** Begins with a code and a colon. */
+  readonly reason: string;
+  /** Undefined if unknown. */
+  readonly firstFailedAt: number | undefined;
+  readonly lastFailedAt: number | undefined;
+  readonly droppedAt: number | undefined;
+  readonly body: Uint8Array | undefined;
+  readonly encoding: ContentEncoding;
 }

@@ -78,6 +78,12 @@ export function addStoreOptions(command: Command, ...parts: readonly StorePart[]
   return addPartOptions(command.addOption(dataDirOption()).addOption(stackOption()), parts);
 }
 
+/** Whether an option on the command line names a store; the environment does not count. */
+export function isStoreNamed(command: Command): boolean {
+  const names = ['dataDir', 'stack', ...Object.keys(partOptions)];
+  return names.some((name) => command.getOptionValueSource(name) === 'cli');
+}
+
 export function addPartOptions(command: Command, parts: readonly StorePart[]): Command {
   for (const part of parts) {
     const [flags, what] = partOptions[part];

@@ -9,7 +9,7 @@ import { awsIntake } from '../../engines/aws/intake/intake.ts';
 import { CounterAdmission } from '../../engines/aws/counters/counter-admission.ts';
 import { DynamodbBatchRecords } from '../../engines/aws/ledger/batch-records.ts';
 import { awsReplayIntake } from '../../engines/aws/intake/replay-intake.ts';
-import { ensureDayRule, leastKeepMs } from '../../engines/aws/ledger/settings.ts';
+import { ensureDayRule, leastKeepMs, roomMs } from '../../engines/aws/ledger/settings.ts';
 import { dynamodbSweepProgress } from '../../engines/aws/ledger/sweep-progress.ts';
 import { s3RawStore } from '../../engines/aws/intake/raw-store.ts';
 import { sqsChunkQueue } from '../../engines/aws/queue/chunk-queue.ts';
@@ -24,7 +24,6 @@ import {
   countersPerDayMax,
   itemsPerMessage,
   readEnvironment,
-  roomMs,
   storeRules,
 } from './environment.ts';
 import { httpFunction, type HttpFunction } from './http-function.ts';

@@ -3,7 +3,7 @@ import { SQSClient } from '@aws-sdk/client-sqs';
 import type { SQSBatchResponse, SQSEvent, SQSRecord } from 'aws-lambda';
 
 import { awsCountingPorts } from '../../engines/aws/counters/counting-ports.ts';
-import { ensureDayRule, leastKeepMs } from '../../engines/aws/ledger/settings.ts';
+import { ensureDayRule, leastKeepMs, roomMs } from '../../engines/aws/ledger/settings.ts';
 import { dynamodbCounterStore } from '../../engines/aws/counters/counter-store.ts';
 import { deadLetterOnce } from '../../engines/aws/dead-letters/dead-letter-once.ts';
 import {
@@ -15,7 +15,7 @@ import { deliverSooner } from '../../engines/aws/queue/visibility.ts';
 import { countMessages, type QueueMessage } from '../../pipeline/counting/count-messages.ts';
 import { backoff, requestHandler } from './clients.ts';
 import { batchIdsOf, observedDeadLetters, observedPorts } from './telemetry/counted-work.ts';
-import { readEnvironment, roomMs, storeRules } from './environment.ts';
+import { readEnvironment, storeRules } from './environment.ts';
 import { once } from './once.ts';
 import { telemetryOf, type InvocationContext } from './telemetry/telemetry.ts';
 

@@ -2,7 +2,7 @@ import { DynamoDBClient } from '@aws-sdk/client-dynamodb';
 import { S3Client } from '@aws-sdk/client-s3';
 import { SQSClient } from '@aws-sdk/client-sqs';
 import { awsSweepPorts } from '../../engines/aws/intake/sweep-ports.ts';
-import { ensureDayRule, leastKeepMs } from '../../engines/aws/ledger/settings.ts';
+import { ensureDayRule, leastKeepMs, roomMs } from '../../engines/aws/ledger/settings.ts';
 import { deadLetterOnce } from '../../engines/aws/dead-letters/dead-letter-once.ts';
 import { s3RawStore } from '../../engines/aws/intake/raw-store.ts';
 import { sqsChunkQueue } from '../../engines/aws/queue/chunk-queue.ts';
@@ -13,7 +13,7 @@ import type { SweepResult } from '../../pipeline/sweep/ports.ts';
 import { readRawKey } from '../../domain/batch-id.ts';
 import { backoff, errorDetails, requestHandler, s3Settings } from './clients.ts';
 import { countSweep, observedDeadLetters } from './telemetry/counted-work.ts';
-import { readEnvironment, roomMs, storeRules } from './environment.ts';
+import { readEnvironment, storeRules } from './environment.ts';
 import { once } from './once.ts';
 import { telemetryOf, type InvocationContext } from './telemetry/telemetry.ts';
 

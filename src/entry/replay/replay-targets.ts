@@ -5,7 +5,7 @@ import { parseObject, readText, sleep, type Retry } from '../../client/post-batc
 import { RetryReporter } from '../../client/retry-reporter.ts';
 import { awsReplayIntake } from '../../engines/aws/intake/replay-intake.ts';
 import { DynamodbBatchRecords } from '../../engines/aws/ledger/batch-records.ts';
-import { ensureDayRule, leastKeepMs } from '../../engines/aws/ledger/settings.ts';
+import { ensureDayRule, leastKeepMs, roomMs } from '../../engines/aws/ledger/settings.ts';
 import { dynamodbSweepProgress } from '../../engines/aws/ledger/sweep-progress.ts';
 import { s3RawStore } from '../../engines/aws/intake/raw-store.ts';
 import { sqsChunkQueue } from '../../engines/aws/queue/chunk-queue.ts';
@@ -16,7 +16,6 @@ import { replayHeader, writeReplayHeader } from '../../http/app/replay-header.ts
 import type { IngestOutcome, Submission } from '../../pipeline/ports.ts';
 import { replay } from '../../pipeline/replay.ts';
 import { backoff } from '../lambda/clients.ts';
-import { roomMs } from '../lambda/environment.ts';
 import type { ReplayOptions } from './replay-options.ts';
 import type { SourceBatch } from './replay-sources.ts';
 import { affectsAllBatches, commandClient, printWarning } from '../cli/sending.ts';

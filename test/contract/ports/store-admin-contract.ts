@@ -3,6 +3,7 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { rawKeyOf, type BatchId } from '../../../src/domain/batch-id.ts';
 import type { Batch, StoredBatch } from '../../../src/pipeline/ports.ts';
 import type {
+  DeadLetterView,
   RawBatchEntry,
   ReceivedRange,
   StoreAdmin,
@@ -14,6 +15,10 @@ export interface StoreAdminHarness {
   readonly admin: StoreAdmin;
   /** Takes a batch in. */
   put(batch: Batch): Promise<StoredBatch>;
+  /** Makes a dead letter of the batch that was put last, for this reason. It is not counted. */
+  kill(reason: string): Promise<void>;
+  /** Counts all that is queued. */
+  settle(): Promise<void>;
   close(): Promise<void>;
 }
 
@@ -107,6 +112,87 @@ export function describeStoreAdmin(name: string, open: () => Promise<StoreAdminH
       await expect((async () => store.admin.raw.get(missing))()).rejects.toThrow(
         `${missing} is not in the `,
       );
+    });
+
+    /** The number of items of all counters. */
+    async function countedItems(): Promise<number> {
+      const counters = store.admin.openCounters();
+      expect(counters.pendingBytes).toBe(0);
+      let items = 0;
+      const query = { from: '2023-06-01', to: '2023-06-30', types: [], states: [] };
+      const isDone = await counters.query(query, (rows) => {
+        for (const { count } of rows) items += count;
+        return true;
+      });
+      expect(isDone).toBe(true);
+      return items;
+    }
+
+    async function deadLetters(): Promise<DeadLetterView[]> {
+      const found: DeadLetterView[] = [];
+      const end = await store.admin.deadLetters.list(100, (page) => {
+        found.push(...page);
+        return Promise.resolve();
+      });
+      expect(end).toEqual({ isMore: false, hidden: 0 });
+      return found;
+    }
+
+    const all = { limit: 100, isChosen: () => true };
+
+    it('counts what its counters say', async () => {
+      await putAll();
+      await store.settle();
+      expect(await countedItems()).toBe(4);
+    });
+
+    it('has no dead letters at first', async () => {
+      await putAll();
+      await store.settle();
+      expect(await deadLetters()).toEqual([]);
+    });
+
+    it('lists a dead letter with its batch, its reason and its times', async () => {
+      const { batchId, receivedAt } = await store.put(batchOf([itemOf(0), itemOf(1)]));
+      await store.kill('a_reason: why');
+      const [letter, ...others] = await deadLetters();
+      const rawKey = rawKeyOf(batchId, receivedAt);
+      expect(letter).toMatchObject({ batchId, rawKey, items: 2, reason: 'a_reason: why' });
+      expect(letter?.droppedAt).toBeUndefined();
+      expect(letter?.body).toBeDefined();
+      expect(others).toEqual([]);
+      expect(await countedItems()).toBe(0);
+    });
+
+    it('counts the chosen dead letters again, once', async () => {
+      const { batchId } = await store.put(batchOf([itemOf(0), itemOf(1)]));
+      await store.kill('a_reason: why');
+      const names: string[] = [];
+      const none = { limit: 100, isChosen: (each: readonly string[]) => !names.push(...each) };
+      const reports: string[] = [];
+      const report = (id: string, outcome: string) => reports.push(`${id}: ${outcome}`);
+      expect(await store.admin.deadLetters.redrive(none, report)).toMatchObject({ done: 0 });
+      expect(names).toContain(batchId);
+      for (const done of [1, 0]) {
+        const result = await store.admin.deadLetters.redrive(all, report);
+        expect(result).toMatchObject({ done, left: [], isMore: false });
+        await store.settle();
+        expect(await countedItems()).toBe(2);
+        expect(await deadLetters()).toEqual([]);
+      }
+    });
+
+    it('drops the chosen dead letters, and shows them for ever', async () => {
+      const { batchId } = await store.put(batchOf([itemOf(0)]));
+      await store.kill('a_reason: why');
+      expect(await store.admin.deadLetters.drop(all)).toMatchObject({ dropped: 1, isMore: false });
+      const [letter] = await deadLetters();
+      expect(letter).toMatchObject({ batchId, reason: 'a_reason: why' });
+      expect(letter?.droppedAt).toBeGreaterThan(0);
+      const again = await store.admin.deadLetters.redrive(all, () => undefined);
+      expect(again).toMatchObject({ done: 0 });
+      await store.settle();
+      expect(await countedItems()).toBe(0);
     });
 
     it('lists the same batches for a copy', async () => {

@@ -2,6 +2,7 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 
+import { DeleteMessageCommand, ReceiveMessageCommand } from '@aws-sdk/client-sqs';
 import { afterAll, beforeAll, describe } from 'vitest';
 
 import { readRawKey } from '../../../src/domain/batch-id.ts';
@@ -9,7 +10,8 @@ import { dayRule } from '../../../src/domain/day.ts';
 import { awsStoreAdmin } from '../../../src/engines/aws/admin/store-admin.ts';
 import type { DeployedStack } from '../../../src/engines/aws/admin/stack.ts';
 import { openDataDirectory } from '../../../src/engines/embedded/admin/store-admin.ts';
-import { openWriter } from '../../support/embedded-store.ts';
+import { rawBatches } from '../../../src/engines/embedded/store/raw-batches.ts';
+import { change, openWriter } from '../../support/embedded-store.ts';
 import { AwsEngine } from '../../support/aws/aws-engine.ts';
 import { createStore, startAws, type AwsEmulators } from '../../support/aws/aws-store.ts';
 import { needs } from '../../support/run/needs.ts';
@@ -17,25 +19,39 @@ import { describeStoreAdmin } from './store-admin-contract.ts';
 
 const { isMet } = needs('Java');
 
-describeStoreAdmin('a data directory', () => {
+describeStoreAdmin('a data directory', async () => {
   const dataDir = mkdtempSync(join(tmpdir(), 'device-pipeline-'));
-  const writer = openWriter(dataDir);
+  await openWriter(dataDir).close();
   const admin = openDataDirectory(dataDir);
-  return Promise.resolve({
+  return {
     admin,
     async put({ body, encoding, caller, idempotency }) {
       const submission = { body, encoding, caller, idempotencyKey: idempotency?.key };
+      const writer = openWriter(dataDir);
       const outcome = await writer.ingest({ ...submission, strict: false });
+      // Counts it.
+      await writer.close();
       if (!outcome.accepted) throw new Error(outcome.problem.detail);
       const { batchId, rawKey } = outcome;
       return { batchId, receivedAt: readRawKey(rawKey)?.receivedAt ?? 0 };
     },
-    async close() {
-      admin.close();
-      await writer.close();
-      rmSync(dataDir, { recursive: true });
+    kill(reason) {
+      const { batchId = '', position = 0 } =
+        [...rawBatches(dataDir, undefined)].at(-1)?.batch ?? {};
+      change(
+        dataDir,
+        `DELETE FROM counters;
+         INSERT INTO dead_letters VALUES (${position}, '${batchId}', '${reason}', 1000, 2000, NULL, NULL)`,
+      );
+      return Promise.resolve();
     },
-  });
+    settle: () => Promise.resolve(),
+    close() {
+      admin.close();
+      rmSync(dataDir, { recursive: true });
+      return Promise.resolve();
+    },
+  };
 });
 
 describe.runIf(isMet)('on AWS', () => {
@@ -55,6 +71,10 @@ describe.runIf(isMet)('on AWS', () => {
         const result = await engine.intake.accept(batch);
         return result.earlier ?? result.stored;
       },
+      kill: (reason) => deadLetterOf(engine, aws, reason),
+      async settle() {
+        await engine.process();
+      },
       close() {
         admin.close();
         return Promise.resolve();
@@ -73,4 +93,14 @@ function stackOf(aws: AwsEmulators, { store, keepMs }: AwsEngine): DeployedStack
     rawExpiryMs: () => Promise.resolve(undefined),
     close: () => undefined,
   };
+}
+
+/** Moves the only message of the queue into the dead-letter queue, as the processor does. */
+async function deadLetterOf({ store, deadLetters }: AwsEngine, aws: AwsEmulators, reason: string) {
+  const { queueUrl: QueueUrl } = store;
+  const { Messages: [message] = [] } = await aws.sqs.send(new ReceiveMessageCommand({ QueueUrl }));
+  const { MessageId: messageId = '', Body: body = '', ReceiptHandle } = message ?? {};
+  const sentAt = Date.now();
+  await deadLetters.add([{ messageId, originalId: messageId, sentAt, body, reason }]);
+  await aws.sqs.send(new DeleteMessageCommand({ QueueUrl, ReceiptHandle }));
 }

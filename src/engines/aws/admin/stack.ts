@@ -58,6 +58,12 @@ export interface DeployedStack extends AwsStore {
   readonly dayZone: string;
 }
 
+/** The store as a stack. @throws if it was opened without one. */
+export function deployed(store: AwsStore): DeployedStack {
+  if ('queueUrl' in store) return store as DeployedStack;
+  throw new Error('This command needs the queues of the stack. Name it with --stack.');
+}
+
 /** In milliseconds. After a timeout, the SDK retries requests that are safe to repeat. */
 const requestHandler = { connectionTimeout: 3_000, requestTimeout: 20_000 };
 const dayMs = 86_400_000;
@@ -265,19 +271,6 @@ export async function withAwsStore<T>(
     return await use(store);
   } catch (error) {
     throw explainAwsError(error, place);
-  } finally {
-    store.close();
-  }
-}
-
-export async function withStack<T>(
-  { name = '', ...parts }: StackPlace,
-  env: Variables,
-  use: (stack: DeployedStack) => Promise<T>,
-): Promise<T> {
-  const store = await openStack(name, env, parts);
-  try {
-    return await use(store);
   } finally {
     store.close();
   }

@@ -1,4 +1,6 @@
 import type { StoreAdmin } from '../../../pipeline/store-admin.ts';
+import { dynamodbCounterReader } from '../counters/counter-reader.ts';
+import { awsDeadLetters } from './dead-letters.ts';
 import { awsRawBodies } from './raw-bodies.ts';
 import { explainAwsError, openAwsStore, type AwsStore, type StackPlace } from './stack.ts';
 
@@ -18,6 +20,11 @@ export function awsStoreAdmin(store: AwsStore, place: StackPlace): StoreAdmin {
   return {
     dayZone: () => store.dayZone,
     raw: awsRawBodies(store),
+    deadLetters: awsDeadLetters(store),
+    openCounters: () => ({
+      ...dynamodbCounterReader(store.dynamodb, store.countersTable),
+      pendingBytes: 0,
+    }),
     explain: (error) => explainAwsError(error, place),
     close: () => store.close(),
   };

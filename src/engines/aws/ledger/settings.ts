@@ -7,6 +7,12 @@ import {
 
 import { keyItem, numberOf, textOf, type Item, type LedgerKey } from './ledger-table.ts';
 
+/**
+ * A chunk older than the lifetime of dedup records less this is not counted: its dedup record may have
+ * expired. The margin allows for redrives and for clock differences. Milliseconds.
+ */
+export const roomMs = 7 * 86_400_000;
+
 type Client = Pick<DynamoDBClient, 'send'>;
 
 const dayRuleKey: LedgerKey = { id: 'settings', entry: 'day_rule' };
