@@ -9,7 +9,6 @@ import { readFileSync } from 'node:fs';
 import { Command, CommanderError } from 'commander';
 
 import { addAdoptCommand } from './verify/adopt-command.ts';
-import { addAuditOptions, auditOptions } from './verify/audit-options.ts';
 import { addCheckOptions, checkOptions } from './check/check-options.ts';
 import {
   addChoiceOptions,
@@ -24,7 +23,12 @@ import { addIngestOptions, ingestOptions } from './ingest/ingest-options.ts';
 import { UsageError } from './cli/option-parsers.ts';
 import { addStoreOptions, dataDirOption, storePlace } from './cli/common-options.ts';
 import { addRawRangeOptions, rawRangeOptions } from './raw/raw-options.ts';
-import { addRebuildOptions, rebuildOptions } from './verify/rebuild-options.ts';
+import {
+  addAuditOptions,
+  addRebuildOptions,
+  auditOptions,
+  rebuildOptions,
+} from './verify/verify-options.ts';
 import { addReplayOptions, replayOptions } from './replay/replay-options.ts';
 import { addServeOptions, serveOptions } from './serve/serve-options.ts';
 import { addStatsOptions, statsOptions } from './stats/stats-options.ts';

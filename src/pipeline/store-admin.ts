@@ -1,3 +1,4 @@
+import type { Difference } from './audit.ts';
 import type { BatchDetails, ContentEncoding, CounterReader } from './ports.ts';
 
 /*
@@ -33,10 +34,101 @@ export interface StoreAdmin {
    * @throws if there are none.
    */
   openCounters(): OpenedCounters;
+  /**
+   * Counts the raw bodies again and compares the result with the counters and all records beside them.
+   * Reports each difference as soon as it is certain; what may still change is not a difference.
+   * @throws if bodies, counters or records cannot be read at all.
+   */
+  audit(options: AuditOptions, events: ReadingEvents): Awaitable<AuditReport>;
+  /**
+   * Makes the counters from the raw bodies, while batches are accepted and counted. The old counters
+   * are kept until `dropReplaced`. An interrupted rebuild leaves every count as it was or as it must
+   * be, and the next one continues it. Reports all differences before it changes a counter.
+   * @throws if bodies are damaged or missing, unless they are to be left out; then nothing is changed.
+   */
+  rebuild(options: RebuildOptions, events: ReadingEvents): Awaitable<RebuildReport>;
+  /** Drops the old counters of the last rebuild. */
+  dropReplaced(): Awaitable<ReplacedCounters>;
+  /** Restores the old counters of the last rebuild; absent if the engine cannot. */
+  restoreReplaced?(): Awaitable<ReplacedCounters>;
   /** Returns an error with the names of the store's parts and what to do; other errors as they are. */
   explain(error: unknown): unknown;
   /** Closes files and connections. Called once, after all calls have ended. */
   close(): void;
+}
+
+/** How `audit` and `rebuild` read. An engine ignores the limits that do not apply to it. */
+interface ReadingOptions {
+  /** The counters to compare, by their dates; undefined: all. */
+  readonly dates: DateRange | undefined;
+  /** How many threads read; undefined: as many as pay off. */
+  readonly threads?: number | undefined;
+  /** Concurrent requests to a service, and requests per second. */
+  readonly width: number;
+  readonly requestsPerSecond: number;
+  /** A batch received within this time may not be counted yet, which is no difference; milliseconds. */
+  readonly inFlightMs: number;
+}
+
+/** Dates as in `2023-06-16`, both included. */
+export interface DateRange {
+  readonly from: string;
+  readonly to: string;
+}
+
+/** What `audit` and `rebuild` report to while they read. */
+export interface ReadingEvents {
+  readonly onDifference: (difference: Difference) => void;
+  /** Called now and then with how much is read, and of how much. */
+  readonly onProgress: (done: number, total: number, unit: ProgressUnit) => void;
+  /** Called before anything large is read, with a line that says what the reading will cost. */
+  readonly onEstimate: (text: string) => void;
+}
+
+export type ProgressUnit = 'bytes' | 'bodies';
+
+export interface AuditOptions extends ReadingOptions {
+  /** If set, only these batches are audited, and no counters: these do not know when items came. */
+  readonly received: ReceivedRange | undefined;
+}
+
+export interface AuditReport {
+  readonly items: number;
+  readonly batches: number;
+  /** Counters compared. */
+  readonly counters: number;
+  /** How many of the reported differences are counters that changed too often to be compared. */
+  readonly unsettled: number;
+  /** What else the operator must know, a line each. */
+  readonly notes: readonly string[];
+  /** The report as members of the JSON output, in their order. */
+  readonly members: object;
+}
+
+export interface RebuildOptions extends ReadingOptions {
+  /** Only report the differences. */
+  readonly dryRun: boolean;
+  /** Leave out batches whose bodies are damaged or missing, instead of refusing. */
+  readonly withoutDamaged: boolean;
+  /** A directory for work files, which survives restarts of the machine. */
+  readonly workDir: string;
+}
+
+export interface RebuildReport {
+  /** Whether the counters are changed now. */
+  readonly isSwitched: boolean;
+  /** As in `AuditReport`. */
+  readonly notes: readonly string[];
+  /** What was done, in one line. */
+  readonly result: string;
+  readonly members: object;
+}
+
+export interface ReplacedCounters {
+  /** Whether there were any. */
+  readonly wereKept: boolean;
+  /** How many; undefined if the engine keeps all of them. */
+  readonly counters?: number | undefined;
 }
 
 export interface OpenedCounters extends CounterReader {

@@ -6,11 +6,12 @@ import { isBatchId, readRawKey } from '../../domain/batch-id.ts';
 import type { BatchDetails } from '../../pipeline/ports.ts';
 import type { RawBatchEntry, RawEntry, StoreAdmin } from '../../pipeline/store-admin.ts';
 import { inParallel } from '../../util/in-parallel.ts';
+import { withThousands } from '../../util/thousands.ts';
 import type { StorePlace } from '../cli/common-options.ts';
 import { checkExportDirectory, exportListOf } from '../cli/directory-kinds.ts';
 import { withStore } from '../cli/open-store.ts';
 import { UsageError } from '../cli/option-parsers.ts';
-import { withThousands, openProgress } from '../cli/progress.ts';
+import { openProgress } from '../cli/progress.ts';
 import type { RawRangeOptions } from './raw-options.ts';
 import { batchLine } from './raw-text.ts';
 

@@ -1,6 +1,7 @@
 import type { Command } from 'commander';
 
-import { addReceivedOptions, receivedRange } from '../verify/audit-options.ts';
+import type { ReceivedRange } from '../../pipeline/store-admin.ts';
+import { addReceivedOptions, receivedRange } from '../cli/date-range.ts';
 import { count, option, tokenOption } from '../cli/common-options.ts';
 import { nonEmpty, serverUrl, UsageError } from '../cli/option-parsers.ts';
 
@@ -15,7 +16,7 @@ export interface ReplayOptions {
   from: Exclude<ReplayPlace, { kind: 'url' }>;
   to: ReplayPlace;
   /** Batches received in this range (milliseconds since 1970, `to` excluded); undefined: all. */
-  received: { from: number; to: number } | undefined;
+  received: ReceivedRange | undefined;
   concurrency: number;
   /** The token name that owns the idempotency keys of batches that were sent without a token. */
   caller: string;

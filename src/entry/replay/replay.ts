@@ -1,5 +1,6 @@
+import { withThousands } from '../../util/thousands.ts';
 import { checkReplayEnds } from '../cli/directory-kinds.ts';
-import { withThousands, openProgress } from '../cli/progress.ts';
+import { openProgress } from '../cli/progress.ts';
 import type { ReplayOptions } from './replay-options.ts';
 import { openSource, type Found, type ReplaySource } from './replay-sources.ts';
 import { openTarget, type ReplayTarget } from './replay-targets.ts';

@@ -1,5 +1,6 @@
 import type { Command } from 'commander';
 
+import type { DateRange } from '../../pipeline/store-admin.ts';
 import {
   dimensions,
   rowFormats,
@@ -17,7 +18,7 @@ import {
   tokenOption,
   type StorePlace,
 } from '../cli/common-options.ts';
-import { dateRange, firstDate, type DateRange } from '../cli/date-range.ts';
+import { dateRange, firstDate } from '../cli/date-range.ts';
 import { date, serverUrl, statsDimensions, UsageError } from '../cli/option-parsers.ts';
 
 /**

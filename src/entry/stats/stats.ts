@@ -3,10 +3,11 @@ import { requestOverHttp } from '../../client/http-request.ts';
 import { authorization, parseObject, readText, stringOr } from '../../client/post-batch.ts';
 import { dimensions, type Dimension, type StatsRow } from '../../pipeline/stats-formats.ts';
 import { Groups, StatsWriter } from '../../pipeline/stats-text.ts';
-import { lastWeek, type DateRange } from '../cli/date-range.ts';
+import type { DateRange } from '../../pipeline/store-admin.ts';
+import { withThousands } from '../../util/thousands.ts';
+import { lastWeek } from '../cli/date-range.ts';
 import type { StorePlace } from '../cli/common-options.ts';
 import { withStore } from '../cli/open-store.ts';
-import { withThousands } from '../cli/progress.ts';
 import type { StatsOptions } from './stats-options.ts';
 import { jsonText, visible } from '../cli/terminal-text.ts';
 

@@ -1,18 +1,19 @@
 import { backUp } from '../../engines/embedded/verify/backup.ts';
+import { withThousands } from '../../util/thousands.ts';
 import { checkBackupDirectory } from '../cli/directory-kinds.ts';
 import { withLocalStore } from '../cli/local-store.ts';
-import { withThousands, LogProgress } from '../cli/progress.ts';
+import { StoreProgress } from '../cli/progress.ts';
 
 /** Copies a data directory. Returns the exit code. */
 export async function backupDirectory(dataDir: string, directory: string): Promise<number> {
   checkBackupDirectory(dataDir, directory);
-  const progress = new LogProgress('copied');
+  const progress = new StoreProgress('copied');
   try {
     const { bytes, hasTokens } = await withLocalStore(dataDir, () =>
       backUp({
         dataDir,
         directory,
-        onProgress: (done, total) => progress.update(done, total),
+        onProgress: (done, total) => progress.update(done, total, 'bytes'),
       }),
     );
     progress.stop();

@@ -1,7 +1,7 @@
 import { Command } from 'commander';
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
 
-import { addAuditOptions, auditOptions } from '../../../src/entry/verify/audit-options.ts';
+import { addAuditOptions, auditOptions } from '../../../src/entry/verify/verify-options.ts';
 import { addCheckOptions, checkOptions } from '../../../src/entry/check/check-options.ts';
 import {
   addStoreOptions,
@@ -23,7 +23,7 @@ import {
   UsageError,
   wholeNumber,
 } from '../../../src/entry/cli/option-parsers.ts';
-import { addRebuildOptions, rebuildOptions } from '../../../src/entry/verify/rebuild-options.ts';
+import { addRebuildOptions, rebuildOptions } from '../../../src/entry/verify/verify-options.ts';
 import { addReplayOptions, replayOptions } from '../../../src/entry/replay/replay-options.ts';
 import { addServeOptions, serveOptions } from '../../../src/entry/serve/serve-options.ts';
 import { addStatsOptions, statsOptions } from '../../../src/entry/stats/stats-options.ts';

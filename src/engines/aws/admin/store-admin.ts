@@ -3,6 +3,7 @@ import { dynamodbCounterReader } from '../counters/counter-reader.ts';
 import { awsDeadLetters } from './dead-letters.ts';
 import { awsRawBodies } from './raw-bodies.ts';
 import { explainAwsError, openAwsStore, type AwsStore, type StackPlace } from './stack.ts';
+import { awsVerification } from './verify.ts';
 
 /**
  * Opens a store on AWS for operators, with the AWS permissions of this user.
@@ -25,6 +26,7 @@ export function awsStoreAdmin(store: AwsStore, place: StackPlace): StoreAdmin {
       ...dynamodbCounterReader(store.dynamodb, store.countersTable),
       pendingBytes: 0,
     }),
+    ...awsVerification(store),
     explain: (error) => explainAwsError(error, place),
     close: () => store.close(),
   };

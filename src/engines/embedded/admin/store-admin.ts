@@ -5,6 +5,7 @@ import { openStatsReader } from '../reader/stats-reader.ts';
 import { dayZoneOf } from '../store/raw-batches.ts';
 import { embeddedDeadLetters } from './dead-letters.ts';
 import { embeddedRawBodies } from './raw-bodies.ts';
+import { embeddedVerification } from './verify.ts';
 
 /** Opens a data directory for operators, whether or not a server runs on it. */
 export function openDataDirectory(dataDir: string): StoreAdmin {
@@ -18,6 +19,7 @@ export function openDataDirectory(dataDir: string): StoreAdmin {
       opened.push(reader);
       return countersOf(reader);
     },
+    ...embeddedVerification(dataDir),
     explain: (error) => explainSqliteError(error, dataDir),
     close() {
       for (const each of opened) each.close();
