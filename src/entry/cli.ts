@@ -297,7 +297,7 @@ function addReplay(root: Command): void {
   command.action(async () => {
     const options = replayOptions(command);
     const { replayBatches } = await import('./replay/replay.ts');
-    process.exitCode = await replayBatches(options, process.env);
+    process.exitCode = await replayBatches(options);
   });
 }
 

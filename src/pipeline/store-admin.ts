@@ -1,5 +1,12 @@
 import type { Difference } from './audit.ts';
-import type { BatchDetails, ContentEncoding, CounterReader } from './ports.ts';
+import type {
+  BatchDetails,
+  ContentEncoding,
+  CounterReader,
+  IngestOutcome,
+  ReplayOrigin,
+  Submission,
+} from './ports.ts';
 
 /*
  * The operators' port: what the commands `raw`, `dlq`, `audit`, `rebuild`, `replay` and `stats` need of an
@@ -51,6 +58,20 @@ export interface StoreAdmin {
   dropReplaced(): Awaitable<ReplacedCounters>;
   /** Restores the old counters of the last rebuild; absent if the engine cannot. */
   restoreReplaced?(): Awaitable<ReplacedCounters>;
+  /**
+   * Opens the batches of the range for a replay, in the order of their storage; undefined: all.
+   * @throws if they cannot be read, or if it is unknown which of them are dead letters.
+   */
+  openReplaySource(range: ReceivedRange | undefined): Awaitable<ReplaySource>;
+  /**
+   * Opens the store for batches of another installation.
+   * @param sourceZone the day rule of the source, which a new store adopts.
+   * @param warn called with what the operator should know and that does not end the replay.
+   */
+  openReplayTarget(
+    sourceZone: string | undefined,
+    warn: (message: string) => void,
+  ): Awaitable<ReplayTarget>;
   /** Returns an error with the names of the store's parts and what to do; other errors as they are. */
   explain(error: unknown): unknown;
   /** Closes files and connections. Called once, after all calls have ended. */
@@ -251,4 +272,53 @@ export interface DeadLetterView {
   readonly droppedAt: number | undefined;
   readonly body: Uint8Array | undefined;
   readonly encoding: ContentEncoding;
+}
+
+/** The batches of a store, for a replay into another one. */
+export interface ReplaySource {
+  /** The day rule; undefined if unknown. */
+  readonly dayZone: string | undefined;
+  /** The final value of `at`, for progress; undefined if unknown. */
+  readonly total: number | undefined;
+  batches(): AsyncGenerator<ReplayEntry, void>;
+  /** Whether the batches had idempotency keys, known after all are read. */
+  hasKeys(): boolean;
+}
+
+export type ReplayEntry =
+  | {
+      readonly kind: 'batch';
+      readonly rawKey: string;
+      /** How far the source is read after this batch, in the unit of `ReplaySource.total`. */
+      readonly at: number;
+      /** May be called while further entries are read. */
+      readonly load: () => Awaitable<SourceBatch>;
+    }
+  /** Not counted in the source, and so not replayed. */
+  | { readonly kind: 'dead_letter'; readonly rawKey: string }
+  /** Batches that the source no longer has. */
+  | { readonly kind: 'missing'; readonly detail: string };
+
+/** A batch with everything that is replayed with it. */
+export interface SourceBatch {
+  readonly rawKey: string;
+  readonly body: Uint8Array;
+  readonly encoding: ContentEncoding;
+  /** The token name that owns the idempotency key; empty if unknown. */
+  readonly caller: string;
+  readonly idempotencyKey: string | undefined;
+  readonly replayOf: ReplayOrigin;
+}
+
+/** A store that takes batches of another installation. */
+export interface ReplayTarget {
+  /** The name of the store in messages. */
+  readonly name: string;
+  readonly dayZone: string | undefined;
+  /** The command that checks the result, without the program's name. */
+  readonly check: string;
+  /** Stores a batch under its identity, once, however often it is sent; calls may be concurrent. */
+  ingest(submission: Submission): Promise<IngestOutcome>;
+  /** Waits until the engine has counted what this process has to count. @throws if it could not. */
+  close(): Promise<void>;
 }

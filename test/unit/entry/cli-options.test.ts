@@ -49,10 +49,10 @@ describe('the ends of a replay', () => {
 
   test('are directories, stacks and, as the target, addresses', () => {
     expect(parseReplay('./data', 'HTTP://a:1/')).toMatchObject({
-      from: { kind: 'directory', path: './data' },
-      to: { kind: 'url', url: 'http://a:1' },
+      from: { dataDir: './data' },
+      to: { url: 'http://a:1' },
     });
-    expect(parseReplay('stack:a', 'data').from).toEqual({ kind: 'stack', name: 'a' });
+    expect(parseReplay('stack:a', 'data').from).toEqual({ stack: { name: 'a' } });
   });
 
   test.each(['ftp://x', 'htps://x', '://', 'stack://x', 'stack:', 'stack: ', 'http://', ' '])(
