@@ -66,8 +66,6 @@ const partOptions: Record<StorePart, readonly [flags: string, what: string]> = {
   ledger: ['--ledger <name>', 'the ledger table'],
 };
 
-export type { StackPlace };
-
 /** The store that a command uses: a data directory, or a store on AWS. */
 export type StorePlace =
   | { readonly dataDir: string; readonly stack?: never }

@@ -1,8 +1,7 @@
 import { DescribeTimeToLiveCommand } from '@aws-sdk/client-dynamodb';
 
 import { adoptTables, type TablePair } from '../../engines/aws/ledger/table-pair.ts';
-import type { StackPlace } from '../cli/common-options.ts';
-import { withAwsStore, type AwsStore } from '../../engines/aws/admin/stack.ts';
+import { withAwsStore, type AwsStore, type StackPlace } from '../../engines/aws/admin/stack.ts';
 import { jsonText, visible } from '../cli/terminal-text.ts';
 
 /** Records that the counters table and the ledger table belong together. Returns the exit code. */

@@ -67,45 +67,25 @@ async function readingOf(
     store: { ...store, rawExpiryMs: await store.rawExpiryMs() },
     ...{ backoff, dates, width, requestsPerSecond, inFlightMs, onDifference },
     onEstimate(estimate: Estimate) {
-      estimated.estimate = estimateJson(estimate);
-      onEstimate(estimateText(estimate));
+      const { text, json } = describeEstimate(estimate);
+      estimated.estimate = json;
+      onEstimate(text);
     },
     onProgress: (bodies: number, total: number) => onProgress(bodies, total, 'bodies'),
   };
   return { reading, estimated };
 }
 
-function estimateText({
-  objects,
-  bytes,
-  s3Lists,
-  s3Gets,
-  dynamodbReadUnits,
-  dollars,
-  prices,
-}: Estimate) {
+/** The estimate as a line for people, and as a member of the JSON output. */
+function describeEstimate(estimate: Estimate): { readonly text: string; readonly json: object } {
+  const { objects, bytes, s3Lists, s3Gets, dynamodbReadUnits, dollars, prices } = estimate;
   const mib = withThousands(Math.ceil(bytes / 1024 ** 2));
-  return `will read ${withThousands(objects)} bodies (${mib} MiB): about ${withThousands(s3Lists)} S3 list requests, ${withThousands(s3Gets)} S3 get requests and ${withThousands(dynamodbReadUnits)} DynamoDB read units, ${dollars.toFixed(4)} dollars at the list prices of ${prices.region} of ${prices.date}; each difference costs a little more`;
-}
-
-function estimateJson({
-  objects,
-  bytes,
-  s3Lists,
-  s3Gets,
-  dynamodbReadUnits,
-  dollars,
-  prices,
-}: Estimate) {
   return {
-    ...{
-      objects,
-      bytes,
-      s3_lists: s3Lists,
-      s3_gets: s3Gets,
-      dynamodb_read_units: dynamodbReadUnits,
+    text: `will read ${withThousands(objects)} bodies (${mib} MiB): about ${withThousands(s3Lists)} S3 list requests, ${withThousands(s3Gets)} S3 get requests and ${withThousands(dynamodbReadUnits)} DynamoDB read units, ${dollars.toFixed(4)} dollars at the list prices of ${prices.region} of ${prices.date}; each difference costs a little more`,
+    json: {
+      ...{ objects, bytes, s3_lists: s3Lists, s3_gets: s3Gets },
+      ...{ dynamodb_read_units: dynamodbReadUnits, dollars, prices },
     },
-    ...{ dollars, prices },
   };
 }
 
@@ -130,21 +110,11 @@ function notesOf(counts: AuditCounts): string[] {
 }
 
 function countsJson(counts: AuditCounts): object {
-  const {
-    batches,
-    items,
-    bytes,
-    counters,
-    keys,
-    deadLetters,
-    inFlight,
-    forgotten,
-    dropped,
-    foreignMessages: strangers,
-  } = counts;
+  const { batches, items, bytes, counters, keys, deadLetters, inFlight } = counts;
+  const { forgotten, dropped, foreignMessages } = counts;
   return {
     ...{ batches, items, bytes, counters, keys, dead_letters: deadLetters, in_flight: inFlight },
-    ...{ forgotten, dropped, strangers },
+    ...{ forgotten, dropped, strangers: foreignMessages },
     ...{ whole_from: counts.wholeFrom, above_expired: counts.aboveExpired },
   };
 }
