@@ -51,16 +51,6 @@ export async function replay(
   }
 }
 
-/** What a replay says of a batch, out of all that a store knows of it. */
-export function originOf(batch: ReplayOrigin): ReplayOrigin {
-  const { batchId, receivedAt, accepted, rejected, excluded, logId } = batch;
-  return {
-    ...{ batchId, receivedAt, accepted, rejected },
-    ...(excluded !== undefined && { excluded }),
-    ...(logId !== undefined && { logId }),
-  };
-}
-
 function readAsAtSource(
   { body, encoding, caller, idempotencyKey }: Submission,
   origin: ReplayOrigin,

@@ -4,7 +4,6 @@ import type {
   ContentEncoding,
   CounterReader,
   IngestOutcome,
-  ReplayOrigin,
   Submission,
 } from './ports.ts';
 
@@ -59,10 +58,10 @@ export interface StoreAdmin {
   /** Restores the old counters of the last rebuild; absent if the engine cannot. */
   restoreReplaced?(): Awaitable<ReplacedCounters>;
   /**
-   * Opens the batches of the range for a replay, in the order of their storage; undefined: all.
-   * @throws if they cannot be read, or if it is unknown which of them are dead letters.
+   * What a replay of this store must know beside the listing of its raw bodies.
+   * @throws if it is unknown which batches are dead letters.
    */
-  openReplaySource(range: ReceivedRange | undefined): Awaitable<ReplaySource>;
+  replayFacts(): Awaitable<ReplayFacts>;
   /**
    * Opens the store for batches of another installation.
    * @param sourceZone the day rule of the source, which a new store adopts.
@@ -161,9 +160,8 @@ export interface OpenedCounters extends CounterReader {
 export interface RawBodies {
   /**
    * The batches of the range in the order of their storage, a page at a time; undefined: all batches.
-   * The next page is requested after all work on the one before has ended. With `keys: 'kept'`, the
-   * details have only idempotency keys by which a retry would still be recognised: a copy must not
-   * revive others.
+   * With `keys: 'kept'`, the details have only idempotency keys by which a retry would still be
+   * recognised: a copy must not revive others.
    * @throws if there is no raw store.
    */
   list(
@@ -183,19 +181,18 @@ export type RawEntry =
   /** `damage` says which bytes are damaged, as the beginning of a sentence. */
   | { readonly damage: string };
 
-/** A batch in a listing. Its methods may run concurrently with those of other entries of the page. */
+/** A batch in a listing. Its methods may be called at any time, concurrently with others. */
 export interface RawBatchEntry {
   readonly damage?: never;
   readonly rawKey: string;
   readonly receivedAt: number;
+  /** Its place in the listing: increases from batch to batch, in a unit of the engine. */
+  readonly at: number;
   /** The size of the body as received. */
   readonly bytes: number;
   /** May take a request. Undefined if the batch was deleted since it was listed. */
   details(): Awaitable<BatchDetails | undefined>;
-  /**
-   * The body with the details; the body is valid until the next page is requested. Undefined if the
-   * batch was deleted since it was listed.
-   */
+  /** The body with the details. Undefined if the batch was deleted since it was listed. */
   load(): Awaitable<{ readonly body: Uint8Array; readonly details: BatchDetails } | undefined>;
 }
 
@@ -274,40 +271,15 @@ export interface DeadLetterView {
   readonly encoding: ContentEncoding;
 }
 
-/** The batches of a store, for a replay into another one. */
-export interface ReplaySource {
-  /** The day rule; undefined if unknown. */
-  readonly dayZone: string | undefined;
-  /** The final value of `at`, for progress; undefined if unknown. */
+export interface ReplayFacts {
+  /** The final value of `at` in the listing, for progress; undefined if unknown. */
   readonly total: number | undefined;
-  batches(): AsyncGenerator<ReplayEntry, void>;
-  /** Whether the batches had idempotency keys, known after all are read. */
-  hasKeys(): boolean;
-}
-
-export type ReplayEntry =
-  | {
-      readonly kind: 'batch';
-      readonly rawKey: string;
-      /** How far the source is read after this batch, in the unit of `ReplaySource.total`. */
-      readonly at: number;
-      /** May be called while further entries are read. */
-      readonly load: () => Awaitable<SourceBatch>;
-    }
-  /** Not counted in the source, and so not replayed. */
-  | { readonly kind: 'dead_letter'; readonly rawKey: string }
-  /** Batches that the source no longer has. */
-  | { readonly kind: 'missing'; readonly detail: string };
-
-/** A batch with everything that is replayed with it. */
-export interface SourceBatch {
-  readonly rawKey: string;
-  readonly body: Uint8Array;
-  readonly encoding: ContentEncoding;
-  /** The token name that owns the idempotency key; empty if unknown. */
-  readonly caller: string;
-  readonly idempotencyKey: string | undefined;
-  readonly replayOf: ReplayOrigin;
+  /** The `at` of batches that are dead letters: not counted here, and so not replayed. */
+  readonly deadLetters: ReadonlySet<number>;
+  /** What the store has deleted of its raw bodies, in a sentence; undefined: nothing. */
+  readonly missing: string | undefined;
+  /** Whether the listing has the idempotency keys of batches that were sent with one. */
+  readonly hasKeys: boolean;
 }
 
 /** A store that takes batches of another installation. */

@@ -6,31 +6,111 @@ import { createInterface } from 'node:readline';
 import { readRawKey } from '../../domain/batch-id.ts';
 import { asWritten } from '../../domain/day.ts';
 import { fromRanges, type Ranges } from '../../domain/index-ranges.ts';
-import type { ContentEncoding } from '../../pipeline/ports.ts';
-import type { ReceivedRange, ReplaySource } from '../../pipeline/store-admin.ts';
+import type { BatchDetails, ContentEncoding, ReplayOrigin } from '../../pipeline/ports.ts';
+import type {
+  RawBatchEntry,
+  ReceivedRange,
+  ReplayFacts,
+  StoreAdmin,
+} from '../../pipeline/store-admin.ts';
 import { exportListOf, holdsExport } from '../cli/directory-kinds.ts';
 import { fileErrorText } from '../cli/file-errors.ts';
 import { openStore } from '../cli/open-store.ts';
 import type { ReplayOptions } from './replay-options.ts';
 
-/** A source, and what closes it. */
-type OpenedSource = ReplaySource & { close(): void };
+/** A batch with everything that is replayed with it. */
+export interface SourceBatch {
+  readonly rawKey: string;
+  readonly body: Uint8Array;
+  readonly encoding: ContentEncoding;
+  /** Empty if unknown. */
+  readonly caller: string;
+  readonly idempotencyKey: string | undefined;
+  readonly replayOf: ReplayOrigin;
+}
+
+export type SourceEntry =
+  | {
+      readonly kind: 'batch';
+      readonly rawKey: string;
+      /** How far the source is read after this batch, in the unit of `ReplaySource.total`. */
+      readonly at: number;
+      readonly load: () => Promise<SourceBatch>;
+    }
+  /** Not counted in the source, and so not replayed. */
+  | { readonly kind: 'dead_letter'; readonly rawKey: string }
+  /** Batches that the source no longer has. */
+  | { readonly kind: 'missing'; readonly detail: string };
+
+export interface ReplaySource {
+  /** The day rule; undefined if unknown. */
+  readonly dayZone: string | undefined;
+  /** The final value of `at`, for progress; undefined if unknown. */
+  readonly total: number | undefined;
+  batches(): AsyncGenerator<SourceEntry, void>;
+  /** Whether the batches had idempotency keys, known after all are read. */
+  hasKeys(): boolean;
+  close(): void;
+}
 
 /** @throws an Error that says what is wrong with the source. */
 export async function openSource({
   from,
   received,
-}: Pick<ReplayOptions, 'from' | 'received'>): Promise<OpenedSource> {
+}: Pick<ReplayOptions, 'from' | 'received'>): Promise<ReplaySource> {
   if (from.dataDir !== undefined && holdsExport(from.dataDir)) {
     return await exportSource(from.dataDir, exportListOf(from.dataDir), received);
   }
   const store = await openStore(from);
   try {
-    const source = await store.openReplaySource(received);
-    return { ...source, close: () => store.close() };
+    const facts = await store.replayFacts();
+    return {
+      ...{ dayZone: store.dayZone(), total: facts.total },
+      batches: () => readStore(store, facts, received),
+      hasKeys: () => facts.hasKeys,
+      close: () => store.close(),
+    };
   } catch (error) {
     throw store.explain(error);
   }
+}
+
+async function* readStore(
+  store: StoreAdmin,
+  { deadLetters, missing }: ReplayFacts,
+  received: ReceivedRange | undefined,
+): AsyncGenerator<SourceEntry, void> {
+  if (missing !== undefined && received === undefined) yield { kind: 'missing', detail: missing };
+  for await (const page of store.raw.list(received, { keys: 'kept' })) {
+    for (const entry of page) {
+      if (entry.damage !== undefined) yield { kind: 'missing', detail: `${entry.damage}.` };
+      else if (deadLetters.has(entry.at)) yield { kind: 'dead_letter', rawKey: entry.rawKey };
+      else {
+        const { rawKey, at } = entry;
+        yield { kind: 'batch', rawKey, at, load: () => loadBatch(entry) };
+      }
+    }
+  }
+}
+
+async function loadBatch(entry: RawBatchEntry): Promise<SourceBatch> {
+  const { rawKey } = entry;
+  const raw = await entry.load();
+  if (raw === undefined) throw new Error(`${rawKey} was deleted during the replay.`);
+  return sourceBatch(rawKey, raw.body, raw.details);
+}
+
+/** @throws if the raw key is none. */
+function sourceBatch(rawKey: string, body: Uint8Array, details: BatchDetails): SourceBatch {
+  const { encoding, caller = '', idempotencyKey, accepted, rejected, excluded, logId } = details;
+  const identity = readRawKey(rawKey);
+  if (identity === undefined) throw new Error(`${rawKey} is not a raw key.`);
+  const replayOf = {
+    ...{ ...identity, accepted, rejected },
+    ...(excluded !== undefined && { excluded }),
+    ...(logId !== undefined && { logId }),
+  };
+  return { rawKey, body, encoding, caller, idempotencyKey, replayOf };
 }
 
 /** A line of `batches.ndjson`. */
@@ -50,7 +130,7 @@ async function exportSource(
   directory: string,
   list: string,
   received: ReceivedRange | undefined,
-): Promise<OpenedSource> {
+): Promise<ReplaySource> {
   const dayZone = await dayZoneOfExport(list);
   let isEmpty = true;
   let hasKeys = false;
@@ -62,28 +142,30 @@ async function exportSource(
       for await (const line of createInterface({ input: createReadStream(list) })) {
         at += Buffer.byteLength(line) + 1;
         const listed = JSON.parse(line) as ListedBatch;
-        const { raw_key: rawKey, caller = '', encoding, excluded, log_id: logId } = listed;
+        const rawKey = listed.raw_key;
         const identity = readRawKey(rawKey);
         if (identity === undefined)
           throw new Error(`${list} contains ${rawKey}, which is not a raw key.`);
         if (!isWithin(identity.receivedAt, received)) continue;
         isEmpty = false;
         hasKeys ||= listed.idempotency_key !== undefined;
-        const load = async () => ({
-          ...{ rawKey, encoding, caller, idempotencyKey: listed.idempotency_key },
-          body: await bodyIn(directory, rawKey),
-          replayOf: {
-            ...{ ...identity, accepted: listed.accepted, rejected: listed.rejected },
-            ...(excluded !== undefined && { excluded: fromRanges(excluded) }),
-            ...(logId !== undefined && { logId }),
-          },
-        });
+        const load = async () =>
+          sourceBatch(rawKey, await bodyIn(directory, rawKey), detailsOf(listed));
         yield { kind: 'batch', rawKey, at, load };
       }
     },
     // If no batch has a key, this may be the export of a stack.
     hasKeys: () => isEmpty || hasKeys,
     close: () => undefined,
+  };
+}
+
+function detailsOf(listed: ListedBatch): BatchDetails {
+  const { encoding, accepted, rejected, excluded, caller } = listed;
+  return {
+    ...{ encoding, accepted, rejected, caller },
+    ...{ idempotencyKey: listed.idempotency_key, logId: listed.log_id },
+    ...(excluded !== undefined && { excluded: fromRanges(excluded) }),
   };
 }
 

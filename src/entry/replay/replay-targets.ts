@@ -2,10 +2,11 @@ import { requestOverHttp } from '../../client/http-request.ts';
 import { parseObject, readText, sleep, type Retry } from '../../client/post-batch.ts';
 import { RetryReporter } from '../../client/retry-reporter.ts';
 import { replayHeader, writeReplayHeader } from '../../http/app/replay-header.ts';
-import type { ReplayTarget, SourceBatch } from '../../pipeline/store-admin.ts';
+import type { ReplayTarget } from '../../pipeline/store-admin.ts';
 import { openStore } from '../cli/open-store.ts';
 import { affectsAllBatches, commandClient, printWarning } from '../cli/sending.ts';
 import type { ReplayOptions } from './replay-options.ts';
+import type { SourceBatch } from './replay-sources.ts';
 
 type TargetOutcome =
   | { readonly kind: 'sent' | 'known'; readonly rawKey: string }

@@ -1,9 +1,8 @@
 import { withThousands } from '../../util/thousands.ts';
-import type { ReplayEntry, ReplaySource } from '../../pipeline/store-admin.ts';
 import { checkReplayEnds } from '../cli/directory-kinds.ts';
 import { openProgress } from '../cli/progress.ts';
 import type { ReplayOptions } from './replay-options.ts';
-import { openSource } from './replay-sources.ts';
+import { openSource, type ReplaySource, type SourceEntry } from './replay-sources.ts';
 import { openTarget, type OpenedTarget } from './replay-targets.ts';
 import { forEachConcurrently, watchInterrupt, type Interruption } from '../cli/sending.ts';
 import { jsonText, visible } from '../cli/terminal-text.ts';
@@ -73,7 +72,7 @@ async function copyBatches(
   const progress = openProgress(source.total);
   const { stopping, aborting: leaving } = interruption;
   let reached = 0;
-  const copyOne = async (found: ReplayEntry) => {
+  const copyOne = async (found: SourceEntry) => {
     if (found.kind !== 'batch') {
       recordSkipped(found, summary);
       return;
@@ -104,7 +103,7 @@ function add(sums: Sums, items: number): void {
 }
 
 function recordSkipped(
-  found: Exclude<ReplayEntry, { kind: 'batch' }>,
+  found: Exclude<SourceEntry, { kind: 'batch' }>,
   summary: ReplaySummary,
 ): void {
   if (found.kind === 'dead_letter') {

@@ -1,6 +1,7 @@
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 
 import { rawKeyOf, type BatchId } from '../../../src/domain/batch-id.ts';
+import type { Difference } from '../../../src/pipeline/audit.ts';
 import type { Batch, StoredBatch } from '../../../src/pipeline/ports.ts';
 import type {
   DeadLetterView,
@@ -8,6 +9,7 @@ import type {
   ReceivedRange,
   StoreAdmin,
 } from '../../../src/pipeline/store-admin.ts';
+import { newDataDirectory } from '../../support/embedded-store.ts';
 import { batchOf, itemOf } from './intake-contract.ts';
 
 /** A store of its own, and the hands that its trials need. */
@@ -17,6 +19,8 @@ export interface StoreAdminHarness {
   put(batch: Batch): Promise<StoredBatch>;
   /** Makes a dead letter of the batch that was put last, for this reason. It is not counted. */
   kill(reason: string): Promise<void>;
+  /** Adds to one counter what no batch has. */
+  miscount(): Promise<void>;
   /** Counts all that is queued. */
   settle(): Promise<void>;
   close(): Promise<void>;
@@ -48,6 +52,7 @@ export function describeStoreAdmin(name: string, open: () => Promise<StoreAdminH
     }
 
     interface Listed extends Pick<RawBatchEntry, 'rawKey' | 'receivedAt' | 'bytes'> {
+      readonly at: number;
       readonly details: Awaited<ReturnType<RawBatchEntry['details']>>;
       readonly loaded: Awaited<ReturnType<RawBatchEntry['load']>>;
     }
@@ -60,10 +65,10 @@ export function describeStoreAdmin(name: string, open: () => Promise<StoreAdminH
       for await (const page of store.admin.raw.list(range, ...more)) {
         for (const entry of page) {
           if (entry.damage !== undefined) throw new Error(entry.damage);
-          const { rawKey, receivedAt, bytes } = entry;
+          const { rawKey, receivedAt, at, bytes } = entry;
           const raw = await entry.load();
           const loaded = raw && { ...raw, body: Uint8Array.from(raw.body) };
-          found.push({ rawKey, receivedAt, bytes, details: await entry.details(), loaded });
+          found.push({ rawKey, receivedAt, at, bytes, details: await entry.details(), loaded });
         }
       }
       return found;
@@ -193,6 +198,78 @@ export function describeStoreAdmin(name: string, open: () => Promise<StoreAdminH
       expect(again).toMatchObject({ done: 0 });
       await store.settle();
       expect(await countedItems()).toBe(0);
+    });
+
+    const reading = { dates: undefined, width: 4, requestsPerSecond: 10_000, inFlightMs: 0 };
+
+    function record() {
+      const codes: string[] = [];
+      const onDifference = ({ code }: Difference) => void codes.push(code);
+      return { codes, events: { onDifference, onProgress() {}, onEstimate() {} } };
+    }
+
+    async function auditOf(received?: ReceivedRange) {
+      const { codes, events } = record();
+      return { ...(await store.admin.audit({ ...reading, received }, events)), codes };
+    }
+
+    async function rebuild(dryRun: boolean) {
+      const { codes, events } = record();
+      const steps = { dryRun, withoutDamaged: false, workDir: newDataDirectory() };
+      return { ...(await store.admin.rebuild({ ...reading, ...steps }, events)), codes };
+    }
+
+    it('agrees with its raw bodies, as a whole and in part', async () => {
+      await putAll();
+      await store.settle();
+      const whole = await auditOf();
+      expect(whole).toMatchObject({ codes: [], batches: 3, items: 4, unsettled: 0, notes: [] });
+      expect(whole.counters).toBeGreaterThan(0);
+      const part = await auditOf({ from: 0, to: Number.MAX_SAFE_INTEGER });
+      expect(part).toMatchObject({ codes: [], batches: 3, items: 4, counters: 0 });
+    });
+
+    it('finds a wrong counter, and a rebuild corrects it', async () => {
+      await putAll();
+      await store.settle();
+      await store.miscount();
+      expect((await auditOf()).codes).toEqual(['counter_differs']);
+      const dry = await rebuild(true);
+      expect(dry).toMatchObject({ isSwitched: false, codes: ['counter_differs'] });
+      expect((await auditOf()).codes).toEqual(['counter_differs']);
+      const done = await rebuild(false);
+      expect(done).toMatchObject({ isSwitched: true, codes: ['counter_differs'] });
+      expect((await auditOf()).codes).toEqual([]);
+      expect(await countedItems()).toBe(4);
+      expect(await store.admin.dropReplaced()).toMatchObject({ wereKept: true });
+      expect(await store.admin.dropReplaced()).toMatchObject({ wereKept: false });
+    });
+
+    it('knows for a replay which batches are dead letters', async () => {
+      await store.put(batchOf([itemOf(0)]));
+      expect(await store.admin.replayFacts()).toMatchObject({ missing: undefined });
+      const { at } = (await list())[0] ?? expect.fail();
+      const { total = at, deadLetters } = await store.admin.replayFacts();
+      expect(total).toBeGreaterThanOrEqual(at);
+      expect(deadLetters.size).toBe(0);
+    });
+
+    it('takes batches of another installation, once', async () => {
+      const [batch = expect.fail()] = batches;
+      const receivedAt = Date.now() - 1_000;
+      const { accepted, rejected, body, encoding } = batch;
+      const replayOf = { batchId: unknown, receivedAt, accepted, rejected };
+      const named = { strict: false, caller: '', idempotencyKey: undefined };
+      const warn = (message: string) => expect.fail(message);
+      const target = await store.admin.openReplayTarget('as-written', warn);
+      expect(target.dayZone).toBe('as-written');
+      for (const isKnown of [false, true]) {
+        const outcome = await target.ingest({ body, encoding, ...named, replayOf });
+        expect(outcome).toMatchObject({ accepted: true, batchId: unknown, isKnown });
+      }
+      await target.close();
+      await store.settle();
+      expect(await countedItems()).toBe(1);
     });
 
     it('lists the same batches for a copy', async () => {

@@ -2,6 +2,7 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 
+import { ScanCommand, UpdateItemCommand, type AttributeValue } from '@aws-sdk/client-dynamodb';
 import { DeleteMessageCommand, ReceiveMessageCommand } from '@aws-sdk/client-sqs';
 import { afterAll, beforeAll, describe } from 'vitest';
 
@@ -45,6 +46,13 @@ describeStoreAdmin('a data directory', async () => {
       );
       return Promise.resolve();
     },
+    miscount() {
+      change(
+        dataDir,
+        'UPDATE counters SET count = count + 1 WHERE type_state IN (SELECT min(type_state) FROM counters)',
+      );
+      return Promise.resolve();
+    },
     settle: () => Promise.resolve(),
     close() {
       admin.close();
@@ -72,6 +80,20 @@ describe.runIf(isMet)('on AWS', () => {
         return result.earlier ?? result.stored;
       },
       kill: (reason) => deadLetterOf(engine, aws, reason),
+      async miscount() {
+        const TableName = engine.store.countersTable;
+        const { Items: [{ date, type_state } = {}] = [] } = await aws.dynamodb.send(
+          new ScanCommand({ TableName, Limit: 1 }),
+        );
+        await aws.dynamodb.send(
+          new UpdateItemCommand({
+            ...{ TableName, Key: { date, type_state } as Record<string, AttributeValue> },
+            UpdateExpression: 'ADD #count :one',
+            ExpressionAttributeNames: { '#count': 'count' },
+            ExpressionAttributeValues: { ':one': { N: '1' } },
+          }),
+        );
+      },
       async settle() {
         await engine.process();
       },

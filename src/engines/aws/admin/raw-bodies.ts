@@ -20,10 +20,11 @@ export function awsRawBodies(store: AwsStore): RawBodies {
 /** Later times have no four-digit year, as raw keys need. */
 const lastTime = Date.UTC(9999, 11, 31);
 
-export async function* listEntries(
+async function* listEntries(
   bodies: S3RawStore,
   range: ReceivedRange | undefined,
 ): AsyncGenerator<readonly RawBatchEntry[]> {
+  let at = 0;
   const { from = 0, to = Number.MAX_SAFE_INTEGER } = range ?? {};
   const before = to > lastTime ? {} : { before: startOf(to) };
   for await (const page of bodies.objects({ after: startOf(Math.max(0, from)), ...before })) {
@@ -36,7 +37,8 @@ export async function* listEntries(
         const raw = await bodies.get(rawKey);
         return raw && { body: raw.body, details: raw };
       };
-      return [{ rawKey, receivedAt: identity.receivedAt, bytes, details, load }];
+      const { receivedAt } = identity;
+      return [{ rawKey, receivedAt, at: ++at, bytes, details, load }];
     });
   }
 }

@@ -1,5 +1,5 @@
-import { originOf, replay } from '../../../pipeline/replay.ts';
-import type { ReceivedRange, ReplaySource, ReplayTarget } from '../../../pipeline/store-admin.ts';
+import { replay } from '../../../pipeline/replay.ts';
+import type { ReplayTarget } from '../../../pipeline/store-admin.ts';
 import { realBackoff } from '../../../util/backoff.ts';
 import { s3RawStore } from '../intake/raw-store.ts';
 import { awsReplayIntake } from '../intake/replay-intake.ts';
@@ -8,33 +8,7 @@ import { ensureDayRule, leastKeepMs, roomMs } from '../ledger/settings.ts';
 import { dynamodbSweepProgress } from '../ledger/sweep-progress.ts';
 import { checkTablePair } from '../ledger/table-pair.ts';
 import { sqsChunkQueue } from '../queue/chunk-queue.ts';
-import { listEntries } from './raw-bodies.ts';
 import { deployed, type AwsStore } from './stack.ts';
-
-/** The batches of the bucket. The ledger has only hashes of their idempotency keys. */
-export function replaySource(store: AwsStore, range: ReceivedRange | undefined): ReplaySource {
-  const bodies = s3RawStore(store.s3, store.rawBucket);
-  return {
-    dayZone: store.dayZone,
-    total: undefined,
-    async *batches() {
-      let at = 0;
-      for await (const page of listEntries(bodies, range)) {
-        for (const { rawKey } of page) {
-          const load = async () => {
-            const raw = await bodies.get(rawKey);
-            if (raw === undefined) throw new Error(`${rawKey} was deleted during the replay.`);
-            const { body, encoding } = raw;
-            const unkeyed = { caller: '', idempotencyKey: undefined };
-            return { rawKey, body, encoding, ...unkeyed, replayOf: originOf(raw) };
-          };
-          yield { kind: 'batch', rawKey, at: ++at, load };
-        }
-      }
-    },
-    hasKeys: () => false,
-  };
-}
 
 /** Larger than any stored body. */
 const bodyBytesMax = 1024 * 1024 * 1024;

@@ -1,9 +1,8 @@
 import { readRawKey } from '../../../domain/batch-id.ts';
 import type { RawBodies, RawEntry, ReceivedRange } from '../../../pipeline/store-admin.ts';
 import { findStoredBody, keptKeys, rawBatches } from '../store/raw-batches.ts';
-import type { Damage } from '../log/scan-log.ts';
 
-/** The raw bodies in the log. A page has one batch, because the next one overwrites its body. */
+/** The raw bodies in the log, a page for each. */
 export function embeddedRawBodies(dataDir: string): RawBodies {
   return {
     list: (range, options) => listEntries(dataDir, range, options?.keys === 'kept'),
@@ -13,11 +12,6 @@ export function embeddedRawBodies(dataDir: string): RawBodies {
       return body;
     },
   };
-}
-
-/** Says which bytes are damaged, as the beginning of a sentence. */
-export function damageText({ from, to, offset, path }: Damage): string {
-  return `${to - from} bytes at byte ${offset} of ${path} are damaged`;
 }
 
 // eslint-disable-next-line @typescript-eslint/require-await -- reads synchronously
@@ -30,13 +24,16 @@ async function* listEntries(
   try {
     for (const { batch, damage } of rawBatches(dataDir, range)) {
       if (damage !== undefined) {
-        yield [{ damage: damageText(damage) }];
+        const { from, to, offset, path } = damage;
+        yield [{ damage: `${to - from} bytes at byte ${offset} of ${path} are damaged` }];
         continue;
       }
-      const { rawKey, receivedAt, body } = batch;
+      const { rawKey, receivedAt, position: at } = batch;
+      // The next batch overwrites the buffer.
+      const body = Uint8Array.from(batch.body);
       const isKept = kept === undefined || kept.includes(batch);
       const details = isKept ? batch : { ...batch, idempotencyKey: undefined };
-      const entry = { rawKey, receivedAt, bytes: body.length };
+      const entry = { rawKey, receivedAt, at, bytes: body.length };
       yield [{ ...entry, details: () => details, load: () => ({ body, details }) }];
     }
   } finally {

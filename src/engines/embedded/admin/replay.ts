@@ -1,60 +1,17 @@
 import { setTimeout as delay } from 'node:timers/promises';
 
 import type { Submission } from '../../../pipeline/ports.ts';
-import { originOf } from '../../../pipeline/replay.ts';
-import type {
-  ReceivedRange,
-  ReplayEntry,
-  ReplaySource,
-  ReplayTarget,
-} from '../../../pipeline/store-admin.ts';
+import type { ReplayFacts, ReplayTarget } from '../../../pipeline/store-admin.ts';
 import { dayMs, embeddedDefaults } from '../options.ts';
-import {
-  dayZoneOf,
-  logEndOf,
-  rawBatches,
-  replayGaps,
-  type KeptKeys,
-} from '../store/raw-batches.ts';
+import { logEndOf, replayGaps } from '../store/raw-batches.ts';
 import { Writer } from '../writer/writer.ts';
-import { damageText } from './raw-bodies.ts';
 
-/** The batches of the log. @param keys those that the target may take over. */
-export function replaySource(
-  dataDir: string,
-  range: ReceivedRange | undefined,
-  keys: KeptKeys,
-): ReplaySource {
+/** What a replay of a data directory must know beside its raw bodies. */
+export function replayFacts(dataDir: string): ReplayFacts {
   const { removedBytes, deadLetters } = replayGaps(dataDir);
-  return {
-    dayZone: dayZoneOf(dataDir),
-    total: logEndOf(dataDir),
-    // eslint-disable-next-line @typescript-eslint/require-await -- reads synchronously
-    async *batches(): AsyncGenerator<ReplayEntry, void> {
-      if (removedBytes > 0 && range === undefined) {
-        const detail = `--keep-raw has deleted ${removedBytes} bytes of raw batches, which cannot be replayed.`;
-        yield { kind: 'missing', detail };
-      }
-      for (const { batch, damage } of rawBatches(dataDir, range)) {
-        if (damage !== undefined) {
-          yield { kind: 'missing', detail: `${damageText(damage)}.` };
-          continue;
-        }
-        const { rawKey, encoding, caller, position: at } = batch;
-        if (deadLetters.has(at)) {
-          yield { kind: 'dead_letter', rawKey };
-          continue;
-        }
-        const idempotencyKey = keys.includes(batch) ? batch.idempotencyKey : undefined;
-        // The next batch overwrites the buffer.
-        const body = Uint8Array.from(batch.body);
-        const replayOf = originOf(batch);
-        const loaded = { rawKey, body, encoding, caller, idempotencyKey, replayOf };
-        yield { kind: 'batch', rawKey, at, load: () => loaded };
-      }
-    },
-    hasKeys: () => true,
-  };
+  const detail = `--keep-raw has deleted ${removedBytes} bytes of raw batches, which cannot be replayed.`;
+  const missing = removedBytes > 0 ? detail : undefined;
+  return { total: logEndOf(dataDir), deadLetters, missing, hasKeys: true };
 }
 
 /** Larger than any stored body. */

@@ -2,26 +2,26 @@ import type { OpenedCounters, StoreAdmin } from '../../../pipeline/store-admin.t
 import { dataPaths } from '../data-directory.ts';
 import { describeFailure } from '../failure-text.ts';
 import { openStatsReader } from '../reader/stats-reader.ts';
-import { dayZoneOf, keptKeys } from '../store/raw-batches.ts';
+import { dayZoneOf } from '../store/raw-batches.ts';
 import { embeddedDeadLetters } from './dead-letters.ts';
 import { embeddedRawBodies } from './raw-bodies.ts';
-import { replaySource, replayTarget } from './replay.ts';
+import { replayFacts, replayTarget } from './replay.ts';
 import { embeddedVerification } from './verify.ts';
 
 /** Opens a data directory for operators, whether or not a server runs on it. */
 export function openDataDirectory(dataDir: string): StoreAdmin {
   const opened: { close(): void }[] = [];
-  const closedAtEnd = <T extends { close(): void }>(resource: T): T => {
-    opened.push(resource);
-    return resource;
-  };
   return {
     dayZone: () => dayZoneOf(dataDir),
     raw: embeddedRawBodies(dataDir),
     deadLetters: embeddedDeadLetters(dataDir),
-    openCounters: () => countersOf(closedAtEnd(openStatsReader(dataDir))),
+    openCounters() {
+      const reader = openStatsReader(dataDir);
+      opened.push(reader);
+      return countersOf(reader);
+    },
     ...embeddedVerification(dataDir),
-    openReplaySource: (range) => replaySource(dataDir, range, closedAtEnd(keptKeys(dataDir))),
+    replayFacts: () => replayFacts(dataDir),
     openReplayTarget: (sourceZone, warn) => replayTarget(dataDir, sourceZone, warn),
     explain: (error) => explainSqliteError(error, dataDir),
     close() {
