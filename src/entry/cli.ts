@@ -10,7 +10,6 @@ import { Command, CommanderError } from 'commander';
 
 import { addCommand, addExamples } from './cli/add-command.ts';
 import { addAdoptCommand } from './verify/adopt-command.ts';
-import { addAuditOptions, auditOptions } from './verify/audit-options.ts';
 import { addCheckOptions, checkOptions } from './check/check-options.ts';
 import {
   addChoiceOptions,
@@ -25,7 +24,12 @@ import { addIngestOptions, ingestOptions } from './ingest/ingest-options.ts';
 import { UsageError } from './cli/option-parsers.ts';
 import { addStoreOptions, dataDirOption, storePlace } from './cli/common-options.ts';
 import { addRawRangeOptions, rawRangeOptions } from './raw/raw-options.ts';
-import { addRebuildOptions, rebuildOptions } from './verify/rebuild-options.ts';
+import {
+  addAuditOptions,
+  addRebuildOptions,
+  auditOptions,
+  rebuildOptions,
+} from './verify/verify-options.ts';
 import { addReplayOptions, replayOptions } from './replay/replay-options.ts';
 import { addServeOptions, serveOptions } from './serve/serve-options.ts';
 import { addStatsOptions, statsOptions } from './stats/stats-options.ts';
@@ -260,7 +264,7 @@ function addReplay(root: Command): void {
   addReplayOptions(command).action(async () => {
     const options = replayOptions(command);
     const { replayBatches } = await import('./replay/replay.ts');
-    process.exitCode = await replayBatches(options, process.env);
+    process.exitCode = await replayBatches(options);
   });
 }
 

@@ -1,4 +1,5 @@
 import { compareCounters, type CounterRow } from '../domain/counter.ts';
+import { withThousands } from '../util/thousands.ts';
 
 /** The kinds of findings: differences between raw store, ledger and counters. */
 type DifferenceCode =
@@ -53,6 +54,11 @@ export interface AuditSummary {
   /** The number of compared rows. */
   readonly counters: number;
   readonly differences: number;
+}
+
+/** Such as `1 difference`. */
+export function countOfDifferences(count: number): string {
+  return `${withThousands(count)} ${count === 1 ? 'difference' : 'differences'}`;
 }
 
 /** Both counts of one counter; undefined if a side has no row. */

@@ -233,6 +233,15 @@ export interface RawBatch extends StoredBatch {
   readonly rejected: number;
 }
 
+/** A raw batch without its body. */
+export type BatchDetails = Pick<RawBatch, 'encoding' | 'accepted' | 'rejected' | 'excluded'> & {
+  /** This and the next two: if the engine records them. The token name of the sender, or empty. */
+  readonly caller?: string | undefined;
+  readonly idempotencyKey?: string | undefined;
+  /** The id of the log that received the batch, in hexadecimal. */
+  readonly logId?: string | undefined;
+};
+
 /** A message that cannot be counted. */
 export interface DeadLetter {
   /** The id on the queue, which changes with a redrive. */

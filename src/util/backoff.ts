@@ -1,3 +1,5 @@
+import { setTimeout as delay } from 'node:timers/promises';
+
 /** The limits of retries, with clock, sleep and randomness as arguments. */
 export interface Backoff {
   /** The number of attempts, including the first. */
@@ -9,6 +11,15 @@ export interface Backoff {
   readonly sleep: (milliseconds: number) => Promise<void>;
   /** From 0 to 1. */
   readonly random: () => number;
+}
+
+/** The given limits, with the clock and the randomness of this process. */
+export function realBackoff(
+  limits: Pick<Backoff, 'attemptsMax' | 'delayMsMax'> & { readonly deadline?: number | undefined },
+): Backoff {
+  const sleep = (milliseconds: number) => delay(milliseconds);
+  const { deadline = Number.POSITIVE_INFINITY } = limits;
+  return { ...limits, deadline, now: Date.now, sleep, random: Math.random };
 }
 
 const firstDelayMs = 25;

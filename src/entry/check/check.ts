@@ -61,8 +61,10 @@ export async function check(
 }
 
 async function urlOfStack(name: string, env: Record<string, string | undefined>): Promise<string> {
-  const { withStack } = await import('../cli/stack.ts');
-  return await withStack({ name }, env, ({ apiUrl }) => Promise.resolve(apiUrl));
+  const { openStack } = await import('../../engines/aws/admin/stack.ts');
+  const stack = await openStack(name, env);
+  stack.close();
+  return stack.apiUrl;
 }
 
 function summary(results: readonly Finding['result'][]): string {

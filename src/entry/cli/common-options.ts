@@ -1,5 +1,6 @@
 import { Option, type Command } from 'commander';
 
+import type { StackPlace } from '../../engines/aws/admin/stack.ts';
 import {
   bearerToken,
   nonEmpty,
@@ -65,14 +66,6 @@ const partOptions: Record<StorePart, readonly [flags: string, what: string]> = {
   ledger: ['--ledger <name>', 'the ledger table'],
 };
 
-/**
- * A store on AWS: a stack by its name, the names of its resources, or both; a named resource then
- * replaces the one of the stack.
- */
-export interface StackPlace extends Readonly<Partial<Record<StorePart, string>>> {
-  readonly name?: string;
-}
-
 /** The store that a command uses: a data directory, or a store on AWS. */
 export type StorePlace =
   | { readonly dataDir: string; readonly stack?: never }
@@ -81,6 +74,12 @@ export type StorePlace =
 /** Adds `--data-dir`, `--stack`, and an option for each resource that the command uses. */
 export function addStoreOptions(command: Command, ...parts: readonly StorePart[]): Command {
   return addPartOptions(command.addOption(dataDirOption()).addOption(stackOption()), parts);
+}
+
+/** Whether an option on the command line names a store; the environment does not count. */
+export function isStoreNamed(command: Command): boolean {
+  const names = ['dataDir', 'stack', ...Object.keys(partOptions)];
+  return names.some((name) => command.getOptionValueSource(name) === 'cli');
 }
 
 export function addPartOptions(command: Command, parts: readonly StorePart[]): Command {

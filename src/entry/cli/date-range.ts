@@ -1,10 +1,8 @@
-import { UsageError } from './option-parsers.ts';
+import type { Command } from 'commander';
 
-/** Dates as in `2023-06-16`, both included. */
-export interface DateRange {
-  readonly from: string;
-  readonly to: string;
-}
+import type { DateRange, ReceivedRange } from '../../pipeline/store-admin.ts';
+import { option } from './common-options.ts';
+import { timestamp, UsageError } from './option-parsers.ts';
 
 /** The earliest date that a timestamp can have. */
 export const firstDate = '0000-01-01';
@@ -50,4 +48,25 @@ function latestToday(now: number): string {
 
 function dateAt(ms: number): string {
   return new Date(ms).toISOString().slice(0, 10);
+}
+
+/** `--since` and `--until`, for every command that selects batches by time of receipt. */
+export function addReceivedOptions(command: Command): Command {
+  return command
+    .addOption(option('--since <time>', 'only batches received at this time or later', timestamp))
+    .addOption(option('--until <time>', 'only batches received before this time', timestamp));
+}
+
+/** The times of `--since` and `--until`; undefined if neither is given. */
+export function receivedRange({
+  since,
+  until,
+}: {
+  since?: number;
+  until?: number;
+}): ReceivedRange | undefined {
+  if (since === undefined && until === undefined) return undefined;
+  const range = { from: since ?? 0, to: until ?? Number.MAX_SAFE_INTEGER };
+  if (range.from < range.to) return range;
+  throw new UsageError('--since must be before --until');
 }

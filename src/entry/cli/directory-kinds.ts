@@ -1,5 +1,6 @@
 import { existsSync, readdirSync, realpathSync, statSync } from 'node:fs';
 import { dirname, join, relative, resolve } from 'node:path';
+import { isDeepStrictEqual } from 'node:util';
 
 import { dataPaths } from '../../engines/embedded/data-directory.ts';
 import { UsageError } from './option-parsers.ts';
@@ -66,22 +67,23 @@ function realPath(path: string): string {
  * an export.
  */
 export function checkReplayEnds({ from, to }: Pick<ReplayOptions, 'from' | 'to'>): void {
-  const isSameStack = from.kind === 'stack' && to.kind === 'stack' && from.name === to.name;
-  const isSameDirectory =
-    from.kind === 'directory' &&
-    to.kind === 'directory' &&
-    realPathIfExists(from.path) === realPathIfExists(to.path);
-  if (isSameStack || isSameDirectory) {
+  if (isDeepStrictEqual(withRealPath(from), withRealPath(to))) {
     throw new UsageError('--from and --to are the same; replay copies batches to another store');
   }
-  if (from.kind === 'directory' && holdsExport(from.path) && holdsPipeline(from.path)) {
+  const [source, target] = [from, to].map((end) => ('url' in end ? undefined : end.dataDir));
+  if (source !== undefined && holdsExport(source) && holdsPipeline(source)) {
     throw new UsageError(
-      `${from.path} holds both a data directory and an export (batches.ndjson, raw). Move the export to a directory of its own`,
+      `${source} holds both a data directory and an export (batches.ndjson, raw). Move the export to a directory of its own`,
     );
   }
-  if (to.kind === 'directory' && holdsExport(to.path)) {
+  if (target !== undefined && holdsExport(target)) {
     throw new UsageError(
-      `${to.path} holds an export (batches.ndjson). Give a data directory or a new directory as --to`,
+      `${target} holds an export (batches.ndjson). Give a data directory or a new directory as --to`,
     );
   }
+}
+
+function withRealPath(end: ReplayOptions['to']): object {
+  if ('url' in end || end.dataDir === undefined) return end;
+  return { dataDir: realPathIfExists(end.dataDir) };
 }

@@ -1,9 +1,7 @@
 import cliProgress from 'cli-progress';
 
-/** A number with thousands separators. */
-export function withThousands(number: number): string {
-  return number.toLocaleString('en-US');
-}
+import type { ProgressUnit } from '../../pipeline/store-admin.ts';
+import { withThousands } from '../../util/thousands.ts';
 
 /** Shows on stderr how much of a task is done. */
 export interface Progress {
@@ -34,8 +32,8 @@ export function openProgress(total: number | undefined): Progress {
   return { update, stop: () => undefined };
 }
 
-/** The progress of reading or copying a log, whose size the first update gives. */
-export class LogProgress {
+/** The progress of reading or copying a store, whose size the first update gives. */
+export class StoreProgress {
   readonly #verb: string;
   #progress: Progress | undefined;
 
@@ -43,13 +41,13 @@ export class LogProgress {
     this.#verb = verb;
   }
 
-  /** Both arguments are in bytes. */
-  update(bytes: number, total: number): void {
+  update(done: number, total: number, unit: ProgressUnit): void {
     this.#progress ??= openProgress(total);
-    this.#progress.update(
-      bytes,
-      `${withThousands(Math.round(bytes / 1024 ** 2))} MiB ${this.#verb}`,
-    );
+    const amount =
+      unit === 'bytes'
+        ? `${withThousands(Math.round(done / 1024 ** 2))} MiB`
+        : `${withThousands(done)} bodies`;
+    this.#progress.update(done, `${amount} ${this.#verb}`);
   }
 
   stop(): void {

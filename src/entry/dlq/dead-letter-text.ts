@@ -1,25 +1,7 @@
 import { constants, gunzipSync } from 'node:zlib';
 
-import type { ContentEncoding } from '../../pipeline/ports.ts';
+import type { DeadLetterView } from '../../pipeline/store-admin.ts';
 import { jsonText, visible } from '../cli/terminal-text.ts';
-
-/** A dead letter of either engine, for display. */
-export interface DeadLetterView {
-  /** Selects it in commands, as do its batch id and raw key. Empty: only `--all` or `--reason` does. */
-  readonly id: string;
-  readonly batchId: string | undefined;
-  readonly rawKey: string | undefined;
-  /** The index of the chunk, if it is a part of a batch. */
-  readonly index: number | undefined;
-  readonly items: number | undefined;
-  readonly reason: string;
-  /** Milliseconds since 1970; undefined if unknown. */
-  readonly firstFailedAt: number | undefined;
-  readonly lastFailedAt: number | undefined;
-  readonly droppedAt: number | undefined;
-  readonly body: Uint8Array | undefined;
-  readonly encoding: ContentEncoding;
-}
 
 /** One line of JSON, with the whole body. */
 export function deadLetterJson(deadLetter: DeadLetterView): string {
@@ -41,23 +23,18 @@ export function deadLetterJson(deadLetter: DeadLetterView): string {
 
 /** Several lines for people, with the beginning of the body. */
 export function deadLetterText(deadLetter: DeadLetterView): string {
-  const { index, items, reason, droppedAt } = deadLetter;
+  const { id, rawKey, index, items, reason, droppedAt } = deadLetter;
   const part = index === undefined ? '' : `, chunk ${index}`;
   const size = items === undefined ? '' : `, ${items} ${items === 1 ? 'item' : 'items'}`;
   const dropped = droppedAt === undefined ? '' : `, dropped ${timeText(droppedAt)}`;
   const excerpt = excerptOf(deadLetter);
   return [
-    `${deadLetterName(deadLetter)}${part}${size}`,
+    `${visible(rawKey ?? (id || 'damaged'))}${part}${size}`,
     `  ${visible(reason)}`,
     `  first failed ${timeText(deadLetter.firstFailedAt)}, last ${timeText(deadLetter.lastFailedAt)}${dropped}`,
     ...(excerpt === '' ? [] : [`  ${excerpt}`]),
     '',
   ].join('\n');
-}
-
-/** The name of a dead letter in messages. */
-export function deadLetterName({ id, rawKey }: Pick<DeadLetterView, 'id' | 'rawKey'>): string {
-  return visible(rawKey ?? (id || 'damaged'));
 }
 
 const excerptCharacters = 160;

@@ -1,5 +1,6 @@
 import type { Command } from 'commander';
 
+import type { DeadLetterSelection } from '../../pipeline/store-admin.ts';
 import {
   addStoreOptions,
   count,
@@ -67,30 +68,26 @@ export function chosenDeadLetters(command: Command, ids: readonly string[]): Cho
   return { ...dlqOptions(command), ids, reason };
 }
 
-/** The attributes of a dead letter that a filter compares. */
-interface Candidate {
-  readonly names: readonly (string | undefined)[];
-  readonly reason: string;
-}
-
 /** Selects dead letters, and reports ids that matched none. */
-export class DeadLetterFilter {
+export class DeadLetterFilter implements DeadLetterSelection {
+  readonly limit: number;
   readonly #choice: DeadLetterChoice;
   readonly #missing: Set<string>;
 
-  constructor(choice: DeadLetterChoice) {
+  constructor(choice: ChosenDeadLetters) {
+    this.limit = choice.limit;
     this.#choice = choice;
     this.#missing = new Set(choice.ids);
   }
 
-  isChosen({ names, reason }: Candidate): boolean {
+  readonly isChosen = (names: readonly string[], reason: string): boolean => {
     const { ids, reason: code } = this.#choice;
     if (code !== undefined && reason.split(':', 1)[0] !== code) return false;
     if (ids.length === 0) return true;
-    const found = names.filter((name) => name !== undefined && ids.includes(name));
-    for (const name of found) this.#missing.delete(name ?? '');
+    const found = names.filter((name) => ids.includes(name));
+    for (const name of found) this.#missing.delete(name);
     return found.length > 0;
-  }
+  };
 
   /** Reports on stderr which ids matched no dead letter. Returns whether all matched. */
   reportMissing(): boolean {

@@ -2,8 +2,9 @@ import { randomBytes, randomUUID } from 'node:crypto';
 
 import type { Client, PostOutcome } from '../../client/index.ts';
 import { sleep } from '../../client/post-batch.ts';
+import { withThousands } from '../../util/thousands.ts';
 import type { FeedOptions } from './feed-options.ts';
-import { withThousands, openProgress } from '../cli/progress.ts';
+import { openProgress } from '../cli/progress.ts';
 import { randomBody, type RandomFeed } from './random-events.ts';
 import {
   commandClient,

@@ -1,7 +1,7 @@
 import type { ItemError, PostOutcome } from '../../client/index.ts';
+import { withThousands } from '../../util/thousands.ts';
 import type { IngestOptions } from './ingest-options.ts';
 import type { Pack } from './pack-items.ts';
-import { withThousands } from '../cli/progress.ts';
 import type { ReadingState } from './read-packs.ts';
 import { affectsAllBatches } from '../cli/sending.ts';
 import type { BadLine } from './split-lines.ts';

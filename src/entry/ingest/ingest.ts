@@ -2,6 +2,7 @@ import { createHash, randomUUID } from 'node:crypto';
 
 import type { Client } from '../../client/index.ts';
 import { readBatch } from '../../domain/batch.ts';
+import { withThousands } from '../../util/thousands.ts';
 import type { IngestOptions } from './ingest-options.ts';
 import {
   recordRefusedBatch,
@@ -17,7 +18,7 @@ import {
 } from './ingest-report.ts';
 import { openInputs, rereadable, type Input } from './inputs.ts';
 import type { Pack } from './pack-items.ts';
-import { withThousands, openProgress } from '../cli/progress.ts';
+import { openProgress } from '../cli/progress.ts';
 import { readPacks, type ReadingState } from './read-packs.ts';
 import {
   commandClient,

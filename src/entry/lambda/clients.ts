@@ -1,6 +1,4 @@
-import { setTimeout as delay } from 'node:timers/promises';
-
-import type { Backoff } from '../../util/backoff.ts';
+import { realBackoff, type Backoff } from '../../util/backoff.ts';
 import { safeError } from '../cli/error-text.ts';
 
 /** The timeouts of a request; the SDK retries it if that is safe. */
@@ -12,15 +10,8 @@ export const requestHandler = {
 };
 
 /** Full jitter until the deadline (milliseconds since 1970); see `backOff`. */
-export function backoff(attemptsMax: number, deadline = Number.POSITIVE_INFINITY): Backoff {
-  return {
-    attemptsMax,
-    delayMsMax: 1_000,
-    deadline,
-    now: Date.now,
-    sleep: (milliseconds) => delay(milliseconds),
-    random: Math.random,
-  };
+export function backoff(attemptsMax: number, deadline?: number): Backoff {
+  return realBackoff({ attemptsMax, delayMsMax: 1_000, deadline });
 }
 
 /** The details of an error, without quotations from a body or a token. */

@@ -34,11 +34,6 @@ export function readEnvironment(env: Record<string, string | undefined>): Enviro
 
 export const dayMs = 86_400_000;
 export const bodyBytesMax = 4 * 1024 * 1024;
-/**
- * A chunk older than the lifetime of dedup records less this is not counted: its dedup record may have
- * expired. The margin allows for redrives and for clock differences.
- */
-export const roomMs = 7 * dayMs;
 
 interface StoreRules {
   readonly dayZone: string;

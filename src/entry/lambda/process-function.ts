@@ -3,6 +3,7 @@ import { SQSClient } from '@aws-sdk/client-sqs';
 import type { SQSBatchResponse, SQSEvent, SQSRecord } from 'aws-lambda';
 
 import { awsCountingPorts } from '../../engines/aws/counters/counting-ports.ts';
+import { roomMs } from '../../engines/aws/ledger/settings.ts';
 import { dynamodbCounterStore } from '../../engines/aws/counters/counter-store.ts';
 import {
   deadLetterAttributes,
@@ -11,7 +12,6 @@ import {
 import { deliverSooner } from '../../engines/aws/queue/visibility.ts';
 import { countMessages, type QueueMessage } from '../../pipeline/counting/count-messages.ts';
 import { backoff, requestHandler } from './clients.ts';
-import { roomMs } from './environment.ts';
 import { deadLetterSinkOf, functionParts, leastKeepMsOf } from './function-parts.ts';
 import { batchIdsOf, observedPorts } from './telemetry/counted-work.ts';
 import type { InvocationContext } from './telemetry/telemetry.ts';

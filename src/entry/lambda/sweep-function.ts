@@ -1,11 +1,11 @@
 import { awsSweepPorts } from '../../engines/aws/intake/sweep-ports.ts';
+import { roomMs } from '../../engines/aws/ledger/settings.ts';
 import { sqsChunkQueue } from '../../engines/aws/queue/chunk-queue.ts';
 import { ensureTablePair } from '../../engines/aws/ledger/table-pair.ts';
 import { sweep } from '../../pipeline/sweep/sweep.ts';
 import type { SweepResult } from '../../pipeline/sweep/ports.ts';
 import { readRawKey } from '../../domain/batch-id.ts';
 import { backoff, errorDetails } from './clients.ts';
-import { roomMs } from './environment.ts';
 import { deadLetterSinkOf, functionParts, leastKeepMsOf, rawStoreOf } from './function-parts.ts';
 import { countSweep } from './telemetry/counted-work.ts';
 import type { InvocationContext } from './telemetry/telemetry.ts';

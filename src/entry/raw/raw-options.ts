@@ -1,13 +1,14 @@
 import type { Command } from 'commander';
 
-import { addReceivedOptions, receivedRange } from '../verify/audit-options.ts';
+import type { ReceivedRange } from '../../pipeline/store-admin.ts';
+import { addReceivedOptions, receivedRange } from '../cli/date-range.ts';
 import { addStoreOptions, storePlace, type StorePlace } from '../cli/common-options.ts';
 
 /** The options of `raw list` and `raw export`. */
 export interface RawRangeOptions {
   place: StorePlace;
   /** Batches received in this range (milliseconds since 1970, `to` excluded); undefined: all. */
-  received: { from: number; to: number } | undefined;
+  received: ReceivedRange | undefined;
   /** Omit what a listing of the bucket lacks; on a stack, that takes a request for each batch. */
   isBrief: boolean;
 }

@@ -1,6 +1,6 @@
 import { asWritten } from '../../domain/day.ts';
 import { toRanges } from '../../domain/index-ranges.ts';
-import type { RawBatch } from '../../pipeline/ports.ts';
+import type { BatchDetails } from '../../pipeline/ports.ts';
 
 /** The content of a line of `raw list` and of `batches.ndjson`. */
 export interface ListedBatch {
@@ -10,26 +10,20 @@ export interface ListedBatch {
   /** The size of the body as received. */
   readonly bytes: number;
   /** The day rule of the store; in exports only. */
-  readonly dayZone?: string;
+  readonly dayZone?: string | undefined;
   /** Undefined with `--brief`. */
-  readonly details?: BatchDetails;
+  readonly details?: BatchDetails | undefined;
 }
 
-type BatchDetails = Pick<RawBatch, 'encoding' | 'accepted' | 'rejected' | 'excluded'> & {
-  /** This and the next two: embedded engine only. */
-  readonly caller?: string | undefined;
-  readonly idempotencyKey?: string | undefined;
-  readonly logId?: string | undefined;
-};
-
-/** A line of JSON. */
+/** A line of JSON, with its end. */
 export function batchLine({ rawKey, receivedAt, bytes, dayZone, details }: ListedBatch): string {
   const received = new Date(receivedAt).toISOString();
-  return JSON.stringify({
+  const document = {
     ...{ raw_key: rawKey, received_at: received, bytes },
     ...(dayZone !== undefined && dayZone !== asWritten && { day_zone: dayZone }),
     ...(details !== undefined && documentOf(details)),
-  });
+  };
+  return `${JSON.stringify(document)}\n`;
 }
 
 /** Over-limit items (`excluded`) are ranges of indexes, each with its first and last. */

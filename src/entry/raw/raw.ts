@@ -1,144 +1,139 @@
 import { once } from 'node:events';
-import { mkdirSync, renameSync, writeFileSync } from 'node:fs';
+import { closeSync, mkdirSync, openSync, renameSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 
 import { isBatchId, readRawKey } from '../../domain/batch-id.ts';
-import {
-  dayZoneOf,
-  findStoredBody,
-  rawBatches,
-  keptKeys,
-  type FoundBatch,
-  type KeptKeys,
-} from '../../engines/embedded/store/raw-batches.ts';
+import type { BatchDetails } from '../../pipeline/ports.ts';
+import type { RawBatchEntry, RawEntry, StoreAdmin } from '../../pipeline/store-admin.ts';
+import { inParallel } from '../../util/in-parallel.ts';
+import { withThousands } from '../../util/thousands.ts';
 import type { StorePlace } from '../cli/common-options.ts';
 import { checkExportDirectory, exportListOf } from '../cli/directory-kinds.ts';
-import { withLocalStore } from '../cli/local-store.ts';
+import { withStore } from '../cli/open-store.ts';
 import { UsageError } from '../cli/option-parsers.ts';
-import { withThousands, openProgress } from '../cli/progress.ts';
+import { openProgress } from '../cli/progress.ts';
 import type { RawRangeOptions } from './raw-options.ts';
 import { batchLine } from './raw-text.ts';
 
+/** Concurrent requests of a page. A body has at most 4 MiB. */
+const parallelDetails = 32;
+const parallelBodies = 16;
+
 /** Prints a line of JSON for each batch. Returns the exit code: 1 if some are damaged. */
-export async function rawList(options: RawRangeOptions): Promise<number> {
-  const { place, received, isBrief } = options;
-  if (place.stack !== undefined) {
-    const { rawListOfStack } = await import('./stack-raw.ts');
-    return await rawListOfStack(place.stack, options);
-  }
-  let damaged = 0;
-  for (const found of rawBatches(place.dataDir, received)) {
-    if (found.damage !== undefined) damaged += warnOfDamage(found.damage);
-    else if (!process.stdout.write(`${lineOf(found.batch, isBrief)}\n`)) {
-      await once(process.stdout, 'drain');
+export function rawList({ place, received, isBrief }: RawRangeOptions): Promise<number> {
+  return withStore(place, async ({ raw }) => {
+    const damages = new DamageList();
+    for await (const page of raw.list(received)) {
+      const lines = await inParallel(parallelDetails, damages.skip(page), async (entry) => {
+        const details = isBrief ? undefined : await entry.details();
+        return isBrief || details !== undefined ? batchLine({ ...entry, details }) : '';
+      });
+      await write(lines.join(''));
     }
-  }
-  return damaged === 0 ? 0 : 1;
+    return damages.exitCode;
+  });
 }
 
 /** Writes the body of a batch to standard output, byte for byte as received. */
 export async function rawGet(place: StorePlace, name: string): Promise<number> {
-  if (place.stack !== undefined) {
-    const { rawGetOfStack } = await import('./stack-raw.ts');
-    return await rawGetOfStack(place.stack, name);
-  }
-  const { dataDir } = place;
-  const batchId = readRawKey(name)?.batchId ?? name;
-  if (!isBatchId(batchId)) {
+  if (readRawKey(name) === undefined && !isBatchId(name)) {
     throw new UsageError(`'${name}' is neither a raw key (raw/….json) nor a batch id`);
   }
-  const body = findStoredBody(dataDir, batchId);
-  if (body === undefined) throw new Error(`${name} is not in the raw store of ${dataDir}.`);
-  if (!process.stdout.write(body)) await once(process.stdout, 'drain');
-  return 0;
+  return await withStore(place, async ({ raw }) => {
+    await write(await raw.get(name));
+    return 0;
+  });
 }
 
 /**
  * Writes the bodies as files, in the layout of the bucket on AWS, with a line for each batch in
- * `batches.ndjson`; expired idempotency keys are omitted. Returns the exit code: 1 if some are damaged.
+ * `batches.ndjson`. Bodies that an earlier export wrote are not loaded again. Returns the exit code: 1
+ * if some are damaged.
  */
 export async function rawExport(options: RawRangeOptions, directory: string): Promise<number> {
-  const { place } = options;
   checkExportDirectory(directory);
-  if (place.stack !== undefined) {
-    const { rawExportOfStack } = await import('./stack-raw.ts');
-    return await rawExportOfStack(place.stack, options, directory);
-  }
-  const { dataDir } = place;
-  return await withLocalStore(dataDir, () => {
-    const dayZone = dayZoneOf(dataDir);
-    const keys = keptKeys(dataDir);
-    try {
-      return exportOf({ dataDir, dayZone, keys }, options, directory);
-    } finally {
-      keys.close();
-    }
-  });
+  return await withStore(options.place, (store) => exportStore(store, options, directory));
 }
 
-function exportOf(
-  {
-    dataDir,
-    dayZone,
-    keys,
-  }: { readonly dataDir: string; readonly dayZone: string; readonly keys: KeptKeys },
+async function exportStore(
+  store: StoreAdmin,
   { received, isBrief }: RawRangeOptions,
   directory: string,
-): number {
+): Promise<number> {
+  const dayZone = store.dayZone();
   mkdirSync(join(directory, 'raw'), { recursive: true });
-  const list = exportListOf(directory);
-  writeFileSync(`${list}.part`, '');
+  const path = exportListOf(directory);
+  const list = openSync(`${path}.part`, 'w');
   const progress = openProgress(undefined);
+  const damages = new DamageList();
   let batches = 0;
-  let damaged = 0;
-  for (const found of rawBatches(dataDir, received)) {
-    if (found.damage !== undefined) {
-      damaged += warnOfDamage(found.damage);
-      continue;
+  let bytes = 0;
+  try {
+    for await (const page of store.raw.list(received, { keys: 'kept' })) {
+      const lines = await inParallel(parallelBodies, damages.skip(page), async (entry) => {
+        const found = await exportBody(entry, directory, isBrief);
+        if (found === undefined) return '';
+        batches++;
+        bytes += found.bytes;
+        progress.update(
+          batches,
+          `${withThousands(batches)} batches, ${withThousands(bytes)} bytes`,
+        );
+        return batchLine({ ...entry, ...found, dayZone });
+      });
+      writeFileSync(list, lines.join(''));
     }
-    const path = join(directory, found.batch.rawKey);
-    // A file with its final name is complete, even if the export is interrupted.
-    writeFileSync(`${path}.part`, found.batch.body);
-    renameSync(`${path}.part`, path);
-    const batch = keys.includes(found.batch)
-      ? found.batch
-      : { ...found.batch, idempotencyKey: undefined };
-    writeFileSync(`${list}.part`, `${lineOf(batch, isBrief, dayZone)}\n`, { flag: 'a' });
-    batches++;
-    progress.update(batches, `${withThousands(batches)} batches`);
+  } finally {
+    closeSync(list);
   }
-  renameSync(`${list}.part`, list);
+  renameSync(`${path}.part`, path);
   progress.stop();
   process.stdout.write(`${withThousands(batches)} batches in ${directory}\n`);
-  return damaged === 0 ? 0 : 1;
+  return damages.exitCode;
 }
 
-type Batch = Extract<FoundBatch, { damage?: never }>['batch'];
-
-function lineOf(batch: Batch, isBrief: boolean, dayZone?: string): string {
-  const { rawKey, receivedAt, body } = batch;
-  const line = {
-    rawKey,
-    receivedAt,
-    bytes: body.length,
-    ...(dayZone !== undefined && { dayZone }),
-  };
-  return batchLine(isBrief ? line : { ...line, details: batch });
+interface ExportedBody {
+  readonly bytes: number;
+  /** Undefined with `--brief`. */
+  readonly details: BatchDetails | undefined;
 }
 
-function warnOfDamage({
-  from,
-  to,
-  path,
-  offset,
-}: {
-  from: number;
-  to: number;
-  path: string;
-  offset: number;
-}): 1 {
-  process.stderr.write(
-    `${to - from} bytes at byte ${offset} of ${path} are damaged; the batches in them are skipped\n`,
-  );
-  return 1;
+/** Writes a body, if it is not there yet; undefined if it was deleted meanwhile. */
+async function exportBody(
+  entry: RawBatchEntry,
+  directory: string,
+  isBrief: boolean,
+): Promise<ExportedBody | undefined> {
+  const path = join(directory, entry.rawKey);
+  const { bytes } = entry;
+  // A file with its final name is complete, and a body never changes.
+  if (statSync(path, { throwIfNoEntry: false })?.size === bytes) {
+    if (isBrief) return { bytes, details: undefined };
+    const details = await entry.details();
+    return details && { bytes, details };
+  }
+  const raw = await entry.load();
+  if (raw === undefined) return undefined;
+  writeFileSync(`${path}.part`, raw.body);
+  renameSync(`${path}.part`, path);
+  return { bytes: raw.body.length, details: isBrief ? undefined : raw.details };
+}
+
+/** Reports damaged ranges of a raw store on stderr. */
+class DamageList {
+  exitCode = 0;
+
+  /** Reports those of a page, and returns the batches. */
+  skip(page: readonly RawEntry[]): RawBatchEntry[] {
+    return page.filter((entry): entry is RawBatchEntry => {
+      if (entry.damage === undefined) return true;
+      this.exitCode = 1;
+      process.stderr.write(`${entry.damage}; the batches in them are skipped\n`);
+      return false;
+    });
+  }
+}
+
+async function write(text: string | Uint8Array): Promise<void> {
+  if (!process.stdout.write(text)) await once(process.stdout, 'drain');
 }

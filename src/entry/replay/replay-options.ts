@@ -1,21 +1,20 @@
 import type { Command } from 'commander';
 
-import { addReceivedOptions, receivedRange } from '../verify/audit-options.ts';
-import { count, option, tokenOption } from '../cli/common-options.ts';
+import type { ReceivedRange } from '../../pipeline/store-admin.ts';
+import { addReceivedOptions, receivedRange } from '../cli/date-range.ts';
+import { count, option, tokenOption, type StorePlace } from '../cli/common-options.ts';
 import { nonEmpty, serverUrl, UsageError } from '../cli/option-parsers.ts';
 
 /** One end of a replay. */
-type ReplayPlace =
-  | { kind: 'directory'; path: string }
-  | { kind: 'stack'; name: string }
-  | { kind: 'url'; url: string };
+type ReplayPlace = StorePlace | { readonly url: string };
 
 /** The options of `replay`. */
 export interface ReplayOptions {
-  from: Exclude<ReplayPlace, { kind: 'url' }>;
+  /** A store, or a directory that `raw export` wrote. */
+  from: StorePlace;
   to: ReplayPlace;
   /** Batches received in this range (milliseconds since 1970, `to` excluded); undefined: all. */
-  received: { from: number; to: number } | undefined;
+  received: ReceivedRange | undefined;
   concurrency: number;
   /** The token name that owns the idempotency keys of batches that were sent without a token. */
   caller: string;
@@ -76,10 +75,10 @@ export function replayOptions(command: Command): ReplayOptions {
     allowOtherDays = false,
     json = false,
   } = values;
-  if (from.kind === 'url') {
+  if ('url' in from) {
     throw new UsageError('--from must be a data directory, an exported directory, or stack:NAME');
   }
-  if (!compress && to.kind !== 'url') {
+  if (!compress && !('url' in to)) {
     throw new UsageError('--no-compress requires a URL as --to');
   }
   const received = receivedRange(values);
@@ -93,7 +92,7 @@ function stackName(flag: string, name: string): string {
 
 function place(flag: string): (text: string) => ReplayPlace {
   return (text) => {
-    if (/^https?:/i.test(text)) return { kind: 'url', url: serverUrl(flag)(text) };
+    if (/^https?:/i.test(text)) return { url: serverUrl(flag)(text) };
     // More likely a misspelt URL than a directory.
     if (text.includes('://')) {
       throw new UsageError(
@@ -101,7 +100,7 @@ function place(flag: string): (text: string) => ReplayPlace {
       );
     }
     const [, stack] = /^stack:(.*)$/s.exec(text) ?? [];
-    if (stack !== undefined) return { kind: 'stack', name: stackName(flag, stack) };
-    return { kind: 'directory', path: nonEmpty(flag)(text) };
+    if (stack !== undefined) return { stack: { name: stackName(flag, stack) } };
+    return { dataDir: nonEmpty(flag)(text) };
   };
 }

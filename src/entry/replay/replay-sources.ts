@@ -6,32 +6,30 @@ import { createInterface } from 'node:readline';
 import { readRawKey } from '../../domain/batch-id.ts';
 import { asWritten } from '../../domain/day.ts';
 import { fromRanges, type Ranges } from '../../domain/index-ranges.ts';
-import { s3RawStore, startOf } from '../../engines/aws/intake/raw-store.ts';
-import {
-  dayZoneOf,
-  logEndOf,
-  rawBatches,
-  keptKeys,
-  replayGaps,
-} from '../../engines/embedded/store/raw-batches.ts';
-import type { ContentEncoding, ReplayOrigin } from '../../pipeline/ports.ts';
+import type { BatchDetails, ContentEncoding, ReplayOrigin } from '../../pipeline/ports.ts';
+import type {
+  RawBatchEntry,
+  ReceivedRange,
+  ReplayFacts,
+  StoreAdmin,
+} from '../../pipeline/store-admin.ts';
 import { exportListOf, holdsExport } from '../cli/directory-kinds.ts';
 import { fileErrorText } from '../cli/file-errors.ts';
-import { withLocalStore } from '../cli/local-store.ts';
+import { openStore } from '../cli/open-store.ts';
 import type { ReplayOptions } from './replay-options.ts';
-import { openStack } from '../cli/stack.ts';
 
 /** A batch with everything that is replayed with it. */
 export interface SourceBatch {
   readonly rawKey: string;
   readonly body: Uint8Array;
   readonly encoding: ContentEncoding;
+  /** Empty if unknown. */
   readonly caller: string;
   readonly idempotencyKey: string | undefined;
   readonly replayOf: ReplayOrigin;
 }
 
-export type Found =
+export type SourceEntry =
   | {
       readonly kind: 'batch';
       readonly rawKey: string;
@@ -49,65 +47,70 @@ export interface ReplaySource {
   readonly dayZone: string | undefined;
   /** The final value of `at`, for progress; undefined if unknown. */
   readonly total: number | undefined;
-  batches(): AsyncGenerator<Found, void>;
-  /** Whether the batches had idempotency keys, known after all are read. A stack has only hashes. */
+  batches(): AsyncGenerator<SourceEntry, void>;
+  /** Whether the batches had idempotency keys, known after all are read. */
   hasKeys(): boolean;
   close(): void;
 }
 
-type Received = ReplayOptions['received'];
-
 /** @throws an Error that says what is wrong with the source. */
-export async function openSource(
-  { from, received }: Pick<ReplayOptions, 'from' | 'received'>,
-  env: Record<string, string | undefined>,
-): Promise<ReplaySource> {
-  if (from.kind === 'stack') return await stackSource(from.name, received, env);
-  return holdsExport(from.path)
-    ? await exportSource(from.path, exportListOf(from.path), received)
-    : withLocalStore(from.path, () => directorySource(from.path, received));
+export async function openSource({
+  from,
+  received,
+}: Pick<ReplayOptions, 'from' | 'received'>): Promise<ReplaySource> {
+  if (from.dataDir !== undefined && holdsExport(from.dataDir)) {
+    return await exportSource(from.dataDir, exportListOf(from.dataDir), received);
+  }
+  const store = await openStore(from);
+  try {
+    const facts = await store.replayFacts();
+    return {
+      ...{ dayZone: store.dayZone(), total: facts.total },
+      batches: () => readStore(store, facts, received),
+      hasKeys: () => facts.hasKeys,
+      close: () => store.close(),
+    };
+  } catch (error) {
+    throw store.explain(error);
+  }
 }
 
-function directorySource(dataDir: string, received: Received): ReplaySource {
-  const { removedBytes, deadLetters } = replayGaps(dataDir);
-  const keys = keptKeys(dataDir);
-  return {
-    dayZone: dayZoneOf(dataDir),
-    total: logEndOf(dataDir),
-    // eslint-disable-next-line @typescript-eslint/require-await -- the others wait
-    async *batches() {
-      if (removedBytes > 0 && received === undefined) {
-        const detail = `--keep-raw has deleted ${removedBytes} bytes of raw batches, which cannot be replayed.`;
-        yield { kind: 'missing', detail };
+async function* readStore(
+  store: StoreAdmin,
+  { deadLetters, missing }: ReplayFacts,
+  received: ReceivedRange | undefined,
+): AsyncGenerator<SourceEntry, void> {
+  if (missing !== undefined && received === undefined) yield { kind: 'missing', detail: missing };
+  for await (const page of store.raw.list(received, { keys: 'kept' })) {
+    for (const entry of page) {
+      if (entry.damage !== undefined) yield { kind: 'missing', detail: `${entry.damage}.` };
+      else if (deadLetters.has(entry.at)) yield { kind: 'dead_letter', rawKey: entry.rawKey };
+      else {
+        const { rawKey, at } = entry;
+        yield { kind: 'batch', rawKey, at, load: () => loadBatch(entry) };
       }
-      for (const { batch, damage } of rawBatches(dataDir, received)) {
-        if (batch === undefined) {
-          const { from, to, path, offset } = damage;
-          const detail = `${to - from} bytes at byte ${offset} of ${path} are damaged.`;
-          yield { kind: 'missing', detail };
-          continue;
-        }
-        const { rawKey, encoding, caller, position: at } = batch;
-        if (deadLetters.has(at)) {
-          yield { kind: 'dead_letter', rawKey };
-          continue;
-        }
-        // The next batch overwrites the buffer.
-        const body = Uint8Array.from(batch.body);
-        const loaded = {
-          rawKey,
-          body,
-          encoding,
-          caller,
-          idempotencyKey: keys.includes(batch) ? batch.idempotencyKey : undefined,
-          replayOf: originOf(batch),
-        };
-        yield { kind: 'batch', rawKey, at, load: () => Promise.resolve(loaded) };
-      }
-    },
-    hasKeys: () => true,
-    close: () => keys.close(),
+    }
+  }
+}
+
+async function loadBatch(entry: RawBatchEntry): Promise<SourceBatch> {
+  const { rawKey } = entry;
+  const raw = await entry.load();
+  if (raw === undefined) throw new Error(`${rawKey} was deleted during the replay.`);
+  return sourceBatch(rawKey, raw.body, raw.details);
+}
+
+/** @throws if the raw key is none. */
+function sourceBatch(rawKey: string, body: Uint8Array, details: BatchDetails): SourceBatch {
+  const { encoding, caller = '', idempotencyKey, accepted, rejected, excluded, logId } = details;
+  const identity = readRawKey(rawKey);
+  if (identity === undefined) throw new Error(`${rawKey} is not a raw key.`);
+  const replayOf = {
+    ...{ ...identity, accepted, rejected },
+    ...(excluded !== undefined && { excluded }),
+    ...(logId !== undefined && { logId }),
   };
+  return { rawKey, body, encoding, caller, idempotencyKey, replayOf };
 }
 
 /** A line of `batches.ndjson`. */
@@ -126,7 +129,7 @@ interface ListedBatch {
 async function exportSource(
   directory: string,
   list: string,
-  received: Received,
+  received: ReceivedRange | undefined,
 ): Promise<ReplaySource> {
   const dayZone = await dayZoneOfExport(list);
   let isEmpty = true;
@@ -139,28 +142,30 @@ async function exportSource(
       for await (const line of createInterface({ input: createReadStream(list) })) {
         at += Buffer.byteLength(line) + 1;
         const listed = JSON.parse(line) as ListedBatch;
-        const { raw_key: rawKey, caller = '', encoding, excluded, log_id: logId } = listed;
+        const rawKey = listed.raw_key;
         const identity = readRawKey(rawKey);
         if (identity === undefined)
           throw new Error(`${list} contains ${rawKey}, which is not a raw key.`);
         if (!isWithin(identity.receivedAt, received)) continue;
         isEmpty = false;
         hasKeys ||= listed.idempotency_key !== undefined;
-        const load = async () => ({
-          ...{ rawKey, encoding, caller, idempotencyKey: listed.idempotency_key },
-          body: await bodyIn(directory, rawKey),
-          replayOf: {
-            ...{ ...identity, accepted: listed.accepted, rejected: listed.rejected },
-            ...(excluded !== undefined && { excluded: fromRanges(excluded) }),
-            ...(logId !== undefined && { logId }),
-          },
-        });
+        const load = async () =>
+          sourceBatch(rawKey, await bodyIn(directory, rawKey), detailsOf(listed));
         yield { kind: 'batch', rawKey, at, load };
       }
     },
     // If no batch has a key, this may be the export of a stack.
     hasKeys: () => isEmpty || hasKeys,
     close: () => undefined,
+  };
+}
+
+function detailsOf(listed: ListedBatch): BatchDetails {
+  const { encoding, accepted, rejected, excluded, caller } = listed;
+  return {
+    ...{ encoding, accepted, rejected, caller },
+    ...{ idempotencyKey: listed.idempotency_key, logId: listed.log_id },
+    ...(excluded !== undefined && { excluded: fromRanges(excluded) }),
   };
 }
 
@@ -190,54 +195,6 @@ async function dayZoneOfExport(list: string): Promise<string | undefined> {
   }
 }
 
-async function stackSource(
-  name: string,
-  received: Received,
-  env: Record<string, string | undefined>,
-): Promise<ReplaySource> {
-  const stack = await openStack(name, env);
-  const store = s3RawStore(stack.s3, stack.rawBucket);
-  const after = startOf(received?.from ?? 0);
-  const before = isBounded(received) ? { before: startOf(received.to) } : {};
-  return {
-    dayZone: stack.dayZone,
-    total: undefined,
-    async *batches() {
-      let at = 0;
-      for await (const page of store.keys({ after, ...before })) {
-        for (const rawKey of page) {
-          // Not one of our keys.
-          if (readRawKey(rawKey) === undefined) continue;
-          const load = async () => {
-            const raw = await store.get(rawKey);
-            if (raw === undefined) throw new Error(`${rawKey} was deleted during the replay.`);
-            const { body, encoding } = raw;
-            // The ledger has only hashes of idempotency keys.
-            const unkeyed = { caller: '', idempotencyKey: undefined };
-            return { rawKey, body, encoding, ...unkeyed, replayOf: originOf(raw) };
-          };
-          yield { kind: 'batch', rawKey, at: ++at, load };
-        }
-      }
-    },
-    hasKeys: () => false,
-    close: () => stack.close(),
-  };
-}
-
-function originOf(origin: ReplayOrigin): ReplayOrigin {
-  const { batchId, receivedAt, accepted, rejected, excluded, logId } = origin;
-  return {
-    ...{ batchId, receivedAt, accepted, rejected },
-    ...(excluded !== undefined && { excluded }),
-    ...(logId !== undefined && { logId }),
-  };
-}
-
-function isWithin(receivedAt: number, received: Received): boolean {
+function isWithin(receivedAt: number, received: ReceivedRange | undefined): boolean {
   return received === undefined || (receivedAt >= received.from && receivedAt < received.to);
-}
-
-function isBounded(received: Received): received is NonNullable<Received> {
-  return received !== undefined && received.to < Number.MAX_SAFE_INTEGER;
 }

@@ -1,8 +1,9 @@
+import { withThousands } from '../../util/thousands.ts';
 import { checkReplayEnds } from '../cli/directory-kinds.ts';
-import { withThousands, openProgress } from '../cli/progress.ts';
+import { openProgress } from '../cli/progress.ts';
 import type { ReplayOptions } from './replay-options.ts';
-import { openSource, type Found, type ReplaySource } from './replay-sources.ts';
-import { openTarget, type ReplayTarget } from './replay-targets.ts';
+import { openSource, type ReplaySource, type SourceEntry } from './replay-sources.ts';
+import { openTarget, type OpenedTarget } from './replay-targets.ts';
 import { forEachConcurrently, watchInterrupt, type Interruption } from '../cli/sending.ts';
 import { jsonText, visible } from '../cli/terminal-text.ts';
 
@@ -25,13 +26,10 @@ interface ReplaySummary {
 const troublesMax = 20;
 
 /** Copies the raw batches of one installation into another. Returns the exit code. */
-export async function replayBatches(
-  options: ReplayOptions,
-  env: Record<string, string | undefined>,
-): Promise<number> {
+export async function replayBatches(options: ReplayOptions): Promise<number> {
   checkReplayEnds(options);
-  const source = await openSource(options, env);
-  const target = await openTarget(options, env, source.dayZone);
+  const source = await openSource(options);
+  const target = await openTarget(options, source.dayZone);
   const interruption = watchInterrupt();
   const summary: ReplaySummary = {
     sent: { batches: 0, items: 0 },
@@ -55,7 +53,7 @@ export async function replayBatches(
 
 function checkDays(
   { dayZone: from }: ReplaySource,
-  { dayZone: to }: ReplayTarget,
+  { dayZone: to }: OpenedTarget,
   isAllowed: boolean,
 ): void {
   if (from === undefined || to === undefined || from === to || isAllowed) return;
@@ -67,14 +65,14 @@ function checkDays(
 async function copyBatches(
   { concurrency, caller }: ReplayOptions,
   source: ReplaySource,
-  target: ReplayTarget,
+  target: OpenedTarget,
   interruption: Interruption,
   summary: ReplaySummary,
 ): Promise<void> {
   const progress = openProgress(source.total);
   const { stopping, aborting: leaving } = interruption;
   let reached = 0;
-  const copyOne = async (found: Found) => {
+  const copyOne = async (found: SourceEntry) => {
     if (found.kind !== 'batch') {
       recordSkipped(found, summary);
       return;
@@ -104,7 +102,10 @@ function add(sums: Sums, items: number): void {
   sums.items += items;
 }
 
-function recordSkipped(found: Exclude<Found, { kind: 'batch' }>, summary: ReplaySummary): void {
+function recordSkipped(
+  found: Exclude<SourceEntry, { kind: 'batch' }>,
+  summary: ReplaySummary,
+): void {
   if (found.kind === 'dead_letter') {
     summary.dead_letters++;
     return;
@@ -129,15 +130,18 @@ const unknownKeys =
 
 function report(
   { json }: ReplayOptions,
-  { source, target: { check } }: { source: ReplaySource; target: ReplayTarget },
+  { source, target: { check } }: { source: ReplaySource; target: OpenedTarget },
   { troubles, ...summary }: ReplaySummary,
   seconds: number,
 ): void {
   const rate = Math.round((summary.sent.items + summary.already_there.items) / seconds);
+  const command = `npx device-pipeline ${check}`;
   const keys = source.hasKeys() ? 'known' : 'not_known';
   if (json) {
     const timing = { seconds: Number(seconds.toFixed(3)), items_per_second: rate };
-    process.stdout.write(`${jsonText({ ...summary, keys, ...timing, troubles, check })}\n`);
+    process.stdout.write(
+      `${jsonText({ ...summary, keys, ...timing, troubles, check: command })}\n`,
+    );
     return;
   }
   for (const { raw_key: rawKey, detail } of troubles) {
@@ -162,7 +166,7 @@ function report(
       ...rest,
       ...(keys === 'known' ? [] : [unknownKeys]),
       `time     ${seconds.toFixed(1)} s, ${withThousands(rate)} items/s`,
-      `check    ${check}`,
+      `check    ${command}`,
       '',
     ].join('\n'),
   );

@@ -1,5 +1,6 @@
 import type { Command } from 'commander';
 
+import type { DateRange } from '../../pipeline/store-admin.ts';
 import {
   dimensions,
   rowFormats,
@@ -8,16 +9,16 @@ import {
   type StatsFormat,
 } from '../../pipeline/stats-formats.ts';
 import {
-  addPartOptions,
-  dataDirOption,
+  addStoreOptions,
+  isStoreNamed,
   option,
   setting,
-  stackOption,
   stackPlace,
+  storePlace,
   tokenOption,
-  type StackPlace,
+  type StorePlace,
 } from '../cli/common-options.ts';
-import { dateRange, firstDate, type DateRange } from '../cli/date-range.ts';
+import { dateRange, firstDate } from '../cli/date-range.ts';
 import { date, serverUrl, statsDimensions, UsageError } from '../cli/option-parsers.ts';
 
 /**
@@ -25,7 +26,7 @@ import { date, serverUrl, statsDimensions, UsageError } from '../cli/option-pars
  * for the last week; `groupBy` has the dimensions in their fixed order and is undefined for all.
  */
 export interface StatsOptions {
-  source: { url: string; token: string | undefined } | { dataDir: string } | { stack: StackPlace };
+  source: { url: string; token: string | undefined } | StorePlace;
   range: DateRange | undefined;
   types: readonly string[];
   states: readonly string[];
@@ -44,7 +45,6 @@ interface StatsValues extends Partial<Record<StatsFormat, true>> {
   groupBy?: Dimension[];
   url?: string;
   token?: string;
-  dataDir: string;
   bom?: true;
 }
 
@@ -60,10 +60,8 @@ export function addStatsOptions(command: Command): Command {
       option('--group-by <columns...>', 'sum by date, type, state or several', statsDimensions),
     )
     .addOption(setting('--url <url>', 'query a server instead of a data directory', serverUrl))
-    .addOption(tokenOption())
-    .addOption(dataDirOption())
-    .addOption(stackOption());
-  addPartOptions(command, ['table']);
+    .addOption(tokenOption());
+  addStoreOptions(command, 'table');
   for (const format of statsFormats)
     command.option(`--${format}`, `print the rows as ${rowFormats[format].title}`);
   return command.option('--bom', 'with --csv: start with a byte order mark, for Excel on Windows');
@@ -90,16 +88,15 @@ export function statsOptions(command: Command): StatsOptions {
 }
 
 function sourceOf(command: Command): StatsOptions['source'] {
-  const { token, dataDir, url } = command.opts<StatsValues>();
-  const stack = stackPlace(command, 'table');
+  const { token, url } = command.opts<StatsValues>();
   const isTyped = (name: string) => command.getOptionValueSource(name) === 'cli';
   if (isTyped('dataDir') && isTyped('url')) {
     throw new UsageError('--url and --data-dir name two sources; give only one');
   }
-  if (stack !== undefined) {
-    if (!isTyped('dataDir') && !isTyped('url')) return { stack };
+  if (stackPlace(command, 'table') !== undefined && (isTyped('dataDir') || isTyped('url'))) {
     throw new UsageError('--stack and --table read the counters on AWS; omit --url and --data-dir');
   }
   // An option takes precedence over the environment.
-  return url === undefined || isTyped('dataDir') ? { dataDir } : { url, token };
+  const isUrl = url !== undefined && !isStoreNamed(command);
+  return isUrl ? { url, token } : storePlace(command, 'table');
 }

@@ -3,8 +3,11 @@ import { requestOverHttp } from '../../client/http-request.ts';
 import { authorization, parseObject, readText, stringOr } from '../../client/post-batch.ts';
 import { dimensions, type Dimension, type StatsRow } from '../../pipeline/stats-formats.ts';
 import { Groups, StatsWriter } from '../../pipeline/stats-text.ts';
-import { lastWeek, type DateRange } from '../cli/date-range.ts';
-import type { StackPlace } from '../cli/common-options.ts';
+import type { DateRange } from '../../pipeline/store-admin.ts';
+import { withThousands } from '../../util/thousands.ts';
+import { lastWeek } from '../cli/date-range.ts';
+import type { StorePlace } from '../cli/common-options.ts';
+import { withStore } from '../cli/open-store.ts';
 import type { StatsOptions } from './stats-options.ts';
 import { jsonText, visible } from '../cli/terminal-text.ts';
 
@@ -30,9 +33,7 @@ function readRowsOf(
   source: StatsOptions['source'],
   question: Question,
 ): Promise<readonly StatsRow[]> {
-  if ('url' in source) return fetchRows(source, question);
-  if ('stack' in source) return readStack(source.stack, question);
-  return readLocal(source.dataDir, question);
+  return 'url' in source ? fetchRows(source, question) : readStore(source, question);
 }
 
 async function textOf(
@@ -48,48 +49,22 @@ async function textOf(
   return process.stdout.isTTY ? text.split(/\r?\n/).map(visible).join('\n') : text;
 }
 
-async function readLocal(dataDir: string, question: Question): Promise<readonly StatsRow[]> {
-  const { withLocalStore } = await import('../cli/local-store.ts');
-  return withLocalStore(dataDir, () => readRows(dataDir, question));
-}
-
-async function readRows(
-  dataDir: string,
+function readStore(
+  place: StorePlace,
   { range, types, states, groupBy }: Question,
 ): Promise<readonly StatsRow[]> {
-  const { openStatsReader } = await import('../../engines/embedded/reader/stats-reader.ts');
-  const reader = openStatsReader(dataDir);
-  try {
-    const pendingBytes = reader.pendingBytes();
+  return withStore(place, async (store) => {
+    const counters = store.openCounters();
+    const { pendingBytes } = counters;
     if (pendingBytes > 0)
-      note(`${pendingBytes.toLocaleString('en-US')} bytes of the log are not counted yet`);
-    const pieces = reader.query({ ...range, types, states });
-    if (groupBy === undefined) return [...pieces].flat();
-    const groups = new Groups(groupBy);
-    for (const rows of pieces) groups.add(rows);
-    return groups.rows();
-  } finally {
-    reader.close();
-  }
-}
-
-async function readStack(
-  place: StackPlace,
-  { range, types, states, groupBy }: Question,
-): Promise<readonly StatsRow[]> {
-  const { withStore } = await import('../cli/stack.ts');
-  const { dynamodbCounterReader } = await import('../../engines/aws/counters/counter-reader.ts');
-  return withStore(place, process.env, async ({ dynamodb, countersTable }) => {
+      note(`${withThousands(pendingBytes)} bytes of the log are not counted yet`);
     const all: StatsRow[] = [];
     const groups = groupBy && new Groups(groupBy);
-    await dynamodbCounterReader(dynamodb, countersTable).query(
-      { ...range, types, states },
-      (rows) => {
-        if (groups === undefined) for (const row of rows) all.push({ ...row });
-        else groups.add(rows);
-        return true;
-      },
-    );
+    await counters.query({ ...range, types, states }, (rows) => {
+      if (groups === undefined) for (const row of rows) all.push(row);
+      else groups.add(rows);
+      return true;
+    });
     return groups?.rows() ?? all;
   });
 }
@@ -170,10 +145,10 @@ async function table(rows: readonly StatsRow[], columns: readonly Dimension[]): 
   });
   for (const row of rows) {
     const names = columns.map((name) => visible(row[name] ?? ''));
-    output.push([...names, row.count.toLocaleString('en-US')]);
+    output.push([...names, withThousands(row.count)]);
   }
   const total = rows.reduce((sum, { count }) => sum + count, 0);
-  output.push([{ colSpan: columns.length, content: 'total' }, total.toLocaleString('en-US')]);
+  output.push([{ colSpan: columns.length, content: 'total' }, withThousands(total)]);
   return output.toString();
 }
 

@@ -1,13 +1,12 @@
 import { DescribeTimeToLiveCommand } from '@aws-sdk/client-dynamodb';
 
 import { adoptTables, type TablePair } from '../../engines/aws/ledger/table-pair.ts';
-import type { StackPlace } from '../cli/common-options.ts';
-import { withStore, type AwsStore } from '../cli/stack.ts';
+import { withAwsStore, type AwsStore, type StackPlace } from '../../engines/aws/admin/stack.ts';
 import { jsonText, visible } from '../cli/terminal-text.ts';
 
 /** Records that the counters table and the ledger table belong together. Returns the exit code. */
 export function adopt(place: StackPlace, json: boolean): Promise<number> {
-  return withStore(place, process.env, async (store) => {
+  return withAwsStore(place, process.env, async (store) => {
     const { dynamodb: client, countersTable, ledgerTable } = store;
     const pair = await adoptTables({ client, countersTable, ledgerTable });
     const hasTimeToLiveNow = await hasTimeToLive(store);

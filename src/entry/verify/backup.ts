@@ -1,25 +1,26 @@
+import { explainSqliteError } from '../../engines/embedded/admin/store-admin.ts';
 import { backUp } from '../../engines/embedded/verify/backup.ts';
+import { withThousands } from '../../util/thousands.ts';
 import { checkBackupDirectory } from '../cli/directory-kinds.ts';
-import { withLocalStore } from '../cli/local-store.ts';
-import { withThousands, LogProgress } from '../cli/progress.ts';
+import { StoreProgress } from '../cli/progress.ts';
 
 /** Copies a data directory. Returns the exit code. */
 export async function backupDirectory(dataDir: string, directory: string): Promise<number> {
   checkBackupDirectory(dataDir, directory);
-  const progress = new LogProgress('copied');
+  const progress = new StoreProgress('copied');
   try {
-    const { bytes, hasTokens } = await withLocalStore(dataDir, () =>
-      backUp({
-        dataDir,
-        directory,
-        onProgress: (done, total) => progress.update(done, total),
-      }),
-    );
+    const { bytes, hasTokens } = await backUp({
+      dataDir,
+      directory,
+      onProgress: (done, total) => progress.update(done, total, 'bytes'),
+    });
     progress.stop();
     const tokens = hasTokens ? ', with the tokens' : '';
     process.stdout.write(
       `${withThousands(Math.ceil(bytes / 1024 ** 2))} MiB in ${directory}${tokens}. Check it with audit --data-dir ${directory}\n`,
     );
+  } catch (error) {
+    throw explainSqliteError(error, dataDir);
   } finally {
     progress.stop();
   }

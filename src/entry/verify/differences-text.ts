@@ -1,5 +1,7 @@
 import type { Difference } from '../../pipeline/audit.ts';
-import { withThousands } from '../cli/progress.ts';
+import type { ReadingEvents } from '../../pipeline/store-admin.ts';
+import { withThousands } from '../../util/thousands.ts';
+import { StoreProgress } from '../cli/progress.ts';
 import { visible } from '../cli/terminal-text.ts';
 
 /** How many differences are shown; the rest is only counted. */
@@ -46,9 +48,24 @@ export class DifferenceList {
     const hidden = this.#count - this.#shown.length;
     return hidden > 0 ? [...lines, `… and ${withThousands(hidden)} more`] : lines;
   }
+}
 
-  /** Such as `1 difference`. */
-  total(): string {
-    return `${withThousands(this.#count)} ${this.#count === 1 ? 'difference' : 'differences'}`;
+/**
+ * Calls `read` with what an audit or a rebuild reports to while it reads: differences go to the list,
+ * the progress and the estimate to stderr.
+ */
+export async function reportingOn<Report>(
+  differences: DifferenceList,
+  read: (events: ReadingEvents) => Report | Promise<Report>,
+): Promise<Report> {
+  const progress = new StoreProgress();
+  try {
+    return await read({
+      onDifference: (difference) => differences.add(difference),
+      onProgress: (done, total, unit) => progress.update(done, total, unit),
+      onEstimate: (text) => void process.stderr.write(`${text}\n`),
+    });
+  } finally {
+    progress.stop();
   }
 }

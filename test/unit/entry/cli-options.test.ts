@@ -1,7 +1,7 @@
 import { Command } from 'commander';
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
 
-import { addAuditOptions, auditOptions } from '../../../src/entry/verify/audit-options.ts';
+import { addAuditOptions, auditOptions } from '../../../src/entry/verify/verify-options.ts';
 import { addCheckOptions, checkOptions } from '../../../src/entry/check/check-options.ts';
 import {
   addStoreOptions,
@@ -23,7 +23,7 @@ import {
   UsageError,
   wholeNumber,
 } from '../../../src/entry/cli/option-parsers.ts';
-import { addRebuildOptions, rebuildOptions } from '../../../src/entry/verify/rebuild-options.ts';
+import { addRebuildOptions, rebuildOptions } from '../../../src/entry/verify/verify-options.ts';
 import { addReplayOptions, replayOptions } from '../../../src/entry/replay/replay-options.ts';
 import { addServeOptions, serveOptions } from '../../../src/entry/serve/serve-options.ts';
 import { addStatsOptions, statsOptions } from '../../../src/entry/stats/stats-options.ts';
@@ -49,10 +49,10 @@ describe('the ends of a replay', () => {
 
   test('are directories, stacks and, as the target, addresses', () => {
     expect(parseReplay('./data', 'HTTP://a:1/')).toMatchObject({
-      from: { kind: 'directory', path: './data' },
-      to: { kind: 'url', url: 'http://a:1' },
+      from: { dataDir: './data' },
+      to: { url: 'http://a:1' },
     });
-    expect(parseReplay('stack:a', 'data').from).toEqual({ kind: 'stack', name: 'a' });
+    expect(parseReplay('stack:a', 'data').from).toEqual({ stack: { name: 'a' } });
   });
 
   test.each(['ftp://x', 'htps://x', '://', 'stack://x', 'stack:', 'stack: ', 'http://', ' '])(

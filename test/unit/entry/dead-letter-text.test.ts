@@ -2,11 +2,8 @@ import { gzipSync } from 'node:zlib';
 
 import { describe, expect, it } from 'vitest';
 
-import {
-  deadLetterJson,
-  deadLetterText,
-  type DeadLetterView,
-} from '../../../src/entry/dlq/dead-letter-text.ts';
+import { deadLetterJson, deadLetterText } from '../../../src/entry/dlq/dead-letter-text.ts';
+import type { DeadLetterView } from '../../../src/pipeline/store-admin.ts';
 import {
   deadLetterBodyOfBatch,
   readDeadLetterContent,

@@ -22,14 +22,14 @@ beforeEach(async () => {
 });
 
 // Of stacks only.
-const stackProof = {} as never;
+const limits = { width: 1, requestsPerSecond: 1, inFlightMs: 0 };
 const ranges = { dates: undefined, received: undefined, threads: undefined };
 const steps = {
   dryRun: false,
   withoutDamaged: false,
   replaced: undefined,
   dates: undefined,
-  workDir: undefined,
+  workDir: '',
 };
 const letters = { json: true, limit: 1, ids: [], reason: undefined };
 const filters = {
@@ -44,11 +44,11 @@ const filters = {
 function commands(): [string, () => Promise<number>][] {
   const place = { dataDir };
   return [
-    ['audit', () => audit({ place, ...ranges, json: true, stackAudit: stackProof })],
-    ['rebuild', () => rebuild({ place, ...steps, json: true, stackAudit: stackProof })],
+    ['audit', () => audit({ place, ...ranges, json: true, ...limits })],
+    ['rebuild', () => rebuild({ place, ...steps, json: true, ...limits })],
     [
       'rebuild --drop-old',
-      () => rebuild({ place, ...steps, replaced: 'drop', json: true, stackAudit: stackProof }),
+      () => rebuild({ place, ...steps, replaced: 'drop', json: true, ...limits }),
     ],
     ['stats', () => stats({ source: { dataDir }, ...filters })],
     ['dlq list', () => dlqList({ place, ...letters })],

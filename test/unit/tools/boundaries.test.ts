@@ -1,3 +1,6 @@
+import { globSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
+
 import { ESLint } from 'eslint';
 import tseslint from 'typescript-eslint';
 import { describe, expect, it } from 'vitest';
@@ -85,5 +88,24 @@ describe('dependencies point inward', () => {
       expect([room, await isRefused(rooms[room], code)]).toEqual([room, true]);
     }
     expect(await isRefused(rooms.entry, code)).toBe(false);
+  });
+
+  it('has one place that chooses the engine of a command', () => {
+    const root = join(import.meta.dirname, '../../..');
+    const commands = globSync('src/entry/{*.ts,*/*.ts}', { cwd: root }).filter(
+      (path) => !/^src\/entry\/(?:lambda|metrics|serve|token)\//.test(path),
+    );
+    const users = commands.filter((path) =>
+      readFileSync(join(root, path), 'utf8').includes('/engines/'),
+    );
+    // The others work on one kind of store only, or name it.
+    expect(users.sort()).toEqual([
+      'src/entry/check/check.ts',
+      'src/entry/cli/common-options.ts',
+      'src/entry/cli/directory-kinds.ts',
+      'src/entry/cli/open-store.ts',
+      'src/entry/verify/adopt.ts',
+      'src/entry/verify/backup.ts',
+    ]);
   });
 });

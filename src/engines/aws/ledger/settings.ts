@@ -3,6 +3,12 @@ import type { DynamoDBClient } from '@aws-sdk/client-dynamodb';
 import { getRow, ifNew, putRow } from './items.ts';
 import { keyItem, numberOf, textOf, type LedgerKey } from './ledger-table.ts';
 
+/**
+ * A chunk older than the lifetime of dedup records less this is not counted: its dedup record may have
+ * expired. The margin allows for redrives and for clock differences. Milliseconds.
+ */
+export const roomMs = 7 * 86_400_000;
+
 type Client = Pick<DynamoDBClient, 'send'>;
 
 const dayRuleKey: LedgerKey = { id: 'settings', entry: 'day_rule' };
