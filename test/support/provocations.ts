@@ -187,7 +187,10 @@ export function provocations(url: string): Readonly<Record<ProblemCode, () => Pr
     replay_differs: () =>
       postOne([item], { 'replay-of': JSON.stringify({ ...claim, accepted: 2 }) }),
     replay_undecidable: () => {
-      const problem = { code: 'replay_undecidable', detail: 'It is too old to be decided.' } as const;
+      const problem = {
+        code: 'replay_undecidable',
+        detail: 'It is too old to be decided.',
+      } as const;
       const body = JSON.stringify({ processed_devices: [item] });
       const headers = { 'content-type': 'application/json', 'replay-of': JSON.stringify(claim) };
       const sent = { method: 'POST', path: '/ingest', headers, body };
