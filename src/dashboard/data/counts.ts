@@ -118,13 +118,12 @@ export function heatMapOf(pairs: readonly PairRow[], typesMax: number, statesMax
   };
   const types = axis(({ type }) => type, typesMax);
   const states = axis(({ state }) => state, statesMax);
-  const typeAt = new Map(types.map((name, index) => [name, index]));
-  const stateAt = new Map(states.map((name, index) => [name, index]));
   const cells = types.map(() => zeros(states.length));
   for (const { type, state, count } of pairs) {
-    const row = cells[typeAt.get(type) ?? types.length - 1];
-    const column = stateAt.get(state) ?? states.length - 1;
-    if (row !== undefined) row[column] = (row[column] ?? 0) + count;
+    // The index of other names is -1: the last row and column are theirs.
+    const row = cells.at(types.indexOf(type)) ?? [];
+    const column = (states.indexOf(state) + states.length) % states.length;
+    row[column] = (row[column] ?? 0) + count;
   }
   return { types, states, cells, largest: Math.max(0, ...cells.flat()) };
 }

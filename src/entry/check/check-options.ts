@@ -1,13 +1,7 @@
 import type { Command } from 'commander';
 
-import {
-  defaultBodyBytesMax,
-  defaultUrl,
-  setting,
-  stackOption,
-  tokenOption,
-} from '../cli/common-options.ts';
-import { bodySize, serverUrl, UsageError } from '../cli/option-parsers.ts';
+import { maxBodyOption, stackOption, tokenOption, urlOption } from '../cli/common-options.ts';
+import { UsageError } from '../cli/option-parsers.ts';
 
 /** The options of `check`: of a stack if it is named, otherwise of the server at `url`. */
 export interface CheckOptions {
@@ -20,11 +14,10 @@ export interface CheckOptions {
 
 /** Adds the options of `check` to a command. */
 export function addCheckOptions(command: Command): Command {
-  const maxBody = "the server's limit for a request body";
   return command
-    .addOption(setting('--url <url>', 'the URL of the server', serverUrl).default(defaultUrl))
+    .addOption(urlOption())
     .addOption(stackOption())
-    .addOption(setting('--max-body <size>', maxBody, bodySize).default(defaultBodyBytesMax, '4MiB'))
+    .addOption(maxBodyOption())
     .addOption(tokenOption());
 }
 

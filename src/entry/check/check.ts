@@ -240,17 +240,12 @@ function emptyBatch(bytes?: number): string {
   return JSON.stringify({ processed_devices: [], padding });
 }
 
-function ok(text: string): Finding {
-  return { result: 'ok', text };
+function findingOf(result: Finding['result']): (text: string) => Finding {
+  return (text) => ({ result, text });
 }
-
-function warning(text: string): Finding {
-  return { result: 'warning', text };
-}
-
-function failed(text: string): Finding {
-  return { result: 'failed', text };
-}
+const ok = findingOf('ok');
+const warning = findingOf('warning');
+const failed = findingOf('failed');
 
 function refusal({ status, text, body }: Answer): string {
   const why = stringOr(body['detail'], stringOr(body['message'], text.slice(0, 200)));

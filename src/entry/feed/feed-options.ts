@@ -1,6 +1,6 @@
 import type { Command } from 'commander';
 
-import { count, defaultUrl, option, setting, tokenOption } from '../cli/common-options.ts';
+import { count, option, tokenOption, urlOption } from '../cli/common-options.ts';
 import { positiveNumber, serverUrl, timestamp, UsageError } from '../cli/option-parsers.ts';
 
 /** The options of `feed`. */
@@ -24,7 +24,7 @@ export function addFeedOptions(command: Command): Command {
   const rate = 'items per second (default: as fast as the server answers)';
   return command
     .argument('[url]', 'the URL of the server, like --url', serverUrl('url'))
-    .addOption(setting('--url <url>', 'the URL of the server', serverUrl).default(defaultUrl))
+    .addOption(urlOption())
     .addOption(count('--batches <number>', 'how many requests to send', 1e9, 100))
     .addOption(count('--items <number>', 'items in each request', 1e6, 100))
     .addOption(option('--rate <number>', rate, positiveNumber))

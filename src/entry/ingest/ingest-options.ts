@@ -1,14 +1,7 @@
 import { Option, type Command } from 'commander';
 
-import {
-  count,
-  defaultBodyBytesMax,
-  defaultUrl,
-  option,
-  setting,
-  tokenOption,
-} from '../cli/common-options.ts';
-import { bodySize, keyName, serverUrl, UsageError } from '../cli/option-parsers.ts';
+import { count, maxBodyOption, option, tokenOption, urlOption } from '../cli/common-options.ts';
+import { keyName, UsageError } from '../cli/option-parsers.ts';
 
 /**
  * The format of an input. `json`: one document, that is, a list of items or an object with
@@ -34,13 +27,12 @@ export interface IngestOptions {
 
 /** Adds the argument and the options of `ingest` to a command. */
 export function addIngestOptions(command: Command): Command {
-  const maxBody = "the server's limit for a request body";
   const formats: InputFormat[] = ['auto', 'json', 'ndjson'];
   return command
     .argument('<file...>', 'JSON or NDJSON, plain or gzipped; - is standard input')
-    .addOption(setting('--url <url>', 'the URL of the server', serverUrl).default(defaultUrl))
+    .addOption(urlOption())
     .addOption(count('--items <number>', 'the most items in a request', 1e6, 1000))
-    .addOption(setting('--max-body <size>', maxBody, bodySize).default(defaultBodyBytesMax, '4MiB'))
+    .addOption(maxBodyOption())
     .addOption(count('--concurrency <number>', 'requests at a time', 256, 4))
     .addOption(
       new Option('--format <format>', 'the format of the files').choices(formats).default('auto'),

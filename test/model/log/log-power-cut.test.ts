@@ -2,6 +2,7 @@ import { isDeepStrictEqual } from 'node:util';
 
 import { describe, expect, it, vi } from 'vitest';
 
+import { seededRandom } from '../../../infra/local/seeded-random.ts';
 import type { LogPosition, LogRecord } from '../../../src/engines/embedded/log/frame.ts';
 import { LogReader } from '../../../src/engines/embedded/log/log-reader.ts';
 import { SegmentedLog, type RecordDraft } from '../../../src/engines/embedded/log/segmented-log.ts';
@@ -361,15 +362,9 @@ function bodyBytes(random: Random): number {
   ])();
 }
 
-/** Mulberry32. */
-function seededRandom(seed: number): Random {
-  let state = (seed * 2_654_435_761) >>> 0;
-  const below = (limit: number) => {
-    state = (state + 0x6d2b79f5) >>> 0;
-    let mixed = Math.imul(state ^ (state >>> 15), state | 1);
-    mixed ^= mixed + Math.imul(mixed ^ (mixed >>> 7), mixed | 61);
-    return Math.floor((((mixed ^ (mixed >>> 14)) >>> 0) / 2 ** 32) * limit);
-  };
+function randomOf(seed: number): Random {
+  const random = seededRandom(seed * 2_654_435_761);
+  const below = (limit: number) => Math.floor(random() * limit);
   const pick = <Item>(items: readonly Item[]) => items[below(items.length)] as Item;
   return { below, pick };
 }
@@ -423,7 +418,7 @@ function arm(disk: SimulatedDisk, seed: number, fault?: Fault, at?: number): Ope
   disk.onOperation((operation) => {
     if (changing.has(operation.kind)) operations.push(operation);
     if (operation.index === at) return fault;
-    const roll = seededRandom(seed ^ (operation.index + 1)).below(2000);
+    const roll = randomOf(seed ^ (operation.index + 1)).below(2000);
     return operation.kind === 'write' && roll < 500 ? { shortWriteBytes: 1 + roll } : undefined;
   });
   return operations;
@@ -439,7 +434,7 @@ function liveUntil(
 ): Operation[] {
   const operations = arm(disk, life.seed, end?.fault, at);
   try {
-    live(disk, history, life, seededRandom(life.seed));
+    live(disk, history, life, randomOf(life.seed));
   } catch (error) {
     const code = error instanceof Error && 'code' in error ? error.code : undefined;
     const isTheFault =
@@ -463,7 +458,7 @@ function inContext<Result>(context: string, act: () => Result): Result {
  * lives: one without faults, and `secondFaults` with a fault at some operation.
  */
 function checkLives(seed: number, newDisk: () => SimulatedDisk, lives: Lives): void {
-  const random = seededRandom(seed);
+  const random = randomOf(seed);
   const { first, second, third, secondFaults } = lives;
   const replay = (end?: End, at?: number) => {
     chance.state = seed;
@@ -542,7 +537,7 @@ describe('the log', () => {
   it.each(seeds)(
     'keeps what it acknowledged, byte for byte and in order, wherever this life and the next one end (seed %i)',
     (seed) => {
-      const random = seededRandom(seed);
+      const random = randomOf(seed);
       const sectorBytes = random.pick([32, 128, 512]);
       checkLives(seed, () => new SimulatedDisk({ seed, sectorBytes, root: directory }), {
         first: lifeOf(random, seed, workload(random, 10)),

@@ -2,6 +2,7 @@ import { constants } from 'node:os';
 import { posix } from 'node:path';
 import { getSystemErrorMessage } from 'node:util';
 
+import { seededRandom } from '../../../infra/local/seeded-random.ts';
 import type { FileSystem, LogFile } from '../../../src/engines/embedded/log/file-system.ts';
 
 export type OperationKind = keyof typeof systemCalls;
@@ -68,7 +69,7 @@ export class SimulatedDisk implements FileSystem {
     this.#sectorBytes = options.sectorBytes ?? 512;
     this.capacityBytes = options.capacityBytes ?? Infinity;
     this.#tornSectors = options.tornSectors ?? true;
-    this.#random = seededRandom(options.seed);
+    this.#random = randomOf(options.seed);
     let directory = this.#root;
     for (const name of namesIn(options.root ?? '/')) {
       const child = newDirectory();
@@ -761,17 +762,9 @@ interface Random {
   below(limit: number): number;
 }
 
-/** Mulberry32. */
-function seededRandom(seed: number): Random {
-  let state = seed >>> 0;
-  return {
-    below(limit) {
-      state = (state + 0x6d2b79f5) >>> 0;
-      let mixed = Math.imul(state ^ (state >>> 15), state | 1);
-      mixed ^= mixed + Math.imul(mixed ^ (mixed >>> 7), mixed | 61);
-      return Math.floor((((mixed ^ (mixed >>> 14)) >>> 0) / 2 ** 32) * limit);
-    },
-  };
+function randomOf(seed: number): Random {
+  const random = seededRandom(seed);
+  return { below: (limit) => Math.floor(random() * limit) };
 }
 
 function shuffled<Item>(items: Item[], random: Random): Item[] {

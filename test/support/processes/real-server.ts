@@ -17,6 +17,8 @@ import { LogReader } from '../../../src/engines/embedded/log/log-reader.ts';
 import { recount } from '../../../src/pipeline/recount.ts';
 import { sentences } from './server-log.ts';
 
+export { seededRandom } from '../../../infra/local/seeded-random.ts';
+
 const cliPath = fileURLToPath(new URL('../../../src/entry/cli.ts', import.meta.url));
 
 /** A test fails if what it waits for takes longer, also on a slow, shared machine. */
@@ -318,15 +320,4 @@ async function within<T>(promise: Promise<T>, what: () => string): Promise<T> {
     late.catch(() => undefined);
     timer.abort();
   }
-}
-
-/** Repeatable numbers from 0 up to, but not including, 1 (mulberry32). */
-export function seededRandom(seed: number): () => number {
-  let state = seed >>> 0;
-  return () => {
-    state = (state + 0x6d2b79f5) >>> 0;
-    let mixed = Math.imul(state ^ (state >>> 15), state | 1);
-    mixed ^= mixed + Math.imul(mixed ^ (mixed >>> 7), mixed | 61);
-    return ((mixed ^ (mixed >>> 14)) >>> 0) / 2 ** 32;
-  };
 }
