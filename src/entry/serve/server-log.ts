@@ -148,9 +148,8 @@ export class ServerLog {
     );
   }
 
-  accepted(batch: AcceptedBatch): void {
-    const { requestId, batchId, items, refused, bytes } = batch;
-    const fields = { request_id: requestIdOf(requestId), batch_id: batchId, items, refused, bytes };
+  accepted(requestId: string | undefined, batch: AcceptedBatch): void {
+    const fields = { request_id: requestIdOf(requestId), ...batch };
     this.#log.debug({ event: 'batch_accepted', ...fields }, 'batch accepted');
   }
 
@@ -163,8 +162,7 @@ export class ServerLog {
 }
 
 interface AcceptedBatch {
-  readonly requestId: string | undefined;
-  readonly batchId: string;
+  readonly batch_id: string;
   readonly items: number;
   readonly refused: number;
   readonly bytes: number;
@@ -176,13 +174,13 @@ export function observers(traffic: HttpObserver, log: ServerLog): HttpObserver {
   return {
     acceptedPlain(items, bytes, seconds, batchId, requestId) {
       traffic.acceptedPlain(items, bytes, seconds, batchId, requestId);
-      if (isDebug) log.accepted({ requestId, batchId, items, refused: 0, bytes });
+      if (isDebug) log.accepted(requestId, { batch_id: batchId, items, refused: 0, bytes });
     },
     decided(outcome, bytes, requestId) {
       traffic.decided(outcome, bytes, requestId);
       if (!isDebug || !outcome.accepted) return;
       const { batchId, enqueued: items, rejected: refused } = outcome;
-      log.accepted({ requestId, batchId, items, refused, bytes });
+      log.accepted(requestId, { batch_id: batchId, items, refused, bytes });
     },
     answered(exchange) {
       traffic.answered(exchange);

@@ -32,15 +32,21 @@ const pagePolicy = [
   "frame-ancestors 'none'",
 ].join('; ');
 
-/** The policy of a page without scripts that has one inline style and loads nothing. */
-export function scriptlessPolicy(style: string, formAction: "'none'" | "'self'"): string {
-  return [
+/** The headers of a page without scripts that has one inline style and loads nothing. */
+export function scriptlessHeaders(style: string, formAction: "'none'" | "'self'") {
+  const policy = [
     "default-src 'none'",
     `style-src 'sha256-${hash('sha256', style, 'base64')}'`,
     "base-uri 'none'",
     `form-action ${formAction}`,
     "frame-ancestors 'none'",
-  ].join('; ');
+  ];
+  return {
+    'content-security-policy': policy.join('; '),
+    'cross-origin-opener-policy': 'same-origin',
+    // For browsers that do not know frame-ancestors.
+    'x-frame-options': 'DENY',
+  };
 }
 
 /** A page of this content. It holds no data, so it needs no token. */

@@ -1,4 +1,4 @@
-import { pageOf, scriptlessPolicy, type Page, type Pages } from '../app/pages.ts';
+import { pageOf, scriptlessHeaders, type Page, type Pages } from '../app/pages.ts';
 import { docsPage } from './docs-page.ts';
 import { docsStyle } from './docs-style.ts';
 import { openApi, type ApiSettings } from './openapi.ts';
@@ -6,14 +6,8 @@ import { openApi, type ApiSettings } from './openapi.ts';
 /** `/openapi.json` and `/docs`, built on the first request. */
 export function apiPages(settings: ApiSettings): Pages {
   const document = textPage('application/json', {}, () => JSON.stringify(openApi(settings)));
-  const docs = textPage(
-    'text/html; charset=utf-8',
-    {
-      'content-security-policy': scriptlessPolicy(docsStyle, "'none'"),
-      'cross-origin-opener-policy': 'same-origin',
-      'x-frame-options': 'DENY',
-    },
-    () => docsPage(openApi(settings)),
+  const docs = textPage('text/html; charset=utf-8', scriptlessHeaders(docsStyle, "'none'"), () =>
+    docsPage(openApi(settings)),
   );
   return new Map([
     ['/openapi.json', document],

@@ -3,7 +3,7 @@ import { isCalendarDate, type CalendarDate } from '../../domain/timestamp.ts';
 import type { PipelineStatus, Queries } from '../../pipeline/ports.ts';
 import { browserHeaders, problemAnswer, type Answer } from '../app/answer.ts';
 import { escaped } from '../app/html.ts';
-import { scriptlessPolicy } from '../app/pages.ts';
+import { scriptlessHeaders } from '../app/pages.ts';
 import { readPageDate } from './stats-query.ts';
 
 /** The page shows at most this many rows, so that a browser can render it quickly. */
@@ -38,8 +38,12 @@ rect { fill: var(--bar); }
 }
 `;
 
-/** A safety net: types and states are untrusted text. */
-const contentSecurityPolicy = scriptlessPolicy(style, "'self'");
+const headers = {
+  ...browserHeaders,
+  'content-type': 'text/html; charset=utf-8',
+  // A safety net: types and states are untrusted text.
+  ...scriptlessHeaders(style, "'self'"),
+};
 
 /** Answers `GET /stats-html`; `signal` is aborted when the client disconnects. */
 export async function statsPageAnswer(
@@ -58,7 +62,7 @@ export async function statsPageAnswer(
     return true;
   };
   await queries.query(query, take, signal);
-  return pageAnswer(pageOf(day, status, today));
+  return { status: 200, headers, body: pageOf(day, status, today) };
 }
 
 interface Day {
@@ -78,21 +82,6 @@ function addRows(day: Day, rows: readonly CounterRow[]): void {
     day.total += count;
     day.largest = Math.max(day.largest, count);
   }
-}
-
-function pageAnswer(body: string): Answer {
-  return {
-    status: 200,
-    headers: {
-      ...browserHeaders,
-      'content-type': 'text/html; charset=utf-8',
-      'content-security-policy': contentSecurityPolicy,
-      'cross-origin-opener-policy': 'same-origin',
-      // For browsers that do not know frame-ancestors.
-      'x-frame-options': 'DENY',
-    },
-    body,
-  };
 }
 
 function pageOf(day: Day, status: PipelineStatus, today: CalendarDate): string {
