@@ -15,10 +15,16 @@ import type { KnownVersions, StatsAnswer, StatsRequest } from './stats.ts';
 /** The `Content-Encoding` of a raw body. */
 export type ContentEncoding = 'identity' | 'gzip';
 
+/**
+ * Bytes that their owner overwrites once the call that got them returns, so that they must be copied
+ * before it does. Any Uint8Array can be lent; a borrowed one cannot be kept as a Uint8Array.
+ */
+export type Borrowed = Pick<Uint8Array, 'buffer' | 'byteOffset' | 'length'>;
+
 /** A request to ingest a batch, after the checks of the transport. */
-export interface Submission {
+export interface Submission<Body extends Borrowed = Uint8Array> {
   /** The body as sent, still encoded. */
-  readonly body: Uint8Array;
+  readonly body: Body;
   readonly encoding: ContentEncoding;
   /** Whether one invalid item refuses the batch (`Prefer: handling=strict`). */
   readonly strict: boolean;
@@ -277,10 +283,14 @@ export interface PipelineStatus {
   readonly latestDate?: CalendarDate | undefined;
 }
 
-/** The pipeline as HTTP uses it. */
-export interface Pipeline extends CounterReader {
-  /** Invalid input is an outcome, not an error. */
-  ingest(submission: Submission): Promise<IngestOutcome>;
+/** Takes batches. With `Ingest<Borrowed>`, the body must be copied before `ingest` returns its promise. */
+export interface Ingest<Body extends Borrowed = Uint8Array> {
+  /** Invalid input is an outcome, not an error. A property, because TypeScript compares methods loosely. */
+  readonly ingest: (submission: Submission<Body>) => Promise<IngestOutcome>;
+}
+
+/** Answers queries. */
+export interface Queries extends CounterReader {
   /**
    * Answers a request to `/stats`; `unchanged` if `known` has the version of the answer. An aborted
    * `signal` cancels the request.

@@ -9,7 +9,7 @@ import { s3RawStore } from '../../src/engines/aws/intake/raw-store.ts';
 import { listBodies } from '../support/list-bodies.ts';
 import { AwsEngine } from '../support/aws/aws-engine.ts';
 import {
-  countersAsStranger,
+  readCountersDirectly,
   createStore,
   startAws,
   type AwsEmulators,
@@ -50,7 +50,7 @@ const onLambda = async (aws: AwsEmulators): Promise<Installation> => {
   return {
     ask: (request) => lambdas.ask(request),
     drain: () => lambdas.drain(),
-    counters: () => countersAsStranger(aws.dynamodb, lambdas.store.countersTable),
+    counters: () => readCountersDirectly(aws.dynamodb, lambdas.store.countersTable),
     [Symbol.asyncDispose]: () => Promise.resolve(),
   };
 };
@@ -319,6 +319,6 @@ needs('Java').describe('on AWS', () => {
     });
     expect(await other.intake.accept(batch('a', 'type 7'))).toHaveProperty('stored');
     await other.process();
-    expect(await countersAsStranger(aws.dynamodb, store.countersTable)).toHaveLength(303);
+    expect(await readCountersDirectly(aws.dynamodb, store.countersTable)).toHaveLength(303);
   });
 });

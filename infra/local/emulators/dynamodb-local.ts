@@ -109,15 +109,8 @@ function superviseJava(port: number): {
   const child = spawn(
     'sh',
     [
-      ...[
-        '-c',
-        supervisor,
-        'sh',
-        temporary,
-        'java',
-        ...javaOptions,
-        `-Djava.io.tmpdir=${temporary}`,
-      ],
+      ...['-c', supervisor, 'sh', temporary, 'java', ...javaOptions],
+      `-Djava.io.tmpdir=${temporary}`,
       `-Djava.library.path=${join(library, 'DynamoDBLocal_lib')}`,
       ...['-jar', join(library, 'DynamoDBLocal.jar')],
       ...['-inMemory', '-sharedDb', '-disableTelemetry', '-port', String(port)],
@@ -174,16 +167,11 @@ export function checkJava(): Promise<void> {
   return new Promise((resolve, reject) => {
     execFile('java', ['-version'], (error, _, stderr) => {
       const version = /version "(?:1\.)?(\d+)/.exec(stderr)?.[1];
-      if (error !== null || version === undefined) {
-        reject(new JavaMissingError(`DynamoDB Local needs Java 17 or later. ${how}`));
-      } else if (Number(version) < 17) {
-        reject(
-          new JavaMissingError(
-            `DynamoDB Local needs Java 17 or later; this is Java ${version}. ${how}`,
-          ),
-        );
-      } else {
-        resolve();
+      const isMissing = error !== null || version === undefined;
+      if (!isMissing && Number(version) >= 17) resolve();
+      else {
+        const found = isMissing ? '' : `; this is Java ${version}`;
+        reject(new JavaMissingError(`DynamoDB Local needs Java 17 or later${found}. ${how}`));
       }
     });
   });

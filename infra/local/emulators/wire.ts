@@ -4,6 +4,7 @@ import type { AddressInfo } from 'node:net';
 import type { Readable } from 'node:stream';
 import { setTimeout as delay } from 'node:timers/promises';
 
+import { hopByHop } from '../gateway/api-event.ts';
 import type { LocalCloudFormation } from '../template/cloudformation.ts';
 import { describeCall, type AwsCall } from './wire-call.ts';
 
@@ -158,8 +159,6 @@ function forward(
     sent.end(requestBody);
   });
 }
-
-const hopByHop = new Set(['connection', 'keep-alive', 'transfer-encoding', 'expect', 'upgrade']);
 
 function endToEnd(rawHeaders: readonly string[], alsoDropped = 'content-length'): string[] {
   const kept: string[] = [];

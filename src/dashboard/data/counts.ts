@@ -1,4 +1,4 @@
-import type { Bucket, Day } from './days.ts';
+import { daysOf, type Bucket, type Day } from './days.ts';
 
 /** A row of `/stats`, with the requested dimensions. */
 export interface Row {
@@ -85,10 +85,8 @@ export function bucketSums(buckets: readonly Bucket[], daily: ReadonlyMap<Day, n
 
 function bucketIndex(buckets: readonly Bucket[]): Map<Day, number> {
   const at = new Map<Day, number>();
-  buckets.forEach(({ from, to }, index) => {
-    for (let time = Date.parse(from); time <= Date.parse(to); time += 86_400_000) {
-      at.set(new Date(time).toISOString().slice(0, 10), index);
-    }
+  buckets.forEach((bucket, index) => {
+    for (const day of daysOf(bucket)) at.set(day, index);
   });
   return at;
 }
@@ -100,18 +98,6 @@ function zeros(length: number): number[] {
 /** Whether a value has no neighbour, so that no line leads to it. */
 export function standsAlone(values: readonly (number | null)[], index: number): boolean {
   return [index - 1, index + 1].every((beside) => typeof values[beside] !== 'number');
-}
-
-export type Change =
-  | { readonly kind: 'same' }
-  | { readonly kind: 'new' }
-  | { readonly kind: 'percent'; readonly percent: number };
-
-/** The change from the previous range; without a percentage if that had no events. */
-export function changeOf(now: number, before: number): Change {
-  if (now === before) return { kind: 'same' };
-  if (before === 0) return { kind: 'new' };
-  return { kind: 'percent', percent: ((now - before) / before) * 100 };
 }
 
 interface HeatMap {

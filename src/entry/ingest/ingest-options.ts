@@ -20,19 +20,9 @@ export type InputFormat = 'json' | 'ndjson' | 'auto';
 export interface IngestOptions {
   files: readonly string[];
   url: string;
-  itemsPerBatch: number;
-  bodyBytesMax: number;
-  concurrency: number;
-  format: InputFormat;
-  strict: boolean;
-  key: string | undefined;
-  token: string | undefined;
-  json: boolean;
-}
-
-interface IngestValues {
-  url: string;
+  /** The most items in a request. */
   items: number;
+  /** The largest request, in bytes. */
   maxBody: number;
   concurrency: number;
   format: InputFormat;
@@ -66,14 +56,5 @@ export function ingestOptions(command: Command, files: readonly string[]): Inges
   if (files.indexOf('-') !== files.lastIndexOf('-')) {
     throw new UsageError('standard input (-) is given twice; it can be read only once');
   }
-  const {
-    items,
-    maxBody,
-    key,
-    token,
-    strict = false,
-    json = false,
-    ...rest
-  } = command.opts<IngestValues>();
-  return { ...rest, files, itemsPerBatch: items, bodyBytesMax: maxBody, strict, key, token, json };
+  return { ...command.opts<Omit<IngestOptions, 'files'>>(), files };
 }

@@ -40,7 +40,7 @@ export const bodyBytesMax = 4 * 1024 * 1024;
  */
 export const roomMs = 7 * dayMs;
 
-export interface StoreRules {
+interface StoreRules {
   readonly dayZone: string;
   readonly dayOf: DayOf;
   /** The lifetime of ledger rows, in milliseconds. */

@@ -1,10 +1,14 @@
 import { pino, type Logger } from 'pino';
 import { prettyFactory } from 'pino-pretty';
 
-import { requestIdOf, type Exchange, type HttpObserver } from '../../http/server/observer.ts';
+import {
+  requestIdOf,
+  type AnsweredRequest,
+  type HttpObserver,
+} from '../../http/server/observer.ts';
 import { safeError } from '../cli/error-text.ts';
 import { stderrOutput, type LogOutput } from './log-output.ts';
-import type { LogSettings } from './log-settings.ts';
+import type { LogSettings } from './serve-options.ts';
 import { visible } from '../cli/terminal-text.ts';
 
 /** How long the process waits at its end for a slow reader of the log. */
@@ -128,7 +132,7 @@ export class ServerLog {
   }
 
   /** Logs a request that failed. Of its fields, clients control only the request id. */
-  answered({ requestId, route, method, status, seconds, problem, cut }: Exchange): void {
+  answered({ requestId, route, method, status, seconds, problem, cut }: AnsweredRequest): void {
     if (cut !== undefined && this.#refusals.admit(`cut ${cut}`)) {
       const fields = { request_id: requestId, method, route, reason: cut };
       const message = `the response to ${method} ${route} was cut off: ${cut}`;

@@ -1,7 +1,8 @@
 import type { CounterRow } from '../../domain/counter.ts';
 import { isCalendarDate, type CalendarDate } from '../../domain/timestamp.ts';
-import type { Pipeline, PipelineStatus } from '../../pipeline/ports.ts';
+import type { PipelineStatus, Queries } from '../../pipeline/ports.ts';
 import { browserHeaders, problemAnswer, type Answer } from '../app/answer.ts';
+import { escaped } from '../app/html.ts';
 import { scriptlessPolicy } from '../app/pages.ts';
 import { readPageDate } from './stats-query.ts';
 
@@ -42,21 +43,21 @@ const contentSecurityPolicy = scriptlessPolicy(style, "'self'");
 
 /** Answers `GET /stats-html`; `signal` is aborted when the client disconnects. */
 export async function statsPageAnswer(
-  pipeline: Pipeline,
+  queries: Pick<Queries, 'query' | 'status'>,
   parameters: URLSearchParams,
   today: CalendarDate,
   signal?: AbortSignal,
 ): Promise<Answer> {
   const date = readPageDate(parameters);
   if ('problem' in date) return problemAnswer(date.problem);
-  const status = await pipeline.status();
+  const status = await queries.status();
   const day: Day = { date: date.value, rows: [], rowsInAll: 0, total: 0, largest: 0 };
   const query = { from: day.date, to: day.date, types: [], states: [] };
   const take = (rows: readonly CounterRow[]) => {
     addRows(day, rows);
     return true;
   };
-  await pipeline.query(query, take, signal);
+  await queries.query(query, take, signal);
   return pageAnswer(pageOf(day, status, today));
 }
 
@@ -181,18 +182,6 @@ function rowOf({ type, state, count }: CounterRow, { total, largest }: Day): str
 
 function percent(share: number): string {
   return share > 0 && share < 0.1 ? '&lt;0.1%' : `${share.toFixed(1)}%`;
-}
-
-const entities: Readonly<Record<string, string>> = {
-  '&': '&amp;',
-  '<': '&lt;',
-  '>': '&gt;',
-  '"': '&quot;',
-  "'": '&#39;',
-};
-
-function escaped(text: string): string {
-  return text.replace(/[&<>"']/g, (character) => entities[character] ?? '');
 }
 
 const numbers = new Intl.NumberFormat('en');

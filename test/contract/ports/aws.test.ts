@@ -22,7 +22,7 @@ import type { Batch } from '../../../src/pipeline/ports.ts';
 import { listBodies } from '../../support/list-bodies.ts';
 import { awsError, AwsEngine, type Fault } from '../../support/aws/aws-engine.ts';
 import {
-  countersAsStranger,
+  readCountersDirectly,
   createStore,
   scan,
   startAws,
@@ -97,7 +97,7 @@ describe('the ports on AWS', () => {
       rawStore: engine.rawStore,
       keepKeysMs: engine.keepMs,
       drain: () => drain(engine),
-      counters: () => countersAsStranger(aws.dynamodb, engine.store.countersTable),
+      counters: () => readCountersDirectly(aws.dynamodb, engine.store.countersTable),
       advance: (milliseconds) => void (engine.now += milliseconds),
       restart: () => {
         engine.fault = undefined;
@@ -147,7 +147,7 @@ describe('the ports on AWS', () => {
         })),
       counters: async () => {
         await pending;
-        const rows = await countersAsStranger(aws.dynamodb, TableName);
+        const rows = await readCountersDirectly(aws.dynamodb, TableName);
         return rows.filter(({ count }) => !Number.isNaN(count));
       },
       obstruct: (fault) => {
@@ -225,7 +225,7 @@ describe('an interrupted attempt', () => {
     expect(await listBodies(engine.rawStore)).toMatchObject([{ batchId }]);
     expect((await engine.intake.recall('', 'a'))?.batchId).toBe(batchId);
     await drain(engine);
-    const counters = () => countersAsStranger(aws.dynamodb, engine.store.countersTable);
+    const counters = () => readCountersDirectly(aws.dynamodb, engine.store.countersTable);
     expect(await counters()).toEqual(sortedRows(batch.increments));
     expect(await engine.receipts.find(batchId)).toMatchObject({ status: 'counted', counted: 300 });
   });
@@ -261,7 +261,7 @@ describe('an interrupted attempt', () => {
     engine.now += 16 * 60_000;
     expect(await engine.sweep()).toMatchObject({ batches: 1, orphans: 1, resent: 4 });
     await engine.process();
-    expect(await countersAsStranger(aws.dynamodb, engine.store.countersTable)).toEqual(
+    expect(await readCountersDirectly(aws.dynamodb, engine.store.countersTable)).toEqual(
       sortedRows(batch.increments),
     );
   });
@@ -275,7 +275,7 @@ describe('messages', () => {
     return { messageId, originalId: messageId, body, sentAt: start, receives: 1, ...more };
   };
   const counters = (engine: AwsEngine) =>
-    countersAsStranger(aws.dynamodb, engine.store.countersTable);
+    readCountersDirectly(aws.dynamodb, engine.store.countersTable);
 
   it('of other programs are counted, one item each, by their message id', async () => {
     const engine = await openEngine();
@@ -405,7 +405,7 @@ describe('a transaction that is cancelled without a reason', () => {
     };
     expect(await engine.process()).toBe(1);
     expect(await engine.deadLetters.list()).toEqual([]);
-    const rows = await countersAsStranger(aws.dynamodb, engine.store.countersTable);
+    const rows = await readCountersDirectly(aws.dynamodb, engine.store.countersTable);
     expect(rows).toMatchObject([{ count: 1 }]);
   });
 });
@@ -479,7 +479,7 @@ describe('a batch that was queued in part', () => {
     expect(await engine.sweep()).toMatchObject({ batches: 0, orphans: 0, resent: 0 });
     expect(await engine.sweep()).toMatchObject({ batches: 0 });
     expect(await engine.process()).toBe(0);
-    expect(await countersAsStranger(aws.dynamodb, engine.store.countersTable)).toEqual(
+    expect(await readCountersDirectly(aws.dynamodb, engine.store.countersTable)).toEqual(
       sortedRows(batch.increments),
     );
     const [raw] = await listBodies(engine.rawStore);
@@ -588,7 +588,7 @@ describe('the counters', () => {
     const deliveries = messages.map((message) => [message, ...messages.slice(0, 3)]);
     const left = await Promise.all(deliveries.map((each) => patient.count(each)));
     expect(left.map(({ size }) => size)).toEqual(messages.map(() => 0));
-    expect(await countersAsStranger(aws.dynamodb, engine.store.countersTable)).toMatchObject([
+    expect(await readCountersDirectly(aws.dynamodb, engine.store.countersTable)).toMatchObject([
       { count: 40 },
     ]);
   });

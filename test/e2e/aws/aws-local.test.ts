@@ -21,7 +21,7 @@ import {
 import { dateOfTimestamp } from '../../../src/domain/timestamp.ts';
 import { s3RawStore } from '../../../src/engines/aws/intake/raw-store.ts';
 import { recount } from '../../../src/pipeline/recount.ts';
-import { countersAsStranger } from '../../support/aws/aws-store.ts';
+import { readCountersDirectly } from '../../support/aws/aws-store.ts';
 import { promptTemplate, startTestStack } from '../../support/aws/test-stack.ts';
 import { run } from '../../support/processes/command-line.ts';
 import { exchange, postBatch } from '../../support/server.ts';
@@ -77,7 +77,7 @@ function settings({ endpoint, description }: LocalStack) {
 
 function counters(stack: LocalStack): Promise<CounterRow[]> {
   const client = new DynamoDBClient(settings(stack));
-  return countersAsStranger(client, stack.description.outputs['TableName'] ?? '');
+  return readCountersDirectly(client, stack.description.outputs['TableName'] ?? '');
 }
 
 /** What the raw bodies say that the counters are. */

@@ -25,9 +25,9 @@ const bugs: Record<string, Variant> = {
   'treats messages as sent that SQS reports as failed': { sqsClient: withoutFailed },
   'treats dead letters as sent before they are, and is killed': {
     parking: (inner) => ({
-      add(letters) {
-        void inner.add(letters);
-        return Promise.resolve(new Set(letters.map(({ messageId }) => messageId)));
+      add(deadLetters) {
+        void inner.add(deadLetters);
+        return Promise.resolve(new Set(deadLetters.map(({ messageId }) => messageId)));
       },
     }),
   },

@@ -47,11 +47,14 @@ export function withLedgerApart(order: 'before' | 'after') {
       const fresh: LedgerDelivery[] = [];
       for (const delivery of distinct(deliveries)) {
         const isFresh =
-          order === 'before' ? mark(options, delivery) : isUnmarked(options, delivery);
+          order === 'before'
+            ? writeDedupRecord(options, delivery)
+            : hasNoDedupRecord(options, delivery);
         if (await isFresh) fresh.push(delivery);
       }
       if (fresh.length > 0) await transact(options, () => increments(options, fresh));
-      if (order === 'after') for (const delivery of fresh) await mark(options, delivery);
+      if (order === 'after')
+        for (const delivery of fresh) await writeDedupRecord(options, delivery);
       return fresh;
     });
 }
@@ -162,7 +165,10 @@ function rowOf(
   };
 }
 
-async function mark(options: CounterStoreOptions, delivery: LedgerDelivery): Promise<boolean> {
+async function writeDedupRecord(
+  options: CounterStoreOptions,
+  delivery: LedgerDelivery,
+): Promise<boolean> {
   try {
     await options.client.send(new PutItemCommand({ ...rowOf(options, delivery), ...isNew }));
     return true;
@@ -172,7 +178,7 @@ async function mark(options: CounterStoreOptions, delivery: LedgerDelivery): Pro
   }
 }
 
-async function isUnmarked(
+async function hasNoDedupRecord(
   { client, ledgerTable: TableName }: CounterStoreOptions,
   { dedupKey: key }: LedgerDelivery,
 ): Promise<boolean> {

@@ -1,7 +1,7 @@
 import type { Worker } from 'node:worker_threads';
 
 import { formatBatchId, rawKeyOf } from '../../../domain/batch-id.ts';
-import type { IngestOutcome, Submission, Unavailable } from '../../../pipeline/ports.ts';
+import type { Borrowed, IngestOutcome, Submission, Unavailable } from '../../../pipeline/ports.ts';
 import type { EmbeddedOptions } from '../options.ts';
 import type { FromWriter, Opened, Progress, ToWriter, WriterSettings } from './messages.ts';
 import { refusal } from '../refusals.ts';
@@ -116,7 +116,7 @@ export class WriterClient {
     return this.#ring.isFull ? 'overloaded' : undefined;
   }
 
-  ingest(submission: Submission): Promise<IngestOutcome> {
+  ingest(submission: Submission<Borrowed>): Promise<IngestOutcome> {
     if (this.#unavailable !== undefined) return Promise.resolve(refusal(this.#unavailable));
     if (!this.#ring.put(submission)) return Promise.resolve(refusal('overloaded'));
     if (this.#unpublishedBytes === 0) setImmediate(this.#publish);

@@ -13,18 +13,18 @@ import { setImmediate } from 'node:timers/promises';
 
 import { beforeEach, describe, expect, it } from 'vitest';
 
-import { backUp } from '../../../src/engines/embedded/verify/backup.ts';
-import { dataPaths } from '../../../src/engines/embedded/data-directory.ts';
-import { changeTokens, readTokenFile } from '../../../src/engines/embedded/tokens/token-file.ts';
-import { errorText } from '../../../src/entry/cli/error-text.ts';
-import { checkBackupDirectory } from '../../../src/entry/cli/directory-kinds.ts';
+import { backUp } from '../../../../src/engines/embedded/verify/backup.ts';
+import { dataPaths } from '../../../../src/engines/embedded/data-directory.ts';
+import { changeTokens, readTokenFile } from '../../../../src/engines/embedded/tokens/token-file.ts';
+import { errorText } from '../../../../src/entry/cli/error-text.ts';
+import { checkBackupDirectory } from '../../../../src/entry/cli/directory-kinds.ts';
 import {
   auditOf,
   newDataDirectory,
   numberedBatches,
   openWriter,
   store,
-} from '../../support/embedded-store.ts';
+} from '../../../support/embedded-store.ts';
 
 let dataDir: string;
 let directory: string;

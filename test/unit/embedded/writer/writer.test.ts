@@ -6,9 +6,9 @@ import { setImmediate, setTimeout } from 'node:timers/promises';
 
 import { expect, it, onTestFinished, vi } from 'vitest';
 
-import { dataPaths } from '../../../src/engines/embedded/data-directory.ts';
-import { embeddedDefaults } from '../../../src/engines/embedded/options.ts';
-import { Writer } from '../../../src/engines/embedded/writer/writer.ts';
+import { dataPaths } from '../../../../src/engines/embedded/data-directory.ts';
+import { embeddedDefaults } from '../../../../src/engines/embedded/options.ts';
+import { Writer } from '../../../../src/engines/embedded/writer/writer.ts';
 
 /** More new counters than are held: what comes after them is read from the log. */
 const overfilling = 21_000;
@@ -45,7 +45,7 @@ function take(writer: Writer, counters: number, type: string): void {
 
 async function expectToBeCounted(writer: Writer): Promise<void> {
   await vi.waitUntil(() => writer.progress().countedThrough === writer.progress().durableEnd, {
-    timeout: 120_000,
+    timeout: 500_000,
   });
 }
 

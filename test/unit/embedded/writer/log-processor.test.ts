@@ -1,13 +1,13 @@
 import type { DatabaseSync } from 'node:sqlite';
 import { expect, it, vi } from 'vitest';
 
-import { asWritten } from '../../../src/domain/day.ts';
-import { LogProcessor } from '../../../src/engines/embedded/writer/processor.ts';
-import { LogReader } from '../../../src/engines/embedded/log/log-reader.ts';
-import { SegmentedLog } from '../../../src/engines/embedded/log/segmented-log.ts';
-import { SqliteCounterStore } from '../../../src/engines/embedded/store/counter-store.ts';
-import { openDatabase } from '../../../src/engines/embedded/store/schema.ts';
-import { SimulatedDisk } from '../../model/log/simulated-disk.ts';
+import { asWritten } from '../../../../src/domain/day.ts';
+import { LogProcessor } from '../../../../src/engines/embedded/writer/processor.ts';
+import { LogReader } from '../../../../src/engines/embedded/log/log-reader.ts';
+import { SegmentedLog } from '../../../../src/engines/embedded/log/segmented-log.ts';
+import { SqliteCounterStore } from '../../../../src/engines/embedded/store/counter-store.ts';
+import { openDatabase } from '../../../../src/engines/embedded/store/schema.ts';
+import { SimulatedDisk } from '../../../model/log/simulated-disk.ts';
 
 const body = Buffer.from(
   '{"processed_devices":[{"type":"laptop","state":"erased","timestamp":"2023-06-16T13:00:00Z"}]}',
@@ -43,9 +43,10 @@ function world() {
       receivedAt: 0,
     });
   const take = () => {
-    expect(processor.scan(body, 0, body.length)).toBe(1);
+    const scanned = processor.scan(body, 0, body.length);
+    if (scanned?.items !== 1) expect.unreachable();
     const staged = stage();
-    processor.addScanned({ from: staged.previousEnd, to: staged.end }, 1);
+    processor.addScanned({ from: staged.previousEnd, to: staged.end }, scanned);
   };
   return { disk, log, store, processor, stage, take, counted: () => countedIn(database) };
 }

@@ -3,14 +3,14 @@ import { join } from 'node:path';
 
 import { beforeEach, expect, it } from 'vitest';
 
-import { dataPaths } from '../../../src/engines/embedded/data-directory.ts';
+import { dataPaths } from '../../../../src/engines/embedded/data-directory.ts';
 import {
   dropDeadLetters,
   listDeadLetters,
   redriveDeadLetters,
-} from '../../../src/engines/embedded/store/dead-letters.ts';
-import { dropReplacedTables } from '../../../src/engines/embedded/verify/rebuild.ts';
-import { openStatsReader } from '../../../src/engines/embedded/reader/stats-reader.ts';
+} from '../../../../src/engines/embedded/store/dead-letters.ts';
+import { dropReplacedTables } from '../../../../src/engines/embedded/verify/rebuild.ts';
+import { openStatsReader } from '../../../../src/engines/embedded/reader/stats-reader.ts';
 import {
   auditOf,
   change,
@@ -19,7 +19,7 @@ import {
   numberedBatches,
   rebuild,
   store,
-} from '../../support/embedded-store.ts';
+} from '../../../support/embedded-store.ts';
 
 const batches = 9;
 let dataDir: string;

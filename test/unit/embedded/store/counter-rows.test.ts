@@ -2,11 +2,11 @@ import { DatabaseSync } from 'node:sqlite';
 
 import { afterAll, expect, it } from 'vitest';
 
-import { compareCounters, typeStateKey, type CounterRow } from '../../../src/domain/counter.ts';
-import { readCounters, readGroups } from '../../../src/engines/embedded/store/counter-rows.ts';
-import { countersTable } from '../../../src/engines/embedded/store/schema.ts';
-import type { CounterQuery } from '../../../src/pipeline/ports.ts';
-import { dimensions } from '../../../src/pipeline/stats-formats.ts';
+import { compareCounters, typeStateKey, type CounterRow } from '../../../../src/domain/counter.ts';
+import { readCounters, readGroups } from '../../../../src/engines/embedded/store/counter-rows.ts';
+import { countersTable } from '../../../../src/engines/embedded/store/schema.ts';
+import type { CounterQuery } from '../../../../src/pipeline/ports.ts';
+import { dimensions } from '../../../../src/pipeline/stats-formats.ts';
 
 const database = new DatabaseSync(':memory:');
 afterAll(() => database.close());

@@ -5,22 +5,22 @@ import {
   RingConsumer,
   RingProducer,
   type OtherOutcomes,
-} from '../../../src/engines/embedded/writer/submission-ring.ts';
+} from '../../../../src/engines/embedded/writer/submission-ring.ts';
 import {
   GroupCommitter,
   type GroupCommitWriter,
-} from '../../../src/engines/embedded/writer/group-commit.ts';
-import type { IngestOutcome } from '../../../src/pipeline/ports.ts';
+} from '../../../../src/engines/embedded/writer/group-commit.ts';
+import type { IngestOutcome } from '../../../../src/pipeline/ports.ts';
 
 const refused: IngestOutcome = {
   accepted: false,
   problem: { code: 'invalid_json', detail: 'no JSON' },
 };
-/** So large that what is left in the ring after a turn of it is worth a sync in the background. */
+/** So large that the rest of the ring after a commit is worth a sync in the background. */
 const largeBytes = 200 * 1024;
 
-/** Turns over a ring, with a writer whose syncs end when the test says so. */
-function turnsOf() {
+/** A committer over a ring, with a writer whose syncs end when the test says so. */
+function committerOver() {
   const memory = ringMemory(8 * 1024 * 1024);
   const producer = new RingProducer(memory);
   const syncs: ((isDurable: boolean) => void)[] = [];
@@ -44,7 +44,7 @@ function turnsOf() {
       return state.isCountDue;
     },
   };
-  const turns = new GroupCommitter(writer, new RingConsumer(memory), {
+  const committer = new GroupCommitter(writer, new RingConsumer(memory), {
     onOutcomes: (through, others) => void outcomes.push({ through, others }),
     onUnexpectedError: () => refused,
   });
@@ -56,17 +56,17 @@ function turnsOf() {
     }
     producer.publish();
   };
-  return { turns, producer, put, syncs, staged, outcomes, state };
+  return { committer, producer, put, syncs, staged, outcomes, state };
 }
 
-describe('a turn', () => {
-  it('is answered when its sync has ended, while the next one is read', async () => {
-    const { turns, put, syncs, staged, outcomes } = turnsOf();
+describe('a commit', () => {
+  it('is answered after its sync, while the next one is read', async () => {
+    const { committer, put, syncs, staged, outcomes } = committerOver();
     put('abcdef');
-    await turns.commitNext();
+    await committer.commitNext();
     expect(staged.join('')).toBe('abc');
-    expect(turns.isSyncing).toBe(true);
-    const second = turns.commitNext();
+    expect(committer.isSyncing).toBe(true);
+    const second = committer.commitNext();
     expect(staged.join('')).toBe('abcdef');
     expect(outcomes).toEqual([]);
     syncs[0]?.(true);
@@ -77,11 +77,11 @@ describe('a turn', () => {
     ]);
   });
 
-  it('does not begin a sync while another is under way', async () => {
-    const { turns, put, syncs, state } = turnsOf();
+  it('does not start a sync during another one', async () => {
+    const { committer, put, syncs, state } = committerOver();
     put('abcdefghi');
-    await turns.commitNext();
-    const second = turns.commitNext();
+    await committer.commitNext();
+    const second = committer.commitNext();
     await new Promise((resolve) => void setImmediate(resolve));
     expect([syncs.length, state.commits]).toEqual([1, 0]);
     syncs[0]?.(true);
@@ -89,22 +89,22 @@ describe('a turn', () => {
     expect([syncs.length, state.commits]).toEqual([2, 0]);
   });
 
-  it('syncs at once where nothing waits, or counting is due', async () => {
-    const { turns, put, syncs, outcomes, state } = turnsOf();
+  it('syncs at once if nothing waits, or counting is due', async () => {
+    const { committer, put, syncs, outcomes, state } = committerOver();
     put('a');
-    await turns.commitNext();
+    await committer.commitNext();
     expect(outcomes).toEqual([{ through: 1, others: [] }]);
     put('bcdefg');
     state.isCountDue = true;
-    await turns.commitNext();
+    await committer.commitNext();
     expect([syncs.length, state.commits]).toEqual([0, 2]);
   });
 
-  it('reads what is not plain when no sync is under way, and tells it by its number', async () => {
-    const { turns, put, syncs, outcomes, producer } = turnsOf();
+  it('reads bodies for the slow path when no sync runs, and reports them by number', async () => {
+    const { committer, put, syncs, outcomes, producer } = committerOver();
     put('abcdxe');
-    await turns.commitNext();
-    const second = turns.commitNext();
+    await committer.commitNext();
+    const second = committer.commitNext();
     await new Promise((resolve) => void setImmediate(resolve));
     expect(outcomes).toEqual([]);
     syncs[0]?.(true);
@@ -121,14 +121,14 @@ describe('a turn', () => {
   });
 
   it.each(['in the background', 'at once'])(
-    'tells nobody accepted whose sync failed %s',
+    'answers no submission whose sync failed as accepted: %s',
     async (how) => {
-      const { turns, put, syncs, outcomes, producer, state } = turnsOf();
+      const { committer, put, syncs, outcomes, producer, state } = committerOver();
       put(how === 'at once' ? 'ax' : 'abcdef');
       state.isDurable = false;
-      await turns.commitNext();
+      await committer.commitNext();
       syncs[0]?.(false);
-      await turns.settled();
+      await committer.settled();
       const [{ through, others } = { through: 0, others: [] }] = outcomes;
       expect(others).toHaveLength(through);
       for (const [number, outcome] of others) {

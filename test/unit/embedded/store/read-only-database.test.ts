@@ -4,17 +4,17 @@ import { join } from 'node:path';
 
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 
-import { dataPaths } from '../../../src/engines/embedded/data-directory.ts';
-import { ImmutableDatabase } from '../../../src/engines/embedded/store/read-only-database.ts';
-import type { Writer } from '../../../src/engines/embedded/writer/writer.ts';
+import { dataPaths } from '../../../../src/engines/embedded/data-directory.ts';
+import { ImmutableDatabase } from '../../../../src/engines/embedded/store/read-only-database.ts';
+import type { Writer } from '../../../../src/engines/embedded/writer/writer.ts';
 import {
   newDataDirectory,
   numberedBatches,
   openWriter,
   store,
-} from '../../support/embedded-store.ts';
+} from '../../../support/embedded-store.ts';
 
-const readStore = join(import.meta.dirname, '../../support/read-store.ts');
+const readStore = join(import.meta.dirname, '../../../support/read-store.ts');
 
 it('tells that a database was written to which was read as if nothing could be', async () => {
   const dataDir = newDataDirectory();

@@ -1,7 +1,7 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 
-import { positionMax } from '../../../src/domain/batch-id.ts';
+import { positionMax } from '../../../../src/domain/batch-id.ts';
 import {
   claimedLength,
   decodeFrame,
@@ -9,7 +9,7 @@ import {
   frameHeaderBytes,
   frameLength,
   type LogRecord,
-} from '../../../src/engines/embedded/log/frame.ts';
+} from '../../../../src/engines/embedded/log/frame.ts';
 
 const salt = 0x5eed_1234;
 

@@ -6,13 +6,16 @@ import { Worker } from 'node:worker_threads';
 
 import { describe, expect, it } from 'vitest';
 
-import { dataPaths } from '../../../src/engines/embedded/data-directory.ts';
-import { dropDeadLetters } from '../../../src/engines/embedded/store/dead-letters.ts';
-import { checkJournal, stampAfter } from '../../../src/engines/embedded/store/journal-check.ts';
-import { openDatabaseReadOnly } from '../../../src/engines/embedded/store/read-only-database.ts';
-import { dropReplacedTables } from '../../../src/engines/embedded/verify/rebuild.ts';
-import { SqliteCounterStore } from '../../../src/engines/embedded/store/counter-store.ts';
-import { openDatabase, openDatabaseForChange } from '../../../src/engines/embedded/store/schema.ts';
+import { dataPaths } from '../../../../src/engines/embedded/data-directory.ts';
+import { dropDeadLetters } from '../../../../src/engines/embedded/store/dead-letters.ts';
+import { checkJournal, stampAfter } from '../../../../src/engines/embedded/store/journal-check.ts';
+import { openDatabaseReadOnly } from '../../../../src/engines/embedded/store/read-only-database.ts';
+import { dropReplacedTables } from '../../../../src/engines/embedded/verify/rebuild.ts';
+import { SqliteCounterStore } from '../../../../src/engines/embedded/store/counter-store.ts';
+import {
+  openDatabase,
+  openDatabaseForChange,
+} from '../../../../src/engines/embedded/store/schema.ts';
 import {
   auditOf,
   change,
@@ -21,9 +24,9 @@ import {
   openWriter,
   rebuild,
   store,
-} from '../../support/embedded-store.ts';
+} from '../../../support/embedded-store.ts';
 
-/** The state in which a killed server leaves a directory that has counted so many batches more. */
+/** The state in which a killed server leaves a directory after it has counted `batches` further batches. */
 async function killedAfter(dataDir: string, batches: number): Promise<string> {
   const killed = join(newDataDirectory(), 'killed');
   // A reader keeps the journal from being moved into the database in the end.

@@ -4,20 +4,20 @@ import { DatabaseSync } from 'node:sqlite';
 
 import { describe, expect, it } from 'vitest';
 
-import { dataPaths } from '../../../src/engines/embedded/data-directory.ts';
-import { dayMs } from '../../../src/engines/embedded/options.ts';
-import { nodeFileSystem } from '../../../src/engines/embedded/log/file-system.ts';
+import { dataPaths } from '../../../../src/engines/embedded/data-directory.ts';
+import { dayMs } from '../../../../src/engines/embedded/options.ts';
+import { nodeFileSystem } from '../../../../src/engines/embedded/log/file-system.ts';
 import {
   readDeadLetters,
   readProgressRow,
-} from '../../../src/engines/embedded/store/progress-row.ts';
+} from '../../../../src/engines/embedded/store/progress-row.ts';
 import {
   headerOf,
   listSegments,
   readLogIdentity,
-} from '../../../src/engines/embedded/log/segment.ts';
-import { SqliteCounterStore } from '../../../src/engines/embedded/store/counter-store.ts';
-import { openDatabase } from '../../../src/engines/embedded/store/schema.ts';
+} from '../../../../src/engines/embedded/log/segment.ts';
+import { SqliteCounterStore } from '../../../../src/engines/embedded/store/counter-store.ts';
+import { openDatabase } from '../../../../src/engines/embedded/store/schema.ts';
 import {
   auditOf,
   change,
@@ -25,7 +25,7 @@ import {
   numberedBatches,
   rebuild,
   store,
-} from '../../support/embedded-store.ts';
+} from '../../../support/embedded-store.ts';
 
 /** The tables as the first version made them. */
 const schema1 = `

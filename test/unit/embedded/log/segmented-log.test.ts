@@ -5,28 +5,28 @@ import { join } from 'node:path';
 
 import { describe, expect, it, vi } from 'vitest';
 
-import { formatBatchId, positionOfBatchId } from '../../../src/domain/batch-id.ts';
-import { nodeFileSystem } from '../../../src/engines/embedded/log/file-system.ts';
+import { formatBatchId, positionOfBatchId } from '../../../../src/domain/batch-id.ts';
+import { nodeFileSystem } from '../../../../src/engines/embedded/log/file-system.ts';
 import {
   encodeFrame,
   frameLength,
   type LogRecord,
-} from '../../../src/engines/embedded/log/frame.ts';
-import { LogReader } from '../../../src/engines/embedded/log/log-reader.ts';
-import { headerBytesOf, saltOfLog } from '../../../src/engines/embedded/log/segment.ts';
+} from '../../../../src/engines/embedded/log/frame.ts';
+import { LogReader } from '../../../../src/engines/embedded/log/log-reader.ts';
+import { headerBytesOf, saltOfLog } from '../../../../src/engines/embedded/log/segment.ts';
 import {
   SegmentedLog,
   type LogOptions,
   type RecordDraft,
   type Staged,
-} from '../../../src/engines/embedded/log/segmented-log.ts';
+} from '../../../../src/engines/embedded/log/segmented-log.ts';
 import {
   PowerCut,
   SimulatedDisk,
   type ErrorCode,
   type Operation,
   type OperationKind,
-} from '../../model/log/simulated-disk.ts';
+} from '../../../model/log/simulated-disk.ts';
 
 const directory = '/log';
 const segmentBytes = 1024;

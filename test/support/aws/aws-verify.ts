@@ -31,7 +31,7 @@ export const testBackoff: Backoff = {
 
 type Options = Partial<Omit<AuditOptions, 'store'>> & Pick<AuditedStore, 'rawExpiryMs'>;
 
-function proofOptions(aws: AwsEmulators, store: AwsStore, options: Options): AuditOptions {
+function verifyOptions(aws: AwsEmulators, store: AwsStore, options: Options): AuditOptions {
   const { dynamodb, s3, sqs } = aws;
   return {
     store: {
@@ -51,7 +51,7 @@ function proofOptions(aws: AwsEmulators, store: AwsStore, options: Options): Aud
     received: undefined,
     width: 8,
     requestsPerSecond: 100_000,
-    // Whatever is not counted is late: these stores are at rest.
+    // Everything uncounted is late: these stores have nothing in progress.
     inFlightMs: -1_000,
     onEstimate: () => undefined,
     onProgress: () => undefined,
@@ -59,7 +59,7 @@ function proofOptions(aws: AwsEmulators, store: AwsStore, options: Options): Aud
   };
 }
 
-/** Audits the store; the differences, and the summary. */
+/** Audits the store; returns the findings and the summary. */
 export async function auditOf(
   aws: AwsEmulators,
   store: AwsStore,
@@ -67,7 +67,7 @@ export async function auditOf(
 ): Promise<{ differences: Difference[]; summary: AwsAuditSummary }> {
   const differences: Difference[] = [];
   const summary = await auditStack({
-    ...proofOptions(aws, store, options),
+    ...verifyOptions(aws, store, options),
     onDifference: (difference) => differences.push(difference),
   });
   return { differences, summary };
@@ -84,7 +84,7 @@ export async function rebuildOf(
   const differences: Difference[] = [];
   const { dryRun = false, withoutDamaged = false, workDir = temporaryDirectory() } = options;
   const summary = await rebuildStack({
-    ...proofOptions(aws, store, options),
+    ...verifyOptions(aws, store, options),
     ...{ dryRun, withoutDamaged, workDir, name: 'test', transactions: aws.dynamodb },
     onDifference: (difference) => differences.push(difference),
   });

@@ -14,15 +14,15 @@ import { join } from 'node:path';
 
 import { describe, expect, it, vi } from 'vitest';
 
-import type { Token } from '../../../src/auth/access-token.ts';
-import { dataPaths } from '../../../src/engines/embedded/data-directory.ts';
+import type { Token } from '../../../../src/auth/access-token.ts';
+import { dataPaths } from '../../../../src/engines/embedded/data-directory.ts';
 import {
   changeTokens,
   readTokenFile,
   TokenFileMissing,
-} from '../../../src/engines/embedded/tokens/token-file.ts';
-import { watchTokens } from '../../../src/engines/embedded/tokens/token-watch.ts';
-import { afterTest, temporaryDirectory } from '../../support/processes/server-process.ts';
+} from '../../../../src/engines/embedded/tokens/token-file.ts';
+import { watchTokens } from '../../../../src/engines/embedded/tokens/token-watch.ts';
+import { afterTest, temporaryDirectory } from '../../../support/processes/server-process.ts';
 
 const token = (name: string): Token => ({
   name,
@@ -69,7 +69,7 @@ describe('the file of the tokens', () => {
 
   it('loses nothing where many processes change it at once', async () => {
     const paths = dataPaths(temporaryDirectory());
-    const file = join(import.meta.dirname, '../../../src/engines/embedded/tokens/token-file.ts');
+    const file = join(import.meta.dirname, '../../../../src/engines/embedded/tokens/token-file.ts');
     const script = `const { changeTokens } = await import(${JSON.stringify(file)});
       for (let i = 0; i < 10; i++) changeTokens(${JSON.stringify(paths)}, (tokens) =>
         [...tokens, { name: process.argv[1] + i, sha256: 'a'.repeat(64), for: ['read'] }]);`;
@@ -144,7 +144,7 @@ describe('that tokens were made', () => {
   });
 });
 
-describe('one who watches the file', () => {
+describe('a watcher of the token file', () => {
   function watched(root = temporaryDirectory()) {
     const paths = dataPaths(root);
     const seen: (string[] | undefined)[] = [];

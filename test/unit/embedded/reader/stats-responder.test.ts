@@ -6,15 +6,15 @@ import { DatabaseSync } from 'node:sqlite';
 
 import { afterEach, beforeEach, expect, it, vi } from 'vitest';
 
-import type { FromReader } from '../../../src/engines/embedded/writer/messages.ts';
-import { SqliteCounterStore } from '../../../src/engines/embedded/store/counter-store.ts';
-import { openDatabaseReadOnly } from '../../../src/engines/embedded/store/read-only-database.ts';
-import { openDatabase } from '../../../src/engines/embedded/store/schema.ts';
+import type { FromReader } from '../../../../src/engines/embedded/writer/messages.ts';
+import { SqliteCounterStore } from '../../../../src/engines/embedded/store/counter-store.ts';
+import { openDatabaseReadOnly } from '../../../../src/engines/embedded/store/read-only-database.ts';
+import { openDatabase } from '../../../../src/engines/embedded/store/schema.ts';
 import {
   StatsResponder,
   type Consumer,
-} from '../../../src/engines/embedded/reader/stats-responder.ts';
-import type { StatsRequest } from '../../../src/pipeline/stats.ts';
+} from '../../../../src/engines/embedded/reader/stats-responder.ts';
+import type { StatsRequest } from '../../../../src/pipeline/stats.ts';
 
 const query = { from: '2023-06-16', to: '2023-06-16', types: [], states: [] };
 const large = { query, groupBy: undefined, format: 'ndjson' } as const;

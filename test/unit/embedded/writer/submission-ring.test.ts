@@ -6,8 +6,8 @@ import {
   RingConsumer,
   RingProducer,
   ringSlots,
-} from '../../../src/engines/embedded/writer/submission-ring.ts';
-import type { Submission } from '../../../src/pipeline/ports.ts';
+} from '../../../../src/engines/embedded/writer/submission-ring.ts';
+import type { Submission } from '../../../../src/pipeline/ports.ts';
 
 function submissionOf(body: Uint8Array, details: Partial<Submission> = {}): Submission {
   return {

@@ -1,9 +1,9 @@
 import { expect, it } from 'vitest';
 
-import { LogIntake } from '../../../src/engines/embedded/writer/intake.ts';
-import { SegmentedLog } from '../../../src/engines/embedded/log/segmented-log.ts';
-import type { Batch } from '../../../src/pipeline/ports.ts';
-import { SimulatedDisk } from '../../model/log/simulated-disk.ts';
+import { LogIntake } from '../../../../src/engines/embedded/writer/intake.ts';
+import { SegmentedLog } from '../../../../src/engines/embedded/log/segmented-log.ts';
+import type { Batch } from '../../../../src/pipeline/ports.ts';
+import { SimulatedDisk } from '../../../model/log/simulated-disk.ts';
 
 function batchOf(items: number): Batch {
   return {

@@ -5,11 +5,11 @@ import { DatabaseSync } from 'node:sqlite';
 
 import { describe, expect, it, onTestFinished, vi } from 'vitest';
 
-import { auditDataDirectory } from '../../../src/engines/embedded/verify/audit.ts';
-import { dataPaths } from '../../../src/engines/embedded/data-directory.ts';
-import { embeddedDefaults } from '../../../src/engines/embedded/options.ts';
-import { connectSqlite, thisMachine } from '../../../src/engines/embedded/writer/platform.ts';
-import { Writer } from '../../../src/engines/embedded/writer/writer.ts';
+import { auditDataDirectory } from '../../../../src/engines/embedded/verify/audit.ts';
+import { dataPaths } from '../../../../src/engines/embedded/data-directory.ts';
+import { embeddedDefaults } from '../../../../src/engines/embedded/options.ts';
+import { connectSqlite, thisMachine } from '../../../../src/engines/embedded/writer/platform.ts';
+import { Writer } from '../../../../src/engines/embedded/writer/writer.ts';
 
 /** A writer on this machine, the failures it reported, and its connection to the database. */
 function openWriter(dataDir: string) {
@@ -36,7 +36,7 @@ function temporaryDirectory(): string {
   return directory;
 }
 
-/** Acknowledges a batch with so many counters of its own. */
+/** Acknowledges a batch with `counters` counters of its own. */
 function store(writer: Writer, counters: number, type: string): void {
   const items = Array.from({ length: counters }, (_, at) => ({
     type: `${type} ${at}`,
@@ -50,11 +50,11 @@ function store(writer: Writer, counters: number, type: string): void {
 
 async function waitCounted(writer: Writer): Promise<void> {
   await vi.waitUntil(() => writer.progress().countedThrough === writer.progress().durableEnd, {
-    timeout: 120_000,
+    timeout: 500_000,
   });
 }
 
-/** A start counts each of so many counters once, and an audit finds nothing. */
+/** A start counts each of the counters once, and an audit finds nothing. */
 async function expectCounted(dataDir: string, counters: number): Promise<void> {
   const { writer, failures, database } = openWriter(dataDir);
   await waitCounted(writer);
@@ -94,7 +94,7 @@ describe('what SQLite itself refuses', () => {
     await waitCounted(writer);
     refuse(database);
     store(writer, 5000, 'after');
-    await vi.waitUntil(() => failures.length > 0, { timeout: 120_000 });
+    await vi.waitUntil(() => failures.length > 0, { timeout: 500_000 });
     expect(failures).toEqual([expect.stringMatching(message)]);
     await writer.close();
     await expectCounted(dataDir, 5100);

@@ -11,7 +11,7 @@ import { describe, expect, it } from 'vitest';
 import { deadLetterAttributes } from '../../../src/engines/aws/dead-letters/dead-letter-queue.ts';
 import { runSeed, traceOf } from './aws-fault-suite.ts';
 import type { Client } from './aws-functions.ts';
-import { runLetterSchedule } from './aws-letter-schedule.ts';
+import { runDeadLetterSchedule } from './aws-dead-letter-schedule.ts';
 import { deadLetterQueueUrl, queueUrl } from '../simulated-aws/aws-simulation.ts';
 import { Violation } from './aws-world.ts';
 import { rounds } from '../../support/run/tier.ts';
@@ -22,27 +22,28 @@ const seeds = rounds({ what: 'schedules of dead letters', quick: 60, nightly: 4_
 describe('dead letters that are redriven and dropped under faults', () => {
   const [from, to] = replayed === undefined ? [0, seeds] : [Number(replayed), Number(replayed) + 1];
   it(`count once or never in the schedules of the seeds ${from} to ${to - 1}`, async () => {
-    for (let seed = from; seed < to; seed++) await runSeed(seed, runLetterSchedule, 'aws-letters');
+    for (let seed = from; seed < to; seed++)
+      await runSeed(seed, runDeadLetterSchedule, 'aws-dead-letters');
   });
 
   const sights: Record<string, RegExp> = {
-    'a letter sent': /redrive\d+ \S+ sent/,
+    'a dead letter sent': /redrive\d+ \S+ sent/,
     'one too old for it': /redrive\d+ \S+ too_old/,
     'a redrive killed before it sends': /redrive\d+ SendMessageBatch killedBefore/,
     'a redrive killed after it sent': /redrive\d+ SendMessageBatch killedAfter/,
     'a redrive killed before it deletes': /redrive\d+ DeleteMessageBatch killedBefore/,
-    'letters sent in part': /redrive\d+ SendMessageBatch obstructed/,
+    'dead letters sent in part': /redrive\d+ SendMessageBatch obstructed/,
     'one dropped': /drop\d+ \S+ dropped/,
     'one that was counted before it could be dropped': /drop\d+ \S+ counted/,
-    'a drop killed after its mark': /drop\d+ TransactWriteItems killedAfter/,
-    'a drop killed before its mark': /drop\d+ TransactWriteItems killedBefore/,
+    'a drop killed after its dedup record': /drop\d+ TransactWriteItems killedAfter/,
+    'a drop killed before its dedup record': /drop\d+ TransactWriteItems killedBefore/,
     'a drop beside a redrive': /redrive(\d+) \w+ none[^]*drop\d+ \w+ none[^]*redrive\1 ends/,
   };
 
-  it('meet every kind of event', async () => {
+  it('have every kind of event', async () => {
     const traces: string[] = [];
     for (let seed = 0; seed < 300; seed++) {
-      traces.push((await traceOf(seed, runLetterSchedule)).trace.join('\n'));
+      traces.push((await traceOf(seed, runDeadLetterSchedule)).trace.join('\n'));
     }
     const seen = Object.entries(sights).map(([name, pattern]) => [
       name,
@@ -76,7 +77,7 @@ const bugs: Record<string, (inner: Client) => Client> = {
       return inner.send(command);
     },
   }),
-  'deletes a letter and writes no mark': (inner) => ({
+  'deletes a dead letter without a dedup record': (inner) => ({
     send(command) {
       if (command instanceof TransactWriteItemsCommand) return Promise.resolve({} as never);
       return inner.send(command);
@@ -107,15 +108,15 @@ function deletingFirst(inner: Client): Client {
   };
 }
 
-describe('an operator whose command', () => {
-  it.each(Object.entries(bugs))('%s is caught', async (_, commandClient) => {
+describe('the simulation', () => {
+  it.each(Object.entries(bugs))('catches a command that %s', async (_, commandClient) => {
     for (let seed = 0; ; seed++) {
       try {
-        await runLetterSchedule(seed, { variant: { commandClient } });
+        await runDeadLetterSchedule(seed, { variant: { commandClient } });
       } catch (error) {
         expect(error).toBeInstanceOf(Violation);
         // Without the mistake the same schedule passes.
-        await runLetterSchedule(seed);
+        await runDeadLetterSchedule(seed);
         return;
       }
       expect(seed, 'schedules that do not show it').toBeLessThan(2_000);

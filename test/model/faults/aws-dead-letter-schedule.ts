@@ -8,12 +8,13 @@ import { World } from './aws-world.ts';
 const minuteMs = 60_000;
 
 /**
- * All queued messages become dead letters, as if the processor had died over them: chunks of batches,
- * foreign items, and unreadable messages; copies of some remain on the queue. Operators then redrive
- * and drop, several at a time, with any faults, beside the processor and the sweep.
+ * All queued messages become dead letters, as if the processor could not count them: chunks of
+ * batches, messages of other programs, and unreadable ones; copies of some remain on the queue.
+ * Operators then redrive and drop, several at a time, with any faults, beside the processor and the
+ * sweep.
  * @throws {Violation} if a guarantee did not hold.
  */
-export async function runLetterSchedule(
+export async function runDeadLetterSchedule(
   seed: number,
   options: ScheduleOptions = {},
 ): Promise<void> {

@@ -1,6 +1,6 @@
 import { expect, it } from 'vitest';
 
-import { Backlog } from '../../../src/engines/embedded/writer/backlog.ts';
+import { Backlog } from '../../../../src/engines/embedded/writer/backlog.ts';
 
 it('knows how much waits and since when, as it comes and as it is counted', () => {
   const backlog = new Backlog();

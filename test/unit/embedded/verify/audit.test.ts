@@ -3,14 +3,14 @@ import { join } from 'node:path';
 
 import { beforeEach, describe, expect, it } from 'vitest';
 
-import type { Difference } from '../../../src/pipeline/audit.ts';
-import { dataPaths } from '../../../src/engines/embedded/data-directory.ts';
+import type { Difference } from '../../../../src/pipeline/audit.ts';
+import { dataPaths } from '../../../../src/engines/embedded/data-directory.ts';
 import {
   dropDeadLetters,
   listDeadLetters,
-} from '../../../src/engines/embedded/store/dead-letters.ts';
-import { dropReplacedTables } from '../../../src/engines/embedded/verify/rebuild.ts';
-import { openStatsReader } from '../../../src/engines/embedded/reader/stats-reader.ts';
+} from '../../../../src/engines/embedded/store/dead-letters.ts';
+import { dropReplacedTables } from '../../../../src/engines/embedded/verify/rebuild.ts';
+import { openStatsReader } from '../../../../src/engines/embedded/reader/stats-reader.ts';
 import {
   auditOf,
   change,
@@ -20,7 +20,7 @@ import {
   openWriter,
   rebuild,
   store,
-} from '../../support/embedded-store.ts';
+} from '../../../support/embedded-store.ts';
 
 const batches = 60;
 const item = { type: 'a', state: 'b', timestamp: '2026-03-01T12:00:00Z' };
