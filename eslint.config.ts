@@ -4,12 +4,12 @@ import { defineConfig } from 'eslint/config';
 import tseslint from 'typescript-eslint';
 
 /** The house, innermost first. A room may import from itself and from the rooms before it. */
-const rooms = ['util', 'auth', 'domain', 'client', 'pipeline', 'engines', 'http', 'entry'];
+const rooms = ['util', 'domain', 'auth', 'client', 'pipeline', 'engines', 'http', 'entry'];
 
 /** What each room must not import: the rooms outside it, and those beside it. */
 const forbidden: Record<string, string[]> = {
-  util: ['auth', 'domain', 'client', 'pipeline', 'engines', 'http', 'entry'],
-  auth: ['domain', 'client', 'pipeline', 'engines', 'http', 'entry'],
+  util: ['domain', 'auth', 'client', 'pipeline', 'engines', 'http', 'entry'],
+  auth: ['client', 'pipeline', 'engines', 'http', 'entry'],
   domain: ['auth', 'client', 'pipeline', 'engines', 'http', 'entry'],
   // Applications run it without the rest.
   client: ['util', 'auth', 'domain', 'pipeline', 'engines', 'http', 'entry'],

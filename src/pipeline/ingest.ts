@@ -1,5 +1,3 @@
-import { hash } from 'node:crypto';
-
 import {
   readBatch,
   countEvents,
@@ -12,6 +10,7 @@ import type { Increments } from '../domain/counter.ts';
 import type { DayOf } from '../domain/day.ts';
 import { tooManyCounters } from '../domain/device-event.ts';
 import type { Problem } from '../domain/problem.ts';
+import { idempotencyOf, isRetryOf } from './idempotency.ts';
 import { inflate } from './inflate.ts';
 import {
   AllItemsOverLimit,
@@ -121,8 +120,7 @@ function outcomeOfRetry(
   idempotency: Idempotency | undefined,
   assessmentOf: (excluded: readonly number[] | undefined) => Assessment,
 ): IngestOutcome {
-  const { bodySha256 = new Uint8Array() } = idempotency ?? {};
-  if (Buffer.compare(earlier.bodySha256, bodySha256) === 0) {
+  if (isRetryOf(earlier, idempotency)) {
     return acceptedOutcome(earlier, assessmentOf(earlier.excluded));
   }
   const detail =
@@ -185,8 +183,4 @@ export function problemOf(error: unknown): Problem {
   if (!(error instanceof Unavailable)) throw error;
   const { code, message: detail, retryAfterSeconds } = error;
   return { code, detail, retryAfterSeconds };
-}
-
-export function idempotencyOf(key: string | undefined, body: Uint8Array): Idempotency | undefined {
-  return key === undefined ? undefined : { key, bodySha256: hash('sha256', body, 'buffer') };
 }

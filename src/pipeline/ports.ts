@@ -4,7 +4,7 @@ import type { Chunk } from './chunks/chunk.ts';
 import type { CounterRow, Increments } from '../domain/counter.ts';
 import type { ProblemCode, Problem } from '../domain/problem.ts';
 import type { CalendarDate } from '../domain/timestamp.ts';
-import type { KnownVersions, StatsAnswer, StatsRequest } from './stats.ts';
+import type { KnownVersions, StatsAnswer, StatsRequest } from './stats/stats.ts';
 
 /*
  * The ports: what the pipeline needs of an engine (intake, counters, receipts, dead letters) and what

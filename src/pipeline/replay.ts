@@ -2,7 +2,8 @@ import { readBatch, countEvents } from '../domain/batch.ts';
 import { rawKeyOf } from '../domain/batch-id.ts';
 import type { Problem } from '../domain/problem.ts';
 import { inflate } from './inflate.ts';
-import { idempotencyOf, problemOf, type IngestRules } from './ingest.ts';
+import { idempotencyOf } from './idempotency.ts';
+import { problemOf, type IngestRules } from './ingest.ts';
 import type {
   IngestOutcome,
   ReplayedBatch,

@@ -5,9 +5,9 @@ import { setTimeout } from 'node:timers/promises';
 import type { Browser, Page } from 'playwright-core';
 import { afterAll, afterEach, beforeAll, expect } from 'vitest';
 
-import { tokenHash, type Scope } from '../../src/auth/access-token.ts';
+import { tokenHash, type Scope } from '../../src/auth/token.ts';
 import { readPages } from '../../src/entry/pages.ts';
-import { serverAccess, TokenTable } from '../../src/http/app/access.ts';
+import { serverAccess, TokenTable } from '../../src/auth/access.ts';
 import type { Pages } from '../../src/http/app/pages.ts';
 import { buildDashboard } from '../../tools/build-dashboard.ts';
 import {

@@ -15,7 +15,7 @@ import {
   type KnownVersions,
   type StatsAnswer,
   type StatsRequest,
-} from '../../pipeline/stats.ts';
+} from '../../pipeline/stats/stats.ts';
 import type { EmbeddedOptions } from './options.ts';
 import type { CounterSizes, Opened } from './writer/messages.ts';
 import { ReaderClient } from './reader/reader-client.ts';

@@ -1,16 +1,10 @@
 import { isBearerToken, serverAddress } from '../../client/checks.ts';
-import {
-  isTokenName,
-  rateMax,
-  scopes,
-  tokenCharactersMax,
-  type Scope,
-} from '../../auth/access-token.ts';
+import { isTokenName, rateMax, scopes, tokenCharactersMax, type Scope } from '../../auth/token.ts';
 import { isDayZone } from '../../domain/day.ts';
 import { dateOfTimestamp, isCalendarDate } from '../../domain/timestamp.ts';
 import { isNameOrAddress } from '../../http/app/allowed-hosts.ts';
 import { isOriginOrAny } from '../../http/app/cors.ts';
-import { dimensions } from '../../pipeline/stats-formats.ts';
+import { dimensions } from '../../pipeline/stats/formats.ts';
 
 /** An error in the command line; the process exits with code 2. */
 export class UsageError extends Error {

@@ -4,7 +4,7 @@ import { dynamodbReceipts } from '../../engines/aws/ledger/receipts.ts';
 import { orUnavailable } from '../../engines/aws/unavailable.ts';
 import type { Pages } from '../../http/app/pages.ts';
 import type { Queries } from '../../pipeline/ports.ts';
-import { gatherStats } from '../../pipeline/stats.ts';
+import { gatherStats } from '../../pipeline/stats/stats.ts';
 import { errorDetails } from './clients.ts';
 import { functionParts, rawStoreOf } from './function-parts.ts';
 import { httpFunction, type HttpFunction } from './http-function.ts';

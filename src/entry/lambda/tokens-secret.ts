@@ -1,14 +1,8 @@
 import { GetSecretValueCommand, SecretsManagerClient } from '@aws-sdk/client-secrets-manager';
 
-import {
-  readTokenEntry,
-  scopes,
-  tokenEntryForm,
-  tokenHash,
-  type Token,
-} from '../../auth/access-token.ts';
-import { tokenAccess, type Access, type TokenSource } from '../../http/app/access.ts';
-import { RateLimiter } from '../../http/app/rate-limiter.ts';
+import { readTokenEntry, scopes, tokenEntryForm, tokenHash, type Token } from '../../auth/token.ts';
+import { tokenAccess, type Access, type TokenSource } from '../../auth/access.ts';
+import { RateLimiter } from '../../auth/rate-limiter.ts';
 import { Unavailable } from '../../pipeline/ports.ts';
 import { errorDetails, requestHandler } from './clients.ts';
 import type { Telemetry } from './telemetry/telemetry.ts';

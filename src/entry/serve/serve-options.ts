@@ -2,7 +2,7 @@ import { isIP } from 'node:net';
 
 import { Option, type Command } from 'commander';
 
-import { rateMax, type RateLimit } from '../../auth/access-token.ts';
+import { rateMax, type RateLimit } from '../../auth/token.ts';
 import { countersPerDayMaxDefault } from '../../domain/day-bound.ts';
 import { dataDirOption, defaultBodyBytesMax, setting } from '../cli/common-options.ts';
 import {

@@ -1,7 +1,7 @@
 import { dataPaths } from '../../engines/embedded/data-directory.ts';
 import { EmbeddedPipeline } from '../../engines/embedded/embedded-pipeline.ts';
 import { dayMs, embeddedDefaults } from '../../engines/embedded/options.ts';
-import { serverAccess, TokenTable, type ImmediateAccess } from '../../http/app/access.ts';
+import { serverAccess, TokenTable, type ImmediateAccess } from '../../auth/access.ts';
 import { hostRule } from '../../http/app/allowed-hosts.ts';
 import { connectionsWithin } from '../../http/server/connection-limiter.ts';
 import {

@@ -7,7 +7,7 @@ import {
   statsFormats,
   type Dimension,
   type StatsFormat,
-} from '../../pipeline/stats-formats.ts';
+} from '../../pipeline/stats/formats.ts';
 import {
   addStoreOptions,
   isStoreNamed,

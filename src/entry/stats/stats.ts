@@ -1,8 +1,8 @@
 import { absence, addressHint, describeFailure } from '../../client/failure-text.ts';
 import { requestOverHttp } from '../../client/http-request.ts';
 import { authorization, parseObject, readText, stringOr } from '../../client/post-batch.ts';
-import { dimensions, type Dimension, type StatsRow } from '../../pipeline/stats-formats.ts';
-import { Groups, StatsWriter } from '../../pipeline/stats-text.ts';
+import { dimensions, type Dimension, type StatsRow } from '../../pipeline/stats/formats.ts';
+import { Groups, StatsWriter } from '../../pipeline/stats/text.ts';
 import type { DateRange } from '../../pipeline/store-admin.ts';
 import { withThousands } from '../../util/thousands.ts';
 import { lastWeek } from '../cli/date-range.ts';

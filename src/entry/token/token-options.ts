@@ -1,6 +1,6 @@
 import type { Command } from 'commander';
 
-import { rateMax, type Scope } from '../../auth/access-token.ts';
+import { rateMax, type Scope } from '../../auth/token.ts';
 import { dataDirOption, option } from '../cli/common-options.ts';
 import {
   duration,

@@ -1,7 +1,7 @@
 import { randomBytes } from 'node:crypto';
 import { statSync } from 'node:fs';
 
-import { tokenEntry, tokenHash, type Token } from '../../auth/access-token.ts';
+import { tokenEntry, tokenHash, type Token } from '../../auth/token.ts';
 import { dataPaths, readError } from '../../engines/embedded/data-directory.ts';
 import { changeTokens, readTokenFile } from '../../engines/embedded/tokens/token-file.ts';
 import { jsonText } from '../cli/terminal-text.ts';

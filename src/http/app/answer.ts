@@ -1,3 +1,4 @@
+import type { AccessDenied } from '../../auth/access.ts';
 import {
   problemDetails,
   statusOfProblem,
@@ -145,4 +146,11 @@ export function readyAnswer(status: PipelineStatus): Answer {
     last_received_at: timeOf(lastReceivedAt),
     latest_date: latestDate,
   });
+}
+
+/** The answer to a denied request. Source of the challenge: RFC 6750, section 3. */
+export function refusalAnswer({ problem, challenge }: AccessDenied): Answer {
+  if (problem.code === 'too_many_requests') return problemAnswer(problem);
+  const more = challenge === undefined ? '' : `, ${challenge}`;
+  return problemAnswer(problem, { 'www-authenticate': `Bearer realm="device-pipeline"${more}` });
 }

@@ -1,7 +1,7 @@
 import { Hono, type Context, type HonoRequest, type MiddlewareHandler } from 'hono';
 import { bodyLimit } from 'hono/body-limit';
 
-import type { Scope } from '../../auth/access-token.ts';
+import type { Scope } from '../../auth/token.ts';
 import { asWritten, dayRule } from '../../domain/day.ts';
 import {
   Unavailable,
@@ -12,14 +12,7 @@ import {
 import { apiPages } from '../openapi/api-pages.ts';
 import { statsAnswer } from '../stats/stats-answer.ts';
 import { statsPageAnswer } from '../stats/stats-page.ts';
-import {
-  anyScope,
-  ingestScope,
-  openAccess,
-  refusalAnswer,
-  replayScope,
-  type Access,
-} from './access.ts';
+import { anyScope, ingestScope, openAccess, replayScope, type Access } from '../../auth/access.ts';
 import {
   browserHeaders,
   ingestAnswer,
@@ -32,6 +25,7 @@ import {
   receiptAnswer,
   type AnyAnswer,
   type Answer,
+  refusalAnswer,
 } from './answer.ts';
 import { compressed, withVary } from './compression.ts';
 import { corsHeaders, preflightAnswer, type CrossOrigins } from './cors.ts';

@@ -1,4 +1,4 @@
-import { rowFormats, statsFormats, type StatsFormat } from '../../pipeline/stats-formats.ts';
+import { rowFormats, statsFormats, type StatsFormat } from '../../pipeline/stats/formats.ts';
 
 /** A request header, if the request has it. */
 type HeaderValue = string | null | undefined;

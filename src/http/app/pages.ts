@@ -1,6 +1,6 @@
 import { hash } from 'node:crypto';
 
-import { isKnown } from '../../pipeline/stats.ts';
+import { isKnown } from '../../pipeline/stats/stats.ts';
 import { browserHeaders, notFound, type Answer, type Bytes, type BytesAnswer } from './answer.ts';
 import { namesCoding, readIfNoneMatch } from './negotiation.ts';
 

@@ -4,8 +4,8 @@ import {
   rowFormats,
   statsFormats,
   type StatsFormat,
-} from '../../pipeline/stats-formats.ts';
-import { StatsWriter } from '../../pipeline/stats-text.ts';
+} from '../../pipeline/stats/formats.ts';
+import { StatsWriter } from '../../pipeline/stats/text.ts';
 import {
   acceptEncoding,
   example,

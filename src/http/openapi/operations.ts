@@ -1,5 +1,5 @@
-import { tokenCharactersMax } from '../../auth/access-token.ts';
-import { anyScope } from '../app/access.ts';
+import { tokenCharactersMax } from '../../auth/token.ts';
+import { anyScope } from '../../auth/access.ts';
 import { getReceipt, postBatch } from './batches.ts';
 import { getStats, getStatsPage } from './counters.ts';
 import { example, host, html, json, textPlan, type OperationPlan } from './plan.ts';

@@ -1,4 +1,4 @@
-import type { Scope } from '../../auth/access-token.ts';
+import type { Scope } from '../../auth/token.ts';
 import type { OperationId } from './problems.ts';
 import { refTo, type Schema } from './schemas.ts';
 

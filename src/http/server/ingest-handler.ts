@@ -1,7 +1,7 @@
 import type { IncomingMessage } from 'node:http';
 
-import { ingestScope, refusalAnswer, replayScope } from '../app/access.ts';
-import { ingestAnswer, problemAnswer, type Answer } from '../app/answer.ts';
+import { ingestScope, replayScope } from '../../auth/access.ts';
+import { ingestAnswer, problemAnswer, type Answer, refusalAnswer } from '../app/answer.ts';
 import { corsHeaders, type CrossOrigins } from '../app/cors.ts';
 import { bodyTooLarge, readIngestHeaders } from '../app/ingest-headers.ts';
 import { replayHeader } from '../app/replay-header.ts';

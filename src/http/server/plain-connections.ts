@@ -2,8 +2,8 @@ import type { Server } from 'node:http';
 import type { Socket } from 'node:net';
 
 import type { IngestOutcome } from '../../pipeline/ports.ts';
-import { ingestScope, refusalAnswer, type AccessGranted } from '../app/access.ts';
-import { ingestAnswer, problemAnswer, type Answer } from '../app/answer.ts';
+import { ingestScope, type AccessGranted } from '../../auth/access.ts';
+import { ingestAnswer, problemAnswer, type Answer, refusalAnswer } from '../app/answer.ts';
 import { malformed } from './client-errors.ts';
 import { acceptedText, toHttp } from './http-text.ts';
 import { batchError, toError } from './ingest-handler.ts';

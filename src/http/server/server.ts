@@ -6,7 +6,7 @@ import { getRequestListener, RequestError } from '@hono/node-server';
 
 import type { Problem } from '../../domain/problem.ts';
 import { Unavailable, type Borrowed, type Ingest, type Queries } from '../../pipeline/ports.ts';
-import { openAccess, type ImmediateAccess } from '../app/access.ts';
+import { openAccess, type ImmediateAccess } from '../../auth/access.ts';
 import { hostNotAllowed, type HostRule } from '../app/allowed-hosts.ts';
 import { internalError, problemAnswer, type Answer } from '../app/answer.ts';
 import { createApp, type AppOptions } from '../app/app.ts';

@@ -1,6 +1,6 @@
 import type { CalendarDate } from '../../domain/timestamp.ts';
 import type { PipelineStatus, Queries } from '../../pipeline/ports.ts';
-import { rowFormats } from '../../pipeline/stats-formats.ts';
+import { rowFormats } from '../../pipeline/stats/formats.ts';
 import {
   browserHeaders,
   problemAnswer,

@@ -1,14 +1,14 @@
 import { nameError } from '../../domain/device-event.ts';
 import type { Problem, ProblemCode } from '../../domain/problem.ts';
 import { daysInRange, isCalendarDate, type CalendarDate } from '../../domain/timestamp.ts';
-import type { StatsRequest } from '../../pipeline/stats.ts';
+import type { StatsRequest } from '../../pipeline/stats/stats.ts';
 import {
   dimensions,
   isStatsFormat,
   statsFormats,
   type Dimension,
   type StatsFormat,
-} from '../../pipeline/stats-formats.ts';
+} from '../../pipeline/stats/formats.ts';
 
 export const rangeDaysMax = 366;
 export const filterValuesMax = 100;

@@ -6,17 +6,12 @@ import { gzipSync } from 'node:zlib';
 
 import { describe, expect, it } from 'vitest';
 
-import {
-  tokenHash,
-  type RateLimit,
-  type Scope,
-  type Token,
-} from '../../../src/auth/access-token.ts';
+import { tokenHash, type RateLimit, type Scope, type Token } from '../../../src/auth/token.ts';
 import { rawKeyOf } from '../../../src/domain/batch-id.ts';
 import { dataPaths } from '../../../src/engines/embedded/data-directory.ts';
 import { changeTokens } from '../../../src/engines/embedded/tokens/token-file.ts';
 import { readTokens } from '../../../src/entry/lambda/tokens-secret.ts';
-import { serverAccess, TokenTable } from '../../../src/http/app/access.ts';
+import { serverAccess, TokenTable } from '../../../src/auth/access.ts';
 import { run } from '../../support/processes/command-line.ts';
 import { logLines } from '../../support/processes/server-log.ts';
 import {

@@ -3,8 +3,8 @@ import { connect } from 'node:net';
 
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 
-import { tokenHash, type Token } from '../../../src/auth/access-token.ts';
-import { serverAccess, TokenTable } from '../../../src/http/app/access.ts';
+import { tokenHash, type Token } from '../../../src/auth/token.ts';
+import { serverAccess, TokenTable } from '../../../src/auth/access.ts';
 import { hostRule } from '../../../src/http/app/allowed-hosts.ts';
 import type { AnsweredRequest } from '../../../src/http/server/observer.ts';
 import { silentObserver } from '../../../src/http/server/observer.ts';

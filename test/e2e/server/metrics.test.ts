@@ -6,7 +6,7 @@ import { describe, expect, it } from 'vitest';
 
 import { dataPaths } from '../../../src/engines/embedded/data-directory.ts';
 import { changeTokens } from '../../../src/engines/embedded/tokens/token-file.ts';
-import { tokenHash } from '../../../src/auth/access-token.ts';
+import { tokenHash } from '../../../src/auth/token.ts';
 import { readExposition, type Scraped } from '../../support/exposition.ts';
 import {
   holdDatabase,

@@ -2,7 +2,7 @@ import { describe, expect, test } from 'vitest';
 
 import { tokenCharactersMax } from '../../../src/client/checks.ts';
 import { createClient, flushOnExit, type ClientOptions } from '../../../src/client/index.ts';
-import { tokenCharactersMax as serverTokenCharactersMax } from '../../../src/auth/access-token.ts';
+import { tokenCharactersMax as serverTokenCharactersMax } from '../../../src/auth/token.ts';
 import { badAddresses } from '../../support/bad-addresses.ts';
 import { clientOf, event, serverThat } from '../../support/processes/scripted-server.ts';
 

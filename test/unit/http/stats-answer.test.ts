@@ -2,7 +2,7 @@ import { describe, expect, it } from 'vitest';
 
 import { answerGatewayEvent } from '../../../src/http/app/api-gateway.ts';
 import { cacheControlOf } from '../../../src/http/stats/stats-answer.ts';
-import { gatherStats } from '../../../src/pipeline/stats.ts';
+import { gatherStats } from '../../../src/pipeline/stats/stats.ts';
 import { gatewayEvent } from '../../support/aws/lambda.ts';
 
 describe('Cache-Control', () => {

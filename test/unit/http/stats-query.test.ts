@@ -2,7 +2,7 @@ import { describe, expect, it } from 'vitest';
 
 import type { CounterRow } from '../../../src/domain/counter.ts';
 import { readPageDate, readStatsRequest } from '../../../src/http/stats/stats-query.ts';
-import type { Dimension, StatsRow } from '../../../src/pipeline/stats-formats.ts';
+import type { Dimension, StatsRow } from '../../../src/pipeline/stats/formats.ts';
 import { statsText } from '../../support/stats-text.ts';
 
 const read = (query: string) => readStatsRequest(new URLSearchParams(query), 'json');

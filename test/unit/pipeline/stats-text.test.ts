@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 
 import type { CounterRow } from '../../../src/domain/counter.ts';
-import type { Dimension, StatsFormat } from '../../../src/pipeline/stats-formats.ts';
+import type { Dimension, StatsFormat } from '../../../src/pipeline/stats/formats.ts';
 import { statsText } from '../../support/stats-text.ts';
 
 function write(format: StatsFormat, rows: readonly CounterRow[], groupBy?: readonly Dimension[]) {

@@ -38,7 +38,7 @@ type Room = keyof typeof rooms;
 
 const allowed: Record<Room, readonly Room[]> = {
   util: [],
-  auth: ['util'],
+  auth: ['util', 'domain'],
   domain: ['util'],
   client: [],
   pipeline: ['util', 'auth', 'domain'],

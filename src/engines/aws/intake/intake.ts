@@ -1,6 +1,7 @@
 import { rawKeyOf, type BatchId } from '../../../domain/batch-id.ts';
 import type { DayOf } from '../../../domain/day.ts';
 import { withoutItems } from '../../../pipeline/exclusions.ts';
+import { isRetryOf } from '../../../pipeline/idempotency.ts';
 import {
   AllItemsOverLimit,
   Unavailable,
@@ -161,10 +162,9 @@ async function claimKey(
 async function claimHeld(
   { records, rawStore, now }: AwsIntakeOptions,
   holder: KeyRecord,
-  { bodySha256 }: Idempotency,
+  idempotency: Idempotency,
 ): Promise<Claim | undefined> {
-  const isSame = Buffer.compare(holder.bodySha256, bodySha256) === 0;
-  if (!isSame || (await records.isComplete(holder.batchId))) {
+  if (!isRetryOf(holder, idempotency) || (await records.isComplete(holder.batchId))) {
     return { kind: 'earlier', batch: holder };
   }
   const isStored = await rawStore.has(rawKeyOf(holder.batchId, holder.receivedAt));

@@ -1,5 +1,6 @@
 import { rawKeyOf, type BatchId } from '../../../domain/batch-id.ts';
 import type { DayOf } from '../../../domain/day.ts';
+import { isRetryOf } from '../../../pipeline/idempotency.ts';
 import {
   Unavailable,
   type ChunkQueue,
@@ -141,7 +142,7 @@ async function claimKey(
     if (holder.replayedAt !== undefined) {
       return holder.receivedAt >= raw.receivedAt ? 'kept' : undefined;
     }
-    if (Buffer.compare(holder.bodySha256, bodySha256) !== 0) return 'kept';
+    if (!isRetryOf(holder, { bodySha256 })) return 'kept';
     const heldKey = rawKeyOf(holder.batchId, holder.receivedAt);
     if ((await records.isComplete(holder.batchId)) || (await rawStore.has(heldKey))) return holder;
     if (now() - holder.receivedAt >= attemptMsMax) return undefined;

@@ -13,7 +13,7 @@ import {
   type KnownVersions,
   type StatsAnswer,
   type StatsRequest,
-} from '../../../pipeline/stats.ts';
+} from '../../../pipeline/stats/stats.ts';
 import { AnswerPieces } from './answer-pieces.ts';
 import type { EmbeddedOptions } from '../options.ts';
 import type { CounterSizes, FromReader, ReaderRequest, ToReader } from '../writer/messages.ts';

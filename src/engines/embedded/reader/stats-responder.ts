@@ -8,8 +8,8 @@ import {
   wholeAnswer,
   type KnownVersions,
   type StatsRequest,
-} from '../../../pipeline/stats.ts';
-import { StatsWriter } from '../../../pipeline/stats-text.ts';
+} from '../../../pipeline/stats/stats.ts';
+import { StatsWriter } from '../../../pipeline/stats/text.ts';
 import { readCounters, readGroups } from '../store/counter-rows.ts';
 import type { FromReader } from '../writer/messages.ts';
 import { AdmissionQueue } from './admission-queue.ts';

@@ -3,8 +3,8 @@ import type { DatabaseSync } from 'node:sqlite';
 import type { CounterRow } from '../../../domain/counter.ts';
 import { addDays, daysInRange } from '../../../domain/timestamp.ts';
 import type { CounterQuery } from '../../../pipeline/ports.ts';
-import type { Dimension, StatsRow } from '../../../pipeline/stats-formats.ts';
-import { Groups } from '../../../pipeline/stats-text.ts';
+import type { Dimension, StatsRow } from '../../../pipeline/stats/formats.ts';
+import { Groups } from '../../../pipeline/stats/text.ts';
 
 /** Rows per piece: bounds memory, and spreads the cost of passing a piece on. */
 const pieceRows = 1_000;

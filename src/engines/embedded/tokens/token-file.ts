@@ -2,12 +2,7 @@ import { randomBytes } from 'node:crypto';
 import { readFileSync, renameSync, rmSync, statSync, type BigIntStats } from 'node:fs';
 import { join } from 'node:path';
 
-import {
-  readTokenEntry,
-  tokenEntry,
-  tokenEntryForm,
-  type Token,
-} from '../../../auth/access-token.ts';
+import { readTokenEntry, tokenEntry, tokenEntryForm, type Token } from '../../../auth/token.ts';
 import {
   DataDirectoryUnusable,
   chownToOwner,

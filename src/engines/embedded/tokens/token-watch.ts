@@ -1,4 +1,4 @@
-import type { Token } from '../../../auth/access-token.ts';
+import type { Token } from '../../../auth/token.ts';
 import { DataDirectoryUnusable, type DataPaths } from '../data-directory.ts';
 import {
   readTokenFile,

@@ -9,7 +9,7 @@ import {
 } from '../../../pipeline/audit.ts';
 import { SpanAudit, type ReceivedRange, type Span, type SpanFindings } from './audit-span.ts';
 import { auditOnThreads, threadsFor } from './audit-threads.ts';
-import { knownBatches } from '../store/known-batches.ts';
+import { knownBatches } from '../store/batches-in-ranges.ts';
 import { dataPaths } from '../data-directory.ts';
 import { nodeFileSystem, type FileSystem } from '../log/file-system.ts';
 import {

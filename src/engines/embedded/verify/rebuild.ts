@@ -3,7 +3,7 @@ import type { DatabaseSync } from 'node:sqlite';
 
 import type { CounterRow } from '../../../domain/counter.ts';
 import { counterDifference, type Difference } from '../../../pipeline/audit.ts';
-import { knownBatches } from '../store/known-batches.ts';
+import { knownBatches } from '../store/batches-in-ranges.ts';
 import { dataPaths, lockFile } from '../data-directory.ts';
 import { nodeFileSystem, type FileSystem } from '../log/file-system.ts';
 import { generationWriter } from './generation-writer.ts';

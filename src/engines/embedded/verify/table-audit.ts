@@ -4,7 +4,7 @@ import { rawKeyOf, type BatchId } from '../../../domain/batch-id.ts';
 import type { Difference } from '../../../pipeline/audit.ts';
 import type { LogPosition, LogRecord } from '../log/frame.ts';
 import type { KeyedBatch } from '../store/counter-store.ts';
-import { NameList } from '../store/known-batches.ts';
+import { NameList } from '../store/batches-in-ranges.ts';
 import { mayKeyBeExpired, type ProgressRow } from '../store/progress-row.ts';
 import { keyOf, replayedOf } from '../writer/processor.ts';
 

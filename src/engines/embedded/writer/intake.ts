@@ -1,9 +1,9 @@
 import { formatBatchId, positionOfBatchId, type BatchId } from '../../../domain/batch-id.ts';
+import { isRetryOf } from '../../../pipeline/idempotency.ts';
 import {
   Unavailable,
   type Batch,
   type EarlierBatch,
-  type Idempotency,
   type Intake,
   type ReplayedBatch,
   type ReplayIntake,
@@ -125,7 +125,7 @@ export class LogIntake implements Intake, ReplayIntake {
     if (known !== undefined) return known;
     const holder = idempotency && this.#lookUp(caller, idempotency.key);
     const isFromElsewhere = holder && this.#positionOfReplayed(holder.batchId) !== undefined;
-    if (holder !== undefined && isFromElsewhere !== true && isSameBody(holder, idempotency)) {
+    if (holder !== undefined && isFromElsewhere !== true && isRetryOf(holder, idempotency)) {
       // Its client has also sent it to this installation.
       await holder.durable;
       return { kind: 'known', batch: holder };
@@ -331,10 +331,6 @@ const conflictDetail =
   'A batch with this id is already stored, with another body or time of receipt. Nothing was stored.';
 const removedDetail =
   'The batch may have been received here and its raw body removed since (--keep-raw): whether it was counted is not known. Nothing was stored.';
-
-function isSameBody(one: EarlierBatch, other: Idempotency | undefined): boolean {
-  return other !== undefined && Buffer.compare(one.bodySha256, other.bodySha256) === 0;
-}
 
 function storageFailed(cause: unknown): Unavailable {
   return new Unavailable(

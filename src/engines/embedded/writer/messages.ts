@@ -1,6 +1,6 @@
 import type { CalendarDate } from '../../../domain/timestamp.ts';
 import type { Receipt } from '../../../pipeline/ports.ts';
-import type { StatsAnswer } from '../../../pipeline/stats.ts';
+import type { StatsAnswer } from '../../../pipeline/stats/stats.ts';
 import type { EmbeddedOptions } from '../options.ts';
 import type { StatsQuestion } from '../reader/stats-responder.ts';
 import type { OtherOutcomes, RingMemory } from './submission-ring.ts';

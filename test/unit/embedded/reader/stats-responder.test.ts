@@ -14,7 +14,7 @@ import {
   StatsResponder,
   type Consumer,
 } from '../../../../src/engines/embedded/reader/stats-responder.ts';
-import type { StatsRequest } from '../../../../src/pipeline/stats.ts';
+import type { StatsRequest } from '../../../../src/pipeline/stats/stats.ts';
 
 const query = { from: '2023-06-16', to: '2023-06-16', types: [], states: [] };
 const large = { query, groupBy: undefined, format: 'ndjson' } as const;

@@ -6,7 +6,7 @@ import { compareCounters, typeStateKey, type CounterRow } from '../../../../src/
 import { readCounters, readGroups } from '../../../../src/engines/embedded/store/counter-rows.ts';
 import { countersTable } from '../../../../src/engines/embedded/store/schema.ts';
 import type { CounterQuery } from '../../../../src/pipeline/ports.ts';
-import { dimensions } from '../../../../src/pipeline/stats-formats.ts';
+import { dimensions } from '../../../../src/pipeline/stats/formats.ts';
 
 const database = new DatabaseSync(':memory:');
 afterAll(() => database.close());

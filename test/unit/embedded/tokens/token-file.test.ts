@@ -14,7 +14,7 @@ import { join } from 'node:path';
 
 import { describe, expect, it, vi } from 'vitest';
 
-import type { Token } from '../../../../src/auth/access-token.ts';
+import type { Token } from '../../../../src/auth/token.ts';
 import { dataPaths } from '../../../../src/engines/embedded/data-directory.ts';
 import {
   changeTokens,

@@ -1,5 +1,5 @@
-import type { CounterRow } from '../domain/counter.ts';
-import { csvLine } from '../util/csv.ts';
+import type { CounterRow } from '../../domain/counter.ts';
+import { csvLine } from '../../util/csv.ts';
 
 export const dimensions = ['date', 'type', 'state'] as const;
 export type Dimension = (typeof dimensions)[number];

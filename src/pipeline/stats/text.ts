@@ -4,7 +4,7 @@ import {
   rowsOfIncrements,
   typeStateKey,
   type Increments,
-} from '../domain/counter.ts';
+} from '../../domain/counter.ts';
 import {
   dimensions,
   rowFormats,
@@ -12,7 +12,7 @@ import {
   type Dimension,
   type StatsFormat,
   type StatsRow,
-} from './stats-formats.ts';
+} from './formats.ts';
 
 /** Makes Excel on Windows read CSV as UTF-8. */
 const byteOrderMark = '\ufeff';

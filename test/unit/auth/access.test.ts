@@ -3,15 +3,15 @@ import { createHash } from 'node:crypto';
 import { describe, expect, it } from 'vitest';
 
 import { cachedTokens, readTokens } from '../../../src/entry/lambda/tokens-secret.ts';
-import type { Scope, Token } from '../../../src/auth/access-token.ts';
+import type { Scope, Token } from '../../../src/auth/token.ts';
 import {
-  refusalAnswer,
   serverAccess,
   tokenAccess,
   TokenTable,
   type AccessDecision,
-} from '../../../src/http/app/access.ts';
-import { RateLimiter } from '../../../src/http/app/rate-limiter.ts';
+} from '../../../src/auth/access.ts';
+import { refusalAnswer } from '../../../src/http/app/answer.ts';
+import { RateLimiter } from '../../../src/auth/rate-limiter.ts';
 
 const now = Date.UTC(2026, 0);
 const token = (name: string, scopes: readonly Scope[], expiresAt?: number): Token => ({

@@ -5,9 +5,8 @@ import {
   type RateLimit,
   type Scope,
   type Token,
-} from '../../auth/access-token.ts';
-import type { Problem } from '../../domain/problem.ts';
-import { problemAnswer, type Answer } from './answer.ts';
+} from './token.ts';
+import type { Problem } from '../domain/problem.ts';
 import { RateLimiter } from './rate-limiter.ts';
 
 export type AccessDecision = AccessGranted | AccessDenied;
@@ -168,13 +167,6 @@ function admitByToken(
     problem: { code: 'forbidden', detail },
     challenge: `error="insufficient_scope", scope="${scopes.join(' ')}"`,
   };
-}
-
-/** The answer to a denied request. Source of the challenge: RFC 6750, section 3. */
-export function refusalAnswer({ problem, challenge }: AccessDenied): Answer {
-  if (problem.code === 'too_many_requests') return problemAnswer(problem);
-  const more = challenge === undefined ? '' : `, ${challenge}`;
-  return problemAnswer(problem, { 'www-authenticate': `Bearer realm="device-pipeline"${more}` });
 }
 
 /** For routes that accept any token. */

@@ -1,4 +1,4 @@
-import type { RateLimit } from '../../auth/access-token.ts';
+import type { RateLimit } from './token.ts';
 
 /** The most callers in memory; those with full buckets can be forgotten. */
 const callersMax = 4_096;

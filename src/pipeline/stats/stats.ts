@@ -1,9 +1,9 @@
 import { createHash } from 'node:crypto';
 
-import { daysInRange } from '../domain/timestamp.ts';
-import type { CounterQuery, CounterReader } from './ports.ts';
-import { dimensions, type Dimension, type StatsFormat } from './stats-formats.ts';
-import { Groups, StatsWriter } from './stats-text.ts';
+import { daysInRange } from '../../domain/timestamp.ts';
+import type { CounterQuery, CounterReader } from '../ports.ts';
+import { dimensions, type Dimension, type StatsFormat } from './formats.ts';
+import { Groups, StatsWriter } from './text.ts';
 
 /** A request to `/stats`. */
 export interface StatsRequest {
