@@ -121,7 +121,7 @@ export interface Intake {
 
 /** The batch is refused for its over-limit items. */
 export class AllItemsOverLimit extends Error {
-  override readonly name = 'NothingAdmitted';
+  override readonly name = 'AllItemsOverLimit';
   readonly excluded: readonly number[];
 
   constructor(excluded: readonly number[]) {
@@ -175,7 +175,7 @@ export interface Delivery<Mark> {
 
 /** The deliveries can never be counted, at least not together; retries are pointless. */
 export class PermanentFailure extends Error {
-  override readonly name = 'NotCountable';
+  override readonly name = 'PermanentFailure';
 }
 
 export interface CounterStore<Mark, D extends Delivery<Mark> = Delivery<Mark>> {

@@ -315,7 +315,7 @@ needs('Java').describe('on AWS', () => {
     // The other knows nothing of it: what it lets in on trust is beyond the bound, and no more.
     expect(await other.intake.accept(batch('x', 'y', 'z'))).toHaveProperty('stored');
     await expect(other.intake.accept(batch('u'))).rejects.toMatchObject({
-      name: 'NothingAdmitted',
+      name: 'AllItemsOverLimit',
     });
     expect(await other.intake.accept(batch('a', 'type 7'))).toHaveProperty('stored');
     await other.process();

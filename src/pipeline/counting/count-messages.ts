@@ -138,7 +138,7 @@ function isDoubtful(
 /** Separates messages that can be counted from those that never can. */
 function classify<Mark, D extends Delivery<Mark>>(
   messages: readonly QueueMessage[],
-  { deliveryOf, idOf: nameOf }: CountingPorts<Mark, D>,
+  { deliveryOf, idOf }: CountingPorts<Mark, D>,
   { dayOf, now, ageMsMax, repeats }: CountingRules,
 ) {
   /** Two messages with the same content are one delivery. */
@@ -159,8 +159,8 @@ function classify<Mark, D extends Delivery<Mark>>(
       continue;
     }
     const made = deliveryOf(message, reading);
-    const delivery = byId.get(nameOf(made)) ?? made;
-    byId.set(nameOf(made), delivery);
+    const delivery = byId.get(idOf(made)) ?? made;
+    byId.set(idOf(made), delivery);
     countable.set(delivery, [...(countable.get(delivery) ?? []), message]);
     if (isDoubtful(message, reading, now(), repeats)) doubtful.add(delivery);
   }

@@ -101,7 +101,7 @@ describe('messages', () => {
     const result = await count(types.map((type, at) => message(String(at), item(type))));
     expect(result.applied).toEqual([types, ['a', 'b'], ['broken', 'c'], ['broken'], ['c']]);
     expect(result.letters).toMatchObject([
-      { messageId: '2', reason: 'not_counted: NotCountable: it is broken' },
+      { messageId: '2', reason: 'not_counted: PermanentFailure: it is broken' },
     ]);
     expect(result.left).toEqual([]);
   });

@@ -72,7 +72,7 @@ export class CounterAdmission {
 
   /**
    * Returns the batch without its over-limit items.
-   * @throws {NothingAdmitted | Unavailable}
+   * @throws {AllItemsOverLimit | Unavailable}
    */
   async admit(batch: Batch): Promise<Batch> {
     if (batch.excluded !== undefined) return batch;

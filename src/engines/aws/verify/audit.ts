@@ -160,7 +160,7 @@ export async function runAudit(
   const expiry = excludeExpiredBodies(database, store, now());
   await compareKeys(source, database, rules, received === undefined);
   return {
-    ...{ database: database, inFlightBefore, rowsSince: now() - leastKeepMs },
+    ...{ database, inFlightBefore, rowsSince: now() - leastKeepMs },
     counts: { ...countsOf(database, inFlightBefore), ...expiry },
     requests: pace.requests,
   };

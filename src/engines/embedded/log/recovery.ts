@@ -32,7 +32,7 @@ export const unrecordedRemovalHint =
   'If old segments were removed there (--keep-raw) by a version that did not record what they counted, or if pipeline.db was restored from a backup older than their removal, the counters are correct: put back the pipeline.db that was in use when they were removed, or leave everything as it is, and do not rebuild.';
 
 export class RemovalNotRecorded extends Error {
-  override readonly name = 'RemovedUnnoted';
+  override readonly name = 'RemovalNotRecorded';
 
   constructor(through: LogPosition) {
     super(

@@ -133,7 +133,7 @@ export class CounterAdmission {
 
   /**
    * The batch without its over-limit items, and the counters that it creates.
-   * @throws {NothingAdmitted | Unavailable}
+   * @throws {AllItemsOverLimit | Unavailable}
    */
   admit(batch: Batch): { readonly batch: Batch; readonly newCounters: NewCounters } {
     if (this.#known.hasAll(batch.increments)) return { batch, newCounters: [] };
