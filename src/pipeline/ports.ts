@@ -168,8 +168,8 @@ export class Unavailable extends Error {
 }
 
 /** Increments with a deduplication key, so that they count once. */
-export interface Delivery<Mark> {
-  readonly dedupKey: Mark;
+export interface Delivery<Key> {
+  readonly dedupKey: Key;
   readonly increments: Increments;
 }
 
@@ -178,7 +178,7 @@ export class PermanentFailure extends Error {
   override readonly name = 'PermanentFailure';
 }
 
-export interface CounterStore<Mark, D extends Delivery<Mark> = Delivery<Mark>> {
+export interface CounterStore<Key, D extends Delivery<Key> = Delivery<Key>> {
   /**
    * Adds the increments of the new deliveries and records their keys, in one atomic step. `repeated`
    * were counted before.

@@ -27,8 +27,8 @@ export interface QueueMessage {
 
 type Countable = Exclude<MessageReading, { kind: 'unreadable' }>;
 
-export interface CountingPorts<Mark, D extends Delivery<Mark>> {
-  readonly store: CounterStore<Mark, D>;
+export interface CountingPorts<Key, D extends Delivery<Key>> {
+  readonly store: CounterStore<Key, D>;
   /** The delivery of a message, identified by its content if possible. */
   readonly deliveryOf: (message: QueueMessage, reading: Countable) => D;
   /** Equal for deliveries that count once. */
@@ -70,9 +70,9 @@ export interface RepeatWatch {
  * be counted or were received for the last time, each with its reason. Returns the messages to deliver
  * again; all others are settled.
  */
-export async function countMessages<Mark, D extends Delivery<Mark>>(
+export async function countMessages<Key, D extends Delivery<Key>>(
   messages: readonly QueueMessage[],
-  ports: CountingPorts<Mark, D>,
+  ports: CountingPorts<Key, D>,
   rules: CountingRules,
 ): Promise<ReadonlySet<QueueMessage>> {
   const { countable, dead, doubtful } = classify(messages, ports, rules);
@@ -104,10 +104,10 @@ export async function countMessages<Mark, D extends Delivery<Mark>>(
 }
 
 /** Removes the deliveries that are known to be counted. */
-async function removeKnown<Mark, D extends Delivery<Mark>>(
+async function removeKnown<Key, D extends Delivery<Key>>(
   rest: Set<D>,
   candidates: readonly D[],
-  { known }: CountingPorts<Mark, D>,
+  { known }: CountingPorts<Key, D>,
 ): Promise<void> {
   if (candidates.length === 0) return;
   const found = await known(candidates).catch(() => new Set<D>());
@@ -136,9 +136,9 @@ function isDoubtful(
 }
 
 /** Separates messages that can be counted from those that never can. */
-function classify<Mark, D extends Delivery<Mark>>(
+function classify<Key, D extends Delivery<Key>>(
   messages: readonly QueueMessage[],
-  { deliveryOf, idOf }: CountingPorts<Mark, D>,
+  { deliveryOf, idOf }: CountingPorts<Key, D>,
   { dayOf, now, ageMsMax, repeats }: CountingRules,
 ) {
   /** Two messages with the same content are one delivery. */
@@ -182,9 +182,9 @@ export function whyTooOld(
  * Applies the deliveries in one transaction, or by halves if they cannot be counted together: one that
  * cannot be counted must not block the others.
  */
-async function applyGroup<Mark, D extends Delivery<Mark>>(
+async function applyGroup<Key, D extends Delivery<Key>>(
   group: readonly D[],
-  ports: CountingPorts<Mark, D>,
+  ports: CountingPorts<Key, D>,
   rules: CountingRules,
 ): Promise<Applied<D>> {
   const fail = (error: unknown): Applied<D> => ({

@@ -5,8 +5,8 @@ import { addIncrement, type CounterRow, type Increments } from '../../../src/dom
 import type { CounterStore, Delivery } from '../../../src/pipeline/ports.ts';
 import { sortedRows } from './intake-contract.ts';
 
-export interface CounterStoreHarness<Mark, D extends Delivery<Mark>> {
-  readonly store: CounterStore<Mark, D>;
+export interface CounterStoreHarness<Key, D extends Delivery<Key>> {
+  readonly store: CounterStore<Key, D>;
   /** Deliveries of these increments as the queue would make them, in order, after the last ones. */
   deliveriesOf(tallies: readonly Increments[]): readonly D[];
   /** All counters, in order. */
@@ -42,12 +42,12 @@ function one(type: string, count = 1): Increments {
 }
 
 /** What every `CounterStore` promises. */
-export function describeCounterStore<Mark, D extends Delivery<Mark>>(
+export function describeCounterStore<Key, D extends Delivery<Key>>(
   name: string,
   faults: readonly string[],
-  open: () => Promise<CounterStoreHarness<Mark, D>>,
+  open: () => Promise<CounterStoreHarness<Key, D>>,
 ): void {
-  type Harness = CounterStoreHarness<Mark, D>;
+  type Harness = CounterStoreHarness<Key, D>;
 
   async function withStore(use: (harness: Harness) => Promise<void>): Promise<void> {
     const harness = await open();
@@ -108,7 +108,7 @@ export function describeCounterStore<Mark, D extends Delivery<Mark>>(
                 if (result !== undefined) checkResult(offered, result, done);
                 const sum = sortedRows(
                   ...deliveries
-                    .filter(({ dedupKey: mark }) => isIn(done, mark))
+                    .filter(({ dedupKey: key }) => isIn(done, key))
                     .map((each) => each.increments),
                 );
                 expect(await harness.counters()).toEqual(sum);
@@ -170,23 +170,23 @@ export function describeCounterStore<Mark, D extends Delivery<Mark>>(
   });
 }
 
-function isIn<Mark>(marks: ReadonlySet<Mark>, mark: Mark): boolean {
-  return [...marks].some((each) => JSON.stringify(each) === JSON.stringify(mark));
+function isIn<Key>(keys: ReadonlySet<Key>, key: Key): boolean {
+  return [...keys].some((each) => JSON.stringify(each) === JSON.stringify(key));
 }
 
 /** Every delivery offered is in the result, and one that is counted was not counted before. */
-function checkResult<Mark>(
-  offered: readonly Delivery<Mark>[],
-  result: Record<'counted' | 'repeated', readonly Delivery<Mark>[]>,
-  done: Set<Mark>,
+function checkResult<Key>(
+  offered: readonly Delivery<Key>[],
+  result: Record<'counted' | 'repeated', readonly Delivery<Key>[]>,
+  done: Set<Key>,
 ): void {
-  const marks = (deliveries: readonly Delivery<Mark>[]) =>
-    deliveries.map(({ dedupKey: mark }) => JSON.stringify(mark)).sort();
+  const keys = (deliveries: readonly Delivery<Key>[]) =>
+    deliveries.map(({ dedupKey: key }) => JSON.stringify(key)).sort();
   const { counted, repeated } = result;
-  expect(marks([...counted, ...repeated])).toEqual(marks(offered));
-  for (const { dedupKey: mark } of counted) {
-    expect(isIn(done, mark)).toBe(false);
-    done.add(mark);
+  expect(keys([...counted, ...repeated])).toEqual(keys(offered));
+  for (const { dedupKey: key } of counted) {
+    expect(isIn(done, key)).toBe(false);
+    done.add(key);
   }
-  for (const { dedupKey: mark } of repeated) expect(isIn(done, mark)).toBe(true);
+  for (const { dedupKey: key } of repeated) expect(isIn(done, key)).toBe(true);
 }
