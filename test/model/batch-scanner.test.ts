@@ -60,8 +60,8 @@ function compare(body: Uint8Array, random: () => number, rule = written): boolea
   return true;
 }
 
-function sorted(tally: Increments): string[] {
-  return [...rowsOfIncrements(tally)].map((row) => JSON.stringify(row)).sort();
+function sorted(increments: Increments): string[] {
+  return [...rowsOfIncrements(increments)].map((row) => JSON.stringify(row)).sort();
 }
 
 function run(

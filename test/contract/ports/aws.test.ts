@@ -139,10 +139,10 @@ describe('the ports on AWS', () => {
           return await engine.counterStore.apply(deliveries);
         },
       },
-      deliveriesOf: (tallies) =>
-        tallies.map((tally) => ({
+      deliveriesOf: (all) =>
+        all.map((increments) => ({
           dedupKey: chunkKey(batchId, index++),
-          increments: tally,
+          increments,
           items: 1,
         })),
       counters: async () => {

@@ -8,7 +8,7 @@ import { sortedRows } from './intake-contract.ts';
 export interface CounterStoreHarness<Key, D extends Delivery<Key>> {
   readonly store: CounterStore<Key, D>;
   /** Deliveries of these increments as the queue would make them, in order, after the last ones. */
-  deliveriesOf(tallies: readonly Increments[]): readonly D[];
+  deliveriesOf(all: readonly Increments[]): readonly D[];
   /** All counters, in order. */
   counters(): Promise<readonly CounterRow[]>;
   /** Lets transactions fail, in the way of that name, until the function returned is called. */
@@ -21,7 +21,7 @@ export interface CounterStoreHarness<Key, D extends Delivery<Key>> {
 /** Names between which a careless join or order would find no difference. */
 const names = ['a', 'b', 'a#b', 'b#c', 'a%23b', '%', 'ä', '\u{1f98a}', '\uff5e', 'A'];
 
-const tally: fc.Arbitrary<Increments> = fc
+const increments: fc.Arbitrary<Increments> = fc
   .array(
     fc.record({
       date: fc.constantFrom('2023-06-16', '2023-06-17', '0001-01-01'),
@@ -61,11 +61,11 @@ export function describeCounterStore<Key, D extends Delivery<Key>>(
   describe(`${name} as a counter store`, () => {
     it('adds the increments and says which deliveries were new', () =>
       withStore(async (harness) => {
-        const tallies = [one('a'), one('b', 3), one('a', 2)];
-        const deliveries = harness.deliveriesOf(tallies);
+        const all = [one('a'), one('b', 3), one('a', 2)];
+        const deliveries = harness.deliveriesOf(all);
         const result = await harness.store.apply(deliveries);
         expect(result).toEqual({ counted: deliveries, repeated: [] });
-        expect(await harness.counters()).toEqual(sortedRows(...tallies));
+        expect(await harness.counters()).toEqual(sortedRows(...all));
       }));
 
     it('does nothing where there is nothing to do', () =>
@@ -92,12 +92,12 @@ export function describeCounterStore<Key, D extends Delivery<Key>>(
     it('counts each delivery once, however they are repeated, mixed up and held up', async () => {
       await fc.assert(
         fc.asyncProperty(
-          fc.array(tally, { minLength: 1, maxLength: 8 }),
+          fc.array(increments, { minLength: 1, maxLength: 8 }),
           fc.array(fc.array(fc.nat(), { maxLength: 12 }), { maxLength: 8 }),
           fc.nat(),
-          (tallies, offers, reopenBefore) =>
+          (all, offers, reopenBefore) =>
             withStore(async (harness) => {
-              const deliveries = harness.deliveriesOf(tallies);
+              const deliveries = harness.deliveriesOf(all);
               const done = new Set<D['dedupKey']>();
               /** Returns the deliveries that are not counted: all of them, or none. */
               const offer = async (offered: readonly D[]) => {
@@ -121,7 +121,7 @@ export function describeCounterStore<Key, D extends Delivery<Key>>(
               // In the end all come, first backwards.
               const left = await offer([...deliveries].reverse());
               if (left.length > 0) expect(await offer(deliveries)).toEqual([]);
-              expect(await harness.counters()).toEqual(sortedRows(...tallies));
+              expect(await harness.counters()).toEqual(sortedRows(...all));
               expect(await offer(deliveries)).toEqual([]);
             }),
         ),

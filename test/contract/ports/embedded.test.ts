@@ -299,16 +299,16 @@ describeCounterStore('SQLite', ['the database is locked', ...Object.keys(obstruc
   let database = openDatabase(path);
   let store = new SqliteCounterStore(database);
   let end = 0;
-  const delivery = (tally: Increments): LogDelivery => {
+  const delivery = (increments: Increments): LogDelivery => {
     const from = end;
     end += 100;
-    return { dedupKey: { from, to: end }, increments: tally, keys: [], deadLetters: [] };
+    return { dedupKey: { from, to: end }, increments, keys: [], deadLetters: [] };
   };
   return Promise.resolve({
     get store() {
       return store;
     },
-    deliveriesOf: (tallies: readonly Increments[]) => tallies.map(delivery),
+    deliveriesOf: (all: readonly Increments[]) => all.map(delivery),
     counters: () => {
       const sql = 'SELECT date, type, state, count FROM counters ORDER BY date, type_state';
       const rows = database.prepare(sql).all() as unknown as CounterRow[];
@@ -520,7 +520,7 @@ describe('the embedded adapters', () => {
     const idle = 'idle';
 
     async function expectCounted(...batches: readonly Batch[]): Promise<void> {
-      expect(engine.rows()).toEqual(sortedRows(...batches.map(({ increments: tally }) => tally)));
+      expect(engine.rows()).toEqual(sortedRows(...batches.map(({ increments }) => increments)));
       expect(engine.rows()).toEqual(sortedRows(await recountAll(engine)));
     }
 
@@ -577,7 +577,7 @@ describe('the embedded adapters', () => {
       try {
         for (const batch of batches) await many.put(batch);
         await many.drain();
-        expect(many.rows()).toEqual(sortedRows(...batches.map(({ increments: tally }) => tally)));
+        expect(many.rows()).toEqual(sortedRows(...batches.map(({ increments }) => increments)));
         const keyed = Array.from({ length: 10_100 }, (_, index) =>
           batchOf([], { key: `${index}` }),
         );
@@ -585,7 +585,7 @@ describe('the embedded adapters', () => {
         await many.drain();
         expect(many.store.findKey('', '0')).toBeDefined();
         expect(many.store.findKey('', '10099')).toBeDefined();
-        expect(many.rows()).toEqual(sortedRows(...batches.map(({ increments: tally }) => tally)));
+        expect(many.rows()).toEqual(sortedRows(...batches.map(({ increments }) => increments)));
       } finally {
         many.close();
       }
@@ -614,7 +614,7 @@ describe('the embedded adapters', () => {
         steps.push(other.processor.step());
         await Promise.all(steps);
         await other.drain();
-        expect(other.rows()).toEqual(sortedRows(...batches.map(({ increments: tally }) => tally)));
+        expect(other.rows()).toEqual(sortedRows(...batches.map(({ increments }) => increments)));
       } finally {
         other.close();
       }
@@ -744,7 +744,7 @@ async function interleave(actions: readonly Action[]): Promise<void> {
       }
     }
     await engine.drain();
-    expect(engine.rows()).toEqual(sortedRows(...batches.map(({ increments: tally }) => tally)));
+    expect(engine.rows()).toEqual(sortedRows(...batches.map(({ increments }) => increments)));
     expect(engine.rows()).toEqual(sortedRows(await recountAll(engine)));
     expect(engine.deadLetters()).toEqual([]);
     for (const { idempotency, caller } of batches) {

@@ -70,9 +70,9 @@ export function batchOf(
   };
 }
 
-export function sortedRows(...tallies: Increments[]): CounterRow[] {
+export function sortedRows(...all: Increments[]): CounterRow[] {
   const sum: Increments = new Map();
-  for (const tally of tallies) mergeIncrements(sum, tally);
+  for (const increments of all) mergeIncrements(sum, increments);
   return [...rowsOfIncrements(sum)].sort(compareCounters);
 }
 
@@ -104,7 +104,7 @@ export function describeIntake(
     async function expectCounted(...batches: readonly Batch[]): Promise<void> {
       await engine.drain();
       expect(await engine.counters()).toEqual(
-        sortedRows(...batches.map(({ increments: tally }) => tally)),
+        sortedRows(...batches.map(({ increments }) => increments)),
       );
     }
 

@@ -61,10 +61,10 @@ describe('the table of counters', () => {
 
   it('clears increments of addIncrements, too', () => {
     const table = new CounterTable(roomy, 1);
-    const tally: Increments = new Map();
-    addIncrement(tally, { date: '2023-06-16', type: 'a', state: 'b' }, 3);
-    table.addIncrements(tally);
-    expect(rows(table.increments())).toEqual(rows(tally));
+    const increments: Increments = new Map();
+    addIncrement(increments, { date: '2023-06-16', type: 'a', state: 'b' }, 3);
+    table.addIncrements(increments);
+    expect(rows(table.increments())).toEqual(rows(increments));
     expect(table.size).toBe(1);
     table.clear();
     expect(rows(table.increments())).toEqual([]);

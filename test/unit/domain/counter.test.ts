@@ -126,10 +126,10 @@ describe('increments', () => {
     }),
   );
 
-  function tallyOf(increments: readonly CounterRow[]): Increments {
-    const tally: Increments = new Map();
-    for (const row of increments) addIncrement(tally, row, row.count);
-    return tally;
+  function incrementsOf(increments: readonly CounterRow[]): Increments {
+    const sum: Increments = new Map();
+    for (const row of increments) addIncrement(sum, row, row.count);
+    return sum;
   }
 
   function sumsOf(increments: readonly CounterRow[]): Record<string, number> {
@@ -142,17 +142,17 @@ describe('increments', () => {
   }
 
   it('counts one more where no count is said, and says which counters are new', () => {
-    const tally: Increments = new Map();
+    const sum: Increments = new Map();
     const counter = { date: '2023-06-16', type: 'laptop', state: 'erased' };
-    expect(addIncrement(tally, counter)).toBe(1);
-    expect(addIncrement(tally, counter)).toBe(0);
-    expect([...rowsOfIncrements(tally)]).toEqual([{ ...counter, count: 2 }]);
+    expect(addIncrement(sum, counter)).toBe(1);
+    expect(addIncrement(sum, counter)).toBe(0);
+    expect([...rowsOfIncrements(sum)]).toEqual([{ ...counter, count: 2 }]);
   });
 
   it('holds the sum of all increments, each counter once', () => {
     fc.assert(
       fc.property(rows, (increments) => {
-        const held = [...rowsOfIncrements(tallyOf(increments))];
+        const held = [...rowsOfIncrements(incrementsOf(increments))];
         const sums = sumsOf(increments);
         expect(held).toHaveLength(Object.keys(sums).length);
         expect(sumsOf(held)).toEqual(sums);
@@ -163,10 +163,10 @@ describe('increments', () => {
   it('merged with another holds the increments of both, and says how many counters are new', () => {
     fc.assert(
       fc.property(rows, rows, (first, second) => {
-        const tally = tallyOf(first);
-        const more = tallyOf(second);
-        const added = mergeIncrements(tally, more);
-        expect(sumsOf([...rowsOfIncrements(tally)])).toEqual(sumsOf([...first, ...second]));
+        const sum = incrementsOf(first);
+        const more = incrementsOf(second);
+        const added = mergeIncrements(sum, more);
+        expect(sumsOf([...rowsOfIncrements(sum)])).toEqual(sumsOf([...first, ...second]));
         expect(added).toBe(
           Object.keys(sumsOf([...first, ...second])).length - Object.keys(sumsOf(first)).length,
         );

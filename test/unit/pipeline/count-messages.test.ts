@@ -58,9 +58,9 @@ async function count(
           return Promise.resolve({ counted: deliveries, repeated });
         },
       },
-      deliveryOf: ({ messageId }, { increments: tally }) => ({
+      deliveryOf: ({ messageId }, { increments }) => ({
         dedupKey: messageId,
-        increments: tally,
+        increments,
       }),
       idOf: ({ dedupKey: mark }) => mark,
       known: (deliveries) => {
@@ -206,9 +206,10 @@ describe('messages', () => {
 
 describe('deliveries', () => {
   const delivery = (mark: string, types: readonly string[]): Applied => {
-    const tally: Increments = new Map();
-    for (const type of types) addIncrement(tally, { date: '2023-06-16', type, state: 'ready' });
-    return { dedupKey: mark, increments: tally };
+    const increments: Increments = new Map();
+    for (const type of types)
+      addIncrement(increments, { date: '2023-06-16', type, state: 'ready' });
+    return { dedupKey: mark, increments };
   };
   const writes = (group: readonly Applied[]) =>
     group.length + [...rowsOfIncrements(sumOf(group))].length;
