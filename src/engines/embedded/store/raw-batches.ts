@@ -13,7 +13,7 @@ import { findLog, lastRecordEnd, scanLog, type Damage, type LogLocation } from '
 import { openDatabaseReadOnly } from './read-only-database.ts';
 import { checkVersion } from './schema.ts';
 
-export type FoundBatch =
+type FoundBatch =
   | { readonly batch: StoredBody; readonly damage?: never }
   | { readonly batch?: never; readonly damage: Damage };
 
@@ -99,7 +99,7 @@ export function replayGaps(dataDir: string): ReplayGaps {
   }
 }
 
-export interface KeptKeys {
+interface KeptKeys {
   /** Whether a retry with the batch's key would still be recognised as this batch. */
   includes(batch: StoredBody): boolean;
   close(): void;
