@@ -45,7 +45,7 @@ function outcome(pipeline: TimedPipeline, perSecond: number): string {
 const rate = await fullRate(scale);
 say(`full rate: ${rate.toFixed(0)} items/s\n`);
 const curves: { name: string; points: [number, number][] }[] = [];
-say('| coming | counting is down for | before | now |\n| --- | --- | --- | --- |');
+say('| load | counting is down for | before | now |\n| --- | --- | --- | --- |');
 for (const [name, scenario] of Object.entries(standstills)) {
   const { perSecond } = scenario;
   if (typeof perSecond !== 'number') throw new Error(`${name} has no one rate`);

@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { resolve } from 'node:path';
 
-import { nearestName } from './nearest-name.ts';
+import { nearestName } from '../src/util/nearest-name.ts';
 import {
   contradictions,
   defaultSettings,
@@ -52,7 +52,9 @@ export function checkSettings(values: Values): SettingsReading {
 
 function unknownName(name: string): string[] {
   if (Object.hasOwn(settingTable, name)) return [];
-  const nearest = nearestName(name, settingNames);
+  const lower = settingNames.map((setting) => setting.toLowerCase());
+  const found = nearestName(name.toLowerCase(), lower, ({ length }) => length / 2);
+  const nearest = settingNames.find((setting) => setting.toLowerCase() === found);
   if (nearest !== undefined) return [`There is no setting ${name}; did you mean ${nearest}?`];
   return [`There is no setting ${name}. The settings are ${settingNames.join(', ')}.`];
 }

@@ -51,18 +51,21 @@ export function oneOfNumbers<Value extends number>(values: readonly Value[]): Pa
   };
 }
 
+/** Texts for which `isAllowed` holds. */
+function text(isAllowed: (given: string) => boolean, allowed: string): Parse<string> {
+  return (given) =>
+    typeof given === 'string' && isAllowed(given) ? { value: given } : { allowed };
+}
+
 /** The name of a CloudFormation stack. */
-export const stackName: Parse<string> = (given) =>
-  typeof given === 'string' && /^[A-Za-z][A-Za-z0-9-]{0,127}$/.test(given)
-    ? { value: given }
-    : { allowed: 'letters, digits and hyphens, at most 128, beginning with a letter' };
+export const stackName = text(
+  (given) => /^[A-Za-z][A-Za-z0-9-]{0,127}$/.test(given),
+  'letters, digits and hyphens, at most 128, beginning with a letter',
+);
 
 /** The name of an existing resource, or 'new'. */
 function existing(what: string, form: RegExp): Parse<string> {
-  return (given) =>
-    typeof given === 'string' && form.test(given)
-      ? { value: given }
-      : { allowed: `the name of ${what} that exists, or 'new'` };
+  return text((given) => form.test(given), `the name of ${what} that exists, or 'new'`);
 }
 
 /** According to the naming rules of S3 and DynamoDB. */
@@ -70,10 +73,10 @@ export const existingBucket = existing('a bucket', /^[a-z0-9][a-z0-9.-]{1,61}[a-
 export const existingTable = existing('a table', /^[A-Za-z0-9_.-]{3,255}$/);
 
 /** The day rule: the date as written in the timestamp, or the date in a time zone. */
-export const dayZone: Parse<string> = (given) =>
-  typeof given === 'string' && isDayZone(given)
-    ? { value: given }
-    : { allowed: "'as-written', 'UTC' or the name of a time zone such as 'Europe/Berlin'" };
+export const dayZone = text(
+  isDayZone,
+  "'as-written', 'UTC' or the name of a time zone such as 'Europe/Berlin'",
+);
 
 /** Allowed web origins (CORS), as comma-separated text or as a list. */
 export const corsOrigins: Parse<string> = (given) => {
@@ -86,11 +89,7 @@ export const corsOrigins: Parse<string> = (given) => {
     : { allowed: "origins such as 'https://app.example' with commas between, '*', or 'none'" };
 };
 
-export const emailAddress: Parse<string> = (given) =>
-  typeof given === 'string' && (given === 'none' || isEmailAddress(given))
-    ? { value: given }
-    : { allowed: "an e-mail address, or 'none'" };
-
-function isEmailAddress(text: string): boolean {
-  return /^[^\s@]{1,64}@[^\s@.]+(\.[^\s@.]+)+$/.test(text);
-}
+export const emailAddress = text(
+  (given) => given === 'none' || /^[^\s@]{1,64}@[^\s@.]+(\.[^\s@.]+)+$/.test(given),
+  "an e-mail address, or 'none'",
+);

@@ -37,8 +37,9 @@ export function scanBound(items: number, milliseconds: number): number {
   return (
     items *
     rate(milliseconds, () => {
-      if (scanner.scan(shared, 0, shared.length) !== items) throw new Error('the body was refused');
-      scanner.count();
+      const scanned = scanner.scan(shared, 0, shared.length);
+      if (scanned?.items !== items) throw new Error('the body was refused');
+      scanned.count();
     })
   );
 }

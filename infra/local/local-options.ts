@@ -38,32 +38,18 @@ const chance: ParserFor<number> = (flag) => (text) => {
 
 /** Adds the options of `aws:local` to a command. */
 export function addLocalOptions(command: Command): Command {
+  const seed = wholeNumber(0, 2 ** 32 - 1);
+  const port = wholeNumber(0, 65_535);
   const seconds = (from: number) => wholeNumber(from, 43_200);
+  const randomly = (flags: string, what: string) =>
+    option(flags, `the probability that ${what}`, chance).default(0);
   const options = [
     option('--host <address>', 'the loopback address to listen on', nonEmpty).default('127.0.0.1'),
-    option('--port <number>', 'the port; 0 takes any free one', wholeNumber(0, 65_535)).default(
-      8080,
-    ),
-    option(
-      '--duplicate <chance>',
-      'the probability that a message is delivered twice',
-      chance,
-    ).default(0),
-    option(
-      '--reorder <chance>',
-      'the probability that a batch of messages is shuffled',
-      chance,
-    ).default(0),
-    option(
-      '--kill <chance>',
-      'the probability that an invocation of the process function is killed',
-      chance,
-    ).default(0),
-    option(
-      '--seed <number>',
-      'the seed of these random decisions',
-      wholeNumber(0, 2 ** 32 - 1),
-    ).default(1),
+    option('--port <number>', 'the port; 0 takes any free one', port).default(8080),
+    randomly('--duplicate <chance>', 'a message is delivered twice'),
+    randomly('--reorder <chance>', 'a batch of messages is shuffled'),
+    randomly('--kill <chance>', 'an invocation of the process function is killed'),
+    option('--seed <number>', 'the seed of these random decisions', seed).default(1),
     option('--sweep-every <seconds>', 'the interval between sweeps', seconds(1)),
     option('--sweep-after <seconds>', 'the age at which the sweeper checks a batch', seconds(0)),
     option(

@@ -14,7 +14,7 @@ import {
 } from './functions/lambda-runtime.ts';
 import { readTemplate } from './template/read-template.ts';
 import { startScheduler, type Scheduler } from './functions/scheduler.ts';
-import { startSqsPoller, type SqsPoller } from './functions/sqs-poller.ts';
+import { SqsPoller, type SqsPollerOptions } from './functions/sqs-poller.ts';
 import type {
   FunctionDescription,
   FunctionRole,
@@ -126,13 +126,23 @@ async function startAround(options: LocalStackOptions, running: Running): Promis
     if (found === undefined) throw new Error(`There is no function ${role}`);
     return found;
   };
-  running.pollers = startPollers(options, description, wire.url, functionOf);
-  running.schedulers = startSchedulers(options, description, wire.url, functionOf);
+  const { region, accountId } = description;
+  const common = { endpoint: wire.url, region, onTrouble: options.onTrouble };
+  running.pollers = description.eventSources.map((eventSource) => {
+    const invoke: SqsPollerOptions['invoke'] = (payload, invokeOptions) =>
+      functionOf(eventSource.role).invoke(payload, invokeOptions);
+    return new SqsPoller({ ...common, eventSource, disorder: options.disorder, invoke });
+  });
+  running.schedulers = description.schedules.map((schedule) => {
+    const functionArn = description.functions.find(({ role }) => role === schedule.role)?.arn ?? '';
+    const invoke = (payload: string) => functionOf(schedule.role).invoke(payload);
+    return startScheduler({ ...common, accountId, schedule, functionArn, invoke });
+  });
   const front = (running.front = createHttpFront({
     routes: description.routes.map((route) =>
       options.isThrottled === false ? { ...route, throttle: undefined } : route,
     ),
-    accountId: description.accountId,
+    accountId,
     invoke: (role, payload) => functionOf(role).invoke(payload),
     observe: options.observeRequest,
     compressedAs: options.compressedAs,
@@ -229,36 +239,4 @@ function concurrencyOf(
   if (!isBehindApi) return { environmentsMax: Math.min(1, reservedConcurrency), waitingMax: 8 };
   const most = options.apiEnvironmentsMax ?? apiEnvironmentsMax;
   return { environmentsMax: Math.min(most, reservedConcurrency), waitingMax: apiWaitingMax };
-}
-
-type FunctionOf = (role: FunctionRole) => LambdaFunction;
-
-function startPollers(
-  { disorder, onTrouble }: LocalStackOptions,
-  { region, eventSources }: StackDescription,
-  endpoint: string,
-  functionOf: FunctionOf,
-): SqsPoller[] {
-  return eventSources.map((eventSource) =>
-    startSqsPoller({
-      ...{ eventSource, endpoint, region, disorder, onTrouble },
-      invoke: (payload, invokeOptions) =>
-        functionOf(eventSource.role).invoke(payload, invokeOptions),
-    }),
-  );
-}
-
-function startSchedulers(
-  { onTrouble }: LocalStackOptions,
-  { region, accountId, schedules, functions }: StackDescription,
-  endpoint: string,
-  functionOf: FunctionOf,
-): Scheduler[] {
-  return schedules.map((schedule) =>
-    startScheduler({
-      ...{ schedule, endpoint, region, accountId, onTrouble },
-      functionArn: functions.find(({ role }) => role === schedule.role)?.arn ?? '',
-      invoke: (payload) => functionOf(schedule.role).invoke(payload),
-    }),
-  );
 }

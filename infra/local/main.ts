@@ -61,16 +61,10 @@ async function run(options: LocalOptions): Promise<void> {
 
 /** The environment variables with which the SDK finds the emulators, to paste into a shell. */
 function commandEnvironment({ endpoint, description }: LocalStack): string {
-  const { AWS_REGION, AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY } = clientEnvironment(
-    endpoint,
-    description.region,
-    'operator',
-  );
-  const variables = { AWS_ENDPOINT_URL: endpoint, AWS_REGION };
-  const all = { ...variables, AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY };
-  return `export ${Object.entries(all)
-    .map(([name, value]) => `${name}=${value ?? ''}`)
-    .join(' ')}`;
+  const all = clientEnvironment(endpoint, description.region, 'operator');
+  const names = ['AWS_REGION', 'AWS_ACCESS_KEY_ID', 'AWS_SECRET_ACCESS_KEY'];
+  const variables = names.map((name) => `${name}=${all[name] ?? ''}`);
+  return `export AWS_ENDPOINT_URL=${endpoint} ${variables.join(' ')}`;
 }
 
 function stackOptions(options: LocalOptions) {
@@ -118,18 +112,12 @@ function explain(error: unknown): number {
 
 function whyNot(error: unknown): string {
   if (!(error instanceof Error)) return String(error);
-  const {
-    code,
-    address = '',
-    port = '',
-  } = error as NodeJS.ErrnoException & {
-    address?: string;
-    port?: number;
+  const { code, address, port } = error as NodeJS.ErrnoException & {
+    address: string;
+    port: number;
   };
-  if (code === 'EADDRINUSE') {
-    return `Port ${port} of ${address} is in use. Stop the other program, or choose another port with --port.`;
-  }
-  return error.message;
+  if (code !== 'EADDRINUSE') return error.message;
+  return `Port ${port} of ${address} is in use. Stop the other program, or choose another port with --port.`;
 }
 
 await main();

@@ -40,6 +40,7 @@ interface AlarmSpec {
 
 const fiveMinutes = Duration.minutes(5);
 const sum = { statistic: 'Sum', period: fiveMinutes };
+const largest = { statistic: 'Maximum', period: fiveMinutes };
 const most = { statistic: 'Maximum', period: Duration.minutes(1) };
 
 /** Metrics that the functions write themselves, of this stack only. */
@@ -60,42 +61,22 @@ export function addStackMetrics(
   return {
     orphans: ownMetric(settings, 'sweep', 'OrphansFound', sum),
     // The age metric of SQS omits messages that were received three times; the sweeper reports them.
-    waiting: new MathExpression({
-      expression: 'MAX([FILL(queued, 0), FILL(uncounted, 0)])',
-      usingMetrics: {
-        queued: queues.queue.metricApproximateAgeOfOldestMessage({
-          statistic: 'Maximum',
-          period: fiveMinutes,
-        }),
-        uncounted: ownMetric(settings, 'sweep', 'UncountedSeconds', {
-          statistic: 'Maximum',
-          period: fiveMinutes,
-        }),
-      },
-      label: 'seconds',
-      period: fiveMinutes,
+    waiting: computed('MAX([FILL(queued, 0), FILL(uncounted, 0)])', 'seconds', {
+      queued: queues.queue.metricApproximateAgeOfOldestMessage(largest),
+      uncounted: ownMetric(settings, 'sweep', 'UncountedSeconds', largest),
     }),
     sweeps: ownMetric(settings, 'sweep', 'SweepsDone', sum),
-    sweepLag: new MathExpression({
-      expression: 'MAX([FILL(behind, 0) / 3600, FILL(forgotten, 0)])',
-      usingMetrics: {
-        behind: ownMetric(settings, 'sweep', 'SweepBehindSeconds', {
-          statistic: 'Maximum',
-          period: fiveMinutes,
-        }),
+    sweepLag: computed(
+      'MAX([FILL(behind, 0) / 3600, FILL(forgotten, 0)])',
+      'hours behind, or batches forgotten',
+      {
+        behind: ownMetric(settings, 'sweep', 'SweepBehindSeconds', largest),
         forgotten: ownMetric(settings, 'sweep', 'BatchesForgotten', sum),
       },
-      label: 'hours behind, or batches forgotten',
-      period: fiveMinutes,
-    }),
-    defects: new MathExpression({
-      expression: 'SUM([FILL(ingest, 0), FILL(query, 0)])',
-      usingMetrics: {
-        ingest: ownMetric(settings, 'ingest', 'Problem_internal', sum),
-        query: ownMetric(settings, 'query', 'Problem_internal', sum),
-      },
-      label: 'defects',
-      period: fiveMinutes,
+    ),
+    defects: computed('SUM([FILL(ingest, 0), FILL(query, 0)])', 'defects', {
+      ingest: ownMetric(settings, 'ingest', 'Problem_internal', sum),
+      query: ownMetric(settings, 'query', 'Problem_internal', sum),
     }),
     // API Gateway has no metric for this.
     requestsThrottled: new MetricFilter(scope, 'RequestsThrottled', {
@@ -106,6 +87,14 @@ export function addStackMetrics(
       metricValue: '1',
     }).metric(sum),
   };
+}
+
+function computed(
+  expression: string,
+  label: string,
+  usingMetrics: Record<string, IMetric>,
+): MathExpression {
+  return new MathExpression({ expression, usingMetrics, label, period: fiveMinutes });
 }
 
 /** Alarms on problems that need a person. They send an e-mail if the settings name an address. */
@@ -213,13 +202,9 @@ function functionsThrottled(functions: Functions): MathExpression {
   const metrics = handlerNames.map(
     (name) => [name, functions[name].lambda.metricThrottles(sum)] as const,
   );
-  return new MathExpression({
-    // FILL: a function without invocations has no data, and a sum with missing data is missing, too.
-    expression: `SUM([${handlerNames.map((name) => `FILL(${name}, 0)`).join(', ')}])`,
-    usingMetrics: Object.fromEntries(metrics),
-    label: 'throttled',
-    period: fiveMinutes,
-  });
+  // FILL: a function without invocations has no data, and a sum with missing data is missing, too.
+  const filled = handlerNames.map((name) => `FILL(${name}, 0)`);
+  return computed(`SUM([${filled.join(', ')}])`, 'throttled', Object.fromEntries(metrics));
 }
 
 function addTopic(scope: Construct, settings: Settings): Topic | undefined {

@@ -17,6 +17,8 @@ import type { Settings } from '../settings.ts';
 import type { Storage } from './storage.ts';
 
 const period = Duration.minutes(1);
+const sum = { statistic: 'Sum', period };
+const most = { statistic: 'Maximum', period };
 
 interface Shown {
   settings: Settings;
@@ -31,13 +33,8 @@ export function addDashboard(
   scope: Construct,
   { settings, observed, storage, stackMetrics, alarms }: Shown,
 ): void {
-  const {
-    functions,
-    queues,
-    api: { api },
-  } = observed;
-  const sum = { statistic: 'Sum', period };
-  const most = { statistic: 'Maximum', period };
+  const { functions, queues } = observed;
+  const { api } = observed.api;
   const { queue, deadLetterQueue, sweepFailures } = queues;
   const dashboard = new Dashboard(scope, 'Dashboard', { defaultInterval: Duration.hours(6) });
   dashboard.addWidgets(new AlarmStatusWidget({ alarms, width: 24, height: 3 }));
@@ -71,24 +68,17 @@ export function addDashboard(
       stackMetrics.orphans,
     ),
   );
-  const { countersTable, ledgerTable } = storage;
-  dashboard.addWidgets(
-    graph(
-      'Write units',
-      countersTable.metricConsumedWriteCapacityUnits({ ...sum, label: 'counters' }),
-      ledgerTable.metricConsumedWriteCapacityUnits({ ...sum, label: 'ledger' }),
-    ),
-    graph(
-      'Read units',
-      countersTable.metricConsumedReadCapacityUnits({ ...sum, label: 'counters' }),
-      ledgerTable.metricConsumedReadCapacityUnits({ ...sum, label: 'ledger' }),
-    ),
-  );
+  const tables = [
+    [storage.countersTable, { ...sum, label: 'counters' }],
+    [storage.ledgerTable, { ...sum, label: 'ledger' }],
+  ] as const;
+  const writes = tables.map(([table, shown]) => table.metricConsumedWriteCapacityUnits(shown));
+  const reads = tables.map(([table, shown]) => table.metricConsumedReadCapacityUnits(shown));
+  dashboard.addWidgets(graph('Write units', ...writes), graph('Read units', ...reads));
 }
 
 /** Metrics that the functions write themselves. */
 function ownGraphs(settings: Settings): GraphWidget[] {
-  const sum = { statistic: 'Sum', period };
   const of = (...[handler, name, label]: [HandlerName, MetricName, string]) =>
     ownMetric(settings, handler, name, { ...sum, label });
   return [

@@ -14,13 +14,15 @@ export function environmentOf(
   resources: Resources,
 ): Variables {
   const { countersTable, rawBucket, queue, deadLetterQueue, tokensSecret } = resources;
-  const counters = { COUNTERS_TABLE: countersTable.tableName };
   const raw = { RAW_BUCKET: rawBucket.bucketName };
-  const send = { QUEUE_URL: queue.queueUrl };
   const bury = { DEAD_LETTER_QUEUE_URL: deadLetterQueue.queueUrl };
-  const tokens = tokensSecret && { TOKENS_SECRET_ARN: tokensSecret.secretArn };
-  const cors = settings.corsOrigins !== 'none' && { CORS_ORIGINS: settings.corsOrigins };
+  const front = {
+    ...(tokensSecret && { TOKENS_SECRET_ARN: tokensSecret.secretArn }),
+    ...(settings.corsOrigins !== 'none' && { CORS_ORIGINS: settings.corsOrigins }),
+  };
   const common = {
+    COUNTERS_TABLE: countersTable.tableName,
+    QUEUE_URL: queue.queueUrl,
     LEDGER_TABLE: resources.ledgerTable.tableName,
     DAY_ZONE: settings.dayZone,
     KEEP_DAYS: String(settings.keepReceiptsDays),
@@ -31,27 +33,15 @@ export function environmentOf(
   switch (name) {
     case 'ingest':
       return {
-        ...common,
-        ...raw,
-        ...send,
-        ...tokens,
-        ...cors,
-        ...counters,
+        ...{ ...common, ...raw, ...front },
         ITEMS_PER_MESSAGE: String(settings.itemsPerMessage),
         MAX_COUNTERS_PER_DAY: String(settings.maxCountersPerDay),
       };
     case 'process':
-      return { ...common, ...counters, ...send, ...bury, MAX_RECEIVES: String(receivesMax) };
+      return { ...common, ...bury, MAX_RECEIVES: String(receivesMax) };
     case 'query':
-      return { ...common, ...counters, ...raw, ...send, ...bury, ...tokens, ...cors };
+      return { ...common, ...raw, ...bury, ...front };
     case 'sweep':
-      return {
-        ...common,
-        ...counters,
-        ...raw,
-        ...send,
-        ...bury,
-        SWEEP_AFTER_SECONDS: String(sweepAfterSeconds),
-      };
+      return { ...common, ...raw, ...bury, SWEEP_AFTER_SECONDS: String(sweepAfterSeconds) };
   }
 }

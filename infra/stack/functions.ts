@@ -35,17 +35,8 @@ interface Parts {
   bundlesDirectory: string;
 }
 
-const logLevels: Record<Settings['logLevel'], ApplicationLogLevel> = {
-  info: ApplicationLogLevel.INFO,
-  debug: ApplicationLogLevel.DEBUG,
-};
-
-const ids: Record<HandlerName, string> = {
-  ingest: 'Ingest',
-  process: 'Process',
-  query: 'Query',
-  sweep: 'Sweep',
-};
+const logLevels = { info: ApplicationLogLevel.INFO, debug: ApplicationLogLevel.DEBUG };
+const ids = { ingest: 'Ingest', process: 'Process', query: 'Query', sweep: 'Sweep' };
 
 export function addFunctions(scope: Construct, parts: Parts): Functions {
   const entries = handlerNames.map((name) => [name, addFunction(scope, name, parts)] as const);
@@ -94,11 +85,9 @@ function addFunction(scope: Construct, name: HandlerName, parts: Parts): Pipelin
  * process function instead, and overlapping sweeps do no harm.
  */
 function reservedConcurrency(name: HandlerName, settings: Settings): number | undefined {
-  const { ingestConcurrency, queryConcurrency, sweepConcurrency } = settings;
-  if (name === 'ingest' && ingestConcurrency !== 'unreserved') return ingestConcurrency;
-  if (name === 'query' && queryConcurrency !== 'unreserved') return queryConcurrency;
-  if (name === 'sweep' && sweepConcurrency !== 'unreserved') return sweepConcurrency;
-  return undefined;
+  if (name === 'process') return undefined;
+  const concurrency = settings[`${name}Concurrency`];
+  return concurrency === 'unreserved' ? undefined : concurrency;
 }
 
 function addRole(

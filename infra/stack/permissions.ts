@@ -15,17 +15,15 @@ export interface Resources extends Storage, Queues {
  * the permissions of the writes that it contains, here PutItem and UpdateItem.
  */
 export function permissionsOf(name: HandlerName, resources: Resources): PolicyStatement[] {
-  switch (name) {
-    case 'ingest':
-      return ingestPermissions(resources);
-    case 'process':
-      return processPermissions(resources);
-    case 'query':
-      return queryPermissions(resources);
-    case 'sweep':
-      return sweepPermissions(resources);
-  }
+  return permissions[name](resources);
 }
+
+const permissions: Record<HandlerName, (resources: Resources) => PolicyStatement[]> = {
+  ingest: ingestPermissions,
+  process: processPermissions,
+  query: queryPermissions,
+  sweep: sweepPermissions,
+};
 
 function ingestPermissions(resources: Resources) {
   const { countersTable, ledgerTable, rawBucket, queue, tokensSecret } = resources;

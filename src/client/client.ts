@@ -8,6 +8,7 @@ import { EventBuffer, type BufferedEvent } from './event-buffer.ts';
 import { Losses, textOf, writeError } from './losses.ts';
 import {
   defaultRetryLimits,
+  failureOf,
   postBatch,
   realEffects,
   serverAt,
@@ -283,7 +284,7 @@ class BatchingClient implements Client {
       const isOfItems = outcome.kind === 'refused' && outcome.status === 400;
       const named = byIndex(isOfItems ? outcome.errors : [], events.length);
       if (named.size === 0) {
-        this.#giveUp(batch, events, reasonOf(outcome));
+        this.#giveUp(batch, events, failureOf(outcome));
         return;
       }
       for (const [index, error] of named) this.#refuse(events[index], error);
@@ -308,7 +309,7 @@ class BatchingClient implements Client {
     );
   }
 
-  async #bodyOf(events: readonly BufferedEvent[]) {
+  async #bodyOf(events: readonly BufferedEvent[]): Promise<Pick<GivenUpBatch, 'body' | 'headers'>> {
     const body = `{"processed_devices":[${events.map(({ text }) => text).join(',')}]}`;
     const isSmall = Buffer.byteLength(body) < this.#gzipBytesMin;
     if (isSmall || !this.#server.takesCompressed) return { body, headers: {} };
@@ -318,28 +319,28 @@ class BatchingClient implements Client {
   #refuse(event: BufferedEvent | undefined, { field, code, message }: ItemError): void {
     if (event === undefined) return;
     this.#totals.refused += 1;
-    if (this.#options.onRefused === undefined) {
-      this.#losses.add(`an event was refused: ${code}: ${message}`);
-    } else {
-      const { onRefused } = this.#options;
-      this.#callBack(() => onRefused(event.event, { field, code, message }));
-    }
+    const { onRefused } = this.#options;
+    const refusal = { field, code, message };
+    const tell = onRefused && (() => onRefused(event.event, refusal));
+    this.#report(tell, `an event was refused: ${code}: ${message}`);
   }
 
   #giveUp(
-    { body, key, headers }: { body: Uint8Array | string; key: string; headers: object },
+    { body, key, headers }: Pick<GivenUpBatch, 'body' | 'key' | 'headers'>,
     events: readonly BufferedEvent[],
     reason: string,
   ): void {
     this.#totals.givenUp += events.length;
-    if (this.#options.onGaveUp === undefined) {
-      const given = events.length === 1 ? '1 event was' : `${events.length} events were`;
-      this.#losses.add(`${given} given up: ${reason}`);
-    } else {
-      const { onGaveUp } = this.#options;
-      const given = { reason, key, body, headers: { ...headers } };
-      this.#callBack(() => onGaveUp({ ...given, events: events.map(({ event }) => event) }));
-    }
+    const { onGaveUp } = this.#options;
+    const given = { reason, key, body, headers, events: events.map(({ event }) => event) };
+    const count = events.length === 1 ? '1 event was' : `${events.length} events were`;
+    this.#report(onGaveUp && (() => onGaveUp(given)), `${count} given up: ${reason}`);
+  }
+
+  /** Calls a user's callback; without one, the next flush reports the loss. */
+  #report(callback: (() => unknown) | undefined, loss: string): void {
+    if (callback === undefined) this.#losses.add(loss);
+    else this.#callBack(callback);
   }
 }
 
@@ -349,10 +350,4 @@ function byIndex(errors: readonly ItemError[], items: number): ReadonlyMap<numbe
     ({ index }) => Number.isInteger(index) && index >= 0 && index < items,
   );
   return new Map(valid.map((error) => [error.index, error]));
-}
-
-function reasonOf(outcome: Exclude<PostOutcome, { kind: 'accepted' }>): string {
-  return outcome.kind === 'gave_up'
-    ? outcome.reason
-    : `${outcome.status} ${outcome.code}: ${outcome.detail}`;
 }

@@ -34,6 +34,13 @@ export type PostOutcome = { attempts: number } & (
   | { kind: 'gave_up'; reason: string; neverReached: boolean }
 );
 
+/** Why a batch was not accepted. */
+export function failureOf(outcome: Exclude<PostOutcome, { kind: 'accepted' }>): string {
+  return outcome.kind === 'gave_up'
+    ? outcome.reason
+    : `${outcome.status} ${outcome.code}: ${outcome.detail}`;
+}
+
 /** A failed request for a batch that will be sent again. */
 export interface Retry {
   /** The answer, or why there was none. */
@@ -135,9 +142,9 @@ function isRetryable(status: number, hasKey: boolean): boolean {
 }
 
 /** Failures after the connection was established: the server exists, even if it has not answered yet. */
-const failuresAfterConnect = new Set([
+const failuresAfterConnect: readonly string[] = [
   ...['ECONNRESET', 'EPIPE', 'ERR_STREAM_PREMATURE_CLOSE', 'TIMEOUT'],
-]);
+];
 
 const answerBytesMax = 1024 * 1024;
 
@@ -166,11 +173,12 @@ export async function postBatch(
   effects: Effects = realEffects,
   { onRetry, onCompressionOff }: PostHooks = {},
 ): Promise<PostOutcome> {
+  const post = { server, batch, signal, effects };
   const startedAt = effects.now();
   for (let attempts = 1; ; attempts += 1) {
     const elapsedMs = effects.now() - startedAt;
     const timeoutMs = Math.max(1, Math.min(limits.attemptMsMax, limits.totalMsMax - elapsedMs));
-    const answer = await attempt(server, batch, timeoutMs, signal, effects, onCompressionOff);
+    const answer = await attempt(post, timeoutMs, onCompressionOff);
     if (answer.kind !== 'retry') return { ...answer, attempts };
 
     const gaveUp = { kind: 'gave_up', attempts, neverReached: !server.reached } as const;
@@ -209,21 +217,27 @@ type Attempt =
   | Settled
   | { kind: 'retry'; code: string; reason: string; retryAfterMs: number; connected: boolean };
 
+/** What the requests for a batch have in common. */
+interface Post {
+  readonly server: Server;
+  readonly batch: Batch;
+  readonly signal: AbortSignal;
+  readonly effects: Effects;
+}
+
 /** The problem code for a compressed body that a gateway has destroyed. */
 const compressionNotSupported = 'compression_not_supported';
 
 /** Sends one request; if a gateway destroys the compressed body, it sends the plain body at once. */
 async function attempt(
-  server: Server,
-  batch: Batch,
+  post: Post,
   timeoutMs: number,
-  signal: AbortSignal,
-  effects: Effects,
   onCompressionOff?: (reason: string) => void,
 ): Promise<Attempt> {
+  const { server, batch, effects } = post;
   const startedAt = effects.now();
   const plain = server.takesCompressed ? undefined : await uncompressed(batch);
-  const answer = await request(server, plain ?? batch, timeoutMs, signal, effects);
+  const answer = await request({ ...post, batch: plain ?? batch }, timeoutMs);
   if (answer.kind !== 'refused' || answer.code !== compressionNotSupported) return answer;
   const again = plain === undefined ? await uncompressed(batch) : undefined;
   if (again === undefined) return answer;
@@ -232,16 +246,12 @@ async function attempt(
     onCompressionOff?.(`${answer.status} ${answer.code}: ${answer.detail}`);
   }
   const leftMs = Math.max(1, timeoutMs - (effects.now() - startedAt));
-  return await request(server, again, leftMs, signal, effects);
+  return await request({ ...post, batch: again }, leftMs);
 }
 
-async function request(
-  server: Server,
-  batch: Batch,
-  timeoutMs: number,
-  signal: AbortSignal,
-  effects: Effects,
-): Promise<Attempt> {
+async function request(post: Post, timeoutMs: number): Promise<Attempt> {
+  const { server, batch, signal, effects } = post;
+  const timeout = AbortSignal.timeout(Math.ceil(Math.min(timeoutMs, timerMsMax)));
   try {
     const response = await effects.request(`${server.url}/ingest`, {
       method: 'POST',
@@ -252,42 +262,28 @@ async function request(
         ...(batch.key !== undefined && { 'idempotency-key': batch.key }),
       },
       body: batch.body,
-      signal: AbortSignal.any([
-        signal,
-        AbortSignal.timeout(Math.ceil(Math.min(timeoutMs, timerMsMax))),
-      ]),
+      signal: AbortSignal.any([signal, timeout]),
     });
     server.reached = true;
-    const text = await readText(response, answerBytesMax);
-    const answer = { url: server.url, response, text };
-    return interpret(answer, batch.key !== undefined, effects.now());
+    return interpret(post, response, await readText(response, answerBytesMax));
   } catch (error) {
-    const { code, reason } = describeFailure(error, timeoutMs);
-    return {
-      kind: 'retry',
-      code,
-      reason,
-      retryAfterMs: 0,
-      connected: failuresAfterConnect.has(code),
-    };
+    const failure = describeFailure(error, timeoutMs);
+    const connected = failuresAfterConnect.includes(failure.code);
+    return { kind: 'retry', ...failure, retryAfterMs: 0, connected };
   }
 }
 
-function interpret(
-  { url, response, text }: { url: string; response: Response; text: string },
-  hasKey: boolean,
-  now: number,
-): Attempt {
+function interpret({ server, batch, effects }: Post, response: Response, text: string): Attempt {
   const body = parseObject(text);
-  const status = response.status;
+  const { status, headers } = response;
   const code = stringOr(body['code'], `http_${status}`);
-  const location = response.headers.get('location');
+  const location = headers.get('location');
   const fallback = location === null ? text.slice(0, 200) : `it redirects to ${location}`;
   const given = stringOr(body['detail'], stringOr(body['title'], fallback));
-  const detail = `${given}${addressHint(url, status)}`;
+  const detail = `${given}${addressHint(server.url, status)}`;
   const errors = itemErrors(body['errors']);
-  if (isRetryable(status, hasKey)) {
-    const retryAfterMs = parseRetryAfter(response.headers.get('retry-after'), now);
+  if (isRetryable(status, batch.key !== undefined)) {
+    const retryAfterMs = parseRetryAfter(headers.get('retry-after'), effects.now());
     const reason = `${status} ${code}: ${detail}`;
     return { kind: 'retry', code, reason, retryAfterMs, connected: true };
   }
@@ -353,14 +349,10 @@ export function parseObject(text: string): Record<string, unknown> {
 function itemErrors(value: unknown): ItemError[] {
   if (!Array.isArray(value)) return [];
   return value.flatMap((entry: unknown) => {
-    const { index, field, code, message } = (entry ?? {}) as Record<string, unknown>;
+    const { index, field: name, code, message } = (entry ?? {}) as Record<string, unknown>;
     if (typeof index !== 'number') return [];
-    const text = {
-      field: typeof field === 'string' ? field : null,
-      code: stringOr(code, ''),
-      message: stringOr(message, ''),
-    };
-    return [{ index, ...text }];
+    const field = typeof name === 'string' ? name : null;
+    return [{ index, field, code: stringOr(code, ''), message: stringOr(message, '') }];
   });
 }
 

@@ -57,7 +57,7 @@ export function readBatch(
   const document = parseItems(body);
   return document.items === undefined
     ? document
-    : readItems(document.items, { dayOf, excluded, explain });
+    : readItems(document.items, dayOf, excluded, explain);
 }
 
 /**
@@ -93,14 +93,13 @@ function parseItems(
   } catch (error) {
     return unreadable('invalid_json', whyNotJson(error));
   }
-  const items = processedDevices(document);
-  if (items === undefined) {
-    return unreadable(
-      'invalid_body',
-      'The body must be a JSON object with an array of items as processed_devices.',
-    );
-  }
-  return { items };
+  // Primitives and arrays have no such member.
+  const { processed_devices: items } = Object(document) as { processed_devices?: unknown };
+  if (Array.isArray(items)) return { items };
+  return unreadable(
+    'invalid_body',
+    'The body must be a JSON object with an array of items as processed_devices.',
+  );
 }
 
 /** The increments of the events. */
@@ -110,15 +109,11 @@ export function countEvents(events: readonly DeviceEvent[]): Increments {
   return increments;
 }
 
-interface ItemRules {
-  readonly dayOf: DayOf;
-  readonly excluded: readonly number[];
-  readonly explain: ((event: DeviceEvent) => FieldError) | undefined;
-}
-
 function readItems(
   items: readonly unknown[],
-  { dayOf, excluded, explain }: ItemRules,
+  dayOf: DayOf,
+  excluded: readonly number[],
+  explain: ((event: DeviceEvent) => FieldError) | undefined,
 ): BatchReading {
   const events: DeviceEvent[] = [];
   const errors: ItemError[] = [];
@@ -148,14 +143,6 @@ function readItems(
     } else events.push(reading.event);
   });
   return { readable: true, events, rejected, rejectedByCode, errors };
-}
-
-function processedDevices(document: unknown): readonly unknown[] | undefined {
-  if (typeof document !== 'object' || document === null || Array.isArray(document)) {
-    return undefined;
-  }
-  const { processed_devices: items } = document as { processed_devices?: unknown };
-  return Array.isArray(items) ? items : undefined;
 }
 
 function unreadable(code: 'empty_body' | 'invalid_json' | 'invalid_body', detail: string) {

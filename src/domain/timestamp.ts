@@ -32,6 +32,7 @@ export function dateOfTimestamp(timestamp: string): CalendarDate | undefined {
 }
 
 const minutesPerDay = 24 * 60;
+export const dayMs = 86_400_000;
 
 /**
  * A fast check for the usual form, `2023-06-16T13:00:00Z` without leap seconds: ten times faster than
@@ -65,7 +66,11 @@ export function isCalendarDate(text: string): boolean {
 
 /** The number of days of the range, inclusive; 0 or less if it ends before it starts. */
 export function daysInRange(from: CalendarDate, to: CalendarDate): number {
-  return (Date.parse(to) - Date.parse(from)) / 86_400_000 + 1;
+  return (Date.parse(to) - Date.parse(from)) / dayMs + 1;
+}
+
+export function addDays(date: CalendarDate, days: number): CalendarDate {
+  return new Date(Date.parse(date) + days * dayMs).toISOString().slice(0, 10);
 }
 
 export function isDay(year: number, month: number, day: number): boolean {
@@ -84,8 +89,5 @@ function isLeapYear(year: number): boolean {
 /** The dates of the range, inclusive; empty if it ends before it starts. */
 export function datesInRange(from: CalendarDate, to: CalendarDate): CalendarDate[] {
   const days = Math.max(0, daysInRange(from, to));
-  const start = Date.parse(from);
-  return Array.from({ length: days }, (_, day) =>
-    new Date(start + day * 86_400_000).toISOString().slice(0, 10),
-  );
+  return Array.from({ length: days }, (_, day) => addDays(from, day));
 }

@@ -8,6 +8,7 @@ import { readFileSync } from 'node:fs';
 
 import { Command, CommanderError } from 'commander';
 
+import { addCommand, addExamples } from './cli/add-command.ts';
 import { addAdoptCommand } from './verify/adopt-command.ts';
 import { addCheckOptions, checkOptions } from './check/check-options.ts';
 import {
@@ -64,10 +65,7 @@ function program(): Command {
     .configureOutput({
       outputError: (text, write) => write(text.replace(/^error: /, 'device-pipeline: ')),
     });
-  root.addHelpText(
-    'after',
-    examples('serve', 'feed --batches 1000', 'ingest events.json', 'stats'),
-  );
+  addExamples(root, 'serve', 'feed --batches 1000', 'ingest events.json', 'stats');
   addServe(root);
   addFeed(root);
   addIngest(root);
@@ -84,22 +82,16 @@ function program(): Command {
   return root;
 }
 
-function examples(...commands: string[]): string {
-  return `\nExamples:\n${commands.map((command) => `  npx device-pipeline ${command}\n`).join('')}`;
-}
-
 function addServe(root: Command): void {
-  const command = root.command('serve').description('start the server on this machine');
-  addServeOptions(command);
-  command.addHelpText(
-    'after',
-    examples(
+  const command = addCommand(root, 'serve', {
+    description: 'start the server on this machine',
+    examples: [
       'serve',
       'serve --port 9000 --data-dir /var/lib/device-pipeline',
       'serve --max-body 16MiB --keep-raw 365',
-    ),
-  );
-  command.action(async () => {
+    ],
+  });
+  addServeOptions(command).action(async () => {
     const options = serveOptions(command, process.env);
     const { serve } = await import('./serve/serve.ts');
     await serve(options, packageVersion());
@@ -107,18 +99,16 @@ function addServe(root: Command): void {
 }
 
 function addFeed(root: Command): void {
-  const command = root.command('feed').description('post random, plausible events to a server');
-  addFeedOptions(command);
-  command.addHelpText(
-    'after',
-    examples(
+  const command = addCommand(root, 'feed', {
+    description: 'post random, plausible events to a server',
+    examples: [
       'feed',
       'feed --url http://127.0.0.1:9000 --batches 10000 --concurrency 32',
       'feed --rate 500 --batches 3000 --items 10',
       'feed --seed demo --until 2026-01-31 --days 30',
-    ),
-  );
-  command.action(async (address: string | undefined) => {
+    ],
+  });
+  addFeedOptions(command).action(async (address: string | undefined) => {
     const options = feedOptions(command, address);
     const { feed } = await import('./feed/feed.ts');
     process.exitCode = await feed(options);
@@ -126,19 +116,17 @@ function addFeed(root: Command): void {
 }
 
 function addIngest(root: Command): void {
-  const command = root.command('ingest').description('post files of events to a server');
-  addIngestOptions(command);
-  command.addHelpText('after', ingestNotes);
-  command.addHelpText(
-    'after',
-    examples(
+  const command = addCommand(root, 'ingest', {
+    description: 'post files of events to a server',
+    notes: ingestNotes,
+    examples: [
       'ingest events.json',
       'ingest --key june day-*.ndjson.gz',
       'ingest --strict --json - < events.json',
       'ingest --format ndjson - < events.log',
-    ),
-  );
-  command.action(async (files: string[]) => {
+    ],
+  });
+  addIngestOptions(command).action(async (files: string[]) => {
     const options = ingestOptions(command, files);
     const { ingest } = await import('./ingest/ingest.ts');
     process.exitCode = await ingest(options);
@@ -158,21 +146,17 @@ Lines from a pipe (tail -f events.ndjson | npx device-pipeline ingest -) are sen
 you repeat the command, keep --items and --max-body unchanged, too.`;
 
 function addStats(root: Command): void {
-  const command = root
-    .command('stats')
-    .description('print the counters of a data directory, a server or a stack');
-  addStatsOptions(command);
-  command.addHelpText(
-    'after',
-    examples(
+  const command = addCommand(root, 'stats', {
+    description: 'print the counters of a data directory, a server or a stack',
+    examples: [
       'stats',
       'stats --date 2026-01-31 --type laptop --type phone',
       'stats --from 2026-01-01 --to 2026-01-31 --json',
       'stats --from 2026-01-01 --group-by type,state',
       'stats --url http://127.0.0.1:8080',
-    ),
-  );
-  command.action(async () => {
+    ],
+  });
+  addStatsOptions(command).action(async () => {
     const options = statsOptions(command);
     const { stats } = await import('./stats/stats.ts');
     process.exitCode = await stats(options);
@@ -180,20 +164,16 @@ function addStats(root: Command): void {
 }
 
 function addCheck(root: Command): void {
-  const command = root
-    .command('check')
-    .description('check that a server or a deployed stack accepts batches and answers queries');
-  addCheckOptions(command);
-  command.addHelpText('after', checkNotes);
-  command.addHelpText(
-    'after',
-    examples(
+  const command = addCommand(root, 'check', {
+    description: 'check that a server or a deployed stack accepts batches and answers queries',
+    notes: checkNotes,
+    examples: [
       'check --url http://127.0.0.1:8080',
       'check --stack device-pipeline',
       'check --url https://pipeline.example --max-body 16MiB',
-    ),
-  );
-  command.action(async () => {
+    ],
+  });
+  addCheckOptions(command).action(async () => {
     const options = checkOptions(command);
     const { check } = await import('./check/check.ts');
     process.exitCode = await check(options, process.env);
@@ -207,21 +187,17 @@ batches remain. The exit code is 0 if every step passes. A gateway that breaks c
 warning only, if the same batch is accepted uncompressed. Needs a token with the scopes ingest and read.`;
 
 function addAudit(root: Command): void {
-  const command = root
-    .command('audit')
-    .description('recount the raw batches and compare the result with the counters');
-  addAuditOptions(command);
-  command.addHelpText('after', auditNotes);
-  command.addHelpText(
-    'after',
-    examples(
+  const command = addCommand(root, 'audit', {
+    description: 'recount the raw batches and compare the result with the counters',
+    notes: auditNotes,
+    examples: [
       'audit',
       'audit --from 2026-01-01 --to 2026-01-31',
       'audit --json',
       'audit --stack device-pipeline',
-    ),
-  );
-  command.action(async () => {
+    ],
+  });
+  addAuditOptions(command).action(async () => {
     const options = auditOptions(command);
     const { audit } = await import('./verify/audit.ts');
     process.exitCode = await audit(options);
@@ -234,21 +210,17 @@ For a stack it first prints how much it will read and the estimated cost; the ex
 nothing differs, but some counters changed too often to be compared.`;
 
 function addRebuild(root: Command): void {
-  const command = root
-    .command('rebuild')
-    .description('rebuild the counters from the raw batches, while the server runs');
-  addRebuildOptions(command);
-  command.addHelpText('after', rebuildNotes);
-  command.addHelpText(
-    'after',
-    examples(
+  const command = addCommand(root, 'rebuild', {
+    description: 'rebuild the counters from the raw batches, while the server runs',
+    notes: rebuildNotes,
+    examples: [
       'rebuild --dry-run',
       'rebuild',
       'rebuild --drop-old',
       'rebuild --stack device-pipeline',
-    ),
-  );
-  command.action(async () => {
+    ],
+  });
+  addRebuildOptions(command).action(async () => {
     const options = rebuildOptions(command);
     const { rebuild } = await import('./verify/rebuild.ts');
     process.exitCode = await rebuild(options);
@@ -262,13 +234,12 @@ counters are corrected in place, one date at a time; the old counts are kept in 
 --drop-old, and --restore-old restores them.`;
 
 function addBackup(root: Command): void {
-  const command = root
-    .command('backup <directory>')
-    .description('copy the data directory into a new one, while the server runs')
-    .addOption(dataDirOption());
-  command.addHelpText('after', backupNotes);
-  command.addHelpText('after', examples('backup /mnt/backups/2026-01-31'));
-  command.action(async (directory: string) => {
+  const command = addCommand(root, 'backup <directory>', {
+    description: 'copy the data directory into a new one, while the server runs',
+    notes: backupNotes,
+    examples: ['backup /mnt/backups/2026-01-31'],
+  });
+  command.addOption(dataDirOption()).action(async (directory: string) => {
     const { dataDir } = command.opts<{ dataDir: string }>();
     const { backupDirectory } = await import('./verify/backup.ts');
     process.exitCode = await backupDirectory(dataDir, directory);
@@ -281,20 +252,16 @@ tokens. Check it with audit --data-dir; serve can start on it. An interrupted ba
 instead of log: remove the directory and start again.`;
 
 function addReplay(root: Command): void {
-  const command = root
-    .command('replay')
-    .description('copy raw batches into another installation, with their batch ids');
-  addReplayOptions(command);
-  command.addHelpText('after', replayNotes);
-  command.addHelpText(
-    'after',
-    examples(
+  const command = addCommand(root, 'replay', {
+    description: 'copy raw batches into another installation, with their batch ids',
+    notes: replayNotes,
+    examples: [
       'replay --from ./data --to stack:device-pipeline',
       'replay --from ./data --to http://127.0.0.1:9000 --since 2026-01-01',
       'replay --from ./copy --to ./data2',
-    ),
-  );
-  command.action(async () => {
+    ],
+  });
+  addReplayOptions(command).action(async () => {
     const options = replayOptions(command);
     const { replayBatches } = await import('./replay/replay.ts');
     process.exitCode = await replayBatches(options);
@@ -308,11 +275,14 @@ directory. A stack is accessed directly, with your AWS permissions. A server tha
 needs one with the scope replay.`;
 
 function addRaw(root: Command): void {
-  const raw = root.command('raw').description('read the raw batches, byte for byte as received');
-  raw.addHelpText(
-    'after',
-    examples('raw list --since 2026-01-31', 'raw get raw/….json > body.json', 'raw export ./copy'),
-  );
+  const raw = addCommand(root, 'raw', {
+    description: 'read the raw batches, byte for byte as received',
+    examples: [
+      'raw list --since 2026-01-31',
+      'raw get raw/….json > body.json',
+      'raw export ./copy',
+    ],
+  });
   const list = raw.command('list').description('list batches, one line of JSON each');
   addRawRangeOptions(list).action(async () => {
     const { rawList } = await import('./raw/raw.ts');
@@ -335,13 +305,10 @@ function addRaw(root: Command): void {
 }
 
 function addDlq(root: Command): void {
-  const dlq = root
-    .command('dlq')
-    .description('list, redrive or drop dead letters: batches that could not be counted');
-  dlq.addHelpText(
-    'after',
-    examples('dlq list', 'dlq redrive --all --stack device-pipeline', 'dlq drop <batch-id>'),
-  );
+  const dlq = addCommand(root, 'dlq', {
+    description: 'list, redrive or drop dead letters: batches that could not be counted',
+    examples: ['dlq list', 'dlq redrive --all --stack device-pipeline', 'dlq drop <batch-id>'],
+  });
   const list = addDlqOptions(dlq.command('list'));
   list.description('list dead letters with their reasons').action(async () => {
     const { dlqList } = await import('./dlq/dlq.ts');

@@ -2,7 +2,7 @@ import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
-import type { Page, Pages } from '../http/app/pages.ts';
+import { pageOf, type Page, type Pages } from '../http/app/pages.ts';
 
 /** Written by `tools/build-dashboard.ts` beside the files. */
 interface Manifest {
@@ -23,7 +23,7 @@ export function readPages(directory: string = builtDirectory): Pages {
   for (const [path, { file, contentType, isForever }] of Object.entries(manifest.pages)) {
     const read = (ending: string) => new Uint8Array(readFileSync(join(directory, file + ending)));
     const bodies = { identity: read(''), gzip: read('.gz'), br: read('.br') };
-    pages.set(path, { contentType, isForever, bodies });
+    pages.set(path, pageOf({ contentType, isForever, bodies }));
   }
   return pages;
 }

@@ -91,12 +91,17 @@ export function* compareRows(
   }
 }
 
+/** A counter as findings name it. */
+export function nameOfCounter({ date, type, state }: Omit<CounterRow, 'count'>): string {
+  return `${date} ${JSON.stringify(type)} ${JSON.stringify(state)}`;
+}
+
 /** The difference between both counts, or undefined if they agree. */
 export function counterDifference(compared: ComparedCounter): Difference | undefined {
   const { counter, counted, recounted } = compared;
   // A row of 0 equals no row.
   if ((counted ?? 0) === (recounted ?? 0)) return undefined;
-  const name = `${counter.date} ${JSON.stringify(counter.type)} ${JSON.stringify(counter.state)}`;
+  const name = nameOfCounter(counter);
   const both = { counter, counted: counted ?? 0, recounted: recounted ?? 0 };
   if (counted === undefined) {
     const detail = `${name} has no counter; the raw store has ${recounted}.`;

@@ -59,9 +59,7 @@ export async function ingest(
   try {
     return await store(submission, assessment, intake, rules);
   } catch (error) {
-    if (!(error instanceof Unavailable)) throw error;
-    const { code, message: detail, retryAfterSeconds } = error;
-    return refusedOutcome({ code, detail, retryAfterSeconds });
+    return refusedOutcome(problemOf(error));
   }
 }
 
@@ -80,10 +78,7 @@ function assess(
     rejected: reading.rejected,
     rejectedByCode: reading.rejectedByCode,
     errors: reading.errors,
-    idempotency:
-      idempotencyKey === undefined
-        ? undefined
-        : { key: idempotencyKey, bodySha256: hash('sha256', inflated.body, 'buffer') },
+    idempotency: idempotencyOf(idempotencyKey, inflated.body),
     problem: itemsProblem(reading, strict, excluded.length),
   };
 }
@@ -183,4 +178,15 @@ function acceptedOutcome(
 
 function refusedOutcome(problem: Problem): IngestOutcome {
   return { accepted: false, problem };
+}
+
+/** The problem of a batch that cannot be stored now. @throws any other error. */
+export function problemOf(error: unknown): Problem {
+  if (!(error instanceof Unavailable)) throw error;
+  const { code, message: detail, retryAfterSeconds } = error;
+  return { code, detail, retryAfterSeconds };
+}
+
+export function idempotencyOf(key: string | undefined, body: Uint8Array): Idempotency | undefined {
+  return key === undefined ? undefined : { key, bodySha256: hash('sha256', body, 'buffer') };
 }

@@ -7,19 +7,25 @@ import type { CalendarDate } from '../domain/timestamp.ts';
 import type { KnownVersions, StatsAnswer, StatsRequest } from './stats.ts';
 
 /*
- * The ports: what the pipeline needs of an engine (intake, counters, receipts, raw store, dead
- * letters) and what HTTP needs of the pipeline. Each engine in src/engines implements them on one
- * kind of storage; test/contract/ports has a suite per port that runs on every engine. What operators
- * need is a port of its own: store-admin.ts.
+ * The ports: what the pipeline needs of an engine (intake, counters, receipts, dead letters) and what
+ * HTTP needs of the pipeline. Each engine in src/engines implements them on one kind of storage;
+ * test/contract/ports has a suite per port that runs on every engine. What operators need is a port of
+ * its own: store-admin.ts.
  */
 
 /** The `Content-Encoding` of a raw body. */
 export type ContentEncoding = 'identity' | 'gzip';
 
+/**
+ * Bytes that their owner overwrites once the call that got them returns, so that they must be copied
+ * before it does. Any Uint8Array can be lent; a borrowed one cannot be kept as a Uint8Array.
+ */
+export type Borrowed = Pick<Uint8Array, 'buffer' | 'byteOffset' | 'length'>;
+
 /** A request to ingest a batch, after the checks of the transport. */
-export interface Submission {
+export interface Submission<Body extends Borrowed = Uint8Array> {
   /** The body as sent, still encoded. */
-  readonly body: Uint8Array;
+  readonly body: Body;
   readonly encoding: ContentEncoding;
   /** Whether one invalid item refuses the batch (`Prefer: handling=strict`). */
   readonly strict: boolean;
@@ -176,14 +182,11 @@ export class PermanentFailure extends Error {
 export interface CounterStore<Mark, D extends Delivery<Mark> = Delivery<Mark>> {
   /**
    * Adds the increments of the new deliveries and records their keys, in one atomic step. `repeated`
-   * were counted before. `early` cannot be counted yet, because an earlier delivery is missing; they
-   * are not counted and can be applied again later.
+   * were counted before.
    * @throws {PermanentFailure} or another error: either nothing is counted, or it is unknown whether
    *   everything is.
    */
-  apply(
-    deliveries: readonly D[],
-  ): Promise<{ counted: readonly D[]; repeated: readonly D[]; early: readonly D[] }>;
+  apply(deliveries: readonly D[]): Promise<{ counted: readonly D[]; repeated: readonly D[] }>;
 }
 
 export interface CounterQuery {
@@ -240,12 +243,6 @@ export type BatchDetails = Pick<RawBatch, 'encoding' | 'accepted' | 'rejected' |
   readonly logId?: string | undefined;
 };
 
-export interface RawStore {
-  get(rawKey: string): Promise<RawBatch | undefined>;
-  /** In the order of storage. Times are milliseconds since 1970; `to` is exclusive. */
-  list(range?: { readonly from?: number; readonly to?: number }): AsyncIterable<RawBatch>;
-}
-
 /** A message that cannot be counted. */
 export interface DeadLetter {
   /** The id on the queue, which changes with a redrive. */
@@ -296,10 +293,14 @@ export interface PipelineStatus {
   readonly latestDate?: CalendarDate | undefined;
 }
 
-/** The pipeline as HTTP uses it. */
-export interface Pipeline extends CounterReader {
-  /** Invalid input is an outcome, not an error. */
-  ingest(submission: Submission): Promise<IngestOutcome>;
+/** Takes batches. With `Ingest<Borrowed>`, the body must be copied before `ingest` returns its promise. */
+export interface Ingest<Body extends Borrowed = Uint8Array> {
+  /** Invalid input is an outcome, not an error. A property, because TypeScript compares methods loosely. */
+  readonly ingest: (submission: Submission<Body>) => Promise<IngestOutcome>;
+}
+
+/** Answers queries. */
+export interface Queries extends CounterReader {
   /**
    * Answers a request to `/stats`; `unchanged` if `known` has the version of the answer. An aborted
    * `signal` cancels the request.

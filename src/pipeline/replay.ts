@@ -1,17 +1,14 @@
-import { hash } from 'node:crypto';
-
 import { readBatch, countEvents } from '../domain/batch.ts';
 import { rawKeyOf } from '../domain/batch-id.ts';
 import type { Problem } from '../domain/problem.ts';
 import { inflate } from './inflate.ts';
-import type { IngestRules } from './ingest.ts';
-import {
-  Unavailable,
-  type IngestOutcome,
-  type ReplayedBatch,
-  type ReplayIntake,
-  type ReplayOrigin,
-  type Submission,
+import { idempotencyOf, problemOf, type IngestRules } from './ingest.ts';
+import type {
+  IngestOutcome,
+  ReplayedBatch,
+  ReplayIntake,
+  ReplayOrigin,
+  Submission,
 } from './ports.ts';
 
 /**
@@ -45,9 +42,7 @@ export async function replay(
         return { accepted: false, problem: { code: 'replay_undecidable', detail: result.detail } };
     }
   } catch (error) {
-    if (!(error instanceof Unavailable)) throw error;
-    const { code, message: detail, retryAfterSeconds } = error;
-    return { accepted: false, problem: { code, detail, retryAfterSeconds } };
+    return { accepted: false, problem: problemOf(error) };
   }
 }
 
@@ -68,10 +63,7 @@ function readAsAtSource(
     const detail = `${here}; the source accepted ${accepted} and rejected ${rejected}. Nothing was stored.`;
     return { code: 'replay_differs', detail };
   }
-  const idempotency =
-    idempotencyKey === undefined
-      ? undefined
-      : { key: idempotencyKey, bodySha256: hash('sha256', inflated.body, 'buffer') };
+  const idempotency = idempotencyOf(idempotencyKey, inflated.body);
   return {
     ...{ body, encoding, caller, idempotency, accepted, rejected, origin },
     ...(excluded !== undefined && { excluded }),

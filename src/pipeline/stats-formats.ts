@@ -1,4 +1,5 @@
 import type { CounterRow } from '../domain/counter.ts';
+import { csvLine } from '../util/csv.ts';
 
 export const dimensions = ['date', 'type', 'state'] as const;
 export type Dimension = (typeof dimensions)[number];
@@ -84,28 +85,6 @@ export function isStatsFormat(text: string): text is StatsFormat {
 
 function fieldsOf(row: StatsRow, columns: readonly Column[]): (string | number)[] {
   return columns.map((name) => row[name] ?? '');
-}
-
-/**
- * What makes a spreadsheet take a field for a formula, and the apostrophe that keeps it from that.
- * Source: OWASP, "CSV Injection".
- */
-const formulaStart = /^[=+\-@\t\r\n\uff1d\uff0b\uff0d\uff20']/u;
-const needsQuotes = /[",;\t\r\n]/;
-
-/**
- * A line of CSV with its end. A text that a spreadsheet would calculate gets an apostrophe in front,
- * and so does a text that begins with an apostrophe: a reader gets the text back by removing one.
- */
-function csvLine(fields: readonly (string | number)[]): string {
-  return `${fields.map(csvField).join(',')}\r\n`;
-}
-
-function csvField(field: string | number): string {
-  if (typeof field === 'number') return String(field);
-  const isGuarded = formulaStart.test(field);
-  const text = isGuarded ? `'${field}` : field;
-  return isGuarded || needsQuotes.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
 }
 
 function markdownLine(fields: readonly (string | number)[]): string {

@@ -3,7 +3,6 @@ import {
   bytesKey,
   rowsOfIncrements,
   typeStateKey,
-  type CounterRow,
   type Increments,
 } from '../domain/counter.ts';
 import {
@@ -45,44 +44,6 @@ export class StatsWriter {
 
   closing(): string {
     return this.#format.closing;
-  }
-}
-
-/** Collects counters and builds the text of an answer. */
-export class StatsText {
-  readonly #writer: StatsWriter;
-  readonly #groups: Groups | undefined;
-  readonly #pieces: string[];
-  #length: number;
-
-  /** See `StatsWriter`. */
-  constructor(groupBy: readonly Dimension[] | undefined, format: StatsFormat, hasMark = false) {
-    this.#writer = new StatsWriter(groupBy, format, hasMark);
-    this.#groups = groupBy && new Groups(groupBy);
-    this.#pieces = [this.#writer.opening()];
-    this.#length = 0;
-  }
-
-  /** UTF-16 code units of text so far; with groups, a lower bound. */
-  get length(): number {
-    return this.#length;
-  }
-
-  add(rows: readonly CounterRow[]): void {
-    if (this.#groups !== undefined) this.#length += this.#groups.add(rows);
-    else this.#addPiece(rows);
-  }
-
-  /** The whole answer. Call it once, at the end. */
-  text(): string {
-    if (this.#groups !== undefined) this.#addPiece(this.#groups.rows());
-    return this.#pieces.join('') + this.#writer.closing();
-  }
-
-  #addPiece(rows: readonly StatsRow[]): void {
-    const piece = this.#writer.piece(rows);
-    this.#length += piece.length;
-    this.#pieces.push(piece);
   }
 }
 

@@ -3,7 +3,7 @@ import { createHash } from 'node:crypto';
 import { daysInRange } from '../domain/timestamp.ts';
 import type { CounterQuery, CounterReader } from './ports.ts';
 import { dimensions, type Dimension, type StatsFormat } from './stats-formats.ts';
-import { StatsText } from './stats-text.ts';
+import { Groups, StatsWriter } from './stats-text.ts';
 
 /** A request to `/stats`. */
 export interface StatsRequest {
@@ -73,12 +73,18 @@ export async function gatherStats(
   known: KnownVersions,
   bytesMax: number,
 ): Promise<StatsAnswer> {
-  const stats = new StatsText(groupBy, format, hasMark);
+  const writer = new StatsWriter(groupBy, format, hasMark);
+  const groups = groupBy && new Groups(groupBy);
+  let text = writer.opening();
+  // UTF-16 code units; with groups, a lower bound.
+  let length = 0;
   const isWhole = await reader.query(query, (rows) => {
-    stats.add(rows);
-    return stats.length <= bytesMax;
+    if (groups === undefined) text += writer.piece(rows);
+    length = groups === undefined ? text.length : length + groups.add(rows);
+    return length <= bytesMax;
   });
   if (!isWhole) return { kind: 'too_large' };
-  const bytes = new TextEncoder().encode(stats.text());
+  if (groups !== undefined) text += writer.piece(groups.rows());
+  const bytes = new TextEncoder().encode(text + writer.closing());
   return bytes.length > bytesMax ? { kind: 'too_large' } : wholeAnswer(bytes, known);
 }

@@ -35,3 +35,18 @@ export async function waitForRetry(backoff: Backoff, attempts: number): Promise<
   await backoff.sleep(delayMs);
   return true;
 }
+
+/** Calls `act` again while it fails with an error that may pass and the backoff has not ended. */
+export async function withRetries<T>(
+  backoff: Backoff,
+  mayPass: (error: unknown) => boolean,
+  act: () => Promise<T>,
+): Promise<T> {
+  for (let attempts = 1; ; attempts++) {
+    try {
+      return await act();
+    } catch (error) {
+      if (!mayPass(error) || !(await waitForRetry(backoff, attempts))) throw error;
+    }
+  }
+}

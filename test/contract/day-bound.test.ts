@@ -6,15 +6,16 @@ import { rawKeyOf } from '../../src/domain/batch-id.ts';
 import type { CounterRow } from '../../src/domain/counter.ts';
 import { s3RawStore } from '../../src/engines/aws/intake/raw-store.ts';
 
+import { listBodies } from '../support/list-bodies.ts';
 import { AwsEngine } from '../support/aws/aws-engine.ts';
 import {
-  countersAsStranger,
+  readCountersDirectly,
   createStore,
   startAws,
   type AwsEmulators,
 } from '../support/aws/aws-store.ts';
 import { readCounters } from '../support/counters.ts';
-import { batchOf, listAll } from './ports/intake-contract.ts';
+import { batchOf } from './ports/intake-contract.ts';
 import { Lambdas } from '../support/aws/lambda.ts';
 import { needs } from '../support/run/needs.ts';
 import {
@@ -49,7 +50,7 @@ const onLambda = async (aws: AwsEmulators): Promise<Installation> => {
   return {
     ask: (request) => lambdas.ask(request),
     drain: () => lambdas.drain(),
-    counters: () => countersAsStranger(aws.dynamodb, lambdas.store.countersTable),
+    counters: () => readCountersDirectly(aws.dynamodb, lambdas.store.countersTable),
     [Symbol.asyncDispose]: () => Promise.resolve(),
   };
 };
@@ -281,14 +282,14 @@ needs('Java').describe('on AWS', () => {
     const store = await createStore(aws);
     const engine = new AwsEngine(aws, store, start, { countersPerDayMax: 2 });
     await engine.intake.accept(batch('a', 'b', 'c', 'a', 'd'));
-    const [raw] = await listAll(engine.rawStore);
+    const [raw] = await listBodies(engine.rawStore);
     expect(raw).toMatchObject({ accepted: 3, rejected: 2, excluded: [2, 4] });
     const rawKey = rawKeyOf(raw?.batchId ?? '', start);
     // A listing has them, too, so that an exported batch is replayed as it was counted.
     expect((await s3RawStore(aws.s3, store.bucket).head(rawKey))?.details.excluded).toEqual([2, 4]);
     const Key = `excluded/${new Date(start).toISOString()}-${raw?.batchId ?? ''}.json`;
     await aws.s3.send(new DeleteObjectCommand({ Bucket: store.bucket, Key }));
-    await expect(listAll(engine.rawStore)).rejects.toThrow(`their list ${Key} cannot be read`);
+    await expect(listBodies(engine.rawStore)).rejects.toThrow(`their list ${Key} cannot be read`);
   });
 
   it('a hundredth of the bound is let in without a reading, and then the day is read', async () => {
@@ -318,6 +319,6 @@ needs('Java').describe('on AWS', () => {
     });
     expect(await other.intake.accept(batch('a', 'type 7'))).toHaveProperty('stored');
     await other.process();
-    expect(await countersAsStranger(aws.dynamodb, store.countersTable)).toHaveLength(303);
+    expect(await readCountersDirectly(aws.dynamodb, store.countersTable)).toHaveLength(303);
   });
 });

@@ -12,9 +12,11 @@ import {
 } from '../../src/domain/counter.ts';
 import { s3RawStore } from '../../src/engines/aws/intake/raw-store.ts';
 import { createApp } from '../../src/http/app/app.ts';
-import { countersAsStranger, startAws, type AwsEmulators } from '../support/aws/aws-store.ts';
+import type { Exchange } from '../../src/http/app/exchange.ts';
+import { readCountersDirectly, startAws, type AwsEmulators } from '../support/aws/aws-store.ts';
 import { readCounters } from '../support/counters.ts';
 import { Lambdas, type BodyForm } from '../support/aws/lambda.ts';
+import { listBodies } from '../support/list-bodies.ts';
 import { needs } from '../support/run/needs.ts';
 import { isNightly } from '../support/run/tier.ts';
 import {
@@ -95,13 +97,12 @@ const embeddedThroughApp = async () => {
   const onDefect = (error: Error) => {
     throw error;
   };
-  const app = createApp(server.pipeline, {
-    bodyBytesMax: 4 * 1024 * 1024,
-    onUnexpectedError: onDefect,
-  });
+  const served = { batches: server.pipeline, queries: server.pipeline };
+  const app = createApp(served, { bodyBytesMax: 4 * 1024 * 1024, onUnexpectedError: onDefect });
   return embedded(server, async ({ method = 'GET', path = '/', headers = {}, body }) => {
     const bytes = body === undefined ? null : Buffer.from(body);
-    const response = await app.request(path, { method, headers, body: bytes });
+    const exchange: Exchange = { requestId: 'of-a-test' };
+    const response = await app.request(path, { method, headers, body: bytes }, exchange);
     const { status } = response;
     return { status, headers: Object.fromEntries(response.headers), text: await response.text() };
   });
@@ -150,14 +151,13 @@ async function onLambda(aws: AwsEmulators, form: BodyForm): Promise<Installation
   const rawStore = s3RawStore(aws.s3, bucket);
   return {
     ask: (request) => lambdas.ask(request, form),
-    rawBodies: async () =>
-      (await Array.fromAsync(rawStore.list())).map(({ body }) => Buffer.from(body)),
+    rawBodies: async () => (await listBodies(rawStore)).map(({ body }) => Buffer.from(body)),
     async rawBody(rawKey) {
       const batch = await rawStore.get(rawKey);
       return batch && Buffer.from(batch.body);
     },
     drain: () => lambdas.drain(),
-    counters: () => countersAsStranger(aws.dynamodb, countersTable),
+    counters: () => readCountersDirectly(aws.dynamodb, countersTable),
     [Symbol.asyncDispose]: () => Promise.resolve(),
   };
 }

@@ -13,9 +13,10 @@ import { afterAll, afterEach, beforeAll, expect } from 'vitest';
 import { ingestFunction } from '../../src/entry/lambda/ingest-function.ts';
 import { processFunction } from '../../src/entry/lambda/process-function.ts';
 import { queryFunction } from '../../src/entry/lambda/query-function.ts';
-import { countersAsStranger, startAws, type AwsEmulators } from '../support/aws/aws-store.ts';
+import { readCountersDirectly, startAws, type AwsEmulators } from '../support/aws/aws-store.ts';
 import type { Token } from '../../src/auth/access-token.ts';
 import { serverAccess, TokenTable } from '../../src/http/app/access.ts';
+import { pageOf } from '../../src/http/app/pages.ts';
 import { Lambdas } from '../support/aws/lambda.ts';
 import { exchange, startServer, type Received, type Sent } from '../support/server.ts';
 import { needs } from '../support/run/needs.ts';
@@ -70,7 +71,7 @@ describe('a batch', () => {
     expect(await queued(single)).toBe(3);
     for (const lambdas of [packed, single]) {
       await lambdas.drain();
-      const rows = await countersAsStranger(aws.dynamodb, lambdas.store.countersTable);
+      const rows = await readCountersDirectly(aws.dynamodb, lambdas.store.countersTable);
       expect(rows).toMatchObject([{ type: 'phone', count: 3 }]);
     }
   });
@@ -139,7 +140,7 @@ describe('what others put on the queue', () => {
     }
     await send(lambdas, [item]);
     await lambdas.drain();
-    expect(await countersAsStranger(aws.dynamodb, countersTable)).toMatchObject([{ count: 3 }]);
+    expect(await readCountersDirectly(aws.dynamodb, countersTable)).toMatchObject([{ count: 3 }]);
     expect(await queued(lambdas, deadLetterQueueUrl)).toBe(1);
   });
 });
@@ -165,7 +166,7 @@ describe('a dead letter that is put back', () => {
     await put('two', new Date());
     await put('old', new Date(Date.now() - 84 * 86_400_000));
     await lambdas.drain();
-    expect(await countersAsStranger(aws.dynamodb, countersTable)).toMatchObject([{ count: 2 }]);
+    expect(await readCountersDirectly(aws.dynamodb, countersTable)).toMatchObject([{ count: 2 }]);
     expect(await queued(lambdas, deadLetterQueueUrl)).toBe(1);
     const { Messages: [letter] = [] } = await aws.sqs.send(
       new ReceiveMessageCommand({ QueueUrl: deadLetterQueueUrl, MessageAttributeNames: ['All'] }),
@@ -201,7 +202,7 @@ describe('where AWS does not answer', () => {
       expect((await send(healed, [item], { 'idempotency-key': 'a' })).status).toBe(200);
       await healed.drain();
       await healed.sweep();
-      const rows = await countersAsStranger(aws.dynamodb, store.countersTable);
+      const rows = await readCountersDirectly(aws.dynamodb, store.countersTable);
       expect(rows).toMatchObject([{ count: 1 }]);
     },
   );
@@ -255,7 +256,7 @@ describe('settings', () => {
     expect((await lambdas.ask({ path: '/healthz' })).text).toContain('"day_zone":"UTC"');
     await send(lambdas, [{ ...item, timestamp: '2023-06-16T23:30:00-05:00' }]);
     await lambdas.drain();
-    const rows = await countersAsStranger(aws.dynamodb, lambdas.store.countersTable);
+    const rows = await readCountersDirectly(aws.dynamodb, lambdas.store.countersTable);
     expect(rows).toMatchObject([{ date: '2023-06-17', count: 1 }]);
     const other = new Lambdas(aws, lambdas.store, {});
     expect(codeOf(await send(other, [item]))).toBe('503 storage_failed');
@@ -331,10 +332,11 @@ describe('with tokens', () => {
 
   it('each is answered as by the embedded server, also on pages of other origins', async () => {
     const origin = 'https://app.example';
-    const page = { contentType: 'text/html', bodies: { identity: new TextEncoder().encode('a') } };
+    const bodies = { identity: new TextEncoder().encode('a') };
+    const page = (isForever: boolean) => pageOf({ contentType: 'text/html', isForever, bodies });
     const pages = new Map([
-      ['/', { ...page, isForever: false }],
-      ['/assets/a.js', { ...page, isForever: true }],
+      ['/', page(false)],
+      ['/assets/a.js', page(true)],
     ]);
     const here = await Lambdas.create(
       aws,
@@ -351,7 +353,7 @@ describe('with tokens', () => {
     const corsOrigins = ['https://other.example', origin];
     await using server = await startServer({ http: { access, corsOrigins, pages } });
 
-    const bodies = { method: 'POST', path: '/ingest', body: 'no' };
+    const batch = { method: 'POST', path: '/ingest', body: 'no' };
     const requests: Sent[] = [undefined, 'g', 'r', 'x'].flatMap((token) => {
       const headers = token === undefined ? {} : bearer(token);
       return [{}, { origin }, { origin: 'https://no.example' }].flatMap((more) => [
@@ -360,8 +362,8 @@ describe('with tokens', () => {
             return { path, headers: { ...headers, ...more } };
           },
         ),
-        { ...bodies, headers: { ...json, ...headers, ...more } },
-        { ...bodies, headers: { 'content-type': 'text/plain', ...headers, ...more } },
+        { ...batch, headers: { ...json, ...headers, ...more } },
+        { ...batch, headers: { 'content-type': 'text/plain', ...headers, ...more } },
         ...['/ingest', '/stats'].map((path) => ({
           method: 'OPTIONS',
           path,

@@ -33,7 +33,7 @@ describe('the bundles', async () => {
   const directory = temporaryDirectory();
   const bundles = await bundleHandlers(directory);
 
-  test('are one for each handler', () => {
+  test('exist, one for each handler', () => {
     expect(bundles.map(({ name }) => name)).toEqual(['ingest', 'process', 'query', 'sweep']);
   });
 
@@ -54,7 +54,7 @@ describe('the bundle of query', () => {
     await bundleHandlers(directory);
     const pages = readPages(join(directory, 'query/dashboard'));
     expect([...pages.keys()].filter((path) => path.endsWith('.js'))).toHaveLength(1);
-    const html = new TextDecoder().decode(pages.get('/')?.bodies.identity);
+    const html = String(Buffer.from(pages.get('/')?.(new Headers()).body ?? ''));
     for (const path of pages.keys()) if (path !== '/') expect(html).toContain(`"${path.slice(1)}"`);
   });
 });
@@ -70,7 +70,7 @@ describe('bundling', () => {
     expect(readdirSync(join(directory, 'sweep'))).toEqual(['index.mjs']);
   });
 
-  test('lets CommonJS code require what Node brings', async () => {
+  test('lets CommonJS code require modules of Node', async () => {
     const entries = entriesWith(
       "import { separator } from './old.cjs';\nexport const handler = () => separator;",
     );
@@ -91,7 +91,7 @@ describe('bundling', () => {
     );
   });
 
-  test('says what is wrong with the code', async () => {
+  test('reports errors in the code', async () => {
     const entries = entriesWith("export { nothing as handler } from './missing.ts';");
     await expect(bundleHandlers(temporaryDirectory(), entries)).rejects.toThrow('missing.ts');
   });

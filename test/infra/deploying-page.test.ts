@@ -46,7 +46,7 @@ describe('docs/deploying.md', () => {
     expect(outputs.sort()).toEqual(Object.keys(template.findOutputs('*')).sort());
   });
 
-  test('says what the template costs in a month, and adds it up', () => {
+  test('states the monthly cost of the template, and its sums are right', () => {
     const fixed = fixedMonth(new Synthesized().template.toJSON() as Template);
     const told = costs().map(([what, units, dollars]) => [what, units, Number(dollars)]);
     expect(told.slice(0, fixed.length)).toEqual(
@@ -60,7 +60,7 @@ describe('docs/deploying.md', () => {
     expect(told.at(-1)).toEqual(['all', '', Number(sum.toFixed(2))]);
   });
 
-  test('says how many metrics the dashboard shows', () => {
+  test('states how many metrics the dashboard shows', () => {
     const stack = new Synthesized();
     const [dashboard] = Object.values(stack.all('AWS::CloudWatch::Dashboard'));
     const metrics = widgetsOf(dashboard?.Properties['DashboardBody']).flatMap(
@@ -70,7 +70,7 @@ describe('docs/deploying.md', () => {
     expect(metrics.length).toBeLessThanOrEqual(50);
   });
 
-  test('says when alarms are raised', () => {
+  test('states when alarms are raised', () => {
     const stack = new Synthesized();
     const alarm = (name: string) => {
       const { Threshold, Period } = stack.properties('AWS::CloudWatch::Alarm', name);
@@ -117,7 +117,7 @@ interface Widget {
   readonly properties: { readonly metrics?: readonly unknown[] };
 }
 
-/** The widgets of a dashboard's body, in which names of resources are still to be filled in. */
+/** The widgets of a dashboard's body, in which names of resources are still placeholders. */
 function widgetsOf(body: unknown): Widget[] {
   const { 'Fn::Join': joined } = body as { 'Fn::Join': [string, (string | object)[]] };
   const text = joined[1].map((part) => (typeof part === 'string' ? part : 'name')).join('');

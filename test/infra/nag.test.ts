@@ -17,7 +17,7 @@ const variants: Partial<Settings>[] = [
   { ingestConcurrency: 5, sweepConcurrency: 1, rawExpiryDays: 365 },
 ];
 
-/** Every finding, the accepted ones too, as `construct rule`. */
+/** Every finding, including accepted ones, as `construct rule`. */
 function findings(stack: Stack): string[] {
   const checks = new AwsSolutionsChecks();
   Reflect.set(checks, 'isAcknowledged', () => false);
@@ -30,7 +30,7 @@ function findings(stack: Stack): string[] {
     .sort();
 }
 
-/** What has been accepted, with the construct that it was accepted on. */
+/** The accepted findings, with the construct on which each was accepted. */
 function accepted(stack: Stack): { construct: IConstruct; rule: string; reason: string }[] {
   return stack.node.findAll().flatMap((construct) =>
     construct.node.metadata
@@ -46,7 +46,7 @@ describe('cdk-nag', () => {
     expect(new AwsSolutionsChecks().validateScope(stack).violations).toEqual([]);
   });
 
-  test('would find just what is accepted', () => {
+  test('would find exactly the accepted findings', () => {
     const { stack } = buildStack();
     const rawObjects = findings(stack).find((finding) => finding.includes('raw/*')) ?? '';
     expect(rawObjects).toMatch(
@@ -101,15 +101,15 @@ describe('synthesis fails', () => {
     }
   }
 
-  test('not of the stack as it is', () => {
+  test('not for the stack as it is', () => {
     expect(synthesize(() => undefined)).toBe('synthesised');
   });
 
-  test('of a bucket that can be read without TLS', () => {
+  test('for a bucket that can be read without TLS', () => {
     expect(synthesize((stack) => new Bucket(stack, 'Planted'))).toMatch(/AwsSolutions-S10\b/);
   });
 
-  test("of a role that has one of AWS's broad policies", () => {
+  test("for a role with one of AWS's broad policies", () => {
     const outcome = synthesize(
       (stack) =>
         new Role(stack, 'Planted', {

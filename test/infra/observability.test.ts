@@ -81,7 +81,7 @@ describe('an alarm is raised', () => {
     });
   });
 
-  test('when the oldest message has waited 15 minutes, by SQS or by the sweeper', () => {
+  test('when the oldest message has waited 15 minutes, according to SQS or the sweeper', () => {
     const properties = stack.properties(alarm, 'OldestMessageWaits');
     expect(properties).toMatchObject({ Threshold: 900, EvaluationPeriods: 2 });
     const [expression, ...metrics] = properties['Metrics'] as Json[];
@@ -103,7 +103,7 @@ describe('an alarm is raised', () => {
     ]);
   });
 
-  test('when no sweep has come to its end for 20 minutes, also where none was begun', () => {
+  test('when no sweep has finished for 20 minutes, also if none was started', () => {
     expect(stack.properties(alarm, 'SweepMissing')).toMatchObject({
       ...ofFunction('sweep'),
       ...{ MetricName: 'SweepsDone', Statistic: 'Sum', Period: 300 },
@@ -112,7 +112,7 @@ describe('an alarm is raised', () => {
     });
   });
 
-  test('when the sweeper is an hour behind, or has met what is forgotten', () => {
+  test('when the sweeper is an hour behind, or has found expired batches', () => {
     const properties = stack.properties(alarm, 'SweepLags');
     expect(properties).toMatchObject({ Threshold: 1, EvaluationPeriods: 1 });
     const [expression, ...metrics] = properties['Metrics'] as Json[];
@@ -148,7 +148,7 @@ describe('an alarm is raised', () => {
     );
   });
 
-  test('when a request meets an error of ours, in either function that answers', () => {
+  test('when a request has an unexpected error, in either function that answers', () => {
     const properties = stack.properties(alarm, 'DefectsMet');
     expect(properties).toMatchObject({ Threshold: 1, EvaluationPeriods: 1 });
     const [expression, ...metrics] = properties['Metrics'] as Json[];
@@ -174,8 +174,8 @@ describe('an alarm is raised', () => {
   });
 });
 
-describe('a metric is made', () => {
-  test('of the requests that the access log shows as throttled', () => {
+describe('a metric', () => {
+  test('counts the requests that the access log shows as throttled', () => {
     expect(stack.properties('AWS::Logs::MetricFilter', 'RequestsThrottled')).toEqual({
       LogGroupName: stack.ref('AWS::Logs::LogGroup', 'AccessLog'),
       FilterPattern: '{ $.status = "429" }',
@@ -208,7 +208,7 @@ test('the dashboard shows the alarms, the requests, the queues, the functions an
   expect(body).toContain(search('ItemError'));
 });
 
-test('where there is an address, CloudWatch may publish to the topic, over TLS only', () => {
+test('CloudWatch may publish to the topic if there is an address, over TLS only', () => {
   const told = new Synthesized({ alarmEmail: 'on-call@example.org' });
   const topic = told.ref('AWS::SNS::Topic', 'Alarms');
   const [policy] = Object.values(told.all('AWS::SNS::TopicPolicy'));

@@ -116,16 +116,19 @@ const exact: Record<string, string[]> = {
   ],
 };
 
-describe('each function may do what it does, and no more', () => {
+describe('each function has the permissions that it needs, and no others', () => {
   test.each(Object.entries(exact))('%s', (name, permissions) => {
     expect(grants(on, name)).toEqual([...permissions, ...everyFunction(name)].sort());
   });
 
-  test.each(Object.entries(exact))('%s has no use for the tokens where there are none', (name) => {
-    expect(grants(off, name)).toEqual(grants(on, name).filter((grant) => grant !== readTokens));
-  });
+  test.each(Object.entries(exact))(
+    '%s has no permission to read tokens if there are none',
+    (name) => {
+      expect(grants(off, name)).toEqual(grants(on, name).filter((grant) => grant !== readTokens));
+    },
+  );
 
-  test('each has a role of its own, which only Lambda may take on', () => {
+  test('each has a role of its own, which only Lambda may assume', () => {
     const roles = Object.values(on.all('AWS::IAM::Role'));
     expect(roles).toHaveLength(4);
     for (const { Properties } of roles) {
@@ -141,7 +144,7 @@ describe('each function may do what it does, and no more', () => {
     }
   });
 
-  test('no other policy is in the stack', () => {
+  test('there is no other policy in the stack', () => {
     expect(Object.keys(on.all('AWS::IAM::Policy'))).toHaveLength(4);
     on.template.resourceCountIs('AWS::IAM::ManagedPolicy', 0);
   });
@@ -163,7 +166,7 @@ describe('only its own trigger may start a function', () => {
     ]);
   });
 
-  test('the schedule may leave word in the queue of failures, no one else may send to it', () => {
+  test('only the schedule may send to the queue of failures', () => {
     const { PolicyDocument: document } = on.properties(
       'AWS::SQS::QueuePolicy',
       'SweepFailuresPolicy',

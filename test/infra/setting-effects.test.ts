@@ -20,7 +20,7 @@ function rawRule(stack: Synthesized): Json {
   return rules[0] ?? {};
 }
 
-/** For each setting: a value other than its default, and what must be seen of it in the template. */
+/** For each setting: a value other than its default, and its effect in the template. */
 const effects: { [Name in keyof Settings]: [Settings[Name], (stack: Synthesized) => void] } = {
   stackName: [
     'trial',
@@ -138,7 +138,7 @@ const effects: { [Name in keyof Settings]: [Settings[Name], (stack: Synthesized)
       for (const name of ['Process', 'Sweep']) {
         expect(variable(stack, name, 'CORS_ORIGINS')).toBeUndefined();
       }
-      // The functions answer pages themselves, as the embedded server does.
+      // The functions answer preflight requests themselves, as the embedded server does.
       expect(stack.properties('AWS::ApiGatewayV2::Api', 'Api')).not.toHaveProperty(
         'CorsConfiguration',
       );
@@ -243,12 +243,12 @@ function reservations(stack: Synthesized): Record<string, unknown> {
   );
 }
 
-/** CloudFormation's own rules look at the template of every setting. */
+/** CloudFormation's own rules check the template of every setting. */
 beforeAll(() => {
   process.env['CDK_VALIDATION'] = 'true';
 });
 
-/** Settings that are not synthesised with the others: they change what others are seen by. */
+/** Settings that are synthesised separately, because they change what others affect. */
 const apart: readonly (readonly (keyof Settings)[])[] = [
   ['rawInfrequentAccessDays', 'throttleBurst', 'queryThrottleBurst', 'tokens', 'queryConcurrency'],
   ['rawGlacierDays', 'sweepConcurrency'],
@@ -268,7 +268,7 @@ describe.each([together, ...apart])('each setting does what it says', (...names)
   });
 });
 
-test('where no body is to move, the bucket has no transitions', () => {
+test('the bucket has no transitions if no body is to move', () => {
   const stack = new Synthesized({ rawInfrequentAccessDays: 'never', rawGlacierDays: 'never' });
   expect(rawRule(stack)).not.toHaveProperty('Transitions');
 });

@@ -3,7 +3,6 @@ import { join } from 'node:path';
 
 import { describe, expect, test } from 'vitest';
 
-import { nearestName } from '../../infra/nearest-name.ts';
 import { checkSettings, readSettings } from '../../infra/read-settings.ts';
 import { defaultSettings } from '../../infra/settings.ts';
 import { temporaryDirectory } from './support.ts';
@@ -20,7 +19,7 @@ function settingsOf(values: Record<string, unknown>) {
 }
 
 describe('settings', () => {
-  test('have defaults, which contradict each other nowhere', () => {
+  test('have defaults that do not contradict each other', () => {
     expect(settingsOf({})).toEqual(defaultSettings);
     expect(settingsOf({ ...defaultSettings })).toEqual(defaultSettings);
   });
@@ -114,13 +113,13 @@ describe('settings', () => {
     [true, 'true'],
     [[90], '[90]'],
     [{ days: 90 }, '{"days":90}'],
-  ])('may not be %j where a number is meant', (given, shown) => {
+  ])('may not be %j if a number is needed', (given, shown) => {
     expect(problemsOf({ keepReceiptsDays: given })).toEqual([
       `keepReceiptsDays is ${shown}, but must be a whole number from 30 to 3650.`,
     ]);
   });
 
-  test('know the days that CloudWatch Logs can keep logs for', () => {
+  test('know the retention times of CloudWatch Logs', () => {
     expect(problemsOf({ logRetentionDays: 31 })).toEqual([
       'logRetentionDays is 31, but must be one of 1, 3, 5, 7, 14, 30, 60, 90, 120, 150, 180, 365, 400, 545, 731, 1096, 1827, 2192, 2557, 2922, 3288, 3653.',
     ]);
@@ -137,13 +136,13 @@ describe('settings', () => {
     expect(problemsOf({ toString: 1 })).toHaveLength(1);
   });
 
-  test('that are wrong are all named at once', () => {
+  test('that are invalid are all reported at once', () => {
     expect(problemsOf({ tokens: 1, batchSize: 1, coulour: 1, dayZone: 1 })).toHaveLength(4);
   });
 });
 
 describe('settings that contradict each other', () => {
-  test('a batch above 10 messages needs a window', () => {
+  test('a batch of more than 10 messages needs a window', () => {
     expect(problemsOf({ batchSize: 11, batchWindowSeconds: 0 })).toEqual([
       'batchWindowSeconds is 0, but must be 1 or more where batchSize (11) is above 10.',
     ]);
@@ -160,7 +159,7 @@ describe('settings that contradict each other', () => {
     expect(problemsOf({ ...never, rawExpiryDays: 90 })).toEqual([]);
   });
 
-  test('the storage classes come in the order and at the distance that S3 asks for', () => {
+  test('the storage classes have the order and the distance that S3 requires', () => {
     expect(problemsOf({ rawInfrequentAccessDays: 61 })).toEqual([
       "rawGlacierDays is 90, but must be at least 30 more than rawInfrequentAccessDays (61), or one of the two 'never'.",
     ]);
@@ -178,7 +177,7 @@ describe('settings that contradict each other', () => {
 });
 
 describe('settings that name tables', () => {
-  test('name two, of which neither is new', () => {
+  test('name two tables, neither of which is new', () => {
     expect(problemsOf({ countersTableName: 'c-1' })).toEqual([
       "countersTableName is 'c-1' and ledgerTableName is 'new', but must both be 'new' or both name a table. The outputs TableName and LedgerTableName of a stack give the names of its tables.",
     ]);
@@ -198,14 +197,14 @@ describe('settings are read', () => {
     return directory;
   }
 
-  test('from nowhere, if nothing is said', () => {
+  test('from nowhere if none are given', () => {
     expect(readSettings({}, temporaryDirectory())).toEqual({
       kind: 'read',
       settings: defaultSettings,
     });
   });
 
-  test('from pipeline.settings.json, and over it from -c name=value', () => {
+  test('from pipeline.settings.json, overridden by -c name=value', () => {
     const directory = fileWith('{"keepReceiptsDays": 60, "throttleRate": 7}');
     expect(readSettings({ throttleRate: '8' }, directory)).toEqual({
       kind: 'read',
@@ -235,14 +234,14 @@ describe('settings are read', () => {
     ['{"tokens": ', /^The settings file pipeline\.settings\.json is not JSON: /],
     ['[]', /^The settings file pipeline\.settings\.json must hold a JSON object such as /],
     ['null', /^The settings file pipeline\.settings\.json must hold a JSON object such as /],
-  ])('not from a file that holds %j', (text, problem) => {
+  ])('not from a file that contains %j', (text, problem) => {
     expect(readSettings({}, fileWith(text))).toEqual({
       kind: 'wrong',
       problems: [expect.stringMatching(problem)],
     });
   });
 
-  test('not from a file that is missing though it was named, nor from a directory', () => {
+  test('not from a named file that is missing, nor from a directory', () => {
     const directory = temporaryDirectory();
     expect(readSettings({ settings: 'trial.json' }, directory)).toEqual({
       kind: 'wrong',
@@ -259,15 +258,21 @@ describe('settings are read', () => {
   });
 });
 
-describe('the nearest name', () => {
-  const known = ['batchSize', 'batchWindowSeconds', 'tokens'];
+describe('an unknown setting', () => {
   test.each([
     ['batchSiez', 'batchSize'],
     ['BATCHSIZE', 'batchSize'],
     ['token', 'tokens'],
     ['batchWindow', 'batchWindowSeconds'],
-    ['x', undefined],
-  ])('to %s is %s', (name, nearest) => {
-    expect(nearestName(name, known)).toBe(nearest);
+  ])('%s is refused, with the hint %s', (name, nearest) => {
+    expect(problemsOf({ [name]: 1 })).toEqual([
+      `There is no setting ${name}; did you mean ${nearest}?`,
+    ]);
+  });
+
+  test('that resembles no setting is refused with the list of settings', () => {
+    expect(problemsOf({ x: 1 })[0]).toMatch(
+      /^There is no setting x\. The settings are stackName, /,
+    );
   });
 });

@@ -10,7 +10,7 @@ const table = 'AWS::DynamoDB::Table';
 const queue = 'AWS::SQS::Queue';
 const lambda = 'AWS::Lambda::Function';
 
-/** The statement that refuses everything that does not come over TLS. */
+/** The statement that refuses every request without TLS. */
 function tlsOnly(actions: string, ...resources: unknown[]) {
   return {
     Action: actions,
@@ -60,7 +60,7 @@ describe('the HTTP API', () => {
     expect(format).not.toMatch(/authorization|queryString|\.header/i);
   });
 
-  test('throttles POST /ingest apart from all else, once that route is there', () => {
+  test('throttles POST /ingest separately, after that route exists', () => {
     const stage = stack.one('AWS::ApiGatewayV2::Stage', 'Stage');
     expect(stage.Properties).toMatchObject({
       DefaultRouteSettings: { ThrottlingRateLimit: 100, ThrottlingBurstLimit: 200 },
@@ -69,7 +69,7 @@ describe('the HTTP API', () => {
     expect(stage.DependsOn).toContain(stack.one('AWS::ApiGatewayV2::Route', 'IngestRoute').id);
   });
 
-  test('logs where API Gateway needs no entry of its own in the policy of the account', () => {
+  test('logs to a group that needs no entry in the resource policy of the account', () => {
     const nameOf = (synthesized: Synthesized) =>
       synthesized.properties('AWS::Logs::LogGroup', 'AccessLog')['LogGroupName'];
     expect(nameOf(stack)).toBe('/aws/vendedlogs/device-pipeline/device-pipeline/access');
@@ -112,11 +112,11 @@ describe('the functions', () => {
     },
   );
 
-  test('are four, and no other function comes with them', () => {
+  test('are four, without any further function', () => {
     template.resourceCountIs(lambda, 4);
   });
 
-  test('reserve nothing by default, so that a new account can deploy them', () => {
+  test('reserve no concurrency by default, so that a new account can deploy them', () => {
     for (const { Properties } of Object.values(stack.all(lambda))) {
       expect(Properties).not.toHaveProperty('ReservedConcurrentExecutions');
     }
@@ -178,7 +178,7 @@ describe('the raw bucket', () => {
     });
   });
 
-  test('takes TLS only', () => {
+  test('requires TLS', () => {
     const arn = stack.arn(bucket, 'RawBucket');
     expect(stack.properties('AWS::S3::BucketPolicy', 'RawBucketPolicy')).toMatchObject({
       Bucket: stack.ref(bucket, 'RawBucket'),
@@ -188,7 +188,7 @@ describe('the raw bucket', () => {
     });
   });
 
-  test('moves what is old to cheaper classes, and by default expires nothing', () => {
+  test('moves old objects to cheaper classes, and by default expires nothing', () => {
     expect(properties['LifecycleConfiguration']).toEqual({
       Rules: [
         {
@@ -208,7 +208,7 @@ describe('the raw bucket', () => {
 });
 
 describe('the tables', () => {
-  test('of counters has date and type_state for its key, and nothing expires in it', () => {
+  test('of counters has the keys date and type_state, and nothing expires in it', () => {
     const properties = stack.properties(table, 'Counters');
     expect(properties).toMatchObject({
       KeySchema: [
@@ -223,7 +223,7 @@ describe('the tables', () => {
     expect(properties).not.toHaveProperty('TimeToLiveSpecification');
   });
 
-  test('of the ledger has id and entry for its key, and its rows expire', () => {
+  test('of the ledger has the keys id and entry, and its rows expire', () => {
     expect(stack.properties(table, 'Ledger')).toMatchObject({
       KeySchema: [
         { AttributeName: 'id', KeyType: 'HASH' },
@@ -249,7 +249,7 @@ describe('the tables', () => {
   );
 });
 
-test('what holds data keeps its logical id, by which an update knows it: another one is another table', () => {
+test('resources with data keep their logical ids, because an update replaces a resource with another one', () => {
   expect([
     stack.one(table, 'Counters').id,
     stack.one(table, 'Ledger').id,
@@ -267,7 +267,7 @@ test('what holds data keeps its logical id, by which an update knows it: another
   ]);
 });
 
-test('what holds data stays when the stack is deleted, and nothing else does', () => {
+test('resources with data remain when the stack is deleted, and nothing else does', () => {
   const resources = template.toJSON()['Resources'] as Record<string, { DeletionPolicy?: string }>;
   const kept = Object.entries(resources).filter(
     ([, { DeletionPolicy }]) => DeletionPolicy === 'Retain',
@@ -285,7 +285,7 @@ test('what holds data stays when the stack is deleted, and nothing else does', (
   }
 });
 
-test('works on a bucket and tables that exist, and makes none', () => {
+test('uses an existing bucket and existing tables, and creates none', () => {
   const named = new Synthesized({
     rawBucketName: 'old-bodies',
     countersTableName: 'old-counters',
@@ -311,7 +311,7 @@ test('works on a bucket and tables that exist, and makes none', () => {
 
 describe('the queues', () => {
   test.each(['Queue', 'DeadLetterQueue', 'SweepFailures'])(
-    '%s keeps messages for 14 days, encrypted, and takes TLS only',
+    '%s keeps messages for 14 days, encrypted, and requires TLS',
     (name) => {
       expect(stack.properties(queue, name)).toMatchObject({
         MessageRetentionPeriod: 14 * 24 * 3600,
@@ -324,21 +324,21 @@ describe('the queues', () => {
     },
   );
 
-  test('move a message to the dead-letter queue when it has been received twelve times', () => {
+  test('move a message to the dead-letter queue after twelve deliveries', () => {
     expect(stack.properties(queue, 'Queue')['RedrivePolicy']).toEqual({
       deadLetterTargetArn: stack.arn(queue, 'DeadLetterQueue'),
       maxReceiveCount: 12,
     });
   });
 
-  test('hide a message for six times the process function may take, and the window', () => {
+  test('hide a message for six times the timeout of the process function, and the window', () => {
     const { Timeout: seconds } = stack.properties(lambda, 'Process') as { Timeout: number };
     expect(stack.properties(queue, 'Queue')['VisibilityTimeout']).toBe(6 * seconds + 5);
   });
 });
 
 describe('the triggers', () => {
-  test('hand the process function up to 500 messages, to two at once at the most', () => {
+  test('pass the process function up to 500 messages, at most two batches at once', () => {
     expect(stack.properties('AWS::Lambda::EventSourceMapping', 'ProcessSource')).toEqual({
       EventSourceArn: stack.arn(queue, 'Queue'),
       FunctionName: stack.ref(lambda, 'Process'),
@@ -349,7 +349,7 @@ describe('the triggers', () => {
     });
   });
 
-  test('start the sweeper every five minutes; what cannot be delivered is kept', () => {
+  test('start the sweeper every five minutes, and keep what cannot be delivered', () => {
     expect(stack.properties('AWS::Events::Rule', 'SweepSchedule')).toMatchObject({
       ScheduleExpression: 'rate(5 minutes)',
       State: 'ENABLED',
@@ -363,7 +363,7 @@ describe('the triggers', () => {
     });
   });
 
-  test('try a failed sweep once more, and then keep what became of it', () => {
+  test('retry a failed sweep once, and then keep the reason', () => {
     expect(stack.properties('AWS::Lambda::EventInvokeConfig', 'SweepInvocations')).toEqual({
       FunctionName: stack.ref(lambda, 'Sweep'),
       Qualifier: '$LATEST',
@@ -373,12 +373,12 @@ describe('the triggers', () => {
     });
   });
 
-  test('leave a sweep no time to run into the next one', () => {
+  test('leave no time for a sweep to run into the next one', () => {
     expect(stack.properties(lambda, 'Sweep')['Timeout']).toBeLessThan(300);
   });
 });
 
-test('the first token is made up by CloudFormation, long and alphanumeric', () => {
+test('CloudFormation generates the first token, long and alphanumeric', () => {
   expect(stack.properties('AWS::SecretsManager::Secret', 'Tokens')).toMatchObject({
     GenerateSecretString: {
       SecretStringTemplate: '{"tokens":[]}',

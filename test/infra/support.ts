@@ -27,7 +27,7 @@ const cdkJson = JSON.parse(readFileSync(join(projectRoot, 'cdk.json'), 'utf8')) 
   context: Json;
 };
 
-// Its first use takes seconds. setting-effects.test.ts and `cdk synth` itself do not go without.
+// Its first use takes seconds. setting-effects.test.ts and `cdk synth` itself need it.
 process.env['CDK_VALIDATION'] = 'false';
 
 const temporaryDirectories: string[] = [];
@@ -35,14 +35,14 @@ afterAll(() => {
   for (const directory of temporaryDirectories) rmSync(directory, { recursive: true });
 });
 
-/** Makes a directory that is gone when the tests of the file are done. */
+/** Creates a directory that is removed after the tests of the file. */
 export function temporaryDirectory(): string {
   const directory = mkdtempSync(join(tmpdir(), 'device-pipeline-infra-'));
   temporaryDirectories.push(directory);
   return directory;
 }
 
-/** A directory with stand-ins for the bundles: the stack looks at no code. */
+/** A directory with stand-ins for the bundles: the stack does not read their code. */
 function standInBundles(): string {
   const directory = temporaryDirectory();
   for (const name of handlerNames) {
@@ -58,7 +58,7 @@ export function buildStack(overrides: Partial<Settings> = {}): { app: App; stack
   return { app, stack };
 }
 
-/** A synthesised stack; to be asked for what it holds. */
+/** A synthesised stack, for queries about its content. */
 export class Synthesized {
   readonly template: Template;
   /** The messages of the synthesis. */

@@ -13,8 +13,8 @@ interface Finished {
 }
 
 /**
- * Runs `cdk synth` as on a machine that has Node.js and nothing else: no Docker on the PATH, no
- * home with settings of AWS, no variables.
+ * Runs `cdk synth` as on a machine that has only Node.js: no Docker on the PATH, no home with
+ * settings of AWS, no variables.
  */
 async function synthesize(outdir: string, ...options: string[]): Promise<Finished> {
   const bin = temporaryDirectory();
@@ -29,7 +29,7 @@ async function synthesize(outdir: string, ...options: string[]): Promise<Finishe
   });
 }
 
-describe('cdk synth, with neither Docker nor an AWS account', () => {
+describe('cdk synth, without Docker and without an AWS account', () => {
   test('bundles the handlers and writes the template', async () => {
     const outdir = temporaryDirectory();
     const { code, stdout, stderr } = await synthesize(outdir);

@@ -8,7 +8,7 @@ import { tokenHash } from '../../src/auth/access-token.ts';
 import { serverAccess, TokenTable } from '../../src/http/app/access.ts';
 import { hostRule } from '../../src/http/app/allowed-hosts.ts';
 import { createHttpServer, type HttpServer } from '../../src/http/server/server.ts';
-import type { IngestOutcome, Submission } from '../../src/pipeline/ports.ts';
+import type { Borrowed, IngestOutcome, Submission } from '../../src/pipeline/ports.ts';
 import { seededRandom } from '../support/processes/server-process.ts';
 import { rounds } from '../support/run/tier.ts';
 
@@ -49,7 +49,8 @@ beforeAll(async () => {
           countedThrough: undefined,
           lastReceivedAt: undefined,
         }),
-      ingest: async (submission) => {
+      ingest: async (lent) => {
+        const submission = { ...lent, body: Buffer.from(bytesOf(lent.body)) };
         submitted.push(describeSubmission(submission));
         await turn();
         return outcomeOf(submission);
@@ -84,6 +85,10 @@ it(`answers ${streams} streams of requests as node:http does`, { timeout: 600_00
   // The streams are not all nonsense.
   expect(accepted).toBeGreaterThan(streams / 3);
 });
+
+function bytesOf({ buffer, byteOffset, length }: Borrowed): Uint8Array {
+  return new Uint8Array(buffer, byteOffset, length);
+}
 
 function describeSubmission({ body, ...rest }: Submission): string {
   const members = Object.entries(rest).sort();

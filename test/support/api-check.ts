@@ -6,7 +6,7 @@ import type { MediaType } from '../../src/http/openapi/plan.ts';
 import type { OpenApi, OperationObject, ResponseObject } from '../../src/http/openapi/openapi.ts';
 import type { Received } from './server.ts';
 
-/** Of HTTP itself, on any answer. */
+/** Headers of HTTP itself, on any answer. */
 const ofTheConnection = [
   ...['connection', 'content-length', 'content-type', 'date', 'keep-alive', 'transfer-encoding'],
   ...['cross-origin-opener-policy', 'x-frame-options', 'vary'],
@@ -15,7 +15,7 @@ const unlisted = new Set([...ofTheConnection, ...Object.keys(browserHeaders)]);
 
 type Operations = Readonly<Record<string, OperationObject | undefined>>;
 
-/** Holds answers against the document: their status, headers and body. */
+/** Checks answers against the document: their status, headers and body. */
 export class ApiCheck {
   readonly #document: OpenApi;
   readonly #ajv = new Ajv2020({ strict: false, validateFormats: false, allErrors: true });
@@ -25,7 +25,7 @@ export class ApiCheck {
     this.#ajv.addSchema({ $id: 'api', ...(document as object) });
   }
 
-  /** The path template of a target; undefined where the document has none with this method. */
+  /** The path template of a target; undefined if the document has none with this method. */
   pathOf(target: string, method: string): string | undefined {
     const { pathname } = new URL(target, 'http://localhost');
     const path = pathname
@@ -38,7 +38,7 @@ export class ApiCheck {
     return this.#operation(method, path)?.responses[status] !== undefined;
   }
 
-  /** @param path of the document; undefined: it has none, and the answer is one of elsewhere. */
+  /** @param path of the document; undefined: the answer belongs to no path of it. */
   answer(method: string, path: string | undefined, { status, headers, text }: Received): void {
     const what = `${method} ${path ?? '(elsewhere)'}: ${status}`;
     const response =
@@ -59,7 +59,7 @@ export class ApiCheck {
       this.#body(what, media, /json$/.test(type) && !/ndjson/.test(type), text);
   }
 
-  /** Checks all examples; returns how many there are. */
+  /** Checks all examples; returns their number. */
   examples(): number {
     const media = Object.values(this.#document.paths).flatMap((item) =>
       Object.values(item).flatMap(({ requestBody, responses }) => [

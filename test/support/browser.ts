@@ -9,17 +9,17 @@ import { afterTest } from './processes/real-server.ts';
 
 const axeSource = readFileSync(createRequire(import.meta.url).resolve('axe-core'), 'utf8');
 
-/** @throws where there is no Chromium, with what to do. */
+/** @throws an Error that says what to do if there is no Chromium. */
 export function launchBrowser(): Promise<Browser> {
   return chromium.launch(launchOptions());
 }
 
-/** A tab of its own, and what its page complained of. */
+/** A tab of its own, with what its page reported. */
 export interface Tab {
   readonly page: Page;
   /** Errors of scripts and of the console, and violations of the page's policy. */
   readonly complaints: string[];
-  /** What was asked of the server, with the status of the answer. */
+  /** The requests to the server, with the statuses of the answers. */
   readonly answers: { readonly path: string; readonly status: number }[];
 }
 
@@ -44,9 +44,9 @@ export async function openTab(browser: Browser, options?: BrowserContextOptions)
   return { page, complaints, answers };
 }
 
-/** What axe finds wrong for those who do not see the page as others do. */
+/** The accessibility problems that axe finds. */
 export async function expectAccessible(page: Page): Promise<void> {
-  // Through the protocol: the page's own policy would not let a script in.
+  // Over the debugging protocol, because the page's policy allows no other script.
   await page.evaluate(axeSource);
   const found = await page.evaluate(
     "axe.run().then(({ violations }) => violations.map(({ id, nodes }) => id + ': ' + nodes.map(({ html }) => html).join(' ')))",

@@ -15,7 +15,7 @@ import {
 import { Writer } from '../../src/engines/embedded/writer/writer.ts';
 import type { Difference } from '../../src/pipeline/audit.ts';
 
-/** Small enough that a few dozen batches fill several. */
+/** Small enough that a few dozen batches fill several segments. */
 export const testSegmentBytes = 4096;
 
 export function newDataDirectory(): string {
@@ -35,7 +35,7 @@ export interface StoredTestBatch {
   readonly key?: string;
 }
 
-/** Stores batches and counts them all; returns their raw keys. */
+/** Stores and counts batches; returns their raw keys. */
 export async function store(
   dataDir: string,
   batches: readonly StoredTestBatch[],
@@ -117,7 +117,7 @@ export function rebuild(dataDir: string, options: Partial<RebuildOptions> = {}) 
   return { ...summary, differences };
 }
 
-/** Changes the database by hand. */
+/** Changes the database directly. */
 export function change(dataDir: string, sql: string): void {
   const database = new DatabaseSync(dataPaths(dataDir).database, { timeout: 10_000 });
   database.exec(sql);

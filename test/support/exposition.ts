@@ -13,9 +13,9 @@ const samplePattern = new RegExp(
 );
 
 /**
- * Reads Prometheus' text format strictly: a HELP and a TYPE before the samples of each family,
- * samples of no other family among them, none twice, counters that end in `_total`, buckets that
- * never fall and end with all. Source: Prometheus, "Exposition formats".
+ * Parses Prometheus' text format strictly: a HELP and a TYPE before the samples of each family, no
+ * samples of other families among them, none twice, counters that end in `_total`, buckets that
+ * never decrease and end with the count. Source: Prometheus, "Exposition formats".
  * @throws an Error that says which line is wrong.
  */
 export function readExposition(text: string): Scraped {

@@ -1,5 +1,5 @@
 import { readRawKey } from '../../src/domain/batch-id.ts';
-import type { RawBatch, RawStore } from '../../src/pipeline/ports.ts';
+import type { RawBatch } from '../../src/pipeline/ports.ts';
 import type { LogRecord } from '../../src/engines/embedded/log/frame.ts';
 import type { LogReader } from '../../src/engines/embedded/log/log-reader.ts';
 import {
@@ -9,7 +9,7 @@ import {
 } from '../../src/engines/embedded/log/record-identity.ts';
 
 /** The log as a raw store, for the suites that run on every engine. */
-export class LogRawStore implements RawStore {
+export class LogRawStore {
   readonly #reader: LogReader;
   readonly #find: RecordLookup;
 
@@ -18,19 +18,20 @@ export class LogRawStore implements RawStore {
     this.#find = { recordAt: (position) => reader.recordAt(position), positionOfReplayed };
   }
 
-  // eslint-disable-next-line @typescript-eslint/require-await -- the port is asynchronous
+  // eslint-disable-next-line @typescript-eslint/require-await -- as a bucket is
   async get(rawKey: string): Promise<RawBatch | undefined> {
     const key = readRawKey(rawKey);
     const record = key && findRecord(this.#find, key.batchId);
     return record?.receivedAt === key?.receivedAt ? record && rawBatchOf(record) : undefined;
   }
 
-  // eslint-disable-next-line @typescript-eslint/require-await -- the port is asynchronous
-  async *list(range: { from?: number; to?: number } = {}): AsyncGenerator<RawBatch> {
+  list(range: { from?: number; to?: number } = {}): RawBatch[] {
     const { from = Number.NEGATIVE_INFINITY, to = Number.POSITIVE_INFINITY } = range;
+    const found: RawBatch[] = [];
     for (const { record } of this.#reader.records()) {
-      if (record.receivedAt >= from && record.receivedAt < to) yield rawBatchOf(record);
+      if (record.receivedAt >= from && record.receivedAt < to) found.push(rawBatchOf(record));
     }
+    return found;
   }
 }
 

@@ -10,10 +10,10 @@ import { serverAccess, TokenTable } from '../../src/http/app/access.ts';
 import { hostRule } from '../../src/http/app/allowed-hosts.ts';
 import { answerGatewayEvent } from '../../src/http/app/api-gateway.ts';
 import { createHttpServer } from '../../src/http/server/server.ts';
-import { Unavailable, type Pipeline } from '../../src/pipeline/ports.ts';
+import { Unavailable, type Borrowed, type Ingest, type Queries } from '../../src/pipeline/ports.ts';
 import { exchange, postBatch, startServer, type Received, type Sent } from './server.ts';
 
-/** What was asked, as the document names it (path undefined: elsewhere), and the answer. */
+/** A request, as the document names it (path undefined: not in the document), and its answer. */
 export interface Provoked {
   readonly method: 'get' | 'post' | 'put';
   readonly path: string | undefined;
@@ -30,7 +30,7 @@ type Options = Parameters<typeof startServer>[0];
 
 type Sending = readonly [Batch, Record<string, string>?];
 
-/** The last of some batches, sent one after the other. */
+/** The answer to the last of some batches, sent one after the other. */
 async function post(url: string, ...batches: readonly Sending[]): Promise<Provoked> {
   let received: Received | undefined;
   for (const [batch, headers] of batches) received = await postBatch(url, batch, headers);
@@ -38,13 +38,13 @@ async function post(url: string, ...batches: readonly Sending[]): Promise<Provok
   return { method: 'post', path: '/ingest', received };
 }
 
-/** The same to a server of its own. */
+/** The same, to a server of its own. */
 async function postTo(options: Options, ...batches: readonly Sending[]): Promise<Provoked> {
   await using server = await startServer(options);
   return await post(server.url, ...batches);
 }
 
-/** A server that asks for a token; `ingest` is the text of one for that. */
+/** A server that requires a token; `ingest` is the text of one with that scope. */
 export function closedServer(rate?: RateLimit) {
   const token = (name: string, scopes: readonly Scope[]) => ({
     ...{ name, sha256: tokenHash(name), for: scopes, expiresAt: undefined },
@@ -58,15 +58,15 @@ export function closedServer(rate?: RateLimit) {
   });
 }
 
-/** The answer of the real HTTP side where the pipeline behind it does this. */
+/** The answer of the real HTTP side if the pipeline behind it does this. */
 async function ofFault(
-  fault: Partial<Pipeline>,
+  fault: Partial<Ingest<Borrowed> & Queries>,
   path: string,
   sent: Sent,
   method: 'get' | 'post' = 'get',
 ): Promise<Provoked> {
   const unused = () => Promise.reject(new Error('not asked here'));
-  const pipeline: Pipeline = {
+  const pipeline: Ingest<Borrowed> & Queries = {
     ...{ ingest: unused, query: unused, stats: unused, receipt: unused },
     status: () =>
       Promise.resolve({
@@ -96,7 +96,7 @@ const timeouts = {
 const receiptOf = { path: '/ingest/00000010-0040-8f3a-9c41-5d0e6f2b7a18' };
 const stats = { path: '/stats?date=2023-06-16' };
 
-/** Of each code, a request that is refused with it: the compiler refuses a table with a hole. */
+/** A request for each problem code that is refused with it; the compiler refuses missing codes. */
 export function provocations(url: string): Readonly<Record<ProblemCode, () => Promise<Provoked>>> {
   const postOne = (...sending: Sending) => post(url, sending);
   const get = async (path: string | undefined, sent: Sent): Promise<Provoked> => ({
@@ -157,7 +157,7 @@ export function provocations(url: string): Readonly<Record<ProblemCode, () => Pr
         const body = gzipSync('{"processed_devices":[]}');
         const url = `http://127.0.0.1:${port}`;
         const provoked = await post(url, [body, { 'content-encoding': 'gzip' }]);
-        // The gateway's own, which no document of ours has.
+        // The code of the gateway itself, which no document of ours has.
         delete provoked.received.headers['apigw-requestid'];
         return provoked;
       } finally {
@@ -187,7 +187,10 @@ export function provocations(url: string): Readonly<Record<ProblemCode, () => Pr
     replay_differs: () =>
       postOne([item], { 'replay-of': JSON.stringify({ ...claim, accepted: 2 }) }),
     replay_undecidable: () => {
-      const problem = { code: 'replay_undecidable', detail: 'It is too old to be told.' } as const;
+      const problem = {
+        code: 'replay_undecidable',
+        detail: 'It is too old to be decided.',
+      } as const;
       const body = JSON.stringify({ processed_devices: [item] });
       const headers = { 'content-type': 'application/json', 'replay-of': JSON.stringify(claim) };
       const sent = { method: 'POST', path: '/ingest', headers, body };

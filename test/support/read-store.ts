@@ -3,7 +3,7 @@ import { openStatsReader } from '../../src/engines/embedded/reader/stats-reader.
 import { auditDataDirectory } from '../../src/engines/embedded/verify/audit.ts';
 
 /*
- * Reads data directories as a user who may not write there, and prints what it finds, a line of
+ * Reads data directories as a user without write permission and prints what it finds, one line of
  * JSON each. Root may write everywhere, so it becomes another user first.
  */
 const { getuid, setgroups, setgid, setuid } = process;

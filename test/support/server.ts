@@ -19,10 +19,12 @@ import {
 import type { RawBatch } from '../../src/pipeline/ports.ts';
 import { LogRawStore } from './log-raw-store.ts';
 
-/** What differs from the settings of `serve`. */
+/** The differences from the settings of `serve`. */
 export interface TestServerOptions {
   readonly engine?: Partial<Omit<EmbeddedOptions, 'dataDir' | 'bodyBytesMax'>>;
-  readonly http?: Partial<Omit<HttpServerOptions, 'pipeline' | 'onDefect' | 'bodyBytesMax'>>;
+  readonly http?: Partial<
+    Omit<HttpServerOptions, 'pipeline' | 'onUnexpectedError' | 'bodyBytesMax'>
+  >;
   readonly bodyBytesMax?: number;
 }
 
@@ -34,21 +36,21 @@ export interface TestServer extends AsyncDisposable {
   readonly dataDir: string;
   /**
    * Stops the server and the pipeline and removes the data. Connections that are still busy after
-   * `graceMs` are cut.
-   * @throws if the server met an error of ours.
+   * `graceMs` are cut off.
+   * @throws if the server had an unexpected error.
    */
   stop(graceMs?: number): Promise<void>;
 }
 
-/** The real thing in this process, on a free port of 127.0.0.1 and an empty data directory. */
+/** The real server in this process, on a free port of 127.0.0.1 and an empty data directory. */
 export async function startServer(options: TestServerOptions = {}): Promise<TestServer> {
   const dataDir = await mkdtemp(join(tmpdir(), 'device-pipeline-'));
   const bodyBytesMax = options.bodyBytesMax ?? embeddedDefaults.bodyBytesMax;
-  const defects: (Error | string)[] = [];
-  const onDefect = (error: Error | string) => void defects.push(error);
+  const unexpectedErrors: (Error | string)[] = [];
+  const onUnexpectedError = (error: Error | string) => void unexpectedErrors.push(error);
   const pipeline = await EmbeddedPipeline.open(
     { ...embeddedDefaults, ...options.engine, bodyBytesMax, dataDir },
-    onDefect,
+    onUnexpectedError,
   );
   const http = createHttpServer({
     bodiesBytesMax: embeddedDefaults.inFlightBytesMax,
@@ -56,7 +58,7 @@ export async function startServer(options: TestServerOptions = {}): Promise<Test
     ...options.http,
     pipeline,
     bodyBytesMax,
-    onUnexpectedError: onDefect,
+    onUnexpectedError,
   });
   const { promise: listening, resolve, reject } = Promise.withResolvers<undefined>();
   http.server.once('error', reject);
@@ -67,15 +69,16 @@ export async function startServer(options: TestServerOptions = {}): Promise<Test
     await http.stop(graceMs);
     await pipeline.close();
     await rm(dataDir, { recursive: true });
-    if (defects.length > 0) throw new AggregateError(defects, 'the server met errors of ours');
+    if (unexpectedErrors.length > 0)
+      throw new AggregateError(unexpectedErrors, 'the server met errors of ours');
   };
   const url = `http://127.0.0.1:${port}`;
   return { url, port, http, pipeline, dataDir, stop, [Symbol.asyncDispose]: () => stop() };
 }
 
-const countedWithinMs = 120_000;
+const countedWithinMs = 500_000;
 
-/** Resolves once everything that was accepted is counted. */
+/** Resolves once everything accepted is counted. */
 export async function waitUntilCounted(url: string): Promise<void> {
   const deadline = Date.now() + countedWithinMs;
   for (;;) {
@@ -92,7 +95,7 @@ export interface Sent {
   readonly method?: string;
   readonly path?: string;
   readonly headers?: Readonly<Record<string, string>>;
-  /** The body, byte for byte; it goes with its Content-Length. */
+  /** The body, byte for byte; it is sent with its Content-Length. */
   readonly body?: Uint8Array | string;
 }
 
@@ -102,7 +105,9 @@ export interface Received {
   readonly text: string;
 }
 
-/** One request on a connection of its own, with no header but those given and what HTTP needs. */
+/**
+ * One request on a connection of its own, with only the given headers and those that HTTP needs.
+ */
 export function exchange(
   url: string,
   { method = 'GET', path = '/', headers = {}, body }: Sent,
@@ -127,7 +132,7 @@ export function exchange(
   });
 }
 
-/** Sends a batch of items, or a body as it is, as JSON. */
+/** Sends a batch of items as JSON, or a body as it is. */
 export function postBatch(
   url: string,
   batch: readonly unknown[] | Uint8Array | string,
@@ -142,12 +147,12 @@ export function postBatch(
   });
 }
 
-/** What the log holds, read beside the server. */
+/** The content of the log, read beside the server. */
 export async function storedBatches(dataDir: string): Promise<readonly RawBatch[]> {
-  return await withRawStore(dataDir, async (store) => await Array.fromAsync(store.list()));
+  return await withRawStore(dataDir, (store) => Promise.resolve(store.list()));
 }
 
-/** The raw body that a raw key names. */
+/** The raw body with a raw key. */
 export async function storedBatch(dataDir: string, rawKey: string): Promise<RawBatch | undefined> {
   return await withRawStore(dataDir, (store) => store.get(rawKey));
 }

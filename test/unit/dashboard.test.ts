@@ -3,7 +3,6 @@ import { describe, expect, it } from 'vitest';
 
 import { colourOfFailures, colourOfOthers, coloursOf } from '../../src/dashboard/data/colours.ts';
 import {
-  changeOf,
   heatMapOf,
   isFailure,
   seriesOf,
@@ -233,11 +232,11 @@ describe('the counts', () => {
   });
 
   it('change against nothing is no percentage', () => {
-    expect(changeText(changeOf(5, 0))).toBe('New: none before');
-    expect(changeText(changeOf(0, 0))).toBe('No change');
-    expect(changeText(changeOf(0, 7))).toBe('−100%');
-    expect(changeText(changeOf(7, 4))).toBe('+75%');
-    expect(changeText(changeOf(100_001, 100_000))).toBe('+0%');
+    expect(changeText(5, 0)).toBe('New: none before');
+    expect(changeText(0, 0)).toBe('No change');
+    expect(changeText(0, 7)).toBe('−100%');
+    expect(changeText(7, 4)).toBe('+75%');
+    expect(changeText(100_001, 100_000)).toBe('+0%');
     expect([shareText(0, 0), shareText(1, 3)]).toEqual(['–', '33.33%']);
   });
 

@@ -14,30 +14,19 @@ export interface DisorderOptions {
   readonly laterMsMax?: number | undefined;
 }
 
-export interface Disorder {
-  /** The copies of the record in this batch; further copies may be held back for another. */
-  repeated(record: SqsRecord): SqsRecord[];
-  /** Returns held-back copies that are due. */
-  takeHeldBack(most: number): SqsRecord[];
-  /** Whether any copies are held back. */
-  holdsBack(): boolean;
-  shuffled(records: SqsRecord[]): SqsRecord[];
-  /** After how many milliseconds to kill an invocation that starts now; undefined: never. */
-  killAfterMs(): number | undefined;
-  /** Records a duration, so that kills hit the middle of invocations. */
-  noteDuration(ms: number): void;
-}
+export type Disorder = ReturnType<typeof createDisorder>;
 
 const heldBackMax = 10_000;
 
 /** The seed determines all decisions, in the order of the calls. */
-export function createDisorder(options: DisorderOptions = {}): Disorder {
+export function createDisorder(options: DisorderOptions = {}) {
   const { seed = 1, duplicate = 0, reorder = 0, kill = 0, laterMsMax = 2_000 } = options;
   const random = seededRandom(seed);
   const heldBack: { record: SqsRecord; due: number }[] = [];
   let typicalMs = 50;
   return {
-    repeated(record) {
+    /** The copies of the record in this batch; further copies may be held back for another. */
+    repeated(record: SqsRecord): SqsRecord[] {
       if (duplicate === 0 || random() >= duplicate) return [record];
       if (random() < 0.5 || heldBack.length >= heldBackMax) return [record, record];
       // Half of them at once, so that two invocations have the same message at the same time.
@@ -45,15 +34,17 @@ export function createDisorder(options: DisorderOptions = {}): Disorder {
       heldBack.push({ record, due: Date.now() + laterMs });
       return [record];
     },
-    takeHeldBack(most) {
+    /** Returns held-back copies that are due. */
+    takeHeldBack(most: number): SqsRecord[] {
       const now = Date.now();
       const isDue = ({ due }: { due: number }) => due <= now;
       const taken = heldBack.filter(isDue).slice(0, most);
       for (const each of taken) heldBack.splice(heldBack.indexOf(each), 1);
       return taken.map(({ record }) => record);
     },
+    /** Whether any copies are held back. */
     holdsBack: () => heldBack.length > 0,
-    shuffled(records) {
+    shuffled(records: SqsRecord[]): SqsRecord[] {
       if (reorder === 0 || random() >= reorder) return records;
       for (let index = records.length - 1; index > 0; index--) {
         const other = Math.floor(random() * (index + 1));
@@ -64,11 +55,13 @@ export function createDisorder(options: DisorderOptions = {}): Disorder {
       }
       return records;
     },
-    killAfterMs() {
+    /** After how many milliseconds to kill an invocation that starts now; undefined: never. */
+    killAfterMs(): number | undefined {
       if (kill === 0 || random() >= kill) return undefined;
       return random() * typicalMs;
     },
-    noteDuration(ms) {
+    /** Records a duration, so that kills hit the middle of invocations. */
+    noteDuration(ms: number): void {
       typicalMs = 0.8 * typicalMs + 0.2 * ms;
     },
   };

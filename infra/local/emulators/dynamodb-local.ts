@@ -1,12 +1,14 @@
 import { execFile, spawn, type ChildProcess } from 'node:child_process';
 import { mkdtempSync, readdirSync } from 'node:fs';
 import { createRequire } from 'node:module';
-import { createServer, type AddressInfo } from 'node:net';
+import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { createInterface } from 'node:readline';
 import type { Readable } from 'node:stream';
 import { setTimeout as delay } from 'node:timers/promises';
+
+import { listen } from '../listen.ts';
 
 const startMsMax = 30_000;
 const stopMsMax = 3_000;
@@ -109,15 +111,8 @@ function superviseJava(port: number): {
   const child = spawn(
     'sh',
     [
-      ...[
-        '-c',
-        supervisor,
-        'sh',
-        temporary,
-        'java',
-        ...javaOptions,
-        `-Djava.io.tmpdir=${temporary}`,
-      ],
+      ...['-c', supervisor, 'sh', temporary, 'java', ...javaOptions],
+      `-Djava.io.tmpdir=${temporary}`,
       `-Djava.library.path=${join(library, 'DynamoDBLocal_lib')}`,
       ...['-jar', join(library, 'DynamoDBLocal.jar')],
       ...['-inMemory', '-sharedDb', '-disableTelemetry', '-port', String(port)],
@@ -174,30 +169,21 @@ export function checkJava(): Promise<void> {
   return new Promise((resolve, reject) => {
     execFile('java', ['-version'], (error, _, stderr) => {
       const version = /version "(?:1\.)?(\d+)/.exec(stderr)?.[1];
-      if (error !== null || version === undefined) {
-        reject(new JavaMissingError(`DynamoDB Local needs Java 17 or later. ${how}`));
-      } else if (Number(version) < 17) {
-        reject(
-          new JavaMissingError(
-            `DynamoDB Local needs Java 17 or later; this is Java ${version}. ${how}`,
-          ),
-        );
-      } else {
-        resolve();
+      const isMissing = error !== null || version === undefined;
+      if (!isMissing && Number(version) >= 17) resolve();
+      else {
+        const found = isMissing ? '' : `; this is Java ${version}`;
+        reject(new JavaMissingError(`DynamoDB Local needs Java 17 or later${found}. ${how}`));
       }
     });
   });
 }
 
-function freePort(): Promise<number> {
-  return new Promise((resolve, reject) => {
-    const server = createServer();
-    server.on('error', reject);
-    server.listen(0, () => {
-      const { port } = server.address() as AddressInfo;
-      server.close(() => resolve(port));
-    });
-  });
+async function freePort(): Promise<number> {
+  const server = createServer();
+  const port = await listen(server, 0);
+  await new Promise((resolve) => server.close(resolve));
+  return port;
 }
 
 async function waitForAnswer(url: string): Promise<undefined> {

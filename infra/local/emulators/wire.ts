@@ -1,9 +1,10 @@
 import { Agent, createServer, request as sendRequest } from 'node:http';
 import type { IncomingMessage, ServerResponse } from 'node:http';
-import type { AddressInfo } from 'node:net';
 import type { Readable } from 'node:stream';
 import { setTimeout as delay } from 'node:timers/promises';
 
+import { listen } from '../listen.ts';
+import { hopByHop } from '../gateway/api-event.ts';
 import type { LocalCloudFormation } from '../template/cloudformation.ts';
 import { describeCall, type AwsCall } from './wire-call.ts';
 
@@ -59,12 +60,9 @@ export async function startWire(options: WireOptions): Promise<Wire> {
     server.emit('request', incoming, response);
   });
   server.maxConnections = connectionsMax;
-  await new Promise<void>((resolve, reject) => {
-    server.once('error', reject);
-    server.listen(0, '127.0.0.1', resolve);
-  });
+  const port = await listen(server, 0, '127.0.0.1');
   return {
-    url: `http://127.0.0.1:${(server.address() as AddressInfo).port}`,
+    url: `http://127.0.0.1:${port}`,
     async stop() {
       const closed = new Promise((resolve) => server.close(resolve));
       server.closeAllConnections();
@@ -158,8 +156,6 @@ function forward(
     sent.end(requestBody);
   });
 }
-
-const hopByHop = new Set(['connection', 'keep-alive', 'transfer-encoding', 'expect', 'upgrade']);
 
 function endToEnd(rawHeaders: readonly string[], alsoDropped = 'content-length'): string[] {
   const kept: string[] = [];

@@ -31,6 +31,11 @@ export type InvocationResult =
   | { readonly kind: 'throttled' }
   | { readonly kind: 'too-large'; readonly bytes: number };
 
+/** Says why an invocation failed. */
+export function invocationFailure(result: InvocationResult): string {
+  return result.kind === 'failed' ? `${result.errorType}: ${result.errorMessage}` : result.kind;
+}
+
 /** The content of Lambda's REPORT line for an invocation. */
 export interface InvocationReport {
   readonly functionName: string;

@@ -4,7 +4,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { SendMessageCommand, SQSClient } from '@aws-sdk/client-sqs';
 
 import { clientSettings } from '../client-settings.ts';
-import type { InvocationResult } from './lambda-runtime.ts';
+import { invocationFailure, type InvocationResult } from './lambda-runtime.ts';
 import type { ScheduleDescription } from '../template/stack-description.ts';
 
 /** How long Lambda waits before it retries a failed asynchronous invocation. */
@@ -36,12 +36,12 @@ export function startScheduler(options: SchedulerOptions): Scheduler {
   const underWay = new Set<Promise<unknown>>();
 
   async function run(): Promise<InvocationResult> {
-    const payload = schedule.input ?? JSON.stringify(scheduledEvent(options));
+    const payload = JSON.stringify(scheduledEvent(options));
     const delaysMs = options.retryDelaysMs ?? retryDelaysMs;
     let result = await options.invoke(payload);
     let attempts = 1;
     while (result.kind !== 'succeeded' && attempts <= schedule.retriesMax && !signal.aborted) {
-      onTrouble?.(`the ${schedule.role} function failed: ${describe(result)}`);
+      onTrouble?.(`the ${schedule.role} function failed: ${invocationFailure(result)}`);
       await delay(delaysMs[attempts - 1] ?? delaysMs.at(-1) ?? 0, undefined, { signal });
       result = await options.invoke(payload);
       attempts++;
@@ -50,12 +50,9 @@ export function startScheduler(options: SchedulerOptions): Scheduler {
     return result;
   }
 
-  async function giveUp(
-    payload: string,
-    result: InvocationResult,
-    attempts: number,
-  ): Promise<void> {
-    onTrouble?.(`the ${schedule.role} function failed ${attempts} times: ${describe(result)}`);
+  async function giveUp(payload: string, result: InvocationResult, attempts: number) {
+    const why = invocationFailure(result);
+    onTrouble?.(`the ${schedule.role} function failed ${attempts} times: ${why}`);
     if (schedule.failureQueueUrl === undefined) return;
     const MessageBody = JSON.stringify(failureRecord(options, payload, result, attempts));
     await client.send(new SendMessageCommand({ QueueUrl: schedule.failureQueueUrl, MessageBody }));
@@ -77,10 +74,6 @@ export function startScheduler(options: SchedulerOptions): Scheduler {
       client.destroy();
     },
   };
-}
-
-function describe(result: InvocationResult): string {
-  return result.kind === 'failed' ? `${result.errorType}: ${result.errorMessage}` : result.kind;
 }
 
 /** The event that EventBridge sends for a rule with a rate. */
@@ -119,11 +112,7 @@ function failureRecord(
       approximateInvokeCount: attempts,
     },
     requestPayload: JSON.parse(payload) as unknown,
-    responseContext: {
-      statusCode: 200,
-      executedVersion: '$LATEST',
-      functionError: 'Unhandled',
-    },
+    responseContext: { statusCode: 200, executedVersion: '$LATEST', functionError: 'Unhandled' },
     responsePayload: response,
   };
 }

@@ -2,9 +2,10 @@ import { setTimeout as delay } from 'node:timers/promises';
 
 import { DeleteMessageBatchCommand, ReceiveMessageCommand, SQSClient } from '@aws-sdk/client-sqs';
 
+import { Slots } from '../../../src/client/slots.ts';
 import { clientSettings } from '../client-settings.ts';
 import { createDisorder, type Disorder, type DisorderOptions } from '../emulators/disorder.ts';
-import { payloadBytesMax, type InvocationResult } from './lambda-runtime.ts';
+import { invocationFailure, payloadBytesMax, type InvocationResult } from './lambda-runtime.ts';
 import type { EventSourceDescription } from '../template/stack-description.ts';
 import { recordsDone, sqsRecord, type SqsRecord } from './sqs-event.ts';
 
@@ -30,39 +31,31 @@ export interface SqsPollerOptions {
   readonly onTrouble?: ((text: string) => void) | undefined;
 }
 
-export interface SqsPoller {
-  /** Stops receiving, and resolves when all received messages are processed. */
-  stop(): Promise<void>;
-}
-
 /** Emulates Lambda's event source for SQS: receives, batches, invokes and deletes successful messages. */
-export function startSqsPoller(options: SqsPollerOptions): SqsPoller {
-  const poller = new Poller(options);
-  return { stop: () => poller.stop() };
-}
-
-class Poller {
+export class SqsPoller {
   readonly #options: SqsPollerOptions;
   readonly #client: SQSClient;
   readonly #stopping = new AbortController();
   readonly #disorder: Disorder;
   readonly #loops: Promise<void>[];
   readonly #pollers: number;
-  #places: number;
-  readonly #waiting: (() => void)[] = [];
+  /** Limits the invocations at a time. */
+  readonly #slots: Slots;
 
   constructor(options: SqsPollerOptions) {
     this.#options = options;
     this.#client = new SQSClient(clientSettings(options.endpoint, options.region, 'eventsource'));
     this.#disorder = createDisorder(options.disorder);
     this.#pollers = options.pollers ?? pollersDefault;
-    this.#places = options.eventSource.concurrencyMax;
+    const { concurrencyMax } = options.eventSource;
+    this.#slots = new Slots(concurrencyMax);
     // A loop batches, invokes and deletes, one batch after the other, within the maximum concurrency.
     // Only the first few loops use long polls.
-    const length = Math.max(this.#pollers, this.#places);
+    const length = Math.max(this.#pollers, concurrencyMax);
     this.#loops = Array.from({ length }, (_, index) => this.#loop(index));
   }
 
+  /** Stops receiving, and resolves when all received messages are processed. */
   async stop(): Promise<void> {
     this.#stopping.abort();
     await Promise.all(this.#loops);
@@ -149,24 +142,15 @@ class Poller {
   async #deliver(records: readonly SqsRecord[]): Promise<void> {
     this.#busy++;
     try {
-      for (const batch of batchesOf(records)) await this.#invoke(batch);
+      for (const batch of batchesOf(records)) {
+        await this.#slots.run(() => this.#invoke(batch));
+      }
     } finally {
       this.#busy--;
     }
   }
 
   async #invoke(records: readonly SqsRecord[]): Promise<void> {
-    while (this.#places === 0) await new Promise<void>((resolve) => this.#waiting.push(resolve));
-    this.#places--;
-    try {
-      await this.#invokeInPlace(records);
-    } finally {
-      this.#places++;
-      this.#waiting.shift()?.();
-    }
-  }
-
-  async #invokeInPlace(records: readonly SqsRecord[]): Promise<void> {
     const { eventSource, invoke } = this.#options;
     const began = Date.now();
     const killAfterMs = this.#disorder.killAfterMs();
@@ -174,7 +158,7 @@ class Poller {
     if (killAfterMs === undefined) this.#disorder.noteDuration(Date.now() - began);
     if (result.kind !== 'succeeded') {
       // Delete nothing: the messages become visible again after the timeout.
-      this.#tell(`a batch of ${records.length} failed: ${why(result)}`);
+      this.#tell(`a batch of ${records.length} failed: ${invocationFailure(result)}`);
       return;
     }
     const done = recordsDone(records, result.payload, eventSource.reportsItemFailures);
@@ -207,10 +191,6 @@ class Poller {
   async #pause(ms: number): Promise<void> {
     await delay(ms, undefined, { signal: this.#stopping.signal }).catch(() => undefined);
   }
-}
-
-function why(result: Exclude<InvocationResult, { kind: 'succeeded' }>): string {
-  return result.kind === 'failed' ? `${result.errorType}: ${result.errorMessage}` : result.kind;
 }
 
 function bytesOf(records: readonly SqsRecord[]): number {

@@ -63,7 +63,14 @@ export function decodedPath(rawPath: string): string | undefined {
   }
 }
 
-const hopByHop = new Set(['connection', 'keep-alive', 'transfer-encoding', 'expect', 'upgrade']);
+/** Headers of one connection, which a proxy does not pass on. */
+export const hopByHop: ReadonlySet<string> = new Set([
+  'connection',
+  'keep-alive',
+  'transfer-encoding',
+  'expect',
+  'upgrade',
+]);
 
 /** Names in lower case, repeated ones joined by a comma. */
 function joinedHeaders({ headersDistinct }: IncomingMessage): Record<string, string> {

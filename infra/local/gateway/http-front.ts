@@ -6,6 +6,7 @@ import { hostRule } from '../../../src/http/app/allowed-hosts.ts';
 import { apiAnswer, gatewayAnswer, type ApiAnswer } from './api-answer.ts';
 import { apiEvent, decodedPath, type CompressedForm } from './api-event.ts';
 import type { InvocationResult } from '../functions/lambda-runtime.ts';
+import { listen } from '../listen.ts';
 import type {
   FunctionRole,
   RouteDescription,
@@ -97,14 +98,7 @@ export function createHttpFront(options: HttpFrontOptions): HttpFront {
     );
   });
   return {
-    listen: (host, port) =>
-      new Promise((resolve, reject) => {
-        server.once('error', reject);
-        server.listen(port, host, () => {
-          const address = server.address();
-          resolve(typeof address === 'object' && address !== null ? address.port : port);
-        });
-      }),
+    listen: (host, port) => listen(server, port, host),
     async stop(graceMs) {
       const closed = new Promise((resolve) => server.close(resolve));
       const timer = setTimeout(() => server.closeAllConnections(), graceMs);

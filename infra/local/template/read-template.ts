@@ -8,14 +8,10 @@ import type {
   TableDescription,
 } from './stack-description.ts';
 import {
-  listOf,
-  numberOf,
-  propertiesOf,
+  Properties,
   resolver,
   TemplateError,
-  textOf,
   type Physical,
-  type Properties,
   type Resolve,
   type Template,
 } from './template.ts';
@@ -31,29 +27,27 @@ interface ReadTemplateOptions {
 const accountId = '000000000000';
 
 /** One resource of the template with its references resolved. */
-export interface Item {
+export interface Item extends Physical {
   readonly id: string;
+  readonly arn: string;
   readonly properties: Properties;
 }
 
-/** The input of the functions that read single parts. */
-export interface Reading {
-  readonly template: Template;
-  readonly region: string;
-  readonly accountId: string;
-  readonly resolve: Resolve;
-  /** The resources of a type, resolved. */
-  items(...types: string[]): Item[];
-  physicalOf(id: string): Physical;
-}
+/** Returns the resources of a type. */
+export type Items = (type: string) => readonly Item[];
 
 /** Resource types that the local engine emulates. */
-const modelled =
-  /^AWS::(DynamoDB::(Table|GlobalTable)|S3::Bucket|SQS::Queue|Lambda::(Function|EventSourceMapping|EventInvokeConfig)|ApiGatewayV2::(Api|Integration|Route|Stage)|Events::Rule|Scheduler::(Schedule|ScheduleGroup))$/;
+const emulated =
+  /^AWS::(DynamoDB::Table|S3::Bucket|SQS::Queue|Lambda::(Function|EventSourceMapping|EventInvokeConfig)|ApiGatewayV2::(Api|Integration|Route|Stage)|Events::Rule)$/;
 
 /** Resource types that the local engine ignores: permissions, logs, monitoring. */
 const ignored =
   /^AWS::(IAM::|Logs::|CloudWatch::|SNS::|KMS::|CDK::Metadata$|S3::BucketPolicy$|SQS::QueuePolicy$|Lambda::Permission$|SecretsManager::Secret$)/;
+
+/** Properties of emulated resources that the local engine does not emulate. */
+const unsupported = [
+  ...['GlobalSecondaryIndexes', 'LocalSecondaryIndexes', 'FifoQueue', 'FilterCriteria'],
+];
 
 /**
  * Reads from a template everything that the local engine runs.
@@ -62,225 +56,163 @@ const ignored =
 export function readTemplate(template: Template, options: ReadTemplateOptions): StackDescription {
   const { endpoint, stackName = 'local', region = 'us-east-1' } = options;
   const physical = physicalNames(template, { endpoint, stackName, region });
-  const pseudo = {
+  const resolve = resolver(template, physical, {
     'AWS::Region': region,
     'AWS::AccountId': accountId,
     'AWS::Partition': 'aws',
     'AWS::URLSuffix': 'amazonaws.com',
     'AWS::StackName': stackName,
-  };
-  const resolve = resolver(template, physical, pseudo);
-  const reading: Reading = {
-    template,
-    region,
-    accountId,
-    resolve,
-    items: (...types) =>
-      Object.entries(template.Resources)
-        .filter(([, { Type }]) => types.includes(Type))
-        .map(([id, { Properties = {} }]) => ({ id, properties: Properties })),
-    physicalOf(id) {
-      const found = physical.get(id);
-      if (found === undefined) throw new TemplateError(`The template has no resource ${id}`);
-      return found;
-    },
-  };
-  const { functions, roleOf } = readFunctions(reading);
-  const buckets = reading.items('AWS::S3::Bucket').map(({ id }) => reading.physicalOf(id).ref);
-  const outputs = Object.entries(template.Outputs ?? {}).map(([name, { Value }]) => {
-    const where = `The output ${name}`;
-    return [name, textOf(resolve(Value, where), where)];
   });
+  const all = [...physical].map(([id, names]) => readItem(template, id, names, resolve));
+  const items: Items = (type) => all.filter(({ id }) => template.Resources[id]?.Type === type);
+  const [routes, eventSources] = [readRoutes(items), readEventSources(items)];
+  const schedules = readSchedules(items);
+  const calls = [...routes, ...eventSources, ...schedules];
+  const outputs = Object.entries(template.Outputs ?? {}).map(
+    ([name, { Value }]) => [name, resolve(Value, `The output ${name}`)] as const,
+  );
   return {
     region,
     accountId,
-    tables: readTables(reading),
-    buckets,
-    queues: readQueues(reading),
-    functions,
-    routes: readRoutes(reading, roleOf),
-    eventSources: readEventSources(reading, roleOf),
-    schedules: readSchedules(reading, roleOf),
-    outputs: Object.fromEntries(outputs) as Record<string, string>,
+    tables: items('AWS::DynamoDB::Table').map(readTable),
+    buckets: items('AWS::S3::Bucket').map(({ ref }) => ref),
+    queues: readQueues(items),
+    functions: readFunctions(
+      items,
+      calls.map(([functionArn, { role }]) => [functionArn, role]),
+    ),
+    routes: routes.map(([, route]) => route),
+    eventSources: eventSources.map(([, eventSource]) => eventSource),
+    schedules: schedules.map(([, schedule]) => schedule),
+    outputs: new Properties('Outputs', Object.fromEntries(outputs)).texts(),
   };
 }
 
-function physicalNames(
-  { Resources }: Template,
-  { endpoint, stackName, region }: Required<ReadTemplateOptions>,
-): Map<string, Physical> {
-  const arn = (service: string, rest: string) =>
-    `arn:aws:${service}:${region}:${accountId}:${rest}`;
-  const names = new Map<string, Physical>();
-  for (const [id, { Type }] of Object.entries(Resources)) {
-    if (!modelled.test(Type)) {
-      if (ignored.test(Type)) continue;
-      throw new TemplateError(`The local engine does not support ${id} (${Type})`);
-    }
-    const name = `${stackName}-${id}`;
-    const physical = (ref: string, attributes: Record<string, string> = {}) =>
-      names.set(id, { ref, attributes });
-    switch (Type.split('::').slice(1).join('::')) {
-      case 'DynamoDB::Table':
-      case 'DynamoDB::GlobalTable':
-        physical(name, { Arn: arn('dynamodb', `table/${name}`) });
-        break;
-      case 'S3::Bucket': {
-        const bucket = name.toLowerCase().slice(0, 63);
-        physical(bucket, { Arn: `arn:aws:s3:::${bucket}` });
-        break;
-      }
-      case 'SQS::Queue': {
-        const url = `${endpoint}/${accountId}/${name}`;
-        physical(url, { Arn: arn('sqs', name), QueueName: name, QueueUrl: url });
-        break;
-      }
-      case 'Lambda::Function':
-        physical(name, { Arn: arn('lambda', `function:${name}`) });
-        break;
-      case 'ApiGatewayV2::Api':
-        physical(id, {
-          ApiId: id,
-          ApiEndpoint: `https://${id}.execute-api.${region}.amazonaws.com`,
-        });
-        break;
-      case 'Events::Rule':
-        physical(name, { Arn: arn('events', `rule/${name}`) });
-        break;
-      case 'Scheduler::Schedule':
-        physical(name, { Arn: arn('scheduler', `schedule/default/${name}`) });
-        break;
-      default:
-        physical(id);
+function readItem(template: Template, id: string, names: Physical, resolve: Resolve): Item {
+  const given = Object.entries(template.Resources[id]?.Properties ?? {});
+  const properties = given.map(([name, value]) => [name, resolve(value, `${id}.${name}`)] as const);
+  for (const [name, value] of properties) {
+    if (unsupported.includes(name) && value !== false) {
+      throw new TemplateError(`${id} has ${name}, which the local engine does not support`);
     }
   }
-  return names;
+  const arn = names.attributes['Arn'] ?? '';
+  return { id, ...names, arn, properties: new Properties(id, Object.fromEntries(properties)) };
 }
 
-function readTables(reading: Reading): TableDescription[] {
-  const items = reading.items('AWS::DynamoDB::Table', 'AWS::DynamoDB::GlobalTable');
-  return items.map(({ id, properties }) => {
-    for (const name of ['GlobalSecondaryIndexes', 'LocalSecondaryIndexes']) {
-      if (name in properties) {
-        throw new TemplateError(`${id} has ${name}, which the local engine does not create`);
-      }
+type Names = Required<ReadTemplateOptions>;
+
+function physicalNames({ Resources }: Template, names: Names): Map<string, Physical> {
+  const physical = new Map<string, Physical>();
+  for (const [id, { Type }] of Object.entries(Resources)) {
+    if (emulated.test(Type)) physical.set(id, physicalOf(id, Type, names));
+    else if (!ignored.test(Type)) {
+      throw new TemplateError(`The local engine does not support ${id} (${Type})`);
     }
-    const timeToLive = propertiesOf(properties['TimeToLiveSpecification'], id);
-    return {
-      name: reading.physicalOf(id).ref,
-      keys: listOf(properties['KeySchema'], id) as KeyElement[],
-      attributes: listOf(properties['AttributeDefinitions'], id) as TableDescription['attributes'],
-      timeToLiveAttribute:
-        timeToLive['Enabled'] === true ? textOf(timeToLive['AttributeName'], id) : undefined,
-    };
-  });
+  }
+  return physical;
 }
 
-/** Properties that CreateQueue has under the same name. */
-const queueAttributes = [
-  'VisibilityTimeout',
-  'MessageRetentionPeriod',
-  'DelaySeconds',
-  'MaximumMessageSize',
-  'ReceiveMessageWaitTimeSeconds',
-];
+/** The service in the ARN of a resource type, and what precedes the name. */
+const arnForms: Readonly<Record<string, string>> = {
+  'AWS::DynamoDB::Table': 'dynamodb table/',
+  'AWS::Lambda::Function': 'lambda function:',
+  'AWS::SQS::Queue': 'sqs ',
+  'AWS::Events::Rule': 'events rule/',
+};
 
-function readQueues(reading: Reading): QueueDescription[] {
-  const queues = reading.items('AWS::SQS::Queue').map(({ id, properties }) => {
-    const { ref: url, attributes: physical } = reading.physicalOf(id);
-    if (properties['FifoQueue'] === true) {
-      throw new TemplateError(`${id} is a FIFO queue, which the local engine does not poll`);
+function physicalOf(id: string, type: string, { endpoint, stackName, region }: Names): Physical {
+  const name = `${stackName}-${id}`;
+  const [service, kind = ''] = arnForms[type]?.split(' ') ?? [];
+  const Arn = `arn:aws:${service ?? ''}:${region}:${accountId}:${kind}${name}`;
+  switch (type) {
+    case 'AWS::S3::Bucket': {
+      const bucket = name.toLowerCase().slice(0, 63);
+      return { ref: bucket, attributes: { Arn: `arn:aws:s3:::${bucket}` } };
     }
-    const attributes: Record<string, string> = {};
-    for (const name of queueAttributes) {
-      const value = properties[name];
-      if (value !== undefined) {
-        attributes[name] = textOf(value, `${id}.${name}`);
-      }
+    case 'AWS::SQS::Queue': {
+      const url = `${endpoint}/${accountId}/${name}`;
+      return { ref: url, attributes: { Arn, QueueName: name, QueueUrl: url } };
     }
-    const where = `${id}.RedrivePolicy`;
-    const redrive = propertiesOf(reading.resolve(properties['RedrivePolicy'], where), where);
-    const target = redrive['deadLetterTargetArn'];
-    if (target !== undefined) attributes['RedrivePolicy'] = JSON.stringify(redrive);
+    case 'AWS::ApiGatewayV2::Api': {
+      const ApiEndpoint = `https://${id}.execute-api.${region}.amazonaws.com`;
+      return { ref: id, attributes: { ApiId: id, ApiEndpoint } };
+    }
+    default:
+      return service === undefined
+        ? { ref: id, attributes: {} }
+        : { ref: name, attributes: { Arn } };
+  }
+}
+
+function readTable({ ref: name, properties }: Item): TableDescription {
+  const timeToLive = properties.part('TimeToLiveSpecification');
+  return {
+    name,
+    keys: properties.list('KeySchema') as KeyElement[],
+    attributes: properties.list('AttributeDefinitions') as TableDescription['attributes'],
+    timeToLiveAttribute:
+      timeToLive.text('Enabled', 'false') === 'true' ? timeToLive.text('AttributeName') : undefined,
+  };
+}
+
+function readQueues(items: Items): QueueDescription[] {
+  const queues = items('AWS::SQS::Queue').map(({ ref: url, arn, attributes, properties }) => {
+    const redrive = properties.part('RedrivePolicy');
+    const hasTarget = redrive.has('deadLetterTargetArn');
+    const deadLetterQueueArn = hasTarget ? redrive.text('deadLetterTargetArn') : undefined;
+    const given = ['VisibilityTimeout', 'MessageRetentionPeriod'].filter((name) =>
+      properties.has(name),
+    );
     return {
-      name: physical['QueueName'] ?? '',
-      arn: physical['Arn'] ?? '',
+      name: attributes['QueueName'] ?? '',
+      arn,
       url,
-      attributes,
-      deadLetterQueueArn: target === undefined ? undefined : textOf(target, where),
+      attributes: {
+        ...Object.fromEntries(given.map((name) => [name, properties.text(name)])),
+        ...(hasTarget && { RedrivePolicy: JSON.stringify(redrive) }),
+      },
+      deadLetterQueueArn,
     };
   });
   const isLast = ({ deadLetterQueueArn }: QueueDescription) => deadLetterQueueArn === undefined;
   return [...queues.filter(isLast), ...queues.filter((queue) => !isLast(queue))];
 }
 
-/** The role of the function with an ARN; `where` is named in errors. */
-type RoleOf = (functionArn: unknown, where: string) => FunctionRole;
-
-function readFunctions(reading: Reading): {
-  functions: FunctionDescription[];
-  roleOf: RoleOf;
-} {
-  const roles = functionRoles(reading);
-  const roleOf: RoleOf = (functionArn, where) => {
-    const role = roles.get(textOf(functionArn, where));
-    if (role !== undefined) return role;
-    throw new TemplateError(
-      `${where} calls ${String(functionArn)}, which is not a function of the template`,
+/**
+ * Identifies functions by what calls them, because the CDK generates their names and assets.
+ * @param calls the ARNs of the functions that are called, and what the callers take them for
+ */
+function readFunctions(
+  items: Items,
+  calls: readonly (readonly [functionArn: string, role: FunctionRole])[],
+): FunctionDescription[] {
+  const functions = items('AWS::Lambda::Function');
+  for (const [called, role] of calls) {
+    if (functions.some(({ arn }) => arn === called)) continue;
+    const what = `${called}, which is not a function of the template`;
+    throw new TemplateError(`What calls the ${role} function calls ${what}`);
+  }
+  return functions.map(({ id, ref: name, arn, properties }) => {
+    const [role, other] = new Set(
+      calls.flatMap(([called, role]) => (called === arn ? [role] : [])),
     );
-  };
-  const functions = reading.items('AWS::Lambda::Function').map(({ id, properties }) => {
-    const where = `${id}.Environment`;
-    const { ref: name, attributes } = reading.physicalOf(id);
-    const arn = attributes['Arn'] ?? '';
-    const role = roles.get(arn);
     if (role === undefined) {
       throw new TemplateError(
         `No route, event source or schedule calls ${id}, so its bundle is unknown`,
       );
     }
-    const environment = propertiesOf(properties['Environment'], where);
-    const variables = propertiesOf(reading.resolve(environment['Variables'], where), where);
-    const texts = Object.entries(variables).map(([key, value]) => [key, textOf(value, where)]);
-    const reserved = properties['ReservedConcurrentExecutions'];
+    if (other !== undefined) throw new TemplateError(`${id} would be both ${role} and ${other}`);
+    const reserved = 'ReservedConcurrentExecutions';
     return {
       role,
       name,
       arn,
-      handler: textOf(properties['Handler'], `${id}.Handler`),
-      timeoutMs: numberOf(properties['Timeout'], 3, `${id}.Timeout`) * 1000,
-      memoryMb: numberOf(properties['MemorySize'], 128, `${id}.MemorySize`),
-      environment: Object.fromEntries(texts) as Record<string, string>,
-      reservedConcurrency:
-        reserved === undefined ? undefined : numberOf(reserved, 1, `${id}.Concurrency`),
+      handler: properties.text('Handler'),
+      timeoutMs: properties.number('Timeout', 3) * 1000,
+      memoryMb: properties.number('MemorySize', 128),
+      environment: properties.part('Environment').part('Variables').texts(),
+      reservedConcurrency: properties.has(reserved) ? properties.number(reserved, 1) : undefined,
     };
   });
-  return { functions, roleOf };
-}
-
-/** Identifies functions by what calls them, because the CDK generates their names and assets. */
-function functionRoles(reading: Reading): Map<string, FunctionRole> {
-  const roles = new Map<string, FunctionRole>();
-  const note = (functionArn: unknown, where: string, role: FunctionRole) => {
-    const arn = textOf(functionArn, where);
-    const known = roles.get(arn);
-    if (known !== undefined && known !== role) {
-      throw new TemplateError(`${where} would make ${arn} both ${known} and ${role}`);
-    }
-    roles.set(arn, role);
-  };
-  readRoutes(reading, (arn, where, routeKey) => {
-    const role = routeKey === 'POST /ingest' ? 'ingest' : 'query';
-    note(arn, where, role);
-    return role;
-  });
-  readEventSources(reading, (arn, where) => {
-    note(arn, where, 'process');
-    return 'process';
-  });
-  readSchedules(reading, (arn, where) => {
-    note(arn, where, 'sweep');
-    return 'sweep';
-  });
-  return roles;
 }

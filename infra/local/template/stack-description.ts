@@ -79,8 +79,6 @@ export interface ScheduleDescription {
   readonly role: FunctionRole;
   readonly ruleArn: string;
   readonly everyMs: number;
-  /** The payload; undefined: EventBridge's own event. */
-  readonly input: string | undefined;
   readonly retriesMax: number;
   readonly failureQueueUrl: string | undefined;
 }

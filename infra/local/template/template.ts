@@ -6,10 +6,10 @@ export interface Template {
 
 export interface Resource {
   readonly Type: string;
-  readonly Properties?: Properties;
+  readonly Properties?: Values;
 }
 
-export type Properties = Readonly<Record<string, unknown>>;
+type Values = Readonly<Record<string, unknown>>;
 
 /** The template contains something that the local engine does not support; the message says what. */
 export class TemplateError extends Error {
@@ -22,67 +22,49 @@ export interface Physical {
   readonly attributes: Readonly<Record<string, string>>;
 }
 
-/** Resolves the intrinsic functions within a value; errors name `where`. */
+/**
+ * Resolves the intrinsic functions within a value. What it cannot resolve becomes a TemplateError that
+ * names `where`; `Properties` throws it if the value is needed.
+ */
 export type Resolve = (value: unknown, where: string) => unknown;
 
-/**
- * A resolver for the resources in `physical` and the pseudo parameters. It throws TemplateError for
- * anything else, so that the emulated stack does not run with incomplete values.
- */
+/** A resolver for the resources in `physical` and the pseudo parameters. */
 export function resolver(
   template: Template,
   physical: ReadonlyMap<string, Physical>,
   pseudo: Readonly<Record<string, string>>,
 ): Resolve {
-  const reference = (name: string, where: string): string => {
-    const found = pseudo[name] ?? physical.get(name)?.ref;
-    if (found !== undefined) return found;
-    throw new TemplateError(`${where} refers to ${describe(template, name)}`);
-  };
-  const attribute = (name: string, attributeName: string, where: string): string => {
-    const found = physical.get(name)?.attributes[attributeName];
-    if (found !== undefined) return found;
-    throw new TemplateError(`${where} refers to ${attributeName} of ${describe(template, name)}`);
-  };
-  const substitute = (text: string, own: Properties, where: string): string =>
-    text.replaceAll(/\$\{(!?)([^}]+)\}/g, (whole, literal: string, name: string) => {
-      if (literal !== '') return whole.replace('!', '');
-      if (name in own) return textOf(resolve(own[name], where), where);
-      const [id = '', ...path] = name.split('.');
-      return path.length === 0 ? reference(id, where) : attribute(id, path.join('.'), where);
-    });
-  const intrinsics: Record<string, (argument: unknown, where: string) => unknown> = {
-    Ref: (name, where) => reference(textOf(name, where), where),
-    'Fn::GetAtt'(argument, where) {
-      const [name = '', ...path] =
-        typeof argument === 'string' ? argument.split('.') : listOf(argument, where);
-      return attribute(textOf(name, where), path.join('.'), where);
-    },
-    'Fn::Join'(argument, where) {
-      const [separator, parts] = listOf(argument, where);
-      const texts = listOf(parts, where).map((part) => textOf(resolve(part, where), where));
-      return texts.join(textOf(separator, where));
-    },
-    'Fn::Sub'(argument, where) {
-      if (typeof argument === 'string') return substitute(argument, {}, where);
-      const [text, own] = listOf(argument, where);
-      return substitute(textOf(text, where), propertiesOf(own, where), where);
-    },
-  };
   function resolve(value: unknown, where: string): unknown {
     if (Array.isArray(value)) return value.map((each) => resolve(each, where));
     if (typeof value !== 'object' || value === null) return value;
     const entries = Object.entries(value);
     const [name = '', argument] = entries[0] ?? [];
-    const isIntrinsic = entries.length === 1 && /^(Ref|Condition|Fn::\w+)$/.test(name);
-    if (!isIntrinsic) {
+    if (entries.length !== 1 || !/^(Ref|Condition|Fn::\w+)$/.test(name)) {
       return Object.fromEntries(entries.map(([key, each]) => [key, resolve(each, where)]));
     }
-    const intrinsic = intrinsics[name];
-    if (intrinsic !== undefined) return intrinsic(argument, where);
-    throw new TemplateError(
-      `${where} uses ${name}, which the local engine does not support (${JSON.stringify(value)})`,
+    return (
+      resolveIntrinsic(name, argument, where) ??
+      new TemplateError(
+        `${where} uses ${name}, which the local engine does not support (${JSON.stringify(value)})`,
+      )
     );
+  }
+  function resolveIntrinsic(name: string, argument: unknown, where: string): unknown {
+    if (name === 'Ref') {
+      const id = String(argument);
+      const found = pseudo[id] ?? physical.get(id)?.ref;
+      return found ?? new TemplateError(`${where} refers to ${describe(template, id)}`);
+    }
+    if (name === 'Fn::GetAtt') {
+      const [id = '', ...path] = argument as string[];
+      const found = physical.get(id)?.attributes[path.join('.')];
+      const what = `${path.join('.')} of ${describe(template, id)}`;
+      return found ?? new TemplateError(`${where} refers to ${what}`);
+    }
+    if (name !== 'Fn::Join') return undefined;
+    const [separator, parts] = argument as [string, unknown[]];
+    const texts = parts.map((part) => resolve(part, where));
+    return texts.find((text) => text instanceof TemplateError) ?? texts.join(separator);
   }
   return resolve;
 }
@@ -97,30 +79,77 @@ function describe(template: Template, name: string): string {
   return `${name} (${type}), which the local engine does not have${hint}`;
 }
 
-export function textOf(value: unknown, where: string): string {
-  if (typeof value === 'string') return value;
-  if (typeof value === 'number' || typeof value === 'boolean') return String(value);
-  throw new TemplateError(`${where} must be a text, got ${JSON.stringify(value)}`);
-}
+/**
+ * Resolved properties of a resource, or of a part of one. The methods throw TemplateError for values
+ * of another type and for those that cannot be resolved.
+ */
+export class Properties {
+  readonly #where: string;
+  readonly #values: Values;
 
-/** A number, possibly written as a string; the default if it is missing. */
-export function numberOf(value: unknown, defaultValue: number, where: string): number {
-  if (value === undefined) return defaultValue;
-  const number = Number(textOf(value, where));
-  if (Number.isFinite(number)) return number;
-  throw new TemplateError(`${where} must be a number, got ${JSON.stringify(value)}`);
-}
-
-export function listOf(value: unknown, where: string): readonly unknown[] {
-  if (value === undefined) return [];
-  if (Array.isArray(value)) return value;
-  throw new TemplateError(`${where} must be a list, got ${JSON.stringify(value)}`);
-}
-
-export function propertiesOf(value: unknown, where: string): Properties {
-  if (value === undefined) return {};
-  if (typeof value === 'object' && value !== null && !Array.isArray(value)) {
-    return value as Properties;
+  constructor(where: string, values: Values) {
+    this.#where = where;
+    this.#values = values;
   }
-  throw new TemplateError(`${where} must be an object, got ${JSON.stringify(value)}`);
+
+  has(name: string): boolean {
+    return this.#values[name] !== undefined;
+  }
+
+  text(name: string, defaultValue?: string): string {
+    const value = this.#value(name) ?? defaultValue;
+    if (typeof value === 'string') return value;
+    if (typeof value === 'number' || typeof value === 'boolean') return String(value);
+    throw this.#wrong(name, 'a text');
+  }
+
+  /** A number, possibly written as a string; the default if it is missing. */
+  number(name: string, defaultValue: number): number {
+    const number = Number(this.text(name, String(defaultValue)));
+    if (Number.isFinite(number)) return number;
+    throw this.#wrong(name, 'a number');
+  }
+
+  list(name: string): readonly unknown[] {
+    const value = this.#value(name) ?? [];
+    if (Array.isArray(value)) return value;
+    throw this.#wrong(name, 'a list');
+  }
+
+  /** A property that is an object; an empty one if it is missing. */
+  part(name: string): Properties {
+    return this.#part(name, this.#value(name) ?? {});
+  }
+
+  /** A list of objects. */
+  parts(name: string): Properties[] {
+    return this.list(name).map((value) => this.#part(name, value));
+  }
+
+  /** All properties as texts. */
+  texts(): Record<string, string> {
+    return Object.fromEntries(Object.keys(this.#values).map((name) => [name, this.text(name)]));
+  }
+
+  toJSON(): Values {
+    return this.#values;
+  }
+
+  #value(name: string): unknown {
+    const value = this.#values[name];
+    if (value instanceof TemplateError) throw value;
+    return value;
+  }
+
+  #part(name: string, value: unknown): Properties {
+    if (typeof value !== 'object' || value === null || Array.isArray(value)) {
+      throw this.#wrong(name, 'an object');
+    }
+    return new Properties(`${this.#where}.${name}`, value as Values);
+  }
+
+  #wrong(name: string, wanted: string): TemplateError {
+    const given = JSON.stringify(this.#values[name]);
+    return new TemplateError(`${this.#where}.${name} must be ${wanted}, got ${given}`);
+  }
 }

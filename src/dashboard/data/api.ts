@@ -123,15 +123,8 @@ async function whole<T>(body: Promise<T>, signal: AbortSignal): Promise<T> {
 /** @throws The reason of an abort. */
 async function sleep(ms: number, signal: AbortSignal): Promise<void> {
   signal.throwIfAborted();
-  await new Promise<void>((resolve) => {
-    const done = () => {
-      clearTimeout(timer);
-      signal.removeEventListener('abort', done);
-      resolve();
-    };
-    const timer = setTimeout(done, ms);
-    signal.addEventListener('abort', done);
-  });
+  const end = AbortSignal.any([signal, AbortSignal.timeout(ms)]);
+  await new Promise((resolve) => end.addEventListener('abort', resolve));
   signal.throwIfAborted();
 }
 

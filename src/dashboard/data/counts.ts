@@ -1,4 +1,4 @@
-import type { Bucket, Day } from './days.ts';
+import { daysOf, type Bucket, type Day } from './days.ts';
 
 /** A row of `/stats`, with the requested dimensions. */
 export interface Row {
@@ -85,10 +85,8 @@ export function bucketSums(buckets: readonly Bucket[], daily: ReadonlyMap<Day, n
 
 function bucketIndex(buckets: readonly Bucket[]): Map<Day, number> {
   const at = new Map<Day, number>();
-  buckets.forEach(({ from, to }, index) => {
-    for (let time = Date.parse(from); time <= Date.parse(to); time += 86_400_000) {
-      at.set(new Date(time).toISOString().slice(0, 10), index);
-    }
+  buckets.forEach((bucket, index) => {
+    for (const day of daysOf(bucket)) at.set(day, index);
   });
   return at;
 }
@@ -100,18 +98,6 @@ function zeros(length: number): number[] {
 /** Whether a value has no neighbour, so that no line leads to it. */
 export function standsAlone(values: readonly (number | null)[], index: number): boolean {
   return [index - 1, index + 1].every((beside) => typeof values[beside] !== 'number');
-}
-
-export type Change =
-  | { readonly kind: 'same' }
-  | { readonly kind: 'new' }
-  | { readonly kind: 'percent'; readonly percent: number };
-
-/** The change from the previous range; without a percentage if that had no events. */
-export function changeOf(now: number, before: number): Change {
-  if (now === before) return { kind: 'same' };
-  if (before === 0) return { kind: 'new' };
-  return { kind: 'percent', percent: ((now - before) / before) * 100 };
 }
 
 interface HeatMap {
@@ -132,13 +118,12 @@ export function heatMapOf(pairs: readonly PairRow[], typesMax: number, statesMax
   };
   const types = axis(({ type }) => type, typesMax);
   const states = axis(({ state }) => state, statesMax);
-  const typeAt = new Map(types.map((name, index) => [name, index]));
-  const stateAt = new Map(states.map((name, index) => [name, index]));
   const cells = types.map(() => zeros(states.length));
   for (const { type, state, count } of pairs) {
-    const row = cells[typeAt.get(type) ?? types.length - 1];
-    const column = stateAt.get(state) ?? states.length - 1;
-    if (row !== undefined) row[column] = (row[column] ?? 0) + count;
+    // The index of other names is -1: the last row and column are theirs.
+    const row = cells.at(types.indexOf(type)) ?? [];
+    const column = (states.indexOf(state) + states.length) % states.length;
+    row[column] = (row[column] ?? 0) + count;
   }
   return { types, states, cells, largest: Math.max(0, ...cells.flat()) };
 }

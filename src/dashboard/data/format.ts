@@ -1,5 +1,3 @@
-import type { Change } from './counts.ts';
-
 const whole = new Intl.NumberFormat('en');
 const compact = new Intl.NumberFormat('en', { notation: 'compact', maximumFractionDigits: 1 });
 const percent = new Intl.NumberFormat('en', { style: 'percent', maximumFractionDigits: 2 });
@@ -12,19 +10,13 @@ export function shareText(part: number, all: number): string {
   return all === 0 ? '–' : percent.format(part / all);
 }
 
-export function changeText(change: Change): string {
-  switch (change.kind) {
-    case 'same':
-      return 'No change';
-    case 'new':
-      return 'New: none before';
-    case 'percent': {
-      const { percent: value } = change;
-      const size = Math.abs(value);
-      const digits = size < 0.05 ? 2 : size < 10 ? 1 : 0;
-      return `${value > 0 ? '+' : '−'}${Number(size.toFixed(digits)).toLocaleString('en')}%`;
-    }
-  }
+/** The change from the previous range; without a percentage if that had no events. */
+export function changeText(now: number, before: number): string {
+  if (now === before) return 'No change';
+  if (before === 0) return 'New: none before';
+  const size = (Math.abs(now - before) / before) * 100;
+  const digits = size < 0.05 ? 2 : size < 10 ? 1 : 0;
+  return `${now > before ? '+' : '−'}${Number(size.toFixed(digits)).toLocaleString('en')}%`;
 }
 
 /** How long ago it was, in the largest unit that fits. */

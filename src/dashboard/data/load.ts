@@ -31,7 +31,7 @@ export interface Snapshot {
   readonly elsewhere: Range | undefined;
 }
 
-/** The result of a probe: the count of a day, with the filters applied. */
+/** The count of a day, with the filters applied. */
 export type DailyRow = Pick<Row, 'date' | 'count'>;
 
 export const seriesMax = 8;
@@ -83,13 +83,17 @@ export async function load(
   const isWanted = wantedBy(view);
   const pairs = allPairs.filter(isWanted);
   const isFailing = (state: string) => isFailure(state, view.failureWords);
-  const counted =
-    pairs.length * countDays(range) <= rowsMax
-      ? sumRows(await ask<Row>(range, view), pairs, view, isFailing)
-      : await askSums(ask, range, view, { pairs, daily }, isFailing);
+  const isFew = pairs.length * countDays(range) <= rowsMax;
+  const counted = isFew
+    ? sumRows(await ask<Row>(range, view), pairs, isFailing)
+    : await askSums(ask, range, view, { pairs, daily }, isFailing);
   return {
-    ...counted,
     range,
+    rows: isFew ? counted.split : undefined,
+    pairs: counted.pairs,
+    daily: sumBy(counted.daily, ({ date }) => date),
+    failedDaily: sumBy(counted.failed, ({ date }) => date),
+    splitRows: counted.split.map((row) => ({ ...row, name: row[view.split] })),
     allTypes: [...new Set(allPairs.map(({ type }) => type))],
     allStates: [...new Set(allPairs.map(({ state }) => state))].sort(),
     previous: beforeRows && {
@@ -110,25 +114,21 @@ function wantedBy({ types, states }: View): (row: PairRow) => boolean {
     (typeSet.size === 0 || typeSet.has(type)) && (stateSet.size === 0 || stateSet.has(state));
 }
 
-type Counted = Pick<Snapshot, 'daily' | 'failedDaily' | 'splitRows' | 'pairs' | 'rows'>;
+interface Counted {
+  readonly daily: readonly DailyRow[];
+  readonly failed: readonly DailyRow[];
+  /** Rows of the top names by `view.split`, or all rows. */
+  readonly split: readonly Row[];
+  readonly pairs: readonly PairRow[];
+}
 
 function sumRows(
   rows: readonly Row[],
   pairs: readonly PairRow[],
-  { split }: View,
   isFailing: (state: string) => boolean,
 ): Counted {
-  const dateOf = ({ date }: Row) => date;
-  return {
-    rows,
-    daily: sumBy(rows, dateOf),
-    failedDaily: sumBy(
-      rows.filter(({ state }) => isFailing(state)),
-      dateOf,
-    ),
-    splitRows: rows.map((row) => ({ date: row.date, name: row[split], count: row.count })),
-    pairs: pairsOf(rows, pairs),
-  };
+  const failed = rows.filter(({ state }) => isFailing(state));
+  return { daily: rows, failed, split: rows, pairs: pairsOf(rows, pairs) };
 }
 
 /** Keeps the order of the server's response a moment before; new names come last. */
@@ -155,21 +155,11 @@ async function askSums(
   const top = topNames(sums, seriesMax);
   const narrowed = view.split === 'type' ? { ...view, types: top } : { ...view, states: top };
   const failing = [...new Set(pairs.map(({ state }) => state))].filter(isFailing);
-  const [splitRows, failedRows] = await Promise.all([
+  const [split, failed] = await Promise.all([
     ask<Row>(range, narrowed, `date,${view.split}`),
     askFailures(ask, range, view, failing),
   ]);
-  return {
-    rows: undefined,
-    daily: sumBy(daily, ({ date }) => date),
-    failedDaily: sumBy(failedRows, ({ date }) => date),
-    splitRows: splitRows.map((row) => ({
-      date: row.date,
-      name: row[view.split],
-      count: row.count,
-    })),
-    pairs,
-  };
+  return { daily, failed, split, pairs };
 }
 
 /** Splits the names over requests, because each can name only some in its filters. */
@@ -178,11 +168,11 @@ async function askFailures(
   range: Range,
   view: View,
   failing: readonly string[],
-): Promise<Pick<Row, 'date' | 'count'>[]> {
-  const answers: Pick<Row, 'date' | 'count'>[] = [];
+): Promise<DailyRow[]> {
+  const answers: DailyRow[] = [];
   for (let start = 0; start < failing.length; start += filterValuesMax) {
     const states = failing.slice(start, start + filterValuesMax);
-    answers.push(...(await ask<Pick<Row, 'date' | 'count'>>(range, { ...view, states }, 'date')));
+    answers.push(...(await ask<DailyRow>(range, { ...view, states }, 'date')));
   }
   return answers;
 }

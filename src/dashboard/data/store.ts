@@ -102,9 +102,8 @@ export class Store {
 
   signIn(token: string): void {
     if (!isToken(token)) {
-      this.#set({
-        signIn: { message: 'A token consists of ASCII characters without spaces.' },
-      });
+      const message = 'A token consists of ASCII characters without spaces.';
+      this.#set({ signIn: { message } });
       return;
     }
     this.api.token = token;
@@ -212,19 +211,11 @@ export class Store {
     if (todayIn(dayZone, now) !== todayIn(dayZone, Date.now())) void this.refresh();
   }
 
-  /** Requests the probe, and the rest only if it has changed. */
-  async #poll(): Promise<void> {
+  /** Refreshes if `needsRefresh` says so, and schedules the next look. */
+  async #look(needsRefresh: (signal: AbortSignal) => Promise<boolean>): Promise<void> {
     const { signal } = this.#loading;
     try {
-      this.#polls++;
-      const { view, days } = this.#state;
-      let isSame = true;
-      if (this.#polls % healthEvery === 0) {
-        await this.#askHealth(signal);
-        isSame = (await this.#askDays(signal)).latest === days.latest;
-      }
-      isSame &&= (await this.api.get(probePath(view, days), signal, true)).isSame;
-      if (!isSame || this.#state.error !== undefined) {
+      if (await needsRefresh(signal)) {
         await this.refresh();
         return;
       }
@@ -235,20 +226,23 @@ export class Store {
     this.#schedule();
   }
 
-  /** Keeps the displayed age of the latest batch up to date. */
-  async #lookAtHealth(): Promise<void> {
-    const { signal } = this.#loading;
-    try {
-      if (!(await this.#askHealth(signal))) {
-        await this.refresh();
-        return;
-      }
-      this.#set({ now: Date.now() });
-    } catch (error) {
-      if (signal.aborted) return;
-      this.#fail(error);
+  /** Requests the probe, and whether it has changed. */
+  async #hasChanged(signal: AbortSignal): Promise<boolean> {
+    this.#polls++;
+    const { view, days } = this.#state;
+    if (this.#polls % healthEvery === 0) {
+      await this.#askHealth(signal);
+      if ((await this.#askDays(signal)).latest !== days.latest) return true;
     }
-    this.#schedule();
+    const { isSame } = await this.api.get(probePath(view, days), signal, true);
+    return !isSame || this.#state.error !== undefined;
+  }
+
+  /** Keeps the displayed age of the latest batch up to date. Returns whether a token is refused. */
+  async #isRefused(signal: AbortSignal): Promise<boolean> {
+    const isAllowed = await this.#askHealth(signal);
+    if (isAllowed) this.#set({ now: Date.now() });
+    return !isAllowed;
   }
 
   /** Whether requests are allowed now. */
@@ -277,10 +271,7 @@ export class Store {
         isLoading: false,
         // The last known health is no longer valid.
         ...(isOfApi && error.status === 0 && { health: { kind: 'unreachable' } }),
-        error: {
-          text: textOf(error),
-          isPassing: !isOfApi || error.isPassing,
-        },
+        error: { text: textOf(error), isPassing: !isOfApi || error.isPassing },
         ...(signIn && { signIn: { message: `${textOf(error)} This page tries again by itself.` } }),
       });
       return;
@@ -313,11 +304,13 @@ export class Store {
     // No token was entered yet, or the entered one was refused.
     if (signIn !== undefined && (this.api.token === undefined || error === undefined)) return;
     if (!isWaiting) {
-      this.#timer = setTimeout(() => void this.#lookAtHealth(), healthMs);
+      const look = () => void this.#look((signal) => this.#isRefused(signal));
+      this.#timer = setTimeout(look, healthMs);
       return;
     }
     const delay = afterMs ?? Math.min(pollMs * 2 ** this.#failures, backOffMsMax);
-    const next = () => void (snapshot === undefined ? this.refresh() : this.#poll());
+    const poll = () => this.#look((signal) => this.#hasChanged(signal));
+    const next = () => void (snapshot === undefined ? this.refresh() : poll());
     this.#timer = setTimeout(next, delay);
   }
 

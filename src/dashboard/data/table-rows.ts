@@ -1,3 +1,4 @@
+import { csvLine } from '../../util/csv.ts';
 import type { Row } from './counts.ts';
 import type { Column, View } from './view.ts';
 
@@ -27,24 +28,11 @@ function compare(a: TableRow, b: TableRow, column: Column): number {
   return x === y ? 0 : x < y ? -1 : 1;
 }
 
-/** Text that a spreadsheet would execute as a formula; the same rule as in the server's CSV. */
-const formulaStart = /^[=+\-@\t\r\n\uff1d\uff0b\uff0d\uff20']/u;
-const needsQuotes = /[",;\t\r\n]/;
-
 /** Byte order mark at the start of a CSV file, so that Excel on Windows reads it as UTF-8. */
 export const byteOrderMark = '\ufeff';
 
 /** The same bytes as `/stats?format=csv` for these rows. */
 export function csvOf(rows: readonly TableRow[], columns: readonly Column[]): string {
-  const line = (fields: readonly (string | number)[]) => `${fields.map(csvField).join(',')}\r\n`;
-  return [columns, ...rows.map((row) => columns.map((name) => row[name] ?? ''))]
-    .map((fields) => line(fields))
-    .join('');
-}
-
-function csvField(field: string | number): string {
-  if (typeof field === 'number') return String(field);
-  const isGuarded = formulaStart.test(field);
-  const text = isGuarded ? `'${field}` : field;
-  return isGuarded || needsQuotes.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
+  const lines = rows.map((row) => csvLine(columns.map((name) => row[name] ?? '')));
+  return [csvLine(columns), ...lines].join('');
 }

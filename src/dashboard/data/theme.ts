@@ -1,14 +1,20 @@
 import type { Scheme } from './colours.ts';
 import { recall, remember } from './storage.ts';
 
-export const themes = ['auto', 'light', 'dark'] as const;
-export type Theme = (typeof themes)[number];
+/** The themes, with the texts of their buttons. */
+export const themes = [
+  ['auto', 'Auto'],
+  ['light', 'Light'],
+  ['dark', 'Dark'],
+] as const;
+export type Theme = (typeof themes)[number][0];
 
 const key = 'device-pipeline-theme';
 const darkQuery = matchMedia('(prefers-color-scheme: dark)');
 
 export function theme(): Theme {
-  return themes.find((name) => name === recall('localStorage', key)) ?? 'auto';
+  const stored = recall('localStorage', key);
+  return themes.find(([name]) => name === stored)?.[0] ?? 'auto';
 }
 
 export function setTheme(chosen: Theme): void {

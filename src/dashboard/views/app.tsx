@@ -1,5 +1,6 @@
 import { useEffect, useRef, useState } from 'preact/hooks';
 
+import type { Scheme } from '../data/colours.ts';
 import { Controls } from './controls.tsx';
 import { Dashboard } from './dashboard.tsx';
 import { FirstRun } from './first-run.tsx';
@@ -55,18 +56,16 @@ function keepFocus(goOn: () => void): () => void {
   };
 }
 
-function Content({
-  store,
-  state,
-  colours,
-}: {
-  store: Store;
-  state: State;
-  colours: 'light' | 'dark';
-}) {
+function Content({ store, state, colours }: { store: Store; state: State; colours: Scheme }) {
   const { snapshot, signIn, error } = state;
   if (signIn !== undefined) return <SignIn store={store} message={signIn.message} />;
-  if (snapshot === undefined && error === undefined) return <Loading />;
+  if (snapshot === undefined && error === undefined) {
+    return (
+      <p class="loading" role="status">
+        Loading the counts …
+      </p>
+    );
+  }
   if (isFirstRun(state)) return <FirstRun isSignedIn={state.isSignedIn} />;
   return (
     <>
@@ -76,14 +75,6 @@ function Content({
         <Dashboard store={store} state={state} snapshot={snapshot} scheme={colours} />
       )}
     </>
-  );
-}
-
-function Loading() {
-  return (
-    <p class="loading" role="status">
-      Loading the counts …
-    </p>
   );
 }
 

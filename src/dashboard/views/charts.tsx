@@ -10,7 +10,6 @@ import {
   Tooltip,
   type ChartConfiguration,
 } from 'chart.js';
-import type { ComponentChildren } from 'preact';
 import { useEffect, useMemo, useRef } from 'preact/hooks';
 
 import { colourOfFailures, colourOfOthers, coloursOf, type Scheme } from '../data/colours.ts';
@@ -28,6 +27,7 @@ import { compactText, shareText, wholeText } from '../data/format.ts';
 import { seriesMax, type Snapshot } from '../data/load.ts';
 import type { Store } from '../data/store.ts';
 import type { View } from '../data/view.ts';
+import { Segments } from './segments.tsx';
 
 Chart.register(
   BarController,
@@ -74,36 +74,45 @@ function paper(scheme: Scheme) {
     : { ink: '#5c6675', line: '#e9ecf1', surface: '#ffffff', tip: '#1b2330' };
 }
 
-function axes(scheme: Scheme, isStacked: boolean, tick: (value: number) => string) {
+/** The options that both charts share. */
+function optionsOf(scheme: Scheme, isStacked: boolean, tick: (value: number) => string) {
   const { ink, line } = paper(scheme);
   const font = { family: 'system-ui, sans-serif', size: 12 };
   return {
-    x: {
-      stacked: isStacked,
-      grid: { display: false },
-      border: { color: line },
-      ticks: { color: ink, font, maxRotation: 0, autoSkipPadding: 18 },
-    },
-    y: {
-      stacked: isStacked,
-      beginAtZero: true,
-      border: { display: false },
-      grid: { color: line },
-      ticks: {
-        color: ink,
-        font,
-        maxTicksLimit: 5,
-        callback: (value: string | number) => tick(Number(value)),
+    responsive: true,
+    maintainAspectRatio: false,
+    interaction: { mode: 'index', intersect: false },
+    animation: calm.matches ? false : { duration: 250 },
+    scales: {
+      x: {
+        stacked: isStacked,
+        grid: { display: false },
+        border: { color: line },
+        ticks: { color: ink, font, maxRotation: 0, autoSkipPadding: 18 },
+      },
+      y: {
+        stacked: isStacked,
+        beginAtZero: true,
+        border: { display: false },
+        grid: { color: line },
+        ticks: {
+          color: ink,
+          font,
+          maxTicksLimit: 5,
+          callback: (value: string | number) => tick(Number(value)),
+        },
       },
     },
-  };
+  } as const;
 }
 
-const common = {
-  responsive: true,
-  maintainAspectRatio: false,
-  interaction: { mode: 'index', intersect: false },
-} as const;
+/** The title of a tooltip: the days of the bar or point. */
+function titleOf(buckets: readonly Bucket[]) {
+  return ([item]: readonly { readonly dataIndex: number }[]) => {
+    const bucket = buckets[item?.dataIndex ?? 0];
+    return bucket === undefined ? '' : rangeText(bucket);
+  };
+}
 
 /** Shortens a name. U+2068 and U+2069 isolate the direction of its text. */
 function shortName(name: string): string {
@@ -116,19 +125,15 @@ function nameOf({ name, names }: Series): string {
   return name === undefined ? `${wholeText(names)} others` : shortName(name);
 }
 
-export function CountsChart({
-  store,
-  view,
-  snapshot,
-  scheme,
-}: {
-  store: Store;
+interface ChartProps {
   view: View;
   snapshot: Snapshot;
   scheme: Scheme;
-}) {
+}
+
+export function CountsChart({ store, view, snapshot, scheme }: ChartProps & { store: Store }) {
   const { split, failureWords } = view;
-  const { series, buckets, colourAt } = useMemo(() => {
+  const { series, buckets, colourAt, config } = useMemo(() => {
     const spans = bucketsOf(snapshot.range);
     const sums = sumBy(snapshot.pairs, (row) => row[split]);
     const all = seriesOf(spans, snapshot.splitRows, snapshot.daily, sums, seriesMax);
@@ -137,33 +142,26 @@ export function CountsChart({
     const colours = coloursOf(names, isFailing, scheme);
     const colourOf = ({ name }: Series) =>
       (name === undefined ? undefined : colours.get(name)) ?? colourOfOthers(scheme);
-    return { series: all, buckets: spans, colourAt: all.map(colourOf) };
+    const chosen = all.map(colourOf);
+    const bars = barConfig(all, spans, chosen, scheme);
+    return { series: all, buckets: spans, colourAt: chosen, config: bars };
   }, [snapshot, split, failureWords, scheme]);
-  const config = useMemo(
-    () => barConfig(series, buckets, colourAt, scheme),
-    [series, buckets, colourAt, scheme],
-  );
   const unit = buckets.some(({ from, to }) => from !== to) ? 'week' : 'day';
   const total = totalOf(snapshot.pairs);
   const label = `Events per ${unit} by ${split}, ${rangeText(snapshot.range)}: ${wholeText(total)} in all. ${series
     .slice(0, 3)
-    .map((one) => `${nameOf(one)} ${wholeText(sumOf(one))}`)
+    .map((one) => `${nameOf(one)} ${wholeText(sumOf(one.values))}`)
     .join(', ')}.`;
   return (
     <section class="card" aria-labelledby="counts-title">
       <div class="card-head">
         <h2 id="counts-title">Events per {unit}</h2>
-        <div class="segments" role="group" aria-label="Split by">
-          {(['state', 'type'] as const).map((name) => (
-            <button
-              type="button"
-              aria-pressed={split === name}
-              onClick={() => store.show({ split: name })}
-            >
-              By {name}
-            </button>
-          ))}
-        </div>
+        <Segments
+          label="Split by"
+          choices={splits}
+          chosen={split}
+          onChoose={(name) => store.show({ split: name })}
+        />
       </div>
       <Canvas<'bar'> label={label} config={config} />
       <ul class="legend">
@@ -171,47 +169,32 @@ export function CountsChart({
           <li key={one.name ?? ''}>
             <Swatch colour={colourAt[index] ?? ''} />
             <bdi title={one.name}>{one.name ?? nameOf(one)}</bdi>
-            <b>{compactText(sumOf(one))}</b>
+            <b>{compactText(sumOf(one.values))}</b>
           </li>
         ))}
       </ul>
-      <TableBehind caption={`Events per ${unit} by ${split}`}>
-        <thead>
-          <tr>
-            <th scope="col">{unit === 'day' ? 'Day' : 'Days'}</th>
-            {series.map((one) => (
-              <th scope="col">
-                <bdi>{one.name ?? nameOf(one)}</bdi>
-              </th>
-            ))}
-          </tr>
-        </thead>
-        <tbody>
-          {buckets.map((bucket, index) => (
-            <tr>
-              <th scope="row">{spanText(bucket)}</th>
-              {series.map(({ values }) => (
-                <td>{wholeText(values[index] ?? 0)}</td>
-              ))}
-            </tr>
-          ))}
-        </tbody>
-      </TableBehind>
+      <TableBehind
+        caption={`Events per ${unit} by ${split}`}
+        head={[unit === 'day' ? 'Day' : 'Days', ...series.map((one) => one.name ?? nameOf(one))]}
+        buckets={buckets}
+        cellsOf={(index) => series.map(({ values }) => wholeText(values[index] ?? 0))}
+      />
     </section>
   );
 }
 
-function sumOf({ values }: Series): number {
+const splits = [
+  ['state', 'By state'],
+  ['type', 'By type'],
+] as const;
+
+function sumOf(values: readonly number[]): number {
   return values.reduce((sum, value) => sum + value, 0);
 }
 
 /** Sets a style by CSSOM: the page's Content-Security-Policy forbids style attributes. */
 function Swatch({ colour }: { colour: string }) {
   return <span class="swatch" aria-hidden="true" style={{ background: colour }} />;
-}
-
-function spanText({ from, to }: Bucket): string {
-  return from === to ? from : `${from} – ${to}`;
 }
 
 function barConfig(
@@ -238,9 +221,7 @@ function barConfig(
       })),
     },
     options: {
-      ...common,
-      animation: calm.matches ? false : { duration: 250 },
-      scales: axes(scheme, true, compactText),
+      ...optionsOf(scheme, true, compactText),
       plugins: {
         tooltip: {
           backgroundColor: tip,
@@ -253,10 +234,7 @@ function barConfig(
             (datasetIndex === 0 && series.every(({ values }) => (values[dataIndex] ?? 0) === 0)),
           itemSort: (a, b) => (b.parsed.y ?? 0) - (a.parsed.y ?? 0),
           callbacks: {
-            title: ([item]) => {
-              const bucket = buckets[item?.dataIndex ?? 0];
-              return bucket === undefined ? '' : rangeText(bucket);
-            },
+            title: titleOf(buckets),
             label: ({ dataset, parsed }) => ` ${dataset.label ?? ''}  ${wholeText(parsed.y ?? 0)}`,
             footer: (items) =>
               `Total  ${wholeText(items.reduce((sum, { parsed }) => sum + (parsed.y ?? 0), 0))}`,
@@ -267,30 +245,16 @@ function barConfig(
   };
 }
 
-export function FailureChart({
-  view,
-  snapshot,
-  scheme,
-}: {
-  view: View;
-  snapshot: Snapshot;
-  scheme: Scheme;
-}) {
-  const { buckets, totals, failed } = useMemo(() => {
+export function FailureChart({ view, snapshot, scheme }: ChartProps) {
+  const { buckets, totals, failed, config } = useMemo(() => {
     const spans = bucketsOf(snapshot.range);
-    return {
-      buckets: spans,
-      totals: bucketSums(spans, snapshot.daily),
-      failed: bucketSums(spans, snapshot.failedDaily),
-    };
-  }, [snapshot]);
-  const config = useMemo(
-    () => lineConfig(buckets, totals, failed, scheme),
-    [buckets, totals, failed, scheme],
-  );
-  const sum = (values: readonly number[]) => values.reduce((all, value) => all + value, 0);
+    const all = bucketSums(spans, snapshot.daily);
+    const failures = bucketSums(spans, snapshot.failedDaily);
+    const line = lineConfig(spans, all, failures, scheme);
+    return { buckets: spans, totals: all, failed: failures, config: line };
+  }, [snapshot, scheme]);
   const words = view.failureWords.map((word) => `“${word}”`).join(' or ');
-  const rate = shareText(sum(failed), sum(totals));
+  const rate = shareText(sumOf(failed), sumOf(totals));
   return (
     <section class="card" aria-labelledby="failures-title">
       <div class="card-head">
@@ -301,26 +265,15 @@ export function FailureChart({
         label={`Failure rate over time, ${rangeText(snapshot.range)}: ${rate} over all.`}
         config={config}
       />
-      <TableBehind caption="Failure rate over time">
-        <thead>
-          <tr>
-            <th scope="col">Days</th>
-            <th scope="col">Failures</th>
-            <th scope="col">Events</th>
-            <th scope="col">Rate</th>
-          </tr>
-        </thead>
-        <tbody>
-          {buckets.map((bucket, index) => (
-            <tr>
-              <th scope="row">{spanText(bucket)}</th>
-              <td>{wholeText(failed[index] ?? 0)}</td>
-              <td>{wholeText(totals[index] ?? 0)}</td>
-              <td>{shareText(failed[index] ?? 0, totals[index] ?? 0)}</td>
-            </tr>
-          ))}
-        </tbody>
-      </TableBehind>
+      <TableBehind
+        caption="Failure rate over time"
+        head={['Days', 'Failures', 'Events', 'Rate']}
+        buckets={buckets}
+        cellsOf={(index) => {
+          const [part, all] = [failed[index] ?? 0, totals[index] ?? 0];
+          return [wholeText(part), wholeText(all), shareText(part, all)];
+        }}
+      />
     </section>
   );
 }
@@ -351,19 +304,14 @@ function lineConfig(
       ],
     },
     options: {
-      ...common,
-      animation: calm.matches ? false : { duration: 250 },
-      scales: axes(scheme, false, (value) => shareText(value, 1)),
+      ...optionsOf(scheme, false, (value) => shareText(value, 1)),
       plugins: {
         tooltip: {
           backgroundColor: paper(scheme).tip,
           padding: 10,
           displayColors: false,
           callbacks: {
-            title: ([item]) => {
-              const bucket = buckets[item?.dataIndex ?? 0];
-              return bucket === undefined ? '' : rangeText(bucket);
-            },
+            title: titleOf(buckets),
             label: ({ dataIndex }) =>
               `${shareText(failed[dataIndex] ?? 0, totals[dataIndex] ?? 0)}: ${wholeText(failed[dataIndex] ?? 0)} of ${wholeText(totals[dataIndex] ?? 0)}`,
           },
@@ -379,14 +327,40 @@ function pointRadii(rates: readonly (number | null)[]): number[] {
   return rates.map((_, index) => (standsAlone(rates, index) ? 2.5 : usual));
 }
 
-function TableBehind({ caption, children }: { caption: string; children: ComponentChildren }) {
+interface TableProps {
+  caption: string;
+  head: readonly string[];
+  buckets: readonly Bucket[];
+  cellsOf: (index: number) => readonly string[];
+}
+
+/** The values of a chart as a table, with a row for each bucket. */
+function TableBehind({ caption, head, buckets, cellsOf }: TableProps) {
   return (
     <details class="behind">
       <summary>Show as a table</summary>
       <div class="scroll" tabIndex={0} role="region" aria-label={caption}>
         <table>
           <caption class="unseen">{caption}</caption>
-          {children}
+          <thead>
+            <tr>
+              {head.map((name) => (
+                <th scope="col">
+                  <bdi>{name}</bdi>
+                </th>
+              ))}
+            </tr>
+          </thead>
+          <tbody>
+            {buckets.map(({ from, to }, index) => (
+              <tr>
+                <th scope="row">{from === to ? from : `${from} – ${to}`}</th>
+                {cellsOf(index).map((text) => (
+                  <td>{text}</td>
+                ))}
+              </tr>
+            ))}
+          </tbody>
         </table>
       </div>
     </details>

@@ -1,45 +1,24 @@
 import { useEffect, useId, useRef, useState } from 'preact/hooks';
 
 import { dayRuleText, latestToday, longDay, type Range } from '../data/days.ts';
+import { Segments } from './segments.tsx';
 import type { State, Store } from '../data/store.ts';
 import { hasRoomFor, isSoundRange, presets, rangeOf, wordsOf, type View } from '../data/view.ts';
 
 export function Controls({ store, state }: { store: Store; state: State }) {
   const { view, snapshot } = state;
-  const preset = 'preset' in view.range ? view.range.preset : undefined;
   const failureId = useId();
   return (
     <section class="controls" aria-label="View settings">
-      <div class="segments" role="group" aria-label="Days">
-        {presets.map(({ name, label }) => (
-          <button
-            type="button"
-            aria-pressed={preset === name}
-            onClick={() => store.show({ range: { preset: name } })}
-          >
-            {label}
-          </button>
-        ))}
-      </div>
-      <DayPickers
-        chosen={view.range}
-        range={rangeOf(view, state.days)}
-        onRange={(range) => store.show({ range })}
+      <Segments
+        label="Days"
+        choices={presets.map(({ name, label }) => [name, label] as const)}
+        chosen={'preset' in view.range ? view.range.preset : undefined}
+        onChoose={(preset) => store.show({ range: { preset } })}
       />
-      <Filter
-        label="Type"
-        names={snapshot?.allTypes ?? []}
-        chosen={view.types}
-        hasRoom={(name) => hasRoomFor(name, view, 'types')}
-        onChoose={(types) => store.show({ types })}
-      />
-      <Filter
-        label="State"
-        names={snapshot?.allStates ?? []}
-        chosen={view.states}
-        hasRoom={(name) => hasRoomFor(name, view, 'states')}
-        onChoose={(states) => store.show({ states })}
-      />
+      <DayPickers store={store} chosen={view.range} range={rangeOf(view, state.days)} />
+      <Filter store={store} view={view} field="types" label="Type" names={snapshot?.allTypes} />
+      <Filter store={store} view={view} field="states" label="State" names={snapshot?.allStates} />
       <label class="field" for={failureId}>
         <span>Failures contain</span>
         <input
@@ -90,41 +69,36 @@ function DayNote({ store, state }: { store: Store; state: State }) {
   );
 }
 
-function DayPickers({
-  chosen,
-  range,
-  onRange,
-}: {
+interface DayPickersProps {
+  store: Store;
   chosen: View['range'];
   range: Range;
-  onRange: (range: Range) => void;
-}) {
+}
+
+function DayPickers({ store, chosen, range }: DayPickersProps) {
   const [draft, setDraft] = useState(range);
   // Choosing the same days again discards incomplete input.
   useEffect(() => setDraft(range), [chosen, range.from, range.to]);
   const change = (part: Partial<Range>) => {
     const next = { ...draft, ...part };
     setDraft(next);
-    if (isSoundRange(next)) onRange(next);
+    if (isSoundRange(next)) store.show({ range: next });
   };
   const isSound = isSoundRange(draft);
+  const picker = (end: keyof Range, label: string) => (
+    <input
+      type="date"
+      aria-label={label}
+      aria-invalid={!isSound}
+      value={draft[end]}
+      onChange={({ currentTarget }) => change({ [end]: currentTarget.value })}
+    />
+  );
   return (
     <div class="days">
-      <input
-        type="date"
-        aria-label="From"
-        aria-invalid={!isSound}
-        value={draft.from}
-        onChange={({ currentTarget }) => change({ from: currentTarget.value })}
-      />
+      {picker('from', 'From')}
       <span aria-hidden="true">–</span>
-      <input
-        type="date"
-        aria-label="To"
-        aria-invalid={!isSound}
-        value={draft.to}
-        onChange={({ currentTarget }) => change({ to: currentTarget.value })}
-      />
+      {picker('to', 'To')}
       {!isSound && (
         <span class="hint" role="alert">
           From the first day to the last, at most 366 days
@@ -136,19 +110,17 @@ function DayPickers({
 
 const offeredMax = 100;
 
-function Filter({
-  label,
-  names,
-  chosen,
-  hasRoom,
-  onChoose,
-}: {
+interface FilterProps {
+  store: Store;
+  view: View;
+  field: 'types' | 'states';
   label: string;
-  names: readonly string[];
-  chosen: readonly string[];
-  hasRoom: (name: string) => boolean;
-  onChoose: (chosen: readonly string[]) => void;
-}) {
+  names: readonly string[] | undefined;
+}
+
+function Filter({ store, view, field, label, names = [] }: FilterProps) {
+  const chosen = view[field];
+  const choose = (choice: readonly string[]) => store.show({ [field]: choice });
   const [text, setText] = useState('');
   const [first, setFirst] = useState(chosen);
   const details = useRef<HTMLDetailsElement>(null);
@@ -168,8 +140,6 @@ function Filter({
   );
   const offered = found.slice(0, offeredMax);
   const hidden = chosen.filter((name) => !first.includes(name) && !offered.includes(name));
-  const toggle = (name: string, isChosen: boolean) =>
-    onChoose(isChosen ? [...chosen, name] : chosen.filter((other) => other !== name));
   const option = (name: string) => {
     const isChosen = chosen.includes(name);
     return (
@@ -177,8 +147,10 @@ function Filter({
         <input
           type="checkbox"
           checked={isChosen}
-          disabled={!isChosen && !hasRoom(name)}
-          onChange={() => toggle(name, !isChosen)}
+          disabled={!isChosen && !hasRoomFor(name, view, field)}
+          onChange={() =>
+            choose(isChosen ? chosen.filter((other) => other !== name) : [...chosen, name])
+          }
         />
         <bdi>{name}</bdi>
       </label>
@@ -222,7 +194,7 @@ function Filter({
             onClick={() => {
               // The button disappears together with the choice that it clears.
               details.current?.querySelector('summary')?.focus();
-              onChoose([]);
+              choose([]);
             }}
           >
             Show all

@@ -1,8 +1,9 @@
+import type { ComponentChildren } from 'preact';
 import { useMemo } from 'preact/hooks';
 
 import { CountsChart, FailureChart } from './charts.tsx';
 import type { Scheme } from '../data/colours.ts';
-import { changeOf, isFailure, totalOf, type Change } from '../data/counts.ts';
+import { isFailure, totalOf } from '../data/counts.ts';
 import { rangeText } from '../data/days.ts';
 import { changeText, compactText, shareText, wholeText } from '../data/format.ts';
 import { HeatMapTable } from './heat-map.tsx';
@@ -28,7 +29,7 @@ export function Dashboard({ store, state, snapshot, scheme }: Shown) {
       <p class="loading-note" role="status">
         {isOld ? 'Loading …' : ''}
       </p>
-      <Figures snapshot={snapshot} words={view.failureWords} isLive={view.isLive} />
+      <Figures snapshot={snapshot} view={view} />
       <CountsChart store={store} view={view} snapshot={snapshot} scheme={scheme} />
       <div class="pair">
         <FailureChart view={view} snapshot={snapshot} scheme={scheme} />
@@ -44,16 +45,9 @@ function countsOf({ range, types, states, split }: View): string {
   return JSON.stringify([range, types, states, split]);
 }
 
-function Figures({
-  snapshot,
-  words,
-  isLive,
-}: {
-  snapshot: Snapshot;
-  words: readonly string[];
-  isLive: boolean;
-}) {
+function Figures({ snapshot, view }: { snapshot: Snapshot; view: View }) {
   const { pairs, previous } = snapshot;
+  const { failureWords: words, isLive } = view;
   const { total, failed, types, states } = useMemo(
     () => ({
       total: totalOf(pairs),
@@ -70,10 +64,10 @@ function Figures({
       </h2>
       <dl class="figures">
         <Figure name="Events" value={wholeText(total)}>
-          {previous && <ChangeLine change={changeOf(total, previous.total)} />}
+          {previous && <ChangeLine now={total} before={previous.total} />}
         </Figure>
         <Figure name="Failures" value={wholeText(failed)}>
-          {previous && <ChangeLine change={changeOf(failed, previous.failed)} isBadUp />}
+          {previous && <ChangeLine now={failed} before={previous.failed} isBadUp />}
         </Figure>
         <Figure name="Failure rate" value={shareText(failed, total)}>
           {previous && (
@@ -97,27 +91,39 @@ function Figures({
   );
 }
 
-function Figure({ name, value, children }: { name: string; value: string; children: unknown }) {
+interface FigureProps {
+  name: string;
+  value: string;
+  children: ComponentChildren;
+}
+
+function Figure({ name, value, children }: FigureProps) {
   return (
     <div>
       <dt>{name}</dt>
       <dd>
         <strong>{value}</strong>
-        {children as never}
+        {children}
       </dd>
     </div>
   );
 }
 
-function ChangeLine({ change, isBadUp = false }: { change: Change; isBadUp?: boolean }) {
-  const isUp = change.kind === 'percent' && change.percent > 0;
-  const tone = change.kind !== 'percent' || !isBadUp ? '' : isUp ? 'bad' : 'good';
-  const arrow = change.kind !== 'percent' ? '' : isUp ? '↑ ' : '↓ ';
+interface ChangeProps {
+  now: number;
+  before: number;
+  isBadUp?: boolean;
+}
+
+function ChangeLine({ now, before, isBadUp = false }: ChangeProps) {
+  const isNew = before === 0 && now !== 0;
+  const isUp = now > before;
+  const hasArrow = !isNew && now !== before;
   return (
-    <span class={tone}>
-      <span aria-hidden="true">{arrow}</span>
-      {changeText(change)}
-      {change.kind !== 'new' && <small> vs. the days before</small>}
+    <span class={!hasArrow || !isBadUp ? '' : isUp ? 'bad' : 'good'}>
+      <span aria-hidden="true">{hasArrow ? (isUp ? '↑ ' : '↓ ') : ''}</span>
+      {changeText(now, before)}
+      {!isNew && <small> vs. the days before</small>}
     </span>
   );
 }
@@ -136,23 +142,20 @@ function NothingHere({ store, state, snapshot }: Omit<Shown, 'scheme'>) {
           ? 'There are no counts for the chosen types and states on these days.'
           : `There are no counts for ${rangeText(snapshot.range)}.`}
       </p>
-      {isFiltered && (
+      {isFiltered ? (
         <button type="button" class="main" onClick={() => store.show({ types: [], states: [] })}>
           Show all types and states
         </button>
-      )}
-      {!isFiltered && elsewhere !== undefined && (
+      ) : elsewhere !== undefined ? (
         <button type="button" class="main" onClick={() => store.show({ range: elsewhere })}>
           Show {rangeText(elsewhere)}
         </button>
-      )}
-      {!isFiltered && elsewhere === undefined && pending !== undefined && pending.amount > 0 && (
+      ) : pending !== undefined && pending.amount > 0 ? (
         <p>
           {wholeText(pending.amount)} {pending.unit} wait to be counted. They are shown here as soon
           as they are.
         </p>
-      )}
-      {!isFiltered && elsewhere === undefined && !(pending !== undefined && pending.amount > 0) && (
+      ) : (
         <p>There are none in the last {yearsMax} years either. Choose the days of your events.</p>
       )}
     </section>

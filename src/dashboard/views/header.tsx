@@ -4,16 +4,15 @@ import { agoText, wholeText } from '../data/format.ts';
 import type { Health } from '../data/health.ts';
 import type { State, Store } from '../data/store.ts';
 import { setTheme, theme, themes, type Theme } from '../data/theme.ts';
+import { Segments } from './segments.tsx';
 
-export function Header({
-  store,
-  state,
-  onTheme,
-}: {
+interface HeaderProps {
   store: Store;
   state: State;
   onTheme: () => void;
-}) {
+}
+
+export function Header({ store, state, onTheme }: HeaderProps) {
   return (
     <header>
       <div class="brand">
@@ -43,16 +42,7 @@ function ThemeChoice({ onTheme }: { onTheme: () => void }) {
     setChosen(name);
     onTheme();
   };
-  return (
-    <div class="segments" role="group" aria-label="Colours">
-      {themes.map((name) => (
-        <button type="button" aria-pressed={chosen === name} onClick={() => choose(name)}>
-          {name[0]?.toUpperCase()}
-          {name.slice(1)}
-        </button>
-      ))}
-    </div>
-  );
+  return <Segments label="Colours" choices={themes} chosen={chosen} onChoose={choose} />;
 }
 
 function HealthLine({ health, now }: { health: Health | undefined; now: number }) {
@@ -70,6 +60,10 @@ function HealthLine({ health, now }: { health: Health | undefined; now: number }
     );
   }
   const { pending, deadLetters = 0, countedThrough, lastReceivedAt } = health;
+  const through =
+    countedThrough === undefined
+      ? undefined
+      : `Counted through ${new Date(countedThrough).toISOString()}`;
   return (
     <div
       class={deadLetters > 0 ? 'health warn' : 'health'}
@@ -81,13 +75,7 @@ function HealthLine({ health, now }: { health: Health | undefined; now: number }
         {lastReceivedAt === undefined ? 'Ready' : `Last batch ${agoText(lastReceivedAt, now)}`}
       </span>
       {pending !== undefined && (
-        <span
-          title={
-            countedThrough === undefined
-              ? undefined
-              : `Counted through ${new Date(countedThrough).toISOString()}`
-          }
-        >
+        <span title={through}>
           {pending.amount === 0
             ? 'Everything is counted'
             : `${wholeText(pending.amount)} ${pending.unit} to be counted`}

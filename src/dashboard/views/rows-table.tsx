@@ -2,22 +2,25 @@ import { useEffect, useMemo, useState } from 'preact/hooks';
 
 import { wholeText } from '../data/format.ts';
 import { rowsMax, type Snapshot } from '../data/load.ts';
+import { Segments } from './segments.tsx';
 import type { Store } from '../data/store.ts';
 import { byteOrderMark, csvOf, matching, sorted } from '../data/table-rows.ts';
 import { columns as allColumns, statsQuery, type Column, type View } from '../data/view.ts';
 
 const pageRows = 25;
+const rowChoices = [
+  ['day', 'Each day'],
+  ['range', 'All days'],
+] as const;
 const titles = { date: 'Date', type: 'Type', state: 'State', count: 'Count' };
 
-export function RowsTable({
-  store,
-  view,
-  snapshot,
-}: {
+interface RowsTableProps {
   store: Store;
   view: View;
   snapshot: Snapshot;
-}) {
+}
+
+export function RowsTable({ store, view, snapshot }: RowsTableProps) {
   const isByDay = view.rows === 'day' && snapshot.rows !== undefined;
   const rows = (isByDay ? snapshot.rows : undefined) ?? snapshot.pairs;
   const columns = isByDay ? allColumns : allColumns.slice(1);
@@ -35,23 +38,13 @@ export function RowsTable({
       <div class="card-head">
         <h2 id="rows-title">Counts</h2>
         <div class="table-tools">
-          <div class="segments" role="group" aria-label="Rows">
-            <button
-              type="button"
-              aria-pressed={isByDay}
-              disabled={snapshot.rows === undefined}
-              onClick={() => store.show({ rows: 'day' })}
-            >
-              Each day
-            </button>
-            <button
-              type="button"
-              aria-pressed={!isByDay}
-              onClick={() => store.show({ rows: 'range' })}
-            >
-              All days
-            </button>
-          </div>
+          <Segments
+            label="Rows"
+            choices={rowChoices}
+            chosen={isByDay ? 'day' : 'range'}
+            disabled={snapshot.rows === undefined ? 'day' : undefined}
+            onChoose={(rows) => store.show({ rows })}
+          />
           <input
             type="search"
             aria-label="Filter the rows"

@@ -5,9 +5,6 @@ import { fieldBytesMax } from '../device-event.ts';
 import { skipJsonString, skipJsonValue, skipSpace } from './json-skipper.ts';
 import { dateNumberAt, endOfTimestamp, minuteOfDayAt } from './timestamp-bytes.ts';
 
-/** Returned when the fast path cannot handle the body; use the slow path, `readBatch`. */
-export const needsSlowPath = -1;
-
 const quote = 0x22;
 const comma = 0x2c;
 const colon = 0x3a;
@@ -46,13 +43,21 @@ function words(text: string): readonly number[] {
 /** The depth of an item's members: document, list, item. */
 const itemDepth = 3;
 
+/** A body that was scanned: the only way to its counters. Take what you need before the next scan. */
+export interface ScannedBatch {
+  readonly items: number;
+  /** The distinct counters of the items that are not admitted yet. */
+  newCounters(): readonly number[];
+  /** Adds the items to their counters. */
+  count(): void;
+}
+
 /**
  * The fast path for reading a batch: scans the bytes and builds no objects. It handles bodies whose
  * items are all valid, with names in ASCII without escapes and timestamps such as
  * `2023-06-16T13:00:00Z`; the members may have any order, white space and other members between
  * them, but no duplicates. It declines every other body, which may still be valid. What it accepts,
- * `readBatch` accepts with the same events (a differential fuzz test checks this). Call `scan`, and
- * then `newCounters` and `count`, before the next `scan`.
+ * `readBatch` accepts with the same events (a differential fuzz test checks this).
  */
 export class BatchScanner {
   readonly #counters: CounterTable;
@@ -60,6 +65,8 @@ export class BatchScanner {
   /** The counter numbers of the items of the last scan. */
   #numbers = new Int32Array(1024);
   #items = 0;
+  /** What every scan returns, to avoid garbage per batch. */
+  readonly #scanned: ScannedBatch & { items: number };
   /** A view of the scanned bytes. */
   #view: DataView = new DataView(new ArrayBuffer(0));
   #viewed: Uint8Array | undefined;
@@ -69,13 +76,24 @@ export class BatchScanner {
   constructor(counters: CounterTable, dayOfUtc?: DayOfUtc) {
     this.#counters = counters;
     this.#dayOfUtc = dayOfUtc;
+    this.#scanned = {
+      items: 0,
+      newCounters: () => counters.newCounters(this.#numbers, this.#items),
+      count: () => counters.addEach(this.#numbers, this.#items),
+    };
   }
 
   /**
-   * Returns the number of items of the body `bytes[from, to)`, or `needsSlowPath`, also if the
+   * Scans the body `bytes[from, to)`. Undefined if the slow path, `readBatch`, must read it, also if the
    * counter table is full.
    */
-  scan(bytes: Uint8Array, from: number, to: number): number {
+  scan(bytes: Uint8Array, from: number, to: number): ScannedBatch | undefined {
+    if (!this.#isScannable(bytes, from, to)) return undefined;
+    this.#scanned.items = this.#items;
+    return this.#scanned;
+  }
+
+  #isScannable(bytes: Uint8Array, from: number, to: number): boolean {
     if (this.#viewed !== bytes) {
       this.#viewed = bytes;
       this.#view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
@@ -83,33 +101,23 @@ export class BatchScanner {
     this.#items = 0;
     let hasList = false;
     let at = skipSpace(bytes, from, to);
-    if (at >= to || bytes[at] !== openBrace) return needsSlowPath;
+    if (at >= to || bytes[at] !== openBrace) return false;
     at = skipSpace(bytes, at + 1, to);
     for (;;) {
       const isOurs = isKey(bytes, at, to, keys.processedDevices);
       const keyEnd = isOurs ? at + keys.processedDevices.length : skipOtherKey(bytes, at, to);
       at = skipColon(bytes, keyEnd, to);
-      if (at < 0 || (isOurs && hasList)) return needsSlowPath;
+      if (at < 0 || (isOurs && hasList)) return false;
       at = isOurs ? this.#scanList(bytes, at, to) : skipJsonValue(bytes, at, to, jsonDepthMax - 1);
-      if (at < 0) return needsSlowPath;
+      if (at < 0) return false;
       hasList ||= isOurs;
       at = skipSpace(bytes, at, to);
-      if (at >= to) return needsSlowPath;
+      if (at >= to) return false;
       if (bytes[at] === closeBrace) break;
-      if (bytes[at] !== comma) return needsSlowPath;
+      if (bytes[at] !== comma) return false;
       at = skipSpace(bytes, at + 1, to);
     }
-    return hasList && skipSpace(bytes, at + 1, to) === to ? this.#items : needsSlowPath;
-  }
-
-  /** The distinct counters of the last scan that are not admitted yet. */
-  newCounters(): readonly number[] {
-    return this.#counters.newCounters(this.#numbers, this.#items);
-  }
-
-  /** Adds the items of the last scan to their counters. */
-  count(): void {
-    this.#counters.addEach(this.#numbers, this.#items);
+    return hasList && skipSpace(bytes, at + 1, to) === to;
   }
 
   /** Scans the list; returns the index after it, or -1. */

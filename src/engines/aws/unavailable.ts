@@ -1,9 +1,9 @@
-import { Unavailable } from '../../pipeline/ports.ts';
+import { AllItemsOverLimit, Unavailable } from '../../pipeline/ports.ts';
 import { isThrottle } from './errors.ts';
 
 /**
  * Turns any failure into `Unavailable` with this message, so that the client tries again, and reports
- * the failure to `onFailure`.
+ * the failure to `onFailure`. `AllItemsOverLimit` is no failure.
  */
 export async function orUnavailable<T>(
   message: string,
@@ -13,6 +13,8 @@ export async function orUnavailable<T>(
   try {
     return await act();
   } catch (error) {
+    // The batch is at fault, and not AWS.
+    if (error instanceof AllItemsOverLimit) throw error;
     onFailure(error);
     if (error instanceof Unavailable) throw error;
     const code = isThrottle(error) ? 'overloaded' : 'storage_failed';

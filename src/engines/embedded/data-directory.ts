@@ -13,7 +13,7 @@ import { dirname, join, resolve } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
 
 import { nodeFileSystem } from './log/file-system.ts';
-import { isSqliteBusy, sqliteFailure } from './store/sqlite-errors.ts';
+import { isSqliteBusy, sqliteFailure } from '../../util/sqlite.ts';
 
 /** The paths in a data directory. */
 export interface DataPaths {
@@ -58,13 +58,7 @@ const heldLocks = new Set<DatabaseSync>();
  * @throws {DataDirectoryUnusable}
  */
 export function lockDataDirectory({ root, log }: DataPaths): DirectoryLock {
-  try {
-    makeDirectories(log);
-    accessSync(root, constants.R_OK | constants.W_OK | constants.X_OK);
-    accessSync(log, constants.R_OK | constants.W_OK | constants.X_OK);
-  } catch (error) {
-    throw directoryUnusable(root, error);
-  }
+  makeUsable(root, root, log);
   const ownerPath = join(root, 'owner.json');
   let lock: DirectoryLock | undefined;
   try {
@@ -110,9 +104,16 @@ export function lockFile(path: string): DirectoryLock | undefined {
  * @throws {DataDirectoryUnusable}
  */
 export function makeDataDirectory({ root }: DataPaths): void {
+  makeUsable(root, root);
+}
+
+/** Creates directories of the data directory `root` if they are missing. */
+function makeUsable(root: string, ...directories: readonly string[]): void {
   try {
-    makeDirectories(root);
-    accessSync(root, constants.R_OK | constants.W_OK | constants.X_OK);
+    for (const directory of directories) {
+      makeDirectories(directory);
+      accessSync(directory, constants.R_OK | constants.W_OK | constants.X_OK);
+    }
   } catch (error) {
     throw directoryUnusable(root, error);
   }

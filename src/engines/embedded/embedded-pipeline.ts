@@ -1,9 +1,11 @@
 import {
   Unavailable,
+  type Borrowed,
   type CounterQuery,
+  type Ingest,
   type IngestOutcome,
-  type Pipeline,
   type PipelineStatus,
+  type Queries,
   type Receipt,
   type Submission,
   type TakeRows,
@@ -35,7 +37,7 @@ export interface EmbeddedMeasures extends WriterMeters {
  * one for queries and receipts and one for sums. Commands use the same files while it runs: `verify/`
  * for audit, rebuild and backup, `tokens/` for access tokens.
  */
-export class EmbeddedPipeline implements Pipeline {
+export class EmbeddedPipeline implements Ingest<Borrowed>, Queries {
   /** Resolves if the pipeline fails, with the reason and what to do. */
   readonly failed: Promise<Error>;
   /** Bytes of a torn tail of the log that the start cut off; none were acknowledged. */
@@ -83,7 +85,7 @@ export class EmbeddedPipeline implements Pipeline {
     this.#options = options;
   }
 
-  ingest(submission: Submission): Promise<IngestOutcome> {
+  ingest(submission: Submission<Borrowed>): Promise<IngestOutcome> {
     return this.#writer.ingest(submission);
   }
 

@@ -1,6 +1,6 @@
 import type { DataPaths } from './data-directory.ts';
 import { LogDamaged } from './log/recovery.ts';
-import { sqliteFailure } from './store/sqlite-errors.ts';
+import { sqliteFailure } from '../../util/sqlite.ts';
 import { databaseDamaged } from './store/schema.ts';
 
 /** Describes a failure: what failed, and what to do. */

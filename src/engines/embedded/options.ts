@@ -1,4 +1,5 @@
 import { countersPerDayMaxDefault } from '../../domain/day-bound.ts';
+import { dayMs } from '../../domain/timestamp.ts';
 
 /** Settings of the embedded engine. Sizes are bytes, times milliseconds. */
 export interface EmbeddedOptions {
@@ -31,7 +32,7 @@ export interface EmbeddedOptions {
 }
 
 const mebibyte = 1024 * 1024;
-export const dayMs = 86_400_000;
+export { dayMs };
 
 export const embeddedDefaults = {
   dayZone: undefined,

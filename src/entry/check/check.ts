@@ -4,8 +4,14 @@ import { gzipSync } from 'node:zlib';
 import { checkedAddress } from '../../client/checks.ts';
 import { absence, addressHint, describeFailure } from '../../client/failure-text.ts';
 import { requestOverHttp } from '../../client/http-request.ts';
-import { createClient, type Client, type PostOutcome } from '../../client/index.ts';
-import { authorization, parseObject, readText, stringOr } from '../../client/post-batch.ts';
+import { createClient, type Client } from '../../client/index.ts';
+import {
+  authorization,
+  failureOf,
+  parseObject,
+  readText,
+  stringOr,
+} from '../../client/post-batch.ts';
 import { readRawKey } from '../../domain/batch-id.ts';
 import type { CheckOptions } from './check-options.ts';
 import { visible } from '../cli/terminal-text.ts';
@@ -37,14 +43,14 @@ const paddingBytes = 4096;
 
 /** Sends requests as clients do and prints a line for each step. Returns the exit code. */
 export async function check(
-  { place, bodyBytesMax, token }: CheckOptions,
+  { url, stack, maxBody, token }: CheckOptions,
   env: Record<string, string | undefined>,
 ): Promise<number> {
-  const url = 'url' in place ? place.url : await urlOfStack(place.stack, env);
-  const server = new CheckedServer(checkedAddress(url), token);
+  const address = stack === undefined ? url : await urlOfStack(stack, env);
+  const server = new CheckedServer(checkedAddress(address), token);
   process.stdout.write(`checking ${visible(server.url)}\n`);
   const results: Finding['result'][] = [];
-  for (const [name, step] of server.steps(bodyBytesMax)) {
+  for (const [name, step] of server.steps(maxBody)) {
     const { result, text, isFinal = false } = await step();
     results.push(result);
     process.stdout.write(`${result.padEnd(8)} ${name.padEnd(11)} ${visible(text)}\n`);
@@ -120,8 +126,7 @@ class CheckedServer {
     const { status, body } = answer;
     if (status !== 200 || body['status'] !== 'ok') {
       const hint = addressHint(this.url, status) || '; is this the URL of a device-pipeline?';
-      const text = `${refusal(answer)}${hint}`;
-      return { ...failed(text), isFinal: true };
+      return { ...failed(`${refusal(answer)}${hint}`), isFinal: true };
     }
     if (body['access'] !== 'token') return ok('up, requires no token');
     if (this.#token !== undefined) return ok('up, requires a token');
@@ -144,7 +149,7 @@ class CheckedServer {
   /** Sends a batch that must be accepted. */
   async #accepted(batch: Batch, text: string): Promise<Finding> {
     const outcome = await this.#client.sendBatch(batch);
-    if (outcome.kind !== 'accepted') return failed(wrongOutcome(outcome));
+    if (outcome.kind !== 'accepted') return failed(failureOf(outcome));
     this.#rawKeys.set(batch.key, outcome.rawKey);
     if (outcome.enqueued === 0) return ok(text);
     return failed(`the batch has no items, but the response says ${outcome.enqueued}`);
@@ -165,12 +170,11 @@ class CheckedServer {
     const [rawKey = ''] = this.#rawKeys.values();
     const batchId = readRawKey(rawKey)?.batchId;
     if (batchId === undefined) return failed('skipped, because the batch was not accepted');
-    const answer = await this.#ask(`/ingest/${batchId}`);
-    if ('result' in answer) return answer;
-    const { status, body } = answer;
-    if (status !== 200) return failed(refusal(answer));
-    if (body['raw_key'] === rawKey) return ok(`says ${stringOr(body['status'], 'nothing')}`);
-    return failed('it belongs to another batch; check whether a cache is in front of the server');
+    return this.#read(`/ingest/${batchId}`, ({ body }) =>
+      body['raw_key'] === rawKey
+        ? ok(`says ${stringOr(body['status'], 'nothing')}`)
+        : failed('it belongs to another batch; check whether a cache is in front of the server'),
+    );
   }
 
   /** The server recognises the plain body as the same batch only if it has inflated the gzipped one. */
@@ -191,18 +195,24 @@ class CheckedServer {
     const outcome = await this.#client.sendBatch(batch);
     const size = `${bodyBytesMax + 1} bytes`;
     if (outcome.kind === 'refused' && outcome.status === 413) return ok(`${size} refused with 413`);
-    if (outcome.kind !== 'accepted') return failed(`413 expected: ${wrongOutcome(outcome)}`);
+    if (outcome.kind !== 'accepted') return failed(`413 expected: ${failureOf(outcome)}`);
     this.#rawKeys.set(batch.key, outcome.rawKey);
     return failed(`${size} were accepted; if the server's limit is higher, give it as --max-body`);
   }
 
   async #counters(): Promise<Finding> {
     const date = new Date().toISOString().slice(0, 10);
-    const answer = await this.#ask(`/stats?date=${date}&group_by=date`);
+    return this.#read(`/stats?date=${date}&group_by=date`, ({ text }) => {
+      const isList = Array.isArray(parseObject(`{"rows":${text}}`)['rows']);
+      return isList ? ok('can be read') : failed('the response is not a list of counters');
+    });
+  }
+
+  /** What `judge` finds in the answer, if that has status 200. */
+  async #read(path: string, judge: (answer: Answer) => Finding): Promise<Finding> {
+    const answer = await this.#ask(path);
     if ('result' in answer) return answer;
-    if (answer.status !== 200) return failed(refusal(answer));
-    const isList = Array.isArray(parseObject(`{"rows":${answer.text}}`)['rows']);
-    return isList ? ok('can be read') : failed('the response is not a list of counters');
+    return answer.status === 200 ? judge(answer) : failed(refusal(answer));
   }
 
   async #ask(path: string): Promise<Answer | Finding> {
@@ -230,26 +240,15 @@ function emptyBatch(bytes?: number): string {
   return JSON.stringify({ processed_devices: [], padding });
 }
 
-function ok(text: string): Finding {
-  return { result: 'ok', text };
+function findingOf(result: Finding['result']): (text: string) => Finding {
+  return (text) => ({ result, text });
 }
-
-function warning(text: string): Finding {
-  return { result: 'warning', text };
-}
-
-function failed(text: string): Finding {
-  return { result: 'failed', text };
-}
+const ok = findingOf('ok');
+const warning = findingOf('warning');
+const failed = findingOf('failed');
 
 function refusal({ status, text, body }: Answer): string {
   const why = stringOr(body['detail'], stringOr(body['message'], text.slice(0, 200)));
   const code = stringOr(body['code'], '');
   return `${status}${code && ` ${code}`}${why && `: ${why}`}`;
-}
-
-function wrongOutcome(outcome: Exclude<PostOutcome, { kind: 'accepted' }>): string {
-  return outcome.kind === 'gave_up'
-    ? outcome.reason
-    : `${outcome.status} ${outcome.code}: ${outcome.detail}`;
 }

@@ -3,14 +3,13 @@ import { Option, type Command } from 'commander';
 import type { StackPlace } from '../../engines/aws/admin/stack.ts';
 import {
   bearerToken,
+  bodySize,
   nonEmpty,
+  serverUrl,
   UsageError,
   wholeNumber,
   type ParserFor,
 } from './option-parsers.ts';
-
-/** The default of `--url`. */
-export const defaultUrl = 'http://127.0.0.1:8080';
 
 /** The default of `--max-body`: the largest request body, in bytes. */
 export const defaultBodyBytesMax = 4 * 1024 * 1024;
@@ -38,6 +37,18 @@ export function setting<Value>(
 /** An option that is a whole number from 1 to `most`; `value` is the default. */
 export function count(flags: string, description: string, most: number, value: number): Option {
   return option(flags, description, wholeNumber(1, most)).default(value);
+}
+
+/** `--url` of commands that send to a server. */
+export function urlOption(): Option {
+  const address = 'http://127.0.0.1:8080';
+  return setting('--url <url>', 'the URL of the server', serverUrl).default(address);
+}
+
+/** `--max-body` of commands that send to a server. */
+export function maxBodyOption(): Option {
+  const description = "the server's limit for a request body";
+  return setting('--max-body <size>', description, bodySize).default(defaultBodyBytesMax, '4MiB');
 }
 
 /** `--token`. The environment is safer: other users of the machine can see command lines. */

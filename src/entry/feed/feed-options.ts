@@ -1,30 +1,19 @@
 import type { Command } from 'commander';
 
-import { count, defaultUrl, option, setting, tokenOption } from '../cli/common-options.ts';
+import { count, option, tokenOption, urlOption } from '../cli/common-options.ts';
 import { positiveNumber, serverUrl, timestamp, UsageError } from '../cli/option-parsers.ts';
 
-/** The options of `feed`. `rate` is in items per second; undefined: as fast as the server answers. */
+/** The options of `feed`. */
 export interface FeedOptions {
   url: string;
   batches: number;
   items: number;
-  rate: number | undefined;
-  concurrency: number;
-  seed: string | undefined;
-  days: number;
-  untilMs: number | undefined;
-  token: string | undefined;
-  json: boolean;
-}
-
-interface FeedValues {
-  url: string;
-  batches: number;
-  items: number;
+  /** Items per second; undefined: as fast as the server answers. */
   rate?: number;
   concurrency: number;
   seed?: string;
   days: number;
+  /** Milliseconds since 1970. */
   until?: number;
   token?: string;
   json?: true;
@@ -35,7 +24,7 @@ export function addFeedOptions(command: Command): Command {
   const rate = 'items per second (default: as fast as the server answers)';
   return command
     .argument('[url]', 'the URL of the server, like --url', serverUrl('url'))
-    .addOption(setting('--url <url>', 'the URL of the server', serverUrl).default(defaultUrl))
+    .addOption(urlOption())
     .addOption(count('--batches <number>', 'how many requests to send', 1e9, 100))
     .addOption(count('--items <number>', 'items in each request', 1e6, 100))
     .addOption(option('--rate <number>', rate, positiveNumber))
@@ -49,9 +38,10 @@ export function addFeedOptions(command: Command): Command {
 
 /** Returns the parsed options of `feed`; `address` is its argument. */
 export function feedOptions(command: Command, address: string | undefined): FeedOptions {
-  const { until: untilMs, rate, seed, token, json = false, ...rest } = command.opts<FeedValues>();
-  if (address !== undefined && command.getOptionValueSource('url') === 'cli') {
+  const options = command.opts<FeedOptions>();
+  if (address === undefined) return options;
+  if (command.getOptionValueSource('url') === 'cli') {
     throw new UsageError('the URL of the server is given twice; omit --url');
   }
-  return { ...rest, url: address ?? rest.url, rate, seed, untilMs, token, json };
+  return { ...options, url: address };
 }

@@ -32,7 +32,7 @@ export async function feed(options: FeedOptions): Promise<number> {
     seed: options.seed ?? randomBytes(6).toString('hex'),
     itemsPerBatch: options.items,
     days: options.days,
-    untilMs: options.untilMs ?? Date.now(),
+    untilMs: options.until ?? Date.now(),
   };
   const client = commandClient(options);
   const summary: FeedSummary = {
@@ -48,10 +48,8 @@ export async function feed(options: FeedOptions): Promise<number> {
     await send(options, events, client, interruption, (outcome) => {
       count(summary, options.items, outcome);
       if (affectsAllBatches(outcome)) interruption.stop();
-      progress.update(
-        summary.items.sent,
-        `${withThousands(summary.items.accepted)} items accepted`,
-      );
+      const { sent, accepted } = summary.items;
+      progress.update(sent, `${withThousands(accepted)} items accepted`);
     });
   } finally {
     progress.stop();
@@ -66,20 +64,16 @@ async function send(
   options: FeedOptions,
   events: RandomFeed,
   client: Client,
-  { stopping, aborting: leaving }: Interruption,
+  { stopping, aborting }: Interruption,
   onOutcome: (outcome: PostOutcome) => void,
 ): Promise<void> {
   // Each run has its own keys, so that the same events count again.
   const run = randomUUID();
-  await forEachConcurrently(
-    paced(options, stopping),
-    options.concurrency,
-    stopping,
-    async (index) => {
-      const batch = { body: randomBody(events, index), key: `feed-${run}-${index}` };
-      onOutcome(await client.sendBatch(batch, leaving));
-    },
-  );
+  const due = paced(options, stopping);
+  await forEachConcurrently(due, options.concurrency, stopping, async (index) => {
+    const batch = { body: randomBody(events, index), key: `feed-${run}-${index}` };
+    onOutcome(await client.sendBatch(batch, aborting));
+  });
 }
 
 /** Yields the number of each batch when it is due. A delay is not made up for by a burst. */
@@ -96,31 +90,17 @@ async function* paced(options: FeedOptions, stopping: AbortSignal): AsyncGenerat
 }
 
 function count(summary: FeedSummary, items: number, outcome: PostOutcome): void {
-  const { batches } = summary;
-  batches.sent += 1;
+  summary.batches.sent += 1;
   summary.items.sent += items;
   summary.retries += outcome.attempts - 1;
-  switch (outcome.kind) {
-    case 'accepted':
-      batches.accepted += 1;
-      summary.items.accepted += outcome.enqueued;
-      summary.items.refused += outcome.rejected;
-      break;
-    case 'refused':
-      batches.refused += 1;
-      summary.items.refused += items;
-      break;
-    case 'gave_up':
-      batches.gave_up += 1;
-  }
+  summary.batches[outcome.kind] += 1;
+  if (outcome.kind === 'accepted') {
+    summary.items.accepted += outcome.enqueued;
+    summary.items.refused += outcome.rejected;
+  } else if (outcome.kind === 'refused') summary.items.refused += items;
   const trouble = describeOutcome(outcome);
-  if (
-    trouble !== undefined &&
-    summary.troubles.length < troublesMax &&
-    !summary.troubles.includes(trouble)
-  ) {
-    summary.troubles.push(trouble);
-  }
+  if (trouble === undefined || summary.troubles.includes(trouble)) return;
+  if (summary.troubles.length < troublesMax) summary.troubles.push(trouble);
 }
 
 function report(

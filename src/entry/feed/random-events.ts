@@ -81,7 +81,7 @@ const types: readonly (readonly [type: string, weight: number, states: Weights])
 ];
 
 const pickType = picker(
-  types.map(([type, weight, states]) => [{ type, ...statePicker(states) }, weight]),
+  types.map(([type, weight, states]) => [{ type, pickState: picker(states) }, weight]),
 );
 
 /** Most sites write UTC, the others local time with its offset. */
@@ -144,10 +144,6 @@ function write(at: number, offsetMinutes: number, withMilliseconds: boolean): st
   const two = (number: number) => String(number).padStart(2, '0');
   const sign = offsetMinutes < 0 ? '-' : '+';
   return `${time}${sign}${two(Math.floor(minutes / 60))}:${two(minutes % 60)}`;
-}
-
-function statePicker(states: Weights): { pickState: (random: () => number) => string } {
-  return { pickState: picker(states) };
 }
 
 /** Returns a function that draws a value at random, by weight. */

@@ -1,14 +1,7 @@
 import { Option, type Command } from 'commander';
 
-import {
-  count,
-  defaultBodyBytesMax,
-  defaultUrl,
-  option,
-  setting,
-  tokenOption,
-} from '../cli/common-options.ts';
-import { bodySize, keyName, serverUrl, UsageError } from '../cli/option-parsers.ts';
+import { count, maxBodyOption, option, tokenOption, urlOption } from '../cli/common-options.ts';
+import { keyName, UsageError } from '../cli/option-parsers.ts';
 
 /**
  * The format of an input. `json`: one document, that is, a list of items or an object with
@@ -20,19 +13,9 @@ export type InputFormat = 'json' | 'ndjson' | 'auto';
 export interface IngestOptions {
   files: readonly string[];
   url: string;
-  itemsPerBatch: number;
-  bodyBytesMax: number;
-  concurrency: number;
-  format: InputFormat;
-  strict: boolean;
-  key: string | undefined;
-  token: string | undefined;
-  json: boolean;
-}
-
-interface IngestValues {
-  url: string;
+  /** The most items in a request. */
   items: number;
+  /** The largest request, in bytes. */
   maxBody: number;
   concurrency: number;
   format: InputFormat;
@@ -44,13 +27,12 @@ interface IngestValues {
 
 /** Adds the argument and the options of `ingest` to a command. */
 export function addIngestOptions(command: Command): Command {
-  const maxBody = "the server's limit for a request body";
   const formats: InputFormat[] = ['auto', 'json', 'ndjson'];
   return command
     .argument('<file...>', 'JSON or NDJSON, plain or gzipped; - is standard input')
-    .addOption(setting('--url <url>', 'the URL of the server', serverUrl).default(defaultUrl))
+    .addOption(urlOption())
     .addOption(count('--items <number>', 'the most items in a request', 1e6, 1000))
-    .addOption(setting('--max-body <size>', maxBody, bodySize).default(defaultBodyBytesMax, '4MiB'))
+    .addOption(maxBodyOption())
     .addOption(count('--concurrency <number>', 'requests at a time', 256, 4))
     .addOption(
       new Option('--format <format>', 'the format of the files').choices(formats).default('auto'),
@@ -66,14 +48,5 @@ export function ingestOptions(command: Command, files: readonly string[]): Inges
   if (files.indexOf('-') !== files.lastIndexOf('-')) {
     throw new UsageError('standard input (-) is given twice; it can be read only once');
   }
-  const {
-    items,
-    maxBody,
-    key,
-    token,
-    strict = false,
-    json = false,
-    ...rest
-  } = command.opts<IngestValues>();
-  return { ...rest, files, itemsPerBatch: items, bodyBytesMax: maxBody, strict, key, token, json };
+  return { ...command.opts<Omit<IngestOptions, 'files'>>(), files };
 }

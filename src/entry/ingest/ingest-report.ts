@@ -74,26 +74,21 @@ export function recordOutcome(
 ): void {
   const { report } = batch;
   run.retries += outcome.attempts - 1;
-  switch (outcome.kind) {
-    case 'accepted':
-      run.batches.accepted += 1;
-      report.accepted += outcome.enqueued;
-      report.refused += outcome.rejected;
-      listItems(report, batch, outcome.errors);
-      break;
-    case 'refused':
-      run.batches.refused += 1;
-      report.refused += batch.items;
-      listItems(report, batch, outcome.errors);
-      // A failure of every batch ends the run, which reports it once.
-      if (!affectsAllBatches(outcome)) {
-        recordRefusedBatch(report, batch, `${outcome.status} ${outcome.code}: ${outcome.detail}`);
-      }
-      break;
-    case 'gave_up':
-      run.batches.gave_up += 1;
-      report.unconfirmed += batch.items;
+  run.batches[outcome.kind] += 1;
+  if (outcome.kind === 'gave_up') {
+    report.unconfirmed += batch.items;
+    return;
   }
+  listItems(report, batch, outcome.errors);
+  if (outcome.kind === 'accepted') {
+    report.accepted += outcome.enqueued;
+    report.refused += outcome.rejected;
+    return;
+  }
+  report.refused += batch.items;
+  // A failure of every batch ends the run, which reports it once.
+  if (affectsAllBatches(outcome)) return;
+  recordRefusedBatch(report, batch, `${outcome.status} ${outcome.code}: ${outcome.detail}`);
 }
 
 /** Lists the first rejected items of the file; the responses come in any order. */

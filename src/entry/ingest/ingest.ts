@@ -121,27 +121,24 @@ async function send(
   client: Client,
   interruption: Interruption,
 ): Promise<void> {
-  const { stopping, aborting: leaving } = interruption;
+  const { concurrency, strict = false } = options;
+  const { stopping, aborting } = interruption;
   const progress = openProgress(totalOf(inputs));
   const keyOf = keys(run.key, inputs.length > 1);
   try {
-    await forEachConcurrently(
-      keyed(outgoing(options, inputs, run, stopping), keyOf),
-      options.concurrency,
-      stopping,
-      async (batch) => {
-        const { body, key, items, report } = batch;
-        report.taken += items;
-        const outcome = await client.sendBatch({ body, key, strict: options.strict }, leaving);
-        recordOutcome(run, batch, outcome);
-        if (affectsAllBatches(outcome)) {
-          run.failure ??= describeOutcome(outcome);
-          interruption.stop();
-        }
-        const read = run.files.reduce((bytes, { reading }) => bytes + reading.bytes, 0);
-        progress.update(read, `${withThousands(sum(run, 'accepted'))} items accepted`);
-      },
-    );
+    const batches = outgoing(options, inputs, run, stopping);
+    await forEachConcurrently(keyed(batches, keyOf), concurrency, stopping, async (batch) => {
+      const { body, key, items, report } = batch;
+      report.taken += items;
+      const outcome = await client.sendBatch({ body, key, strict }, aborting);
+      recordOutcome(run, batch, outcome);
+      if (affectsAllBatches(outcome)) {
+        run.failure ??= describeOutcome(outcome);
+        interruption.stop();
+      }
+      const read = run.files.reduce((bytes, { reading }) => bytes + reading.bytes, 0);
+      progress.update(read, `${withThousands(sum(run, 'accepted'))} items accepted`);
+    });
   } finally {
     progress.stop();
   }
@@ -165,7 +162,7 @@ async function* outgoing(
   stopping: AbortSignal,
 ): AsyncGenerator<Outgoing, void> {
   // With a key, the requests must not depend on how fast the input arrives.
-  const isSentSoon = options.key === undefined && !options.strict;
+  const isSentSoon = options.key === undefined && options.strict !== true;
   for (const input of inputs) {
     const reading: ReadingState = {
       isLive: input.isLive,

@@ -1,7 +1,7 @@
 import { pipeline } from 'node:stream';
 import { createGunzip } from 'node:zlib';
 
-import type { InputFormat } from './ingest-options.ts';
+import type { IngestOptions } from './ingest-options.ts';
 import { readInput, type Input } from './inputs.ts';
 import { packItems, packOverheadBytes, type Pack } from './pack-items.ts';
 import { TimedReader } from './timed-reader.ts';
@@ -9,10 +9,7 @@ import { JsonSlicer, type RawItem } from './split-json.ts';
 import { LineSlicer, layoutOf, newline, type BadLine, type Layout } from './split-lines.ts';
 
 /** The format of an input and the limits of a request. */
-interface PackOptions {
-  readonly format: InputFormat;
-  readonly itemsPerBatch: number;
-  readonly bodyBytesMax: number;
+interface PackOptions extends Pick<IngestOptions, 'format' | 'items' | 'maxBody'> {
   /** Whether lines of a live input are sent soon, in requests that are not full. */
   readonly isSentSoon: boolean;
 }
@@ -44,7 +41,7 @@ export async function* readPacks(
   stopping: AbortSignal,
   state: ReadingState,
 ): AsyncGenerator<Pack, void> {
-  const { itemsPerBatch: itemsMax, bodyBytesMax: bytesMax } = options;
+  const { items: itemsMax, maxBody: bytesMax } = options;
   const waitMsMax = input.isLive && options.isSentSoon ? liveWaitMs : undefined;
   const chunks = new TimedReader(inflate(input.name, read(input, stopping, state)));
   const { head, isWhole, layout } = await readHead(chunks, input.name, options, state, waitMsMax);
@@ -122,7 +119,7 @@ interface Head {
 async function readHead(
   chunks: TimedReader<Buffer>,
   name: string,
-  { format, bodyBytesMax }: PackOptions,
+  { format, maxBody }: PackOptions,
   state: ReadingState,
   waitMs = Number.POSITIVE_INFINITY,
 ): Promise<Head> {
@@ -137,7 +134,7 @@ async function readHead(
     return { head, isWhole, layout: layout ?? 'document' };
   };
   let dueAt = Number.POSITIVE_INFINITY;
-  while (state.unfinishedBytes <= bodyBytesMax) {
+  while (state.unfinishedBytes <= maxBody) {
     const isLate = performance.now() >= dueAt;
     const next = await chunks.next(isLate ? undefined : dueAt - performance.now());
     if (next?.done === true) return headOf(true);

@@ -79,11 +79,8 @@ export class LineSlicer {
     this.#bytes = 0;
     try {
       if (isTooLong) {
-        throw new InputError(
-          `the line is longer than ${this.#lineBytesMax} bytes`,
-          start.offset,
-          start.line,
-        );
+        const message = `the line is longer than ${this.#lineBytesMax} bytes`;
+        throw new InputError(message, start.offset, start.line);
       }
       const slicer = new JsonSlicer('line', this.#itemBytesMax, start);
       return slicer.push(text).concat(slicer.end());
@@ -126,17 +123,13 @@ export function layoutOf(head: Buffer, isWhole: boolean): Layout | undefined {
 /** Whether these lines cannot be the beginning of values that span lines. */
 function isBroken(lines: readonly Buffer[], isWhole: boolean): boolean {
   const slicer = new JsonSlicer('values', Number.POSITIVE_INFINITY);
-  try {
+  return isSyntaxErrorIn(() => {
     for (const line of lines) {
       slicer.push(line);
       slicer.push(lineEnd);
     }
     if (isWhole && lines.length < shownLinesMax) slicer.end();
-    return false;
-  } catch (error) {
-    if (error instanceof InputError) return true;
-    throw error;
-  }
+  });
 }
 
 /** The first complete lines that are not blank, trimmed. */
@@ -156,19 +149,21 @@ function firstLines(head: Buffer, isWhole: boolean): Buffer[] {
 /** Whether a line holds complete values, the beginning of one, or a syntax error. */
 function stateOf(line: Uint8Array): 'whole' | 'open' | 'broken' {
   const slicer = new JsonSlicer('line', Number.POSITIVE_INFINITY);
-  try {
+  const isInvalid = isSyntaxErrorIn(() => {
     slicer.push(line);
     // The line end completes a number or word, and is an error within a string.
     slicer.push(lineEnd);
-  } catch (error) {
-    if (error instanceof InputError) return 'broken';
-    throw error;
-  }
+  });
+  if (isInvalid) return 'broken';
+  return isSyntaxErrorIn(() => slicer.end()) ? 'open' : 'whole';
+}
+
+function isSyntaxErrorIn(read: () => void): boolean {
   try {
-    slicer.end();
-    return 'whole';
+    read();
+    return false;
   } catch (error) {
-    if (error instanceof InputError) return 'open';
+    if (error instanceof InputError) return true;
     throw error;
   }
 }

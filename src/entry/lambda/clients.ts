@@ -1,6 +1,5 @@
 import { realBackoff, type Backoff } from '../../util/backoff.ts';
 import { safeError } from '../cli/error-text.ts';
-import type { Environment } from './environment.ts';
 
 /** The timeouts of a request; the SDK retries it if that is safe. */
 export const requestHandler = {
@@ -28,10 +27,4 @@ export function withoutQuotations(error: unknown): Error {
   const result = new Error(what.replace(/^Error: /, ''));
   result.stack = `${what}\n${stack}`;
   return result;
-}
-
-/** An emulator has no host name for each bucket. */
-export function s3Settings(environment: Environment) {
-  const isEmulated = environment.optional('AWS_ENDPOINT_URL_S3') !== undefined;
-  return { requestHandler, forcePathStyle: isEmulated };
 }

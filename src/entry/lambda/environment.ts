@@ -35,7 +35,7 @@ export function readEnvironment(env: Record<string, string | undefined>): Enviro
 export const dayMs = 86_400_000;
 export const bodyBytesMax = 4 * 1024 * 1024;
 
-export interface StoreRules {
+interface StoreRules {
   readonly dayZone: string;
   readonly dayOf: DayOf;
   /** The lifetime of ledger rows, in milliseconds. */

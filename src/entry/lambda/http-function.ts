@@ -2,12 +2,12 @@ import type { APIGatewayProxyEventV2, APIGatewayProxyStructuredResultV2 } from '
 
 import packageJson from '../../../package.json' with { type: 'json' };
 import { answerGatewayEvent, requestIdOfEvent } from '../../http/app/api-gateway.ts';
-import { createApp } from '../../http/app/app.ts';
-import type { Exchange } from '../../http/server/observer.ts';
+import { createApp, type Served } from '../../http/app/app.ts';
+import type { AnsweredRequest } from '../../http/server/observer.ts';
 import type { Pages } from '../../http/app/pages.ts';
-import type { IngestOutcome, Pipeline } from '../../pipeline/ports.ts';
 import { errorDetails } from './clients.ts';
-import { bodyBytesMax, storeRules, type Environment } from './environment.ts';
+import { bodyBytesMax } from './environment.ts';
+import type { FunctionParts } from './function-parts.ts';
 import type { InvocationContext, Telemetry } from './telemetry/telemetry.ts';
 import { secretAccess } from './tokens-secret.ts';
 
@@ -16,19 +16,18 @@ export type HttpFunction = (
   context: InvocationContext,
 ) => Promise<APIGatewayProxyStructuredResultV2>;
 
-/** Serves events of API Gateway with the HTTP app. */
+/** Serves events of API Gateway with the routes that the app has for these parts. */
 export function httpFunction(
-  pipeline: Pipeline,
-  environment: Environment,
-  telemetry: Telemetry,
+  served: Served,
+  { environment, telemetry, dayZone }: FunctionParts,
   pages?: Pages,
 ): HttpFunction {
   const secretArn = environment.optional('TOKENS_SECRET_ARN');
   const corsOrigins = environment.optional('CORS_ORIGINS')?.split(',') ?? [];
-  const app = createApp(observed(pipeline, telemetry), {
+  const app = createApp(served, {
     bodyBytesMax,
     version: packageJson.version,
-    dayZone: storeRules(environment).dayZone,
+    dayZone,
     corsOrigins,
     onUnexpectedError: (error) =>
       telemetry.log('ERROR', 'a request met an error', errorDetails(error)),
@@ -38,45 +37,15 @@ export function httpFunction(
   return telemetry.handler((event) => {
     telemetry.about({ request_id: requestIdOfEvent(event) });
     return answerGatewayEvent(
-      (request) => app.fetch(request),
+      (request, exchange) => app.fetch(request, exchange),
       event,
       (exchange) => reportResponse(exchange, telemetry),
     );
   });
 }
 
-function observed(pipeline: Pipeline, telemetry: Telemetry): Pipeline {
-  return {
-    ...pipeline,
-    async ingest(submission) {
-      const outcome = await pipeline.ingest(submission);
-      reportBatch(outcome, submission.body.length, telemetry);
-      return outcome;
-    },
-  };
-}
-
-function reportBatch(
-  outcome: IngestOutcome,
-  bytes: number,
-  { log, about, count }: Telemetry,
-): void {
-  const { rejected = 0, rejectedByCode = [] } = outcome.accepted ? outcome : outcome.problem;
-  for (const [code, items] of rejectedByCode) {
-    count('ItemsRefused', items);
-    count(`ItemError_${code}`, items);
-  }
-  if (!outcome.accepted) return;
-  const { batchId, enqueued } = outcome;
-  count('BatchesAccepted', 1);
-  count('ItemsAccepted', enqueued);
-  count('BodyBytes', bytes);
-  about({ batch_id: batchId });
-  log('DEBUG', 'batch accepted', { items: enqueued, refused: rejected, bytes });
-}
-
 function reportResponse(
-  { route, method, status, problem, seconds }: Exchange,
+  { route, method, status, problem, seconds }: AnsweredRequest,
   { log, count }: Telemetry,
 ): void {
   count('Requests', 1);

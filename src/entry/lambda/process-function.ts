@@ -3,21 +3,18 @@ import { SQSClient } from '@aws-sdk/client-sqs';
 import type { SQSBatchResponse, SQSEvent, SQSRecord } from 'aws-lambda';
 
 import { awsCountingPorts } from '../../engines/aws/counters/counting-ports.ts';
-import { ensureDayRule, leastKeepMs, roomMs } from '../../engines/aws/ledger/settings.ts';
+import { roomMs } from '../../engines/aws/ledger/settings.ts';
 import { dynamodbCounterStore } from '../../engines/aws/counters/counter-store.ts';
-import { deadLetterOnce } from '../../engines/aws/dead-letters/dead-letter-once.ts';
 import {
   deadLetterAttributes,
   replayedAtAttribute,
-  deadLetterQueue,
 } from '../../engines/aws/dead-letters/dead-letter-queue.ts';
 import { deliverSooner } from '../../engines/aws/queue/visibility.ts';
 import { countMessages, type QueueMessage } from '../../pipeline/counting/count-messages.ts';
 import { backoff, requestHandler } from './clients.ts';
-import { batchIdsOf, observedDeadLetters, observedPorts } from './telemetry/counted-work.ts';
-import { readEnvironment, storeRules } from './environment.ts';
-import { once } from './once.ts';
-import { telemetryOf, type InvocationContext } from './telemetry/telemetry.ts';
+import { deadLetterSinkOf, functionParts, leastKeepMsOf } from './function-parts.ts';
+import { batchIdsOf, observedPorts } from './telemetry/counted-work.ts';
+import type { InvocationContext } from './telemetry/telemetry.ts';
 
 export type ProcessFunction = (
   event: SQSEvent,
@@ -29,39 +26,21 @@ const closingMs = 5_000;
 
 /** The function that counts the messages of the queue. */
 export function processFunction(env: Record<string, string | undefined>): ProcessFunction {
-  const environment = readEnvironment(env);
-  const telemetry = telemetryOf('process', environment);
-  const { dayZone, dayOf, keepMs } = storeRules(environment);
-  const countersTable = environment.text('COUNTERS_TABLE');
-  const ledgerTable = environment.text('LEDGER_TABLE');
+  const parts = functionParts('process', env);
+  const { environment, telemetry, dayOf, keepMs } = parts;
+  const { countersTable, ledgerTable, queueUrl, dynamodb } = parts;
   const receivesMax = environment.number('MAX_RECEIVES', 1);
-  const dynamodb = telemetry.traced(new DynamoDBClient({ requestHandler }));
   // The counter store alone retries transactions; see `transact`.
   const transactions = telemetry.traced(new DynamoDBClient({ requestHandler, maxAttempts: 1 }));
-  const queueUrl = environment.text('QUEUE_URL');
-  const sqs = telemetry.traced(new SQSClient({ requestHandler }));
   // One attempt: at the end of an invocation there is no time for more.
   const sqsOnce = telemetry.traced(new SQSClient({ requestHandler, maxAttempts: 1 }));
-  const deadLetters = deadLetterQueue({
-    client: sqs,
-    queueUrl: environment.text('DEAD_LETTER_QUEUE_URL'),
-    backoff: backoff(4),
-  });
-  const deadLetterSink = deadLetterOnce(observedDeadLetters(deadLetters, telemetry), {
-    client: dynamodb,
-    ledgerTable,
-    keepMs,
-    now: Date.now,
-  });
+  const deadLetterSink = deadLetterSinkOf(parts, 4);
   // Shared by invocations: an environment runs one at a time.
   const repeats = { expectedUntil: 0 };
-  const readRules = once(async () => {
-    await ensureDayRule(dynamodb, ledgerTable, dayZone);
-    return { leastMs: await leastKeepMs(dynamodb, ledgerTable, keepMs) };
-  });
+  const leastKeepMs = leastKeepMsOf(parts);
 
   return telemetry.handler(async (event, context) => {
-    const { leastMs } = await readRules();
+    const leastMs = await leastKeepMs();
     const deadline = Date.now() + context.getRemainingTimeInMillis() - closingMs;
     const store = dynamodbCounterStore({
       client: transactions,

@@ -1,21 +1,14 @@
-import { DynamoDBClient } from '@aws-sdk/client-dynamodb';
-import { S3Client } from '@aws-sdk/client-s3';
-import { SQSClient } from '@aws-sdk/client-sqs';
 import { awsSweepPorts } from '../../engines/aws/intake/sweep-ports.ts';
-import { ensureDayRule, leastKeepMs, roomMs } from '../../engines/aws/ledger/settings.ts';
-import { deadLetterOnce } from '../../engines/aws/dead-letters/dead-letter-once.ts';
-import { s3RawStore } from '../../engines/aws/intake/raw-store.ts';
+import { roomMs } from '../../engines/aws/ledger/settings.ts';
 import { sqsChunkQueue } from '../../engines/aws/queue/chunk-queue.ts';
-import { deadLetterQueue } from '../../engines/aws/dead-letters/dead-letter-queue.ts';
 import { ensureTablePair } from '../../engines/aws/ledger/table-pair.ts';
 import { sweep } from '../../pipeline/sweep/sweep.ts';
 import type { SweepResult } from '../../pipeline/sweep/ports.ts';
 import { readRawKey } from '../../domain/batch-id.ts';
-import { backoff, errorDetails, requestHandler, s3Settings } from './clients.ts';
-import { countSweep, observedDeadLetters } from './telemetry/counted-work.ts';
-import { readEnvironment, storeRules } from './environment.ts';
-import { once } from './once.ts';
-import { telemetryOf, type InvocationContext } from './telemetry/telemetry.ts';
+import { backoff, errorDetails } from './clients.ts';
+import { deadLetterSinkOf, functionParts, leastKeepMsOf, rawStoreOf } from './function-parts.ts';
+import { countSweep } from './telemetry/counted-work.ts';
+import type { InvocationContext } from './telemetry/telemetry.ts';
 
 export type SweepFunction = (event: unknown, context: InvocationContext) => Promise<SweepResult>;
 
@@ -28,46 +21,24 @@ const forgottenShownMax = 20;
 
 /** The scheduled function: completes interrupted intakes and sends lost messages again. */
 export function sweepFunction(env: Record<string, string | undefined>): SweepFunction {
-  const environment = readEnvironment(env);
-  const telemetry = telemetryOf('sweep', environment);
-  const { dayZone, dayOf, keepMs } = storeRules(environment);
+  const parts = functionParts('sweep', env);
+  const { environment, telemetry, dayOf, keepMs } = parts;
+  const { countersTable, ledgerTable, queueUrl, dynamodb: client, sqs } = parts;
   const afterMs = environment.number('SWEEP_AFTER_SECONDS', 0) * 1_000;
-  const countersTable = environment.text('COUNTERS_TABLE');
-  const ledgerTable = environment.text('LEDGER_TABLE');
-  const client = telemetry.traced(new DynamoDBClient({ requestHandler }));
-  const sqs = telemetry.traced(new SQSClient({ requestHandler }));
-  const rawStore = s3RawStore(
-    telemetry.traced(new S3Client(s3Settings(environment))),
-    environment.text('RAW_BUCKET'),
-  );
-  const sqsTo = (variable: string) => ({
-    client: sqs,
-    queueUrl: environment.text(variable),
-    backoff: backoff(6),
-  });
-  const deadLetters = deadLetterQueue(sqsTo('DEAD_LETTER_QUEUE_URL'));
   const ports = awsSweepPorts({
     ledger: { client, ledgerTable, keepMs },
-    rawStore,
-    queue: sqsChunkQueue(sqsTo('QUEUE_URL')),
-    ...{ sqs, queueUrl: environment.text('QUEUE_URL'), backoff: backoff(6) },
-    deadLetters: deadLetterOnce(observedDeadLetters(deadLetters, telemetry), {
-      client,
-      ledgerTable,
-      keepMs,
-      now: Date.now,
-    }),
+    rawStore: rawStoreOf(parts),
+    queue: sqsChunkQueue({ client: sqs, queueUrl, backoff: backoff(6) }),
+    ...{ sqs, queueUrl, backoff: backoff(6) },
+    deadLetters: deadLetterSinkOf(parts, 6),
     width: sweepWidth,
   });
-  const readRules = once(async () => {
-    await ensureDayRule(client, ledgerTable, dayZone);
-    return { leastMs: await leastKeepMs(client, ledgerTable, keepMs) };
-  });
+  const leastKeepMs = leastKeepMsOf(parts);
 
   return telemetry.handler(async (_event, context) => {
     // In each invocation: a table may be deleted and restored under its name at any time.
     await ensureTablePair({ client, countersTable, ledgerTable });
-    const { leastMs } = await readRules();
+    const leastMs = await leastKeepMs();
     const deadline = Date.now() + context.getRemainingTimeInMillis() - closingMs;
     let forgotten = 0;
     const result = await sweep(ports, {

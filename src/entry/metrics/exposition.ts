@@ -17,14 +17,18 @@ export interface MetricFamily {
   readonly samples: readonly Sample[];
 }
 
+/** Of the names of our metrics. */
+const prefix = 'device_pipeline_';
+
 export const prometheusType = 'text/plain; version=0.0.4; charset=utf-8';
 export const openMetricsType = 'application/openmetrics-text; version=1.0.0; charset=utf-8';
 
+/** A counter; its name gets the prefix and `_total`. */
 export function counter(name: string, help: string, samples: number | readonly Sample[]) {
-  return family(name, help, 'counter', samples);
+  return family(`${name}_total`, help, 'counter', samples);
 }
 
-/** A gauge; without a sample if its value is unknown. */
+/** A gauge; without a sample if its value is unknown. Its name gets the prefix. */
 export function gauge(
   name: string,
   help: string,
@@ -40,12 +44,12 @@ export function histogram(
 ): MetricFamily {
   const samples = readings.flatMap(({ labels = {}, reading: { buckets, count, sum } }) => [
     ...buckets.map(({ through, count: value }) => ({
-      name: `${name}_bucket`,
+      name: `${prefix}${name}_bucket`,
       labels: { ...labels, le: through === Infinity ? '+Inf' : String(through) },
       value,
     })),
-    { name: `${name}_sum`, labels, value: sum },
-    { name: `${name}_count`, labels, value: count },
+    { name: `${prefix}${name}_sum`, labels, value: sum },
+    { name: `${prefix}${name}_count`, labels, value: count },
   ]);
   return family(name, help, 'histogram', samples);
 }
@@ -54,11 +58,10 @@ function family(
   name: string,
   help: string,
   type: MetricType,
-  samples: number | readonly Sample[],
+  values: number | readonly Sample[],
 ): MetricFamily {
-  return typeof samples === 'number'
-    ? { name, help, type, samples: [{ labels: {}, value: samples }] }
-    : { name, help, type, samples };
+  const samples = typeof values === 'number' ? [{ labels: {}, value: values }] : values;
+  return { name: `${prefix}${name}`, help, type, samples };
 }
 
 /**

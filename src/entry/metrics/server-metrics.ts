@@ -92,12 +92,12 @@ export class ServerMetrics {
       ...ofBacklog(now, measures()),
       ...ofResources(held(), counters, disk),
       counter(
-        'device_pipeline_log_lines_dropped_total',
+        'log_lines_dropped',
         'Log lines that were dropped because they could not be written to stderr.',
         this.#sources.logLinesDropped(),
       ),
       gauge(
-        'device_pipeline_scrape_missing',
+        'scrape_missing',
         '1 if this part could not be read in time and is missing from this scrape.',
         Object.entries(missing).map(([part, value]) => ({
           labels: { part },
@@ -111,67 +111,56 @@ export class ServerMetrics {
 
 function ofBuild(version: string): MetricFamily[] {
   const labels = { version, node: process.versions.node };
-  return [
-    gauge('device_pipeline_build_info', 'Always 1; the labels hold the versions.', [
-      { labels, value: 1 },
-    ]),
-  ];
+  return [gauge('build_info', 'Always 1; the labels hold the versions.', [{ labels, value: 1 }])];
 }
 
 function ofTraffic(traffic: Traffic): MetricFamily[] {
-  const coded = (counts: ReadonlyMap<string, number>, codes: readonly string[] = []) =>
-    [...new Set([...codes, ...counts.keys()])].map((code) => ({
-      labels: { code },
-      value: counts.get(code) ?? 0,
-    }));
   const requests = traffic.requests().map(({ count: value, ...labels }) => ({ labels, value }));
-  const name = (rest: string) => `device_pipeline_${rest}_total`;
   return [
-    counter(name('http_requests'), 'Requests answered.', requests),
+    counter('http_requests', 'Requests answered.', requests),
     counter(
-      name('problems'),
+      'problems',
       'Requests refused, by problem code.',
-      coded(traffic.problems, problemCodes),
+      samplesBy('code', problemCodes, traffic.problems),
     ),
     counter(
-      name('http_answers_cut'),
+      'http_answers_cut',
       'Responses that were cut off, by reason.',
-      cutReasons.map((reason) => ({
-        labels: { reason },
-        value: traffic.answersCut.get(reason) ?? 0,
-      })),
+      samplesBy('reason', cutReasons, traffic.answersCut),
     ),
     counter(
-      name('batches_accepted'),
+      'batches_accepted',
       'Batches acknowledged, including retries.',
       traffic.batchesAccepted,
     ),
     counter(
-      name('items_accepted'),
+      'items_accepted',
       'Items acknowledged, including those of retries.',
       traffic.itemsAccepted,
     ),
     counter(
-      name('items_refused'),
+      'items_refused',
       'Items rejected, in batches that could be parsed.',
       traffic.itemsRefused,
     ),
     counter(
-      name('item_errors'),
+      'item_errors',
       'Items rejected, by the code of their first error.',
-      coded(traffic.itemErrors, ['missing', 'not_rfc3339', 'too_many_counters']),
+      samplesBy('code', ['missing', 'not_rfc3339', 'too_many_counters'], traffic.itemErrors),
     ),
-    counter(
-      name('body_received_bytes'),
-      'Bytes of validated bodies, as sent.',
-      traffic.bytesReceived,
-    ),
-    counter(
-      name('body_accepted_bytes'),
-      'Bytes of accepted bodies, as sent.',
-      traffic.bytesAccepted,
-    ),
+    counter('body_received_bytes', 'Bytes of validated bodies, as sent.', traffic.bytesReceived),
+    counter('body_accepted_bytes', 'Bytes of accepted bodies, as sent.', traffic.bytesAccepted),
   ];
+}
+
+/** Counts by the value of a label, also those of the known values that never occurred. */
+function samplesBy(
+  label: string,
+  known: readonly string[],
+  counts: ReadonlyMap<string, number>,
+): MetricFamily['samples'] {
+  const all = new Map([...known.map((value) => [value, 0] as const), ...counts]);
+  return [...all].map(([value, count]) => ({ labels: { [label]: value }, value: count }));
 }
 
 function ofLatency(traffic: Traffic, measures: EmbeddedMeasures): MetricFamily[] {
@@ -182,22 +171,22 @@ function ofLatency(traffic: Traffic, measures: EmbeddedMeasures): MetricFamily[]
   const one = (times: EmbeddedMeasures['commits']) => [{ reading: times.read() }];
   return [
     histogram(
-      'device_pipeline_http_request_duration_seconds',
+      'http_request_duration_seconds',
       'From the complete request (/ingest) or its headers (/stats) until the response is sent.',
       durations,
     ),
     histogram(
-      'device_pipeline_log_commit_duration_seconds',
+      'log_commit_duration_seconds',
       'One commit: from the first byte written to the log until all is durable.',
       one(measures.commits),
     ),
     histogram(
-      'device_pipeline_log_fsync_duration_seconds',
+      'log_fsync_duration_seconds',
       'One sync of the log to the disk.',
       one(measures.syncs),
     ),
     histogram(
-      'device_pipeline_sqlite_transaction_duration_seconds',
+      'sqlite_transaction_duration_seconds',
       'One transaction that counts, or deletes expired rows.',
       one(measures.transactions),
     ),
@@ -208,28 +197,24 @@ function ofBacklog(status: PipelineStatus, measures: EmbeddedMeasures): MetricFa
   const { pending, countedThrough, lastReceivedAt, deadLetters, unavailable } = status;
   const lag = pending.amount === 0 ? 0 : (Date.now() - (countedThrough ?? Date.now())) / 1000;
   return [
-    gauge('device_pipeline_ready', '1 if the server accepts batches now.', unavailable ? 0 : 1),
-    gauge('device_pipeline_backlog_items', 'Items not counted yet.', pending.amount),
-    gauge('device_pipeline_backlog_bytes', 'Bytes of the log not counted yet.', pending.bytes),
+    gauge('ready', '1 if the server accepts batches now.', unavailable ? 0 : 1),
+    gauge('backlog_items', 'Items not counted yet.', pending.amount),
+    gauge('backlog_bytes', 'Bytes of the log not counted yet.', pending.bytes),
     gauge(
-      'device_pipeline_backlog_age_seconds',
+      'backlog_age_seconds',
       'Age of the oldest batch that is not counted yet; 0 if there is none.',
       Math.max(0, lag),
     ),
+    gauge('dead_letters', 'Dead letters: records that cannot be counted.', deadLetters),
     gauge(
-      'device_pipeline_dead_letters',
-      'Dead letters: records that cannot be counted.',
-      deadLetters,
-    ),
-    gauge(
-      'device_pipeline_last_received_timestamp_seconds',
+      'last_received_timestamp_seconds',
       'Time at which the latest batch was received; absent if there is none.',
       lastReceivedAt === undefined ? undefined : lastReceivedAt / 1000,
     ),
-    gauge('device_pipeline_queue_batches', 'Batches waiting for the log.', measures.inFlight),
-    gauge('device_pipeline_queue_batches_max', 'The limit of that number.', measures.inFlightMax),
+    gauge('queue_batches', 'Batches waiting for the log.', measures.inFlight),
+    gauge('queue_batches_max', 'The limit of that number.', measures.inFlightMax),
     gauge(
-      'device_pipeline_log_end_bytes',
+      'log_end_bytes',
       'Position of the end of the durable log: all bytes ever appended to it.',
       measures.storedEnd,
     ),
@@ -242,31 +227,23 @@ function ofResources(
   disk: DiskUse | undefined,
 ): MetricFamily[] {
   return [
-    gauge('device_pipeline_http_connections', 'Open connections.', held.connections),
+    gauge('http_connections', 'Open connections.', held.connections),
+    gauge('http_bodies_bytes', 'Bytes of request bodies in memory.', held.bodiesBytes),
     gauge(
-      'device_pipeline_http_bodies_bytes',
-      'Bytes of request bodies in memory.',
-      held.bodiesBytes,
-    ),
-    gauge(
-      'device_pipeline_http_unread_answers_bytes',
+      'http_unread_answers_bytes',
       'Bytes of large responses that clients have not read yet.',
       held.unreadBytes,
     ),
-    gauge('device_pipeline_counters', 'Counters of all days.', counters?.rows),
-    gauge('device_pipeline_counter_dates', 'Days that have counters.', counters?.dates),
-    gauge('device_pipeline_log_segments', 'Files of the log.', disk?.segments),
-    gauge('device_pipeline_log_disk_bytes', 'Size of the files of the log.', disk?.bytes),
+    gauge('counters', 'Counters of all days.', counters?.rows),
+    gauge('counter_dates', 'Days that have counters.', counters?.dates),
+    gauge('log_segments', 'Files of the log.', disk?.segments),
+    gauge('log_disk_bytes', 'Size of the files of the log.', disk?.bytes),
     gauge(
-      'device_pipeline_database_journal_bytes',
+      'database_journal_bytes',
       'Size of the write-ahead log of the database (pipeline.db-wal).',
       disk?.journalBytes,
     ),
-    gauge(
-      'device_pipeline_disk_free_bytes',
-      'Free space on the disk of the data directory.',
-      disk?.freeBytes,
-    ),
+    gauge('disk_free_bytes', 'Free space on the disk of the data directory.', disk?.freeBytes),
   ];
 }
 

@@ -1,5 +1,5 @@
 import { durationBounds, Histogram } from '../../util/histogram.ts';
-import type { Exchange, HttpObserver } from '../../http/server/observer.ts';
+import type { AnsweredRequest, HttpObserver } from '../../http/server/observer.ts';
 import type { IngestOutcome } from '../../pipeline/ports.ts';
 
 /** The routes whose durations are measured. */
@@ -54,7 +54,7 @@ export class Traffic implements HttpObserver {
     this.bytesAccepted += bodyBytes;
   }
 
-  answered({ route, method, status, seconds, problem, cut }: Exchange): void {
+  answered({ route, method, status, seconds, problem, cut }: AnsweredRequest): void {
     this.#countOf(route, method, status).count++;
     this.durations.get(route)?.observe(seconds);
     if (problem !== undefined) add(this.problems, problem);

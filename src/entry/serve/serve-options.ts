@@ -18,13 +18,15 @@ import {
   wholeNumber,
   yesOrNo,
 } from '../cli/option-parsers.ts';
-import {
-  logFormats,
-  logLevels,
-  type LogFormat,
-  type LogLevel,
-  type LogSettings,
-} from './log-settings.ts';
+
+const logLevels = ['debug', 'info', 'warn', 'error', 'silent'] as const;
+const logFormats = ['auto', 'json', 'text'] as const;
+
+export interface LogSettings {
+  readonly level: (typeof logLevels)[number];
+  /** `auto`: text on a terminal, else JSON. */
+  readonly format: (typeof logFormats)[number];
+}
 
 /** The options of `serve`. */
 export interface ServeOptions {
@@ -64,8 +66,8 @@ interface ServeValues {
   rateBurst?: number;
   allowedHost?: string[];
   corsOrigin?: string[];
-  logLevel: LogLevel;
-  logFormat: LogFormat;
+  logLevel: LogSettings['level'];
+  logFormat: LogSettings['format'];
 }
 
 const insecureVariable = 'DEVICE_PIPELINE_INSECURE';

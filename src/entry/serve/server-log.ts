@@ -1,10 +1,14 @@
 import { pino, type Logger } from 'pino';
 import { prettyFactory } from 'pino-pretty';
 
-import { requestIdOf, type Exchange, type HttpObserver } from '../../http/server/observer.ts';
+import {
+  requestIdOf,
+  type AnsweredRequest,
+  type HttpObserver,
+} from '../../http/server/observer.ts';
 import { safeError } from '../cli/error-text.ts';
 import { stderrOutput, type LogOutput } from './log-output.ts';
-import type { LogSettings } from './log-settings.ts';
+import type { LogSettings } from './serve-options.ts';
 import { visible } from '../cli/terminal-text.ts';
 
 /** How long the process waits at its end for a slow reader of the log. */
@@ -128,7 +132,7 @@ export class ServerLog {
   }
 
   /** Logs a request that failed. Of its fields, clients control only the request id. */
-  answered({ requestId, route, method, status, seconds, problem, cut }: Exchange): void {
+  answered({ requestId, route, method, status, seconds, problem, cut }: AnsweredRequest): void {
     if (cut !== undefined && this.#refusals.admit(`cut ${cut}`)) {
       const fields = { request_id: requestId, method, route, reason: cut };
       const message = `the response to ${method} ${route} was cut off: ${cut}`;
@@ -144,9 +148,8 @@ export class ServerLog {
     );
   }
 
-  accepted(batch: AcceptedBatch): void {
-    const { requestId, batchId, items, refused, bytes } = batch;
-    const fields = { request_id: requestIdOf(requestId), batch_id: batchId, items, refused, bytes };
+  accepted(requestId: string | undefined, batch: AcceptedBatch): void {
+    const fields = { request_id: requestIdOf(requestId), ...batch };
     this.#log.debug({ event: 'batch_accepted', ...fields }, 'batch accepted');
   }
 
@@ -159,8 +162,7 @@ export class ServerLog {
 }
 
 interface AcceptedBatch {
-  readonly requestId: string | undefined;
-  readonly batchId: string;
+  readonly batch_id: string;
   readonly items: number;
   readonly refused: number;
   readonly bytes: number;
@@ -172,13 +174,13 @@ export function observers(traffic: HttpObserver, log: ServerLog): HttpObserver {
   return {
     acceptedPlain(items, bytes, seconds, batchId, requestId) {
       traffic.acceptedPlain(items, bytes, seconds, batchId, requestId);
-      if (isDebug) log.accepted({ requestId, batchId, items, refused: 0, bytes });
+      if (isDebug) log.accepted(requestId, { batch_id: batchId, items, refused: 0, bytes });
     },
     decided(outcome, bytes, requestId) {
       traffic.decided(outcome, bytes, requestId);
       if (!isDebug || !outcome.accepted) return;
       const { batchId, enqueued: items, rejected: refused } = outcome;
-      log.accepted({ requestId, batchId, items, refused, bytes });
+      log.accepted(requestId, { batch_id: batchId, items, refused, bytes });
     },
     answered(exchange) {
       traffic.answered(exchange);

@@ -1,5 +1,6 @@
 import type { Command } from 'commander';
 
+import { addCommand } from '../cli/add-command.ts';
 import { dataDirOption, option } from '../cli/common-options.ts';
 import { duration } from '../cli/option-parsers.ts';
 import { addTokenCreateOptions, tokenCreateOptions } from './token-options.ts';
@@ -8,10 +9,16 @@ const day = 86_400_000;
 
 /** Adds the command `token` with its subcommands. */
 export function addTokenCommand(root: Command): void {
-  const token = root
-    .command('token')
-    .description('manage the tokens that allow clients to send and read');
-  token.addHelpText('after', notes);
+  const token = addCommand(root, 'token', {
+    description: 'manage the tokens that allow clients to send and read',
+    notes,
+    examples: [
+      'token create --name gateway-7 --for ingest --expires 90d',
+      'token create --name reports --for read',
+      'token rotate gateway-7 --overlap 1h',
+      'token revoke gateway-7',
+    ],
+  });
   const create = addTokenCreateOptions(
     token.command('create').description('create a token and print it; it cannot be shown again'),
   );
@@ -62,11 +69,4 @@ function overlap(flag: string): (text: string) => number {
 const notes = `
 A running server applies a change within a second. As soon as a data directory has a token, even an
 expired one, its server requires a token on every address. Idempotency keys belong to the name of a
-token: rotate a token instead of creating one of another name, or a retry may be counted again.
-
-Examples:
-  npx device-pipeline token create --name gateway-7 --for ingest --expires 90d
-  npx device-pipeline token create --name reports --for read
-  npx device-pipeline token rotate gateway-7 --overlap 1h
-  npx device-pipeline token revoke gateway-7
-`;
+token: rotate a token instead of creating one of another name, or a retry may be counted again.`;

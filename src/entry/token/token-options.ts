@@ -1,6 +1,6 @@
 import type { Command } from 'commander';
 
-import { rateMax, type RateLimit, type Scope } from '../../auth/access-token.ts';
+import { rateMax, type Scope } from '../../auth/access-token.ts';
 import { dataDirOption, option } from '../cli/common-options.ts';
 import {
   duration,
@@ -16,21 +16,14 @@ import {
 export interface TokenCreateOptions {
   dataDir: string;
   name: string;
-  scopes: readonly Scope[];
+  for: readonly Scope[];
   /** Milliseconds since 1970; undefined: never. */
-  expiresAt: number | undefined;
-  rate: RateLimit | undefined;
-  /** Print the token and its entry only; leave the data directory unchanged. */
-  printEntry: boolean;
-}
-
-interface TokenCreateValues {
-  dataDir: string;
-  name: string;
-  for: Scope[];
   expires?: number;
+  /** Requests per second. */
   rate?: number;
+  /** Requests at once. */
   burst?: number;
+  /** Print the token and its entry only; leave the data directory unchanged. */
   printEntry?: true;
 }
 
@@ -60,18 +53,14 @@ export function addTokenCreateOptions(command: Command): Command {
 
 /** Returns the parsed options of `token create`. */
 export function tokenCreateOptions(command: Command): TokenCreateOptions {
-  const values = command.opts<TokenCreateValues>();
-  const { dataDir, name, for: scopes, expires: expiresAt, printEntry = false } = values;
-  const { rate: perSecond, burst } = values;
-  if (perSecond === undefined && burst !== undefined) {
+  const options = command.opts<TokenCreateOptions>();
+  if (options.rate === undefined && options.burst !== undefined) {
     throw new UsageError('--burst requires --rate');
   }
-  if (printEntry && perSecond !== undefined) {
+  if (options.printEntry && options.rate !== undefined) {
     throw new UsageError('tokens on AWS have no rate limit of their own; omit --rate');
   }
-  const limit =
-    perSecond === undefined ? undefined : { perSecond, burst: burst ?? Math.ceil(perSecond) };
-  return { dataDir, name, scopes, expiresAt, rate: limit, printEntry };
+  return options;
 }
 
 /** A parser of expiry times, given as a duration from now or as a time, to milliseconds since 1970. */

@@ -17,10 +17,12 @@ const prefix = 'dpl_';
  * again. Returns the exit code.
  */
 export function tokenCreate(options: TokenCreateOptions): number {
-  const { dataDir, name, scopes, expiresAt, rate, printEntry } = options;
+  const { dataDir, name, for: scopes, expires: expiresAt, rate: perSecond } = options;
+  const { burst = Math.ceil(perSecond ?? 0) } = options;
+  const rate = perSecond === undefined ? undefined : { perSecond, burst };
   const text = newToken();
   const token: Token = { name, sha256: tokenHash(text), for: scopes, expiresAt, rate };
-  if (printEntry) {
+  if (options.printEntry) {
     process.stdout.write(`${jsonText({ token: text, entry: tokenEntry(token) })}\n`);
     return 0;
   }

@@ -7,24 +7,25 @@ import {
 import type { IngestOutcome, PipelineStatus, Receipt } from '../../pipeline/ports.ts';
 
 /** A whole response, for any transport. Header names are lower case. */
-export interface Answer {
+export interface Answer<Body = string> {
   readonly status: number;
   readonly headers: Readonly<Record<string, string>>;
-  readonly body: string;
+  readonly body: Body;
   /** Set if the answer is a refusal. */
   readonly problem?: ProblemCode;
 }
 
 /** An answer with a binary or encoded body. */
-export interface BytesAnswer extends Omit<Answer, 'body'> {
-  readonly body: Uint8Array<ArrayBuffer>;
-}
+export type BytesAnswer = Answer<Bytes>;
+export type Bytes = Uint8Array<ArrayBuffer>;
 
 /** A streamed answer. */
-export interface StreamAnswer extends Omit<Answer, 'body'> {
-  readonly body: AsyncIterableIterator<Uint8Array<ArrayBuffer>>;
+export interface StreamAnswer extends Answer<Pieces> {
   readonly progress: Progress;
 }
+
+/** Produced on demand. Call `return` to stop early. */
+export type Pieces = AsyncIterableIterator<Bytes>;
 
 /** The progress of a streamed answer. */
 export interface Progress {
@@ -82,6 +83,15 @@ export function problemAnswer(
     body: JSON.stringify(problemDetails(problem)),
     problem: problem.code,
   };
+}
+
+export const internalError = problemAnswer({
+  code: 'internal',
+  detail: 'Internal error while handling the request.',
+});
+
+export function notFound(path: string): Answer {
+  return problemAnswer({ code: 'not_found', detail: `There is no resource at ${path}.` });
 }
 
 export function ingestAnswer(outcome: IngestOutcome, isStrict: boolean): Answer {

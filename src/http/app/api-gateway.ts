@@ -1,19 +1,12 @@
 import type { APIGatewayProxyEventV2, APIGatewayProxyStructuredResultV2 } from 'aws-lambda';
 
-import type { ProblemCode } from '../../domain/problem.ts';
+import { methodOf, requestIdOf, routeOf, type AnsweredRequest } from '../server/observer.ts';
+import { tooLarge } from '../stats/stats-answer.ts';
 import { problemAnswer, type Answer } from './answer.ts';
-import { problemOf } from '../server/exchanges.ts';
-import { methodOf, requestIdOf, routeOf, type Exchange } from '../server/observer.ts';
-import { tooLargeProblem } from '../stats/stats-answer.ts';
+import { toResponse, type Exchange } from './exchange.ts';
 
-/** A function that answers a request, such as `app.fetch`. */
-export type Fetch = (request: Request) => Response | Promise<Response>;
-
-/** The result of a request, and its problem if it is refused. */
-interface Outcome {
-  readonly result: APIGatewayProxyStructuredResultV2;
-  readonly problem: ProblemCode | undefined;
-}
+/** A function that answers a request and records the answer in the exchange, such as `app.fetch`. */
+export type Fetch = (request: Request, exchange: Exchange) => Response | Promise<Response>;
 
 /**
  * Answers an event of an API Gateway HTTP API, payload format 2.0, as the server answers the same
@@ -24,19 +17,19 @@ interface Outcome {
 export async function answerGatewayEvent(
   fetch: Fetch,
   event: APIGatewayProxyEventV2,
-  onAnswered: (exchange: Exchange) => void = () => undefined,
+  onAnswered: (request: AnsweredRequest) => void = () => undefined,
 ): Promise<APIGatewayProxyStructuredResultV2> {
   const startedAt = performance.now();
-  const requestId = requestIdOfEvent(event);
-  const { result, problem } = await outcomeOf(fetch, event);
-  if (problem !== undefined) result.headers = { ...result.headers, 'x-request-id': requestId };
+  const exchange: Exchange = { requestId: requestIdOfEvent(event) };
+  let result = await resultOf(await responseTo(fetch, event, exchange));
+  if (isTooLarge(result)) result = await resultOf(toResponse(tooLarge, exchange));
   onAnswered({
-    requestId,
+    requestId: exchange.requestId,
     route: routeOf(pathOf(event)),
     method: methodOf(event.requestContext.http.method),
     status: result.statusCode ?? 0,
     seconds: (performance.now() - startedAt) / 1000,
-    problem,
+    problem: exchange.problem,
   });
   return result;
 }
@@ -46,18 +39,21 @@ export function requestIdOfEvent({ headers, requestContext }: APIGatewayProxyEve
   return requestIdOf(headers['x-request-id'], () => requestContext.requestId);
 }
 
-async function outcomeOf(fetch: Fetch, event: APIGatewayProxyEventV2): Promise<Outcome> {
-  const body = bodyOf(event);
+async function responseTo(
+  fetch: Fetch,
+  event: APIGatewayProxyEventV2,
+  exchange: Exchange,
+): Promise<Response> {
   const alteration = alteredBodyAnswer(event);
-  if (alteration !== undefined) return plainOutcome(alteration);
+  if (alteration !== undefined) return toResponse(alteration, exchange);
   let request: Request;
   try {
-    request = toRequest(event, body);
+    request = toRequest(event);
   } catch (error) {
     if (!(error instanceof TypeError)) throw error;
-    return plainOutcome(malformed);
+    return toResponse(malformed, exchange);
   }
-  return await toOutcome(await fetch(request), request);
+  return await fetch(request, exchange);
 }
 
 /**
@@ -128,8 +124,9 @@ const malformed = problemAnswer({
 });
 
 /** @throws {TypeError} for an invalid URL, method or header. */
-function toRequest(event: APIGatewayProxyEventV2, body: Buffer | undefined): Request {
+function toRequest(event: APIGatewayProxyEventV2): Request {
   const { http } = event.requestContext;
+  const body = bodyOf(event);
   const path = pathOf(event).replace(/[?#]/g, encodeURIComponent);
   const query = event.rawQueryString === '' ? '' : `?${event.rawQueryString}`;
   const headers = new Headers();
@@ -159,15 +156,10 @@ function inLatin1(value: string): string {
  */
 const resultBytesMax = 6_000_000;
 
-async function toOutcome(response: Response, request: Request): Promise<Outcome> {
-  const result = await resultOf(response);
-  const { body = '' } = result;
-  const outcome = { result, problem: problemOf(response, request) };
+function isTooLarge(result: APIGatewayProxyStructuredResultV2): boolean {
   // JSON escapes one character as at most six bytes.
-  if (body.length < resultBytesMax / 6) return outcome;
-  return Buffer.byteLength(JSON.stringify(result)) > resultBytesMax
-    ? plainOutcome(problemAnswer(tooLargeProblem))
-    : outcome;
+  if ((result.body ?? '').length < resultBytesMax / 6) return false;
+  return Buffer.byteLength(JSON.stringify(result)) > resultBytesMax;
 }
 
 async function resultOf(response: Response): Promise<APIGatewayProxyStructuredResultV2> {
@@ -180,10 +172,7 @@ async function resultOf(response: Response): Promise<APIGatewayProxyStructuredRe
     headers: Object.fromEntries(response.headers),
     ...(isPlainText(response.headers)
       ? { body: bytes.toString('utf8'), isBase64Encoded: false }
-      : {
-          body: bytes.toString('base64'),
-          isBase64Encoded: true,
-        }),
+      : { body: bytes.toString('base64'), isBase64Encoded: true }),
   };
 }
 
@@ -191,9 +180,4 @@ async function resultOf(response: Response): Promise<APIGatewayProxyStructuredRe
 function isPlainText(headers: Headers): boolean {
   const type = headers.get('content-type') ?? 'text/plain';
   return !headers.has('content-encoding') && /^text\/|json|javascript/.test(type);
-}
-
-function plainOutcome({ status, headers, body, problem }: Answer): Outcome {
-  const result = { statusCode: status, headers: { ...headers }, body, isBase64Encoded: false };
-  return { result, problem };
 }

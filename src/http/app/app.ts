@@ -1,38 +1,52 @@
-import { Hono, type Context, type MiddlewareHandler } from 'hono';
+import { Hono, type Context, type HonoRequest, type MiddlewareHandler } from 'hono';
 import { bodyLimit } from 'hono/body-limit';
 
-import { Unavailable, type Pipeline } from '../../pipeline/ports.ts';
 import type { Scope } from '../../auth/access-token.ts';
 import { asWritten, dayRule } from '../../domain/day.ts';
+import {
+  Unavailable,
+  type Ingest,
+  type IngestOutcome,
+  type Queries,
+} from '../../pipeline/ports.ts';
+import { apiPages } from '../openapi/api-pages.ts';
+import { statsAnswer } from '../stats/stats-answer.ts';
+import { statsPageAnswer } from '../stats/stats-page.ts';
 import {
   anyScope,
   ingestScope,
   openAccess,
-  replayScope,
   refusalAnswer,
+  replayScope,
   type Access,
 } from './access.ts';
 import {
   browserHeaders,
-  isStream,
   ingestAnswer,
+  internalError,
+  isStream,
   jsonAnswer,
+  notFound,
   problemAnswer,
   readyAnswer,
   receiptAnswer,
   type AnyAnswer,
   type Answer,
-  type Progress,
 } from './answer.ts';
-import { apiPages } from '../openapi/api-pages.ts';
-import { missingPage, pageAnswer, type Pages } from './pages.ts';
-import { corsHeaders, preflightAnswer, type CrossOrigins } from './cors.ts';
-import { rememberProblem, rememberProblemOfRequest } from '../server/exchanges.ts';
-import { bodyTooLarge, readIngestHeaders } from './ingest-headers.ts';
-import { replayHeader } from './replay-header.ts';
 import { compressed, withVary } from './compression.ts';
-import { statsAnswer } from '../stats/stats-answer.ts';
-import { statsPageAnswer } from '../stats/stats-page.ts';
+import { corsHeaders, preflightAnswer, type CrossOrigins } from './cors.ts';
+import { toResponse, type Exchange } from './exchange.ts';
+import { bodyTooLarge, readIngestHeaders } from './ingest-headers.ts';
+import { missingPage, type Pages } from './pages.ts';
+import { replayHeader } from './replay-header.ts';
+
+/** What an app serves. The rest of the API is not found there. */
+export interface Served {
+  /** Takes the batches of `POST /ingest`. */
+  readonly batches?: Ingest;
+  /** Answers all other routes. */
+  readonly queries?: Queries;
+}
 
 export interface AppOptions {
   /** The largest body in bytes. */
@@ -53,12 +67,18 @@ export interface AppOptions {
   readonly version?: string;
 }
 
-/** The name of the request's token; empty without one. */
 interface Env {
+  /** The transport passes the exchange with each request. */
+  Bindings: Exchange;
+  /** The name of the request's token; empty without one. */
   Variables: { caller: string };
 }
 
-const noPages: Pages = new Map();
+/** A route for GET and HEAD. Without scopes, it needs no token. */
+interface QueryRoute {
+  readonly scopes?: readonly Scope[];
+  readonly answer: (request: HonoRequest) => AnyAnswer | Promise<AnyAnswer>;
+}
 
 /** The same answer for invalid ids and for expired batches. */
 const batchNotFound = problemAnswer({
@@ -66,138 +86,120 @@ const batchNotFound = problemAnswer({
   detail: 'No batch with this id is stored here.',
 });
 
+/** Where only queries are served, API Gateway routes this exact path elsewhere, but no other spelling of it. */
+const otherSpelling: IngestOutcome = {
+  accepted: false,
+  problem: { code: 'not_found', detail: 'Send batches to the exact path /ingest.' },
+};
+
 /**
  * The HTTP app: routes, access, negotiation and problem details over a pipeline, as a function from
  * Request to Response. The server (../server/server.ts) and the Lambda functions (api-gateway.ts)
- * run the same app, so that both answer alike.
+ * run the same app, so that both answer alike. Call it with the exchange: `app.fetch(request, exchange)`.
  */
-export function createApp(pipeline: Pipeline, options: AppOptions): Hono<Env> {
-  const {
-    bodyBytesMax,
-    onUnexpectedError,
-    access = openAccess,
-    corsOrigins = [],
-    pages = noPages,
-    metrics,
-    dayZone = asWritten,
-    version = 'unknown',
-  } = options;
-  const dayOf = dayRule(dayZone);
+export function createApp({ batches, queries }: Served, options: AppOptions): Hono<Env> {
+  const { bodyBytesMax, onUnexpectedError, access = openAccess, corsOrigins = [] } = options;
   const app = new Hono<Env>();
-  app.use(rememberProblemOfRequest);
-  const admit = (scopes: readonly Scope[]) => admission(access, scopes);
   if (corsOrigins.length > 0) app.use(crossOrigin(corsOrigins));
 
   const limitBody = bodyLimit({
     maxSize: bodyBytesMax,
-    onError: () => toResponse(bodyTooLarge(bodyBytesMax)),
+    onError: (context: Context<Env>) => toResponse(bodyTooLarge(bodyBytesMax), context.env),
   });
-  app.post('/ingest', admitIngest(admit), limitBody, async (context) => {
+  app.post('/ingest', admitBatch(access), limitBody, async (context) => {
     const { headers, refusal } = readIngestHeaders((name) => context.req.header(name));
-    if (headers === undefined) return toResponse(refusal);
+    if (headers === undefined) return toResponse(refusal, context.env);
     const body = new Uint8Array(await context.req.arrayBuffer());
     const submission = { caller: context.get('caller'), ...headers, body };
-    return toResponse(ingestAnswer(await pipeline.ingest(submission), headers.strict));
+    const outcome = batches === undefined ? otherSpelling : await batches.ingest(submission);
+    return toResponse(ingestAnswer(outcome, headers.strict), context.env);
   });
-  app.all('/ingest', admit(anyScope), ({ req }) => otherMethod(req.method, 'POST'));
+  app.all('/ingest', admission(access, anyScope), (context) => otherMethod(context, 'POST'));
 
-  app.use('/ingest/:batchId', admit(anyScope));
-  get(app, '/ingest/:batchId', async ({ req }) => {
-    const receipt = await pipeline.receipt(req.param('batchId') ?? '');
-    return receipt === undefined ? batchNotFound : receiptAnswer(receipt);
-  });
-
-  app.use('/stats', admit(['read']));
-  get(app, '/stats', async ({ req }) => {
-    const header = (name: string) => req.header(name);
-    return await statsAnswer(pipeline, new URL(req.url).search, header, req.raw.signal);
-  });
-
-  app.use('/stats-html', admit(['read']));
-  get(app, '/stats-html', async ({ req }) => {
-    const { searchParams } = new URL(req.url);
-    const today = dayOf(new Date().toISOString()) ?? '';
-    return await statsPageAnswer(pipeline, searchParams, today, req.raw.signal);
-  });
-
-  get(app, '/healthz', () => {
-    const mode = access.requiresToken() ? 'token' : 'open';
-    return jsonAnswer(200, { status: 'ok', access: mode, day_zone: dayZone });
-  });
-
-  app.use('/readyz', admit(anyScope));
-  get(app, '/readyz', async () => {
-    return readyAnswer(await pipeline.status());
-  });
-
-  if (metrics !== undefined) {
-    app.use('/metrics', admit(['read']));
-    get(app, '/metrics', ({ req }) => metrics(req.header('accept')));
-  }
-
-  const api = apiPages({ version, bodyBytesMax });
-  get(app, '/openapi.json', ({ req }) => api.document(req.header('if-none-match')));
-  get(app, '/docs', ({ req }) => api.docs(req.header('if-none-match')));
-
-  for (const path of ['/', '/assets/:file']) {
-    get(app, path, ({ req }) => {
-      const page = pages.get(req.path);
-      return page === undefined
-        ? missingPage(req.path)
-        : pageAnswer(page, (name) => req.header(name));
+  const routes = queries === undefined ? {} : queryRoutes(queries, access, options);
+  for (const [path, { scopes, answer }] of Object.entries(routes)) {
+    if (scopes !== undefined) app.use(path, admission(access, scopes));
+    app.get(path, async ({ req, env }) => {
+      const given = await compressed(await answer(req), req.header('accept-encoding'));
+      return toResponse(req.method === 'HEAD' ? headOf(given) : given, env);
     });
+    app.all(path, (context) => otherMethod(context, 'GET, HEAD'));
   }
 
   // Require a token even for 404, to hide which routes exist.
-  app.all('*', admit(anyScope), ({ req }) =>
-    toResponse(
-      problemAnswer({ code: 'not_found', detail: `There is no resource at ${req.path}.` }),
-    ),
-  );
-  app.onError((error) => toResponse(errorAnswer(error, onUnexpectedError)));
+  app.all('*', admission(access, anyScope), ({ req, env }) => toResponse(notFound(req.path), env));
+  app.onError((error, { env }) => toResponse(errorAnswer(error, onUnexpectedError), env));
   return app;
 }
 
-/** Replayed batches need the scope `replay`: their sender chooses their ids, times and callers. */
-function admitIngest(
-  admit: (scopes: readonly Scope[]) => MiddlewareHandler<Env>,
-): MiddlewareHandler<Env> {
-  const [ingest, replay] = [admit(ingestScope), admit(replayScope)];
-  return (context, next) =>
-    (context.req.header(replayHeader) === undefined ? ingest : replay)(context, next);
-}
-
-/** Adds a route for GET and HEAD. */
-function get(
-  app: Hono<Env>,
-  path: string,
-  answer: (context: Context<Env>) => AnyAnswer | Promise<AnyAnswer>,
-) {
-  app.get(path, async (context) => {
-    const { req } = context;
-    const given = await compressed(await answer(context), req.header('accept-encoding'));
-    return toResponse(req.method === 'HEAD' ? headOf(given) : given);
-  });
-  app.all(path, ({ req }) => otherMethod(req.method, 'GET, HEAD'));
+/** The routes of queries and pages, by path. */
+function queryRoutes(
+  queries: Queries,
+  access: Access,
+  { bodyBytesMax, pages, metrics, dayZone = asWritten, version = 'unknown' }: AppOptions,
+): Readonly<Record<string, QueryRoute>> {
+  const dayOf = dayRule(dayZone);
+  const files: Pages = new Map([...(pages ?? []), ...apiPages({ version, bodyBytesMax })]);
+  const file = {
+    answer: ({ path, raw }: HonoRequest) => files.get(path)?.(raw.headers) ?? missingPage(path),
+  };
+  return {
+    '/ingest/:batchId': {
+      scopes: anyScope,
+      async answer(request) {
+        const receipt = await queries.receipt(request.param('batchId') ?? '');
+        return receipt === undefined ? batchNotFound : receiptAnswer(receipt);
+      },
+    },
+    '/stats': { scopes: ['read'], answer: ({ raw }) => statsAnswer(queries, raw) },
+    '/stats-html': {
+      scopes: ['read'],
+      answer({ url, raw }) {
+        const today = dayOf(new Date().toISOString()) ?? '';
+        return statsPageAnswer(queries, new URL(url).searchParams, today, raw.signal);
+      },
+    },
+    '/healthz': {
+      answer() {
+        const mode = access.requiresToken() ? 'token' : 'open';
+        return jsonAnswer(200, { status: 'ok', access: mode, day_zone: dayZone });
+      },
+    },
+    '/readyz': { scopes: anyScope, answer: async () => readyAnswer(await queries.status()) },
+    ...(metrics !== undefined && {
+      '/metrics': {
+        scopes: ['read'],
+        answer: (request: HonoRequest) => metrics(request.header('accept')),
+      },
+    }),
+    ...{ '/openapi.json': file, '/docs': file, '/': file, '/assets/:file': file },
+  };
 }
 
 /** Middleware that admits requests with one of the scopes and sets their caller. */
 function admission(access: Access, scopes: readonly Scope[]): MiddlewareHandler<Env> {
   return async (context, next) => {
     const admitted = await access.admit(context.req.header('authorization'), scopes);
-    if (admitted.problem !== undefined) return toResponse(refusalAnswer(admitted));
+    if (admitted.problem !== undefined) return toResponse(refusalAnswer(admitted), context.env);
     context.set('caller', admitted.caller);
     await next();
     return undefined;
   };
 }
 
+/** Replayed batches need the scope `replay`: their sender chooses their ids, times and callers. */
+function admitBatch(access: Access): MiddlewareHandler<Env> {
+  const [ingest, replay] = [admission(access, ingestScope), admission(access, replayScope)];
+  return (context, next) =>
+    (context.req.header(replayHeader) === undefined ? ingest : replay)(context, next);
+}
+
 /** CORS middleware. It runs before authentication, because preflight requests have no token. */
 function crossOrigin(origins: CrossOrigins): MiddlewareHandler<Env> {
   return async (context, next) => {
-    const { req } = context;
+    const { req, env } = context;
     const preflight = preflightAnswer(origins, req.method, (name) => req.header(name));
-    if (preflight !== undefined) return toResponse(preflight);
+    if (preflight !== undefined) return toResponse(preflight, env);
     await next();
     const headers = corsHeaders(origins, req.method, req.header('origin'));
     for (const [name, value] of Object.entries(headers)) {
@@ -215,17 +217,17 @@ function errorAnswer(error: Error, onUnexpectedError: AppOptions['onUnexpectedEr
     return problemAnswer({ code, detail, retryAfterSeconds });
   }
   onUnexpectedError(error);
-  return problemAnswer({ code: 'internal', detail: 'Internal error while handling the request.' });
+  return internalError;
 }
 
 /** Answers OPTIONS, which load balancers use, and refuses other methods. */
-function otherMethod(method: string, methods: string): Response {
+function otherMethod({ req, env }: Context<Env>, methods: string): Response {
   const allow = `${methods}, OPTIONS`;
-  if (method === 'OPTIONS') {
-    return toResponse({ status: 204, headers: { ...browserHeaders, allow }, body: '' });
+  if (req.method === 'OPTIONS') {
+    return toResponse({ status: 204, headers: { ...browserHeaders, allow }, body: '' }, env);
   }
   const detail = `Method not allowed; use one of ${allow}.`;
-  return toResponse(problemAnswer({ code: 'method_not_allowed', detail }, { allow }));
+  return toResponse(problemAnswer({ code: 'method_not_allowed', detail }, { allow }), env);
 }
 
 /** The answer to HEAD: that to GET without its body. */
@@ -239,24 +241,4 @@ function headOf(answer: AnyAnswer): Answer {
   if (body.length === 0) return { ...answer, body: '' };
   const length = String(Buffer.byteLength(body));
   return { ...answer, headers: { ...headers, 'content-length': length }, body: '' };
-}
-
-const sizes = new WeakMap<Response, number | Progress>();
-
-export function toResponse(answer: AnyAnswer): Response {
-  const { status, headers } = answer;
-  if (isStream(answer)) {
-    const response = new Response(ReadableStream.from(answer.body), { status, headers });
-    sizes.set(response, answer.progress);
-    return response;
-  }
-  const { body } = answer;
-  const response = new Response(body.length === 0 ? null : body, { status, headers });
-  sizes.set(response, Buffer.byteLength(body));
-  return rememberProblem(response, answer);
-}
-
-/** The body size of a response from `toResponse`; 0 for others, such as those to HEAD. */
-export function bytesOf(response: Response): number | Progress {
-  return sizes.get(response) ?? 0;
 }

@@ -1,7 +1,7 @@
 import { promisify } from 'node:util';
 import { createGzip, gzip, type Gzip } from 'node:zlib';
 
-import { isStream, type AnyAnswer } from './answer.ts';
+import { isStream, type AnyAnswer, type Bytes, type Pieces } from './answer.ts';
 import { acceptsGzip } from './negotiation.ts';
 
 /** Below this size, compression costs more than it saves. */
@@ -48,8 +48,6 @@ export function withVary(vary: string | null | undefined, name: string): string 
   return isThere ? vary : `${vary}, ${name}`;
 }
 
-type Pieces = AsyncIterableIterator<Uint8Array<ArrayBuffer>>;
-
 function gzipPieces(pieces: Pieces): Pieces {
   const generator = generateGzip(pieces);
   return {
@@ -65,7 +63,7 @@ function gzipPieces(pieces: Pieces): Pieces {
   };
 }
 
-async function* generateGzip(pieces: Pieces): AsyncGenerator<Uint8Array<ArrayBuffer>, undefined> {
+async function* generateGzip(pieces: Pieces): AsyncGenerator<Bytes, undefined> {
   const stream = createGzip(settings);
   const ready: Buffer<ArrayBuffer>[] = [];
   stream.on('data', (bytes: Buffer<ArrayBuffer>) => ready.push(bytes));

@@ -1,5 +1,8 @@
 import { rowFormats, statsFormats, type StatsFormat } from '../../pipeline/stats-formats.ts';
 
+/** A request header, if the request has it. */
+type HeaderValue = string | null | undefined;
+
 interface Preference {
   readonly value: string;
   /** From 0 (not acceptable) to 1. */
@@ -7,8 +10,8 @@ interface Preference {
 }
 
 /** The members of `Accept` or `Accept-Encoding` in lower case, with their weights. */
-function readPreferences(header: string): Preference[] {
-  return header.split(',').flatMap((member) => {
+function readPreferences(header: HeaderValue): Preference[] {
+  return (header ?? '').split(',').flatMap((member) => {
     const [value = '', ...parameters] = member.split(';').map((part) => part.trim().toLowerCase());
     if (value === '') return [];
     const weight = parameters.find((parameter) => /^q\s*=/.test(parameter));
@@ -22,8 +25,8 @@ function readPreferences(header: string): Preference[] {
  * named exactly over a wildcard, then the first of `rowFormats`. JSON if none is acceptable, as for browsers.
  * Source: RFC 9110, 12.5.1.
  */
-export function formatOfAccept(header: string | undefined): StatsFormat {
-  const preferences = readPreferences(header ?? '');
+export function formatOfAccept(header: HeaderValue): StatsFormat {
+  const preferences = readPreferences(header);
   let best: { format: StatsFormat; weight: number; precision: number } | undefined;
   for (const format of statsFormats) {
     const [precision, weight] = ratingOf(rowFormats[format].accepted, preferences);
@@ -38,8 +41,8 @@ export function formatOfAccept(header: string | undefined): StatsFormat {
 }
 
 /** Whether `Accept` names OpenMetrics and does not prefer `text/plain` to it. */
-export function prefersOpenMetrics(header: string | undefined): boolean {
-  const preferences = readPreferences(header ?? '');
+export function prefersOpenMetrics(header: HeaderValue): boolean {
+  const preferences = readPreferences(header);
   const [precision, weight] = ratingOf(['application/openmetrics-text'], preferences);
   const [, plainWeight] = ratingOf(['text/plain'], preferences);
   return precision === 2 && weight > 0 && weight >= plainWeight;
@@ -63,14 +66,14 @@ function ratingOf(
 }
 
 /** Whether `Accept-Encoding` names a coding with a weight above 0. */
-export function namesCoding(header: string | undefined, coding: string): boolean {
-  return readPreferences(header ?? '').some(({ value, weight }) => value === coding && weight > 0);
+export function namesCoding(header: HeaderValue, coding: string): boolean {
+  return readPreferences(header).some(({ value, weight }) => value === coding && weight > 0);
 }
 
 /** Whether `Accept-Encoding` weighs gzip at least as high as identity. Source: RFC 9110, 12.5.3. */
-export function acceptsGzip(header: string | undefined): boolean {
+export function acceptsGzip(header: HeaderValue): boolean {
   const weights = new Map(
-    readPreferences(header ?? '').map(({ value, weight }) => [value, weight] as const),
+    readPreferences(header).map(({ value, weight }) => [value, weight] as const),
   );
   const gzip = weights.get('gzip') ?? weights.get('x-gzip') ?? weights.get('*') ?? 0;
   const identity = weights.get('identity') ?? 0;
@@ -78,8 +81,8 @@ export function acceptsGzip(header: string | undefined): boolean {
 }
 
 /** The tags of `If-None-Match`, without `W/` for weak comparison (RFC 9110, 13.1.2). */
-export function readIfNoneMatch(header: string | undefined): readonly string[] | 'any' {
-  if (header === undefined) return [];
-  if (header.trim() === '*') return 'any';
-  return [...header.matchAll(/(?:W\/)?"([^"]*)"/g)].map(([, tag = '']) => tag);
+export function readIfNoneMatch(header: HeaderValue): readonly string[] | 'any' {
+  const text = header ?? '';
+  if (text.trim() === '*') return 'any';
+  return [...text.matchAll(/(?:W\/)?"([^"]*)"/g)].map(([, tag = '']) => tag);
 }

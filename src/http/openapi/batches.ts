@@ -1,7 +1,6 @@
 import { anyScope, ingestScope, replayScope } from '../app/access.ts';
 import { idempotencyKeyCharactersMax } from '../app/ingest-headers.ts';
-import { example, header, host, type OperationPlan } from './plan.ts';
-import { refTo } from './schemas.ts';
+import { example, header, host, json, type OperationPlan } from './plan.ts';
 import { replayHeaderBytesMax } from '../app/replay-header.ts';
 
 const rawKey = 'raw/2026-11-23T09:41:07.512Z-00000000-0040-8f3a-9c41-5d0e6f2b7a18.json';
@@ -45,38 +44,24 @@ export const postBatch: OperationPlan = {
   ],
   body: {
     description: 'UTF-8 JSON.',
-    content: {
-      'application/json': {
-        schema: refTo('Batch'),
-        examples: { batch: example('Two items', batch) },
-      },
-    },
+    content: json('Batch', { batch: example('Two items', batch) }),
   },
   successes: {
     200: {
       description: 'The batch is durable; its accepted items are or will be counted.',
       headers: ['Location', 'Preference-Applied'],
-      content: {
-        'application/json': {
-          schema: refTo('Acceptance'),
-          examples: {
-            all: example('All items accepted', {
-              status: 'accepted',
-              raw_key: rawKey,
-              enqueued: 2,
-            }),
-            some: example('One item rejected', {
-              ...{ status: 'accepted', raw_key: rawKey, enqueued: 1, rejected: 1 },
-              errors: [
-                {
-                  ...{ index: 1, field: 'type', code: 'blank' },
-                  message: 'type must not be empty or only white space',
-                },
-              ],
-            }),
-          },
-        },
-      },
+      content: json('Acceptance', {
+        all: example('All items accepted', { status: 'accepted', raw_key: rawKey, enqueued: 2 }),
+        some: example('One item rejected', {
+          ...{ status: 'accepted', raw_key: rawKey, enqueued: 1, rejected: 1 },
+          errors: [
+            {
+              ...{ index: 1, field: 'type', code: 'blank' },
+              message: 'type must not be empty or only white space',
+            },
+          ],
+        }),
+      }),
     },
   },
   scopes: [...ingestScope, ...replayScope],
@@ -116,17 +101,12 @@ export const getReceipt: OperationPlan = {
     200: {
       description: 'The receipt.',
       headers: [],
-      content: {
-        'application/json': {
-          schema: refTo('Receipt'),
-          examples: {
-            counted: example('Counted', {
-              ...{ status: 'counted', raw_key: rawKey, enqueued: 2, counted: 2, rejected: 0 },
-              received_at: '2026-11-23T09:41:07.512Z',
-            }),
-          },
-        },
-      },
+      content: json('Receipt', {
+        counted: example('Counted', {
+          ...{ status: 'counted', raw_key: rawKey, enqueued: 2, counted: 2, rejected: 0 },
+          received_at: '2026-11-23T09:41:07.512Z',
+        }),
+      }),
     },
   },
   scopes: anyScope,

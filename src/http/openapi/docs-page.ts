@@ -1,5 +1,6 @@
 import { itemErrors } from '../../domain/device-event.ts';
 import { problemCodes, problemDetails, type ProblemCode } from '../../domain/problem.ts';
+import { escaped } from '../app/html.ts';
 import { docsStyle } from './docs-style.ts';
 import type { MediaType, Parameter } from './plan.ts';
 import { remedies } from './problems.ts';
@@ -8,13 +9,14 @@ import {
   itemErrorsText,
   type OpenApi,
   type OperationObject,
-  type PathItem,
   type ResponseObject,
 } from './openapi.ts';
 
 /** Renders the OpenAPI document as an HTML page without scripts. */
 export function docsPage(api: OpenApi): string {
   const { title, version, summary, description } = api.info;
+  // The page lists the item errors in a table.
+  const about = description.replace(`${itemErrorsText}\n\n`, '');
   return `<!doctype html>
 <html lang="en">
 <head>
@@ -29,10 +31,10 @@ ${navigation(api)}
 <main id="content">
 <h1>${escaped(title)} API</h1>
 <p class="lead">${escaped(summary)}</p>
-${prose(withoutItemErrors(description))}
+${prose(about)}
 <p>Version ${escaped(version)}. Machine-readable: <a href="openapi.json">openapi.json</a> (OpenAPI ${escaped(api.openapi)}). <a href="./">The dashboard</a>.</p>
 ${access(api)}
-${api.tags.map(({ name, description: about }) => group(name, about, api)).join('')}
+${api.tags.map((tag) => group(tag, api)).join('')}
 ${schemaTables(api)}
 ${itemErrorTable()}
 ${problemTable(api)}
@@ -49,14 +51,11 @@ interface Entry {
 }
 
 function entriesOf(api: OpenApi, tag: string): Entry[] {
-  return Object.entries(api.paths).flatMap(([path, item]: [string, PathItem]) => {
-    const found: readonly [Entry['method'], OperationObject | undefined][] = [
-      ['GET', item.get],
-      ['POST', item.post],
-    ];
-    return found.flatMap(([method, operation]) =>
-      operation?.tags.includes(tag) === true ? [{ path, method, operation }] : [],
-    );
+  return Object.entries(api.paths).flatMap(([path, { get, post }]) => {
+    const all: Entry[] = [];
+    if (get?.tags.includes(tag)) all.push({ path, method: 'GET', operation: get });
+    if (post?.tags.includes(tag)) all.push({ path, method: 'POST', operation: post });
+    return all;
   });
 }
 
@@ -86,16 +85,16 @@ ${groups.join('\n')}
 function access(api: OpenApi): string {
   const { bearer } = api.components.securitySchemes;
   return `<section aria-labelledby="access"><h2 id="access"><a href="#access">Access and rates</a></h2>
-${prose(bearer?.description ?? '')}
+${prose(bearer.description)}
 <pre><code>Authorization: Bearer $TOKEN</code></pre>
 ${prose('401: the token is missing, unknown or expired. 403: the token lacks the scope that `WWW-Authenticate` names. 429: you exceed your rate limit. 503: the server is overloaded, stopping, or cannot reach its storage. Wait for the seconds in `Retry-After` after a 429 or 503.')}
 </section>`;
 }
 
-function group(name: string, about: string, api: OpenApi): string {
+function group({ name, description }: OpenApi['tags'][number], api: OpenApi): string {
   const id = `group-${name.toLowerCase()}`;
   return `<section aria-labelledby="${id}"><h2 id="${id}"><a href="#${id}">${escaped(name)}</a></h2>
-<p>${escaped(about)}</p>
+<p>${escaped(description)}</p>
 ${entriesOf(api, name)
   .map((entry) => operationArticle(entry, api))
   .join('')}</section>
@@ -165,24 +164,16 @@ function typeText(schema: Schema): string {
   }
   if (schema['const'] !== undefined) return `\`${JSON.stringify(schema['const'])}\``;
   if (type === 'array') {
-    const limits = [atLeast(minItems), atMost(maxItems)].filter((each) => each !== '');
-    return [`list of ${typeText((items ?? {}) as Schema)}`, ...limits].join(', ');
+    return `list of ${typeText((items ?? {}) as Schema)}${limits(minItems, maxItems)}`;
   }
-  const limits = [atLeast(minLength), atMost(maxLength)].filter((each) => each !== '');
-  const kind = [type, format]
-    .filter((each) => each !== undefined)
-    .map(String)
-    .join(', ');
-  const length = limits.length === 0 ? '' : `, ${limits.join(', ')} characters`;
-  return `${kind}${length}${defaultText(schema)}`;
+  const kind = [type, format].filter((each) => typeof each === 'string').join(', ');
+  const length = limits(minLength, maxLength);
+  return `${kind}${length === '' ? '' : `${length} characters`}${defaultText(schema)}`;
 }
 
-function atLeast(value: unknown): string {
-  return typeof value === 'number' && value > 0 ? `at least ${value}` : '';
-}
-
-function atMost(value: unknown): string {
-  return typeof value === 'number' ? `at most ${value}` : '';
+function limits(least: unknown, most: unknown): string {
+  const atLeast = typeof least === 'number' && least > 0 ? `, at least ${least}` : '';
+  return atLeast + (typeof most === 'number' ? `, at most ${most}` : '');
 }
 
 function defaultText(schema: Schema): string {
@@ -298,22 +289,13 @@ function problemTable(api: OpenApi): string {
   const elsewhere = Object.values(api.components.responses)
     .map(({ description }) => codesOf(description))
     .join(', ');
-  const sample = {
-    ...problemDetails({ code: 'missing_date', detail: 'Specify a date: ?date=YYYY-MM-DD.' }),
-  };
+  const detail = 'Specify a date: ?date=YYYY-MM-DD.';
+  const sample = problemDetails({ code: 'missing_date', detail });
   return `<section aria-labelledby="problems"><h2 id="problems"><a href="#problems">Problem codes</a></h2>
 <p>Every refusal has this form (RFC 9457). Programs use <code>code</code>; <code>detail</code> is for humans.</p>
 <pre><code>${escaped(JSON.stringify(sample, null, 2))}</code></pre>
 <p>On unknown paths and for unsupported methods: ${elsewhere}.</p>
 <table><thead><tr><th scope="col">Code</th><th scope="col">Status</th><th scope="col">Meaning</th><th scope="col">What to do</th></tr></thead><tbody>${rows.join('')}</tbody></table></section>`;
-}
-
-/** The page lists the item errors in a table. */
-function withoutItemErrors(description: string): string {
-  return description
-    .split('\n\n')
-    .filter((paragraph) => paragraph !== itemErrorsText)
-    .join('\n\n');
 }
 
 /** Renders paragraphs with code in backticks. */
@@ -327,15 +309,4 @@ function prose(text: string): string {
 
 function inline(text: string): string {
   return escaped(text).replace(/`([^`]*)`/g, '<code>$1</code>');
-}
-
-const entities: Readonly<Record<string, string>> = {
-  '&': '&amp;',
-  '<': '&lt;',
-  '>': '&gt;',
-  '"': '&quot;',
-};
-
-function escaped(text: string): string {
-  return text.replace(/[&<>"]/g, (character) => entities[character] ?? '');
 }

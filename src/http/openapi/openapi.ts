@@ -12,13 +12,9 @@ export interface ApiSettings {
   readonly bodyBytesMax: number;
 }
 
-interface Ref {
-  readonly $ref: string;
-}
-
 export interface ResponseObject {
   readonly description: string;
-  readonly headers?: Readonly<Record<string, Ref>>;
+  readonly headers?: Readonly<Record<string, { readonly $ref: string }>>;
   readonly content?: Readonly<Record<string, MediaType>>;
 }
 
@@ -42,93 +38,76 @@ export interface OperationObject {
   }[];
 }
 
-type Method = 'get' | 'head' | 'post';
-export type PathItem = Readonly<Partial<Record<Method, OperationObject>>>;
+export type PathItem = Readonly<Partial<Record<'get' | 'head' | 'post', OperationObject>>>;
 
 /** OpenAPI 3.1, as far as it is used here. */
-export interface OpenApi {
-  readonly openapi: string;
-  readonly info: Readonly<Record<'title' | 'version' | 'summary' | 'description', string>> & {
-    readonly license: { readonly name: string; readonly identifier: string };
-  };
-  readonly servers: readonly { readonly url: string; readonly description: string }[];
-  readonly tags: readonly { readonly name: string; readonly description: string }[];
-  readonly paths: Readonly<Record<string, PathItem>>;
-  readonly components: {
-    readonly schemas: Readonly<Record<string, Schema>>;
-    readonly headers: typeof headers;
-    readonly securitySchemes: Readonly<Record<string, Schema>>;
-    /** The responses on unknown paths and to unsupported methods. */
-    readonly responses: Readonly<Record<string, ResponseObject>>;
-  };
-}
+export type OpenApi = ReturnType<typeof openApi>;
 
 const text: Schema = { type: 'string' };
 
+function header(description: string, schema: Schema = text) {
+  return { schema, description };
+}
+
+/** A header that the response always has. */
+function requiredHeader(description: string, schema: Schema = text) {
+  return { required: true, schema, description };
+}
+
+function pattern(expression: string): Schema {
+  return { type: 'string', pattern: expression };
+}
+
 /** The response headers, except the general ones of HTTP and those that only browsers use. */
 const headers = {
-  Location: {
-    ...{ required: true, schema: { type: 'string', pattern: '^/ingest/.' } },
-    description:
-      'The path of the receipt. If a proxy or a stage adds a prefix to all paths, add it to this one too.',
-  },
-  'Preference-Applied': {
-    schema: { const: 'handling=strict' },
-    description: 'The preference that the server applied.',
-  },
-  ETag: { schema: text, description: 'Identifies this content; for `If-None-Match`.' },
-  'Cache-Control': {
-    ...{ required: true, schema: text },
-    description: 'Whether and how long the response may be cached.',
-  },
-  Vary: { schema: text, description: 'The request headers that the response depends on.' },
-  'Content-Encoding': { schema: { enum: ['gzip', 'br'] }, description: 'Absent: not encoded.' },
-  'Pipeline-Counted-Through': {
-    schema: { type: 'string', format: 'date-time' },
-    description:
-      'Everything acknowledged before this moment is counted or a dead letter. Absent: unknown.',
-  },
-  'Pipeline-Pending': {
-    ...{ required: true, schema: { type: 'string', pattern: '^\\d+;unit=(items|messages)$' } },
-    description:
-      'Accepted but not counted yet: the exact number of items, or on AWS the approximate number of messages (an RFC 9651 item).',
-  },
-  'Pipeline-Dead-Letters': {
-    ...{ required: true, schema: { type: 'string', pattern: '^\\d+$' } },
-    description: 'The number of dead letters; `dlq list` shows them.',
-  },
-  'Retry-After': {
-    ...{ required: true, schema: { type: 'string', pattern: '^\\d+$' } },
-    description: 'Seconds after which the same request may succeed.',
-  },
-  'WWW-Authenticate': {
-    ...{ required: true, schema: { type: 'string', pattern: '^Bearer realm=' } },
-    description: 'RFC 6750: what is wrong with the token, and which scope is needed.',
-  },
-  Allow: { schema: text, description: 'The methods that the path supports.' },
-  Accept: { schema: { const: 'application/json' }, description: 'The supported media type.' },
-  'Accept-Encoding': {
-    schema: { enum: ['gzip', 'identity'] },
-    description: 'The supported encoding; `identity`: none.',
-  },
-  'X-Request-Id': {
-    schema: text,
-    description:
-      'The id under which the log has the refused request: the one of the request, or a new one.',
-  },
-  'Access-Control-Allow-Origin': {
-    ...{ schema: text, description: 'The origin whose pages may read the response.' },
-  },
-  'Access-Control-Allow-Methods': { schema: text, description: 'The methods that pages may use.' },
-  'Access-Control-Allow-Headers': { schema: text, description: 'The headers that pages may send.' },
-  'Access-Control-Expose-Headers': {
-    ...{ schema: text, description: 'The response headers that pages may read.' },
-  },
-  'Access-Control-Max-Age': {
-    schema: { type: 'string', pattern: '^\\d+$' },
-    description: 'How many seconds a browser may cache this preflight response.',
-  },
-} as const;
+  Location: requiredHeader(
+    'The path of the receipt. If a proxy or a stage adds a prefix to all paths, add it to this one too.',
+    pattern('^/ingest/.'),
+  ),
+  'Preference-Applied': header('The preference that the server applied.', {
+    const: 'handling=strict',
+  }),
+  ETag: header('Identifies this content; for `If-None-Match`.'),
+  'Cache-Control': requiredHeader('Whether and how long the response may be cached.'),
+  Vary: header('The request headers that the response depends on.'),
+  'Content-Encoding': header('Absent: not encoded.', { enum: ['gzip', 'br'] }),
+  'Pipeline-Counted-Through': header(
+    'Everything acknowledged before this moment is counted or a dead letter. Absent: unknown.',
+    { type: 'string', format: 'date-time' },
+  ),
+  'Pipeline-Pending': requiredHeader(
+    'Accepted but not counted yet: the exact number of items, or on AWS the approximate number of messages (an RFC 9651 item).',
+    pattern('^\\d+;unit=(items|messages)$'),
+  ),
+  'Pipeline-Dead-Letters': requiredHeader(
+    'The number of dead letters; `dlq list` shows them.',
+    pattern('^\\d+$'),
+  ),
+  'Retry-After': requiredHeader(
+    'Seconds after which the same request may succeed.',
+    pattern('^\\d+$'),
+  ),
+  'WWW-Authenticate': requiredHeader(
+    'RFC 6750: what is wrong with the token, and which scope is needed.',
+    pattern('^Bearer realm='),
+  ),
+  Allow: header('The methods that the path supports.'),
+  Accept: header('The supported media type.', { const: 'application/json' }),
+  'Accept-Encoding': header('The supported encoding; `identity`: none.', {
+    enum: ['gzip', 'identity'],
+  }),
+  'X-Request-Id': header(
+    'The id under which the log has the refused request: the one of the request, or a new one.',
+  ),
+  'Access-Control-Allow-Origin': header('The origin whose pages may read the response.'),
+  'Access-Control-Allow-Methods': header('The methods that pages may use.'),
+  'Access-Control-Allow-Headers': header('The headers that pages may send.'),
+  'Access-Control-Expose-Headers': header('The response headers that pages may read.'),
+  'Access-Control-Max-Age': header(
+    'How many seconds a browser may cache this preflight response.',
+    pattern('^\\d+$'),
+  ),
+};
 
 type HeaderName = keyof typeof headers;
 
@@ -141,14 +120,14 @@ const headersOfStatus: Readonly<Record<number, readonly HeaderName[]>> = {
   503: ['Retry-After'],
 };
 
-function headerRefs(names: readonly string[]): Readonly<Record<string, Ref>> {
+function headerRefs(names: readonly string[]) {
   return Object.fromEntries(
     names.map((name) => [name, { $ref: `#/components/headers/${name}` }] as const),
   );
 }
 
 /** Builds the document of `/openapi.json` from the limits and codes that the server itself uses. */
-export function openApi({ version, bodyBytesMax }: ApiSettings): OpenApi {
+export function openApi({ version, bodyBytesMax }: ApiSettings) {
   return {
     openapi: '3.1.1',
     info: {
@@ -165,27 +144,36 @@ export function openApi({ version, bodyBytesMax }: ApiSettings): OpenApi {
       { name: 'Operation', description: 'Check health and read metrics.' },
       { name: 'Pages', description: 'Web pages. They contain no data and need no token.' },
     ],
-    paths: Object.fromEntries(
-      Object.entries(plans).map(
-        ([path, { get, post }]) => [path, pathItem(get, post, bodyBytesMax)] as const,
-      ),
-    ),
+    paths: mapValues(plans, ({ get, post }): PathItem => {
+      const ofGet = get && operation(get, bodyBytesMax);
+      return {
+        ...(ofGet && { get: ofGet, head: headOperation(ofGet) }),
+        ...(post && { post: operation(post, bodyBytesMax) }),
+      };
+    }),
     components: {
       schemas,
       headers,
       securitySchemes: {
         bearer: { type: 'http', scheme: 'bearer', description: bearerDescription },
       },
-      responses: {
-        Elsewhere204: optionsAnswer,
-        ...Object.fromEntries(
-          Object.entries(refusals(problemsOf.elsewhere)).map(
-            ([status, response]) => [`Elsewhere${status}`, response] as const,
-          ),
-        ),
-      },
+      /** On unknown paths and to unsupported methods. */
+      responses: elsewhere(),
     },
   };
+}
+
+function mapValues<Value, Result>(
+  record: Readonly<Record<string, Value>>,
+  map: (value: Value) => Result,
+): Readonly<Record<string, Result>> {
+  return Object.fromEntries(Object.entries(record).map(([key, value]) => [key, map(value)]));
+}
+
+function elsewhere(): Readonly<Record<string, ResponseObject>> {
+  const refused = Object.entries(refusals(problemsOf.elsewhere));
+  const named = refused.map(([status, response]) => [`Elsewhere${status}`, response] as const);
+  return { Elsewhere204: optionsAnswer, ...Object.fromEntries(named) };
 }
 
 /** To OPTIONS of any path; with CORS headers where `--cors-origin` allows the origin. */
@@ -212,59 +200,39 @@ function infoDescription(bodyBytesMax: number): string {
   ].join('\n\n');
 }
 
-function pathItem(
-  get: OperationPlan | undefined,
-  post: OperationPlan | undefined,
-  bodyBytesMax: number,
-): PathItem {
-  return {
-    ...(get !== undefined && { get: operation(get), head: headOperation(operation(get)) }),
-    ...(post !== undefined && { post: withBodyLimit(operation(post), bodyBytesMax) }),
-  };
-}
-
-function operation(plan: OperationPlan): OperationObject {
+function operation(plan: OperationPlan, bodyBytesMax: number): OperationObject {
   const { id, tag, summary, description, parameters, body, successes, scopes, samples } = plan;
-  const answers = Object.entries(successes).map(([status, success]) => {
-    const { headers: names, ...rest } = success;
-    const listed = names.length > 0 && { headers: headerRefs(names) };
-    return [status, { ...rest, ...listed }] as const;
+  const answers = mapValues(successes, ({ headers: names, ...rest }): ResponseObject => {
+    return names.length === 0 ? rest : { ...rest, headers: headerRefs(names) };
   });
+  const limit = `At most ${bodyBytesMax.toLocaleString('en')} bytes, as sent and inflated, nested at most ${jsonDepthMax} levels deep.`;
   return {
     operationId: id,
     tags: [tag],
     summary,
     description,
     parameters,
-    ...(body !== undefined && { requestBody: { required: true, ...body } }),
-    responses: { ...Object.fromEntries(answers), ...refusals(problemsOf[id], id === 'postBatch') },
+    ...(body !== undefined && {
+      requestBody: { required: true, ...body, description: `${body.description} ${limit}` },
+    }),
+    responses: { ...answers, ...refusals(problemsOf[id], id === 'postBatch') },
     // Any one of the scopes suffices; `{}` because a server without tokens needs none.
     security: scopes.length === 0 ? [] : [...scopes.map((scope) => ({ bearer: [scope] })), {}],
     'x-codeSamples': samples.map((sample) => ({ lang: 'Shell' as const, ...sample })),
   };
 }
 
-function withBodyLimit(post: OperationObject, bodyBytesMax: number): OperationObject {
-  const { requestBody } = post;
-  if (requestBody === undefined) return post;
-  const limit = `At most ${bodyBytesMax.toLocaleString('en')} bytes, as sent and inflated, nested at most ${jsonDepthMax} levels deep.`;
-  const description = `${requestBody.description} ${limit}`;
-  return { ...post, requestBody: { ...requestBody, description } };
-}
-
 /** HEAD: the responses of GET without their bodies. */
 function headOperation(get: OperationObject): OperationObject {
   const { operationId, tags, summary, parameters, security } = get;
-  const responses = Object.entries(get.responses).map(([status, response]) => {
-    const { description, headers: sent = {} } = response;
-    return [status, { description, headers: sent }] as const;
-  });
   return {
     operationId: operationId.replace(/^get/, 'head'),
     ...{ tags, parameters, security },
     summary: `${summary}: headers only`,
     description: 'Like GET, without the body.',
-    responses: Object.fromEntries(responses),
+    responses: mapValues(get.responses, ({ description, headers: sent = {} }) => {
+      return { description, headers: sent };
+    }),
   };
 }
 
@@ -274,21 +242,17 @@ function refusals(
   isOfBatch = false,
 ): Readonly<Record<string, ResponseObject>> {
   const more: readonly HeaderName[] = isOfBatch ? ['Preference-Applied'] : [];
-  const byStatus = new Map<number, ProblemCode[]>();
-  for (const code of codes) {
-    const status = statusOfProblem(code);
-    byStatus.set(status, [...(byStatus.get(status) ?? []), code]);
-  }
-  const responses = [...byStatus].map(([status, those]) => {
+  const byStatus = Object.entries(Object.groupBy(codes, (code) => statusOfProblem(code)));
+  const responses = byStatus.map(([status, those = []]) => {
     const refs = those.map((code) => refTo(problemSchemaName(code)));
     const [first] = refs;
     const schema = refs.length === 1 && first !== undefined ? first : { oneOf: refs };
     const response: ResponseObject = {
       description: those.map((code) => `\`${code}\``).join(', '),
-      headers: headerRefs([...(headersOfStatus[status] ?? []), ...more, 'X-Request-Id']),
+      headers: headerRefs([...(headersOfStatus[Number(status)] ?? []), ...more, 'X-Request-Id']),
       content: { 'application/problem+json': { schema } },
     };
-    return [String(status), response] as const;
+    return [status, response] as const;
   });
   return Object.fromEntries(responses);
 }

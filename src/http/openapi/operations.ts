@@ -2,8 +2,7 @@ import { tokenCharactersMax } from '../../auth/access-token.ts';
 import { anyScope } from '../app/access.ts';
 import { getReceipt, postBatch } from './batches.ts';
 import { getStats, getStatsPage } from './counters.ts';
-import { example, host, html, textPlan, type OperationPlan } from './plan.ts';
-import { refTo } from './schemas.ts';
+import { example, host, html, json, textPlan, type OperationPlan } from './plan.ts';
 
 const getHealth: OperationPlan = {
   ...{ id: 'getHealth', tag: 'Operation', summary: 'Liveness', parameters: [], scopes: [] },
@@ -13,14 +12,9 @@ const getHealth: OperationPlan = {
     200: {
       description: 'The server is up.',
       headers: [],
-      content: {
-        'application/json': {
-          schema: refTo('Health'),
-          examples: {
-            up: example('Up', { status: 'ok', access: 'token', day_zone: 'as-written' }),
-          },
-        },
-      },
+      content: json('Health', {
+        up: example('Up', { status: 'ok', access: 'token', day_zone: 'as-written' }),
+      }),
     },
   },
   samples: [{ label: 'Request', source: `curl -s ${host}/healthz` }],
@@ -35,20 +29,15 @@ const getReadiness: OperationPlan = {
     200: {
       description: 'A batch would be accepted.',
       headers: [],
-      content: {
-        'application/json': {
-          schema: refTo('Ready'),
-          examples: {
-            embedded: example('On one machine', {
-              ...{ status: 'ready', pending_items: 12, pending_bytes: 3456, dead_letters: 0 },
-              counted_through: '2026-11-25T05:22:40.123Z',
-              last_received_at: '2026-11-25T05:22:40.119Z',
-              latest_date: '2026-11-25',
-            }),
-            aws: example('On AWS', { status: 'ready', pending_messages: 3, dead_letters: 0 }),
-          },
-        },
-      },
+      content: json('Ready', {
+        embedded: example('On one machine', {
+          ...{ status: 'ready', pending_items: 12, pending_bytes: 3456, dead_letters: 0 },
+          counted_through: '2026-11-25T05:22:40.123Z',
+          last_received_at: '2026-11-25T05:22:40.119Z',
+          latest_date: '2026-11-25',
+        }),
+        aws: example('On AWS', { status: 'ready', pending_messages: 3, dead_letters: 0 }),
+      }),
     },
   },
   samples: [{ label: 'Request', source: `curl -s ${host}/readyz` }],

@@ -1,6 +1,6 @@
 import type { Scope } from '../../auth/access-token.ts';
 import type { OperationId } from './problems.ts';
-import type { Schema } from './schemas.ts';
+import { refTo, type Schema } from './schemas.ts';
 
 export interface Parameter {
   readonly name: string;
@@ -14,9 +14,12 @@ export interface Parameter {
 
 export interface MediaType {
   readonly schema: Schema;
-  readonly examples?: Readonly<
-    Record<string, { readonly summary: string; readonly value: unknown }>
-  >;
+  readonly examples?: Readonly<Record<string, Example>>;
+}
+
+interface Example {
+  readonly summary: string;
+  readonly value: unknown;
 }
 
 /** A successful response. `headers` are names in `components.headers`. */
@@ -55,8 +58,13 @@ export function query(
   return { name, in: 'query', description, schema, ...more } as const;
 }
 
-export function example(summary: string, value: unknown) {
+export function example(summary: string, value: unknown): Example {
   return { summary, value };
+}
+
+/** JSON of a schema in `components.schemas`, with examples by name. */
+export function json(schema: string, examples: Readonly<Record<string, Example>>) {
+  return { 'application/json': { schema: refTo(schema), examples } };
 }
 
 export const ifNoneMatch = header(

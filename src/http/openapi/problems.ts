@@ -55,11 +55,12 @@ const beforeRouting = [
   'internal',
 ] as const;
 const anyRoute = [...beforeRouting, 'host_not_allowed'] as const;
-const accessProblems = ['unauthorized', 'forbidden', 'too_many_requests'] as const;
-const storageProblems = ['overloaded', 'stopping', 'storage_failed'] as const;
+const withToken = ['unauthorized', 'forbidden', 'too_many_requests', ...anyRoute] as const;
+const withStorage = [...withToken, 'overloaded', 'stopping', 'storage_failed'] as const;
+const ofPage = [...anyRoute, 'overloaded'] as const;
 
 /** The problems of each operation; `elsewhere`: of unknown paths and unsupported methods. */
-export const problemsOf: Readonly<Record<OperationId | 'elsewhere', readonly ProblemCode[]>> = {
+export const problemsOf = {
   postBatch: [
     'empty_body',
     'invalid_json',
@@ -76,11 +77,9 @@ export const problemsOf: Readonly<Record<OperationId | 'elsewhere', readonly Pro
     'replay_conflict',
     'replay_differs',
     'replay_undecidable',
-    ...accessProblems,
-    ...anyRoute,
-    ...storageProblems,
+    ...withStorage,
   ],
-  getReceipt: ['batch_not_found', ...accessProblems, ...anyRoute, ...storageProblems],
+  getReceipt: ['batch_not_found', ...withStorage],
   getStats: [
     'missing_date',
     'invalid_date',
@@ -90,38 +89,23 @@ export const problemsOf: Readonly<Record<OperationId | 'elsewhere', readonly Pro
     'invalid_format',
     'unknown_parameter',
     'answer_too_large',
-    ...accessProblems,
-    ...anyRoute,
-    ...storageProblems,
+    ...withStorage,
   ],
   getStatsPage: [
     'missing_date',
     'invalid_date',
     'unknown_parameter',
     'answer_too_large',
-    ...accessProblems,
-    ...anyRoute,
-    ...storageProblems,
+    ...withStorage,
   ],
   getHealth: beforeRouting,
-  getReadiness: [...accessProblems, ...anyRoute, ...storageProblems],
-  getMetrics: ['not_found', ...accessProblems, ...anyRoute, ...storageProblems],
-  getDashboard: [...anyRoute, 'overloaded'],
+  getReadiness: withStorage,
+  getMetrics: ['not_found', ...withStorage],
+  getDashboard: ofPage,
   getAsset: [...anyRoute, 'not_found', 'overloaded'],
-  getDocs: [...anyRoute, 'overloaded'],
-  getOpenApi: [...anyRoute, 'overloaded'],
-  elsewhere: ['not_found', 'method_not_allowed', ...accessProblems, ...anyRoute],
-};
+  getDocs: ofPage,
+  getOpenApi: ofPage,
+  elsewhere: ['not_found', 'method_not_allowed', ...withToken],
+} as const satisfies Readonly<Record<string, readonly ProblemCode[]>>;
 
-export type OperationId =
-  | 'postBatch'
-  | 'getReceipt'
-  | 'getStats'
-  | 'getStatsPage'
-  | 'getHealth'
-  | 'getReadiness'
-  | 'getMetrics'
-  | 'getDashboard'
-  | 'getAsset'
-  | 'getDocs'
-  | 'getOpenApi';
+export type OperationId = Exclude<keyof typeof problemsOf, 'elsewhere'>;

@@ -24,10 +24,11 @@ export function refTo(schema: string): Schema {
   return { $ref: `#/components/schemas/${schema}` };
 }
 
+/** An object with these members and no others; all are required unless `required` names some. */
 function object(
   properties: Readonly<Record<string, Schema>>,
-  required: readonly string[],
   more: Schema = {},
+  required: readonly string[] = Object.keys(properties),
 ): Schema {
   return { type: 'object', required, properties, additionalProperties: false, ...more };
 }
@@ -65,15 +66,12 @@ const item: Schema = {
   },
 };
 
-const itemError = object(
-  {
-    index: { ...count, description: 'The index in `processed_devices`, from 0.' },
-    field: { enum: ['type', 'state', 'timestamp', null], description: 'null: the whole item.' },
-    code: { enum: Object.keys(itemErrors), description: 'Stable; for programs.' },
-    message: { type: 'string', minLength: 1, description: 'For humans; may change.' },
-  },
-  ['index', 'field', 'code', 'message'],
-);
+const itemError = object({
+  index: { ...count, description: 'The index in `processed_devices`, from 0.' },
+  field: { enum: ['type', 'state', 'timestamp', null], description: 'null: the whole item.' },
+  code: { enum: Object.keys(itemErrors), description: 'Stable; for programs.' },
+  message: { type: 'string', minLength: 1, description: 'For humans; may change.' },
+});
 
 const errors: Schema = {
   ...{ type: 'array', items: refTo('ItemError'), maxItems: itemErrorsMax },
@@ -93,21 +91,18 @@ const acceptance = object(
       description: 'For a replayed batch: whether it was already here, so that nothing was stored.',
     },
   },
-  ['status', 'raw_key', 'enqueued'],
   { dependentRequired: { rejected: ['errors'], errors: ['rejected'] } },
+  ['status', 'raw_key', 'enqueued'],
 );
 
-const receipt = object(
-  {
-    status: { enum: ['pending', 'counted'] },
-    raw_key: rawKey,
-    enqueued: { ...count, description: 'The number of accepted items.' },
-    counted: { ...count, description: 'The number of items counted so far.' },
-    rejected,
-    received_at: moment,
-  },
-  ['status', 'raw_key', 'enqueued', 'counted', 'rejected', 'received_at'],
-);
+const receipt = object({
+  status: { enum: ['pending', 'counted'] },
+  raw_key: rawKey,
+  enqueued: { ...count, description: 'The number of accepted items.' },
+  counted: { ...count, description: 'The number of items counted so far.' },
+  rejected,
+  received_at: moment,
+});
 
 const statsRow = object(
   {
@@ -116,8 +111,8 @@ const statsRow = object(
     state: name,
     count: { type: 'integer', minimum: 1, description: 'The number of items.' },
   },
-  ['count'],
   { description: 'With `group_by`, a row has only those dimensions.' },
+  ['count'],
 );
 
 const ready = object(
@@ -150,8 +145,8 @@ const ready = object(
       description: 'Embedded: the latest date that has counters. Absent: there are no counters.',
     },
   },
-  ['status', 'dead_letters'],
   { oneOf: [{ required: ['pending_items'] }, { required: ['pending_messages'] }] },
+  ['status', 'dead_letters'],
 );
 
 /** Problem details (RFC 9457) of one code. */
@@ -167,26 +162,19 @@ function problemSchema(code: ProblemCode): Schema {
       code: { const: code },
       ...(namesItems && { rejected, errors }),
     },
-    [
-      ...['type', 'title', 'status', 'detail', 'code'],
-      ...(namesItems ? ['rejected', 'errors'] : []),
-    ],
     { title, description: remedies[code] },
   );
 }
 
-const health = object(
-  {
-    status: { const: 'ok' },
-    access: { enum: ['open', 'token'] },
-    day_zone: {
-      type: 'string',
-      description:
-        'The day rule: an item counts on the date of its timestamp `as-written`, or on the date in `UTC` or in a time zone such as `Europe/Berlin`.',
-    },
+const health = object({
+  status: { const: 'ok' },
+  access: { enum: ['open', 'token'] },
+  day_zone: {
+    type: 'string',
+    description:
+      'The day rule: an item counts on the date of its timestamp `as-written`, or on the date in `UTC` or in a time zone such as `Europe/Berlin`.',
   },
-  ['status', 'access', 'day_zone'],
-);
+});
 
 export const schemas: Readonly<Record<string, Schema>> = {
   Batch: batch,

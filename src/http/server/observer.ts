@@ -22,7 +22,7 @@ export const cutReasons = [
 export type CutReason = (typeof cutReasons)[number];
 
 /** An answered request. Of what the client sent it has only a checked request id. */
-export interface Exchange {
+export interface AnsweredRequest {
   readonly requestId: string;
   readonly route: string;
   readonly method: string;
@@ -45,7 +45,7 @@ export interface HttpObserver {
     batchId: string,
     requestId: string | undefined,
   ): void;
-  answered(exchange: Exchange): void;
+  answered(exchange: AnsweredRequest): void;
 }
 
 export const silentObserver: HttpObserver = {

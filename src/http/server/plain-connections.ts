@@ -1,39 +1,15 @@
 import type { Server } from 'node:http';
 import type { Socket } from 'node:net';
 
-import type { IngestOutcome, Pipeline } from '../../pipeline/ports.ts';
-import {
-  ingestScope,
-  refusalAnswer,
-  type AccessGranted,
-  type ImmediateAccess,
-} from '../app/access.ts';
+import type { IngestOutcome } from '../../pipeline/ports.ts';
+import { ingestScope, refusalAnswer, type AccessGranted } from '../app/access.ts';
 import { ingestAnswer, problemAnswer, type Answer } from '../app/answer.ts';
+import { malformed } from './client-errors.ts';
 import { acceptedText, toHttp } from './http-text.ts';
-import { internalErrorDetail } from './ingest-handler.ts';
-import type { MemoryBudget } from './memory-budget.ts';
-import { requestIdOf, type HttpObserver } from './observer.ts';
+import { batchError, toError } from './ingest-handler.ts';
+import { requestIdOf } from './observer.ts';
 import { readPlainRequest, type PlainRequest } from './plain-request.ts';
-
-interface PlainConnectionsOptions {
-  /** Must copy the body before `ingest` returns: its buffer is reused afterwards. */
-  readonly pipeline: Pick<Pipeline, 'ingest'>;
-  readonly access: ImmediateAccess;
-  readonly isHostAllowed: (host: string) => boolean;
-  readonly bodyBytesMax: number;
-  /** Limits the memory of bodies that are being read. */
-  readonly budget: MemoryBudget;
-  /** How long after an answer the next request must begin. */
-  readonly keepAliveMs: number;
-  /** A request that is incomplete after this time goes to `node:http`, which handles slow clients. */
-  readonly checkMs: number;
-  /** The answer to a client that ends the connection in the middle of a body. */
-  readonly truncatedBodyAnswer: Answer;
-  /** A request was answered on a connection that stays open. */
-  readonly onAnswered: (socket: Socket) => void;
-  readonly onUnexpectedError: (error: Error) => void;
-  readonly observer: HttpObserver;
-}
+import type { ServerParts } from './server-parts.ts';
 
 /**
  * The fast path of `POST /ingest`: serves plain requests (`readPlainRequest`) directly from their
@@ -41,18 +17,21 @@ interface PlainConnectionsOptions {
  * received so far, to `node:http` for the rest of its life.
  */
 export class PlainConnections {
-  readonly options: PlainConnectionsOptions;
+  readonly parts: ServerParts;
   readonly #connections = new Set<PlainConnection>();
   readonly #nodeListener: (socket: Socket) => void;
   readonly #check: NodeJS.Timeout;
   #joined = Buffer.alloc(0);
-  #isStopping = false;
 
-  /** Takes the place of the server's only connection listener, and calls it to hand off. */
-  constructor(server: Server, options: PlainConnectionsOptions) {
-    this.options = options;
-    const [listener] = server.listeners('connection');
-    if (listener === undefined) throw new Error('the server has no connection listener');
+  /**
+   * Takes the place of the server's only connection listener, that of Node, and calls it to hand off.
+   */
+  constructor(server: Server, parts: ServerParts) {
+    this.parts = parts;
+    const [listener, ...others] = server.listeners('connection');
+    if (listener === undefined || others.length > 0) {
+      throw new Error(`the server has ${1 + others.length} connection listeners instead of one`);
+    }
     server.removeAllListeners('connection');
     this.#nodeListener = (socket) => void Reflect.apply(listener, server, [socket]);
     server.on('connection', (socket: Socket) => {
@@ -61,16 +40,11 @@ export class PlainConnections {
     this.#check = setInterval(() => {
       const now = performance.now();
       for (const connection of this.#connections) connection.checkTime(now);
-    }, options.checkMs).unref();
+    }, parts.timeouts.checkMs).unref();
   }
 
-  get isStopping(): boolean {
-    return this.#isStopping;
-  }
-
-  /** Ends idle connections now, and the others after their answer. */
-  stop(): void {
-    this.#isStopping = true;
+  /** Ends idle connections now; once `isStopping`, the others end after their answer. */
+  endIdle(): void {
     for (const connection of this.#connections) connection.endIfIdle();
   }
 
@@ -125,7 +99,7 @@ class PlainConnection {
   constructor(socket: Socket, owner: PlainConnections) {
     this.socket = socket;
     this.#owner = owner;
-    this.#deadline = performance.now() + owner.options.checkMs;
+    this.#deadline = performance.now() + owner.parts.timeouts.checkMs;
     socket.on('data', this.#onData);
     socket.on('end', this.#onEnd);
     socket.on('error', this.#onError);
@@ -156,7 +130,7 @@ class PlainConnection {
   };
 
   #begin(chunk: Buffer): void {
-    const { access, isHostAllowed, bodyBytesMax } = this.#owner.options;
+    const { access, isHostAllowed, bodyBytesMax, isStopping } = this.#owner.parts;
     const request = readPlainRequest(chunk);
     const isOurs =
       request !== undefined &&
@@ -165,7 +139,7 @@ class PlainConnection {
       chunk.length <= request.bodyAt + request.bodyBytes &&
       // node:http applies backpressure to clients that do not read their answers.
       this.socket.writableLength === 0 &&
-      !this.#owner.isStopping;
+      !isStopping();
     if (!isOurs || !this.#reserveMemory(chunk.length)) {
       this.#handOff(chunk);
       return;
@@ -183,7 +157,7 @@ class PlainConnection {
     } else if (isWhole) {
       this.#submit(request, admission, chunk.subarray(request.bodyAt));
     } else {
-      this.#deadline = performance.now() + this.#owner.options.checkMs;
+      this.#deadline = performance.now() + this.#owner.parts.timeouts.checkMs;
       this.#partial = { request, admitted: admission, pieces: [chunk] };
     }
   }
@@ -202,18 +176,18 @@ class PlainConnection {
   /** Undoes the admission of an incomplete request; returns the bytes received so far. */
   #abandonPartial({ admitted, pieces }: Partial): Buffer {
     this.#releaseMemory();
-    this.#owner.options.access.refund(admitted);
+    this.#owner.parts.access.refund(admitted);
     return Buffer.concat(pieces);
   }
 
   #reserveMemory(bytes: number): boolean {
-    const isReserved = this.#owner.options.budget.reserve(bytes);
+    const isReserved = this.#owner.parts.budget.reserve(bytes);
     if (isReserved) this.#reservedBytes += bytes;
     return isReserved;
   }
 
   #releaseMemory(): void {
-    this.#owner.options.budget.release(this.#reservedBytes);
+    this.#owner.parts.budget.release(this.#reservedBytes);
     this.#reservedBytes = 0;
     this.#partial = undefined;
   }
@@ -226,7 +200,7 @@ class PlainConnection {
     this.#isBusy = true;
     this.#startObserving(requestId, body.length);
     this.#partial = undefined;
-    this.#owner.options.pipeline
+    this.#owner.parts.pipeline
       .ingest({ body, encoding: 'identity', strict: false, caller, idempotencyKey })
       .then(this.#answer, this.#answerInternalError);
   }
@@ -234,9 +208,9 @@ class PlainConnection {
   readonly #answer = (outcome: IngestOutcome): void => {
     this.#isBusy = false;
     this.#releaseMemory();
-    const { keepAliveMs, observer } = this.#owner.options;
+    const { timeouts, observer, isStopping } = this.#owner.parts;
     const isPlain = outcome.accepted && outcome.rejected === 0;
-    const isLast = this.#hasEnded || this.#owner.isStopping;
+    const isLast = this.#hasEnded || isStopping();
     if (!isPlain || isLast || this.socket.destroyed) {
       observer.decided(outcome, this.#bodyBytes, this.#requestId);
     }
@@ -250,7 +224,7 @@ class PlainConnection {
       const seconds = (now - this.#startedAt) / 1000;
       const { enqueued, batchId } = outcome;
       observer.acceptedPlain(enqueued, this.#bodyBytes, seconds, batchId, this.#requestId);
-      this.#answerWhole(acceptedText(outcome, keepAliveMs), 'latin1', now);
+      this.#answerWhole(acceptedText(outcome, timeouts.keepAliveMs), 'latin1', now);
     } else {
       this.#refuseWhole(ingestAnswer(outcome, false));
     }
@@ -266,7 +240,7 @@ class PlainConnection {
 
   /** Sends an answer that is not from `acceptedText`. */
   #refuseWhole(answer: Answer): void {
-    this.#answerWhole(toHttp(this.#observed(answer), this.#owner.options.keepAliveMs));
+    this.#answerWhole(toHttp(this.#observed(answer), this.#owner.parts.timeouts.keepAliveMs));
   }
 
   /** Reports an answer to the observer; returns it, with the request id if it is a refusal. */
@@ -275,7 +249,7 @@ class PlainConnection {
     const requestId = requestIdOf(this.#requestId);
     const seconds = (performance.now() - this.#startedAt) / 1000;
     const exchange = { requestId, route: '/ingest', method: 'POST', status, seconds, problem };
-    this.#owner.options.observer.answered(exchange);
+    this.#owner.parts.observer.answered(exchange);
     return problem === undefined
       ? answer
       : { ...answer, headers: { ...headers, 'x-request-id': requestId } };
@@ -285,17 +259,15 @@ class PlainConnection {
   #answerWhole(text: string, encoding: 'latin1' | 'utf8' = 'utf8', now = performance.now()): void {
     this.#hasAnswered = true;
     this.socket.write(text, encoding);
-    this.#deadline = now + this.#owner.options.keepAliveMs;
-    this.#owner.options.onAnswered(this.socket);
+    this.#deadline = now + this.#owner.parts.timeouts.keepAliveMs;
+    this.#owner.parts.onAnswered(this.socket);
   }
 
   readonly #answerInternalError = (error: unknown): void => {
     this.#isBusy = false;
     this.#releaseMemory();
-    this.#owner.options.onUnexpectedError(
-      error instanceof Error ? error : new Error(String(error)),
-    );
-    this.#answerLast(internalError);
+    this.#owner.parts.onUnexpectedError(toError(error));
+    this.#answerLast(batchError);
   };
 
   #answerLast(answer: Answer): void {
@@ -331,7 +303,7 @@ class PlainConnection {
     this.#hasEnded = true;
     if (this.#partial !== undefined) {
       this.#startObserving(this.#partial.request.requestId, 0);
-      this.socket.end(toHttp(this.#observed(this.#owner.options.truncatedBodyAnswer), undefined));
+      this.socket.end(toHttp(this.#observed(truncated), undefined));
     } else if (!this.#isBusy) this.socket.end();
   };
 
@@ -345,4 +317,5 @@ class PlainConnection {
   };
 }
 
-const internalError: Answer = problemAnswer({ code: 'internal', detail: internalErrorDetail });
+/** To a client that ends the connection in the middle of a body. */
+const truncated = problemAnswer(malformed);

@@ -1,11 +1,11 @@
-import type { ServerResponse } from 'node:http';
-
 import type { Progress } from '../app/answer.ts';
-import { recordCut } from './exchanges.ts';
 import { MemoryBudget } from './memory-budget.ts';
+import type { NodeExchange } from './node-exchange.ts';
 
 /** Smaller answers are not counted: they cost no more than their connections. */
 const countedBytes = 64 * 1024;
+
+type Answered = Pick<NodeExchange, 'response' | 'size' | 'cutOff'>;
 
 /** The memory of a streamed answer, at most, on both threads. */
 const streamBytes = 4 * 1024 * 1024;
@@ -43,14 +43,15 @@ export class UnreadAnswers {
   }
 
   /** Whether an answer may be sent; if so, its memory is reserved until the response closes. */
-  admit(response: ServerResponse, size: number | Progress, isPublic: boolean): boolean {
+  admit(exchange: Answered, isPublic: boolean): boolean {
+    const { response, size } = exchange;
     const bytes = typeof size === 'number' ? size : streamBytes;
     if (bytes < countedBytes) return true;
     // A response above the limit is sent only when nothing else is in flight.
     const budget = isPublic ? this.#publicBudget : this.#budget;
     const reserved = Math.min(bytes, budget.bytesMax);
     if (!budget.reserve(reserved)) return false;
-    const stop = typeof size === 'number' ? this.#limit(response) : this.#watch(response, size);
+    const stop = typeof size === 'number' ? this.#limit(exchange) : this.#watch(exchange, size);
     response.once('close', () => {
       stop();
       budget.release(reserved);
@@ -58,25 +59,20 @@ export class UnreadAnswers {
     return true;
   }
 
-  #limit(response: ServerResponse): () => void {
-    const timer = setTimeout(() => disconnect(response), this.#readMs);
+  #limit(exchange: Answered): () => void {
+    const timer = setTimeout(() => exchange.cutOff('too_slow'), this.#readMs);
     return () => clearTimeout(timer);
   }
 
-  #watch(response: ServerResponse, progress: Progress): () => void {
+  #watch(exchange: Answered, progress: Progress): () => void {
     const startedAt = performance.now();
     let [taken, takenAt] = [progress.bytes, startedAt];
     const timer = setInterval(() => {
       const now = performance.now();
       if (progress.bytes !== taken) [taken, takenAt] = [progress.bytes, now];
       const isLate = now - startedAt > this.#readMs + taken / streamBytesPerMs;
-      if (isLate || now - takenAt >= this.#readMs) disconnect(response);
+      if (isLate || now - takenAt >= this.#readMs) exchange.cutOff('too_slow');
     }, this.#readMs / checksPerReadMs);
     return () => clearInterval(timer);
   }
-}
-
-function disconnect(response: ServerResponse): void {
-  recordCut(response, 'too_slow');
-  response.destroy();
 }

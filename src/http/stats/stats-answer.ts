@@ -1,10 +1,11 @@
 import type { CalendarDate } from '../../domain/timestamp.ts';
-import type { Pipeline, PipelineStatus } from '../../pipeline/ports.ts';
+import type { PipelineStatus, Queries } from '../../pipeline/ports.ts';
 import { rowFormats } from '../../pipeline/stats-formats.ts';
 import {
   browserHeaders,
   problemAnswer,
   type AnyAnswer,
+  type Pieces,
   type Progress,
   type StreamAnswer,
 } from '../app/answer.ts';
@@ -12,26 +13,23 @@ import { formatOfAccept, readIfNoneMatch } from '../app/negotiation.ts';
 import { readParameters, readStatsRequest } from './stats-query.ts';
 
 /**
- * Answers `GET /stats`: reads the query, negotiates the format, and sends 304 for a known version.
- * `search` is the query with its `?`, `header` returns request headers, `signal` is aborted when the
- * client disconnects.
+ * Answers `GET /stats`: reads the query, negotiates the format, and sends 304 for a known version. The
+ * request's signal is aborted when the client disconnects.
  */
 export async function statsAnswer(
-  pipeline: Pipeline,
-  search: string,
-  header: (name: string) => string | undefined,
-  signal?: AbortSignal,
+  queries: Pick<Queries, 'stats' | 'status'>,
+  { url, headers: sent, signal }: Request,
 ): Promise<AnyAnswer> {
-  const parameters = readParameters(search);
+  const parameters = readParameters(new URL(url).search);
   if ('problem' in parameters) return problemAnswer(parameters.problem);
-  const request = readStatsRequest(parameters.value, formatOfAccept(header('accept')));
+  const request = readStatsRequest(parameters.value, formatOfAccept(sent.get('accept')));
   if ('problem' in request) return problemAnswer(request.problem);
   const { query, format } = request.value;
   // Read the status before the rows: the rows are then at least as complete as it says.
-  const status = await pipeline.status();
-  const known = readIfNoneMatch(header('if-none-match'));
-  const answer = await pipeline.stats(request.value, known, signal);
-  if (answer.kind === 'too_large') return problemAnswer(tooLargeProblem);
+  const status = await queries.status();
+  const known = readIfNoneMatch(sent.get('if-none-match'));
+  const answer = await queries.stats(request.value, known, signal);
+  if (answer.kind === 'too_large') return tooLarge;
   const headers = {
     ...browserHeaders,
     'cache-control': cacheControlOf(query.to, Date.now()),
@@ -46,11 +44,11 @@ export async function statsAnswer(
 }
 
 /** The refusal of a response that exceeds the limit of its transport. */
-export const tooLargeProblem = {
+export const tooLarge = problemAnswer({
   code: 'answer_too_large',
   detail:
     'The response is too large. Request fewer days, some types or states, sums (group_by), or Accept-Encoding: gzip.',
-} as const;
+});
 
 const hourMs = 3_600_000;
 
@@ -74,8 +72,6 @@ function completenessHeaders(status: PipelineStatus): Record<string, string> {
     'pipeline-dead-letters': String(deadLetters),
   };
 }
-
-type Pieces = AsyncIterableIterator<Uint8Array<ArrayBuffer>>;
 
 /** Wraps the pieces so that they report their progress. */
 function withProgress(pieces: Pieces): Pick<StreamAnswer, 'body' | 'progress'> {

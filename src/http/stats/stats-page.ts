@@ -1,8 +1,9 @@
 import type { CounterRow } from '../../domain/counter.ts';
 import { isCalendarDate, type CalendarDate } from '../../domain/timestamp.ts';
-import type { Pipeline, PipelineStatus } from '../../pipeline/ports.ts';
+import type { PipelineStatus, Queries } from '../../pipeline/ports.ts';
 import { browserHeaders, problemAnswer, type Answer } from '../app/answer.ts';
-import { scriptlessPolicy } from '../app/pages.ts';
+import { escaped } from '../app/html.ts';
+import { scriptlessHeaders } from '../app/pages.ts';
 import { readPageDate } from './stats-query.ts';
 
 /** The page shows at most this many rows, so that a browser can render it quickly. */
@@ -37,27 +38,31 @@ rect { fill: var(--bar); }
 }
 `;
 
-/** A safety net: types and states are untrusted text. */
-const contentSecurityPolicy = scriptlessPolicy(style, "'self'");
+const headers = {
+  ...browserHeaders,
+  'content-type': 'text/html; charset=utf-8',
+  // A safety net: types and states are untrusted text.
+  ...scriptlessHeaders(style, "'self'"),
+};
 
 /** Answers `GET /stats-html`; `signal` is aborted when the client disconnects. */
 export async function statsPageAnswer(
-  pipeline: Pipeline,
+  queries: Pick<Queries, 'query' | 'status'>,
   parameters: URLSearchParams,
   today: CalendarDate,
   signal?: AbortSignal,
 ): Promise<Answer> {
   const date = readPageDate(parameters);
   if ('problem' in date) return problemAnswer(date.problem);
-  const status = await pipeline.status();
+  const status = await queries.status();
   const day: Day = { date: date.value, rows: [], rowsInAll: 0, total: 0, largest: 0 };
   const query = { from: day.date, to: day.date, types: [], states: [] };
   const take = (rows: readonly CounterRow[]) => {
     addRows(day, rows);
     return true;
   };
-  await pipeline.query(query, take, signal);
-  return pageAnswer(pageOf(day, status, today));
+  await queries.query(query, take, signal);
+  return { status: 200, headers, body: pageOf(day, status, today) };
 }
 
 interface Day {
@@ -77,21 +82,6 @@ function addRows(day: Day, rows: readonly CounterRow[]): void {
     day.total += count;
     day.largest = Math.max(day.largest, count);
   }
-}
-
-function pageAnswer(body: string): Answer {
-  return {
-    status: 200,
-    headers: {
-      ...browserHeaders,
-      'content-type': 'text/html; charset=utf-8',
-      'content-security-policy': contentSecurityPolicy,
-      'cross-origin-opener-policy': 'same-origin',
-      // For browsers that do not know frame-ancestors.
-      'x-frame-options': 'DENY',
-    },
-    body,
-  };
 }
 
 function pageOf(day: Day, status: PipelineStatus, today: CalendarDate): string {
@@ -181,18 +171,6 @@ function rowOf({ type, state, count }: CounterRow, { total, largest }: Day): str
 
 function percent(share: number): string {
   return share > 0 && share < 0.1 ? '&lt;0.1%' : `${share.toFixed(1)}%`;
-}
-
-const entities: Readonly<Record<string, string>> = {
-  '&': '&amp;',
-  '<': '&lt;',
-  '>': '&gt;',
-  '"': '&quot;',
-  "'": '&#39;',
-};
-
-function escaped(text: string): string {
-  return text.replace(/[&<>"']/g, (character) => entities[character] ?? '');
 }
 
 const numbers = new Intl.NumberFormat('en');

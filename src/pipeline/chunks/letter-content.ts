@@ -1,7 +1,5 @@
-import { isNestedDeeperThan } from '../../domain/fast/json-depth.ts';
-import { jsonDepthMax } from '../../domain/batch.ts';
 import { readRawKey, type BatchId } from '../../domain/batch-id.ts';
-import { chunkIndexMax } from './queue-message.ts';
+import { isChunkIndex, readJsonObject } from './queue-message.ts';
 
 /** The subject of a dead letter. */
 export type DeadLetterContent =
@@ -29,26 +27,14 @@ export function deadLetterBodyOfBatch(rawKey: string): string {
  * items or its version may be the reason why it is a dead letter.
  */
 export function readDeadLetterContent(body: string): DeadLetterContent {
-  if (isNestedDeeperThan(Buffer.from(body), jsonDepthMax)) return message;
-  let document: unknown;
-  try {
-    document = JSON.parse(body);
-  } catch {
-    return message;
-  }
-  if (typeof document !== 'object' || document === null) return message;
-  const { raw_key: rawKey, batch_id: batchId, index, items } = document as Record<string, unknown>;
+  const { document } = readJsonObject(body);
+  if (document === undefined) return message;
+  const { raw_key: rawKey, batch_id: batchId, index, items } = document;
   if (typeof rawKey !== 'string') return message;
   const identity = readRawKey(rawKey);
   if (identity === undefined) return message;
   if (body === deadLetterBodyOfBatch(rawKey))
     return { kind: 'batch', batchId: identity.batchId, rawKey };
-  const isChunk =
-    batchId === identity.batchId &&
-    Array.isArray(items) &&
-    Number.isInteger(index) &&
-    (index as number) >= 0 &&
-    (index as number) <= chunkIndexMax;
-  if (!isChunk) return message;
-  return { kind: 'chunk', batchId, rawKey, index: index as number, items: items.length };
+  const isChunk = batchId === identity.batchId && Array.isArray(items) && isChunkIndex(index);
+  return isChunk ? { kind: 'chunk', batchId, rawKey, index, items: items.length } : message;
 }

@@ -22,32 +22,43 @@ export type MessageReading =
   | { readonly kind: 'unreadable'; readonly reason: string };
 
 /** Above the number of chunks of any body. */
-export const chunkIndexMax = 999_999;
+const chunkIndexMax = 999_999;
 
 /**
  * Reads the body of a queue message: a chunk from `cutIntoChunks`, or a single item
  * `{"type","state","timestamp"}`. One invalid item makes the whole message unreadable.
  */
 export function readMessage(body: string, dayOf: DayOf): MessageReading {
-  const bytes = Buffer.from(body);
-  if (isNestedDeeperThan(bytes, jsonDepthMax)) {
-    return unreadable('invalid_json', `nested deeper than ${jsonDepthMax} levels`);
-  }
-  let document: unknown;
-  try {
-    document = JSON.parse(body);
-  } catch (error) {
-    return unreadable('invalid_json', error instanceof Error ? error.message : String(error));
-  }
-  if (!isObject(document)) {
-    return unreadable('invalid_message', 'the message is neither a chunk nor an item');
-  }
+  const { document, reading } = readJsonObject(body);
+  if (document === undefined) return reading;
   // Items may have other members, also one with either name.
   const isChunk = 'batch_id' in document && 'items' in document;
   return isChunk ? readChunk(document, dayOf) : readItem(document, dayOf);
 }
 
-function readChunk(document: Record<string, unknown>, dayOf: DayOf): MessageReading {
+type JsonObject = Record<string, unknown>;
+
+/** Reads a body that must be a JSON object. */
+export function readJsonObject(
+  body: string,
+): { document: JsonObject; reading?: never } | { document?: never; reading: MessageReading } {
+  if (isNestedDeeperThan(Buffer.from(body), jsonDepthMax)) {
+    return { reading: unreadable('invalid_json', `nested deeper than ${jsonDepthMax} levels`) };
+  }
+  let document: unknown;
+  try {
+    document = JSON.parse(body);
+  } catch (error) {
+    const why = error instanceof Error ? error.message : String(error);
+    return { reading: unreadable('invalid_json', why) };
+  }
+  if (typeof document === 'object' && document !== null && !Array.isArray(document)) {
+    return { document: document as JsonObject };
+  }
+  return { reading: unreadable('invalid_message', 'the message is neither a chunk nor an item') };
+}
+
+function readChunk(document: JsonObject, dayOf: DayOf): MessageReading {
   const { version, batch_id: batchId, index, raw_key: rawKey, items } = document;
   if (version !== chunkVersion) {
     const detail = `expected version ${chunkVersion}, not ${JSON.stringify(version)}`;
@@ -57,7 +68,7 @@ function readChunk(document: Record<string, unknown>, dayOf: DayOf): MessageRead
   if (batch === undefined || batch.batchId !== batchId) {
     return unreadable('invalid_message', 'raw_key and batch_id do not identify a batch');
   }
-  if (!isIndex(index)) {
+  if (!isChunkIndex(index)) {
     return unreadable('invalid_message', `index is not a whole number from 0 to ${chunkIndexMax}`);
   }
   if (!Array.isArray(items) || items.length === 0) {
@@ -79,7 +90,7 @@ function readChunk(document: Record<string, unknown>, dayOf: DayOf): MessageRead
   return { kind: 'chunk', ...batch, index, items: events.length, increments: increments };
 }
 
-function readItem(document: Record<string, unknown>, dayOf: DayOf): MessageReading {
+function readItem(document: JsonObject, dayOf: DayOf): MessageReading {
   const reading = readDeviceEvent(document, dayOf);
   if (reading.valid) return { kind: 'item', increments: countEvents([reading.event]) };
   return unreadable('invalid_item', reading.errors.map(({ message }) => message).join('; '));
@@ -92,12 +103,8 @@ function countersOf(increments: Increments): number {
   return counters;
 }
 
-function isIndex(value: unknown): value is number {
+export function isChunkIndex(value: unknown): value is number {
   return Number.isInteger(value) && (value as number) >= 0 && (value as number) <= chunkIndexMax;
-}
-
-function isObject(value: unknown): value is Record<string, unknown> {
-  return typeof value === 'object' && value !== null && !Array.isArray(value);
 }
 
 function unreadable(code: string, detail: string): MessageReading {

@@ -193,11 +193,8 @@ async function applyGroup<Mark, D extends Delivery<Mark>>(
   });
   if (rules.now() >= rules.deadline) return fail(new Error('invocation deadline reached'));
   try {
-    const { early, repeated } = await ports.store.apply(group);
-    const failed = early.map(
-      (delivery) => [delivery, new Error('an earlier delivery is missing')] as const,
-    );
-    return { failed, repeated: repeated.length };
+    const { repeated } = await ports.store.apply(group);
+    return { failed: [], repeated: repeated.length };
   } catch (error) {
     if (!(error instanceof PermanentFailure) || group.length === 1) return fail(error);
     const half = Math.ceil(group.length / 2);

@@ -14,7 +14,7 @@ export function timeOf(rawKey: string, otherwise: number): number {
   return readRawKey(rawKey)?.receivedAt ?? otherwise;
 }
 
-/** Sorts before every raw key of that moment. */
+/** Sorts before every raw key of that millisecond, and after all earlier ones. */
 export function startOf(milliseconds: number): string {
   return `raw/${new Date(milliseconds).toISOString()}`;
 }

@@ -13,7 +13,7 @@ import { sendAll } from '../../../src/engines/aws/queue/send-messages.ts';
 import { deadLetterBodyOfBatch } from '../../../src/pipeline/chunks/letter-content.ts';
 import { awsError, AwsEngine } from '../../support/aws/aws-engine.ts';
 import {
-  countersAsStranger,
+  readCountersDirectly,
   createStore,
   scan,
   startAws,
@@ -206,7 +206,7 @@ async function storeUnqueued(engine: AwsEngine): Promise<string> {
 }
 
 async function counts(engine: AwsEngine): Promise<number[]> {
-  const rows = await countersAsStranger(aws.dynamodb, engine.store.countersTable);
+  const rows = await readCountersDirectly(aws.dynamodb, engine.store.countersTable);
   return rows.map(({ count }) => count);
 }
 

@@ -9,7 +9,7 @@ import { ingest } from '../../../src/pipeline/ingest.ts';
 import { replay } from '../../../src/pipeline/replay.ts';
 import { AwsEngine, awsError, type AwsEngineOptions } from '../../support/aws/aws-engine.ts';
 import {
-  countersAsStranger,
+  readCountersDirectly,
   createStore,
   scan,
   startAws,
@@ -66,7 +66,7 @@ function codeOf(outcome: IngestOutcome): string {
 }
 
 async function total({ store }: AwsEngine): Promise<number> {
-  const rows = await countersAsStranger(aws.dynamodb, store.countersTable);
+  const rows = await readCountersDirectly(aws.dynamodb, store.countersTable);
   return rows.reduce((sum, { count }) => sum + count, 0);
 }
 

@@ -19,9 +19,10 @@ import { deadLetterOnce } from '../../../src/engines/aws/dead-letters/dead-lette
 import type { LedgerDelivery } from '../../../src/engines/aws/counters/counter-store.ts';
 import type { QueueMessage } from '../../../src/pipeline/counting/count-messages.ts';
 import type { Batch } from '../../../src/pipeline/ports.ts';
+import { listBodies } from '../../support/list-bodies.ts';
 import { awsError, AwsEngine, type Fault } from '../../support/aws/aws-engine.ts';
 import {
-  countersAsStranger,
+  readCountersDirectly,
   createStore,
   scan,
   startAws,
@@ -29,7 +30,7 @@ import {
 } from '../../support/aws/aws-store.ts';
 import { readCounters } from '../../support/counters.ts';
 import { describeCounterStore } from './counter-store-contract.ts';
-import { batchOf, describeIntake, itemOf, listAll, sortedRows } from './intake-contract.ts';
+import { batchOf, describeIntake, itemOf, sortedRows } from './intake-contract.ts';
 import { describeRawStore } from './raw-store-contract.ts';
 import { describeReceipts } from './receipts-contract.ts';
 import { needs } from '../../support/run/needs.ts';
@@ -96,7 +97,7 @@ describe('the ports on AWS', () => {
       rawStore: engine.rawStore,
       keepKeysMs: engine.keepMs,
       drain: () => drain(engine),
-      counters: () => countersAsStranger(aws.dynamodb, engine.store.countersTable),
+      counters: () => readCountersDirectly(aws.dynamodb, engine.store.countersTable),
       advance: (milliseconds) => void (engine.now += milliseconds),
       restart: () => {
         engine.fault = undefined;
@@ -146,7 +147,7 @@ describe('the ports on AWS', () => {
         })),
       counters: async () => {
         await pending;
-        const rows = await countersAsStranger(aws.dynamodb, TableName);
+        const rows = await readCountersDirectly(aws.dynamodb, TableName);
         return rows.filter(({ count }) => !Number.isNaN(count));
       },
       obstruct: (fault) => {
@@ -221,10 +222,10 @@ describe('an interrupted attempt', () => {
 
     const again = await engine.intake.accept(batch);
     const { batchId } = again.earlier ?? again.stored;
-    expect(await listAll(engine.rawStore)).toMatchObject([{ batchId }]);
+    expect(await listBodies(engine.rawStore)).toMatchObject([{ batchId }]);
     expect((await engine.intake.recall('', 'a'))?.batchId).toBe(batchId);
     await drain(engine);
-    const counters = () => countersAsStranger(aws.dynamodb, engine.store.countersTable);
+    const counters = () => readCountersDirectly(aws.dynamodb, engine.store.countersTable);
     expect(await counters()).toEqual(sortedRows(batch.increments));
     expect(await engine.receipts.find(batchId)).toMatchObject({ status: 'counted', counted: 300 });
   });
@@ -255,12 +256,12 @@ describe('an interrupted attempt', () => {
     engine.fault = refuse(/^SendMessage/, unavailable);
     await expect(engine.intake.accept(batch)).rejects.toMatchObject({ name: 'Unavailable' });
     engine.fault = undefined;
-    expect(await listAll(engine.rawStore)).toMatchObject([{ receivedAt: engine.now }]);
+    expect(await listBodies(engine.rawStore)).toMatchObject([{ receivedAt: engine.now }]);
     expect(await engine.sweep()).toMatchObject({ batches: 0 });
     engine.now += 16 * 60_000;
     expect(await engine.sweep()).toMatchObject({ batches: 1, orphans: 1, resent: 4 });
     await engine.process();
-    expect(await countersAsStranger(aws.dynamodb, engine.store.countersTable)).toEqual(
+    expect(await readCountersDirectly(aws.dynamodb, engine.store.countersTable)).toEqual(
       sortedRows(batch.increments),
     );
   });
@@ -274,7 +275,7 @@ describe('messages', () => {
     return { messageId, originalId: messageId, body, sentAt: start, receives: 1, ...more };
   };
   const counters = (engine: AwsEngine) =>
-    countersAsStranger(aws.dynamodb, engine.store.countersTable);
+    readCountersDirectly(aws.dynamodb, engine.store.countersTable);
 
   it('of other programs are counted, one item each, by their message id', async () => {
     const engine = await openEngine();
@@ -404,7 +405,7 @@ describe('a transaction that is cancelled without a reason', () => {
     };
     expect(await engine.process()).toBe(1);
     expect(await engine.deadLetters.list()).toEqual([]);
-    const rows = await countersAsStranger(aws.dynamodb, engine.store.countersTable);
+    const rows = await readCountersDirectly(aws.dynamodb, engine.store.countersTable);
     expect(rows).toMatchObject([{ count: 1 }]);
   });
 });
@@ -478,10 +479,10 @@ describe('a batch that was queued in part', () => {
     expect(await engine.sweep()).toMatchObject({ batches: 0, orphans: 0, resent: 0 });
     expect(await engine.sweep()).toMatchObject({ batches: 0 });
     expect(await engine.process()).toBe(0);
-    expect(await countersAsStranger(aws.dynamodb, engine.store.countersTable)).toEqual(
+    expect(await readCountersDirectly(aws.dynamodb, engine.store.countersTable)).toEqual(
       sortedRows(batch.increments),
     );
-    const [raw] = await listAll(engine.rawStore);
+    const [raw] = await listBodies(engine.rawStore);
     expect(await engine.receipts.find(raw?.batchId ?? '')).toMatchObject({ status: 'counted' });
   });
 
@@ -587,7 +588,7 @@ describe('the counters', () => {
     const deliveries = messages.map((message) => [message, ...messages.slice(0, 3)]);
     const left = await Promise.all(deliveries.map((each) => patient.count(each)));
     expect(left.map(({ size }) => size)).toEqual(messages.map(() => 0));
-    expect(await countersAsStranger(aws.dynamodb, engine.store.countersTable)).toMatchObject([
+    expect(await readCountersDirectly(aws.dynamodb, engine.store.countersTable)).toMatchObject([
       { count: 40 },
     ]);
   });

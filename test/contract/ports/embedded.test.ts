@@ -17,9 +17,10 @@ import { nodeFileSystem, type FileSystem } from '../../../src/engines/embedded/l
 import { encodeFrame, frameLength } from '../../../src/engines/embedded/log/frame.ts';
 import { LogIntake } from '../../../src/engines/embedded/writer/intake.ts';
 import { keyOf, LogProcessor } from '../../../src/engines/embedded/writer/processor.ts';
+import { listBodies } from '../../support/list-bodies.ts';
 import { LogRawStore } from '../../support/log-raw-store.ts';
 import { LogReader } from '../../../src/engines/embedded/log/log-reader.ts';
-import { LogReceipts } from '../../../src/engines/embedded/reader/receipts.ts';
+import { findReceipt } from '../../../src/engines/embedded/reader/receipts.ts';
 import { LogDamaged } from '../../../src/engines/embedded/log/recovery.ts';
 import { saltOfLog } from '../../../src/engines/embedded/log/segment.ts';
 import { SegmentedLog } from '../../../src/engines/embedded/log/segmented-log.ts';
@@ -30,9 +31,9 @@ import {
 } from '../../../src/engines/embedded/store/counter-store.ts';
 import { openDatabase } from '../../../src/engines/embedded/store/schema.ts';
 import { recount } from '../../../src/pipeline/recount.ts';
-import type { Batch, Intake, StoredBatch } from '../../../src/pipeline/ports.ts';
+import type { Batch, Intake, Receipts, StoredBatch } from '../../../src/pipeline/ports.ts';
 import { describeCounterStore } from './counter-store-contract.ts';
-import { batchOf, describeIntake, itemOf, listAll, sortedRows } from './intake-contract.ts';
+import { batchOf, describeIntake, itemOf, sortedRows } from './intake-contract.ts';
 import { describeRawStore } from './raw-store-contract.ts';
 import { describeReceipts } from './receipts-contract.ts';
 
@@ -68,7 +69,7 @@ class Engine {
   log!: SegmentedLog;
   reader!: LogReader;
   rawStore!: LogRawStore;
-  receipts!: LogReceipts;
+  receipts!: Receipts;
   processor!: LogProcessor;
   intake!: LogIntake;
   failures!: unknown[];
@@ -113,11 +114,14 @@ class Engine {
     const positionOfReplayed = (batchId: string) => this.store.findReplayed(batchId);
     const recordAt = (position: number) => this.reader.recordAt(position);
     this.rawStore = new LogRawStore(this.reader, positionOfReplayed);
-    this.receipts = new LogReceipts(
-      { recordAt, positionOfReplayed },
-      () => this.store.position,
-      (position) => this.deadLetters().some((each) => each['position'] === position),
-    );
+    const counted = {
+      countedThrough: () => this.store.position,
+      isDeadLetter: (position: number) =>
+        this.deadLetters().some((each) => each['position'] === position),
+    };
+    const find = (batchId: string) =>
+      findReceipt({ recordAt, positionOfReplayed }, counted, batchId);
+    this.receipts = { find: (batchId) => Promise.resolve(find(batchId)) };
     this.processor = new LogProcessor({
       dayZone: asWritten,
       store: this.store,
@@ -441,7 +445,7 @@ describe('the embedded adapters', () => {
     });
   });
 
-  describe('LogReceipts', () => {
+  describe('receipts', () => {
     it('take no frame for a record that a client has copied into a body', async () => {
       const { batchId } = await engine.put(batchOf([itemOf(0)]));
       const [first] = engine.reader.records();
@@ -471,12 +475,13 @@ describe('the embedded adapters', () => {
   });
 
   describe('SqliteCounterStore', () => {
-    it('refuses a delivery of which a part is counted', async () => {
+    it('refuses a delivery of which a part is counted, and one before its turn', async () => {
       const delivery = (from: number, to: number): LogDelivery => {
         return { dedupKey: { from, to }, increments: new Map(), keys: [], deadLetters: [] };
       };
       await engine.store.apply([delivery(0, 100)]);
       await expect(engine.store.apply([delivery(50, 200)])).rejects.toThrow('partly counted');
+      await expect(engine.store.apply([delivery(150, 200)])).rejects.toThrow('come later');
       expect(engine.store.position).toBe(100);
     });
 
@@ -694,7 +699,7 @@ describe('the embedded adapters', () => {
 
 async function recountAll({ rawStore }: Engine): Promise<Increments> {
   const sum: Increments = new Map();
-  for (const raw of await listAll(rawStore)) {
+  for (const raw of await listBodies(rawStore)) {
     const counted = recount(raw, dateOfTimestamp);
     if (counted.reason !== undefined) throw new Error(counted.reason);
     mergeIncrements(sum, counted.increments);

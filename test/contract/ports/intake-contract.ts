@@ -12,19 +12,13 @@ import {
   type CounterRow,
   type Increments,
 } from '../../../src/domain/counter.ts';
-import type {
-  Batch,
-  EarlierBatch,
-  Intake,
-  RawBatch,
-  RawStore,
-  StoredBatch,
-} from '../../../src/pipeline/ports.ts';
+import type { Batch, EarlierBatch, Intake, StoredBatch } from '../../../src/pipeline/ports.ts';
+import { listBodies, type RawBodies } from '../../support/list-bodies.ts';
 
 /** An engine from its intake to its counters, and the hands that its trials need. */
 export interface IntakeHarness {
   readonly intake: Intake;
-  readonly rawStore: RawStore;
+  readonly rawStore: RawBodies;
   /** How long idempotency keys are kept, in milliseconds. */
   readonly keepKeysMs: number;
   /** Counts all that is queued. */
@@ -80,12 +74,6 @@ export function sortedRows(...tallies: Increments[]): CounterRow[] {
   const sum: Increments = new Map();
   for (const tally of tallies) mergeIncrements(sum, tally);
   return [...rowsOfIncrements(sum)].sort(compareCounters);
-}
-
-export async function listAll(rawStore: RawStore): Promise<RawBatch[]> {
-  const all: RawBatch[] = [];
-  for await (const batch of rawStore.list()) all.push(batch);
-  return all;
 }
 
 /** What every `Intake` promises, with the raw store and the counters behind it. */
@@ -158,7 +146,7 @@ export function describeIntake(
         const batches = Array.from({ length: 50 }, (_, serial) => batchOf([itemOf(serial)]));
         const stored = await Promise.all(batches.map(store));
         expect(new Set(stored.map(({ batchId }) => batchId)).size).toBe(50);
-        const raw = await listAll(engine.rawStore);
+        const raw = await listBodies(engine.rawStore);
         expect(raw.map(({ batchId }) => batchId)).toEqual(stored.map(({ batchId }) => batchId));
         await expectCounted(...batches);
       });
@@ -180,11 +168,11 @@ export function describeIntake(
           expect(earlier).toMatchObject({ batchId, receivedAt });
           expect(Buffer.compare(earlier?.bodySha256 ?? Buffer.alloc(0), sha ?? batch.body)).toBe(0);
         }
-        expect(await listAll(engine.rawStore)).toHaveLength(1);
+        expect(await listBodies(engine.rawStore)).toHaveLength(1);
         await expectCounted(batch);
         await repeat(batch);
         await expectCounted(batch);
-        expect(await listAll(engine.rawStore)).toHaveLength(1);
+        expect(await listBodies(engine.rawStore)).toHaveLength(1);
       }
 
       it('is the earlier one', async () => {
@@ -259,7 +247,7 @@ export function describeIntake(
           const earlier = await repeat(other);
           expect(earlier.batchId).toBe(batchId);
           expect(Buffer.from(earlier.bodySha256)).toEqual(first.idempotency?.bodySha256);
-          expect(await listAll(engine.rawStore)).toHaveLength(1);
+          expect(await listBodies(engine.rawStore)).toHaveLength(1);
           await expectCounted(first);
         },
       );
@@ -318,7 +306,7 @@ export function describeIntake(
       // Each of them may have been stored, but then as a whole: it is counted and its key known.
       await engine.restart();
       await engine.drain();
-      const raw = await listAll(engine.rawStore);
+      const raw = await listBodies(engine.rawStore);
       const kept = [known, ...failed].filter(({ body }) =>
         raw.some((each) => Buffer.compare(each.body, body) === 0),
       );
@@ -338,7 +326,7 @@ export function describeIntake(
       const stored = await store(known);
       await engine.drain();
       await engine.overload();
-      const before = await listAll(engine.rawStore);
+      const before = await listBodies(engine.rawStore);
       const fresh = batchOf([itemOf(1)], { key: randomBytes(8).toString('hex') });
       await expect(engine.intake.accept(fresh)).rejects.toMatchObject({
         name: 'Unavailable',
@@ -346,7 +334,7 @@ export function describeIntake(
       });
       expect(await repeat(known)).toMatchObject(stored);
       expect(await engine.intake.recall('', 'known')).toMatchObject(stored);
-      expect(await listAll(engine.rawStore)).toHaveLength(before.length);
+      expect(await listBodies(engine.rawStore)).toHaveLength(before.length);
       await engine.drain();
       await store(fresh);
     });

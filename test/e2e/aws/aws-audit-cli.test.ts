@@ -6,7 +6,7 @@ import { DeleteItemCommand, DynamoDBClient, UpdateItemCommand } from '@aws-sdk/c
 import { expect } from 'vitest';
 
 import { clientEnvironment, clientSettings } from '../../../infra/local/client-settings.ts';
-import { countersAsStranger, scan } from '../../support/aws/aws-store.ts';
+import { readCountersDirectly, scan } from '../../support/aws/aws-store.ts';
 import { promptTemplate, startTestStack } from '../../support/aws/test-stack.ts';
 import { directory, run, start } from '../../support/processes/command-line.ts';
 import { exchange } from '../../support/server.ts';
@@ -51,7 +51,7 @@ it('the commands prove a stack and make it good, killed again and again', async 
     }
     const client = new DynamoDBClient(clientSettings(endpoint, description.region, 'test'));
     const { TableName = '', LedgerTableName = '' } = description.outputs;
-    const before = await countersAsStranger(client, TableName);
+    const before = await readCountersDirectly(client, TableName);
 
     const clean = await command('audit', '--json');
     expect(clean, clean.stderr + clean.stdout).toMatchObject({ code: 0 });
@@ -108,7 +108,7 @@ it('the commands prove a stack and make it good, killed again and again', async 
     // Not all bodies had to be read again.
     expect(rebuilt.stderr).not.toContain('will read 60 bodies');
     expect(readdirSync(workDir)).toEqual([]);
-    expect(await countersAsStranger(client, TableName)).toEqual(before);
+    expect(await readCountersDirectly(client, TableName)).toEqual(before);
     const proven = await command('audit');
     expect(proven, proven.stderr + proven.stdout).toMatchObject({ code: 0 });
     expect(proven.stdout).toContain('everything agrees');
@@ -116,4 +116,4 @@ it('the commands prove a stack and make it good, killed again and again', async 
   } finally {
     await stack.stop();
   }
-}, 240_000);
+});

@@ -18,9 +18,9 @@ import {
 } from '../../../src/engines/aws/ledger/ledger-table.ts';
 import type { Difference } from '../../../src/pipeline/audit.ts';
 import { AwsEngine } from '../../support/aws/aws-engine.ts';
-import { auditOf, rebuildOf, testBackoff } from '../../support/aws/aws-proof.ts';
+import { auditOf, rebuildOf, testBackoff } from '../../support/aws/aws-verify.ts';
 import {
-  countersAsStranger,
+  readCountersDirectly,
   scan,
   startAws,
   type AwsEmulators,
@@ -133,7 +133,7 @@ async function deleteBody(rawKey: string) {
 
 const audit = (options = {}) => auditOf(aws, lambdas.store, options);
 const rebuild = (options = {}) => rebuildOf(aws, lambdas.store, options);
-const counters = () => countersAsStranger(aws.dynamodb, lambdas.store.countersTable);
+const counters = () => readCountersDirectly(aws.dynamodb, lambdas.store.countersTable);
 const tables = () => ({
   client: aws.dynamodb,
   countersTable: lambdas.store.countersTable,

@@ -18,7 +18,7 @@ import type { LocalStack } from '../../../infra/local/local-stack.ts';
 import { createClient } from '../../../src/client/index.ts';
 import { rawKeyOf } from '../../../src/domain/batch-id.ts';
 import { cutIntoChunks } from '../../../src/pipeline/chunks/chunk.ts';
-import { countersAsStranger } from '../../support/aws/aws-store.ts';
+import { readCountersDirectly } from '../../support/aws/aws-store.ts';
 import { promptTemplate, startTestStack } from '../../support/aws/test-stack.ts';
 import { directory, run, start } from '../../support/processes/command-line.ts';
 import { exchange, postBatch } from '../../support/server.ts';
@@ -102,7 +102,7 @@ function countersTable(): string {
 }
 
 async function countOf(type: string): Promise<number> {
-  const rows = await countersAsStranger(dynamodb, countersTable());
+  const rows = await readCountersDirectly(dynamodb, countersTable());
   return rows.filter((row) => row.type === type).reduce((sum, { count }) => sum + count, 0);
 }
 
@@ -197,12 +197,12 @@ describe.each<[CompressedForm, RegExp, string[]]>([
   });
 
   it('check says so, works, and counts nothing', async () => {
-    const before = await countersAsStranger(dynamodb, countersTable());
+    const before = await readCountersDirectly(dynamodb, countersTable());
     const { code, stdout, stderr } = await run(['check', '--url', url]);
     expect([code, stderr], stdout).toEqual([0, '']);
     expect(stdout).toMatch(line);
     await atRest(0);
-    expect(await countersAsStranger(dynamodb, countersTable())).toEqual(before);
+    expect(await readCountersDirectly(dynamodb, countersTable())).toEqual(before);
   });
 });
 

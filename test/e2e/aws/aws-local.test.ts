@@ -21,10 +21,11 @@ import {
 import { dateOfTimestamp } from '../../../src/domain/timestamp.ts';
 import { s3RawStore } from '../../../src/engines/aws/intake/raw-store.ts';
 import { recount } from '../../../src/pipeline/recount.ts';
-import { countersAsStranger } from '../../support/aws/aws-store.ts';
+import { readCountersDirectly } from '../../support/aws/aws-store.ts';
 import { promptTemplate, startTestStack } from '../../support/aws/test-stack.ts';
 import { run } from '../../support/processes/command-line.ts';
 import { exchange, postBatch } from '../../support/server.ts';
+import { listBodies } from '../../support/list-bodies.ts';
 import { needs } from '../../support/run/needs.ts';
 import { isNightly, rounds } from '../../support/run/tier.ts';
 
@@ -76,7 +77,7 @@ function settings({ endpoint, description }: LocalStack) {
 
 function counters(stack: LocalStack): Promise<CounterRow[]> {
   const client = new DynamoDBClient(settings(stack));
-  return countersAsStranger(client, stack.description.outputs['TableName'] ?? '');
+  return readCountersDirectly(client, stack.description.outputs['TableName'] ?? '');
 }
 
 /** What the raw bodies say that the counters are. */
@@ -86,10 +87,8 @@ async function recountRawStore(
   const client = new S3Client({ ...settings(stack), forcePathStyle: true });
   const sum: Increments = new Map();
   let batches = 0;
-  for await (const raw of s3RawStore(
-    client,
-    stack.description.outputs['BucketName'] ?? '',
-  ).list()) {
+  const rawStore = s3RawStore(client, stack.description.outputs['BucketName'] ?? '');
+  for (const raw of await listBodies(rawStore)) {
     const { increments, reason } = {
       reason: undefined,
       increments: undefined,

@@ -7,7 +7,7 @@ import { localCloudFormation } from '../../../infra/local/template/cloudformatio
 import { startWire, type Wire } from '../../../infra/local/emulators/wire.ts';
 import {
   copyTable,
-  countersAsStranger,
+  readCountersDirectly,
   createStore,
   startAws,
   type AwsEmulators,
@@ -94,7 +94,7 @@ function command(...args: string[]) {
 }
 
 async function countsIn(table: string): Promise<[string, number][]> {
-  const rows = await countersAsStranger(aws.dynamodb, table);
+  const rows = await readCountersDirectly(aws.dynamodb, table);
   return rows.map(({ type, count }): [string, number] => [type, count]);
 }
 

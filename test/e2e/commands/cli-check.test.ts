@@ -16,13 +16,13 @@ afterAll(() => server.stop());
 afterEach(() => vi.restoreAllMocks());
 
 /** What is printed, by the lines, and the exit code. */
-async function checked(url: string, more: { token?: string; bodyBytesMax?: number } = {}) {
+async function checked(url: string, more: { token?: string; maxBody?: number } = {}) {
   let text = '';
   const stdout = vi.spyOn(process.stdout, 'write').mockImplementation((part) => {
     text += String(part);
     return true;
   });
-  const options = { place: { url }, bodyBytesMax, token: undefined, ...more };
+  const options = { url, maxBody: bodyBytesMax, ...more };
   const code = await check(options, {});
   stdout.mockRestore();
   return { code, lines: text.trimEnd().split('\n') };

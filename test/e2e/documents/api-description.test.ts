@@ -10,8 +10,8 @@ import { createApp } from '../../../src/http/app/app.ts';
 import { plans } from '../../../src/http/openapi/operations.ts';
 import { problemsOf, remedies, type OperationId } from '../../../src/http/openapi/problems.ts';
 import { openApi } from '../../../src/http/openapi/openapi.ts';
-import type { Page } from '../../../src/http/app/pages.ts';
-import type { Pipeline } from '../../../src/pipeline/ports.ts';
+import { pageOf } from '../../../src/http/app/pages.ts';
+import type { Queries } from '../../../src/pipeline/ports.ts';
 import { ApiCheck } from '../../support/api-check.ts';
 import { closedServer, provocations } from '../../support/provocations.ts';
 import {
@@ -48,11 +48,14 @@ describe('the document', () => {
   });
 
   it('has every route of the app, and no other', () => {
-    const app = createApp({} as Pipeline, {
-      ...settings,
-      onUnexpectedError: () => undefined,
-      metrics: () => Promise.reject(new Error('not asked')),
-    });
+    const app = createApp(
+      { queries: {} as Queries },
+      {
+        ...settings,
+        onUnexpectedError: () => undefined,
+        metrics: () => Promise.reject(new Error('not asked')),
+      },
+    );
     const routed = app.routes
       .filter(({ method }) => method !== 'ALL')
       .map(({ method, path }) => `${method} ${path.replace(/:(\w+)/g, '{$1}')}`);
@@ -201,12 +204,12 @@ describe('what the server answers', () => {
 
 const batchExample =
   plans['/ingest']?.post?.body?.content['application/json']?.examples?.['batch']?.value;
-const page: Page = {
-  contentType: 'text/html; charset=utf-8',
-  isForever: false,
-  bodies: { identity: new TextEncoder().encode('<!doctype html><title>Page</title>') },
-};
-const script: Page = { ...page, contentType: 'text/javascript; charset=utf-8', isForever: true };
+const bodies = { identity: new TextEncoder().encode('<!doctype html><title>Page</title>') };
+const page = pageOf({ contentType: 'text/html; charset=utf-8', bodies });
+const script = pageOf({
+  ...{ contentType: 'text/javascript; charset=utf-8', isForever: true },
+  bodies,
+});
 
 const metricsAnswer = {
   status: 200,

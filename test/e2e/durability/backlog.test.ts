@@ -21,11 +21,11 @@ import { rounds } from '../../support/run/tier.ts';
 
 const mebibyte = 1024 * 1024;
 const connections = 16;
-/** What may be on its way to the log when the backlog is found full. */
+/** The bytes that may be on their way to the log when the backlog is found full. */
 const inFlightBytesMax = 32 * mebibyte;
 const memoryMiBMax = 512;
 
-/** A batch to be; its body is made when it is sent. */
+/** A batch to be sent; its body is made when it is sent. */
 interface Job {
   readonly state: string;
   readonly items: number;
@@ -36,7 +36,7 @@ interface Job {
 const largeMiB = rounds({ what: 'MiB of backlog in large bodies', quick: 6, nightly: 128 });
 const smallMiB = rounds({ what: 'MiB of backlog in single items', quick: 1, nightly: 4 });
 
-describe('batches that come while nothing can be counted', () => {
+describe('batches that arrive while nothing can be counted', () => {
   it.each([
     {
       what: `${largeMiB} MiB in large bodies`,
@@ -49,7 +49,7 @@ describe('batches that come while nothing can be counted', () => {
       jobs: () => jobsOf(6_250 * smallMiB, 1),
     },
   ])(
-    'are refused beyond the backlog, in bounded memory, and counted in the end: $what',
+    'are refused beyond the limit of the backlog, in bounded memory, and counted in the end: $what',
     async ({ backlogMiB, jobs: makeJobs }) => {
       const args = ['--max-backlog', `${backlogMiB}MiB`];
       const dataDir = temporaryDirectory();
@@ -72,7 +72,7 @@ describe('batches that come while nothing can be counted', () => {
       const backlogBytes = backlogMiB * mebibyte;
       expect(pendingAtFirstRefusal).toBeGreaterThan(backlogBytes);
       expect(stored.pendingBytes()).toBeLessThan(backlogBytes + inFlightBytesMax);
-      expect(stored.dates()).toBeUndefined();
+      expect(stored.sizes()).toEqual({ rows: 0, dates: 0 });
       expectOverloaded(await client.get(`${url}/readyz`));
       stored.close();
 
@@ -82,7 +82,7 @@ describe('batches that come while nothing can be counted', () => {
         job.location = await postUntilAccepted(client, url, job);
       });
       await waitCounted(client, url);
-      // A retry of what had been taken is the same batch still.
+      // A retry of an accepted batch is still the same batch.
       await forEach(jobs.slice(0, 100), async (job) => {
         expect((await client.post(url, batchOf(job)))?.headers.location).toBe(job.location);
       });
@@ -103,7 +103,7 @@ describe('batches that come while nothing can be counted', () => {
   );
 });
 
-/** Jobs of `bytes` each, or of one item where that is more. */
+/** Jobs of `bytes` each, or of one item if that is larger. */
 function jobsOf(count: number, bytes: number): Job[] {
   const itemBytes = lineOf('state', types[0]).length + 1;
   const items = Math.max(1, Math.floor(bytes / itemBytes));
@@ -119,7 +119,7 @@ function lineOf(state: string, type: string): string {
   return `{"type":"${type}","state":"${state}","timestamp":"${firstDate}T12:00:00Z"}`;
 }
 
-/** The items in turn of each type: few counters, all under the job's own state. */
+/** Items of alternating types: few counters, all under the job's own state. */
 function batchOf({ state, items }: Job): TestBatch {
   const lines = types.map((type) => lineOf(state, type));
   const body = Array.from({ length: items }, (_, item) => lines[item % lines.length]).join(',');
@@ -143,7 +143,7 @@ function expectOverloaded(answer: Answer | undefined): void {
   expect(JSON.parse(answer?.text ?? '')).toMatchObject({ code: 'overloaded' });
 }
 
-/** Tries as often as the server tells it to wait; returns where the receipt is. */
+/** Retries as the server's Retry-After says; returns the location of the receipt. */
 async function postUntilAccepted(client: Client, url: string, job: Job): Promise<string> {
   for (let attempt = 0; attempt < 60; attempt++) {
     const answer = await client.post(url, batchOf(job));
@@ -154,7 +154,7 @@ async function postUntilAccepted(client: Client, url: string, job: Job): Promise
   throw new Error(`${job.state} was never accepted`);
 }
 
-/** Acts on each, one at a time for each connection. */
+/** Handles the jobs, one at a time for each connection. */
 async function forEach<T>(all: readonly T[], act: (each: T) => Promise<void>): Promise<void> {
   const queue = all.values();
   const worker = async () => {

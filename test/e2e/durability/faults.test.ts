@@ -53,27 +53,24 @@ import { logLines } from '../../support/processes/server-log.ts';
 const { it: itWithDisk } = needs('root');
 
 describe('a full disk', () => {
-  itWithDisk(
-    'ends the server, and what was acknowledged is counted once there is room',
-    async () => {
-      const dataDir = smallDisk(4);
-      const { server, url } = await startServer(dataDir);
-      // So that it is the log that meets the end of the disk.
-      const lock = holdDatabase(dataDir);
-      const sent = await postUntilRefused(newClient(4), url);
-      expect(sent.refusals).toContain('503 storage_failed, retry after 5');
-      await expectFailure(server, 'is full', 'Make room and start again');
-      lock.release();
-      // Without room it is as clear.
-      fillDisk(dataDir);
-      await expectRefusal(dataDir, {}, 'disk is full');
-      resizeDisk(dataDir, 64);
-      await expectCounted(dataDir, sent);
-    },
-  );
+  itWithDisk('ends the server; what was acknowledged is counted once there is space', async () => {
+    const dataDir = smallDisk(4);
+    const { server, url } = await startServer(dataDir);
+    // So that the log reaches the end of the disk.
+    const lock = holdDatabase(dataDir);
+    const sent = await postUntilRefused(newClient(4), url);
+    expect(sent.refusals).toContain('503 storage_failed, retry after 5');
+    await expectFailure(server, 'is full', 'Make room and start again');
+    lock.release();
+    // The message is as clear without space.
+    fillDisk(dataDir);
+    await expectRefusal(dataDir, {}, 'disk is full');
+    resizeDisk(dataDir, 64);
+    await expectCounted(dataDir, sent);
+  });
 
   itWithDisk(
-    'met while counting ends the server, and all is counted once there is room',
+    'ends the server while it counts; everything is counted once there is space',
     async () => {
       const dataDir = smallDisk(4);
       const { server, url } = await startServer(dataDir);
@@ -87,9 +84,9 @@ describe('a full disk', () => {
     },
   );
 
-  it('is told from a limit on the size of files, met by the log', async () => {
+  it('is distinguished from a limit on file sizes that the log reaches', async () => {
     const dataDir = temporaryDirectory();
-    // 8 MiB, or 16 where the shell counts in other blocks.
+    // 8 MiB, or 16 if the shell counts in other blocks.
     const { server, url } = await startServer(dataDir, { shellBefore: 'ulimit -f 16384' });
     const sent = await postUntilRefused(newClient(4), url, { items: 4000 });
     expect(sent.refusals).toContain('503 storage_failed, retry after 5');
@@ -97,12 +94,12 @@ describe('a full disk', () => {
     await expectCounted(dataDir, sent);
   });
 
-  it('is told from a limit on the size of files, met by the database', async () => {
+  it('is distinguished from a limit on file sizes that the database reaches', async () => {
     const dataDir = temporaryDirectory();
     const { server, url } = await startServer(dataDir, { shellBefore: 'ulimit -f 256' });
     const client = newClient(1);
     const sent: Sent = { acknowledged: [], unanswered: [], refusals: [] };
-    // A small batch to a transaction: the database's own log grows faster than ours.
+    // Few batches in a transaction: the database's log grows faster than ours.
     while (sent.unanswered.length === 0) {
       const batch = newBatch(`batch ${sent.acknowledged.length}`, 20, seededRandom(1));
       const answer = await client.post(url, batch);
@@ -118,7 +115,7 @@ describe('a full disk', () => {
 });
 
 describe('a data directory that cannot be used', () => {
-  it('is named when this user may not write there', async () => {
+  it('is named if this user may not write to it', async () => {
     const dataDir = temporaryDirectory();
     chmodSync(dataDir, 0o555);
     const options = { isUnprivileged: true };
@@ -126,7 +123,7 @@ describe('a data directory that cannot be used', () => {
     await expectRefusal(join(dataDir, 'new'), options, 'may not write there', '--data-dir');
   });
 
-  it('is named when a file of it belongs to another user', async () => {
+  it('is named if one of its files belongs to another user', async () => {
     const dataDir = temporaryDirectory();
     const { server, url } = await startServer(dataDir);
     const acknowledged = await postSome(newClient(1), url, 3);
@@ -141,7 +138,7 @@ describe('a data directory that cannot be used', () => {
     await expectCounted(dataDir, { acknowledged });
   });
 
-  it('is named when a file is in the way', async () => {
+  it('is named if a file has its place', async () => {
     const root = temporaryDirectory();
     const file = join(root, 'file');
     writeFileSync(file, 'mine');
@@ -159,7 +156,7 @@ describe('a data directory that cannot be used', () => {
     await expectRefusal(join(root, 'directory'), {}, database, 'must be plain files');
   });
 
-  it('is refused to a second server, and the first goes on', async () => {
+  it('is refused to a second server, and the first one continues', async () => {
     const dataDir = temporaryDirectory();
     const { server, url } = await startServer(dataDir);
     const client = newClient(1);
@@ -175,7 +172,7 @@ describe('a data directory that cannot be used', () => {
 });
 
 describe('an address that cannot be used', () => {
-  it('is named when the port is taken, and the data directory is let go', async () => {
+  it('is named if the port is taken, and the data directory is released', async () => {
     const first = await startServer(temporaryDirectory());
     const { port } = new URL(first.url);
     const dataDir = temporaryDirectory();
@@ -183,7 +180,7 @@ describe('an address that cannot be used', () => {
     await expectCounted(dataDir, { acknowledged: [] });
   });
 
-  it('is refused when others can reach it, unless they may', async () => {
+  it('is refused if other machines can reach it, unless that is allowed', async () => {
     const dataDir = join(temporaryDirectory(), 'data');
     const args = ['--host', '0.0.0.0'];
     await expectEnd(new ServerProcess(dataDir, { args }), 2, ['0.0.0.0', '--insecure']);
@@ -192,7 +189,7 @@ describe('an address that cannot be used', () => {
     await stop(server);
   });
 
-  it('is refused where the log of a directory with tokens was restored without them', async () => {
+  it('is refused if the log of a directory with tokens was restored without them', async () => {
     const dataDir = temporaryDirectory();
     changeTokens(dataPaths(dataDir), () => []);
     rmSync(dataPaths(dataDir).tokens);
@@ -206,7 +203,7 @@ describe('an address that cannot be used', () => {
 });
 
 describe('damage to the log', () => {
-  it('in what is counted stops the start, changes nothing, and can be mended', async () => {
+  it('stops the start if the record is counted, changes nothing, and can be repaired', async () => {
     const dataDir = temporaryDirectory();
     const { server, url } = await startServer(dataDir);
     const acknowledged = await postSome(newClient(1), url, 20);
@@ -221,7 +218,7 @@ describe('damage to the log', () => {
     await expectCounted(dataDir, { acknowledged });
   });
 
-  it('in what was not counted yet stops the start, changes nothing, and can be mended', async () => {
+  it('stops the start if the record is not counted yet, changes nothing, and can be repaired', async () => {
     const dataDir = temporaryDirectory();
     const { server, url } = await startServer(dataDir);
     const lock = holdDatabase(dataDir);
@@ -239,7 +236,7 @@ describe('damage to the log', () => {
   });
 });
 
-describe('a log that is gone', () => {
+describe('a missing log', () => {
   it('stops the start while the counters need it', async () => {
     const dataDir = temporaryDirectory();
     const { server, url } = await startServer(dataDir);
@@ -256,7 +253,7 @@ describe('a log that is gone', () => {
 });
 
 describe('the database of the counters', () => {
-  it('is made anew from the log, as the message for a damaged one says', async () => {
+  it('is made again from the log, as the message about damage says', async () => {
     const dataDir = temporaryDirectory();
     const { server, url } = await startServer(dataDir);
     const acknowledged = await postSome(newClient(1), url, 20);
@@ -270,7 +267,7 @@ describe('the database of the counters', () => {
     await expectCounted(dataDir, { acknowledged });
   });
 
-  it('is refused at the start when its counters are damaged', async () => {
+  it('is refused at the start if its counters are damaged', async () => {
     const dataDir = temporaryDirectory();
     const first = await startServer(dataDir);
     const acknowledged = await postSome(newClient(1), first.url, 20);
@@ -282,7 +279,7 @@ describe('the database of the counters', () => {
     await expectCounted(dataDir, { acknowledged });
   });
 
-  it('ends the server when its idempotency keys are damaged', async () => {
+  it('ends the server if its idempotency keys are damaged', async () => {
     const dataDir = temporaryDirectory();
     const client = newClient(1);
     const first = await startServer(dataDir);
@@ -300,7 +297,7 @@ describe('the database of the counters', () => {
     else await expectCounted(dataDir, { acknowledged, unanswered: [batch] });
   });
 
-  it('ends the server when a query finds it damaged', async () => {
+  it('ends the server if a query finds it damaged', async () => {
     const dataDir = temporaryDirectory();
     const client = newClient(1);
     const first = await startServer(dataDir);
@@ -318,7 +315,7 @@ describe('the database of the counters', () => {
     await expectCounted(dataDir, { acknowledged });
   });
 
-  it('is made anew from the log where it is missing', async () => {
+  it('is made again from the log if it is missing', async () => {
     const dataDir = temporaryDirectory();
     const { server, url } = await startServer(dataDir);
     const client = newClient(1);
@@ -326,12 +323,12 @@ describe('the database of the counters', () => {
     await waitCounted(client, url);
     server.kill('SIGKILL');
     await server.waitExit();
-    // What SQLite keeps beside it stays, and belongs to nothing.
+    // SQLite's other files remain; they belong to no database.
     rmSync(dataPaths(dataDir).database);
     await expectCounted(dataDir, { acknowledged });
   });
 
-  it('catches up where it is older than the log', async () => {
+  it('catches up if it is older than the log', async () => {
     const dataDir = temporaryDirectory();
     const { database } = dataPaths(dataDir);
     const backup = join(temporaryDirectory(), 'backup.db');
@@ -347,7 +344,7 @@ describe('the database of the counters', () => {
     await expectCounted(dataDir, { acknowledged: [...before, ...after] });
   });
 
-  it('of another data directory is refused, whichever has more', async () => {
+  it('is refused if it is of another data directory, whichever has more', async () => {
     const client = newClient(1);
     const stopped = async (count: number) => {
       const dataDir = temporaryDirectory();
@@ -371,7 +368,7 @@ describe('the database of the counters', () => {
 });
 
 describe('SIGTERM', () => {
-  it('under load ends the server once all that it acknowledged is counted', async () => {
+  it('under load ends the server once everything acknowledged is counted', async () => {
     const dataDir = temporaryDirectory();
     const { server, url } = await startServer(dataDir);
     const sent: Sent = { acknowledged: [], unanswered: [], refusals: [] };
@@ -387,7 +384,7 @@ describe('SIGTERM', () => {
     expectEachCounted(judge(rows), sent);
   });
 
-  it('lets a request under way be answered, and nothing new come; SIGHUP does the same', async () => {
+  it('lets a request in flight be answered and refuses new ones; so does SIGHUP', async () => {
     const dataDir = temporaryDirectory();
     const { server, url } = await startServer(dataDir);
     const batch = newBatch('under way', 50, seededRandom(1));
@@ -406,20 +403,20 @@ describe('SIGTERM', () => {
   it.each([
     ['SIGTERM', 'the shell that npx runs it below', '"$0" "$@"; false'],
     ['SIGHUP', 'npx, above that shell', `sh -c '"$0" "$@"; false' "$0" "$@"; false`],
-  ] as const)('%s to %s stops it, too', async (signal, _, command) => {
+  ] as const)('stops the server, too, when %s is sent to %s', async (signal, _, command) => {
     const dataDir = temporaryDirectory();
-    // They stay above the server, and pass no signal on.
+    // These processes are above the server and forward no signal.
     const shellBefore = `export npm_command=exec; ${command}`;
     const { server, url } = await startServer(dataDir, { shellBefore });
     const acknowledged = await postSome(newClient(1), url, 5);
     server.kill(signal);
-    // Once the server has closed its output, too.
+    // Also after the server has closed its output.
     expect(await server.waitExit()).toEqual({ code: null, signal });
     expect(logLines(server.log).at(-1)).toMatchObject({ event: 'stopped' });
     await expectCounted(dataDir, { acknowledged });
   });
 
-  it('a second time ends the server at once', async () => {
+  it('ends the server at once when it comes again', async () => {
     const dataDir = temporaryDirectory();
     const { server, url } = await startServer(dataDir);
     const acknowledged = await postSome(newClient(1), url, 5);
@@ -432,21 +429,21 @@ describe('SIGTERM', () => {
     await expectCounted(dataDir, { acknowledged, unanswered: [batch] });
   });
 
-  it('ends the server also when nothing can be counted; that is done after the start', async () => {
+  it('ends the server also while nothing can be counted; the next start counts', async () => {
     const dataDir = temporaryDirectory();
     const { server, url } = await startServer(dataDir);
     const lock = holdDatabase(dataDir);
     const acknowledged = await postSome(newClient(1), url, 20);
     await stop(server);
     const reader = openStatsReader(dataDir);
-    expect(reader.dates()).toBeUndefined();
+    expect(reader.sizes()).toEqual({ rows: 0, dates: 0 });
     expect(reader.pendingBytes()).toBeGreaterThan(0);
     reader.close();
     lock.release();
     await expectCounted(dataDir, { acknowledged });
   });
 
-  it('ends the server with what failed, where that stopped it from counting', async () => {
+  it('ends the server with the failure that stopped it from counting', async () => {
     const dataDir = temporaryDirectory();
     const { server, url } = await startServer(dataDir);
     const { database } = dataPaths(dataDir);
@@ -466,11 +463,11 @@ describe('SIGTERM', () => {
 interface Sent {
   readonly acknowledged: TestBatch[];
   readonly unanswered: TestBatch[];
-  /** What the answers said that were not 200. */
+  /** The answers with a status other than 200. */
   readonly refusals: string[];
 }
 
-/** Posts batches over `connections` connections until each of them meets something other than 200. */
+/** Posts batches over `connections` connections until each of them gets another status than 200. */
 async function postUntilRefused(
   client: Client,
   url: string,
@@ -499,7 +496,7 @@ async function postUntilRefused(
   return sent;
 }
 
-/** Posts `count` batches, all acknowledged, one after the other. */
+/** Posts `count` batches, one after the other; all are acknowledged. */
 async function postSome(client: Client, url: string, count: number): Promise<TestBatch[]> {
   const random = seededRandom(count);
   const batches: TestBatch[] = [];
@@ -511,7 +508,7 @@ async function postSome(client: Client, url: string, count: number): Promise<Tes
   return batches;
 }
 
-/** A start on the directory counts what was acknowledged once, and the rest whole or not at all. */
+/** Starts on the directory; what was acknowledged must count once, the rest whole or not at all. */
 async function expectCounted(
   dataDir: string,
   sent: Pick<Sent, 'acknowledged'> & Partial<Sent>,
@@ -533,7 +530,7 @@ function expectEachCounted(
   expect(unanswered.map(verdict).filter((each) => !/^once$|^none$/.test(each))).toEqual([]);
 }
 
-/** The server ends by itself, with exit code 1 and one line that holds all of `parts`. */
+/** Expects the server to end by itself, with exit code 1 and one line that has all of `parts`. */
 async function expectFailure(server: ServerProcess, ...parts: readonly string[]): Promise<void> {
   await expectEnd(server, 1, parts);
 }
@@ -547,11 +544,11 @@ async function expectEnd(server: ServerProcess, code: number, parts: readonly st
     stderr: expect.stringMatching(/^device-pipeline: [^\n]+\.\n$/) as string,
   });
   for (const part of parts) expect(stderr).toContain(part);
-  // No stack trace, and no error as Node prints it.
+  // No stack trace, and no error in the format of Node.
   expect(stderr).not.toMatch(/\bat \S+ \(|node:internal|\.ts:\d/);
 }
 
-/** A start is refused, as `expectFailure` says. */
+/** Expects a start to be refused, as `expectFailure` says. */
 async function expectRefusal(dataDir: string, options: SpawnOptions, ...parts: readonly string[]) {
   await expectFailure(new ServerProcess(dataDir, options), ...parts);
 }
@@ -561,7 +558,7 @@ async function stop(server: ServerProcess): Promise<void> {
   expect(await server.waitExit()).toEqual({ code: 0, signal: null });
 }
 
-/** A file system of its own, of `mebibytes`. */
+/** A file system of its own, of this number of MiB. */
 function smallDisk(mebibytes: number): string {
   const directory = temporaryDirectory();
   if (!mount(`size=${mebibytes}m`, directory)) throw new Error(`cannot mount at ${directory}`);
@@ -583,7 +580,7 @@ function unmount(directory: string): void {
   if (status !== 0) throw new Error(stderr.toString());
 }
 
-/** Takes all the room that is left on a disk; returns the file that has it. */
+/** Fills a disk; returns the file that takes the space. */
 function fillDisk(directory: string): string {
   const path = join(directory, 'filler');
   const file = openSync(path, 'w');
@@ -603,7 +600,7 @@ function damageMiddleRecord(dataDir: string): () => void {
   const reader = new LogReader(nodeFileSystem, log);
   const positions = [...reader.records()].map(({ record }) => record.position);
   reader.close();
-  // The log is one file, and a position in it is one of that file.
+  // The log is one file, so its positions are those of the file.
   const [path = ''] = filesIn(log);
   const offset = (positions[Math.floor(positions.length / 2)] ?? 0) + 100;
   const flip = () => {
@@ -615,7 +612,7 @@ function damageMiddleRecord(dataDir: string): () => void {
   return flip;
 }
 
-/** Writes nonsense over the first page of a table. */
+/** Overwrites the first page of a table with garbage. */
 function damageTable(path: string, table: string): void {
   const database = new DatabaseSync(path, { readOnly: true });
   const found = database.prepare('SELECT rootpage FROM sqlite_schema WHERE name = ?').get(table);
@@ -652,7 +649,7 @@ async function beginRequest(
     expect: '100-continue',
   };
   const sent = request(`${url}/ingest`, { method: 'POST', agent: false, headers });
-  // It may be cut off later, where a test means it to be.
+  // The test may cut it off later.
   sent.on('error', () => undefined);
   const begun = once(sent, 'continue');
   sent.flushHeaders();
@@ -669,7 +666,7 @@ async function beginRequest(
   };
 }
 
-/** Whether nobody listens there any more. */
+/** Whether no process listens there any more. */
 function isClosed(url: string): Promise<boolean> {
   const { hostname, port } = new URL(url);
   return new Promise((resolve) => {

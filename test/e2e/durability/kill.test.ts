@@ -6,7 +6,7 @@ import {
   smallServer,
 } from '../../support/processes/killed-server.ts';
 import { rounds } from '../../support/run/tier.ts';
-// Ends what is still running after each test.
+// Ends after each test what is still running.
 import '../../support/processes/server-process.ts';
 
 /** Another seed gives other batches and other moments. */
@@ -23,7 +23,7 @@ const stopsWithSmallSegments = rounds({
   ...{ quick: 2, nightly: 50 },
 });
 
-describe('a server that is killed again and again', () => {
+describe('a server that is killed repeatedly', () => {
   it.each([
     { what: 'counts', kills, program: undefined },
     {
@@ -36,7 +36,7 @@ describe('a server that is killed again and again', () => {
     async ({ kills, program }) => {
       const summary = await killServer({ kills, seed, program });
       expect(summary.violations).toEqual([]);
-      // Else nothing was put to the test.
+      // Otherwise nothing was tested.
       const killsUnderLoad = kills - killsOfFirstStart(kills, 'SIGKILL');
       expect(summary.acknowledged).toBeGreaterThan(killsUnderLoad);
       expect(summary.unanswered).toBeGreaterThan(killsUnderLoad / 4);
@@ -45,7 +45,7 @@ describe('a server that is killed again and again', () => {
   );
 });
 
-describe('a server that is stopped again and again', () => {
+describe('a server that is stopped repeatedly', () => {
   it.each([
     {
       what: 'at every stage, a rebuild beside it and a second signal among them',

@@ -56,9 +56,9 @@ it(`serves at once after a start with ${uncounted * itemsPerBatch} uncounted ite
   expect(sum).toBe((uncounted + after.length) * itemsPerBatch);
   expect(recountLog(dataDir)).toEqual(rows);
   expect(server.stderr).toBe('');
-}, 240_000);
+});
 
-/** Posts `count` batches, all of them acknowledged. */
+/** Posts `count` batches; all are acknowledged. */
 async function post(
   client: Client,
   url: string,
@@ -71,7 +71,9 @@ async function post(
     while (batches.length < count) {
       const batch = newBatch(`${name} ${batches.length}`, itemsPerBatch, random);
       batches.push(batch);
-      const answer = await client.post(url, batch);
+      let answer = await client.post(url, batch);
+      // A slow machine may have too much uncounted to know whether a day has room for new counters.
+      while (answer?.status === 503) answer = await client.post(url, batch);
       expect(answer?.status, answer?.text).toBe(200);
     }
   };

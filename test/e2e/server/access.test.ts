@@ -32,17 +32,17 @@ const body = JSON.stringify({ processed_devices: [item] });
 const stats = '/stats?date=2023-06-16';
 const bearer = (token: string) => ({ authorization: `Bearer ${token}` });
 
-/** The status, and the code of a refusal. */
-function told({ status, text }: Pick<Received, 'status' | 'text'>): string {
+/** The status, and the problem code of a refusal. */
+function outcomeOf({ status, text }: Pick<Received, 'status' | 'text'>): string {
   const { code = '' } = text === '' ? {} : (JSON.parse(text) as { code?: string });
   return `${status} ${code}`.trim();
 }
 
 describe('a running server', () => {
   const post = async (url: string, token?: string) =>
-    told(await postBatch(url, body, token === undefined ? {} : bearer(token)));
+    outcomeOf(await postBatch(url, body, token === undefined ? {} : bearer(token)));
   const read = async (url: string, token: string) =>
-    told(await exchange(url, { path: stats, headers: bearer(token) }));
+    outcomeOf(await exchange(url, { path: stats, headers: bearer(token) }));
   const becomes = (what: string, ask: () => Promise<string>) =>
     waitUntil(what, async () => (await ask()) === what);
 
@@ -52,7 +52,7 @@ describe('a running server', () => {
     return outcome.stdout.trim();
   }
 
-  it('takes tokens that are made, rotated and revoked beside it', async () => {
+  it('accepts tokens that are created, rotated and revoked while it runs', async () => {
     const dataDir = temporaryDirectory();
     const { url } = await startProcess(dataDir);
     expect(await post(url)).toBe('200');
@@ -62,9 +62,9 @@ describe('a running server', () => {
     await becomes('401 unauthorized', () => post(url));
     expect(await post(url, sender)).toBe('200');
     expect(await read(url, sender)).toBe('403 forbidden');
-    expect(told(await exchange(url, { path: '/healthz' }))).toBe('200');
+    expect(outcomeOf(await exchange(url, { path: '/healthz' }))).toBe('200');
     for (const path of [stats, '/stats-html', '/readyz', '/ingest/x', '/ingest', '/no']) {
-      expect(told(await exchange(url, { path })), path).toBe('401 unauthorized');
+      expect(outcomeOf(await exchange(url, { path })), path).toBe('401 unauthorized');
     }
 
     const reader = await token(dataDir, 'create', '--name', 'reports', '--for', 'read');
@@ -84,7 +84,7 @@ describe('a running server', () => {
 
     await token(dataDir, 'revoke', 'gateway');
     await becomes('401 unauthorized', () => post(url, last));
-    // Who takes away the last one must not so let everybody in.
+    // Revoking the last token must not open the server to everybody.
     await token(dataDir, 'revoke', 'reports');
     await token(dataDir, 'create', '--name', 'again', '--for', 'ingest').then((again) =>
       becomes('200', () => post(url, again)),
@@ -93,16 +93,16 @@ describe('a running server', () => {
     expect(await post(url)).toBe('401 unauthorized');
   });
 
-  it('does not let in whose token has expired, also where there is no other', async () => {
+  it('refuses an expired token, also if it is the only one', async () => {
     const dataDir = temporaryDirectory();
     changeTokens(dataPaths(dataDir), () => [tokenOf('old', ['ingest'], { expiresAt: 1 })]);
     const { url } = await startProcess(dataDir);
     const answer = await postBatch(url, body, bearer('old'));
-    expect(told(answer)).toBe('401 unauthorized');
+    expect(outcomeOf(answer)).toBe('401 unauthorized');
     expect(answer.text).toContain('has expired');
   });
 
-  it('lets feed through as fast as is allowed, and no batch is lost', async () => {
+  it('lets feed through at the allowed rate, and no batch is lost', async () => {
     const dataDir = temporaryDirectory();
     const { url } = await startProcess(dataDir, { args: ['--rate-limit', '5'] });
     const args = ['feed', url, '--batches', '12', '--items', '2', '--concurrency', '4'];
@@ -115,7 +115,7 @@ describe('a running server', () => {
     });
   });
 
-  it('takes batches of another installation from a token for that alone', async () => {
+  it('accepts batches of another installation only with a token that has the scope replay', async () => {
     const dataDir = temporaryDirectory();
     changeTokens(dataPaths(dataDir), () => [
       tokenOf('gateway', ['ingest', 'read']),
@@ -127,15 +127,15 @@ describe('a running server', () => {
     const send = (token: string, more = {}) =>
       postBatch(url, '{"processed_devices":[]}', { ...bearer(token), ...more });
     const replayOf = { 'replay-of': JSON.stringify(claim), 'idempotency-key': 'one' };
-    expect(told(await send('gateway', replayOf))).toBe('403 forbidden');
-    expect(told(await send('mover'))).toBe('403 forbidden');
+    expect(outcomeOf(await send('gateway', replayOf))).toBe('403 forbidden');
+    expect(outcomeOf(await send('mover'))).toBe('403 forbidden');
     expect(await send('mover', replayOf)).toMatchObject({ status: 200 });
-    // The key is that of the client, not of who moved the batch.
+    // The key belongs to the original client, not to the one that replayed the batch.
     const retry = await send('gateway', { 'idempotency-key': 'one' });
     expect(JSON.parse(retry.text)).toMatchObject({ raw_key });
   });
 
-  it('writes nothing that was sent into its log, whatever it was', async () => {
+  it('writes nothing that was sent to it into its log', async () => {
     const dataDir = temporaryDirectory();
     changeTokens(dataPaths(dataDir), () => [tokenOf('gateway', ['ingest'])]);
     const { server, url } = await startProcess(dataDir, { args: ['--log-level', 'debug'] });
@@ -162,7 +162,7 @@ describe('a running server', () => {
   });
 });
 
-it('a token for AWS is printed with its entry for the secret, and stored nowhere', async () => {
+it('token create prints a token for AWS with its entry for the secret, and stores nothing', async () => {
   const dataDir = join(temporaryDirectory(), 'none');
   const args = ['--name', 'a', '--for', 'ingest,read', '--expires', '2099-01-01'];
   const outcome = await run(['token', 'create', '--print-entry', ...args, '--data-dir', dataDir]);
@@ -174,7 +174,7 @@ it('a token for AWS is printed with its entry for the secret, and stored nowhere
   expect(existsSync(dataDir)).toBe(false);
 });
 
-it('what is asked of tokens that are not there, or there already, is refused', async () => {
+it('token commands refuse names that do not exist, or exist already', async () => {
   const dataDir = temporaryDirectory();
   const token = (...args: string[]) => run(['token', ...args, '--data-dir', dataDir]);
   expect((await token('list')).stdout).toBe('no tokens\n');
@@ -193,7 +193,7 @@ function tokenOf(name: string, scopes: readonly Scope[], more: Partial<Token> = 
   return { name, sha256: tokenHash(name), for: scopes, expiresAt: undefined, ...more };
 }
 
-/** A server in this process, whose tokens have their names for texts. */
+/** A server in this process whose tokens have their names as texts. */
 async function serverWith(
   { rate, corsOrigins = [] }: { rate?: RateLimit; corsOrigins?: string[] },
   ...tokens: Token[]
@@ -257,15 +257,15 @@ function requestOf(headers: Record<string, string>, content: string | Buffer = b
   return Buffer.concat([Buffer.from(head), Buffer.from(content)]);
 }
 
-/** How a batch can come: the first is served from its connection, the others by node:http. */
+/** The kinds of POST: the first is read from its connection, the others by node:http. */
 const ways: Record<string, (headers: Record<string, string>) => Buffer> = {
   plain: (headers) => requestOf(headers),
   compressed: (headers) => requestOf({ 'content-encoding': 'gzip', ...headers }, gzipSync(body)),
   'with an unusual header': (headers) => requestOf({ 'x-any': 'thing', ...headers }),
 };
 
-describe.each(Object.entries(ways))('a batch that comes %s', (_, request) => {
-  it('is taken with a token for it, and refused at once with another or none', async () => {
+describe.each(Object.entries(ways))('a batch that is sent %s', (_, request) => {
+  it('is accepted with a token for it, and refused at once with another one or none', async () => {
     const { port } = await serverWith(
       {},
       tokenOf('sender', ['ingest']),
@@ -274,20 +274,23 @@ describe.each(Object.entries(ways))('a batch that comes %s', (_, request) => {
     );
     const answer = async (headers: Record<string, string>) => {
       const [first] = await talk(port, request(headers), 2);
-      return { told: told(first ?? expect.fail('no answer')), headers: first?.headers ?? {} };
+      return {
+        outcomeOf: outcomeOf(first ?? expect.fail('no answer')),
+        headers: first?.headers ?? {},
+      };
     };
     const [taken] = await talk(port, request(bearer('sender')), 1);
     expect(taken?.status).toBe(200);
     const realm = 'Bearer realm="device-pipeline"';
     const refusals = [
       [{}, '401 unauthorized', realm],
-      [bearer('nobody'), '401 unauthorized', `${realm}, error="invalid_token"`],
+      [bearer('unknown'), '401 unauthorized', `${realm}, error="invalid_token"`],
       [bearer('old'), '401 unauthorized', `${realm}, error="invalid_token"`],
       [bearer('reader'), '403 forbidden', `${realm}, error="insufficient_scope", scope="ingest"`],
     ] as const;
     for (const [headers, expected, challenge] of refusals) {
       const refused = await answer(headers);
-      expect(refused.told).toBe(expected);
+      expect(refused.outcomeOf).toBe(expected);
       expect(refused.headers).toMatchObject({
         'content-type': 'application/problem+json',
         'www-authenticate': challenge,
@@ -296,7 +299,7 @@ describe.each(Object.entries(ways))('a batch that comes %s', (_, request) => {
     }
   });
 
-  it('under the same key is another batch where another sends it', async () => {
+  it('is another batch if another client sends it under the same key', async () => {
     const { port } = await serverWith({}, tokenOf('a', ['ingest']), tokenOf('b', ['ingest']));
     const place = async (name: string) => {
       const headers = { ...bearer(name), 'idempotency-key': 'k' };
@@ -309,7 +312,7 @@ describe.each(Object.entries(ways))('a batch that comes %s', (_, request) => {
     expect(await place('b')).toBe(await place('b'));
   });
 
-  it('too often is refused, on a connection that goes on, and says when to come again', async () => {
+  it('is refused beyond the rate with Retry-After, and the connection stays open', async () => {
     const rate = { perSecond: 0.001, burst: 2 };
     const { port } = await serverWith({ rate }, tokenOf('a', ['ingest']), tokenOf('b', ['ingest']));
     const stream = Buffer.concat(['a', 'a', 'a', 'b', 'a'].map((name) => request(bearer(name))));
@@ -321,14 +324,14 @@ describe.each(Object.entries(ways))('a batch that comes %s', (_, request) => {
       'retry-after': '1000',
       connection: 'keep-alive',
     });
-    // On a connection of its own, too.
+    // Also on another connection.
     const [alone] = await talk(port, request(bearer('a')), 1);
     expect(alone?.headers['retry-after']).toBe('1000');
   });
 });
 
 describe('a batch', () => {
-  it('that waits for leave is refused before its body is sent', async () => {
+  it('is refused before its body is sent if the client waits for 100 Continue', async () => {
     const { port } = await serverWith({}, tokenOf('a', ['ingest']));
     const [head = ''] = requestOf({ expect: '100-continue', ...bearer('x') })
       .toString()
@@ -339,20 +342,20 @@ describe('a batch', () => {
     expect(leave?.status).toBe(100);
   });
 
-  it('without a token is refused before its body is complete', async () => {
+  it('is refused before its body is complete if it has no token', async () => {
     const { port } = await serverWith({}, tokenOf('a', ['ingest']));
     const whole = requestOf(bearer('x'), body.padEnd(1_000_000));
     const answers = await talk(port, whole.subarray(0, 2_000), 1);
     expect(answers.map(({ status }) => status)).toEqual([401]);
   });
 
-  it('that is given over half way counts once against the rate', async () => {
+  it('counts once against the rate if another component takes the connection over', async () => {
     const rate = { perSecond: 0.001, burst: 2 };
     const { port, http } = await serverWith({ rate }, tokenOf('a', ['ingest']));
     const begun = once(http.server, 'connection').then(([accepted]) =>
       once(accepted as Socket, 'data'),
     );
-    // Behind the body comes the next request: such a connection is node:http's.
+    // The next request follows the body: such a connection goes to node:http.
     const two = Buffer.concat([requestOf(bearer('a')), requestOf(bearer('a'))]);
     const socket = connect(port, '127.0.0.1');
     afterTest(() => void socket.destroy());
@@ -384,18 +387,18 @@ describe('pages of other origins', () => {
   const origin = 'https://app.example';
   const preflight = { origin, 'access-control-request-method': 'POST' };
 
-  it('may not ask unless their origin is named', async () => {
+  it('may not send requests unless their origin is allowed', async () => {
     const { url, port } = await serverWith({});
     const [answer] = await talk(port, requestOf({ origin }), 1);
     expect(answer?.status).toBe(200);
     const options = await exchange(url, { method: 'OPTIONS', path: '/ingest', headers: preflight });
-    expect(told(options)).toBe('204');
+    expect(outcomeOf(options)).toBe('204');
     for (const headers of [answer?.headers, options.headers]) {
       expect(Object.keys(headers ?? {}).join()).not.toMatch(/access-control|vary/);
     }
   });
 
-  it('may ask where it is, and see why they are refused', async () => {
+  it('may send requests if their origin is allowed, and can read refusals', async () => {
     const { url, port } = await serverWith({ corsOrigins: [origin] }, tokenOf('a', ['ingest']));
     const allowed = {
       'access-control-allow-origin': origin,
@@ -405,7 +408,7 @@ describe('pages of other origins', () => {
     };
     for (const path of ['/ingest', '/stats', '/ingest/x']) {
       const answer = await exchange(url, { method: 'OPTIONS', path, headers: preflight });
-      expect(told(answer)).toBe('204');
+      expect(outcomeOf(answer)).toBe('204');
       expect(answer.headers).toMatchObject({
         ...allowed,
         'access-control-allow-methods': 'GET, HEAD, POST',
@@ -425,12 +428,12 @@ describe('pages of other origins', () => {
     // Other origins get only Vary.
     const other = { ...preflight, origin: 'https://app.example.evil' };
     const refused = await exchange(url, { method: 'OPTIONS', path: '/ingest', headers: other });
-    expect(told(refused)).toBe('401 unauthorized');
+    expect(outcomeOf(refused)).toBe('401 unauthorized');
     expect(refused.headers['access-control-allow-origin']).toBeUndefined();
     expect(refused.headers.vary).toBe('Origin');
   });
 
-  it('may ask whatever their origin where that is said', async () => {
+  it('may send requests from any origin if * is allowed', async () => {
     const { url } = await serverWith({ corsOrigins: ['*'] });
     const { headers } = await exchange(url, { path: '/healthz', headers: { origin } });
     expect(headers['access-control-allow-origin']).toBe('*');
@@ -439,7 +442,7 @@ describe('pages of other origins', () => {
 });
 
 describe('every answer', () => {
-  it('tells browsers to make nothing of it', async () => {
+  it('tells browsers not to interpret it', async () => {
     const { url, port } = await serverWith({});
     const answers: { headers: Received['headers'] }[] = [];
     for (const path of ['/healthz', stats, '/no', '/ingest/x', '/stats', '/readyz']) {
@@ -451,7 +454,7 @@ describe('every answer', () => {
     expect(answers).toHaveLength(9);
     for (const [at, { headers }] of answers.entries()) {
       expect(headers).toMatchObject({
-        // The second one is of counters, which may be kept by who may see them.
+        // The second one is of counters, which those who may read them may cache.
         'cache-control': at === 1 ? 'private, max-age=60, must-revalidate' : 'no-store',
         'content-security-policy': "default-src 'none'; frame-ancestors 'none'",
         'cross-origin-resource-policy': 'same-origin',

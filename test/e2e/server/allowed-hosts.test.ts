@@ -6,7 +6,7 @@ import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { tokenHash, type Token } from '../../../src/auth/access-token.ts';
 import { serverAccess, TokenTable } from '../../../src/http/app/access.ts';
 import { hostRule } from '../../../src/http/app/allowed-hosts.ts';
-import type { Exchange } from '../../../src/http/server/observer.ts';
+import type { AnsweredRequest } from '../../../src/http/server/observer.ts';
 import { silentObserver } from '../../../src/http/server/observer.ts';
 import { readCounters } from '../../support/counters.ts';
 import {
@@ -21,7 +21,7 @@ const body = JSON.stringify({
 
 let server: TestServer;
 let tokens: TokenTable;
-const exchanges: Exchange[] = [];
+const exchanges: AnsweredRequest[] = [];
 
 beforeAll(async () => {
   server = await startServer({
@@ -38,13 +38,15 @@ beforeEach(() => {
   exchanges.length = 0;
 });
 
-/** A request as it goes over the wire; without a host in `lines` it has none. */
+/** A request as bytes; without a host in `lines` it has none. */
 function post(line: string, lines: readonly string[]): string {
   const head = [line, 'Content-Type: application/json', `Content-Length: ${body.length}`, ...lines];
   return [...head, '', body].join('\r\n');
 }
 
-/** The statuses of all answers, and the code of the last, to what a client sends on one connection. */
+/**
+ * The statuses of all answers to what a client sends on one connection, and the code of the last.
+ */
 async function answers(
   text: string,
 ): Promise<readonly [statuses: readonly number[], code: string]> {
@@ -68,7 +70,7 @@ const plain = 'POST /ingest HTTP/1.1';
 const evil = 'Host: evil.example';
 const refused = [[421], 'host_not_allowed'];
 
-describe('a name that is made to point to a server without tokens', () => {
+describe('a host name that an attacker points to a server without tokens', () => {
   it.each([
     ['a batch', post(plain, [evil])],
     ['a batch that is not plain', post(plain, [evil, 'X-Other: 1'])],
@@ -84,7 +86,7 @@ describe('a name that is made to point to a server without tokens', () => {
     ['what there is not', `GET /nothing HTTP/1.1\r\n${evil}\r\n\r\n`],
     ['/healthz written otherwise', `GET /%68ealthz HTTP/1.1\r\n${evil}\r\n\r\n`],
     ['what a browser asks first', `OPTIONS /ingest HTTP/1.1\r\n${evil}\r\n\r\n`],
-  ])('gets nothing: %s', async (_, text) => {
+  ])('gets no data: %s', async (_, text) => {
     const before = await itemsCounted();
     const [statuses, code] = await answers(text);
     expect(statuses).toEqual([421]);
@@ -92,7 +94,7 @@ describe('a name that is made to point to a server without tokens', () => {
     expect(await itemsCounted()).toBe(before);
   });
 
-  it('gets nothing behind requests that were answered on the connection', async () => {
+  it('gets no data after requests that were answered on the connection', async () => {
     const before = await itemsCounted();
     const good = post(plain, ['Host: localhost']);
     expect(await answers(good + good + post(plain, [evil]) + good)).toEqual([
@@ -101,7 +103,7 @@ describe('a name that is made to point to a server without tokens', () => {
     expect(await itemsCounted()).toBe(before + 2);
   });
 
-  it('gets an answer that says what to do, and the refusal is counted and logged like others', async () => {
+  it('gets an answer that says what to do; the refusal is counted and logged like others', async () => {
     const answer = await exchange(server.url, {
       path: '/stats',
       headers: { host: 'evil.example' },
@@ -135,16 +137,16 @@ it('a request of HTTP/1.0 without a host is answered', async () => {
   expect(await answers(post('POST /ingest HTTP/1.0', []))).toEqual([[200], '']);
 });
 
-it('a target that names an allowed host is answered, whatever Host says', async () => {
+it('a target that names an allowed host is answered whatever Host says', async () => {
   const line = 'POST http://localhost:80/ingest HTTP/1.1';
   expect(await answers(post(line, [evil]))).toEqual([[200], '']);
 });
 
-it('/healthz is answered to any host', async () => {
+it('/healthz is answered for any host', async () => {
   expect(await answers(`GET /healthz HTTP/1.1\r\n${evil}\r\n\r\n`)).toEqual([[200], '']);
 });
 
-it('where a token is asked for, any host is answered', async () => {
+it('any host is answered if a token is required', async () => {
   const token: Token = {
     ...{ name: 'all', sha256: tokenHash('all'), for: ['ingest', 'read'], expiresAt: undefined },
   };
@@ -157,7 +159,7 @@ it('where a token is asked for, any host is answered', async () => {
   expect(await answers(post(plain, [evil]))).toEqual(refused);
 });
 
-it('serve answers to the names of --allowed-host, and to no others', async () => {
+it('serve answers the names of --allowed-host and no others', async () => {
   const args = ['--allowed-host', 'a.example', '--allowed-host', 'pipeline.example'];
   const { url } = await startProcess(temporaryDirectory(), { args });
   const statusFor = async (host: string) =>

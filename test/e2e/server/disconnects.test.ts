@@ -4,19 +4,21 @@ import { setTimeout } from 'node:timers/promises';
 
 import { expect, it, onTestFinished, vi } from 'vitest';
 
-import { silentObserver, type Exchange } from '../../../src/http/server/observer.ts';
+import { silentObserver, type AnsweredRequest } from '../../../src/http/server/observer.ts';
 import { createHttpServer } from '../../../src/http/server/server.ts';
-import { Unavailable, type Pipeline } from '../../../src/pipeline/ports.ts';
+import { Unavailable, type Queries } from '../../../src/pipeline/ports.ts';
 import { startServer } from '../../support/server.ts';
 
-type Stats = Pipeline['stats'];
+type Stats = Queries['stats'];
 
-/** A server whose `/stats` takes as long as the test wants, and whatever it tells its observer. */
+/**
+ * A server whose `/stats` takes as long as the test wants, and the observations of its observer.
+ */
 async function serve(stats: (real: Stats) => Stats) {
   const real = await startServer();
   onTestFinished(() => real.stop());
   const { pipeline } = real;
-  const exchanges: Exchange[] = [];
+  const exchanges: AnsweredRequest[] = [];
   const http = createHttpServer({
     pipeline: {
       ingest: (submission) => pipeline.ingest(submission),
@@ -52,24 +54,24 @@ async function everythingOf(socket: Socket): Promise<string> {
   return received;
 }
 
-it('what is read for a client that leaves is ended, and no stop waits for it', async () => {
+it('a read for a client that disconnects is cancelled, and a stop does not wait for it', async () => {
   let asked = 0;
   let left = 0;
   const { open, stop } = await serve(() => async (_request, _known, signal) => {
     asked++;
     await new Promise((resolve) => signal?.addEventListener('abort', resolve));
     left++;
-    throw new Unavailable('stopping', 'nobody waits');
+    throw new Unavailable('stopping', 'the request was cancelled');
   });
   const clients = [1, 2, 3].map(() => open(question));
-  await vi.waitFor(() => expect(asked).toBe(3), { timeout: 120_000 });
+  await vi.waitFor(() => expect(asked).toBe(3), { timeout: 500_000 });
   for (const client of clients) client.destroy();
   const stopped = stop(600_000);
-  await vi.waitFor(() => expect(left).toBe(3), { timeout: 120_000 });
+  await vi.waitFor(() => expect(left).toBe(3), { timeout: 500_000 });
   await stopped;
 });
 
-it('one that has only ended its side has its answer', async () => {
+it('a client that has ended only its side gets its answer', async () => {
   const { open } = await serve((real) => async (...args) => {
     await setTimeout(1_500);
     return await real(...args);
@@ -81,7 +83,7 @@ it('one that has only ended its side has its answer', async () => {
   expect(received).toMatch(/\r\n\r\n\[\]$/);
 });
 
-it('how long a client takes to send is not how long it waits', async () => {
+it('the time that a client takes to send is not part of the response time', async () => {
   const { open, exchanges } = await serve((real) => real);
   const head = 'POST /ingest HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n';
   const client = open(`${head}Transfer-Encoding: chunked\r\nConnection: close\r\n\r\n1\r\n{\r\n`);
@@ -93,7 +95,7 @@ it('how long a client takes to send is not how long it waits', async () => {
 });
 
 it.each(['GET /\\..\\stats', 'GET http://[x/stats', 'GET /stats HTTP/1.1\r\nHost: x:99999'])(
-  'a refusal of an invalid address has an id and is observed: %j',
+  'the refusal of an invalid address has an id and is observed: %j',
   async (line) => {
     const { open, exchanges } = await serve((real) => real);
     const start = line.includes('Host') ? line : `${line} HTTP/1.1\r\nHost: x`;

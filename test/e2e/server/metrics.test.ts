@@ -19,13 +19,13 @@ import { exchange, postBatch, waitUntilCounted } from '../../support/server.ts';
 const good = { type: 'laptop', state: 'erased', timestamp: '2023-06-16T13:00:00Z' };
 
 async function scrape(url: string, headers: Record<string, string> = {}): Promise<Scraped> {
-  const { status, headers: told, text } = await exchange(url, { path: '/metrics', headers });
+  const { status, headers: received, text } = await exchange(url, { path: '/metrics', headers });
   expect(status).toBe(200);
-  expect(told['content-type']).toBe('text/plain; version=0.0.4; charset=utf-8');
+  expect(received['content-type']).toBe('text/plain; version=0.0.4; charset=utf-8');
   return readExposition(text);
 }
 
-/** What has become of samples between two scrapes, of those that have changed. */
+/** The changed samples of two scrapes, with their differences. */
 function changes(before: Scraped, after: Scraped): Record<string, number> {
   const pairs = [...after.samples].map(([name, value]): [string, number] => [
     name.replace(/^device_pipeline_/, ''),
@@ -36,7 +36,7 @@ function changes(before: Scraped, after: Scraped): Record<string, number> {
   return Object.fromEntries(pairs.filter((pair) => isOurs(pair) && pair[1] !== 0));
 }
 
-/** A client whose body is too large, and which hangs up at the refusal. */
+/** A client whose body is too large and that disconnects at the refusal. */
 async function refusedInTheMiddle(port: number): Promise<void> {
   const socket = connect(port, '127.0.0.1');
   const head = 'POST /ingest HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n';
@@ -46,7 +46,7 @@ async function refusedInTheMiddle(port: number): Promise<void> {
 }
 
 describe('GET /metrics', () => {
-  it('counts what is accepted, refused, and by which code', async () => {
+  it('counts what is accepted and refused, and by which code', async () => {
     const { url } = await startServer(temporaryDirectory(), { args: ['--max-body', '4KiB'] });
     const before = await scrape(url);
     const body = JSON.stringify({ processed_devices: [good, good] });
@@ -63,7 +63,7 @@ describe('GET /metrics', () => {
     const after = await scrape(url);
 
     const changed = changes(before, after);
-    // However often it was asked whether all is counted.
+    // However often the test asked whether all is counted.
     delete changed['http_requests_total{route="/readyz",method="GET",status="200"}'];
     expect(changed).toEqual({
       'http_requests_total{route="/ingest",method="POST",status="200"}': 4,
@@ -95,7 +95,7 @@ describe('GET /metrics', () => {
     expect(value('scrape_missing{part="disk"}')).toBe(0);
   });
 
-  it('answers while nothing can be counted and nothing more is taken, and says how much waits', async () => {
+  it('answers while nothing can be counted or accepted, and reports the backlog', async () => {
     const dataDir = temporaryDirectory();
     const { url } = await startServer(dataDir, { args: ['--max-backlog', '4KiB'] });
     const lock = holdDatabase(dataDir);
@@ -116,7 +116,7 @@ describe('GET /metrics', () => {
     expect((await scrape(url)).samples.get('device_pipeline_backlog_items')).toBe(0);
   });
 
-  it('is for tokens that may read, and counts the refusals of others', async () => {
+  it('needs a token with the scope read, and counts refusals of others', async () => {
     const dataDir = temporaryDirectory();
     changeTokens(dataPaths(dataDir), () => [
       { name: 'prometheus', sha256: tokenHash('reads'), for: ['read'], expiresAt: undefined },
@@ -134,7 +134,7 @@ describe('GET /metrics', () => {
     expect(samples.get('device_pipeline_problems_total{code="forbidden"}')).toBe(1);
   });
 
-  it('speaks OpenMetrics where that is asked for', async () => {
+  it('answers in OpenMetrics if Accept asks for it', async () => {
     const { url } = await startServer(temporaryDirectory());
     const accept = 'application/openmetrics-text;version=1.0.0,text/plain;version=0.0.4;q=0.5';
     const { headers, text } = await exchange(url, { path: '/metrics', headers: { accept } });
@@ -179,16 +179,16 @@ interface Dashboard {
   readonly panels: readonly Panel[];
 }
 
-/** The names of metrics in an expression, and not those of functions and labels. */
+/** The names of metrics in an expression, without those of functions and labels. */
 function metricNames(expression: string): string[] {
   return expression.match(/\b(?:device_pipeline|nodejs|process)_\w+/g) ?? [];
 }
 
-describe('what is written for Prometheus and Grafana', () => {
+describe('the files for Prometheus and Grafana', () => {
   const file = (name: string) =>
     readFileSync(new URL(`../../../docs/${name}`, import.meta.url), 'utf8');
 
-  it('names only metrics that a scrape has', async () => {
+  it('name only metrics that a scrape has', async () => {
     const { url } = await startServer(temporaryDirectory());
     await postBatch(url, [good]);
     const dashboard = JSON.parse(file('grafana/device-pipeline.json')) as Dashboard;
@@ -199,7 +199,7 @@ describe('what is written for Prometheus and Grafana', () => {
       ),
     ].flatMap(metricNames);
     expect(new Set(used).size).toBeGreaterThan(30);
-    // What is asked of other threads, or seen at a garbage collection, comes some time later.
+    // Values from other threads and garbage collections arrive some time later.
     let names: ReadonlySet<string> = new Set();
     await expect
       .poll(async () => {
@@ -207,14 +207,34 @@ describe('what is written for Prometheus and Grafana', () => {
         return used.filter((name) => !names.has(name));
       })
       .toEqual([]);
-    // And all of ours are shown, or the dashboard is behind.
+    // The dashboard must show all of our metrics.
     const shown = new Set(used.map((name) => name.replace(/_(bucket|sum|count)$/, '')));
     const ours = [...names].filter((name) => name.startsWith('device_pipeline_'));
     const unseen = ours.filter((name) => !shown.has(name.replace(/_(bucket|sum|count)$/, '')));
     expect(unseen).toEqual(['device_pipeline_build_info']);
   });
 
-  it('is a dashboard that Grafana can place', () => {
+  it('are explained by docs/operations.md, which has the help text of each metric', async () => {
+    const { url } = await startServer(temporaryDirectory());
+    const { families } = await scrape(url);
+    const ours = [...families].filter(([name]) => name.startsWith('device_pipeline_'));
+    const item = /^- `(\w+)` \((counter|gauge|histogram)\): ([^]*?)(?=\n- |\n\n)/gm;
+    const items = [...file('operations.md').matchAll(item)].map(
+      ([, name = '', type, text = '']) => ({
+        name: `device_pipeline_${name}`,
+        type,
+        text: text.replaceAll(/\s+/g, ' '),
+      }),
+    );
+    expect(items.map(({ name }) => name).sort()).toEqual(ours.map(([name]) => name).sort());
+    for (const { name, type, text } of items) {
+      const family = families.get(name);
+      expect(family?.type, name).toBe(type);
+      expect(text.slice(0, family?.help.length), name).toBe(family?.help);
+    }
+  });
+
+  it('contain a dashboard that Grafana can display', () => {
     const { schemaVersion, templating, panels } = JSON.parse(
       file('grafana/device-pipeline.json'),
     ) as Dashboard;
@@ -238,7 +258,7 @@ describe('what is written for Prometheus and Grafana', () => {
     }
   });
 
-  it('is alerts that say what to do', () => {
+  it('contain alerts that say what to do', () => {
     const headings = [...file('operations.md').matchAll(/^#+ (.+)$/gm)].map(([, title = '']) =>
       title
         .toLowerCase()

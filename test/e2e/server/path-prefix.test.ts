@@ -15,7 +15,9 @@ import { needs } from '../../support/run/needs.ts';
 
 const { it } = needs('Chromium');
 
-/* A proxy puts a prefix in front of all paths, of which the server learns nothing. */
+/*
+ * A proxy adds a prefix to all paths; the server does not know it.
+ */
 
 let browser: Browser;
 let own: string;
@@ -36,7 +38,7 @@ afterAll(async () => {
   await undoAll();
 });
 
-/** Nothing was asked for beside the prefix, and all of it was there. */
+/** Every request had the prefix, and every resource exists. */
 function expectSound({ complaints, answers }: Tab): void {
   expect(complaints).toEqual([]);
   expect(answers.filter(({ path, status }) => status >= 400 || !path.startsWith('/pipe/'))).toEqual(
@@ -46,7 +48,7 @@ function expectSound({ complaints, answers }: Tab): void {
 
 const link = (page: Page, name: string) => page.getByRole('link', { name, exact: true });
 
-it('the dashboard and all that it leads to work under a path prefix', async () => {
+it('the dashboard and all its links work under a path prefix', async () => {
   const tab = await openTab(browser);
   const { page } = tab;
 
@@ -62,7 +64,7 @@ it('the dashboard and all that it leads to work under a path prefix', async () =
   await page.reload();
   await page.waitForSelector('.rows');
   expect(await page.locator('td.type').allInnerTexts()).toEqual(['laptop']);
-  // The style is there.
+  // The style is loaded.
   expect(await page.locator('.card').first().evaluate('document.styleSheets.length')).toBe(1);
   await page.getByRole('button', { name: 'All days' }).click();
   await page.waitForURL(`${proxied}/?rows=range`);
@@ -86,7 +88,7 @@ it('the dashboard and all that it leads to work under a path prefix', async () =
   expectSound(tab);
 });
 
-it('the page for browsers without scripts leads to a day under a path prefix', async () => {
+it('the page for browsers without scripts links to a day under a path prefix', async () => {
   const tab = await openTab(browser, { javaScriptEnabled: false });
   await tab.page.goto(`${proxied}/`);
   await tab.page.getByLabel('Day').fill('2026-03-01');
@@ -95,7 +97,7 @@ it('the page for browsers without scripts leads to a day under a path prefix', a
   expectSound(tab);
 });
 
-it('the description names the server by where it is', async () => {
+it('the API description names the server by its actual address', async () => {
   const { text } = await exchange(proxied, { path: '/pipe/openapi.json' });
   const { servers } = JSON.parse(text) as OpenApi;
   const bases = servers.map(({ url }) => new URL(url, `${proxied}/openapi.json`).href);

@@ -15,7 +15,7 @@ async function ended({ server }: Awaited<ReturnType<typeof startServer>>): Promi
   return server.log;
 }
 
-it('an answer that is cut is written and counted, by its reason', async () => {
+it('an answer that is cut off is logged and counted by its reason', async () => {
   const written: string[] = [];
   const log = new ServerLog(pino({ level: 'info' }, { write: (line) => void written.push(line) }));
   const traffic = new Traffic();
@@ -34,7 +34,7 @@ it('an answer that is cut is written and counted, by its reason', async () => {
 });
 
 describe('the log of serve', () => {
-  it('has the start, refusals with their ids, and the stop, a JSON line each', async () => {
+  it('has the start, refusals with their ids, and the stop, each as a JSON line', async () => {
     const started = await startServer(temporaryDirectory());
     const { url } = started;
     await postBatch(url, [good]);
@@ -55,7 +55,7 @@ describe('the log of serve', () => {
     expect(lines[2]).toMatchObject({ request_id: made.headers['x-request-id'], code: 'not_found' });
   });
 
-  it('tells at debug of each accepted batch, by its ids', async () => {
+  it('has each accepted batch with its ids at level debug', async () => {
     const started = await startServer(temporaryDirectory(), { args: ['--log-level', 'debug'] });
     const answers = [
       await postBatch(started.url, [good, good], { 'x-request-id': 'one' }),
@@ -71,7 +71,7 @@ describe('the log of serve', () => {
     );
   });
 
-  it('is text where that is asked for, and silent too', async () => {
+  it('can be text or silent', async () => {
     const text = await startServer(temporaryDirectory(), { args: ['--log-format', 'text'] });
     expect(await ended(text)).toMatch(/^\[[\d:.]+\] INFO: device-pipeline \S+ started .*\n/);
     const silent = await startServer(temporaryDirectory(), { args: ['--log-level', 'silent'] });
@@ -79,7 +79,7 @@ describe('the log of serve', () => {
     expect(await ended(silent)).toBe('');
   });
 
-  it('writes ten lines a second of a kind at the most, and the number of the others', () => {
+  it('has at most ten lines a second of a kind, and the number of the others', () => {
     const more: [string, number][] = [];
     const lines = new LineLimiter((kind, suppressed) => more.push([kind, suppressed]));
     const admitted = Array.from({ length: 1_244 }, () => lines.admit('400 invalid_json'));

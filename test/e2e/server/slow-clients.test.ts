@@ -4,7 +4,7 @@ import { connect, Socket } from 'node:net';
 import { expect, it, onTestFinished, vi } from 'vitest';
 
 import { seededRandom } from '../../../infra/local/seeded-random.ts';
-import { silentObserver, type Exchange } from '../../../src/http/server/observer.ts';
+import { silentObserver, type AnsweredRequest } from '../../../src/http/server/observer.ts';
 import { UnreadAnswers } from '../../../src/http/server/unread-answers.ts';
 import { SlowClients, type Slowness } from '../../fuzz/slow.ts';
 import { sendSteadily, type Manner } from '../../fuzz/steady-client.ts';
@@ -20,8 +20,8 @@ const timeouts = {
   lingerMs: 300,
   readMs: 600_000,
 };
-/** Nothing happens because time has passed. */
-const patient = {
+/** Time limits so long that no test ends because of one. */
+const longTimeouts = {
   headersMs: 600_000,
   requestMs: 600_000,
   keepAliveMs: 600_000,
@@ -30,12 +30,14 @@ const patient = {
   readMs: 600_000,
 };
 
-const patience = { timeout: 120_000, interval: 100 };
+const waitOptions = { timeout: 500_000, interval: 100 };
 
 const manners: readonly Manner[] = ['plain', 'node:http', 'chunked'];
 
-/** Sends on three connections, and asks, until it is over; then everything must be counted. */
-async function serveOthers({ port, url, pipeline }: TestServer, isOver: () => boolean) {
+/**
+ * Sends and queries on three connections until `over` resolves; then everything must be counted.
+ */
+async function serveOtherClients({ port, url, pipeline }: TestServer, isOver: () => boolean) {
   const sent = await Promise.all([
     ...manners.map((manner, index) =>
       sendSteadily(port, manner, manner, seededRandom(index), isOver),
@@ -50,7 +52,7 @@ async function serveOthers({ port, url, pipeline }: TestServer, isOver: () => bo
   expect(Math.min(...sent)).toBeGreaterThan(0);
 }
 
-/** Each time on a new connection. */
+/** A new connection for each request. */
 async function ask(url: string, isOver: () => boolean): Promise<number> {
   let times = 0;
   for (; !isOver(); times++) {
@@ -66,41 +68,44 @@ async function openSlow({ port }: TestServer, count: number, kinds: readonly Slo
   return slow;
 }
 
-it('others are served while hundreds are slow, and these get 408 and are disconnected', async () => {
+it('other clients are served while hundreds are slow, and the slow ones get 408 and are disconnected', async () => {
   const server = await startServer({ http: { timeouts } });
   onTestFinished(() => server.stop());
   let isOver = false;
-  const others = serveOthers(server, () => isOver);
+  const others = serveOtherClients(server, () => isOver);
   const slow = await openSlow(server, 600, ['headers', 'body', 'chunks']);
-  await vi.waitFor(() => expect(slow.closed).toBe(600), { timeout: 120_000, interval: 20 });
+  await vi.waitFor(() => expect(slow.closed).toBe(600), { timeout: 500_000, interval: 20 });
   isOver = true;
   await others;
   expect(slow.toldLate).toBe(600);
 });
 
 it('idle connections do not lock out other clients', async () => {
-  const server = await startServer({ http: { timeouts: patient, connectionsMax: 200 } });
+  const server = await startServer({ http: { timeouts: longTimeouts, connectionsMax: 200 } });
   onTestFinished(() => server.stop());
   const slow = await openSlow(server, 200, ['nothing', 'headers', 'body']);
   expect((await exchange(server.url, { path: '/healthz' })).status).toBe(200);
   const again = await openSlow(server, 200, ['nothing', 'headers']);
   let isOver = false;
-  const others = serveOthers(server, () => isOver);
-  // Three times 64 are cut to make room, a few of which may be of the later ones.
-  await vi.waitFor(() => expect(slow.closed).toBeGreaterThan(180), { timeout: 120_000 });
+  const others = serveOtherClients(server, () => isOver);
+  // Three times 64 are closed to make space, some of which may be later ones.
+  await vi.waitFor(() => expect(slow.closed).toBeGreaterThan(180), { timeout: 500_000 });
   isOver = true;
   await others;
   expect(again.closed).toBeLessThan(400);
 });
 
-it('the memory of unread large answers is limited, and they are cut off when their time is over', async () => {
-  const timeouts = { ...patient, readMs: 1_500 };
+it('the memory of unread large answers is limited, and they are cut off after their time limit', async () => {
+  const timeouts = { ...longTimeouts, readMs: 1_500 };
   const cuts: unknown[] = [];
-  const observer = { ...silentObserver, answered: ({ cut }: Exchange) => void cuts.push(cut) };
+  const observer = {
+    ...silentObserver,
+    answered: ({ cut }: AnsweredRequest) => void cuts.push(cut),
+  };
   const http = { timeouts, answersBytesMax: 1024 * 1024, observer };
   const server = await startServer({ http });
   const { port, url } = server;
-  // More than the kernel takes of an answer for a client that does not read it.
+  // More than the kernel buffers of an answer for a client that does not read it.
   const long = 'x'.repeat(120);
   for (let batch = 0; batch < 8; batch++) {
     const items = Array.from({ length: 8_000 }, (_, at) => ({
@@ -117,26 +122,26 @@ it('the memory of unread large answers is limited, and they are cut off when the
   silent.write('GET /stats?date=2026-03-01 HTTP/1.1\r\nhost: localhost\r\n\r\n');
   await vi.waitFor(
     () => expect(server.http.memoryUsage().unreadBytes).toBeGreaterThan(0),
-    patience,
+    waitOptions,
   );
   await vi.waitFor(async () => {
     const refused = await ask();
     expect(refused.status).toBe(503);
     expect(await refused.json()).toMatchObject({ code: 'overloaded' });
     expect(refused.headers.get('retry-after')).toBe('5');
-  }, patience);
+  }, waitOptions);
   expect((await fetch(`${url}/stats?date=2026-03-02`)).status).toBe(200);
-  // It was cut, and its room is another's.
-  await vi.waitFor(async () => expect((await ask()).status).toBe(200), patience);
+  // It was cut off, and another answer has its memory.
+  await vi.waitFor(async () => expect((await ask()).status).toBe(200), waitOptions);
   expect(cuts.filter((cut) => cut !== undefined)).toEqual(['too_slow']);
 });
 
-it('answers that need no token take no room from the others', () => {
+it('answers that need no token do not use the memory of the others', () => {
   const responses: ServerResponse[] = [];
   const admit = (unread: UnreadAnswers, bytes: number, isPublic: boolean) => {
     const response = new ServerResponse(new IncomingMessage(new Socket()));
     responses.push(response);
-    return unread.admit(response, bytes, isPublic);
+    return unread.admit({ response, size: bytes, cutOff: () => undefined }, isPublic);
   };
   const unread = new UnreadAnswers(800_000, 600_000);
   expect(admit(unread, 90_000, true)).toBe(true);

@@ -15,12 +15,12 @@ import { startServer, type TestServer } from '../../support/server.ts';
 
 const day = '2023-06-16';
 const rows = 60_000;
-/** For what happens soon, on a machine that has much else to do. */
-const patience = { timeout: 120_000, interval: 50 };
+/** A time limit for something that happens soon, on a busy machine. */
+const waitOptions = { timeout: 500_000, interval: 50 };
 const query = { from: day, to: day, types: [], states: [] };
 const ofDay = { query, groupBy: undefined, format: 'ndjson' } as const;
 
-/** Rows of such a size that their answer is several times what may be under way. */
+/** Rows of such a size that their answer is several times what may be in flight. */
 function fill(dataDir: string, first = 0): void {
   const database = openDatabase(dataPaths(dataDir).database);
   const insert = database.prepare('INSERT INTO counters VALUES (?, ?, ?, ?, 1)');
@@ -66,7 +66,7 @@ function canCheckpoint(database: DatabaseSync): boolean {
   return database.prepare('PRAGMA wal_checkpoint(RESTART)').get()?.['busy'] === 0;
 }
 
-it('a large answer is of one state, whatever is counted while it is taken', async () => {
+it('a large answer shows one state, whatever is counted while it is sent', async () => {
   const { pipeline, dataDir } = await openPipeline();
   const { pieces } = await streamOf(pipeline);
   const { value: first = new Uint8Array() } = (await pieces.next()) as { value?: Uint8Array };
@@ -82,7 +82,7 @@ it('a large answer is of one state, whatever is counted while it is taken', asyn
   expect(asked).toBe(2 * rows);
 });
 
-it('an answer that is given up holds no state any more', async () => {
+it('an abandoned answer no longer holds a snapshot', async () => {
   const { pipeline, dataDir } = await openPipeline();
   const writer = new DatabaseSync(dataPaths(dataDir).database);
   onTestFinished(() => writer.close());
@@ -91,10 +91,10 @@ it('an answer that is given up holds no state any more', async () => {
   writer.exec("UPDATE counters SET count = 2 WHERE type = 'type 000001'");
   expect(canCheckpoint(writer)).toBe(false);
   expect(await pieces.return?.()).toMatchObject({ done: true });
-  await vi.waitFor(() => expect(canCheckpoint(writer)).toBe(true), patience);
+  await vi.waitFor(() => expect(canCheckpoint(writer)).toBe(true), waitOptions);
 });
 
-it('a version names a state: the same while nothing changes, another after a change', async () => {
+it('a version identifies a state: it is the same while nothing changes and differs after a change', async () => {
   const { pipeline, dataDir } = await openPipeline();
   const { version = '', pieces } = await streamOf(pipeline);
   await pieces.return?.();
@@ -115,12 +115,12 @@ it('a version names a state: the same while nothing changes, another after a cha
   expect('version' in changed && changed.version).not.toBe(version);
 });
 
-it('too many at once get 503 with Retry-After', async () => {
+it('too many answers at once get 503 with Retry-After', async () => {
   const { pipeline } = await openPipeline();
   const streams = [];
   for (let count = 0; count < 8; count++) streams.push(await streamOf(pipeline));
   await expect(pipeline.stats(ofDay, [])).rejects.toMatchObject({ code: 'overloaded' });
-  // Who asks for less is answered all the same.
+  // A small answer is sent nevertheless.
   const few = { ...ofDay, query: { ...query, types: ['type 000001'] } };
   expect((await pipeline.stats(few, [])).kind).toBe('whole');
   expect((await pipeline.stats({ ...ofDay, groupBy: ['date'] }, [])).kind).toBe('whole');
@@ -133,14 +133,14 @@ it('too many at once get 503 with Retry-After', async () => {
   await streams[0]?.pieces.return?.();
   await vi.waitFor(
     async () => expect((await pipeline.stats(ofDay, [])).kind).toBe('stream'),
-    patience,
+    waitOptions,
   );
 });
 
-it('pieces that are not read are not produced; the end of the pipeline fails open streams', async () => {
+it('unread pieces are not produced, and the end of the pipeline fails open streams', async () => {
   const { pipeline, close } = await openPipeline();
   const { pieces } = await streamOf(pipeline);
-  // Whatever would be made by now is made.
+  // Everything that would be produced by now is produced.
   await Promise.all(Array.from({ length: 100 }, () => pipeline.receipt('x')));
   await close();
   let bytes = 0;
@@ -166,12 +166,12 @@ function get({ url }: TestServer, headers: Record<string, string> = {}): Promise
 }
 
 it.each([{}, { 'accept-encoding': 'gzip' }])(
-  'damage that is met in the middle cuts the connection: no short answer looks whole (%j)',
+  'damage in the middle cuts off the connection, so that no short answer looks complete (%j)',
   async (headers) => {
     const server = await startFilled();
     const file = openSync(dataPaths(server.dataDir).database, 'r+');
     const { size } = fstatSync(file);
-    // What comes first is sound.
+    // The beginning is valid.
     const garbage = Buffer.alloc(Math.floor(size / 5), 0xa5);
     writeSync(file, garbage, 0, garbage.length, size - 2 * garbage.length);
     closeSync(file);
@@ -187,7 +187,7 @@ it.each([{}, { 'accept-encoding': 'gzip' }])(
   },
 );
 
-it('a client that goes away ends the reading, and others go on', async () => {
+it('a client that disconnects ends its read, and other reads continue', async () => {
   const server = await startFilled();
   for (let count = 0; count < 40; count++) {
     const response = await get(server);
@@ -200,5 +200,5 @@ it('a client that goes away ends the reading, and others go on', async () => {
     const responses = await Promise.all(Array.from({ length: 8 }, () => get(server)));
     for (const response of responses) response.destroy();
     expect(responses.map(({ statusCode }) => statusCode)).toEqual(responses.map(() => 200));
-  }, patience);
+  }, waitOptions);
 });

@@ -70,7 +70,7 @@ describe('a stack in virtual time', { timeout }, () => {
 const standstill = standstills['500/s, counting is down for 60 min'] as Scenario;
 
 /** A sweep that sends again everything uncounted after 15 minutes; each repeat costs a transaction. */
-const resendsWhatWaits: TimedVariant = {
+const resendsWaitingMessages: TimedVariant = {
   resendsMax: Number.POSITIVE_INFINITY,
   sweepPorts: (ports) => ({ ...ports, queueDepth: () => Promise.resolve(0) }),
 };
@@ -80,7 +80,7 @@ const looksNothingUp: TimedVariant = {
 
 describe('a stack in virtual time that', { timeout }, () => {
   it('sends waiting messages again without lookups is caught: it never catches up', async () => {
-    const variant = { ...resendsWhatWaits, ...looksNothingUp };
+    const variant = { ...resendsWaitingMessages, ...looksNothingUp };
     const scenario = { ...standstill, minutes: isNightly() ? 130 : 80, drainMinutes: 0, variant };
     const faults = faultsOf(await runScenario(scenario, scale), scenario, await rateOf(scenario));
     expect(faults).toContainEqual(expect.stringMatching(/^\d+\/s from minute/));

@@ -106,5 +106,5 @@ export class TimedBatches {
 }
 
 type Flag = keyof typeof flags;
-/** `row`: its intake is complete. `mark`: it is counted. */
-const flags = { row: 1, mark: 2 } as const;
+/** `row`: its intake is complete. `counted`: it is counted. */
+const flags = { row: 1, counted: 2 } as const;

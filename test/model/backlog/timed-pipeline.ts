@@ -232,7 +232,7 @@ export class TimedPipeline {
       resent: this.#sums.resent / scale,
       orphans: this.#sums.orphans,
       oldestSeconds: oldest === undefined ? 0 : (this.clock.now - oldest) / 1_000,
-      deadLetters: this.queue.dead.length + services.parked.length,
+      deadLetters: this.queue.dead.length + services.deadLettered.length,
       throughMinutes: await this.#through(),
       sweeps: this.#sums.sweeps,
       sweepsFailed: this.#sums.sweepsFailed,
@@ -315,8 +315,8 @@ export class TimedPipeline {
       backoff: this.#backoff(attemptsMax, deadline),
     });
     const backoff = this.#backoff(4, deadline);
-    const letters = deadLetterQueue({ client, queueUrl: deadLetterQueueUrl, backoff });
-    const ports = awsCountingPorts(store, letters, { client, ledgerTable, backoff });
+    const deadLetters = deadLetterQueue({ client, queueUrl: deadLetterQueueUrl, backoff });
+    const ports = awsCountingPorts(store, deadLetters, { client, ledgerTable, backoff });
     const left = await countMessages(
       [...messages.keys()],
       this.#observed(variant?.countingPorts?.(ports) ?? ports),

@@ -62,7 +62,7 @@ export class TimedServices {
   /** Messages in flight, by receipt handle. */
   readonly received = new Map<string, TimedMessage>();
   /** Dead letters with a reason. */
-  readonly parked: string[] = [];
+  readonly deadLettered: string[] = [];
   transactions = 0;
   conflicts = 0;
   cancelled = 0;
@@ -136,7 +136,7 @@ export class TimedServices {
     const { batches } = this.#options;
     const batch = batches.numberOf(id);
     if (entry === 'batch') return batches.has(batch, 'row') ? this.#rowOf(batch) : undefined;
-    return entry === 'chunk:000000' && batches.has(batch, 'mark')
+    return entry === 'chunk:000000' && batches.has(batch, 'counted')
       ? { ...key, items: { N: '1' } }
       : undefined;
   }
@@ -252,7 +252,7 @@ export class TimedServices {
 
   #write({ Put, Update }: TransactWriteItem): void {
     const { batches } = this.#options;
-    if (Put?.Item !== undefined) batches.set(batches.numberOf(namesOf(Put.Item).id), 'mark');
+    if (Put?.Item !== undefined) batches.set(batches.numberOf(namesOf(Put.Item).id), 'counted');
     if (Update?.Key === undefined) return;
     const name = `${Update.Key['date']?.S ?? ''} ${Update.Key['type_state']?.S ?? ''}`;
     const count = Number(Update.ExpressionAttributeValues?.[':count']?.N);
@@ -295,7 +295,7 @@ export class TimedServices {
     const { batches, queue } = this.#options;
     for (const { MessageBody = '', MessageAttributes = {} } of Entries) {
       if (QueueUrl === deadLetterQueueUrl) {
-        this.parked.push(MessageAttributes['reason']?.StringValue ?? '');
+        this.deadLettered.push(MessageAttributes['reason']?.StringValue ?? '');
         continue;
       }
       const { batch_id: batchId } = JSON.parse(MessageBody) as { batch_id: string };

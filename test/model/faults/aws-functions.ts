@@ -301,12 +301,12 @@ function partsOf({ scheduler, random, variant }: FunctionWorld, invocation: Invo
 
 function parkingOf(world: FunctionWorld, invocation: Invocation): DeadLetterSink {
   const { client, sqs, now, backoff } = partsOf(world, invocation);
-  const letters = deadLetterQueue({
+  const deadLetters = deadLetterQueue({
     client: sqs,
     queueUrl: deadLetterQueueUrl,
     backoff: backoff(4),
   });
-  const inner = world.variant.parking?.(letters) ?? letters;
+  const inner = world.variant.parking?.(deadLetters) ?? deadLetters;
   return deadLetterOnce(inner, { client, ledgerTable, keepMs, now });
 }
 

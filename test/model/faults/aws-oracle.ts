@@ -13,7 +13,13 @@ import {
 } from '../../../src/engines/aws/ledger/ledger-table.ts';
 import { deadLetterAttributes } from '../../../src/engines/aws/dead-letters/dead-letter-queue.ts';
 import { dayMs, keepMs, receiptsOf } from './aws-functions.ts';
-import { cutAgain, excludedOf, inflated, tallyOfItem, type RecountedChunk } from './aws-recount.ts';
+import {
+  cutAgain,
+  excludedOf,
+  inflated,
+  incrementsOfItem,
+  type RecountedChunk,
+} from './aws-recount.ts';
 import type { Item } from '../simulated-aws/aws-simulated-dynamodb.ts';
 import type { SimulatedMessage } from '../simulated-aws/aws-simulated-sqs.ts';
 import type { Post } from './aws-traffic.ts';
@@ -38,63 +44,71 @@ export async function judge(world: World, posts: readonly Post[]): Promise<void>
     const chunks = cutAgain(rawKey, object, excluded);
     return { rawKey, bodyHash, chunks, excluded: excluded.length };
   });
-  const letters = [...world.backend.deadLetters.messages.values()];
-  const parked = checkLetters(world, letters);
-  checkCounters(await world.backend.counters(), expectedOf(world, stored, parked));
+  const deadLetters = [...world.backend.deadLetters.messages.values()];
+  const deadLettered = checkDeadLetters(world, deadLetters);
+  checkCounters(await world.backend.counters(), expectedOf(world, stored, deadLettered));
   for (const post of posts) checkStored(post, stored, posts);
-  for (const post of posts) await checkReceipts(world, post, stored, parked);
+  for (const post of posts) await checkReceipts(world, post, stored, deadLettered);
 }
 
 /** The sum of everything stored and queued, except what is reported as too old. */
 function expectedOf(
   world: World,
   stored: readonly StoredBody[],
-  parked: ReadonlySet<string>,
+  deadLettered: ReadonlySet<string>,
 ): Increments {
   const expected: Increments = new Map();
   for (const chunk of stored.flatMap(({ chunks }) => chunks)) {
-    if (!isLost(world, markOf(chunk), parked)) mergeIncrements(expected, chunk.tally);
+    if (!isLost(world, dedupKeyOf(chunk), deadLettered))
+      mergeIncrements(expected, chunk.increments);
   }
   for (const { id, item } of world.foreign) {
-    const mark = textOf(messageKey(id, 'counted'));
-    if (!isLost(world, mark, parked)) mergeIncrements(expected, tallyOfItem(item));
+    const dedupKey = textOf(messageKey(id, 'counted'));
+    if (!isLost(world, dedupKey, deadLettered)) mergeIncrements(expected, incrementsOfItem(item));
   }
   return expected;
 }
 
 /** What stays a dead letter or is dropped, and was never counted before. */
-function isLost(world: World, mark: string, parked: ReadonlySet<string>): boolean {
-  return (parked.has(mark) || world.dropped.has(mark)) && !world.marks.has(mark);
+function isLost(world: World, dedupKey: string, deadLettered: ReadonlySet<string>): boolean {
+  return (
+    (deadLettered.has(dedupKey) || world.dropped.has(dedupKey)) && !world.countedKeys.has(dedupKey)
+  );
 }
 
 /** The dedup keys of dead letters that are too old. Checks the reason of each dead letter. */
-function checkLetters(world: World, letters: readonly SimulatedMessage[]): ReadonlySet<string> {
-  const parked = new Set<string>();
+function checkDeadLetters(
+  world: World,
+  deadLetters: readonly SimulatedMessage[],
+): ReadonlySet<string> {
+  const deadLettered = new Set<string>();
   const seen = new Map<string, number>();
-  for (const letter of letters) {
-    const { id, body, attributes } = letter;
+  for (const deadLetter of deadLetters) {
+    const { id, body, attributes } = deadLetter;
     const originalId = attributes[deadLetterAttributes.originalId] ?? id;
     const reason = attributes[deadLetterAttributes.reason] ?? 'none';
     const garbage = world.garbage.find((each) => each.id === originalId);
-    const foreign = world.foreignOf(letter);
+    const foreign = world.foreignOf(deadLetter);
     if (garbage !== undefined) {
       seen.set(originalId, (seen.get(originalId) ?? 0) + 1);
       if (garbage.body !== body || !reason.startsWith(`${garbage.reason}: `)) {
-        throw new Violation(`garbage ${body} is dead as ${body} for ${reason}`);
+        throw new Violation(`garbage ${body} is a dead letter because of ${reason}`);
       }
     } else if (foreign !== undefined) {
       const ageMs = world.scheduler.now - foreign.sentAt;
-      if (ageMs < retentionMs) throw new Violation(`an item is dead for ${reason}`);
-      parked.add(textOf(messageKey(foreign.id, 'counted')));
+      if (ageMs < retentionMs) throw new Violation(`an item is a dead letter because of ${reason}`);
+      deadLettered.add(textOf(messageKey(foreign.id, 'counted')));
     } else if (/^(?:too_old: |not_counted: |none$)/.test(reason)) {
       // The schedule redrives what the processor failed to count until it is too old.
       const chunk = JSON.parse(body) as { batch_id: string; index: number; received_at: string };
       if (world.scheduler.now - Date.parse(chunk.received_at) < ageMsMax) {
-        throw new Violation(`what came ${chunk.received_at} is dead for ${reason}`);
+        throw new Violation(
+          `a chunk received ${chunk.received_at} is a dead letter because of ${reason}`,
+        );
       }
-      parked.add(textOf(chunkKey(chunk.batch_id, chunk.index)));
+      deadLettered.add(textOf(chunkKey(chunk.batch_id, chunk.index)));
     } else {
-      throw new Violation(`a letter is dead for ${reason}: ${body.slice(0, 200)}`);
+      throw new Violation(`a dead letter has the reason ${reason}: ${body.slice(0, 200)}`);
     }
   }
   for (const { id, body, isDisturbed } of world.garbage) {
@@ -104,7 +118,7 @@ function checkLetters(world: World, letters: readonly SimulatedMessage[]): Reado
       throw new Violation(`garbage ${body} is ${count} times among the dead letters`);
     }
   }
-  return parked;
+  return deadLettered;
 }
 
 const attributesOfCounter = 'count,date,state,type,type_state';
@@ -159,17 +173,17 @@ async function checkReceipts(
   world: World,
   post: Post,
   stored: readonly StoredBody[],
-  parked: ReadonlySet<string>,
+  deadLettered: ReadonlySet<string>,
 ): Promise<void> {
   for (const { rawKey, batchId, enqueued } of post.acknowledged) {
     const chunks = stored.find((each) => each.rawKey === rawKey)?.chunks ?? [];
     const receivedAt = chunks[0]?.receivedAt ?? 0;
     if (chunks.length > 0 && world.scheduler.now - receivedAt > ageMsMax) continue;
-    if (chunks.some((chunk) => parked.has(markOf(chunk)))) continue;
+    if (chunks.some((chunk) => deadLettered.has(dedupKeyOf(chunk)))) continue;
     const receipt = await world.ask((self) => receiptsOf(world, self).find(batchId));
     if (chunks.length === 0 && receipt === undefined) continue;
-    const lost = chunks.filter((chunk) => isLost(world, markOf(chunk), parked));
-    const missing = lost.reduce((sum, { tally }) => sum + itemsOf(tally), 0);
+    const lost = chunks.filter((chunk) => isLost(world, dedupKeyOf(chunk), deadLettered));
+    const missing = lost.reduce((sum, { increments }) => sum + itemsOf(increments), 0);
     const status = missing === 0 ? 'counted' : 'pending';
     const isRight =
       receipt?.status === status &&
@@ -179,11 +193,11 @@ async function checkReceipts(
   }
 }
 
-function itemsOf(tally: Increments): number {
-  return [...rowsOfIncrements(tally)].reduce((sum, { count }) => sum + count, 0);
+function itemsOf(increments: Increments): number {
+  return [...rowsOfIncrements(increments)].reduce((sum, { count }) => sum + count, 0);
 }
 
-function markOf({ batchId, index }: RecountedChunk): string {
+function dedupKeyOf({ batchId, index }: RecountedChunk): string {
   return textOf(chunkKey(batchId, index));
 }
 

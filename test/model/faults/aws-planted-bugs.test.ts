@@ -25,9 +25,9 @@ const bugs: Record<string, Variant> = {
   'treats messages as sent that SQS reports as failed': { sqsClient: withoutFailed },
   'treats dead letters as sent before they are, and is killed': {
     parking: (inner) => ({
-      add(letters) {
-        void inner.add(letters);
-        return Promise.resolve(new Set(letters.map(({ messageId }) => messageId)));
+      add(deadLetters) {
+        void inner.add(deadLetters);
+        return Promise.resolve(new Set(deadLetters.map(({ messageId }) => messageId)));
       },
     }),
   },
@@ -45,11 +45,10 @@ const bugs: Record<string, Variant> = {
       findKey: (...key) => inner.findKey(...key),
       isComplete: (batchId) => inner.isComplete(batchId),
       complete: (record) => inner.complete(record),
-      async claimKey(...claim) {
-        const holder = await inner.claimKey(...claim);
-        const [, , { excluded }] = claim;
-        return holder && { ...holder, excluded: excluded ?? [] };
-      },
+      claimKey: (owner, record, now, decide) =>
+        inner.claimKey(owner, record, now, (holder) =>
+          decide({ ...holder, excluded: record.excluded ?? [] }),
+        ),
     }),
   },
   'cuts a swept batch by the current setting': {

@@ -12,9 +12,10 @@ import {
 import { rowsOfIncrements, typeStateKey } from '../../../src/domain/counter.ts';
 import { isRetryable, nameOf } from '../../../src/engines/aws/errors.ts';
 import { waitForRetry } from '../../../src/util/backoff.ts';
-import type {
-  CounterStoreOptions,
-  LedgerDelivery,
+import {
+  sumOf,
+  type CounterStoreOptions,
+  type LedgerDelivery,
 } from '../../../src/engines/aws/counters/counter-store.ts';
 import {
   expiry,
@@ -23,7 +24,6 @@ import {
   type Item,
   type LedgerKey,
 } from '../../../src/engines/aws/ledger/ledger-table.ts';
-import { sumOf } from '../../../src/engines/aws/counters/transaction-groups.ts';
 import type { QueueMessage } from '../../../src/pipeline/counting/count-messages.ts';
 import { PermanentFailure, type CounterStore } from '../../../src/pipeline/ports.ts';
 
@@ -47,11 +47,14 @@ export function withLedgerApart(order: 'before' | 'after') {
       const fresh: LedgerDelivery[] = [];
       for (const delivery of distinct(deliveries)) {
         const isFresh =
-          order === 'before' ? mark(options, delivery) : isUnmarked(options, delivery);
+          order === 'before'
+            ? writeDedupRecord(options, delivery)
+            : hasNoDedupRecord(options, delivery);
         if (await isFresh) fresh.push(delivery);
       }
       if (fresh.length > 0) await transact(options, () => increments(options, fresh));
-      if (order === 'after') for (const delivery of fresh) await mark(options, delivery);
+      if (order === 'after')
+        for (const delivery of fresh) await writeDedupRecord(options, delivery);
       return fresh;
     });
 }
@@ -109,7 +112,7 @@ function storeOf(count: (deliveries: Deliveries) => Promise<Deliveries>): Store 
     async apply(deliveries) {
       const counted = deliveries.length === 0 ? [] : await count(deliveries);
       const repeated = deliveries.filter((delivery) => !counted.includes(delivery));
-      return { counted, repeated, early: [] };
+      return { counted, repeated };
     },
   };
 }
@@ -162,7 +165,10 @@ function rowOf(
   };
 }
 
-async function mark(options: CounterStoreOptions, delivery: LedgerDelivery): Promise<boolean> {
+async function writeDedupRecord(
+  options: CounterStoreOptions,
+  delivery: LedgerDelivery,
+): Promise<boolean> {
   try {
     await options.client.send(new PutItemCommand({ ...rowOf(options, delivery), ...isNew }));
     return true;
@@ -172,7 +178,7 @@ async function mark(options: CounterStoreOptions, delivery: LedgerDelivery): Pro
   }
 }
 
-async function isUnmarked(
+async function hasNoDedupRecord(
   { client, ledgerTable: TableName }: CounterStoreOptions,
   { dedupKey: key }: LedgerDelivery,
 ): Promise<boolean> {

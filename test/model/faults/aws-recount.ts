@@ -15,7 +15,7 @@ export interface RecountedChunk {
   readonly batchId: string;
   readonly receivedAt: number;
   readonly index: number;
-  readonly tally: Increments;
+  readonly increments: Increments;
 }
 
 export function inflated({ body, contentEncoding }: SimulatedObject): Uint8Array {
@@ -51,11 +51,11 @@ export function cutAgain(
   return cutIntoChunks(identity, reading.events, itemsPerMessage).map(({ index, events }) => ({
     ...identity,
     index,
-    tally: countEvents(events),
+    increments: countEvents(events),
   }));
 }
 
-export function tallyOfItem(item: Item): Increments {
+export function incrementsOfItem(item: Item): Increments {
   const reading = readDeviceEvent(item, dayOf);
   if (!reading.valid) throw new Error('not an item');
   return countEvents([reading.event]);

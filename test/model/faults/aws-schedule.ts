@@ -155,7 +155,7 @@ export async function comeToRest(world: World): Promise<void> {
     const isMoving = world.backend.queue.messages.size > 0;
     await drain(world);
     const before = world.backend.deadLetters.messages.size;
-    world.redrive((letter) => !isFinal(letter));
+    world.redrive((deadLetter) => !isFinal(deadLetter));
     await finish(world);
     const isRedriven = world.backend.deadLetters.messages.size < before;
     if (isLong && !isMoving && !isRedriven) return;

@@ -34,7 +34,7 @@ import type { Item as ItemOfTable } from '../simulated-aws/aws-simulated-dynamod
 import type { Backend, SimulationOptions } from '../simulated-aws/aws-simulation.ts';
 import type { SimulatedMessage } from '../simulated-aws/aws-simulated-sqs.ts';
 import { submissionOf, type Item, type Post } from './aws-traffic.ts';
-import { cutAgain, excludedOf, inflated, tallyOfItem } from './aws-recount.ts';
+import { cutAgain, excludedOf, inflated, incrementsOfItem } from './aws-recount.ts';
 
 export interface ForeignItem {
   readonly id: string;
@@ -78,7 +78,7 @@ export class World implements FunctionWorld {
   readonly foreign: ForeignItem[] = [];
   readonly garbage: GarbageMessage[] = [];
   /** All ledger rows that transactions ever wrote, as `id entry`. */
-  readonly marks = new Set<string>();
+  readonly countedKeys = new Set<string>();
   /** Those of them that say that a message is dropped. */
   readonly dropped = new Set<string>();
   readonly trace: string[] = [];
@@ -193,7 +193,7 @@ export class World implements FunctionWorld {
   putForeign(item: Item): void {
     const id = this.backend.queue.put(JSON.stringify(item));
     this.foreign.push({ id, item, sentAt: this.scheduler.now });
-    mergeIncrements(this.#ceiling, tallyOfItem(item));
+    mergeIncrements(this.#ceiling, incrementsOfItem(item));
     this.note(() => `foreign item ${id}`);
   }
 
@@ -291,7 +291,7 @@ export class World implements FunctionWorld {
   }
 
   /** An operator redrives dead letters. */
-  redrive(isChosen: (letter: StoredDeadLetter) => boolean): void {
+  redrive(isChosen: (deadLetter: StoredDeadLetter) => boolean): void {
     const invocation: Invocation = this.scheduler.start(
       'redrive',
       timeoutMs.command,
@@ -304,14 +304,14 @@ export class World implements FunctionWorld {
   }
 
   /** An operator drops dead letters. */
-  drop(isChosen: (letter: StoredDeadLetter) => boolean): void {
+  drop(isChosen: (deadLetter: StoredDeadLetter) => boolean): void {
     const invocation: Invocation = this.scheduler.start(
       'drop',
       timeoutMs.command,
       (self) =>
         runDrop(this, self, isChosen, ({ id, content }, outcome) => {
           this.note(() => `${invocation.name} ${id} ${outcome}`);
-          this.#checkOutcome(markOfLetter({ id, content }), outcome);
+          this.#checkOutcome(dedupKeyOf({ id, content }), outcome);
         }),
       this.#commandEnds(() => invocation),
     );
@@ -331,13 +331,14 @@ export class World implements FunctionWorld {
     };
   }
 
-  #checkOutcome(mark: string, outcome: DropOutcome): void {
-    const isTrue = outcome === 'dropped' ? this.dropped.has(mark) : this.marks.has(mark);
-    if (!isTrue) this.#violation ??= new Violation(`${mark} is called ${outcome}`);
+  #checkOutcome(dedupKey: string, outcome: DropOutcome): void {
+    const isTrue =
+      outcome === 'dropped' ? this.dropped.has(dedupKey) : this.countedKeys.has(dedupKey);
+    if (!isTrue) this.#violation ??= new Violation(`${dedupKey} is called ${outcome}`);
   }
 
-  foreignOf(letter: SimulatedMessage): ForeignItem | undefined {
-    const known = letter.attributes[deadLetterAttributes.originalId] ?? letter.id;
+  foreignOf(deadLetter: SimulatedMessage): ForeignItem | undefined {
+    const known = deadLetter.attributes[deadLetterAttributes.originalId] ?? deadLetter.id;
     return this.foreign.find(({ id }) => id === known);
   }
 
@@ -369,11 +370,11 @@ export class World implements FunctionWorld {
   }
 
   #watchMark(row: ItemOfTable): void {
-    const mark = `${row['id']?.S ?? ''} ${row['entry']?.S ?? ''}`;
+    const dedupKey = `${row['id']?.S ?? ''} ${row['entry']?.S ?? ''}`;
     const isDrop = row['dropped_at'] !== undefined;
-    (isDrop ? this.dropped : this.marks).add(mark);
-    if (isDrop || !this.dropped.has(mark)) return;
-    this.#violation ??= new Violation(`${mark} is counted, and was dropped`);
+    (isDrop ? this.dropped : this.countedKeys).add(dedupKey);
+    if (isDrop || !this.dropped.has(dedupKey)) return;
+    this.#violation ??= new Violation(`${dedupKey} is counted, and was dropped`);
   }
 
   /** Whether a body is stored that a retry of the post surely joins. */
@@ -413,11 +414,12 @@ export class World implements FunctionWorld {
       return;
     }
     const excluded = excludedOf(Key, object, (key) => this.#stored.get(key)?.Body as Uint8Array);
-    for (const { tally } of cutAgain(Key, object, excluded)) mergeIncrements(this.#ceiling, tally);
+    for (const { increments } of cutAgain(Key, object, excluded))
+      mergeIncrements(this.#ceiling, increments);
   }
 }
 
-function markOfLetter({ id, content }: Pick<StoredDeadLetter, 'id' | 'content'>): string {
+function dedupKeyOf({ id, content }: Pick<StoredDeadLetter, 'id' | 'content'>): string {
   const { id: partition, entry } =
     content.kind === 'chunk' ? chunkKey(content.batchId, content.index) : messageKey(id, 'counted');
   return `${partition} ${entry}`;

@@ -15,23 +15,23 @@ import { SimulatedDisk } from './simulated-disk.ts';
 import { isNightly } from '../../support/run/tier.ts';
 
 /*
- * What opening does about bytes that are not as they were written:
+ * What the log does when it opens files whose bytes changed:
  *
- * - It finds the log damaged, and changes nothing, where the header of any file is bad, a file is
- *   missing, cut short, exchanged or of another log; where a record is bad in a file that others
- *   follow and that may hold uncounted records; and where, in the last file, a bad record is
- *   counted, or a sound one of a later commit stands behind it.
- * - It does not read files of which the counters hold every record, but the last: a reader that
- *   comes to a bad record there says so.
- * - It takes for a torn tail, and cuts off, what begins at a bad record of the last commit in the
- *   last file, if it is not counted; and cannot see that the last file, or its end, is gone, if
- *   none of it is counted. Those bytes may be lost without a word: no one can tell them from a
- *   write that the power cut short.
+ * - It reports damage and changes nothing if the header of any file is invalid; if a file is
+ *   missing, cut short, exchanged or belongs to another log; if a record is invalid in a file that is
+ *   not the last and may hold uncounted records; and if, in the last file, the invalid record is
+ *   counted or a valid record of a later commit follows it.
+ * - It does not read files whose records are all counted, except the last. A reader that reaches an
+ *   invalid record there reports it.
+ * - It takes an invalid, uncounted record of the last commit in the last file for a torn tail and
+ *   cuts the log off there. It cannot notice that the last file or its end is missing if none of that
+ *   is counted. Such bytes may be lost without a report, because a write that a power failure cut
+ *   short looks the same.
  */
 
 const directory = '/log';
 const segmentBytes = 4096;
-/** Of a log that names its day rule in the longer header: the shorter one is in every other test. */
+/** For a log whose longer header names its day rule. All other tests have the shorter header. */
 const dayZone = 'Europe/Berlin';
 const segmentHeaderBytes = headerBytesOf({ dayZone });
 const sectorBytes = 512;
@@ -41,7 +41,7 @@ type Image = ReadonlyMap<string, Buffer>;
 interface Written {
   readonly position: number;
   readonly end: number;
-  /** All before it was durable when it was written. */
+  /** Everything before this position was durable when the record was written. */
   readonly syncedThrough: number;
 }
 
@@ -60,7 +60,7 @@ function newDisk(): SimulatedDisk {
   return new SimulatedDisk({ seed: 1, root: directory });
 }
 
-/** A log of several segments, in commits of one to three records; the last commit has three. */
+/** A log of several segments, in commits of one to three records. The last commit has three. */
 function cleanRun(): { image: Image; records: readonly Written[] } {
   const disk = newDisk();
   const log = open(disk);
@@ -118,23 +118,23 @@ const lastBase = bases.at(-1) ?? 0;
 const end = records.at(-1)?.end ?? 0;
 const lastCommit = records.slice(-3);
 
-it('is about a log of several segments, whose last holds several commits', () => {
+it('has several segments, the last with several commits', () => {
   expect(paths.length).toBeGreaterThanOrEqual(4);
   expect(records.filter(({ position }) => position > lastBase).length).toBeGreaterThan(5);
   expect(new Set(lastCommit.map(({ syncedThrough }) => syncedThrough)).size).toBe(1);
 });
 
-// --- What is expected
+// --- Expectations
 
 type Verdict =
   | { readonly kind: 'damaged'; readonly says: RegExp }
-  /** Opened, and the records from this one on cut off. */
+  /** The log opens and cuts off the records from this one on. */
   | { readonly kind: 'torn'; readonly from: number }
-  /** Opened, since what is bad is counted; a reader finds it. */
+  /** The log opens, because the invalid bytes are counted; a reader finds them. */
   | { readonly kind: 'unread'; readonly says: RegExp };
 
-/** What is to come of it that the bytes `from` to `to` (excluded) of a file are bad. */
-function verdictOn(index: number, from: number, to: number, countedThrough: number): Verdict {
+/** The expected result if the bytes `from` to `to` (excluded) of a file are invalid. */
+function expectedResult(index: number, from: number, to: number, countedThrough: number): Verdict {
   const base = bases[index] ?? 0;
   const path = paths[index] ?? '';
   if (from < segmentHeaderBytes) return { kind: 'damaged', says: sentence('The header of', path) };
@@ -152,7 +152,7 @@ function verdictOn(index: number, from: number, to: number, countedThrough: numb
   return { kind: 'torn', from: bad };
 }
 
-/** A message that says these things, and what to do. */
+/** A message that contains these texts and says what to do. */
 function sentence(...parts: string[]): RegExp {
   const escaped = parts.map((part) => part.replace(/[.*+?^${}()|[\]\\]/g, '\\$&'));
   return new RegExp(`${escaped.join('.*')}.*Nothing was changed.*Restore`);
@@ -197,7 +197,7 @@ function serials(disk: SimulatedDisk, from = 0): number[] {
   return Array.from(reader.records(from), ({ record }) => record.receivedAt);
 }
 
-/** Another way of counting for each place: nothing, all, and each record between. */
+/** Another number of counted records at each position: none, all, and each number between. */
 function countedFor(place: number): number {
   const ends = [0, end, ...records.map((record) => record.end)];
   return ends[(place * 7) % ends.length] ?? 0;
@@ -215,10 +215,10 @@ const files = paths.map((path, index) => ({ path, index, size: image.get(path)?.
 
 // --- Bytes
 
-describe.each(files)('bad bytes in $path', ({ path, index, size }) => {
+describe.each(files)('the log when bytes of $path are invalid', ({ path, index, size }) => {
   const isLast = index === paths.length - 1;
 
-  it('one changed bit', () => {
+  it('handles one changed bit', () => {
     const [narrow, wide] = isNightly() ? [3, 13] : [11, 47];
     const kinds = new Set<string>();
     for (let at = 0; at < size; at += at < 200 || isLast ? narrow : wide) {
@@ -227,26 +227,26 @@ describe.each(files)('bad bytes in $path', ({ path, index, size }) => {
         copy.writeUInt8(copy.readUInt8(at) ^ (1 << (at & 7)), at);
         return copy;
       });
-      const verdict = verdictOn(index, at, at + 1, countedFor(at));
+      const verdict = expectedResult(index, at, at + 1, countedFor(at));
       kinds.add(verdict.kind);
       expectVerdict(flipped, countedFor(at), verdict);
     }
     expect([...kinds].sort()).toEqual(['damaged', isLast ? 'torn' : 'unread']);
   });
 
-  it('a sector of zeros', () => {
+  it('handles a sector of zeros', () => {
     for (let at = 0; at < size; at += sectorBytes) {
       const zeroed = changed(path, (content) => {
         return Buffer.from(content).fill(0, at, Math.min(size, at + sectorBytes));
       });
       for (const countedThrough of [0, end, countedFor(at)]) {
-        const verdict = verdictOn(index, at, at + sectorBytes, countedThrough);
+        const verdict = expectedResult(index, at, at + sectorBytes, countedThrough);
         expectVerdict(zeroed, countedThrough, verdict);
       }
     }
   });
 
-  it('two records exchanged', () => {
+  it('handles two exchanged records', () => {
     const [one, other] = records.filter(({ position }) => position > (bases[index] ?? 0));
     const base = bases[index] ?? 0;
     const exchanged = changed(path, (content) => {
@@ -261,12 +261,12 @@ describe.each(files)('bad bytes in $path', ({ path, index, size }) => {
     });
     const to = (other?.end ?? 0) - base;
     for (const countedThrough of [0, end]) {
-      const verdict = verdictOn(index, segmentHeaderBytes, to, countedThrough);
+      const verdict = expectedResult(index, segmentHeaderBytes, to, countedThrough);
       expectVerdict(exchanged, countedThrough, verdict);
     }
   });
 
-  it('cut short at any place', () => {
+  it('handles a file cut short at any position', () => {
     const base = bases[index] ?? 0;
     const stride = isNightly() ? 37 : 97;
     for (let length = 0; length < size; length += length < 70 ? 1 : stride) {
@@ -289,18 +289,18 @@ describe.each(files)('bad bytes in $path', ({ path, index, size }) => {
   });
 });
 
-describe('a last commit that is not counted', () => {
+describe('the last commit, if it is not counted', () => {
   it('is the only one that may be taken for a torn tail', () => {
     for (const { position, end: recordEnd } of records) {
       const index = bases.findLastIndex((base) => base < position);
       const from = position - (bases[index] ?? 0);
       const to = recordEnd - (bases[index] ?? 0);
       const isOfLastCommit = lastCommit.some((record) => record.position === position);
-      expect(verdictOn(index, from, to, 0).kind).toBe(isOfLastCommit ? 'torn' : 'damaged');
+      expect(expectedResult(index, from, to, 0).kind).toBe(isOfLastCommit ? 'torn' : 'damaged');
     }
   });
 
-  it('is not taken for one where a segment was begun behind it, however unfinished that is', () => {
+  it('is not taken for a torn tail if another segment was begun, even an unfinished one', () => {
     const at = (lastCommit[0]?.position ?? 0) - lastBase + 20;
     const next = segmentAt(directory, end).path;
     for (const length of [0, 1, segmentHeaderBytes]) {
@@ -316,7 +316,7 @@ describe('a last commit that is not counted', () => {
   });
 });
 
-it('a record is proven by one whose frame lies across two of the windows it is looked for in', () => {
+it('is not taken for a torn tail if a valid record follows, also across two search windows', () => {
   const windowBytes = 1024 * 1024;
   for (const across of [0, 1, 2, 3, 4]) {
     const disk = newDisk();
@@ -337,20 +337,20 @@ it('a record is proven by one whose frame lies across two of the windows it is l
 
 // --- Files
 
-describe('files that are not where they were', () => {
-  it('one missing in the middle', () => {
+describe('the log when files are not in place', () => {
+  it('reports a missing file in the middle', () => {
     for (const [index, path] of paths.entries()) {
       if (index === 0 || index === paths.length - 1) continue;
       for (const countedThrough of [0, end, bases[index] ?? 0]) {
         const says = sentence(`begins at byte ${bases[index]} is missing`, paths[index + 1] ?? '');
         expectDamaged(without(path), countedThrough, says);
-        // A reader that comes there says the same.
+        // A reader that reaches the gap says the same.
         expect(() => serials(diskOf(without(path)))).toThrow(says);
       }
     }
   });
 
-  it('the first missing, though the counters have not counted all of it', () => {
+  it('reports that the first file is missing if its records are not all counted', () => {
     const [first = ''] = paths;
     const [, secondBase = 0] = bases;
     for (const { end: counted } of records) {
@@ -361,7 +361,7 @@ describe('files that are not where they were', () => {
     }
   });
 
-  it('the last missing, though the counters have counted some of it', () => {
+  it('reports that the last file is missing if some of it is counted', () => {
     const last = paths.at(-1) ?? '';
     for (const { end: counted } of records) {
       if (counted > lastBase) {
@@ -375,12 +375,12 @@ describe('files that are not where they were', () => {
     }
   });
 
-  it('all missing, though the counters have counted something', () => {
+  it('reports that all files are missing if anything is counted', () => {
     expectDamaged(new Map(), 1, sentence('up to byte 1', directory, 'holds no log'));
     expect(open(diskOf(new Map()), 0).durableEnd).toBe(0);
   });
 
-  it('two exchanged', () => {
+  it('reports two exchanged files', () => {
     for (const [one, other] of paths.flatMap((a, i) => paths.slice(i + 1).map((b) => [a, b]))) {
       const exchanged = new Map(image)
         .set(one ?? '', image.get(other ?? '') ?? Buffer.alloc(0))
@@ -391,7 +391,7 @@ describe('files that are not where they were', () => {
     }
   });
 
-  it('one of another log', () => {
+  it('reports a file of another log', () => {
     const other = cleanRun().image;
     expect([...other.keys()]).toEqual(paths);
     for (const [index, path] of paths.entries()) {
@@ -401,7 +401,7 @@ describe('files that are not where they were', () => {
     }
   });
 
-  it('one under the name of another place', () => {
+  it('reports a file with the name of another position', () => {
     const moved = new Map(without(paths.at(-1) ?? '')).set(
       segmentAt(directory, lastBase + 1).path,
       image.get(paths.at(-1) ?? '') ?? Buffer.alloc(0),
@@ -409,7 +409,7 @@ describe('files that are not where they were', () => {
     expectDamaged(moved, 0, sentence(`begins at byte ${lastBase} is missing`));
   });
 
-  it('but leaves files alone that are none of its own', () => {
+  it('ignores files that are not its own', () => {
     const notes = [join(directory, 'notes.txt'), join(directory, '1.log'), `${paths[0]}.bak`];
     const disk = diskOf(
       new Map([...image, ...notes.map((path) => [path, Buffer.from('x')] as const)]),
@@ -419,13 +419,13 @@ describe('files that are not where they were', () => {
   });
 });
 
-describe('counters that are ahead of the log', () => {
-  it.each([1, 64, 10_000])('by %i bytes', (ahead) => {
+describe('the log when the counters are ahead of it', () => {
+  it.each([1, 64, 10_000])('reports a difference of %i bytes', (ahead) => {
     const says = sentence(`up to byte ${end + ahead}`, paths.at(-1) ?? '', `ends at byte ${end}`);
     expectDamaged(image, end + ahead, says);
   });
 
-  it('of which only an unfinished segment is left', () => {
+  it('reports it also if only an unfinished segment is left', () => {
     for (const length of [0, 10, segmentHeaderBytes]) {
       const next = segmentAt(directory, end).path;
       const unfinished = new Map(image).set(next, Buffer.alloc(length));
@@ -459,7 +459,7 @@ describe('a data directory', () => {
       },
     );
 
-  /** With one batch, stored and counted. */
+  /** A data directory with one batch, stored and counted. */
   async function dataDirectory(): Promise<string> {
     const dataDir = newDirectory();
     const writer = openWriter(dataDir);
@@ -481,7 +481,7 @@ describe('a data directory', () => {
     return readdirSync(log).map((name) => [name, readFileSync(join(log, name))]);
   }
 
-  it('is refused with the log of another one, and that is left as it is', async () => {
+  it('refuses to open with the log of another directory and does not change that log', async () => {
     const [one, other] = [await dataDirectory(), await dataDirectory()];
     rmSync(dataPaths(one).log, { recursive: true });
     renameSync(dataPaths(other).log, dataPaths(one).log);
@@ -490,7 +490,7 @@ describe('a data directory', () => {
     expect(logOf(one)).toEqual(before);
   });
 
-  it('is refused without its log, and none is begun', async () => {
+  it('refuses to open without its log and creates none', async () => {
     const dataDir = await dataDirectory();
     rmSync(dataPaths(dataDir).log, { recursive: true });
     expect(() => openWriter(dataDir)).toThrow(/holds no log\..*Restore/);

@@ -2,6 +2,7 @@ import { isDeepStrictEqual } from 'node:util';
 
 import { describe, expect, it, vi } from 'vitest';
 
+import { seededRandom } from '../../../infra/local/seeded-random.ts';
 import type { LogPosition, LogRecord } from '../../../src/engines/embedded/log/frame.ts';
 import { LogReader } from '../../../src/engines/embedded/log/log-reader.ts';
 import { SegmentedLog, type RecordDraft } from '../../../src/engines/embedded/log/segmented-log.ts';
@@ -15,9 +16,9 @@ import {
 import { isNightly, rounds } from '../../support/run/tier.ts';
 
 /*
- * The log lives several lives on a simulated disk. Each is a workload of commits, retention and
- * reopenings, is ended by a fault at any operation, and begins with the recovery of what the one
- * before left. What was reported durable in any of them must be there in all that follow.
+ * The log goes through several lives on a simulated disk. Each life is a workload of commits,
+ * retention and reopenings. A fault at any operation ends it. The next life begins with the
+ * recovery of what it left. What any life reported as durable must exist in all later ones.
  */
 
 const lives = rounds({ what: 'logs through power cuts at any operation', quick: 2, nightly: 40 });
@@ -28,7 +29,7 @@ const secondFaultsPerFault = isNightly() ? 2 : 1;
 const directory = '/log';
 const segmentBytes = 4096;
 
-/** Makes log ids and batch ids a function of the seed too. */
+/** Derives log ids and batch ids from the seed, too. */
 const chance = vi.hoisted(() => ({ state: 0 }));
 vi.mock('node:crypto', async (importOriginal) => ({
   ...(await importOriginal<object>()),
@@ -42,8 +43,8 @@ vi.mock('node:crypto', async (importOriginal) => ({
 }));
 
 /*
- * Most of the time would go into the large buffers that each opening takes: they are lent from
- * here. None is in use any more when its turn comes again.
+ * Reuses the large buffers that each opening allocates, which would take most of the time. A buffer
+ * is no longer in use when it is reused.
  */
 const largeBuffers = new Map<number, { buffers: Buffer<ArrayBuffer>[]; next: number }>();
 vi.spyOn(Buffer, 'allocUnsafe').mockImplementation((size) => {
@@ -57,41 +58,45 @@ vi.spyOn(Buffer, 'allocUnsafe').mockImplementation((size) => {
 });
 
 interface Random {
-  /** A whole number of 0 to limit - 1. */
+  /** A whole number from 0 to limit - 1. */
   below(limit: number): number;
   pick<Item>(items: readonly Item[]): Item;
 }
 
 type Step =
   | { readonly kind: 'commit'; readonly records: readonly Omit<RecordDraft, 'receivedAt'>[] }
-  /** A commit in the background, while more is staged, which another commit then covers. */
+  /** Commits in the background while more is staged; another commit covers that. */
   | {
       readonly kind: 'overlap';
       readonly records: readonly Omit<RecordDraft, 'receivedAt'>[];
       readonly meanwhile: readonly Omit<RecordDraft, 'receivedAt'>[];
     }
-  /** Retention, where the counters durably hold a share of what is durable. */
+  /** Retention, after the counters durably hold a part of the durable records. */
   | { readonly kind: 'remove'; readonly share: number }
   | { readonly kind: 'reopen' };
 
-/** What must and what may be in the log. */
+/** What the log must contain, and what it may contain. */
 interface History {
-  /** All that was ever staged and may be there, in order; `receivedAt` is the place in this list. */
+  /** All drafts that may be in the log, in order. `receivedAt` is the index in this list. */
   drafts: RecordDraft[];
-  /** Where they end; one whose staging failed has no known end. */
+  /** Where the drafts end; unknown for a draft whose staging failed. */
   ends: LogPosition[];
-  /** So many of the drafts must be there: their commit returned. */
+  /** The number of drafts that must exist, because their commit returned. */
   acknowledged: number;
-  /** Through here the log has said that it is durable. */
+  /** The position through which the log reported durability. */
   durableEnd: LogPosition;
-  /** The counters durably hold this much, and retention may remove whole segments before it. */
+  /**
+   * The position up to which the counters are durable. Retention may remove whole segments before
+   * it.
+   */
   countedAtLeast: LogPosition;
   /**
-   * The sync of a removal failed. A later one may succeed and not cover it, and more removals
-   * could leave a hole; the log cannot mend that, it can only stop, and be found damaged.
+   * The sync of a removal failed. A later sync may succeed without covering it, and further
+   * removals could leave a gap. The log cannot repair a gap: it can only stop, and the next opening
+   * may find it damaged.
    */
   hasRemovalFailed: boolean;
-  /** The rule with which the log is made, and which it must name from then on. */
+  /** The day rule with which the log is created, and which it must name from then on. */
   dayZone: string;
 }
 
@@ -109,7 +114,7 @@ function copyOf(history: History): History {
   return { ...history, drafts: [...history.drafts], ends: [...history.ends] };
 }
 
-/** One life: opens what is there, checks it, and works until done or until a fault ends it. */
+/** One life: opens the log, checks it, and works until done or until a fault ends the life. */
 function live(
   disk: SimulatedDisk,
   history: History,
@@ -186,7 +191,7 @@ function remove(log: SegmentedLog, history: History, share: number): void {
   }
 }
 
-/** After a failure the log takes nothing more, and above all does not sync again. */
+/** After a failure the log accepts nothing more and, above all, does not sync again. */
 function checkRefusal(disk: SimulatedDisk, log: SegmentedLog, failure: unknown): void {
   const operations = disk.operations;
   expect(log.failure).toBe(failure);
@@ -209,7 +214,7 @@ function openAndCheck(
     segmentBytes,
     allocateBytes,
     countedThrough,
-    // Which rule the log has, it knows itself.
+    // The log knows which rule it has.
     ...(history.acknowledged === 0 && { dayZone: history.dayZone }),
     onUncounted: ({ record }) => uncounted.push(record.receivedAt),
     now: () => 0,
@@ -218,7 +223,7 @@ function openAndCheck(
   const found = readAll(disk);
   const first = checkFound(history, found);
   const known = first + found.length;
-  // What is there from now on counts as durable: it was recovered.
+  // From now on these records count as durable, because the log recovered them.
   history.drafts.length = known;
   history.ends.length = Math.min(history.ends.length, first);
   history.ends.push(...found.map(({ end }) => end));
@@ -239,7 +244,7 @@ function openAndCheck(
   return log;
 }
 
-/** Any end of a durable record that retention has not relied on being passed. */
+/** Any end of a durable record behind the position that retention relies on. */
 function countersMayHold(history: History, random: Random): LogPosition {
   const { ends, durableEnd, countedAtLeast } = history;
   const possible = ends.filter((end) => end >= countedAtLeast && end <= durableEnd);
@@ -263,7 +268,7 @@ function readAll(disk: SimulatedDisk): Found[] {
   return found;
 }
 
-/** Returns which of the drafts is the first that was found. */
+/** Returns the index of the first draft that exists. */
 function checkFound({ drafts, ends, ...history }: History, found: readonly Found[]): number {
   const durable = ends.filter((end) => end <= history.durableEnd).length;
   const needed = Math.max(history.acknowledged, durable);
@@ -315,7 +320,7 @@ function draftOf(bodyBytes: number, fill: number): RecordDraft {
     encoding: fill % 2 === 0 ? 'identity' : 'gzip',
     caller: 'x'.repeat(fill % 3),
     idempotency: fill % 5 === 0 ? idempotency : undefined,
-    // Not all the same, so that a sector in the wrong place shows.
+    // Different bytes, so that a sector in the wrong place is noticed.
     body: Uint8Array.from({ length: bodyBytes }, (_, index) => (fill + (index >> 6) * 31) & 0xff),
   };
 }
@@ -345,7 +350,7 @@ function workload(random: Random, commits: number): Step[] {
   return steps;
 }
 
-/** From nothing to several sectors, now and then more than a segment. */
+/** From nothing to several sectors, sometimes more than a segment. */
 function bodyBytes(random: Random): number {
   return random.pick([
     () => 0,
@@ -357,22 +362,16 @@ function bodyBytes(random: Random): number {
   ])();
 }
 
-/** Mulberry32. */
-function seededRandom(seed: number): Random {
-  let state = (seed * 2_654_435_761) >>> 0;
-  const below = (limit: number) => {
-    state = (state + 0x6d2b79f5) >>> 0;
-    let mixed = Math.imul(state ^ (state >>> 15), state | 1);
-    mixed ^= mixed + Math.imul(mixed ^ (mixed >>> 7), mixed | 61);
-    return Math.floor((((mixed ^ (mixed >>> 14)) >>> 0) / 2 ** 32) * limit);
-  };
+function randomOf(seed: number): Random {
+  const random = seededRandom(seed * 2_654_435_761);
+  const below = (limit: number) => Math.floor(random() * limit);
   const pick = <Item>(items: readonly Item[]) => items[below(items.length)] as Item;
   return { below, pick };
 }
 
 // --- Faults
 
-/** Operations before which the disk is as it was before the next one need no fault of their own. */
+/** Operations that change nothing: a fault before them equals a fault before the next one. */
 const changing: ReadonlySet<OperationKind> = new Set([
   'write',
   'sync',
@@ -383,7 +382,7 @@ const changing: ReadonlySet<OperationKind> = new Set([
   'syncDirectory',
 ]);
 
-/** How a life ends, and the disk that the next one finds. */
+/** How a life ends, and which disk the next one finds. */
 interface End {
   readonly name: string;
   readonly fault: Fault;
@@ -413,19 +412,19 @@ function endings(random: Random, powerCuts: number): End[] {
   ];
 }
 
-/** Some writes are short, always the same ones of a seed; then the fault. */
+/** Shortens some writes, always the same ones of a seed, and then injects the fault. */
 function arm(disk: SimulatedDisk, seed: number, fault?: Fault, at?: number): Operation[] {
   const operations: Operation[] = [];
   disk.onOperation((operation) => {
     if (changing.has(operation.kind)) operations.push(operation);
     if (operation.index === at) return fault;
-    const roll = seededRandom(seed ^ (operation.index + 1)).below(2000);
+    const roll = randomOf(seed ^ (operation.index + 1)).below(2000);
     return operation.kind === 'write' && roll < 500 ? { shortWriteBytes: 1 + roll } : undefined;
   });
   return operations;
 }
 
-/** Runs a life that a fault ends; `at` undefined: it is not ended, but the fault comes then. */
+/** Runs a life until a fault. With `at` undefined, the life completes and the fault follows. */
 function liveUntil(
   disk: SimulatedDisk,
   history: History,
@@ -435,7 +434,7 @@ function liveUntil(
 ): Operation[] {
   const operations = arm(disk, life.seed, end?.fault, at);
   try {
-    live(disk, history, life, seededRandom(life.seed));
+    live(disk, history, life, randomOf(life.seed));
   } catch (error) {
     const code = error instanceof Error && 'code' in error ? error.code : undefined;
     const isTheFault =
@@ -455,11 +454,11 @@ function inContext<Result>(context: string, act: () => Result): Result {
 }
 
 /**
- * Lives a first life that ends at any operation, and then, as it was left each time, a second:
- * unharmed and ended at some operations of it, `secondFaults` for each end of the first.
+ * Runs a first life that ends at any operation. From each state that it leaves it runs second
+ * lives: one without faults, and `secondFaults` with a fault at some operation.
  */
 function checkLives(seed: number, newDisk: () => SimulatedDisk, lives: Lives): void {
-  const random = seededRandom(seed);
+  const random = randomOf(seed);
   const { first, second, third, secondFaults } = lives;
   const replay = (end?: End, at?: number) => {
     chance.state = seed;
@@ -491,7 +490,7 @@ interface Life {
   readonly allocateBytes: number;
 }
 
-/** The lives of a test: their workloads, and how much each allocates ahead, are of the seed. */
+/** The lives of a test. The seed determines their workloads and how much each allocates ahead. */
 function lifeOf(random: Random, seed: number, steps: readonly Step[]): Life {
   return { steps, seed, allocateBytes: random.pick([0, 600, 2000]) };
 }
@@ -514,7 +513,7 @@ function checkSecondLife(
     liveUntil(disk, history, second, end, at);
     const found = end.find(disk);
     liveUntil(found, history, third);
-    // And what the third life has done is there for a fourth.
+    // A fourth life finds what the third has done.
     liveUntil(found.powerCut(), history, { steps: [], seed: 0, allocateBytes: 0 });
   });
 }
@@ -529,20 +528,23 @@ interface Point {
   readonly kind?: OperationKind | undefined;
 }
 
-/** Before each operation that changes something, and behind the last. */
+/** Before each operation that changes something, and after the last one. */
 function pointsOf(operations: readonly Operation[]): Point[] {
   return [...operations.map(({ index, kind }) => ({ at: index, kind })), {}];
 }
 
-describe('what the log has acknowledged is there byte for byte, in order', () => {
-  it.each(seeds)('wherever its life ends, and the next one too (seed %i)', (seed) => {
-    const random = seededRandom(seed);
-    const sectorBytes = random.pick([32, 128, 512]);
-    checkLives(seed, () => new SimulatedDisk({ seed, sectorBytes, root: directory }), {
-      first: lifeOf(random, seed, workload(random, 10)),
-      second: lifeOf(random, seed + 1, workload(random, 3)),
-      third: lifeOf(random, seed + 2, workload(random, 1)),
-      secondFaults: secondFaultsPerFault,
-    });
-  });
+describe('the log', () => {
+  it.each(seeds)(
+    'keeps what it acknowledged, byte for byte and in order, wherever this life and the next one end (seed %i)',
+    (seed) => {
+      const random = randomOf(seed);
+      const sectorBytes = random.pick([32, 128, 512]);
+      checkLives(seed, () => new SimulatedDisk({ seed, sectorBytes, root: directory }), {
+        first: lifeOf(random, seed, workload(random, 10)),
+        second: lifeOf(random, seed + 1, workload(random, 3)),
+        third: lifeOf(random, seed + 2, workload(random, 1)),
+        secondFaults: secondFaultsPerFault,
+      });
+    },
+  );
 });

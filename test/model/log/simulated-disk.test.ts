@@ -17,7 +17,7 @@ function newDisk(options: Partial<SimulatedDiskOptions> = {}): SimulatedDisk {
   return new SimulatedDisk({ seed: 1, sectorBytes, tornSectors: false, ...options });
 }
 
-/** Letters as bytes, and a dot for zero, so that expectations can be read. */
+/** Letters as bytes, and a dot for zero, for readable expectations. */
 function bytes(text: string): Uint8Array {
   return Uint8Array.from(text, (letter) => (letter === '.' ? 0 : letter.charCodeAt(0)));
 }
@@ -38,7 +38,7 @@ function textOf(disk: SimulatedDisk, at = path): string {
   return text(contentOf(disk, at));
 }
 
-/** A file that is on the disk for good, entry and content. */
+/** A file that is durable: its entry and its content. */
 function durableFile(disk: SimulatedDisk, content: string, at = path): LogFile {
   const file = disk.open(at, 'create');
   file.write(bytes(content), 0);
@@ -47,7 +47,7 @@ function durableFile(disk: SimulatedDisk, content: string, at = path): LogFile {
   return file;
 }
 
-/** All that a power cut may leave, as far as 400 draws show it. */
+/** All outcomes of a power cut, as far as 400 draws show them. */
 function outcomes(disk: SimulatedDisk, observe: (found: SimulatedDisk) => string): Set<string> {
   return new Set(Array.from({ length: 400 }, (_, seed) => observe(disk.powerCut(seed))));
 }
@@ -63,7 +63,7 @@ function codeOf(act: () => unknown): string {
 }
 
 describe('the page cache', () => {
-  it('shows every write at once, through every handle', () => {
+  it('shows every write at once through every handle', () => {
     const disk = newDisk();
     const writer = disk.open(path, 'create');
     const reader = disk.open(path, 'read');
@@ -78,7 +78,7 @@ describe('the page cache', () => {
     expect(reader.read(target, 99)).toBe(0);
   });
 
-  it('reads holes, extensions and what was cut off and grown again as zeros', () => {
+  it('reads holes, extensions, and regrown parts of a truncated file as zeros', () => {
     const disk = newDisk();
     const file = disk.open(path, 'create');
     file.write(bytes('abcdefgh'), 6);
@@ -89,7 +89,7 @@ describe('the page cache', () => {
     expect(file.size()).toBe(16);
   });
 
-  it('takes no notice of what the caller later does to its buffer', () => {
+  it('is not affected when the caller changes its buffer after a write', () => {
     const disk = newDisk();
     const buffer = bytes('abcd');
     disk.open(path, 'create').write(buffer, 0);
@@ -140,7 +140,7 @@ describe('the page cache', () => {
 });
 
 describe('names', () => {
-  it('are refused with the codes of the system', () => {
+  it('get the error codes of the operating system', () => {
     const disk = newDisk();
     disk.makeDirectory('/data/segments');
     disk.makeDirectory('/data/segments');
@@ -171,7 +171,7 @@ describe('names', () => {
     expect(orders).toEqual(new Set(['abc', 'acb', 'bac', 'bca', 'cab', 'cba']));
   });
 
-  it('may be removed while the file is open, and made anew for another file', () => {
+  it('may be removed while the file is open and reused for another file', () => {
     const disk = newDisk();
     const old = durableFile(disk, 'old');
     disk.remove(path);
@@ -181,7 +181,7 @@ describe('names', () => {
     expect(textOf(disk)).toBe('new!');
   });
 
-  it('may be given to another file, in the place of the one that had it', () => {
+  it('may be given to another file, which replaces the previous one', () => {
     const disk = newDisk();
     const old = durableFile(disk, 'old!');
     const file = durableFile(disk, 'new', '/next');
@@ -193,7 +193,7 @@ describe('names', () => {
     expect(old.size()).toBe(4);
   });
 
-  it('lead to handles that keep to their mode and end when closed', () => {
+  it('open handles that keep their mode and fail after they are closed', () => {
     const disk = newDisk();
     const file = durableFile(disk, 'abcd');
     const reader = disk.open(path, 'read');
@@ -206,8 +206,8 @@ describe('names', () => {
   });
 });
 
-describe('a power cut, to a file', () => {
-  it('keeps what was synced', () => {
+describe('a power cut, for a file', () => {
+  it('keeps synced bytes', () => {
     const disk = newDisk({ tornSectors: true });
     durableFile(disk, 'abcdefghij');
     expect(outcomes(disk, textOf)).toEqual(new Set(['abcdefghij']));
@@ -222,7 +222,7 @@ describe('a power cut, to a file', () => {
     );
   });
 
-  it('may leave an earlier write of a sector in place of a later one', () => {
+  it('may keep an earlier write of a sector instead of a later one', () => {
     const disk = newDisk();
     const file = durableFile(disk, 'aaaa');
     file.write(bytes('bbbb'), 0);
@@ -230,7 +230,7 @@ describe('a power cut, to a file', () => {
     expect(outcomes(disk, textOf)).toEqual(new Set(['aaaa', 'bbbb', 'cccc']));
   });
 
-  it('takes a sector from the cache as a whole, never a later part without the earlier', () => {
+  it('takes a sector from the cache as a whole, never a later part without the earlier one', () => {
     const disk = newDisk();
     const file = durableFile(disk, 'aaaa');
     file.write(bytes('b'), 0);
@@ -238,7 +238,7 @@ describe('a power cut, to a file', () => {
     expect(outcomes(disk, textOf)).toEqual(new Set(['aaaa', 'baaa', 'bcaa']));
   });
 
-  it('chooses the length apart from the data', () => {
+  it('chooses the length independently of the data', () => {
     const disk = newDisk();
     const file = durableFile(disk, 'aaaa');
     file.write(bytes('bbbbcc'), 4);
@@ -247,7 +247,7 @@ describe('a power cut, to a file', () => {
     );
   });
 
-  it('often keeps all, or nothing, or one of data and length, of many writes', () => {
+  it('often keeps all or none of many writes, or only data or length', () => {
     const disk = newDisk();
     const file = disk.open(path, 'create');
     disk.syncDirectory('/');
@@ -260,7 +260,7 @@ describe('a power cut, to a file', () => {
     expect(outcomes(disk, (disk) => `${contentOf(disk).length}`)).toEqual(new Set(['0', '1000']));
   });
 
-  it('leaves nothing beyond the end for a later extension to bring back', () => {
+  it('leaves nothing beyond the end that a later extension could show again', () => {
     const disk = newDisk();
     durableFile(disk, 'aa').write(bytes('bbbbbb'), 2);
     const found = outcomes(disk, (disk) => {
@@ -273,7 +273,7 @@ describe('a power cut, to a file', () => {
     expect(short).toEqual(['2 aa......']);
   });
 
-  it('may undo a truncation, and cut the growth after it', () => {
+  it('may undo a truncation and cut off the growth after it', () => {
     const disk = newDisk();
     const file = durableFile(disk, 'aaaabbbb');
     file.truncate(2);
@@ -285,7 +285,7 @@ describe('a power cut, to a file', () => {
     expect(outcomes(other, textOf)).toEqual(new Set(['aaaabbbb', 'ccccbbbb', '', '....', 'cccc']));
   });
 
-  it('tears inside a sector only where asked to, and only what was written', () => {
+  it('tears within a sector only if asked to, and only bytes that were written', () => {
     const disk = newDisk({ sectorBytes: 8, tornSectors: true });
     const file = durableFile(disk, 'aaaaaaaa');
     file.write(bytes('bbb'), 3);
@@ -298,7 +298,7 @@ describe('a power cut, to a file', () => {
     for (const content of found) expect(content).toMatch(/^aaa[^]{3}aa$/);
   });
 
-  it('never harms a byte that was not written, nor a length that was not cut, since its sync', () => {
+  it('never damages a byte or a length that is unchanged since its sync', () => {
     const step = fc.oneof(
       fc.record({
         kind: fc.constant('write' as const),
@@ -316,7 +316,7 @@ describe('a power cut, to a file', () => {
         let disk = newDisk({ ...disks, seed });
         let file = durableFile(disk, '');
         let value = 0;
-        /** By offset, what must be there; undefined where a write or a cut is not synced. */
+        /** The required byte by offset; undefined if a write or a truncation is not synced. */
         let safe: (number | undefined)[] = [];
         for (const step of [...steps, { kind: 'power cut' as const }]) {
           if (step.kind === 'write') {
@@ -324,7 +324,7 @@ describe('a power cut, to a file', () => {
             const from = Math.min(step.offset, file.size());
             file.write(new Uint8Array(step.length).fill(value), step.offset);
             for (let at = from; at < step.offset + step.length; at++) {
-              // A gap before the write is in doubt too, but not what was there before it.
+              // A gap before the write is uncertain, too, but not the bytes before the gap.
               if (at >= step.offset || at >= safe.length) safe[at] = undefined;
             }
           } else if (step.kind === 'truncate') {
@@ -352,7 +352,7 @@ describe('a power cut, to a file', () => {
     );
   });
 
-  it('leaves a disk on which all that is found is durable', () => {
+  it('leaves a disk on which everything found is durable', () => {
     const disk = newDisk({ tornSectors: true });
     durableFile(disk, 'aaaa').write(bytes('bbbbbbbbbb'), 2);
     for (let seed = 0; seed < 50; seed++) {
@@ -362,7 +362,7 @@ describe('a power cut, to a file', () => {
     }
   });
 
-  it('leaves a disk on which what comes next is again unsynced', () => {
+  it('leaves a disk on which later writes are unsynced again', () => {
     const disk = newDisk();
     durableFile(disk, 'aaaa').close();
     for (const found of [disk.powerCut(), disk.crash()]) {
@@ -374,10 +374,10 @@ describe('a power cut, to a file', () => {
   });
 });
 
-describe('a power cut, to a directory', () => {
+describe('a power cut, for a directory', () => {
   const names = (disk: SimulatedDisk) => disk.list('/').toSorted().join(' ');
 
-  it('may lose a file whose directory was not synced, its synced content with it', () => {
+  it('may lose a file and its synced content if the directory was not synced', () => {
     const disk = newDisk();
     const file = disk.open(path, 'create');
     file.write(bytes('abcd'), 0);
@@ -387,7 +387,7 @@ describe('a power cut, to a directory', () => {
     expect(found).toEqual(new Set(['lost', 'abcd']));
   });
 
-  it('keeps the entry of a file whose directory was synced, but not its content', () => {
+  it('keeps the entry but not the content if only the directory was synced', () => {
     const disk = newDisk();
     disk.open(path, 'create').write(bytes('abcd'), 0);
     disk.syncDirectory('/');
@@ -409,7 +409,7 @@ describe('a power cut, to a directory', () => {
     expect(outcomes(synced, names)).toEqual(new Set(['']));
   });
 
-  it('keeps creations and removals each on its own', () => {
+  it('keeps creations and removals independently of each other', () => {
     const disk = newDisk();
     durableFile(disk, '', '/a').close();
     disk.open('/b', 'create').close();
@@ -428,7 +428,7 @@ describe('a power cut, to a directory', () => {
     expect(outcomes(disk, observe)).toEqual(new Set(['gone', 'old!', 'new!']));
   });
 
-  it('keeps a renaming as a whole or not at all, until the directory is synced', () => {
+  it('keeps a renaming as a whole or not at all until the directory is synced', () => {
     const disk = newDisk();
     durableFile(disk, 'old!').close();
     durableFile(disk, 'new!', '/next').close();
@@ -444,7 +444,7 @@ describe('a power cut, to a directory', () => {
     expect(outcomes(synced, observe)).toEqual(new Set(['log: new!']));
   });
 
-  it('may lose what a renamed file held that was not synced', () => {
+  it('may lose unsynced content of a renamed file', () => {
     const disk = newDisk();
     durableFile(disk, 'old!').close();
     disk.open('/next', 'create').write(bytes('new!'), 0);
@@ -453,7 +453,7 @@ describe('a power cut, to a directory', () => {
     expect(outcomes(disk, textOf)).toEqual(new Set(['', '....', 'new!']));
   });
 
-  it('may lose a directory, and all in it, until its parent is synced', () => {
+  it('may lose a directory and its content until its parent is synced', () => {
     const disk = newDisk({ root: '/srv' });
     disk.makeDirectory('/srv/data');
     disk.open('/srv/data/log', 'create').sync();
@@ -467,7 +467,7 @@ describe('a power cut, to a directory', () => {
     expect(outcomes(synced, list)).toEqual(new Set(['data']));
   });
 
-  it('never touches a name that was not changed since its sync', () => {
+  it('never affects a name that is unchanged since its sync', () => {
     const name = fc.constantFrom('a', 'b', 'c', 'd');
     const step = fc.record({ kind: fc.constantFrom('toggle', 'toggle', 'sync', 'crash'), name });
     fc.assert(
@@ -498,7 +498,7 @@ describe('a power cut, to a directory', () => {
 });
 
 describe('a killed process', () => {
-  it('leaves everything as it was read before, and unsynced what was unsynced', () => {
+  it('leaves everything readable as before, and unsynced bytes unsynced', () => {
     const disk = newDisk();
     durableFile(disk, 'aaaa').write(bytes('bbbb'), 0);
     disk.open('/new', 'create').close();
@@ -509,7 +509,7 @@ describe('a killed process', () => {
     expect(outcomes(found, observe)).toEqual(new Set(['aaaa 1', 'aaaa 2', 'bbbb 1', 'bbbb 2']));
   });
 
-  it('lets the next process sync what this one wrote', () => {
+  it('leaves writes that the next process can sync', () => {
     const disk = newDisk();
     durableFile(disk, 'aaaa').write(bytes('bbbb'), 0);
     const found = disk.crash();
@@ -545,7 +545,7 @@ describe('a dead disk', () => {
 });
 
 describe('a failed sync', () => {
-  it('leaves the writes readable but marked clean: a later sync does not save them', () => {
+  it('leaves the writes readable but marked clean, so that a later sync does not save them', () => {
     const disk = newDisk();
     const file = durableFile(disk, 'aaaabbbb');
     file.write(bytes('AAAA'), 0);
@@ -559,7 +559,7 @@ describe('a failed sync', () => {
     expect(outcomes(next, textOf)).toEqual(new Set(['aaaabbbb', 'AAAAbbbb']));
   });
 
-  it('is made good by writing again and syncing', () => {
+  it('is repaired by writing again and syncing', () => {
     const disk = newDisk();
     const file = durableFile(disk, 'aaaa');
     file.write(bytes('bbbbcccc'), 4);
@@ -567,7 +567,7 @@ describe('a failed sync', () => {
     expect(codeOf(() => file.sync())).toBe('EIO');
     file.write(bytes('cccc'), 8);
     file.sync();
-    // The first sector is still as it was: it may have been written or not.
+    // The first sector is uncertain still: it may have been written or not.
     expect(outcomes(disk, textOf)).toEqual(new Set(['aaaa....cccc', 'aaaabbbbcccc']));
     const again = newDisk();
     const other = durableFile(again, 'aaaabbbb');
@@ -579,7 +579,7 @@ describe('a failed sync', () => {
     expect(outcomes(again, textOf)).toEqual(new Set(['cccc']));
   });
 
-  it('leaves length and truncation in doubt, too', () => {
+  it('leaves the length and a truncation uncertain, too', () => {
     const disk = newDisk();
     const file = durableFile(disk, 'aaaabbbb');
     file.truncate(4);
@@ -589,7 +589,7 @@ describe('a failed sync', () => {
     expect(outcomes(disk, textOf)).toEqual(new Set(['aaaabbbb', 'aaaa']));
   });
 
-  it('adds to what an earlier one left in doubt', () => {
+  it('adds to what an earlier failure left uncertain', () => {
     const disk = newDisk();
     const file = durableFile(disk, 'aaaabbbb');
     for (const offset of [0, 4]) {
@@ -602,7 +602,7 @@ describe('a failed sync', () => {
     );
   });
 
-  it('brings nothing back into what was cut off and grown again after it, and synced', () => {
+  it('shows nothing again in a part that was truncated, regrown and synced after it', () => {
     const disk = newDisk();
     const file = durableFile(disk, 'aaaabbbb');
     file.write(bytes('cccc'), 4);
@@ -623,7 +623,7 @@ describe('a failed sync', () => {
     expect(outcomes(other, textOf)).toEqual(new Set(['........']));
   });
 
-  it('never endangers what was written again and synced after it', () => {
+  it('never affects bytes that were written again and synced after it', () => {
     const step = fc.oneof(
       fc.record({
         kind: fc.constant('write' as const),
@@ -655,7 +655,7 @@ describe('a failed sync', () => {
     );
   });
 
-  it('of a directory leaves its entries in doubt, until they are made again and synced', () => {
+  it('leaves the entries of a directory uncertain until they are created again and synced', () => {
     const disk = newDisk();
     disk.open('/a', 'create').close();
     disk.failNext('syncDirectory', { error: 'EIO' });
@@ -689,7 +689,7 @@ describe('faults', () => {
     );
   });
 
-  it('meet any kind of operation, which is then not done', () => {
+  it('can hit any kind of operation, which is then not executed', () => {
     const disk = newDisk();
     const file = durableFile(disk, 'aaaa');
     const uses: [Operation['kind'], () => unknown][] = [
@@ -713,7 +713,7 @@ describe('faults', () => {
     expect(textOf(disk)).toBe('aaaa');
   });
 
-  it('cut a write short, and the next can fail', () => {
+  it('can cut a write short, and the next one can fail', () => {
     const disk = newDisk();
     const file = disk.open(path, 'create');
     disk.failNext('write', { shortWriteBytes: 5 });
@@ -726,7 +726,7 @@ describe('faults', () => {
     expect(() => file.sync()).toThrow(TypeError);
   });
 
-  it('are decided by a hook that sees every operation', () => {
+  it('are decided by a hook that is called before every operation', () => {
     const disk = newDisk();
     const seen: Operation[] = [];
     disk.onOperation((operation) => {
@@ -754,7 +754,7 @@ describe('faults', () => {
 });
 
 describe('a power cut at an operation', () => {
-  /** Writes one sector and syncs it, over and over; says how many syncs it saw succeed. */
+  /** Writes one sector and syncs it repeatedly; returns how many syncs succeeded. */
   function append(disk: SimulatedDisk): number {
     let synced = 0;
     try {
@@ -774,7 +774,7 @@ describe('a power cut at an operation', () => {
   it.each<[Fault, string[]]>([
     ['powerCutBefore', ['aaaa']],
     ['powerCutAfter', ['bbbb']],
-  ])('comes with %s it', (fault, expected) => {
+  ])('comes before or after it, as the fault says (%s)', (fault, expected) => {
     const disk = newDisk();
     const file = durableFile(disk, 'aaaa');
     file.write(bytes('bbbb'), 0);
@@ -788,7 +788,7 @@ describe('a power cut at an operation', () => {
     expect(found).toEqual(new Set([...expected, 'bbbb']));
   });
 
-  it('takes the place of an error that the operation would have met', () => {
+  it('replaces an error that the operation would have had', () => {
     const disk = newDisk();
     disk.failNext('remove', 'powerCutAfter');
     expect(() => disk.remove('/none')).toThrow(PowerCut);
@@ -802,7 +802,7 @@ describe('a power cut at an operation', () => {
     expect(textOf(disk.crash())).toBe('bbbb');
   });
 
-  it('can be put at each in turn, and never loses what was seen synced', () => {
+  it('can hit each operation in turn and never loses bytes whose sync succeeded', () => {
     const whole = newDisk();
     expect(append(whole)).toBe(3);
     expect(whole.syncPoints).toEqual([1, 3, 5, 7]);
@@ -822,7 +822,7 @@ describe('a power cut at an operation', () => {
 });
 
 describe('a full disk', () => {
-  it('takes what fits, then nothing, until there is room again', () => {
+  it('takes what fits, then nothing until there is space again', () => {
     const disk = newDisk({ capacityBytes: 15 });
     const file = durableFile(disk, 'aaaaa');
     expect(disk.usedBytes).toBe(8);
@@ -834,7 +834,7 @@ describe('a full disk', () => {
     expect(file.write(bytes('bbb'), 12)).toBe(3);
   });
 
-  it('still takes writes over what is allocated, creations and extensions', () => {
+  it('still takes writes to allocated space, creations and extensions', () => {
     const disk = newDisk({ capacityBytes: 8 });
     const file = durableFile(disk, 'aaaaaaaa');
     expect(file.write(bytes('bbbb'), 2)).toBe(4);
@@ -844,7 +844,7 @@ describe('a full disk', () => {
     expect(codeOf(() => other.write(bytes('c'), 0))).toBe('ENOSPC');
   });
 
-  it('gets room from truncated files and from removed ones once they are closed', () => {
+  it('gets space from truncated files, and from removed ones once they are closed', () => {
     const disk = newDisk({ capacityBytes: 12 });
     const file = durableFile(disk, 'aaaabbbb');
     file.truncate(4);
@@ -865,7 +865,7 @@ describe('a full disk', () => {
   });
 });
 
-describe('chance', () => {
+describe('random decisions', () => {
   function run(seed: number): string {
     let disk = newDisk({ seed, tornSectors: true });
     let seen = '';
@@ -883,13 +883,13 @@ describe('chance', () => {
     return seen;
   }
 
-  it('comes from the seed alone', () => {
+  it('follow from the seed alone', () => {
     const runs = Array.from({ length: 50 }, (_, seed) => run(seed));
     expect(runs).toEqual(Array.from({ length: 50 }, (_, seed) => run(seed)));
     expect(new Set(runs).size).toBe(50);
   });
 
-  it('draws another outcome each time a disk is asked, or that of a given seed', () => {
+  it('differ each time a disk is asked, unless a seed is given', () => {
     const disk = newDisk();
     durableFile(disk, 'aaaabbbbccccdddd').write(bytes('AAAABBBBCCCCDDDD'), 0);
     const drawn = new Set(Array.from({ length: 200 }, () => textOf(disk.powerCut())));

@@ -2,6 +2,7 @@ import { constants } from 'node:os';
 import { posix } from 'node:path';
 import { getSystemErrorMessage } from 'node:util';
 
+import { seededRandom } from '../../../infra/local/seeded-random.ts';
 import type { FileSystem, LogFile } from '../../../src/engines/embedded/log/file-system.ts';
 
 export type OperationKind = keyof typeof systemCalls;
@@ -9,46 +10,47 @@ export type ErrorCode = keyof typeof constants.errno;
 
 export interface Operation {
   kind: OperationKind;
-  /** As the caller gave it; for a file's operations, as it was opened. */
+  /** As the caller gave it; for operations on a file, as it was opened. */
   path: string;
   /** Counts up from 0 over the life of one disk; `size` and `close` are not operations. */
   index: number;
 }
 
 /**
- * What befalls an operation. `error`: it is not done and throws. `shortWriteBytes`: a write takes
- * only so many. The power cuts throw `PowerCut`, the operation not done or done.
+ * What happens to an operation. `error`: it is not executed and throws. `shortWriteBytes`: a write
+ * takes only that many bytes. After the power cuts, the operation throws `PowerCut`; it is not
+ * executed, or it is.
  */
 export type Fault =
   { error: ErrorCode } | { shortWriteBytes: number } | 'powerCutBefore' | 'powerCutAfter';
 
 export interface SimulatedDiskOptions {
   seed: number;
-  /** What the disk writes as a whole: a power cut tears larger writes at its multiples. */
+  /** The unit that the disk writes as a whole: a power cut tears larger writes at its multiples. */
   sectorBytes?: number;
-  /** Room for file contents, in whole sectors; holes and directories take none. */
+  /** Space for file contents, in whole sectors; holes and directories take none. */
   capacityBytes?: number;
   /**
-   * Whether a power cut may also tear within a sector: of the bytes last written some are there,
-   * the rest is as it was or garbage. The sector's other bytes are never harmed.
+   * Whether a power cut may also tear within a sector: some of the bytes last written exist, the
+   * rest is as before or garbage. Other bytes of the sector are never damaged.
    */
   tornSectors?: boolean;
-  /** A directory that is there from the start, durably. */
+  /** A directory that exists from the start, durably. */
   root?: string;
 }
 
-/** Thrown at the power cut that a fault asked for, and by a dead disk and its files from then on. */
+/** Thrown at the power cut that a fault asks for, and afterwards by the dead disk and its files. */
 export class PowerCut extends Error {
   override readonly name = 'PowerCut';
 }
 
 /**
- * A disk in memory with a page cache in front of it, as POSIX allows the two to behave: what is
- * not synced may be lost, kept, reordered or torn when the power goes. All chance comes from the
- * seed. More hostile than any one file system, but never to what was synced.
+ * A disk in memory with a page cache in front of it, as POSIX allows the two to behave: when the
+ * power fails, unsynced data may be lost, kept, reordered or torn. The seed determines all random
+ * decisions. The disk is more hostile than any one file system, but never to synced data.
  */
 export class SimulatedDisk implements FileSystem {
-  /** May be changed at any time: a disk fills up, or someone makes room. */
+  /** May be changed at any time: a disk fills up, or an operator frees space. */
   capacityBytes: number;
 
   readonly #sectorBytes: number;
@@ -67,7 +69,7 @@ export class SimulatedDisk implements FileSystem {
     this.#sectorBytes = options.sectorBytes ?? 512;
     this.capacityBytes = options.capacityBytes ?? Infinity;
     this.#tornSectors = options.tornSectors ?? true;
-    this.#random = seededRandom(options.seed);
+    this.#random = randomOf(options.seed);
     let directory = this.#root;
     for (const name of namesIn(options.root ?? '/')) {
       const child = newDirectory();
@@ -77,7 +79,7 @@ export class SimulatedDisk implements FileSystem {
     }
   }
 
-  /** How many operations there have been, failed ones included. */
+  /** The number of operations so far, including failed ones. */
   get operations(): number {
     return this.#operations;
   }
@@ -94,19 +96,22 @@ export class SimulatedDisk implements FileSystem {
     return sectors.reduce((sum, count) => sum + count, 0) * this.#sectorBytes;
   }
 
-  /** Asks the hook before each operation what is to befall it; replaces the hook before. */
+  /**
+   * Sets the hook that decides, before each operation, what happens to it; replaces an earlier
+   * hook.
+   */
   onOperation(hook: ((operation: Operation) => Fault | undefined) | undefined): void {
     this.#hook = hook;
   }
 
-  /** Lets the next operation of that kind fail, once; said twice, the next two. */
+  /** Makes the next operation of that kind fail once; after two calls, the next two fail. */
   failNext(kind: OperationKind, fault: Fault): void {
     this.#nextFaults.push({ kind, fault });
   }
 
   /**
-   * The disk as it may be found after the power failed now. This disk is dead from here on, but
-   * can be asked again: each call draws another outcome, or the one of the seed given.
+   * A disk as it may be after a power failure now. This disk is dead from then on, but can be asked
+   * again: each call draws another outcome, or the one of the given seed.
    */
   powerCut(seed = this.#random.below(2 ** 32)): SimulatedDisk {
     this.#dead = true;
@@ -120,8 +125,8 @@ export class SimulatedDisk implements FileSystem {
   }
 
   /**
-   * The disk as the next process finds it after this one was killed: the page cache is still
-   * there, and what was not synced still is not. This disk is dead from here on.
+   * The disk as the next process finds it after a kill: the page cache still exists, and unsynced
+   * data is still unsynced. This disk is dead from then on.
    */
   crash(seed = this.#random.below(2 ** 32)): SimulatedDisk {
     this.#dead = true;
@@ -130,7 +135,9 @@ export class SimulatedDisk implements FileSystem {
     return found;
   }
 
-  /** Does what was started in the background. A sync covers what was written before its start. */
+  /**
+   * Executes what was started in the background. A sync covers what was written before it started.
+   */
   finishStarted(): void {
     for (const finish of this.#started.splice(0)) finish();
   }
@@ -277,7 +284,7 @@ export class SimulatedDisk implements FileSystem {
     };
   }
 
-  /** @param covered so many of the changes that are not synced. */
+  /** @param covered the number of unsynced changes that the sync covers. */
   #sync(file: File, path: string, covered: number): void {
     this.#perform(
       'sync',
@@ -299,7 +306,10 @@ export class SimulatedDisk implements FileSystem {
     return written;
   }
 
-  /** `onError` is what a failing operation leaves behind; `bytesMax` bounds a write cut short. */
+  /**
+   * `onError` is what a failing operation leaves behind; `bytesMax` bounds a write that is cut
+   * short.
+   */
   #perform<Result>(
     kind: OperationKind,
     path: string,
@@ -401,7 +411,7 @@ function assertByteCount(value: number): void {
   if (!Number.isSafeInteger(value) || value < 0) throw new RangeError(`not a byte count: ${value}`);
 }
 
-// --- What files and directories have in common: a cache, a durable state, and what lies between.
+// --- What files and directories have in common: a cache, a durable state, and the changes between
 
 interface Cached<State, Change> {
   cached: State;
@@ -409,8 +419,8 @@ interface Cached<State, Change> {
   /** In order; the next sync makes them durable. */
   unsynced: Change[];
   /**
-   * Were unsynced when a sync failed. As on Linux, they may have reached the disk or not, and
-   * being marked clean will not be written by a later sync, only if they are done again.
+   * Changes that were unsynced when a sync failed. As on Linux, they may have reached the disk or
+   * not. They are marked clean, so a later sync does not write them unless they are made again.
    */
   abandoned: Change[];
 }
@@ -422,7 +432,7 @@ function abandonUnsynced<State, Change>(node: Cached<State, Change>): void {
 
 type Node = File | Directory;
 
-/** `copies` keeps what is one node under several entries, durable and not, one node. */
+/** `copies` keeps a node with several entries, durable and not, one node. */
 function copyDirectory(directory: Directory, copies = new Map<Node, Node>()): Directory {
   const copy = newDirectory();
   copies.set(directory, copy);
@@ -455,7 +465,7 @@ function copyFile({ cached, durable, unsynced, abandoned }: File): File {
 
 // --- Directories
 
-/** What is done to entries at once is kept or lost at once. */
+/** Changes of entries that are made at once are kept or lost at once. */
 type EntryChanges = readonly EntryChange[];
 
 interface Directory extends Cached<Map<string, Node>, EntryChanges> {
@@ -464,7 +474,7 @@ interface Directory extends Cached<Map<string, Node>, EntryChanges> {
 
 interface EntryChange {
   name: string;
-  /** None: the entry is removed. */
+  /** Undefined: the entry is removed. */
   node: Node | undefined;
 }
 
@@ -526,7 +536,9 @@ interface File extends Cached<Content, ContentChange> {
 }
 
 interface Content {
-  /** By number; one that is missing is a hole. The arrays are never changed, and so are shared. */
+  /**
+   * By number; a missing one is a hole. The arrays are never changed and can therefore be shared.
+   */
   sectors: Map<number, Uint8Array>;
   length: number;
 }
@@ -571,7 +583,7 @@ function readContent(
   return length;
 }
 
-/** Writes as far as there are free sectors; what is allocated already needs none. */
+/** Writes as long as there are free sectors; allocated ones need none. */
 function writeFile(
   file: File,
   bytes: Uint8Array,
@@ -599,7 +611,7 @@ function writeFile(
   return done;
 }
 
-/** Whether the durable file may be shorter although this one is not: the length is not synced. */
+/** Whether the durable file may be shorter than this one, because the length is not synced. */
 function needsLengthAgain({ durable, abandoned }: File, reached: number): boolean {
   return (
     reached > durable.length ||
@@ -616,7 +628,7 @@ function truncateFile(file: File, length: number, sectorBytes: number): void {
   const change = { kind: length < file.cached.length ? 'truncate' : 'extend', length } as const;
   applyContentChange(file.cached, change, sectorBytes);
   file.unsynced.push(change);
-  // The rest of the last sector was cleared in the cache, and so will be written too.
+  // The cache has cleared the rest of the last sector, which will be written, too.
   const sector = Math.floor(length / sectorBytes);
   const image = file.cached.sectors.get(sector);
   if (change.kind === 'truncate' && image !== undefined) {
@@ -666,7 +678,7 @@ function syncFile(file: File, sectorBytes: number, covered: number): void {
     if (change.kind === 'write') rewritten.add(change.sector);
     if (change.kind === 'truncate') cutTo = Math.min(cutTo, change.length);
   }
-  // Length and holes are in the inode, which is written as a whole or not at all.
+  // The inode has the length and the holes; it is written as a whole or not at all.
   const inodeWritten = unsynced.some(isLengthChange);
   if (inodeWritten) {
     durable.length = cached.length;
@@ -681,7 +693,7 @@ function syncFile(file: File, sectorBytes: number, covered: number): void {
   );
 }
 
-// --- What a power cut leaves
+// --- The outcome of a power cut
 
 interface Cut {
   random: Random;
@@ -691,7 +703,8 @@ interface Cut {
 
 function fileAfterPowerCut(file: File, { random, sectorBytes, tornSectors }: Cut): File {
   const changes = [...file.abandoned, ...file.unsynced];
-  // Chosen apart, so that a long file may hold zeros and data may lie beyond a lost extension.
+  // Chosen independently, so that a long file may hold zeros and data may lie beyond a lost
+  // extension.
   const written = survivors(
     changes.filter((change) => !isLengthChange(change)),
     random,
@@ -709,7 +722,7 @@ function fileAfterPowerCut(file: File, { random, sectorBytes, tornSectors }: Cut
   return { kind: 'file', cached: copyContent(durable), durable, unsynced: [], abandoned: [] };
 }
 
-/** Some first bytes of the written part are there; the rest of it is as before, or garbage. */
+/** Some first bytes of the written part exist; the rest of it is as before, or garbage. */
 function tear(write: SectorWrite, before: Uint8Array | undefined, random: Random): SectorWrite {
   const image = write.image.slice();
   const cut = write.start + random.below(write.end - write.start);
@@ -721,8 +734,8 @@ function tear(write: SectorWrite, before: Uint8Array | undefined, random: Random
 }
 
 /**
- * Any subset, but those most often met (none, all, the first, the last, all but one) often. That
- * stands for any order, too: of two writes of a sector the one done first is as good as lost.
+ * Any subset, but more often the usual ones (none, all, the first, the last, all but one). This
+ * also covers any order: of two writes to a sector, the earlier one is as good as lost.
  */
 function survivors<Change>(changes: Change[], random: Random): Change[] {
   const at = random.below(changes.length + 1);
@@ -742,24 +755,16 @@ function survivors<Change>(changes: Change[], random: Random): Change[] {
   }
 }
 
-// --- Chance
+// --- Random decisions
 
 interface Random {
-  /** A whole number of 0 to limit - 1. */
+  /** A whole number from 0 to limit - 1. */
   below(limit: number): number;
 }
 
-/** Mulberry32. */
-function seededRandom(seed: number): Random {
-  let state = seed >>> 0;
-  return {
-    below(limit) {
-      state = (state + 0x6d2b79f5) >>> 0;
-      let mixed = Math.imul(state ^ (state >>> 15), state | 1);
-      mixed ^= mixed + Math.imul(mixed ^ (mixed >>> 7), mixed | 61);
-      return Math.floor((((mixed ^ (mixed >>> 14)) >>> 0) / 2 ** 32) * limit);
-    },
-  };
+function randomOf(seed: number): Random {
+  const random = seededRandom(seed);
+  return { below: (limit) => Math.floor(random() * limit) };
 }
 
 function shuffled<Item>(items: Item[], random: Random): Item[] {

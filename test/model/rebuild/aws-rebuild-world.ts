@@ -44,16 +44,18 @@ export class RebuildWorld {
     const counters = this.#simulation.dynamodb.tables.get(countersTable);
     const ledger = this.#simulation.dynamodb.tables.get(ledgerTable);
     const rows = counters?.items() ?? [];
-    const marks = (ledger?.items() ?? []).filter(({ entry }) => entry?.S?.startsWith('chunk:'));
-    const kind = random.pick(['change', 'change', 'delete', 'add', 'mark', 'mark']);
+    const dedupRecords = (ledger?.items() ?? []).filter(({ entry }) =>
+      entry?.S?.startsWith('chunk:'),
+    );
+    const kind = random.pick(['change', 'change', 'delete', 'add', 'dedup record', 'dedup record']);
     this.#world.note(() => `damage: ${kind}`);
     if (kind === 'add') {
       counters?.put({
         ...{ date: { S: '2026-01-02' }, type_state: { S: 'nobody#knows' } },
         ...{ type: { S: 'nobody' }, state: { S: 'knows' }, count: { N: '3' } },
       });
-    } else if (kind === 'mark') {
-      if (marks.length > 0) ledger?.delete(random.pick(marks));
+    } else if (kind === 'dedup record') {
+      if (dedupRecords.length > 0) ledger?.delete(random.pick(dedupRecords));
     } else if (rows.length > 0) {
       const row = random.pick(rows);
       if (kind === 'delete') counters?.delete(row);

@@ -49,8 +49,8 @@ const keyConditions: Record<string, (sortKey: string, values: Values) => boolean
   'id = :id': () => true,
   'id = :id AND begins_with(entry, :orphan)': (sortKey, values) =>
     sortKey.startsWith(values?.[':orphan']?.S ?? '-'),
-  'id = :id AND begins_with(entry, :step)': (sortKey, values) =>
-    sortKey.startsWith(values?.[':step']?.S ?? '-'),
+  'id = :id AND begins_with(entry, :prefix)': (sortKey, values) =>
+    sortKey.startsWith(values?.[':prefix']?.S ?? '-'),
 };
 const filters: Record<string, (item: Item, values: Values) => boolean> = {
   'next_at <= :due': (item, values) => Number(item['next_at']?.N) <= Number(values?.[':due']?.N),

@@ -24,19 +24,21 @@ import {
 import { seededRandom } from '../../support/processes/server-process.ts';
 
 /*
- * The embedded engine beside the simplest model of the bound, a set of names a day: every item is
- * taken or refused as the model says, through the scanner and the general path, counted or not,
+ * Compares the embedded engine with the simplest model of the limit, a set of names for each day:
+ * the scanner and the slow path accept and reject every item as the model does, counted or not,
  * before and after crashes.
  */
 
 const countersPerDayMax = 12;
 const dates = ['2023-06-16', '2023-06-17', '2023-06-18'];
 
-/** The counters that the days have. */
+/** The counters of each day. */
 class Model {
   readonly #days = new Map<string, Set<string>>(dates.map((date) => [date, new Set()]));
 
-  /** The indexes of the items that are excluded; the others are in, where `isTaken` says so of the batch. */
+  /**
+   * The indexes of the rejected items. The others are accepted if `isTaken` says so of the batch.
+   */
   excluded(items: readonly Item[], isTaken: (excluded: readonly number[]) => boolean): number[] {
     const days = new Map([...this.#days].map(([date, names]) => [date, new Set(names)]));
     const excluded = [...items.entries()].flatMap(([index, { type, state, timestamp }]) => {
@@ -81,7 +83,7 @@ function randomBatch(random: () => number, serial: number): TestBatch {
   return { items, body, submission };
 }
 
-/** As the writer's turns do: by the scanner if that is enough. */
+/** As the writer does: with the scanner if it can handle the body. */
 async function send(writer: Writer, { body, submission }: TestBatch): Promise<IngestOutcome> {
   const { encoding, strict, idempotencyKey } = submission;
   const isPlain = encoding === 'identity' && !strict && idempotencyKey === undefined;
@@ -108,7 +110,7 @@ function check(outcome: IngestOutcome, batch: TestBatch, excluded: readonly numb
   expect(outcome).toMatchObject({ enqueued: length - excluded.length, rejected: excluded.length });
 }
 
-const turns = () => new Promise((resolve) => setTimeout(resolve, 2));
+const aMoment = () => new Promise((resolve) => setTimeout(resolve, 2));
 
 async function runLives(seed: number): Promise<void> {
   const random = seededRandom(seed);
@@ -117,7 +119,7 @@ async function runLives(seed: number): Promise<void> {
   const answered: { batch: TestBatch; outcome: IngestOutcome }[] = [];
   let serial = 0;
   for (let life = 0; life < 4; life++) {
-    // In some lives nothing is counted: it is all left to the next one.
+    // In some lives nothing is counted, so that the next life has to count it.
     const countDelayMs = random() < 0.5 ? 1_000_000 : 0;
     const writer = openWriter(dataDir, { countersPerDayMax, countDelayMs });
     for (let number = 0; number < 12; number++) {
@@ -136,7 +138,7 @@ async function runLives(seed: number): Promise<void> {
       if (earlier !== undefined && random() < 0.4) {
         expect(await writer.ingest(earlier.batch.submission)).toEqual(earlier.outcome);
       }
-      if (random() < 0.3) await turns();
+      if (random() < 0.3) await aMoment();
     }
     // A crash: the next life has what is on the disk now.
     const next = newDataDirectory();
@@ -157,7 +159,7 @@ function countersIn(dataDir: string): number {
   return Number(row?.['count']);
 }
 
-/** The codes of what is answered to one item, if any. */
+/** The codes of the errors that the response has for one item. */
 async function sendOne(writer: Writer, type: string): Promise<string[]> {
   const timestamp = '2023-06-16T13:00:00Z';
   const body = Buffer.from(
@@ -173,17 +175,17 @@ async function sendOne(writer: Writer, type: string): Promise<string[]> {
   return outcome.accepted ? [] : (outcome.problem.errors ?? []).map(({ code }) => code);
 }
 
-describe('the bound on the counters of a day', () => {
-  it.each([1, 2, 3, 4, 5, 6, 7, 8])('is kept as the model keeps it (seed %i)', runLives);
+describe('the limit of counters of a day', () => {
+  it.each([1, 2, 3, 4, 5, 6, 7, 8])('holds as in the model (seed %i)', runLives);
 
-  it('knows what a rebuild beside it has put right', async () => {
+  it('takes corrections of a concurrent rebuild into account', async () => {
     const dataDir = newDataDirectory();
     await openWriter(dataDir).close();
     change(dataDir, "INSERT INTO counters VALUES ('2023-06-16', 'x#on', 'x', 'on', 1)");
     const writer = openWriter(dataDir, { countersPerDayMax: 2, countDelayMs: 0 });
     expect(await sendOne(writer, 'a')).toEqual([]);
     expect(await sendOne(writer, 'b')).toEqual(['too_many_counters']);
-    await turns();
+    await aMoment();
     expect(rebuild(dataDir).differences).toMatchObject([{ code: 'counter_unexplained' }]);
     expect(await sendOne(writer, 'b')).toEqual([]);
     expect(await sendOne(writer, 'x')).toEqual(['too_many_counters']);
@@ -191,7 +193,7 @@ describe('the bound on the counters of a day', () => {
     expect(await auditOf(dataDir)).toEqual([]);
   });
 
-  it('knows what a redrive beside it has counted', async () => {
+  it('takes counters of a concurrent redrive into account', async () => {
     const dataDir = newDataDirectory();
     const timestamp = '2023-06-16T13:00:00Z';
     await store(dataDir, [{ items: [{ type: 'dead', state: 'on', timestamp }] }]);
@@ -240,7 +242,7 @@ describe('counters that wait to be counted', () => {
     return { state, admission };
   }
 
-  it('of a start with too much to read leave others waiting until they are counted', () => {
+  it('delay further batches after a start with too much to read, until they are counted', () => {
     const { state, admission } = world(3);
     admission.addUncounted({ record: recordOf('read'), end: 100 });
     state.now = 10_000;
@@ -259,7 +261,7 @@ describe('counters that wait to be counted', () => {
     expect(admission.hasRoomFor([...newCounters, counter('more')])).toBe(false);
   });
 
-  it('are so many at most, and those of one batch', () => {
+  it('are limited in number, except those of one batch', () => {
     const { state, admission } = world(10_000_000);
     const many = Array.from({ length: 250_000 }, (_, at) => counter(`type ${at}`));
     const newCounters = admission.newCounters(many);
@@ -271,7 +273,7 @@ describe('counters that wait to be counted', () => {
     expect(admission.newCounters([counter('other')])).toHaveLength(1);
   });
 
-  it('are days of any number, each with its room', () => {
+  it('can be of any number of days, each with its own limit', () => {
     const { admission } = world(1);
     const days = Array.from({ length: 5_000 }, (_, at) => ({
       counter: { ...counter('a').counter, date: `${2000 + at}-01-01` },
@@ -280,7 +282,7 @@ describe('counters that wait to be counted', () => {
       expect(admission.hasRoomFor([day])).toBe(true);
       admission.addPending([day], at);
     }
-    // What was forgotten of the first ones is known from what waits.
+    // The first days were forgotten; the waiting batches tell what they had.
     const others = days.map(({ counter: { date } }) => ({
       counter: { ...counter('b').counter, date },
     }));

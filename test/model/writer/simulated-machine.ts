@@ -11,14 +11,14 @@ import {
   type SqliteCall,
 } from './simulated-sqlite.ts';
 
-/** One call of the log's disk or of SQLite. */
+/** One call to the log's disk or to SQLite. */
 export interface MachineCall {
   /** Counts up from 0 over the life of the machine. */
   readonly index: number;
   readonly name: string;
 }
 
-/** `errorAfter` is for SQLite's COMMIT: it is done, and fails all the same. */
+/** `errorAfter` is for SQLite's COMMIT: it is executed and fails nevertheless. */
 export type MachineFault =
   | { readonly error: 'EIO' | 'ENOSPC' }
   | { readonly errorAfter: 'EIO' }
@@ -28,10 +28,10 @@ export type MachineFault =
 
 export type FaultFor = (call: MachineCall) => MachineFault | undefined;
 
-/** More than run while the longest time passes: something goes round and round. */
+/** More calls than in the longest run: the code loops. */
 const timersMax = 10_000;
 
-/** How a machine ends: with its power, or with its process, whose files the kernel keeps. */
+/** How a machine ends: a power failure, or the end of its process, whose files the kernel keeps. */
 export type Ending = 'power cut' | 'crash';
 
 interface Timer {
@@ -44,24 +44,24 @@ export interface MachineOptions {
   readonly disk: SimulatedDisk;
   /** Milliseconds since 1970. */
   readonly wallMs: number;
-  /** Pages in SQLite's log beyond which it is moved into the database. */
+  /** The size of SQLite's log, in pages, beyond which a checkpoint moves it into the database. */
   readonly checkpointPages: number;
 }
 
 /**
  * A machine for one process: the log on a simulated disk, the counters in a real SQLite database,
- * clocks and timers that move when they are told to. Each call may be the last one. The machine
- * that follows finds what a power cut or the end of the process has left of both.
+ * and clocks and timers that the test moves. Each call may be the last one. The next machine finds
+ * what a power cut or the end of the process has left of both.
  */
 export class SimulatedMachine implements Platform {
   readonly dataDir: string;
   readonly disk: SimulatedDisk;
   readonly fileSystem: SimulatedDisk;
   faultFor: FaultFor = () => undefined;
-  /** What the clock on the wall shows, and whether it stands still. */
+  /** The time of the wall clock, and whether it stands still. */
   wallMs: number;
   isClockStopped = false;
-  /** Anything but power cuts that befell it. */
+  /** The faults so far, except power cuts. */
   faults = 0;
   readonly #checkpointPages: number;
   readonly #connections: WatchedDatabase[] = [];
@@ -80,7 +80,7 @@ export class SimulatedMachine implements Platform {
     );
   }
 
-  /** The machine as an object that can be taken apart. */
+  /** The machine as an object that can be destructured. */
   platform(): Platform {
     const { fileSystem, lockDirectory: takeDirectory, connect, now, elapsedMs, runLater } = this;
     return { fileSystem, lockDirectory: takeDirectory, connect, now, elapsedMs, runLater };
@@ -114,7 +114,7 @@ export class SimulatedMachine implements Platform {
     return () => (this.#timers = this.#timers.filter((each) => each !== timer));
   };
 
-  /** Lets time pass, and all timers run whose time has come. */
+  /** Lets time pass, and runs all timers that are due. */
   async advance(milliseconds: number): Promise<void> {
     const end = this.#elapsedMs + milliseconds;
     for (let timers = 0; ; timers++) {
@@ -129,12 +129,12 @@ export class SimulatedMachine implements Platform {
     this.#moveTo(end);
   }
 
-  /** As if the process had been stopped: time passes, and no timer runs before it is over. */
+  /** As if the process had been stopped: time passes, and timers run only afterwards. */
   skip(milliseconds: number): void {
     this.#moveTo(this.#elapsedMs + milliseconds);
   }
 
-  /** Waits for a promise, doing what is under way in the background and letting time pass. */
+  /** Waits for a promise, while background operations run and time passes. */
   async until<T>(promise: Promise<T>): Promise<T> {
     const progress = { isOver: false };
     const end = () => void (progress.isOver = true);
@@ -148,7 +148,7 @@ export class SimulatedMachine implements Platform {
     return promise;
   }
 
-  /** Ends this machine's life; leaves the database's files as the next one finds them. */
+  /** Ends the life of this machine; leaves the files of the database as the next one finds them. */
   end(how: Ending, chance: Chance): SimulatedDisk {
     this.#isDead = true;
     const { database } = dataPaths(this.dataDir);
@@ -187,7 +187,7 @@ export class SimulatedMachine implements Platform {
   }
 }
 
-/** All that can go on without the world has gone on. */
+/** Resolves when everything has run that needs neither the disk nor the clock. */
 export function settled(): Promise<void> {
   return new Promise((resolve) => setImmediate(resolve));
 }

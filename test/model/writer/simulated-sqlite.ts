@@ -3,16 +3,16 @@ import { DatabaseSync, type StatementSync } from 'node:sqlite';
 
 import type { Chance } from '../chance.ts';
 
-/** One call of SQLite. */
+/** One call to SQLite. */
 export interface SqliteCall {
   readonly kind: 'exec' | 'run' | 'get' | 'all';
   readonly sql: string;
 }
 
-/** Decides what befalls a call: does it, throws instead, or throws after it is done. */
+/** Decides what happens to a call: executes it, throws instead, or throws after executing it. */
 export type Watch = <T>(call: SqliteCall, act: () => T) => T;
 
-/** A connection to a real database each of whose calls is watched. */
+/** A connection to a real database that reports each of its calls. */
 export class WatchedDatabase extends DatabaseSync {
   #watch: Watch;
 
@@ -38,10 +38,11 @@ export class WatchedDatabase extends DatabaseSync {
     });
   }
 
-  /** As the end of the process does it: nothing more is asked of the disk. */
+  /** As at the end of the process: without further calls to the disk. */
   abandon(): void {
-    // A statement holds its connection, out of the garbage collector's sight: were the connection
-    // to lead back to the machine, its timers and so to the writer's statements, none would go.
+    // A statement keeps its connection alive, which the garbage collector cannot see. If the
+    // connection referred to the machine, its timers and thereby the statements of the writer, none
+    // of these would ever be freed.
     this.#watch = abandoned;
     if (!this.isOpen) return;
     if (this.isTransaction) super.exec('ROLLBACK');
@@ -64,7 +65,7 @@ export function sqliteError(code: 'EIO' | 'ENOSPC'): Error {
   return Object.assign(new Error(errstr), { code: 'ERR_SQLITE_ERROR', errcode, errstr });
 }
 
-/** What the files of a database hold. Undefined: there is none. */
+/** The content of the files of a database. Undefined: the file does not exist. */
 export interface DatabaseFiles {
   readonly main: Buffer | undefined;
   readonly log: Buffer | undefined;
@@ -82,10 +83,10 @@ export function writeDatabaseFiles(path: string, { main, log }: DatabaseFiles): 
 }
 
 /*
- * sqlite.org/walformat.html: the log has a header and frames, one for each page; checksums run
- * through all of it, so that it is valid up to the first frame that is not as it was written. The
- * shared memory says how many frames there are (twice, first at 16), and how many of them a
- * checkpoint has begun to move, before which it synced the log.
+ * Source: sqlite.org/walformat.html. The log has a header and a frame for each page. Checksums run
+ * through all of it, so it is valid up to the first changed frame. The shared memory has the number
+ * of frames (twice, first at 16) and how many of them a checkpoint has begun to move; before that,
+ * it synced the log.
  */
 const headerBytes = 32;
 const frameHeaderBytes = 24;
@@ -94,10 +95,10 @@ const framesAt = 16;
 const attemptedAt = 128;
 
 /**
- * The files as a power cut may leave them, with `synchronous=NORMAL`: of the log's frames those
- * that a checkpoint has synced are there, of the others some first ones; what follows is gone,
- * torn, or garbage. SQLite itself finds the last whole transaction. No cut falls within a
- * checkpoint: that one is moved again from the log is SQLite's own affair.
+ * The files as a power cut may leave them with `synchronous=NORMAL`: the frames that a checkpoint
+ * has synced exist, and some first ones of the others; what follows is missing, torn or garbage.
+ * SQLite itself finds the last whole transaction. No cut falls within a checkpoint, which SQLite
+ * itself repeats from the log.
  */
 export function databaseAfterPowerCut(path: string, chance: Chance): DatabaseFiles {
   const { main, log } = readDatabaseFiles(path);
@@ -106,7 +107,7 @@ export function databaseAfterPowerCut(path: string, chance: Chance): DatabaseFil
   const frameBytes = frameHeaderBytes + log.readUInt32BE(pageSizeAt);
   const written = shared.readUInt32LE(framesAt);
   const synced = shared.readUInt32LE(attemptedAt);
-  // Often none or all of them: the last transaction alone, or all since the checkpoint, may go.
+  // Often none or all of them: the last transaction alone may be lost, or all since the checkpoint.
   const kept = chance.pick([synced, written, synced + chance.below(written - synced + 1)]);
   const sound = headerBytes + kept * frameBytes;
   const rest = Buffer.from(log.subarray(sound));
@@ -115,7 +116,7 @@ export function databaseAfterPowerCut(path: string, chance: Chance): DatabaseFil
     () => rest.subarray(0, chance.below(frameBytes)),
     () => rest.fill(0),
     () => rest.map(() => chance.below(256)),
-    // The frame itself is lost, those behind it are there.
+    // The frame itself is lost, but those after it exist.
     () => rest.fill(0, 0, Math.min(frameBytes, rest.length)),
   ])();
   return { main, log: Buffer.concat([log.subarray(0, sound), keptRest]) };

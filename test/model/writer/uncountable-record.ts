@@ -9,8 +9,8 @@ import type { SimulatedMachine } from './simulated-machine.ts';
 import type { Oracle } from './writer-oracle.ts';
 
 /**
- * Stores a record that was accepted by other rules than those of now, so that it does not read as
- * it did when it came. Nothing where the database knows of no log yet.
+ * Stores a record that was accepted by other rules than the current ones, so that its body gives
+ * another reading now. Does nothing while the database knows no log.
  */
 export function storeUncountable(
   { dataDir, segmentBytes }: EmbeddedOptions,

@@ -25,24 +25,24 @@ async function live(act: Act): Promise<void> {
 }
 
 const minuteOfMaintenanceMs = 61_000;
-/** By then it is noted how old what came before is. */
+/** After this time the age of everything earlier is recorded. */
 const untilNotedMs = 3_661_000;
 
 describe('an idempotency key', () => {
-  it('is in force for as long as it is kept, and no longer, over restarts too', () =>
+  it('is valid exactly as long as it is kept, also over restarts', () =>
     live(async ({ life, keyed }) => {
       const batch = keyed();
-      await life.turn([batch]);
+      await life.commit([batch]);
       await life.pass(untilNotedMs);
       life.skip(20 * dayMs);
       await life.restart();
       life.skip(9 * dayMs);
       await life.pass(minuteOfMaintenanceMs);
-      await life.turn([batch]);
+      await life.commit([batch]);
       expect(batch.acknowledged.size).toBe(1);
       life.skip(dayMs);
       await life.pass(minuteOfMaintenanceMs);
-      await life.turn([batch]);
+      await life.commit([batch]);
       expect(batch.acknowledged.size).toBe(2);
     }));
 
@@ -51,22 +51,22 @@ describe('an idempotency key', () => {
     ['was ahead and is set right', [Date.UTC(2056, 0), Date.UTC(2026, 10, 28)]],
     ['jumps ahead and back', [Date.UTC(2026, 2), Date.UTC(2027, 4), Date.UTC(2026, 2, 2)]],
     ['stands still', [Date.UTC(2026, 2)]],
-  ])('is in force while the clock %s', (_, [first = 0, ...others]) =>
+  ])('is valid while the clock %s', (_, [first = 0, ...others]) =>
     live(async ({ life, keyed }) => {
       life.setClock(first, others.length === 0);
       const batches = [keyed()];
-      await life.turn(batches);
+      await life.commit(batches);
       for (const wallMs of others) {
         await life.pass(3_000);
         life.setClock(wallMs, false);
         await life.pass(minuteOfMaintenanceMs);
         batches.push(keyed());
-        await life.turn(batches);
+        await life.commit(batches);
         await life.restart();
-        await life.turn(batches);
+        await life.commit(batches);
         await life.judge();
         await life.rebuild(false);
-        await life.turn(batches);
+        await life.commit(batches);
       }
       expect(batches.map(({ acknowledged }) => acknowledged.size)).toEqual(batches.map(() => 1));
     }),
@@ -82,10 +82,10 @@ describe('a raw body', () => {
     ['was behind', 0],
     ['was right', Date.UTC(2026, 10, 28)],
     ['was ahead', Date.UTC(2056, 0)],
-  ])('is kept for as long as it should be, and no longer, where the clock %s', (_, wallMs) =>
+  ])('is kept exactly as long as configured if the clock %s', (_, wallMs) =>
     live(async ({ life, machine, plain }) => {
       life.setClock(wallMs, false);
-      await life.turn([plain(3000), plain(3000), plain(3000)]);
+      await life.commit([plain(3000), plain(3000), plain(3000)]);
       await life.pass(untilNotedMs);
       life.setClock(Date.UTC(2026, 10, 28), false);
       life.skip(0.9 * dayMs);
@@ -101,11 +101,11 @@ describe('a raw body', () => {
 });
 
 describe('a clock that jumps by months within a life', () => {
-  it('keeps counting and retention going', () =>
+  it('does not stop counting or retention', () =>
     live(async ({ life, machine, plain }) => {
       for (const jump of [400, -800, 40, -0.1, 0, 2]) {
         life.setClock(machine.wallMs + jump * dayMs, jump === 0);
-        await life.turn([plain(1500), plain(1500)]);
+        await life.commit([plain(1500), plain(1500)]);
         await life.pass(minuteOfMaintenanceMs);
       }
     }));

@@ -10,7 +10,7 @@ import { Lives } from './writer-stages.ts';
 import { isNightly } from '../../support/run/tier.ts';
 
 const isEvery = isNightly();
-/** Nightly every trouble at every call, some 6,000 runs; else each at every so many calls. */
+/** Nightly every fault at every call, some 6,000 runs; otherwise each fault at every nth call. */
 const stride = isEvery ? 1 : 40;
 const tried = isEvery ? [...troubles, ...moreTroubles] : troubles;
 const timeoutMs = 1_200_000;
@@ -23,7 +23,7 @@ afterAll(() => rmSync(dataDir, { recursive: true, force: true }));
 
 describe('a writer whose disk or database fails at a call', () => {
   it(
-    'tells why it ends or goes on; what it acknowledged is counted once, the rest whole or not at all',
+    'says why it ends or continues, counts what it acknowledged once, and the rest whole or not at all',
     async () => {
       const lives = new Lives(dataDir);
       let runs = 0;
@@ -40,8 +40,8 @@ describe('a writer whose disk or database fails at a call', () => {
     timeoutMs,
   );
 
-  it('is caught where it syncs again what it could not sync', async () => {
-    const lives = new Lives(dataDir, plantedBugs['syncs again what it could not sync']);
+  it('is caught if it repeats a sync that failed', async () => {
+    const lives = new Lives(dataDir, plantedBugs['repeats a sync that failed']);
     const stage = (await new Lives(dataDir).stages()).find(({ name }) =>
       name.includes('every kind'),
     );

@@ -2,10 +2,10 @@ import type { Ending, FaultFor, MachineFault } from './simulated-machine.ts';
 import { Violation } from './writer-oracle.ts';
 import type { Lives, Stage } from './writer-stages.ts';
 
-/** What befalls a call, and how the machine ends after it. */
+/** What happens to a call, and how the machine ends after it. */
 export interface Trouble {
   readonly name: string;
-  /** The calls that it can befall. */
+  /** The calls that it can happen to. */
   readonly meets: (call: string) => boolean;
   readonly faultFor: (number: number) => FaultFor;
   readonly ending: Ending;
@@ -13,7 +13,7 @@ export interface Trouble {
 
 const isWrite = (call: string) => call === 'write';
 
-/** Each is tried at every call that it can befall. */
+/** Each is tried at every call that it can happen to. */
 export const troubles: readonly Trouble[] = [
   once('EIO', { error: 'EIO' }, 'power cut'),
   once('ENOSPC', { error: 'ENOSPC' }, 'crash'),
@@ -32,7 +32,7 @@ export const troubles: readonly Trouble[] = [
   },
 ];
 
-/** More of them, for longer runs. */
+/** Further ones, for longer runs. */
 export const moreTroubles: readonly Trouble[] = [
   once('EIO, killed later', { error: 'EIO' }, 'crash'),
   once('ENOSPC, and a power cut later', { error: 'ENOSPC' }, 'power cut'),
@@ -72,16 +72,16 @@ function once(
 
 export interface TrialSummary {
   runs: number;
-  /** So many lives ended before all was done; the others went on and did it. */
+  /** The number of lives that ended before everything was done; the others completed. */
   ended: number;
-  /** What those said that ended. */
+  /** The messages of the lives that ended. */
   readonly messages: Set<string>;
 }
 
 /**
- * Runs a stage again and again, with trouble at each of its calls in turn. After each, the next
- * life finds what it left, sends again what has a key, counts, and audits. With a stride, at every
- * so many calls only.
+ * Runs a stage repeatedly, with a fault at each of its calls in turn. After each run, the next life
+ * opens what was left, sends again the batches that have a key, counts, and audits. With a stride,
+ * it tries only every nth call.
  * @throws {Violation}
  */
 export async function tryEveryCall(
@@ -113,7 +113,7 @@ async function tryCall(lives: Lives, stage: Stage, trouble: Trouble, number: num
   const { end, next } = await lives.live(stage.world, stage.act, trouble.faultFor(number));
   const last = await lives.live(next(trouble.ending, number), async ({ life, oracle }) => {
     for (const batch of oracle.batches) {
-      if (batch.submission.idempotencyKey !== undefined) await life.turn([batch]);
+      if (batch.submission.idempotencyKey !== undefined) await life.commit([batch]);
     }
     await life.judge();
     await life.close();

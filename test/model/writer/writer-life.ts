@@ -18,12 +18,12 @@ import type { IngestOutcome } from '../../../src/pipeline/ports.ts';
 import type { SimulatedMachine } from './simulated-machine.ts';
 import { assert, type Oracle, type SentBatch } from './writer-oracle.ts';
 
-/** Thrown where a life has ended, by a power cut or by a failure that the writer told. */
+/** Thrown when a life has ended, by a power cut or by a failure that the writer reported. */
 export class LifeOver extends Error {
   override readonly name = 'LifeOver';
 }
 
-/** The process on a machine: the writer, and those who send to it and look at it. */
+/** The process on a machine: the writer, and its clients and observers. */
 export class WriterLife {
   readonly #machine: SimulatedMachine;
   readonly #oracle: Oracle;
@@ -34,7 +34,7 @@ export class WriterLife {
   /** Another connection that holds the database. */
   #holder: DatabaseSync | undefined;
 
-  /** @param platform the machine's, or one with a bug. */
+  /** @param platform the platform of the machine, or one with a bug. */
   constructor(
     machine: SimulatedMachine,
     oracle: Oracle,
@@ -73,8 +73,8 @@ export class WriterLife {
     }
   }
 
-  /** A turn of the writer: batches that one sync covers. */
-  async turn(batches: readonly SentBatch[]): Promise<void> {
+  /** One commit of the writer: batches that one sync covers. */
+  async commit(batches: readonly SentBatch[]): Promise<void> {
     const staged = batches.map((batch) => this.#stage(batch));
     const outcomes = await this.#machine.until(Promise.all(staged));
     const isDurable = this.#writer.commit();
@@ -82,7 +82,7 @@ export class WriterLife {
     this.goOn();
   }
 
-  /** Two turns, the second of which is staged while the first is synced. */
+  /** Two commits, the second of which is staged while the first is synced. */
   async overlap(first: readonly SentBatch[], second: readonly SentBatch[]): Promise<void> {
     const covered = first.map((batch) => [batch, this.#stagePlain(batch)] as const);
     const committed = this.#writer.startCommit();
@@ -109,7 +109,7 @@ export class WriterLife {
     this.goOn();
   }
 
-  /** Sends a body under the key of another one. */
+  /** Sends a body with the key of another one. */
   async misuseKey(batch: SentBatch): Promise<void> {
     if (batch.acknowledged.size === 0 || this.#oracle.mayHaveExpired(batch)) return;
     const body = Buffer.from('{"processed_devices":[]}');
@@ -139,7 +139,7 @@ export class WriterLife {
     this.#machine.isClockStopped = isStopped;
   }
 
-  /** Another program takes the database's lock, or lets it go. */
+  /** Another program takes or releases the lock of the database. */
   holdDatabase(): void {
     if (this.#holder !== undefined) {
       this.#releaseDatabase();
@@ -189,12 +189,12 @@ export class WriterLife {
     this.goOn();
   }
 
-  /** The process is gone: nobody holds anything any more. */
+  /** The process has ended, and with it all its locks. */
   abandon(): void {
     this.#releaseDatabase();
   }
 
-  /** Lets all be counted, then compares everything with what was sent, and audits. */
+  /** Waits until everything is counted, then compares it with what was sent, and audits. */
   async judge(): Promise<void> {
     this.#releaseDatabase();
     for (let round = 0; ; round++) {
@@ -231,7 +231,7 @@ export class WriterLife {
     });
   }
 
-  /** What another process does on this machine may meet its faults, too. */
+  /** The work of another process on this machine may meet its faults, too. */
   async #beside(act: () => Promise<void> | void): Promise<void> {
     const { faults } = this.#machine;
     try {
@@ -260,7 +260,7 @@ export class WriterLife {
     return this.#writer.ingest(batch.submission);
   }
 
-  /** What was answered after the end, nobody has heard. */
+  /** No client has received what was answered after the end. */
   #tell(
     batches: readonly SentBatch[],
     outcomes: readonly (IngestOutcome | Acceptance | undefined)[],
@@ -276,7 +276,7 @@ export class WriterLife {
     });
   }
 
-  /** @throws {LifeOver} where it is. */
+  /** @throws {LifeOver} if the life has ended. */
   goOn(): void {
     if (this.#machine.isDead) throw new LifeOver('the power is gone');
     if (this.#failure !== undefined) throw new LifeOver(this.#failure);

@@ -7,7 +7,7 @@ import type { LogReader } from '../../../src/engines/embedded/log/log-reader.ts'
 import type { IngestOutcome, Submission } from '../../../src/pipeline/ports.ts';
 import type { Chance } from '../chance.ts';
 
-/** Something that must never be. */
+/** Something that must never happen. */
 export class Violation extends Error {
   override readonly name = 'Violation';
 }
@@ -16,35 +16,35 @@ export function assert(condition: boolean, otherwise: () => string): asserts con
   if (!condition) throw new Violation(otherwise());
 }
 
-/** A batch that counts under a state of its own, so that it can be judged by itself. */
+/** A batch that counts under a state of its own, so that it can be judged separately. */
 export interface SentBatch {
   readonly state: string;
   readonly submission: Submission;
   readonly enqueued: number;
-  /** What it adds under its own state, by date and type; it adds 1 to the shared counter too. */
+  /** What it adds under its own state, by date and type; it also adds 1 to the shared counter. */
   readonly counts: ReadonlyMap<string, number>;
-  /** The ids that answers have named. More than one only where its key may have expired. */
+  /** The ids that answers have named. There may be more than one only after its key expired. */
   readonly acknowledged: Set<string>;
   sends: number;
-  /** How often it was counted when that was looked at last: what is counted stays so. */
+  /** How often it was counted at the last check: a counted batch stays counted. */
   counted: number;
-  /** How long machines had run when it was sent first. */
+  /** How long machines had run when it was first sent. */
   sentAtMs: number;
 }
 
 const types = ['laptop', 'phone', 'Gerät'];
 const dates = ['2026-03-01', '2026-03-02', '2026-03-03'];
-/** More than all turns take, in which time passes too. */
-const turnsMs = 3_600_000;
+/** More than all the waits within operations, in which time passes, too. */
+const operationsMs = 3_600_000;
 const shared = { type: 'phone', state: 'shared', timestamp: '2026-03-02T00:00:00Z' };
 
 /** Knows what was sent and answered, and says what must and what may be in the store. */
 export class Oracle {
   readonly batches: SentBatch[] = [];
-  /** Ids of records that cannot be counted, by their place in the log. */
+  /** Ids of records that cannot be counted, by their position in the log. */
   readonly uncountable = new Map<number, string>();
   readonly keepKeysMs: number;
-  /** How long machines have run at least: the time within turns is not counted. */
+  /** How long machines have run at least, without the time within operations. */
   #runMs = 0;
   acknowledgements = 0;
   acknowledgedItems = 0;
@@ -53,7 +53,7 @@ export class Oracle {
     this.keepKeysMs = keepKeysMs;
   }
 
-  /** What is known now, to go on from in another way. */
+  /** A copy of the current knowledge, to continue from in another way. */
   copy(): Oracle {
     const copy = new Oracle(this.keepKeysMs);
     copy.#runMs = this.#runMs;
@@ -68,7 +68,7 @@ export class Oracle {
     this.#runMs += milliseconds;
   }
 
-  /** A new batch. `bodyBytes` is about how long its body is. */
+  /** A new batch. `bodyBytes` is the approximate length of its body. */
   newBatch(chance: Chance, bodyBytes: number, isKeyed: boolean): SentBatch {
     const number = this.batches.length;
     const state = `batch ${number}`;
@@ -87,7 +87,7 @@ export class Oracle {
       body: isCompressed ? gzipSync(text) : Buffer.from(text),
       encoding: isCompressed ? 'gzip' : 'identity',
       strict: false,
-      caller: isKeyed && chance.oneIn(2) ? 'somebody' : '',
+      caller: isKeyed && chance.oneIn(2) ? 'a client' : '',
       idempotencyKey: isKeyed ? `key-${number}` : undefined,
     } as const;
     const acknowledged = new Set<string>();
@@ -102,7 +102,7 @@ export class Oracle {
     batch.sentAtMs = Math.min(batch.sentAtMs, this.#runMs);
   }
 
-  /** @param mayFail whether something befell the machine that may be the reason of a refusal. */
+  /** @param mayFail whether a fault of the machine may be the reason of a refusal. */
   answered(batch: SentBatch, outcome: IngestOutcome, mayFail: boolean): void {
     if (!outcome.accepted) {
       const { code } = outcome.problem;
@@ -121,7 +121,7 @@ export class Oracle {
     throw new Violation(`a retry of ${batch.state} was taken for a new batch`);
   }
 
-  /** Judges the counters of a store that has counted all it has. */
+  /** Judges the counters of a store that has counted everything. */
   judgeCounters(rows: readonly CounterRow[]): void {
     const byState = new Map<string, CounterRow[]>();
     for (const row of rows) {
@@ -144,7 +144,7 @@ export class Oracle {
     assert(byState.size === 0, () => `counted and never sent: ${[...byState.keys()].join()}`);
   }
 
-  /** What was acknowledged is there, byte for byte, unless retention may have removed it. */
+  /** Every acknowledged batch exists, byte for byte, unless retention may have removed it. */
   judgeRaw(reader: LogReader, removedThrough: number): void {
     for (const { state, acknowledged, submission } of this.batches) {
       for (const id of acknowledged) {
@@ -175,9 +175,9 @@ export class Oracle {
     );
   }
 
-  /** Whatever the clock on the wall has shown. */
+  /** Independent of the wall clock. */
   mayHaveExpired({ sentAtMs }: Pick<SentBatch, 'sentAtMs'>): boolean {
-    return this.#runMs + turnsMs - this.keepKeysMs >= sentAtMs;
+    return this.#runMs + operationsMs - this.keepKeysMs >= sentAtMs;
   }
 }
 

@@ -4,7 +4,7 @@ import type { FileSystem, LogFile } from '../../../src/engines/embedded/log/file
 import type { Platform } from '../../../src/engines/embedded/writer/platform.ts';
 import type { Variant } from './writer-schedule.ts';
 
-/** Each is a mistake that one could make, and that a few happy runs would not show. */
+/** Plausible mistakes that a few runs without faults would not show. */
 export const plantedBugs: Record<string, Variant> = {
   'does not sync': withFiles((file) => ({
     ...file,
@@ -16,7 +16,7 @@ export const plantedBugs: Record<string, Variant> = {
     startSync: (done) => queueMicrotask(() => done(null)),
   })),
   'acknowledges and counts before the sync, which it does next': syncsLate,
-  'syncs again what it could not sync': withFiles((file) => ({
+  'repeats a sync that failed': withFiles((file) => ({
     ...file,
     sync: () => twice(() => file.sync()),
     startSync: (done) =>
@@ -62,7 +62,7 @@ export const plantedBugs: Record<string, Variant> = {
     return (sql, values) =>
       sql.startsWith('INSERT INTO idempotency_keys ') ? { changes: 1 } : run(sql, values);
   }),
-  'removes what the database may still need': (machine) =>
+  'removes segments that the database may still need': (machine) =>
     withConnection(machine, (_database, prepare) => (sql) => {
       const statement = prepare(sql);
       if (!sql.includes('wal_checkpoint')) return statement;
@@ -78,7 +78,7 @@ function withFiles(change: (file: LogFile, machine: Platform) => LogFile): Varia
   };
 }
 
-/** Its methods by themselves. */
+/** Its methods as separate functions. */
 function bound(fileSystem: FileSystem): FileSystem {
   return {
     makeDirectory: (directory) => fileSystem.makeDirectory(directory),
@@ -90,7 +90,7 @@ function bound(fileSystem: FileSystem): FileSystem {
   };
 }
 
-/** Says that it has synced, and does it before whatever comes next. */
+/** Reports that it has synced, but does so only before the next operation. */
 function syncsLate(machine: Platform) {
   const inner = bound(machine.fileSystem);
   let due: (() => void) | undefined;

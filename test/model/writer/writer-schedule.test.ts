@@ -5,28 +5,28 @@ import { runSchedule } from './writer-schedule.ts';
 import { rounds } from '../../support/run/tier.ts';
 
 const schedules = rounds({ what: 'schedules of a store', quick: 8, nightly: 1_000 });
-/** Seeds that showed a bug when this was written. They are tried before all others. */
+/** Seeds that showed a bug when this was written. They are tried first. */
 const seedsThatShow: Readonly<Record<string, number>> = {
   'does not sync': 22,
   'does not sync in the background': 19,
   'acknowledges and counts before the sync, which it does next': 22,
-  'syncs again what it could not sync': 4,
+  'repeats a sync that failed': 4,
   'does not sync directories': 30,
   'counts, then moves its position in another transaction': 22,
   'moves its position, then counts in another transaction': 22,
   'moves its position and forgets some counters': 5,
   'keeps no keys': 22,
-  'removes what the database may still need': 10,
+  'removes segments that the database may still need': 10,
 };
 /** Enough schedules to show any of the bugs. */
 const allSeeds = [...Array(60).keys()];
 
 describe('a store through power cuts, kills, a failing disk and a clock that jumps', () => {
-  it('counts what it acknowledged once, the rest whole or not at all', async () => {
+  it('counts what it acknowledged once, and the rest whole or not at all', async () => {
     for (let seed = 0; seed < schedules; seed++) await runSchedule(seed);
   }, 3_600_000);
 
-  it('goes the same way again with the same seed', async () => {
+  it('behaves the same with the same seed', async () => {
     const [first, second] = [await traceOf(7), await traceOf(7)];
     expect(first.length).toBeGreaterThan(10);
     expect(second).toEqual(first);
@@ -39,13 +39,14 @@ async function traceOf(seed: number): Promise<string[]> {
   return lines.map((line) => line.replaceAll(/schedule-\w+/g, ''));
 }
 
-describe('a writer that', () => {
-  it.each(Object.entries(plantedBugs))('%s is caught', async (name, variant) => {
+describe('the simulation', () => {
+  it.each(Object.entries(plantedBugs))('catches a writer that %s', async (name, variant) => {
     for (const seed of [seedsThatShow[name] ?? 0, ...allSeeds]) {
       try {
         await runSchedule(seed, { variant });
       } catch {
-        // A broken promise, or a store that will not start again. The same writer without the bug passes the same schedule.
+        // A violation, or a store that no longer starts. The same writer without the bug passes the
+        // same schedule.
         await expect(runSchedule(seed)).resolves.toBeDefined();
         return;
       }

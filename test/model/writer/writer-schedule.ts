@@ -16,12 +16,12 @@ import { storeUncountable } from './uncountable-record.ts';
 import { LifeOver, WriterLife } from './writer-life.ts';
 import { Oracle, Violation, type SentBatch } from './writer-oracle.ts';
 
-/** Changes what the writer stands on, as a bug would. */
+/** Changes the platform of the writer, as a bug would. */
 export type Variant = (platform: Platform) => Platform;
 
 export interface ScheduleOptions {
   readonly variant?: Variant;
-  /** Told what happens, line by line. */
+  /** Receives a line for each event. */
   readonly trace?: (line: string) => void;
 }
 
@@ -52,9 +52,9 @@ const keepRawMs = dayMs;
 const startMs = Date.UTC(2026, 2, 1);
 
 /**
- * One store through several lives, each on a machine that fails, loses its power or is killed at
- * some call; all of it a function of the seed.
- * @throws {Violation} where anything acknowledged is lost, doubled or counted in part.
+ * One store through several lives. Each is on a machine that fails, loses its power or is killed at
+ * some call. The seed determines everything.
+ * @throws {Violation} if anything acknowledged is lost, doubled or counted in part.
  */
 export async function runSchedule(
   seed: number,
@@ -113,12 +113,12 @@ class Schedule {
       this.#next();
       if (this.#chance.oneIn(5)) storeUncountable(this.#options, this.#machine, this.#oracle);
     }
-    // Nothing befalls the last one, and it has to make all good.
+    // The last life has no faults and must recover everything.
     this.#trace('the last life');
     this.summary.lives++;
     const life = (this.#life = this.#open());
     for (const batch of this.#oracle.batches) {
-      if (batch.submission.idempotencyKey !== undefined) await life.turn([batch]);
+      if (batch.submission.idempotencyKey !== undefined) await life.commit([batch]);
     }
     await life.judge();
     await life.close();
@@ -174,7 +174,7 @@ class Schedule {
     this.#machine = this.#newMachine(disk, this.#machine.wallMs + this.#chance.below(dayMs));
   }
 
-  /** What befalls a life, and at which of its calls. */
+  /** What happens to a life, and at which of its calls. */
   #fault(): FaultFor {
     const shortWrites = this.#chance.oneIn(3) ? this.#chance.below(2 ** 31) : undefined;
     const isOfSyncs = this.#chance.oneIn(3);
@@ -224,7 +224,7 @@ class Schedule {
     return Array.from({ length: count }, () => this.newBatch(isKeyed(this.#chance)));
   }
 
-  /** Some batches with keys, acknowledged or not, that were sent before. */
+  /** Some batches with keys that were sent before, acknowledged or not. */
   keyedBatches(): SentBatch[] {
     const keyed = this.#oracle.batches.filter(
       ({ submission }) => submission.idempotencyKey !== undefined,
@@ -257,9 +257,9 @@ const steps: readonly (readonly [kind: string, act: StepAct])[] = [
     { length: 4 },
     () =>
       [
-        'turn',
+        'commit',
         (life: WriterLife, schedule: Schedule) =>
-          life.turn(schedule.newBatches((chance) => chance.oneIn(2))),
+          life.commit(schedule.newBatches((chance) => chance.oneIn(2))),
       ] as const,
   ),
   [
@@ -278,8 +278,8 @@ const steps: readonly (readonly [kind: string, act: StepAct])[] = [
         schedule.newBatches(() => false),
       ),
   ],
-  ['retry', (life, schedule) => life.turn(schedule.keyedBatches())],
-  ['retry', (life, schedule) => life.turn(schedule.keyedBatches())],
+  ['retry', (life, schedule) => life.commit(schedule.keyedBatches())],
+  ['retry', (life, schedule) => life.commit(schedule.keyedBatches())],
   [
     'misuse of a key',
     async (life, schedule) => {

@@ -13,7 +13,7 @@ import type { Variant } from './writer-schedule.ts';
 import { LifeOver, WriterLife } from './writer-life.ts';
 import { Oracle, type SentBatch } from './writer-oracle.ts';
 
-/** What a life finds: all that is stored, and what is known of it. Can be gone on from many times. */
+/** What a life finds: everything stored, and what is known of it. Many lives can start from it. */
 export interface World {
   readonly disk: SimulatedDisk;
   readonly database: DatabaseFiles;
@@ -34,7 +34,7 @@ export interface Context {
   readonly life: WriterLife;
   readonly machine: SimulatedMachine;
   readonly oracle: Oracle;
-  /** A new batch whose body is about so long. */
+  /** A new batch whose body is about this long. */
   readonly plain: (bodyBytes: number) => SentBatch;
   readonly keyed: () => SentBatch;
   /** The batch with a key that was sent last. */
@@ -46,7 +46,7 @@ export interface LifeSummary {
   readonly calls: readonly string[];
   /** Why it ended before all was done. */
   readonly end: string | undefined;
-  /** The world that the next life finds. */
+  /** The state that the next life finds. */
   readonly next: (how: Ending, seed: number) => World;
 }
 
@@ -113,7 +113,7 @@ export class Lives {
     }
   }
 
-  /** The stages, each with the world that it begins in. */
+  /** The stages, each with the state that it begins with. */
   async stages(): Promise<Stage[]> {
     const after = async (world: World, act: Act, how: Ending, seed = 1, faultFor?: FaultFor) =>
       (await this.live(world, act, faultFor)).next(how, seed);
@@ -169,7 +169,7 @@ function batchesOf(oracle: Oracle, chance: Chance): Pick<Context, 'plain' | 'key
   };
 }
 
-/** Cuts the power before the sync of a file with that number, from 0. */
+/** Cuts the power before the sync of the file with that number, from 0. */
 function nthSyncCut(number: number): FaultFor {
   let left = number;
   return ({ name }) => (name === 'sync' && left-- === 0 ? 'powerCutBefore' : undefined);
@@ -178,30 +178,30 @@ function nthSyncCut(number: number): FaultFor {
 const idle: Act = () => undefined;
 
 const firstStart: Act = async ({ life, plain, keyed }) => {
-  await life.turn([plain(10), keyed()]);
+  await life.commit([plain(10), keyed()]);
   await life.pass(60);
   await life.close();
 };
 
 const work: Act = async ({ life, plain, keyed, lastKeyed }) => {
-  await life.turn([plain(10), keyed(), keyed()]);
+  await life.commit([plain(10), keyed(), keyed()]);
   await life.overlap([plain(300), plain(10)], [plain(10)]);
   await life.pass(60);
-  await life.turn([lastKeyed(), plain(1500)]);
-  await life.turn([plain(2000)]);
+  await life.commit([lastKeyed(), plain(1500)]);
+  await life.commit([plain(2000)]);
   await life.pass(60);
-  await life.turn([keyed(), plain(5000)]);
+  await life.commit([keyed(), plain(5000)]);
   await life.close();
 };
 
-/** The first pass notes what the oldest segments counted, and then removes them. */
+/** The first pass records what the oldest segments counted, and then removes them. */
 const retention: Act = async ({ life, plain, keyed }) => {
-  // How old the log is gets noted, and then it is that old.
+  // The age of the log is recorded, and then the log has that age.
   for (const days of [1, 2]) {
     life.skip(days * dayMs);
     await life.pass(61_000);
   }
-  await life.turn([keyed(), plain(10)]);
+  await life.commit([keyed(), plain(10)]);
   await life.close();
 };
 
@@ -210,24 +210,24 @@ const expiry: Act = async ({ life, keyed, lastKeyed }) => {
     life.skip(days * dayMs);
     await life.pass(61_000);
   }
-  await life.turn([lastKeyed(), keyed()]);
+  await life.commit([lastKeyed(), keyed()]);
   await life.close();
 };
 
 const startAgain: Act = async ({ life, plain, keyed, lastKeyed }) => {
-  await life.turn([lastKeyed()]);
+  await life.commit([lastKeyed()]);
   await life.pass(60);
-  await life.turn([plain(10), keyed()]);
+  await life.commit([plain(10), keyed()]);
   await life.close();
 };
 
 const loadAndNoMore: Act = async ({ life, plain, keyed }) => {
-  await life.turn([plain(10), keyed()]);
-  await life.turn([plain(100)]);
+  await life.commit([plain(10), keyed()]);
+  await life.commit([plain(100)]);
 };
 
 const loadCutAtSync: Act = async ({ life, machine, plain, keyed }) => {
   await life.pass(60);
   machine.faultFor = nthSyncCut(0);
-  await life.turn([plain(10), keyed(), plain(700), plain(10)]);
+  await life.commit([plain(10), keyed(), plain(700), plain(10)]);
 };

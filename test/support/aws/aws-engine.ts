@@ -29,7 +29,7 @@ import { sweep, sweepBatch } from '../../../src/pipeline/sweep/sweep.ts';
 import type { SweepResult, SweepRules } from '../../../src/pipeline/sweep/ports.ts';
 import type { AwsEmulators, AwsStore } from './aws-store.ts';
 
-/** Decides what becomes of a call: throws, before or after `proceed`, or lets it be. */
+/** Decides what happens to a call: throws, before or after `proceed`, or lets it pass. */
 export type Fault = (command: string, proceed: () => Promise<unknown>) => Promise<unknown>;
 
 export interface AwsEngineOptions {
@@ -41,12 +41,14 @@ export interface AwsEngineOptions {
 
 const dayMs = 86_400_000;
 
-/** The AWS engine's adapters wired up with a clock of their own and faults between them and AWS. */
+/**
+ * The adapters of the AWS engine with a clock of their own, and with faults between them and AWS.
+ */
 export class AwsEngine {
   now: number;
-  /** In the way of every call, if it is set. */
+  /** Intercepts every call, if it is set. */
   fault: Fault | undefined;
-  /** What becomes of a batch that could not be swept. */
+  /** The results for batches that could not be swept. */
   onSweepFailure: SweepRules['onFailure'] = (error) => {
     throw error;
   };
@@ -84,9 +86,9 @@ export class AwsEngine {
     this.#ledger = { client: dynamodb, ledgerTable, backoff };
     const records = new DynamodbBatchRecords(ledger);
     const queue = sqsChunkQueue({ client: this.#sqs, queueUrl: store.queueUrl, backoff });
-    const letters = { client: this.#sqs, queueUrl: store.deadLetterQueueUrl, backoff };
+    const source = { client: this.#sqs, queueUrl: store.deadLetterQueueUrl, backoff };
     this.rawStore = s3RawStore(this.#faulty(aws.s3), store.bucket);
-    this.deadLetters = { ...deadLetterQueue(letters), list: () => this.#letters() };
+    this.deadLetters = { ...deadLetterQueue(source), list: () => this.#listDeadLetters() };
     this.receipts = dynamodbReceipts(ledger);
     this.counterStore = dynamodbCounterStore({ ...ledger, countersTable, backoff });
     this.#parking = deadLetterOnce(this.deadLetters, ledger);
@@ -129,7 +131,7 @@ export class AwsEngine {
     });
   }
 
-  /** Counts what is queued; returns how many messages that were. */
+  /** Counts what is queued; returns the number of messages. */
   async process(): Promise<number> {
     let received = 0;
     for (;;) {
@@ -163,7 +165,7 @@ export class AwsEngine {
     }
   }
 
-  /** Counts messages that are at hand; returns those that are to be delivered again. */
+  /** Counts the given messages; returns those to be delivered again. */
   count(messages: readonly QueueMessage[]): Promise<ReadonlySet<QueueMessage>> {
     return countMessages(
       messages,
@@ -179,7 +181,7 @@ export class AwsEngine {
     );
   }
 
-  /** @param afterMs how old a batch is to be looked at. */
+  /** @param afterMs the age at which a batch is swept. */
   sweep(afterMs = 15 * 60_000): Promise<SweepResult> {
     return sweep(this.#ports, this.#sweepRules(afterMs));
   }
@@ -197,25 +199,25 @@ export class AwsEngine {
     };
   }
 
-  /** As a redrive of the letter of a whole batch does. */
+  /** As a redrive of the dead letter of a whole batch does. */
   sweepBatch(rawKey: string): Promise<string | undefined> {
     return sweepBatch(rawKey, this.#ports, this.#sweepRules(0));
   }
 
-  /** Over the dead-letter queue. */
+  /** Iterates over the dead-letter queue. */
   pass(limit = 1_000): PassOptions {
     const { deadLetterQueueUrl: queueUrl } = this.store;
-    // The hiding of messages is on the emulator's own clock.
+    // The emulator's own clock decides how long messages are hidden.
     return { client: this.#sqs, queueUrl, now: () => this.now, limit, waitSeconds: 0 };
   }
 
-  async #letters(): Promise<StoredDeadLetter[]> {
-    const letters: StoredDeadLetter[] = [];
+  async #listDeadLetters(): Promise<StoredDeadLetter[]> {
+    const deadLetters: StoredDeadLetter[] = [];
     await forEachDeadLetter(this.pass(), (page) => {
-      letters.push(...page);
+      deadLetters.push(...page);
       return Promise.resolve(new Set());
     });
-    return letters;
+    return deadLetters;
   }
 
   #faulty<C extends { send(command: never): unknown }>(client: C): Pick<C, 'send'> {

@@ -28,9 +28,9 @@ export interface AwsEmulators {
 }
 
 /**
- * For SDK clients that try once, with a connection for each request. DynamoDB Local closes a connection
- * that is idle for 30 s. On a busy machine a client that keeps connections could send its next request
- * on such a one before it sees the end of it, and fail with "socket hang up".
+ * For SDK clients that try once, with a connection for each request. DynamoDB Local closes a
+ * connection that is idle for 30 s. On a busy machine, a client that keeps connections could send
+ * its next request on a closed one before it notices, and fail with "socket hang up".
  */
 export const singleTry = {
   maxAttempts: 1,
@@ -84,7 +84,7 @@ export interface AwsStore {
   readonly deadLetterQueueUrl: string;
 }
 
-/** An empty store of its own. */
+/** A new, empty store. */
 export async function createStore(aws: AwsEmulators): Promise<AwsStore> {
   const { dynamodb, s3 } = aws;
   const name = `store-${randomUUID()}`;
@@ -102,7 +102,7 @@ export async function createStore(aws: AwsEmulators): Promise<AwsStore> {
 
 async function createQueue({ sqs, environment }: AwsEmulators, QueueName: string): Promise<string> {
   const { QueueUrl = '' } = await sqs.send(new CreateQueueCommand({ QueueName }));
-  // The emulator names a host that need not resolve, and the SDK goes where the URL says.
+  // The emulator names a host that may not resolve, and the SDK uses the URL's host.
   return new URL(new URL(QueueUrl).pathname, environment['AWS_ENDPOINT_URL_SQS']).href;
 }
 
@@ -121,10 +121,10 @@ function table(TableName: string, partitionKey: string, sortKey: string) {
   };
 }
 
-/** As many writes as a request takes. */
+/** The most writes of a request. */
 const batchWriteMax = 25;
 
-/** A new table with the rows that another has now, as a restore makes it. Returns its name. */
+/** A new table with the current rows of another one, as a restore makes it. Returns its name. */
 export async function copyTable(client: DynamoDBClient, TableName: string): Promise<string> {
   const copy = `copy-${randomUUID()}`;
   const { Table } = await client.send(new DescribeTableCommand({ TableName }));
@@ -156,7 +156,7 @@ export async function scan(
 }
 
 /** Reads the counters directly from the table, without code of the pipeline. */
-export async function countersAsStranger(
+export async function readCountersDirectly(
   client: DynamoDBClient,
   TableName: string,
 ): Promise<CounterRow[]> {

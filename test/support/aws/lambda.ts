@@ -13,11 +13,11 @@ import type { Pages } from '../../../src/http/app/pages.ts';
 import { createStore, type AwsEmulators, type AwsStore } from './aws-store.ts';
 import type { Received, Sent } from '../server.ts';
 
-/** How API Gateway hands over a body of JSON: as text, or as what else it may be. */
+/** How API Gateway passes on a JSON body: as text, or in another form. */
 export type BodyForm = 'text' | 'base64';
 
 const region = 'eu-central-1';
-/** As Lambda gives it, for an invocation of its own. */
+/** The context that Lambda passes to an invocation. */
 export function lambdaContext(functionName: string): InvocationContext {
   return {
     awsRequestId: randomUUID(),
@@ -32,7 +32,7 @@ export function lambdaContext(functionName: string): InvocationContext {
   };
 }
 
-/** What Powertools reads from the environment of the process; the tests of its lines turn it on. */
+/** What Powertools reads from the environment of the process; tests of log lines enable it. */
 const quiet = { POWERTOOLS_METRICS_DISABLED: 'true', POWERTOOLS_LOG_LEVEL: 'SILENT' };
 
 /** The four functions in this process, on an empty store of their own. */
@@ -76,7 +76,7 @@ export class Lambdas {
     this.#sweep = sweepFunction(this.environment);
   }
 
-  /** Asks as API Gateway would, with its routes. */
+  /** Sends a request as API Gateway would, by its routes. */
   async ask(sent: Sent, form: BodyForm = 'text'): Promise<Received> {
     const event = gatewayEvent(sent, form);
     const isBatch = event.routeKey === 'POST /ingest';
@@ -94,7 +94,9 @@ export class Lambdas {
     };
   }
 
-  /** Hands the queue to the processor until it is empty, as the event source would. */
+  /**
+   * Passes the messages of the queue to the processor until it is empty, as the event source does.
+   */
   async drain(): Promise<void> {
     const QueueUrl = this.store.queueUrl;
     for (;;) {

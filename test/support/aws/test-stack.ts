@@ -17,7 +17,7 @@ import {
 } from '../../../infra/local/template/synthesized-template.ts';
 import { openEmulators } from './aws-store.ts';
 
-/** Below the timeout of hooks. */
+/** Shorter than the timeout of hooks. */
 const synthesisMsMax = 170_000;
 
 /** A local stack with tables of its own in the run's DynamoDB Local, if it has one. */
@@ -47,7 +47,7 @@ export async function promptTemplate(): Promise<Synthesized> {
   }
 }
 
-/** Whether this call made the directory. */
+/** Whether this call created the directory. */
 function isFirst(directory: string): boolean {
   return mkdirSync(directory, { recursive: true }) !== undefined;
 }

@@ -1,6 +1,6 @@
 import { spawnSync } from 'node:child_process';
 
-/** A command as a document has it. */
+/** A command of a document. */
 export interface Command {
   readonly text: string;
   /** `README.md:36` */
@@ -17,7 +17,7 @@ export interface Example {
   readonly answer?: string;
 }
 
-/** What an inline command begins with. */
+/** The beginnings of an inline command. */
 const programs = new Set(
   `apt-get aws curl device-pipeline docker git iostat journalctl node npm npx python3 rsync sqlite3
    sudo systemctl tail`.split(/\s+/),
@@ -34,7 +34,7 @@ interface Block {
   readonly language: string;
   readonly line: number;
   readonly text: string;
-  /** Whether only empty lines stand between it and the block before it. */
+  /** Whether only empty lines are between it and the block before it. */
   readonly isNext: boolean;
 }
 
@@ -118,12 +118,12 @@ function spans(prose: string): { line: number; text: string }[] {
   }));
 }
 
-/** The command that an inline span is; undefined where it is none, or the name of one. */
+/** The command of an inline span; undefined if it is none, or only the name of one. */
 function asCommand(span: string): string | undefined {
   const [word = '', ...more] = span.split(' ');
   if (more.length === 0 || names.has(span)) return undefined;
   if (programs.has(word)) return span;
   if (firstWords.has(word)) return `npx device-pipeline ${span}`;
-  // A program that is not known here, but has options or is part of a pipe.
+  // An unknown program, but with options or as part of a pipe.
   return /^[a-z][\w.-]* (.* )?(--?[a-z]\S* \S|\||&&)/.test(span) ? span : undefined;
 }

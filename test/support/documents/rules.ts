@@ -19,7 +19,7 @@ export interface Rule {
 const anything = /^[^]*$/;
 const shownOnce = /^\S+, for [\w,]+.*\. It cannot be shown again\. .*\n$/;
 
-/** The first that fits holds. */
+/** The first rule that matches applies. */
 const rules: readonly Rule[] = [
   { command: /^(npm ci && )?npm start$/, prints: /^listening on http:\S+\n$/ },
   {
@@ -130,13 +130,15 @@ const rules: readonly Rule[] = [
   { command: /^\w+\(\) \{[^]*\}$/ },
 ];
 
-/** What programs print that send an event with the client, and with the standard library alone. */
+/**
+ * The output of programs that send an event with the client, and with the standard library alone.
+ */
 const sentOne: Readonly<Record<string, RegExp>> = {
   ts: /^\{ accepted: 1, refused: 0, givenUp: 0 \}\n$/,
   python: /^\{'status': 'accepted', .*'enqueued': 1\}\n$/,
 };
 
-/** @throws where no rule covers the command. */
+/** @throws if no rule covers the command. */
 export function ruleOf(language: string, text: string): Rule {
   const prints = sentOne[language];
   if (prints !== undefined) return { command: anything, prints };
@@ -146,12 +148,12 @@ export function ruleOf(language: string, text: string): Rule {
   throw new Error(`no rule in test/support/documents/rules.ts says what "${text}" has to do`);
 }
 
-/** `npx device-pipeline …`, by what comes after it. */
+/** `npx device-pipeline …`, by its arguments. */
 function command(rest: string): RegExp {
   return new RegExp(`^npx device-pipeline ${rest}(?= |$)(?!.* > )[^|&]*$`);
 }
 
-/** Commands of this form alone, each if the one before it did its work. */
+/** Commands of this form only, each after the one before it succeeded. */
 function each({ source }: RegExp): RegExp {
   return new RegExp(`^${source}(&& ${source})*$`);
 }
@@ -182,13 +184,13 @@ function addFiles({ workspace }: World, text: string): void {
   }
 }
 
-/** The file of settings that the command reads: its remark says what is in it. */
+/** The settings file that the command reads: its comment says what is in it. */
 function addSettings({ workspace }: World, text: string): void {
   const [, name, content] = /settings=(\S+) +# (\{.*\})$/.exec(text) ?? [];
   if (name !== undefined && content !== undefined) workspace.write(name, content);
 }
 
-/** A name that an earlier command took is free again. */
+/** Frees a name that an earlier command used. */
 function freeName({ workspace }: World, text: string): void {
   const path = join(workspace.directory, 'data/tokens.json');
   const [, name] = /--name (\S+)/.exec(text) ?? [];

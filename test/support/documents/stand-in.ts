@@ -1,4 +1,4 @@
-// What a program on the PATH of a document's shell runs in its place: it asks the test what to do.
+// Runs in place of a program on the PATH of a document's shell: it asks the test what to do.
 import { spawnSync } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import { request } from 'node:http';

@@ -10,7 +10,7 @@ import { readSettings } from '../../../infra/read-settings.ts';
 import { readTokens } from '../../../src/entry/lambda/tokens-secret.ts';
 import { projectRoot, type Workspace } from './workspace.ts';
 
-/** A program that was called. */
+/** A call of a program. */
 export interface Call {
   readonly name: string;
   readonly args: readonly string[];
@@ -18,7 +18,7 @@ export interface Call {
   readonly input: string;
 }
 
-/** What it does: it prints and exits, or runs another in its place. */
+/** What it does: it prints and exits, or runs another program in its place. */
 export interface Reply {
   readonly code?: number;
   readonly stdout?: string;
@@ -40,15 +40,15 @@ const tarball = `./${manifest.name}-${manifest.version}.tgz`;
 export interface Account {
   readonly stackName: string;
   readonly outputs: Readonly<Record<string, string>>;
-  /** What the stack is of: types by logical ids. */
+  /** The resources of the stack: types by logical ids. */
   readonly resources: ReadonlyMap<string, string>;
   /** The secret with the tokens. */
   secret: string;
 }
 
 /**
- * Stands in for the programs that act on the machine or on an account. Each checks its arguments;
- * what it does not know, it refuses, so that its caller fails.
+ * Stands in for the programs that act on the machine or on an account. It checks the arguments of
+ * each and refuses unknown ones, so that the caller fails.
  */
 export class StandIns {
   /** All calls so far, in words. */
@@ -111,7 +111,7 @@ export class StandIns {
     return { stdout: `listening on ${await this.#workspace.serve(args)}\n` };
   }
 
-  /** The address that the documents name is that of the server. */
+  /** The address in the documents means that of the server. */
   #served(text: string): string {
     return text.replace(/(http:\/\/)?\b(127\.0\.0\.1|localhost):8080\b/, this.#workspace.url);
   }
@@ -235,7 +235,9 @@ export class StandIns {
   }
 }
 
-/** Answers the calls of a workspace's stand-ins. Returns its address, and what ends it. */
+/**
+ * Answers the calls of a workspace's stand-ins. Returns its address and a function that ends it.
+ */
 export async function listen(
   answer: (call: Call) => Promise<Reply>,
 ): Promise<{ url: string; close: () => void }> {
@@ -251,7 +253,7 @@ export async function listen(
 
 const quota = /^--service-code (lambda --quota-code L-B99A9384|apigateway --quota-code L-8A5B8E43)/;
 
-/** The calls of AWS that the documents have, which nothing here carries out, with their options. */
+/** The calls to AWS in the documents that nothing here executes, with their options. */
 const awsForms: Readonly<Record<string, RegExp>> = {
   'dynamodb delete-table': /^--table-name \S+$/,
   'dynamodb restore-table-to-point-in-time':
@@ -275,7 +277,7 @@ const awsForms: Readonly<Record<string, RegExp>> = {
   ),
 };
 
-/** The one resource that the query is about, by its logical id. */
+/** The one resource of the query, by its logical id. */
 function resourceOf({ resources }: Account, query: string): string {
   const [, type, prefix = ''] =
     /^StackResources\[\?ResourceType=='(.+)' && starts_with\(LogicalResourceId,'(\w+)'\)\]\.PhysicalResourceId$/.exec(
@@ -293,7 +295,7 @@ async function readAll(request: IncomingMessage): Promise<string> {
   return Buffer.concat(parts).toString();
 }
 
-/** @throws where the arguments, in a line, are others. */
+/** @throws if the arguments, as one line, differ. */
 function expectArgs(args: readonly string[], form: RegExp): Reply {
   if (!form.test(args.join(' '))) throw new Error(`no stand-in knows "${args.join(' ')}"`);
   return {};
@@ -305,7 +307,7 @@ function pairs(args: readonly string[]): [string, string][] {
   );
 }
 
-/** Of package.json, with options that it knows. */
+/** Scripts of package.json, with options that they know. */
 function runScript(args: readonly string[]): Reply {
   const [name = '', separator = '--', ...options] = args;
   const script = manifest.scripts[name];
@@ -324,7 +326,7 @@ function runScript(args: readonly string[]): Reply {
 
 const silent = { writeErr: () => undefined, writeOut: () => undefined };
 
-/** Whether a script knows the options, by its own text: to run a benchmark takes too long. */
+/** Whether the text of a script mentions the options: running a benchmark takes too long. */
 function checkScript([file = '', ...args]: readonly string[]): Reply {
   const source = readFileSync(join(projectRoot, file), 'utf8');
   const takesValue = new Map<string, boolean>();
@@ -359,7 +361,7 @@ function cdk(args: readonly string[], cwd: string): Reply {
   return {};
 }
 
-/** Of systemd, and only of the unit in `deploy`. */
+/** Commands of systemd, only for the unit in `deploy`. */
 function unit(name: string, args: readonly string[]): Reply {
   const form =
     name === 'journalctl'

@@ -21,8 +21,8 @@ import {
 
 export const projectRoot = join(import.meta.dirname, '../../..');
 
-/** What acts on the machine or an account, or does not end: the test answers for it. */
-const stoodIn = [
+/** Programs that act on the machine or an account, or do not end: the test answers for them. */
+const replacedPrograms = [
   ...['apt-get', 'aws', 'curl', 'docker', 'git', 'iostat', 'journalctl', 'npm', 'sudo'],
   ...['systemctl', 'tail'],
 ];
@@ -33,7 +33,9 @@ export interface Outcome {
   readonly stderr: string;
 }
 
-/** A directory that looks like a clone, with a server on `./data`, and the shells that work there. */
+/**
+ * A directory that looks like a clone, with a server on `./data`, and the shells that work there.
+ */
 export class Workspace {
   readonly directory = temporaryDirectory();
   readonly #shells = new Map<string, Shell>();
@@ -66,7 +68,7 @@ export class Workspace {
       writeFileSync(join(path, name), `#!/bin/sh\n${text}\n`);
       chmodSync(join(path, name), 0o755);
     };
-    for (const name of stoodIn) program(name, `${standIn} ${name} "$@"`);
+    for (const name of replacedPrograms) program(name, `${standIn} ${name} "$@"`);
     const isOfBench = `case "$1" in bench/*) ${standIn} node "$@" ;; esac`;
     program('node', `${isOfBench}\nexec ${node} "$@"`);
     const address = join(this.directory, '.address');
@@ -91,14 +93,16 @@ exec ${node} ${join(projectRoot, 'bin/device-pipeline.cjs')} "$@"`,
     return this.#url;
   }
 
-  /** Runs a command in the shell of a document, which has the variables of those before it. */
+  /**
+   * Runs a command in the shell of a document, which has the variables of the commands before it.
+   */
   async run(document: string, text: string): Promise<Outcome> {
     const shell = this.#shells.get(document) ?? new Shell(this.directory, this.#env);
     this.#shells.set(document, shell);
     return await shell.run(text);
   }
 
-  /** Writes a program into a file, for the server of this workspace, and returns what runs it. */
+  /** Writes a program for the server of this workspace into a file; returns what runs it. */
   program(language: 'ts' | 'python', text: string): string {
     const name = language === 'ts' ? 'send.ts' : 'send.py';
     const client = join(projectRoot, 'src/client/index.ts');
@@ -107,7 +111,7 @@ exec ${node} ${join(projectRoot, 'bin/device-pipeline.cjs')} "$@"`,
     return `${language === 'ts' ? 'node' : 'python3'} ${name}`;
   }
 
-  /** Starts the server as the arguments say, but on a free port, in place of the one before it. */
+  /** Starts the server with these arguments, but on a free port, in place of the previous one. */
   async serve(args: readonly string[]): Promise<string> {
     const text = args.join(' ');
     if (this.#server?.args !== text) {
@@ -124,7 +128,7 @@ exec ${node} ${join(projectRoot, 'bin/device-pipeline.cjs')} "$@"`,
     return this.#url;
   }
 
-  /** Resolves when all is counted that was accepted. */
+  /** Resolves when everything accepted is counted. */
   async counted(): Promise<void> {
     await waitCounted(newClient(1), this.#url);
   }
@@ -150,7 +154,7 @@ exec ${node} ${join(projectRoot, 'bin/device-pipeline.cjs')} "$@"`,
   }
 }
 
-/** A shell that lives on between commands. Each has an exit code and an output of its own. */
+/** A shell that stays open between commands. Each has its own exit code and output. */
 class Shell {
   readonly #child: ChildProcess;
   readonly #ended: Promise<never>;

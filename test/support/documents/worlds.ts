@@ -12,28 +12,30 @@ import { afterTest, newClient, waitUntil } from '../processes/real-server.ts';
 import { listen, StandIns, type Account } from './stand-ins.ts';
 import { projectRoot, Workspace, type Outcome } from './workspace.ts';
 
-/** A clone with a server; one in which tokens are made; one whose commands work on a stack. */
+/** A clone with a server; one in which tokens are created; one whose commands work on a stack. */
 export type Place = 'clone' | 'tokens' | 'stack';
 
-/** Where commands run, and what their rules can prepare and look at there. */
+/** Where commands run, and what their rules can prepare and check there. */
 export interface World {
   readonly workspace: Workspace;
   /** How often stand-ins were called so far. */
   readonly calls: () => number;
-  /** Puts a letter among the dead ones. Returns its id. */
+  /** Adds a dead letter; returns its id. */
   readonly addDeadLetter: (reason?: string) => Promise<string>;
-  /** Runs a command in the shell of a document, which has the variables of those before it. */
+  /**
+   * Runs a command in the shell of a document, which has the variables of the commands before it.
+   */
   readonly run: (document: string, text: string) => Promise<Outcome>;
-  /** Resolves when all that was sent is counted. */
+  /** Resolves when everything sent is counted. */
   readonly settled: () => Promise<void>;
-  /** What the placeholders of the documents stand for here. */
+  /** The values of the documents' placeholders here. */
   readonly fill: (text: string) => Promise<string>;
 }
 
 const stackName = 'device-pipeline';
 const worlds = new Map<Place, Promise<World>>();
 
-/** Made when it is first needed. `undoAll` ends it. */
+/** Created when it is first needed. `undoAll` ends it. */
 export function worldOf(place: Place): Promise<World> {
   const world = worlds.get(place) ?? (place === 'stack' ? stackWorld() : localWorld(place));
   worlds.set(place, world);
@@ -43,14 +45,14 @@ export function worldOf(place: Place): Promise<World> {
 async function localWorld(place: Place): Promise<World> {
   const { workspace, standIns } = await openWorkspace();
   if (place === 'clone') await workspace.serve([]);
-  let letters = 0;
+  let deadLetters = 0;
   const addDeadLetter = async () => {
-    const key = `letter-${++letters}`;
-    const item = { type: 'letter', state: key, timestamp: '2026-06-17T12:00:00Z' };
+    const key = `letter-${++deadLetters}`;
+    const item = { type: 'dead letter', state: key, timestamp: '2026-06-17T12:00:00Z' };
     const body = JSON.stringify({ processed_devices: [item] });
     await newClient(1).post(workspace.url, { body, key });
     await workspace.counted();
-    // As if the rules had once refused it.
+    // As if an earlier version of the rules had refused it.
     change(
       workspace.dataDir,
       `INSERT INTO dead_letters SELECT position, batch_id, 'a reason', 1, 2, NULL, NULL
@@ -87,14 +89,18 @@ async function stackWorld(): Promise<World> {
   await store(workspace.dataDir, numberedBatches(3));
   const body = readFileSync(join(projectRoot, 'docs/sample.json'), 'utf8');
   await newClient(1).post(stack.url, { body, key: undefined });
-  let letters = 0;
+  let deadLetters = 0;
   const addDeadLetter = async (reason?: string) => {
-    const item = { type: 'letter', state: `${++letters}`, timestamp: '2026-06-17T12:00:00Z' };
+    const item = {
+      type: 'dead letter',
+      state: `${++deadLetters}`,
+      timestamp: '2026-06-17T12:00:00Z',
+    };
     const body = JSON.stringify({ processed_devices: [item] });
     const answer = await newClient(1).post(stack.url, { body, key: undefined });
     const { raw_key: rawKey } = JSON.parse(answer?.text ?? '') as { raw_key: string };
     await settled();
-    // A second copy of its message, which SQS gave up.
+    // A second copy of its message, which SQS moved there.
     const batch = { batchId: batchIdOf(rawKey), receivedAt: Date.parse(rawKey.slice(4, 28)) };
     const [chunk] = cutIntoChunks(batch, [{ ...item, date: '2026-06-17' }]);
     await sqs.send(
@@ -162,7 +168,7 @@ function world({ workspace, standIns, addDeadLetter, settled, storeOption }: Par
     [/(?<=--to )…/, () => './replayed'],
     [/\bCOMMAND(?= )/, () => 'stats'],
     [/\bCOMMAND$/, () => '--version'],
-    // A disk of their own, which this machine has not.
+    // A disk of their own, which this machine does not have.
     [/(?<= )\/mnt\//, () => './mnt/'],
   ];
   const fill = async (text: string) => {

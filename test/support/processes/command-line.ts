@@ -21,7 +21,7 @@ export interface Received {
 
 export type Answer = (response: ServerResponse, request: Received) => void;
 
-/** What the real server would do with a batch whose items are good, or say that they are bad. */
+/** The items with errors, as the real server would report them; empty if all are valid. */
 export const accept: Answer = (response, { body }) => {
   const document = JSON.parse(new TextDecoder().decode(body)) as {
     processed_devices: { bad?: boolean }[];
@@ -44,9 +44,9 @@ export function send(response: ServerResponse, status: number, body: object, hea
 export const received: Received[] = [];
 /** The answers to the next requests; without one, a request is accepted. */
 export const answers: Answer[] = [];
-/** Where this test's server listens. */
+/** The URL of this test's server. */
 export let url: string;
-/** Where this test's commands run. */
+/** The working directory of this test's commands. */
 export let directory: string;
 let server: Server;
 
@@ -70,7 +70,7 @@ beforeEach(async () => {
   url = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
 });
 
-/** From now on, nobody listens at `url`. */
+/** From now on no server listens at `url`. */
 export async function closeServer(): Promise<void> {
   server.closeAllConnections();
   await new Promise((resolve) => server.close(resolve));
@@ -120,7 +120,7 @@ export async function file(name: string, content: string | Buffer): Promise<stri
   return path;
 }
 
-/** All items that were received, in the order of the batches' first items. */
+/** All received items, in the order of the first items of the batches. */
 export function itemsReceived(): unknown[] {
   return received.flatMap(({ body }) => {
     return (JSON.parse(body.toString()) as { processed_devices: unknown[] }).processed_devices;

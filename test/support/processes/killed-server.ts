@@ -26,7 +26,7 @@ const cliPath = fileURLToPath(new URL('../../../src/entry/cli.ts', import.meta.u
 export const smallServer = fileURLToPath(new URL('small-server.ts', import.meta.url));
 
 const clients = 8;
-/** How many of the first kills hit a data directory that is just being made. */
+/** How many of the first kills hit a data directory while it is created. */
 export function killsOfFirstStart(kills: number, signal: KillOptions['signal']): number {
   return Math.min(signal === 'SIGTERM' ? 2 : 5, Math.floor(kills / 4));
 }
@@ -37,11 +37,11 @@ export interface KillOptions {
   readonly seed: number;
   /** Instead of the command line. */
   readonly program?: string | undefined;
-  /** What it is ended with. SIGTERM lets it stop by itself, and its exit code is looked at. */
+  /** The signal that ends it. After SIGTERM it stops by itself, and its exit code is checked. */
   readonly signal?: 'SIGKILL' | 'SIGTERM';
-  /** Told of each kill. */
+  /** Called at each kill. */
   readonly onKill?: (stage: string) => void;
-  /** Asked before each kill whether it is the time to stop. */
+  /** Returns, before each kill, whether to stop. */
   readonly isOver?: () => boolean;
 }
 
@@ -50,7 +50,7 @@ export interface KillSummary {
   readonly acknowledged: number;
   readonly unanswered: number;
   readonly items: number;
-  /** What must not be, in words. */
+  /** The violations of guarantees, in words. */
   readonly violations: readonly string[];
 }
 
@@ -60,7 +60,7 @@ interface Sent {
   location?: string;
 }
 
-/** What all clients share: the server's address, as a promise for when it is down. */
+/** What all clients share: the server's address, as a promise while the server is down. */
 class Traffic {
   readonly sent: Sent[] = [];
   readonly #seed: number;
@@ -80,7 +80,7 @@ class Traffic {
     this.#address = Promise.withResolvers<string>();
   }
 
-  /** Resolves when each of the clients with keys has had an answer from now on. */
+  /** Resolves when each of the clients with keys has got an answer from now on. */
   keyedAnswers(): Promise<void> {
     const missing = new Set(Array.from({ length: clients }, (_, id) => id).filter(hasKeys));
     return new Promise((resolve) => {
@@ -91,7 +91,7 @@ class Traffic {
     });
   }
 
-  /** Lets every client end with the batch it is at. */
+  /** Lets every client end with its current batch. */
   end(): void {
     this.#isOver = true;
   }
@@ -119,13 +119,13 @@ class Traffic {
   }
 }
 
-/** Every second client uses keys and tries again until it is answered. */
+/** Every second client uses keys and retries until it gets an answer. */
 function hasKeys(client: number): boolean {
   return client % 2 === 0;
 }
 
 /**
- * Kills or stops a server again and again, at every stage of its life, while clients send to it; then
+ * Kills or stops a server repeatedly, at every stage of its life, while clients send to it. Then
  * compares what it has counted with what they sent and were answered.
  */
 export async function killServer(options: KillOptions): Promise<KillSummary> {
@@ -182,11 +182,11 @@ async function violationsOf(
     violations.push('a client that tried again was not answered');
   }
   if (!isRawRemoved) {
-    const receipts = await inTurns(acknowledged, (each) => receiptOf(client, url, each));
+    const receipts = await runConcurrently(acknowledged, (each) => receiptOf(client, url, each));
     violations.push(...receipts.flat());
   }
   const keyed = acknowledged.filter(({ batch }) => batch.key !== undefined).slice(-500);
-  const again = await inTurns(keyed, ({ batch }) => client.post(url, batch));
+  const again = await runConcurrently(keyed, ({ batch }) => client.post(url, batch));
   keyed.forEach(({ batch, location }, index) => {
     if (again[index]?.headers.location === location) return;
     violations.push(`a retry of ${batch.state} was answered as another batch`);
@@ -259,7 +259,7 @@ class Killer {
     return this.#counts;
   }
 
-  /** How long a start takes on this machine now: the kills within it are spread over that. */
+  /** How long a start takes on this machine now: the kills within it are spread over that time. */
   async #measureStart(): Promise<number> {
     const startedAt = performance.now();
     const { server } = await startServer(temporaryDirectory(), spawnOptions(this.#options));
@@ -278,7 +278,8 @@ class Killer {
     server.kill(this.#signal);
     const { code, signal } = await server.waitExit();
     if (this.#signal === 'SIGKILL') return;
-    // Before it can take signals, one ends it as SIGKILL does; so does a second one, at once.
+    // Before the server handles signals, one ends it as SIGKILL does; so does a second one, at
+    // once.
     const isAtOnce = stage === 'start' || stage === 'stop';
     const isRight = code === 0 || (isAtOnce && (code === 130 || signal === 'SIGTERM'));
     if (!isRight || /(?<!cut off the log)\n/.test(server.stderr)) {
@@ -293,7 +294,7 @@ class Killer {
     const keyedAnswers = this.#traffic.keyedAnswers();
     this.#traffic.up(url);
     if (this.#held !== undefined) {
-      // What was held up from being counted is counted after the start.
+      // What could not be counted before is counted after the start.
       await keyedAnswers;
       this.#held.release();
       this.#held = undefined;
@@ -313,7 +314,7 @@ class Killer {
     await endRebuild?.();
   }
 
-  /** A rebuild beside the server: it is killed after it, or runs to its end. */
+  /** A rebuild beside the server: it is killed after the server, or runs to its end. */
   async #rebuild(): Promise<() => Promise<void>> {
     dropReplacedTables(this.#dataDir);
     const child = spawn(process.execPath, [cliPath, 'rebuild', '--data-dir', this.#dataDir], {
@@ -337,8 +338,8 @@ async function receiptOf(client: Client, url: string, { batch, location }: Sent)
   return isRight ? [] : [`the receipt of ${batch.state} says ${answer.text}`];
 }
 
-/** The results in order, `clients` at a time. */
-async function inTurns<In, Out>(all: readonly In[], act: (each: In) => Promise<Out>) {
+/** Runs the work in order, `clients` at a time; returns the results. */
+async function runConcurrently<In, Out>(all: readonly In[], act: (each: In) => Promise<Out>) {
   const results: Out[] = [];
   const queue = all.entries();
   const worker = async () => {

@@ -4,7 +4,7 @@ import type { AddressInfo } from 'node:net';
 import { afterTest } from './real-server.ts';
 
 /**
- * A proxy that serves a server under a path prefix, which it takes away, and nothing beside it. It names
+ * A proxy that serves a server under a path prefix, which it removes, and nothing else. It names
  * the server's own address as the host. Returns its address with the prefix.
  */
 export async function startPrefixProxy(url: string, prefix: string): Promise<string> {

@@ -17,14 +17,16 @@ import { LogReader } from '../../../src/engines/embedded/log/log-reader.ts';
 import { recount } from '../../../src/pipeline/recount.ts';
 import { sentences } from './server-log.ts';
 
+export { seededRandom } from '../../../infra/local/seeded-random.ts';
+
 const cliPath = fileURLToPath(new URL('../../../src/entry/cli.ts', import.meta.url));
 
-/** What a test waits for comes within this, or the test has failed. For a slow, shared machine. */
-const waitMsMax = 120_000;
+/** A test fails if what it waits for takes longer, also on a slow, shared machine. */
+const waitMsMax = 500_000;
 
 const undoing: (() => void | Promise<void>)[] = [];
 
-/** Runs `undo` at `undoAll`, after each test, before what was set up earlier is undone. */
+/** Runs `undo` after each test, in the reverse order of the registrations. */
 export function afterTest(undo: () => void | Promise<void>): void {
   undoing.push(undo);
 }
@@ -40,13 +42,13 @@ export function temporaryDirectory(): string {
 }
 
 export interface SpawnOptions {
-  /** More arguments of `serve`. */
+  /** Further arguments of `serve`. */
   readonly args?: readonly string[];
-  /** Runs without root's power over permission bits, where the tests have it. */
+  /** Runs without root's power over permission bits, if the tests have it. */
   readonly isUnprivileged?: boolean;
   /** Runs under `sh` after this command, such as a `ulimit`. */
   readonly shellBefore?: string;
-  /** What is run instead of the command line, with the same options. */
+  /** Runs instead of the command line, with the same options. */
   readonly program?: string;
 }
 
@@ -55,7 +57,7 @@ export interface Exit {
   readonly signal: NodeJS.Signals | null;
 }
 
-/** A real server process. It is killed at the end of the test if it has not ended by then. */
+/** A real server process. It is killed at the end of the test if it still runs. */
 export class ServerProcess {
   /** Its address, once it listens. Rejects if it ends before. */
   readonly listening: Promise<string>;
@@ -68,7 +70,7 @@ export class ServerProcess {
     { args = [], isUnprivileged = false, shellBefore, program = cliPath }: SpawnOptions = {},
   ) {
     const serve = [program, 'serve', '--port', '0', '--data-dir', dataDir, ...args];
-    // Not another user: such a one may be unable to read this clone, which may lie in /root.
+    // The same user, because another one may be unable to read this clone, which may be in /root.
     const drop = ['setpriv', '--bounding-set=-dac_override,-dac_read_search'];
     const isDropped = isUnprivileged && process.getuid?.() === 0;
     const [command = '', ...rest] =
@@ -83,7 +85,7 @@ export class ServerProcess {
     this.#child = child;
     const { promise: listening, resolve: onListening, reject } = Promise.withResolvers<string>();
     this.listening = listening;
-    // Who does not wait for it looks at the exit.
+    // A test that does not wait for it checks the exit.
     listening.catch(() => undefined);
     const { promise: exited, resolve: onExit } = Promise.withResolvers<Exit>();
     this.exited = exited;
@@ -113,7 +115,7 @@ export class ServerProcess {
     return pid;
   }
 
-  /** What it says that is not routine, as sentences. */
+  /** What it writes that is not routine, as sentences. */
   get stderr(): string {
     return sentences(this.#stderr);
   }
@@ -123,7 +125,7 @@ export class ServerProcess {
     return this.#stderr;
   }
 
-  /** Of no effect on a process that has ended. */
+  /** Has no effect on a process that has ended. */
   kill(signal: NodeJS.Signals): void {
     this.#child.kill(signal);
   }
@@ -132,14 +134,14 @@ export class ServerProcess {
     return within(this.exited, () => `the server to end\n${this.#stderr}`);
   }
 
-  /** The most memory that it has had resident, in MiB. Linux keeps the account. */
+  /** The peak of its resident memory in MiB, as Linux reports it. */
   memoryPeakMiB(): number {
     const status = readFileSync(`/proc/${this.pid}/status`, 'utf8');
     return Number(/^VmHWM:\s+(\d+) kB$/m.exec(status)?.[1]) / 1024;
   }
 }
 
-/** Without settings that somebody has for a server of their own. */
+/** The environment without the settings that the user has for a server of their own. */
 function environment(): NodeJS.ProcessEnv {
   const isOurs = ([name]: [string, unknown]) => name.startsWith('DEVICE_PIPELINE_');
   return Object.fromEntries(Object.entries(process.env).filter((each) => !isOurs(each)));
@@ -155,7 +157,7 @@ export async function startServer(
   return { server, url };
 }
 
-/** Takes SQLite's write lock on the counters: what comes is stored, and cannot be counted. */
+/** Takes SQLite's write lock on the counters: batches are stored, but cannot be counted. */
 export function holdDatabase(dataDir: string): { release(): void } {
   const database = new DatabaseSync(dataPaths(dataDir).database, { timeout: waitMsMax });
   database.exec('BEGIN IMMEDIATE');
@@ -173,7 +175,7 @@ export interface Answer {
 }
 
 export interface Client {
-  /** Undefined where there was no answer. A client never sends a request twice by itself. */
+  /** Undefined if there was no answer. A client never sends a request twice by itself. */
   get(url: string): Promise<Answer | undefined>;
   post(url: string, batch: Pick<TestBatch, 'body' | 'key'>): Promise<Answer | undefined>;
 }
@@ -206,7 +208,7 @@ function exchange(
     const sent = request(url, { agent, method, headers }, (response) => {
       let text = '';
       response.setEncoding('utf8').on('data', (piece: string) => (text += piece));
-      // A cut answer is one all the same: its status has been read.
+      // An answer that is cut off counts, too: its status has been read.
       response.on('error', () => undefined);
       response.on('close', () =>
         resolve({ status: response.statusCode ?? 0, headers: response.headers, text }),
@@ -218,7 +220,7 @@ function exchange(
   });
 }
 
-/** A batch that counts under a state of its own, so that it can be judged by itself. */
+/** A batch that counts under a state of its own, so that it can be judged separately. */
 export interface TestBatch {
   readonly state: string;
   readonly body: string;
@@ -234,7 +236,7 @@ const types = ['laptop', 'phone', 'SSD', 'desktop', 'tablet'];
 export const firstDate = '2026-03-01';
 export const lastDate = '2026-03-09';
 
-/** `items` items under the state `state`, spread over types and dates by `random`. */
+/** `items` items with the state `state`; `random` spreads them over types and dates. */
 export function newBatch(
   state: string,
   items: number,
@@ -276,20 +278,20 @@ export function judge(rows: readonly CounterRow[]): (batch: TestBatch) => string
   };
 }
 
-/** What the raw store, read by itself, says the rows of `/stats` must be. */
+/** The rows of `/stats` as the raw store alone determines them. */
 export function recountLog(dataDir: string): CounterRow[] {
   const reader = new LogReader(nodeFileSystem, dataPaths(dataDir).log);
-  const tally: Increments = new Map();
+  const increments: Increments = new Map();
   for (const { record } of reader.records()) {
     const counted = recount(record, dateOfTimestamp);
     if (counted.reason !== undefined) throw new Error(counted.reason);
-    mergeIncrements(tally, counted.increments);
+    mergeIncrements(increments, counted.increments);
   }
   reader.close();
-  return [...rowsOfIncrements(tally)].sort(compareCounters);
+  return [...rowsOfIncrements(increments)].sort(compareCounters);
 }
 
-/** Waits until everything that is stored is counted. */
+/** Waits until everything stored is counted. */
 export async function waitCounted(client: Client, url: string): Promise<void> {
   await waitUntil('all to be counted', async () => {
     const answer = await client.get(`${url}/readyz`);
@@ -298,7 +300,7 @@ export async function waitCounted(client: Client, url: string): Promise<void> {
   });
 }
 
-/** Looks again and again, until it holds. */
+/** Checks repeatedly until it holds. */
 export async function waitUntil(what: string, holds: () => Promise<boolean>): Promise<void> {
   const deadline = Date.now() + waitMsMax;
   while (!(await holds())) {
@@ -318,15 +320,4 @@ async function within<T>(promise: Promise<T>, what: () => string): Promise<T> {
     late.catch(() => undefined);
     timer.abort();
   }
-}
-
-/** Repeatable numbers from 0 up to, not with, 1 (mulberry32). */
-export function seededRandom(seed: number): () => number {
-  let state = seed >>> 0;
-  return () => {
-    state = (state + 0x6d2b79f5) >>> 0;
-    let mixed = Math.imul(state ^ (state >>> 15), state | 1);
-    mixed ^= mixed + Math.imul(mixed ^ (mixed >>> 7), mixed | 61);
-    return ((mixed ^ (mixed >>> 14)) >>> 0) / 2 ** 32;
-  };
 }

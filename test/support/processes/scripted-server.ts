@@ -11,9 +11,9 @@ export interface Request {
   readonly events: DeviceEvent[];
   readonly key: string;
   readonly headers: IncomingMessage['headers'];
-  /** Of the body, inflated. */
+  /** Of the inflated body. */
   readonly bytes: number;
-  /** The body, inflated. */
+  /** The inflated body. */
   readonly text: string;
 }
 export type Answer = (response: ServerResponse, request: Request) => void;
@@ -22,7 +22,7 @@ export const accept: Answer = (response, { events }) => {
   json(response, 200, { status: 'accepted', raw_key: 'raw/x', enqueued: events.length });
 };
 
-/** Refuses the batch for one event of it. */
+/** Refuses the batch because of one of its events. */
 export function refuse(index: number): Answer {
   const errors = [{ index, field: 'state', code: 'blank', message: 'No state.' }];
   return (response) => json(response, 400, { code: 'invalid_items', detail: 'x', errors });
@@ -33,7 +33,7 @@ export function json(response: ServerResponse, status: number, body: object, hea
   response.end(JSON.stringify(body));
 }
 
-/** A server that gives these answers, and then accepts; until the test is finished. */
+/** A server that gives these answers and then accepts, until the test has finished. */
 export async function serverThat(...answers: Answer[]) {
   const requests: Request[] = [];
   const server = createServer((request, response) => {

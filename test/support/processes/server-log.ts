@@ -6,14 +6,14 @@ export interface LogLine {
   readonly [field: string]: unknown;
 }
 
-/** What a server that works as it should says of itself and of requests. */
+/** What a server without problems says of itself and of requests. */
 const routine = new Set([
   ...['started', 'stopping', 'stopped', 'batch_accepted', 'request_refused', 'requests_refused'],
   // Its sentence follows as plain text.
   'storage_failed',
 ]);
 
-/** The lines of a log that are whole, of what a server has written to stderr. */
+/** The complete lines of a log, from what a server has written to stderr. */
 export function logLines(stderr: string): LogLine[] {
   return stderr
     .split('\n')

@@ -7,8 +7,8 @@ import { connectionsWithin } from '../../../src/http/server/connection-limiter.t
 import { createHttpServer, defaultConnectionsMax } from '../../../src/http/server/server.ts';
 
 /*
- * The server with segments so small that it begins and removes them all the time. It keeps raw
- * bodies for no time; what it is started with is what `serve` is started with by the tests.
+ * The server with segments so small that it creates and removes them all the time. It keeps no raw
+ * bodies. Its arguments are those of `serve` in the tests.
  */
 const { values } = parseArgs({
   options: { 'data-dir': { type: 'string', default: '' }, port: { type: 'string' } },

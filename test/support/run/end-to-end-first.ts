@@ -1,9 +1,9 @@
 import { BaseSequencer, type TestSpecification } from 'vitest/node';
 
 /**
- * Begins with the files that start real processes. They take the longest, and in a fresh clone
- * vitest knows no durations and begins with the largest files: short files with long tests would
- * run alone at the end, with a core idle.
+ * Starts with the files that start real processes. They take the longest. In a fresh clone vitest
+ * knows no durations and starts with the largest files: short files with long tests would run alone
+ * at the end, with an idle core.
  */
 export class EndToEndFirst extends BaseSequencer {
   override async sort(files: TestSpecification[]): Promise<TestSpecification[]> {

@@ -1,8 +1,9 @@
 import { afterAll, vi } from 'vitest';
 
 /*
- * Runs before each test file in a process that runs many. Our modules are loaded again for each, with
- * their state and the hooks that they register; packages are not. The environment is put back after it.
+ * Runs before each test file in a process that runs many. Our modules are loaded again for each
+ * file, with their state and the hooks that they register; packages are not. The environment is
+ * restored after it.
  */
 vi.resetModules();
 

@@ -11,9 +11,9 @@ declare module 'vitest' {
   interface ProvidedContext {
     readonly missing: readonly RequirementName[];
     readonly tier: 'quick' | 'nightly';
-    /** One DynamoDB Local for all files; undefined where each starts its own. */
+    /** One DynamoDB Local for all files; undefined if each starts its own. */
     readonly dynamoDbUrl: string | undefined;
-    /** Files that the test files of a run share. It is removed after the run. */
+    /** A directory that the test files of a run share. It is removed after the run. */
     readonly runDirectory: string;
   }
   interface TaskMeta {
@@ -22,9 +22,9 @@ declare module 'vitest' {
   }
 }
 
-/** Runs once, before all test files; what it returns runs after them. */
+/** Runs once, before all test files; the returned function runs after them. */
 export async function setup(project: TestProject): Promise<() => Promise<void>> {
-  // The tests start the program some thousand times: it need not be compiled each time.
+  // The tests start the program some thousand times; with the cache it is not compiled each time.
   process.env['NODE_COMPILE_CACHE'] = join(
     import.meta.dirname,
     '../../../node_modules/.cache/compile',
@@ -34,7 +34,7 @@ export async function setup(project: TestProject): Promise<() => Promise<void>> 
   for (const { name, tests, remedy } of missing) {
     say(`${name} is missing, so these tests do not run: ${tests}. To get it: ${remedy}`);
   }
-  // A gate that leaves tests out proves nothing.
+  // A gate that omits tests proves nothing.
   if (missing.length > 0 && process.env['CI'] === 'true') {
     say('With CI=true nothing may be missing.');
     process.exit(1);

@@ -12,12 +12,12 @@ export interface Requirement {
   readonly name: RequirementName;
   /** What does not run without it. */
   readonly tests: string;
-  /** How to get it. */
+  /** How to install it. */
   readonly remedy: string;
-  /** What of Debian brings it. */
+  /** The Debian package that has it. */
   readonly debianPackage?: string;
   readonly isThere: () => boolean;
-  /** Tries to get it in another way. */
+  /** Tries to install it in another way. */
   readonly unpack?: () => void;
 }
 
@@ -37,7 +37,7 @@ export const requirements: readonly Requirement[] = [
   },
   {
     name: 'Python',
-    tests: "the README's example in Python",
+    tests: "the documents' example in Python",
     isThere: () => runs('python3', ['--version']),
     ...debian('python3'),
   },
@@ -68,8 +68,8 @@ export const requirements: readonly Requirement[] = [
 ];
 
 /**
- * Looks for all requirements, installs what is missing, and returns what still is.
- * @param say takes a line for each step that takes a while, or fails.
+ * Checks all requirements, installs what is missing, and returns what is still missing.
+ * @param say receives a line for each step that takes a while or fails.
  */
 export function meetRequirements(say: (line: string) => void): Requirement[] {
   const missing = requirements.filter(({ isThere }) => !isThere());

@@ -3,7 +3,7 @@ import type { Reporter, TestModule, Vitest } from 'vitest/node';
 import { requirements, type RequirementName } from './requirements.ts';
 
 /**
- * Closes a run with what its tests of many rounds did, and one plain line that counts the tests:
+ * Ends a run with what its tests of many rounds did, and one plain line that counts the tests:
  * `2402 passed, 0 failed, 141 not run (Java: apt-get install …)`.
  */
 export class SummaryReporter implements Reporter {

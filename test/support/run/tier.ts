@@ -10,7 +10,9 @@ export interface Rounds {
   readonly nightly: number;
 }
 
-/** The number of rounds in this tier. The summary of the run tells it. Called at the top of a file. */
+/**
+ * The number of rounds in this tier, which the run's summary reports. Call it at the top of a file.
+ */
 export function rounds({ what, quick, nightly }: Rounds): number {
   const count = isNightly() ? nightly : quick;
   // vitest reads the source of the first parameter, which must be a pattern.

@@ -57,9 +57,9 @@ needs('Java').describe('the emulators', () => {
     expect(await runs(javaPid)).toBe(true);
     expect(readdirSync(directory)).toHaveLength(1);
     child.kill(signal);
-    await eventually(async () => !(await runs(javaPid)), 3_000);
+    await eventually(async () => !(await runs(javaPid)));
     // Nor is anything left of what it unpacked.
-    await eventually(() => readdirSync(directory).length === 0, 3_000);
+    await eventually(() => readdirSync(directory).length === 0);
   });
 });
 

@@ -137,7 +137,7 @@ describe('errors of a function are reported like on Lambda', () => {
     ['a module that fails', `throw new RangeError('early');`, 'RangeError'],
     ['no handler', 'export const other = 1;', 'Error'],
   ])('%s', async (_, source, errorType) => {
-    const called = lambda(source, { timeoutMs: 20_000 });
+    const called = lambda(source, { timeoutMs: 250_000 });
     expect(await called.invoke('{}')).toMatchObject({ kind: 'failed', errorType });
     // The next event gets an environment of its own.
     expect(await called.invoke('{}')).toMatchObject({ kind: 'failed', errorType });

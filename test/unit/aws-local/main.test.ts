@@ -40,7 +40,7 @@ describe('npm run aws:local', () => {
     async () => {
       const { child, output } = start('--port', '0');
       const exited = once(child, 'exit');
-      await eventually(() => output.stdout.endsWith('\n') || child.exitCode !== null, 120_000);
+      await eventually(() => output.stdout.endsWith('\n') || child.exitCode !== null);
       const url = /^listening on (http:\/\/127\.0\.0\.1:\d+)\n$/.exec(output.stdout)?.[1];
       if (url === undefined) throw new Error(output.stderr);
       const headers = { 'content-type': 'application/json' };

@@ -46,7 +46,7 @@ describe('what a template says', () => {
     expect(byRole['process']).toMatchObject({
       timeoutMs: 5000,
       memoryMb: 256,
-      environment: { LEDGER_TABLE: 'local-Table', PLACE: 'in-us-east-1' },
+      environment: { LEDGER_TABLE: 'local-Table', PLACE: 'us-east-1' },
     });
   });
 
@@ -67,7 +67,7 @@ describe('what a template says', () => {
     ]);
     expect(schedules).toEqual([
       expect.objectContaining({
-        ...{ role: 'sweep', everyMs: 300_000, retriesMax: 1, input: undefined },
+        ...{ role: 'sweep', everyMs: 300_000, retriesMax: 1 },
         failureQueueUrl: `${endpoint}/000000000000/local-Failures`,
       }),
     ]);

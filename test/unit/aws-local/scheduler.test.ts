@@ -9,7 +9,7 @@ import { eventually } from './stand-ins.ts';
 
 const failed: InvocationResult = { kind: 'failed', errorType: 'E', errorMessage: 'no' };
 
-async function schedule(everyMs: number, results: InvocationResult[], input?: string) {
+async function schedule(everyMs: number, results: InvocationResult[]) {
   const fauxqs = await startFauxqs();
   const client = new SQSClient(clientSettings(fauxqs.url, 'us-east-1', 'test'));
   await client.send(new CreateQueueCommand({ QueueName: 'failures' }));
@@ -17,7 +17,7 @@ async function schedule(everyMs: number, results: InvocationResult[], input?: st
   const payloads: string[] = [];
   const scheduler = startScheduler({
     schedule: {
-      ...{ role: 'sweep', ruleArn: 'arn:rule', everyMs, input, retriesMax: 1, failureQueueUrl },
+      ...{ role: 'sweep', ruleArn: 'arn:rule', everyMs, retriesMax: 1, failureQueueUrl },
     },
     ...{ functionArn: 'arn:sweep', endpoint: fauxqs.url, region: 'us-east-1', accountId: '0' },
     retryDelaysMs: [10],
@@ -49,12 +49,6 @@ describe('a schedule', () => {
       ...{ resources: ['arn:rule'], detail: {}, region: 'us-east-1' },
       time: expect.stringMatching(/^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ$/) as string,
     });
-  });
-
-  it('has the input that the template gives', async () => {
-    const { scheduler, payloads } = await schedule(1e6, [], '{"own":1}');
-    await scheduler.run();
-    expect(payloads).toEqual(['{"own":1}']);
   });
 
   it('repeats an invocation that failed', async () => {

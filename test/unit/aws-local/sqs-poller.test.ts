@@ -15,10 +15,7 @@ import { clientSettings } from '../../../infra/local/client-settings.ts';
 import { startFauxqs } from '../../../infra/local/emulators/emulators.ts';
 import type { InvocationResult } from '../../../infra/local/functions/lambda-runtime.ts';
 import { recordsDone, type SqsRecord } from '../../../infra/local/functions/sqs-event.ts';
-import {
-  startSqsPoller,
-  type SqsPollerOptions,
-} from '../../../infra/local/functions/sqs-poller.ts';
+import { SqsPoller, type SqsPollerOptions } from '../../../infra/local/functions/sqs-poller.ts';
 import type { EventSourceDescription } from '../../../infra/local/template/stack-description.ts';
 import { startWire, type Fault } from '../../../infra/local/emulators/wire.ts';
 import type { AwsCall } from '../../../infra/local/emulators/wire-call.ts';
@@ -100,7 +97,7 @@ function poll(
   options: Partial<SqsPollerOptions> = {},
 ): { batches: SqsRecord[][]; stop: () => Promise<void> } {
   const batches: SqsRecord[][] = [];
-  const poller = startSqsPoller({
+  const poller = new SqsPoller({
     ...{ eventSource, endpoint, region: 'us-east-1' },
     async invoke(payload): Promise<InvocationResult> {
       const { Records } = JSON.parse(payload) as { Records: SqsRecord[] };
@@ -211,6 +208,8 @@ describe('the event source', () => {
     let most = 0;
     const { batches } = poll(async () => {
       most = Math.max(most, ++running);
+      await eventually(() => most >= 3);
+      // Time for a fourth, which must not come.
       await new Promise((resolve) => setTimeout(resolve, 50));
       running--;
     });

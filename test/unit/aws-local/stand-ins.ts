@@ -29,7 +29,7 @@ export function packageUrl(name: string): string {
 }
 
 /** Looks again and again until it holds; fails after `msMax`. */
-export async function eventually(holds: () => boolean | Promise<boolean>, msMax = 120_000) {
+export async function eventually(holds: () => boolean | Promise<boolean>, msMax = 500_000) {
   const deadline = Date.now() + msMax;
   while (!(await holds())) {
     if (Date.now() > deadline) throw new Error(`waited in vain for ${holds.toString()}`);
@@ -62,7 +62,7 @@ export function standInTemplate(changes: Resources = {}): Template {
   });
   const Resources: Resources = {
     Table: {
-      Type: 'AWS::DynamoDB::GlobalTable',
+      Type: 'AWS::DynamoDB::Table',
       Properties: {
         KeySchema: [
           { AttributeName: 'id', KeyType: 'HASH' },
@@ -89,7 +89,7 @@ export function standInTemplate(changes: Resources = {}): Template {
     DeadLetters: { Type: 'AWS::SQS::Queue', Properties: { MessageRetentionPeriod: 1_209_600 } },
     Failures: { Type: 'AWS::SQS::Queue' },
     Ingest: lambda({ QUEUE_URL: { Ref: 'Queue' }, RAW_BUCKET: { Ref: 'Bucket' } }),
-    Process: lambda({ LEDGER_TABLE: { Ref: 'Table' }, PLACE: { 'Fn::Sub': 'in-${AWS::Region}' } }),
+    Process: lambda({ LEDGER_TABLE: { Ref: 'Table' }, PLACE: { Ref: 'AWS::Region' } }),
     Query: lambda({ LEDGER_TABLE: { Ref: 'Table' } }),
     Sweep: lambda({ QUEUE_URL: { Ref: 'Queue' }, SWEEP_AFTER_SECONDS: '900' }),
     SweepConfig: {

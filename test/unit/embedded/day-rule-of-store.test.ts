@@ -107,7 +107,7 @@ describe.each(rules)('a store with the rule %s', (rule) => {
     await fill(dataDir, {});
     const writer = openWriter(dataDir, { keepRawMs: 0 });
     const segments = () => readdirSync(dataPaths(dataDir).log);
-    await vi.waitUntil(() => !segments().includes('0000000000000000.log'), { timeout: 120_000 });
+    await vi.waitUntil(() => !segments().includes('0000000000000000.log'), { timeout: 500_000 });
     await writer.close();
     // The second time the keys were known: what had one is counted once.
     expect(daysOf(dataDir)).toEqual(expectedDays(rule, 3));

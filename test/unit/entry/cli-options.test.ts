@@ -97,11 +97,11 @@ describe('the options of check', () => {
     );
 
   test('name a server or a stack', () => {
-    expect(parse()).toMatchObject({ place: { url: 'http://127.0.0.1:8080' }, token: undefined });
+    expect(parse()).toEqual({ url: 'http://127.0.0.1:8080', maxBody: 4 * 1024 * 1024 });
     expect(parse('--url', 'http://a/', '--max-body', '1MiB')).toEqual({
-      ...{ place: { url: 'http://a' }, bodyBytesMax: 1024 * 1024, token: undefined },
+      ...{ url: 'http://a', maxBody: 1024 * 1024 },
     });
-    expect(parse('--stack', 'a').place).toEqual({ stack: 'a' });
+    expect(parse('--stack', 'a').stack).toBe('a');
     expect(() => parse('--stack', 'a', '--url', 'http://a')).toThrow(
       new UsageError('--url and --stack name two servers; give only one'),
     );

@@ -37,7 +37,7 @@ function openCopies(): string[] {
   return readdirSync('/proc/self/fd').flatMap((fd) => {
     try {
       const path = readlinkSync(`/proc/self/fd/${fd}`);
-      return path.includes('/device-pipeline-') && path.endsWith('(deleted)') ? [path] : [];
+      return /\/device-pipeline-[0-9a-f-]{36} \(deleted\)$/.test(path) ? [path] : [];
     } catch {
       // The directory itself, which is closed again.
       return [];

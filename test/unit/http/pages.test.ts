@@ -1,15 +1,14 @@
 import { describe, expect, it } from 'vitest';
 
-import { pageAnswer, type Page } from '../../../src/http/app/pages.ts';
+import { pageOf } from '../../../src/http/app/pages.ts';
 
 const bytes = (text: string) => new TextEncoder().encode(text);
-const page: Page = {
+const content = {
   contentType: 'text/html; charset=utf-8',
-  isForever: false,
   bodies: { identity: bytes('plain'), gzip: bytes('gzip'), br: bytes('br') },
 };
-const ask = (headers: Record<string, string> = {}, of = page) =>
-  pageAnswer(of, (name) => headers[name]);
+const ask = (headers: Record<string, string> = {}, isForever = false) =>
+  pageOf({ ...content, isForever })(new Headers(headers));
 const bodyOf = (accepted: string) =>
   Buffer.from(ask({ 'accept-encoding': accepted }).body as Uint8Array).toString();
 
@@ -39,6 +38,6 @@ describe('a page', () => {
     expect(headers['content-security-policy']).not.toContain('unsafe');
     expect(headers['content-security-policy']).toContain("default-src 'none'");
     expect(headers['cache-control']).toBe('no-cache');
-    expect(ask({}, { ...page, isForever: true }).headers['cache-control']).toContain('immutable');
+    expect(ask({}, true).headers['cache-control']).toContain('immutable');
   });
 });

@@ -3,7 +3,7 @@ import { describe, expect, it } from 'vitest';
 import type { CounterRow } from '../../../src/domain/counter.ts';
 import { readPageDate, readStatsRequest } from '../../../src/http/stats/stats-query.ts';
 import type { Dimension, StatsRow } from '../../../src/pipeline/stats-formats.ts';
-import { StatsText } from '../../../src/pipeline/stats-text.ts';
+import { statsText } from '../../support/stats-text.ts';
 
 const read = (query: string) => readStatsRequest(new URLSearchParams(query), 'json');
 
@@ -179,11 +179,8 @@ describe('grouped rows', () => {
     row('2023-06-16', 'a', 'x', 8),
     row('2023-06-16', 'a', 'y', 16),
   ];
-  const answer = (pieces: CounterRow[][], groupBy?: Dimension[]) => {
-    const text = new StatsText(groupBy, 'json');
-    for (const piece of pieces) text.add(piece);
-    return JSON.parse(text.text()) as StatsRow[];
-  };
+  const answer = (pieces: CounterRow[][], groupBy?: Dimension[]) =>
+    JSON.parse(statsText('json', pieces, groupBy)) as StatsRow[];
   const group = (...groupBy: Dimension[]) => answer([rows], groupBy);
 
   it('are the rows themselves where nothing is grouped by', () => {

@@ -3,7 +3,7 @@ import { describe, expect, it } from 'vitest';
 import { cutIntoChunks } from '../../../src/pipeline/chunks/chunk.ts';
 import { addIncrement, rowsOfIncrements, type Increments } from '../../../src/domain/counter.ts';
 import { dayRule } from '../../../src/domain/day.ts';
-import { groupDeliveries, sumOf } from '../../../src/engines/aws/counters/transaction-groups.ts';
+import { groupDeliveries, sumOf } from '../../../src/engines/aws/counters/counter-store.ts';
 import {
   countMessages,
   type QueueMessage,
@@ -55,7 +55,7 @@ async function count(
           if (types.includes('busy')) return Promise.reject(new Error('come again'));
           const { known = [], counted = known instanceof Error ? [] : known } = options;
           const repeated = deliveries.filter(({ dedupKey: mark }) => counted.includes(mark));
-          return Promise.resolve({ counted: deliveries, repeated, early: [] });
+          return Promise.resolve({ counted: deliveries, repeated });
         },
       },
       deliveryOf: ({ messageId }, { increments: tally }) => ({

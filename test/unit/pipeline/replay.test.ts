@@ -14,7 +14,7 @@ import {
   rawBatches,
   keptKeys,
 } from '../../../src/engines/embedded/store/raw-batches.ts';
-import { UncountedReplays } from '../../../src/engines/embedded/log/uncounted-replays.ts';
+import { findUncountedReplay } from '../../../src/engines/embedded/log/uncounted-replays.ts';
 import { openStatsReader } from '../../../src/engines/embedded/reader/stats-reader.ts';
 import type { Writer } from '../../../src/engines/embedded/writer/writer.ts';
 import type { IngestOutcome, ReplayOrigin, Submission } from '../../../src/pipeline/ports.ts';
@@ -117,13 +117,13 @@ it('finds what is not counted yet in the log', async () => {
   await within(dataDir, (writer) => writer.ingest(submission(origin)));
   const reader = new LogReader(nodeFileSystem, dataPaths(dataDir).log);
   let counted = 0;
-  const tail = new UncountedReplays(reader, () => counted);
-  const place = tail.find(origin.batchId);
+  const find = findUncountedReplay(reader, () => counted);
+  const place = find(origin.batchId);
   expect(place === undefined ? undefined : reader.recordAt(place)).toMatchObject({
     originId: origin.batchId,
   });
   counted = reader.endFrom(0);
-  expect(tail.find(origin.batchId)).toBeUndefined();
+  expect(find(origin.batchId)).toBeUndefined();
   reader.close();
 });
 

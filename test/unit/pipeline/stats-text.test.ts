@@ -2,13 +2,15 @@ import { describe, expect, it } from 'vitest';
 
 import type { CounterRow } from '../../../src/domain/counter.ts';
 import type { Dimension, StatsFormat } from '../../../src/pipeline/stats-formats.ts';
-import { StatsText } from '../../../src/pipeline/stats-text.ts';
+import { statsText } from '../../support/stats-text.ts';
 
 function write(format: StatsFormat, rows: readonly CounterRow[], groupBy?: readonly Dimension[]) {
-  const text = new StatsText(groupBy, format);
   // In pieces, as rows come.
-  for (const row of rows) text.add([row]);
-  return text.text();
+  return statsText(
+    format,
+    rows.map((row) => [row]),
+    groupBy,
+  );
 }
 
 const row = (type: string, state: string, count = 1) => ({

@@ -19,7 +19,14 @@ const riddle = new RegExp(`\\b(?:${riddles.join('|')})\\b`, 'i');
 
 const root = join(import.meta.dirname, '../../..');
 const files = globSync('src/**/*.{ts,tsx}', { cwd: root }).sort();
-const sources = files.map((path) => parse(path, readFileSync(join(root, path), 'utf8')));
+const sources = files.map(read);
+/** The folders of tests that are held to the same language. */
+const testFolders = 'test/{e2e/{durability,server},infra,model/{log,writer},support/**}/*.ts';
+const tests = globSync(testFolders, { cwd: root }).sort().map(read);
+
+function read(path: string): ts.SourceFile {
+  return parse(path, readFileSync(join(root, path), 'utf8'));
+}
 
 function parse(path: string, text: string): ts.SourceFile {
   return ts.createSourceFile(path, text, ts.ScriptTarget.Latest, true);
@@ -71,6 +78,11 @@ function riddlesOf(source: ts.SourceFile): string[] {
 describe('the language of src', () => {
   it('names who does what', () => {
     expect(sources.flatMap(riddlesOf)).toEqual([]);
+  });
+
+  it('is also that of tests', () => {
+    expect(tests.length).toBeGreaterThan(60);
+    expect(tests.flatMap(riddlesOf)).toEqual([]);
   });
 
   it('is read in comments, strings, templates and JSX, and not in names', () => {

@@ -15,7 +15,7 @@ import {
   rebuildStepPrefix,
   textOf,
 } from '../ledger/ledger-table.ts';
-import { queryPages } from '../ledger/pages.ts';
+import { ifNew, rowPages } from '../ledger/items.ts';
 
 /** `count`: the counter before the correction; `change`: what to add. */
 export interface Correction extends CounterRow {
@@ -61,7 +61,7 @@ export async function correct(
           corrections: { L: corrections.map(itemOf) },
         },
         // A repeat after the token has expired has no effect.
-        ConditionExpression: 'attribute_not_exists(id)',
+        ...ifNew,
       },
     },
     ...corrections.map((each) =>
@@ -132,14 +132,7 @@ interface Step {
 /** The recorded steps, in order. */
 async function readSteps({ client, ledgerTable }: CorrectionTables): Promise<Step[]> {
   const steps: Step[] = [];
-  const pages = queryPages(client, {
-    TableName: ledgerTable,
-    KeyConditionExpression: 'id = :id AND begins_with(entry, :step)',
-    ExpressionAttributeValues: {
-      ':id': { S: rebuildRunKey.id },
-      ':step': { S: rebuildStepPrefix },
-    },
-  });
+  const pages = rowPages(client, ledgerTable, rebuildRunKey.id, rebuildStepPrefix);
   for await (const page of pages) {
     for (const item of page) {
       const corrections = (item['corrections']?.L ?? []).map(correctionOf);

@@ -11,7 +11,7 @@ import {
 import { datesInRange, type CalendarDate } from '../../../domain/timestamp.ts';
 import type { CounterQuery, CounterReader } from '../../../pipeline/ports.ts';
 import type { Item } from '../ledger/ledger-table.ts';
-import { queryPages } from '../ledger/pages.ts';
+import { queryPages } from '../ledger/items.ts';
 
 /** The reader queries these days ahead of the one it hands over. */
 const parallelQueries = 16;

@@ -5,6 +5,7 @@ import {
 } from '@aws-sdk/client-dynamodb';
 
 import {
+  mergeIncrements,
   rowsOfIncrements,
   typeStateKey,
   type CounterRow,
@@ -20,8 +21,8 @@ import {
   type Item,
   type LedgerKey,
 } from '../ledger/ledger-table.ts';
+import { ifNew } from '../ledger/items.ts';
 import { isTransientCode, transact, transactionWritesMax } from '../ledger/transact.ts';
-import { sumOf } from './transaction-groups.ts';
 
 /** Increments, with the key of the dedup record that says that they are counted. */
 export interface LedgerDelivery extends Delivery<LedgerKey> {
@@ -60,7 +61,7 @@ async function apply(options: CounterStoreOptions, deliveries: readonly LedgerDe
     repeated.push(...known);
     open = open.filter((delivery) => !known.includes(delivery));
   }
-  return { counted: open, repeated: [...repeated, ...duplicates], early: [] };
+  return { counted: open, repeated: [...repeated, ...duplicates] };
 }
 
 /** Counts all deliveries; if some are counted already, counts none and returns those. */
@@ -103,13 +104,10 @@ function writesOf(
     Put: {
       TableName: ledgerTable,
       Item: {
-        ...keyItem(dedupKey),
-        items: { N: String(items) },
+        ...dedupRecord(dedupKey, items, now, keepMs),
         ...(isMessageKey(dedupKey) && counterAttributes(increments)),
-        counted_at: { N: String(now) },
-        expires_at: expiry(now + keepMs),
       },
-      ConditionExpression: 'attribute_not_exists(id)',
+      ...ifNew,
     },
   }));
   const counters = [...rowsOfIncrements(sumOf(deliveries))].map((row) =>
@@ -120,6 +118,16 @@ function writesOf(
   throw new PermanentFailure(
     `${deliveries.length} deliveries with ${counters.length} counters exceed the ${transactionWritesMax} writes of a transaction`,
   );
+}
+
+/** The ledger row that says that a chunk or message is counted; times in milliseconds. */
+export function dedupRecord(key: LedgerKey, items: number, now: number, keepMs: number): Item {
+  return {
+    ...keyItem(key),
+    items: { N: String(items) },
+    counted_at: { N: String(now) },
+    expires_at: expiry(now + keepMs),
+  };
 }
 
 /** Names the counter in the dedup record of a foreign message, which has no raw body for an audit. */
@@ -164,4 +172,43 @@ function splitDuplicates(deliveries: readonly LedgerDelivery[]) {
     seen.add(id);
   }
   return { distinct, duplicates };
+}
+
+/**
+ * Groups deliveries, in order, so that the dedup records and distinct counters of each group fit into
+ * one transaction. Deliveries that share counters share their cost.
+ */
+export function groupDeliveries<D extends Delivery<unknown>>(deliveries: readonly D[]): D[][] {
+  const groups: { deliveries: D[]; sum: Increments; counters: number }[] = [];
+  for (const delivery of deliveries) {
+    const open = groups.at(-1);
+    const more = open === undefined ? 0 : newCounters(open.sum, delivery.increments);
+    const hasRoom =
+      open !== undefined &&
+      open.deliveries.length + 1 + open.counters + more <= transactionWritesMax;
+    if (hasRoom) {
+      open.deliveries.push(delivery);
+      open.counters += mergeIncrements(open.sum, delivery.increments);
+    } else {
+      const sum: Increments = new Map();
+      const counters = mergeIncrements(sum, delivery.increments);
+      groups.push({ deliveries: [delivery], sum, counters });
+    }
+  }
+  return groups.map((group) => group.deliveries);
+}
+
+/** The sum of all their increments. */
+export function sumOf(deliveries: readonly Delivery<unknown>[]): Increments {
+  const sum: Increments = new Map();
+  for (const { increments } of deliveries) mergeIncrements(sum, increments);
+  return sum;
+}
+
+function newCounters(sum: Increments, more: Increments): number {
+  let added = 0;
+  for (const { date, type, state } of rowsOfIncrements(more)) {
+    if (sum.get(date)?.get(type)?.get(state) === undefined) added++;
+  }
+  return added;
 }

@@ -4,10 +4,9 @@ import type { MessageReading } from '../../../pipeline/chunks/queue-message.ts';
 import type { CountingPorts, QueueMessage } from '../../../pipeline/counting/count-messages.ts';
 import type { CounterStore, DeadLetterSink } from '../../../pipeline/ports.ts';
 import type { Backoff } from '../../../util/backoff.ts';
-import { batchGet } from '../ledger/batch-get.ts';
-import type { LedgerDelivery } from './counter-store.ts';
+import { batchGet } from '../ledger/items.ts';
+import { groupDeliveries, type LedgerDelivery } from './counter-store.ts';
 import { chunkKey, keyItem, messageKey, textOf, type LedgerKey } from '../ledger/ledger-table.ts';
-import { groupDeliveries } from './transaction-groups.ts';
 
 interface CountingPortsOptions {
   readonly client: Pick<DynamoDBClient, 'send'>;

@@ -1,7 +1,8 @@
-import { GetItemCommand, PutItemCommand, type DynamoDBClient } from '@aws-sdk/client-dynamodb';
+import type { DynamoDBClient } from '@aws-sdk/client-dynamodb';
 
 import type { DeadLetter, DeadLetterSink } from '../../../pipeline/ports.ts';
 import { inParallel } from '../../../util/in-parallel.ts';
+import { getRow, putRow } from '../ledger/items.ts';
 import { expiry, keyItem, messageKey } from '../ledger/ledger-table.ts';
 
 interface DeadLetterOnceOptions {
@@ -37,18 +38,13 @@ export function deadLetterOnce(
 }
 
 async function isKnown({ client, ledgerTable }: DeadLetterOnceOptions, { messageId }: DeadLetter) {
-  const Key = keyItem(messageKey(messageId, 'parked'));
-  const request = { TableName: ledgerTable, Key, ConsistentRead: true };
-  return (await client.send(new GetItemCommand(request))).Item !== undefined;
+  return (await getRow(client, ledgerTable, messageKey(messageId, 'parked'))) !== undefined;
 }
 
 async function remember(
   { client, ledgerTable, keepMs, now }: DeadLetterOnceOptions,
   { messageId }: DeadLetter,
 ): Promise<void> {
-  const Item = {
-    ...keyItem(messageKey(messageId, 'parked')),
-    expires_at: expiry(now() + keepMs),
-  };
-  await client.send(new PutItemCommand({ TableName: ledgerTable, Item }));
+  const key = keyItem(messageKey(messageId, 'parked'));
+  await putRow(client, ledgerTable, { ...key, expires_at: expiry(now() + keepMs) });
 }

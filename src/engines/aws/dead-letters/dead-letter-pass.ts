@@ -6,10 +6,15 @@ import {
   type SQSClient,
 } from '@aws-sdk/client-sqs';
 
+import type { DayOf } from '../../../domain/day.ts';
 import {
   readDeadLetterContent,
   type DeadLetterContent,
 } from '../../../pipeline/chunks/letter-content.ts';
+import { readMessage } from '../../../pipeline/chunks/queue-message.ts';
+import { pagesOf } from '../../../util/pages-of.ts';
+import type { ChunkId } from '../ledger/ledger-rows.ts';
+import { messagesIn } from '../queue/queue-depth.ts';
 import { deadLetterAttributes } from './dead-letter-queue.ts';
 
 /** A dead letter in its queue. */
@@ -102,6 +107,30 @@ export async function forEachDeadLetter(
   return { visited: seen.size, isMore };
 }
 
+/** An audit looks at no more dead letters. */
+const deadLettersMax = 10_000;
+
+/** The chunks among the dead letters. The dead letters stay in their queue. */
+export async function deadChunks(
+  client: Pick<SQSClient, 'send'>,
+  queueUrl: string,
+  dayOf: DayOf,
+  now: () => number,
+): Promise<readonly ChunkId[]> {
+  // Receiving from an empty queue would wait.
+  if ((await messagesIn(client, queueUrl)) === 0) return [];
+  const chunks: ChunkId[] = [];
+  const options = { client, queueUrl, now, limit: deadLettersMax, waitSeconds: 1 };
+  await forEachDeadLetter(options, (deadLetters) => {
+    for (const { body } of deadLetters) {
+      const reading = readMessage(body, dayOf);
+      if (reading.kind === 'chunk') chunks.push({ batchId: reading.batchId, index: reading.index });
+    }
+    return Promise.resolve(new Set());
+  });
+  return chunks;
+}
+
 async function receive(
   { client, queueUrl, waitSeconds }: PassOptions,
   MaxNumberOfMessages: number,
@@ -162,10 +191,7 @@ async function makeVisible(options: PassOptions, handles: readonly string[]): Pr
   }
 }
 
-function* entriesOf(handles: readonly string[]) {
-  for (let at = 0; at < handles.length; at += pageSize) {
-    yield handles
-      .slice(at, at + pageSize)
-      .map((ReceiptHandle, place) => ({ Id: String(place), ReceiptHandle }));
-  }
+function entriesOf(handles: readonly string[]) {
+  const pages = pagesOf(handles, pageSize);
+  return pages.map((page) => page.map((ReceiptHandle, at) => ({ Id: String(at), ReceiptHandle })));
 }

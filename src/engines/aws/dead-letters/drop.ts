@@ -1,4 +1,4 @@
-import { GetItemCommand, type DynamoDBClient } from '@aws-sdk/client-dynamodb';
+import type { DynamoDBClient } from '@aws-sdk/client-dynamodb';
 
 import { inParallel } from '../../../util/in-parallel.ts';
 import {
@@ -12,7 +12,7 @@ import {
   type Item,
   type LedgerKey,
 } from '../ledger/ledger-table.ts';
-import { queryPages } from '../ledger/pages.ts';
+import { getRow, ifNew, rowPages } from '../ledger/items.ts';
 import { transact, type TransactOptions } from '../ledger/transact.ts';
 import { forEachDeadLetter, type PassOptions, type StoredDeadLetter } from './dead-letter-pass.ts';
 
@@ -58,7 +58,7 @@ async function drop(options: DropOptions, deadLetter: StoredDeadLetter): Promise
       Put: {
         TableName,
         Item: { ...keyItem(key), items: { N: '0' }, ...attributes },
-        ConditionExpression: 'attribute_not_exists(id)',
+        ...ifNew,
       },
     },
     { Put: { TableName, Item: rowOf(deadLetter, droppedAt) } },
@@ -71,9 +71,8 @@ async function existingOutcome(
   { client, ledgerTable }: DropOptions,
   key: LedgerKey,
 ): Promise<DropOutcome> {
-  const request = { TableName: ledgerTable, Key: keyItem(key), ConsistentRead: true };
-  const { Item } = await client.send(new GetItemCommand(request));
-  return Item !== undefined && isDropped(Item) ? 'dropped' : 'counted';
+  const row = await getRow(client, ledgerTable, key);
+  return row !== undefined && isDropped(row) ? 'dropped' : 'counted';
 }
 
 /** The key of the dedup record under which the dead letter would be counted. */
@@ -127,12 +126,7 @@ export async function* droppedDeadLetters(
   client: Pick<DynamoDBClient, 'send'>,
   TableName: string,
 ): AsyncGenerator<readonly DroppedDeadLetter[]> {
-  const pages = queryPages(client, {
-    TableName,
-    KeyConditionExpression: 'id = :id',
-    ExpressionAttributeValues: { ':id': { S: droppedId } },
-  });
-  for await (const page of pages) yield page.map(readRow);
+  for await (const page of rowPages(client, TableName, droppedId)) yield page.map(readRow);
 }
 
 function readRow(item: Item): DroppedDeadLetter {

@@ -42,11 +42,11 @@ const joinedMsMax = 3 * 60_000;
  * new batch id. Between the two ages a retry is refused, so that no body is stored under a replaced
  * id. The sweep checks a batch later than that.
  */
-const attemptMsMax = 5 * 60_000;
+export const attemptMsMax = 5 * 60_000;
 
 const notYet =
   'An earlier attempt at this batch may still be in progress. Send it again after some minutes.';
-const notTaken = 'The batch could not be stored and queued. Send it again after a moment.';
+export const notTaken = 'The batch could not be stored and queued. Send it again after a moment.';
 
 /** Whether this attempt stores the batch, or an earlier one did. */
 type Claim =
@@ -66,15 +66,13 @@ type Acceptance = Awaited<ReturnType<Intake['accept']>>;
 export function awsIntake(options: AwsIntakeOptions): Intake {
   const { onFailure } = options;
   return {
-    async accept(batch) {
+    accept(batch) {
       let batchId: BatchId | undefined;
-      const result = await orUnavailable(
+      return orUnavailable(
         notTaken,
         (error) => onFailure(error, batchId),
-        () => accept(options, batch, (id) => (batchId = id)).catch(asNothingAdmitted),
+        () => accept(options, batch, (id) => (batchId = id)),
       );
-      if (result instanceof AllItemsOverLimit) throw result;
-      return result;
     },
     recall: (caller, key) =>
       orUnavailable(
@@ -83,12 +81,6 @@ export function awsIntake(options: AwsIntakeOptions): Intake {
         () => recall(options, caller, key),
       ),
   };
-}
-
-/** The batch is at fault, and not AWS. */
-function asNothingAdmitted(error: unknown): AllItemsOverLimit {
-  if (error instanceof AllItemsOverLimit) return error;
-  throw error;
 }
 
 async function accept(
@@ -154,17 +146,15 @@ async function claimKey(
   { caller, idempotency }: Batch,
   fresh: KeyRecord,
 ): Promise<Claim> {
-  const { records } = options;
-  if (idempotency === undefined) return { kind: 'ours', identity: fresh, isStored: false };
-  let replaced: BatchId | undefined;
-  for (;;) {
-    const { key } = idempotency;
-    const holder = await records.claimKey(caller, key, fresh, fresh.receivedAt, replaced);
-    if (holder === undefined) return { kind: 'ours', identity: fresh, isStored: false };
-    const claim = await claimHeld(options, holder, idempotency);
-    if (claim !== undefined) return claim;
-    replaced = holder.batchId;
-  }
+  const claim =
+    idempotency &&
+    (await options.records.claimKey(
+      { caller, key: idempotency.key },
+      fresh,
+      () => fresh.receivedAt,
+      (holder) => claimHeld(options, holder, idempotency),
+    ));
+  return claim ?? { kind: 'ours', identity: fresh, isStored: false };
 }
 
 /** The claim on a key that another attempt holds; undefined if that attempt has ended. */

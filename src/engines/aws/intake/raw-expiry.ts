@@ -5,13 +5,13 @@ import {
 } from '@aws-sdk/client-s3';
 
 import { timeOfBatchId } from '../../../domain/batch-id.ts';
+import { dayMs } from '../../../domain/timestamp.ts';
 import type { DateRange } from '../verify/audit-settlement.ts';
 import { nameOf } from '../errors.ts';
+import { rawPrefix } from './raw-store.ts';
 import type { AuditDatabase } from '../verify/audit-database.ts';
 
-const dayMs = 86_400_000;
 const batchesAtOnce = 10_000;
-const rawPrefix = 'raw/';
 
 /** The age in milliseconds at which a lifecycle rule deletes raw bodies; undefined without a rule. */
 export async function expiryOfBucket(

@@ -10,10 +10,12 @@ import {
 } from '@aws-sdk/client-s3';
 
 import { rawKeyOf, readRawKey } from '../../../domain/batch-id.ts';
-import type { ContentEncoding, RawBatch, RawStore } from '../../../pipeline/ports.ts';
+import type { ContentEncoding, RawBatch } from '../../../pipeline/ports.ts';
 import { itemsPerMessageText, readItemsPerMessage } from '../../../pipeline/chunks/recut.ts';
 import { nameOf } from '../errors.ts';
 import { overLimitDocument, readOverLimitDocument } from '../ledger/over-limit-items.ts';
+
+export { startOf } from '../../../pipeline/sweep/raw-keys.ts';
 
 /** A raw body in the bucket, with the metadata of its object. */
 export interface S3RawBatch extends RawBatch {
@@ -29,7 +31,7 @@ export interface S3RawBatch extends RawBatch {
   readonly keyId?: string;
 }
 
-export interface S3RawStore extends RawStore {
+export interface S3RawStore {
   get(rawKey: string): Promise<S3RawBatch | undefined>;
   /** Overwrites a body of the same raw key; with `if-absent` returns false instead. */
   put(raw: S3RawBatch, how?: 'if-absent'): Promise<boolean>;
@@ -42,7 +44,7 @@ export interface S3RawStore extends RawStore {
   objects(range: KeyRange): AsyncIterable<RawObject[]>;
 }
 
-interface KeyRange {
+export interface KeyRange {
   readonly after: string;
   readonly before?: string;
 }
@@ -62,7 +64,8 @@ interface RawHead {
   readonly details: Pick<S3RawBatch, 'encoding' | 'accepted' | 'rejected' | 'excluded'>;
 }
 
-const prefix = 'raw/';
+/** Of all raw keys. */
+export const rawPrefix = 'raw/';
 const overLimitPrefix = 'excluded/';
 
 /**
@@ -163,7 +166,7 @@ export function s3RawStore(client: Pick<S3Client, 'send'>, bucket: string): S3Ra
         const page = await client.send(
           new ListObjectsV2Command({
             Bucket: bucket,
-            Prefix: prefix,
+            Prefix: rawPrefix,
             ...(ContinuationToken === undefined ? { StartAfter: after } : { ContinuationToken }),
           }),
         );
@@ -175,24 +178,8 @@ export function s3RawStore(client: Pick<S3Client, 'send'>, bucket: string): S3Ra
         ContinuationToken = page.NextContinuationToken;
       } while (ContinuationToken !== undefined);
     },
-
-    async *list({ from, to } = {}) {
-      const after = from === undefined ? prefix : startOf(from);
-      const before = to === undefined ? {} : { before: startOf(to) };
-      for await (const page of store.keys({ after, ...before })) {
-        for (const key of page) {
-          const raw = await store.get(key);
-          if (raw !== undefined) yield raw;
-        }
-      }
-    },
   };
   return store;
-}
-
-/** Sorts before every raw key of that millisecond, and after all earlier ones. */
-export function startOf(receivedAt: number): string {
-  return `${prefix}${new Date(receivedAt).toISOString()}`;
 }
 
 function encodingOf(contentEncoding: string | undefined): ContentEncoding {
@@ -234,7 +221,7 @@ async function getOverLimitItems(
 }
 
 function overLimitKeyOf(rawKey: string): string {
-  return overLimitPrefix + rawKey.slice(prefix.length);
+  return overLimitPrefix + rawKey.slice(rawPrefix.length);
 }
 
 /** The metadata entry with the number of over-limit items, if there are any. */

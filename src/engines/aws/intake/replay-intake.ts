@@ -12,6 +12,7 @@ import { recut } from '../../../pipeline/chunks/recut.ts';
 import type { SweepProgress } from '../../../pipeline/sweep/ports.ts';
 import type { DynamodbBatchRecords, KeyRecord } from '../ledger/batch-records.ts';
 import { keyIdOf } from '../ledger/ledger-table.ts';
+import { attemptMsMax, notTaken } from './intake.ts';
 import type { S3RawBatch, S3RawStore } from './raw-store.ts';
 import { orUnavailable } from '../unavailable.ts';
 
@@ -35,13 +36,10 @@ interface AwsReplayOptions {
   readonly onFailure: (error: unknown, batchId: BatchId) => void;
 }
 
-/** From this age on an attempt without a stored body counts as ended, as in `awsIntake`. */
-const attemptMsMax = 5 * 60_000;
 /** The sweep checks the batch after this time. */
 const sweepAfterMs = 15 * 60_000;
 /** The largest inflated body on any installation. */
 const bytesMax = 64 * 1024 * 1024;
-const notTaken = 'The batch could not be stored and queued. Send it again after a moment.';
 const underWay =
   'A request with the same Idempotency-Key may still be in progress. Send this one again after some minutes.';
 
@@ -79,8 +77,8 @@ async function replay(options: AwsReplayOptions, batch: ReplayedBatch): Promise<
     itemsPerMessage: options.itemsPerMessage,
     ...(batch.idempotency && { keyId: keyIdOf(batch.caller, batch.idempotency.key) }),
   };
-  const holder = await claimKey(options, batch, raw);
-  if (holder !== undefined) return { kind: 'known', batch: holder };
+  const known = await claimKey(options, batch, raw);
+  if (known !== undefined && known !== 'kept') return { kind: 'known', batch: known };
   await options.orphans.saveOrphan({ rawKey, attempts: 1 }, replayedAt + sweepAfterMs);
   // After such a delay another attempt may have taken the key.
   if (options.now() - replayedAt > attemptMsMax / 2) {
@@ -127,35 +125,28 @@ async function queueAll(
 
 /**
  * Gives the key to this batch. If the client has sent the same body again to this installation,
- * returns the batch of that request. A key of another body, or of a later replayed batch, keeps its
- * batch.
+ * returns the batch of that request. A key of another body, or of a later replayed batch, is kept by
+ * its batch.
  */
 async function claimKey(
   { records, rawStore, now }: AwsReplayOptions,
   { caller, idempotency }: ReplayedBatch,
   raw: S3RawBatch,
-): Promise<KeyRecord | undefined> {
+): Promise<KeyRecord | 'kept' | undefined> {
   if (idempotency === undefined) return undefined;
   const { key, bodySha256 } = idempotency;
   // Another attempt at the same batch may hold it.
-  let replaced: BatchId = raw.batchId;
-  for (;;) {
-    const record = { ...raw, bodySha256 };
-    const holder = await records.claimKey(caller, key, record, now(), replaced);
-    if (holder === undefined) return undefined;
+  const owner = { caller, key, replaced: raw.batchId };
+  return await records.claimKey(owner, { ...raw, bodySha256 }, now, async (holder) => {
     if (holder.replayedAt !== undefined) {
-      if (holder.receivedAt >= raw.receivedAt) return undefined;
-    } else {
-      if (Buffer.compare(holder.bodySha256, bodySha256) !== 0) return undefined;
-      const heldKey = rawKeyOf(holder.batchId, holder.receivedAt);
-      if ((await records.isComplete(holder.batchId)) || (await rawStore.has(heldKey)))
-        return holder;
-      if (now() - holder.receivedAt < attemptMsMax) {
-        throw new Unavailable('storage_failed', underWay);
-      }
+      return holder.receivedAt >= raw.receivedAt ? 'kept' : undefined;
     }
-    replaced = holder.batchId;
-  }
+    if (Buffer.compare(holder.bodySha256, bodySha256) !== 0) return 'kept';
+    const heldKey = rawKeyOf(holder.batchId, holder.receivedAt);
+    if ((await records.isComplete(holder.batchId)) || (await rawStore.has(heldKey))) return holder;
+    if (now() - holder.receivedAt >= attemptMsMax) return undefined;
+    throw new Unavailable('storage_failed', underWay);
+  });
 }
 
 /** The same batch may come in another encoding, where a gateway does not pass compressed bodies. */

@@ -5,7 +5,7 @@ import { areAllCounted, type CutBatch } from '../../../pipeline/chunks/recut.ts'
 import type { ChunkQueue, DeadLetterSink } from '../../../pipeline/ports.ts';
 import type { BatchState, FinishedIntake, SweepPorts } from '../../../pipeline/sweep/ports.ts';
 import type { Backoff } from '../../../util/backoff.ts';
-import { batchGet } from '../ledger/batch-get.ts';
+import { batchGet } from '../ledger/items.ts';
 import { DynamodbBatchRecords } from '../ledger/batch-records.ts';
 import { readProgress, type LedgerReaderOptions } from '../ledger/receipts.ts';
 import { dynamodbSweepProgress } from '../ledger/sweep-progress.ts';

@@ -1,6 +1,5 @@
 import {
   ConditionalCheckFailedException,
-  GetItemCommand,
   PutItemCommand,
   type DynamoDBClient,
 } from '@aws-sdk/client-dynamodb';
@@ -10,6 +9,7 @@ import type { BatchIdentity } from '../../../pipeline/chunks/chunk.ts';
 import type { EarlierBatch } from '../../../pipeline/ports.ts';
 import { itemsPerMessageText, readItemsPerMessage } from '../../../pipeline/chunks/recut.ts';
 import { decodeOverLimitItems, encodeOverLimitItems } from './over-limit-items.ts';
+import { getRow, ifNew, putRow } from './items.ts';
 import {
   batchKey,
   expiry,
@@ -68,37 +68,42 @@ export class DynamodbBatchRecords {
   }
 
   /**
-   * Gives the key to the batch; if another batch has it, returns that one instead. `replaced`: a
-   * batch that loses its key.
+   * Gives the key to the batch. If another batch holds it, `decide` says what comes of that; if it
+   * returns undefined, the holder loses the key. `replaced`: a batch that loses it at once.
+   * Returns undefined once the batch has the key.
    */
-  async claimKey(
-    caller: string,
-    key: string,
+  async claimKey<Decision>(
+    owner: { readonly caller: string; readonly key: string; readonly replaced?: BatchId },
     record: KeyRecord,
-    now: number,
-    replaced?: BatchId,
-  ): Promise<KeyRecord | undefined> {
+    now: () => number,
+    decide: (holder: KeyRecord) => Promise<Decision | undefined>,
+  ): Promise<Decision | undefined> {
     const { client, ledgerTable, keepMs } = this.#options;
-    try {
-      await client.send(
-        new PutItemCommand({
-          TableName: ledgerTable,
-          Item: keyRow(keyOf(caller, key), record, keepMs),
-          // DynamoDB deletes expired rows late; until then the condition allows to overwrite them.
-          ConditionExpression: isKeyFree,
-          ExpressionAttributeValues: {
-            ':expired': { N: String(now - keepMs) },
-            ':replaced': { S: replaced ?? '-' },
-          },
-          ReturnValuesOnConditionCheckFailure: 'ALL_OLD',
-        }),
-      );
-      return undefined;
-    } catch (error) {
-      if (!(error instanceof ConditionalCheckFailedException)) throw error;
-      const holder = readKey(error.Item ?? (await this.#get(keyOf(caller, key))));
-      // If DynamoDB has just deleted the row, the key is free.
-      return holder ?? (await this.claimKey(caller, key, record, now, replaced));
+    const key = keyOf(owner.caller, owner.key);
+    for (let { replaced = '-' } = owner; ;) {
+      const request = new PutItemCommand({
+        TableName: ledgerTable,
+        Item: keyRow(key, record, keepMs),
+        // DynamoDB deletes expired rows late; until then the condition allows to overwrite them.
+        ConditionExpression: isKeyFree,
+        ExpressionAttributeValues: {
+          ':expired': { N: String(now() - keepMs) },
+          ':replaced': { S: replaced },
+        },
+        ReturnValuesOnConditionCheckFailure: 'ALL_OLD',
+      });
+      try {
+        await client.send(request);
+        return undefined;
+      } catch (error) {
+        if (!(error instanceof ConditionalCheckFailedException)) throw error;
+        const holder = readKey(error.Item ?? (await this.#get(key)));
+        // If DynamoDB has just deleted the row, the key is free.
+        if (holder === undefined) continue;
+        const decision = await decide(holder);
+        if (decision !== undefined) return decision;
+        replaced = holder.batchId;
+      }
     }
   }
 
@@ -116,34 +121,12 @@ export class DynamodbBatchRecords {
   /** Records that the batch is stored and queued; false if that is recorded already. */
   async complete(record: BatchRecord): Promise<boolean> {
     const { client, ledgerTable, keepMs } = this.#options;
-    try {
-      await client.send(
-        new PutItemCommand({
-          TableName: ledgerTable,
-          Item: {
-            ...keyItem(batchKey(record.batchId)),
-            received_at: { N: String(record.receivedAt) },
-            accepted: { N: String(record.accepted) },
-            rejected: { N: String(record.rejected) },
-            chunks: { N: String(record.chunks) },
-            ...replayedAtOf(record),
-            ...(record.queuedAt !== undefined && { queued_at: { N: String(record.queuedAt) } }),
-            expires_at: expiry(keptSince(record) + keepMs),
-          },
-          ConditionExpression: 'attribute_not_exists(id)',
-        }),
-      );
-      return true;
-    } catch (error) {
-      if (error instanceof ConditionalCheckFailedException) return false;
-      throw error;
-    }
+    return await putRow(client, ledgerTable, batchRow(record, keepMs), ifNew);
   }
 
-  async #get(key: LedgerKey): Promise<Item | undefined> {
+  #get(key: LedgerKey): Promise<Item | undefined> {
     const { client, ledgerTable } = this.#options;
-    const request = { TableName: ledgerTable, Key: keyItem(key), ConsistentRead: true };
-    return (await client.send(new GetItemCommand(request))).Item;
+    return getRow(client, ledgerTable, key);
   }
 }
 
@@ -162,6 +145,20 @@ export function keyRow(key: LedgerKey, record: KeyRecord, keepMs: number): Item 
     items_per_message: { S: itemsPerMessageText(record.itemsPerMessage) },
     ...(excluded.length > 0 && { excluded: { B: encodeOverLimitItems(excluded) } }),
     ...replayedAtOf(record),
+    expires_at: expiry(keptSince(record) + keepMs),
+  };
+}
+
+/** The row of a batch that is stored and queued as a whole. */
+export function batchRow(record: BatchRecord, keepMs: number): Item {
+  return {
+    ...keyItem(batchKey(record.batchId)),
+    received_at: { N: String(record.receivedAt) },
+    accepted: { N: String(record.accepted) },
+    rejected: { N: String(record.rejected) },
+    chunks: { N: String(record.chunks) },
+    ...replayedAtOf(record),
+    ...(record.queuedAt !== undefined && { queued_at: { N: String(record.queuedAt) } }),
     expires_at: expiry(keptSince(record) + keepMs),
   };
 }

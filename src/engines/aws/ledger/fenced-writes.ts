@@ -1,9 +1,10 @@
 import { randomUUID } from 'node:crypto';
 
-import { PutItemCommand, type TransactWriteItem } from '@aws-sdk/client-dynamodb';
+import type { TransactWriteItem } from '@aws-sdk/client-dynamodb';
 
 import { isRetryable } from '../errors.ts';
-import { waitForRetry } from '../../../util/backoff.ts';
+import { withRetries } from '../../../util/backoff.ts';
+import { putRow } from './items.ts';
 import { keyItem, rebuildRunKey } from './ledger-table.ts';
 import { transact, transactionWritesMax, type TransactOptions } from './transact.ts';
 
@@ -38,15 +39,9 @@ export class FencedWrites {
     const { client, ledgerTable, backoff } = options;
     const startedAt = new Date(backoff.now()).toISOString();
     const runId = `${startedAt}-${randomUUID().slice(0, 8)}`;
-    const Item = { ...keyItem(rebuildRunKey), run_id: { S: runId } };
-    for (let attempts = 1; ; attempts++) {
-      try {
-        await client.send(new PutItemCommand({ TableName: ledgerTable, Item }));
-        return new FencedWrites(options, runId);
-      } catch (error) {
-        if (!isRetryable(error) || !(await waitForRetry(backoff, attempts))) throw error;
-      }
-    }
+    const row = { ...keyItem(rebuildRunKey), run_id: { S: runId } };
+    await withRetries(backoff, isRetryable, () => putRow(client, ledgerTable, row));
+    return new FencedWrites(options, runId);
   }
 
   /**
@@ -61,6 +56,17 @@ export class FencedWrites {
       'Another rebuild of this stack has started. The corrections of this one stay; see the report of the other.',
       { cause: outcome.cause },
     );
+  }
+
+  /**
+   * Carries out conditional writes of which each stands for itself, together where all conditions
+   * hold. Returns how many were done.
+   */
+  async writeEach(writes: readonly TransactWriteItem[]): Promise<number> {
+    if ((await this.write(writes)) === 'done') return writes.length;
+    let done = 0;
+    for (const one of writes) if ((await this.write([one])) === 'done') done++;
+    return done;
   }
 
   #fence(): TransactWriteItem {

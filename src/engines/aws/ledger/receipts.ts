@@ -12,7 +12,7 @@ import {
   textOf,
   type Item,
 } from './ledger-table.ts';
-import { queryPages } from './pages.ts';
+import { rowPages } from './items.ts';
 
 export interface LedgerReaderOptions {
   readonly client: Pick<DynamoDBClient, 'send'>;
@@ -68,12 +68,7 @@ export async function readProgress(
   const countedItems = new Map<number, number>();
   const dropped = new Set<number>();
   let isBatchDropped = false;
-  const pages = queryPages(client, {
-    TableName: ledgerTable,
-    KeyConditionExpression: 'id = :id',
-    ExpressionAttributeValues: { ':id': { S: batchKey(batchId).id } },
-  });
-  for await (const page of pages) {
+  for await (const page of rowPages(client, ledgerTable, batchKey(batchId).id)) {
     for (const item of page) {
       const entry = textOf(item, 'entry');
       const index = chunkIndexOf(entry);

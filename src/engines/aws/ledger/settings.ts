@@ -1,11 +1,7 @@
-import {
-  ConditionalCheckFailedException,
-  GetItemCommand,
-  PutItemCommand,
-  type DynamoDBClient,
-} from '@aws-sdk/client-dynamodb';
+import type { DynamoDBClient } from '@aws-sdk/client-dynamodb';
 
-import { keyItem, numberOf, textOf, type Item, type LedgerKey } from './ledger-table.ts';
+import { getRow, ifNew, putRow } from './items.ts';
+import { keyItem, numberOf, textOf, type LedgerKey } from './ledger-table.ts';
 
 /**
  * A chunk older than the lifetime of dedup records less this is not counted: its dedup record may have
@@ -33,18 +29,15 @@ export async function ensureDayRule(
     checkDayRule(stored, dayZone);
     return;
   }
-  const isWritten = await putSetting(client, {
-    TableName,
-    Item: { ...keyItem(dayRuleKey), day_zone: { S: dayZone } },
-    ConditionExpression: 'attribute_not_exists(id)',
-  });
+  const row = { ...keyItem(dayRuleKey), day_zone: { S: dayZone } };
+  const isWritten = await putRow(client, TableName, row, ifNew);
   // If another function was first, compare with what it wrote.
   if (!isWritten) await ensureDayRule(client, TableName, dayZone);
 }
 
 /** The recorded day rule. */
 export async function findDayRule(client: Client, TableName: string): Promise<string | undefined> {
-  const row = await getSetting(client, TableName, dayRuleKey);
+  const row = await getRow(client, TableName, dayRuleKey);
   return row && textOf(row, 'day_zone');
 }
 
@@ -67,9 +60,8 @@ export async function leastKeepMs(
 ): Promise<number> {
   const least = await findLeastKeepMs(client, TableName);
   if (least !== undefined && least <= keepMs) return least;
-  const isWritten = await putSetting(client, {
-    TableName,
-    Item: { ...keyItem(leastKeepKey), keep_ms: { N: String(keepMs) } },
+  const row = { ...keyItem(leastKeepKey), keep_ms: { N: String(keepMs) } };
+  const isWritten = await putRow(client, TableName, row, {
     ConditionExpression: 'attribute_not_exists(id) OR keep_ms > :keep_ms',
     ExpressionAttributeValues: { ':keep_ms': { N: String(keepMs) } },
   });
@@ -82,29 +74,6 @@ export async function findLeastKeepMs(
   client: Client,
   TableName: string,
 ): Promise<number | undefined> {
-  const row = await getSetting(client, TableName, leastKeepKey);
+  const row = await getRow(client, TableName, leastKeepKey);
   return row && numberOf(row, 'keep_ms');
-}
-
-async function getSetting(
-  client: Client,
-  TableName: string,
-  key: LedgerKey,
-): Promise<Item | undefined> {
-  const request = { TableName, Key: keyItem(key), ConsistentRead: true };
-  return (await client.send(new GetItemCommand(request))).Item;
-}
-
-/** Returns false if the condition does not hold. */
-async function putSetting(
-  client: Client,
-  input: ConstructorParameters<typeof PutItemCommand>[0],
-): Promise<boolean> {
-  try {
-    await client.send(new PutItemCommand(input));
-    return true;
-  } catch (error) {
-    if (error instanceof ConditionalCheckFailedException) return false;
-    throw error;
-  }
 }

@@ -1,15 +1,9 @@
-import {
-  DeleteItemCommand,
-  GetItemCommand,
-  PutItemCommand,
-  QueryCommand,
-  type DynamoDBClient,
-} from '@aws-sdk/client-dynamodb';
+import { DeleteItemCommand, QueryCommand, type DynamoDBClient } from '@aws-sdk/client-dynamodb';
 
 import { readRawKey } from '../../../domain/batch-id.ts';
 import type { Orphan, SweepProgress } from '../../../pipeline/sweep/ports.ts';
+import { getRow, putRow, queryPages } from './items.ts';
 import { keyItem, numberOf, textOf, type Item, type LedgerKey } from './ledger-table.ts';
-import { queryPages } from './pages.ts';
 
 const sweepId = 'sweep';
 const positionKey: LedgerKey = { id: sweepId, entry: 'position' };
@@ -22,10 +16,9 @@ export function dynamodbSweepProgress(
   client: Pick<DynamoDBClient, 'send'>,
   TableName: string,
 ): SweepProgress {
-  const get = async (key: LedgerKey) => {
-    const request = { TableName, Key: keyItem(key), ConsistentRead: true };
-    return (await client.send(new GetItemCommand(request))).Item;
-  };
+  const get = (key: LedgerKey) => getRow(client, TableName, key);
+  const put = (key: LedgerKey, attributes: Item) =>
+    putRow(client, TableName, { ...keyItem(key), ...attributes });
   return {
     async position() {
       const [position, counted] = await Promise.all([get(positionKey), get(countedKey)]);
@@ -38,16 +31,13 @@ export function dynamodbSweepProgress(
     },
 
     async moveTo(intakesThrough) {
-      const Item = { ...keyItem(positionKey), raw_key: { S: intakesThrough } };
-      await client.send(new PutItemCommand({ TableName, Item }));
+      await put(positionKey, { raw_key: { S: intakesThrough } });
     },
 
     async countedTo(countedThrough, receivedBefore) {
       // Two rows: earlier versions write only the second.
-      const counted = { ...keyItem(countedKey), raw_key: { S: countedThrough } };
-      await client.send(new PutItemCommand({ TableName, Item: counted }));
-      const swept = { ...keyItem(sweptKey), received_before: { N: String(receivedBefore) } };
-      await client.send(new PutItemCommand({ TableName, Item: swept }));
+      await put(countedKey, { raw_key: { S: countedThrough } });
+      await put(sweptKey, { received_before: { N: String(receivedBefore) } });
     },
 
     async *orphans(dueAt) {
@@ -65,12 +55,8 @@ export function dynamodbSweepProgress(
     },
 
     async saveOrphan({ rawKey, attempts }, nextAt) {
-      const Item = {
-        ...keyItem(orphanKey(rawKey)),
-        attempts: { N: String(attempts) },
-        next_at: { N: String(nextAt) },
-      };
-      await client.send(new PutItemCommand({ TableName, Item }));
+      const attributes = { attempts: { N: String(attempts) }, next_at: { N: String(nextAt) } };
+      await put(orphanKey(rawKey), attributes);
     },
 
     async removeOrphan(rawKey) {

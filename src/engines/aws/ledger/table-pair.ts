@@ -1,11 +1,6 @@
-import {
-  ConditionalCheckFailedException,
-  DescribeTableCommand,
-  GetItemCommand,
-  PutItemCommand,
-  type DynamoDBClient,
-} from '@aws-sdk/client-dynamodb';
+import { DescribeTableCommand, type DynamoDBClient } from '@aws-sdk/client-dynamodb';
 
+import { getRow, ifNew, putRow } from './items.ts';
 import { keyItem, textOf, type Item, type LedgerKey } from './ledger-table.ts';
 
 interface StoreTables {
@@ -64,35 +59,32 @@ export async function ensureTablePair(tables: StoreTables): Promise<void> {
   const { pair, item } = await inspect(tables);
   if (pair.kind === 'mismatched') throw new TablesMismatched(pair.why);
   if (pair.kind === 'recorded') return;
-  try {
-    const ConditionExpression = 'attribute_not_exists(id)';
-    const { client, ledgerTable: TableName } = tables;
-    await client.send(new PutItemCommand({ TableName, Item: item, ConditionExpression }));
-  } catch (error) {
-    if (!(error instanceof ConditionalCheckFailedException)) throw error;
-    // Another sweep was first.
-    await checkTablePair(tables);
-  }
+  const isWritten = await putRow(tables.client, tables.ledgerTable, item, ifNew);
+  // Another sweep was first.
+  if (!isWritten) await checkTablePair(tables);
 }
 
 /** Records that these two tables belong together. Returns the state before. */
 export async function adoptTables(tables: StoreTables): Promise<TablePair> {
   const { pair, item } = await inspect(tables);
   if (pair.kind !== 'mismatched') return pair;
-  await tables.client.send(new PutItemCommand({ TableName: tables.ledgerTable, Item: item }));
+  await putRow(tables.client, tables.ledgerTable, item);
   return pair;
 }
 
 /** The state of the tables, and the record that names them both. */
 async function inspect(tables: StoreTables): Promise<{ pair: TablePair; item: Item }> {
   const { client, countersTable, ledgerTable } = tables;
-  const Key = keyItem(pairKey);
-  const [counters, ledger, { Item: record }] = await Promise.all([
+  const [counters, ledger, record] = await Promise.all([
     identify(client, countersTable),
     identify(client, ledgerTable),
-    client.send(new GetItemCommand({ TableName: ledgerTable, Key, ConsistentRead: true })),
+    getRow(client, ledgerTable, pairKey),
   ]);
-  const item = { ...Key, counters_id: { S: counters.id }, ledger_id: { S: ledger.id } };
+  const item = {
+    ...keyItem(pairKey),
+    counters_id: { S: counters.id },
+    ledger_id: { S: ledger.id },
+  };
   const why =
     record === undefined
       ? whyNotNew(tables, counters, ledger)

@@ -36,8 +36,8 @@ export async function sendAll(
 ): Promise<{ readonly sent: ReadonlySet<number>; readonly error: unknown }> {
   const sent = new Set<number>();
   let error: unknown;
-  await inParallel(parallelBatches, batchesOf(messages), async (indexs) => {
-    let open = indexs;
+  await inParallel(parallelBatches, batchesOf(messages), async (indexes) => {
+    let open = indexes;
     for (let attempts = 0; open.length > 0;) {
       const attempt = await sendOnce(options, messages, open);
       for (const index of attempt.sent) sent.add(index);
@@ -56,9 +56,9 @@ export async function sendAll(
 async function sendOnce(
   { client, queueUrl }: SqsOptions,
   messages: readonly OutgoingMessage[],
-  indexs: readonly number[],
+  indexes: readonly number[],
 ): Promise<{ sent: readonly number[]; error?: unknown; isLasting?: boolean }> {
-  const Entries = indexs.map((index) => entryOf(index, messages[index]));
+  const Entries = indexes.map((index) => entryOf(index, messages[index]));
   try {
     const { Successful = [], Failed = [] } = await client.send(
       new SendMessageBatchCommand({ QueueUrl: queueUrl, Entries }),

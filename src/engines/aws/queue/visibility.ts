@@ -1,6 +1,7 @@
 import { ChangeMessageVisibilityBatchCommand, type SQSClient } from '@aws-sdk/client-sqs';
 
 import { inParallel } from '../../../util/in-parallel.ts';
+import { pagesOf } from '../../../util/pages-of.ts';
 
 /** A received message that SQS is to deliver again. */
 interface ReceivedMessage {
@@ -29,10 +30,7 @@ export async function deliverSooner(
     const VisibilityTimeout = firstDelaySeconds * 2 ** (receives - 1);
     return VisibilityTimeout <= delaySecondsMax ? [{ ReceiptHandle, VisibilityTimeout }] : [];
   });
-  const pages = Array.from({ length: Math.ceil(entries.length / entriesMax) }, (_, page) =>
-    entries.slice(page * entriesMax, (page + 1) * entriesMax),
-  );
-  await inParallel(parallelRequests, pages, async (page) => {
+  await inParallel(parallelRequests, pagesOf(entries, entriesMax), async (page) => {
     const Entries = page.map((entry, at) => ({ Id: String(at), ...entry }));
     const command = new ChangeMessageVisibilityBatchCommand({ QueueUrl, Entries });
     await client.send(command).catch(() => undefined);

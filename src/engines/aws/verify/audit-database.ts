@@ -8,6 +8,7 @@ import {
   type CounterRow,
   type Increments,
 } from '../../../domain/counter.ts';
+import { transaction } from '../../../util/sqlite.ts';
 import type { ChunkId, KeyRow, LedgerRow } from '../ledger/ledger-rows.ts';
 import {
   batchStates,
@@ -64,15 +65,7 @@ export class AuditDatabase {
   }
 
   transaction<T>(act: () => T): T {
-    this.database.exec('BEGIN');
-    try {
-      const result = act();
-      this.database.exec('COMMIT');
-      return result;
-    } catch (error) {
-      this.database.exec('ROLLBACK');
-      throw error;
-    }
+    return transaction(this.database, 'BEGIN', act);
   }
 
   run(sql: string, ...values: SQLInputValue[]): void {
@@ -86,6 +79,12 @@ export class AuditDatabase {
   /** The same with named parameters, `:name`. */
   named<Row>(sql: string, values: Record<string, SQLInputValue>): Row[] {
     return this.#statement(sql).all(values) as unknown as Row[];
+  }
+
+  /** Writes a whole row, in place of one with the same key. */
+  replace(table: string, ...values: SQLInputValue[]): void {
+    const places = values.map(() => '?').join(', ');
+    this.run(`INSERT OR REPLACE INTO ${table} VALUES (${places})`, ...values);
   }
 
   /** Row by row; the caller must not write meanwhile. */
@@ -168,20 +167,19 @@ export class AuditDatabase {
         ...[batchId, keyId, receivedAt, replayedAt, bodySha256, key.itemsPerMessage, key.excluded],
       );
     }
-    const insert = this.#statement('INSERT INTO increments VALUES (?, ?, ?)');
-    const insertOpen = this.#statement('INSERT INTO open_increments VALUES (?, ?, ?)');
     for (const { index, items, increments } of chunks) {
-      const chunk = this.#statement(
+      const chunk = this.number(
         'INSERT INTO chunks (batch, chunk, items) VALUES (?, ?, ?) ON CONFLICT DO NOTHING RETURNING id',
-      ).get(batchId, index, items)?.['id'];
+        ...[batchId, index, items],
+      );
       // Another copy of the batch, under another raw key: it is counted once.
-      if (typeof chunk !== 'number') continue;
+      if (chunk === 0) continue;
       added.push({ batchId, index });
       for (const row of rowsOfIncrements(increments)) {
         const counter = this.counterId(row);
         touched.add(counter);
-        insert.run(counter, chunk, row.count);
-        insertOpen.run(counter, chunk, row.count);
+        this.run('INSERT INTO increments VALUES (?, ?, ?)', counter, chunk, row.count);
+        this.run('INSERT INTO open_increments VALUES (?, ?, ?)', counter, chunk, row.count);
       }
     }
   }
@@ -195,39 +193,31 @@ export class AuditDatabase {
   #addLedgerRow(row: LedgerRow): void {
     switch (row.kind) {
       case 'dedup_record':
-        this.run(
-          'INSERT OR REPLACE INTO marks VALUES (?, ?, ?, 0)',
-          row.batchId,
-          row.index,
-          row.items,
-        );
+        this.replace('marks', row.batchId, row.index, row.items, 0);
         break;
       case 'dropped_chunk':
-        this.run('INSERT OR REPLACE INTO marks VALUES (?, ?, 0, 1)', row.batchId, row.index);
+        this.replace('marks', row.batchId, row.index, 0, 1);
         break;
       case 'dropped_batch':
-        this.run('INSERT OR IGNORE INTO dropped VALUES (?)', row.batchId);
+        this.replace('dropped', row.batchId);
         break;
-      case 'batch': {
-        const { batchId, accepted, rejected, chunks } = row;
-        const sql = 'INSERT OR REPLACE INTO batch_rows VALUES (?, ?, ?, ?)';
-        this.run(sql, batchId, accepted, rejected, chunks);
+      case 'batch':
+        this.replace('batch_rows', row.batchId, row.accepted, row.rejected, row.chunks);
         break;
-      }
       case 'key': {
         const { keyId, receivedAt, replayedAt = null, bodySha256, itemsPerMessage } = row;
-        this.run(
-          'INSERT OR REPLACE INTO key_rows VALUES (?, ?, ?, ?, ?, ?, ?, ?)',
-          ...[keyId, row.batchId, receivedAt, replayedAt, bodySha256, itemsPerMessage],
-          ...[row.excluded, row.expiresAt],
+        this.replace(
+          ...(['key_rows', keyId, row.batchId, receivedAt, replayedAt] as const),
+          ...[bodySha256, itemsPerMessage, row.excluded, row.expiresAt],
         );
         break;
       }
       case 'foreign_message': {
         const counter = row.counter === undefined ? 0 : this.counterId(row.counter);
-        const sql =
-          'INSERT INTO strangers VALUES (?, 1) ON CONFLICT DO UPDATE SET count = count + 1';
-        this.run(sql, counter);
+        this.run(
+          'INSERT INTO strangers VALUES (?, 1) ON CONFLICT DO UPDATE SET count = count + 1',
+          counter,
+        );
         break;
       }
     }
@@ -235,9 +225,7 @@ export class AuditDatabase {
 
   addDead(chunks: readonly ChunkId[]): void {
     this.transaction(() => {
-      for (const { batchId, index } of chunks) {
-        this.run('INSERT OR IGNORE INTO dead VALUES (?, ?)', batchId, index);
-      }
+      for (const { batchId, index } of chunks) this.replace('dead', batchId, index);
     });
   }
 
@@ -251,12 +239,8 @@ export class AuditDatabase {
   }
 
   setCounted(counter: number, row: StoredCounter | undefined): void {
-    if (row === undefined) {
-      this.run('DELETE FROM counted WHERE counter = ?', counter);
-      return;
-    }
-    const sql = 'INSERT OR REPLACE INTO counted VALUES (?, ?, ?)';
-    this.run(sql, counter, row.count, row.isNamedRight ? 1 : 0);
+    if (row === undefined) this.run('DELETE FROM counted WHERE counter = ?', counter);
+    else this.replace('counted', counter, row.count, row.isNamedRight ? 1 : 0);
   }
 
   /** Sets the state of every chunk, and sums up what the counters should be. */
@@ -341,18 +325,14 @@ export class AuditDatabase {
     const key = `${date}${typeState}`;
     const known = this.#counterIds.get(key);
     if (known !== undefined) return known;
-    const found = this.#statement('SELECT id FROM counters WHERE date = ? AND type_state = ?').get(
-      date,
-      typeState,
-    );
-    const id =
-      found?.['id'] ??
-      this.#statement(
-        'INSERT INTO counters (date, type_state, type, state) VALUES (?, ?, ?, ?) RETURNING id',
-      ).get(date, typeState, type, state)?.['id'];
+    const find = 'SELECT id FROM counters WHERE date = ? AND type_state = ?';
+    const insert =
+      'INSERT INTO counters (date, type_state, type, state) VALUES (?, ?, ?, ?) RETURNING id';
+    const found = this.number(find, date, typeState);
+    const id = found > 0 ? found : this.number(insert, date, typeState, type, state);
     if (this.#counterIds.size >= counterIdsMax) this.#counterIds.clear();
-    this.#counterIds.set(key, Number(id));
-    return Number(id);
+    this.#counterIds.set(key, id);
+    return id;
   }
 
   #statement(sql: string): StatementSync {

@@ -27,7 +27,7 @@ export function estimate(
 ): Estimate {
   const s3Lists = Math.ceil(objects / keysOfList) + 1;
   const s3Gets = unread.objects;
-  const scanned = Math.ceil(counters.bytes / bytesOfUnit) + Math.ceil(ledger.bytes / bytesOfUnit);
+  const scanned = Math.ceil(counters / bytesOfUnit) + Math.ceil(ledger / bytesOfUnit);
   const dynamodbReadUnits = isWhole ? scanned : objects;
   const { units, region, date } = priceTable;
   const dollars =

@@ -1,4 +1,4 @@
-import { counterDifference, type Difference } from '../../../pipeline/audit.ts';
+import { counterDifference, nameOfCounter, type Difference } from '../../../pipeline/audit.ts';
 import { batchStates, chunkStates } from './audit-schema.ts';
 import type { AuditDatabase } from './audit-database.ts';
 import type { FindingKind } from './audit-settlement.ts';
@@ -209,17 +209,13 @@ function* batchRows(
 ): Generator<Difference> {
   for (const { raw_key, is_missing } of batchRowIssues(database, inFlightBefore, rowsSince)) {
     const rawKeys = [raw_key];
-    yield is_missing === 1
-      ? {
-          code: 'ledger_missing',
-          detail: `${raw_key} has no batch row in the ledger, so no receipt.`,
-          rawKeys,
-        }
-      : {
-          code: 'ledger_differs',
-          detail: `The batch row of ${raw_key} in the ledger has other numbers.`,
-          rawKeys,
-        };
+    if (is_missing === 1) {
+      const detail = `${raw_key} has no batch row in the ledger, so no receipt.`;
+      yield { code: 'ledger_missing', detail, rawKeys };
+    } else {
+      const detail = `The batch row of ${raw_key} in the ledger has other numbers.`;
+      yield { code: 'ledger_differs', detail, rawKeys };
+    }
   }
 }
 
@@ -258,34 +254,30 @@ function differenceOf(row: FindingRow): Difference {
   const { kind, expected: recounted, date, type, state } = row;
   const counter = { date, type, state };
   const counted = row.counted ?? 0;
-  const name = `${date} ${JSON.stringify(type)} ${JSON.stringify(state)}`;
+  const name = nameOfCounter(counter);
   const both = { counter, counted, recounted };
-  if (kind === 'broken') {
-    return {
-      code: 'counter_differs',
-      detail: `${name} has no number as its count; the raw store has ${recounted}.`,
-      ...both,
-    };
+  const differs = (what: string): Difference => ({
+    ...{ code: 'counter_differs', detail: `${name} ${what}`, ...both },
+  });
+  switch (kind) {
+    case 'broken':
+      return differs(`has no number as its count; the raw store has ${recounted}.`);
+    case 'misnamed':
+      return differs('has another type or state than its key.');
+    case 'unsettled': {
+      const detail = `${name} was written to at every reading; it is at least ${recounted}, as it must be. Run audit again when fewer batches arrive.`;
+      return { code: 'counter_unsettled', detail, ...both };
+    }
+    case 'differs':
+    case 'differs_at_least': {
+      const compared = {
+        counter,
+        counted: row.has_row === 1 ? counted : undefined,
+        recounted: recounted === 0 ? undefined : recounted,
+      };
+      return counterDifference(compared) ?? differs('differs.');
+    }
   }
-  if (kind === 'misnamed') {
-    return {
-      code: 'counter_differs',
-      detail: `${name} has another type or state than its key.`,
-      ...both,
-    };
-  }
-  if (kind === 'unsettled') {
-    const detail = `${name} was written to at every reading; it is at least ${recounted}, as it must be. Run audit again when fewer batches arrive.`;
-    return { code: 'counter_unsettled', detail, ...both };
-  }
-  const compared = {
-    counter,
-    counted: row.has_row === 1 ? counted : undefined,
-    recounted: recounted === 0 ? undefined : recounted,
-  };
-  return (
-    counterDifference(compared) ?? { code: 'counter_differs', detail: `${name} differs.`, ...both }
-  );
 }
 
 function namedBatches(database: AuditDatabase, { counter, counted, expected }: FindingRow) {

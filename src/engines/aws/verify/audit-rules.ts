@@ -5,11 +5,19 @@ import { countEvents } from '../../../domain/batch.ts';
 import { inflateStored } from '../../../pipeline/recount.ts';
 import { itemsPerMessageText, recut } from '../../../pipeline/chunks/recut.ts';
 import { inParallel } from '../../../util/in-parallel.ts';
+import { pagesOf } from '../../../util/pages-of.ts';
 import { overLimitText, type ChunkId } from '../ledger/ledger-rows.ts';
 import { readRawKey } from '../../../domain/batch-id.ts';
 import type { BatchKey, BodyReading, AuditDatabase } from './audit-database.ts';
-import type { AuditSource, TableSize } from './audit-source.ts';
-import { OverLimitUnreadable, sha256Of, startOf, type S3RawBatch } from '../intake/raw-store.ts';
+import type { AuditSource } from './audit-source.ts';
+import {
+  OverLimitUnreadable,
+  rawPrefix,
+  sha256Of,
+  startOf,
+  type KeyRange,
+  type S3RawBatch,
+} from '../intake/raw-store.ts';
 
 export interface AuditRules {
   readonly dayOf: DayOf;
@@ -29,8 +37,9 @@ export interface StoreSize {
   readonly bytes: number;
   /** The objects that an interrupted run has not read yet. */
   readonly unread: { readonly objects: number; readonly bytes: number };
-  readonly counters: TableSize;
-  readonly ledger: TableSize;
+  /** Of the tables; bytes. */
+  readonly counters: number;
+  readonly ledger: number;
 }
 
 export type ReceivedRange = { readonly from: number; readonly to: number } | undefined;
@@ -79,23 +88,25 @@ export class AuditReader {
 
   /** Lists the bucket, or the part received within the range. */
   async list(received?: ReceivedRange): Promise<void> {
-    const range =
+    await this.#addObjects(
       received === undefined
-        ? {}
-        : { after: startOf(received.from), before: startOf(Math.min(received.to, timeMax)) };
-    for await (const page of this.#source.objects(range)) this.#addObjects(page);
+        ? { after: rawPrefix }
+        : { after: startOf(received.from), before: startOf(Math.min(received.to, timeMax)) },
+    );
   }
 
   /** Lists what was stored recently. */
   async #listRecent(): Promise<void> {
     const receivedAt = readRawKey(this.#lastKey)?.receivedAt;
-    const range = receivedAt === undefined ? {} : { after: startOf(receivedAt - recentMs) };
-    for await (const page of this.#source.objects(range)) this.#addObjects(page);
+    const after = receivedAt === undefined ? rawPrefix : startOf(receivedAt - recentMs);
+    await this.#addObjects({ after });
   }
 
-  #addObjects(page: Parameters<AuditDatabase['addObjects']>[0]): void {
-    this.#database.addObjects(page);
-    for (const { rawKey } of page) if (rawKey > this.#lastKey) this.#lastKey = rawKey;
+  async #addObjects(range: KeyRange): Promise<void> {
+    for await (const page of this.#source.rawStore.objects(range)) {
+      this.#database.addObjects(page);
+      for (const { rawKey } of page) if (rawKey > this.#lastKey) this.#lastKey = rawKey;
+    }
   }
 
   /** Reads the whole ledger, then all bodies. */
@@ -144,7 +155,7 @@ export class AuditReader {
   }
 
   async #readBody(rawKey: string): Promise<BodyReading> {
-    const raw = await this.#source.body(rawKey).catch((error: unknown) => {
+    const raw = await this.#source.rawStore.get(rawKey).catch((error: unknown) => {
       if (error instanceof OverLimitUnreadable) return error;
       throw error;
     });
@@ -178,11 +189,7 @@ export class AuditReader {
       const last = open.at(-1);
       if (last === undefined) return;
       after = last.id;
-      const pages: ChunkId[][] = [];
-      for (let at = 0; at < open.length; at += dedupRecordsAtOnce) {
-        pages.push(open.slice(at, at + dedupRecordsAtOnce));
-      }
-      await inParallel(this.#rules.width, pages, async (page) => {
+      await inParallel(this.#rules.width, pagesOf(open, dedupRecordsAtOnce), async (page) => {
         this.#database.addDedupRecords(await this.#source.dedupRecordsOf(page));
       });
     }

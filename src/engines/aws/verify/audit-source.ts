@@ -10,13 +10,12 @@ import type { S3Client } from '@aws-sdk/client-s3';
 import type { BatchId } from '../../../domain/batch-id.ts';
 import { typeAndStateOf } from '../../../domain/counter.ts';
 import { isRetryable } from '../errors.ts';
-import { waitForRetry, type Backoff } from '../../../util/backoff.ts';
-import { batchGet } from '../ledger/batch-get.ts';
+import { withRetries, type Backoff } from '../../../util/backoff.ts';
 import { inParallel } from '../../../util/in-parallel.ts';
 import { batchKey, chunkKey, idempotencyKey, keyItem, type Item } from '../ledger/ledger-table.ts';
 import { ledgerRowOf, type ChunkId, type LedgerRow } from '../ledger/ledger-rows.ts';
-import { queryPages, scanPages } from '../ledger/pages.ts';
-import { s3RawStore, type S3RawBatch } from '../intake/raw-store.ts';
+import { batchGet, rowPages, scanPages } from '../ledger/items.ts';
+import { s3RawStore, type S3RawStore } from '../intake/raw-store.ts';
 
 interface AuditSourceOptions {
   readonly dynamodb: Pick<DynamoDBClient, 'send'>;
@@ -53,65 +52,44 @@ export interface Snapshot {
   readonly recorded: readonly boolean[];
 }
 
-export interface TableSize {
-  readonly items: number;
-  readonly bytes: number;
-}
-
 /** How many chunks fit beside a counter into one TransactGetItems. */
 export const snapshotChunksMax = 99;
-const prefix = 'raw/';
 
 /** What an audit reads of a store on AWS. All reads are consistent. */
 export class AuditSource {
   readonly #options: AuditSourceOptions;
-  readonly #rawStore;
+  readonly rawStore: S3RawStore;
 
   constructor(options: AuditSourceOptions) {
     this.#options = options;
-    this.#rawStore = s3RawStore(options.s3, options.rawBucket);
+    this.rawStore = s3RawStore(options.s3, options.rawBucket);
   }
 
-  /** The objects below `raw/` whose names lie between the bounds, a page at a time. */
-  objects({ after = prefix, before }: { after?: string; before?: string } = {}) {
-    return this.#rawStore.objects({ after, ...(before !== undefined && { before }) });
-  }
-
-  body(rawKey: string): Promise<S3RawBatch | undefined> {
-    return this.#rawStore.get(rawKey);
-  }
-
-  /** The sizes of both tables; DynamoDB updates them every few hours. */
-  async sizes(): Promise<{ counters: TableSize; ledger: TableSize }> {
+  /** The sizes of both tables in bytes; DynamoDB updates them every few hours. */
+  async sizes(): Promise<{ counters: number; ledger: number }> {
     const { countersTable, ledgerTable } = this.#options;
-    const [counters, ledger] = await Promise.all(
-      [countersTable, ledgerTable].map((name) => this.#size(name)),
-    );
-    return { counters: counters ?? noSize, ledger: ledger ?? noSize };
+    const [counters, ledger] = await Promise.all([
+      this.#size(countersTable),
+      this.#size(ledgerTable),
+    ]);
+    return { counters, ledger };
   }
 
-  async #size(TableName: string): Promise<TableSize> {
+  async #size(TableName: string): Promise<number> {
     const { Table } = await this.#options.dynamodb.send(new DescribeTableCommand({ TableName }));
-    return { items: Table?.ItemCount ?? 0, bytes: Table?.TableSizeBytes ?? 0 };
+    return Table?.TableSizeBytes ?? 0;
   }
 
   /** Every ledger row that says what is counted. */
   ledger(take: (rows: readonly LedgerRow[]) => void): Promise<void> {
-    return this.#scan(this.#options.ledgerTable, {}, (items) =>
-      take(items.flatMap((item) => ledgerRowOf(item) ?? [])),
-    );
+    return this.#scan(this.#options.ledgerTable, {}, (items) => take(rowsOf(items)));
   }
 
   /** The rows of one batch. */
   async batchRows(batchId: BatchId): Promise<LedgerRow[]> {
-    const rows: LedgerRow[] = [];
-    const pages = queryPages(this.#options.dynamodb, {
-      TableName: this.#options.ledgerTable,
-      KeyConditionExpression: 'id = :id',
-      ExpressionAttributeValues: { ':id': { S: batchKey(batchId).id } },
-    });
-    for await (const page of pages) rows.push(...page.flatMap((item) => ledgerRowOf(item) ?? []));
-    return rows;
+    const { dynamodb, ledgerTable } = this.#options;
+    const pages = await Array.fromAsync(rowPages(dynamodb, ledgerTable, batchKey(batchId).id));
+    return rowsOf(pages.flat());
   }
 
   /** Every counter of the days from `from` to `to`, both included. */
@@ -149,8 +127,7 @@ export class AuditSource {
   async #rowsOf(keys: readonly Item[]): Promise<LedgerRow[]> {
     const { dynamodb: client, ledgerTable: table, backoff } = this.#options;
     const options = { client, table, isConsistent: true, width: 1, backoff };
-    const items = await batchGet(options, keys);
-    return items.map(ledgerRowOf).filter((row) => row !== undefined);
+    return rowsOf(await batchGet(options, keys));
   }
 
   /** Reads a counter and the dedup records of some chunks at one moment. */
@@ -163,26 +140,23 @@ export class AuditSource {
         Get: { TableName: ledgerTable, Key: keyItem(chunkKey(batchId, index)) },
       })),
     ];
-    for (let attempts = 1; ; attempts++) {
-      try {
-        const { Responses = [] } = await dynamodb.send(
-          new TransactGetItemsCommand({ TransactItems }),
-        );
-        const [counter, ...records] = Responses.map(({ Item }) => Item);
-        return {
-          counter: counter === undefined ? undefined : counterOf(counter),
-          recorded: records.map((item) => ledgerRowOf(item ?? {})?.kind === 'dedup_record'),
-        };
-      } catch (error) {
-        // Another transaction is writing one of the rows.
-        const isPassing = error instanceof TransactionCanceledException || isRetryable(error);
-        if (!isPassing || !(await waitForRetry(backoff, attempts))) throw error;
-      }
-    }
+    // Another transaction may be writing one of the rows.
+    const mayPass = (error: unknown) =>
+      error instanceof TransactionCanceledException || isRetryable(error);
+    const { Responses = [] } = await withRetries(backoff, mayPass, () =>
+      dynamodb.send(new TransactGetItemsCommand({ TransactItems })),
+    );
+    const [counter, ...records] = Responses.map(({ Item }) => Item);
+    return {
+      counter: counter === undefined ? undefined : counterOf(counter),
+      recorded: records.map((item) => ledgerRowOf(item ?? {})?.kind === 'dedup_record'),
+    };
   }
 }
 
-const noSize: TableSize = { items: 0, bytes: 0 };
+function rowsOf(items: readonly Item[]): LedgerRow[] {
+  return items.flatMap((item) => ledgerRowOf(item) ?? []);
+}
 
 function counterOf(item: Record<string, AttributeValue>): StoredCounter {
   const typeState = item['type_state']?.S ?? '';

@@ -5,7 +5,7 @@ import type { SQSClient } from '@aws-sdk/client-sqs';
 import type { DayOf } from '../../../domain/day.ts';
 import type { AuditSummary, Difference } from '../../../pipeline/audit.ts';
 import type { Backoff } from '../../../util/backoff.ts';
-import { deadChunks } from '../dead-letters/dead-chunks.ts';
+import { deadChunks } from '../dead-letters/dead-letter-pass.ts';
 import { findLeastKeepMs } from '../ledger/settings.ts';
 import { compareKeys, keyDifferences } from './key-findings.ts';
 import { pacer, paced } from '../pacer.ts';

@@ -1,6 +1,7 @@
 import { rawKeyOf } from '../../../domain/batch-id.ts';
 import type { Difference } from '../../../pipeline/audit.ts';
 import { inParallel } from '../../../util/in-parallel.ts';
+import { pagesOf } from '../../../util/pages-of.ts';
 import type { AuditRules } from './audit-rules.ts';
 import { batchStates } from './audit-schema.ts';
 import type { AuditDatabase } from './audit-database.ts';
@@ -81,9 +82,7 @@ export async function compareKeys(
     if (last === undefined) break;
     after = last.key;
     const keys = mismatches.map(({ key }) => key);
-    const pages = Array.from({ length: Math.ceil(keys.length / keysAtOnce) }, (_, page) =>
-      keys.slice(page * keysAtOnce, (page + 1) * keysAtOnce),
-    );
+    const pages = pagesOf(keys, keysAtOnce);
     const rows = (await inParallel(width, pages, (page) => source.keyRowsOf(page))).flat();
     for (const key of keys) database.run('DELETE FROM key_rows WHERE key = ?', key);
     database.addLedger(rows);
@@ -94,13 +93,8 @@ export async function compareKeys(
       for (const key of keys) {
         const [mismatch] = database.named<KeyMismatch>(oneMismatch, { key, keep, since });
         const code = mismatch && codeOf(mismatch, database, { recent, isWhole });
-        if (code === undefined) continue;
-        addIssue(database, {
-          key,
-          code,
-          batch: mismatch?.batch ?? null,
-          seen: mismatch?.seen ?? null,
-        });
+        if (mismatch === undefined || code === undefined) continue;
+        database.run(insertIssue, key, code, mismatch.batch, mismatch.seen);
       }
     });
   }
@@ -148,9 +142,7 @@ function addUnexplained(database: AuditDatabase, since: number): void {
   );
 }
 
-function addIssue(database: AuditDatabase, { key, code, batch, seen }: KeyIssue): void {
-  database.run('INSERT OR REPLACE INTO key_issues VALUES (?, ?, ?, ?)', key, code, batch, seen);
-}
+const insertIssue = 'INSERT OR REPLACE INTO key_issues VALUES (?, ?, ?, ?)';
 
 /** The findings on keys. The ledger has only hashes of keys, so that batches name them. */
 export function* keyDifferences(database: AuditDatabase): Generator<Difference> {

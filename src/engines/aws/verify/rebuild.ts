@@ -1,12 +1,13 @@
 import { mkdirSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 
-import type { DynamoDBClient, TransactWriteItem } from '@aws-sdk/client-dynamodb';
+import type { DynamoDBClient } from '@aws-sdk/client-dynamodb';
 
 import { readRawKey } from '../../../domain/batch-id.ts';
 import { countEvents } from '../../../domain/batch.ts';
 import type { Difference } from '../../../pipeline/audit.ts';
 import { recut } from '../../../pipeline/chunks/recut.ts';
+import { isSqliteBusy } from '../../../util/sqlite.ts';
 import { differencesOf, runAudit, type AuditOptions, type AuditResult } from './audit.ts';
 import {
   correct,
@@ -15,10 +16,17 @@ import {
   type Correction,
   type CorrectionTables,
 } from '../counters/corrections.ts';
-import { dynamodbCounterStore, type LedgerDelivery } from '../counters/counter-store.ts';
+import {
+  dedupRecord,
+  dynamodbCounterStore,
+  groupDeliveries,
+  type LedgerDelivery,
+} from '../counters/counter-store.ts';
 import { FencedWrites } from '../ledger/fenced-writes.ts';
-import { restoreKeys } from './restore-keys.ts';
-import { batchKey, chunkKey, droppedBatchKey, expiry, keyItem } from '../ledger/ledger-table.ts';
+import { removeStrayDedupRecords, restoreKeys } from './restore-ledger.ts';
+import { batchRow } from '../ledger/batch-records.ts';
+import { ifNew } from '../ledger/items.ts';
+import { chunkKey, droppedBatchKey, keyItem, type Item } from '../ledger/ledger-table.ts';
 import {
   batchesWithoutBody,
   batchRowIssues,
@@ -30,8 +38,6 @@ import { refuseExpired } from '../intake/raw-expiry.ts';
 import { AuditDatabase } from './audit-database.ts';
 import type { CounterKey } from './audit-source.ts';
 import { s3RawStore } from '../intake/raw-store.ts';
-import { removeStrayDedupRecords } from './stray-dedup-records.ts';
-import { groupDeliveries } from '../counters/transaction-groups.ts';
 
 export interface RebuildOptions extends Omit<AuditOptions, 'received'> {
   /** A client that does not retry, for transactions. */
@@ -111,12 +117,12 @@ function openDatabase(path: string): AuditDatabase {
   try {
     return new AuditDatabase(path);
   } catch (error) {
-    const message = error instanceof Error ? error.message : String(error);
-    if (message.includes('locked')) {
+    if (isSqliteBusy(error)) {
       throw new Error(`Another rebuild is using ${path}. Wait for it to end, or stop it.`, {
         cause: error,
       });
     }
+    const message = error instanceof Error ? error.message : String(error);
     throw new Error(
       `The audit database ${path} cannot be opened (${message}). Delete the file and run rebuild again.`,
       { cause: error },
@@ -165,11 +171,7 @@ class Rebuild {
     const chunksCounted = await this.#countMissing();
     await this.#writeRows();
     const { store } = this.#options;
-    this.#ledgerRows += await removeStrayDedupRecords(
-      this.#database,
-      this.#writes,
-      store.ledgerTable,
-    );
+    this.#ledgerRows += await removeStrayDedupRecords(this.#database, this.#writes, store);
     this.#ledgerRows += await restoreKeys(this.#database, this.#writes, store);
     return { corrected, steps, chunksCounted, ledgerRows: this.#ledgerRows, withoutDamaged };
   }
@@ -192,11 +194,8 @@ class Rebuild {
       `SELECT id, batch, chunk, items FROM chunks WHERE state = ${chunkStates.unrecorded} ORDER BY id`,
     );
     for (const { id, batch, chunk, items } of chunks) {
-      const record = this.#dedupRecord(batch, chunk, items);
-      const put = this.#put(record, 'attribute_not_exists(id)');
-      const outcome = await this.#writes.write([put]);
-      if (outcome === 'done') this.#ledgerRows++;
-      else this.#addExcess(id);
+      const outcome = await this.#putRow(this.#dedupRecord(batch, chunk, items), ifNew);
+      if (outcome === 'refused') this.#addExcess(id);
     }
   }
 
@@ -210,14 +209,9 @@ class Rebuild {
     );
   }
 
-  #dedupRecord(batch: string, chunk: number, items: number) {
-    const now = this.#options.backoff.now();
-    return {
-      ...keyItem(chunkKey(batch, chunk)),
-      items: { N: String(items) },
-      counted_at: { N: String(now) },
-      expires_at: expiry(now + this.#options.store.keepMs),
-    };
+  #dedupRecord(batch: string, chunk: number, items: number): Item {
+    const { backoff, store } = this.#options;
+    return dedupRecord(chunkKey(batch, chunk), items, backoff.now(), store.keepMs);
   }
 
   async #correct(): Promise<{ corrected: number; steps: number }> {
@@ -228,7 +222,8 @@ class Rebuild {
        WHERE v.kind IN ('differs', 'misnamed') ORDER BY c.date, c.type_state`,
     );
     const groups = groupCorrections(rows);
-    const tables = this.#tables();
+    const { dynamodb: client, countersTable, ledgerTable } = this.#options.store;
+    const tables = { client, countersTable, ledgerTable };
     for (const [step, group] of groups.entries()) await correct(tables, this.#writes, step, group);
     await this.#removeZeros(tables);
     return { corrected: rows.length, steps: groups.length };
@@ -243,11 +238,6 @@ class Rebuild {
        AND NOT EXISTS (SELECT 1 FROM expected e WHERE e.counter = c.id AND e.count <> 0)`,
     );
     for (const zero of zeros) await removeZero(tables, zero);
-  }
-
-  #tables(): CorrectionTables {
-    const { dynamodb, countersTable, ledgerTable } = this.#options.store;
-    return { client: dynamodb, countersTable, ledgerTable };
   }
 
   /**
@@ -277,11 +267,9 @@ class Rebuild {
       const deliveries = cut.chunks
         .filter(({ index }) => indexes.has(index))
         .map(({ index, events }): LedgerDelivery => ({
-          ...{
-            dedupKey: chunkKey(batch, index),
-            increments: countEvents(events),
-            items: events.length,
-          },
+          dedupKey: chunkKey(batch, index),
+          increments: countEvents(events),
+          items: events.length,
         }));
       for (const group of groupDeliveries(deliveries)) {
         counted += (await counterStore.apply(group)).counted.length;
@@ -295,14 +283,7 @@ class Rebuild {
     const { keepMs } = this.#options.store;
     for (const row of batchRowIssues(this.#database, inFlightBefore, rowsSince)) {
       const receivedAt = readRawKey(row.raw_key)?.receivedAt ?? 0;
-      await this.#putRow({
-        ...keyItem(batchKey(row.batch)),
-        received_at: { N: String(receivedAt) },
-        accepted: { N: String(row.accepted) },
-        rejected: { N: String(row.rejected) },
-        chunks: { N: String(row.chunks) },
-        expires_at: expiry(receivedAt + keepMs),
-      });
+      await this.#putRow(batchRow({ ...row, batchId: row.batch, receivedAt }, keepMs));
     }
     const records = this.#database.all<{ batch: string; chunk: number; items: number }>(
       `SELECT c.batch, c.chunk, c.items FROM chunks c
@@ -313,15 +294,11 @@ class Rebuild {
       await this.#putRow(this.#dedupRecord(batch, chunk, items));
   }
 
-  async #putRow(item: NonNullable<TransactWriteItem['Put']>['Item']): Promise<void> {
-    await this.#writes.write([this.#put(item)]);
-    this.#ledgerRows++;
-  }
-
-  #put(Item: NonNullable<TransactWriteItem['Put']>['Item'], condition?: string): TransactWriteItem {
+  /** Writes a ledger row. `refused`: the condition does not hold. */
+  async #putRow(Item: Item, condition?: typeof ifNew): Promise<'done' | 'refused'> {
     const { ledgerTable: TableName } = this.#options.store;
-    return {
-      Put: { TableName, Item, ...(condition !== undefined && { ConditionExpression: condition }) },
-    };
+    const outcome = await this.#writes.write([{ Put: { TableName, Item, ...condition } }]);
+    if (outcome === 'done') this.#ledgerRows++;
+    return outcome;
   }
 }

@@ -69,6 +69,31 @@ export const nodeFileSystem: FileSystem = {
   },
 };
 
+/** Opens a file to read it, and closes it when `use` has returned. */
+export function withFile<T>(
+  fileSystem: FileSystem,
+  path: string,
+  use: (file: LogFile) => T,
+  mode: Parameters<FileSystem['open']>[1] = 'read',
+): T {
+  const file = fileSystem.open(path, mode);
+  try {
+    return use(file);
+  } finally {
+    file.close();
+  }
+}
+
+/** Opens a file to read it; undefined if it does not exist. */
+export function openIfExists(fileSystem: FileSystem, path: string): LogFile | undefined {
+  try {
+    return fileSystem.open(path, 'read');
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
+    throw error;
+  }
+}
+
 function nodeLogFile(descriptor: number): LogFile {
   return {
     size: () => fstatSync(descriptor).size,

@@ -1,9 +1,9 @@
 import { crc32 } from 'node:zlib';
 
 import type { BatchId } from '../../../domain/batch-id.ts';
+import { fromRanges, toRanges, type Ranges } from '../../../domain/index-ranges.ts';
 import type { ContentEncoding } from '../../../pipeline/ports.ts';
 import { copyBytes } from './copy-bytes.ts';
-import { encodeExtension, readExtension } from './frame-extension.ts';
 
 /**
  * An offset in the log in bytes, counted over all its segments. Identifies a record and orders
@@ -44,7 +44,7 @@ export interface LogRecord {
  *  64  SHA-256 of the body (32 bytes, only if there is a key), caller, key, body
  *
  * Records with rare fields have version 2: between key and body, a u32 length and that many bytes
- * of JSON (`frame-extension.ts`). All others have version 1.
+ * of JSON (`Extension`). All others have version 1.
  *
  * The position in the frame reveals misdirected writes and stale blocks. The salt prevents bytes
  * inside a client's body from being read as a frame.
@@ -176,4 +176,31 @@ export function writePosition(target: Buffer, position: number, offset: number):
 
 export function readPosition(bytes: Buffer, offset: number): number {
   return bytes.readUIntLE(offset, 6);
+}
+
+type Extension = Pick<LogRecord, 'excluded' | 'originId'>;
+
+/** The rare fields in JSON. */
+interface ExtensionDocument {
+  readonly origin_id?: string;
+  readonly excluded?: Ranges;
+}
+
+/** The rare fields of a record as JSON; undefined if it has none. */
+function encodeExtension({ excluded, originId }: Extension): Buffer | undefined {
+  if (excluded === undefined && originId === undefined) return undefined;
+  const document: ExtensionDocument = {
+    ...(originId !== undefined && { origin_id: originId }),
+    ...(excluded !== undefined && { excluded: toRanges(excluded) }),
+  };
+  return Buffer.from(JSON.stringify(document), 'latin1');
+}
+
+/** Reads what `encodeExtension` wrote. The caller has verified the frame's checksum. */
+function readExtension(text: string): Extension {
+  const { origin_id: originId, excluded } = JSON.parse(text) as ExtensionDocument;
+  return {
+    ...(originId !== undefined && { originId }),
+    ...(excluded !== undefined && { excluded: fromRanges(excluded) }),
+  };
 }

@@ -1,4 +1,4 @@
-import type { FileSystem, LogFile } from './file-system.ts';
+import { openIfExists, type FileSystem, type LogFile } from './file-system.ts';
 import { readFrameAt, scanFrames, type ScannedRecord } from './frame-scanner.ts';
 import type { LogPosition, LogRecord } from './frame.ts';
 import { badHeader, badRecord, missingSegment } from './recovery.ts';
@@ -76,6 +76,10 @@ export class LogReader {
     this.#open = undefined;
   }
 
+  [Symbol.dispose](): void {
+    this.close();
+  }
+
   /** Every segment but the last must be valid to its end, and the next one must begin there. */
   #checkReadThrough(segment: Segment, size: number | undefined, end: LogPosition): void {
     const isKept = this.#segments.some(({ base }) => base === segment.base);
@@ -100,13 +104,8 @@ export class LogReader {
     const open = this.#open;
     // A segment without records may have been replaced.
     if (open?.segment.base === segment.base && open.file.size() > open.headerBytes) return open;
-    let file: LogFile;
-    try {
-      file = this.#fileSystem.open(segment.path, 'read');
-    } catch (error) {
-      if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
-      throw error;
-    }
+    const file = openIfExists(this.#fileSystem, segment.path);
+    if (file === undefined) return undefined;
     const header = readSegmentHeader(file, segment);
     if (header === undefined) {
       file.close();

@@ -1,4 +1,4 @@
-import type { FileSystem, LogFile } from './file-system.ts';
+import { withFile, type FileSystem, type LogFile } from './file-system.ts';
 import { scanFrames, searchFrames, type ScannedRecord } from './frame-scanner.ts';
 import type { LogPosition } from './frame.ts';
 import {
@@ -136,7 +136,7 @@ function leftoverSegments(
   for (const [index, segment] of segments.entries()) {
     if (segment.base > removedThrough) break;
     if (end !== undefined && segment.base !== end) count = index;
-    end = segment.base + withFile(fileSystem, segment, (file) => file.size());
+    end = segment.base + withFile(fileSystem, segment.path, (file) => file.size());
   }
   return segments.slice(0, count);
 }
@@ -149,7 +149,7 @@ function holdsNoRecord(
 ): boolean {
   // The segments before it were removed, which happens only after its creation is complete.
   if (segments.length === 1 && last.base > 0) return false;
-  const bytes = withFile(fileSystem, last, (file) => file.size());
+  const bytes = withFile(fileSystem, last.path, (file) => file.size());
   if (bytes > headerBytesMax) return false;
   const known = readLogIdentity(fileSystem, directory);
   // Without a valid header its length is unknown; no record fits into the longer one.
@@ -188,7 +188,7 @@ function checkHeaders(
     if (segment.base !== expectedBase) {
       throw missingSegment(expectedBase, segment);
     }
-    withFile(fileSystem, segment, (file) => {
+    withFile(fileSystem, segment.path, (file) => {
       const header = readSegmentHeader(file, segment);
       if (header === undefined && isLastEmpty && segment === segments.at(-1)) return;
       if (header === undefined || (identity !== undefined && !isSameLog(header, identity))) {
@@ -212,7 +212,7 @@ function scanSealedSegment(
   options: ScanOptions,
   visit: (scanned: ScannedRecord) => void,
 ): void {
-  withFile(fileSystem, segment, (file) => {
+  withFile(fileSystem, segment.path, (file) => {
     const end = scan(file, segment, options, visit);
     if (end < segment.base + file.size()) throw badRecord(segment, end);
   });
@@ -311,13 +311,4 @@ export function noRecordAt(position: LogPosition): LogDamaged {
   return new LogDamaged(
     `The log is damaged: the record at byte ${position} was stored durably, but is missing or invalid.`,
   );
-}
-
-function withFile<T>(fileSystem: FileSystem, segment: Segment, use: (file: LogFile) => T): T {
-  const file = fileSystem.open(segment.path, 'read');
-  try {
-    return use(file);
-  } finally {
-    file.close();
-  }
 }

@@ -1,7 +1,7 @@
 import { join } from 'node:path';
 import { crc32 } from 'node:zlib';
 
-import type { FileSystem, LogFile } from './file-system.ts';
+import { withFile, type FileSystem, type LogFile } from './file-system.ts';
 import { readPosition, writePosition, type LogPosition } from './frame.ts';
 import { readFully, readSegmentHeader, segmentOf, writeFully, type Segment } from './segment.ts';
 
@@ -76,14 +76,11 @@ export function finishRewrite(
 ): void {
   if (!fileSystem.list(directory).includes(copyName)) return;
   const path = join(directory, copyName);
-  const copy = fileSystem.open(path, 'read');
-  try {
+  withFile(fileSystem, path, (copy) => {
     const header = readHeader(copy);
     // An incomplete copy was never used: the segment is untouched.
     if (header !== undefined) applyCopy(fileSystem, copy, header, segments);
-  } finally {
-    copy.close();
-  }
+  });
   fileSystem.remove(path);
 }
 

@@ -1,4 +1,4 @@
-import type { FileSystem, LogFile } from './file-system.ts';
+import { openIfExists, type FileSystem, type LogFile } from './file-system.ts';
 import { scanFrames, searchFrames, type ScannedRecord } from './frame-scanner.ts';
 import type { LogPosition } from './frame.ts';
 import {
@@ -85,7 +85,7 @@ export function* scanLog(options: ScanRange): Generator<ScannedEntry> {
 export function endOfFiles({ fileSystem, directory }: LogLocation): LogPosition {
   const last = listSegments(fileSystem, directory).at(-1);
   if (last === undefined) return 0;
-  const file = openOrMissing(fileSystem, last);
+  const file = openIfExists(fileSystem, last.path);
   const end = last.base + (file?.size() ?? 0);
   file?.close();
   return end;
@@ -110,7 +110,7 @@ function* scanSegment(
   from: LogPosition,
   to: LogPosition,
 ): Generator<ScannedEntry> {
-  const file = openOrMissing(fileSystem, segment);
+  const file = openIfExists(fileSystem, segment.path);
   if (file === undefined) {
     yield missingFile(segment, from, to);
     return;
@@ -146,13 +146,4 @@ function nextSoundRecord(
 
 function missingFile({ path }: Segment, from: LogPosition, to: LogPosition): ScannedEntry {
   return { damage: { from, to, path, offset: 0, isFileMissing: true }, end: to };
-}
-
-function openOrMissing(fileSystem: FileSystem, { path }: Segment): LogFile | undefined {
-  try {
-    return fileSystem.open(path, 'read');
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
-    throw error;
-  }
 }

@@ -2,7 +2,7 @@ import { basename, join } from 'node:path';
 import { crc32 } from 'node:zlib';
 
 import { asWritten } from '../../../domain/day.ts';
-import type { FileSystem, LogFile } from './file-system.ts';
+import { withFile, type FileSystem, type LogFile } from './file-system.ts';
 import { readPosition, writePosition, type LogPosition } from './frame.ts';
 
 /** A file of the log. Its first byte, where its header begins, has the position `base`. */
@@ -89,9 +89,7 @@ export function createSegment(
   { base, path }: Segment,
   header: SegmentHeader,
 ): LogFile {
-  const file = fileSystem.open(path, 'create');
-  writeFully(file, headerOf(base, header), 0);
-  file.sync();
+  const file = createFile(fileSystem, path, headerOf(base, header));
   fileSystem.syncDirectory(directory);
   return file;
 }
@@ -108,11 +106,16 @@ export function replaceSegment(
 ): LogFile {
   const temporary = `${path}.new`;
   if (fileSystem.list(directory).includes(basename(temporary))) fileSystem.remove(temporary);
-  const file = fileSystem.open(temporary, 'create');
-  writeFully(file, headerOf(base, header), 0);
-  file.sync();
+  const file = createFile(fileSystem, temporary, headerOf(base, header));
   fileSystem.rename(temporary, path);
   fileSystem.syncDirectory(directory);
+  return file;
+}
+
+function createFile(fileSystem: FileSystem, path: string, header: Buffer): LogFile {
+  const file = fileSystem.open(path, 'create');
+  writeFully(file, header, 0);
+  file.sync();
   return file;
 }
 
@@ -157,13 +160,8 @@ export function readLogIdentity(
   directory: string,
 ): LogIdentity | undefined {
   for (const segment of listSegments(fileSystem, directory)) {
-    const file = fileSystem.open(segment.path, 'read');
-    try {
-      const header = readSegmentHeader(file, segment);
-      if (header !== undefined) return header;
-    } finally {
-      file.close();
-    }
+    const header = withFile(fileSystem, segment.path, (file) => readSegmentHeader(file, segment));
+    if (header !== undefined) return header;
   }
   return undefined;
 }

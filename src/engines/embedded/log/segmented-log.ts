@@ -2,7 +2,7 @@ import { randomFillSync } from 'node:crypto';
 
 import { batchIdAtPosition, positionMax } from '../../../domain/batch-id.ts';
 import { asWritten } from '../../../domain/day.ts';
-import type { FileSystem, LogFile } from './file-system.ts';
+import { withFile, type FileSystem, type LogFile } from './file-system.ts';
 import type { ScannedRecord } from './frame-scanner.ts';
 import {
   encodeFrame,
@@ -211,10 +211,11 @@ export class SegmentedLog {
 
   /** The segments, oldest first. Reads their headers. */
   segmentStarts(): SegmentStart[] {
-    return this.#segments.map((segment) => ({
-      base: segment.base,
-      createdAt: this.#createdAt(segment),
-    }));
+    const { fileSystem } = this.#options;
+    return this.#segments.map((segment) => {
+      const header = withFile(fileSystem, segment.path, (file) => readSegmentHeader(file, segment));
+      return { base: segment.base, createdAt: header?.createdAt ?? Number.POSITIVE_INFINITY };
+    });
   }
 
   /** Removes the segments before `through`, oldest first, never the last. Returns their number. */
@@ -335,15 +336,6 @@ export class SegmentedLog {
     this.#file = file;
     this.#segments.push(segment);
     this.#writtenEnd = this.#end = this.#durableEnd = segment.base + this.#headerBytes;
-  }
-
-  #createdAt(segment: Segment): number {
-    const file = this.#options.fileSystem.open(segment.path, 'read');
-    try {
-      return readSegmentHeader(file, segment)?.createdAt ?? Number.POSITIVE_INFINITY;
-    } finally {
-      file.close();
-    }
   }
 
   #guard<T>(act: () => T): T {

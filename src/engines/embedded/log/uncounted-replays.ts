@@ -3,30 +3,25 @@ import type { LogPosition } from './frame.ts';
 import type { LogReader } from './log-reader.ts';
 
 /**
- * Finds replayed batches in the part of the log that is not counted yet, which the database does not
- * cover. Reads each record once, however often `find` is called.
+ * Returns a function that finds replayed batches in the part of the log that is not counted yet, which
+ * the database does not cover. It reads each record once, however often it is called.
  */
-export class UncountedReplays {
-  readonly #reader: LogReader;
-  readonly #countedThrough: () => LogPosition;
-  readonly #positions = new Map<BatchId, LogPosition>();
-  #readThrough: LogPosition = 0;
-
-  constructor(reader: LogReader, countedThrough: () => LogPosition) {
-    this.#reader = reader;
-    this.#countedThrough = countedThrough;
-  }
-
-  find(batchId: BatchId): LogPosition | undefined {
-    const counted = this.#countedThrough();
-    for (const [id, place] of this.#positions) {
+export function findUncountedReplay(
+  reader: LogReader,
+  countedThrough: () => LogPosition,
+): (batchId: BatchId) => LogPosition | undefined {
+  const positions = new Map<BatchId, LogPosition>();
+  let readThrough: LogPosition = 0;
+  return (batchId) => {
+    const counted = countedThrough();
+    for (const [id, place] of positions) {
       if (place >= counted) break;
-      this.#positions.delete(id);
+      positions.delete(id);
     }
-    for (const { record, end } of this.#reader.records(Math.max(counted, this.#readThrough))) {
-      if (record.originId !== undefined) this.#positions.set(record.originId, record.position);
-      this.#readThrough = end;
+    for (const { record, end } of reader.records(Math.max(counted, readThrough))) {
+      if (record.originId !== undefined) positions.set(record.originId, record.position);
+      readThrough = end;
     }
-    return this.#positions.get(batchId);
-  }
+    return positions.get(batchId);
+  };
 }

@@ -1,6 +1,7 @@
 import { once } from 'node:events';
-import { Worker } from 'node:worker_threads';
+import type { Worker } from 'node:worker_threads';
 
+import type { CounterRow } from '../../../domain/counter.ts';
 import {
   Unavailable,
   type CounterQuery,
@@ -16,24 +17,23 @@ import {
 import { AnswerPieces } from './answer-pieces.ts';
 import type { EmbeddedOptions } from '../options.ts';
 import type { CounterSizes, FromReader, ReaderRequest, ToReader } from '../writer/messages.ts';
-import { workerUrl } from '../worker-url.ts';
+import { followWorker, startWorker } from '../workers.ts';
 
-type AnswerMessage = Exclude<FromReader, { kind: 'ready' | 'broken' | 'busy' | 'failed' }>;
-
-/** Handles the messages that answer one question. */
-interface AnswerHandler {
-  /** Handles a message; returns whether it was the last one. */
-  readonly receive: (message: AnswerMessage) => boolean;
-  readonly fail: (reason: Error) => void;
-  /** Whether the consumer is receiving a streamed answer. */
-  readonly isStreaming: () => boolean;
+/** What answers a question of each kind. */
+interface Answers {
+  readonly stats: StatsAnswer;
+  readonly receipt: { readonly receipt: Receipt | undefined };
+  readonly sizes: { readonly sizes: CounterSizes };
 }
 
-interface PendingQuestion extends AnswerHandler {
+interface PendingQuestion {
   readonly isLong: boolean;
+  readonly isForClient: boolean;
+  readonly resolve: (answer: Answers[keyof Answers]) => void;
+  readonly reject: (reason: Error) => void;
+  /** Of a streamed answer. */
+  pieces?: AnswerPieces;
 }
-
-const notStreaming = () => false;
 
 /** Limit for queries of many days, and separately for all others, which those must not crowd out. */
 const pendingMax = 256;
@@ -55,11 +55,7 @@ export class ReaderClient {
   #isGone = false;
 
   static async start(options: EmbeddedOptions): Promise<ReaderClient> {
-    const worker = new Worker(workerUrl('reader/reader-worker'), { workerData: options });
-    await new Promise((resolve, reject) => {
-      worker.once('message', resolve);
-      worker.once('error', reject);
-    });
+    const { worker } = await startWorker('reader/reader-worker', { workerData: options });
     return new ReaderClient(worker);
   }
 
@@ -68,103 +64,53 @@ export class ReaderClient {
     const { promise, resolve } = Promise.withResolvers<Error>();
     this.failed = promise;
     this.#reportFailure = resolve;
-    worker.removeAllListeners('error');
     worker.on('message', (message: FromReader) => this.#receive(message));
-    worker.on('error', (error) => {
-      this.#abandon(error instanceof Error ? error.message : String(error));
-    });
-    worker.on('exit', () => this.#abandon('the reader thread ended'));
+    followWorker(worker, 'reader', (why) => this.#abandon(why));
   }
 
   /**
    * @param signal cancels the question
    * @throws {Unavailable} if too many questions wait, the reader has ended, or `signal` is aborted.
    */
-  async stats(
-    request: StatsRequest,
-    known: KnownVersions,
-    signal?: AbortSignal,
-  ): Promise<StatsAnswer> {
-    const question = { kind: 'stats', request, known } as const;
-    return await this.#ask<StatsAnswer>(question, signal, (id, settle) => {
-      let pieces: AnswerPieces | undefined;
-      return {
-        receive: (message) => {
-          switch (message.kind) {
-            case 'whole':
-            case 'unchanged':
-              settle(message);
-              return true;
-            case 'stream':
-              pieces = new AnswerPieces({
-                consumed: (size) => this.#send({ kind: 'consumed', id, size }),
-                cancel: () => this.#cancel(id),
-              });
-              settle({ kind: 'stream', version: message.version, pieces });
-              return false;
-            case 'piece':
-              pieces?.add(message.bytes);
-              return false;
-            case 'end':
-            case 'rows':
-            case 'receipt':
-            case 'sizes':
-              pieces?.finish('ended');
-              return true;
-          }
-        },
-        fail: (reason) => pieces?.finish(reason),
-        isStreaming: () => pieces !== undefined,
-      };
-    });
+  stats(request: StatsRequest, known: KnownVersions, signal?: AbortSignal): Promise<StatsAnswer> {
+    return this.#ask({ kind: 'stats', request, known, consumer: 'client' }, signal);
   }
 
   /** Passes rows to `take` until it returns false or there are no more. @throws as `stats` does. */
   async rows(query: CounterQuery, take: TakeRows, signal?: AbortSignal): Promise<boolean> {
-    return await this.#ask<boolean>({ kind: 'rows', query }, signal, (id, settle) => ({
-      receive: (message) => {
-        if (message.kind === 'rows' && take(message.rows)) {
-          this.#send({ kind: 'consumed', id, size: message.size });
-          return false;
-        }
-        if (message.kind === 'rows') this.#cancel(id);
-        settle(message.kind === 'end');
-        return true;
-      },
-      fail: () => undefined,
-      isStreaming: notStreaming,
-    }));
+    const request = { query, groupBy: undefined, format: 'ndjson' } as const;
+    const answer = await this.#ask(
+      { kind: 'stats', request, known: [], consumer: 'process' },
+      signal,
+    );
+    if (answer.kind === 'whole') return take(rowsOfLines(answer.bytes));
+    if (answer.kind !== 'stream') throw new Error(`the reader answered with ${answer.kind}`);
+    const { pieces } = answer;
+    const abort = () => void pieces.return?.();
+    signal?.addEventListener('abort', abort);
+    try {
+      for await (const piece of pieces) if (!take(rowsOfLines(piece))) return false;
+    } finally {
+      signal?.removeEventListener('abort', abort);
+    }
+    if (signal?.aborted === true) throw cancelled();
+    return true;
   }
 
   /** @throws as `stats` does. */
   async receipt(batchId: string): Promise<Receipt | undefined> {
-    const question = { kind: 'receipt', batchId } as const;
-    return await this.#ask<Receipt | undefined>(question, undefined, (_, settle) => ({
-      receive: (message) => {
-        settle(message.kind === 'receipt' ? message.receipt : undefined);
-        return true;
-      },
-      fail: () => undefined,
-      isStreaming: notStreaming,
-    }));
+    return (await this.#ask({ kind: 'receipt', batchId })).receipt;
   }
 
   /** @throws as `stats` does. */
   async sizes(): Promise<CounterSizes> {
-    return await this.#ask<CounterSizes>({ kind: 'sizes' }, undefined, (_, settle) => ({
-      receive: (message) => {
-        if (message.kind === 'sizes') settle(message.sizes);
-        return true;
-      },
-      fail: () => undefined,
-      isStreaming: notStreaming,
-    }));
+    return (await this.#ask({ kind: 'sizes' })).sizes;
   }
 
   async close(): Promise<void> {
     // A slow consumer of a streamed answer must not delay the stop.
-    for (const [id, { isStreaming }] of [...this.#pending]) {
-      if (!isStreaming()) continue;
+    for (const [id, { pieces, isForClient }] of [...this.#pending]) {
+      if (pieces === undefined || !isForClient) continue;
       this.#send({ kind: 'cancel', id });
       this.#fail(id, new Unavailable('stopping', 'The server is stopping.'));
     }
@@ -175,28 +121,22 @@ export class ReaderClient {
     await exit;
   }
 
-  async #ask<T>(
-    request: ReaderRequest,
-    signal: AbortSignal | undefined,
-    begin: (id: number, settle: (result: T) => void) => AnswerHandler,
-  ): Promise<T> {
+  async #ask<Kind extends keyof Answers>(
+    request: Extract<ReaderRequest, { kind: Kind }>,
+    signal?: AbortSignal,
+  ): Promise<Answers[Kind]> {
     if (this.#isGone) throw new Unavailable('stopping', 'The server is stopping.');
     if (signal?.aborted === true) throw cancelled();
-    const isLong = request.kind === 'stats' && isOfManyDays(request.request);
+    const question: ReaderRequest = request;
+    const isStats = question.kind === 'stats';
+    const isLong = isStats && isOfManyDays(question.request);
+    const isForClient = isStats && question.consumer === 'client';
     const alike = [...this.#pending.values()].filter((asked) => asked.isLong === isLong);
     if (alike.length >= pendingMax) throw tooMany();
     const id = this.#nextId++;
-    const { promise, resolve, reject } = Promise.withResolvers<T>();
-    const { receive, fail, isStreaming } = begin(id, resolve);
-    this.#pending.set(id, {
-      receive,
-      isLong,
-      isStreaming,
-      fail: (reason) => {
-        reject(reason);
-        fail(reason);
-      },
-    });
+    const { promise, resolve, reject } = Promise.withResolvers<Answers[Kind]>();
+    const settle = (answer: Answers[keyof Answers]) => resolve(answer as Answers[Kind]);
+    this.#pending.set(id, { isLong, isForClient, resolve: settle, reject });
     const abort = () => {
       this.#cancel(id);
       reject(cancelled());
@@ -226,15 +166,43 @@ export class ReaderClient {
     }
     const { id } = message;
     const asked = this.#pending.get(id);
-    if (message.kind === 'failed') this.#fail(id, new Error(message.message));
-    else if (message.kind === 'busy') this.#fail(id, tooMany());
-    else if (asked?.receive(message) === true) this.#pending.delete(id);
+    if (asked === undefined) return;
+    switch (message.kind) {
+      case 'failed':
+        this.#fail(id, new Error(message.message));
+        return;
+      case 'busy':
+        this.#fail(id, tooMany());
+        return;
+      case 'stream': {
+        const pieces = new AnswerPieces({
+          consumed: (bytes) => this.#send({ kind: 'consumed', id, bytes }),
+          cancel: () => this.#cancel(id),
+        });
+        asked.pieces = pieces;
+        asked.resolve({ kind: 'stream', version: message.version, pieces });
+        return;
+      }
+      case 'piece':
+        asked.pieces?.add(message.bytes);
+        return;
+      case 'end':
+        asked.pieces?.finish('ended');
+        break;
+      case 'whole':
+      case 'unchanged':
+      case 'receipt':
+      case 'sizes':
+        asked.resolve(message);
+    }
+    this.#pending.delete(id);
   }
 
   #fail(id: number, reason: Error): void {
     const asked = this.#pending.get(id);
     this.#pending.delete(id);
-    asked?.fail(reason);
+    asked?.reject(reason);
+    asked?.pieces?.finish(reason);
   }
 
   #abandon(why: string): void {
@@ -244,6 +212,12 @@ export class ReaderClient {
       this.#fail(id, new Unavailable('storage_failed', 'The counters cannot be read now.'));
     }
   }
+}
+
+/** The rows of whole lines of NDJSON. */
+function rowsOfLines(bytes: Uint8Array): CounterRow[] {
+  const lines = Buffer.from(bytes).toString().trimEnd().replaceAll('\n', ',');
+  return JSON.parse(`[${lines}]`) as CounterRow[];
 }
 
 function cancelled(): Unavailable {

@@ -4,10 +4,12 @@ import { dataPaths } from '../data-directory.ts';
 import { describeFailure } from '../failure-text.ts';
 import { nodeFileSystem } from '../log/file-system.ts';
 import { LogReader } from '../log/log-reader.ts';
-import { LogReceipts } from './receipts.ts';
-import { UncountedReplays } from '../log/uncounted-replays.ts';
-import type { FromReader, ReaderRequest, ToReader, WorkerSettings } from '../writer/messages.ts';
-import { sqliteFailure } from '../store/sqlite-errors.ts';
+import type { RecordLookup } from '../log/record-identity.ts';
+import { findReceipt } from './receipts.ts';
+import { findUncountedReplay } from '../log/uncounted-replays.ts';
+import type { EmbeddedOptions } from '../options.ts';
+import type { FromReader, ReaderRequest, ToReader } from '../writer/messages.ts';
+import { sqliteFailure } from '../../../util/sqlite.ts';
 import { openDatabaseReadOnly } from '../store/read-only-database.ts';
 import { journalBytes } from '../store/journal-check.ts';
 import { journalBytesMax } from '../store/schema.ts';
@@ -17,21 +19,19 @@ import { openStatsReader } from './stats-reader.ts';
 const port = parentPort;
 if (port === null) throw new Error('this module runs as a worker');
 
-const { dataDir } = workerData as WorkerSettings;
+const { dataDir } = workerData as EmbeddedOptions;
 const paths = dataPaths(dataDir);
 const stats = openStatsReader(dataDir);
 const log = new LogReader(nodeFileSystem, paths.log);
-const tail = new UncountedReplays(log, () => stats.countedThrough());
-const receipts = new LogReceipts(
-  {
-    recordAt: (position) => log.recordAt(position),
-    // The database again at last: the batch may have been counted between the first two lookups.
-    positionOfReplayed: (batchId) =>
-      stats.positionOfReplayed(batchId) ?? tail.find(batchId) ?? stats.positionOfReplayed(batchId),
-  },
-  () => stats.countedThrough(),
-  (at) => stats.isDeadLetter(at),
-);
+const findUncounted = findUncountedReplay(log, () => stats.countedThrough());
+const lookup: RecordLookup = {
+  recordAt: (position) => log.recordAt(position),
+  // The database again at last: the batch may have been counted between the first two lookups.
+  positionOfReplayed: (batchId) =>
+    stats.positionOfReplayed(batchId) ??
+    findUncounted(batchId) ??
+    stats.positionOfReplayed(batchId),
+};
 
 const send = (message: FromReader, transfer: ArrayBuffer[] = []) =>
   port.postMessage(message, transfer);
@@ -46,7 +46,7 @@ const responder = new StatsResponder({
 port.on('message', (request: ToReader) => {
   switch (request.kind) {
     case 'consumed':
-      responder.consumed(request.id, request.size);
+      responder.consumed(request.id, request.bytes);
       return;
     case 'cancel':
       responder.cancel(request.id);
@@ -58,29 +58,25 @@ port.on('message', (request: ToReader) => {
       port.close();
       return;
     case 'stats':
-    case 'rows':
     case 'receipt':
     case 'sizes':
-      void answer(request);
+      answer(request);
   }
 });
 send({ kind: 'ready' });
 
-async function answer(request: ReaderRequest & { readonly id: number }): Promise<void> {
+function answer(request: ReaderRequest & { readonly id: number }): void {
   const { id } = request;
   try {
     switch (request.kind) {
       case 'stats':
-        responder.stats(id, request.request, request.known);
-        return;
-      case 'rows':
-        responder.rows(id, request.query);
+        responder.stats(id, request);
         return;
       case 'sizes':
         send({ kind: 'sizes', id, sizes: stats.sizes() });
         return;
       case 'receipt':
-        send({ kind: 'receipt', id, receipt: await receipts.find(request.batchId) });
+        send({ kind: 'receipt', id, receipt: findReceipt(lookup, stats, request.batchId) });
     }
   } catch (error) {
     sendFailure(id, error);

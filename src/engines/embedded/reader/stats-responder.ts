@@ -1,8 +1,6 @@
 import { randomUUID } from 'node:crypto';
 import type { DatabaseSync } from 'node:sqlite';
 
-import type { CounterRow } from '../../../domain/counter.ts';
-import type { CounterQuery } from '../../../pipeline/ports.ts';
 import {
   isKnown,
   isOfManyDays,
@@ -24,14 +22,14 @@ const wholeBytesMaxOfBusy = 256 * 1024;
 /** Maximum bytes of an answer that are sent and not consumed. */
 const windowBytes = 1024 * 1024;
 /**
- * Limits of streamed answers, each of which holds a connection and a state of the counters. Text goes
- * to clients, as slowly as they read, and waits with its beginning in memory. Rows go to this process,
- * which consumes them at once, and none are read before the answer starts: they have limits of their
- * own, so that slow clients cannot block them. Whole answers are not limited.
+ * Limits of streamed answers, each of which holds a connection, a state of the counters and its
+ * beginning in memory. Those to clients are read as slowly as the clients read. Those to this process
+ * are consumed at once: they have limits of their own, so that slow clients cannot block them. Whole
+ * answers are not limited.
  */
 const admissionLimits = {
-  text: { runningMax: 8, waitingMax: 16, waitMsMax: 10_000 },
-  rows: { runningMax: 16, waitingMax: 256, waitMsMax: 10_000 },
+  client: { runningMax: 8, waitingMax: 16, waitMsMax: 10_000 },
+  process: { runningMax: 16, waitingMax: 256, waitMsMax: 10_000 },
 } as const;
 /** Interval of the journal check. */
 const journalCheckMs = 1_000;
@@ -39,17 +37,22 @@ const journalCheckMs = 1_000;
 const idleConnectionsMax = 2;
 /** Maximum number of requests whose versions are cached. */
 const rememberedVersionsMax = 64;
-/** Approximate size of a row in a message to another thread. */
-const rowBytes = 200;
 
-type Content =
-  { readonly bytes: Uint8Array<ArrayBuffer> } | { readonly rows: readonly CounterRow[] };
+/** Who consumes an answer. */
+export type Consumer = keyof typeof admissionLimits;
+type Piece = Uint8Array<ArrayBuffer>;
+
+export interface StatsQuestion {
+  readonly request: StatsRequest;
+  readonly known: KnownVersions;
+  readonly consumer: Consumer;
+}
 
 interface OpenAnswer {
   readonly id: number;
-  readonly kind: keyof typeof admissionLimits;
+  readonly consumer: Consumer;
   readonly database: DatabaseSync;
-  readonly contents: Generator<Content>;
+  readonly pieces: Generator<Piece>;
   /** Sent and not consumed. */
   bytes: number;
   isScheduled: boolean;
@@ -74,8 +77,8 @@ export class StatsResponder {
   readonly #options: StatsResponderOptions;
   readonly #roundRobin = new RoundRobin();
   readonly #admission = {
-    text: new AdmissionQueue(admissionLimits.text),
-    rows: new AdmissionQueue(admissionLimits.rows),
+    client: new AdmissionQueue(admissionLimits.client),
+    process: new AdmissionQueue(admissionLimits.process),
   };
   /** Answers that are streamed or wait to be. */
   readonly #openAnswers = new Map<number, OpenAnswer>();
@@ -90,46 +93,26 @@ export class StatsResponder {
     this.#options = options;
   }
 
-  /** Answers with text. @throws if the counters cannot be read. */
-  stats(id: number, request: StatsRequest, known: KnownVersions): void {
+  /** @throws if the counters cannot be read. */
+  stats(id: number, { request, known, consumer }: StatsQuestion): void {
     const version = this.#recall(JSON.stringify(request), this.#options.dataVersion());
     if (version !== undefined && isKnown(known, version)) {
       this.#options.send({ kind: 'unchanged', id, version });
       return;
     }
     const lane = isOfManyDays(request) ? 'many days' : 'few days';
-    this.#roundRobin.add(id, lane, this.#text(id, request, known));
-  }
-
-  /** Answers with rows. */
-  rows(id: number, query: CounterQuery): void {
-    this.#admission.rows.enter({
-      id,
-      start: () => {
-        try {
-          const feed = this.#open(id, 'rows', function* (database) {
-            for (const rows of readCounters(database, query)) yield { rows };
-          });
-          this.#track(feed);
-          this.#schedule(feed);
-        } catch (error) {
-          this.#admission.rows.leave(id);
-          this.#options.onError(id, error);
-        }
-      },
-      refuse: () => this.#options.send({ kind: 'busy', id }),
-    });
+    this.#roundRobin.add(id, lane, this.#answer(id, { request, known, consumer }));
   }
 
   /** Reads the answer, or its beginning, in time slices, and sends it. */
-  *#text(id: number, request: StatsRequest, known: KnownVersions): Generator<undefined> {
+  *#answer(id: number, { request, known, consumer }: StatsQuestion): Generator<undefined> {
     const { send, dataVersion, onError } = this.#options;
     let feed: OpenAnswer | undefined;
     try {
       const key = JSON.stringify(request);
       // Before the rows: if something is counted in between, the state's number differs below.
       const state = dataVersion();
-      feed = this.#open(id, 'text', (database) => textOf(database, request));
+      feed = this.#open(id, request, consumer);
       const gathered = yield* this.#gather(feed);
       if (gathered.isWhole) {
         const answer = wholeAnswer(gathered.bytes, known);
@@ -164,11 +147,11 @@ export class StatsResponder {
       return;
     }
     this.#track(feed);
-    this.#admission.text.enter({
+    this.#admission[feed.consumer].enter({
       id,
       start: () => {
         this.#options.send({ kind: 'stream', id, version });
-        this.#send(feed, { bytes });
+        this.#send(feed, bytes);
       },
       refuse: () => this.#refuse(feed),
     });
@@ -187,7 +170,6 @@ export class StatsResponder {
     this.#roundRobin.remove(id);
     const feed = this.#openAnswers.get(id);
     if (feed !== undefined) this.#finish(feed);
-    else this.#admission.rows.leave(id);
   }
 
   close(): void {
@@ -198,13 +180,10 @@ export class StatsResponder {
     for (const database of this.#idleConnections.splice(0)) database.close();
   }
 
-  #open(
-    id: number,
-    kind: OpenAnswer['kind'],
-    read: (database: DatabaseSync) => Generator<Content>,
-  ): OpenAnswer {
+  #open(id: number, request: StatsRequest, consumer: Consumer): OpenAnswer {
     const database = this.#idleConnections.pop() ?? this.#options.connect();
-    return { id, kind, database, contents: read(database), bytes: 0, isScheduled: false };
+    const pieces = piecesOf(database, request);
+    return { id, consumer, database, pieces, bytes: 0, isScheduled: false };
   }
 
   #track(feed: OpenAnswer): void {
@@ -212,7 +191,7 @@ export class StatsResponder {
     // A slow consumer must not make the journal grow without limit.
     this.#journalCheck ??= setInterval(() => {
       if (!this.#options.isJournalTooLarge()) return;
-      this.#admission.text.refuseWaiting();
+      for (const each of Object.values(this.#admission)) each.refuseWaiting();
       for (const held of [...this.#openAnswers.values()]) this.#refuse(held);
     }, journalCheckMs);
   }
@@ -227,14 +206,14 @@ export class StatsResponder {
     const pieces: Uint8Array[] = [];
     let stateThen: number | undefined;
     let length = 0;
-    while (length <= (this.#admission.text.hasRoom ? wholeBytesMax : wholeBytesMaxOfBusy)) {
-      const { value, done } = feed.contents.next() as IteratorResult<Content, undefined>;
+    while (
+      length <= (this.#admission[feed.consumer].hasRoom ? wholeBytesMax : wholeBytesMaxOfBusy)
+    ) {
+      const { value, done } = feed.pieces.next() as IteratorResult<Piece, undefined>;
       stateThen ??= this.#options.dataVersion();
       if (done === true) return { isWhole: true, bytes: joined(pieces), stateThen };
-      if ('bytes' in value && value.bytes.length > 0) {
-        pieces.push(value.bytes);
-        length += value.bytes.length;
-      }
+      pieces.push(value);
+      length += value.length;
       yield;
     }
     return { isWhole: false, bytes: joined(pieces), stateThen };
@@ -248,7 +227,7 @@ export class StatsResponder {
       feed.isScheduled = false;
       if (this.#openAnswers.get(feed.id) !== feed) return;
       try {
-        const { value, done } = feed.contents.next() as IteratorResult<Content, undefined>;
+        const { value, done } = feed.pieces.next() as IteratorResult<Piece, undefined>;
         if (done !== true) {
           this.#send(feed, value);
           return;
@@ -262,17 +241,11 @@ export class StatsResponder {
     });
   }
 
-  #send(feed: OpenAnswer, content: Content): void {
-    const { id } = feed;
-    if ('bytes' in content && content.bytes.length === 0) {
-      // None of the rows read in this step matched.
-    } else if ('bytes' in content) {
-      feed.bytes += content.bytes.length;
-      this.#options.send({ kind: 'piece', id, ...content }, [content.bytes.buffer]);
-    } else {
-      const size = content.rows.length * rowBytes;
-      feed.bytes += size;
-      this.#options.send({ kind: 'rows', id, size, ...content });
+  #send(feed: OpenAnswer, piece: Piece): void {
+    // Perhaps none of the rows read in this step matched.
+    if (piece.length > 0) {
+      feed.bytes += piece.length;
+      this.#options.send({ kind: 'piece', id: feed.id, bytes: piece }, [piece.buffer]);
     }
     this.#schedule(feed);
   }
@@ -285,12 +258,12 @@ export class StatsResponder {
       this.#journalCheck = undefined;
     }
     this.#release(feed);
-    this.#admission[feed.kind].leave(feed.id);
+    this.#admission[feed.consumer].leave(feed.id);
   }
 
   /** Ends the read transaction and reuses or closes the connection. */
   #release(feed: OpenAnswer): void {
-    feed.contents.return(undefined);
+    feed.pieces.return(undefined);
     if (this.#idleConnections.length < idleConnectionsMax)
       this.#idleConnections.push(feed.database);
     else feed.database.close();
@@ -315,7 +288,7 @@ function layoutOf({ format, hasMark = false }: StatsRequest): string {
   return hasMark ? `${format}-bom` : format;
 }
 
-function* textOf(database: DatabaseSync, request: StatsRequest): Generator<Content> {
+function* piecesOf(database: DatabaseSync, request: StatsRequest): Generator<Piece> {
   const { query, groupBy, format, hasMark } = request;
   const found =
     groupBy !== undefined && isSummed(request)
@@ -325,10 +298,10 @@ function* textOf(database: DatabaseSync, request: StatsRequest): Generator<Conte
   const encoder = new TextEncoder();
   let text = writer.opening();
   for (const rows of found) {
-    yield { bytes: encoder.encode(text + writer.piece(rows)) };
+    yield encoder.encode(text + writer.piece(rows));
     text = '';
   }
-  yield { bytes: encoder.encode(text + writer.closing()) };
+  yield encoder.encode(text + writer.closing());
 }
 
 function joined(pieces: readonly Uint8Array[]): Uint8Array<ArrayBuffer> {

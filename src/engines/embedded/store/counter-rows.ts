@@ -1,7 +1,7 @@
 import type { DatabaseSync } from 'node:sqlite';
 
 import type { CounterRow } from '../../../domain/counter.ts';
-import { daysInRange, type CalendarDate } from '../../../domain/timestamp.ts';
+import { addDays, daysInRange } from '../../../domain/timestamp.ts';
 import type { CounterQuery } from '../../../pipeline/ports.ts';
 import type { Dimension, StatsRow } from '../../../pipeline/stats-formats.ts';
 import { Groups } from '../../../pipeline/stats-text.ts';
@@ -49,7 +49,6 @@ export function* readCounters(
 
 /** Target duration of summing one step's days, in milliseconds; other queries run between steps. */
 const sumMs = 10;
-const dayMs = 86_400_000;
 
 /**
  * Like `readCounters`, but sums over the dimensions that are not in `groupBy`. Yields an empty piece
@@ -94,10 +93,6 @@ export function* readGroups(
 
 function* piecesOf(rows: readonly StatsRow[]): Generator<readonly StatsRow[]> {
   for (let at = 0; at < rows.length; at += pieceRows) yield rows.slice(at, at + pieceRows);
-}
-
-function addDays(day: CalendarDate, days: number): CalendarDate {
-  return new Date(Date.parse(day) + days * dayMs).toISOString().slice(0, 10);
 }
 
 function filterOf(types: readonly string[], states: readonly string[]): string {

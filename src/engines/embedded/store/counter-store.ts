@@ -1,14 +1,20 @@
-import type { DatabaseSync, StatementSync } from 'node:sqlite';
+import type { DatabaseSync } from 'node:sqlite';
 
 import type { BatchId } from '../../../domain/batch-id.ts';
-import { rowsOfIncrements, typeStateKey, type Increments } from '../../../domain/counter.ts';
+import {
+  rowsOfIncrements,
+  typeStateKey,
+  type CounterRow,
+  type Increments,
+} from '../../../domain/counter.ts';
 import type { Counter } from '../../../domain/day-bound.ts';
 import type { CalendarDate } from '../../../domain/timestamp.ts';
 import type { CounterStore, Delivery, EarlierBatch } from '../../../pipeline/ports.ts';
 import { journalBytes } from './journal-check.ts';
-import { LogAge } from './log-age.ts';
+import { LogAge, type Transact } from './log-age.ts';
 import type { LogPosition } from '../log/frame.ts';
 import { inTransaction, journalBytesMax } from './schema.ts';
+import { transaction } from '../../../util/sqlite.ts';
 
 /** Consecutive records of the log: from the end of the record before them to the end of the last. */
 export interface LogSpan {
@@ -57,22 +63,8 @@ export type CountersChange = 'none' | 'added' | 'replaced';
 export class SqliteCounterStore implements CounterStore<LogSpan, LogDelivery> {
   readonly age: LogAge;
   readonly #database: DatabaseSync;
-  readonly #add: StatementSync;
-  readonly #addRemoved: StatementSync;
-  readonly #findDeadLetter: StatementSync;
-  readonly #addKey: StatementSync;
-  readonly #findKey: StatementSync;
-  readonly #findExpired: StatementSync;
-  readonly #expireKeys: StatementSync;
-  readonly #addReplayed: StatementSync;
-  readonly #findReplayed: StatementSync;
-  readonly #addDeadLetter: StatementSync;
-  readonly #advancePosition: StatementSync;
-  readonly #hasCounter: StatementSync;
-  readonly #countDay: StatementSync;
-  readonly #lastDay: StatementSync;
-  readonly #dataVersion: StatementSync;
-  readonly #schemaVersion: StatementSync;
+  readonly #transact: Transact;
+  readonly #sql: ReturnType<typeof prepareStatements>;
   #seen = { data: 0, schema: 0 };
   #change: CountersChange = 'none';
   #position: LogPosition;
@@ -84,38 +76,22 @@ export class SqliteCounterStore implements CounterStore<LogSpan, LogDelivery> {
    * @param database from `openDatabase`. This store is its only writer, except for short
    *   transactions of operators' commands.
    * @param elapsedMs a monotonic clock, in milliseconds.
+   * @param onTransaction called with the duration of each transaction that writes, in milliseconds.
    */
-  constructor(database: DatabaseSync, elapsedMs: () => number = () => performance.now()) {
+  constructor(
+    database: DatabaseSync,
+    elapsedMs: () => number = () => performance.now(),
+    onTransaction: (milliseconds: number) => void = () => undefined,
+  ) {
     this.#database = database;
-    this.age = new LogAge(database, elapsedMs);
-    this.#add = database.prepare(addToCounters('counters'));
-    this.#addRemoved = database.prepare(addToCounters('removed_counters'));
-    this.#findDeadLetter = database.prepare('SELECT 1 FROM dead_letters WHERE position = ?');
-    this.#addKey = database.prepare(addKeyTo('idempotency_keys'));
-    this.#findKey = database.prepare(
-      'SELECT body_sha256, batch_id, received_at FROM idempotency_keys WHERE caller = ? AND key = ?',
-    );
-    this.#findExpired = database.prepare(
-      'SELECT 1 FROM idempotency_keys WHERE position < ? LIMIT 1',
-    );
-    this.#expireKeys = database.prepare(
-      `DELETE FROM idempotency_keys WHERE (caller, key) IN
-       (SELECT caller, key FROM idempotency_keys WHERE position < ? LIMIT ?)`,
-    );
-    this.#addReplayed = database.prepare(addReplayedTo('replayed_batches'));
-    this.#findReplayed = database.prepare(selectReplayedPosition);
-    this.#addDeadLetter = database.prepare(
-      `INSERT INTO dead_letters (position, batch_id, reason, first_failed_at, last_failed_at)
-       VALUES (?, ?, ?, ?, ?)`,
-    );
-    this.#hasCounter = database.prepare('SELECT 1 FROM counters WHERE date = ? AND type_state = ?');
-    this.#countDay = database.prepare('SELECT count(*) AS count FROM counters WHERE date = ?');
-    this.#lastDay = database.prepare('SELECT max(date) AS date FROM counters');
-    this.#dataVersion = database.prepare('PRAGMA data_version');
-    this.#schemaVersion = database.prepare('PRAGMA schema_version');
-    this.#advancePosition = database.prepare(
-      'UPDATE progress SET position = ?, run_ms = ? WHERE position = ?',
-    );
+    this.#transact = (act) => {
+      const startedAt = elapsedMs();
+      const result = inTransaction(database, act);
+      onTransaction(elapsedMs() - startedAt);
+      return result;
+    };
+    this.age = new LogAge(database, elapsedMs, this.#transact);
+    this.#sql = prepareStatements(database);
     const progress = database.prepare('SELECT position, removed_through FROM progress').get();
     if (progress === undefined) {
       throw new Error(
@@ -140,9 +116,9 @@ export class SqliteCounterStore implements CounterStore<LogSpan, LogDelivery> {
 
   /** How other processes have changed the counters since the last call. */
   pollChange(): CountersChange {
-    const data = Number(this.#dataVersion.get()?.['data_version']);
+    const data = Number(this.#sql.dataVersion.get()?.['data_version']);
     if (data !== this.#seen.data) {
-      const schema = Number(this.#schemaVersion.get()?.['schema_version']);
+      const schema = Number(this.#sql.schemaVersion.get()?.['schema_version']);
       this.refreshDeadLetterCount();
       if (schema !== this.#seen.schema) this.#change = 'replaced';
       this.#seen = { data, schema };
@@ -156,15 +132,15 @@ export class SqliteCounterStore implements CounterStore<LogSpan, LogDelivery> {
   withoutRow<T extends { readonly counter: Counter }>(entries: readonly T[]): T[] {
     const missing = () =>
       entries.filter(({ counter: { date, type, state } }) => {
-        return this.#hasCounter.get(date, typeStateKey(type, state)) === undefined;
+        return this.#sql.hasCounter.get(date, typeStateKey(type, state)) === undefined;
       });
     // One read transaction for all is several times as fast as one for each.
-    return entries.length < 2 ? missing() : inTransaction(this.#database, missing, 'BEGIN');
+    return entries.length < 2 ? missing() : transaction(this.#database, 'BEGIN', missing);
   }
 
   /** The number of a day's counters. */
   countersOn(date: CalendarDate): number {
-    return Number(this.#countDay.get(date)?.['count']);
+    return Number(this.#sql.countDay.get(date)?.['count']);
   }
 
   /** The number of dead letters, as of the last refresh or commit. */
@@ -194,39 +170,40 @@ export class SqliteCounterStore implements CounterStore<LogSpan, LogDelivery> {
   }
 
   adoptLog(logId: Uint8Array): void {
-    inTransaction(this.#database, () => {
+    this.#transact(() => {
       this.#database.prepare('UPDATE progress SET log_id = ?').run(logId);
     });
   }
 
-  /** @throws SQLite's errors; then none of the deliveries is counted. */
+  /**
+   * Counts deliveries in the order of the log.
+   * @throws SQLite's errors, or an error if a delivery does not begin where the one before it ends;
+   *   then none of the deliveries is counted.
+   */
   // eslint-disable-next-line @typescript-eslint/require-await -- the port is asynchronous, SQLite is not
   async apply(deliveries: readonly LogDelivery[]) {
     const counted: LogDelivery[] = [];
     const repeated: LogDelivery[] = [];
-    const early: LogDelivery[] = [];
     let position = this.#position;
     for (const delivery of deliveries) {
       const { from, to } = delivery.dedupKey;
       if (to <= position) {
         repeated.push(delivery);
-      } else if (from === position) {
-        counted.push(delivery);
-        position = to;
-      } else if (from > position) {
-        early.push(delivery);
-      } else {
-        throw new Error(
-          `bytes ${from} to ${to} of the log are partly counted, through byte ${position}`,
-        );
+        continue;
       }
+      if (from !== position) {
+        const why = from < position ? 'are partly counted, through' : 'come later than';
+        throw new Error(`bytes ${from} to ${to} of the log ${why} byte ${position}`);
+      }
+      counted.push(delivery);
+      position = to;
     }
     if (counted.length > 0) this.#commit(counted, position);
-    return { counted, repeated, early };
+    return { counted, repeated };
   }
 
   findKey(caller: string, key: string): EarlierBatch | undefined {
-    const row = this.#findKey.get(caller, key);
+    const row = this.#sql.findKey.get(caller, key);
     if (row === undefined) return undefined;
     return {
       bodySha256: row['body_sha256'] as Uint8Array,
@@ -237,30 +214,28 @@ export class SqliteCounterStore implements CounterStore<LogSpan, LogDelivery> {
 
   /** The position of a replayed batch, if it is counted. */
   findReplayed(batchId: BatchId): LogPosition | undefined {
-    const row = this.#findReplayed.get(batchId);
+    const row = this.#sql.findReplayed.get(batchId);
     return row === undefined ? undefined : Number(row['position']);
   }
 
   /** Deletes up to `limit` keys of records before a position; returns their number. */
   expireKeys(through: LogPosition, limit: number): number {
-    if (this.#findExpired.get(through) === undefined) {
+    if (this.#sql.findExpired.get(through) === undefined) {
       // A stamped commit would write a page every minute. This writes nothing, yet fails if the database is not writable.
-      return Number(this.#expireKeys.run(through, 0).changes);
+      return Number(this.#sql.expireKeys.run(through, 0).changes);
     }
-    return inTransaction(this.#database, () => {
+    return this.#transact(() => {
       this.#database
         .prepare('UPDATE progress SET keys_expired_through = max(keys_expired_through, ?)')
         .run(through);
-      return Number(this.#expireKeys.run(through, limit).changes);
+      return Number(this.#sql.expireKeys.run(through, limit).changes);
     });
   }
 
   /** Adds the increments of the records from `removedThrough` up to a position to `removed_counters`. */
   recordRemoved(increments: Increments, through: LogPosition): void {
-    inTransaction(this.#database, () => {
-      for (const { date, type, state, count } of rowsOfIncrements(increments)) {
-        this.#addRemoved.run(date, typeStateKey(type, state), type, state, count);
-      }
+    this.#transact(() => {
+      this.#sql.addRemoved(rowsOfIncrements(increments));
       this.#database.prepare('UPDATE progress SET removed_through = ?').run(through);
     });
     this.#removedThrough = through;
@@ -278,7 +253,7 @@ export class SqliteCounterStore implements CounterStore<LogSpan, LogDelivery> {
 
   /** Whether the record at a position is a dead letter. */
   isDeadLetter(position: LogPosition): boolean {
-    return this.#findDeadLetter.get(position) !== undefined;
+    return this.#sql.findDeadLetter.get(position) !== undefined;
   }
 
   /**
@@ -303,18 +278,16 @@ export class SqliteCounterStore implements CounterStore<LogSpan, LogDelivery> {
   }
 
   #commit(deliveries: readonly LogDelivery[], position: LogPosition): void {
-    this.#latestDate = inTransaction(this.#database, () => {
+    this.#latestDate = this.#transact(() => {
       for (const { increments, keys, replayed = [], deadLetters } of deliveries) {
-        this.#addIncrements(increments);
-        for (const { caller, key, bodySha256, batchId, receivedAt, position: place } of keys) {
-          this.#addKey.run(caller, key, bodySha256, batchId, receivedAt, place);
-        }
-        for (const { batchId, position: place } of replayed) this.#addReplayed.run(batchId, place);
+        this.#sql.add(rowsOfIncrements(increments));
+        for (const key of keys) this.#sql.addKey(key);
+        for (const each of replayed) this.#sql.addReplayed(each);
         for (const { position: place, batchId, reason, failedAt } of deadLetters) {
-          this.#addDeadLetter.run(place, batchId, reason, failedAt, failedAt);
+          this.#sql.addDeadLetter.run(place, batchId, reason, failedAt, failedAt);
         }
       }
-      if (this.#advancePosition.run(position, this.age.runMs(), this.#position).changes !== 1) {
+      if (this.#sql.advancePosition.run(position, this.age.runMs(), this.#position).changes !== 1) {
         throw new Error(
           'another process has changed the position in pipeline.db; stop that process',
         );
@@ -329,33 +302,71 @@ export class SqliteCounterStore implements CounterStore<LogSpan, LogDelivery> {
   }
 
   #readLatestDate(): CalendarDate | undefined {
-    const date = this.#lastDay.get()?.['date'];
+    const date = this.#sql.lastDay.get()?.['date'];
     return typeof date === 'string' ? date : undefined;
   }
+}
 
-  #addIncrements(increments: Increments): void {
-    for (const { date, type, state, count } of rowsOfIncrements(increments)) {
-      this.#add.run(date, typeStateKey(type, state), type, state, count);
+function prepareStatements(database: DatabaseSync) {
+  const prepare = (sql: string) => database.prepare(sql);
+  return {
+    add: counterAdder(database, 'counters'),
+    addRemoved: counterAdder(database, 'removed_counters'),
+    addKey: keyAdder(database, 'idempotency_keys'),
+    addReplayed: replayedAdder(database, 'replayed_batches'),
+    addDeadLetter: prepare(
+      `INSERT INTO dead_letters (position, batch_id, reason, first_failed_at, last_failed_at)
+       VALUES (?, ?, ?, ?, ?)`,
+    ),
+    advancePosition: prepare('UPDATE progress SET position = ?, run_ms = ? WHERE position = ?'),
+    findKey: prepare(
+      'SELECT body_sha256, batch_id, received_at FROM idempotency_keys WHERE caller = ? AND key = ?',
+    ),
+    findExpired: prepare('SELECT 1 FROM idempotency_keys WHERE position < ? LIMIT 1'),
+    expireKeys: prepare(
+      `DELETE FROM idempotency_keys WHERE (caller, key) IN
+       (SELECT caller, key FROM idempotency_keys WHERE position < ? LIMIT ?)`,
+    ),
+    findReplayed: prepare(selectReplayedPosition),
+    findDeadLetter: prepare('SELECT 1 FROM dead_letters WHERE position = ?'),
+    hasCounter: prepare('SELECT 1 FROM counters WHERE date = ? AND type_state = ?'),
+    countDay: prepare('SELECT count(*) AS count FROM counters WHERE date = ?'),
+    lastDay: prepare('SELECT max(date) AS date FROM counters'),
+    dataVersion: prepare('PRAGMA data_version'),
+    schemaVersion: prepare('PRAGMA schema_version'),
+  };
+}
+
+/** Prepares a function that adds rows to the counters of a table. */
+export function counterAdder(database: DatabaseSync, table: string) {
+  const add = database.prepare(
+    `INSERT INTO ${table} (date, type_state, type, state, count) VALUES (?, ?, ?, ?, ?)
+     ON CONFLICT DO UPDATE SET count = count + excluded.count`,
+  );
+  return (rows: Iterable<CounterRow>): void => {
+    for (const { date, type, state, count } of rows) {
+      add.run(date, typeStateKey(type, state), type, state, count);
     }
-  }
+  };
 }
 
-/** SQL that adds to a counter; parameters: date, type_state, type, state, count. */
-export function addToCounters(table: string): string {
-  return `INSERT INTO ${table} (date, type_state, type, state, count) VALUES (?, ?, ?, ?, ?)
-    ON CONFLICT DO UPDATE SET count = count + excluded.count`;
+/** Prepares a function that writes an idempotency key; a later batch replaces an earlier one. */
+export function keyAdder(database: DatabaseSync, table: string) {
+  const add = database.prepare(
+    `INSERT INTO ${table} (caller, key, body_sha256, batch_id, received_at, position)
+     VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET body_sha256 = excluded.body_sha256,
+     batch_id = excluded.batch_id, received_at = excluded.received_at, position = excluded.position`,
+  );
+  return ({ caller, key, bodySha256, batchId, receivedAt, position }: KeyedBatch): void =>
+    void add.run(caller, key, bodySha256, batchId, receivedAt, position);
 }
 
-/** SQL that writes a key; parameters: caller, key, body_sha256, batch_id, received_at, position. */
-export function addKeyTo(table: string): string {
-  return `INSERT INTO ${table} (caller, key, body_sha256, batch_id, received_at, position)
-    VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET
-    body_sha256 = excluded.body_sha256, batch_id = excluded.batch_id, received_at = excluded.received_at, position = excluded.position`;
-}
-
-/** SQL that adds a replayed batch; parameters: batch_id, position. */
-export function addReplayedTo(table: string): string {
-  return `INSERT INTO ${table} (batch_id, position) VALUES (?, ?) ON CONFLICT DO NOTHING`;
+/** Prepares a function that adds a replayed batch. */
+export function replayedAdder(database: DatabaseSync, table: string) {
+  const add = database.prepare(
+    `INSERT INTO ${table} (batch_id, position) VALUES (?, ?) ON CONFLICT DO NOTHING`,
+  );
+  return ({ batchId, position }: ReplayedRecord): void => void add.run(batchId, position);
 }
 
 /** SQL that finds a replayed batch; parameter: batch_id. */

@@ -1,7 +1,7 @@
 import type { DatabaseSync } from 'node:sqlite';
 
 import type { BatchId } from '../../../domain/batch-id.ts';
-import { rowsOfIncrements, typeStateKey, type Increments } from '../../../domain/counter.ts';
+import { rowsOfIncrements, type Increments } from '../../../domain/counter.ts';
 import { dayRule, type DayOf } from '../../../domain/day.ts';
 import type { ContentEncoding } from '../../../pipeline/ports.ts';
 import { recount } from '../../../pipeline/recount.ts';
@@ -13,9 +13,9 @@ import { LogReader } from '../log/log-reader.ts';
 import { findLog, scanLog } from '../log/scan-log.ts';
 import { dayZoneOf } from './raw-batches.ts';
 import { batchIdOf, rawKeyOfRecord } from '../log/record-identity.ts';
-import { addToCounters } from './counter-store.ts';
-import { openDatabaseReadOnly } from './read-only-database.ts';
-import { checkVersion, hasTable, inTransaction, openDatabaseForChange } from './schema.ts';
+import { counterAdder } from './counter-store.ts';
+import { openCurrentReadOnly } from './read-only-database.ts';
+import { hasTable, inTransaction, openDatabaseForChange } from './schema.ts';
 
 export interface StoredDeadLetter extends RecordedDeadLetter {
   /** Undefined if the raw body is damaged or missing. */
@@ -29,18 +29,15 @@ export interface StoredDeadLetter extends RecordedDeadLetter {
 
 /** The dead letters, in the order of their receipt. @throws if there is no pipeline. */
 export function listDeadLetters(dataDir: string): StoredDeadLetter[] {
-  const paths = dataPaths(dataDir);
-  const database = openDatabaseReadOnly(paths.database);
+  const database = openCurrentReadOnly(dataPaths(dataDir).database);
   try {
-    checkVersion(database, paths.database);
-    return withReader(dataDir, (reader) =>
-      readDeadLetters(database).map((deadLetter) => {
-        const record = recordOf(reader, deadLetter);
-        const rawKey = record && rawKeyOfRecord(record);
-        const { accepted: items, body, encoding = 'identity' } = record ?? {};
-        return { ...deadLetter, rawKey, items, body, encoding };
-      }),
-    );
+    using reader = logReader(dataDir);
+    return readDeadLetters(database).map((deadLetter) => {
+      const record = recordOf(reader, deadLetter);
+      const rawKey = record && rawKeyOfRecord(record);
+      const { accepted: items, body, encoding = 'identity' } = record ?? {};
+      return { ...deadLetter, rawKey, items, body, encoding };
+    });
   } finally {
     database.close();
   }
@@ -63,7 +60,7 @@ interface FailedRedrive {
 const restored = 'its raw body can be read again: run rebuild, which counts it';
 
 /**
- * Redrives the chosen dead letters, also while a server runs. One transaction counts a dead deadLetter and
+ * Redrives the chosen dead letters, also while a server runs. One transaction counts a dead letter and
  * deletes it, so that a redrive may be interrupted and repeated. Dropped ones stay dropped.
  */
 export function redriveDeadLetters(
@@ -113,7 +110,7 @@ export function dropDeadLetters(
   return dropped;
 }
 
-/** Calls `act` for each chosen dead deadLetter that exists and is not dropped, in a transaction each. */
+/** Calls `act` for each chosen dead letter that exists and is not dropped, in a transaction each. */
 function changeSelected(
   dataDir: string,
   isChosen: (deadLetter: RecordedDeadLetter) => boolean,
@@ -121,16 +118,15 @@ function changeSelected(
 ): void {
   const database = openDatabaseForChange(dataPaths(dataDir).database);
   try {
-    withReader(dataDir, (reader) => {
-      for (const deadLetter of readDeadLetters(database).filter(isChosen)) {
-        inTransaction(database, () => {
-          const isThere = database
-            .prepare('SELECT 1 FROM dead_letters WHERE position = ? AND dropped_at IS NULL')
-            .get(deadLetter.position);
-          if (isThere !== undefined) act(database, reader, deadLetter);
-        });
-      }
-    });
+    using reader = logReader(dataDir);
+    const find = database.prepare(
+      'SELECT 1 FROM dead_letters WHERE position = ? AND dropped_at IS NULL',
+    );
+    for (const deadLetter of readDeadLetters(database).filter(isChosen)) {
+      inTransaction(database, () => {
+        if (find.get(deadLetter.position) !== undefined) act(database, reader, deadLetter);
+      });
+    }
   } finally {
     database.close();
   }
@@ -139,17 +135,13 @@ function changeSelected(
 function add(database: DatabaseSync, increments: Increments, position: LogPosition): void {
   // Its segment's increments were recorded without it.
   const isRecorded = position < (readProgressRow(database)?.removedThrough ?? 0);
-  // And an unfinished rebuild that has this dead deadLetter counted without it.
+  // And an unfinished rebuild that has this dead letter counted without it.
   const isInNext =
     hasTable(database, 'dead_letters_next') &&
     deleteFrom(database, 'dead_letters_next', position) > 0;
   const tables = ['counters', isRecorded && 'removed_counters', isInNext && 'counters_next'];
   for (const table of tables) {
-    if (table === false) continue;
-    const statement = database.prepare(addToCounters(table));
-    for (const { date, type, state, count } of rowsOfIncrements(increments)) {
-      statement.run(date, typeStateKey(type, state), type, state, count);
-    }
+    if (table !== false) counterAdder(database, table)(rowsOfIncrements(increments));
   }
 }
 
@@ -178,11 +170,6 @@ function restoredBatch(
   return first;
 }
 
-function withReader<T>(dataDir: string, use: (reader: LogReader) => T): T {
-  const reader = new LogReader(nodeFileSystem, dataPaths(dataDir).log);
-  try {
-    return use(reader);
-  } finally {
-    reader.close();
-  }
+function logReader(dataDir: string): LogReader {
+  return new LogReader(nodeFileSystem, dataPaths(dataDir).log);
 }

@@ -1,5 +1,7 @@
-import { closeSync, openSync, readSync, statSync } from 'node:fs';
+import { statSync } from 'node:fs';
 import type { DatabaseSync } from 'node:sqlite';
+
+import { nodeFileSystem, openIfExists, type LogFile } from '../log/file-system.ts';
 
 /*
  * SQLite does not detect a journal (-wal) that belongs to another database, and mixes the pages of
@@ -54,7 +56,7 @@ export function checkJournal(path: string): void {
  */
 function mismatch(path: string): 'older' | 'newer' | undefined {
   const before = stampOf(path);
-  const journal = withFile(`${path}-wal`, journalStamps);
+  const journal = readIfExists(`${path}-wal`, journalStamps);
   const after = stampOf(path);
   if (journal === undefined || before === undefined || after === undefined) return undefined;
   if (difference(journal.first, after) > 1) return 'older';
@@ -62,7 +64,7 @@ function mismatch(path: string): 'older' | 'newer' | undefined {
 }
 
 function stampOf(path: string): number | undefined {
-  return withFile(path, (file) => readAt(file, stampAt, 4)?.readInt32BE());
+  return readIfExists(path, (file) => readAt(file, stampAt, 4)?.readInt32BE());
 }
 
 /** How far `stamp` is ahead of `other`; stamps wrap around. */
@@ -74,7 +76,7 @@ function difference(stamp: number, other: number): number {
  * The first and the last stamp of the commits in a journal, by the rule of SQLite's recovery: it ends
  * before the first frame with wrong salts or a wrong running checksum. Undefined if it has no commit.
  */
-function journalStamps(file: number): { first: number; last: number } | undefined {
+function journalStamps(file: LogFile): { first: number; last: number } | undefined {
   const header = readAt(file, 0, headerBytes);
   if (header === undefined) return undefined;
   const isBigEndian = (header.readUInt32BE(0) & 1) === 1;
@@ -114,22 +116,16 @@ function matchesChecksum(bytes: Buffer, at: number, [first, second]: Checksum): 
 }
 
 /** Undefined if the file is too short. */
-function readAt(file: number, at: number, bytes: number): Buffer | undefined {
+function readAt(file: LogFile, at: number, bytes: number): Buffer | undefined {
   const buffer = Buffer.alloc(bytes);
-  return readSync(file, buffer, 0, bytes, at) === bytes ? buffer : undefined;
+  return file.read(buffer, at) === bytes ? buffer : undefined;
 }
 
-function withFile<T>(path: string, read: (file: number) => T): T | undefined {
-  let file: number;
+function readIfExists<T>(path: string, read: (file: LogFile) => T): T | undefined {
+  const file = openIfExists(nodeFileSystem, path);
   try {
-    file = openSync(path, 'r');
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
-    throw error;
-  }
-  try {
-    return read(file);
+    return file && read(file);
   } finally {
-    closeSync(file);
+    file?.close();
   }
 }

@@ -2,10 +2,12 @@ import type { DatabaseSync, StatementSync } from 'node:sqlite';
 
 import type { LogPosition } from '../log/frame.ts';
 import type { SegmentStart } from '../log/segment.ts';
-import { inTransaction } from './schema.ts';
 
 /** No log is older than this software. Milliseconds since 1970. */
 const earliestLog = Date.UTC(2025, 0);
+
+/** Runs `act` in a transaction that writes. */
+export type Transact = <T>(act: () => T) => T;
 
 /**
  * Knows the age of positions in the log, measured in running time of servers. Expiry uses it because
@@ -14,6 +16,7 @@ const earliestLog = Date.UTC(2025, 0);
  */
 export class LogAge {
   readonly #database: DatabaseSync;
+  readonly #transact: Transact;
   readonly #elapsedMs: () => number;
   readonly #startedMs: number;
   /** Running time of all earlier runs. */
@@ -23,8 +26,9 @@ export class LogAge {
   readonly #saveRunMs: StatementSync;
 
   /** @param elapsedMs a monotonic clock, in milliseconds. */
-  constructor(database: DatabaseSync, elapsedMs: () => number) {
+  constructor(database: DatabaseSync, elapsedMs: () => number, transact: Transact) {
     this.#database = database;
+    this.#transact = transact;
     this.#elapsedMs = elapsedMs;
     this.#startedMs = elapsedMs();
     this.#addAge = database.prepare('INSERT INTO log_ages (position, run_ms) VALUES (?, ?)');
@@ -57,7 +61,7 @@ export class LogAge {
     const runMs = this.runMs();
     if (last !== undefined && position <= Number(last['position'])) return;
     if (last !== undefined && runMs - Number(last['run_ms']) < everyMs) return;
-    inTransaction(this.#database, () => {
+    this.#transact(() => {
       this.#addAge.run(position, runMs);
       this.#saveRunMs.run(runMs);
     });
@@ -70,7 +74,7 @@ export class LogAge {
 
   /** @throws SQLite's errors. */
   save(): void {
-    inTransaction(this.#database, () => this.#saveRunMs.run(this.runMs()));
+    this.#transact(() => this.#saveRunMs.run(this.runMs()));
   }
 
   /**
@@ -80,7 +84,7 @@ export class LogAge {
   adoptSegments(segments: () => readonly SegmentStart[], now: number): void {
     if (this.#database.prepare('SELECT 1 FROM log_ages').get() !== undefined) return;
     const runMs = this.runMs();
-    inTransaction(this.#database, () => {
+    this.#transact(() => {
       this.#addAge.run(0, runMs);
       for (const { base, createdAt } of segments()) {
         const isPossible = createdAt >= earliestLog && createdAt <= now;

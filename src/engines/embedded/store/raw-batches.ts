@@ -10,8 +10,7 @@ import { LogReader } from '../log/log-reader.ts';
 import { listSegments, type LogIdentity } from '../log/segment.ts';
 import { batchIdOf, findRecord, rawKeyOfRecord } from '../log/record-identity.ts';
 import { findLog, lastRecordEnd, scanLog, type Damage, type LogLocation } from '../log/scan-log.ts';
-import { openDatabaseReadOnly } from './read-only-database.ts';
-import { checkVersion } from './schema.ts';
+import { openCurrentReadOnly } from './read-only-database.ts';
 
 type FoundBatch =
   | { readonly batch: StoredBody; readonly damage?: never }
@@ -89,9 +88,8 @@ interface ReplayGaps {
  */
 export function replayGaps(dataDir: string): ReplayGaps {
   const { database: path, log } = dataPaths(dataDir);
-  const database = openDatabaseReadOnly(path);
+  const database = openCurrentReadOnly(path);
   try {
-    checkVersion(database, path);
     const deadLetters = new Set(readDeadLetters(database).map(({ position }) => position));
     return { removedBytes: listSegments(nodeFileSystem, log)[0]?.base ?? 0, deadLetters };
   } finally {
@@ -115,29 +113,23 @@ export function keptKeys(dataDir: string): KeptKeys {
   if (statSync(path, { throwIfNoEntry: false }) === undefined) {
     return { includes: (batch) => batch.idempotencyKey !== undefined, close: () => undefined };
   }
-  const database = openDatabaseReadOnly(path);
-  try {
-    checkVersion(database, path);
-    const holder = database.prepare(
-      'SELECT batch_id FROM idempotency_keys WHERE caller = ? AND key = ?',
-    );
-    return {
-      includes(batch) {
-        if (batch.idempotencyKey === undefined) return false;
-        const progress = readProgressRow(database);
-        // Its key is written to the database when it is counted.
-        if (batch.position >= (progress?.position ?? 0)) return true;
-        const row = holder.get(batch.caller, batch.idempotencyKey);
-        return row === undefined
-          ? !mayKeyBeExpired(progress, batch)
-          : row['batch_id'] === batch.batchId;
-      },
-      close: () => database.close(),
-    };
-  } catch (error) {
-    database.close();
-    throw error;
-  }
+  const database = openCurrentReadOnly(path);
+  const holder = database.prepare(
+    'SELECT batch_id FROM idempotency_keys WHERE caller = ? AND key = ?',
+  );
+  return {
+    includes(batch) {
+      if (batch.idempotencyKey === undefined) return false;
+      const progress = readProgressRow(database);
+      // Its key is written to the database when it is counted.
+      if (batch.position >= (progress?.position ?? 0)) return true;
+      const row = holder.get(batch.caller, batch.idempotencyKey);
+      return row === undefined
+        ? !mayKeyBeExpired(progress, batch)
+        : row['batch_id'] === batch.batchId;
+    },
+    close: () => database.close(),
+  };
 }
 
 /**
@@ -147,14 +139,10 @@ export function keptKeys(dataDir: string): KeptKeys {
 export function findStoredBody(dataDir: string, batchId: BatchId): Uint8Array | undefined {
   const { log: directory } = dataPaths(dataDir);
   const place = findLogOrThrow(directory);
-  const reader = new LogReader(nodeFileSystem, directory);
-  try {
-    const recordAt = (position: LogPosition) => reader.recordAt(position);
-    const positionOfReplayed = () => positionInLog(place, batchId);
-    return findRecord({ recordAt, positionOfReplayed }, batchId)?.body;
-  } finally {
-    reader.close();
-  }
+  using reader = new LogReader(nodeFileSystem, directory);
+  const recordAt = (position: LogPosition) => reader.recordAt(position);
+  const positionOfReplayed = () => positionInLog(place, batchId);
+  return findRecord({ recordAt, positionOfReplayed }, batchId)?.body;
 }
 
 /** The position of a replayed batch. Searches the log, since the database may be missing. */

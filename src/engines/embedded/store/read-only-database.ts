@@ -12,9 +12,9 @@ import { dirname, join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
 import { pathToFileURL } from 'node:url';
 
-import { sqliteFailure } from './sqlite-errors.ts';
+import { sqliteFailure } from '../../../util/sqlite.ts';
 import { checkJournal, journalBytes } from './journal-check.ts';
-import { checkExists } from './schema.ts';
+import { checkExists, checkVersion } from './schema.ts';
 
 const copiesMax = 3;
 
@@ -37,6 +37,18 @@ export function openDatabaseReadOnly(path: string): DatabaseSync {
     const isUnwritable = ['cannotOpen', 'readOnly'].includes(sqliteFailure(error) ?? '');
     if (!isUnwritable || isWritable(dirname(path))) throw error;
     return journalBytes(path) === 0 ? new ImmutableDatabase(path) : copyOf(path);
+  }
+}
+
+/** The same. @throws also if the database has another schema version. */
+export function openCurrentReadOnly(path: string): DatabaseSync {
+  const database = openDatabaseReadOnly(path);
+  try {
+    checkVersion(database, path);
+    return database;
+  } catch (error) {
+    database.close();
+    throw error;
   }
 }
 

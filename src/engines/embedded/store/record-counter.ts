@@ -1,6 +1,6 @@
 import { randomInt } from 'node:crypto';
 
-import { BatchScanner, needsSlowPath } from '../../../domain/fast/batch-scanner.ts';
+import { BatchScanner } from '../../../domain/fast/batch-scanner.ts';
 import { CounterTable } from '../../../domain/fast/counter-table.ts';
 import type { Increments } from '../../../domain/counter.ts';
 import { dayRule, utcDayRule, type DayOf } from '../../../domain/day.ts';
@@ -32,9 +32,9 @@ export class RecordCounter {
   /** Adds a record's increments; returns the reason if it cannot be counted. */
   count(record: LogRecord): string | undefined {
     const { body, encoding, accepted, rejected } = record;
-    const items = encoding === 'identity' ? this.scanner.scan(body, 0, body.length) : needsSlowPath;
-    if (items === accepted && rejected === 0) {
-      this.scanner.count();
+    const scanned = encoding === 'identity' ? this.scanner.scan(body, 0, body.length) : undefined;
+    if (scanned?.items === accepted && rejected === 0) {
+      scanned.count();
       return undefined;
     }
     const counted = recount(record, this.#dayOf);

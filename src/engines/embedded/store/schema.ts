@@ -5,7 +5,7 @@ import { positionOfBatchId } from '../../../domain/batch-id.ts';
 import { readError } from '../data-directory.ts';
 import { checkJournal, stampCommit } from './journal-check.ts';
 import { connectSqlite, type Connect } from '../writer/platform.ts';
-import { sqliteFailure } from './sqlite-errors.ts';
+import { sqliteFailure, transaction } from '../../../util/sqlite.ts';
 
 const schemaVersion = 4;
 
@@ -67,19 +67,19 @@ export const keysByPosition =
   'CREATE INDEX idempotency_keys_by_position ON idempotency_keys (position)';
 
 /** The tables that follow from the log and that a rebuild replaces. */
-export const generationTables = [
-  'counters',
-  'idempotency_keys',
-  'dead_letters',
-  'replayed_batches',
-] as const;
+const generation = {
+  counters: countersTable,
+  idempotency_keys: idempotencyKeys,
+  dead_letters: deadLetters,
+  replayed_batches: replayedBatches,
+};
+export const generationTables = Object.keys(generation);
 
-/** Creates the tables that follow from the log, under names with a suffix. */
-export function createGeneration(database: DatabaseSync, suffix: string): void {
-  database.exec(countersTable(`counters${suffix}`));
-  database.exec(idempotencyKeys(`idempotency_keys${suffix}`));
-  database.exec(deadLetters(`dead_letters${suffix}`));
-  database.exec(replayedBatches(`replayed_batches${suffix}`));
+/** SQL that creates the tables that follow from the log, under names with a suffix. */
+export function createGeneration(suffix: string): string {
+  return Object.entries(generation)
+    .map(([table, create]) => create(table + suffix))
+    .join('');
 }
 
 /*
@@ -96,11 +96,8 @@ const logAges = `
   ) STRICT;`;
 
 const schema = `
-  ${countersTable('counters')}
-  ${idempotencyKeys('idempotency_keys')}
+  ${createGeneration('')}
   ${keysByPosition};
-  ${deadLetters('dead_letters')}
-  ${replayedBatches('replayed_batches')}
   ${countersTable('removed_counters')}
   CREATE TABLE progress (
     one INTEGER PRIMARY KEY CHECK (one = 1),
@@ -217,22 +214,12 @@ export function hasTable(database: DatabaseSync, name: string): boolean {
   return database.prepare('SELECT 1 FROM sqlite_schema WHERE name = ?').get(name) !== undefined;
 }
 
-/** Runs `act` in a transaction. Use `BEGIN` if it only reads. */
-export function inTransaction<T>(
-  database: DatabaseSync,
-  act: () => T,
-  begin: 'BEGIN' | 'BEGIN IMMEDIATE' = 'BEGIN IMMEDIATE',
-): T {
-  database.exec(begin);
-  try {
-    if (begin === 'BEGIN IMMEDIATE') stampCommit(database);
-    const result = act();
-    database.exec('COMMIT');
-    return result;
-  } catch (error) {
-    if (database.isTransaction) database.exec('ROLLBACK');
-    throw error;
-  }
+/** Runs `act` in a transaction that writes. */
+export function inTransaction<T>(database: DatabaseSync, act: () => T): T {
+  return transaction(database, 'BEGIN IMMEDIATE', () => {
+    stampCommit(database);
+    return act();
+  });
 }
 
 /** @throws if there is no database, or this user may not read it. */

@@ -1,12 +1,7 @@
-import { DatabaseSync, type StatementSync } from 'node:sqlite';
+import { DatabaseSync } from 'node:sqlite';
 
-import {
-  rowsOfIncrements,
-  typeStateKey,
-  type CounterRow,
-  type Increments,
-} from '../../../domain/counter.ts';
-import { addToCounters } from './counter-store.ts';
+import { rowsOfIncrements, type CounterRow, type Increments } from '../../../domain/counter.ts';
+import { counterAdder } from './counter-store.ts';
 import { countersTable } from './schema.ts';
 
 /**
@@ -15,11 +10,11 @@ import { countersTable } from './schema.ts';
  */
 export class TemporaryCounters {
   readonly #database = new DatabaseSync('');
-  readonly #add: StatementSync;
+  readonly #add;
 
   constructor() {
     this.#database.exec(`PRAGMA synchronous = OFF; ${countersTable('counters')}`);
-    this.#add = this.#database.prepare(addToCounters('counters'));
+    this.#add = counterAdder(this.#database, 'counters');
   }
 
   add(increments: Increments): void {
@@ -28,17 +23,13 @@ export class TemporaryCounters {
 
   addRows(rows: Iterable<CounterRow>): void {
     this.#database.exec('BEGIN');
-    for (const { date, type, state, count } of rows) {
-      this.#add.run(date, typeStateKey(type, state), type, state, count);
-    }
+    this.#add(rows);
     this.#database.exec('COMMIT');
   }
 
-  /** The rows between two dates, both included, by date and sort key. */
-  rows(from: string, to: string): Iterable<CounterRow> {
-    return this.#database
-      .prepare(selectCounters('counters'))
-      .iterate(from, to) as unknown as Iterable<CounterRow>;
+  /** See `countersBetween`. */
+  rows(dates: DateRange): Iterable<CounterRow> {
+    return countersBetween(this.#database, 'counters', dates);
   }
 
   close(): void {
@@ -46,7 +37,18 @@ export class TemporaryCounters {
   }
 }
 
-/** SQL that reads counters by date and sort key; parameters: first and last date, both included. */
-export function selectCounters(table: string): string {
-  return `SELECT date, type, state, count FROM ${table} WHERE date BETWEEN ? AND ? ORDER BY date, type_state`;
+/** Two dates, both included. */
+export interface DateRange {
+  readonly from: string;
+  readonly to: string;
+}
+
+/** The rows of a table of counters between two dates, by date and sort key. */
+export function countersBetween(
+  database: DatabaseSync,
+  table: string,
+  { from, to }: DateRange,
+): Iterable<CounterRow> {
+  const sql = `SELECT date, type, state, count FROM ${table} WHERE date BETWEEN ? AND ? ORDER BY date, type_state`;
+  return database.prepare(sql).iterate(from, to) as unknown as Iterable<CounterRow>;
 }

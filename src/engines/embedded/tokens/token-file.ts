@@ -1,15 +1,5 @@
 import { randomBytes } from 'node:crypto';
-import {
-  closeSync,
-  fsyncSync,
-  openSync,
-  readFileSync,
-  renameSync,
-  rmSync,
-  statSync,
-  writeFileSync,
-  type BigIntStats,
-} from 'node:fs';
+import { readFileSync, renameSync, rmSync, statSync, type BigIntStats } from 'node:fs';
 import { join } from 'node:path';
 
 import {
@@ -28,7 +18,7 @@ import {
   type DirectoryLock,
 } from '../data-directory.ts';
 import { nodeFileSystem } from '../log/file-system.ts';
-import { areTokensRequired, requireTokens } from './token-marker.ts';
+import { areTokensRequired, requireTokens, writeDurably } from './token-marker.ts';
 
 /** Maximum number of tokens of a data directory. */
 const tokensMax = 1_000;
@@ -178,13 +168,7 @@ function readDocument(path: string, text: string): readonly Token[] {
 function write(paths: DataPaths, text: string): void {
   const temporary = `${paths.tokens}.${randomBytes(4).toString('hex')}`;
   try {
-    const descriptor = openSync(temporary, 'wx', 0o600);
-    try {
-      writeFileSync(descriptor, text);
-      fsyncSync(descriptor);
-    } finally {
-      closeSync(descriptor);
-    }
+    writeDurably(temporary, text, { flag: 'wx', mode: 0o600 });
     chownToOwner(paths, temporary);
     renameSync(temporary, paths.tokens);
     nodeFileSystem.syncDirectory(paths.root);

@@ -39,12 +39,21 @@ export function areTokensRequired({ tokensRequired }: DataPaths): boolean {
 
 function writeMarker(paths: DataPaths): void {
   makeLogDirectory(paths);
-  const descriptor = openSync(paths.tokensRequired, 'a', 0o640);
+  writeDurably(paths.tokensRequired, text, { flag: 'a', mode: 0o640 });
+  chownToOwner(paths, paths.tokensRequired);
+}
+
+/** Writes a file and syncs it. The caller syncs its directory. */
+export function writeDurably(
+  path: string,
+  content: string,
+  { flag, mode }: { readonly flag: 'a' | 'wx'; readonly mode: number },
+): void {
+  const descriptor = openSync(path, flag, mode);
   try {
-    writeFileSync(descriptor, text);
+    writeFileSync(descriptor, content);
     fsyncSync(descriptor);
   } finally {
     closeSync(descriptor);
   }
-  chownToOwner(paths, paths.tokensRequired);
 }

@@ -2,14 +2,12 @@ import type { DatabaseSync } from 'node:sqlite';
 
 import type { Increments } from '../../../domain/counter.ts';
 import type { Difference } from '../../../pipeline/audit.ts';
-import { KeyAudit } from './key-audit.ts';
 import type { RecordedDeadLetter } from '../store/progress-row.ts';
 import type { LogPosition, LogRecord } from '../log/frame.ts';
 import { scanLog, type Damage, type LogLocation } from '../log/scan-log.ts';
 import { RecordCounter } from '../store/record-counter.ts';
 import { rawKeyOfRecord } from '../log/record-identity.ts';
-import { ReplayAudit, type NamedReplay } from './replay-audit.ts';
-import type { KeyedBatch } from '../store/counter-store.ts';
+import { keyTable, replayTable, TableAudit } from './table-audit.ts';
 
 /** Times of receipt in milliseconds since 1970, without `to`. */
 export interface ReceivedRange {
@@ -39,21 +37,7 @@ export interface SpanAuditOptions {
 }
 
 /** The results of a span, apart from its increments. */
-export interface SpanFindings {
-  readonly batches: number;
-  readonly items: number;
-  readonly bytes: number;
-  /** Positions of dead letters that exist in the log. */
-  readonly foundDeadLetters: readonly LogPosition[];
-  /** Damaged and missing ranges; the end of the audit decides which of them retention has removed. */
-  readonly missing: readonly Damage[];
-  /** The number of idempotency keys that match, and those that were not found. */
-  readonly matchedKeys: number;
-  readonly missingKeys: readonly KeyedBatch[];
-  /** The same of replayed batches. */
-  readonly matchedReplays: number;
-  readonly missingReplays: readonly NamedReplay[];
-}
+export type SpanFindings = ReturnType<SpanAudit['audit']>;
 
 const progressBytes = 4 * 1024 * 1024;
 
@@ -62,24 +46,21 @@ export class SpanAudit {
   readonly #options: SpanAuditOptions;
   readonly #counter: RecordCounter;
   readonly #deadLetters: ReadonlyMap<LogPosition, RecordedDeadLetter>;
-  #keys: KeyAudit;
-  #replays: ReplayAudit;
-  #foundDeadLetters: LogPosition[] = [];
-  #missing: Damage[] = [];
-  #batches = 0;
-  #items = 0;
-  #bytes = 0;
+  readonly #keys;
+  readonly #replays;
+  #found = noFindings();
 
   constructor(options: SpanAuditOptions) {
     this.#options = options;
     this.#counter = new RecordCounter(options.dayZone);
     this.#deadLetters = new Map(options.deadLetters.map((each) => [each.position, each]));
-    this.#keys = new KeyAudit(options.database, options.onDifference);
-    this.#replays = new ReplayAudit(options.database, options.onDifference);
+    this.#keys = new TableAudit(keyTable, options.database, options.onDifference);
+    this.#replays = new TableAudit(replayTable, options.database, options.onDifference);
   }
 
-  audit({ from, through }: Span): SpanFindings {
+  audit({ from, through }: Span) {
     const { place, received, onIncrements, onProgress } = this.#options;
+    this.#found = noFindings();
     let toldAt = from;
     for (const found of scanLog({ ...place, from, through })) {
       if (found.damage !== undefined) this.#checkDamage(found.damage);
@@ -92,33 +73,18 @@ export class SpanAudit {
     }
     onIncrements(this.#counter.takeIncrements());
     onProgress(through - toldAt);
-    return this.#takeFindings();
-  }
-
-  #takeFindings(): SpanFindings {
-    const findings = {
-      ...{ batches: this.#batches, items: this.#items, bytes: this.#bytes },
-      ...{ foundDeadLetters: this.#foundDeadLetters, missing: this.#missing },
-      ...{ matchedKeys: this.#keys.matched, missingKeys: this.#keys.missing },
-      ...{ matchedReplays: this.#replays.matched, missingReplays: this.#replays.missing },
-    };
-    const { database, onDifference } = this.#options;
-    this.#keys = new KeyAudit(database, onDifference);
-    this.#replays = new ReplayAudit(database, onDifference);
-    this.#foundDeadLetters = [];
-    this.#missing = [];
-    this.#batches = this.#items = this.#bytes = 0;
-    return findings;
+    const [keys, replays] = [this.#keys.takeFindings(), this.#replays.takeFindings()];
+    return { ...this.#found, keys, replays };
   }
 
   #check(record: LogRecord): void {
-    this.#batches++;
-    this.#items += record.accepted;
-    this.#bytes += record.body.length;
+    this.#found.batches++;
+    this.#found.items += record.accepted;
+    this.#found.bytes += record.body.length;
     this.#keys.add(record);
     this.#replays.add(record);
     if (this.#deadLetters.has(record.position)) {
-      this.#foundDeadLetters.push(record.position);
+      this.#found.foundDeadLetters.push(record.position);
       return;
     }
     const reason = this.#counter.count(record);
@@ -134,10 +100,10 @@ export class SpanAudit {
     for (let at = damage.from; at < damage.to;) {
       const known = this.#deadLetters.get(at);
       if (known?.damagedThrough === undefined) {
-        this.#missing.push({ ...damage, from: at });
+        this.#found.missing.push({ ...damage, from: at });
         return;
       }
-      this.#foundDeadLetters.push(at);
+      this.#found.foundDeadLetters.push(at);
       at = known.damagedThrough;
     }
   }
@@ -147,6 +113,16 @@ export class SpanAudit {
     const detail = `According to pipeline.db the log is counted through byte ${position}, which lies within ${rawKey}.`;
     this.#options.onDifference({ code: 'ledger_differs', detail, rawKeys: [rawKey] });
   }
+}
+
+function noFindings() {
+  return {
+    ...{ batches: 0, items: 0, bytes: 0 },
+    /** Positions of dead letters that exist in the log. */
+    foundDeadLetters: [] as LogPosition[],
+    /** Damaged and missing ranges; the end of the audit decides which of them retention has removed. */
+    missing: [] as Damage[],
+  };
 }
 
 function isWithin({ receivedAt }: LogRecord, { from, to }: ReceivedRange): boolean {

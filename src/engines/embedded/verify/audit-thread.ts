@@ -1,12 +1,8 @@
 import { parentPort, workerData } from 'node:worker_threads';
 
-import { SpanAudit } from './audit-span.ts';
-import {
-  rowsToSend,
-  type AuditThreadSettings,
-  type FromAuditThread,
-  type ToAuditThread,
-} from './audit-threads.ts';
+import { rowsOfIncrements } from '../../../domain/counter.ts';
+import { SpanAudit, type Span } from './audit-span.ts';
+import type { AuditThreadSettings, FromAuditThread } from './audit-threads.ts';
 import { nodeFileSystem } from '../log/file-system.ts';
 import { openDatabaseReadOnly } from '../store/read-only-database.ts';
 
@@ -20,11 +16,12 @@ const audit = new SpanAudit({
   ...rest,
   place: { ...place, fileSystem: nodeFileSystem },
   database: openDatabaseReadOnly(databasePath),
-  onIncrements: (increments) => send(rowsToSend(increments)),
+  onIncrements: (increments) =>
+    send({ kind: 'increments', rows: [...rowsOfIncrements(increments)] }),
   onDifference: (difference) => send({ kind: 'difference', difference }),
   onProgress: (bytes) => send({ kind: 'progress', bytes }),
 });
 
-port.on('message', (span: ToAuditThread) => {
+port.on('message', (span: Span) => {
   send({ kind: 'done', findings: audit.audit(span) });
 });

@@ -1,33 +1,28 @@
 import { availableParallelism } from 'node:os';
-import { Worker } from 'node:worker_threads';
+import type { Worker } from 'node:worker_threads';
 
-import { rowsOfIncrements, type CounterRow } from '../../../domain/counter.ts';
+import type { CounterRow } from '../../../domain/counter.ts';
+import type { Difference } from '../../../pipeline/audit.ts';
 import type { Span, SpanAuditOptions, SpanFindings } from './audit-span.ts';
 import type { LogLocation } from '../log/scan-log.ts';
-import { workerUrl } from '../worker-url.ts';
+import { newWorker } from '../workers.ts';
 
-export interface AuditThreadSettings {
+export interface AuditThreadSettings extends Pick<
+  SpanAuditOptions,
+  'dayZone' | 'deadLetters' | 'received'
+> {
   readonly databasePath: string;
   readonly place: Omit<LogLocation, 'fileSystem'>;
-  readonly dayZone: string;
-  readonly deadLetters: SpanAuditOptions['deadLetters'];
-  readonly received: SpanAuditOptions['received'];
 }
-
-export type ToAuditThread = Span;
 
 export type FromAuditThread =
   | { readonly kind: 'increments'; readonly rows: readonly CounterRow[] }
-  | { readonly kind: 'difference'; readonly difference: Parameters<OnDifference>[0] }
+  | { readonly kind: 'difference'; readonly difference: Difference }
   | { readonly kind: 'progress'; readonly bytes: number }
   | { readonly kind: 'done'; readonly findings: SpanFindings };
 
-type OnDifference = SpanAuditOptions['onDifference'];
-
-interface AuditThreadEvents {
+interface AuditThreadEvents extends Pick<SpanAuditOptions, 'onDifference' | 'onProgress'> {
   readonly onRows: (rows: readonly CounterRow[]) => void;
-  readonly onDifference: OnDifference;
-  readonly onProgress: (bytes: number) => void;
 }
 
 /** A thread uses some tens of megabytes. */
@@ -52,9 +47,8 @@ export async function auditOnThreads(
   events: AuditThreadEvents,
 ): Promise<SpanFindings[]> {
   const waiting = [...spans];
-  const workers = Array.from(
-    { length: threads },
-    () => new Worker(workerUrl('verify/audit-thread'), { workerData: settings }),
+  const workers = Array.from({ length: threads }, () =>
+    newWorker('verify/audit-thread', { workerData: settings }),
   );
   try {
     const found = await Promise.all(workers.map((worker) => follow(worker, waiting, events)));
@@ -70,7 +64,7 @@ function follow(worker: Worker, waiting: Span[], events: AuditThreadEvents) {
     const next = () => {
       const span = waiting.shift();
       if (span === undefined) resolve(found);
-      else worker.postMessage(span satisfies ToAuditThread);
+      else worker.postMessage(span satisfies Span);
     };
     worker.on('error', reject);
     worker.on('exit', () => reject(new Error('an audit thread ended unexpectedly')));
@@ -92,9 +86,4 @@ function follow(worker: Worker, waiting: Span[], events: AuditThreadEvents) {
     });
     next();
   });
-}
-
-/** Increments as a message between threads. */
-export function rowsToSend(increments: Parameters<typeof rowsOfIncrements>[0]): FromAuditThread {
-  return { kind: 'increments', rows: [...rowsOfIncrements(increments)] };
 }

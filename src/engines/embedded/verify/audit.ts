@@ -1,6 +1,5 @@
 import type { DatabaseSync } from 'node:sqlite';
 
-import type { CounterRow } from '../../../domain/counter.ts';
 import { asWritten } from '../../../domain/day.ts';
 import {
   compareRows,
@@ -13,7 +12,6 @@ import { auditOnThreads, threadsFor } from './audit-threads.ts';
 import { knownBatches } from '../store/known-batches.ts';
 import { dataPaths } from '../data-directory.ts';
 import { nodeFileSystem, type FileSystem } from '../log/file-system.ts';
-import { checkMissingKeys, finishKeyAudit } from './key-audit.ts';
 import {
   readDeadLetters,
   readProgressRow,
@@ -32,11 +30,9 @@ import {
   type Damage,
   type LogLocation,
 } from '../log/scan-log.ts';
-import { finishReplayAudit } from './replay-audit.ts';
-import { TemporaryCounters, selectCounters } from '../store/temporary-counters.ts';
-import type { KeyedBatch } from '../store/counter-store.ts';
-import { openDatabaseReadOnly } from '../store/read-only-database.ts';
-import { checkVersion } from '../store/schema.ts';
+import { keyTable, replayTable, TableAudit } from './table-audit.ts';
+import { countersBetween, TemporaryCounters, type DateRange } from '../store/temporary-counters.ts';
+import { openCurrentReadOnly } from '../store/read-only-database.ts';
 import { checkDayZone } from '../store/day-zone.ts';
 import { blameBatches } from './blame-batches.ts';
 
@@ -55,11 +51,6 @@ export interface AuditOptions {
   readonly onProgress: (bytes: number, total: number) => void;
 }
 
-export interface DateRange {
-  readonly from: string;
-  readonly to: string;
-}
-
 const allDates: DateRange = { from: '0000-01-01', to: '9999-12-31' };
 /** Maximum number of differing counters whose batches are named. */
 const namedCountersMax = 1_000;
@@ -71,20 +62,14 @@ const namedCountersMax = 1_000;
  * not grow with the store.
  *
  * `audit-span` audits one part of the log, on threads (`audit-threads`) if there is much to read;
- * `key-audit` and `replay-audit` compare keys and replayed batches; `blame-batches` names the batches
- * behind differing counters. Beside the audit, this folder holds the rebuild (`rebuild`, which writes
+ * `table-audit` compares keys and replayed batches; `blame-batches` names the batches behind differing
+ * counters. Beside the audit, this folder holds the rebuild (`rebuild`, which writes
  * new tables with `generation-writer`) and the backup.
  * @throws if there is no pipeline in the directory, or a change requires another run.
  */
 export async function auditDataDirectory(options: AuditOptions): Promise<AuditSummary> {
   const paths = dataPaths(options.dataDir);
-  const database = openDatabaseReadOnly(paths.database);
-  try {
-    checkVersion(database, paths.database);
-  } catch (error) {
-    database.close();
-    throw error;
-  }
+  const database = openCurrentReadOnly(paths.database);
   const { fileSystem = nodeFileSystem } = options;
   const log = findLog(fileSystem, paths.log) ?? unreadableLog(fileSystem, paths.log);
   checkDayZone(log.dayZone, options.dataDir);
@@ -145,11 +130,17 @@ class Audit {
     this.#checkDeadLetters(from, through);
     if (this.#options.received === undefined) {
       const recordAt = (position: LogPosition) => this.#reader.recordAt(position);
-      const keys = { missing: this.#missingKeys(), matched: this.#sum('matchedKeys'), progress };
-      finishKeyAudit(this.#database, { ...keys, from, through, recordAt }, this.#report);
-      const missing = this.#findings.flatMap(({ missingReplays }) => missingReplays);
-      const replays = { missing, matched: this.#sum('matchedReplays') };
-      finishReplayAudit(this.#database, { ...replays, from, through, recordAt }, this.#report);
+      const part = { from, through, progress, recordAt };
+      const keys = new TableAudit(keyTable, this.#database, this.#report);
+      keys.finish(
+        this.#findings.map((found) => found.keys),
+        part,
+      );
+      const replays = new TableAudit(replayTable, this.#database, this.#report);
+      replays.finish(
+        this.#findings.map((found) => found.replays),
+        part,
+      );
       this.#compareCounters(from, through);
     }
     return {
@@ -172,12 +163,7 @@ class Audit {
   #addRemoved(): LogPosition {
     this.#database.exec('BEGIN');
     const progress = readProgressRow(this.#database);
-    const { from, to } = allDates;
-    this.#recounted.addRows(
-      this.#database
-        .prepare(selectCounters('removed_counters'))
-        .iterate(from, to) as unknown as Iterable<CounterRow>,
-    );
+    this.#recounted.addRows(countersBetween(this.#database, 'removed_counters', allDates));
     this.#database.exec('COMMIT');
     return progress?.removedThrough ?? 0;
   }
@@ -230,14 +216,8 @@ class Audit {
     this.#options.onProgress(this.#readBytes, this.#totalBytes);
   };
 
-  #sum(name: 'batches' | 'items' | 'bytes' | 'matchedKeys' | 'matchedReplays'): number {
+  #sum(name: 'batches' | 'items' | 'bytes'): number {
     return this.#findings.reduce((sum, findings) => sum + findings[name], 0);
-  }
-
-  #missingKeys(): KeyedBatch[] {
-    const missing = this.#findings.flatMap(({ missingKeys }) => missingKeys);
-    checkMissingKeys(missing.length);
-    return missing;
   }
 
   #checkProgress(progress: ProgressRow | undefined): void {
@@ -310,11 +290,9 @@ class Audit {
 
   #compareCounters(from: LogPosition, through: LogPosition): void {
     const dates = this.#options.dates ?? allDates;
-    const counted = this.#database
-      .prepare(selectCounters('counters'))
-      .iterate(dates.from, dates.to) as unknown as Iterable<CounterRow>;
+    const counted = countersBetween(this.#database, 'counters', dates);
     const named: Difference[] = [];
-    for (const compared of compareRows(counted, this.#recounted.rows(dates.from, dates.to))) {
+    for (const compared of compareRows(counted, this.#recounted.rows(dates))) {
       this.#compared++;
       const difference = counterDifference(compared);
       if (difference === undefined) continue;

@@ -3,7 +3,7 @@ import { basename, dirname, join } from 'node:path';
 import { backup, type DatabaseSync } from 'node:sqlite';
 
 import { dataPaths, type DataPaths } from '../data-directory.ts';
-import { nodeFileSystem } from '../log/file-system.ts';
+import { nodeFileSystem, openIfExists, withFile, type LogFile } from '../log/file-system.ts';
 import type { LogPosition } from '../log/frame.ts';
 import { LogReader } from '../log/log-reader.ts';
 import { LogDamaged } from '../log/recovery.ts';
@@ -51,7 +51,7 @@ export async function backUp(options: BackupOptions): Promise<BackupSummary> {
   openDatabaseReadOnly(from.database).close();
   try {
     mkdirSync(part, { recursive: true, mode: 0o750 });
-    const copy = new DirectoryCopy(from, to, part, options.onProgress);
+    const copy = new DirectoryCopy({ from, to, part, onProgress: options.onProgress });
     await copy.run();
     const hasTokens = copyTokens(from, { ...to, log: part });
     nodeFileSystem.syncDirectory(part);
@@ -78,26 +78,22 @@ class SegmentRemoved extends Error {
   override readonly name = 'SegmentRemoved';
 }
 
+interface CopyPlace extends Pick<BackupOptions, 'onProgress'> {
+  readonly from: DataPaths;
+  readonly to: DataPaths;
+  /** The directory of the log's copy. */
+  readonly part: string;
+}
+
 class DirectoryCopy {
-  readonly #from: DataPaths;
-  readonly #to: DataPaths;
-  readonly #part: string;
-  readonly #onProgress: BackupOptions['onProgress'];
+  readonly #place: CopyPlace;
   /** Completely copied segments, by base; they do not change any more. */
   readonly #closed = new Set<LogPosition>();
   #total = 0;
   #bytes = 0;
 
-  constructor(
-    from: DataPaths,
-    to: DataPaths,
-    part: string,
-    onProgress: BackupOptions['onProgress'],
-  ) {
-    this.#from = from;
-    this.#to = to;
-    this.#part = part;
-    this.#onProgress = onProgress;
+  constructor(place: CopyPlace) {
+    this.#place = place;
   }
 
   get bytes(): number {
@@ -118,9 +114,9 @@ class DirectoryCopy {
   }
 
   async #copyDatabase(): Promise<{ position: LogPosition; removedThrough: LogPosition }> {
-    const path = this.#to.database;
+    const path = this.#place.to.database;
     rmSync(path, { force: true });
-    const database = openDatabaseReadOnly(this.#from.database);
+    const database = openDatabaseReadOnly(this.#place.from.database);
     try {
       // In a read transaction, since SQLite restarts the copy after each change otherwise.
       database.exec('BEGIN');
@@ -131,7 +127,7 @@ class DirectoryCopy {
       await backup(database, path, {
         rate: pagesAtOnce,
         progress: ({ remainingPages }) =>
-          this.#onProgress(end - remainingPages * pageBytes, this.#total),
+          this.#place.onProgress(end - remainingPages * pageBytes, this.#total),
       });
       this.#add(bytes);
       syncFile(path);
@@ -142,7 +138,7 @@ class DirectoryCopy {
   }
 
   #logBytes(from: LogPosition): number {
-    const segments = listSegments(nodeFileSystem, this.#from.log);
+    const segments = listSegments(nodeFileSystem, this.#place.from.log);
     const last = segments.at(-1);
     const isCopied = segments.filter(({ base }) => this.#closed.has(base)).at(-1)?.base ?? from;
     return last === undefined ? 0 : Math.max(0, last.base + fileSize(last) - isCopied);
@@ -150,20 +146,15 @@ class DirectoryCopy {
 
   /** Copies the log up to the end of its last valid record. */
   #copyLog(counted: LogPosition, removedThrough: LogPosition): void {
-    const reader = new LogReader(nodeFileSystem, this.#from.log);
-    let end: LogPosition;
-    try {
-      end = reader.endFrom(counted);
-    } finally {
-      reader.close();
-    }
-    const identity = readLogIdentity(nodeFileSystem, this.#from.log);
+    using reader = new LogReader(nodeFileSystem, this.#place.from.log);
+    const end = reader.endFrom(counted);
+    const identity = readLogIdentity(nodeFileSystem, this.#place.from.log);
     const headerBytes = identity === undefined ? headerBytesMax : headerBytesOf(identity);
-    const segments = listSegments(nodeFileSystem, this.#from.log);
+    const segments = listSegments(nodeFileSystem, this.#place.from.log);
     const begin = segments[0]?.base ?? Number.POSITIVE_INFINITY;
     if (begin > removedThrough) {
       throw new SegmentRemoved(
-        `the log begins at byte ${begin}, not at byte ${removedThrough}: files of ${this.#from.log} are missing. audit says what is gone.`,
+        `the log begins at byte ${begin}, not at byte ${removedThrough}: files of ${this.#place.from.log} are missing. audit says what is gone.`,
       );
     }
     for (const [index, segment] of segments.entries()) {
@@ -179,44 +170,35 @@ class DirectoryCopy {
 
   #copySegment(segment: Segment, bytes: number): void {
     const { path } = segment;
-    const copyPath = join(this.#part, path.slice(this.#from.log.length + 1));
+    const copyPath = join(this.#place.part, path.slice(this.#place.from.log.length + 1));
     rmSync(copyPath, { force: true });
-    const file = openSegment(segment);
+    const file = openIfExists(nodeFileSystem, path);
+    if (file === undefined) {
+      throw new SegmentRemoved(`${path} was removed during the backup. Run backup again.`);
+    }
     try {
-      const copy = nodeFileSystem.open(copyPath, 'create');
-      try {
-        const piece = Buffer.allocUnsafe(Math.min(bytes, pieceBytes));
-        for (let at = 0; at < bytes;) {
-          const read = file.read(piece.subarray(0, Math.min(piece.length, bytes - at)), at);
-          // The file is too short: audit reports such damage.
-          if (read === 0) break;
-          writeFully(copy, piece.subarray(0, read), at);
-          at += read;
-          this.#add(read);
-        }
-        copy.sync();
-      } finally {
-        copy.close();
-      }
+      withFile(nodeFileSystem, copyPath, (copy) => this.#copyFile(file, copy, bytes), 'create');
     } finally {
       file.close();
     }
   }
 
+  #copyFile(file: LogFile, copy: LogFile, bytes: number): void {
+    const piece = Buffer.allocUnsafe(Math.min(bytes, pieceBytes));
+    for (let at = 0; at < bytes;) {
+      const read = file.read(piece.subarray(0, Math.min(piece.length, bytes - at)), at);
+      // The file is too short: audit reports such damage.
+      if (read === 0) break;
+      writeFully(copy, piece.subarray(0, read), at);
+      at += read;
+      this.#add(read);
+    }
+    copy.sync();
+  }
+
   #add(bytes: number): void {
     this.#bytes += bytes;
-    this.#onProgress(this.#bytes, Math.max(this.#total, this.#bytes));
-  }
-}
-
-function openSegment({ path }: Segment) {
-  try {
-    return nodeFileSystem.open(path, 'read');
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error;
-    throw new SegmentRemoved(`${path} was removed during the backup. Run backup again.`, {
-      cause: error,
-    });
+    this.#place.onProgress(this.#bytes, Math.max(this.#total, this.#bytes));
   }
 }
 
@@ -250,19 +232,9 @@ function copyTokens(from: DataPaths, to: DataPaths): boolean {
 }
 
 function fileSize({ path }: Segment): number {
-  const file = nodeFileSystem.open(path, 'read');
-  try {
-    return file.size();
-  } finally {
-    file.close();
-  }
+  return withFile(nodeFileSystem, path, (file) => file.size());
 }
 
 function syncFile(path: string): void {
-  const file = nodeFileSystem.open(path, 'read-write');
-  try {
-    file.sync();
-  } finally {
-    file.close();
-  }
+  withFile(nodeFileSystem, path, (file) => file.sync(), 'read-write');
 }

@@ -1,11 +1,12 @@
 import { join } from 'node:path';
 import type { DatabaseSync } from 'node:sqlite';
 
+import type { CounterRow } from '../../../domain/counter.ts';
 import { counterDifference, type Difference } from '../../../pipeline/audit.ts';
 import { knownBatches } from '../store/known-batches.ts';
 import { dataPaths, lockFile } from '../data-directory.ts';
 import { nodeFileSystem, type FileSystem } from '../log/file-system.ts';
-import { GenerationWriter } from './generation-writer.ts';
+import { generationWriter } from './generation-writer.ts';
 import { mayKeyBeExpired, readProgressRow, type ProgressRow } from '../store/progress-row.ts';
 import type { LogPosition } from '../log/frame.ts';
 import { LogReader } from '../log/log-reader.ts';
@@ -118,9 +119,9 @@ class Rebuild {
         if (isOfThisLog && position >= removedThrough) return position;
         dropUnfinished(this.#database);
       }
-      createGeneration(this.#database, '_next');
       this.#database.exec(
-        'CREATE TABLE rebuild (log_id BLOB NOT NULL, position INTEGER NOT NULL) STRICT',
+        `${createGeneration('_next')}
+         CREATE TABLE rebuild (log_id BLOB NOT NULL, position INTEGER NOT NULL) STRICT`,
       );
       this.#database
         .prepare('INSERT INTO rebuild VALUES (?, ?)')
@@ -160,7 +161,7 @@ class Rebuild {
 
   /** Counts from the current position into the new tables, up to about `enough`. */
   #count(through: LogPosition, enough: LogPosition): void {
-    const writer = new GenerationWriter(this.#database, this.#options.now());
+    const writer = generationWriter(this.#database, this.#options.now());
     const dropped = this.#database.prepare(
       'SELECT 1 FROM dead_letters WHERE position = ? AND dropped_at IS NOT NULL',
     );
@@ -185,7 +186,7 @@ class Rebuild {
     }
     // The last record may be followed by a segment header.
     if (isAtEnd) position = Math.max(position, through);
-    writer.addIncrements(this.#counter.takeIncrements());
+    writer.add(this.#counter.takeIncrements());
     this.#database.prepare('UPDATE rebuild SET position = ?').run(position);
     this.#position = position;
   }
@@ -203,23 +204,17 @@ class Rebuild {
     const database = this.#database;
     while (this.#position < this.#through()) this.#count(this.#through(), Number.POSITIVE_INFINITY);
     this.#subtractDropped();
-    const damagedSpans = this.#nameNewDamage();
+    const damagedSpans = this.#newDamage().length;
     if (damagedSpans > 0 && !this.#options.withoutDamaged) {
       throw new Error(
         `The log is damaged in ${damagedSpans} ${damagedSpans === 1 ? 'place' : 'places'} (audit names them), and what was stored there cannot be counted again. Restore the log from a backup, or count without those batches: rebuild --without-damaged. ${this.#isBeginningMissing() ? `${unrecordedRemovalHint} ` : ''}The counters are unchanged.`,
       );
     }
     let differences = 0;
-    for (const row of database.prepare(differing).iterate()) {
-      const difference = counterDifference({
-        counter: {
-          date: String(row['date']),
-          type: String(row['type']),
-          state: String(row['state']),
-        },
-        counted: numberOrUndefined(row['counted']),
-        recounted: numberOrUndefined(row['recounted']),
-      });
+    const rows = database.prepare(differing).iterate() as unknown as Iterable<DifferingRow>;
+    for (const { counted, recounted, ...counter } of rows) {
+      const both = { counted: counted ?? undefined, recounted: recounted ?? undefined };
+      const difference = counterDifference({ counter, ...both });
       if (difference === undefined) continue;
       differences++;
       this.#options.onDifference(difference);
@@ -236,49 +231,47 @@ class Rebuild {
   #subtractDropped(): void {
     const rows = this.#database.prepare(droppedMeanwhile).all(this.#position);
     if (rows.length === 0) return;
-    const writer = new GenerationWriter(this.#database, this.#options.now());
-    const reader = new LogReader(this.#log.fileSystem, this.#log.directory);
-    try {
-      for (const row of rows) {
-        const record = reader.recordAt(Number(row['position']));
-        if (record === undefined || this.#counter.count(record) !== undefined) continue;
-        writer.subtract(this.#counter.takeIncrements());
-        writer.addDeadLetter(record, undefined);
-      }
-    } finally {
-      reader.close();
+    const writer = generationWriter(this.#database, this.#options.now());
+    using reader = new LogReader(this.#log.fileSystem, this.#log.directory);
+    for (const row of rows) {
+      const record = reader.recordAt(Number(row['position']));
+      if (record === undefined || this.#counter.count(record) !== undefined) continue;
+      writer.subtract(this.#counter.takeIncrements());
+      writer.addDeadLetter(record, undefined);
     }
   }
 
   /** Whether segments are missing at the position at which the rebuild began. */
   #isBeginningMissing(): boolean {
-    const { removedThrough = 0 } = readProgressRow(this.#database) ?? {};
-    const row = this.#database
-      .prepare(`SELECT 1 FROM dead_letters_next WHERE position = ? AND reason LIKE '% is gone%'`)
-      .get(removedThrough);
-    return row !== undefined;
+    const { removedThrough: from = 0 } = readProgressRow(this.#database) ?? {};
+    const [first] = scanLog({ ...this.#log, from, through: from + 1 });
+    return first?.damage?.isFileMissing === true;
   }
 
-  /** Names the known batches of newly damaged ranges in their reasons; returns the number of ranges. */
-  #nameNewDamage(): number {
+  /** Names the known batches of newly damaged ranges in the reasons of their dead letters. */
+  #nameNewDamage(): void {
+    const places = this.#newDamage();
+    const write = this.#database.prepare(
+      'UPDATE dead_letters_next SET reason = reason || ? WHERE position = ? AND instr(reason, ?) = 0',
+    );
+    for (const [index, { text }] of knownBatches(this.#database, places).entries()) {
+      const from = places[index]?.from ?? null;
+      // A dry run of an earlier version may have named them.
+      if (text !== '') write.run(`${reasonNames}${text}`, from, reasonNames);
+    }
+  }
+
+  #newDamage(): { readonly from: LogPosition; readonly to: LogPosition }[] {
     const rows = this.#database.prepare(newlyDamaged).all();
-    const places = rows.map((row) => ({
+    return rows.map((row) => ({
       from: Number(row['position']),
       to: Number(row['damaged_through']),
     }));
-    const write = this.#database.prepare(
-      'UPDATE dead_letters_next SET reason = ? WHERE position = ?',
-    );
-    for (const [index, { text }] of knownBatches(this.#database, places).entries()) {
-      // A dry run may already have named them.
-      const reason = String(rows[index]?.['reason']).split(reasonNames, 1).join('');
-      if (text !== '') write.run(`${reason}${reasonNames}${text}`, places[index]?.from ?? null);
-    }
-    return places.length;
   }
 
   #switch(): void {
     const database = this.#database;
+    this.#nameNewDamage();
     // Take over which dead letters were dropped meanwhile.
     database.exec(
       `UPDATE dead_letters_next SET dropped_at =
@@ -318,6 +311,11 @@ class Rebuild {
   }
 }
 
+interface DifferingRow extends Omit<CounterRow, 'count'> {
+  readonly counted: number | null;
+  readonly recounted: number | null;
+}
+
 const differing = `
   SELECT date, type, state, now.count AS counted, next.count AS recounted
     FROM counters_next AS next LEFT JOIN counters AS now USING (date, type_state, type, state)
@@ -329,7 +327,7 @@ const differing = `
   ORDER BY date, type, state`;
 
 const newlyDamaged = `
-  SELECT position, damaged_through, reason FROM dead_letters_next AS next
+  SELECT position, damaged_through FROM dead_letters_next AS next
     WHERE damaged_through IS NOT NULL AND NOT EXISTS
       (SELECT 1 FROM dead_letters AS known
         WHERE known.position = next.position AND known.damaged_through >= next.damaged_through)
@@ -368,8 +366,4 @@ function withDatabase<T>(
 function dropUnfinished(database: DatabaseSync): void {
   for (const table of generationTables) database.exec(`DROP TABLE IF EXISTS ${table}_next`);
   database.exec('DROP TABLE rebuild');
-}
-
-function numberOrUndefined(value: unknown): number | undefined {
-  return value === null ? undefined : Number(value);
 }

@@ -15,11 +15,7 @@ import type { CounterAdmission, NewCounters } from './counter-admission.ts';
 import type { LogPosition, LogRecord } from '../log/frame.ts';
 import { findRecord } from '../log/record-identity.ts';
 import type { SegmentedLog, Staged } from '../log/segmented-log.ts';
-import type {
-  KeyedBatch,
-  LogDelivery,
-  ReplayedRecord as ReplayedRecord,
-} from '../store/counter-store.ts';
+import type { KeyedBatch, LogDelivery, ReplayedRecord } from '../store/counter-store.ts';
 
 interface LogIntakeOptions {
   readonly log: SegmentedLog;
@@ -284,35 +280,22 @@ export class LogIntake implements Intake, ReplayIntake {
     }
     admission.addPending(newCounters, staged.end);
     this.#options.onStaged(staged.end, accepted, now());
-    const { position } = staged;
+    const { position, end } = staged;
     const stored = { batchId: origin?.batchId ?? formatBatchId(staged.batchId), receivedAt };
-    const keys =
-      idempotency === undefined
-        ? []
-        : [
-            {
-              caller,
-              key: idempotency.key,
-              bodySha256: idempotency.bodySha256,
-              position,
-              ...stored,
-            },
-          ];
-    const replays = origin === undefined ? [] : [{ batchId: origin.batchId, position }];
-    const dedupKey = { from: staged.previousEnd, to: staged.end };
+    const keyed = idempotency && { caller, position, ...idempotency, ...stored };
+    const replayed = origin && { batchId: origin.batchId, position };
     const { promise: durable, resolve, reject } = Promise.withResolvers<undefined>();
     this.#waiting.push({
-      delivery: { dedupKey, increments, keys, replayed: replays, deadLetters: [] },
+      delivery: {
+        ...{ dedupKey: { from: staged.previousEnd, to: end }, increments, deadLetters: [] },
+        ...{ keys: keyed ? [keyed] : [], replayed: replayed ? [replayed] : [] },
+      },
       accepted,
       resolve: () => resolve(undefined),
       reject,
     });
-    for (const { key, ...rest } of keys) {
-      this.#pendingKeys.set(keyId(caller, key), { ...rest, end: staged.end, durable });
-    }
-    for (const { batchId } of replays) {
-      this.#pendingReplays.set(batchId, { position, end: staged.end, durable });
-    }
+    if (keyed) this.#pendingKeys.set(keyId(caller, keyed.key), { ...keyed, end, durable });
+    if (replayed) this.#pendingReplays.set(replayed.batchId, { position, end, durable });
     this.#waitingItems += accepted;
     if (this.#waitingItems >= waitingItemsMax) {
       this.commit();

@@ -7,7 +7,7 @@ import type { Platform } from './platform.ts';
 import { RecordCounter } from '../store/record-counter.ts';
 import type { SegmentedLog } from '../log/segmented-log.ts';
 import type { SqliteCounterStore } from '../store/counter-store.ts';
-import { isSqliteBusy } from '../store/sqlite-errors.ts';
+import { isSqliteBusy } from '../../../util/sqlite.ts';
 
 const intervalMs = 60_000;
 /** Interval of the log's age entries, in milliseconds; expiry is late by at most that. */
@@ -29,32 +29,22 @@ interface MaintenanceOptions {
 
 /** Expires idempotency keys, and removes old segments if retention (--keep-raw) is set. */
 export class Maintenance {
-  readonly #store: SqliteCounterStore;
-  readonly #log: SegmentedLog;
-  readonly #options: EmbeddedOptions;
-  readonly #platform: Platform;
-  readonly #onFailure: (error: unknown) => void;
-  readonly #onUnexpectedError: (message: string) => void;
+  readonly #parts: MaintenanceOptions;
   #cancel: () => void = () => undefined;
   #hasStopped = false;
   /** False once damage was found: removing damaged segments would make the counters unexplainable. */
   #isRemoving = true;
   #removedRecords: RecordCounter | undefined;
 
-  constructor({ store, log, options, platform, onFailure, onUnexpectedError }: MaintenanceOptions) {
-    this.#store = store;
-    this.#log = log;
-    this.#options = options;
-    this.#platform = platform;
-    this.#onFailure = onFailure;
-    this.#onUnexpectedError = onUnexpectedError;
+  constructor(parts: MaintenanceOptions) {
+    this.#parts = parts;
   }
 
   /** Runs one step now, and further ones until `stop`. */
   run(): void {
     if (this.#hasStopped) return;
     const delayMs = this.#maintain() ? continueMs : intervalMs;
-    this.#cancel = this.#platform.runLater(() => this.run(), delayMs);
+    this.#cancel = this.#parts.platform.runLater(() => this.run(), delayMs);
   }
 
   stop(): void {
@@ -64,19 +54,19 @@ export class Maintenance {
 
   /** Returns whether there is more to do. */
   #maintain(): boolean {
-    const { keepKeysMs, keepRawMs } = this.#options;
-    const { age } = this.#store;
+    const { keepKeysMs, keepRawMs } = this.#parts.options;
+    const { age } = this.#parts.store;
     try {
-      this.#store.refreshDeadLetterCount();
-      this.#store.shrinkJournal();
+      this.#parts.store.refreshDeadLetterCount();
+      this.#parts.store.shrinkJournal();
       // Only counted positions are final: recovery may cut off later ones, and other records take them.
-      age.note(this.#store.position, Math.min(ageNoteMs, keepRawMs ?? ageNoteMs));
-      const expired = this.#store.expireKeys(age.positionAtAge(keepKeysMs), keysPerStep);
+      age.note(this.#parts.store.position, Math.min(ageNoteMs, keepRawMs ?? ageNoteMs));
+      const expired = this.#parts.store.expireKeys(age.positionAtAge(keepKeysMs), keysPerStep);
       if (expired === keysPerStep) return true;
       if (keepRawMs === undefined || !this.#isRemoving) return false;
       return this.#removeOldSegments(age.positionAtAge(keepRawMs));
     } catch (error) {
-      if (!isSqliteBusy(error)) this.#onFailure(error);
+      if (!isSqliteBusy(error)) this.#parts.onFailure(error);
       return false;
     }
   }
@@ -87,42 +77,44 @@ export class Maintenance {
    */
   #removeOldSegments(old: LogPosition): boolean {
     // Commits that a power failure may undo must stay in the log.
-    const durable = this.#store.checkpoint();
+    const durable = this.#parts.store.checkpoint();
     if (durable === undefined) return false;
-    const through = Math.min(durable, this.#log.removableThrough(old));
-    const noted = this.#store.removedThrough;
+    const through = Math.min(durable, this.#parts.log.removableThrough(old));
+    const noted = this.#parts.store.removedThrough;
     if (noted < through) {
       try {
         return this.#recordRemoved(noted, through);
       } catch (error) {
         if (!(error instanceof LogDamaged || error instanceof RemovalNotRecorded)) throw error;
         this.#isRemoving = false;
-        this.#onUnexpectedError(`${error.message} Old segments are kept until that is repaired.`);
+        this.#parts.onUnexpectedError(
+          `${error.message} Old segments are kept until that is repaired.`,
+        );
         return false;
       }
     }
-    this.#log.removeSegments(Math.min(noted, through));
+    this.#parts.log.removeSegments(Math.min(noted, through));
     return false;
   }
 
   #recordRemoved(from: LogPosition, through: LogPosition): boolean {
-    const counter = (this.#removedRecords ??= new RecordCounter(this.#log.dayZone));
+    const counter = (this.#removedRecords ??= new RecordCounter(this.#parts.log.dayZone));
     let to = from;
-    const { fileSystem } = this.#platform;
-    const directory = dataPaths(this.#options.dataDir).log;
-    const place = logLocation(fileSystem, directory, this.#log);
+    const { fileSystem } = this.#parts.platform;
+    const directory = dataPaths(this.#parts.options.dataDir).log;
+    const place = logLocation(fileSystem, directory, this.#parts.log);
     for (const found of scanLog({ ...place, from, through })) {
       // Dead letters were never counted, and stay dead letters.
       if (found.damage === undefined) {
-        if (!this.#store.isDeadLetter(found.record.position)) counter.count(found.record);
-      } else if (!this.#store.isDeadLetter(found.damage.from)) {
+        if (!this.#parts.store.isDeadLetter(found.record.position)) counter.count(found.record);
+      } else if (!this.#parts.store.isDeadLetter(found.damage.from)) {
         const { from: place, to: end, isFileMissing } = found.damage;
         throw isFileMissing ? new RemovalNotRecorded(end) : noRecordAt(place);
       }
       to = found.end;
       if (to - from >= removalBytesPerStep || counter.isFull) break;
     }
-    this.#store.recordRemoved(counter.takeIncrements(), to);
+    this.#parts.store.recordRemoved(counter.takeIncrements(), to);
     return true;
   }
 }

@@ -1,8 +1,8 @@
-import type { CounterRow } from '../../../domain/counter.ts';
 import type { CalendarDate } from '../../../domain/timestamp.ts';
-import type { CounterQuery, Receipt } from '../../../pipeline/ports.ts';
-import type { KnownVersions, StatsAnswer, StatsRequest } from '../../../pipeline/stats.ts';
+import type { Receipt } from '../../../pipeline/ports.ts';
+import type { StatsAnswer } from '../../../pipeline/stats.ts';
 import type { EmbeddedOptions } from '../options.ts';
+import type { StatsQuestion } from '../reader/stats-responder.ts';
 import type { OtherOutcomes, RingMemory } from './submission-ring.ts';
 import type { MetersMemory } from './writer-meters.ts';
 
@@ -59,15 +59,14 @@ export interface CounterSizes {
 }
 
 export type ReaderRequest =
-  | { readonly kind: 'stats'; readonly request: StatsRequest; readonly known: KnownVersions }
-  | { readonly kind: 'rows'; readonly query: CounterQuery }
+  | ({ readonly kind: 'stats' } & StatsQuestion)
   | { readonly kind: 'receipt'; readonly batchId: string }
   | { readonly kind: 'sizes' };
 
 export type ToReader =
   | (ReaderRequest & { readonly id: number })
-  /** The client has consumed content of this size, as its message gave it: more can be sent. */
-  | { readonly kind: 'consumed'; readonly id: number; readonly size: number }
+  /** The consumer has this many bytes: more can be sent. */
+  | { readonly kind: 'consumed'; readonly id: number; readonly bytes: number }
   /** The client does not need the rest. */
   | { readonly kind: 'cancel'; readonly id: number }
   | { readonly kind: 'close' };
@@ -78,13 +77,6 @@ export type FromReader =
   /** A streamed answer begins: then come `piece` messages, as fast as they are consumed, and `end`. */
   | { readonly kind: 'stream'; readonly id: number; readonly version: string | undefined }
   | { readonly kind: 'piece'; readonly id: number; readonly bytes: Uint8Array<ArrayBuffer> }
-  /** Rows, as fast as they are consumed, then `end`. */
-  | {
-      readonly kind: 'rows';
-      readonly id: number;
-      readonly size: number;
-      readonly rows: readonly CounterRow[];
-    }
   | { readonly kind: 'end'; readonly id: number }
   | { readonly kind: 'receipt'; readonly id: number; readonly receipt: Receipt | undefined }
   | { readonly kind: 'sizes'; readonly id: number; readonly sizes: CounterSizes }
@@ -93,5 +85,3 @@ export type FromReader =
   | { readonly kind: 'failed'; readonly id: number; readonly message: string }
   /** The data directory cannot be read; the message says why and what to do. */
   | { readonly kind: 'broken'; readonly message: string };
-
-export type WorkerSettings = EmbeddedOptions;

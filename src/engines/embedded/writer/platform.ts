@@ -9,6 +9,8 @@ export interface Platform {
   /** @throws {DataDirectoryUnusable} */
   readonly lockDirectory: (paths: DataPaths) => DirectoryLock;
   readonly connect: Connect;
+  /** Called with the duration of each transaction that writes, in milliseconds. */
+  readonly onTransaction?: (milliseconds: number) => void;
   /** The wall clock, in milliseconds since 1970; it may jump, also backwards. */
   readonly now: () => number;
   /** A monotonic clock, in milliseconds. */

@@ -1,4 +1,4 @@
-import type { BatchScanner } from '../../../domain/fast/batch-scanner.ts';
+import type { BatchScanner, ScannedBatch } from '../../../domain/fast/batch-scanner.ts';
 import type { CounterTable } from '../../../domain/fast/counter-table.ts';
 import type { Counter } from '../../../domain/day-bound.ts';
 import { noRecordAt } from '../log/recovery.ts';
@@ -14,7 +14,7 @@ import type {
   ReplayedRecord,
   SqliteCounterStore,
 } from '../store/counter-store.ts';
-import { isSqliteBusy } from '../store/sqlite-errors.ts';
+import { isSqliteBusy } from '../../../util/sqlite.ts';
 
 interface LogProcessorOptions {
   readonly store: SqliteCounterStore;
@@ -84,15 +84,16 @@ export class LogProcessor {
     return this.#records.isFull || keys.length + replayed.length >= heldKeysMax;
   }
 
-  /** Scans a body of the common shape for `addScanned`; returns its number of items, else `needsSlowPath`. */
-  scan(bytes: Uint8Array, from: number, to: number): number {
+  /** Scans a body of the common shape; undefined for others. */
+  scan(bytes: Uint8Array, from: number, to: number): ScannedBatch | undefined {
     return this.#scanner.scan(bytes, from, to);
   }
 
-  /** The counters of the last scanned body that are not known to be admitted. */
-  unadmitted(): readonly ScannedCounter[] {
-    const numbers = this.#scanner.newCounters();
-    return numbers.map((number) => ({ number, counter: this.#counters.counter(number) }));
+  /** The counters of a scanned body that are not known to be admitted. */
+  unadmitted(scanned: ScannedBatch): readonly ScannedCounter[] {
+    return scanned
+      .newCounters()
+      .map((number) => ({ number, counter: this.#counters.counter(number) }));
   }
 
   /** Remembers that counters are admitted, until the table is cleared or `forgetAdmitted`. */
@@ -104,9 +105,9 @@ export class LogProcessor {
     this.#counters.forgetAdmissions();
   }
 
-  /** Like `offer`, for the last scanned body. */
-  addScanned(span: LogSpan, items: number): void {
-    if (this.#hold(span, items) !== undefined) this.#scanner.count();
+  /** Like `offer`, for a scanned body. */
+  addScanned(span: LogSpan, scanned: ScannedBatch): void {
+    if (this.#hold(span, scanned.items) !== undefined) scanned.count();
   }
 
   /** Holds a delivery if it directly follows what is counted and held; otherwise a later step reads it from the log. */

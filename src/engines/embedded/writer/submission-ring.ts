@@ -1,5 +1,5 @@
 import { copyBytes } from '../log/copy-bytes.ts';
-import type { IngestOutcome, Submission } from '../../../pipeline/ports.ts';
+import type { Borrowed, IngestOutcome, Submission } from '../../../pipeline/ports.ts';
 
 /*
  * Submissions go from the main thread to the writer, and their outcomes back, through shared memory:
@@ -87,7 +87,8 @@ export class RingProducer {
   }
 
   /** Copies a submission into the ring; returns whether there was room. Invisible to the writer before `publish`. */
-  put({ body, encoding, strict, caller, idempotencyKey, replayOf }: Submission): boolean {
+  put(submission: Submission<Borrowed>): boolean {
+    const { body, encoding, strict, caller, idempotencyKey, replayOf } = submission;
     if (this.used >= ringSlots) return false;
     const isPlain =
       encoding === 'identity' && !strict && idempotencyKey === undefined && replayOf === undefined;

@@ -1,7 +1,7 @@
-import { Worker } from 'node:worker_threads';
+import type { Worker } from 'node:worker_threads';
 
 import { formatBatchId, rawKeyOf } from '../../../domain/batch-id.ts';
-import type { IngestOutcome, Submission, Unavailable } from '../../../pipeline/ports.ts';
+import type { Borrowed, IngestOutcome, Submission, Unavailable } from '../../../pipeline/ports.ts';
 import type { EmbeddedOptions } from '../options.ts';
 import type { FromWriter, Opened, Progress, ToWriter, WriterSettings } from './messages.ts';
 import { refusal } from '../refusals.ts';
@@ -11,7 +11,7 @@ import {
   type OtherOutcomes,
   type Acceptance,
 } from './submission-ring.ts';
-import { workerUrl } from '../worker-url.ts';
+import { followWorker, startWorker } from '../workers.ts';
 import { metersMemory, writerMeters, type WriterMeters } from './writer-meters.ts';
 
 /**
@@ -61,14 +61,12 @@ export class WriterClient {
   ): Promise<{ writer: WriterClient; opened: Opened }> {
     const ring = ringMemory(options.inFlightBytesMax);
     const meters = metersMemory();
-    const worker = new Worker(workerUrl('writer/writer-worker'), {
+    const started = await startWorker('writer/writer-worker', {
       workerData: { options, ring, meters } satisfies WriterSettings,
       resourceLimits: heapLimits(options.bodyBytesMax),
     });
-    const first = await new Promise<FromWriter>((resolve, reject) => {
-      worker.once('message', resolve);
-      worker.once('error', reject);
-    });
+    const { worker } = started;
+    const first = started.first as FromWriter;
     if (first.kind === 'failed') {
       await worker.terminate();
       throw new Error(first.message);
@@ -99,12 +97,8 @@ export class WriterClient {
     const { promise, resolve } = Promise.withResolvers<Error>();
     this.failed = promise;
     this.#reportFailure = resolve;
-    worker.removeAllListeners('error');
     worker.on('message', (message: FromWriter) => this.#receive(message));
-    worker.on('error', (error) =>
-      this.#fail(error instanceof Error ? error.message : String(error)),
-    );
-    worker.on('exit', () => this.#fail('the writer thread ended'));
+    followWorker(worker, 'writer', (why) => this.#fail(why));
   }
 
   /** The number of submissions in flight. */
@@ -122,7 +116,7 @@ export class WriterClient {
     return this.#ring.isFull ? 'overloaded' : undefined;
   }
 
-  ingest(submission: Submission): Promise<IngestOutcome> {
+  ingest(submission: Submission<Borrowed>): Promise<IngestOutcome> {
     if (this.#unavailable !== undefined) return Promise.resolve(refusal(this.#unavailable));
     if (!this.#ring.put(submission)) return Promise.resolve(refusal('overloaded'));
     if (this.#unpublishedBytes === 0) setImmediate(this.#publish);

@@ -1,13 +1,6 @@
 import { durationBounds, Histogram, histogramMemory } from '../../../util/histogram.ts';
 import type { FileSystem, LogFile } from '../log/file-system.ts';
-import type { Connect, Platform } from './platform.ts';
-
-/** Shared memory that the writer thread updates and the main thread reads. */
-export interface MetersMemory {
-  readonly commits: SharedArrayBuffer;
-  readonly syncs: SharedArrayBuffer;
-  readonly transactions: SharedArrayBuffer;
-}
+import type { Platform } from './platform.ts';
 
 /** Durations of the writer's steps, in seconds. */
 export interface WriterMeters {
@@ -19,32 +12,29 @@ export interface WriterMeters {
   readonly transactions: Histogram;
 }
 
+/** Shared memory that the writer thread updates and the main thread reads. */
+export type MetersMemory = Readonly<Record<keyof WriterMeters, SharedArrayBuffer>>;
+
 export function metersMemory(): MetersMemory {
-  return {
-    commits: histogramMemory(durationBounds),
-    syncs: histogramMemory(durationBounds),
-    transactions: histogramMemory(durationBounds),
-  };
+  const memory = () => histogramMemory(durationBounds);
+  return { commits: memory(), syncs: memory(), transactions: memory() };
 }
 
-export function writerMeters(memory: MetersMemory): WriterMeters {
-  return {
-    commits: new Histogram(durationBounds, memory.commits),
-    syncs: new Histogram(durationBounds, memory.syncs),
-    transactions: new Histogram(durationBounds, memory.transactions),
-  };
+export function writerMeters({ commits, syncs, transactions }: MetersMemory): WriterMeters {
+  const meter = (memory: SharedArrayBuffer) => new Histogram(durationBounds, memory);
+  return { commits: meter(commits), syncs: meter(syncs), transactions: meter(transactions) };
 }
 
 /** A platform whose syncs and transactions are measured. */
 export function meteredPlatform(platform: Platform, meters: WriterMeters): Platform {
-  const { fileSystem, connect, elapsedMs } = platform;
+  const { fileSystem, elapsedMs } = platform;
   return {
     ...platform,
     fileSystem: {
       ...fileSystem,
       open: (path, mode) => meteredFile(fileSystem.open(path, mode), meters, elapsedMs),
     } satisfies FileSystem,
-    connect: meteredConnect(connect, meters.transactions, elapsedMs),
+    onTransaction: (milliseconds) => meters.transactions.observe(milliseconds / 1000),
   };
 }
 
@@ -78,22 +68,5 @@ function meteredFile(file: LogFile, meters: WriterMeters, elapsedMs: () => numbe
         done(error);
       });
     },
-  };
-}
-
-function meteredConnect(connect: Connect, seen: Histogram, elapsedMs: () => number): Connect {
-  return (path, timeoutMs) => {
-    const database = connect(path, timeoutMs);
-    const exec = database.exec.bind(database);
-    let startedAt: number | undefined;
-    database.exec = (sql) => {
-      if (sql === 'BEGIN IMMEDIATE') startedAt = elapsedMs();
-      exec(sql);
-      if (sql === 'COMMIT' && startedAt !== undefined) {
-        seen.observe((elapsedMs() - startedAt) / 1000);
-        startedAt = undefined;
-      }
-    };
-    return database;
   };
 }

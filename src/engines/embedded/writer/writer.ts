@@ -1,4 +1,3 @@
-import { needsSlowPath } from '../../../domain/fast/batch-scanner.ts';
 import { dayRule } from '../../../domain/day.ts';
 import { ingest, type IngestRules } from '../../../pipeline/ingest.ts';
 import { Unavailable, type IngestOutcome, type Submission } from '../../../pipeline/ports.ts';
@@ -20,7 +19,7 @@ import { thisMachine, type Platform } from './platform.ts';
 import { openLog } from './open-log.ts';
 import type { SegmentedLog } from '../log/segmented-log.ts';
 import { SqliteCounterStore } from '../store/counter-store.ts';
-import { isSqliteBusy, isSqliteError } from '../store/sqlite-errors.ts';
+import { isSqliteBusy, isSqliteError } from '../../../util/sqlite.ts';
 import { storeDayZone } from '../store/day-zone.ts';
 import type { Acceptance } from './submission-ring.ts';
 import { openDatabase } from '../store/schema.ts';
@@ -97,6 +96,7 @@ export class Writer {
     this.#store = new SqliteCounterStore(
       openDatabase(paths.database, platform.connect),
       platform.elapsedMs,
+      platform.onTransaction,
     );
     this.#admission = new CounterAdmission({
       store: this.#store,
@@ -208,9 +208,10 @@ export class Writer {
     if (length > this.#options.bodyBytesMax || !this.#log.hasRoomFor(callerBytes + length)) {
       return undefined;
     }
-    const enqueued = this.#processor.scan(bytes, at, at + length);
-    if (enqueued === needsSlowPath) return undefined;
-    const unadmitted = this.#processor.unadmitted();
+    const scanned = this.#processor.scan(bytes, at, at + length);
+    if (scanned === undefined) return undefined;
+    const enqueued = scanned.items;
+    const unadmitted = this.#processor.unadmitted(scanned);
     const newCounters = unadmitted.length === 0 ? unadmitted : this.#admitAll(unadmitted);
     if (newCounters === undefined) return undefined;
     const staged = this.#intake.stagePlain(bytes.subarray(at, at + length), enqueued, caller);
@@ -219,7 +220,7 @@ export class Writer {
       this.#admission.addPending(newCounters, staged.end);
       this.#processor.rememberAdmitted(unadmitted);
     }
-    this.#processor.addScanned({ from: staged.previousEnd, to: staged.end }, enqueued);
+    this.#processor.addScanned({ from: staged.previousEnd, to: staged.end }, scanned);
     return { batchId: staged.batchId, receivedAt: staged.receivedAt, enqueued };
   }
 

@@ -87,7 +87,7 @@ export function telemetryOf(name: FunctionName, environment: Environment): Telem
   }
 
   const log: Telemetry['log'] = (level, message, details = {}) => {
-    logger[methods[level]](message, { ...details });
+    logger[level.toLowerCase() as Lowercase<Level>](message, { ...details });
   };
   return {
     log,
@@ -115,8 +115,6 @@ export function telemetryOf(name: FunctionName, environment: Environment): Telem
     },
   };
 }
-
-const methods = { DEBUG: 'debug', INFO: 'info', WARN: 'warn', ERROR: 'error' } as const;
 
 function unitOf(name: MetricName) {
   return name === 'BodyBytes' ? MetricUnit.Bytes : MetricUnit.Count;

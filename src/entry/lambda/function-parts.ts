@@ -1,0 +1,58 @@
+import { DynamoDBClient } from '@aws-sdk/client-dynamodb';
+import { S3Client } from '@aws-sdk/client-s3';
+import { SQSClient } from '@aws-sdk/client-sqs';
+
+import { deadLetterOnce } from '../../engines/aws/dead-letters/dead-letter-once.ts';
+import { deadLetterQueue } from '../../engines/aws/dead-letters/dead-letter-queue.ts';
+import { s3RawStore } from '../../engines/aws/intake/raw-store.ts';
+import { ensureDayRule, leastKeepMs } from '../../engines/aws/ledger/settings.ts';
+import { backoff, requestHandler } from './clients.ts';
+import { readEnvironment, storeRules } from './environment.ts';
+import { once } from './once.ts';
+import { observedDeadLetters } from './telemetry/counted-work.ts';
+import { telemetryOf, type FunctionName } from './telemetry/telemetry.ts';
+
+export type FunctionParts = ReturnType<typeof functionParts>;
+
+/** What every function has: settings, telemetry, and the tables and the queue of the stack. */
+export function functionParts(name: FunctionName, env: Record<string, string | undefined>) {
+  const environment = readEnvironment(env);
+  const telemetry = telemetryOf(name, environment);
+  return {
+    environment,
+    telemetry,
+    ...storeRules(environment),
+    countersTable: environment.text('COUNTERS_TABLE'),
+    ledgerTable: environment.text('LEDGER_TABLE'),
+    queueUrl: environment.text('QUEUE_URL'),
+    dynamodb: telemetry.traced(new DynamoDBClient({ requestHandler })),
+    sqs: telemetry.traced(new SQSClient({ requestHandler })),
+  };
+}
+
+export function rawStoreOf({ environment, telemetry }: FunctionParts) {
+  // An emulator has no host name for each bucket.
+  const forcePathStyle = environment.optional('AWS_ENDPOINT_URL_S3') !== undefined;
+  const client = telemetry.traced(new S3Client({ requestHandler, forcePathStyle }));
+  return s3RawStore(client, environment.text('RAW_BUCKET'));
+}
+
+/** Adds each dead letter once, with a log line and a metric. */
+export function deadLetterSinkOf(parts: FunctionParts, attemptsMax: number) {
+  const { environment, telemetry, dynamodb, ledgerTable, keepMs, sqs } = parts;
+  const queueUrl = environment.text('DEAD_LETTER_QUEUE_URL');
+  const queue = deadLetterQueue({ client: sqs, queueUrl, backoff: backoff(attemptsMax) });
+  const ledger = { client: dynamodb, ledgerTable, keepMs, now: Date.now };
+  return deadLetterOnce(observedDeadLetters(queue, telemetry), ledger);
+}
+
+/**
+ * Checks the day rule and reads how long the ledger has kept its rows at least, in milliseconds; once
+ * for an environment.
+ */
+export function leastKeepMsOf({ dynamodb, ledgerTable, dayZone, keepMs }: FunctionParts) {
+  return once(async () => {
+    await ensureDayRule(dynamodb, ledgerTable, dayZone);
+    return await leastKeepMs(dynamodb, ledgerTable, keepMs);
+  });
+}

@@ -1,0 +1,44 @@
+import type { Socket } from 'node:net';
+
+import type { Borrowed, Ingest } from '../../pipeline/ports.ts';
+import type { ImmediateAccess } from '../app/access.ts';
+import type { HostRule } from '../app/allowed-hosts.ts';
+import type { CrossOrigins } from '../app/cors.ts';
+import type { MemoryBudget } from './memory-budget.ts';
+import type { HttpObserver } from './observer.ts';
+
+/** Timeouts of clients, in milliseconds. */
+export interface HttpTimeouts {
+  readonly headersMs: number;
+  /** For a whole request. */
+  readonly requestMs: number;
+  /** Between two requests on a connection. */
+  readonly keepAliveMs: number;
+  /**
+   * How often the timeouts are checked. A plain request that is incomplete after this time goes to
+   * `node:http`, which handles slow clients.
+   */
+  readonly checkMs: number;
+  /** How long a refused connection stays open for a client that is still sending. */
+  readonly lingerMs: number;
+  /** For reading a large answer. */
+  readonly readMs: number;
+}
+
+/** What the two ways of a batch share: that of plain requests and that through `node:http`. */
+export interface ServerParts {
+  readonly pipeline: Ingest<Borrowed>;
+  readonly bodyBytesMax: number;
+  /** Limits the memory of bodies that are being read or not answered yet. */
+  readonly budget: MemoryBudget;
+  readonly access: ImmediateAccess;
+  readonly isHostAllowed: HostRule;
+  readonly corsOrigins: CrossOrigins;
+  readonly timeouts: HttpTimeouts;
+  /** Whether connections close after their answer. */
+  readonly isStopping: () => boolean;
+  /** A request was answered on a connection that stays open. */
+  readonly onAnswered: (socket: Socket) => void;
+  readonly onUnexpectedError: (error: Error) => void;
+  readonly observer: HttpObserver;
+}
