@@ -2,6 +2,7 @@ import { statSync } from 'node:fs';
 
 import type { BatchId } from '../../../domain/batch-id.ts';
 import type { RawBatch } from '../../../pipeline/ports.ts';
+import type { ReceivedRange } from '../../../pipeline/store-admin.ts';
 import { dataPaths, readError } from '../data-directory.ts';
 import { mayKeyBeExpired, readDeadLetters, readProgressRow } from './progress-row.ts';
 import { nodeFileSystem } from '../log/file-system.ts';
@@ -34,7 +35,7 @@ export interface StoredBody extends RawBatch {
  */
 export function* rawBatches(
   dataDir: string,
-  received: { readonly from: number; readonly to: number } | undefined,
+  received: ReceivedRange | undefined,
 ): Generator<FoundBatch> {
   const { log: directory } = dataPaths(dataDir);
   const place = findLogOrThrow(directory);
