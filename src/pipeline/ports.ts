@@ -8,8 +8,9 @@ import type { KnownVersions, StatsAnswer, StatsRequest } from './stats/stats.ts'
 
 /*
  * The ports: what the pipeline needs of an engine (intake, counters, receipts, dead letters) and what
- * HTTP needs of the pipeline. Each engine in src/engines implements them on one
- * kind of storage; test/contract/ports has a suite per port that runs on every engine.
+ * HTTP needs of the pipeline. Each engine in src/engines implements them on one kind of storage;
+ * test/contract/ports has a suite per port that runs on every engine. What operators need is a port of
+ * its own: store-admin.ts.
  */
 
 /** The `Content-Encoding` of a raw body. */

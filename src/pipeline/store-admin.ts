@@ -242,7 +242,7 @@ export interface RedriveResult {
   readonly isMore: boolean;
 }
 
-export interface DropResult {
+interface DropResult {
   readonly dropped: number;
   /**
    * The ids of those that another copy had counted before, so that only the dead letter was removed;

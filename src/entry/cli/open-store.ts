@@ -11,7 +11,7 @@ export async function openStore({ dataDir, stack }: StorePlace): Promise<StoreAd
     const { openAwsStoreAdmin } = await import('../../engines/aws/admin/store-admin.ts');
     return await openAwsStoreAdmin(stack, process.env);
   }
-  const { openDataDirectory } = await import('../../engines/embedded/admin/store-admin.ts');
+  const { openDataDirectory } = await import('../../engines/embedded/store-admin.ts');
   return openDataDirectory(dataDir);
 }
 

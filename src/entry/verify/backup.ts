@@ -1,4 +1,4 @@
-import { explainSqliteError } from '../../engines/embedded/admin/store-admin.ts';
+import { explainSqliteError } from '../../engines/embedded/store-admin.ts';
 import { backUp } from '../../engines/embedded/verify/backup.ts';
 import { withThousands } from '../../util/thousands.ts';
 import { checkBackupDirectory } from '../cli/directory-kinds.ts';

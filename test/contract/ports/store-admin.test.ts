@@ -10,7 +10,7 @@ import { readRawKey } from '../../../src/domain/batch-id.ts';
 import { dayRule } from '../../../src/domain/day.ts';
 import { awsStoreAdmin } from '../../../src/engines/aws/admin/store-admin.ts';
 import type { DeployedStack } from '../../../src/engines/aws/admin/stack.ts';
-import { openDataDirectory } from '../../../src/engines/embedded/admin/store-admin.ts';
+import { openDataDirectory } from '../../../src/engines/embedded/store-admin.ts';
 import { rawBatches } from '../../../src/engines/embedded/store/raw-batches.ts';
 import { change, openWriter } from '../../support/embedded-store.ts';
 import { AwsEngine } from '../../support/aws/aws-engine.ts';

@@ -6,7 +6,7 @@ import {
 
 import { timeOfBatchId } from '../../../domain/batch-id.ts';
 import { dayMs } from '../../../domain/timestamp.ts';
-import type { DateRange } from '../verify/audit-settlement.ts';
+import type { DateRange } from '../../../pipeline/store-admin.ts';
 import { nameOf } from '../errors.ts';
 import { rawPrefix } from './raw-store.ts';
 import type { AuditDatabase } from '../verify/audit-database.ts';

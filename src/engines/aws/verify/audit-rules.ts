@@ -8,6 +8,7 @@ import { inParallel } from '../../../util/in-parallel.ts';
 import { pagesOf } from '../../../util/pages-of.ts';
 import { overLimitText, type ChunkId } from '../ledger/ledger-rows.ts';
 import { readRawKey } from '../../../domain/batch-id.ts';
+import type { ReceivedRange } from '../../../pipeline/store-admin.ts';
 import type { BatchKey, BodyReading, AuditDatabase } from './audit-database.ts';
 import type { AuditSource } from './audit-source.ts';
 import {
@@ -42,8 +43,6 @@ export interface StoreSize {
   readonly ledger: number;
 }
 
-export type ReceivedRange = { readonly from: number; readonly to: number } | undefined;
-
 /** Raw keys of new bodies may sort before the latest known one by this time. */
 const recentMs = 60_000;
 /** Readers of bodies are fewer than concurrent requests by this factor. */
@@ -70,7 +69,7 @@ export class AuditReader {
   }
 
   /** Lists the bucket, and reads the sizes of the tables. */
-  async measure(received: ReceivedRange): Promise<StoreSize> {
+  async measure(received: ReceivedRange | undefined): Promise<StoreSize> {
     await this.list(received);
     if (this.#database.isOutdated) {
       this.#database.empty();

@@ -1,4 +1,5 @@
 import { inParallel } from '../../../util/in-parallel.ts';
+import type { DateRange } from '../../../pipeline/store-admin.ts';
 import type { AuditReader, AuditRules } from './audit-rules.ts';
 import type { AuditDatabase } from './audit-database.ts';
 import { snapshotChunksMax, type CounterKey, type AuditSource } from './audit-source.ts';
@@ -18,11 +19,6 @@ interface Observation {
   readonly isExact: boolean;
   /** Whether the row has a number and the names of its key. */
   readonly isValid: boolean;
-}
-
-export interface DateRange {
-  readonly from: string;
-  readonly to: string;
 }
 
 /** How often to read counters that are being written to. */

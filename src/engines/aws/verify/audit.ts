@@ -4,12 +4,13 @@ import type { SQSClient } from '@aws-sdk/client-sqs';
 
 import type { DayOf } from '../../../domain/day.ts';
 import type { AuditSummary, Difference } from '../../../pipeline/audit.ts';
+import type { DateRange, ReceivedRange } from '../../../pipeline/store-admin.ts';
 import type { Backoff } from '../../../util/backoff.ts';
 import { deadChunks } from '../dead-letters/dead-letter-pass.ts';
 import { findLeastKeepMs } from '../ledger/settings.ts';
 import { compareKeys, keyDifferences } from './key-findings.ts';
 import { pacer, paced } from '../pacer.ts';
-import { AuditReader, type ReceivedRange } from './audit-rules.ts';
+import { AuditReader } from './audit-rules.ts';
 import { estimate, type Estimate } from './audit-estimate.ts';
 import {
   batchDifferences,
@@ -21,7 +22,7 @@ import {
 } from './audit-findings.ts';
 import { firstWholeDay, forgetExpiredRows, excludeExpired } from '../intake/raw-expiry.ts';
 import { AuditDatabase } from './audit-database.ts';
-import { settleCounters, type DateRange } from './audit-settlement.ts';
+import { settleCounters } from './audit-settlement.ts';
 import { AuditSource } from './audit-source.ts';
 
 /** A store on AWS, as an audit reads it. */
@@ -48,7 +49,7 @@ export interface AuditOptions {
   /** The dates of the counters to compare; undefined: all. */
   readonly dates: DateRange | undefined;
   /** If set, the audit reads only these batches and compares no counters. */
-  readonly received: ReceivedRange;
+  readonly received: ReceivedRange | undefined;
   /** Concurrent requests, and requests per second. */
   readonly width: number;
   readonly requestsPerSecond: number;

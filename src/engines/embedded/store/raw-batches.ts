@@ -2,6 +2,7 @@ import { statSync } from 'node:fs';
 
 import type { BatchId } from '../../../domain/batch-id.ts';
 import type { RawBatch } from '../../../pipeline/ports.ts';
+import type { ReceivedRange } from '../../../pipeline/store-admin.ts';
 import { dataPaths, readError } from '../data-directory.ts';
 import { mayKeyBeExpired, readDeadLetters, readProgressRow } from './progress-row.ts';
 import { nodeFileSystem } from '../log/file-system.ts';
@@ -12,7 +13,7 @@ import { batchIdOf, findRecord, rawKeyOfRecord } from '../log/record-identity.ts
 import { findLog, lastRecordEnd, scanLog, type Damage, type LogLocation } from '../log/scan-log.ts';
 import { openCurrentReadOnly } from './read-only-database.ts';
 
-export type FoundBatch =
+type FoundBatch =
   | { readonly batch: StoredBody; readonly damage?: never }
   | { readonly batch?: never; readonly damage: Damage };
 
@@ -34,7 +35,7 @@ export interface StoredBody extends RawBatch {
  */
 export function* rawBatches(
   dataDir: string,
-  received: { readonly from: number; readonly to: number } | undefined,
+  received: ReceivedRange | undefined,
 ): Generator<FoundBatch> {
   const { log: directory } = dataPaths(dataDir);
   const place = findLogOrThrow(directory);
@@ -97,7 +98,7 @@ export function replayGaps(dataDir: string): ReplayGaps {
   }
 }
 
-export interface KeptKeys {
+interface KeptKeys {
   /** Whether a retry with the batch's key would still be recognised as this batch. */
   includes(batch: StoredBody): boolean;
   close(): void;

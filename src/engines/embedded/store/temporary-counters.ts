@@ -1,6 +1,7 @@
 import { DatabaseSync } from 'node:sqlite';
 
 import { rowsOfIncrements, type CounterRow, type Increments } from '../../../domain/counter.ts';
+import type { DateRange } from '../../../pipeline/store-admin.ts';
 import { counterAdder } from './counter-store.ts';
 import { countersTable } from './schema.ts';
 
@@ -35,12 +36,6 @@ export class TemporaryCounters {
   close(): void {
     this.#database.close();
   }
-}
-
-/** Two dates, both included. */
-export interface DateRange {
-  readonly from: string;
-  readonly to: string;
 }
 
 /** The rows of a table of counters between two dates, by date and sort key. */

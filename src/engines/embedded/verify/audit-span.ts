@@ -2,18 +2,13 @@ import type { DatabaseSync } from 'node:sqlite';
 
 import type { Increments } from '../../../domain/counter.ts';
 import type { Difference } from '../../../pipeline/audit.ts';
+import type { ReceivedRange } from '../../../pipeline/store-admin.ts';
 import type { RecordedDeadLetter } from '../store/progress-row.ts';
 import type { LogPosition, LogRecord } from '../log/frame.ts';
 import { scanLog, type Damage, type LogLocation } from '../log/scan-log.ts';
 import { RecordCounter } from '../store/record-counter.ts';
 import { rawKeyOfRecord } from '../log/record-identity.ts';
 import { keyTable, replayTable, TableAudit } from './table-audit.ts';
-
-/** Times of receipt in milliseconds since 1970, without `to`. */
-export interface ReceivedRange {
-  readonly from: number;
-  readonly to: number;
-}
 
 /** A part of the log that is audited separately; it begins and ends where records or segments do. */
 export interface Span {

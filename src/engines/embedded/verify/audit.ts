@@ -7,7 +7,8 @@ import {
   type AuditSummary,
   type Difference,
 } from '../../../pipeline/audit.ts';
-import { SpanAudit, type ReceivedRange, type Span, type SpanFindings } from './audit-span.ts';
+import type { DateRange, ReceivedRange } from '../../../pipeline/store-admin.ts';
+import { SpanAudit, type Span, type SpanFindings } from './audit-span.ts';
 import { auditOnThreads, threadsFor } from './audit-threads.ts';
 import { knownBatches } from '../store/batches-in-ranges.ts';
 import { dataPaths } from '../data-directory.ts';
@@ -31,7 +32,7 @@ import {
   type LogLocation,
 } from '../log/scan-log.ts';
 import { keyTable, replayTable, TableAudit } from './table-audit.ts';
-import { countersBetween, TemporaryCounters, type DateRange } from '../store/temporary-counters.ts';
+import { countersBetween, TemporaryCounters } from '../store/temporary-counters.ts';
 import { openCurrentReadOnly } from '../store/read-only-database.ts';
 import { checkDayZone } from '../store/day-zone.ts';
 import { blameBatches } from './blame-batches.ts';
