@@ -83,7 +83,6 @@ export class ReaderClient {
       { kind: 'stats', request, known: [], consumer: 'process' },
       signal,
     );
-    if (answer.kind === 'whole') return take(rowsOfLines(answer.bytes));
     if (answer.kind !== 'stream') throw new Error(`the reader answered with ${answer.kind}`);
     const { pieces } = answer;
     const abort = () => void pieces.return?.();

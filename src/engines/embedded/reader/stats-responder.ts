@@ -22,10 +22,10 @@ const wholeBytesMaxOfBusy = 256 * 1024;
 /** Maximum bytes of an answer that are sent and not consumed. */
 const windowBytes = 1024 * 1024;
 /**
- * Limits of streamed answers, each of which holds a connection, a state of the counters and its
- * beginning in memory. Those to clients are read as slowly as the clients read. Those to this process
- * are consumed at once: they have limits of their own, so that slow clients cannot block them. Whole
- * answers are not limited.
+ * Limits of streamed answers, each of which holds a connection and a state of the counters. Clients
+ * consume them as slowly as they read, and those that wait hold their beginning in memory. This process
+ * consumes them at once, and none is read before it starts: they have limits of their own, so that slow
+ * clients cannot block them. Whole answers to clients are not limited.
  */
 const admissionLimits = {
   client: { runningMax: 8, waitingMax: 16, waitMsMax: 10_000 },
@@ -95,24 +95,47 @@ export class StatsResponder {
 
   /** @throws if the counters cannot be read. */
   stats(id: number, { request, known, consumer }: StatsQuestion): void {
+    if (consumer === 'process') {
+      this.#streamToProcess(id, request);
+      return;
+    }
     const version = this.#recall(JSON.stringify(request), this.#options.dataVersion());
     if (version !== undefined && isKnown(known, version)) {
       this.#options.send({ kind: 'unchanged', id, version });
       return;
     }
     const lane = isOfManyDays(request) ? 'many days' : 'few days';
-    this.#roundRobin.add(id, lane, this.#answer(id, { request, known, consumer }));
+    this.#roundRobin.add(id, lane, this.#answer(id, request, known));
   }
 
-  /** Reads the answer, or its beginning, in time slices, and sends it. */
-  *#answer(id: number, { request, known, consumer }: StatsQuestion): Generator<undefined> {
+  #streamToProcess(id: number, request: StatsRequest): void {
+    const { send, onError } = this.#options;
+    this.#admission.process.enter({
+      id,
+      start: () => {
+        try {
+          const feed = this.#open(id, request, 'process');
+          this.#track(feed);
+          send({ kind: 'stream', id, version: undefined });
+          this.#schedule(feed);
+        } catch (error) {
+          this.#admission.process.leave(id);
+          onError(id, error);
+        }
+      },
+      refuse: () => send({ kind: 'busy', id }),
+    });
+  }
+
+  /** Reads the answer to a client, or its beginning, in time slices, and sends it. */
+  *#answer(id: number, request: StatsRequest, known: KnownVersions): Generator<undefined> {
     const { send, dataVersion, onError } = this.#options;
     let feed: OpenAnswer | undefined;
     try {
       const key = JSON.stringify(request);
       // Before the rows: if something is counted in between, the state's number differs below.
       const state = dataVersion();
-      feed = this.#open(id, request, consumer);
+      feed = this.#open(id, request, 'client');
       const gathered = yield* this.#gather(feed);
       if (gathered.isWhole) {
         const answer = wholeAnswer(gathered.bytes, known);
@@ -147,7 +170,7 @@ export class StatsResponder {
       return;
     }
     this.#track(feed);
-    this.#admission[feed.consumer].enter({
+    this.#admission.client.enter({
       id,
       start: () => {
         this.#options.send({ kind: 'stream', id, version });
@@ -170,6 +193,7 @@ export class StatsResponder {
     this.#roundRobin.remove(id);
     const feed = this.#openAnswers.get(id);
     if (feed !== undefined) this.#finish(feed);
+    else this.#admission.process.leave(id);
   }
 
   close(): void {
@@ -191,7 +215,8 @@ export class StatsResponder {
     // A slow consumer must not make the journal grow without limit.
     this.#journalCheck ??= setInterval(() => {
       if (!this.#options.isJournalTooLarge()) return;
-      for (const each of Object.values(this.#admission)) each.refuseWaiting();
+      // What waits for this process holds nothing.
+      this.#admission.client.refuseWaiting();
       for (const held of [...this.#openAnswers.values()]) this.#refuse(held);
     }, journalCheckMs);
   }
@@ -206,9 +231,7 @@ export class StatsResponder {
     const pieces: Uint8Array[] = [];
     let stateThen: number | undefined;
     let length = 0;
-    while (
-      length <= (this.#admission[feed.consumer].hasRoom ? wholeBytesMax : wholeBytesMaxOfBusy)
-    ) {
+    while (length <= (this.#admission.client.hasRoom ? wholeBytesMax : wholeBytesMaxOfBusy)) {
       const { value, done } = feed.pieces.next() as IteratorResult<Piece, undefined>;
       stateThen ??= this.#options.dataVersion();
       if (done === true) return { isWhole: true, bytes: joined(pieces), stateThen };
