@@ -158,6 +158,8 @@ export interface OpenedCounters extends CounterReader {
 
 /** The raw bodies of a store. */
 export interface RawBodies {
+  /** Whether loading a body takes a request: a copy then keeps bodies that an earlier one loaded. */
+  readonly isRemote: boolean;
   /**
    * The batches of the range in the order of their storage, a page at a time; undefined: all batches.
    * With `keys: 'kept'`, the details have only idempotency keys by which a retry would still be

@@ -34,6 +34,7 @@ import {
   logEndOf,
   rawBatches,
   replayGaps,
+  type KeptKeys,
 } from './store/raw-batches.ts';
 import { auditDataDirectory } from './verify/audit.ts';
 import { dropReplacedTables, rebuildDataDirectory } from './verify/rebuild.ts';
@@ -81,7 +82,12 @@ export function explainSqliteError(error: unknown, dataDir: string): unknown {
 /** The raw bodies in the log, a page for each. */
 function rawBodiesOf(dataDir: string): RawBodies {
   return {
-    list: (range, options) => listEntries(dataDir, range, options?.keys === 'kept'),
+    isRemote: false,
+    list(range, options) {
+      // Opened at once, so that the caller creates nothing for a store that cannot be read.
+      const kept = options?.keys === 'kept' ? keptKeys(dataDir) : undefined;
+      return listEntries(dataDir, range, kept);
+    },
     get(name) {
       const body = findStoredBody(dataDir, readRawKey(name)?.batchId ?? name);
       if (body === undefined) throw new Error(`${name} is not in the raw store of ${dataDir}.`);
@@ -94,9 +100,8 @@ function rawBodiesOf(dataDir: string): RawBodies {
 async function* listEntries(
   dataDir: string,
   range: ReceivedRange | undefined,
-  hasKeptKeysOnly: boolean,
+  kept: KeptKeys | undefined,
 ): AsyncGenerator<readonly RawEntry[]> {
-  const kept = hasKeptKeysOnly ? keptKeys(dataDir) : undefined;
   try {
     for (const { batch, damage } of rawBatches(dataDir, range)) {
       if (damage !== undefined) {

@@ -47,7 +47,7 @@ export async function rawGet(place: StorePlace, name: string): Promise<number> {
 
 /**
  * Writes the bodies as files, in the layout of the bucket on AWS, with a line for each batch in
- * `batches.ndjson`. Bodies that an earlier export wrote are not loaded again. Returns the exit code: 1
+ * `batches.ndjson`. Bodies that an earlier export wrote are not downloaded again. Returns the exit code: 1
  * if some are damaged.
  */
 export async function rawExport(options: RawRangeOptions, directory: string): Promise<number> {
@@ -61,6 +61,7 @@ async function exportStore(
   directory: string,
 ): Promise<number> {
   const dayZone = store.dayZone();
+  const pages = store.raw.list(received, { keys: 'kept' });
   mkdirSync(join(directory, 'raw'), { recursive: true });
   const path = exportListOf(directory);
   const list = openSync(`${path}.part`, 'w');
@@ -69,9 +70,12 @@ async function exportStore(
   let batches = 0;
   let bytes = 0;
   try {
-    for await (const page of store.raw.list(received, { keys: 'kept' })) {
+    for await (const page of pages) {
       const lines = await inParallel(parallelBodies, damages.skip(page), async (entry) => {
-        const found = await exportBody(entry, directory, isBrief);
+        const path = join(directory, entry.rawKey);
+        const found =
+          (store.raw.isRemote ? await exportedBody(entry, path, isBrief) : undefined) ??
+          (await exportBody(entry, path, isBrief));
         if (found === undefined) return '';
         batches++;
         bytes += found.bytes;
@@ -98,20 +102,28 @@ interface ExportedBody {
   readonly details: BatchDetails | undefined;
 }
 
-/** Writes a body, if it is not there yet; undefined if it was deleted meanwhile. */
-async function exportBody(
+/**
+ * The body that an earlier export wrote: a file with its final name is complete, and a body never
+ * changes. Undefined if there is none.
+ */
+async function exportedBody(
   entry: RawBatchEntry,
-  directory: string,
+  path: string,
   isBrief: boolean,
 ): Promise<ExportedBody | undefined> {
-  const path = join(directory, entry.rawKey);
   const { bytes } = entry;
-  // A file with its final name is complete, and a body never changes.
-  if (statSync(path, { throwIfNoEntry: false })?.size === bytes) {
-    if (isBrief) return { bytes, details: undefined };
-    const details = await entry.details();
-    return details && { bytes, details };
-  }
+  if (statSync(path, { throwIfNoEntry: false })?.size !== bytes) return undefined;
+  if (isBrief) return { bytes, details: undefined };
+  const details = await entry.details();
+  return details && { bytes, details };
+}
+
+/** Writes a body; undefined if it was deleted meanwhile. */
+async function exportBody(
+  entry: RawBatchEntry,
+  path: string,
+  isBrief: boolean,
+): Promise<ExportedBody | undefined> {
   const raw = await entry.load();
   if (raw === undefined) return undefined;
   writeFileSync(`${path}.part`, raw.body);

@@ -71,6 +71,7 @@ export async function openSource({
       close: () => store.close(),
     };
   } catch (error) {
+    store.close();
     throw store.explain(error);
   }
 }

@@ -105,7 +105,7 @@ export function rebuildOptions(command: Command): RebuildCommandOptions {
       '--drop-old and --restore-old cannot be combined with each other, --dry-run or --without-damaged',
     );
   }
-  if (place.dataDir !== undefined && (restoreOld || from !== undefined || to !== undefined)) {
+  if (place.stack === undefined && (restoreOld || from !== undefined || to !== undefined)) {
     throw new UsageError('--restore-old, --from and --to require --stack');
   }
   return {

@@ -1,4 +1,4 @@
-import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { gzipSync } from 'node:zlib';
 
@@ -59,6 +59,9 @@ it('gives back each body byte for byte', async () => {
   for (let times = 0; times < 2; times++) {
     const outcome = await run(['raw', 'export', exported, '--data-dir', dataDir]);
     expect(outcome).toMatchObject({ code: 0, stdout: `3 batches in ${exported}\n` });
+    // The second export mends what the disk lost of the first.
+    if (times === 0)
+      writeFileSync(join(exported, batches[0]?.raw_key ?? ''), Buffer.alloc(plain.length));
   }
   expect(readdirSync(join(exported, 'raw'))).toHaveLength(3);
   const lines = readFileSync(join(exported, 'batches.ndjson'), 'utf8').trimEnd().split('\n');
@@ -70,6 +73,14 @@ it('gives back each body byte for byte', async () => {
   const [{ raw_key: rawKey } = { raw_key: '' }] = batches;
   const got = await run(['raw', 'get', rawKey, '--data-dir', dataDir]);
   expect(got).toEqual({ code: 0, stdout: plain.toString(), stderr: '' });
+});
+
+it('creates nothing where the data directory cannot be read', async () => {
+  writeFileSync(dataPaths(dataDir).database, 'no database');
+  const exported = join(directory, 'copy');
+  const outcome = await run(['raw', 'export', exported, '--data-dir', dataDir]);
+  expect(outcome).toMatchObject({ code: 1, stdout: '' });
+  expect(existsSync(exported)).toBe(false);
 });
 
 it('exports into no data directory', async () => {

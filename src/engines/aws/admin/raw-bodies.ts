@@ -8,6 +8,7 @@ import type { AwsStore } from './stack.ts';
 export function awsRawBodies(store: AwsStore): RawBodies {
   const bodies = s3RawStore(store.s3, store.rawBucket);
   return {
+    isRemote: true,
     list: (range) => listEntries(bodies, range),
     async get(name) {
       const raw = await find(store, bodies, name);

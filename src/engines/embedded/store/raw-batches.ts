@@ -98,7 +98,7 @@ export function replayGaps(dataDir: string): ReplayGaps {
   }
 }
 
-interface KeptKeys {
+export interface KeptKeys {
   /** Whether a retry with the batch's key would still be recognised as this batch. */
   includes(batch: StoredBody): boolean;
   close(): void;
