@@ -39,6 +39,7 @@ const problems = {
   overloaded: [503, 'Server overloaded'],
   stopping: [503, 'Server is shutting down'],
   storage_failed: [503, 'Storage failure'],
+  archive_unavailable: [503, 'Archive unavailable'],
 } as const satisfies Record<string, readonly [status: number, title: string]>;
 
 export type ProblemCode = keyof typeof problems;

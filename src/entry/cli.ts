@@ -9,6 +9,7 @@ import { readFileSync } from 'node:fs';
 import { Command, CommanderError } from 'commander';
 
 import { addCommand, addExamples } from './cli/add-command.ts';
+import { addRestoreOptions, restoreOptions } from './archive/archive-options.ts';
 import { addAdoptCommand } from './verify/adopt-command.ts';
 import { addCheckOptions, checkOptions } from './check/check-options.ts';
 import {
@@ -75,6 +76,7 @@ function program(): Command {
   addRebuild(root);
   addAdoptCommand(root);
   addBackup(root);
+  addRestore(root);
   addReplay(root);
   addRaw(root);
   addDlq(root);
@@ -250,6 +252,27 @@ const backupNotes = `
 The copy is consistent: the counters, at least all raw batches that they count, and the hashes of the
 tokens. Check it with audit --data-dir; serve can start on it. An interrupted backup holds log.part
 instead of log: remove the directory and start again.`;
+
+function addRestore(root: Command): void {
+  const command = addCommand(root, 'restore', {
+    description: 'make a data directory from an archive (serve --archive)',
+    notes: restoreNotes,
+    examples: [
+      'restore --from s3://my-bucket/pipeline --data-dir ./restored',
+      'restore --from file:///mnt/backup/pipeline --until 2026-01-31T12:00:00Z',
+    ],
+  });
+  addRestoreOptions(command).action(async () => {
+    const { restoreDirectory } = await import('./archive/restore.ts');
+    process.exitCode = await restoreDirectory(restoreOptions(command));
+  });
+}
+
+const restoreNotes = `
+Checks every object and every batch, and counts the log again. An interrupted restore continues when
+you repeat it. The archive may be one that a server is writing. To let a server on the restored
+directory take over, stop the old server for good and start serve with the same --archive. With
+--until, archive the restored directory to another prefix.`;
 
 function addReplay(root: Command): void {
   const command = addCommand(root, 'replay', {

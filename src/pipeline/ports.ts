@@ -157,7 +157,10 @@ export interface ReplayIntake {
 
 /** The batch cannot be stored now. */
 export class Unavailable extends Error {
-  readonly code: Extract<ProblemCode, 'overloaded' | 'stopping' | 'storage_failed'>;
+  readonly code: Extract<
+    ProblemCode,
+    'overloaded' | 'stopping' | 'storage_failed' | 'archive_unavailable'
+  >;
   readonly retryAfterSeconds: number;
 
   constructor(code: Unavailable['code'], message: string, options?: ErrorOptions) {
@@ -291,6 +294,19 @@ export interface PipelineStatus {
   readonly lastReceivedAt: number | undefined;
   /** The latest date that has counters; undefined: none, or unknown. */
   readonly latestDate?: CalendarDate | undefined;
+  /** The copy of the log in an archive, if there is one. */
+  readonly archive?: ArchiveState | undefined;
+}
+
+/** How far an archive is behind the log. */
+export interface ArchiveState {
+  /** Whether batches are acknowledged only once the archive holds them. */
+  readonly isSync: boolean;
+  readonly lagBytes: number;
+  /** Age of the oldest batch that the archive does not hold; 0 if there is none. */
+  readonly lagSeconds: number;
+  /** Why the archive cannot be reached now. */
+  readonly problem: string | undefined;
 }
 
 /** Takes batches. With `Ingest<Borrowed>`, the body must be copied before `ingest` returns its promise. */

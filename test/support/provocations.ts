@@ -222,5 +222,16 @@ export function provocations(url: string): Readonly<Record<ProblemCode, () => Pr
         { status: () => Promise.reject(new Unavailable('storage_failed', 'The disk is full.')) },
         ...(['/readyz', { path: '/readyz' }] as const),
       ),
+    archive_unavailable: () => {
+      const problem = {
+        code: 'archive_unavailable',
+        detail: 'It is away.',
+        retryAfterSeconds: 5,
+      } as const;
+      const ingest = () => Promise.resolve({ accepted: false, problem } as const);
+      const headers = { 'content-type': 'application/json' };
+      const sent = { method: 'POST', path: '/ingest', headers, body: '{"processed_devices":[]}' };
+      return ofFault({ ingest }, '/ingest', sent, 'post');
+    },
   };
 }

@@ -16,6 +16,8 @@ import {
   type StatsAnswer,
   type StatsRequest,
 } from '../../pipeline/stats/stats.ts';
+import { ArchiveClient, type ArchiveStatus } from './archive/archive-client.ts';
+import { ArchivePositions } from './archive/archive-positions.ts';
 import type { EmbeddedOptions } from './options.ts';
 import type { CounterSizes, Opened } from './writer/messages.ts';
 import { ReaderClient } from './reader/reader-client.ts';
@@ -29,6 +31,8 @@ export interface EmbeddedMeasures extends WriterMeters {
   readonly inFlightMax: number;
   /** All bytes ever stored in the log, including removed segments. */
   readonly storedEnd: number;
+  /** Undefined if the log is not archived. */
+  readonly archive: ArchiveStatus | undefined;
 }
 
 /**
@@ -46,6 +50,7 @@ export class EmbeddedPipeline implements Ingest<Borrowed>, Queries {
   readonly dayZone: string;
   readonly #writer: WriterClient;
   readonly #reader: ReaderClient;
+  readonly #archive: ArchiveClient | undefined;
   readonly #options: EmbeddedOptions;
   readonly #reportFailure: (error: Error) => void;
   /** The reader for queries that sum, which take long to answer; started by the first one. */
@@ -60,24 +65,33 @@ export class EmbeddedPipeline implements Ingest<Borrowed>, Queries {
     options: EmbeddedOptions,
     onUnexpectedError: (message: string) => void,
   ): Promise<EmbeddedPipeline> {
-    const { writer, opened } = await WriterClient.start(options, onUnexpectedError);
+    const positions = options.archive && new ArchivePositions();
+    const { writer, opened } = await WriterClient.start(options, onUnexpectedError, positions);
+    let archive: ArchiveClient | undefined;
     try {
-      return new EmbeddedPipeline(writer, await ReaderClient.start(options), opened, options);
+      if (options.archive !== undefined && positions !== undefined) {
+        archive = await ArchiveClient.start(options.archive, options.dataDir, positions);
+      }
+      const reader = await ReaderClient.start(options);
+      return new EmbeddedPipeline({ writer, reader, archive }, opened, options);
     } catch (error) {
       await writer.close();
+      await archive?.close(0);
       throw error;
     }
   }
 
   private constructor(
-    writer: WriterClient,
-    reader: ReaderClient,
+    { writer, reader, archive }: Threads,
     { tornBytes, dayZone }: Opened,
     options: EmbeddedOptions,
   ) {
     const { promise, resolve } = Promise.withResolvers<Error>();
     this.#reportFailure = resolve;
     this.failed = Promise.race([writer.failed, reader.failed, promise]);
+    this.#archive = archive;
+    void archive?.failed.then(resolve);
+    if (options.archive?.isSync === true && archive !== undefined) writer.waitForArchive(archive);
     this.tornBytes = tornBytes;
     this.dayZone = dayZone;
     this.#writer = writer;
@@ -120,11 +134,20 @@ export class EmbeddedPipeline implements Ingest<Borrowed>, Queries {
       unavailable,
       pending: { unit: 'items', amount: pendingItems, bytes: pendingBytes },
       deadLetters,
+      archive: this.#archive?.status,
       // The progress that came with an outcome includes that submission.
       countedThrough: pendingSince ?? Date.now(),
       lastReceivedAt,
       latestDate,
     };
+  }
+
+  /**
+   * Calls `onProblem` with the reason when the archive cannot be reached any more, and with undefined
+   * when it can again.
+   */
+  followArchive(onProblem: (problem: string | undefined) => void): void {
+    this.#archive?.followProblems(onProblem);
   }
 
   /** @throws {Unavailable} */
@@ -135,7 +158,8 @@ export class EmbeddedPipeline implements Ingest<Borrowed>, Queries {
   /** Measurements beside `status`, without waiting for another thread. */
   get measures(): EmbeddedMeasures {
     const { meters, inFlight, progress } = this.#writer;
-    return { ...meters, inFlight, inFlightMax: ringSlots, storedEnd: progress.durableEnd };
+    const archive = this.#archive?.status;
+    return { ...meters, inFlight, inFlightMax: ringSlots, storedEnd: progress.durableEnd, archive };
   }
 
   /** Answers all submissions and questions, counts what it can, and releases the data directory. */
@@ -145,6 +169,7 @@ export class EmbeddedPipeline implements Ingest<Borrowed>, Queries {
     const summing = await this.#summing?.catch(() => undefined);
     // The writer last: the last connection checkpoints the database, which a reader cannot.
     await Promise.all([this.#reader.close(), summing?.close()]);
+    await this.#archive?.close(archiveGraceMs);
     await this.#writer.close();
   }
 
@@ -166,8 +191,18 @@ export class EmbeddedPipeline implements Ingest<Borrowed>, Queries {
   }
 }
 
+/** How long a stop waits until the archive holds the whole log, in milliseconds. */
+const archiveGraceMs = 5_000;
+
+interface Threads {
+  readonly writer: WriterClient;
+  readonly reader: ReaderClient;
+  readonly archive: ArchiveClient | undefined;
+}
+
 const details: Record<Unavailable['code'], string> = {
   overloaded: 'Too many batches wait to be stored or counted.',
   stopping: 'The server is stopping.',
   storage_failed: 'The storage has failed; the server is about to end.',
+  archive_unavailable: 'The archive cannot be reached.',
 };

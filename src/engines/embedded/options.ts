@@ -1,4 +1,5 @@
 import { countersPerDayMaxDefault } from '../../domain/day-bound.ts';
+import type { ArchiveOptions } from './archive/archive-messages.ts';
 import { dayMs } from '../../domain/timestamp.ts';
 
 /** Settings of the embedded engine. Sizes are bytes, times milliseconds. */
@@ -29,6 +30,8 @@ export interface EmbeddedOptions {
   readonly keepRawMs: number | undefined;
   /** How long increments wait in memory to be committed together. */
   readonly countDelayMs: number;
+  /** Undefined: the log is not archived. */
+  readonly archive?: ArchiveOptions | undefined;
 }
 
 const mebibyte = 1024 * 1024;

@@ -118,6 +118,16 @@ export const timestamp = parser('a timestamp such as 2023-06-16T12:00:00Z', (tex
 /** A parser of the URL of a server, returned without a trailing slash. */
 export const serverUrl = parser('a URL such as http://127.0.0.1:8080', serverAddress);
 
+/** A parser of the URLs of archives. */
+export const archiveUrl = textParser(
+  's3://BUCKET, s3://BUCKET/PREFIX or file:///DIRECTORY',
+  (text) =>
+    /^s3:\/\/[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](\/.*)?$/.test(text) || /^file:\/\/\/./.test(text),
+);
+
+/** A parser of the ids of logs. */
+export const logId = textParser('32 hexadecimal digits', (text) => /^[0-9a-f]{32}$/.test(text));
+
 /** A parser of text that is not blank. */
 export function nonEmpty(flag: string): (text: string) => string {
   return (text) => {

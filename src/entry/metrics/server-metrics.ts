@@ -91,6 +91,7 @@ export class ServerMetrics {
       ...ofLatency(traffic, measures()),
       ...ofBacklog(now, measures()),
       ...ofResources(held(), counters, disk),
+      ...ofArchive(measures().archive),
       counter(
         'log_lines_dropped',
         'Log lines that were dropped because they could not be written to stderr.',
@@ -217,6 +218,34 @@ function ofBacklog(status: PipelineStatus, measures: EmbeddedMeasures): MetricFa
       'log_end_bytes',
       'Position of the end of the durable log: all bytes ever appended to it.',
       measures.storedEnd,
+    ),
+  ];
+}
+
+function ofArchive(archive: EmbeddedMeasures['archive']): MetricFamily[] {
+  if (archive === undefined) return [];
+  return [
+    gauge(
+      'archive_reachable',
+      '0 if the last upload to the archive failed and is repeated.',
+      archive.problem === undefined ? 1 : 0,
+    ),
+    gauge(
+      'archive_lag_seconds',
+      'Age of the oldest batch that the archive does not hold yet; 0 if there is none.',
+      archive.lagSeconds,
+    ),
+    gauge(
+      'archive_lag_bytes',
+      'Bytes of the log that the archive does not hold yet.',
+      archive.lagBytes,
+    ),
+    counter('archive_uploads', 'Pieces of the log stored in the archive.', archive.uploads),
+    counter('archive_uploaded_bytes', 'Bytes of these pieces, compressed.', archive.uploadedBytes),
+    counter(
+      'archive_failures',
+      'Failed requests to the archive, which are repeated.',
+      archive.failures,
     ),
   ];
 }

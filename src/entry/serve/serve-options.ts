@@ -3,6 +3,8 @@ import { isIP } from 'node:net';
 import { Option, type Command } from 'commander';
 
 import { rateMax, type RateLimit } from '../../auth/token.ts';
+import type { ArchiveOptions } from '../../engines/embedded/archive/archive-messages.ts';
+import { archiveOptions, serveArchiveOptions } from '../archive/archive-options.ts';
 import { countersPerDayMaxDefault } from '../../domain/day-bound.ts';
 import { dataDirOption, defaultBodyBytesMax, setting } from '../cli/common-options.ts';
 import {
@@ -49,6 +51,8 @@ export interface ServeOptions {
   allowedHosts: readonly string[];
   corsOrigins: readonly string[];
   log: LogSettings;
+  /** Undefined: the log is not archived. */
+  archive: ArchiveOptions | undefined;
 }
 
 interface ServeValues {
@@ -135,7 +139,7 @@ export function addServeOptions(command: Command): Command {
       oneOf(logFormats),
     ).default('auto'),
   ];
-  for (const option of options) command.addOption(option);
+  for (const option of [...options, ...serveArchiveOptions()]) command.addOption(option);
   return command;
 }
 
@@ -169,6 +173,7 @@ export function serveOptions(
     allowedHosts: values.allowedHost ?? [],
     corsOrigins: values.corsOrigin ?? [],
     log: { level: values.logLevel, format: values.logFormat },
+    archive: archiveOptions(command),
   };
 }
 

@@ -53,6 +53,7 @@ export async function serve(options: ServeOptions, version: string): Promise<voi
       countersPerDayMax: options.maxCountersPerDay,
       keepKeysMs: options.keepReceiptsDays * dayMs,
       keepRawMs: options.keepRawDays === undefined ? undefined : options.keepRawDays * dayMs,
+      archive: options.archive,
     },
     onUnexpectedError,
   );
@@ -83,6 +84,10 @@ export async function serve(options: ServeOptions, version: string): Promise<voi
     version,
   });
   const stop = stopSignal();
+  pipeline.followArchive((problem) => {
+    if (problem === undefined) log.info('archive_reachable', {}, 'the archive is reachable again');
+    else log.warn('archive_unreachable', { problem }, `the archive cannot be reached: ${problem}`);
+  });
   try {
     const url = await listen(http, options, onUnexpectedError);
     if (pipeline.tornBytes > 0) {
@@ -145,6 +150,8 @@ function settingsOf(options: ServeOptions): Record<string, unknown> {
     max_counters_per_day: maxCountersPerDay,
     keep_receipts_days: options.keepReceiptsDays,
     keep_raw_days: options.keepRawDays,
+    archive: options.archive?.url,
+    archive_mode: options.archive && (options.archive.isSync ? 'sync' : 'async'),
     node: process.versions.node,
     pid: process.pid,
   };

@@ -5,7 +5,7 @@ import {
   type Problem,
   type ProblemCode,
 } from '../../domain/problem.ts';
-import type { IngestOutcome, PipelineStatus, Receipt } from '../../pipeline/ports.ts';
+import type { ArchiveState, IngestOutcome, PipelineStatus, Receipt } from '../../pipeline/ports.ts';
 
 /** A whole response, for any transport. Header names are lower case. */
 export interface Answer<Body = string> {
@@ -133,7 +133,8 @@ export function receiptAnswer({
 }
 
 export function readyAnswer(status: PipelineStatus): Answer {
-  const { unavailable, pending, deadLetters, countedThrough, lastReceivedAt, latestDate } = status;
+  const { unavailable, pending, deadLetters, countedThrough, lastReceivedAt, latestDate, archive } =
+    status;
   if (unavailable !== undefined) return problemAnswer({ ...unavailable, retryAfterSeconds: 1 });
   const timeOf = (time: number | undefined) =>
     time === undefined ? undefined : new Date(time).toISOString();
@@ -145,7 +146,17 @@ export function readyAnswer(status: PipelineStatus): Answer {
     counted_through: timeOf(countedThrough),
     last_received_at: timeOf(lastReceivedAt),
     latest_date: latestDate,
+    archive: archive && archiveMember(archive),
   });
+}
+
+function archiveMember({ isSync, lagBytes, lagSeconds, problem }: ArchiveState) {
+  return {
+    mode: isSync ? 'sync' : 'async',
+    lag_bytes: lagBytes,
+    lag_seconds: Math.round(lagSeconds * 10) / 10,
+    problem,
+  };
 }
 
 /** The answer to a denied request. Source of the challenge: RFC 6750, section 3. */

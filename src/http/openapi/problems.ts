@@ -45,6 +45,8 @@ export const remedies: Readonly<Record<ProblemCode, string>> = {
     'Nothing was acknowledged. Wait for `Retry-After`, then send it again with the same Idempotency-Key.',
   storage_failed:
     'Nothing was acknowledged. Send it again with the same Idempotency-Key. Check the disk or the tables.',
+  archive_unavailable:
+    'Wait for `Retry-After`, then send it again with the same Idempotency-Key: it may be stored, but is not in the archive yet.',
 };
 
 /** Problems found before the route is known. */
@@ -78,6 +80,7 @@ export const problemsOf = {
     'replay_differs',
     'replay_undecidable',
     ...withStorage,
+    'archive_unavailable',
   ],
   getReceipt: ['batch_not_found', ...withStorage],
   getStats: [

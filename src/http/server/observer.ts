@@ -16,6 +16,7 @@ export const cutReasons = [
   'too_slow',
   'overloaded',
   'storage_failed',
+  'archive_unavailable',
   'stopping',
   'internal',
 ] as const;

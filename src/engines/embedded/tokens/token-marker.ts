@@ -46,7 +46,7 @@ function writeMarker(paths: DataPaths): void {
 /** Writes a file and syncs it. The caller syncs its directory. */
 export function writeDurably(
   path: string,
-  content: string,
+  content: string | Uint8Array,
   { flag, mode }: { readonly flag: 'a' | 'wx'; readonly mode: number },
 ): void {
   const descriptor = openSync(path, flag, mode);

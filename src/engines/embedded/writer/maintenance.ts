@@ -23,6 +23,8 @@ interface MaintenanceOptions {
   readonly log: SegmentedLog;
   readonly options: EmbeddedOptions;
   readonly platform: Platform;
+  /** Segments before it may be removed: the archive, if there is one, does not need them. */
+  readonly releasedEnd: () => LogPosition;
   readonly onFailure: (error: unknown) => void;
   readonly onUnexpectedError: (message: string) => void;
 }
@@ -79,7 +81,8 @@ export class Maintenance {
     // Commits that a power failure may undo must stay in the log.
     const durable = this.#parts.store.checkpoint();
     if (durable === undefined) return false;
-    const through = Math.min(durable, this.#parts.log.removableThrough(old));
+    const archived = this.#parts.releasedEnd();
+    const through = this.#parts.log.removableThrough(Math.min(durable, archived, old));
     const noted = this.#parts.store.removedThrough;
     if (noted < through) {
       try {

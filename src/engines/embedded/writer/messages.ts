@@ -13,6 +13,8 @@ export interface WriterSettings {
   readonly options: EmbeddedOptions;
   readonly ring: RingMemory;
   readonly meters: MetersMemory;
+  /** Of `ArchivePositions`, if the log is archived. */
+  readonly archive: SharedArrayBuffer | undefined;
 }
 
 /** The writer's state. Positions are bytes of the log. */

@@ -2,6 +2,9 @@ import type { Worker } from 'node:worker_threads';
 
 import { formatBatchId, rawKeyOf } from '../../../domain/batch-id.ts';
 import type { Borrowed, IngestOutcome, Submission, Unavailable } from '../../../pipeline/ports.ts';
+import type { ArchiveClient } from '../archive/archive-client.ts';
+import type { ArchivePositions } from '../archive/archive-positions.ts';
+import { HeldOutcomes } from '../archive/held-outcomes.ts';
 import type { EmbeddedOptions } from '../options.ts';
 import type { FromWriter, Opened, Progress, ToWriter, WriterSettings } from './messages.ts';
 import { refusal } from '../refusals.ts';
@@ -29,6 +32,9 @@ function heapLimits(bodyBytesMax: number) {
  */
 const publishBytes = 64 * 1024;
 
+/** How long a client waits for the archive, in milliseconds. */
+const archiveWaitMs = 10_000;
+
 type Resolve = (outcome: IngestOutcome) => void;
 
 /**
@@ -53,16 +59,24 @@ export class WriterClient {
   #unavailable: Unavailable['code'] | undefined;
   #unpublishedBytes = 0;
   #progress: Progress;
+  /** Set if clients are answered only once the archive holds their batches. */
+  #archive: ArchiveClient | undefined;
+  readonly #held = new HeldOutcomes({
+    archivedEnd: () => this.#archive?.positions.archivedEnd ?? 0,
+    waitMs: archiveWaitMs,
+    answer: ({ through, others }, isArchived) => this.#answer(through, others, isArchived),
+  });
 
   /** @throws an Error whose message says what is wrong and what to do. */
   static async start(
     options: EmbeddedOptions,
     onUnexpectedError: (message: string) => void,
+    archive?: ArchivePositions,
   ): Promise<{ writer: WriterClient; opened: Opened }> {
     const ring = ringMemory(options.inFlightBytesMax);
     const meters = metersMemory();
     const started = await startWorker('writer/writer-worker', {
-      workerData: { options, ring, meters } satisfies WriterSettings,
+      workerData: { options, ring, meters, archive: archive?.memory } satisfies WriterSettings,
       resourceLimits: heapLimits(options.bodyBytesMax),
     });
     const { worker } = started;
@@ -112,17 +126,32 @@ export class WriterClient {
 
   /** Why submissions are refused now, if they are. */
   get unavailable(): Unavailable['code'] | undefined {
-    if (this.#unavailable !== undefined) return this.#unavailable;
-    return this.#ring.isFull ? 'overloaded' : undefined;
+    return this.#refusal ?? (this.#ring.isFull ? 'overloaded' : undefined);
   }
 
   ingest(submission: Submission<Borrowed>): Promise<IngestOutcome> {
-    if (this.#unavailable !== undefined) return Promise.resolve(refusal(this.#unavailable));
+    const reason = this.#refusal;
+    if (reason !== undefined) return Promise.resolve(refusal(reason));
     if (!this.#ring.put(submission)) return Promise.resolve(refusal('overloaded'));
     if (this.#unpublishedBytes === 0) setImmediate(this.#publish);
     this.#unpublishedBytes += 1 + submission.body.length;
     if (this.#unpublishedBytes >= publishBytes) this.#publish();
     return new Promise((resolve) => void this.#waiting.push(resolve));
+  }
+
+  get #refusal(): Unavailable['code'] | undefined {
+    if (this.#unavailable !== undefined) return this.#unavailable;
+    return this.#archive?.isAway === true ? 'archive_unavailable' : undefined;
+  }
+
+  /** From now on, answers clients only once the archive holds their batches. */
+  waitForArchive(archive: ArchiveClient): void {
+    this.#archive = archive;
+    archive.onArchived = () => this.#held.release();
+    void archive.failed.then(() => {
+      this.#unavailable ??= 'archive_unavailable';
+      this.#held.abandon();
+    });
   }
 
   /** Refuses further submissions; resolves when all earlier ones are answered. */
@@ -153,7 +182,8 @@ export class WriterClient {
     switch (message.kind) {
       case 'outcomes':
         this.#progress = message.progress;
-        this.#answer(message.through, message.others);
+        if (this.#archive === undefined) this.#answer(message.through, message.others, true);
+        else this.#held.add(message.through, message.others, message.progress.durableEnd);
         return;
       case 'progress':
         this.#progress = message.progress;
@@ -171,7 +201,7 @@ export class WriterClient {
     }
   }
 
-  #answer(through: number, others: OtherOutcomes): void {
+  #answer(through: number, others: OtherOutcomes, isArchived: boolean): void {
     // A failed writer may still report outcomes of submissions that `#fail` has answered.
     if (through <= this.#answered) return;
     const resolves = this.#waiting.splice(0, through - this.#answered);
@@ -179,7 +209,9 @@ export class WriterClient {
     resolves.forEach((resolve, index) => {
       const number = this.#answered + index;
       const verdict = this.#ring.acceptance(number);
-      resolve(verdict ? accepted(verdict) : (byNumber.get(number) ?? refusal('storage_failed')));
+      const outcome = verdict ? accepted(verdict) : byNumber.get(number);
+      const isUnsure = outcome?.accepted === true && !isArchived;
+      resolve(isUnsure ? refusal('archive_unavailable') : (outcome ?? refusal('storage_failed')));
     });
     this.#answered = through;
     this.#ring.release(through);

@@ -1,7 +1,8 @@
 import { parentPort, workerData } from 'node:worker_threads';
 
 import type { IngestOutcome } from '../../../pipeline/ports.ts';
-import type { FromWriter, ToWriter, WriterSettings } from './messages.ts';
+import { ArchivePositions } from '../archive/archive-positions.ts';
+import type { FromWriter, Progress, ToWriter, WriterSettings } from './messages.ts';
 import { thisMachine } from './platform.ts';
 import { RingConsumer } from './submission-ring.ts';
 import { meteredPlatform, writerMeters } from './writer-meters.ts';
@@ -13,12 +14,13 @@ if (port === null) throw new Error('this module runs as a worker');
 
 const send = (message: FromWriter) => port.postMessage(message);
 
-const { options, ring, meters } = workerData as WriterSettings;
+const { options, ring, meters, archive } = workerData as WriterSettings;
+const positions = archive && new ArchivePositions(archive);
 const writer = open();
 if (writer !== undefined) {
   consume(writer, new RingConsumer(ring));
   const { tornBytes, dayZone } = writer;
-  send({ kind: 'ready', progress: writer.progress(), tornBytes, dayZone });
+  send({ kind: 'ready', progress: progressOf(writer), tornBytes, dayZone });
 }
 
 function open(): Writer | undefined {
@@ -28,11 +30,23 @@ function open(): Writer | undefined {
       onFailure: (message) => send({ kind: 'failed', message }),
       onUnexpectedError: (message) => send({ kind: 'unexpected', message }),
     };
-    return Writer.open(options, events, meteredPlatform(thisMachine, writerMeters(meters)));
+    return Writer.open(
+      options,
+      events,
+      meteredPlatform(thisMachine, writerMeters(meters)),
+      positions,
+    );
   } catch (error) {
     sendFailure(error);
     return undefined;
   }
+}
+
+/** Also tells the archive how far the log is durable, before clients learn it. */
+function progressOf(writer: Writer): Progress {
+  const progress = writer.progress();
+  if (positions !== undefined) positions.durableEnd = progress.durableEnd;
+  return progress;
 }
 
 function sendFailure(error: unknown): void {
@@ -50,7 +64,7 @@ function consume(writer: Writer, ring: RingConsumer): void {
   let isAwake = false;
   const committer = new GroupCommitter(writer, ring, {
     onOutcomes: (through, others) =>
-      send({ kind: 'outcomes', through, others, progress: writer.progress() }),
+      send({ kind: 'outcomes', through, others, progress: progressOf(writer) }),
     onUnexpectedError: unexpectedError,
   });
   const commitGroup = async () => {

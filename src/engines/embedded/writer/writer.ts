@@ -3,6 +3,7 @@ import { ingest, type IngestRules } from '../../../pipeline/ingest.ts';
 import { Unavailable, type IngestOutcome, type Submission } from '../../../pipeline/ports.ts';
 import { replay } from '../../../pipeline/replay.ts';
 import { dataPaths, type DirectoryLock } from '../data-directory.ts';
+import type { ArchivePositions } from '../archive/archive-positions.ts';
 import { Backlog } from './backlog.ts';
 import { CounterAdmission } from './counter-admission.ts';
 import type { EmbeddedOptions } from '../options.ts';
@@ -67,11 +68,16 @@ export class Writer {
   #hasFailed = false;
 
   /** @throws an Error whose message says what is wrong and what to do. */
-  static open(options: EmbeddedOptions, events: WriterEvents, platform = thisMachine): Writer {
+  static open(
+    options: EmbeddedOptions,
+    events: WriterEvents,
+    platform = thisMachine,
+    archive?: Pick<ArchivePositions, 'releasedEnd'>,
+  ): Writer {
     const paths = dataPaths(options.dataDir);
     const lock = platform.lockDirectory(paths);
     try {
-      return new Writer(options, events, platform, lock);
+      return new Writer(options, events, platform, lock, archive);
     } catch (error) {
       lock.release();
       throw new Error(describeFailure(error, paths), { cause: error });
@@ -83,6 +89,7 @@ export class Writer {
     events: WriterEvents,
     platform: Platform,
     lock: DirectoryLock,
+    archive: Pick<ArchivePositions, 'releasedEnd'> | undefined,
   ) {
     this.#options = options;
     this.#events = events;
@@ -116,6 +123,7 @@ export class Writer {
       log,
       options,
       platform,
+      releasedEnd: () => archive?.releasedEnd ?? Number.POSITIVE_INFINITY,
       onFailure: (error) => this.#fail(error),
       onUnexpectedError: events.onUnexpectedError,
     });

@@ -1,0 +1,29 @@
+import type { Archived } from './archiver.ts';
+
+/** Settings of the archive. Times are milliseconds. */
+export interface ArchiveOptions {
+  /** `s3://bucket/prefix` or `file:///directory`. */
+  readonly url: string;
+  /** Whether clients are answered only once their batches are in the archive, too. */
+  readonly isSync: boolean;
+  /** How long records may wait to be shipped together. */
+  readonly intervalMs: number;
+  /** How many bytes of the log may be shipped per second. */
+  readonly bytesPerSecondMax: number;
+}
+
+export interface ArchiveSettings {
+  readonly options: ArchiveOptions;
+  readonly dataDir: string;
+  /** Of `ArchivePositions`. */
+  readonly memory: SharedArrayBuffer;
+}
+
+/** To the thread goes only the time, in milliseconds, for which it may ship on before it ends. */
+export type FromArchive =
+  | ({ readonly kind: 'archived' } & Archived)
+  /** Why the archive cannot be reached now; undefined: it can be again. */
+  | { readonly kind: 'problem'; readonly problem: string | undefined }
+  /** The archive cannot be continued; the message says why and what to do. */
+  | { readonly kind: 'failed'; readonly message: string }
+  | { readonly kind: 'closed' };

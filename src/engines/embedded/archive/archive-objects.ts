@@ -1,0 +1,149 @@
+import { constants, zstdCompressSync, zstdDecompressSync } from 'node:zlib';
+
+import type { LogPosition } from '../log/frame.ts';
+
+/*
+ * The objects of an archive, below the hexadecimal id of the log:
+ *
+ *   tail/<number>.zst                     a piece of the log, or the claim of a server
+ *   log/<base>-<end>-<number>-<time>.zst  a segment from its base to `end`, merged from the pieces
+ *                                         through `number`; time: when that was shipped, ms since 1970
+ *   state/<position>.zst                  pipeline.db at the beginning of an archive whose older
+ *                                         segments are gone
+ *   tokens/<number>.zst                   tokens.json
+ *
+ * The numbers of the tail are consecutive, so that two servers that both go on after the same piece
+ * create the same name, which only one of them can. Each object is one zstd frame with a checksum of
+ * its content. A piece is a line of JSON, its header, and then bytes of the log as they are on disk.
+ */
+
+/** A server's first object in the archive: the numbers go on at `next`, and no earlier server's may follow. */
+export interface Claim {
+  readonly kind: 'claim';
+  /** Random. */
+  readonly id: string;
+  /** So that objects of an earlier server that are still on their way do not take names of this one. */
+  readonly next: number;
+  /** Where the pieces go on. */
+  readonly from: LogPosition;
+  readonly host: string;
+  readonly directory: string;
+  /** RFC 3339. */
+  readonly claimed_at: string;
+}
+
+/** A piece of the log within one segment. It begins and ends with a record, or begins with the segment. */
+export interface PieceHeader {
+  readonly kind: 'piece';
+  /** Of the server that made it. */
+  readonly claim: string;
+  /** The position of the segment. */
+  readonly base: LogPosition;
+  readonly from: LogPosition;
+  readonly to: LogPosition;
+  /** All objects of the tail before this number were in the archive when this one was made. */
+  readonly confirmed: number;
+  /** When it was cut, in milliseconds since 1970. */
+  readonly at: number;
+}
+
+export interface Piece extends PieceHeader {
+  readonly bytes: Uint8Array;
+}
+
+export type TailObject = Claim | Piece;
+
+/** A segment, or its beginning, as one object. */
+export interface ArchivedSegment {
+  readonly name: string;
+  /** Size in bytes, as stored. */
+  readonly storedBytes: number;
+  readonly base: LogPosition;
+  readonly end: LogPosition;
+  /** The last piece that it holds. */
+  readonly lastNumber: number;
+  /** When its last piece was cut, in milliseconds since 1970. */
+  readonly at: number;
+}
+
+/** Largest content of an object, in bytes: a segment of one record of the largest size. */
+const contentBytesMax = 1024 * 1024 * 1024 + 64 * 1024 * 1024;
+
+export function compress(content: Uint8Array): Buffer {
+  return zstdCompressSync(content, { params: { [constants.ZSTD_c_checksumFlag]: 1 } });
+}
+
+/** @throws if the object is damaged. */
+export function decompress(object: Uint8Array): Buffer {
+  return zstdDecompressSync(object, { maxOutputLength: contentBytesMax });
+}
+
+export function encodeClaim(claim: Claim): Buffer {
+  return compress(Buffer.from(`${JSON.stringify(claim)}\n`));
+}
+
+export function encodePiece(header: PieceHeader, bytes: Uint8Array): Buffer {
+  return compress(Buffer.concat([Buffer.from(`${JSON.stringify(header)}\n`), bytes]));
+}
+
+/** @throws if the object is damaged. */
+export function decodeTail(object: Uint8Array): TailObject {
+  const content = decompress(object);
+  const lineEnd = content.indexOf(0x0a);
+  const header = JSON.parse(content.toString('utf8', 0, lineEnd)) as Claim | PieceHeader;
+  if (header.kind === 'claim') return header;
+  return { ...header, bytes: content.subarray(lineEnd + 1) };
+}
+
+export function tailName(logId: string, number: number): string {
+  return `${logId}/tail/${padded(number, numberDigits)}.zst`;
+}
+
+/** The number of an object of the tail; undefined for other objects. */
+export function tailNumber(name: string): number | undefined {
+  const digits = /\/tail\/(\d{12})\.zst$/.exec(name)?.[1];
+  return digits === undefined ? undefined : Number(digits);
+}
+
+export function segmentName(
+  logId: string,
+  { base, end, lastNumber, at }: Omit<ArchivedSegment, 'name' | 'storedBytes'>,
+): string {
+  const place = `${padded(base, positionDigits)}-${padded(end, positionDigits)}`;
+  return `${logId}/log/${place}-${padded(lastNumber, numberDigits)}-${padded(at, positionDigits)}.zst`;
+}
+
+/** Undefined for other objects. */
+export function readSegmentName(name: string, storedBytes: number): ArchivedSegment | undefined {
+  const found = /\/log\/(\d{16})-(\d{16})-(\d{12})-(\d{16})\.zst$/.exec(name);
+  if (found === null) return undefined;
+  const [base = 0, end = 0, lastNumber = 0, at = 0] = found.slice(1).map(Number);
+  return { name, storedBytes, base, end, lastNumber, at };
+}
+
+export function stateName(logId: string, position: LogPosition): string {
+  return `${logId}/state/${padded(position, positionDigits)}.zst`;
+}
+
+/** The position of a state; undefined for other objects. */
+export function statePosition(name: string): LogPosition | undefined {
+  const digits = /\/state\/(\d{16})\.zst$/.exec(name)?.[1];
+  return digits === undefined ? undefined : Number(digits);
+}
+
+export function tokensName(logId: string, number: number): string {
+  return `${logId}/tokens/${padded(number, numberDigits)}.zst`;
+}
+
+/** The number of a copy of `tokens.json`; undefined for other objects. */
+export function tokensNumber(name: string): number | undefined {
+  const digits = /\/tokens\/(\d{12})\.zst$/.exec(name)?.[1];
+  return digits === undefined ? undefined : Number(digits);
+}
+
+const numberDigits = 12;
+const positionDigits = 16;
+
+function padded(value: number, digits: number): string {
+  return String(value).padStart(digits, '0');
+}

@@ -1,0 +1,59 @@
+import { hostname } from 'node:os';
+import { setTimeout as delay } from 'node:timers/promises';
+import { parentPort, workerData } from 'node:worker_threads';
+
+import { dataPaths } from '../data-directory.ts';
+import { nodeFileSystem } from '../log/file-system.ts';
+import { listSegments, readLogIdentity } from '../log/segment.ts';
+import type { ArchiveSettings, FromArchive } from './archive-messages.ts';
+import { ArchivePositions } from './archive-positions.ts';
+import { archiveStatePath, readArchiveState, writeArchiveState } from './archive-state.ts';
+import { shipState } from './archived-state.ts';
+import { TokenShipper } from './archived-tokens.ts';
+import { Archiver } from './archiver.ts';
+import { openObjectStore } from './open-object-store.ts';
+
+const port = parentPort;
+if (port === null) throw new Error('this module runs as a worker');
+
+const send = (message: FromArchive) => port.postMessage(message);
+
+const { options, dataDir, memory } = workerData as ArchiveSettings;
+try {
+  const archiver = await createArchiver();
+  port.on('message', (graceMs: number) => archiver.stop(graceMs));
+  await archiver.run();
+  send({ kind: 'closed' });
+} catch (error) {
+  send({ kind: 'failed', message: error instanceof Error ? error.message : String(error) });
+}
+port.close();
+
+async function createArchiver(): Promise<Archiver> {
+  const paths = dataPaths(dataDir);
+  const identity = readLogIdentity(nodeFileSystem, paths.log);
+  if (identity === undefined) throw new Error(`${paths.log} holds no log to archive.`);
+  const begin = listSegments(nodeFileSystem, paths.log)[0]?.base ?? 0;
+  const statePath = archiveStatePath(paths);
+  return new Archiver({
+    ...{ store: await openObjectStore(options.url), isSync: options.isSync },
+    ...{ intervalMs: options.intervalMs, bytesPerSecondMax: options.bytesPerSecondMax },
+    log: { fileSystem: nodeFileSystem, directory: paths.log, identity },
+    positions: new ArchivePositions(memory),
+    claims: {
+      read: () => readArchiveState(statePath)?.claims,
+      write: (claims) => writeArchiveState(statePath, { claims }),
+    },
+    shipState: (store, logId) => shipState(store, logId, paths.database, begin),
+    tokens: new TokenShipper(paths.tokens),
+    ...{ host: hostname(), directory: paths.root },
+    clock: {
+      now: Date.now,
+      elapsedMs: () => performance.now(),
+      sleep: (milliseconds) => delay(milliseconds),
+      random: Math.random,
+    },
+    onArchived: (progress) => send({ kind: 'archived', ...progress }),
+    onProblem: (problem) => send({ kind: 'problem', problem }),
+  });
+}

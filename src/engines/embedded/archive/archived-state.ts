@@ -1,0 +1,87 @@
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { dirname, join } from 'node:path';
+
+import type { LogPosition } from '../log/frame.ts';
+import { RemovalNotRecorded } from '../log/recovery.ts';
+import { checkExists, openDatabase } from '../store/schema.ts';
+import { readProgressRow } from '../store/progress-row.ts';
+import { writeDurably } from '../tokens/token-marker.ts';
+import { compress, decompress, stateName, statePosition } from './archive-objects.ts';
+import type { ObjectStore } from './object-store.ts';
+import { ArchiveDamaged, type ArchiveContent } from './read-archive.ts';
+
+/** What `pipeline.db` knows of the removed segments, as the database of a log that begins after them. */
+const copyBeginning = `
+  INSERT INTO counters SELECT * FROM live.removed_counters;
+  INSERT INTO removed_counters SELECT * FROM live.removed_counters;
+  UPDATE progress SET (log_id, position, removed_through, keys_expired_before, keys_expired_through, run_ms) =
+    (SELECT log_id, removed_through, removed_through, keys_expired_before, keys_expired_through, run_ms
+      FROM live.progress);
+  INSERT INTO dead_letters SELECT * FROM live.dead_letters
+    WHERE position < (SELECT removed_through FROM live.progress);
+  INSERT INTO idempotency_keys SELECT * FROM live.idempotency_keys
+    WHERE position < (SELECT removed_through FROM live.progress);
+  INSERT INTO replayed_batches SELECT * FROM live.replayed_batches
+    WHERE position < (SELECT removed_through FROM live.progress);
+  INSERT OR IGNORE INTO log_ages SELECT * FROM live.log_ages
+    WHERE position <= (SELECT removed_through FROM live.progress);
+`;
+
+/**
+ * Stores the database as of the beginning of the log, whose older segments retention has removed, so
+ * that a restore knows what these had counted.
+ * @param begin where the log in the archive begins.
+ * @throws {RemovalNotRecorded} if the database does not know it.
+ */
+export async function shipState(
+  store: ObjectStore,
+  logId: string,
+  databasePath: string,
+  begin: LogPosition,
+): Promise<void> {
+  const { position, bytes } = stateAtBeginning(databasePath);
+  if (position < begin) throw new RemovalNotRecorded(begin);
+  await store.create(stateName(logId, position), compress(bytes));
+}
+
+function stateAtBeginning(databasePath: string): { position: LogPosition; bytes: Buffer } {
+  checkExists(databasePath);
+  const directory = mkdtempSync(join(dirname(databasePath), 'archive-state-'));
+  try {
+    const path = join(directory, 'pipeline.db');
+    const database = openDatabase(path);
+    try {
+      database.prepare('ATTACH ? AS live').run(databasePath);
+      database.exec(`BEGIN; ${copyBeginning} COMMIT; DETACH live; PRAGMA journal_mode = DELETE`);
+      const position = readProgressRow(database)?.removedThrough ?? 0;
+      return { position, bytes: readFileSync(path) };
+    } finally {
+      database.close();
+    }
+  } finally {
+    rmSync(directory, { recursive: true, force: true });
+  }
+}
+
+/**
+ * Writes the archived database of the beginning of a log to a file.
+ * @throws {ArchiveDamaged} if the archive has none.
+ */
+export async function restoreState(
+  store: ObjectStore,
+  { logId, begin }: Pick<ArchiveContent, 'logId' | 'begin'>,
+  end: LogPosition,
+  path: string,
+): Promise<void> {
+  for await (const { name } of store.list(`${logId}/state/`)) {
+    const position = statePosition(name);
+    if (position === undefined || position < begin || position > end) continue;
+    const object = await store.get(name);
+    if (object === undefined) continue;
+    writeDurably(path, decompress(object), { flag: 'wx', mode: 0o640 });
+    return;
+  }
+  throw new ArchiveDamaged(
+    `${store.url} holds the log from byte ${begin} on, and does not know what was counted before that, or only until a time after the one to restore.`,
+  );
+}

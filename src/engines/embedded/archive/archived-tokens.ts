@@ -1,0 +1,71 @@
+import { createHash } from 'node:crypto';
+import { readFileSync } from 'node:fs';
+
+import { compress, decompress, tokensName, tokensNumber } from './archive-objects.ts';
+import type { ObjectStore } from './object-store.ts';
+
+/**
+ * Ships `tokens.json`, which has only hashes of tokens, whenever it has changed, so that a restored
+ * server lets in the same clients.
+ */
+export class TokenShipper {
+  readonly #path: string;
+  #shipped: string | undefined;
+
+  constructor(path: string) {
+    this.#path = path;
+  }
+
+  areChanged(): boolean {
+    const content = this.#read();
+    return content !== undefined && hashOf(content) !== this.#shipped;
+  }
+
+  /** Safe to repeat. Removes the earlier copies. */
+  async ship(store: ObjectStore, logId: string): Promise<void> {
+    const content = this.#read();
+    if (content === undefined) return;
+    const earlier = await listTokens(store, logId);
+    const last = earlier.at(-1);
+    const known = last === undefined ? undefined : await store.get(tokensName(logId, last));
+    if (known === undefined || !decompress(known).equals(content)) {
+      const number = (last ?? 0) + 1;
+      const created = await store.create(tokensName(logId, number), compress(content));
+      if (created === 'exists') throw new Error(`${tokensName(logId, number)} has just been made`);
+      for (const one of earlier) await store.remove(tokensName(logId, one));
+    }
+    this.#shipped = hashOf(content);
+  }
+
+  #read(): Buffer | undefined {
+    try {
+      return readFileSync(this.#path);
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
+      throw error;
+    }
+  }
+}
+
+/** The archived `tokens.json`; undefined if there is none. */
+export async function archivedTokens(
+  store: ObjectStore,
+  logId: string,
+): Promise<Buffer | undefined> {
+  const last = (await listTokens(store, logId)).at(-1);
+  const object = last === undefined ? undefined : await store.get(tokensName(logId, last));
+  return object && decompress(object);
+}
+
+async function listTokens(store: ObjectStore, logId: string): Promise<number[]> {
+  const numbers: number[] = [];
+  for await (const { name } of store.list(`${logId}/tokens/`)) {
+    const number = tokensNumber(name);
+    if (number !== undefined) numbers.push(number);
+  }
+  return numbers.sort((a, b) => a - b);
+}
+
+function hashOf(content: Uint8Array): string {
+  return createHash('sha256').update(content).digest('hex');
+}

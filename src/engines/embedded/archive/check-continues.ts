@@ -1,0 +1,73 @@
+import { openIfExists } from '../log/file-system.ts';
+import type { LogPosition } from '../log/frame.ts';
+import { readFully, segmentAt } from '../log/segment.ts';
+import { decompress, type Claim } from './archive-objects.ts';
+import type { ArchivePositions } from './archive-positions.ts';
+import type { ShippedLog } from './next-piece.ts';
+import type { ObjectStore } from './object-store.ts';
+import type { ArchiveContent } from './read-archive.ts';
+
+/** This server must not write to the archive; the message says why and what to do. */
+export class TakenOver extends Error {
+  override readonly name = 'TakenOver';
+}
+
+/** Another server archives the same log. @param claim of that server, if it is known. */
+export function takenOver(url: string, claim: Claim | undefined): TakenOver {
+  const server = claim
+    ? `the server on ${claim.host} with the data directory ${claim.directory}, since ${claim.claimed_at}`
+    : 'another server';
+  return new TakenOver(
+    `The archive ${url} has been taken over by ${server}. Stop this server for good. If that one must not continue, stop it, and restore a new data directory from the archive (restore).`,
+  );
+}
+
+interface Continuation {
+  readonly store: ObjectStore;
+  readonly log: ShippedLog;
+  readonly positions: Pick<ArchivePositions, 'durableEnd'>;
+  readonly content: ArchiveContent;
+  /** The claims after which this data directory may go on; undefined if it was never archived. */
+  readonly known: readonly string[] | undefined;
+}
+
+/**
+ * Checks that the log of this data directory continues what the archive holds.
+ * @throws {TakenOver}
+ */
+export async function checkContinues(parts: Continuation): Promise<void> {
+  const { store, content, known, positions } = parts;
+  if (content.claim === undefined) return;
+  if (known?.includes(content.claim.id) !== true) throw takenOver(store.url, content.claim);
+  if (content.end <= positions.durableEnd && (await isSameAtEnd(parts))) return;
+  throw new TakenOver(
+    `The archive ${store.url} holds the log up to byte ${content.end}, and this data directory does not: it ends at byte ${positions.durableEnd}, or with other batches. If it is an old copy, restore a new one from the archive (restore); if it is the right one, archive it to another prefix.`,
+  );
+}
+
+/** Whether the last bytes of the archive are those of this log. */
+async function isSameAtEnd({ store, log, content }: Continuation): Promise<boolean> {
+  const piece = content.pieces.at(-1);
+  if (piece !== undefined) return isSame(log, piece.base, piece.from, piece.bytes);
+  const segment = content.segments.at(-1);
+  const object = segment && (await store.get(segment.name));
+  if (segment === undefined || object === undefined) return true;
+  return isSame(log, segment.base, segment.base, decompress(object));
+}
+
+/** Also true if retention has removed the segment. */
+function isSame(
+  { fileSystem, directory }: ShippedLog,
+  base: LogPosition,
+  from: LogPosition,
+  bytes: Uint8Array,
+): boolean {
+  const file = openIfExists(fileSystem, segmentAt(directory, base).path);
+  if (file === undefined) return true;
+  try {
+    const own = Buffer.allocUnsafe(bytes.length);
+    return readFully(file, own, from - base) === own.length && own.equals(bytes);
+  } finally {
+    file.close();
+  }
+}

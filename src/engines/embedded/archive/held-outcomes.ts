@@ -1,0 +1,68 @@
+import type { LogPosition } from '../log/frame.ts';
+import type { OtherOutcomes } from '../writer/submission-ring.ts';
+
+interface HeldGroup {
+  /** The outcomes of the submissions below it. */
+  readonly through: number;
+  readonly others: OtherOutcomes;
+  /** What they acknowledge is in the log before it. */
+  readonly end: LogPosition;
+  /** By a clock that only goes forward, in milliseconds. */
+  readonly since: number;
+}
+
+interface HeldOutcomesOptions {
+  readonly archivedEnd: () => LogPosition;
+  /** How long outcomes wait, in milliseconds. */
+  readonly waitMs: number;
+  /** Called in the order of the groups. */
+  readonly answer: (group: HeldGroup, isArchived: boolean) => void;
+}
+
+const checkMs = 250;
+
+/** Outcomes that clients get once the archive holds what they acknowledge, or after a time. */
+export class HeldOutcomes {
+  readonly #options: HeldOutcomesOptions;
+  readonly #groups: HeldGroup[] = [];
+  #timer: NodeJS.Timeout | undefined;
+
+  constructor(options: HeldOutcomesOptions) {
+    this.#options = options;
+  }
+
+  add(through: number, others: OtherOutcomes, end: LogPosition): void {
+    this.#groups.push({ through, others, end, since: performance.now() });
+    this.release();
+    if (this.#groups.length > 0) this.#timer ??= setInterval(() => this.#giveUp(), checkMs);
+  }
+
+  /** Answers what the archive holds. */
+  release(): void {
+    const archivedEnd = this.#options.archivedEnd();
+    let ready = 0;
+    while ((this.#groups[ready]?.end ?? Number.POSITIVE_INFINITY) <= archivedEnd) ready++;
+    for (const group of this.#groups.splice(0, ready)) this.#options.answer(group, true);
+    this.#stopTimer();
+  }
+
+  /** Answers everything: it is not known to be archived. */
+  abandon(): void {
+    this.release();
+    for (const group of this.#groups.splice(0)) this.#options.answer(group, false);
+    this.#stopTimer();
+  }
+
+  #giveUp(): void {
+    const before = performance.now() - this.#options.waitMs;
+    const late = this.#groups.findLastIndex(({ since }) => since <= before) + 1;
+    for (const group of this.#groups.splice(0, late)) this.#options.answer(group, false);
+    this.#stopTimer();
+  }
+
+  #stopTimer(): void {
+    if (this.#groups.length > 0) return;
+    clearInterval(this.#timer);
+    this.#timer = undefined;
+  }
+}

@@ -1,0 +1,245 @@
+import { inParallel } from '../../../util/in-parallel.ts';
+import type { LogPosition } from '../log/frame.ts';
+import {
+  decodeTail,
+  readSegmentName,
+  tailName,
+  tailNumber,
+  type ArchivedSegment,
+  type Claim,
+  type Piece,
+  type TailObject,
+} from './archive-objects.ts';
+import { ArchiveUnusable, type ObjectStore } from './object-store.ts';
+
+export interface NumberedPiece extends Piece {
+  readonly number: number;
+}
+
+/** What an archive holds of a log, from `begin` to `end` without a hole. */
+export interface ArchiveContent {
+  readonly logId: string;
+  readonly begin: LogPosition;
+  readonly end: LogPosition;
+  /** Merged segments, by base. The last one may be the beginning of a segment. */
+  readonly segments: readonly ArchivedSegment[];
+  /** The pieces after them, in order. */
+  readonly pieces: readonly NumberedPiece[];
+  /** The number of the next object of the tail. */
+  readonly next: number;
+  /** The last server's claim; undefined if the archive is empty. */
+  readonly claim: (Claim & { readonly number: number }) | undefined;
+  /** Shorter objects of the same segments, which a merge has not removed yet. */
+  readonly superseded: readonly ArchivedSegment[];
+  /** The numbers of the tail before `pieces`: earlier claims, and pieces that no merge has removed yet. */
+  readonly earlier: readonly number[];
+}
+
+/** The archive lacks, or cannot read, a part of the log that it had. */
+export class ArchiveDamaged extends Error {
+  override readonly name = 'ArchiveDamaged';
+}
+
+/** The ids of the logs in an archive, in hexadecimal. */
+export async function listLogIds(store: ObjectStore): Promise<string[]> {
+  const ids = new Set<string>();
+  for await (const { name } of store.list('')) {
+    const id = /^([0-9a-f]{32})\/(?:tail|log)\//.exec(name)?.[1];
+    if (id !== undefined) ids.add(id);
+  }
+  return [...ids];
+}
+
+/** The id of the only log in an archive. @throws {ArchiveUnusable} if there is none, or several. */
+export async function onlyLogId(store: ObjectStore): Promise<string> {
+  const [id, ...others] = await listLogIds(store);
+  if (id === undefined) throw new ArchiveUnusable(`There is no archive at ${store.url}.`);
+  if (others.length === 0) return id;
+  throw new ArchiveUnusable(
+    `${store.url} holds ${others.length + 1} logs (${[id, ...others].join(', ')}). Name one with --log-id.`,
+  );
+}
+
+/**
+ * Reads what an archive holds of a log, also while a server ships to it. Reads the tail by number, so
+ * that objects which are listed late are not missed.
+ * @throws {ArchiveDamaged}
+ */
+export async function readArchive(store: ObjectStore, logId: string): Promise<ArchiveContent> {
+  let listed = await listSegments(store, logId);
+  for (let attempt = 1; ; attempt++) {
+    const content = await readTailAfter(store, logId, listed).catch((error: unknown) => {
+      if (error instanceof ArchiveDamaged) return error;
+      throw error;
+    });
+    // A merge in the meantime has removed pieces: what they held is in a new segment.
+    const now = await listSegments(store, logId);
+    const isSame =
+      now.length === listed.length && now.every((one, i) => one.name === listed[i]?.name);
+    listed = now;
+    if (!isSame && attempt < attemptsMax) continue;
+    if (content instanceof ArchiveDamaged) throw content;
+    return content;
+  }
+}
+
+const attemptsMax = 10;
+const readsAtOnce = 16;
+
+async function listSegments(store: ObjectStore, logId: string): Promise<ArchivedSegment[]> {
+  const segments: ArchivedSegment[] = [];
+  for await (const { name, bytes } of store.list(`${logId}/log/`)) {
+    const segment = readSegmentName(name, bytes);
+    if (segment !== undefined) segments.push(segment);
+  }
+  return segments;
+}
+
+async function readTailAfter(
+  store: ObjectStore,
+  logId: string,
+  listed: readonly ArchivedSegment[],
+): Promise<ArchiveContent> {
+  const { segments, superseded } = longestOfEach(listed);
+  checkContiguous(store, segments);
+  const last = segments.at(-1);
+  const mergedThrough = last?.lastNumber ?? -1;
+  const numbers: number[] = [];
+  for await (const { name } of store.list(`${logId}/tail/`)) {
+    const number = tailNumber(name);
+    if (number !== undefined) numbers.push(number);
+  }
+  const tail = await new TailReader(store, logId, numbers).read(last);
+  const claim = tail.claim ?? (await lastClaim(store, logId, numbers, mergedThrough));
+  return {
+    ...{ logId, segments, claim, next: tail.next, pieces: tail.pieces, end: tail.end },
+    begin: segments[0]?.base ?? tail.begin,
+    ...{ superseded, earlier: numbers.filter((number) => number <= mergedThrough) },
+  };
+}
+
+/** Of the objects with the same base, the longest; and the others. */
+function longestOfEach(listed: readonly ArchivedSegment[]) {
+  const byBase = new Map<LogPosition, ArchivedSegment>();
+  for (const segment of listed) {
+    const known = byBase.get(segment.base);
+    if (known === undefined || segment.end > known.end) byBase.set(segment.base, segment);
+  }
+  const segments = [...byBase.values()].sort((a, b) => a.base - b.base);
+  return { segments, superseded: listed.filter((one) => byBase.get(one.base) !== one) };
+}
+
+function checkContiguous(store: ObjectStore, segments: readonly ArchivedSegment[]): void {
+  for (const [index, { end, name }] of segments.entries()) {
+    const next = segments[index + 1];
+    if (next === undefined || next.base === end) continue;
+    throw new ArchiveDamaged(
+      `${store.url} has no object with bytes ${end} to ${next.base} of the log, after ${name}.`,
+    );
+  }
+}
+
+type Tail = Pick<ArchiveContent, 'begin' | 'end' | 'next' | 'pieces' | 'claim'>;
+
+class TailReader {
+  readonly #store: ObjectStore;
+  readonly #logId: string;
+  readonly #listed: readonly number[];
+  readonly #found = new Map<number, TailObject | undefined>();
+
+  constructor(store: ObjectStore, logId: string, listed: readonly number[]) {
+    this.#store = store;
+    this.#logId = logId;
+    this.#listed = listed;
+  }
+
+  async read(merged: ArchivedSegment | undefined): Promise<Tail> {
+    const first = merged === undefined ? 0 : merged.lastNumber + 1;
+    await this.#readAhead(first);
+    const pieces: NumberedPiece[] = [];
+    let claim: ArchiveContent['claim'];
+    let begin = merged?.end;
+    let end = merged?.end ?? 0;
+    let number = first;
+    for (;;) {
+      const found = await this.#get(number);
+      if (found === undefined) break;
+      if (begin !== undefined && found.from !== end) throw this.#misplaced(number);
+      begin ??= found.from;
+      if (found.kind === 'claim') {
+        claim = { ...found, number };
+        end = found.from;
+        number = found.next;
+      } else {
+        pieces.push({ ...found, number });
+        end = found.to;
+        number++;
+      }
+    }
+    await this.#checkNoneMissing(number);
+    return { begin: begin ?? 0, end, next: number, pieces, claim };
+  }
+
+  async #readAhead(from: number): Promise<void> {
+    const numbers = this.#listed.filter((number) => number >= from);
+    await inParallel(readsAtOnce, numbers, async (number) => {
+      this.#found.set(number, await getTail(this.#store, this.#logId, number));
+    });
+  }
+
+  async #get(number: number): Promise<TailObject | undefined> {
+    return this.#found.get(number) ?? (await getTail(this.#store, this.#logId, number));
+  }
+
+  /**
+   * Objects after a missing one are either those of uploads that were on their way when a server
+   * ended, or they show that it was there.
+   */
+  async #checkNoneMissing(missing: number): Promise<void> {
+    for (const number of this.#listed.filter((one) => one > missing)) {
+      const found = await this.#get(number);
+      const wasThere = found?.kind === 'claim' || (found?.confirmed ?? 0) > missing;
+      if (!wasThere) continue;
+      throw new ArchiveDamaged(
+        `${tailName(this.#logId, missing)} is missing in ${this.#store.url}, although it was there when ${tailName(this.#logId, number)} was made.`,
+      );
+    }
+  }
+
+  #misplaced(number: number): ArchiveDamaged {
+    const name = tailName(this.#logId, number);
+    return new ArchiveDamaged(
+      `${name} in ${this.#store.url} does not follow the object before it.`,
+    );
+  }
+}
+
+/** @returns undefined if there is no object. @throws {ArchiveDamaged} */
+export async function getTail(
+  store: ObjectStore,
+  logId: string,
+  number: number,
+): Promise<TailObject | undefined> {
+  const name = tailName(logId, number);
+  const object = await store.get(name);
+  if (object === undefined) return undefined;
+  try {
+    return decodeTail(object);
+  } catch (error) {
+    throw new ArchiveDamaged(`${name} in ${store.url} is damaged.`, { cause: error });
+  }
+}
+
+/** The last claim up to a number, before which merged pieces are removed and claims stay. */
+async function lastClaim(
+  store: ObjectStore,
+  logId: string,
+  listed: readonly number[],
+  through: number,
+): Promise<ArchiveContent['claim']> {
+  for (const number of listed.filter((one) => one <= through).reverse()) {
+    const found = await getTail(store, logId, number);
+    if (found?.kind === 'claim') return { ...found, number };
+  }
+  return undefined;
+}

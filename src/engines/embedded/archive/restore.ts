@@ -1,0 +1,156 @@
+import { existsSync, mkdirSync, readFileSync, rmSync } from 'node:fs';
+import { basename, join } from 'node:path';
+
+import { dataPaths, lockFile, makeDataDirectory, type DataPaths } from '../data-directory.ts';
+import { nodeFileSystem } from '../log/file-system.ts';
+import type { LogPosition } from '../log/frame.ts';
+import { openDatabase } from '../store/schema.ts';
+import { requireTokens, writeDurably } from '../tokens/token-marker.ts';
+import { dropReplacedTables, rebuildDataDirectory } from '../verify/rebuild.ts';
+import { restoreState } from './archived-state.ts';
+import { archivedTokens } from './archived-tokens.ts';
+import { archiveStatePath, writeArchiveState } from './archive-state.ts';
+import type { ObjectStore } from './object-store.ts';
+import { onlyLogId, readArchive, type ArchiveContent } from './read-archive.ts';
+import { restoreLog } from './restore-log.ts';
+
+export interface RestoreOptions {
+  readonly store: ObjectStore;
+  /** In hexadecimal; undefined if the archive holds only one log. */
+  readonly logId: string | undefined;
+  /** Missing, empty, or left by an interrupted restore. */
+  readonly dataDir: string;
+  /** Restores only what was received before the first batch after this; milliseconds since 1970. */
+  readonly until: number | undefined;
+  /** Called now and then with the bytes of the log that are read, then counted, and of all. */
+  readonly onProgress: (step: 'reading' | 'counting', bytes: number, total: number) => void;
+}
+
+export interface RestoreSummary {
+  /** Bytes of the log. */
+  readonly bytes: number;
+  readonly hasTokens: boolean;
+  /** When the last piece was shipped, in milliseconds since 1970; undefined for an empty log. */
+  readonly archivedAt: number | undefined;
+}
+
+/** The directory in which a restore makes everything first, so that no server starts on a part of it. */
+const partName = 'restoring';
+
+/**
+ * Makes a data directory from an archive: the log, the counters that follow from it, and the tokens.
+ * Repeated, it continues an interrupted restore.
+ * @throws {ArchiveDamaged | ArchiveUnusable}, or an Error that says what is wrong with the directory.
+ */
+export async function restore(options: RestoreOptions): Promise<RestoreSummary> {
+  const paths = dataPaths(options.dataDir);
+  const isInterrupted = existsSync(join(paths.root, partName));
+  if (existsSync(paths.log) || (existsSync(paths.database) && !isInterrupted)) {
+    throw new Error(
+      `${paths.root} holds a pipeline already. Name another directory with --data-dir.`,
+    );
+  }
+  makeDataDirectory(paths);
+  const lock = lockFile(join(paths.root, 'lock.db'));
+  if (lock === undefined) throw new Error(`Another process uses ${paths.root}.`);
+  try {
+    return await restoreInto(paths, options);
+  } finally {
+    lock.release();
+  }
+}
+
+async function restoreInto(paths: DataPaths, options: RestoreOptions): Promise<RestoreSummary> {
+  const { store, until, onProgress } = options;
+  const { logId = await onlyLogId(store) } = options;
+  const part = dataPaths(join(paths.root, partName));
+  begin(part, { url: store.url, logId, until: until ?? null });
+  const content = await readArchive(store, logId);
+  const end = await restoreLog({
+    ...{ store, content, until, directory: part.log },
+    onProgress: (bytes, total) => onProgress('reading', bytes, total),
+  });
+  await restoreCounters(part, { ...options, content, end });
+  const hasTokens = await restoreTokens(part, store, logId);
+  // A log that ends earlier than its archive cannot continue it.
+  if (end === content.end && content.claim !== undefined) {
+    writeArchiveState(archiveStatePath(part), { claims: [content.claim.id] });
+  }
+  moveInto(paths, part);
+  const archivedAt = content.pieces.at(-1)?.at ?? content.segments.at(-1)?.at;
+  return { bytes: end - content.begin, hasTokens, archivedAt };
+}
+
+/** What a restore restores, so that another one does not continue it. */
+interface Source {
+  readonly url: string;
+  readonly logId: string;
+  readonly until: number | null;
+}
+
+function begin(part: DataPaths, source: Source): void {
+  const path = join(part.root, 'source.json');
+  const text = `${JSON.stringify(source)}\n`;
+  if (existsSync(path)) {
+    if (readFileSync(path, 'utf8') === text) return;
+    throw new Error(
+      `${part.root} is left of an interrupted restore from another archive or until another time. Remove it, or repeat that restore.`,
+    );
+  }
+  rmSync(part.root, { recursive: true, force: true });
+  mkdirSync(part.log, { recursive: true, mode: 0o750 });
+  writeDurably(path, text, { flag: 'wx', mode: 0o640 });
+}
+
+interface CountedLog extends Pick<RestoreOptions, 'store' | 'onProgress'> {
+  readonly content: ArchiveContent;
+  readonly end: LogPosition;
+}
+
+/** Counts the log into a new database, or into that of the beginning of a log that was cut off. */
+async function restoreCounters(part: DataPaths, restored: CountedLog): Promise<void> {
+  const { store, content, end, onProgress } = restored;
+  if (content.end === content.begin) return;
+  if (content.begin > 0 && !existsSync(part.database)) {
+    await restoreState(store, content, end, part.database);
+  }
+  const database = openDatabase(part.database);
+  try {
+    database
+      .prepare('UPDATE progress SET log_id = ?, position = ?')
+      .run(Buffer.from(content.logId, 'hex'), end);
+  } finally {
+    database.close();
+  }
+  dropReplacedTables(part.root);
+  rebuildDataDirectory({
+    ...{ dataDir: part.root, dryRun: false, withoutDamaged: false, now: Date.now },
+    // The counters differ from those of the empty database.
+    onDifference: () => undefined,
+    onProgress: (bytes, total) =>
+      onProgress('counting', bytes - content.begin, total - content.begin),
+  });
+  dropReplacedTables(part.root);
+}
+
+/** Returns whether there are tokens. */
+async function restoreTokens(part: DataPaths, store: ObjectStore, logId: string): Promise<boolean> {
+  const tokens = await archivedTokens(store, logId);
+  if (tokens === undefined) return false;
+  rmSync(part.tokens, { force: true });
+  writeDurably(part.tokens, tokens, { flag: 'wx', mode: 0o600 });
+  requireTokens(part);
+  return true;
+}
+
+/** The log last: without it, no server starts. */
+function moveInto(paths: DataPaths, part: DataPaths): void {
+  const { root } = paths;
+  const moved = [part.database, part.tokens, archiveStatePath(part), part.log];
+  for (const path of moved.filter((one) => existsSync(one))) {
+    nodeFileSystem.rename(path, join(root, basename(path)));
+  }
+  nodeFileSystem.syncDirectory(root);
+  rmSync(part.root, { recursive: true, force: true });
+  nodeFileSystem.syncDirectory(root);
+}

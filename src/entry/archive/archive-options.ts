@@ -1,0 +1,84 @@
+import type { Command, Option } from 'commander';
+
+import { dataDirOption, option, setting } from '../cli/common-options.ts';
+import { archiveUrl, logId, oneOf, size, timestamp, wholeNumber } from '../cli/option-parsers.ts';
+import type { ArchiveOptions } from '../../engines/embedded/archive/archive-messages.ts';
+
+const modes = ['async', 'sync'] as const;
+
+interface ServeArchiveValues {
+  archive?: string;
+  archiveMode: (typeof modes)[number];
+  archiveInterval: number;
+  archiveRate: number;
+}
+
+/** The options of `serve` for its archive. */
+export function serveArchiveOptions(): Option[] {
+  return [
+    setting(
+      '--archive <url>',
+      'ship the log to s3://bucket/prefix or file:///directory, to restore it if this machine is lost',
+      archiveUrl,
+    ),
+    setting(
+      '--archive-mode <mode>',
+      'sync: acknowledge a batch only once the archive holds it; async: within --archive-interval',
+      oneOf(modes),
+    ).default('async'),
+    setting(
+      '--archive-interval <seconds>',
+      'how long batches may wait to be shipped together (async)',
+      wholeNumber(1, 86_400),
+    ).default(10),
+    setting(
+      '--archive-rate <size>',
+      'how many bytes of the log to ship per second at most (async)',
+      size,
+    ).default(32 * 1024 * 1024, '32MiB'),
+  ];
+}
+
+/** Returns the settings of the archive; undefined if there is none. */
+export function archiveOptions(command: Command): ArchiveOptions | undefined {
+  const values = command.opts<ServeArchiveValues>();
+  if (values.archive === undefined) return undefined;
+  const isSync = values.archiveMode === 'sync';
+  return {
+    ...{ url: values.archive, isSync, intervalMs: values.archiveInterval * 1000 },
+    bytesPerSecondMax: isSync ? Number.POSITIVE_INFINITY : values.archiveRate,
+  };
+}
+
+/** The options of `restore`. */
+export interface RestoreCommandOptions {
+  readonly from: string;
+  readonly dataDir: string;
+  /** Milliseconds since 1970. */
+  readonly until: number | undefined;
+  readonly logId: string | undefined;
+}
+
+export function addRestoreOptions(command: Command): Command {
+  return command
+    .addOption(option('--from <url>', 'the archive', archiveUrl).makeOptionMandatory())
+    .addOption(dataDirOption())
+    .addOption(
+      option(
+        '--until <time>',
+        'restore only what was received before the first batch after this time',
+        timestamp,
+      ),
+    )
+    .addOption(logIdOption());
+}
+
+export function restoreOptions(command: Command): RestoreCommandOptions {
+  const { from, dataDir, until, logId: id } = command.opts<RestoreCommandOptions>();
+  return { from, dataDir, until, logId: id };
+}
+
+/** `--log-id`, for archives that hold several logs. */
+export function logIdOption(): Option {
+  return option('--log-id <id>', 'the log, if the archive holds several', logId);
+}
