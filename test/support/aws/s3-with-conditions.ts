@@ -1,0 +1,160 @@
+import {
+  createServer,
+  request as httpRequest,
+  type IncomingHttpHeaders,
+  type IncomingMessage,
+  type ServerResponse,
+} from 'node:http';
+import { setTimeout as delay } from 'node:timers/promises';
+
+import { listen } from '../../../infra/local/listen.ts';
+
+/** A request as the proxy received it. */
+export interface S3Request {
+  readonly method: string;
+  /** `/bucket/key`, decoded. */
+  readonly path: string;
+  readonly query: URLSearchParams;
+  readonly headers: IncomingHttpHeaders;
+  readonly body: Buffer;
+}
+
+export type Fault =
+  /** Closes the connection; the store does not see the request. */
+  | { readonly kind: 'drop-request' }
+  /** Closes the connection after the store's answer: the client does not learn of its effect. */
+  | { readonly kind: 'drop-answer' }
+  /** Closes the connection in the middle of the answer's body. */
+  | { readonly kind: 'cut-answer' }
+  /** Answers instead of the store, with an error of S3. Without a code, the body is a page of HTML. */
+  | { readonly kind: 'answer'; readonly status: number; readonly code?: string }
+  /** Sends the request to the store this much later. */
+  | { readonly kind: 'delay'; readonly ms: number };
+
+export const slowDown: Fault = { kind: 'answer', status: 503, code: 'SlowDown' };
+
+/** What goes wrong. Tests change it between requests. */
+export interface S3Faults {
+  /** Called for each request; returns the fault that hits it. */
+  faultOf(request: S3Request): Fault | undefined;
+  /** Plays a store that ignores If-None-Match. */
+  ignoreConditions: boolean;
+}
+
+export interface S3WithConditions {
+  readonly url: string;
+  readonly faults: S3Faults;
+  stop(): Promise<void>;
+}
+
+interface Answer {
+  readonly status: number;
+  readonly headers: IncomingHttpHeaders;
+  readonly body: Buffer;
+}
+
+/**
+ * A proxy before an S3 emulator that ignores If-None-Match. It answers a conditional PUT of an existing
+ * key with 412, as S3 does, sends the requests of a key one after the other, and injects faults.
+ */
+export async function startS3WithConditions(storeUrl: string): Promise<S3WithConditions> {
+  const faults: S3Faults = { faultOf: () => undefined, ignoreConditions: false };
+  const inOrder = oneAtATime();
+  const forward = async (message: IncomingMessage, response: ServerResponse) => {
+    const request = await read(message);
+    const fault = faults.faultOf(request);
+    if (fault?.kind === 'drop-request') return void response.destroy();
+    if (fault?.kind === 'answer') {
+      send(response, errorAnswer(fault.status, fault.code));
+      return;
+    }
+    if (fault?.kind === 'delay') await delay(fault.ms);
+    const answer = await inOrder(request.path, async () => {
+      const isConditional = request.method === 'PUT' && request.headers['if-none-match'] === '*';
+      if (isConditional && !faults.ignoreConditions && (await exists(storeUrl, message))) {
+        return errorAnswer(412, 'PreconditionFailed');
+      }
+      return ask(storeUrl, message, request.body);
+    });
+    if (fault?.kind === 'drop-answer') return void response.destroy();
+    send(response, answer, fault?.kind === 'cut-answer');
+  };
+  const proxy = createServer((message, response) => {
+    forward(message, response).catch(() => response.destroy());
+  });
+  const port = await listen(proxy, 0, '127.0.0.1');
+  return {
+    url: `http://127.0.0.1:${port}`,
+    faults,
+    async stop() {
+      proxy.closeAllConnections();
+      await new Promise((resolve) => proxy.close(resolve));
+    },
+  };
+}
+
+/** Runs the tasks of a name one after the other. */
+function oneAtATime() {
+  const last = new Map<string, Promise<unknown>>();
+  return async <T>(name: string, task: () => Promise<T>): Promise<T> => {
+    const result = Promise.allSettled([last.get(name)]).then(task);
+    last.set(name, result);
+    try {
+      return await result;
+    } finally {
+      if (last.get(name) === result) last.delete(name);
+    }
+  };
+}
+
+async function read(message: IncomingMessage): Promise<S3Request> {
+  const { pathname, searchParams } = new URL(message.url ?? '/', 'http://store');
+  return {
+    method: message.method ?? '',
+    path: decodeURIComponent(pathname),
+    query: searchParams,
+    headers: message.headers,
+    body: await bodyOf(message),
+  };
+}
+
+async function bodyOf(message: IncomingMessage): Promise<Buffer> {
+  return Buffer.concat((await message.toArray()) as Buffer[]);
+}
+
+async function exists(storeUrl: string, { url = '/' }: IncomingMessage): Promise<boolean> {
+  const { pathname } = new URL(url, storeUrl);
+  const { status } = await fetch(new URL(pathname, storeUrl), { method: 'HEAD' });
+  return status === 200;
+}
+
+async function ask(storeUrl: string, message: IncomingMessage, body: Buffer): Promise<Answer> {
+  const { promise, resolve, reject } = Promise.withResolvers<IncomingMessage>();
+  const { url: path, method, headers } = message;
+  httpRequest(storeUrl, { path, method, headers, agent: false }, resolve)
+    .on('error', reject)
+    .end(body);
+  const answer = await promise;
+  return {
+    status: answer.statusCode ?? 502,
+    headers: answer.headers,
+    body: await bodyOf(answer),
+  };
+}
+
+function errorAnswer(status: number, code?: string): Answer {
+  const [type, body] =
+    code === undefined
+      ? ['text/html', '<html><body>Bad gateway</body></html>']
+      : [
+          'application/xml',
+          `<?xml version="1.0" encoding="UTF-8"?>\n<Error><Code>${code}</Code><Message>Because of ${code}</Message><RequestId>1</RequestId></Error>`,
+        ];
+  return { status, headers: { 'content-type': type }, body: Buffer.from(body) };
+}
+
+function send(response: ServerResponse, { status, headers, body }: Answer, isCut = false): void {
+  response.writeHead(status, headers);
+  if (!isCut) return void response.end(body);
+  response.write(body.subarray(0, body.length / 2), () => response.destroy());
+}
