@@ -1,4 +1,4 @@
-import { openObjectStore } from '../../engines/embedded/archive/open-object-store.ts';
+import { openObjectStore } from '../../engines/embedded/archive/stores/open-object-store.ts';
 import { restore } from '../../engines/embedded/archive/restore.ts';
 import { withThousands } from '../../util/thousands.ts';
 import { StoreProgress } from '../cli/progress.ts';

@@ -5,8 +5,8 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import type {
   ObjectStore,
   StoredObject,
-} from '../../../src/engines/embedded/archive/object-store.ts';
-import { checkConditionalCreate } from '../../../src/engines/embedded/archive/open-object-store.ts';
+} from '../../../src/engines/embedded/archive/stores/object-store.ts';
+import { checkConditionalCreate } from '../../../src/engines/embedded/archive/stores/open-object-store.ts';
 import { inParallel } from '../../../src/util/in-parallel.ts';
 
 export interface ObjectStoreHarness {

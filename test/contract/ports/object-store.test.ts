@@ -5,7 +5,7 @@ import { pathToFileURL } from 'node:url';
 
 import { afterAll, beforeAll, vi } from 'vitest';
 
-import { openObjectStore } from '../../../src/engines/embedded/archive/open-object-store.ts';
+import { openObjectStore } from '../../../src/engines/embedded/archive/stores/open-object-store.ts';
 import { startArchiveBucket, type ArchiveBucket } from '../../support/aws/archive-bucket.ts';
 import { describeObjectStore, listAll } from './object-store-contract.ts';
 

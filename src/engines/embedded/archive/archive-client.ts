@@ -3,7 +3,7 @@ import type { Worker } from 'node:worker_threads';
 import type { ArchiveState } from '../../../pipeline/ports.ts';
 import { followWorker, startWorker } from '../workers.ts';
 import type { ArchiveOptions, ArchiveSettings, FromArchive } from './archive-messages.ts';
-import { ArchivePositions } from './archive-positions.ts';
+import type { ArchivePositions } from './archive-positions.ts';
 
 /** The state of an archive, with counts for metrics. */
 export interface ArchiveStatus extends ArchiveState {

@@ -11,7 +11,7 @@ import { archiveStatePath, readArchiveState, writeArchiveState } from './archive
 import { shipState } from './archived-state.ts';
 import { TokenShipper } from './archived-tokens.ts';
 import { Archiver } from './archiver.ts';
-import { openObjectStore } from './open-object-store.ts';
+import { openObjectStore } from './stores/open-object-store.ts';
 
 const port = parentPort;
 if (port === null) throw new Error('this module runs as a worker');

@@ -7,7 +7,7 @@ import { checkExists, openDatabase } from '../store/schema.ts';
 import { readProgressRow } from '../store/progress-row.ts';
 import { writeDurably } from '../tokens/token-marker.ts';
 import { compress, decompress, stateName, statePosition } from './archive-objects.ts';
-import type { ObjectStore } from './object-store.ts';
+import type { ObjectStore } from './stores/object-store.ts';
 import { ArchiveDamaged, type ArchiveContent } from './read-archive.ts';
 
 /** What `pipeline.db` knows of the removed segments, as the database of a log that begins after them. */

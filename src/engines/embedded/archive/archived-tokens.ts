@@ -2,7 +2,7 @@ import { createHash } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 
 import { compress, decompress, tokensName, tokensNumber } from './archive-objects.ts';
-import type { ObjectStore } from './object-store.ts';
+import type { ObjectStore } from './stores/object-store.ts';
 
 /**
  * Ships `tokens.json`, which has only hashes of tokens, whenever it has changed, so that a restored

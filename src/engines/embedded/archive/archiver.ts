@@ -15,7 +15,8 @@ import type { ArchivePositions } from './archive-positions.ts';
 import { checkContinues, takenOver, TakenOver } from './check-continues.ts';
 import { mergeSegment, type MergedPieces } from './merge-segment.ts';
 import { nextPiece, type LogPiece, type ShippedLog } from './next-piece.ts';
-import { ArchiveUnusable, type ObjectStore } from './object-store.ts';
+import { ArchiveUnusable, type ObjectStore } from './stores/object-store.ts';
+import { checkConditionalCreate } from './stores/open-object-store.ts';
 import { getTail, readArchive, type ArchiveContent } from './read-archive.ts';
 import { LogDamaged } from '../log/recovery.ts';
 
@@ -180,6 +181,7 @@ export class Archiver {
   /** Claims the archive for this server, after it has checked that the log goes on from it. */
   async #takeOver(): Promise<void> {
     const { store, log, positions, claims } = this.#options;
+    await this.#persist(() => checkConditionalCreate(store));
     for (;;) {
       const content = await this.#persist(() => readArchive(store, this.#logId));
       const known = claims.read();

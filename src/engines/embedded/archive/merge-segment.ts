@@ -7,7 +7,7 @@ import type { LogPosition } from '../log/frame.ts';
 import { readFully, segmentAt } from '../log/segment.ts';
 import { segmentName, tailName } from './archive-objects.ts';
 import type { ShippedLog } from './next-piece.ts';
-import type { ObjectStore } from './object-store.ts';
+import type { ObjectStore } from './stores/object-store.ts';
 import { inParallel } from '../../../util/in-parallel.ts';
 
 /** The pieces of a segment that become one object. */

@@ -10,7 +10,7 @@ import {
   type Piece,
   type TailObject,
 } from './archive-objects.ts';
-import { ArchiveUnusable, type ObjectStore } from './object-store.ts';
+import { ArchiveUnusable, type ObjectStore } from './stores/object-store.ts';
 
 export interface NumberedPiece extends Piece {
   readonly number: number;

@@ -15,7 +15,7 @@ import {
   type Segment,
 } from '../log/segment.ts';
 import type { ArchivedSegment } from './archive-objects.ts';
-import type { ObjectStore } from './object-store.ts';
+import type { ObjectStore } from './stores/object-store.ts';
 import { ArchiveDamaged, type ArchiveContent, type NumberedPiece } from './read-archive.ts';
 
 interface RestoreLogOptions {

@@ -10,7 +10,7 @@ import { dropReplacedTables, rebuildDataDirectory } from '../verify/rebuild.ts';
 import { restoreState } from './archived-state.ts';
 import { archivedTokens } from './archived-tokens.ts';
 import { archiveStatePath, writeArchiveState } from './archive-state.ts';
-import type { ObjectStore } from './object-store.ts';
+import type { ObjectStore } from './stores/object-store.ts';
 import { onlyLogId, readArchive, type ArchiveContent } from './read-archive.ts';
 import { restoreLog } from './restore-log.ts';
 
