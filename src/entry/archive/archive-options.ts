@@ -50,6 +50,19 @@ export function archiveOptions(command: Command): ArchiveOptions | undefined {
   };
 }
 
+/** An archive, and one of its logs; undefined: all of them, or the only one. */
+export interface ArchivePlace {
+  readonly from: string;
+  readonly logId?: string | undefined;
+}
+
+/** Adds `--from` and `--log-id`. */
+export function addArchivePlace(command: Command): Command {
+  return command
+    .addOption(option('--from <url>', 'the archive', archiveUrl).makeOptionMandatory())
+    .addOption(logIdOption());
+}
+
 /** The options of `restore`. */
 export interface RestoreCommandOptions {
   readonly from: string;
@@ -60,8 +73,7 @@ export interface RestoreCommandOptions {
 }
 
 export function addRestoreOptions(command: Command): Command {
-  return command
-    .addOption(option('--from <url>', 'the archive', archiveUrl).makeOptionMandatory())
+  return addArchivePlace(command)
     .addOption(dataDirOption())
     .addOption(
       option(
@@ -69,8 +81,7 @@ export function addRestoreOptions(command: Command): Command {
         'restore only what was received before the first batch after this time',
         timestamp,
       ),
-    )
-    .addOption(logIdOption());
+    );
 }
 
 export function restoreOptions(command: Command): RestoreCommandOptions {
