@@ -1,15 +1,15 @@
 import { randomUUID } from 'node:crypto';
 
-import type { LogPosition } from '../log/frame.ts';
-import { listSegments } from '../log/segment.ts';
-import { encodeClaim, tailName, type Claim } from './archive-objects.ts';
-import type { ArchivePositions } from './archive-positions.ts';
+import type { LogPosition } from '../../log/frame.ts';
+import { listSegments } from '../../log/segment.ts';
+import { encodeClaim, tailName, type Claim } from '../archive-objects.ts';
+import type { ArchivePositions } from '../archive-positions.ts';
 import { checkContinues } from './check-continues.ts';
 import type { ShippedLog } from './next-piece.ts';
-import { getTail, readArchive, type ArchiveContent } from './read-archive.ts';
+import { getTail, readArchive, type ArchiveContent } from '../read-archive.ts';
 import type { Repeater } from './repeater.ts';
-import type { ObjectStore } from './stores/object-store.ts';
-import { checkConditionalCreate } from './stores/open-object-store.ts';
+import type { ObjectStore } from '../stores/object-store.ts';
+import { checkConditionalCreate } from '../stores/open-object-store.ts';
 
 /** Must be above the number of uploads under way: what those of an earlier server may still take. */
 const claimGap = 1_000;

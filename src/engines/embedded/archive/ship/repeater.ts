@@ -1,6 +1,6 @@
-import { LogDamaged } from '../log/recovery.ts';
+import { LogDamaged } from '../../log/recovery.ts';
 import { TakenOver } from './check-continues.ts';
-import { ArchiveUnusable } from './stores/object-store.ts';
+import { ArchiveUnusable } from '../stores/object-store.ts';
 
 /** The clock and the randomness of an archiver. */
 export interface ArchiverClock {

@@ -1,12 +1,12 @@
-import { segmentOf, listSegments } from '../log/segment.ts';
-import type { LogPosition } from '../log/frame.ts';
-import { decodeTail, encodePiece, tailName, type PieceHeader } from './archive-objects.ts';
+import { segmentOf, listSegments } from '../../log/segment.ts';
+import type { LogPosition } from '../../log/frame.ts';
+import { decodeTail, encodePiece, tailName, type PieceHeader } from '../archive-objects.ts';
 import { takenOver } from './check-continues.ts';
 import { claimArchive, type Claiming } from './claim-archive.ts';
 import { mergeSegment } from './merge-segment.ts';
 import { nextPiece, type LogPiece } from './next-piece.ts';
 import { isFinal, Repeater, type ArchiverClock } from './repeater.ts';
-import type { ObjectStore } from './stores/object-store.ts';
+import type { ObjectStore } from '../stores/object-store.ts';
 import { UnmergedSegments } from './unmerged-segments.ts';
 
 export interface ArchiverOptions extends Omit<Claiming, 'now'> {

@@ -1,9 +1,9 @@
-import type { LogPosition } from '../log/frame.ts';
-import { listSegments } from '../log/segment.ts';
-import type { ArchivedSegment } from './archive-objects.ts';
+import type { LogPosition } from '../../log/frame.ts';
+import { listSegments } from '../../log/segment.ts';
+import type { ArchivedSegment } from '../archive-objects.ts';
 import type { MergedPieces } from './merge-segment.ts';
 import type { ShippedLog } from './next-piece.ts';
-import type { ArchiveContent } from './read-archive.ts';
+import type { ArchiveContent } from '../read-archive.ts';
 
 /** Pieces of an open segment are merged at this number, so that a restore reads few objects. */
 const piecesMax = 1_000;
