@@ -45,7 +45,7 @@ async function buildPackage(): Promise<void> {
       entryPoints: {
         cli: 'src/entry/cli.ts',
         'writer-worker': 'src/engines/embedded/writer/writer-worker.ts',
-        'archive-thread': 'src/engines/embedded/archive/archive-thread.ts',
+        'archive-thread': 'src/engines/embedded/archive/ship/archive-thread.ts',
         'reader-worker': 'src/engines/embedded/reader/reader-worker.ts',
         'audit-thread': 'src/engines/embedded/verify/audit-thread.ts',
       },

@@ -1,5 +1,5 @@
 import { openObjectStore } from '../../engines/embedded/archive/stores/open-object-store.ts';
-import { restore } from '../../engines/embedded/archive/restore.ts';
+import { restore } from '../../engines/embedded/archive/restore/restore.ts';
 import { withThousands } from '../../util/thousands.ts';
 import { StoreProgress } from '../cli/progress.ts';
 import type { RestoreCommandOptions } from './archive-options.ts';

@@ -50,6 +50,8 @@ export interface SpawnOptions {
   readonly shellBefore?: string;
   /** Runs instead of the command line, with the same options. */
   readonly program?: string;
+  /** Further variables of its environment. */
+  readonly env?: Readonly<Record<string, string>>;
 }
 
 export interface Exit {
@@ -67,7 +69,7 @@ export class ServerProcess {
 
   constructor(
     dataDir: string,
-    { args = [], isUnprivileged = false, shellBefore, program = cliPath }: SpawnOptions = {},
+    { args = [], isUnprivileged = false, shellBefore, program = cliPath, env }: SpawnOptions = {},
   ) {
     const serve = [program, 'serve', '--port', '0', '--data-dir', dataDir, ...args];
     // The same user, because another one may be unable to read this clone, which may be in /root.
@@ -80,7 +82,7 @@ export class ServerProcess {
     const child = spawn(command, rest, {
       stdio: ['ignore', 'pipe', 'pipe'],
       cwd: tmpdir(),
-      env: environment(),
+      env: { ...environment(), ...env },
     });
     this.#child = child;
     const { promise: listening, resolve: onListening, reject } = Promise.withResolvers<string>();

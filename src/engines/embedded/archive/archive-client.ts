@@ -47,7 +47,7 @@ export class ArchiveClient {
     positions: ArchivePositions,
   ): Promise<ArchiveClient> {
     const { memory } = positions;
-    const started = await startWorker('archive/archive-thread', {
+    const started = await startWorker('archive/ship/archive-thread', {
       workerData: { options, dataDir, memory } satisfies ArchiveSettings,
     });
     const first = started.first as FromArchive;

@@ -1,4 +1,4 @@
-import type { Archived } from './archiver.ts';
+import type { Archived } from './ship/archiver.ts';
 
 /** Settings of the archive. Times are milliseconds. */
 export interface ArchiveOptions {

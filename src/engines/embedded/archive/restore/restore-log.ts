@@ -2,10 +2,10 @@ import { statSync } from 'node:fs';
 import { Readable } from 'node:stream';
 import { createZstdDecompress } from 'node:zlib';
 
-import { inParallel } from '../../../util/in-parallel.ts';
-import { nodeFileSystem, withFile, type LogFile } from '../log/file-system.ts';
-import { scanFrames } from '../log/frame-scanner.ts';
-import type { LogPosition } from '../log/frame.ts';
+import { inParallel } from '../../../../util/in-parallel.ts';
+import { nodeFileSystem, withFile, type LogFile } from '../../log/file-system.ts';
+import { scanFrames } from '../../log/frame-scanner.ts';
+import type { LogPosition } from '../../log/frame.ts';
 import {
   headerBytesOf,
   readSegmentHeader,
@@ -13,10 +13,10 @@ import {
   segmentAt,
   writeFully,
   type Segment,
-} from '../log/segment.ts';
-import type { ArchivedSegment } from './archive-objects.ts';
-import type { ObjectStore } from './stores/object-store.ts';
-import { ArchiveDamaged, type ArchiveContent, type NumberedPiece } from './read-archive.ts';
+} from '../../log/segment.ts';
+import type { ArchivedSegment } from '../archive-objects.ts';
+import type { ObjectStore } from '../stores/object-store.ts';
+import { ArchiveDamaged, type ArchiveContent, type NumberedPiece } from '../read-archive.ts';
 
 interface RestoreLogOptions {
   readonly store: ObjectStore;

@@ -1,11 +1,11 @@
-import { openIfExists } from '../log/file-system.ts';
-import type { LogPosition } from '../log/frame.ts';
-import { readFully, segmentAt } from '../log/segment.ts';
-import { decompress, type Claim } from './archive-objects.ts';
-import type { ArchivePositions } from './archive-positions.ts';
+import { openIfExists } from '../../log/file-system.ts';
+import type { LogPosition } from '../../log/frame.ts';
+import { readFully, segmentAt } from '../../log/segment.ts';
+import { decompress, type Claim } from '../archive-objects.ts';
+import type { ArchivePositions } from '../archive-positions.ts';
 import type { ShippedLog } from './next-piece.ts';
-import type { ObjectStore } from './stores/object-store.ts';
-import type { ArchiveContent } from './read-archive.ts';
+import type { ObjectStore } from '../stores/object-store.ts';
+import type { ArchiveContent } from '../read-archive.ts';
 
 /** This server must not write to the archive; the message says why and what to do. */
 export class TakenOver extends Error {

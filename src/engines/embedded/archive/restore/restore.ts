@@ -1,17 +1,17 @@
 import { existsSync, mkdirSync, readFileSync, rmSync } from 'node:fs';
 import { basename, join } from 'node:path';
 
-import { dataPaths, lockFile, makeDataDirectory, type DataPaths } from '../data-directory.ts';
-import { nodeFileSystem } from '../log/file-system.ts';
-import type { LogPosition } from '../log/frame.ts';
-import { openDatabase } from '../store/schema.ts';
-import { requireTokens, writeDurably } from '../tokens/token-marker.ts';
-import { dropReplacedTables, rebuildDataDirectory } from '../verify/rebuild.ts';
-import { restoreState } from './archived-state.ts';
-import { archivedTokens } from './archived-tokens.ts';
-import { archiveStatePath, writeArchiveState } from './archive-state.ts';
-import type { ObjectStore } from './stores/object-store.ts';
-import { onlyLogId, readArchive, type ArchiveContent } from './read-archive.ts';
+import { dataPaths, lockFile, makeDataDirectory, type DataPaths } from '../../data-directory.ts';
+import { nodeFileSystem } from '../../log/file-system.ts';
+import type { LogPosition } from '../../log/frame.ts';
+import { openDatabase } from '../../store/schema.ts';
+import { requireTokens, writeDurably } from '../../tokens/token-marker.ts';
+import { dropReplacedTables, rebuildDataDirectory } from '../../verify/rebuild.ts';
+import { restoreState } from '../archived-state.ts';
+import { archivedTokens } from '../archived-tokens.ts';
+import { archiveStatePath, writeArchiveState } from '../archive-state.ts';
+import type { ObjectStore } from '../stores/object-store.ts';
+import { onlyLogId, readArchive, type ArchiveContent } from '../read-archive.ts';
 import { restoreLog } from './restore-log.ts';
 
 export interface RestoreOptions {

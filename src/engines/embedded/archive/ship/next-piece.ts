@@ -1,7 +1,7 @@
-import { withFile, type FileSystem } from '../log/file-system.ts';
-import { scanFrames } from '../log/frame-scanner.ts';
-import type { LogPosition } from '../log/frame.ts';
-import { badRecord, noRecordAt } from '../log/recovery.ts';
+import { withFile, type FileSystem } from '../../log/file-system.ts';
+import { scanFrames } from '../../log/frame-scanner.ts';
+import type { LogPosition } from '../../log/frame.ts';
+import { badRecord, noRecordAt } from '../../log/recovery.ts';
 import {
   headerBytesOf,
   listSegments,
@@ -10,7 +10,7 @@ import {
   segmentOf,
   type LogIdentity,
   type Segment,
-} from '../log/segment.ts';
+} from '../../log/segment.ts';
 
 /** The log of a running server, as the archive reads it. */
 export interface ShippedLog {

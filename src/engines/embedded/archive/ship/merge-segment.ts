@@ -2,13 +2,13 @@ import { createHash } from 'node:crypto';
 import { pipeline } from 'node:stream/promises';
 import { constants, createZstdCompress, createZstdDecompress } from 'node:zlib';
 
-import { withFile, type FileSystem } from '../log/file-system.ts';
-import type { LogPosition } from '../log/frame.ts';
-import { readFully, segmentAt } from '../log/segment.ts';
-import { segmentName, tailName } from './archive-objects.ts';
+import { withFile, type FileSystem } from '../../log/file-system.ts';
+import type { LogPosition } from '../../log/frame.ts';
+import { readFully, segmentAt } from '../../log/segment.ts';
+import { segmentName, tailName } from '../archive-objects.ts';
 import type { ShippedLog } from './next-piece.ts';
-import type { ObjectStore } from './stores/object-store.ts';
-import { inParallel } from '../../../util/in-parallel.ts';
+import type { ObjectStore } from '../stores/object-store.ts';
+import { inParallel } from '../../../../util/in-parallel.ts';
 
 /** The pieces of a segment that become one object. */
 export interface MergedPieces {

@@ -2,16 +2,16 @@ import { hostname } from 'node:os';
 import { setTimeout as delay } from 'node:timers/promises';
 import { parentPort, workerData } from 'node:worker_threads';
 
-import { dataPaths } from '../data-directory.ts';
-import { nodeFileSystem } from '../log/file-system.ts';
-import { listSegments, readLogIdentity } from '../log/segment.ts';
-import type { ArchiveSettings, FromArchive } from './archive-messages.ts';
-import { ArchivePositions } from './archive-positions.ts';
-import { archiveStatePath, readArchiveState, writeArchiveState } from './archive-state.ts';
-import { shipState } from './archived-state.ts';
-import { TokenShipper } from './archived-tokens.ts';
+import { dataPaths } from '../../data-directory.ts';
+import { nodeFileSystem } from '../../log/file-system.ts';
+import { listSegments, readLogIdentity } from '../../log/segment.ts';
+import type { ArchiveSettings, FromArchive } from '../archive-messages.ts';
+import { ArchivePositions } from '../archive-positions.ts';
+import { archiveStatePath, readArchiveState, writeArchiveState } from '../archive-state.ts';
+import { shipState } from '../archived-state.ts';
+import { TokenShipper } from '../archived-tokens.ts';
 import { Archiver } from './archiver.ts';
-import { openObjectStore } from './stores/open-object-store.ts';
+import { openObjectStore } from '../stores/open-object-store.ts';
 
 const port = parentPort;
 if (port === null) throw new Error('this module runs as a worker');

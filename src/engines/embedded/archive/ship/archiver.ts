@@ -1,0 +1,247 @@
+import { segmentOf, listSegments } from '../../log/segment.ts';
+import type { LogPosition } from '../../log/frame.ts';
+import { decodeTail, encodePiece, tailName, type PieceHeader } from '../archive-objects.ts';
+import { takenOver } from './check-continues.ts';
+import { claimArchive, type Claiming } from './claim-archive.ts';
+import { mergeSegment } from './merge-segment.ts';
+import { nextPiece, type LogPiece } from './next-piece.ts';
+import { isFinal, Repeater, type ArchiverClock } from './repeater.ts';
+import type { ObjectStore } from '../stores/object-store.ts';
+import { UnmergedSegments } from './unmerged-segments.ts';
+
+export interface ArchiverOptions extends Omit<Claiming, 'now'> {
+  /** Ships each commit at once, because clients wait for it. */
+  readonly isSync: boolean;
+  /** How long records may wait to be shipped together, in milliseconds. */
+  readonly intervalMs: number;
+  /** How many bytes of the log may be shipped per second. */
+  readonly bytesPerSecondMax: number;
+  readonly tokens: {
+    /** Whether they differ from what was shipped last. */
+    areChanged(): boolean;
+    ship(store: ObjectStore, logId: string): Promise<void>;
+  };
+  readonly clock: ArchiverClock;
+  readonly onArchived: (progress: Archived) => void;
+  /** Why the archive cannot be reached now; undefined once it can. */
+  readonly onProblem: (problem: string | undefined) => void;
+}
+
+export interface Archived {
+  readonly through: LogPosition;
+  /** Everything durable at this time is archived; milliseconds since 1970. */
+  readonly at: number;
+  /** Bytes stored by the last upload. */
+  readonly storedBytes: number;
+}
+
+/** Bytes of the log in a piece, at most, unless a single record is larger. */
+const pieceBytesMax = 8 * 1024 * 1024;
+const uploadsMax = 4;
+const pollMs = 1_000;
+
+interface Upload {
+  readonly piece: LogPiece;
+  readonly number: number;
+  readonly at: number;
+  readonly storedBytes: number;
+  isDone: boolean;
+}
+
+/**
+ * Ships the log to the archive as it grows, a few pieces at a time, in the order of the log. Repeats what
+ * fails for ever, so that it catches up with an archive that was away, and stops at the first sign of
+ * another server that has taken over.
+ */
+export class Archiver {
+  readonly #options: ArchiverOptions;
+  readonly #logId: string;
+  readonly #repeater: Repeater;
+  readonly #uploads: Upload[] = [];
+  #unmerged: UnmergedSegments | undefined;
+  #claim = '';
+  #next = 0;
+  /** Everything before it is archived or on its way. */
+  #shippedEnd: LogPosition = 0;
+  #lastCutAt = Number.NEGATIVE_INFINITY;
+  /** Shipping more before this time would exceed the rate; of `elapsedMs`. */
+  #paceUntil = 0;
+  #merging: Promise<void> | undefined;
+  #failure: unknown;
+  #wake: () => void = () => undefined;
+
+  constructor(options: ArchiverOptions) {
+    const { clock, onProblem, claims } = options;
+    this.#options = options;
+    this.#logId = options.log.identity.logId.toString('hex');
+    const hasWorked = () => claims.read() !== undefined;
+    this.#repeater = new Repeater({ clock, onProblem, hasWorked });
+  }
+
+  /**
+   * Ships until `stop`.
+   * @throws {TakenOver | ArchiveUnusable | LogDamaged} if it cannot go on.
+   */
+  async run(): Promise<void> {
+    try {
+      await this.#takeOver();
+      await this.#ship();
+    } catch (error) {
+      if (isFinal(error) || !this.#repeater.isOverdue) throw error;
+    }
+  }
+
+  /** Ships what is durable by then, for at most `graceMs`; `run` returns after that. */
+  stop(graceMs: number): void {
+    this.#repeater.stop(graceMs);
+  }
+
+  async #takeOver(): Promise<void> {
+    const { clock, positions, onArchived, log } = this.#options;
+    const { now } = clock;
+    const { claim, content } = await claimArchive({ ...this.#options, now }, this.#repeater);
+    this.#claim = claim.id;
+    this.#next = claim.next;
+    this.#shippedEnd = claim.from;
+    this.#unmerged = new UnmergedSegments(log, content);
+    positions.archivedEnd = claim.from;
+    this.#release();
+    onArchived({ through: claim.from, at: now(), storedBytes: 0 });
+    this.#mergeNext();
+  }
+
+  async #ship(): Promise<void> {
+    const { store, tokens } = this.#options;
+    while (!this.#isFinished()) {
+      if (this.#failure !== undefined) throw this.#failure as Error;
+      if (this.#startUpload()) continue;
+      if (tokens.areChanged()) await this.#repeater.repeat(() => tokens.ship(store, this.#logId));
+      await this.#change();
+    }
+  }
+
+  #isFinished(): boolean {
+    const { isStopping, isOverdue } = this.#repeater;
+    const { archivedEnd, durableEnd } = this.#options.positions;
+    const isShipped = archivedEnd >= durableEnd && this.#merging === undefined;
+    return isStopping && (isShipped || isOverdue);
+  }
+
+  /** Starts the upload of the next piece, if there is one that should not wait. */
+  #startUpload(): boolean {
+    if (this.#uploads.length >= uploadsMax || this.#isPaced()) return false;
+    const { log, positions, clock } = this.#options;
+    // The time first: what becomes durable after it may be in the piece, too.
+    const at = clock.now();
+    const piece = nextPiece(log, this.#shippedEnd, positions.durableEnd, pieceBytesMax);
+    if (piece === undefined || !this.#isDue(piece)) return false;
+    const header: PieceHeader = {
+      ...{ kind: 'piece', claim: this.#claim, base: piece.segment.base },
+      ...{ from: piece.from, to: piece.to, at },
+      confirmed: this.#uploads[0]?.number ?? this.#next,
+    };
+    const object = encodePiece(header, piece.bytes);
+    const upload = { piece, number: this.#next, at, storedBytes: object.length, isDone: false };
+    this.#next++;
+    this.#shippedEnd = piece.to;
+    this.#lastCutAt = clock.elapsedMs();
+    this.#pace(piece.to - piece.from);
+    this.#uploads.push(upload);
+    void this.#upload(upload, object);
+    return true;
+  }
+
+  #isDue({ isLast, from, to }: LogPiece): boolean {
+    const { isSync, intervalMs, clock } = this.#options;
+    if (isSync || isLast || this.#repeater.isStopping || to - from >= pieceBytesMax / 2)
+      return true;
+    return clock.elapsedMs() - this.#lastCutAt >= intervalMs;
+  }
+
+  #isPaced(): boolean {
+    return !this.#repeater.isStopping && this.#options.clock.elapsedMs() < this.#paceUntil;
+  }
+
+  #pace(bytes: number): void {
+    const now = this.#options.clock.elapsedMs();
+    const ms = (bytes / this.#options.bytesPerSecondMax) * 1000;
+    this.#paceUntil = Math.max(now, this.#paceUntil) + ms;
+  }
+
+  async #upload(upload: Upload, object: Uint8Array): Promise<void> {
+    try {
+      await this.#repeater.repeat(() => this.#create(upload.number, object));
+      upload.isDone = true;
+      this.#confirm();
+    } catch (error) {
+      this.#failure ??= error;
+    }
+    this.#wake();
+  }
+
+  /** @throws {TakenOver} if another server has made the object. */
+  async #create(number: number, object: Uint8Array): Promise<void> {
+    const { store } = this.#options;
+    const name = tailName(this.#logId, number);
+    if ((await store.create(name, object)) === 'created') return;
+    const found = await store.get(name);
+    // A merge may have removed it after the reply of an earlier attempt was lost.
+    if (found === undefined) throw new Error(`${name} was there and is gone`);
+    if (Buffer.compare(found, object) === 0) return;
+    const other = decodeTail(found);
+    throw takenOver(store.url, other.kind === 'claim' ? other : undefined);
+  }
+
+  /** Moves on past the uploads that are done, in the order of the log. */
+  #confirm(): void {
+    const { positions, onArchived } = this.#options;
+    for (let first = this.#uploads[0]; first?.isDone === true; first = this.#uploads[0]) {
+      this.#uploads.shift();
+      const { piece, number, at, storedBytes } = first;
+      this.#unmerged?.add(piece.segment.base, piece.to, number, at);
+      if (piece.isLast) this.#unmerged?.checkComplete();
+      positions.archivedEnd = piece.to;
+      onArchived({ through: piece.to, at, storedBytes });
+    }
+    this.#release();
+    this.#mergeNext();
+  }
+
+  /** Retention may remove what is merged; a merge reads the segment again. */
+  #release(): void {
+    const { positions, log } = this.#options;
+    const segments = listSegments(log.fileSystem, log.directory);
+    const open = segmentOf(segments, positions.archivedEnd)?.base ?? 0;
+    positions.releasedEnd = Math.min(this.#unmerged?.begin ?? open, open);
+  }
+
+  #mergeNext(): void {
+    const due = this.#unmerged?.nextDue();
+    if (due === undefined || this.#merging !== undefined || this.#failure !== undefined) return;
+    const { store, log } = this.#options;
+    this.#pace(due.end - due.base);
+    this.#merging = this.#repeater
+      .repeat(() => mergeSegment(store, log, due))
+      .then(
+        (name) => this.#unmerged?.noteMerged(due, name),
+        (error: unknown) => (this.#failure ??= error),
+      )
+      .then(() => {
+        this.#merging = undefined;
+        this.#release();
+        this.#mergeNext();
+        this.#wake();
+      });
+  }
+
+  /** Resolves when there may be something to do. */
+  async #change(): Promise<void> {
+    const { positions, clock, isSync, intervalMs } = this.#options;
+    const woken = new Promise<void>((resolve) => (this.#wake = resolve));
+    const paceMs = this.#paceUntil - clock.elapsedMs();
+    const waitMs = Math.min(pollMs, intervalMs, paceMs > 0 ? paceMs : pollMs);
+    const isWaitingForLog = isSync && this.#uploads.length < uploadsMax && paceMs <= 0;
+    const grown = isWaitingForLog ? [positions.durableAbove(this.#shippedEnd, waitMs)] : [];
+    await this.#repeater.pause(waitMs, woken, ...grown);
+  }
+}

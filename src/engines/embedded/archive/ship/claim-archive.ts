@@ -1,0 +1,75 @@
+import { randomUUID } from 'node:crypto';
+
+import type { LogPosition } from '../../log/frame.ts';
+import { listSegments } from '../../log/segment.ts';
+import { encodeClaim, tailName, type Claim } from '../archive-objects.ts';
+import type { ArchivePositions } from '../archive-positions.ts';
+import { checkContinues } from './check-continues.ts';
+import type { ShippedLog } from './next-piece.ts';
+import { getTail, readArchive, type ArchiveContent } from '../read-archive.ts';
+import type { Repeater } from './repeater.ts';
+import type { ObjectStore } from '../stores/object-store.ts';
+import { checkConditionalCreate } from '../stores/open-object-store.ts';
+
+/** Must be above the number of uploads under way: what those of an earlier server may still take. */
+const claimGap = 1_000;
+
+export interface Claiming {
+  readonly store: ObjectStore;
+  readonly log: ShippedLog;
+  readonly positions: ArchivePositions;
+  /** What the data directory knows of its archive; see `ArchiveState`. */
+  readonly claims: {
+    read(): readonly string[] | undefined;
+    write(claims: readonly string[]): void;
+  };
+  /** Makes the first object of an archive of a log whose beginning was removed. */
+  readonly shipState: (store: ObjectStore, logId: string) => Promise<void>;
+  /** Of this server, for the message of one that it takes over from. */
+  readonly host: string;
+  readonly directory: string;
+  /** Milliseconds since 1970. */
+  readonly now: () => number;
+}
+
+/**
+ * Claims the archive for this server, after it has checked that the log continues what is there. No
+ * earlier server can add anything after that. Returns what the archive held before.
+ * @throws {TakenOver}
+ */
+export async function claimArchive(
+  parts: Claiming,
+  repeater: Repeater,
+): Promise<{ claim: Claim; content: ArchiveContent }> {
+  const { store, log, positions, claims } = parts;
+  const logId = log.identity.logId.toString('hex');
+  await repeater.repeat(() => checkConditionalCreate(store));
+  for (;;) {
+    const content = await repeater.repeat(() => readArchive(store, logId));
+    const known = claims.read();
+    await repeater.repeat(() => checkContinues({ store, log, positions, content, known }));
+    const isFirst = content.claim === undefined;
+    const from = isFirst ? beginOf(log) : content.end;
+    if (isFirst && from > 0) await repeater.repeat(() => parts.shipState(store, logId));
+    const claim = newClaim(parts, content.next, from);
+    // Before the claim: its reply may be lost, and it must be known then.
+    claims.write([...(isFirst ? [] : [content.claim.id]), claim.id]);
+    const name = tailName(logId, content.next);
+    const created = await repeater.repeat(() => store.create(name, encodeClaim(claim)));
+    if (created === 'created') return { claim, content };
+    const found = await repeater.repeat(() => getTail(store, logId, content.next));
+    if (found?.kind === 'claim' && found.id === claim.id) return { claim, content };
+  }
+}
+
+function newClaim({ host, directory, now }: Claiming, number: number, from: LogPosition): Claim {
+  const claimedAt = new Date(now()).toISOString();
+  return {
+    ...{ kind: 'claim', id: randomUUID(), next: number + claimGap, from },
+    ...{ host, directory, claimed_at: claimedAt },
+  };
+}
+
+function beginOf({ fileSystem, directory }: ShippedLog): LogPosition {
+  return listSegments(fileSystem, directory)[0]?.base ?? 0;
+}

@@ -1,0 +1,88 @@
+import { LogDamaged } from '../../log/recovery.ts';
+import { TakenOver } from './check-continues.ts';
+import { ArchiveUnusable } from '../stores/object-store.ts';
+
+/** The clock and the randomness of an archiver. */
+export interface ArchiverClock {
+  /** Milliseconds since 1970. */
+  readonly now: () => number;
+  /** Milliseconds of a clock that only goes forward. */
+  readonly elapsedMs: () => number;
+  readonly sleep: (milliseconds: number) => Promise<void>;
+  /** From 0 to 1. */
+  readonly random: () => number;
+}
+
+interface RepeaterOptions {
+  readonly clock: ArchiverClock;
+  /** Why acts fail now; undefined once none does. */
+  readonly onProblem: (problem: string | undefined) => void;
+  /** Whether the archive has ever worked. If not, one that is unusable is a mistake in the settings. */
+  readonly hasWorked: () => boolean;
+}
+
+const firstPauseMs = 200;
+const pauseMsMax = 30_000;
+
+/** Repeats what fails, with jittered pauses, until it succeeds or the archiver has to stop. */
+export class Repeater {
+  readonly #options: RepeaterOptions;
+  readonly #stopped = Promise.withResolvers<undefined>();
+  #stopBy = Number.POSITIVE_INFINITY;
+  /** The number of acts that have failed and are repeated. */
+  #failing = 0;
+
+  constructor(options: RepeaterOptions) {
+    this.#options = options;
+  }
+
+  get isStopping(): boolean {
+    return Number.isFinite(this.#stopBy);
+  }
+
+  /** Whether the time to stop is over. */
+  get isOverdue(): boolean {
+    return this.#options.clock.elapsedMs() >= this.#stopBy;
+  }
+
+  /** Repeats what fails only for `graceMs` from now on. */
+  stop(graceMs: number): void {
+    this.#stopBy = this.#options.clock.elapsedMs() + graceMs;
+    this.#stopped.resolve(undefined);
+  }
+
+  /** @throws what no repetition can mend, or the last error when the time to stop is over. */
+  async repeat<T>(act: () => Promise<T>): Promise<T> {
+    for (let failures = 0; ; failures++) {
+      try {
+        const result = await act();
+        if (failures > 0) this.#recover();
+        return result;
+      } catch (error) {
+        const isMistake = error instanceof ArchiveUnusable && !this.#options.hasWorked();
+        if (isMistake || isFinal(error) || this.isOverdue) throw error;
+        if (failures === 0) this.#failing++;
+        this.#options.onProblem(error instanceof Error ? error.message : String(error));
+      }
+      const msMax = Math.min(pauseMsMax, firstPauseMs * 2 ** Math.min(failures, 20));
+      await this.pause(msMax * this.#options.clock.random());
+    }
+  }
+
+  /** Waits, but not beyond the time to stop; a stop ends it. */
+  async pause(milliseconds: number, ...wakers: readonly Promise<unknown>[]): Promise<void> {
+    const { sleep, elapsedMs } = this.#options.clock;
+    const slept = sleep(Math.max(0, Math.min(milliseconds, this.#stopBy - elapsedMs())));
+    await Promise.race([slept, ...wakers, ...(this.isStopping ? [] : [this.#stopped.promise])]);
+  }
+
+  #recover(): void {
+    this.#failing--;
+    if (this.#failing === 0) this.#options.onProblem(undefined);
+  }
+}
+
+/** Whether no repetition can mend it. */
+export function isFinal(error: unknown): boolean {
+  return error instanceof TakenOver || error instanceof LogDamaged;
+}
