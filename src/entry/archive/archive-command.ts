@@ -18,6 +18,7 @@ export function addArchiveCommand(root: Command): void {
   });
   addStatus(archive);
   addList(archive);
+  addVerify(archive);
 }
 
 function addStatus(archive: Command): void {
@@ -46,6 +47,22 @@ function addList(archive: Command): void {
     const { archiveList } = await import('./archive-list.ts');
     process.exitCode = await archiveList(list.opts<ArchivePlace>());
   });
+}
+
+function addVerify(archive: Command): void {
+  const verify = addArchivePlace(archive.command('verify'))
+    .description('read every object, check every batch, and name what is missing or damaged')
+    .option('--count', 'count the items of all bodies again, too')
+    .option('--json', 'print JSON');
+  verify.action(async () => {
+    const { archiveVerify } = await import('./archive-verify.ts');
+    process.exitCode = await archiveVerify(verify.opts<ArchivePlace & VerifyValues>());
+  });
+}
+
+interface VerifyValues {
+  readonly count?: true;
+  readonly json?: true;
 }
 
 const notes = `
