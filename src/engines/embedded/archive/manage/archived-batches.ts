@@ -1,3 +1,4 @@
+import { asWritten } from '../../../../domain/day.ts';
 import { withThousands } from '../../../../util/thousands.ts';
 import type { LogPosition } from '../../log/frame.ts';
 import { RecordCounter } from '../../store/record-counter.ts';
@@ -34,7 +35,7 @@ export type ArchivedBatch =
 
 /** The batches of a log in an archive. */
 export interface ArchivedBatches {
-  /** The day rule; undefined if there is no batch. */
+  /** The day rule; undefined if no segment has a header that can be read. */
   readonly dayZone: string | undefined;
   /** The end of the log when it was opened. */
   readonly end: LogPosition;
@@ -52,7 +53,7 @@ export async function openArchivedBatches(
 ): Promise<ArchivedBatches> {
   const content = await readArchive(store, logId);
   const dayZone = await dayZoneOf(store, content);
-  const read = () => new ArchiveReader(store, content, dayZone ?? '').read();
+  const read = () => new ArchiveReader(store, content, dayZone ?? asWritten).read();
   return { dayZone, end: content.end, read };
 }
 
@@ -62,10 +63,20 @@ interface Part extends ArchivedPart {
   readonly bytes?: Uint8Array;
 }
 
+/** As the first header says that can be read. */
 async function dayZoneOf(store: ObjectStore, content: ArchiveContent): Promise<string | undefined> {
-  const first = partFrom(content, content.begin);
-  const bytes = first && (await load(store, first));
-  return first && bytes && (await identityOf(bytes, first.base))?.dayZone;
+  let part = partFrom(content, content.begin);
+  for (; part !== undefined; part = partFrom(content, part.to)) {
+    if (part.from > part.base) continue;
+    try {
+      const bytes = await load(store, part);
+      const identity = bytes && (await identityOf(bytes, part.base));
+      if (identity !== undefined) return identity.dayZone;
+    } catch (error) {
+      if (!isOfContent(error)) throw error;
+    }
+  }
+  return undefined;
 }
 
 /** The part that goes on at a position; undefined at the end. */
