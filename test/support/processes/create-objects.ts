@@ -4,8 +4,8 @@ import { pathToFileURL } from 'node:url';
 import { codeOf } from '../../../src/engines/embedded/archive/file-failures.ts';
 import { openObjectStore } from '../../../src/engines/embedded/archive/open-object-store.ts';
 
-/** Larger than what a disk writes at once. */
-export const objectBytes = 4 * 2 ** 20;
+/** In bytes. Takes many writes. */
+export const objectBytes = 16 * 2 ** 20;
 
 /** The bytes of the object with this number. */
 export function bytesOf(number: number): Buffer {

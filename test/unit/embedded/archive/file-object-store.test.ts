@@ -6,19 +6,21 @@ import {
   mkdirSync,
   mkdtempSync,
   readdirSync,
+  readlinkSync,
   rmSync,
+  statSync,
   utimesSync,
   writeFileSync,
 } from 'node:fs';
+import { open as openFile, stat, type FileHandle } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { basename, join } from 'node:path';
 import { text } from 'node:stream/consumers';
-import { setTimeout as delay } from 'node:timers/promises';
+import { setImmediate } from 'node:timers/promises';
 import { pathToFileURL } from 'node:url';
 
-import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 
-import { seededRandom } from '../../../../infra/local/seeded-random.ts';
 import { explainFileError } from '../../../../src/engines/embedded/archive/file-failures.ts';
 import {
   ArchiveUnusable,
@@ -150,30 +152,46 @@ describe('a file that is no object', () => {
   });
 });
 
+describe('a creation', () => {
+  it('is on disk before it is acknowledged: its bytes, then its name and its directories', async () => {
+    const syncs = await recordSyncs();
+    expect(await store.create('log/new/one', one)).toBe('created');
+    expect(syncs.splice(0)).toEqual(['backup', 'log', 'bytes', 'new with one']);
+    expect(await store.create('log/new/two', one)).toBe('created');
+    expect(syncs.splice(0)).toEqual(['bytes', 'new with one, two']);
+    // Another attempt may have created it, and ended before its sync.
+    expect(await (await open()).create('log/new/two', one)).toBe('exists');
+    expect(syncs.splice(0)).toEqual(['backup', 'log', 'bytes', 'new with one, two']);
+  });
+});
+
 describe('a creation that ends half-way', () => {
   it('leaves whole objects only, when the process is killed', async () => {
-    const random = seededRandom(1);
-    const acknowledged: string[] = [];
     for (const round of Array(kills).keys()) {
-      const child = spawn(process.execPath, [program, root, `round-${round}`]);
+      const child = spawn(process.execPath, [program, root, 'a']);
       const output = text(child.stdout);
       await once(child.stdout, 'readable');
-      await delay(random() * 100);
+      while (child.exitCode === null && !(await isWriting())) await setImmediate();
       child.kill('SIGKILL');
-      acknowledged.push(...(await output).split('\n').filter((line) => line.includes('/')));
-    }
-    const listed = await listAll(store);
-    expect(acknowledged.length).toBeGreaterThanOrEqual(kills);
-    expect(acknowledged.filter((name) => !listed.some((each) => each.name === name))).toEqual([]);
-    for (const { name, bytes } of listed) {
-      expect(bytes, name).toBe(objectBytes);
-      const number = Number(name.split('/')[1]);
-      expect((await store.get(name)) as Buffer | undefined).toSatisfy(
-        (content: Buffer) => content.equals(bytesOf(number)),
-        name,
-      );
+      const acknowledged = (await output).split('\n').filter((line) => line.startsWith('a/'));
+      const listed = await listAll(store);
+      expect(acknowledged, `round ${round}`).not.toEqual([]);
+      expect(listed.map(({ name }) => name)).toEqual(expect.arrayContaining(acknowledged));
+      for (const { name, bytes } of listed) {
+        expect(bytes, name).toBe(objectBytes);
+        const content = Buffer.from((await store.get(name)) ?? []);
+        expect(content.equals(bytesOf(Number(name.slice(2)))), name).toBe(true);
+      }
+      rmSync(join(root, 'a'), { recursive: true });
     }
   });
+
+  /** Whether a file does not have its size yet. */
+  async function isWriting(): Promise<boolean> {
+    const paths = readdirSync(join(root, 'a')).map((name) => join(root, 'a', name));
+    const sizes = await Promise.all(paths.map((path) => stat(path).catch(() => undefined)));
+    return sizes.some((found) => found !== undefined && found.size < objectBytes);
+  }
 
   it('leaves nothing, when the file may not grow', async () => {
     const limited = [
@@ -190,6 +208,24 @@ describe('a creation that ends half-way', () => {
     expect(readdirSync(join(root, 'a'))).toEqual([]);
   });
 });
+
+/** What is synced from now on: `bytes`, or the name of a directory and the objects in it. */
+async function recordSyncs(): Promise<string[]> {
+  const handle = await openFile(root);
+  await handle.close();
+  const prototype = Object.getPrototypeOf(handle) as FileHandle;
+  // eslint-disable-next-line @typescript-eslint/unbound-method -- called with its object below
+  const { sync } = prototype;
+  const syncs: string[] = [];
+  vi.spyOn(prototype, 'sync').mockImplementation(async function (this: FileHandle) {
+    await sync.call(this);
+    const path = readlinkSync(`/proc/self/fd/${this.fd}`);
+    if (!(await this.stat()).isDirectory()) return void syncs.push('bytes');
+    const objects = readdirSync(path).filter((name) => statSync(join(path, name)).isFile());
+    syncs.push(basename(path) + (objects.length > 0 ? ` with ${objects.sort().join(', ')}` : ''));
+  });
+  return syncs;
+}
 
 function systemError(code: string, syscall: string): Error {
   return Object.assign(new Error(`${code}: some reason, ${syscall}`), { code, syscall });

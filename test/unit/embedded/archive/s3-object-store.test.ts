@@ -78,6 +78,12 @@ describe('the requests to S3', () => {
     for (const key of ['prefix/', 'prefix/README.txt', 'prefix/log//x']) await whole.remove(key);
   });
 
+  it('list the objects in the order of their names, whatever the order of the store', async () => {
+    for (const name of ['a', 'b', 'c']) await store.create(name, one);
+    faults = [{ kind: 'reverse-list' }];
+    expect((await listAll(store)).map(({ name }) => name)).toEqual(['a', 'b', 'c']);
+  });
+
   it('name the bucket in the path if the endpoint is not Amazon', async () => {
     const { port } = new URL(bucket.env['AWS_ENDPOINT_URL_S3'] ?? '');
     useEnvironment(environmentOf(`http://localhost:${port}`));
