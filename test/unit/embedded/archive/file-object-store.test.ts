@@ -140,6 +140,12 @@ describe('a file that is no object', () => {
     },
   );
 
+  it.each(['../', 'log/../', '/', 'log//'])('is not found by the prefix %s', async (prefix) => {
+    writeFileSync(join(parent, 'one'), 'text');
+    await store.create('log/one', one);
+    expect(await listAll(store, prefix)).toEqual([]);
+  });
+
   it('goes with the first creation of a process, if an attempt left it a day ago', async () => {
     await store.create('log/one', one);
     for (const name of ['~old', '~young']) writeFileSync(join(root, 'log', name), 'part');
