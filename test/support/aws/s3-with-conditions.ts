@@ -26,6 +26,8 @@ export type Fault =
   | { readonly kind: 'drop-answer' }
   /** Closes the connection in the middle of the answer's body. */
   | { readonly kind: 'cut-answer' }
+  /** Lists the objects of a page in the reverse order. Some stores do not list by name. */
+  | { readonly kind: 'reverse-list' }
   /** Answers instead of the store, with an error of S3. Without a code, the body is a page of HTML. */
   | { readonly kind: 'answer'; readonly status: number; readonly code?: string }
   /** Sends the request to the store this much later. */
@@ -77,7 +79,8 @@ export async function startS3WithConditions(storeUrl: string): Promise<S3WithCon
       return ask(storeUrl, message, request.body);
     });
     if (fault?.kind === 'drop-answer') return void response.destroy();
-    send(response, answer, fault?.kind === 'cut-answer');
+    if (fault?.kind === 'reverse-list') send(response, reversed(answer));
+    else send(response, answer, fault?.kind === 'cut-answer');
   };
   const proxy = createServer((message, response) => {
     forward(message, response).catch(() => response.destroy());
@@ -140,6 +143,13 @@ async function ask(storeUrl: string, message: IncomingMessage, body: Buffer): Pr
     headers: answer.headers,
     body: await bodyOf(answer),
   };
+}
+
+function reversed(answer: Answer): Answer {
+  const objects = /<Contents>.*?<\/Contents>/gs;
+  const text = answer.body.toString();
+  const others = text.match(objects) ?? [];
+  return { ...answer, body: Buffer.from(text.replace(objects, () => others.pop() ?? '')) };
 }
 
 function errorAnswer(status: number, code?: string): Answer {
