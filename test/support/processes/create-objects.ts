@@ -1,8 +1,8 @@
 import { writeSync } from 'node:fs';
 import { pathToFileURL } from 'node:url';
 
-import { codeOf } from '../../../src/engines/embedded/archive/file-failures.ts';
-import { openObjectStore } from '../../../src/engines/embedded/archive/open-object-store.ts';
+import { codeOf } from '../../../src/engines/embedded/archive/stores/file-failures.ts';
+import { openObjectStore } from '../../../src/engines/embedded/archive/stores/open-object-store.ts';
 
 /** In bytes. Takes many writes. */
 export const objectBytes = 16 * 2 ** 20;

@@ -21,12 +21,12 @@ import { pathToFileURL } from 'node:url';
 
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 
-import { explainFileError } from '../../../../src/engines/embedded/archive/file-failures.ts';
+import { explainFileError } from '../../../../src/engines/embedded/archive/stores/file-failures.ts';
 import {
   ArchiveUnusable,
   type ObjectStore,
-} from '../../../../src/engines/embedded/archive/object-store.ts';
-import { openObjectStore } from '../../../../src/engines/embedded/archive/open-object-store.ts';
+} from '../../../../src/engines/embedded/archive/stores/object-store.ts';
+import { openObjectStore } from '../../../../src/engines/embedded/archive/stores/open-object-store.ts';
 import { listAll } from '../../../contract/ports/object-store-contract.ts';
 import { bytesOf, objectBytes } from '../../../support/processes/create-objects.ts';
 import { rounds } from '../../../support/run/tier.ts';

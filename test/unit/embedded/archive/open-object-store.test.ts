@@ -9,11 +9,11 @@ import { afterAll, beforeAll, beforeEach, describe, expect, it, vi } from 'vites
 import {
   ArchiveUnusable,
   type ObjectStore,
-} from '../../../../src/engines/embedded/archive/object-store.ts';
+} from '../../../../src/engines/embedded/archive/stores/object-store.ts';
 import {
   checkConditionalCreate,
   openObjectStore,
-} from '../../../../src/engines/embedded/archive/open-object-store.ts';
+} from '../../../../src/engines/embedded/archive/stores/open-object-store.ts';
 import { listAll } from '../../../contract/ports/object-store-contract.ts';
 import { startArchiveBucket, type ArchiveBucket } from '../../../support/aws/archive-bucket.ts';
 import { slowDown, type Fault } from '../../../support/aws/s3-with-conditions.ts';
@@ -88,7 +88,7 @@ describe('the URL of an archive', () => {
   it('loads the SDK only for S3', () => {
     const opener = join(
       import.meta.dirname,
-      '../../../../src/engines/embedded/archive/open-object-store.ts',
+      '../../../../src/engines/embedded/archive/stores/open-object-store.ts',
     );
     const code = `
       import { registerHooks } from 'node:module';

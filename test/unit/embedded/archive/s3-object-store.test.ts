@@ -8,8 +8,8 @@ import { listen } from '../../../../infra/local/listen.ts';
 import {
   ArchiveUnusable,
   type ObjectStore,
-} from '../../../../src/engines/embedded/archive/object-store.ts';
-import { openObjectStore } from '../../../../src/engines/embedded/archive/open-object-store.ts';
+} from '../../../../src/engines/embedded/archive/stores/object-store.ts';
+import { openObjectStore } from '../../../../src/engines/embedded/archive/stores/open-object-store.ts';
 import { listAll } from '../../../contract/ports/object-store-contract.ts';
 import {
   environmentOf,
