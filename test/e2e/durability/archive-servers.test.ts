@@ -135,7 +135,7 @@ describe('two servers on one archive', () => {
 });
 
 describe('an archive that is away', () => {
-  it('is caught up with, and delays nobody in async mode', async () => {
+  it('is caught up with, and delays no client in async mode', async () => {
     const { url, env, faults } = await archiveBucket();
     const client = newClient(1);
     const { url: server } = await startServer(temporaryDirectory(), serving(url, 'async', env));

@@ -30,7 +30,7 @@ export interface LossOptions {
   readonly env: Readonly<Record<string, string>>;
   /** Instead of the command line: one that removes what is archived. */
   readonly program?: string;
-  /** Each machine lives at least until it has acknowledged so many batches. */
+  /** Each machine lives at least until it has acknowledged this number of batches. */
   readonly batches?: number;
 }
 

@@ -50,7 +50,7 @@ export class Traffic {
     });
   }
 
-  /** Resolves when so many more batches are acknowledged. */
+  /** Resolves when this number of further batches is acknowledged. */
   async acknowledgedMore(batches: number): Promise<void> {
     const acknowledged = () => this.sent.filter(({ location }) => location !== undefined).length;
     const enough = acknowledged() + batches;

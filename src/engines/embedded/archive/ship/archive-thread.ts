@@ -54,6 +54,7 @@ async function createArchiver(): Promise<Archiver> {
       random: Math.random,
     },
     onArchived: (progress) => send({ kind: 'archived', ...progress }),
-    onProblem: (problem) => send({ kind: 'problem', problem }),
+    onProblem: (problem) =>
+      send({ kind: 'problem', problem: problem && `${options.url}: ${problem}` }),
   });
 }
