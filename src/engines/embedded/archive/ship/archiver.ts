@@ -2,6 +2,7 @@ import { segmentOf, listSegments } from '../../log/segment.ts';
 import type { LogPosition } from '../../log/frame.ts';
 import { decodeTail, encodePiece, tailName, type PieceHeader } from '../archive-objects.ts';
 import { takenOver } from './check-continues.ts';
+import { archiverLimits, type ArchiverLimits } from './archiver-limits.ts';
 import { claimArchive, type Claiming } from './claim-archive.ts';
 import { mergeSegment } from './merge-segment.ts';
 import { nextPiece, type LogPiece } from './next-piece.ts';
@@ -9,7 +10,9 @@ import { isFinal, Repeater, type ArchiverClock } from './repeater.ts';
 import type { ObjectStore } from '../stores/object-store.ts';
 import { UnmergedSegments } from './unmerged-segments.ts';
 
-export interface ArchiverOptions extends Omit<Claiming, 'now'> {
+export interface ArchiverOptions extends Omit<Claiming, 'now' | 'limits'> {
+  /** `archiverLimits` by default. */
+  readonly limits?: ArchiverLimits;
   /** Ships each commit at once, because clients wait for it. */
   readonly isSync: boolean;
   /** How long records may wait to be shipped together, in milliseconds. */
@@ -35,9 +38,6 @@ export interface Archived {
   readonly storedBytes: number;
 }
 
-/** Bytes of the log in a piece, at most, unless a single record is larger. */
-const pieceBytesMax = 8 * 1024 * 1024;
-const uploadsMax = 4;
 const pollMs = 1_000;
 
 interface Upload {
@@ -56,6 +56,7 @@ interface Upload {
 export class Archiver {
   readonly #options: ArchiverOptions;
   readonly #logId: string;
+  readonly #limits: ArchiverLimits;
   readonly #repeater: Repeater;
   readonly #uploads: Upload[] = [];
   #unmerged: UnmergedSegments | undefined;
@@ -71,8 +72,9 @@ export class Archiver {
   #wake: () => void = () => undefined;
 
   constructor(options: ArchiverOptions) {
-    const { clock, onProblem, claims } = options;
+    const { clock, onProblem, claims, limits = archiverLimits } = options;
     this.#options = options;
+    this.#limits = limits;
     this.#logId = options.log.identity.logId.toString('hex');
     const hasWorked = () => claims.read() !== undefined;
     this.#repeater = new Repeater({ clock, onProblem, hasWorked });
@@ -99,11 +101,14 @@ export class Archiver {
   async #takeOver(): Promise<void> {
     const { clock, positions, onArchived, log } = this.#options;
     const { now } = clock;
-    const { claim, content } = await claimArchive({ ...this.#options, now }, this.#repeater);
+    const { claim, content } = await claimArchive(
+      { ...this.#options, limits: this.#limits, now },
+      this.#repeater,
+    );
     this.#claim = claim.id;
     this.#next = claim.next;
     this.#shippedEnd = claim.from;
-    this.#unmerged = new UnmergedSegments(log, content);
+    this.#unmerged = new UnmergedSegments(log, content, this.#limits);
     positions.archivedEnd = claim.from;
     this.#release();
     onArchived({ through: claim.from, at: now(), storedBytes: 0 });
@@ -129,8 +134,9 @@ export class Archiver {
 
   /** Starts the upload of the next piece, if there is one that should not wait. */
   #startUpload(): boolean {
-    if (this.#uploads.length >= uploadsMax || this.#isPaced()) return false;
+    if (this.#uploads.length >= this.#limits.uploadsMax || this.#isPaced()) return false;
     const { log, positions, clock } = this.#options;
+    const { pieceBytesMax } = this.#limits;
     // The time first: what becomes durable after it may be in the piece, too.
     const at = clock.now();
     const piece = nextPiece(log, this.#shippedEnd, positions.durableEnd, pieceBytesMax);
@@ -153,8 +159,8 @@ export class Archiver {
 
   #isDue({ isLast, from, to }: LogPiece): boolean {
     const { isSync, intervalMs, clock } = this.#options;
-    if (isSync || isLast || this.#repeater.isStopping || to - from >= pieceBytesMax / 2)
-      return true;
+    const isLarge = to - from >= this.#limits.pieceBytesMax / 2;
+    if (isSync || isLast || isLarge || this.#repeater.isStopping) return true;
     return clock.elapsedMs() - this.#lastCutAt >= intervalMs;
   }
 
@@ -240,7 +246,7 @@ export class Archiver {
     const woken = new Promise<void>((resolve) => (this.#wake = resolve));
     const paceMs = this.#paceUntil - clock.elapsedMs();
     const waitMs = Math.min(pollMs, intervalMs, paceMs > 0 ? paceMs : pollMs);
-    const isWaitingForLog = isSync && this.#uploads.length < uploadsMax && paceMs <= 0;
+    const isWaitingForLog = isSync && this.#uploads.length < this.#limits.uploadsMax && paceMs <= 0;
     const grown = isWaitingForLog ? [positions.durableAbove(this.#shippedEnd, waitMs)] : [];
     await this.#repeater.pause(waitMs, woken, ...grown);
   }
