@@ -111,6 +111,11 @@ const rules: readonly Rule[] = [
     says: anything,
   },
   { command: command('backup'), prints: /^\d+ MiB in /, says: anything },
+  {
+    command: command('restore'),
+    prints: /^\d+ MiB in \S+, archived until \S+Z\. Check /,
+    says: anything,
+  },
   { command: command('token create'), prints: /^dpl_\S+\n$/, says: shownOnce, before: freeName },
   {
     command: /^npx device-pipeline token create .* > \S+$/,
