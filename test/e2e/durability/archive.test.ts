@@ -19,9 +19,9 @@ const smallMachines = rounds({
 const asyncMachines = rounds({ what: 'machines lost with an archive', quick: 1, nightly: 100 });
 
 async function bucket() {
-  const { stop, ...place } = await startArchiveBucket();
-  afterTest(stop);
-  return place;
+  const started = await startArchiveBucket();
+  afterTest(() => started.stop());
+  return started;
 }
 
 function directory() {
