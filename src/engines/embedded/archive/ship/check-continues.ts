@@ -1,6 +1,6 @@
 import { openIfExists } from '../../log/file-system.ts';
 import type { LogPosition } from '../../log/frame.ts';
-import { readFully, segmentAt } from '../../log/segment.ts';
+import { listSegments, readFully, segmentAt } from '../../log/segment.ts';
 import { decompress, type Claim } from '../archive-objects.ts';
 import type { ArchivePositions } from '../archive-positions.ts';
 import type { ShippedLog } from './next-piece.ts';
@@ -65,7 +65,7 @@ async function isSameAtEnd({ store, log, content }: Continuation): Promise<boole
   return isSame(log, segment.base, segment.base, decompress(object));
 }
 
-/** Also true if retention has removed the segment. */
+/** Also true if retention has removed the segment, but not if the log has other segments. */
 function isSame(
   { fileSystem, directory }: ShippedLog,
   base: LogPosition,
@@ -73,7 +73,7 @@ function isSame(
   bytes: Uint8Array,
 ): boolean {
   const file = openIfExists(fileSystem, segmentAt(directory, base).path);
-  if (file === undefined) return true;
+  if (file === undefined) return base < (listSegments(fileSystem, directory)[0]?.base ?? 0);
   try {
     const own = Buffer.allocUnsafe(bytes.length);
     return readFully(file, own, from - base) === own.length && own.equals(bytes);
