@@ -43,6 +43,9 @@ export interface S3Faults {
   ignoreConditions: boolean;
 }
 
+/** Objects of a page of a list: a page of S3 has 1,000, which take long to make. */
+const pageObjects = 10;
+
 export interface S3WithConditions {
   readonly url: string;
   readonly faults: S3Faults;
@@ -133,7 +136,8 @@ async function exists(storeUrl: string, { url = '/' }: IncomingMessage): Promise
 
 async function ask(storeUrl: string, message: IncomingMessage, body: Buffer): Promise<Answer> {
   const { promise, resolve, reject } = Promise.withResolvers<IncomingMessage>();
-  const { url: path, method, headers } = message;
+  const { url = '/', method, headers } = message;
+  const path = url.includes('list-type=2') ? `${url}&max-keys=${pageObjects}` : url;
   httpRequest(storeUrl, { path, method, headers, agent: false }, resolve)
     .on('error', reject)
     .end(body);

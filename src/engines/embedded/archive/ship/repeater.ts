@@ -22,7 +22,7 @@ interface RepeaterOptions {
 }
 
 const firstPauseMs = 200;
-const pauseMsMax = 30_000;
+const pauseMsMax = 5_000;
 
 /** Repeats what fails, with jittered pauses, until it succeeds or the archiver has to stop. */
 export class Repeater {
