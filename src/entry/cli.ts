@@ -9,6 +9,7 @@ import { readFileSync } from 'node:fs';
 import { Command, CommanderError } from 'commander';
 
 import { addCommand, addExamples } from './cli/add-command.ts';
+import { addArchiveCommand } from './archive/archive-command.ts';
 import { addRestoreOptions, restoreOptions } from './archive/archive-options.ts';
 import { addAdoptCommand } from './verify/adopt-command.ts';
 import { addCheckOptions, checkOptions } from './check/check-options.ts';
@@ -77,6 +78,7 @@ function program(): Command {
   addAdoptCommand(root);
   addBackup(root);
   addRestore(root);
+  addArchiveCommand(root);
   addReplay(root);
   addRaw(root);
   addDlq(root);

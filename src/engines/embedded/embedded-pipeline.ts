@@ -17,6 +17,7 @@ import {
   type StatsRequest,
 } from '../../pipeline/stats/stats.ts';
 import { ArchiveClient, type ArchiveStatus } from './archive/archive-client.ts';
+import type { Pruned } from './archive/archive-messages.ts';
 import { ArchivePositions } from './archive/archive-positions.ts';
 import type { EmbeddedOptions } from './options.ts';
 import type { CounterSizes, Opened } from './writer/messages.ts';
@@ -144,10 +145,14 @@ export class EmbeddedPipeline implements Ingest<Borrowed>, Queries {
 
   /**
    * Calls `onProblem` with the reason when the archive cannot be reached any more, and with undefined
-   * when it can again.
+   * when it can again; and `onPruned` with what retention has removed from it.
    */
-  followArchive(onProblem: (problem: string | undefined) => void): void {
+  followArchive(
+    onProblem: (problem: string | undefined) => void,
+    onPruned: (outcome: Pruned) => void,
+  ): void {
     this.#archive?.followProblems(onProblem);
+    this.#archive?.followRetention(onPruned);
   }
 
   /** @throws {Unavailable} */

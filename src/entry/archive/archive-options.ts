@@ -1,7 +1,17 @@
 import type { Command, Option } from 'commander';
 
 import { dataDirOption, option, setting } from '../cli/common-options.ts';
-import { archiveUrl, logId, oneOf, size, timestamp, wholeNumber } from '../cli/option-parsers.ts';
+import { dayMs } from '../../domain/timestamp.ts';
+import {
+  archiveUrl,
+  daysToKeep,
+  logId,
+  oneOf,
+  size,
+  timestamp,
+  UsageError,
+  wholeNumber,
+} from '../cli/option-parsers.ts';
 import type { ArchiveOptions } from '../../engines/embedded/archive/archive-messages.ts';
 
 const modes = ['async', 'sync'] as const;
@@ -11,6 +21,7 @@ interface ServeArchiveValues {
   archiveMode: (typeof modes)[number];
   archiveInterval: number;
   archiveRate: number;
+  archiveKeep: number | 'forever';
 }
 
 /** The options of `serve` for its archive. */
@@ -36,18 +47,53 @@ export function serveArchiveOptions(): Option[] {
       'how many bytes of the log to ship per second at most (async)',
       size,
     ).default(32 * 1024 * 1024, '32MiB'),
+    setting(
+      '--archive-keep <days>',
+      'how long the archive keeps raw bodies, at least as long as --keep-raw',
+      daysToKeep(1, 36_500),
+    ).default('forever'),
   ];
 }
 
-/** Returns the settings of the archive; undefined if there is none. */
-export function archiveOptions(command: Command): ArchiveOptions | undefined {
+/**
+ * Returns the settings of the archive; undefined if there is none.
+ * @param keepRawDays undefined: for ever
+ */
+export function archiveOptions(
+  command: Command,
+  keepRawDays: number | undefined,
+): ArchiveOptions | undefined {
   const values = command.opts<ServeArchiveValues>();
   if (values.archive === undefined) return undefined;
+  const { archiveKeep } = values;
+  if (archiveKeep !== 'forever') checkArchiveKeep(archiveKeep, keepRawDays);
   const isSync = values.archiveMode === 'sync';
   return {
     ...{ url: values.archive, isSync, intervalMs: values.archiveInterval * 1000 },
     bytesPerSecondMax: isSync ? Number.POSITIVE_INFINITY : values.archiveRate,
+    keepMs: archiveKeep === 'forever' ? undefined : archiveKeep * dayMs,
   };
+}
+
+/** @throws {UsageError} if the data directory keeps raw bodies longer than the archive. */
+function checkArchiveKeep(archiveKeep: number, keepRawDays: number | undefined): void {
+  if (keepRawDays !== undefined && keepRawDays <= archiveKeep) return;
+  throw new UsageError(
+    `--archive-keep ${archiveKeep} is shorter than --keep-raw ${keepRawDays ?? 'forever'}, but the archive removes only what the data directory has removed before. Make --keep-raw shorter, too.`,
+  );
+}
+
+/** An archive, and one of its logs; undefined: all of them, or the only one. */
+export interface ArchivePlace {
+  readonly from: string;
+  readonly logId?: string | undefined;
+}
+
+/** Adds `--from` and `--log-id`. */
+export function addArchivePlace(command: Command): Command {
+  return command
+    .addOption(option('--from <url>', 'the archive', archiveUrl).makeOptionMandatory())
+    .addOption(logIdOption());
 }
 
 /** The options of `restore`. */
@@ -60,8 +106,7 @@ export interface RestoreCommandOptions {
 }
 
 export function addRestoreOptions(command: Command): Command {
-  return command
-    .addOption(option('--from <url>', 'the archive', archiveUrl).makeOptionMandatory())
+  return addArchivePlace(command)
     .addOption(dataDirOption())
     .addOption(
       option(
@@ -69,8 +114,7 @@ export function addRestoreOptions(command: Command): Command {
         'restore only what was received before the first batch after this time',
         timestamp,
       ),
-    )
-    .addOption(logIdOption());
+    );
 }
 
 export function restoreOptions(command: Command): RestoreCommandOptions {

@@ -173,7 +173,7 @@ export function serveOptions(
     allowedHosts: values.allowedHost ?? [],
     corsOrigins: values.corsOrigin ?? [],
     log: { level: values.logLevel, format: values.logFormat },
-    archive: archiveOptions(command),
+    archive: archiveOptions(command, keepRawDays),
   };
 }
 

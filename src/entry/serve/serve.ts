@@ -84,10 +84,7 @@ export async function serve(options: ServeOptions, version: string): Promise<voi
     version,
   });
   const stop = stopSignal();
-  pipeline.followArchive((problem) => {
-    if (problem === undefined) log.info('archive_reachable', {}, 'the archive is reachable again');
-    else log.warn('archive_unreachable', { problem }, `the archive cannot be reached: ${problem}`);
-  });
+  followArchive(pipeline, log);
   try {
     const url = await listen(http, options, onUnexpectedError);
     if (pipeline.tornBytes > 0) {
@@ -141,6 +138,23 @@ function boundConnections(log: ServerLog): number {
 }
 
 /** The settings that explain how a server behaves, for the log. */
+function followArchive(pipeline: EmbeddedPipeline, log: ServerLog): void {
+  pipeline.followArchive(
+    (problem) => {
+      if (problem === undefined)
+        log.info('archive_reachable', {}, 'the archive is reachable again');
+      else
+        log.warn('archive_unreachable', { problem }, `the archive cannot be reached: ${problem}`);
+    },
+    ({ problem, ...removed }) => {
+      if (problem === undefined)
+        log.info('archive_pruned', removed, 'old segments are removed from the archive');
+      else
+        log.warn('archive_not_pruned', { problem }, `the archive keeps old segments: ${problem}`);
+    },
+  );
+}
+
 function settingsOf(options: ServeOptions): Record<string, unknown> {
   const { dataDir, maxBodyBytes, maxBacklogBytes, maxCountersPerDay } = options;
   return {
@@ -151,6 +165,7 @@ function settingsOf(options: ServeOptions): Record<string, unknown> {
     keep_receipts_days: options.keepReceiptsDays,
     keep_raw_days: options.keepRawDays,
     archive: options.archive?.url,
+    archive_keep_days: options.archive?.keepMs && options.archive.keepMs / dayMs,
     archive_mode: options.archive && (options.archive.isSync ? 'sync' : 'async'),
     node: process.versions.node,
     pid: process.pid,

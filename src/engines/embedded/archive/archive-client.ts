@@ -2,7 +2,7 @@ import type { Worker } from 'node:worker_threads';
 
 import type { ArchiveState } from '../../../pipeline/ports.ts';
 import { followWorker, startWorker } from '../workers.ts';
-import type { ArchiveOptions, ArchiveSettings, FromArchive } from './archive-messages.ts';
+import type { ArchiveOptions, ArchiveSettings, FromArchive, Pruned } from './archive-messages.ts';
 import type { ArchivePositions } from './archive-positions.ts';
 
 /** The state of an archive, with counts for metrics. */
@@ -28,6 +28,9 @@ export class ArchiveClient {
   readonly #reportFailure: (error: Error) => void;
   readonly #closed = Promise.withResolvers<undefined>();
   #onProblem: (problem: string | undefined) => void = () => undefined;
+  #onPruned: (outcome: Pruned) => void = () => undefined;
+  /** What retention did before it was followed. */
+  #pruned: Pruned | undefined;
   #problem: string | undefined;
   /** By a clock that only goes forward, in milliseconds. */
   #problemSince = Number.POSITIVE_INFINITY;
@@ -100,6 +103,11 @@ export class ArchiveClient {
     if (this.#problem !== undefined) onProblem(this.#problem);
   }
 
+  followRetention(onPruned: (outcome: Pruned) => void): void {
+    this.#onPruned = onPruned;
+    if (this.#pruned !== undefined) onPruned(this.#pruned);
+  }
+
   /** Ships what is durable, for at most `graceMs`, and ends the thread. */
   async close(graceMs: number): Promise<void> {
     this.#worker.postMessage(graceMs);
@@ -128,6 +136,10 @@ export class ArchiveClient {
       case 'problem':
         if (message.problem !== undefined) this.#failures++;
         this.#setProblem(message.problem);
+        return;
+      case 'pruned':
+        this.#pruned = message;
+        this.#onPruned(message);
         return;
       case 'failed':
         this.#reportFailure(new Error(message.message));

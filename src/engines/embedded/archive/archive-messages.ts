@@ -10,7 +10,14 @@ export interface ArchiveOptions {
   readonly intervalMs: number;
   /** How many bytes of the log may be shipped per second. */
   readonly bytesPerSecondMax: number;
+  /** How long the archive keeps batches, in running time; undefined: for ever. */
+  readonly keepMs?: number | undefined;
 }
+
+/** What retention has removed from the archive, or why it could not. */
+export type Pruned =
+  | { readonly objects: number; readonly bytes: number; readonly problem?: never }
+  | { readonly problem: string };
 
 export interface ArchiveSettings {
   readonly options: ArchiveOptions;
@@ -24,6 +31,7 @@ export type FromArchive =
   | ({ readonly kind: 'archived' } & Archived)
   /** Why the archive cannot be reached now; undefined: it can be again. */
   | { readonly kind: 'problem'; readonly problem: string | undefined }
+  | ({ readonly kind: 'pruned' } & Pruned)
   /** The archive cannot be continued; the message says why and what to do. */
   | { readonly kind: 'failed'; readonly message: string }
   | { readonly kind: 'closed' };

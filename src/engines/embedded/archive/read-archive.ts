@@ -86,7 +86,7 @@ export async function readArchive(store: ObjectStore, logId: string): Promise<Ar
 const attemptsMax = 10;
 const readsAtOnce = 16;
 
-async function listSegments(store: ObjectStore, logId: string): Promise<ArchivedSegment[]> {
+export async function listSegments(store: ObjectStore, logId: string): Promise<ArchivedSegment[]> {
   const segments: ArchivedSegment[] = [];
   for await (const { name, bytes } of store.list(`${logId}/log/`)) {
     const segment = readSegmentName(name, bytes);
@@ -119,7 +119,7 @@ async function readTailAfter(
 }
 
 /** Of the objects with the same base, the longest; and the others. */
-function longestOfEach(listed: readonly ArchivedSegment[]) {
+export function longestOfEach(listed: readonly ArchivedSegment[]) {
   const byBase = new Map<LogPosition, ArchivedSegment>();
   for (const segment of listed) {
     const known = byBase.get(segment.base);

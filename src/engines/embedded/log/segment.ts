@@ -139,10 +139,19 @@ export function headerOf(base: LogPosition, { logId, createdAt, dayZone }: Segme
 /** The header; undefined if it is invalid or of another position. */
 export function readSegmentHeader(file: LogFile, { base }: Segment): SegmentHeader | undefined {
   const read = Buffer.alloc(zonedHeaderBytes);
-  const length = readFully(file, read, 0);
+  return decodeSegmentHeader(read.subarray(0, readFully(file, read, 0)), base);
+}
+
+/**
+ * The header of a segment; undefined if it is invalid or of another position.
+ * @param read the first `headerBytesMax` bytes of the segment, or all of them if it is shorter
+ */
+export function decodeSegmentHeader(read: Buffer, base: LogPosition): SegmentHeader | undefined {
+  if (read.length < plainHeaderBytes) return undefined;
   const isZoned = read.readUInt32LE(12) === zonedVersion;
   const bytes = read.subarray(0, isZoned ? zonedHeaderBytes : plainHeaderBytes);
-  if (length < bytes.length || !bytes.subarray(0, magic.length).equals(magic)) return undefined;
+  if (isZoned && bytes.length < zonedHeaderBytes) return undefined;
+  if (!bytes.subarray(0, magic.length).equals(magic)) return undefined;
   if (crc32(bytes.subarray(12)) !== bytes.readUInt32LE(8)) return undefined;
   if (!isZoned && bytes.readUInt32LE(12) !== version) return undefined;
   if (readPosition(bytes, 32) !== base) return undefined;

@@ -11,6 +11,8 @@ import { archiveStatePath, readArchiveState, writeArchiveState } from '../archiv
 import { shipState } from '../archived-state.ts';
 import { TokenShipper } from '../archived-tokens.ts';
 import { Archiver } from './archiver.ts';
+import { HourlyRetention } from './hourly-retention.ts';
+import type { ObjectStore } from '../stores/object-store.ts';
 import { openObjectStore } from '../stores/open-object-store.ts';
 
 const port = parentPort;
@@ -20,23 +22,25 @@ const send = (message: FromArchive) => port.postMessage(message);
 
 const { options, dataDir, memory } = workerData as ArchiveSettings;
 try {
-  const archiver = await createArchiver();
+  const { archiver, retention } = await createArchiver();
   port.on('message', (graceMs: number) => archiver.stop(graceMs));
-  await archiver.run();
+  await archiver.run().finally(() => retention?.stop());
   send({ kind: 'closed' });
 } catch (error) {
   send({ kind: 'failed', message: error instanceof Error ? error.message : String(error) });
 }
 port.close();
 
-async function createArchiver(): Promise<Archiver> {
+async function createArchiver() {
   const paths = dataPaths(dataDir);
   const identity = readLogIdentity(nodeFileSystem, paths.log);
   if (identity === undefined) throw new Error(`${paths.log} holds no log to archive.`);
   const begin = listSegments(nodeFileSystem, paths.log)[0]?.base ?? 0;
   const statePath = archiveStatePath(paths);
-  return new Archiver({
-    ...{ store: await openObjectStore(options.url), isSync: options.isSync },
+  const store = await openObjectStore(options.url);
+  const retention = createRetention(store, identity.logId.toString('hex'), paths.database);
+  const archiver = new Archiver({
+    ...{ store, isSync: options.isSync },
     ...{ intervalMs: options.intervalMs, bytesPerSecondMax: options.bytesPerSecondMax },
     log: { fileSystem: nodeFileSystem, directory: paths.log, identity },
     positions: new ArchivePositions(memory),
@@ -53,7 +57,20 @@ async function createArchiver(): Promise<Archiver> {
       sleep: (milliseconds) => delay(milliseconds),
       random: Math.random,
     },
-    onArchived: (progress) => send({ kind: 'archived', ...progress }),
+    onArchived(progress) {
+      send({ kind: 'archived', ...progress });
+      // The archive is claimed.
+      retention?.start();
+    },
     onProblem: (problem) => send({ kind: 'problem', problem }),
   });
+  return { archiver, retention };
+}
+
+function createRetention(store: ObjectStore, logId: string, databasePath: string) {
+  const { keepMs } = options;
+  if (keepMs === undefined) return undefined;
+  return new HourlyRetention({ store, logId, databasePath, keepMs }, (outcome) =>
+    send({ kind: 'pruned', ...outcome }),
+  );
 }

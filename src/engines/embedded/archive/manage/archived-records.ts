@@ -1,0 +1,119 @@
+import { Readable } from 'node:stream';
+import { createZstdDecompress } from 'node:zlib';
+
+import {
+  claimedLength,
+  decodeFrame,
+  frameHeaderBytes,
+  type LogPosition,
+  type LogRecord,
+} from '../../log/frame.ts';
+import {
+  decodeSegmentHeader,
+  headerBytesMax,
+  headerBytesOf,
+  saltOfLog,
+  type LogIdentity,
+} from '../../log/segment.ts';
+
+/** Consecutive bytes of one segment, as an object of an archive holds them. */
+export interface ArchivedPart {
+  /** Of the segment. */
+  readonly base: LogPosition;
+  readonly from: LogPosition;
+  readonly to: LogPosition;
+}
+
+/** Bytes of the log, in order. */
+export type LogBytes = AsyncIterable<Uint8Array>;
+
+const chunkBytes = 1024 * 1024;
+
+/** What an object holds, a MiB at a time. Iterating throws if the object is damaged. */
+export function decompressed(object: Uint8Array): LogBytes {
+  return Readable.from([object]).pipe(createZstdDecompress({ chunkSize: chunkBytes }));
+}
+
+/** There is no valid record, or header of a segment, at a position. */
+export class InvalidRecord extends Error {
+  override readonly name = 'InvalidRecord';
+  readonly position: LogPosition;
+
+  constructor(position: LogPosition) {
+    super(`There is no valid record at byte ${position} of the log`);
+    this.position = position;
+  }
+}
+
+/**
+ * Yields the records of a part in order. Bodies stay valid. Memory: some MiB, or the size of the largest
+ * record if that is more.
+ * @throws {InvalidRecord} unless the part consists of valid records, and begins with the header of
+ *   this log if the segment begins with it.
+ */
+export async function* archivedRecords(
+  bytes: LogBytes,
+  { base, from, to }: ArchivedPart,
+  logId: string,
+): AsyncGenerator<LogRecord, void> {
+  const id = Buffer.from(logId, 'hex');
+  const salt = saltOfLog(id);
+  const input = new ByteInput(bytes);
+  let position = from;
+  if (from === base) {
+    const header = decodeSegmentHeader(await input.peek(headerBytesMax), base);
+    if (header?.logId.equals(id) !== true) throw new InvalidRecord(base);
+    input.skip(headerBytesOf(header));
+    position += headerBytesOf(header);
+  }
+  while (position < to) {
+    const length = claimedLength(await input.peek(frameHeaderBytes), 0, position);
+    if (length === undefined || length > to - position) throw new InvalidRecord(position);
+    const record = decodeFrame(await input.peek(length), salt, position);
+    if (record === undefined) throw new InvalidRecord(position);
+    input.skip(length);
+    position += length;
+    yield record;
+  }
+  if (position > to || (await input.peek(1)).length > 0) throw new InvalidRecord(to);
+}
+
+/** The identity of the log of a segment that `bytes` begin with; undefined if the header is invalid. */
+export async function identityOf(
+  bytes: LogBytes,
+  base: LogPosition,
+): Promise<LogIdentity | undefined> {
+  return decodeSegmentHeader(await new ByteInput(bytes).peek(headerBytesMax), base);
+}
+
+/** Bytes that come in chunks, read in lengths of the caller's choice. */
+class ByteInput {
+  readonly #chunks: AsyncIterator<Uint8Array>;
+  #bytes: Buffer = Buffer.alloc(0);
+
+  constructor(bytes: LogBytes) {
+    this.#chunks = bytes[Symbol.asyncIterator]();
+  }
+
+  /** The next bytes; fewer than `length` only at the end. */
+  async peek(length: number): Promise<Buffer> {
+    if (this.#bytes.length < length) await this.#fill(length);
+    return this.#bytes.subarray(0, length);
+  }
+
+  skip(length: number): void {
+    this.#bytes = this.#bytes.subarray(length);
+  }
+
+  async #fill(length: number): Promise<void> {
+    const chunks: Uint8Array[] = [this.#bytes];
+    let total = this.#bytes.length;
+    while (total < length) {
+      const next = await this.#chunks.next();
+      if (next.done === true) break;
+      chunks.push(next.value);
+      total += next.value.length;
+    }
+    this.#bytes = Buffer.concat(chunks, total);
+  }
+}

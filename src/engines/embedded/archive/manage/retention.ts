@@ -1,0 +1,133 @@
+import type { DatabaseSync } from 'node:sqlite';
+
+import type { LogPosition } from '../../log/frame.ts';
+import { readProgressRow } from '../../store/progress-row.ts';
+import { openCurrentReadOnly } from '../../store/read-only-database.ts';
+import { decompress, statePosition, type ArchivedSegment } from '../archive-objects.ts';
+import { shipState } from '../archived-state.ts';
+import { ArchiveDamaged, listSegments, longestOfEach } from '../read-archive.ts';
+import type { ObjectStore } from '../stores/object-store.ts';
+
+/** An object that an archive needs no longer. */
+export interface Removal {
+  readonly name: string;
+  /** Size in bytes, as stored. */
+  readonly bytes: number;
+  /** In a few words. */
+  readonly why: string;
+}
+
+export interface RetentionOptions {
+  readonly store: ObjectStore;
+  readonly logId: string;
+  /** `pipeline.db` of the server that ships to the archive. */
+  readonly databasePath: string;
+  /** How long the archive keeps batches, in milliseconds of running time. */
+  readonly keepMs: number;
+}
+
+/**
+ * Plans which segments an archive need not keep.
+ *
+ * Their age is the running time of servers, as for --keep-raw (`LogAge`), and not by the times in the
+ * names of the objects: a wall clock that jumps into the future would make all of them old. So a batch
+ * stays at least as long as it must, and longer if the server was stopped meanwhile. While the log does
+ * not grow, the running time in the database does not either.
+ *
+ * Only what the database has in `removed_counters` may go, because a restore must know what it had
+ * counted. The last segment stays: it says with which number the tail goes on.
+ */
+export async function oldSegments(options: RetentionOptions): Promise<readonly ArchivedSegment[]> {
+  const { store, logId, databasePath, keepMs } = options;
+  const listed = await listSegments(store, logId);
+  const { segments } = longestOfEach(listed);
+  const limit = removableThrough(databasePath, logId, keepMs);
+  const old = segments.slice(0, -1).filter(({ end }) => end <= limit);
+  // In the order of their names: of one segment, the shorter objects before the whole.
+  return listed.filter(({ base }) => old.some((one) => one.base === base));
+}
+
+/**
+ * Removes old segments, the oldest first, after the archive knows what they had counted. Then removes
+ * what it knew of the time before earlier segments. Can be repeated after any failure.
+ * @throws {ArchiveDamaged} before it has removed anything.
+ */
+export async function removeOldSegments(options: RetentionOptions): Promise<readonly Removal[]> {
+  const { store, logId } = options;
+  const old = await oldSegments(options);
+  const begin = old.at(-1)?.end;
+  if (begin === undefined) return [];
+  if (!(await knowsStateAfter(options, begin))) {
+    await shipState(store, logId, options.databasePath, begin);
+    if (!(await knowsStateAfter(options, begin))) {
+      throw new Error(`The state of the log at byte ${begin} is not listed in ${store.url} yet`);
+    }
+  }
+  for (const { name } of old) await store.remove(name);
+  const states = await statesBefore(store, logId, begin);
+  for (const { name } of states) await store.remove(name);
+  return [...old.map(removalOf), ...states];
+}
+
+export function removalOf({ name, storedBytes }: ArchivedSegment): Removal {
+  return { name, bytes: storedBytes, why: 'older than the time to keep' };
+}
+
+/** The states of which no restore of a log that begins at `begin` has a use. */
+export async function statesBefore(
+  store: ObjectStore,
+  logId: string,
+  begin: LogPosition,
+): Promise<readonly Removal[]> {
+  const found: Removal[] = [];
+  for await (const { name, bytes } of store.list(`${logId}/state/`)) {
+    const position = statePosition(name);
+    if (position === undefined || position >= begin) continue;
+    found.push({ name, bytes, why: 'a later state has replaced it' });
+  }
+  return found;
+}
+
+/** Whether a restore of the log from `begin` on finds what was counted before. @throws {ArchiveDamaged} */
+async function knowsStateAfter(
+  { store, logId }: Pick<RetentionOptions, 'store' | 'logId'>,
+  begin: LogPosition,
+): Promise<boolean> {
+  const end = (await listSegments(store, logId)).at(-1)?.end ?? 0;
+  for await (const { name } of store.list(`${logId}/state/`)) {
+    const position = statePosition(name);
+    if (position === undefined || position < begin || position > end) continue;
+    const object = await store.get(name);
+    if (object === undefined) continue;
+    try {
+      decompress(object);
+      return true;
+    } catch (error) {
+      throw new ArchiveDamaged(`${name} in ${store.url} is damaged.`, { cause: error });
+    }
+  }
+  return false;
+}
+
+function removableThrough(databasePath: string, logId: string, keepMs: number): LogPosition {
+  const database = openCurrentReadOnly(databasePath);
+  try {
+    const progress = readProgressRow(database);
+    const ownId = progress?.logId && Buffer.from(progress.logId).toString('hex');
+    if (progress === undefined || ownId !== logId) return 0;
+    return Math.min(progress.removedThrough, positionAtAge(database, keepMs));
+  } finally {
+    database.close();
+  }
+}
+
+/** The end of the log's part that is at least `ageMs` old, by what the database has recorded. */
+function positionAtAge(database: DatabaseSync, ageMs: number): LogPosition {
+  const row = database
+    .prepare(
+      `SELECT max(position) AS position FROM log_ages WHERE run_ms <=
+        max((SELECT max(run_ms) FROM progress), (SELECT max(run_ms) FROM log_ages)) - ?`,
+    )
+    .get(ageMs);
+  return Number(row?.['position'] ?? 0);
+}

@@ -1,0 +1,109 @@
+import { mkdirSync } from 'node:fs';
+import { pathToFileURL } from 'node:url';
+import { join } from 'node:path';
+
+import { expect, onTestFinished } from 'vitest';
+
+import {
+  restore,
+  type RestoreSummary,
+} from '../../src/engines/embedded/archive/restore/restore.ts';
+import type { ObjectStore } from '../../src/engines/embedded/archive/stores/object-store.ts';
+import { openObjectStore } from '../../src/engines/embedded/archive/stores/open-object-store.ts';
+import type { ArchiveOptions } from '../../src/engines/embedded/archive/archive-messages.ts';
+import { EmbeddedPipeline } from '../../src/engines/embedded/embedded-pipeline.ts';
+import { embeddedDefaults, type EmbeddedOptions } from '../../src/engines/embedded/options.ts';
+import { dataPaths } from '../../src/engines/embedded/data-directory.ts';
+import { nodeFileSystem } from '../../src/engines/embedded/log/file-system.ts';
+import { openStatsReader } from '../../src/engines/embedded/reader/stats-reader.ts';
+import { listSegments } from '../../src/engines/embedded/log/segment.ts';
+import {
+  newDataDirectory,
+  openWriter,
+  testSegmentBytes,
+  type StoredTestBatch,
+} from './embedded-store.ts';
+
+/** The URL of an empty directory for an archive. */
+export function newArchive(): string {
+  const path = join(newDataDirectory(), 'archive');
+  mkdirSync(path);
+  return pathToFileURL(path).href;
+}
+
+export async function openArchive(url: string): Promise<ObjectStore> {
+  const store = await openObjectStore(url);
+  onTestFinished(() => store.close());
+  return store;
+}
+
+/**
+ * Stores batches in a data directory whose log is archived, all of it.
+ * @param meanwhile called before the pipeline ends.
+ */
+export async function storeArchived(
+  dataDir: string,
+  url: string,
+  batches: readonly StoredTestBatch[],
+  {
+    archive,
+    ...options
+  }: Partial<Omit<EmbeddedOptions, 'archive'>> & {
+    archive?: Partial<ArchiveOptions>;
+  } = {},
+  meanwhile: () => Promise<void> = () => Promise.resolve(),
+): Promise<void> {
+  const rate = { intervalMs: 10, bytesPerSecondMax: 1_000_000_000 };
+  const pipeline = await EmbeddedPipeline.open(
+    {
+      ...{ ...embeddedDefaults, segmentBytes: testSegmentBytes, dataDir, ...options },
+      archive: { url, isSync: true, ...rate, ...archive },
+    },
+    (message) => expect.fail(message),
+  );
+  try {
+    const outcomes = batches.map(({ items, key }) => {
+      const body = Buffer.from(JSON.stringify({ processed_devices: items }));
+      const submission = { body, encoding: 'identity', strict: false, caller: '' } as const;
+      return pipeline.ingest({ ...submission, idempotencyKey: key });
+    });
+    for (const outcome of await Promise.all(outcomes)) {
+      if (!outcome.accepted) throw new Error(outcome.problem.detail);
+    }
+    await meanwhile();
+  } finally {
+    await pipeline.close();
+  }
+}
+
+/** Removes all segments of a data directory but the last, as --keep-raw does. */
+export async function removeRaw(dataDir: string): Promise<void> {
+  const writer = openWriter(dataDir, { keepRawMs: 0 });
+  const segments = () => listSegments(nodeFileSystem, dataPaths(dataDir).log).length;
+  await expect.poll(segments).toBe(1);
+  await writer.close();
+}
+
+export function restoreFrom(
+  store: ObjectStore,
+  dataDir: string,
+  until?: number,
+): Promise<RestoreSummary> {
+  return restore({ store, dataDir, until, logId: undefined, onProgress: () => undefined });
+}
+
+export async function namesIn(store: ObjectStore, part = ''): Promise<string[]> {
+  const names: string[] = [];
+  for await (const { name } of store.list('')) if (name.includes(part)) names.push(name);
+  return names;
+}
+
+/** The counts of a data directory by type and state. */
+export function countersOf(dataDir: string): Record<string, number> {
+  const reader = openStatsReader(dataDir);
+  const rows = [...reader.query({ from: '0001-01-01', to: '9999-12-31', types: [], states: [] })];
+  reader.close();
+  return Object.fromEntries(
+    rows.flat().map(({ type, state, count }) => [`${type} ${state}`, count]),
+  );
+}

@@ -1,0 +1,126 @@
+import { beforeEach, describe, expect, it } from 'vitest';
+
+import { dataPaths } from '../../../../src/engines/embedded/data-directory.ts';
+import { dayMs } from '../../../../src/engines/embedded/options.ts';
+import { rawBatches } from '../../../../src/engines/embedded/store/raw-batches.ts';
+import {
+  oldSegments,
+  removeOldSegments,
+} from '../../../../src/engines/embedded/archive/manage/retention.ts';
+import { onlyLogId, readArchive } from '../../../../src/engines/embedded/archive/read-archive.ts';
+import type { ObjectStore } from '../../../../src/engines/embedded/archive/stores/object-store.ts';
+import {
+  countersOf,
+  namesIn,
+  newArchive,
+  openArchive,
+  removeRaw,
+  restoreFrom,
+  storeArchived,
+} from '../../../support/archived-store.ts';
+import {
+  auditOf,
+  change,
+  newDataDirectory,
+  numberedBatches,
+} from '../../../support/embedded-store.ts';
+
+let dataDir: string;
+let store: ObjectStore;
+let url: string;
+
+beforeEach(async () => {
+  dataDir = newDataDirectory();
+  url = newArchive();
+  await storeArchived(dataDir, url, numberedBatches(120));
+  store = await openArchive(url);
+});
+
+async function retention(keepMs = 0) {
+  return {
+    ...{ store, logId: await onlyLogId(store), keepMs },
+    databasePath: dataPaths(dataDir).database,
+  };
+}
+
+describe('retention of an archive', () => {
+  it('removes nothing that the data directory still has', async () => {
+    expect((await namesIn(store, '/log/')).length).toBeGreaterThan(3);
+    expect(await oldSegments(await retention())).toEqual([]);
+    expect(await removeOldSegments(await retention())).toEqual([]);
+  });
+
+  it('removes old segments; a restore knows what they counted', async () => {
+    await removeRaw(dataDir);
+    const before = await namesIn(store);
+    const removed = await removeOldSegments(await retention());
+    expect(removed.length).toBeGreaterThan(2);
+    const after = await namesIn(store);
+    expect(before.filter((name) => !after.includes(name))).toEqual(removed.map(({ name }) => name));
+    expect(after.filter((name) => name.includes('/state/'))).toHaveLength(1);
+
+    const restored = newDataDirectory();
+    await restoreFrom(store, restored);
+    expect(countersOf(restored)).toEqual(countersOf(dataDir));
+    expect(await auditOf(restored)).toEqual([]);
+    const { begin } = await readArchive(store, await onlyLogId(store));
+    const positions = [...rawBatches(restored, undefined)].map(({ batch }) => batch?.position ?? 0);
+    expect(positions.length).toBeGreaterThan(0);
+    expect(Math.min(...positions)).toBeGreaterThan(begin);
+    expect(await removeOldSegments(await retention())).toEqual([]);
+  });
+
+  it('goes on: the state of the earlier time is replaced', async () => {
+    await removeRaw(dataDir);
+    await removeOldSegments(await retention());
+    const [first] = await namesIn(store, '/state/');
+    await storeArchived(dataDir, url, numberedBatches(200).slice(120));
+    await removeRaw(dataDir);
+    const removed = await removeOldSegments(await retention());
+    expect(removed.map(({ name }) => name)).toContain(first);
+    expect(await namesIn(store, '/state/')).toHaveLength(1);
+    const restored = newDataDirectory();
+    await restoreFrom(store, restored);
+    expect(countersOf(restored)).toEqual(countersOf(dataDir));
+    expect(await auditOf(restored)).toEqual([]);
+  });
+
+  it('counts the running time of servers, so that no jump of a wall clock makes batches old', async () => {
+    await removeRaw(dataDir);
+    expect(await oldSegments(await retention(30 * dayMs))).toEqual([]);
+    change(dataDir, `UPDATE progress SET run_ms = run_ms + ${31 * dayMs}`);
+    expect((await oldSegments(await retention(30 * dayMs))).length).toBeGreaterThan(2);
+  });
+
+  it('keeps what an interrupted removal left readable', async () => {
+    await removeRaw(dataDir);
+    const interrupted: ObjectStore = {
+      ...{ url: store.url, create: (name, bytes) => store.create(name, bytes) },
+      ...{ get: (name) => store.get(name), list: (prefix) => store.list(prefix) },
+      async remove(name) {
+        interrupted.remove = () => Promise.reject(new Error('cut off'));
+        await store.remove(name);
+      },
+      close: () => undefined,
+    };
+    const options = { ...(await retention()), store: interrupted };
+    await expect(removeOldSegments(options)).rejects.toThrow('cut off');
+    const restored = newDataDirectory();
+    await restoreFrom(store, restored);
+    expect(countersOf(restored)).toEqual(countersOf(dataDir));
+    expect(await auditOf(restored)).toEqual([]);
+    expect((await removeOldSegments(await retention())).length).toBeGreaterThan(1);
+  });
+
+  it('is done by the server itself, at its start', async () => {
+    await removeRaw(dataDir);
+    const before = await namesIn(store, '/log/');
+    const more = numberedBatches(121).slice(120);
+    await storeArchived(dataDir, url, more, { archive: { keepMs: 0 } }, async () => {
+      await expect.poll(() => namesIn(store, before[0])).toEqual([]);
+    });
+    const restored = newDataDirectory();
+    await restoreFrom(store, restored);
+    expect(countersOf(restored)).toEqual(countersOf(dataDir));
+  });
+});
