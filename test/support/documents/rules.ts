@@ -112,6 +112,11 @@ const rules: readonly Rule[] = [
   },
   { command: command('backup'), prints: /^\d+ MiB in /, says: anything },
   {
+    command: command('archive status'),
+    prints: /^log +[0-9a-f]{32}\nholds +byte .*\nserver +\S+, /s,
+  },
+  { command: command('archive list'), prints: /^(\{.*"kind":"(claim|piece)".*\}\n){2,}$/ },
+  {
     command: command('restore'),
     prints: /^\d+ MiB in \S+, archived until \S+Z\. Check /,
     says: anything,
