@@ -53,12 +53,23 @@ export class InvalidRecord extends Error {
  */
 export async function* archivedRecords(
   bytes: LogBytes,
-  { base, from, to }: ArchivedPart,
+  part: ArchivedPart,
   logId: string,
 ): AsyncGenerator<LogRecord, void> {
-  const id = Buffer.from(logId, 'hex');
-  const salt = saltOfLog(id);
   const input = new ByteInput(bytes);
+  try {
+    yield* recordsIn(input, part, Buffer.from(logId, 'hex'));
+  } finally {
+    await input.close();
+  }
+}
+
+async function* recordsIn(
+  input: ByteInput,
+  { base, from, to }: ArchivedPart,
+  id: Buffer,
+): AsyncGenerator<LogRecord, void> {
+  const salt = saltOfLog(id);
   let position = from;
   if (from === base) {
     const header = decodeSegmentHeader(await input.peek(headerBytesMax), base);
@@ -83,7 +94,12 @@ export async function identityOf(
   bytes: LogBytes,
   base: LogPosition,
 ): Promise<LogIdentity | undefined> {
-  return decodeSegmentHeader(await new ByteInput(bytes).peek(headerBytesMax), base);
+  const input = new ByteInput(bytes);
+  try {
+    return decodeSegmentHeader(await input.peek(headerBytesMax), base);
+  } finally {
+    await input.close();
+  }
 }
 
 /** Bytes that come in chunks, read in lengths of the caller's choice. */
@@ -103,6 +119,10 @@ class ByteInput {
 
   skip(length: number): void {
     this.#bytes = this.#bytes.subarray(length);
+  }
+
+  async close(): Promise<void> {
+    await this.#chunks.return?.();
   }
 
   async #fill(length: number): Promise<void> {

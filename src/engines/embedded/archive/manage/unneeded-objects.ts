@@ -1,0 +1,91 @@
+import { inParallel } from '../../../../util/in-parallel.ts';
+import type { LogPosition } from '../../log/frame.ts';
+import { tailName, tokensNumber } from '../archive-objects.ts';
+import { ArchiveDamaged, getTail, readArchive, type ArchiveContent } from '../read-archive.ts';
+import type { ObjectStore, StoredObject } from '../stores/object-store.ts';
+import { checkObject } from './check-object.ts';
+import { statesBefore, type Removal } from './retention.ts';
+
+const readsAtOnce = 16;
+
+/**
+ * The objects of a log's archive that no restore reads: pieces and shorter objects of segments that
+ * interrupted merges left, and earlier copies of the tokens and of the state. Never claims: an earlier
+ * server that is still running must find the names taken that it would write next.
+ * @throws {ArchiveDamaged} if a segment that holds the same as such objects is not sound.
+ */
+export async function unneededObjects(
+  store: ObjectStore,
+  logId: string,
+): Promise<readonly Removal[]> {
+  const content = await readArchive(store, logId);
+  const merged = [...(await mergedPieces(store, content)), ...shorterObjects(content)];
+  for (const base of new Set(merged.map((one) => one.base))) {
+    await requireSound(store, content, base);
+  }
+  return [
+    ...merged.map(({ name, bytes, why }) => ({ name, bytes, why })),
+    ...(await statesBefore(store, logId, content.begin)),
+    ...(await earlierTokens(store, logId)),
+  ];
+}
+
+/** What servers leave if they are killed while they try whether they can use a store. */
+export async function probesIn(store: ObjectStore): Promise<readonly Removal[]> {
+  const probes: Removal[] = [];
+  for await (const object of store.list('probe/')) {
+    probes.push({ ...object, why: 'left by a server that was killed at its start' });
+  }
+  return probes;
+}
+
+interface MergedObject extends Removal {
+  /** Of the segment that holds the same. */
+  readonly base: LogPosition;
+}
+
+async function mergedPieces(store: ObjectStore, content: ArchiveContent): Promise<MergedObject[]> {
+  const { logId, earlier } = content;
+  const sizes = new Map<string, number>();
+  for await (const { name, bytes } of store.list(`${logId}/tail/`)) sizes.set(name, bytes);
+  const found = await inParallel(readsAtOnce, earlier, async (number) => {
+    const tail = await getTail(store, logId, number);
+    if (tail?.kind !== 'piece') return [];
+    const name = tailName(logId, number);
+    return [{ name, bytes: sizes.get(name) ?? 0, why: 'merged into a segment', base: tail.base }];
+  });
+  return found.flat();
+}
+
+function shorterObjects({ superseded }: ArchiveContent): MergedObject[] {
+  return superseded.map(({ name, storedBytes: bytes, base }) => {
+    return { name, bytes, why: 'a longer object holds the same segment', base };
+  });
+}
+
+async function requireSound(
+  store: ObjectStore,
+  { logId, segments, begin }: ArchiveContent,
+  base: LogPosition,
+): Promise<void> {
+  const segment = segments.find((one) => one.base === base);
+  // Retention has removed it.
+  if (segment === undefined && base < begin) return;
+  const object: StoredObject = { name: segment?.name ?? '', bytes: segment?.storedBytes ?? 0 };
+  const checked = segment && (await checkObject({ store, logId, isCounting: false }, object));
+  const isSound = checked?.findings.length === 0 && !checked.isMissing && !checked.isUnreadable;
+  if (isSound) return;
+  throw new ArchiveDamaged(
+    `${object.name || `The segment at byte ${base}`} in ${store.url} is not sound, so nothing is removed. Run archive verify.`,
+  );
+}
+
+async function earlierTokens(store: ObjectStore, logId: string): Promise<Removal[]> {
+  const copies: Removal[] = [];
+  for await (const { name, bytes } of store.list(`${logId}/tokens/`)) {
+    if (tokensNumber(name) === undefined) continue;
+    copies.push({ name, bytes, why: 'a later copy of the tokens has replaced it' });
+  }
+  // By number, which is the order of the names.
+  return copies.slice(0, -1);
+}
