@@ -126,10 +126,13 @@ describe('two servers on one archive', () => {
     await cut.server.waitExit();
 
     await startServer(copy, serving(url, 'sync'));
-    for (const directory of [other, earlier]) {
+    for (const [directory, reason] of [
+      [other, 'has been taken over'],
+      [earlier, 'already holds an archive of this log'],
+    ] as const) {
       const refused = new ServerProcess(directory, serving(url, 'sync'));
       expect((await refused.waitExit()).code).toBe(1);
-      expect(refused.stderr).toContain('has been taken over');
+      expect(refused.stderr).toContain(reason);
     }
   });
 });

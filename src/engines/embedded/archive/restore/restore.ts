@@ -30,7 +30,7 @@ export interface RestoreSummary {
   /** Bytes of the log. */
   readonly bytes: number;
   readonly hasTokens: boolean;
-  /** When the last piece was shipped, in milliseconds since 1970; undefined for an empty log. */
+  /** When the last piece was shipped, in ms since 1970; undefined: the log is empty, or cut off. */
   readonly archivedAt: number | undefined;
 }
 
@@ -77,7 +77,10 @@ async function restoreInto(paths: DataPaths, options: RestoreOptions): Promise<R
     writeArchiveState(archiveStatePath(part), { claims: [content.claim.id] });
   }
   moveInto(paths, part);
-  const archivedAt = content.pieces.at(-1)?.at ?? content.segments.at(-1)?.at;
+  const isWhole = end === content.end;
+  const archivedAt = isWhole
+    ? (content.pieces.at(-1)?.at ?? content.segments.at(-1)?.at)
+    : undefined;
   return { bytes: end - content.begin, hasTokens, archivedAt };
 }
 

@@ -32,8 +32,6 @@ export interface ArchiverOptions extends Omit<Claiming, 'now' | 'limits'> {
 
 export interface Archived {
   readonly through: LogPosition;
-  /** Everything durable at this time is archived; milliseconds since 1970. */
-  readonly at: number;
   /** Bytes stored by the last upload. */
   readonly storedBytes: number;
 }
@@ -111,7 +109,9 @@ export class Archiver {
     this.#unmerged = new UnmergedSegments(log, content, this.#limits);
     positions.archivedEnd = claim.from;
     this.#release();
-    onArchived({ through: claim.from, at: now(), storedBytes: 0 });
+    const last = content.pieces.at(-1) ?? content.segments.at(-1);
+    if (last !== undefined) positions.archivedAt = last.at;
+    onArchived({ through: claim.from, storedBytes: 0 });
     this.#mergeNext();
   }
 
@@ -121,8 +121,16 @@ export class Archiver {
       if (this.#failure !== undefined) throw this.#failure as Error;
       if (this.#startUpload()) continue;
       if (tokens.areChanged()) await this.#repeater.repeat(() => tokens.ship(store, this.#logId));
+      this.#noteCaughtUp();
       await this.#change();
     }
+  }
+
+  #noteCaughtUp(): void {
+    const { positions, clock } = this.#options;
+    // The time first: what becomes durable after it is not archived.
+    const now = clock.now();
+    if (positions.archivedEnd >= positions.durableEnd) positions.archivedAt = now;
   }
 
   #isFinished(): boolean {
@@ -207,7 +215,8 @@ export class Archiver {
       this.#unmerged?.add(piece.segment.base, piece.to, number, at);
       if (piece.isLast) this.#unmerged?.checkComplete();
       positions.archivedEnd = piece.to;
-      onArchived({ through: piece.to, at, storedBytes });
+      positions.archivedAt = at;
+      onArchived({ through: piece.to, storedBytes });
     }
     this.#release();
     this.#mergeNext();

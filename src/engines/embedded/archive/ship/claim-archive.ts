@@ -52,13 +52,18 @@ export async function claimArchive(
     if (isFirst && from > 0) await repeater.repeat(() => parts.shipState(store, logId));
     const claim = newClaim(parts, content.next, from);
     // Before the claim: its reply may be lost, and it must be known then.
-    claims.write([...(isFirst ? [] : [content.claim.id]), claim.id]);
+    claims.write([...possibleClaims(known, content.claim), claim.id]);
     const name = tailName(logId, content.next);
     const created = await repeater.repeat(() => store.create(name, encodeClaim(claim)));
     if (created === 'created') return { claim, content };
     const found = await repeater.repeat(() => getTail(store, logId, content.next));
     if (found?.kind === 'claim' && found.id === claim.id) return { claim, content };
   }
+}
+
+/** The last claim of the archive, and this directory's later ones, which may still be on their way. */
+function possibleClaims(known: readonly string[] = [], last: Claim | undefined): readonly string[] {
+  return last === undefined ? known : known.slice(known.indexOf(last.id));
 }
 
 function newClaim(
