@@ -126,7 +126,7 @@ const rules: readonly Rule[] = [
   { command: command('archive list'), prints: /^(\{.*"kind":"(claim|piece)".*\}\n){2,}$/ },
   {
     command: command('restore'),
-    prints: /^\d+ MiB in \S+, archived until \S+Z\. Check /,
+    prints: /^\d+ MiB in \S+(, archived until \S+Z)?\. Check /,
     says: anything,
   },
   { command: command('token create'), prints: /^dpl_\S+\n$/, says: shownOnce, before: freeName },
