@@ -1,7 +1,3 @@
-import { spawn } from 'node:child_process';
-import { once } from 'node:events';
-import { readFileSync } from 'node:fs';
-import { join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
 import { setTimeout as delay } from 'node:timers/promises';
 import { parseArgs } from 'node:util';
@@ -9,6 +5,7 @@ import { parseArgs } from 'node:util';
 import { dataPaths } from '../src/engines/embedded/data-directory.ts';
 import { checkSum, fillLog, withDataDirectory } from './growth/fill.ts';
 import { machine } from './growth/machine.ts';
+import { run, type Ran } from './growth/run-command.ts';
 import { untilCounted, whileServing } from './growth/serve.ts';
 
 /**
@@ -30,37 +27,6 @@ const rate = Number(values.rate);
 const space = { firstDay: '2023-06-01', days: 30, countersPerDay: 50 };
 /** What an item takes in a body of these, about. */
 const bytesPerItem = 72;
-const commandLine = join(import.meta.dirname, '../src/entry/cli.ts');
-
-interface Ran {
-  readonly seconds: number;
-  readonly peakMiB: number;
-  readonly exitCode: number;
-  readonly stdout: string;
-}
-
-/** Runs a command of ours to its end, watching its memory. */
-async function run(...args: readonly string[]): Promise<Ran> {
-  const startedAt = performance.now();
-  const stdio = ['ignore', 'pipe', 'ignore'] as const;
-  const child = spawn(process.execPath, [commandLine, ...args], { stdio: [...stdio] });
-  let stdout = '';
-  child.stdout.setEncoding('utf8').on('data', (text: string) => (stdout += text));
-  let peakMiB = 0;
-  const watch = setInterval(() => (peakMiB = Math.max(peakMiB, peakOf(child.pid ?? 0))), 20);
-  const [exitCode] = (await once(child, 'close')) as [number];
-  clearInterval(watch);
-  return { seconds: (performance.now() - startedAt) / 1000, peakMiB, exitCode, stdout };
-}
-
-function peakOf(pid: number): number {
-  try {
-    const status = readFileSync(`/proc/${pid}/status`, 'utf8');
-    return Math.round(Number(/VmHWM:\s+(\d+)/.exec(status)?.[1] ?? 0) / 1024);
-  } catch {
-    return 0;
-  }
-}
 
 function changeByHand(dataDir: string): void {
   const database = new DatabaseSync(dataPaths(dataDir).database, { timeout: 30_000 });

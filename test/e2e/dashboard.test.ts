@@ -153,6 +153,26 @@ describe('the first batch, while it waits to be counted', () => {
   });
 });
 
+describe('the health of the pipeline', () => {
+  it('includes the archive', async () => {
+    const url = await serve();
+    await count(url, fleet);
+    const tab = await openTab(browser);
+    const archive = { mode: 'async', lag_bytes: 0, lag_seconds: 3 };
+    const ready = { status: 'ready', pending_items: 0, dead_letters: 0, archive };
+    await tab.page.route('**/readyz', (route) => route.fulfill({ json: ready }));
+    await tab.page.goto(url);
+    await tab.page.getByText('Archived').waitFor();
+    ready.archive = { ...archive, lag_bytes: 10, lag_seconds: 720 };
+    await tab.page.reload();
+    await tab.page.getByText('Archive 12 min behind').waitFor();
+    Object.assign(ready.archive, { problem: 'It is away.' });
+    await tab.page.reload();
+    await tab.page.getByText('The archive cannot be reached, 12 min behind').waitFor();
+    await expectSound(tab);
+  });
+});
+
 describe('the dashboard', () => {
   it('shows totals, the change, failures, a heat map and the rows', async () => {
     const tab = await openFleet();

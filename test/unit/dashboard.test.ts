@@ -321,6 +321,16 @@ describe('the health', () => {
     });
   });
 
+  it('has the lag of the archive, and whether it can be reached', () => {
+    const archive = { mode: 'async', lag_bytes: 3, lag_seconds: 2.5 };
+    expect(readHealth({ archive })).toMatchObject({
+      archive: { lagSeconds: 2.5, isReachable: true },
+    });
+    expect(readHealth({ archive: { ...archive, problem: 'It is away.' } })).toMatchObject({
+      archive: { lagSeconds: 2.5, isReachable: false },
+    });
+  });
+
   it('tells how long ago', () => {
     const told = [0, 59, 61, 7200, 90_000, 200_000].map((ago) => agoText(0, ago * 1000));
     expect(told).toEqual([

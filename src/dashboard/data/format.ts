@@ -21,10 +21,15 @@ export function changeText(now: number, before: number): string {
 
 /** How long ago it was, in the largest unit that fits. */
 export function agoText(time: number, now: number): string {
-  const seconds = Math.max(0, Math.round((now - time) / 1000));
-  if (seconds < 60) return `${seconds} s ago`;
-  if (seconds < 3600) return `${Math.floor(seconds / 60)} min ago`;
-  if (seconds < 86_400) return `${Math.floor(seconds / 3600)} h ago`;
-  const days = Math.floor(seconds / 86_400);
-  return days === 1 ? 'a day ago' : `${days} days ago`;
+  return `${durationText(Math.max(0, (now - time) / 1000))} ago`;
+}
+
+/** `8 s`, `12 min`, `3 h`, `a day`, `4 days`. */
+export function durationText(seconds: number): string {
+  const whole = Math.round(seconds);
+  if (whole < 60) return `${whole} s`;
+  if (whole < 3600) return `${Math.floor(whole / 60)} min`;
+  if (whole < 86_400) return `${Math.floor(whole / 3600)} h`;
+  const days = Math.floor(whole / 86_400);
+  return days === 1 ? 'a day' : `${days} days`;
 }

@@ -10,9 +10,16 @@ export type Health =
       /** Milliseconds since 1970; the same for the next. */
       readonly countedThrough: number | undefined;
       readonly lastReceivedAt: number | undefined;
+      readonly archive: ArchiveHealth | undefined;
     }
   | { readonly kind: 'unavailable'; readonly detail: string }
   | { readonly kind: 'unreachable' };
+
+export interface ArchiveHealth {
+  /** How far the archive is behind the log. */
+  readonly lagSeconds: number;
+  readonly isReachable: boolean;
+}
 
 /** Members may be absent. */
 export function readHealth(value: unknown): Health {
@@ -41,7 +48,14 @@ export function readHealth(value: unknown): Health {
     deadLetters: number('dead_letters'),
     countedThrough: time('counted_through'),
     lastReceivedAt: time('last_received_at'),
+    archive: readArchive(members['archive']),
   };
+}
+
+function readArchive(value: unknown): ArchiveHealth | undefined {
+  if (typeof value !== 'object' || value === null) return undefined;
+  const { lag_seconds: lag, problem } = value as Record<string, unknown>;
+  return { lagSeconds: typeof lag === 'number' ? lag : 0, isReachable: problem === undefined };
 }
 
 /** The latest date with counts, from the same response; stacks on AWS do not report it. */

@@ -1,7 +1,7 @@
 import { useState } from 'preact/hooks';
 
-import { agoText, wholeText } from '../data/format.ts';
-import type { Health } from '../data/health.ts';
+import { agoText, durationText, wholeText } from '../data/format.ts';
+import type { ArchiveHealth, Health } from '../data/health.ts';
 import type { State, Store } from '../data/store.ts';
 import { setTheme, theme, themes, type Theme } from '../data/theme.ts';
 import { Segments } from './segments.tsx';
@@ -59,17 +59,14 @@ function HealthLine({ health, now }: { health: Health | undefined; now: number }
       </div>
     );
   }
-  const { pending, deadLetters = 0, countedThrough, lastReceivedAt } = health;
+  const { pending, deadLetters = 0, countedThrough, lastReceivedAt, archive } = health;
+  const isWarning = deadLetters > 0 || archive?.isReachable === false;
   const through =
     countedThrough === undefined
       ? undefined
       : `Counted through ${new Date(countedThrough).toISOString()}`;
   return (
-    <div
-      class={deadLetters > 0 ? 'health warn' : 'health'}
-      aria-label="Pipeline health"
-      role="group"
-    >
+    <div class={isWarning ? 'health warn' : 'health'} aria-label="Pipeline health" role="group">
       <span class="dot" aria-hidden="true" />
       <span>
         {lastReceivedAt === undefined ? 'Ready' : `Last batch ${agoText(lastReceivedAt, now)}`}
@@ -81,6 +78,7 @@ function HealthLine({ health, now }: { health: Health | undefined; now: number }
             : `${wholeText(pending.amount)} ${pending.unit} to be counted`}
         </span>
       )}
+      {archive !== undefined && <span>{archiveText(archive)}</span>}
       {deadLetters > 0 && (
         <span>
           {wholeText(deadLetters)} dead {deadLetters === 1 ? 'letter' : 'letters'}:{' '}
@@ -89,4 +87,11 @@ function HealthLine({ health, now }: { health: Health | undefined; now: number }
       )}
     </div>
   );
+}
+
+/** A lag of some seconds is normal: batches wait to be shipped together. */
+function archiveText({ lagSeconds, isReachable }: ArchiveHealth): string {
+  const behind = `${durationText(lagSeconds)} behind`;
+  if (!isReachable) return `The archive cannot be reached, ${behind}`;
+  return lagSeconds < 60 ? 'Archived' : `Archive ${behind}`;
 }

@@ -1,4 +1,5 @@
 import { openObjectStore } from '../../engines/embedded/archive/stores/open-object-store.ts';
+import { repeating } from '../../engines/embedded/archive/stores/repeating-store.ts';
 import { restore } from '../../engines/embedded/archive/restore/restore.ts';
 import { withThousands } from '../../util/thousands.ts';
 import { StoreProgress } from '../cli/progress.ts';
@@ -7,7 +8,7 @@ import type { RestoreCommandOptions } from './archive-options.ts';
 /** Makes a data directory from an archive. Returns the exit code. */
 export async function restoreDirectory(options: RestoreCommandOptions): Promise<number> {
   const { dataDir } = options;
-  const store = await openObjectStore(options.from);
+  const store = repeating(await openObjectStore(options.from));
   let progress = new StoreProgress('restored');
   let step = 'reading';
   try {

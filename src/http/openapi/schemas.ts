@@ -144,6 +144,23 @@ const ready = object(
       ...day,
       description: 'Embedded: the latest date that has counters. Absent: there are no counters.',
     },
+    archive: object(
+      {
+        mode: { enum: ['async', 'sync'] },
+        lag_bytes: {
+          ...count,
+          description: 'Bytes of the log that the archive does not hold yet.',
+        },
+        lag_seconds: {
+          type: 'number',
+          minimum: 0,
+          description: 'The age of the oldest batch that it does not hold; 0 if there is none.',
+        },
+        problem: { type: 'string', description: 'Why the archive cannot be reached now.' },
+      },
+      { description: 'Embedded, with `--archive`: how far the archive is behind.' },
+      ['mode', 'lag_bytes', 'lag_seconds'],
+    ),
   },
   { oneOf: [{ required: ['pending_items'] }, { required: ['pending_messages'] }] },
   ['status', 'dead_letters'],

@@ -105,12 +105,12 @@ export function describeObjectStore(name: string, open: () => Promise<ObjectStor
       }
     });
 
-    it('lists more objects than fit a page of S3', async () => {
-      const names = Array.from({ length: 1005 }, (_, index) => `many/${10_000 + index}`);
+    it('lists more objects than fit a page', async () => {
+      const names = Array.from({ length: 35 }, (_, index) => `many/${10_000 + index}`);
       await inParallel(8, names, (name) => store.create(name, text(name)));
       await store.create('n', text(''));
       expect((await listAll(store, 'many/')).map(({ name }) => name)).toEqual(names);
-      expect(await listAll(store)).toHaveLength(1006);
+      expect(await listAll(store)).toHaveLength(36);
     });
 
     it('ends a list early', async () => {

@@ -57,6 +57,7 @@ function placeOf(example: Example): Place {
   const text = textOf(example);
   if (/--(stack|bucket|table)\b|\bstack:|\baws (?!sts )|\$\(output |\bMADE=/.test(text))
     return 'stack';
+  if (text.includes('s3://')) return 'archive';
   const isOfTokens = /\btoken (create|list|revoke|rotate)\b/.test(text);
   return isOfTokens && !/\b(docker|sudo)\b/.test(text) ? 'tokens' : 'clone';
 }

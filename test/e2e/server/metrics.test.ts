@@ -1,6 +1,7 @@
 import { once } from 'node:events';
 import { readFileSync } from 'node:fs';
 import { connect } from 'node:net';
+import { pathToFileURL } from 'node:url';
 
 import { describe, expect, it } from 'vitest';
 
@@ -184,12 +185,19 @@ function metricNames(expression: string): string[] {
   return expression.match(/\b(?:device_pipeline|nodejs|process)_\w+/g) ?? [];
 }
 
+/** A server that has all metrics: it archives its log. */
+async function startArchivingServer(): Promise<string> {
+  const archive = pathToFileURL(temporaryDirectory()).href;
+  const { url } = await startServer(temporaryDirectory(), { args: ['--archive', archive] });
+  return url;
+}
+
 describe('the files for Prometheus and Grafana', () => {
   const file = (name: string) =>
     readFileSync(new URL(`../../../docs/${name}`, import.meta.url), 'utf8');
 
   it('name only metrics that a scrape has', async () => {
-    const { url } = await startServer(temporaryDirectory());
+    const url = await startArchivingServer();
     await postBatch(url, [good]);
     const dashboard = JSON.parse(file('grafana/device-pipeline.json')) as Dashboard;
     const used = [
@@ -215,7 +223,7 @@ describe('the files for Prometheus and Grafana', () => {
   });
 
   it('are explained by docs/operations.md, which has the help text of each metric', async () => {
-    const { url } = await startServer(temporaryDirectory());
+    const url = await startArchivingServer();
     const { families } = await scrape(url);
     const ours = [...families].filter(([name]) => name.startsWith('device_pipeline_'));
     const item = /^- `(\w+)` \((counter|gauge|histogram)\): ([^]*?)(?=\n- |\n\n)/gm;
@@ -244,7 +252,9 @@ describe('the files for Prometheus and Grafana', () => {
     );
     expect(new Set(panels.map(({ id }) => id)).size).toBe(panels.length);
     const rows = panels.filter(({ type }) => type === 'row').map(({ title }) => title);
-    expect(rows).toEqual(['Traffic', 'Correctness', 'Latency', 'Backlog', 'Resources']);
+    expect(rows).toEqual([
+      ...['Traffic', 'Correctness', 'Latency', 'Backlog', 'Resources', 'Archive'],
+    ]);
     const cells = new Set<string>();
     for (const { title, type, gridPos, fieldConfig } of panels) {
       if (type !== 'row') expect(fieldConfig?.defaults.unit, title).toBeTruthy();

@@ -26,6 +26,8 @@ export type Fault =
   | { readonly kind: 'drop-answer' }
   /** Closes the connection in the middle of the answer's body. */
   | { readonly kind: 'cut-answer' }
+  /** Lists the objects of a page in the reverse order. Some stores do not list by name. */
+  | { readonly kind: 'reverse-list' }
   /** Answers instead of the store, with an error of S3. Without a code, the body is a page of HTML. */
   | { readonly kind: 'answer'; readonly status: number; readonly code?: string }
   /** Sends the request to the store this much later. */
@@ -40,6 +42,9 @@ export interface S3Faults {
   /** Plays a store that ignores If-None-Match. */
   ignoreConditions: boolean;
 }
+
+/** Objects of a page of a list: a page of S3 has 1,000, which take long to make. */
+const pageObjects = 10;
 
 export interface S3WithConditions {
   readonly url: string;
@@ -77,7 +82,8 @@ export async function startS3WithConditions(storeUrl: string): Promise<S3WithCon
       return ask(storeUrl, message, request.body);
     });
     if (fault?.kind === 'drop-answer') return void response.destroy();
-    send(response, answer, fault?.kind === 'cut-answer');
+    if (fault?.kind === 'reverse-list') send(response, reversed(answer));
+    else send(response, answer, fault?.kind === 'cut-answer');
   };
   const proxy = createServer((message, response) => {
     forward(message, response).catch(() => response.destroy());
@@ -130,7 +136,8 @@ async function exists(storeUrl: string, { url = '/' }: IncomingMessage): Promise
 
 async function ask(storeUrl: string, message: IncomingMessage, body: Buffer): Promise<Answer> {
   const { promise, resolve, reject } = Promise.withResolvers<IncomingMessage>();
-  const { url: path, method, headers } = message;
+  const { url = '/', method, headers } = message;
+  const path = url.includes('list-type=2') ? `${url}&max-keys=${pageObjects}` : url;
   httpRequest(storeUrl, { path, method, headers, agent: false }, resolve)
     .on('error', reject)
     .end(body);
@@ -140,6 +147,13 @@ async function ask(storeUrl: string, message: IncomingMessage, body: Buffer): Pr
     headers: answer.headers,
     body: await bodyOf(answer),
   };
+}
+
+function reversed(answer: Answer): Answer {
+  const objects = /<Contents>.*?<\/Contents>/gs;
+  const text = answer.body.toString();
+  const others = text.match(objects) ?? [];
+  return { ...answer, body: Buffer.from(text.replace(objects, () => others.pop() ?? '')) };
 }
 
 function errorAnswer(status: number, code?: string): Answer {

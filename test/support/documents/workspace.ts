@@ -40,18 +40,25 @@ export class Workspace {
   readonly directory = temporaryDirectory();
   readonly #shells = new Map<string, Shell>();
   readonly #env: Record<string, string>;
+  readonly #serverEnv: Readonly<Record<string, string>>;
   #server: { readonly process: ServerProcess; readonly args: string } | undefined;
   #url = '';
 
-  /** @param standInsUrl where the stand-ins of this workspace ask what to do */
-  constructor(standInsUrl: string, env: Readonly<Record<string, string>> = {}) {
+  /** @param standInsPort where the stand-ins of this workspace ask what to do */
+  constructor(standInsPort: number, env: Readonly<Record<string, string>> = {}) {
     for (const name of readdirSync(projectRoot)) {
       if (name.startsWith('.') || name === 'data') continue;
       symlinkSync(join(projectRoot, name), join(this.directory, name));
     }
-    for (const name of ['home', 'mnt', 'root/etc/systemd/system', 'root/var/lib/private']) {
+    for (const name of [
+      'home',
+      'root/etc/systemd/system',
+      'root/var/lib/private',
+      'mnt/backup/pipeline',
+    ]) {
       mkdirSync(join(this.directory, name), { recursive: true });
     }
+    this.#serverEnv = env;
     const path = join(this.directory, '.programs');
     mkdirSync(path);
     const node = process.execPath;
@@ -60,7 +67,7 @@ export class Workspace {
       PATH: `${path}:/usr/bin:/bin`,
       HOME: join(this.directory, 'home'),
       LANG: 'C.UTF-8',
-      STAND_INS_URL: standInsUrl,
+      STAND_INS_PORT: String(standInsPort),
       ...env,
     };
     const standIn = `exec ${node} ${join(import.meta.dirname, 'stand-in.ts')}`;
@@ -120,7 +127,9 @@ exec ${node} ${join(projectRoot, 'bin/device-pipeline.cjs')} "$@"`,
       const at = args.indexOf('--data-dir');
       const dataDir = resolve(this.directory, at < 0 ? 'data' : (args[at + 1] ?? ''));
       const last = ['--port', '0', '--data-dir', dataDir];
-      const { server, url } = await startServer(dataDir, { args: [...args, ...last] });
+      const { server, url } = await startServer(dataDir, {
+        ...{ args: [...args, ...last], env: this.#serverEnv },
+      });
       this.#server = { process: server, args: text };
       this.#url = url.replace('//0.0.0.0:', '//127.0.0.1:');
       writeFileSync(join(this.directory, '.address'), this.#url);

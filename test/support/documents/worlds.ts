@@ -6,14 +6,18 @@ import { SendMessageCommand, SQSClient } from '@aws-sdk/client-sqs';
 import { clientEnvironment, clientSettings } from '../../../infra/local/client-settings.ts';
 import type { Synthesized } from '../../../infra/local/template/synthesized-template.ts';
 import { cutIntoChunks } from '../../../src/pipeline/chunks/chunk.ts';
+import { startArchiveBucket } from '../aws/archive-bucket.ts';
 import { promptTemplate, startTestStack } from '../aws/test-stack.ts';
 import { change, numberedBatches, store } from '../embedded-store.ts';
 import { afterTest, newClient, waitUntil } from '../processes/real-server.ts';
 import { listen, StandIns, type Account } from './stand-ins.ts';
 import { projectRoot, Workspace, type Outcome } from './workspace.ts';
 
-/** A clone with a server; one in which tokens are created; one whose commands work on a stack. */
-export type Place = 'clone' | 'tokens' | 'stack';
+/**
+ * A clone with a server; one whose server has an archive in S3; one in which tokens are created; one
+ * whose commands work on a stack.
+ */
+export type Place = 'clone' | 'archive' | 'tokens' | 'stack';
 
 /** Where commands run, and what their rules can prepare and check there. */
 export interface World {
@@ -37,9 +41,32 @@ const worlds = new Map<Place, Promise<World>>();
 
 /** Created when it is first needed. `undoAll` ends it. */
 export function worldOf(place: Place): Promise<World> {
-  const world = worlds.get(place) ?? (place === 'stack' ? stackWorld() : localWorld(place));
+  const world = worlds.get(place) ?? createWorld(place);
   worlds.set(place, world);
   return world;
+}
+
+function createWorld(place: Place): Promise<World> {
+  if (place === 'stack') return stackWorld();
+  return place === 'archive' ? archiveWorld() : localWorld(place);
+}
+
+async function archiveWorld(): Promise<World> {
+  const bucket = await startArchiveBucket();
+  afterTest(() => bucket.stop());
+  const { workspace, standIns } = await openWorkspace(bucket.env);
+  await workspace.serve(['--archive', bucket.url]);
+  const body = readFileSync(join(projectRoot, 'docs/sample.json'), 'utf8');
+  await newClient(1).post(workspace.url, { body, key: undefined });
+  await waitUntil('the archive to have the batch', async () => {
+    const answer = await newClient(1).get(`${workspace.url}/readyz`);
+    return /"archive":\{[^}]*"lag_bytes":0\b/.test(answer?.text ?? '');
+  });
+  return world({
+    ...{ workspace, standIns, storeOption: '', archiveUrl: bucket.url },
+    addDeadLetter: () => Promise.reject(new Error('no command needs it here')),
+    settled: () => workspace.counted(),
+  });
 }
 
 async function localWorld(place: Place): Promise<World> {
@@ -137,9 +164,9 @@ function batchIdOf(rawKey: string): string {
 }
 
 async function openWorkspace(env: Readonly<Record<string, string>> = {}, account?: Account) {
-  const { url, close } = await listen((call) => standIns.answer(call));
+  const { port, close } = await listen((call) => standIns.answer(call));
   afterTest(close);
-  const workspace = new Workspace(url, env);
+  const workspace = new Workspace(port, env);
   const standIns = new StandIns(workspace, account);
   return { workspace, standIns };
 }
@@ -148,9 +175,12 @@ interface Parts extends Pick<World, 'workspace' | 'addDeadLetter' | 'settled'> {
   readonly standIns: StandIns;
   /** The option that says where the batches are. */
   readonly storeOption: string;
+  /** Of the archive in S3, if there is one. */
+  readonly archiveUrl?: string;
 }
 
-function world({ workspace, standIns, addDeadLetter, settled, storeOption }: Parts): World {
+function world(parts: Parts): World {
+  const { workspace, standIns, addDeadLetter, settled, storeOption, archiveUrl } = parts;
   let directories = 0;
   const run = async (document: string, text: string) => await workspace.run(document, text);
   const rawKey = async () => {
@@ -170,6 +200,8 @@ function world({ workspace, standIns, addDeadLetter, settled, storeOption }: Par
     [/\bCOMMAND$/, () => '--version'],
     // A disk of their own, which this machine does not have.
     [/(?<= )\/mnt\//, () => './mnt/'],
+    [/(?<=file:\/\/)\/mnt\//, () => `${workspace.directory}/mnt/`],
+    [/s3:\/\/my-bucket\/pipeline/, () => archiveUrl ?? 's3://there-is-no-bucket'],
   ];
   const fill = async (text: string) => {
     let filled = text;

@@ -2,10 +2,10 @@ import { execFile } from 'node:child_process';
 import { readdirSync, readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
-import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 
 import { dataPaths } from '../../../src/engines/embedded/data-directory.ts';
+import { commandPath } from './command-path.ts';
 import { auditOf } from './killed-server.ts';
 import {
   judge,
@@ -19,8 +19,6 @@ import {
 } from './real-server.ts';
 import { clients, Traffic, violationsOf, type Sent } from './traffic.ts';
 
-const cliPath = fileURLToPath(new URL('../../../src/entry/cli.ts', import.meta.url));
-
 export interface LossOptions {
   readonly machines: number;
   readonly seed: number;
@@ -28,6 +26,10 @@ export interface LossOptions {
   /** The archive, and what the processes need in their environment to reach it. */
   readonly url: string;
   readonly env: Readonly<Record<string, string>>;
+  /** Instead of the command line: one that removes what is archived. */
+  readonly program?: string;
+  /** Each machine lives at least until it has acknowledged this number of batches. */
+  readonly batches?: number;
 }
 
 export interface LossSummary {
@@ -53,6 +55,7 @@ export async function loseMachines(options: LossOptions): Promise<LossSummary> {
     const answered = traffic.keyedAnswers();
     traffic.up(machines.url);
     await answered;
+    await traffic.acknowledgedMore(options.batches ?? 0);
     await delay(random() * (options.mode === 'sync' ? 300 : 2_500));
     const archivedUntil = await machines.archivedUntil();
     traffic.down();
@@ -67,7 +70,7 @@ export async function loseMachines(options: LossOptions): Promise<LossSummary> {
   const kept = traffic.sent.filter((sent) => !machines.lost.has(sent));
   const violations = [
     ...machines.violations,
-    ...(await violationsOf(client, machines.url, kept, false)),
+    ...(await violationsOf(client, machines.url, kept, options.program !== undefined)),
     ...(await auditOf(machines.dataDir)),
   ];
   await machines.stop();
@@ -98,9 +101,10 @@ class Machines {
   }
 
   async start(): Promise<void> {
-    const { url, mode, env } = this.#options;
+    const { url, mode, env, program } = this.#options;
     const args = ['--archive', url, '--archive-mode', mode, '--archive-interval', '1'];
-    this.#running = await startServer(this.dataDir, { args, env });
+    const options = { args, env, ...(program !== undefined && { program }) };
+    this.#running = await startServer(this.dataDir, options);
   }
 
   async stop(): Promise<void> {
@@ -122,13 +126,15 @@ class Machines {
   async lose(all: readonly Sent[], archivedUntil: number): Promise<void> {
     this.#running?.server.kill('SIGKILL');
     await this.#running?.server.waitExit();
-    const log = logBytes(this.dataDir);
+    const log = logFiles(this.dataDir);
     rmSync(this.dataDir, { recursive: true });
     this.#number++;
     await this.#restore();
-    const restored = logBytes(this.dataDir);
-    if (!log.subarray(0, restored.length).equals(restored)) {
-      this.violations.push(`the log that is restored as ${this.#number} is no prefix`);
+    for (const [name, restored] of logFiles(this.dataDir)) {
+      const known = log.get(name);
+      // Retention may have removed it.
+      if (known === undefined || known.subarray(0, restored.length).equals(restored)) continue;
+      this.violations.push(`${name}, restored as ${this.#number}, is no beginning of what it was`);
     }
     const verdictOn = judge(recountLog(this.dataDir));
     for (const sent of all) {
@@ -143,15 +149,14 @@ class Machines {
 
   async #restore(): Promise<void> {
     const { url, env } = this.#options;
-    const args = [cliPath, 'restore', '--from', url, '--data-dir', this.dataDir];
+    const args = [commandPath, 'restore', '--from', url, '--data-dir', this.dataDir];
     await promisify(execFile)(process.execPath, args, { env: { ...process.env, ...env } });
   }
 }
 
-/** The files of a log, one after the other. */
-function logBytes(dataDir: string): Buffer {
+/** The files of a log, by name. */
+function logFiles(dataDir: string): Map<string, Buffer> {
   const { log } = dataPaths(dataDir);
   const names = readdirSync(log).filter((name) => /^\d+\.log$/.test(name));
-  const files = names.sort().map((name) => readFileSync(join(log, name)));
-  return Buffer.concat(files);
+  return new Map(names.map((name) => [name, readFileSync(join(log, name))]));
 }

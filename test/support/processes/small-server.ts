@@ -1,5 +1,6 @@
 import { parseArgs } from 'node:util';
 
+import type { ArchiveOptions } from '../../../src/engines/embedded/archive/archive-messages.ts';
 import { EmbeddedPipeline } from '../../../src/engines/embedded/embedded-pipeline.ts';
 import { dayMs, embeddedDefaults } from '../../../src/engines/embedded/options.ts';
 import { openFilesMax, socketsWithin } from '../../../src/entry/serve/open-files.ts';
@@ -11,9 +12,21 @@ import { createHttpServer, defaultConnectionsMax } from '../../../src/http/serve
  * bodies. Its arguments are those of `serve` in the tests.
  */
 const { values } = parseArgs({
-  options: { 'data-dir': { type: 'string', default: '' }, port: { type: 'string' } },
+  options: {
+    'data-dir': { type: 'string', default: '' },
+    port: { type: 'string' },
+    archive: { type: 'string' },
+    'archive-mode': { type: 'string' },
+    'archive-interval': { type: 'string' },
+  },
   allowPositionals: true,
 });
+
+function archiveOptions(url: string): ArchiveOptions {
+  const isSync = values['archive-mode'] === 'sync';
+  const intervalMs = Number(values['archive-interval']) * 1000;
+  return { url, isSync, intervalMs, bytesPerSecondMax: Number.POSITIVE_INFINITY };
+}
 
 // As `serve` does.
 const connectionsMax = Math.min(
@@ -29,6 +42,7 @@ const pipeline = await EmbeddedPipeline.open(
     allocateBytes: 4096,
     keepKeysMs: 90 * dayMs,
     keepRawMs: 0,
+    archive: values.archive === undefined ? undefined : archiveOptions(values.archive),
   },
   report,
 );

@@ -4,6 +4,7 @@ import {
   readStats,
   seededRandom,
   waitCounted,
+  waitUntil,
   type Client,
   type TestBatch,
 } from './real-server.ts';
@@ -47,6 +48,13 @@ export class Traffic {
         if (missing.size === 0) resolve();
       };
     });
+  }
+
+  /** Resolves when this number of further batches is acknowledged. */
+  async acknowledgedMore(batches: number): Promise<void> {
+    const acknowledged = () => this.sent.filter(({ location }) => location !== undefined).length;
+    const enough = acknowledged() + batches;
+    await waitUntil('more batches', () => Promise.resolve(acknowledged() >= enough));
   }
 
   /** Lets every client end with its current batch. */

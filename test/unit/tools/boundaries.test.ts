@@ -93,7 +93,7 @@ describe('dependencies point inward', () => {
   it('has one place that chooses the engine of a command', () => {
     const root = join(import.meta.dirname, '../../..');
     const commands = globSync('src/entry/{*.ts,*/*.ts}', { cwd: root }).filter(
-      (path) => !/^src\/entry\/(?:lambda|metrics|serve|token)\//.test(path),
+      (path) => !/^src\/entry\/(?:archive|lambda|metrics|serve|token)\//.test(path),
     );
     const users = commands.filter((path) =>
       readFileSync(join(root, path), 'utf8').includes('/engines/'),

@@ -34,8 +34,6 @@ export class ArchiveClient {
   #problem: string | undefined;
   /** By a clock that only goes forward, in milliseconds. */
   #problemSince = Number.POSITIVE_INFINITY;
-  /** Everything durable at this time is archived. */
-  #archivedAt = Date.now();
   #uploads = 0;
   #uploadedBytes = 0;
   #failures = 0;
@@ -50,6 +48,8 @@ export class ArchiveClient {
     positions: ArchivePositions,
   ): Promise<ArchiveClient> {
     const { memory } = positions;
+    // Until the archive is read.
+    positions.archivedAt = Date.now();
     const started = await startWorker('archive/ship/archive-thread', {
       workerData: { options, dataDir, memory } satisfies ArchiveSettings,
     });
@@ -84,9 +84,9 @@ export class ArchiveClient {
 
   get status(): ArchiveStatus {
     const { isSync } = this.#options;
-    const { durableEnd, archivedEnd } = this.positions;
+    const { durableEnd, archivedEnd, archivedAt } = this.positions;
     const lagBytes = Math.max(0, durableEnd - archivedEnd);
-    const lagSeconds = lagBytes === 0 ? 0 : Math.max(0, Date.now() - this.#archivedAt) / 1000;
+    const lagSeconds = lagBytes === 0 ? 0 : Math.max(0, Date.now() - archivedAt) / 1000;
     const counts = { uploads: this.#uploads, uploadedBytes: this.#uploadedBytes };
     return {
       isSync,
@@ -128,7 +128,6 @@ export class ArchiveClient {
   #receive(message: FromArchive): void {
     switch (message.kind) {
       case 'archived':
-        this.#archivedAt = message.at;
         if (message.storedBytes > 0) this.#uploads++;
         this.#uploadedBytes += message.storedBytes;
         this.onArchived();

@@ -1,10 +1,14 @@
 import type { LogPosition } from '../log/frame.ts';
 
-/** Words: the durable end of the log, what the archive holds, and what it needs no longer. */
+/**
+ * Words: the durable end of the log, what the archive holds, what it needs no longer, and the time
+ * before which everything is archived.
+ */
 const durable = 0;
 const archived = 1;
 const released = 2;
-const words = 3;
+const archivedTime = 3;
+const words = 4;
 
 /**
  * Positions that the writer and the archive's thread tell each other through shared memory. The writer
@@ -40,6 +44,15 @@ export class ArchivePositions {
 
   set archivedEnd(position: LogPosition) {
     this.#set(archived, position);
+  }
+
+  /** Everything durable at this time is archived; milliseconds since 1970. */
+  get archivedAt(): number {
+    return this.#get(archivedTime);
+  }
+
+  set archivedAt(time: number) {
+    this.#set(archivedTime, Math.floor(time));
   }
 
   /** Retention may remove segments before it. */

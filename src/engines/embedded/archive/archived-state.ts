@@ -1,4 +1,4 @@
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { mkdirSync, readFileSync, rmSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 
 import type { LogPosition } from '../log/frame.ts';
@@ -46,7 +46,9 @@ export async function shipState(
 
 function stateAtBeginning(databasePath: string): { position: LogPosition; bytes: Buffer } {
   checkExists(databasePath);
-  const directory = mkdtempSync(join(dirname(databasePath), 'archive-state-'));
+  const directory = join(dirname(databasePath), 'archive-state');
+  rmSync(directory, { recursive: true, force: true });
+  mkdirSync(directory);
   try {
     const path = join(directory, 'pipeline.db');
     const database = openDatabase(path);

@@ -8,6 +8,7 @@ import { scanFrames } from '../../log/frame-scanner.ts';
 import type { LogPosition } from '../../log/frame.ts';
 import {
   headerBytesOf,
+  listSegments,
   readSegmentHeader,
   saltOfLog,
   segmentAt,
@@ -78,9 +79,9 @@ function segmentsOf({ segments, pieces }: ArchiveContent): SegmentParts[] {
 
 class RestoredLog {
   readonly #options: RestoreLogOptions;
-  readonly #files: Segment[] = [];
-  /** The position of the first record after `until`. */
+  /** The end of the last record before the first one after `until`. */
   #cut: LogPosition = Number.POSITIVE_INFINITY;
+  #headerBytes = 0;
 
   constructor(options: RestoreLogOptions) {
     this.#options = options;
@@ -103,13 +104,17 @@ class RestoredLog {
     } else if (this.#options.until !== undefined) {
       this.#check(segment.path, parts);
     }
-    this.#files.push(segment);
   }
 
-  /** Removes what begins after the cut, and the rest of the segment that contains it. */
+  /**
+   * Removes what begins after the cut, also what an interrupted restore has left there, and the rest of
+   * the segment that contains it. Keeps the first segment, which has the id of the log.
+   */
   cutOff(): void {
-    for (const segment of this.#files) {
-      if (segment.base >= this.#cut) nodeFileSystem.remove(segment.path);
+    const { content, directory } = this.#options;
+    for (const segment of listSegments(nodeFileSystem, directory)) {
+      const isAfter = segment.base >= this.#cut && segment.base > content.begin;
+      if (isAfter) nodeFileSystem.remove(segment.path);
       else this.#truncate(segment);
     }
   }
@@ -154,13 +159,15 @@ class RestoredLog {
     withFile(nodeFileSystem, path, (file) => {
       const header = readSegmentHeader(file, segment);
       if (header?.logId.toString('hex') !== content.logId) throw damaged(store, base);
-      const start = base + headerBytesOf(header);
+      this.#headerBytes = headerBytesOf(header);
+      const start = base + this.#headerBytes;
       const frames = scanFrames(file, segment, saltOfLog(header.logId), start, end);
       let found = frames.next();
       for (; found.done !== true; found = frames.next()) {
         const { position, receivedAt, originId } = found.value.record;
         // Replayed batches were received elsewhere, perhaps long ago.
-        if (originId === undefined && receivedAt > until) this.#cut = Math.min(this.#cut, position);
+        if (originId !== undefined || receivedAt <= until) continue;
+        this.#cut = Math.min(this.#cut, position === start ? base : position);
       }
       if (found.value < end) throw damaged(store, found.value);
     });
@@ -171,8 +178,9 @@ class RestoredLog {
       nodeFileSystem,
       path,
       (file) => {
-        if (base + file.size() <= this.#cut) return;
-        file.truncate(this.#cut - base);
+        const bytes = Math.max(this.#cut - base, this.#headerBytes);
+        if (file.size() <= bytes) return;
+        file.truncate(bytes);
         file.sync();
       },
       'read-write',

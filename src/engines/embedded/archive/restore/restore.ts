@@ -30,7 +30,7 @@ export interface RestoreSummary {
   /** Bytes of the log. */
   readonly bytes: number;
   readonly hasTokens: boolean;
-  /** When the last piece was shipped, in milliseconds since 1970; undefined for an empty log. */
+  /** When the last piece was shipped, in ms since 1970; undefined: the log is empty, or cut off. */
   readonly archivedAt: number | undefined;
 }
 
@@ -50,22 +50,28 @@ export async function restore(options: RestoreOptions): Promise<RestoreSummary> 
       `${paths.root} holds a pipeline already. Name another directory with --data-dir.`,
     );
   }
+  const { logId = await onlyLogId(options.store) } = options;
+  const content = await readArchive(options.store, logId);
+  // Now it is known that there is something to restore.
   makeDataDirectory(paths);
   const lock = lockFile(join(paths.root, 'lock.db'));
   if (lock === undefined) throw new Error(`Another process uses ${paths.root}.`);
   try {
-    return await restoreInto(paths, options);
+    return await restoreInto(paths, content, options);
   } finally {
     lock.release();
   }
 }
 
-async function restoreInto(paths: DataPaths, options: RestoreOptions): Promise<RestoreSummary> {
+async function restoreInto(
+  paths: DataPaths,
+  content: ArchiveContent,
+  options: RestoreOptions,
+): Promise<RestoreSummary> {
   const { store, until, onProgress } = options;
-  const { logId = await onlyLogId(store) } = options;
+  const { logId } = content;
   const part = dataPaths(join(paths.root, partName));
   begin(part, { url: store.url, logId, until: until ?? null });
-  const content = await readArchive(store, logId);
   const end = await restoreLog({
     ...{ store, content, until, directory: part.log },
     onProgress: (bytes, total) => onProgress('reading', bytes, total),
@@ -77,7 +83,10 @@ async function restoreInto(paths: DataPaths, options: RestoreOptions): Promise<R
     writeArchiveState(archiveStatePath(part), { claims: [content.claim.id] });
   }
   moveInto(paths, part);
-  const archivedAt = content.pieces.at(-1)?.at ?? content.segments.at(-1)?.at;
+  const isWhole = end === content.end;
+  const archivedAt = isWhole
+    ? (content.pieces.at(-1)?.at ?? content.segments.at(-1)?.at)
+    : undefined;
   return { bytes: end - content.begin, hasTokens, archivedAt };
 }
 

@@ -2,14 +2,18 @@ import { segmentOf, listSegments } from '../../log/segment.ts';
 import type { LogPosition } from '../../log/frame.ts';
 import { decodeTail, encodePiece, tailName, type PieceHeader } from '../archive-objects.ts';
 import { takenOver } from './check-continues.ts';
+import { archiverLimits, type ArchiverLimits } from './archiver-limits.ts';
 import { claimArchive, type Claiming } from './claim-archive.ts';
 import { mergeSegment } from './merge-segment.ts';
 import { nextPiece, type LogPiece } from './next-piece.ts';
+import type { ArchiveContent } from '../read-archive.ts';
 import { isFinal, Repeater, type ArchiverClock } from './repeater.ts';
 import type { ObjectStore } from '../stores/object-store.ts';
 import { UnmergedSegments } from './unmerged-segments.ts';
 
-export interface ArchiverOptions extends Omit<Claiming, 'now'> {
+export interface ArchiverOptions extends Omit<Claiming, 'now' | 'limits'> {
+  /** `archiverLimits` by default. */
+  readonly limits?: ArchiverLimits;
   /** Ships each commit at once, because clients wait for it. */
   readonly isSync: boolean;
   /** How long records may wait to be shipped together, in milliseconds. */
@@ -21,6 +25,8 @@ export interface ArchiverOptions extends Omit<Claiming, 'now'> {
     areChanged(): boolean;
     ship(store: ObjectStore, logId: string): Promise<void>;
   };
+  /** Removes objects that no restore needs. */
+  readonly removeUnneeded: (store: ObjectStore, logId: string) => Promise<void>;
   readonly clock: ArchiverClock;
   readonly onArchived: (progress: Archived) => void;
   /** Why the archive cannot be reached now; undefined once it can. */
@@ -29,15 +35,10 @@ export interface ArchiverOptions extends Omit<Claiming, 'now'> {
 
 export interface Archived {
   readonly through: LogPosition;
-  /** Everything durable at this time is archived; milliseconds since 1970. */
-  readonly at: number;
   /** Bytes stored by the last upload. */
   readonly storedBytes: number;
 }
 
-/** Bytes of the log in a piece, at most, unless a single record is larger. */
-const pieceBytesMax = 8 * 1024 * 1024;
-const uploadsMax = 4;
 const pollMs = 1_000;
 
 interface Upload {
@@ -56,6 +57,7 @@ interface Upload {
 export class Archiver {
   readonly #options: ArchiverOptions;
   readonly #logId: string;
+  readonly #limits: ArchiverLimits;
   readonly #repeater: Repeater;
   readonly #uploads: Upload[] = [];
   #unmerged: UnmergedSegments | undefined;
@@ -71,8 +73,9 @@ export class Archiver {
   #wake: () => void = () => undefined;
 
   constructor(options: ArchiverOptions) {
-    const { clock, onProblem, claims } = options;
+    const { clock, onProblem, claims, limits = archiverLimits } = options;
     this.#options = options;
+    this.#limits = limits;
     this.#logId = options.log.identity.logId.toString('hex');
     const hasWorked = () => claims.read() !== undefined;
     this.#repeater = new Repeater({ clock, onProblem, hasWorked });
@@ -99,15 +102,30 @@ export class Archiver {
   async #takeOver(): Promise<void> {
     const { clock, positions, onArchived, log } = this.#options;
     const { now } = clock;
-    const { claim, content } = await claimArchive({ ...this.#options, now }, this.#repeater);
+    const { claim, content } = await claimArchive(
+      { ...this.#options, limits: this.#limits, now },
+      this.#repeater,
+    );
     this.#claim = claim.id;
     this.#next = claim.next;
     this.#shippedEnd = claim.from;
-    this.#unmerged = new UnmergedSegments(log, content);
+    this.#unmerged = new UnmergedSegments(log, content, this.#limits);
     positions.archivedEnd = claim.from;
     this.#release();
-    onArchived({ through: claim.from, at: now(), storedBytes: 0 });
+    const last = content.pieces.at(-1) ?? content.segments.at(-1);
+    if (last !== undefined) positions.archivedAt = last.at;
+    onArchived({ through: claim.from, storedBytes: 0 });
     this.#mergeNext();
+    if (hasLeftovers(content)) void this.#removeLeftovers();
+  }
+
+  async #removeLeftovers(): Promise<void> {
+    const { store, removeUnneeded } = this.#options;
+    try {
+      await this.#repeater.repeat(() => removeUnneeded(store, this.#logId));
+    } catch (error) {
+      this.#failure ??= error;
+    }
   }
 
   async #ship(): Promise<void> {
@@ -116,8 +134,16 @@ export class Archiver {
       if (this.#failure !== undefined) throw this.#failure as Error;
       if (this.#startUpload()) continue;
       if (tokens.areChanged()) await this.#repeater.repeat(() => tokens.ship(store, this.#logId));
+      this.#noteCaughtUp();
       await this.#change();
     }
+  }
+
+  #noteCaughtUp(): void {
+    const { positions, clock } = this.#options;
+    // The time first: what becomes durable after it is not archived.
+    const now = clock.now();
+    if (positions.archivedEnd >= positions.durableEnd) positions.archivedAt = now;
   }
 
   #isFinished(): boolean {
@@ -129,8 +155,9 @@ export class Archiver {
 
   /** Starts the upload of the next piece, if there is one that should not wait. */
   #startUpload(): boolean {
-    if (this.#uploads.length >= uploadsMax || this.#isPaced()) return false;
+    if (this.#uploads.length >= this.#limits.uploadsMax || this.#isPaced()) return false;
     const { log, positions, clock } = this.#options;
+    const { pieceBytesMax } = this.#limits;
     // The time first: what becomes durable after it may be in the piece, too.
     const at = clock.now();
     const piece = nextPiece(log, this.#shippedEnd, positions.durableEnd, pieceBytesMax);
@@ -153,8 +180,8 @@ export class Archiver {
 
   #isDue({ isLast, from, to }: LogPiece): boolean {
     const { isSync, intervalMs, clock } = this.#options;
-    if (isSync || isLast || this.#repeater.isStopping || to - from >= pieceBytesMax / 2)
-      return true;
+    const isLarge = to - from >= this.#limits.pieceBytesMax / 2;
+    if (isSync || isLast || isLarge || this.#repeater.isStopping) return true;
     return clock.elapsedMs() - this.#lastCutAt >= intervalMs;
   }
 
@@ -201,7 +228,8 @@ export class Archiver {
       this.#unmerged?.add(piece.segment.base, piece.to, number, at);
       if (piece.isLast) this.#unmerged?.checkComplete();
       positions.archivedEnd = piece.to;
-      onArchived({ through: piece.to, at, storedBytes });
+      positions.archivedAt = at;
+      onArchived({ through: piece.to, storedBytes });
     }
     this.#release();
     this.#mergeNext();
@@ -240,8 +268,13 @@ export class Archiver {
     const woken = new Promise<void>((resolve) => (this.#wake = resolve));
     const paceMs = this.#paceUntil - clock.elapsedMs();
     const waitMs = Math.min(pollMs, intervalMs, paceMs > 0 ? paceMs : pollMs);
-    const isWaitingForLog = isSync && this.#uploads.length < uploadsMax && paceMs <= 0;
+    const isWaitingForLog = isSync && this.#uploads.length < this.#limits.uploadsMax && paceMs <= 0;
     const grown = isWaitingForLog ? [positions.durableAbove(this.#shippedEnd, waitMs)] : [];
     await this.#repeater.pause(waitMs, woken, ...grown);
   }
+}
+
+/** Whether the server before was killed during a merge: its pieces come after its claim. */
+function hasLeftovers({ earlier, superseded, claim }: ArchiveContent): boolean {
+  return superseded.length > 0 || earlier.some((number) => number > (claim?.number ?? number));
 }

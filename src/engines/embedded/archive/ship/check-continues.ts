@@ -1,6 +1,6 @@
 import { openIfExists } from '../../log/file-system.ts';
 import type { LogPosition } from '../../log/frame.ts';
-import { readFully, segmentAt } from '../../log/segment.ts';
+import { listSegments, readFully, segmentAt } from '../../log/segment.ts';
 import { decompress, type Claim } from '../archive-objects.ts';
 import type { ArchivePositions } from '../archive-positions.ts';
 import type { ShippedLog } from './next-piece.ts';
@@ -14,12 +14,21 @@ export class TakenOver extends Error {
 
 /** Another server archives the same log. @param claim of that server, if it is known. */
 export function takenOver(url: string, claim: Claim | undefined): TakenOver {
-  const server = claim
-    ? `the server on ${claim.host} with the data directory ${claim.directory}, since ${claim.claimed_at}`
-    : 'another server';
+  const server = claim === undefined ? 'another server' : serverOf(claim);
   return new TakenOver(
     `The archive ${url} has been taken over by ${server}. Stop this server for good. If that one must not continue, stop it, and restore a new data directory from the archive (restore).`,
   );
+}
+
+/** The data directory is another copy of the log. */
+function notContinued(url: string, claim: Claim): TakenOver {
+  return new TakenOver(
+    `${url} already holds an archive of this log, which ${serverOf(claim)} has written. This data directory does not continue it. Archive it to another prefix, or restore a new data directory from the archive (restore).`,
+  );
+}
+
+function serverOf({ host, directory, claimed_at: at }: Claim): string {
+  return `the server on ${host} with the data directory ${directory}, since ${at}`;
 }
 
 interface Continuation {
@@ -38,7 +47,8 @@ interface Continuation {
 export async function checkContinues(parts: Continuation): Promise<void> {
   const { store, content, known, positions } = parts;
   if (content.claim === undefined) return;
-  if (known?.includes(content.claim.id) !== true) throw takenOver(store.url, content.claim);
+  if (known === undefined) throw notContinued(store.url, content.claim);
+  if (!known.includes(content.claim.id)) throw takenOver(store.url, content.claim);
   if (content.end <= positions.durableEnd && (await isSameAtEnd(parts))) return;
   throw new TakenOver(
     `The archive ${store.url} holds the log up to byte ${content.end}, and this data directory does not: it ends at byte ${positions.durableEnd}, or with other batches. If it is an old copy, restore a new one from the archive (restore); if it is the right one, archive it to another prefix.`,
@@ -55,7 +65,7 @@ async function isSameAtEnd({ store, log, content }: Continuation): Promise<boole
   return isSame(log, segment.base, segment.base, decompress(object));
 }
 
-/** Also true if retention has removed the segment. */
+/** Also true if retention has removed the segment, but not if the log has other segments. */
 function isSame(
   { fileSystem, directory }: ShippedLog,
   base: LogPosition,
@@ -63,7 +73,7 @@ function isSame(
   bytes: Uint8Array,
 ): boolean {
   const file = openIfExists(fileSystem, segmentAt(directory, base).path);
-  if (file === undefined) return true;
+  if (file === undefined) return base < (listSegments(fileSystem, directory)[0]?.base ?? 0);
   try {
     const own = Buffer.allocUnsafe(bytes.length);
     return readFully(file, own, from - base) === own.length && own.equals(bytes);

@@ -4,15 +4,13 @@ import type { LogPosition } from '../../log/frame.ts';
 import { listSegments } from '../../log/segment.ts';
 import { encodeClaim, tailName, type Claim } from '../archive-objects.ts';
 import type { ArchivePositions } from '../archive-positions.ts';
+import type { ArchiverLimits } from './archiver-limits.ts';
 import { checkContinues } from './check-continues.ts';
 import type { ShippedLog } from './next-piece.ts';
 import { getTail, readArchive, type ArchiveContent } from '../read-archive.ts';
 import type { Repeater } from './repeater.ts';
 import type { ObjectStore } from '../stores/object-store.ts';
 import { checkConditionalCreate } from '../stores/open-object-store.ts';
-
-/** Must be above the number of uploads under way: what those of an earlier server may still take. */
-const claimGap = 1_000;
 
 export interface Claiming {
   readonly store: ObjectStore;
@@ -25,6 +23,7 @@ export interface Claiming {
   };
   /** Makes the first object of an archive of a log whose beginning was removed. */
   readonly shipState: (store: ObjectStore, logId: string) => Promise<void>;
+  readonly limits: Pick<ArchiverLimits, 'claimGap'>;
   /** Of this server, for the message of one that it takes over from. */
   readonly host: string;
   readonly directory: string;
@@ -53,7 +52,7 @@ export async function claimArchive(
     if (isFirst && from > 0) await repeater.repeat(() => parts.shipState(store, logId));
     const claim = newClaim(parts, content.next, from);
     // Before the claim: its reply may be lost, and it must be known then.
-    claims.write([...(isFirst ? [] : [content.claim.id]), claim.id]);
+    claims.write([...possibleClaims(known, content.claim), claim.id]);
     const name = tailName(logId, content.next);
     const created = await repeater.repeat(() => store.create(name, encodeClaim(claim)));
     if (created === 'created') return { claim, content };
@@ -62,10 +61,19 @@ export async function claimArchive(
   }
 }
 
-function newClaim({ host, directory, now }: Claiming, number: number, from: LogPosition): Claim {
+/** The last claim of the archive, and this directory's later ones, which may still be on their way. */
+function possibleClaims(known: readonly string[] = [], last: Claim | undefined): readonly string[] {
+  return last === undefined ? known : known.slice(known.indexOf(last.id));
+}
+
+function newClaim(
+  { host, directory, now, limits }: Claiming,
+  number: number,
+  from: LogPosition,
+): Claim {
   const claimedAt = new Date(now()).toISOString();
   return {
-    ...{ kind: 'claim', id: randomUUID(), next: number + claimGap, from },
+    ...{ kind: 'claim', id: randomUUID(), next: number + limits.claimGap, from },
     ...{ host, directory, claimed_at: claimedAt },
   };
 }

@@ -22,12 +22,13 @@ interface RepeaterOptions {
 }
 
 const firstPauseMs = 200;
-const pauseMsMax = 30_000;
+const pauseMsMax = 5_000;
 
 /** Repeats what fails, with jittered pauses, until it succeeds or the archiver has to stop. */
 export class Repeater {
   readonly #options: RepeaterOptions;
-  readonly #stopped = Promise.withResolvers<undefined>();
+  /** Ends the pauses. A promise for all of them would keep a reaction of each for ever. */
+  readonly #wakers = new Set<() => void>();
   #stopBy = Number.POSITIVE_INFINITY;
   /** The number of acts that have failed and are repeated. */
   #failing = 0;
@@ -48,7 +49,7 @@ export class Repeater {
   /** Repeats what fails only for `graceMs` from now on. */
   stop(graceMs: number): void {
     this.#stopBy = this.#options.clock.elapsedMs() + graceMs;
-    this.#stopped.resolve(undefined);
+    for (const wake of this.#wakers) wake();
   }
 
   /** @throws what no repetition can mend, or the last error when the time to stop is over. */
@@ -73,7 +74,11 @@ export class Repeater {
   async pause(milliseconds: number, ...wakers: readonly Promise<unknown>[]): Promise<void> {
     const { sleep, elapsedMs } = this.#options.clock;
     const slept = sleep(Math.max(0, Math.min(milliseconds, this.#stopBy - elapsedMs())));
-    await Promise.race([slept, ...wakers, ...(this.isStopping ? [] : [this.#stopped.promise])]);
+    const { promise: stopped, resolve } = Promise.withResolvers<undefined>();
+    const wake = () => resolve(undefined);
+    this.#wakers.add(wake);
+    await Promise.race([slept, stopped, ...wakers]);
+    this.#wakers.delete(wake);
   }
 
   #recover(): void {

@@ -1,12 +1,10 @@
 import type { LogPosition } from '../../log/frame.ts';
 import { listSegments } from '../../log/segment.ts';
 import type { ArchivedSegment } from '../archive-objects.ts';
+import type { ArchiverLimits } from './archiver-limits.ts';
 import type { MergedPieces } from './merge-segment.ts';
 import type { ShippedLog } from './next-piece.ts';
 import type { ArchiveContent } from '../read-archive.ts';
-
-/** Pieces of an open segment are merged at this number, so that a restore reads few objects. */
-const piecesMax = 1_000;
 
 interface UnmergedSegment {
   readonly base: LogPosition;
@@ -22,12 +20,18 @@ interface UnmergedSegment {
 /** The segments of which the archive holds pieces that are not merged yet, in the order of the log. */
 export class UnmergedSegments {
   readonly #log: ShippedLog;
+  readonly #piecesMax: number;
   readonly #segments = new Map<LogPosition, UnmergedSegment>();
   /** Merged beginnings of segments. */
   readonly #merged: readonly ArchivedSegment[];
 
-  constructor(log: ShippedLog, { segments, superseded, pieces }: ArchiveContent) {
+  constructor(
+    log: ShippedLog,
+    { segments, superseded, pieces }: ArchiveContent,
+    { unmergedPiecesMax }: Pick<ArchiverLimits, 'unmergedPiecesMax'>,
+  ) {
     this.#log = log;
+    this.#piecesMax = unmergedPiecesMax;
     this.#merged = [...superseded, ...segments];
     for (const { number, base, to, at } of pieces) this.add(base, to, number, at);
     this.checkComplete();
@@ -62,7 +66,7 @@ export class UnmergedSegments {
   /** The first segment that should be merged now. */
   nextDue(): (MergedPieces & { readonly isComplete: boolean }) | undefined {
     const due = [...this.#segments.values()].find(
-      ({ isComplete, numbers }) => isComplete || numbers.length >= piecesMax,
+      ({ isComplete, numbers }) => isComplete || numbers.length >= this.#piecesMax,
     );
     return due && { ...due };
   }

@@ -63,7 +63,9 @@ export class FileObjectStore implements ObjectStore {
   async *list(prefix: string): AsyncGenerator<StoredObject> {
     try {
       await this.#requireRoot();
-      yield* this.#listBelow(prefix.slice(0, prefix.lastIndexOf('/') + 1), prefix);
+      const directory = prefix.slice(0, prefix.lastIndexOf('/') + 1);
+      if (directory !== '' && !isObjectName(directory.slice(0, -1))) return;
+      yield* this.#listBelow(directory, prefix);
     } catch (error) {
       throw explainFileError(error, this.#root);
     }
@@ -88,8 +90,8 @@ export class FileObjectStore implements ObjectStore {
     for (const [name, isDirectory] of inOrder(entries)) {
       const whole = directory + name;
       if (isDirectory) {
-        if (whole.startsWith(prefix) || prefix.startsWith(whole))
-          yield* this.#listBelow(whole, prefix);
+        const mayHold = whole.startsWith(prefix) || prefix.startsWith(whole);
+        if (mayHold) yield* this.#listBelow(whole, prefix);
       } else if (whole.startsWith(prefix)) {
         const found = await ifPresent(stat(join(path, name)));
         if (found !== undefined) yield { name: whole, bytes: found.size };

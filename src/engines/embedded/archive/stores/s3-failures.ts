@@ -82,14 +82,14 @@ function sentenceOfCertificate(error: unknown, url: string): string | undefined 
 
 function lineOf(error: unknown): string {
   const status = statusOf(error);
+  const said = firstLineOf(error);
   if (status !== undefined) {
-    const code = nameOf(error);
-    // The SDK puts an answer without a code of S3 under names of its own.
-    const isFromStore = error instanceof Error && '$fault' in error && !/^Unknown/.test(code);
-    return `The store answered ${status}${isFromStore ? ` ${code}: ${firstLineOf(error)}` : ''}`;
+    // What the SDK makes of a page of HTML has one of these.
+    const isOfStore = said !== 'UnknownError' && !nameOf(error).startsWith('Unknown');
+    return `The store answered ${status}${isOfStore ? ` ${nameOf(error)}: ${said}` : ''}`;
   }
   if (nameOf(error) === 'AbortError') return 'The store did not answer in time';
-  return `The store cannot be reached: ${firstLineOf(error)}`;
+  return `The store cannot be reached: ${said}`;
 }
 
 /** The service's code of the error, or the SDK's; empty if there is none. */

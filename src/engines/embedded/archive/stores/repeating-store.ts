@@ -1,0 +1,29 @@
+import { realBackoff, withRetries } from '../../../../util/backoff.ts';
+import { ArchiveUnusable, type ObjectStore, type StoredObject } from './object-store.ts';
+
+/** Half a minute in all: a store that is away for longer is reported. */
+const limits = { attemptsMax: 12, delayMsMax: 5_000 };
+
+/** A store whose requests are repeated when they fail, for commands; the archiver does that itself. */
+export function repeating(store: ObjectStore): ObjectStore {
+  const mayPass = (error: unknown) => !(error instanceof ArchiveUnusable);
+  const repeat = async <T>(act: () => Promise<T>): Promise<T> => {
+    try {
+      return await withRetries(realBackoff(limits), mayPass, act);
+    } catch (error) {
+      if (!mayPass(error)) throw error;
+      const reason = error instanceof Error ? error.message : String(error);
+      throw new Error(`${store.url}: ${reason}`, { cause: error });
+    }
+  };
+  return {
+    url: store.url,
+    create: (name, bytes) => repeat(() => store.create(name, bytes)),
+    get: (name) => repeat(() => store.get(name)),
+    async *list(prefix): AsyncGenerator<StoredObject> {
+      yield* await repeat(() => Array.fromAsync(store.list(prefix)));
+    },
+    remove: (name) => repeat(() => store.remove(name)),
+    close: () => store.close(),
+  };
+}
