@@ -1,6 +1,7 @@
 import { openArchivedBatches } from '../../engines/embedded/archive/manage/archived-batches.ts';
 import { onlyLogId } from '../../engines/embedded/archive/read-archive.ts';
 import { openObjectStore } from '../../engines/embedded/archive/stores/open-object-store.ts';
+import { repeating } from '../../engines/embedded/archive/stores/repeating-store.ts';
 import type { ReceivedRange } from '../../pipeline/store-admin.ts';
 import type { ArchivedLog } from './replay-options.ts';
 import { isWithin, sourceBatch, type ReplaySource } from './replay-source.ts';
@@ -10,7 +11,7 @@ export async function archiveSource(
   { archive, logId }: ArchivedLog,
   received: ReceivedRange | undefined,
 ): Promise<ReplaySource> {
-  const store = await openObjectStore(archive);
+  const store = repeating(await openObjectStore(archive));
   try {
     const archived = await openArchivedBatches(store, logId ?? (await onlyLogId(store)));
     return {
