@@ -11,8 +11,8 @@ import { restoreState } from '../archived-state.ts';
 import { archivedTokens } from '../archived-tokens.ts';
 import { archiveStatePath, writeArchiveState } from '../archive-state.ts';
 import type { ObjectStore } from '../stores/object-store.ts';
-import { onlyLogId, readArchive, type ArchiveContent } from '../read-archive.ts';
-import { restoreLog } from './restore-log.ts';
+import { onlyLogId, type ArchiveContent } from '../read-archive.ts';
+import { restoreArchivedLog } from './restore-log.ts';
 
 export interface RestoreOptions {
   readonly store: ObjectStore;
@@ -65,9 +65,8 @@ async function restoreInto(paths: DataPaths, options: RestoreOptions): Promise<R
   const { logId = await onlyLogId(store) } = options;
   const part = dataPaths(join(paths.root, partName));
   begin(part, { url: store.url, logId, until: until ?? null });
-  const content = await readArchive(store, logId);
-  const end = await restoreLog({
-    ...{ store, content, until, directory: part.log },
+  const { content, end } = await restoreArchivedLog({
+    ...{ store, logId, until, directory: part.log },
     onProgress: (bytes, total) => onProgress('reading', bytes, total),
   });
   await restoreCounters(part, { ...options, content, end });
