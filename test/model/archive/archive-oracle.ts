@@ -22,15 +22,15 @@ export interface KnownDirectory {
   readonly name: string;
   /** All records that ever were durable in it, also those that retention removed. */
   history: KnownRecord[];
-  /** The number of effects on the store that the directory may know of. */
-  knownEffects: number;
-  hasClaimed: boolean;
+  /** How often the tail had changed when it was restored. */
+  readonly restoredAt: number;
 }
 
 /** An object of the tail that was made. */
 interface Made {
   readonly directory: KnownDirectory | undefined;
-  readonly isClaim: boolean;
+  /** False for a claim that came too late, and was removed again. */
+  isClaim: boolean;
 }
 
 /** Knows what was acknowledged, and says what must be and what may be in a restored log. */
@@ -44,6 +44,7 @@ export class ArchiveOracle {
   readonly #owners = new Map<SimulatedProcess, KnownDirectory>();
   readonly #acknowledgedEnd = new Map<KnownDirectory, number>();
   readonly #made: Made[] = [];
+  readonly #claims = new Map<string, Made>();
 
   constructor(bucket: SimulatedBucket) {
     this.#bucket = bucket;
@@ -55,9 +56,9 @@ export class ArchiveOracle {
     return this.#made.length;
   }
 
-  addDirectory(history: KnownRecord[], knownEffects: number): KnownDirectory {
+  addDirectory(history: KnownRecord[], restoredAt: number): KnownDirectory {
     const name = `directory ${this.directories.length}`;
-    const directory = { name, history, knownEffects, hasClaimed: false };
+    const directory = { name, history, restoredAt };
     this.directories.push(directory);
     return directory;
   }
@@ -96,9 +97,12 @@ export class ArchiveOracle {
   /** Judges the end of an archiver that was not stopped. */
   judgeEnd(directory: KnownDirectory, error: unknown): void {
     assert(error instanceof TakenOver, () => `${directory.name} gave up: ${String(error)}`);
+    const ownClaim = this.#made.findLastIndex(
+      (made) => made.directory === directory && made.isClaim,
+    );
     const isSucceeded = this.#made
-      .slice(directory.knownEffects)
-      .some((made) => made.directory !== directory && (made.isClaim || !directory.hasClaimed));
+      .slice(Math.max(directory.restoredAt, ownClaim))
+      .some((made) => made.directory !== directory && (made.isClaim || ownClaim < 0));
     assert(isSucceeded, () => `${directory.name} has no successor: ${error.message}`);
   }
 
@@ -109,17 +113,17 @@ export class ArchiveOracle {
     else if (number !== undefined) this.#noteMade(effect);
   }
 
-  #noteMade({ process, bytes }: Effect): void {
-    const directory = this.#owners.get(process);
+  #noteMade({ process, name, bytes }: Effect): void {
     const isClaim = decodeTail(bytes).kind === 'claim';
-    this.#made.push({ directory, isClaim });
-    if (!isClaim || directory === undefined) return;
-    directory.hasClaimed = true;
-    directory.knownEffects = this.#made.length;
+    const made = { directory: this.#owners.get(process), isClaim };
+    this.#made.push(made);
+    if (isClaim) this.#claims.set(name, made);
   }
 
   /** What is removed must be in an object that each restore finds. */
   #judgeRemoval({ name }: Effect, number: number | undefined): void {
+    const claim = this.#claims.get(name);
+    if (claim !== undefined) claim.isClaim = false;
     const removed = readSegmentName(name, 0);
     if (removed === undefined && number === undefined) return;
     const isKept = [...this.#bucket.objects.keys()].some((other) => {
@@ -130,5 +134,4 @@ export class ArchiveOracle {
     });
     assert(isKept, () => `${name} was removed, and is in no other object`);
   }
-
 }

@@ -3,10 +3,9 @@ import { mkdirSync } from 'node:fs';
 import {
   ArchiveDamaged,
   listLogIds,
-  readArchive,
   type ArchiveContent,
 } from '../../../src/engines/embedded/archive/read-archive.ts';
-import { restoreLog } from '../../../src/engines/embedded/archive/restore/restore-log.ts';
+import { restoreArchivedLog } from '../../../src/engines/embedded/archive/restore/restore-log.ts';
 import type { ObjectStore } from '../../../src/engines/embedded/archive/stores/object-store.ts';
 import { nodeFileSystem } from '../../../src/engines/embedded/log/file-system.ts';
 import { listSegments } from '../../../src/engines/embedded/log/segment.ts';
@@ -22,8 +21,8 @@ export interface Restored {
   readonly records: KnownRecord[];
   readonly content: ArchiveContent;
   readonly end: number;
-  /** The oracle's number of effects when the restore began. */
-  readonly knownEffects: number;
+  /** How often the tail had changed when the restore began. */
+  readonly restoredAt: number;
 }
 
 export interface RestoreSettings {
@@ -49,18 +48,19 @@ export async function restoreInto(world: World, settings: RestoreSettings): Prom
   const acknowledged = [...oracle.acknowledged.values()];
   const until = settings.isUntilDrawn ? drawUntil(world) : undefined;
   for (let attempt = 1; ; attempt++) {
-    const knownEffects = oracle.effects;
+    const restoredAt = oracle.effects;
     const isInterrupted = attempt <= settings.interruptions;
     const reading = isInterrupted ? interruptedStore(store, chance.below(12)) : store;
     try {
-      const content = await time.until(readArchive(reading, logId));
-      const end = await time.until(
-        restoreLog({ ...{ store: reading, content, directory, until }, onProgress: () => undefined }),
+      const { content, end } = await time.until(
+        restoreArchivedLog({
+          ...{ store: reading, logId, directory, until, onProgress: () => undefined },
+        }),
       );
       const records = readRecords(directory);
       checkOpens(world, directory, end, records.at(-1)?.end ?? content.begin);
       judge(world, records, { acknowledged, until });
-      return { directory, records, content, end, knownEffects };
+      return { directory, records, content, end, restoredAt };
     } catch (error) {
       if (!(error instanceof RequestFailed)) throw asViolation(error);
       assert(attempt < attemptsMax, () => 'a restore never succeeds');
@@ -93,7 +93,10 @@ function checkOpens(world: World, directory: string, end: number, lastEnd: numbe
 function judge(
   { oracle }: World,
   records: readonly KnownRecord[],
-  { acknowledged, until = Number.POSITIVE_INFINITY }: {
+  {
+    acknowledged,
+    until = Number.POSITIVE_INFINITY,
+  }: {
     readonly acknowledged: readonly KnownRecord[];
     readonly until: number | undefined;
   },

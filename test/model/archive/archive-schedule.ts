@@ -166,7 +166,9 @@ class Schedule {
         weather.troubled = undefined;
         weather.latencyMsMax = chance.pick([10, 200, 2_000]);
         weather.listingLateMsMax = chance.pick([0, 0, 5_000]);
-        this.#trace(`weather ${JSON.stringify({ ...weather, troubled: undefined, cutOff: undefined })}`);
+        this.#trace(
+          `weather ${JSON.stringify({ ...weather, troubled: undefined, cutOff: undefined })}`,
+        );
         return;
       case 1:
         weather.outageUntil = this.#world.time.now + chance.below(5 * minuteMs);
@@ -227,9 +229,9 @@ class Schedule {
     const restored = await this.#restore(false, this.#chance.below(2));
     // An archive without records restores no log.
     if (restored === undefined || restored.records.length === 0) return undefined;
-    const { content, end, directory, records, knownEffects } = restored;
+    const { content, end, directory, records, restoredAt } = restored;
     const { oracle } = this.#world;
-    const known = oracle.addDirectory(records, knownEffects);
+    const known = oracle.addDirectory(records, restoredAt);
     const isWhole = end === content.end && content.claim !== undefined;
     const claims = isWhole ? [content.claim.id] : undefined;
     const server = new ArchiveServer(this.#world, directory, known, { claims, end });
@@ -289,7 +291,8 @@ class Schedule {
     // Requests that are under way may take effect until now.
     await this.#pass(10 * minuteMs);
     const going = this.#lives.filter(({ isFenced }) => !isFenced);
-    for (const life of going) this.#trace(`${life.process.name} goes on: ${life.problem ?? 'well'}`);
+    for (const life of going)
+      this.#trace(`${life.process.name} goes on: ${life.problem ?? 'well'}`);
     assert(going.length <= 1, () => `${going.length} servers go on`);
     if (going.length === 0) await this.#startOne();
     for (const life of this.#lives) life.append(2);

@@ -173,7 +173,12 @@ export class Life {
       shipState: () => Promise.resolve(),
       tokens: { areChanged: () => false, ship: () => Promise.resolve() },
       ...{ host: 'here', directory: server.known.name },
-      clock: { now: () => Math.floor(time.now), elapsedMs: () => time.now, sleep: this.process.sleep, random },
+      clock: {
+        now: () => Math.floor(time.now),
+        elapsedMs: () => time.now,
+        sleep: this.process.sleep,
+        random,
+      },
       onArchived: () => (this.#hasClaimed = true),
       onProblem: (problem) => (this.problem = problem),
     });
@@ -275,7 +280,12 @@ export class Life {
       const length = 20 + chance.below(settings.bodyBytesMax);
       const body = `${this.process.name} `.padEnd(length, 'x');
       const draft = {
-        ...{ receivedAt: Math.floor(time.now), accepted: 1, rejected: 0, encoding: 'identity' as const },
+        ...{
+          receivedAt: Math.floor(time.now),
+          accepted: 1,
+          rejected: 0,
+          encoding: 'identity' as const,
+        },
         ...{ caller: '', idempotency: undefined, body: Buffer.from(body) },
       };
       const staged: Staged = this.#log.stage(draft);

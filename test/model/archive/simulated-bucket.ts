@@ -1,4 +1,7 @@
-import type { ObjectStore, StoredObject } from '../../../src/engines/embedded/archive/stores/object-store.ts';
+import type {
+  ObjectStore,
+  StoredObject,
+} from '../../../src/engines/embedded/archive/stores/object-store.ts';
 import type { Chance } from '../chance.ts';
 import type { SimulatedProcess, SimulatedTime } from './simulated-time.ts';
 
@@ -168,8 +171,7 @@ export class SimulatedBucket {
     const { weather } = this;
     const chance = this.#chance;
     const latencyMs = 1 + chance.below(weather.latencyMsMax);
-    const isAway =
-      this.#time.now < weather.outageUntil && (weather.cutOff ?? process) === process;
+    const isAway = this.#time.now < weather.outageUntil && (weather.cutOff ?? process) === process;
     if (isAway) return this.#unansweredFate(chance.oneIn(10));
     const isTroubled = weather.faultsOneIn > 0 && (weather.troubled ?? process) === process;
     if (!isTroubled || !chance.oneIn(weather.faultsOneIn)) {
