@@ -6,8 +6,10 @@ import type { LogPosition } from '../log/frame.ts';
  * The objects of an archive, below the hexadecimal id of the log:
  *
  *   tail/<number>.zst                     a piece of the log, or the claim of a server
- *   log/<base>-<end>-<number>-<time>.zst  a segment from its base to `end`, merged from the pieces
- *                                         through `number`; time: when that was shipped, ms since 1970
+ *   log/<base>-<end>-<number>-<claim>-<time>.zst
+ *                                         a segment from its base to `end`, merged from the pieces
+ *                                         through `number` by the server whose claim has the number
+ *                                         `claim`; time: when that was shipped, ms since 1970
  *   state/<position>.zst                  pipeline.db at the beginning of an archive whose older
  *                                         segments are gone
  *   tokens/<number>.zst                   tokens.json
@@ -62,6 +64,8 @@ export interface ArchivedSegment {
   readonly end: LogPosition;
   /** The last piece that it holds. */
   readonly lastNumber: number;
+  /** Of the server that merged it: the last claim before the pieces that follow, or one of those is. */
+  readonly claimNumber: number;
   /** When its last piece was cut, in milliseconds since 1970. */
   readonly at: number;
 }
@@ -107,18 +111,19 @@ export function tailNumber(name: string): number | undefined {
 
 export function segmentName(
   logId: string,
-  { base, end, lastNumber, at }: Omit<ArchivedSegment, 'name' | 'storedBytes'>,
+  { base, end, lastNumber, claimNumber, at }: Omit<ArchivedSegment, 'name' | 'storedBytes'>,
 ): string {
   const place = `${padded(base, positionDigits)}-${padded(end, positionDigits)}`;
-  return `${logId}/log/${place}-${padded(lastNumber, numberDigits)}-${padded(at, positionDigits)}.zst`;
+  const numbers = `${padded(lastNumber, numberDigits)}-${padded(claimNumber, numberDigits)}`;
+  return `${logId}/log/${place}-${numbers}-${padded(at, positionDigits)}.zst`;
 }
 
 /** Undefined for other objects. */
 export function readSegmentName(name: string, storedBytes: number): ArchivedSegment | undefined {
-  const found = /\/log\/(\d{16})-(\d{16})-(\d{12})-(\d{16})\.zst$/.exec(name);
+  const found = /\/log\/(\d{16})-(\d{16})-(\d{12})-(\d{12})-(\d{16})\.zst$/.exec(name);
   if (found === null) return undefined;
-  const [base = 0, end = 0, lastNumber = 0, at = 0] = found.slice(1).map(Number);
-  return { name, storedBytes, base, end, lastNumber, at };
+  const [base = 0, end = 0, lastNumber = 0, claimNumber = 0, at = 0] = found.slice(1).map(Number);
+  return { name, storedBytes, base, end, lastNumber, claimNumber, at };
 }
 
 export function stateName(logId: string, position: LogPosition): string {

@@ -27,7 +27,7 @@ export interface ArchiveContent {
   readonly pieces: readonly NumberedPiece[];
   /** The number of the next object of the tail. */
   readonly next: number;
-  /** The last server's claim; undefined if the archive is empty. */
+  /** The last server's claim; undefined if the archive is empty, or has lost it. */
   readonly claim: (Claim & { readonly number: number }) | undefined;
   /** Shorter objects of the same segments, which a merge has not removed yet. */
   readonly superseded: readonly ArchivedSegment[];
@@ -73,13 +73,15 @@ export async function readArchive(store: ObjectStore, logId: string): Promise<Ar
       throw error;
     });
     // A merge in the meantime has removed pieces: what they held is in a new segment.
-    const now = await listSegments(store, logId);
-    const isSame =
-      now.length === listed.length && now.every((one, i) => one.name === listed[i]?.name);
-    listed = now;
-    if (!isSame && attempt < attemptsMax) continue;
-    if (content instanceof ArchiveDamaged) throw content;
-    return content;
+    const before = namesOf(listed);
+    listed = await listSegments(store, logId);
+    const isCurrent =
+      content instanceof ArchiveDamaged
+        ? namesOf(listed) === before
+        : listed.every(({ lastNumber }) => lastNumber < content.next);
+    if (isCurrent && !(content instanceof ArchiveDamaged)) return content;
+    if (isCurrent) throw content as ArchiveDamaged;
+    if (attempt === attemptsMax) throw new Error(`${store.url} changes faster than it can be read`);
   }
 }
 
@@ -110,12 +112,16 @@ async function readTailAfter(
     if (number !== undefined) numbers.push(number);
   }
   const tail = await new TailReader(store, logId, numbers).read(last);
-  const claim = tail.claim ?? (await lastClaim(store, logId, numbers, mergedThrough));
+  const claim = tail.claim ?? (await claimOf(store, logId, last));
   return {
     ...{ logId, segments, claim, next: tail.next, pieces: tail.pieces, end: tail.end },
     begin: segments[0]?.base ?? tail.begin,
     ...{ superseded, earlier: numbers.filter((number) => number <= mergedThrough) },
   };
+}
+
+function namesOf(segments: readonly ArchivedSegment[]): string {
+  return segments.map(({ name }) => name).join();
 }
 
 /** Of the objects with the same base, the longest; and the others. */
@@ -230,16 +236,30 @@ export async function getTail(
   }
 }
 
-/** The last claim up to a number, before which merged pieces are removed and claims stay. */
-async function lastClaim(
+/**
+ * The claim of the server that made the last segment, if no other follows. Not by a listing, which may
+ * show a claim late, or one that came too late to count; see `isInTime`.
+ */
+async function claimOf(
   store: ObjectStore,
   logId: string,
-  listed: readonly number[],
-  through: number,
+  last: ArchivedSegment | undefined,
 ): Promise<ArchiveContent['claim']> {
-  for (const number of listed.filter((one) => one <= through).reverse()) {
-    const found = await getTail(store, logId, number);
-    if (found?.kind === 'claim') return { ...found, number };
-  }
-  return undefined;
+  if (last === undefined) return undefined;
+  const found = await getTail(store, logId, last.claimNumber);
+  return found?.kind === 'claim' ? { ...found, number: last.claimNumber } : undefined;
+}
+
+/**
+ * Whether a claim counts that has just been made under a number. Until then, an earlier server may have
+ * used the number for a piece, and removed that after a merge, so that the name was free again. Readers
+ * then never come to that number.
+ */
+export async function isInTime(
+  store: ObjectStore,
+  logId: string,
+  number: number,
+): Promise<boolean> {
+  const segments = await listSegments(store, logId);
+  return segments.every(({ lastNumber }) => lastNumber < number);
 }

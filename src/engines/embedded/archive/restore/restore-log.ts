@@ -17,7 +17,12 @@ import {
 } from '../../log/segment.ts';
 import type { ArchivedSegment } from '../archive-objects.ts';
 import type { ObjectStore } from '../stores/object-store.ts';
-import { ArchiveDamaged, type ArchiveContent, type NumberedPiece } from '../read-archive.ts';
+import {
+  ArchiveDamaged,
+  readArchive,
+  type ArchiveContent,
+  type NumberedPiece,
+} from '../read-archive.ts';
 
 interface RestoreLogOptions {
   readonly store: ObjectStore;
@@ -37,7 +42,29 @@ interface SegmentParts {
   readonly pieces: readonly NumberedPiece[];
 }
 
+/** The archive no longer has an object that it had: retention, or a merge, has removed it. */
+class SegmentGone extends ArchiveDamaged {}
+
 const readsAtOnce = 4;
+const attemptsMax = 10;
+
+/**
+ * Reads an archive and restores its log, also while a server ships to it: reads it again if a merge
+ * replaces objects meanwhile. Returns what it has read and the end of the restored log.
+ * @throws {ArchiveDamaged}
+ */
+export async function restoreArchivedLog(
+  options: Omit<RestoreLogOptions, 'content'> & { readonly logId: string },
+): Promise<{ content: ArchiveContent; end: LogPosition }> {
+  for (let attempt = 1; ; attempt++) {
+    const content = await readArchive(options.store, options.logId);
+    try {
+      return { content, end: await restoreLog({ ...options, content }) };
+    } catch (error) {
+      if (!(error instanceof SegmentGone) || attempt === attemptsMax) throw error;
+    }
+  }
+}
 
 /**
  * Writes the log's segments into a directory and checks every record. Keeps complete segments that an
@@ -48,11 +75,20 @@ export async function restoreLog(options: RestoreLogOptions): Promise<LogPositio
   const { content, directory, onProgress } = options;
   const log = new RestoredLog(options);
   let done = 0;
+  const failures: unknown[] = [];
   await inParallel(readsAtOnce, segmentsOf(content), async (parts) => {
-    await log.restoreSegment(parts);
+    if (failures.length > 0) return;
+    try {
+      await log.restoreSegment(parts);
+    } catch (error) {
+      // Thrown when no other is being written, so that it can be repeated in this directory.
+      failures.push(error);
+      return;
+    }
     done += parts.end - parts.base;
     onProgress(done, content.end - content.begin);
   });
+  if (failures.length > 0) throw failures[0];
   log.cutOff();
   nodeFileSystem.syncDirectory(directory);
   return Math.min(content.end, log.cut);
@@ -138,7 +174,7 @@ class RestoredLog {
   async #writeMerged(file: LogFile, { name, base, end }: ArchivedSegment): Promise<number> {
     const { store } = this.#options;
     const object = await store.get(name);
-    if (object === undefined) throw new ArchiveDamaged(`${name} is missing in ${store.url}.`);
+    if (object === undefined) throw new SegmentGone(`${name} is missing in ${store.url}.`);
     let at = 0;
     try {
       for await (const bytes of Readable.from([object]).pipe(createZstdDecompress())) {

@@ -10,9 +10,9 @@ import { dropReplacedTables, rebuildDataDirectory } from '../../verify/rebuild.t
 import { restoreState } from '../archived-state.ts';
 import { archivedTokens } from '../archived-tokens.ts';
 import { archiveStatePath, writeArchiveState } from '../archive-state.ts';
-import type { ObjectStore } from '../stores/object-store.ts';
-import { onlyLogId, readArchive, type ArchiveContent } from '../read-archive.ts';
-import { restoreLog } from './restore-log.ts';
+import { ArchiveUnusable, type ObjectStore } from '../stores/object-store.ts';
+import { onlyLogId, type ArchiveContent } from '../read-archive.ts';
+import { restoreArchivedLog } from './restore-log.ts';
 
 export interface RestoreOptions {
   readonly store: ObjectStore;
@@ -51,13 +51,11 @@ export async function restore(options: RestoreOptions): Promise<RestoreSummary> 
     );
   }
   const { logId = await onlyLogId(options.store) } = options;
-  const content = await readArchive(options.store, logId);
-  // Now it is known that there is something to restore.
   makeDataDirectory(paths);
   const lock = lockFile(join(paths.root, 'lock.db'));
   if (lock === undefined) throw new Error(`Another process uses ${paths.root}.`);
   try {
-    return await restoreInto(paths, content, options);
+    return await restoreInto(paths, { ...options, logId });
   } finally {
     lock.release();
   }
@@ -65,17 +63,16 @@ export async function restore(options: RestoreOptions): Promise<RestoreSummary> 
 
 async function restoreInto(
   paths: DataPaths,
-  content: ArchiveContent,
-  options: RestoreOptions,
+  options: RestoreOptions & { readonly logId: string },
 ): Promise<RestoreSummary> {
-  const { store, until, onProgress } = options;
-  const { logId } = content;
+  const { store, logId, until, onProgress } = options;
   const part = dataPaths(join(paths.root, partName));
   begin(part, { url: store.url, logId, until: until ?? null });
-  const end = await restoreLog({
-    ...{ store, content, until, directory: part.log },
+  const { content, end } = await restoreArchivedLog({
+    ...{ store, logId, until, directory: part.log },
     onProgress: (bytes, total) => onProgress('reading', bytes, total),
   });
+  if (content.claim === undefined) throw new ArchiveUnusable(`${store.url} has no log ${logId}.`);
   await restoreCounters(part, { ...options, content, end });
   const hasTokens = await restoreTokens(part, store, logId);
   // A log that ends earlier than its archive cannot continue it.

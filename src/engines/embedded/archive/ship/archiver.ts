@@ -61,7 +61,7 @@ export class Archiver {
   readonly #repeater: Repeater;
   readonly #uploads: Upload[] = [];
   #unmerged: UnmergedSegments | undefined;
-  #claim = '';
+  #claim = { id: '', number: 0 };
   #next = 0;
   /** Everything before it is archived or on its way. */
   #shippedEnd: LogPosition = 0;
@@ -106,7 +106,7 @@ export class Archiver {
       { ...this.#options, limits: this.#limits, now },
       this.#repeater,
     );
-    this.#claim = claim.id;
+    this.#claim = claim;
     this.#next = claim.next;
     this.#shippedEnd = claim.from;
     this.#unmerged = new UnmergedSegments(log, content, this.#limits);
@@ -163,7 +163,7 @@ export class Archiver {
     const piece = nextPiece(log, this.#shippedEnd, positions.durableEnd, pieceBytesMax);
     if (piece === undefined || !this.#isDue(piece)) return false;
     const header: PieceHeader = {
-      ...{ kind: 'piece', claim: this.#claim, base: piece.segment.base },
+      ...{ kind: 'piece', claim: this.#claim.id, base: piece.segment.base },
       ...{ from: piece.from, to: piece.to, at },
       confirmed: this.#uploads[0]?.number ?? this.#next,
     };
@@ -249,7 +249,7 @@ export class Archiver {
     const { store, log } = this.#options;
     this.#pace(due.end - due.base);
     this.#merging = this.#repeater
-      .repeat(() => mergeSegment(store, log, due))
+      .repeat(() => mergeSegment(store, log, { ...due, claimNumber: this.#claim.number }))
       .then(
         (name) => this.#unmerged?.noteMerged(due, name),
         (error: unknown) => (this.#failure ??= error),

@@ -5,7 +5,7 @@ import { decompress, type Claim } from '../archive-objects.ts';
 import type { ArchivePositions } from '../archive-positions.ts';
 import type { ShippedLog } from './next-piece.ts';
 import type { ObjectStore } from '../stores/object-store.ts';
-import type { ArchiveContent } from '../read-archive.ts';
+import { ArchiveDamaged, type ArchiveContent } from '../read-archive.ts';
 
 /** This server must not write to the archive; the message says why and what to do. */
 export class TakenOver extends Error {
@@ -42,11 +42,14 @@ interface Continuation {
 
 /**
  * Checks that the log of this data directory continues what the archive holds.
- * @throws {TakenOver}
+ * @throws {TakenOver | ArchiveDamaged}, or an Error if the archive has changed meanwhile.
  */
 export async function checkContinues(parts: Continuation): Promise<void> {
   const { store, content, known, positions } = parts;
-  if (content.claim === undefined) return;
+  if (content.claim === undefined) {
+    if (content.next === 0) return;
+    throw new ArchiveDamaged(`${store.url} has lost the claim of the server that wrote it last.`);
+  }
   if (known === undefined) throw notContinued(store.url, content.claim);
   if (!known.includes(content.claim.id)) throw takenOver(store.url, content.claim);
   if (content.end <= positions.durableEnd && (await isSameAtEnd(parts))) return;
@@ -60,8 +63,9 @@ async function isSameAtEnd({ store, log, content }: Continuation): Promise<boole
   const piece = content.pieces.at(-1);
   if (piece !== undefined) return isSame(log, piece.base, piece.from, piece.bytes);
   const segment = content.segments.at(-1);
-  const object = segment && (await store.get(segment.name));
-  if (segment === undefined || object === undefined) return true;
+  if (segment === undefined) return true;
+  const object = await store.get(segment.name);
+  if (object === undefined) throw new Error(`${segment.name} has been replaced meanwhile`);
   return isSame(log, segment.base, segment.base, decompress(object));
 }
 

@@ -7,10 +7,14 @@ import type { ArchivePositions } from '../archive-positions.ts';
 import type { ArchiverLimits } from './archiver-limits.ts';
 import { checkContinues } from './check-continues.ts';
 import type { ShippedLog } from './next-piece.ts';
-import { getTail, readArchive, type ArchiveContent } from '../read-archive.ts';
+import { getTail, isInTime, readArchive, type ArchiveContent } from '../read-archive.ts';
 import type { Repeater } from './repeater.ts';
 import type { ObjectStore } from '../stores/object-store.ts';
 import { checkConditionalCreate } from '../stores/open-object-store.ts';
+
+export interface NumberedClaim extends Claim {
+  readonly number: number;
+}
 
 export interface Claiming {
   readonly store: ObjectStore;
@@ -39,26 +43,45 @@ export interface Claiming {
 export async function claimArchive(
   parts: Claiming,
   repeater: Repeater,
-): Promise<{ claim: Claim; content: ArchiveContent }> {
+): Promise<{ claim: NumberedClaim; content: ArchiveContent }> {
   const { store, log, positions, claims } = parts;
   const logId = log.identity.logId.toString('hex');
   await repeater.repeat(() => checkConditionalCreate(store));
   for (;;) {
-    const content = await repeater.repeat(() => readArchive(store, logId));
     const known = claims.read();
-    await repeater.repeat(() => checkContinues({ store, log, positions, content, known }));
+    const content = await repeater.repeat(async () => {
+      const found = await readArchive(store, logId);
+      await checkContinues({ store, log, positions, content: found, known });
+      return found;
+    });
     const isFirst = content.claim === undefined;
     const from = isFirst ? beginOf(log) : content.end;
     if (isFirst && from > 0) await repeater.repeat(() => parts.shipState(store, logId));
     const claim = newClaim(parts, content.next, from);
     // Before the claim: its reply may be lost, and it must be known then.
     claims.write([...possibleClaims(known, content.claim), claim.id]);
-    const name = tailName(logId, content.next);
-    const created = await repeater.repeat(() => store.create(name, encodeClaim(claim)));
-    if (created === 'created') return { claim, content };
-    const found = await repeater.repeat(() => getTail(store, logId, content.next));
-    if (found?.kind === 'claim' && found.id === claim.id) return { claim, content };
+    const number = content.next;
+    if (!(await makeClaim(parts, repeater, number, claim))) continue;
+    if (await repeater.repeat(() => isInTime(store, logId, number))) {
+      return { claim: { ...claim, number }, content };
+    }
+    await repeater.repeat(() => store.remove(tailName(logId, number)));
   }
+}
+
+/** Returns whether the object under the number is this claim. */
+async function makeClaim(
+  { store, log }: Pick<Claiming, 'store' | 'log'>,
+  repeater: Repeater,
+  number: number,
+  claim: Claim,
+): Promise<boolean> {
+  const logId = log.identity.logId.toString('hex');
+  const name = tailName(logId, number);
+  const created = await repeater.repeat(() => store.create(name, encodeClaim(claim)));
+  if (created === 'created') return true;
+  const found = await repeater.repeat(() => getTail(store, logId, number));
+  return found?.kind === 'claim' && found.id === claim.id;
 }
 
 /** The last claim of the archive, and this directory's later ones, which may still be on their way. */

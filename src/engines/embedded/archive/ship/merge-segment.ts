@@ -17,6 +17,8 @@ export interface MergedPieces {
   /** When the last piece was cut, in milliseconds since 1970. */
   readonly at: number;
   readonly lastNumber: number;
+  /** Of this server's claim. */
+  readonly claimNumber: number;
   readonly numbers: readonly number[];
   /** Names of objects that hold less of the same segment. */
   readonly superseded: readonly string[];

@@ -6,6 +6,9 @@ import type { MergedPieces } from './merge-segment.ts';
 import type { ShippedLog } from './next-piece.ts';
 import type { ArchiveContent } from '../read-archive.ts';
 
+/** What is to be merged, by whichever server. */
+type Unnamed = Omit<MergedPieces, 'claimNumber'>;
+
 interface UnmergedSegment {
   readonly base: LogPosition;
   end: LogPosition;
@@ -64,7 +67,7 @@ export class UnmergedSegments {
   }
 
   /** The first segment that should be merged now. */
-  nextDue(): (MergedPieces & { readonly isComplete: boolean }) | undefined {
+  nextDue(): (Unnamed & { readonly isComplete: boolean }) | undefined {
     const due = [...this.#segments.values()].find(
       ({ isComplete, numbers }) => isComplete || numbers.length >= this.#piecesMax,
     );
