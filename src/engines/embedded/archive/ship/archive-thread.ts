@@ -10,6 +10,7 @@ import type { ArchiveSettings, FromArchive } from '../archive-messages.ts';
 import { ArchivePositions } from '../archive-positions.ts';
 import { archiveStatePath, readArchiveState, writeArchiveState } from '../archive-state.ts';
 import { shipState } from '../archived-state.ts';
+import { removeUnneeded } from '../manage/unneeded-objects.ts';
 import { TokenShipper } from '../archived-tokens.ts';
 import { Archiver } from './archiver.ts';
 import { HourlyRetention } from './hourly-retention.ts';
@@ -60,6 +61,7 @@ async function createArchiver() {
     },
     shipState: (store, logId) => shipState(store, logId, paths.database, begin),
     tokens: new TokenShipper(paths.tokens),
+    removeUnneeded,
     ...{ host: hostname(), directory: paths.root },
     clock: {
       now: Date.now,
