@@ -17,8 +17,6 @@ export default defineConfig({
     hookTimeout: 600_000,
     expect: { poll: { timeout: 300_000 } },
     pool: 'forks',
-    // The helper threads of five processes on two cores only wait for each other.
-    execArgv: ['--v8-pool-size=1'],
     maxWorkers: 5,
     sequence: { sequencer: EndToEndFirst },
     globalSetup: ['test/support/run/global-setup.ts'],

@@ -15,7 +15,7 @@ const clientDirectory = join(root, 'dist/client');
 const licensesFile = join(root, 'dist/THIRD-PARTY-LICENSES');
 
 /** Not minified, so that stack traces contain the names of the source. */
-const options: BuildOptions = {
+const options = {
   absWorkingDir: root,
   bundle: true,
   splitting: true,
@@ -27,7 +27,7 @@ const options: BuildOptions = {
   chunkNames: 'chunk-[hash]',
   metafile: true,
   logLevel: 'warning',
-};
+} as const satisfies BuildOptions;
 
 /**
  * Builds the content of the npm package: the command, the client with its types, the dashboard and the
@@ -39,21 +39,7 @@ async function buildPackage(): Promise<void> {
     [cliDirectory, clientDirectory].map((path) => rm(path, { recursive: true, force: true })),
   );
   const [cli, client, dashboard] = await Promise.all([
-    build({
-      ...options,
-      outdir: cliDirectory,
-      entryPoints: {
-        cli: 'src/entry/cli.ts',
-        'writer-worker': 'src/engines/embedded/writer/writer-worker.ts',
-        'archive-thread': 'src/engines/embedded/archive/ship/archive-thread.ts',
-        'reader-worker': 'src/engines/embedded/reader/reader-worker.ts',
-        'audit-thread': 'src/engines/embedded/verify/audit-thread.ts',
-      },
-      // Dependencies in CommonJS call require() for Node's own modules, which an ES module lacks.
-      banner: {
-        js: "import { createRequire as createRequireHere } from 'node:module';\nconst require = createRequireHere(import.meta.url);",
-      },
-    }),
+    build(commandOptions(cliDirectory)),
     build({ ...options, outdir: clientDirectory, entryPoints: { index: 'src/client/index.ts' } }),
     surveyDashboard(),
     buildTypes(),
@@ -63,6 +49,25 @@ async function buildPackage(): Promise<void> {
     licensesFile,
     await licensesOf([cli.metafile, client.metafile, dashboard.metafile]),
   );
+}
+
+/** What esbuild needs to build the command into a directory below `dist`. */
+export function commandOptions(directory: string): BuildOptions & { readonly metafile: true } {
+  return {
+    ...options,
+    outdir: directory,
+    entryPoints: {
+      cli: 'src/entry/cli.ts',
+      'writer-worker': 'src/engines/embedded/writer/writer-worker.ts',
+      'archive-thread': 'src/engines/embedded/archive/ship/archive-thread.ts',
+      'reader-worker': 'src/engines/embedded/reader/reader-worker.ts',
+      'audit-thread': 'src/engines/embedded/verify/audit-thread.ts',
+    },
+    // Dependencies in CommonJS call require() for Node's own modules, which an ES module lacks.
+    banner: {
+      js: "import { createRequire as createRequireHere } from 'node:module';\nconst require = createRequireHere(import.meta.url);",
+    },
+  };
 }
 
 async function buildTypes(): Promise<void> {

@@ -198,6 +198,7 @@ function addAudit(root: Command): void {
       'audit',
       'audit --from 2026-01-01 --to 2026-01-31',
       'audit --json',
+      'audit --archive s3://my-bucket/pipeline',
       'audit --stack device-pipeline',
     ],
   });
@@ -210,6 +211,8 @@ function addAudit(root: Command): void {
 
 const auditNotes = `
 May run while the server runs. The exit code is 0 if everything agrees and 1 if there are findings.
+With --archive it also checks every object of the archive, and compares each byte that both have; what
+a server has not shipped yet is no finding. To check an archive alone, use archive verify.
 For a stack it first prints how much it will read and the estimated cost; the exit code is 3 if
 nothing differs, but some counters changed too often to be compared.`;
 

@@ -46,12 +46,8 @@ describe('the bundles', async () => {
   test.each(bundles)('$name exports its handler and nothing else', async ({ name }) => {
     expect(await exportsOf(join(directory, name, 'index.mjs'))).toEqual(['handler']);
   });
-});
 
-describe('the bundle of query', () => {
-  test('finds the dashboard beside it', async () => {
-    const directory = temporaryDirectory();
-    await bundleHandlers(directory);
+  test('that of query finds the dashboard beside it', () => {
     const pages = readPages(join(directory, 'query/dashboard'));
     expect([...pages.keys()].filter((path) => path.endsWith('.js'))).toHaveLength(1);
     const html = String(Buffer.from(pages.get('/')?.(new Headers()).body ?? ''));

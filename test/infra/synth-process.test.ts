@@ -14,14 +14,15 @@ interface Finished {
 
 /**
  * Runs `cdk synth` as on a machine that has only Node.js: no Docker on the PATH, no home with
- * settings of AWS, no variables.
+ * settings of AWS, no variables but that of Node's compile cache.
  */
 async function synthesize(outdir: string, ...options: string[]): Promise<Finished> {
   const bin = temporaryDirectory();
   symlinkSync(process.execPath, join(bin, 'node'));
   const cdk = join(projectRoot, 'node_modules/aws-cdk/bin/cdk');
   const argv = [cdk, 'synth', '--output', outdir, ...options];
-  const env = { PATH: bin, HOME: temporaryDirectory() };
+  const { NODE_COMPILE_CACHE } = process.env;
+  const env = { PATH: bin, HOME: temporaryDirectory(), NODE_COMPILE_CACHE };
   return await new Promise((resolve) => {
     execFile(process.execPath, argv, { cwd: projectRoot, env }, (error, stdout, stderr) =>
       resolve({ code: Number(error?.code ?? 0), stdout, stderr }),

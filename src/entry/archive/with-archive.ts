@@ -4,6 +4,7 @@ import {
   type ObjectStore,
 } from '../../engines/embedded/archive/stores/object-store.ts';
 import { openObjectStore } from '../../engines/embedded/archive/stores/open-object-store.ts';
+import { repeating } from '../../engines/embedded/archive/stores/repeating-store.ts';
 import type { ArchivePlace } from './archive-options.ts';
 
 /**
@@ -14,7 +15,7 @@ export async function withArchive<T>(
   { from, logId }: ArchivePlace,
   use: (store: ObjectStore, logIds: readonly string[]) => Promise<T>,
 ): Promise<T> {
-  const store = await openObjectStore(from);
+  const store = repeating(await openObjectStore(from));
   try {
     const all = await listLogIds(store);
     if (all.length === 0) throw new ArchiveUnusable(`There is no archive at ${store.url}.`);

@@ -6,7 +6,7 @@ import { createInterface } from 'node:readline';
 import { readRawKey } from '../../domain/batch-id.ts';
 import { asWritten } from '../../domain/day.ts';
 import { fromRanges, type Ranges } from '../../domain/index-ranges.ts';
-import type { BatchDetails, ContentEncoding, ReplayOrigin } from '../../pipeline/ports.ts';
+import type { BatchDetails, ContentEncoding } from '../../pipeline/ports.ts';
 import type {
   RawBatchEntry,
   ReceivedRange,
@@ -16,48 +16,22 @@ import type {
 import { exportListOf, holdsExport } from '../cli/directory-kinds.ts';
 import { fileErrorText } from '../cli/file-errors.ts';
 import { openStore } from '../cli/open-store.ts';
+import { archiveSource } from './archive-source.ts';
+import {
+  isWithin,
+  sourceBatch,
+  type ReplaySource,
+  type SourceBatch,
+  type SourceEntry,
+} from './replay-source.ts';
 import type { ReplayOptions } from './replay-options.ts';
-
-/** A batch with everything that is replayed with it. */
-export interface SourceBatch {
-  readonly rawKey: string;
-  readonly body: Uint8Array;
-  readonly encoding: ContentEncoding;
-  /** Empty if unknown. */
-  readonly caller: string;
-  readonly idempotencyKey: string | undefined;
-  readonly replayOf: ReplayOrigin;
-}
-
-export type SourceEntry =
-  | {
-      readonly kind: 'batch';
-      readonly rawKey: string;
-      /** How far the source is read after this batch, in the unit of `ReplaySource.total`. */
-      readonly at: number;
-      readonly load: () => Promise<SourceBatch>;
-    }
-  /** Not counted in the source, and so not replayed. */
-  | { readonly kind: 'dead_letter'; readonly rawKey: string }
-  /** Batches that the source no longer has. */
-  | { readonly kind: 'missing'; readonly detail: string };
-
-export interface ReplaySource {
-  /** The day rule; undefined if unknown. */
-  readonly dayZone: string | undefined;
-  /** The final value of `at`, for progress; undefined if unknown. */
-  readonly total: number | undefined;
-  batches(): AsyncGenerator<SourceEntry, void>;
-  /** Whether the batches had idempotency keys, known after all are read. */
-  hasKeys(): boolean;
-  close(): void;
-}
 
 /** @throws an Error that says what is wrong with the source. */
 export async function openSource({
   from,
   received,
 }: Pick<ReplayOptions, 'from' | 'received'>): Promise<ReplaySource> {
+  if (from.archive !== undefined) return await archiveSource(from, received);
   if (from.dataDir !== undefined && holdsExport(from.dataDir)) {
     return await exportSource(from.dataDir, exportListOf(from.dataDir), received);
   }
@@ -99,19 +73,6 @@ async function loadBatch(entry: RawBatchEntry): Promise<SourceBatch> {
   const raw = await entry.load();
   if (raw === undefined) throw new Error(`${rawKey} was deleted during the replay.`);
   return sourceBatch(rawKey, raw.body, raw.details);
-}
-
-/** @throws if the raw key is none. */
-function sourceBatch(rawKey: string, body: Uint8Array, details: BatchDetails): SourceBatch {
-  const { encoding, caller = '', idempotencyKey, accepted, rejected, excluded, logId } = details;
-  const identity = readRawKey(rawKey);
-  if (identity === undefined) throw new Error(`${rawKey} is not a raw key.`);
-  const replayOf = {
-    ...{ ...identity, accepted, rejected },
-    ...(excluded !== undefined && { excluded }),
-    ...(logId !== undefined && { logId }),
-  };
-  return { rawKey, body, encoding, caller, idempotencyKey, replayOf };
 }
 
 /** A line of `batches.ndjson`. */
@@ -194,8 +155,4 @@ async function dayZoneOfExport(list: string): Promise<string | undefined> {
   } finally {
     input.destroy();
   }
-}
-
-function isWithin(receivedAt: number, received: ReceivedRange | undefined): boolean {
-  return received === undefined || (receivedAt >= received.from && receivedAt < received.to);
 }

@@ -6,7 +6,7 @@ import type { ReplayTarget } from '../../pipeline/store-admin.ts';
 import { openStore } from '../cli/open-store.ts';
 import { affectsAllBatches, commandClient, printWarning } from '../cli/sending.ts';
 import type { ReplayOptions } from './replay-options.ts';
-import type { SourceBatch } from './replay-sources.ts';
+import type { SourceBatch } from './replay-source.ts';
 
 type TargetOutcome =
   | { readonly kind: 'sent' | 'known'; readonly rawKey: string }

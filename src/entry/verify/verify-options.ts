@@ -12,11 +12,13 @@ import {
   type StorePlace,
 } from '../cli/common-options.ts';
 import { addReceivedOptions, dateRange, receivedRange } from '../cli/date-range.ts';
-import { date, nonEmpty, UsageError, wholeNumber } from '../cli/option-parsers.ts';
+import { archiveUrl, date, nonEmpty, UsageError, wholeNumber } from '../cli/option-parsers.ts';
 
 /** The options of `audit`. */
 export interface AuditCommandOptions extends AuditOptions {
   readonly place: StorePlace;
+  /** The URL of the archive to compare, too. */
+  readonly archive?: string | undefined;
   readonly json: boolean;
 }
 
@@ -27,6 +29,7 @@ interface AuditValues {
   since?: number;
   until?: number;
   threads?: number;
+  archive?: string;
   json?: true;
 }
 
@@ -38,13 +41,24 @@ export function addAuditOptions(command: Command): Command {
     .addOption(option('--to <date>', 'the last day (default with --from: today)', date));
   addStoreOptions(addReceivedOptions(command), 'bucket', 'table', 'ledger')
     .addOption(option('--threads <number>', 'how many threads read the log', wholeNumber(1, 64)))
+    .addOption(
+      option('--archive <url>', 'also check the archive, and compare it with the log', archiveUrl),
+    )
     .option('--json', 'print the result as JSON');
   return addRequestOptions(command);
 }
 
 /** Returns the parsed options of `audit`. */
 export function auditOptions(command: Command): AuditCommandOptions {
-  const { date: day, from, to, threads, json = false, ...values } = command.opts<AuditValues>();
+  const {
+    date: day,
+    from,
+    to,
+    threads,
+    archive,
+    json = false,
+    ...values
+  } = command.opts<AuditValues>();
   const dates = dateRange(day, from, to);
   const received = receivedRange(values);
   if (dates !== undefined && received !== undefined) {
@@ -53,7 +67,10 @@ export function auditOptions(command: Command): AuditCommandOptions {
     );
   }
   const place = storePlace(command, 'bucket', 'table', 'ledger');
-  return { place, dates, received, threads, json, ...requestOptions(command) };
+  if (archive !== undefined && place.stack !== undefined) {
+    throw new UsageError('--archive requires a data directory: a stack has no archive');
+  }
+  return { place, archive, dates, received, threads, json, ...requestOptions(command) };
 }
 
 /** The options of `rebuild`. */

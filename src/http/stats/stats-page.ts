@@ -1,6 +1,7 @@
 import type { CounterRow } from '../../domain/counter.ts';
 import { isCalendarDate, type CalendarDate } from '../../domain/timestamp.ts';
 import type { PipelineStatus, Queries } from '../../pipeline/ports.ts';
+import { withThousands } from '../../util/thousands.ts';
 import { browserHeaders, problemAnswer, type Answer } from '../app/answer.ts';
 import { escaped } from '../app/html.ts';
 import { scriptlessHeaders } from '../app/pages.ts';
@@ -143,7 +144,7 @@ function incompleteness({ pending, deadLetters, countedThrough }: PipelineStatus
 
 /** @param unit in the plural. */
 function plural(amount: number, unit: string): string {
-  return `${formatCount(amount)} ${amount === 1 ? unit.replace(/s$/, '') : unit}`;
+  return `${withThousands(amount)} ${amount === 1 ? unit.replace(/s$/, '') : unit}`;
 }
 
 function table(day: Day): string {
@@ -151,12 +152,12 @@ function table(day: Day): string {
   const more =
     rowsInAll === rows.length
       ? ''
-      : `<p>The table shows the first ${formatCount(rows.length)} of ${formatCount(rowsInAll)} rows; the total includes all of them.</p>\n`;
+      : `<p>The table shows the first ${withThousands(rows.length)} of ${withThousands(rowsInAll)} rows; the total includes all of them.</p>\n`;
   return `${more}<table>
 <thead><tr><th scope="col">Type</th><th scope="col">State</th><th scope="col">Count</th><th scope="col">Share</th></tr></thead>
 <tbody>
 ${rows.map((row) => rowOf(row, day)).join('')}</tbody>
-<tfoot><tr><th scope="row" colspan="2">Total</th><td>${formatCount(total)}</td><td>${total === 0 ? '' : '100%'}</td></tr></tfoot>
+<tfoot><tr><th scope="row" colspan="2">Total</th><td>${withThousands(total)}</td><td>${total === 0 ? '' : '100%'}</td></tr></tfoot>
 </table>
 <p>Download as <a href="stats?date=${date}&amp;format=csv&amp;bom=1">CSV</a> or <a href="stats?date=${date}">JSON</a>.</p>`;
 }
@@ -165,18 +166,12 @@ ${rows.map((row) => rowOf(row, day)).join('')}</tbody>
 function rowOf({ type, state, count }: CounterRow, { total, largest }: Day): string {
   const share = total === 0 ? 0 : (100 * count) / total;
   const width = largest === 0 ? 0 : (100 * count) / largest;
-  return `<tr><td><bdi>${escaped(type)}</bdi></td><td><bdi>${escaped(state)}</bdi></td><td>${formatCount(count)}</td><td><svg aria-hidden="true"><rect width="${width.toFixed(1)}%" height="100%"></rect></svg>${percent(share)}</td></tr>
+  return `<tr><td><bdi>${escaped(type)}</bdi></td><td><bdi>${escaped(state)}</bdi></td><td>${withThousands(count)}</td><td><svg aria-hidden="true"><rect width="${width.toFixed(1)}%" height="100%"></rect></svg>${percent(share)}</td></tr>
 `;
 }
 
 function percent(share: number): string {
   return share > 0 && share < 0.1 ? '&lt;0.1%' : `${share.toFixed(1)}%`;
-}
-
-const numbers = new Intl.NumberFormat('en');
-
-function formatCount(count: number): string {
-  return numbers.format(count);
 }
 
 function dateOf(at: number): CalendarDate {

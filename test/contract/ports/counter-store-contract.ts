@@ -3,6 +3,7 @@ import { describe, expect, it } from 'vitest';
 
 import { addIncrement, type CounterRow, type Increments } from '../../../src/domain/counter.ts';
 import type { CounterStore, Delivery } from '../../../src/pipeline/ports.ts';
+import { rounds } from '../../support/run/tier.ts';
 import { sortedRows } from './intake-contract.ts';
 
 export interface CounterStoreHarness<Key, D extends Delivery<Key>> {
@@ -17,6 +18,8 @@ export interface CounterStoreHarness<Key, D extends Delivery<Key>> {
   reopen(): Promise<void>;
   close(): Promise<void>;
 }
+
+const disorders = rounds({ what: 'disorders of deliveries', quick: 15, nightly: 60 });
 
 /** Names between which a careless join or order would find no difference. */
 const names = ['a', 'b', 'a#b', 'b#c', 'a%23b', '%', 'ä', '\u{1f98a}', '\uff5e', 'A'];
@@ -125,7 +128,7 @@ export function describeCounterStore<Key, D extends Delivery<Key>>(
               expect(await offer(deliveries)).toEqual([]);
             }),
         ),
-        { numRuns: 60 },
+        { numRuns: disorders },
       );
     });
 

@@ -36,8 +36,10 @@ import { describeCounterStore } from './counter-store-contract.ts';
 import { batchOf, describeIntake, itemOf, sortedRows } from './intake-contract.ts';
 import { describeRawStore } from './raw-store-contract.ts';
 import { describeReceipts } from './receipts-contract.ts';
+import { rounds } from '../../support/run/tier.ts';
 
 const start = Date.UTC(2023, 5, 16, 12);
+const interleavings = rounds({ what: 'interleavings of a store', quick: 15, nightly: 50 });
 
 interface EngineOptions {
   readonly segmentBytes: number;
@@ -691,7 +693,7 @@ describe('the embedded adapters', () => {
         fc.asyncProperty(fc.array(action, { minLength: 5, maxLength: 40 }), (actions) =>
           interleave(actions),
         ),
-        { numRuns: 50 },
+        { numRuns: interleavings },
       );
     });
   });

@@ -3,11 +3,11 @@ import { once } from 'node:events';
 import { closeSync, constants, openSync, readSync } from 'node:fs';
 import { join } from 'node:path';
 import { text } from 'node:stream/consumers';
-import { fileURLToPath } from 'node:url';
 
 import { expect, it } from 'vitest';
 
 import { directory } from '../../support/processes/command-line.ts';
+import { commandPath } from '../../support/processes/command-path.ts';
 import { readExposition } from '../../support/exposition.ts';
 import { logLines, type LogLine } from '../../support/processes/server-log.ts';
 import {
@@ -19,7 +19,6 @@ import {
 } from '../../support/processes/server-process.ts';
 import { exchange, postBatch } from '../../support/server.ts';
 
-const cli = fileURLToPath(new URL('../../../src/entry/cli.ts', import.meta.url));
 const good = { type: 'laptop', state: 'erased', timestamp: '2023-06-16T13:00:00Z' };
 
 async function linesDropped(url: string): Promise<number | undefined> {
@@ -117,7 +116,7 @@ it.each(commands)(
   '%s … fails with a sentence where its output is on a full disk',
   async (...args) => {
     const full = openSync('/dev/full', 'w');
-    const child = spawn(process.execPath, [cli, ...args], {
+    const child = spawn(process.execPath, [commandPath, ...args], {
       cwd: directory,
       stdio: ['ignore', full, 'pipe'],
     });
@@ -131,7 +130,7 @@ it.each(commands)(
 
 it.each(commands)('%s … ends quietly where the reader of its output has gone', async (...args) => {
   const stdio: ['ignore', 'pipe', 'pipe'] = ['ignore', 'pipe', 'pipe'];
-  const child = spawn(process.execPath, [cli, ...args], { cwd: directory, stdio });
+  const child = spawn(process.execPath, [commandPath, ...args], { cwd: directory, stdio });
   child.stdout.destroy();
   // As a shell reports SIGPIPE.
   expect(await ended(child)).toEqual({ code: 141, stderr: '' });
@@ -139,7 +138,7 @@ it.each(commands)('%s … ends quietly where the reader of its output has gone',
 
 it('a command ends as usual if its stderr is closed', async () => {
   const full = openSync('/dev/full', 'w');
-  const child = spawn(process.execPath, [cli, 'serve', '--port', 'none'], {
+  const child = spawn(process.execPath, [commandPath, 'serve', '--port', 'none'], {
     cwd: directory,
     stdio: ['ignore', 'ignore', full],
   });

@@ -1,9 +1,10 @@
-import { mkdirSync } from 'node:fs';
+import { closeSync, mkdirSync, openSync, readdirSync, readFileSync, writeSync } from 'node:fs';
 import { join } from 'node:path';
 import { pathToFileURL } from 'node:url';
 
 import { describe, expect, it } from 'vitest';
 
+import { dataPaths } from '../../../src/engines/embedded/data-directory.ts';
 import { startArchiveBucket } from '../../support/aws/archive-bucket.ts';
 import { slowDown } from '../../support/aws/s3-with-conditions.ts';
 import { run } from '../../support/processes/command-line.ts';
@@ -264,5 +265,32 @@ describe('a restore', () => {
     const refused = await restore(url, dataDir);
     expect(refused).toMatchObject({ code: 1 });
     expect(refused.stderr).toContain('holds a pipeline already');
+  });
+});
+
+describe('a log that is damaged where it is not archived yet', () => {
+  it('is served on, and its archive says why it stops', async () => {
+    const { url, env, faults } = await archiveBucket();
+    const client = newClient(1);
+    const dataDir = temporaryDirectory();
+    const { server, url: address } = await startServer(dataDir, serving(url, 'async', env));
+    faults.faultOf = () => slowDown;
+    expect((await client.post(address, newBatch('first', 40, random)))?.status).toBe(200);
+    expect((await client.post(address, newBatch('second', 40, random)))?.status).toBe(200);
+    // The first piece may be on its way with the first batch, but not with the second.
+    const [segment = ''] = readdirSync(dataPaths(dataDir).log);
+    const path = join(dataPaths(dataDir).log, segment);
+    const bytes = readFileSync(path);
+    const at = bytes.lastIndexOf('"state":"second"');
+    const file = openSync(path, 'r+');
+    writeSync(file, 'X', at + 9);
+    closeSync(file);
+    faults.faultOf = () => undefined;
+    await waitUntil('the problem', async () => {
+      return (await archiveOf(client, address)).problem?.includes('damaged') === true;
+    });
+    expect((await client.post(address, newBatch('third', 1, random)))?.status).toBe(200);
+    server.kill('SIGTERM');
+    expect((await server.waitExit()).code).toBe(0);
   });
 });

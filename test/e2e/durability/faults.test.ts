@@ -545,7 +545,7 @@ async function expectEnd(server: ServerProcess, code: number, parts: readonly st
   });
   for (const part of parts) expect(stderr).toContain(part);
   // No stack trace, and no error in the format of Node.
-  expect(stderr).not.toMatch(/\bat \S+ \(|node:internal|\.ts:\d/);
+  expect(stderr).not.toMatch(/\bat \S+ \(|node:internal|\.[jt]s:\d/);
 }
 
 /** Expects a start to be refused, as `expectFailure` says. */

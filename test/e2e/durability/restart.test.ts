@@ -21,7 +21,7 @@ const connections = 8;
 
 const uncounted = rounds({
   what: 'uncounted batches of 1,000 at a start',
-  quick: 250,
+  quick: 100,
   nightly: 1_000,
 });
 

@@ -8,7 +8,7 @@ import { rounds } from '../../support/run/tier.ts';
 
 const { describe, it } = needs('Java');
 
-const seeds = rounds({ what: 'schedules on the emulators', quick: 4, nightly: 100 });
+const seeds = rounds({ what: 'schedules on the emulators', quick: 2, nightly: 100 });
 
 /** The schedules of the simulation, on third-party emulators. */
 describe('the AWS engine on DynamoDB Local and fauxqs', () => {

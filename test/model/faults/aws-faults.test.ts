@@ -6,7 +6,7 @@ import { runSeed, testSeeds, traceOf } from './aws-fault-suite.ts';
 import { rounds } from '../../support/run/tier.ts';
 
 const replayed = env['AWS_FAULTS_SEED'];
-const schedules = rounds({ what: 'schedules of faults on AWS', quick: 600, nightly: 20_000 });
+const schedules = rounds({ what: 'schedules of faults on AWS', quick: 300, nightly: 20_000 });
 
 /** Events that many schedules must contain to be meaningful. */
 const sights: Record<string, RegExp> = {

@@ -19,7 +19,7 @@ import { rounds } from '../../support/run/tier.ts';
 
 const comparisons = rounds({
   what: 'comparisons of the simulation with the emulators',
-  ...{ quick: 8, nightly: 60 },
+  ...{ quick: 4, nightly: 60 },
 });
 const seeds = Array.from({ length: comparisons }, (_, at) => at);
 const options = { now: () => Date.now(), makeId: () => crypto.randomUUID() };

@@ -20,10 +20,18 @@ import { openEmulators } from './aws-store.ts';
 /** Shorter than the timeout of hooks. */
 const synthesisMsMax = 170_000;
 
-/** A local stack with tables of its own in the run's DynamoDB Local, if it has one. */
+/**
+ * A local stack with tables of its own in the run's DynamoDB Local, if it has one. Node compiles the
+ * code of its functions once, not for each of their environments.
+ */
 export async function startTestStack(options: LocalStackOptions): Promise<LocalStack> {
-  const resourcePrefix = `test-${randomUUID().slice(0, 8)}`;
-  return startLocalStack({ ...options, resourcePrefix, emulators: await openEmulators() });
+  const { NODE_COMPILE_CACHE = '' } = process.env;
+  return startLocalStack({
+    ...options,
+    resourcePrefix: `test-${randomUUID().slice(0, 8)}`,
+    emulators: await openEmulators(),
+    variables: { NODE_COMPILE_CACHE, ...options.variables },
+  });
 }
 
 /**

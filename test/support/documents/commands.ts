@@ -25,7 +25,8 @@ const programs = new Set(
 
 /** The commands of our program, which the text also names alone: `raw list`, `serve --insecure`. */
 const names = new Set(
-  `adopt,audit backup dlq,dlq drop,dlq list,dlq redrive,feed,ingest,raw,raw export,raw get,raw list,rebuild,replay,restore,serve,
+  `adopt,archive,archive list,archive prune,archive status,archive verify,audit,backup,dlq,dlq drop,
+   dlq list,dlq redrive,feed,ingest,raw,raw export,raw get,raw list,rebuild,replay,restore,serve,
    stats,token,token create,token list,token revoke,token rotate`.split(/,\s*/),
 );
 const firstWords = new Set([...names].map((name) => name.split(' ')[0]));

@@ -112,8 +112,21 @@ const rules: readonly Rule[] = [
   },
   { command: command('backup'), prints: /^\d+ MiB in /, says: anything },
   {
+    command: command('archive status'),
+    prints: /^log +[0-9a-f]{32}\nholds +byte .*\nserver +\S+, /s,
+  },
+  {
+    command: command('archive verify'),
+    prints: /^[1-9].* objects of .*\n[1-9].* items of .*\nnothing is missing or damaged\n$/,
+  },
+  {
+    command: command('archive prune .*--dry-run'),
+    prints: /^0 objects of 0 bytes would be removed\n$/,
+  },
+  { command: command('archive list'), prints: /^(\{.*"kind":"(claim|piece)".*\}\n){2,}$/ },
+  {
     command: command('restore'),
-    prints: /^\d+ MiB in \S+, archived until \S+Z\. Check /,
+    prints: /^\d+ MiB in \S+(, archived until \S+Z)?\. Check /,
     says: anything,
   },
   { command: command('token create'), prints: /^dpl_\S+\n$/, says: shownOnce, before: freeName },

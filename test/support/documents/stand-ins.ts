@@ -1,6 +1,5 @@
 import { existsSync, readFileSync } from 'node:fs';
-import { createServer, type IncomingMessage } from 'node:http';
-import type { AddressInfo } from 'node:net';
+import { createServer, type AddressInfo, type Socket } from 'node:net';
 import { join, resolve } from 'node:path';
 
 import { Command } from 'commander';
@@ -236,19 +235,20 @@ export class StandIns {
 }
 
 /**
- * Answers the calls of a workspace's stand-ins. Returns its address and a function that ends it.
+ * Answers the calls of a workspace's stand-ins, one for each connection. Returns its port and a
+ * function that ends it.
  */
 export async function listen(
   answer: (call: Call) => Promise<Reply>,
-): Promise<{ url: string; close: () => void }> {
-  const server = createServer((request, response) => {
-    void readAll(request).then(async (text) => {
-      response.end(JSON.stringify(await answer(JSON.parse(text) as Call)));
+): Promise<{ port: number; close: () => void }> {
+  const server = createServer({ allowHalfOpen: true }, (socket) => {
+    void readAll(socket).then(async (text) => {
+      socket.end(JSON.stringify(await answer(JSON.parse(text) as Call)));
     });
   });
   await new Promise<void>((ready) => server.listen(0, '127.0.0.1', ready));
   const { port } = server.address() as AddressInfo;
-  return { url: `http://127.0.0.1:${port}/`, close: () => void server.close() };
+  return { port, close: () => void server.close() };
 }
 
 const quota = /^--service-code (lambda --quota-code L-B99A9384|apigateway --quota-code L-8A5B8E43)/;
@@ -289,9 +289,9 @@ function resourceOf({ resources }: Account, query: string): string {
   return first[0];
 }
 
-async function readAll(request: IncomingMessage): Promise<string> {
+async function readAll(socket: Socket): Promise<string> {
   const parts: Buffer[] = [];
-  for await (const part of request) parts.push(part as Buffer);
+  for await (const part of socket) parts.push(part as Buffer);
   return Buffer.concat(parts).toString();
 }
 

@@ -44,8 +44,8 @@ export class Workspace {
   #server: { readonly process: ServerProcess; readonly args: string } | undefined;
   #url = '';
 
-  /** @param standInsUrl where the stand-ins of this workspace ask what to do */
-  constructor(standInsUrl: string, env: Readonly<Record<string, string>> = {}) {
+  /** @param standInsPort where the stand-ins of this workspace ask what to do */
+  constructor(standInsPort: number, env: Readonly<Record<string, string>> = {}) {
     for (const name of readdirSync(projectRoot)) {
       if (name.startsWith('.') || name === 'data') continue;
       symlinkSync(join(projectRoot, name), join(this.directory, name));
@@ -67,7 +67,7 @@ export class Workspace {
       PATH: `${path}:/usr/bin:/bin`,
       HOME: join(this.directory, 'home'),
       LANG: 'C.UTF-8',
-      STAND_INS_URL: standInsUrl,
+      STAND_INS_PORT: String(standInsPort),
       ...env,
     };
     const standIn = `exec ${node} ${join(import.meta.dirname, 'stand-in.ts')}`;

@@ -164,9 +164,9 @@ function batchIdOf(rawKey: string): string {
 }
 
 async function openWorkspace(env: Readonly<Record<string, string>> = {}, account?: Account) {
-  const { url, close } = await listen((call) => standIns.answer(call));
+  const { port, close } = await listen((call) => standIns.answer(call));
   afterTest(close);
-  const workspace = new Workspace(url, env);
+  const workspace = new Workspace(port, env);
   const standIns = new StandIns(workspace, account);
   return { workspace, standIns };
 }

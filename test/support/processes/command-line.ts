@@ -3,13 +3,11 @@ import { writeFile } from 'node:fs/promises';
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
 
 import { beforeEach } from 'vitest';
 
+import { commandPath } from './command-path.ts';
 import { afterTest, temporaryDirectory } from './server-process.ts';
-
-const cli = fileURLToPath(new URL('../../../src/entry/cli.ts', import.meta.url));
 
 export interface Received {
   method: string;
@@ -84,7 +82,7 @@ export interface Outcome {
 
 /** Starts a command in the test's directory, without settings from the environment. */
 export function start(args: string[], input?: string | Buffer, env: Record<string, string> = {}) {
-  const child = spawn(process.execPath, [cli, ...args], {
+  const child = spawn(process.execPath, [commandPath, ...args], {
     cwd: directory,
     env: {
       PATH: process.env['PATH'],

@@ -5,6 +5,7 @@ import { fileURLToPath } from 'node:url';
 
 import { auditDataDirectory } from '../../../src/engines/embedded/verify/audit.ts';
 import { dropReplacedTables } from '../../../src/engines/embedded/verify/rebuild.ts';
+import { commandPath } from './command-path.ts';
 import {
   holdDatabase,
   newClient,
@@ -17,7 +18,6 @@ import {
 } from './real-server.ts';
 import { clients, Traffic, violationsOf } from './traffic.ts';
 
-const cliPath = fileURLToPath(new URL('../../../src/entry/cli.ts', import.meta.url));
 /** Keeps no raw bodies, in small segments: kills hit rotation and retention. */
 export const smallServer = fileURLToPath(new URL('small-server.ts', import.meta.url));
 
@@ -208,7 +208,7 @@ class Killer {
   /** A rebuild beside the server: it is killed after the server, or runs to its end. */
   async #rebuild(): Promise<() => Promise<void>> {
     dropReplacedTables(this.#dataDir);
-    const child = spawn(process.execPath, [cliPath, 'rebuild', '--data-dir', this.#dataDir], {
+    const child = spawn(process.execPath, [commandPath, 'rebuild', '--data-dir', this.#dataDir], {
       stdio: 'ignore',
     });
     const ended = once(child, 'exit');

@@ -2,10 +2,10 @@ import { execFile } from 'node:child_process';
 import { readdirSync, readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
-import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 
 import { dataPaths } from '../../../src/engines/embedded/data-directory.ts';
+import { commandPath } from './command-path.ts';
 import { auditOf } from './killed-server.ts';
 import {
   judge,
@@ -18,8 +18,6 @@ import {
   type Client,
 } from './real-server.ts';
 import { clients, Traffic, violationsOf, type Sent } from './traffic.ts';
-
-const cliPath = fileURLToPath(new URL('../../../src/entry/cli.ts', import.meta.url));
 
 export interface LossOptions {
   readonly machines: number;
@@ -151,7 +149,7 @@ class Machines {
 
   async #restore(): Promise<void> {
     const { url, env } = this.#options;
-    const args = [cliPath, 'restore', '--from', url, '--data-dir', this.dataDir];
+    const args = [commandPath, 'restore', '--from', url, '--data-dir', this.dataDir];
     await promisify(execFile)(process.execPath, args, { env: { ...process.env, ...env } });
   }
 }

@@ -5,7 +5,6 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
 import { setTimeout as delay } from 'node:timers/promises';
-import { fileURLToPath } from 'node:url';
 import { isDeepStrictEqual } from 'node:util';
 
 import { compareCounters, mergeIncrements, rowsOfIncrements } from '../../../src/domain/counter.ts';
@@ -15,11 +14,10 @@ import { dataPaths } from '../../../src/engines/embedded/data-directory.ts';
 import { nodeFileSystem } from '../../../src/engines/embedded/log/file-system.ts';
 import { LogReader } from '../../../src/engines/embedded/log/log-reader.ts';
 import { recount } from '../../../src/pipeline/recount.ts';
+import { commandPath } from './command-path.ts';
 import { sentences } from './server-log.ts';
 
 export { seededRandom } from '../../../infra/local/seeded-random.ts';
-
-const cliPath = fileURLToPath(new URL('../../../src/entry/cli.ts', import.meta.url));
 
 /** A test fails if what it waits for takes longer, also on a slow, shared machine. */
 const waitMsMax = 500_000;
@@ -69,7 +67,13 @@ export class ServerProcess {
 
   constructor(
     dataDir: string,
-    { args = [], isUnprivileged = false, shellBefore, program = cliPath, env }: SpawnOptions = {},
+    {
+      args = [],
+      isUnprivileged = false,
+      shellBefore,
+      program = commandPath,
+      env,
+    }: SpawnOptions = {},
   ) {
     const serve = [program, 'serve', '--port', '0', '--data-dir', dataDir, ...args];
     // The same user, because another one may be unable to read this clone, which may be in /root.

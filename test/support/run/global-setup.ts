@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import type { TestProject } from 'vitest/node';
 
 import { startDynamoDbLocal } from '../../../infra/local/emulators/dynamodb-local.ts';
+import { bundleCommand } from './bundled-command.ts';
 import { meetRequirements, type RequirementName } from './requirements.ts';
 
 declare module 'vitest' {
@@ -43,8 +44,12 @@ export async function setup(project: TestProject): Promise<() => Promise<void>> 
   project.provide('missing', names);
   project.provide('tier', project.vite.config.mode === 'nightly' ? 'nightly' : 'quick');
 
-  // A dozen files need it, and each start takes seconds. A run of single files may need none.
   const isWholeRun = !process.argv.slice(2).some((argument) => argument.startsWith('test'));
+  // In watch mode the source changes while the tests run.
+  if (isWholeRun && !project.vitest.config.watch) {
+    process.env['TEST_COMMAND'] = await bundleCommand();
+  }
+  // A dozen files need it, and each start takes seconds. A run of single files may need none.
   const isShared = isWholeRun && !names.includes('Java');
   const dynamoDb = isShared ? await startDynamoDbLocal() : undefined;
   project.provide('dynamoDbUrl', dynamoDb?.url);

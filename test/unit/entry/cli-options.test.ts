@@ -53,6 +53,8 @@ describe('the ends of a replay', () => {
       to: { url: 'http://a:1' },
     });
     expect(parseReplay('stack:a', 'data').from).toEqual({ stack: { name: 'a' } });
+    expect(parseReplay('s3://bucket/a', 'data').from).toEqual({ archive: 's3://bucket/a' });
+    expect(() => parseReplay('data', 'file:///a')).toThrow('--to must not be an archive');
   });
 
   test.each(['ftp://x', 'htps://x', '://', 'stack://x', 'stack:', 'stack: ', 'http://', ' '])(
@@ -216,6 +218,19 @@ describe('the options of serve', () => {
     );
     expect(parseServe(['--keep-raw', '7', '--keep-receipts', '7']).keepRawDays).toBe(7);
     expect(parseServe(['--keep-raw', 'forever']).keepRawDays).toBeUndefined();
+  });
+
+  test('keep raw bodies in the archive at least as long as on the machine', () => {
+    const raw = ['--keep-receipts', '7', '--keep-raw', '30'];
+    const archive = ['--archive', 's3://bucket', '--archive-keep'];
+    expect(parseServe([...raw, ...archive, '30']).archive?.keepMs).toBe(30 * 86_400_000);
+    expect(parseServe([...raw, ...archive, 'forever']).archive?.keepMs).toBeUndefined();
+    const shorter = (days: string) =>
+      new UsageError(
+        `--archive-keep 29 is shorter than --keep-raw ${days}, but the archive removes only what the data directory has removed before. Make --keep-raw shorter, too.`,
+      );
+    expect(() => parseServe([...raw, ...archive, '29'])).toThrow(shorter('30'));
+    expect(() => parseServe([...archive, '29'])).toThrow(shorter('forever'));
   });
 
   test('DEVICE_PIPELINE_INSECURE=perhaps is wrong usage', () => {

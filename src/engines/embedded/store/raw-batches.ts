@@ -6,7 +6,7 @@ import type { ReceivedRange } from '../../../pipeline/store-admin.ts';
 import { dataPaths, readError } from '../data-directory.ts';
 import { mayKeyBeExpired, readDeadLetters, readProgressRow } from './progress-row.ts';
 import { nodeFileSystem } from '../log/file-system.ts';
-import type { LogPosition } from '../log/frame.ts';
+import type { LogPosition, LogRecord } from '../log/frame.ts';
 import { LogReader } from '../log/log-reader.ts';
 import { listSegments, type LogIdentity } from '../log/segment.ts';
 import { batchIdOf, findRecord, rawKeyOfRecord } from '../log/record-identity.ts';
@@ -51,18 +51,22 @@ export function* rawBatches(
     if (received !== undefined && (receivedAt < received.from || receivedAt >= received.to)) {
       continue;
     }
-    const { position, caller, idempotency, encoding, accepted, rejected, excluded, body } = record;
-    const batchId = batchIdOf(record);
-    const rawKey = rawKeyOfRecord(record);
-    const counts = { accepted, rejected, ...(excluded !== undefined && { excluded }) };
-    yield {
-      batch: {
-        ...{ rawKey, batchId, receivedAt, encoding, ...counts, body },
-        ...{ position, caller, idempotencyKey: idempotency?.key },
-        ...(record.originId === undefined && { logId: logId.toString('hex') }),
-      },
-    };
+    yield { batch: storedBodyOf(record, logId.toString('hex')) };
   }
+}
+
+/** @param logId of the record's log, in hexadecimal. */
+export function storedBodyOf(record: LogRecord, logId: string): StoredBody {
+  const { receivedAt, position, caller, idempotency, encoding, excluded, body } = record;
+  const { accepted, rejected } = record;
+  const batchId = batchIdOf(record);
+  const rawKey = rawKeyOfRecord(record);
+  const counts = { accepted, rejected, ...(excluded !== undefined && { excluded }) };
+  return {
+    ...{ rawKey, batchId, receivedAt, encoding, ...counts, body },
+    ...{ position, caller, idempotencyKey: idempotency?.key },
+    ...(record.originId === undefined && { logId }),
+  };
 }
 
 /** The day rule of a data directory. @throws if there is no log. */

@@ -34,6 +34,12 @@ export function decompressed(object: Uint8Array): LogBytes {
   return Readable.from([object]).pipe(createZstdDecompress({ chunkSize: chunkBytes }));
 }
 
+/** Bytes of the log that are in memory. */
+// eslint-disable-next-line @typescript-eslint/require-await -- the type of a stream
+export async function* bytesOf(bytes: Uint8Array): AsyncGenerator<Uint8Array> {
+  yield bytes;
+}
+
 /** There is no valid record, or header of a segment, at a position. */
 export class InvalidRecord extends Error {
   override readonly name = 'InvalidRecord';
@@ -43,6 +49,13 @@ export class InvalidRecord extends Error {
     super(`There is no valid record at byte ${position} of the log`);
     this.position = position;
   }
+}
+
+/** Whether zstd, or the parser of a header, rejects the content of an object. */
+export function isOfContent(error: unknown): boolean {
+  if (error instanceof SyntaxError) return true;
+  const code = error instanceof Error && 'code' in error ? String(error.code) : '';
+  return /^(?:ZSTD_|Z_|ERR_BUFFER|ERR_OUT_OF_RANGE)/.test(code);
 }
 
 /**

@@ -12,8 +12,10 @@ import {
 import type { ObjectStore, StoredObject } from '../stores/object-store.ts';
 import {
   archivedRecords,
+  bytesOf,
   decompressed,
   InvalidRecord,
+  isOfContent,
   type ArchivedPart,
   type LogBytes,
 } from './archived-records.ts';
@@ -86,7 +88,7 @@ async function checkTail(
   }
   const { bytes, ...header } = found;
   checked.tail = header;
-  await checkRecords(options, only(bytes), header, name, checked);
+  await checkRecords(options, bytesOf(bytes), header, name, checked);
 }
 
 async function checkRecords(
@@ -108,21 +110,9 @@ async function checkRecords(
   }
 }
 
-// eslint-disable-next-line @typescript-eslint/require-await -- the type of a stream
-async function* only(bytes: Uint8Array): AsyncGenerator<Uint8Array> {
-  yield bytes;
-}
-
 function newCheck(): CheckedObject {
   return {
     ...{ isMissing: false, isUnreadable: false, tail: undefined, findings: [] },
     ...{ batches: 0, items: 0, deadLetters: 0 },
   };
-}
-
-/** Whether zstd, or the parser of a header, rejects the content. */
-function isOfContent(error: unknown): boolean {
-  if (error instanceof SyntaxError) return true;
-  const code = error instanceof Error && 'code' in error ? String(error.code) : '';
-  return /^(?:ZSTD_|Z_|ERR_BUFFER|ERR_OUT_OF_RANGE)/.test(code);
 }

@@ -12,7 +12,7 @@ const readsAtOnce = 16;
  * The objects of a log's archive that no restore reads: pieces and shorter objects of segments that
  * interrupted merges left, and earlier copies of the tokens and of the state. Never claims: an earlier
  * server that is still running must find the names taken that it would write next.
- * @throws {ArchiveDamaged} if a segment that holds the same as such objects is not sound.
+ * @throws {ArchiveDamaged} if a segment that holds the same is not sound.
  */
 export async function unneededObjects(
   store: ObjectStore,
@@ -28,6 +28,11 @@ export async function unneededObjects(
     ...(await statesBefore(store, logId, content.begin)),
     ...(await earlierTokens(store, logId)),
   ];
+}
+
+/** Removes them. @throws {ArchiveDamaged} before it has removed anything. */
+export async function removeUnneeded(store: ObjectStore, logId: string): Promise<void> {
+  for (const { name } of await unneededObjects(store, logId)) await store.remove(name);
 }
 
 /** What servers leave if they are killed while they try whether they can use a store. */

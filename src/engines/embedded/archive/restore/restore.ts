@@ -10,7 +10,7 @@ import { dropReplacedTables, rebuildDataDirectory } from '../../verify/rebuild.t
 import { restoreState } from '../archived-state.ts';
 import { archivedTokens } from '../archived-tokens.ts';
 import { archiveStatePath, writeArchiveState } from '../archive-state.ts';
-import type { ObjectStore } from '../stores/object-store.ts';
+import { ArchiveUnusable, type ObjectStore } from '../stores/object-store.ts';
 import { onlyLogId, type ArchiveContent } from '../read-archive.ts';
 import { restoreArchivedLog } from './restore-log.ts';
 
@@ -50,25 +50,29 @@ export async function restore(options: RestoreOptions): Promise<RestoreSummary> 
       `${paths.root} holds a pipeline already. Name another directory with --data-dir.`,
     );
   }
+  const { logId = await onlyLogId(options.store) } = options;
   makeDataDirectory(paths);
   const lock = lockFile(join(paths.root, 'lock.db'));
   if (lock === undefined) throw new Error(`Another process uses ${paths.root}.`);
   try {
-    return await restoreInto(paths, options);
+    return await restoreInto(paths, { ...options, logId });
   } finally {
     lock.release();
   }
 }
 
-async function restoreInto(paths: DataPaths, options: RestoreOptions): Promise<RestoreSummary> {
-  const { store, until, onProgress } = options;
-  const { logId = await onlyLogId(store) } = options;
+async function restoreInto(
+  paths: DataPaths,
+  options: RestoreOptions & { readonly logId: string },
+): Promise<RestoreSummary> {
+  const { store, logId, until, onProgress } = options;
   const part = dataPaths(join(paths.root, partName));
   begin(part, { url: store.url, logId, until: until ?? null });
   const { content, end } = await restoreArchivedLog({
     ...{ store, logId, until, directory: part.log },
     onProgress: (bytes, total) => onProgress('reading', bytes, total),
   });
+  if (content.claim === undefined) throw new ArchiveUnusable(`${store.url} has no log ${logId}.`);
   await restoreCounters(part, { ...options, content, end });
   const hasTokens = await restoreTokens(part, store, logId);
   // A log that ends earlier than its archive cannot continue it.

@@ -4,11 +4,13 @@ import { parentPort, workerData } from 'node:worker_threads';
 
 import { dataPaths } from '../../data-directory.ts';
 import { nodeFileSystem } from '../../log/file-system.ts';
+import { LogDamaged } from '../../log/recovery.ts';
 import { listSegments, readLogIdentity } from '../../log/segment.ts';
 import type { ArchiveSettings, FromArchive } from '../archive-messages.ts';
 import { ArchivePositions } from '../archive-positions.ts';
 import { archiveStatePath, readArchiveState, writeArchiveState } from '../archive-state.ts';
 import { shipState } from '../archived-state.ts';
+import { removeUnneeded } from '../manage/unneeded-objects.ts';
 import { TokenShipper } from '../archived-tokens.ts';
 import { Archiver } from './archiver.ts';
 import { HourlyRetention } from './hourly-retention.ts';
@@ -25,11 +27,20 @@ try {
   const { archiver, retention } = await createArchiver();
   port.on('message', (graceMs: number) => archiver.stop(graceMs));
   await archiver.run().finally(() => retention?.stop());
-  send({ kind: 'closed' });
+  end({ kind: 'closed' });
 } catch (error) {
-  send({ kind: 'failed', message: error instanceof Error ? error.message : String(error) });
+  const message = error instanceof Error ? error.message : String(error);
+  if (error instanceof LogDamaged) {
+    // The rest of the log is counted and served as before.
+    send({ kind: 'problem', problem: `Nothing more is archived. ${message}` });
+    port.on('message', () => end({ kind: 'closed' }));
+  } else end({ kind: 'failed', message });
 }
-port.close();
+
+function end(message: FromArchive): void {
+  send(message);
+  port?.close();
+}
 
 async function createArchiver() {
   const paths = dataPaths(dataDir);
@@ -50,6 +61,7 @@ async function createArchiver() {
     },
     shipState: (store, logId) => shipState(store, logId, paths.database, begin),
     tokens: new TokenShipper(paths.tokens),
+    removeUnneeded,
     ...{ host: hostname(), directory: paths.root },
     clock: {
       now: Date.now,

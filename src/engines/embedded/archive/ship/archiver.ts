@@ -6,6 +6,7 @@ import { archiverLimits, type ArchiverLimits } from './archiver-limits.ts';
 import { claimArchive, type Claiming } from './claim-archive.ts';
 import { mergeSegment } from './merge-segment.ts';
 import { nextPiece, type LogPiece } from './next-piece.ts';
+import type { ArchiveContent } from '../read-archive.ts';
 import { isFinal, Repeater, type ArchiverClock } from './repeater.ts';
 import type { ObjectStore } from '../stores/object-store.ts';
 import { UnmergedSegments } from './unmerged-segments.ts';
@@ -24,6 +25,8 @@ export interface ArchiverOptions extends Omit<Claiming, 'now' | 'limits'> {
     areChanged(): boolean;
     ship(store: ObjectStore, logId: string): Promise<void>;
   };
+  /** Removes objects that no restore needs. */
+  readonly removeUnneeded: (store: ObjectStore, logId: string) => Promise<void>;
   readonly clock: ArchiverClock;
   readonly onArchived: (progress: Archived) => void;
   /** Why the archive cannot be reached now; undefined once it can. */
@@ -113,6 +116,16 @@ export class Archiver {
     if (last !== undefined) positions.archivedAt = last.at;
     onArchived({ through: claim.from, storedBytes: 0 });
     this.#mergeNext();
+    if (hasLeftovers(content)) void this.#removeLeftovers();
+  }
+
+  async #removeLeftovers(): Promise<void> {
+    const { store, removeUnneeded } = this.#options;
+    try {
+      await this.#repeater.repeat(() => removeUnneeded(store, this.#logId));
+    } catch (error) {
+      this.#failure ??= error;
+    }
   }
 
   async #ship(): Promise<void> {
@@ -259,4 +272,9 @@ export class Archiver {
     const grown = isWaitingForLog ? [positions.durableAbove(this.#shippedEnd, waitMs)] : [];
     await this.#repeater.pause(waitMs, woken, ...grown);
   }
+}
+
+/** Whether the server before was killed during a merge: its pieces come after its claim. */
+function hasLeftovers({ earlier, superseded, claim }: ArchiveContent): boolean {
+  return superseded.length > 0 || earlier.some((number) => number > (claim?.number ?? number));
 }
