@@ -3,8 +3,11 @@ import { mkdirSync } from 'node:fs';
 import {
   ArchiveDamaged,
   listLogIds,
+  readArchive,
   type ArchiveContent,
 } from '../../../src/engines/embedded/archive/read-archive.ts';
+import { tailName } from '../../../src/engines/embedded/archive/archive-objects.ts';
+import { unneededObjects } from '../../../src/engines/embedded/archive/manage/unneeded-objects.ts';
 import { restoreArchivedLog } from '../../../src/engines/embedded/archive/restore/restore-log.ts';
 import type { ObjectStore } from '../../../src/engines/embedded/archive/stores/object-store.ts';
 import { nodeFileSystem } from '../../../src/engines/embedded/log/file-system.ts';
@@ -66,6 +69,60 @@ export async function restoreInto(world: World, settings: RestoreSettings): Prom
       assert(attempt < attemptsMax, () => 'a restore never succeeds');
     }
     await time.pass(chance.below(10_000));
+  }
+}
+
+/**
+ * Checks that a restore fails which lacks an object, unless the archive may have ended before it: that
+ * is what nothing shows.
+ */
+export async function checkHole(
+  world: World,
+  { logId, directory, storeOf }: Pick<RestoreSettings, 'logId' | 'directory' | 'storeOf'>,
+): Promise<void> {
+  const { time, bucket, chance } = world;
+  const store = bucket.client(new SimulatedProcess('operator', time));
+  const { segments, pieces } = await time.until(readArchive(store, logId));
+  const confirmed = pieces.at(-1)?.confirmed ?? 0;
+  const needed = [
+    ...segments.slice(1, -1).map(({ name }) => name),
+    ...pieces
+      .filter(({ number }) => number < confirmed)
+      .map(({ number }) => tailName(logId, number)),
+  ];
+  if (needed.length === 0) return;
+  const lacking = storeOf(storeWithout(store, chance.pick(needed)));
+  mkdirSync(directory, { recursive: true });
+  const options = { store: lacking, logId, directory, until: undefined };
+  const outcome = await time.until(
+    restoreArchivedLog({ ...options, onProgress: () => undefined }).catch(
+      (error: unknown) => error,
+    ),
+  );
+  assert(outcome instanceof ArchiveDamaged, () => `a log with a hole was restored`);
+}
+
+function storeWithout(store: ObjectStore, name: string): ObjectStore {
+  return {
+    ...store,
+    get: (one) => (one === name ? Promise.resolve(undefined) : store.get(one)),
+    async *list(prefix) {
+      for await (const object of store.list(prefix)) if (object.name !== name) yield object;
+    },
+  };
+}
+
+/** Removes what no restore reads, as an operator does. */
+export async function prune({ time, bucket }: World, logId: string): Promise<number> {
+  const operator = new SimulatedProcess('operator', time);
+  const store = repeating(bucket.client(operator), operator);
+  try {
+    const unneeded = await time.until(unneededObjects(store, logId));
+    for (const { name } of unneeded) await time.until(store.remove(name));
+    return unneeded.length;
+  } catch (error) {
+    if (!(error instanceof RequestFailed)) throw asViolation(error);
+    return 0;
   }
 }
 

@@ -11,7 +11,7 @@ import { nodeFileSystem } from '../../../src/engines/embedded/log/file-system.ts
 import { readLogIdentity } from '../../../src/engines/embedded/log/segment.ts';
 import { chanceOf, type Chance } from '../chance.ts';
 import { ArchiveOracle, assert, Violation } from './archive-oracle.ts';
-import { isArchived, restoreInto, type Restored } from './archive-restore.ts';
+import { checkHole, isArchived, prune, restoreInto, type Restored } from './archive-restore.ts';
 import { ArchiveServer, type World } from './archive-server.ts';
 import { fineWeather, SimulatedBucket } from './simulated-bucket.ts';
 import { SimulatedTime } from './simulated-time.ts';
@@ -38,6 +38,8 @@ export interface ScheduleSummary {
   faults: number;
   acknowledged: number;
   merged: number;
+  /** Objects that were removed because no restore reads them. */
+  pruned: number;
 }
 
 const startMs = Date.UTC(2026, 2, 1);
@@ -70,7 +72,7 @@ export async function runArchiveSchedule(
 class Schedule {
   readonly summary: ScheduleSummary = {
     ...{ starts: 0, successors: 0, fenced: 0, restores: 0 },
-    ...{ requests: 0, faults: 0, acknowledged: 0, merged: 0 },
+    ...{ requests: 0, faults: 0, acknowledged: 0, merged: 0, pruned: 0 },
   };
   readonly #chance: Chance;
   readonly #root: string;
@@ -160,7 +162,7 @@ class Schedule {
     const servers = this.#servers;
     const running = servers.filter(({ life }) => life?.process.state === 'running');
     const [server] = running.length > 0 ? [chance.pick(running)] : [];
-    switch (chance.below(12)) {
+    switch (chance.below(13)) {
       case 0:
         weather.faultsOneIn = chance.pick([0, 2, 4, 20]);
         weather.troubled = undefined;
@@ -205,6 +207,9 @@ class Schedule {
         return;
       case 11:
         server?.life?.retain();
+        return;
+      case 12:
+        this.summary.pruned += await prune(this.#world, this.#logId);
     }
   }
 
@@ -298,6 +303,11 @@ class Schedule {
     for (const life of this.#lives) life.append(2);
     await time.pass(5 * minuteMs);
     await this.#check(false, 0);
+    await checkHole(this.#world, {
+      logId: this.#logId,
+      directory: join(this.#root, 'hole'),
+      storeOf: this.#variant.restoreStore ?? ((store) => store),
+    });
     const owners = this.#lives.filter(({ isFenced }) => !isFenced);
     assert(owners.length === 1, () => `${owners.length} servers go on in the end`);
     assert(owners[0]?.isShipped === true, () => 'the archive lacks records');

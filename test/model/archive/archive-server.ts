@@ -44,12 +44,9 @@ class SimulatedPositions extends ArchivePositions {
     this.#process = process;
   }
 
-  override get durableEnd(): number {
-    return super.durableEnd;
-  }
-
-  override set durableEnd(position: number) {
-    super.durableEnd = position;
+  /** The log is durable up to a position. */
+  grow(position: number): void {
+    this.durableEnd = position;
     this.#grown.resolve(undefined);
     this.#grown = Promise.withResolvers();
   }
@@ -98,8 +95,8 @@ export class ArchiveServer {
     return this.#claims;
   }
 
-  set claims(claims: readonly string[]) {
-    this.#claims = [...claims];
+  set claims(claims: readonly string[] | undefined) {
+    this.#claims = claims;
   }
 
   start(): void {
@@ -131,7 +128,7 @@ export class ArchiveServer {
 /** A process of a server. */
 export class Life {
   readonly process: SimulatedProcess;
-  readonly positions: ArchivePositions;
+  readonly positions: SimulatedPositions;
   readonly #world: World;
   readonly #server: ArchiveServer;
   readonly #log: SegmentedLog;
@@ -205,7 +202,7 @@ export class Life {
     const staged = this.#stage(records);
     this.#log.commit();
     this.#remember(staged);
-    this.positions.durableEnd = this.#log.durableEnd;
+    this.positions.grow(this.#log.durableEnd);
     this.#committedAt.push({ end: this.#log.durableEnd, at: this.#world.time.now });
   }
 

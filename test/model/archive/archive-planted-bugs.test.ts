@@ -1,0 +1,39 @@
+import { describe, expect, it } from 'vitest';
+
+import { Violation } from './archive-oracle.ts';
+import { plantedBugs } from './archive-planted-bugs.ts';
+import { runArchiveSchedule } from './archive-schedule.ts';
+
+/** Seeds that showed a bug when this was written. They are tried first. */
+const seedsThatShow: Readonly<Record<string, number>> = {
+  'acknowledges before the upload': 1,
+  'removes pieces before the merged object exists': 42,
+  'removes pieces before listings show the merged object': 37,
+  'takes a number that is taken for its own': 0,
+  'leaves no gap for the uploads of its predecessor': 41,
+  'goes on without a claim when it starts again': 32,
+  'does not look whether its claim came too late': 16,
+  'restores a log up to a hole': 34,
+};
+/** Enough schedules to show any of the bugs. */
+const allSeeds = [...Array(400).keys()];
+
+describe('an archive whose server', () => {
+  it.each(Object.entries(plantedBugs))(
+    '%s is caught',
+    async (name, variant) => {
+      for (const seed of [seedsThatShow[name] ?? 0, ...allSeeds]) {
+        try {
+          await runArchiveSchedule(seed, { variant });
+        } catch (error) {
+          expect(error).toBeInstanceOf(Violation);
+          // Without the bug, the same schedule passes.
+          await expect(runArchiveSchedule(seed)).resolves.toBeDefined();
+          return;
+        }
+      }
+      expect.fail(`none of ${allSeeds.length} schedules shows it`);
+    },
+    600_000,
+  );
+});
