@@ -75,12 +75,10 @@ async function restoreInto(
   if (content.claim === undefined) throw new ArchiveUnusable(`${store.url} has no log ${logId}.`);
   await restoreCounters(part, { ...options, content, end });
   const hasTokens = await restoreTokens(part, store, logId);
-  // A log that ends earlier than its archive cannot continue it.
-  if (end === content.end && content.claim !== undefined) {
-    writeArchiveState(archiveStatePath(part), { claims: [content.claim.id] });
-  }
-  moveInto(paths, part);
   const isWhole = end === content.end;
+  // A log that ends earlier than its archive cannot continue it.
+  if (isWhole) writeArchiveState(archiveStatePath(part), { claims: [content.claim.id] });
+  moveInto(paths, part);
   const archivedAt = isWhole
     ? (content.pieces.at(-1)?.at ?? content.segments.at(-1)?.at)
     : undefined;
