@@ -70,18 +70,19 @@ function shorterObjects({ superseded }: ArchiveContent): MergedObject[] {
 
 async function requireSound(
   store: ObjectStore,
-  { logId, segments, begin }: ArchiveContent,
+  { logId, segments }: ArchiveContent,
   base: LogPosition,
 ): Promise<void> {
   const segment = segments.find((one) => one.base === base);
-  // Retention has removed it.
-  if (segment === undefined && base < begin) return;
-  const object: StoredObject = { name: segment?.name ?? '', bytes: segment?.storedBytes ?? 0 };
-  const checked = segment && (await checkObject({ store, logId, isCounting: false }, object));
-  const isSound = checked?.findings.length === 0 && !checked.isMissing && !checked.isUnreadable;
+  // Retention has removed it; or it never was in the archive, and the piece came late from a server that
+  // had a successor. The segments have no gap, or `readArchive` had thrown.
+  if (segment === undefined) return;
+  const object: StoredObject = { name: segment.name, bytes: segment.storedBytes };
+  const checked = await checkObject({ store, logId, isCounting: false }, object);
+  const isSound = checked.findings.length === 0 && !checked.isMissing && !checked.isUnreadable;
   if (isSound) return;
   throw new ArchiveDamaged(
-    `${object.name || `The segment at byte ${base}`} in ${store.url} is not sound, so nothing is removed. Run archive verify.`,
+    `${object.name} in ${store.url} is not sound, so nothing is removed. Run archive verify.`,
   );
 }
 
