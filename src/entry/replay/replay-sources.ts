@@ -16,7 +16,7 @@ import type {
 import { exportListOf, holdsExport } from '../cli/directory-kinds.ts';
 import { fileErrorText } from '../cli/file-errors.ts';
 import { openStore } from '../cli/open-store.ts';
-import { archiveSource } from './archive-source.ts';
+import { archiveSource } from '../archive/archive-source.ts';
 import {
   isWithin,
   sourceBatch,

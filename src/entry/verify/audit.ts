@@ -3,7 +3,7 @@ import type { AuditReport } from '../../pipeline/store-admin.ts';
 import { withThousands } from '../../util/thousands.ts';
 import { withStore } from '../cli/open-store.ts';
 import { jsonText } from '../cli/terminal-text.ts';
-import { compareArchive } from './audit-archive.ts';
+import { compareArchive } from '../archive/audit-archive.ts';
 import { DifferenceList, reportingOn } from './differences-text.ts';
 import type { AuditCommandOptions } from './verify-options.ts';
 

@@ -104,9 +104,7 @@ describe('dependencies point inward', () => {
       'src/entry/cli/common-options.ts',
       'src/entry/cli/directory-kinds.ts',
       'src/entry/cli/open-store.ts',
-      'src/entry/replay/archive-source.ts',
       'src/entry/verify/adopt.ts',
-      'src/entry/verify/audit-archive.ts',
       'src/entry/verify/backup.ts',
     ]);
   });

@@ -70,6 +70,14 @@ describe('retention of an archive', () => {
     expect(await removeOldSegments(await retention())).toEqual([]);
   });
 
+  it('removes only what is in the counters of removed segments', async () => {
+    await removeRaw(dataDir);
+    const { segments } = await readArchive(store, await onlyLogId(store));
+    const [first, second] = segments;
+    change(dataDir, `UPDATE progress SET removed_through = ${(second?.end ?? 0) - 1}`);
+    expect(await oldSegments(await retention())).toEqual([first]);
+  });
+
   it('goes on: the state of the earlier time is replaced', async () => {
     await removeRaw(dataDir);
     await removeOldSegments(await retention());

@@ -34,14 +34,14 @@ let url: string;
 let store: ObjectStore;
 let logId: string;
 
-/** An archive with merged segments, pieces after them, and three claims. */
+/** An archive with merged segments, pieces after them, and four claims, the last without pieces. */
 beforeAll(async () => {
   template = mkdtempSync(join(tmpdir(), 'device-pipeline-'));
   dataDir = join(template, 'data');
   const archive = join(template, 'archive');
   mkdirSync(archive);
   const batches = numberedBatches(75);
-  for (const part of [batches.slice(0, 60), batches.slice(60, 68), batches.slice(68)]) {
+  for (const part of [batches.slice(0, 60), batches.slice(60, 68), batches.slice(68), []]) {
     await storeArchived(dataDir, pathToFileURL(archive).href, part);
   }
 });

@@ -2,7 +2,7 @@ import { compareWithArchive } from '../../engines/embedded/archive/manage/compar
 import { countOfDifferences } from '../../pipeline/audit.ts';
 import { withThousands } from '../../util/thousands.ts';
 import { StoreProgress } from '../cli/progress.ts';
-import type { DifferenceList } from './differences-text.ts';
+import type { DifferenceList } from '../verify/differences-text.ts';
 
 interface ShownComparison {
   /** The number of findings. */

@@ -3,8 +3,8 @@ import { onlyLogId } from '../../engines/embedded/archive/read-archive.ts';
 import { openObjectStore } from '../../engines/embedded/archive/stores/open-object-store.ts';
 import { repeating } from '../../engines/embedded/archive/stores/repeating-store.ts';
 import type { ReceivedRange } from '../../pipeline/store-admin.ts';
-import type { ArchivedLog } from './replay-options.ts';
-import { isWithin, sourceBatch, type ReplaySource } from './replay-source.ts';
+import type { ArchivedLog } from '../replay/replay-options.ts';
+import { isWithin, sourceBatch, type ReplaySource } from '../replay/replay-source.ts';
 
 /** The batches of a log in an archive. @throws an Error that says what is wrong with the archive. */
 export async function archiveSource(
