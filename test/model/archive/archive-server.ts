@@ -1,9 +1,9 @@
 import { closeSync, openSync, ftruncateSync, statSync, writeSync } from 'node:fs';
 
 import { seededRandom } from '../../../infra/local/seeded-random.ts';
-import { removeUnneeded } from '../../../src/engines/embedded/archive/manage/unneeded-objects.ts';
 import type { ArchiverLimits } from '../../../src/engines/embedded/archive/ship/archiver-limits.ts';
 import { Archiver } from '../../../src/engines/embedded/archive/ship/archiver.ts';
+import { removeUnneeded } from '../../../src/engines/embedded/archive/manage/unneeded-objects.ts';
 import { ArchivePositions } from '../../../src/engines/embedded/archive/archive-positions.ts';
 import type { ObjectStore } from '../../../src/engines/embedded/archive/stores/object-store.ts';
 import { nodeFileSystem } from '../../../src/engines/embedded/log/file-system.ts';

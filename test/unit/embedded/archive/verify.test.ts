@@ -187,6 +187,17 @@ describe('what an archive needs no longer', () => {
     expect(countersOf(restored)).toEqual(countersOf(dataDir));
   });
 
+  it('has late pieces of a server that had a successor and cut its log at other places', async () => {
+    const { segments, pieces } = await readArchive(store, logId);
+    const [segment, next] = segments;
+    const [piece] = pieces;
+    if (segment === undefined || next === undefined || piece === undefined) throw new Error('few');
+    const base = segment.end - 10;
+    const name = tailName(logId, next.lastNumber);
+    await store.create(name, encodePiece({ ...piece, base, from: base }, Buffer.alloc(64)));
+    expect((await unneededObjects(store, logId)).map((one) => one.name)).toEqual([name]);
+  });
+
   it('stays if the segment that holds the same is damaged', async () => {
     await leaveMore();
     const [segment] = (await readArchive(store, logId)).segments;

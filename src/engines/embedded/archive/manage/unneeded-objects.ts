@@ -7,6 +7,7 @@ import { checkObject } from './check-object.ts';
 import { statesBefore, type Removal } from './retention.ts';
 
 const readsAtOnce = 16;
+const attemptsMax = 3;
 
 /**
  * The objects of a log's archive that no restore reads: pieces and shorter objects of segments that
@@ -18,16 +19,27 @@ export async function unneededObjects(
   store: ObjectStore,
   logId: string,
 ): Promise<readonly Removal[]> {
-  const content = await readArchive(store, logId);
-  const merged = [...(await mergedPieces(store, content)), ...shorterObjects(content)];
-  for (const base of new Set(merged.map((one) => one.base))) {
-    await requireSound(store, content, base);
-  }
+  const { content, merged } = await mergedObjects(store, logId);
   return [
     ...merged.map(({ name, bytes, why }) => ({ name, bytes, why })),
     ...(await statesBefore(store, logId, content.begin)),
     ...(await earlierTokens(store, logId)),
   ];
+}
+
+async function mergedObjects(store: ObjectStore, logId: string) {
+  for (let attempt = 1; ; attempt++) {
+    const content = await readArchive(store, logId);
+    const merged = [...(await mergedPieces(store, content)), ...shorterObjects(content)];
+    const bases = new Set(merged.map((one) => one.base));
+    try {
+      for (const base of bases) await requireSound(store, content, base);
+      return { content, merged };
+    } catch (error) {
+      // A merge may have replaced a segment since it was listed.
+      if (!(error instanceof ArchiveDamaged) || attempt === attemptsMax) throw error;
+    }
+  }
 }
 
 /** Removes them. @throws {ArchiveDamaged} before it has removed anything. */
@@ -70,18 +82,19 @@ function shorterObjects({ superseded }: ArchiveContent): MergedObject[] {
 
 async function requireSound(
   store: ObjectStore,
-  { logId, segments, begin }: ArchiveContent,
+  { logId, segments }: ArchiveContent,
   base: LogPosition,
 ): Promise<void> {
   const segment = segments.find((one) => one.base === base);
-  // Retention has removed it.
-  if (segment === undefined && base < begin) return;
-  const object: StoredObject = { name: segment?.name ?? '', bytes: segment?.storedBytes ?? 0 };
-  const checked = segment && (await checkObject({ store, logId, isCounting: false }, object));
-  const isSound = checked?.findings.length === 0 && !checked.isMissing && !checked.isUnreadable;
+  // Retention has removed it; or it never was in the archive, and the piece came late from a server that
+  // had a successor. The segments have no gap, or `readArchive` had thrown.
+  if (segment === undefined) return;
+  const object: StoredObject = { name: segment.name, bytes: segment.storedBytes };
+  const checked = await checkObject({ store, logId, isCounting: false }, object);
+  const isSound = checked.findings.length === 0 && !checked.isMissing && !checked.isUnreadable;
   if (isSound) return;
   throw new ArchiveDamaged(
-    `${object.name || `The segment at byte ${base}`} in ${store.url} is not sound, so nothing is removed. Run archive verify.`,
+    `${object.name} in ${store.url} is not sound, so nothing is removed. Run archive verify.`,
   );
 }
 

@@ -178,9 +178,9 @@ export class Archiver {
     return true;
   }
 
-  #isDue({ isLast, from, to }: LogPiece): boolean {
+  #isDue({ isFull, isLast, from, to }: LogPiece): boolean {
     const { isSync, intervalMs, clock } = this.#options;
-    const isLarge = to - from >= this.#limits.pieceBytesMax / 2;
+    const isLarge = isFull || to - from >= this.#limits.pieceBytesMax / 2;
     if (isSync || isLast || isLarge || this.#repeater.isStopping) return true;
     return clock.elapsedMs() - this.#lastCutAt >= intervalMs;
   }

@@ -24,6 +24,8 @@ export interface LogPiece {
   readonly from: LogPosition;
   readonly to: LogPosition;
   readonly bytes: Buffer;
+  /** Whether the record after it did not fit. */
+  readonly isFull: boolean;
   /** Whether the segment ends with this piece and another one follows. */
   readonly isLast: boolean;
 }
@@ -58,6 +60,6 @@ export function nextPiece(
     if (to < limit && !isFull) throw badRecord(segment, to);
     const bytes = Buffer.allocUnsafe(to - from);
     readFully(file, bytes, from - segment.base);
-    return { segment, from, to, bytes, isLast: to === next?.base };
+    return { segment, from, to, bytes, isFull, isLast: to === next?.base };
   });
 }
