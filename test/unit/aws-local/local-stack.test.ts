@@ -119,7 +119,9 @@ describe('a stack on this machine', () => {
       onReport: ({ outcome }) => void (killed += outcome === 'killed' ? 1 : 0),
     });
     for (let round = 0; killed < 2 || round < 2; round++) {
-      await Promise.all(Array.from({ length: 20 }, () => post(`round-${round}`)));
+      const posted = await Promise.all(Array.from({ length: 20 }, () => post(`round-${round}`)));
+      // A batch that was not taken would be waited for in vain.
+      expect(new Set(posted)).toEqual(new Set([202]));
       await eventually(async () => (await count(`round-${round}`)) >= 20);
       expect(await count(`round-${round}`)).toBe(20);
     }

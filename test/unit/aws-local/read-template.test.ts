@@ -44,7 +44,7 @@ describe('what a template says', () => {
       RAW_BUCKET: 'local-bucket',
     });
     expect(byRole['process']).toMatchObject({
-      timeoutMs: 5000,
+      timeoutMs: 30_000,
       memoryMb: 256,
       environment: { LEDGER_TABLE: 'local-Table', PLACE: 'us-east-1' },
     });

@@ -41,7 +41,8 @@ type Resources = Template['Resources'];
 
 /** A stack such as the CDK writes it: two routes, an event source, a schedule. */
 export function standInTemplate(changes: Resources = {}): Template {
-  const lambda = (variables: Record<string, unknown>, Timeout = 5) => ({
+  // On a busy machine a function may take seconds.
+  const lambda = (variables: Record<string, unknown>, Timeout = 30) => ({
     Type: 'AWS::Lambda::Function',
     Properties: {
       Handler: 'index.handler',
