@@ -72,7 +72,7 @@ async function restoreInto(
     ...{ store, logId, until, directory: part.log },
     onProgress: (bytes, total) => onProgress('reading', bytes, total),
   });
-  if (content.claim === undefined) throw new ArchiveUnusable(`${store.url} has no log ${logId}.`);
+  if (content.next === 0) throw new ArchiveUnusable(`${store.url} has no log ${logId}.`);
   await restoreCounters(part, { ...options, content, end });
   const hasTokens = await restoreTokens(part, store, logId);
   const isWhole = end === content.end;
