@@ -47,14 +47,27 @@ export class TokenShipper {
   }
 }
 
-/** The archived `tokens.json`; undefined if there is none. */
+/** The archived `tokens.json`; undefined if there is none. @throws if it was replaced meanwhile. */
 export async function archivedTokens(
   store: ObjectStore,
   logId: string,
 ): Promise<Buffer | undefined> {
-  const last = (await listTokens(store, logId)).at(-1);
-  const object = last === undefined ? undefined : await store.get(tokensName(logId, last));
-  return object && decompress(object);
+  const listed = (await listTokens(store, logId)).at(-1);
+  if (listed === undefined) return undefined;
+  let last = await store.get(tokensName(logId, listed));
+  // By number, because a listing may come late.
+  for (let number = listed + 1; ; number++) {
+    const later = await store.get(tokensName(logId, number));
+    if (later === undefined) break;
+    last = later;
+  }
+  // Without tokens, the restored server would be open to everyone.
+  if (last === undefined) {
+    throw new Error(
+      `The tokens in ${store.url} have been replaced meanwhile. Run the command again.`,
+    );
+  }
+  return decompress(last);
 }
 
 async function listTokens(store: ObjectStore, logId: string): Promise<number[]> {

@@ -77,7 +77,9 @@ async function restoreInto(
   const hasTokens = await restoreTokens(part, store, logId);
   const isWhole = end === content.end;
   // A log that ends earlier than its archive cannot continue it.
-  if (isWhole) writeArchiveState(archiveStatePath(part), { claims: [content.claim.id] });
+  if (isWhole && content.claim !== undefined) {
+    writeArchiveState(archiveStatePath(part), { claims: [content.claim.id] });
+  }
   moveInto(paths, part);
   const archivedAt = isWhole
     ? (content.pieces.at(-1)?.at ?? content.segments.at(-1)?.at)

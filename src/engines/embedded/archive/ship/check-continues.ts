@@ -52,6 +52,12 @@ export async function checkContinues(parts: Continuation): Promise<void> {
   }
   if (known === undefined) throw notContinued(store.url, content.claim);
   if (!known.includes(content.claim.id)) throw takenOver(store.url, content.claim);
+  const [first] = listSegments(parts.log.fileSystem, parts.log.directory);
+  if (first !== undefined && content.end < first.base) {
+    throw new TakenOver(
+      `The archive ${store.url} holds the log up to byte ${content.end}, and this data directory has removed what comes after that (--keep-raw, in a run without --archive): it begins at byte ${first.base}. Archive it to another prefix, and keep the old one for its raw bodies.`,
+    );
+  }
   if (content.end <= positions.durableEnd && (await isSameAtEnd(parts))) return;
   throw new TakenOver(
     `The archive ${store.url} holds the log up to byte ${content.end}, and this data directory does not: it ends at byte ${positions.durableEnd}, or with other batches. If it is an old copy, restore a new one from the archive (restore); if it is the right one, archive it to another prefix.`,
