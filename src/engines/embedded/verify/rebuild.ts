@@ -1,12 +1,12 @@
 import { join } from 'node:path';
-import type { DatabaseSync } from 'node:sqlite';
+import type { DatabaseSync, StatementSync } from 'node:sqlite';
 
 import type { CounterRow } from '../../../domain/counter.ts';
 import { counterDifference, type Difference } from '../../../pipeline/audit.ts';
 import { knownBatches } from '../store/batches-in-ranges.ts';
 import { dataPaths, lockFile } from '../data-directory.ts';
 import { nodeFileSystem, type FileSystem } from '../log/file-system.ts';
-import { generationWriter } from './generation-writer.ts';
+import { generationWriter, type GenerationWriter } from './generation-writer.ts';
 import { mayKeyBeExpired, readProgressRow, type ProgressRow } from '../store/progress-row.ts';
 import type { LogPosition } from '../log/frame.ts';
 import { LogReader } from '../log/log-reader.ts';
@@ -88,6 +88,7 @@ class Rebuild {
   readonly #log: OpenedLog;
   readonly #counter: RecordCounter;
   #position: LogPosition = 0;
+  #prepared: { writer: GenerationWriter; dropped: StatementSync } | undefined;
 
   constructor(options: RebuildOptions, database: DatabaseSync, place: OpenedLog) {
     this.#options = options;
@@ -161,10 +162,7 @@ class Rebuild {
 
   /** Counts from the current position into the new tables, up to about `enough`. */
   #count(through: LogPosition, enough: LogPosition): void {
-    const writer = generationWriter(this.#database, this.#options.now());
-    const dropped = this.#database.prepare(
-      'SELECT 1 FROM dead_letters WHERE position = ? AND dropped_at IS NOT NULL',
-    );
+    const { writer, dropped } = this.#statements();
     const progress = this.#progressOfThisLog();
     let position = this.#position;
     let isAtEnd = true;
@@ -189,6 +187,20 @@ class Rebuild {
     writer.add(this.#counter.takeIncrements());
     this.#database.prepare('UPDATE rebuild SET position = ?').run(position);
     this.#position = position;
+  }
+
+  /**
+   * Prepared once: the statements of each step would stay in memory until the event loop turns, which a
+   * rebuild does not let it do.
+   */
+  #statements() {
+    this.#prepared ??= {
+      writer: generationWriter(this.#database, this.#options.now()),
+      dropped: this.#database.prepare(
+        'SELECT 1 FROM dead_letters WHERE position = ? AND dropped_at IS NOT NULL',
+      ),
+    };
+    return this.#prepared;
   }
 
   /** The row of `progress`, if it belongs to this log. */
@@ -231,7 +243,7 @@ class Rebuild {
   #subtractDropped(): void {
     const rows = this.#database.prepare(droppedMeanwhile).all(this.#position);
     if (rows.length === 0) return;
-    const writer = generationWriter(this.#database, this.#options.now());
+    const { writer } = this.#statements();
     using reader = new LogReader(this.#log.fileSystem, this.#log.directory);
     for (const row of rows) {
       const record = reader.recordAt(Number(row['position']));
