@@ -136,6 +136,15 @@ describe('verify', () => {
     expect(findings[0]?.detail).toContain(`no valid record at byte 0 of the log in ${name}`);
   });
 
+  it('ignores late pieces of a server that had a successor', async () => {
+    const { claim, pieces } = await readArchive(store, logId);
+    const [piece] = pieces;
+    if (claim === undefined || piece === undefined) throw new Error('few');
+    const late = encodePiece({ ...piece, confirmed: claim.number }, Buffer.alloc(64));
+    await store.create(tailName(logId, claim.number + 1), late);
+    expect((await verify()).findings).toEqual([]);
+  });
+
   it('finds records of another log', async () => {
     const other = newDataDirectory();
     const otherUrl = newArchive();

@@ -91,12 +91,14 @@ class Verification {
     const last = segments.at(-1);
     const tail = followTail(this.#tailAfter(listed, last), last, this.#options.logId);
     const begin = segments[0]?.base ?? tail.begin;
-    const used = [...segments.map(({ name }) => name), ...tail.names];
+    // Others, such as late pieces of a server that had a successor, are no part of the log.
+    const used = new Set([...segments.map(({ name }) => name), ...tail.names]);
     const sum = (of: 'batches' | 'items' | 'deadLetters') =>
-      used.reduce((total, name) => total + (this.#checked.get(name)?.[of] ?? 0), 0);
+      [...used].reduce((total, name) => total + (this.#checked.get(name)?.[of] ?? 0), 0);
     return {
       findings: [
         ...listed.flatMap((object) => this.#findingsOf(object, segments)),
+        ...[...used].flatMap((name) => this.#checked.get(name)?.findings ?? []),
         ...gapsBetween(segments),
         ...tail.findings,
         ...missingState(this.#readable(listed), begin, tail.end),
@@ -125,7 +127,7 @@ class Verification {
     return tail;
   }
 
-  /** Those of one object, except what the order of the tail tells. */
+  /** Whether one object can be read, except what the order of the tail tells. */
   #findingsOf({ name, bytes }: StoredObject, segments: readonly ArchivedSegment[]): Difference[] {
     const last = segments.at(-1);
     const checked = this.#checked.get(name);
@@ -143,7 +145,7 @@ class Verification {
       const detail = `${name} does not match its checksum${held}.`;
       return [{ code: 'raw_damaged', detail }];
     }
-    return [...checked.findings];
+    return [];
   }
 }
 
