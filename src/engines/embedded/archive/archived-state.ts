@@ -6,9 +6,9 @@ import { RemovalNotRecorded } from '../log/recovery.ts';
 import { checkExists, openDatabase } from '../store/schema.ts';
 import { readProgressRow } from '../store/progress-row.ts';
 import { writeDurably } from '../tokens/token-marker.ts';
-import { compress, decompress, stateName, statePosition } from './archive-objects.ts';
+import { compress, stateName, statePosition } from './archive-objects.ts';
 import type { ObjectStore } from './stores/object-store.ts';
-import { ArchiveDamaged, type ArchiveContent } from './read-archive.ts';
+import { ArchiveDamaged, readObject, type ArchiveContent } from './read-archive.ts';
 
 /** What `pipeline.db` knows of the removed segments, as the database of a log that begins after them. */
 const copyBeginning = `
@@ -80,7 +80,7 @@ export async function restoreState(
     if (position === undefined || position < begin || position > end) continue;
     const object = await store.get(name);
     if (object === undefined) continue;
-    writeDurably(path, decompress(object), { flag: 'wx', mode: 0o640 });
+    writeDurably(path, readObject(store, name, object), { flag: 'wx', mode: 0o640 });
     return;
   }
   throw new ArchiveDamaged(

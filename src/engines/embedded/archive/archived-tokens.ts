@@ -2,6 +2,7 @@ import { createHash } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 
 import { compress, decompress, tokensName, tokensNumber } from './archive-objects.ts';
+import { readObject } from './read-archive.ts';
 import type { ObjectStore } from './stores/object-store.ts';
 
 /**
@@ -54,11 +55,13 @@ export async function archivedTokens(
 ): Promise<Buffer | undefined> {
   const listed = (await listTokens(store, logId)).at(-1);
   if (listed === undefined) return undefined;
-  let last = await store.get(tokensName(logId, listed));
+  let name = tokensName(logId, listed);
+  let last = await store.get(name);
   // By number, because a listing may come late.
   for (let number = listed + 1; ; number++) {
     const later = await store.get(tokensName(logId, number));
     if (later === undefined) break;
+    name = tokensName(logId, number);
     last = later;
   }
   // Without tokens, the restored server would be open to everyone.
@@ -67,7 +70,8 @@ export async function archivedTokens(
       `The tokens in ${store.url} have been replaced meanwhile. Run the command again.`,
     );
   }
-  return decompress(last);
+  const hint = ' Remove it from the archive, restore again, and create new tokens (token create).';
+  return readObject(store, name, last, hint);
 }
 
 async function listTokens(store: ObjectStore, logId: string): Promise<number[]> {

@@ -2,6 +2,7 @@ import { inParallel } from '../../../util/in-parallel.ts';
 import type { LogPosition } from '../log/frame.ts';
 import {
   decodeTail,
+  decompress,
   readSegmentName,
   tailName,
   tailNumber,
@@ -38,6 +39,20 @@ export interface ArchiveContent {
 /** The archive lacks, or cannot read, a part of the log that it had. */
 export class ArchiveDamaged extends Error {
   override readonly name = 'ArchiveDamaged';
+}
+
+/** What an object holds. @throws {ArchiveDamaged} */
+export function readObject(
+  store: ObjectStore,
+  name: string,
+  object: Uint8Array,
+  hint = '',
+): Buffer {
+  try {
+    return decompress(object);
+  } catch (error) {
+    throw new ArchiveDamaged(`${name} in ${store.url} is damaged.${hint}`, { cause: error });
+  }
 }
 
 /** The ids of the logs in an archive, in hexadecimal. */

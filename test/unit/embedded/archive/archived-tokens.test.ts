@@ -61,6 +61,13 @@ describe('archived tokens', () => {
     expect(String(await archivedTokens(late, logId))).toBe('two');
   });
 
+  it('that are damaged are named, with what to do', async () => {
+    await store.create(`${logId}/tokens/000000000001.zst`, Buffer.from('damaged'));
+    await expect(archivedTokens(store, logId)).rejects.toThrow(
+      /tokens\/000000000001\.zst in .* is damaged\. Remove it/,
+    );
+  });
+
   it('are never taken for absent', async () => {
     const late = listing(await shipTwice());
     for (const { name } of await Array.fromAsync(store.list(logId))) await store.remove(name);

@@ -3,9 +3,9 @@ import type { DatabaseSync } from 'node:sqlite';
 import type { LogPosition } from '../../log/frame.ts';
 import { readProgressRow } from '../../store/progress-row.ts';
 import { openCurrentReadOnly } from '../../store/read-only-database.ts';
-import { decompress, statePosition, type ArchivedSegment } from '../archive-objects.ts';
+import { statePosition, type ArchivedSegment } from '../archive-objects.ts';
 import { shipState } from '../archived-state.ts';
-import { ArchiveDamaged, listSegments, longestOfEach } from '../read-archive.ts';
+import { listSegments, longestOfEach, readObject } from '../read-archive.ts';
 import type { ObjectStore } from '../stores/object-store.ts';
 
 /** An object that an archive needs no longer. */
@@ -99,12 +99,8 @@ async function knowsStateAfter(
     if (position === undefined || position < begin || position > end) continue;
     const object = await store.get(name);
     if (object === undefined) continue;
-    try {
-      decompress(object);
-      return true;
-    } catch (error) {
-      throw new ArchiveDamaged(`${name} in ${store.url} is damaged.`, { cause: error });
-    }
+    readObject(store, name, object);
+    return true;
   }
   return false;
 }
