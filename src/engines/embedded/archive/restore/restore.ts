@@ -1,13 +1,7 @@
 import { existsSync, mkdirSync, readFileSync, rmSync } from 'node:fs';
 import { basename, join } from 'node:path';
 
-import {
-  dataPaths,
-  lockFile,
-  makeDataDirectory,
-  restoringName,
-  type DataPaths,
-} from '../../data-directory.ts';
+import { dataPaths, lockFile, makeDataDirectory, type DataPaths } from '../../data-directory.ts';
 import { nodeFileSystem } from '../../log/file-system.ts';
 import type { LogPosition } from '../../log/frame.ts';
 import { openDatabase } from '../../store/schema.ts';
@@ -40,6 +34,9 @@ export interface RestoreSummary {
   readonly archivedAt: number | undefined;
 }
 
+/** The directory in which a restore makes everything first, so that no server starts on a part of it. */
+const partName = 'restoring';
+
 /**
  * Makes a data directory from an archive: the log, the counters that follow from it, and the tokens.
  * Repeated, it continues an interrupted restore.
@@ -47,7 +44,7 @@ export interface RestoreSummary {
  */
 export async function restore(options: RestoreOptions): Promise<RestoreSummary> {
   const paths = dataPaths(options.dataDir);
-  const isInterrupted = existsSync(join(paths.root, restoringName));
+  const isInterrupted = existsSync(join(paths.root, partName));
   if (existsSync(paths.log) || (existsSync(paths.database) && !isInterrupted)) {
     throw new Error(
       `${paths.root} holds a pipeline already. Name another directory with --data-dir.`,
@@ -69,7 +66,7 @@ async function restoreInto(
   options: RestoreOptions & { readonly logId: string },
 ): Promise<RestoreSummary> {
   const { store, logId, until, onProgress } = options;
-  const part = dataPaths(join(paths.root, restoringName));
+  const part = dataPaths(join(paths.root, partName));
   begin(part, { url: store.url, logId, until: until ?? null });
   const { content, end } = await restoreArchivedLog({
     ...{ store, logId, until, directory: part.log },
