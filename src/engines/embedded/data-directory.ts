@@ -39,6 +39,9 @@ export function dataPaths(root: string): DataPaths {
   };
 }
 
+/** The directory in which a restore makes everything first. */
+export const restoringName = 'restoring';
+
 export interface DirectoryLock {
   release(): void;
 }
@@ -58,6 +61,12 @@ const heldLocks = new Set<DatabaseSync>();
  * @throws {DataDirectoryUnusable}
  */
 export function lockDataDirectory({ root, log }: DataPaths): DirectoryLock {
+  const unfinished = join(root, restoringName);
+  if (statSync(unfinished, { throwIfNoEntry: false }) !== undefined) {
+    throw new DataDirectoryUnusable(
+      `${root} holds an unfinished restore. Repeat that restore, which continues it, or remove ${unfinished}.`,
+    );
+  }
   makeUsable(root, root, log);
   const ownerPath = join(root, 'owner.json');
   let lock: DirectoryLock | undefined;

@@ -64,7 +64,10 @@ export function archiveOptions(
   keepRawDays: number | undefined,
 ): ArchiveOptions | undefined {
   const values = command.opts<ServeArchiveValues>();
-  if (values.archive === undefined) return undefined;
+  if (values.archive === undefined) {
+    if (values.archiveMode === 'async') return undefined;
+    throw new UsageError('--archive-mode sync needs --archive: there is no archive to wait for');
+  }
   const { archiveKeep } = values;
   if (archiveKeep !== 'forever') checkArchiveKeep(archiveKeep, keepRawDays);
   const isSync = values.archiveMode === 'sync';

@@ -294,3 +294,20 @@ describe('a log that is damaged where it is not archived yet', () => {
     expect((await server.waitExit()).code).toBe(0);
   });
 });
+
+describe('a restore that was interrupted', () => {
+  it('is not served, and can be repeated', async () => {
+    const url = archiveDirectory();
+    const client = newClient(1);
+    const first = await startServer(temporaryDirectory(), serving(url, 'sync'));
+    expect((await client.post(first.url, newBatch('one', 1, random)))?.status).toBe(200);
+    const restored = join(temporaryDirectory(), 'restored');
+    // As a kill during the reading leaves it.
+    mkdirSync(join(restored, 'restoring', 'log'), { recursive: true });
+    const refused = new ServerProcess(restored);
+    expect((await refused.waitExit()).code).toBe(1);
+    expect(refused.stderr).toContain('unfinished restore');
+    expect(await restore(url, restored)).toMatchObject({ code: 0 });
+    await startServer(restored);
+  });
+});

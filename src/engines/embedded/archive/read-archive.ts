@@ -9,11 +9,13 @@ import {
   type ArchivedSegment,
   type Claim,
   type Piece,
+  type PieceHeader,
   type TailObject,
 } from './archive-objects.ts';
 import { ArchiveUnusable, type ObjectStore } from './stores/object-store.ts';
 
-export interface NumberedPiece extends Piece {
+/** A piece without its bytes: an archive may hold many that are not merged yet. */
+export interface NumberedPiece extends PieceHeader {
   readonly number: number;
 }
 
@@ -176,7 +178,6 @@ class TailReader {
 
   async read(merged: ArchivedSegment | undefined): Promise<Tail> {
     const first = merged === undefined ? 0 : merged.lastNumber + 1;
-    await this.#readAhead(first);
     const pieces: NumberedPiece[] = [];
     let claim: ArchiveContent['claim'];
     let begin = merged?.end;
@@ -192,7 +193,7 @@ class TailReader {
         end = found.from;
         number = found.next;
       } else {
-        pieces.push({ ...found, number });
+        pieces.push(headerOf(found, number));
         end = found.to;
         number++;
       }
@@ -201,15 +202,18 @@ class TailReader {
     return { begin: begin ?? 0, end, next: number, pieces, claim };
   }
 
-  async #readAhead(from: number): Promise<void> {
-    const numbers = this.#listed.filter((number) => number >= from);
-    await inParallel(readsAtOnce, numbers, async (number) => {
-      this.#found.set(number, await getTail(this.#store, this.#logId, number));
-    });
+  async #get(number: number): Promise<TailObject | undefined> {
+    if (!this.#found.has(number)) await this.#readFrom(number);
+    return this.#found.get(number);
   }
 
-  async #get(number: number): Promise<TailObject | undefined> {
-    return this.#found.get(number) ?? (await getTail(this.#store, this.#logId, number));
+  /** Reads some objects at once, and forgets those before. */
+  async #readFrom(first: number): Promise<void> {
+    this.#found.clear();
+    const listed = this.#listed.filter((number) => number > first);
+    await inParallel(readsAtOnce, [first, ...listed.slice(0, readsAtOnce - 1)], async (number) => {
+      this.#found.set(number, await getTail(this.#store, this.#logId, number));
+    });
   }
 
   /**
@@ -233,6 +237,21 @@ class TailReader {
       `${name} in ${this.#store.url} does not follow the object before it.`,
     );
   }
+}
+
+function headerOf(piece: Piece, number: number): NumberedPiece {
+  const { kind, claim, base, from, to, confirmed, at } = piece;
+  return { kind, claim, base, from, to, confirmed, at, number };
+}
+
+/** The bytes of a piece; undefined if a merge has removed it meanwhile. @throws {ArchiveDamaged} */
+export async function bytesOfPiece(
+  store: ObjectStore,
+  logId: string,
+  { number }: NumberedPiece,
+): Promise<Uint8Array | undefined> {
+  const found = await getTail(store, logId, number);
+  return found?.kind === 'piece' ? found.bytes : undefined;
 }
 
 /** @returns undefined if there is no object. @throws {ArchiveDamaged} */

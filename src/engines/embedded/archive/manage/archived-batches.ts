@@ -3,7 +3,12 @@ import { withThousands } from '../../../../util/thousands.ts';
 import type { LogPosition } from '../../log/frame.ts';
 import { RecordCounter } from '../../store/record-counter.ts';
 import { storedBodyOf, type StoredBody } from '../../store/raw-batches.ts';
-import { readArchive, type ArchiveContent } from '../read-archive.ts';
+import {
+  bytesOfPiece,
+  readArchive,
+  type ArchiveContent,
+  type NumberedPiece,
+} from '../read-archive.ts';
 import type { ObjectStore } from '../stores/object-store.ts';
 import {
   archivedRecords,
@@ -57,10 +62,10 @@ export async function openArchivedBatches(
   return { dayZone, end: content.end, read };
 }
 
-/** Bytes of the log that an object holds, or that are in memory already. */
+/** Bytes of the log that an object holds: a segment, or a piece. */
 interface Part extends ArchivedPart {
   readonly name: string;
-  readonly bytes?: Uint8Array;
+  readonly piece?: NumberedPiece;
 }
 
 /** As the first header says that can be read. */
@@ -69,7 +74,7 @@ async function dayZoneOf(store: ObjectStore, content: ArchiveContent): Promise<s
   for (; part !== undefined; part = partFrom(content, part.to)) {
     if (part.from > part.base) continue;
     try {
-      const bytes = await load(store, part);
+      const bytes = await load(store, content.logId, part);
       const identity = bytes && (await identityOf(bytes, part.base));
       if (identity !== undefined) return identity.dayZone;
     } catch (error) {
@@ -87,11 +92,18 @@ function partFrom({ segments, pieces }: ArchiveContent, position: LogPosition): 
     return { name, base, from: base, to };
   }
   const piece = pieces.find(({ to }) => to > position);
-  return piece && { ...piece, name: `piece ${piece.number} of the tail` };
+  return piece && { ...piece, piece, name: `piece ${piece.number} of the tail` };
 }
 
-async function load(store: ObjectStore, { name, bytes }: Part): Promise<LogBytes | undefined> {
-  if (bytes !== undefined) return bytesOf(bytes);
+async function load(
+  store: ObjectStore,
+  logId: string,
+  { name, piece }: Part,
+): Promise<LogBytes | undefined> {
+  if (piece !== undefined) {
+    const bytes = await bytesOfPiece(store, logId, piece);
+    return bytes && bytesOf(bytes);
+  }
   const object = await store.get(name);
   return object && decompressed(object);
 }
@@ -118,7 +130,7 @@ class ArchiveReader {
       }
       const part = partFrom(this.#content, this.#position);
       if (part === undefined) return;
-      const bytes = await load(this.#store, part);
+      const bytes = await load(this.#store, this.#content.logId, part);
       if (bytes !== undefined) yield* this.#readPart(part, bytes);
       else if (this.#missing === part.name) {
         const damage = `${part.name} is missing in ${this.#store.url}.`;

@@ -18,6 +18,7 @@ import {
 import type { ArchivedSegment } from '../archive-objects.ts';
 import type { ObjectStore } from '../stores/object-store.ts';
 import {
+  bytesOfPiece,
   ArchiveDamaged,
   readArchive,
   type ArchiveContent,
@@ -156,11 +157,14 @@ class RestoredLog {
   }
 
   async #write(path: string, { merged, pieces }: SegmentParts): Promise<void> {
+    const { store, content } = this.#options;
     if (statSync(path, { throwIfNoEntry: false }) !== undefined) nodeFileSystem.remove(path);
     const file = nodeFileSystem.open(path, 'create');
     try {
       let at = merged === undefined ? 0 : await this.#writeMerged(file, merged);
-      for (const { bytes } of pieces) {
+      for (const piece of pieces) {
+        const bytes = await bytesOfPiece(store, content.logId, piece);
+        if (bytes === undefined) throw new SegmentGone('A merge has removed a piece meanwhile.');
         writeFully(file, bytes, at);
         at += bytes.length;
       }
@@ -182,6 +186,8 @@ class RestoredLog {
         at += (bytes as Buffer).length;
       }
     } catch (error) {
+      // Of this disk, such as one that is full.
+      if (error instanceof Error && 'syscall' in error) throw error;
       throw new ArchiveDamaged(`${name} in ${store.url} is damaged.`, { cause: error });
     }
     if (at === end - base) return at;

@@ -1,7 +1,13 @@
 import { existsSync, mkdirSync, readFileSync, rmSync } from 'node:fs';
 import { basename, join } from 'node:path';
 
-import { dataPaths, lockFile, makeDataDirectory, type DataPaths } from '../../data-directory.ts';
+import {
+  dataPaths,
+  lockFile,
+  makeDataDirectory,
+  restoringName,
+  type DataPaths,
+} from '../../data-directory.ts';
 import { nodeFileSystem } from '../../log/file-system.ts';
 import type { LogPosition } from '../../log/frame.ts';
 import { openDatabase } from '../../store/schema.ts';
@@ -34,9 +40,6 @@ export interface RestoreSummary {
   readonly archivedAt: number | undefined;
 }
 
-/** The directory in which a restore makes everything first, so that no server starts on a part of it. */
-const partName = 'restoring';
-
 /**
  * Makes a data directory from an archive: the log, the counters that follow from it, and the tokens.
  * Repeated, it continues an interrupted restore.
@@ -44,7 +47,7 @@ const partName = 'restoring';
  */
 export async function restore(options: RestoreOptions): Promise<RestoreSummary> {
   const paths = dataPaths(options.dataDir);
-  const isInterrupted = existsSync(join(paths.root, partName));
+  const isInterrupted = existsSync(join(paths.root, restoringName));
   if (existsSync(paths.log) || (existsSync(paths.database) && !isInterrupted)) {
     throw new Error(
       `${paths.root} holds a pipeline already. Name another directory with --data-dir.`,
@@ -66,7 +69,7 @@ async function restoreInto(
   options: RestoreOptions & { readonly logId: string },
 ): Promise<RestoreSummary> {
   const { store, logId, until, onProgress } = options;
-  const part = dataPaths(join(paths.root, partName));
+  const part = dataPaths(join(paths.root, restoringName));
   begin(part, { url: store.url, logId, until: until ?? null });
   const { content, end } = await restoreArchivedLog({
     ...{ store, logId, until, directory: part.log },

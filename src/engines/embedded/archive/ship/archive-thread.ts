@@ -23,6 +23,13 @@ if (port === null) throw new Error('this module runs as a worker');
 const send = (message: FromArchive) => port.postMessage(message);
 
 const { options, dataDir, memory } = workerData as ArchiveSettings;
+/** The server starts then, although the store has not answered. */
+const silenceMs = 5_000;
+const silence = setTimeout(
+  () => send({ kind: 'problem', problem: `${options.url}: no answer yet` }),
+  silenceMs,
+).unref();
+let isFirst = true;
 try {
   const { archiver, retention } = await createArchiver();
   port.on('message', (graceMs: number) => archiver.stop(graceMs));
@@ -70,6 +77,9 @@ async function createArchiver() {
       random: Math.random,
     },
     onArchived(progress) {
+      clearTimeout(silence);
+      if (isFirst) send({ kind: 'problem', problem: undefined });
+      isFirst = false;
       send({ kind: 'archived', ...progress });
       // The archive is claimed.
       retention?.start();

@@ -5,7 +5,7 @@ import { decompress, type Claim } from '../archive-objects.ts';
 import type { ArchivePositions } from '../archive-positions.ts';
 import type { ShippedLog } from './next-piece.ts';
 import type { ObjectStore } from '../stores/object-store.ts';
-import { ArchiveDamaged, type ArchiveContent } from '../read-archive.ts';
+import { ArchiveDamaged, bytesOfPiece, type ArchiveContent } from '../read-archive.ts';
 
 /** This server must not write to the archive; the message says why and what to do. */
 export class TakenOver extends Error {
@@ -67,7 +67,11 @@ export async function checkContinues(parts: Continuation): Promise<void> {
 /** Whether the last bytes of the archive are those of this log. */
 async function isSameAtEnd({ store, log, content }: Continuation): Promise<boolean> {
   const piece = content.pieces.at(-1);
-  if (piece !== undefined) return isSame(log, piece.base, piece.from, piece.bytes);
+  if (piece !== undefined) {
+    const bytes = await bytesOfPiece(store, content.logId, piece);
+    if (bytes === undefined) throw new Error('the last piece has been merged meanwhile');
+    return isSame(log, piece.base, piece.from, bytes);
+  }
   const segment = content.segments.at(-1);
   if (segment === undefined) return true;
   const object = await store.get(segment.name);
