@@ -122,8 +122,10 @@ exec ${node} ${join(projectRoot, 'bin/device-pipeline.cjs')} "$@"`,
   async serve(args: readonly string[]): Promise<string> {
     const text = args.join(' ');
     if (this.#server?.args !== text) {
-      this.#server?.process.kill('SIGTERM');
-      await this.#server?.process.waitExit();
+      const previous = this.#server?.process;
+      this.#server = undefined;
+      previous?.kill('SIGTERM');
+      await previous?.waitExit();
       const at = args.indexOf('--data-dir');
       const dataDir = resolve(this.directory, at < 0 ? 'data' : (args[at + 1] ?? ''));
       const last = ['--port', '0', '--data-dir', dataDir];
@@ -139,6 +141,8 @@ exec ${node} ${join(projectRoot, 'bin/device-pipeline.cjs')} "$@"`,
 
   /** Resolves when everything accepted is counted. */
   async counted(): Promise<void> {
+    // Otherwise every later example would wait for it.
+    if (this.#server === undefined) throw new Error('an earlier example has stopped the server');
     await waitCounted(newClient(1), this.#url);
   }
 
