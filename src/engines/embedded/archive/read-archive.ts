@@ -168,7 +168,7 @@ class TailReader {
   readonly #store: ObjectStore;
   readonly #logId: string;
   readonly #listed: readonly number[];
-  readonly #found = new Map<number, TailObject | undefined>();
+  readonly #found = new Map<number, Claim | NumberedPiece | undefined>();
 
   constructor(store: ObjectStore, logId: string, listed: readonly number[]) {
     this.#store = store;
@@ -193,7 +193,7 @@ class TailReader {
         end = found.from;
         number = found.next;
       } else {
-        pieces.push(headerOf(found, number));
+        pieces.push(found);
         end = found.to;
         number++;
       }
@@ -202,17 +202,18 @@ class TailReader {
     return { begin: begin ?? 0, end, next: number, pieces, claim };
   }
 
-  async #get(number: number): Promise<TailObject | undefined> {
+  async #get(number: number): Promise<Claim | NumberedPiece | undefined> {
     if (!this.#found.has(number)) await this.#readFrom(number);
     return this.#found.get(number);
   }
 
-  /** Reads some objects at once, and forgets those before. */
+  /** Reads some objects at once, keeps no bytes of pieces, and forgets those before. */
   async #readFrom(first: number): Promise<void> {
     this.#found.clear();
     const listed = this.#listed.filter((number) => number > first);
     await inParallel(readsAtOnce, [first, ...listed.slice(0, readsAtOnce - 1)], async (number) => {
-      this.#found.set(number, await getTail(this.#store, this.#logId, number));
+      const found = await getTail(this.#store, this.#logId, number);
+      this.#found.set(number, found?.kind === 'piece' ? headerOf(found, number) : found);
     });
   }
 
