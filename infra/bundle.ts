@@ -5,10 +5,7 @@ import { fileURLToPath } from 'node:url';
 import { build, type BuildOptions } from 'esbuild';
 
 import { buildDashboard } from '../tools/build-dashboard.ts';
-
-/** The handlers; each is one Lambda, one file in src/entry/lambda and one directory in dist. */
-export const handlerNames = ['ingest', 'process', 'query', 'sweep'] as const;
-export type HandlerName = (typeof handlerNames)[number];
+import { handlerNames, type HandlerName } from './stack/function-specs.ts';
 
 export interface Bundle {
   name: HandlerName;

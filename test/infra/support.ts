@@ -6,7 +6,7 @@ import { App, type Stack } from 'aws-cdk-lib';
 import { Template } from 'aws-cdk-lib/assertions';
 import { afterAll, vi } from 'vitest';
 
-import { handlerNames } from '../../infra/bundle.ts';
+import { handlerNames } from '../../infra/stack/function-specs.ts';
 import { addPipelineStack } from '../../infra/stack/pipeline-stack.ts';
 import { defaultSettings, type Settings } from '../../infra/settings.ts';
 
