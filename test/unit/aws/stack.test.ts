@@ -18,6 +18,15 @@ const outputs = {
   RawExpiryDays: '400',
 };
 
+/** Of other constructs in the stack of an application. */
+const ownOutputs = { ShopApiUrl: 'https://shop.example', TableName1: 'orders' };
+
+/** As CDK names the outputs of a construct with this path. */
+function keysOf(path: string, hash: string, changed: Partial<typeof outputs> = {}) {
+  const entries = Object.entries({ ...outputs, ...changed });
+  return Object.fromEntries(entries.map(([key, value]) => [`${path}${key}${hash}`, value]));
+}
+
 let wire: Wire | undefined;
 
 /** A wire that leads to no emulator: only the stack's own outputs are asked for. */
@@ -59,6 +68,36 @@ describe('a stack that commands work on', () => {
     const stack = await openStack('local', process.env);
     expect(await stack.rawExpiryMs()).toBeUndefined();
     stack.close();
+  });
+
+  it('may be the stack of an application, in which the pipeline is one construct', async () => {
+    await startCloudFormation({ ...ownOutputs, ...keysOf('ShopPipeline', '0a1b2c3d') });
+    const stack = await openStack('local', process.env);
+    expect(stack).toMatchObject({ name: 'local', ledgerTable: 'ledger', dayZone: 'UTC' });
+    expect(await stack.rawExpiryMs()).toBe(400 * 86_400_000);
+    stack.close();
+  });
+
+  it('with several pipelines needs the name of one', async () => {
+    await startCloudFormation({
+      ...{ ...ownOutputs, ...outputs },
+      ...keysOf('MyLedger', '0a1b2c3d', { TableName: 'mine' }),
+      ...keysOf('My', '1a2b3c4d', { TableName: 'other' }),
+    });
+    const open = async (name: string) => {
+      const stack = await openStack(name, process.env);
+      stack.close();
+      return [stack.name, stack.countersTable];
+    };
+    expect(await open('local.MyLedger')).toEqual(['local.MyLedger', 'mine']);
+    expect(await open('local.My')).toEqual(['local.My', 'other']);
+    expect(await open('local.Default')).toEqual(['local.Default', 'counters']);
+    await expect(open('local')).rejects.toThrow(
+      /has several pipelines: Default, MyLedger, My\. Name one .*--stack local\.Default\./,
+    );
+    await expect(open('local.Ledger')).rejects.toThrow(
+      'The stack local has no pipeline Ledger; it has Default, MyLedger, My.',
+    );
   });
 
   it('that does not exist is an error that says what to do', async () => {
