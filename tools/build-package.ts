@@ -1,15 +1,18 @@
 import { execFile } from 'node:child_process';
-import { readdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { mkdir, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { createRequire } from 'node:module';
-import { join } from 'node:path';
+import { basename, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 
 import { build, type BuildOptions, type Metafile } from 'esbuild';
+import ts from 'typescript';
 
+import { bundleHandlers } from '../infra/bundle.ts';
 import { buildDashboard } from './build-dashboard.ts';
 
 const root = fileURLToPath(new URL('..', import.meta.url));
+const cdkDirectory = join(root, 'dist/cdk');
 const cliDirectory = join(root, 'dist/cli');
 const clientDirectory = join(root, 'dist/client');
 const licensesFile = join(root, 'dist/THIRD-PARTY-LICENSES');
@@ -30,25 +33,66 @@ const options = {
 } as const satisfies BuildOptions;
 
 /**
- * Builds the content of the npm package: the command, the client with its types, the dashboard and the
- * licences of bundled packages. All files of the command are in one directory, two below package.json,
+ * Builds the content of the npm package: the command, the client and the CDK construct with their types,
+ * the functions that the construct deploys, the dashboard and the licences of bundled packages. All files of the command are in one directory, two below package.json,
  * because they find it, the dashboard and the worker threads by relative paths.
  */
 async function buildPackage(): Promise<void> {
   await Promise.all(
-    [cliDirectory, clientDirectory].map((path) => rm(path, { recursive: true, force: true })),
+    [cdkDirectory, cliDirectory, clientDirectory].map((path) =>
+      rm(path, { recursive: true, force: true }),
+    ),
   );
-  const [cli, client, dashboard] = await Promise.all([
+  const [cli, client, dashboard, cdk, functions] = await Promise.all([
     build(commandOptions(cliDirectory)),
     build({ ...options, outdir: clientDirectory, entryPoints: { index: 'src/client/index.ts' } }),
     surveyDashboard(),
+    build(constructOptions),
+    bundleHandlers(join(cdkDirectory, 'lambda')),
     buildTypes(),
+    buildConstructTypes(),
     buildDashboard(),
   ]);
-  await writeFile(
-    licensesFile,
-    await licensesOf([cli.metafile, client.metafile, dashboard.metafile]),
+  const metafiles = [cli, client, dashboard, cdk, ...functions].map(({ metafile }) => metafile);
+  await writeFile(licensesFile, await licensesOf(metafiles));
+}
+
+/**
+ * CommonJS, as the CDK is: programs in either module system load it, on every Node.js that the CDK runs
+ * on. package.json beside it says so.
+ */
+const constructOptions = {
+  ...options,
+  splitting: false,
+  target: 'node20',
+  format: 'cjs',
+  outdir: cdkDirectory,
+  entryPoints: { index: 'infra/construct/index.ts' },
+  external: ['aws-cdk-lib', 'constructs'],
+  define: { 'import.meta.dirname': '__dirname' },
+} as const satisfies BuildOptions;
+
+/** Only of the modules that the construct's interface consists of. */
+async function buildConstructTypes(): Promise<void> {
+  const readText = (path: string) => ts.sys.readFile(path);
+  const { config } = ts.readConfigFile(join(root, 'tsconfig.json'), readText) as { config: object };
+  const { options: usual } = ts.parseJsonConfigFileContent(config, ts.sys, root, {
+    ...{ noEmit: false, declaration: true, emitDeclarationOnly: true, stripInternal: true },
+  });
+  const sources = ['index', 'device-pipeline', 'props'].map((name) =>
+    join(root, `infra/construct/${name}.ts`),
   );
+  const program = ts.createProgram(sources, usual);
+  const emitted = new Map<string, string>();
+  for (const source of sources) {
+    program.emit(program.getSourceFile(source), (path, text) => emitted.set(basename(path), text));
+  }
+  await mkdir(cdkDirectory, { recursive: true });
+  await writeFile(join(cdkDirectory, 'package.json'), '{ "type": "commonjs" }\n');
+  for (const [name, text] of emitted) {
+    // Compilers of users may not resolve the names of sources.
+    await writeFile(join(cdkDirectory, name), text.replaceAll(".ts';", ".js';"));
+  }
 }
 
 /** What esbuild needs to build the command into a directory below `dist`. */
