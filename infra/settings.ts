@@ -65,7 +65,7 @@ interface Setting<Value> {
 }
 
 /** The retention times that CloudWatch Logs supports, without "never expire". */
-const logRetentionDays = Object.values(RetentionDays)
+export const logRetentionDays = Object.values(RetentionDays)
   .filter((days) => typeof days === 'number')
   .filter((days) => days !== RetentionDays.INFINITE)
   .sort((a, b) => a - b);

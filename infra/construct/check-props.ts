@@ -36,7 +36,13 @@ const parsers: { [Name in Scalar]?: Parse<unknown> } = {
 
 /** Settings that only pass through to the template, where a token is as good as a value. */
 const mayBeTokens = new Set<Scalar>([
-  ...(['dayZone', 'keepReceiptsDays', 'itemsPerMessage', 'maxCountersPerDay'] as const),
+  ...([
+    'pipelineName',
+    'dayZone',
+    'keepReceiptsDays',
+    'itemsPerMessage',
+    'maxCountersPerDay',
+  ] as const),
   ...(['throttleRate', 'throttleBurst', 'queryThrottleRate', 'queryThrottleBurst'] as const),
   ...(['logRetentionDays', 'batchSize', 'processConcurrencyMax'] as const),
   ...(['ingestConcurrency', 'queryConcurrency', 'sweepConcurrency'] as const),

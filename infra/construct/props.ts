@@ -76,7 +76,7 @@ export interface DevicePipelineProps {
   /**
    * Whether clients need a bearer token. The first one is in `tokensSecret`. Without tokens and without
    * `authorizer`, everyone who knows the URL can send and read.
-   * @default true, unless there is an `authorizer`
+   * @default - true, unless there is an `authorizer`
    */
   readonly tokens?: boolean;
 
@@ -106,25 +106,25 @@ export interface DevicePipelineProps {
   readonly corsOrigins?: string[];
 
   /**
-   * `POST /ingest`: requests per second, on average: 1 to 100000. Above it, API Gateway answers 429.
+   * Requests per second to `POST /ingest`, on average: 1 to 100000. Above it, API Gateway answers 429.
    * @default 500
    */
   readonly throttleRate?: number;
 
   /**
-   * `POST /ingest`: requests at once.
+   * Requests at once to `POST /ingest`.
    * @default 1000
    */
   readonly throttleBurst?: number;
 
   /**
-   * All other requests: per second, on average.
+   * All other requests per second, on average.
    * @default 100
    */
   readonly queryThrottleRate?: number;
 
   /**
-   * All other requests: at once.
+   * All other requests at once.
    * @default 200
    */
   readonly queryThrottleBurst?: number;
@@ -138,7 +138,7 @@ export interface DevicePipelineProps {
   /**
    * Receives the alarms and their recoveries. A topic with a policy of its own must allow
    * `cloudwatch.amazonaws.com` to publish.
-   * @default - none: the alarms notify no one
+   * @default - none
    */
   readonly alarmTopic?: ITopic;
 
@@ -180,7 +180,7 @@ export interface DevicePipelineProps {
   readonly sweepConcurrency?: number | 'unreserved';
 
   /**
-   * `DESTROY`, for trials, deletes new bucket and tables with the stack.
+   * `DESTROY`, for trials, deletes a new bucket and new tables with the stack.
    * @default RemovalPolicy.RETAIN
    */
   readonly removalPolicy?: RemovalPolicy;
