@@ -133,10 +133,13 @@ async function compile(directory: string, compilerOptions: object): Promise<stri
     export const other: DevicePipelineProps = { itemsPerMessage: 'full' };
   `;
   await writeFile(join(directory, 'typed.ts'), source);
+  const page = await readFile(join(root, 'docs/cdk.md'), 'utf8');
+  const [, documented] = /```typescript\n(.*?)```/s.exec(page) ?? [];
+  await writeFile(join(directory, 'documented.ts'), documented ?? '');
   const config = {
     extends: './tsconfig.json',
     compilerOptions: { ...compilerOptions, noEmit: true },
-    include: ['typed.ts'],
+    include: ['typed.ts', 'documented.ts'],
   };
   await writeFile(join(directory, 'typed.json'), JSON.stringify(config));
   const tsc = join(directory, 'node_modules/typescript/bin/tsc');

@@ -92,12 +92,24 @@ describe('a stack that commands work on', () => {
     expect(await open('local.MyLedger')).toEqual(['local.MyLedger', 'mine']);
     expect(await open('local.My')).toEqual(['local.My', 'other']);
     expect(await open('local.Default')).toEqual(['local.Default', 'counters']);
+    expect(await open('local.My/Ledger')).toEqual(['local.MyLedger', 'mine']);
     await expect(open('local')).rejects.toThrow(
       /has several pipelines: Default, MyLedger, My\. Name one .*--stack local\.Default\./,
     );
     await expect(open('local.Ledger')).rejects.toThrow(
       'The stack local has no pipeline Ledger; it has Default, MyLedger, My.',
     );
+  });
+
+  it('may have two pipelines with the same letters in their paths', async () => {
+    await startCloudFormation({
+      ...keysOf('AB', '0a1b2c3d', { TableName: 'of A-B' }),
+      ...keysOf('AB', '1a2b3c4d', { TableName: 'of AB' }),
+    });
+    await expect(openStack('local.AB', process.env)).rejects.toThrow('AB0a1b2c3d, AB1a2b3c4d');
+    const stack = await openStack('local.AB1a2b3c4d', process.env);
+    expect(stack.countersTable).toBe('of AB');
+    stack.close();
   });
 
   it('that does not exist is an error that says what to do', async () => {

@@ -19,16 +19,21 @@ export function outputsOfPipeline(
     const [isApiUrl, path = '', hash = ''] = /^(.*)ApiUrl([0-9a-f]{8})?$/.exec(key) ?? [];
     return isApiUrl !== undefined && outputs.has(`${path}${marker}${hash}`) ? [{ path, hash }] : [];
   });
-  const chosen = found.filter(({ path }) => pipeline === undefined || path === pathOf(pipeline));
+  const labels = found.map(({ path, hash }) => {
+    const isAlone = found.filter((other) => other.path === path).length === 1;
+    return isAlone ? path || defaultId : `${path}${hash}`;
+  });
+  const wanted = pipeline?.replaceAll(/[^A-Za-z0-9]/g, '');
+  const chosen = found.filter((_, at) => wanted === undefined || labels[at] === wanted);
   const [first, ...others] = chosen;
-  const names = found.map(({ path }) => path || defaultId).join(', ');
   if (others.length > 0) {
     throw new Error(
-      `The stack ${stack} has several pipelines: ${names}. Name one of them, as in --stack ${stack}.${first?.path || defaultId}.`,
+      `The stack ${stack} has several pipelines: ${labels.join(', ')}. Name one of them, as in --stack ${stack}.${labels[0] ?? ''}.`,
     );
   }
   if (first === undefined && pipeline !== undefined) {
-    throw new Error(`The stack ${stack} has no pipeline ${pipeline}; it has ${names || 'none'}.`);
+    const known = labels.join(', ') || 'none';
+    throw new Error(`The stack ${stack} has no pipeline ${pipeline}; it has ${known}.`);
   }
   const { path, hash } = first ?? { path: '', hash: '' };
   return (key) => outputs.get(`${path}${key}${hash}`);
@@ -42,7 +47,3 @@ export function splitName(name: string): { stack: string; pipeline: string | und
 
 /** The id of a construct that does not appear in keys. */
 const defaultId = 'Default';
-
-function pathOf(pipeline: string): string {
-  return pipeline === defaultId ? '' : pipeline;
-}

@@ -175,7 +175,9 @@ async function readRules(
 }
 
 /** Names the work files of a rebuild, so that a stack's tables and a copy of them do not share any. */
-function workName({ name = 'store', ...parts }: StackPlace): string {
+function workName({ name: given = 'store', ...parts }: StackPlace): string {
+  // A pipeline has the same name with and without the slashes of its path.
+  const name = given.replaceAll('/', '');
   const { bucket = '', table = '', ledger = '' } = parts;
   if (`${bucket}${table}${ledger}` === '') return name;
   return `${name}-${hash('sha256', `${bucket} ${table} ${ledger}`).slice(0, 12)}`;
