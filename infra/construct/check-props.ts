@@ -130,25 +130,37 @@ function resourceProblems(construct: Construct, props: DevicePipelineProps): str
   return [...problems, ...regionProblems(construct, { ...regional, certificate })];
 }
 
+interface TableSchema {
+  readonly keySchema: readonly { readonly attributeName: string }[];
+  readonly attributeDefinitions: readonly {
+    readonly attributeName: string;
+    readonly attributeType: string;
+  }[];
+  readonly timeToLiveSpecification?: { readonly attributeName?: string };
+}
+
 /** Compares a table that this app creates; what another created is unknown here. */
 function schemaProblems(name: string, table: ITable | undefined, keys: TableProps): string[] {
   const own = table?.node.defaultChild as Partial<CfnTable> | undefined;
-  if (!Array.isArray(own?.keySchema)) return [];
-  const wanted = [keys.partitionKey, keys.sortKey].map((key) => `${key?.name ?? ''} (S)`);
+  if (table === undefined || own?.keySchema === undefined) return [];
+  // A TableV2 has its attributes as a token.
+  const { keySchema, attributeDefinitions, timeToLiveSpecification } = Stack.of(table).resolve({
+    keySchema: own.keySchema,
+    attributeDefinitions: own.attributeDefinitions,
+    timeToLiveSpecification: own.timeToLiveSpecification,
+  }) as TableSchema;
   const types = new Map(
-    (own.attributeDefinitions as CfnTable.AttributeDefinitionProperty[]).map(
-      ({ attributeName, attributeType }) => [attributeName, attributeType],
-    ),
+    attributeDefinitions.map(({ attributeName, attributeType }) => [attributeName, attributeType]),
   );
-  const found = (own.keySchema as CfnTable.KeySchemaProperty[]).map(
+  const found = keySchema.map(
     ({ attributeName }) => `${attributeName} (${types.get(attributeName) ?? ''})`,
   );
+  const wanted = [keys.partitionKey, keys.sortKey].map((key) => `${key?.name ?? ''} (S)`);
   const problems: string[] = [];
   if (found.join() !== wanted.join()) {
     problems.push(`${name} has the keys ${found.join(', ')}, but must have ${wanted.join(', ')}.`);
   }
-  const ttl = own.timeToLiveSpecification as { attributeName?: string } | undefined;
-  if (ttl?.attributeName !== keys.timeToLiveAttribute) {
+  if (timeToLiveSpecification?.attributeName !== keys.timeToLiveAttribute) {
     problems.push(
       keys.timeToLiveAttribute === undefined
         ? `${name} has a timeToLiveAttribute, but counters must not expire; remove it.`

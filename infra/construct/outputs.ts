@@ -20,8 +20,10 @@ interface Described {
  */
 export function addOutputs(pipeline: Construct, { settings, api, resources }: Described): void {
   const outermost = outermostStack(pipeline);
-  const path = pathOf(pipeline, outermost);
-  const hash = path === '' ? '' : pipeline.node.addr.slice(2, 10);
+  const ids = idsOf(pipeline, outermost);
+  // As far as a key may have their characters.
+  const path = ids.join('').replaceAll(/[^A-Za-z0-9]/g, '');
+  const hash = ids.length === 0 ? '' : pipeline.node.addr.slice(2, 10);
   const scope =
     outermost === Stack.of(pipeline)
       ? pipeline
@@ -51,12 +53,9 @@ export function outermostStack(construct: Construct): Stack {
   return stack;
 }
 
-/** The ids below the stack, joined, as far as a logical id may have their characters. */
-function pathOf(pipeline: Construct, stack: Stack): string {
+/** The ids below the stack, without those that logical ids leave out. */
+function idsOf(pipeline: Construct, stack: Stack): string[] {
   const { scopes } = pipeline.node;
   const ids = scopes.slice(scopes.indexOf(stack) + 1).map(({ node }) => node.id);
-  return ids
-    .filter((id) => id !== 'Default')
-    .join('')
-    .replaceAll(/[^A-Za-z0-9]/g, '');
+  return ids.filter((id) => id !== 'Default');
 }

@@ -3,7 +3,13 @@ import type { CfnRoute } from 'aws-cdk-lib/aws-apigatewayv2';
 import { HttpIamAuthorizer, HttpJwtAuthorizer } from 'aws-cdk-lib/aws-apigatewayv2-authorizers';
 import { Template } from 'aws-cdk-lib/assertions';
 import { Certificate } from 'aws-cdk-lib/aws-certificatemanager';
-import { AttributeType, Table, type ITable, type TableProps } from 'aws-cdk-lib/aws-dynamodb';
+import {
+  AttributeType,
+  Table,
+  TableV2,
+  type ITable,
+  type TableProps,
+} from 'aws-cdk-lib/aws-dynamodb';
 import { Vpc, type IVpc } from 'aws-cdk-lib/aws-ec2';
 import { Role, ServicePrincipal } from 'aws-cdk-lib/aws-iam';
 import { Key } from 'aws-cdk-lib/aws-kms';
@@ -252,6 +258,20 @@ describe('existing resources', () => {
       ...tables(data, countersKeys, ledgerKeys),
     });
     expect(() => app.synth()).not.toThrow();
+  });
+
+  test('may be tables of the second kind', () => {
+    const stack = newStack();
+    const problems = problemsOf(
+      {
+        countersTable: new TableV2(stack, 'OldCounters', countersKeys),
+        ledgerTable: new TableV2(stack, 'OldLedger', { ...ledgerKeys, sortKey: text('item') }),
+      },
+      stack,
+    );
+    expect(problems).toEqual([
+      'ledgerTable has the keys id (S), item (S), but must have id (S), entry (S).',
+    ]);
   });
 
   test('say what a table lacks', () => {
