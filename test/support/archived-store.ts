@@ -2,7 +2,7 @@ import { mkdirSync } from 'node:fs';
 import { pathToFileURL } from 'node:url';
 import { join } from 'node:path';
 
-import { expect, onTestFinished } from 'vitest';
+import { expect, onTestFinished, vi } from 'vitest';
 
 import {
   restore,
@@ -79,8 +79,9 @@ export async function storeArchived(
 /** Removes all segments of a data directory but the last, as --keep-raw does. */
 export async function removeRaw(dataDir: string): Promise<void> {
   const writer = openWriter(dataDir, { keepRawMs: 0 });
-  const segments = () => listSegments(nodeFileSystem, dataPaths(dataDir).log).length;
-  await expect.poll(segments).toBe(1);
+  const { log } = dataPaths(dataDir);
+  const isRemoved = () => listSegments(nodeFileSystem, log).length === 1;
+  await vi.waitUntil(isRemoved, { timeout: 500_000 });
   await writer.close();
 }
 
