@@ -31,7 +31,9 @@ export type Fault =
   /** Answers instead of the store, with an error of S3. Without a code, the body is a page of HTML. */
   | { readonly kind: 'answer'; readonly status: number; readonly code?: string }
   /** Sends the request to the store this much later. */
-  | { readonly kind: 'delay'; readonly ms: number };
+  | { readonly kind: 'delay'; readonly ms: number }
+  /** Sends the request to the store only then. */
+  | { readonly kind: 'wait'; readonly until: Promise<unknown> };
 
 export const slowDown: Fault = { kind: 'answer', status: 503, code: 'SlowDown' };
 
@@ -74,6 +76,7 @@ export async function startS3WithConditions(storeUrl: string): Promise<S3WithCon
       return;
     }
     if (fault?.kind === 'delay') await delay(fault.ms);
+    if (fault?.kind === 'wait') await fault.until;
     const answer = await inOrder(request.path, async () => {
       const isConditional = request.method === 'PUT' && request.headers['if-none-match'] === '*';
       if (isConditional && !faults.ignoreConditions && (await exists(storeUrl, message))) {
