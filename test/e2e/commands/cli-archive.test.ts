@@ -190,7 +190,8 @@ describe('restore', () => {
     const { code, stdout, stderr } = await run([
       ...['restore', '--from', url, '--data-dir', restored, '--up-to-damage'],
     ]);
-    expect({ code, stdout }).toEqual({ code: 0, stdout: expect.stringContaining('1 MiB in') });
+    expect(code).toBe(0);
+    expect(stdout).toContain('1 MiB in');
     expect(stderr).toMatch(/warning: .* has no object .* The log ends before it\./);
     expect(await auditOf(restored)).toEqual([]);
   });
