@@ -88,9 +88,10 @@ export async function removeRaw(dataDir: string): Promise<void> {
 export function restoreFrom(
   store: ObjectStore,
   dataDir: string,
-  until?: number,
+  { until, isUpToDamage = false }: { until?: number; isUpToDamage?: boolean } = {},
 ): Promise<RestoreSummary> {
-  return restore({ store, dataDir, until, logId: undefined, onProgress: () => undefined });
+  const options = { until, isUpToDamage, logId: undefined, onProgress: () => undefined };
+  return restore({ store, dataDir, ...options });
 }
 
 export async function namesIn(store: ObjectStore, part = ''): Promise<string[]> {

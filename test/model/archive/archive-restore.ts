@@ -57,7 +57,8 @@ export async function restoreInto(world: World, settings: RestoreSettings): Prom
     try {
       const { content, end } = await time.until(
         restoreArchivedLog({
-          ...{ store: reading, logId, directory, until, onProgress: () => undefined },
+          ...{ store: reading, logId, directory, until, isUpToDamage: false },
+          onProgress: () => undefined,
         }),
       );
       const records = readRecords(directory);
@@ -80,7 +81,7 @@ export async function checkHole(
   world: World,
   { logId, directory, storeOf }: Pick<RestoreSettings, 'logId' | 'directory' | 'storeOf'>,
 ): Promise<void> {
-  const { time, bucket, chance } = world;
+  const { time, bucket, chance, oracle } = world;
   const store = bucket.client(new SimulatedProcess('operator', time));
   const { segments, pieces, end } = await time.until(readArchive(store, logId));
   const confirmed = pieces.at(-1)?.confirmed ?? 0;
@@ -94,15 +95,24 @@ export async function checkHole(
   const lacking = storeOf(storeWithout(store, chance.pick(needed)));
   mkdirSync(directory, { recursive: true });
   const options = { store: lacking, logId, directory, until: undefined };
-  const restored = restoreArchivedLog({ ...options, onProgress: () => undefined });
-  const outcome = await time.until(
-    restored.catch((error: unknown) => {
-      if (error instanceof ArchiveDamaged) return error;
-      throw error;
-    }),
-  );
+  const restoring = (isUpToDamage: boolean) =>
+    time.until(
+      restoreArchivedLog({ ...options, isUpToDamage, onProgress: () => undefined }).catch(
+        (error: unknown) => {
+          if (error instanceof ArchiveDamaged) return error;
+          throw error;
+        },
+      ),
+    );
+  const outcome = await restoring(false);
   const isRight = outcome instanceof ArchiveDamaged || outcome.end === end;
   assert(isRight, () => 'a log with a hole was restored');
+  const partial = await restoring(true);
+  if (partial instanceof ArchiveDamaged) return;
+  const records = readRecords(directory);
+  checkOpens(world, directory, partial.end, records.at(-1)?.end ?? partial.content.begin);
+  const before = [...oracle.acknowledged.values()].filter(({ position }) => position < partial.end);
+  judge(world, records, { acknowledged: before, until: undefined });
 }
 
 function storeWithout(store: ObjectStore, name: string): ObjectStore {

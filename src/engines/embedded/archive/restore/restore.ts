@@ -17,7 +17,7 @@ import { restoreState } from '../archived-state.ts';
 import { archivedTokens } from '../archived-tokens.ts';
 import { archiveStatePath, writeArchiveState } from '../archive-state.ts';
 import { ArchiveUnusable, type ObjectStore } from '../stores/object-store.ts';
-import { onlyLogId, type ArchiveContent } from '../read-archive.ts';
+import { ArchiveDamaged, onlyLogId, type ArchiveContent } from '../read-archive.ts';
 import { restoreArchivedLog } from './restore-log.ts';
 
 export interface RestoreOptions {
@@ -28,6 +28,8 @@ export interface RestoreOptions {
   readonly dataDir: string;
   /** Restores only what was received before the first batch after this; milliseconds since 1970. */
   readonly until: number | undefined;
+  /** Restores what is before the first byte that is missing or damaged, instead of failing. */
+  readonly isUpToDamage: boolean;
   /** Called now and then with the bytes of the log that are read, then counted, and of all. */
   readonly onProgress: (step: 'reading' | 'counting', bytes: number, total: number) => void;
 }
@@ -38,6 +40,8 @@ export interface RestoreSummary {
   readonly hasTokens: boolean;
   /** When the last piece was shipped, in ms since 1970; undefined: the log is empty, or cut off. */
   readonly archivedAt: number | undefined;
+  /** What was missing or damaged, so that the log ends before it. */
+  readonly damage: string | undefined;
 }
 
 /**
@@ -68,26 +72,33 @@ async function restoreInto(
   paths: DataPaths,
   options: RestoreOptions & { readonly logId: string },
 ): Promise<RestoreSummary> {
-  const { store, logId, until, onProgress } = options;
+  const { store, logId, until, isUpToDamage, onProgress } = options;
   const part = dataPaths(join(paths.root, restoringName));
   begin(part, { url: store.url, logId, until: until ?? null });
-  const { content, end } = await restoreArchivedLog({
-    ...{ store, logId, until, directory: part.log },
+  const { content, end, damage } = await restoreArchivedLog({
+    ...{ store, logId, until, isUpToDamage, directory: part.log },
     onProgress: (bytes, total) => onProgress('reading', bytes, total),
+  }).catch((error: unknown) => {
+    throw error instanceof ArchiveDamaged && !isUpToDamage ? withRemedy(error) : error;
   });
+  if (damage !== undefined && end === content.begin) throw damage;
   if (content.next === 0) throw new ArchiveUnusable(`${store.url} has no log ${logId}.`);
   await restoreCounters(part, { ...options, content, end });
   const hasTokens = await restoreTokens(part, store, logId);
-  const isWhole = end === content.end;
+  const isWhole = end === content.end && damage === undefined;
   // A log that ends earlier than its archive cannot continue it.
   if (isWhole && content.claim !== undefined) {
     writeArchiveState(archiveStatePath(part), { claims: [content.claim.id] });
   }
   moveInto(paths, part);
-  const archivedAt = isWhole
-    ? (content.pieces.at(-1)?.at ?? content.segments.at(-1)?.at)
-    : undefined;
-  return { bytes: end - content.begin, hasTokens, archivedAt };
+  const archivedAt =
+    end === content.end ? (content.pieces.at(-1)?.at ?? content.segments.at(-1)?.at) : undefined;
+  return { bytes: end - content.begin, hasTokens, archivedAt, damage: damage?.message };
+}
+
+function withRemedy({ message, cause }: ArchiveDamaged): ArchiveDamaged {
+  const remedy = 'With --up-to-damage, the log is restored up to there.';
+  return new ArchiveDamaged(`${message} ${remedy}`, { cause });
 }
 
 /** What a restore restores, so that another one does not continue it. */
