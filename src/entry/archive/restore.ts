@@ -13,7 +13,7 @@ export async function restoreDirectory(options: RestoreCommandOptions): Promise<
   let progress = new StoreProgress('restored');
   let step = 'reading';
   try {
-    const { bytes, hasTokens, archivedAt, damage } = await restore({
+    const { bytes, hasTokens, archivedAt, warnings } = await restore({
       ...options,
       store,
       onProgress(now, done, total) {
@@ -26,11 +26,7 @@ export async function restoreDirectory(options: RestoreCommandOptions): Promise<
       },
     });
     progress.stop();
-    if (damage !== undefined) {
-      process.stderr.write(
-        `warning: ${visible(damage)} The log ends before it. Archive this directory to another prefix.\n`,
-      );
-    }
+    for (const warning of warnings) process.stderr.write(`warning: ${visible(warning)}\n`);
     const tokens = hasTokens ? ', with the tokens' : '';
     const at =
       archivedAt === undefined ? '' : `, archived until ${new Date(archivedAt).toISOString()}`;

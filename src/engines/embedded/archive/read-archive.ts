@@ -45,17 +45,19 @@ export class ArchiveDamaged extends Error {
   override readonly name = 'ArchiveDamaged';
 }
 
+/** Only claims are lost, so no part of the log is. */
+export class ClaimLost extends ArchiveDamaged {
+  constructor({ message, cause }: ArchiveDamaged) {
+    super(`${message} It was a claim, which holds no part of the log.`, { cause });
+  }
+}
+
 /** What an object holds. @throws {ArchiveDamaged} */
-export function readObject(
-  store: ObjectStore,
-  name: string,
-  object: Uint8Array,
-  hint = '',
-): Buffer {
+export function readObject(store: ObjectStore, name: string, object: Uint8Array): Buffer {
   try {
     return decompress(object);
   } catch (error) {
-    throw new ArchiveDamaged(`${name} in ${store.url} is damaged.${hint}`, { cause: error });
+    throw new ArchiveDamaged(`${name} in ${store.url} is damaged.`, { cause: error });
   }
 }
 
@@ -183,6 +185,16 @@ function endedBy(damage: ArchiveDamaged, last: ArchivedSegment | undefined): Tai
 }
 
 type Tail = Pick<ArchiveContent, 'begin' | 'end' | 'next' | 'pieces' | 'claim' | 'damage'>;
+
+interface TailWalk {
+  /** Of the next object. */
+  number: number;
+  begin: LogPosition | undefined;
+  end: LogPosition;
+  readonly pieces: NumberedPiece[];
+  claim: ArchiveContent['claim'];
+}
+
 type Found = Claim | NumberedPiece | ArchiveDamaged | undefined;
 
 class TailReader {
@@ -198,35 +210,60 @@ class TailReader {
   }
 
   async read(merged: ArchivedSegment | undefined): Promise<Tail> {
-    const pieces: NumberedPiece[] = [];
-    let claim: ArchiveContent['claim'];
-    let begin = merged?.end;
-    let end = merged?.end ?? 0;
-    let number = merged === undefined ? 0 : merged.lastNumber + 1;
+    const walk: TailWalk = {
+      ...{ number: (merged?.lastNumber ?? -1) + 1, begin: merged?.end, end: merged?.end ?? 0 },
+      ...{ pieces: [], claim: undefined },
+    };
     let damage: ArchiveDamaged | undefined;
-    try {
-      for (;;) {
-        const found = await this.#get(number);
-        if (found === undefined) break;
-        if (begin !== undefined && found.from !== end) throw this.#misplaced(number);
-        begin ??= found.from;
-        if (found.kind === 'claim') {
-          claim = { ...found, number };
-          end = found.from;
-          number = found.next;
-        } else {
-          pieces.push(found);
-          end = found.to;
-          number++;
-        }
+    for (;;) {
+      try {
+        await this.#follow(walk);
+        walk.claim ??= await this.#claimOf(merged);
+        break;
+      } catch (error) {
+        if (!(error instanceof ArchiveDamaged)) throw error;
+        const next = await this.#continuation(walk);
+        damage = next === undefined ? error : new ClaimLost(error);
+        if (next === undefined) break;
+        walk.number = next;
       }
-      await this.#checkNoneMissing(number);
-      claim ??= await this.#claimOf(merged);
-    } catch (error) {
-      if (!(error instanceof ArchiveDamaged)) throw error;
-      damage = error;
     }
-    return { begin: begin ?? 0, end, next: number, pieces, claim, damage };
+    const { begin = 0, end, number: next, pieces, claim } = walk;
+    return { begin, end, next, pieces, claim, damage };
+  }
+
+  /** @throws {ArchiveDamaged} at the first object that is damaged, or was there and is missing. */
+  async #follow(walk: TailWalk): Promise<void> {
+    for (;;) {
+      const found = await this.#get(walk.number);
+      if (found === undefined) break;
+      if (walk.begin !== undefined && found.from !== walk.end) throw this.#misplaced(walk.number);
+      walk.begin ??= found.from;
+      if (found.kind === 'claim') {
+        walk.claim = { ...found, number: walk.number };
+        walk.end = found.from;
+        walk.number = found.next;
+      } else {
+        walk.pieces.push(found);
+        walk.end = found.to;
+        walk.number++;
+      }
+    }
+    await this.#checkNoneMissing(walk.number);
+  }
+
+  /**
+   * The number of a later object that begins where the log ends so far. It shows that what is missing or
+   * damaged before it was a claim, which holds no part of the log: a piece is never empty. And it is
+   * not a late piece of an earlier server: the one before it would have been made under the claim's name.
+   */
+  async #continuation({ number, end }: TailWalk): Promise<number | undefined> {
+    for (const later of this.#listed.filter((one) => one > number)) {
+      const found = await this.#find(later);
+      if (found !== undefined && !(found instanceof ArchiveDamaged) && found.from === end)
+        return later;
+    }
+    return undefined;
   }
 
   /** @throws {ArchiveDamaged} */

@@ -5,7 +5,7 @@ import { createZstdDecompress } from 'node:zlib';
 import { inParallel } from '../../../../util/in-parallel.ts';
 import { nodeFileSystem, withFile, type LogFile } from '../../log/file-system.ts';
 import { scanFrames } from '../../log/frame-scanner.ts';
-import type { LogPosition } from '../../log/frame.ts';
+import type { LogPosition, LogRecord } from '../../log/frame.ts';
 import {
   headerBytesOf,
   listSegments,
@@ -42,6 +42,8 @@ interface RestoredContent {
   readonly end: LogPosition;
   /** Why the log ends before the archive does; undefined if `until` says so, or it does not. */
   readonly damage: ArchiveDamaged | undefined;
+  /** When the last batch of the log was received; undefined if the last segment was not read now. */
+  readonly lastReceivedAt: number | undefined;
 }
 
 /** A segment as the archive has it. */
@@ -102,7 +104,8 @@ async function restoreLog(options: RestoreLogOptions): Promise<Omit<RestoredCont
   if (failures.length > 0) throw failures[0];
   log.cutOff();
   nodeFileSystem.syncDirectory(directory);
-  return { end: log.end, damage: log.damage };
+  const { end, damage, lastReceivedAt } = log;
+  return { end, damage, lastReceivedAt };
 }
 
 function segmentsOf({ segments, pieces }: ArchiveContent): SegmentParts[] {
@@ -129,6 +132,8 @@ class RestoredLog {
   #end: LogPosition;
   #damage: ArchiveDamaged | undefined;
   #headerBytes = 0;
+  /** The last records of the segments that were read. */
+  readonly #lastRecords: { readonly position: LogPosition; readonly receivedAt: number }[] = [];
 
   constructor(options: RestoreLogOptions) {
     this.#options = options;
@@ -144,6 +149,11 @@ class RestoredLog {
   /** Why the log ends there, if that is damage. */
   get damage(): ArchiveDamaged | undefined {
     return this.#damage;
+  }
+
+  get lastReceivedAt(): number | undefined {
+    const restored = this.#lastRecords.filter(({ position }) => position < this.#end);
+    return restored.sort((a, b) => a.position - b.position).at(-1)?.receivedAt;
   }
 
   async restoreSegment(parts: SegmentParts): Promise<void> {
@@ -251,12 +261,15 @@ class RestoredLog {
       const start = base + this.#headerBytes;
       const frames = scanFrames(file, segment, saltOfLog(header.logId), start, end);
       let found = frames.next();
+      let last: LogRecord | undefined;
       for (; found.done !== true; found = frames.next()) {
         const { position, receivedAt, originId } = found.value.record;
+        if (originId === undefined && receivedAt <= until) last = found.value.record;
         // Replayed batches were received elsewhere, perhaps long ago.
         if (originId !== undefined || receivedAt <= until) continue;
         if (position < this.#end) this.#endBefore(position === start ? base : position);
       }
+      if (last !== undefined) this.#lastRecords.push(last);
       return found.value === start && start < end ? base : found.value;
     });
   }

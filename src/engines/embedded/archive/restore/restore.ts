@@ -17,7 +17,7 @@ import { restoreState } from '../archived-state.ts';
 import { archivedTokens } from '../archived-tokens.ts';
 import { archiveStatePath, writeArchiveState } from '../archive-state.ts';
 import { ArchiveUnusable, type ObjectStore } from '../stores/object-store.ts';
-import { ArchiveDamaged, onlyLogId, type ArchiveContent } from '../read-archive.ts';
+import { ArchiveDamaged, ClaimLost, onlyLogId, type ArchiveContent } from '../read-archive.ts';
 import { restoreArchivedLog } from './restore-log.ts';
 
 export interface RestoreOptions {
@@ -40,8 +40,8 @@ export interface RestoreSummary {
   readonly hasTokens: boolean;
   /** When the last piece was shipped, in ms since 1970; undefined: the log is empty, or cut off. */
   readonly archivedAt: number | undefined;
-  /** What was missing or damaged, so that the log ends before it. */
-  readonly damage: string | undefined;
+  /** What was missing or damaged in the archive, and how the restored directory differs for that. */
+  readonly warnings: readonly string[];
 }
 
 /**
@@ -75,16 +75,20 @@ async function restoreInto(
   const { store, logId, until, isUpToDamage, onProgress } = options;
   const part = dataPaths(join(paths.root, restoringName));
   begin(part, { url: store.url, logId, until: until ?? null });
-  const { content, end, damage } = await restoreArchivedLog({
+  const { content, end, damage, lastReceivedAt } = await restoreArchivedLog({
     ...{ store, logId, until, isUpToDamage, directory: part.log },
     onProgress: (bytes, total) => onProgress('reading', bytes, total),
   }).catch((error: unknown) => {
-    throw error instanceof ArchiveDamaged && !isUpToDamage ? withRemedy(error) : error;
+    throw error instanceof ArchiveDamaged && !isUpToDamage ? withHint(error, upToDamage) : error;
   });
-  if (damage !== undefined && end === content.begin) throw damage;
+  if (damage !== undefined && end === content.begin) {
+    throw withHint(damage, `There is nothing before it to restore. ${salvage}`);
+  }
   if (content.next === 0) throw new ArchiveUnusable(`${store.url} has no log ${logId}.`);
-  await restoreCounters(part, { ...options, content, end });
-  const hasTokens = await restoreTokens(part, store, logId);
+  await restoreCounters(part, { ...options, content, end }).catch((error: unknown) => {
+    throw error instanceof ArchiveDamaged ? withHint(error, salvage) : error;
+  });
+  const tokens = await restoreTokens(part, options.store, { logId, isUpToDamage });
   const isWhole = end === content.end && damage === undefined;
   // A log that ends earlier than its archive cannot continue it.
   if (isWhole && content.claim !== undefined) {
@@ -93,12 +97,18 @@ async function restoreInto(
   moveInto(paths, part);
   const archivedAt =
     end === content.end ? (content.pieces.at(-1)?.at ?? content.segments.at(-1)?.at) : undefined;
-  return { bytes: end - content.begin, hasTokens, archivedAt, damage: damage?.message };
+  const ended = damage && warningOf(damage, lastReceivedAt);
+  const warnings = [ended, tokens.warning].filter((one) => one !== undefined);
+  return { bytes: end - content.begin, hasTokens: tokens.areRestored, archivedAt, warnings };
 }
 
-function withRemedy({ message, cause }: ArchiveDamaged): ArchiveDamaged {
-  const remedy = 'With --up-to-damage, the log is restored up to there.';
-  return new ArchiveDamaged(`${message} ${remedy}`, { cause });
+const upToDamage = 'With --up-to-damage, the log is restored up to there.';
+/** A replay goes on after what is damaged. */
+const salvage =
+  'To copy the batches that can be read into another directory, use replay --from this archive.';
+
+function withHint({ message, cause }: ArchiveDamaged, hint: string): ArchiveDamaged {
+  return new ArchiveDamaged(`${message} ${hint}`, { cause });
 }
 
 /** What a restore restores, so that another one does not continue it. */
@@ -153,14 +163,42 @@ async function restoreCounters(part: DataPaths, restored: CountedLog): Promise<v
   dropReplacedTables(part.root);
 }
 
-/** Returns whether there are tokens. */
-async function restoreTokens(part: DataPaths, store: ObjectStore, logId: string): Promise<boolean> {
-  const tokens = await archivedTokens(store, logId);
-  if (tokens === undefined) return false;
-  rmSync(part.tokens, { force: true });
-  writeDurably(part.tokens, tokens, { flag: 'wx', mode: 0o600 });
-  requireTokens(part);
-  return true;
+function warningOf(damage: ArchiveDamaged, lastReceivedAt: number | undefined): string {
+  const last =
+    lastReceivedAt === undefined
+      ? ''
+      : `, up to the batch that was received at ${new Date(lastReceivedAt).toISOString()}`;
+  const held =
+    damage instanceof ClaimLost ? '' : ` The restored log has only what is before it${last}.`;
+  return `${damage.message}${held} Archive the restored directory to another prefix.`;
+}
+
+interface RestoredTokens {
+  readonly areRestored: boolean;
+  readonly warning?: string;
+}
+
+async function restoreTokens(
+  part: DataPaths,
+  store: ObjectStore,
+  { logId, isUpToDamage }: Pick<RestoreOptions, 'isUpToDamage'> & { readonly logId: string },
+): Promise<RestoredTokens> {
+  try {
+    const tokens = await archivedTokens(store, logId);
+    if (tokens === undefined) return { areRestored: false };
+    rmSync(part.tokens, { force: true });
+    writeDurably(part.tokens, tokens, { flag: 'wx', mode: 0o600 });
+    requireTokens(part);
+    return { areRestored: true };
+  } catch (error) {
+    if (!(error instanceof ArchiveDamaged)) throw error;
+    if (!isUpToDamage)
+      throw withHint(error, 'With --up-to-damage, the log is restored without it.');
+    // So that the server is not open to everyone.
+    requireTokens(part);
+    const warning = `${error.message} The tokens are lost: create new ones (token create) before you start a server.`;
+    return { areRestored: false, warning };
+  }
 }
 
 /** The log last: without it, no server starts. */
