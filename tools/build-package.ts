@@ -1,18 +1,16 @@
 import { execFile } from 'node:child_process';
-import { mkdir, readdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { createRequire } from 'node:module';
-import { basename, join } from 'node:path';
+import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 
 import { build, type BuildOptions, type Metafile } from 'esbuild';
-import ts from 'typescript';
 
-import { bundleHandlers } from '../infra/bundle.ts';
+import { buildConstruct } from './build-construct.ts';
 import { buildDashboard } from './build-dashboard.ts';
 
 const root = fileURLToPath(new URL('..', import.meta.url));
-const cdkDirectory = join(root, 'dist/cdk');
 const cliDirectory = join(root, 'dist/cli');
 const clientDirectory = join(root, 'dist/client');
 const licensesFile = join(root, 'dist/THIRD-PARTY-LICENSES');
@@ -34,84 +32,59 @@ const options = {
 
 /**
  * Builds the content of the npm package: the command, the client and the CDK construct with their types,
- * the functions that the construct deploys, the dashboard and the licences of bundled packages. All files of the command are in one directory, two below package.json,
+ * the dashboard and the licences of bundled packages. All files of the command are in one directory, two below package.json,
  * because they find it, the dashboard and the worker threads by relative paths.
  */
 async function buildPackage(): Promise<void> {
   await Promise.all(
-    [cdkDirectory, cliDirectory, clientDirectory].map((path) =>
-      rm(path, { recursive: true, force: true }),
-    ),
+    [cliDirectory, clientDirectory].map((path) => rm(path, { recursive: true, force: true })),
   );
-  const [cli, client, dashboard, cdk, functions] = await Promise.all([
-    build(commandOptions(cliDirectory)),
+  const [command, client, dashboard, construct] = await Promise.all([
+    Promise.all(commandBuilds(cliDirectory).map((each) => build(each))),
     build({ ...options, outdir: clientDirectory, entryPoints: { index: 'src/client/index.ts' } }),
     surveyDashboard(),
-    build(constructOptions),
-    bundleHandlers(join(cdkDirectory, 'lambda')),
+    buildConstruct(),
     buildTypes(),
-    buildConstructTypes(),
     buildDashboard(),
   ]);
-  const metafiles = [cli, client, dashboard, cdk, ...functions].map(({ metafile }) => metafile);
-  await writeFile(licensesFile, await licensesOf(metafiles));
+  await writeFile(
+    licensesFile,
+    await licensesOf([
+      ...[...command, client, dashboard].map(({ metafile }) => metafile),
+      ...construct,
+    ]),
+  );
 }
 
 /**
- * CommonJS, as the CDK is: programs in either module system load it, on every Node.js that the CDK runs
- * on. package.json beside it says so.
+ * The builds with esbuild that put the command into a directory below `dist`. The threads that each
+ * server starts get a file each, although they share modules: loading 30 chunks takes three times as
+ * long as one file. The archive's thread remains split, as it seldom needs the AWS SDK.
  */
-const constructOptions = {
-  ...options,
-  splitting: false,
-  target: 'node20',
-  format: 'cjs',
-  outdir: cdkDirectory,
-  entryPoints: { index: 'infra/construct/index.ts' },
-  external: ['aws-cdk-lib', 'constructs'],
-  define: { 'import.meta.dirname': '__dirname' },
-} as const satisfies BuildOptions;
-
-/** Only of the modules that the construct's interface consists of. */
-async function buildConstructTypes(): Promise<void> {
-  const readText = (path: string) => ts.sys.readFile(path);
-  const { config } = ts.readConfigFile(join(root, 'tsconfig.json'), readText) as { config: object };
-  const { options: usual } = ts.parseJsonConfigFileContent(config, ts.sys, root, {
-    ...{ noEmit: false, declaration: true, emitDeclarationOnly: true, stripInternal: true },
-  });
-  const sources = ['index', 'device-pipeline', 'props'].map((name) =>
-    join(root, `infra/construct/${name}.ts`),
-  );
-  const program = ts.createProgram(sources, usual);
-  const emitted = new Map<string, string>();
-  for (const source of sources) {
-    program.emit(program.getSourceFile(source), (path, text) => emitted.set(basename(path), text));
-  }
-  await mkdir(cdkDirectory, { recursive: true });
-  await writeFile(join(cdkDirectory, 'package.json'), '{ "type": "commonjs" }\n');
-  for (const [name, text] of emitted) {
-    // Compilers of users may not resolve the names of sources.
-    await writeFile(join(cdkDirectory, name), text.replaceAll(".ts';", ".js';"));
-  }
-}
-
-/** What esbuild needs to build the command into a directory below `dist`. */
-export function commandOptions(directory: string): BuildOptions & { readonly metafile: true } {
-  return {
+export function commandBuilds(
+  directory: string,
+): readonly (BuildOptions & { readonly metafile: true })[] {
+  const common = {
     ...options,
     outdir: directory,
-    entryPoints: {
-      cli: 'src/entry/cli.ts',
-      'writer-worker': 'src/engines/embedded/writer/writer-worker.ts',
-      'archive-thread': 'src/engines/embedded/archive/ship/archive-thread.ts',
-      'reader-worker': 'src/engines/embedded/reader/reader-worker.ts',
-      'audit-thread': 'src/engines/embedded/verify/audit-thread.ts',
-    },
     // Dependencies in CommonJS call require() for Node's own modules, which an ES module lacks.
     banner: {
       js: "import { createRequire as createRequireHere } from 'node:module';\nconst require = createRequireHere(import.meta.url);",
     },
   };
+  const entryPoints = {
+    cli: 'src/entry/cli.ts',
+    'archive-thread': 'src/engines/embedded/archive/ship/archive-thread.ts',
+  };
+  const threads = {
+    'writer-worker': 'src/engines/embedded/writer/writer-worker.ts',
+    'reader-worker': 'src/engines/embedded/reader/reader-worker.ts',
+    'audit-thread': 'src/engines/embedded/verify/audit-thread.ts',
+  };
+  return [
+    { ...common, entryPoints },
+    { ...common, entryPoints: threads, splitting: false },
+  ];
 }
 
 async function buildTypes(): Promise<void> {
