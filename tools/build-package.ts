@@ -32,8 +32,8 @@ const options = {
 
 /**
  * Builds the content of the npm package: the command, the client and the CDK construct with their types,
- * the dashboard and the licences of bundled packages. All files of the command are in one directory, two below package.json,
- * because they find it, the dashboard and the worker threads by relative paths.
+ * the dashboard and the licences of bundled packages. All files of the command are in one directory, two
+ * below package.json, because they find it, the dashboard and the worker threads by relative paths.
  */
 async function buildPackage(): Promise<void> {
   await Promise.all(
