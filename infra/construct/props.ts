@@ -130,7 +130,8 @@ export interface DevicePipelineProps {
   readonly queryThrottleBurst?: number;
 
   /**
-   * A custom domain for the API.
+   * A custom domain for the API: `domainName`, its `certificate` in the region of the stack and, for a path
+   * of the domain, `basePath`. Alias `regionalDomainName` of `DevicePipeline.domainName` in the DNS zone.
    * @default - the address that API Gateway gives
    */
   readonly domain?: PipelineDomain;

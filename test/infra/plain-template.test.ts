@@ -28,6 +28,10 @@ process.env['CDK_VALIDATION'] = 'false';
 const text = JSON.stringify(template);
 
 describe('the template for those without the CDK', () => {
+  test('is small enough to be passed without a bucket', () => {
+    expect(text.length).toBeLessThan(51_200);
+  });
+
   test('has the resources and the outputs of the stack, and no others', () => {
     const own = new Synthesized({ alarmEmail: 'none' }).template.toJSON() as Template;
     expect(Object.keys(template.Resources).sort()).toEqual(Object.keys(own.Resources).sort());
