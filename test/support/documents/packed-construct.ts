@@ -29,40 +29,39 @@ interface Template {
 export function describeConstruct(tarballPath: () => string): void {
   describe('has a construct for the CDK', () => {
     let directory = '';
-    let app = '';
+    let runApp = '';
 
     beforeAll(async () => {
       directory = await mkdtemp(join(tmpdir(), 'device-pipeline-example-'));
       await installExample(directory, tarballPath());
-      ({ app } = JSON.parse(await readFile(join(directory, 'cdk.json'), 'utf8')) as {
+      const { app } = JSON.parse(await readFile(join(directory, 'cdk.json'), 'utf8')) as {
         app: string;
-      });
+      };
+      // Compiled once; the compiler takes longer than all else.
+      const [compiler = '', program = ''] = app.split(' && ');
+      await run('/bin/sh', ['-c', compiler], { cwd: directory });
+      runApp = program;
+      // The example has no types of its own, so it is JavaScript, too.
+      await copyFile(join(directory, 'app.ts'), join(directory, 'app.mjs'));
     });
 
     afterAll(() => rm(directory, { recursive: true, force: true }));
 
     test('with which the example synthesises, as a CommonJS module', async () => {
-      await expectExample(directory, process.execPath, app);
+      await expectExample(directory, process.execPath, runApp);
     });
 
     test('and as an ES module', async () => {
-      // The example has no types of its own, so it is JavaScript, too.
-      await copyFile(join(directory, 'app.ts'), join(directory, 'app.mjs'));
       await expectExample(directory, process.execPath, 'node app.mjs');
     });
 
     oldNode.it('on Node.js 20, too', async () => {
-      await expectExample(directory, findOldNode() ?? '', app);
-      await copyFile(join(directory, 'app.ts'), join(directory, 'app.mjs'));
+      await expectExample(directory, findOldNode() ?? '', runApp);
       await expectExample(directory, findOldNode() ?? '', 'node app.mjs');
     });
 
-    test.each([
-      { module: 'nodenext' },
-      // It does not read "exports".
-      { module: 'commonjs', moduleResolution: 'node10', ignoreDeprecations: '6.0' },
-    ])('with types for %j', async (compilerOptions) => {
-      expect(await compile(directory, compilerOptions)).toBe('');
+    test('with exact types, also for a compiler that does not read "exports"', async () => {
+      expect(await compile(directory)).toBe('');
     });
   });
 }
@@ -122,7 +121,7 @@ function expectPipelines(template: Template): void {
 }
 
 /** Returns what the compiler reports. */
-async function compile(directory: string, compilerOptions: object): Promise<string> {
+async function compile(directory: string): Promise<string> {
   const source = `
     import { DevicePipeline, type DevicePipelineProps } from 'device-pipeline/cdk';
     const props: DevicePipelineProps = { itemsPerMessage: 'packed', tokens: false };
@@ -138,7 +137,10 @@ async function compile(directory: string, compilerOptions: object): Promise<stri
   await writeFile(join(directory, 'documented.ts'), documented ?? '');
   const config = {
     extends: './tsconfig.json',
-    compilerOptions: { ...compilerOptions, noEmit: true },
+    compilerOptions: {
+      ...{ module: 'commonjs', moduleResolution: 'node10', ignoreDeprecations: '6.0' },
+      noEmit: true,
+    },
     include: ['typed.ts', 'documented.ts'],
   };
   await writeFile(join(directory, 'typed.json'), JSON.stringify(config));
