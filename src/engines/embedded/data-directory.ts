@@ -3,6 +3,7 @@ import {
   accessSync,
   chownSync,
   constants,
+  existsSync,
   mkdirSync,
   readFileSync,
   renameSync,
@@ -84,9 +85,8 @@ export function lockDataDirectory(paths: DataPaths): DirectoryLock {
  * is the last that a restore puts in its place.
  */
 export function checkRestored({ root, log }: DataPaths): void {
-  const exists = (path: string) => statSync(path, { throwIfNoEntry: false }) !== undefined;
   const unfinished = join(root, restoringName);
-  if (!exists(unfinished) || exists(log)) return;
+  if (!existsSync(unfinished) || existsSync(log)) return;
   throw new DataDirectoryUnusable(
     `${root} holds an unfinished restore. Wait for it if it is running. Otherwise repeat it, which continues it, or remove ${unfinished}.`,
   );
