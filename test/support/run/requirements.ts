@@ -1,12 +1,12 @@
 import { spawnSync } from 'node:child_process';
 import { mkdtempSync, rmdirSync } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { delimiter, join } from 'node:path';
+import { join } from 'node:path';
 
 import { findChromium, unpackChromium } from '../../../tools/chromium.ts';
 
 export type RequirementName =
-  'Java' | 'Chromium' | 'Python' | 'Node.js 20' | 'curl' | 'sqlite3' | 'ps' | 'zip' | 'root';
+  'Java' | 'Chromium' | 'Python' | 'curl' | 'sqlite3' | 'ps' | 'zip' | 'root';
 
 /** Something outside the npm dependencies that some tests need. */
 export interface Requirement {
@@ -41,12 +41,6 @@ export const requirements: readonly Requirement[] = [
     tests: "the documents' example in Python",
     isThere: () => runs('python3', ['--version']),
     ...debian('python3'),
-  },
-  {
-    name: 'Node.js 20',
-    tests: 'the construct on the oldest Node.js that the CDK supports',
-    isThere: () => findOldNode() !== undefined,
-    ...debian('nodejs'),
   },
   {
     name: 'curl',
@@ -124,15 +118,6 @@ function hasJava(): boolean {
   const { error, stderr } = spawnSync('java', ['-version'], { encoding: 'utf8' });
   if (error !== undefined) return false;
   return Number(/version "(?:1\.)?(\d+)/.exec(stderr)?.[1]) >= 17;
-}
-
-/** A Node.js 20 on the PATH, behind the one that runs the tests. */
-export function findOldNode(): string | undefined {
-  const paths = (process.env['PATH'] ?? '').split(delimiter).map((path) => join(path, 'node'));
-  return paths.find((path) => {
-    const { stdout } = spawnSync(path, ['--version'], { encoding: 'utf8' });
-    return /^v20\./.test(String(stdout)); // null if it cannot run
-  });
 }
 
 function debian(name: string): Pick<Requirement, 'remedy' | 'debianPackage'> {
