@@ -1,4 +1,4 @@
-import { isDay, type Day } from './days.ts';
+import { isDay, type Day } from './calendar/days.ts';
 
 /** The state of the pipeline according to `/readyz`. */
 export type Health =

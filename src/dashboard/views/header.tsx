@@ -2,8 +2,8 @@ import { useState } from 'preact/hooks';
 
 import { agoText, durationText, wholeText } from '../data/format.ts';
 import type { ArchiveHealth, Health } from '../data/health.ts';
-import type { State, Store } from '../data/store.ts';
-import { setTheme, theme, themes, type Theme } from '../data/theme.ts';
+import type { State, Store } from '../state/store.ts';
+import { setTheme, theme, themes, type Theme } from '../state/theme.ts';
 import { Segments } from './segments.tsx';
 
 interface HeaderProps {

@@ -22,7 +22,7 @@ export interface Reply {
   readonly isSame: boolean;
 }
 
-const keptMax = 4;
+const keptMax = 8;
 /** The timeouts until the response starts and until it is complete. */
 const waitMsMax = 30_000;
 const bodyMsMax = 600_000;
