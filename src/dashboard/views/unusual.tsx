@@ -39,7 +39,7 @@ export function Unusual({ store, snapshot, findings, today }: UnusualProps) {
       {findings.length > 0 && (
         <ul class="findings">
           {shown.map((finding) => (
-            <FindingLine store={store} finding={finding} />
+            <FindingLine store={store} finding={finding} over={over} />
           ))}
         </ul>
       )}
@@ -67,10 +67,19 @@ export function Unusual({ store, snapshot, findings, today }: UnusualProps) {
   );
 }
 
+interface FindingProps {
+  store: Store;
+  finding: Finding;
+  /** The latest day that is over. */
+  over: Day | undefined;
+}
+
 /** A click shows the days and the names that it speaks of. */
-function FindingLine({ store, finding }: { store: Store; finding: Finding }) {
+function FindingLine({ store, finding, over }: FindingProps) {
   const { what, numbers } = statementOf(finding);
-  const { range, measure, isAbove, type, state, types } = finding;
+  const { measure, isAbove, type, state, types } = finding;
+  const { from, to } = finding.range;
+  const range = { from, to: finding.isOngoing ? (over ?? to) : to };
   const isBad = measure === 'failures' && isAbove;
   const names = type === undefined ? types.map(({ name }) => name) : [type];
   const show = () =>

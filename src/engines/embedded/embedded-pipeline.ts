@@ -125,7 +125,7 @@ export class EmbeddedPipeline implements Ingest<Borrowed>, Queries {
   async status(): Promise<PipelineStatus> {
     const { durableEnd, countedThrough, deadLetters, pendingItems, pendingSince } =
       this.#writer.progress;
-    const { lastReceivedAt, latestDate } = this.#writer.progress;
+    const { lastReceivedAt, latestDate, deadLetterReasons } = this.#writer.progress;
     const pendingBytes = durableEnd - countedThrough;
     const code =
       this.#writer.unavailable ??
@@ -135,6 +135,7 @@ export class EmbeddedPipeline implements Ingest<Borrowed>, Queries {
       unavailable,
       pending: { unit: 'items', amount: pendingItems, bytes: pendingBytes },
       deadLetters,
+      deadLetterReasons,
       archive: this.#archive?.status,
       // The progress that came with an outcome includes that submission.
       countedThrough: pendingSince ?? Date.now(),

@@ -72,6 +72,17 @@ describe('the health of the pipeline', () => {
     Object.assign(ready.archive, { problem: 'It is away.' });
     await tab.page.reload();
     await tab.page.getByText('The archive cannot be reached, 12 min behind').waitFor();
+    Object.assign(ready, {
+      ...{ dead_letters: 3, dead_letter_reasons: [{ reason: 'too old', count: 3 }] },
+      version: '1.2.3',
+    });
+    await tab.page.reload();
+    await tab.page.getByText('3 dead letters').click();
+    const panel = tab.page.locator('.panel');
+    await panel.getByText('3 × too old').waitFor();
+    for (const text of ['It is away.', '1.2.3', 'Counted through', 'Days as written']) {
+      expect(await panel.innerText()).toContain(text);
+    }
     await expectSound(tab);
   });
 });

@@ -25,12 +25,22 @@ export function dateTexts(locale: string) {
 }
 
 /** The dates of the page, in the form of the reader's browser. */
-const texts = dateTexts(knownLocale(navigator.language));
+const locale = knownLocale(navigator.language);
+const texts = dateTexts(locale);
 export const shortDay = texts.short;
 export const longDay = texts.long;
 export const monthText = texts.month;
 export const namedDay = texts.named;
 export const rangeText = texts.range;
+
+const moments = new Intl.DateTimeFormat(locale, {
+  dateStyle: 'medium',
+  timeStyle: 'long',
+  calendar: 'gregory',
+  numberingSystem: 'latn',
+});
+/** A moment in the reader's time zone, which it names. */
+export const momentText = (time: number) => moments.format(time);
 
 /** Some browsers name a locale that is no language tag, such as `en-US@posix`. */
 export function knownLocale(locale: string): string {
