@@ -17,6 +17,7 @@ import {
   type Day,
   type Range,
 } from '../data/calendar/days.ts';
+import { findingsOf, type Finding } from '../data/unusual/findings.ts';
 import type { History } from '../data/unusual/history.ts';
 import type { PresetDays } from '../data/calendar/periods.ts';
 import { seriesNames } from '../data/series.ts';
@@ -43,6 +44,7 @@ export interface Snapshot extends Before {
   readonly allStates: readonly string[];
   /** By which days are judged; undefined if nothing is counted in the range. */
   readonly history: History | undefined;
+  readonly findings: readonly Finding[];
   /** If the range is empty: the latest days with counts. */
   readonly elsewhere: Range | undefined;
 }
@@ -117,12 +119,17 @@ export async function load(
     daily: sumBy(counted.daily, ({ date }) => date),
     failedDaily: sumBy(counted.failed, ({ date }) => date),
   };
+  await nextTask(signal);
   const now = { events: sums.daily, failed: sums.failedDaily, whole: wholeDaily ?? sums.daily };
   const [before, history] = await Promise.all([
     loadBefore(loading, now),
     loadHistory(loading, allPairs.filter(isOfType), counted.rows),
   ]);
+  await nextTask(signal);
+  const findings = history === undefined ? [] : findingsOf(history, days.today);
+  await nextTask(signal);
   return {
+    findings,
     ...{ range, ...sums, ...before, rows: counted.rows, pairs: counted.pairs, history },
     wholeDaily: now.whole,
     typePairs: view.states.length === 0 ? counted.pairs : typePairs,
@@ -131,6 +138,12 @@ export async function load(
     allStates: [...new Set(allPairs.map(({ state }) => state))].sort(),
     elsewhere: allPairs.length > 0 ? undefined : await latestDays(ask, isInUse),
   };
+}
+
+/** Ends the task, so that the page answers to its reader between the steps of a load. */
+async function nextTask(signal: AbortSignal): Promise<void> {
+  await new Promise((resolve) => setTimeout(resolve));
+  signal.throwIfAborted();
 }
 
 export function failingOf({ failureWords, states }: View): (state: string) => boolean {

@@ -3,7 +3,6 @@ import { useMemo } from 'preact/hooks';
 import type { Scheme } from '../data/colours.ts';
 import { totalOf } from '../data/counts.ts';
 import { rangeText } from '../data/calendar/date-text.ts';
-import { findingsOf } from '../data/unusual/findings.ts';
 import { wholeText } from '../data/format.ts';
 import type { View } from '../data/view.ts';
 import { yearsMax, type Snapshot } from '../state/load.ts';
@@ -27,10 +26,7 @@ export function Dashboard({ store, state, snapshot, scheme }: Shown) {
   const { days } = state;
   const view = state.shownView;
   const isOld = state.isLoading && countsOf(state.view) !== countsOf(view);
-  const findings = useMemo(
-    () => (snapshot.history === undefined ? [] : findingsOf(snapshot.history, days.today)),
-    [snapshot, days.today],
-  );
+  const { findings } = snapshot;
   const unusual = useMemo(
     () => findings.flatMap(({ measure, range }) => (measure === 'failures' ? [range] : [])),
     [findings],
@@ -44,7 +40,7 @@ export function Dashboard({ store, state, snapshot, scheme }: Shown) {
       <p class="loading-note" role="status">
         {isOld ? 'Loading …' : ''}
       </p>
-      <Unusual store={store} snapshot={snapshot} findings={findings} today={days.today} />
+      <Unusual store={store} snapshot={snapshot} today={days.today} />
       <Figures snapshot={snapshot} view={view} />
       <CountsChart {...shown} />
       <div class="pair">

@@ -12,15 +12,14 @@ import { Arrow } from './arrow.tsx';
 interface UnusualProps {
   store: Store;
   snapshot: Snapshot;
-  findings: readonly Finding[];
   today: Day;
 }
 
 const shownMax = 3;
 
 /** Says what is unusual in the range, then the latest day that is over, then today so far. */
-export function Unusual({ store, snapshot, findings, today }: UnusualProps) {
-  const { history, range } = snapshot;
+export function Unusual({ store, snapshot, today }: UnusualProps) {
+  const { history, findings, range } = snapshot;
   const [isWhole, setIsWhole] = useState(false);
   if (history === undefined) return null;
   const { over, soFar } = daysInReview(range, today);

@@ -47,6 +47,11 @@ describe('for everybody', () => {
     await page.getByText('erasure failed').waitFor();
     expect(new URL(page.url()).search).toBe(`?date=${dayAgo(1)}`);
     expect(complaints).toEqual([]);
+    const tab = await open(url, `/stats-html?date=${dayAgo(1)}`, {
+      viewport: { width: 360, height: 740 },
+    });
+    await tab.page.getByTitle(dayAgo(1)).waitFor();
+    await expectSound(tab);
   });
 
   it('every control can be reached by the keyboard', async () => {
