@@ -166,8 +166,9 @@ try {
   const browser = await chromium.launch(launchOptions());
   if (values.all === undefined) {
     const file = (name: string) => join(images, `dashboard-${name}.png`);
-    await take(browser, { url, file: file('light'), waitFor: '.rows' });
-    const dark = { ...desktop, colorScheme: 'dark' } as const;
+    const tall = { viewport: { width: 1440, height: 1330 } };
+    await take(browser, { url, file: file('light'), waitFor: '.rows', options: tall });
+    const dark = { ...tall, colorScheme: 'dark' } as const;
     await take(browser, {
       url: `${url}/?split=type`,
       file: file('dark'),

@@ -113,10 +113,10 @@ function pageOf(day: Day, status: PipelineStatus, today: CalendarDate): string {
 <h1>Processed devices on ${date}</h1>
 ${navigation(date, today)}
 ${incomplete === '' ? '' : `<p role="status">${incomplete}</p>\n`}<section>
-${rowsInAll === 0 ? '<p>Nothing was counted on this day.</p>' : table(day)}
+${calendarOf(date, today)}
 </section>
 <section>
-${calendarOf(date, today)}
+${rowsInAll === 0 ? '<p>Nothing was counted on this day.</p>' : table(day)}
 </section>
 </main>
 </body>

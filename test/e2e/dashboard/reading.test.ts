@@ -1,3 +1,5 @@
+import { readFile } from 'node:fs/promises';
+
 import type { Page } from 'playwright-core';
 import { expect } from 'vitest';
 
@@ -209,5 +211,44 @@ describe('a filter by a failing state', () => {
     const rate = parseFloat(await figure(page, 'Failure rate').innerText());
     expect(rate).toBeGreaterThan(0.3);
     expect(rate).toBeLessThan(3);
+  });
+});
+
+describe('to take along', () => {
+  it('there is a picture of each chart', async () => {
+    const { page } = await openYear('/?range=30');
+    for (const title of ['Events per day', 'Failure rate']) {
+      const [file] = await Promise.all([
+        page.waitForEvent('download'),
+        page
+          .locator('section', { has: page.locator(`h2:text-is("${title}")`) })
+          .getByText('PNG')
+          .click(),
+      ]);
+      expect(file.suggestedFilename()).toMatch(/\.png$/);
+      const bytes = await readFile(await file.path());
+      expect(bytes.subarray(1, 4).toString()).toBe('PNG');
+      expect(bytes.readUInt32BE(16)).toBe(2080);
+    }
+  });
+
+  it('there is a report of one page, without controls', async () => {
+    const { page } = await openYear('/?range=30');
+    await page.emulateMedia({ media: 'print' });
+    await page.getByText('erasure failed').first().waitFor();
+    expect(await page.getByRole('slider').count()).toBe(2);
+    expect(await button(page, '7 days').isVisible()).toBe(false);
+    const pdf = (await page.pdf({ format: 'A4' })).toString('latin1');
+    expect(pdf.match(/\/Type\s*\/Page\b/g)).toHaveLength(1);
+  });
+
+  it('there is a link that shows the same days tomorrow', async () => {
+    const { page } = await openYear('/?range=7&split=type', {
+      permissions: ['clipboard-read', 'clipboard-write'],
+    });
+    await button(page, 'Copy link').click();
+    await button(page, 'Copied').waitFor();
+    const link = await page.evaluate<string>('navigator.clipboard.readText()');
+    expect(new URL(link).search).toBe(`?from=${dayAgo(6)}&to=${dayAgo(0)}&split=type`);
   });
 });
