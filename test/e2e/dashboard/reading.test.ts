@@ -235,7 +235,7 @@ describe('to take along', () => {
   it('there is a report of one page, without controls', async () => {
     const { page } = await openYear('/?range=30');
     await page.emulateMedia({ media: 'print' });
-    await page.getByText('erasure failed').first().waitFor();
+    await findings(page).first().waitFor();
     expect(await page.getByRole('slider').count()).toBe(2);
     expect(await button(page, '7 days').isVisible()).toBe(false);
     const pdf = (await page.pdf({ format: 'A4' })).toString('latin1');
