@@ -17,7 +17,7 @@ export interface HeatColumn {
 export interface HeatMap {
   /** Undefined: all others. */
   readonly types: readonly (string | undefined)[];
-  /** Failing ones last. */
+  /** Failing ones first: a phone shows only some columns at once. */
   readonly columns: readonly HeatColumn[];
   /** By type, then by column. */
   readonly cells: readonly (readonly number[])[];
@@ -57,7 +57,7 @@ export function heatMapOf(
 
 function columnsOf(pairs: readonly PairRow[], isFailing: (state: string) => boolean): HeatColumn[] {
   const sums = sumBy(pairs, ({ state }) => state);
-  return [false, true].flatMap((failing) => {
+  return [true, false].flatMap((failing) => {
     const own = new Map([...sums].filter(([name]) => isFailing(name) === failing));
     const top = topNames(own, failing ? failingMax : statesMax);
     const named = top.map((name): HeatColumn => ({ name, isFailing: failing }));

@@ -95,9 +95,15 @@ describe('the charts', () => {
     await chart.locator('.legend button', { hasText: 'test failed' }).click();
     await page.locator('.chip', { hasText: 'test failed' }).waitFor();
     await page.goBack();
-    await page.locator('.heat td button').first().click();
+    await page
+      .locator('.heat tbody tr', { hasText: 'laptop' })
+      .getByTitle(/test failed/)
+      .click();
     await page.locator('.chip', { hasText: 'laptop' }).waitFor();
-    expect([search(page).get('type'), search(page).get('state')]).toEqual(['laptop', 'received']);
+    expect([search(page).get('type'), search(page).get('state')]).toEqual([
+      'laptop',
+      'test failed',
+    ]);
     await button(page, 'Remove all').click();
     await page.locator('.ranked button', { hasText: 'SSD' }).click();
     await page.locator('.chip', { hasText: 'SSD' }).waitFor();
@@ -139,8 +145,16 @@ describe('the charts', () => {
     await page.locator('.tip', { hasText: named(28) }).waitFor();
     const tip = await page.locator('.tip').innerText();
     for (const word of ['erasure failed', 'shipped', '%', 'Total']) expect(tip).toContain(word);
+    const boxOf = async (selector: string) => {
+      const box = await page.locator(selector).boundingBox();
+      if (box === null) throw new Error(`${selector} has no box`);
+      return box;
+    };
+    const marked = await boxOf('.marked');
+    expect((await boxOf('.tip')).x - marked.x - marked.width).toBeLessThan(12);
     await page.keyboard.press('Shift+ArrowRight');
     await page.keyboard.press('Shift+ArrowRight');
+    expect((await boxOf('.marked')).width / marked.width).toBeCloseTo(3, 1);
     await page.keyboard.press('Enter');
     await page.locator('.chip', { hasText: 'Days' }).waitFor();
     expect(days(page)).toEqual([dayAgo(28), dayAgo(26)]);

@@ -9,7 +9,11 @@ import {
   isDay,
   todayIn,
 } from '../../../src/dashboard/data/calendar/days.ts';
-import { presetRange, previousRange } from '../../../src/dashboard/data/calendar/periods.ts';
+import {
+  presetRange,
+  previousRange,
+  sameWeekdaysBefore,
+} from '../../../src/dashboard/data/calendar/periods.ts';
 import { aheadPath } from '../../../src/dashboard/state/load.ts';
 
 describe('the days', () => {
@@ -34,6 +38,14 @@ describe('the days', () => {
     expect(before('2026-11-01', today)).toEqual(october);
     expect(before('2026-11-01', '2026-11-07')).toEqual({ from: '2026-10-25', to: '2026-10-31' });
     expect(before('2026-01-01', today)).toEqual({ from: '2025-01-01', to: '2025-12-31' });
+  });
+
+  it('over a chart are whole weeks before, so that weekdays meet', () => {
+    const before = (from: string, to: string) => sameWeekdaysBefore({ from, to });
+    expect(before('2026-11-23', today)).toEqual({ from: '2026-11-16', to: '2026-11-22' });
+    expect(before('2026-10-31', today)).toEqual({ from: '2026-09-26', to: '2026-10-25' });
+    expect(before('2025-11-30', today)).toEqual({ from: '2024-12-01', to: '2025-11-30' });
+    expect(before('0001-01-03', '0001-01-03')).toBeUndefined();
   });
 
   it('of presets are those of the calendar', () => {

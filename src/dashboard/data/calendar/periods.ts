@@ -94,3 +94,15 @@ function calendarStart({ from, to }: Range, today: Day): Day | undefined {
   const isMonth = from === firstOfMonth(from) && endsWith(lastOfMonth(from));
   return isMonth ? firstOfMonth(dayBefore) : undefined;
 }
+
+const yearOfWeeks = 364;
+
+/**
+ * As many days before a range as the chart can lay over it: whole weeks before, so that each day meets
+ * its weekday. Undefined before the first day.
+ */
+export function sameWeekdaysBefore(range: Range): Range | undefined {
+  const shift = Math.min(yearOfWeeks, 7 * Math.ceil(countDays(range) / 7));
+  const from = addDays(range.from, -shift);
+  return from < firstDay ? undefined : { from, to: addDays(range.to, -shift) };
+}

@@ -65,7 +65,7 @@ export function summaryText({ events, failures }: DaySummary, isOver: boolean): 
   const whole = isOver ? '' : ' on a whole day';
   const count = wholeText(Math.round(events.median));
   const parts = [
-    `${wholeText(events.value)} events${usually(events, `${count}${whole}`)}`,
+    `${wholeText(events.value)} ${events.value === 1 ? 'event' : 'events'}${usually(events, `${count}${whole}`)}`,
     ...(events.value === 0
       ? []
       : [`failures ${rateText(failures.value)}${usually(failures, rateText(failures.median))}`]),

@@ -297,7 +297,14 @@ function Legend({ store, view, series, total, content }: LegendProps) {
           </li>
         );
       })}
-      {content.before !== undefined && <li class="rule">┄ {content.before.days} days before</li>}
+      {content.before !== undefined && (
+        <li class="rule">
+          <svg class="dashes" viewBox="0 0 20 10" aria-hidden="true">
+            <path d="M0 5h20" />
+          </svg>
+          {content.before.days} days before
+        </li>
+      )}
       {hasEmpty && <li class="rule">No bar: no events in that {content.unit}</li>}
     </ul>
   );

@@ -185,10 +185,10 @@ function Marked({ frame, count, cursor }: { frame: Frame; count: number; cursor:
     <div
       class="marked"
       style={{
-        left: x,
-        width: end.x + end.width - x,
-        top: frame.top,
-        height: frame.bottom - frame.top,
+        left: `${x}px`,
+        width: `${end.x + end.width - x}px`,
+        top: `${frame.top}px`,
+        height: `${frame.bottom - frame.top}px`,
       }}
     />
   );
@@ -203,7 +203,9 @@ interface TipProps {
 /** Beside the bucket, on the side with more room. */
 function Tip({ frame, band, children }: TipProps) {
   const isRight = band.x + band.width / 2 < (frame.left + frame.right) / 2;
-  const style = isRight ? { left: band.x + band.width + 8 } : { right: frame.width - band.x + 8 };
+  const style = isRight
+    ? { left: `${band.x + band.width + 8}px` }
+    : { right: `${frame.width - band.x + 8}px` };
   return (
     <div class="tip" style={style}>
       {children}

@@ -58,7 +58,7 @@ export function TypeRates({ store, view, snapshot, scheme }: TypeRatesProps) {
               </th>
               <td class="bar">
                 <Bar share={largest === 0 ? 0 : rate / largest} colour={colourOfFailures(scheme)} />
-                {shareText(failed, events)}
+                <span>{shareText(failed, events)}</span>
               </td>
               {before !== undefined && (
                 <td class={directionOf(rate, then)}>
