@@ -95,7 +95,8 @@ export class Store {
   show(change: Partial<View>, isTyping = false): void {
     const view = { ...this.#state.view, ...change };
     const url = `${location.pathname}${writeView(view)}`;
-    if (isTyping) history.replaceState(null, '', url);
+    const isSame = url === location.pathname + location.search;
+    if (isTyping || isSame) history.replaceState(null, '', url);
     else history.pushState(null, '', url);
     const isOfPage = Object.keys(change).every((name) => ofPage.has(name));
     this.#set(isOfPage ? { view, shownView: { ...this.#state.shownView, ...change } } : { view });

@@ -40,7 +40,7 @@ export function Dashboard({ store, state, snapshot, scheme }: Shown) {
       <p class="loading-note" role="status">
         {isOld ? 'Loading …' : ''}
       </p>
-      <Unusual store={store} snapshot={snapshot} today={days.today} />
+      <Unusual {...shown} />
       <Figures snapshot={snapshot} view={view} />
       <CountsChart {...shown} />
       <div class="pair">

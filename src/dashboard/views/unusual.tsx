@@ -5,12 +5,14 @@ import type { Day } from '../data/calendar/days.ts';
 import type { Finding } from '../data/unusual/findings.ts';
 import type { History } from '../data/unusual/history.ts';
 import { daysInReview, statementOf, summaryOf, summaryText } from '../data/unusual/words.ts';
+import type { View } from '../data/view.ts';
 import type { Snapshot } from '../state/load.ts';
 import type { Store } from '../state/store.ts';
 import { Arrow } from './arrow.tsx';
 
 interface UnusualProps {
   store: Store;
+  view: View;
   snapshot: Snapshot;
   today: Day;
 }
@@ -18,7 +20,7 @@ interface UnusualProps {
 const shownMax = 3;
 
 /** Says what is unusual in the range, then the latest day that is over, then today so far. */
-export function Unusual({ store, snapshot, today }: UnusualProps) {
+export function Unusual({ store, view, snapshot, today }: UnusualProps) {
   const { history, findings, range } = snapshot;
   const [isWhole, setIsWhole] = useState(false);
   if (history === undefined) return null;
@@ -51,6 +53,10 @@ export function Unusual({ store, snapshot, today }: UnusualProps) {
         {over !== undefined && <DayLine store={store} history={history} day={over} isOver />}
         {soFar && <DayLine store={store} history={history} day={today} isOver={false} />}
       </dl>
+      {view.states.length > 0 && <p class="hint">Events of days are those in all states.</p>}
+      {history.types.size === 0 && (
+        <p class="hint">There are too many names to judge single types: choose some types.</p>
+      )}
       <details class="behind">
         <summary>How days are judged</summary>
         <p>

@@ -40,7 +40,9 @@ describe('the days', () => {
     for (const zone of ['Pacific/Auckland', 'UTC', 'Pacific/Honolulu']) {
       const tab = await openAt(zone, url);
       await becomes(tab.page, 'Events', '6');
-      await tab.page.getByText('Days as written in the timestamps').waitFor();
+      await tab.page
+        .locator('.day-note', { hasText: 'Days as written in the timestamps' })
+        .waitFor();
       const isThere = zone === 'Pacific/Auckland';
       expect((await title(tab.page).innerText()).replaceAll(/\s*–\s*/g, '–')).toBe(
         isThere ? '29 Nov 2026' : '28–29 Nov 2026',
@@ -81,7 +83,7 @@ describe('the days', () => {
     await count(server.url, [event('2026-11-28T09:00:00+13:00'), event('2026-11-27T23:30:00Z')]);
     const tab = await openAt('Pacific/Auckland', server.url);
     await becomes(tab.page, 'Events', '1');
-    await tab.page.getByText('Days in Europe/Berlin').waitFor();
+    await tab.page.locator('.day-note', { hasText: 'Days in Europe/Berlin' }).waitFor();
     expect(await title(tab.page).innerText()).toBe('28 Nov 2026');
   });
 
