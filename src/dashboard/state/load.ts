@@ -126,7 +126,7 @@ export async function load(
     loadHistory(loading, allPairs.filter(isOfType), counted.rows),
   ]);
   await nextTask(signal);
-  const findings = history === undefined ? [] : findingsOf(history, days.today);
+  const findings = history === undefined ? [] : findingsOf(history, range, days.today);
   await nextTask(signal);
   return {
     findings,

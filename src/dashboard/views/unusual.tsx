@@ -33,9 +33,11 @@ export function Unusual({ store, view, snapshot, today }: UnusualProps) {
       <h2 id="unusual-title">
         {findings.length > 0
           ? 'What is unusual'
-          : hasNoPast
-            ? 'Too few days to say what is unusual'
-            : 'Nothing unusual'}
+          : over === undefined
+            ? 'Today is not over'
+            : hasNoPast
+              ? 'Too few days to say what is unusual'
+              : 'Nothing unusual'}
       </h2>
       {findings.length > 0 && (
         <ul class="findings">

@@ -51,7 +51,7 @@ function historyWith(planted: readonly Planted[], firstDay?: string, shown = ran
 }
 
 const found = (planted: readonly Planted[], firstDay?: string) =>
-  findingsOf(historyWith(planted, firstDay), today);
+  findingsOf(historyWith(planted, firstDay), range, today);
 const said = (finding: Finding | undefined) => {
   if (finding === undefined) return '';
   const { what, numbers } = statementOf(finding);
@@ -80,6 +80,19 @@ describe('a planted week', () => {
     expect(said(finding)).toContain(
       `from ${namedDay('2026-10-19')} to ${namedDay('2026-10-23')}, usually 0.9%`,
     );
+  });
+
+  it('is named with its first day though a shorter range is shown', () => {
+    const planted = badDrives({ from: '2026-11-02', to: '2026-11-06' });
+    const shown = (from: string, to: string) => {
+      const own = { from, to };
+      return findingsOf(historyWith(planted, undefined, own), own, today).map(said);
+    };
+    const since = expect.stringContaining(`since ${namedDay('2026-11-02')}`) as string;
+    expect(shown('2026-11-06', '2026-11-06')).toEqual([since]);
+    // What lasts until yesterday matters today, too.
+    expect(shown(today, today)).toEqual([since]);
+    expect(shown('2026-10-20', '2026-11-01')).toEqual([]);
   });
 
   it('of one day is named by the day', () => {

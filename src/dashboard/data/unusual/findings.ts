@@ -1,4 +1,4 @@
-import { addDays, countDays, type Day, type Range } from '../calendar/days.ts';
+import { addDays, countDays, overlapOf, type Day, type Range } from '../calendar/days.ts';
 import { weeks, type History } from './history.ts';
 import {
   boundsOfName,
@@ -43,8 +43,11 @@ interface Run {
   readonly isOngoing: boolean;
 }
 
-/** Finds the runs of unusual days among those of the window that are over, what lasts first. */
-export function findingsOf(history: History, today: Day): Finding[] {
+/**
+ * Finds the runs of unusual days among those of the window that are over and reach into the range; what
+ * lasts comes first.
+ */
+export function findingsOf(history: History, range: Range, today: Day): Finding[] {
   const yesterday = addDays(today, -1);
   const { from, to } = history.window;
   const last = countDays({ from, to: to < yesterday ? to : yesterday }) - 1;
@@ -58,7 +61,10 @@ export function findingsOf(history: History, today: Day): Finding[] {
     );
     found.push(...more.filter((one) => !found.some((known) => explains(known, one))));
   }
-  return found.sort(byWeight);
+  const shown = found.filter(({ range: own, isOngoing }) => {
+    return overlapOf(range, isOngoing ? { from: own.from, to } : own) !== undefined;
+  });
+  return shown.sort(byWeight);
 }
 
 /** Failing states, all failures, all events; then the failures and the events of single names. */

@@ -24,12 +24,16 @@ export interface History {
 
 /** How many weeks before a day it is compared with. */
 export const weeks = 8;
+const judgedDaysMin = 28;
 const judgedDaysMax = 92;
 
-/** The days to judge in a range, and the eight weeks before them. */
+/**
+ * The days to judge for a range, and the eight weeks before them. Of a short range also days before it,
+ * so that a finding can say since when it lasts.
+ */
 export function windowOf(range: Range): Range {
-  const earliest = addDays(range.to, 1 - judgedDaysMax);
-  const from = range.from > earliest ? range.from : earliest;
+  const days = Math.max(judgedDaysMin, Math.min(judgedDaysMax, countDays(range)));
+  const from = addDays(range.to, 1 - days);
   return { from: addDays(from, -7 * weeks), to: range.to };
 }
 
