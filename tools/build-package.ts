@@ -7,6 +7,7 @@ import { promisify } from 'node:util';
 
 import { build, type BuildOptions, type Metafile } from 'esbuild';
 
+import { buildConstruct } from './build-construct.ts';
 import { buildDashboard } from './build-dashboard.ts';
 
 const root = fileURLToPath(new URL('..', import.meta.url));
@@ -30,24 +31,28 @@ const options = {
 } as const satisfies BuildOptions;
 
 /**
- * Builds the content of the npm package: the command, the client with its types, the dashboard and the
- * licences of bundled packages. All files of the command are in one directory, two below package.json,
- * because they find it, the dashboard and the worker threads by relative paths.
+ * Builds the content of the npm package: the command, the client and the CDK construct with their types,
+ * the dashboard and the licences of bundled packages. All files of the command are in one directory, two
+ * below package.json, because they find it, the dashboard and the worker threads by relative paths.
  */
 async function buildPackage(): Promise<void> {
   await Promise.all(
     [cliDirectory, clientDirectory].map((path) => rm(path, { recursive: true, force: true })),
   );
-  const [command, client, dashboard] = await Promise.all([
+  const [command, client, dashboard, construct] = await Promise.all([
     Promise.all(commandBuilds(cliDirectory).map((each) => build(each))),
     build({ ...options, outdir: clientDirectory, entryPoints: { index: 'src/client/index.ts' } }),
     surveyDashboard(),
+    buildConstruct(),
     buildTypes(),
     buildDashboard(),
   ]);
   await writeFile(
     licensesFile,
-    await licensesOf([...command, client, dashboard].map(({ metafile }) => metafile)),
+    await licensesOf([
+      ...[...command, client, dashboard].map(({ metafile }) => metafile),
+      ...construct,
+    ]),
   );
 }
 

@@ -3,6 +3,7 @@ import {
   accessSync,
   chownSync,
   constants,
+  existsSync,
   mkdirSync,
   readFileSync,
   renameSync,
@@ -79,12 +80,15 @@ export function lockDataDirectory(paths: DataPaths): DirectoryLock {
   );
 }
 
-/** @throws {DataDirectoryUnusable} if a restore into the directory was interrupted. */
-export function checkRestored({ root }: DataPaths): void {
+/**
+ * @throws {DataDirectoryUnusable} if a restore into the directory is running or was interrupted. The log
+ * is the last that a restore puts in its place.
+ */
+export function checkRestored({ root, log }: DataPaths): void {
   const unfinished = join(root, restoringName);
-  if (statSync(unfinished, { throwIfNoEntry: false }) === undefined) return;
+  if (!existsSync(unfinished) || existsSync(log)) return;
   throw new DataDirectoryUnusable(
-    `${root} holds an unfinished restore. Repeat that restore, which continues it, or remove ${unfinished}.`,
+    `${root} holds an unfinished restore. Wait for it if it is running. Otherwise repeat it, which continues it, or remove ${unfinished}.`,
   );
 }
 

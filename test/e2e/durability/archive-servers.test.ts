@@ -329,6 +329,8 @@ describe('a restore that was interrupted', () => {
     expect(refused.stderr).toContain('unfinished restore');
     const token = ['token', 'create', '--data-dir', restored, '--name', 'a', '--for', 'ingest'];
     expect(await run(token)).toMatchObject({ code: 1, stdout: '' });
+    const { stderr } = await run(['audit', '--data-dir', restored]);
+    expect(stderr).toContain('unfinished restore');
     expect(await restore(url, restored)).toMatchObject({ code: 0 });
     await startServer(restored);
   });

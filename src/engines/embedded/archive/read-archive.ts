@@ -218,7 +218,6 @@ class TailReader {
     for (;;) {
       try {
         await this.#follow(walk);
-        walk.claim ??= await this.#claimOf(merged);
         break;
       } catch (error) {
         if (!(error instanceof ArchiveDamaged)) throw error;
@@ -228,8 +227,11 @@ class TailReader {
         walk.number = next;
       }
     }
-    const { begin = 0, end, number: next, pieces, claim } = walk;
-    return { begin, end, next, pieces, claim, damage };
+    const { begin = 0, end, number: next, pieces } = walk;
+    const claim = walk.claim ?? (await this.#claimOf(merged));
+    if (claim instanceof ArchiveDamaged) damage ??= new ClaimLost(claim);
+    const known = claim instanceof ArchiveDamaged ? undefined : claim;
+    return { begin, end, next, pieces, claim: known, damage };
   }
 
   /** @throws {ArchiveDamaged} at the first object that is damaged, or was there and is missing. */
@@ -312,9 +314,12 @@ class TailReader {
    * The claim of the server that made the last segment, if no other follows. Not by a listing, which may
    * show a claim late, or one that came too late to count; see `isInTime`.
    */
-  async #claimOf(last: ArchivedSegment | undefined): Promise<ArchiveContent['claim']> {
+  async #claimOf(
+    last: ArchivedSegment | undefined,
+  ): Promise<ArchiveContent['claim'] | ArchiveDamaged> {
     if (last === undefined) return undefined;
-    const found = await getTail(this.#store, this.#logId, last.claimNumber);
+    const found = await this.#find(last.claimNumber);
+    if (found instanceof ArchiveDamaged) return found;
     return found?.kind === 'claim' ? { ...found, number: last.claimNumber } : undefined;
   }
 

@@ -9,7 +9,9 @@ import {
   decodeTail,
   readSegmentName,
   tailName,
+  tailNumber,
 } from '../../../../src/engines/embedded/archive/archive-objects.ts';
+import { verifyArchive } from '../../../../src/engines/embedded/archive/manage/verify-archive.ts';
 import { onlyLogId, readArchive } from '../../../../src/engines/embedded/archive/read-archive.ts';
 import type { ObjectStore } from '../../../../src/engines/embedded/archive/stores/object-store.ts';
 import { dataPaths } from '../../../../src/engines/embedded/data-directory.ts';
@@ -154,5 +156,25 @@ describe('a damaged archive', () => {
     const restored = newDataDirectory();
     await restoreFrom(store, restored, { isUpToDamage: true });
     await expect(storeArchived(restored, url, [])).rejects.toThrow('use another prefix');
+  });
+
+  it('is whole without the claim after which all was merged; only a server needs it', async () => {
+    const { segments, logId } = await readArchive(store, await onlyLogId(store));
+    const last = segments.at(-1);
+    const isAfter = (name: string) => (tailNumber(name) ?? -1) > (last?.lastNumber ?? 0);
+    for (const name of await namesIn(store, '/tail/')) if (isAfter(name)) rmSync(pathOf(name));
+    const claim = tailName(logId, last?.claimNumber ?? 0);
+    flipBit(pathOf(claim));
+    const restored = newDataDirectory();
+    await expect(restoreFrom(store, restored)).rejects.toThrow('holds no part of the log');
+    const { bytes } = await restoreFrom(store, restored, { isUpToDamage: true });
+    expect(bytes).toBe(last?.end);
+    rmSync(pathOf(claim));
+    const { findings } = await verifyArchive({
+      ...{ store, logId, isCounting: false, onProgress: () => undefined },
+    });
+    expect(findings).toMatchObject([
+      { detail: expect.stringContaining('no server can continue') as string },
+    ]);
   });
 });

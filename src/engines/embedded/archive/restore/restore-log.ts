@@ -187,14 +187,14 @@ class RestoredLog {
   }
 
   /**
-   * Removes what begins after the end, also what an interrupted restore has left there, and the rest of
-   * the segment that contains it. Keeps the first segment, which has the id of the log.
+   * Removes what begins after the end, or before the beginning of the archive, also what an interrupted
+   * restore has left there, and the rest of the segment that contains the end. Keeps the first segment, which has the id of the log.
    */
   cutOff(): void {
     const { content, directory } = this.#options;
     for (const { base, path } of listSegments(nodeFileSystem, directory)) {
       const isAfter = base >= this.#end && base > content.begin;
-      if (isAfter) nodeFileSystem.remove(path);
+      if (isAfter || base < content.begin) nodeFileSystem.remove(path);
       else truncate(path, Math.max(this.#end - base, this.#headerBytes));
     }
   }
