@@ -10,6 +10,7 @@ import { chromium, type Browser, type BrowserContextOptions, type Page } from 'p
 
 import { buildDashboard } from './build-dashboard.ts';
 import { launchOptions } from './chromium.ts';
+import { sampleYear } from './sample-year.ts';
 
 /*
  * Takes screenshots of every state of the dashboard. `npm run screenshots` updates the two of the README;
@@ -35,32 +36,11 @@ async function run(...args: string[]): Promise<void> {
   if (code !== 0) throw new Error(`${args.join(' ')} ended with ${code}`);
 }
 
-/** Sixty days of a fleet that works on weekdays, with a bad week. */
+/** A year of a line that works on weekdays; its last week is bad. */
 async function fill(url: string): Promise<void> {
-  const types = { laptop: 48, phone: 36, tablet: 14, server: 9, 'hard drive': 22 };
-  const states = { erased: 70, 'erasure failed': 5, 'in progress': 12, received: 22, shipped: 9 };
-  let seed = 7;
-  const random = () => (seed = (seed * 48271) % 2147483647) / 2147483647;
-  for (let back = 59; back >= 0; back--) {
-    const time = Date.now() - back * 86_400_000;
-    const date = new Date(time).toISOString().slice(0, 10);
-    const weekday = new Date(time).getUTCDay() % 6 === 0 ? 0.25 : 1;
-    const bad = back > 12 && back < 18 ? 3 : 1;
-    const items = Object.entries(types).flatMap(([type, many]) =>
-      Object.entries(states).flatMap(([state, share]) => {
-        const weight = (many * share * weekday * (1 + (60 - back) / 90)) / 60;
-        const count = Math.round(
-          weight * (0.7 + random() * 0.6) * (state.includes('fail') ? bad : 1),
-        );
-        return Array.from({ length: count }, () => ({
-          type,
-          state,
-          timestamp: `${date}T00:00:00Z`,
-        }));
-      }),
-    );
-    await post(url, items);
-  }
+  const today = new Date().toISOString().slice(0, 10);
+  const year = { today, days: 366, devicesPerDay: 900, badWeekEnded: 1 };
+  for (const items of sampleYear(year)) await post(url, items);
 }
 
 async function post(url: string, items: readonly unknown[]): Promise<void> {
@@ -93,7 +73,10 @@ const phone = { viewport: { width: 360, height: 740 } };
 
 async function take(browser: Browser, picture: Picture): Promise<void> {
   const { url, file, waitFor, options = desktop, isWhole = false, before } = picture;
-  const context = await browser.newContext({ reducedMotion: 'reduce', ...options });
+  const context = await browser.newContext({
+    ...{ reducedMotion: 'reduce', locale: 'en-GB' },
+    ...options,
+  });
   const page = await context.newPage();
   await page.goto(url);
   await page.waitForSelector(waitFor);
@@ -123,7 +106,7 @@ async function takeAll(browser: Browser, full: string, directory: string): Promi
   });
   await take(browser, { url: `${full}/?range=365&split=type`, file: to('year'), waitFor: '.rows' });
   await take(browser, {
-    url: `${full}/?from=2026-01-01&to=2026-01-03`,
+    url: `${full}/?from=2020-01-01&to=2020-01-03`,
     file: to('none'),
     waitFor: '.notice',
   });
@@ -183,8 +166,9 @@ try {
   const browser = await chromium.launch(launchOptions());
   if (values.all === undefined) {
     const file = (name: string) => join(images, `dashboard-${name}.png`);
-    await take(browser, { url, file: file('light'), waitFor: '.rows' });
-    const dark = { ...desktop, colorScheme: 'dark' } as const;
+    const tall = { viewport: { width: 1440, height: 1330 } };
+    await take(browser, { url, file: file('light'), waitFor: '.rows', options: tall });
+    const dark = { ...tall, colorScheme: 'dark' } as const;
     await take(browser, {
       url: `${url}/?split=type`,
       file: file('dark'),

@@ -1,8 +1,8 @@
 import { render } from 'preact';
 
 import { App } from './views/app.tsx';
-import { Store } from './data/store.ts';
-import { applyTheme } from './data/theme.ts';
+import { Store } from './state/store.ts';
+import { applyTheme } from './state/theme.ts';
 
 applyTheme();
 const root = document.getElementById('app');

@@ -285,6 +285,8 @@ export interface PipelineStatus {
     readonly bytes?: number;
   };
   readonly deadLetters: number;
+  /** Why, the most frequent reasons first; undefined: none, or unknown. */
+  readonly deadLetterReasons?: readonly DeadLetterReason[] | undefined;
   /**
    * Everything acknowledged before this moment is counted or a dead letter. Milliseconds since 1970;
    * undefined: unknown.
@@ -296,6 +298,13 @@ export interface PipelineStatus {
   readonly latestDate?: CalendarDate | undefined;
   /** The copy of the log in an archive, if there is one. */
   readonly archive?: ArchiveState | undefined;
+}
+
+export interface DeadLetterReason {
+  /** Its code: the text may quote a body. */
+  readonly reason: string;
+  /** How many dead letters have it. */
+  readonly count: number;
 }
 
 /** How far an archive is behind the log. */

@@ -85,7 +85,8 @@ describe('a batch', () => {
     const receipt = async () => JSON.parse((await lambdas.ask({ path })).text) as object;
     expect(await receipt()).toMatchObject({ status: 'pending', enqueued: 2, counted: 0 });
     const ready = async () => JSON.parse((await lambdas.ask({ path: '/readyz' })).text) as object;
-    const known = { status: 'ready', dead_letters: 0, last_received_at: received };
+    const version: unknown = expect.any(String);
+    const known = { status: 'ready', dead_letters: 0, last_received_at: received, version };
     expect(await ready()).toEqual({ ...known, pending_messages: 1 });
     await lambdas.drain();
     expect(await receipt()).toMatchObject({ status: 'counted', counted: 2, rejected: 1 });
@@ -96,7 +97,9 @@ describe('a batch', () => {
     const lambdas = await Lambdas.create(aws, { SWEEP_AFTER_SECONDS: '0' });
     const ready = async () =>
       JSON.parse((await lambdas.ask({ path: '/readyz' })).text) as Record<string, string>;
-    expect(Object.keys(await ready())).toEqual(['status', 'pending_messages', 'dead_letters']);
+    expect(Object.keys(await ready())).toEqual([
+      ...['status', 'pending_messages', 'dead_letters', 'version'],
+    ]);
     const [first, second] = [await send(lambdas, [item]), await send(lambdas, [item])];
     // A sweep looks at what came in an earlier millisecond.
     await setTimeout(2);

@@ -8,34 +8,31 @@ const palette = [
   { light: '#e0a100', dark: '#f0bf45' },
   { light: '#8a6fc9', dark: '#ab95e6' },
   { light: '#5bb5e8', dark: '#8bd0f7' },
-  { light: '#c06a9c', dark: '#de93bd' },
+  { light: '#34447c', dark: '#7f8fd0' },
   { light: '#3b6fd4', dark: '#6f9bf2' },
-  { light: '#8c6d4f', dark: '#b8967a' },
+  { light: '#4f8a5b', dark: '#7fbf8c' },
 ] as const;
-/** The first is also the colour of the sum of all failures. */
+/** No other colour of the page is red. The first is also that of the sum of all failures. */
 const failures = [
   { light: '#d1495b', dark: '#f0707f' },
   { light: '#8f2136', dark: '#b8434f' },
   { light: '#f0938c', dark: '#ffb3ab' },
 ] as const;
+const otherFailures = { light: '#dbb0b4', dark: '#84505a' };
 const others = { light: '#a9b0bd', dark: '#6b7384' };
 
 export type Scheme = 'light' | 'dark';
 
-/**
- * Assigns a colour to each name while there are colours. Failures get a red one if one is free; other
- * names get the colour of their hash, or the next free one.
- */
-export function coloursOf(
-  names: readonly string[],
-  isFailing: (name: string) => boolean,
-  scheme: Scheme,
-): Map<string, string> {
+/** A colour for each series: a red for failures, for others that of the hash of its name or the next free one. */
+export function seriesColours(series: readonly Named[], scheme: Scheme): string[] {
   const colours = new Map<string, string>();
   const reds = failures.values();
   const taken = new Set<number>();
-  for (const name of [...names].sort()) {
-    const red = isFailing(name) ? reds.next().value : undefined;
+  const named = series.flatMap(({ name, isFailing }) =>
+    name === undefined ? [] : { name, isFailing },
+  );
+  for (const { name, isFailing } of named.sort((a, b) => (a.name < b.name ? -1 : 1))) {
+    const red = isFailing ? reds.next().value : undefined;
     if (red !== undefined) {
       colours.set(name, red[scheme]);
       continue;
@@ -45,11 +42,14 @@ export function coloursOf(
     taken.add(index);
     colours.set(name, (palette[index] ?? palette[0])[scheme]);
   }
-  return colours;
+  const rest = ({ isFailing }: Named) => (isFailing ? otherFailures : others)[scheme];
+  return series.map((one) => colours.get(one.name ?? '') ?? rest(one));
 }
 
-export function colourOfOthers(scheme: Scheme): string {
-  return others[scheme];
+interface Named {
+  /** Undefined: several names. */
+  readonly name: string | undefined;
+  readonly isFailing: boolean;
 }
 
 export function colourOfFailures(scheme: Scheme): string {

@@ -7,7 +7,29 @@ export const compactText = (value: number) => compact.format(value);
 
 /** `part` of `all` in percent; a dash if `all` is 0. */
 export function shareText(part: number, all: number): string {
-  return all === 0 ? '–' : percent.format(part / all);
+  if (all === 0) return '–';
+  return part > 0 && part / all < 0.00005 ? '<0.01%' : percent.format(part / all);
+}
+
+/** The same with the digits that a sentence takes: 3.0%, 0.8%, 12%. */
+export function rateText(rate: number): string {
+  const digits = rate < 0.001 ? 2 : rate < 0.0995 ? 1 : 0;
+  return rate === 0 ? '0%' : `${(rate * 100).toFixed(digits)}%`;
+}
+
+/** Shortens a name. U+2068 and U+2069 isolate the direction of its text. */
+export function shortName(name: string): string {
+  const characters = Array.from(name);
+  const text = characters.length > 40 ? `${characters.slice(0, 39).join('')}…` : name;
+  return `\u2068${text}\u2069`;
+}
+
+/** A difference of shares in percentage points. */
+export function pointsText(now: number, before: number): string {
+  const points = (now - before) * 100;
+  const text = Math.abs(points).toFixed(Math.abs(points) < 9.95 ? 1 : 0);
+  if (Number(text) === 0) return '±0';
+  return `${points > 0 ? '+' : '−'}${text}`;
 }
 
 /** The change from the previous range; without a percentage if that had no events. */

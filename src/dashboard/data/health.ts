@@ -1,4 +1,4 @@
-import { isDay, type Day } from './days.ts';
+import { isDay, type Day } from './calendar/days.ts';
 
 /** The state of the pipeline according to `/readyz`. */
 export type Health =
@@ -7,18 +7,28 @@ export type Health =
       readonly pending:
         { readonly amount: number; readonly unit: 'items' | 'messages' } | undefined;
       readonly deadLetters: number | undefined;
+      /** The most frequent reasons of dead letters; empty if they are not known. */
+      readonly reasons: readonly Reason[];
       /** Milliseconds since 1970; the same for the next. */
       readonly countedThrough: number | undefined;
       readonly lastReceivedAt: number | undefined;
       readonly archive: ArchiveHealth | undefined;
+      readonly version: string | undefined;
     }
   | { readonly kind: 'unavailable'; readonly detail: string }
   | { readonly kind: 'unreachable' };
 
+export interface Reason {
+  readonly reason: string;
+  readonly count: number;
+}
+
 export interface ArchiveHealth {
   /** How far the archive is behind the log. */
   readonly lagSeconds: number;
-  readonly isReachable: boolean;
+  readonly lagBytes: number;
+  /** Why it cannot be reached. */
+  readonly problem: string | undefined;
 }
 
 /** Members may be absent. */
@@ -49,13 +59,27 @@ export function readHealth(value: unknown): Health {
     countedThrough: time('counted_through'),
     lastReceivedAt: time('last_received_at'),
     archive: readArchive(members['archive']),
+    reasons: readReasons(members['dead_letter_reasons']),
+    version: typeof members['version'] === 'string' ? members['version'] : undefined,
   };
+}
+
+function readReasons(value: unknown): Reason[] {
+  if (!Array.isArray(value)) return [];
+  return value.flatMap((each: unknown) => {
+    const { reason, count } = (each ?? {}) as Record<string, unknown>;
+    return typeof reason === 'string' && typeof count === 'number' ? [{ reason, count }] : [];
+  });
 }
 
 function readArchive(value: unknown): ArchiveHealth | undefined {
   if (typeof value !== 'object' || value === null) return undefined;
-  const { lag_seconds: lag, problem } = value as Record<string, unknown>;
-  return { lagSeconds: typeof lag === 'number' ? lag : 0, isReachable: problem === undefined };
+  const { lag_seconds: lag, lag_bytes: bytes, problem } = value as Record<string, unknown>;
+  return {
+    lagSeconds: typeof lag === 'number' ? lag : 0,
+    lagBytes: typeof bytes === 'number' ? bytes : 0,
+    problem: typeof problem === 'string' ? problem : undefined,
+  };
 }
 
 /** The latest date with counts, from the same response; stacks on AWS do not report it. */

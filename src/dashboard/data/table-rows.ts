@@ -14,12 +14,13 @@ export function matching(rows: readonly TableRow[], text: string): readonly Tabl
   );
 }
 
-/** Sorts the rows. Without a sort, and for equal values, the order is that of the server. */
+/** Sorts the rows by a column, then the newest and the largest first, then as the server does. */
 export function sorted(rows: readonly TableRow[], sort: View['sort']): readonly TableRow[] {
-  if (sort === undefined) return rows;
-  const { column, isDescending } = sort;
+  const { column, isDescending } = sort ?? { column: 'date', isDescending: true };
   const sign = isDescending ? -1 : 1;
-  return [...rows].sort((a, b) => sign * compare(a, b, column));
+  return [...rows].sort(
+    (a, b) => sign * compare(a, b, column) || compare(b, a, 'date') || compare(b, a, 'count'),
+  );
 }
 
 function compare(a: TableRow, b: TableRow, column: Column): number {

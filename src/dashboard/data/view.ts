@@ -1,13 +1,7 @@
-import { addDays, countDays, isDay, rangeDaysMax, type Day, type Range } from './days.ts';
-
-export const presets = [
-  { name: 'today', label: 'Today', days: 1 },
-  { name: '7', label: '7 days', days: 7 },
-  { name: '30', label: '30 days', days: 30 },
-  { name: '90', label: '90 days', days: 90 },
-  { name: '365', label: 'Year', days: 365 },
-] as const;
-type PresetName = (typeof presets)[number]['name'];
+import { units, type Unit } from './calendar/buckets.ts';
+import { countDays, isDay, rangeDaysMax, type Range } from './calendar/days.ts';
+import { heatModes, type HeatMode } from './heat-map.ts';
+import { presetRange, presets, type PresetDays, type PresetName } from './calendar/periods.ts';
 
 export const columns = ['date', 'type', 'state', 'count'] as const;
 export type Column = (typeof columns)[number];
@@ -26,6 +20,11 @@ export interface View {
   /** Whether the table has one row per day, or one for the range. */
   readonly rows: 'day' | 'range';
   readonly isLive: boolean;
+  /** What a bar of the charts is; undefined: what suits the range. */
+  readonly unit: Unit | undefined;
+  /** Whether the chart also shows the days before. */
+  readonly hasBefore: boolean;
+  readonly heat: HeatMode;
   /** A state that contains one of these texts is a failure, ignoring case. */
   readonly failureWords: readonly string[];
 }
@@ -39,6 +38,9 @@ export const defaultView: View = {
   text: '',
   rows: 'day',
   isLive: false,
+  unit: undefined,
+  hasBefore: false,
+  heat: 'count',
   failureWords: ['fail'],
 };
 
@@ -60,11 +62,14 @@ export function readView(search: string): View {
     text: query.get('q') ?? '',
     rows: query.get('rows') === 'range' ? 'range' : 'day',
     isLive: query.get('live') === '1',
+    unit: units.find((name) => name === query.get('unit')),
+    hasBefore: query.get('before') === '1',
+    heat: heatModes.find(([name]) => name === query.get('heat'))?.[0] ?? 'count',
     failureWords: fail === null ? defaultView.failureWords : wordsOf(fail),
   };
 }
 
-type Filters = Pick<View, 'types' | 'states'>;
+export type Filters = Pick<View, 'types' | 'states'>;
 
 function readFilters(query: URLSearchParams): Filters {
   let filters: Filters = { types: [], states: [] };
@@ -145,26 +150,18 @@ export function writeView(view: View): string {
   if (view.text !== '') query.set('q', view.text);
   if (view.rows !== 'day') query.set('rows', view.rows);
   if (view.isLive) query.set('live', '1');
+  if (view.unit !== undefined) query.set('unit', view.unit);
+  if (view.hasBefore) query.set('before', '1');
+  if (view.heat !== 'count') query.set('heat', view.heat);
   const fail = view.failureWords.join(',');
   if (fail !== defaultView.failureWords.join(',')) query.set('fail', fail);
   const text = query.toString();
   return text === '' ? '' : `?${text}`;
 }
 
-/** The days to which presets are relative. */
-export interface PresetDays {
-  readonly today: Day;
-  /** Where presets end: today, or tomorrow if it has begun in some time zone and has counts. */
-  readonly latest: Day;
-}
-
-/** The range of a preset: a number of days up to today, and later days with counts. */
-export function rangeOf({ range }: View, { today, latest }: PresetDays): Range {
-  if (!('preset' in range)) return range;
-  const days = presets.find(({ name }) => name === range.preset)?.days ?? 30;
-  const from = addDays(today, 1 - days);
-  const first = addDays(latest, 1 - rangeDaysMax);
-  return { from: from < first ? first : from, to: latest };
+/** The days that a view shows. */
+export function rangeOf({ range }: View, days: PresetDays): Range {
+  return 'preset' in range ? presetRange(range.preset, days) : range;
 }
 
 /** The query of `/stats` for the view's days and filters, relative to the page. */

@@ -1,13 +1,13 @@
 import { useEffect, useRef, useState } from 'preact/hooks';
 
 import type { Scheme } from '../data/colours.ts';
-import { Controls } from './controls.tsx';
+import { Controls } from './controls/controls.tsx';
 import { Dashboard } from './dashboard.tsx';
 import { FirstRun } from './first-run.tsx';
 import { Header } from './header.tsx';
 import { SignIn } from './sign-in.tsx';
-import { isFirstRun, type Failure, type State, type Store } from '../data/store.ts';
-import { onSchemeChange, scheme } from '../data/theme.ts';
+import { isFirstRun, type Failure, type State, type Store } from '../state/store.ts';
+import { onSchemeChange, scheme } from '../state/theme.ts';
 
 export function App({ store }: { store: Store }) {
   const [state, setState] = useState<State>(store.state);

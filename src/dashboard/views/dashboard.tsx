@@ -1,16 +1,19 @@
-import type { ComponentChildren } from 'preact';
 import { useMemo } from 'preact/hooks';
 
-import { CountsChart, FailureChart } from './charts.tsx';
 import type { Scheme } from '../data/colours.ts';
-import { isFailure, totalOf } from '../data/counts.ts';
-import { rangeText } from '../data/days.ts';
-import { changeText, compactText, shareText, wholeText } from '../data/format.ts';
-import { HeatMapTable } from './heat-map.tsx';
-import { yearsMax, type Snapshot } from '../data/load.ts';
-import { RowsTable } from './rows-table.tsx';
-import type { State, Store } from '../data/store.ts';
+import { totalOf } from '../data/counts.ts';
+import { rangeText } from '../data/calendar/date-text.ts';
+import { wholeText } from '../data/format.ts';
 import type { View } from '../data/view.ts';
+import { yearsMax, type Snapshot } from '../state/load.ts';
+import type { State, Store } from '../state/store.ts';
+import { CountsChart } from './charts/counts-chart.tsx';
+import { FailureChart } from './charts/failure-chart.tsx';
+import { HeatMapTable } from './charts/heat-map.tsx';
+import { TypeRates } from './charts/type-rates.tsx';
+import { Figures } from './figures.tsx';
+import { RowsTable } from './rows-table.tsx';
+import { Unusual } from './unusual.tsx';
 
 interface Shown {
   store: Store;
@@ -20,22 +23,32 @@ interface Shown {
 }
 
 export function Dashboard({ store, state, snapshot, scheme }: Shown) {
+  const { days } = state;
   const view = state.shownView;
-  const total = totalOf(snapshot.pairs);
   const isOld = state.isLoading && countsOf(state.view) !== countsOf(view);
-  if (total === 0) return <NothingHere store={store} state={state} snapshot={snapshot} />;
+  const { findings } = snapshot;
+  const unusual = useMemo(
+    () => findings.flatMap(({ measure, range }) => (measure === 'failures' ? [range] : [])),
+    [findings],
+  );
+  const shown = { store, view, snapshot, scheme, today: days.today };
+  if (totalOf(snapshot.pairs) === 0) {
+    return <NothingHere store={store} state={state} snapshot={snapshot} />;
+  }
   return (
     <div class={isOld ? 'dashboard old' : 'dashboard'} aria-busy={state.isLoading}>
       <p class="loading-note" role="status">
         {isOld ? 'Loading …' : ''}
       </p>
+      <Unusual {...shown} />
       <Figures snapshot={snapshot} view={view} />
-      <CountsChart store={store} view={view} snapshot={snapshot} scheme={scheme} />
+      <CountsChart {...shown} />
       <div class="pair">
-        <FailureChart view={view} snapshot={snapshot} scheme={scheme} />
-        <HeatMapTable pairs={snapshot.pairs} />
+        <FailureChart {...shown} unusual={unusual} />
+        <TypeRates {...shown} />
       </div>
-      <RowsTable store={store} view={state.view} snapshot={snapshot} />
+      <HeatMapTable {...shown} />
+      <RowsTable store={store} view={state.view} snapshot={snapshot} scheme={scheme} />
     </div>
   );
 }
@@ -43,89 +56,6 @@ export function Dashboard({ store, state, snapshot, scheme }: Shown) {
 /** A text that identifies the data that a view needs. */
 function countsOf({ range, types, states, split }: View): string {
   return JSON.stringify([range, types, states, split]);
-}
-
-function Figures({ snapshot, view }: { snapshot: Snapshot; view: View }) {
-  const { pairs, previous } = snapshot;
-  const { failureWords: words, isLive } = view;
-  const { total, failed, types, states } = useMemo(
-    () => ({
-      total: totalOf(pairs),
-      failed: totalOf(pairs.filter(({ state }) => isFailure(state, words))),
-      types: new Set(pairs.map(({ type }) => type)).size,
-      states: new Set(pairs.map(({ state }) => state)).size,
-    }),
-    [pairs, words],
-  );
-  return (
-    <section aria-labelledby="figures-title">
-      <h2 class="title" id="figures-title">
-        {rangeText(snapshot.range)}
-      </h2>
-      <dl class="figures">
-        <Figure name="Events" value={wholeText(total)}>
-          {previous && <ChangeLine now={total} before={previous.total} />}
-        </Figure>
-        <Figure name="Failures" value={wholeText(failed)}>
-          {previous && <ChangeLine now={failed} before={previous.failed} isBadUp />}
-        </Figure>
-        <Figure name="Failure rate" value={shareText(failed, total)}>
-          {previous && (
-            <span>
-              {previous.total === 0
-                ? 'No events in the previous range'
-                : `${shareText(previous.failed, previous.total)} before`}
-            </span>
-          )}
-        </Figure>
-        <Figure name="Types · states" value={`${wholeText(types)} · ${wholeText(states)}`}>
-          <span>
-            {compactText(pairs.length)} {pairs.length === 1 ? 'combination' : 'combinations'}
-          </span>
-        </Figure>
-      </dl>
-      <p class="unseen" role="status">
-        {isLive ? `Live: ${compactText(total)} ${total === 1 ? 'event' : 'events'}` : ''}
-      </p>
-    </section>
-  );
-}
-
-interface FigureProps {
-  name: string;
-  value: string;
-  children: ComponentChildren;
-}
-
-function Figure({ name, value, children }: FigureProps) {
-  return (
-    <div>
-      <dt>{name}</dt>
-      <dd>
-        <strong>{value}</strong>
-        {children}
-      </dd>
-    </div>
-  );
-}
-
-interface ChangeProps {
-  now: number;
-  before: number;
-  isBadUp?: boolean;
-}
-
-function ChangeLine({ now, before, isBadUp = false }: ChangeProps) {
-  const isNew = before === 0 && now !== 0;
-  const isUp = now > before;
-  const hasArrow = !isNew && now !== before;
-  return (
-    <span class={!hasArrow || !isBadUp ? '' : isUp ? 'bad' : 'good'}>
-      <span aria-hidden="true">{hasArrow ? (isUp ? '↑ ' : '↓ ') : ''}</span>
-      {changeText(now, before)}
-      {!isNew && <small> vs. the days before</small>}
-    </span>
-  );
 }
 
 function NothingHere({ store, state, snapshot }: Omit<Shown, 'scheme'>) {

@@ -1,9 +1,8 @@
 import { useState } from 'preact/hooks';
 
-import { agoText, durationText, wholeText } from '../data/format.ts';
-import type { ArchiveHealth, Health } from '../data/health.ts';
-import type { State, Store } from '../data/store.ts';
-import { setTheme, theme, themes, type Theme } from '../data/theme.ts';
+import type { State, Store } from '../state/store.ts';
+import { setTheme, theme, themes, type Theme } from '../state/theme.ts';
+import { HealthLine } from './health-line.tsx';
 import { Segments } from './segments.tsx';
 
 interface HeaderProps {
@@ -22,7 +21,7 @@ export function Header({ store, state, onTheme }: HeaderProps) {
         </svg>
         <h1>Device pipeline</h1>
       </div>
-      {state.signIn === undefined && <HealthLine health={state.health} now={state.now} />}
+      {state.signIn === undefined && <HealthLine state={state} />}
       <div class="tools">
         {state.isSignedIn && (
           <button type="button" class="quiet" onClick={() => store.signOut()}>
@@ -43,55 +42,4 @@ function ThemeChoice({ onTheme }: { onTheme: () => void }) {
     onTheme();
   };
   return <Segments label="Colours" choices={themes} chosen={chosen} onChoose={choose} />;
-}
-
-function HealthLine({ health, now }: { health: Health | undefined; now: number }) {
-  if (health === undefined) return <div class="health" />;
-  if (health.kind !== 'ready') {
-    return (
-      <div class="health bad" role="status">
-        <span class="dot" aria-hidden="true" />
-        {health.kind === 'unreachable' ? (
-          <span>The server does not respond. Check that it is running.</span>
-        ) : (
-          <span>Not ready: {health.detail}</span>
-        )}
-      </div>
-    );
-  }
-  const { pending, deadLetters = 0, countedThrough, lastReceivedAt, archive } = health;
-  const isWarning = deadLetters > 0 || archive?.isReachable === false;
-  const through =
-    countedThrough === undefined
-      ? undefined
-      : `Counted through ${new Date(countedThrough).toISOString()}`;
-  return (
-    <div class={isWarning ? 'health warn' : 'health'} aria-label="Pipeline health" role="group">
-      <span class="dot" aria-hidden="true" />
-      <span>
-        {lastReceivedAt === undefined ? 'Ready' : `Last batch ${agoText(lastReceivedAt, now)}`}
-      </span>
-      {pending !== undefined && (
-        <span title={through}>
-          {pending.amount === 0
-            ? 'Everything is counted'
-            : `${wholeText(pending.amount)} ${pending.unit} to be counted`}
-        </span>
-      )}
-      {archive !== undefined && <span>{archiveText(archive)}</span>}
-      {deadLetters > 0 && (
-        <span>
-          {wholeText(deadLetters)} dead {deadLetters === 1 ? 'letter' : 'letters'}:{' '}
-          <code>device-pipeline dlq list</code>
-        </span>
-      )}
-    </div>
-  );
-}
-
-/** A lag of some seconds is normal: batches wait to be shipped together. */
-function archiveText({ lagSeconds, isReachable }: ArchiveHealth): string {
-  const behind = `${durationText(lagSeconds)} behind`;
-  if (!isReachable) return `The archive cannot be reached, ${behind}`;
-  return lagSeconds < 60 ? 'Archived' : `Archive ${behind}`;
 }

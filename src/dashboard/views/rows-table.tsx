@@ -1,11 +1,19 @@
 import { useEffect, useMemo, useState } from 'preact/hooks';
 
-import { wholeText } from '../data/format.ts';
-import { rowsMax, type Snapshot } from '../data/load.ts';
-import { Segments } from './segments.tsx';
-import type { Store } from '../data/store.ts';
-import { byteOrderMark, csvOf, matching, sorted } from '../data/table-rows.ts';
+import type { Scheme } from '../data/colours.ts';
+import { colourOfFailures } from '../data/colours.ts';
+import { totalOf } from '../data/counts.ts';
+import { longDay } from '../data/calendar/date-text.ts';
+import { shareText, wholeText } from '../data/format.ts';
+import { byteOrderMark, csvOf, matching, sorted, type TableRow } from '../data/table-rows.ts';
 import { columns as allColumns, statsQuery, type Column, type View } from '../data/view.ts';
+import { failingOf, rowsMax, type Snapshot } from '../state/load.ts';
+import type { Store } from '../state/store.ts';
+import { Arrow } from './arrow.tsx';
+import { Bar } from './charts/bar.tsx';
+import { NameButton } from './charts/name-button.tsx';
+import { save } from './save.ts';
+import { Segments } from './segments.tsx';
 
 const pageRows = 25;
 const rowChoices = [
@@ -18,9 +26,10 @@ interface RowsTableProps {
   store: Store;
   view: View;
   snapshot: Snapshot;
+  scheme: Scheme;
 }
 
-export function RowsTable({ store, view, snapshot }: RowsTableProps) {
+export function RowsTable({ store, view, snapshot, scheme }: RowsTableProps) {
   const isByDay = view.rows === 'day' && snapshot.rows !== undefined;
   const rows = (isByDay ? snapshot.rows : undefined) ?? snapshot.pairs;
   const columns = isByDay ? allColumns : allColumns.slice(1);
@@ -34,7 +43,7 @@ export function RowsTable({ store, view, snapshot }: RowsTableProps) {
   const { from, to } = snapshot.range;
   const name = `counts-${from}${from === to ? '' : `-to-${to}`}.csv`;
   return (
-    <section class="card" aria-labelledby="rows-title">
+    <section class="card counts" aria-labelledby="rows-title">
       <div class="card-head">
         <h2 id="rows-title">Counts</h2>
         <div class="table-tools">
@@ -67,28 +76,26 @@ export function RowsTable({ store, view, snapshot }: RowsTableProps) {
           name={name}
         />
       )}
-      <div class="scroll" tabIndex={0} role="region" aria-label="Rows of counts">
-        <table class="rows">
-          <thead>
-            <tr>
-              {columns.map((column) => (
-                <Heading store={store} view={view} column={column} />
-              ))}
-            </tr>
-          </thead>
-          <tbody>
-            {ordered.slice(at * pageRows, (at + 1) * pageRows).map((row) => (
-              <tr>
-                {columns.map((column) => (
-                  <td class={column}>
-                    {column === 'count' ? wholeText(row.count) : <bdi>{row[column]}</bdi>}
-                  </td>
-                ))}
-              </tr>
+      <table class="rows">
+        <thead>
+          <tr>
+            {columns.map((column) => (
+              <Heading store={store} view={view} column={column} />
             ))}
-          </tbody>
-        </table>
-      </div>
+            <th scope="col" class="share">
+              Share
+            </th>
+          </tr>
+        </thead>
+        <Body
+          store={store}
+          view={view}
+          scheme={scheme}
+          rows={ordered.slice(at * pageRows, (at + 1) * pageRows)}
+          all={ordered}
+          columns={columns}
+        />
+      </table>
       <div class="pager">
         <span role="status">
           {ordered.length === 0
@@ -106,9 +113,83 @@ export function RowsTable({ store, view, snapshot }: RowsTableProps) {
   );
 }
 
+interface BodyProps {
+  store: Store;
+  view: View;
+  scheme: Scheme;
+  /** Those of the page. */
+  rows: readonly TableRow[];
+  /** Those of all pages: shares are of their total. */
+  all: readonly TableRow[];
+  columns: readonly Column[];
+}
+
+function Body({ store, view, scheme, rows, all, columns }: BodyProps) {
+  const [total, largest] = useMemo(
+    () => [totalOf(all), all.reduce((most, { count }) => Math.max(most, count), 0)],
+    [all],
+  );
+  const isFailing = failingOf(view);
+  return (
+    <>
+      <tbody>
+        {rows.map((row) => (
+          <tr class={isFailing(row.state) ? 'failing' : ''}>
+            {columns.map((column) => (
+              <td class={column}>
+                <Cell store={store} row={row} column={column} />
+              </td>
+            ))}
+            <td class="share">
+              <div>
+                <Bar
+                  share={row.count / largest}
+                  colour={isFailing(row.state) ? colourOfFailures(scheme) : 'var(--heat)'}
+                />
+                {shareText(row.count, total)}
+              </div>
+            </td>
+          </tr>
+        ))}
+      </tbody>
+      {all.length > 0 && (
+        <tfoot>
+          <tr>
+            <th scope="row" colSpan={columns.length - 1}>
+              Total of {wholeText(all.length)} {all.length === 1 ? 'row' : 'rows'}
+            </th>
+            <td class="count">{wholeText(total)}</td>
+            <td class="share" />
+          </tr>
+        </tfoot>
+      )}
+    </>
+  );
+}
+
+/** A date or a name filters to itself. */
+function Cell({ store, row, column }: { store: Store; row: TableRow; column: Column }) {
+  const { date = '', type, state, count } = row;
+  if (column === 'count') return <>{wholeText(count)}</>;
+  if (column === 'date') {
+    return (
+      <button
+        type="button"
+        class="name"
+        title="Show only this day"
+        onClick={() => store.show({ range: { from: date, to: date } })}
+      >
+        {longDay(date)}
+      </button>
+    );
+  }
+  const show = () => store.show(column === 'type' ? { types: [type] } : { states: [state] });
+  return <NameButton name={row[column]} onClick={show} />;
+}
+
 function Heading({ store, view, column }: { store: Store; view: View; column: Column }) {
   const own = view.sort?.column === column ? view.sort : undefined;
-  const first = column === 'count';
+  const first = column === 'count' || column === 'date';
   const next = own === undefined ? first : own.isDescending === first ? !first : undefined;
   return (
     <th
@@ -123,7 +204,7 @@ function Heading({ store, view, column }: { store: Store; view: View; column: Co
         }
       >
         {titles[column]}
-        <span aria-hidden="true">{own === undefined ? '' : own.isDescending ? ' ↓' : ' ↑'}</span>
+        <Arrow sign={own === undefined ? 0 : own.isDescending ? -1 : 1} />
       </button>
     </th>
   );
@@ -151,12 +232,4 @@ function TooMany({ store, path, name }: { store: Store; path: string; name: stri
       . <span role="status">{said}</span>
     </p>
   );
-}
-
-function save(name: string, blob: Blob): void {
-  const link = document.createElement('a');
-  link.href = URL.createObjectURL(blob);
-  link.download = name;
-  link.click();
-  setTimeout(() => URL.revokeObjectURL(link.href), 10_000);
 }

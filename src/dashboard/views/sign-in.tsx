@@ -1,6 +1,6 @@
 import { useEffect, useId, useRef, useState } from 'preact/hooks';
 
-import type { Store } from '../data/store.ts';
+import type { Store } from '../state/store.ts';
 
 export function SignIn({ store, message }: { store: Store; message: string | undefined }) {
   const [token, setToken] = useState('');

@@ -125,7 +125,7 @@ export class EmbeddedPipeline implements Ingest<Borrowed>, Queries {
   async status(): Promise<PipelineStatus> {
     const { durableEnd, countedThrough, deadLetters, pendingItems, pendingSince } =
       this.#writer.progress;
-    const { lastReceivedAt, latestDate } = this.#writer.progress;
+    const { lastReceivedAt, latestDate, deadLetterReasons } = this.#writer.progress;
     const pendingBytes = durableEnd - countedThrough;
     const archive = this.#archive?.status;
     const unavailable = this.#whyUnavailable(pendingBytes, archive?.problem);
@@ -133,6 +133,7 @@ export class EmbeddedPipeline implements Ingest<Borrowed>, Queries {
       unavailable,
       pending: { unit: 'items', amount: pendingItems, bytes: pendingBytes },
       deadLetters,
+      deadLetterReasons,
       archive,
       // The progress that came with an outcome includes that submission.
       countedThrough: pendingSince ?? Date.now(),

@@ -132,7 +132,7 @@ export function receiptAnswer({
   });
 }
 
-export function readyAnswer(status: PipelineStatus): Answer {
+export function readyAnswer(status: PipelineStatus, version: string): Answer {
   const { unavailable, pending, deadLetters, countedThrough, lastReceivedAt, latestDate, archive } =
     status;
   if (unavailable !== undefined) return problemAnswer({ ...unavailable, retryAfterSeconds: 1 });
@@ -143,10 +143,12 @@ export function readyAnswer(status: PipelineStatus): Answer {
     [`pending_${pending.unit}`]: pending.amount,
     pending_bytes: pending.bytes,
     dead_letters: deadLetters,
+    dead_letter_reasons: status.deadLetterReasons,
     counted_through: timeOf(countedThrough),
     last_received_at: timeOf(lastReceivedAt),
     latest_date: latestDate,
     archive: archive && archiveMember(archive),
+    version,
   });
 }
 

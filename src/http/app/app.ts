@@ -57,7 +57,7 @@ export interface AppOptions {
   readonly metrics?: (accept: string | undefined) => Promise<Answer>;
   /** The day rule; default: `as-written`. */
   readonly dayZone?: string;
-  /** The program's version, for `/openapi.json`. */
+  /** The program's version, for `/openapi.json` and `/readyz`. */
   readonly version?: string;
 }
 
@@ -159,7 +159,10 @@ function queryRoutes(
         return jsonAnswer(200, { status: 'ok', access: mode, day_zone: dayZone });
       },
     },
-    '/readyz': { scopes: anyScope, answer: async () => readyAnswer(await queries.status()) },
+    '/readyz': {
+      scopes: anyScope,
+      answer: async () => readyAnswer(await queries.status(), version),
+    },
     ...(metrics !== undefined && {
       '/metrics': {
         scopes: ['read'],

@@ -35,8 +35,11 @@ const getReadiness: OperationPlan = {
           counted_through: '2026-11-25T05:22:40.123Z',
           last_received_at: '2026-11-25T05:22:40.119Z',
           latest_date: '2026-11-25',
+          version: '0.1.0',
         }),
-        aws: example('On AWS', { status: 'ready', pending_messages: 3, dead_letters: 0 }),
+        aws: example('On AWS', {
+          ...{ status: 'ready', pending_messages: 3, dead_letters: 0, version: '0.1.0' },
+        }),
       }),
     },
   },

@@ -131,6 +131,12 @@ const ready = object(
       ...count,
       description: 'The number of dead letters; `dlq list` shows them.',
     },
+    dead_letter_reasons: {
+      type: 'array',
+      description:
+        'Embedded: the most frequent reasons of dead letters, as codes. Absent: there are none.',
+      items: object({ reason: { type: 'string' }, count }, {}, ['reason', 'count']),
+    },
     counted_through: {
       ...moment,
       description:
@@ -161,6 +167,7 @@ const ready = object(
       { description: 'Embedded, with `--archive`: how far the archive is behind.' },
       ['mode', 'lag_bytes', 'lag_seconds'],
     ),
+    version: { type: 'string', description: 'The version of the program.' },
   },
   { oneOf: [{ required: ['pending_items'] }, { required: ['pending_messages'] }] },
   ['status', 'dead_letters'],

@@ -5,37 +5,49 @@ import { withThousands } from '../../util/thousands.ts';
 import { browserHeaders, problemAnswer, type Answer } from '../app/answer.ts';
 import { escaped } from '../app/html.ts';
 import { scriptlessHeaders } from '../app/pages.ts';
+import { calendarOf } from './stats-calendar.ts';
 import { readPageDate } from './stats-query.ts';
 
 /** The page shows at most this many rows, so that a browser can render it quickly. */
 const rowsMax = 10_000;
 const dayMs = 86_400_000;
 
+/** The colours are those of the dashboard, src/dashboard/style.css. */
 const style = `
-:root { color-scheme: light dark; --line: color-mix(in srgb, currentcolor 18%, transparent); --bar: #2f6fde; }
-@media (prefers-color-scheme: dark) { :root { --bar: #6ea0ff; } }
+:root { color-scheme: light dark; --page: #f6f7f9; --surface: #fff; --ink: #151b26; --muted: #576172; --line: #e3e7ed; --bar: #3b6fd4; --accent: #2f5bd0; --tint: #e9effc; }
+@media (prefers-color-scheme: dark) { :root { --page: #0f1217; --surface: #171b22; --ink: #e8ebf1; --muted: #a4adbd; --line: #2a303b; --bar: #4f83e6; --accent: #8fb0ff; --tint: #223055; } }
 * { box-sizing: border-box; }
-body { font: 16px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 56rem; padding: 0 1rem; }
-h1 { font-size: 1.35rem; margin: 0 0 .75rem; }
-nav { display: flex; flex-wrap: wrap; gap: .5rem 1.25rem; align-items: center; margin-bottom: 1.25rem; }
+body { font: 15px/1.5 system-ui, sans-serif; margin: 1.5rem auto; max-width: 62rem; padding: 0 1rem; background: var(--page); color: var(--ink); }
+a { color: var(--accent); }
+h1 { font-size: 1.2rem; margin: 0 0 .75rem; }
+nav { display: flex; flex-wrap: wrap; gap: .5rem 1.25rem; align-items: center; margin-bottom: 1rem; }
 form { display: flex; gap: .5rem; align-items: center; }
-input, button { font: inherit; padding: .15rem .5rem; }
+input, button { font: inherit; padding: .2rem .6rem; color: inherit; background: var(--surface); border: 1px solid var(--muted); border-radius: 8px; }
+section { background: var(--surface); border: 1px solid var(--line); border-radius: 12px; padding: 1rem 1.25rem; margin-bottom: 1rem; }
+.calendar { width: auto; font-size: .88rem; }
+.calendar caption { font-weight: 600; padding-bottom: .25rem; }
+.calendar th, .calendar td { border: 0; padding: 0; text-align: center; width: 2.4rem; min-width: 0; color: var(--muted); font-weight: 400; }
+.calendar td a { display: block; padding: .2rem; border-radius: 6px; text-decoration: none; }
+.calendar .today a { font-weight: 700; text-decoration: underline; }
+.calendar a[aria-current] { background: var(--tint); outline: 1px solid var(--accent); font-weight: 700; }
 table { border-collapse: collapse; table-layout: fixed; width: 100%; }
 th, td { border-bottom: 1px solid var(--line); padding: .4rem .6rem; text-align: left; overflow-wrap: anywhere; }
-th:nth-child(n + 3), td:nth-child(n + 3), tfoot td { text-align: right; font-variant-numeric: tabular-nums; }
-thead th:first-child { width: 28%; }
-thead th:nth-child(3) { width: 7.5rem; }
-thead th:last-child { width: 28%; }
+.rows th { color: var(--muted); font-weight: 500; }
+.rows th:nth-child(n + 3), .rows td:nth-child(n + 3), tfoot td { text-align: right; font-variant-numeric: tabular-nums; }
+.rows thead th:first-child { width: 28%; }
+.rows thead th:nth-child(3) { width: 7.5rem; }
+.rows thead th:last-child { width: 28%; }
 tfoot th, tfoot td { border-bottom: 0; font-weight: 600; }
 svg { float: left; width: calc(100% - 4rem); height: .7rem; margin-top: .4rem; }
 rect { fill: var(--bar); }
 @media (max-width: 36rem) {
   body { margin: 1rem auto; font-size: 15px; }
-  th, td { padding: .35rem .3rem; }
+  .rows th, .rows td { padding: .35rem .3rem; }
+  .calendar { width: 100%; }
   svg { float: none; display: block; width: 100%; height: .4rem; margin: .2rem 0; }
-  thead th:first-child { width: 30%; }
-  thead th:nth-child(3) { width: 5.5rem; }
-  thead th:last-child { width: 4.5rem; }
+  .rows thead th:first-child { width: 30%; }
+  .rows thead th:nth-child(3) { width: 5.5rem; }
+  .rows thead th:last-child { width: 4.5rem; }
 }
 `;
 
@@ -100,9 +112,12 @@ function pageOf(day: Day, status: PipelineStatus, today: CalendarDate): string {
 <main>
 <h1>Processed devices on ${date}</h1>
 ${navigation(date, today)}
-${incomplete === '' ? '' : `<p role="status">${incomplete}</p>\n`}${
-    rowsInAll === 0 ? '<p>Nothing was counted on this day.</p>' : table(day)
-  }
+${incomplete === '' ? '' : `<p role="status">${incomplete}</p>\n`}<section>
+${calendarOf(date, today)}
+</section>
+<section>
+${rowsInAll === 0 ? '<p>Nothing was counted on this day.</p>' : table(day)}
+</section>
 </main>
 </body>
 </html>
@@ -153,7 +168,7 @@ function table(day: Day): string {
     rowsInAll === rows.length
       ? ''
       : `<p>The table shows the first ${withThousands(rows.length)} of ${withThousands(rowsInAll)} rows; the total includes all of them.</p>\n`;
-  return `${more}<table>
+  return `${more}<table class="rows">
 <thead><tr><th scope="col">Type</th><th scope="col">State</th><th scope="col">Count</th><th scope="col">Share</th></tr></thead>
 <tbody>
 ${rows.map((row) => rowOf(row, day)).join('')}</tbody>

@@ -641,6 +641,12 @@ describe('the embedded adapters', () => {
       const expectPutAside = () => {
         expect(engine.rows()).toEqual(sortedRows(sound.increments, sound.increments));
         expect(engine.store.deadLetters).toBe(bad.length);
+        expect(engine.store.deadLetterReasons).toEqual([
+          { reason: 'recount_differs', count: 2 },
+          { reason: 'invalid_body', count: 1 },
+          { reason: 'invalid_gzip', count: 1 },
+          { reason: 'invalid_json', count: 1 },
+        ]);
         expect(engine.deadLetters()).toEqual(
           bad.map(({ position, batchId, reason }) => ({
             position,

@@ -212,7 +212,6 @@ describe('the packed tarball', () => {
       'hono',
       'pino',
       'preact',
-      'chart.js',
       '@aws-sdk/core',
       '@aws-lambda-powertools/logger',
     ]) {

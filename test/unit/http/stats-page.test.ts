@@ -1,6 +1,7 @@
-import { expect, it } from 'vitest';
+import { describe, expect, it } from 'vitest';
 
 import type { CounterRow } from '../../../src/domain/counter.ts';
+import { calendarOf } from '../../../src/http/stats/stats-calendar.ts';
 import { statsPageAnswer } from '../../../src/http/stats/stats-page.ts';
 import type { PipelineStatus } from '../../../src/pipeline/ports.ts';
 
@@ -50,4 +51,26 @@ it('a page of one row is that row, and a share is never shown as none', async ()
   const one = await pageOf([row('a', 3)]);
   expect(one).toContain('<rect width="100.0%" height="100%"></rect></svg>100.0%');
   expect(await pageOf([row('a', 1), row('b', 999_999)])).toContain('&lt;0.1%');
+});
+
+describe('the calendar', () => {
+  const days = (html: string) =>
+    html.match(/href="\?date=[^"]+"/g)?.map((link) => link.slice(12, -1)) ?? [];
+
+  it('links to each day of the month, and to the months beside it', () => {
+    const html = calendarOf('2026-02-10', '2026-02-12');
+    const linked = days(html);
+    expect(linked.slice(0, 3)).toEqual(['2026-01-31', '2026-03-01', '2026-02-01']);
+    expect(linked).toHaveLength(30);
+    expect(html).toContain('aria-current="date" title="2026-02-10"');
+    expect(html).toContain('<td class="today"><a href="?date=2026-02-12"');
+    // The first of February 2026 is a Sunday: six empty cells come before it.
+    expect(html.match(/<td><\/td>/g)).toHaveLength(6);
+  });
+
+  it('ends with the first and the last month of all', () => {
+    expect(days(calendarOf('0001-01-05', '2026-02-12'))[0]).toBe('0001-02-01');
+    expect(days(calendarOf('9999-12-05', '2026-02-12'))[0]).toBe('9999-11-30');
+    expect(days(calendarOf('9999-12-05', '2026-02-12'))).toHaveLength(32);
+  });
 });

@@ -9,7 +9,12 @@ import {
 } from '../../../domain/counter.ts';
 import type { Counter } from '../../../domain/day-bound.ts';
 import type { CalendarDate } from '../../../domain/timestamp.ts';
-import type { CounterStore, Delivery, EarlierBatch } from '../../../pipeline/ports.ts';
+import type {
+  CounterStore,
+  DeadLetterReason,
+  Delivery,
+  EarlierBatch,
+} from '../../../pipeline/ports.ts';
 import { journalBytes } from './journal-check.ts';
 import { LogAge, type Transact } from './log-age.ts';
 import type { LogPosition } from '../log/frame.ts';
@@ -70,6 +75,7 @@ export class SqliteCounterStore implements CounterStore<LogSpan, LogDelivery> {
   #position: LogPosition;
   #removedThrough: LogPosition;
   #deadLetters: number;
+  #deadLetterReasons: readonly DeadLetterReason[] | undefined;
   #latestDate: CalendarDate | undefined;
 
   /**
@@ -112,6 +118,12 @@ export class SqliteCounterStore implements CounterStore<LogSpan, LogDelivery> {
     const count = Number(row?.['count']);
     if (count < this.#deadLetters && this.#change === 'none') this.#change = 'added';
     this.#deadLetters = count;
+    this.#deadLetterReasons = count === 0 ? undefined : this.#readDeadLetterReasons();
+  }
+
+  #readDeadLetterReasons(): DeadLetterReason[] {
+    const rows = this.#sql.deadLetterReasons.all(reasonsMax);
+    return rows.map(({ code, count }) => ({ reason: String(code), count: Number(count) }));
   }
 
   /** How other processes have changed the counters since the last call. */
@@ -146,6 +158,11 @@ export class SqliteCounterStore implements CounterStore<LogSpan, LogDelivery> {
   /** The number of dead letters, as of the last refresh or commit. */
   get deadLetters(): number {
     return this.#deadLetters;
+  }
+
+  /** The most frequent ones; undefined without dead letters. */
+  get deadLetterReasons(): readonly DeadLetterReason[] | undefined {
+    return this.#deadLetterReasons;
   }
 
   /** The latest date with counts, as of the last commit. */
@@ -297,7 +314,9 @@ export class SqliteCounterStore implements CounterStore<LogSpan, LogDelivery> {
     this.#position = position;
     for (const { deadLetters } of deliveries) {
       this.#deadLetters += deadLetters.length;
-      if (deadLetters.length > 0) this.#change = 'replaced';
+      if (deadLetters.length === 0) continue;
+      this.#change = 'replaced';
+      this.#deadLetterReasons = this.#readDeadLetterReasons();
     }
   }
 
@@ -306,6 +325,9 @@ export class SqliteCounterStore implements CounterStore<LogSpan, LogDelivery> {
     return typeof date === 'string' ? date : undefined;
   }
 }
+
+/** How many reasons of dead letters are reported. */
+const reasonsMax = 5;
 
 function prepareStatements(database: DatabaseSync) {
   const prepare = (sql: string) => database.prepare(sql);
@@ -331,6 +353,10 @@ function prepareStatements(database: DatabaseSync) {
     findDeadLetter: prepare('SELECT 1 FROM dead_letters WHERE position = ?'),
     hasCounter: prepare('SELECT 1 FROM counters WHERE date = ? AND type_state = ?'),
     countDay: prepare('SELECT count(*) AS count FROM counters WHERE date = ?'),
+    deadLetterReasons: prepare(
+      `SELECT substr(reason, 1, instr(reason || ':', ':') - 1) AS code, count(*) AS count
+       FROM dead_letters GROUP BY code ORDER BY count(*) DESC, code LIMIT ?`,
+    ),
     lastDay: prepare('SELECT max(date) AS date FROM counters'),
     dataVersion: prepare('PRAGMA data_version'),
     schemaVersion: prepare('PRAGMA schema_version'),

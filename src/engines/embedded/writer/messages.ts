@@ -1,5 +1,5 @@
 import type { CalendarDate } from '../../../domain/timestamp.ts';
-import type { Receipt } from '../../../pipeline/ports.ts';
+import type { DeadLetterReason, Receipt } from '../../../pipeline/ports.ts';
 import type { StatsAnswer } from '../../../pipeline/stats/stats.ts';
 import type { EmbeddedOptions } from '../options.ts';
 import type { StatsQuestion } from '../reader/stats-responder.ts';
@@ -22,6 +22,7 @@ export interface Progress {
   readonly durableEnd: number;
   readonly countedThrough: number;
   readonly deadLetters: number;
+  readonly deadLetterReasons: readonly DeadLetterReason[] | undefined;
   /** Items that are stored but not counted. */
   readonly pendingItems: number;
   /** Everything acknowledged before this is counted; undefined if nothing is pending. Ms since 1970. */

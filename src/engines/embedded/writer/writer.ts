@@ -188,6 +188,7 @@ export class Writer {
       durableEnd: this.#log.durableEnd,
       countedThrough: this.#store.position,
       deadLetters: this.#store.deadLetters,
+      deadLetterReasons: this.#store.deadLetterReasons,
       pendingItems: this.#backlog.items,
       pendingSince: this.#backlog.since,
       lastReceivedAt: this.#lastReceivedAt,

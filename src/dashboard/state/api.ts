@@ -22,7 +22,7 @@ export interface Reply {
   readonly isSame: boolean;
 }
 
-const keptMax = 4;
+const keptMax = 8;
 /** The timeouts until the response starts and until it is complete. */
 const waitMsMax = 30_000;
 const bodyMsMax = 600_000;
@@ -57,7 +57,10 @@ export class Api {
   async get(path: string, signal: AbortSignal, isKept = false): Promise<Reply> {
     const kept = isKept ? this.#kept.get(path) : undefined;
     const response = await this.#fetch(path, signal, kept?.etag);
-    if (response.status === 304 && kept !== undefined) return { value: kept.value, isSame: true };
+    if (response.status === 304 && kept !== undefined) {
+      this.#keep(path, kept.etag, kept.value);
+      return { value: kept.value, isSame: true };
+    }
     if (!response.ok) throw await errorOf(response);
     const value: unknown = await whole(response.json(), signal);
     const etag = response.headers.get('etag');

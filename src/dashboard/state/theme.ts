@@ -1,4 +1,4 @@
-import type { Scheme } from './colours.ts';
+import type { Scheme } from '../data/colours.ts';
 import { recall, remember } from './storage.ts';
 
 /** The themes, with the texts of their buttons. */

@@ -9,7 +9,7 @@ export interface Range {
 
 export const rangeDaysMax = 366;
 /** The earliest day of `/stats`. */
-const firstDay: Day = '0001-01-01';
+export const firstDay: Day = '0001-01-01';
 const dayMs = 86_400_000;
 
 export function isDay(text: string): boolean {
@@ -56,8 +56,14 @@ export function dayRuleText(dayZone: string): string {
   return dayZone === asWritten ? 'Days as written in the timestamps' : `Days in ${dayZone}`;
 }
 
-function timeOf(day: Day): number {
+/** Milliseconds since 1970 at the start of the day in UTC. */
+export function timeOf(day: Day): number {
   return Date.parse(`${day}T00:00:00Z`);
+}
+
+/** 1, Monday, to 7, Sunday (ISO 8601). */
+export function weekdayOf(day: Day): number {
+  return new Date(timeOf(day)).getUTCDay() || 7;
 }
 
 export function addDays(day: Day, days: number): Day {
@@ -72,53 +78,19 @@ export function daysOf(range: Range): Day[] {
   return Array.from({ length: countDays(range) }, (_, index) => addDays(range.from, index));
 }
 
-/** The range of the same length that ends before this one starts; undefined before the first day. */
-export function previousRange({ from, to }: Range): Range | undefined {
-  const length = countDays({ from, to });
-  if (timeOf(from) - length * dayMs < timeOf(firstDay)) return undefined;
-  return { from: addDays(from, -length), to: addDays(from, -1) };
+export function firstOfMonth(day: Day): Day {
+  return `${day.slice(0, 8)}01`;
 }
 
-/** The range of one bar: a day, or if there would be too many bars, a week or a part of one. */
-export interface Bucket extends Range {
-  readonly label: string;
+export function lastOfMonth(day: Day): Day {
+  const date = new Date(timeOf(firstOfMonth(day)));
+  date.setUTCMonth(date.getUTCMonth() + 1, 0);
+  return dayOf(date.getTime());
 }
 
-const daysAsBarsMax = 100;
-
-/** Weeks start on Monday (ISO 8601); the range may cut the first and the last. */
-export function bucketsOf(range: Range): Bucket[] {
-  const days = daysOf(range);
-  if (days.length <= daysAsBarsMax) {
-    return days.map((day) => ({ from: day, to: day, label: shortDay(day) }));
-  }
-  const buckets: Bucket[] = [];
-  for (let from = range.from; from <= range.to;) {
-    const untilSunday = (7 - new Date(timeOf(from)).getUTCDay()) % 7;
-    const sunday = addDays(from, untilSunday);
-    const to = sunday < range.to ? sunday : range.to;
-    buckets.push({ from, to, label: shortDay(from) });
-    from = addDays(to, 1);
-  }
-  return buckets;
-}
-
-const short = new Intl.DateTimeFormat('en-GB', { day: 'numeric', month: 'short', timeZone: 'UTC' });
-const long = new Intl.DateTimeFormat('en-GB', {
-  day: 'numeric',
-  month: 'short',
-  year: 'numeric',
-  timeZone: 'UTC',
-});
-
-function shortDay(day: Day): string {
-  return short.format(timeOf(day));
-}
-
-export function longDay(day: Day): string {
-  return long.format(timeOf(day));
-}
-
-export function rangeText({ from, to }: Range): string {
-  return from === to ? longDay(from) : `${longDay(from)} – ${longDay(to)}`;
+/** The days of both ranges; undefined if there are none. */
+export function overlapOf(a: Range, b: Range): Range | undefined {
+  const from = a.from > b.from ? a.from : b.from;
+  const to = a.to < b.to ? a.to : b.to;
+  return from > to ? undefined : { from, to };
 }

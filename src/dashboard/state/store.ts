@@ -1,8 +1,10 @@
 import { Api, ApiError, isToken } from './api.ts';
-import { asWritten, todayIn, type Day } from './days.ts';
-import { readHealth, readLatestDate, type Health } from './health.ts';
-import { aheadPath, load, lookAhead, probePath, type DailyRow, type Snapshot } from './load.ts';
-import { readView, writeView, type PresetDays, type View } from './view.ts';
+import { asWritten, todayIn, type Day } from '../data/calendar/days.ts';
+import { readHealth, readLatestDate, type Health } from '../data/health.ts';
+import { aheadPath, load, lookAhead, probePath, type Snapshot } from './load.ts';
+import type { DailyRow } from '../data/counts.ts';
+import type { PresetDays } from '../data/calendar/periods.ts';
+import { readView, writeView, type View } from '../data/view.ts';
 
 export interface State {
   readonly view: View;
@@ -93,11 +95,12 @@ export class Store {
   show(change: Partial<View>, isTyping = false): void {
     const view = { ...this.#state.view, ...change };
     const url = `${location.pathname}${writeView(view)}`;
-    if (isTyping) history.replaceState(null, '', url);
+    const isSame = url === location.pathname + location.search;
+    if (isTyping || isSame) history.replaceState(null, '', url);
     else history.pushState(null, '', url);
-    const isOfTable = Object.keys(change).every((name) => ofTable.has(name));
-    this.#set(isOfTable ? { view, shownView: { ...this.#state.shownView, ...change } } : { view });
-    if (!isOfTable) void this.refresh();
+    const isOfPage = Object.keys(change).every((name) => ofPage.has(name));
+    this.#set(isOfPage ? { view, shownView: { ...this.#state.shownView, ...change } } : { view });
+    if (!isOfPage) void this.refresh();
   }
 
   signIn(token: string): void {
@@ -320,7 +323,8 @@ export class Store {
   }
 }
 
-const ofTable = new Set<string>(['sort', 'text', 'rows']);
+/** The parts of a view that need no other data. */
+const ofPage = new Set<string>(['sort', 'text', 'rows', 'unit', 'hasBefore', 'heat']);
 
 /** Whether neither the range nor the year has counts, so that the page waits for the first ones. */
 function hasNothing(snapshot: Snapshot | undefined): boolean {

@@ -1,0 +1,108 @@
+import {
+  addDays,
+  countDays,
+  firstDay,
+  firstOfMonth,
+  lastOfMonth,
+  rangeDaysMax,
+  weekdayOf,
+  type Day,
+  type Range,
+} from './days.ts';
+
+/** The days to which presets are relative. */
+export interface PresetDays {
+  readonly today: Day;
+  /** Where presets end: today, or tomorrow if it has begun in some time zone and has counts. */
+  readonly latest: Day;
+}
+
+interface Preset {
+  readonly name: string;
+  readonly label: string;
+  readonly rangeOf: (days: PresetDays) => Range;
+}
+
+const lastDays =
+  (count: number) =>
+  ({ today, latest }: PresetDays): Range => ({ from: addDays(today, 1 - count), to: latest });
+
+/** Weeks start on Monday (ISO 8601). */
+export const presets = [
+  { name: 'today', label: 'Today', rangeOf: lastDays(1) },
+  { name: '7', label: '7 days', rangeOf: lastDays(7) },
+  { name: '30', label: '30 days', rangeOf: lastDays(30) },
+  { name: '90', label: '90 days', rangeOf: lastDays(90) },
+  { name: '365', label: 'Year', rangeOf: lastDays(365) },
+  {
+    name: 'yesterday',
+    label: 'Yesterday',
+    rangeOf: ({ today }) => ({ from: addDays(today, -1), to: addDays(today, -1) }),
+  },
+  {
+    name: 'week',
+    label: 'This week',
+    rangeOf: ({ today, latest }) => ({ from: addDays(today, 1 - weekdayOf(today)), to: latest }),
+  },
+  {
+    name: 'month',
+    label: 'This month',
+    rangeOf: ({ today, latest }) => ({ from: firstOfMonth(today), to: latest }),
+  },
+  {
+    name: 'last-month',
+    label: 'Last month',
+    rangeOf: ({ today }) => {
+      const to = addDays(firstOfMonth(today), -1);
+      return { from: firstOfMonth(to), to };
+    },
+  },
+  {
+    name: 'year',
+    label: 'This year',
+    rangeOf: ({ today, latest }) => ({ from: `${today.slice(0, 5)}01-01`, to: latest }),
+  },
+] as const satisfies readonly Preset[];
+export type PresetName = (typeof presets)[number]['name'];
+
+/** The range of a preset, and later days with counts. */
+export function presetRange(name: PresetName, days: PresetDays): Range {
+  const preset = presets.find((each) => each.name === name) ?? presets[2];
+  const { from, to } = preset.rangeOf(days);
+  const first = addDays(to, 1 - rangeDaysMax);
+  return { from: from < first ? first : from, to };
+}
+
+/**
+ * The days before that a range is compared with: of a month or year, whole or up to today, the month or
+ * year before; of any other range as many days. Undefined before the first day.
+ */
+export function previousRange(range: Range, today: Day): Range | undefined {
+  const { from, to } = range;
+  const earlier = calendarStart(range, today) ?? addDays(from, -countDays(range));
+  // Days before the year 1 have signs, so that they are not in the order of their texts.
+  const isDay = /^\d/.test(earlier) && earlier >= firstDay && to >= from;
+  return isDay ? { from: earlier, to: addDays(from, -1) } : undefined;
+}
+
+function calendarStart({ from, to }: Range, today: Day): Day | undefined {
+  const endsWith = (last: Day) => to === last || (to >= today && to < last);
+  const dayBefore = addDays(from, -1);
+  if (from.endsWith('-01-01') && endsWith(`${from.slice(0, 4)}-12-31`)) {
+    return `${dayBefore.slice(0, -5)}01-01`;
+  }
+  const isMonth = from === firstOfMonth(from) && endsWith(lastOfMonth(from));
+  return isMonth ? firstOfMonth(dayBefore) : undefined;
+}
+
+const yearOfWeeks = 364;
+
+/**
+ * As many days before a range as the chart can lay over it: whole weeks before, so that each day meets
+ * its weekday. Undefined before the first day.
+ */
+export function sameWeekdaysBefore(range: Range): Range | undefined {
+  const shift = Math.min(yearOfWeeks, 7 * Math.ceil(countDays(range) / 7));
+  const from = addDays(range.from, -shift);
+  return from < firstDay ? undefined : { from, to: addDays(range.to, -shift) };
+}

@@ -1,0 +1,113 @@
+import type { Scheme } from '../../data/colours.ts';
+import { save } from '../save.ts';
+import type { Scene } from './plot.tsx';
+import { paper } from './scene.ts';
+
+export interface PictureKey {
+  readonly colour: string;
+  readonly text: string;
+}
+
+export interface Picture {
+  readonly title: string;
+  readonly note: string;
+  readonly keys: readonly PictureKey[];
+  readonly scene: Scene;
+  readonly scheme: Scheme;
+}
+
+const font = '12px system-ui, sans-serif';
+const margin = 20;
+const headHeight = 60;
+const lineHeight = 20;
+/** Pixels of the picture for each of the page. */
+const scale = 2;
+
+/** Saves a chart with its title and its legend as a PNG file. */
+export async function savePicture(name: string, picture: Picture): Promise<void> {
+  const canvas = document.createElement('canvas');
+  const { width, height } = picture.scene.frame;
+  const context = canvas.getContext('2d');
+  if (context === null) return;
+  context.font = font;
+  const places = placesOf(context, picture.keys, width);
+  canvas.width = (width + 2 * margin) * scale;
+  const lines = (places.at(-1)?.line ?? -1) + 1;
+  canvas.height = (headHeight + height + lines * lineHeight + 2 * margin) * scale;
+  context.scale(scale, scale);
+  paint(context, picture, places);
+  const blob = await new Promise<Blob | null>((done) => canvas.toBlob(done, 'image/png'));
+  if (blob !== null) save(name, blob);
+}
+
+interface Place {
+  readonly x: number;
+  readonly line: number;
+}
+
+/** Lays the legend out in lines. */
+function placesOf(
+  context: CanvasRenderingContext2D,
+  keys: readonly PictureKey[],
+  width: number,
+): Place[] {
+  let [x, line] = [0, 0];
+  return keys.map(({ text }) => {
+    const length = context.measureText(text).width + 34;
+    if (x > 0 && x + length > width) [x, line] = [0, line + 1];
+    const place = { x, line };
+    x += length;
+    return place;
+  });
+}
+
+function paint(
+  context: CanvasRenderingContext2D,
+  { title, note, keys, scene, scheme }: Picture,
+  places: readonly Place[],
+): void {
+  const { surface, text, ink } = paper(scheme);
+  context.fillStyle = surface;
+  context.fillRect(0, 0, context.canvas.width, context.canvas.height);
+  context.translate(margin, margin);
+  context.fillStyle = text;
+  context.font = '600 16px system-ui, sans-serif';
+  context.fillText(title, 0, 14);
+  context.font = font;
+  context.fillStyle = ink;
+  context.fillText(note, 0, 34);
+  context.translate(0, headHeight - 10);
+  paintScene(context, scene);
+  context.translate(0, scene.frame.height + 10);
+  keys.forEach(({ colour, text: name }, index) => {
+    const { x = 0, line = 0 } = places[index] ?? {};
+    context.fillStyle = colour;
+    context.fillRect(x, line * lineHeight + 2, 10, 10);
+    context.fillStyle = text;
+    context.textAlign = 'start';
+    context.fillText(name, x + 16, line * lineHeight + 11);
+  });
+}
+
+function paintScene(context: CanvasRenderingContext2D, { layers, labels, ink }: Scene): void {
+  for (const { d, fill, stroke, dash, opacity = 1 } of layers) {
+    const path = new Path2D(d);
+    context.globalAlpha = opacity;
+    if (fill !== undefined) {
+      context.fillStyle = fill;
+      context.fill(path);
+    }
+    if (stroke !== undefined) {
+      context.strokeStyle = stroke;
+      context.lineWidth = 2;
+      context.setLineDash((dash ?? '').split(' ').filter(Boolean).map(Number));
+      context.stroke(path);
+    }
+  }
+  context.globalAlpha = 1;
+  context.fillStyle = ink;
+  for (const { x, y, text, anchor } of labels) {
+    context.textAlign = anchor === 'middle' ? 'center' : anchor;
+    context.fillText(text, x, y);
+  }
+}

@@ -1,0 +1,8 @@
+/** A sample of a colour, also where the reader's system replaces the colours of pages. */
+export function Swatch({ colour }: { colour: string }) {
+  return (
+    <svg class="swatch" viewBox="0 0 10 10" aria-hidden="true">
+      <rect width="10" height="10" rx="3" fill={colour} />
+    </svg>
+  );
+}

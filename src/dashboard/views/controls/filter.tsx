@@ -1,0 +1,101 @@
+import { useEffect, useRef, useState } from 'preact/hooks';
+
+import { hasRoomFor, type View } from '../../data/view.ts';
+import type { Store } from '../../state/store.ts';
+
+const offeredMax = 100;
+
+interface FilterProps {
+  store: Store;
+  view: View;
+  field: 'types' | 'states';
+  label: string;
+  names: readonly string[] | undefined;
+}
+
+export function Filter({ store, view, field, label, names = [] }: FilterProps) {
+  const chosen = view[field];
+  const choose = (choice: readonly string[]) => store.show({ [field]: choice });
+  const [text, setText] = useState('');
+  const [first, setFirst] = useState(chosen);
+  const details = useRef<HTMLDetailsElement>(null);
+  useEffect(() => {
+    const close = ({ target }: Event) => {
+      const element = details.current;
+      if (element !== null && target instanceof Node && !element.contains(target)) {
+        element.open = false;
+      }
+    };
+    document.addEventListener('click', close);
+    return () => document.removeEventListener('click', close);
+  }, []);
+  const wanted = text.trim().toLowerCase();
+  const found = names.filter(
+    (name) => !first.includes(name) && name.toLowerCase().includes(wanted),
+  );
+  const offered = found.slice(0, offeredMax);
+  const hidden = chosen.filter((name) => !first.includes(name) && !offered.includes(name));
+  const option = (name: string) => {
+    const isChosen = chosen.includes(name);
+    return (
+      <label key={name}>
+        <input
+          type="checkbox"
+          checked={isChosen}
+          disabled={!isChosen && !hasRoomFor(name, view, field)}
+          onChange={() =>
+            choose(isChosen ? chosen.filter((other) => other !== name) : [...chosen, name])
+          }
+        />
+        <bdi>{name}</bdi>
+      </label>
+    );
+  };
+  return (
+    <details
+      class="filter"
+      ref={details}
+      // Chosen names come first; the order does not change while the list is open.
+      onToggle={() => setFirst(chosen)}
+      onKeyDown={({ key, currentTarget }) => {
+        if (key !== 'Escape') return;
+        currentTarget.open = false;
+        currentTarget.querySelector('summary')?.focus();
+      }}
+    >
+      <summary>
+        {label}
+        {chosen.length > 0 && <b>{chosen.length === 1 ? <bdi>{chosen[0]}</bdi> : chosen.length}</b>}
+      </summary>
+      <div class="choices">
+        <input
+          type="search"
+          aria-label={`Find a ${label.toLowerCase()}`}
+          placeholder={`Find a ${label.toLowerCase()}`}
+          value={text}
+          onInput={({ currentTarget }) => setText(currentTarget.value)}
+        />
+        <fieldset>
+          <legend class="unseen">{label}</legend>
+          {[...first, ...hidden, ...offered].map(option)}
+        </fieldset>
+        {found.length > offeredMax && (
+          <p class="hint">{found.length - offeredMax} more: type a part of the name.</p>
+        )}
+        {chosen.length > 0 && (
+          <button
+            type="button"
+            class="quiet"
+            onClick={() => {
+              // The button disappears together with the choice that it clears.
+              details.current?.querySelector('summary')?.focus();
+              choose([]);
+            }}
+          >
+            Show all
+          </button>
+        )}
+      </div>
+    </details>
+  );
+}

@@ -1,0 +1,120 @@
+import type { ComponentChildren } from 'preact';
+import { useMemo } from 'preact/hooks';
+
+import type { Change, Comparison } from '../data/comparison.ts';
+import { totalOf, sumOf } from '../data/counts.ts';
+import { longDay, rangeText } from '../data/calendar/date-text.ts';
+import { changeText, compactText, pointsText, shareText, wholeText } from '../data/format.ts';
+import type { View } from '../data/view.ts';
+import type { Snapshot } from '../state/load.ts';
+import { Arrow } from './arrow.tsx';
+
+/** The sums of the range, each with its change if the days before are known. */
+export function Figures({ snapshot, view }: { snapshot: Snapshot; view: View }) {
+  const { pairs, failedDaily, wholeDaily, comparison } = snapshot;
+  const { total, failed, whole, types, states } = useMemo(
+    () => ({
+      total: totalOf(pairs),
+      failed: sumOf(failedDaily.values()),
+      whole: sumOf(wholeDaily.values()),
+      types: new Set(pairs.map(({ type }) => type)).size,
+      states: new Set(pairs.map(({ state }) => state)).size,
+    }),
+    [snapshot],
+  );
+  const known = comparison.kind === 'known' ? comparison : undefined;
+  return (
+    <section aria-labelledby="figures-title">
+      <h2 class="title" id="figures-title">
+        {rangeText(snapshot.range)}
+      </h2>
+      <dl class="figures">
+        <Figure name="Events" value={wholeText(total)}>
+          {known && <ChangeLine change={known.events} />}
+        </Figure>
+        <Figure name="Failures" value={wholeText(failed)} isFailing={failed > 0}>
+          {known && <ChangeLine change={known.failed} isBadUp />}
+        </Figure>
+        <Figure name="Failure rate" value={shareText(failed, whole)} isFailing={failed > 0}>
+          {known && <RateLine failed={known.failed} whole={known.whole} />}
+        </Figure>
+        <Figure name="Types · states" value={`${wholeText(types)} · ${wholeText(states)}`}>
+          <span>
+            {compactText(pairs.length)} {pairs.length === 1 ? 'combination' : 'combinations'}
+          </span>
+        </Figure>
+      </dl>
+      <p class="compared">{comparisonText(comparison)}</p>
+      <p class="unseen" role="status">
+        {view.isLive ? `Live: ${compactText(total)} ${total === 1 ? 'event' : 'events'}` : ''}
+      </p>
+    </section>
+  );
+}
+
+/** Which days the changes compare, or why there are none. */
+function comparisonText(comparison: Comparison): string {
+  if (comparison.kind === 'known') {
+    const cut = comparison.isCut ? ', without today, which is not over' : '';
+    return `Changes are vs. ${rangeText(comparison.before)}${cut}.`;
+  }
+  if (comparison.kind === 'no data') {
+    return `No comparison: there are no data before ${longDay(comparison.firstDay)}.`;
+  }
+  return comparison.reason === 'not over' ? 'No comparison: the day is not over.' : '';
+}
+
+interface FigureProps {
+  name: string;
+  value: string;
+  isFailing?: boolean;
+  children: ComponentChildren;
+}
+
+function Figure({ name, value, isFailing = false, children }: FigureProps) {
+  return (
+    <div class={isFailing ? 'failing' : ''}>
+      <dt>{name}</dt>
+      <dd>
+        <strong>{value}</strong>
+        {children}
+      </dd>
+    </div>
+  );
+}
+
+/** More failures are bad and fewer are good; more events are neither. */
+function classOf(sign: number, isBadUp: boolean): string {
+  return !isBadUp || sign === 0 ? '' : sign > 0 ? 'bad' : 'good';
+}
+
+function ChangeLine({
+  change: { now, before },
+  isBadUp = false,
+}: {
+  change: Change;
+  isBadUp?: boolean;
+}) {
+  const sign = before === 0 ? 0 : Math.sign(now - before);
+  return (
+    <span class={classOf(sign, isBadUp)}>
+      <Arrow sign={sign} />
+      {changeText(now, before)}
+      {before > 0 && <small> from {wholeText(before)}</small>}
+    </span>
+  );
+}
+
+function RateLine({ failed, whole }: { failed: Change; whole: Change }) {
+  if (whole.before === 0) return <span>No events before</span>;
+  if (whole.now === 0) return null;
+  const [now, before] = [failed.now / whole.now, failed.before / whole.before];
+  const points = pointsText(now, before);
+  const sign = points === '±0' ? 0 : Math.sign(now - before);
+  return (
+    <span class={classOf(sign, true)}>
+      <Arrow sign={sign} />
+      {points} points<small> from {shareText(failed.before, whole.before)}</small>
+    </span>
+  );
+}

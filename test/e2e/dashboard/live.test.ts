@@ -1,0 +1,56 @@
+import { expect } from 'vitest';
+
+import { expectAccessible, openTab } from '../../support/browser.ts';
+import { becomes, button, count, dashboards, fleet, items } from '../../support/dashboard.ts';
+import { needs } from '../../support/run/needs.ts';
+
+const { describe, it } = needs('Chromium');
+const { browser, serve, openFleet } = dashboards();
+
+describe('live', () => {
+  it('counts rise without a reload, the focus stays, and nothing is sent twice', async () => {
+    const { url, page, answers, complaints } = await openFleet();
+    await button(page, 'Live').click();
+    await page.getByLabel('Filter the rows').focus();
+    await page.evaluate('window.isSamePage = true');
+    for (let round = 1; round <= 2; round++) {
+      await count(url, items(0, `drone ${round}`, 'erased', 3));
+      await becomes(page, 'Events', String(12 + 3 * round));
+    }
+    expect(await page.locator('.heat').innerText()).toContain('drone 2');
+    expect(await page.evaluate('window.isSamePage')).toBe(true);
+    expect(await page.evaluate('document.activeElement.ariaLabel')).toBe('Filter the rows');
+    const before = answers.length;
+    await expect.poll(() => answers.length - before).toBeGreaterThan(2);
+    const polls = answers.slice(before).filter(({ path }) => path.startsWith('/stats'));
+    expect(new Set(polls.map(({ status }) => status))).toEqual(new Set([304]));
+    expect(complaints).toEqual([]);
+  });
+
+  it('what comes between two answers of one load is shown after the next look', async () => {
+    const url = await serve();
+    await count(url, fleet);
+    const { page } = await openTab(browser());
+    let isFirst = true;
+    await page.route(/group_by=type/, async (route) => {
+      const response = await route.fetch();
+      if (isFirst) await count(url, items(0, 'laptop', 'erased', 3));
+      isFirst = false;
+      await route.fulfill({ response });
+    });
+    await page.goto(`${url}/?live=1`);
+    await becomes(page, 'Events', '15');
+    await page.locator('.heat', { hasText: '9' }).waitFor();
+  });
+
+  it('an error is said, and gone when the server answers again', async () => {
+    const { page } = await openFleet();
+    await page.route(/\/(stats|readyz)/, (route) => route.abort());
+    await button(page, 'Live').click();
+    await page.getByText('The counts are not available now').waitFor();
+    await expectAccessible(page);
+    await page.unroute(/\/(stats|readyz)/);
+    await button(page, 'Try again').click();
+    await page.getByText('The counts are not available now').waitFor({ state: 'detached' });
+  });
+});

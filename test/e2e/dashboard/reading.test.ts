@@ -1,0 +1,268 @@
+import { readFile } from 'node:fs/promises';
+
+import type { Page } from 'playwright-core';
+import { expect } from 'vitest';
+
+import {
+  button,
+  card,
+  dashboards,
+  dayAgo,
+  expectSound,
+  figure,
+  writtenDay,
+} from '../../support/dashboard.ts';
+import { needs } from '../../support/run/needs.ts';
+
+const { describe, it } = needs('Chromium');
+const { openYear } = dashboards();
+
+const search = (page: Page) => new URL(page.url()).searchParams;
+const findings = (page: Page) => page.locator('.findings li');
+/** The weekday and the date, as the page writes a day in a sentence. */
+const named = (days: number) =>
+  new Date(Date.now() - days * 86_400_000).toLocaleDateString('en-GB', {
+    ...{ weekday: 'short', day: 'numeric', month: 'short', timeZone: 'UTC' },
+  });
+
+describe('a year with a bad week', () => {
+  it('is said in words, and a click shows the days and the names', async () => {
+    const tab = await openYear();
+    const { page } = tab;
+    const said = await findings(page).first().innerText();
+    expect(said).toMatch(/“.erasure failed.”: \d\.\d% of events since .*, usually 0\.\d%; .SSD/);
+    expect(said).toContain('hard drive');
+    await page.getByText(`${named(0)} so far`).waitFor();
+    await page.locator('.days-in-review dt', { hasText: named(1) }).waitFor();
+    await expectSound(tab);
+    await findings(page).first().getByRole('button').click();
+    await page.locator('.chips', { hasText: 'erasure failed' }).waitFor();
+    expect(search(page).getAll('type').sort()).toEqual(['SSD', 'hard drive']);
+    expect(search(page).get('to')).toBe(dayAgo(1));
+    await expectSound(tab);
+    await page.goBack();
+    await findings(page).first().waitFor();
+    expect(search(page).size).toBe(0);
+  });
+
+  it('says that nothing is unusual in weeks before it', async () => {
+    const { page } = await openYear(`/?from=${dayAgo(40)}&to=${dayAgo(27)}`);
+    await page.getByRole('heading', { name: 'Nothing unusual' }).waitFor();
+    expect(await findings(page).count()).toBe(0);
+  });
+
+  it('is compared with as many days that are over, which are named', async () => {
+    const { page } = await openYear();
+    const compared = await page.locator('.compared').innerText();
+    expect(compared.replaceAll(/\s+/g, ' ')).toContain('without today, which is not over');
+    expect(compared).toContain(writtenDay(31));
+    expect(await page.locator('.figures > div').first().innerText()).toMatch(/[+−][\d.]+% from/);
+    expect(await page.locator('.figures > div').first().locator('.good, .bad').count()).toBe(0);
+    expect(await page.locator('.figures > div').nth(1).locator('.bad').count()).toBe(1);
+  });
+
+  it('is compared with nothing where the days before are not in the data', async () => {
+    const { page } = await openYear('/?range=365');
+    await page.getByText(`No comparison: there are no data before ${writtenDay(365)}`).waitFor();
+    expect(await page.locator('.figures').innerText()).not.toContain('% from');
+  });
+
+  it('has the days before over the chart', async () => {
+    const { page } = await openYear('/?range=7');
+    const chart = card(page, 'Events per day');
+    expect(await chart.locator('path[stroke]').count()).toBe(0);
+    await button(page, 'Days before').click();
+    await chart.locator('path[stroke-dasharray]').waitFor();
+    expect(search(page).get('before')).toBe('1');
+    await chart.getByText('7 days before').first().waitFor();
+  });
+});
+
+describe('the charts', () => {
+  const slider = (page: Page) => page.getByRole('slider', { name: /^Events per/ });
+  const days = (page: Page) => [search(page).get('from'), search(page).get('to')];
+
+  it('filter by a click on a bar, a legend entry, a cell and a row', async () => {
+    const { page } = await openYear('/?range=30');
+    await slider(page).click({ position: { x: 300, y: 200 } });
+    await page.locator('.chip', { hasText: 'Days' }).waitFor();
+    const [from, to] = days(page);
+    expect(from).toBe(to);
+    await page.locator('.chip').click();
+    await page.locator('.chip').waitFor({ state: 'detached' });
+    expect(search(page).size).toBe(0);
+    const chart = card(page, 'Events per day');
+    await chart.locator('.legend button', { hasText: 'test failed' }).click();
+    await page.locator('.chip', { hasText: 'test failed' }).waitFor();
+    await page.goBack();
+    await page
+      .locator('.heat tbody tr', { hasText: 'laptop' })
+      .getByTitle(/test failed/)
+      .click();
+    await page.locator('.chip', { hasText: 'laptop' }).waitFor();
+    expect([search(page).get('type'), search(page).get('state')]).toEqual([
+      'laptop',
+      'test failed',
+    ]);
+    await button(page, 'Remove all').click();
+    await page.locator('.ranked button', { hasText: 'SSD' }).click();
+    await page.locator('.chip', { hasText: 'SSD' }).waitFor();
+    await button(page, 'Remove all').click();
+    await page.locator('.rows tbody .state button').first().click();
+    await page.locator('.chip', { hasText: 'State' }).waitFor();
+  });
+
+  it('choose days by a drag, and by touch', async () => {
+    const viewport = { width: 360, height: 740 };
+    const { page } = await openYear('/?range=30', { viewport, hasTouch: true });
+    await slider(page).scrollIntoViewIfNeeded();
+    const box = await slider(page).boundingBox();
+    if (box === null) throw new Error('no chart');
+    const y = box.y + 100;
+    await page.mouse.move(box.x + 120, y);
+    await page.mouse.down();
+    await page.mouse.move(box.x + 160, y);
+    await page.mouse.move(box.x + 200, y);
+    await page.mouse.up();
+    await page.locator('.chip', { hasText: 'Days' }).waitFor();
+    const [from = '', to = ''] = days(page);
+    expect(new Date(to ?? '').getTime() - new Date(from ?? '').getTime()).toBeGreaterThan(
+      4 * 86_400_000,
+    );
+    await page.goBack();
+    await page.locator('.chip').waitFor({ state: 'detached' });
+    await slider(page).tap({ position: { x: 200, y: 100 } });
+    await page.locator('.chip', { hasText: 'Days' }).waitFor();
+    expect(days(page)[0]).toBe(days(page)[1]);
+  });
+
+  it('can be walked by the keyboard, which says each day and chooses several', async () => {
+    const { page } = await openYear('/?range=30');
+    await slider(page).focus();
+    await page.keyboard.press('Home');
+    expect(await slider(page).getAttribute('aria-valuetext')).toContain(`${named(29)}:`);
+    await page.keyboard.press('ArrowRight');
+    await page.locator('.tip', { hasText: named(28) }).waitFor();
+    const tip = await page.locator('.tip').innerText();
+    for (const word of ['erasure failed', 'shipped', '%', 'Total']) expect(tip).toContain(word);
+    const boxOf = async (selector: string) => {
+      const box = await page.locator(selector).boundingBox();
+      if (box === null) throw new Error(`${selector} has no box`);
+      return box;
+    };
+    const marked = await boxOf('.marked');
+    expect((await boxOf('.tip')).x - marked.x - marked.width).toBeLessThan(12);
+    await page.keyboard.press('Shift+ArrowRight');
+    await page.keyboard.press('Shift+ArrowRight');
+    expect((await boxOf('.marked')).width / marked.width).toBeCloseTo(3, 1);
+    await page.keyboard.press('Enter');
+    await page.locator('.chip', { hasText: 'Days' }).waitFor();
+    expect(days(page)).toEqual([dayAgo(28), dayAgo(26)]);
+  });
+
+  it('have weeks and months as bars, one unit at the axis, and straight lines', async () => {
+    const { page } = await openYear('/?range=90');
+    await button(page, 'Months').click();
+    await page.getByRole('heading', { name: 'Events per month' }).waitFor();
+    await page.locator('text', { hasText: 'events per month' }).waitFor();
+    expect(search(page).get('unit')).toBe('month');
+    await button(page, 'Weeks').click();
+    await page.getByRole('heading', { name: 'Events per week' }).waitFor();
+    const paths = await page.evaluate<string[]>(
+      "[...document.querySelectorAll('.plot path[stroke]')].map((path) => path.getAttribute('d'))",
+    );
+    expect(paths.join('')).toMatch(/^M[\d.]+ [\d.]+L/);
+    expect(paths.join('')).not.toMatch(/[CSQ]/);
+  });
+
+  it('keep failures in one hue, in chart, legend, heat map and table', async () => {
+    const { page } = await openYear('/?range=30&rows=range&q=failed');
+    const fillsOf = (selector: string) =>
+      page.evaluate<string[]>(
+        `[...document.querySelectorAll('${selector}')].map((shape) => shape.getAttribute('fill'))`,
+      );
+    // Failing states come first.
+    const names = await page.locator('.legend button').allInnerTexts();
+    expect(names.slice(0, 2).every((name) => name.includes('failed'))).toBe(true);
+    const fills = (await fillsOf('.legend button rect')).slice(0, 2);
+    const bars = await fillsOf('.plot path');
+    for (const fill of fills) expect(bars).toContain(fill);
+    expect(await page.locator('.heat th.failing').allInnerTexts()).toEqual(
+      expect.arrayContaining(['erasure failed', 'test failed']),
+    );
+    expect(await page.locator('.heat tfoot td').count()).toBe(7);
+    const failing = page.locator('.rows .failing .state');
+    expect(new Set(await failing.allInnerTexts())).toEqual(
+      new Set(['erasure failed', 'test failed']),
+    );
+  });
+
+  it('show shares and failure rates by type and state', async () => {
+    const { page } = await openYear('/?range=30');
+    await button(page, 'Share of row').click();
+    expect(await page.locator('.heat tbody td').first().innerText()).toMatch(/%$/);
+    await card(page, 'Type × state').getByRole('button', { name: 'Failure rate' }).click();
+    await page.getByText('All failures').waitFor();
+    expect(await page.locator('.heat tbody tr').first().locator('td').count()).toBe(3);
+    expect(search(page).get('heat')).toBe('rate');
+  });
+
+  it('keep their legend where the system replaces colours', async () => {
+    const tab = await openYear('/?range=30', { forcedColors: 'active' });
+    const { page } = tab;
+    const seen = await page.evaluate(
+      "[...document.querySelectorAll('.legend .swatch rect')].map((rect) => getComputedStyle(rect).fill)",
+    );
+    const colours = new Set(seen as string[]);
+    expect(colours.size).toBeGreaterThanOrEqual(6);
+    await expectSound(tab);
+  });
+});
+
+describe('a filter by a failing state', () => {
+  it('keeps all events of the types as the whole of its rate', async () => {
+    const { page } = await openYear('/?range=30&state=test+failed');
+    const rate = parseFloat(await figure(page, 'Failure rate').innerText());
+    expect(rate).toBeGreaterThan(0.3);
+    expect(rate).toBeLessThan(3);
+  });
+});
+
+describe('to take along', () => {
+  it('there is a picture of each chart', async () => {
+    const { page } = await openYear('/?range=30');
+    for (const title of ['Events per day', 'Failure rate']) {
+      const [file] = await Promise.all([
+        page.waitForEvent('download'),
+        page
+          .locator('section', { has: page.locator(`h2:text-is("${title}")`) })
+          .getByText('PNG')
+          .click(),
+      ]);
+      expect(file.suggestedFilename()).toMatch(/\.png$/);
+      const bytes = await readFile(await file.path());
+      expect(bytes.subarray(1, 4).toString()).toBe('PNG');
+      expect(bytes.readUInt32BE(16)).toBe(2080);
+    }
+  });
+
+  it('there is a report of one page, without controls', async () => {
+    const { page } = await openYear('/?range=30');
+    await page.emulateMedia({ media: 'print' });
+    await findings(page).first().waitFor();
+    expect(await page.getByRole('slider').count()).toBe(2);
+    expect(await button(page, '7 days').isVisible()).toBe(false);
+    const pdf = (await page.pdf({ format: 'A4' })).toString('latin1');
+    expect(pdf.match(/\/Type\s*\/Page\b/g)).toHaveLength(1);
+  });
+
+  it('there is a link that shows the same days tomorrow', async () => {
+    const { page } = await openYear('/?range=7&split=type', {
+      permissions: ['clipboard-read', 'clipboard-write'],
+    });
+    await button(page, 'Copy link').click();
+    await button(page, 'Copied').waitFor();
+    const link = await page.evaluate<string>('navigator.clipboard.readText()');
+    expect(new URL(link).search).toBe(`?from=${dayAgo(6)}&to=${dayAgo(0)}&split=type`);
+  });
+});
