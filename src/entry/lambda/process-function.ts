@@ -12,7 +12,7 @@ import {
 import { deliverSooner } from '../../engines/aws/queue/visibility.ts';
 import { countMessages, type QueueMessage } from '../../pipeline/counting/count-messages.ts';
 import { backoff, requestHandler } from './clients.ts';
-import { deadLetterSinkOf, functionParts, leastKeepMsOf } from './function-parts.ts';
+import { bodyGroupsOf, deadLetterSinkOf, functionParts, leastKeepMsOf } from './function-parts.ts';
 import { batchIdsOf, observedPorts } from './telemetry/counted-work.ts';
 import type { InvocationContext } from './telemetry/telemetry.ts';
 
@@ -38,6 +38,7 @@ export function processFunction(env: Record<string, string | undefined>): Proces
   // Shared by invocations: an environment runs one at a time.
   const repeats = { expectedUntil: 0 };
   const leastKeepMs = leastKeepMsOf(parts);
+  const groups = bodyGroupsOf(parts);
 
   return telemetry.handler(async (event, context) => {
     const leastMs = await leastKeepMs();
@@ -51,8 +52,8 @@ export function processFunction(env: Record<string, string | undefined>): Proces
       backoff: backoff(Number.POSITIVE_INFINITY, deadline),
     });
     const messages = new Map(event.Records.map((record) => [messageOf(record), record]));
-    const ledger = { client: dynamodb, ledgerTable, backoff: backoff(4, deadline) };
-    const ports = observedPorts(awsCountingPorts(store, deadLetterSink, ledger), telemetry);
+    const stores = { client: dynamodb, ledgerTable, groups, backoff: backoff(4, deadline) };
+    const ports = observedPorts(awsCountingPorts(store, deadLetterSink, stores), telemetry);
     const left = await countMessages([...messages.keys()], ports, {
       dayOf,
       now: Date.now,

@@ -73,7 +73,10 @@ async function drop(engine: AwsEngine) {
   const outcomes: string[] = [];
   const { ledgerTable } = engine.store;
   await dropDeadLetters(
-    { pass: engine.pass(), client: aws.dynamodb, ledgerTable, backoff },
+    {
+      ...{ pass: engine.pass(), client: aws.dynamodb, ledgerTable, backoff },
+      groups: engine.groups,
+    },
     everything,
     (_, outcome) => outcomes.push(outcome),
   );

@@ -5,6 +5,7 @@ import { awsSweepPorts } from '../../../src/engines/aws/intake/sweep-ports.ts';
 import type { Backoff } from '../../../src/util/backoff.ts';
 import { dynamodbCounterStore } from '../../../src/engines/aws/counters/counter-store.ts';
 import { countedThrough } from '../../../src/engines/aws/ledger/sweep-progress.ts';
+import { s3BodyGroups } from '../../../src/engines/aws/intake/body-groups.ts';
 import { s3RawStore } from '../../../src/engines/aws/intake/raw-store.ts';
 import { sqsChunkQueue } from '../../../src/engines/aws/queue/chunk-queue.ts';
 import { deadLetterQueue } from '../../../src/engines/aws/dead-letters/dead-letter-queue.ts';
@@ -316,7 +317,10 @@ export class TimedPipeline {
     });
     const backoff = this.#backoff(4, deadline);
     const deadLetters = deadLetterQueue({ client, queueUrl: deadLetterQueueUrl, backoff });
-    const ports = awsCountingPorts(store, deadLetters, { client, ledgerTable, backoff });
+    const ports = awsCountingPorts(store, deadLetters, {
+      ...{ client, ledgerTable, backoff },
+      groups: s3BodyGroups(client, bucket),
+    });
     const left = await countMessages(
       [...messages.keys()],
       this.#observed(variant?.countingPorts?.(ports) ?? ports),

@@ -21,6 +21,7 @@ import { dynamodbCounterStore } from '../../../src/engines/aws/counters/counter-
 import { deadLetterOnce } from '../../../src/engines/aws/dead-letters/dead-letter-once.ts';
 import { dynamodbReceipts } from '../../../src/engines/aws/ledger/receipts.ts';
 import { dynamodbSweepProgress } from '../../../src/engines/aws/ledger/sweep-progress.ts';
+import { s3BodyGroups } from '../../../src/engines/aws/intake/body-groups.ts';
 import { s3RawStore } from '../../../src/engines/aws/intake/raw-store.ts';
 import { sqsChunkQueue } from '../../../src/engines/aws/queue/chunk-queue.ts';
 import { deadLetterQueue } from '../../../src/engines/aws/dead-letters/dead-letter-queue.ts';
@@ -37,6 +38,8 @@ export interface AwsEngineOptions {
   readonly keepMs?: number;
   readonly attemptsMax?: number;
   readonly countersPerDayMax?: number;
+  /** Whether messages of small batches carry their bodies. */
+  readonly carriesBodies?: boolean;
 }
 
 const dayMs = 86_400_000;
@@ -57,6 +60,7 @@ export class AwsEngine {
   readonly intake;
   readonly replayIntake;
   readonly rawStore;
+  readonly groups;
   readonly receipts;
   readonly deadLetters;
   readonly counterStore;
@@ -83,11 +87,12 @@ export class AwsEngine {
       random: () => 0,
     };
     const ledger = { client: dynamodb, ledgerTable, keepMs: this.keepMs, now: clock };
-    this.#ledger = { client: dynamodb, ledgerTable, backoff };
     const records = new DynamodbBatchRecords(ledger);
     const queue = sqsChunkQueue({ client: this.#sqs, queueUrl: store.queueUrl, backoff });
     const source = { client: this.#sqs, queueUrl: store.deadLetterQueueUrl, backoff };
     this.rawStore = s3RawStore(this.#faulty(aws.s3), store.bucket);
+    this.groups = s3BodyGroups(this.#faulty(aws.s3), store.bucket);
+    this.#ledger = { client: dynamodb, ledgerTable, backoff, groups: this.groups };
     this.deadLetters = { ...deadLetterQueue(source), list: () => this.#listDeadLetters() };
     this.receipts = dynamodbReceipts(ledger);
     this.counterStore = dynamodbCounterStore({ ...ledger, countersTable, backoff });
@@ -108,6 +113,8 @@ export class AwsEngine {
       makeBatchId: batchIdMaker(randomBytes),
       now: clock,
       onFailure: () => undefined,
+      carriesBodies: options.carriesBodies ?? false,
+      leastKeepMs: () => Promise.resolve(this.keepMs),
     });
     this.replayIntake = awsReplayIntake({
       records,

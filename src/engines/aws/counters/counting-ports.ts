@@ -1,9 +1,11 @@
 import type { DynamoDBClient } from '@aws-sdk/client-dynamodb';
 
+import type { CarriedBatch } from '../../../pipeline/chunks/carried-batch.ts';
 import type { MessageReading } from '../../../pipeline/chunks/queue-message.ts';
 import type { CountingPorts, QueueMessage } from '../../../pipeline/counting/count-messages.ts';
 import type { CounterStore, DeadLetterSink } from '../../../pipeline/ports.ts';
 import type { Backoff } from '../../../util/backoff.ts';
+import type { BodyGroups } from '../intake/body-groups.ts';
 import { batchGet } from '../ledger/items.ts';
 import { groupDeliveries, type LedgerDelivery } from './counter-store.ts';
 import { chunkKey, keyItem, messageKey, textOf, type LedgerKey } from '../ledger/ledger-table.ts';
@@ -12,6 +14,8 @@ interface CountingPortsOptions {
   readonly client: Pick<DynamoDBClient, 'send'>;
   readonly ledgerTable: string;
   readonly backoff: Backoff;
+  /** Where bodies go that messages carry. */
+  readonly groups: Pick<BodyGroups, 'put'>;
 }
 
 /** Concurrent requests for dedup records. */
@@ -21,11 +25,12 @@ const parallelReads = 8;
 export function awsCountingPorts(
   store: CounterStore<LedgerKey, LedgerDelivery>,
   deadLetters: DeadLetterSink,
-  ledger: CountingPortsOptions,
+  options: CountingPortsOptions,
 ): CountingPorts<LedgerKey, LedgerDelivery> {
-  const known = (deliveries: readonly LedgerDelivery[]) => knownIn(ledger, deliveries);
+  const known = (deliveries: readonly LedgerDelivery[]) => knownIn(options, deliveries);
+  const keepBodies = (batches: readonly CarriedBatch[]) => options.groups.put(batches);
   return {
-    ...{ store, deadLetters, deliveryOf, known, group: groupDeliveries },
+    ...{ store, deadLetters, deliveryOf, known, keepBodies, group: groupDeliveries },
     idOf: ({ dedupKey }) => keyText(dedupKey),
   };
 }

@@ -9,6 +9,7 @@ import { pagesOf } from '../../../util/pages-of.ts';
 import { overLimitText, type ChunkId } from '../ledger/ledger-rows.ts';
 import { readRawKey } from '../../../domain/batch-id.ts';
 import type { ReceivedRange } from '../../../pipeline/store-admin.ts';
+import type { KeyRange } from '../intake/list-objects.ts';
 import type { BatchKey, BodyReading, AuditDatabase } from './audit-database.ts';
 import type { AuditSource } from './audit-source.ts';
 import {
@@ -16,7 +17,6 @@ import {
   rawPrefix,
   sha256Of,
   startOf,
-  type KeyRange,
   type S3RawBatch,
 } from '../intake/raw-store.ts';
 
