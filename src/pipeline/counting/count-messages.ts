@@ -185,8 +185,7 @@ function classify<Key, D extends Delivery<Key>>(
   const oldest = now() - ageMsMax;
   for (const message of messages) {
     const reading = readMessage(message.body, dayOf);
-    if ('carried' in reading && reading.carried !== undefined)
-      carried.set(message, reading.carried);
+    if ('carried' in reading) carried.set(message, reading.carried);
     if (reading.kind === 'unreadable') {
       dead.set(message, reading.reason);
       continue;

@@ -3,7 +3,7 @@ import { gunzipSync, gzipSync } from 'node:zlib';
 
 import { GetObjectCommand, PutObjectCommand, type S3Client } from '@aws-sdk/client-s3';
 
-import { rawKeyOf, readRawKey } from '../../../domain/batch-id.ts';
+import { rawKeyOf, readCarriedBatchId, readRawKey } from '../../../domain/batch-id.ts';
 import {
   carriedMessage,
   readCarriedBatch,
@@ -81,9 +81,9 @@ export function s3BodyGroups(client: Pick<S3Client, 'send'>, bucket: string): Bo
     },
 
     async find(rawKey) {
-      const receivedAt = readRawKey(rawKey)?.receivedAt;
-      if (receivedAt === undefined) return undefined;
-      const range = { from: receivedAt, to: receivedAt + 1 };
+      const carried = readCarriedBatchId(readRawKey(rawKey)?.batchId ?? '');
+      if (carried === undefined) return undefined;
+      const range = { from: carried.receivedAt, to: carried.receivedAt + 1 };
       for await (const page of groups.list(range)) {
         for (const { key } of page) {
           for (const line of (await groups.read(key)) ?? []) {
