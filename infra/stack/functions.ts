@@ -102,16 +102,24 @@ function addRole(
   });
   logGroup.grantWrite(role);
   for (const statement of permissionsOf(name, resources)) role.addToPolicy(statement);
-  if (name === 'ingest' || name === 'sweep') acceptRawObjects(role, resources);
+  acceptRawObjects(role, rawFolders[name], resources);
   return role;
 }
 
-function acceptRawObjects(role: Role, { rawBucket }: Resources): void {
-  for (const folder of ['raw', 'excluded']) {
+/** The folders of the bucket in which a function reads or writes objects. */
+const rawFolders: Record<HandlerName, readonly string[]> = {
+  ingest: ['raw', 'excluded'],
+  process: ['grouped'],
+  query: [],
+  sweep: ['raw', 'excluded', 'grouped'],
+};
+
+function acceptRawObjects(role: Role, folders: readonly string[], { rawBucket }: Resources): void {
+  for (const folder of folders) {
     acceptFinding(
       role,
       `AwsSolutions-IAM5[Resource::${arnOf(rawBucket)}/${folder}/*]`,
-      `Every batch has its own object under ${folder}/, whose name is not known in advance.`,
+      `The names of the objects under ${folder}/ are not known in advance.`,
     );
   }
 }

@@ -59,6 +59,9 @@ export function dynamodbReceipts(options: LedgerReaderOptions): Receipts {
   };
 }
 
+/** The clocks of two functions differ by less. */
+const clockSkewMsMax = 3_600_000;
+
 /**
  * The receipt of a batch whose message carries its body. It has no batch row: its id says the rest, and
  * before it is counted, all. `counted`: the number of items in its dedup record, if there is one.
@@ -69,7 +72,9 @@ function carriedReceipt(
   counted: number | undefined,
 ): Receipt | undefined {
   const carried = readCarriedBatchId(batchId);
-  if (carried === undefined || carried.receivedAt + keepMs <= now()) return undefined;
+  if (carried === undefined) return undefined;
+  const ageMs = now() - carried.receivedAt;
+  if (ageMs >= keepMs || ageMs < -clockSkewMsMax) return undefined;
   const { items: enqueued, receivedAt } = carried;
   return {
     status: counted === undefined ? 'pending' : 'counted',
