@@ -43,16 +43,18 @@ export function processFunction(env: Record<string, string | undefined>): Proces
   return telemetry.handler(async (event, context) => {
     const leastMs = await leastKeepMs();
     const deadline = Date.now() + context.getRemainingTimeInMillis() - closingMs;
+    // Conflicts with concurrent transactions end at some point, and failures of S3: until the deadline.
+    const patient = backoff(Number.POSITIVE_INFINITY, deadline);
     const store = dynamodbCounterStore({
       client: transactions,
       countersTable,
       ledgerTable,
       keepMs,
-      // Conflicts with concurrent transactions end at some point: retry until the deadline.
-      backoff: backoff(Number.POSITIVE_INFINITY, deadline),
+      backoff: patient,
     });
     const messages = new Map(event.Records.map((record) => [messageOf(record), record]));
-    const stores = { client: dynamodb, ledgerTable, groups, backoff: backoff(4, deadline) };
+    const lookups = { client: dynamodb, ledgerTable, backoff: backoff(4, deadline) };
+    const stores = { ...lookups, groups, storing: patient };
     const ports = observedPorts(awsCountingPorts(store, deadLetterSink, stores), telemetry);
     const left = await countMessages([...messages.keys()], ports, {
       dayOf,

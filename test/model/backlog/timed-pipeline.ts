@@ -80,6 +80,11 @@ export interface TimedOptions {
   readonly lost?: (minute: number) => number;
   /** The outage in a minute. */
   readonly outages?: (minute: number) => readonly Outage[];
+  /**
+   * Whether the messages carry the bodies: then nothing is stored when a batch arrives, and while SQS
+   * fails none does. Without replays and lost messages.
+   */
+  readonly areCarried?: boolean;
   readonly variant?: TimedVariant;
   readonly seed?: number;
 }
@@ -156,7 +161,7 @@ export class TimedPipeline {
     this.#options = options;
     this.#random = randomFrom(options.seed ?? 1);
     this.#places = places;
-    this.batches = new TimedBatches(days);
+    this.batches = new TimedBatches(days, options.areCarried);
     const visibilitySeconds =
       6 * functionSpecs.process.timeoutSeconds + defaultSettings.batchWindowSeconds;
     this.queue = new TimedQueue({
@@ -269,7 +274,7 @@ export class TimedPipeline {
     const { cutOff, lost } = this.#options;
     const minute = this.#minute - 1;
     const { down } = this.services;
-    if (down.has('s3')) return;
+    if (down.has(this.batches.areCarried ? 'sqs' : 's3')) return;
     const batch = this.batches.add(receivedAt, replayedAt);
     if (down.has('sqs') || this.#random.chance(cutOff?.(minute) ?? 0)) return;
     if (!down.has('dynamodb')) this.batches.set(batch, 'row');
@@ -320,6 +325,7 @@ export class TimedPipeline {
     const ports = awsCountingPorts(store, deadLetters, {
       ...{ client, ledgerTable, backoff },
       groups: s3BodyGroups(client, bucket),
+      storing: this.#backoff(attemptsMax, deadline),
     });
     const left = await countMessages(
       [...messages.keys()],

@@ -183,6 +183,7 @@ export async function runProcess(
   const store = makeStore({ ...options, client: clientThatTriesOnce }, messageOf);
   const ports = awsCountingPorts(store, parkingOf(world, invocation), {
     ...{ client, ledgerTable, backoff: backoff(4, deadline) },
+    storing: options.backoff,
     groups: variant.bodyGroups?.(s3BodyGroups(client, bucket)) ?? s3BodyGroups(client, bucket),
   });
   const left = await countMessages(

@@ -15,9 +15,10 @@ function open(pageKeys: number) {
   const simulation = new AwsSimulation({ now: () => midnight, makeId: () => 'x', pageKeys });
   const sent: string[] = [];
   const client = {
-    send: async (command: object) => {
+    send: (command: object): Promise<never> => {
       sent.push(command.constructor.name);
-      return Promise.resolve(simulation.execute(command)) as never;
+      // As a request fails: not at once.
+      return new Promise((resolve) => resolve(simulation.execute(command) as never));
     },
   };
   const groups = s3BodyGroups(client, bucket);

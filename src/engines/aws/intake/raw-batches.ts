@@ -1,21 +1,18 @@
 import type { S3Client } from '@aws-sdk/client-s3';
 
 import { readRawKey } from '../../../domain/batch-id.ts';
-import type { RawBatchEntry, ReceivedRange } from '../../../pipeline/store-admin.ts';
+import type { RawBatchEntry, RawEntry, ReceivedRange } from '../../../pipeline/store-admin.ts';
 import { rawKeyOfBatch, s3BodyGroups, type BodyGroups, type GroupLine } from './body-groups.ts';
 import { s3RawStore, startOf, type S3RawStore } from './raw-store.ts';
 
 /** A raw batch in a listing, before it has its place. */
 type Entry = Omit<RawBatchEntry, 'at'>;
-/** A range that cannot be read, as in `RawEntry`. */
-interface Damage {
-  readonly damage: string;
-}
+type Damage = Extract<RawEntry, { readonly damage: string }>;
 
 /** The raw bodies of a bucket in both forms, as if each had an object of its own. */
 export interface RawBatches {
   /** In the order of raw keys, each once, a page at a time. */
-  list(range: ReceivedRange): AsyncIterable<readonly (RawBatchEntry | Damage)[]>;
+  list(range: ReceivedRange): AsyncIterable<readonly RawEntry[]>;
   /** The bytes of a body as received. */
   get(rawKey: string): Promise<Uint8Array | undefined>;
 }
@@ -33,7 +30,7 @@ export function s3RawBatches(client: Pick<S3Client, 'send'>, bucket: string): Ra
 
 async function* withPlaces(
   pages: AsyncIterable<readonly (Entry | Damage)[]>,
-): AsyncGenerator<(RawBatchEntry | Damage)[]> {
+): AsyncGenerator<RawEntry[]> {
   let at = 0;
   for await (const page of pages) {
     yield page.map((entry) => ('damage' in entry ? (entry as Damage) : { ...entry, at: ++at }));
@@ -132,10 +129,10 @@ async function* merged(
       if (isInPage) return;
     }
   }
-  for await (const { start, entries } of groups) {
-    yield* passUntil(start);
+  for await (const group of groups) {
+    yield* passUntil(group.start);
     const damaged: Damage[] = [];
-    for (const entry of await entries()) {
+    for (const entry of await group.entries()) {
       if ('damage' in entry) damaged.push(entry as Damage);
       else open.push(entry);
     }
