@@ -2,13 +2,10 @@ import { mkdir, readdir, rename, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
-import { build, type BuildOptions } from 'esbuild';
+import { build, type BuildOptions, type Metafile } from 'esbuild';
 
 import { buildDashboard } from '../tools/build-dashboard.ts';
-
-/** The handlers; each is one Lambda, one file in src/entry/lambda and one directory in dist. */
-export const handlerNames = ['ingest', 'process', 'query', 'sweep'] as const;
-export type HandlerName = (typeof handlerNames)[number];
+import { handlerNames, type HandlerName } from './stack/function-specs.ts';
 
 export interface Bundle {
   name: HandlerName;
@@ -16,14 +13,17 @@ export interface Bundle {
   directory: string;
   /** The size of index.mjs, minified. */
   bytes: number;
+  /** Names what is bundled. */
+  metafile: Metafile;
 }
 
 const root = fileURLToPath(new URL('..', import.meta.url));
 const entryDirectory = join(root, 'src/entry/lambda');
 export const bundlesDirectory = join(root, 'dist/lambda');
 
-const options: BuildOptions = {
+const options = {
   bundle: true,
+  metafile: true,
   write: false,
   minify: true,
   keepNames: false,
@@ -38,7 +38,7 @@ const options: BuildOptions = {
   banner: {
     js: "import{createRequire as __createRequire}from'node:module';const require=__createRequire(import.meta.url);",
   },
-};
+} as const satisfies BuildOptions;
 
 /** Bundles all handlers into `<outDir>/<name>/index.mjs`; rejects with esbuild's own messages. */
 export async function bundleHandlers(
@@ -49,8 +49,9 @@ export async function bundleHandlers(
 }
 
 async function bundleHandler(name: HandlerName, outDir: string, entryDir: string): Promise<Bundle> {
-  const result = await build({ ...options, entryPoints: [join(entryDir, `${name}.ts`)] });
-  const code = result.outputFiles?.[0]?.contents ?? new Uint8Array();
+  const entryPoints = [join(entryDir, `${name}.ts`)];
+  const { outputFiles, metafile } = await build({ ...options, entryPoints });
+  const code = outputFiles[0]?.contents ?? new Uint8Array();
   const directory = join(outDir, name);
   await mkdir(directory, { recursive: true });
   // Replace the bundle atomically: another process may be reading or writing it.
@@ -60,7 +61,7 @@ async function bundleHandler(name: HandlerName, outDir: string, entryDir: string
   const pages = name === 'query' ? ['dashboard'] : [];
   for (const page of pages) await buildDashboard(join(directory, page));
   await removeAllBut(['index.mjs', ...pages], directory);
-  return { name, directory, bytes: code.length };
+  return { name, directory, bytes: code.length, metafile };
 }
 
 /** Removes files of other builds, because everything in the directory is deployed. */

@@ -51,13 +51,23 @@ export interface Settings {
   ledgerTableName: string;
 }
 
+/** Settings of our own deployment only; the construct takes constructs in their place. */
+type OfTheStack =
+  'stackName' | 'alarmEmail' | 'rawBucketName' | 'countersTableName' | 'ledgerTableName';
+
+/** The settings of one pipeline, with its name. */
+export interface PipelineSettings extends Omit<Settings, OfTheStack> {
+  /** Distinguishes the metrics and the access log of this pipeline from those of others. */
+  pipelineName: string;
+}
+
 interface Setting<Value> {
   default: Value;
   parse: Parse<Value>;
 }
 
 /** The retention times that CloudWatch Logs supports, without "never expire". */
-const logRetentionDays = Object.values(RetentionDays)
+export const logRetentionDays = Object.values(RetentionDays)
   .filter((days) => typeof days === 'number')
   .filter((days) => days !== RetentionDays.INFINITE)
   .sort((a, b) => a - b);
@@ -102,6 +112,11 @@ export const defaultSettings = Object.fromEntries(
 
 /** Checks valid settings against each other; returns a sentence for each problem. */
 export function contradictions(settings: Settings): string[] {
+  return [...pipelineContradictions(settings), ...tableContradictions(settings)];
+}
+
+/** As `contradictions`, for the settings of a pipeline. */
+export function pipelineContradictions(settings: Omit<Settings, OfTheStack>): string[] {
   const { batchSize, batchWindowSeconds, rawExpiryDays, keepReceiptsDays } = settings;
   const problems: string[] = [];
   if (batchSize > 10 && batchWindowSeconds < 1) {
@@ -114,7 +129,7 @@ export function contradictions(settings: Settings): string[] {
       `rawExpiryDays is ${rawExpiryDays}, but must not be less than keepReceiptsDays (${keepReceiptsDays}): a receipt must not outlive its raw body.`,
     );
   }
-  return [...problems, ...lifecycleContradictions(settings), ...tableContradictions(settings)];
+  return [...problems, ...lifecycleContradictions(settings)];
 }
 
 /** A ledger belongs to one counters table: its dedup records say what that table contains. */
@@ -131,7 +146,7 @@ function tableContradictions({ countersTableName, ledgerTableName }: Settings): 
 }
 
 /** S3 rejects lifecycle rules whose steps are not in this order. */
-function lifecycleContradictions(settings: Settings): string[] {
+function lifecycleContradictions(settings: Omit<Settings, OfTheStack>): string[] {
   const { rawInfrequentAccessDays, rawGlacierDays, rawExpiryDays } = settings;
   const problems: string[] = [];
   if (

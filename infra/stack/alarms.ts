@@ -1,4 +1,4 @@
-import { Duration, Stack } from 'aws-cdk-lib';
+import { Duration } from 'aws-cdk-lib';
 import {
   Alarm,
   ComparisonOperator,
@@ -8,18 +8,17 @@ import {
   type Metric,
 } from 'aws-cdk-lib/aws-cloudwatch';
 import { SnsAction } from 'aws-cdk-lib/aws-cloudwatch-actions';
-import { PolicyStatement, ServicePrincipal } from 'aws-cdk-lib/aws-iam';
 import { FilterPattern, MetricFilter } from 'aws-cdk-lib/aws-logs';
-import { Topic } from 'aws-cdk-lib/aws-sns';
-import { EmailSubscription } from 'aws-cdk-lib/aws-sns-subscriptions';
+import type { ITopic } from 'aws-cdk-lib/aws-sns';
 import type { Construct } from 'constructs';
 
-import { handlerNames } from '../bundle.ts';
+import { handlerNames } from './function-specs.ts';
+import type { AlarmName } from '../construct/props.ts';
 import type { Functions } from './functions.ts';
 import type { Api } from './http-api.ts';
 import { ownMetric, ownNamespace } from './own-metrics.ts';
 import type { Queues } from './queues.ts';
-import type { Settings } from '../settings.ts';
+import type { PipelineSettings } from '../settings.ts';
 
 export interface Observed {
   functions: Functions;
@@ -28,7 +27,7 @@ export interface Observed {
 }
 
 interface AlarmSpec {
-  id: string;
+  id: AlarmName;
   description: string;
   metric: IMetric;
   atLeast: number;
@@ -55,7 +54,7 @@ export interface StackMetrics {
 
 export function addStackMetrics(
   scope: Construct,
-  settings: Settings,
+  settings: PipelineSettings,
   { api, queues }: Observed,
 ): StackMetrics {
   return {
@@ -81,7 +80,7 @@ export function addStackMetrics(
     // API Gateway has no metric for this.
     requestsThrottled: new MetricFilter(scope, 'RequestsThrottled', {
       logGroup: api.accessLog,
-      metricNamespace: `${ownNamespace}/${settings.stackName}`,
+      metricNamespace: `${ownNamespace}/${settings.pipelineName}`,
       metricName: 'RequestsThrottled',
       filterPattern: FilterPattern.stringValue('$.status', '=', '429'),
       metricValue: '1',
@@ -97,18 +96,19 @@ function computed(
   return new MathExpression({ expression, usingMetrics, label, period: fiveMinutes });
 }
 
-/** Alarms on problems that need a person. They send an e-mail if the settings name an address. */
+export type Alarms = Record<AlarmName, Alarm>;
+
+/** Alarms on problems that need a person. The topic, if there is one, receives alarms and recoveries. */
 export function addAlarms(
   scope: Construct,
-  settings: Settings,
-  observed: Observed,
-  stackMetrics: StackMetrics,
-): Alarm[] {
-  const topic = addTopic(scope, settings);
-  return alarmSpecs(observed, stackMetrics).map((spec) => {
+  { pipelineName }: PipelineSettings,
+  watched: { observed: Observed; stackMetrics: StackMetrics; topic: ITopic | undefined },
+): Alarms {
+  const { observed, stackMetrics, topic } = watched;
+  const alarms = alarmSpecs(observed, stackMetrics).map((spec) => {
     const { id, description, metric, atLeast, isLeast = false, periods = 1 } = spec;
     const alarm = new Alarm(scope, id, {
-      alarmDescription: `${settings.stackName}: ${description}`,
+      alarmDescription: `${pipelineName}: ${description}`,
       metric,
       threshold: atLeast,
       comparisonOperator: isLeast
@@ -122,8 +122,9 @@ export function addAlarms(
       alarm.addAlarmAction(new SnsAction(topic));
       alarm.addOkAction(new SnsAction(topic));
     }
-    return alarm;
+    return [id, alarm] as const;
   });
+  return Object.fromEntries(alarms) as Alarms;
 }
 
 function alarmSpecs({ functions, queues, api }: Observed, stackMetrics: StackMetrics): AlarmSpec[] {
@@ -205,20 +206,4 @@ function functionsThrottled(functions: Functions): MathExpression {
   // FILL: a function without invocations has no data, and a sum with missing data is missing, too.
   const filled = handlerNames.map((name) => `FILL(${name}, 0)`);
   return computed(`SUM([${filled.join(', ')}])`, 'throttled', Object.fromEntries(metrics));
-}
-
-function addTopic(scope: Construct, settings: Settings): Topic | undefined {
-  if (settings.alarmEmail === 'none') return undefined;
-  const topic = new Topic(scope, 'Alarms', { enforceSSL: true });
-  topic.addSubscription(new EmailSubscription(settings.alarmEmail));
-  // A topic with a policy (enforceSSL adds one) no longer accepts messages of the account's services.
-  topic.addToResourcePolicy(
-    new PolicyStatement({
-      principals: [new ServicePrincipal('cloudwatch.amazonaws.com')],
-      actions: ['sns:Publish'],
-      resources: [topic.topicArn],
-      conditions: { StringEquals: { 'aws:SourceAccount': Stack.of(scope).account } },
-    }),
-  );
-  return topic;
 }

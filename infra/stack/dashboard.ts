@@ -3,17 +3,16 @@ import {
   AlarmStatusWidget,
   Dashboard,
   GraphWidget,
-  type Alarm,
   type IMetric,
 } from 'aws-cdk-lib/aws-cloudwatch';
 import type { Construct } from 'constructs';
 
-import type { StackMetrics, Observed } from './alarms.ts';
+import type { Alarms, Observed, StackMetrics } from './alarms.ts';
 import type { MetricName } from '../../src/entry/lambda/telemetry/telemetry.ts';
-import { handlerNames, type HandlerName } from '../bundle.ts';
+import { handlerNames, type HandlerName } from './function-specs.ts';
 import type { Functions } from './functions.ts';
 import { ownMetric, ownMetricsNamed } from './own-metrics.ts';
-import type { Settings } from '../settings.ts';
+import type { PipelineSettings } from '../settings.ts';
 import type { Storage } from './storage.ts';
 
 const period = Duration.minutes(1);
@@ -21,23 +20,25 @@ const sum = { statistic: 'Sum', period };
 const most = { statistic: 'Maximum', period };
 
 interface Shown {
-  settings: Settings;
+  settings: PipelineSettings;
   observed: Observed;
   storage: Storage;
   stackMetrics: StackMetrics;
-  alarms: Alarm[];
+  alarms: Alarms;
 }
 
 /** The CloudWatch dashboard: requests, backlog, functions and tables on one page. */
 export function addDashboard(
   scope: Construct,
   { settings, observed, storage, stackMetrics, alarms }: Shown,
-): void {
+): Dashboard {
   const { functions, queues } = observed;
   const { api } = observed.api;
   const { queue, deadLetterQueue, sweepFailures } = queues;
   const dashboard = new Dashboard(scope, 'Dashboard', { defaultInterval: Duration.hours(6) });
-  dashboard.addWidgets(new AlarmStatusWidget({ alarms, width: 24, height: 3 }));
+  dashboard.addWidgets(
+    new AlarmStatusWidget({ alarms: Object.values(alarms), width: 24, height: 3 }),
+  );
   dashboard.addWidgets(
     graph('Requests', api.metricCount(sum), api.metricClientError(sum), api.metricServerError(sum)),
     graph(
@@ -75,10 +76,11 @@ export function addDashboard(
   const writes = tables.map(([table, shown]) => table.metricConsumedWriteCapacityUnits(shown));
   const reads = tables.map(([table, shown]) => table.metricConsumedReadCapacityUnits(shown));
   dashboard.addWidgets(graph('Write units', ...writes), graph('Read units', ...reads));
+  return dashboard;
 }
 
 /** Metrics that the functions write themselves. */
-function ownGraphs(settings: Settings): GraphWidget[] {
+function ownGraphs(settings: PipelineSettings): GraphWidget[] {
   const of = (...[handler, name, label]: [HandlerName, MetricName, string]) =>
     ownMetric(settings, handler, name, { ...sum, label });
   return [

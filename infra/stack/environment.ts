@@ -1,16 +1,22 @@
-import type { HandlerName } from '../bundle.ts';
-import { sweepAfterSeconds } from './function-specs.ts';
+import { Tokenization } from 'aws-cdk-lib';
+
+import { sweepAfterSeconds, type HandlerName } from './function-specs.ts';
 import { ownNamespace } from './own-metrics.ts';
 import type { Resources } from './permissions.ts';
 import { receivesMax } from './queues.ts';
-import type { Settings } from '../settings.ts';
+import type { PipelineSettings } from '../settings.ts';
 
 type Variables = Record<string, string>;
+
+/** A setting as text. A number may be a token, such as the value of a CloudFormation parameter. */
+export function textOf(value: string | number): string {
+  return typeof value === 'number' ? Tokenization.stringifyNumber(value) : value;
+}
 
 /** The environment variables of a function: exactly those that its handler reads. */
 export function environmentOf(
   name: HandlerName,
-  settings: Settings,
+  settings: PipelineSettings,
   resources: Resources,
 ): Variables {
   const { countersTable, rawBucket, queue, deadLetterQueue, tokensSecret } = resources;
@@ -26,8 +32,8 @@ export function environmentOf(
     QUEUE_URL: queue.queueUrl,
     LEDGER_TABLE: resources.ledgerTable.tableName,
     DAY_ZONE: settings.dayZone,
-    KEEP_DAYS: String(settings.keepReceiptsDays),
-    POWERTOOLS_SERVICE_NAME: settings.stackName,
+    KEEP_DAYS: textOf(settings.keepReceiptsDays),
+    POWERTOOLS_SERVICE_NAME: settings.pipelineName,
     POWERTOOLS_METRICS_NAMESPACE: ownNamespace,
     POWERTOOLS_LOG_LEVEL: settings.logLevel.toUpperCase(),
   };
@@ -35,8 +41,8 @@ export function environmentOf(
     case 'ingest':
       return {
         ...{ ...common, ...raw, ...front, ...small },
-        ITEMS_PER_MESSAGE: String(settings.itemsPerMessage),
-        MAX_COUNTERS_PER_DAY: String(settings.maxCountersPerDay),
+        ITEMS_PER_MESSAGE: textOf(settings.itemsPerMessage),
+        MAX_COUNTERS_PER_DAY: textOf(settings.maxCountersPerDay),
       };
     case 'process':
       return { ...common, ...raw, ...bury, MAX_RECEIVES: String(receivesMax) };

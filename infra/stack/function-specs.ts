@@ -1,4 +1,6 @@
-import type { HandlerName } from '../bundle.ts';
+/** The handlers; each is one Lambda, one file in src/entry/lambda and one directory in dist. */
+export const handlerNames = ['ingest', 'process', 'query', 'sweep'] as const;
+export type HandlerName = (typeof handlerNames)[number];
 
 interface FunctionSpec {
   description: string;

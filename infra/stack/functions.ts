@@ -1,7 +1,8 @@
 import { join } from 'node:path';
 
-import { CfnResource, Duration, RemovalPolicy, Stack } from 'aws-cdk-lib';
+import { CfnResource, Duration, RemovalPolicy, Stack, Token } from 'aws-cdk-lib';
 import { Role, ServicePrincipal } from 'aws-cdk-lib/aws-iam';
+import type { IKey } from 'aws-cdk-lib/aws-kms';
 import {
   ApplicationLogLevel,
   Architecture,
@@ -13,14 +14,16 @@ import {
   Tracing,
 } from 'aws-cdk-lib/aws-lambda';
 import { LogGroup } from 'aws-cdk-lib/aws-logs';
+import type { IBucket } from 'aws-cdk-lib/aws-s3';
 import type { Construct } from 'constructs';
 
+import type { DevicePipelineProps } from '../construct/props.ts';
 import { acceptFinding } from './accept-finding.ts';
-import { handlerNames, type HandlerName } from '../bundle.ts';
 import { environmentOf } from './environment.ts';
-import { functionSpecs } from './function-specs.ts';
+import { functionSpecs, handlerNames, type HandlerName } from './function-specs.ts';
 import { permissionsOf, type Resources } from './permissions.ts';
-import type { Settings } from '../settings.ts';
+import type { PipelineSettings } from '../settings.ts';
+import type { Storage } from './storage.ts';
 
 interface PipelineFunction {
   lambda: LambdaFunction;
@@ -29,8 +32,9 @@ interface PipelineFunction {
 export type Functions = Record<HandlerName, PipelineFunction>;
 
 interface Parts {
-  settings: Settings;
+  settings: PipelineSettings;
   resources: Resources;
+  network: Pick<DevicePipelineProps, 'vpc' | 'vpcSubnets' | 'securityGroups'>;
   /** The directory with `<handler>/index.mjs` for each handler. */
   bundlesDirectory: string;
 }
@@ -44,7 +48,7 @@ export function addFunctions(scope: Construct, parts: Parts): Functions {
 }
 
 function addFunction(scope: Construct, name: HandlerName, parts: Parts): PipelineFunction {
-  const { settings, resources, bundlesDirectory } = parts;
+  const { settings, resources, bundlesDirectory, network } = parts;
   const spec = functionSpecs[name];
   const concurrency = reservedConcurrency(name, settings);
   const logGroup = new LogGroup(scope, `${ids[name]}Logs`, {
@@ -70,6 +74,7 @@ function addFunction(scope: Construct, name: HandlerName, parts: Parts): Pipelin
     // Lines for the start and end of each invocation would be most of the log.
     systemLogLevelV2: SystemLogLevel.WARN,
     ...(concurrency !== undefined && { reservedConcurrentExecutions: concurrency }),
+    ...networkOf(network),
   });
   acceptFinding(
     role,
@@ -79,12 +84,38 @@ function addFunction(scope: Construct, name: HandlerName, parts: Parts): Pipelin
   return { lambda, logGroup };
 }
 
+function networkOf({ vpc, vpcSubnets, securityGroups }: Parts['network']) {
+  return {
+    ...(vpc && { vpc }),
+    ...(vpcSubnets && { vpcSubnets }),
+    ...(securityGroups && { securityGroups }),
+  };
+}
+
+const decrypt = ['kms:Decrypt', 'kms:DescribeKey'];
+const encrypt = [...decrypt, 'kms:Encrypt', 'kms:GenerateDataKey*', 'kms:ReEncrypt*'];
+
+/** Grants the customer-managed keys of existing resources; new ones have keys of AWS. */
+export function grantKeys(functions: Functions, storage: Storage): void {
+  const keys: [IKey | undefined, string[], HandlerName[]][] = [
+    [storage.rawBucket.encryptionKey, encrypt, ['ingest']],
+    [storage.rawBucket.encryptionKey, decrypt, ['sweep']],
+    [storage.countersTable.encryptionKey, encrypt, ['process']],
+    [storage.countersTable.encryptionKey, decrypt, ['ingest', 'query']],
+    [storage.ledgerTable.encryptionKey, encrypt, ['ingest', 'process', 'sweep']],
+    [storage.ledgerTable.encryptionKey, decrypt, ['query']],
+  ];
+  for (const [key, actions, names] of keys) {
+    for (const name of names) key?.grant(functions[name].lambda, ...actions);
+  }
+}
+
 /**
  * By default no concurrency is reserved. A new AWS account has a limit of 10, all of which must stay
  * unreserved, so reserving any would make the first deployment fail. The event source limits the
  * process function instead, and overlapping sweeps do no harm.
  */
-function reservedConcurrency(name: HandlerName, settings: Settings): number | undefined {
+function reservedConcurrency(name: HandlerName, settings: PipelineSettings): number | undefined {
   if (name === 'process') return undefined;
   const concurrency = settings[`${name}Concurrency`];
   return concurrency === 'unreserved' ? undefined : concurrency;
@@ -115,17 +146,19 @@ const rawFolders: Record<HandlerName, readonly string[]> = {
 };
 
 function acceptRawObjects(role: Role, folders: readonly string[], { rawBucket }: Resources): void {
+  const arn = arnOf(rawBucket);
+  if (Token.isUnresolved(arn)) return;
   for (const folder of folders) {
     acceptFinding(
       role,
-      `AwsSolutions-IAM5[Resource::${arnOf(rawBucket)}/${folder}/*]`,
+      `AwsSolutions-IAM5[Resource::${arn}/${folder}/*]`,
       `The names of the objects under ${folder}/ are not known in advance.`,
     );
   }
 }
 
-/** As in a finding. */
-function arnOf(rawBucket: Resources['rawBucket']): string {
+/** As in a finding; a token if the name of an existing bucket is one. */
+function arnOf(rawBucket: IBucket): string {
   const { defaultChild: own } = rawBucket.node;
   return CfnResource.isCfnResource(own)
     ? `<${Stack.of(rawBucket).getLogicalId(own)}.Arn>`

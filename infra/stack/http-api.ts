@@ -2,10 +2,12 @@ import { RemovalPolicy } from 'aws-cdk-lib';
 import { AccessLogFormat } from 'aws-cdk-lib/aws-apigateway';
 import {
   type CfnStage,
+  DomainName,
   HttpApi,
   HttpMethod,
   HttpRoute,
   HttpRouteKey,
+  type HttpRouteProps,
   HttpStage,
   LogGroupLogDestination,
 } from 'aws-cdk-lib/aws-apigatewayv2';
@@ -13,13 +15,26 @@ import { HttpLambdaIntegration } from 'aws-cdk-lib/aws-apigatewayv2-integrations
 import { LogGroup } from 'aws-cdk-lib/aws-logs';
 import type { Construct } from 'constructs';
 
+import type { DevicePipelineProps, PipelineDomain } from '../construct/props.ts';
 import { acceptFinding } from './accept-finding.ts';
 import type { Functions } from './functions.ts';
-import type { Settings } from '../settings.ts';
+import type { PipelineSettings } from '../settings.ts';
 
 export interface Api {
   api: HttpApi;
+  stage: HttpStage;
+  ingestRoute: HttpRoute;
   accessLog: LogGroup;
+  domainName: DomainName | undefined;
+  /** Of the custom domain, if there is one; without a slash at its end. */
+  url: string;
+}
+
+type Access = Pick<DevicePipelineProps, 'authorizer' | 'ingestScopes' | 'queryScopes'>;
+
+interface ApiParts extends Access, Pick<DevicePipelineProps, 'domain'> {
+  settings: PipelineSettings;
+  functions: Functions;
 }
 
 /** One JSON object per request, without headers and query strings, which may be private. */
@@ -41,31 +56,48 @@ const accessLogFields = {
 const ingestRouteKey = HttpRouteKey.with('/ingest', HttpMethod.POST);
 
 /** `POST /ingest` goes to the ingest function, everything else to the query function. */
-export function addHttpApi(scope: Construct, settings: Settings, functions: Functions): Api {
+export function addHttpApi(scope: Construct, parts: ApiParts): Api {
+  const { settings, functions, authorizer } = parts;
   const api = new HttpApi(scope, 'Api', {
-    apiName: settings.stackName,
+    apiName: settings.pipelineName,
     createDefaultStage: false,
   });
   const ingestRoute = addRoute(scope, 'IngestRoute', settings, {
     httpApi: api,
     routeKey: ingestRouteKey,
     integration: new HttpLambdaIntegration('IngestIntegration', functions.ingest.lambda),
+    ...accessOf(authorizer, parts.ingestScopes),
   });
+  const integration = new HttpLambdaIntegration('QueryIntegration', functions.query.lambda);
   addRoute(scope, 'QueryRoute', settings, {
     httpApi: api,
     routeKey: HttpRouteKey.DEFAULT,
-    integration: new HttpLambdaIntegration('QueryIntegration', functions.query.lambda),
+    integration,
+    ...accessOf(authorizer, parts.queryScopes),
   });
-  return { api, accessLog: addStage(scope, settings, ingestRoute) };
+  if (authorizer !== undefined && settings.corsOrigins !== 'none') {
+    // A browser sends a preflight request without credentials.
+    const routeKey = HttpRouteKey.with('/{proxy+}', HttpMethod.OPTIONS);
+    addRoute(scope, 'PreflightRoute', settings, { httpApi: api, routeKey, integration });
+  }
+  return { api, ingestRoute, ...addStage(scope, parts, ingestRoute) };
+}
+
+function accessOf(authorizer: Access['authorizer'], scopes: string[] | undefined) {
+  return {
+    ...(authorizer !== undefined && { authorizer }),
+    ...(scopes !== undefined && { authorizationScopes: scopes }),
+  };
 }
 
 function addRoute(
   scope: Construct,
   id: string,
-  settings: Settings,
-  props: ConstructorParameters<typeof HttpRoute>[2],
+  settings: PipelineSettings,
+  props: HttpRouteProps,
 ): HttpRoute {
   const route = new HttpRoute(scope, id, props);
+  if (props.authorizer !== undefined) return route;
   acceptFinding(
     route,
     'AwsSolutions-APIG4',
@@ -76,14 +108,19 @@ function addRoute(
   return route;
 }
 
-function addStage(scope: Construct, settings: Settings, ingestRoute: HttpRoute): LogGroup {
+function addStage(
+  scope: Construct,
+  { settings, domain }: ApiParts,
+  ingestRoute: HttpRoute,
+): Omit<Api, 'api' | 'ingestRoute'> {
   const accessLog = new LogGroup(scope, 'AccessLog', {
     // Unless the name has this prefix, API Gateway adds the log group to a resource policy of the
     // account, whose maximum length would eventually make deployments fail.
-    logGroupName: `/aws/vendedlogs/device-pipeline/${settings.stackName}/access`,
+    logGroupName: `/aws/vendedlogs/device-pipeline/${settings.pipelineName}/access`,
     retention: settings.logRetentionDays,
     removalPolicy: RemovalPolicy.DESTROY,
   });
+  const domainName = domain && new DomainName(scope, 'Domain', domain);
   const stage = new HttpStage(scope, 'Stage', {
     httpApi: ingestRoute.httpApi,
     stageName: '$default',
@@ -93,13 +130,23 @@ function addStage(scope: Construct, settings: Settings, ingestRoute: HttpRoute):
       destination: new LogGroupLogDestination(accessLog),
       format: AccessLogFormat.custom(JSON.stringify(accessLogFields)),
     },
+    ...(domainName && { domainMapping: { domainName, ...mappingKey(domain) } }),
   });
   throttleIngest(stage, settings, ingestRoute);
-  return accessLog;
+  const url = domainName === undefined ? ingestRoute.httpApi.apiEndpoint : stage.domainUrl;
+  return { stage, accessLog, domainName, url: url.replace(/\/$/, '') };
+}
+
+function mappingKey(domain: PipelineDomain | undefined): { mappingKey?: string } {
+  return domain?.basePath === undefined ? {} : { mappingKey: domain.basePath };
 }
 
 /** POST /ingest has its own limit, so that readers, even without a token, cannot starve devices. */
-function throttleIngest(stage: HttpStage, settings: Settings, ingestRoute: HttpRoute): void {
+function throttleIngest(
+  stage: HttpStage,
+  settings: PipelineSettings,
+  ingestRoute: HttpRoute,
+): void {
   (stage.node.defaultChild as CfnStage).routeSettings = {
     [ingestRouteKey.key]: {
       ThrottlingRateLimit: settings.throttleRate,

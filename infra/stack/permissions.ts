@@ -1,7 +1,7 @@
 import { PolicyStatement } from 'aws-cdk-lib/aws-iam';
 import type { Secret } from 'aws-cdk-lib/aws-secretsmanager';
 
-import type { HandlerName } from '../bundle.ts';
+import type { HandlerName } from './function-specs.ts';
 import type { Queues } from './queues.ts';
 import type { Storage } from './storage.ts';
 

@@ -1,77 +1,65 @@
-import { Annotations, CfnOutput, Stack, Validations, type App } from 'aws-cdk-lib';
+import { RemovalPolicy, Stack, Validations, type App } from 'aws-cdk-lib';
+import { Table } from 'aws-cdk-lib/aws-dynamodb';
+import { PolicyStatement, ServicePrincipal } from 'aws-cdk-lib/aws-iam';
+import { Bucket } from 'aws-cdk-lib/aws-s3';
+import { Topic } from 'aws-cdk-lib/aws-sns';
+import { EmailSubscription } from 'aws-cdk-lib/aws-sns-subscriptions';
 import { AwsSolutionsChecks } from 'cdk-nag';
-import type { Construct } from 'constructs';
 
-import { addAlarms, addStackMetrics } from './alarms.ts';
-import { addDashboard } from './dashboard.ts';
-import { addFunctions } from './functions.ts';
-import { addHttpApi, type Api } from './http-api.ts';
-import type { Resources } from './permissions.ts';
-import { addQueues } from './queues.ts';
+import { DevicePipeline, type DevicePipelineProps } from '../construct/index.ts';
 import type { Settings } from '../settings.ts';
-import { addStorage } from './storage.ts';
-import { addTokensSecret } from './tokens.ts';
-import { addTriggers } from './triggers.ts';
 
 /**
- * Adds the pipeline's stack to an app, and the cdk-nag checks that synthesis must pass. This file leads
- * the folder: it puts together storage, queues, functions, their triggers and the HTTP API.
- * `bundlesDirectory` holds `<handler>/index.mjs` for each handler. The stack names no account and no
- * region, so that it can be synthesised without either.
+ * Adds our own stack, which holds one pipeline, to an app, and the cdk-nag checks that synthesis must
+ * pass. `bundlesDirectory` holds `<handler>/index.mjs` for each handler. The stack names no account and
+ * no region, so that it can be synthesised without either.
  */
 export function addPipelineStack(app: App, settings: Settings, bundlesDirectory: string): Stack {
   const stack = new Stack(app, settings.stackName, {
     description:
       'device-pipeline: receives events, stores every raw body, counts each event exactly once',
   });
-  const storage = addStorage(stack, settings);
-  const queues = addQueues(stack, settings);
-  const tokensSecret = addTokensSecret(stack, settings);
-  const resources = { ...storage, ...queues, tokensSecret };
-  const functions = addFunctions(stack, { settings, resources, bundlesDirectory });
-  const api = addHttpApi(stack, settings, functions);
-  addTriggers(stack, settings, functions, queues);
-
-  const observed = { functions, queues, api };
-  const stackMetrics = addStackMetrics(stack, settings, observed);
-  const alarms = addAlarms(stack, settings, observed, stackMetrics);
-  addDashboard(stack, { settings, observed, storage, stackMetrics, alarms });
-
-  addOutputs(stack, settings, api, resources);
-  warn(stack, settings);
+  // This id keeps the construct out of the logical ids: stacks that exist keep their resources.
+  new DevicePipeline(stack, 'Default', { ...propsOf(stack, settings), bundlesDirectory });
   Validations.of(app).addPlugins(new AwsSolutionsChecks(app));
   return stack;
 }
 
-function addOutputs(
-  scope: Construct,
-  settings: Settings,
-  { api }: Api,
-  resources: Resources,
-): void {
-  const output = (name: string, value: string, description: string) =>
-    new CfnOutput(scope, name, { value, description });
-  output('ApiUrl', api.apiEndpoint, 'Where batches are sent to and counters asked for');
-  output('BucketName', resources.rawBucket.bucketName, 'The raw bodies');
-  output('QueueUrl', resources.queue.queueUrl, 'What waits to be counted');
-  output('TableName', resources.countersTable.tableName, 'The counters');
-  output('LedgerTableName', resources.ledgerTable.tableName, 'What has been counted');
-  output('DeadLetterQueueUrl', resources.deadLetterQueue.queueUrl, 'What could not be counted');
-  // The command line reads these to count and to cut chunks as the functions do.
-  output('ItemsPerMessage', String(settings.itemsPerMessage), 'How batches are cut');
-  output('DayZone', settings.dayZone, 'On which day an item counts');
-  output('KeepReceiptsDays', String(settings.keepReceiptsDays), 'How long the ledger is kept');
-  output('RawExpiryDays', String(settings.rawExpiryDays), 'When raw bodies are deleted');
-  if (resources.tokensSecret !== undefined) {
-    output('TokensSecretArn', resources.tokensSecret.secretArn, 'The bearer tokens');
-  }
+/** The settings that are not named here are props of the same name. */
+function propsOf(stack: Stack, settings: Settings): DevicePipelineProps {
+  const { stackName, alarmEmail, rawBucketName, countersTableName, ledgerTableName, ...others } =
+    settings;
+  const { tokens, corsOrigins, removalPolicy, ...same } = others;
+  return {
+    ...same,
+    pipelineName: stackName,
+    tokens: tokens === 'on',
+    corsOrigins: corsOrigins === 'none' ? [] : corsOrigins.split(','),
+    removalPolicy: removalPolicy === 'retain' ? RemovalPolicy.RETAIN : RemovalPolicy.DESTROY,
+    ...(rawBucketName !== 'new' && {
+      rawBucket: Bucket.fromBucketName(stack, 'RawBucket', rawBucketName),
+    }),
+    ...(countersTableName !== 'new' && {
+      countersTable: Table.fromTableName(stack, 'Counters', countersTableName),
+    }),
+    ...(ledgerTableName !== 'new' && {
+      ledgerTable: Table.fromTableName(stack, 'Ledger', ledgerTableName),
+    }),
+    ...(alarmEmail !== 'none' && { alarmTopic: addTopic(stack, alarmEmail) }),
+  };
 }
 
-function warn(stack: Stack, settings: Settings): void {
-  if (settings.tokens === 'off') {
-    Annotations.of(stack).addWarningV2(
-      'device-pipeline:tokensOff',
-      'tokens is off: anyone who knows the URL of the API can send batches and read counters.',
-    );
-  }
+function addTopic(stack: Stack, alarmEmail: string): Topic {
+  const topic = new Topic(stack, 'Alarms', { enforceSSL: true });
+  topic.addSubscription(new EmailSubscription(alarmEmail));
+  // A topic with a policy (enforceSSL adds one) no longer accepts messages of the account's services.
+  topic.addToResourcePolicy(
+    new PolicyStatement({
+      principals: [new ServicePrincipal('cloudwatch.amazonaws.com')],
+      actions: ['sns:Publish'],
+      resources: [topic.topicArn],
+      conditions: { StringEquals: { 'aws:SourceAccount': stack.account } },
+    }),
+  );
+  return topic;
 }

@@ -4,7 +4,7 @@ import type { Construct } from 'constructs';
 
 import { acceptFinding } from './accept-finding.ts';
 import { functionSpecs } from './function-specs.ts';
-import type { Settings } from '../settings.ts';
+import type { PipelineSettings } from '../settings.ts';
 
 export interface Queues {
   queue: Queue;
@@ -26,7 +26,7 @@ const common = {
   retentionPeriod: Duration.days(14),
 };
 
-export function addQueues(scope: Construct, settings: Settings): Queues {
+export function addQueues(scope: Construct, settings: PipelineSettings): Queues {
   const deadLetterQueue = new Queue(scope, 'DeadLetterQueue', common);
   const queue = new Queue(scope, 'Queue', {
     ...common,

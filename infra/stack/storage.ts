@@ -19,42 +19,50 @@ import {
 import type { Construct } from 'constructs';
 
 import { acceptFinding } from './accept-finding.ts';
-import type { Settings } from '../settings.ts';
+import type { PipelineSettings } from '../settings.ts';
 
 export interface Storage {
-  rawBucket: Bucket | IBucket;
-  countersTable: Table | ITable;
-  ledgerTable: Table | ITable;
+  readonly rawBucket: IBucket;
+  readonly countersTable: ITable;
+  readonly ledgerTable: ITable;
 }
 
+type TableKeys = Required<Pick<TableProps, 'partitionKey' | 'sortKey'>> &
+  Pick<TableProps, 'timeToLiveAttribute'>;
+
+export const countersKeys: TableKeys = {
+  partitionKey: { name: 'date', type: AttributeType.STRING },
+  sortKey: { name: 'type_state', type: AttributeType.STRING },
+};
+export const ledgerKeys: TableKeys = {
+  partitionKey: { name: 'id', type: AttributeType.STRING },
+  sortKey: { name: 'entry', type: AttributeType.STRING },
+  timeToLiveAttribute: 'expires_at',
+};
+
 /**
- * The bucket of raw bodies, the counters table and the ledger table. They remain when the stack is
- * deleted, unless `removalPolicy` is `destroy`. The stack does not manage existing resources that the
- * settings name.
+ * The bucket of raw bodies, the counters table and the ledger table: those that exist, which stay as
+ * they are, or new ones. New ones remain when the stack is deleted, unless `removalPolicy` is `destroy`.
  */
-export function addStorage(scope: Construct, settings: Settings): Storage {
+export function addStorage(
+  scope: Construct,
+  settings: PipelineSettings,
+  existing: Partial<Storage>,
+): Storage {
+  const { rawBucket, countersTable, ledgerTable } = existing;
   return {
-    rawBucket: addRawBucket(scope, settings),
-    countersTable: addTable(scope, 'Counters', settings, {
-      partitionKey: { name: 'date', type: AttributeType.STRING },
-      sortKey: { name: 'type_state', type: AttributeType.STRING },
-    }),
-    ledgerTable: addTable(scope, 'Ledger', settings, {
-      partitionKey: { name: 'id', type: AttributeType.STRING },
-      sortKey: { name: 'entry', type: AttributeType.STRING },
-      timeToLiveAttribute: 'expires_at',
-    }),
+    rawBucket: rawBucket ?? addRawBucket(scope, settings),
+    countersTable: countersTable ?? addTable(scope, 'Counters', settings, countersKeys),
+    ledgerTable: ledgerTable ?? addTable(scope, 'Ledger', settings, ledgerKeys),
   };
 }
 
 function addTable(
   scope: Construct,
-  id: 'Counters' | 'Ledger',
-  settings: Settings,
-  keys: Pick<TableProps, 'partitionKey' | 'sortKey' | 'timeToLiveAttribute'>,
-): Table | ITable {
-  const name = id === 'Counters' ? settings.countersTableName : settings.ledgerTableName;
-  if (name !== 'new') return Table.fromTableName(scope, id, name);
+  id: string,
+  settings: PipelineSettings,
+  keys: TableKeys,
+): ITable {
   const isRetained = settings.removalPolicy === 'retain';
   return new Table(scope, id, {
     ...keys,
@@ -62,12 +70,10 @@ function addTable(
     pointInTimeRecoverySpecification: { pointInTimeRecoveryEnabled: true },
     deletionProtection: isRetained,
     removalPolicy: isRetained ? RemovalPolicy.RETAIN : RemovalPolicy.DESTROY,
-  });
+  }) as ITable;
 }
 
-function addRawBucket(scope: Construct, settings: Settings): Bucket | IBucket {
-  const { rawBucketName } = settings;
-  if (rawBucketName !== 'new') return Bucket.fromBucketName(scope, 'RawBucket', rawBucketName);
+function addRawBucket(scope: Construct, settings: PipelineSettings): IBucket {
   const isRetained = settings.removalPolicy === 'retain';
   const bucket = new Bucket(scope, 'RawBucket', {
     blockPublicAccess: BlockPublicAccess.BLOCK_ALL,
@@ -87,10 +93,10 @@ function addRawBucket(scope: Construct, settings: Settings): Bucket | IBucket {
     'AwsSolutions-S1',
     'Only two functions of this stack read or write the bucket, the access log of the API and the names of the objects tell what came when, and a log bucket would have to be kept and paid for as long as this one.',
   );
-  return bucket;
+  return bucket as IBucket;
 }
 
-function lifecycleRules(settings: Settings): LifecycleRule[] {
+function lifecycleRules(settings: PipelineSettings): LifecycleRule[] {
   const { rawExpiryDays } = settings;
   const transitions = [
     ...transition(StorageClass.INFREQUENT_ACCESS, settings.rawInfrequentAccessDays),

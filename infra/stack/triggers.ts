@@ -7,12 +7,12 @@ import type { Construct } from 'constructs';
 import { sweepEveryMinutes } from './function-specs.ts';
 import type { Functions } from './functions.ts';
 import type { Queues } from './queues.ts';
-import type { Settings } from '../settings.ts';
+import type { PipelineSettings } from '../settings.ts';
 
 /** The triggers of the functions that no request starts: the queue and the schedule. */
 export function addTriggers(
   scope: Construct,
-  settings: Settings,
+  settings: PipelineSettings,
   functions: Functions,
   queues: Queues,
 ): void {

@@ -5,7 +5,8 @@ import { pathToFileURL } from 'node:url';
 import { build } from 'esbuild';
 import { describe, expect, test } from 'vitest';
 
-import { bundleHandlers, handlerNames } from '../../infra/bundle.ts';
+import { bundleHandlers } from '../../infra/bundle.ts';
+import { handlerNames } from '../../infra/stack/function-specs.ts';
 import { readPages } from '../../src/entry/pages.ts';
 import { temporaryDirectory } from './support.ts';
 

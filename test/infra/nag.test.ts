@@ -26,7 +26,7 @@ function findings(stack: Stack): string[] {
     .violations.flatMap(({ ruleName, violatingResources }) =>
       violatingResources.map(({ constructPath }) => `${constructPath ?? ''} ${ruleName}`),
     )
-    .map((finding) => finding.replace(`${stack.stackName}/`, ''))
+    .map((finding) => finding.replace(`${stack.stackName}/Default/`, ''))
     .sort();
 }
 
@@ -68,6 +68,9 @@ describe('cdk-nag', () => {
             (rule) => `${name}Role/DefaultPolicy/Resource ${rule}`,
           ),
         ),
+        ...['Process', 'Sweep'].map(
+          (name) => `${name}Role/DefaultPolicy/Resource ${rawRule.replace('/raw/*', '/grouped/*')}`,
+        ),
       ].sort(),
     );
   });
@@ -76,7 +79,7 @@ describe('cdk-nag', () => {
     const { stack } = buildStack();
     const found = findings(stack);
     for (const { construct, rule, reason } of accepted(stack)) {
-      const path = construct.node.path.replace(`${stack.stackName}/`, '');
+      const path = construct.node.path.replace(`${stack.stackName}/Default/`, '');
       expect(
         found.filter((finding) => finding.startsWith(`${path}/`) && finding.endsWith(` ${rule}`)),
       ).toHaveLength(1);

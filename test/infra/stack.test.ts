@@ -250,7 +250,7 @@ describe('the tables', () => {
   );
 });
 
-test('resources with data keep their logical ids, because an update replaces a resource with another one', () => {
+test('resources with data and the API, which has the address, keep their logical ids: an update replaces what has another', () => {
   expect([
     stack.one(table, 'Counters').id,
     stack.one(table, 'Ledger').id,
@@ -258,6 +258,7 @@ test('resources with data keep their logical ids, because an update replaces a r
     stack.one(queue, 'Queue').id,
     stack.one(queue, 'DeadLetterQueue').id,
     stack.one('AWS::SecretsManager::Secret', 'Tokens').id,
+    stack.one('AWS::ApiGatewayV2::Api', 'Api').id,
   ]).toEqual([
     'CountersFDB211E7',
     'LedgerB7379752',
@@ -265,6 +266,7 @@ test('resources with data keep their logical ids, because an update replaces a r
     'Queue4A7E3555',
     'DeadLetterQueue9F481546',
     'Tokens1180AAEA',
+    'ApiF70053CD',
   ]);
 });
 

@@ -6,7 +6,7 @@ import { App, type Stack } from 'aws-cdk-lib';
 import { Template } from 'aws-cdk-lib/assertions';
 import { afterAll, vi } from 'vitest';
 
-import { handlerNames } from '../../infra/bundle.ts';
+import { handlerNames } from '../../infra/stack/function-specs.ts';
 import { addPipelineStack } from '../../infra/stack/pipeline-stack.ts';
 import { defaultSettings, type Settings } from '../../infra/settings.ts';
 
@@ -23,9 +23,9 @@ export interface Resource {
 export const projectRoot = join(import.meta.dirname, '../..');
 
 /** The flags that `cdk` would give the app. */
-const cdkJson = JSON.parse(readFileSync(join(projectRoot, 'cdk.json'), 'utf8')) as {
-  context: Json;
-};
+export const { context: cdkContext } = JSON.parse(
+  readFileSync(join(projectRoot, 'cdk.json'), 'utf8'),
+) as { context: Json };
 
 // Its first use takes seconds. setting-effects.test.ts and `cdk synth` itself need it.
 process.env['CDK_VALIDATION'] = 'false';
@@ -43,7 +43,7 @@ export function temporaryDirectory(): string {
 }
 
 /** A directory with stand-ins for the bundles: the stack does not read their code. */
-function standInBundles(): string {
+export function standInBundles(): string {
   const directory = temporaryDirectory();
   for (const name of handlerNames) {
     mkdirSync(join(directory, name));
@@ -53,7 +53,7 @@ function standInBundles(): string {
 }
 
 export function buildStack(overrides: Partial<Settings> = {}): { app: App; stack: Stack } {
-  const app = new App({ context: cdkJson.context, outdir: temporaryDirectory() });
+  const app = new App({ context: cdkContext, outdir: temporaryDirectory() });
   const stack = addPipelineStack(app, { ...defaultSettings, ...overrides }, standInBundles());
   return { app, stack };
 }

@@ -2,7 +2,7 @@ import { mkdirSync } from 'node:fs';
 import { pathToFileURL } from 'node:url';
 import { join } from 'node:path';
 
-import { expect, onTestFinished } from 'vitest';
+import { expect, onTestFinished, vi } from 'vitest';
 
 import {
   restore,
@@ -79,17 +79,19 @@ export async function storeArchived(
 /** Removes all segments of a data directory but the last, as --keep-raw does. */
 export async function removeRaw(dataDir: string): Promise<void> {
   const writer = openWriter(dataDir, { keepRawMs: 0 });
-  const segments = () => listSegments(nodeFileSystem, dataPaths(dataDir).log).length;
-  await expect.poll(segments).toBe(1);
+  const { log } = dataPaths(dataDir);
+  const isRemoved = () => listSegments(nodeFileSystem, log).length === 1;
+  await vi.waitUntil(isRemoved, { timeout: 500_000 });
   await writer.close();
 }
 
 export function restoreFrom(
   store: ObjectStore,
   dataDir: string,
-  until?: number,
+  { until, isUpToDamage = false }: { until?: number; isUpToDamage?: boolean } = {},
 ): Promise<RestoreSummary> {
-  return restore({ store, dataDir, until, logId: undefined, onProgress: () => undefined });
+  const options = { until, isUpToDamage, logId: undefined, onProgress: () => undefined };
+  return restore({ store, dataDir, ...options });
 }
 
 export async function namesIn(store: ObjectStore, part = ''): Promise<string[]> {

@@ -3,6 +3,7 @@ import {
   accessSync,
   chownSync,
   constants,
+  existsSync,
   mkdirSync,
   readFileSync,
   renameSync,
@@ -60,13 +61,9 @@ const heldLocks = new Set<DatabaseSync>();
  * process leaves none behind.
  * @throws {DataDirectoryUnusable}
  */
-export function lockDataDirectory({ root, log }: DataPaths): DirectoryLock {
-  const unfinished = join(root, restoringName);
-  if (statSync(unfinished, { throwIfNoEntry: false }) !== undefined) {
-    throw new DataDirectoryUnusable(
-      `${root} holds an unfinished restore. Repeat that restore, which continues it, or remove ${unfinished}.`,
-    );
-  }
+export function lockDataDirectory(paths: DataPaths): DirectoryLock {
+  checkRestored(paths);
+  const { root, log } = paths;
   makeUsable(root, root, log);
   const ownerPath = join(root, 'owner.json');
   let lock: DirectoryLock | undefined;
@@ -80,6 +77,18 @@ export function lockDataDirectory({ root, log }: DataPaths): DirectoryLock {
   if (lock !== undefined) return lock;
   throw new DataDirectoryUnusable(
     `The data directory ${root} is in use by ${ownerOf(ownerPath)}. Stop that one, or choose another directory with --data-dir.`,
+  );
+}
+
+/**
+ * @throws {DataDirectoryUnusable} if a restore into the directory is running or was interrupted. The log
+ * is the last that a restore puts in its place.
+ */
+export function checkRestored({ root, log }: DataPaths): void {
+  const unfinished = join(root, restoringName);
+  if (!existsSync(unfinished) || existsSync(log)) return;
+  throw new DataDirectoryUnusable(
+    `${root} holds an unfinished restore. Wait for it if it is running. Otherwise repeat it, which continues it, or remove ${unfinished}.`,
   );
 }
 

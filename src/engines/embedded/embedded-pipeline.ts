@@ -127,20 +127,27 @@ export class EmbeddedPipeline implements Ingest<Borrowed>, Queries {
       this.#writer.progress;
     const { lastReceivedAt, latestDate } = this.#writer.progress;
     const pendingBytes = durableEnd - countedThrough;
-    const code =
-      this.#writer.unavailable ??
-      (pendingBytes > this.#options.backlogBytesMax ? 'overloaded' : undefined);
-    const unavailable = code && { code, detail: details[code] };
+    const archive = this.#archive?.status;
+    const unavailable = this.#whyUnavailable(pendingBytes, archive?.problem);
     return {
       unavailable,
       pending: { unit: 'items', amount: pendingItems, bytes: pendingBytes },
       deadLetters,
-      archive: this.#archive?.status,
+      archive,
       // The progress that came with an outcome includes that submission.
       countedThrough: pendingSince ?? Date.now(),
       lastReceivedAt,
       latestDate,
     };
+  }
+
+  #whyUnavailable(pendingBytes: number, problem: string | undefined) {
+    const code =
+      this.#writer.unavailable ??
+      (pendingBytes > this.#options.backlogBytesMax ? 'overloaded' : undefined);
+    if (code === undefined) return undefined;
+    const isAway = code === 'archive_unavailable' && problem !== undefined;
+    return { code, detail: isAway ? `The archive cannot be reached: ${problem}` : details[code] };
   }
 
   /**

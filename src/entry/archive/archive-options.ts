@@ -106,6 +106,7 @@ export interface RestoreCommandOptions {
   /** Milliseconds since 1970. */
   readonly until: number | undefined;
   readonly logId: string | undefined;
+  readonly isUpToDamage: boolean;
 }
 
 export function addRestoreOptions(command: Command): Command {
@@ -117,12 +118,20 @@ export function addRestoreOptions(command: Command): Command {
         'restore only what was received before the first batch after this time',
         timestamp,
       ),
+    )
+    .option(
+      '--up-to-damage',
+      'if the archive is damaged, restore what is before the first damage instead of failing',
     );
 }
 
+interface RestoreValues extends Omit<RestoreCommandOptions, 'isUpToDamage'> {
+  readonly upToDamage?: true;
+}
+
 export function restoreOptions(command: Command): RestoreCommandOptions {
-  const { from, dataDir, until, logId: id } = command.opts<RestoreCommandOptions>();
-  return { from, dataDir, until, logId: id };
+  const { from, dataDir, until, logId: id, upToDamage = false } = command.opts<RestoreValues>();
+  return { from, dataDir, until, logId: id, isUpToDamage: upToDamage };
 }
 
 /** `--log-id`, for archives that hold several logs. */

@@ -37,7 +37,7 @@ export function archiveStatus({ dataDir, json, ...place }: StatusOptions): Promi
   });
 }
 
-function documentOf({ claim, ahead, archivedAt, ...log }: ShownStatus): object {
+function documentOf({ claim, ahead, archivedAt, damage, ...log }: ShownStatus): object {
   return {
     ...{ log_id: log.logId, from: log.begin, to: log.end },
     ...{ log_bytes: log.end - log.begin, stored_bytes: log.storedBytes },
@@ -47,10 +47,12 @@ function documentOf({ claim, ahead, archivedAt, ...log }: ShownStatus): object {
       ? { host: claim.host, directory: claim.directory, since: claim.claimed_at }
       : null,
     ...(ahead !== undefined && { ahead_bytes: ahead }),
+    ...(damage !== undefined && { damage }),
   };
 }
 
-function linesOf({ logId, begin, end, claim, archivedAt, ahead, ...log }: ShownStatus): string[] {
+function linesOf(status: ShownStatus): string[] {
+  const { logId, begin, end, claim, archivedAt, ahead, damage, ...log } = status;
   const sizes = `${withThousands(end - begin)} bytes, ${withThousands(log.storedBytes)} stored`;
   const server = claim && `${claim.host}, ${claim.directory}, since ${claim.claimed_at}`;
   return [
@@ -63,6 +65,7 @@ function linesOf({ logId, begin, end, claim, archivedAt, ahead, ...log }: ShownS
     ...(ahead === undefined
       ? []
       : [`ahead     ${withThousands(ahead)} bytes in the data directory`]),
+    ...(damage === undefined ? [] : [`damaged   ${damage} The lines above are what is before it.`]),
   ];
 }
 

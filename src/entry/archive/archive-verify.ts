@@ -68,6 +68,6 @@ function linesOf({ logId, report, differences }: VerifiedLog, isCounting: boolea
     ...(deadLetters > 0 ? [`${withThousands(deadLetters)} batches cannot be counted`] : []),
     differences.count === 0
       ? 'nothing is missing or damaged'
-      : `${countOfDifferences(differences.count)}: a restore would fail. Keep the data directory, and archive it to another prefix`,
+      : `${countOfDifferences(differences.count)}: a restore would fail. Keep the data directory, and archive it to another prefix; if it is lost, restore --up-to-damage, or copy what can be read with replay --from`,
   ];
 }

@@ -3,6 +3,7 @@ import { repeating } from '../../engines/embedded/archive/stores/repeating-store
 import { restore } from '../../engines/embedded/archive/restore/restore.ts';
 import { withThousands } from '../../util/thousands.ts';
 import { StoreProgress } from '../cli/progress.ts';
+import { visible } from '../cli/terminal-text.ts';
 import type { RestoreCommandOptions } from './archive-options.ts';
 
 /** Makes a data directory from an archive. Returns the exit code. */
@@ -12,7 +13,7 @@ export async function restoreDirectory(options: RestoreCommandOptions): Promise<
   let progress = new StoreProgress('restored');
   let step = 'reading';
   try {
-    const { bytes, hasTokens, archivedAt } = await restore({
+    const { bytes, hasTokens, archivedAt, warnings } = await restore({
       ...options,
       store,
       onProgress(now, done, total) {
@@ -25,6 +26,7 @@ export async function restoreDirectory(options: RestoreCommandOptions): Promise<
       },
     });
     progress.stop();
+    for (const warning of warnings) process.stderr.write(`warning: ${visible(warning)}\n`);
     const tokens = hasTokens ? ', with the tokens' : '';
     const at =
       archivedAt === undefined ? '' : `, archived until ${new Date(archivedAt).toISOString()}`;

@@ -64,7 +64,8 @@ export function dataDirOption(): Option {
 
 /** `--stack`. Never read from the environment, so that no command works on a stack by accident. */
 export function stackOption(): Option {
-  const description = 'use the deployed stack of this name instead of a data directory';
+  const description =
+    'use the deployed stack of this name (stack.pipeline if it has several) instead of a data directory';
   return option('--stack <name>', description, nonEmpty);
 }
 

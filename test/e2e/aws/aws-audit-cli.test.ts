@@ -37,7 +37,7 @@ it('the commands prove a stack and make it good, killed again and again', async 
       'feed',
       stack.url,
       '--batches',
-      '60',
+      '30',
       '--items',
       '20',
       '--seed',
@@ -55,10 +55,10 @@ it('the commands prove a stack and make it good, killed again and again', async 
 
     const clean = await command('audit', '--json');
     expect(clean, clean.stderr + clean.stdout).toMatchObject({ code: 0 });
-    expect(clean.stderr).toMatch(/^will read 60 bodies .* dollars at the list prices of us-east-1/);
+    expect(clean.stderr).toMatch(/^will read 30 bodies .* dollars at the list prices of us-east-1/);
     expect(JSON.parse(clean.stdout)).toMatchObject({
-      ...{ agrees: true, batches: 60, items: 1200, differences: [] },
-      estimate: { objects: 60, s3_gets: 60 },
+      ...{ agrees: true, batches: 30, items: 600, differences: [] },
+      estimate: { objects: 30, s3_gets: 30 },
     });
 
     const [row] = await scan(client, TableName);
@@ -106,7 +106,7 @@ it('the commands prove a stack and make it good, killed again and again', async 
     const rebuilt = await command(...rebuild);
     expect(rebuilt, rebuilt.stderr + rebuilt.stdout).toMatchObject({ code: 0 });
     // Not all bodies had to be read again.
-    expect(rebuilt.stderr).not.toContain('will read 60 bodies');
+    expect(rebuilt.stderr).not.toContain('will read 30 bodies');
     expect(readdirSync(workDir)).toEqual([]);
     expect(await readCountersDirectly(client, TableName)).toEqual(before);
     const proven = await command('audit');

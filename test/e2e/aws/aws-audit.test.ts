@@ -1,4 +1,5 @@
 import { hash, randomBytes } from 'node:crypto';
+import { setTimeout as delay } from 'node:timers/promises';
 
 import { DeleteItemCommand, PutItemCommand, UpdateItemCommand } from '@aws-sdk/client-dynamodb';
 import { DeleteObjectCommand, GetObjectCommand, PutObjectCommand } from '@aws-sdk/client-s3';
@@ -27,7 +28,7 @@ import {
 } from '../../support/aws/aws-store.ts';
 import { Lambdas } from '../../support/aws/lambda.ts';
 import { needs } from '../../support/run/needs.ts';
-import { rounds } from '../../support/run/tier.ts';
+import { isNightly, rounds } from '../../support/run/tier.ts';
 
 const { describe, it } = needs('Java');
 
@@ -476,15 +477,24 @@ describe('a store whose raw bodies are deleted by rule', () => {
 });
 
 describe('beside traffic', () => {
-  /** Posts and counts without a pause while the work goes on. */
+  /** Leaves most of the CPU to the work; some dozens of batches come meanwhile. */
+  const pauseMs = isNightly() ? 0 : 30;
+
+  /** Posts and counts while the work goes on. */
   async function withTraffic(work: () => Promise<void>): Promise<number> {
     let isOver = false;
     let posted = 0;
     const client = async (who: number) => {
-      for (; !isOver; posted++) await post(100 + (posted % 5), 4, `key-${who}-${posted}`);
+      for (; !isOver; posted++) {
+        await post(100 + (posted % 5), 4, `key-${who}-${posted}`);
+        await delay(pauseMs);
+      }
     };
     const processor = async () => {
-      while (!isOver) await lambdas.drain();
+      while (!isOver) {
+        await lambdas.drain();
+        await delay(pauseMs);
+      }
     };
     const clients = [client(1), client(2), processor()];
     try {

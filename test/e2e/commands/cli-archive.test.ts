@@ -1,3 +1,4 @@
+import { spawnSync } from 'node:child_process';
 import {
   cpSync,
   mkdirSync,
@@ -20,6 +21,7 @@ import { countersOf, removeRaw, storeArchived } from '../../support/archived-sto
 import { startArchiveBucket } from '../../support/aws/archive-bucket.ts';
 import { auditOf, change, numberedBatches, store } from '../../support/embedded-store.ts';
 import { directory, run } from '../../support/processes/command-line.ts';
+import { commandPath } from '../../support/processes/command-path.ts';
 import { afterTest } from '../../support/processes/server-process.ts';
 
 let template: string;
@@ -158,6 +160,42 @@ describe('archive prune', () => {
     expect(refused.code).toBe(1);
     expect(refused.stderr).toContain('does not ship to');
     expect(await archive('prune', '--keep', '30')).toMatchObject({ code: 2 });
+  });
+});
+
+describe('restore', () => {
+  it('blames its own disk, and not the archive, if there is no room', async () => {
+    const restored = join(directory, 'restored');
+    const command = [process.execPath, commandPath, 'restore', '--from', url];
+    const limited = spawnSync(
+      'sh',
+      ['-c', 'ulimit -f 4 && exec "$0" "$@"', ...command, '--data-dir', restored],
+      { encoding: 'utf8' },
+    );
+    expect(limited.status).toBe(1);
+    expect(limited.stderr).toMatch(/EFBIG.*ulimit -f/);
+    expect(limited.stderr).not.toContain('damaged');
+    expect(await run(['restore', '--from', url, '--data-dir', restored])).toMatchObject({
+      code: 0,
+    });
+  });
+
+  it('of a damaged archive says how to get what is before the damage', async () => {
+    const [, second = ''] = objects('/log/');
+    rmSync(join(fileURLToPath(url), second));
+    const restored = join(directory, 'restored');
+    const refused = await run(['restore', '--from', url, '--data-dir', restored]);
+    expect(refused).toMatchObject({ code: 1, stdout: '' });
+    expect(refused.stderr).toMatch(/has no object with bytes \d+ to \d+.*--up-to-damage/);
+    const { code, stdout, stderr } = await run([
+      ...['restore', '--from', url, '--data-dir', restored, '--up-to-damage'],
+    ]);
+    expect(code).toBe(0);
+    expect(stdout).toContain('1 MiB in');
+    expect(stderr).toMatch(
+      /warning: .* has no object .* only what is before it, up to the batch .* another prefix/,
+    );
+    expect(await auditOf(restored)).toEqual([]);
   });
 });
 

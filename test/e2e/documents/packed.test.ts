@@ -8,6 +8,8 @@ import { promisify } from 'node:util';
 
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 
+import { describeConstruct } from '../../support/documents/packed-construct.ts';
+
 const run = promisify(execFile);
 const root = join(import.meta.dirname, '../../..');
 const dockerfile = await readFile(join(root, 'Dockerfile'), 'utf8');
@@ -76,6 +78,17 @@ const expectedFiles = [
   'bin/start.cjs',
   'deploy/device-pipeline.service',
   'dist/THIRD-PARTY-LICENSES',
+  'dist/cdk/device-pipeline.d.ts',
+  'dist/cdk/index.d.ts',
+  'dist/cdk/index.js',
+  ...['ingest', 'process', 'query', 'sweep'].map((name) => `dist/cdk/lambda/${name}/index.mjs`),
+  'dist/cdk/lambda/query/dashboard/icon-*.svg',
+  'dist/cdk/lambda/query/dashboard/index.html',
+  'dist/cdk/lambda/query/dashboard/manifest.json',
+  'dist/cdk/lambda/query/dashboard/script-*.js',
+  'dist/cdk/lambda/query/dashboard/style-*.css',
+  'dist/cdk/package.json',
+  'dist/cdk/props.d.ts',
   'dist/cli/archive-thread.js',
   'dist/cli/audit-thread.js',
   'dist/cli/chunk-*.js',
@@ -105,6 +118,7 @@ const expectedFiles = [
   'docs/access.md',
   'docs/archive.md',
   'docs/benchmarks.md',
+  'docs/cdk.md',
   'docs/command-line.md',
   'docs/deploying.md',
   'docs/extending.md',
@@ -133,7 +147,7 @@ const expectedFiles = [
 
 /** Who changes the code has a clone. */
 const onlyInClones =
-  /^(docs\/adr(\/[\w-]+\.md)?|CONTRIBUTING\.md|Dockerfile|(infra|bench)\/[\w./-]+)$/;
+  /^(docs\/adr(\/[\w-]+\.md)?|CONTRIBUTING\.md|Dockerfile|(infra|bench|examples)\/[\w./-]+)$/;
 
 describe('the packed tarball', () => {
   test('holds just what is needed', () => {
@@ -141,15 +155,15 @@ describe('the packed tarball', () => {
       path
         .replace(/^(dist\/cli\/)(?!chunk)[\w-]+-[A-Z0-9]{8}\.js$/, '$1<module>-*.js')
         .replace(/(?<=-)([A-Z0-9]{8}|[0-9a-f]{12})(?=\.(js|css|svg))/, '*')
-        .replace(/^(dist\/dashboard\/.*)\.(br|gz)$/, '$1')
+        .replace(/^(dist\/(?:cdk\/lambda\/query\/)?dashboard\/.*)\.(br|gz)$/, '$1')
         .replace(/^(docs\/plots\/)[\w-]+\.svg$/, '$1<plot>.svg'),
     );
     const expected = expectedFiles.filter((name) => !name.includes('<module>'));
     expect([...new Set(names)].filter((name) => !name.includes('<module>')).sort()).toEqual(
       expected.sort(),
     );
-    expect(tarball.size).toBeLessThan(1.5 * 1024 * 1024);
-    expect(tarball.unpackedSize).toBeLessThan(6 * 1024 * 1024);
+    expect(tarball.size).toBeLessThan(2.5 * 1024 * 1024);
+    expect(tarball.unpackedSize).toBeLessThan(9 * 1024 * 1024);
   });
 
   test('has the files that its documents lead to', async () => {
@@ -193,7 +207,15 @@ describe('the packed tarball', () => {
     expect(stdout.trim().split('\n')).toHaveLength(2);
     const installed = join(directory, 'node_modules/device-pipeline');
     const licenses = await readFile(join(installed, 'dist/THIRD-PARTY-LICENSES'), 'utf8');
-    for (const name of ['commander', 'hono', 'pino', 'preact', 'chart.js', '@aws-sdk/core']) {
+    for (const name of [
+      'commander',
+      'hono',
+      'pino',
+      'preact',
+      'chart.js',
+      '@aws-sdk/core',
+      '@aws-lambda-powertools/logger',
+    ]) {
       expect(licenses).toMatch(new RegExp(`^${name} \\d.* \\(.+\\)$`, 'm'));
     }
   });
@@ -267,6 +289,8 @@ describe('the packed tarball', () => {
     const ran = await run(process.execPath, ['consumer.mjs'], { cwd: directory, env });
     expect(JSON.parse(ran.stdout)).toEqual({ accepted: 0, refused: 0, givenUp: 0 });
   });
+
+  describeConstruct(() => join(directory, tarball.filename));
 
   test('says what is wrong on an older Node, in syntax that it reads', async () => {
     const installed = join(directory, 'node_modules/device-pipeline/bin/device-pipeline.cjs');

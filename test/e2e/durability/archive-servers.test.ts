@@ -170,7 +170,9 @@ describe('an archive that is away', () => {
     expect(refused?.text).toContain('"code":"archive_unavailable"');
     const known = newBatch('known', 1, random);
     expect((await client.post(server, known))?.status).toBe(503);
-    expect((await client.get(`${server}/readyz`))?.status).toBe(503);
+    const unready = await client.get(`${server}/readyz`);
+    expect(unready?.status).toBe(503);
+    expect(unready?.text).toContain(`cannot be reached: ${url}`);
 
     faults.faultOf = () => undefined;
     const accepted = async () => (await client.post(server, unsure))?.status === 200;
@@ -295,6 +297,24 @@ describe('a log that is damaged where it is not archived yet', () => {
   });
 });
 
+describe('a store that accepts connections and does not answer', () => {
+  it('does not delay a start', async () => {
+    const { url, env, faults } = await archiveBucket();
+    const client = newClient(1);
+    const answered = Promise.withResolvers<undefined>();
+    faults.faultOf = () => ({ kind: 'wait', until: answered.promise });
+    const { url: server } = await startServer(temporaryDirectory(), serving(url, 'async', env));
+    expect((await archiveOf(client, server)).problem).toContain('no answer yet');
+    expect((await client.post(server, newBatch('one', 1, random)))?.status).toBe(200);
+    faults.faultOf = () => undefined;
+    answered.resolve(undefined);
+    await waitUntil('the archive', async () => {
+      const { lag_bytes: lag, problem } = await archiveOf(client, server);
+      return lag === 0 && problem === undefined;
+    });
+  });
+});
+
 describe('a restore that was interrupted', () => {
   it('is not served, and can be repeated', async () => {
     const url = archiveDirectory();
@@ -307,6 +327,10 @@ describe('a restore that was interrupted', () => {
     const refused = new ServerProcess(restored);
     expect((await refused.waitExit()).code).toBe(1);
     expect(refused.stderr).toContain('unfinished restore');
+    const token = ['token', 'create', '--data-dir', restored, '--name', 'a', '--for', 'ingest'];
+    expect(await run(token)).toMatchObject({ code: 1, stdout: '' });
+    const { stderr } = await run(['audit', '--data-dir', restored]);
+    expect(stderr).toContain('unfinished restore');
     expect(await restore(url, restored)).toMatchObject({ code: 0 });
     await startServer(restored);
   });

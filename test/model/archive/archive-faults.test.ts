@@ -3,7 +3,7 @@ import { describe, expect, it } from 'vitest';
 import { rounds } from '../../support/run/tier.ts';
 import { runArchiveSchedule } from './archive-schedule.ts';
 
-const schedules = rounds({ what: 'schedules of an archive', quick: 25, nightly: 3_000 });
+const schedules = rounds({ what: 'schedules of an archive', quick: 15, nightly: 3_000 });
 
 describe('an archive whose store fails, with servers that are killed, lost, and two at a time', () => {
   it('restores what was acknowledged once, and never a log with a hole', async () => {

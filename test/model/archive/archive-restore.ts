@@ -6,7 +6,7 @@ import {
   readArchive,
   type ArchiveContent,
 } from '../../../src/engines/embedded/archive/read-archive.ts';
-import { tailName } from '../../../src/engines/embedded/archive/archive-objects.ts';
+import { tailName, tailNumber } from '../../../src/engines/embedded/archive/archive-objects.ts';
 import { unneededObjects } from '../../../src/engines/embedded/archive/manage/unneeded-objects.ts';
 import { restoreArchivedLog } from '../../../src/engines/embedded/archive/restore/restore-log.ts';
 import type { ObjectStore } from '../../../src/engines/embedded/archive/stores/object-store.ts';
@@ -57,7 +57,8 @@ export async function restoreInto(world: World, settings: RestoreSettings): Prom
     try {
       const { content, end } = await time.until(
         restoreArchivedLog({
-          ...{ store: reading, logId, directory, until, onProgress: () => undefined },
+          ...{ store: reading, logId, directory, until, isUpToDamage: false },
+          onProgress: () => undefined,
         }),
       );
       const records = readRecords(directory);
@@ -73,36 +74,62 @@ export async function restoreInto(world: World, settings: RestoreSettings): Prom
 }
 
 /**
- * Checks that a restore fails which lacks an object, unless another object holds the same. Takes none
- * before which the archive may have ended: nothing shows that.
+ * Checks that a restore fails which lacks an object, unless another object holds the same, and that one
+ * up to the damage restores a prefix: all of it if only a claim is lacking. Takes no object before which
+ * the archive may have ended: nothing shows that.
  */
 export async function checkHole(
   world: World,
   { logId, directory, storeOf }: Pick<RestoreSettings, 'logId' | 'directory' | 'storeOf'>,
 ): Promise<void> {
-  const { time, bucket, chance } = world;
+  const { time, bucket, chance, oracle } = world;
   const store = bucket.client(new SimulatedProcess('operator', time));
   const { segments, pieces, end } = await time.until(readArchive(store, logId));
   const confirmed = pieces.at(-1)?.confirmed ?? 0;
+  const numbers = new Set(pieces.map(({ number }) => number));
+  const isMerged = (number: number) => number <= (segments.at(-1)?.lastNumber ?? -1);
+  const listed = await time.until(Array.fromAsync(store.list(`${logId}/tail/`)));
+  const others = listed
+    .map(({ name }) => name)
+    .filter((name) => {
+      const number = tailNumber(name) ?? 0;
+      return !numbers.has(number) && !isMerged(number);
+    });
   const needed = [
+    ...others,
     ...segments.slice(1, -1).map(({ name }) => name),
     ...pieces
       .filter(({ number }) => number < confirmed)
       .map(({ number }) => tailName(logId, number)),
   ];
   if (needed.length === 0) return;
-  const lacking = storeOf(storeWithout(store, chance.pick(needed)));
+  const lost = chance.pick(needed);
+  const lacking = storeOf(storeWithout(store, lost));
   mkdirSync(directory, { recursive: true });
   const options = { store: lacking, logId, directory, until: undefined };
-  const restored = restoreArchivedLog({ ...options, onProgress: () => undefined });
-  const outcome = await time.until(
-    restored.catch((error: unknown) => {
-      if (error instanceof ArchiveDamaged) return error;
-      throw error;
-    }),
-  );
+  const restoring = (isUpToDamage: boolean) =>
+    time.until(
+      restoreArchivedLog({ ...options, isUpToDamage, onProgress: () => undefined }).catch(
+        (error: unknown) => {
+          if (error instanceof ArchiveDamaged) return error;
+          throw error;
+        },
+      ),
+    );
+  const outcome = await restoring(false);
   const isRight = outcome instanceof ArchiveDamaged || outcome.end === end;
   assert(isRight, () => 'a log with a hole was restored');
+  const partial = await restoring(true);
+  const isClaim = others.includes(lost);
+  if (partial instanceof ArchiveDamaged) {
+    assert(!isClaim, () => 'the loss of a claim costs a part of the log');
+    return;
+  }
+  assert(!isClaim || partial.end === end, () => `without ${lost}, pieces are left out`);
+  const records = readRecords(directory);
+  checkOpens(world, directory, partial.end, records.at(-1)?.end ?? partial.content.begin);
+  const before = [...oracle.acknowledged.values()].filter(({ position }) => position < partial.end);
+  judge(world, records, { acknowledged: before, until: undefined });
 }
 
 function storeWithout(store: ObjectStore, name: string): ObjectStore {

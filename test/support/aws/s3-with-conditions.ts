@@ -1,6 +1,7 @@
 import {
   createServer,
   request as httpRequest,
+  type RequestOptions,
   type IncomingHttpHeaders,
   type IncomingMessage,
   type ServerResponse,
@@ -31,7 +32,9 @@ export type Fault =
   /** Answers instead of the store, with an error of S3. Without a code, the body is a page of HTML. */
   | { readonly kind: 'answer'; readonly status: number; readonly code?: string }
   /** Sends the request to the store this much later. */
-  | { readonly kind: 'delay'; readonly ms: number };
+  | { readonly kind: 'delay'; readonly ms: number }
+  /** Sends the request to the store only then. */
+  | { readonly kind: 'wait'; readonly until: Promise<unknown> };
 
 export const slowDown: Fault = { kind: 'answer', status: 503, code: 'SlowDown' };
 
@@ -74,6 +77,7 @@ export async function startS3WithConditions(storeUrl: string): Promise<S3WithCon
       return;
     }
     if (fault?.kind === 'delay') await delay(fault.ms);
+    if (fault?.kind === 'wait') await fault.until;
     const answer = await inOrder(request.path, async () => {
       const isConditional = request.method === 'PUT' && request.headers['if-none-match'] === '*';
       if (isConditional && !faults.ignoreConditions && (await exists(storeUrl, message))) {
@@ -88,6 +92,8 @@ export async function startS3WithConditions(storeUrl: string): Promise<S3WithCon
   const proxy = createServer((message, response) => {
     forward(message, response).catch(() => response.destroy());
   });
+  // Only the faults above close connections: not while a client is about to use one.
+  proxy.keepAliveTimeout = 0;
   const port = await listen(proxy, 0, '127.0.0.1');
   return {
     url: `http://127.0.0.1:${port}`,
@@ -130,15 +136,23 @@ async function bodyOf(message: IncomingMessage): Promise<Buffer> {
 
 async function exists(storeUrl: string, { url = '/' }: IncomingMessage): Promise<boolean> {
   const { pathname } = new URL(url, storeUrl);
-  const { status } = await fetch(new URL(pathname, storeUrl), { method: 'HEAD' });
-  return status === 200;
+  return (await request(storeUrl, { path: pathname, method: 'HEAD' })).status === 200;
 }
 
-async function ask(storeUrl: string, message: IncomingMessage, body: Buffer): Promise<Answer> {
-  const { promise, resolve, reject } = Promise.withResolvers<IncomingMessage>();
+function ask(storeUrl: string, message: IncomingMessage, body: Buffer): Promise<Answer> {
   const { url = '/', method, headers } = message;
   const path = url.includes('list-type=2') ? `${url}&max-keys=${pageObjects}` : url;
-  httpRequest(storeUrl, { path, method, headers, agent: false }, resolve)
+  return request(storeUrl, { path, method, headers }, body);
+}
+
+/** Each request has a connection of its own: the store may just be closing one that was idle. */
+async function request(
+  storeUrl: string,
+  options: Pick<RequestOptions, 'path' | 'method' | 'headers'>,
+  body?: Buffer,
+): Promise<Answer> {
+  const { promise, resolve, reject } = Promise.withResolvers<IncomingMessage>();
+  httpRequest(storeUrl, { ...options, agent: false }, resolve)
     .on('error', reject)
     .end(body);
   const answer = await promise;

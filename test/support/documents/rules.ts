@@ -33,11 +33,12 @@ const rules: readonly Rule[] = [
   },
   { command: /^echo \S+ \| sudo tee -a \/etc\/\S+$/, prints: /^\w+=\S+\n$/, ...standIn() },
   { command: /^docker run .* token create /, prints: /^dpl_\S+\n$/, says: shownOnce },
-  { command: /^(docker|node bench\/\S+) ?/, ...standIn(), prints: anything },
+  { command: /^(docker|node (bench|tools)\/\S+) ?/, ...standIn(), prints: anything },
   { command: /^aws sts get-caller-identity$/, prints: /^\{"Account"/ },
   { command: /^aws secretsmanager [^]*put-secret-value /, prints: /^\{\}\n$/ },
   {
-    command: /^(for TABLE in .*\n +)?aws (lambda|events|dynamodb|service-quotas) /,
+    command:
+      /^(for TABLE in .*\n +)?aws (lambda|events|dynamodb|service-quotas|s3 cp|cloudformation deploy) /,
     ...standIn(),
     prints: /^(\{\}\n)+$/,
   },

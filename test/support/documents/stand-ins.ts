@@ -255,6 +255,9 @@ const quota = /^--service-code (lambda --quota-code L-B99A9384|apigateway --quot
 
 /** The calls to AWS in the documents that nothing here executes, with their options. */
 const awsForms: Readonly<Record<string, RegExp>> = {
+  'cloudformation deploy':
+    /^--template-file device-pipeline\.template\.json --s3-bucket \S+ --stack-name \S+ --capabilities CAPABILITY_IAM --parameter-overrides CodeBucket=\S+ DayZone=UTC$/,
+  's3 cp': /^\. s3:\/\/\S+\/device-pipeline-[\d.]+\/ --recursive --exclude \* --include \*\.zip$/,
   'dynamodb delete-table': /^--table-name \S+$/,
   'dynamodb restore-table-to-point-in-time':
     /^--restore-date-time \d{4}-\d\d-\d\dT[\d:]{8}Z --source-table-name \S+ --target-table-name \S+$/,

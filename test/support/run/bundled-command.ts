@@ -11,7 +11,7 @@ import { basename, join } from 'node:path';
 
 import { build } from 'esbuild';
 
-import { commandOptions } from '../../../tools/build-package.ts';
+import { commandBuilds } from '../../../tools/build-package.ts';
 
 /**
  * Bundles the command as the package has it. A run starts hundreds of servers and commands, and a
@@ -20,7 +20,8 @@ import { commandOptions } from '../../../tools/build-package.ts';
  */
 export async function bundleCommand(): Promise<string> {
   const directory = join(import.meta.dirname, '../../../dist/test-cli');
-  const { outputFiles } = await build({ ...commandOptions(directory), write: false });
+  const builds = commandBuilds(directory).map((options) => build({ ...options, write: false }));
+  const outputFiles = (await Promise.all(builds)).flatMap((result) => result.outputFiles);
   mkdirSync(directory, { recursive: true });
   const names = new Set(outputFiles.map(({ path }) => basename(path)));
   for (const name of readdirSync(directory)) {

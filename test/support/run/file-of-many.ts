@@ -1,11 +1,15 @@
 import { afterAll, vi } from 'vitest';
 
+import { useBundledThreads } from './bundled-threads.ts';
+
 /*
  * Runs before each test file in a process that runs many. Our modules are loaded again for each
  * file, with their state and the hooks that they register; packages are not. The environment is
  * restored after it.
  */
 vi.resetModules();
+
+useBundledThreads();
 
 const before = { ...process.env };
 

@@ -1,11 +1,12 @@
 import { spawnSync } from 'node:child_process';
 import { mkdtempSync, rmdirSync } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { delimiter, join } from 'node:path';
 
 import { findChromium, unpackChromium } from '../../../tools/chromium.ts';
 
-export type RequirementName = 'Java' | 'Chromium' | 'Python' | 'curl' | 'sqlite3' | 'ps' | 'root';
+export type RequirementName =
+  'Java' | 'Chromium' | 'Python' | 'Node.js 20' | 'curl' | 'sqlite3' | 'ps' | 'zip' | 'root';
 
 /** Something outside the npm dependencies that some tests need. */
 export interface Requirement {
@@ -42,6 +43,12 @@ export const requirements: readonly Requirement[] = [
     ...debian('python3'),
   },
   {
+    name: 'Node.js 20',
+    tests: 'the construct on the oldest Node.js that the CDK supports',
+    isThere: () => findOldNode() !== undefined,
+    ...debian('nodejs'),
+  },
+  {
     name: 'curl',
     tests: "the documents' commands that use curl",
     isThere: () => runs('curl', ['--version']),
@@ -58,6 +65,12 @@ export const requirements: readonly Requirement[] = [
     tests: 'that Java ends with the process that started it',
     isThere: () => runs('ps', ['-e']),
     ...debian('procps'),
+  },
+  {
+    name: 'zip',
+    tests: 'the template for those without the CDK, with its zip files',
+    isThere: () => runs('zip', ['-v']),
+    ...debian('zip'),
   },
   {
     name: 'root',
@@ -111,6 +124,15 @@ function hasJava(): boolean {
   const { error, stderr } = spawnSync('java', ['-version'], { encoding: 'utf8' });
   if (error !== undefined) return false;
   return Number(/version "(?:1\.)?(\d+)/.exec(stderr)?.[1]) >= 17;
+}
+
+/** A Node.js 20 on the PATH, behind the one that runs the tests. */
+export function findOldNode(): string | undefined {
+  const paths = (process.env['PATH'] ?? '').split(delimiter).map((path) => join(path, 'node'));
+  return paths.find((path) => {
+    const { stdout } = spawnSync(path, ['--version'], { encoding: 'utf8' });
+    return /^v20\./.test(String(stdout)); // null if it cannot run
+  });
 }
 
 function debian(name: string): Pick<Requirement, 'remedy' | 'debianPackage'> {

@@ -18,6 +18,15 @@ const outputs = {
   RawExpiryDays: '400',
 };
 
+/** Of other constructs in the stack of an application. */
+const ownOutputs = { ShopApiUrl: 'https://shop.example', TableName1: 'orders' };
+
+/** As CDK names the outputs of a construct with this path. */
+function keysOf(path: string, hash: string, changed: Partial<typeof outputs> = {}) {
+  const entries = Object.entries({ ...outputs, ...changed });
+  return Object.fromEntries(entries.map(([key, value]) => [`${path}${key}${hash}`, value]));
+}
+
 let wire: Wire | undefined;
 
 /** A wire that leads to no emulator: only the stack's own outputs are asked for. */
@@ -58,6 +67,48 @@ describe('a stack that commands work on', () => {
     await startCloudFormation({ ...others, ...expiry });
     const stack = await openStack('local', process.env);
     expect(await stack.rawExpiryMs()).toBeUndefined();
+    stack.close();
+  });
+
+  it('may be the stack of an application, in which the pipeline is one construct', async () => {
+    await startCloudFormation({ ...ownOutputs, ...keysOf('ShopPipeline', '0a1b2c3d') });
+    const stack = await openStack('local', process.env);
+    expect(stack).toMatchObject({ name: 'local', ledgerTable: 'ledger', dayZone: 'UTC' });
+    expect(await stack.rawExpiryMs()).toBe(400 * 86_400_000);
+    stack.close();
+  });
+
+  it('with several pipelines needs the name of one', async () => {
+    await startCloudFormation({
+      ...{ ...ownOutputs, ...outputs },
+      ...keysOf('MyLedger', '0a1b2c3d', { TableName: 'mine' }),
+      ...keysOf('My', '1a2b3c4d', { TableName: 'other' }),
+    });
+    const open = async (name: string) => {
+      const stack = await openStack(name, process.env);
+      stack.close();
+      return [stack.name, stack.countersTable];
+    };
+    expect(await open('local.MyLedger')).toEqual(['local.MyLedger', 'mine']);
+    expect(await open('local.My')).toEqual(['local.My', 'other']);
+    expect(await open('local.Default')).toEqual(['local.Default', 'counters']);
+    expect(await open('local.My/Ledger')).toEqual(['local.MyLedger', 'mine']);
+    await expect(open('local')).rejects.toThrow(
+      /has several pipelines: Default, MyLedger, My\. Name one .*--stack local\.Default\./,
+    );
+    await expect(open('local.Ledger')).rejects.toThrow(
+      'The stack local has no pipeline Ledger; it has Default, MyLedger, My.',
+    );
+  });
+
+  it('may have two pipelines with the same letters in their paths', async () => {
+    await startCloudFormation({
+      ...keysOf('AB', '0a1b2c3d', { TableName: 'of A-B' }),
+      ...keysOf('AB', '1a2b3c4d', { TableName: 'of AB' }),
+    });
+    await expect(openStack('local.AB', process.env)).rejects.toThrow('AB0a1b2c3d, AB1a2b3c4d');
+    const stack = await openStack('local.AB1a2b3c4d', process.env);
+    expect(stack.countersTable).toBe('of AB');
     stack.close();
   });
 

@@ -66,6 +66,7 @@ describe('the workflows', () => {
       '.ci/run',
       'tools/changelog-section.ts',
       'test/e2e/documents/packed.test.ts',
+      'tools/build-template.ts',
     ]);
     for (const path of files) accessSync(join(root, path));
     accessSync(join(root, '.ci/run'), constants.X_OK);

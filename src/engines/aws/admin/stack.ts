@@ -10,10 +10,11 @@ import { readItemsPerMessage } from '../../../pipeline/chunks/recut.ts';
 import { nameOf } from '../errors.ts';
 import { expiryOfBucket } from '../intake/raw-expiry.ts';
 import { findDayRule, findLeastKeepMs } from '../ledger/settings.ts';
+import { outputsOfPipeline, splitName, type PipelineOutputs } from './stack-outputs.ts';
 
 /**
- * A store on AWS: a stack by its name, the names of its resources, or both; a named resource then
- * replaces the one of the stack.
+ * A store on AWS: a stack by its name (`stack.pipeline` if it has several), the names of its resources,
+ * or both; a named resource then replaces the one of the stack.
  */
 export interface StackPlace {
   readonly name?: string;
@@ -95,7 +96,7 @@ export async function openStack(
 ): Promise<DeployedStack> {
   const outputs = await outputsOf(name, env);
   const output = (key: string) => {
-    const value = outputs.get(key);
+    const value = outputs(key);
     if (value !== undefined) return value;
     throw new Error(
       `The stack ${name} has no output ${key}. Check that it is a device-pipeline stack; deploy it again if an earlier version created it.`,
@@ -117,7 +118,7 @@ export async function openStack(
     keepMs: Number(output('KeepReceiptsDays')) * dayMs,
     rawExpiryMs: () =>
       bucket === undefined
-        ? Promise.resolve(readExpiry(outputs.get('RawExpiryDays')))
+        ? Promise.resolve(readExpiry(outputs('RawExpiryDays')))
         : expiryOfBucket(clients.s3, bucket),
     ...clients,
   };
@@ -174,7 +175,9 @@ async function readRules(
 }
 
 /** Names the work files of a rebuild, so that a stack's tables and a copy of them do not share any. */
-function workName({ name = 'store', ...parts }: StackPlace): string {
+function workName({ name: given = 'store', ...parts }: StackPlace): string {
+  // A pipeline has the same name with and without the slashes of its path.
+  const name = given.replaceAll('/', '');
   const { bucket = '', table = '', ledger = '' } = parts;
   if (`${bucket}${table}${ledger}` === '') return name;
   return `${name}-${hash('sha256', `${bucket} ${table} ${ledger}`).slice(0, 12)}`;
@@ -223,18 +226,19 @@ async function requireRegion(
   }
 }
 
-async function outputsOf(name: string, env: Variables): Promise<ReadonlyMap<string, string>> {
+async function outputsOf(name: string, env: Variables): Promise<PipelineOutputs> {
   const client = new CloudFormationClient({ requestHandler });
   try {
     await requireRegion(client, env);
-    const request = new DescribeStacksCommand({ StackName: name });
+    const request = new DescribeStacksCommand({ StackName: splitName(name).stack });
     const { Stacks = [] } = await client.send(request).catch((error: unknown) => {
       throw explainLookup(name, error);
     });
     const { Outputs = [] } = Stacks[0] ?? {};
-    return new Map(
-      Outputs.map(({ OutputKey = '', OutputValue = '' }) => [OutputKey, OutputValue] as const),
+    const byKey = Outputs.map(
+      ({ OutputKey = '', OutputValue = '' }) => [OutputKey, OutputValue] as const,
     );
+    return outputsOfPipeline(name, new Map(byKey));
   } finally {
     client.destroy();
   }

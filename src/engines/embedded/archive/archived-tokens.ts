@@ -70,8 +70,7 @@ export async function archivedTokens(
       `The tokens in ${store.url} have been replaced meanwhile. Run the command again.`,
     );
   }
-  const hint = ' Remove it from the archive, restore again, and create new tokens (token create).';
-  return readObject(store, name, last, hint);
+  return readObject(store, name, last);
 }
 
 async function listTokens(store: ObjectStore, logId: string): Promise<number[]> {

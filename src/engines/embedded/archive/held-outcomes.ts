@@ -26,9 +26,16 @@ export class HeldOutcomes {
   readonly #options: HeldOutcomesOptions;
   readonly #groups: HeldGroup[] = [];
   #timer: NodeJS.Timeout | undefined;
+  /** The end of the archive when outcomes were last given up. */
+  #givenUpAt: LogPosition | undefined;
 
   constructor(options: HeldOutcomesOptions) {
     this.#options = options;
+  }
+
+  /** Whether outcomes were given up, and the archive has stored nothing since. */
+  get isStuck(): boolean {
+    return this.#givenUpAt !== undefined && this.#options.archivedEnd() <= this.#givenUpAt;
   }
 
   add(through: number, others: OtherOutcomes, end: LogPosition): void {
@@ -56,6 +63,7 @@ export class HeldOutcomes {
   #giveUp(): void {
     const before = performance.now() - this.#options.waitMs;
     const late = this.#groups.findLastIndex(({ since }) => since <= before) + 1;
+    if (late > 0) this.#givenUpAt = this.#options.archivedEnd();
     for (const group of this.#groups.splice(0, late)) this.#options.answer(group, false);
     this.#stopTimer();
   }

@@ -36,6 +36,8 @@ export interface ArchiveContent {
   readonly superseded: readonly ArchivedSegment[];
   /** The numbers of the tail before `pieces`: earlier claims, and pieces that no merge has removed yet. */
   readonly earlier: readonly number[];
+  /** Why it ends at `end`, although the archive had more; undefined if nothing is missing or damaged. */
+  readonly damage: ArchiveDamaged | undefined;
 }
 
 /** The archive lacks, or cannot read, a part of the log that it had. */
@@ -43,17 +45,19 @@ export class ArchiveDamaged extends Error {
   override readonly name = 'ArchiveDamaged';
 }
 
+/** Only claims are lost, so no part of the log is. */
+export class ClaimLost extends ArchiveDamaged {
+  constructor({ message, cause }: ArchiveDamaged) {
+    super(`${message} It was a claim, which holds no part of the log.`, { cause });
+  }
+}
+
 /** What an object holds. @throws {ArchiveDamaged} */
-export function readObject(
-  store: ObjectStore,
-  name: string,
-  object: Uint8Array,
-  hint = '',
-): Buffer {
+export function readObject(store: ObjectStore, name: string, object: Uint8Array): Buffer {
   try {
     return decompress(object);
   } catch (error) {
-    throw new ArchiveDamaged(`${name} in ${store.url} is damaged.${hint}`, { cause: error });
+    throw new ArchiveDamaged(`${name} in ${store.url} is damaged.`, { cause: error });
   }
 }
 
@@ -73,7 +77,7 @@ export async function onlyLogId(store: ObjectStore): Promise<string> {
   if (id === undefined) throw new ArchiveUnusable(`There is no archive at ${store.url}.`);
   if (others.length === 0) return id;
   throw new ArchiveUnusable(
-    `${store.url} holds ${others.length + 1} logs (${[id, ...others].join(', ')}). Name one with --log-id.`,
+    `${store.url} holds ${others.length + 1} logs (${[id, ...others].join(', ')}). Name one with --log-id; archive status --from ${store.url} shows what each holds.`,
   );
 }
 
@@ -83,21 +87,24 @@ export async function onlyLogId(store: ObjectStore): Promise<string> {
  * @throws {ArchiveDamaged}
  */
 export async function readArchive(store: ObjectStore, logId: string): Promise<ArchiveContent> {
+  const content = await readUpToDamage(store, logId);
+  if (content.damage !== undefined) throw content.damage;
+  return content;
+}
+
+/** Reads an archive as `readArchive` does, but up to the first object that is missing or damaged. */
+export async function readUpToDamage(store: ObjectStore, logId: string): Promise<ArchiveContent> {
   let listed = await listSegments(store, logId);
   for (let attempt = 1; ; attempt++) {
-    const content = await readTailAfter(store, logId, listed).catch((error: unknown) => {
-      if (error instanceof ArchiveDamaged) return error;
-      throw error;
-    });
+    const content = await readTailAfter(store, logId, listed);
     // A merge in the meantime has removed pieces: what they held is in a new segment.
     const before = namesOf(listed);
     listed = await listSegments(store, logId);
     const isCurrent =
-      content instanceof ArchiveDamaged
-        ? namesOf(listed) === before
-        : listed.every(({ lastNumber }) => lastNumber < content.next);
-    if (isCurrent && !(content instanceof ArchiveDamaged)) return content;
-    if (isCurrent) throw content as ArchiveDamaged;
+      content.damage === undefined
+        ? listed.every(({ lastNumber }) => lastNumber < content.next)
+        : namesOf(listed) === before;
+    if (isCurrent) return content;
     if (attempt === attemptsMax) throw new Error(`${store.url} changes faster than it can be read`);
   }
 }
@@ -120,20 +127,23 @@ async function readTailAfter(
   listed: readonly ArchivedSegment[],
 ): Promise<ArchiveContent> {
   const { segments, superseded } = longestOfEach(listed);
-  checkContiguous(store, segments);
-  const last = segments.at(-1);
+  const gap = gapAfter(segments);
+  const whole = segments.slice(0, gap);
+  const last = whole.at(-1);
   const mergedThrough = last?.lastNumber ?? -1;
   const numbers: number[] = [];
   for await (const { name } of store.list(`${logId}/tail/`)) {
     const number = tailNumber(name);
     if (number !== undefined) numbers.push(number);
   }
-  const tail = await new TailReader(store, logId, numbers).read(last);
-  const claim = tail.claim ?? (await claimOf(store, logId, last));
+  const tail =
+    gap === undefined
+      ? await new TailReader(store, logId, numbers).read(last)
+      : endedBy(missingBetween(store, segments, gap), last);
   return {
-    ...{ logId, segments, claim, next: tail.next, pieces: tail.pieces, end: tail.end },
-    begin: segments[0]?.base ?? tail.begin,
-    ...{ superseded, earlier: numbers.filter((number) => number <= mergedThrough) },
+    ...{ logId, segments: whole, superseded, ...tail },
+    begin: whole[0]?.base ?? tail.begin,
+    earlier: numbers.filter((number) => number <= mergedThrough),
   };
 }
 
@@ -152,23 +162,46 @@ export function longestOfEach(listed: readonly ArchivedSegment[]) {
   return { segments, superseded: listed.filter((one) => byBase.get(one.base) !== one) };
 }
 
-function checkContiguous(store: ObjectStore, segments: readonly ArchivedSegment[]): void {
-  for (const [index, { end, name }] of segments.entries()) {
-    const next = segments[index + 1];
-    if (next === undefined || next.base === end) continue;
-    throw new ArchiveDamaged(
-      `${store.url} has no object with bytes ${end} to ${next.base} of the log, after ${name}.`,
-    );
-  }
+/** The number of segments before the first gap; undefined if there is none. */
+function gapAfter(segments: readonly ArchivedSegment[]): number | undefined {
+  const index = segments.findIndex(({ base }, at) => at > 0 && base !== segments[at - 1]?.end);
+  return index < 0 ? undefined : index;
 }
 
-type Tail = Pick<ArchiveContent, 'begin' | 'end' | 'next' | 'pieces' | 'claim'>;
+function missingBetween(
+  store: ObjectStore,
+  segments: readonly ArchivedSegment[],
+  gap: number,
+): ArchiveDamaged {
+  const [before, after] = [segments[gap - 1], segments[gap]];
+  return new ArchiveDamaged(
+    `${store.url} has no object with bytes ${before?.end} to ${after?.base} of the log, after ${before?.name}.`,
+  );
+}
+
+function endedBy(damage: ArchiveDamaged, last: ArchivedSegment | undefined): Tail {
+  const [end, next] = [last?.end ?? 0, (last?.lastNumber ?? -1) + 1];
+  return { begin: end, end, next, pieces: [], claim: undefined, damage };
+}
+
+type Tail = Pick<ArchiveContent, 'begin' | 'end' | 'next' | 'pieces' | 'claim' | 'damage'>;
+
+interface TailWalk {
+  /** Of the next object. */
+  number: number;
+  begin: LogPosition | undefined;
+  end: LogPosition;
+  readonly pieces: NumberedPiece[];
+  claim: ArchiveContent['claim'];
+}
+
+type Found = Claim | NumberedPiece | ArchiveDamaged | undefined;
 
 class TailReader {
   readonly #store: ObjectStore;
   readonly #logId: string;
   readonly #listed: readonly number[];
-  readonly #found = new Map<number, Claim | NumberedPiece | undefined>();
+  readonly #found = new Map<number, Found>();
 
   constructor(store: ObjectStore, logId: string, listed: readonly number[]) {
     this.#store = store;
@@ -177,34 +210,70 @@ class TailReader {
   }
 
   async read(merged: ArchivedSegment | undefined): Promise<Tail> {
-    const first = merged === undefined ? 0 : merged.lastNumber + 1;
-    const pieces: NumberedPiece[] = [];
-    let claim: ArchiveContent['claim'];
-    let begin = merged?.end;
-    let end = merged?.end ?? 0;
-    let number = first;
+    const walk: TailWalk = {
+      ...{ number: (merged?.lastNumber ?? -1) + 1, begin: merged?.end, end: merged?.end ?? 0 },
+      ...{ pieces: [], claim: undefined },
+    };
+    let damage: ArchiveDamaged | undefined;
     for (;;) {
-      const found = await this.#get(number);
-      if (found === undefined) break;
-      if (begin !== undefined && found.from !== end) throw this.#misplaced(number);
-      begin ??= found.from;
-      if (found.kind === 'claim') {
-        claim = { ...found, number };
-        end = found.from;
-        number = found.next;
-      } else {
-        pieces.push(found);
-        end = found.to;
-        number++;
+      try {
+        await this.#follow(walk);
+        break;
+      } catch (error) {
+        if (!(error instanceof ArchiveDamaged)) throw error;
+        const next = await this.#continuation(walk);
+        damage = next === undefined ? error : new ClaimLost(error);
+        if (next === undefined) break;
+        walk.number = next;
       }
     }
-    await this.#checkNoneMissing(number);
-    return { begin: begin ?? 0, end, next: number, pieces, claim };
+    const { begin = 0, end, number: next, pieces } = walk;
+    const claim = walk.claim ?? (await this.#claimOf(merged));
+    if (claim instanceof ArchiveDamaged) damage ??= new ClaimLost(claim);
+    const known = claim instanceof ArchiveDamaged ? undefined : claim;
+    return { begin, end, next, pieces, claim: known, damage };
   }
 
+  /** @throws {ArchiveDamaged} at the first object that is damaged, or was there and is missing. */
+  async #follow(walk: TailWalk): Promise<void> {
+    for (;;) {
+      const found = await this.#get(walk.number);
+      if (found === undefined) break;
+      if (walk.begin !== undefined && found.from !== walk.end) throw this.#misplaced(walk.number);
+      walk.begin ??= found.from;
+      if (found.kind === 'claim') {
+        walk.claim = { ...found, number: walk.number };
+        walk.end = found.from;
+        walk.number = found.next;
+      } else {
+        walk.pieces.push(found);
+        walk.end = found.to;
+        walk.number++;
+      }
+    }
+    await this.#checkNoneMissing(walk.number);
+  }
+
+  /**
+   * The number of a later object that begins where the log ends so far. It shows that what is missing or
+   * damaged before it was a claim, which holds no part of the log: a piece is never empty. And it is
+   * not a late piece of an earlier server: the one before it would have been made under the claim's name.
+   */
+  async #continuation({ number, end }: TailWalk): Promise<number | undefined> {
+    for (const later of this.#listed.filter((one) => one > number)) {
+      const found = await this.#find(later);
+      if (found !== undefined && !(found instanceof ArchiveDamaged) && found.from === end)
+        return later;
+    }
+    return undefined;
+  }
+
+  /** @throws {ArchiveDamaged} */
   async #get(number: number): Promise<Claim | NumberedPiece | undefined> {
     if (!this.#found.has(number)) await this.#readFrom(number);
-    return this.#found.get(number);
+    const found = this.#found.get(number);
+    if (found instanceof ArchiveDamaged) throw found;
+    return found;
   }
 
   /** Reads some objects at once, keeps no bytes of pieces, and forgets those before. */
@@ -212,9 +281,18 @@ class TailReader {
     this.#found.clear();
     const listed = this.#listed.filter((number) => number > first);
     await inParallel(readsAtOnce, [first, ...listed.slice(0, readsAtOnce - 1)], async (number) => {
-      const found = await getTail(this.#store, this.#logId, number);
-      this.#found.set(number, found?.kind === 'piece' ? headerOf(found, number) : found);
+      this.#found.set(number, await this.#find(number));
     });
+  }
+
+  async #find(number: number): Promise<Found> {
+    try {
+      const found = await getTail(this.#store, this.#logId, number);
+      return found?.kind === 'piece' ? headerOf(found, number) : found;
+    } catch (error) {
+      if (error instanceof ArchiveDamaged) return error;
+      throw error;
+    }
   }
 
   /**
@@ -230,6 +308,19 @@ class TailReader {
         `${tailName(this.#logId, missing)} is missing in ${this.#store.url}, although it was there when ${tailName(this.#logId, number)} was made.`,
       );
     }
+  }
+
+  /**
+   * The claim of the server that made the last segment, if no other follows. Not by a listing, which may
+   * show a claim late, or one that came too late to count; see `isInTime`.
+   */
+  async #claimOf(
+    last: ArchivedSegment | undefined,
+  ): Promise<ArchiveContent['claim'] | ArchiveDamaged> {
+    if (last === undefined) return undefined;
+    const found = await this.#find(last.claimNumber);
+    if (found instanceof ArchiveDamaged) return found;
+    return found?.kind === 'claim' ? { ...found, number: last.claimNumber } : undefined;
   }
 
   #misplaced(number: number): ArchiveDamaged {
@@ -269,20 +360,6 @@ export async function getTail(
   } catch (error) {
     throw new ArchiveDamaged(`${name} in ${store.url} is damaged.`, { cause: error });
   }
-}
-
-/**
- * The claim of the server that made the last segment, if no other follows. Not by a listing, which may
- * show a claim late, or one that came too late to count; see `isInTime`.
- */
-async function claimOf(
-  store: ObjectStore,
-  logId: string,
-  last: ArchivedSegment | undefined,
-): Promise<ArchiveContent['claim']> {
-  if (last === undefined) return undefined;
-  const found = await getTail(store, logId, last.claimNumber);
-  return found?.kind === 'claim' ? { ...found, number: last.claimNumber } : undefined;
 }
 
 /**

@@ -1,8 +1,9 @@
 import { statSync } from 'node:fs';
+import { dirname } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
 
 import { positionOfBatchId } from '../../../domain/batch-id.ts';
-import { readError } from '../data-directory.ts';
+import { checkRestored, dataPaths, readError } from '../data-directory.ts';
 import { checkJournal, stampCommit } from './journal-check.ts';
 import { connectSqlite, type Connect } from '../writer/platform.ts';
 import { sqliteFailure, transaction } from '../../../util/sqlite.ts';
@@ -227,6 +228,7 @@ export function checkExists(path: string): void {
   try {
     statSync(path);
   } catch (error) {
+    checkRestored(dataPaths(dirname(path)));
     const absent = `There is no pipeline at ${path}. Start one with serve, or name its --data-dir.`;
     throw readError(path, error, absent);
   }

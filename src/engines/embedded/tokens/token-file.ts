@@ -7,6 +7,7 @@ import {
   DataDirectoryUnusable,
   chownToOwner,
   lockFile,
+  checkRestored,
   makeDataDirectory,
   directoryUnusable,
   type DataPaths,
@@ -122,6 +123,7 @@ export function changeTokens(
   paths: DataPaths,
   change: (tokens: readonly Token[]) => readonly Token[],
 ): void {
+  checkRestored(paths);
   makeDataDirectory(paths);
   const lock = acquireLock(paths);
   try {

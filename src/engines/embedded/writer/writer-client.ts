@@ -141,7 +141,8 @@ export class WriterClient {
 
   get #refusal(): Unavailable['code'] | undefined {
     if (this.#unavailable !== undefined) return this.#unavailable;
-    return this.#archive?.isAway === true ? 'archive_unavailable' : undefined;
+    const isAway = this.#archive?.isAway === true || this.#held.isStuck;
+    return isAway ? 'archive_unavailable' : undefined;
   }
 
   /** From now on, answers clients only once the archive holds their batches. */

@@ -80,6 +80,23 @@ describe('the batches of an archive', () => {
     expect(found.length).toBeGreaterThan(20);
   });
 
+  it('come up to a damaged piece, which is named', async () => {
+    const dataDir = newDataDirectory();
+    const batches = numberedBatches(3);
+    for (const batch of batches) await storeArchived(dataDir, url, [batch]);
+    const last = (await namesIn(store, '/tail/')).at(-1) ?? '';
+    await store.remove(last);
+    await store.create(last, Buffer.from('damaged'));
+    const found = await read(store);
+    expect(found.slice(0, -1).map(shown)).toEqual(
+      [...rawBatches(dataDir, undefined)].slice(0, 2).map(shown),
+    );
+    expect(found.at(-1)).toEqual({
+      damage: `${last} in ${store.url} is damaged.`,
+      isRemoved: false,
+    });
+  });
+
   it('say which cannot be counted', async () => {
     const logId = Buffer.alloc(16, 7);
     const chunks = [headerOf(0, { logId, createdAt: 1, dayZone: asWritten })];

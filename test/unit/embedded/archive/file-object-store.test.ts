@@ -116,9 +116,15 @@ describe('a directory that cannot be used', () => {
     expect((explained as Error).message).toContain(remedy);
   });
 
-  it.each(['ENOSPC', 'EIO', 'EDQUOT', 'ESTALE'])('may be in order again after %s', (code) => {
+  it.each(['EIO', 'ESTALE'])('may be in order again after %s', (code) => {
     const error = systemError(code, 'write');
     expect(explainFileError(error, '/mnt/backup')).toBe(error);
+  });
+
+  it.each(['ENOSPC', 'EDQUOT'])('that is full (%s) may have room at the next attempt', (code) => {
+    const explained = explainFileError(systemError(code, 'write'), '/mnt/backup');
+    expect(explained).not.toBeInstanceOf(ArchiveUnusable);
+    expect(String(explained)).toContain('/mnt/backup is full. Free some space');
   });
 });
 

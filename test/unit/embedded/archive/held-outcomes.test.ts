@@ -46,7 +46,9 @@ describe('held outcomes', () => {
     outcomes.add(2, [], 200);
     vi.advanceTimersByTime(4_500);
     expect(answered).toEqual([[1, false]]);
+    expect(outcomes.isStuck).toBe(true);
     archive(200);
+    expect(outcomes.isStuck).toBe(false);
     expect(answered).toEqual([
       [1, false],
       [2, true],

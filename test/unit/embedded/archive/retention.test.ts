@@ -1,4 +1,9 @@
-import { beforeEach, describe, expect, it } from 'vitest';
+import { cpSync, mkdirSync, mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { pathToFileURL } from 'node:url';
+
+import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 
 import { dataPaths } from '../../../../src/engines/embedded/data-directory.ts';
 import { dayMs } from '../../../../src/engines/embedded/options.ts';
@@ -12,7 +17,6 @@ import type { ObjectStore } from '../../../../src/engines/embedded/archive/store
 import {
   countersOf,
   namesIn,
-  newArchive,
   openArchive,
   removeRaw,
   restoreFrom,
@@ -25,16 +29,37 @@ import {
   numberedBatches,
 } from '../../../support/embedded-store.ts';
 
+/** A data directory and its archive, before and after the removal of old segments in the former. */
+let templates: string;
 let dataDir: string;
 let store: ObjectStore;
 let url: string;
 
-beforeEach(async () => {
-  dataDir = newDataDirectory();
-  url = newArchive();
-  await storeArchived(dataDir, url, numberedBatches(120));
-  store = await openArchive(url);
+beforeAll(async () => {
+  templates = mkdtempSync(join(tmpdir(), 'device-pipeline-'));
+  const [whole, removed] = ['whole', 'removed'].map((name) => join(templates, name)) as [
+    string,
+    string,
+  ];
+  mkdirSync(join(whole, 'archive'), { recursive: true });
+  const archive = pathToFileURL(join(whole, 'archive')).href;
+  await storeArchived(join(whole, 'data'), archive, numberedBatches(120));
+  cpSync(whole, removed, { recursive: true });
+  await removeRaw(join(removed, 'data'));
 });
+
+afterAll(() => rmSync(templates, { recursive: true, force: true }));
+
+/** Gives the test a copy of a template. */
+async function copyOf(template: 'whole' | 'removed'): Promise<void> {
+  const copy = newDataDirectory();
+  cpSync(join(templates, template), copy, { recursive: true });
+  dataDir = join(copy, 'data');
+  url = pathToFileURL(join(copy, 'archive')).href;
+  store = await openArchive(url);
+}
+
+beforeEach(() => copyOf('removed'));
 
 async function retention(keepMs = 0) {
   return {
@@ -45,13 +70,13 @@ async function retention(keepMs = 0) {
 
 describe('retention of an archive', () => {
   it('removes nothing that the data directory still has', async () => {
+    await copyOf('whole');
     expect((await namesIn(store, '/log/')).length).toBeGreaterThan(3);
     expect(await oldSegments(await retention())).toEqual([]);
     expect(await removeOldSegments(await retention())).toEqual([]);
   });
 
   it('removes old segments; a restore knows what they counted', async () => {
-    await removeRaw(dataDir);
     const before = await namesIn(store);
     const removed = await removeOldSegments(await retention());
     expect(removed.length).toBeGreaterThan(2);
@@ -71,7 +96,6 @@ describe('retention of an archive', () => {
   });
 
   it('removes only what is in the counters of removed segments', async () => {
-    await removeRaw(dataDir);
     const { segments } = await readArchive(store, await onlyLogId(store));
     const [first, second] = segments;
     change(dataDir, `UPDATE progress SET removed_through = ${(second?.end ?? 0) - 1}`);
@@ -79,7 +103,6 @@ describe('retention of an archive', () => {
   });
 
   it('goes on: the state of the earlier time is replaced', async () => {
-    await removeRaw(dataDir);
     await removeOldSegments(await retention());
     const [first] = await namesIn(store, '/state/');
     await storeArchived(dataDir, url, numberedBatches(200).slice(120));
@@ -94,14 +117,12 @@ describe('retention of an archive', () => {
   });
 
   it('counts the running time of servers, so that no jump of a wall clock makes batches old', async () => {
-    await removeRaw(dataDir);
     expect(await oldSegments(await retention(30 * dayMs))).toEqual([]);
     change(dataDir, `UPDATE progress SET run_ms = run_ms + ${31 * dayMs}`);
     expect((await oldSegments(await retention(30 * dayMs))).length).toBeGreaterThan(2);
   });
 
   it('keeps what an interrupted removal left readable', async () => {
-    await removeRaw(dataDir);
     const interrupted: ObjectStore = {
       ...{ url: store.url, create: (name, bytes) => store.create(name, bytes) },
       ...{ get: (name) => store.get(name), list: (prefix) => store.list(prefix) },
@@ -121,7 +142,6 @@ describe('retention of an archive', () => {
   });
 
   it('is done by the server itself, at its start', async () => {
-    await removeRaw(dataDir);
     const before = await namesIn(store, '/log/');
     const more = numberedBatches(121).slice(120);
     await storeArchived(dataDir, url, more, { archive: { keepMs: 0 } }, async () => {

@@ -1,7 +1,7 @@
 import type { LogPosition } from '../../log/frame.ts';
 import { logEndOf } from '../../store/raw-batches.ts';
-import type { Claim } from '../archive-objects.ts';
-import { getTail, readArchive, type ArchiveContent } from '../read-archive.ts';
+import { decodeTail, tailName, type Claim } from '../archive-objects.ts';
+import { readUpToDamage, type ArchiveContent } from '../read-archive.ts';
 import type { ObjectStore } from '../stores/object-store.ts';
 
 /** What an archive holds of one log. */
@@ -21,18 +21,30 @@ export interface LogStatus {
   readonly archivedAt: number | undefined;
   /** Of the server that ships to it. */
   readonly claim: Claim | undefined;
+  /** What is missing or damaged, so that this is only what is before it. */
+  readonly damage: string | undefined;
 }
 
-/** @throws {ArchiveDamaged} */
 export async function statusOfLog(store: ObjectStore, logId: string): Promise<LogStatus> {
-  const content = await readArchive(store, logId);
+  const content = await readUpToDamage(store, logId);
   const { begin, end, segments, pieces, claim } = content;
-  const first = await getTail(store, logId, 0);
+  const first = await firstClaim(store, logId);
   return {
     ...{ logId, begin, end, claim, storedBytes: await storedBytesOf(store, logId) },
     ...{ segments: segments.length, pieces: pieces.length, archivedAt: lastCut(content) },
-    since: first?.kind === 'claim' ? first.claimed_at : undefined,
+    ...{ since: first?.claimed_at, damage: content.damage?.message },
   };
+}
+
+/** Undefined if it cannot be read. */
+async function firstClaim(store: ObjectStore, logId: string): Promise<Claim | undefined> {
+  const object = await store.get(tailName(logId, 0));
+  try {
+    const found = object && decodeTail(object);
+    return found?.kind === 'claim' ? found : undefined;
+  } catch {
+    return undefined;
+  }
 }
 
 /** How many bytes of its log a data directory has that the archive does not hold yet. */

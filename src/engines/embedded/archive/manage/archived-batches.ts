@@ -5,7 +5,7 @@ import { RecordCounter } from '../../store/record-counter.ts';
 import { storedBodyOf, type StoredBody } from '../../store/raw-batches.ts';
 import {
   bytesOfPiece,
-  readArchive,
+  readUpToDamage,
   type ArchiveContent,
   type NumberedPiece,
 } from '../read-archive.ts';
@@ -45,18 +45,18 @@ export interface ArchivedBatches {
   /** The end of the log when it was opened. */
   readonly end: LogPosition;
   /**
-   * All batches in the order of the log, also while a server ships to the archive. Bodies stay valid.
+   * All batches in the order of the log, up to a piece that is missing or damaged, also while a server
+   * ships to the archive. Bodies stay valid.
    * Memory: one object as stored, and some MiB of its content; nothing on disk.
    */
   read(): AsyncGenerator<ArchivedBatch, void>;
 }
 
-/** @throws {ArchiveDamaged} */
 export async function openArchivedBatches(
   store: ObjectStore,
   logId: string,
 ): Promise<ArchivedBatches> {
-  const content = await readArchive(store, logId);
+  const content = await readUpToDamage(store, logId);
   const dayZone = await dayZoneOf(store, content);
   const read = () => new ArchiveReader(store, content, dayZone ?? asWritten).read();
   return { dayZone, end: content.end, read };
@@ -129,7 +129,7 @@ class ArchiveReader {
         this.#position = begin;
       }
       const part = partFrom(this.#content, this.#position);
-      if (part === undefined) return;
+      if (part === undefined) break;
       const bytes = await load(this.#store, this.#content.logId, part);
       if (bytes !== undefined) yield* this.#readPart(part, bytes);
       else if (this.#missing === part.name) {
@@ -139,9 +139,11 @@ class ArchiveReader {
       } else {
         // A merge or retention has removed it: what it held may be in another object now.
         this.#missing = part.name;
-        this.#content = await readArchive(this.#store, this.#content.logId);
+        this.#content = await readUpToDamage(this.#store, this.#content.logId);
       }
     }
+    const { damage } = this.#content;
+    if (damage !== undefined) yield { damage: damage.message, isRemoved: false };
   }
 
   async *#readPart(part: Part, bytes: LogBytes): AsyncGenerator<ArchivedBatch, void> {

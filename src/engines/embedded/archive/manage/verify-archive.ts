@@ -4,6 +4,7 @@ import type { LogPosition } from '../../log/frame.ts';
 import {
   readSegmentName,
   statePosition,
+  tailName,
   tailNumber,
   type ArchivedSegment,
 } from '../archive-objects.ts';
@@ -89,7 +90,8 @@ class Verification {
     const archived = listed.flatMap(({ name, bytes }) => readSegmentName(name, bytes) ?? []);
     const { segments } = longestOfEach(archived);
     const last = segments.at(-1);
-    const tail = followTail(this.#tailAfter(listed, last), last, this.#options.logId);
+    const after = this.#tailAfter(listed, last);
+    const tail = followTail(after, last, this.#options.logId);
     const begin = segments[0]?.base ?? tail.begin;
     // Others, such as late pieces of a server that had a successor, are no part of the log.
     const used = new Set([...segments.map(({ name }) => name), ...tail.names]);
@@ -101,6 +103,7 @@ class Verification {
         ...[...used].flatMap((name) => this.#checked.get(name)?.findings ?? []),
         ...gapsBetween(segments),
         ...tail.findings,
+        ...this.#missingClaim(last, after),
         ...missingState(this.#readable(listed), begin, tail.end),
       ],
       ...{ begin, end: tail.end, objects: listed.length },
@@ -125,6 +128,19 @@ class Verification {
       if (number > (last?.lastNumber ?? -1)) tail.set(number, checked);
     }
     return tail;
+  }
+
+  /** Without the last claim, no server can continue the archive. */
+  #missingClaim(
+    last: ArchivedSegment | undefined,
+    tail: ReadonlyMap<number, CheckedObject>,
+  ): Difference[] {
+    if (last === undefined || [...tail.values()].some((one) => one.tail?.kind === 'claim'))
+      return [];
+    const name = tailName(this.#options.logId, last.claimNumber);
+    if (this.#checked.get(name)?.isMissing === false) return [];
+    const detail = `${name} is missing, the claim of the server that made ${last.name}: a restore works, but no server can continue this archive.`;
+    return [{ code: 'raw_missing', detail }];
   }
 
   /** Whether one object can be read, except what the order of the tail tells. */

@@ -5,7 +5,7 @@ import { createZstdDecompress } from 'node:zlib';
 import { inParallel } from '../../../../util/in-parallel.ts';
 import { nodeFileSystem, withFile, type LogFile } from '../../log/file-system.ts';
 import { scanFrames } from '../../log/frame-scanner.ts';
-import type { LogPosition } from '../../log/frame.ts';
+import type { LogPosition, LogRecord } from '../../log/frame.ts';
 import {
   headerBytesOf,
   listSegments,
@@ -13,7 +13,6 @@ import {
   saltOfLog,
   segmentAt,
   writeFully,
-  type Segment,
 } from '../../log/segment.ts';
 import type { ArchivedSegment } from '../archive-objects.ts';
 import type { ObjectStore } from '../stores/object-store.ts';
@@ -21,6 +20,7 @@ import {
   bytesOfPiece,
   ArchiveDamaged,
   readArchive,
+  readUpToDamage,
   type ArchiveContent,
   type NumberedPiece,
 } from '../read-archive.ts';
@@ -32,7 +32,18 @@ interface RestoreLogOptions {
   readonly directory: string;
   /** Ends the log before the first batch that was received after this; milliseconds since 1970. */
   readonly until: number | undefined;
+  /** Ends the log before the first byte that is missing or damaged, instead of failing. */
+  readonly isUpToDamage: boolean;
   readonly onProgress: (bytes: number, total: number) => void;
+}
+
+interface RestoredContent {
+  readonly content: ArchiveContent;
+  readonly end: LogPosition;
+  /** Why the log ends before the archive does; undefined if `until` says so, or it does not. */
+  readonly damage: ArchiveDamaged | undefined;
+  /** When the last batch of the log was received; undefined if the last segment was not read now. */
+  readonly lastReceivedAt: number | undefined;
 }
 
 /** A segment as the archive has it. */
@@ -51,16 +62,17 @@ const attemptsMax = 10;
 
 /**
  * Reads an archive and restores its log, also while a server ships to it: reads it again if a merge
- * replaces objects meanwhile. Returns what it has read and the end of the restored log.
+ * replaces objects meanwhile.
  * @throws {ArchiveDamaged}
  */
 export async function restoreArchivedLog(
   options: Omit<RestoreLogOptions, 'content'> & { readonly logId: string },
-): Promise<{ content: ArchiveContent; end: LogPosition }> {
+): Promise<RestoredContent> {
+  const read = options.isUpToDamage ? readUpToDamage : readArchive;
   for (let attempt = 1; ; attempt++) {
-    const content = await readArchive(options.store, options.logId);
+    const content = await read(options.store, options.logId);
     try {
-      return { content, end: await restoreLog({ ...options, content }) };
+      return { content, ...(await restoreLog({ ...options, content })) };
     } catch (error) {
       if (!(error instanceof SegmentGone) || attempt === attemptsMax) throw error;
     }
@@ -69,10 +81,10 @@ export async function restoreArchivedLog(
 
 /**
  * Writes the log's segments into a directory and checks every record. Keeps complete segments that an
- * interrupted restore has left. Returns the end of the log.
+ * interrupted restore has left.
  * @throws {ArchiveDamaged}
  */
-export async function restoreLog(options: RestoreLogOptions): Promise<LogPosition> {
+async function restoreLog(options: RestoreLogOptions): Promise<Omit<RestoredContent, 'content'>> {
   const { content, directory, onProgress } = options;
   const log = new RestoredLog(options);
   let done = 0;
@@ -92,7 +104,8 @@ export async function restoreLog(options: RestoreLogOptions): Promise<LogPositio
   if (failures.length > 0) throw failures[0];
   log.cutOff();
   nodeFileSystem.syncDirectory(directory);
-  return Math.min(content.end, log.cut);
+  const { end, damage, lastReceivedAt } = log;
+  return { end, damage, lastReceivedAt };
 }
 
 function segmentsOf({ segments, pieces }: ArchiveContent): SegmentParts[] {
@@ -116,61 +129,101 @@ function segmentsOf({ segments, pieces }: ArchiveContent): SegmentParts[] {
 
 class RestoredLog {
   readonly #options: RestoreLogOptions;
-  /** The end of the last record before the first one after `until`. */
-  #cut: LogPosition = Number.POSITIVE_INFINITY;
+  #end: LogPosition;
+  #damage: ArchiveDamaged | undefined;
   #headerBytes = 0;
+  /** The last records of the segments that were read. */
+  readonly #lastRecords: { readonly position: LogPosition; readonly receivedAt: number }[] = [];
 
   constructor(options: RestoreLogOptions) {
     this.#options = options;
+    this.#end = options.content.end;
+    this.#damage = options.content.damage;
   }
 
-  get cut(): LogPosition {
-    return this.#cut;
+  /** The end of the archive, or of the last record before what is damaged or was received too late. */
+  get end(): LogPosition {
+    return this.#end;
+  }
+
+  /** Why the log ends there, if that is damage. */
+  get damage(): ArchiveDamaged | undefined {
+    return this.#damage;
+  }
+
+  get lastReceivedAt(): number | undefined {
+    const restored = this.#lastRecords.filter(({ position }) => position < this.#end);
+    return restored.sort((a, b) => a.position - b.position).at(-1)?.receivedAt;
   }
 
   async restoreSegment(parts: SegmentParts): Promise<void> {
-    if (parts.base >= this.#cut) return;
+    if (parts.base >= this.#end) return;
     const segment = segmentAt(this.#options.directory, parts.base);
     const part = `${segment.path}.part`;
     const isComplete =
       statSync(segment.path, { throwIfNoEntry: false })?.size === parts.end - parts.base;
     if (!isComplete) {
-      await this.#write(part, parts);
-      this.#check(part, parts);
+      const damage = await this.#write(part, parts);
+      const end = this.#check(part, parts);
+      if (end < Math.min(parts.end, this.#end)) this.#leaveOut(part, parts.base, end, damage);
       nodeFileSystem.rename(part, segment.path);
     } else if (this.#options.until !== undefined) {
       this.#check(segment.path, parts);
     }
   }
 
+  /** Ends the log, and the file of a segment, before what is damaged. @throws {ArchiveDamaged} */
+  #leaveOut(path: string, base: LogPosition, end: LogPosition, cause?: ArchiveDamaged): void {
+    const { store, content, isUpToDamage } = this.#options;
+    const damage = cause ?? damaged(store, end);
+    if (!isUpToDamage || end <= content.begin) throw damage;
+    truncate(path, end - base);
+    this.#endBefore(end, damage);
+  }
+
+  #endBefore(end: LogPosition, damage?: ArchiveDamaged): void {
+    this.#end = end;
+    this.#damage = damage;
+  }
+
   /**
-   * Removes what begins after the cut, also what an interrupted restore has left there, and the rest of
-   * the segment that contains it. Keeps the first segment, which has the id of the log.
+   * Removes what begins after the end, or before the beginning of the archive, also what an interrupted
+   * restore has left there, and the rest of the segment that contains the end. Keeps the first segment, which has the id of the log.
    */
   cutOff(): void {
     const { content, directory } = this.#options;
-    for (const segment of listSegments(nodeFileSystem, directory)) {
-      const isAfter = segment.base >= this.#cut && segment.base > content.begin;
-      if (isAfter) nodeFileSystem.remove(segment.path);
-      else this.#truncate(segment);
+    for (const { base, path } of listSegments(nodeFileSystem, directory)) {
+      const isAfter = base >= this.#end && base > content.begin;
+      if (isAfter || base < content.begin) nodeFileSystem.remove(path);
+      else truncate(path, Math.max(this.#end - base, this.#headerBytes));
     }
   }
 
-  async #write(path: string, { merged, pieces }: SegmentParts): Promise<void> {
-    const { store, content } = this.#options;
+  /** Writes what can be read of a segment. Returns why that is not all. @throws {SegmentGone} */
+  async #write(path: string, parts: SegmentParts): Promise<ArchiveDamaged | undefined> {
     if (statSync(path, { throwIfNoEntry: false }) !== undefined) nodeFileSystem.remove(path);
     const file = nodeFileSystem.open(path, 'create');
     try {
-      let at = merged === undefined ? 0 : await this.#writeMerged(file, merged);
-      for (const piece of pieces) {
-        const bytes = await bytesOfPiece(store, content.logId, piece);
-        if (bytes === undefined) throw new SegmentGone('A merge has removed a piece meanwhile.');
-        writeFully(file, bytes, at);
-        at += bytes.length;
-      }
+      const damage = await this.#writeParts(file, parts).catch((error: unknown) => {
+        if (!(error instanceof ArchiveDamaged) || error instanceof SegmentGone) throw error;
+        return error;
+      });
       file.sync();
+      return damage;
     } finally {
       file.close();
+    }
+  }
+
+  /** @throws {ArchiveDamaged} */
+  async #writeParts(file: LogFile, { merged, pieces }: SegmentParts): Promise<undefined> {
+    const { store, content } = this.#options;
+    let at = merged === undefined ? 0 : await this.#writeMerged(file, merged);
+    for (const piece of pieces) {
+      const bytes = await bytesOfPiece(store, content.logId, piece);
+      if (bytes === undefined) throw new SegmentGone('A merge has removed a piece meanwhile.');
+      writeFully(file, bytes, at);
+      at += bytes.length;
     }
   }
 
@@ -194,40 +247,45 @@ class RestoredLog {
     throw new ArchiveDamaged(`${name} in ${store.url} has ${at} bytes, not ${end - base}.`);
   }
 
-  /** Checks the header and every record, and looks for the first one after `until`. */
-  #check(path: string, { base, end }: SegmentParts): void {
-    const { content, store, until = Number.POSITIVE_INFINITY } = this.#options;
+  /**
+   * Checks the header and every record, and looks for the first one after `until`. Returns the end of
+   * what is valid, at most that of the segment.
+   */
+  #check(path: string, { base, end }: SegmentParts): LogPosition {
+    const { content, until = Number.POSITIVE_INFINITY } = this.#options;
     const segment = { base, path };
-    withFile(nodeFileSystem, path, (file) => {
+    return withFile(nodeFileSystem, path, (file) => {
       const header = readSegmentHeader(file, segment);
-      if (header?.logId.toString('hex') !== content.logId) throw damaged(store, base);
+      if (header?.logId.toString('hex') !== content.logId) return base;
       this.#headerBytes = headerBytesOf(header);
       const start = base + this.#headerBytes;
       const frames = scanFrames(file, segment, saltOfLog(header.logId), start, end);
       let found = frames.next();
+      let last: LogRecord | undefined;
       for (; found.done !== true; found = frames.next()) {
         const { position, receivedAt, originId } = found.value.record;
+        if (originId === undefined && receivedAt <= until) last = found.value.record;
         // Replayed batches were received elsewhere, perhaps long ago.
         if (originId !== undefined || receivedAt <= until) continue;
-        this.#cut = Math.min(this.#cut, position === start ? base : position);
+        if (position < this.#end) this.#endBefore(position === start ? base : position);
       }
-      if (found.value < end) throw damaged(store, found.value);
+      if (last !== undefined) this.#lastRecords.push(last);
+      return found.value === start && start < end ? base : found.value;
     });
   }
+}
 
-  #truncate({ base, path }: Segment): void {
-    withFile(
-      nodeFileSystem,
-      path,
-      (file) => {
-        const bytes = Math.max(this.#cut - base, this.#headerBytes);
-        if (file.size() <= bytes) return;
-        file.truncate(bytes);
-        file.sync();
-      },
-      'read-write',
-    );
-  }
+function truncate(path: string, bytes: number): void {
+  withFile(
+    nodeFileSystem,
+    path,
+    (file) => {
+      if (file.size() <= bytes) return;
+      file.truncate(bytes);
+      file.sync();
+    },
+    'read-write',
+  );
 }
 
 function damaged(store: ObjectStore, position: LogPosition): ArchiveDamaged {

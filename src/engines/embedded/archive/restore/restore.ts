@@ -17,7 +17,7 @@ import { restoreState } from '../archived-state.ts';
 import { archivedTokens } from '../archived-tokens.ts';
 import { archiveStatePath, writeArchiveState } from '../archive-state.ts';
 import { ArchiveUnusable, type ObjectStore } from '../stores/object-store.ts';
-import { onlyLogId, type ArchiveContent } from '../read-archive.ts';
+import { ArchiveDamaged, ClaimLost, onlyLogId, type ArchiveContent } from '../read-archive.ts';
 import { restoreArchivedLog } from './restore-log.ts';
 
 export interface RestoreOptions {
@@ -28,6 +28,8 @@ export interface RestoreOptions {
   readonly dataDir: string;
   /** Restores only what was received before the first batch after this; milliseconds since 1970. */
   readonly until: number | undefined;
+  /** Restores what is before the first byte that is missing or damaged, instead of failing. */
+  readonly isUpToDamage: boolean;
   /** Called now and then with the bytes of the log that are read, then counted, and of all. */
   readonly onProgress: (step: 'reading' | 'counting', bytes: number, total: number) => void;
 }
@@ -38,6 +40,8 @@ export interface RestoreSummary {
   readonly hasTokens: boolean;
   /** When the last piece was shipped, in ms since 1970; undefined: the log is empty, or cut off. */
   readonly archivedAt: number | undefined;
+  /** What was missing or damaged in the archive, and how the restored directory differs for that. */
+  readonly warnings: readonly string[];
 }
 
 /**
@@ -68,26 +72,43 @@ async function restoreInto(
   paths: DataPaths,
   options: RestoreOptions & { readonly logId: string },
 ): Promise<RestoreSummary> {
-  const { store, logId, until, onProgress } = options;
+  const { store, logId, until, isUpToDamage, onProgress } = options;
   const part = dataPaths(join(paths.root, restoringName));
   begin(part, { url: store.url, logId, until: until ?? null });
-  const { content, end } = await restoreArchivedLog({
-    ...{ store, logId, until, directory: part.log },
+  const { content, end, damage, lastReceivedAt } = await restoreArchivedLog({
+    ...{ store, logId, until, isUpToDamage, directory: part.log },
     onProgress: (bytes, total) => onProgress('reading', bytes, total),
+  }).catch((error: unknown) => {
+    throw error instanceof ArchiveDamaged && !isUpToDamage ? withHint(error, upToDamage) : error;
   });
+  if (damage !== undefined && end === content.begin) {
+    throw withHint(damage, `There is nothing before it to restore. ${salvage}`);
+  }
   if (content.next === 0) throw new ArchiveUnusable(`${store.url} has no log ${logId}.`);
-  await restoreCounters(part, { ...options, content, end });
-  const hasTokens = await restoreTokens(part, store, logId);
-  const isWhole = end === content.end;
+  await restoreCounters(part, { ...options, content, end }).catch((error: unknown) => {
+    throw error instanceof ArchiveDamaged ? withHint(error, salvage) : error;
+  });
+  const tokens = await restoreTokens(part, options.store, { logId, isUpToDamage });
+  const isWhole = end === content.end && damage === undefined;
   // A log that ends earlier than its archive cannot continue it.
   if (isWhole && content.claim !== undefined) {
     writeArchiveState(archiveStatePath(part), { claims: [content.claim.id] });
   }
   moveInto(paths, part);
-  const archivedAt = isWhole
-    ? (content.pieces.at(-1)?.at ?? content.segments.at(-1)?.at)
-    : undefined;
-  return { bytes: end - content.begin, hasTokens, archivedAt };
+  const archivedAt =
+    end === content.end ? (content.pieces.at(-1)?.at ?? content.segments.at(-1)?.at) : undefined;
+  const ended = damage && warningOf(damage, lastReceivedAt);
+  const warnings = [ended, tokens.warning].filter((one) => one !== undefined);
+  return { bytes: end - content.begin, hasTokens: tokens.areRestored, archivedAt, warnings };
+}
+
+const upToDamage = 'With --up-to-damage, the log is restored up to there.';
+/** A replay goes on after what is damaged. */
+const salvage =
+  'To copy the batches that can be read into another directory, use replay --from this archive.';
+
+function withHint({ message, cause }: ArchiveDamaged, hint: string): ArchiveDamaged {
+  return new ArchiveDamaged(`${message} ${hint}`, { cause });
 }
 
 /** What a restore restores, so that another one does not continue it. */
@@ -142,14 +163,42 @@ async function restoreCounters(part: DataPaths, restored: CountedLog): Promise<v
   dropReplacedTables(part.root);
 }
 
-/** Returns whether there are tokens. */
-async function restoreTokens(part: DataPaths, store: ObjectStore, logId: string): Promise<boolean> {
-  const tokens = await archivedTokens(store, logId);
-  if (tokens === undefined) return false;
-  rmSync(part.tokens, { force: true });
-  writeDurably(part.tokens, tokens, { flag: 'wx', mode: 0o600 });
-  requireTokens(part);
-  return true;
+function warningOf(damage: ArchiveDamaged, lastReceivedAt: number | undefined): string {
+  const last =
+    lastReceivedAt === undefined
+      ? ''
+      : `, up to the batch that was received at ${new Date(lastReceivedAt).toISOString()}`;
+  const held =
+    damage instanceof ClaimLost ? '' : ` The restored log has only what is before it${last}.`;
+  return `${damage.message}${held} Archive the restored directory to another prefix.`;
+}
+
+interface RestoredTokens {
+  readonly areRestored: boolean;
+  readonly warning?: string;
+}
+
+async function restoreTokens(
+  part: DataPaths,
+  store: ObjectStore,
+  { logId, isUpToDamage }: Pick<RestoreOptions, 'isUpToDamage'> & { readonly logId: string },
+): Promise<RestoredTokens> {
+  try {
+    const tokens = await archivedTokens(store, logId);
+    if (tokens === undefined) return { areRestored: false };
+    rmSync(part.tokens, { force: true });
+    writeDurably(part.tokens, tokens, { flag: 'wx', mode: 0o600 });
+    requireTokens(part);
+    return { areRestored: true };
+  } catch (error) {
+    if (!(error instanceof ArchiveDamaged)) throw error;
+    if (!isUpToDamage)
+      throw withHint(error, 'With --up-to-damage, the log is restored without it.');
+    // So that the server is not open to everyone.
+    requireTokens(part);
+    const warning = `${error.message} The tokens are lost: create new ones (token create) before you start a server.`;
+    return { areRestored: false, warning };
+  }
 }
 
 /** The log last: without it, no server starts. */

@@ -84,8 +84,10 @@ async function createArchiver() {
       // The archive is claimed.
       retention?.start();
     },
-    onProblem: (problem) =>
-      send({ kind: 'problem', problem: problem && `${options.url}: ${problem}` }),
+    onProblem(problem) {
+      clearTimeout(silence);
+      send({ kind: 'problem', problem: problem && `${options.url}: ${problem}` });
+    },
   });
   return { archiver, retention };
 }

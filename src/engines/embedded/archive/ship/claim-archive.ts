@@ -7,7 +7,13 @@ import type { ArchivePositions } from '../archive-positions.ts';
 import type { ArchiverLimits } from './archiver-limits.ts';
 import { checkContinues } from './check-continues.ts';
 import type { ShippedLog } from './next-piece.ts';
-import { getTail, isInTime, readArchive, type ArchiveContent } from '../read-archive.ts';
+import {
+  ArchiveDamaged,
+  getTail,
+  isInTime,
+  readArchive,
+  type ArchiveContent,
+} from '../read-archive.ts';
 import type { Repeater } from './repeater.ts';
 import type { ObjectStore } from '../stores/object-store.ts';
 import { checkConditionalCreate } from '../stores/open-object-store.ts';
@@ -44,16 +50,12 @@ export async function claimArchive(
   parts: Claiming,
   repeater: Repeater,
 ): Promise<{ claim: NumberedClaim; content: ArchiveContent }> {
-  const { store, log, positions, claims } = parts;
+  const { store, log, claims } = parts;
   const logId = log.identity.logId.toString('hex');
   await repeater.repeat(() => checkConditionalCreate(store));
   for (;;) {
     const known = claims.read();
-    const content = await repeater.repeat(async () => {
-      const found = await readArchive(store, logId);
-      await checkContinues({ store, log, positions, content: found, known });
-      return found;
-    });
+    const content = await repeater.repeat(() => readContinued(parts, logId, known));
     const isFirst = content.claim === undefined;
     const from = isFirst ? beginOf(log) : content.end;
     if (isFirst && from > 0) await repeater.repeat(() => parts.shipState(store, logId));
@@ -66,6 +68,23 @@ export async function claimArchive(
       return { claim: { ...claim, number }, content };
     }
     await repeater.repeat(() => store.remove(tailName(logId, number)));
+  }
+}
+
+/** Reads the archive, and checks that this log continues it. @throws {TakenOver | ArchiveDamaged} */
+async function readContinued(
+  { store, log, positions }: Claiming,
+  logId: string,
+  known: readonly string[] | undefined,
+): Promise<ArchiveContent> {
+  try {
+    const content = await readArchive(store, logId);
+    await checkContinues({ store, log, positions, content, known });
+    return content;
+  } catch (error) {
+    if (!(error instanceof ArchiveDamaged)) throw error;
+    const remedy = 'No server can continue this archive: use another prefix, and keep this one.';
+    throw new ArchiveDamaged(`${error.message} ${remedy}`, { cause: error });
   }
 }
 

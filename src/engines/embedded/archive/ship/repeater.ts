@@ -1,4 +1,5 @@
 import { LogDamaged } from '../../log/recovery.ts';
+import { ArchiveDamaged } from '../read-archive.ts';
 import { TakenOver } from './check-continues.ts';
 import { ArchiveUnusable } from '../stores/object-store.ts';
 
@@ -60,7 +61,7 @@ export class Repeater {
         if (failures > 0) this.#recover();
         return result;
       } catch (error) {
-        const isMistake = error instanceof ArchiveUnusable && !this.#options.hasWorked();
+        const isMistake = isUnusable(error) && !this.#options.hasWorked();
         if (isMistake || isFinal(error) || this.isOverdue) throw error;
         if (failures === 0) this.#failing++;
         this.#options.onProblem(error instanceof Error ? error.message : String(error));
@@ -85,6 +86,10 @@ export class Repeater {
     this.#failing--;
     if (this.#failing === 0) this.#options.onProblem(undefined);
   }
+}
+
+function isUnusable(error: unknown): boolean {
+  return error instanceof ArchiveUnusable || error instanceof ArchiveDamaged;
 }
 
 /** Whether no repetition can mend it. */

@@ -6,10 +6,15 @@ export function codeOf(error: unknown): string | undefined {
 }
 
 /**
- * Returns an `ArchiveUnusable` that says what to do, if an operator has to change something; else the
- * error itself: a full or failing disk may be in order at the next attempt.
+ * Returns an `ArchiveUnusable` that says what to do, if an operator has to change something. Any other
+ * error may be gone at the next attempt, that of a full disk among them.
  */
 export function explainFileError(error: unknown, root: string): unknown {
+  if (isFull(error)) {
+    return new Error(`The disk of the archive in ${root} is full. Free some space on it.`, {
+      cause: error,
+    });
+  }
   const sentence = sentenceOf(error, root);
   return sentence === undefined ? error : new ArchiveUnusable(sentence, { cause: error });
 }
@@ -35,6 +40,10 @@ function sentenceOf(error: unknown, root: string): string | undefined {
     default:
       return undefined;
   }
+}
+
+function isFull(error: unknown): boolean {
+  return ['ENOSPC', 'EDQUOT'].includes(codeOf(error) ?? '');
 }
 
 function isOfLink(error: unknown): boolean {

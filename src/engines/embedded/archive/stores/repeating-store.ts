@@ -1,15 +1,17 @@
 import { realBackoff, withRetries } from '../../../../util/backoff.ts';
 import { ArchiveUnusable, type ObjectStore, type StoredObject } from './object-store.ts';
 
-/** Half a minute in all: a store that is away for longer is reported. */
 const limits = { attemptsMax: 12, delayMsMax: 5_000 };
+/** After that, a store that is away is reported. One attempt at a store that hangs takes as long. */
+const repeatedMsMax = 30_000;
 
 /** A store whose requests are repeated when they fail, for commands; the archiver does that itself. */
 export function repeating(store: ObjectStore): ObjectStore {
   const mayPass = (error: unknown) => !(error instanceof ArchiveUnusable);
   const repeat = async <T>(act: () => Promise<T>): Promise<T> => {
+    const backoff = realBackoff({ ...limits, deadline: Date.now() + repeatedMsMax });
     try {
-      return await withRetries(realBackoff(limits), mayPass, act);
+      return await withRetries(backoff, mayPass, act);
     } catch (error) {
       if (!mayPass(error)) throw error;
       const reason = error instanceof Error ? error.message : String(error);

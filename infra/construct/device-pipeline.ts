@@ -1,0 +1,178 @@
+import { join } from 'node:path';
+
+import { Annotations } from 'aws-cdk-lib';
+import type {
+  CfnRoute,
+  DomainName,
+  HttpApi,
+  HttpRoute,
+  HttpStage,
+  IHttpRouteAuthorizer,
+} from 'aws-cdk-lib/aws-apigatewayv2';
+import type { Alarm, Dashboard } from 'aws-cdk-lib/aws-cloudwatch';
+import type { ITable } from 'aws-cdk-lib/aws-dynamodb';
+import { Grant, type IGrantable } from 'aws-cdk-lib/aws-iam';
+import type { Function as LambdaFunction } from 'aws-cdk-lib/aws-lambda';
+import type { LogGroup } from 'aws-cdk-lib/aws-logs';
+import type { IBucket } from 'aws-cdk-lib/aws-s3';
+import type { Secret } from 'aws-cdk-lib/aws-secretsmanager';
+import type { Queue } from 'aws-cdk-lib/aws-sqs';
+import { Construct } from 'constructs';
+
+import { addAlarms, addStackMetrics } from '../stack/alarms.ts';
+import { addDashboard } from '../stack/dashboard.ts';
+import { addFunctions, grantKeys } from '../stack/functions.ts';
+import { addHttpApi } from '../stack/http-api.ts';
+import { addQueues } from '../stack/queues.ts';
+import { addStorage } from '../stack/storage.ts';
+import { addTokensSecret } from '../stack/tokens.ts';
+import { addTriggers } from '../stack/triggers.ts';
+import { settingsOf } from './check-props.ts';
+import { addOutputs, outermostStack } from './outputs.ts';
+import type { AlarmName, DevicePipelineProps } from './props.ts';
+
+/** The bundles are beside the compiled construct. */
+const packagedBundles = join(import.meta.dirname, 'lambda');
+
+/**
+ * Takes in batches of events by HTTP, keeps every raw body and counts each item exactly once: an HTTP
+ * API, four functions, a bucket, two tables, three queues, alarms and a dashboard.
+ *
+ * A stack may hold several. The resources with data remain when the stack is deleted, unless
+ * `removalPolicy` is `DESTROY`.
+ */
+export class DevicePipeline extends Construct {
+  /** The name of the API, and of this pipeline in metrics. */
+  readonly pipelineName: string;
+  /** Where clients send batches and ask for counters: the custom domain, if there is one. */
+  readonly url: string;
+  readonly api: HttpApi;
+  readonly stage: HttpStage;
+  /** `POST /ingest`. */
+  readonly ingestRoute: HttpRoute;
+  /** Undefined without `domain`. Alias its `regionalDomainName` in the DNS zone. */
+  readonly domainName: DomainName | undefined;
+  readonly accessLog: LogGroup;
+  readonly functions: Readonly<Record<'ingest' | 'process' | 'query' | 'sweep', LambdaFunction>>;
+  /** The raw bodies. */
+  readonly rawBucket: IBucket;
+  readonly countersTable: ITable;
+  readonly ledgerTable: ITable;
+  /** The messages that wait to be counted. */
+  readonly queue: Queue;
+  /** The messages that could not be counted. */
+  readonly deadLetterQueue: Queue;
+  /** The sweeps that failed after all retries. */
+  readonly sweepFailures: Queue;
+  /** The bearer tokens; undefined if no tokens are required. */
+  readonly tokensSecret: Secret | undefined;
+  readonly alarms: Readonly<Record<AlarmName, Alarm>>;
+  readonly dashboard: Dashboard;
+
+  /** @throws an Error that names each prop that is not allowed. */
+  constructor(scope: Construct, id: string, props: DevicePipelineProps = {}) {
+    super(scope, id);
+    const settings = settingsOf(this, props);
+    refuseSameName(this, settings.pipelineName);
+    const storage = addStorage(this, settings, props);
+    const queues = addQueues(this, settings);
+    const tokensSecret = addTokensSecret(this, settings);
+    const resources = { ...storage, ...queues, tokensSecret };
+    const functions = addFunctions(this, {
+      ...{ settings, resources, network: props },
+      bundlesDirectory: props.bundlesDirectory ?? packagedBundles,
+    });
+    grantKeys(functions, storage);
+    const api = addHttpApi(this, { settings, functions, ...props });
+    addTriggers(this, settings, functions, queues);
+
+    const observed = { functions, queues, api };
+    const stackMetrics = addStackMetrics(this, settings, observed);
+    const watched = { observed, stackMetrics, topic: props.alarmTopic };
+    const alarms = addAlarms(this, settings, watched);
+    this.dashboard = addDashboard(this, { settings, observed, storage, stackMetrics, alarms });
+    addOutputs(this, { settings, api, resources });
+
+    this.pipelineName = settings.pipelineName;
+    ({ rawBucket: this.rawBucket, countersTable: this.countersTable } = storage);
+    this.ledgerTable = storage.ledgerTable;
+    ({ queue: this.queue, deadLetterQueue: this.deadLetterQueue } = queues);
+    this.sweepFailures = queues.sweepFailures;
+    this.tokensSecret = tokensSecret;
+    const { ingest, process, query, sweep } = functions;
+    this.functions = {
+      ...{ ingest: ingest.lambda, process: process.lambda },
+      ...{ query: query.lambda, sweep: sweep.lambda },
+    };
+    ({ api: this.api, stage: this.stage, ingestRoute: this.ingestRoute } = api);
+    ({ domainName: this.domainName, accessLog: this.accessLog, url: this.url } = api);
+    this.alarms = alarms;
+    refuseSharedAuthorizer(this, props.authorizer);
+    if (settings.tokens === 'off' && props.authorizer === undefined) warnOfOpenAccess(this);
+  }
+
+  /**
+   * Allows to send batches, signed with the AWS credentials of the grantee.
+   * @throws if `authorizer` is not an `HttpIamAuthorizer`: with tokens or JWTs, IAM decides nothing.
+   */
+  grantIngest(grantee: IGrantable): Grant {
+    if (this.authorization() === 'AWS_IAM') return this.ingestRoute.grantInvoke(grantee);
+    throw new Error(
+      `grantIngest of ${this.node.path} needs authorizer: new HttpIamAuthorizer(). Clients with tokens need a token from tokensSecret, those of a JWT authorizer a JWT.`,
+    );
+  }
+
+  /**
+   * Allows to read the counters from their table and, if `authorizer` is an `HttpIamAuthorizer`, all that
+   * the API answers to GET.
+   */
+  grantReadCounters(grantee: IGrantable): Grant {
+    const table = this.countersTable.grantReadData(grantee);
+    if (this.authorization() !== 'AWS_IAM') return table;
+    const resourceArns = [this.api.arnForExecuteApi('GET', '/*')];
+    return table.combine(
+      Grant.addToPrincipal({ grantee, actions: ['execute-api:Invoke'], resourceArns }),
+    );
+  }
+
+  private authorization(): string | undefined {
+    return (this.ingestRoute.node.defaultChild as CfnRoute).authorizationType;
+  }
+}
+
+/** Two pipelines of one name would have the same metrics, and CloudFormation refuses the second log. */
+function refuseSameName(pipeline: DevicePipeline, pipelineName: string): void {
+  const others = outermostStack(pipeline).node.findAll();
+  const other = others.find(
+    (each) =>
+      each !== pipeline && each instanceof DevicePipeline && each.pipelineName === pipelineName,
+  );
+  if (other === undefined) return;
+  throw new Error(
+    `DevicePipeline ${pipeline.node.path}: pipelineName is '${pipelineName}', as that of ${other.node.path}; choose another.`,
+  );
+}
+
+const pipelineOf = new WeakMap<IHttpRouteAuthorizer, DevicePipeline>();
+
+/** Except for IAM, an authorizer becomes a resource of the first API that it is attached to. */
+function refuseSharedAuthorizer(
+  pipeline: DevicePipeline,
+  authorizer: IHttpRouteAuthorizer | undefined,
+): void {
+  if (authorizer === undefined) return;
+  const { authorizerId } = pipeline.ingestRoute.node.defaultChild as CfnRoute;
+  const first = pipelineOf.get(authorizer);
+  pipelineOf.set(authorizer, pipeline);
+  if (first === undefined || authorizerId === undefined) return;
+  throw new Error(
+    `DevicePipeline ${pipeline.node.path}: authorizer is that of ${first.node.path}; create one for each pipeline.`,
+  );
+}
+
+function warnOfOpenAccess(pipeline: DevicePipeline): void {
+  Annotations.of(pipeline).addWarningV2(
+    'device-pipeline:tokensOff',
+    'tokens is off: anyone who knows the URL of the API can send batches and read counters.',
+  );
+}

@@ -1,0 +1,61 @@
+import { CfnOutput, Names, Stack } from 'aws-cdk-lib';
+import { Construct } from 'constructs';
+
+import type { PipelineSettings } from '../settings.ts';
+import { textOf } from '../stack/environment.ts';
+import type { Api } from '../stack/http-api.ts';
+import type { Resources } from '../stack/permissions.ts';
+
+interface Described {
+  settings: PipelineSettings;
+  api: Api;
+  resources: Resources;
+}
+
+/**
+ * The outputs that the commands read (`engines/aws/admin/stack.ts`), in the outermost stack, because a
+ * nested one has a name that CloudFormation invents. A pipeline with the id `Default` directly in its
+ * stack has plain keys; others have their path before them and a hash behind, so that neither another
+ * pipeline nor an output of the user has the same key.
+ */
+export function addOutputs(pipeline: Construct, { settings, api, resources }: Described): void {
+  const outermost = outermostStack(pipeline);
+  const ids = idsOf(pipeline, outermost);
+  // As far as a key may have their characters.
+  const path = ids.join('').replaceAll(/[^A-Za-z0-9]/g, '');
+  const hash = ids.length === 0 ? '' : pipeline.node.addr.slice(2, 10);
+  const scope =
+    outermost === Stack.of(pipeline)
+      ? pipeline
+      : new Construct(outermost, `Outputs${Names.nodeUniqueId(pipeline.node)}`);
+  const output = (name: string, value: string, description: string) => {
+    new CfnOutput(scope, name, { value, description }).overrideLogicalId(`${path}${name}${hash}`);
+  };
+  output('ApiUrl', api.api.apiEndpoint, 'Where batches are sent to and counters asked for');
+  output('BucketName', resources.rawBucket.bucketName, 'The raw bodies');
+  output('QueueUrl', resources.queue.queueUrl, 'What waits to be counted');
+  output('TableName', resources.countersTable.tableName, 'The counters');
+  output('LedgerTableName', resources.ledgerTable.tableName, 'What has been counted');
+  output('DeadLetterQueueUrl', resources.deadLetterQueue.queueUrl, 'What could not be counted');
+  // The command line reads these to count and to cut chunks as the functions do.
+  output('ItemsPerMessage', textOf(settings.itemsPerMessage), 'How batches are cut');
+  output('DayZone', settings.dayZone, 'On which day an item counts');
+  output('KeepReceiptsDays', textOf(settings.keepReceiptsDays), 'How long the ledger is kept');
+  output('RawExpiryDays', textOf(settings.rawExpiryDays), 'When raw bodies are deleted');
+  if (resources.tokensSecret !== undefined) {
+    output('TokensSecretArn', resources.tokensSecret.secretArn, 'The bearer tokens');
+  }
+}
+
+export function outermostStack(construct: Construct): Stack {
+  let stack = Stack.of(construct);
+  while (stack.nestedStackParent !== undefined) stack = stack.nestedStackParent;
+  return stack;
+}
+
+/** The ids below the stack, without those that logical ids leave out. */
+function idsOf(pipeline: Construct, stack: Stack): string[] {
+  const { scopes } = pipeline.node;
+  const ids = scopes.slice(scopes.indexOf(stack) + 1).map(({ node }) => node.id);
+  return ids.filter((id) => id !== 'Default');
+}

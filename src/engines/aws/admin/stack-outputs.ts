@@ -1,0 +1,49 @@
+/** Returns the value of an output of one pipeline by its plain key, such as `ApiUrl`. */
+export type PipelineOutputs = (key: string) => string | undefined;
+
+/** Beside an output `…ApiUrl…`, this one tells a pipeline from other constructs of a user's stack. */
+const marker = 'LedgerTableName';
+
+/**
+ * Finds the outputs of a pipeline among those of its stack (infra/construct/outputs.ts writes them). In
+ * the stack of an application, each key has the path of the construct before it and a hash behind.
+ * @param name the name of the stack; with several pipelines, `stack.pipeline`
+ * @throws an Error that lists the pipelines if the name does not identify one.
+ */
+export function outputsOfPipeline(
+  name: string,
+  outputs: ReadonlyMap<string, string>,
+): PipelineOutputs {
+  const { stack, pipeline } = splitName(name);
+  const found = [...outputs.keys()].flatMap((key) => {
+    const [isApiUrl, path = '', hash = ''] = /^(.*)ApiUrl([0-9a-f]{8})?$/.exec(key) ?? [];
+    return isApiUrl !== undefined && outputs.has(`${path}${marker}${hash}`) ? [{ path, hash }] : [];
+  });
+  const labels = found.map(({ path, hash }) => {
+    const isAlone = found.filter((other) => other.path === path).length === 1;
+    return isAlone ? path || defaultId : `${path}${hash}`;
+  });
+  const wanted = pipeline?.replaceAll(/[^A-Za-z0-9]/g, '');
+  const chosen = found.filter((_, at) => wanted === undefined || labels[at] === wanted);
+  const [first, ...others] = chosen;
+  if (others.length > 0) {
+    throw new Error(
+      `The stack ${stack} has several pipelines: ${labels.join(', ')}. Name one of them, as in --stack ${stack}.${labels[0] ?? ''}.`,
+    );
+  }
+  if (first === undefined && pipeline !== undefined) {
+    const known = labels.join(', ') || 'none';
+    throw new Error(`The stack ${stack} has no pipeline ${pipeline}; it has ${known}.`);
+  }
+  const { path, hash } = first ?? { path: '', hash: '' };
+  return (key) => outputs.get(`${path}${key}${hash}`);
+}
+
+/** Splits `stack.pipeline`. Names and ARNs of stacks contain no dots. */
+export function splitName(name: string): { stack: string; pipeline: string | undefined } {
+  const [stack = '', pipeline] = name.split('.', 2);
+  return { stack, pipeline };
+}
+
+/** The id of a construct that does not appear in keys. */
+const defaultId = 'Default';

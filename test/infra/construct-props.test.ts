@@ -1,0 +1,322 @@
+import { App, CfnParameter, RemovalPolicy, Stack } from 'aws-cdk-lib';
+import type { CfnRoute } from 'aws-cdk-lib/aws-apigatewayv2';
+import { HttpIamAuthorizer, HttpJwtAuthorizer } from 'aws-cdk-lib/aws-apigatewayv2-authorizers';
+import { Template } from 'aws-cdk-lib/assertions';
+import { Certificate } from 'aws-cdk-lib/aws-certificatemanager';
+import {
+  AttributeType,
+  Table,
+  TableV2,
+  type ITable,
+  type TableProps,
+} from 'aws-cdk-lib/aws-dynamodb';
+import { Vpc, type IVpc } from 'aws-cdk-lib/aws-ec2';
+import { Role, ServicePrincipal } from 'aws-cdk-lib/aws-iam';
+import { Key } from 'aws-cdk-lib/aws-kms';
+import { RetentionDays } from 'aws-cdk-lib/aws-logs';
+import { Bucket, type IBucket } from 'aws-cdk-lib/aws-s3';
+import { Topic } from 'aws-cdk-lib/aws-sns';
+import { describe, expect, test } from 'vitest';
+
+import { DevicePipeline, type DevicePipelineProps } from '../../infra/construct/index.ts';
+import { cdkContext, standInBundles, temporaryDirectory, type Json } from './support.ts';
+
+const bundlesDirectory = standInBundles();
+
+function newStack(name = 'Shop', env = {}): Stack {
+  return new Stack(newApp(), name, { env });
+}
+
+function newApp(): App {
+  return new App({ context: cdkContext, outdir: temporaryDirectory() });
+}
+
+function addPipeline(stack: Stack, props: DevicePipelineProps, id = 'Pipeline'): DevicePipeline {
+  return new DevicePipeline(stack, id, { ...props, bundlesDirectory });
+}
+
+function problemsOf(props: object, stack = newStack()): string[] {
+  try {
+    addPipeline(stack, props);
+    return [];
+  } catch (error) {
+    const { message } = error as Error;
+    expect(message).toMatch(/^DevicePipeline Shop\/Pipeline: /);
+    return message.replace('DevicePipeline Shop/Pipeline: ', '').split('\n');
+  }
+}
+
+describe('a prop that is not allowed is named, with what to do', () => {
+  test.each<[object, string]>([
+    [{ throttleRate: 0 }, 'throttleRate is 0, but must be a whole number from 1 to 100000.'],
+    [{ dayZone: 'Mars' }, "dayZone is 'Mars', but must be 'as-written', 'UTC' or the name of a"],
+    [{ tokens: 'off' }, "tokens is 'off', but must be true or false."],
+    [{ corsOrigins: '*' }, "corsOrigins is '*', but must be a list of origins."],
+    [{ corsOrigins: ['app'] }, 'corsOrigins is ["app"], but must be origins such as'],
+    [{ pipelineName: 'a b' }, "pipelineName is 'a b', but must be letters, digits, dots"],
+    [{ logRetentionDays: 2 }, 'logRetentionDays is 2, but must be one of 1, 3, 5,'],
+    [{ removalPolicy: RemovalPolicy.SNAPSHOT }, "removalPolicy is 'snapshot', but must be Rem"],
+    [{ rawExpiryDays: 60 }, 'rawExpiryDays is 60, but must not be less than keepReceiptsDays (90)'],
+    [{ batchWindowSeconds: 0 }, 'batchWindowSeconds is 0, but must be 1 or more where batchSize'],
+    [{ ingestScopes: ['write'] }, 'ingestScopes needs an authorizer: new HttpJwtAuthorizer(…).'],
+    [{ vpcSubnets: {} }, 'vpcSubnets has no effect without vpc; add vpc or remove vpcSubnets.'],
+    [
+      { domain: { basePath: '/v1' } },
+      "domain.basePath is '/v1', but must be a path such as 'events'",
+    ],
+    [
+      { tokens: true, authorizer: new HttpIamAuthorizer() },
+      'tokens and authorizer both read the header Authorization; remove one of the two.',
+    ],
+  ])('%j', (props, problem) => {
+    expect(problemsOf(props)).toEqual(
+      expect.arrayContaining([expect.stringContaining(problem) as string]),
+    );
+  });
+
+  test('all at once', () => {
+    expect(problemsOf({ batchSize: 1, queryThrottleBurst: -1, vpcSubnets: {} })).toHaveLength(3);
+  });
+
+  test('a token where the value decides what is deployed', () => {
+    const stack = newStack();
+    const parameter = new CfnParameter(stack, 'Days', { type: 'Number' });
+    expect(problemsOf({ rawExpiryDays: parameter.valueAsNumber }, stack)).toEqual([
+      'rawExpiryDays is a token, but must be known at synthesis.',
+    ]);
+  });
+
+  test('a resource in another region', () => {
+    const app = newApp();
+    const there = new Stack(app, 'There', { env: { region: 'eu-west-1', account: '1' } });
+    const here = new Stack(app, 'Shop', { env: { region: 'us-east-1', account: '1' } });
+    expect(problemsOf({ alarmTopic: new Topic(there, 'Topic') }, here)).toEqual([
+      'alarmTopic is in eu-west-1, but must be in the region of the stack, us-east-1.',
+    ]);
+  });
+});
+
+describe('access', () => {
+  const routesOf = (stack: Stack) => {
+    const routes = Template.fromStack(stack).findResources('AWS::ApiGatewayV2::Route');
+    const properties = Object.values(routes).map(({ Properties }) => Properties as Json);
+    return new Map(properties.map((each) => [each['RouteKey'], each]));
+  };
+
+  test('by IAM: grantIngest allows POST /ingest, grantReadCounters the table and GET', () => {
+    const stack = newStack();
+    const pipeline = addPipeline(stack, { authorizer: new HttpIamAuthorizer() });
+    const role = () => ({ assumedBy: new ServicePrincipal('ecs-tasks.amazonaws.com') });
+    pipeline.grantIngest(new Role(stack, 'Gateway', role()));
+    pipeline.grantReadCounters(new Role(stack, 'Analyst', role()));
+    for (const { AuthorizationType } of routesOf(stack).values()) {
+      expect(AuthorizationType).toBe('AWS_IAM');
+    }
+    expect(routesOf(stack).size).toBe(2);
+    const template = Template.fromStack(stack);
+    template.resourceCountIs('AWS::SecretsManager::Secret', 0);
+    const policyOf = (role: string) => {
+      const policies = Object.entries(template.findResources('AWS::IAM::Policy'));
+      const found = policies.filter(([id]) => id.startsWith(`${role}DefaultPolicy`));
+      expect(found).toHaveLength(1);
+      return JSON.stringify(found);
+    };
+    expect(policyOf('Gateway').match(/"Action"/g)).toHaveLength(1);
+    expect(policyOf('Gateway')).toMatch(/"Action":"execute-api:Invoke".*\/\*\/POST\/ingest"/);
+    expect(policyOf('Analyst')).toMatch(/dynamodb:Query.*\/\*\/GET\/\*"/);
+    expect(policyOf('Analyst')).not.toMatch(/dynamodb:(Put|Update|Delete|BatchWrite)|Ledger/);
+  });
+
+  test('by tokens: grantIngest says what is needed instead', () => {
+    const stack = newStack();
+    const pipeline = addPipeline(stack, {});
+    const role = new Role(stack, 'Role', { assumedBy: new ServicePrincipal('x.amazonaws.com') });
+    expect(() => pipeline.grantIngest(role)).toThrow(
+      'grantIngest of Shop/Pipeline needs authorizer: new HttpIamAuthorizer(). Clients with tokens',
+    );
+    pipeline.grantReadCounters(role);
+    expect(JSON.stringify(Template.fromStack(stack))).not.toContain('execute-api:Invoke');
+  });
+
+  test('by JWT: with scopes for each route, and preflight requests without', () => {
+    const stack = newStack();
+    const authorizer = new HttpJwtAuthorizer('Jwt', 'https://issuer.example', {
+      jwtAudience: ['shop'],
+    });
+    addPipeline(stack, {
+      ...{ authorizer, ingestScopes: ['write'], queryScopes: ['read'] },
+      corsOrigins: ['https://app.example'],
+    });
+    expect(Object.fromEntries(routesOf(stack))).toMatchObject({
+      'POST /ingest': { AuthorizationType: 'JWT', AuthorizationScopes: ['write'] },
+      $default: { AuthorizationType: 'JWT', AuthorizationScopes: ['read'] },
+      'OPTIONS /{proxy+}': { AuthorizationType: 'NONE' },
+    });
+    expect(() => addPipeline(stack, { authorizer }, 'Second')).toThrow(
+      'DevicePipeline Shop/Second: authorizer is that of Shop/Pipeline; create one for each',
+    );
+  });
+
+  test('by IAM, one authorizer serves two pipelines', () => {
+    const stack = newStack();
+    const authorizer = new HttpIamAuthorizer();
+    addPipeline(stack, { authorizer });
+    const { ingestRoute } = addPipeline(stack, { authorizer }, 'Second');
+    expect((ingestRoute.node.defaultChild as CfnRoute).authorizationType).toBe('AWS_IAM');
+  });
+});
+
+describe('a custom domain', () => {
+  const stack = newStack();
+  const certificate = Certificate.fromCertificateArn(
+    stack,
+    'Certificate',
+    'arn:aws:acm:us-east-1:111111111111:certificate/1',
+  );
+  const domain = { domainName: 'events.example.org', certificate };
+  const pipeline = addPipeline(stack, { domain: { ...domain, basePath: 'fleet' } });
+
+  test('maps its path to the API, and is the URL; commands use the address of the API', () => {
+    const template = Template.fromStack(stack);
+    template.hasResourceProperties('AWS::ApiGatewayV2::DomainName', {
+      DomainName: 'events.example.org',
+    });
+    template.hasResourceProperties('AWS::ApiGatewayV2::ApiMapping', {
+      ApiId: stack.resolve(pipeline.api.apiId) as object,
+      ApiMappingKey: 'fleet',
+    });
+    expect(JSON.stringify(stack.resolve(pipeline.url))).toMatch(/\["https:\/\/",.*"\/fleet"\]/);
+    expect(JSON.stringify(template.findOutputs('*'))).toMatch(/ApiUrl[^}]*ApiEndpoint/);
+    expect(pipeline.domainName?.regionalDomainName).toBeDefined();
+  });
+
+  test('without a path is its root', () => {
+    const other = newStack();
+    const { url } = addPipeline(other, { domain });
+    expect(JSON.stringify(other.resolve(url))).not.toMatch(/\/"\]\]\}$/);
+  });
+
+  test('is not needed', () => {
+    expect(addPipeline(newStack(), {}).domainName).toBeUndefined();
+  });
+});
+
+describe('existing resources', () => {
+  const text = (name: string) => ({ name, type: AttributeType.STRING });
+  const countersKeys = { partitionKey: text('date'), sortKey: text('type_state') };
+  const ledgerKeys = {
+    ...{ partitionKey: text('id'), sortKey: text('entry') },
+    timeToLiveAttribute: 'expires_at',
+  };
+  const tables = (stack: Stack, counters: TableProps, ledger: TableProps) => ({
+    countersTable: new Table(stack, 'OldCounters', counters) as ITable,
+    ledgerTable: new Table(stack, 'OldLedger', ledger) as ITable,
+  });
+
+  test('with keys of the customer: each function may use those that it needs', () => {
+    const stack = newStack();
+    const encryptionKey = new Key(stack, 'Key');
+    const rawBucket = new Bucket(stack, 'Old', { encryptionKey }) as IBucket;
+    const own = { encryptionKey };
+    addPipeline(stack, {
+      rawBucket,
+      ...tables(stack, { ...countersKeys, ...own }, { ...ledgerKeys, ...own }),
+    });
+    const template = Template.fromStack(stack);
+    template.resourceCountIs('AWS::S3::Bucket', 1);
+    template.resourceCountIs('AWS::DynamoDB::Table', 2);
+    const policies = template.findResources('AWS::IAM::Policy') as Record<
+      string,
+      { Properties: Json }
+    >;
+    const keyActions = (name: string) => {
+      const [, policy] = Object.entries(policies).find(([id]) => id.includes(`${name}Role`)) ?? [];
+      return new Set(JSON.stringify(policy?.Properties).match(/kms:\w+/g));
+    };
+    for (const name of ['Ingest', 'Process', 'Sweep']) {
+      expect(keyActions(name)).toContain('kms:GenerateDataKey');
+    }
+    expect(keyActions('Query')).toEqual(new Set(['kms:Decrypt', 'kms:DescribeKey']));
+  });
+
+  test('imported by name, they need nothing more', () => {
+    const stack = newStack();
+    addPipeline(stack, {
+      rawBucket: Bucket.fromBucketName(stack, 'Bucket', 'bodies'),
+      countersTable: Table.fromTableName(stack, 'Counters', 'counters'),
+      ledgerTable: Table.fromTableName(stack, 'Ledger', 'ledger'),
+    });
+    expect(JSON.stringify(Template.fromStack(stack))).not.toContain('kms:');
+  });
+
+  test('of another stack are imported from it', () => {
+    const app = newApp();
+    const data = new Stack(app, 'Data');
+    const shop = new Stack(app, 'Shop');
+    addPipeline(shop, {
+      rawBucket: new Bucket(data, 'Bodies') as IBucket,
+      ...tables(data, countersKeys, ledgerKeys),
+    });
+    expect(() => app.synth()).not.toThrow();
+  });
+
+  test('may be tables of the second kind', () => {
+    const stack = newStack();
+    const problems = problemsOf(
+      {
+        countersTable: new TableV2(stack, 'OldCounters', countersKeys),
+        ledgerTable: new TableV2(stack, 'OldLedger', { ...ledgerKeys, sortKey: text('item') }),
+      },
+      stack,
+    );
+    expect(problems).toEqual([
+      'ledgerTable has the keys id (S), item (S), but must have id (S), entry (S).',
+    ]);
+  });
+
+  test('say what a table lacks', () => {
+    const stack = newStack();
+    const wrong = tables(
+      stack,
+      { partitionKey: { name: 'date', type: AttributeType.NUMBER }, timeToLiveAttribute: 'ttl' },
+      { ...ledgerKeys, timeToLiveAttribute: 'ttl' },
+    );
+    expect(problemsOf(wrong, stack)).toEqual([
+      'countersTable has the keys date (N), but must have date (S), type_state (S).',
+      'countersTable has a timeToLiveAttribute, but counters must not expire; remove it.',
+      'ledgerTable must have the timeToLiveAttribute expires_at.',
+    ]);
+    const { countersTable } = wrong;
+    expect(problemsOf({ countersTable }, newStack())).toContain(
+      'countersTable and ledgerTable belong together: give both, or neither for new ones.',
+    );
+  });
+});
+
+test('in a VPC, the functions are in its private subnets', () => {
+  const stack = newStack();
+  const vpc = new Vpc(stack, 'Vpc');
+  addPipeline(stack, { vpc: vpc as IVpc, logRetentionDays: RetentionDays.ONE_WEEK });
+  const functions = Object.values(
+    Template.fromStack(stack).findResources('AWS::Lambda::Function', {
+      Properties: { Runtime: 'nodejs24.x', VpcConfig: {} },
+    }),
+  ) as { Properties: { VpcConfig: { SubnetIds: unknown[] } } }[];
+  expect(functions).toHaveLength(4);
+  const ids = vpc.privateSubnets.map(({ subnetId }) => stack.resolve(subnetId) as unknown);
+  for (const { Properties } of functions) expect(Properties.VpcConfig.SubnetIds).toEqual(ids);
+  const open = newStack();
+  addPipeline(open, {});
+  Template.fromStack(open).resourceCountIs('AWS::EC2::SecurityGroup', 0);
+});
+
+test('a topic receives alarms and recoveries', () => {
+  const stack = newStack();
+  const alarmTopic = new Topic(stack, 'OnCall');
+  addPipeline(stack, { alarmTopic });
+  const topic = stack.resolve(alarmTopic.topicArn) as object;
+  const alarms = Template.fromStack(stack).findResources('AWS::CloudWatch::Alarm', {
+    Properties: { AlarmActions: [topic], OKActions: [topic] },
+  });
+  expect(Object.keys(alarms)).toHaveLength(10);
+});

@@ -1,0 +1,109 @@
+import { execFileSync } from 'node:child_process';
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+
+import { describe, expect, test } from 'vitest';
+
+import { settingTable } from '../../infra/settings.ts';
+import {
+  buildTemplate,
+  numberParameters,
+  plainTemplate,
+  templateName,
+} from '../../tools/build-template.ts';
+import { needs } from '../support/run/needs.ts';
+import { Synthesized, standInBundles, temporaryDirectory, type Json } from './support.ts';
+
+interface Template {
+  Parameters: Record<string, { Default?: string | number; AllowedPattern?: string }>;
+  Conditions: Json;
+  Resources: Record<string, { Type: string; Properties: Json }>;
+  Outputs: Record<string, { Value: unknown }>;
+}
+
+/** CloudFormation's own rules check the template. */
+process.env['CDK_VALIDATION'] = 'true';
+const template = plainTemplate('1.2.3', standInBundles(), temporaryDirectory()) as Template;
+process.env['CDK_VALIDATION'] = 'false';
+const text = JSON.stringify(template);
+
+describe('the template for those without the CDK', () => {
+  test('has the resources and the outputs of the stack, and no others', () => {
+    const own = new Synthesized({ alarmEmail: 'none' }).template.toJSON() as Template;
+    expect(Object.keys(template.Resources).sort()).toEqual(Object.keys(own.Resources).sort());
+    expect(Object.keys(template.Outputs).sort()).toEqual(Object.keys(own.Outputs).sort());
+  });
+
+  test('needs no bootstrapped account: the code is in a bucket that a parameter names', () => {
+    expect(text).not.toMatch(/cdk-|Bootstrap|aws:cdk|Token\[|-1\.88/);
+    const functions = Object.values(template.Resources).filter(
+      ({ Type }) => Type === 'AWS::Lambda::Function',
+    );
+    expect(functions.map(({ Properties }) => JSON.stringify(Properties['Code'])).sort()).toEqual(
+      ['ingest', 'process', 'query', 'sweep'].map((name) =>
+        JSON.stringify({
+          S3Bucket: { Ref: 'CodeBucket' },
+          S3Key: {
+            'Fn::Join': ['', [{ Ref: 'CodePrefix' }, `device-pipeline-1.2.3/${name}.zip`]],
+          },
+        }),
+      ),
+    );
+  });
+
+  test('uses every parameter; only the bucket has no default, and defaults are allowed', () => {
+    for (const [name, { Default, AllowedPattern = '.*' }] of Object.entries(template.Parameters)) {
+      expect(text).toContain(`{"Ref":"${name}"}`);
+      if (name !== 'CodeBucket')
+        expect(String(Default)).toMatch(new RegExp(`^(${AllowedPattern})$`));
+    }
+    expect(template.Parameters['CodeBucket']).not.toHaveProperty('Default');
+    expect(template.Parameters['RawExpiryDays']?.Default).toBe('never');
+  });
+
+  test('has the bounds of the settings', () => {
+    for (const [name, [least, most]] of Object.entries(numberParameters)) {
+      const { parse } = settingTable[name as keyof typeof numberParameters];
+      const isAllowed = [least - 1, least, most, most + 1].map((value) => 'value' in parse(value));
+      expect([name, isAllowed]).toEqual([name, [false, true, true, false]]);
+    }
+  });
+
+  test('names all after its stack, so that an account can have several', () => {
+    expect(text).toContain(
+      '["/aws/vendedlogs/device-pipeline/",{"Ref":"AWS::StackName"},"/access"]',
+    );
+    const { POWERTOOLS_SERVICE_NAME: service } = (
+      Object.values(template.Resources).find(({ Type }) => Type === 'AWS::Lambda::Function')
+        ?.Properties['Environment'] as { Variables: Json }
+    ).Variables;
+    expect(service).toEqual({ Ref: 'AWS::StackName' });
+  });
+
+  test('notifies a topic and expires bodies only if parameters say so', () => {
+    const arn = { 'Fn::If': ['HasAlarmTopic', { Ref: 'AlarmTopicArn' }, { Ref: 'AWS::NoValue' }] };
+    expect(text).toContain(`"AlarmActions":[${JSON.stringify(arn)}]`);
+    const days = {
+      'Fn::If': ['RawBodiesExpire', { Ref: 'RawExpiryDays' }, { Ref: 'AWS::NoValue' }],
+    };
+    expect(text).toContain(`"ExpirationInDays":${JSON.stringify(days)}`);
+    expect(template.Outputs['RawExpiryDays']?.Value).toEqual({ Ref: 'RawExpiryDays' });
+    expect(Object.keys(template.Conditions)).toEqual(['HasAlarmTopic', 'RawBodiesExpire']);
+  });
+});
+
+needs('zip').it('the release has it with a zip file for each function', async () => {
+  const directory = temporaryDirectory();
+  await buildTemplate(directory);
+  const { Resources } = JSON.parse(readFileSync(join(directory, templateName), 'utf8')) as Template;
+  expect(Object.keys(Resources).length).toBeGreaterThan(50);
+  const list = (name: string) =>
+    execFileSync('zip', ['-sf', join(directory, name)], { encoding: 'utf8' })
+      .split('\n')
+      .filter((line) => line.startsWith('  '))
+      .map((line) => line.trim());
+  for (const name of ['ingest', 'process', 'sweep']) {
+    expect(list(`${name}.zip`)).toEqual(['index.mjs']);
+  }
+  expect(list('query.zip')).toEqual(expect.arrayContaining(['index.mjs', 'dashboard/index.html']));
+});

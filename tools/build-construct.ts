@@ -1,0 +1,61 @@
+import { mkdir, rm, writeFile } from 'node:fs/promises';
+import { basename, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+
+import { build, type Metafile } from 'esbuild';
+import ts from 'typescript';
+
+import { bundleHandlers } from '../infra/bundle.ts';
+
+const root = fileURLToPath(new URL('..', import.meta.url));
+const directory = join(root, 'dist/cdk');
+
+/**
+ * Builds the CDK construct with its types, and beside it the functions that it deploys. It is CommonJS, as
+ * the CDK is: programs in either module system load it, on every Node.js that the CDK runs on. Returns
+ * what names the bundled packages.
+ */
+export async function buildConstruct(): Promise<Metafile[]> {
+  await rm(directory, { recursive: true, force: true });
+  const [construct, functions] = await Promise.all([
+    build({
+      absWorkingDir: root,
+      bundle: true,
+      platform: 'node',
+      target: 'node20',
+      format: 'cjs',
+      outdir: directory,
+      entryPoints: { index: 'infra/construct/index.ts' },
+      external: ['aws-cdk-lib', 'constructs'],
+      define: { 'import.meta.dirname': '__dirname' },
+      metafile: true,
+      logLevel: 'warning',
+    }),
+    bundleHandlers(join(directory, 'lambda')),
+    buildTypes(),
+  ]);
+  return [construct, ...functions].map(({ metafile }) => metafile);
+}
+
+/** Only of the modules that the construct's interface consists of. */
+async function buildTypes(): Promise<void> {
+  const readText = (path: string) => ts.sys.readFile(path);
+  const { config } = ts.readConfigFile(join(root, 'tsconfig.json'), readText) as { config: object };
+  const { options } = ts.parseJsonConfigFileContent(config, ts.sys, root, {
+    ...{ noEmit: false, declaration: true, emitDeclarationOnly: true, stripInternal: true },
+  });
+  const sources = ['index', 'device-pipeline', 'props'].map((name) =>
+    join(root, `infra/construct/${name}.ts`),
+  );
+  const program = ts.createProgram(sources, options);
+  const emitted = new Map<string, string>();
+  for (const source of sources) {
+    program.emit(program.getSourceFile(source), (path, text) => emitted.set(basename(path), text));
+  }
+  await mkdir(directory, { recursive: true });
+  await writeFile(join(directory, 'package.json'), '{ "type": "commonjs" }\n');
+  for (const [name, text] of emitted) {
+    // Compilers of users may not resolve the names of sources.
+    await writeFile(join(directory, name), text.replaceAll(".ts';", ".js';"));
+  }
+}

@@ -1,0 +1,182 @@
+import { execFile } from 'node:child_process';
+import { mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join, resolve } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { promisify } from 'node:util';
+
+import {
+  App,
+  Aws,
+  CfnCondition,
+  CfnOutput,
+  CfnParameter,
+  DefaultStackSynthesizer,
+  Fn,
+  Stack,
+  Validations,
+  type CfnParameterProps,
+  type IStackSynthesizer,
+} from 'aws-cdk-lib';
+import type { CfnFunction } from 'aws-cdk-lib/aws-lambda';
+import type { CfnBucket } from 'aws-cdk-lib/aws-s3';
+import { Topic } from 'aws-cdk-lib/aws-sns';
+
+import { bundleHandlers, bundlesDirectory } from '../infra/bundle.ts';
+import { DevicePipeline } from '../infra/construct/index.ts';
+import { logRetentionDays, settingTable, type Settings } from '../infra/settings.ts';
+import { handlerNames } from '../infra/stack/function-specs.ts';
+
+const root = fileURLToPath(new URL('..', import.meta.url));
+export const templateName = 'device-pipeline.template.json';
+
+/** The parameters that are whole numbers, with their bounds. */
+export const numberParameters = {
+  keepReceiptsDays: [30, 3650, 'Days for which idempotency keys and receipts are kept'],
+  maxCountersPerDay: [1, 1_000_000, 'Distinct counters of a day'],
+  throttleRate: [1, 100_000, 'POST /ingest: requests per second'],
+  throttleBurst: [1, 100_000, 'POST /ingest: requests at once'],
+  queryThrottleRate: [1, 100_000, 'All other requests: per second'],
+  queryThrottleBurst: [1, 100_000, 'All other requests: at once'],
+  batchSize: [10, 10_000, 'The most messages that one invocation counts'],
+  processConcurrencyMax: [2, 1000, 'Invocations that count at once'],
+} as const satisfies Partial<Record<keyof Settings, readonly [number, number, string]>>;
+
+type NumberName = keyof typeof numberParameters;
+
+/** The parameters of the template by their settings, as tokens. */
+function addParameters(stack: Stack) {
+  const parameter = (name: string, props: CfnParameterProps) =>
+    new CfnParameter(stack, `${name[0]?.toUpperCase() ?? ''}${name.slice(1)}`, props);
+  const numberOf = (name: NumberName) => {
+    const [minValue, maxValue, description] = numberParameters[name];
+    const value = settingTable[name].default;
+    const bounds = { minValue, maxValue, description };
+    return parameter(name, { type: 'Number', default: value, ...bounds }).valueAsNumber;
+  };
+  const numbers = Object.fromEntries(
+    Object.keys(numberParameters).map((name) => [name, numberOf(name as NumberName)]),
+  ) as Record<NumberName, number>;
+  const textOf = (name: string, value: string, allowedPattern: string, description: string) =>
+    parameter(name, { default: value, allowedPattern, description });
+  return {
+    numbers,
+    dayZone: textOf(
+      ...(['dayZone', settingTable.dayZone.default, '[A-Za-z][A-Za-z0-9/_+-]*'] as const),
+      'as-written, UTC or a time zone. Do not change it later',
+    ).valueAsString,
+    itemsPerMessage: textOf(
+      ...(['itemsPerMessage', 'packed', 'packed|[1-9][0-9]{0,3}|10000'] as const),
+      'Items in one message of the queue: packed, or 1 to 10000',
+    ).valueAsString,
+    logRetentionDays: parameter('logRetentionDays', {
+      type: 'Number',
+      default: settingTable.logRetentionDays.default,
+      allowedValues: logRetentionDays.map(String),
+      description: 'Days for which logs are kept',
+    }).valueAsNumber,
+    rawExpiryDays: textOf(
+      ...(['rawExpiryDays', 'never', 'never|9[1-9]|[1-9][0-9]{2,4}'] as const),
+      'Days after which raw bodies are deleted: never, or 91 or more and not below KeepReceiptsDays',
+    ),
+    alarmTopicArn: textOf(
+      ...(['alarmTopicArn', '', '(arn:.+)?'] as const),
+      'An SNS topic that receives the alarms; empty for none',
+    ),
+    codeBucket: parameter('codeBucket', {
+      description: 'The bucket with the zip files of the functions, in the region of the stack',
+    }),
+    codePrefix: textOf(
+      ...(['codePrefix', '', '(.*/)?'] as const),
+      'What precedes the folder of the zip files in the bucket, with a slash at its end',
+    ),
+  };
+}
+
+/**
+ * The stack with parameters in place of settings. It needs no bootstrapped account: the code of the
+ * functions is in a bucket of the user, below `<CodePrefix>device-pipeline-<version>/`. The version is
+ * not a parameter, because an update keeps the values of parameters.
+ */
+function addPlainStack(app: App, version: string, bundles: string): Stack {
+  const stack = new Stack(app, 'device-pipeline', {
+    description: `device-pipeline ${version}: receives events, stores every raw body, counts each event exactly once`,
+    synthesizer: new DefaultStackSynthesizer({
+      generateBootstrapVersionRule: false,
+    }) as IStackSynthesizer,
+  });
+  const { numbers, ...parameters } = addParameters(stack);
+  const { rawExpiryDays, alarmTopicArn, codeBucket, codePrefix, ...values } = parameters;
+  const pipeline = new DevicePipeline(stack, 'Default', {
+    ...{ ...numbers, ...values, itemsPerMessage: values.itemsPerMessage as 'packed' },
+    pipelineName: Aws.STACK_NAME,
+    alarmTopic: Topic.fromTopicArn(stack, 'AlarmTopic', optionalArn(stack, alarmTopicArn)),
+    bundlesDirectory: bundles,
+  });
+  expireRawBodies(stack, pipeline, rawExpiryDays);
+  for (const name of handlerNames) {
+    const code = pipeline.functions[name].node.defaultChild as CfnFunction;
+    const key = `device-pipeline-${version}/${name}.zip`;
+    code.code = { s3Bucket: codeBucket.valueAsString, s3Key: `${codePrefix.valueAsString}${key}` };
+  }
+  return stack;
+}
+
+function optionalArn(stack: Stack, parameter: CfnParameter): string {
+  const condition = new CfnCondition(stack, 'HasAlarmTopic', {
+    expression: Fn.conditionNot(Fn.conditionEquals(parameter.valueAsString, '')),
+  });
+  Validations.of(stack).acknowledge({
+    id: 'CloudFormation-Validate::W1030',
+    reason: 'The empty ARN is not used: a condition replaces it.',
+  });
+  return Fn.conditionIf(condition.logicalId, parameter.valueAsString, Aws.NO_VALUE).toString();
+}
+
+function expireRawBodies(stack: Stack, pipeline: DevicePipeline, parameter: CfnParameter): void {
+  const { logicalId } = new CfnCondition(stack, 'RawBodiesExpire', {
+    expression: Fn.conditionNot(Fn.conditionEquals(parameter.valueAsString, 'never')),
+  });
+  const bucket = pipeline.rawBucket.node.defaultChild as CfnBucket;
+  bucket.addPropertyOverride(
+    'LifecycleConfiguration.Rules.0.ExpirationInDays',
+    Fn.conditionIf(logicalId, parameter.valueAsString, Aws.NO_VALUE),
+  );
+  const output = pipeline.node.findChild('RawExpiryDays');
+  if (output instanceof CfnOutput) output.value = parameter.valueAsString;
+}
+
+/** Synthesises the template, without what only the CDK reads. */
+export function plainTemplate(version: string, bundles: string, outdir: string): unknown {
+  const app = new App({
+    outdir,
+    analyticsReporting: false,
+    context: {
+      'aws:cdk:enable-path-metadata': false,
+      'aws:cdk:enable-asset-metadata': false,
+    },
+  });
+  const stack = addPlainStack(app, version, bundles);
+  return (app.synth().getStackArtifact(stack.artifactId) as { template: unknown }).template;
+}
+
+/** Writes the template and a zip file for each function into a directory. */
+export async function buildTemplate(directory: string): Promise<void> {
+  const manifest = await readFile(join(root, 'package.json'), 'utf8');
+  const { version } = JSON.parse(manifest) as { version: string };
+  await mkdir(directory, { recursive: true });
+  await bundleHandlers();
+  const outdir = await mkdtemp(join(tmpdir(), 'device-pipeline-template-'));
+  const template = plainTemplate(version, bundlesDirectory, outdir);
+  await rm(outdir, { recursive: true });
+  await writeFile(join(directory, templateName), JSON.stringify(template, null, 1));
+  for (const name of handlerNames) {
+    const zip = resolve(directory, `${name}.zip`);
+    // zip would add to a file that exists.
+    await rm(zip, { force: true });
+    const cwd = join(bundlesDirectory, name);
+    await promisify(execFile)('zip', ['-X', '-D', '-q', '-r', zip, '.'], { cwd });
+  }
+}
+
+if (import.meta.main) await buildTemplate(process.argv[2] ?? join(root, 'dist/template'));
