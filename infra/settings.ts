@@ -18,6 +18,8 @@ import {
 export interface Settings {
   stackName: string;
   itemsPerMessage: 'packed' | number;
+  /** Where the body of a small batch is until it is counted: an object of its own, or its message. */
+  smallBodies: 'object' | 'queue';
   maxCountersPerDay: number;
   dayZone: string;
   keepReceiptsDays: number;
@@ -74,6 +76,7 @@ export const logRetentionDays = Object.values(RetentionDays)
 export const settingTable: { [Name in keyof Settings]: Setting<Settings[Name]> } = {
   stackName: { default: 'device-pipeline', parse: stackName },
   itemsPerMessage: { default: 'packed', parse: wholeNumberOr('packed', 1, 10_000) },
+  smallBodies: { default: 'object', parse: oneOf('object', 'queue') },
   maxCountersPerDay: { default: 100_000, parse: wholeNumber(1, 1_000_000) },
   dayZone: { default: 'as-written', parse: dayZone },
   keepReceiptsDays: { default: 90, parse: wholeNumber(30, 3650) },

@@ -7,7 +7,7 @@ import type { LocalStackOptions } from '../../infra/local/local-stack.ts';
 import type { Synthesized } from '../../infra/local/template/synthesized-template.ts';
 import type { Template } from '../../infra/local/template/template.ts';
 
-export const modes = ['packed', 'per-item', 'naive'] as const;
+export const modes = ['packed', 'queue', 'per-item', 'naive'] as const;
 export type Mode = (typeof modes)[number];
 
 /** SQS hands out ten messages a time, and ten is what an event source has by default. */
@@ -22,6 +22,8 @@ export async function stackOf(
   switch (mode) {
     case 'packed':
       return synthesized;
+    case 'queue':
+      return { ...synthesized, variables: { SMALL_BODIES: 'queue' } };
     case 'per-item':
       return { ...synthesized, variables: { ITEMS_PER_MESSAGE: '1' } };
     case 'naive':

@@ -1,6 +1,7 @@
 import { setTimeout as delay } from 'node:timers/promises';
 
 import { DynamoDBClient, paginateScan, type AttributeValue } from '@aws-sdk/client-dynamodb';
+import { paginateListObjectsV2, S3Client } from '@aws-sdk/client-s3';
 import { GetQueueAttributesCommand, SQSClient } from '@aws-sdk/client-sqs';
 
 import { clientSettings } from '../../infra/local/client-settings.ts';
@@ -75,7 +76,8 @@ export async function run({ stack: settings, ...options }: RunOptions): Promise<
     const sent = await send(stack, options);
     const rows = await counters(stack);
     check(rows, sent.expected);
-    if (options.mode !== 'naive') await sweepAll(stack, sent.requests);
+    const stored = await storedObjects(stack);
+    if (options.mode !== 'naive') await sweepAll(stack, stored.bodies);
     const unmetered = [...idleSweep.unmetered, ...meter.unmetered];
     if (unmetered.length > 0) throw new Error(`not metered: ${unmetered.join()}`);
     const { requests, rawBytes, postedSeconds, countedSeconds } = sent;
@@ -83,7 +85,7 @@ export async function run({ stack: settings, ...options }: RunOptions): Promise<
     addTraces(meter.besides, usage, countedSeconds);
     addStorage(meter.besides, {
       ledgerBytes: tableBytes(await rowsOf(stack, 'LedgerTableName')),
-      rawBytes,
+      rawBytes: stored.bytes,
       keepDays: Number(stack.description.outputs['KeepReceiptsDays']),
     });
     return {
@@ -147,6 +149,21 @@ async function drained(stack: LocalStack): Promise<void> {
     await delay(250);
   }
   client.destroy();
+}
+
+/** How many raw bodies have an object of their own, and how large all objects of the bucket are. */
+async function storedObjects(stack: LocalStack): Promise<{ bodies: number; bytes: number }> {
+  const client = new S3Client({ ...settingsOf(stack), forcePathStyle: true });
+  const Bucket = stack.description.outputs['BucketName'];
+  let [bodies, bytes] = [0, 0];
+  for await (const { Contents = [] } of paginateListObjectsV2({ client }, { Bucket })) {
+    for (const { Key = '', Size = 0 } of Contents) {
+      if (Key.startsWith('raw/')) bodies++;
+      bytes += Size;
+    }
+  }
+  client.destroy();
+  return { bodies, bytes };
 }
 
 async function counters(stack: LocalStack): Promise<Counts> {

@@ -68,6 +68,13 @@ export interface DevicePipelineProps {
   readonly itemsPerMessage?: number | 'packed';
 
   /**
+   * Where the raw body of a small batch is until it is counted: in an object of its own (`object`), or
+   * in its message (`queue`), which is much cheaper.
+   * @default 'object'
+   */
+  readonly smallBodies?: 'object' | 'queue';
+
+  /**
    * Distinct counters of a day: 1 to 1000000. Items beyond them are rejected.
    * @default 100000
    */

@@ -22,6 +22,7 @@ export function environmentOf(
   const { countersTable, rawBucket, queue, deadLetterQueue, tokensSecret } = resources;
   const raw = { RAW_BUCKET: rawBucket.bucketName };
   const bury = { DEAD_LETTER_QUEUE_URL: deadLetterQueue.queueUrl };
+  const small = { SMALL_BODIES: settings.smallBodies };
   const front = {
     ...(tokensSecret && { TOKENS_SECRET_ARN: tokensSecret.secretArn }),
     ...(settings.corsOrigins !== 'none' && { CORS_ORIGINS: settings.corsOrigins }),
@@ -39,14 +40,14 @@ export function environmentOf(
   switch (name) {
     case 'ingest':
       return {
-        ...{ ...common, ...raw, ...front },
+        ...{ ...common, ...raw, ...front, ...small },
         ITEMS_PER_MESSAGE: textOf(settings.itemsPerMessage),
         MAX_COUNTERS_PER_DAY: textOf(settings.maxCountersPerDay),
       };
     case 'process':
-      return { ...common, ...bury, MAX_RECEIVES: String(receivesMax) };
+      return { ...common, ...raw, ...bury, MAX_RECEIVES: String(receivesMax) };
     case 'query':
-      return { ...common, ...raw, ...bury, ...front };
+      return { ...common, ...raw, ...bury, ...front, ...small };
     case 'sweep':
       return { ...common, ...raw, ...bury, SWEEP_AFTER_SECONDS: String(sweepAfterSeconds) };
   }

@@ -133,18 +133,26 @@ function addRole(
   });
   logGroup.grantWrite(role);
   for (const statement of permissionsOf(name, resources)) role.addToPolicy(statement);
-  if (name === 'ingest' || name === 'sweep') acceptRawObjects(role, resources);
+  acceptRawObjects(role, rawFolders[name], resources);
   return role;
 }
 
-function acceptRawObjects(role: Role, { rawBucket }: Resources): void {
+/** The folders of the bucket in which a function reads or writes objects. */
+const rawFolders: Record<HandlerName, readonly string[]> = {
+  ingest: ['raw', 'excluded'],
+  process: ['grouped'],
+  query: [],
+  sweep: ['raw', 'excluded', 'grouped'],
+};
+
+function acceptRawObjects(role: Role, folders: readonly string[], { rawBucket }: Resources): void {
   const arn = arnOf(rawBucket);
   if (Token.isUnresolved(arn)) return;
-  for (const folder of ['raw', 'excluded']) {
+  for (const folder of folders) {
     acceptFinding(
       role,
       `AwsSolutions-IAM5[Resource::${arn}/${folder}/*]`,
-      `Every batch has its own object under ${folder}/, whose name is not known in advance.`,
+      `The names of the objects under ${folder}/ are not known in advance.`,
     );
   }
 }

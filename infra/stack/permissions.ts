@@ -41,8 +41,11 @@ function ingestPermissions(resources: Resources) {
   ];
 }
 
-function processPermissions({ ledgerTable, countersTable, queue, deadLetterQueue }: Resources) {
+function processPermissions(resources: Resources) {
+  const { ledgerTable, countersTable, rawBucket, queue, deadLetterQueue } = resources;
   return [
+    // To store the bodies that messages carry.
+    allow(rawBucket.arnForObjects('grouped/*'), 's3:PutObject'),
     allow(ledgerTable.tableArn, 'dynamodb:BatchGetItem', 'dynamodb:GetItem', 'dynamodb:PutItem'),
     allow(countersTable.tableArn, 'dynamodb:UpdateItem'),
     allow(
@@ -60,7 +63,7 @@ function queryPermissions(resources: Resources) {
   const { countersTable, ledgerTable, rawBucket, queue, deadLetterQueue, tokensSecret } = resources;
   return [
     // To find when the latest batch was received.
-    listRawBodies(rawBucket.bucketArn),
+    listRawBodies(rawBucket.bucketArn, 'grouped/*'),
     allow(countersTable.tableArn, 'dynamodb:Query'),
     allow(ledgerTable.tableArn, 'dynamodb:Query'),
     allow(queue.queueArn, 'sqs:GetQueueAttributes'),
@@ -74,6 +77,8 @@ function sweepPermissions(resources: Resources) {
   return [
     allow(rawBucket.arnForObjects('raw/*'), 's3:GetObject'),
     allow(rawBucket.arnForObjects('excluded/*'), 's3:GetObject'),
+    // To store the bodies that dead letters carry, which SQS moved.
+    allow(rawBucket.arnForObjects('grouped/*'), 's3:PutObject'),
     listRawBodies(rawBucket.bucketArn),
     allow(
       ledgerTable.tableArn,
@@ -86,7 +91,14 @@ function sweepPermissions(resources: Resources) {
     ...describeTables(resources),
     // To read the length of the queue: chunks that may be in it are not sent again.
     allow(queue.queueArn, 'sqs:GetQueueAttributes', 'sqs:SendMessage'),
-    allow(deadLetterQueue.queueArn, 'sqs:SendMessage'),
+    allow(
+      deadLetterQueue.queueArn,
+      'sqs:ChangeMessageVisibility',
+      'sqs:DeleteMessage',
+      'sqs:GetQueueAttributes',
+      'sqs:ReceiveMessage',
+      'sqs:SendMessage',
+    ),
     // Lambda sends a failed sweep to its destination with the function's own role.
     allow(sweepFailures.queueArn, 'sqs:SendMessage'),
   ];
@@ -104,11 +116,11 @@ function describeTables({ countersTable, ledgerTable }: Resources): PolicyStatem
 }
 
 /** Allows to list raw bodies only, not other objects of the bucket. */
-function listRawBodies(bucketArn: string): PolicyStatement {
+function listRawBodies(bucketArn: string, ...more: string[]): PolicyStatement {
   return new PolicyStatement({
     actions: ['s3:ListBucket'],
     resources: [bucketArn],
-    conditions: { StringLike: { 's3:prefix': 'raw/*' } },
+    conditions: { StringLike: { 's3:prefix': more.length > 0 ? ['raw/*', ...more] : 'raw/*' } },
   });
 }
 

@@ -55,10 +55,40 @@ export function readRawKey(rawKey: string): { batchId: BatchId; receivedAt: numb
   return rawKeyOf(batchId, receivedAt) === rawKey ? { batchId, receivedAt } : undefined;
 }
 
+/** The byte of an id after its variant's two bits, in an id of `carriedBatchId` and in no other of ours. */
+const carriedMark = 0xbf;
+const [markAt, itemsAt] = [8, 9];
+
+/** The most items that an id of `carriedBatchId` can name. */
+export const carriedItemsMax = 255;
+
+/**
+ * The id of a batch whose message carries its body: one of `batchIdMaker` with a mark and the number
+ * of items in place of 14 random bits, so that it says all that a receipt shows. 48 bits stay random.
+ */
+export function carriedBatchId(id: BatchId, items: number): BatchId {
+  const bytes = Buffer.from(id.replaceAll('-', ''), 'hex');
+  bytes[markAt] = carriedMark;
+  bytes.writeUInt8(items, itemsAt);
+  return formatBatchId(bytes);
+}
+
+/** What the id of a batch says whose message carries its body; undefined for other batches. */
+export function readCarriedBatchId(
+  id: string,
+): { readonly items: number; readonly receivedAt: number } | undefined {
+  const receivedAt = timeOfBatchId(id);
+  const digits = id.replaceAll('-', '');
+  if (receivedAt === undefined || digits.slice(2 * markAt, 2 * itemsAt) !== 'bf') return undefined;
+  const items = Number.parseInt(digits.slice(2 * itemsAt, 2 * itemsAt + 2), 16);
+  return items === 0 ? undefined : { items, receivedAt };
+}
+
 /**
  * Returns a function that makes UUIDv7 ids (RFC 9562, 5.7). They sort by time; those of one maker
  * sort strictly, because the 12 bits after the time count within a millisecond (6.2, method 1).
- * `now` is milliseconds since 1970, `random` returns the given number of random bytes.
+ * None has the mark of `carriedBatchId`. `now` is milliseconds since 1970, `random` returns the given
+ * number of random bytes.
  */
 export function batchIdMaker(random: (bytes: number) => Uint8Array): (now: number) => BatchId {
   let time = 0;
@@ -71,7 +101,8 @@ export function batchIdMaker(random: (bytes: number) => Uint8Array): (now: numbe
     bytes.writeUIntBE(time, 0, 6);
     bytes.writeUInt16BE(0x7000 | count, 6);
     bytes.set(random(8).subarray(0, 8), 8);
-    bytes[8] = 0x80 | (bytes.readUInt8(8) & 0x3f);
+    const variant = 0x80 | (bytes.readUInt8(8) & 0x3f);
+    bytes[8] = variant === carriedMark ? carriedMark - 1 : variant;
     return formatBatchId(bytes);
   };
 }

@@ -68,6 +68,9 @@ describe('cdk-nag', () => {
             (rule) => `${name}Role/DefaultPolicy/Resource ${rule}`,
           ),
         ),
+        ...['Process', 'Sweep'].map(
+          (name) => `${name}Role/DefaultPolicy/Resource ${rawRule.replace('/raw/*', '/grouped/*')}`,
+        ),
       ].sort(),
     );
   });

@@ -32,6 +32,13 @@ const effects: { [Name in keyof Settings]: [Settings[Name], (stack: Synthesized)
     },
   ],
   itemsPerMessage: [1, (stack) => expect(variable(stack, 'Ingest', 'ITEMS_PER_MESSAGE')).toBe('1')],
+  smallBodies: [
+    'queue',
+    (stack) => {
+      expect(variable(stack, 'Ingest', 'SMALL_BODIES')).toBe('queue');
+      expect(variable(stack, 'Query', 'SMALL_BODIES')).toBe('queue');
+    },
+  ],
   maxCountersPerDay: [
     500,
     (stack) => expect(variable(stack, 'Ingest', 'MAX_COUNTERS_PER_DAY')).toBe('500'),

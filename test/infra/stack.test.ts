@@ -126,6 +126,7 @@ describe('the functions', () => {
     (stack.properties(lambda, name)['Environment'] as { Variables: Json }).Variables;
   const counters = { COUNTERS_TABLE: stack.ref(table, 'Counters') };
   const raw = { RAW_BUCKET: stack.ref(bucket, 'RawBucket') };
+  const small = { SMALL_BODIES: 'object' };
   const send = { QUEUE_URL: stack.ref(queue, 'Queue') };
   const bury = { DEAD_LETTER_QUEUE_URL: stack.ref(queue, 'DeadLetterQueue') };
   const tokens = { TOKENS_SECRET_ARN: stack.ref('AWS::SecretsManager::Secret', 'Tokens') };
@@ -143,11 +144,11 @@ describe('the functions', () => {
       'Ingest',
       {
         ...{ ...common, ...counters, ...raw, ...send, ...tokens },
-        ...{ ITEMS_PER_MESSAGE: 'packed', MAX_COUNTERS_PER_DAY: '100000' },
+        ...{ ITEMS_PER_MESSAGE: 'packed', MAX_COUNTERS_PER_DAY: '100000', ...small },
       },
     ],
-    ['Process', { ...common, ...counters, ...send, ...bury, MAX_RECEIVES: '12' }],
-    ['Query', { ...common, ...counters, ...raw, ...send, ...bury, ...tokens }],
+    ['Process', { ...common, ...counters, ...raw, ...send, ...bury, MAX_RECEIVES: '12' }],
+    ['Query', { ...common, ...counters, ...raw, ...send, ...bury, ...tokens, ...small }],
     ['Sweep', { ...common, ...counters, ...raw, ...send, ...bury, SWEEP_AFTER_SECONDS: '900' }],
   ])(
     'the environment of %s has exactly the variables that its handler reads',

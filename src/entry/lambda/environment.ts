@@ -55,6 +55,13 @@ export function countersPerDayMax(environment: Environment): number {
   return isSet ? environment.number('MAX_COUNTERS_PER_DAY', 1) : countersPerDayMaxDefault;
 }
 
+/** Whether the messages of small batches carry their bodies. */
+export function carriesBodies(environment: Environment): boolean {
+  const smallBodies = environment.optional('SMALL_BODIES') ?? 'object';
+  if (smallBodies === 'queue' || smallBodies === 'object') return smallBodies === 'queue';
+  throw new Error(`SMALL_BODIES must be object or queue, not ${smallBodies}.`);
+}
+
 export function itemsPerMessage(environment: Environment): number {
   return readItemsPerMessage(environment.optional('ITEMS_PER_MESSAGE') ?? 'packed');
 }

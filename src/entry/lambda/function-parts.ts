@@ -4,6 +4,7 @@ import { SQSClient } from '@aws-sdk/client-sqs';
 
 import { deadLetterOnce } from '../../engines/aws/dead-letters/dead-letter-once.ts';
 import { deadLetterQueue } from '../../engines/aws/dead-letters/dead-letter-queue.ts';
+import { s3BodyGroups } from '../../engines/aws/intake/body-groups.ts';
 import { s3RawStore } from '../../engines/aws/intake/raw-store.ts';
 import { ensureDayRule, leastKeepMs } from '../../engines/aws/ledger/settings.ts';
 import { backoff, requestHandler } from './clients.ts';
@@ -30,11 +31,18 @@ export function functionParts(name: FunctionName, env: Record<string, string | u
   };
 }
 
-export function rawStoreOf({ environment, telemetry }: FunctionParts) {
+export function rawStoreOf(parts: FunctionParts) {
+  return s3RawStore(s3Of(parts), parts.environment.text('RAW_BUCKET'));
+}
+
+export function bodyGroupsOf(parts: FunctionParts) {
+  return s3BodyGroups(s3Of(parts), parts.environment.text('RAW_BUCKET'));
+}
+
+function s3Of({ environment, telemetry }: FunctionParts) {
   // An emulator has no host name for each bucket.
   const forcePathStyle = environment.optional('AWS_ENDPOINT_URL_S3') !== undefined;
-  const client = telemetry.traced(new S3Client({ requestHandler, forcePathStyle }));
-  return s3RawStore(client, environment.text('RAW_BUCKET'));
+  return telemetry.traced(new S3Client({ requestHandler, forcePathStyle }));
 }
 
 /** Adds each dead letter once, with a log line and a metric. */

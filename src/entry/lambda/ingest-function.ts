@@ -14,7 +14,7 @@ import { ingest } from '../../pipeline/ingest.ts';
 import { replay } from '../../pipeline/replay.ts';
 import type { Ingest, IngestOutcome } from '../../pipeline/ports.ts';
 import { backoff, errorDetails } from './clients.ts';
-import { bodyBytesMax, countersPerDayMax, itemsPerMessage } from './environment.ts';
+import { bodyBytesMax, carriesBodies, countersPerDayMax, itemsPerMessage } from './environment.ts';
 import { functionParts, rawStoreOf } from './function-parts.ts';
 import { httpFunction, type HttpFunction } from './http-function.ts';
 import { once } from './once.ts';
@@ -38,6 +38,7 @@ export function ingestFunction(env: Record<string, string | undefined>): HttpFun
     rawStore: rawStoreOf(parts),
     queue: sqsChunkQueue({ client: sqs, queueUrl, backoff: backoff(6) }),
     itemsPerMessage: itemsPerMessage(environment),
+    leastKeepMs: () => leastKeepMs(dynamodb, ledgerTable, keepMs),
     admission: new CounterAdmission({
       client: dynamodb,
       countersTable,
@@ -49,11 +50,14 @@ export function ingestFunction(env: Record<string, string | undefined>): HttpFun
     now: Date.now,
     onFailure,
   };
-  const intake = awsIntake({ ...common, makeBatchId: batchIdMaker(randomBytes) });
+  const intake = awsIntake({
+    ...common,
+    makeBatchId: batchIdMaker(randomBytes),
+    carriesBodies: carriesBodies(environment),
+  });
   const replayIntake = awsReplayIntake({
     ...common,
     orphans: dynamodbSweepProgress(dynamodb, ledgerTable),
-    leastKeepMs: () => leastKeepMs(dynamodb, ledgerTable, keepMs),
     roomMs,
   });
   const checkDayRule = once(() => ensureDayRule(dynamodb, ledgerTable, dayZone));

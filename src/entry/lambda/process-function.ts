@@ -12,7 +12,7 @@ import {
 import { deliverSooner } from '../../engines/aws/queue/visibility.ts';
 import { countMessages, type QueueMessage } from '../../pipeline/counting/count-messages.ts';
 import { backoff, requestHandler } from './clients.ts';
-import { deadLetterSinkOf, functionParts, leastKeepMsOf } from './function-parts.ts';
+import { bodyGroupsOf, deadLetterSinkOf, functionParts, leastKeepMsOf } from './function-parts.ts';
 import { batchIdsOf, observedPorts } from './telemetry/counted-work.ts';
 import type { InvocationContext } from './telemetry/telemetry.ts';
 
@@ -38,21 +38,24 @@ export function processFunction(env: Record<string, string | undefined>): Proces
   // Shared by invocations: an environment runs one at a time.
   const repeats = { expectedUntil: 0 };
   const leastKeepMs = leastKeepMsOf(parts);
+  const groups = bodyGroupsOf(parts);
 
   return telemetry.handler(async (event, context) => {
     const leastMs = await leastKeepMs();
     const deadline = Date.now() + context.getRemainingTimeInMillis() - closingMs;
+    // Conflicts with concurrent transactions end at some point, and failures of S3: until the deadline.
+    const patient = backoff(Number.POSITIVE_INFINITY, deadline);
     const store = dynamodbCounterStore({
       client: transactions,
       countersTable,
       ledgerTable,
       keepMs,
-      // Conflicts with concurrent transactions end at some point: retry until the deadline.
-      backoff: backoff(Number.POSITIVE_INFINITY, deadline),
+      backoff: patient,
     });
     const messages = new Map(event.Records.map((record) => [messageOf(record), record]));
-    const ledger = { client: dynamodb, ledgerTable, backoff: backoff(4, deadline) };
-    const ports = observedPorts(awsCountingPorts(store, deadLetterSink, ledger), telemetry);
+    const lookups = { client: dynamodb, ledgerTable, backoff: backoff(4, deadline) };
+    const stores = { ...lookups, groups, storing: patient };
+    const ports = observedPorts(awsCountingPorts(store, deadLetterSink, stores), telemetry);
     const left = await countMessages([...messages.keys()], ports, {
       dayOf,
       now: Date.now,

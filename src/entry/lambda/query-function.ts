@@ -6,7 +6,8 @@ import type { Pages } from '../../http/app/pages.ts';
 import type { Queries } from '../../pipeline/ports.ts';
 import { gatherStats } from '../../pipeline/stats/stats.ts';
 import { errorDetails } from './clients.ts';
-import { functionParts, rawStoreOf } from './function-parts.ts';
+import { carriesBodies } from './environment.ts';
+import { bodyGroupsOf, functionParts, rawStoreOf } from './function-parts.ts';
 import { httpFunction, type HttpFunction } from './http-function.ts';
 
 /** The limit of an uncompressed answer; compression reduces it to about a tenth. */
@@ -25,6 +26,8 @@ export function queryFunction(
   const status = awsStatus({
     ...{ sqs, queueUrl, deadLetterQueueUrl, dynamodb, ledgerTable },
     rawStore: rawStoreOf(parts),
+    groups: bodyGroupsOf(parts),
+    carriesBodies: carriesBodies(environment),
     now: Date.now,
   });
   const receipts = dynamodbReceipts({ client: dynamodb, ledgerTable, keepMs, now: Date.now });

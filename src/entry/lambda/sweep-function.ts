@@ -1,3 +1,5 @@
+import { deadLetterQueue } from '../../engines/aws/dead-letters/dead-letter-queue.ts';
+import { keepDeadBodies } from '../../engines/aws/dead-letters/keep-bodies.ts';
 import { awsSweepPorts } from '../../engines/aws/intake/sweep-ports.ts';
 import { roomMs } from '../../engines/aws/ledger/settings.ts';
 import { sqsChunkQueue } from '../../engines/aws/queue/chunk-queue.ts';
@@ -6,9 +8,19 @@ import { sweep } from '../../pipeline/sweep/sweep.ts';
 import type { SweepResult } from '../../pipeline/sweep/ports.ts';
 import { readRawKey } from '../../domain/batch-id.ts';
 import { backoff, errorDetails } from './clients.ts';
-import { deadLetterSinkOf, functionParts, leastKeepMsOf, rawStoreOf } from './function-parts.ts';
+import {
+  bodyGroupsOf,
+  deadLetterSinkOf,
+  functionParts,
+  leastKeepMsOf,
+  rawStoreOf,
+} from './function-parts.ts';
 import { countSweep } from './telemetry/counted-work.ts';
 import type { InvocationContext } from './telemetry/telemetry.ts';
+
+/** The sweeps in the first minutes of each hour look for bodies among the dead letters. */
+const [bodiesEveryMs, bodiesWithinMs] = [3_600_000, 300_000];
+const passRules = { now: Date.now, limit: 10_000, waitSeconds: 1 };
 
 export type SweepFunction = (event: unknown, context: InvocationContext) => Promise<SweepResult>;
 
@@ -34,11 +46,29 @@ export function sweepFunction(env: Record<string, string | undefined>): SweepFun
     width: sweepWidth,
   });
   const leastKeepMs = leastKeepMsOf(parts);
+  const bodies = {
+    pass: { client: sqs, queueUrl: environment.text('DEAD_LETTER_QUEUE_URL'), ...passRules },
+    deadLetters: deadLetterQueue({
+      ...{ client: sqs, queueUrl: environment.text('DEAD_LETTER_QUEUE_URL') },
+      backoff: backoff(6),
+    }),
+    groups: bodyGroupsOf(parts),
+  };
+  const keepBodies = async () => {
+    const kept = await keepDeadBodies(bodies);
+    if (kept > 0) telemetry.log('WARN', 'bodies of dead letters stored', { letters: kept });
+  };
 
   return telemetry.handler(async (_event, context) => {
     // In each invocation: a table may be deleted and restored under its name at any time.
     await ensureTablePair({ client, countersTable, ledgerTable });
     const leastMs = await leastKeepMs();
+    if (Date.now() % bodiesEveryMs < bodiesWithinMs) {
+      // A later sweep tries again; batches must not wait for dead letters.
+      await keepBodies().catch((error: unknown) =>
+        telemetry.log('ERROR', 'bodies of dead letters were not stored', errorDetails(error)),
+      );
+    }
     const deadline = Date.now() + context.getRemainingTimeInMillis() - closingMs;
     let forgotten = 0;
     const result = await sweep(ports, {

@@ -87,7 +87,7 @@ function closeChunk(batch: BatchIdentity, { index, head, events, items }: OpenCh
 }
 
 /** JSON in ASCII: as many bytes as characters, and independent of encodings. */
-function asciiJson(value: unknown): string {
+export function asciiJson(value: unknown): string {
   return JSON.stringify(value).replace(
     /[\u007f-\uffff]/g,
     (unit) => `\\u${unit.charCodeAt(0).toString(16).padStart(4, '0')}`,

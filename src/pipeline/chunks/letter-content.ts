@@ -1,4 +1,5 @@
-import { readRawKey, type BatchId } from '../../domain/batch-id.ts';
+import { rawKeyOf, readRawKey, type BatchId } from '../../domain/batch-id.ts';
+import { isCarried, readCarriedBatch, type CarriedBatch } from './carried-batch.ts';
 import { isChunkIndex, readJsonObject } from './queue-message.ts';
 
 /** The subject of a dead letter. */
@@ -27,6 +28,8 @@ export function deadLetterBodyOfBatch(rawKey: string): string {
  * items or its version may be the reason why it is a dead letter.
  */
 export function readDeadLetterContent(body: string): DeadLetterContent {
+  const carried = carriedIn(body);
+  if (carried !== undefined) return carriedContent(carried);
   const { document } = readJsonObject(body);
   if (document === undefined) return message;
   const { raw_key: rawKey, batch_id: batchId, index, items } = document;
@@ -37,4 +40,16 @@ export function readDeadLetterContent(body: string): DeadLetterContent {
     return { kind: 'batch', batchId: identity.batchId, rawKey };
   const isChunk = batchId === identity.batchId && Array.isArray(items) && isChunkIndex(index);
   return isChunk ? { kind: 'chunk', batchId, rawKey, index, items: items.length } : message;
+}
+
+/** The batch whose body the message carries; undefined if it carries none. */
+export function carriedIn(body: string): CarriedBatch | undefined {
+  const { document } = readJsonObject(body);
+  if (document === undefined || !isCarried(document)) return undefined;
+  const reading = readCarriedBatch(document);
+  return 'carried' in reading ? reading.carried : undefined;
+}
+
+function carriedContent({ batchId, receivedAt, accepted: items }: CarriedBatch): DeadLetterContent {
+  return { kind: 'chunk', batchId, rawKey: rawKeyOf(batchId, receivedAt), index: 0, items };
 }

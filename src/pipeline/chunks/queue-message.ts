@@ -1,10 +1,12 @@
 import { isNestedDeeperThan } from '../../domain/fast/json-depth.ts';
 import { jsonDepthMax, countEvents } from '../../domain/batch.ts';
 import { readRawKey, type BatchId } from '../../domain/batch-id.ts';
+import { isCarried, readCarriedBatch, type CarriedBatch } from './carried-batch.ts';
 import { chunkCountersMax, chunkVersion } from './chunk.ts';
 import type { Increments } from '../../domain/counter.ts';
 import type { DayOf } from '../../domain/day.ts';
 import { readDeviceEvent, type DeviceEvent } from '../../domain/device-event.ts';
+import { recut } from './recut.ts';
 
 /** The increments of a queue message, or why it cannot be counted. */
 export type MessageReading =
@@ -16,21 +18,25 @@ export type MessageReading =
       readonly receivedAt: number;
       readonly items: number;
       readonly increments: Increments;
+      /** The batch with its body, if the message carries it. */
+      readonly carried?: CarriedBatch;
     }
   /** A single item, which another program put on the queue. */
   | { readonly kind: 'item'; readonly increments: Increments }
-  | { readonly kind: 'unreadable'; readonly reason: string };
+  /** `carried`: it cannot be counted, but its body must be stored. */
+  | { readonly kind: 'unreadable'; readonly reason: string; readonly carried?: CarriedBatch };
 
 /** Above the number of chunks of any body. */
 const chunkIndexMax = 999_999;
 
 /**
- * Reads the body of a queue message: a chunk from `cutIntoChunks`, or a single item
- * `{"type","state","timestamp"}`. One invalid item makes the whole message unreadable.
+ * Reads the body of a queue message: a chunk from `cutIntoChunks`, a batch from `carriedMessage`, or a
+ * single item `{"type","state","timestamp"}`. One invalid item makes the whole message unreadable.
  */
 export function readMessage(body: string, dayOf: DayOf): MessageReading {
   const { document, reading } = readJsonObject(body);
   if (document === undefined) return reading;
+  if (isCarried(document)) return readCarried(document, dayOf);
   // Items may have other members, also one with either name.
   const isChunk = 'batch_id' in document && 'items' in document;
   return isChunk ? readChunk(document, dayOf) : readItem(document, dayOf);
@@ -56,6 +62,23 @@ export function readJsonObject(
     return { document: document as JsonObject };
   }
   return { reading: unreadable('invalid_message', 'the message is neither a chunk nor an item') };
+}
+
+/** A batch in a message is its only chunk. */
+function readCarried(document: JsonObject, dayOf: DayOf): MessageReading {
+  const reading = readCarriedBatch(document);
+  if ('reason' in reading) return { kind: 'unreadable', reason: reading.reason };
+  const { carried } = reading;
+  const cut = recut({ ...carried, itemsPerMessage: Number.POSITIVE_INFINITY }, dayOf);
+  if ('reason' in cut) return { kind: 'unreadable', reason: cut.reason, carried };
+  const [chunk, ...others] = cut.chunks;
+  if (chunk === undefined || others.length > 0) {
+    const reason = `invalid_message: the body makes ${cut.chunks.length} chunks, not one`;
+    return { kind: 'unreadable', reason, carried };
+  }
+  const { batchId, index, receivedAt, events } = chunk;
+  const increments = countEvents(events);
+  return { kind: 'chunk', batchId, index, receivedAt, items: events.length, increments, carried };
 }
 
 function readChunk(document: JsonObject, dayOf: DayOf): MessageReading {

@@ -1,4 +1,5 @@
 import type { DayOf } from '../../domain/day.ts';
+import type { CarriedBatch } from '../chunks/carried-batch.ts';
 import { readMessage, type MessageReading } from '../chunks/queue-message.ts';
 import {
   PermanentFailure,
@@ -38,6 +39,11 @@ export interface CountingPorts<Key, D extends Delivery<Key>> {
    * transaction for each.
    */
   readonly known: (deliveries: readonly D[]) => Promise<ReadonlySet<D>>;
+  /**
+   * Makes bodies that messages carry durable, all or none; a body may be stored already.
+   * @throws if they may not be.
+   */
+  readonly keepBodies: (batches: readonly CarriedBatch[]) => Promise<void>;
   /** Groups deliveries that fit into one transaction. */
   readonly group: (deliveries: readonly D[]) => readonly (readonly D[])[];
   readonly deadLetters: DeadLetterSink;
@@ -67,18 +73,27 @@ export interface RepeatWatch {
 
 /**
  * Counts the chunks and items in the messages, each once, and dead-letters the messages that can never
- * be counted or were received for the last time, each with its reason. Returns the messages to deliver
- * again; all others are settled.
+ * be counted or were received for the last time, each with its reason. A body that a message carries is
+ * stored before either. Returns the messages to deliver again; all others are settled.
  */
 export async function countMessages<Key, D extends Delivery<Key>>(
   messages: readonly QueueMessage[],
   ports: CountingPorts<Key, D>,
   rules: CountingRules,
 ): Promise<ReadonlySet<QueueMessage>> {
-  const { countable, dead, doubtful } = classify(messages, ports, rules);
+  const { countable, dead, doubtful, carried } = classify(messages, ports, rules);
   const failures = new Map<QueueMessage, unknown>();
   const rest = new Set(countable.keys());
   await removeKnown(rest, doubtful, ports);
+  const open = new Set([...[...rest].flatMap((each) => countable.get(each) ?? []), ...dead.keys()]);
+  const unkept = new Set(await keepBodies(carried, open, ports));
+  for (const message of unkept) dead.delete(message);
+  for (const delivery of rest) {
+    const sources = countable.get(delivery) ?? [];
+    if (!sources.some((message) => unkept.has(message))) continue;
+    rest.delete(delivery);
+    for (const message of sources) unkept.add(message);
+  }
   let groups = [...ports.group([...rest])];
   // One after the other: concurrent transactions would conflict at the same counters.
   for (let group = groups.shift(); group !== undefined; group = groups.shift()) {
@@ -100,7 +115,27 @@ export async function countMessages<Key, D extends Delivery<Key>>(
   }
   const settled = await deadLetter(dead, ports.deadLetters);
   const left = [...failures.keys(), ...dead.keys()].filter((message) => !settled.has(message));
-  return new Set(left);
+  return new Set([...unkept, ...left]);
+}
+
+/**
+ * Stores the bodies of the open messages that carry one. Returns the messages of bodies that may not be
+ * stored: each may be the only copy, so that it must be delivered again, whatever else becomes of it.
+ */
+async function keepBodies<Key, D extends Delivery<Key>>(
+  carried: ReadonlyMap<QueueMessage, CarriedBatch>,
+  open: ReadonlySet<QueueMessage>,
+  ports: CountingPorts<Key, D>,
+): Promise<ReadonlySet<QueueMessage>> {
+  const kept = [...carried].filter(([message]) => open.has(message));
+  if (kept.length === 0) return new Set();
+  const batches = new Map(kept.map(([, batch]) => [batch.batchId, batch]));
+  try {
+    await ports.keepBodies([...batches.values()]);
+    return new Set();
+  } catch {
+    return new Set(kept.map(([message]) => message));
+  }
 }
 
 /** Removes the deliveries that are known to be counted. */
@@ -146,9 +181,11 @@ function classify<Key, D extends Delivery<Key>>(
   const byId = new Map<string, D>();
   const doubtful = new Set<D>();
   const dead = new Map<QueueMessage, string>();
+  const carried = new Map<QueueMessage, CarriedBatch>();
   const oldest = now() - ageMsMax;
   for (const message of messages) {
     const reading = readMessage(message.body, dayOf);
+    if ('carried' in reading) carried.set(message, reading.carried);
     if (reading.kind === 'unreadable') {
       dead.set(message, reading.reason);
       continue;
@@ -164,7 +201,7 @@ function classify<Key, D extends Delivery<Key>>(
     countable.set(delivery, [...(countable.get(delivery) ?? []), message]);
     if (isDoubtful(message, reading, now(), repeats)) doubtful.add(delivery);
   }
-  return { countable, doubtful: [...doubtful], dead };
+  return { countable, doubtful: [...doubtful], dead, carried };
 }
 
 /** The reason why a message is too old to be counted, if it is older than `oldest` (milliseconds since 1970). */

@@ -1,5 +1,7 @@
+import { PurgeQueueCommand } from '@aws-sdk/client-sqs';
 import { afterAll, beforeAll, expect } from 'vitest';
 
+import { rawKeyOf } from '../../../src/domain/batch-id.ts';
 import { cutIntoChunks } from '../../../src/pipeline/chunks/chunk.ts';
 import { dayRule } from '../../../src/domain/day.ts';
 import {
@@ -7,6 +9,7 @@ import {
   type StoredDeadLetter,
 } from '../../../src/engines/aws/dead-letters/dead-letter-pass.ts';
 import { droppedDeadLetters, dropDeadLetters } from '../../../src/engines/aws/dead-letters/drop.ts';
+import { keepDeadBodies } from '../../../src/engines/aws/dead-letters/keep-bodies.ts';
 import { chunkKey } from '../../../src/engines/aws/ledger/ledger-table.ts';
 import { redriveDeadLetters } from '../../../src/engines/aws/dead-letters/redrive.ts';
 import { sendAll } from '../../../src/engines/aws/queue/send-messages.ts';
@@ -19,6 +22,7 @@ import {
   startAws,
   type AwsEmulators,
 } from '../../support/aws/aws-store.ts';
+import { listBodies } from '../../support/list-bodies.ts';
 import { batchOf, itemOf } from './intake-contract.ts';
 import { needs } from '../../support/run/needs.ts';
 
@@ -73,7 +77,10 @@ async function drop(engine: AwsEngine) {
   const outcomes: string[] = [];
   const { ledgerTable } = engine.store;
   await dropDeadLetters(
-    { pass: engine.pass(), client: aws.dynamodb, ledgerTable, backoff },
+    {
+      ...{ pass: engine.pass(), client: aws.dynamodb, ledgerTable, backoff },
+      groups: engine.groups,
+    },
     everything,
     (_, outcome) => outcomes.push(outcome),
   );
@@ -255,6 +262,88 @@ describe('a drop', () => {
     await engine.process();
     expect(await engine.receipts.find(batchId)).toMatchObject({ status: 'pending', counted: 2 });
     expect(await engine.sweep(-1)).toMatchObject({ orphans: 0, resent: 0 });
+  });
+});
+
+describe('a dead letter that carries the body of its batch', () => {
+  const small = { carriesBodies: true };
+  const batch = batchOf([itemOf(0)]);
+
+  /** An engine with such a dead letter, as SQS moves it; nothing else has the body. */
+  async function openWithDead() {
+    const engine = new AwsEngine(aws, await createStore(aws), start, small);
+    const taken = await engine.intake.accept(batch);
+    const { batchId, receivedAt } = taken.earlier ?? taken.stored;
+    const [message] = await lettersOf(engine, engine.store.queueUrl);
+    await aws.sqs.send(new PurgeQueueCommand({ QueueUrl: engine.store.queueUrl }));
+    await die(engine, [message?.body ?? '']);
+    const rawKey = rawKeyOf(batchId, receivedAt);
+    expect(await engine.groups.find(rawKey)).toBeUndefined();
+    const keep = () =>
+      keepDeadBodies({
+        pass: engine.pass(),
+        deadLetters: engine.deadLetters,
+        groups: engine.groups,
+      });
+    return { engine, rawKey, batchId, keep };
+  }
+
+  it('is stored before its time ends, once, and keeps its identity and its reason', async () => {
+    const { engine, rawKey, batchId, keep } = await openWithDead();
+    const [before] = await engine.deadLetters.list();
+    expect([await keep(), await keep()]).toEqual([1, 0]);
+    expect((await engine.groups.find(rawKey))?.body).toEqual(batch.body);
+    const [letter, ...others] = await engine.deadLetters.list();
+    expect(others).toEqual([]);
+    expect(letter).toMatchObject({ id: before?.id, body: before?.body, content: { batchId } });
+    expect(letter?.reason).toMatch(/^not_counted: SQS moved it/);
+    await redrive(engine);
+    await engine.process();
+    expect(await counts(engine)).toEqual([1]);
+    expect(await engine.receipts.find(batchId)).toMatchObject({ status: 'counted', counted: 1 });
+  });
+
+  it('stays in its queue where its body cannot be stored', async () => {
+    const { engine, keep } = await openWithDead();
+    engine.fault = (command, proceed) =>
+      command === 'PutObject' ? Promise.reject(awsError('SlowDown', 503)) : proceed();
+    await expect(keep()).rejects.toThrow('SlowDown');
+    await expect(drop(engine)).rejects.toThrow('SlowDown');
+    engine.fault = undefined;
+    expect(await engine.deadLetters.list()).toHaveLength(1);
+    expect(await keep()).toBe(1);
+  });
+
+  it('is stored when it is dropped', async () => {
+    const { engine, rawKey, batchId } = await openWithDead();
+    expect(await drop(engine)).toEqual(['dropped']);
+    expect((await engine.groups.find(rawKey))?.body).toEqual(batch.body);
+    expect(await engine.receipts.find(batchId)).toMatchObject({ status: 'pending', counted: 0 });
+  });
+});
+
+describe('messages that carry bodies, while S3 takes none', () => {
+  it('stay on the queue: they are neither counted nor dead letters, at the last receive neither', async () => {
+    const engine = new AwsEngine(aws, await createStore(aws), start, { carriesBodies: true });
+    await engine.intake.accept(batchOf([itemOf(0)]));
+    const [letter] = await lettersOf(engine, engine.store.queueUrl);
+    const { id = '', body = '' } = letter ?? {};
+    const message = { messageId: id, originalId: id, body, sentAt: start, receives: 5 };
+    const late = { ...message, messageId: 'late', sentAt: start };
+    const item = { ...message, messageId: 'i', originalId: 'i', body: itemText('foreign') };
+    engine.fault = (command, proceed) =>
+      command === 'PutObject' ? Promise.reject(awsError('SlowDown', 503)) : proceed();
+    expect(await engine.count([message, item])).toEqual(new Set([message]));
+    engine.now += engine.keepMs;
+    expect(await engine.count([late])).toEqual(new Set([late]));
+    expect(await engine.deadLetters.list()).toEqual([]);
+    expect(await counts(engine)).toEqual([1]);
+    engine.fault = undefined;
+    expect(await engine.count([late])).toEqual(new Set());
+    expect(await engine.deadLetters.list()).toMatchObject([
+      { reason: expect.stringMatching(/^too_old/) as string },
+    ]);
+    expect(await listBodies(engine.bodies)).toHaveLength(1);
   });
 });
 

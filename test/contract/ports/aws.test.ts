@@ -20,7 +20,12 @@ import type { LedgerDelivery } from '../../../src/engines/aws/counters/counter-s
 import type { QueueMessage } from '../../../src/pipeline/counting/count-messages.ts';
 import type { Batch } from '../../../src/pipeline/ports.ts';
 import { listBodies } from '../../support/list-bodies.ts';
-import { awsError, AwsEngine, type Fault } from '../../support/aws/aws-engine.ts';
+import {
+  awsError,
+  AwsEngine,
+  type AwsEngineOptions,
+  type Fault,
+} from '../../support/aws/aws-engine.ts';
 import {
   readCountersDirectly,
   createStore,
@@ -45,8 +50,8 @@ afterAll(() => aws.stop());
 
 const start = Date.UTC(2023, 5, 16, 12);
 
-async function openEngine(): Promise<AwsEngine> {
-  return new AwsEngine(aws, await createStore(aws), start);
+async function openEngine(options: AwsEngineOptions = {}): Promise<AwsEngine> {
+  return new AwsEngine(aws, await createStore(aws), start, options);
 }
 
 async function put(engine: AwsEngine, batch: Batch) {
@@ -89,29 +94,64 @@ const storageFaults: Record<string, Fault> = {
   'access is denied': refuse(/./, awsError('AccessDenied', 403)),
 };
 
+/** Where the body of a small batch is until it is counted; and which faults meet each batch. */
+const forms = {
+  'S3, SQS and DynamoDB': { carriesBodies: false, faults: Object.keys(storageFaults) },
+  'SQS, which carries small bodies': {
+    carriesBodies: true,
+    faults: Object.keys(storageFaults).filter((name) => !/^S3|^DynamoDB/.test(name)),
+  },
+};
+
 describe('the ports on AWS', () => {
-  describeIntake('S3, SQS and DynamoDB', Object.keys(storageFaults), async () => {
-    const engine = await openEngine();
-    return {
-      intake: engine.intake,
-      rawStore: engine.rawStore,
-      keepKeysMs: engine.keepMs,
-      drain: () => drain(engine),
-      counters: () => readCountersDirectly(aws.dynamodb, engine.store.countersTable),
-      advance: (milliseconds) => void (engine.now += milliseconds),
-      restart: () => {
-        engine.fault = undefined;
-        return done();
-      },
-      failStorage: (fault) => {
-        engine.fault = storageFaults[fault];
-      },
-      overload: () => {
-        engine.fault = refuse(/^PutObject/, awsError('SlowDown', 503));
-        return done();
-      },
-      close: done,
-    };
+  describe.each(Object.entries(forms))('%s', (name, { faults, ...form }) => {
+    describeIntake(name, faults, async () => {
+      const engine = await openEngine(form);
+      return {
+        intake: engine.intake,
+        rawStore: engine.bodies,
+        keepKeysMs: engine.keepMs,
+        showsOnceCounted: form.carriesBodies,
+        drain: () => drain(engine),
+        counters: () => readCountersDirectly(aws.dynamodb, engine.store.countersTable),
+        advance: (milliseconds) => void (engine.now += milliseconds),
+        restart: () => {
+          engine.fault = undefined;
+          return done();
+        },
+        failStorage: (fault) => {
+          engine.fault = storageFaults[fault];
+        },
+        overload: () => {
+          engine.fault = refuse(/^(?:PutObject|SendMessage)/, awsError('SlowDown', 503));
+          return done();
+        },
+        close: done,
+      };
+    });
+
+    describeRawStore(name, async () => {
+      const engine = await openEngine(form);
+      return {
+        rawStore: engine.bodies,
+        put: (batch, receivedAt) => {
+          engine.now = receivedAt;
+          return put(engine, batch);
+        },
+        close: done,
+      };
+    });
+
+    describeReceipts(name, async () => {
+      const engine = await openEngine(form);
+      return {
+        receipts: engine.receipts,
+        readsIds: form.carriesBodies,
+        put: (batch) => put(engine, batch),
+        drain: () => drain(engine),
+        close: done,
+      };
+    });
   });
 
   const counterFaults: Record<string, Fault> = {
@@ -163,28 +203,6 @@ describe('the ports on AWS', () => {
         };
       },
       reopen: done,
-      close: done,
-    };
-  });
-
-  describeRawStore('S3', async () => {
-    const engine = await openEngine();
-    return {
-      rawStore: engine.rawStore,
-      put: (batch, receivedAt) => {
-        engine.now = receivedAt;
-        return put(engine, batch);
-      },
-      close: done,
-    };
-  });
-
-  describeReceipts('the ledger in DynamoDB', async () => {
-    const engine = await openEngine();
-    return {
-      receipts: engine.receipts,
-      put: (batch) => put(engine, batch),
-      drain: () => drain(engine),
       close: done,
     };
   });

@@ -16,7 +16,7 @@ import { change, openWriter } from '../../support/embedded-store.ts';
 import { AwsEngine } from '../../support/aws/aws-engine.ts';
 import { createStore, startAws, type AwsEmulators } from '../../support/aws/aws-store.ts';
 import { needs } from '../../support/run/needs.ts';
-import { describeStoreAdmin } from './store-admin-contract.ts';
+import { describeStoreAdmin, type StoreAdminHarness } from './store-admin-contract.ts';
 
 const { isMet } = needs('Java');
 
@@ -69,14 +69,22 @@ describe.runIf(isMet)('on AWS', () => {
   });
   afterAll(() => aws.stop());
 
-  describeStoreAdmin('a stack', async () => {
-    const engine = new AwsEngine(aws, await createStore(aws), Date.now());
+  describe.each([
+    ['a stack', false],
+    ['a stack whose messages carry small bodies', true],
+  ])('%s', (name, carriesBodies) => {
+    describeStoreAdmin(name, () => openStack(carriesBodies));
+  });
+
+  async function openStack(carriesBodies: boolean): Promise<StoreAdminHarness> {
+    const engine = new AwsEngine(aws, await createStore(aws), Date.now(), { carriesBodies });
     const admin = awsStoreAdmin(stackOf(aws, engine), {});
     return {
       admin,
       async put(batch) {
         engine.now++;
         const result = await engine.intake.accept(batch);
+        await engine.storeCarried();
         return result.earlier ?? result.stored;
       },
       kill: (reason) => deadLetterOf(engine, aws, reason),
@@ -102,7 +110,7 @@ describe.runIf(isMet)('on AWS', () => {
         return Promise.resolve();
       },
     };
-  });
+  }
 });
 
 function stackOf(aws: AwsEmulators, { store, keepMs }: AwsEngine): DeployedStack {

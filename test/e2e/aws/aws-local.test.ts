@@ -19,13 +19,12 @@ import {
   type Increments,
 } from '../../../src/domain/counter.ts';
 import { dateOfTimestamp } from '../../../src/domain/timestamp.ts';
-import { s3RawStore } from '../../../src/engines/aws/intake/raw-store.ts';
+import { s3RawBatches } from '../../../src/engines/aws/intake/raw-batches.ts';
 import { recount } from '../../../src/pipeline/recount.ts';
 import { readCountersDirectly } from '../../support/aws/aws-store.ts';
 import { promptTemplate, startTestStack } from '../../support/aws/test-stack.ts';
 import { run } from '../../support/processes/command-line.ts';
 import { exchange, postBatch } from '../../support/server.ts';
-import { listBodies } from '../../support/list-bodies.ts';
 import { needs } from '../../support/run/needs.ts';
 import { isNightly, rounds } from '../../support/run/tier.ts';
 
@@ -87,12 +86,15 @@ async function recountRawStore(
   const client = new S3Client({ ...settings(stack), forcePathStyle: true });
   const sum: Increments = new Map();
   let batches = 0;
-  const rawStore = s3RawStore(client, stack.description.outputs['BucketName'] ?? '');
-  for (const raw of await listBodies(rawStore)) {
+  const raw = s3RawBatches(client, stack.description.outputs['BucketName'] ?? '');
+  const range = { from: 0, to: Number.MAX_SAFE_INTEGER };
+  for (const entry of (await Array.fromAsync(raw.list(range))).flat()) {
+    if (entry.damage !== undefined) throw new Error(entry.damage);
+    const { body, details } = (await entry.load()) ?? expect.fail(entry.rawKey);
     const { increments, reason } = {
       reason: undefined,
       increments: undefined,
-      ...recount(raw, dateOfTimestamp),
+      ...recount({ ...details, body }, dateOfTimestamp),
     };
     if (increments === undefined) throw new Error(reason);
     mergeIncrements(sum, increments);
@@ -104,6 +106,11 @@ async function recountRawStore(
 const batchesSent = rounds({
   what: 'batches of 100 through the stack on this machine',
   ...{ quick: 12, nightly: 1_000 },
+});
+
+const singlesSent = rounds({
+  what: 'single events through the stack on this machine, their bodies in the queue',
+  ...{ quick: 200, nightly: 100_000 },
 });
 
 describe('the stack of the CDK app on this machine', () => {
@@ -122,11 +129,15 @@ describe('the stack of the CDK app on this machine', () => {
       ]);
     }));
 
-  it(
-    `counts ${batchesSent * 100} events exactly, with messages repeated and the processor killed`,
-    () =>
+  it.each([
+    { smallBodies: 'object', sent: batchesSent, items: 100 },
+    { smallBodies: 'queue', sent: singlesSent, items: 1 },
+  ])(
+    'counts $sent batches of $items exactly, with messages repeated and the processor killed ($smallBodies)',
+    ({ smallBodies, sent: batchesMade, items }) =>
       withStack(
         {
+          variables: { SMALL_BODIES: smallBodies },
           disorder: { seed: 7, duplicate: 0.2, reorder: 0.5, kill: 0.1, laterMsMax: 1_000 },
           // What waits for its turn on a busy machine must not come again and again meanwhile.
           visibilityTimeoutSeconds: 20,
@@ -136,9 +147,9 @@ describe('the stack of the CDK app on this machine', () => {
             'feed',
             stack.url,
             '--batches',
-            String(batchesSent),
+            String(batchesMade),
             '--items',
-            '100',
+            String(items),
             '--concurrency',
             '8',
             '--days',
@@ -148,12 +159,12 @@ describe('the stack of the CDK app on this machine', () => {
           expect(sent, sent.stderr).toMatchObject({ code: 0 });
           expect((await drained(stack)).dead_letters).toBe(0);
           const { batches, rows } = await recountRawStore(stack);
-          expect(batches).toBe(batchesSent);
-          expect(rows.reduce((sum, { count }) => sum + count, 0)).toBe(batchesSent * 100);
+          expect(batches).toBe(batchesMade);
+          expect(rows.reduce((sum, { count }) => sum + count, 0)).toBe(batchesMade * items);
           expect(await counters(stack)).toEqual(rows);
         },
       ),
-    300_000,
+    isNightly() ? 7_200_000 : 300_000,
   );
 
   it('completes a batch whose messages were sent in part, once', async () => {

@@ -67,6 +67,23 @@ describe('a stack in virtual time', { timeout }, () => {
   );
 });
 
+/** Without lost messages, replays and interrupted intakes: a carried batch has one step. */
+const carriedScenarios = [
+  ...['500/s, counting is down for 60 min', 'S3 fails for an hour', 'SQS fails for an hour'],
+  ...['DynamoDB fails for an hour', 'every invocation is killed at its end for an hour'],
+  ...['ten times the rate for ten minutes', 'items of 30 days'],
+].filter((_, at) => isNightly() || at < 2);
+
+describe('a stack in virtual time whose messages carry bodies', { timeout }, () => {
+  it.each(carriedScenarios)('counts exactly and catches up as fast: %s', async (name) => {
+    const scenario = { ...standstills, ...troubles }[name] ?? expect.fail(name);
+    const pipeline = await runScenario({ ...scenario, areCarried: true }, scale);
+    // By the rate of the other form.
+    expect(faultsOf(pipeline, scenario, await rateOf(scenario))).toEqual([]);
+    expect(pipeline.minutes.filter(({ orphans, resent }) => orphans + resent > 0)).toEqual([]);
+  });
+});
+
 const standstill = standstills['500/s, counting is down for 60 min'] as Scenario;
 
 /** A sweep that sends again everything uncounted after 15 minutes; each repeat costs a transaction. */

@@ -1,4 +1,5 @@
 import { rawKeyOf, readRawKey } from '../../../src/domain/batch-id.ts';
+import { carriedMessage } from '../../../src/pipeline/chunks/carried-batch.ts';
 import { cutIntoChunks } from '../../../src/pipeline/chunks/chunk.ts';
 import type { DeviceEvent } from '../../../src/domain/device-event.ts';
 
@@ -17,9 +18,13 @@ export class TimedBatches {
   readonly #queuedAt = new Map<number, number>();
   readonly #days: number;
 
+  /** Whether their messages carry their bodies. */
+  readonly areCarried: boolean;
+
   /** `days`: the number of days on which the items count, in rotation. */
-  constructor(days: number) {
+  constructor(days: number, areCarried = false) {
     this.#days = days;
+    this.areCarried = areCarried;
   }
 
   get size(): number {
@@ -59,7 +64,10 @@ export class TimedBatches {
   }
 
   idOf(batch: number): string {
-    return `00000000-0000-7000-8000-${batch.toString(16).padStart(12, '0')}`;
+    const serial = batch.toString(16).padStart(12, '0');
+    if (!this.areCarried) return `00000000-0000-7000-8000-${serial}`;
+    const time = this.receivedAt(batch).toString(16).padStart(12, '0');
+    return `${time.slice(0, 8)}-${time.slice(8)}-7000-bf01-${serial}`;
   }
 
   numberOf(batchId: string): number {
@@ -100,11 +108,15 @@ export class TimedBatches {
 
   message(batch: number): string {
     const identity = { batchId: this.idOf(batch), receivedAt: this.receivedAt(batch) };
+    if (this.areCarried) {
+      const body = this.body(batch);
+      return carriedMessage({ ...identity, body, encoding: 'identity', accepted: 1, rejected: 0 });
+    }
     const [chunk] = cutIntoChunks(identity, [this.event(batch)]);
     return chunk?.message ?? '';
   }
 }
 
 type Flag = keyof typeof flags;
-/** `row`: its intake is complete. `counted`: it is counted. */
-const flags = { row: 1, counted: 2 } as const;
+/** `row`: its intake is complete. `counted`: it is counted. `kept`: its carried body is stored. */
+const flags = { row: 1, counted: 2, kept: 4 } as const;

@@ -5,6 +5,7 @@ import { awsSweepPorts } from '../../../src/engines/aws/intake/sweep-ports.ts';
 import type { Backoff } from '../../../src/util/backoff.ts';
 import { dynamodbCounterStore } from '../../../src/engines/aws/counters/counter-store.ts';
 import { countedThrough } from '../../../src/engines/aws/ledger/sweep-progress.ts';
+import { s3BodyGroups } from '../../../src/engines/aws/intake/body-groups.ts';
 import { s3RawStore } from '../../../src/engines/aws/intake/raw-store.ts';
 import { sqsChunkQueue } from '../../../src/engines/aws/queue/chunk-queue.ts';
 import { deadLetterQueue } from '../../../src/engines/aws/dead-letters/dead-letter-queue.ts';
@@ -79,6 +80,11 @@ export interface TimedOptions {
   readonly lost?: (minute: number) => number;
   /** The outage in a minute. */
   readonly outages?: (minute: number) => readonly Outage[];
+  /**
+   * Whether the messages carry the bodies: then nothing is stored when a batch arrives, and while SQS
+   * fails none does. Without replays and lost messages.
+   */
+  readonly areCarried?: boolean;
   readonly variant?: TimedVariant;
   readonly seed?: number;
 }
@@ -155,7 +161,7 @@ export class TimedPipeline {
     this.#options = options;
     this.#random = randomFrom(options.seed ?? 1);
     this.#places = places;
-    this.batches = new TimedBatches(days);
+    this.batches = new TimedBatches(days, options.areCarried);
     const visibilitySeconds =
       6 * functionSpecs.process.timeoutSeconds + defaultSettings.batchWindowSeconds;
     this.queue = new TimedQueue({
@@ -268,7 +274,7 @@ export class TimedPipeline {
     const { cutOff, lost } = this.#options;
     const minute = this.#minute - 1;
     const { down } = this.services;
-    if (down.has('s3')) return;
+    if (down.has(this.batches.areCarried ? 'sqs' : 's3')) return;
     const batch = this.batches.add(receivedAt, replayedAt);
     if (down.has('sqs') || this.#random.chance(cutOff?.(minute) ?? 0)) return;
     if (!down.has('dynamodb')) this.batches.set(batch, 'row');
@@ -316,7 +322,11 @@ export class TimedPipeline {
     });
     const backoff = this.#backoff(4, deadline);
     const deadLetters = deadLetterQueue({ client, queueUrl: deadLetterQueueUrl, backoff });
-    const ports = awsCountingPorts(store, deadLetters, { client, ledgerTable, backoff });
+    const ports = awsCountingPorts(store, deadLetters, {
+      ...{ client, ledgerTable, backoff },
+      groups: s3BodyGroups(client, bucket),
+      storing: this.#backoff(attemptsMax, deadline),
+    });
     const left = await countMessages(
       [...messages.keys()],
       this.#observed(variant?.countingPorts?.(ports) ?? ports),

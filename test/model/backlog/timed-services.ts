@@ -1,3 +1,5 @@
+import { gunzipSync } from 'node:zlib';
+
 import {
   BatchGetItemCommand,
   DeleteItemCommand,
@@ -8,7 +10,7 @@ import {
   TransactWriteItemsCommand,
   type TransactWriteItem,
 } from '@aws-sdk/client-dynamodb';
-import { GetObjectCommand, ListObjectsV2Command } from '@aws-sdk/client-s3';
+import { GetObjectCommand, ListObjectsV2Command, PutObjectCommand } from '@aws-sdk/client-s3';
 import {
   ChangeMessageVisibilityBatchCommand,
   GetQueueAttributesCommand,
@@ -110,6 +112,7 @@ export class TimedServices {
     if (command instanceof QueryCommand) return this.#query(command);
     if (command instanceof ListObjectsV2Command) return this.#list(command);
     if (command instanceof GetObjectCommand) return this.#getObject(command.input.Key ?? '');
+    if (command instanceof PutObjectCommand) return this.#putGroup(command.input.Body as Buffer);
     if (command instanceof SendMessageBatchCommand) return this.#sendMessages(command);
     if (command instanceof ChangeMessageVisibilityBatchCommand) return this.#hide(command);
     if (command instanceof GetQueueAttributesCommand) {
@@ -252,7 +255,12 @@ export class TimedServices {
 
   #write({ Put, Update }: TransactWriteItem): void {
     const { batches } = this.#options;
-    if (Put?.Item !== undefined) batches.set(batches.numberOf(namesOf(Put.Item).id), 'counted');
+    if (Put?.Item !== undefined) {
+      const batch = batches.numberOf(namesOf(Put.Item).id);
+      if (batches.areCarried && !batches.has(batch, 'kept'))
+        throw new Error('its body is not stored');
+      batches.set(batch, 'counted');
+    }
     if (Update?.Key === undefined) return;
     const name = `${Update.Key['date']?.S ?? ''} ${Update.Key['type_state']?.S ?? ''}`;
     const count = Number(Update.ExpressionAttributeValues?.[':count']?.N);
@@ -262,6 +270,7 @@ export class TimedServices {
   #list({ input }: ListObjectsV2Command): object {
     this.#check('s3');
     const { batches } = this.#options;
+    if (batches.areCarried) return {};
     const { StartAfter = '', ContinuationToken = StartAfter } = input;
     const first = batches.firstAfter(ContinuationToken);
     const last = Math.min(batches.size, first + keysOfPage);
@@ -288,6 +297,16 @@ export class TimedServices {
         ...(replayedAt !== undefined && { 'replayed-at': new Date(replayedAt).toISOString() }),
       },
     };
+  }
+
+  #putGroup(body: Buffer): object {
+    this.#check('s3');
+    const { batches } = this.#options;
+    for (const line of gunzipSync(body).toString().split('\n').slice(0, -1)) {
+      const { raw_key: rawKey } = JSON.parse(line) as { raw_key: string };
+      batches.set(batches.numberOfKey(rawKey), 'kept');
+    }
+    return {};
   }
 
   #sendMessages({ input: { QueueUrl, Entries = [] } }: SendMessageBatchCommand): object {

@@ -5,6 +5,7 @@ import {
   ReceiveMessageCommand,
   SendMessageBatchCommand,
 } from '@aws-sdk/client-sqs';
+import { PutObjectCommand } from '@aws-sdk/client-s3';
 import { TransactWriteItemsCommand } from '@aws-sdk/client-dynamodb';
 import { describe, expect, it } from 'vitest';
 
@@ -74,6 +75,12 @@ const bugs: Record<string, (inner: Client) => Client> = {
       if (command instanceof TransactWriteItemsCommand) {
         for (const { Put } of command.input.TransactItems ?? []) delete Put?.ConditionExpression;
       }
+      return inner.send(command);
+    },
+  }),
+  'drops a dead letter without storing its body': (inner) => ({
+    send(command) {
+      if (command instanceof PutObjectCommand) return Promise.resolve({} as never);
       return inner.send(command);
     },
   }),

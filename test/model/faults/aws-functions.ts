@@ -17,10 +17,12 @@ import {
   type LedgerDelivery,
 } from '../../../src/engines/aws/counters/counter-store.ts';
 import { ensureDayRule } from '../../../src/engines/aws/ledger/settings.ts';
+import { keepDeadBodies } from '../../../src/engines/aws/dead-letters/keep-bodies.ts';
 import { deadLetterOnce } from '../../../src/engines/aws/dead-letters/dead-letter-once.ts';
 import { dynamodbReceipts } from '../../../src/engines/aws/ledger/receipts.ts';
 import type { LedgerKey } from '../../../src/engines/aws/ledger/ledger-table.ts';
 import { redriveDeadLetters } from '../../../src/engines/aws/dead-letters/redrive.ts';
+import { s3BodyGroups, type BodyGroups } from '../../../src/engines/aws/intake/body-groups.ts';
 import { s3RawStore, type S3RawBatch } from '../../../src/engines/aws/intake/raw-store.ts';
 import { sqsChunkQueue } from '../../../src/engines/aws/queue/chunk-queue.ts';
 import { deadLetterQueue } from '../../../src/engines/aws/dead-letters/dead-letter-queue.ts';
@@ -80,6 +82,8 @@ export interface Variant {
   readonly chunkQueue?: (inner: ChunkQueue) => ChunkQueue;
   /** As the sweeper reads it. */
   readonly rawOfSweep?: (raw: S3RawBatch, itemsPerMessageNow: number) => S3RawBatch;
+  /** Of the processor. */
+  readonly bodyGroups?: (inner: BodyGroups) => Pick<BodyGroups, 'put'>;
   readonly ageMsMaxOfProcess?: number;
   readonly hasNoSweeper?: boolean;
 }
@@ -94,6 +98,8 @@ export interface FunctionWorld {
   readonly countersPerDayMax: number;
   /** The idle environments of the ingest function; a killed one does not return. */
   readonly environments: IngestEnvironment[];
+  /** Whether the messages of small batches carry their bodies now. */
+  readonly carriesBodies: boolean;
   /** Of the processor. */
   readonly repeats: RepeatWatch;
 }
@@ -148,6 +154,8 @@ export async function runIngest(
     makeBatchId: world.makeBatchId,
     now,
     onFailure: () => undefined,
+    carriesBodies: world.carriesBodies,
+    leastKeepMs: () => Promise.resolve(keepMs),
   });
   await begin(world, client);
   const outcome = await ingest(submission, intake, { bodyBytesMax, dayOf });
@@ -175,6 +183,8 @@ export async function runProcess(
   const store = makeStore({ ...options, client: clientThatTriesOnce }, messageOf);
   const ports = awsCountingPorts(store, parkingOf(world, invocation), {
     ...{ client, ledgerTable, backoff: backoff(4, deadline) },
+    storing: options.backoff,
+    groups: variant.bodyGroups?.(s3BodyGroups(client, bucket)) ?? s3BodyGroups(client, bucket),
   });
   const left = await countMessages(
     messages,
@@ -222,6 +232,15 @@ export async function runSweep(
     deadLetters: parkingOf(world, invocation),
     width: 32,
   });
+  await keepDeadBodies({
+    pass: passOf(client, now),
+    deadLetters: deadLetterQueue({
+      client: sqs,
+      queueUrl: deadLetterQueueUrl,
+      backoff: backoff(6),
+    }),
+    groups: s3BodyGroups(client, bucket),
+  });
   return sweep(ports, {
     ...{ dayOf, now, afterMs: sweepAfterMs, ageMsMax, keepMs },
     deadline: invocation.endsAt - 20_000,
@@ -267,7 +286,10 @@ export function runDrop(
   onDeadLetter: (deadLetter: StoredDeadLetter, outcome: DropOutcome) => void,
 ): Promise<unknown> {
   const { client, now, backoff } = commandPartsOf(world, invocation);
-  const options = { client, ledgerTable, backoff: backoff(6), pass: passOf(client, now) };
+  const options = {
+    ...{ client, ledgerTable, backoff: backoff(6), pass: passOf(client, now) },
+    groups: s3BodyGroups(client, bucket),
+  };
   return dropDeadLetters(options, isChosen, onDeadLetter);
 }
 

@@ -14,6 +14,7 @@ import {
 import { deadLetterAttributes } from '../../../src/engines/aws/dead-letters/dead-letter-queue.ts';
 import { dayMs, keepMs, receiptsOf } from './aws-functions.ts';
 import {
+  carriedBodies,
   cutAgain,
   excludedOf,
   inflated,
@@ -44,6 +45,12 @@ export async function judge(world: World, posts: readonly Post[]): Promise<void>
     const chunks = cutAgain(rawKey, object, excluded);
     return { rawKey, bodyHash, chunks, excluded: excluded.length };
   });
+  for (const { rawKey, object, chunks } of [...objects].flatMap(([key, { body }]) =>
+    carriedBodies(key, body),
+  )) {
+    if (stored.some((each) => each.rawKey === rawKey)) continue;
+    stored.push({ rawKey, bodyHash: hash('sha256', inflated(object)), chunks, excluded: 0 });
+  }
   const deadLetters = [...world.backend.deadLetters.messages.values()];
   const deadLettered = checkDeadLetters(world, deadLetters);
   checkCounters(await world.backend.counters(), expectedOf(world, stored, deadLettered));
@@ -100,13 +107,13 @@ function checkDeadLetters(
       deadLettered.add(textOf(messageKey(foreign.id, 'counted')));
     } else if (/^(?:too_old: |not_counted: |none$)/.test(reason)) {
       // The schedule redrives what the processor failed to count until it is too old.
-      const chunk = JSON.parse(body) as { batch_id: string; index: number; received_at: string };
+      const chunk = JSON.parse(body) as DeadChunk;
       if (world.scheduler.now - Date.parse(chunk.received_at) < ageMsMax) {
         throw new Violation(
           `a chunk received ${chunk.received_at} is a dead letter because of ${reason}`,
         );
       }
-      deadLettered.add(textOf(chunkKey(chunk.batch_id, chunk.index)));
+      deadLettered.add(textOf(chunkKey(chunk.batch_id, chunk.index ?? 0)));
     } else {
       throw new Violation(`a dead letter has the reason ${reason}: ${body.slice(0, 200)}`);
     }
@@ -119,6 +126,13 @@ function checkDeadLetters(
     }
   }
   return deadLettered;
+}
+
+interface DeadChunk {
+  readonly batch_id: string;
+  /** A message that carries its body has none. */
+  readonly index?: number;
+  readonly received_at: string;
 }
 
 const attributesOfCounter = 'count,date,state,type,type_state';

@@ -1,6 +1,7 @@
 import { SendMessageBatchCommand } from '@aws-sdk/client-sqs';
 import { describe, expect, it } from 'vitest';
 
+import { readCarriedBatchId } from '../../../src/domain/batch-id.ts';
 import type { Client, Variant } from './aws-functions.ts';
 import {
   byMessageId,
@@ -53,6 +54,29 @@ const bugs: Record<string, Variant> = {
   },
   'cuts a swept batch by the current setting': {
     rawOfSweep: (raw, itemsPerMessage) => ({ ...raw, itemsPerMessage }),
+  },
+  'counts before it stores the bodies that messages carry': {
+    bodyGroups: (inner) => ({
+      put(batches) {
+        void inner.put(batches).catch(() => undefined);
+        return Promise.resolve();
+      },
+    }),
+  },
+  'gives a late retry of a batch that waits in its message another id': {
+    batchRecords: (inner) => ({
+      findKey: (...key) => inner.findKey(...key),
+      isComplete: (batchId) => inner.isComplete(batchId),
+      complete: (record) => inner.complete(record),
+      claimKey: (owner, record, now, decide) =>
+        inner.claimKey(owner, record, now, async (holder) => {
+          const isWaiting =
+            readCarriedBatchId(holder.batchId) !== undefined &&
+            now() - holder.receivedAt > 5 * 60_000 &&
+            !(await inner.isComplete(holder.batchId));
+          return isWaiting ? undefined : await decide(holder);
+        }),
+    }),
   },
   'counts what is too old': { ageMsMaxOfProcess: Number.POSITIVE_INFINITY },
 };

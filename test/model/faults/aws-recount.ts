@@ -1,3 +1,4 @@
+import { hash } from 'node:crypto';
 import { gunzipSync } from 'node:zlib';
 
 import { readBatch, countEvents } from '../../../src/domain/batch.ts';
@@ -53,6 +54,28 @@ export function cutAgain(
     index,
     increments: countEvents(events),
   }));
+}
+
+/** A body in a group, read by the documented format alone. */
+export interface CarriedBody {
+  readonly rawKey: string;
+  readonly object: SimulatedObject;
+  readonly chunks: readonly RecountedChunk[];
+}
+
+/** The bodies in a group; none for other objects. */
+export function carriedBodies(key: string, bytes: Uint8Array): CarriedBody[] {
+  if (!key.startsWith('grouped/')) return [];
+  const lines = gunzipSync(bytes).toString().split('\n').slice(0, -1);
+  return lines.map((line) => {
+    const document = JSON.parse(line) as Record<string, string>;
+    const { raw_key: rawKey = '', body: text, body_base64: base64 = '' } = document;
+    const body = text === undefined ? Buffer.from(base64, 'base64') : Buffer.from(text);
+    if (hash('sha256', body) !== document['sha256']) throw new Error(`${rawKey} is damaged`);
+    const metadata = { 'items-per-message': 'packed' };
+    const object = { body, contentEncoding: document['encoding'], metadata };
+    return { rawKey, object, chunks: cutAgain(rawKey, object, []) };
+  });
 }
 
 export function incrementsOfItem(item: Item): Increments {

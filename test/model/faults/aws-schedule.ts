@@ -118,6 +118,7 @@ export function actionsOf(world: World, posts: readonly Post[]): Action[] {
   times(random.chance(0.4) ? 1 : 0, () => world.drop(() => random.chance(0.5)));
   times(random.below(3), () => {
     world.itemsPerMessage = random.pick([Number.POSITIVE_INFINITY, 1, 2, 3]);
+    if (world.hasBothForms) world.carriesBodies = !world.carriesBodies;
   });
   return actions;
 }

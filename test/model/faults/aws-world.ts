@@ -34,7 +34,14 @@ import type { Item as ItemOfTable } from '../simulated-aws/aws-simulated-dynamod
 import type { Backend, SimulationOptions } from '../simulated-aws/aws-simulation.ts';
 import type { SimulatedMessage } from '../simulated-aws/aws-simulated-sqs.ts';
 import { submissionOf, type Item, type Post } from './aws-traffic.ts';
-import { cutAgain, excludedOf, inflated, incrementsOfItem } from './aws-recount.ts';
+import {
+  carriedBodies,
+  cutAgain,
+  excludedOf,
+  inflated,
+  incrementsOfItem,
+  type CarriedBody,
+} from './aws-recount.ts';
 
 export interface ForeignItem {
   readonly id: string;
@@ -86,6 +93,10 @@ export class World implements FunctionWorld {
   readonly environments: IngestEnvironment[] = [];
   readonly repeats = { expectedUntil: 0 };
   itemsPerMessage = Number.POSITIVE_INFINITY;
+  /** Whether the messages of small batches carry their bodies now. */
+  carriesBodies: boolean;
+  /** Whether that changes in the schedule. */
+  readonly hasBothForms: boolean;
   /** Rows were changed by hand: counters may have any value until a rebuild. */
   isDamaged = false;
   #faults: FaultLayer;
@@ -93,6 +104,8 @@ export class World implements FunctionWorld {
   #tokens = new Set<string>();
   /** Raw bodies and the objects beside them, by key, as first stored. */
   #stored = new Map<string, PutObjectCommandInput>();
+  /** The raw keys of the batches in it. */
+  readonly #raised = new Set<string>();
   /** The sum of stored batches and foreign messages: no counter may ever exceed it. */
   readonly #ceiling: Increments = new Map();
   readonly #added: Increments = new Map();
@@ -109,6 +122,8 @@ export class World implements FunctionWorld {
     this.variant = options.variant ?? {};
     // Only in some schedules, so that the others run as without a limit.
     this.countersPerDayMax = seed % 4 === 0 ? 1 + ((seed / 4) % 6) : countersPerDayMaxDefault;
+    this.hasBothForms = seed % 3 === 1;
+    this.carriesBodies = this.hasBothForms;
     this.#isTraced = options.isTraced ?? false;
     this.makeBatchId = batchIds(this.random);
     const makeId = () => this.random.uuid();
@@ -400,6 +415,7 @@ export class World implements FunctionWorld {
       return;
     }
     this.#stored.set(Key, input);
+    for (const carried of carriedBodies(Key, Body as Uint8Array)) this.#raise(carried);
     if (!Key.startsWith('raw/')) return;
     const object = {
       body: Body as Uint8Array,
@@ -414,8 +430,14 @@ export class World implements FunctionWorld {
       return;
     }
     const excluded = excludedOf(Key, object, (key) => this.#stored.get(key)?.Body as Uint8Array);
-    for (const { increments } of cutAgain(Key, object, excluded))
-      mergeIncrements(this.#ceiling, increments);
+    this.#raise({ rawKey: Key, chunks: cutAgain(Key, object, excluded) });
+  }
+
+  /** Raises the ceiling by a stored batch, once. */
+  #raise({ rawKey, chunks }: Pick<CarriedBody, 'rawKey' | 'chunks'>): void {
+    if (this.#raised.has(rawKey)) return;
+    this.#raised.add(rawKey);
+    for (const { increments } of chunks) mergeIncrements(this.#ceiling, increments);
   }
 }
 

@@ -1,6 +1,11 @@
 import { randomBytes } from 'node:crypto';
 
-import { DeleteMessageCommand, ReceiveMessageCommand } from '@aws-sdk/client-sqs';
+import {
+  ChangeMessageVisibilityCommand,
+  DeleteMessageCommand,
+  ReceiveMessageCommand,
+  type Message,
+} from '@aws-sdk/client-sqs';
 
 import { batchIdMaker } from '../../../src/domain/batch-id.ts';
 import { countersPerDayMaxDefault } from '../../../src/domain/day-bound.ts';
@@ -21,7 +26,12 @@ import { dynamodbCounterStore } from '../../../src/engines/aws/counters/counter-
 import { deadLetterOnce } from '../../../src/engines/aws/dead-letters/dead-letter-once.ts';
 import { dynamodbReceipts } from '../../../src/engines/aws/ledger/receipts.ts';
 import { dynamodbSweepProgress } from '../../../src/engines/aws/ledger/sweep-progress.ts';
-import { s3RawStore } from '../../../src/engines/aws/intake/raw-store.ts';
+import { s3BodyGroups } from '../../../src/engines/aws/intake/body-groups.ts';
+import type { KeyRange } from '../../../src/engines/aws/intake/list-objects.ts';
+import { s3RawBatches } from '../../../src/engines/aws/intake/raw-batches.ts';
+import { s3RawStore, type S3RawStore } from '../../../src/engines/aws/intake/raw-store.ts';
+import { rawOfCarried } from '../../../src/engines/aws/verify/audit-groups.ts';
+import { carriedIn } from '../../../src/pipeline/chunks/letter-content.ts';
 import { sqsChunkQueue } from '../../../src/engines/aws/queue/chunk-queue.ts';
 import { deadLetterQueue } from '../../../src/engines/aws/dead-letters/dead-letter-queue.ts';
 import { countMessages, type QueueMessage } from '../../../src/pipeline/counting/count-messages.ts';
@@ -37,6 +47,8 @@ export interface AwsEngineOptions {
   readonly keepMs?: number;
   readonly attemptsMax?: number;
   readonly countersPerDayMax?: number;
+  /** Whether messages of small batches carry their bodies. */
+  readonly carriesBodies?: boolean;
 }
 
 const dayMs = 86_400_000;
@@ -57,9 +69,11 @@ export class AwsEngine {
   readonly intake;
   readonly replayIntake;
   readonly rawStore;
+  readonly groups;
   readonly receipts;
   readonly deadLetters;
   readonly counterStore;
+  readonly #aws: AwsEmulators;
   readonly #sqs;
   readonly #ports;
   readonly #parking;
@@ -67,6 +81,7 @@ export class AwsEngine {
   readonly #repeats = { expectedUntil: 0 };
 
   constructor(aws: AwsEmulators, store: AwsStore, now: number, options: AwsEngineOptions = {}) {
+    this.#aws = aws;
     this.store = store;
     this.now = now;
     this.keepMs = options.keepMs ?? 90 * dayMs;
@@ -83,11 +98,12 @@ export class AwsEngine {
       random: () => 0,
     };
     const ledger = { client: dynamodb, ledgerTable, keepMs: this.keepMs, now: clock };
-    this.#ledger = { client: dynamodb, ledgerTable, backoff };
     const records = new DynamodbBatchRecords(ledger);
     const queue = sqsChunkQueue({ client: this.#sqs, queueUrl: store.queueUrl, backoff });
     const source = { client: this.#sqs, queueUrl: store.deadLetterQueueUrl, backoff };
     this.rawStore = s3RawStore(this.#faulty(aws.s3), store.bucket);
+    this.groups = s3BodyGroups(this.#faulty(aws.s3), store.bucket);
+    this.#ledger = { client: dynamodb, ledgerTable, backoff, storing: backoff, groups: this.groups };
     this.deadLetters = { ...deadLetterQueue(source), list: () => this.#listDeadLetters() };
     this.receipts = dynamodbReceipts(ledger);
     this.counterStore = dynamodbCounterStore({ ...ledger, countersTable, backoff });
@@ -108,6 +124,8 @@ export class AwsEngine {
       makeBatchId: batchIdMaker(randomBytes),
       now: clock,
       onFailure: () => undefined,
+      carriesBodies: options.carriesBodies ?? false,
+      leastKeepMs: () => Promise.resolve(this.keepMs),
     });
     this.replayIntake = awsReplayIntake({
       records,
@@ -129,6 +147,50 @@ export class AwsEngine {
       deadLetters: this.#parking,
       width: 8,
     });
+  }
+
+  /**
+   * Stores the bodies that messages on the queue carry and leaves the messages there, as a processor that
+   * is killed before it counts; meets no fault.
+   */
+  async storeCarried(): Promise<void> {
+    const { sqs, s3 } = this.#aws;
+    const { queueUrl: QueueUrl, bucket } = this.store;
+    const received: Message[] = [];
+    for (let isMore = true; isMore;) {
+      const request = { QueueUrl, MaxNumberOfMessages: 10, VisibilityTimeout: 60 };
+      const { Messages = [] } = await sqs.send(new ReceiveMessageCommand(request));
+      received.push(...Messages);
+      isMore = Messages.length > 0;
+    }
+    const carried = received.flatMap(({ Body = '' }) => carriedIn(Body) ?? []);
+    if (carried.length > 0) await s3BodyGroups(s3, bucket).put(carried);
+    for (const { ReceiptHandle } of received) {
+      const request = { QueueUrl, ReceiptHandle, VisibilityTimeout: 0 };
+      await sqs.send(new ChangeMessageVisibilityCommand(request));
+    }
+  }
+
+  /** The raw bodies of both forms, also those that only a message has. */
+  get bodies(): Pick<S3RawStore, 'get' | 'keys'> {
+    const { s3 } = this.#aws;
+    const { bucket } = this.store;
+    const [objects, groups] = [s3RawStore(s3, bucket), s3BodyGroups(s3, bucket)];
+    const batches = s3RawBatches(s3, bucket);
+    return {
+      get: async (rawKey) => {
+        await this.storeCarried();
+        const carried = await groups.find(rawKey);
+        return carried === undefined ? await objects.get(rawKey) : rawOfCarried(carried);
+      },
+      keys: async function* (this: AwsEngine, { after, before }: KeyRange) {
+        await this.storeCarried();
+        for await (const page of batches.list({ from: 0, to: Number.MAX_SAFE_INTEGER })) {
+          const rawKeys = page.flatMap((each) => ('rawKey' in each ? [each.rawKey] : []));
+          yield rawKeys.filter((key) => key > after && (before === undefined || key < before));
+        }
+      }.bind(this),
+    };
   }
 
   /** Counts what is queued; returns the number of messages. */

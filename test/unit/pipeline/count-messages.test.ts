@@ -63,6 +63,7 @@ async function count(
         increments,
       }),
       idOf: ({ dedupKey: mark }) => mark,
+      keepBodies: () => Promise.resolve(),
       known: (deliveries) => {
         lookedUp.push(deliveries.map(({ dedupKey: mark }) => mark));
         const { known = [] } = options;

@@ -19,6 +19,7 @@ import {
   type DroppedDeadLetter,
 } from '../dead-letters/drop.ts';
 import { redriveDeadLetters, type RedriveOptions } from '../dead-letters/redrive.ts';
+import { s3BodyGroups } from '../intake/body-groups.ts';
 import { s3RawStore } from '../intake/raw-store.ts';
 import { awsSweepPorts } from '../intake/sweep-ports.ts';
 import { findLeastKeepMs, roomMs } from '../ledger/settings.ts';
@@ -76,6 +77,7 @@ export function awsDeadLetters(store: AwsStore): DeadLetters {
           pass: passOf(stack, selection.limit),
           client,
           ledgerTable,
+          groups: s3BodyGroups(stack.s3, stack.rawBucket),
           backoff: realBackoff(sendLimits),
         },
         filterBy(selection),

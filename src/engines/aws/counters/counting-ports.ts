@@ -1,9 +1,12 @@
 import type { DynamoDBClient } from '@aws-sdk/client-dynamodb';
 
+import type { CarriedBatch } from '../../../pipeline/chunks/carried-batch.ts';
 import type { MessageReading } from '../../../pipeline/chunks/queue-message.ts';
 import type { CountingPorts, QueueMessage } from '../../../pipeline/counting/count-messages.ts';
 import type { CounterStore, DeadLetterSink } from '../../../pipeline/ports.ts';
-import type { Backoff } from '../../../util/backoff.ts';
+import { withRetries, type Backoff } from '../../../util/backoff.ts';
+import { isRetryable } from '../errors.ts';
+import type { BodyGroups } from '../intake/body-groups.ts';
 import { batchGet } from '../ledger/items.ts';
 import { groupDeliveries, type LedgerDelivery } from './counter-store.ts';
 import { chunkKey, keyItem, messageKey, textOf, type LedgerKey } from '../ledger/ledger-table.ts';
@@ -12,6 +15,13 @@ interface CountingPortsOptions {
   readonly client: Pick<DynamoDBClient, 'send'>;
   readonly ledgerTable: string;
   readonly backoff: Backoff;
+  /** Where bodies go that messages carry. */
+  readonly groups: Pick<BodyGroups, 'put'>;
+  /**
+   * Between attempts to store them. It should last as long as the invocation: while S3 fails, messages
+   * that come and go would soon be received for the last time.
+   */
+  readonly storing: Backoff;
 }
 
 /** Concurrent requests for dedup records. */
@@ -21,11 +31,13 @@ const parallelReads = 8;
 export function awsCountingPorts(
   store: CounterStore<LedgerKey, LedgerDelivery>,
   deadLetters: DeadLetterSink,
-  ledger: CountingPortsOptions,
+  options: CountingPortsOptions,
 ): CountingPorts<LedgerKey, LedgerDelivery> {
-  const known = (deliveries: readonly LedgerDelivery[]) => knownIn(ledger, deliveries);
+  const known = (deliveries: readonly LedgerDelivery[]) => knownIn(options, deliveries);
+  const keepBodies = (batches: readonly CarriedBatch[]) =>
+    withRetries(options.storing, isRetryable, () => options.groups.put(batches));
   return {
-    ...{ store, deadLetters, deliveryOf, known, group: groupDeliveries },
+    ...{ store, deadLetters, deliveryOf, known, keepBodies, group: groupDeliveries },
     idOf: ({ dedupKey }) => keyText(dedupKey),
   };
 }

@@ -24,6 +24,8 @@ export interface StoredDeadLetter {
   readonly content: DeadLetterContent;
   readonly body: string;
   readonly reason: string;
+  /** Whether SQS itself moved the message, which records no reason. */
+  readonly isMovedBySqs: boolean;
   /** Milliseconds since 1970; undefined if SQS itself moved the message, which records no time. */
   readonly firstFailedAt: number | undefined;
   readonly lastFailedAt: number | undefined;
@@ -165,6 +167,7 @@ function deadLetterOf(message: Message): Received {
     id: attributes[deadLetterAttributes.originalId] ?? messageId,
     content: readDeadLetterContent(body),
     reason: attributes[deadLetterAttributes.reason] ?? reasonOfSqs(receives),
+    isMovedBySqs: attributes[deadLetterAttributes.reason] === undefined,
     firstFailedAt: timeOf(deadLetterAttributes.firstFailedAt) ?? lastFailedAt,
     sentAt: timeOf(deadLetterAttributes.sentAt) ?? Number(Attributes.SentTimestamp),
   };

@@ -14,12 +14,16 @@ import {
 } from '../ledger/ledger-table.ts';
 import { getRow, ifNew, rowPages } from '../ledger/items.ts';
 import { transact, type TransactOptions } from '../ledger/transact.ts';
+import type { BodyGroups } from '../intake/body-groups.ts';
+import { keepBodies } from './keep-bodies.ts';
 import { forEachDeadLetter, type PassOptions, type StoredDeadLetter } from './dead-letter-pass.ts';
 
 interface DropOptions extends TransactOptions {
   /** The pass over the dead-letter queue. */
   readonly pass: PassOptions;
   readonly ledgerTable: string;
+  /** Where the bodies go that dropped dead letters carry. */
+  readonly groups: Pick<BodyGroups, 'put'>;
 }
 
 /** `counted`: another copy was counted before, so that nothing can be dropped. */
@@ -42,6 +46,8 @@ export async function dropDeadLetters(
 ): Promise<{ readonly isMore: boolean }> {
   return forEachDeadLetter(options.pass, async (deadLetters) => {
     const chosen = deadLetters.filter(isChosen);
+    // A dead letter may have the only copy of a body, which stays when it is deleted.
+    await keepBodies(options.groups, chosen);
     const outcomes = await inParallel(parallelDrops, chosen, (each) => drop(options, each));
     for (const [at, each] of chosen.entries()) onDeadLetter(each, outcomes[at] ?? 'dropped');
     return new Set(chosen);
@@ -90,7 +96,7 @@ function dedupKeyOf({ id, content }: StoredDeadLetter): LedgerKey {
 /** A dropped dead letter, as the ledger records it. */
 export interface DroppedDeadLetter extends Omit<
   StoredDeadLetter,
-  'receives' | 'attributes' | 'body' | 'sentAt'
+  'receives' | 'attributes' | 'body' | 'sentAt' | 'isMovedBySqs'
 > {
   readonly droppedAt: number;
   /** Undefined if the raw store has it; shortened if it is long. */

@@ -13,6 +13,13 @@ import {
   type StoredBatch,
 } from '../../../pipeline/ports.ts';
 import { recut } from '../../../pipeline/chunks/recut.ts';
+import {
+  carriedChunk,
+  carriedIdentity,
+  isCarriedRecord,
+  isGivenUp,
+  makesOneMessage,
+} from './carried.ts';
 import type { CounterAdmission } from '../counters/counter-admission.ts';
 import type { DynamodbBatchRecords, KeyRecord } from '../ledger/batch-records.ts';
 import { keyIdOf } from '../ledger/ledger-table.ts';
@@ -25,6 +32,10 @@ export interface AwsIntakeOptions {
   readonly queue: ChunkQueue;
   /** `Infinity`: as many as fit into a chunk. */
   readonly itemsPerMessage: number;
+  /** Whether the message of a small batch carries its body, which then has no object of its own. */
+  readonly carriesBodies: boolean;
+  /** The shortest time for which ledger rows were ever kept, in milliseconds. */
+  readonly leastKeepMs: () => Promise<number>;
   readonly admission: Pick<CounterAdmission, 'admit' | 'remember'>;
   readonly dayOf: DayOf;
   readonly makeBatchId: (now: number) => BatchId;
@@ -51,8 +62,13 @@ export const notTaken = 'The batch could not be stored and queued. Send it again
 
 /** Whether this attempt stores the batch, or an earlier one did. */
 type Claim =
-  /** `isStored`: an interrupted attempt has stored the body. */
-  | { readonly kind: 'ours'; readonly identity: KeyRecord; readonly isStored: boolean }
+  /** `isJoined`: an interrupted attempt began it; `isStored`: and has stored the body. */
+  | {
+      readonly kind: 'ours';
+      readonly identity: KeyRecord;
+      readonly isJoined: boolean;
+      readonly isStored: boolean;
+    }
   | { readonly kind: 'earlier'; readonly batch: EarlierBatch };
 
 type Acceptance = Awaited<ReturnType<Intake['accept']>>;
@@ -63,6 +79,9 @@ type Acceptance = Awaited<ReturnType<Intake['accept']>>;
  * before the body is stored. A retry under the same key completes an interrupted intake, or else the
  * sweep does; dedup records make each chunk count once, however often it is queued. The key's row
  * also holds the over-limit items, so that all attempts at a batch cut the same chunks.
+ *
+ * With `carriesBodies`, the second step of a small batch is its last: its only message carries the body
+ * (`carried.ts`).
  */
 export function awsIntake(options: AwsIntakeOptions): Intake {
   const { onFailure } = options;
@@ -90,16 +109,9 @@ async function accept(
   onIdentity: (batchId: BatchId) => void,
 ): Promise<Acceptance> {
   // The id is made before anything is waited for: ids then have the order of arrival.
-  const receivedAt = options.now();
-  const fresh = {
-    batchId: options.makeBatchId(receivedAt),
-    receivedAt,
-    bodySha256: batch.idempotency?.bodySha256 ?? new Uint8Array(),
-    itemsPerMessage: options.itemsPerMessage,
-  };
-  const claim = await claimAdmitted(options, batch, fresh);
+  const claim = await claimAdmitted(options, batch, freshRecord(options, batch));
   if (claim.kind === 'earlier') return { earlier: claim.batch };
-  const { identity, isStored } = claim;
+  const { identity, isJoined, isStored } = claim;
   onIdentity(identity.batchId);
   const taken = withoutItems(batch, options.dayOf, identity.excluded ?? []);
   const raw = {
@@ -109,14 +121,29 @@ async function accept(
   const cut = recut(raw, options.dayOf);
   if ('reason' in cut)
     throw new Error(`an accepted batch cannot be cut into chunks: ${cut.reason}`);
+  const stored = storedAs(identity);
+  const earlier = { earlier: { ...stored, bodySha256: identity.bodySha256 } };
+  const carried = carriedChunk(raw, cut.chunks);
+  if (carried !== undefined) {
+    await options.queue.send([carried]);
+    options.admission.remember(taken.increments);
+    return isJoined ? earlier : { stored };
+  }
   if (!isStored) await options.rawStore.put(raw);
   await options.queue.send(cut.chunks);
   const isFirst = await options.records.complete({ ...raw, chunks: cut.chunks.length });
   options.admission.remember(taken.increments);
-  const stored = storedAs(identity);
-  return isFirst && !isStored
-    ? { stored }
-    : { earlier: { ...stored, bodySha256: identity.bodySha256 } };
+  return isFirst && !isStored ? { stored } : earlier;
+}
+
+/** The identity of a batch that no earlier attempt has begun. */
+function freshRecord(options: AwsIntakeOptions, batch: Batch): KeyRecord {
+  const { makeBatchId, itemsPerMessage, dayOf } = options;
+  const now = options.now();
+  const identity = { batchId: makeBatchId(now), receivedAt: now, itemsPerMessage };
+  const isCarried = options.carriesBodies && makesOneMessage(batch, identity, dayOf);
+  const bodySha256 = batch.idempotency?.bodySha256 ?? new Uint8Array();
+  return { ...(isCarried ? carriedIdentity(identity, batch.accepted) : identity), bodySha256 };
 }
 
 /**
@@ -131,7 +158,11 @@ async function claimAdmitted(
 ): Promise<Claim> {
   try {
     const { excluded } = await options.admission.admit(batch);
-    return await claimKey(options, batch, { ...fresh, ...(excluded && { excluded }) });
+    // A message that carries its body has no room for a list of over-limit items.
+    const record = excluded
+      ? { ...freshRecord({ ...options, carriesBodies: false }, batch), excluded }
+      : fresh;
+    return await claimKey(options, batch, record);
   } catch (error) {
     if (!(error instanceof AllItemsOverLimit) || batch.idempotency === undefined) throw error;
     const { caller, idempotency } = batch;
@@ -155,24 +186,29 @@ async function claimKey(
       () => fresh.receivedAt,
       (holder) => claimHeld(options, holder, idempotency),
     ));
-  return claim ?? { kind: 'ours', identity: fresh, isStored: false };
+  return claim ?? { kind: 'ours', identity: fresh, isJoined: false, isStored: false };
 }
 
 /** The claim on a key that another attempt holds; undefined if that attempt has ended. */
 async function claimHeld(
-  { records, rawStore, now }: AwsIntakeOptions,
+  options: AwsIntakeOptions,
   holder: KeyRecord,
   idempotency: Idempotency,
 ): Promise<Claim | undefined> {
+  const { records, rawStore, now } = options;
   if (!isRetryOf(holder, idempotency) || (await records.isComplete(holder.batchId))) {
     return { kind: 'earlier', batch: holder };
+  }
+  const ours = { kind: 'ours', identity: holder, isJoined: true } as const;
+  if (isCarriedRecord(holder)) {
+    return (await isGivenUp(holder, options)) ? undefined : { ...ours, isStored: false };
   }
   const isStored = await rawStore.has(rawKeyOf(holder.batchId, holder.receivedAt));
   // The current time: the requests above may have taken long.
   const ageMs = now() - (holder.replayedAt ?? holder.receivedAt);
   // A retry cannot join a replay, which brings its own numbers of accepted items.
   const isJoined = ageMs < joinedMsMax && holder.replayedAt === undefined;
-  if (isStored || isJoined) return { kind: 'ours', identity: holder, isStored };
+  if (isStored || isJoined) return { ...ours, isStored };
   if (ageMs < attemptMsMax) throw new Unavailable('storage_failed', notYet);
   // The attempt ended before it stored the body, and queued nothing. The sweep has passed its time of
   // receipt and would not check a body that is stored under it now: the batch needs a new identity.

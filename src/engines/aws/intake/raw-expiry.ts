@@ -8,6 +8,7 @@ import { timeOfBatchId } from '../../../domain/batch-id.ts';
 import { dayMs } from '../../../domain/timestamp.ts';
 import type { DateRange } from '../../../pipeline/store-admin.ts';
 import { nameOf } from '../errors.ts';
+import { groupPrefix } from './body-groups.ts';
 import { rawPrefix } from './raw-store.ts';
 import type { AuditDatabase } from '../verify/audit-database.ts';
 
@@ -36,7 +37,7 @@ async function rulesOf(client: Pick<S3Client, 'send'>, Bucket: string): Promise<
 
 function appliesToRawBodies({ Filter }: LifecycleRule): boolean {
   const prefix = Filter?.And?.Prefix ?? Filter?.Prefix ?? '';
-  return rawPrefix.startsWith(prefix) || prefix.startsWith(rawPrefix);
+  return [rawPrefix, groupPrefix].some((own) => own.startsWith(prefix) || prefix.startsWith(own));
 }
 
 /**

@@ -5,7 +5,6 @@ import {
   HeadObjectCommand,
   ListObjectsV2Command,
   PutObjectCommand,
-  type _Object,
   type S3Client,
 } from '@aws-sdk/client-s3';
 
@@ -13,6 +12,7 @@ import { rawKeyOf, readRawKey } from '../../../domain/batch-id.ts';
 import type { ContentEncoding, RawBatch } from '../../../pipeline/ports.ts';
 import { itemsPerMessageText, readItemsPerMessage } from '../../../pipeline/chunks/recut.ts';
 import { nameOf } from '../errors.ts';
+import { listObjects, type KeyRange, type ListedObject } from './list-objects.ts';
 import { overLimitDocument, readOverLimitDocument } from '../ledger/over-limit-items.ts';
 
 export { startOf } from '../../../pipeline/sweep/raw-keys.ts';
@@ -44,19 +44,9 @@ export interface S3RawStore {
   objects(range: KeyRange): AsyncIterable<RawObject[]>;
 }
 
-export interface KeyRange {
-  readonly after: string;
-  readonly before?: string;
-}
-
-/** An object of the bucket in a listing. */
-export interface RawObject {
+/** A raw body in a listing of the bucket. */
+export interface RawObject extends Omit<ListedObject, 'key'> {
   readonly rawKey: string;
-  readonly bytes: number;
-  /** Changes when the object does. */
-  readonly etag: string;
-  /** When it was stored, milliseconds since 1970; undefined if the listing lacks it. */
-  readonly storedAt: number | undefined;
 }
 
 interface RawHead {
@@ -160,23 +150,10 @@ export function s3RawStore(client: Pick<S3Client, 'send'>, bucket: string): S3Ra
       for await (const page of store.objects(range)) yield page.map(({ rawKey }) => rawKey);
     },
 
-    async *objects({ after, before }) {
-      let ContinuationToken: string | undefined;
-      do {
-        const page = await client.send(
-          new ListObjectsV2Command({
-            Bucket: bucket,
-            Prefix: rawPrefix,
-            ...(ContinuationToken === undefined ? { StartAfter: after } : { ContinuationToken }),
-          }),
-        );
-        const objects = (page.Contents ?? []).map(objectOf).filter(({ rawKey }) => rawKey > after);
-        const wanted =
-          before === undefined ? objects : objects.filter(({ rawKey }) => rawKey < before);
-        yield wanted;
-        if (wanted.length < objects.length) return;
-        ContinuationToken = page.NextContinuationToken;
-      } while (ContinuationToken !== undefined);
+    async *objects(range) {
+      for await (const page of listObjects(client, bucket, rawPrefix, range)) {
+        yield page.map(({ key: rawKey, ...object }) => ({ rawKey, ...object }));
+      }
     },
   };
   return store;
@@ -184,10 +161,6 @@ export function s3RawStore(client: Pick<S3Client, 'send'>, bucket: string): S3Ra
 
 function encodingOf(contentEncoding: string | undefined): ContentEncoding {
   return contentEncoding === 'gzip' ? 'gzip' : 'identity';
-}
-
-function objectOf({ Key = '', Size = 0, ETag = '', LastModified }: _Object): RawObject {
-  return { rawKey: Key, bytes: Size, etag: ETag, storedAt: LastModified?.getTime() };
 }
 
 /** A raw body has over-limit items, but the object that lists them is missing or invalid. */

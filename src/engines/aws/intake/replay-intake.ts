@@ -1,4 +1,4 @@
-import { rawKeyOf, type BatchId } from '../../../domain/batch-id.ts';
+import { rawKeyOf, readCarriedBatchId, type BatchId } from '../../../domain/batch-id.ts';
 import type { DayOf } from '../../../domain/day.ts';
 import { isRetryOf } from '../../../pipeline/idempotency.ts';
 import {
@@ -75,7 +75,7 @@ async function replay(options: AwsReplayOptions, batch: ReplayedBatch): Promise<
     ...{ body: batch.body, encoding: batch.encoding },
     ...{ accepted: batch.accepted, rejected: batch.rejected },
     ...(origin.excluded !== undefined && { excluded: origin.excluded }),
-    itemsPerMessage: options.itemsPerMessage,
+    itemsPerMessage: itemsPerMessageOf(options, origin.batchId),
     ...(batch.idempotency && { keyId: keyIdOf(batch.caller, batch.idempotency.key) }),
   };
   const known = await claimKey(options, batch, raw);
@@ -92,6 +92,11 @@ async function replay(options: AwsReplayOptions, batch: ReplayedBatch): Promise<
   }
   await queueAll(options, raw, rawKey);
   return { kind: 'stored' };
+}
+
+/** A message of this stack may carry the batch, as one chunk: a second cut must be the same. */
+function itemsPerMessageOf({ itemsPerMessage }: AwsReplayOptions, batchId: BatchId): number {
+  return readCarriedBatchId(batchId) === undefined ? itemsPerMessage : Number.POSITIVE_INFINITY;
 }
 
 /** Compares a stored raw body with the batch, and queues what an interrupted attempt may have left. */

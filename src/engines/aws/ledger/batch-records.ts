@@ -4,7 +4,7 @@ import {
   type DynamoDBClient,
 } from '@aws-sdk/client-dynamodb';
 
-import type { BatchId } from '../../../domain/batch-id.ts';
+import { readCarriedBatchId, type BatchId } from '../../../domain/batch-id.ts';
 import type { BatchIdentity } from '../../../pipeline/chunks/chunk.ts';
 import type { EarlierBatch } from '../../../pipeline/ports.ts';
 import { itemsPerMessageText, readItemsPerMessage } from '../../../pipeline/chunks/recut.ts';
@@ -12,6 +12,7 @@ import { decodeOverLimitItems, encodeOverLimitItems } from './over-limit-items.t
 import { getRow, ifNew, putRow } from './items.ts';
 import {
   batchKey,
+  chunkKey,
   expiry,
   idempotencyKey,
   keyIdOf,
@@ -107,9 +108,14 @@ export class DynamodbBatchRecords {
     }
   }
 
-  /** Whether the batch is stored and queued as a whole. */
+  /**
+   * Whether the batch is stored and queued as a whole. If its message carries its body, it has no
+   * batch row, and this shows only once it is counted or dropped.
+   */
   async isComplete(batchId: BatchId): Promise<boolean> {
-    return (await this.#get(batchKey(batchId))) !== undefined;
+    if ((await this.#get(batchKey(batchId))) !== undefined) return true;
+    if (readCarriedBatchId(batchId) === undefined) return false;
+    return (await this.#get(chunkKey(batchId, 0))) !== undefined;
   }
 
   /** When the batch was received, until its row expires; milliseconds since 1970. */

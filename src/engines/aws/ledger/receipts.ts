@@ -1,7 +1,7 @@
 import type { DynamoDBClient } from '@aws-sdk/client-dynamodb';
 
-import { isBatchId, rawKeyOf, type BatchId } from '../../../domain/batch-id.ts';
-import type { Receipts } from '../../../pipeline/ports.ts';
+import { isBatchId, rawKeyOf, readCarriedBatchId, type BatchId } from '../../../domain/batch-id.ts';
+import type { Receipt, Receipts } from '../../../pipeline/ports.ts';
 import { areAllCounted } from '../../../pipeline/chunks/recut.ts';
 import {
   batchKey,
@@ -40,7 +40,7 @@ export function dynamodbReceipts(options: LedgerReaderOptions): Receipts {
     async find(batchId) {
       if (!isBatchId(batchId)) return undefined;
       const { batch, countedItems } = await readProgress(options, batchId);
-      if (batch === undefined) return undefined;
+      if (batch === undefined) return carriedReceipt(options, batchId, countedItems.get(0));
       const receivedAt = numberOf(batch, 'received_at');
       // DynamoDB ends rows some time after their time, in any order.
       const since =
@@ -56,6 +56,30 @@ export function dynamodbReceipts(options: LedgerReaderOptions): Receipts {
         receivedAt,
       };
     },
+  };
+}
+
+/** The clocks of two functions differ by less. */
+const clockSkewMsMax = 3_600_000;
+
+/**
+ * The receipt of a batch whose message carries its body. It has no batch row: its id says the rest, and
+ * before it is counted, all. `counted`: the number of items in its dedup record, if there is one.
+ */
+function carriedReceipt(
+  { keepMs, now }: LedgerReaderOptions,
+  batchId: BatchId,
+  counted: number | undefined,
+): Receipt | undefined {
+  const carried = readCarriedBatchId(batchId);
+  if (carried === undefined) return undefined;
+  const ageMs = now() - carried.receivedAt;
+  if (ageMs >= keepMs || ageMs < -clockSkewMsMax) return undefined;
+  const { items: enqueued, receivedAt } = carried;
+  return {
+    status: counted === undefined ? 'pending' : 'counted',
+    rawKey: rawKeyOf(batchId, receivedAt),
+    ...{ enqueued, counted: counted ?? 0, rejected: 0, receivedAt },
   };
 }
 

@@ -5,6 +5,7 @@ import { readRawKey } from '../../../domain/batch-id.ts';
 import type { PipelineStatus } from '../../../pipeline/ports.ts';
 import { countedThrough } from './sweep-progress.ts';
 import { messagesIn } from '../queue/queue-depth.ts';
+import type { BodyGroups } from '../intake/body-groups.ts';
 import { startOf, type S3RawStore } from '../intake/raw-store.ts';
 
 interface AwsStatusOptions {
@@ -14,6 +15,9 @@ interface AwsStatusOptions {
   readonly dynamodb: Pick<DynamoDBClient, 'send'>;
   readonly ledgerTable: string;
   readonly rawStore: Pick<S3RawStore, 'keys'>;
+  readonly groups: Pick<BodyGroups, 'list'>;
+  /** Whether messages carry bodies: what waits then does not show in the bucket. */
+  readonly carriesBodies: boolean;
   /** Milliseconds since 1970. */
   readonly now: () => number;
 }
@@ -46,22 +50,37 @@ export function awsStatus(options: AwsStatusOptions): () => Promise<PipelineStat
       unavailable: undefined,
       pending: { unit: 'messages', amount },
       deadLetters,
-      countedThrough: through,
+      // Only the queue knows how long the messages wait that carry bodies.
+      countedThrough: options.carriesBodies && amount > 0 ? undefined : through,
       lastReceivedAt: received,
     };
   };
 }
 
 /** Finds it by the raw keys, which are in the order of time. */
-async function lastReceivedAt({ rawStore, now }: AwsStatusOptions): Promise<number | undefined> {
+async function lastReceivedAt({
+  rawStore,
+  groups,
+  now,
+}: AwsStatusOptions): Promise<number | undefined> {
   for (const seconds of lookBackSeconds) {
-    let [last, pages] = ['', 0];
-    for await (const page of rawStore.keys({ after: startOf(now() - seconds * 1_000) })) {
-      last = page.at(-1) ?? last;
-      if (++pages === pagesMax) break;
-    }
-    const identity = readRawKey(last);
-    if (identity !== undefined) return identity.receivedAt;
+    const from = now() - seconds * 1_000;
+    const [key = '', group] = await Promise.all([
+      lastOf(rawStore.keys({ after: startOf(from) })),
+      lastOf(groups.list({ from, to: Number.MAX_SAFE_INTEGER })),
+    ]);
+    const latest = Math.max(readRawKey(key)?.receivedAt ?? 0, group?.last ?? 0);
+    if (latest > 0) return latest;
   }
   return undefined;
+}
+
+/** The last of the first pages of a listing. */
+async function lastOf<T>(pages: AsyncIterable<readonly T[]>): Promise<T | undefined> {
+  let [last, count]: [T | undefined, number] = [undefined, 0];
+  for await (const page of pages) {
+    last = page.at(-1) ?? last;
+    if (++count === pagesMax) break;
+  }
+  return last;
 }

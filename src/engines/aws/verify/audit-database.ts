@@ -16,6 +16,7 @@ import {
   emptyAuditDatabase,
   prepareAuditDatabase,
 } from './audit-schema.ts';
+import type { ListedGroup } from '../intake/body-groups.ts';
 import type { RawObject } from '../intake/raw-store.ts';
 import type { StoredCounter } from './audit-source.ts';
 
@@ -57,7 +58,9 @@ export class AuditDatabase {
   constructor(path: string) {
     this.database = new DatabaseSync(path);
     prepareAuditDatabase(this.database);
-    this.#run = this.number('SELECT coalesce(max(run), 0) + 1 FROM batches');
+    this.#run = this.number(
+      'SELECT max(run) + 1 FROM (SELECT 0 AS run UNION SELECT run FROM batches UNION SELECT run FROM groups)',
+    );
   }
 
   close(): void {
@@ -115,10 +118,29 @@ export class AuditDatabase {
     });
   }
 
+  /** Adds listed groups. */
+  addGroups(groups: readonly ListedGroup[]): void {
+    this.transaction(() => {
+      for (const { key, bytes, etag, last, storedAt = last } of groups) {
+        this.run(
+          `INSERT INTO groups (key, since, bytes, etag, run) VALUES (?, ?, ?, ?, ?)
+           ON CONFLICT (key) DO UPDATE SET run = excluded.run,
+             etag = CASE WHEN etag = excluded.etag THEN etag ELSE '' END`,
+          ...[key, storedAt, bytes, etag, this.#run],
+        );
+      }
+    });
+  }
+
   /** Whether objects that an earlier run read have changed or are deleted. */
   get isOutdated(): boolean {
-    const sql = 'SELECT count(*) FROM batches WHERE state <> 0 AND (run < ? OR etag = ?)';
-    return this.number(sql, this.#run, '') > 0;
+    const changed = 'state <> 0 AND (run < :run OR etag = :none)';
+    const [row] = this.named<{ count: number }>(
+      `SELECT (SELECT count(*) FROM groups WHERE ${changed}) + (SELECT count(*) FROM batches b
+         WHERE ${changed} AND NOT EXISTS (SELECT 1 FROM grouped g WHERE g.raw_key = b.raw_key)) AS count`,
+      { run: this.#run, none: '' },
+    );
+    return (row?.count ?? 0) > 0;
   }
 
   empty(): void {
@@ -128,8 +150,29 @@ export class AuditDatabase {
   }
 
   unread(limit: number): string[] {
-    const sql = 'SELECT raw_key FROM batches WHERE state = 0 ORDER BY raw_key LIMIT ?';
+    const sql = `SELECT raw_key FROM batches b WHERE state = 0 AND ${isNotGrouped} ORDER BY raw_key LIMIT ?`;
     return this.all<{ raw_key: string }>(sql, limit).map(({ raw_key }) => raw_key);
+  }
+
+  /** Lists the batches of a group that no other object has, or has readable; returns their raw keys. */
+  listGrouped(key: string, lines: readonly { rawKey: string; bytes: number }[]): Set<string> {
+    const open = new Set<string>();
+    const since = this.number('SELECT since FROM groups WHERE key = ?', key);
+    this.transaction(() => {
+      for (const { rawKey, bytes } of lines) {
+        const identity = readRawKey(rawKey);
+        if (identity === undefined) continue;
+        const { batchId, receivedAt } = identity;
+        const added = this.number(
+          'INSERT INTO batches (raw_key, batch, since, bytes, etag, run) VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING RETURNING 1',
+          ...[rawKey, batchId, Math.max(receivedAt, since), bytes, '', this.#run],
+        );
+        if (added > 0) this.replace('grouped', rawKey, key);
+        const isOpen = `SELECT count(*) FROM batches b WHERE raw_key = ? AND state IN (${batchStates.unread}, ${batchStates.damaged}) AND NOT ${isNotGrouped}`;
+        if (this.number(isOpen, rawKey) > 0) open.add(rawKey);
+      }
+    });
+    return open;
   }
 
   /** Returns the new chunks; adds the counters that they increment to `touched`. */
@@ -342,6 +385,9 @@ export class AuditDatabase {
     return statement;
   }
 }
+
+/** Of a batch `b`: it has an object of its own. */
+export const isNotGrouped = 'NOT EXISTS (SELECT 1 FROM grouped g WHERE g.raw_key = b.raw_key)';
 
 /** The cached counter ids; names are long, and a lookup costs only microseconds. */
 const counterIdsMax = 50_000;

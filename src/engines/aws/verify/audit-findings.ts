@@ -1,6 +1,6 @@
 import { counterDifference, nameOfCounter, type Difference } from '../../../pipeline/audit.ts';
 import { batchStates, chunkStates } from './audit-schema.ts';
-import type { AuditDatabase } from './audit-database.ts';
+import { isNotGrouped, type AuditDatabase } from './audit-database.ts';
 import type { FindingKind } from './audit-settlement.ts';
 
 /** What an audit reports beside findings. */
@@ -97,6 +97,18 @@ function* damagedBodies(database: AuditDatabase): Generator<Difference> {
     const detail = `${raw_key} is damaged: ${reason}.`;
     yield { code: 'raw_damaged', detail, rawKeys: [raw_key] };
   }
+  for (const { key, reason } of damagedGroups(database)) {
+    yield { code: 'raw_damaged', detail: `${key} is damaged: ${reason}.` };
+  }
+}
+
+/** Groups that are not readable, at least in part. The batches in them have no raw body. */
+export function damagedGroups(
+  database: AuditDatabase,
+): { readonly key: string; readonly reason: string }[] {
+  return database.all(
+    `SELECT key, reason FROM groups WHERE state = ${batchStates.damaged} ORDER BY key`,
+  );
 }
 
 /** Batches with dedup records or a batch row, and without a raw body. */
@@ -195,7 +207,7 @@ export function batchRowIssues(
 ): BatchRowIssue[] {
   const sql = `SELECT b.raw_key, b.batch, b.accepted, b.rejected, b.chunks, r.batch IS NULL AS is_missing
     FROM batches b LEFT JOIN batch_rows r ON r.batch = b.batch
-    WHERE b.state = ${batchStates.read} AND b.since < ? AND ${isNotDropped}
+    WHERE b.state = ${batchStates.read} AND b.since < ? AND ${isNotDropped} AND ${isNotGrouped}
     AND (r.batch IS NULL AND substr(b.raw_key, 5, 24) > ?
       OR r.batch IS NOT NULL AND (r.accepted IS NOT b.accepted OR r.rejected IS NOT b.rejected OR r.chunks IS NOT b.chunks))
     ORDER BY b.raw_key`;

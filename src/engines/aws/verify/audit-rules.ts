@@ -9,14 +9,20 @@ import { pagesOf } from '../../../util/pages-of.ts';
 import { overLimitText, type ChunkId } from '../ledger/ledger-rows.ts';
 import { readRawKey } from '../../../domain/batch-id.ts';
 import type { ReceivedRange } from '../../../pipeline/store-admin.ts';
-import type { BatchKey, BodyReading, AuditDatabase } from './audit-database.ts';
+import type { KeyRange } from '../intake/list-objects.ts';
+import {
+  isNotGrouped,
+  type BatchKey,
+  type BodyReading,
+  type AuditDatabase,
+} from './audit-database.ts';
+import { addGroup, readGroup, unreadGroups } from './audit-groups.ts';
 import type { AuditSource } from './audit-source.ts';
 import {
   OverLimitUnreadable,
   rawPrefix,
   sha256Of,
   startOf,
-  type KeyRange,
   type S3RawBatch,
 } from '../intake/raw-store.ts';
 
@@ -61,6 +67,9 @@ export class AuditReader {
   readonly #database: AuditDatabase;
   readonly #rules: AuditRules;
   #lastKey = '';
+  /** When the first batch of the latest known group was received; milliseconds since 1970. */
+  #lastGroupAt = 0;
+  #received: ReceivedRange | undefined;
 
   constructor(source: AuditSource, database: AuditDatabase, rules: AuditRules) {
     this.#source = source;
@@ -76,17 +85,21 @@ export class AuditReader {
       await this.list(received);
     }
     const sizes = await this.#source.sizes();
-    const objects = this.#database.number('SELECT count(*) FROM batches');
-    const bytes = this.#database.number('SELECT sum(bytes) FROM batches');
-    const unread = {
-      objects: this.#database.number('SELECT count(*) FROM batches WHERE state = 0'),
-      bytes: this.#database.number('SELECT sum(bytes) FROM batches WHERE state = 0'),
-    };
+    const sum = (what: string, where = '') =>
+      this.#database.number(
+        `SELECT sum(n) FROM (SELECT ${what} AS n FROM batches b WHERE ${isNotGrouped} ${where}
+         UNION ALL SELECT ${what} FROM groups WHERE 1 ${where})`,
+      );
+    const [objects, bytes] = [sum('count(*)'), sum('sum(bytes)')];
+    const open = 'AND state = 0';
+    const unread = { objects: sum('count(*)', open), bytes: sum('sum(bytes)', open) };
     return { objects, bytes, unread, ...sizes };
   }
 
   /** Lists the bucket, or the part received within the range. */
   async list(received?: ReceivedRange): Promise<void> {
+    this.#received = received;
+    await this.#addGroups(received);
     await this.#addObjects(
       received === undefined
         ? { after: rawPrefix }
@@ -98,7 +111,16 @@ export class AuditReader {
   async #listRecent(): Promise<void> {
     const receivedAt = readRawKey(this.#lastKey)?.receivedAt;
     const after = receivedAt === undefined ? rawPrefix : startOf(receivedAt - recentMs);
+    const first = this.#lastGroupAt - recentMs;
+    await this.#addGroups(first > 0 ? { from: first, to: Number.MAX_SAFE_INTEGER } : undefined);
     await this.#addObjects({ after });
+  }
+
+  async #addGroups(range: ReceivedRange | undefined): Promise<void> {
+    for await (const page of this.#source.groups.list(range)) {
+      this.#database.addGroups(page);
+      for (const { first } of page) this.#lastGroupAt = Math.max(this.#lastGroupAt, first);
+    }
   }
 
   async #addObjects(range: KeyRange): Promise<void> {
@@ -142,7 +164,18 @@ export class AuditReader {
     const added: ChunkId[] = [];
     // Bodies are large: hold fewer of them in memory than other requests.
     const width = Math.ceil(this.#rules.width / readingShare);
-    for (let bodies = 0; ;) {
+    let bodies = 0;
+    for (;;) {
+      const keys = unreadGroups(this.#database, width);
+      if (keys.length === 0) break;
+      const groups = await inParallel(width, keys, (key) => readGroup(this.#source.groups, key));
+      for (const group of groups) {
+        const chunks = addGroup(this.#database, group, this.#received, this.#readRaw, touched);
+        if (touched !== undefined) added.push(...chunks);
+      }
+      onProgress((bodies += keys.length));
+    }
+    for (;;) {
       const rawKeys = this.#database.unread(bodiesPerReader * width);
       if (rawKeys.length === 0) return added;
       const readings = await inParallel(width, rawKeys, (rawKey) => this.#readBody(rawKey));
@@ -160,6 +193,10 @@ export class AuditReader {
     });
     if (raw === undefined) return gone;
     if (raw instanceof OverLimitUnreadable) return { kind: 'damaged', reason: raw.message };
+    return this.#readRaw(raw);
+  }
+
+  readonly #readRaw = (raw: S3RawBatch): BodyReading => {
     if (raw.sha256 !== undefined && raw.sha256 !== sha256Of(raw.body)) {
       return { kind: 'damaged', reason: 'its SHA-256 differs from the stored one' };
     }
@@ -170,7 +207,7 @@ export class AuditReader {
       ...{ index, items: events.length, increments: countEvents(events) },
     }));
     return { kind: 'read', accepted, rejected, chunks, key: batchKeyOf(raw) };
-  }
+  };
 
   /** Reads what was stored meanwhile; returns the counters that it increments. */
   async catchUp(isWhole: boolean): Promise<ReadonlySet<number>> {

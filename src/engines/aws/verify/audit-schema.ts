@@ -14,7 +14,7 @@ export const chunkStates = {
   unrecorded: 4,
 } as const;
 
-/** The state of a raw body, as stored. */
+/** The state of a raw body or of a group, as stored. */
 export const batchStates = { unread: 0, read: 1, damaged: 2, gone: 3 } as const;
 
 /** What an interrupted rebuild has read of the raw store; the next one does not read it again. */
@@ -43,7 +43,13 @@ const kept = `
     batch TEXT PRIMARY KEY, key TEXT NOT NULL, received_at INTEGER NOT NULL, replayed_at INTEGER,
     body_sha256 BLOB NOT NULL, items_per_message TEXT NOT NULL, excluded TEXT NOT NULL
   ) WITHOUT ROWID;
-  CREATE INDEX IF NOT EXISTS batches_by_key ON batch_keys (key);`;
+  CREATE INDEX IF NOT EXISTS batches_by_key ON batch_keys (key);
+  CREATE TABLE IF NOT EXISTS groups (
+    key TEXT PRIMARY KEY, since INTEGER NOT NULL, bytes INTEGER NOT NULL, etag TEXT NOT NULL,
+    run INTEGER NOT NULL, state INTEGER NOT NULL DEFAULT 0, reason TEXT
+  ) WITHOUT ROWID;
+  CREATE INDEX IF NOT EXISTS groups_unread ON groups (key) WHERE state = 0;
+  CREATE TABLE IF NOT EXISTS grouped (raw_key TEXT PRIMARY KEY, group_key TEXT NOT NULL) WITHOUT ROWID;`;
 
 /** The tables, the dead-letter queue and the comparison; each run reads them again. */
 const ofOneRun = `
@@ -93,6 +99,7 @@ export function emptyAuditDatabase(database: DatabaseSync): void {
   database.exec(`
     BEGIN;
     DROP TABLE IF EXISTS batches; DROP TABLE IF EXISTS chunks; DROP TABLE IF EXISTS counters;
-    DROP TABLE IF EXISTS increments; DROP TABLE IF EXISTS batch_keys; ${kept} ${ofOneRun}
+    DROP TABLE IF EXISTS increments; DROP TABLE IF EXISTS batch_keys;
+    DROP TABLE IF EXISTS groups; DROP TABLE IF EXISTS grouped; ${kept} ${ofOneRun}
     COMMIT;`);
 }

@@ -15,6 +15,7 @@ import { inParallel } from '../../../util/in-parallel.ts';
 import { batchKey, chunkKey, idempotencyKey, keyItem, type Item } from '../ledger/ledger-table.ts';
 import { ledgerRowOf, type ChunkId, type LedgerRow } from '../ledger/ledger-rows.ts';
 import { batchGet, rowPages, scanPages } from '../ledger/items.ts';
+import { s3BodyGroups, type BodyGroups } from '../intake/body-groups.ts';
 import { s3RawStore, type S3RawStore } from '../intake/raw-store.ts';
 
 interface AuditSourceOptions {
@@ -59,10 +60,12 @@ export const snapshotChunksMax = 99;
 export class AuditSource {
   readonly #options: AuditSourceOptions;
   readonly rawStore: S3RawStore;
+  readonly groups: BodyGroups;
 
   constructor(options: AuditSourceOptions) {
     this.#options = options;
     this.rawStore = s3RawStore(options.s3, options.rawBucket);
+    this.groups = s3BodyGroups(options.s3, options.rawBucket);
   }
 
   /** The sizes of both tables in bytes; DynamoDB updates them every few hours. */

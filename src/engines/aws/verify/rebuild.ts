@@ -31,13 +31,14 @@ import {
   batchesWithoutBody,
   batchRowIssues,
   chunksNotCounted,
+  damagedGroups,
   type AuditCounts,
 } from './audit-findings.ts';
+import { StoredBodies } from './audit-groups.ts';
 import { batchStates, chunkStates } from './audit-schema.ts';
 import { refuseExpired } from '../intake/raw-expiry.ts';
 import { AuditDatabase } from './audit-database.ts';
 import type { CounterKey } from './audit-source.ts';
-import { s3RawStore } from '../intake/raw-store.ts';
 
 export interface RebuildOptions extends Omit<AuditOptions, 'received'> {
   /** A client that does not retry, for transactions. */
@@ -140,7 +141,13 @@ const damagedBatches = `
   UNION SELECT batch FROM (${batchesWithoutBody})`;
 
 function refuseDamaged(database: AuditDatabase): void {
+  const groups = damagedGroups(database).length;
   const damaged = database.number(`SELECT count(*) FROM (${damagedBatches})`);
+  if (damaged === 0 && groups > 0) {
+    throw new Error(
+      `${groups} groups of raw bodies are damaged, and which batches they have is not known. Restore them, or leave them out with --without-damaged. Nothing was changed.`,
+    );
+  }
   if (damaged === 0) return;
   throw new Error(
     `The raw bodies of ${damaged} batches are damaged or missing and cannot be counted again. Restore them, or leave them out with --without-damaged. Nothing was changed.`,
@@ -250,18 +257,19 @@ class Rebuild {
     const counterStore = dynamodbCounterStore({
       ...{ client: transactions, countersTable, ledgerTable, keepMs, backoff },
     });
-    const rawStore = s3RawStore(store.s3, store.rawBucket);
+    const bodies = new StoredBodies(store.s3, store.rawBucket);
     const missing = new Map<string, Set<number>>();
     for (const { batch, chunk } of chunksNotCounted(this.#database, Infinity)) {
       missing.set(batch, (missing.get(batch) ?? new Set()).add(chunk));
     }
     let counted = 0;
     for (const [batch, indexes] of missing) {
-      const [found] = this.#database.all<{ raw_key: string }>(
-        `SELECT raw_key FROM batches WHERE batch = ? AND state = ${batchStates.read}`,
+      const [found] = this.#database.all<{ raw_key: string; group_key: string | null }>(
+        `SELECT raw_key, group_key FROM batches LEFT JOIN grouped USING (raw_key)
+         WHERE batch = ? AND state = ${batchStates.read} ORDER BY raw_key`,
         batch,
       );
-      const raw = found === undefined ? undefined : await rawStore.get(found.raw_key);
+      const raw = found && (await bodies.get(found.raw_key, found.group_key));
       const cut = raw === undefined ? undefined : recut(raw, dayOf);
       if (cut === undefined || 'reason' in cut) continue;
       const deliveries = cut.chunks

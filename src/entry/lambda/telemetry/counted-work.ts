@@ -31,6 +31,13 @@ export function observedPorts(ports: Ports, { count, log }: Telemetry): Ports {
       count('ChunksRepeated', known.size);
       return known;
     },
+    async keepBodies(batches) {
+      await ports.keepBodies(batches).catch((error: unknown) => {
+        // The processor leaves their messages on the queue.
+        log('ERROR', 'bodies were not stored', { batches: batches.length, ...errorDetails(error) });
+        throw error;
+      });
+    },
   };
 }
 

@@ -1,0 +1,81 @@
+import { carriedBatchId, readCarriedBatchId, type BatchId } from '../../../domain/batch-id.ts';
+import type { DayOf } from '../../../domain/day.ts';
+import { dayMs } from '../../../domain/timestamp.ts';
+import {
+  carriedBytesMax,
+  carriedMessage,
+  mayBeCarried,
+  type CarriedBatch,
+} from '../../../pipeline/chunks/carried-batch.ts';
+import type { BatchIdentity, Chunk } from '../../../pipeline/chunks/chunk.ts';
+import { recut } from '../../../pipeline/chunks/recut.ts';
+import { Unavailable, type Batch } from '../../../pipeline/ports.ts';
+import type { KeyRecord } from '../ledger/batch-records.ts';
+import { roomMs } from '../ledger/settings.ts';
+
+/*
+ * The intake of a small batch whose message carries its body. The id of such a batch says so: every
+ * attempt at it, and all that comes later, go by the id and not by the setting.
+ */
+
+const mayBeOnItsWay =
+  'An earlier attempt at this batch may still be counted. Send it again after a day.';
+/** The clocks of two functions differ by less. */
+const clockSkewMsMax = 3_600_000;
+
+type Identity = Pick<KeyRecord, 'batchId' | 'receivedAt' | 'itemsPerMessage'>;
+
+/** Whether one message can carry the batch. */
+export function makesOneMessage(batch: Batch, identity: Identity, dayOf: DayOf): boolean {
+  if (!mayBeCarried(batch, identity.itemsPerMessage)) return false;
+  const cut = recut({ ...batch, ...identity }, dayOf);
+  return 'chunks' in cut && cut.chunks.length === 1;
+}
+
+/** The identity of a batch whose message carries its body: its id alone says when it was received. */
+export function carriedIdentity(
+  { batchId: id, receivedAt: now }: Identity,
+  items: number,
+): Identity {
+  const batchId = carriedBatchId(id, items);
+  const { receivedAt = now } = readCarriedBatchId(batchId) ?? {};
+  return { batchId, receivedAt, itemsPerMessage: Number.POSITIVE_INFINITY };
+}
+
+/** The chunk of such a batch, with its body; undefined for other batches. */
+export function carriedChunk(
+  raw: Pick<CarriedBatch, 'body' | 'encoding' | 'keyId'> & BatchIdentity & { accepted: number },
+  chunks: readonly Chunk[],
+): Chunk | undefined {
+  const [chunk, ...others] = chunks;
+  if (!isCarriedId(raw.batchId) || chunk === undefined || others.length > 0) return undefined;
+  // A retry may be sent without compression, and be too large: it takes the four steps.
+  if (raw.body.length > carriedBytesMax) return undefined;
+  return { ...chunk, message: carriedMessage({ ...raw, rejected: 0 }) };
+}
+
+/** Whether the record of a key is of such a batch. A replayed one has an object. */
+export function isCarriedRecord({ batchId, replayedAt }: KeyRecord): boolean {
+  return isCarriedId(batchId) && replayedAt === undefined;
+}
+
+/**
+ * Whether an uncounted batch whose message carries its body can no longer be counted, so that a retry
+ * may begin another. Until then, its message may be on the queue or among the dead letters, however old.
+ * @throws {Unavailable} about the time when it may be either.
+ */
+export async function isGivenUp(
+  { receivedAt }: KeyRecord,
+  { now, leastKeepMs }: { now: () => number; leastKeepMs: () => Promise<number> },
+): Promise<boolean> {
+  const ageMs = now() - receivedAt;
+  if (ageMs < dayMs) return false;
+  const countedMsMax = (await leastKeepMs()) - roomMs;
+  if (ageMs < countedMsMax - dayMs) return false;
+  if (ageMs > countedMsMax + clockSkewMsMax) return true;
+  throw new Unavailable('storage_failed', mayBeOnItsWay);
+}
+
+function isCarriedId(batchId: BatchId): boolean {
+  return readCarriedBatchId(batchId) !== undefined;
+}
