@@ -1,4 +1,5 @@
 import { Names, RemovalPolicy, Stack, Token, type IResource } from 'aws-cdk-lib';
+import { HttpNoneAuthorizer } from 'aws-cdk-lib/aws-apigatewayv2';
 import type { CfnTable, ITable, TableProps } from 'aws-cdk-lib/aws-dynamodb';
 import type { Construct } from 'constructs';
 
@@ -92,6 +93,11 @@ function accessProblems(props: DevicePipelineProps): string[] {
   if (tokens === true && authorizer !== undefined) {
     problems.push(
       'tokens and authorizer both read the header Authorization; remove one of the two.',
+    );
+  }
+  if (authorizer instanceof HttpNoneAuthorizer) {
+    problems.push(
+      'authorizer is an HttpNoneAuthorizer, which lets everyone in; leave it out, so that tokens are required.',
     );
   }
   for (const [name, scopes] of Object.entries({ ingestScopes, queryScopes })) {

@@ -108,6 +108,7 @@ export class DevicePipeline extends Construct {
     ({ domainName: this.domainName, accessLog: this.accessLog, url: this.url } = api);
     this.alarms = alarms;
     refuseSharedAuthorizer(this, props.authorizer);
+    if (this.authorization() !== 'JWT') refuseScopes(this, props);
     if (settings.tokens === 'off' && props.authorizer === undefined) warnOfOpenAccess(this);
   }
 
@@ -168,6 +169,16 @@ function refuseSharedAuthorizer(
   throw new Error(
     `DevicePipeline ${pipeline.node.path}: authorizer is that of ${first.node.path}; create one for each pipeline.`,
   );
+}
+
+/** API Gateway compares scopes only with those of a JWT. */
+function refuseScopes(pipeline: DevicePipeline, props: DevicePipelineProps): void {
+  for (const name of ['ingestScopes', 'queryScopes'] as const) {
+    if (props[name] === undefined) continue;
+    throw new Error(
+      `DevicePipeline ${pipeline.node.path}: ${name} needs an authorizer of JWTs, such as HttpJwtAuthorizer.`,
+    );
+  }
 }
 
 function warnOfOpenAccess(pipeline: DevicePipeline): void {

@@ -1,7 +1,7 @@
 import { join } from 'node:path';
 
 import { CfnResource, Duration, RemovalPolicy, Stack, Token } from 'aws-cdk-lib';
-import { Role, ServicePrincipal } from 'aws-cdk-lib/aws-iam';
+import { ManagedPolicy, Role, ServicePrincipal } from 'aws-cdk-lib/aws-iam';
 import type { IKey } from 'aws-cdk-lib/aws-kms';
 import {
   ApplicationLogLevel,
@@ -55,7 +55,7 @@ function addFunction(scope: Construct, name: HandlerName, parts: Parts): Pipelin
     retention: settings.logRetentionDays,
     removalPolicy: RemovalPolicy.DESTROY,
   });
-  const role = addRole(scope, name, logGroup, resources);
+  const role = addRole(scope, name, logGroup, parts);
   const lambda = new LambdaFunction(scope, ids[name], {
     description: spec.description,
     runtime: Runtime.NODEJS_24_X,
@@ -125,7 +125,7 @@ function addRole(
   scope: Construct,
   name: HandlerName,
   logGroup: LogGroup,
-  resources: Resources,
+  { resources, network }: Parts,
 ): Role {
   const role = new Role(scope, `${ids[name]}Role`, {
     assumedBy: new ServicePrincipal('lambda.amazonaws.com'),
@@ -134,7 +134,19 @@ function addRole(
   logGroup.grantWrite(role);
   for (const statement of permissionsOf(name, resources)) role.addToPolicy(statement);
   acceptRawObjects(role, rawFolders[name], resources);
+  if (network.vpc !== undefined) allowInterfaces(role);
   return role;
+}
+
+/** Lambda connects a function to a VPC with the function's own role. */
+function allowInterfaces(role: Role): void {
+  const policy = 'service-role/AWSLambdaVPCAccessExecutionRole';
+  role.addManagedPolicy(ManagedPolicy.fromAwsManagedPolicyName(policy));
+  acceptFinding(
+    role,
+    `AwsSolutions-IAM4[Policy::arn:<AWS::Partition>:iam::aws:policy/${policy}]`,
+    'The policy of AWS names the calls that connect a function to a VPC; they know no resources.',
+  );
 }
 
 /** The folders of the bucket in which a function reads or writes objects. */

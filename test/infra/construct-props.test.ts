@@ -1,7 +1,7 @@
 import { App, CfnParameter, RemovalPolicy, Stack } from 'aws-cdk-lib';
-import type { CfnRoute } from 'aws-cdk-lib/aws-apigatewayv2';
+import { HttpNoneAuthorizer, type CfnRoute } from 'aws-cdk-lib/aws-apigatewayv2';
 import { HttpIamAuthorizer, HttpJwtAuthorizer } from 'aws-cdk-lib/aws-apigatewayv2-authorizers';
-import { Template } from 'aws-cdk-lib/assertions';
+import { Match, Template } from 'aws-cdk-lib/assertions';
 import { Certificate } from 'aws-cdk-lib/aws-certificatemanager';
 import {
   AttributeType,
@@ -59,6 +59,11 @@ describe('a prop that is not allowed is named, with what to do', () => {
     [{ rawExpiryDays: 60 }, 'rawExpiryDays is 60, but must not be less than keepReceiptsDays (90)'],
     [{ batchWindowSeconds: 0 }, 'batchWindowSeconds is 0, but must be 1 or more where batchSize'],
     [{ ingestScopes: ['write'] }, 'ingestScopes needs an authorizer: new HttpJwtAuthorizer(…).'],
+    [{ authorizer: new HttpNoneAuthorizer() }, 'HttpNoneAuthorizer, which lets everyone in;'],
+    [
+      { authorizer: new HttpIamAuthorizer(), ingestScopes: ['write'] },
+      'ingestScopes needs an authorizer of JWTs',
+    ],
     [{ vpcSubnets: {} }, 'vpcSubnets has no effect without vpc; add vpc or remove vpcSubnets.'],
     [
       { domain: { basePath: '/v1' } },
@@ -305,6 +310,14 @@ test('in a VPC, the functions are in its private subnets', () => {
   expect(functions).toHaveLength(4);
   const ids = vpc.privateSubnets.map(({ subnetId }) => stack.resolve(subnetId) as unknown);
   for (const { Properties } of functions) expect(Properties.VpcConfig.SubnetIds).toEqual(ids);
+  const roles = Object.values(
+    Template.fromStack(stack).findResources('AWS::IAM::Role', {
+      Properties: { Description: Match.stringLikeRegexp('^Permissions of the') },
+    }),
+  );
+  expect(roles).toHaveLength(4);
+  for (const role of roles)
+    expect(JSON.stringify(role)).toContain('AWSLambdaVPCAccessExecutionRole');
   const open = newStack();
   addPipeline(open, {});
   Template.fromStack(open).resourceCountIs('AWS::EC2::SecurityGroup', 0);

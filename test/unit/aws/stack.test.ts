@@ -92,7 +92,8 @@ describe('a stack that commands work on', () => {
     expect(await open('local.MyLedger')).toEqual(['local.MyLedger', 'mine']);
     expect(await open('local.My')).toEqual(['local.My', 'other']);
     expect(await open('local.Default')).toEqual(['local.Default', 'counters']);
-    expect(await open('local.My/Ledger')).toEqual(['local.MyLedger', 'mine']);
+    expect(await open('local.My.Ledger')).toEqual(['local.My.Ledger', 'mine']);
+    expect(await open('local.My.Ledger')).toEqual(['local.My.Ledger', 'mine']);
     await expect(open('local')).rejects.toThrow(
       /has several pipelines: Default, MyLedger, My\. Name one .*--stack local\.Default\./,
     );

@@ -41,8 +41,9 @@ export function outputsOfPipeline(
 
 /** Splits `stack.pipeline`. Names and ARNs of stacks contain no dots. */
 export function splitName(name: string): { stack: string; pipeline: string | undefined } {
-  const [stack = '', pipeline] = name.split('.', 2);
-  return { stack, pipeline };
+  const [stack = '', ...path] = name.split('.');
+  // Ids of constructs may contain dots.
+  return { stack, pipeline: path.length === 0 ? undefined : path.join('.') };
 }
 
 /** The id of a construct that does not appear in keys. */
