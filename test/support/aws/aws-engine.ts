@@ -103,7 +103,13 @@ export class AwsEngine {
     const source = { client: this.#sqs, queueUrl: store.deadLetterQueueUrl, backoff };
     this.rawStore = s3RawStore(this.#faulty(aws.s3), store.bucket);
     this.groups = s3BodyGroups(this.#faulty(aws.s3), store.bucket);
-    this.#ledger = { client: dynamodb, ledgerTable, backoff, storing: backoff, groups: this.groups };
+    this.#ledger = {
+      client: dynamodb,
+      ledgerTable,
+      backoff,
+      storing: backoff,
+      groups: this.groups,
+    };
     this.deadLetters = { ...deadLetterQueue(source), list: () => this.#listDeadLetters() };
     this.receipts = dynamodbReceipts(ledger);
     this.counterStore = dynamodbCounterStore({ ...ledger, countersTable, backoff });
