@@ -19,7 +19,13 @@ import {
   type StorePlace,
 } from '../cli/common-options.ts';
 import { dateRange, firstDate } from '../cli/date-range.ts';
-import { date, serverUrl, statsDimensions, UsageError } from '../cli/option-parsers.ts';
+import {
+  date,
+  serverUrl,
+  statsDimensions,
+  UsageError,
+  wholeNumber,
+} from '../cli/option-parsers.ts';
 
 /**
  * The options of `stats`. `source` is a server, a data directory or a store on AWS. `range` is undefined
@@ -34,6 +40,8 @@ export interface StatsOptions {
   format: 'table' | StatsFormat;
   /** Whether CSV starts with a byte order mark. */
   hasMark: boolean;
+  /** Prints the counters again after this time, in milliseconds. */
+  watchMs: number | undefined;
 }
 
 interface StatsValues extends Partial<Record<StatsFormat, true>> {
@@ -46,6 +54,7 @@ interface StatsValues extends Partial<Record<StatsFormat, true>> {
   url?: string;
   token?: string;
   bom?: true;
+  watch?: number | true;
 }
 
 /** Adds the options of `stats` to a command. */
@@ -58,6 +67,13 @@ export function addStatsOptions(command: Command): Command {
     .option('--state <name...>', 'only these states')
     .addOption(
       option('--group-by <columns...>', 'sum by date, type, state or several', statsDimensions),
+    )
+    .addOption(
+      option(
+        '--watch [seconds]',
+        'print the counters again every 2 seconds, or as often as given, until Ctrl-C',
+        wholeNumber(1, 3_600),
+      ),
     )
     .addOption(setting('--url <url>', 'query a server instead of a data directory', serverUrl))
     .addOption(tokenOption());
@@ -84,7 +100,11 @@ export function statsOptions(command: Command): StatsOptions {
   const [format = 'table', second] = statsFormats.filter((name) => values[name]);
   if (second !== undefined) throw new UsageError(`give either --${format} or --${second}`);
   if (bom && format !== 'csv') throw new UsageError('--bom requires --csv');
-  return { source, range, types, states, groupBy, format, hasMark: bom };
+  const watchMs = values.watch && (values.watch === true ? 2 : values.watch) * 1_000;
+  if (watchMs !== undefined && format !== 'table') {
+    throw new UsageError(`--watch shows a table; omit --${format}`);
+  }
+  return { source, range, types, states, groupBy, format, hasMark: bom, watchMs };
 }
 
 function sourceOf(command: Command): StatsOptions['source'] {

@@ -1,3 +1,5 @@
+import { setTimeout as delay } from 'node:timers/promises';
+
 import { absence, addressHint, describeFailure } from '../../client/failure-text.ts';
 import { requestOverHttp } from '../../client/http-request.ts';
 import { authorization, parseObject, readText, stringOr } from '../../client/post-batch.ts';
@@ -10,6 +12,7 @@ import type { StorePlace } from '../cli/common-options.ts';
 import { withStore } from '../cli/open-store.ts';
 import type { StatsOptions } from './stats-options.ts';
 import { jsonText, visible } from '../cli/terminal-text.ts';
+import { statsTable } from './stats-table.ts';
 
 /** The options with the default range filled in. */
 interface Question extends StatsOptions {
@@ -19,8 +22,22 @@ interface Question extends StatsOptions {
 const requestMsMax = 30_000;
 const answerBytesMax = 256 * 1024 * 1024;
 
-/** Prints the counters. Returns the exit code. */
+/** Prints the counters, with `watchMs` again and again until a signal. Returns the exit code. */
 export async function stats(options: StatsOptions): Promise<number> {
+  const { watchMs } = options;
+  if (watchMs === undefined) return await show(options);
+  const isStopped = new AbortController();
+  process.once('SIGINT', () => isStopped.abort()).once('SIGTERM', () => isStopped.abort());
+  while (!isStopped.signal.aborted) {
+    // To the upper left, and all below is cleared.
+    if (process.stdout.isTTY) process.stdout.write('\u001b[H\u001b[J');
+    await show(options);
+    await delay(watchMs, undefined, { signal: isStopped.signal }).catch(() => undefined);
+  }
+  return 0;
+}
+
+async function show(options: StatsOptions): Promise<number> {
   const { source, range = lastWeek() } = options;
   if (options.range === undefined)
     note(`the last 7 days, ${range.from} to ${range.to}; choose others with --from and --to`);
@@ -42,7 +59,9 @@ async function textOf(
 ): Promise<string> {
   if (format === 'json') return `${jsonText(rows)}\n`;
   if (format === 'table')
-    return rows.length === 0 ? 'no counters\n' : `${await table(rows, groupBy)}\n`;
+    return rows.length === 0
+      ? 'no counters\n'
+      : await statsTable(rows, groupBy, process.stdout.isTTY);
   const writer = new StatsWriter(groupBy, format, hasMark && !process.stdout.isTTY);
   const text = writer.opening() + writer.piece(rows) + writer.closing();
   // Only a terminal needs escapes.
@@ -128,28 +147,6 @@ function parseRows(text: string, columns: readonly Dimension[]): StatsRow[] {
 function isRow(value: unknown, columns: readonly Dimension[]): boolean {
   const row = (value ?? {}) as Record<string, unknown>;
   return columns.every((name) => typeof row[name] === 'string') && typeof row['count'] === 'number';
-}
-
-async function table(rows: readonly StatsRow[], columns: readonly Dimension[]): Promise<string> {
-  const { default: CliTable } = await import('cli-table3');
-  // cli-table3 would write colours to a file, too.
-  const isColourful = process.stdout.isTTY && !process.env['NO_COLOR'];
-  const output = new CliTable({
-    head: [...columns, 'count'],
-    colAligns: [...columns.map(() => 'left' as const), 'right'],
-    style: {
-      head: isColourful ? ['bold'] : [],
-      border: isColourful ? ['gray'] : [],
-      compact: true,
-    },
-  });
-  for (const row of rows) {
-    const names = columns.map((name) => visible(row[name] ?? ''));
-    output.push([...names, withThousands(row.count)]);
-  }
-  const total = rows.reduce((sum, { count }) => sum + count, 0);
-  output.push([{ colSpan: columns.length, content: 'total' }, withThousands(total)]);
-  return output.toString();
 }
 
 function note(text: string): void {

@@ -46,6 +46,28 @@ describe('stats', () => {
     expect(outcome.stdout).not.toMatch(/[\u0000-\u0009\u000b-\u001f\u007f-\u009f\u202e]/);
   });
 
+  test('--watch prints the counters again, until a signal', async () => {
+    answers.push((response) => send(response, 200, rows.slice(0, 1)));
+    answers.push((response) => send(response, 200, rows));
+    const { child, outcome } = start([
+      'stats',
+      '--url',
+      url,
+      '--date',
+      '2026-06-16',
+      '--watch',
+      '1',
+    ]);
+    await expect.poll(() => received.length).toBeGreaterThan(1);
+    child.kill('SIGINT');
+    const { code, stdout } = await outcome;
+    expect(code).toBe(0);
+    expect(stdout).toMatch(/total .*│ 1,234 │[^]*total .*│ 1,241 │/);
+    const refused = await run(['stats', '--url', url, '--watch', '--json']);
+    expect(refused).toMatchObject({ code: 2, stdout: '' });
+    expect(refused.stderr).toContain('--watch shows a table');
+  });
+
   test('says what an answer without a body was', async () => {
     answers.push((response) => response.writeHead(204).end());
     const outcome = await run(['stats', '--url', url, '--date', '2026-06-17']);

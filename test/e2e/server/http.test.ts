@@ -1079,7 +1079,8 @@ describe('the page of a day', () => {
     await waitUntilCounted(server.url);
     const { document, headers } = await page(server);
     expect(headers['content-type']).toBe('text/html; charset=utf-8');
-    const rows = elements(document, 'tbody')
+    const rows = tablesOf(document, 'rows')
+      .flatMap((table) => elements(table, 'tbody'))
       .flatMap((body) => elements(body, 'tr'))
       .map((row) => elements(row, 'td').slice(0, 3).map(textOf));
     const pairs = (await counts(server)).map(({ type, state }) => [type, state, '1']);
@@ -1117,7 +1118,8 @@ describe('the page of a day', () => {
 
   it('of a day without counters says so', async () => {
     const { document } = await page(await serve(), '2001-01-01');
-    expect(elements(document, 'table')).toEqual([]);
+    expect(tablesOf(document, 'rows')).toEqual([]);
+    expect(tablesOf(document, 'calendar')).toHaveLength(1);
     expect(elements(document, 'p').map(textOf)).toEqual(['Nothing was counted on this day.']);
   });
 
@@ -1339,6 +1341,12 @@ function elements(node: Tree.Node, name?: string): Tree.Element[] {
   const below = children.flatMap((child) => elements(child, name));
   const isOne = 'tagName' in node && (name === undefined || node.tagName === name);
   return isOne ? [node, ...below] : below;
+}
+
+function tablesOf(document: Tree.Node, ofClass: string): Tree.Element[] {
+  return elements(document, 'table').filter(({ attrs }) =>
+    attrs.some(({ name, value }) => name === 'class' && value === ofClass),
+  );
 }
 
 function textOf(node: Tree.Node): string {

@@ -39,6 +39,7 @@ const filters = {
   groupBy: undefined,
   format: 'json',
   hasMark: false,
+  watchMs: undefined,
 } as const;
 
 function commands(): [string, () => Promise<number>][] {
