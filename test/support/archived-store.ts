@@ -1,8 +1,9 @@
-import { mkdirSync } from 'node:fs';
-import { pathToFileURL } from 'node:url';
+import { cpSync, mkdirSync, mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { fileURLToPath, pathToFileURL } from 'node:url';
 import { join } from 'node:path';
 
-import { expect, onTestFinished, vi } from 'vitest';
+import { afterAll, beforeAll, expect, onTestFinished, vi } from 'vitest';
 
 import {
   restore,
@@ -74,6 +75,28 @@ export async function storeArchived(
   } finally {
     await pipeline.close();
   }
+}
+
+/**
+ * An archive that the tests of a file copy: each part is stored by another server. Call it in a test file.
+ */
+export function archiveTemplate(parts: readonly (readonly StoredTestBatch[])[]) {
+  const root = mkdtempSync(join(tmpdir(), 'device-pipeline-'));
+  const [dataDir, archive] = [join(root, 'data'), join(root, 'archive')];
+  beforeAll(async () => {
+    mkdirSync(archive);
+    for (const part of parts) await storeArchived(dataDir, pathToFileURL(archive).href, part);
+  });
+  afterAll(() => rmSync(root, { recursive: true, force: true }));
+  return {
+    dataDir,
+    /** A copy for one test: its URL, and the store open on it. */
+    async copy(): Promise<{ url: string; store: ObjectStore }> {
+      const url = newArchive();
+      cpSync(archive, fileURLToPath(url), { recursive: true });
+      return { url, store: await openArchive(url) };
+    },
+  };
 }
 
 /** Removes all segments of a data directory but the last, as --keep-raw does. */

@@ -34,6 +34,13 @@ async function listed(store: ReturnType<typeof open>, range = all): Promise<stri
     .map((entry) => ('rawKey' in entry ? entry.rawKey : `damaged: ${entry.damage}`));
 }
 
+function batchOf(make: (receivedAt: number) => string, receivedAt: number): CarriedBatch {
+  return {
+    ...{ batchId: carriedBatchId(make(receivedAt), 1), receivedAt, accepted: 1, rejected: 0 },
+    ...{ encoding: 'identity', body: Buffer.from('{}'), sha256: '' },
+  };
+}
+
 describe('raw batches of both forms', () => {
   it.each(Array.from({ length: 40 }, (_, seed) => seed))(
     'are listed once, in order: seed %i',
@@ -91,19 +98,7 @@ describe('raw batches of both forms', () => {
   it('are read by the group that may have them, and by no other', async () => {
     const store = open(1_000);
     const make = batchIdMaker(() => Buffer.alloc(8, 1));
-    const batches = [0, 1, 2].map((hours): CarriedBatch => {
-      const receivedAt = midnight + hours * 3_600_000;
-      const batchId = carriedBatchId(make(receivedAt), 1);
-      return {
-        batchId,
-        receivedAt,
-        accepted: 1,
-        rejected: 0,
-        encoding: 'identity',
-        body: Buffer.from('{}'),
-        sha256: '',
-      };
-    });
+    const batches = [0, 1, 2].map((hours) => batchOf(make, midnight + hours * 3_600_000));
     for (const batch of batches) await store.groups.put([batch]);
     store.sent.length = 0;
     const [, { batchId, receivedAt } = expect.fail()] = batches;
@@ -114,18 +109,7 @@ describe('raw batches of both forms', () => {
   it('of two days are in two groups, each under its day', async () => {
     const store = open(1_000);
     const make = batchIdMaker(() => Buffer.alloc(8, 1));
-    const batches = [-1, 0].map((offset): CarriedBatch => {
-      const receivedAt = midnight + offset;
-      return {
-        batchId: carriedBatchId(make(receivedAt), 1),
-        receivedAt,
-        accepted: 1,
-        rejected: 0,
-        encoding: 'identity',
-        body: Buffer.from('{}'),
-        sha256: '',
-      };
-    });
+    const batches = [-1, 0].map((offset) => batchOf(make, midnight + offset));
     await store.groups.put(batches);
     expect([...store.simulation.s3.objects.keys()]).toEqual([
       expect.stringMatching(

@@ -87,16 +87,27 @@ export async function onlyLogId(store: ObjectStore): Promise<string> {
  * @throws {ArchiveDamaged}
  */
 export async function readArchive(store: ObjectStore, logId: string): Promise<ArchiveContent> {
-  const content = await readUpToDamage(store, logId);
+  const content = await readContent(store, logId, false);
   if (content.damage !== undefined) throw content.damage;
   return content;
 }
 
-/** Reads an archive as `readArchive` does, but up to the first object that is missing or damaged. */
-export async function readUpToDamage(store: ObjectStore, logId: string): Promise<ArchiveContent> {
+/**
+ * Reads an archive as `readArchive` does, but up to the first piece or segment that is missing or
+ * damaged, and past claims that are.
+ */
+export function readUpToDamage(store: ObjectStore, logId: string): Promise<ArchiveContent> {
+  return readContent(store, logId, true);
+}
+
+async function readContent(
+  store: ObjectStore,
+  logId: string,
+  isPastClaims: boolean,
+): Promise<ArchiveContent> {
   let listed = await listSegments(store, logId);
   for (let attempt = 1; ; attempt++) {
-    const content = await readTailAfter(store, logId, listed);
+    const content = await readTailAfter(store, logId, { listed, isPastClaims });
     // A merge in the meantime has removed pieces: what they held is in a new segment.
     const before = namesOf(listed);
     listed = await listSegments(store, logId);
@@ -124,7 +135,10 @@ export async function listSegments(store: ObjectStore, logId: string): Promise<A
 async function readTailAfter(
   store: ObjectStore,
   logId: string,
-  listed: readonly ArchivedSegment[],
+  {
+    listed,
+    isPastClaims,
+  }: { readonly listed: readonly ArchivedSegment[]; readonly isPastClaims: boolean },
 ): Promise<ArchiveContent> {
   const { segments, superseded } = longestOfEach(listed);
   const gap = gapAfter(segments);
@@ -138,7 +152,7 @@ async function readTailAfter(
   }
   const tail =
     gap === undefined
-      ? await new TailReader(store, logId, numbers).read(last)
+      ? await new TailReader(store, logId, numbers).read(last, isPastClaims)
       : endedBy(missingBetween(store, segments, gap), last);
   return {
     ...{ logId, segments: whole, superseded, ...tail },
@@ -209,7 +223,7 @@ class TailReader {
     this.#listed = listed;
   }
 
-  async read(merged: ArchivedSegment | undefined): Promise<Tail> {
+  async read(merged: ArchivedSegment | undefined, isPastClaims: boolean): Promise<Tail> {
     const walk: TailWalk = {
       ...{ number: (merged?.lastNumber ?? -1) + 1, begin: merged?.end, end: merged?.end ?? 0 },
       ...{ pieces: [], claim: undefined },
@@ -221,7 +235,7 @@ class TailReader {
         break;
       } catch (error) {
         if (!(error instanceof ArchiveDamaged)) throw error;
-        const next = await this.#continuation(walk);
+        const next = isPastClaims ? await this.#continuation(walk) : undefined;
         damage = next === undefined ? error : new ClaimLost(error);
         if (next === undefined) break;
         walk.number = next;

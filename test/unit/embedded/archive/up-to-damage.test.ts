@@ -1,9 +1,8 @@
-import { cpSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { basename, join } from 'node:path';
-import { fileURLToPath, pathToFileURL } from 'node:url';
+import { fileURLToPath } from 'node:url';
 
-import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { beforeEach, describe, expect, it } from 'vitest';
 
 import {
   decodeTail,
@@ -19,38 +18,23 @@ import { nodeFileSystem } from '../../../../src/engines/embedded/log/file-system
 import { listSegments } from '../../../../src/engines/embedded/log/segment.ts';
 import { areTokensRequired } from '../../../../src/engines/embedded/tokens/token-marker.ts';
 import {
+  archiveTemplate,
   countersOf,
   namesIn,
-  newArchive,
-  openArchive,
   restoreFrom,
   storeArchived,
 } from '../../../support/archived-store.ts';
 import { auditOf, newDataDirectory, numberedBatches } from '../../../support/embedded-store.ts';
 
-let template: string;
-let dataDir: string;
+const batches = numberedBatches(75);
+/** With merged segments, pieces after them, and claims between. */
+const template = archiveTemplate([batches.slice(0, 60), batches.slice(60, 68), batches.slice(68)]);
+const { dataDir } = template;
 let url: string;
 let store: ObjectStore;
 
-/** An archive with merged segments, pieces after them, and claims between. */
-beforeAll(async () => {
-  template = mkdtempSync(join(tmpdir(), 'device-pipeline-'));
-  dataDir = join(template, 'data');
-  const archive = join(template, 'archive');
-  mkdirSync(archive);
-  const batches = numberedBatches(75);
-  for (const part of [batches.slice(0, 60), batches.slice(60, 68), batches.slice(68)]) {
-    await storeArchived(dataDir, pathToFileURL(archive).href, part);
-  }
-});
-
-afterAll(() => rmSync(template, { recursive: true, force: true }));
-
 beforeEach(async () => {
-  url = newArchive();
-  cpSync(join(template, 'archive'), fileURLToPath(url), { recursive: true });
-  store = await openArchive(url);
+  ({ url, store } = await template.copy());
 });
 
 const pathOf = (name: string) => join(fileURLToPath(url), name);

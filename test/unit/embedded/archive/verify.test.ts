@@ -1,9 +1,8 @@
-import { cpSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { fileURLToPath, pathToFileURL } from 'node:url';
+import { fileURLToPath } from 'node:url';
 
-import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { beforeEach, describe, expect, it } from 'vitest';
 
 import {
   compress,
@@ -19,6 +18,7 @@ import {
 import { onlyLogId, readArchive } from '../../../../src/engines/embedded/archive/read-archive.ts';
 import type { ObjectStore } from '../../../../src/engines/embedded/archive/stores/object-store.ts';
 import {
+  archiveTemplate,
   countersOf,
   namesIn,
   newArchive,
@@ -28,30 +28,19 @@ import {
 } from '../../../support/archived-store.ts';
 import { codesOf, newDataDirectory, numberedBatches } from '../../../support/embedded-store.ts';
 
-let template: string;
-let dataDir: string;
+const batches = numberedBatches(75);
+/** With merged segments, pieces after them, and four claims, the last without pieces. */
+const template = archiveTemplate([
+  ...[batches.slice(0, 60), batches.slice(60, 68), batches.slice(68)],
+  [],
+]);
+const { dataDir } = template;
 let url: string;
 let store: ObjectStore;
 let logId: string;
 
-/** An archive with merged segments, pieces after them, and four claims, the last without pieces. */
-beforeAll(async () => {
-  template = mkdtempSync(join(tmpdir(), 'device-pipeline-'));
-  dataDir = join(template, 'data');
-  const archive = join(template, 'archive');
-  mkdirSync(archive);
-  const batches = numberedBatches(75);
-  for (const part of [batches.slice(0, 60), batches.slice(60, 68), batches.slice(68), []]) {
-    await storeArchived(dataDir, pathToFileURL(archive).href, part);
-  }
-});
-
-afterAll(() => rmSync(template, { recursive: true, force: true }));
-
 beforeEach(async () => {
-  url = newArchive();
-  cpSync(join(template, 'archive'), fileURLToPath(url), { recursive: true });
-  store = await openArchive(url);
+  ({ url, store } = await template.copy());
   logId = await onlyLogId(store);
 });
 
