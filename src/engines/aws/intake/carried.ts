@@ -1,4 +1,4 @@
-import { carriedBatchId, readCarriedBatchId, type BatchId } from '../../../domain/batch-id.ts';
+import { carriedBatchId, readCarriedBatchId } from '../../../domain/batch-id.ts';
 import type { DayOf } from '../../../domain/day.ts';
 import { dayMs } from '../../../domain/timestamp.ts';
 import {
@@ -48,15 +48,17 @@ export function carriedChunk(
   chunks: readonly Chunk[],
 ): Chunk | undefined {
   const [chunk, ...others] = chunks;
-  if (!isCarriedId(raw.batchId) || chunk === undefined || others.length > 0) return undefined;
+  if (!isCarriedBatch(raw, raw.accepted) || chunk === undefined || others.length > 0) {
+    return undefined;
+  }
   // A retry may be sent without compression, and be too large: it takes the four steps.
   if (raw.body.length > carriedBytesMax) return undefined;
   return { ...chunk, message: carriedMessage({ ...raw, rejected: 0 }) };
 }
 
 /** Whether the record of a key is of such a batch. A replayed one has an object. */
-export function isCarriedRecord({ batchId, replayedAt }: KeyRecord): boolean {
-  return isCarriedId(batchId) && replayedAt === undefined;
+export function isCarriedRecord(record: KeyRecord, accepted: number): boolean {
+  return record.replayedAt === undefined && isCarriedBatch(record, accepted);
 }
 
 /**
@@ -76,6 +78,14 @@ export async function isGivenUp(
   throw new Unavailable('storage_failed', mayBeOnItsWay);
 }
 
-function isCarriedId(batchId: BatchId): boolean {
-  return readCarriedBatchId(batchId) !== undefined;
+/**
+ * Whether the id says so, and all that it says is true: an id of a version that did not know such
+ * batches has the mark by chance, one in 64.
+ */
+function isCarriedBatch(
+  { batchId, receivedAt }: Pick<Identity, 'batchId' | 'receivedAt'>,
+  accepted: number,
+): boolean {
+  const known = readCarriedBatchId(batchId);
+  return known?.items === accepted && known.receivedAt === receivedAt;
 }

@@ -167,24 +167,21 @@ async function claimAdmitted(
     if (!(error instanceof AllItemsOverLimit) || batch.idempotency === undefined) throw error;
     const { caller, idempotency } = batch;
     const holder = await options.records.findKey(caller, idempotency.key, options.now());
-    const claim = holder && (await claimHeld(options, holder, idempotency));
+    const claim = holder && (await claimHeld(options, holder, { ...batch, idempotency }));
     if (claim === undefined) throw error;
     return claim;
   }
 }
 
-async function claimKey(
-  options: AwsIntakeOptions,
-  { caller, idempotency }: Batch,
-  fresh: KeyRecord,
-): Promise<Claim> {
+async function claimKey(options: AwsIntakeOptions, batch: Batch, fresh: KeyRecord): Promise<Claim> {
+  const { caller, idempotency } = batch;
   const claim =
     idempotency &&
     (await options.records.claimKey(
       { caller, key: idempotency.key },
       fresh,
       () => fresh.receivedAt,
-      (holder) => claimHeld(options, holder, idempotency),
+      (holder) => claimHeld(options, holder, { ...batch, idempotency }),
     ));
   return claim ?? { kind: 'ours', identity: fresh, isJoined: false, isStored: false };
 }
@@ -193,14 +190,14 @@ async function claimKey(
 async function claimHeld(
   options: AwsIntakeOptions,
   holder: KeyRecord,
-  idempotency: Idempotency,
+  { idempotency, accepted }: { readonly idempotency: Idempotency; readonly accepted: number },
 ): Promise<Claim | undefined> {
   const { records, rawStore, now } = options;
   if (!isRetryOf(holder, idempotency) || (await records.isComplete(holder.batchId))) {
     return { kind: 'earlier', batch: holder };
   }
   const ours = { kind: 'ours', identity: holder, isJoined: true } as const;
-  if (isCarriedRecord(holder)) {
+  if (isCarriedRecord(holder, accepted)) {
     return (await isGivenUp(holder, options)) ? undefined : { ...ours, isStored: false };
   }
   const isStored = await rawStore.has(rawKeyOf(holder.batchId, holder.receivedAt));

@@ -1,0 +1,46 @@
+import { describe, expect, it } from 'vitest';
+
+import { batchIdMaker, carriedBatchId } from '../../../src/domain/batch-id.ts';
+import {
+  carriedChunk,
+  carriedIdentity,
+  isCarriedRecord,
+} from '../../../src/engines/aws/intake/carried.ts';
+
+const now = Date.UTC(2026, 10, 30);
+const made = {
+  batchId: batchIdMaker((count) => Buffer.alloc(count, 1))(now),
+  receivedAt: now,
+  itemsPerMessage: Number.POSITIVE_INFINITY,
+};
+const bodySha256 = new Uint8Array(32);
+const body = Buffer.from('{}');
+const chunk = { batchId: made.batchId, index: 0, message: 'of items' } as never;
+
+describe('a batch whose message carries its body', () => {
+  it('is known by its id, with its number of items and its time', () => {
+    const identity = carriedIdentity(made, 3);
+    expect(isCarriedRecord({ ...identity, bodySha256 }, 3)).toBe(true);
+    const raw = { ...identity, accepted: 3, body, encoding: 'identity' } as const;
+    expect(carriedChunk(raw, [chunk])).toMatchObject({
+      message: expect.stringContaining('sha256') as string,
+    });
+  });
+
+  it('is not one whose id has the mark by chance, such as that of an earlier version', () => {
+    const marked = { ...made, batchId: carriedBatchId(made.batchId, 7) };
+    for (const [record, accepted] of [
+      [marked, 3],
+      [{ ...marked, receivedAt: now + 1 }, 7],
+    ] as const) {
+      expect(isCarriedRecord({ ...record, bodySha256 }, accepted)).toBe(false);
+      const raw = { ...record, accepted, body, encoding: 'identity' } as const;
+      expect(carriedChunk(raw, [chunk])).toBeUndefined();
+    }
+  });
+
+  it('is not a replayed one, which has an object', () => {
+    const identity = carriedIdentity(made, 3);
+    expect(isCarriedRecord({ ...identity, bodySha256, replayedAt: now }, 3)).toBe(false);
+  });
+});
