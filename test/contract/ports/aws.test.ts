@@ -134,6 +134,7 @@ describe('the ports on AWS', () => {
       const engine = await openEngine(form);
       return {
         rawStore: engine.bodies,
+        hasLooseOrder: form.carriesBodies,
         put: (batch, receivedAt) => {
           engine.now = receivedAt;
           return put(engine, batch);

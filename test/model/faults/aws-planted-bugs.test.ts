@@ -2,17 +2,21 @@ import { SendMessageBatchCommand } from '@aws-sdk/client-sqs';
 import { describe, expect, it } from 'vitest';
 
 import { readCarriedBatchId } from '../../../src/domain/batch-id.ts';
-import type { Client, Variant } from './aws-functions.ts';
+import { rowTextOf } from '../../../src/engines/aws/ledger/dedup-records.ts';
+import { dayMs, keepMs, type Client, type Variant } from './aws-functions.ts';
 import {
   byMessageId,
   withLedgerApart,
   withoutConditionWhenRepeated,
+  withDuplicates,
   withoutIndexes,
   withoutLedger,
+  withTampering,
 } from './aws-planted-stores.ts';
 import { runSchedule } from './aws-schedule.ts';
 import { Violation } from './aws-world.ts';
 
+let serial = 0;
 /** Plausible mistakes that a few runs without faults would not show. */
 const bugs: Record<string, Variant> = {
   'adds without a ledger': { counterStore: withoutLedger },
@@ -76,6 +80,45 @@ const bugs: Record<string, Variant> = {
             !(await inner.isComplete(holder.batchId));
           return isWaiting ? undefined : await decide(holder);
         }),
+    }),
+  },
+  'adds to a dedup block without a condition': {
+    counterStore: withTampering({
+      writes: ({ Update, ...others }) => {
+        if (Update === undefined) return others;
+        const unconditional = { ...Update };
+        delete unconditional.ConditionExpression;
+        return { Update: unconditional };
+      },
+    }),
+  },
+  'counts none of a dedup block if one was counted': {
+    counterStore: withTampering({
+      refusal: (reason, { Update }) => {
+        const numbers = Update?.ExpressionAttributeValues?.[':numbers'];
+        if (reason.Item?.['numbers'] === undefined || numbers === undefined) return reason;
+        return { ...reason, Item: { ...reason.Item, numbers } };
+      },
+    }),
+  },
+  'takes all of a dedup block for one delivery': {
+    countingPorts: (inner) => ({ ...inner, idOf: ({ dedupKey }) => rowTextOf(dedupKey) }),
+  },
+  'counts twice what comes twice in one transaction': {
+    counterStore: withDuplicates,
+    countingPorts: (inner) => ({ ...inner, idOf: () => String(serial++) }),
+  },
+  'lets a dedup block expire a day after its first record': {
+    counterStore: withTampering({
+      writes: ({ Update, ...others }) => {
+        const values = Update?.ExpressionAttributeValues ?? {};
+        const expiresAt = Number(values[':expires_at']?.N);
+        if (Update === undefined || Number.isNaN(expiresAt))
+          return { ...others, ...(Update && { Update }) };
+        const early = { N: String(expiresAt - (keepMs - dayMs) / 1_000) };
+        const expires = { ...values, ':expires_at': early };
+        return { Update: { ...Update, ExpressionAttributeValues: expires } };
+      },
     }),
   },
   'counts what is too old': { ageMsMaxOfProcess: Number.POSITIVE_INFINITY },

@@ -16,6 +16,7 @@ import {
   ledgerTable,
   type AwsSimulation,
 } from '../simulated-aws/aws-simulation.ts';
+import type { Item } from '../simulated-aws/aws-simulated-dynamodb.ts';
 import type { World } from '../faults/aws-world.ts';
 
 /** A planted bug in the transactions of a rebuild. */
@@ -44,8 +45,8 @@ export class RebuildWorld {
     const counters = this.#simulation.dynamodb.tables.get(countersTable);
     const ledger = this.#simulation.dynamodb.tables.get(ledgerTable);
     const rows = counters?.items() ?? [];
-    const dedupRecords = (ledger?.items() ?? []).filter(({ entry }) =>
-      entry?.S?.startsWith('chunk:'),
+    const dedupRecords = (ledger?.items() ?? []).filter(
+      ({ entry, numbers }) => entry?.S?.startsWith('chunk:') === true || numbers !== undefined,
     );
     const kind = random.pick(['change', 'change', 'delete', 'add', 'dedup record', 'dedup record']);
     this.#world.note(() => `damage: ${kind}`);
@@ -55,12 +56,21 @@ export class RebuildWorld {
         ...{ type: { S: 'nobody' }, state: { S: 'knows' }, count: { N: '3' } },
       });
     } else if (kind === 'dedup record') {
-      if (dedupRecords.length > 0) ledger?.delete(random.pick(dedupRecords));
+      if (dedupRecords.length > 0) this.#removeRecord(random.pick(dedupRecords));
     } else if (rows.length > 0) {
       const row = random.pick(rows);
       if (kind === 'delete') counters?.delete(row);
       else counters?.put({ ...row, count: { N: String(random.below(9)) } });
     }
+  }
+
+  /** Deletes a row; of a dedup block now and then only one of its numbers. */
+  #removeRecord(row: Item): void {
+    const ledger = this.#simulation.dynamodb.tables.get(ledgerTable);
+    const [first, ...others] = row['numbers']?.NS ?? [];
+    this.#world.note(() => `damage: ${first === undefined ? 'a record' : 'of a block'}`);
+    if (others.length === 0 || this.#world.random.chance(0.3)) ledger?.delete(row);
+    else ledger?.put({ ...row, numbers: { NS: others } });
   }
 
   /** Starts a rebuild; starts it again some time after an interruption or a failure. */

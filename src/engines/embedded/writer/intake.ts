@@ -1,4 +1,9 @@
-import { formatBatchId, positionOfBatchId, type BatchId } from '../../../domain/batch-id.ts';
+import {
+  formatBatchId,
+  positionOfBatchId,
+  timeOfBatchId,
+  type BatchId,
+} from '../../../domain/batch-id.ts';
 import { isRetryOf } from '../../../pipeline/idempotency.ts';
 import {
   Unavailable,
@@ -149,7 +154,10 @@ export class LogIntake implements Intake, ReplayIntake {
     const isRemoved = this.#positionOfReplayed(origin.batchId) !== undefined;
     if (isRemoved || this.#findRecord(origin.batchId) !== undefined)
       return this.#compareWithStored(batch);
-    const place = positionOfBatchId(origin.batchId) ?? Number.POSITIVE_INFINITY;
+    // An id of the AWS engine may have the time in the place of a position.
+    const isOfAws = timeOfBatchId(origin.batchId) === origin.receivedAt;
+    const position = isOfAws ? undefined : positionOfBatchId(origin.batchId);
+    const place = position ?? Number.POSITIVE_INFINITY;
     const isOfAnotherLog = origin.logId !== undefined && origin.logId !== log.logId.toString('hex');
     if (place >= log.begin || isOfAnotherLog) return undefined;
     return { kind: 'undecidable', detail: removedDetail };
