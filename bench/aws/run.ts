@@ -60,8 +60,8 @@ const neverMs = 86_400_000;
 export async function run({ stack: settings, ...options }: RunOptions): Promise<RunResult> {
   let meter = new Meter();
   const watch = (next: Meter) => (meter = next);
-  const gathered = Promise.withResolvers<void>();
-  if (!options.isGathered) gathered.resolve();
+  const gathered = Promise.withResolvers<undefined>();
+  if (!options.isGathered) gathered.resolve(undefined);
   const stack = await startLocalStack({
     ...settings,
     variables: { ...settings.variables, ...sweepAtOnce },
@@ -77,7 +77,7 @@ export async function run({ stack: settings, ...options }: RunOptions): Promise<
   try {
     const idleSweep = options.mode === 'naive' ? new Meter() : await sweepIdle(stack, watch);
     watch(new Meter(accessLogLine(settings.template)));
-    const sent = await send(stack, options, gathered.resolve);
+    const sent = await send(stack, options, () => gathered.resolve(undefined));
     const rows = await counters(stack);
     check(rows, sent.expected);
     const stored = await storedObjects(stack);

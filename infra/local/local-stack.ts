@@ -48,7 +48,7 @@ export interface LocalStackOptions extends FunctionObserver {
   readonly port?: number;
   readonly disorder?: DisorderOptions | undefined;
   /** The event sources receive no message before it resolves. */
-  readonly pollersStartAfter?: Promise<void> | undefined;
+  readonly pollersStartAfter?: Promise<unknown> | undefined;
   /** Overrides the template. */
   readonly visibilityTimeoutSeconds?: number | undefined;
   readonly sweepEveryMs?: number | undefined;

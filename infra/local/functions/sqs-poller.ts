@@ -26,7 +26,7 @@ export interface SqsPollerOptions {
   ) => Promise<InvocationResult>;
   readonly disorder?: DisorderOptions | undefined;
   /** Nothing is received before it resolves. */
-  readonly startsAfter?: Promise<void> | undefined;
+  readonly startsAfter?: Promise<unknown> | undefined;
   /** How many pollers there are at the start; default 5, as on AWS. */
   readonly pollers?: number;
   /** Called for each batch that failed as a whole or in part, and for failed calls to the queue. */

@@ -126,6 +126,10 @@ describe('a message that carries a batch', () => {
     ['one that begins with a byte order mark', batchOf(Buffer.from('\ufeff{}'))],
     ['a compressed one', batchOf(gzipSync(bodyOf(item)), { encoding: 'gzip' })],
     ['bytes that are no UTF-8', batchOf(Buffer.from([0x7b, 0xff, 0xfe, 0x00, 0x7d]))],
+    [
+      'one of a version without dedup blocks',
+      batchOf(bodyOf(item), { batchId: earlierCarriedId(makeBatchId(now), 1), receivedAt: now }),
+    ],
     ['one under a key', batchOf(bodyOf(item, item), { accepted: 2, keyId: 'a'.repeat(64) })],
   ])('has its exact bytes: %s', (_, batch) => {
     const message = carriedMessage(batch);
@@ -150,8 +154,13 @@ describe('a message that carries a batch', () => {
   it.each<[string, (text: string) => string, RegExp]>([
     [
       'another version',
-      (text) => text.replace('"version":1', '"version":2'),
-      /^unsupported_version: /,
+      (text) => text.replace('"version":2', '"version":3'),
+      /^unsupported_version: expected version 1 or 2, not 3/,
+    ],
+    [
+      'the version of other ids',
+      (text) => text.replace('"version":2', '"version":1'),
+      /^invalid_message: version/,
     ],
     [
       'another number of items',
