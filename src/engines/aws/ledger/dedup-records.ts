@@ -18,7 +18,7 @@ import {
  * Dedup records: what makes each chunk count once. The transaction that adds to the counters writes the
  * record, on condition that there is none. A record is a row of its own, or, for a batch whose message
  * carried its body, a number in the row of its block. Block and number together are the batch id, so
- * that no two batches share a record, and a row tells of which batches it has records.
+ * that no two batches share a record, and the row gives the ids of the batches that it has records of.
  *
  * The row of a block, a dedup block: `numbers`, a number set of the batches that are counted or dropped;
  * `dropped`, those of them that are dropped; `expires_at`, by its latest record; and `keep_until`, in the
@@ -65,7 +65,7 @@ export function recordTextOf(key: DedupKey): string {
   return key.number === undefined ? rowTextOf(key) : `${rowTextOf(key)} ${key.number}`;
 }
 
-/** What a row says of a chunk: it is counted, or never will be; undefined if neither. */
+/** Whether a row says that a chunk is counted, or never will be; undefined if it says neither. */
 export function dedupStateIn(
   row: Item | undefined,
   { number }: DedupKey,
