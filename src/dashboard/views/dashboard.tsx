@@ -1,4 +1,4 @@
-import { useMemo } from 'preact/hooks';
+import { useEffect, useMemo, useState } from 'preact/hooks';
 
 import type { Scheme } from '../data/colours.ts';
 import { totalOf } from '../data/counts.ts';
@@ -32,6 +32,7 @@ export function Dashboard({ store, state, snapshot, scheme }: Shown) {
     [findings],
   );
   const shown = { store, view, snapshot, scheme, today: days.today };
+  const steps = useSteps();
   if (totalOf(snapshot.pairs) === 0) {
     return <NothingHere store={store} state={state} snapshot={snapshot} />;
   }
@@ -43,14 +44,25 @@ export function Dashboard({ store, state, snapshot, scheme }: Shown) {
       <Unusual {...shown} />
       <Figures snapshot={snapshot} view={view} />
       <CountsChart {...shown} />
-      <div class="pair">
-        <FailureChart {...shown} unusual={unusual} />
-        <TypeRates {...shown} />
-      </div>
-      <HeatMapTable {...shown} />
-      <RowsTable store={store} view={state.view} snapshot={snapshot} scheme={scheme} />
+      {steps > 1 && (
+        <div class="pair">
+          <FailureChart {...shown} unusual={unusual} />
+          <TypeRates {...shown} />
+        </div>
+      )}
+      {steps > 2 && <HeatMapTable {...shown} />}
+      {steps > 3 && (
+        <RowsTable store={store} view={state.view} snapshot={snapshot} scheme={scheme} />
+      )}
     </div>
   );
+}
+
+/** How many steps of the first view to show: one more after each frame, so that no task is long. */
+function useSteps(): number {
+  const [steps, setSteps] = useState(1);
+  useEffect(() => setSteps((now) => Math.min(4, now + 1)), [steps]);
+  return steps;
 }
 
 /** A text that identifies the data that a view needs. */

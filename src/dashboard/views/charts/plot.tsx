@@ -146,7 +146,7 @@ function useFrame(box: { readonly current: HTMLElement | null }): Frame {
       if (width > 0)
         setSize((now) => (now.width === width && now.height === height ? now : { width, height }));
     };
-    measure();
+    // Its first call comes before the first paint, and needs no layout of its own.
     const observer = new ResizeObserver(measure);
     observer.observe(element);
     return () => observer.disconnect();
