@@ -1,6 +1,5 @@
 import { useEffect, useMemo, useState } from 'preact/hooks';
 
-import type { Scheme } from '../data/colours.ts';
 import { totalOf } from '../data/counts.ts';
 import { rangeText } from '../data/calendar/date-text.ts';
 import { wholeText } from '../data/format.ts';
@@ -19,10 +18,9 @@ interface Shown {
   store: Store;
   state: State;
   snapshot: Snapshot;
-  scheme: Scheme;
 }
 
-export function Dashboard({ store, state, snapshot, scheme }: Shown) {
+export function Dashboard({ store, state, snapshot }: Shown) {
   const { days } = state;
   const view = state.shownView;
   const isOld = state.isLoading && countsOf(state.view) !== countsOf(view);
@@ -31,7 +29,7 @@ export function Dashboard({ store, state, snapshot, scheme }: Shown) {
     () => findings.flatMap(({ measure, range }) => (measure === 'failures' ? [range] : [])),
     [findings],
   );
-  const shown = { store, view, snapshot, scheme, today: days.today };
+  const shown = { store, view, snapshot, today: days.today };
   const steps = useSteps();
   if (totalOf(snapshot.pairs) === 0) {
     return <NothingHere store={store} state={state} snapshot={snapshot} />;
@@ -51,9 +49,7 @@ export function Dashboard({ store, state, snapshot, scheme }: Shown) {
         </div>
       )}
       {steps > 2 && <HeatMapTable {...shown} />}
-      {steps > 3 && (
-        <RowsTable store={store} view={state.view} snapshot={snapshot} scheme={scheme} />
-      )}
+      {steps > 3 && <RowsTable store={store} view={state.view} snapshot={snapshot} />}
     </div>
   );
 }
@@ -70,7 +66,7 @@ function countsOf({ range, types, states, split }: View): string {
   return JSON.stringify([range, types, states, split]);
 }
 
-function NothingHere({ store, state, snapshot }: Omit<Shown, 'scheme'>) {
+function NothingHere({ store, state, snapshot }: Shown) {
   const { elsewhere } = snapshot;
   const { health } = state;
   const pending = health?.kind === 'ready' ? health.pending : undefined;

@@ -7,7 +7,7 @@ import {
   type Bucket,
   type Unit,
 } from '../../data/calendar/buckets.ts';
-import { seriesColours, type Scheme } from '../../data/colours.ts';
+import { seriesColours } from '../../data/colours.ts';
 import { sumBy, sumOf, totalOf } from '../../data/counts.ts';
 import { namedDay, rangeText } from '../../data/calendar/date-text.ts';
 import { addDays, countDays, type Day } from '../../data/calendar/days.ts';
@@ -20,7 +20,7 @@ import type { Store } from '../../state/store.ts';
 import { Segments } from '../segments.tsx';
 import { savePicture } from './picture.ts';
 import { Plot } from './plot.tsx';
-import { paper, sceneWith } from './scene.ts';
+import { sceneWith } from './scene.ts';
 import { Swatch } from './swatch.tsx';
 import { TableBehind } from './table-behind.tsx';
 
@@ -29,7 +29,6 @@ export interface ChartProps {
   view: View;
   snapshot: Snapshot;
   today: Day;
-  scheme: Scheme;
 }
 
 const splits = [
@@ -55,7 +54,7 @@ function titleOf({ name, names, isFailing }: Series): string {
 }
 
 /** The parts of the chart that depend on the data. */
-function contentOf(snapshot: Snapshot, view: View, scheme: Scheme) {
+function contentOf(snapshot: Snapshot, view: View) {
   const { split } = view;
   const unit = view.unit ?? usualUnit(snapshot.range);
   const buckets = bucketsOf(snapshot.range, unit);
@@ -63,7 +62,7 @@ function contentOf(snapshot: Snapshot, view: View, scheme: Scheme) {
   const isFailing = split === 'state' ? failingOf(view) : () => false;
   const { splitRows: rows, daily, failedDaily } = snapshot;
   const all = seriesOf(buckets, { rows, daily, failedDaily, sums }, isFailing);
-  const colours = seriesColours(all, scheme);
+  const colours = seriesColours(all);
   const series = all.map((one, index): Shown => {
     const text = { colour: colours[index] ?? '', title: titleOf(one) };
     return { ...one, ...text, sum: sumOf(one.values) };
@@ -80,10 +79,10 @@ function beforeOf({ range, earlier }: Snapshot, view: View, buckets: readonly Bu
   return { days, values: bucketSums(buckets, moved) };
 }
 
-export function CountsChart({ store, view, snapshot, today, scheme }: ChartProps) {
+export function CountsChart({ store, view, snapshot, today }: ChartProps) {
   const content = useMemo(
-    () => contentOf(snapshot, view, scheme),
-    [snapshot, view.split, view.unit, view.hasBefore, view.failureWords, scheme],
+    () => contentOf(snapshot, view),
+    [snapshot, view.split, view.unit, view.hasBefore, view.failureWords],
   );
   const { unit, buckets, series, totals, before } = content;
   const total = totalOf(snapshot.pairs);
@@ -103,16 +102,15 @@ export function CountsChart({ store, view, snapshot, today, scheme }: ChartProps
         ticks,
         tickText: compactText,
         unit: `events per ${unit}`,
-        scheme,
       };
       return sceneWith(axes, [
         ...bars.map((d, index) => ({ d, fill: series[index]?.colour ?? '' })),
         ...(before === undefined
           ? []
-          : [{ d: stepPath(frame, top, before.values), stroke: paper(scheme).text, dash: '3 3' }]),
+          : [{ d: stepPath(frame, top, before.values), stroke: 'var(--ink)', dash: '3 3' }]),
       ]);
     };
-  }, [content, scheme]);
+  }, [content]);
   const largestFirst = [...series].sort((a, b) => b.sum - a.sum);
   const label = `Events per ${unit} by ${view.split}, ${rangeText(snapshot.range)}: ${wholeText(total)} in all. ${largestFirst
     .slice(0, 3)
@@ -126,7 +124,6 @@ export function CountsChart({ store, view, snapshot, today, scheme }: ChartProps
         return { colour, text: `${shortName(title)} ${compactText(sum)}` };
       }),
       scene: sceneOf(frame),
-      scheme,
     });
   return (
     <section class="card" aria-labelledby="counts-title">

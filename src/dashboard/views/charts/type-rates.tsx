@@ -1,6 +1,6 @@
 import { useMemo } from 'preact/hooks';
 
-import { colourOfFailures, type Scheme } from '../../data/colours.ts';
+import { colourOfFailures } from '../../data/colours.ts';
 import { rangeText } from '../../data/calendar/date-text.ts';
 import { pointsText, shareText, wholeText } from '../../data/format.ts';
 import { typeRates } from '../../data/type-rates.ts';
@@ -14,13 +14,12 @@ interface TypeRatesProps {
   store: Store;
   view: View;
   snapshot: Snapshot;
-  scheme: Scheme;
 }
 
 const typesMax = 10;
 
 /** The types by failure rate, with the change from the days before; a name filters to it. */
-export function TypeRates({ store, view, snapshot, scheme }: TypeRatesProps) {
+export function TypeRates({ store, view, snapshot }: TypeRatesProps) {
   const { typePairs, earlierPairs, comparison } = snapshot;
   const rates = useMemo(
     () => typeRates(typePairs, earlierPairs, failingOf(view)),
@@ -57,7 +56,7 @@ export function TypeRates({ store, view, snapshot, scheme }: TypeRatesProps) {
                 <NameButton name={type} onClick={() => store.show({ types: [type] })} />
               </th>
               <td class="bar">
-                <Bar share={largest === 0 ? 0 : rate / largest} colour={colourOfFailures(scheme)} />
+                <Bar share={largest === 0 ? 0 : rate / largest} colour={colourOfFailures} />
                 <span>{shareText(failed, events)}</span>
               </td>
               {before !== undefined && (
