@@ -16,8 +16,8 @@ import { Segments } from './segments.tsx';
 
 const pageRows = 25;
 const rowChoices = [
-  ['day', 'Each day'],
-  ['range', 'All days'],
+  ['range', 'Whole period'],
+  ['day', 'Day by day'],
 ] as const;
 const titles = { date: 'Date', type: 'Type', state: 'State', count: 'Count' };
 
@@ -81,7 +81,7 @@ export function RowsTable({ store, view, snapshot }: RowsTableProps) {
               <Heading store={store} view={view} column={column} />
             ))}
             <th scope="col" class="share">
-              Share
+              Share of total
             </th>
           </tr>
         </thead>

@@ -83,7 +83,7 @@ interface FindingProps {
 
 /** A click shows the days and the names that it speaks of. */
 function FindingLine({ store, finding, over }: FindingProps) {
-  const { what, numbers } = statementOf(finding);
+  const { what, numbers, causes } = statementOf(finding);
   const { measure, isAbove, type, state, types } = finding;
   const { from, to } = finding.range;
   const range = { from, to: finding.isOngoing ? (over ?? to) : to };
@@ -93,10 +93,14 @@ function FindingLine({ store, finding, over }: FindingProps) {
     store.show({ range, types: names, states: state === undefined ? [] : [state] });
   return (
     <li class={isBad ? 'bad' : ''}>
-      <button type="button" title="Show these days and names" onClick={show}>
+      <button type="button" onClick={show}>
         <Arrow sign={isAbove ? 1 : -1} />
         <span>
           <b>{what}</b> {numbers}
+          {causes !== '' && <small>{causes}</small>}
+        </span>
+        <span class="go">
+          Show these events <span aria-hidden="true">›</span>
         </span>
       </button>
     </li>

@@ -153,9 +153,9 @@ describe('the heat map', () => {
   });
 
   it('has a shade for each value of its scale', () => {
-    expect([0, 1, 50, 100].map((value) => shadeOf(value, 100))).toEqual([0, 1, 7, 8]);
-    expect(shadeOf(0.02, 0.02)).toBe(8);
-    expect(shadeOf(0.0001, 0.02)).toBe(1);
+    expect([0, 1, 50, 100].map((value) => shadeOf(value, 100, 'count'))).toEqual([0, 1, 7, 8]);
+    expect([0, 1, 50, 100].map((value) => shadeOf(value, 100, 'rate'))).toEqual([0, 1, 4, 8]);
+    expect(shadeOf(0.02, 0.02, 'share')).toBe(8);
   });
 });
 

@@ -34,8 +34,8 @@ export function TypeRates({ store, view, snapshot }: TypeRatesProps) {
         <h2 id="rates-title">Failure rate by type</h2>
         <span class="aside">
           {before === undefined
-            ? 'highest first'
-            : `highest first; change in points from ${before}`}
+            ? 'failures ÷ events of the type'
+            : `failures ÷ events of the type; change in points from ${before}`}
         </span>
       </div>
       <table class="ranked">
