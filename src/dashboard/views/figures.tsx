@@ -128,7 +128,12 @@ function ChangeLine({
     <span class={classOf(sign, isBadUp)}>
       <Arrow sign={sign} />
       {changeText(now, before)}
-      {before > 0 && <small> from {wholeText(before)}</small>}
+      {before > 0 && (
+        <small>
+          {' '}
+          from {wholeText(before)} to {wholeText(now)}
+        </small>
+      )}
     </span>
   );
 }
@@ -142,7 +147,11 @@ function RateLine({ failed, whole }: { failed: Change; whole: Change }) {
   return (
     <span class={classOf(sign, true)}>
       <Arrow sign={sign} />
-      {points} points<small> from {shareText(failed.before, whole.before)}</small>
+      {points} points
+      <small>
+        {' '}
+        from {shareText(failed.before, whole.before)} to {shareText(failed.now, whole.now)}
+      </small>
     </span>
   );
 }

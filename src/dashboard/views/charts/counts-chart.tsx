@@ -176,7 +176,7 @@ export function CountsChart({ store, view, snapshot, today }: ChartProps) {
         series={series}
         total={total}
         content={content}
-        isGrowing={(buckets.at(-1)?.to ?? '') >= today}
+        isGrowing={(totals.at(-1) ?? 0) > 0 && (buckets.at(-1)?.to ?? '') >= today}
       />
       <TableBehind
         caption={`Events per ${unit} by ${view.split}`}

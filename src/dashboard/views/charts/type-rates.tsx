@@ -72,7 +72,7 @@ export function TypeRates({ store, view, snapshot }: TypeRatesProps) {
         </tbody>
       </table>
       {rates.length > shown.length && (
-        <p class="hint">{wholeText(rates.length - shown.length)} more types with lower rates.</p>
+        <p class="hint">{wholeText(rates.length - shown.length)} more types.</p>
       )}
     </section>
   );
