@@ -73,6 +73,7 @@ describe('a year with a bad week', () => {
     const { page } = await openYear('/?range=365');
     await page.getByText(`No comparison: there are no data before ${writtenDay(365)}`).waitFor();
     expect(await page.locator('.figures').innerText()).not.toContain('% from');
+    expect(await button(page, /^Show .* earlier$/).count()).toBe(0);
   });
 
   it('is, as a month, compared with the month before, and the working days are said', async () => {
@@ -88,14 +89,13 @@ describe('a year with a bad week', () => {
     expect(figures?.slice(1).every((days) => Number(days) >= 20) ?? true).toBe(true);
   });
 
-  it('offers no earlier days where there are none', async () => {
-    const { page } = await openYear('/?range=365');
-    await button(page, 'Months').waitFor();
-    expect(await button(page, /^Show .* earlier$/).count()).toBe(0);
-  });
-
-  it('has the days before over the chart', async () => {
+  it('has the days before over the chart, and its own in one form', async () => {
     const { page } = await openYear('/?range=7');
+    // The pickers write a date as all of the page does, until one edits it.
+    const shown = page.locator('.day', { has: page.getByLabel('From') }).locator('span');
+    expect(await shown.innerText()).toBe(writtenDay(6));
+    await page.getByLabel('From').focus();
+    expect(await shown.isVisible()).toBe(false);
     const chart = card(page, 'Events per day');
     expect(await chart.locator('path[stroke]').count()).toBe(0);
     await button(page, 'Show a week earlier').click();
@@ -247,16 +247,6 @@ describe('the charts', () => {
   });
 });
 
-describe('the dates in the pickers', () => {
-  it('have the form of all others, until one edits them', async () => {
-    const { page } = await openYear('/?range=7');
-    const shown = page.locator('.day', { has: page.getByLabel('From') }).locator('span');
-    expect(await shown.innerText()).toBe(writtenDay(6));
-    await page.getByLabel('From').focus();
-    expect(await shown.isVisible()).toBe(false);
-  });
-});
-
 describe('a filter by a failing state', () => {
   it('keeps all events of the types as the whole of its rate', async () => {
     const { page } = await openYear('/?range=30&state=test+failed');
@@ -284,30 +274,22 @@ describe('to take along', () => {
     }
   });
 
-  it('there is a report of one page, without controls', async () => {
-    const { page } = await openYear('/?range=30');
-    await page.emulateMedia({ media: 'print' });
-    await findings(page).first().waitFor();
-    expect(await page.getByRole('slider').count()).toBe(2);
-    expect(await button(page, '7 days').isVisible()).toBe(false);
-    const pdf = (await page.pdf({ format: 'A4' })).toString('latin1');
-    expect(pdf.match(/\/Type\s*\/Page\b/g)).toHaveLength(1);
-  });
-
-  it('the report is light also if the page is dark', async () => {
+  it('there is a report of one page, without controls, and light also if the page is dark', async () => {
     const { page } = await openYear('/?range=30', { colorScheme: 'dark' });
-    await button(page, 'Dark').click();
     const colours = () =>
       page.evaluate<string[]>(
         "['body', '.card', '.plot text', '.legend rect'].map((selector) => { const { fill, backgroundColor } = getComputedStyle(document.querySelector(selector)); return fill + ' ' + backgroundColor; })",
       );
-    const dark = await colours();
-    await page.emulateMedia({ media: 'print' });
-    const printed = await colours();
-    await page.emulateMedia({ media: 'screen' });
     await button(page, 'Light').click();
-    expect(printed).toEqual(await colours());
-    printed.forEach((colour, index) => expect(colour).not.toBe(dark[index]));
+    const light = await colours();
+    await button(page, 'Dark').click();
+    (await colours()).forEach((colour, index) => expect(colour).not.toBe(light[index]));
+    await page.emulateMedia({ media: 'print' });
+    expect(await colours()).toEqual(light);
+    expect(await page.getByRole('slider').count()).toBe(2);
+    expect(await button(page, '7 days').isVisible()).toBe(false);
+    const pdf = (await page.pdf({ format: 'A4' })).toString('latin1');
+    expect(pdf.match(/\/Type\s*\/Page\b/g)).toHaveLength(1);
   });
 
   it('there is a link that shows the same days tomorrow', async () => {
