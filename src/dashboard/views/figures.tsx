@@ -45,7 +45,7 @@ export function Figures({ snapshot, view }: { snapshot: Snapshot; view: View }) 
         </Figure>
         <Figure
           name="Failure rate"
-          of="failures ÷ all events"
+          of={view.types.length > 0 ? 'failures ÷ events of these types' : 'failures ÷ all events'}
           value={shareText(failed, whole)}
           isFailing={failed > 0}
         >

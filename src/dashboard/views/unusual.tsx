@@ -42,7 +42,7 @@ export function Unusual({ store, view, snapshot, today }: UnusualProps) {
       {findings.length > 0 && (
         <ul class="findings">
           {shown.map((finding) => (
-            <FindingLine store={store} finding={finding} over={over} />
+            <FindingLine store={store} view={view} finding={finding} over={over} />
           ))}
         </ul>
       )}
@@ -76,14 +76,15 @@ export function Unusual({ store, view, snapshot, today }: UnusualProps) {
 
 interface FindingProps {
   store: Store;
+  view: View;
   finding: Finding;
   /** The latest day that is over. */
   over: Day | undefined;
 }
 
 /** A click shows the days and the names that it speaks of. */
-function FindingLine({ store, finding, over }: FindingProps) {
-  const { what, numbers, causes } = statementOf(finding);
+function FindingLine({ store, view, finding, over }: FindingProps) {
+  const { what, numbers, causes } = statementOf(finding, view.types.length > 0);
   const { measure, isAbove, type, state, types } = finding;
   const { from, to } = finding.range;
   const range = { from, to: finding.isOngoing ? (over ?? to) : to };

@@ -54,7 +54,7 @@ const found = (planted: readonly Planted[], firstDay?: string) =>
   findingsOf(historyWith(planted, firstDay), range, today);
 const said = (finding: Finding | undefined) => {
   if (finding === undefined) return '';
-  const { what, numbers, causes } = statementOf(finding);
+  const { what, numbers, causes } = statementOf(finding, false);
   return `${what} ${numbers}${causes === '' ? '' : `; ${causes}`}`.replaceAll(
     /[\u2068\u2069]/g,
     '',
@@ -71,6 +71,8 @@ describe('a planted week', () => {
     expect(findings.map(said)).toEqual([
       `“erasure failed”: 2.6% of all events since ${namedDay('2026-11-02')}, usually 0.9%; SSD 8.1% of its events, usually 0.9%; hard drive 4.5%, usually 0.8%`,
     ]);
+    const ofDrives = findings[0] && statementOf(findings[0], true).numbers;
+    expect(ofDrives).toContain('2.6% of the events of these types');
     expect(findings[0]).toMatchObject({
       ...{ measure: 'failures', state: 'erasure failed', isAbove: true, isOngoing: true },
       range: { from: '2026-11-02', to: '2026-11-06' },

@@ -16,13 +16,15 @@ export interface Statement {
 /**
  * `“erasure failed”:`, `3.0% of all events since Mon 2 Nov, usually 0.8%`,
  * `SSD 8.9% of its events, usually 0.9%; hard drive 5.1%, usually 0.8%`.
+ * @param isOfChosenTypes whether only events of chosen types are judged
  */
-export function statementOf(finding: Finding): Statement {
+export function statementOf(finding: Finding, isOfChosenTypes: boolean): Statement {
   const { measure, value, usual, type, types } = finding;
   const isOneDay = finding.range.from === finding.range.to;
   const isRate = measure === 'failures';
   const perDay = isOneDay ? '' : ' a day';
-  const whole = type === undefined ? 'all events' : 'its events';
+  const all = isOfChosenTypes ? 'the events of these types' : 'all events';
+  const whole = type === undefined ? all : 'its events';
   const now = isRate
     ? `${rateText(value)} of ${whole}`
     : `${wholeText(Math.round(value))}${perDay}`;
