@@ -80,7 +80,7 @@ describe('a batch', () => {
     const lambdas = await Lambdas.create(aws);
     const sent = await send(lambdas, [item, { type: 1 }, item]);
     const { headers } = sent;
-    const path = String(headers['location']);
+    const path = `/${String(headers['location'])}`;
     const received = receivedIn(sent);
     const receipt = async () => JSON.parse((await lambdas.ask({ path })).text) as object;
     expect(await receipt()).toMatchObject({ status: 'pending', enqueued: 2, counted: 0 });
