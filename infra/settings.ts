@@ -52,8 +52,11 @@ export interface Settings {
 }
 
 /** Settings of our own deployment only; the construct takes constructs in their place. */
-type OfTheStack =
-  'stackName' | 'alarmEmail' | 'rawBucketName' | 'countersTableName' | 'ledgerTableName';
+const ofTheStack = [
+  ...(['stackName', 'alarmEmail'] as const),
+  ...(['rawBucketName', 'countersTableName', 'ledgerTableName'] as const),
+] as const;
+type OfTheStack = (typeof ofTheStack)[number];
 
 /** The settings of one pipeline, with its name. */
 export interface PipelineSettings extends Omit<Settings, OfTheStack> {
@@ -106,17 +109,27 @@ export const settingTable: { [Name in keyof Settings]: Setting<Settings[Name]> }
 
 export const settingNames = Object.keys(settingTable) as (keyof Settings)[];
 
+/** The names of the settings of one pipeline. */
+export const pipelineSettingNames = [
+  'pipelineName' as const,
+  ...settingNames.filter((name) => !ofTheStack.some((each) => each === name)),
+] as (keyof PipelineSettings)[];
+
 export const defaultSettings = Object.fromEntries(
   settingNames.map((name) => [name, settingTable[name].default]),
 ) as unknown as Settings;
 
 /** Checks valid settings against each other; returns a sentence for each problem. */
 export function contradictions(settings: Settings): string[] {
-  return [...pipelineContradictions(settings), ...tableContradictions(settings)];
+  const isNewBucket = settings.rawBucketName === 'new';
+  return [...pipelineContradictions(settings, isNewBucket), ...tableContradictions(settings)];
 }
 
-/** As `contradictions`, for the settings of a pipeline. */
-export function pipelineContradictions(settings: Omit<Settings, OfTheStack>): string[] {
+/** As `contradictions`, for the settings of a pipeline. An existing bucket has lifecycle rules of its own. */
+export function pipelineContradictions(
+  settings: Omit<Settings, OfTheStack>,
+  isNewBucket: boolean,
+): string[] {
   const { batchSize, batchWindowSeconds, rawExpiryDays, keepReceiptsDays } = settings;
   const problems: string[] = [];
   if (batchSize > 10 && batchWindowSeconds < 1) {
@@ -129,7 +142,7 @@ export function pipelineContradictions(settings: Omit<Settings, OfTheStack>): st
       `rawExpiryDays is ${rawExpiryDays}, but must not be less than keepReceiptsDays (${keepReceiptsDays}): a receipt must not outlive its raw body.`,
     );
   }
-  return [...problems, ...lifecycleContradictions(settings)];
+  return isNewBucket ? [...problems, ...lifecycleContradictions(settings)] : problems;
 }
 
 /** A ledger belongs to one counters table: its dedup records say what that table contains. */

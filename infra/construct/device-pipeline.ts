@@ -3,10 +3,10 @@ import { join } from 'node:path';
 import { Annotations } from 'aws-cdk-lib';
 import type {
   CfnRoute,
-  DomainName,
   HttpApi,
   HttpRoute,
   HttpStage,
+  IDomainName,
   IHttpRouteAuthorizer,
 } from 'aws-cdk-lib/aws-apigatewayv2';
 import type { Alarm, Dashboard } from 'aws-cdk-lib/aws-cloudwatch';
@@ -27,8 +27,9 @@ import { addQueues } from '../stack/queues.ts';
 import { addStorage } from '../stack/storage.ts';
 import { addTokensSecret } from '../stack/tokens.ts';
 import { addTriggers } from '../stack/triggers.ts';
-import { settingsOf } from './check-props.ts';
-import { addOutputs, outermostStack } from './outputs.ts';
+import { refusal, settingsOf } from './check-props.ts';
+import { claimDomain, claimMapping, claimName, claimStorage } from './claims.ts';
+import { addOutputs } from './outputs.ts';
 import type { AlarmName, DevicePipelineProps } from './props.ts';
 
 /** The bundles are beside the compiled construct. */
@@ -51,7 +52,7 @@ export class DevicePipeline extends Construct {
   /** `POST /ingest`. */
   readonly ingestRoute: HttpRoute;
   /** Undefined without `domain`. Alias its `regionalDomainName` in the DNS zone. */
-  readonly domainName: DomainName | undefined;
+  readonly domainName: IDomainName | undefined;
   readonly accessLog: LogGroup;
   readonly functions: Readonly<Record<'ingest' | 'process' | 'query' | 'sweep', LambdaFunction>>;
   /** The raw bodies. */
@@ -73,8 +74,13 @@ export class DevicePipeline extends Construct {
   constructor(scope: Construct, id: string, props: DevicePipelineProps = {}) {
     super(scope, id);
     const settings = settingsOf(this, props);
-    refuseSameName(this, settings.pipelineName);
+    const { domain } = props;
+    refuse(this, [
+      ...claimName(this, settings.pipelineName),
+      ...(domain === undefined ? [] : claimDomain(this, domain)),
+    ]);
     const storage = addStorage(this, settings, props);
+    refuse(this, claimStorage(this, storage));
     const queues = addQueues(this, settings);
     const tokensSecret = addTokensSecret(this, settings);
     const resources = { ...storage, ...queues, tokensSecret };
@@ -84,6 +90,9 @@ export class DevicePipeline extends Construct {
     });
     grantKeys(functions, storage);
     const api = addHttpApi(this, { settings, functions, ...props });
+    if (typeof domain?.domainName === 'string' && api.domainName !== undefined) {
+      claimMapping(this, api.domainName, domain.basePath ?? '');
+    }
     addTriggers(this, settings, functions, queues);
 
     const observed = { functions, queues, api };
@@ -141,17 +150,8 @@ export class DevicePipeline extends Construct {
   }
 }
 
-/** Two pipelines of one name would have the same metrics, and CloudFormation refuses the second log. */
-function refuseSameName(pipeline: DevicePipeline, pipelineName: string): void {
-  const others = outermostStack(pipeline).node.findAll();
-  const other = others.find(
-    (each) =>
-      each !== pipeline && each instanceof DevicePipeline && each.pipelineName === pipelineName,
-  );
-  if (other === undefined) return;
-  throw new Error(
-    `DevicePipeline ${pipeline.node.path}: pipelineName is '${pipelineName}', as that of ${other.node.path}; choose another.`,
-  );
+function refuse(pipeline: DevicePipeline, problems: readonly string[]): void {
+  if (problems.length > 0) throw refusal(pipeline, problems);
 }
 
 const pipelineOf = new WeakMap<IHttpRouteAuthorizer, DevicePipeline>();
@@ -166,19 +166,16 @@ function refuseSharedAuthorizer(
   const first = pipelineOf.get(authorizer);
   pipelineOf.set(authorizer, pipeline);
   if (first === undefined || authorizerId === undefined) return;
-  throw new Error(
-    `DevicePipeline ${pipeline.node.path}: authorizer is that of ${first.node.path}; create one for each pipeline.`,
-  );
+  refuse(pipeline, [`authorizer is that of ${first.node.path}; create one for each pipeline.`]);
 }
 
 /** API Gateway compares scopes only with those of a JWT. */
 function refuseScopes(pipeline: DevicePipeline, props: DevicePipelineProps): void {
-  for (const name of ['ingestScopes', 'queryScopes'] as const) {
-    if (props[name] === undefined) continue;
-    throw new Error(
-      `DevicePipeline ${pipeline.node.path}: ${name} needs an authorizer of JWTs, such as HttpJwtAuthorizer.`,
-    );
-  }
+  const given = (['ingestScopes', 'queryScopes'] as const).filter((name) => props[name]);
+  refuse(
+    pipeline,
+    given.map((name) => `${name} needs an authorizer of JWTs, such as HttpJwtAuthorizer.`),
+  );
 }
 
 function warnOfOpenAccess(pipeline: DevicePipeline): void {

@@ -1,6 +1,7 @@
 import { CfnOutput, Names, Stack } from 'aws-cdk-lib';
 import { Construct } from 'constructs';
 
+import { pathInKeys } from '../../src/engines/aws/admin/stack-outputs.ts';
 import type { PipelineSettings } from '../settings.ts';
 import { textOf } from '../stack/environment.ts';
 import type { Api } from '../stack/http-api.ts';
@@ -21,8 +22,7 @@ interface Described {
 export function addOutputs(pipeline: Construct, { settings, api, resources }: Described): void {
   const outermost = outermostStack(pipeline);
   const ids = idsOf(pipeline, outermost);
-  // As far as a key may have their characters.
-  const path = ids.join('').replaceAll(/[^A-Za-z0-9]/g, '');
+  const path = pathInKeys(ids.join(''));
   const hash = ids.length === 0 ? '' : pipeline.node.addr.slice(2, 10);
   const scope =
     outermost === Stack.of(pipeline)

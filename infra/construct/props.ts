@@ -1,5 +1,5 @@
 import type { RemovalPolicy } from 'aws-cdk-lib';
-import type { IHttpRouteAuthorizer } from 'aws-cdk-lib/aws-apigatewayv2';
+import type { IDomainName, IHttpRouteAuthorizer } from 'aws-cdk-lib/aws-apigatewayv2';
 import type { ICertificate } from 'aws-cdk-lib/aws-certificatemanager';
 import type { ITable } from 'aws-cdk-lib/aws-dynamodb';
 import type { ISecurityGroup, IVpc, SubnetSelection } from 'aws-cdk-lib/aws-ec2';
@@ -137,8 +137,7 @@ export interface DevicePipelineProps {
   readonly queryThrottleBurst?: number;
 
   /**
-   * A custom domain for the API: `domainName`, its `certificate` in the region of the stack and, for a path
-   * of the domain, `basePath`. Alias `regionalDomainName` of `DevicePipeline.domainName` in the DNS zone.
+   * A custom domain for the API. Alias `regionalDomainName` of `DevicePipeline.domainName` in the DNS zone.
    * @default - the address that API Gateway gives
    */
   readonly domain?: PipelineDomain;
@@ -241,10 +240,16 @@ export interface DevicePipelineProps {
 
 /** A custom domain. Point its DNS record to `DevicePipeline.domainName`. */
 export interface PipelineDomain {
-  /** Such as `events.example.org`. */
-  readonly domainName: string;
-  /** A certificate for the name, in the region of the stack. */
-  readonly certificate: ICertificate;
+  /**
+   * Such as `events.example.org`; or a `DomainName` that exists, such as that of another pipeline, which
+   * several share by their base paths.
+   */
+  readonly domainName: string | IDomainName;
+  /**
+   * A certificate for the name, in the region and the account of the stack. A `DomainName` has its own.
+   * @default - none, with a `DomainName`
+   */
+  readonly certificate?: ICertificate;
   /**
    * The path below which the API is, without slashes around it.
    * @default - the root

@@ -8,6 +8,7 @@ import {
   type Metric,
 } from 'aws-cdk-lib/aws-cloudwatch';
 import { SnsAction } from 'aws-cdk-lib/aws-cloudwatch-actions';
+import { ServicePrincipal } from 'aws-cdk-lib/aws-iam';
 import { FilterPattern, MetricFilter } from 'aws-cdk-lib/aws-logs';
 import type { ITopic } from 'aws-cdk-lib/aws-sns';
 import type { Construct } from 'constructs';
@@ -105,6 +106,11 @@ export function addAlarms(
   watched: { observed: Observed; stackMetrics: StackMetrics; topic: ITopic | undefined },
 ): Alarms {
   const { observed, stackMetrics, topic } = watched;
+  // Imported keys stay as they are.
+  topic?.masterKey?.grant(
+    new ServicePrincipal('cloudwatch.amazonaws.com'),
+    ...['kms:Decrypt', 'kms:GenerateDataKey'],
+  );
   const alarms = alarmSpecs(observed, stackMetrics).map((spec) => {
     const { id, description, metric, atLeast, isLeast = false, periods = 1 } = spec;
     const alarm = new Alarm(scope, id, {

@@ -1,4 +1,4 @@
-import { RemovalPolicy } from 'aws-cdk-lib';
+import { RemovalPolicy, Stack } from 'aws-cdk-lib';
 import { AccessLogFormat } from 'aws-cdk-lib/aws-apigateway';
 import {
   type CfnStage,
@@ -9,9 +9,11 @@ import {
   HttpRouteKey,
   type HttpRouteProps,
   HttpStage,
+  type IDomainName,
   LogGroupLogDestination,
 } from 'aws-cdk-lib/aws-apigatewayv2';
 import { HttpLambdaIntegration } from 'aws-cdk-lib/aws-apigatewayv2-integrations';
+import type { ICertificate } from 'aws-cdk-lib/aws-certificatemanager';
 import { LogGroup } from 'aws-cdk-lib/aws-logs';
 import type { Construct } from 'constructs';
 
@@ -19,13 +21,14 @@ import type { DevicePipelineProps, PipelineDomain } from '../construct/props.ts'
 import { acceptFinding } from './accept-finding.ts';
 import type { Functions } from './functions.ts';
 import type { PipelineSettings } from '../settings.ts';
+import { usualName } from './usual-name.ts';
 
 export interface Api {
   api: HttpApi;
   stage: HttpStage;
   ingestRoute: HttpRoute;
   accessLog: LogGroup;
-  domainName: DomainName | undefined;
+  domainName: IDomainName | undefined;
   /** Of the custom domain, if there is one; without a slash at its end. */
   url: string;
 }
@@ -116,11 +119,11 @@ function addStage(
   const accessLog = new LogGroup(scope, 'AccessLog', {
     // Unless the name has this prefix, API Gateway adds the log group to a resource policy of the
     // account, whose maximum length would eventually make deployments fail.
-    logGroupName: `/aws/vendedlogs/device-pipeline/${settings.pipelineName}/access`,
+    logGroupName: `/aws/vendedlogs/device-pipeline/${logName(scope, settings)}/access`,
     retention: settings.logRetentionDays,
     removalPolicy: RemovalPolicy.DESTROY,
   });
-  const domainName = domain && new DomainName(scope, 'Domain', domain);
+  const domainName = domain && domainOf(scope, domain);
   const stage = new HttpStage(scope, 'Stage', {
     httpApi: ingestRoute.httpApi,
     stageName: '$default',
@@ -135,6 +138,22 @@ function addStage(
   throttleIngest(stage, settings, ingestRoute);
   const url = domainName === undefined ? ingestRoute.httpApi.apiEndpoint : stage.domainUrl;
   return { stage, accessLog, domainName, url: url.replace(/\/$/, '') };
+}
+
+/**
+ * The name of the pipeline, and a hash of its path if that name has none: CloudFormation creates the log
+ * group of a renamed construct before it deletes the one under the old path.
+ */
+function logName(scope: Construct, { pipelineName }: PipelineSettings): string {
+  const isWholeStack = scope.node.id === 'Default' && Stack.isStack(scope.node.scope);
+  if (isWholeStack || pipelineName === usualName(scope)) return pipelineName;
+  return `${pipelineName}-${scope.node.addr.slice(2, 10)}`;
+}
+
+function domainOf(scope: Construct, { domainName, certificate }: PipelineDomain): IDomainName {
+  if (typeof domainName !== 'string') return domainName;
+  // The props of a name without a certificate were refused.
+  return new DomainName(scope, 'Domain', { domainName, certificate: certificate as ICertificate });
 }
 
 function mappingKey(domain: PipelineDomain | undefined): { mappingKey?: string } {
