@@ -107,14 +107,11 @@ function nameProblems(props: unknown): string[] {
   if (typeof props !== 'object' || props === null || Array.isArray(props)) {
     return [`props is ${shown(props)}, but must be an object, or left out.`];
   }
-  const names = Object.keys(props);
-  const nulls = names.filter((name) => props[name as keyof typeof props] === null);
-  return [
-    ...names
-      .filter((name) => !propNames.includes(name))
-      .map((name) => unknownName('prop', name, documentedNames)),
-    ...nulls.map((name) => `${name} is null; leave it out to get its default.`),
-  ];
+  const given = Object.entries(props) as [string, unknown][];
+  return given.flatMap(([name, value]) => {
+    if (!propNames.includes(name)) return [unknownName('prop', name, documentedNames)];
+    return value === null ? [`${name} is null; leave it out to get its default.`] : [];
+  });
 }
 
 function accessProblems(props: DevicePipelineProps): string[] {

@@ -1,13 +1,13 @@
 import { Stack, Stage, Token, type IResource } from 'aws-cdk-lib';
 import type { IDomainName } from 'aws-cdk-lib/aws-apigatewayv2';
-import type { IConstruct } from 'constructs';
+import type { Construct, IConstruct } from 'constructs';
 
 import type { Storage } from '../stack/storage.ts';
 import { outermostStack } from './outputs.ts';
 import type { PipelineDomain } from './props.ts';
 
 /** What only one pipeline may have, by app, with the path of the pipeline that has it. */
-const claimed = new WeakMap<IConstruct, Map<string, string>>();
+const claimed = new WeakMap<object, Map<string, string>>();
 
 /** Returns the path of the pipeline that has claimed this before, if there is one. */
 function claim(pipeline: IConstruct, key: string): string | undefined {
@@ -20,7 +20,7 @@ function claim(pipeline: IConstruct, key: string): string | undefined {
 }
 
 /** Two pipelines of one name would have the same metrics. */
-export function claimName(pipeline: IConstruct, pipelineName: string): string[] {
+export function claimName(pipeline: Construct, pipelineName: string): string[] {
   const stack = outermostStack(pipeline);
   // Such as the name of the stack, which is a token.
   const scope = Token.isUnresolved(pipelineName) ? stack.node.path : placeKey(stack);

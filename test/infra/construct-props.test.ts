@@ -166,21 +166,19 @@ describe('two pipelines of an app cannot share', () => {
   };
 
   test('a bucket or tables, whether one creates them or they are imported', () => {
-    const stack = newStack();
-    const first = addPipeline(stack, {});
-    const { rawBucket, countersTable, ledgerTable } = first;
-    expect(messageOf({ rawBucket, countersTable, ledgerTable }, newStackBeside(stack))).toBe(
+    const [stack, other] = twoStacks();
+    const { rawBucket, countersTable, ledgerTable } = addPipeline(stack, {});
+    expect(messageOf({ rawBucket, countersTable, ledgerTable }, other)).toBe(
       [
         'DevicePipeline Other/Second: rawBucket is that of Shop/Pipeline; each pipeline needs its own.',
         'countersTable is that of Shop/Pipeline; each pipeline needs its own.',
         'ledgerTable is that of Shop/Pipeline; each pipeline needs its own.',
       ].join('\n'),
     );
-    const other = newStack();
+    const [here, there] = twoStacks();
     const bucketIn = (scope: Stack) => Bucket.fromBucketName(scope, 'Bucket', 'bodies');
-    addPipeline(other, { rawBucket: bucketIn(other) });
-    const beside = newStackBeside(other);
-    expect(messageOf({ rawBucket: bucketIn(beside) }, beside)).toContain('rawBucket is that of');
+    addPipeline(here, { rawBucket: bucketIn(here) });
+    expect(messageOf({ rawBucket: bucketIn(there) }, there)).toContain('rawBucket is that of');
   });
 
   test('tables of one name, unless they are in two places', () => {
@@ -201,15 +199,16 @@ describe('two pipelines of an app cannot share', () => {
   });
 
   test('a name, if they are in one place', () => {
-    const stack = newStack();
+    const [stack, other] = twoStacks();
     addPipeline(stack, { pipelineName: 'fleet' });
-    expect(messageOf({ pipelineName: 'fleet' }, newStackBeside(stack))).toContain(
+    expect(messageOf({ pipelineName: 'fleet' }, other)).toContain(
       "pipelineName is 'fleet', as that of Shop/Pipeline; choose another.",
     );
   });
 
-  function newStackBeside(stack: Stack): Stack {
-    return new Stack(stack.node.root as App, 'Other');
+  function twoStacks(): [Stack, Stack] {
+    const app = newApp();
+    return [new Stack(app, 'Shop'), new Stack(app, 'Other')];
   }
 });
 
