@@ -34,6 +34,8 @@ export interface Settings {
   queryThrottleRate: number;
   queryThrottleBurst: number;
   tokens: 'on' | 'off';
+  /** Whether the ingest function has a URL of its own, beside `POST /ingest` of the API. */
+  functionUrl: 'on' | 'off';
   /** Comma-separated origins, or 'none'. */
   corsOrigins: string;
   /** An e-mail address, or 'none'. */
@@ -93,6 +95,7 @@ export const settingTable: { [Name in keyof Settings]: Setting<Settings[Name]> }
   queryThrottleRate: { default: 100, parse: wholeNumber(1, 100_000) },
   queryThrottleBurst: { default: 200, parse: wholeNumber(1, 100_000) },
   tokens: { default: 'on', parse: oneOf('on', 'off') },
+  functionUrl: { default: 'off', parse: oneOf('on', 'off') },
   corsOrigins: { default: 'none', parse: corsOrigins },
   alarmEmail: { default: 'none', parse: emailAddress },
   batchSize: { default: 500, parse: wholeNumber(10, 10_000) },

@@ -14,6 +14,9 @@ import { usualName } from '../stack/usual-name.ts';
 import { resourceProblems } from './check-resources.ts';
 import type { DevicePipelineProps } from './props.ts';
 
+const onOrOff: Parse<unknown> = (given) =>
+  typeof given === 'boolean' ? { value: given ? 'on' : 'off' } : { allowed: 'true or false' };
+
 type Scalar = keyof PipelineSettings & keyof DevicePipelineProps;
 
 /** What CDK programs write differently from a file of settings. */
@@ -22,8 +25,8 @@ const parsers: { [Name in Scalar]?: Parse<unknown> } = {
     typeof given === 'string' && /^[\w.-]{1,128}$/.test(given)
       ? { value: given }
       : { allowed: 'letters, digits, dots, hyphens and underscores, at most 128' },
-  tokens: (given) =>
-    typeof given === 'boolean' ? { value: given ? 'on' : 'off' } : { allowed: 'true or false' },
+  tokens: onOrOff,
+  functionUrl: onOrOff,
   corsOrigins: (given) => {
     if (!Array.isArray(given)) return { allowed: 'a list of origins' };
     const known = given.filter((origin) => !Token.isUnresolved(origin));

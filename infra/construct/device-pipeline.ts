@@ -12,7 +12,7 @@ import type {
 import type { Alarm, Dashboard } from 'aws-cdk-lib/aws-cloudwatch';
 import type { ITable } from 'aws-cdk-lib/aws-dynamodb';
 import { Grant, type IGrantable } from 'aws-cdk-lib/aws-iam';
-import type { Function as LambdaFunction } from 'aws-cdk-lib/aws-lambda';
+import type { FunctionUrl, Function as LambdaFunction } from 'aws-cdk-lib/aws-lambda';
 import type { LogGroup } from 'aws-cdk-lib/aws-logs';
 import type { IBucket } from 'aws-cdk-lib/aws-s3';
 import type { Secret } from 'aws-cdk-lib/aws-secretsmanager';
@@ -21,8 +21,10 @@ import { Construct } from 'constructs';
 
 import { addAlarms, addStackMetrics } from '../stack/alarms.ts';
 import { addDashboard } from '../stack/dashboard.ts';
+import { addFunctionUrl } from '../stack/function-url.ts';
 import { addFunctions, grantKeys } from '../stack/functions.ts';
-import { addHttpApi } from '../stack/http-api.ts';
+import type { PipelineSettings } from '../settings.ts';
+import { addHttpApi, type Api } from '../stack/http-api.ts';
 import { addQueues } from '../stack/queues.ts';
 import { addStorage } from '../stack/storage.ts';
 import { addTokensSecret } from '../stack/tokens.ts';
@@ -54,6 +56,8 @@ export class DevicePipeline extends Construct {
   /** Undefined without `domain`. Alias its `regionalDomainName` in the DNS zone. */
   readonly domainName: IDomainName | undefined;
   readonly accessLog: LogGroup;
+  /** Undefined without the prop `functionUrl`. */
+  readonly functionUrl: FunctionUrl | undefined;
   readonly functions: Readonly<Record<'ingest' | 'process' | 'query' | 'sweep', LambdaFunction>>;
   /** The raw bodies. */
   readonly rawBucket: IBucket;
@@ -69,6 +73,7 @@ export class DevicePipeline extends Construct {
   readonly tokensSecret: Secret | undefined;
   readonly alarms: Readonly<Record<AlarmName, Alarm>>;
   readonly dashboard: Dashboard;
+  private readonly authorization: string;
 
   /** @throws an Error that names each prop that is not allowed. */
   constructor(scope: Construct, id: string, props: DevicePipelineProps = {}) {
@@ -93,14 +98,17 @@ export class DevicePipeline extends Construct {
     if (typeof domain?.domainName === 'string' && api.domainName !== undefined) {
       claimMapping(this, api.domainName, domain.basePath ?? '');
     }
+    refuse(this, authorizationProblems(api, settings, props));
+    const functionUrl =
+      settings.functionUrl === 'on' ? addFunctionUrl(this, functions, api) : undefined;
     addTriggers(this, settings, functions, queues);
 
-    const observed = { functions, queues, api };
+    const observed = { functions, queues, api, functionUrl };
     const stackMetrics = addStackMetrics(this, settings, observed);
     const watched = { observed, stackMetrics, topic: props.alarmTopic };
     const alarms = addAlarms(this, settings, watched);
     this.dashboard = addDashboard(this, { settings, observed, storage, stackMetrics, alarms });
-    addOutputs(this, { settings, api, resources });
+    addOutputs(this, { settings, api, functionUrl, resources });
 
     this.pipelineName = settings.pipelineName;
     ({ rawBucket: this.rawBucket, countersTable: this.countersTable } = storage);
@@ -108,6 +116,7 @@ export class DevicePipeline extends Construct {
     ({ queue: this.queue, deadLetterQueue: this.deadLetterQueue } = queues);
     this.sweepFailures = queues.sweepFailures;
     this.tokensSecret = tokensSecret;
+    this.functionUrl = functionUrl;
     const { ingest, process, query, sweep } = functions;
     this.functions = {
       ...{ ingest: ingest.lambda, process: process.lambda },
@@ -116,8 +125,8 @@ export class DevicePipeline extends Construct {
     ({ api: this.api, stage: this.stage, ingestRoute: this.ingestRoute } = api);
     ({ domainName: this.domainName, accessLog: this.accessLog, url: this.url } = api);
     this.alarms = alarms;
+    this.authorization = api.authorization;
     refuseSharedAuthorizer(this, props.authorizer);
-    if (this.authorization() !== 'JWT') refuseScopes(this, props);
     if (settings.tokens === 'off' && props.authorizer === undefined) warnOfOpenAccess(this);
   }
 
@@ -126,7 +135,10 @@ export class DevicePipeline extends Construct {
    * @throws if `authorizer` is not an `HttpIamAuthorizer`: with tokens or JWTs, IAM decides nothing.
    */
   grantIngest(grantee: IGrantable): Grant {
-    if (this.authorization() === 'AWS_IAM') return this.ingestRoute.grantInvoke(grantee);
+    if (this.authorization === 'AWS_IAM') {
+      const grant = this.ingestRoute.grantInvoke(grantee);
+      return this.functionUrl ? grant.combine(this.functionUrl.grantInvokeUrl(grantee)) : grant;
+    }
     throw new Error(
       `grantIngest of ${this.node.path} needs authorizer: new HttpIamAuthorizer(). Clients with tokens need a token from tokensSecret, those of a JWT authorizer a JWT.`,
     );
@@ -138,15 +150,11 @@ export class DevicePipeline extends Construct {
    */
   grantReadCounters(grantee: IGrantable): Grant {
     const table = this.countersTable.grantReadData(grantee);
-    if (this.authorization() !== 'AWS_IAM') return table;
+    if (this.authorization !== 'AWS_IAM') return table;
     const resourceArns = [this.api.arnForExecuteApi('GET', '/*')];
     return table.combine(
       Grant.addToPrincipal({ grantee, actions: ['execute-api:Invoke'], resourceArns }),
     );
-  }
-
-  private authorization(): string | undefined {
-    return (this.ingestRoute.node.defaultChild as CfnRoute).authorizationType;
   }
 }
 
@@ -169,13 +177,23 @@ function refuseSharedAuthorizer(
   refuse(pipeline, [`authorizer is that of ${first.node.path}; create one for each pipeline.`]);
 }
 
-/** API Gateway compares scopes only with those of a JWT. */
-function refuseScopes(pipeline: DevicePipeline, props: DevicePipelineProps): void {
-  const given = (['ingestScopes', 'queryScopes'] as const).filter((name) => props[name]);
-  refuse(
-    pipeline,
-    given.map((name) => `${name} needs an authorizer of JWTs, such as HttpJwtAuthorizer.`),
-  );
+/** What an authorizer is, is known only when a route has it. */
+function authorizationProblems(
+  { authorization }: Api,
+  settings: PipelineSettings,
+  props: DevicePipelineProps,
+): string[] {
+  const problems: string[] = [];
+  if (settings.functionUrl === 'on' && ['JWT', 'CUSTOM'].includes(authorization)) {
+    problems.push(
+      'functionUrl asks for tokens or IAM, but authorizer is another one; remove one of the two.',
+    );
+  }
+  // API Gateway compares scopes only with those of a JWT.
+  if (authorization === 'JWT') return problems;
+  const scopes = (['ingestScopes', 'queryScopes'] as const).filter((name) => props[name]);
+  const wanted = 'needs an authorizer of JWTs, such as HttpJwtAuthorizer.';
+  return [...problems, ...scopes.map((name) => `${name} ${wanted}`)];
 }
 
 function warnOfOpenAccess(pipeline: DevicePipeline): void {

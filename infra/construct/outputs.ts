@@ -1,8 +1,10 @@
 import { CfnOutput, Names, Stack } from 'aws-cdk-lib';
+import type { FunctionUrl } from 'aws-cdk-lib/aws-lambda';
 import { Construct } from 'constructs';
 
 import { pathInKeys } from '../../src/engines/aws/admin/stack-outputs.ts';
 import type { PipelineSettings } from '../settings.ts';
+import { addressOf } from '../stack/function-url.ts';
 import { textOf } from '../stack/environment.ts';
 import type { Api } from '../stack/http-api.ts';
 import type { Resources } from '../stack/permissions.ts';
@@ -10,6 +12,7 @@ import type { Resources } from '../stack/permissions.ts';
 interface Described {
   settings: PipelineSettings;
   api: Api;
+  functionUrl: FunctionUrl | undefined;
   resources: Resources;
 }
 
@@ -19,7 +22,10 @@ interface Described {
  * stack has plain keys; others have their path before them and a hash behind, so that neither another
  * pipeline nor an output of the user has the same key.
  */
-export function addOutputs(pipeline: Construct, { settings, api, resources }: Described): void {
+export function addOutputs(
+  pipeline: Construct,
+  { settings, api, functionUrl, resources }: Described,
+): void {
   const outermost = outermostStack(pipeline);
   const ids = idsOf(pipeline, outermost);
   const path = pathInKeys(ids.join(''));
@@ -32,6 +38,9 @@ export function addOutputs(pipeline: Construct, { settings, api, resources }: De
     new CfnOutput(scope, name, { value, description }).overrideLogicalId(`${path}${name}${hash}`);
   };
   output('ApiUrl', api.api.apiEndpoint, 'Where batches are sent to and counters asked for');
+  if (functionUrl !== undefined) {
+    output('IngestUrl', addressOf(functionUrl), 'Where batches are sent to without the API');
+  }
   output('BucketName', resources.rawBucket.bucketName, 'The raw bodies');
   output('QueueUrl', resources.queue.queueUrl, 'What waits to be counted');
   output('TableName', resources.countersTable.tableName, 'The counters');

@@ -9,6 +9,7 @@ import {
 } from 'aws-cdk-lib/aws-cloudwatch';
 import { SnsAction } from 'aws-cdk-lib/aws-cloudwatch-actions';
 import { ServicePrincipal } from 'aws-cdk-lib/aws-iam';
+import type { FunctionUrl } from 'aws-cdk-lib/aws-lambda';
 import { FilterPattern, MetricFilter } from 'aws-cdk-lib/aws-logs';
 import type { ITopic } from 'aws-cdk-lib/aws-sns';
 import type { Construct } from 'constructs';
@@ -25,6 +26,7 @@ export interface Observed {
   functions: Functions;
   queues: Queues;
   api: Api;
+  functionUrl: FunctionUrl | undefined;
 }
 
 interface AlarmSpec {
@@ -133,7 +135,8 @@ export function addAlarms(
   return Object.fromEntries(alarms) as Alarms;
 }
 
-function alarmSpecs({ functions, queues, api }: Observed, stackMetrics: StackMetrics): AlarmSpec[] {
+function alarmSpecs(observed: Observed, stackMetrics: StackMetrics): AlarmSpec[] {
+  const { functions, queues } = observed;
   const { deadLetterQueue, sweepFailures } = queues;
   return [
     {
@@ -152,7 +155,7 @@ function alarmSpecs({ functions, queues, api }: Observed, stackMetrics: StackMet
     {
       id: 'ServerErrors',
       description: 'requests get 5xx responses.',
-      metric: api.api.metricServerError(sum),
+      metric: serverErrors(observed),
       atLeast: 5,
     },
     {
@@ -203,6 +206,13 @@ function alarmSpecs({ functions, queues, api }: Observed, stackMetrics: StackMet
       atLeast: 1,
     },
   ];
+}
+
+function serverErrors({ api, functions, functionUrl }: Observed): IMetric {
+  const ofApi = api.api.metricServerError(sum);
+  if (functionUrl === undefined) return ofApi;
+  const ofUrl = functions.ingest.lambda.metric('Url5xxCount', sum);
+  return computed('SUM([FILL(api, 0), FILL(url, 0)])', 'errors', { api: ofApi, url: ofUrl });
 }
 
 function functionsThrottled(functions: Functions): MathExpression {

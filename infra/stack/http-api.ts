@@ -1,6 +1,7 @@
 import { RemovalPolicy, Stack } from 'aws-cdk-lib';
 import { AccessLogFormat } from 'aws-cdk-lib/aws-apigateway';
 import {
+  type CfnRoute,
   type CfnStage,
   DomainName,
   HttpApi,
@@ -27,6 +28,8 @@ export interface Api {
   api: HttpApi;
   stage: HttpStage;
   ingestRoute: HttpRoute;
+  /** As in the template: `NONE`, `AWS_IAM`, `JWT` or `CUSTOM`. */
+  authorization: string;
   accessLog: LogGroup;
   domainName: IDomainName | undefined;
   /** Of the custom domain, if there is one; without a slash at its end. */
@@ -83,7 +86,8 @@ export function addHttpApi(scope: Construct, parts: ApiParts): Api {
     const routeKey = HttpRouteKey.with('/{proxy+}', HttpMethod.OPTIONS);
     addRoute(scope, 'PreflightRoute', settings, { httpApi: api, routeKey, integration });
   }
-  return { api, ingestRoute, ...addStage(scope, parts, ingestRoute) };
+  const { authorizationType: authorization = 'NONE' } = ingestRoute.node.defaultChild as CfnRoute;
+  return { api, ingestRoute, authorization, ...addStage(scope, parts, ingestRoute) };
 }
 
 function accessOf(authorizer: Access['authorizer'], scopes: string[] | undefined) {
@@ -115,7 +119,7 @@ function addStage(
   scope: Construct,
   { settings, domain }: ApiParts,
   ingestRoute: HttpRoute,
-): Omit<Api, 'api' | 'ingestRoute'> {
+): Omit<Api, 'api' | 'ingestRoute' | 'authorization'> {
   const accessLog = new LogGroup(scope, 'AccessLog', {
     // Unless the name has this prefix, API Gateway adds the log group to a resource policy of the
     // account, whose maximum length would eventually make deployments fail.

@@ -85,6 +85,7 @@ test('the defaults of the props are those of the settings', () => {
   const special: Record<string, string> = {
     tokens: '- true, unless there is an `authorizer`',
     corsOrigins: '- none',
+    functionUrl: 'false',
     logRetentionDays: 'RetentionDays.ONE_MONTH',
     removalPolicy: 'RemovalPolicy.RETAIN',
   };

@@ -300,6 +300,39 @@ describe('access', () => {
     );
   });
 
+  test('to a function URL: by tokens or IAM, as to the API, and not by others', () => {
+    const urlOf = (stack: Stack) => {
+      const [url] = Object.values(Template.fromStack(stack).findResources('AWS::Lambda::Url'));
+      return (url as { Properties: Json } | undefined)?.Properties['AuthType'];
+    };
+    const [byTokens, byIam] = [newStack(), newStack()];
+    const { tokensSecret } = addPipeline(byTokens, { functionUrl: true });
+    expect([tokensSecret === undefined, urlOf(byTokens)]).toEqual([false, 'NONE']);
+    const authorizer = new HttpIamAuthorizer();
+    const pipeline = addPipeline(byIam, { functionUrl: true, authorizer });
+    pipeline.grantIngest(
+      new Role(byIam, 'Gateway', { assumedBy: new ServicePrincipal('ecs-tasks.amazonaws.com') }),
+    );
+    expect(urlOf(byIam)).toBe('AWS_IAM');
+    const policy = JSON.stringify(
+      Object.entries(Template.fromStack(byIam).findResources('AWS::IAM::Policy')).filter(([id]) =>
+        id.startsWith('Gateway'),
+      ),
+    );
+    expect(policy).toMatch(/execute-api:Invoke.*lambda:InvokeFunctionUrl/);
+    expect(urlOf(newStackWith({}))).toBeUndefined();
+    const jwt = new HttpJwtAuthorizer('Jwt', 'https://issuer.example', { jwtAudience: ['shop'] });
+    expect(problemsOf({ functionUrl: true, authorizer: jwt })).toEqual([
+      'functionUrl asks for tokens or IAM, but authorizer is another one; remove one of the two.',
+    ]);
+  });
+
+  function newStackWith(props: DevicePipelineProps): Stack {
+    const stack = newStack();
+    addPipeline(stack, props);
+    return stack;
+  }
+
   test('by IAM, one authorizer serves two pipelines', () => {
     const stack = newStack();
     const authorizer = new HttpIamAuthorizer();

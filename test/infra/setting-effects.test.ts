@@ -134,6 +134,20 @@ const effects: { [Name in keyof Settings]: [Settings[Name], (stack: Synthesized)
       expect(stack.messages).toContain('WARNING tokens is off');
     },
   ],
+  functionUrl: [
+    'on',
+    (stack) => {
+      const [url] = Object.values(stack.all('AWS::Lambda::Url'));
+      expect(url?.Properties).toMatchObject({
+        AuthType: 'NONE',
+        TargetFunctionArn: stack.arn(lambda, 'Ingest'),
+      });
+      expect(Object.keys(stack.template.findOutputs('*'))).toContain('IngestUrl');
+      expect(JSON.stringify(variable(stack, 'Ingest', 'API_URL'))).toContain('ApiEndpoint');
+      const alarm = JSON.stringify(stack.properties('AWS::CloudWatch::Alarm', 'ServerErrors'));
+      expect(alarm).toContain('"Url5xxCount"');
+    },
+  ],
   corsOrigins: [
     'https://app.example,https://other.example',
     (stack) => {
