@@ -26,6 +26,8 @@ export interface Settings {
   rawExpiryDays: 'never' | number;
   rawInfrequentAccessDays: 'never' | number;
   rawGlacierDays: 'never' | number;
+  /** Whether Athena gets tables of the raw bodies. */
+  athena: 'on' | 'off';
   logRetentionDays: RetentionDays;
   /** `debug` logs each accepted batch. */
   logLevel: 'info' | 'debug';
@@ -88,6 +90,7 @@ export const settingTable: { [Name in keyof Settings]: Setting<Settings[Name]> }
   rawExpiryDays: { default: 'never', parse: wholeNumberOr('never', 30, 36_500) },
   rawInfrequentAccessDays: { default: 30, parse: wholeNumberOr('never', 30, 36_500) },
   rawGlacierDays: { default: 90, parse: wholeNumberOr('never', 1, 36_500) },
+  athena: { default: 'off', parse: oneOf('on', 'off') },
   logRetentionDays: { default: RetentionDays.ONE_MONTH, parse: oneOfNumbers(logRetentionDays) },
   logLevel: { default: 'info', parse: oneOf('info', 'debug') },
   throttleRate: { default: 500, parse: wholeNumber(1, 100_000) },

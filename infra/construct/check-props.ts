@@ -10,7 +10,7 @@ import {
 } from '../settings.ts';
 import type { Parse } from '../setting-parsers.ts';
 import { unknownName } from '../unknown-name.ts';
-import { usualName } from '../stack/usual-name.ts';
+import { usualName } from '../stack/physical-name.ts';
 import { resourceProblems } from './check-resources.ts';
 import type { DevicePipelineProps } from './props.ts';
 
@@ -27,6 +27,7 @@ const parsers: { [Name in Scalar]?: Parse<unknown> } = {
       : { allowed: 'letters, digits, dots, hyphens and underscores, at most 128' },
   tokens: onOrOff,
   functionUrl: onOrOff,
+  athena: onOrOff,
   corsOrigins: (given) => {
     if (!Array.isArray(given)) return { allowed: 'a list of origins' };
     const known = given.filter((origin) => !Token.isUnresolved(origin));

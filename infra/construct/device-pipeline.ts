@@ -20,6 +20,7 @@ import type { Queue } from 'aws-cdk-lib/aws-sqs';
 import { Construct } from 'constructs';
 
 import { addAlarms, addStackMetrics } from '../stack/alarms.ts';
+import { addAthena } from '../stack/athena.ts';
 import { addDashboard } from '../stack/dashboard.ts';
 import { addFunctionUrl } from '../stack/function-url.ts';
 import { addFunctions, grantKeys } from '../stack/functions.ts';
@@ -86,6 +87,8 @@ export class DevicePipeline extends Construct {
     ]);
     const storage = addStorage(this, settings, props);
     refuse(this, claimStorage(this, storage));
+    const database =
+      settings.athena === 'on' ? addAthena(this, settings, storage.rawBucket) : undefined;
     const queues = addQueues(this, settings);
     const tokensSecret = addTokensSecret(this, settings);
     const resources = { ...storage, ...queues, tokensSecret };
@@ -108,7 +111,7 @@ export class DevicePipeline extends Construct {
     const watched = { observed, stackMetrics, topic: props.alarmTopic };
     const alarms = addAlarms(this, settings, watched);
     this.dashboard = addDashboard(this, { settings, observed, storage, stackMetrics, alarms });
-    addOutputs(this, { settings, api, functionUrl, resources });
+    addOutputs(this, { settings, api, functionUrl, database, resources });
 
     this.pipelineName = settings.pipelineName;
     ({ rawBucket: this.rawBucket, countersTable: this.countersTable } = storage);

@@ -1,4 +1,5 @@
 import { CfnOutput, Names, Stack } from 'aws-cdk-lib';
+import type { CfnDatabase } from 'aws-cdk-lib/aws-glue';
 import type { FunctionUrl } from 'aws-cdk-lib/aws-lambda';
 import { Construct } from 'constructs';
 
@@ -13,6 +14,7 @@ interface Described {
   settings: PipelineSettings;
   api: Api;
   functionUrl: FunctionUrl | undefined;
+  database: CfnDatabase | undefined;
   resources: Resources;
 }
 
@@ -24,7 +26,7 @@ interface Described {
  */
 export function addOutputs(
   pipeline: Construct,
-  { settings, api, functionUrl, resources }: Described,
+  { settings, api, functionUrl, database, resources }: Described,
 ): void {
   const outermost = outermostStack(pipeline);
   const ids = idsOf(pipeline, outermost);
@@ -42,6 +44,9 @@ export function addOutputs(
     output('IngestUrl', addressOf(functionUrl), 'Where batches are sent to without the API');
   }
   output('BucketName', resources.rawBucket.bucketName, 'The raw bodies');
+  if (database !== undefined) {
+    output('AthenaDatabase', database.ref, 'The tables of the raw bodies');
+  }
   output('QueueUrl', resources.queue.queueUrl, 'What waits to be counted');
   output('TableName', resources.countersTable.tableName, 'The counters');
   output('LedgerTableName', resources.ledgerTable.tableName, 'What has been counted');

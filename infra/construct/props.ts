@@ -50,6 +50,12 @@ export interface DevicePipelineProps {
   readonly rawGlacierDays?: number | 'never';
 
   /**
+   * Creates a database of the Glue catalogue with tables of the raw bodies, for Athena.
+   * @default false
+   */
+  readonly athena?: boolean;
+
+  /**
    * How long logs are kept.
    * @default RetentionDays.ONE_MONTH
    */

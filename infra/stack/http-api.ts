@@ -1,4 +1,4 @@
-import { RemovalPolicy, Stack } from 'aws-cdk-lib';
+import { RemovalPolicy } from 'aws-cdk-lib';
 import { AccessLogFormat } from 'aws-cdk-lib/aws-apigateway';
 import {
   type CfnRoute,
@@ -22,7 +22,7 @@ import type { DevicePipelineProps, PipelineDomain } from '../construct/props.ts'
 import { acceptFinding } from './accept-finding.ts';
 import type { Functions } from './functions.ts';
 import type { PipelineSettings } from '../settings.ts';
-import { usualName } from './usual-name.ts';
+import { physicalName } from './physical-name.ts';
 
 export interface Api {
   api: HttpApi;
@@ -123,7 +123,7 @@ function addStage(
   const accessLog = new LogGroup(scope, 'AccessLog', {
     // Unless the name has this prefix, API Gateway adds the log group to a resource policy of the
     // account, whose maximum length would eventually make deployments fail.
-    logGroupName: `/aws/vendedlogs/device-pipeline/${logName(scope, settings)}/access`,
+    logGroupName: `/aws/vendedlogs/device-pipeline/${physicalName(scope, settings)}/access`,
     retention: settings.logRetentionDays,
     removalPolicy: RemovalPolicy.DESTROY,
   });
@@ -142,16 +142,6 @@ function addStage(
   throttleIngest(stage, settings, ingestRoute);
   const url = domainName === undefined ? ingestRoute.httpApi.apiEndpoint : stage.domainUrl;
   return { stage, accessLog, domainName, url: url.replace(/\/$/, '') };
-}
-
-/**
- * The name of the pipeline, and a hash of its path if that name has none: CloudFormation creates the log
- * group of a renamed construct before it deletes the one under the old path.
- */
-function logName(scope: Construct, { pipelineName }: PipelineSettings): string {
-  const isWholeStack = scope.node.id === 'Default' && Stack.isStack(scope.node.scope);
-  if (isWholeStack || pipelineName === usualName(scope)) return pipelineName;
-  return `${pipelineName}-${scope.node.addr.slice(2, 10)}`;
 }
 
 function domainOf(scope: Construct, { domainName, certificate }: PipelineDomain): IDomainName {

@@ -86,6 +86,7 @@ test('the defaults of the props are those of the settings', () => {
     tokens: '- true, unless there is an `authorizer`',
     corsOrigins: '- none',
     functionUrl: 'false',
+    athena: 'false',
     logRetentionDays: 'RetentionDays.ONE_MONTH',
     removalPolicy: 'RemovalPolicy.RETAIN',
   };

@@ -12,7 +12,7 @@ import { buildStack, cdkContext, standInBundles, temporaryDirectory } from './su
 
 const variants: Partial<Settings>[] = [
   {},
-  { tokens: 'off', functionUrl: 'on' },
+  { tokens: 'off', functionUrl: 'on', athena: 'on' },
   { alarmEmail: 'on-call@example.org' },
   { removalPolicy: 'destroy' },
   { rawBucketName: 'old-bodies', countersTableName: 'c-1', ledgerTableName: 'l-1' },

@@ -85,6 +85,15 @@ const effects: { [Name in keyof Settings]: [Settings[Name], (stack: Synthesized)
       }
     },
   ],
+  athena: [
+    'on',
+    (stack) => {
+      const [database] = Object.values(stack.all('AWS::Glue::Database'));
+      expect(database?.Properties['DatabaseInput']).toMatchObject({ Name: 'trial' });
+      expect(Object.keys(stack.all('AWS::Glue::Table'))).toHaveLength(2);
+      expect(Object.keys(stack.template.findOutputs('*'))).toContain('AthenaDatabase');
+    },
+  ],
   logRetentionDays: [
     RetentionDays.ONE_WEEK,
     (stack) => {
