@@ -1,15 +1,33 @@
-import { createServer } from 'node:http';
+import { createServer, type RequestListener } from 'node:http';
 
-/** The least a Node server can do: read the body, answer. Stores nothing, counts nothing. */
-const server = createServer((request, response) => {
+/**
+ * The least a Node server can do: read the body, answer. It stores nothing and counts nothing.
+ * Usage: node bare-server.ts [counts bytes]
+ */
+const joining: RequestListener = (request, response) => {
   const chunks: Buffer[] = [];
   request.on('data', (chunk: Buffer) => void chunks.push(chunk));
   request.on('end', () => {
     Buffer.concat(chunks);
-    response.writeHead(200, { 'content-type': 'application/json', 'content-length': 21 });
-    response.end('{"status":"accepted"}');
+    answer(response);
   });
-});
+};
+
+/** Leaner still: it looks at no byte, as nothing that keeps a body could. */
+const countingBytes: RequestListener = (request, response) => {
+  let bytes = 0;
+  request.on('data', (chunk: Buffer) => void (bytes += chunk.byteLength));
+  request.on('end', () => {
+    if (bytes > 0) answer(response);
+  });
+};
+
+function answer(response: Parameters<RequestListener>[1]): void {
+  response.writeHead(200, { 'content-type': 'application/json', 'content-length': 21 });
+  response.end('{"status":"accepted"}');
+}
+
+const server = createServer(process.argv[2] === 'counts bytes' ? countingBytes : joining);
 server.listen(0, '127.0.0.1', () => {
   const address = server.address();
   if (typeof address === 'object') {

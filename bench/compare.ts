@@ -1,6 +1,8 @@
+import { execFileSync } from 'node:child_process';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { parseArgs } from 'node:util';
 
 import { parseBound, scanBound, syncBound } from './compare/bounds.ts';
@@ -9,7 +11,8 @@ import { measureDelay } from './compare/delay.ts';
 import { checkCounts } from './compare/exact.ts';
 import { describeMachine } from './compare/machine.ts';
 import { NotInstalled } from './compare/not-installed.ts';
-import { peakMiB } from './compare/process.ts';
+import { cpuSeconds, residentMiB } from './compare/process.ts';
+import { median } from './growth/figures.ts';
 import { drawCells, markdown, tableOf, type Cell, type Measured } from './compare/report.ts';
 import { runWrk, type Load } from './compare/wrk.ts';
 
@@ -38,7 +41,11 @@ const missing = new Set<string>();
 
 const described = describeMachine();
 process.stdout.write(`${described.join('\n')}\nmedians of ${turns} turns of ${seconds} s\n\n`);
+if (chosen.some(({ name }) => name === 'device-pipeline')) {
+  execFileSync(process.execPath, [join(import.meta.dirname, '../tools/build-package.ts')]);
+}
 process.stdout.write(bounds());
+process.stdout.write(await standing());
 const cells: Cell[] = [];
 for (const connections of values.connections.split(',').map(Number)) {
   for (const items of sizes) {
@@ -57,7 +64,6 @@ async function measureCell(load: Load): Promise<Cell> {
   const measured = new Map<string, Measured[]>();
   for (let turn = 0; turn < turns; turn++) {
     for (const contestant of rotated(chosen, turn)) {
-      if (missing.has(contestant.name)) continue;
       const figures = await measure(contestant, load);
       if (figures === undefined) continue;
       measured.set(contestant.name, [...(measured.get(contestant.name) ?? []), figures]);
@@ -74,14 +80,18 @@ async function measureCell(load: Load): Promise<Cell> {
 async function measure(contestant: Contestant, load: Load): Promise<Measured | undefined> {
   return await whileRunning(contestant, async (running, directory) => {
     const { url, pids, countedItems } = running;
+    const cpuBefore = cpuSeconds(pids);
     const { answered, ...figures } = await runWrk(url, load, directory);
-    const peak = peakMiB(pids);
+    await countedItems?.();
+    const cpu = cpuSeconds(pids) - cpuBefore;
+    const peak = residentMiB(pids, 'at most so far');
     const { name } = contestant;
     if (countedItems !== undefined) await checkCounts({ name, countedItems }, url, load, answered);
     process.stderr.write(
       `${name}, ${load.items} × ${load.connections}: ${JSON.stringify(figures)}\n`,
     );
-    return { ...figures, peakMiB: peak };
+    const cpuSecondsPerMillion = (cpu / (answered * load.items)) * 1e6;
+    return { ...figures, peakMiB: peak, cpuSecondsPerMillion };
   });
 }
 
@@ -90,6 +100,7 @@ async function whileRunning<T>(
   contestant: Contestant,
   use: (running: Running, directory: string) => Promise<T>,
 ): Promise<T | undefined> {
+  if (missing.has(contestant.name)) return undefined;
   const directory = mkdtempSync(join(tmpdir(), 'device-pipeline-bench-'));
   try {
     const running = await contestant.start(directory);
@@ -106,6 +117,34 @@ async function whileRunning<T>(
   } finally {
     rmSync(directory, { recursive: true });
   }
+}
+
+/** What each takes before there is any load: the time until it listens, and memory when idle. */
+async function standing(): Promise<string> {
+  const idleMilliseconds = 5_000;
+  const rows = [];
+  for (const contestant of chosen) {
+    const measured = [];
+    for (let turn = 0; turn < turns; turn++) {
+      const startedAt = performance.now();
+      const figures = await whileRunning(contestant, async ({ pids }) => {
+        const startMs = performance.now() - startedAt;
+        await sleep(idleMilliseconds);
+        return { startMs, idleMiB: residentMiB(pids, 'now') };
+      });
+      if (figures === undefined) break;
+      measured.push(figures);
+    }
+    if (measured.length === 0) continue;
+    const startMs = median(measured.map((each) => each.startMs));
+    const idleMiB = median(measured.map((each) => each.idleMiB));
+    rows.push([contestant.name, startMs.toFixed(0), idleMiB.toFixed(0)]);
+  }
+  return markdown(
+    'Until it listens, and idle: all processes, from empty directories',
+    ['', 'start ms', 'idle MiB'],
+    rows,
+  );
 }
 
 /** Ours alone: what the others answer is counted when they answer. */

@@ -5,7 +5,10 @@ import { existsSync, rmSync, writeFileSync } from 'node:fs';
  * Installs what `npm run bench` compares with, from Debian's packages; to be run as root. No
  * service of theirs is started: the benchmark starts its own, on temporary directories.
  */
-const packages = ['wrk', 'postgresql', 'redis-server', 'clickhouse-server'];
+const packages = [
+  ...['wrk', 'postgresql', 'redis-server', 'clickhouse-server'],
+  ...['nats-server', 'rabbitmq-server'],
+];
 const policy = '/usr/sbin/policy-rc.d';
 
 if (process.getuid?.() !== 0) {

@@ -36,9 +36,11 @@ async function run(...args: string[]): Promise<void> {
   if (code !== 0) throw new Error(`${args.join(' ')} ended with ${code}`);
 }
 
+/** Today in the pictures, so that they are the same on any day. */
+const today = '2026-11-25';
+
 /** A year of a line that works on weekdays; its last week is bad. */
 async function fill(url: string): Promise<void> {
-  const today = new Date().toISOString().slice(0, 10);
   const year = { today, days: 366, devicesPerDay: 900, badWeekEnded: 1 };
   for (const items of sampleYear(year)) await post(url, items);
 }
@@ -78,6 +80,7 @@ async function take(browser: Browser, picture: Picture): Promise<void> {
     ...options,
   });
   const page = await context.newPage();
+  await page.clock.setFixedTime(`${today}T12:00:00Z`);
   await page.goto(url);
   await page.waitForSelector(waitFor);
   await before?.(page);
@@ -127,7 +130,7 @@ async function takeAll(browser: Browser, full: string, directory: string): Promi
     before: (page) => error(page).then(() => page.waitForSelector('.failure')),
   });
   const many = await serve('many');
-  const timestamp = new Date().toISOString();
+  const timestamp = `${today}T09:00:00Z`;
   for (let start = 0; start < 10_000; start += 1000) {
     const item = (_: unknown, index: number) => ({
       type: `device model ${start + index}`,
@@ -166,7 +169,7 @@ try {
   const browser = await chromium.launch(launchOptions());
   if (values.all === undefined) {
     const file = (name: string) => join(images, `dashboard-${name}.png`);
-    const tall = { viewport: { width: 1440, height: 1330 } };
+    const tall = { viewport: { width: 1440, height: 1470 } };
     await take(browser, { url, file: file('light'), waitFor: '.rows', options: tall });
     const dark = { ...tall, colorScheme: 'dark' } as const;
     await take(browser, {

@@ -1,10 +1,9 @@
 import { execFileSync } from 'node:child_process';
 import { existsSync, mkdirSync, writeFileSync } from 'node:fs';
-import { createServer } from 'node:net';
 import { join } from 'node:path';
 
 import { NotInstalled } from './not-installed.ts';
-import { startServer, type Started } from './process.ts';
+import { freePort, startServer, type Started } from './process.ts';
 
 const binary = ['/usr/bin/clickhouse-server', '/usr/sbin/clickhouse-server'].find(existsSync);
 
@@ -52,15 +51,6 @@ const users = `<yandex>
   <quotas><default></default></quotas>
 </yandex>
 `;
-
-async function freePort(): Promise<number> {
-  return await new Promise((resolve) => {
-    const server = createServer().listen(0, '127.0.0.1', () => {
-      const address = server.address();
-      server.close(() => resolve(typeof address === 'object' ? (address?.port ?? 0) : 0));
-    });
-  });
-}
 
 export function clickHouseVersion(): string {
   if (binary === undefined) throw new NotInstalled('ClickHouse');

@@ -2,8 +2,10 @@ import { join } from 'node:path';
 
 import { untilCounted } from '../growth/serve.ts';
 import { startClickHouse } from './clickhouse.ts';
+import { startNats } from './nats.ts';
 import { startPostgres } from './postgres.ts';
 import { startNode, type Started } from './process.ts';
+import { startRabbitMq } from './rabbitmq.ts';
 import { startRedis } from './redis.ts';
 import { days } from './traffic.ts';
 
@@ -28,7 +30,8 @@ const here = import.meta.dirname;
 
 export const contestants: readonly Contestant[] = [
   { name: 'device-pipeline', isDurable: true, start: startOurs },
-  { name: 'bare node:http', isDurable: false, start: startBare },
+  { name: 'bare node:http', isDurable: false, start: () => startBare() },
+  { name: 'bare, counts bytes', isDurable: false, start: () => startBare('counts bytes') },
   {
     name: 'PostgreSQL',
     isDurable: true,
@@ -59,10 +62,26 @@ export const contestants: readonly Contestant[] = [
     isDurable: false,
     start: (dataDir) => behindFront('clickhouse', dataDir, startClickHouse),
   },
+  {
+    name: 'NATS, always',
+    isDurable: true,
+    start: (dataDir) => behindFront('nats', dataDir, startNats('always')),
+  },
+  {
+    name: 'NATS',
+    isDurable: false,
+    start: (dataDir) => behindFront('nats', dataDir, startNats('default')),
+  },
+  {
+    name: 'RabbitMQ',
+    isDurable: true,
+    start: (dataDir) => behindFront('rabbitmq', dataDir, startRabbitMq),
+  },
 ];
 
+/** The build that the package contains: see `buildPackage`. */
 async function startOurs(dataDir: string): Promise<Running> {
-  const commandLine = join(here, '../../src/entry/cli.ts');
+  const commandLine = join(here, '../../dist/cli/cli.js');
   const server = await startNode(
     commandLine,
     ...['serve', '--port', '0', '--data-dir', join(dataDir, 'data')],
@@ -77,13 +96,13 @@ async function startOurs(dataDir: string): Promise<Running> {
   return { url, pids: [server.pid], countedItems, stop: () => server.stop() };
 }
 
-async function startBare(): Promise<Running> {
-  const server = await startNode(join(here, '../bare-server.ts'));
+async function startBare(...mode: readonly string[]): Promise<Running> {
+  const server = await startNode(join(here, '../bare-server.ts'), ...mode);
   const { url, pid } = server;
   return { url, pids: [pid], countedItems: undefined, stop: () => server.stop() };
 }
 
-/** A database that keeps and counts, with an HTTP server of Node's before it. */
+/** A database or a broker that keeps and counts, with an HTTP server of Node's before it. */
 async function behindFront(
   store: string,
   dataDir: string,

@@ -2,14 +2,16 @@ import { createServer, type IncomingMessage, type ServerResponse } from 'node:ht
 import { readBatch, countEvents } from '../../src/domain/batch.ts';
 import { mergeIncrements, type Increments } from '../../src/domain/counter.ts';
 import { openClickHouse } from './clickhouse-store.ts';
+import { openNats } from './nats-store.ts';
 import { openPostgres } from './postgres-store.ts';
+import { openRabbitMq } from './rabbitmq-store.ts';
 import { openRedis } from './redis-store.ts';
 
 /**
- * The HTTP server before a database, as lean as Node's allows, with the checks and the answers that
+ * The HTTP server before a database or a broker, as lean as Node's allows, with the checks and the answers that
  * ours makes. Batches that come while a write is under way are written together by the next one;
  * or each is written by itself, several at a time.
- * Usage: node front.ts postgres|redis|clickhouse ADDRESS [singly]
+ * Usage: node front.ts postgres|redis|clickhouse|nats|rabbitmq ADDRESS [singly]
  */
 export interface Store {
   /** Keeps the bodies and adds to the counters, in one step where the database has such. */
@@ -22,6 +24,8 @@ const stores: Record<string, (address: string) => Promise<Store>> = {
   postgres: openPostgres,
   redis: openRedis,
   clickhouse: openClickHouse,
+  nats: openNats,
+  rabbitmq: openRabbitMq,
 };
 /** One write holds no more. */
 const writtenBatchesMax = 256;

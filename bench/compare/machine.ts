@@ -4,14 +4,17 @@ import { release, tmpdir, totalmem } from 'node:os';
 import { machine } from '../growth/machine.ts';
 import { clickHouseVersion } from './clickhouse.ts';
 import { NotInstalled } from './not-installed.ts';
+import { natsVersion } from './nats.ts';
 import { postgresVersion } from './postgres.ts';
+import { rabbitMqVersion } from './rabbitmq.ts';
 import { redisVersion } from './redis.ts';
 
 /** Machine, commit and versions, line by line. */
 export function describeMachine(): string[] {
   const gibibytes = Math.round(totalmem() / 2 ** 30);
   const fileSystem = execFileSync('stat', ['-f', '-c', '%T', tmpdir()]).toString().trim();
-  const versions = [postgresVersion, redisVersion, clickHouseVersion].map(orMissing);
+  const databases = [postgresVersion, redisVersion, clickHouseVersion];
+  const versions = [...databases, natsVersion, rabbitMqVersion].map(orMissing);
   return [
     machine(),
     `${gibibytes} GiB memory, Linux ${release()}, data on ${fileSystem}`,

@@ -1,10 +1,13 @@
-import { spawn, type ChildProcess } from 'node:child_process';
+import { spawn, type ChildProcess, type StdioOptions } from 'node:child_process';
 import { once } from 'node:events';
 import { readFileSync } from 'node:fs';
+import { createServer } from 'node:net';
 import { createInterface } from 'node:readline';
 import { setTimeout as delay } from 'node:timers/promises';
 
 const patienceMs = 30_000;
+/** Linux counts CPU time so for all programs, whatever its own clock. */
+const ticksPerSecond = 100;
 
 export interface Started {
   readonly pid: number;
@@ -27,8 +30,10 @@ export async function startServer(
   command: string,
   args: readonly string[],
   isReady: () => Promise<boolean>,
+  env: Readonly<Record<string, string>> = {},
 ): Promise<Started> {
-  const child = spawn(command, args, { stdio: ['ignore', 'pipe', 'pipe'] });
+  const stdio = ['ignore', 'pipe', 'pipe'] as const satisfies StdioOptions;
+  const child = spawn(command, args, { stdio: [...stdio], env: { ...process.env, ...env } });
   let printed = '';
   child.on('error', (error) => void (printed += error.message));
   for (const stream of [child.stdout, child.stderr]) {
@@ -56,18 +61,40 @@ function startedOf(child: ChildProcess): Started {
   };
 }
 
+/** A port of the loopback address that nobody listened on a moment ago. */
+export async function freePort(): Promise<number> {
+  const server = createServer().listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  const address = server.address();
+  server.close();
+  return typeof address === 'object' ? (address?.port ?? 0) : 0;
+}
+
 /**
- * The most that was resident so far, of all these processes and their children together; what
- * they share among them is taken once.
+ * What these processes and their children have resident, together, in MiB. What they share among
+ * them is taken once.
  */
-export function peakMiB(pids: readonly number[]): number {
+export function residentMiB(pids: readonly number[], when: 'now' | 'at most so far'): number {
   const processes = pids.flatMap(withChildren).map((pid) => {
     const status = readFileSync(`/proc/${pid}/status`, 'utf8');
     const of = (what: string) => Number(new RegExp(`${what}:\\s+(\\d+)`).exec(status)?.[1] ?? 0);
-    return { own: of('VmHWM') - of('RssShmem'), shared: of('RssShmem') };
+    const shared = of('RssShmem');
+    return { own: of(when === 'now' ? 'VmRSS' : 'VmHWM') - shared, shared };
   });
   const own = processes.reduce((sum, each) => sum + each.own, 0);
   return Math.round((own + Math.max(...processes.map(({ shared }) => shared))) / 1024);
+}
+
+/** Seconds of CPU time, user and system, that these processes and their children have taken. */
+export function cpuSeconds(pids: readonly number[]): number {
+  const ticks = pids.flatMap(withChildren).map((pid) => {
+    const stat = readFileSync(`/proc/${pid}/stat`, 'utf8');
+    // After the name, which may contain blanks: state, then 10 fields, then user, system, and both
+    // of the children that ended.
+    const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
+    return fields.slice(11, 15).reduce((sum, field) => sum + Number(field), 0);
+  });
+  return ticks.reduce((sum, each) => sum + each, 0) / ticksPerSecond;
 }
 
 function withChildren(pid: number): number[] {

@@ -9,6 +9,8 @@ export interface Measured {
   readonly p50: number;
   readonly p99: number;
   readonly peakMiB: number;
+  /** CPU seconds of all its processes for a million items, until they are counted. */
+  readonly cpuSecondsPerMillion: number;
 }
 
 /** The turns of each contestant, in one order, at one size and number of connections. */
@@ -23,6 +25,7 @@ const ours = 'device-pipeline';
 
 /** A row for each contestant: medians, and ratios turn by turn with the least and the most. */
 export function tableOf({ items, connections, turns }: Cell): string {
+  const costOfOurs = median((turns[ours] ?? []).map((each) => each.cpuSecondsPerMillion));
   const rows = Object.entries(turns).map(([name, measured]) => {
     const rates = measured.map(({ requestsPerSecond }) => requestsPerSecond);
     const of = (figure: keyof Measured) => median(measured.map((each) => each[figure]));
@@ -33,13 +36,18 @@ export function tableOf({ items, connections, turns }: Cell): string {
       of('p50').toFixed(1),
       of('p99').toFixed(1),
       of('peakMiB').toFixed(0),
+      of('cpuSecondsPerMillion').toFixed(2),
       spread(ratios(turns, name, bare), (ratio) => ratio.toFixed(2)),
       spread(ratios(turns, ours, name), (ratio) => ratio.toFixed(1)),
+      (of('cpuSecondsPerMillion') / costOfOurs).toFixed(1),
     ];
   });
   return markdown(
     `${items} items a request, ${connections} connections`,
-    ['', 'requests/s', 'items/s', 'p50 ms', 'p99 ms', 'peak MiB', 'of bare', 'ours is ×'],
+    [
+      ...['', 'requests/s', 'items/s', 'p50 ms', 'p99 ms', 'peak MiB', 'CPU s/million items'],
+      ...['of bare', 'ours is × as fast', '× the CPU of ours'],
+    ],
     rows,
   );
 }

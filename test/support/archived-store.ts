@@ -10,6 +10,10 @@ import {
   type RestoreSummary,
 } from '../../src/engines/embedded/archive/restore/restore.ts';
 import type { ObjectStore } from '../../src/engines/embedded/archive/stores/object-store.ts';
+import {
+  listSegments as listArchivedSegments,
+  onlyLogId,
+} from '../../src/engines/embedded/archive/read-archive.ts';
 import { openObjectStore } from '../../src/engines/embedded/archive/stores/open-object-store.ts';
 import type { ArchiveOptions } from '../../src/engines/embedded/archive/archive-messages.ts';
 import { EmbeddedPipeline } from '../../src/engines/embedded/embedded-pipeline.ts';
@@ -72,8 +76,22 @@ export async function storeArchived(
       if (!outcome.accepted) throw new Error(outcome.problem.detail);
     }
     await meanwhile();
+    // A pipeline that ends merges for a few seconds only.
+    await vi.waitUntil(() => isMerged(url, dataDir), { timeout: 500_000, interval: 5 });
   } finally {
     await pipeline.close();
+  }
+}
+
+/** Whether the archive holds all segments that are complete as one object each. */
+async function isMerged(url: string, dataDir: string): Promise<boolean> {
+  const store = await openObjectStore(url);
+  try {
+    const merged = await listArchivedSegments(store, await onlyLogId(store));
+    const open = listSegments(nodeFileSystem, dataPaths(dataDir).log).at(-1)?.base ?? 0;
+    return (merged.at(-1)?.end ?? 0) >= open;
+  } finally {
+    store.close();
   }
 }
 

@@ -19,12 +19,20 @@ export interface Item {
 }
 export type TabOptions = Parameters<typeof openTab>[1];
 
+/**
+ * Now, for the pages and the data of these tests: a Wednesday within a month, whatever day it is.
+ * `DASHBOARD_TODAY` tries another day.
+ */
+export const now = new Date(`${process.env['DASHBOARD_TODAY'] ?? '2026-03-18'}T10:00:00Z`);
+
 /** The browser and the built pages of a test file, and the servers that its tests share. */
 export interface Dashboards {
   readonly browser: () => Browser;
   readonly pages: () => Pages;
   /** A server of the test's own. */
   readonly serve: (http?: TestServerOptions['http']) => Promise<string>;
+  /** A tab without a page, in which it is always `now`. */
+  readonly blank: (options?: TabOptions) => Promise<Tab>;
   /** The page of a server, by a reader of English in Britain. */
   readonly open: (url: string, path?: string, options?: TabOptions) => Promise<Tab>;
   /** The dashboard of a server that has counted the fleet. Tests share it and must not count more. */
@@ -57,8 +65,13 @@ export function dashboards(): Dashboards {
     if (browser === undefined) throw new Error('the browser is not started');
     return browser;
   };
+  const blank: Dashboards['blank'] = async (options) => {
+    const tab = await openTab(browserOf(), options);
+    await tab.page.clock.setFixedTime(now);
+    return tab;
+  };
   const open: Dashboards['open'] = async (url, path = '/', options = {}) => {
-    const tab = await openTab(browserOf(), { locale: 'en-GB', ...options });
+    const tab = await blank({ locale: 'en-GB', ...options });
     await tab.page.goto(url + path);
     return tab;
   };
@@ -75,6 +88,7 @@ export function dashboards(): Dashboards {
   return {
     browser: browserOf,
     pages: pagesOf,
+    blank,
     open,
     async serve(http = {}) {
       const server = await startServer({ http: { pages: pagesOf(), ...http } });
@@ -99,11 +113,11 @@ async function fillYear(url: string): Promise<void> {
 }
 
 export const dayAgo = (days: number) =>
-  new Date(Date.now() - days * 86_400_000).toISOString().slice(0, 10);
+  new Date(now.getTime() - days * 86_400_000).toISOString().slice(0, 10);
 
 /** The day as a British reader writes it. */
 export const writtenDay = (days: number) =>
-  new Date(Date.now() - days * 86_400_000).toLocaleDateString('en-GB', {
+  new Date(dayAgo(days)).toLocaleDateString('en-GB', {
     ...{ day: 'numeric', month: 'short', year: 'numeric', timeZone: 'UTC' },
   });
 

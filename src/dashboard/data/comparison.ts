@@ -1,4 +1,4 @@
-import { addDays, countDays, type Day, type Range } from './calendar/days.ts';
+import { addDays, countDays, daysOf, weekdayOf, type Day, type Range } from './calendar/days.ts';
 import { previousRange } from './calendar/periods.ts';
 
 /** Two ranges of as many days that are over. */
@@ -31,6 +31,7 @@ export type Comparison =
   | { readonly kind: 'no data'; readonly firstDay: Day }
   | {
       readonly kind: 'known';
+      readonly now: Range;
       readonly before: Range;
       readonly isCut: boolean;
       readonly events: Change;
@@ -53,7 +54,7 @@ export interface Totals {
 
 /** `dataFrom`: the first day of the data as far as is known; undefined: before the earlier days. */
 export function compare(
-  { before: range, isCut }: Compared,
+  { now: days, before: range, isCut }: Compared,
   now: Totals,
   before: Totals,
   dataFrom: Day | undefined,
@@ -62,9 +63,14 @@ export function compare(
     return { kind: 'no data', firstDay: dataFrom };
   const change = (name: keyof Totals): Change => ({ now: now[name], before: before[name] });
   return {
-    ...{ kind: 'known', before: range, isCut },
+    ...{ kind: 'known', now: days, before: range, isCut },
     ...{ events: change('events'), failed: change('failed'), whole: change('whole') },
   };
+}
+
+/** How many days of a range are Monday to Friday. */
+export function workdaysIn(range: Range): number {
+  return daysOf(range).filter((day) => weekdayOf(day) <= 5).length;
 }
 
 /** The sum of the days of a range. */

@@ -46,6 +46,11 @@ export function agoText(time: number, now: number): string {
   return `${durationText(Math.max(0, (now - time) / 1000))} ago`;
 }
 
+/** `a week`, `5 weeks`. */
+export function weeksText(weeks: number): string {
+  return weeks === 1 ? 'a week' : `${weeks} weeks`;
+}
+
 /** `8 s`, `12 min`, `3 h`, `a day`, `4 days`. */
 export function durationText(seconds: number): string {
   const whole = Math.round(seconds);

@@ -67,9 +67,10 @@ function columnsOf(pairs: readonly PairRow[], isFailing: (state: string) => bool
 
 export const shades = 8;
 
-/** The shade of a value, from 0 (nothing) up; logarithmic, because counts differ by powers of ten. */
-export function shadeOf(value: number, largest: number): number {
+/** The shade of a value, from 0 (nothing) up; of counts logarithmic, because they differ by powers of ten. */
+export function shadeOf(value: number, largest: number, mode: HeatMode): number {
   if (value <= 0) return 0;
-  const share = Math.log1p((99 * value) / largest) / Math.log(100);
+  const part = value / largest;
+  const share = mode === 'count' ? Math.log1p(99 * part) / Math.log(100) : part;
   return Math.max(1, Math.min(shades, Math.round(share * shades)));
 }

@@ -25,7 +25,11 @@ export function ticksOf(largest: number, smallestStep = 0): number[] {
 }
 
 /** The left edge of a band of the x axis and its width; each bucket has one. */
-export function bandAt({ left, right }: Frame, count: number, index: number) {
+export function bandAt(
+  { left, right }: Pick<Frame, 'left' | 'right'>,
+  count: number,
+  index: number,
+) {
   const width = (right - left) / Math.max(1, count);
   return { x: left + index * width, width };
 }

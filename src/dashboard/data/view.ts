@@ -24,7 +24,8 @@ export interface View {
   readonly unit: Unit | undefined;
   /** Whether the chart also shows the days before. */
   readonly hasBefore: boolean;
-  readonly heat: HeatMode;
+  /** What the cells of the heat map show; undefined: failure rates if the first finding is one. */
+  readonly heat: HeatMode | undefined;
   /** A state that contains one of these texts is a failure, ignoring case. */
   readonly failureWords: readonly string[];
 }
@@ -36,11 +37,11 @@ export const defaultView: View = {
   split: 'state',
   sort: undefined,
   text: '',
-  rows: 'day',
+  rows: 'range',
   isLive: false,
   unit: undefined,
   hasBefore: false,
-  heat: 'count',
+  heat: undefined,
   failureWords: ['fail'],
 };
 
@@ -60,11 +61,11 @@ export function readView(search: string): View {
     split: query.get('split') === 'type' ? 'type' : 'state',
     sort: readSort(query.get('sort')),
     text: query.get('q') ?? '',
-    rows: query.get('rows') === 'range' ? 'range' : 'day',
+    rows: query.get('rows') === 'day' ? 'day' : 'range',
     isLive: query.get('live') === '1',
     unit: units.find((name) => name === query.get('unit')),
     hasBefore: query.get('before') === '1',
-    heat: heatModes.find(([name]) => name === query.get('heat'))?.[0] ?? 'count',
+    heat: heatModes.find(([name]) => name === query.get('heat'))?.[0],
     failureWords: fail === null ? defaultView.failureWords : wordsOf(fail),
   };
 }
@@ -148,11 +149,11 @@ export function writeView(view: View): string {
     query.set('sort', `${view.sort.isDescending ? '-' : ''}${view.sort.column}`);
   }
   if (view.text !== '') query.set('q', view.text);
-  if (view.rows !== 'day') query.set('rows', view.rows);
+  if (view.rows !== 'range') query.set('rows', view.rows);
   if (view.isLive) query.set('live', '1');
   if (view.unit !== undefined) query.set('unit', view.unit);
   if (view.hasBefore) query.set('before', '1');
-  if (view.heat !== 'count') query.set('heat', view.heat);
+  if (view.heat !== undefined) query.set('heat', view.heat);
   const fail = view.failureWords.join(',');
   if (fail !== defaultView.failureWords.join(',')) query.set('fail', fail);
   const text = query.toString();

@@ -1,13 +1,20 @@
 import { compare, comparedRanges, sumWithin, type Comparison } from '../data/comparison.ts';
 import { sumBy, type DailyRow, type PairRow } from '../data/counts.ts';
-import { addDays, firstDay, rangeDaysMax, type Day, type Range } from '../data/calendar/days.ts';
+import {
+  addDays,
+  countDays,
+  firstDay,
+  rangeDaysMax,
+  type Day,
+  type Range,
+} from '../data/calendar/days.ts';
 import { previousRange, sameWeekdaysBefore } from '../data/calendar/periods.ts';
 import { noFilters, totalsOf, type Ask, type Loading } from './load.ts';
 
 /** The days before the range. */
 export interface Before {
   readonly comparison: Comparison;
-  /** The days that the chart can show behind the range, with the filters applied. */
+  /** The days that the chart can show behind the range, with the filters applied; undefined without counts. */
   readonly earlier: { readonly range: Range; readonly daily: ReadonlyMap<Day, number> } | undefined;
   /** Those of the chosen types; undefined if the earlier days are not all within the data. */
   readonly earlierPairs: readonly PairRow[] | undefined;
@@ -29,7 +36,7 @@ export async function loadBefore(loading: Loading, now: NowDaily): Promise<Befor
   }
   const earlier = sameWeekdaysBefore(range);
   const [dataFrom, pairs, earlierRows] = await Promise.all([
-    startOfData(ask, previous, firstOf(now.whole)),
+    startOfData(ask, { from: previous.from, to: addDays(range.from, -1) }, firstOf(now.whole)),
     ask<PairRow>(compared.before, { types: view.types, states: [] }, 'type,state', true),
     earlier === undefined ? [] : ask<DailyRow>(earlier, view, 'date', true),
   ]);
@@ -42,9 +49,18 @@ export async function loadBefore(loading: Loading, now: NowDaily): Promise<Befor
   const comparison = compare(compared, totals, before, dataFrom);
   return {
     comparison,
-    earlier: earlier && { range: earlier, daily: sumBy(earlierRows, ({ date }) => date) },
+    earlier:
+      earlier === undefined || !reachesBack(earlierRows, earlier)
+        ? undefined
+        : { range: earlier, daily: sumBy(earlierRows, ({ date }) => date) },
     earlierPairs: comparison.kind === 'known' ? pairs : undefined,
   };
+}
+
+/** Whether there are counts in the first half of a range: those of its last days only would mislead. */
+function reachesBack([first]: readonly DailyRow[], { from, to }: Range): boolean {
+  const half = Math.floor(countDays({ from, to }) / 2);
+  return first !== undefined && first.date <= addDays(from, half);
 }
 
 function firstOf(daily: ReadonlyMap<Day, number>): Day | undefined {

@@ -1,4 +1,3 @@
-import type { Scheme } from '../data/colours.ts';
 import { recall, remember } from './storage.ts';
 
 /** The themes, with the texts of their buttons. */
@@ -10,7 +9,6 @@ export const themes = [
 export type Theme = (typeof themes)[number][0];
 
 const key = 'device-pipeline-theme';
-const darkQuery = matchMedia('(prefers-color-scheme: dark)');
 
 export function theme(): Theme {
   const stored = recall('localStorage', key);
@@ -24,15 +22,4 @@ export function setTheme(chosen: Theme): void {
 
 export function applyTheme(): void {
   document.documentElement.dataset['theme'] = theme();
-}
-
-export function scheme(): Scheme {
-  const chosen = theme();
-  if (chosen !== 'auto') return chosen;
-  return darkQuery.matches ? 'dark' : 'light';
-}
-
-export function onSchemeChange(listener: () => void): () => void {
-  darkQuery.addEventListener('change', listener);
-  return () => darkQuery.removeEventListener('change', listener);
 }

@@ -1,19 +1,15 @@
 import { useEffect, useRef, useState } from 'preact/hooks';
 
-import type { Scheme } from '../data/colours.ts';
 import { Controls } from './controls/controls.tsx';
 import { Dashboard } from './dashboard.tsx';
 import { FirstRun } from './first-run.tsx';
 import { Header } from './header.tsx';
 import { SignIn } from './sign-in.tsx';
 import { isFirstRun, type Failure, type State, type Store } from '../state/store.ts';
-import { onSchemeChange, scheme } from '../state/theme.ts';
 
 export function App({ store }: { store: Store }) {
   const [state, setState] = useState<State>(store.state);
-  const [colours, setColours] = useState(scheme());
   useEffect(() => store.subscribe(setState), [store]);
-  useEffect(() => onSchemeChange(() => setColours(scheme())), []);
   const main = useRef<HTMLElement>(null);
   useEffect(() => keepFocus(() => main.current?.focus({ preventScroll: true })), []);
   return (
@@ -21,9 +17,9 @@ export function App({ store }: { store: Store }) {
       <a class="skip" href="#main">
         Skip to the counts
       </a>
-      <Header store={store} state={state} onTheme={() => setColours(scheme())} />
+      <Header store={store} state={state} />
       <main id="main" tabIndex={-1} ref={main}>
-        <Content store={store} state={state} colours={colours} />
+        <Content store={store} state={state} />
       </main>
       <footer>
         {!state.isSignedIn && state.signIn === undefined && (
@@ -56,7 +52,7 @@ function keepFocus(goOn: () => void): () => void {
   };
 }
 
-function Content({ store, state, colours }: { store: Store; state: State; colours: Scheme }) {
+function Content({ store, state }: { store: Store; state: State }) {
   const { snapshot, signIn, error } = state;
   if (signIn !== undefined) return <SignIn store={store} message={signIn.message} />;
   if (snapshot === undefined && error === undefined) {
@@ -71,9 +67,7 @@ function Content({ store, state, colours }: { store: Store; state: State; colour
     <>
       {error !== undefined && <FailureNotice store={store} failure={error} />}
       <Controls store={store} state={state} />
-      {snapshot !== undefined && (
-        <Dashboard store={store} state={state} snapshot={snapshot} scheme={colours} />
-      )}
+      {snapshot !== undefined && <Dashboard store={store} state={state} snapshot={snapshot} />}
     </>
   );
 }

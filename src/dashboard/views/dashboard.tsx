@@ -1,6 +1,5 @@
-import { useMemo } from 'preact/hooks';
+import { useEffect, useMemo, useState } from 'preact/hooks';
 
-import type { Scheme } from '../data/colours.ts';
 import { totalOf } from '../data/counts.ts';
 import { rangeText } from '../data/calendar/date-text.ts';
 import { wholeText } from '../data/format.ts';
@@ -19,10 +18,9 @@ interface Shown {
   store: Store;
   state: State;
   snapshot: Snapshot;
-  scheme: Scheme;
 }
 
-export function Dashboard({ store, state, snapshot, scheme }: Shown) {
+export function Dashboard({ store, state, snapshot }: Shown) {
   const { days } = state;
   const view = state.shownView;
   const isOld = state.isLoading && countsOf(state.view) !== countsOf(view);
@@ -31,7 +29,8 @@ export function Dashboard({ store, state, snapshot, scheme }: Shown) {
     () => findings.flatMap(({ measure, range }) => (measure === 'failures' ? [range] : [])),
     [findings],
   );
-  const shown = { store, view, snapshot, scheme, today: days.today };
+  const shown = { store, view, snapshot, today: days.today };
+  const steps = useSteps();
   if (totalOf(snapshot.pairs) === 0) {
     return <NothingHere store={store} state={state} snapshot={snapshot} />;
   }
@@ -43,14 +42,23 @@ export function Dashboard({ store, state, snapshot, scheme }: Shown) {
       <Unusual {...shown} />
       <Figures snapshot={snapshot} view={view} />
       <CountsChart {...shown} />
-      <div class="pair">
-        <FailureChart {...shown} unusual={unusual} />
-        <TypeRates {...shown} />
-      </div>
-      <HeatMapTable {...shown} />
-      <RowsTable store={store} view={state.view} snapshot={snapshot} scheme={scheme} />
+      {steps > 1 && (
+        <div class="pair">
+          <FailureChart {...shown} unusual={unusual} />
+          <TypeRates {...shown} />
+        </div>
+      )}
+      {steps > 2 && <HeatMapTable {...shown} />}
+      {steps > 3 && <RowsTable store={store} view={state.view} snapshot={snapshot} />}
     </div>
   );
+}
+
+/** How many steps of the first view to show: one more after each frame, so that no task is long. */
+function useSteps(): number {
+  const [steps, setSteps] = useState(1);
+  useEffect(() => setSteps((now) => Math.min(4, now + 1)), [steps]);
+  return steps;
 }
 
 /** A text that identifies the data that a view needs. */
@@ -58,7 +66,7 @@ function countsOf({ range, types, states, split }: View): string {
   return JSON.stringify([range, types, states, split]);
 }
 
-function NothingHere({ store, state, snapshot }: Omit<Shown, 'scheme'>) {
+function NothingHere({ store, state, snapshot }: Shown) {
   const { elsewhere } = snapshot;
   const { health } = state;
   const pending = health?.kind === 'ready' ? health.pending : undefined;

@@ -1,10 +1,18 @@
 import type { ComponentChildren } from 'preact';
 import { useMemo } from 'preact/hooks';
 
-import type { Change, Comparison } from '../data/comparison.ts';
+import { workdaysIn, type Change, type Comparison } from '../data/comparison.ts';
+import { addDays, countDays, type Range } from '../data/calendar/days.ts';
 import { totalOf, sumOf } from '../data/counts.ts';
 import { longDay, rangeText } from '../data/calendar/date-text.ts';
-import { changeText, compactText, pointsText, shareText, wholeText } from '../data/format.ts';
+import {
+  changeText,
+  compactText,
+  pointsText,
+  shareText,
+  weeksText,
+  wholeText,
+} from '../data/format.ts';
 import type { View } from '../data/view.ts';
 import type { Snapshot } from '../state/load.ts';
 import { Arrow } from './arrow.tsx';
@@ -35,12 +43,17 @@ export function Figures({ snapshot, view }: { snapshot: Snapshot; view: View }) 
         <Figure name="Failures" value={wholeText(failed)} isFailing={failed > 0}>
           {known && <ChangeLine change={known.failed} isBadUp />}
         </Figure>
-        <Figure name="Failure rate" value={shareText(failed, whole)} isFailing={failed > 0}>
+        <Figure
+          name="Failure rate"
+          of={view.types.length > 0 ? 'failures ÷ events of these types' : 'failures ÷ all events'}
+          value={shareText(failed, whole)}
+          isFailing={failed > 0}
+        >
           {known && <RateLine failed={known.failed} whole={known.whole} />}
         </Figure>
-        <Figure name="Types · states" value={`${wholeText(types)} · ${wholeText(states)}`}>
+        <Figure name="Types of device" value={wholeText(types)}>
           <span>
-            {compactText(pairs.length)} {pairs.length === 1 ? 'combination' : 'combinations'}
+            in {wholeText(states)} {states === 1 ? 'state' : 'states'}
           </span>
         </Figure>
       </dl>
@@ -55,8 +68,12 @@ export function Figures({ snapshot, view }: { snapshot: Snapshot; view: View }) 
 /** Which days the changes compare, or why there are none. */
 function comparisonText(comparison: Comparison): string {
   if (comparison.kind === 'known') {
-    const cut = comparison.isCut ? ', without today, which is not over' : '';
-    return `Changes are vs. ${rangeText(comparison.before)}${cut}.`;
+    const { now, before, isCut } = comparison;
+    const days = countDays({ from: before.from, to: addDays(now.from, -1) });
+    const areWeeks = countDays(now) === countDays(before) && days % 7 === 0;
+    const weeks = areWeeks ? `, the same weekdays ${weeksText(days / 7)} earlier` : '';
+    const cut = isCut ? '. Today is left out, because it is not over' : '';
+    return `Changes are vs. ${rangeText(before)}${weeks}${cut}.${workdaysText(now, before)}`;
   }
   if (comparison.kind === 'no data') {
     return `No comparison: there are no data before ${longDay(comparison.firstDay)}.`;
@@ -64,17 +81,28 @@ function comparisonText(comparison: Comparison): string {
   return comparison.reason === 'not over' ? 'No comparison: the day is not over.' : '';
 }
 
+/** A month with more weekends has fewer events by that alone. */
+function workdaysText(now: Range, before: Range): string {
+  const [own, earlier] = [workdaysIn(now), workdaysIn(before)];
+  if (own === earlier) return '';
+  return ` These days have ${own} from Monday to Friday, those had ${earlier}.`;
+}
+
 interface FigureProps {
   name: string;
+  /** What a share is of. */
+  of?: string;
   value: string;
   isFailing?: boolean;
   children: ComponentChildren;
 }
 
-function Figure({ name, value, isFailing = false, children }: FigureProps) {
+function Figure({ name, of, value, isFailing = false, children }: FigureProps) {
   return (
     <div class={isFailing ? 'failing' : ''}>
-      <dt>{name}</dt>
+      <dt>
+        {name} {of !== undefined && <small>{of}</small>}
+      </dt>
       <dd>
         <strong>{value}</strong>
         {children}
@@ -100,7 +128,12 @@ function ChangeLine({
     <span class={classOf(sign, isBadUp)}>
       <Arrow sign={sign} />
       {changeText(now, before)}
-      {before > 0 && <small> from {wholeText(before)}</small>}
+      {before > 0 && (
+        <small>
+          {' '}
+          from {wholeText(before)} to {wholeText(now)}
+        </small>
+      )}
     </span>
   );
 }
@@ -114,7 +147,11 @@ function RateLine({ failed, whole }: { failed: Change; whole: Change }) {
   return (
     <span class={classOf(sign, true)}>
       <Arrow sign={sign} />
-      {points} points<small> from {shareText(failed.before, whole.before)}</small>
+      {points} points
+      <small>
+        {' '}
+        from {shareText(failed.before, whole.before)} to {shareText(failed.now, whole.now)}
+      </small>
     </span>
   );
 }

@@ -8,10 +8,9 @@ import { Segments } from './segments.tsx';
 interface HeaderProps {
   store: Store;
   state: State;
-  onTheme: () => void;
 }
 
-export function Header({ store, state, onTheme }: HeaderProps) {
+export function Header({ store, state }: HeaderProps) {
   return (
     <header>
       <div class="brand">
@@ -28,18 +27,17 @@ export function Header({ store, state, onTheme }: HeaderProps) {
             Sign out
           </button>
         )}
-        <ThemeChoice onTheme={onTheme} />
+        <ThemeChoice />
       </div>
     </header>
   );
 }
 
-function ThemeChoice({ onTheme }: { onTheme: () => void }) {
+function ThemeChoice() {
   const [chosen, setChosen] = useState<Theme>(theme());
   const choose = (name: Theme) => {
     setTheme(name);
     setChosen(name);
-    onTheme();
   };
   return <Segments label="Colours" choices={themes} chosen={chosen} onChoose={choose} />;
 }

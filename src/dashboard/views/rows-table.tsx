@@ -1,6 +1,5 @@
 import { useEffect, useMemo, useState } from 'preact/hooks';
 
-import type { Scheme } from '../data/colours.ts';
 import { colourOfFailures } from '../data/colours.ts';
 import { totalOf } from '../data/counts.ts';
 import { longDay } from '../data/calendar/date-text.ts';
@@ -17,8 +16,8 @@ import { Segments } from './segments.tsx';
 
 const pageRows = 25;
 const rowChoices = [
-  ['day', 'Each day'],
-  ['range', 'All days'],
+  ['range', 'Whole period'],
+  ['day', 'Day by day'],
 ] as const;
 const titles = { date: 'Date', type: 'Type', state: 'State', count: 'Count' };
 
@@ -26,10 +25,9 @@ interface RowsTableProps {
   store: Store;
   view: View;
   snapshot: Snapshot;
-  scheme: Scheme;
 }
 
-export function RowsTable({ store, view, snapshot, scheme }: RowsTableProps) {
+export function RowsTable({ store, view, snapshot }: RowsTableProps) {
   const isByDay = view.rows === 'day' && snapshot.rows !== undefined;
   const rows = (isByDay ? snapshot.rows : undefined) ?? snapshot.pairs;
   const columns = isByDay ? allColumns : allColumns.slice(1);
@@ -83,14 +81,13 @@ export function RowsTable({ store, view, snapshot, scheme }: RowsTableProps) {
               <Heading store={store} view={view} column={column} />
             ))}
             <th scope="col" class="share">
-              Share
+              Share of total
             </th>
           </tr>
         </thead>
         <Body
           store={store}
           view={view}
-          scheme={scheme}
           rows={ordered.slice(at * pageRows, (at + 1) * pageRows)}
           all={ordered}
           columns={columns}
@@ -116,7 +113,6 @@ export function RowsTable({ store, view, snapshot, scheme }: RowsTableProps) {
 interface BodyProps {
   store: Store;
   view: View;
-  scheme: Scheme;
   /** Those of the page. */
   rows: readonly TableRow[];
   /** Those of all pages: shares are of their total. */
@@ -124,7 +120,7 @@ interface BodyProps {
   columns: readonly Column[];
 }
 
-function Body({ store, view, scheme, rows, all, columns }: BodyProps) {
+function Body({ store, view, rows, all, columns }: BodyProps) {
   const [total, largest] = useMemo(
     () => [totalOf(all), all.reduce((most, { count }) => Math.max(most, count), 0)],
     [all],
@@ -144,7 +140,7 @@ function Body({ store, view, scheme, rows, all, columns }: BodyProps) {
               <div>
                 <Bar
                   share={row.count / largest}
-                  colour={isFailing(row.state) ? colourOfFailures(scheme) : 'var(--heat)'}
+                  colour={isFailing(row.state) ? colourOfFailures : 'var(--heat)'}
                 />
                 {shareText(row.count, total)}
               </div>

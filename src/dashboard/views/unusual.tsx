@@ -42,7 +42,7 @@ export function Unusual({ store, view, snapshot, today }: UnusualProps) {
       {findings.length > 0 && (
         <ul class="findings">
           {shown.map((finding) => (
-            <FindingLine store={store} finding={finding} over={over} />
+            <FindingLine store={store} view={view} finding={finding} over={over} />
           ))}
         </ul>
       )}
@@ -76,14 +76,15 @@ export function Unusual({ store, view, snapshot, today }: UnusualProps) {
 
 interface FindingProps {
   store: Store;
+  view: View;
   finding: Finding;
   /** The latest day that is over. */
   over: Day | undefined;
 }
 
 /** A click shows the days and the names that it speaks of. */
-function FindingLine({ store, finding, over }: FindingProps) {
-  const { what, numbers } = statementOf(finding);
+function FindingLine({ store, view, finding, over }: FindingProps) {
+  const { what, numbers, causes } = statementOf(finding, view.types.length > 0);
   const { measure, isAbove, type, state, types } = finding;
   const { from, to } = finding.range;
   const range = { from, to: finding.isOngoing ? (over ?? to) : to };
@@ -93,10 +94,14 @@ function FindingLine({ store, finding, over }: FindingProps) {
     store.show({ range, types: names, states: state === undefined ? [] : [state] });
   return (
     <li class={isBad ? 'bad' : ''}>
-      <button type="button" title="Show these days and names" onClick={show}>
+      <button type="button" onClick={show}>
         <Arrow sign={isAbove ? 1 : -1} />
         <span>
           <b>{what}</b> {numbers}
+          {causes !== '' && <small>{causes}</small>}
+        </span>
+        <span class="go">
+          Show these events <span aria-hidden="true">›</span>
         </span>
       </button>
     </li>

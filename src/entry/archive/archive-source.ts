@@ -1,7 +1,7 @@
 import { openArchivedBatches } from '../../engines/embedded/archive/manage/archived-batches.ts';
 import { onlyLogId } from '../../engines/embedded/archive/read-archive.ts';
 import { openObjectStore } from '../../engines/embedded/archive/stores/open-object-store.ts';
-import { repeating } from '../../engines/embedded/archive/stores/repeating-store.ts';
+import { retryingStore } from '../../engines/embedded/archive/stores/retrying-store.ts';
 import type { ReceivedRange } from '../../pipeline/store-admin.ts';
 import type { ArchivedLog } from '../replay/replay-options.ts';
 import { isWithin, sourceBatch, type ReplaySource } from '../replay/replay-source.ts';
@@ -11,7 +11,7 @@ export async function archiveSource(
   { archive, logId }: ArchivedLog,
   received: ReceivedRange | undefined,
 ): Promise<ReplaySource> {
-  const store = repeating(await openObjectStore(archive));
+  const store = retryingStore(await openObjectStore(archive));
   try {
     const archived = await openArchivedBatches(store, logId ?? (await onlyLogId(store)));
     return {

@@ -1,5 +1,5 @@
 import { openObjectStore } from '../../engines/embedded/archive/stores/open-object-store.ts';
-import { repeating } from '../../engines/embedded/archive/stores/repeating-store.ts';
+import { retryingStore } from '../../engines/embedded/archive/stores/retrying-store.ts';
 import { restore } from '../../engines/embedded/archive/restore/restore.ts';
 import { withThousands } from '../../util/thousands.ts';
 import { StoreProgress } from '../cli/progress.ts';
@@ -9,7 +9,7 @@ import type { RestoreCommandOptions } from './archive-options.ts';
 /** Makes a data directory from an archive. Returns the exit code. */
 export async function restoreDirectory(options: RestoreCommandOptions): Promise<number> {
   const { dataDir } = options;
-  const store = repeating(await openObjectStore(options.from));
+  const store = retryingStore(await openObjectStore(options.from));
   let progress = new StoreProgress('restored');
   let step = 'reading';
   try {

@@ -4,7 +4,7 @@ import {
   type ObjectStore,
 } from '../../engines/embedded/archive/stores/object-store.ts';
 import { openObjectStore } from '../../engines/embedded/archive/stores/open-object-store.ts';
-import { repeating } from '../../engines/embedded/archive/stores/repeating-store.ts';
+import { retryingStore } from '../../engines/embedded/archive/stores/retrying-store.ts';
 import type { ArchivePlace } from './archive-options.ts';
 
 /**
@@ -15,7 +15,7 @@ export async function withArchive<T>(
   { from, logId }: ArchivePlace,
   use: (store: ObjectStore, logIds: readonly string[]) => Promise<T>,
 ): Promise<T> {
-  const store = repeating(await openObjectStore(from));
+  const store = retryingStore(await openObjectStore(from));
   try {
     const all = await listLogIds(store);
     if (all.length === 0) throw new ArchiveUnusable(`There is no archive at ${store.url}.`);

@@ -17,6 +17,8 @@ import { statsTable } from './stats-table.ts';
 /** The options with the default range filled in. */
 interface Question extends StatsOptions {
   readonly range: DateRange;
+  /** Ends a request. */
+  readonly stop: AbortSignal;
 }
 
 const requestMsMax = 30_000;
@@ -25,23 +27,28 @@ const answerBytesMax = 256 * 1024 * 1024;
 /** Prints the counters, with `watchMs` again and again until a signal. Returns the exit code. */
 export async function stats(options: StatsOptions): Promise<number> {
   const { watchMs } = options;
-  if (watchMs === undefined) return await show(options);
-  const isStopped = new AbortController();
-  process.once('SIGINT', () => isStopped.abort()).once('SIGTERM', () => isStopped.abort());
-  while (!isStopped.signal.aborted) {
-    // To the upper left, and all below is cleared.
-    if (process.stdout.isTTY) process.stdout.write('\u001b[H\u001b[J');
-    await show(options);
-    await delay(watchMs, undefined, { signal: isStopped.signal }).catch(() => undefined);
+  const stopping = new AbortController();
+  const { signal: stop } = stopping;
+  if (watchMs === undefined) return await show(options, stop);
+  process.once('SIGINT', () => stopping.abort()).once('SIGTERM', () => stopping.abort());
+  try {
+    while (!stop.aborted) {
+      // To the upper left, and all below is cleared.
+      if (process.stdout.isTTY) process.stdout.write('\u001b[H\u001b[J');
+      await show(options, stop);
+      await delay(watchMs, undefined, { signal: stop });
+    }
+  } catch (error) {
+    if (!stop.aborted) throw error;
   }
   return 0;
 }
 
-async function show(options: StatsOptions): Promise<number> {
+async function show(options: StatsOptions, stop: AbortSignal): Promise<number> {
   const { source, range = lastWeek() } = options;
   if (options.range === undefined)
     note(`the last 7 days, ${range.from} to ${range.to}; choose others with --from and --to`);
-  const question = { ...options, range };
+  const question = { ...options, range, stop };
   process.stdout.write(await textOf(await readRowsOf(source, question), options));
   return 0;
 }
@@ -90,13 +97,13 @@ function readStore(
 
 async function fetchRows(
   server: ServerSource,
-  { range, types, states, groupBy }: Question,
+  { range, types, states, groupBy, stop }: Question,
 ): Promise<StatsRow[]> {
   const parameters = new URLSearchParams({ ...range });
   for (const type of types) parameters.append('type', type);
   for (const state of states) parameters.append('state', state);
   if (groupBy !== undefined) parameters.append('group_by', groupBy.join(','));
-  const { status, location, text } = await get(server, `/stats?${parameters.toString()}`);
+  const { status, location, text } = await get(server, `/stats?${parameters.toString()}`, stop);
   if (status !== 200) {
     const { code, detail, title } = parseObject(text);
     const fallback = location === null ? text.slice(0, 200) : `it redirects to ${location}`;
@@ -114,12 +121,13 @@ type ServerSource = Extract<StatsOptions['source'], { url: string }>;
 async function get(
   { url, token }: ServerSource,
   path: string,
+  stop: AbortSignal,
 ): Promise<{ status: number; location: string | null; text: string }> {
   try {
     const response = await requestOverHttp(`${url}${path}`, {
       method: 'GET',
       headers: { ...authorization(token), 'accept-encoding': 'gzip' },
-      signal: AbortSignal.timeout(requestMsMax),
+      signal: AbortSignal.any([stop, AbortSignal.timeout(requestMsMax)]),
     });
     const location = response.headers.get('location');
     const text = await readText(response, answerBytesMax);

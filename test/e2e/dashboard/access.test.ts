@@ -12,12 +12,13 @@ import {
   expectSound,
   figure,
   fleet,
+  now,
 } from '../../support/dashboard.ts';
 import { postBatch } from '../../support/server.ts';
 import { needs } from '../../support/run/needs.ts';
 
 const { describe, it } = needs('Chromium');
-const { browser, serve, open } = dashboards();
+const { browser, blank, serve, open } = dashboards();
 
 describe('with tokens', () => {
   const token = (name: string, scope: Scope) => ({
@@ -91,7 +92,7 @@ describe('with tokens', () => {
   it('a browser that lets pages keep nothing shows it all the same', async () => {
     const url = await serve({ access: accessOf(() => table) });
     expect((await postBatch(url, fleet, { authorization: 'Bearer dpl_sender' })).status).toBe(200);
-    const { page, complaints } = await openTab(browser());
+    const { page, complaints } = await blank();
     await page.addInitScript(
       "for (const name of ['localStorage', 'sessionStorage']) Object.defineProperty(window, name, { get() { throw new DOMException('no', 'SecurityError'); } })",
     );
@@ -134,7 +135,7 @@ describe('with tokens', () => {
     let known = table;
     const url = await serve({ access: accessOf(() => known) });
     const { page } = await openTab(browser());
-    await page.clock.install();
+    await page.clock.install({ time: now });
     await page.goto(url);
     await page.getByLabel('Token').fill('dpl_reader');
     await page.getByLabel('Token').press('Enter');

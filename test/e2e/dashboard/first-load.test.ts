@@ -1,12 +1,11 @@
 import { expect } from 'vitest';
 
-import { openTab } from '../../support/browser.ts';
 import { becomes, count, dashboards, expectSound, fleet, items } from '../../support/dashboard.ts';
 import { postBatch } from '../../support/server.ts';
 import { needs } from '../../support/run/needs.ts';
 
 const { describe, it } = needs('Chromium');
-const { browser, pages, serve, open } = dashboards();
+const { blank, pages, serve, open } = dashboards();
 
 describe('the first load', () => {
   it('is below 60 KB', () => {
@@ -45,7 +44,7 @@ describe('the dashboard of an empty store', () => {
 describe('the first batch, while it waits to be counted', () => {
   it('is reported, and shown once it is counted', async () => {
     const url = await serve();
-    const tab = await openTab(browser());
+    const tab = await blank();
     const ready = { status: 'ready', pending_messages: 20, last_received_at: new Date() };
     await tab.page.route('**/readyz', (route) => route.fulfill({ json: ready }));
     await tab.page.goto(url);
@@ -60,7 +59,7 @@ describe('the health of the pipeline', () => {
   it('includes the archive', async () => {
     const url = await serve();
     await count(url, fleet);
-    const tab = await openTab(browser());
+    const tab = await blank();
     const archive = { mode: 'async', lag_bytes: 0, lag_seconds: 3 };
     const ready = { status: 'ready', pending_items: 0, dead_letters: 0, archive };
     await tab.page.route('**/readyz', (route) => route.fulfill({ json: ready }));

@@ -1,11 +1,11 @@
 import { expect } from 'vitest';
 
-import { expectAccessible, openTab } from '../../support/browser.ts';
+import { expectAccessible } from '../../support/browser.ts';
 import { becomes, button, count, dashboards, fleet, items } from '../../support/dashboard.ts';
 import { needs } from '../../support/run/needs.ts';
 
 const { describe, it } = needs('Chromium');
-const { browser, serve, openFleet } = dashboards();
+const { blank, serve, openFleet } = dashboards();
 
 describe('live', () => {
   it('counts rise without a reload, the focus stays, and nothing is sent twice', async () => {
@@ -30,7 +30,7 @@ describe('live', () => {
   it('what comes between two answers of one load is shown after the next look', async () => {
     const url = await serve();
     await count(url, fleet);
-    const { page } = await openTab(browser());
+    const { page } = await blank();
     let isFirst = true;
     await page.route(/group_by=type/, async (route) => {
       const response = await route.fetch();

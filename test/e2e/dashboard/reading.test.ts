@@ -10,6 +10,7 @@ import {
   dayAgo,
   expectSound,
   figure,
+  now,
   writtenDay,
 } from '../../support/dashboard.ts';
 import { needs } from '../../support/run/needs.ts';
@@ -21,7 +22,7 @@ const search = (page: Page) => new URL(page.url()).searchParams;
 const findings = (page: Page) => page.locator('.findings li');
 /** The weekday and the date, as the page writes a day in a sentence. */
 const named = (days: number) =>
-  new Date(Date.now() - days * 86_400_000).toLocaleDateString('en-GB', {
+  new Date(dayAgo(days)).toLocaleDateString('en-GB', {
     ...{ weekday: 'short', day: 'numeric', month: 'short', timeZone: 'UTC' },
   });
 
@@ -30,8 +31,11 @@ describe('a year with a bad week', () => {
     const tab = await openYear();
     const { page } = tab;
     const said = await findings(page).first().innerText();
-    expect(said).toMatch(/“.erasure failed.”: \d\.\d% of events since .*, usually 0\.\d%; .SSD/);
-    expect(said).toContain('hard drive');
+    expect(said).toMatch(/“.erasure failed.”: \d\.\d% of all events since .*, usually 0\.\d%/);
+    for (const type of ['SSD', 'hard drive']) {
+      expect(said).toMatch(new RegExp(`${type}.? \\d\\.\\d%( of its events)?, usually 0\\.\\d%`));
+    }
+    expect(said).toContain('Show these events');
     await page.getByText(`${named(0)} so far`).waitFor();
     await page.locator('.days-in-review dt', { hasText: named(1) }).waitFor();
     await expectSound(tab);
@@ -52,12 +56,15 @@ describe('a year with a bad week', () => {
   });
 
   it('is compared with as many days that are over, which are named', async () => {
-    // Not 30 days, which may be a month, and are then compared with the month before.
     const { page } = await openYear('/?range=7');
     const compared = await page.locator('.compared').innerText();
-    expect(compared.replaceAll(/\s+/g, ' ')).toContain('without today, which is not over');
+    expect(compared).toContain('the same weekdays a week earlier');
+    expect(compared).toContain('Today is left out');
     expect(compared).toContain(writtenDay(8));
-    expect(await page.locator('.figures > div').first().innerText()).toMatch(/[+−][\d.]+% from/);
+    // Both are without today, which the sum above includes.
+    expect(await page.locator('.figures > div').first().innerText()).toMatch(
+      /[+−][\d.]+% from [\d,]+ to [\d,]+/,
+    );
     expect(await page.locator('.figures > div').first().locator('.good, .bad').count()).toBe(0);
     expect(await page.locator('.figures > div').nth(1).locator('.bad').count()).toBe(1);
   });
@@ -66,16 +73,35 @@ describe('a year with a bad week', () => {
     const { page } = await openYear('/?range=365');
     await page.getByText(`No comparison: there are no data before ${writtenDay(365)}`).waitFor();
     expect(await page.locator('.figures').innerText()).not.toContain('% from');
+    expect(await button(page, /^Show .* earlier$/).count()).toBe(0);
   });
 
-  it('has the days before over the chart', async () => {
+  it('is, as a month, compared with the month before, and the working days are said', async () => {
+    const month = (back: number) => {
+      const first = new Date(now.getFullYear(), now.getMonth() - back, 1, 12);
+      return first.toLocaleDateString('en-GB', { month: 'short', year: 'numeric' });
+    };
+    const { page } = await openYear('/?range=last-month');
+    const compared = (await page.locator('.compared').innerText()).replaceAll(/\s+/g, ' ');
+    expect(compared).toContain(`Changes are vs. 1 – `);
+    expect(compared).toContain(month(2));
+    const figures = /These days have (\d+) from Monday to Friday, those had (\d+)/.exec(compared);
+    expect(figures?.slice(1).every((days) => Number(days) >= 20) ?? true).toBe(true);
+  });
+
+  it('has the days before over the chart, and its own in one form', async () => {
     const { page } = await openYear('/?range=7');
+    // The pickers write a date as all of the page does, until one edits it.
+    const shown = page.locator('.day', { has: page.getByLabel('From') }).locator('span');
+    expect(await shown.innerText()).toBe(writtenDay(6));
+    await page.getByLabel('From').focus();
+    expect(await shown.isVisible()).toBe(false);
     const chart = card(page, 'Events per day');
     expect(await chart.locator('path[stroke]').count()).toBe(0);
-    await button(page, 'Days before').click();
+    await button(page, 'Show a week earlier').click();
     await chart.locator('path[stroke-dasharray]').waitFor();
     expect(search(page).get('before')).toBe('1');
-    await chart.getByText('7 days before').first().waitFor();
+    await chart.getByText('a week earlier', { exact: true }).first().waitFor();
   });
 });
 
@@ -128,6 +154,8 @@ describe('the charts', () => {
     );
     await page.goBack();
     await page.locator('.chip').waitFor({ state: 'detached' });
+    // The days that are loaded take the place of those under the finger.
+    await page.locator('.dashboard[aria-busy=false]').waitFor();
     await slider(page).tap({ position: { x: 200, y: 100 } });
     await page.locator('.chip', { hasText: 'Days' }).waitFor();
     expect(days(page)[0]).toBe(days(page)[1]);
@@ -163,7 +191,7 @@ describe('the charts', () => {
     await page.getByRole('heading', { name: 'Events per month' }).waitFor();
     await page.locator('text', { hasText: 'events per month' }).waitFor();
     expect(search(page).get('unit')).toBe('month');
-    await button(page, 'Weeks').click();
+    await page.getByRole('button', { name: 'Weeks', exact: true }).click();
     await page.getByRole('heading', { name: 'Events per week' }).waitFor();
     const paths = await page.evaluate<string[]>(
       "[...document.querySelectorAll('.plot path[stroke]')].map((path) => path.getAttribute('d'))",
@@ -173,7 +201,7 @@ describe('the charts', () => {
   });
 
   it('keep failures in one hue, in chart, legend, heat map and table', async () => {
-    const { page } = await openYear('/?range=30&rows=range&q=failed');
+    const { page } = await openYear('/?range=30&heat=count&q=failed');
     const fillsOf = (selector: string) =>
       page.evaluate<string[]>(
         `[...document.querySelectorAll('${selector}')].map((shape) => shape.getAttribute('fill'))`,
@@ -196,9 +224,12 @@ describe('the charts', () => {
 
   it('show shares and failure rates by type and state', async () => {
     const { page } = await openYear('/?range=30');
+    // What is unusual is a failure rate.
+    const rates = card(page, 'Type × state').getByRole('button', { name: 'Failure rate' });
+    expect(await rates.getAttribute('aria-pressed')).toBe('true');
     await button(page, 'Share of row').click();
     expect(await page.locator('.heat tbody td').first().innerText()).toMatch(/%$/);
-    await card(page, 'Type × state').getByRole('button', { name: 'Failure rate' }).click();
+    await rates.click();
     await page.getByText('All failures').waitFor();
     expect(await page.locator('.heat tbody tr').first().locator('td').count()).toBe(3);
     expect(search(page).get('heat')).toBe('rate');
@@ -243,10 +274,18 @@ describe('to take along', () => {
     }
   });
 
-  it('there is a report of one page, without controls', async () => {
-    const { page } = await openYear('/?range=30');
+  it('there is a report of one page, without controls, and light also if the page is dark', async () => {
+    const { page } = await openYear('/?range=30', { colorScheme: 'dark' });
+    const colours = () =>
+      page.evaluate<string[]>(
+        "['body', '.card', '.plot text', '.legend rect'].map((selector) => { const { fill, backgroundColor } = getComputedStyle(document.querySelector(selector)); return fill + ' ' + backgroundColor; })",
+      );
+    await button(page, 'Light').click();
+    const light = await colours();
+    await button(page, 'Dark').click();
+    (await colours()).forEach((colour, index) => expect(colour).not.toBe(light[index]));
     await page.emulateMedia({ media: 'print' });
-    await findings(page).first().waitFor();
+    expect(await colours()).toEqual(light);
     expect(await page.getByRole('slider').count()).toBe(2);
     expect(await button(page, '7 days').isVisible()).toBe(false);
     const pdf = (await page.pdf({ format: 'A4' })).toString('latin1');

@@ -17,6 +17,7 @@ import {
   figure,
   fleet,
   items,
+  now,
   writtenDay,
 } from '../../support/dashboard.ts';
 import { exchange, postBatch } from '../../support/server.ts';
@@ -65,8 +66,8 @@ describe('the dashboard', () => {
 
   it('takes other days and other words for failures', async () => {
     const { page } = await openFleet();
-    await page.getByLabel('Failures contain').fill('erased');
-    await page.getByLabel('Failures contain').press('Enter');
+    await page.getByLabel('Failing states contain').fill('erased');
+    await page.getByLabel('Failing states contain').press('Enter');
     await becomes(page, 'Failures', '10');
     await page.getByLabel('From').fill(dayAgo(0));
     await becomes(page, 'Events', '6');
@@ -112,7 +113,7 @@ describe('the dashboard', () => {
     const url = await serve();
     await count(url, fleet);
     const { page, answers } = await openTab(browser());
-    await page.clock.install();
+    await page.clock.install({ time: now });
     await page.route('**/stats?**', (route) => {
       const json = { code: 'answer_too_large', detail: 'Ask for less.' };
       return route.request().url().includes('laptop')
@@ -162,7 +163,7 @@ describe('the dashboard', () => {
     const url = await serve();
     await count(url, fleet);
     const { page } = await openTab(browser());
-    await page.clock.install();
+    await page.clock.install({ time: now });
     await page.goto(`${url}/?range=today`);
     await becomes(page, 'Events', '6');
     const { promise, resolve } = Promise.withResolvers<undefined>();
@@ -178,7 +179,7 @@ describe('the dashboard', () => {
     expect(await page.locator('.old').count()).toBe(0);
     await button(page, 'Today').click();
     await becomes(page, 'Events', '6');
-    await page.clock.setSystemTime(Date.now() + 86_400_000);
+    await page.clock.setSystemTime(now.getTime() + 86_400_000);
     await page.clock.runFor(6_000);
     await page.getByText('No counts here').waitFor();
     // The button goes away with the page that had it; the keyboard goes on from there.
@@ -221,7 +222,7 @@ describe('the dashboard', () => {
       url,
       hostile.flatMap((name, index) => items(index % 3, name, 'failed', index + 1)),
     );
-    const { page } = await open(url, '/?range=7');
+    const { page } = await open(url, '/?range=7&rows=day');
     await page.waitForSelector('.rows');
     const stats = `/stats?from=${dayAgo(6)}&to=${dayAgo(0)}&format=csv&bom=1`;
     const whole = await exchange(url, { path: stats });
@@ -242,9 +243,9 @@ describe('the dashboard', () => {
     await page.getByLabel('Filter the rows').fill('');
     await page.locator('th.count button').click();
     await page.locator('th.count button').click();
-    await button(page, 'All days').click();
+    await button(page, 'Whole period').click();
     const sums = await exchange(url, { path: `${stats}&group_by=type,state` });
     expect(sorted(await download(page, 'Download CSV'))).toEqual(sorted(sums.text));
-    expect(new URL(page.url()).search).toBe('?range=7&rows=range');
+    expect(new URL(page.url()).search).toBe('?range=7');
   });
 });

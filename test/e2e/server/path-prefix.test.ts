@@ -66,8 +66,8 @@ it('the dashboard and all its links work under a path prefix', async () => {
   expect(await page.locator('td.type').allInnerTexts()).toEqual(['laptop']);
   // The style is loaded.
   expect(await page.locator('.card').first().evaluate('document.styleSheets.length')).toBe(1);
-  await page.getByRole('button', { name: 'All days' }).click();
-  await page.waitForURL(`${proxied}/?rows=range`);
+  await page.getByRole('button', { name: 'Day by day' }).click();
+  await page.waitForURL(`${proxied}/?rows=day`);
 
   await link(page, 'Plain HTML page of today').click();
   await page.waitForURL(`${proxied}/stats-html?date=*`);

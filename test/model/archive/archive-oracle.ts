@@ -1,4 +1,4 @@
-import { TakenOver } from '../../../src/engines/embedded/archive/ship/check-continues.ts';
+import { TakenOver } from '../../../src/engines/embedded/archive/ship/taken-over.ts';
 import {
   decodeTail,
   readSegmentName,

@@ -46,7 +46,7 @@ export async function restoreInto(world: World, settings: RestoreSettings): Prom
   const { time, bucket, oracle, chance } = world;
   const { logId, directory } = settings;
   const operator = new SimulatedProcess('operator', time);
-  const store = settings.storeOf(repeating(bucket.client(operator), operator));
+  const store = settings.storeOf(retryingStore(bucket.client(operator), operator));
   mkdirSync(directory, { recursive: true });
   const acknowledged = [...oracle.acknowledged.values()];
   const until = settings.isUntilDrawn ? drawUntil(world) : undefined;
@@ -145,7 +145,7 @@ function storeWithout(store: ObjectStore, name: string): ObjectStore {
 /** Removes what no restore reads, as an operator does. */
 export async function prune({ time, bucket }: World, logId: string): Promise<number> {
   const operator = new SimulatedProcess('operator', time);
-  const store = repeating(bucket.client(operator), operator);
+  const store = retryingStore(bucket.client(operator), operator);
   try {
     const unneeded = await time.until(unneededObjects(store, logId));
     for (const { name } of unneeded) await time.until(store.remove(name));
@@ -207,7 +207,7 @@ function drawUntil({ oracle, chance }: World): number {
 }
 
 /** Repeats the requests of a restore. */
-function repeating(store: ObjectStore, { sleep }: SimulatedProcess): ObjectStore {
+function retryingStore(store: ObjectStore, { sleep }: SimulatedProcess): ObjectStore {
   const repeat = async <T>(act: () => Promise<T>): Promise<T> => {
     for (let left = 20; ; left--) {
       try {

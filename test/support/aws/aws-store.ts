@@ -28,13 +28,12 @@ export interface AwsEmulators {
 }
 
 /**
- * For SDK clients that try once, with a connection for each request. DynamoDB Local closes a
- * connection that is idle for 30 s. On a busy machine, a client that keeps connections could send
- * its next request on a closed one before it notices, and fail with "socket hang up".
+ * For SDK clients that try once. DynamoDB Local closes a connection that is idle for 30 s, and a client
+ * whose request crosses this fails with "socket hang up". So the client closes it long before.
  */
 export const singleTry = {
   maxAttempts: 1,
-  requestHandler: { httpAgent: new Agent({ keepAlive: false }) },
+  requestHandler: { httpAgent: new Agent({ keepAlive: true, timeout: 1_000 }) },
 } as const;
 
 /** DynamoDB Local and fauxqs, with clients that try once. */

@@ -10,6 +10,7 @@ import {
 } from 'node:fs';
 import { dirname, join, resolve } from 'node:path';
 
+import { commandPath } from '../processes/command-path.ts';
 import {
   afterTest,
   newClient,
@@ -87,7 +88,7 @@ case "$1" in
   serve) ${standIn} "$@" ;;
   check | feed | ingest) [ ! -f ${address} ] || export DEVICE_PIPELINE_URL="$(cat ${address})" ;;
 esac
-exec ${node} ${join(projectRoot, 'bin/device-pipeline.cjs')} "$@"`,
+exec ${node} ${commandPath} "$@"`,
     );
   }
 

@@ -1,21 +1,26 @@
 import { describe, expect, it } from 'vitest';
 
-import { compare, comparedRanges, sumWithin } from '../../../src/dashboard/data/comparison.ts';
+import {
+  compare,
+  comparedRanges,
+  sumWithin,
+  workdaysIn,
+} from '../../../src/dashboard/data/comparison.ts';
 
 const today = '2026-11-29';
 const totals = (events: number) => ({ events, failed: 1, whole: events });
 
 describe('a comparison', () => {
-  it('is with as many days, without the one that is not over', () => {
+  it('is with as many days, whole weeks before, without the one that is not over', () => {
     const compared = comparedRanges({ from: '2026-10-31', to: today }, today);
     expect(compared).toEqual({
       now: { from: '2026-10-31', to: '2026-11-28' },
-      before: { from: '2026-10-01', to: '2026-10-29' },
+      before: { from: '2026-09-26', to: '2026-10-24' },
       isCut: true,
     });
     expect(comparedRanges({ from: '2026-10-30', to: '2026-11-28' }, today)).toEqual({
       now: { from: '2026-10-30', to: '2026-11-28' },
-      before: { from: '2026-09-30', to: '2026-10-29' },
+      before: { from: '2026-09-25', to: '2026-10-24' },
       isCut: false,
     });
   });
@@ -41,13 +46,19 @@ describe('a comparison', () => {
     expect(compare(compared, totals(5), totals(1), '2026-10-24')).toEqual({
       ...{ kind: 'no data', firstDay: '2026-10-24' },
     });
-    for (const first of [undefined, '2026-09-30']) {
+    for (const first of [undefined, '2026-09-25']) {
       expect(compare(compared, totals(5), totals(4), first)).toMatchObject({
         kind: 'known',
-        before: { from: '2026-09-30', to: '2026-10-29' },
+        now: { from: '2026-10-30', to: '2026-11-28' },
+        before: { from: '2026-09-25', to: '2026-10-24' },
         events: { now: 5, before: 4 },
       });
     }
+  });
+
+  it('can say how many working days each has', () => {
+    expect(workdaysIn({ from: '2026-11-01', to: '2026-11-29' })).toBe(20);
+    expect(workdaysIn({ from: '2026-10-01', to: '2026-10-29' })).toBe(21);
   });
 
   it('sums the days of a range only', () => {

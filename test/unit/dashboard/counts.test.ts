@@ -2,11 +2,7 @@ import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 
 import { bucketsOf } from '../../../src/dashboard/data/calendar/buckets.ts';
-import {
-  colourOfFailures,
-  seriesColours,
-  type Scheme,
-} from '../../../src/dashboard/data/colours.ts';
+import { colourOfFailures, seriesColours } from '../../../src/dashboard/data/colours.ts';
 import { failureTest, isFailure, sumBy, topNames } from '../../../src/dashboard/data/counts.ts';
 import { daysOf } from '../../../src/dashboard/data/calendar/days.ts';
 import { changeText, pointsText, rateText, shareText } from '../../../src/dashboard/data/format.ts';
@@ -81,11 +77,13 @@ describe('the series', () => {
       ...['it failed', 'failed too', 'a failure'].map((name) => named(name, true)),
       ...[named(undefined, true), ...passing, named(undefined)],
     ];
-    for (const scheme of ['light', 'dark'] satisfies Scheme[]) {
-      const colours = seriesColours(all, scheme);
+    const both = seriesColours(all);
+    expect(both).toContain(colourOfFailures);
+    expect(seriesColours(all.toReversed())).toEqual(both.toReversed());
+    // Each is one for the light and one for the dark.
+    for (const scheme of [0, 1]) {
+      const colours = both.map((colour) => colour.match(/#[0-9a-f]{6}/g)?.[scheme] ?? '');
       expect(new Set(colours).size).toBe(all.length);
-      expect(colours).toContain(colourOfFailures(scheme));
-      expect(seriesColours(all.toReversed(), scheme)).toEqual(colours.toReversed());
       const isRed = (colour: string) => {
         const [red = 0, green = 0, blue = 0] = (colour.match(/[0-9a-f]{2}/g) ?? []).map((hex) =>
           parseInt(hex, 16),
@@ -155,9 +153,9 @@ describe('the heat map', () => {
   });
 
   it('has a shade for each value of its scale', () => {
-    expect([0, 1, 50, 100].map((value) => shadeOf(value, 100))).toEqual([0, 1, 7, 8]);
-    expect(shadeOf(0.02, 0.02)).toBe(8);
-    expect(shadeOf(0.0001, 0.02)).toBe(1);
+    expect([0, 1, 50, 100].map((value) => shadeOf(value, 100, 'count'))).toEqual([0, 1, 7, 8]);
+    expect([0, 1, 50, 100].map((value) => shadeOf(value, 100, 'rate'))).toEqual([0, 1, 4, 8]);
+    expect(shadeOf(0.02, 0.02, 'share')).toBe(8);
   });
 });
 

@@ -19,14 +19,19 @@ import { aheadPath } from '../../../src/dashboard/state/load.ts';
 describe('the days', () => {
   const today = '2026-11-29';
 
-  it('before a range are as many', () => {
+  it('before a range are as many, whole weeks before', () => {
     expect(previousRange({ from: '2026-03-02', to: '2026-03-02' }, today)).toEqual({
-      from: '2026-03-01',
-      to: '2026-03-01',
+      from: '2026-02-23',
+      to: '2026-02-23',
     });
-    expect(previousRange({ from: '2024-03-01', to: '2024-03-02' }, today)).toEqual({
-      from: '2024-02-28',
-      to: '2024-02-29',
+    expect(previousRange({ from: '2024-03-01', to: '2024-03-09' }, today)).toEqual({
+      from: '2024-02-16',
+      to: '2024-02-24',
+    });
+    // A year has a day more than 52 weeks, and would meet itself.
+    expect(previousRange({ from: '2025-12-01', to: '2026-11-30' }, today)).toEqual({
+      from: '2024-11-25',
+      to: '2025-11-24',
     });
     expect(previousRange({ from: '0001-01-02', to: '0001-12-31' }, today)).toBeUndefined();
   });

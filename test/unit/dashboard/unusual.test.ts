@@ -54,8 +54,11 @@ const found = (planted: readonly Planted[], firstDay?: string) =>
   findingsOf(historyWith(planted, firstDay), range, today);
 const said = (finding: Finding | undefined) => {
   if (finding === undefined) return '';
-  const { what, numbers } = statementOf(finding);
-  return `${what} ${numbers}`.replaceAll(/[\u2068\u2069]/g, '');
+  const { what, numbers, causes } = statementOf(finding, false);
+  return `${what} ${numbers}${causes === '' ? '' : `; ${causes}`}`.replaceAll(
+    /[\u2068\u2069]/g,
+    '',
+  );
 };
 const badDrives = (days: Range) =>
   ['SSD', 'hard drive'].map((type, at) => {
@@ -66,8 +69,10 @@ describe('a planted week', () => {
   it('of failures is found with its state, its types and its first day', () => {
     const findings = found(badDrives({ from: '2026-11-02', to: '2026-11-06' }));
     expect(findings.map(said)).toEqual([
-      `“erasure failed”: 2.6% of events since ${namedDay('2026-11-02')}, usually 0.9%; SSD 8.1%, hard drive 4.5%`,
+      `“erasure failed”: 2.6% of all events since ${namedDay('2026-11-02')}, usually 0.9%; SSD 8.1% of its events, usually 0.9%; hard drive 4.5%, usually 0.8%`,
     ]);
+    const ofDrives = findings[0] && statementOf(findings[0], true).numbers;
+    expect(ofDrives).toContain('2.6% of the events of these types');
     expect(findings[0]).toMatchObject({
       ...{ measure: 'failures', state: 'erasure failed', isAbove: true, isOngoing: true },
       range: { from: '2026-11-02', to: '2026-11-06' },
@@ -98,7 +103,7 @@ describe('a planted week', () => {
   it('of one day is named by the day', () => {
     const friday = { from: '2026-11-06', to: '2026-11-06' };
     expect(found(badDrives(friday)).map(said)).toEqual([
-      expect.stringContaining(`of events on ${namedDay('2026-11-06')}, usually 0.9%; SSD`),
+      expect.stringContaining(`of all events on ${namedDay('2026-11-06')}, usually 0.9%; SSD`),
     ]);
   });
 
@@ -109,7 +114,9 @@ describe('a planted week', () => {
       state,
       factor: 2.1,
     }));
-    expect(found(states).map(said)).toEqual([expect.stringMatching(/^Failures: 5\.\d% of events/)]);
+    expect(found(states).map(said)).toEqual([
+      expect.stringMatching(/^Failures: 5\.\d% of all events/),
+    ]);
   });
 
   it('of a type alone is found though the whole is usual', () => {
@@ -198,7 +205,9 @@ describe('a day in words', () => {
     const history = historyWith([]);
     const over = summaryOf(history, '2026-11-06');
     const text = over && summaryText(over, true);
-    expect(text).toMatch(/^7\d\d events, usually 7\d\d; failures 2\.\d%, usually 2\.\d%$/);
+    expect(text).toMatch(
+      /^7\d\d events, usually 7\d\d; failures of any kind 2\.\d%, usually 2\.\d%$/,
+    );
     const now = summaryOf(history, '2026-11-05');
     expect(now && summaryText(now, false)).toContain('on a whole day');
     expect(summaryOf(history, '2026-01-01')).toBeUndefined();

@@ -39,7 +39,7 @@ describe('the URL', () => {
     isLive: fc.boolean(),
     unit: fc.constantFrom('day', 'week', 'month', undefined),
     hasBefore: fc.boolean(),
-    heat: fc.constantFrom('count', 'share', 'rate'),
+    heat: fc.constantFrom(undefined, 'count', 'share', 'rate'),
     failureWords: fc.uniqueArray(
       fc.stringMatching(/^[a-z é&=%]*[a-z]$/).map((word) => word.trim()),
     ),

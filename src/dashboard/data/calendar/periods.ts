@@ -75,14 +75,18 @@ export function presetRange(name: PresetName, days: PresetDays): Range {
 
 /**
  * The days before that a range is compared with: of a month or year, whole or up to today, the month or
- * year before; of any other range as many days. Undefined before the first day.
+ * year before; of any other range as many days, whole weeks before, so that each day meets its weekday.
+ * Undefined before the first day.
  */
 export function previousRange(range: Range, today: Day): Range | undefined {
   const { from, to } = range;
-  const earlier = calendarStart(range, today) ?? addDays(from, -countDays(range));
+  const start = calendarStart(range, today);
+  const shift = wholeWeeks(range);
+  const earlier = start ?? addDays(from, -shift);
   // Days before the year 1 have signs, so that they are not in the order of their texts.
   const isDay = /^\d/.test(earlier) && earlier >= firstDay && to >= from;
-  return isDay ? { from: earlier, to: addDays(from, -1) } : undefined;
+  if (!isDay) return undefined;
+  return { from: earlier, to: start === undefined ? addDays(to, -shift) : addDays(from, -1) };
 }
 
 function calendarStart({ from, to }: Range, today: Day): Day | undefined {
@@ -95,6 +99,11 @@ function calendarStart({ from, to }: Range, today: Day): Day | undefined {
   return isMonth ? firstOfMonth(dayBefore) : undefined;
 }
 
+/** The days of the whole weeks that a range takes. */
+function wholeWeeks(range: Range): number {
+  return 7 * Math.ceil(countDays(range) / 7);
+}
+
 const yearOfWeeks = 364;
 
 /**
@@ -102,7 +111,7 @@ const yearOfWeeks = 364;
  * its weekday. Undefined before the first day.
  */
 export function sameWeekdaysBefore(range: Range): Range | undefined {
-  const shift = Math.min(yearOfWeeks, 7 * Math.ceil(countDays(range) / 7));
+  const shift = Math.min(yearOfWeeks, wholeWeeks(range));
   const from = addDays(range.from, -shift);
   return from < firstDay ? undefined : { from, to: addDays(range.to, -shift) };
 }

@@ -26,7 +26,11 @@ export interface Finding {
   readonly value: number;
   readonly usual: number;
   /** Of failures: the types with an unusual rate, the largest first. */
-  readonly types: readonly { readonly name: string; readonly value: number }[];
+  readonly types: readonly {
+    readonly name: string;
+    readonly value: number;
+    readonly usual: number;
+  }[];
 }
 
 /** What is judged: a count, or its share of a whole. */
@@ -144,13 +148,13 @@ function typesOf(history: History, run: Run, state: string | undefined): Finding
       Math.sign(difference) === run.sign &&
       Math.abs(value - usual) >= boundsOfRate.share * usual &&
       Math.abs(difference) > chanceOf(expected, boundsOfRate.chance);
-    return isUnusual ? [{ name, value, size: Math.abs(difference) }] : [];
+    return isUnusual ? [{ name, value, usual, size: Math.abs(difference) }] : [];
   });
   return found
     .sort((a, b) => b.size - a.size)
     .slice(0, typesMax)
     .sort((a, b) => run.sign * (b.value - a.value))
-    .map(({ name, value }) => ({ name, value }));
+    .map(({ name, value, usual }) => ({ name, value, usual }));
 }
 
 /** The numbers of all days of a run together: a share of the whole, or a count a day. */

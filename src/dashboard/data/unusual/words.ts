@@ -9,21 +9,34 @@ import { judgeCount, judgeRate, type Verdict } from './unusual.ts';
 export interface Statement {
   readonly what: string;
   readonly numbers: string;
+  /** The types that it comes from, each with the share of its own events; empty if none stands out. */
+  readonly causes: string;
 }
 
-/** `“erasure failed”:`, `3.0% of events since Mon 2 Nov, usually 0.8%; SSD 8.9%, hard drive 5.1%`. */
-export function statementOf(finding: Finding): Statement {
-  const { measure, value, usual, types } = finding;
+/**
+ * `“erasure failed”:`, `3.0% of all events since Mon 2 Nov, usually 0.8%`,
+ * `SSD 8.9% of its events, usually 0.9%; hard drive 5.1%, usually 0.8%`.
+ * @param isOfChosenTypes whether only events of chosen types are judged
+ */
+export function statementOf(finding: Finding, isOfChosenTypes: boolean): Statement {
+  const { measure, value, usual, type, types } = finding;
   const isOneDay = finding.range.from === finding.range.to;
   const isRate = measure === 'failures';
   const perDay = isOneDay ? '' : ' a day';
-  const now = isRate ? `${rateText(value)} of events` : `${wholeText(Math.round(value))}${perDay}`;
+  const all = isOfChosenTypes ? 'the events of these types' : 'all events';
+  const whole = type === undefined ? all : 'its events';
+  const now = isRate
+    ? `${rateText(value)} of ${whole}`
+    : `${wholeText(Math.round(value))}${perDay}`;
   const then = isRate ? rateText(usual) : wholeText(Math.round(usual));
-  const split = types.map(({ name, value: own }) => `${shortName(name)} ${rateText(own)}`);
-  const causes = split.length === 0 ? '' : `; ${split.join(', ')}`;
+  const split = types.map(
+    (each, index) =>
+      `${shortName(each.name)} ${rateText(each.value)}${index === 0 ? ' of its events' : ''}, usually ${rateText(each.usual)}`,
+  );
   return {
     what: `${whatOf(finding)}:`,
-    numbers: `${now} ${whenOf(finding)}, usually ${then}${causes}`,
+    numbers: `${now} ${whenOf(finding)}, usually ${then}`,
+    causes: split.join('; '),
   };
 }
 
@@ -58,7 +71,7 @@ export function summaryOf({ window, all, first }: History, day: Day): DaySummary
   };
 }
 
-/** `548 events, usually 530; failures 2.2%, usually 1.5%`. */
+/** `548 events, usually 530; failures of any kind 2.2%, usually 1.5%`. */
 export function summaryText({ events, failures }: DaySummary, isOver: boolean): string {
   const usually = (verdict: Verdict, text: string) =>
     verdict.kind === 'unknown' ? '' : `, usually ${text}`;
@@ -68,7 +81,9 @@ export function summaryText({ events, failures }: DaySummary, isOver: boolean): 
     `${wholeText(events.value)} ${events.value === 1 ? 'event' : 'events'}${usually(events, `${count}${whole}`)}`,
     ...(events.value === 0
       ? []
-      : [`failures ${rateText(failures.value)}${usually(failures, rateText(failures.median))}`]),
+      : [
+          `failures of any kind ${rateText(failures.value)}${usually(failures, rateText(failures.median))}`,
+        ]),
   ];
   return parts.join('; ');
 }

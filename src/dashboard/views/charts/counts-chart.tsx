@@ -7,12 +7,12 @@ import {
   type Bucket,
   type Unit,
 } from '../../data/calendar/buckets.ts';
-import { seriesColours, type Scheme } from '../../data/colours.ts';
+import { seriesColours } from '../../data/colours.ts';
 import { sumBy, sumOf, totalOf } from '../../data/counts.ts';
 import { namedDay, rangeText } from '../../data/calendar/date-text.ts';
 import { addDays, countDays, type Day } from '../../data/calendar/days.ts';
-import { compactText, shareText, shortName, wholeText } from '../../data/format.ts';
-import { stackPaths, stepPath, ticksOf, type Frame } from '../../data/plot.ts';
+import { compactText, shareText, shortName, weeksText, wholeText } from '../../data/format.ts';
+import { bandAt, stackPaths, stepPath, ticksOf, type Frame } from '../../data/plot.ts';
 import { seriesOf, type Series } from '../../data/series.ts';
 import { hasRoomFor, type View } from '../../data/view.ts';
 import { failingOf, type Snapshot } from '../../state/load.ts';
@@ -20,7 +20,7 @@ import type { Store } from '../../state/store.ts';
 import { Segments } from '../segments.tsx';
 import { savePicture } from './picture.ts';
 import { Plot } from './plot.tsx';
-import { paper, sceneWith } from './scene.ts';
+import { sceneWith } from './scene.ts';
 import { Swatch } from './swatch.tsx';
 import { TableBehind } from './table-behind.tsx';
 
@@ -29,7 +29,6 @@ export interface ChartProps {
   view: View;
   snapshot: Snapshot;
   today: Day;
-  scheme: Scheme;
 }
 
 const splits = [
@@ -55,7 +54,7 @@ function titleOf({ name, names, isFailing }: Series): string {
 }
 
 /** The parts of the chart that depend on the data. */
-function contentOf(snapshot: Snapshot, view: View, scheme: Scheme) {
+function contentOf(snapshot: Snapshot, view: View) {
   const { split } = view;
   const unit = view.unit ?? usualUnit(snapshot.range);
   const buckets = bucketsOf(snapshot.range, unit);
@@ -63,7 +62,7 @@ function contentOf(snapshot: Snapshot, view: View, scheme: Scheme) {
   const isFailing = split === 'state' ? failingOf(view) : () => false;
   const { splitRows: rows, daily, failedDaily } = snapshot;
   const all = seriesOf(buckets, { rows, daily, failedDaily, sums }, isFailing);
-  const colours = seriesColours(all, scheme);
+  const colours = seriesColours(all);
   const series = all.map((one, index): Shown => {
     const text = { colour: colours[index] ?? '', title: titleOf(one) };
     return { ...one, ...text, sum: sumOf(one.values) };
@@ -72,20 +71,26 @@ function contentOf(snapshot: Snapshot, view: View, scheme: Scheme) {
   return { unit, buckets, series, totals, before: beforeOf(snapshot, view, buckets) };
 }
 
+/** How many days the chart looks back, whole weeks; 0 if there are no counts so early. */
+function daysBefore({ range, earlier }: Pick<Snapshot, 'range' | 'earlier'>): number {
+  return earlier === undefined ? 0 : countDays({ from: earlier.range.from, to: range.from }) - 1;
+}
+
 /** The counts of the days before, each in the bucket as far from the start. */
 function beforeOf({ range, earlier }: Snapshot, view: View, buckets: readonly Bucket[]) {
   if (!view.hasBefore || earlier === undefined) return undefined;
-  const days = countDays({ from: earlier.range.from, to: range.from }) - 1;
+  const days = daysBefore({ range, earlier });
   const moved = new Map([...earlier.daily].map(([day, count]) => [addDays(day, days), count]));
   return { days, values: bucketSums(buckets, moved) };
 }
 
-export function CountsChart({ store, view, snapshot, today, scheme }: ChartProps) {
+export function CountsChart({ store, view, snapshot, today }: ChartProps) {
   const content = useMemo(
-    () => contentOf(snapshot, view, scheme),
-    [snapshot, view.split, view.unit, view.hasBefore, view.failureWords, scheme],
+    () => contentOf(snapshot, view),
+    [snapshot, view.split, view.unit, view.hasBefore, view.failureWords],
   );
   const { unit, buckets, series, totals, before } = content;
+  const earlierDays = daysBefore(snapshot);
   const total = totalOf(snapshot.pairs);
   const sceneOf = useMemo(() => {
     const largest = Math.max(1, ...totals, ...(before?.values ?? []));
@@ -103,16 +108,16 @@ export function CountsChart({ store, view, snapshot, today, scheme }: ChartProps
         ticks,
         tickText: compactText,
         unit: `events per ${unit}`,
-        scheme,
       };
       return sceneWith(axes, [
         ...bars.map((d, index) => ({ d, fill: series[index]?.colour ?? '' })),
+        { d: veil(frame, buckets, today), fill: 'var(--surface)', opacity: 0.5 },
         ...(before === undefined
           ? []
-          : [{ d: stepPath(frame, top, before.values), stroke: paper(scheme).text, dash: '3 3' }]),
+          : [{ d: stepPath(frame, top, before.values), stroke: 'var(--ink)', dash: '3 3' }]),
       ]);
     };
-  }, [content, scheme]);
+  }, [content, today]);
   const largestFirst = [...series].sort((a, b) => b.sum - a.sum);
   const label = `Events per ${unit} by ${view.split}, ${rangeText(snapshot.range)}: ${wholeText(total)} in all. ${largestFirst
     .slice(0, 3)
@@ -126,21 +131,20 @@ export function CountsChart({ store, view, snapshot, today, scheme }: ChartProps
         return { colour, text: `${shortName(title)} ${compactText(sum)}` };
       }),
       scene: sceneOf(frame),
-      scheme,
     });
   return (
     <section class="card" aria-labelledby="counts-title">
       <div class="card-head">
         <h2 id="counts-title">Events per {unit}</h2>
         <div class="card-tools">
-          {snapshot.earlier !== undefined && (
+          {earlierDays > 0 && (
             <button
               type="button"
               class="toggle"
               aria-pressed={view.hasBefore}
               onClick={() => store.show({ hasBefore: !view.hasBefore })}
             >
-              Days before
+              Show {weeksText(earlierDays / 7)} earlier
             </button>
           )}
           <Segments
@@ -166,7 +170,14 @@ export function CountsChart({ store, view, snapshot, today, scheme }: ChartProps
         tip={(index) => <CountsTip content={content} index={index} today={today} />}
         onChoose={(range) => store.show({ range })}
       />
-      <Legend store={store} view={view} series={series} total={total} content={content} />
+      <Legend
+        store={store}
+        view={view}
+        series={series}
+        total={total}
+        content={content}
+        isGrowing={(totals.at(-1) ?? 0) > 0 && (buckets.at(-1)?.to ?? '') >= today}
+      />
       <TableBehind
         caption={`Events per ${unit} by ${view.split}`}
         head={[unit === 'day' ? 'Day' : 'Days', ...series.map(({ title }) => title), 'Total']}
@@ -178,6 +189,14 @@ export function CountsChart({ store, view, snapshot, today, scheme }: ChartProps
       />
     </section>
   );
+}
+
+/** Covers the bars that still grow, so that they do not look like a fall. */
+function veil({ left, right, top, bottom }: Frame, buckets: readonly Bucket[], today: Day): string {
+  const over = buckets.filter(({ to }) => to < today).length;
+  if (over === buckets.length) return '';
+  const { x } = bandAt({ left, right }, buckets.length, over);
+  return `M${x} ${top}H${right}V${bottom - 1}H${x}z`;
 }
 
 /** The width of pictures, whatever the width of the window is. */
@@ -247,7 +266,7 @@ function CountsTip({ content: { buckets, series, totals, before }, index, today 
         </tr>
         {before !== undefined && (
           <tr>
-            <th scope="row">{before.days} days before</th>
+            <th scope="row">{weeksText(before.days / 7)} earlier</th>
             <td>{wholeText(before.values[index] ?? 0)}</td>
             <td />
           </tr>
@@ -263,10 +282,12 @@ interface LegendProps {
   series: readonly Shown[];
   total: number;
   content: Content;
+  /** Whether the last bar is not complete. */
+  isGrowing: boolean;
 }
 
 /** The series with their sums; a name filters to it. */
-function Legend({ store, view, series, total, content }: LegendProps) {
+function Legend({ store, view, series, total, content, isGrowing }: LegendProps) {
   const field = view.split === 'type' ? 'types' : 'states';
   const hasEmpty = content.totals.includes(0);
   return (
@@ -302,9 +323,11 @@ function Legend({ store, view, series, total, content }: LegendProps) {
           <svg class="dashes" viewBox="0 0 20 10" aria-hidden="true">
             <path d="M0 5h20" />
           </svg>
-          {content.before.days} days before
+          {weeksText(content.before.days / 7)} earlier
         </li>
       )}
+      <li class="rule">% of the events shown</li>
+      {isGrowing && <li class="rule">Pale: not over</li>}
       {hasEmpty && <li class="rule">No bar: no events in that {content.unit}</li>}
     </ul>
   );

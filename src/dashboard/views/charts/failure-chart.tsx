@@ -34,10 +34,10 @@ function contentOf(snapshot: Snapshot, view: View) {
 /** Many points would hide their line. */
 const dotsMax = 45;
 
-export function FailureChart({ store, view, snapshot, today, scheme, unusual }: FailureChartProps) {
+export function FailureChart({ store, view, snapshot, today, unusual }: FailureChartProps) {
   const content = useMemo(() => contentOf(snapshot, view), [snapshot, view.unit]);
   const { unit, buckets, whole, failed, rates } = content;
-  const colour = colourOfFailures(scheme);
+  const colour = colourOfFailures;
   const sceneOf = useMemo(() => {
     const ticks = ticksOf(Math.max(...rates.map((rate) => rate ?? 0)));
     return (frame: Frame) => {
@@ -48,14 +48,14 @@ export function FailureChart({ store, view, snapshot, today, scheme, unusual }: 
         return [`M${x} ${frame.top}h${width}V${frame.bottom}h${-width}z`];
       });
       const tickText = (value: number) => shareText(value, 1);
-      const axes = { frame, buckets, ticks, tickText, unit: '% of events', scheme };
+      const axes = { frame, buckets, ticks, tickText, unit: '% of events' };
       return sceneWith(axes, [
         { d: bands.join(''), fill: colour, opacity: 0.13 },
         { d: linePath(frame, top, rates), stroke: colour },
         ...(rates.length > dotsMax ? [] : [{ d: dotsPath(frame, top, rates), fill: colour }]),
       ]);
     };
-  }, [content, unusual, scheme]);
+  }, [content, unusual]);
   const words = view.failureWords.map((word) => `“${word}”`).join(' or ');
   const rate = shareText(sumOf(failed), sumOf(whole));
   const textAt = (index: number) =>
@@ -75,7 +75,6 @@ export function FailureChart({ store, view, snapshot, today, scheme, unusual }: 
               note: `${rangeText(snapshot.range)}: ${rate} of ${wholeText(sumOf(whole))} events`,
               keys: [{ colour, text: `states with ${words}` }],
               scene: sceneOf(frame),
-              scheme,
             })
           }
         />
@@ -104,7 +103,7 @@ export function FailureChart({ store, view, snapshot, today, scheme, unusual }: 
         <ul class="legend">
           {unusual.length > 0 && (
             <li class="rule">
-              <Swatch colour={`${colour}44`} /> unusual days
+              <Swatch colour={colour} opacity={0.25} /> unusual days
             </li>
           )}
           {whole.includes(0) && <li class="rule">Gap: no events in that {unit}, so no rate</li>}

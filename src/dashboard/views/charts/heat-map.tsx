@@ -23,7 +23,7 @@ interface HeatMapProps {
 
 /** The events by type and state; a cell filters to both, a name to it. */
 export function HeatMapTable({ store, view, snapshot }: HeatMapProps) {
-  const { heat: mode } = view;
+  const mode = view.heat ?? usualMode(snapshot);
   const isOfRates = mode === 'rate';
   const pairs = isOfRates ? snapshot.typePairs : snapshot.pairs;
   const map = useMemo(() => heatMapOf(pairs, failingOf(view)), [pairs, view.failureWords]);
@@ -41,6 +41,7 @@ export function HeatMapTable({ store, view, snapshot }: HeatMapProps) {
     <section class="card" aria-labelledby="heat-title">
       <div class="card-head">
         <h2 id="heat-title">Type × state</h2>
+        <span class="aside">{captions[mode]}</span>
         <Segments
           label="Cells show"
           choices={heatModes}
@@ -78,7 +79,11 @@ export function HeatMapTable({ store, view, snapshot }: HeatMapProps) {
                   {columns.map(({ name, isFailing, index }) => {
                     const count = cells[index] ?? 0;
                     const value = mode === 'count' ? count : count / total;
-                    const shade = shadeOf(value, isFailing ? largest.failing : largest.passing);
+                    const shade = shadeOf(
+                      value,
+                      isFailing ? largest.failing : largest.passing,
+                      mode,
+                    );
                     const text = textOf(count, total);
                     const isOne = type !== undefined && name !== undefined && count > 0;
                     return (
@@ -118,10 +123,15 @@ export function HeatMapTable({ store, view, snapshot }: HeatMapProps) {
   );
 }
 
+/** Failure rates if they are what the page speaks of first. */
+function usualMode({ findings: [first] }: Snapshot): HeatMode {
+  return first?.measure === 'failures' && first.isAbove ? 'rate' : 'count';
+}
+
 const captions = {
-  count: 'Events by type and state',
-  share: 'Share of each state in the events of a type',
-  rate: 'Failure rates by type and state',
+  count: 'events',
+  share: 'events ÷ events of the type',
+  rate: 'failures ÷ events of the type',
 };
 
 /** The largest values of the failing states and of the others: each has its own scale. */

@@ -1,7 +1,5 @@
-import type { Scheme } from '../../data/colours.ts';
 import { save } from '../save.ts';
 import type { Scene } from './plot.tsx';
-import { paper } from './scene.ts';
 
 export interface PictureKey {
   readonly colour: string;
@@ -13,7 +11,6 @@ export interface Picture {
   readonly note: string;
   readonly keys: readonly PictureKey[];
   readonly scene: Scene;
-  readonly scheme: Scheme;
 }
 
 const font = '12px system-ui, sans-serif';
@@ -63,25 +60,25 @@ function placesOf(
 
 function paint(
   context: CanvasRenderingContext2D,
-  { title, note, keys, scene, scheme }: Picture,
+  { title, note, keys, scene }: Picture,
   places: readonly Place[],
 ): void {
-  const { surface, text, ink } = paper(scheme);
-  context.fillStyle = surface;
+  const text = resolved('var(--ink)');
+  context.fillStyle = resolved('var(--surface)');
   context.fillRect(0, 0, context.canvas.width, context.canvas.height);
   context.translate(margin, margin);
   context.fillStyle = text;
   context.font = '600 16px system-ui, sans-serif';
   context.fillText(title, 0, 14);
   context.font = font;
-  context.fillStyle = ink;
+  context.fillStyle = resolved('var(--muted)');
   context.fillText(note, 0, 34);
   context.translate(0, headHeight - 10);
   paintScene(context, scene);
   context.translate(0, scene.frame.height + 10);
   keys.forEach(({ colour, text: name }, index) => {
     const { x = 0, line = 0 } = places[index] ?? {};
-    context.fillStyle = colour;
+    context.fillStyle = resolved(colour);
     context.fillRect(x, line * lineHeight + 2, 10, 10);
     context.fillStyle = text;
     context.textAlign = 'start';
@@ -89,25 +86,34 @@ function paint(
   });
 }
 
-function paintScene(context: CanvasRenderingContext2D, { layers, labels, ink }: Scene): void {
+function paintScene(context: CanvasRenderingContext2D, { layers, labels }: Scene): void {
   for (const { d, fill, stroke, dash, opacity = 1 } of layers) {
     const path = new Path2D(d);
     context.globalAlpha = opacity;
     if (fill !== undefined) {
-      context.fillStyle = fill;
+      context.fillStyle = resolved(fill);
       context.fill(path);
     }
     if (stroke !== undefined) {
-      context.strokeStyle = stroke;
+      context.strokeStyle = resolved(stroke);
       context.lineWidth = 2;
       context.setLineDash((dash ?? '').split(' ').filter(Boolean).map(Number));
       context.stroke(path);
     }
   }
   context.globalAlpha = 1;
-  context.fillStyle = ink;
+  context.fillStyle = resolved('var(--muted)');
   for (const { x, y, text, anchor } of labels) {
     context.textAlign = anchor === 'middle' ? 'center' : anchor;
     context.fillText(text, x, y);
   }
+}
+
+/** A colour of CSS as it is on the page now: a canvas knows no variables. */
+function resolved(colour: string): string {
+  const probe = document.body.appendChild(document.createElement('i'));
+  probe.style.color = colour;
+  const { color } = getComputedStyle(probe);
+  probe.remove();
+  return color;
 }

@@ -26,7 +26,6 @@ export interface Scene {
   readonly frame: Frame;
   readonly layers: readonly Layer[];
   readonly labels: readonly Label[];
-  readonly ink: string;
 }
 
 interface PlotProps {
@@ -146,7 +145,7 @@ function useFrame(box: { readonly current: HTMLElement | null }): Frame {
       if (width > 0)
         setSize((now) => (now.width === width && now.height === height ? now : { width, height }));
     };
-    measure();
+    // Its first call comes before the first paint, and needs no layout of its own.
     const observer = new ResizeObserver(measure);
     observer.observe(element);
     return () => observer.disconnect();
@@ -154,7 +153,7 @@ function useFrame(box: { readonly current: HTMLElement | null }): Frame {
   return frameOf(size.width, size.height);
 }
 
-export function SceneView({ scene: { frame, layers, labels, ink } }: { scene: Scene }) {
+export function SceneView({ scene: { frame, layers, labels } }: { scene: Scene }) {
   return (
     <svg viewBox={`0 0 ${frame.width} ${frame.height}`} aria-hidden="true">
       {layers.map(({ d, fill = 'none', stroke, dash, opacity }) => (
@@ -168,7 +167,7 @@ export function SceneView({ scene: { frame, layers, labels, ink } }: { scene: Sc
         />
       ))}
       {labels.map(({ x, y, text, anchor }) => (
-        <text x={x} y={y} text-anchor={anchor} fill={ink}>
+        <text x={x} y={y} text-anchor={anchor} fill="var(--muted)">
           {text}
         </text>
       ))}

@@ -1,13 +1,6 @@
-import type { Scheme } from '../../data/colours.ts';
 import type { Bucket } from '../../data/calendar/buckets.ts';
 import { bandAt, labelled, yOf, type Frame } from '../../data/plot.ts';
 import type { Label, Layer, Scene } from './plot.tsx';
-
-export function paper(scheme: Scheme) {
-  return scheme === 'dark'
-    ? { ink: '#a4adbd', line: '#2a303b', surface: '#171b22', text: '#e8ebf1' }
-    : { ink: '#5c6675', line: '#e3e7ed', surface: '#ffffff', text: '#151b26' };
-}
 
 interface Axes {
   readonly frame: Frame;
@@ -16,13 +9,11 @@ interface Axes {
   readonly tickText: (value: number) => string;
   /** What the y axis counts. */
   readonly unit: string;
-  readonly scheme: Scheme;
 }
 
 /** A scene with axes behind its layers. */
 export function sceneWith(axes: Axes, layers: readonly Layer[]): Scene {
-  const { frame, buckets, ticks, tickText, unit, scheme } = axes;
-  const { ink, line } = paper(scheme);
+  const { frame, buckets, ticks, tickText, unit } = axes;
   const largest = ticks.at(-1) ?? 1;
   const yAt = (value: number) => Math.round(yOf(frame, largest, value)) + 0.5;
   const grid = ticks.map(
@@ -44,5 +35,5 @@ export function sceneWith(axes: Axes, layers: readonly Layer[]): Scene {
       };
     }),
   ];
-  return { frame, layers: [{ d: grid.join(''), fill: line }, ...layers], labels, ink };
+  return { frame, layers: [{ d: grid.join(''), fill: 'var(--line)' }, ...layers], labels };
 }

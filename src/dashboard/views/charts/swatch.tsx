@@ -1,8 +1,8 @@
 /** A sample of a colour, also where the reader's system replaces the colours of pages. */
-export function Swatch({ colour }: { colour: string }) {
+export function Swatch({ colour, opacity }: { colour: string; opacity?: number }) {
   return (
     <svg class="swatch" viewBox="0 0 10 10" aria-hidden="true">
-      <rect width="10" height="10" rx="3" fill={colour} />
+      <rect width="10" height="10" rx="3" fill={colour} opacity={opacity} />
     </svg>
   );
 }

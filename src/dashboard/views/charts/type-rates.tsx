@@ -1,6 +1,6 @@
 import { useMemo } from 'preact/hooks';
 
-import { colourOfFailures, type Scheme } from '../../data/colours.ts';
+import { colourOfFailures } from '../../data/colours.ts';
 import { rangeText } from '../../data/calendar/date-text.ts';
 import { pointsText, shareText, wholeText } from '../../data/format.ts';
 import { typeRates } from '../../data/type-rates.ts';
@@ -14,13 +14,12 @@ interface TypeRatesProps {
   store: Store;
   view: View;
   snapshot: Snapshot;
-  scheme: Scheme;
 }
 
 const typesMax = 10;
 
 /** The types by failure rate, with the change from the days before; a name filters to it. */
-export function TypeRates({ store, view, snapshot, scheme }: TypeRatesProps) {
+export function TypeRates({ store, view, snapshot }: TypeRatesProps) {
   const { typePairs, earlierPairs, comparison } = snapshot;
   const rates = useMemo(
     () => typeRates(typePairs, earlierPairs, failingOf(view)),
@@ -35,8 +34,8 @@ export function TypeRates({ store, view, snapshot, scheme }: TypeRatesProps) {
         <h2 id="rates-title">Failure rate by type</h2>
         <span class="aside">
           {before === undefined
-            ? 'highest first'
-            : `highest first; change in points from ${before}`}
+            ? 'failures ÷ events of the type'
+            : `failures ÷ events of the type; change in points from ${before}`}
         </span>
       </div>
       <table class="ranked">
@@ -57,7 +56,7 @@ export function TypeRates({ store, view, snapshot, scheme }: TypeRatesProps) {
                 <NameButton name={type} onClick={() => store.show({ types: [type] })} />
               </th>
               <td class="bar">
-                <Bar share={largest === 0 ? 0 : rate / largest} colour={colourOfFailures(scheme)} />
+                <Bar share={largest === 0 ? 0 : rate / largest} colour={colourOfFailures} />
                 <span>{shareText(failed, events)}</span>
               </td>
               {before !== undefined && (
@@ -73,7 +72,7 @@ export function TypeRates({ store, view, snapshot, scheme }: TypeRatesProps) {
         </tbody>
       </table>
       {rates.length > shown.length && (
-        <p class="hint">{wholeText(rates.length - shown.length)} more types with lower rates.</p>
+        <p class="hint">{wholeText(rates.length - shown.length)} more types.</p>
       )}
     </section>
   );

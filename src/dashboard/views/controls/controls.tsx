@@ -30,7 +30,7 @@ export function Controls({ store, state }: { store: Store; state: State }) {
       <Filter store={store} view={view} field="types" label="Type" names={snapshot?.allTypes} />
       <Filter store={store} view={view} field="states" label="State" names={snapshot?.allStates} />
       <label class="field" for={failureId}>
-        <span>Failures contain</span>
+        <span>Failing states contain</span>
         <input
           id={failureId}
           type="text"
@@ -46,11 +46,12 @@ export function Controls({ store, state }: { store: Store; state: State }) {
       <button
         type="button"
         class="live"
+        title="Show new counts within seconds, without a reload"
         aria-pressed={view.isLive}
         onClick={() => store.show({ isLive: !view.isLive })}
       >
         <span class="dot" aria-hidden="true" />
-        Live
+        Live updates
       </button>
       <CopyLink view={{ ...view, range: rangeOf(view, state.days), isLive: false }} />
       <Chips store={store} view={view} />

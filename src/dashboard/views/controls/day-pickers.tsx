@@ -1,6 +1,7 @@
 import { useEffect, useState } from 'preact/hooks';
 
-import type { Range } from '../../data/calendar/days.ts';
+import { longDay } from '../../data/calendar/date-text.ts';
+import { isDay, type Range } from '../../data/calendar/days.ts';
 import { isSoundRange, type View } from '../../data/view.ts';
 import type { Store } from '../../state/store.ts';
 
@@ -21,13 +22,16 @@ export function DayPickers({ store, chosen, range }: DayPickersProps) {
   };
   const isSound = isSoundRange(draft);
   const picker = (end: keyof Range, label: string) => (
-    <input
-      type="date"
-      aria-label={label}
-      aria-invalid={!isSound}
-      value={draft[end]}
-      onChange={({ currentTarget }) => change({ [end]: currentTarget.value })}
-    />
+    <label class="day">
+      <input
+        type="date"
+        aria-label={label}
+        aria-invalid={!isSound}
+        value={draft[end]}
+        onChange={({ currentTarget }) => change({ [end]: currentTarget.value })}
+      />
+      {isDay(draft[end]) && <span aria-hidden="true">{longDay(draft[end])}</span>}
+    </label>
   );
   return (
     <div class="days">

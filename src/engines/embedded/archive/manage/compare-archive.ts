@@ -4,7 +4,7 @@ import type { LogPosition } from '../../log/frame.ts';
 import { listSegments, readFully, segmentAt } from '../../log/segment.ts';
 import { logEndOf } from '../../store/raw-batches.ts';
 import { openObjectStore } from '../stores/open-object-store.ts';
-import { repeating } from '../stores/repeating-store.ts';
+import { retryingStore } from '../stores/retrying-store.ts';
 import type { ArchivedPart, LogBytes } from './archived-records.ts';
 import { findArchivedDirectory } from './archived-directory.ts';
 import type { ByteObserver } from './check-object.ts';
@@ -31,7 +31,7 @@ export async function compareWithArchive(
   dataDir: string,
   onProgress: (bytes: number, total: number) => void,
 ): Promise<ArchiveComparison> {
-  const store = repeating(await openObjectStore(url));
+  const store = retryingStore(await openObjectStore(url));
   try {
     const { paths, logId } = await findArchivedDirectory(store, dataDir);
     const observer = comparisonWith(paths.log);

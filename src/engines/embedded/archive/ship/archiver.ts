@@ -1,7 +1,7 @@
 import { segmentOf, listSegments } from '../../log/segment.ts';
 import type { LogPosition } from '../../log/frame.ts';
 import { decodeTail, encodePiece, tailName, type PieceHeader } from '../archive-objects.ts';
-import { takenOver } from './check-continues.ts';
+import { takenOver } from './taken-over.ts';
 import { archiverLimits, type ArchiverLimits } from './archiver-limits.ts';
 import { claimArchive, type Claiming } from './claim-archive.ts';
 import { mergeSegment } from './merge-segment.ts';

@@ -1,35 +1,12 @@
 import { openIfExists } from '../../log/file-system.ts';
 import type { LogPosition } from '../../log/frame.ts';
 import { listSegments, readFully, segmentAt } from '../../log/segment.ts';
-import { decompress, type Claim } from '../archive-objects.ts';
+import { decompress } from '../archive-objects.ts';
 import type { ArchivePositions } from '../archive-positions.ts';
 import type { ShippedLog } from './next-piece.ts';
+import { notContinued, takenOver, TakenOver } from './taken-over.ts';
 import type { ObjectStore } from '../stores/object-store.ts';
 import { ArchiveDamaged, bytesOfPiece, type ArchiveContent } from '../read-archive.ts';
-
-/** This server must not write to the archive; the message says why and what to do. */
-export class TakenOver extends Error {
-  override readonly name = 'TakenOver';
-}
-
-/** Another server archives the same log. @param claim of that server, if it is known. */
-export function takenOver(url: string, claim: Claim | undefined): TakenOver {
-  const server = claim === undefined ? 'another server' : serverOf(claim);
-  return new TakenOver(
-    `The archive ${url} has been taken over by ${server}. Stop this server for good. If that one must not continue, stop it, and restore a new data directory from the archive (restore).`,
-  );
-}
-
-/** The data directory is another copy of the log. */
-function notContinued(url: string, claim: Claim): TakenOver {
-  return new TakenOver(
-    `${url} already holds an archive of this log, which ${serverOf(claim)} has written. This data directory does not continue it. Archive it to another prefix, or restore a new data directory from the archive (restore).`,
-  );
-}
-
-function serverOf({ host, directory, claimed_at: at }: Claim): string {
-  return `the server on ${host} with the data directory ${directory}, since ${at}`;
-}
 
 interface Continuation {
   readonly store: ObjectStore;

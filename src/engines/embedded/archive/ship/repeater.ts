@@ -1,6 +1,6 @@
 import { LogDamaged } from '../../log/recovery.ts';
 import { ArchiveDamaged } from '../read-archive.ts';
-import { TakenOver } from './check-continues.ts';
+import { TakenOver } from './taken-over.ts';
 import { ArchiveUnusable } from '../stores/object-store.ts';
 
 /** The clock and the randomness of an archiver. */

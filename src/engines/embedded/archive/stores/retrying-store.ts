@@ -5,8 +5,8 @@ const limits = { attemptsMax: 12, delayMsMax: 5_000 };
 /** After that, a store that is away is reported. One attempt at a store that hangs takes as long. */
 const repeatedMsMax = 30_000;
 
-/** A store whose requests are repeated when they fail, for commands; the archiver does that itself. */
-export function repeating(store: ObjectStore): ObjectStore {
+/** A store whose failed requests are repeated, for commands; the archiver has its `Repeater`. */
+export function retryingStore(store: ObjectStore): ObjectStore {
   const mayPass = (error: unknown) => !(error instanceof ArchiveUnusable);
   const repeat = async <T>(act: () => Promise<T>): Promise<T> => {
     const backoff = realBackoff({ ...limits, deadline: Date.now() + repeatedMsMax });
