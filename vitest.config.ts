@@ -1,6 +1,6 @@
 import { defineConfig } from 'vitest/config';
 
-import { EndToEndFirst } from './test/support/run/end-to-end-first.ts';
+import { UnitTestsLast } from './test/support/run/unit-tests-last.ts';
 import { SummaryReporter } from './test/support/run/summary-reporter.ts';
 
 /** They replace modules, or import some anew under another environment. */
@@ -18,7 +18,7 @@ export default defineConfig({
     expect: { poll: { timeout: 300_000 } },
     pool: 'forks',
     maxWorkers: 5,
-    sequence: { sequencer: EndToEndFirst },
+    sequence: { sequencer: UnitTestsLast },
     globalSetup: ['test/support/run/global-setup.ts'],
     reporters: ['default', new SummaryReporter()],
     projects: [

@@ -1,7 +1,6 @@
 import { readFileSync } from 'node:fs';
 import { resolve } from 'node:path';
 
-import { nearestName } from '../src/util/nearest-name.ts';
 import {
   contradictions,
   defaultSettings,
@@ -9,6 +8,7 @@ import {
   settingTable,
   type Settings,
 } from './settings.ts';
+import { unknownName } from './unknown-name.ts';
 
 type SettingsReading = { kind: 'read'; settings: Settings } | { kind: 'wrong'; problems: string[] };
 
@@ -36,7 +36,9 @@ export function readSettings(context: Values, directory: string): SettingsReadin
 
 /** Checks values by name. Values from JSON are typed; values from the command line are text. */
 export function checkSettings(values: Values): SettingsReading {
-  const problems = Object.keys(values).flatMap(unknownName);
+  const problems = Object.keys(values)
+    .filter((name) => !Object.hasOwn(settingTable, name))
+    .map((name) => unknownName('setting', name, settingNames));
   const settings: Values = { ...defaultSettings };
   for (const name of settingNames) {
     if (!Object.hasOwn(values, name)) continue;
@@ -48,15 +50,6 @@ export function checkSettings(values: Values): SettingsReading {
   if (problems.length === 0) problems.push(...contradictions(settings as unknown as Settings));
   if (problems.length > 0) return { kind: 'wrong', problems };
   return { kind: 'read', settings: settings as unknown as Settings };
-}
-
-function unknownName(name: string): string[] {
-  if (Object.hasOwn(settingTable, name)) return [];
-  const lower = settingNames.map((setting) => setting.toLowerCase());
-  const found = nearestName(name.toLowerCase(), lower, ({ length }) => length / 2);
-  const nearest = settingNames.find((setting) => setting.toLowerCase() === found);
-  if (nearest !== undefined) return [`There is no setting ${name}; did you mean ${nearest}?`];
-  return [`There is no setting ${name}. The settings are ${settingNames.join(', ')}.`];
 }
 
 function shown(value: unknown): string {

@@ -26,6 +26,8 @@ export interface Settings {
   rawExpiryDays: 'never' | number;
   rawInfrequentAccessDays: 'never' | number;
   rawGlacierDays: 'never' | number;
+  /** Whether Athena gets tables of the raw bodies. */
+  athena: 'on' | 'off';
   logRetentionDays: RetentionDays;
   /** `debug` logs each accepted batch. */
   logLevel: 'info' | 'debug';
@@ -34,6 +36,8 @@ export interface Settings {
   queryThrottleRate: number;
   queryThrottleBurst: number;
   tokens: 'on' | 'off';
+  /** Whether the ingest function has a URL of its own, beside `POST /ingest` of the API. */
+  functionUrl: 'on' | 'off';
   /** Comma-separated origins, or 'none'. */
   corsOrigins: string;
   /** An e-mail address, or 'none'. */
@@ -52,8 +56,11 @@ export interface Settings {
 }
 
 /** Settings of our own deployment only; the construct takes constructs in their place. */
-type OfTheStack =
-  'stackName' | 'alarmEmail' | 'rawBucketName' | 'countersTableName' | 'ledgerTableName';
+const ofTheStack = [
+  ...(['stackName', 'alarmEmail'] as const),
+  ...(['rawBucketName', 'countersTableName', 'ledgerTableName'] as const),
+] as const;
+type OfTheStack = (typeof ofTheStack)[number];
 
 /** The settings of one pipeline, with its name. */
 export interface PipelineSettings extends Omit<Settings, OfTheStack> {
@@ -83,6 +90,7 @@ export const settingTable: { [Name in keyof Settings]: Setting<Settings[Name]> }
   rawExpiryDays: { default: 'never', parse: wholeNumberOr('never', 30, 36_500) },
   rawInfrequentAccessDays: { default: 30, parse: wholeNumberOr('never', 30, 36_500) },
   rawGlacierDays: { default: 90, parse: wholeNumberOr('never', 1, 36_500) },
+  athena: { default: 'off', parse: oneOf('on', 'off') },
   logRetentionDays: { default: RetentionDays.ONE_MONTH, parse: oneOfNumbers(logRetentionDays) },
   logLevel: { default: 'info', parse: oneOf('info', 'debug') },
   throttleRate: { default: 500, parse: wholeNumber(1, 100_000) },
@@ -90,6 +98,7 @@ export const settingTable: { [Name in keyof Settings]: Setting<Settings[Name]> }
   queryThrottleRate: { default: 100, parse: wholeNumber(1, 100_000) },
   queryThrottleBurst: { default: 200, parse: wholeNumber(1, 100_000) },
   tokens: { default: 'on', parse: oneOf('on', 'off') },
+  functionUrl: { default: 'off', parse: oneOf('on', 'off') },
   corsOrigins: { default: 'none', parse: corsOrigins },
   alarmEmail: { default: 'none', parse: emailAddress },
   batchSize: { default: 500, parse: wholeNumber(10, 10_000) },
@@ -106,17 +115,27 @@ export const settingTable: { [Name in keyof Settings]: Setting<Settings[Name]> }
 
 export const settingNames = Object.keys(settingTable) as (keyof Settings)[];
 
+/** The names of the settings of one pipeline. */
+export const pipelineSettingNames = [
+  'pipelineName' as const,
+  ...settingNames.filter((name) => !ofTheStack.some((each) => each === name)),
+] as (keyof PipelineSettings)[];
+
 export const defaultSettings = Object.fromEntries(
   settingNames.map((name) => [name, settingTable[name].default]),
 ) as unknown as Settings;
 
 /** Checks valid settings against each other; returns a sentence for each problem. */
 export function contradictions(settings: Settings): string[] {
-  return [...pipelineContradictions(settings), ...tableContradictions(settings)];
+  const isNewBucket = settings.rawBucketName === 'new';
+  return [...pipelineContradictions(settings, isNewBucket), ...tableContradictions(settings)];
 }
 
-/** As `contradictions`, for the settings of a pipeline. */
-export function pipelineContradictions(settings: Omit<Settings, OfTheStack>): string[] {
+/** As `contradictions`, for the settings of a pipeline. An existing bucket has lifecycle rules of its own. */
+export function pipelineContradictions(
+  settings: Omit<Settings, OfTheStack>,
+  isNewBucket: boolean,
+): string[] {
   const { batchSize, batchWindowSeconds, rawExpiryDays, keepReceiptsDays } = settings;
   const problems: string[] = [];
   if (batchSize > 10 && batchWindowSeconds < 1) {
@@ -129,7 +148,7 @@ export function pipelineContradictions(settings: Omit<Settings, OfTheStack>): st
       `rawExpiryDays is ${rawExpiryDays}, but must not be less than keepReceiptsDays (${keepReceiptsDays}): a receipt must not outlive its raw body.`,
     );
   }
-  return [...problems, ...lifecycleContradictions(settings)];
+  return isNewBucket ? [...problems, ...lifecycleContradictions(settings)] : problems;
 }
 
 /** A ledger belongs to one counters table: its dedup records say what that table contains. */

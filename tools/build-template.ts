@@ -11,9 +11,11 @@ import {
   CfnCondition,
   CfnOutput,
   CfnParameter,
+  CfnRule,
   DefaultStackSynthesizer,
   Fn,
   Stack,
+  Token,
   Validations,
   type CfnParameterProps,
   type IStackSynthesizer,
@@ -30,10 +32,8 @@ import { handlerNames } from '../infra/stack/function-specs.ts';
 const root = fileURLToPath(new URL('..', import.meta.url));
 export const templateName = 'device-pipeline.template.json';
 
-/** The parameters that are whole numbers, with their bounds. */
+/** The parameters that are numbers, with their bounds. API Gateway and Lambda refuse fractions where they must. */
 export const numberParameters = {
-  keepReceiptsDays: [30, 3650, 'Days for which idempotency keys and receipts are kept'],
-  maxCountersPerDay: [1, 1_000_000, 'Distinct counters of a day'],
   throttleRate: [1, 100_000, 'POST /ingest: requests per second'],
   throttleBurst: [1, 100_000, 'POST /ingest: requests at once'],
   queryThrottleRate: [1, 100_000, 'All other requests: per second'],
@@ -43,6 +43,13 @@ export const numberParameters = {
 } as const satisfies Partial<Record<keyof Settings, readonly [number, number, string]>>;
 
 type NumberName = keyof typeof numberParameters;
+
+const keepReceiptsDaysPattern =
+  '[3-9][0-9]|[1-9][0-9]{2}|[12][0-9]{3}|3[0-5][0-9]{2}|36[0-4][0-9]|3650';
+const rawExpiryDaysPattern =
+  'never|9[1-9]|[1-9][0-9]{2,3}|[12][0-9]{4}|3[0-5][0-9]{3}|36[0-4][0-9]{2}|36500';
+const dayZonePattern =
+  'as-written|UTC|(Africa|America|Antarctica|Arctic|Asia|Atlantic|Australia|Europe|Indian|Pacific|Etc)/[A-Za-z0-9/_+-]+';
 
 /** The parameters of the template by their settings, as tokens. */
 function addParameters(stack: Stack) {
@@ -61,9 +68,20 @@ function addParameters(stack: Stack) {
     parameter(name, { default: value, allowedPattern, description });
   return {
     numbers,
+    // CloudFormation takes fractions for numbers, but the functions need whole ones.
+    keepReceiptsDays: textOf(
+      ...(['keepReceiptsDays', '90', keepReceiptsDaysPattern] as const),
+      'Days for which idempotency keys and receipts are kept: 30 to 3650',
+    ),
+    maxCountersPerDay: Token.asNumber(
+      textOf(
+        ...(['maxCountersPerDay', '100000', '[1-9][0-9]{0,5}|1000000'] as const),
+        'Distinct counters of a day: 1 to 1000000',
+      ).value,
+    ),
     dayZone: textOf(
-      ...(['dayZone', settingTable.dayZone.default, '[A-Za-z][A-Za-z0-9/_+-]*'] as const),
-      'as-written, UTC or a time zone. Do not change it later',
+      ...(['dayZone', settingTable.dayZone.default, dayZonePattern] as const),
+      'as-written, UTC or a time zone such as Europe/Berlin. Do not change it later',
     ).valueAsString,
     itemsPerMessage: textOf(
       ...(['itemsPerMessage', 'packed', 'packed|[1-9][0-9]{0,3}|10000'] as const),
@@ -76,14 +94,15 @@ function addParameters(stack: Stack) {
       description: 'Days for which logs are kept',
     }).valueAsNumber,
     rawExpiryDays: textOf(
-      ...(['rawExpiryDays', 'never', 'never|9[1-9]|[1-9][0-9]{2,4}'] as const),
-      'Days after which raw bodies are deleted: never, or 91 or more and not below KeepReceiptsDays',
+      ...(['rawExpiryDays', 'never', rawExpiryDaysPattern] as const),
+      'Days after which raw bodies are deleted: never, or 91 to 36500. Then KeepReceiptsDays is at most 91',
     ),
     alarmTopicArn: textOf(
-      ...(['alarmTopicArn', '', '(arn:.+)?'] as const),
+      ...(['alarmTopicArn', '', '(arn:[a-z-]+:sns:[a-z0-9-]+:[0-9]{12}:.+)?'] as const),
       'An SNS topic that receives the alarms; empty for none',
     ),
     codeBucket: parameter('codeBucket', {
+      allowedPattern: '[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]',
       description: 'The bucket with the zip files of the functions, in the region of the stack',
     }),
     codePrefix: textOf(
@@ -106,14 +125,17 @@ function addPlainStack(app: App, version: string, bundles: string): Stack {
     }) as IStackSynthesizer,
   });
   const { numbers, ...parameters } = addParameters(stack);
-  const { rawExpiryDays, alarmTopicArn, codeBucket, codePrefix, ...values } = parameters;
+  const { keepReceiptsDays, rawExpiryDays, ...others } = parameters;
+  const { alarmTopicArn, codeBucket, codePrefix, ...values } = others;
   const pipeline = new DevicePipeline(stack, 'Default', {
     ...{ ...numbers, ...values, itemsPerMessage: values.itemsPerMessage as 'packed' },
+    keepReceiptsDays: Token.asNumber(keepReceiptsDays.value),
     pipelineName: Aws.STACK_NAME,
     alarmTopic: Topic.fromTopicArn(stack, 'AlarmTopic', optionalArn(stack, alarmTopicArn)),
     bundlesDirectory: bundles,
   });
   expireRawBodies(stack, pipeline, rawExpiryDays);
+  keepBodiesOfReceipts(stack, keepReceiptsDays, rawExpiryDays);
   for (const name of handlerNames) {
     const code = pipeline.functions[name].node.defaultChild as CfnFunction;
     const key = `device-pipeline-${version}/${name}.zip`;
@@ -144,6 +166,21 @@ function expireRawBodies(stack: Stack, pipeline: DevicePipeline, parameter: CfnP
   );
   const output = pipeline.node.findChild('RawExpiryDays');
   if (output instanceof CfnOutput) output.value = parameter.valueAsString;
+}
+
+/** A receipt must not outlive its raw body. The rules of CloudFormation cannot compare numbers. */
+function keepBodiesOfReceipts(stack: Stack, kept: CfnParameter, expiry: CfnParameter): void {
+  const days = Array.from({ length: 91 - 30 + 1 }, (_, at) => String(30 + at));
+  new CfnRule(stack, 'ReceiptsExpireFirst', {
+    ruleCondition: Fn.conditionNot(Fn.conditionEquals(expiry.valueAsString, 'never')),
+    assertions: [
+      {
+        assert: Fn.conditionContains(days, kept.valueAsString),
+        assertDescription:
+          'If RawExpiryDays is not never, KeepReceiptsDays must be at most 91: a receipt must not outlive its raw body.',
+      },
+    ],
+  });
 }
 
 /** Synthesises the template, without what only the CDK reads. */

@@ -3,16 +3,16 @@ import { join } from 'node:path';
 import { Annotations } from 'aws-cdk-lib';
 import type {
   CfnRoute,
-  DomainName,
   HttpApi,
   HttpRoute,
   HttpStage,
+  IDomainName,
   IHttpRouteAuthorizer,
 } from 'aws-cdk-lib/aws-apigatewayv2';
 import type { Alarm, Dashboard } from 'aws-cdk-lib/aws-cloudwatch';
 import type { ITable } from 'aws-cdk-lib/aws-dynamodb';
 import { Grant, type IGrantable } from 'aws-cdk-lib/aws-iam';
-import type { Function as LambdaFunction } from 'aws-cdk-lib/aws-lambda';
+import type { FunctionUrl, Function as LambdaFunction } from 'aws-cdk-lib/aws-lambda';
 import type { LogGroup } from 'aws-cdk-lib/aws-logs';
 import type { IBucket } from 'aws-cdk-lib/aws-s3';
 import type { Secret } from 'aws-cdk-lib/aws-secretsmanager';
@@ -20,15 +20,19 @@ import type { Queue } from 'aws-cdk-lib/aws-sqs';
 import { Construct } from 'constructs';
 
 import { addAlarms, addStackMetrics } from '../stack/alarms.ts';
+import { addAthena } from '../stack/athena.ts';
 import { addDashboard } from '../stack/dashboard.ts';
+import { addFunctionUrl } from '../stack/function-url.ts';
 import { addFunctions, grantKeys } from '../stack/functions.ts';
-import { addHttpApi } from '../stack/http-api.ts';
+import type { PipelineSettings } from '../settings.ts';
+import { addHttpApi, type Api } from '../stack/http-api.ts';
 import { addQueues } from '../stack/queues.ts';
 import { addStorage } from '../stack/storage.ts';
 import { addTokensSecret } from '../stack/tokens.ts';
 import { addTriggers } from '../stack/triggers.ts';
-import { settingsOf } from './check-props.ts';
-import { addOutputs, outermostStack } from './outputs.ts';
+import { refusal, settingsOf } from './check-props.ts';
+import { claimDomain, claimMapping, claimName, claimStorage } from './claims.ts';
+import { addOutputs } from './outputs.ts';
 import type { AlarmName, DevicePipelineProps } from './props.ts';
 
 /** The bundles are beside the compiled construct. */
@@ -51,8 +55,10 @@ export class DevicePipeline extends Construct {
   /** `POST /ingest`. */
   readonly ingestRoute: HttpRoute;
   /** Undefined without `domain`. Alias its `regionalDomainName` in the DNS zone. */
-  readonly domainName: DomainName | undefined;
+  readonly domainName: IDomainName | undefined;
   readonly accessLog: LogGroup;
+  /** Undefined without the prop `functionUrl`. */
+  readonly functionUrl: FunctionUrl | undefined;
   readonly functions: Readonly<Record<'ingest' | 'process' | 'query' | 'sweep', LambdaFunction>>;
   /** The raw bodies. */
   readonly rawBucket: IBucket;
@@ -68,13 +74,21 @@ export class DevicePipeline extends Construct {
   readonly tokensSecret: Secret | undefined;
   readonly alarms: Readonly<Record<AlarmName, Alarm>>;
   readonly dashboard: Dashboard;
+  private readonly authorization: string;
 
   /** @throws an Error that names each prop that is not allowed. */
   constructor(scope: Construct, id: string, props: DevicePipelineProps = {}) {
     super(scope, id);
     const settings = settingsOf(this, props);
-    refuseSameName(this, settings.pipelineName);
+    const { domain } = props;
+    refuse(this, [
+      ...claimName(this, settings.pipelineName),
+      ...(domain === undefined ? [] : claimDomain(this, domain)),
+    ]);
     const storage = addStorage(this, settings, props);
+    refuse(this, claimStorage(this, storage));
+    const database =
+      settings.athena === 'on' ? addAthena(this, settings, storage.rawBucket) : undefined;
     const queues = addQueues(this, settings);
     const tokensSecret = addTokensSecret(this, settings);
     const resources = { ...storage, ...queues, tokensSecret };
@@ -84,14 +98,20 @@ export class DevicePipeline extends Construct {
     });
     grantKeys(functions, storage);
     const api = addHttpApi(this, { settings, functions, ...props });
+    if (typeof domain?.domainName === 'string' && api.domainName !== undefined) {
+      claimMapping(this, api.domainName, domain.basePath ?? '');
+    }
+    refuse(this, authorizationProblems(api, settings, props));
+    const functionUrl =
+      settings.functionUrl === 'on' ? addFunctionUrl(this, functions, api) : undefined;
     addTriggers(this, settings, functions, queues);
 
-    const observed = { functions, queues, api };
+    const observed = { functions, queues, api, functionUrl };
     const stackMetrics = addStackMetrics(this, settings, observed);
     const watched = { observed, stackMetrics, topic: props.alarmTopic };
     const alarms = addAlarms(this, settings, watched);
     this.dashboard = addDashboard(this, { settings, observed, storage, stackMetrics, alarms });
-    addOutputs(this, { settings, api, resources });
+    addOutputs(this, { settings, api, functionUrl, database, resources });
 
     this.pipelineName = settings.pipelineName;
     ({ rawBucket: this.rawBucket, countersTable: this.countersTable } = storage);
@@ -99,6 +119,7 @@ export class DevicePipeline extends Construct {
     ({ queue: this.queue, deadLetterQueue: this.deadLetterQueue } = queues);
     this.sweepFailures = queues.sweepFailures;
     this.tokensSecret = tokensSecret;
+    this.functionUrl = functionUrl;
     const { ingest, process, query, sweep } = functions;
     this.functions = {
       ...{ ingest: ingest.lambda, process: process.lambda },
@@ -107,8 +128,8 @@ export class DevicePipeline extends Construct {
     ({ api: this.api, stage: this.stage, ingestRoute: this.ingestRoute } = api);
     ({ domainName: this.domainName, accessLog: this.accessLog, url: this.url } = api);
     this.alarms = alarms;
+    this.authorization = api.authorization;
     refuseSharedAuthorizer(this, props.authorizer);
-    if (this.authorization() !== 'JWT') refuseScopes(this, props);
     if (settings.tokens === 'off' && props.authorizer === undefined) warnOfOpenAccess(this);
   }
 
@@ -117,7 +138,10 @@ export class DevicePipeline extends Construct {
    * @throws if `authorizer` is not an `HttpIamAuthorizer`: with tokens or JWTs, IAM decides nothing.
    */
   grantIngest(grantee: IGrantable): Grant {
-    if (this.authorization() === 'AWS_IAM') return this.ingestRoute.grantInvoke(grantee);
+    if (this.authorization === 'AWS_IAM') {
+      const grant = this.ingestRoute.grantInvoke(grantee);
+      return this.functionUrl ? grant.combine(this.functionUrl.grantInvokeUrl(grantee)) : grant;
+    }
     throw new Error(
       `grantIngest of ${this.node.path} needs authorizer: new HttpIamAuthorizer(). Clients with tokens need a token from tokensSecret, those of a JWT authorizer a JWT.`,
     );
@@ -129,29 +153,16 @@ export class DevicePipeline extends Construct {
    */
   grantReadCounters(grantee: IGrantable): Grant {
     const table = this.countersTable.grantReadData(grantee);
-    if (this.authorization() !== 'AWS_IAM') return table;
+    if (this.authorization !== 'AWS_IAM') return table;
     const resourceArns = [this.api.arnForExecuteApi('GET', '/*')];
     return table.combine(
       Grant.addToPrincipal({ grantee, actions: ['execute-api:Invoke'], resourceArns }),
     );
   }
-
-  private authorization(): string | undefined {
-    return (this.ingestRoute.node.defaultChild as CfnRoute).authorizationType;
-  }
 }
 
-/** Two pipelines of one name would have the same metrics, and CloudFormation refuses the second log. */
-function refuseSameName(pipeline: DevicePipeline, pipelineName: string): void {
-  const others = outermostStack(pipeline).node.findAll();
-  const other = others.find(
-    (each) =>
-      each !== pipeline && each instanceof DevicePipeline && each.pipelineName === pipelineName,
-  );
-  if (other === undefined) return;
-  throw new Error(
-    `DevicePipeline ${pipeline.node.path}: pipelineName is '${pipelineName}', as that of ${other.node.path}; choose another.`,
-  );
+function refuse(pipeline: DevicePipeline, problems: readonly string[]): void {
+  if (problems.length > 0) throw refusal(pipeline, problems);
 }
 
 const pipelineOf = new WeakMap<IHttpRouteAuthorizer, DevicePipeline>();
@@ -166,19 +177,26 @@ function refuseSharedAuthorizer(
   const first = pipelineOf.get(authorizer);
   pipelineOf.set(authorizer, pipeline);
   if (first === undefined || authorizerId === undefined) return;
-  throw new Error(
-    `DevicePipeline ${pipeline.node.path}: authorizer is that of ${first.node.path}; create one for each pipeline.`,
-  );
+  refuse(pipeline, [`authorizer is that of ${first.node.path}; create one for each pipeline.`]);
 }
 
-/** API Gateway compares scopes only with those of a JWT. */
-function refuseScopes(pipeline: DevicePipeline, props: DevicePipelineProps): void {
-  for (const name of ['ingestScopes', 'queryScopes'] as const) {
-    if (props[name] === undefined) continue;
-    throw new Error(
-      `DevicePipeline ${pipeline.node.path}: ${name} needs an authorizer of JWTs, such as HttpJwtAuthorizer.`,
+/** What an authorizer is, is known only when a route has it. */
+function authorizationProblems(
+  { authorization }: Api,
+  settings: PipelineSettings,
+  props: DevicePipelineProps,
+): string[] {
+  const problems: string[] = [];
+  if (settings.functionUrl === 'on' && ['JWT', 'CUSTOM'].includes(authorization)) {
+    problems.push(
+      'functionUrl asks for tokens or IAM, but authorizer is another one; remove one of the two.',
     );
   }
+  // API Gateway compares scopes only with those of a JWT.
+  if (authorization === 'JWT') return problems;
+  const scopes = (['ingestScopes', 'queryScopes'] as const).filter((name) => props[name]);
+  const wanted = 'needs an authorizer of JWTs, such as HttpJwtAuthorizer.';
+  return [...problems, ...scopes.map((name) => `${name} ${wanted}`)];
 }
 
 function warnOfOpenAccess(pipeline: DevicePipeline): void {

@@ -1,7 +1,11 @@
 import { CfnOutput, Names, Stack } from 'aws-cdk-lib';
+import type { CfnDatabase } from 'aws-cdk-lib/aws-glue';
+import type { FunctionUrl } from 'aws-cdk-lib/aws-lambda';
 import { Construct } from 'constructs';
 
+import { pathInKeys } from '../../src/engines/aws/admin/stack-outputs.ts';
 import type { PipelineSettings } from '../settings.ts';
+import { addressOf } from '../stack/function-url.ts';
 import { textOf } from '../stack/environment.ts';
 import type { Api } from '../stack/http-api.ts';
 import type { Resources } from '../stack/permissions.ts';
@@ -9,6 +13,8 @@ import type { Resources } from '../stack/permissions.ts';
 interface Described {
   settings: PipelineSettings;
   api: Api;
+  functionUrl: FunctionUrl | undefined;
+  database: CfnDatabase | undefined;
   resources: Resources;
 }
 
@@ -18,11 +24,13 @@ interface Described {
  * stack has plain keys; others have their path before them and a hash behind, so that neither another
  * pipeline nor an output of the user has the same key.
  */
-export function addOutputs(pipeline: Construct, { settings, api, resources }: Described): void {
+export function addOutputs(
+  pipeline: Construct,
+  { settings, api, functionUrl, database, resources }: Described,
+): void {
   const outermost = outermostStack(pipeline);
   const ids = idsOf(pipeline, outermost);
-  // As far as a key may have their characters.
-  const path = ids.join('').replaceAll(/[^A-Za-z0-9]/g, '');
+  const path = pathInKeys(ids.join(''));
   const hash = ids.length === 0 ? '' : pipeline.node.addr.slice(2, 10);
   const scope =
     outermost === Stack.of(pipeline)
@@ -32,7 +40,13 @@ export function addOutputs(pipeline: Construct, { settings, api, resources }: De
     new CfnOutput(scope, name, { value, description }).overrideLogicalId(`${path}${name}${hash}`);
   };
   output('ApiUrl', api.api.apiEndpoint, 'Where batches are sent to and counters asked for');
+  if (functionUrl !== undefined) {
+    output('IngestUrl', addressOf(functionUrl), 'Where batches are sent to without the API');
+  }
   output('BucketName', resources.rawBucket.bucketName, 'The raw bodies');
+  if (database !== undefined) {
+    output('AthenaDatabase', database.ref, 'The tables of the raw bodies');
+  }
   output('QueueUrl', resources.queue.queueUrl, 'What waits to be counted');
   output('TableName', resources.countersTable.tableName, 'The counters');
   output('LedgerTableName', resources.ledgerTable.tableName, 'What has been counted');

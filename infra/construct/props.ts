@@ -1,6 +1,6 @@
 // Not from the root, with which a compiler reads the types of every service.
 import type { RemovalPolicy } from 'aws-cdk-lib/core';
-import type { IHttpRouteAuthorizer } from 'aws-cdk-lib/aws-apigatewayv2';
+import type { IDomainName, IHttpRouteAuthorizer } from 'aws-cdk-lib/aws-apigatewayv2';
 import type { ICertificate } from 'aws-cdk-lib/aws-certificatemanager';
 import type { ITable } from 'aws-cdk-lib/aws-dynamodb';
 import type { ISecurityGroup, IVpc, SubnetSelection } from 'aws-cdk-lib/aws-ec2';
@@ -49,6 +49,12 @@ export interface DevicePipelineProps {
    * @default 90
    */
   readonly rawGlacierDays?: number | 'never';
+
+  /**
+   * Creates a database of the Glue catalogue with tables of the raw bodies, for Athena.
+   * @default false
+   */
+  readonly athena?: boolean;
 
   /**
    * How long logs are kept.
@@ -108,6 +114,14 @@ export interface DevicePipelineProps {
   readonly queryScopes?: string[];
 
   /**
+   * Gives the ingest function a URL of its own, at which a million requests cost a dollar less. It asks for
+   * the same tokens; or for IAM, if `authorizer` is an `HttpIamAuthorizer`. Only `ingestConcurrency` bounds
+   * it.
+   * @default false
+   */
+  readonly functionUrl?: boolean;
+
+  /**
    * Web origins whose pages may send requests, or `*`.
    * @default - none
    */
@@ -138,8 +152,7 @@ export interface DevicePipelineProps {
   readonly queryThrottleBurst?: number;
 
   /**
-   * A custom domain for the API: `domainName`, its `certificate` in the region of the stack and, for a path
-   * of the domain, `basePath`. Alias `regionalDomainName` of `DevicePipeline.domainName` in the DNS zone.
+   * A custom domain for the API. Alias `regionalDomainName` of `DevicePipeline.domainName` in the DNS zone.
    * @default - the address that API Gateway gives
    */
   readonly domain?: PipelineDomain;
@@ -242,10 +255,16 @@ export interface DevicePipelineProps {
 
 /** A custom domain. Point its DNS record to `DevicePipeline.domainName`. */
 export interface PipelineDomain {
-  /** Such as `events.example.org`. */
-  readonly domainName: string;
-  /** A certificate for the name, in the region of the stack. */
-  readonly certificate: ICertificate;
+  /**
+   * Such as `events.example.org`; or a `DomainName` that exists, such as that of another pipeline, which
+   * several share by their base paths.
+   */
+  readonly domainName: string | IDomainName;
+  /**
+   * A certificate for the name, in the region and the account of the stack. A `DomainName` has its own.
+   * @default - none, with a `DomainName`
+   */
+  readonly certificate?: ICertificate;
   /**
    * The path below which the API is, without slashes around it.
    * @default - the root

@@ -8,6 +8,8 @@ import {
   type Metric,
 } from 'aws-cdk-lib/aws-cloudwatch';
 import { SnsAction } from 'aws-cdk-lib/aws-cloudwatch-actions';
+import { ServicePrincipal } from 'aws-cdk-lib/aws-iam';
+import type { FunctionUrl } from 'aws-cdk-lib/aws-lambda';
 import { FilterPattern, MetricFilter } from 'aws-cdk-lib/aws-logs';
 import type { ITopic } from 'aws-cdk-lib/aws-sns';
 import type { Construct } from 'constructs';
@@ -24,6 +26,7 @@ export interface Observed {
   functions: Functions;
   queues: Queues;
   api: Api;
+  functionUrl: FunctionUrl | undefined;
 }
 
 interface AlarmSpec {
@@ -105,6 +108,11 @@ export function addAlarms(
   watched: { observed: Observed; stackMetrics: StackMetrics; topic: ITopic | undefined },
 ): Alarms {
   const { observed, stackMetrics, topic } = watched;
+  // Imported keys stay as they are.
+  topic?.masterKey?.grant(
+    new ServicePrincipal('cloudwatch.amazonaws.com'),
+    ...['kms:Decrypt', 'kms:GenerateDataKey'],
+  );
   const alarms = alarmSpecs(observed, stackMetrics).map((spec) => {
     const { id, description, metric, atLeast, isLeast = false, periods = 1 } = spec;
     const alarm = new Alarm(scope, id, {
@@ -127,7 +135,8 @@ export function addAlarms(
   return Object.fromEntries(alarms) as Alarms;
 }
 
-function alarmSpecs({ functions, queues, api }: Observed, stackMetrics: StackMetrics): AlarmSpec[] {
+function alarmSpecs(observed: Observed, stackMetrics: StackMetrics): AlarmSpec[] {
+  const { functions, queues } = observed;
   const { deadLetterQueue, sweepFailures } = queues;
   return [
     {
@@ -146,7 +155,7 @@ function alarmSpecs({ functions, queues, api }: Observed, stackMetrics: StackMet
     {
       id: 'ServerErrors',
       description: 'requests get 5xx responses.',
-      metric: api.api.metricServerError(sum),
+      metric: serverErrors(observed),
       atLeast: 5,
     },
     {
@@ -197,6 +206,13 @@ function alarmSpecs({ functions, queues, api }: Observed, stackMetrics: StackMet
       atLeast: 1,
     },
   ];
+}
+
+function serverErrors({ api, functions, functionUrl }: Observed): IMetric {
+  const ofApi = api.api.metricServerError(sum);
+  if (functionUrl === undefined) return ofApi;
+  const ofUrl = functions.ingest.lambda.metric('Url5xxCount', sum);
+  return computed('SUM([FILL(api, 0), FILL(url, 0)])', 'errors', { api: ofApi, url: ofUrl });
 }
 
 function functionsThrottled(functions: Functions): MathExpression {

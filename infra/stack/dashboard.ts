@@ -32,7 +32,7 @@ export function addDashboard(
   scope: Construct,
   { settings, observed, storage, stackMetrics, alarms }: Shown,
 ): Dashboard {
-  const { functions, queues } = observed;
+  const { functions, queues, functionUrl } = observed;
   const { api } = observed.api;
   const { queue, deadLetterQueue, sweepFailures } = queues;
   const dashboard = new Dashboard(scope, 'Dashboard', { defaultInterval: Duration.hours(6) });
@@ -40,7 +40,11 @@ export function addDashboard(
     new AlarmStatusWidget({ alarms: Object.values(alarms), width: 24, height: 3 }),
   );
   dashboard.addWidgets(
-    graph('Requests', api.metricCount(sum), api.metricClientError(sum), api.metricServerError(sum)),
+    graph(
+      'Requests',
+      ...[api.metricCount(sum), api.metricClientError(sum), api.metricServerError(sum)],
+      ...(functionUrl === undefined ? [] : urlMetrics(functions)),
+    ),
     graph(
       'Latency',
       api.metricLatency({ statistic: 'p50', period }),
@@ -100,6 +104,12 @@ function ownGraphs(settings: PipelineSettings): GraphWidget[] {
       of('sweep', 'MessagesResent', 'messages sent again by the sweeper'),
     ),
   ];
+}
+
+function urlMetrics({ ingest }: Functions): IMetric[] {
+  return ['UrlRequestCount', 'Url4xxCount', 'Url5xxCount'].map((name) =>
+    ingest.lambda.metric(name, sum),
+  );
 }
 
 function graph(title: string, ...left: IMetric[]): GraphWidget {

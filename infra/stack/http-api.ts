@@ -1,6 +1,7 @@
 import { RemovalPolicy } from 'aws-cdk-lib';
 import { AccessLogFormat } from 'aws-cdk-lib/aws-apigateway';
 import {
+  type CfnRoute,
   type CfnStage,
   DomainName,
   HttpApi,
@@ -9,9 +10,11 @@ import {
   HttpRouteKey,
   type HttpRouteProps,
   HttpStage,
+  type IDomainName,
   LogGroupLogDestination,
 } from 'aws-cdk-lib/aws-apigatewayv2';
 import { HttpLambdaIntegration } from 'aws-cdk-lib/aws-apigatewayv2-integrations';
+import type { ICertificate } from 'aws-cdk-lib/aws-certificatemanager';
 import { LogGroup } from 'aws-cdk-lib/aws-logs';
 import type { Construct } from 'constructs';
 
@@ -19,13 +22,16 @@ import type { DevicePipelineProps, PipelineDomain } from '../construct/props.ts'
 import { acceptFinding } from './accept-finding.ts';
 import type { Functions } from './functions.ts';
 import type { PipelineSettings } from '../settings.ts';
+import { physicalName } from './physical-name.ts';
 
 export interface Api {
   api: HttpApi;
   stage: HttpStage;
   ingestRoute: HttpRoute;
+  /** As in the template: `NONE`, `AWS_IAM`, `JWT` or `CUSTOM`. */
+  authorization: string;
   accessLog: LogGroup;
-  domainName: DomainName | undefined;
+  domainName: IDomainName | undefined;
   /** Of the custom domain, if there is one; without a slash at its end. */
   url: string;
 }
@@ -80,7 +86,8 @@ export function addHttpApi(scope: Construct, parts: ApiParts): Api {
     const routeKey = HttpRouteKey.with('/{proxy+}', HttpMethod.OPTIONS);
     addRoute(scope, 'PreflightRoute', settings, { httpApi: api, routeKey, integration });
   }
-  return { api, ingestRoute, ...addStage(scope, parts, ingestRoute) };
+  const { authorizationType: authorization = 'NONE' } = ingestRoute.node.defaultChild as CfnRoute;
+  return { api, ingestRoute, authorization, ...addStage(scope, parts, ingestRoute) };
 }
 
 function accessOf(authorizer: Access['authorizer'], scopes: string[] | undefined) {
@@ -112,15 +119,15 @@ function addStage(
   scope: Construct,
   { settings, domain }: ApiParts,
   ingestRoute: HttpRoute,
-): Omit<Api, 'api' | 'ingestRoute'> {
+): Omit<Api, 'api' | 'ingestRoute' | 'authorization'> {
   const accessLog = new LogGroup(scope, 'AccessLog', {
     // Unless the name has this prefix, API Gateway adds the log group to a resource policy of the
     // account, whose maximum length would eventually make deployments fail.
-    logGroupName: `/aws/vendedlogs/device-pipeline/${settings.pipelineName}/access`,
+    logGroupName: `/aws/vendedlogs/device-pipeline/${physicalName(scope, settings)}/access`,
     retention: settings.logRetentionDays,
     removalPolicy: RemovalPolicy.DESTROY,
   });
-  const domainName = domain && new DomainName(scope, 'Domain', domain);
+  const domainName = domain && domainOf(scope, domain);
   const stage = new HttpStage(scope, 'Stage', {
     httpApi: ingestRoute.httpApi,
     stageName: '$default',
@@ -135,6 +142,12 @@ function addStage(
   throttleIngest(stage, settings, ingestRoute);
   const url = domainName === undefined ? ingestRoute.httpApi.apiEndpoint : stage.domainUrl;
   return { stage, accessLog, domainName, url: url.replace(/\/$/, '') };
+}
+
+function domainOf(scope: Construct, { domainName, certificate }: PipelineDomain): IDomainName {
+  if (typeof domainName !== 'string') return domainName;
+  // The props of a name without a certificate were refused.
+  return new DomainName(scope, 'Domain', { domainName, certificate: certificate as ICertificate });
 }
 
 function mappingKey(domain: PipelineDomain | undefined): { mappingKey?: string } {

@@ -29,11 +29,13 @@ export function addPipelineStack(app: App, settings: Settings, bundlesDirectory:
 function propsOf(stack: Stack, settings: Settings): DevicePipelineProps {
   const { stackName, alarmEmail, rawBucketName, countersTableName, ledgerTableName, ...others } =
     settings;
-  const { tokens, corsOrigins, removalPolicy, ...same } = others;
+  const { tokens, functionUrl, athena, corsOrigins, removalPolicy, ...same } = others;
   return {
     ...same,
     pipelineName: stackName,
     tokens: tokens === 'on',
+    functionUrl: functionUrl === 'on',
+    athena: athena === 'on',
     corsOrigins: corsOrigins === 'none' ? [] : corsOrigins.split(','),
     removalPolicy: removalPolicy === 'retain' ? RemovalPolicy.RETAIN : RemovalPolicy.DESTROY,
     ...(rawBucketName !== 'new' && {

@@ -2,6 +2,7 @@ import { createHash } from 'node:crypto';
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { setTimeout } from 'node:timers/promises';
+import { gzipSync } from 'node:zlib';
 
 import {
   GetQueueAttributesCommand,
@@ -61,6 +62,42 @@ async function queued(lambdas: Lambdas, queueUrl = lambdas.store.queueUrl): Prom
   return Number(Attributes?.ApproximateNumberOfMessages);
 }
 
+describe('the function URL of the ingest function', () => {
+  it('takes batches, and names their receipts at the API', async () => {
+    const apiUrl = 'https://api.example/fleet';
+    const lambdas = await Lambdas.create(aws, { API_URL: apiUrl });
+    const sent = {
+      ...{ method: 'POST', path: '/ingest', headers: { 'content-type': 'application/json' } },
+      body: JSON.stringify({ processed_devices: [item] }),
+    };
+    for (const form of ['text', 'base64'] as const) {
+      const answer = await lambdas.askUrl(sent, form);
+      expect([answer.status, answer.text]).toEqual([200, expect.stringContaining('"enqueued":1')]);
+      const location = answer.headers['location'] ?? '';
+      expect(location.startsWith(`${apiUrl}/ingest/`)).toBe(true);
+      const path = location.slice(apiUrl.length);
+      expect(JSON.parse((await lambdas.ask({ path })).text)).toMatchObject({ status: 'pending' });
+    }
+    expect((await lambdas.ask(sent)).headers['location']).toMatch(/^ingest\//);
+    await lambdas.drain();
+    const rows = await readCountersDirectly(aws.dynamodb, lambdas.store.countersTable);
+    expect(rows).toMatchObject([{ type: 'phone', count: 3 }]);
+  });
+
+  it('takes compressed batches, and serves nothing else', async () => {
+    const lambdas = await Lambdas.create(aws);
+    const path = '/ingest';
+    const headers = { 'content-type': 'application/json', 'content-encoding': 'gzip' };
+    const body = gzipSync(JSON.stringify({ processed_devices: [item] }));
+    const whole = await lambdas.askUrl({ method: 'POST', path, headers, body });
+    expect(whole.status).toBe(200);
+    for (const other of ['/stats?date=2023-06-16', '/', '/docs', '/readyz', '/ingest/1']) {
+      expect((await lambdas.askUrl({ path: other })).status).toBe(404);
+    }
+    expect((await lambdas.askUrl({ path })).status).toBe(405);
+  });
+});
+
 describe('a batch', () => {
   it('is packed into as few messages as it takes, or goes item by item', async () => {
     const packed = await Lambdas.create(aws);
@@ -80,7 +117,7 @@ describe('a batch', () => {
     const lambdas = await Lambdas.create(aws);
     const sent = await send(lambdas, [item, { type: 1 }, item]);
     const { headers } = sent;
-    const path = String(headers['location']);
+    const path = `/${String(headers['location'])}`;
     const received = receivedIn(sent);
     const receipt = async () => JSON.parse((await lambdas.ask({ path })).text) as object;
     expect(await receipt()).toMatchObject({ status: 'pending', enqueued: 2, counted: 0 });

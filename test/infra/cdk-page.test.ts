@@ -49,7 +49,7 @@ function oneLine(text = ''): string {
 /** An item of the list, made from the types. */
 function itemOf({ name, text, default: value }: Member): string {
   const shown = value.startsWith('- ') ? value.slice(2) : `\`${value}\``;
-  return `- \`${name}\` (${shown}): ${text}`;
+  return value === '' ? `- \`${name}\`: ${text}` : `- \`${name}\` (${shown}): ${text}`;
 }
 
 function section(heading: string): string {
@@ -57,12 +57,18 @@ function section(heading: string): string {
 }
 
 describe('docs/cdk.md', () => {
+  const itemsOf = (heading: string) =>
+    [...section(heading).matchAll(/^- .*(?:\n {2}.*)*/gm)].map(([item]) => oneLine(item));
+
   test('lists every prop with its default and what its type says', () => {
-    const listed = [...section('Props').matchAll(/^- .*(?:\n {2}.*)*/gm)].map(([item]) =>
-      oneLine(item),
-    );
     expect(props.length).toBeGreaterThan(30);
-    expect(listed).toEqual(props.map(itemOf));
+    expect(itemsOf('Props')).toEqual(props.map(itemOf));
+  });
+
+  test('lists the fields of a domain in the same way', () => {
+    const fields = membersOf('infra/construct/props.ts', 'PipelineDomain');
+    expect(fields).toHaveLength(3);
+    expect(itemsOf('A domain')).toEqual(fields.map(itemOf));
   });
 
   test('names every method and property', () => {
@@ -79,6 +85,8 @@ test('the defaults of the props are those of the settings', () => {
   const special: Record<string, string> = {
     tokens: '- true, unless there is an `authorizer`',
     corsOrigins: '- none',
+    functionUrl: 'false',
+    athena: 'false',
     logRetentionDays: 'RetentionDays.ONE_MONTH',
     removalPolicy: 'RemovalPolicy.RETAIN',
   };

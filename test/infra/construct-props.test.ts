@@ -1,4 +1,4 @@
-import { App, CfnParameter, RemovalPolicy, Stack } from 'aws-cdk-lib';
+import { App, CfnParameter, Lazy, RemovalPolicy, Stack, Stage } from 'aws-cdk-lib';
 import { HttpNoneAuthorizer, type CfnRoute } from 'aws-cdk-lib/aws-apigatewayv2';
 import { HttpIamAuthorizer, HttpJwtAuthorizer } from 'aws-cdk-lib/aws-apigatewayv2-authorizers';
 import { Match, Template } from 'aws-cdk-lib/assertions';
@@ -65,9 +65,19 @@ describe('a prop that is not allowed is named, with what to do', () => {
       'ingestScopes needs an authorizer of JWTs',
     ],
     [{ vpcSubnets: {} }, 'vpcSubnets has no effect without vpc; add vpc or remove vpcSubnets.'],
+    [{ throtleRate: 5 }, 'There is no prop throtleRate; did you mean throttleRate?'],
+    [{ stackName: 'x' }, 'There is no prop stackName'],
+    [{ vpcs: [], alarmTopic: null }, 'alarmTopic is null; leave it out to get its default.'],
+    [{ authorizer: null }, 'authorizer is null; leave it out to get its default.'],
     [
-      { domain: { basePath: '/v1' } },
+      { domain: { domainName: 'e.example', basePath: '/v1' } },
       "domain.basePath is '/v1', but must be a path such as 'events'",
+    ],
+    [{ domain: {} }, "domain.domainName is missing: a name such as 'events.example.org'."],
+    [{ domain: { domainName: 'e.example' } }, 'domain.certificate is missing: a certificate for'],
+    [
+      { domain: { domainName: 'https://e.example/' } },
+      "domain.domainName is 'https://e.example/', but must be a name such as 'events.example.org',",
     ],
     [
       { tokens: true, authorizer: new HttpIamAuthorizer() },
@@ -76,6 +86,12 @@ describe('a prop that is not allowed is named, with what to do', () => {
   ])('%j', (props, problem) => {
     expect(problemsOf(props)).toEqual(
       expect.arrayContaining([expect.stringContaining(problem) as string]),
+    );
+  });
+
+  test('null in place of all props', () => {
+    expect(() => new DevicePipeline(newStack(), 'Pipeline', null as never)).toThrow(
+      'DevicePipeline Shop/Pipeline: props is null, but must be an object, or left out.',
     );
   });
 
@@ -99,6 +115,128 @@ describe('a prop that is not allowed is named, with what to do', () => {
       'alarmTopic is in eu-west-1, but must be in the region of the stack, us-east-1.',
     ]);
   });
+});
+
+describe('a resource that its name or ARN places elsewhere is refused', () => {
+  const here = { region: 'eu-west-1', account: '111111111111' };
+  const certificateIn = (stack: Stack, place: string) =>
+    Certificate.fromCertificateArn(stack, 'Own', `arn:aws:acm:${place}:certificate/1`);
+  const tablesIn = (stack: Stack, place: string) => ({
+    countersTable: Table.fromTableArn(stack, 'C', `arn:aws:dynamodb:${place}:table/counters`),
+    ledgerTable: Table.fromTableArn(stack, 'L', `arn:aws:dynamodb:${place}:table/ledger`),
+  });
+
+  test('tables and a certificate of another region', () => {
+    const stack = newStack('Shop', here);
+    const certificate = certificateIn(stack, 'us-east-1:111111111111');
+    const domain = { domainName: 'e.example', certificate };
+    const tables = tablesIn(stack, 'us-east-1:111111111111');
+    const isIn = 'is in us-east-1, but must be in the region of the stack, eu-west-1.';
+    expect(problemsOf({ ...tables, domain }, stack)).toEqual([
+      `countersTable ${isIn}`,
+      `ledgerTable ${isIn}`,
+      `domain.certificate ${isIn}`,
+    ]);
+  });
+
+  test('tables of another account', () => {
+    const stack = newStack('Shop', here);
+    const isOf = 'is of the account 222222222222, but must be of that of the stack, 111111111111.';
+    expect(problemsOf(tablesIn(stack, 'eu-west-1:222222222222'), stack)).toEqual([
+      `countersTable ${isOf}`,
+      `ledgerTable ${isOf}`,
+    ]);
+  });
+
+  test('but not those of the same place, nor those of a place that the deployment decides', () => {
+    for (const stack of [newStack('Shop', here), newStack('Shop')]) {
+      expect(problemsOf(tablesIn(stack, 'eu-west-1:111111111111'), stack)).toEqual([]);
+    }
+  });
+});
+
+describe('two pipelines of an app cannot share', () => {
+  const messageOf = (props: DevicePipelineProps, stack: Stack) => {
+    try {
+      addPipeline(stack, props, 'Second');
+      return '';
+    } catch (error) {
+      return (error as Error).message;
+    }
+  };
+
+  test('a bucket or tables, whether one creates them or they are imported', () => {
+    const [stack, other] = twoStacks();
+    const { rawBucket, countersTable, ledgerTable } = addPipeline(stack, {});
+    expect(messageOf({ rawBucket, countersTable, ledgerTable }, other)).toBe(
+      [
+        'DevicePipeline Other/Second: rawBucket is that of Shop/Pipeline; each pipeline needs its own.',
+        'countersTable is that of Shop/Pipeline; each pipeline needs its own.',
+        'ledgerTable is that of Shop/Pipeline; each pipeline needs its own.',
+      ].join('\n'),
+    );
+    const [here, there] = twoStacks();
+    const bucketIn = (scope: Stack) => Bucket.fromBucketName(scope, 'Bucket', 'bodies');
+    addPipeline(here, { rawBucket: bucketIn(here) });
+    expect(messageOf({ rawBucket: bucketIn(there) }, there)).toContain('rawBucket is that of');
+  });
+
+  test('tables of one name, unless they are in two places', () => {
+    const app = newApp();
+    const at = (id: string, region: string) =>
+      new Stack(app, id, { env: { account: '111111111111', region } });
+    const byName = (stack: Stack) => ({
+      countersTable: Table.fromTableName(stack, 'C', 'counters'),
+      ledgerTable: Table.fromTableName(stack, 'L', 'ledger'),
+    });
+    const [here, there, again] = [at('A', 'eu-west-1'), at('B', 'us-east-1'), at('C', 'eu-west-1')];
+    addPipeline(here, byName(here));
+    expect(messageOf(byName(there), there)).toBe('');
+    expect(messageOf(byName(again), again)).toContain('ledgerTable is that of A/Pipeline');
+    // The stages of an app are deployed with credentials of their own.
+    const stages = ['Test', 'Live'].map((id) => new Stack(new Stage(newApp(), id), 'Shop'));
+    for (const stack of stages) expect(messageOf(byName(stack), stack)).toBe('');
+  });
+
+  test('a name, if they are in one place', () => {
+    const [stack, other] = twoStacks();
+    addPipeline(stack, { pipelineName: 'fleet' });
+    expect(messageOf({ pipelineName: 'fleet' }, other)).toContain(
+      "pipelineName is 'fleet', as that of Shop/Pipeline; choose another.",
+    );
+  });
+
+  function twoStacks(): [Stack, Stack] {
+    const app = newApp();
+    return [new Stack(app, 'Shop'), new Stack(app, 'Other')];
+  }
+});
+
+test('the access log of a renamed construct has another name, although the pipeline has not', () => {
+  const [before, after] = ['Events', 'Renamed'].map((id) => {
+    const stack = newStack();
+    addPipeline(stack, { pipelineName: 'fleet' }, id);
+    const groups = Object.values(Template.fromStack(stack).findResources('AWS::Logs::LogGroup'));
+    const names = groups.flatMap(({ Properties }) => {
+      const { LogGroupName: name } = Properties as { LogGroupName?: string };
+      return name ?? [];
+    });
+    expect(names).toHaveLength(1);
+    expect(names[0]).toMatch(/^\/aws\/vendedlogs\/device-pipeline\/fleet-[0-9a-f]{8}\/access$/);
+    return names[0];
+  });
+  expect(after).not.toBe(before);
+});
+
+test('origins may be tokens, beside others that are checked', () => {
+  const stack = newStack();
+  const origin = `https://${Lazy.string({ produce: () => 'd1.cloudfront.example' })}`;
+  addPipeline(stack, { corsOrigins: ['https://app.example', origin] });
+  const functions = Template.fromStack(stack).findResources('AWS::Lambda::Function');
+  expect(JSON.stringify(functions)).toContain(
+    '"CORS_ORIGINS":"https://app.example,https://d1.cloudfront.example"',
+  );
+  expect(problemsOf({ corsOrigins: ['app', origin] }).join()).toContain('must be origins such as');
 });
 
 describe('access', () => {
@@ -162,6 +300,39 @@ describe('access', () => {
     );
   });
 
+  test('to a function URL: by tokens or IAM, as to the API, and not by others', () => {
+    const urlOf = (stack: Stack) => {
+      const [url] = Object.values(Template.fromStack(stack).findResources('AWS::Lambda::Url'));
+      return (url as { Properties: Json } | undefined)?.Properties['AuthType'];
+    };
+    const [byTokens, byIam] = [newStack(), newStack()];
+    const { tokensSecret } = addPipeline(byTokens, { functionUrl: true });
+    expect([tokensSecret === undefined, urlOf(byTokens)]).toEqual([false, 'NONE']);
+    const authorizer = new HttpIamAuthorizer();
+    const pipeline = addPipeline(byIam, { functionUrl: true, authorizer });
+    pipeline.grantIngest(
+      new Role(byIam, 'Gateway', { assumedBy: new ServicePrincipal('ecs-tasks.amazonaws.com') }),
+    );
+    expect(urlOf(byIam)).toBe('AWS_IAM');
+    const policy = JSON.stringify(
+      Object.entries(Template.fromStack(byIam).findResources('AWS::IAM::Policy')).filter(([id]) =>
+        id.startsWith('Gateway'),
+      ),
+    );
+    expect(policy).toMatch(/execute-api:Invoke.*lambda:InvokeFunctionUrl/);
+    expect(urlOf(newStackWith({}))).toBeUndefined();
+    const jwt = new HttpJwtAuthorizer('Jwt', 'https://issuer.example', { jwtAudience: ['shop'] });
+    expect(problemsOf({ functionUrl: true, authorizer: jwt })).toEqual([
+      'functionUrl asks for tokens or IAM, but authorizer is another one; remove one of the two.',
+    ]);
+  });
+
+  function newStackWith(props: DevicePipelineProps): Stack {
+    const stack = newStack();
+    addPipeline(stack, props);
+    return stack;
+  }
+
   test('by IAM, one authorizer serves two pipelines', () => {
     const stack = newStack();
     const authorizer = new HttpIamAuthorizer();
@@ -199,6 +370,35 @@ describe('a custom domain', () => {
     const other = newStack();
     const { url } = addPipeline(other, { domain });
     expect(JSON.stringify(other.resolve(url))).not.toMatch(/\/"\]\]\}$/);
+  });
+
+  test('is one for several pipelines, each with its own path', () => {
+    const shared = newStack();
+    const first = addPipeline(shared, { domain: { ...domain, basePath: 'one' } });
+    if (first.domainName === undefined) expect.fail('no domain name');
+    const { domainName } = first;
+    const second = addPipeline(shared, { domain: { domainName, basePath: 'two' } }, 'Second');
+    const template = Template.fromStack(shared);
+    template.resourceCountIs('AWS::ApiGatewayV2::DomainName', 1);
+    template.resourceCountIs('AWS::ApiGatewayV2::ApiMapping', 2);
+    expect(JSON.stringify(shared.resolve(second.url))).toContain('/two"');
+    const refusals: [string, DevicePipelineProps['domain'], string][] = [
+      [
+        ...(['Third', { domainName, basePath: 'two' }] as const),
+        "domain.basePath is 'two', as that of Shop/Second; each pipeline of a domain needs its own.",
+      ],
+      [
+        ...(['Fourth', { ...domain, basePath: 'four' }] as const),
+        "domain.domainName is 'events.example.org', as that of Shop/Pipeline; give the property",
+      ],
+      [
+        ...(['Fifth', { domainName, certificate }] as const),
+        'domain.certificate has no effect with an existing DomainName; remove it.',
+      ],
+    ];
+    for (const [id, given, problem] of refusals) {
+      expect(() => addPipeline(shared, { ...(given && { domain: given }) }, id)).toThrow(problem);
+    }
   });
 
   test('is not needed', () => {
@@ -242,6 +442,14 @@ describe('existing resources', () => {
       expect(keyActions(name)).toContain('kms:GenerateDataKey');
     }
     expect(keyActions('Query')).toEqual(new Set(['kms:Decrypt', 'kms:DescribeKey']));
+  });
+
+  test('keep their own lifecycle rules, so that bodies may expire before they would have moved', () => {
+    const stack = newStack();
+    const rawBucket = Bucket.fromBucketName(stack, 'Bucket', 'bodies');
+    const days = { rawExpiryDays: 60, keepReceiptsDays: 60 };
+    expect(problemsOf({ ...days, rawBucket }, stack)).toEqual([]);
+    expect(problemsOf(days)).toHaveLength(1);
   });
 
   test('imported by name, they need nothing more', () => {
@@ -321,6 +529,22 @@ test('in a VPC, the functions are in its private subnets', () => {
   const open = newStack();
   addPipeline(open, {});
   Template.fromStack(open).resourceCountIs('AWS::EC2::SecurityGroup', 0);
+});
+
+test('a topic with a key of this app: CloudWatch may use the key', () => {
+  const stack = newStack();
+  const masterKey = new Key(stack, 'Key');
+  addPipeline(stack, { alarmTopic: new Topic(stack, 'OnCall', { masterKey }) });
+  Template.fromStack(stack).hasResourceProperties('AWS::KMS::Key', {
+    KeyPolicy: {
+      Statement: Match.arrayWith([
+        Match.objectLike({
+          Action: ['kms:Decrypt', 'kms:GenerateDataKey'],
+          Principal: { Service: 'cloudwatch.amazonaws.com' },
+        }),
+      ]),
+    },
+  });
 });
 
 test('a topic receives alarms and recoveries', () => {

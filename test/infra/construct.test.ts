@@ -13,7 +13,7 @@ import {
 } from 'aws-cdk-lib';
 import { Template } from 'aws-cdk-lib/assertions';
 import { ManagedPolicy, PermissionsBoundary } from 'aws-cdk-lib/aws-iam';
-import type { Construct, IConstruct } from 'constructs';
+import { Construct, type IConstruct } from 'constructs';
 import { describe, expect, test } from 'vitest';
 
 import { DevicePipeline, type DevicePipelineProps } from '../../infra/construct/index.ts';
@@ -120,6 +120,38 @@ test('in a nested stack, the outputs are those of the outermost one', () => {
   Template.fromStack(stack).resourceCountIs('AWS::CloudFormation::Stack', 1);
 });
 
+test('below ids of any length, the keys of outputs are short enough, and commands find them', () => {
+  const stack = new Stack(newApp(), 'Shop');
+  const scope = ['a', 'b', 'c', 'd', 'e'].reduce<Construct>(
+    (parent, letter) => new Construct(parent, letter.repeat(72)),
+    stack,
+  );
+  addPipeline(scope, 'First');
+  addPipeline(scope, 'Second');
+  const outputs = outputsOf(stack);
+  for (const key of outputs.keys()) expect(key.length).toBeLessThanOrEqual(255);
+  const [, listed = ''] =
+    /several pipelines: (\w+), /.exec(messageOf(() => outputsOfPipeline('Shop', outputs))) ?? [];
+  expect(outputsOfPipeline(`Shop.${listed}`, outputs)('DayZone')).toBe('"as-written"');
+  const alone = new Stack(newApp(), 'Shop');
+  const ids = ['a', 'b', 'c', 'd'].map((letter) => letter.repeat(72));
+  addPipeline(
+    ids.reduce<Construct>((parent, id) => new Construct(parent, id), alone),
+    'Events',
+  );
+  const path = [...ids, 'Events'].join('/');
+  expect(outputsOfPipeline(`Shop.${path}`, outputsOf(alone))('DayZone')).toBe('"as-written"');
+});
+
+function messageOf(act: () => unknown): string {
+  try {
+    act();
+    return '';
+  } catch (error) {
+    return (error as Error).message;
+  }
+}
+
 test('in two stages of one account, all names differ', () => {
   const app = newApp();
   const stacks = ['Test', 'Live'].map((name) => {
@@ -191,7 +223,8 @@ test('alarms and resources are there as properties', () => {
   pipeline.functions.query.addEnvironment('SHOP', 'yes');
   expect(stack.resolve(pipeline.functions.query.functionName)).toHaveProperty('Ref');
   for (const [name, value] of Object.entries(pipeline)) {
-    if (name !== 'domainName') expect([name, value]).not.toEqual([name, undefined]);
+    const isOptional = ['domainName', 'functionUrl'].includes(name);
+    if (!isOptional) expect([name, value]).not.toEqual([name, undefined]);
   }
 });
 

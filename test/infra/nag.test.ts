@@ -1,16 +1,18 @@
-import { Validations, type Stack } from 'aws-cdk-lib';
-import { Bucket } from 'aws-cdk-lib/aws-s3';
+import { App, Stack, Validations } from 'aws-cdk-lib';
+import { Key } from 'aws-cdk-lib/aws-kms';
+import { Bucket, type IBucket } from 'aws-cdk-lib/aws-s3';
 import { ManagedPolicy, Role, ServicePrincipal } from 'aws-cdk-lib/aws-iam';
 import { AwsSolutionsChecks } from 'cdk-nag';
 import type { IConstruct } from 'constructs';
 import { describe, expect, test, vi } from 'vitest';
 
+import { DevicePipeline } from '../../infra/construct/index.ts';
 import type { Settings } from '../../infra/settings.ts';
-import { buildStack } from './support.ts';
+import { buildStack, cdkContext, standInBundles, temporaryDirectory } from './support.ts';
 
 const variants: Partial<Settings>[] = [
   {},
-  { tokens: 'off' },
+  { tokens: 'off', functionUrl: 'on', athena: 'on' },
   { alarmEmail: 'on-call@example.org' },
   { removalPolicy: 'destroy' },
   { rawBucketName: 'old-bodies', countersTableName: 'c-1', ledgerTableName: 'l-1' },
@@ -87,6 +89,28 @@ describe('cdk-nag', () => {
     }
     expect(accepted(stack)).toHaveLength(found.length);
   });
+});
+
+describe('cdk-nag finds nothing in an app of others', () => {
+  test.each([{}, { account: '111111111111', region: 'eu-west-1' }])(
+    'that has the bucket in another stack, and keys of its own: %j',
+    (env) => {
+      const app = new App({ context: cdkContext, outdir: temporaryDirectory() });
+      const data = new Stack(app, 'Data', { env });
+      const encryptionKey = new Key(data, 'Key', { enableKeyRotation: true });
+      const rawBucket = new Bucket(data, 'Bodies', {
+        ...{ encryptionKey, enforceSSL: true, serverAccessLogsPrefix: 'log' },
+      }) as IBucket;
+      const pipeline = new DevicePipeline(new Stack(app, 'Shop', { env }), 'Events', {
+        ...{ rawBucket, bundlesDirectory: standInBundles() },
+      });
+      Validations.of(app).addPlugins(new AwsSolutionsChecks(app));
+      const said = vi.spyOn(console, 'error').mockImplementation(() => undefined);
+      expect(() => app.synth()).not.toThrow();
+      said.mockRestore();
+      expect(pipeline.rawBucket).toBe(rawBucket);
+    },
+  );
 });
 
 describe('synthesis fails', () => {

@@ -17,6 +17,7 @@ import { Synthesized, standInBundles, temporaryDirectory, type Json } from './su
 interface Template {
   Parameters: Record<string, { Default?: string | number; AllowedPattern?: string }>;
   Conditions: Json;
+  Rules: Record<string, { Assertions: { Assert: { 'Fn::Contains': [string[], unknown] } }[] }>;
   Resources: Record<string, { Type: string; Properties: Json }>;
   Outputs: Record<string, { Value: unknown }>;
 }
@@ -71,6 +72,42 @@ describe('the template for those without the CDK', () => {
       const isAllowed = [least - 1, least, most, most + 1].map((value) => 'value' in parse(value));
       expect([name, isAllowed]).toEqual([name, [false, true, true, false]]);
     }
+  });
+
+  test('accepts only values that the construct accepts, alone and together', () => {
+    const isAllowed = (name: string, value: string) =>
+      new RegExp(`^(${template.Parameters[name]?.AllowedPattern ?? ''})$`).test(value);
+    const numbers = ['1', '29', '30', '30.5', '90', '91', '99', '999', '1000', '3599', '3650'];
+    const larger = ['3651', '9999', '10000', '35999', '36500', '36501', '40000', '1000000'];
+    const words = ['', 'never', 'packed', 'UTC', 'as-written', 'Mars', '+01:00', '1000001'];
+    for (const name of ['keepReceiptsDays', 'maxCountersPerDay', 'itemsPerMessage'] as const) {
+      const parameter = `${name[0]?.toUpperCase() ?? ''}${name.slice(1)}`;
+      for (const value of [...numbers, ...larger, ...words]) {
+        const expected = 'value' in settingTable[name].parse(value);
+        expect([name, value, isAllowed(parameter, value)]).toEqual([name, value, expected]);
+      }
+    }
+    for (const value of [...numbers, ...larger, ...words]) {
+      // Bodies move to another class after 90 days.
+      const expected = value === 'never' || (Number(value) > 90 && Number(value) <= 36_500);
+      if (value !== '') {
+        const isWhole = !value.includes('.');
+        expect([value, isAllowed('RawExpiryDays', value)]).toEqual([value, expected && isWhole]);
+      }
+      const isZone = ['UTC', 'as-written'].includes(value);
+      expect([value, isAllowed('DayZone', value)]).toEqual([value, isZone]);
+    }
+    for (const zone of Intl.supportedValuesOf('timeZone')) {
+      if (zone !== 'UTC') expect(isAllowed('DayZone', zone)).toBe(true);
+    }
+    const [kept] = template.Rules['ReceiptsExpireFirst']?.Assertions ?? [];
+    const [days, of] = kept?.Assert['Fn::Contains'] ?? [[]];
+    expect(of).toEqual({ Ref: 'KeepReceiptsDays' });
+    expect([days[0], days.at(-1), days.length]).toEqual(['30', '91', 62]);
+    expect(isAllowed('RawExpiryDays', '90')).toBe(false);
+    expect(isAllowed('AlarmTopicArn', 'arn:aws:sns:eu-west-1:111111111111:on-call')).toBe(true);
+    expect(isAllowed('AlarmTopicArn', 'arn:aws:sqs:eu-west-1:111111111111:on-call')).toBe(false);
+    expect(isAllowed('CodeBucket', 'https://bucket')).toBe(false);
   });
 
   test('names all after its stack, so that an account can have several', () => {

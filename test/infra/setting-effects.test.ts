@@ -85,6 +85,15 @@ const effects: { [Name in keyof Settings]: [Settings[Name], (stack: Synthesized)
       }
     },
   ],
+  athena: [
+    'on',
+    (stack) => {
+      const [database] = Object.values(stack.all('AWS::Glue::Database'));
+      expect(database?.Properties['DatabaseInput']).toMatchObject({ Name: 'trial' });
+      expect(Object.keys(stack.all('AWS::Glue::Table'))).toHaveLength(2);
+      expect(Object.keys(stack.template.findOutputs('*'))).toContain('AthenaDatabase');
+    },
+  ],
   logRetentionDays: [
     RetentionDays.ONE_WEEK,
     (stack) => {
@@ -132,6 +141,20 @@ const effects: { [Name in keyof Settings]: [Settings[Name], (stack: Synthesized)
       expect(variable(stack, 'Ingest', 'TOKENS_SECRET_ARN')).toBeUndefined();
       expect(variable(stack, 'Query', 'TOKENS_SECRET_ARN')).toBeUndefined();
       expect(stack.messages).toContain('WARNING tokens is off');
+    },
+  ],
+  functionUrl: [
+    'on',
+    (stack) => {
+      const [url] = Object.values(stack.all('AWS::Lambda::Url'));
+      expect(url?.Properties).toMatchObject({
+        AuthType: 'NONE',
+        TargetFunctionArn: stack.arn(lambda, 'Ingest'),
+      });
+      expect(Object.keys(stack.template.findOutputs('*'))).toContain('IngestUrl');
+      expect(JSON.stringify(variable(stack, 'Ingest', 'API_URL'))).toContain('ApiEndpoint');
+      const alarm = JSON.stringify(stack.properties('AWS::CloudWatch::Alarm', 'ServerErrors'));
+      expect(alarm).toContain('"Url5xxCount"');
     },
   ],
   corsOrigins: [

@@ -16,13 +16,14 @@ export type HttpFunction = (
   context: InvocationContext,
 ) => Promise<APIGatewayProxyStructuredResultV2>;
 
-/** Serves events of API Gateway with the routes that the app has for these parts. */
+/** Serves events of API Gateway and of a function URL with the routes that the app has for these parts. */
 export function httpFunction(
   served: Served,
   { environment, telemetry, dayZone }: FunctionParts,
   pages?: Pages,
 ): HttpFunction {
   const secretArn = environment.optional('TOKENS_SECRET_ARN');
+  const apiUrl = environment.optional('API_URL');
   const corsOrigins = environment.optional('CORS_ORIGINS')?.split(',') ?? [];
   const app = createApp(served, {
     bodyBytesMax,
@@ -34,14 +35,30 @@ export function httpFunction(
     ...(pages !== undefined && { pages }),
     ...(secretArn !== undefined && { access: secretAccess(secretArn, telemetry) }),
   });
-  return telemetry.handler((event) => {
+  return telemetry.handler(async (event) => {
     telemetry.about({ request_id: requestIdOfEvent(event) });
-    return answerGatewayEvent(
+    const result = await answerGatewayEvent(
       (request, exchange) => app.fetch(request, exchange),
       event,
       (exchange) => reportResponse(exchange, telemetry),
     );
+    return isOfFunctionUrl(event) ? locatedAt(apiUrl, result) : result;
   });
+}
+
+/** Source: AWS Lambda Developer Guide, "Invoking Lambda function URLs". */
+function isOfFunctionUrl({ requestContext }: APIGatewayProxyEventV2): boolean {
+  return requestContext.domainName.includes('.lambda-url.');
+}
+
+/** The function behind a function URL has no receipts; the API has. */
+function locatedAt(
+  apiUrl: string | undefined,
+  result: APIGatewayProxyStructuredResultV2,
+): APIGatewayProxyStructuredResultV2 {
+  const { location, ...headers } = result.headers ?? {};
+  if (apiUrl === undefined || location === undefined) return result;
+  return { ...result, headers: { ...headers, location: `${apiUrl}/${String(location)}` } };
 }
 
 function reportResponse(

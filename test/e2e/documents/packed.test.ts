@@ -144,12 +144,13 @@ const expectedFiles = [
   'docs/scaling.md',
   'docs/sending.md',
   'docs/upgrading.md',
+  ...['app.ts', 'cdk.json', 'package.json', 'tsconfig.json'].map((name) => `examples/cdk/${name}`),
   'package.json',
 ];
 
 /** Who changes the code has a clone. */
 const onlyInClones =
-  /^(docs\/adr(\/[\w-]+\.md)?|CONTRIBUTING\.md|Dockerfile|(infra|bench|examples)\/[\w./-]+)$/;
+  /^(docs\/adr(\/[\w-]+\.md)?|CONTRIBUTING\.md|Dockerfile|(infra|bench)\/[\w./-]+)$/;
 
 describe('the packed tarball', () => {
   test('holds just what is needed', () => {

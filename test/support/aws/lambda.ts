@@ -1,7 +1,11 @@
 import { randomUUID } from 'node:crypto';
 
 import { DeleteMessageBatchCommand, ReceiveMessageCommand } from '@aws-sdk/client-sqs';
-import type { APIGatewayProxyEventV2, SQSRecord } from 'aws-lambda';
+import type {
+  APIGatewayProxyEventV2,
+  APIGatewayProxyStructuredResultV2,
+  SQSRecord,
+} from 'aws-lambda';
 
 import { sqsRecord } from '../../../infra/local/functions/sqs-event.ts';
 import { ingestFunction } from '../../../src/entry/lambda/ingest-function.ts';
@@ -80,18 +84,20 @@ export class Lambdas {
   async ask(sent: Sent, form: BodyForm = 'text'): Promise<Received> {
     const event = gatewayEvent(sent, form);
     const isBatch = event.routeKey === 'POST /ingest';
-    const result = await (isBatch
-      ? this.#ingest(event, lambdaContext('ingest'))
-      : this.#query(event, lambdaContext('query')));
-    const headers = Object.entries(result.headers ?? {}).map(([name, value]) => [
-      name,
-      String(value),
-    ]);
-    return {
-      status: result.statusCode ?? 0,
-      headers: Object.fromEntries(headers) as Record<string, string>,
-      text: result.body ?? '',
-    };
+    return received(
+      await (isBatch
+        ? this.#ingest(event, lambdaContext('ingest'))
+        : this.#query(event, lambdaContext('query'))),
+    );
+  }
+
+  /** Sends a request to the function URL of the ingest function, which gets all paths. */
+  async askUrl(sent: Sent, form: BodyForm = 'text'): Promise<Received> {
+    const event = gatewayEvent(sent, form);
+    const { requestContext } = event;
+    event.routeKey = requestContext.routeKey = '$default';
+    requestContext.domainName = `${requestContext.apiId}.lambda-url.${region}.on.aws`;
+    return received(await this.#ingest(event, lambdaContext('ingest')));
   }
 
   /**
@@ -122,6 +128,19 @@ export class Lambdas {
   sweep() {
     return this.#sweep({}, lambdaContext('sweep'));
   }
+}
+
+function received({
+  statusCode = 0,
+  headers = {},
+  body = '',
+}: APIGatewayProxyStructuredResultV2): Received {
+  const texts = Object.entries(headers).map(([name, value]) => [name, String(value)]);
+  return {
+    status: statusCode,
+    headers: Object.fromEntries(texts) as Record<string, string>,
+    text: body,
+  };
 }
 
 function powertoolsOf(variables: Record<string, string>): Record<string, string> {

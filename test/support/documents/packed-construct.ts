@@ -73,12 +73,19 @@ function ownNode(): string {
   return paths.map((path) => join(path, 'node')).find(existsSync) ?? process.execPath;
 }
 
-/** What `npm install` makes of the example; the peers are those of the clone, as there is no network. */
+/**
+ * What `npm install` makes of the example on this machine's own Node.js, which `engines` must allow. The
+ * peers are those of the clone, as there is no network.
+ */
 async function installExample(directory: string, tarball: string): Promise<void> {
   await cp(join(root, 'examples/cdk'), directory, { recursive: true });
   await writeFile(join(directory, 'package.json'), '{"name":"fleet","private":true}');
-  const flags = ['--offline', '--ignore-scripts', '--no-audit', '--no-fund'];
-  await run('npm', ['install', ...flags, tarball], { cwd: directory });
+  const flags = ['--offline', '--ignore-scripts', '--no-audit', '--no-fund', '--engine-strict'];
+  const env = {
+    ...process.env,
+    PATH: `${dirname(ownNode())}${delimiter}${process.env['PATH'] ?? ''}`,
+  };
+  await run('npm', ['install', ...flags, tarball], { cwd: directory, env });
   const modules = join(directory, 'node_modules');
   for (const name of ['aws-cdk-lib', 'constructs', 'typescript']) {
     await symlink(join(root, 'node_modules', name), join(modules, name));

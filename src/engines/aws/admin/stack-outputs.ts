@@ -23,8 +23,10 @@ export function outputsOfPipeline(
     const isAlone = found.filter((other) => other.path === path).length === 1;
     return isAlone ? path || defaultId : `${path}${hash}`;
   });
-  const wanted = pipeline?.replaceAll(/[^A-Za-z0-9]/g, '');
-  const chosen = found.filter((_, at) => wanted === undefined || labels[at] === wanted);
+  const chosen = found.filter(
+    (_, at) =>
+      pipeline === undefined || [pipeline, pathInKeys(pipeline)].includes(labels[at] ?? ''),
+  );
   const [first, ...others] = chosen;
   if (others.length > 0) {
     throw new Error(
@@ -37,6 +39,14 @@ export function outputsOfPipeline(
   }
   const { path, hash } = first ?? { path: '', hash: '' };
   return (key) => outputs.get(`${path}${key}${hash}`);
+}
+
+/**
+ * The path of a construct as the keys of its outputs have it: the letters and digits of its ids.
+ * CloudFormation allows keys of 255 characters; the name of the output and a hash follow.
+ */
+export function pathInKeys(ids: string): string {
+  return ids.replaceAll(/[^A-Za-z0-9]/g, '').slice(0, 200);
 }
 
 /** Splits `stack.pipeline`. Names and ARNs of stacks contain no dots. */

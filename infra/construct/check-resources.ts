@@ -1,0 +1,139 @@
+import { Stack, Token, type IResource } from 'aws-cdk-lib';
+import type { CfnTable, ITable, TableProps } from 'aws-cdk-lib/aws-dynamodb';
+import type { Construct } from 'constructs';
+
+import { countersKeys, ledgerKeys } from '../stack/storage.ts';
+import type { DevicePipelineProps, PipelineDomain } from './props.ts';
+
+/** Returns a sentence for each resource that the pipeline cannot use. */
+export function resourceProblems(construct: Construct, props: DevicePipelineProps): string[] {
+  const { rawBucket, countersTable, ledgerTable, vpc, domain } = props;
+  const problems: string[] = [];
+  if ((countersTable === undefined) !== (ledgerTable === undefined)) {
+    problems.push(
+      'countersTable and ledgerTable belong together: give both, or neither for new ones.',
+    );
+  } else if (countersTable !== undefined && countersTable.tableArn === ledgerTable?.tableArn) {
+    problems.push('countersTable and ledgerTable are the same table, but must be two.');
+  }
+  problems.push(...schemaProblems('countersTable', countersTable, countersKeys));
+  problems.push(...schemaProblems('ledgerTable', ledgerTable, ledgerKeys));
+  for (const name of ['vpcSubnets', 'securityGroups'] as const) {
+    if (props[name] !== undefined && vpc === undefined) {
+      problems.push(`${name} has no effect without vpc; add vpc or remove ${name}.`);
+    }
+  }
+  if (domain !== undefined) problems.push(...domainProblems(domain));
+  const certificate = domain?.certificate;
+  const placed: [string, Place | undefined][] = [
+    ['rawBucket', placeOf(rawBucket)],
+    ['countersTable', placeOf(countersTable, countersTable?.tableArn)],
+    ['ledgerTable', placeOf(ledgerTable, ledgerTable?.tableArn)],
+    ['alarmTopic', placeOf(props.alarmTopic)],
+    ['vpc', placeOf(vpc)],
+    ['domain.certificate', placeOf(certificate, certificate?.certificateArn)],
+  ];
+  return [...problems, ...placed.flatMap(([name, at]) => placeProblems(construct, name, at))];
+}
+
+interface TableSchema {
+  readonly keySchema: readonly { readonly attributeName: string }[];
+  readonly attributeDefinitions: readonly {
+    readonly attributeName: string;
+    readonly attributeType: string;
+  }[];
+  readonly timeToLiveSpecification?: { readonly attributeName?: string };
+}
+
+/** Compares a table that this app creates; what another created is unknown here. */
+function schemaProblems(name: string, table: ITable | undefined, keys: TableProps): string[] {
+  const own = table?.node.defaultChild as Partial<CfnTable> | undefined;
+  if (table === undefined || own?.keySchema === undefined) return [];
+  // A TableV2 has its attributes as a token.
+  const { keySchema, attributeDefinitions, timeToLiveSpecification } = Stack.of(table).resolve({
+    keySchema: own.keySchema,
+    attributeDefinitions: own.attributeDefinitions,
+    timeToLiveSpecification: own.timeToLiveSpecification,
+  }) as TableSchema;
+  const types = new Map(
+    attributeDefinitions.map(({ attributeName, attributeType }) => [attributeName, attributeType]),
+  );
+  const found = keySchema.map(
+    ({ attributeName }) => `${attributeName} (${types.get(attributeName) ?? ''})`,
+  );
+  const wanted = [keys.partitionKey, keys.sortKey].map((key) => `${key?.name ?? ''} (S)`);
+  const problems: string[] = [];
+  if (found.join() !== wanted.join()) {
+    problems.push(`${name} has the keys ${found.join(', ')}, but must have ${wanted.join(', ')}.`);
+  }
+  if (timeToLiveSpecification?.attributeName !== keys.timeToLiveAttribute) {
+    problems.push(
+      keys.timeToLiveAttribute === undefined
+        ? `${name} has a timeToLiveAttribute, but counters must not expire; remove it.`
+        : `${name} must have the timeToLiveAttribute ${keys.timeToLiveAttribute}.`,
+    );
+  }
+  return problems;
+}
+
+function domainProblems({ domainName, certificate, basePath }: PipelineDomain): string[] {
+  const problems: string[] = [];
+  const isName = typeof domainName === 'string';
+  if (isName && !Token.isUnresolved(domainName) && !/^[\w-]+(\.[\w-]+)+$/.test(domainName)) {
+    problems.push(
+      `domain.domainName is '${domainName}', but must be a name such as 'events.example.org', without scheme, port and slashes.`,
+    );
+  } else if (!isName && typeof (domainName as unknown) !== 'object') {
+    problems.push("domain.domainName is missing: a name such as 'events.example.org'.");
+  }
+  if (isName && (certificate ?? undefined) === undefined) {
+    problems.push('domain.certificate is missing: a certificate for domain.domainName.');
+  } else if (!isName && certificate !== undefined) {
+    problems.push('domain.certificate has no effect with an existing DomainName; remove it.');
+  }
+  if (basePath !== undefined && !/^[\w$.+!*'()-]+(\/[\w$.+!*'()-]+)*$/.test(basePath)) {
+    problems.push(
+      `domain.basePath is '${basePath}', but must be a path such as 'events', without slashes around it.`,
+    );
+  }
+  return problems;
+}
+
+interface Place {
+  readonly region: string;
+  /** Undefined if the resource may be of another account. */
+  readonly account?: string | undefined;
+}
+
+/**
+ * Where a resource is. An import by ARN may claim the stack that imports it; so its ARN, if given, is what
+ * says where it is.
+ */
+function placeOf(resource: IResource | undefined, arn?: string): Place | undefined {
+  if (resource === undefined) return undefined;
+  if (arn === undefined) return { region: resource.env.region };
+  const [, , , region = resource.env.region, account = resource.env.account] = arn.split(':');
+  return { region, account };
+}
+
+/** The functions, the alarms and the API reach only what is in their own region, by its name. */
+function placeProblems(construct: Construct, name: string, place: Place | undefined): string[] {
+  if (place === undefined) return [];
+  const { region, account } = Stack.of(construct);
+  const problems: string[] = [];
+  if (differ(place.region, region)) {
+    problems.push(
+      `${name} is in ${place.region}, but must be in the region of the stack, ${region}.`,
+    );
+  }
+  if (place.account !== undefined && differ(place.account, account)) {
+    problems.push(
+      `${name} is of the account ${place.account}, but must be of that of the stack, ${account}.`,
+    );
+  }
+  return problems;
+}
+
+function differ(one: string, other: string): boolean {
+  return one !== other && !Token.isUnresolved(one) && !Token.isUnresolved(other);
+}
