@@ -86,8 +86,8 @@ const updates: Record<string, (old: Item, values: Values) => Item> = {
   'DELETE numbers :numbers': (old, values) => {
     const gone = valueOf(values, ':numbers').NS ?? [];
     const left = (old['numbers']?.NS ?? []).filter((number) => !gone.includes(number));
-    const { numbers: _numbers, ...others } = old;
-    return left.length === 0 ? others : { ...others, numbers: { NS: left } };
+    if (left.length > 0) return { ...old, numbers: { NS: left } };
+    return Object.fromEntries(Object.entries(old).filter(([name]) => name !== 'numbers'));
   },
 };
 
