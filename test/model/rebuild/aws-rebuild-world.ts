@@ -3,6 +3,8 @@ import { TransactWriteItemsCommand } from '@aws-sdk/client-dynamodb';
 import { auditStack, type AuditOptions } from '../../../src/engines/aws/verify/audit.ts';
 import { rebuildWith, type RebuildSummary } from '../../../src/engines/aws/verify/rebuild.ts';
 import type { Backoff } from '../../../src/util/backoff.ts';
+import { batchesInBlock } from '../../../src/engines/aws/ledger/dedup-records.ts';
+import { chunkKey } from '../../../src/engines/aws/ledger/ledger-table.ts';
 import { RebuildSuperseded } from '../../../src/engines/aws/ledger/fenced-writes.ts';
 import { AuditDatabase } from '../../../src/engines/aws/verify/audit-database.ts';
 import type { Difference } from '../../../src/pipeline/audit.ts';
@@ -69,8 +71,20 @@ export class RebuildWorld {
     const ledger = this.#simulation.dynamodb.tables.get(ledgerTable);
     const [first, ...others] = row['numbers']?.NS ?? [];
     this.#world.note(() => `damage: ${first === undefined ? 'a record' : 'of a block'}`);
-    if (others.length === 0 || this.#world.random.chance(0.3)) ledger?.delete(row);
-    else ledger?.put({ ...row, numbers: { NS: others } });
+    if (others.length === 0 || this.#world.random.chance(0.3)) {
+      ledger?.delete(row);
+      this.#forget(row);
+    } else {
+      ledger?.put({ ...row, numbers: { NS: others } });
+      this.#forget({ ...row, numbers: { NS: [first ?? ''] } });
+    }
+  }
+
+  /** Without its record, a counted chunk may be dropped. */
+  #forget(row: Item): void {
+    const own = { id: row['id']?.S ?? '', entry: row['entry']?.S ?? '' };
+    const keys = batchesInBlock(row)?.map(({ batchId }) => chunkKey(batchId, 0)) ?? [own];
+    for (const { id, entry } of keys) this.#world.countedKeys.delete(`${id} ${entry}`);
   }
 
   /** Starts a rebuild; starts it again some time after an interruption or a failure. */
