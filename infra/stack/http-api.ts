@@ -63,7 +63,11 @@ const ingestRouteKey = HttpRouteKey.with('/ingest', HttpMethod.POST);
 
 /** `POST /ingest` goes to the ingest function, everything else to the query function. */
 export function addHttpApi(scope: Construct, parts: ApiParts): Api {
-  const { settings, functions, authorizer } = parts;
+  const { settings, functions, authorizer, domain } = parts;
+  if (domain?.basePath !== undefined) {
+    // For the paths of receipts. API Gateway does not tell the functions.
+    functions.ingest.lambda.addEnvironment('BASE_PATH', domain.basePath);
+  }
   const api = new HttpApi(scope, 'Api', {
     apiName: settings.pipelineName,
     createDefaultStage: false,

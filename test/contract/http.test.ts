@@ -251,7 +251,7 @@ function describeContract(installations: Installations): void {
             ...{ status: 'accepted', raw_key: rawKey, enqueued: 1, rejected: 2 },
             already_there: isKnown,
           });
-          const receipt = await ask({ path: `/${answer.headers['location'] ?? ''}` });
+          const receipt = await ask({ path: answer.headers['location'] ?? '' });
           expect(JSON.parse(receipt.text)).toMatchObject({ raw_key: rawKey, enqueued: 1 });
           await installation.drain();
         }

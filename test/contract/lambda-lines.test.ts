@@ -153,7 +153,7 @@ describe('a line of log', () => {
       ...of,
       cold_start: true,
       request_id: 'of-the-client',
-      batch_id: accepted.headers['location']?.slice('ingest/'.length),
+      batch_id: accepted.headers['location']?.slice('/ingest/'.length),
     });
     expect(second).toMatchObject({ ...of, cold_start: false });
     const { request_id: given, function_request_id: ours } = second ?? {};

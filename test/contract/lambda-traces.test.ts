@@ -92,7 +92,7 @@ it('a sampled invocation is traced with each of its calls, and one that is not c
   expect(invocation).toMatchObject({ trace_id: root, parent_id: parent });
   expect(invocation.annotations).toEqual({
     ...{ ColdStart: false, Service: 'trial', request_id: 'request-1' },
-    batch_id: headers['location']?.slice('ingest/'.length),
+    batch_id: headers['location']?.slice('/ingest/'.length),
   });
   expect(calls.map(told)).toEqual(
     expect.arrayContaining([

@@ -78,7 +78,7 @@ describe('the function URL of the ingest function', () => {
       const path = location.slice(apiUrl.length);
       expect(JSON.parse((await lambdas.ask({ path })).text)).toMatchObject({ status: 'pending' });
     }
-    expect((await lambdas.ask(sent)).headers['location']).toMatch(/^ingest\//);
+    expect((await lambdas.ask(sent)).headers['location']).toMatch(/^\/ingest\//);
     await lambdas.drain();
     const rows = await readCountersDirectly(aws.dynamodb, lambdas.store.countersTable);
     expect(rows).toMatchObject([{ type: 'phone', count: 3 }]);
@@ -95,6 +95,35 @@ describe('the function URL of the ingest function', () => {
       expect((await lambdas.askUrl({ path: other })).status).toBe(404);
     }
     expect((await lambdas.askUrl({ path })).status).toBe(405);
+  });
+});
+
+describe('the path of a receipt', () => {
+  const sent = {
+    ...{ method: 'POST', path: '/ingest', headers: { 'content-type': 'application/json' } },
+    body: JSON.stringify({ processed_devices: [item] }),
+  };
+
+  it.each([
+    ['the stage', { stage: 'prod' }, /^\/prod\/ingest\//],
+    ['the base path of a custom domain', { domainName: 'events.example' }, /^\/fleet\/ingest\//],
+    [
+      'that of a domain whose mapping leads to a stage',
+      { domainName: 'events.example', stage: 'prod' },
+      /^\/fleet\/ingest\//,
+    ],
+    ['nothing where the API is called by default', {}, /^\/ingest\//],
+  ])('comes after %s', async (_, place, expected) => {
+    const lambdas = await Lambdas.create(aws, { BASE_PATH: 'fleet' });
+    const { status, headers } = await lambdas.ask(sent, 'text', place);
+    expect(status).toBe(200);
+    expect(headers['location']).toMatch(expected);
+  });
+
+  it('is its own where a custom domain has no base path', async () => {
+    const lambdas = await Lambdas.create(aws);
+    const { headers } = await lambdas.ask(sent, 'text', { domainName: 'events.example' });
+    expect(headers['location']).toMatch(/^\/ingest\//);
   });
 });
 
@@ -117,7 +146,7 @@ describe('a batch', () => {
     const lambdas = await Lambdas.create(aws);
     const sent = await send(lambdas, [item, { type: 1 }, item]);
     const { headers } = sent;
-    const path = `/${String(headers['location'])}`;
+    const path = String(headers['location']);
     const received = receivedIn(sent);
     const receipt = async () => JSON.parse((await lambdas.ask({ path })).text) as object;
     expect(await receipt()).toMatchObject({ status: 'pending', enqueued: 2, counted: 0 });

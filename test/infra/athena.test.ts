@@ -6,6 +6,7 @@ import type { PutObjectCommand } from '@aws-sdk/client-s3';
 import { App, Stack } from 'aws-cdk-lib';
 import { Template } from 'aws-cdk-lib/assertions';
 import { Bucket } from 'aws-cdk-lib/aws-s3';
+import { HiveSQL, TrinoSQL } from 'dt-sql-parser';
 import { describe, expect, test } from 'vitest';
 
 import { DevicePipeline } from '../../infra/construct/index.ts';
@@ -92,7 +93,34 @@ function batchOf(body: Buffer, more: Partial<CarriedBatch> = {}): CarriedBatch {
   };
 }
 
+/** The statements of the page, of which Athena reads those that create tables as Hive's, others as Trino's. */
+function statementsOf(): string[] {
+  const blocks = [...page.matchAll(/```sql\n(.*?)```/gs)].map(([, sql = '']) => sql);
+  const statements = blocks.flatMap((sql) => sql.split(';')).map((text) => text.trim());
+  return statements.filter((text) => text !== '');
+}
+
+function syntaxErrorsOf(statement: string): string[] {
+  const parser = statement.startsWith('CREATE EXTERNAL') ? new HiveSQL() : new TrinoSQL();
+  return parser.validate(`${statement};`).map(({ message }) => message);
+}
+
 describe('the tables for Athena', () => {
+  test('are created, and queried, by statements without an error of syntax', () => {
+    const statements = statementsOf();
+    expect(statements.filter((one) => one.startsWith('CREATE EXTERNAL'))).toHaveLength(2);
+    expect(statements.length).toBeGreaterThan(2);
+    expect(statements.flatMap(syntaxErrorsOf)).toEqual([]);
+    const [table = ''] = statements;
+    for (const [correct, wrong] of [
+      ['STORED AS', 'STORED'],
+      ['PARTITIONED BY (day string)', 'PARTITIONED BY day'],
+      ["'true',", "'true'"],
+    ] as const) {
+      expect(syntaxErrorsOf(table.replace(correct, wrong))).not.toEqual([]);
+    }
+  });
+
   test('are those that docs/querying.md shows', () => {
     expect([groups?.Name, raw?.Name]).toEqual(['body_groups', 'raw_bodies']);
     const [, sql = ''] = /```sql\n(CREATE.*?)```/s.exec(page) ?? [];

@@ -361,6 +361,9 @@ describe('a custom domain', () => {
       ApiId: stack.resolve(pipeline.api.apiId) as object,
       ApiMappingKey: 'fleet',
     });
+    template.hasResourceProperties('AWS::Lambda::Function', {
+      Environment: { Variables: Match.objectLike({ BASE_PATH: 'fleet' }) },
+    });
     expect(JSON.stringify(stack.resolve(pipeline.url))).toMatch(/\["https:\/\/",.*"\/fleet"\]/);
     expect(JSON.stringify(template.findOutputs('*'))).toMatch(/ApiUrl[^}]*ApiEndpoint/);
     expect(pipeline.domainName?.regionalDomainName).toBeDefined();

@@ -1,7 +1,7 @@
 import type { APIGatewayProxyEventV2, APIGatewayProxyStructuredResultV2 } from 'aws-lambda';
 
 import packageJson from '../../../package.json' with { type: 'json' };
-import { answerGatewayEvent, requestIdOfEvent } from '../../http/app/api-gateway.ts';
+import { answerGatewayEvent, requestIdOfEvent, stagePrefixOf } from '../../http/app/api-gateway.ts';
 import { createApp, type Served } from '../../http/app/app.ts';
 import type { AnsweredRequest } from '../../http/server/observer.ts';
 import type { Pages } from '../../http/app/pages.ts';
@@ -23,7 +23,10 @@ export function httpFunction(
   pages?: Pages,
 ): HttpFunction {
   const secretArn = environment.optional('TOKENS_SECRET_ARN');
-  const apiUrl = environment.optional('API_URL');
+  const addresses = {
+    apiUrl: environment.optional('API_URL') ?? '',
+    basePath: environment.optional('BASE_PATH') ?? '',
+  };
   const corsOrigins = environment.optional('CORS_ORIGINS')?.split(',') ?? [];
   const app = createApp(served, {
     bodyBytesMax,
@@ -42,23 +45,33 @@ export function httpFunction(
       event,
       (exchange) => reportResponse(exchange, telemetry),
     );
-    return isOfFunctionUrl(event) ? locatedAt(apiUrl, result) : result;
+    return locatedBelow(receiptPrefix(event, addresses), result);
   });
 }
 
-/** Source: AWS Lambda Developer Guide, "Invoking Lambda function URLs". */
-function isOfFunctionUrl({ requestContext }: APIGatewayProxyEventV2): boolean {
-  return requestContext.domainName.includes('.lambda-url.');
+/**
+ * What comes before the path of a receipt: the URL of the API where a function URL was called, which has
+ * no receipts, the base path of a custom domain, or the stage.
+ * Source: AWS Lambda Developer Guide, "Invoking Lambda function URLs"; API Gateway Developer Guide,
+ * "Create AWS Lambda proxy integrations for HTTP APIs".
+ */
+function receiptPrefix(
+  event: APIGatewayProxyEventV2,
+  { apiUrl, basePath }: { apiUrl: string; basePath: string },
+): string {
+  const { domainName } = event.requestContext;
+  if (domainName.includes('.lambda-url.')) return apiUrl;
+  if (domainName.includes('.execute-api.')) return stagePrefixOf(event);
+  return basePath === '' ? '' : `/${basePath}`;
 }
 
-/** The function behind a function URL has no receipts; the API has. */
-function locatedAt(
-  apiUrl: string | undefined,
+function locatedBelow(
+  prefix: string,
   result: APIGatewayProxyStructuredResultV2,
 ): APIGatewayProxyStructuredResultV2 {
   const { location, ...headers } = result.headers ?? {};
-  if (apiUrl === undefined || location === undefined) return result;
-  return { ...result, headers: { ...headers, location: `${apiUrl}/${String(location)}` } };
+  if (location === undefined) return result;
+  return { ...result, headers: { ...headers, location: `${prefix}${String(location)}` } };
 }
 
 function reportResponse(

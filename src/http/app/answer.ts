@@ -105,8 +105,7 @@ export function ingestAnswer(outcome: IngestOutcome, isStrict: boolean): Answer 
   const { batchId, rawKey, enqueued, rejected, errors, isKnown } = outcome;
   const known = isKnown === undefined ? {} : { already_there: isKnown };
   const accepted = { status: 'accepted', raw_key: rawKey, enqueued, ...known };
-  // Relative to `…/ingest`, so that it holds behind every prefix of a proxy, stage or domain.
-  const location = `ingest/${batchId}`;
+  const location = `/ingest/${batchId}`;
   return {
     status: 200,
     headers: { 'content-type': 'application/json', ...baseHeaders, location, ...preference },

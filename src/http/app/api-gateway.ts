@@ -57,13 +57,17 @@ async function responseTo(
 }
 
 /**
- * The path without the stage, which prefixes it unless it is `$default`. (`rawPath` does not contain
- * the key of a custom domain's mapping.)
+ * The stage with a slash before it, if it prefixes the path, as all but `$default` do; otherwise ''.
+ * (`rawPath` does not contain the key of a custom domain's mapping.)
  */
-function pathOf({ rawPath, requestContext: { stage } }: APIGatewayProxyEventV2): string {
-  const prefix = `/${stage}`;
-  if (rawPath === prefix) return '/';
-  return rawPath.startsWith(`${prefix}/`) ? rawPath.slice(prefix.length) : rawPath;
+export function stagePrefixOf({ rawPath, requestContext }: APIGatewayProxyEventV2): string {
+  const prefix = `/${requestContext.stage}`;
+  return rawPath === prefix || rawPath.startsWith(`${prefix}/`) ? prefix : '';
+}
+
+function pathOf(event: APIGatewayProxyEventV2): string {
+  const path = event.rawPath.slice(stagePrefixOf(event).length);
+  return path === '' ? '/' : path;
 }
 
 /** The gateway passes bodies of text types as text, and others as base64. */

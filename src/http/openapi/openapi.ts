@@ -61,8 +61,8 @@ function pattern(expression: string): Schema {
 /** The response headers, except the general ones of HTTP and those that only browsers use. */
 const headers = {
   Location: requiredHeader(
-    'The URL of the receipt, relative to the URL of the request (RFC 9110, section 10.2.2).',
-    pattern('^ingest/.'),
+    'The path of the receipt. If a proxy or a stage adds a prefix to all paths, add it to this one too.',
+    pattern('^/ingest/.'),
   ),
   'Preference-Applied': header('The preference that the server applied.', {
     const: 'handling=strict',

@@ -23,7 +23,7 @@ export const remedies: Readonly<Record<ProblemCode, string>> = {
   unauthorized: 'Send `Authorization: Bearer` with a known token that has not expired.',
   forbidden: 'Use a token with the scope that `WWW-Authenticate` names.',
   not_found: 'Check the path.',
-  batch_not_found: 'Use the URL from `Location`. Receipts are kept as long as raw bodies.',
+  batch_not_found: 'Use the path from `Location`. Receipts are kept as long as raw bodies.',
   method_not_allowed: 'Use one of the methods in `Allow`.',
   request_timeout: 'Send headers and body without pauses. Try again.',
   body_too_large: 'Split the items into several batches.',

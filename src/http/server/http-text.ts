@@ -27,7 +27,7 @@ export function acceptedText(
 
 const acceptedHead =
   'HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncache-control: no-store\r\n' +
-  'x-content-type-options: nosniff\r\nlocation: ingest/';
+  'x-content-type-options: nosniff\r\nlocation: /ingest/';
 
 /** The headers that `node:http` adds to each answer, cached for a second. */
 function commonHeaders(keepAliveMs: KeepAlive): string {

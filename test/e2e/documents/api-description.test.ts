@@ -125,7 +125,7 @@ describe('what the server answers', () => {
     check.answer('post', '/ingest', post);
     await waitUntilCounted(server.url);
     const targets: readonly (readonly [string, string])[] = [
-      ['/ingest/{batchId}', `/${post.headers.location ?? ''}`],
+      ['/ingest/{batchId}', post.headers.location ?? ''],
       ...['', '&format=csv', '&format=ndjson', '&format=markdown', '&group_by=date,type'].map(
         (more) => ['/stats', `/stats?date=2023-06-16${more}`] as const,
       ),

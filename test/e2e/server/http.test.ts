@@ -398,8 +398,8 @@ describe('the receipt of a batch', () => {
     const release = holdCounters(server());
     const answer = await postBatch(url, [item, badItem, item]);
     const { raw_key: rawKey } = acceptedOf(answer);
-    expect(answer.headers.location).toBe(`ingest/${rawKey.slice(-41, -5)}`);
-    const path = new URL(String(answer.headers.location), `${url}/ingest`).pathname;
+    const path = String(answer.headers.location);
+    expect(path).toBe(`/ingest/${rawKey.slice(-41, -5)}`);
 
     const pending = await exchange(url, { path });
     expect(pending.status).toBe(200);

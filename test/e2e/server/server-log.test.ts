@@ -66,7 +66,7 @@ describe('the log of serve', () => {
       { event: 'batch_accepted', request_id: 'one', items: 2, refused: 0 },
       { event: 'batch_accepted', request_id: 'two', items: 1, refused: 1 },
     ]);
-    expect(accepted.map((line) => `ingest/${String(line['batch_id'])}`)).toEqual(
+    expect(accepted.map((line) => `/ingest/${String(line['batch_id'])}`)).toEqual(
       answers.map(({ headers }) => headers['location']),
     );
   });

@@ -80,9 +80,15 @@ export class Lambdas {
     this.#sweep = sweepFunction(this.environment);
   }
 
-  /** Sends a request as API Gateway would, by its routes. */
-  async ask(sent: Sent, form: BodyForm = 'text'): Promise<Received> {
+  /** Sends a request as API Gateway would, by its routes; `place` is where it is called, if not by default. */
+  async ask(
+    sent: Sent,
+    form: BodyForm = 'text',
+    place: { domainName?: string; stage?: string } = {},
+  ): Promise<Received> {
     const event = gatewayEvent(sent, form);
+    Object.assign(event.requestContext, place);
+    if (place.stage !== undefined) event.rawPath = `/${place.stage}${event.rawPath}`;
     const isBatch = event.routeKey === 'POST /ingest';
     return received(
       await (isBatch
@@ -166,7 +172,7 @@ export function gatewayEvent(sent: Sent, form: BodyForm): APIGatewayProxyEventV2
     requestContext: {
       accountId: '000000000000',
       apiId: 'api',
-      domainName: 'api.example',
+      domainName: 'api.execute-api.eu-west-1.amazonaws.com',
       domainPrefix: 'api',
       http: { method, path: rawPath, protocol: 'HTTP/1.1', sourceIp: '127.0.0.1', userAgent: '' },
       requestId: randomUUID(),

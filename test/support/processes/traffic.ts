@@ -133,7 +133,7 @@ export async function violationsOf(
 }
 
 async function receiptOf(client: Client, url: string, { batch, location }: Sent) {
-  const answer = await client.get(new URL(location ?? '', `${url}/ingest`).href);
+  const answer = await client.get(`${url}${location ?? ''}`);
   if (answer?.status !== 200) return [`no receipt of ${batch.state}: ${answer?.text ?? ''}`];
   const { status, counted, enqueued } = JSON.parse(answer.text) as Record<string, unknown>;
   const isRight = status === 'counted' && counted === batch.items && enqueued === batch.items;
