@@ -73,7 +73,7 @@ describe('a year with a bad week', () => {
     const { page } = await openYear('/?range=365');
     await page.getByText(`No comparison: there are no data before ${writtenDay(365)}`).waitFor();
     expect(await page.locator('.figures').innerText()).not.toContain('% from');
-    expect(await button(page, /^Show .* earlier$/).count()).toBe(0);
+    expect(await button(page, /^Compare with /).count()).toBe(0);
   });
 
   it('is, as a month, compared with the month before, and the working days are said', async () => {
@@ -98,10 +98,20 @@ describe('a year with a bad week', () => {
     expect(await shown.isVisible()).toBe(false);
     const chart = card(page, 'Events per day');
     expect(await chart.locator('path[stroke]').count()).toBe(0);
-    await button(page, 'Show a week earlier').click();
+    // The same days as those of the changes.
+    const [, days = ''] =
+      /vs\. (.*), the same/.exec(await page.locator('.compared').innerText()) ?? [];
+    await button(page, `Compare with ${days}`).click();
     await chart.locator('path[stroke-dasharray]').waitFor();
     expect(search(page).get('before')).toBe('1');
-    await chart.getByText('a week earlier', { exact: true }).first().waitFor();
+    await chart.locator('.legend', { hasText: days }).waitFor();
+    const slider = page.getByRole('slider', { name: /^Events per/ });
+    await slider.focus();
+    await page.keyboard.press('End');
+    const tip = page.locator('.tip');
+    await tip.filter({ hasText: `Not in ${days}` }).waitFor();
+    await page.keyboard.press('ArrowLeft');
+    await tip.filter({ hasText: named(8) }).waitFor();
   });
 });
 
