@@ -6,17 +6,19 @@ import { expect } from 'vitest';
 import {
   button,
   card,
+  count,
   dashboards,
   dayAgo,
   expectSound,
   figure,
+  items,
   now,
   writtenDay,
 } from '../../support/dashboard.ts';
 import { needs } from '../../support/run/needs.ts';
 
 const { describe, it } = needs('Chromium');
-const { openYear } = dashboards();
+const { open, openYear, serve } = dashboards();
 
 const search = (page: Page) => new URL(page.url()).searchParams;
 const findings = (page: Page) => page.locator('.findings li');
@@ -313,6 +315,32 @@ describe('to take along', () => {
     expect(await button(page, '7 days').isVisible()).toBe(false);
     const pdf = (await page.pdf({ format: 'A4' })).toString('latin1');
     expect(pdf.match(/\/Type\s*\/Page\b/g)).toHaveLength(1);
+  });
+
+  it('the report names the server and the time, and cuts nothing', async () => {
+    const many = Array.from({ length: 11 }, (_, type) =>
+      Array.from({ length: 12 }, (__, state) =>
+        items(
+          0,
+          `type ${type} ${'x'.repeat(20)}`,
+          `state ${state}${state < 6 ? ' failed' : ''}`,
+          1,
+        ),
+      ),
+    );
+    const url = await serve();
+    await count(url, many.flat(2));
+    const { page } = await open(url);
+    await page.waitForSelector('.rows');
+    await page.setViewportSize({ width: 720, height: 1000 });
+    await page.emulateMedia({ media: 'print' });
+    const paper = await page.locator('.paper').innerText();
+    expect(paper).toContain(new URL(url).host);
+    expect(paper).toMatch(/2026.*; last batch .*\d\d:\d\d/);
+    const cut = await page.evaluate<number>(
+      "document.querySelector('.heat').scrollWidth - document.querySelector('.heat').clientWidth",
+    );
+    expect(cut).toBeLessThanOrEqual(0);
   });
 
   it('there is a link that shows the same days tomorrow', async () => {

@@ -228,6 +228,7 @@ describe('the dashboard', () => {
     const whole = await exchange(url, { path: stats });
     const sorted = (text: string) => text.trimEnd().split('\r\n').sort();
     expect(sorted(await download(page, 'Download CSV'))).toEqual(sorted(whole.text));
+    expect(await page.locator('th.date').getAttribute('aria-sort')).toBe('descending');
     await page.locator('th.count button').click();
     expect(await cells(page, 'count')).toEqual(['6', '5', '4', '3', '2', '1']);
     expect(await page.locator('th.count').getAttribute('aria-sort')).toBe('descending');

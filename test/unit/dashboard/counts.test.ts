@@ -209,5 +209,8 @@ describe('the table', () => {
   it('shows the rows with a text', () => {
     expect(matching(rows, ' x ')).toEqual([rows[0], rows[2], rows[3]]);
     expect(matching(rows, '01-01')).toEqual([rows[0]]);
+    const row = { date: '2026-01-01', type: 'SSD', state: 'erasure failed', count: 1 };
+    expect(matching([row], 'ssd  FAIL')).toEqual([row]);
+    expect(matching([row], 'ssd passed')).toEqual([]);
   });
 });

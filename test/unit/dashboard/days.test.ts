@@ -69,6 +69,7 @@ describe('the days', () => {
     expect(of('en-GB')).toEqual(['6 Nov 2026', '6 – 9 Nov 2026']);
     expect(of('en-US')).toEqual(['Nov 6, 2026', 'Nov 6 – 9, 2026']);
     expect(of('de-DE')).toEqual(['6. Nov. 2026', '6.–9. Nov. 2026']);
+    expect(of('ja-JP')).toEqual(['2026年11月6日', '2026年11月6日 – 2026年11月9日']);
     expect(['de-at', 'en-US@posix'].map(knownLocale)).toEqual(['de-AT', 'en-GB']);
     expect(dateTexts('ar-EG').long('2026-11-06')).toContain('2026');
   });
