@@ -9,6 +9,7 @@ import {
   dayAgo,
   download,
   expectSound,
+  writtenDay,
   fleet,
   items,
 } from '../../support/dashboard.ts';
@@ -72,7 +73,8 @@ describe('for everybody', () => {
     const tab = await open(url, `/stats-html?date=${dayAgo(1)}`, {
       viewport: { width: 360, height: 740 },
     });
-    await tab.page.getByTitle(dayAgo(1)).waitFor();
+    await tab.page.getByTitle(`${writtenDay(1)}: 2 events`).waitFor();
+    await tab.page.locator('.failing', { hasText: 'erasure failed' }).waitFor();
     await expectSound(tab);
   });
 
@@ -93,7 +95,7 @@ describe('for everybody', () => {
       '7 days',
       'From',
       'To',
-      'Live updates',
+      'Live updates off',
       'By type',
       'Filter the rows',
     ]) {
