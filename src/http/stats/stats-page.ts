@@ -30,6 +30,7 @@ section { background: var(--surface); border: 1px solid var(--line); border-radi
 .calendar th, .calendar td { border: 0; padding: 0; text-align: center; width: 2.4rem; min-width: 0; color: var(--muted); font-weight: 400; }
 .calendar td a { display: block; padding: .2rem; border-radius: 6px; text-decoration: none; }
 .calendar .today a { font-weight: 700; text-decoration: underline; }
+.calendar [class*='shade'] a { color: var(--ink); }
 .calendar .shade-1 a { background: color-mix(in srgb, var(--bar) 8%, var(--surface)); }
 .calendar .shade-2 a { background: color-mix(in srgb, var(--bar) 14%, var(--surface)); }
 .calendar .shade-3 a { background: color-mix(in srgb, var(--bar) 20%, var(--surface)); }
