@@ -33,7 +33,7 @@ export async function loadBefore(loading: Loading, now: NowDaily): Promise<Befor
   if (compared === undefined) return without(range, today);
   const types = { types: view.types, states: [] };
   const [start, pairs, daily] = await Promise.all([
-    startOfData(ask, { from: compared.before.from, to: range.to }),
+    startOfData(ask, compared.before.from, range),
     ask<PairRow>(compared.before, types, 'type,state', true),
     ask<DailyRow>(compared.before, view, 'date', true),
   ]);
@@ -57,12 +57,18 @@ function without(range: Range, today: Day): Before {
   };
 }
 
-/** Undefined if there are older data than those of the days, and of the longest rest before them. */
-async function startOfData(ask: Ask, days: Range): Promise<DataStart | undefined> {
-  const from = latestOf(addDays(days.from, -restDaysMax), firstDay);
-  const rows = await askDaily(ask, { from, to: days.to });
-  const start = dataStart(rows);
-  if (start === undefined || start.firstDay <= days.from || start.hasOlder) return start;
+/**
+ * Where the data begin, as far as the days from `earliest` to the range and the longest rest before them show.
+ */
+async function startOfData(ask: Ask, earliest: Day, range: Range): Promise<DataStart | undefined> {
+  const from = latestOf(addDays(earliest, -restDaysMax), firstDay);
+  const rows = await Promise.all([
+    askDaily(ask, { from, to: addDays(range.from, -1) }),
+    // The same request as the probe of a page without filters.
+    askDaily(ask, range),
+  ]);
+  const start = dataStart(rows.flat());
+  if (start === undefined || start.firstDay <= earliest || start.hasOlder) return start;
   const to = addDays(from, -1);
   if (to < firstDay) return start;
   const older = await askDaily(ask, {
