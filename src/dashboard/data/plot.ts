@@ -108,7 +108,7 @@ export function bandsPath(frame: Frame, areMarked: readonly boolean[]): string {
   areMarked.forEach((isMarked, index) => {
     if (!isMarked) return;
     const { x, width } = bandAt(frame, areMarked.length, index);
-    path += `M${round(x)} ${frame.top}h${round(width)}V${frame.bottom - 1}h${round(-width)}z`;
+    path += `M${round(x)} ${frame.top}h${round(width)}V${frame.bottom}h${round(-width)}z`;
   });
   return path;
 }
