@@ -45,7 +45,7 @@ const unitChoices = [
 ] as const satisfies readonly (readonly [Unit, string])[];
 
 /** A series with what the page shows of it. */
-export interface Shown extends Series {
+interface Shown extends Series {
   readonly colour: string;
   readonly title: string;
   readonly sum: number;
