@@ -154,7 +154,7 @@ function allowInterfaces(role: Role): void {
 
 /** The folders of the bucket in which a function reads or writes objects. */
 const rawFolders: Record<HandlerName, readonly string[]> = {
-  ingest: ['raw', 'excluded'],
+  ingest: ['raw', 'excluded', 'grouped'],
   process: ['grouped'],
   query: [],
   sweep: ['raw', 'excluded', 'grouped'],

@@ -30,11 +30,12 @@ function ingestPermissions(resources: Resources) {
   return [
     // To read which counters a day has when it approaches its limit.
     allow(countersTable.tableArn, 'dynamodb:Query'),
-    // To compare a replayed batch with the stored one.
+    // To compare a replayed batch with the stored one, in both forms.
     allow(ledgerTable.tableArn, 'dynamodb:GetItem', 'dynamodb:PutItem'),
     allow(rawBucket.arnForObjects('raw/*'), 's3:GetObject', 's3:PutObject'),
     allow(rawBucket.arnForObjects('excluded/*'), 's3:GetObject', 's3:PutObject'),
-    listRawBodies(rawBucket.bucketArn),
+    allow(rawBucket.arnForObjects('grouped/*'), 's3:GetObject'),
+    listRawBodies(rawBucket.bucketArn, 'grouped/*'),
     ...describeTables(resources),
     allow(queue.queueArn, 'sqs:SendMessage'),
     ...readTokens(tokensSecret),

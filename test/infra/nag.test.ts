@@ -70,7 +70,7 @@ describe('cdk-nag', () => {
             (rule) => `${name}Role/DefaultPolicy/Resource ${rule}`,
           ),
         ),
-        ...['Process', 'Sweep'].map(
+        ...['Ingest', 'Process', 'Sweep'].map(
           (name) => `${name}Role/DefaultPolicy/Resource ${rawRule.replace('/raw/*', '/grouped/*')}`,
         ),
       ].sort(),

@@ -62,6 +62,8 @@ const everyFunction = (name: string) => [
   'xray:PutTraceSegments on *',
 ];
 const listRaw = 's3:ListBucket on RawBucket where {"StringLike":{"s3:prefix":"raw/*"}}';
+const listBoth =
+  's3:ListBucket on RawBucket where {"StringLike":{"s3:prefix":["raw/*","grouped/*"]}}';
 const readTokens = 'secretsmanager:GetSecretValue on Tokens';
 
 const exact: Record<string, string[]> = {
@@ -72,10 +74,11 @@ const exact: Record<string, string[]> = {
     'dynamodb:PutItem on Ledger',
     'dynamodb:Query on Counters',
     's3:GetObject on RawBucket/excluded/*',
+    's3:GetObject on RawBucket/grouped/*',
     's3:GetObject on RawBucket/raw/*',
     's3:PutObject on RawBucket/excluded/*',
     's3:PutObject on RawBucket/raw/*',
-    listRaw,
+    listBoth,
     'sqs:SendMessage on Queue',
     readTokens,
   ],
@@ -94,7 +97,7 @@ const exact: Record<string, string[]> = {
   Query: [
     'dynamodb:Query on Counters',
     'dynamodb:Query on Ledger',
-    's3:ListBucket on RawBucket where {"StringLike":{"s3:prefix":["raw/*","grouped/*"]}}',
+    listBoth,
     'sqs:GetQueueAttributes on DeadLetterQueue',
     'sqs:GetQueueAttributes on Queue',
     readTokens,

@@ -15,7 +15,7 @@ import { replay } from '../../pipeline/replay.ts';
 import type { Ingest, IngestOutcome } from '../../pipeline/ports.ts';
 import { backoff, errorDetails } from './clients.ts';
 import { bodyBytesMax, carriesBodies, countersPerDayMax, itemsPerMessage } from './environment.ts';
-import { functionParts, rawStoreOf } from './function-parts.ts';
+import { bodyGroupsOf, functionParts, rawStoreOf } from './function-parts.ts';
 import { httpFunction, type HttpFunction } from './http-function.ts';
 import { once } from './once.ts';
 import type { Telemetry } from './telemetry/telemetry.ts';
@@ -57,6 +57,7 @@ export function ingestFunction(env: Record<string, string | undefined>): HttpFun
   });
   const replayIntake = awsReplayIntake({
     ...common,
+    groups: bodyGroupsOf(parts),
     orphans: dynamodbSweepProgress(dynamodb, ledgerTable),
     roomMs,
   });

@@ -1,5 +1,6 @@
 import { gzipSync } from 'node:zlib';
 
+import { DeleteItemCommand, type AttributeValue } from '@aws-sdk/client-dynamodb';
 import { PurgeQueueCommand } from '@aws-sdk/client-sqs';
 import { afterAll, beforeAll, expect } from 'vitest';
 
@@ -122,6 +123,27 @@ describe('a batch that is replayed into AWS', () => {
     while ((await engine.process()) > 0);
     expect(await total(engine)).toBe(4);
     expect(await bring(engine, { idempotencyKey, body: padded })).toBe('known');
+  });
+
+  it('is known from its body group once its dedup record has expired', async () => {
+    const limits = { carriesBodies: true, itemsPerMessage: Number.POSITIVE_INFINITY };
+    const engine = await newEngine(limits);
+    const sent = await ingest({ ...plain, idempotencyKey: undefined }, engine.intake, rules);
+    if (!sent.accepted) throw new Error(sent.problem.detail);
+    while ((await engine.process()) > 0);
+    // Time to live has removed all rows.
+    for (const { id, entry } of await scan(aws.dynamodb, engine.store.ledgerTable)) {
+      const Key = { id, entry } as Record<string, AttributeValue>;
+      const TableName = engine.store.ledgerTable;
+      await aws.dynamodb.send(new DeleteItemCommand({ TableName, Key }));
+    }
+    const replayed = { ...origin, batchId: sent.batchId, receivedAt: start };
+    engine.now += 91 * dayMs;
+    expect(await bring(engine, {}, replayed)).toBe('known');
+    while ((await engine.process()) > 0);
+    expect(await total(engine)).toBe(4);
+    const other = Buffer.from(`${body.toString()} `);
+    expect(await bring(engine, { body: other }, replayed)).toMatch(/conflict/);
   });
 
   it('is queued again if its messages are lost', async () => {

@@ -136,6 +136,7 @@ export class AwsEngine {
     this.replayIntake = awsReplayIntake({
       records,
       rawStore: this.rawStore,
+      groups: this.groups,
       queue,
       orphans: dynamodbSweepProgress(dynamodb, ledgerTable),
       itemsPerMessage: options.itemsPerMessage ?? Number.POSITIVE_INFINITY,

@@ -1,6 +1,7 @@
 import { replay } from '../../../pipeline/replay.ts';
 import type { ReplayTarget } from '../../../pipeline/store-admin.ts';
 import { realBackoff } from '../../../util/backoff.ts';
+import { s3BodyGroups } from '../intake/body-groups.ts';
 import { s3RawStore } from '../intake/raw-store.ts';
 import { awsReplayIntake } from '../intake/replay-intake.ts';
 import { DynamodbBatchRecords } from '../ledger/batch-records.ts';
@@ -25,6 +26,7 @@ export async function replayTarget(store: AwsStore): Promise<ReplayTarget> {
   const intake = awsReplayIntake({
     records: new DynamodbBatchRecords({ client: dynamodb, ledgerTable, keepMs }),
     rawStore: s3RawStore(stack.s3, stack.rawBucket),
+    groups: s3BodyGroups(stack.s3, stack.rawBucket),
     queue: sqsChunkQueue({ client: stack.sqs, queueUrl: stack.queueUrl, backoff }),
     orphans: dynamodbSweepProgress(dynamodb, ledgerTable),
     itemsPerMessage: stack.itemsPerMessage,

@@ -15,12 +15,14 @@ import type { DynamodbBatchRecords, KeyRecord } from '../ledger/batch-records.ts
 import { keyIdOf } from '../ledger/ledger-table.ts';
 import { carriedChunk, isCarriedRecord, isGivenUp, mayBeOnItsWay } from './carried.ts';
 import { attemptMsMax, notTaken } from './intake.ts';
+import type { BodyGroups } from './body-groups.ts';
 import type { S3RawBatch, S3RawStore } from './raw-store.ts';
 import { orUnavailable } from '../unavailable.ts';
 
 interface AwsReplayOptions {
   readonly records: DynamodbBatchRecords;
   readonly rawStore: Pick<S3RawStore, 'put' | 'has' | 'get'>;
+  readonly groups: Pick<BodyGroups, 'find'>;
   readonly queue: ChunkQueue;
   /** The sweep has passed the raw keys of replayed batches long ago: as orphans it checks them. */
   readonly orphans: Pick<SweepProgress, 'saveOrphan'>;
@@ -70,6 +72,11 @@ async function replay(options: AwsReplayOptions, batch: ReplayedBatch): Promise<
   if (existing !== undefined) return await completeStored(options, batch, existing);
   // The bucket's lifecycle rule has deleted the raw body.
   if (await records.isComplete(origin.batchId)) return { kind: 'known', batch: origin };
+  // Its message carried the body, and stays until it is counted. The dedup record may have expired.
+  const carried = await options.groups.find(rawKey);
+  if (carried !== undefined) {
+    return isSameBody(carried, batch) ? { kind: 'known', batch: origin } : conflict(rawKey);
+  }
   const replayedAt = options.now();
   const raw: S3RawBatch = {
     ...{ batchId: origin.batchId, receivedAt: origin.receivedAt, replayedAt },
